@@ -1,0 +1,147 @@
+import {
+  Field,
+  FixedSizeList,
+  Float16,
+  Float32,
+  Int32,
+  List,
+  makeData,
+  RecordBatch,
+  RecordBatchFileWriter,
+  Schema,
+  Struct,
+  tableFromIPC,
+  Uint16,
+  Uint32,
+} from 'apache-arrow';
+import { Refusal } from '../config/refusal.js';
+import type { Context } from '../corpus/contexts.js';
+import type { ActivationDType } from './manifest.js';
+
+/** Entries of `dtype` as they lie in memory: bits for the 16-bit types. */
+export type ActivationArray = Uint16Array | Float32Array;
+
+/** Rows of a store, column by column. */
+export interface Rows {
+  /** [rows × d_in], row by row. */
+  readonly activation: ActivationArray;
+  /** [rows] token at the position. */
+  readonly token: Int32Array;
+  /** [rows] index of the context. */
+  readonly context: Uint32Array;
+  /** [rows] place in the context, whose leading BOS is at 0. */
+  readonly pos: Uint32Array;
+}
+
+/** Memory for `rows` rows. */
+export function allocateRows(rows: number, d: number, dtype: ActivationDType): Rows {
+  return {
+    activation: dtype === 'float32' ? new Float32Array(rows * d) : new Uint16Array(rows * d),
+    token: new Int32Array(rows),
+    context: new Uint32Array(rows),
+    pos: new Uint32Array(rows),
+  };
+}
+
+function elementType(dtype: ActivationDType): Float16 | Float32 | Uint16 {
+  // Arrow has no bfloat16; its bits travel as uint16 and the field says so.
+  return dtype === 'float16' ? new Float16() : dtype === 'float32' ? new Float32() : new Uint16();
+}
+
+/** One shard as the bytes of an Arrow IPC file, a single record batch. */
+export function encodeShard(rows: Rows, d: number, dtype: ActivationDType): Uint8Array {
+  const length = rows.token.length;
+  const list = new FixedSizeList(d, new Field('item', elementType(dtype), false));
+  const metadata = dtype === 'bfloat16' ? new Map([['dtype', 'bfloat16']]) : undefined;
+  const schema = new Schema([
+    new Field('activation', list, false, metadata),
+    new Field('token', new Int32(), false),
+    new Field('context', new Uint32(), false),
+    new Field('pos', new Uint32(), false),
+  ]);
+  const child = makeData({
+    type: elementType(dtype) as Float16,
+    length: length * d,
+    data: rows.activation as Uint16Array,
+  });
+  const children = [
+    makeData({ type: list, length, nullCount: 0, child }),
+    makeData({ type: new Int32(), length, data: rows.token }),
+    makeData({ type: new Uint32(), length, data: rows.context }),
+    makeData({ type: new Uint32(), length, data: rows.pos }),
+  ];
+  return ipcFile(schema, children, length);
+}
+
+/**
+ * Decodes a shard without copying its columns.
+ *
+ * @throws Refusal when the bytes are no Arrow file or not the columns of a store of this width and type
+ */
+export function decodeShard(bytes: Uint8Array, d: number, dtype: ActivationDType, path: string): Rows {
+  const broken = (what: string): never => {
+    throw new Refusal(`${path} is not a shard of this store: ${what}.`, 'Harvest the store again.');
+  };
+  let batch: RecordBatch;
+  try {
+    const table = tableFromIPC(bytes);
+    if (table.batches.length !== 1) return broken(`it has ${table.batches.length} record batches where 1 belongs`);
+    batch = table.batches[0]!;
+  } catch (cause) {
+    if (cause instanceof Refusal) throw cause;
+    return broken('it is not an Arrow IPC file');
+  }
+  const column = (name: string) => batch.getChild(name)?.data[0] ?? broken(`it has no column "${name}"`);
+  const entries = column('activation').children[0];
+  if (!entries || entries.length !== batch.numRows * d) return broken(`its rows are not ${d} wide`);
+  const activation = entries.values as ActivationArray;
+  const wanted = dtype === 'float32' ? Float32Array : Uint16Array;
+  if (!(activation instanceof wanted)) return broken(`its activations are not ${dtype}`);
+  return {
+    activation,
+    token: column('token').values as Int32Array,
+    context: column('context').values as Uint32Array,
+    pos: column('pos').values as Uint32Array,
+  };
+}
+
+/** Contexts as the bytes of an Arrow IPC file: columns context, tokens and documents (lists as long as the context). */
+export function encodeContexts(contexts: readonly Context[]): Uint8Array {
+  const length = contexts.length;
+  const width = contexts[0]?.tokens.length ?? 0;
+  const tokens = new Int32Array(length * width);
+  const documents = new Uint32Array(length * width);
+  const index = new Uint32Array(length);
+  for (const [i, context] of contexts.entries()) {
+    tokens.set(context.tokens, i * width);
+    documents.set(context.documents, i * width);
+    index[i] = context.index;
+  }
+  const valueOffsets = Int32Array.from({ length: length + 1 }, (_, i) => i * width);
+  const tokensType = new List(new Field('item', new Int32(), false));
+  const documentsType = new List(new Field('item', new Uint32(), false));
+  const schema = new Schema([
+    new Field('context', new Uint32(), false),
+    new Field('tokens', tokensType, false),
+    new Field('documents', documentsType, false),
+  ]);
+  const tokensChild = makeData({ type: new Int32(), length: tokens.length, data: tokens });
+  const documentsChild = makeData({ type: new Uint32(), length: documents.length, data: documents });
+  return ipcFile(
+    schema,
+    [
+      makeData({ type: new Uint32(), length, data: index }),
+      makeData({ type: tokensType, length, nullCount: 0, valueOffsets, child: tokensChild }),
+      makeData({ type: documentsType, length, nullCount: 0, valueOffsets, child: documentsChild }),
+    ],
+    length,
+  );
+}
+
+function ipcFile(schema: Schema, children: unknown[], length: number): Uint8Array {
+  const data = makeData({ type: new Struct(schema.fields), length, nullCount: 0, children: children as never });
+  const writer = new RecordBatchFileWriter();
+  writer.write(new RecordBatch(schema, data));
+  writer.close();
+  return writer.toUint8Array(true);
+}

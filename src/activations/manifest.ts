@@ -1,0 +1,99 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { Refusal } from '../config/refusal.js';
+import { writeAside } from '../disk/write-aside.js';
+
+export const FORMAT = 'sae-pipe-activations';
+export const VERSION = 1;
+
+export const activationDTypes = ['float16', 'bfloat16', 'float32'] as const;
+export type ActivationDType = (typeof activationDTypes)[number];
+
+/** Bytes of one activation entry on disk. */
+export const ACTIVATION_BYTES: Record<ActivationDType, number> = { float16: 2, bfloat16: 2, float32: 4 };
+
+const count = z.number().int().nonnegative();
+/** A plain file name: manifests are data, and must not lead a reader out of their directory. */
+const fileName = z.string().regex(/^[\w-]+\.arrow$/);
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+
+const schema = z.object({
+  format: z.literal(FORMAT),
+  version: z.literal(VERSION),
+  model: z.object({ name: z.string(), fingerprint: z.string() }),
+  hook: z.string(),
+  d_in: count.positive(),
+  dtype: z.enum(activationDTypes),
+  /** Tokens a context, its BOS included. */
+  context: count.positive(),
+  bos_token_id: count,
+  prepend_bos: z.literal(true),
+  corpus: z.string(),
+  text_field: z.string(),
+  seed: count,
+  /** Contexts a forward pass. */
+  batch: count.positive(),
+  rows_per_shard: count.positive(),
+  /** Forward passes a window; rows are permuted within windows. */
+  window_batches: count.positive(),
+  /** Rows asked for; `rows` once complete. */
+  rows_wanted: count,
+  rows: count,
+  /** Mean |x| over all rows, before rounding to dtype; null until there are rows. */
+  mean_norm: z.number().nullable(),
+  complete: z.boolean(),
+  shards: z.array(z.object({ file: fileName, rows: count.positive(), sha256, window: count })),
+  /** One entry a finished window: its contexts and what resuming needs. */
+  contexts: z.array(
+    z.object({ file: fileName, first: count, contexts: count, rows: count, norm_sum: z.number(), sha256 }),
+  ),
+  /** Rows of the window that was under way when the harvest was interrupted, in the order of arrival. */
+  partial: z.object({ file: fileName, contexts: count, rows: count, norm_sum: z.number(), sha256 }).nullable(),
+});
+
+/** manifest.json of an activation store: what is in it, and how far it got. */
+export type Manifest = z.infer<typeof schema>;
+
+export function manifestPath(directory: string): string {
+  return join(directory, 'manifest.json');
+}
+
+/**
+ * Reads and checks manifest.json.
+ *
+ * @throws Refusal when the directory is no store, or the manifest is broken or of another version
+ */
+export async function readManifest(directory: string): Promise<Manifest> {
+  const path = manifestPath(directory);
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    throw new Refusal(
+      `${directory} is not an activation store (it has no manifest.json).`,
+      'Name a directory that `sae-pipe harvest` wrote, OUT/<hook>.',
+      { cause },
+    );
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new Refusal(`${path} is not JSON.`, 'Harvest the store again.', { cause });
+  }
+  const { format, version } = (json ?? {}) as { format?: unknown; version?: unknown };
+  if (format === FORMAT && version !== VERSION) {
+    throw new Refusal(`${path} is of format version ${version}; this program reads version ${VERSION}.`);
+  }
+  const parsed = schema.safeParse(json);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    throw new Refusal(`${path}: ${issue.path.join('.') || 'the file'}: ${issue.message}.`, 'Harvest the store again.');
+  }
+  return parsed.data;
+}
+
+export function writeManifest(directory: string, manifest: Manifest): Promise<void> {
+  return writeAside(manifestPath(directory), `${JSON.stringify(manifest, null, 1)}\n`);
+}

@@ -1,0 +1,83 @@
+import { createHash } from 'node:crypto';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeAside } from '../disk/write-aside.js';
+import { decodeShard, encodeContexts, encodeShard } from './arrow-files.js';
+import { type Manifest, writeManifest } from './manifest.js';
+import type { Window } from './window.js';
+
+/**
+ * Appends windows to a store. A shard is written aside, synced, renamed and only then listed in the manifest; a window
+ * counts as done once its contexts are listed, after all its shards. A killed run therefore goes on from the first
+ * window that is not listed, and shards of that window already listed are kept: they hold the same bytes.
+ */
+export class StoreWriter {
+  constructor(
+    private readonly directory: string,
+    readonly manifest: Manifest,
+  ) {}
+
+  /** Windows on disk, whole. */
+  get windowsDone(): number {
+    return this.manifest.contexts.length;
+  }
+
+  async writeWindow(window: Window): Promise<void> {
+    const { manifest } = this;
+    let index = manifest.shards.filter((shard) => shard.window < window.index).length;
+    for (const rows of window.shards(manifest.rows_per_shard, manifest.seed)) {
+      const file = `shard-${String(index).padStart(5, '0')}.arrow`;
+      if (!manifest.shards.some((shard) => shard.file === file)) {
+        const bytes = encodeShard(rows, manifest.d_in, manifest.dtype);
+        await writeAside(join(this.directory, file), bytes);
+        manifest.shards.push({ file, rows: rows.token.length, sha256: sha256(bytes), window: window.index });
+        await writeManifest(this.directory, manifest);
+      }
+      index++;
+    }
+    const file = `contexts-${String(window.index).padStart(5, '0')}.arrow`;
+    const bytes = encodeContexts(window.contexts);
+    await writeAside(join(this.directory, file), bytes);
+    manifest.contexts.push({
+      file,
+      first: window.contexts[0]?.index ?? 0,
+      contexts: window.contexts.length,
+      rows: window.rows,
+      norm_sum: window.normSum,
+      sha256: sha256(bytes),
+    });
+    manifest.rows = manifest.contexts.reduce((sum, entry) => sum + entry.rows, 0);
+    manifest.mean_norm = manifest.contexts.reduce((sum, entry) => sum + entry.norm_sum, 0) / manifest.rows;
+    manifest.complete = manifest.rows === manifest.rows_wanted;
+    const partial = manifest.partial;
+    manifest.partial = null;
+    await writeManifest(this.directory, manifest);
+    if (partial) await rm(join(this.directory, partial.file), { force: true });
+  }
+
+  /** Keeps an unfinished window for `restorePartial`. */
+  async writePartial(window: Window): Promise<void> {
+    const { manifest } = this;
+    const file = 'partial.arrow';
+    const bytes = encodeShard(window.inOrder(), manifest.d_in, manifest.dtype);
+    await writeAside(join(this.directory, file), bytes);
+    const { rows, normSum: norm_sum, contexts } = window;
+    manifest.partial = { file, contexts: contexts.length, rows, norm_sum, sha256: sha256(bytes) };
+    await writeManifest(this.directory, manifest);
+  }
+
+  /** Rows of the interrupted window as they were; false where they are not on disk whole. */
+  async restorePartial(window: Window): Promise<boolean> {
+    const { partial, d_in, dtype } = this.manifest;
+    if (!partial) return false;
+    const path = join(this.directory, partial.file);
+    const bytes = await readFile(path).catch(() => undefined);
+    if (!bytes || sha256(bytes) !== partial.sha256) return false;
+    window.restore(decodeShard(bytes, d_in, dtype, path), partial.norm_sum);
+    return true;
+  }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

@@ -1,0 +1,75 @@
+import type { Context } from '../corpus/contexts.js';
+import { Generator, Purpose } from '../random/generator.js';
+import { type ActivationArray, allocateRows, type Rows } from './arrow-files.js';
+import type { ActivationDType } from './manifest.js';
+
+/**
+ * Rows of several forward passes, held as they arrived until they are cut into shards in random order. A window spans
+ * whole forward passes, so that resuming at its start repeats the same passes and gives the same bytes.
+ */
+export class Window {
+  readonly contexts: Context[] = [];
+  /** Σ|x| over the rows. */
+  normSum = 0;
+  rows = 0;
+  private readonly blocks: { first: number; rows: Rows }[] = [];
+
+  constructor(
+    readonly index: number,
+    private readonly d: number,
+    private readonly dtype: ActivationDType,
+  ) {}
+
+  /** Adds the rows of one forward pass; `rows` is kept, not copied. */
+  add(rows: Rows, norms: Float32Array): void {
+    this.addBlock(rows);
+    for (const norm of norms) this.normSum += norm;
+  }
+
+  /** Puts back the rows of an interrupted window, see `inOrder`. */
+  restore(rows: Rows, normSum: number): void {
+    this.addBlock(rows);
+    this.normSum = normSum;
+  }
+
+  private addBlock(rows: Rows): void {
+    this.blocks.push({ first: this.rows, rows });
+    this.rows += rows.token.length;
+  }
+
+  /** All rows in the order of arrival. */
+  inOrder(): Rows {
+    const all = allocateRows(this.rows, this.d, this.dtype);
+    for (const { first, rows } of this.blocks) {
+      (all.activation as ActivationArray).set(rows.activation, first * this.d);
+      all.token.set(rows.token, first);
+      all.context.set(rows.context, first);
+      all.pos.set(rows.pos, first);
+    }
+    return all;
+  }
+
+  /** Cuts the window into shards of at most `rowsPerShard` rows, in an order set by (seed, window). */
+  *shards(rowsPerShard: number, seed: number): Iterable<Rows> {
+    const order = new Generator(seed, Purpose.windowOrder, this.index).permutation(this.rows);
+    const blockOf = new Uint32Array(this.rows);
+    for (const [i, { first, rows }] of this.blocks.entries()) blockOf.fill(i, first, first + rows.token.length);
+    for (let start = 0; start < this.rows; start += rowsPerShard) {
+      const picked = order.subarray(start, Math.min(start + rowsPerShard, this.rows));
+      const shard = allocateRows(picked.length, this.d, this.dtype);
+      for (const [to, row] of picked.entries()) {
+        const { first, rows } = this.blocks[blockOf[row]!]!;
+        copyRow(rows, row - first, shard, to, this.d);
+      }
+      yield shard;
+    }
+  }
+}
+
+function copyRow(source: Rows, from: number, target: Rows, to: number, d: number): void {
+  const row = source.activation.subarray(from * d, (from + 1) * d);
+  (target.activation as ActivationArray).set(row, to * d);
+  target.token[to] = source.token[from]!;
+  target.context[to] = source.context[from]!;
+  target.pos[to] = source.pos[from]!;
+}

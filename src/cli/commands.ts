@@ -1,0 +1,62 @@
+import type { z } from 'zod';
+import type { STAGES, StageName } from '../config/stages.js';
+import type { Terminal } from './main.js';
+
+/** A command: what its help says, and the one call it makes. Stages are loaded when they run, not before. */
+export interface Command<S extends StageName> {
+  readonly summary: string;
+  readonly example: string;
+  /** Flag that may be given without its name. */
+  readonly positional?: string;
+  run(config: z.infer<(typeof STAGES)[S]>, terminal: Terminal): Promise<void>;
+}
+
+export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
+  harvest: {
+    summary: 'Run a model over text and store the activations at hook points as Arrow files.',
+    example:
+      'sae-pipe harvest --model assets/tiny-gemma --corpus assets/corpus/train.jsonl.gz --hook blocks.2.hook_resid_post --tokens 500000 --context 256 --out runs/acts',
+    run: async (config, { progress, stop, print }) => {
+      const { harvest } = await import('../harvest/harvest.js');
+      for (const directory of await harvest(config, progress, stop)) print(directory);
+    },
+  },
+  train: {
+    summary:
+      'Train a sparse autoencoder on stored activations. Defaults are the protocol of Rajamanoharan et al. 2024.',
+    example:
+      'sae-pipe train --arch gated --activations runs/acts/blocks.2.hook_resid_post --d-sae 1536 --l1 4 --tokens 2000000 --batch 1024 --out runs/gated',
+    run: async (config, { progress, stop, print }) => {
+      const { train } = await import('../train/train.js');
+      print(await train(config, progress, stop));
+    },
+  },
+  eval: {
+    summary: 'Splice SAEs into the model and measure what they keep: loss recovered, L0, KL, explained variance, …',
+    example:
+      'sae-pipe eval --sae runs/gated --sae runs/standard --model assets/tiny-gemma --corpus assets/corpus/validation.jsonl.gz --tokens 50000 --context 256 --out runs/eval',
+    run: async (config, { progress, stop, print }) => {
+      const { evaluate } = await import('../eval/evaluate.js');
+      const { recordTable } = await import('../eval/table.js');
+      print(recordTable(await evaluate(config, progress, stop)));
+    },
+  },
+  report: {
+    summary: 'Draw an evaluation as one self-contained HTML file.',
+    example: 'sae-pipe report runs/eval --out runs/report.html',
+    positional: 'evaluation',
+    run: async (config, { print }) => {
+      const { writeReport } = await import('../report/write.js');
+      print(await writeReport(config));
+    },
+  },
+  demo: {
+    summary:
+      'The whole pipeline on the bundled model and text: harvest, train a gated and a standard SAE, evaluate, report.',
+    example: 'sae-pipe demo',
+    run: async (config, { progress, stop, print }) => {
+      const { demo } = await import('./demo.js');
+      await demo(config, { progress, stop, print });
+    },
+  },
+};

@@ -1,0 +1,170 @@
+import { readFileSync } from 'node:fs';
+import yargs from 'yargs';
+import { type Flag, flagsOf } from '../config/flags.js';
+import { loadConfig } from '../config/load.js';
+import { nearest } from '../config/nearest.js';
+import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
+import { STAGES, type StageName } from '../config/stages.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import { COMMANDS } from './commands.js';
+
+/** What a command gets beside its configuration. */
+export interface Terminal {
+  readonly progress: Progress;
+  readonly stop: StopRequest;
+  /** Prints a line of results on standard output. */
+  readonly print: (line: string) => void;
+}
+
+/**
+ * Runs a command line.
+ *
+ * @returns the exit code: 0 done, 1 failed, 2 usage, 130 or 143 interrupted
+ */
+export async function run(args: readonly string[]): Promise<number> {
+  const verbose = args.includes('--verbose');
+  try {
+    return await dispatch(args);
+  } catch (error) {
+    return explain(error, verbose);
+  }
+}
+
+async function dispatch(args: readonly string[]): Promise<number> {
+  const name = args.find((arg) => !arg.startsWith('-'));
+  const asksHelp = args.length === 0 || args.includes('--help') || args.includes('-h');
+  if (name !== undefined && !(name in COMMANDS)) {
+    throw new UsageRefusal(
+      `There is no command "${name}".`,
+      `Did you mean ${nearest(name, Object.keys(COMMANDS), 1)[0]}?`,
+    );
+  }
+  if (args.includes('--version') && name === undefined) {
+    process.stdout.write(`${version()}\n`);
+    return 0;
+  }
+  if (name === undefined || asksHelp) {
+    process.stdout.write(`${await helpText(name as StageName | undefined)}\n`);
+    return name === undefined && !asksHelp ? 2 : 0;
+  }
+  const stage = name as StageName;
+  const { given, configFile } = readArguments(stage, args.slice(args.indexOf(name) + 1));
+  const config = loadConfig(stage, given, configFile);
+  const { terminalProgress } = await import('../progress/terminal.js');
+  const progress = await terminalProgress();
+  const stop = watchSignals(progress);
+  try {
+    await COMMANDS[stage].run(config as never, { progress, stop, print: (line) => process.stdout.write(`${line}\n`) });
+  } finally {
+    progress.end();
+  }
+  return 0;
+}
+
+const COMMON: readonly Flag[] = [
+  {
+    key: 'config',
+    name: 'config',
+    type: 'string',
+    repeated: false,
+    description: 'YAML file with a section for each command, keys named like the flags; flags win',
+  },
+  { key: 'verbose', name: 'verbose', type: 'boolean', repeated: false, description: 'show the stack of an error' },
+];
+
+/** Parses flags with yargs; nothing is checked or defaulted here, so that a YAML file can stand below the flags. */
+function readArguments(
+  stage: StageName,
+  args: readonly string[],
+): { given: Record<string, unknown>; configFile?: string } {
+  const flags = [...flagsOf(STAGES[stage]), ...COMMON];
+  const parsed = parser(stage, flags).parseSync([...args]) as Record<string, unknown> & { _: (string | number)[] };
+  const { _: positionals, $0: _program, config, verbose: _verbose, ...given } = parsed;
+  for (const key of Object.keys(given)) if (given[key] === undefined) delete given[key];
+  const positional = COMMANDS[stage].positional;
+  if (positionals.length > 0 && positional) given[positional] = String(positionals.shift());
+  if (positionals.length > 0) {
+    throw new UsageRefusal(`sae-pipe ${stage} takes no argument "${positionals[0]}".`, `See sae-pipe ${stage} --help.`);
+  }
+  for (const flag of flags) {
+    const value = given[flag.name];
+    if (flag.type === 'number' && [value].flat().some((v) => v !== undefined && !Number.isFinite(v))) {
+      throw new UsageRefusal(`--${flag.name} is not a number.`, `It is ${flag.description}.`);
+    }
+    if (flag.type === 'string' && [value].flat().includes('')) throw new UsageRefusal(`--${flag.name} has no value.`);
+  }
+  return { given, configFile: config as string | undefined };
+}
+
+function parser(stage: StageName | undefined, flags: readonly Flag[]) {
+  const y = yargs([])
+    .parserConfiguration({ 'camel-case-expansion': false, 'dot-notation': false, 'duplicate-arguments-array': true })
+    .scriptName('sae-pipe')
+    .help(false)
+    .version(false)
+    .exitProcess(false)
+    .wrap(Math.min(110, process.stdout.columns ?? 110));
+  for (const flag of flags) {
+    if (stage && COMMANDS[stage].positional === flag.name) continue;
+    y.option(flag.name, {
+      type: flag.type,
+      requiresArg: flag.type !== 'boolean',
+      description: flag.description,
+      choices: flag.choices ? [...flag.choices] : undefined,
+      defaultDescription: flag.default === undefined || flag.type === 'boolean' ? undefined : String(flag.default),
+    });
+  }
+  return y.fail((message, error) => {
+    throw error ?? new UsageRefusal(`${message.trim()}.`, stage ? `See sae-pipe ${stage} --help.` : undefined);
+  });
+}
+
+function helpText(stage: StageName | undefined): Promise<string> {
+  if (stage) {
+    const { summary, example, positional } = COMMANDS[stage];
+    const usage = `sae-pipe ${stage}${positional ? ` <${positional}>` : ''} [flags]\n\n${summary}`;
+    return parser(stage, [...flagsOf(STAGES[stage]), ...COMMON])
+      .usage(usage)
+      .epilogue(`Example:\n  ${example}`)
+      .getHelp();
+  }
+  const y = parser(undefined, []).usage(
+    'sae-pipe <command> [flags]\n\nTrains sparse autoencoders on Gemma’s activations: harvest → train → eval → report.',
+  );
+  for (const [name, { summary }] of Object.entries(COMMANDS)) y.command(name, summary);
+  return y.epilogue('sae-pipe <command> --help teaches each command. Start with: sae-pipe demo').getHelp();
+}
+
+/** The first Ctrl-C asks the stage to stop where nothing is lost; the second ends the process at once. */
+function watchSignals(progress: Progress): StopRequest {
+  const stop: StopRequest = { signal: undefined };
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      if (stop.signal) process.exit(exitCodeOf(signal));
+      stop.signal = signal;
+      progress.say(`${signal}: finishing what is under way (once more: stop at once)`);
+    });
+  }
+  return stop;
+}
+
+const exitCodeOf = (signal: 'SIGINT' | 'SIGTERM') => (signal === 'SIGINT' ? 130 : 143);
+
+function explain(error: unknown, verbose: boolean): number {
+  if (error instanceof Interrupted) {
+    process.stderr.write(`Stopped (${error.signal}): ${error.message}\n`);
+    return exitCodeOf(error.signal);
+  }
+  const refusal = error instanceof Refusal ? error : undefined;
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`sae-pipe: ${message}${refusal?.remedy ? ` ${refusal.remedy}` : ''}\n`);
+  if (verbose && error instanceof Error)
+    process.stderr.write(`${error.stack}\n${error.cause ? `Cause: ${String(error.cause)}\n` : ''}`);
+  else if (!refusal) process.stderr.write('This is a fault of the program; --verbose shows where.\n');
+  return refusal?.exitCode ?? 1;
+}
+
+function version(): string {
+  const file = new URL('../../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}

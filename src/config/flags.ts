@@ -1,0 +1,46 @@
+import { z } from 'zod';
+
+/** Flag, and YAML key, of a configuration key: dSae → d-sae. */
+export function flagName(key: string): string {
+  return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** What the command line and the help need to know of one flag. */
+export interface Flag {
+  /** Key in the schema. */
+  readonly key: string;
+  readonly name: string;
+  readonly type: 'string' | 'number' | 'boolean';
+  /** May be given several times. */
+  readonly repeated: boolean;
+  readonly choices?: readonly string[];
+  readonly description: string;
+  readonly default?: unknown;
+}
+
+interface Property {
+  type?: string;
+  enum?: string[];
+  items?: Property;
+  description?: string;
+  default?: unknown;
+}
+
+/** The flags of a stage, from its schema: one place says name, type, default and help of each. */
+export function flagsOf(schema: z.ZodObject): Flag[] {
+  const json = z.toJSONSchema(schema, { io: 'input' }) as { properties?: Record<string, Property> };
+  return Object.entries(json.properties ?? {}).map(([key, property]) => {
+    const element = property.items ?? property;
+    const type = element.type === 'integer' ? 'number' : element.type;
+    if (type !== 'string' && type !== 'number' && type !== 'boolean') throw new Error(`flag ${key} has no simple type`);
+    return {
+      key,
+      name: flagName(key),
+      type,
+      repeated: property.items !== undefined,
+      choices: element.enum,
+      description: property.description ?? '',
+      default: property.default,
+    };
+  });
+}

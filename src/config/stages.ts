@@ -1,0 +1,142 @@
+import { z } from 'zod';
+
+const directory = z.string().min(1);
+const positive = z.number().int().positive();
+const natural = z.number().int().nonnegative();
+const threads = natural.default(0).describe('threads of one operator; 0: one a core');
+const device = z.string().default('cpu').describe('where the graph runs: cpu, cuda, cuda:N or webgpu');
+const overwrite = z.boolean().default(false).describe('replace what an earlier run wrote to --out');
+const seed = natural
+  .max(2 ** 32 - 1)
+  .default(0)
+  .describe('seed of every random choice; the same seed gives the same bytes');
+const model = directory.describe('model directory: config.json, model.safetensors, tokenizer files');
+const corpus = directory.describe('text: a .jsonl, .txt (either also .gz) or .parquet file, or a directory of them');
+const textField = z
+  .string()
+  .min(1)
+  .default('text')
+  .describe('key or column that holds the text in .jsonl and .parquet');
+const context = positive
+  .min(2)
+  .optional()
+  .describe("tokens a context, BOS included [default: 1024, or the model's longest]");
+
+/** `harvest`: corpus → language model → activation stores, one a hook. */
+export const harvestSchema = z.object({
+  model,
+  corpus,
+  hook: z
+    .array(z.string())
+    .min(1)
+    .describe('hook point, e.g. blocks.2.hook_resid_post; may be repeated, at the cost of one forward pass'),
+  tokens: positive.describe('activations (rows) in each store, exactly; BOS positions are not activations'),
+  context,
+  out: directory.describe('directory for the stores, OUT/<hook>/'),
+  batch: positive.default(16).describe('contexts a forward pass'),
+  dtype: z.enum(['float16', 'bfloat16', 'float32']).default('float16').describe('element type on disk'),
+  rowsPerShard: positive.default(65_536).describe('rows a shard file, at most'),
+  windowRows: positive
+    .default(1_048_576)
+    .describe('rows permuted together before they are cut into shards, about; held in memory'),
+  textField,
+  seed,
+  device,
+  threads,
+  overwrite,
+  resume: z.boolean().default(false).describe('go on with an unfinished harvest in --out'),
+});
+export type HarvestConfig = z.infer<typeof harvestSchema>;
+
+/** `train`: activation store → sparse autoencoder. Defaults are the paper's protocol (appendix D) where it has one. */
+export const trainSchema = z.object({
+  arch: z
+    .enum(['gated', 'standard'])
+    .default('gated')
+    .describe('gated (Rajamanoharan et al. 2024) or standard (ReLU + L1)'),
+  activations: directory.describe('activation store, OUT/<hook> of harvest'),
+  dSae: positive.describe('number of features, d_sae'),
+  l1: z
+    .number()
+    .nonnegative()
+    .default(4)
+    .describe("λ, sparsity penalty over sums: |x − x̂|² + λ Σ_j; the paper's λ × d_in"),
+  l1Warmup: natural.default(0).describe('steps over which λ rises from 0'),
+  steps: positive.optional().describe('optimiser steps'),
+  tokens: positive
+    .optional()
+    .describe('activations to train on, instead of --steps; epochs repeat [default: one epoch]'),
+  batch: positive.default(4096).describe('activations a step'),
+  lr: z.number().positive().default(3e-4).describe('learning rate of Adam'),
+  warmup: natural
+    .default(1000)
+    .describe('steps over which the learning rate rises from 0; at most a tenth of all steps'),
+  beta1: z.number().min(0).lt(1).default(0).describe("Adam's β1"),
+  beta2: z.number().min(0).lt(1).default(0.999).describe("Adam's β2"),
+  seed,
+  init: directory
+    .optional()
+    .describe('start from this SAE (cfg.json + sae_weights.safetensors) instead of random weights'),
+  normalize: z
+    .enum(['mean-norm', 'none'])
+    .default('mean-norm')
+    .describe('mean-norm: scale activations to mean |x| = √d_in while training; folded into the saved weights'),
+  order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
+  engine: z
+    .enum(['auto', 'reference'])
+    .default('auto')
+    .describe('how a step is computed; reference: one dense ONNX graph'),
+  deadWindow: positive.default(1_000_000).describe('a feature is dead that has not fired during so many activations'),
+  logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
+  checkpointEvery: natural.default(0).describe('steps between checkpoints; 0: only when interrupted'),
+  device,
+  threads,
+  out: directory.describe('directory for cfg.json, sae_weights.safetensors and metrics.jsonl'),
+  overwrite,
+  resume: z.boolean().default(false).describe('go on from the checkpoint in --out'),
+});
+export type TrainConfig = z.infer<typeof trainSchema>;
+
+/** `eval`: SAEs spliced into the model on held-out text → eval.json. */
+export const evalSchema = z.object({
+  sae: z.array(z.string().min(1)).min(1).describe('SAE directory; may be repeated'),
+  model,
+  corpus,
+  tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),
+  context,
+  batch: positive.default(8).describe('contexts a forward pass'),
+  hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
+  anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
+  textField,
+  device,
+  threads,
+  out: directory.describe('directory for eval.json'),
+  overwrite,
+});
+export type EvalConfig = z.infer<typeof evalSchema>;
+
+/** `report`: eval.json → one HTML file. */
+export const reportSchema = z.object({
+  evaluation: directory.describe('directory that `eval` wrote'),
+  out: directory.describe('the .html file to write'),
+  title: z.string().optional().describe('title of the page'),
+  overwrite,
+});
+export type ReportConfig = z.infer<typeof reportSchema>;
+
+/** `demo`: all of it on the bundled model and text. */
+export const demoSchema = z.object({
+  out: directory.default('runs/demo').describe('directory for everything the demo writes'),
+  overwrite,
+});
+export type DemoConfig = z.infer<typeof demoSchema>;
+
+/** The stages, each with the schema of its section in a configuration file. */
+export const STAGES = {
+  harvest: harvestSchema,
+  train: trainSchema,
+  eval: evalSchema,
+  report: reportSchema,
+  demo: demoSchema,
+} as const;
+export type StageName = keyof typeof STAGES;

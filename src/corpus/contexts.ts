@@ -1,0 +1,82 @@
+import type { Document } from './documents.js';
+import type { Tokenizer } from './tokenizer.js';
+
+/** A piece of the corpus as the model sees it: `length` tokens, the first of them BOS. */
+export interface Context {
+  /** Counts from 0 over the corpus. */
+  readonly index: number;
+  /** [length] */
+  readonly tokens: Int32Array;
+  /** [length]: which document each token came from, counting from 0; a BOS counts to the document that follows it. */
+  readonly documents: Uint32Array;
+}
+
+/**
+ * Lays documents end to end, each begun by BOS, and cuts the stream into contexts that each begin with BOS: where the
+ * cut falls before a document's own BOS that one serves, elsewhere one is put in front and the context holds
+ * `length` − 1 tokens of the stream. A last piece that fills no context is left out.
+ */
+export async function* packContexts(
+  documents: AsyncIterable<Document> | Iterable<Document>,
+  tokenizer: Tokenizer,
+  length: number,
+): AsyncGenerator<Context> {
+  const bos = tokenizer.bosTokenId;
+  let index = 0;
+  let filled = 0;
+  let tokens = new Int32Array(length);
+  let sources = new Uint32Array(length);
+  let document = -1;
+  for await (const { text } of documents) {
+    document++;
+    const ids = tokenizer.encode(text);
+    // The document's own BOS is stream token −1; an empty document adds nothing.
+    for (let i = ids.length === 0 ? 0 : -1; i < ids.length; i++) {
+      if (filled === 0 && i >= 0 && ids[i] !== bos) {
+        tokens[0] = bos;
+        sources[0] = document;
+        filled = 1;
+      }
+      tokens[filled] = i < 0 ? bos : ids[i]!;
+      sources[filled] = document;
+      filled++;
+      if (filled === length) {
+        yield { index, tokens, documents: sources };
+        index++;
+        filled = 0;
+        tokens = new Int32Array(length);
+        sources = new Uint32Array(length);
+      }
+    }
+  }
+}
+
+/** Groups of `size` contexts; the last may be smaller. */
+export async function* batches(contexts: AsyncIterable<Context>, size: number): AsyncGenerator<Context[]> {
+  let batch: Context[] = [];
+  for await (const context of contexts) {
+    batch.push(context);
+    if (batch.length === size) {
+      yield batch;
+      batch = [];
+    }
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** Tokens of a batch as the model's int64 input, [batch × length]. */
+export function batchTokens(batch: readonly Context[]): BigInt64Array {
+  const length = batch[0]!.tokens.length;
+  const tokens = new BigInt64Array(batch.length * length);
+  for (const [b, context] of batch.entries()) {
+    for (let t = 0; t < length; t++) tokens[b * length + t] = BigInt(context.tokens[t]!);
+  }
+  return tokens;
+}
+
+/** Positions of a context that hold a token other than BOS: those whose activations are stored. */
+export function countActivations(context: Context, bos: number): number {
+  let count = 0;
+  for (const token of context.tokens) if (token !== bos) count++;
+  return count;
+}

@@ -1,0 +1,112 @@
+import { createReadStream } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { Refusal } from '../config/refusal.js';
+import { readParquetDocuments } from './parquet.js';
+
+/** One text of the corpus. */
+export interface Document {
+  readonly text: string;
+  /** File and place in it, for messages. */
+  readonly source: string;
+}
+
+/** File endings that hold documents. */
+const ENDINGS = ['.jsonl', '.jsonl.gz', '.txt', '.txt.gz', '.parquet'];
+
+/**
+ * The files of a corpus: the file itself, or a directory's files with a known ending, sorted by name.
+ *
+ * @throws Refusal when there is nothing to read
+ */
+export async function corpusFiles(path: string): Promise<string[]> {
+  const found = await stat(path).catch((cause) => {
+    throw new Refusal(
+      `There is no corpus at ${path}.`,
+      'Give a .jsonl, .txt or .parquet file, or a directory of them.',
+      { cause },
+    );
+  });
+  if (!found.isDirectory()) {
+    if (ENDINGS.some((ending) => path.endsWith(ending))) return [path];
+    throw new Refusal(
+      `${path} does not end in one of ${ENDINGS.join(', ')}.`,
+      'The ending tells how a corpus is read.',
+    );
+  }
+  const names = (await readdir(path)).filter((name) => ENDINGS.some((ending) => name.endsWith(ending))).sort();
+  if (names.length === 0) throw new Refusal(`${path} holds no file ending in ${ENDINGS.join(', ')}.`);
+  return names.map((name) => join(path, name));
+}
+
+/**
+ * Documents of a corpus in file order: one a line of .jsonl, one a row of .parquet, one a .txt file.
+ *
+ * @param textField the column or JSON key that holds the text
+ * @throws Refusal naming file and line of a broken document
+ */
+export async function* readDocuments(path: string, textField: string): AsyncGenerator<Document> {
+  for (const file of await corpusFiles(path)) {
+    if (file.endsWith('.parquet')) yield* readParquetDocuments(file, textField);
+    else if (/\.jsonl(\.gz)?$/.test(file)) yield* readJsonLines(file, textField);
+    else yield { text: await readText(file), source: file };
+  }
+}
+
+async function* readJsonLines(file: string, textField: string): AsyncGenerator<Document> {
+  let number = 0;
+  const stream = textStream(file);
+  let failure: unknown;
+  stream.on('error', (error) => {
+    failure = error;
+  });
+  for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+    number++;
+    if (line.trim() === '') continue;
+    const source = `${file}:${number}`;
+    let value: unknown;
+    try {
+      value = JSON.parse(line);
+    } catch (cause) {
+      throw new Refusal(`${source} is not JSON.`, 'A .jsonl corpus has one JSON object a line.', { cause });
+    }
+    const text = (value as Record<string, unknown> | null)?.[textField];
+    if (typeof text !== 'string') {
+      const keys = value !== null && typeof value === 'object' ? Object.keys(value).join(', ') : 'no keys';
+      throw new Refusal(
+        `${source} has no text in "${textField}" (it has: ${keys}).`,
+        'Name the key with --text-field.',
+      );
+    }
+    yield { text, source };
+  }
+  if (failure) throw brokenStream(file, failure);
+}
+
+async function readText(file: string): Promise<string> {
+  const parts: Buffer[] = [];
+  try {
+    for await (const part of textStream(file)) parts.push(part as Buffer);
+  } catch (cause) {
+    throw brokenStream(file, cause);
+  }
+  return Buffer.concat(parts).toString('utf8');
+}
+
+function textStream(file: string): Readable {
+  const raw = createReadStream(file);
+  if (!file.endsWith('.gz')) return raw;
+  const unzipped = createGunzip();
+  // pipeline hands an error of either stream to the reader of `unzipped`.
+  pipeline(raw, unzipped).catch((error) => unzipped.destroy(error));
+  return unzipped as Transform;
+}
+
+function brokenStream(file: string, cause: unknown): Refusal {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new Refusal(`${file} could not be read to its end: ${reason}.`, 'Fetch or pack the file again.', { cause });
+}

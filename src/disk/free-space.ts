@@ -1,0 +1,36 @@
+import { statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Refusal } from '../config/refusal.js';
+
+/** A size for people: "1.5 GiB". */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+}
+
+/**
+ * Refuses work whose output will not fit the disk.
+ *
+ * @param path where it will be written; may not exist yet
+ * @param needed bytes
+ */
+export async function checkFreeSpace(path: string, needed: number): Promise<void> {
+  const found = await statfs(path).catch(() => undefined);
+  if (!found) {
+    const parent = dirname(path);
+    return parent === path ? undefined : checkFreeSpace(parent, needed);
+  }
+  const free = found.bavail * found.bsize;
+  if (needed > free) {
+    throw new Refusal(
+      `The disk is too full for ${path}: ${formatBytes(needed)} are needed and ${formatBytes(free)} are free.`,
+      'Free space, choose another --out, or ask for less.',
+    );
+  }
+}

@@ -1,0 +1,43 @@
+import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { refusedWrite, writeAside } from './write-aside.js';
+
+/** A file of one JSON object a line that grows while work goes on. A torn last line is dropped when it is reopened. */
+export class JsonLines<T> {
+  private constructor(
+    private readonly path: string,
+    private readonly file: FileHandle,
+    /** The newest line. */
+    public last: T | undefined,
+  ) {}
+
+  /**
+   * Opens the file for appending, creating it where it is missing.
+   *
+   * @param keep which of the lines there stay
+   */
+  static async open<T>(path: string, { keep }: { keep: (line: T) => boolean }): Promise<JsonLines<T>> {
+    const text = await readFile(path, 'utf8').catch(() => '');
+    const kept = parseJsonLines<T>(text).filter(keep);
+    await writeAside(path, kept.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    return new JsonLines(path, await open(path, 'a'), kept.at(-1));
+  }
+
+  async append(line: T): Promise<void> {
+    this.last = line;
+    try {
+      await this.file.appendFile(`${JSON.stringify(line)}\n`);
+    } catch (cause) {
+      throw refusedWrite(this.path, cause);
+    }
+  }
+
+  close(): Promise<void> {
+    return this.file.close();
+  }
+}
+
+/** The objects of a JSON-lines text; a last line without its newline was torn and is left out. */
+function parseJsonLines<T>(text: string): T[] {
+  const lines = text.split('\n').slice(0, -1);
+  return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as T);
+}

@@ -1,0 +1,105 @@
+import type { ActivationArray, Rows } from '../activations/arrow-files.js';
+import { toBfloat16 } from '../activations/bfloat16.js';
+import { Refusal } from '../config/refusal.js';
+import type { HarvestConfig } from '../config/stages.js';
+import { batchTokens, type Context } from '../corpus/contexts.js';
+import type { Checkpoint } from '../lm/checkpoint.js';
+import type { Hook } from '../lm/hooks.js';
+import { onnxRuntime, openSession } from '../onnx/session.js';
+import { harvestGraph, outputsOf } from './harvest-graph.js';
+
+/** Largest finite float16. */
+const FLOAT16_MAX = 65504;
+
+export interface PassResult {
+  /** Rows of each hook, in the order of the hooks. */
+  readonly rows: readonly Rows[];
+  /** |x| of each row, by hook. */
+  readonly norms: readonly Float32Array[];
+  readonly count: number;
+  /** The contexts that gave rows. */
+  readonly contexts: readonly Context[];
+}
+
+/** Opens the model for harvesting; `run` takes a batch of contexts and gives at most `limit` rows. */
+export async function openForwardPass(
+  checkpoint: Checkpoint,
+  hooks: readonly Hook[],
+  context: number,
+  config: Pick<HarvestConfig, 'dtype' | 'device' | 'threads'>,
+) {
+  const graph = harvestGraph(checkpoint, hooks, context, config.dtype);
+  const session = await openSession(graph, config);
+  const { Tensor } = await onnxRuntime();
+
+  async function run(group: readonly Context[], bos: number, limit: number): Promise<PassResult> {
+    const { keep, token, contextOf, pos, contexts } = selectRows(group, context, bos, limit);
+    const count = keep.length;
+    const outputs = await session.run({
+      tokens: new Tensor('int64', batchTokens(contexts), [contexts.length, context]),
+      rows: new Tensor('int64', BigInt64Array.from(keep, BigInt), [count]),
+    });
+    const rows: Rows[] = [];
+    const norms: Float32Array[] = [];
+    for (const hook of hooks) {
+      const name = outputsOf(hook);
+      const norm = outputs[name.norm]!.data as Float32Array;
+      checkFinite(hook, norm, (outputs[name.largest]!.data as Float32Array)[0]!, config.dtype);
+      const data = outputs[name.activation]!.data as unknown as ArrayBufferView;
+      rows.push({ activation: storedArray(data, config.dtype), token, context: contextOf, pos });
+      norms.push(norm);
+    }
+    return { rows, norms, count, contexts };
+  }
+
+  return { run, release: () => session.release() };
+}
+
+/** Positions that hold a token other than BOS, in order, at most `limit` of them. */
+function selectRows(group: readonly Context[], length: number, bos: number, limit: number) {
+  const keep: number[] = [];
+  const token: number[] = [];
+  const contextOf: number[] = [];
+  const pos: number[] = [];
+  const contexts: Context[] = [];
+  for (const [b, context] of group.entries()) {
+    if (keep.length === limit) break;
+    contexts.push(context);
+    for (let t = 0; t < length && keep.length < limit; t++) {
+      if (context.tokens[t] === bos) continue;
+      keep.push(b * length + t);
+      token.push(context.tokens[t]!);
+      contextOf.push(context.index);
+      pos.push(t);
+    }
+  }
+  return {
+    keep,
+    token: Int32Array.from(token),
+    contextOf: Uint32Array.from(contextOf),
+    pos: Uint32Array.from(pos),
+    contexts,
+  };
+}
+
+function storedArray(data: ArrayBufferView, dtype: HarvestConfig['dtype']): ActivationArray {
+  if (dtype === 'float32') return data as Float32Array;
+  if (dtype === 'bfloat16') return toBfloat16(data as Float32Array);
+  // Newer Nodes give a Float16Array; the store keeps bits.
+  return data instanceof Uint16Array ? data : new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2);
+}
+
+function checkFinite(hook: Hook, norms: Float32Array, largest: number, dtype: HarvestConfig['dtype']): void {
+  if (norms.some((norm) => !Number.isFinite(norm))) {
+    throw new Refusal(
+      `The model gives values that are not finite at ${hook.name}.`,
+      'The weights are damaged, or the device miscalculates; try --device cpu.',
+    );
+  }
+  if (dtype === 'float16' && largest > FLOAT16_MAX) {
+    throw new Refusal(
+      `An activation of ${hook.name} (layer ${hook.layer}) is ${largest.toPrecision(4)} and overflows float16 (largest ${FLOAT16_MAX}).`,
+      'Use --dtype bfloat16 or --dtype float32.',
+    );
+  }
+}

@@ -1,0 +1,337 @@
+import { create, toBinary } from '@bufbuild/protobuf';
+import { type DType, dtypeBytes, dtypeCode } from './dtype.js';
+import {
+  type AttributeProto,
+  AttributeProto_AttributeType,
+  AttributeProtoSchema,
+  type GraphProto,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  OperatorSetIdProtoSchema,
+  StringStringEntryProtoSchema,
+  type TensorProto,
+  TensorProto_DataLocation,
+  TensorProtoSchema,
+  TensorShapeProto_DimensionSchema,
+  TensorShapeProtoSchema,
+  TypeProto_TensorSchema,
+  TypeProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from './onnx_pb.js';
+
+/** Opset of the standard operators (Attention and RotaryEmbedding came with 23). */
+export const OPSET = 23;
+/** IR version that carries opset 23. */
+const IR_VERSION = 11n;
+/** ONNX Runtime's own operators. */
+export const MICROSOFT = 'com.microsoft';
+
+declare const valueBrand: unique symbol;
+/** A tensor of the graph, by name. */
+export type Value = string & { readonly [valueBrand]: true };
+/** A dimension: a number, or a name for one that is known when the graph runs. */
+export type Dim = number | string;
+export type Attribute = number | bigint | string | readonly number[] | GraphBuilder | { float: number };
+
+/** Where an initializer's bytes lie: a range of a file, named by its absolute path with symbolic links resolved. */
+export interface ExternalData {
+  readonly path: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface OpOptions {
+  readonly domain?: string;
+}
+
+/**
+ * Writes an ONNX graph node by node; `encode` gives the bytes of the .onnx file. Values are named on the way, so a
+ * graph reads like the formula it computes. A builder made by `body` writes the subgraph of a Loop and may use every
+ * value of the graph around it.
+ */
+export class GraphBuilder {
+  private readonly nodes: NodeProto[] = [];
+  private readonly inputs: ValueInfoProto[] = [];
+  private readonly outputs: ValueInfoProto[] = [];
+  private readonly initializers: TensorProto[] = [];
+  private readonly constants = new Map<string, Value>();
+  private counter = 0;
+
+  constructor(
+    readonly name: string,
+    private readonly parent?: GraphBuilder,
+  ) {}
+
+  /** A builder for the subgraph of a Loop. */
+  body(name: string): GraphBuilder {
+    return new GraphBuilder(this.fresh(name), this);
+  }
+
+  input(name: string, dtype: DType, shape: readonly Dim[]): Value {
+    const value = (this.parent ? `${this.name}/${name}` : name) as Value;
+    this.inputs.push(valueInfo(value, dtype, shape));
+    return value;
+  }
+
+  /** Declares `value` as the graph's output `name`. */
+  output(name: string, value: Value, dtype: DType, shape: readonly Dim[]): void {
+    const unique = (this.parent ? `${this.name}/${name}` : name) as Value;
+    this.nodes.push(node('Identity', [value], [unique], {}, ''));
+    this.outputs.push(valueInfo(unique, dtype, shape));
+  }
+
+  /** An initializer whose bytes stay in their own file. */
+  external(name: string, dtype: DType, dims: readonly number[], data: ExternalData): Value {
+    const expected = dims.reduce((product, dim) => product * dim, dtypeBytes(dtype));
+    if (data.length !== expected) {
+      throw new Error(`initializer ${name}: ${data.length} bytes for ${dtype}[${dims.join(', ')}]`);
+    }
+    const entry = (key: string, value: string) => create(StringStringEntryProtoSchema, { key, value });
+    this.initializers.push(
+      create(TensorProtoSchema, {
+        name,
+        dataType: dtypeCode(dtype),
+        dims: dims.map(BigInt),
+        dataLocation: TensorProto_DataLocation.EXTERNAL,
+        // Session creation resolves locations against the root directory (see session.ts), hence the cut slash.
+        externalData: [
+          entry('location', data.path.replace(/^\//, '')),
+          entry('offset', String(data.offset)),
+          entry('length', String(data.length)),
+        ],
+      }),
+    );
+    return name as Value;
+  }
+
+  /** A float32 initializer given by value; for small tables (RoPE), not for weights. */
+  table(name: string, dims: readonly number[], values: Float32Array): Value {
+    const rawData = new Uint8Array(values.buffer, values.byteOffset, values.byteLength).slice();
+    this.initializers.push(
+      create(TensorProtoSchema, { name, dataType: dtypeCode('float32'), dims: dims.map(BigInt), rawData }),
+    );
+    return name as Value;
+  }
+
+  /** A scalar float32 constant; equal ones are shared. */
+  scalar(value: number): Value {
+    return this.constant(`f32/${value}`, () =>
+      create(TensorProtoSchema, { dataType: dtypeCode('float32'), dims: [], floatData: [value] }),
+    );
+  }
+
+  /** A one-dimensional int64 constant (shapes, axes, slice bounds); equal ones are shared. */
+  ints(...values: number[]): Value {
+    return this.constant(`i64/${values.join(',')}`, () =>
+      create(TensorProtoSchema, {
+        dataType: dtypeCode('int64'),
+        dims: [BigInt(values.length)],
+        int64Data: values.map(BigInt),
+      }),
+    );
+  }
+
+  /** A scalar int64 constant; equal ones are shared. */
+  int(value: number): Value {
+    return this.constant(`i64scalar/${value}`, () =>
+      create(TensorProtoSchema, { dataType: dtypeCode('int64'), dims: [], int64Data: [BigInt(value)] }),
+    );
+  }
+
+  /** Adds a node with one output. */
+  op(
+    type: string,
+    inputs: readonly (Value | '')[],
+    attributes: Record<string, Attribute> = {},
+    o: OpOptions = {},
+  ): Value {
+    return this.ops(type, inputs, 1, attributes, o)[0]!;
+  }
+
+  /** Adds a node with `count` outputs. An empty input stands for an omitted optional one. */
+  ops(
+    type: string,
+    inputs: readonly (Value | '')[],
+    count: number,
+    attributes: Record<string, Attribute> = {},
+    { domain = '' }: OpOptions = {},
+  ): Value[] {
+    const outputs = Array.from({ length: count }, () => this.fresh(type) as Value);
+    this.nodes.push(node(type, inputs, outputs, attributes, domain));
+    return outputs;
+  }
+
+  add(a: Value, b: Value): Value {
+    return this.op('Add', [a, b]);
+  }
+
+  sub(a: Value, b: Value): Value {
+    return this.op('Sub', [a, b]);
+  }
+
+  mul(a: Value, b: Value): Value {
+    return this.op('Mul', [a, b]);
+  }
+
+  div(a: Value, b: Value): Value {
+    return this.op('Div', [a, b]);
+  }
+
+  /** Product of matrices (of their last two dimensions), with either transposed on the fly. */
+  matmul(a: Value, b: Value, { transA = false, transB = false } = {}): Value {
+    if (!transA && !transB) return this.op('MatMul', [a, b]);
+    return this.op('FusedMatMul', [a, b], { transA: Number(transA), transB: Number(transB) }, { domain: MICROSOFT });
+  }
+
+  cast(value: Value, to: DType): Value {
+    return this.op('Cast', [value], { to: dtypeCode(to) });
+  }
+
+  reshape(value: Value, ...shape: number[]): Value {
+    return this.op('Reshape', [value, this.ints(...shape)]);
+  }
+
+  /** Rows of the first dimension at int64 `indices`. */
+  gather(value: Value, indices: Value, axis = 0): Value {
+    return this.op('Gather', [value, indices], { axis });
+  }
+
+  concat(values: readonly Value[], axis: number): Value {
+    return values.length === 1 ? values[0]! : this.op('Concat', values, { axis });
+  }
+
+  reduceSum(value: Value, axes: readonly number[], keepdims = false): Value {
+    return this.op('ReduceSum', [value, this.ints(...axes)], { keepdims: Number(keepdims) });
+  }
+
+  reduceMax(value: Value, axes: readonly number[], keepdims = false): Value {
+    return this.op('ReduceMax', [value, this.ints(...axes)], { keepdims: Number(keepdims) });
+  }
+
+  /** Σ value² over `axes`. */
+  reduceSumSquare(value: Value, axes: readonly number[], keepdims = false): Value {
+    return this.op('ReduceSumSquare', [value, this.ints(...axes)], { keepdims: Number(keepdims) });
+  }
+
+  /** 1 where value > 0, else 0, as float32. */
+  positive(value: Value): Value {
+    return this.cast(this.op('Greater', [value, this.scalar(0)]), 'float32');
+  }
+
+  relu(value: Value): Value {
+    return this.op('Relu', [value]);
+  }
+
+  /** The bytes of the .onnx file. */
+  encode(): Uint8Array {
+    const model = create(ModelProtoSchema, {
+      irVersion: IR_VERSION,
+      producerName: 'sae-pipe',
+      opsetImport: [
+        create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(OPSET) }),
+        create(OperatorSetIdProtoSchema, { domain: MICROSOFT, version: 1n }),
+      ],
+      graph: this.graph(),
+    });
+    return toBinary(ModelProtoSchema, model);
+  }
+
+  /**
+   * The graph as a message; what a Loop holds as its body. Nodes and initializers that no output needs are left out:
+   * a graph built for a whole model is cut after its deepest requested output.
+   */
+  graph(): GraphProto {
+    const needed = new Set(this.outputs.map((output) => output.name));
+    const kept: NodeProto[] = [];
+    for (const candidate of [...this.nodes].reverse()) {
+      if (!candidate.output.some((output) => needed.has(output))) continue;
+      kept.push(candidate);
+      for (const name of namesUsed(candidate)) needed.add(name);
+    }
+    return create(GraphProtoSchema, {
+      name: this.name,
+      node: kept.reverse(),
+      input: this.parent ? this.inputs : this.inputs.filter(({ name }) => needed.has(name)),
+      output: this.outputs,
+      initializer: this.initializers.filter(({ name }) => needed.has(name)),
+    });
+  }
+
+  private constant(key: string, make: () => TensorProto): Value {
+    let value = this.constants.get(key);
+    if (!value) {
+      value = this.fresh('const') as Value;
+      const tensor = make();
+      tensor.name = value;
+      this.initializers.push(tensor);
+      this.constants.set(key, value);
+    }
+    return value;
+  }
+
+  private fresh(stem: string): string {
+    const prefix = this.parent ? `${this.name}/` : '';
+    return `${prefix}${stem}_${this.counter++}`;
+  }
+}
+
+/** Inputs of a node and, for a Loop, everything its body takes from the graph around it. */
+function namesUsed(candidate: NodeProto): string[] {
+  const inner = candidate.attribute.flatMap(
+    ({ g }) => g?.node.flatMap(namesUsed).concat(g.output.map((o) => o.name)) ?? [],
+  );
+  return candidate.input.concat(inner);
+}
+
+function valueInfo(name: string, dtype: DType, shape: readonly Dim[]): ValueInfoProto {
+  const dim = shape.map((d) =>
+    create(TensorShapeProto_DimensionSchema, {
+      value: typeof d === 'number' ? { case: 'dimValue', value: BigInt(d) } : { case: 'dimParam', value: d },
+    }),
+  );
+  const tensor = create(TypeProto_TensorSchema, {
+    elemType: dtypeCode(dtype),
+    shape: create(TensorShapeProtoSchema, { dim }),
+  });
+  return create(ValueInfoProtoSchema, {
+    name,
+    type: create(TypeProtoSchema, { value: { case: 'tensorType', value: tensor } }),
+  });
+}
+
+function node(
+  opType: string,
+  input: readonly string[],
+  output: readonly string[],
+  attributes: Record<string, Attribute>,
+  domain: string,
+): NodeProto {
+  return create(NodeProtoSchema, {
+    opType,
+    domain,
+    name: output[0]!,
+    input: [...input],
+    output: [...output],
+    attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
+  });
+}
+
+function attribute(name: string, value: Attribute): AttributeProto {
+  const Type = AttributeProto_AttributeType;
+  if (value instanceof GraphBuilder) {
+    return create(AttributeProtoSchema, { name, type: Type.GRAPH, g: value.graph() });
+  }
+  if (typeof value === 'string') {
+    return create(AttributeProtoSchema, { name, type: Type.STRING, s: new TextEncoder().encode(value) });
+  }
+  if (typeof value === 'number' || typeof value === 'bigint') {
+    return create(AttributeProtoSchema, { name, type: Type.INT, i: BigInt(value) });
+  }
+  if ('float' in value) {
+    return create(AttributeProtoSchema, { name, type: Type.FLOAT, f: value.float });
+  }
+  return create(AttributeProtoSchema, { name, type: Type.INTS, ints: value.map(BigInt) });
+}

@@ -1,0 +1,75 @@
+import { availableParallelism } from 'node:os';
+import { parse } from 'node:path';
+import type { InferenceSession, Tensor } from 'onnxruntime-node';
+import { Refusal, UsageRefusal } from '../config/refusal.js';
+
+/** Where a graph runs: `cpu`, `cuda`, `cuda:N` or `webgpu`. */
+export type Device = string;
+
+export interface SessionOptions {
+  readonly device?: Device;
+  /** Threads of one operator; by default one a core this process may use. */
+  readonly threads?: number;
+}
+
+export type Feeds = Record<string, Tensor>;
+/** Names of wanted outputs, each with a tensor to write into or null for a new one. */
+export type Fetches = Record<string, Tensor | null>;
+
+/** A graph ready to run. `run` occupies the calling thread until it is done. */
+export interface Session {
+  run(feeds: Feeds, fetches?: Fetches): Promise<Record<string, Tensor>>;
+  release(): Promise<void>;
+}
+
+let runtime: Promise<typeof import('onnxruntime-node')> | undefined;
+
+/** ONNX Runtime, loaded on first use: the command line must answer `--help` without it. */
+export function onnxRuntime(): Promise<typeof import('onnxruntime-node')> {
+  runtime ??= import('onnxruntime-node');
+  return runtime;
+}
+
+/**
+ * Opens a graph made by GraphBuilder. Weights are read where they lie: locations of external data are absolute paths
+ * without the leading slash, and ONNX Runtime resolves them against the root directory, so they may be anywhere on
+ * disk and nothing is linked or copied. (It refuses locations that leave the directory it is given; none leaves `/`.)
+ *
+ * @throws Refusal when the device is not available or the graph cannot be loaded
+ */
+export async function openSession(model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
+  const ort = await onnxRuntime();
+  const device = options.device ?? 'cpu';
+  const settings: InferenceSession.SessionOptions = {
+    executionProviders: [executionProvider(device)],
+    intraOpNumThreads: options.threads || availableParallelism(),
+    logSeverityLevel: 3,
+    extra: { 'session.model_external_initializers_file_folder_path': parse(process.cwd()).root },
+  };
+  let session: InferenceSession;
+  try {
+    session = await ort.InferenceSession.create(model, settings);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    if (device !== 'cpu') {
+      throw new Refusal(
+        `Device ${device} could not be used: ${reason}`,
+        'Use --device cpu, or install the execution provider and its libraries.',
+        { cause },
+      );
+    }
+    throw new Refusal(`ONNX Runtime could not load the graph: ${reason}`, undefined, { cause });
+  }
+  return {
+    run: (feeds, fetches) =>
+      (fetches ? session.run(feeds, fetches) : session.run(feeds)) as Promise<Record<string, Tensor>>,
+    release: () => session.release(),
+  };
+}
+
+function executionProvider(device: Device): InferenceSession.ExecutionProviderConfig {
+  const match = /^(cpu|webgpu|cuda(?::(\d+))?)$/.exec(device);
+  if (!match) throw new UsageRefusal(`There is no device "${device}".`, 'Use cpu, cuda, cuda:N or webgpu.');
+  if (device === 'cpu' || device === 'webgpu') return device;
+  return { name: 'cuda', deviceId: Number(match[2] ?? 0) };
+}

@@ -1,0 +1,79 @@
+/**
+ * xoshiro128** 1.1 (Blackman and Vigna 2021), seeded through SplitMix32: small, fast, and the same on every machine.
+ * Streams of different purposes take different `purpose` words, so that adding a use never shifts another.
+ */
+export class Generator {
+  private readonly s = new Uint32Array(4);
+
+  /** @param words seed and purpose, e.g. (seed, Purpose.batchOrder, epoch) */
+  constructor(...words: number[]) {
+    let state = 0x9e3779b9;
+    for (const word of words) {
+      state = mix((state ^ (word >>> 0)) >>> 0);
+      state = mix((state + Math.floor(word / 2 ** 32)) >>> 0);
+    }
+    for (let i = 0; i < 4; i++) {
+      state = (state + 0x9e3779b9) >>> 0;
+      this.s[i] = mix(state);
+    }
+  }
+
+  /** Uniform 32-bit integer. */
+  next(): number {
+    const s = this.s;
+    const result = Math.imul(rotateLeft(Math.imul(s[1]!, 5), 7), 9) >>> 0;
+    const t = s[1]! << 9;
+    s[2]! ^= s[0]!;
+    s[3]! ^= s[1]!;
+    s[1]! ^= s[2]!;
+    s[0]! ^= s[3]!;
+    s[2]! ^= t;
+    s[3] = rotateLeft(s[3]!, 11);
+    return result;
+  }
+
+  /** Uniform in [0, 1), 32 bits. */
+  uniform(): number {
+    return this.next() / 2 ** 32;
+  }
+
+  /** Uniform integer in [0, n), n ≤ 2³², without bias (rejection). */
+  below(n: number): number {
+    const limit = 2 ** 32 - (2 ** 32 % n);
+    for (;;) {
+      const value = this.next();
+      if (value < limit) return value % n;
+    }
+  }
+
+  /** Standard normal (Box and Muller 1958). */
+  normal(): number {
+    const radius = Math.sqrt(-2 * Math.log(1 - this.uniform()));
+    return radius * Math.cos(2 * Math.PI * this.uniform());
+  }
+
+  /** A permutation of 0 … n − 1 (Fisher and Yates). */
+  permutation(n: number): Uint32Array {
+    const order = new Uint32Array(n);
+    for (let i = 0; i < n; i++) {
+      const j = this.below(i + 1);
+      order[i] = order[j]!;
+      order[j] = i;
+    }
+    return order;
+  }
+}
+
+/** What a stream of random numbers is for. */
+export const Purpose = { windowOrder: 1, shardOrder: 2, rowOrder: 3, initialisation: 4 } as const;
+
+function rotateLeft(x: number, k: number): number {
+  return ((x << k) | (x >>> (32 - k))) >>> 0;
+}
+
+function mix(x: number): number {
+  let z = x >>> 0;
+  z = Math.imul(z ^ (z >>> 16), 0x85ebca6b) >>> 0;
+  z = Math.imul(z ^ (z >>> 13), 0xc2b2ae35) >>> 0;
+  return (z ^ (z >>> 16)) >>> 0;
+}

@@ -1,0 +1,57 @@
+import { distinct, type Entry } from './entries.js';
+import { type Markup, markup } from './markup.js';
+import { inlineMarker } from './table.js';
+
+/** Most columns that a table of differences may have. */
+const MOST = 10;
+
+/** A nested object as dotted keys and the JSON of its leaves; arrays are leaves. */
+export function flattened(value: Record<string, unknown>, prefix = ''): Map<string, string> {
+  const leaves = new Map<string, string>();
+  for (const [key, child] of Object.entries(value)) {
+    const path = `${prefix}${key}`;
+    if (typeof child === 'object' && child !== null && !Array.isArray(child)) {
+      for (const [leaf, text] of flattened(child as Record<string, unknown>, `${path}.`)) leaves.set(leaf, text);
+    } else leaves.set(path, typeof child === 'string' ? child : JSON.stringify(child));
+  }
+  return leaves;
+}
+
+/** The settings in which the SAEs differ, a row an SAE; null where there are none or too many to show. */
+function differences(entries: readonly Entry[]): Markup | null {
+  const configurations = entries.map(({ record }) => flattened(record.cfg));
+  const keys = distinct(configurations.flatMap((configuration) => [...configuration.keys()]))
+    .filter((key) => distinct(configurations.map((configuration) => configuration.get(key))).length > 1)
+    // The architecture names its row already.
+    .filter((key) => key !== 'architecture');
+  if (keys.length === 0 || keys.length > MOST) return null;
+  const last = (key: string) => key.slice(key.lastIndexOf('.') + 1);
+  const heads = keys.map((key) => {
+    const plain = keys.filter((other) => last(other) === last(key)).length === 1;
+    return markup`<th scope="col" title="${key}">${plain ? last(key) : key}</th>`;
+  });
+  const rows = entries.map((entry, i) => {
+    const cells = keys.map((key) => markup`<td>${configurations[i]?.get(key) ?? '–'}</td>`);
+    return markup`<tr data-sae="${entry.index}"><th scope="row">${inlineMarker(entry.style)}${entry.name}</th><td>${entry.record.architecture}</td>${cells}</tr>
+`;
+  });
+  return markup`<p>Where the SAEs differ:</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Settings that differ"><table class="settings">
+<thead><tr><th scope="col">SAE</th><th scope="col">Architecture</th>${heads}</tr></thead>
+<tbody>${rows}</tbody>
+</table></div>`;
+}
+
+/** The cfg.json of each SAE, folded, after a table of the settings in which they differ. */
+export function configurationSection(entries: readonly Entry[]): Markup {
+  const details = entries.map(
+    (entry) => markup`<details data-sae="${entry.index}"><summary>${inlineMarker(entry.style)}${entry.name}</summary>
+<p class="path">${entry.record.sae}, ${entry.record.architecture} at ${entry.record.hook} of ${entry.record.model}</p>
+<pre>${JSON.stringify(entry.record.cfg, null, 2)}</pre>
+</details>
+`,
+  );
+  return markup`${entries.length > 1 ? differences(entries) : null}
+<p>The cfg.json of each SAE:</p>
+${details}`;
+}

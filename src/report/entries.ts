@@ -1,0 +1,124 @@
+import type { EvaluatedSae, Evaluation } from './read.js';
+import { STYLES } from './svg.js';
+
+/** One SAE as the page shows it. */
+export interface Entry extends EvaluatedSae {
+  /** Its number on the page; the same SAE has it in every figure. */
+  index: number;
+  /** Last segment of its path, with as many more as it takes to be unlike the others. */
+  name: string;
+  /** The name, cut in the middle where it is too long for a figure. */
+  label: string;
+  /** Where it was measured: the hook, preceded by the model where there are several models. */
+  site: string;
+  /** Colour and marker, the architecture's. */
+  style: number;
+  /** 1 for the largest L0 of its architecture and site, less for the others: how strong its lines are drawn. */
+  strength: number;
+}
+
+/** Longest name in a figure (characters). */
+const LONGEST = 26;
+
+function shortened(name: string): string {
+  if (name.length <= LONGEST) return name;
+  const tail = Math.ceil((LONGEST - 1) * 0.6);
+  return `${name.slice(0, LONGEST - 1 - tail)}…${name.slice(-tail)}`;
+}
+
+/** Numbers names that occur more than once: a, a (2), a (3). */
+function numbered(names: readonly string[]): string[] {
+  const used = new Set<string>();
+  return names.map((name) => {
+    let candidate = name;
+    for (let k = 2; used.has(candidate); k++) candidate = `${name} (${k})`;
+    used.add(candidate);
+    return candidate;
+  });
+}
+
+/** The shortest tails of the paths that tell them apart; equal paths are numbered. */
+export function distinctNames(paths: readonly string[]): string[] {
+  const unlike = distinct(paths);
+  const names = tails(unlike);
+  return numbered(paths.map((path) => names[unlike.indexOf(path)]!));
+}
+
+/** As many last segments of each path as it takes to be unlike the others. */
+function tails(paths: readonly string[]): string[] {
+  const segments = paths.map((path) => path.split(/[/\\]+/).filter((segment) => segment !== ''));
+  const depths = paths.map(() => 1);
+  const tail = (i: number) => segments[i]!.slice(-depths[i]!).join('/') || paths[i]!;
+  for (;;) {
+    const names = paths.map((_, i) => tail(i));
+    const clashing = names.map((name, i) => names.indexOf(name) !== i || names.lastIndexOf(name) !== i);
+    const longer = clashing.map((clash, i) => clash && depths[i]! < segments[i]!.length);
+    if (!longer.includes(true)) return names;
+    for (const [i, grow] of longer.entries()) if (grow) depths[i]!++;
+  }
+}
+
+/** The distinct values, in order of first appearance. */
+export function distinct<T>(values: Iterable<T>): T[] {
+  return [...new Set(values)];
+}
+
+/** Gated and standard have styles of their own on every page; the others share what is left, by their names' order. */
+function styleOf(architecture: string, others: readonly string[]): number {
+  if (architecture === 'gated') return 0;
+  if (architecture === 'standard') return 1;
+  return 2 + (others.indexOf(architecture) % (STYLES - 2));
+}
+
+function architectureOrder(architecture: string): string {
+  return `${['gated', 'standard'].indexOf(architecture) + 1 || 3}${architecture}`;
+}
+
+const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Names the SAEs and puts them in the page's order: by site, architecture, and L0 from large to small. */
+export function entriesOf(evaluation: Evaluation): Entry[] {
+  const records = evaluation.map(({ record }) => record);
+  const names = distinctNames(records.map(({ sae }) => sae));
+  const labels = numbered(names.map(shortened));
+  const severalModels = distinct(records.map(({ model }) => model)).length > 1;
+  const others = distinct(records.map(({ architecture }) => architecture))
+    .filter((architecture) => architecture !== 'gated' && architecture !== 'standard')
+    .sort();
+  const size = (l0: number) => (Number.isFinite(l0) ? l0 : -1);
+  const entries = evaluation.map(({ record, curve }, i) => ({
+    record,
+    curve,
+    index: 0,
+    name: names[i]!,
+    label: labels[i]!,
+    site: severalModels ? `${record.model} ${record.hook}` : record.hook,
+    style: styleOf(record.architecture, others),
+    strength: 1,
+  }));
+  entries.sort(
+    (a, b) =>
+      compareText(a.site, b.site) ||
+      compareText(architectureOrder(a.record.architecture), architectureOrder(b.record.architecture)) ||
+      size(b.record.l0) - size(a.record.l0) ||
+      compareText(a.name, b.name),
+  );
+  for (const [index, entry] of entries.entries()) {
+    const family = entries.filter((other) => sameFamily(other, entry));
+    entry.index = index;
+    entry.strength = 1 - (0.5 * family.indexOf(entry)) / Math.max(3, family.length - 1);
+  }
+  return entries;
+}
+
+/** True for SAEs of one architecture at one site: the points of one trade-off curve. */
+export function sameFamily(a: Entry, b: Entry): boolean {
+  return a.site === b.site && a.record.architecture === b.record.architecture;
+}
+
+/** The families, in the page's order. */
+export function families(entries: readonly Entry[]): Entry[][] {
+  return entries
+    .filter((entry, i) => entries.findIndex((other) => sameFamily(other, entry)) === i)
+    .map((first) => entries.filter((entry) => sameFamily(entry, first)));
+}

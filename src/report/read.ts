@@ -1,0 +1,169 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { Refusal } from '../config/refusal.js';
+import type { EvalRecord } from '../eval/record.js';
+import type { MetricsRecord } from '../train/metrics-record.js';
+
+/** What `eval` left in a directory: a record an SAE, each with the curve of its training (empty where there is none). */
+export type Evaluation = readonly EvaluatedSae[];
+
+export interface EvaluatedSae {
+  record: EvalRecord;
+  curve: readonly MetricsRecord[];
+}
+
+const AGAIN = 'Run `sae-pipe eval` again to write the directory anew.';
+
+/** A measured value. JSON has no NaN: what was not a number was written as null, and is NaN again here. */
+const measured = z
+  .number()
+  .nullable()
+  .transform((value) => value ?? Number.NaN);
+
+const count = z.number().nonnegative();
+
+const densityHistogram = z
+  .object({ log10_edges: z.array(z.number()), counts: z.array(count), dead: count })
+  .refine(({ log10_edges, counts }) => log10_edges.length === counts.length + 1, 'expected one edge more than counts')
+  .refine(
+    ({ log10_edges: edges }) => edges.every((edge, i) => i === 0 || edge > edges[i - 1]!),
+    'expected ascending edges',
+  );
+
+const evalRecord = z.object({
+  sae: z.string(),
+  architecture: z.string(),
+  hook: z.string(),
+  model: z.string(),
+  d_in: count,
+  d_sae: count,
+  tokens: count,
+  ce_clean: measured,
+  ce_spliced: measured,
+  ce_zero: measured,
+  loss_recovered: measured,
+  kl: measured,
+  l0: measured,
+  mse: measured,
+  explained_variance: measured,
+  cosine: measured,
+  relative_reconstruction_bias: measured,
+  dead_fraction: measured,
+  density_histogram: densityHistogram,
+  training_curve: z.string().nullable(),
+  cfg: z.record(z.string(), z.unknown()),
+}) satisfies z.ZodType<EvalRecord>;
+
+const metricsRecord = z.object({
+  step: count,
+  tokens: count,
+  loss: measured,
+  mse: measured,
+  l1: measured,
+  aux: measured,
+  l0: measured,
+  explained_variance: measured,
+  dead_fraction: measured,
+  lr: measured,
+  tokens_per_second: measured,
+}) satisfies z.ZodType<MetricsRecord>;
+
+/** The first thing zod found, as "place: what", with the place written as one would in a program: [2].cfg. */
+function firstIssue(error: z.ZodError): string {
+  const issue = error.issues[0];
+  const place = (issue?.path ?? []).map((key) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`)).join('');
+  const what = (issue?.message ?? 'not what was expected').replace(/^Invalid input: /, '');
+  return place === '' ? what : `${place.replace(/^\./, '')}: ${what}`;
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
+}
+
+/** A directory where a file is named, a device or a pipe are no input: reading them might never end. */
+async function readText(path: string): Promise<string | null> {
+  try {
+    if (!(await stat(path)).isFile()) throw new Refusal(`${path} is not a file.`, AGAIN);
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (isMissing(error)) return null;
+    if (error instanceof Refusal) throw error;
+    throw new Refusal(`${path} cannot be read: ${(error as Error).message}.`, 'Check its permissions.', {
+      cause: error,
+    });
+  }
+}
+
+function parseJson(text: string, place: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Refusal(`${place} is not valid JSON: ${(error as Error).message}.`, AGAIN, { cause: error });
+  }
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function readCurve(directory: string, name: string): Promise<MetricsRecord[]> {
+  // eval.json may come from anyone; a name in it must not reach out of the directory.
+  if (name === '' || name === '.' || name === '..' || /[/\\\0]/.test(name)) {
+    throw new Refusal(
+      `${join(directory, 'eval.json')} names the training curve ${JSON.stringify(name)}, which is not a plain file name.`,
+      'A training curve is a file beside eval.json; put it there and name it without a folder.',
+    );
+  }
+  const path = join(directory, name);
+  const text = await readText(path);
+  if (text === null) {
+    throw new Refusal(
+      `${path}, a training curve that eval.json names, does not exist.`,
+      'Copy it from where eval wrote it, or set "training_curve" to null in eval.json to do without.',
+    );
+  }
+  const lines = text.split('\n');
+  return lines.flatMap((line, i) => {
+    if (line.trim() === '') return [];
+    // A run that was killed while it wrote leaves half a line at the end, without its newline.
+    if (i > 0 && i === lines.length - 1 && !isJson(line)) return [];
+    const place = `${path}, line ${i + 1}`;
+    const parsed = metricsRecord.safeParse(parseJson(line, place));
+    if (!parsed.success) throw new Refusal(`${place}: ${firstIssue(parsed.error)}.`, AGAIN);
+    return [parsed.data];
+  });
+}
+
+/**
+ * Reads DIR/eval.json and the training curves beside it. Keys that are not known are passed over.
+ *
+ * @throws Refusal where the directory, eval.json or a curve it names is missing or is not what eval writes
+ */
+export async function readEvaluation(directory: string): Promise<Evaluation> {
+  const path = join(directory, 'eval.json');
+  const text = await readText(path);
+  if (text === null) {
+    const exists = await stat(directory).then(
+      (entry) => entry.isDirectory(),
+      () => false,
+    );
+    if (!exists)
+      throw new Refusal(`There is no directory ${directory}.`, 'Give the directory that `sae-pipe eval --out` wrote.');
+    throw new Refusal(`${directory} has no eval.json.`, 'Give the directory that `sae-pipe eval --out` wrote.');
+  }
+  const parsed = z.array(evalRecord).safeParse(parseJson(text, path));
+  if (!parsed.success) throw new Refusal(`${path}: ${firstIssue(parsed.error)}.`, AGAIN);
+  if (parsed.data.length === 0) throw new Refusal(`${path} holds no SAE.`, 'Evaluate at least one: `sae-pipe eval`.');
+  return Promise.all(
+    parsed.data.map(async (record) => ({
+      record,
+      curve: record.training_curve === null ? [] : await readCurve(directory, record.training_curve),
+    })),
+  );
+}

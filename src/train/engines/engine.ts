@@ -1,0 +1,66 @@
+import type { ActivationArray } from '../../activations/arrow-files.js';
+import type { Architecture, Sae } from '../../sae/sae.js';
+
+/** What stays the same over all steps of a run. */
+export interface EngineSettings {
+  readonly architecture: Architecture;
+  readonly dIn: number;
+  readonly dSae: number;
+  /** Activations a step. */
+  readonly batch: number;
+  /** Element type of the batches: float16 bits, or float32. */
+  readonly batchDType: 'float16' | 'float32';
+  /** Factor on the activations, s = √d_in / mean |x|, or 1. */
+  readonly scale: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  /** A feature that has not fired during so many activations is dead. */
+  readonly deadWindow: number;
+  readonly device?: string;
+  readonly threads?: number;
+}
+
+/** What a schedule sets for one step. */
+export interface StepSettings {
+  readonly lr: number;
+  /** λ. */
+  readonly l1: number;
+}
+
+/** Sums and means over the batch of one step, before its update. */
+export interface StepMetrics {
+  /** mean_b |x − x̂|² */
+  readonly mse: number;
+  /** λ · mean_b Σ_j (ReLU(π_gate)_j or f_j) */
+  readonly l1: number;
+  /** mean_b |x − x̂_aux|²; 0 for standard */
+  readonly aux: number;
+  /** Mean number of features with f > 0. */
+  readonly l0: number;
+  /** mean_b |x − x̄|², x̄ the mean of the batch */
+  readonly variance: number;
+  /** Features dead after this step. */
+  readonly dead: number;
+}
+
+/** Everything a step changes, by name: parameters (`W_enc`), Adam's moments (`m/W_enc`, `v/W_enc`), `since_fired`. */
+export type TrainerState = ReadonlyMap<string, Float32Array>;
+
+/**
+ * Computes training steps. Engines differ in how, never in what: each is tested against the reference engine.
+ * One step: forward, backward, ∂W_dec projected tangent to the unit sphere, Adam, W_dec rows renormalised.
+ */
+export interface Engine {
+  /** @param batch [batch × d_in], unscaled */
+  step(batch: ActivationArray, settings: StepSettings): Promise<StepMetrics>;
+  /** Steps done, counted from the first of the run (Adam's t). */
+  readonly steps: number;
+  /** The SAE of scaled activations. */
+  sae(): Sae;
+  /** A copy of the whole state. */
+  state(): TrainerState;
+  close(): Promise<void>;
+}
+
+/** Adam's ε, PyTorch's default. */
+export const ADAM_EPSILON = 1e-8;

@@ -1,0 +1,69 @@
+import type { Tensor } from 'onnxruntime-node';
+import type { ActivationArray } from '../../../activations/arrow-files.js';
+import { onnxRuntime, openSession } from '../../../onnx/session.js';
+import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
+import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
+import { METRICS, stateShapes, stepGraph } from './step-graph.js';
+
+/**
+ * The reference engine: the whole step is one dense ONNX graph, on any execution provider.
+ *
+ * @param start parameters, or a whole state to go on from; what is missing of the state begins at zero
+ * @param steps steps already done
+ */
+export async function openReferenceEngine(settings: EngineSettings, start: TrainerState, steps = 0): Promise<Engine> {
+  const { Tensor } = await onnxRuntime();
+  const session = await openSession(stepGraph(settings), settings);
+  const { batch, dIn, dSae, architecture, beta1, beta2 } = settings;
+
+  // Two copies of the state: a step reads one and writes the other.
+  const tensors = (values: (name: string, size: number) => Float32Array) => {
+    const map = new Map<string, Tensor>();
+    for (const [name, shape] of stateShapes(settings)) {
+      const size = shape.reduce((product, dim) => product * dim, 1);
+      map.set(name, new Tensor('float32', values(name, size), shape));
+    }
+    return map;
+  };
+  let current = tensors((name, size) => {
+    const values = start.get(name);
+    if (values && values.length !== size)
+      throw new Error(`state ${name}: ${values.length} values where ${size} belong`);
+    return values ? values.slice() : new Float32Array(size);
+  });
+  let next = tensors((_, size) => new Float32Array(size));
+  const metricsTensor = new Tensor('float32', new Float32Array(METRICS.length), [METRICS.length]);
+  const scalar = (value: number) => new Tensor('float32', Float32Array.of(value), []);
+
+  async function step(x: ActivationArray, { lr, l1 }: StepSettings): Promise<StepMetrics> {
+    steps++;
+    const feeds: Record<string, Tensor> = {
+      x: new Tensor(settings.batchDType as 'float32', x as Float32Array, [batch, dIn]),
+      l1: scalar(l1),
+      lr: scalar(lr),
+      correction2: scalar(1 / (1 - beta2 ** steps)),
+    };
+    if (beta1 > 0) feeds.correction1 = scalar(1 / (1 - beta1 ** steps));
+    const fetches: Record<string, Tensor> = { metrics: metricsTensor };
+    for (const [name, tensor] of current) feeds[name] = tensor;
+    for (const [name, tensor] of next) fetches[`next/${name}`] = tensor;
+    await session.run(feeds, fetches);
+    [current, next] = [next, current];
+    const values = metricsTensor.data as Float32Array;
+    return Object.fromEntries(METRICS.map((name, i) => [name, values[i]!])) as unknown as StepMetrics;
+  }
+
+  return {
+    step,
+    get steps() {
+      return steps;
+    },
+    sae(): Sae {
+      const parameters: Parameters = {};
+      for (const name of PARAMETERS[architecture]) parameters[name] = (current.get(name)!.data as Float32Array).slice();
+      return { architecture, dIn, dSae, parameters };
+    },
+    state: () => new Map([...current].map(([name, tensor]) => [name, (tensor.data as Float32Array).slice()])),
+    close: () => session.release(),
+  };
+}

@@ -1,0 +1,187 @@
+import { GraphBuilder, type Value } from '../../../onnx/graph.js';
+import {
+  decode,
+  gatedEncoder,
+  type ParameterValues,
+  preActivation,
+  standardEncoder,
+} from '../../../sae/forward-graph.js';
+import { PARAMETERS, type ParameterName, parameterShape } from '../../../sae/sae.js';
+import { ADAM_EPSILON, type EngineSettings } from '../engine.js';
+
+/** The metrics output, in order. */
+export const METRICS = ['mse', 'l1', 'aux', 'l0', 'variance', 'dead'] as const;
+
+/** Names and shapes of what a step reads and writes: parameters, Adam's moments, since_fired. */
+export function stateShapes(settings: EngineSettings): Map<string, readonly number[]> {
+  const shapes = new Map<string, readonly number[]>();
+  for (const name of PARAMETERS[settings.architecture]) {
+    const shape = parameterShape(name, settings.dIn, settings.dSae);
+    shapes.set(name, shape);
+    // With β1 = 0 the first moment is the gradient itself and no state.
+    if (settings.beta1 > 0) shapes.set(`m/${name}`, shape);
+    shapes.set(`v/${name}`, shape);
+  }
+  shapes.set('since_fired', [settings.dSae]);
+  return shapes;
+}
+
+/**
+ * One training step as a dense graph: forward, backward derived by hand (design: docs/architecture.md), Adam. It is the
+ * oracle of the faster engines, so it says each formula once, in the paper's order, and saves nothing.
+ *
+ * Inputs: `x` [batch, d_in], scalars `l1`, `lr`, `correction1` = 1 / (1 − β1^t), `correction2` = 1 / (1 − β2^t), and the
+ * state by name. Outputs: `next/<name>` for each of the state, and `metrics`.
+ */
+export function stepGraph(settings: EngineSettings): Uint8Array {
+  const { batch, dIn, architecture } = settings;
+  const g = new GraphBuilder('training-step');
+  const stored = g.input('x', settings.batchDType, [batch, dIn]);
+  const x = g.mul(g.cast(stored, 'float32'), g.scalar(settings.scale));
+  const l1 = g.input('l1', 'float32', []);
+  const state = new Map<string, Value>();
+  for (const [name, shape] of stateShapes(settings)) state.set(name, g.input(name, 'float32', shape));
+  const w: ParameterValues = Object.fromEntries(PARAMETERS[architecture].map((name) => [name, state.get(name)!]));
+
+  const step = architecture === 'gated' ? gatedStep(g, w, x, l1, batch) : standardStep(g, w, x, l1, batch);
+
+  step.gradients.W_dec = tangent(g, step.gradients.W_dec!, w.W_dec!);
+  const adam = adamUpdate(g, settings, state);
+  for (const name of PARAMETERS[architecture]) {
+    const updated = adam(name, step.gradients[name]!);
+    const shape = parameterShape(name, dIn, settings.dSae);
+    g.output(`next/${name}`, name === 'W_dec' ? unitRows(g, updated) : updated, 'float32', shape);
+  }
+
+  const fired = g.positive(step.f);
+  const since = g.mul(g.add(state.get('since_fired')!, g.scalar(batch)), g.sub(g.scalar(1), g.reduceMax(fired, [0])));
+  g.output('next/since_fired', since, 'float32', [settings.dSae]);
+  const dead = g.reduceSum(g.cast(g.op('GreaterOrEqual', [since, g.scalar(settings.deadWindow)]), 'float32'), [0]);
+  const meanX = g.op('ReduceMean', [x, g.ints(0)], { keepdims: 1 });
+  const metrics = {
+    mse: step.mse,
+    l1: step.l1,
+    aux: step.aux,
+    l0: perToken(g, g.reduceSum(fired, [0, 1]), batch),
+    variance: perToken(g, g.reduceSumSquare(g.sub(x, meanX), [0, 1]), batch),
+    dead,
+  };
+  g.output(
+    'metrics',
+    g.concat(
+      METRICS.map((name) => g.reshape(metrics[name], 1)),
+      0,
+    ),
+    'float32',
+    [METRICS.length],
+  );
+  return g.encode();
+}
+
+interface Step {
+  readonly f: Value;
+  readonly gradients: Partial<Record<ParameterName, Value>>;
+  readonly mse: Value;
+  readonly l1: Value;
+  readonly aux: Value;
+}
+
+/** Gated SAE: loss of the paper's eq. 8 and its gradient. */
+function gatedStep(g: GraphBuilder, w: ParameterValues, x: Value, l1: Value, batch: number): Step {
+  const { centred, p } = preActivation(g, w, x);
+  const { piGate, open, expRMag, magnitude, f } = gatedEncoder(g, w, p);
+  const reluGate = g.relu(piGate);
+  const error = g.sub(decode(g, w, f), x);
+  // The decoder is frozen here: the auxiliary loss trains the gate, and neither W_dec nor b_dec of the decoder.
+  const auxError = g.sub(decode(g, w, reluGate), x);
+
+  const twoOverB = g.scalar(2 / batch);
+  const r = g.mul(error, twoOverB);
+  const rAux = g.mul(auxError, twoOverB);
+  const df = g.matmul(r, w.W_dec!, { transB: true });
+  const dMagnitude = g.mul(df, g.mul(open, g.positive(magnitude)));
+  const dReluGate = g.add(g.matmul(rAux, w.W_dec!, { transB: true }), perToken(g, l1, batch));
+  const dPiGate = g.mul(dReluGate, open);
+  const dp = g.add(dPiGate, g.mul(dMagnitude, expRMag));
+  return {
+    f,
+    gradients: {
+      W_enc: g.matmul(centred, dp, { transA: true }),
+      W_dec: g.matmul(f, r, { transA: true }),
+      b_dec: biasGradient(g, w, r, dp),
+      b_gate: g.reduceSum(dPiGate, [0]),
+      b_mag: g.reduceSum(dMagnitude, [0]),
+      r_mag: g.reduceSum(g.mul(dMagnitude, g.mul(p, expRMag)), [0]),
+    },
+    mse: perToken(g, g.reduceSumSquare(error, [0, 1]), batch),
+    l1: g.mul(l1, perToken(g, g.reduceSum(reluGate, [0, 1]), batch)),
+    aux: perToken(g, g.reduceSumSquare(auxError, [0, 1]), batch),
+  };
+}
+
+/** Standard SAE: |x − x̂|² + λ Σ f with unit-norm decoder rows (paper, section 2.2). */
+function standardStep(g: GraphBuilder, w: ParameterValues, x: Value, l1: Value, batch: number): Step {
+  const { centred, p } = preActivation(g, w, x);
+  const f = standardEncoder(g, w, p);
+  const error = g.sub(decode(g, w, f), x);
+  const r = g.mul(error, g.scalar(2 / batch));
+  const df = g.add(g.matmul(r, w.W_dec!, { transB: true }), perToken(g, l1, batch));
+  const dp = g.mul(df, g.positive(f));
+  return {
+    f,
+    gradients: {
+      W_enc: g.matmul(centred, dp, { transA: true }),
+      W_dec: g.matmul(f, r, { transA: true }),
+      b_dec: biasGradient(g, w, r, dp),
+      b_enc: g.reduceSum(dp, [0]),
+    },
+    mse: perToken(g, g.reduceSumSquare(error, [0, 1]), batch),
+    l1: g.mul(l1, perToken(g, g.reduceSum(f, [0, 1]), batch)),
+    aux: g.scalar(0),
+  };
+}
+
+/** ∂b_dec = Σ_b r_b − W_enc · Σ_b dp_b: once as the decoder's bias, once through the encoder's x − b_dec. */
+function biasGradient(g: GraphBuilder, w: ParameterValues, r: Value, dp: Value): Value {
+  const throughEncoder = g.matmul(w.W_enc!, g.reduceSum(dp, [0]));
+  return g.sub(g.reduceSum(r, [0]), throughEncoder);
+}
+
+function perToken(g: GraphBuilder, sum: Value, batch: number): Value {
+  return g.mul(sum, g.scalar(1 / batch));
+}
+
+/** Removes from each row of the gradient its part along the (unit) row of W_dec. */
+function tangent(g: GraphBuilder, gradient: Value, W_dec: Value): Value {
+  const along = g.reduceSum(g.mul(gradient, W_dec), [1], true);
+  return g.sub(gradient, g.mul(along, W_dec));
+}
+
+/** Rows divided by their norm. */
+function unitRows(g: GraphBuilder, W_dec: Value): Value {
+  return g.div(W_dec, g.op('Sqrt', [g.reduceSumSquare(W_dec, [1], true)]));
+}
+
+/** Adam (Kingma and Ba 2015, algorithm 1) for one parameter after another; writes the moments' outputs. */
+function adamUpdate(g: GraphBuilder, settings: EngineSettings, state: ReadonlyMap<string, Value>) {
+  const { beta1, beta2, dIn, dSae } = settings;
+  const lr = g.input('lr', 'float32', []);
+  const correction1 = g.input('correction1', 'float32', []);
+  const correction2 = g.input('correction2', 'float32', []);
+  const decayed = (moment: Value, beta: number, value: Value) =>
+    g.add(g.mul(moment, g.scalar(beta)), g.mul(value, g.scalar(1 - beta)));
+
+  return (name: ParameterName, gradient: Value): Value => {
+    const shape = parameterShape(name, dIn, dSae);
+    let m = gradient;
+    if (beta1 > 0) {
+      m = decayed(state.get(`m/${name}`)!, beta1, gradient);
+      g.output(`next/m/${name}`, m, 'float32', shape);
+      m = g.mul(m, correction1);
+    }
+    const v = decayed(state.get(`v/${name}`)!, beta2, g.mul(gradient, gradient));
+    g.output(`next/v/${name}`, v, 'float32', shape);
+    const denominator = g.add(g.op('Sqrt', [g.mul(v, correction2)]), g.scalar(ADAM_EPSILON));
+    return g.sub(state.get(name)!, g.mul(lr, g.div(m, denominator)));
+  };
+}

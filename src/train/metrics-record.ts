@@ -1,0 +1,29 @@
+/** Name of the training curve beside the SAE. */
+export const METRICS_FILE = 'metrics.jsonl';
+
+/**
+ * One line of metrics.jsonl. Values are means over the steps since the line before, except dead_fraction (as it stood
+ * at `step`) and lr (of `step`).
+ */
+export interface MetricsRecord {
+  /** Steps done. */
+  step: number;
+  /** Activations seen. */
+  tokens: number;
+  /** mse + l1 + aux, on normalised activations. */
+  loss: number;
+  /** Mean |x − x̂|², summed over d_in. */
+  mse: number;
+  /** λ · mean Σ_j ReLU(π_gate)_j (gated) or λ · mean Σ_j f_j (standard). */
+  l1: number;
+  /** Mean |x − x̂_frozen(ReLU(π_gate))|²; 0 for standard. */
+  aux: number;
+  /** Mean number of active features. */
+  l0: number;
+  explained_variance: number;
+  /** Share of features that have not fired during the last dead-window activations. */
+  dead_fraction: number;
+  lr: number;
+  /** Activations a second since the line before. */
+  tokens_per_second: number;
+}

@@ -1,0 +1,60 @@
+import type { StepMetrics } from './engines/engine.js';
+import type { MetricsRecord } from './metrics-record.js';
+
+/** Sums of the steps since the last line; part of a checkpoint, so that a resumed run writes the same lines. */
+export interface MetricSums {
+  steps: number;
+  mse: number;
+  l1: number;
+  aux: number;
+  l0: number;
+  variance: number;
+}
+
+const zero = (): MetricSums => ({ steps: 0, mse: 0, l1: 0, aux: 0, l0: 0, variance: 0 });
+
+/** Gathers step metrics into lines of metrics.jsonl. */
+export class MetricsLog {
+  private since = performance.now();
+  private stepsTimed = 0;
+
+  constructor(
+    private readonly dSae: number,
+    private readonly batch: number,
+    private sums: MetricSums = zero(),
+  ) {}
+
+  add(step: StepMetrics): void {
+    this.sums.steps++;
+    this.stepsTimed++;
+    for (const key of ['mse', 'l1', 'aux', 'l0', 'variance'] as const) this.sums[key] += step[key];
+  }
+
+  /** What a checkpoint keeps. */
+  state(): MetricSums {
+    return { ...this.sums };
+  }
+
+  /** The line after `step` steps; begins the next one. */
+  line(step: number, last: StepMetrics, lr: number): MetricsRecord {
+    const { steps, mse, l1, aux, l0, variance } = this.sums;
+    const seconds = (performance.now() - this.since) / 1000;
+    const record: MetricsRecord = {
+      step,
+      tokens: step * this.batch,
+      loss: (mse + l1 + aux) / steps,
+      mse: mse / steps,
+      l1: l1 / steps,
+      aux: aux / steps,
+      l0: l0 / steps,
+      explained_variance: 1 - mse / variance,
+      dead_fraction: last.dead / this.dSae,
+      lr,
+      tokens_per_second: Math.round((this.stepsTimed * this.batch) / seconds),
+    };
+    this.sums = zero();
+    this.since = performance.now();
+    this.stepsTimed = 0;
+    return record;
+  }
+}
