@@ -94,14 +94,15 @@ export function decodeShard(bytes: Uint8Array, d: number, dtype: ActivationDType
   const column = (name: string) => batch.getChild(name)?.data[0] ?? broken(`it has no column "${name}"`);
   const entries = column('activation').children[0];
   if (!entries || entries.length !== batch.numRows * d) return broken(`its rows are not ${d} wide`);
-  const activation = entries.values as ActivationArray;
   const wanted = dtype === 'float32' ? Float32Array : Uint16Array;
-  if (!(activation instanceof wanted)) return broken(`its activations are not ${dtype}`);
+  if (!(entries.values instanceof wanted)) return broken(`its activations are not ${dtype}`);
+  // Arrow pads buffers to 8 bytes; the padding is no row.
+  const rows = batch.numRows;
   return {
-    activation,
-    token: column('token').values as Int32Array,
-    context: column('context').values as Uint32Array,
-    pos: column('pos').values as Uint32Array,
+    activation: (entries.values as ActivationArray).subarray(0, rows * d),
+    token: (column('token').values as Int32Array).subarray(0, rows),
+    context: (column('context').values as Uint32Array).subarray(0, rows),
+    pos: (column('pos').values as Uint32Array).subarray(0, rows),
   };
 }
 

@@ -74,7 +74,15 @@ export async function openSpliceIn(
     return counted.length;
   }
 
-  return { add, metrics: () => sums.map((sae) => metricsOf(shared, sae)), release: () => session.release() };
+  return {
+    add,
+    metrics: () => sums.map((sae) => metricsOf(shared, sae)),
+    /** Share of counted positions on which each feature is active, [d_sae] an SAE. */
+    density: () => sums.map(({ active }) => active.map((n) => n / shared.tokens)),
+    /** Losses that do not depend on the SAE (nats). */
+    shared: () => ({ ce_clean: shared.nllClean / shared.tokens, ce_zero: shared.nllZero / shared.tokens }),
+    release: () => session.release(),
+  };
 }
 
 /** cos(x, x̂); 0 where either is zero. */

@@ -49,7 +49,7 @@ export function densityFigure(entries: readonly Entry[]): Markup {
     // The last panel of each column has the axis's name.
     const last = i + columns >= entries.length;
     const deadText = `${integer(dead)} dead${share(dead, record.d_sae)}`;
-    return markup`<g data-sae="${entry.index}">${axes(x, y, { yLabels: column === 0 })}<g opacity="0.8">${bars}</g>
+    return markup`<g>${axes(x, y, { yLabels: column === 0 })}</g><g data-sae="${entry.index}"><g opacity="0.8">${bars}</g>
 ${marker(left + 5, top - 24, style, name)}<text class="panel-title${wide ? ' small' : ''}" x="${left + 15}" y="${top - 20}">${label}</text>
 <text class="note" x="${left + 15}" y="${top - 6}">${deadText}</text>
 ${last ? markup`<text class="axis-title middle" x="${left + plotWidth / 2}" y="${top + CELL.height + 34}">log₁₀ density</text>` : null}</g>`;

@@ -66,7 +66,7 @@ interface Frame {
   height: number;
 }
 
-/** The y scale of a panel, and the lines it can show: a log axis has no place for what is not above 0. */
+/** The y scale of a panel, in pixels from `range[0]` (below) to `range[1]`. */
 function yScale(lines: readonly Line[], quantity: Quantity, range: readonly [number, number]): Scale {
   const end = extent(lines.flatMap(({ points }) => points.map(({ tokens }) => tokens)))?.[1] ?? 0;
   const shown = lines.flatMap(({ points }) =>
@@ -116,11 +116,8 @@ function panel(lines: readonly Line[], quantity: Quantity, frame: Frame, labelle
   const y = yScale(lines, quantity, [frame.top + frame.height, frame.top]);
   // Strong lines last, on top.
   const drawn = [...lines].reverse().map(({ entry, points }) => {
-    const path = linePath(
-      points.map(
-        ({ tokens, value }) => [x(tokens), y.kind === 'log10' && !(value > 0) ? Number.NaN : y(value)] as const,
-      ),
-    );
+    // What a log axis has no place for is not finite once scaled, a gap.
+    const path = linePath(points.map(({ tokens, value }) => [x(tokens), y(value)] as const));
     const strength = markup`stroke-opacity="${entry.strength}"`;
     const id = `${clip}-${entry.index}`;
     // A second, wide, unseen stroke of the same path is what a pointer can hit (--hit-width and --hit-stroke).

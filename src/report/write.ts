@@ -14,8 +14,10 @@ import { renderReport } from './report.js';
 export async function writeReport(config: ReportConfig): Promise<string> {
   const evaluation = await readEvaluation(config.evaluation);
   const existing = await stat(config.out).catch(() => undefined);
-  if (existing?.isDirectory()) throw new Refusal(`${config.out} is a directory.`, 'Name the .html file to write with --out.');
-  if (existing && !config.overwrite) throw new Refusal(`${config.out} exists.`, 'Choose another --out, or add --overwrite to replace it.');
+  if (existing?.isDirectory())
+    throw new Refusal(`${config.out} is a directory.`, 'Name the .html file to write with --out.');
+  if (existing && !config.overwrite)
+    throw new Refusal(`${config.out} exists.`, 'Choose another --out, or add --overwrite to replace it.');
   if (!(await stat(dirname(config.out)).catch(() => undefined))) {
     throw new Refusal(`There is no directory ${dirname(config.out)}.`, 'Make it, or choose another --out.');
   }

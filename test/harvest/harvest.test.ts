@@ -1,0 +1,212 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { Rows } from '../../src/activations/arrow-files.js';
+import { toBfloat16 } from '../../src/activations/bfloat16.js';
+import { openStore } from '../../src/activations/store.js';
+import { Interrupted, Refusal } from '../../src/config/refusal.js';
+import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
+import { harvest } from '../../src/harvest/harvest.js';
+import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { halfToFloat } from '../../src/safetensors/read.js';
+import { openGolden, relativeDifference } from '../golden.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
+
+const HOOK = 'blocks.2.hook_resid_post';
+const root = temporaryDirectory();
+const never: StopRequest = { signal: undefined };
+let counter = 0;
+
+const configured = (more: Partial<HarvestConfig> = {}): HarvestConfig =>
+  harvestSchema.parse({
+    model: 'assets/tiny-gemma',
+    corpus: 'assets/corpus/validation.jsonl.gz',
+    hook: [HOOK],
+    tokens: 3000,
+    context: 256,
+    batch: 2,
+    rowsPerShard: 400,
+    windowRows: 1000,
+    out: join(root, String(counter++)),
+    ...more,
+  });
+
+const run = async (more: Partial<HarvestConfig> = {}, stop = never) => {
+  const config = configured(more);
+  return { config, directories: await harvest(config, silent, stop) };
+};
+
+async function allRows(directory: string): Promise<Rows[]> {
+  const store = await openStore(directory);
+  return Promise.all(store.manifest.shards.map((_, i) => store.readShard(i)));
+}
+
+/** Activations by "context:pos". */
+async function byPosition(directory: string, d: number): Promise<Map<string, Rows['activation']>> {
+  const map = new Map<string, Rows['activation']>();
+  for (const rows of await allRows(directory)) {
+    for (let i = 0; i < rows.token.length; i++) {
+      const key = `${rows.context[i]}:${rows.pos[i]}`;
+      assert.ok(!map.has(key), `${key} stands twice`);
+      map.set(key, rows.activation.slice(i * d, (i + 1) * d));
+    }
+  }
+  return map;
+}
+
+test('stores hold exactly the rows asked for, each position once, no BOS, the values of transformers', async () => {
+  const golden = await openGolden('tiny-gemma');
+  const tokens = await golden.ints('tokens');
+  const hooks = [HOOK, 'blocks.0.attn.hook_z', 'blocks.3.mlp.hook_post'];
+  const { directories } = await run({ hook: hooks, dtype: 'float32', tokens: 3001 });
+  for (const [h, directory] of directories.entries()) {
+    const { manifest } = await openStore(directory);
+    const hook = hooks[h]!;
+    assert.equal(manifest.hook, hook);
+    assert.equal(manifest.rows, 3001);
+    assert.ok(manifest.complete);
+    assert.equal(
+      manifest.shards.reduce((sum, shard) => sum + shard.rows, 0),
+      3001,
+    );
+    let normSum = 0;
+    for (const rows of await allRows(directory)) {
+      for (let i = 0; i < rows.token.length; i++) {
+        assert.equal(rows.token[i], tokens[rows.context[i]! * 256 + rows.pos[i]!]);
+        assert.notEqual(rows.token[i], 2);
+        normSum += Math.hypot(...rows.activation.subarray(i * manifest.d_in, (i + 1) * manifest.d_in));
+      }
+    }
+    assert.ok(Math.abs(normSum / 3001 / manifest.mean_norm! - 1) < 1e-5, 'mean norm');
+    const rows = await byPosition(directory, manifest.d_in);
+    assert.equal(rows.size, 3001);
+    const expected = await golden.floats(hook);
+    const positions = [...(await golden.ints('positions'))];
+    for (const [i, pos] of positions.entries()) {
+      if (pos === 0) continue;
+      const difference = relativeDifference(
+        rows.get(`0:${pos}`)!,
+        expected.subarray(i * manifest.d_in, (i + 1) * manifest.d_in),
+      );
+      assert.ok(difference < 1e-4, `${hook} at ${pos}: ${difference}`);
+    }
+  }
+});
+
+test('the same seed gives the same bytes, alone or beside other hooks; another seed another order of the same rows', async () => {
+  const [a, b, c] = [await run(), await run({ hook: [HOOK, 'blocks.1.hook_mlp_out'] }), await run({ seed: 1 })];
+  const files = filesBelow(a.directories[0]!);
+  assert.ok(files.size > 8);
+  assert.deepEqual(filesBelow(b.directories[0]!), files);
+  const other = filesBelow(c.directories[0]!);
+  assert.notDeepEqual(other.get('shard-00000.arrow'), files.get('shard-00000.arrow'));
+  assert.deepEqual(
+    await byPosition(c.directories[0]!, 192).then(sorted),
+    await byPosition(a.directories[0]!, 192).then(sorted),
+  );
+});
+
+const sorted = <T>(map: Map<string, T>) => [...map].sort(([a], [b]) => (a < b ? -1 : 1));
+
+test('float16 and bfloat16 stores are the float32 one, rounded to nearest', async () => {
+  const wide = await byPosition((await run({ dtype: 'float32', tokens: 500 })).directories[0]!, 192);
+  const half = await byPosition((await run({ dtype: 'float16', tokens: 500 })).directories[0]!, 192);
+  const brain = await byPosition((await run({ dtype: 'bfloat16', tokens: 500 })).directories[0]!, 192);
+  for (const [key, values] of wide) {
+    assert.deepEqual(brain.get(key), toBfloat16(values as Float32Array));
+    for (const [i, bits] of (half.get(key) as Uint16Array).entries()) {
+      const x = values[i]!;
+      // Half a unit in the last of 11 significant bits, or of the smallest subnormal.
+      assert.ok(Math.abs(halfToFloat(bits) - x) <= Math.max(Math.abs(x) * 2 ** -11, 2 ** -25), `${x}`);
+    }
+  }
+});
+
+test('interrupted anywhere and resumed, a harvest gives the bytes of an undisturbed one', async () => {
+  const hook = [HOOK, 'blocks.0.hook_attn_out'];
+  const whole = filesBelow((await run({ hook })).config.out);
+  for (const passes of [0, 1, 3]) {
+    const config = configured({ hook });
+    for (let attempt = 0; ; attempt++) {
+      assert.ok(attempt < 20, 'does not come to an end');
+      // Asked for a stop after so many forward passes, each time.
+      let asked = 0;
+      const stop: StopRequest = {
+        get signal() {
+          return asked++ >= passes + (attempt > 3 ? 5 : 0) ? ('SIGINT' as const) : undefined;
+        },
+      };
+      try {
+        await harvest({ ...config, resume: attempt > 0 }, silent, stop);
+        break;
+      } catch (error) {
+        assert.ok(error instanceof Interrupted, String(error));
+        assert.match(error.message, /--resume/);
+        await assert.rejects(openStore(join(config.out, HOOK)), /is not complete/);
+      }
+    }
+    assert.deepEqual(filesBelow(config.out), whole, `stopped after ${passes} passes`);
+  }
+});
+
+test('resuming with other settings is refused, naming what differs', async () => {
+  const config = configured();
+  await assert.rejects(harvest(config, silent, { signal: 'SIGTERM' }), Interrupted);
+  await assert.rejects(harvest({ ...config, resume: true, seed: 3 }, silent, never), (error: unknown) => {
+    assert.ok(error instanceof Refusal);
+    assert.match(error.message, /seed 0.*says 3/);
+    return true;
+  });
+});
+
+test('a complete store is refused without --overwrite and --resume leaves it as it is', async () => {
+  const { config, directories } = await run({ tokens: 500 });
+  await assert.rejects(harvest(config, silent, never), /exists and is not empty/);
+  const before = filesBelow(directories[0]!);
+  await harvest({ ...config, resume: true }, silent, never);
+  assert.deepEqual(filesBelow(directories[0]!), before);
+  await harvest({ ...config, overwrite: true }, silent, never);
+  assert.deepEqual(filesBelow(directories[0]!), before);
+});
+
+test('--overwrite deletes no file that harvest did not write', async () => {
+  const { config, directories } = await run({ tokens: 500 });
+  writeFileSync(join(directories[0]!, 'thesis.tex'), 'years of work');
+  await assert.rejects(
+    harvest({ ...config, overwrite: true }, silent, never),
+    /thesis\.tex, which this command did not write/,
+  );
+  assert.ok(filesBelow(directories[0]!).has('shard-00000.arrow'));
+});
+
+test('a corpus with too few tokens is refused before the model runs, and says how many it has', async () => {
+  const corpus = join(root, 'short.txt');
+  writeFileSync(corpus, 'The state of the Union is strong. '.repeat(100));
+  const config = configured({ corpus, tokens: 100_000, context: 32 });
+  let found = 0;
+  await assert.rejects(harvest(config, silent, never), (error: unknown) => {
+    assert.ok(error instanceof Refusal);
+    found = Number(/has (\d+) tokens/.exec(error.message)?.[1]);
+    return found > 0;
+  });
+  // The number it names is the number it can give.
+  await harvest({ ...config, tokens: found }, silent, never);
+  await assert.rejects(harvest({ ...config, tokens: found + 1, out: `${config.out}b` }, silent, never), Refusal);
+});
+
+test('an empty corpus, a hook that does not exist, a context beyond the model are refused and leave nothing behind', async () => {
+  const corpus = join(root, 'empty.jsonl');
+  writeFileSync(corpus, '');
+  for (const [more, message] of [
+    [{ corpus }, /does not fill a single context/],
+    [{ hook: ['blocks.2.hook_resid_pst'] }, /There is no hook "blocks\.2\.hook_resid_pst"/],
+    [{ hook: ['blocks.4.hook_resid_post'] }, /4 layers/],
+    [{ context: 513 }, /longer than the model's 512/],
+    [{ tokens: 1e15 }, /disk is too full/],
+  ] as const) {
+    const config = configured(more as Partial<HarvestConfig>);
+    await assert.rejects(harvest(config, silent, never), message);
+    assert.throws(() => filesBelow(config.out), /ENOENT/, String(message));
+  }
+});

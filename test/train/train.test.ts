@@ -1,0 +1,223 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { ActivationBatches } from '../../src/activations/batches.js';
+import { openStore } from '../../src/activations/store.js';
+import { Interrupted, Refusal, UsageRefusal } from '../../src/config/refusal.js';
+import { harvestSchema, type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { harvest } from '../../src/harvest/harvest.js';
+import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { openSae, readSae } from '../../src/sae/saelens.js';
+import type { MetricsRecord } from '../../src/train/metrics-record.js';
+import { schedule } from '../../src/train/schedule.js';
+import { train } from '../../src/train/train.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
+
+const root = temporaryDirectory();
+const never: StopRequest = { signal: undefined };
+let activations: string;
+let counter = 0;
+
+before(async () => {
+  const harvested = harvestSchema.parse({
+    model: 'assets/tiny-gemma',
+    corpus: 'assets/corpus/validation.jsonl.gz',
+    hook: ['blocks.1.hook_mlp_out'],
+    tokens: 4000,
+    context: 128,
+    rowsPerShard: 1000,
+    out: join(root, 'acts'),
+  });
+  activations = (await harvest(harvested, silent, never))[0]!;
+});
+
+const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
+  trainSchema.parse({
+    activations,
+    dSae: 300,
+    steps: 40,
+    batch: 128,
+    lr: 1e-3,
+    logEvery: 7,
+    deadWindow: 1000,
+    out: join(root, String(counter++)),
+    ...more,
+  });
+
+const curveOf = (directory: string) =>
+  readFileSync(join(directory, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as MetricsRecord);
+
+/** The files of a run, without the one figure that depends on the clock. */
+function outcome(directory: string) {
+  const files = filesBelow(directory);
+  files.delete('metrics.jsonl');
+  return { files, curve: curveOf(directory).map(({ tokens_per_second: _, ...line }) => line) };
+}
+
+for (const arch of ['gated', 'standard'] as const) {
+  test(`training a ${arch} SAE lowers its loss, keeps unit decoder rows and writes a curve`, async () => {
+    const directory = await train(configured({ arch, steps: 200 }), silent, never);
+    const sae = await readSae(await openSae(directory));
+    for (let j = 0; j < 300; j++) {
+      assert.ok(Math.abs(Math.hypot(...sae.parameters.W_dec!.subarray(j * 192, (j + 1) * 192)) - 1) < 1e-5);
+    }
+    const curve = curveOf(directory);
+    assert.deepEqual(curve.map(({ step }) => step).slice(0, 3), [7, 14, 21]);
+    assert.equal(curve.at(-1)!.step, 200);
+    assert.equal(curve.at(-1)!.tokens, 200 * 128);
+    assert.ok(curve.at(-1)!.loss < 0.6 * curve[0]!.loss, `${curve[0]!.loss} → ${curve.at(-1)!.loss}`);
+    for (const { loss, mse, l1, aux } of curve) assert.ok(Math.abs(loss - mse - l1 - aux) < 1e-9 * loss);
+    assert.deepEqual([...filesBelow(directory).keys()], ['cfg.json', 'metrics.jsonl', 'sae_weights.safetensors']);
+  });
+}
+
+test('the same seed gives the same bytes, another seed others', async () => {
+  const [a, b, c] = [
+    await train(configured(), silent, never),
+    await train(configured(), silent, never),
+    await train(configured({ seed: 1 }), silent, never),
+  ];
+  assert.deepEqual(outcome(b), outcome(a));
+  assert.notDeepEqual(outcome(c).files.get('sae_weights.safetensors'), outcome(a).files.get('sae_weights.safetensors'));
+});
+
+for (const beta1 of [0, 0.9]) {
+  test(`interrupted and resumed with β1 = ${beta1}, a run gives the bytes of an undisturbed one`, async () => {
+    const whole = outcome(await train(configured({ beta1 }), silent, never));
+    const config = configured({ beta1 });
+    for (let attempt = 0; ; attempt++) {
+      assert.ok(attempt < 10, 'does not come to an end');
+      let asked = 0;
+      const stop: StopRequest = {
+        get signal() {
+          return ++asked > 11 ? ('SIGTERM' as const) : undefined;
+        },
+      };
+      try {
+        await train({ ...config, resume: attempt > 0 }, silent, stop);
+        break;
+      } catch (error) {
+        assert.ok(error instanceof Interrupted, String(error));
+        assert.ok(!existsSync(join(config.out, 'cfg.json')), 'an unfinished run must not look like an SAE');
+      }
+    }
+    assert.deepEqual(outcome(config.out), whole);
+  });
+}
+
+test('--checkpoint-every leaves a checkpoint that resumes to the same bytes after a crash', async () => {
+  const whole = outcome(await train(configured(), silent, never));
+  const config = configured({ checkpointEvery: 10 });
+  // A progress display that fails stands for a crash between two checkpoints, without any farewell.
+  const crashing = {
+    ...silent,
+    update(done: number) {
+      if (done > 33 * 128) throw new Error('crash');
+    },
+  };
+  await assert.rejects(train(config, crashing, never), /crash/);
+  assert.ok(existsSync(join(config.out, 'trainer_state.safetensors')));
+  await train({ ...config, resume: true }, silent, never);
+  assert.deepEqual(outcome(config.out), whole);
+});
+
+test('a resumed run with another setting is refused and shows the difference', async () => {
+  const config = configured();
+  await assert.rejects(train(config, silent, { signal: 'SIGINT' }), Interrupted);
+  await assert.rejects(train({ ...config, resume: true, l1: 9 }, silent, never), /l1 = 4, and this command says 9/);
+  await assert.rejects(train({ ...configured(), resume: true }, silent, never), /no checkpoint to resume from/);
+});
+
+test('--init starts from the saved SAE at the training scale', async () => {
+  const first = await train(configured({ steps: 30 }), silent, never);
+  // A learning rate too small to move a float32 gives the SAE back.
+  const again = await train(configured({ init: first, steps: 1, lr: 1e-30 }), silent, never);
+  const [a, b] = [await readSae(await openSae(first)), await readSae(await openSae(again))];
+  for (const name of ['W_enc', 'b_dec', 'b_gate', 'b_mag', 'r_mag'] as const) {
+    for (const [i, value] of b.parameters[name]!.entries()) {
+      assert.ok(Math.abs(value - a.parameters[name]![i]!) <= 1e-6 * Math.abs(value) + 1e-12, name);
+    }
+  }
+});
+
+test('training on scaled activations is training without scaling on activations that were scaled before', async () => {
+  // With --normalize none the scale is 1 and λ is in units of raw activations: λ·s in place of λ gives s² the loss.
+  const { manifest } = await openStore(activations);
+  const s = Math.sqrt(192) / manifest.mean_norm!;
+  const scaled = await train(configured({ steps: 1, batch: 512 }), silent, never);
+  const raw = await train(configured({ steps: 1, batch: 512, normalize: 'none', l1: 4 / s }), silent, never);
+  const [a, b] = [curveOf(scaled)[0]!, curveOf(raw)[0]!];
+  for (const name of ['mse', 'l1', 'aux'] as const) {
+    assert.ok(Math.abs(b[name] * s * s - a[name]) < 1e-5 * a[name], `${name}: ${a[name]} and ${b[name] * s * s}`);
+  }
+  assert.equal(a.l0, b.l0);
+});
+
+test('shuffled training sees each activation once an epoch', async () => {
+  const store = await openStore(activations);
+  const batches = new ActivationBatches(store, 'shuffled', 0);
+  const first = await batches.next(4000);
+  const ordered = await new ActivationBatches(store, 'stored', 0).next(4000);
+  const rows = (array: ArrayLike<number>) =>
+    Array.from({ length: 4000 }, (_, i) => Array.from({ length: 192 }, (_, j) => array[i * 192 + j]).join());
+  assert.deepEqual(rows(first).sort(), rows(ordered).sort());
+  assert.notDeepEqual(rows(first), rows(ordered));
+});
+
+test('what does not fit is refused before training, and nothing is written', async () => {
+  const standard = await train(configured({ arch: 'standard', steps: 1 }), silent, never);
+  const narrow = await train(configured({ dSae: 10, steps: 1 }), silent, never);
+  for (const [more, kind, message] of [
+    [{ steps: 5, tokens: 100 }, UsageRefusal, /exclude each other/],
+    [{ steps: undefined, tokens: 127 }, UsageRefusal, /do not fill a batch of 128/],
+    [{ init: standard }, Refusal, /architecture standard/],
+    [{ init: narrow }, Refusal, /d_sae 10 where this run has 300/],
+    [{ init: root }, Refusal, /is not an SAE directory/],
+    [{ activations: root }, Refusal, /is not an activation store/],
+    [{ device: 'tpu' }, UsageRefusal, /no device "tpu"/],
+  ] as const) {
+    const config = configured(more as Partial<TrainConfig>);
+    await assert.rejects(train(config, silent, never), (error: unknown) => {
+      assert.ok(error instanceof kind, String(error));
+      assert.match((error as Error).message, message);
+      return true;
+    });
+    assert.ok(!existsSync(join(config.out, 'cfg.json')));
+  }
+});
+
+test('a finished SAE is refused without --overwrite', async () => {
+  const config = configured({ steps: 1 });
+  await train(config, silent, never);
+  await assert.rejects(train(config, silent, never), /exists and is not empty/);
+  await train({ ...config, overwrite: true }, silent, never);
+});
+
+test('an exploding learning rate stops the run at the step, without an SAE', async () => {
+  const config = configured({ lr: 1e30, beta1: 0.9, steps: 50 });
+  await assert.rejects(train(config, silent, never), /The loss is (NaN|Infinity) at step \d+/);
+  assert.ok(!existsSync(join(config.out, 'cfg.json')));
+});
+
+test('warm-ups rise linearly and a short run shortens them', () => {
+  const plan = schedule({ lr: 0.1, warmup: 10, l1: 2, l1Warmup: 4 }, 1000);
+  for (const [t, lr] of [
+    [0, 0.01],
+    [4, 0.05],
+    [9, 0.1],
+    [10, 0.1],
+    [999, 0.1],
+  ] as const) {
+    assert.ok(Math.abs(plan.at(t).lr - lr) < 1e-12, `step ${t}: ${plan.at(t).lr}`);
+  }
+  assert.deepEqual(
+    [0, 1, 3, 4].map((t) => plan.at(t).l1),
+    [0.5, 1, 2, 2],
+  );
+  assert.equal(schedule({ lr: 1, warmup: 1000, l1: 0, l1Warmup: 0 }, 50).at(4).lr, 1);
+  assert.equal(schedule({ lr: 1, warmup: 0, l1: 3, l1Warmup: 0 }, 5).at(0).lr, 1);
+});
