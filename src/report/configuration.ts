@@ -5,6 +5,9 @@ import { inlineMarker } from './table.js';
 /** Most columns that a table of differences may have. */
 const MOST = 10;
 
+/** Not settings, or said elsewhere: the architecture names its row, our record repeats it and d_sae, and ends with results. */
+const NO_SETTING = /^(architecture|metadata\.sae_pipe\.(arch|d_sae|final\..*))$/;
+
 /** A nested object as dotted keys and the JSON of its leaves; arrays are leaves. */
 export function flattened(value: Record<string, unknown>, prefix = ''): Map<string, string> {
   const leaves = new Map<string, string>();
@@ -22,8 +25,7 @@ function differences(entries: readonly Entry[]): Markup | null {
   const configurations = entries.map(({ record }) => flattened(record.cfg));
   const keys = distinct(configurations.flatMap((configuration) => [...configuration.keys()]))
     .filter((key) => distinct(configurations.map((configuration) => configuration.get(key))).length > 1)
-    // The architecture names its row already.
-    .filter((key) => key !== 'architecture');
+    .filter((key) => !NO_SETTING.test(key));
   if (keys.length === 0 || keys.length > MOST) return null;
   const last = (key: string) => key.slice(key.lastIndexOf('.') + 1);
   const heads = keys.map((key) => {

@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Interrupted, Refusal } from '../../src/config/refusal.js';
+import { type EvalConfig, evalSchema } from '../../src/config/stages.js';
+import { evaluate } from '../../src/eval/evaluate.js';
+import type { EvalRecord } from '../../src/eval/record.js';
+import { openCheckpoint } from '../../src/lm/checkpoint.js';
+import { type StopRequest, silent } from '../../src/progress/progress.js';
+import type { Sae } from '../../src/sae/sae.js';
+import { saveSae } from '../../src/sae/saelens.js';
+import { openGolden } from '../golden.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const HOOK = 'blocks.2.hook_resid_post';
+const root = temporaryDirectory();
+const never: StopRequest = { signal: undefined };
+const { fingerprint } = await openCheckpoint('assets/tiny-gemma');
+let counter = 0;
+
+/** A standard SAE with features ±x_i, so that x̂ = gain · x exactly. */
+function identity(d: number, gain = 1): Sae {
+  const W_enc = new Float32Array(d * 2 * d);
+  const W_dec = new Float32Array(2 * d * d);
+  for (let i = 0; i < d; i++) {
+    W_enc[i * 2 * d + i] = 1;
+    W_enc[i * 2 * d + d + i] = -1;
+    W_dec[i * d + i] = gain;
+    W_dec[(d + i) * d + i] = -gain;
+  }
+  const parameters = { W_enc, W_dec, b_dec: new Float32Array(d), b_enc: new Float32Array(2 * d) };
+  return { architecture: 'standard', dIn: d, dSae: 2 * d, parameters };
+}
+
+async function saved(sae: Sae, metadata: Record<string, unknown> = {}): Promise<string> {
+  const directory = join(root, `sae-${counter++}`);
+  mkdirSync(directory);
+  await saveSae(directory, sae, { hook_name: HOOK, context_size: 256, model_fingerprint: fingerprint, ...metadata });
+  return directory;
+}
+
+const configured = (sae: string[], more: Partial<EvalConfig> = {}): EvalConfig =>
+  evalSchema.parse({
+    sae,
+    model: 'assets/tiny-gemma',
+    corpus: 'assets/corpus/validation.jsonl.gz',
+    tokens: 1000,
+    out: join(root, `eval-${counter++}`),
+    ...more,
+  });
+
+/** Clean loss over the counted positions of the golden contexts, from transformers. */
+async function goldenLoss(): Promise<{ positions: number; mean: number }> {
+  const golden = await openGolden('tiny-gemma');
+  const [tokens, nll] = [await golden.ints('tokens'), await golden.floats('nll')];
+  let [positions, sum] = [0, 0];
+  for (let c = 0; c < 20; c++) {
+    for (let t = 0; t < 255; t++) {
+      if (tokens[c * 256 + t] === 2 || tokens[c * 256 + t + 1] === 2) continue;
+      positions++;
+      sum += nll[c * 255 + t]!;
+    }
+  }
+  return { positions, mean: sum / positions };
+}
+
+test('a perfect SAE recovers all of the loss, a zero one none, and the clean loss is that of transformers', async () => {
+  const { positions, mean } = await goldenLoss();
+  const saes = [await saved(identity(192)), await saved(identity(192, 0))];
+  const config = configured(saes, { tokens: positions });
+  const [perfect, zero] = (await evaluate(config, silent, never)) as [EvalRecord, EvalRecord];
+  assert.ok(Math.abs(perfect.ce_clean - mean) < 1e-4, `${perfect.ce_clean}, not ${mean}`);
+  assert.ok(Math.abs(perfect.loss_recovered - 1) < 1e-3, `${perfect.loss_recovered}`);
+  assert.ok(Math.abs(zero.loss_recovered) < 1e-3, `${zero.loss_recovered}`);
+  assert.ok(Math.abs(perfect.kl) < 1e-5 && perfect.mse < 1e-4 && perfect.explained_variance > 1 - 1e-6);
+  assert.ok(Math.abs(perfect.cosine - 1) < 1e-5 && Math.abs(perfect.relative_reconstruction_bias - 1) < 1e-5);
+  assert.equal(zero.cosine, 0);
+  assert.ok(zero.kl > 1);
+  // Of each pair of features ±x_i exactly one is active.
+  assert.ok(Math.abs(perfect.l0 - 192) < 0.1, `${perfect.l0}`);
+  assert.equal(perfect.tokens, positions);
+  const histogram = perfect.density_histogram;
+  assert.equal(histogram.counts.reduce((sum, n) => sum + n, 0) + histogram.dead, 384);
+  assert.deepEqual(JSON.parse(readFileSync(join(config.out, 'eval.json'), 'utf8')), [perfect, zero]);
+});
+
+test('a shrunken reconstruction has the relative reconstruction bias and errors it must have', async () => {
+  const [record] = await evaluate(configured([await saved(identity(192, 0.8))]), silent, never);
+  assert.ok(Math.abs(record!.relative_reconstruction_bias - 0.8) < 1e-5);
+  assert.ok(Math.abs(record!.cosine - 1) < 1e-5);
+  assert.ok(record!.loss_recovered > 0.9 && record!.loss_recovered < 1);
+});
+
+test('SAEs of several hooks are evaluated each at its own, in the order given', async () => {
+  const other = await saved(identity(192), { hook_name: 'blocks.0.hook_attn_out' });
+  const records = await evaluate(configured([other, await saved(identity(192, 0)), other]), silent, never);
+  assert.deepEqual(
+    records.map(({ hook }) => hook),
+    ['blocks.0.hook_attn_out', HOOK, 'blocks.0.hook_attn_out'],
+  );
+  assert.deepEqual(records[0], records[2]);
+  assert.ok(records[0]!.ce_zero < records[1]!.ce_zero);
+});
+
+test('what does not belong together is refused, and nothing is written', async () => {
+  const fits = await saved(identity(192));
+  for (const [saes, more, message] of [
+    [[await saved(identity(5))], {}, /d_in 5, and blocks\.2\.hook_resid_post of tiny-gemma is 192 wide/],
+    [[await saved(identity(192), { model_fingerprint: 'f'.repeat(64) })], {}, /trained on another model/],
+    [[await saved(identity(192), { hook_name: undefined })], {}, /names no hook/],
+    [
+      [await saved(identity(192), { hook_name: 'blocks.2.hook_resid' })],
+      {},
+      /There is no hook "blocks\.2\.hook_resid"/,
+    ],
+    [[fits, await saved(identity(192), { context_size: 128 })], {}, /different context lengths \(256, 128\)/],
+    [[root], {}, /is not an SAE directory/],
+    [[fits], { model: root }, /There is no file .*config\.json/],
+    [[fits], { tokens: 10_000_000 }, /has \d+ tokens in whole contexts.*asks for 10000000/],
+    [[fits], { context: 1000 }, /longer than the model's 512/],
+  ] as const) {
+    const config = configured([...saes], more);
+    await assert.rejects(evaluate(config, silent, never), (error: unknown) => {
+      assert.ok(error instanceof Refusal, String(error));
+      assert.match(error.message, message);
+      return true;
+    });
+    assert.ok(!existsSync(join(config.out, 'eval.json')));
+  }
+});
+
+test('an SAE of another model is measured when that is asked for', async () => {
+  const foreign = await saved(identity(192), { model_fingerprint: 'f'.repeat(64) });
+  const [record] = await evaluate(configured([foreign], { anyModel: true }), silent, never);
+  assert.ok(Math.abs(record!.loss_recovered - 1) < 1e-3);
+});
+
+test('other weights have another fingerprint, and a copy elsewhere the same', async () => {
+  const copy = join(root, 'copy');
+  cpSync('assets/tiny-gemma', copy, { recursive: true });
+  assert.equal((await openCheckpoint(copy)).fingerprint, fingerprint);
+  const path = join(copy, 'model.safetensors');
+  const bytes = readFileSync(path);
+  // All of one embedding row, as any training step would.
+  bytes.fill(0x3f, 3_000_000, 3_200_000);
+  writeFileSync(path, bytes);
+  assert.notEqual((await openCheckpoint(copy)).fingerprint, fingerprint);
+});
+
+test('interrupting writes nothing', async () => {
+  const config = configured([await saved(identity(192))]);
+  await assert.rejects(evaluate(config, silent, { signal: 'SIGINT' }), Interrupted);
+  assert.ok(!existsSync(join(config.out, 'eval.json')));
+});
