@@ -78,7 +78,9 @@ function readArguments(
   args: readonly string[],
 ): { given: Record<string, unknown>; configFile?: string } {
   const flags = [...flagsOf(STAGES[stage]), ...COMMON];
-  const parsed = parser(stage, flags).parseSync([...args]) as Record<string, unknown> & { _: (string | number)[] };
+  const parsed = parser(stage, flags, false).parseSync([...args]) as Record<string, unknown> & {
+    _: (string | number)[];
+  };
   const { _: positionals, $0: _program, config, verbose: _verbose, ...given } = parsed;
   for (const key of Object.keys(given)) if (given[key] === undefined) delete given[key];
   const positional = COMMANDS[stage].positional;
@@ -96,7 +98,7 @@ function readArguments(
   return { given, configFile: config as string | undefined };
 }
 
-function parser(stage: StageName | undefined, flags: readonly Flag[]) {
+function parser(stage: StageName | undefined, flags: readonly Flag[], showChoices: boolean) {
   const y = yargs([])
     .parserConfiguration({ 'camel-case-expansion': false, 'dot-notation': false, 'duplicate-arguments-array': true })
     .scriptName('sae-pipe')
@@ -110,12 +112,19 @@ function parser(stage: StageName | undefined, flags: readonly Flag[]) {
       type: flag.type,
       requiresArg: flag.type !== 'boolean',
       description: flag.description,
-      choices: flag.choices ? [...flag.choices] : undefined,
+      // Shown in the help; when arguments are read, the schema checks them.
+      choices: showChoices && flag.choices ? [...flag.choices] : undefined,
       defaultDescription: flag.default === undefined || flag.type === 'boolean' ? undefined : String(flag.default),
     });
   }
   return y.fail((message, error) => {
-    throw error ?? new UsageRefusal(`${message.trim()}.`, stage ? `See sae-pipe ${stage} --help.` : undefined);
+    throw (
+      error ??
+      new UsageRefusal(
+        `${message.trim().replace(/\s*\n\s*/g, ' ')}.`,
+        stage ? `See sae-pipe ${stage} --help.` : undefined,
+      )
+    );
   });
 }
 
@@ -123,12 +132,12 @@ function helpText(stage: StageName | undefined): Promise<string> {
   if (stage) {
     const { summary, example, positional } = COMMANDS[stage];
     const usage = `sae-pipe ${stage}${positional ? ` <${positional}>` : ''} [flags]\n\n${summary}`;
-    return parser(stage, [...flagsOf(STAGES[stage]), ...COMMON])
+    return parser(stage, [...flagsOf(STAGES[stage]), ...COMMON], true)
       .usage(usage)
       .epilogue(`Example:\n  ${example}`)
       .getHelp();
   }
-  const y = parser(undefined, []).usage(
+  const y = parser(undefined, [], true).usage(
     'sae-pipe <command> [flags]\n\nTrains sparse autoencoders on Gemma’s activations: harvest → train → eval → report.',
   );
   for (const [name, { summary }] of Object.entries(COMMANDS)) y.command(name, summary);

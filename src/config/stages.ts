@@ -71,8 +71,8 @@ export const trainSchema = z.object({
   warmup: natural
     .default(1000)
     .describe('steps over which the learning rate rises from 0; at most a tenth of all steps'),
-  beta1: z.number().min(0).lt(1).default(0).describe("Adam's β1"),
-  beta2: z.number().min(0).lt(1).default(0.999).describe("Adam's β2"),
+  beta1: z.number().min(0).lt(1).default(0).describe('decay of the first moment in Adam, β1; 0 as in the paper'),
+  beta2: z.number().min(0).lt(1).default(0.999).describe('decay of the second moment in Adam, β2'),
   seed,
   init: directory
     .optional()

@@ -2,7 +2,8 @@
  * What `eval` writes: eval.json is an array of these, one an SAE.
  *
  * Every mean is over the counted positions: those that hold a token other than BOS and are followed by a token
- * other than BOS. Losses and divergences are in nats a token; squared errors are summed over d_in.
+ * other than BOS. Losses and divergences are in nats a token; squared errors are summed over d_in. A ratio without a
+ * value (0 / 0: γ of an SAE that always gives 0) is NaN here and null in the file.
  */
 export interface EvalRecord {
   /** The SAE's directory as it was named on the command line. */

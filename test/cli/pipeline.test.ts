@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import type { EvalRecord } from '../../src/eval/record.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { run, sleep, start } from './run-program.js';
+
+const HOOK = 'blocks.2.hook_resid_post';
+const root = temporaryDirectory();
+const acts = join(root, 'acts');
+const sae = join(root, 'gated');
+
+type Flags = Record<string, string | number | boolean | readonly string[]>;
+
+/** A command with the bundled configuration below it. */
+function command(stage: string, flags: Flags): string[] {
+  const words = Object.entries(flags).flatMap(([name, value]) =>
+    [value].flat().flatMap((v) => (v === true ? [`--${name}`] : [`--${name}`, String(v)])),
+  );
+  return [stage, '--config', 'configs/tiny-gemma.yaml', ...words];
+}
+const harvest = (out: string, more: Flags = {}) => command('harvest', { tokens: 20_000, out, ...more });
+const train = (out: string, more: Flags = {}) =>
+  command('train', { activations: join(acts, HOOK), 'd-sae': 400, tokens: 30_720, out, ...more });
+
+test('the commands of the README work one after another, flags winning over the file', async () => {
+  const assets = readdirSync('assets/tiny-gemma');
+  const harvested = await run(...harvest(acts));
+  assert.equal(harvested.code, 0, harvested.stderr);
+  assert.equal(harvested.stdout.trim(), join(acts, HOOK));
+  const trained = await run(...train(sae));
+  assert.equal(trained.code, 0, trained.stderr);
+  const cfg = JSON.parse(readFileSync(join(sae, 'cfg.json'), 'utf8')) as { d_sae: number };
+  assert.equal(cfg.d_sae, 400, 'the flag wins');
+  const evaluation = join(root, 'eval');
+  const evaluated = await run(...command('eval', { sae, tokens: 2000, out: evaluation }));
+  assert.equal(evaluated.code, 0, evaluated.stderr);
+  assert.match(evaluated.stdout, /loss recovered/);
+  assert.match(evaluated.stdout, /BOS positions are left out/);
+  const [record] = JSON.parse(readFileSync(join(evaluation, 'eval.json'), 'utf8')) as EvalRecord[];
+  assert.equal(record!.tokens, 2000);
+  assert.equal(record!.training_curve, 'training-0.jsonl');
+  const page = join(root, 'report.html');
+  const reported = await run('report', evaluation, '--out', page);
+  assert.equal(reported.code, 0, reported.stderr);
+  assert.match(readFileSync(page, 'utf8'), /^<!doctype html>/i);
+  assert.match((await run('report', evaluation, '--out', page)).stderr, /exists\..*--overwrite/);
+  assert.deepEqual(readdirSync('assets/tiny-gemma'), assets, 'nothing is written beside the weights');
+});
+
+test('failures exit 1 with one line of cause and remedy; --verbose adds the stack', async () => {
+  for (const [args, message] of [
+    [harvest(join(root, 'f1'), { model: root }), /config\.json/],
+    [harvest(join(root, 'f2'), { hook: 'blocks.9.hook_resid_post' }), /There is no hook/],
+    [harvest(acts), /exists and is not empty.*--overwrite.*--resume/],
+    [train(join(root, 'f3'), { activations: root }), /is not an activation store/],
+    [command('eval', { sae: root, out: join(root, 'f4') }), /is not an SAE directory/],
+    [['report', root, '--out', join(root, 'f5.html')], /eval\.json/],
+  ] as const) {
+    const { code, stderr } = await run(...args);
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, message);
+    assert.equal(stderr.trim().split('\n').length, 1, stderr);
+  }
+  assert.match((await run('report', root, '--out', join(root, 'f5.html'), '--verbose')).stderr, /\n\s+at /);
+  for (const name of ['f1', 'f2', 'f3', 'f4', 'f5.html']) assert.ok(!readdirSync(root).includes(name), name);
+});
+
+test('Ctrl-C says how to resume, exits 130, and resuming gives the bytes of an undisturbed run', async () => {
+  const out = join(root, 'interrupted');
+  const long = { 'log-every': 1, tokens: 500_000 };
+  const { child, outcome } = start(...train(out, long));
+  await until(() => readFileSync(join(out, 'metrics.jsonl'), 'utf8').split('\n').length > 5);
+  child.kill('SIGINT');
+  const { code, stderr } = await outcome;
+  assert.equal(code, 130, stderr);
+  assert.match(stderr, /step \d+ of 488 is kept in .*interrupted; go on with the same command and --resume/);
+  assert.deepEqual(readdirSync(out).sort(), ['metrics.jsonl', 'trainer_state.safetensors']);
+  const resumed = await run(...train(out, { ...long, resume: true }));
+  assert.equal(resumed.code, 0, resumed.stderr);
+  const whole = join(root, 'whole');
+  assert.equal((await run(...train(whole, long))).code, 0);
+  for (const file of ['cfg.json', 'sae_weights.safetensors']) {
+    assert.deepEqual(readFileSync(join(out, file)), readFileSync(join(whole, file)), file);
+  }
+});
+
+test('a harvest killed at any moment resumes to the bytes of an undisturbed one', async () => {
+  const hook = [HOOK, 'blocks.1.hook_mlp_out'];
+  const small = { 'window-rows': 5000, 'rows-per-shard': 2000, batch: 4, hook };
+  const whole = join(root, 'whole-acts');
+  assert.equal((await run(...harvest(whole, small))).code, 0);
+  const out = join(root, 'killed-acts');
+  let killed = 0;
+  for (let attempt = 0; ; attempt++) {
+    const { child, outcome } = start(...harvest(out, attempt > 0 ? { ...small, resume: true } : small));
+    if (killed < 4) {
+      // Some way into writing: at once after the manifest changes, and a little later each time.
+      const before = manifestText(out);
+      await until(() => child.exitCode !== null || manifestText(out) !== before);
+      await sleep(7 * attempt);
+      child.kill('SIGKILL');
+    }
+    const { code, signal, stderr } = await outcome;
+    if (signal === 'SIGKILL') killed++;
+    else {
+      assert.equal(code, 0, stderr);
+      break;
+    }
+  }
+  assert.ok(killed >= 3, `killed ${killed} times`);
+  const files = filesBelow(out);
+  for (const name of files.keys()) if (name.endsWith('.tmp')) files.delete(name);
+  assert.deepEqual(files, filesBelow(whole));
+});
+
+test('a disk that fills up midway ends in one sentence, and nothing looks whole', async (t) => {
+  const disk = join(root, 'disk');
+  mkdirSync(disk);
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=9m', 'none', disk], { stdio: 'ignore' });
+  } catch {
+    t.skip('a small file system cannot be mounted here');
+    return;
+  }
+  after(() => execFileSync('umount', [disk]));
+  // What is needed is known before anything runs.
+  const refused = await run(...harvest(join(disk, 'acts'), { tokens: 40_000 }));
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /disk is too full for .*: 15\.\d MiB are needed and \d\.\d MiB are free/);
+  // Room enough at the start, and gone when the second shard is written.
+  const small = { 'window-rows': 5000, 'rows-per-shard': 5000 };
+  const { outcome } = start(...harvest(join(disk, 'acts'), small));
+  await until(() => manifestText(join(disk, 'acts')).includes('shard-00000'));
+  writeFileSync(join(disk, 'ballast'), '');
+  try {
+    writeFileSync(join(disk, 'ballast'), Buffer.alloc(9 * 2 ** 20));
+  } catch {
+    // Full, as wanted.
+  }
+  const { code, stderr } = await outcome;
+  assert.equal(code, 1, stderr);
+  assert.match(stderr, /^(harvesting.*\n)*sae-pipe: The disk is full: .* could not be written\./);
+  const store = join(disk, 'acts', HOOK);
+  assert.ok(!manifestText(join(disk, 'acts')).includes('"complete": true'));
+  assert.match((await run(...train(join(root, 'f6'), { activations: store }))).stderr, /is not complete/);
+  // With room again the harvest goes on.
+  rmSync(join(disk, 'ballast'));
+  assert.equal((await run(...harvest(join(disk, 'acts'), { ...small, resume: true }))).code, 0);
+});
+
+function manifestText(out: string): string {
+  try {
+    return readFileSync(join(out, HOOK, 'manifest.json'), 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** Waits until `condition` holds; a file that is not there yet counts as no. */
+async function until(condition: () => boolean): Promise<void> {
+  for (let i = 0; i < 6000; i++) {
+    try {
+      if (condition()) return;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+    await sleep(5);
+  }
+  throw new Error('waited in vain');
+}
