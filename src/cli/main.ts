@@ -117,14 +117,9 @@ function parser(stage: StageName | undefined, flags: readonly Flag[], showChoice
       defaultDescription: flag.default === undefined || flag.type === 'boolean' ? undefined : String(flag.default),
     });
   }
-  return y.fail((message, error) => {
-    throw (
-      error ??
-      new UsageRefusal(
-        `${message.trim().replace(/\s*\n\s*/g, ' ')}.`,
-        stage ? `See sae-pipe ${stage} --help.` : undefined,
-      )
-    );
+  return y.fail((message) => {
+    const line = message.trim().replace(/\s*\n\s*/g, ' ');
+    throw new UsageRefusal(`${line}.`, stage ? `See sae-pipe ${stage} --help.` : undefined);
   });
 }
 
