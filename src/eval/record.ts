@@ -19,7 +19,7 @@ export interface EvalRecord {
   ce_clean: number;
   ce_spliced: number;
   ce_zero: number;
-  /** 1 − (CE(x̂) − CE(x)) / (CE(0) − CE(x)); paper, section 2.3. */
+  /** 1 − (CE(x̂) − CE(x)) / (CE(0) − CE(x)). */
   loss_recovered: number;
   /** Mean KL(clean ‖ spliced) of the next-token distributions (nats). */
   kl: number;

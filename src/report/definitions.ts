@@ -4,7 +4,7 @@ import { type Markup, markup } from './markup.js';
 export const DEFINITIONS: Markup = markup`<p>x is the activation at the hook, x̂ its reconstruction by the SAE, f the SAE’s feature activations, T the number of counted positions. A position is counted if it holds a token other than BOS and is followed by one: BOS positions are left out of every mean. CE(·) is the model’s mean next-token cross-entropy, in nats a token, with the activation at the hook replaced as written; CE(x) is the clean model.</p>
 <dl>
 <dt>L0</dt><dd><span class="equation">L0 = (1/T) Σ<sub>t</sub> |{ j : f<sub>j</sub>(x<sub>t</sub>) &gt; 0 }|</span> Mean number of active features a token.</dd>
-<dt>Loss recovered</dt><dd><span class="equation">1 − (CE(x̂) − CE(x)) / (CE(0) − CE(x))</span> 100 % is the clean model’s loss, 0 % the loss with the activation set to zero. Rajamanoharan et al. 2024 (arXiv 2404.16014), section 2.3.</dd>
+<dt>Loss recovered</dt><dd><span class="equation">1 − (CE(x̂) − CE(x)) / (CE(0) − CE(x))</span> 100 % is the clean model’s loss, 0 % the loss with the activation set to zero. Rajamanoharan et al. 2024 (arXiv 2404.16014).</dd>
 <dt>ΔCE</dt><dd><span class="equation">CE(x̂) − CE(x)</span> Cross-entropy that splicing in the SAE adds.</dd>
 <dt>KL</dt><dd><span class="equation">(1/T) Σ<sub>t</sub> Σ<sub>v</sub> p<sub>t</sub>(v) log( p<sub>t</sub>(v) / p̂<sub>t</sub>(v) )</span> p is the clean, p̂ the spliced distribution of the next token over the vocabulary.</dd>
 <dt>Explained variance</dt><dd><span class="equation">1 − Σ<sub>t</sub> |x<sub>t</sub> − x̂<sub>t</sub>|² / Σ<sub>t</sub> |x<sub>t</sub> − x̄|²</span> x̄ is the mean activation.</dd>

@@ -119,7 +119,7 @@ function gatedStep(g: GraphBuilder, w: ParameterValues, x: Value, l1: Value, bat
   };
 }
 
-/** Standard SAE: |x − x̂|² + λ Σ f with unit-norm decoder rows (paper, section 2.2). */
+/** Standard SAE: |x − x̂|² + λ Σ f with unit-norm decoder rows, the paper's baseline. */
 function standardStep(g: GraphBuilder, w: ParameterValues, x: Value, l1: Value, batch: number): Step {
   const { centred, p } = preActivation(g, w, x);
   const f = standardEncoder(g, w, p);
