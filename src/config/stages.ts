@@ -38,7 +38,9 @@ export const harvestSchema = z.object({
   rowsPerShard: positive.default(65_536).describe('rows a shard file, at most'),
   windowRows: positive
     .default(1_048_576)
-    .describe('rows permuted together before they are cut into shards, about; held in memory'),
+    .describe(
+      'rows permuted together before they are cut into shards, about; held in memory, 4 GiB at most over all hooks',
+    ),
   textField,
   seed,
   device,

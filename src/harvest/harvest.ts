@@ -10,19 +10,24 @@ import {
 } from '../activations/manifest.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import { Window } from '../activations/window.js';
-import { Interrupted, Refusal } from '../config/refusal.js';
+import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { batches, type Context, countActivations, packContexts } from '../corpus/contexts.js';
 import { corpusFiles, readDocuments } from '../corpus/documents.js';
 import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
 import { openTokenizer, type Tokenizer } from '../corpus/tokenizer.js';
-import { checkFreeSpace } from '../disk/free-space.js';
+import { checkFreeSpace, formatBytes } from '../disk/free-space.js';
 import { claimOutputDirectory } from '../disk/output-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
 import { findHook, type Hook } from '../lm/hooks.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { openForwardPass } from './forward-pass.js';
+
+/** Memory for the windows of all hooks together, at most; a window of a million rows of 2048 float16 takes it all. */
+const WINDOW_BYTES = 4 * 2 ** 30;
+/** A shard's column of activations is one buffer, and Node's are limited. */
+const SHARD_BYTES = 2 * 2 ** 30 - 1;
 
 /**
  * Streams a corpus through the model and writes one activation store a hook, OUT/<hook>/.
@@ -36,7 +41,8 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
   await corpusFiles(config.corpus);
   const tokenizer = await openTokenizer(config.model);
   const contexts = () => packContexts(readDocuments(config.corpus, config.textField), tokenizer, context);
-  const manifests = hooks.map((hook) => newManifest(config, checkpoint, tokenizer, hook, context));
+  const windowBatches = batchesPerWindow(config, hooks, context);
+  const manifests = hooks.map((hook) => newManifest(config, checkpoint, tokenizer, hook, context, windowBatches));
   const directories = hooks.map((hook) => join(config.out, hook.name));
 
   for (const directory of directories) await refuseOccupied(directory, config);
@@ -145,12 +151,31 @@ async function restorePartial(
   return { rows: kept.rows, contexts: kept.contexts };
 }
 
+/**
+ * Forward passes a window: about --window-rows rows, and no more than the windows of all hooks together may take.
+ *
+ * @throws UsageRefusal when a shard would be larger than one Arrow buffer may be
+ */
+function batchesPerWindow(config: HarvestConfig, hooks: readonly Hook[], context: number): number {
+  const rowBytes = hooks.map(({ width }) => width * ACTIVATION_BYTES[config.dtype]);
+  const most = Math.floor(SHARD_BYTES / Math.max(...rowBytes));
+  if (config.rowsPerShard > most) {
+    throw new UsageRefusal(
+      `--rows-per-shard ${config.rowsPerShard} makes shards of more than ${formatBytes(SHARD_BYTES)}.`,
+      `Use at most ${most}.`,
+    );
+  }
+  const fit = WINDOW_BYTES / rowBytes.reduce((sum, bytes) => sum + bytes, 0);
+  return Math.max(1, Math.round(Math.min(config.windowRows, fit) / (config.batch * (context - 1))));
+}
+
 function newManifest(
   config: HarvestConfig,
   checkpoint: Checkpoint,
   tokenizer: Tokenizer,
   hook: Hook,
   context: number,
+  windowBatches: number,
 ): Manifest {
   return {
     format: FORMAT,
@@ -167,7 +192,7 @@ function newManifest(
     seed: config.seed,
     batch: config.batch,
     rows_per_shard: config.rowsPerShard,
-    window_batches: Math.max(1, Math.round(config.windowRows / (config.batch * (context - 1)))),
+    window_batches: windowBatches,
     rows_wanted: config.tokens,
     rows: 0,
     mean_norm: null,

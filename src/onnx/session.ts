@@ -50,15 +50,18 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
   try {
     session = await ort.InferenceSession.create(model, settings);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = (cause instanceof Error ? cause.message : String(cause))
+      .trim()
+      .replace(/\s+/g, ' ')
+      .replace(/\.$/, '');
     if (device !== 'cpu') {
       throw new Refusal(
-        `Device ${device} could not be used: ${reason}`,
+        `Device ${device} could not be used: ${reason}.`,
         'Use --device cpu, or install the execution provider and its libraries.',
         { cause },
       );
     }
-    throw new Refusal(`ONNX Runtime could not load the graph: ${reason}`, undefined, { cause });
+    throw new Refusal(`ONNX Runtime could not load the graph: ${reason}.`, undefined, { cause });
   }
   return {
     run: (feeds, fetches) =>

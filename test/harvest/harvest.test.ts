@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Rows } from '../../src/activations/arrow-files.js';
@@ -209,4 +209,50 @@ test('an empty corpus, a hook that does not exist, a context beyond the model ar
     await assert.rejects(harvest(config, silent, never), message);
     assert.throws(() => filesBelow(config.out), /ENOENT/, String(message));
   }
+});
+
+/** A copy of the bundled model whose layer-1 down projection has `change` made to each of its bfloat16 words. */
+function damaged(name: string, change: (word: number) => number): string {
+  const directory = join(root, name);
+  cpSync('assets/tiny-gemma', directory, { recursive: true });
+  const path = join(directory, 'model.safetensors');
+  const bytes = readFileSync(path);
+  const headerLength = Number(bytes.readBigUInt64LE());
+  const header = JSON.parse(bytes.toString('utf8', 8, 8 + headerLength)) as Record<string, { data_offsets: number[] }>;
+  const [begin, end] = header['model.layers.1.mlp.down_proj.weight']!.data_offsets as [number, number];
+  for (let at = 8 + headerLength + begin; at < 8 + headerLength + end; at += 2) {
+    bytes.writeUInt16LE(change(bytes.readUInt16LE(at)), at);
+  }
+  writeFileSync(path, bytes);
+  return directory;
+}
+
+test('an activation that overflows float16 is refused with hook, layer and remedy; float32 takes it', async () => {
+  // 2¹⁸ times the weight: 18 on the exponent, which begins at bit 7.
+  const model = damaged('large', (word) => ((word & 0x7fff) === 0 ? word : word + (18 << 7)));
+  const hook = ['blocks.1.hook_mlp_out'];
+  const config = configured({ model, hook, tokens: 500 });
+  await assert.rejects(harvest(config, silent, never), (error: unknown) => {
+    assert.ok(error instanceof Refusal);
+    assert.match(error.message, /blocks\.1\.hook_mlp_out \(layer 1\) is .* overflows float16/);
+    assert.match(error.remedy!, /--dtype bfloat16/);
+    return true;
+  });
+  await assert.rejects(openStore(join(config.out, hook[0]!)), /is not complete/);
+  await run({ model, hook, tokens: 500, dtype: 'float32' });
+});
+
+test('activations that are not numbers are refused, naming the hook', async () => {
+  const model = damaged('nan', () => 0x7fc0);
+  const config = configured({ model, hook: ['blocks.1.hook_resid_post'], tokens: 500, dtype: 'float32' });
+  await assert.rejects(harvest(config, silent, never), /not finite at blocks\.1\.hook_resid_post/);
+});
+
+test('shards beyond what a buffer holds are refused with the number that fits', async () => {
+  const config = configured({ rowsPerShard: 6_000_000 });
+  await assert.rejects(harvest(config, silent, never), (error: unknown) => {
+    assert.ok(error instanceof Refusal);
+    assert.match(`${error.message} ${error.remedy}`, /more than 2\.0 GiB\. Use at most 5592405\./);
+    return true;
+  });
 });
