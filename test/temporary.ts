@@ -1,12 +1,12 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { after } from 'node:test';
 
-/** A directory of this test file, removed when its tests are done. */
-export function temporaryDirectory(): string {
-  const path = mkdtempSync(join(tmpdir(), 'sae-pipe-test-'));
-  after(() => rmSync(path, { recursive: true, force: true }));
+/** A new empty directory, its path free of symbolic links; removed after the test `t`, or after the test file. */
+export function temporaryDirectory(t: { after: (remove: () => void) => void } = { after }): string {
+  const path = mkdtempSync(join(realpathSync(tmpdir()), 'sae-pipe-test-'));
+  t.after(() => rmSync(path, { recursive: true, force: true }));
   return path;
 }
 

@@ -26,6 +26,13 @@ export async function openStore(directory: string): Promise<Store> {
       'Finish it with `sae-pipe harvest … --resume`.',
     );
   }
+  const listed = manifest.shards.reduce((sum, shard) => sum + shard.rows, 0);
+  if (listed !== manifest.rows) {
+    throw new Refusal(
+      `${directory}: the manifest lists shards of ${listed} rows and counts ${manifest.rows}.`,
+      'Harvest the store again.',
+    );
+  }
   return { directory, manifest, readShard: (i) => readShard(directory, manifest, i) };
 }
 

@@ -33,7 +33,7 @@ export async function run(args: readonly string[]): Promise<number> {
 async function dispatch(args: readonly string[]): Promise<number> {
   const name = args.find((arg) => !arg.startsWith('-'));
   const asksHelp = args.length === 0 || args.includes('--help') || args.includes('-h');
-  if (name !== undefined && !(name in COMMANDS)) {
+  if (name !== undefined && !Object.hasOwn(COMMANDS, name)) {
     throw new UsageRefusal(
       `There is no command "${name}".`,
       `Did you mean ${nearest(name, Object.keys(COMMANDS), 1)[0]}?`,

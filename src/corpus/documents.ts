@@ -59,12 +59,7 @@ export async function* readDocuments(path: string, textField: string): AsyncGene
 
 async function* readJsonLines(file: string, textField: string): AsyncGenerator<Document> {
   let number = 0;
-  const stream = textStream(file);
-  let failure: unknown;
-  stream.on('error', (error) => {
-    failure = error;
-  });
-  for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
+  for await (const line of linesOf(file)) {
     number++;
     if (line.trim() === '') continue;
     const source = `${file}:${number}`;
@@ -84,8 +79,22 @@ async function* readJsonLines(file: string, textField: string): AsyncGenerator<D
     }
     yield { text, source };
   }
-  if (failure) throw brokenStream(file, failure);
 }
+
+/** Lines of a text file, without a byte order mark. */
+async function* linesOf(file: string): AsyncGenerator<string> {
+  let first = true;
+  try {
+    for await (const line of createInterface({ input: textStream(file), crlfDelay: Number.POSITIVE_INFINITY })) {
+      yield first ? withoutMark(line) : line;
+      first = false;
+    }
+  } catch (cause) {
+    throw brokenStream(file, cause);
+  }
+}
+
+const withoutMark = (text: string) => text.replace(/^\uFEFF/, '');
 
 async function readText(file: string): Promise<string> {
   const parts: Buffer[] = [];
@@ -94,7 +103,7 @@ async function readText(file: string): Promise<string> {
   } catch (cause) {
     throw brokenStream(file, cause);
   }
-  return Buffer.concat(parts).toString('utf8');
+  return withoutMark(Buffer.concat(parts).toString('utf8'));
 }
 
 function textStream(file: string): Readable {

@@ -1,5 +1,5 @@
 import { statfs } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 
 /** A size for people: "1.5 GiB". */
@@ -14,6 +14,14 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }
 
+/** Free bytes on the file system that will hold `path`, which may not exist yet. */
+async function freeSpace(path: string): Promise<number> {
+  const found = await statfs(path).catch(() => undefined);
+  if (found) return found.bavail * found.bsize;
+  const parent = dirname(path);
+  return parent === path ? Number.POSITIVE_INFINITY : freeSpace(parent);
+}
+
 /**
  * Refuses work whose output will not fit the disk.
  *
@@ -21,12 +29,7 @@ export function formatBytes(bytes: number): string {
  * @param needed bytes
  */
 export async function checkFreeSpace(path: string, needed: number): Promise<void> {
-  const found = await statfs(path).catch(() => undefined);
-  if (!found) {
-    const parent = dirname(path);
-    return parent === path ? undefined : checkFreeSpace(parent, needed);
-  }
-  const free = found.bavail * found.bsize;
+  const free = await freeSpace(resolve(path));
   if (needed > free) {
     throw new Refusal(
       `The disk is too full for ${path}: ${formatBytes(needed)} are needed and ${formatBytes(free)} are free.`,

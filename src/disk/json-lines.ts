@@ -1,4 +1,5 @@
 import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { Refusal } from '../config/refusal.js';
 import { refusedWrite, writeAside } from './write-aside.js';
 
 /** A file of one JSON object a line that grows while work goes on. A torn last line is dropped when it is reopened. */
@@ -16,8 +17,11 @@ export class JsonLines<T> {
    * @param keep which of the lines there stay
    */
   static async open<T>(path: string, { keep }: { keep: (line: T) => boolean }): Promise<JsonLines<T>> {
-    const text = await readFile(path, 'utf8').catch(() => '');
-    const kept = parseJsonLines<T>(text).filter(keep);
+    const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'ENOENT') return '';
+      throw new Refusal(`${path} could not be read (${cause.code}).`, undefined, { cause });
+    });
+    const kept = parseJsonLines<T>(text, path).filter(keep);
     await writeAside(path, kept.map((line) => `${JSON.stringify(line)}\n`).join(''));
     return new JsonLines(path, await open(path, 'a'), kept.at(-1));
   }
@@ -37,7 +41,13 @@ export class JsonLines<T> {
 }
 
 /** The objects of a JSON-lines text; a last line without its newline was torn and is left out. */
-function parseJsonLines<T>(text: string): T[] {
+function parseJsonLines<T>(text: string, path: string): T[] {
   const lines = text.split('\n').slice(0, -1);
-  return lines.filter((line) => line !== '').map((line) => JSON.parse(line) as T);
+  return lines.map((line, i) => {
+    try {
+      return JSON.parse(line) as T;
+    } catch (cause) {
+      throw new Refusal(`${path}:${i + 1} is not JSON.`, 'Mend or remove the line.', { cause });
+    }
+  });
 }

@@ -1,25 +1,15 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import { type DType, dtypeBytes, dtypeCode } from './dtype.js';
+import { type Attribute, type Dim, type ExternalData, externalTensor, namesUsed, node, valueInfo } from './messages.js';
 import {
-  type AttributeProto,
-  AttributeProto_AttributeType,
-  AttributeProtoSchema,
   type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
-  NodeProtoSchema,
   OperatorSetIdProtoSchema,
-  StringStringEntryProtoSchema,
   type TensorProto,
-  TensorProto_DataLocation,
   TensorProtoSchema,
-  TensorShapeProto_DimensionSchema,
-  TensorShapeProtoSchema,
-  TypeProto_TensorSchema,
-  TypeProtoSchema,
   type ValueInfoProto,
-  ValueInfoProtoSchema,
 } from './onnx_pb.js';
 
 /** Opset of the standard operators (Attention and RotaryEmbedding came with 23). */
@@ -32,17 +22,6 @@ export const MICROSOFT = 'com.microsoft';
 declare const valueBrand: unique symbol;
 /** A tensor of the graph, by name. */
 export type Value = string & { readonly [valueBrand]: true };
-/** A dimension: a number, or a name for one that is known when the graph runs. */
-export type Dim = number | string;
-export type Attribute = number | bigint | string | readonly number[] | GraphBuilder | { float: number };
-
-/** Where an initializer's bytes lie: a range of a file, named by its absolute path with symbolic links resolved. */
-export interface ExternalData {
-  readonly path: string;
-  readonly offset: number;
-  readonly length: number;
-}
-
 export interface OpOptions {
   readonly domain?: string;
 }
@@ -89,21 +68,7 @@ export class GraphBuilder {
     if (data.length !== expected) {
       throw new Error(`initializer ${name}: ${data.length} bytes for ${dtype}[${dims.join(', ')}]`);
     }
-    const entry = (key: string, value: string) => create(StringStringEntryProtoSchema, { key, value });
-    this.initializers.push(
-      create(TensorProtoSchema, {
-        name,
-        dataType: dtypeCode(dtype),
-        dims: dims.map(BigInt),
-        dataLocation: TensorProto_DataLocation.EXTERNAL,
-        // Session creation resolves locations against the root directory (see session.ts), hence the cut slash.
-        externalData: [
-          entry('location', data.path.replace(/^\//, '')),
-          entry('offset', String(data.offset)),
-          entry('length', String(data.length)),
-        ],
-      }),
-    );
+    this.initializers.push(externalTensor(name, dtype, dims, data));
     return name as Value;
   }
 
@@ -276,62 +241,4 @@ export class GraphBuilder {
     const prefix = this.parent ? `${this.name}/` : '';
     return `${prefix}${stem}_${this.counter++}`;
   }
-}
-
-/** Inputs of a node and, for a Loop, everything its body takes from the graph around it. */
-function namesUsed(candidate: NodeProto): string[] {
-  const inner = candidate.attribute.flatMap(
-    ({ g }) => g?.node.flatMap(namesUsed).concat(g.output.map((o) => o.name)) ?? [],
-  );
-  return candidate.input.concat(inner);
-}
-
-function valueInfo(name: string, dtype: DType, shape: readonly Dim[]): ValueInfoProto {
-  const dim = shape.map((d) =>
-    create(TensorShapeProto_DimensionSchema, {
-      value: typeof d === 'number' ? { case: 'dimValue', value: BigInt(d) } : { case: 'dimParam', value: d },
-    }),
-  );
-  const tensor = create(TypeProto_TensorSchema, {
-    elemType: dtypeCode(dtype),
-    shape: create(TensorShapeProtoSchema, { dim }),
-  });
-  return create(ValueInfoProtoSchema, {
-    name,
-    type: create(TypeProtoSchema, { value: { case: 'tensorType', value: tensor } }),
-  });
-}
-
-function node(
-  opType: string,
-  input: readonly string[],
-  output: readonly string[],
-  attributes: Record<string, Attribute>,
-  domain: string,
-): NodeProto {
-  return create(NodeProtoSchema, {
-    opType,
-    domain,
-    name: output[0]!,
-    input: [...input],
-    output: [...output],
-    attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
-  });
-}
-
-function attribute(name: string, value: Attribute): AttributeProto {
-  const Type = AttributeProto_AttributeType;
-  if (value instanceof GraphBuilder) {
-    return create(AttributeProtoSchema, { name, type: Type.GRAPH, g: value.graph() });
-  }
-  if (typeof value === 'string') {
-    return create(AttributeProtoSchema, { name, type: Type.STRING, s: new TextEncoder().encode(value) });
-  }
-  if (typeof value === 'number' || typeof value === 'bigint') {
-    return create(AttributeProtoSchema, { name, type: Type.INT, i: BigInt(value) });
-  }
-  if ('float' in value) {
-    return create(AttributeProtoSchema, { name, type: Type.FLOAT, f: value.float });
-  }
-  return create(AttributeProtoSchema, { name, type: Type.INTS, ints: value.map(BigInt) });
 }

@@ -52,14 +52,15 @@ const entrySchema = z.object({
  * @throws Refusal when the file is missing, truncated or not what its header says
  */
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
-  const size = await stat(path).then(
-    (s) => s.size,
+  const { size, isFile } = await stat(path).then(
+    (s) => ({ size: s.size, isFile: s.isFile() }),
     (cause) => {
       throw new Refusal(`There is no file ${path}.`, 'Check the path; a checkpoint needs its .safetensors file.', {
         cause,
       });
     },
   );
+  if (!isFile) throw new Refusal(`${path} is not a file.`, 'A .safetensors file belongs there.');
   const broken = (what: string): never => {
     throw new Refusal(`${path} is not a whole safetensors file: ${what}.`, 'Download or save the file again.');
   };
@@ -102,7 +103,10 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
     if (dataStart + end > size) broken(`tensor ${name} ends at byte ${dataStart + end} of a file of ${size}`);
     tensors.set(name, { path: location, dtype: dtype as SafetensorsDType, shape, offset: dataStart + begin, length });
   }
-  const ordered = [...tensors.entries()].sort(([, a], [, b]) => a.offset - b.offset);
+  const ordered = [...tensors.entries()].sort(
+    // Empty tensors first: they may share the offset of another and overlap nothing.
+    ([, a], [, b]) => a.offset - b.offset || a.length - b.length,
+  );
   for (let i = 1; i < ordered.length; i++) {
     const [before, first] = ordered[i - 1]!;
     const [after, second] = ordered[i]!;

@@ -1,0 +1,108 @@
+import { create } from '@bufbuild/protobuf';
+import { type DType, dtypeCode } from './dtype.js';
+import {
+  type AttributeProto,
+  AttributeProto_AttributeType,
+  AttributeProtoSchema,
+  type GraphProto,
+  type NodeProto,
+  NodeProtoSchema,
+  StringStringEntryProtoSchema,
+  type TensorProto,
+  TensorProto_DataLocation,
+  TensorProtoSchema,
+  TensorShapeProto_DimensionSchema,
+  TensorShapeProtoSchema,
+  TypeProto_TensorSchema,
+  TypeProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from './onnx_pb.js';
+
+/** A dimension: a number, or a name for one that is known when the graph runs. */
+export type Dim = number | string;
+
+/** Value of a node's attribute; whole numbers become INT, other numbers are given as `{ float }`. */
+export type Attribute = number | bigint | string | readonly number[] | { float: number } | { graph(): GraphProto };
+
+/** Where an initializer's bytes lie: a range of a file, named by its absolute path with symbolic links resolved. */
+export interface ExternalData {
+  readonly path: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** An initializer whose bytes stay in their own file. */
+export function externalTensor(name: string, dtype: DType, dims: readonly number[], data: ExternalData): TensorProto {
+  const entry = (key: string, value: string) => create(StringStringEntryProtoSchema, { key, value });
+  return create(TensorProtoSchema, {
+    name,
+    dataType: dtypeCode(dtype),
+    dims: dims.map(BigInt),
+    dataLocation: TensorProto_DataLocation.EXTERNAL,
+    // The session resolves locations against the root directory (see session.ts), hence the cut slash.
+    externalData: [
+      entry('location', data.path.replace(/^\//, '')),
+      entry('offset', String(data.offset)),
+      entry('length', String(data.length)),
+    ],
+  });
+}
+
+/** Inputs of a node and, for a Loop, everything its body takes from the graph around it. */
+export function namesUsed(candidate: NodeProto): string[] {
+  const inner = candidate.attribute.flatMap(
+    ({ g }) => g?.node.flatMap(namesUsed).concat(g.output.map((o) => o.name)) ?? [],
+  );
+  return candidate.input.concat(inner);
+}
+
+/** Declares a graph's input or output. */
+export function valueInfo(name: string, dtype: DType, shape: readonly Dim[]): ValueInfoProto {
+  const dim = shape.map((d) =>
+    create(TensorShapeProto_DimensionSchema, {
+      value: typeof d === 'number' ? { case: 'dimValue', value: BigInt(d) } : { case: 'dimParam', value: d },
+    }),
+  );
+  const tensor = create(TypeProto_TensorSchema, {
+    elemType: dtypeCode(dtype),
+    shape: create(TensorShapeProtoSchema, { dim }),
+  });
+  return create(ValueInfoProtoSchema, {
+    name,
+    type: create(TypeProtoSchema, { value: { case: 'tensorType', value: tensor } }),
+  });
+}
+
+/** A node; it is named after its first output. */
+export function node(
+  opType: string,
+  input: readonly string[],
+  output: readonly string[],
+  attributes: Record<string, Attribute>,
+  domain: string,
+): NodeProto {
+  return create(NodeProtoSchema, {
+    opType,
+    domain,
+    name: output[0]!,
+    input: [...input],
+    output: [...output],
+    attribute: Object.entries(attributes).map(([name, value]) => attribute(name, value)),
+  });
+}
+
+function attribute(name: string, value: Attribute): AttributeProto {
+  const Type = AttributeProto_AttributeType;
+  if (typeof value === 'string') {
+    return create(AttributeProtoSchema, { name, type: Type.STRING, s: new TextEncoder().encode(value) });
+  }
+  if (typeof value === 'number' || typeof value === 'bigint') {
+    return create(AttributeProtoSchema, { name, type: Type.INT, i: BigInt(value) });
+  }
+  if ('graph' in value) return create(AttributeProtoSchema, { name, type: Type.GRAPH, g: value.graph() });
+  if ('float' in value) {
+    return create(AttributeProtoSchema, { name, type: Type.FLOAT, f: value.float });
+  }
+  return create(AttributeProtoSchema, { name, type: Type.INTS, ints: value.map(BigInt) });
+}

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { type Manifest, readManifest, writeManifest } from '../../src/activations/manifest.js';
+import { refuses } from '../config/refuses.js';
+import { temporaryDirectory } from '../temporary.js';
+import { emptyManifest } from './synthetic.js';
+
+const shard = { file: 'shard-00000.arrow', rows: 10, sha256: '0a'.repeat(32), window: 0 };
+const entry = { file: 'contexts-00000.arrow', first: 0, contexts: 3, rows: 10, norm_sum: 4.5, sha256: 'f'.repeat(64) };
+const partial = { file: 'partial.arrow', contexts: 2, rows: 8, norm_sum: 0.1 + 0.2, sha256: '1'.repeat(64) };
+const full = emptyManifest(18, { shards: [shard], contexts: [entry], partial, rows: 10, mean_norm: 0.45 });
+
+test('a manifest is read as it was written', async (t) => {
+  const directory = temporaryDirectory(t);
+  for (const manifest of [emptyManifest(5), full]) {
+    await writeManifest(directory, manifest);
+    assert.deepEqual(await readManifest(directory), manifest);
+  }
+  assert.deepEqual(readdirSync(directory), ['manifest.json']);
+});
+
+test('a directory without a manifest is refused as no store', async (t) => {
+  const directory = temporaryDirectory(t);
+  await refuses(() => readManifest(directory), directory, 'not an activation store');
+  await refuses(() => readManifest(join(directory, 'gone')), 'not an activation store');
+});
+
+test('a manifest that is not JSON is refused by name', async (t) => {
+  const directory = temporaryDirectory(t);
+  writeFileSync(join(directory, 'manifest.json'), '{"format": "sae-pipe-activ');
+  await refuses(() => readManifest(directory), join(directory, 'manifest.json'), 'not JSON');
+});
+
+test('a manifest of another version is refused with both versions', async (t) => {
+  const directory = temporaryDirectory(t);
+  writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, version: 2, hook: undefined }));
+  await refuses(() => readManifest(directory), 'version 2', 'version 1');
+});
+
+test('JSON of another kind is refused', async (t) => {
+  const directory = temporaryDirectory(t);
+  for (const text of ['null', '[]', '3', '{}', '{"format":"other","version":1}']) {
+    writeFileSync(join(directory, 'manifest.json'), text);
+    await refuses(() => readManifest(directory), join(directory, 'manifest.json'));
+  }
+});
+
+test('each missing key is refused by name', async (t) => {
+  const directory = temporaryDirectory(t);
+  for (const key of Object.keys(full)) {
+    writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, [key]: undefined }));
+    await refuses(() => readManifest(directory), 'manifest.json', key);
+  }
+});
+
+test('a value that does not fit is refused, naming its place', async (t) => {
+  const directory = temporaryDirectory(t);
+  const bad: [string, Record<string, unknown>][] = [
+    ['d_in', { d_in: 0 }],
+    ['dtype', { dtype: 'float64' }],
+    ['prepend_bos', { prepend_bos: false }],
+    ['rows', { rows: -1 }],
+    ['mean_norm', { mean_norm: 'x' }],
+    ['complete', { complete: 1 }],
+    ['shards.0.rows', { shards: [{ ...shard, rows: 0 }] }],
+    ['shards.1.sha256', { shards: [shard, { ...shard, sha256: 'abc' }] }],
+    ['contexts.0.norm_sum', { contexts: [{ ...entry, norm_sum: null }] }],
+    ['partial.rows', { partial: { ...partial, rows: 0.5 } }],
+  ];
+  for (const [place, change] of bad) {
+    writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, ...change }));
+    await refuses(() => readManifest(directory), 'manifest.json', `${place}: `);
+  }
+});
+
+test('no file that a manifest lists may lie outside its directory', async (t) => {
+  const directory = temporaryDirectory(t);
+  const names = [
+    '../x.arrow',
+    '/etc/x.arrow',
+    'a/x.arrow',
+    '..\\x.arrow',
+    'x.arrow\n',
+    '..',
+    '.arrow',
+    'x.arrow/',
+    'x.txt',
+    '',
+  ];
+  for (const file of names) {
+    const changes: [string, Partial<Manifest>][] = [
+      ['shards.0.file', { shards: [{ ...shard, file }] }],
+      ['contexts.0.file', { contexts: [{ ...entry, file }] }],
+      ['partial.file', { partial: { ...partial, file } }],
+    ];
+    for (const [place, change] of changes) {
+      writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, ...change }));
+      await refuses(() => readManifest(directory), `${place}: `);
+    }
+  }
+});
+
+test('a directory that is gone is refused when a manifest is to be written', (t) => {
+  const directory = join(temporaryDirectory(t), 'gone');
+  return refuses(() => writeManifest(directory, full), directory);
+});

@@ -1,0 +1,230 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { tableFromIPC } from 'apache-arrow';
+import { encodeContexts, type Rows } from '../../src/activations/arrow-files.js';
+import { type Manifest, readManifest, writeManifest } from '../../src/activations/manifest.js';
+import { StoreWriter } from '../../src/activations/store-writer.js';
+import { Window } from '../../src/activations/window.js';
+import { temporaryDirectory } from '../temporary.js';
+import { addPass, context, emptyManifest, filledWindow } from './synthetic.js';
+
+/** Windows of 24, 24 and 16 rows; shards of 10. */
+const PASSES = [3, 3, 2];
+const ROWS = 64;
+
+async function newStore(
+  t: TestContext,
+  settings: Partial<Manifest> = {},
+): Promise<{ directory: string; manifest: Manifest }> {
+  const directory = temporaryDirectory(t);
+  const manifest = emptyManifest(ROWS, settings);
+  await writeManifest(directory, manifest);
+  return { directory, manifest };
+}
+
+async function writeFrom(directory: string, manifest: Manifest, kind = Window, from = 0): Promise<void> {
+  const writer = new StoreWriter(directory, manifest);
+  for (let i = from; i < PASSES.length; i++) await writer.writeWindow(filledWindow(i, PASSES[i]!, manifest, kind));
+}
+
+const contentsOf = (directory: string) =>
+  Object.fromEntries(
+    readdirSync(directory)
+      .sort()
+      .map((name) => [name, readFileSync(join(directory, name), 'hex')]),
+  );
+
+async function undisturbed(t: TestContext): Promise<Record<string, string>> {
+  const { directory, manifest } = await newStore(t);
+  await writeFrom(directory, manifest);
+  return contentsOf(directory);
+}
+
+test('the manifest lists every file that is there, in order, with its rows and hash', async (t) => {
+  const { directory, manifest } = await newStore(t);
+  await writeFrom(directory, manifest);
+  const found = await readManifest(directory);
+  assert.deepEqual(
+    found.shards.map(({ file, rows, window }) => [file, rows, window]),
+    [
+      ['shard-00000.arrow', 10, 0],
+      ['shard-00001.arrow', 10, 0],
+      ['shard-00002.arrow', 4, 0],
+      ['shard-00003.arrow', 10, 1],
+      ['shard-00004.arrow', 10, 1],
+      ['shard-00005.arrow', 4, 1],
+      ['shard-00006.arrow', 10, 2],
+      ['shard-00007.arrow', 6, 2],
+    ],
+  );
+  assert.deepEqual(
+    found.contexts.map(({ file, first, contexts, rows }) => [file, first, contexts, rows]),
+    [
+      ['contexts-00000.arrow', 0, 6, 24],
+      ['contexts-00001.arrow', 6, 6, 24],
+      ['contexts-00002.arrow', 12, 4, 16],
+    ],
+  );
+  const listed = [...found.shards, ...found.contexts];
+  assert.deepEqual(readdirSync(directory).sort(), ['manifest.json', ...listed.map(({ file }) => file)].sort());
+  for (const { file, sha256 } of listed) {
+    assert.equal(
+      createHash('sha256')
+        .update(readFileSync(join(directory, file)))
+        .digest('hex'),
+      sha256,
+      file,
+    );
+  }
+});
+
+test('counts, mean norm and completeness follow the windows that are done', async (t) => {
+  const { directory, manifest } = await newStore(t);
+  const writer = new StoreWriter(directory, manifest);
+  let [rows, norms] = [0, 0];
+  for (const [i, passes] of PASSES.entries()) {
+    assert.equal(writer.windowsDone, i);
+    const window = filledWindow(i, passes, manifest);
+    await writer.writeWindow(window);
+    rows += window.rows;
+    for (const token of window.inOrder().token) norms += token / 7;
+    const found = await readManifest(directory);
+    assert.equal(found.rows, rows);
+    // Norms are float32, so their sum differs from this one by rounding.
+    assert.ok(Math.abs(found.mean_norm! - norms / rows) < 1e-5 * found.mean_norm!);
+    assert.equal(found.complete, i === PASSES.length - 1);
+  }
+});
+
+test('the contexts of each window are beside its shards', async (t) => {
+  const { directory, manifest } = await newStore(t);
+  await writeFrom(directory, manifest);
+  const bytes = readFileSync(join(directory, 'contexts-00001.arrow'));
+  assert.deepEqual([...tableFromIPC(bytes).getChild('context')!], [6, 7, 8, 9, 10, 11]);
+  assert.ok(bytes.equals(encodeContexts([6, 7, 8, 9, 10, 11].map(context))));
+});
+
+/** Ends in the middle of window `at.window`: with shards before `at.shard` listed, and `before` called then. */
+function killedAt(at: { window: number; shard: number }, before: () => void): typeof Window {
+  return class extends Window {
+    override *shards(rowsPerShard: number, seed: number): Iterable<Rows> {
+      let shard = 0;
+      for (const rows of super.shards(rowsPerShard, seed)) {
+        if (this.index === at.window && shard++ === at.shard) before();
+        yield rows;
+      }
+    }
+  };
+}
+
+const PLACES = [0, 1, 2].flatMap((window) => [0, 1, 2].map((shard) => ({ window, shard }))).slice(0, 8);
+
+test('a run killed between two shards is resumed to the same bytes', async (t) => {
+  const expected = await undisturbed(t);
+  for (const at of PLACES) {
+    const { directory, manifest } = await newStore(t);
+    const kill = () => assert.fail('killed');
+    await assert.rejects(writeFrom(directory, manifest, killedAt(at, kill)), /killed/);
+    const onDisk = await readManifest(directory);
+    assert.equal(onDisk.contexts.length, at.window);
+    assert.equal(onDisk.shards.length, at.window * 3 + at.shard);
+    assert.equal(onDisk.complete, false);
+    await writeFrom(directory, onDisk, Window, onDisk.contexts.length);
+    assert.deepEqual(contentsOf(directory), expected, JSON.stringify(at));
+  }
+});
+
+test('a run killed after a shard was written, before it was listed, is resumed to the same bytes', async (t) => {
+  const expected = await undisturbed(t);
+  for (const at of PLACES) {
+    const { directory, manifest } = await newStore(t);
+    const inTheWay = join(directory, 'manifest.json.tmp');
+    await assert.rejects(
+      writeFrom(
+        directory,
+        manifest,
+        killedAt(at, () => mkdirSync(inTheWay)),
+      ),
+    );
+    rmdirSync(inTheWay);
+    const onDisk = await readManifest(directory);
+    const next = `shard-${String(onDisk.shards.length).padStart(5, '0')}.arrow`;
+    assert.ok(readdirSync(directory).includes(next));
+    await writeFrom(directory, onDisk, Window, onDisk.contexts.length);
+    assert.deepEqual(contentsOf(directory), expected, JSON.stringify(at));
+  }
+});
+
+test('a run killed after all shards of a window, before its contexts, is resumed to the same bytes', async (t) => {
+  const expected = await undisturbed(t);
+  for (const window of PASSES.keys()) {
+    const { directory, manifest } = await newStore(t);
+    const inTheWay = join(directory, `contexts-0000${window}.arrow.tmp`);
+    mkdirSync(inTheWay);
+    await assert.rejects(writeFrom(directory, manifest));
+    rmdirSync(inTheWay);
+    const onDisk = await readManifest(directory);
+    assert.equal(onDisk.contexts.length, window);
+    await writeFrom(directory, onDisk, Window, window);
+    assert.deepEqual(contentsOf(directory), expected);
+  }
+});
+
+test('shards already listed are not written again', async (t) => {
+  const { directory, manifest } = await newStore(t);
+  await assert.rejects(
+    writeFrom(
+      directory,
+      manifest,
+      killedAt({ window: 0, shard: 2 }, () => assert.fail('killed')),
+    ),
+  );
+  const untouched = join(directory, 'shard-00001.arrow');
+  writeFileSync(untouched, 'as it was');
+  await writeFrom(directory, await readManifest(directory));
+  assert.equal(readFileSync(untouched, 'utf8'), 'as it was');
+});
+
+test('an interrupted window is kept, put back, and finished to the same bytes', async (t) => {
+  const expected = await undisturbed(t);
+  const { directory, manifest } = await newStore(t);
+  const before = new StoreWriter(directory, manifest);
+  await before.writeWindow(filledWindow(0, 3, manifest));
+  await before.writePartial(filledWindow(1, 2, manifest));
+  assert.ok(readdirSync(directory).includes('partial.arrow'));
+
+  const onDisk = await readManifest(directory);
+  assert.deepEqual([onDisk.partial!.contexts, onDisk.partial!.rows, onDisk.rows], [4, 16, 24]);
+  const after = new StoreWriter(directory, onDisk);
+  const window = new Window(after.windowsDone, onDisk.d_in, onDisk.dtype);
+  assert.equal(await after.restorePartial(window), true);
+  window.contexts.push(...[6, 7, 8, 9].map(context));
+  addPass(window, onDisk, 2);
+  await after.writeWindow(window);
+  await after.writeWindow(filledWindow(2, 2, onDisk));
+  assert.deepEqual(contentsOf(directory), expected);
+});
+
+test('rows of an interrupted window that were changed or removed are not put back', async (t) => {
+  const { directory, manifest } = await newStore(t);
+  const writer = new StoreWriter(directory, manifest);
+  const restored = async () => {
+    const window = new Window(0, 3, 'float32');
+    const whole = await writer.restorePartial(window);
+    assert.equal(window.rows, whole ? 8 : 0);
+    return whole;
+  };
+  assert.equal(await restored(), false);
+  await writer.writePartial(filledWindow(0, 1, manifest));
+  assert.equal(await restored(), true);
+  const path = join(directory, 'partial.arrow');
+  const bytes = readFileSync(path);
+  bytes[bytes.length >> 1]! ^= 1;
+  writeFileSync(path, bytes);
+  assert.equal(await restored(), false);
+  rmSync(path);
+  assert.equal(await restored(), false);
+});

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { encodeShard } from '../../src/activations/arrow-files.js';
+import {
+  type ActivationDType,
+  activationDTypes,
+  type Manifest,
+  writeManifest,
+} from '../../src/activations/manifest.js';
+import { openStore } from '../../src/activations/store.js';
+import { StoreWriter } from '../../src/activations/store-writer.js';
+import { refuses } from '../config/refuses.js';
+import { temporaryDirectory } from '../temporary.js';
+import { emptyManifest, filledWindow, randomRows, rowTexts } from './synthetic.js';
+
+/** A complete store of two windows, 24 and 16 rows, in shards of 10. */
+async function written(
+  t: TestContext,
+  dtype: ActivationDType = 'float32',
+): Promise<{ directory: string; manifest: Manifest }> {
+  const directory = temporaryDirectory(t);
+  const manifest = emptyManifest(40, { dtype });
+  const writer = new StoreWriter(directory, manifest);
+  await writer.writeWindow(filledWindow(0, 3, manifest));
+  await writer.writeWindow(filledWindow(1, 2, manifest));
+  return { directory, manifest };
+}
+
+test('a store written is read back: each row once, window by window', async (t) => {
+  for (const dtype of activationDTypes) {
+    const { directory, manifest } = await written(t, dtype);
+    const store = await openStore(directory);
+    assert.equal(store.directory, directory);
+    assert.deepEqual(store.manifest, manifest);
+    assert.deepEqual(
+      store.manifest.shards.map(({ rows }) => rows),
+      [10, 10, 4, 10, 6],
+    );
+    const rows: string[] = [];
+    for (const i of store.manifest.shards.keys()) rows.push(...rowTexts(await store.readShard(i), 3));
+    const [first, second] = [filledWindow(0, 3, manifest), filledWindow(1, 2, manifest)];
+    assert.deepEqual(rows.slice(0, 24).sort(), rowTexts(first.inOrder(), 3).sort());
+    assert.deepEqual(rows.slice(24).sort(), rowTexts(second.inOrder(), 3).sort());
+  }
+});
+
+test('a store that is not complete is refused with how far it got', async (t) => {
+  const directory = temporaryDirectory(t);
+  const manifest = emptyManifest(40);
+  const writer = new StoreWriter(directory, manifest);
+  await writer.writeWindow(filledWindow(0, 3, manifest));
+  await refuses(() => openStore(directory), directory, '24 of 40 rows', '--resume');
+});
+
+test('a directory that is no store is refused', (t) => {
+  const directory = temporaryDirectory(t);
+  return refuses(() => openStore(directory), directory, 'not an activation store');
+});
+
+test('a shard with a single bit changed is refused by name, the others are read', async (t) => {
+  const { directory } = await written(t);
+  const path = join(directory, 'shard-00001.arrow');
+  const bytes = readFileSync(path);
+  bytes[bytes.length >> 1]! ^= 1;
+  writeFileSync(path, bytes);
+  const store = await openStore(directory);
+  await refuses(() => store.readShard(1), path, 'SHA-256');
+  assert.equal((await store.readShard(0)).token.length, 10);
+});
+
+test('a shard that is missing is refused by name', async (t) => {
+  const { directory } = await written(t);
+  rmSync(join(directory, 'shard-00002.arrow'));
+  const store = await openStore(directory);
+  await refuses(() => store.readShard(2), join(directory, 'shard-00002.arrow'), 'could not be read');
+});
+
+/** Puts other bytes in the place of shard 0 and lists their hash. */
+async function replaceShard(directory: string, manifest: Manifest, bytes: Uint8Array): Promise<void> {
+  writeFileSync(join(directory, 'shard-00000.arrow'), bytes);
+  const [first, ...others] = manifest.shards;
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  await writeManifest(directory, { ...manifest, shards: [{ ...first!, sha256 }, ...others] });
+}
+
+test('a shard with another number of rows than is listed is refused with both', async (t) => {
+  const { directory, manifest } = await written(t);
+  await replaceShard(directory, manifest, encodeShard(randomRows(9, 3, 'float32'), 3, 'float32'));
+  const store = await openStore(directory);
+  await refuses(() => store.readShard(0), 'shard-00000.arrow', '9 rows', 'says 10');
+});
+
+test('a shard of another width than the manifest says is refused by name', async (t) => {
+  const { directory, manifest } = await written(t);
+  await replaceShard(directory, manifest, encodeShard(randomRows(10, 4, 'float32'), 4, 'float32'));
+  const store = await openStore(directory);
+  await refuses(() => store.readShard(0), join(directory, 'shard-00000.arrow'), 'not 3 wide');
+});
+
+test('a complete store whose shards do not add up to its rows is refused when it is opened', async (t) => {
+  const { directory, manifest } = await written(t);
+  await writeManifest(directory, { ...manifest, shards: manifest.shards.slice(1) });
+  await refuses(() => openStore(directory), directory);
+});

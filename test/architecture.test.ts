@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, dirname, join, normalize, sep } from 'node:path';
+import { test } from 'node:test';
+
+/** Rooms in the order of the data: a room may use itself, those before it, and the side rooms. */
+const PIPELINE = ['lm', 'corpus', 'activations', 'harvest', 'sae', 'train', 'eval', 'report'];
+/** Rooms that any other may use; they use one another only. */
+const SIDE = ['config', 'disk', 'progress', 'random', 'safetensors', 'onnx'];
+/** May use every room; nothing uses it. */
+const TOP = 'cli';
+
+/** Generated from the ONNX project's own protocol description. */
+const GENERATED = join('onnx', 'onnx_pb.ts');
+const LONGEST = 300;
+
+const FILES = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('.ts'));
+const roomOf = (file: string) => file.split(sep)[0]!;
+
+/** Files of src that `text`, the source of `file`, imports in any way: statically, for types, dynamically, by re-export. */
+function importsOf(file: string, text: string): string[] {
+  const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
+  const specifier = /(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*)(['"`])([^'"`]+)\1/g;
+  const relative = [...code.matchAll(specifier)].map((match) => match[2]!).filter((name) => name.startsWith('.'));
+  return relative.map((name) => normalize(join(dirname(file), name)).replace(/\.js$/, '.ts'));
+}
+
+function mayImport(from: string, to: string): boolean {
+  if (from === to || from === TOP) return true;
+  if (SIDE.includes(to)) return true;
+  return PIPELINE.includes(from) && PIPELINE.includes(to) && PIPELINE.indexOf(to) < PIPELINE.indexOf(from);
+}
+
+test('every kind of import is seen', () => {
+  const text = [
+    "import { a } from './a.js';",
+    "import type { B } from '../disk/b.js';",
+    "import {\n  c,\n  d,\n} from '../disk/c.js';",
+    "import '../disk/d.js';",
+    "export { e } from '../disk/e.js';",
+    "export * from '../disk/f.js';",
+    "const g = await import('../disk/g.js');",
+    "type H = import('../disk/h.js').H;",
+    "// import { no } from '../disk/no.js';",
+    "/** import('../disk/no.js') */",
+    "import { join } from 'node:path';",
+  ].join('\n');
+  const names = ['lm/a.ts', ...[...'bcdefgh'].map((letter) => `disk/${letter}.ts`)];
+  assert.deepEqual(importsOf(join('lm', 'x.ts'), text).sort(), names.map(normalize).sort());
+});
+
+test('the rule lets data walk one way only', () => {
+  assert.ok(mayImport('train', 'activations') && mayImport('train', 'train') && mayImport('train', 'disk'));
+  assert.ok(mayImport('cli', 'report') && mayImport('disk', 'config'));
+  assert.ok(!mayImport('activations', 'train') && !mayImport('disk', 'lm') && !mayImport('report', 'cli'));
+  assert.ok(!mayImport('nowhere', 'lm') && !mayImport('lm', 'nowhere'));
+});
+
+test('every source file lies in a room that has its place in the pipeline or beside it', () => {
+  const rooms = [...PIPELINE, ...SIDE, TOP];
+  assert.deepEqual(
+    FILES.filter((file) => !file.includes(sep) || !rooms.includes(roomOf(file))),
+    [],
+  );
+  assert.deepEqual(
+    rooms.filter((room) => !existsSync(join('src', room))),
+    [],
+  );
+});
+
+test('imports go to earlier rooms of the pipeline and to side rooms, never back up', () => {
+  const wrong: string[] = [];
+  let seen = 0;
+  for (const file of FILES) {
+    for (const target of importsOf(file, readFileSync(join('src', file), 'utf8'))) {
+      seen++;
+      if (!FILES.includes(target)) wrong.push(`${file} imports ${target}, which is no source file`);
+      else if (!mayImport(roomOf(file), roomOf(target))) wrong.push(`${file} imports ${target}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+  assert.ok(seen > 2 * FILES.length, 'too few imports were found for the search to have worked');
+});
+
+test('nothing in src is called util, common or helpers', () => {
+  const everything = readdirSync('src', { recursive: true, encoding: 'utf8' });
+  const stem = (path: string) => basename(path).replace(/\..*$/, '').toLowerCase();
+  assert.deepEqual(
+    everything.filter((path) => /^(utils?|common|helpers?)$/.test(stem(path))),
+    [],
+  );
+});
+
+test(`no source file written by hand is longer than ${LONGEST} lines`, () => {
+  const lengths = FILES.filter((file) => file !== GENERATED).map((file) => {
+    return { file, lines: readFileSync(join('src', file), 'utf8').split('\n').length - 1 };
+  });
+  assert.deepEqual(
+    lengths.filter(({ lines }) => lines > LONGEST),
+    [],
+  );
+});

@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { parse } from 'yaml';
+import { flagsOf } from '../../src/config/flags.js';
+import { loadConfig } from '../../src/config/load.js';
+import { STAGES, type StageName } from '../../src/config/stages.js';
+import { temporaryDirectory } from '../temporary.js';
+import { refusesUsage } from './refuses.js';
+
+const required = { model: 'm', corpus: 'c', hook: ['h'], tokens: 10, out: 'o' };
+
+function yaml(t: TestContext, text: string): string {
+  const file = join(temporaryDirectory(t), 'config.yaml');
+  writeFileSync(file, text);
+  return file;
+}
+
+test('flags given alone are completed with defaults under their schema keys', () => {
+  const config = loadConfig('harvest', { ...required, 'rows-per-shard': 7 });
+  assert.equal(config.rowsPerShard, 7);
+  assert.equal(config.model, 'm');
+  assert.equal(config.dtype, 'float16');
+  assert.equal(config.seed, 0);
+  assert.equal(config.overwrite, false);
+  assert.equal(config.context, undefined);
+});
+
+test('values come from the section of the stage in the file', (t) => {
+  const file = yaml(t, 'harvest: {model: m, corpus: c, hook: [a, b], tokens: 5, out: o, rows-per-shard: 3}');
+  const config = loadConfig('harvest', {}, file);
+  assert.deepEqual(config.hook, ['a', 'b']);
+  assert.equal(config.tokens, 5);
+  assert.equal(config.rowsPerShard, 3);
+  assert.equal(config.batch, 16);
+});
+
+test('the command line wins over the file, key by key', (t) => {
+  const file = yaml(t, 'harvest: {model: m, corpus: c, hook: [a, b], tokens: 5, out: o, resume: true, seed: 4}');
+  const config = loadConfig('harvest', { tokens: 6, hook: ['z'], resume: false }, file);
+  assert.equal(config.tokens, 6);
+  assert.deepEqual(config.hook, ['z']);
+  assert.equal(config.resume, false);
+  assert.equal(config.seed, 4);
+});
+
+test('a repeated flag may be written as a single value', (t) => {
+  const file = yaml(t, 'harvest: {model: m, corpus: c, hook: a, tokens: 5, out: o}');
+  assert.deepEqual(loadConfig('harvest', {}, file).hook, ['a']);
+  assert.deepEqual(loadConfig('harvest', { ...required, hook: 'b' }).hook, ['b']);
+});
+
+test('sections of other stages are left alone, and a missing or blank one is empty', (t) => {
+  const file = yaml(t, 'train: {nonsense: 1}\nharvest:\n');
+  assert.equal(loadConfig('harvest', required, file).model, 'm');
+  assert.equal(loadConfig('report', { evaluation: 'e', out: 'r.html' }, file).evaluation, 'e');
+});
+
+test('an unknown flag is refused with the nearest one', () =>
+  refusesUsage(() => loadConfig('harvest', { ...required, tokns: 3 }), '--tokns', 'Did you mean --tokens?'));
+
+test('a schema key in camel case is not a flag', () =>
+  refusesUsage(() => loadConfig('harvest', { ...required, rowsPerShard: 3 }), '--rowsPerShard', '--rows-per-shard?'));
+
+test('an unknown key in the file is refused with file, section and the nearest one', (t) => {
+  const file = yaml(t, 'harvest: {modle: m}');
+  return refusesUsage(() => loadConfig('harvest', required, file), file, 'harvest.modle', 'harvest.model?');
+});
+
+test('an unknown section is refused with the nearest one, whatever stage is wanted', (t) => {
+  const file = yaml(t, 'harvset: {model: m}');
+  return refusesUsage(() => loadConfig('train', {}, file), file, 'harvset', 'Did you mean harvest?');
+});
+
+test('a file that is missing or not YAML is refused by name', async (t) => {
+  const file = yaml(t, 'harvest: [1, 2\ntrain: }');
+  await refusesUsage(() => loadConfig('harvest', required, file), file, 'not YAML');
+  await refusesUsage(() => loadConfig('harvest', required, `${file}.gone`), `${file}.gone`, 'ENOENT');
+});
+
+test('a file without sections is refused', async (t) => {
+  for (const text of ['', '- harvest', 'harvest', '3']) {
+    const file = yaml(t, text);
+    await refusesUsage(() => loadConfig('harvest', required, file), file, 'no sections', '"harvest:"');
+  }
+});
+
+test('a section that is no mapping is refused by name', async (t) => {
+  for (const text of ['harvest: 3', 'harvest: [model, m]', 'harvest: model']) {
+    const file = yaml(t, text);
+    await refusesUsage(() => loadConfig('harvest', required, file), file, 'section "harvest"');
+  }
+});
+
+test('each missing required flag is named', async () => {
+  for (const name of Object.keys(required)) {
+    const { [name as keyof typeof required]: _, ...rest } = required;
+    await refusesUsage(() => loadConfig('harvest', rest), `--${name} is missing`);
+  }
+  await refusesUsage(() => loadConfig('train', { activations: 'a', out: 'o' }), '--d-sae is missing');
+});
+
+test('a value of the wrong type is refused, naming where it stands', async (t) => {
+  await refusesUsage(() => loadConfig('harvest', { ...required, tokens: 'many' }), '--tokens');
+  await refusesUsage(() => loadConfig('harvest', { ...required, tokens: Number.NaN }), '--tokens');
+  const file = yaml(t, 'harvest: {tokens: many}');
+  const { tokens: _, ...rest } = required;
+  await refusesUsage(() => loadConfig('harvest', rest, file), `${file}, harvest.tokens`);
+  const blank = yaml(t, 'harvest: {tokens: }');
+  await refusesUsage(() => loadConfig('harvest', rest, blank), `${blank}, harvest.tokens`);
+});
+
+test('a value out of range is refused, naming the flag', async () => {
+  const bad: [StageName, Record<string, unknown>, string][] = [
+    ['harvest', { ...required, tokens: 0 }, '--tokens'],
+    ['harvest', { ...required, tokens: 1.5 }, '--tokens'],
+    ['harvest', { ...required, context: 1 }, '--context'],
+    ['harvest', { ...required, hook: [] }, '--hook'],
+    ['harvest', { ...required, seed: 2 ** 32 }, '--seed'],
+    ['harvest', { ...required, dtype: 'float8' }, '--dtype'],
+    ['train', { activations: 'a', out: 'o', 'd-sae': 8, l1: -1 }, '--l1'],
+    ['train', { activations: 'a', out: 'o', 'd-sae': 8, beta2: 1 }, '--beta2'],
+    ['train', { activations: 'a', out: 'o', 'd-sae': 8, lr: 0 }, '--lr'],
+  ];
+  for (const [stage, given, name] of bad) await refusesUsage(() => loadConfig(stage, given), `${name}: `);
+  assert.equal(loadConfig('harvest', { ...required, context: 2, seed: 2 ** 32 - 1 }).seed, 2 ** 32 - 1);
+});
+
+test('a flag given twice is refused unless it may be repeated', async (t) => {
+  await refusesUsage(() => loadConfig('harvest', { ...required, tokens: [1, 2] }), '--tokens was given more than once');
+  const file = yaml(t, 'harvest: {tokens: [1, 2]}');
+  await refusesUsage(() => loadConfig('harvest', required, file), 'harvest.tokens was given more than once');
+});
+
+test('every file in configs/ holds only known sections, keys and values that fit', () => {
+  const files = readdirSync('configs').filter((name) => name.endsWith('.yaml'));
+  assert.ok(files.length > 0);
+  for (const name of files) {
+    const file = join('configs', name);
+    const sections = parse(readFileSync(file, 'utf8')) as Record<StageName, Record<string, unknown>>;
+    for (const stage of Object.keys(sections) as StageName[]) {
+      // Paths that the file leaves to the command line.
+      const paths = flagsOf(STAGES[stage]).filter((flag) => flag.type === 'string' && flag.default === undefined);
+      const left = paths.filter((flag) => !Object.hasOwn(sections[stage], flag.name));
+      const config = loadConfig(stage, Object.fromEntries(left.map((flag) => [flag.name, 'x'])), file);
+      for (const { key, name, repeated } of flagsOf(STAGES[stage])) {
+        const written = sections[stage][name];
+        if (written === undefined) continue;
+        const expected = repeated && !Array.isArray(written) ? [written] : written;
+        assert.deepEqual((config as Record<string, unknown>)[key], expected, `${file}, ${stage}.${name}`);
+      }
+    }
+  }
+});

@@ -1,0 +1,149 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { batches, batchTokens, type Context, countActivations, packContexts } from '../../src/corpus/contexts.js';
+import { readDocuments } from '../../src/corpus/documents.js';
+import { openTokenizer, type Tokenizer } from '../../src/corpus/tokenizer.js';
+import { Generator } from '../../src/random/generator.js';
+import { readSafetensorsHeader } from '../../src/safetensors/header.js';
+import { readTensorBytes } from '../../src/safetensors/read.js';
+
+const BOS = 1;
+/** A token a letter, a = 10; a ^ in the text is a BOS written out. */
+const letters: Tokenizer = {
+  bosTokenId: BOS,
+  encode: (text) => [...text].map((letter) => (letter === '^' ? BOS : 10 + letter.charCodeAt(0) - 97)),
+};
+
+async function pack(texts: readonly string[], length: number): Promise<Context[]> {
+  const contexts: Context[] = [];
+  const documents = texts.map((text) => ({ text, source: '' }));
+  for await (const context of packContexts(documents, letters, length)) contexts.push(context);
+  return contexts;
+}
+/** Tokens as letters, BOS as ^. */
+const spelt = ({ tokens }: Context) =>
+  [...tokens].map((token) => (token === BOS ? '^' : String.fromCharCode(97 + token - 10))).join('');
+
+test('the packing of the first contexts of the bundled text is that of the PyTorch reference', async () => {
+  const { tensors } = await readSafetensorsHeader('test/golden/tiny-gemma.safetensors');
+  const golden = async (name: string) => new Int32Array((await readTensorBytes(tensors.get(name)!)).buffer);
+  const [tokens, documents] = [await golden('tokens'), await golden('document')];
+  const corpus = readDocuments('assets/corpus/validation.jsonl.gz', 'text');
+  let count = 0;
+  for await (const context of packContexts(corpus, await openTokenizer('assets/tiny-gemma'), 256)) {
+    const range = [count * 256, (count + 1) * 256] as const;
+    assert.equal(context.index, count);
+    assert.deepEqual([...context.tokens], [...tokens.subarray(...range)], `tokens of context ${count}`);
+    assert.deepEqual([...context.documents], [...documents.subarray(...range)], `documents of context ${count}`);
+    if (++count === 20) break;
+  }
+  assert.equal(count, 20);
+});
+
+test('documents are laid end to end, each begun by BOS, and a BOS is put in front where a cut falls within one', async () => {
+  // The stream: ^abc^defghi
+  const contexts = await pack(['abc', 'defghi'], 6);
+  assert.deepEqual(contexts.map(spelt), ['^abc^d', '^efghi']);
+  assert.deepEqual(
+    contexts.map(({ documents }) => [...documents]),
+    [
+      [0, 0, 0, 0, 1, 1],
+      [1, 1, 1, 1, 1, 1],
+    ],
+  );
+  assert.deepEqual(
+    contexts.map(({ index }) => index),
+    [0, 1],
+  );
+});
+
+test("a cut exactly before a document's BOS puts none in front", async () => {
+  const contexts = await pack(['abc', 'def', 'ghi'], 4);
+  assert.deepEqual(contexts.map(spelt), ['^abc', '^def', '^ghi']);
+  assert.deepEqual(
+    contexts.map(({ documents }) => documents[0]),
+    [0, 1, 2],
+  );
+});
+
+test('a cut exactly before a BOS written out in the text puts none in front', async () => {
+  assert.deepEqual((await pack(['abc^defg'], 4)).map(spelt), ['^abc', '^def']);
+});
+
+test('a cut one token before or after a document begins does', async () => {
+  assert.deepEqual((await pack(['abcd', 'ef'], 4)).map(spelt), ['^abc', '^d^e']);
+  assert.deepEqual((await pack(['ab', 'cdefg'], 4)).map(spelt), ['^ab^', '^cde']);
+});
+
+test('an inserted BOS counts to the document of the token after it', async () => {
+  const [, second] = await pack(['ab', 'cdefg'], 4);
+  assert.deepEqual([...second!.documents], [1, 1, 1, 1]);
+});
+
+test('empty documents add nothing, but are counted', async () => {
+  const contexts = await pack(['', 'abc', '', '', 'def', ''], 4);
+  assert.deepEqual(contexts.map(spelt), ['^abc', '^def']);
+  assert.deepEqual(
+    contexts.map(({ documents }) => documents[1]),
+    [1, 4],
+  );
+});
+
+test('a last piece that fills no context is left out', async () => {
+  assert.deepEqual((await pack(['abcdefg'], 4)).map(spelt), ['^abc', '^def']);
+  assert.deepEqual(await pack(['ab'], 4), []);
+  assert.deepEqual(await pack([], 4), []);
+});
+
+test('the contexts are the stream of the corpus and nothing else, whatever its documents and their length', async () => {
+  for (let seed = 0; seed < 200; seed++) {
+    const random = new Generator(seed);
+    const length = 2 + random.below(9);
+    const texts = Array.from({ length: random.below(12) }, () =>
+      Array.from({ length: random.below(15) }, () => 'abc^'[random.below(4)]).join(''),
+    );
+    const stream = texts.flatMap((text, document) =>
+      text === '' ? [] : [`^${document}`, ...[...text].map((letter) => `${letter}${document}`)],
+    );
+    let at = 0;
+    for (const context of await pack(texts, length)) {
+      const found = [...spelt(context)].map((letter, i) => `${letter}${context.documents[i]}`);
+      assert.equal(found.length, length);
+      assert.equal(found[0]![0], '^');
+      // Only where the stream does not go on with a BOS is the first one not of the stream.
+      const inserted = stream[at]![0] === '^' ? 0 : 1;
+      assert.deepEqual(found.slice(inserted), stream.slice(at, at + length - inserted), `seed ${seed}`);
+      at += length - inserted;
+    }
+    const left = stream.slice(at);
+    assert.ok(left.length + (left[0]?.[0] === '^' ? 0 : 1) < length, `seed ${seed}: ${left.length} tokens left`);
+  }
+});
+
+test('contexts do not share memory', async () => {
+  const [first, second] = await pack(['abc', 'def'], 4);
+  assert.notEqual(first!.tokens.buffer, second!.tokens.buffer);
+  assert.notEqual(first!.documents.buffer, second!.documents.buffer);
+});
+
+test('contexts are grouped in order, the last group holding what is left', async () => {
+  async function* contexts() {
+    yield* await pack(['abc', 'def', 'ghi', 'jkl', 'mno'], 4);
+  }
+  const groups: number[][] = [];
+  for await (const group of batches(contexts(), 2)) groups.push(group.map(({ index }) => index));
+  assert.deepEqual(groups, [[0, 1], [2, 3], [4]]);
+  groups.length = 0;
+  for await (const group of batches(contexts(), 5)) groups.push(group.map(({ index }) => index));
+  assert.deepEqual(groups, [[0, 1, 2, 3, 4]]);
+});
+
+test('tokens of a batch are laid context after context', async () => {
+  const batch = await pack(['ab', 'cd'], 3);
+  assert.deepEqual([...batchTokens(batch)], [1n, 10n, 11n, 1n, 12n, 13n]);
+});
+
+test('activations are counted where the token is not BOS, inserted, leading or written out', async () => {
+  const counts = (await pack(['abc', 'd^e', 'fghijk'], 4)).map((context) => countActivations(context, BOS));
+  assert.deepEqual(counts, [3, 2, 3, 3]);
+});

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { openTokenizer } from '../../src/corpus/tokenizer.js';
+import { refuses } from '../config/refuses.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const MODEL = 'assets/tiny-gemma';
+const FILES = ['tokenizer.json', 'tokenizer_config.json'] as const;
+
+test("Gemma's tokenizer has BOS 2 and adds nothing to the text", async () => {
+  const tokenizer = await openTokenizer(MODEL);
+  assert.equal(tokenizer.bosTokenId, 2);
+  const ids = tokenizer.encode('Gentlemen of the Senate');
+  assert.ok(ids.length > 1);
+  assert.equal(ids.includes(2), false);
+  assert.deepEqual(tokenizer.encode(''), []);
+});
+
+test('a BOS written out in the text is the BOS token', async () => {
+  const tokenizer = await openTokenizer(MODEL);
+  assert.ok(tokenizer.encode('a<bos>b').includes(2));
+});
+
+test('a directory without one of the files is refused, naming it', async (t) => {
+  for (const missing of FILES) {
+    const directory = temporaryDirectory(t);
+    for (const name of FILES) if (name !== missing) copyFileSync(join(MODEL, name), join(directory, name));
+    await refuses(() => openTokenizer(directory), directory, `has no ${missing}`);
+  }
+});
+
+test('a broken tokenizer.json is refused by directory', async (t) => {
+  const directory = temporaryDirectory(t);
+  copyFileSync(join(MODEL, FILES[1]), join(directory, FILES[1]));
+  const whole = readFileSync(join(MODEL, FILES[0]));
+  writeFileSync(join(directory, FILES[0]), whole.subarray(0, whole.length >> 1));
+  await refuses(() => openTokenizer(directory), directory, 'could not be opened');
+});
+
+test('a tokenizer without a BOS token is refused', async (t) => {
+  const directory = temporaryDirectory(t);
+  copyFileSync(join(MODEL, FILES[0]), join(directory, FILES[0]));
+  const config = JSON.parse(readFileSync(join(MODEL, FILES[1]), 'utf8')) as Record<string, unknown>;
+  const { bos_token: _, ...rest } = config;
+  writeFileSync(join(directory, FILES[1]), JSON.stringify(rest));
+  await refuses(() => openTokenizer(directory), directory, 'no BOS token');
+});

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { claimOutputDirectory } from '../../src/disk/output-directory.js';
+import { refuses } from '../config/refuses.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const ours = (name: string) => name === 'cfg.json' || name === 'weights';
+
+function filled(t: TestContext, ...names: string[]): string {
+  const path = join(temporaryDirectory(t), 'out');
+  mkdirSync(path);
+  for (const name of names) writeFileSync(join(path, name), name);
+  return path;
+}
+
+test('a directory that is missing is made, with its parents', async (t) => {
+  const path = join(temporaryDirectory(t), 'a', 'b');
+  await claimOutputDirectory(path, { overwrite: false, ours });
+  assert.ok(statSync(path).isDirectory());
+});
+
+test('an empty directory is taken as it is', async (t) => {
+  const path = filled(t);
+  await claimOutputDirectory(path, { overwrite: false, ours });
+  assert.deepEqual(readdirSync(path), []);
+});
+
+test('a directory with something in it is refused and keeps it', async (t) => {
+  const path = filled(t, 'cfg.json');
+  await refuses(() => claimOutputDirectory(path, { overwrite: false, ours }), path, 'not empty', '--overwrite');
+  assert.deepEqual(readdirSync(path), ['cfg.json']);
+});
+
+test('the refusal offers to resume exactly where the stage can', async (t) => {
+  const path = filled(t, 'cfg.json');
+  await refuses(() => claimOutputDirectory(path, { overwrite: false, ours, resumeFlag: '--resume' }), '--resume');
+  await assert.rejects(claimOutputDirectory(path, { overwrite: false, ours }), (error: { remedy: string }) => {
+    return !error.remedy.includes('resume');
+  });
+});
+
+test('overwriting deletes what the stage wrote, what a crash left aside included', async (t) => {
+  const path = filled(t, 'cfg.json', 'weights', 'weights.tmp');
+  await claimOutputDirectory(path, { overwrite: true, ours });
+  assert.deepEqual(readdirSync(path), []);
+});
+
+test('overwriting is refused where a foreign file lies, and nothing is deleted', async (t) => {
+  const names = ['cfg.json', 'thesis.tex', 'weights'];
+  const path = filled(t, ...names);
+  await refuses(() => claimOutputDirectory(path, { overwrite: true, ours }), path, 'thesis.tex');
+  assert.deepEqual(readdirSync(path).sort(), names);
+});
+
+test('a foreign name that only ends in .tmp is foreign', async (t) => {
+  const path = filled(t, 'thesis.tex.tmp');
+  await refuses(() => claimOutputDirectory(path, { overwrite: true, ours }), 'thesis.tex.tmp');
+  assert.ok(existsSync(join(path, 'thesis.tex.tmp')));
+});
+
+test('resuming keeps everything, foreign files included', async (t) => {
+  const path = filled(t, 'cfg.json', 'notes');
+  await claimOutputDirectory(path, { overwrite: false, resume: true, ours });
+  assert.deepEqual(readdirSync(path).sort(), ['cfg.json', 'notes']);
+});
+
+test('a file in the way is refused and kept, even when overwriting', async (t) => {
+  const path = join(temporaryDirectory(t), 'out');
+  writeFileSync(path, 'mine');
+  await refuses(() => claimOutputDirectory(path, { overwrite: true, ours }), path, 'is a file');
+  assert.ok(statSync(path).isFile());
+});
+
+test('a directory that cannot be made is refused by name', async (t) => {
+  const file = join(temporaryDirectory(t), 'file');
+  writeFileSync(file, '');
+  const path = join(file, 'out');
+  await refuses(() => claimOutputDirectory(path, { overwrite: false, ours }), path, 'could not be written');
+});
