@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
+import { checkJson, readJsonFile } from '../disk/json-file.js';
 import { writeAside } from '../disk/write-aside.js';
 
 export const FORMAT = 'sae-pipe-activations';
@@ -59,6 +59,8 @@ export function manifestPath(directory: string): string {
   return join(directory, 'manifest.json');
 }
 
+const AGAIN = 'Harvest the store again.';
+
 /**
  * Reads and checks manifest.json.
  *
@@ -66,32 +68,19 @@ export function manifestPath(directory: string): string {
  */
 export async function readManifest(directory: string): Promise<Manifest> {
   const path = manifestPath(directory);
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw new Refusal(
+  const json = await readJsonFile(
+    path,
+    [
       `${directory} is not an activation store (it has no manifest.json).`,
       'Name a directory that `sae-pipe harvest` wrote, OUT/<hook>.',
-      { cause },
-    );
-  }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new Refusal(`${path} is not JSON.`, 'Harvest the store again.', { cause });
-  }
+    ],
+    AGAIN,
+  );
   const { format, version } = (json ?? {}) as { format?: unknown; version?: unknown };
   if (format === FORMAT && version !== VERSION) {
     throw new Refusal(`${path} is of format version ${version}; this program reads version ${VERSION}.`);
   }
-  const parsed = schema.safeParse(json);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    throw new Refusal(`${path}: ${issue.path.join('.') || 'the file'}: ${issue.message}.`, 'Harvest the store again.');
-  }
-  return parsed.data;
+  return checkJson(schema, json, path, AGAIN);
 }
 
 export function writeManifest(directory: string, manifest: Manifest): Promise<void> {

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { access, open, readFile, stat } from 'node:fs/promises';
+import { access, open, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { Refusal } from '../config/refusal.js';
+import { readJsonFile } from '../disk/json-file.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/header.js';
 import { type GemmaConfig, parseGemmaConfig } from './gemma-config.js';
 
@@ -36,7 +37,12 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
     );
   }
   const configPath = join(directory, 'config.json');
-  const config = parseGemmaConfig(await readJson(configPath), configPath);
+  const json = await readJsonFile(
+    configPath,
+    [`There is no file ${configPath}.`, 'A model directory needs its config.json.'],
+    'Download the file again.',
+  );
+  const config = parseGemmaConfig(json, configPath);
   const weightsPath = join(directory, 'model.safetensors');
   const sharded = await exists(join(directory, 'model.safetensors.index.json'));
   if (sharded && !(await exists(weightsPath))) {
@@ -125,20 +131,6 @@ async function fingerprint(paths: readonly string[]): Promise<string> {
     }
   }
   return hash.digest('hex');
-}
-
-async function readJson(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw new Refusal(`There is no file ${path}.`, 'A model directory needs its config.json.', { cause });
-  }
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new Refusal(`${path} is not JSON.`, 'Download the file again.', { cause });
-  }
 }
 
 function exists(path: string): Promise<boolean> {

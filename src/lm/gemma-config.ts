@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
+import { checkJson } from '../disk/json-file.js';
 
 /** What of config.json shapes the graph, in one spelling. */
 export interface GemmaConfig {
@@ -55,15 +56,7 @@ export function parseGemmaConfig(json: unknown, path: string): GemmaConfig {
   if (type !== 'gemma') {
     throw new Refusal(`${path} describes a model of type ${JSON.stringify(type)}; supported is "gemma" (Gemma 1).`);
   }
-  const parsed = fileSchema.safeParse(json);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    throw new Refusal(
-      `${path}: ${issue.path.join('.') || 'the file'}: ${issue.message}.`,
-      'Use the config.json that came with the checkpoint.',
-    );
-  }
-  const file = parsed.data;
+  const file = checkJson(fileSchema, json, path, 'Use the config.json that came with the checkpoint.');
   const unsupported = (key: string, value: unknown): never => {
     throw new Refusal(`${path} sets ${key} to ${JSON.stringify(value)}, which is not supported.`);
   };

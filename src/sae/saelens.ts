@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
+import { checkJson, readJsonFile } from '../disk/json-file.js';
 import { writeAside } from '../disk/write-aside.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/header.js';
 import { readFloats } from '../safetensors/read.js';
@@ -86,28 +86,11 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
  */
 export async function openSae(directory: string): Promise<SaeFiles> {
   const path = join(directory, CFG_FILE);
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    throw new Refusal(
-      `${directory} is not an SAE directory (it has no ${CFG_FILE}).`,
-      'Name a directory that `sae-pipe train` finished, or a SAELens one.',
-      { cause },
-    );
-  }
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new Refusal(`${path} is not JSON.`, undefined, { cause });
-  }
-  const parsed = cfgSchema.safeParse(json);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    throw new Refusal(`${path}: ${issue.path.join('.') || 'the file'}: ${issue.message}.`);
-  }
-  const cfg = parsed.data;
+  const json = await readJsonFile(path, [
+    `${directory} is not an SAE directory (it has no ${CFG_FILE}).`,
+    'Name a directory that `sae-pipe train` finished, or a SAELens one.',
+  ]);
+  const cfg = checkJson(cfgSchema, json, path);
   const unsupported = (
     key: 'architecture' | 'apply_b_dec_to_input' | 'normalize_activations',
     supported: string,

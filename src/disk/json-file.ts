@@ -1,0 +1,41 @@
+import { readFile } from 'node:fs/promises';
+import type { z } from 'zod';
+import { Refusal } from '../config/refusal.js';
+
+/**
+ * Reads a JSON file.
+ *
+ * @param missing what to say when there is no such file: message and remedy
+ * @param remedy what to do when the file is broken
+ */
+export async function readJsonFile(
+  path: string,
+  missing: readonly [string, string],
+  remedy?: string,
+): Promise<unknown> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw new Refusal(...missing, { cause });
+    throw new Refusal(`${path} could not be read (${code}).`, remedy, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Refusal(`${path} is not JSON.`, remedy, { cause });
+  }
+}
+
+/**
+ * The value as the schema has it, defaults filled in.
+ *
+ * @throws Refusal naming the file and the first key that is wrong
+ */
+export function checkJson<S extends z.ZodType>(schema: S, json: unknown, path: string, remedy?: string): z.infer<S> {
+  const parsed = schema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw new Refusal(`${path}: ${issue.path.join('.') || 'the file'}: ${issue.message}.`, remedy);
+}
