@@ -1,7 +1,9 @@
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../config/load.js';
+import { Interrupted } from '../config/refusal.js';
 import type { DemoConfig } from '../config/stages.js';
+import { claimOutputDirectory } from '../disk/output-directory.js';
 import { evaluate } from '../eval/evaluate.js';
 import { recordTable } from '../eval/table.js';
 import { harvest } from '../harvest/harvest.js';
@@ -12,35 +14,45 @@ import type { Terminal } from './main.js';
 /** A file of the package, as a path from here. */
 const packaged = (path: string) => relative('', fileURLToPath(new URL(`../../../${path}`, import.meta.url)));
 
-/** Runs every stage with the bundled configurations: what they say, written to config.out. */
-export async function demo({ out, overwrite }: DemoConfig, { progress, stop, print }: Terminal): Promise<void> {
-  const gatedFile = packaged('configs/tiny-gemma.yaml');
-  const standardFile = packaged('configs/tiny-gemma-standard.yaml');
-  const model = packaged('assets/tiny-gemma');
-  const acts = join(out, 'acts');
+/** How many times fewer tokens --quick takes. */
+const QUICKER = 10;
 
-  const [activations] = await harvest(
-    loadConfig('harvest', { model, corpus: packaged('assets/corpus/train.jsonl.gz'), out: acts, overwrite }, gatedFile),
-    progress,
-    stop,
-  );
-  const saes: string[] = [];
-  for (const [name, file] of [
-    ['gated', gatedFile],
-    ['standard', standardFile],
-  ] as const) {
-    saes.push(await train(loadConfig('train', { activations, out: join(out, name), overwrite }, file), progress, stop));
+/** Runs every stage with the bundled configurations, written to config.out. */
+export async function demo(config: DemoConfig, terminal: Terminal): Promise<void> {
+  // Stages look at their own directories; this one is looked at first, or the first minute would be in vain.
+  if (!config.overwrite) await claimOutputDirectory(config.out, { overwrite: false, ours: () => false });
+  try {
+    await stages(config, terminal);
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    throw new Interrupted(error.signal, 'the demo is not finished; sae-pipe demo --overwrite begins it again.');
   }
+}
+
+async function stages({ out, overwrite, quick }: DemoConfig, { progress, stop, print }: Terminal): Promise<void> {
+  const gated = packaged('configs/tiny-gemma.yaml');
+  const standard = packaged('configs/tiny-gemma-standard.yaml');
+  const model = packaged('assets/tiny-gemma');
+  const sized = <C extends { tokens?: number }>(config: C): C =>
+    quick ? { ...config, tokens: config.tokens! / QUICKER } : config;
+
+  const text = packaged('assets/corpus/train.jsonl.gz');
+  const harvestConfig = loadConfig('harvest', { model, corpus: text, out: join(out, 'acts'), overwrite }, gated);
+  const [activations] = await harvest(sized(harvestConfig), progress, stop);
+
+  const sae: string[] = [];
+  for (const [name, file] of Object.entries({ gated, standard })) {
+    const trainConfig = loadConfig('train', { activations, out: join(out, name), overwrite }, file);
+    sae.push(await train(sized(trainConfig), progress, stop));
+  }
+
   const evaluation = join(out, 'eval');
-  const corpus = packaged('assets/corpus/validation.jsonl.gz');
-  const records = await evaluate(
-    loadConfig('eval', { sae: saes, model, corpus, out: evaluation, overwrite }, gatedFile),
-    progress,
-    stop,
-  );
-  const report = await writeReport(
-    loadConfig('report', { evaluation, out: join(out, 'report.html'), overwrite }, gatedFile),
-  );
+  const heldOut = packaged('assets/corpus/validation.jsonl.gz');
+  const evalConfig = loadConfig('eval', { sae, model, corpus: heldOut, out: evaluation, overwrite }, gated);
+  const records = await evaluate(sized(evalConfig), progress, stop);
+
+  const page = join(out, 'report.html');
+  await writeReport(loadConfig('report', { evaluation, out: page, overwrite }, gated));
   print(recordTable(records));
-  print(`Report: ${report}`);
+  print(`Report: ${page}`);
 }

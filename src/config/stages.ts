@@ -129,6 +129,7 @@ export type ReportConfig = z.infer<typeof reportSchema>;
 /** `demo`: all of it on the bundled model and text. */
 export const demoSchema = z.object({
   out: directory.default('runs/demo').describe('directory for everything the demo writes'),
+  quick: z.boolean().default(false).describe('a tenth of the tokens: half a minute, and SAEs that are not done'),
   overwrite,
 });
 export type DemoConfig = z.infer<typeof demoSchema>;

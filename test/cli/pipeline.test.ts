@@ -50,6 +50,25 @@ test('the commands of the README work one after another, flags winning over the 
   assert.deepEqual(readdirSync('assets/tiny-gemma'), assets, 'nothing is written beside the weights');
 });
 
+test('the demo runs every stage, and refuses a directory that holds something before it begins', async () => {
+  const out = join(root, 'demo');
+  const { code, stdout, stderr } = await run('demo', '--quick', '--out', out);
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /gated +gated +1536 /);
+  assert.match(stdout, /standard +standard +2304 /);
+  const records = JSON.parse(readFileSync(join(out, 'eval', 'eval.json'), 'utf8')) as EvalRecord[];
+  for (const record of records) {
+    assert.equal(record.tokens, 5000);
+    assert.ok(record.loss_recovered > 0.8, `${record.architecture}: ${record.loss_recovered}`);
+  }
+  assert.match(readFileSync(join(out, 'report.html'), 'utf8'), /Gated and standard SAEs on tiny-gemma/);
+  rmSync(join(out, 'acts'), { recursive: true });
+  const again = await run('demo', '--out', out);
+  assert.equal(again.code, 1);
+  assert.match(again.stderr, /demo exists and is not empty/);
+  assert.ok(!readdirSync(out).includes('acts'), 'nothing was harvested');
+});
+
 test('failures exit 1 with one line of cause and remedy; --verbose adds the stack', async () => {
   for (const [args, message] of [
     [harvest(join(root, 'f1'), { model: root }), /config\.json/],
