@@ -1,14 +1,16 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
+import { activationDTypes } from '../config/stages.js';
 import { checkJson, readJsonFile } from '../disk/json-file.js';
 import { writeAside } from '../disk/write-aside.js';
 
 export const FORMAT = 'sae-pipe-activations';
 export const VERSION = 1;
 
-export const activationDTypes = ['float16', 'bfloat16', 'float32'] as const;
 export type ActivationDType = (typeof activationDTypes)[number];
+
+export { activationDTypes };
 
 /** Bytes of one activation entry on disk. */
 export const ACTIVATION_BYTES: Record<ActivationDType, number> = { float16: 2, bfloat16: 2, float32: 4 };
@@ -49,7 +51,16 @@ const schema = z.object({
     z.object({ file: fileName, first: count, contexts: count, rows: count, norm_sum: z.number(), sha256 }),
   ),
   /** Rows of the window that was under way when the harvest was interrupted, in the order of arrival. */
-  partial: z.object({ file: fileName, contexts: count, rows: count, norm_sum: z.number(), sha256 }).nullable(),
+  partial: z
+    .object({
+      contexts: count,
+      /** Of the contexts as they would be stored; another corpus is found out by it. */
+      contexts_sha256: sha256,
+      rows: count,
+      norm_sum: z.number(),
+      files: z.array(z.object({ file: fileName, rows: count.positive(), sha256 })),
+    })
+    .nullable(),
 });
 
 /** manifest.json of an activation store: what is in it, and how far it got. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAside } from '../disk/write-aside.js';
-import { decodeShard, encodeContexts, encodeShard } from './arrow-files.js';
+import { decodeShard, encodeContexts, encodeShard, type Rows } from './arrow-files.js';
 import { type Manifest, writeManifest } from './manifest.js';
 import type { Window } from './window.js';
 
@@ -49,35 +49,42 @@ export class StoreWriter {
     manifest.rows = manifest.contexts.reduce((sum, entry) => sum + entry.rows, 0);
     manifest.mean_norm = manifest.contexts.reduce((sum, entry) => sum + entry.norm_sum, 0) / manifest.rows;
     manifest.complete = manifest.rows === manifest.rows_wanted;
-    const partial = manifest.partial;
+    const { partial } = manifest;
     manifest.partial = null;
     await writeManifest(this.directory, manifest);
-    if (partial) await rm(join(this.directory, partial.file), { force: true });
+    for (const { file: kept } of partial?.files ?? []) await rm(join(this.directory, kept), { force: true });
   }
 
-  /** Keeps an unfinished window for `restorePartial`. */
+  /** Keeps an unfinished window for `restorePartial`, in pieces as large as shards. */
   async writePartial(window: Window): Promise<void> {
     const { manifest } = this;
-    const file = 'partial.arrow';
-    const bytes = encodeShard(window.inOrder(), manifest.d_in, manifest.dtype);
-    await writeAside(join(this.directory, file), bytes);
+    const files: NonNullable<Manifest['partial']>['files'] = [];
+    for (const rows of window.inOrder(manifest.rows_per_shard)) {
+      const file = `partial-${String(files.length).padStart(5, '0')}.arrow`;
+      const bytes = encodeShard(rows, manifest.d_in, manifest.dtype);
+      await writeAside(join(this.directory, file), bytes);
+      files.push({ file, rows: rows.token.length, sha256: sha256(bytes) });
+    }
     const { rows, normSum: norm_sum, contexts } = window;
-    manifest.partial = { file, contexts: contexts.length, rows, norm_sum, sha256: sha256(bytes) };
+    const contexts_sha256 = sha256(encodeContexts(contexts));
+    manifest.partial = { contexts: contexts.length, contexts_sha256, rows, norm_sum, files };
     await writeManifest(this.directory, manifest);
   }
 
-  /** Rows of the interrupted window as they were; false where they are not on disk whole. */
-  async restorePartial(window: Window): Promise<boolean> {
+  /** Rows of the interrupted window as they were; null where they are not on disk whole: then it is done again. */
+  async readPartial(): Promise<Rows[] | null> {
     const { partial, d_in, dtype } = this.manifest;
-    if (!partial) return false;
-    const path = join(this.directory, partial.file);
-    const bytes = await readFile(path).catch(() => undefined);
-    if (!bytes || sha256(bytes) !== partial.sha256) return false;
-    window.restore(decodeShard(bytes, d_in, dtype, path), partial.norm_sum);
-    return true;
+    const pieces: Rows[] = [];
+    for (const { file, sha256: expected } of partial?.files ?? []) {
+      const path = join(this.directory, file);
+      const bytes = await readFile(path).catch(() => undefined);
+      if (!bytes || sha256(bytes) !== expected) return null;
+      pieces.push(decodeShard(bytes, d_in, dtype, path));
+    }
+    return partial ? pieces : null;
   }
 }
 
-function sha256(bytes: Uint8Array): string {
+export function sha256(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }

@@ -26,9 +26,9 @@ export class Window {
     for (const norm of norms) this.normSum += norm;
   }
 
-  /** Puts back the rows of an interrupted window, see `inOrder`. */
-  restore(rows: Rows, normSum: number): void {
-    this.addBlock(rows);
+  /** Puts back the rows of an interrupted window, the pieces of `inOrder`. */
+  restore(pieces: readonly Rows[], normSum: number): void {
+    for (const rows of pieces) this.addBlock(rows);
     this.normSum = normSum;
   }
 
@@ -37,25 +37,25 @@ export class Window {
     this.rows += rows.token.length;
   }
 
-  /** All rows in the order of arrival. */
-  inOrder(): Rows {
-    const all = allocateRows(this.rows, this.d, this.dtype);
-    for (const { first, rows } of this.blocks) {
-      (all.activation as ActivationArray).set(rows.activation, first * this.d);
-      all.token.set(rows.token, first);
-      all.context.set(rows.context, first);
-      all.pos.set(rows.pos, first);
-    }
-    return all;
+  /** Rows in the order of arrival, in pieces of at most `most` rows. */
+  *inOrder(most: number): Iterable<Rows> {
+    yield* this.cut(
+      Uint32Array.from({ length: this.rows }, (_, row) => row),
+      most,
+    );
   }
 
   /** Cuts the window into shards of at most `rowsPerShard` rows, in an order set by (seed, window). */
   *shards(rowsPerShard: number, seed: number): Iterable<Rows> {
-    const order = new Generator(seed, Purpose.windowOrder, this.index).permutation(this.rows);
+    yield* this.cut(new Generator(seed, Purpose.windowOrder, this.index).permutation(this.rows), rowsPerShard);
+  }
+
+  /** The rows named by `order`, copied into pieces of at most `most`. */
+  private *cut(order: Uint32Array, most: number): Iterable<Rows> {
     const blockOf = new Uint32Array(this.rows);
     for (const [i, { first, rows }] of this.blocks.entries()) blockOf.fill(i, first, first + rows.token.length);
-    for (let start = 0; start < this.rows; start += rowsPerShard) {
-      const picked = order.subarray(start, Math.min(start + rowsPerShard, this.rows));
+    for (let start = 0; start < this.rows; start += most) {
+      const picked = order.subarray(start, Math.min(start + most, this.rows));
       const shard = allocateRows(picked.length, this.d, this.dtype);
       for (const [to, row] of picked.entries()) {
         const { first, rows } = this.blocks[blockOf[row]!]!;

@@ -25,7 +25,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     summary:
       'Train a sparse autoencoder on stored activations. Defaults are the protocol of Rajamanoharan et al. 2024.',
     example:
-      'sae-pipe train --arch gated --activations runs/acts/blocks.2.hook_resid_post --d-sae 1536 --l1 4 --tokens 2000000 --batch 1024 --out runs/gated',
+      'sae-pipe train --arch gated --activations runs/acts/blocks.2.hook_resid_post --d-sae 1536 --l1 5 --tokens 2000000 --batch 1024 --lr 1e-3 --out runs/gated',
     run: async (config, { progress, stop, print }) => {
       const { train } = await import('../train/train.js');
       print(await train(config, progress, stop));

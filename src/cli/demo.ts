@@ -25,7 +25,7 @@ export async function demo(config: DemoConfig, terminal: Terminal): Promise<void
     await stages(config, terminal);
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
-    throw new Interrupted(error.signal, 'the demo is not finished; sae-pipe demo --overwrite begins it again.');
+    throw new Interrupted(error.signal, 'the demo is not finished; the same command with --overwrite begins it again.');
   }
 }
 

@@ -31,7 +31,12 @@ export async function run(args: readonly string[]): Promise<number> {
 }
 
 async function dispatch(args: readonly string[]): Promise<number> {
-  const name = args.find((arg) => !arg.startsWith('-'));
+  if (args[0] === 'help') return dispatch([...args.slice(1), '--help']);
+  // The command usually comes first; after flags, it is the first word that is one.
+  const first = args.findIndex((arg) => !arg.startsWith('-'));
+  const known = args.findIndex((arg) => Object.hasOwn(COMMANDS, arg));
+  const at = first === 0 || known < 0 ? first : known;
+  const name = args[at];
   const asksHelp = args.length === 0 || args.includes('--help') || args.includes('-h');
   if (name !== undefined && !Object.hasOwn(COMMANDS, name)) {
     throw new UsageRefusal(
@@ -48,7 +53,7 @@ async function dispatch(args: readonly string[]): Promise<number> {
     return name === undefined && !asksHelp ? 2 : 0;
   }
   const stage = name as StageName;
-  const { given, configFile } = readArguments(stage, args.slice(args.indexOf(name) + 1));
+  const { given, configFile } = readArguments(stage, args.toSpliced(at, 1));
   const config = loadConfig(stage, given, configFile);
   const { terminalProgress } = await import('../progress/terminal.js');
   const progress = await terminalProgress();
@@ -81,6 +86,7 @@ function readArguments(
   const parsed = parser(stage, flags, false).parseSync([...args]) as Record<string, unknown> & {
     _: (string | number)[];
   };
+  if (Array.isArray(parsed.config)) throw new UsageRefusal('--config was given more than once.');
   const { _: positionals, $0: _program, config, verbose: _verbose, ...given } = parsed;
   for (const key of Object.keys(given)) if (given[key] === undefined) delete given[key];
   const positional = COMMANDS[stage].positional;
@@ -126,8 +132,11 @@ function parser(stage: StageName | undefined, flags: readonly Flag[], showChoice
 function helpText(stage: StageName | undefined): Promise<string> {
   if (stage) {
     const { summary, example, positional } = COMMANDS[stage];
-    const usage = `sae-pipe ${stage}${positional ? ` <${positional}>` : ''} [flags]\n\n${summary}`;
-    return parser(stage, [...flagsOf(STAGES[stage]), ...COMMON], true)
+    const flags = flagsOf(STAGES[stage]);
+    const argument = flags.find((flag) => flag.name === positional);
+    const described = argument ? `\n\n<${argument.name}>: ${argument.description}` : '';
+    const usage = `sae-pipe ${stage}${positional ? ` <${positional}>` : ''} [flags]\n\n${summary}${described}`;
+    return parser(stage, [...flags, ...COMMON], true)
       .usage(usage)
       .epilogue(`Example:\n  ${example}`)
       .getHelp();
@@ -159,13 +168,21 @@ function explain(error: unknown, verbose: boolean): number {
     process.stderr.write(`Stopped (${error.signal}): ${error.message}\n`);
     return exitCodeOf(error.signal);
   }
-  const refusal = error instanceof Refusal ? error : undefined;
-  const message = error instanceof Error ? error.message : String(error);
+  const refusal = error instanceof Refusal ? error : systemRefusal(error);
+  const message = refusal?.message ?? (error instanceof Error ? error.message : String(error));
   process.stderr.write(`sae-pipe: ${message}${refusal?.remedy ? ` ${refusal.remedy}` : ''}\n`);
   if (verbose && error instanceof Error)
     process.stderr.write(`${error.stack}\n${error.cause ? `Cause: ${String(error.cause)}\n` : ''}`);
   else if (!refusal) process.stderr.write('This is a fault of the program; --verbose shows where.\n');
   return refusal?.exitCode ?? 1;
+}
+
+/** What the operating system refused, where no stage had a better sentence for it. */
+function systemRefusal(error: unknown): Refusal | undefined {
+  const { code, syscall, path } = (error ?? {}) as NodeJS.ErrnoException;
+  if (code === undefined || syscall === undefined) return undefined;
+  const what = code === 'EACCES' || code === 'EPERM' ? 'may not be accessed' : 'could not be used';
+  return new Refusal(`${path ?? syscall} ${what} (${code} on ${syscall}).`, 'Check the path and its permissions.');
 }
 
 function version(): string {

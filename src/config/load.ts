@@ -38,7 +38,8 @@ export function loadConfig<S extends StageName>(
       origin.set(flag.key, label(name));
     }
   };
-  if (file !== undefined) take(section(file, stage), (name) => `${file}, ${stage}.${name}`);
+  if (file !== undefined)
+    take(withoutRivals(section(file, stage), stage, given), (name) => `${file}, ${stage}.${name}`);
   take(given, (name) => `--${name}`);
   const parsed = schema.safeParse(values);
   if (parsed.success) return parsed.data as z.infer<(typeof STAGES)[S]>;
@@ -50,6 +51,24 @@ export function loadConfig<S extends StageName>(
   }
   const name = origin.get(key) ?? (flag ? `--${flag.name}` : `sae-pipe ${stage}`);
   throw new UsageRefusal(`${name}: ${issue.message}.`, `See sae-pipe ${stage} --help.`);
+}
+
+/** Flags that say the same thing in two ways: where the command line gives one, the file's other is not meant. */
+const RIVALS: Partial<Record<StageName, readonly (readonly [string, string])[]>> = {
+  train: [
+    ['steps', 'tokens'],
+    ['tokens', 'steps'],
+  ],
+};
+
+function withoutRivals(
+  values: Record<string, unknown>,
+  stage: StageName,
+  given: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
+  const rest = { ...values };
+  for (const [flag, rival] of RIVALS[stage] ?? []) if (flag in given) delete rest[rival];
+  return rest;
 }
 
 function section(file: string, stage: StageName): Record<string, unknown> {

@@ -3,7 +3,7 @@ import { z } from 'zod';
 const directory = z.string().min(1);
 const positive = z.number().int().positive();
 const natural = z.number().int().nonnegative();
-const threads = natural.default(0).describe('threads of one operator; 0: one a core');
+const threads = natural.max(1024).default(0).describe('threads of one operator; 0: one a core');
 const device = z.string().default('cpu').describe('where the graph runs: cpu, cuda, cuda:N or webgpu');
 const overwrite = z.boolean().default(false).describe('replace what an earlier run wrote to --out');
 const seed = natural
@@ -22,6 +22,11 @@ const context = positive
   .optional()
   .describe("tokens a context, BOS included [default: 1024, or the model's longest]");
 
+/** Element types of activations on disk. */
+export const activationDTypes = ['float16', 'bfloat16', 'float32'] as const;
+/** SAE architectures. */
+export const architectures = ['gated', 'standard'] as const;
+
 /** `harvest`: corpus → language model → activation stores, one a hook. */
 export const harvestSchema = z.object({
   model,
@@ -34,7 +39,7 @@ export const harvestSchema = z.object({
   context,
   out: directory.describe('directory for the stores, OUT/<hook>/'),
   batch: positive.default(16).describe('contexts a forward pass'),
-  dtype: z.enum(['float16', 'bfloat16', 'float32']).default('float16').describe('element type on disk'),
+  dtype: z.enum(activationDTypes).default('float16').describe('element type on disk'),
   rowsPerShard: positive.default(65_536).describe('rows a shard file, at most'),
   windowRows: positive
     .default(1_048_576)
@@ -52,17 +57,14 @@ export type HarvestConfig = z.infer<typeof harvestSchema>;
 
 /** `train`: activation store → sparse autoencoder. Defaults are the paper's protocol (appendix D) where it has one. */
 export const trainSchema = z.object({
-  arch: z
-    .enum(['gated', 'standard'])
-    .default('gated')
-    .describe('gated (Rajamanoharan et al. 2024) or standard (ReLU + L1)'),
+  arch: z.enum(architectures).default('gated').describe('gated (Rajamanoharan et al. 2024) or standard (ReLU + L1)'),
   activations: directory.describe('activation store, OUT/<hook> of harvest'),
   dSae: positive.describe('number of features, d_sae'),
   l1: z
     .number()
     .nonnegative()
     .default(4)
-    .describe("λ, sparsity penalty over sums: |x − x̂|² + λ Σ_j; the paper's λ × d_in"),
+    .describe("λ in |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), in sums; the paper's λ × d_in"),
   l1Warmup: natural.default(0).describe('steps over which λ rises from 0'),
   steps: positive.optional().describe('optimiser steps'),
   tokens: positive
@@ -90,7 +92,7 @@ export const trainSchema = z.object({
     .describe('how a step is computed; reference: one dense ONNX graph'),
   deadWindow: positive.default(1_000_000).describe('a feature is dead that has not fired during so many activations'),
   logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
-  checkpointEvery: natural.default(0).describe('steps between checkpoints; 0: only when interrupted'),
+  checkpointEvery: natural.default(1000).describe('steps between checkpoints; 0: only when interrupted'),
   device,
   threads,
   out: directory.describe('directory for cfg.json, sae_weights.safetensors and metrics.jsonl'),
@@ -105,7 +107,7 @@ export const evalSchema = z.object({
   model,
   corpus,
   tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),
-  context,
+  context: context.describe('tokens a context, BOS included [default: what the SAEs were trained with]'),
   batch: positive.default(8).describe('contexts a forward pass'),
   hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
@@ -119,7 +121,7 @@ export type EvalConfig = z.infer<typeof evalSchema>;
 
 /** `report`: eval.json → one HTML file. */
 export const reportSchema = z.object({
-  evaluation: directory.describe('directory that `eval` wrote'),
+  evaluation: directory.describe('directory that eval wrote'),
   out: directory.describe('the .html file to write'),
   title: z.string().optional().describe('title of the page'),
   overwrite,

@@ -1,3 +1,4 @@
+import { Refusal } from '../config/refusal.js';
 import type { Document } from './documents.js';
 import type { Tokenizer } from './tokenizer.js';
 
@@ -64,12 +65,25 @@ export async function* batches(contexts: AsyncIterable<Context>, size: number): 
   if (batch.length > 0) yield batch;
 }
 
-/** Tokens of a batch as the model's int64 input, [batch × length]. */
-export function batchTokens(batch: readonly Context[]): BigInt64Array {
+/**
+ * Tokens of a batch as the model's int64 input, [batch × length].
+ *
+ * @throws Refusal when a token is beyond the model's vocabulary
+ */
+export function batchTokens(batch: readonly Context[], vocabulary: number): BigInt64Array {
   const length = batch[0]!.tokens.length;
   const tokens = new BigInt64Array(batch.length * length);
   for (const [b, context] of batch.entries()) {
-    for (let t = 0; t < length; t++) tokens[b * length + t] = BigInt(context.tokens[t]!);
+    for (let t = 0; t < length; t++) {
+      const token = context.tokens[t]!;
+      if (token >= vocabulary) {
+        throw new Refusal(
+          `The tokenizer gives token ${token}, and the model's vocabulary has ${vocabulary}.`,
+          'Tokenizer and weights must be of one checkpoint.',
+        );
+      }
+      tokens[b * length + t] = BigInt(token);
+    }
   }
   return tokens;
 }

@@ -84,13 +84,18 @@ async function* readJsonLines(file: string, textField: string): AsyncGenerator<D
 /** Lines of a text file, without a byte order mark. */
 async function* linesOf(file: string): AsyncGenerator<string> {
   let first = true;
+  const stream = textStream(file);
   try {
-    for await (const line of createInterface({ input: textStream(file), crlfDelay: Number.POSITIVE_INFINITY })) {
+    for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
       yield first ? withoutMark(line) : line;
       first = false;
     }
   } catch (cause) {
     throw brokenStream(file, cause);
+  } finally {
+    // Who stops reading early does not care how the file ends.
+    stream.on('error', () => {});
+    stream.destroy();
   }
 }
 

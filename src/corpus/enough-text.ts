@@ -1,5 +1,5 @@
-import { Refusal } from '../config/refusal.js';
-import type { Progress } from '../progress/progress.js';
+import { Interrupted, Refusal } from '../config/refusal.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
 import type { Context } from './contexts.js';
 
 /** Positions counted ahead at most: tokenizing these takes about a minute. A longer corpus shows its end when it comes. */
@@ -17,11 +17,13 @@ export async function checkEnoughText(
   wanted: number,
   corpus: string,
   progress: Progress,
+  stop: StopRequest,
 ): Promise<void> {
   const enough = Math.min(wanted, LOOK_AHEAD);
   progress.begin('counting tokens', enough, 'token');
   let found = 0;
   for await (const context of contexts) {
+    if (stop.signal) throw new Interrupted(stop.signal, 'nothing was begun yet.');
     found += count(context);
     if (context.index % 64 === 0) progress.update(Math.min(found, enough));
     if (found >= enough) break;
@@ -32,12 +34,12 @@ export async function checkEnoughText(
 }
 
 /** The refusal of a corpus that ends too early. */
-export function tooFewTokens(corpus: string, found: number, wanted: number): Refusal {
+export function tooFewTokens(corpus: string, found: number, wanted: number, how = ''): Refusal {
   if (found === 0) {
     return new Refusal(`${corpus} does not fill a single context.`, 'Use more text, or a shorter --context.');
   }
   return new Refusal(
     `${corpus} has ${found} tokens in whole contexts (BOS not counted); --tokens asks for ${wanted}.`,
-    `Use --tokens ${found}, or more text.`,
+    `Use --tokens ${found}${how && ` ${how}`}, or more text.`,
   );
 }

@@ -12,9 +12,10 @@ export interface Tokenizer {
 /**
  * Opens the tokenizer of a model directory (tokenizer.json and tokenizer_config.json); nothing is downloaded.
  *
- * @throws Refusal when a file is missing or broken, or there is no BOS token
+ * @param bosTokenId BOS as config.json has it
+ * @throws Refusal when a file is missing or broken, or BOS is another token
  */
-export async function openTokenizer(directory: string): Promise<Tokenizer> {
+export async function openTokenizer(directory: string, bosTokenId: number): Promise<Tokenizer> {
   for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
     await access(join(directory, name)).catch((cause) => {
       throw new Refusal(`${directory} has no ${name}.`, 'Download the whole checkpoint, tokenizer included.', {
@@ -35,11 +36,11 @@ export async function openTokenizer(directory: string): Promise<Tokenizer> {
     },
   );
   const bos = tokenizer.bos_token_id;
-  if (typeof bos !== 'number') {
+  if (bos !== bosTokenId) {
     throw new Refusal(
-      `The tokenizer in ${directory} names no BOS token.`,
-      'Contexts begin with BOS; Gemma tokenizers have one.',
+      `BOS is token ${bos} for the tokenizer in ${directory} and ${bosTokenId} in its config.json.`,
+      'Tokenizer and weights must be of one checkpoint.',
     );
   }
-  return { bosTokenId: bos, encode: (text) => tokenizer.encode(text, { add_special_tokens: false }) };
+  return { bosTokenId, encode: (text) => tokenizer.encode(text, { add_special_tokens: false }) };
 }

@@ -1,6 +1,7 @@
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { access, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Refusal } from '../config/refusal.js';
+import { Refusal, UsageRefusal } from '../config/refusal.js';
 import { refusedWrite } from './write-aside.js';
 
 export interface ClaimOptions {
@@ -14,33 +15,47 @@ export interface ClaimOptions {
 }
 
 /**
- * Makes `path` ready to be written to. An existing output is refused unless it may be overwritten or resumed, and
- * overwriting deletes only files that the stage itself writes.
+ * Looks whether `path` may be written to, and changes nothing: an existing output is refused unless it may be
+ * overwritten or resumed, and where it holds anything that the stage does not write itself.
  *
+ * @returns names that overwriting deletes
  * @throws Refusal when there is something in the way
  */
-export async function claimOutputDirectory(path: string, options: ClaimOptions): Promise<void> {
-  const existing = await stat(path).catch(() => undefined);
-  if (existing && !existing.isDirectory())
-    throw new Refusal(`${path} is a file, not a directory.`, 'Choose another --out.');
-  const names = existing ? await readdir(path) : [];
-  if (names.length > 0 && !options.resume) {
-    if (!options.overwrite) {
-      const resume = options.resumeFlag ? ` or ${options.resumeFlag} to go on with it` : '';
-      throw new Refusal(
-        `${path} exists and is not empty.`,
-        `Choose another --out, or add --overwrite to replace it${resume}.`,
-      );
-    }
-    const foreign = names.find((name) => !options.ours(name.replace(/\.tmp$/, '')));
-    if (foreign) {
-      throw new Refusal(
-        `${path} holds ${foreign}, which this command did not write.`,
-        'Choose another --out; --overwrite deletes only its own files.',
-      );
-    }
-    for (const name of names) await rm(join(path, name), { recursive: true });
+export async function checkOutputDirectory(path: string, options: ClaimOptions): Promise<string[]> {
+  if (options.overwrite && options.resume) {
+    throw new UsageRefusal('--overwrite and --resume exclude each other.', 'Give the one you mean.');
   }
+  const existing = await stat(path).catch(() => undefined);
+  if (!existing) return [];
+  if (!existing.isDirectory()) throw new Refusal(`${path} is a file, not a directory.`, 'Choose another --out.');
+  await access(path, constants.W_OK).catch((cause) => {
+    throw refusedWrite(path, cause);
+  });
+  const names = await readdir(path);
+  if (names.length === 0 || options.resume) return [];
+  if (!options.overwrite) {
+    const resume = options.resumeFlag ? ` or ${options.resumeFlag} to go on with it` : '';
+    throw new Refusal(
+      `${path} exists and is not empty.`,
+      `Choose another --out, or add --overwrite to replace it${resume}.`,
+    );
+  }
+  const foreign = names.find((name) => !options.ours(name.replace(/\.tmp$/, '')));
+  if (foreign) {
+    throw new Refusal(
+      `${path} holds ${foreign}, which this command did not write.`,
+      'Choose another --out; --overwrite deletes only its own files.',
+    );
+  }
+  return names;
+}
+
+/**
+ * Makes `path` ready to be written to, after checkOutputDirectory's checks; what is overwritten is deleted here. To be
+ * called when nothing but the work itself can fail any more.
+ */
+export async function claimOutputDirectory(path: string, options: ClaimOptions): Promise<void> {
+  for (const name of await checkOutputDirectory(path, options)) await rm(join(path, name), { recursive: true });
   await mkdir(path, { recursive: true }).catch((cause) => {
     throw refusedWrite(path, cause);
   });

@@ -1,4 +1,4 @@
-import type { DensityHistogram } from './record.js';
+import type { DensityHistogram, EvalRecord } from './record.js';
 
 /** Sums over counted positions that all SAEs of a site share. */
 export interface SharedSums {
@@ -47,8 +47,14 @@ export const newSaeSums = (dSae: number): SaeSums => ({
   active: new Float64Array(dSae),
 });
 
+/** The measured part of an evaluation record. */
+export type Metrics = Omit<
+  EvalRecord,
+  'sae' | 'architecture' | 'hook' | 'model' | 'd_in' | 'd_sae' | 'training_curve' | 'cfg'
+>;
+
 /** The metrics of record.ts, from sums. */
-export function metricsOf(shared: SharedSums, sae: SaeSums) {
+export function metricsOf(shared: SharedSums, sae: SaeSums): Metrics {
   const { tokens } = shared;
   const mean = (sum: number) => sum / tokens;
   const ce_clean = mean(shared.nllClean);
@@ -79,7 +85,8 @@ const BINS = 4;
 
 /** Histogram of log10(density) over features, from the smallest density that can be seen (one position) to 1. */
 export function densityHistogram(active: Float64Array, tokens: number): DensityHistogram {
-  const lowest = Math.floor(-Math.log10(tokens));
+  // One decade at least, for an evaluation of a single position.
+  const lowest = Math.min(-1, Math.floor(-Math.log10(tokens)));
   const bins = -lowest * BINS;
   const counts = new Array<number>(bins).fill(0);
   let dead = 0;

@@ -34,7 +34,7 @@ export async function openSpliceIn(
     const mask = new Float32Array(spliced.length);
     for (const i of counted) mask[i] = 1;
     const outputs = await session.run({
-      tokens: new Tensor('int64', batchTokens(batch), [batch.length, context]),
+      tokens: new Tensor('int64', batchTokens(batch, checkpoint.config.vocabulary), [batch.length, context]),
       spliced: int64(spliced),
       counted: new Tensor('float32', mask, [1, spliced.length]),
       rows: int64(rows, padded),

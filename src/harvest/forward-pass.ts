@@ -21,6 +21,8 @@ export interface PassResult {
   readonly contexts: readonly Context[];
 }
 
+export type ForwardPass = Awaited<ReturnType<typeof openForwardPass>>;
+
 /** Opens the model for harvesting; `run` takes a batch of contexts and gives at most `limit` rows. */
 export async function openForwardPass(
   checkpoint: Checkpoint,
@@ -36,7 +38,7 @@ export async function openForwardPass(
     const { keep, token, contextOf, pos, contexts } = selectRows(group, context, bos, limit);
     const count = keep.length;
     const outputs = await session.run({
-      tokens: new Tensor('int64', batchTokens(contexts), [contexts.length, context]),
+      tokens: new Tensor('int64', batchTokens(contexts, checkpoint.config.vocabulary), [contexts.length, context]),
       rows: new Tensor('int64', BigInt64Array.from(keep, BigInt), [count]),
     });
     const rows: Rows[] = [];

@@ -61,7 +61,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   for (const { shape } of tensors.values()) parameters += shape.reduce((product, dim) => product * dim, 1);
   return {
     directory,
-    name: basename(directory),
+    name: modelName(directory),
     config,
     tensors,
     fingerprint: await fingerprint([weightsPath]),
@@ -131,6 +131,12 @@ async function fingerprint(paths: readonly string[]): Promise<string> {
     }
   }
   return hash.digest('hex');
+}
+
+/** Name of the model: org/name in a Hugging Face cache, whose directories are named by commit; else the directory's. */
+function modelName(directory: string): string {
+  const cached = /models--(.+?)--(.+?)\/snapshots\//.exec(`${directory}/`);
+  return cached ? `${cached[1]}/${cached[2]}` : basename(directory);
 }
 
 function exists(path: string): Promise<boolean> {

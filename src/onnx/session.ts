@@ -26,8 +26,17 @@ let runtime: Promise<typeof import('onnxruntime-node')> | undefined;
 
 /** ONNX Runtime, loaded on first use: the command line must answer `--help` without it. */
 export function onnxRuntime(): Promise<typeof import('onnxruntime-node')> {
-  runtime ??= import('onnxruntime-node');
+  runtime ??= load();
   return runtime;
+}
+
+async function load(): Promise<typeof import('onnxruntime-node')> {
+  // Its Linux build keeps usage records in the home directory otherwise; nothing is written outside --out here.
+  process.env.ORT_DISABLE_TELEMETRY = '1';
+  const ort = await import('onnxruntime-node');
+  // What fails is thrown, and said once, by us.
+  ort.env.logLevel = 'fatal';
+  return ort;
 }
 
 /**

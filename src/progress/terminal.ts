@@ -9,7 +9,7 @@ export async function terminalProgress(): Promise<Progress> {
   const { default: cliProgress } = await import('cli-progress');
   const interactive = process.stderr.isTTY === true;
   let bar: SingleBar | undefined;
-  let task = { label: '', total: 0, unit: '', started: 0, printed: 0, first: 0, begun: false };
+  let task = { label: '', total: 0, unit: '', started: 0, printed: 0, first: 0, done: 0, begun: false };
 
   const rate = (done: number) => {
     const seconds = (performance.now() - task.started) / 1000;
@@ -23,7 +23,16 @@ export async function terminalProgress(): Promise<Progress> {
   const progress: Progress = {
     begin(label, total, unit) {
       progress.end();
-      task = { label, total, unit, started: performance.now(), printed: performance.now(), first: 0, begun: false };
+      task = {
+        label,
+        total,
+        unit,
+        started: performance.now(),
+        printed: performance.now(),
+        first: 0,
+        done: 0,
+        begun: false,
+      };
       if (!interactive) return;
       bar = new cliProgress.SingleBar(
         {
@@ -43,6 +52,7 @@ export async function terminalProgress(): Promise<Progress> {
         task.begun = true;
         task.first = done;
       }
+      task.done = done;
       if (bar) {
         bar.update(done, { ...figures(done), note });
       } else if (!interactive && (performance.now() - task.printed) / 1000 >= LINE_INTERVAL) {
@@ -55,6 +65,11 @@ export async function terminalProgress(): Promise<Progress> {
     end() {
       bar?.stop();
       bar = undefined;
+      if (!interactive && task.begun) {
+        const seconds = (performance.now() - task.started) / 1000;
+        process.stderr.write(`${task.label}: ${count(task.done)} ${task.unit}s in ${duration(seconds)}\n`);
+      }
+      task.begun = false;
     },
     say(line) {
       bar?.stop();

@@ -35,7 +35,7 @@ const QUANTITIES: readonly (readonly Quantity[])[] = [
     L0,
     {
       title: 'Explained variance',
-      value: (line) => line.explained_variance,
+      value: (line) => line.explained_variance ?? Number.NaN,
       log: 'never',
       fromZero: false,
       cutStart: true,

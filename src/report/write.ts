@@ -1,8 +1,8 @@
-import { stat } from 'node:fs/promises';
+import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import type { ReportConfig } from '../config/stages.js';
-import { writeAside } from '../disk/write-aside.js';
+import { refusedWrite, writeAside } from '../disk/write-aside.js';
 import { readEvaluation } from './read.js';
 import { renderReport } from './report.js';
 
@@ -18,9 +18,9 @@ export async function writeReport(config: ReportConfig): Promise<string> {
     throw new Refusal(`${config.out} is a directory.`, 'Name the .html file to write with --out.');
   if (existing && !config.overwrite)
     throw new Refusal(`${config.out} exists.`, 'Choose another --out, or add --overwrite to replace it.');
-  if (!(await stat(dirname(config.out)).catch(() => undefined))) {
-    throw new Refusal(`There is no directory ${dirname(config.out)}.`, 'Make it, or choose another --out.');
-  }
+  await mkdir(dirname(config.out), { recursive: true }).catch((cause) => {
+    throw refusedWrite(config.out, cause);
+  });
   await writeAside(config.out, renderReport(evaluation, { title: config.title }));
   return config.out;
 }

@@ -1,8 +1,8 @@
-import { z } from 'zod';
+import { architectures } from '../config/stages.js';
 
-export const architectures = ['gated', 'standard'] as const;
+export { architectures };
+
 export type Architecture = (typeof architectures)[number];
-export const architectureSchema = z.enum(architectures);
 
 /** Names of the parameters, in the order in which files list them. */
 export type ParameterName = 'W_enc' | 'W_dec' | 'b_dec' | 'b_enc' | 'b_gate' | 'b_mag' | 'r_mag';

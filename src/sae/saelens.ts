@@ -45,6 +45,9 @@ export interface SaeFiles {
 export const CFG_FILE = 'cfg.json';
 export const WEIGHTS_FILE = 'sae_weights.safetensors';
 
+/** SAELens writes null where it has nothing to say. */
+const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
+
 const cfgSchema = z.looseObject({
   architecture: z.string(),
   d_in: z.number().int().positive(),
@@ -52,7 +55,15 @@ const cfgSchema = z.looseObject({
   apply_b_dec_to_input: z.boolean().default(true),
   normalize_activations: z.string().default('none'),
   reshape_activations: z.string().default('none'),
-  metadata: z.looseObject({}).default({}),
+  metadata: z
+    .looseObject({
+      model_name: optional(z.string()),
+      model_fingerprint: optional(z.string()),
+      hook_name: optional(z.string()),
+      context_size: optional(z.number().int().min(2)),
+      prepend_bos: optional(z.boolean()),
+    })
+    .prefault({}),
 });
 
 /**
@@ -73,7 +84,8 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
     apply_b_dec_to_input: true,
     // The training-time scale is folded into the weights (activation-scale.ts).
     normalize_activations: 'none',
-    reshape_activations: 'none',
+    // SAELens hands hook_z activations over by head unless it is told.
+    reshape_activations: metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
     metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata },
   };
   await writeAside(join(directory, CFG_FILE), `${JSON.stringify(cfg, null, 2)}\n`);
@@ -92,7 +104,7 @@ export async function openSae(directory: string): Promise<SaeFiles> {
   ]);
   const cfg = checkJson(cfgSchema, json, path);
   const unsupported = (
-    key: 'architecture' | 'apply_b_dec_to_input' | 'normalize_activations',
+    key: 'architecture' | 'apply_b_dec_to_input' | 'normalize_activations' | 'reshape_activations',
     supported: string,
   ): never => {
     throw new Refusal(`${path}: ${key} is ${JSON.stringify(cfg[key])}; supported is ${supported}.`);
@@ -101,6 +113,7 @@ export async function openSae(directory: string): Promise<SaeFiles> {
     unsupported('architecture', architectures.join(' and '));
   if (!cfg.apply_b_dec_to_input) unsupported('apply_b_dec_to_input', 'true');
   if (cfg.normalize_activations !== 'none') unsupported('normalize_activations', '"none"');
+  if (!['none', 'hook_z'].includes(cfg.reshape_activations)) unsupported('reshape_activations', '"none" and "hook_z"');
   const architecture = cfg.architecture as Architecture;
   const weights = join(directory, WEIGHTS_FILE);
   const { tensors: found } = await readSafetensorsHeader(weights);
@@ -113,6 +126,9 @@ export async function openSae(directory: string): Promise<SaeFiles> {
       throw new Refusal(
         `${weights}: ${name} has shape [${tensor.shape.join(', ')}] where ${CFG_FILE} implies [${shape.join(', ')}].`,
       );
+    }
+    if (!['F32', 'F16', 'BF16'].includes(tensor.dtype)) {
+      throw new Refusal(`${weights}: ${name} is ${tensor.dtype}; supported are F32, F16 and BF16.`);
     }
     tensors[name] = tensor;
   }

@@ -1,3 +1,4 @@
+import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
@@ -36,35 +37,41 @@ export function writeCheckpoint(
   return writeSafetensors(join(directory, CHECKPOINT_FILE), tensors, metadata);
 }
 
+/** @throws Refusal showing the first setting that differs */
+export function checkSameSettings(
+  path: string,
+  before: Readonly<Record<string, unknown>>,
+  settings: Readonly<Record<string, unknown>>,
+): void {
+  for (const key of Object.keys(settings)) {
+    const [then, now] = [JSON.stringify(before[key]), JSON.stringify(settings[key])];
+    if (then === now) continue;
+    throw new Refusal(
+      `${path} was written with ${key} = ${then}, and this command says ${now}.`,
+      'Resume with the same settings, or train into another --out.',
+    );
+  }
+}
+
 /**
- * Reads the checkpoint of an output directory.
+ * Reads the checkpoint of an output directory; undefined where there is none.
  *
- * @throws Refusal when there is none, or it is broken, or `settings` differ from those it was written with
+ * @throws Refusal when it is broken, or `settings` differ from those it was written with
  */
 export async function readCheckpoint(
   directory: string,
   settings: Readonly<Record<string, unknown>>,
-): Promise<Checkpoint> {
+): Promise<Checkpoint | undefined> {
   const path = join(directory, CHECKPOINT_FILE);
-  const { metadata } = await readSafetensorsHeader(path).catch((cause) => {
-    throw new Refusal(
-      `${directory} holds no checkpoint to resume from (${CHECKPOINT_FILE}).`,
-      'Train without --resume.',
-      { cause },
-    );
-  });
+  const present = await access(path).then(
+    () => true,
+    () => false,
+  );
+  if (!present) return undefined;
+  const { metadata } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of this program.`);
-  const before = JSON.parse(parsed.data.settings) as Record<string, unknown>;
-  for (const key of new Set([...Object.keys(before), ...Object.keys(settings)])) {
-    const [then, now] = [JSON.stringify(before[key]), JSON.stringify(settings[key])];
-    if (then !== now) {
-      throw new Refusal(
-        `${path} was written with ${key} = ${then}, and this command says ${now}.`,
-        'Resume with the same settings, or train into another --out.',
-      );
-    }
-  }
+  checkSameSettings(path, JSON.parse(parsed.data.settings) as Record<string, unknown>, settings);
   const floats = await readAllFloats(path);
   return {
     steps: parsed.data.steps,

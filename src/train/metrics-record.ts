@@ -20,7 +20,8 @@ export interface MetricsRecord {
   aux: number;
   /** Mean number of active features. */
   l0: number;
-  explained_variance: number;
+  /** 1 − Σ|x − x̂|² / Σ|x − x̄|²; null where the activations of each batch are all alike (batches of one). */
+  explained_variance: number | null;
   /** Share of features that have not fired during the last dead-window activations. */
   dead_fraction: number;
   lr: number;

@@ -47,7 +47,7 @@ export class MetricsLog {
       l1: l1 / steps,
       aux: aux / steps,
       l0: l0 / steps,
-      explained_variance: 1 - mse / variance,
+      explained_variance: variance > 0 ? 1 - mse / variance : null,
       dead_fraction: last.dead / this.dSae,
       lr,
       tokens_per_second: Math.round((this.stepsTimed * this.batch) / seconds),

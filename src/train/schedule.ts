@@ -3,6 +3,8 @@ import type { StepSettings } from './engines/engine.js';
 
 export interface Schedule {
   readonly steps: number;
+  /** Steps over which the learning rate rises, as capped. */
+  readonly warmup: number;
   /** Learning rate and λ of step `step`, counted from 0. */
   at(step: number): StepSettings;
 }
@@ -15,6 +17,7 @@ export function schedule(config: Pick<TrainConfig, 'lr' | 'warmup' | 'l1' | 'l1W
   const warmup = Math.min(config.warmup, Math.floor(steps * LONGEST_WARMUP));
   return {
     steps,
+    warmup,
     at: (step) => ({ lr: config.lr * ramp(step, warmup), l1: config.l1 * ramp(step, config.l1Warmup) }),
   };
 }

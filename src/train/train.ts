@@ -1,28 +1,30 @@
-import { rm } from 'node:fs/promises';
+import { access, rm } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { ActivationBatches } from '../activations/batches.js';
-import { openStore, type Store } from '../activations/store.js';
-import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
+import { openStore } from '../activations/store.js';
+import { Interrupted, Refusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
+import { checkFreeSpace, formatBytes } from '../disk/free-space.js';
 import { JsonLines } from '../disk/json-lines.js';
-import { claimOutputDirectory } from '../disk/output-directory.js';
+import { checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { scaleActivations } from '../sae/activation-scale.js';
-import { initialise } from '../sae/initialise.js';
-import type { Sae } from '../sae/sae.js';
-import { CFG_FILE, openSae, readSae, saveSae, WEIGHTS_FILE } from '../sae/saelens.js';
-import { CHECKPOINT_FILE, readCheckpoint, writeCheckpoint } from './checkpoint.js';
-import type { Engine, EngineSettings, StepMetrics, TrainerState } from './engines/engine.js';
+import { CFG_FILE, openSae, saveSae, WEIGHTS_FILE } from '../sae/saelens.js';
+import { CHECKPOINT_FILE, checkSameSettings, readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import type { Engine, EngineSettings, StepMetrics } from './engines/engine.js';
 import { openReferenceEngine } from './engines/reference/engine.js';
 import { stateShapes } from './engines/reference/step-graph.js';
 import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
+import { engineSettings, fixedSettings, metadata, startingPoint, stepsOf } from './run-settings.js';
 import { type Schedule, schedule } from './schedule.js';
 
 const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, CHECKPOINT_FILE].includes(name);
 
 /**
- * Trains an SAE on an activation store and writes it to config.out.
+ * Trains an SAE on an activation store and writes it to config.out. Everything that can be known before is checked
+ * first, the first batch included; nothing on disk changes until then.
  *
  * @returns the directory
  */
@@ -31,39 +33,66 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
   const plan = schedule(config, stepsOf(config, store));
   const settings = engineSettings(config, store);
   const fixed = fixedSettings(config, store, plan);
-  const checkpoint = config.resume ? await readCheckpoint(config.out, fixed) : undefined;
+  const { overwrite, resume, out } = config;
+  const claim = { overwrite, resume, ours, resumeFlag: '--resume' };
+  await checkOutputDirectory(out, claim);
+  if (resume && (await finishedBefore(out, fixed))) return out;
+  await checkRoom(config, settings);
+  const checkpoint = resume ? await readCheckpoint(out, fixed) : undefined;
   const start = checkpoint?.state ?? (await startingPoint(config, settings));
-  await claimOutputDirectory(config.out, {
-    overwrite: config.overwrite,
-    resume: config.resume,
-    ours,
-    resumeFlag: '--resume',
-  });
 
   const engine = await openReferenceEngine(settings, start, checkpoint?.steps);
   let curve: JsonLines<MetricsRecord> | undefined;
   try {
-    curve = await JsonLines.open<MetricsRecord>(join(config.out, METRICS_FILE), {
-      keep: (line) => line.step <= engine.steps,
-    });
-    const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
     const batches = new ActivationBatches(store, config.order, config.seed);
     await batches.seek(engine.steps * config.batch);
+    await claimOutputDirectory(out, claim);
+    curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep: (line) => line.step <= engine.steps });
+    const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
     const save = () =>
       writeCheckpoint(
-        config.out,
+        out,
         { steps: engine.steps, settings: JSON.stringify(fixed), metricSums: log.state(), state: engine.state() },
         stateShapes(settings),
       );
     const last = await loop({ config, plan, engine, batches, log, curve, save, progress, stop });
     const sae = scaleActivations(engine.sae(), 1 / settings.scale);
-    await saveSae(config.out, sae, metadata(config, store, plan, settings, last));
-    await rm(join(config.out, CHECKPOINT_FILE), { force: true });
+    await saveSae(out, sae, metadata(config, store, plan, settings, last));
+    await rm(join(out, CHECKPOINT_FILE), { force: true });
   } finally {
     await curve?.close();
     await engine.close();
   }
-  return config.out;
+  return out;
+}
+
+/** Is `directory` the finished SAE of just these settings? Then resuming has nothing to do. */
+async function finishedBefore(directory: string, fixed: Readonly<Record<string, unknown>>): Promise<boolean> {
+  const path = join(directory, CFG_FILE);
+  const present = await access(path).then(
+    () => true,
+    () => false,
+  );
+  if (!present) return false;
+  const { metadata: found } = await openSae(directory);
+  checkSameSettings(path, (found.sae_pipe ?? {}) as Record<string, unknown>, fixed);
+  return true;
+}
+
+/** Refuses a run whose state fits neither memory nor disk. */
+async function checkRoom(config: TrainConfig, settings: EngineSettings): Promise<void> {
+  let state = 0;
+  for (const shape of stateShapes(settings).values()) state += 4 * shape.reduce((product, dim) => product * dim, 1);
+  // The engine keeps two copies of the state, and pre-activations of a batch.
+  const memory = 2 * state + 4 * settings.batch * settings.dSae;
+  if (memory > totalmem()) {
+    throw new Refusal(
+      `--d-sae ${settings.dSae} needs ${formatBytes(memory)} of memory at least, and there are ${formatBytes(totalmem())}.`,
+      'Train a smaller dictionary.',
+    );
+  }
+  // A new checkpoint is written beside the old one.
+  await checkFreeSpace(config.out, 2 * state);
 }
 
 interface Loop {
@@ -119,137 +148,7 @@ async function loop({
 }
 
 function figures(line: MetricsRecord | undefined): string {
-  return line ? `· L0 ${line.l0.toFixed(1)} · EV ${line.explained_variance.toFixed(3)}` : '';
-}
-
-function stepsOf(config: TrainConfig, store: Store): number {
-  if (config.steps !== undefined && config.tokens !== undefined) {
-    throw new UsageRefusal('--steps and --tokens exclude each other.', 'Give one of them.');
-  }
-  if (config.steps !== undefined) return config.steps;
-  const steps = Math.floor((config.tokens ?? store.manifest.rows) / config.batch);
-  if (steps === 0) {
-    throw new UsageRefusal(
-      `${config.tokens ?? store.manifest.rows} activations do not fill a batch of ${config.batch}.`,
-      'Use a smaller --batch or more activations.',
-    );
-  }
-  return steps;
-}
-
-function engineSettings(config: TrainConfig, store: Store): EngineSettings {
-  const { d_in, mean_norm, dtype } = store.manifest;
-  if (config.normalize === 'mean-norm' && !(mean_norm! > 0)) {
-    throw new Refusal(`${store.directory}: every activation is zero, which --normalize mean-norm cannot scale.`);
-  }
-  return {
-    architecture: config.arch,
-    dIn: d_in,
-    dSae: config.dSae,
-    batch: config.batch,
-    batchDType: dtype === 'float16' ? 'float16' : 'float32',
-    scale: config.normalize === 'mean-norm' ? Math.sqrt(d_in) / mean_norm! : 1,
-    beta1: config.beta1,
-    beta2: config.beta2,
-    deadWindow: config.deadWindow,
-    device: config.device,
-    threads: config.threads,
-  };
-}
-
-/** Random weights, or the SAE named by --init as it is at the training scale. */
-async function startingPoint(config: TrainConfig, settings: EngineSettings): Promise<TrainerState> {
-  const { architecture, dIn, dSae } = settings;
-  let sae: Sae;
-  if (config.init === undefined) {
-    sae = initialise(architecture, dIn, dSae, config.seed);
-  } else {
-    const files = await openSae(config.init);
-    const differs = (what: string, found: unknown, wanted: unknown) => {
-      throw new Refusal(
-        `${config.init} has ${what} ${found} where this run has ${wanted}.`,
-        'Start from an SAE of the same architecture and size.',
-      );
-    };
-    if (files.architecture !== architecture) differs('architecture', files.architecture, architecture);
-    if (files.dIn !== dIn) differs('d_in', files.dIn, `${dIn} (${config.activations})`);
-    if (files.dSae !== dSae) differs('d_sae', files.dSae, dSae);
-    sae = scaleActivations(await readSae(files), settings.scale);
-  }
-  return new Map(Object.entries(sae.parameters));
-}
-
-/** What decides the result: a run may only be continued with the same, and cfg.json records it. */
-function fixedSettings(config: TrainConfig, store: Store, plan: Schedule): Record<string, unknown> {
-  const {
-    arch,
-    dSae,
-    l1,
-    l1Warmup,
-    batch,
-    lr,
-    warmup,
-    beta1,
-    beta2,
-    seed,
-    init,
-    normalize,
-    order,
-    deadWindow,
-    logEvery,
-  } = config;
-  const { hook, model, rows, corpus } = store.manifest;
-  return {
-    arch,
-    d_sae: dSae,
-    l1,
-    l1_warmup: l1Warmup,
-    steps: plan.steps,
-    batch,
-    lr,
-    warmup,
-    beta1,
-    beta2,
-    seed,
-    init: init ?? null,
-    normalize,
-    order,
-    dead_window: deadWindow,
-    log_every: logEvery,
-    activations: {
-      model: model.fingerprint,
-      hook,
-      rows,
-      corpus,
-      dtype: store.manifest.dtype,
-      seed: store.manifest.seed,
-    },
-  };
-}
-
-function metadata(
-  config: TrainConfig,
-  store: Store,
-  plan: Schedule,
-  settings: EngineSettings,
-  last: MetricsRecord | undefined,
-) {
-  const { model, hook, context } = store.manifest;
-  const { tokens_per_second: _, ...final } = last ?? ({} as Partial<MetricsRecord>);
-  return {
-    model_name: model.name,
-    model_fingerprint: model.fingerprint,
-    hook_name: hook,
-    hook_head_index: null,
-    context_size: context,
-    prepend_bos: true,
-    sae_pipe: {
-      ...fixedSettings(config, store, plan),
-      tokens: plan.steps * config.batch,
-      activation_scale: settings.scale,
-      final,
-    },
-  };
+  return line ? `· L0 ${line.l0.toFixed(1)} · EV ${line.explained_variance?.toFixed(3) ?? '–'}` : '';
 }
 
 function checkFinite(metrics: StepMetrics, step: number, config: TrainConfig): void {
@@ -257,6 +156,6 @@ function checkFinite(metrics: StepMetrics, step: number, config: TrainConfig): v
   if (Number.isFinite(loss)) return;
   throw new Refusal(
     `The loss is ${loss} at step ${step} (learning rate ${config.lr}).`,
-    'Use a smaller --lr; an earlier checkpoint is kept in --out where --checkpoint-every wrote one.',
+    'Use a smaller --lr; the last checkpoint is kept in --out.',
   );
 }

@@ -9,7 +9,8 @@ import { emptyManifest } from './synthetic.js';
 
 const shard = { file: 'shard-00000.arrow', rows: 10, sha256: '0a'.repeat(32), window: 0 };
 const entry = { file: 'contexts-00000.arrow', first: 0, contexts: 3, rows: 10, norm_sum: 4.5, sha256: 'f'.repeat(64) };
-const partial = { file: 'partial.arrow', contexts: 2, rows: 8, norm_sum: 0.1 + 0.2, sha256: '1'.repeat(64) };
+const piece = { file: 'partial-00000.arrow', rows: 8, sha256: '1'.repeat(64) };
+const partial = { contexts: 2, contexts_sha256: '2'.repeat(64), rows: 8, norm_sum: 0.1 + 0.2, files: [piece] };
 const full = emptyManifest(18, { shards: [shard], contexts: [entry], partial, rows: 10, mean_norm: 0.45 });
 
 test('a manifest is read as it was written', async (t) => {
@@ -93,7 +94,7 @@ test('no file that a manifest lists may lie outside its directory', async (t) =>
     const changes: [string, Partial<Manifest>][] = [
       ['shards.0.file', { shards: [{ ...shard, file }] }],
       ['contexts.0.file', { contexts: [{ ...entry, file }] }],
-      ['partial.file', { partial: { ...partial, file } }],
+      ['partial.files.0.file', { partial: { ...partial, files: [{ ...piece, file }] } }],
     ];
     for (const [place, change] of changes) {
       writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, ...change }));

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { run, sleep, start } from './run-program.js';
+import { run, sleep, start, startIn } from './run-program.js';
 
 const HOOK = 'blocks.2.hook_resid_post';
 const root = temporaryDirectory();
@@ -106,6 +106,14 @@ test('Ctrl-C says how to resume, exits 130, and resuming gives the bytes of an u
   }
 });
 
+test('nothing is written outside --out', async () => {
+  const home = temporaryDirectory();
+  const environment = { HOME: home, TMPDIR: home, XDG_CACHE_HOME: home };
+  const trained = await startIn(environment, ...train(join(root, 'alone'))).outcome;
+  assert.equal(trained.code, 0, trained.stderr);
+  assert.deepEqual([...filesBelow(home).keys()], []);
+});
+
 test('a harvest killed at any moment resumes to the bytes of an undisturbed one', async () => {
   const hook = [HOOK, 'blocks.1.hook_mlp_out'];
   const small = { 'window-rows': 5000, 'rows-per-shard': 2000, batch: 4, hook };
@@ -161,7 +169,7 @@ test('a disk that fills up midway ends in one sentence, and nothing looks whole'
   }
   const { code, stderr } = await outcome;
   assert.equal(code, 1, stderr);
-  assert.match(stderr, /^(harvesting.*\n)*sae-pipe: The disk is full: .* could not be written\./);
+  assert.match(stderr, /\nsae-pipe: The disk is full: .* could not be written\./);
   const store = join(disk, 'acts', HOOK);
   assert.ok(!manifestText(join(disk, 'acts')).includes('"complete": true'));
   assert.match((await run(...train(join(root, 'f6'), { activations: store }))).stderr, /is not complete/);

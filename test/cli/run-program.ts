@@ -9,8 +9,17 @@ export interface Outcome {
 }
 
 /** Starts the program as a user would. */
-export function start(...args: string[]): { child: ChildProcess; outcome: Promise<Outcome> } {
-  const child = spawn(process.execPath, ['bin/sae-pipe.js', ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+export const start = (...args: string[]) => startIn({}, ...args);
+
+/** The same with some variables of the environment changed. */
+export function startIn(
+  environment: Record<string, string>,
+  ...args: string[]
+): { child: ChildProcess; outcome: Promise<Outcome> } {
+  const child = spawn(process.execPath, ['bin/sae-pipe.js', ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...environment },
+  });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (data) => {
     stdout += data;

@@ -17,9 +17,9 @@ test('--help of every command names every flag with its help and default, and ex
     assert.equal(code, 0, stderr);
     const text = stdout.replace(/\s+/g, ' ');
     for (const flag of flagsOf(STAGES[stage])) {
-      assert.ok(text.includes(flag.name), `${stage} --${flag.name}`);
+      const shown = stage === 'report' && flag.name === 'evaluation' ? '<evaluation>' : `--${flag.name} `;
+      assert.ok(text.includes(shown), `${stage}: ${shown}`);
       assert.ok(flag.description.length > 10, `${stage} --${flag.name} explains nothing`);
-      if (stage === 'report' && flag.name === 'evaluation') continue;
       // Help is wrapped around the type column, so words are compared in order, not the line.
       const words = flag.description.split(' ').slice(0, 3).join(' ');
       assert.ok(text.includes(words), `${stage} --${flag.name}: ${words}`);
@@ -59,6 +59,8 @@ test('mistakes in the command exit 2 with one line that says what is meant', asy
     [['train', '--config', yaml], /train\.d-sea is not known\. Did you mean .*train\.d-sae\?/],
     [['train', '--config', join(root, 'none.yaml')], /none\.yaml could not be read/],
     [['report', 'a', 'b', '--out', 'c'], /takes no argument "b"/],
+    [['train', '--config', yaml, '--config', yaml], /--config was given more than once/],
+    [['constructor'], /There is no command "constructor"/],
     [['eval', '--sae'], /[Nn]ot enough arguments.*sae|--sae has no value/],
   ] as const) {
     const { code, stdout, stderr } = await run(...args);
@@ -76,4 +78,11 @@ test('the bundled configurations are complete for every stage they name', () => 
     assert.ok(sections.length > 0);
     for (const stage of sections) loadConfig(stage, {}, file);
   }
+});
+
+test('the command may stand after a flag, and help is a command', async () => {
+  const { code, stderr } = await run('--config', 'configs/none.yaml', 'train');
+  assert.equal(code, 2);
+  assert.match(stderr, /none\.yaml could not be read/);
+  assert.match((await run('help', 'train')).stdout, /sae-pipe train \[flags\]/);
 });

@@ -153,3 +153,11 @@ test('every file in configs/ holds only known sections, keys and values that fit
     }
   }
 });
+
+test('a flag puts its rival in the file out of action', () => {
+  const file = 'configs/tiny-gemma.yaml';
+  const config = loadConfig('train', { steps: 3 }, file);
+  assert.equal(config.steps, 3);
+  assert.equal(config.tokens, undefined);
+  assert.equal(loadConfig('train', { lr: 1 }, file).tokens, 2_000_000);
+});

@@ -6,6 +6,7 @@ import { openTokenizer, type Tokenizer } from '../../src/corpus/tokenizer.js';
 import { Generator } from '../../src/random/generator.js';
 import { readSafetensorsHeader } from '../../src/safetensors/header.js';
 import { readTensorBytes } from '../../src/safetensors/read.js';
+import { refuses } from '../config/refuses.js';
 
 const BOS = 1;
 /** A token a letter, a = 10; a ^ in the text is a BOS written out. */
@@ -30,7 +31,7 @@ test('the packing of the first contexts of the bundled text is that of the PyTor
   const [tokens, documents] = [await golden('tokens'), await golden('document')];
   const corpus = readDocuments('assets/corpus/validation.jsonl.gz', 'text');
   let count = 0;
-  for await (const context of packContexts(corpus, await openTokenizer('assets/tiny-gemma'), 256)) {
+  for await (const context of packContexts(corpus, await openTokenizer('assets/tiny-gemma', 2), 256)) {
     const range = [count * 256, (count + 1) * 256] as const;
     assert.equal(context.index, count);
     assert.deepEqual([...context.tokens], [...tokens.subarray(...range)], `tokens of context ${count}`);
@@ -140,7 +141,12 @@ test('contexts are grouped in order, the last group holding what is left', async
 
 test('tokens of a batch are laid context after context', async () => {
   const batch = await pack(['ab', 'cd'], 3);
-  assert.deepEqual([...batchTokens(batch)], [1n, 10n, 11n, 1n, 12n, 13n]);
+  assert.deepEqual([...batchTokens(batch, 14)], [1n, 10n, 11n, 1n, 12n, 13n]);
+});
+
+test('a token beyond the vocabulary is refused', async () => {
+  const batch = await pack(['ab', 'cd'], 3);
+  await refuses(() => batchTokens(batch, 13), 'token 13', 'vocabulary has 13');
 });
 
 test('activations are counted where the token is not BOS, inserted, leading or written out', async () => {

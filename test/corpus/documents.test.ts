@@ -161,3 +161,18 @@ test('a .gz file that is not packed at all is refused by name', async (t) => {
   const lines = file(t, 'a.jsonl.gz', jsonl(['plain']));
   await refuses(() => read(lines), lines);
 });
+
+test('who stops reading before a damaged place does not hear of it', async (t) => {
+  const path = join(temporaryDirectory(t), 'torn.jsonl.gz');
+  const lines = Array.from({ length: 20_000 }, (_, i) => JSON.stringify({ text: `line ${i} ${Math.sin(i)}` })).join(
+    '\n',
+  );
+  const whole = gzipSync(lines);
+  writeFileSync(path, whole.subarray(0, whole.length - 2000));
+  for await (const { text } of readDocuments(path, 'text')) {
+    assert.ok(text.startsWith('line 0'));
+    break;
+  }
+  // An error of the abandoned stream would end the process by now.
+  await new Promise((resolve) => setTimeout(resolve, 100));
+});

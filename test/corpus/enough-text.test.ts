@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Interrupted } from '../../src/config/refusal.js';
 import type { Context } from '../../src/corpus/contexts.js';
 import { checkEnoughText } from '../../src/corpus/enough-text.js';
-import { type Progress, silent } from '../../src/progress/progress.js';
+import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { refuses } from '../config/refuses.js';
 
 /** Contexts of 8 tokens; `taken` counts how many were asked for. */
@@ -17,12 +18,14 @@ function contexts(count: number) {
   return { make, counter };
 }
 const seven = () => 7;
+const never: StopRequest = { signal: undefined };
 
-test('exactly enough text is let through', () => checkEnoughText(contexts(10).make(), seven, 70, 'c.jsonl', silent));
+test('exactly enough text is let through', () =>
+  checkEnoughText(contexts(10).make(), seven, 70, 'c.jsonl', silent, never));
 
 test('one token too few is refused with corpus, what there is, what was asked for, and the remedy', () =>
   refuses(
-    () => checkEnoughText(contexts(10).make(), seven, 71, 'c.jsonl', silent),
+    () => checkEnoughText(contexts(10).make(), seven, 71, 'c.jsonl', silent, never),
     'c.jsonl',
     '70 tokens',
     '71',
@@ -31,7 +34,7 @@ test('one token too few is refused with corpus, what there is, what was asked fo
 
 test('a corpus that fills no context is refused as that', () =>
   refuses(
-    () => checkEnoughText(contexts(0).make(), seven, 1, 'c.jsonl', silent),
+    () => checkEnoughText(contexts(0).make(), seven, 1, 'c.jsonl', silent, never),
     'c.jsonl',
     'a single context',
     '--context',
@@ -39,13 +42,13 @@ test('a corpus that fills no context is refused as that', () =>
 
 test('counting stops once there is enough', async () => {
   const { make, counter } = contexts(1000);
-  await checkEnoughText(make(), seven, 22, 'c.jsonl', silent);
+  await checkEnoughText(make(), seven, 22, 'c.jsonl', silent, never);
   assert.equal(counter.taken, 4);
 });
 
 test('only the positions that count are counted', () =>
   refuses(
-    () => checkEnoughText(contexts(10).make(), ({ index }) => (index === 3 ? 2 : 0), 3, 'c.jsonl', silent),
+    () => checkEnoughText(contexts(10).make(), ({ index }) => (index === 3 ? 2 : 0), 3, 'c.jsonl', silent, never),
     '2 tokens',
   ));
 
@@ -57,11 +60,18 @@ test('progress is told, never beyond its total, and ended even when the text is 
     end: () => seen.push('end'),
     say: (line) => seen.push(line),
   };
-  await checkEnoughText(contexts(10).make(), seven, 12, 'c.jsonl', progress);
+  await checkEnoughText(contexts(10).make(), seven, 12, 'c.jsonl', progress, never);
   assert.equal(seen[0], 'begin 12 token counting tokens');
   assert.deepEqual(seen.slice(-2), ['update 12', 'end']);
   assert.equal(seen.includes('update 14'), false);
   seen.length = 0;
-  await assert.rejects(checkEnoughText(contexts(1).make(), seven, 12, 'c.jsonl', progress));
+  await assert.rejects(checkEnoughText(contexts(1).make(), seven, 12, 'c.jsonl', progress, never));
   assert.equal(seen.at(-1), 'end');
+});
+
+test('counting stops when that is asked for', async () => {
+  const { make, counter } = contexts(1000);
+  const counting = checkEnoughText(make(), seven, 7000, 'c.jsonl', silent, { signal: 'SIGINT' });
+  await assert.rejects(counting, Interrupted);
+  assert.equal(counter.taken, 1);
 });

@@ -10,7 +10,7 @@ const MODEL = 'assets/tiny-gemma';
 const FILES = ['tokenizer.json', 'tokenizer_config.json'] as const;
 
 test("Gemma's tokenizer has BOS 2 and adds nothing to the text", async () => {
-  const tokenizer = await openTokenizer(MODEL);
+  const tokenizer = await openTokenizer(MODEL, 2);
   assert.equal(tokenizer.bosTokenId, 2);
   const ids = tokenizer.encode('Gentlemen of the Senate');
   assert.ok(ids.length > 1);
@@ -19,7 +19,7 @@ test("Gemma's tokenizer has BOS 2 and adds nothing to the text", async () => {
 });
 
 test('a BOS written out in the text is the BOS token', async () => {
-  const tokenizer = await openTokenizer(MODEL);
+  const tokenizer = await openTokenizer(MODEL, 2);
   assert.ok(tokenizer.encode('a<bos>b').includes(2));
 });
 
@@ -27,7 +27,7 @@ test('a directory without one of the files is refused, naming it', async (t) => 
   for (const missing of FILES) {
     const directory = temporaryDirectory(t);
     for (const name of FILES) if (name !== missing) copyFileSync(join(MODEL, name), join(directory, name));
-    await refuses(() => openTokenizer(directory), directory, `has no ${missing}`);
+    await refuses(() => openTokenizer(directory, 2), directory, `has no ${missing}`);
   }
 });
 
@@ -36,14 +36,15 @@ test('a broken tokenizer.json is refused by directory', async (t) => {
   copyFileSync(join(MODEL, FILES[1]), join(directory, FILES[1]));
   const whole = readFileSync(join(MODEL, FILES[0]));
   writeFileSync(join(directory, FILES[0]), whole.subarray(0, whole.length >> 1));
-  await refuses(() => openTokenizer(directory), directory, 'could not be opened');
+  await refuses(() => openTokenizer(directory, 2), directory, 'could not be opened');
 });
 
-test('a tokenizer without a BOS token is refused', async (t) => {
+test('a tokenizer whose BOS is not that of config.json is refused', async (t) => {
   const directory = temporaryDirectory(t);
   copyFileSync(join(MODEL, FILES[0]), join(directory, FILES[0]));
   const config = JSON.parse(readFileSync(join(MODEL, FILES[1]), 'utf8')) as Record<string, unknown>;
   const { bos_token: _, ...rest } = config;
+  await refuses(() => openTokenizer(MODEL, 1), MODEL, 'BOS is token 2', 'and 1');
   writeFileSync(join(directory, FILES[1]), JSON.stringify(rest));
-  await refuses(() => openTokenizer(directory), directory, 'no BOS token');
+  await refuses(() => openTokenizer(directory, 2), directory, 'BOS is token');
 });

@@ -8,6 +8,8 @@ import { evaluate } from '../../src/eval/evaluate.js';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { readEvaluation } from '../../src/report/read.js';
+import { renderReport } from '../../src/report/report.js';
 import type { Sae } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { openGolden } from '../golden.js';
@@ -117,6 +119,14 @@ test('what does not belong together is refused, and nothing is written', async (
       /There is no hook "blocks\.2\.hook_resid"/,
     ],
     [[fits, await saved(identity(192), { context_size: 128 })], {}, /different context lengths \(256, 128\)/],
+    [
+      [fits],
+      { hook: 'blocks.0.hook_resid_pre' },
+      /was trained at blocks\.2\.hook_resid_post, and --hook says blocks\.0/,
+    ],
+    [[await saved(identity(192), { prepend_bos: false })], {}, /without BOS/],
+    [[await saved(identity(192), { context_size: -3 })], {}, /metadata\.context_size/],
+    [[await saved(identity(192, Number.NaN))], {}, /not finite/],
     [[root], {}, /is not an SAE directory/],
     [[fits], { model: root }, /There is no file .*config\.json/],
     [[fits], { tokens: 10_000_000 }, /has \d+ tokens in whole contexts.*asks for 10000000/],
@@ -128,7 +138,7 @@ test('what does not belong together is refused, and nothing is written', async (
       assert.match(error.message, message);
       return true;
     });
-    assert.ok(!existsSync(join(config.out, 'eval.json')));
+    assert.ok(!existsSync(config.out));
   }
 });
 
@@ -148,6 +158,33 @@ test('other weights have another fingerprint, and a copy elsewhere the same', as
   bytes.fill(0x3f, 3_000_000, 3_200_000);
   writeFileSync(path, bytes);
   assert.notEqual((await openCheckpoint(copy)).fingerprint, fingerprint);
+});
+
+test('--hook serves SAEs that name none', async () => {
+  const unnamed = await saved(identity(192), { hook_name: null });
+  const [record] = await evaluate(configured([unnamed], { hook: HOOK }), silent, never);
+  assert.equal(record!.hook, HOOK);
+});
+
+test('--overwrite keeps the old evaluation when the new one cannot be made', async () => {
+  const config = configured([await saved(identity(192))]);
+  await evaluate(config, silent, never);
+  const before = readFileSync(join(config.out, 'eval.json'));
+  const again = { ...config, overwrite: true, tokens: 20_000_000 };
+  await assert.rejects(evaluate(again, silent, never), /asks for 20000000/);
+  assert.deepEqual(readFileSync(join(config.out, 'eval.json')), before);
+});
+
+test('an evaluation of one position is whole, and the report draws it', async () => {
+  const config = configured([await saved(identity(192))], { tokens: 1 });
+  const [record] = await evaluate(config, silent, never);
+  assert.equal(record!.tokens, 1);
+  const counts = record!.density_histogram.counts;
+  assert.equal(
+    counts.reduce((sum, n) => sum + n, 0),
+    192,
+  );
+  assert.match(renderReport(await readEvaluation(config.out)), /<svg/);
 });
 
 test('interrupting writes nothing', async () => {

@@ -8,7 +8,7 @@ import { openStore } from '../../src/activations/store.js';
 import { Interrupted, Refusal } from '../../src/config/refusal.js';
 import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
 import { harvest } from '../../src/harvest/harvest.js';
-import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { halfToFloat } from '../../src/safetensors/read.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
@@ -17,6 +17,34 @@ const HOOK = 'blocks.2.hook_resid_post';
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
 let counter = 0;
+
+/** Asks for a stop once `passes` forward passes were made. */
+function stopAfter(passes: number): { stop: StopRequest; progress: Progress } {
+  const stop: StopRequest = { signal: undefined };
+  let harvesting = false;
+  let updates = 0;
+  const progress: Progress = {
+    ...silent,
+    begin: (label) => {
+      harvesting = label === 'harvesting';
+    },
+    // The first update tells what was done before.
+    update: () => {
+      if (harvesting && updates++ === passes) stop.signal = 'SIGINT';
+    },
+  };
+  return { stop, progress };
+}
+
+/** Harvests until a stop after `passes` forward passes. */
+async function interrupted(config: HarvestConfig, passes: number): Promise<void> {
+  const { stop, progress } = stopAfter(passes);
+  await assert.rejects(harvest(config, progress, stop), (error: unknown) => {
+    assert.ok(error instanceof Interrupted, String(error));
+    assert.match(error.message, /--resume/);
+    return true;
+  });
+}
 
 const configured = (more: Partial<HarvestConfig> = {}): HarvestConfig =>
   harvestSchema.parse({
@@ -126,33 +154,93 @@ test('float16 and bfloat16 stores are the float32 one, rounded to nearest', asyn
 test('interrupted anywhere and resumed, a harvest gives the bytes of an undisturbed one', async () => {
   const hook = [HOOK, 'blocks.0.hook_attn_out'];
   const whole = filesBelow((await run({ hook })).config.out);
-  for (const passes of [0, 1, 3]) {
+  // Six passes in windows of two; each attempt goes on with what was kept.
+  for (const [passes, attempts] of [
+    [0, 2],
+    [1, 3],
+    [3, 1],
+    [5, 1],
+  ] as const) {
     const config = configured({ hook });
-    for (let attempt = 0; ; attempt++) {
-      assert.ok(attempt < 20, 'does not come to an end');
-      // Asked for a stop after so many forward passes, each time.
-      let asked = 0;
-      const stop: StopRequest = {
-        get signal() {
-          return asked++ >= passes + (attempt > 3 ? 5 : 0) ? ('SIGINT' as const) : undefined;
-        },
-      };
-      try {
-        await harvest({ ...config, resume: attempt > 0 }, silent, stop);
-        break;
-      } catch (error) {
-        assert.ok(error instanceof Interrupted, String(error));
-        assert.match(error.message, /--resume/);
-        await assert.rejects(openStore(join(config.out, HOOK)), /is not complete/);
-      }
-    }
+    for (let i = 0; i < attempts; i++) await interrupted({ ...config, resume: i > 0 }, passes);
+    await assert.rejects(openStore(join(config.out, HOOK)), /is not complete/);
+    await harvest({ ...config, resume: true }, silent, never);
     assert.deepEqual(filesBelow(config.out), whole, `stopped after ${passes} passes`);
   }
 });
 
+test('rows kept from an interruption that were lost are harvested again', async () => {
+  const whole = filesBelow((await run()).config.out);
+  const config = configured();
+  await interrupted(config, 5);
+  const path = join(config.out, HOOK, 'partial-00000.arrow');
+  writeFileSync(path, readFileSync(path).subarray(100));
+  await harvest({ ...config, resume: true }, silent, never);
+  assert.deepEqual(filesBelow(config.out), whole);
+});
+
+test('a store that is ahead of the others stays as it is while they catch up', async () => {
+  const hook = [HOOK, 'blocks.0.hook_attn_out'];
+  const whole = filesBelow((await run({ hook })).config.out);
+  const config = configured();
+  const [ahead] = await harvest(config, silent, never);
+  const before = filesBelow(ahead!);
+  await interrupted({ ...config, hook, resume: true }, 3);
+  assert.deepEqual(filesBelow(ahead!), before);
+  await harvest({ ...config, hook, resume: true }, silent, never);
+  assert.deepEqual(filesBelow(config.out), whole);
+});
+
+test('resuming on another text is refused, in finished windows and in the one under way', async () => {
+  const corpus = join(root, 'changing.txt');
+  for (const passes of [2, 6]) {
+    writeFileSync(corpus, readFileSync('README.md', 'utf8').repeat(8));
+    const config = configured({ corpus, context: 64, windowRows: 500 });
+    await interrupted(config, passes);
+    writeFileSync(corpus, readFileSync('CHANGELOG.md', 'utf8').repeat(60));
+    await assert.rejects(harvest({ ...config, resume: true }, silent, never), /is not the one that this harvest began/);
+  }
+});
+
+test('a corpus that ends early after all keeps its rows, and is finished with the number it has', async () => {
+  const corpus = join(root, 'ends.txt');
+  writeFileSync(corpus, readFileSync('README.md', 'utf8').repeat(4));
+  const config = configured({ corpus, context: 64, tokens: 3000 });
+  await interrupted(config, 1);
+  const manifest = join(config.out, HOOK, 'manifest.json');
+  // As if the corpus were longer than what is counted ahead.
+  writeFileSync(manifest, readFileSync(manifest, 'utf8').replace('"rows_wanted": 3000', '"rows_wanted": 9000000'));
+  let found = 0;
+  await assert.rejects(harvest({ ...config, tokens: 9_000_000, resume: true }, silent, never), (error: unknown) => {
+    assert.ok(error instanceof Refusal);
+    found = Number(/Use --tokens (\d+) with --resume/.exec(error.remedy!)?.[1]);
+    return found > 3000;
+  });
+  await harvest({ ...config, tokens: found, resume: true }, silent, never);
+  const undisturbed = await run({ corpus, context: 64, tokens: found });
+  assert.deepEqual(filesBelow(config.out), filesBelow(undisturbed.config.out));
+});
+
+test('--resume begins where there is nothing yet, and --overwrite beside it is refused', async () => {
+  const { config } = await run({ resume: true, tokens: 500 });
+  assert.ok(filesBelow(config.out).size > 0);
+  await assert.rejects(harvest({ ...config, overwrite: true, resume: true }, silent, never), /exclude each other/);
+});
+
+test('--overwrite deletes nothing when something else is wrong', async () => {
+  const hook = [HOOK, 'blocks.0.hook_attn_out'];
+  const { config, directories } = await run({ hook, tokens: 500 });
+  writeFileSync(join(directories[1]!, 'notes.txt'), 'mine');
+  const before = filesBelow(config.out);
+  const again = { ...config, overwrite: true };
+  await assert.rejects(harvest(again, silent, never), /notes\.txt, which this command did not write/);
+  await assert.rejects(harvest({ ...again, hook: [HOOK], device: 'cuda' }, silent, never), /Device cuda/);
+  assert.deepEqual(filesBelow(config.out), before);
+});
+
 test('resuming with other settings is refused, naming what differs', async () => {
   const config = configured();
-  await assert.rejects(harvest(config, silent, { signal: 'SIGTERM' }), Interrupted);
+  await interrupted(config, 1);
   await assert.rejects(harvest({ ...config, resume: true, seed: 3 }, silent, never), (error: unknown) => {
     assert.ok(error instanceof Refusal);
     assert.match(error.message, /seed 0.*says 3/);
@@ -252,7 +340,7 @@ test('shards beyond what a buffer holds are refused with the number that fits', 
   const config = configured({ rowsPerShard: 6_000_000 });
   await assert.rejects(harvest(config, silent, never), (error: unknown) => {
     assert.ok(error instanceof Refusal);
-    assert.match(`${error.message} ${error.remedy}`, /more than 2\.0 GiB\. Use at most 5592405\./);
+    assert.match(`${error.message} ${error.remedy}`, /more than 1\.0 GiB\. Use at most 2711469\./);
     return true;
   });
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { ActivationBatches } from '../../src/activations/batches.js';
@@ -130,7 +130,56 @@ test('a resumed run with another setting is refused and shows the difference', a
   const config = configured();
   await assert.rejects(train(config, silent, { signal: 'SIGINT' }), Interrupted);
   await assert.rejects(train({ ...config, resume: true, l1: 9 }, silent, never), /l1 = 4, and this command says 9/);
-  await assert.rejects(train({ ...configured(), resume: true }, silent, never), /no checkpoint to resume from/);
+  const checkpoint = join(config.out, 'trainer_state.safetensors');
+  writeFileSync(checkpoint, readFileSync(checkpoint).subarray(0, 5000));
+  await assert.rejects(train({ ...config, resume: true }, silent, never), /trainer_state\.safetensors is not a whole/);
+});
+
+test('--resume begins where there is nothing yet, and leaves a finished SAE of the same settings as it is', async () => {
+  const config = configured({ resume: true });
+  await train(config, silent, never);
+  const finished = filesBelow(config.out);
+  await train(config, silent, never);
+  assert.deepEqual(filesBelow(config.out), finished);
+  await assert.rejects(train({ ...config, lr: 5e-4 }, silent, never), /lr = 0\.001, and this command says 0\.0005/);
+  assert.deepEqual(filesBelow(config.out), finished);
+});
+
+test('a run that dies before its first checkpoint is begun again by --resume', async () => {
+  const whole = outcome(await train(configured(), silent, never));
+  const config = configured();
+  const crashing = {
+    ...silent,
+    update(done: number) {
+      if (done > 9 * 128) throw new Error('crash');
+    },
+  };
+  await assert.rejects(train(config, crashing, never), /crash/);
+  await train({ ...config, resume: true }, silent, never);
+  assert.deepEqual(outcome(config.out), whole);
+});
+
+test('--overwrite keeps the old SAE when the new run cannot start', async () => {
+  const config = configured({ steps: 1 });
+  await train(config, silent, never);
+  const before = filesBelow(config.out);
+  const again = { ...config, overwrite: true };
+  await assert.rejects(train({ ...again, device: 'cuda' }, silent, never), /Device cuda/);
+  await assert.rejects(train({ ...again, dSae: 1_000_000_000 }, silent, never), /needs .*iB of memory/);
+  assert.deepEqual(filesBelow(config.out), before);
+});
+
+test('batches of one train, are interrupted and resumed', async () => {
+  const config = configured({ batch: 1, steps: 20, logEvery: 1 });
+  let asked = 0;
+  const stop: StopRequest = {
+    get signal() {
+      return ++asked > 7 ? ('SIGINT' as const) : undefined;
+    },
+  };
+  await assert.rejects(train(config, silent, stop), Interrupted);
+  await train({ ...config, resume: true }, silent, never);
+  assert.equal(curveOf(config.out).at(-1)!.explained_variance, null);
 });
 
 test('--init starts from the saved SAE at the training scale', async () => {
@@ -187,7 +236,7 @@ test('what does not fit is refused before training, and nothing is written', asy
       assert.match((error as Error).message, message);
       return true;
     });
-    assert.ok(!existsSync(join(config.out, 'cfg.json')));
+    assert.ok(!existsSync(config.out));
   }
 });
 

@@ -1,0 +1,56 @@
+import { Refusal } from '../config/refusal.js';
+import type { EvalConfig } from '../config/stages.js';
+import type { Checkpoint } from '../lm/checkpoint.js';
+import { findHook, type Hook } from '../lm/hooks.js';
+import { openSae, type SaeFiles } from '../sae/saelens.js';
+
+/** An SAE that is to be evaluated, and where it is spliced in. */
+export interface Candidate {
+  readonly path: string;
+  readonly files: SaeFiles;
+  readonly hook: Hook;
+}
+
+/**
+ * Opens an SAE for evaluation in this model.
+ *
+ * @throws Refusal when it belongs to another model or hook
+ */
+export async function openCandidate(path: string, config: EvalConfig, checkpoint: Checkpoint): Promise<Candidate> {
+  const files = await openSae(path);
+  const { hook_name, model_fingerprint, model_name, prepend_bos } = files.metadata;
+  const name = hook_name ?? config.hook;
+  if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.');
+  if (config.hook !== undefined && config.hook !== name) {
+    throw new Refusal(`${path} was trained at ${name}, and --hook says ${config.hook}.`, 'Leave --hook out.');
+  }
+  if (prepend_bos === false) {
+    throw new Refusal(`${path} was trained on contexts without BOS, which is not supported.`);
+  }
+  if (model_fingerprint !== undefined && model_fingerprint !== checkpoint.fingerprint && !config.anyModel) {
+    throw new Refusal(
+      `${path} was trained on another model (${model_name}, weights ${model_fingerprint.slice(0, 12)}…) than ${config.model} (${checkpoint.fingerprint.slice(0, 12)}…).`,
+      'Give its own model, or --any-model to measure how it transfers.',
+    );
+  }
+  const hook = findHook(name, checkpoint.config);
+  if (files.dIn !== hook.width) {
+    throw new Refusal(
+      `${path} has d_in ${files.dIn}, and ${hook.name} of ${checkpoint.name} is ${hook.width} wide.`,
+      'The SAE belongs to another model or hook.',
+    );
+  }
+  return { path, files, hook };
+}
+
+/** The context length the SAEs were trained with, where they agree. */
+export function sharedContext(candidates: readonly Candidate[]): number | undefined {
+  const lengths = new Set(candidates.map(({ files }) => files.metadata.context_size));
+  if (lengths.size > 1) {
+    throw new Refusal(
+      `The SAEs were trained with different context lengths (${[...lengths].join(', ')}).`,
+      'Say which to evaluate with: --context.',
+    );
+  }
+  return [...lengths][0];
+}

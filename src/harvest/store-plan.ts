@@ -1,0 +1,135 @@
+import { readdir } from 'node:fs/promises';
+import {
+  ACTIVATION_BYTES,
+  FORMAT,
+  type Manifest,
+  readManifest,
+  VERSION,
+  writeManifest,
+} from '../activations/manifest.js';
+import { StoreWriter } from '../activations/store-writer.js';
+import { Refusal, UsageRefusal } from '../config/refusal.js';
+import type { HarvestConfig } from '../config/stages.js';
+import type { Tokenizer } from '../corpus/tokenizer.js';
+import { formatBytes } from '../disk/free-space.js';
+import { type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
+import type { Checkpoint } from '../lm/checkpoint.js';
+import type { Hook } from '../lm/hooks.js';
+
+/** Memory for the windows of all hooks together, at most; a window of a million rows of 2048 float16 takes it all. */
+const WINDOW_BYTES = 4 * 2 ** 30;
+/** Bytes of a shard, at most: a file is one buffer, and Node's hashing takes less than 2 GiB. */
+const SHARD_BYTES = 2 ** 30;
+/** Bytes of token, context and pos beside a row's activation. */
+const POSITION_BYTES = 12;
+
+/** Bytes of a row on disk. */
+export function rowBytes({ d_in, dtype }: Pick<Manifest, 'd_in' | 'dtype'>): number {
+  return d_in * ACTIVATION_BYTES[dtype] + POSITION_BYTES;
+}
+
+/**
+ * Forward passes a window: about --window-rows rows, and no more than the windows of all hooks together may take.
+ *
+ * @throws UsageRefusal when a shard would be larger than one Arrow buffer may be
+ */
+export function batchesPerWindow(config: HarvestConfig, hooks: readonly Hook[], context: number): number {
+  const bytes = hooks.map(({ width }) => rowBytes({ d_in: width, dtype: config.dtype }));
+  const most = Math.floor(SHARD_BYTES / Math.max(...bytes));
+  if (config.rowsPerShard > most) {
+    throw new UsageRefusal(
+      `--rows-per-shard ${config.rowsPerShard} makes shards of more than ${formatBytes(SHARD_BYTES)}.`,
+      `Use at most ${most}.`,
+    );
+  }
+  const fit = WINDOW_BYTES / bytes.reduce((sum, b) => sum + b, 0);
+  return Math.max(1, Math.round(Math.min(config.windowRows, fit) / (config.batch * (context - 1))));
+}
+
+/** The manifest of a store that is about to be begun. */
+export function newManifest(
+  config: HarvestConfig,
+  checkpoint: Checkpoint,
+  tokenizer: Tokenizer,
+  hook: Hook,
+  context: number,
+  windowBatches: number,
+): Manifest {
+  return {
+    format: FORMAT,
+    version: VERSION,
+    model: { name: checkpoint.name, fingerprint: checkpoint.fingerprint },
+    hook: hook.name,
+    d_in: hook.width,
+    dtype: config.dtype,
+    context,
+    bos_token_id: tokenizer.bosTokenId,
+    prepend_bos: true,
+    corpus: config.corpus,
+    text_field: config.textField,
+    seed: config.seed,
+    batch: config.batch,
+    rows_per_shard: config.rowsPerShard,
+    window_batches: windowBatches,
+    rows_wanted: config.tokens,
+    rows: 0,
+    mean_norm: null,
+    complete: false,
+    shards: [],
+    contexts: [],
+    partial: null,
+  };
+}
+
+/** What a store's directory may hold, and how it is claimed. */
+export function claimOptions(config: Pick<HarvestConfig, 'overwrite' | 'resume'>): ClaimOptions {
+  const ours = (name: string) => /^(manifest\.json|(shard|contexts|partial)-\d+\.arrow)$/.test(name);
+  return { overwrite: config.overwrite, resume: config.resume, ours, resumeFlag: '--resume' };
+}
+
+/** Settings that an unfinished store and the command that goes on with it must share. */
+const FIXED = [
+  'model',
+  'hook',
+  'd_in',
+  'dtype',
+  'context',
+  'corpus',
+  'text_field',
+  'seed',
+  'batch',
+  'rows_per_shard',
+  'window_batches',
+] as const;
+
+/** The manifest of the unfinished store in `directory`, or null where there is none; changes nothing. */
+export async function resumable(directory: string, fresh: Manifest): Promise<Manifest | null> {
+  const names = await readdir(directory).catch((): string[] => []);
+  if (!names.includes('manifest.json')) return null;
+  const found = await readManifest(directory);
+  const differs = (key: string, before: unknown, now: unknown) => {
+    throw new Refusal(
+      `${directory} was begun with ${key} ${JSON.stringify(before)}, and this command says ${JSON.stringify(now)}.`,
+      'Resume with the same settings, or start again with --overwrite.',
+    );
+  };
+  for (const key of FIXED)
+    if (JSON.stringify(found[key]) !== JSON.stringify(fresh[key])) differs(key, found[key], fresh[key]);
+  if (found.rows_wanted === fresh.rows_wanted) return found;
+  // A corpus that ended early may be finished at what it had; rows that are there are not taken away.
+  const kept = found.rows + (found.partial?.rows ?? 0);
+  if (found.complete || fresh.rows_wanted < kept) differs('tokens', found.rows_wanted, fresh.rows_wanted);
+  return { ...found, rows_wanted: fresh.rows_wanted };
+}
+
+/** A writer on a new store, or on the unfinished one that is to be resumed. */
+export async function openWriter(
+  directory: string,
+  fresh: Manifest,
+  found: Manifest | null,
+  config: HarvestConfig,
+): Promise<StoreWriter> {
+  await claimOutputDirectory(directory, claimOptions(config));
+  if (!found) await writeManifest(directory, fresh);
+  return new StoreWriter(directory, found ?? fresh);
+}

@@ -1,0 +1,132 @@
+import { encodeContexts } from '../activations/arrow-files.js';
+import { type StoreWriter, sha256 } from '../activations/store-writer.js';
+import { Window } from '../activations/window.js';
+import { Interrupted, Refusal } from '../config/refusal.js';
+import type { HarvestConfig } from '../config/stages.js';
+import { batches, type Context } from '../corpus/contexts.js';
+import { tooFewTokens } from '../corpus/enough-text.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import type { ForwardPass } from './forward-pass.js';
+
+/**
+ * Runs the model over contexts, window by window, and hands each full window to the writers of all hooks. Goes on where
+ * the stores stopped: at the first window that is not whole in every store, with the rows kept from an interruption.
+ */
+export async function harvestWindows(
+  config: HarvestConfig,
+  contexts: AsyncGenerator<Context>,
+  pass: ForwardPass,
+  writers: readonly StoreWriter[],
+  bos: number,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<void> {
+  const perWindow = writers[0]!.manifest.window_batches;
+  // Windows are the same for every hook; a kill may have left one store a window ahead of another.
+  let index = Math.min(...writers.map((writer) => writer.windowsDone));
+  const newWindows = () => writers.map(({ manifest }) => new Window(index, manifest.d_in, manifest.dtype));
+  let windows = newWindows();
+  let rows = writers[0]!.manifest.contexts.slice(0, index).reduce((sum, entry) => sum + entry.rows, 0);
+
+  progress.begin('harvesting', config.tokens, 'token');
+  progress.update(rows);
+  await skipDone(writers[0]!, index, contexts, config, stop);
+  await restorePartial(writers, windows, contexts, config);
+  rows += windows[0]!.rows;
+  let passes = Math.ceil(windows[0]!.contexts.length / config.batch);
+
+  /** Stores that lack the window under way get it; a kill may have left some with it. */
+  const lacking = () =>
+    writers.flatMap((writer, i) => (writer.windowsDone === index ? [{ writer, window: windows[i]! }] : []));
+  const keep = async () => {
+    if (windows[0]!.rows > 0) for (const { writer, window } of lacking()) await writer.writePartial(window);
+  };
+  const finishWindow = async () => {
+    for (const { writer, window } of lacking()) await writer.writeWindow(window);
+    index++;
+    passes = 0;
+    windows = newWindows();
+  };
+
+  const groups = batches(contexts, config.batch);
+  for (;;) {
+    if (passes === perWindow || (rows === config.tokens && windows[0]!.rows > 0)) await finishWindow();
+    if (rows === config.tokens) break;
+    if (stop.signal) {
+      await keep();
+      const kept = `${rows} of ${config.tokens} rows are kept in ${config.out}`;
+      throw new Interrupted(stop.signal, `${kept}; go on with the same command and --resume.`);
+    }
+    const group = await groups.next();
+    if (group.done) {
+      await keep();
+      throw tooFewTokens(config.corpus, rows, config.tokens, 'with --resume');
+    }
+    const result = await pass.run(group.value, bos, config.tokens - rows);
+    for (const [i, window] of windows.entries()) {
+      window.contexts.push(...result.contexts);
+      window.add(result.rows[i]!, result.norms[i]!);
+    }
+    rows += result.count;
+    passes++;
+    progress.update(rows);
+  }
+  progress.end();
+}
+
+/** Reads past the contexts of finished windows, and makes sure that they are the ones whose rows are stored. */
+async function skipDone(
+  { manifest }: StoreWriter,
+  windows: number,
+  contexts: AsyncGenerator<Context>,
+  config: HarvestConfig,
+  stop: StopRequest,
+): Promise<void> {
+  for (const entry of manifest.contexts.slice(0, windows)) {
+    const read = await take(contexts, entry.contexts, stop);
+    if (sha256(encodeContexts(read)) !== entry.sha256) throw otherText(config);
+  }
+}
+
+/** Takes up an interrupted window where every store kept its rows; else it is done again from its beginning. */
+async function restorePartial(
+  writers: readonly StoreWriter[],
+  windows: readonly Window[],
+  contexts: AsyncGenerator<Context>,
+  config: HarvestConfig,
+): Promise<void> {
+  const index = windows[0]!.index;
+  const kept = writers[0]!.manifest.partial;
+  const agreed = writers.every(
+    ({ manifest, windowsDone }) => windowsDone === index && manifest.partial?.contexts === kept?.contexts,
+  );
+  if (!kept || !agreed) return;
+  const pieces = [];
+  for (const writer of writers) pieces.push(await writer.readPartial());
+  if (pieces.includes(null)) return;
+  const read = await take(contexts, kept.contexts);
+  if (sha256(encodeContexts(read)) !== kept.contexts_sha256) throw otherText(config);
+  for (const [i, window] of windows.entries()) {
+    window.restore(pieces[i]!, writers[i]!.manifest.partial!.norm_sum);
+    window.contexts.push(...read);
+  }
+}
+
+async function take(contexts: AsyncGenerator<Context>, count: number, stop?: StopRequest): Promise<Context[]> {
+  const taken: Context[] = [];
+  while (taken.length < count) {
+    if (stop?.signal)
+      throw new Interrupted(stop.signal, 'nothing had been added yet; go on with the same command and --resume.');
+    const { value, done } = await contexts.next();
+    if (done) break;
+    taken.push(value);
+  }
+  return taken;
+}
+
+function otherText(config: HarvestConfig): Refusal {
+  return new Refusal(
+    `The text of ${config.corpus} is not the one that this harvest began with.`,
+    'Put the text back, or start again with --overwrite.',
+  );
+}
