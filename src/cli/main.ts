@@ -1,10 +1,10 @@
-import { readFileSync } from 'node:fs';
 import yargs from 'yargs';
 import { type Flag, flagsOf } from '../config/flags.js';
 import { loadConfig } from '../config/load.js';
 import { nearest } from '../config/nearest.js';
 import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
 import { STAGES, type StageName } from '../config/stages.js';
+import { version } from '../config/version.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { COMMANDS } from './commands.js';
 
@@ -183,9 +183,4 @@ function systemRefusal(error: unknown): Refusal | undefined {
   if (code === undefined || syscall === undefined) return undefined;
   const what = code === 'EACCES' || code === 'EPERM' ? 'may not be accessed' : 'could not be used';
   return new Refusal(`${path ?? syscall} ${what} (${code} on ${syscall}).`, 'Check the path and its permissions.');
-}
-
-function version(): string {
-  const file = new URL('../../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }

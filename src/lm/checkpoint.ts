@@ -16,7 +16,6 @@ export interface Checkpoint {
   readonly tensors: ReadonlyMap<string, TensorLocation>;
   /** Identifies the weights wherever they lie; see `fingerprint`. */
   readonly fingerprint: string;
-  readonly parameters: number;
 }
 
 /**
@@ -57,15 +56,12 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   const header = await readSafetensorsHeader(weightsPath);
   const tensors = new Map([...header.tensors].map(([name, location]) => [name.replace(/^model\./, ''), location]));
   checkTensors(tensors, config, weightsPath);
-  let parameters = 0;
-  for (const { shape } of tensors.values()) parameters += shape.reduce((product, dim) => product * dim, 1);
   return {
     directory,
     name: modelName(directory),
     config,
     tensors,
     fingerprint: await fingerprint([weightsPath]),
-    parameters,
   };
 }
 

@@ -17,8 +17,6 @@ import { trainingCurvesFigure, withoutCurve } from './training-curves.js';
 export interface ReportOptions {
   /** Heading of the page. Default: "Sparse autoencoders on MODEL". */
   title?: string;
-  /** When the page was made, as it shall be written at its foot. Default: not written, so that equal input gives equal bytes. */
-  date?: string;
   /** What made the page, for its foot, as "sae-pipe 0.1.0". */
   generator?: string;
 }
@@ -93,7 +91,7 @@ export function renderReport(evaluation: Evaluation, options: ReportOptions = {}
   const entries = entriesOf(evaluation);
   const models = distinct(entries.map(({ record }) => record.model));
   const title = options.title ?? `Sparse autoencoders on ${listed(models)}`;
-  const foot = [options.generator, options.date].filter((text) => text !== undefined).join(', ');
+  const foot = options.generator ?? '';
   const footer: Markup | null = foot === '' ? null : markup`<footer>${foot}</footer>`;
   const tableCaption = `Means over the counted positions. ↑ larger is better, ↓ smaller is better, → 1 the nearer to 1 the better; definitions are below and at the column heads.${tokensNote(entries)}`;
   return page({

@@ -2,6 +2,7 @@ import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import type { ReportConfig } from '../config/stages.js';
+import { version } from '../config/version.js';
 import { refusedWrite, writeAside } from '../disk/write-aside.js';
 import { readEvaluation } from './read.js';
 import { renderReport } from './report.js';
@@ -21,6 +22,6 @@ export async function writeReport(config: ReportConfig): Promise<string> {
   await mkdir(dirname(config.out), { recursive: true }).catch((cause) => {
     throw refusedWrite(config.out, cause);
   });
-  await writeAside(config.out, renderReport(evaluation, { title: config.title }));
+  await writeAside(config.out, renderReport(evaluation, { title: config.title, generator: `sae-pipe ${version()}` }));
   return config.out;
 }
