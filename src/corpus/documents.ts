@@ -1,7 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import type { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
@@ -81,15 +80,28 @@ async function* readJsonLines(file: string, textField: string): AsyncGenerator<D
   }
 }
 
-/** Lines of a text file, without a byte order mark. */
+/**
+ * Lines of a UTF-8 text file, ended by LF or CR LF, without a byte order mark. (Node's readline also ends lines at
+ * U+2028, which JSON strings may hold.)
+ */
 async function* linesOf(file: string): AsyncGenerator<string> {
-  let first = true;
   const stream = textStream(file);
+  const decoder = new TextDecoder();
+  // Pieces of the line under way: a line of 100 MB comes in thousands, and must not be searched anew with each.
+  let pieces: string[] = [];
+  const line = (last: string) => {
+    const whole = pieces.join('') + last;
+    pieces = [];
+    return whole.endsWith('\r') ? whole.slice(0, -1) : whole;
+  };
   try {
-    for await (const line of createInterface({ input: stream, crlfDelay: Number.POSITIVE_INFINITY })) {
-      yield first ? withoutMark(line) : line;
-      first = false;
+    for await (const chunk of stream) {
+      const parts = decoder.decode(chunk as Buffer, { stream: true }).split('\n');
+      for (const part of parts.slice(0, -1)) yield line(part);
+      pieces.push(parts.at(-1)!);
     }
+    const rest = line(decoder.decode());
+    if (rest !== '') yield rest;
   } catch (cause) {
     throw brokenStream(file, cause);
   } finally {
@@ -99,8 +111,6 @@ async function* linesOf(file: string): AsyncGenerator<string> {
   }
 }
 
-const withoutMark = (text: string) => text.replace(/^\uFEFF/, '');
-
 async function readText(file: string): Promise<string> {
   const parts: Buffer[] = [];
   try {
@@ -108,7 +118,7 @@ async function readText(file: string): Promise<string> {
   } catch (cause) {
     throw brokenStream(file, cause);
   }
-  return withoutMark(Buffer.concat(parts).toString('utf8'));
+  return new TextDecoder().decode(Buffer.concat(parts));
 }
 
 function textStream(file: string): Readable {

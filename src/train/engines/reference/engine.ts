@@ -1,5 +1,6 @@
 import type { Tensor } from 'onnxruntime-node';
 import type { ActivationArray } from '../../../activations/arrow-files.js';
+import { float16Tensors } from '../../../onnx/float16-tensor.js';
 import { onnxRuntime, openSession } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
@@ -13,6 +14,7 @@ import { METRICS, stateShapes, stepGraph } from './step-graph.js';
  */
 export async function openReferenceEngine(settings: EngineSettings, start: TrainerState, steps = 0): Promise<Engine> {
   const { Tensor } = await onnxRuntime();
+  const float16Tensor = await float16Tensors();
   const session = await openSession(stepGraph(settings), settings);
   const { batch, dIn, dSae, architecture, beta1, beta2 } = settings;
 
@@ -38,7 +40,7 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
   async function step(x: ActivationArray, { lr, l1 }: StepSettings): Promise<StepMetrics> {
     steps++;
     const feeds: Record<string, Tensor> = {
-      x: new Tensor(settings.batchDType as 'float32', x as Float32Array, [batch, dIn]),
+      x: x instanceof Uint16Array ? float16Tensor(x, [batch, dIn]) : new Tensor('float32', x, [batch, dIn]),
       l1: scalar(l1),
       lr: scalar(lr),
       correction2: scalar(1 / (1 - beta2 ** steps)),
