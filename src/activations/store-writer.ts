@@ -55,7 +55,7 @@ export class StoreWriter {
     for (const { file: kept } of partial?.files ?? []) await rm(join(this.directory, kept), { force: true });
   }
 
-  /** Keeps an unfinished window for `restorePartial`, in pieces as large as shards. */
+  /** Keeps an unfinished window for `readPartial`, in pieces as large as shards. */
   async writePartial(window: Window): Promise<void> {
     const { manifest } = this;
     const files: NonNullable<Manifest['partial']>['files'] = [];

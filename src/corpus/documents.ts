@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Readable, Transform } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { Refusal } from '../config/refusal.js';
@@ -127,7 +127,7 @@ function textStream(file: string): Readable {
   const unzipped = createGunzip();
   // pipeline hands an error of either stream to the reader of `unzipped`.
   pipeline(raw, unzipped).catch((error) => unzipped.destroy(error));
-  return unzipped as Transform;
+  return unzipped;
 }
 
 function brokenStream(file: string, cause: unknown): Refusal {

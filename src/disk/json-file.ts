@@ -1,6 +1,24 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import type { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
+
+/**
+ * Reads a text file; null where there is none. What is not a file (a directory, a pipe, a device) is no input: reading
+ * it might never end.
+ *
+ * @param remedy what to do when something else is there
+ */
+export async function readTextFile(path: string, remedy?: string): Promise<string | null> {
+  try {
+    if (!(await stat(path)).isFile()) throw new Refusal(`${path} is not a file.`, remedy);
+    return await readFile(path, 'utf8');
+  } catch (cause) {
+    if (cause instanceof Refusal) throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw new Refusal(`${path} could not be read (${code}).`, 'Check its permissions.', { cause });
+  }
+}
 
 /**
  * Reads a JSON file.
@@ -13,14 +31,8 @@ export async function readJsonFile(
   missing: readonly [string, string],
   remedy?: string,
 ): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw new Refusal(...missing, { cause });
-    throw new Refusal(`${path} could not be read (${code}).`, remedy, { cause });
-  }
+  const text = await readTextFile(path, remedy);
+  if (text === null) throw new Refusal(...missing);
   try {
     return JSON.parse(text);
   } catch (cause) {

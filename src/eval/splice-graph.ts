@@ -1,12 +1,11 @@
 import type { Checkpoint } from '../lm/checkpoint.js';
 import { GemmaGraph } from '../lm/gemma-graph.js';
 import type { Hook } from '../lm/hooks.js';
-import type { DType } from '../onnx/dtype.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
+import { asFloat32, storedWeight } from '../onnx/weight.js';
 import { decode, encode, type ParameterValues } from '../sae/forward-graph.js';
 import { PARAMETERS } from '../sae/sae.js';
 import type { SaeFiles } from '../sae/saelens.js';
-import type { SafetensorsDType } from '../safetensors/header.js';
 import { chunkRows, tokenLosses } from './token-losses.js';
 
 /** Variants of the batch before those of the SAEs: the clean run, and the activation replaced by zero. */
@@ -82,17 +81,12 @@ export function spliceGraph(
   return { model: g.encode(), variants, chunk };
 }
 
-const DTYPES: Partial<Record<SafetensorsDType, DType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };
-
 /** x̂ of SAE k, whose weights are read from its own file; its figures become outputs. */
 function reconstruct(g: GraphBuilder, sae: SaeFiles, k: number, x: Value, counted: Value): Value {
   const w: ParameterValues = {};
   for (const name of PARAMETERS[sae.architecture]) {
     const location = sae.tensors[name]!;
-    const dtype = DTYPES[location.dtype];
-    if (!dtype) throw new Error(`${name} of ${sae.directory} is ${location.dtype}`);
-    const stored = g.external(`sae${k}/${name}`, dtype, location.shape, location);
-    w[name] = dtype === 'float32' ? stored : g.cast(stored, 'float32');
+    w[name] = asFloat32(g, storedWeight(g, `sae${k}/${name}`, location), location);
   }
   const f = encode(g, sae.architecture, w, x);
   const reconstruction = decode(g, w, f);

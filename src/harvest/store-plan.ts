@@ -31,7 +31,7 @@ export function rowBytes({ d_in, dtype }: Pick<Manifest, 'd_in' | 'dtype'>): num
 /**
  * Forward passes a window: about --window-rows rows, and no more than the windows of all hooks together may take.
  *
- * @throws UsageRefusal when a shard would be larger than one Arrow buffer may be
+ * @throws UsageRefusal when a shard would be larger than SHARD_BYTES
  */
 export function batchesPerWindow(config: HarvestConfig, hooks: readonly Hook[], context: number): number {
   const bytes = hooks.map(({ width }) => rowBytes({ d_in: width, dtype: config.dtype }));

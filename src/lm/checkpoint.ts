@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
-import { access, open, stat } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { Refusal } from '../config/refusal.js';
+import { exists } from '../disk/exists.js';
 import { readJsonFile } from '../disk/json-file.js';
+import { isWeightDType } from '../onnx/weight.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/header.js';
 import { type GemmaConfig, parseGemmaConfig } from './gemma-config.js';
 
@@ -98,7 +100,7 @@ function checkTensors(tensors: ReadonlyMap<string, TensorLocation>, config: Gemm
         'config.json and weights must be of one checkpoint.',
       );
     }
-    if (!['BF16', 'F16', 'F32'].includes(found.dtype)) {
+    if (!isWeightDType(found.dtype)) {
       throw new Refusal(`${path}: tensor ${name} is ${found.dtype}; supported are BF16, F16 and F32.`);
     }
   }
@@ -133,11 +135,4 @@ async function fingerprint(paths: readonly string[]): Promise<string> {
 function modelName(directory: string): string {
   const cached = /models--(.+?)--(.+?)\/snapshots\//.exec(`${directory}/`);
   return cached ? `${cached[1]}/${cached[2]}` : basename(directory);
-}
-
-function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

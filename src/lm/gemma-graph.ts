@@ -1,6 +1,5 @@
-import type { DType } from '../onnx/dtype.js';
 import type { GraphBuilder, Value } from '../onnx/graph.js';
-import type { SafetensorsDType } from '../safetensors/header.js';
+import { asFloat32, storedWeight } from '../onnx/weight.js';
 import type { Checkpoint } from './checkpoint.js';
 import { type HookSite, hookName } from './hooks.js';
 
@@ -10,8 +9,6 @@ import { type HookSite, hookName } from './hooks.js';
  * over that dimension, and the end of the block folds it into the batch.
  */
 export type HookFunction = (name: string, value: Value) => Value;
-
-const DTYPES: Partial<Record<SafetensorsDType, DType>> = { BF16: 'bfloat16', F16: 'float16', F32: 'float32' };
 
 /**
  * The transformer of Gemma 1 (Gemma Team 2024, arXiv 2403.08295), written into `g` in float32 from Hugging Face
@@ -136,12 +133,11 @@ export class GemmaGraph {
 
   private readonly weights = new Map<string, Value>();
 
-  /** A tensor as float32; bfloat16 is widened when the session opens (the graph optimiser folds the cast). */
+  /** A tensor as float32. */
   private weight(name: string): Value {
     let value = this.weights.get(name);
     if (!value) {
-      const stored = this.stored(name);
-      value = this.checkpoint.tensors.get(name)!.dtype === 'F32' ? stored : this.g.cast(stored, 'float32');
+      value = asFloat32(this.g, this.stored(name), this.checkpoint.tensors.get(name)!);
       this.weights.set(name, value);
     }
     return value;
@@ -154,7 +150,7 @@ export class GemmaGraph {
     let value = this.storedWeights.get(name);
     if (!value) {
       const location = this.checkpoint.tensors.get(name)!;
-      value = this.g.external(name, DTYPES[location.dtype]!, location.shape, location);
+      value = storedWeight(this.g, name, location);
       this.storedWeights.set(name, value);
     }
     return value;

@@ -1,7 +1,8 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
+import { readTextFile } from '../disk/json-file.js';
 import type { EvalRecord } from '../eval/record.js';
 import type { MetricsRecord } from '../train/metrics-record.js';
 
@@ -77,24 +78,6 @@ function firstIssue(error: z.ZodError): string {
   return place === '' ? what : `${place.replace(/^\./, '')}: ${what}`;
 }
 
-function isMissing(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR');
-}
-
-/** A directory where a file is named, a device or a pipe are no input: reading them might never end. */
-async function readText(path: string): Promise<string | null> {
-  try {
-    if (!(await stat(path)).isFile()) throw new Refusal(`${path} is not a file.`, AGAIN);
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (isMissing(error)) return null;
-    if (error instanceof Refusal) throw error;
-    throw new Refusal(`${path} cannot be read: ${(error as Error).message}.`, 'Check its permissions.', {
-      cause: error,
-    });
-  }
-}
-
 function parseJson(text: string, place: string): unknown {
   try {
     return JSON.parse(text);
@@ -121,7 +104,7 @@ async function readCurve(directory: string, name: string): Promise<MetricsRecord
     );
   }
   const path = join(directory, name);
-  const text = await readText(path);
+  const text = await readTextFile(path, AGAIN);
   if (text === null) {
     throw new Refusal(
       `${path}, a training curve that eval.json names, does not exist.`,
@@ -147,7 +130,7 @@ async function readCurve(directory: string, name: string): Promise<MetricsRecord
  */
 export async function readEvaluation(directory: string): Promise<Evaluation> {
   const path = join(directory, 'eval.json');
-  const text = await readText(path);
+  const text = await readTextFile(path, AGAIN);
   if (text === null) {
     const exists = await stat(directory).then(
       (entry) => entry.isDirectory(),

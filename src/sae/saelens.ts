@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
 import { checkJson, readJsonFile } from '../disk/json-file.js';
 import { writeAside } from '../disk/write-aside.js';
+import { isWeightDType } from '../onnx/weight.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/header.js';
 import { readFloats } from '../safetensors/read.js';
 import { floatTensor, writeSafetensors } from '../safetensors/write.js';
@@ -127,7 +128,7 @@ export async function openSae(directory: string): Promise<SaeFiles> {
         `${weights}: ${name} has shape [${tensor.shape.join(', ')}] where ${CFG_FILE} implies [${shape.join(', ')}].`,
       );
     }
-    if (!['F32', 'F16', 'BF16'].includes(tensor.dtype)) {
+    if (!isWeightDType(tensor.dtype)) {
       throw new Refusal(`${weights}: ${name} is ${tensor.dtype}; supported are F32, F16 and BF16.`);
     }
     tensors[name] = tensor;

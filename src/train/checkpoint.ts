@@ -1,7 +1,7 @@
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
+import { exists } from '../disk/exists.js';
 import { readSafetensorsHeader } from '../safetensors/header.js';
 import { readAllFloats } from '../safetensors/read.js';
 import { floatTensor, writeSafetensors } from '../safetensors/write.js';
@@ -63,11 +63,7 @@ export async function readCheckpoint(
   settings: Readonly<Record<string, unknown>>,
 ): Promise<Checkpoint | undefined> {
   const path = join(directory, CHECKPOINT_FILE);
-  const present = await access(path).then(
-    () => true,
-    () => false,
-  );
-  if (!present) return undefined;
+  if (!(await exists(path))) return undefined;
   const { metadata } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of this program.`);

@@ -2,11 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Store } from '../activations/store.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
-import { scaleActivations } from '../sae/activation-scale.js';
-import { initialise } from '../sae/initialise.js';
-import type { Sae } from '../sae/sae.js';
-import { openSae, readSae } from '../sae/saelens.js';
-import type { EngineSettings, TrainerState } from './engines/engine.js';
+import type { EngineSettings } from './engines/engine.js';
 import type { MetricsRecord } from './metrics-record.js';
 import type { Schedule } from './schedule.js';
 
@@ -45,28 +41,6 @@ export function engineSettings(config: TrainConfig, store: Store): EngineSetting
     device: config.device,
     threads: config.threads,
   };
-}
-
-/** Random weights, or the SAE named by --init as it is at the training scale. */
-export async function startingPoint(config: TrainConfig, settings: EngineSettings): Promise<TrainerState> {
-  const { architecture, dIn, dSae } = settings;
-  let sae: Sae;
-  if (config.init === undefined) {
-    sae = initialise(architecture, dIn, dSae, config.seed);
-  } else {
-    const files = await openSae(config.init);
-    const differs = (what: string, found: unknown, wanted: unknown) => {
-      throw new Refusal(
-        `${config.init} has ${what} ${found} where this run has ${wanted}.`,
-        'Start from an SAE of the same architecture and size.',
-      );
-    };
-    if (files.architecture !== architecture) differs('architecture', files.architecture, architecture);
-    if (files.dIn !== dIn) differs('d_in', files.dIn, `${dIn} (${config.activations})`);
-    if (files.dSae !== dSae) differs('d_sae', files.dSae, dSae);
-    sae = scaleActivations(await readSae(files), settings.scale);
-  }
-  return new Map(Object.entries(sae.parameters));
 }
 
 /** What decides the result: a run may only be continued with the same, and cfg.json records it. */

@@ -1,10 +1,11 @@
-import { access, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { ActivationBatches } from '../activations/batches.js';
 import { openStore } from '../activations/store.js';
 import { Interrupted, Refusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
+import { exists } from '../disk/exists.js';
 import { checkFreeSpace, formatBytes } from '../disk/free-space.js';
 import { JsonLines } from '../disk/json-lines.js';
 import { checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
@@ -17,14 +18,15 @@ import { openReferenceEngine } from './engines/reference/engine.js';
 import { stateShapes } from './engines/reference/step-graph.js';
 import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
-import { engineSettings, fixedSettings, metadata, startingPoint, stepsOf } from './run-settings.js';
+import { engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
 import { type Schedule, schedule } from './schedule.js';
+import { startingPoint } from './starting-point.js';
 
 const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, CHECKPOINT_FILE].includes(name);
 
 /**
  * Trains an SAE on an activation store and writes it to config.out. Everything that can be known before is checked
- * first, the first batch included; nothing on disk changes until then.
+ * first, the first shards and the engine included; nothing on disk changes until then.
  *
  * @returns the directory
  */
@@ -69,13 +71,11 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
 /** Is `directory` the finished SAE of just these settings? Then resuming has nothing to do. */
 async function finishedBefore(directory: string, fixed: Readonly<Record<string, unknown>>): Promise<boolean> {
   const path = join(directory, CFG_FILE);
-  const present = await access(path).then(
-    () => true,
-    () => false,
-  );
-  if (!present) return false;
+  if (!(await exists(path))) return false;
   const { metadata: found } = await openSae(directory);
   checkSameSettings(path, (found.sae_pipe ?? {}) as Record<string, unknown>, fixed);
+  // A kill between writing the SAE and this leaves the checkpoint.
+  await rm(join(directory, CHECKPOINT_FILE), { force: true });
   return true;
 }
 
@@ -156,6 +156,6 @@ function checkFinite(metrics: StepMetrics, step: number, config: TrainConfig): v
   if (Number.isFinite(loss)) return;
   throw new Refusal(
     `The loss is ${loss} at step ${step} (learning rate ${config.lr}).`,
-    'Use a smaller --lr; the last checkpoint is kept in --out.',
+    'Use a smaller --lr; what checkpoints were written before are kept in --out.',
   );
 }

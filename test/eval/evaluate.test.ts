@@ -10,8 +10,9 @@ import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { readEvaluation } from '../../src/report/read.js';
 import { renderReport } from '../../src/report/report.js';
-import type { Sae } from '../../src/sae/sae.js';
+import { PARAMETERS, parameterShape, type Sae } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
+import { writeSafetensors } from '../../src/safetensors/write.js';
 import { openGolden } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
 
@@ -141,6 +142,24 @@ test('what does not belong together is refused, and nothing is written', async (
     assert.ok(!existsSync(config.out));
   }
 });
+
+for (const [dtype, one] of [
+  ['BF16', 0x3f80],
+  ['F16', 0x3c00],
+] as const) {
+  test(`an SAE with ${dtype} weights is read as what it says`, async () => {
+    const sae = identity(192);
+    const directory = await saved(sae);
+    const tensors = PARAMETERS.standard.map((name) => {
+      // Its entries are 0, 1 and −1, exact in every type.
+      const bits = Uint16Array.from(sae.parameters[name]!, (x) => (x === 0 ? 0 : x > 0 ? one : one | 0x8000));
+      return { name, dtype, shape: parameterShape(name, 192, 384), bytes: new Uint8Array(bits.buffer) };
+    });
+    await writeSafetensors(join(directory, 'sae_weights.safetensors'), tensors);
+    const [record] = await evaluate(configured([directory]), silent, never);
+    assert.ok(Math.abs(record!.loss_recovered - 1) < 1e-3 && record!.mse < 1e-4, `${record!.loss_recovered}`);
+  });
+}
 
 test('an SAE of another model is measured when that is asked for', async () => {
   const foreign = await saved(identity(192), { model_fingerprint: 'f'.repeat(64) });

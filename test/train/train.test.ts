@@ -139,6 +139,8 @@ test('--resume begins where there is nothing yet, and leaves a finished SAE of t
   const config = configured({ resume: true });
   await train(config, silent, never);
   const finished = filesBelow(config.out);
+  // As a kill just before the end leaves it.
+  writeFileSync(join(config.out, 'trainer_state.safetensors'), 'of no use any more');
   await train(config, silent, never);
   assert.deepEqual(filesBelow(config.out), finished);
   await assert.rejects(train({ ...config, lr: 5e-4 }, silent, never), /lr = 0\.001, and this command says 0\.0005/);
