@@ -87,9 +87,11 @@ export const trainSchema = z.object({
     .describe('mean-norm: scale activations to mean |x| = √d_in while training; folded into the saved weights'),
   order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
   engine: z
-    .enum(['auto', 'reference'])
+    .enum(['auto', 'sparse', 'reference'])
     .default('auto')
-    .describe('how a step is computed; reference: one dense ONNX graph'),
+    .describe(
+      'how a step is computed; sparse: on the active features only, the default on cpu; reference: one dense graph',
+    ),
   deadWindow: positive.default(1_000_000).describe('a feature is dead that has not fired during so many activations'),
   logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
   checkpointEvery: natural.default(1000).describe('steps between checkpoints; 0: only when interrupted'),

@@ -1,7 +1,7 @@
 import { TensorProto_DataType } from './onnx_pb.js';
 
 /** Element types used in our graphs, by ONNX Runtime's JavaScript names (bfloat16 travels as uint16 bits outside). */
-export type DType = 'float32' | 'float16' | 'bfloat16' | 'int64' | 'int32' | 'uint16' | 'bool';
+export type DType = 'float32' | 'float16' | 'bfloat16' | 'int64' | 'int32' | 'int8' | 'uint8' | 'uint16' | 'bool';
 
 const CODES: Record<DType, TensorProto_DataType> = {
   float32: TensorProto_DataType.FLOAT,
@@ -9,6 +9,8 @@ const CODES: Record<DType, TensorProto_DataType> = {
   bfloat16: TensorProto_DataType.BFLOAT16,
   int64: TensorProto_DataType.INT64,
   int32: TensorProto_DataType.INT32,
+  int8: TensorProto_DataType.INT8,
+  uint8: TensorProto_DataType.UINT8,
   uint16: TensorProto_DataType.UINT16,
   bool: TensorProto_DataType.BOOL,
 };
@@ -24,6 +26,8 @@ const BYTES: Record<DType, number> = {
   bfloat16: 2,
   int64: 8,
   int32: 4,
+  int8: 1,
+  uint8: 1,
   uint16: 2,
   bool: 1,
 };

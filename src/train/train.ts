@@ -1,21 +1,20 @@
 import { rm } from 'node:fs/promises';
-import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { ActivationBatches } from '../activations/batches.js';
 import { openStore } from '../activations/store.js';
 import { Interrupted, Refusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { exists } from '../disk/exists.js';
-import { checkFreeSpace, formatBytes } from '../disk/free-space.js';
+import { checkFreeSpace } from '../disk/free-space.js';
 import { JsonLines } from '../disk/json-lines.js';
 import { checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { scaleActivations } from '../sae/activation-scale.js';
 import { CFG_FILE, openSae, saveSae, WEIGHTS_FILE } from '../sae/saelens.js';
 import { CHECKPOINT_FILE, checkSameSettings, readCheckpoint, writeCheckpoint } from './checkpoint.js';
-import type { Engine, EngineSettings, StepMetrics } from './engines/engine.js';
-import { openReferenceEngine } from './engines/reference/engine.js';
-import { stateShapes } from './engines/reference/step-graph.js';
+import type { Engine, StepMetrics } from './engines/engine.js';
+import { checkMemory, chooseEngine, openEngine } from './engines/open.js';
+import { stateBytes, stateShapes } from './engines/state.js';
 import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
 import { engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
@@ -39,11 +38,14 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
   const claim = { overwrite, resume, ours, resumeFlag: '--resume' };
   await checkOutputDirectory(out, claim);
   if (resume && (await finishedBefore(out, fixed))) return out;
-  await checkRoom(config, settings);
+  const engineName = chooseEngine(config.engine, config.device);
+  checkMemory(engineName, settings);
+  // A new checkpoint is written beside the old one.
+  await checkFreeSpace(out, 2 * stateBytes(settings));
   const checkpoint = resume ? await readCheckpoint(out, fixed) : undefined;
   const start = checkpoint?.state ?? (await startingPoint(config, settings));
 
-  const engine = await openReferenceEngine(settings, start, checkpoint?.steps);
+  const engine = await openEngine(engineName, settings, start, checkpoint?.steps);
   let curve: JsonLines<MetricsRecord> | undefined;
   try {
     const batches = new ActivationBatches(store, config.order, config.seed);
@@ -51,14 +53,14 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     await claimOutputDirectory(out, claim);
     curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep: (line) => line.step <= engine.steps });
     const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
-    const save = () =>
+    const save = async () =>
       writeCheckpoint(
         out,
-        { steps: engine.steps, settings: JSON.stringify(fixed), metricSums: log.state(), state: engine.state() },
+        { steps: engine.steps, settings: JSON.stringify(fixed), metricSums: log.state(), state: await engine.state() },
         stateShapes(settings),
       );
     const last = await loop({ config, plan, engine, batches, log, curve, save, progress, stop });
-    const sae = scaleActivations(engine.sae(), 1 / settings.scale);
+    const sae = scaleActivations(await engine.sae(), 1 / settings.scale);
     await saveSae(out, sae, metadata(config, store, plan, settings, last));
     await rm(join(out, CHECKPOINT_FILE), { force: true });
   } finally {
@@ -77,22 +79,6 @@ async function finishedBefore(directory: string, fixed: Readonly<Record<string, 
   // A kill between writing the SAE and this leaves the checkpoint.
   await rm(join(directory, CHECKPOINT_FILE), { force: true });
   return true;
-}
-
-/** Refuses a run whose state fits neither memory nor disk. */
-async function checkRoom(config: TrainConfig, settings: EngineSettings): Promise<void> {
-  let state = 0;
-  for (const shape of stateShapes(settings).values()) state += 4 * shape.reduce((product, dim) => product * dim, 1);
-  // The engine keeps two copies of the state, and pre-activations of a batch.
-  const memory = 2 * state + 4 * settings.batch * settings.dSae;
-  if (memory > totalmem()) {
-    throw new Refusal(
-      `--d-sae ${settings.dSae} needs ${formatBytes(memory)} of memory at least, and there are ${formatBytes(totalmem())}.`,
-      'Train a smaller dictionary.',
-    );
-  }
-  // A new checkpoint is written beside the old one.
-  await checkFreeSpace(config.out, 2 * state);
 }
 
 interface Loop {

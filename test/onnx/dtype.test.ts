@@ -5,6 +5,8 @@ import { type DType, dtypeBytes, dtypeCode } from '../../src/onnx/dtype.js';
 test('element types have the codes and sizes of the ONNX specification', () => {
   const specification: Record<DType, [code: number, bytes: number]> = {
     float32: [1, 4],
+    uint8: [2, 1],
+    int8: [3, 1],
     uint16: [4, 2],
     int32: [6, 4],
     int64: [7, 8],

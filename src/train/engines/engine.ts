@@ -56,9 +56,9 @@ export interface Engine {
   /** Steps done, counted from the first of the run (Adam's t). */
   readonly steps: number;
   /** The SAE of scaled activations. */
-  sae(): Sae;
+  sae(): Promise<Sae>;
   /** A copy of the whole state. */
-  state(): TrainerState;
+  state(): Promise<TrainerState>;
   close(): Promise<void>;
 }
 

@@ -12,7 +12,7 @@ function settings(architecture: Architecture, beta1: number, more: Partial<Engin
 }
 
 async function assertParameters(engine: Engine, golden: Awaited<ReturnType<typeof openGolden>>, when: string) {
-  const sae = engine.sae();
+  const sae = await engine.sae();
   for (const name of PARAMETERS[sae.architecture]) {
     const difference = relativeDifference(sae.parameters[name]!, await golden.doubles(`${when}/${name}`));
     assert.ok(difference < 2e-5, `${when}/${name}: ${difference}`);
@@ -67,10 +67,10 @@ test('features that never fire keep their rows, are counted dead after the windo
   }
   // The window of 96 activations is three batches long; features 0 to 2 of the golden never fire.
   assert.deepEqual(dead.slice(0, 2), [0, 0]);
-  const since = engine.state().get('since_fired')!;
+  const since = (await engine.state()).get('since_fired')!;
   assert.equal(dead[3], since.filter((rows) => rows >= 96).length);
   assert.ok(dead[3]! >= 3);
-  const { W_enc } = engine.sae().parameters;
+  const { W_enc } = (await engine.sae()).parameters;
   const before = start.get('W_enc')!;
   for (let i = 0; i < SHAPE.dIn; i++) {
     for (const j of [0, 1, 2]) {
@@ -98,7 +98,7 @@ test('float16 batches and the activation scale are applied in the graph', async 
     await b.step(scaled, { lr: 1e-3, l1: 0.1 });
   }
   for (const name of PARAMETERS.standard) {
-    assert.deepEqual(a.sae().parameters[name], b.sae().parameters[name], name);
+    assert.deepEqual((await a.sae()).parameters[name], (await b.sae()).parameters[name], name);
   }
   await a.close();
   await b.close();
@@ -115,9 +115,9 @@ test('an engine opened on the state of another goes on bit for bit', async () =>
   for (let t = 0; t < 6; t++) await whole.step(batch(t), { lr: 1e-3, l1: 0.1 });
   const first = await openReferenceEngine(settings('gated', 0.9), start);
   for (let t = 0; t < 3; t++) await first.step(batch(t), { lr: 1e-3, l1: 0.1 });
-  const second = await openReferenceEngine(settings('gated', 0.9), first.state(), first.steps);
+  const second = await openReferenceEngine(settings('gated', 0.9), await first.state(), first.steps);
   for (let t = 3; t < 6; t++) await second.step(batch(t), { lr: 1e-3, l1: 0.1 });
-  assert.deepEqual(second.state(), whole.state());
+  assert.deepEqual(await second.state(), await whole.state());
   for (const engine of [whole, first, second]) await engine.close();
 });
 
@@ -128,7 +128,7 @@ test('decoder rows have norm 1 after every step', async () => {
   const engine = await openReferenceEngine(settings('gated', 0), start);
   const batches = await golden.floats('batches');
   await engine.step(batches.slice(0, SHAPE.batch * SHAPE.dIn), { lr: 0.5, l1: 0.1 });
-  const { W_dec } = engine.sae().parameters;
+  const { W_dec } = (await engine.sae()).parameters;
   const [rows, d] = parameterShape('W_dec', SHAPE.dIn, SHAPE.dSae) as [number, number];
   for (let j = 0; j < rows; j++) {
     const norm = Math.hypot(...W_dec!.subarray(j * d, (j + 1) * d));

@@ -4,7 +4,8 @@ import { float16Tensors } from '../../../onnx/float16-tensor.js';
 import { onnxRuntime, openSession } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
-import { METRICS, stateShapes, stepGraph } from './step-graph.js';
+import { stateShapes } from '../state.js';
+import { METRICS, stepGraph } from './step-graph.js';
 
 /**
  * The reference engine: the whole step is one dense ONNX graph, on any execution provider.
@@ -60,12 +61,12 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
     get steps() {
       return steps;
     },
-    sae(): Sae {
+    async sae(): Promise<Sae> {
       const parameters: Parameters = {};
       for (const name of PARAMETERS[architecture]) parameters[name] = (current.get(name)!.data as Float32Array).slice();
       return { architecture, dIn, dSae, parameters };
     },
-    state: () => new Map([...current].map(([name, tensor]) => [name, (tensor.data as Float32Array).slice()])),
+    state: async () => new Map([...current].map(([name, tensor]) => [name, (tensor.data as Float32Array).slice()])),
     close: () => session.release(),
   };
 }

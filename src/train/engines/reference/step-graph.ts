@@ -8,23 +8,10 @@ import {
 } from '../../../sae/forward-graph.js';
 import { PARAMETERS, type ParameterName, parameterShape } from '../../../sae/sae.js';
 import { ADAM_EPSILON, type EngineSettings } from '../engine.js';
+import { stateShapes } from '../state.js';
 
 /** The metrics output, in order. */
 export const METRICS = ['mse', 'l1', 'aux', 'l0', 'variance', 'dead'] as const;
-
-/** Names and shapes of what a step reads and writes: parameters, Adam's moments, since_fired. */
-export function stateShapes(settings: EngineSettings): Map<string, readonly number[]> {
-  const shapes = new Map<string, readonly number[]>();
-  for (const name of PARAMETERS[settings.architecture]) {
-    const shape = parameterShape(name, settings.dIn, settings.dSae);
-    shapes.set(name, shape);
-    // With β1 = 0 the first moment is the gradient itself and no state.
-    if (settings.beta1 > 0) shapes.set(`m/${name}`, shape);
-    shapes.set(`v/${name}`, shape);
-  }
-  shapes.set('since_fired', [settings.dSae]);
-  return shapes;
-}
 
 /**
  * One training step as a dense graph: forward, backward derived by hand (design: docs/architecture.md), Adam. It is the

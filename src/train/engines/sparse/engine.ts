@@ -1,0 +1,209 @@
+import { availableParallelism, totalmem } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import type { ActivationArray } from '../../../activations/arrow-files.js';
+import { Refusal } from '../../../config/refusal.js';
+import { formatBytes } from '../../../disk/free-space.js';
+import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
+import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
+import { stateShapes } from '../state.js';
+import { LARGEST_MEMORY } from './arena.js';
+import { allocateShared, sharedBytes } from './exchange.js';
+import { compileKernels } from './kernels.js';
+import { featuresOf, partOfState, putPart } from './partition.js';
+import { PARTS, type Profile } from './profile.js';
+import { padded, planSlice } from './slice-plan.js';
+import type { Reply, Request, WorkerStart } from './worker.js';
+
+/** An engine that also tells where its time went. */
+export interface SparseEngine extends Engine {
+  readonly workers: number;
+  /** Milliseconds of each part, the mean over the workers, since the engine was opened. */
+  profile(): Profile;
+}
+
+/** Features below which another worker costs more than it brings. */
+const FEWEST_FEATURES = 64;
+
+/** Workers and bytes that a run needs. */
+export interface SparsePlan {
+  readonly workers: number;
+  readonly bytes: number;
+}
+
+/**
+ * One worker a core, or as many more as it takes for each slice to fit a WebAssembly.Memory.
+ *
+ * @throws Refusal with the numbers when the machine's memory is too small
+ */
+export function planWorkers(settings: EngineSettings, memory = totalmem()): SparsePlan {
+  const { dSae, dIn, batch, batchDType, architecture } = settings;
+  const wanted = settings.threads || availableParallelism();
+  let workers = Math.max(1, Math.min(wanted, Math.floor(dSae / FEWEST_FEATURES)));
+  const slice = () => planSlice(settings, Math.ceil(dSae / workers)).bytes;
+  while (slice() > LARGEST_MEMORY && workers < dSae) workers++;
+  const sums = architecture === 'gated' ? 2 : 1;
+  const shared = sharedBytes(workers, batch * dIn * (batchDType === 'float16' ? 2 : 4), batch, padded(dIn), sums);
+  const bytes = workers * slice() + Object.values(shared).reduce((a, b) => a + b, 0);
+  if (slice() > LARGEST_MEMORY || bytes > memory) {
+    throw new Refusal(
+      `A step of d_in ${dIn}, d_sae ${dSae}, batch ${batch} needs ${formatBytes(bytes)} of memory, and there are ${formatBytes(memory)}.`,
+      'Train a smaller dictionary, or use a smaller --batch.',
+    );
+  }
+  return { workers, bytes };
+}
+
+/**
+ * The sparse engine (README.md in the folder above): a step for little more than its encoder product, exact.
+ *
+ * @param start parameters, or a whole state to go on from; what is missing of the state begins at zero
+ * @param steps steps already done
+ */
+export async function openSparseEngine(
+  settings: EngineSettings,
+  start: TrainerState,
+  steps = 0,
+): Promise<SparseEngine> {
+  const { architecture, dIn, dSae, batch, batchDType } = settings;
+  const shapes = stateShapes(settings);
+  for (const [name, values] of start) {
+    const size = shapes.get(name)?.reduce((product, dim) => product * dim, 1);
+    if (size !== undefined && values.length !== size) {
+      throw new Error(`state ${name}: ${values.length} values where ${size} belong`);
+    }
+  }
+  const { workers: count } = planWorkers(settings);
+  const module = await compileKernels();
+  const bytes = batch * dIn * (batchDType === 'float16' ? 2 : 4);
+  const shared = allocateShared(sharedBytes(count, bytes, batch, padded(dIn), architecture === 'gated' ? 2 : 1));
+  const sharedBatch = batchDType === 'float16' ? new Uint16Array(shared.batch) : new Float32Array(shared.batch);
+  const ranges = Array.from({ length: count }, (_, index) => featuresOf(dSae, index, count));
+  const crew = new Crew(
+    ranges.map((range, index) => ({
+      settings,
+      index,
+      workers: count,
+      features: range[1] - range[0],
+      steps,
+      shared,
+      module,
+      state: partOfState(start, settings, range),
+    })),
+  );
+  let profiles: Profile[] = [];
+  await crew.ready();
+
+  async function gather(names: readonly string[]): Promise<Map<string, Float32Array>> {
+    const replies = await crew.ask({ kind: 'state', names });
+    const state = new Map<string, Float32Array>();
+    for (const name of names) {
+      const values = new Float32Array(shapes.get(name)!.reduce((product, dim) => product * dim, 1));
+      replies.forEach((reply, index) => {
+        if (reply.kind === 'state') putPart(name, reply.state.get(name)!, values, dIn, dSae, ranges[index]!);
+      });
+      state.set(name, values);
+    }
+    return state;
+  }
+
+  return {
+    workers: count,
+    async step(x: ActivationArray, step: StepSettings): Promise<StepMetrics> {
+      sharedBatch.set(x);
+      steps++;
+      const replies = (await crew.ask({ kind: 'step', step })).filter((reply) => reply.kind === 'step');
+      profiles = replies.map((reply) => reply.profile);
+      const sum = (of: (s: (typeof replies)[number]['sums']) => number) =>
+        replies.reduce((total, reply) => total + of(reply.sums), 0);
+      return {
+        mse: sum((s) => s.squares) / batch,
+        l1: (step.l1 * sum((s) => s.l1)) / batch,
+        aux: sum((s) => s.auxSquares) / batch,
+        l0: sum((s) => s.active) / batch,
+        variance: sum((s) => s.variance) / batch,
+        dead: sum((s) => s.dead),
+      };
+    },
+    get steps() {
+      return steps;
+    },
+    async sae(): Promise<Sae> {
+      const parameters = Object.fromEntries(await gather(PARAMETERS[architecture])) as Parameters;
+      return { architecture, dIn, dSae, parameters };
+    },
+    state: () => gather([...shapes.keys()]),
+    profile() {
+      const mean = (part: (typeof PARTS)[number]) =>
+        profiles.reduce((total, profile) => total + profile[part], 0) / (profiles.length || 1);
+      return Object.fromEntries(PARTS.map((part) => [part, mean(part)])) as Profile;
+    },
+    close: () => crew.close(),
+  };
+}
+
+/** The worker threads. When one fails, the others are ended, and whoever waits is told why. */
+class Crew {
+  private readonly workers: Worker[];
+  private waiting: { resolve: (replies: Reply[]) => void; reject: (cause: Error) => void } | undefined;
+  private replies: Reply[] = [];
+  private missing = 0;
+  private failure: Error | undefined;
+  private closing = false;
+
+  constructor(starts: readonly WorkerStart[]) {
+    this.workers = starts.map((workerData, index) => {
+      const transferList = [...workerData.state.values()].map((values) => values.buffer as ArrayBuffer);
+      const worker = new Worker(new URL('worker.js', import.meta.url), { workerData, transferList });
+      worker.on('message', (reply: Reply) => this.receive(index, reply));
+      worker.on('error', (cause) => this.fail(index, cause));
+      worker.on('exit', (code) => this.fail(index, new Error(`it ended with code ${code}`)));
+      return worker;
+    });
+    this.missing = this.workers.length;
+  }
+
+  /** Resolves when every worker has answered to its start. */
+  async ready(): Promise<void> {
+    await this.answers();
+  }
+
+  /** Sends a request to every worker; their replies, in the workers' order. */
+  ask(request: Request): Promise<Reply[]> {
+    if (this.failure) return Promise.reject(this.failure);
+    if (this.missing > 0) throw new Error('the engine is asked while it works');
+    this.replies = [];
+    this.missing = this.workers.length;
+    for (const worker of this.workers) worker.postMessage(request);
+    return this.answers();
+  }
+
+  async close(): Promise<void> {
+    this.closing = true;
+    await Promise.all(this.workers.map((worker) => worker.terminate()));
+  }
+
+  private answers(): Promise<Reply[]> {
+    if (this.failure) return Promise.reject(this.failure);
+    if (this.missing === 0) return Promise.resolve(this.replies);
+    return new Promise((resolve, reject) => {
+      this.waiting = { resolve, reject };
+    });
+  }
+
+  private receive(index: number, reply: Reply): void {
+    this.replies[index] = reply;
+    if (--this.missing > 0) return;
+    this.waiting?.resolve(this.replies);
+    this.waiting = undefined;
+  }
+
+  private fail(index: number, cause: Error): void {
+    if (this.closing || this.failure) return;
+    const reason = cause.message.trim().replace(/\.$/, '');
+    this.failure = new Error(`Worker ${index} of the training engine failed: ${reason}`, { cause });
+    // The others may wait for it at a barrier for ever.
+    void this.close();
+    this.waiting?.reject(this.failure);
+    this.waiting = undefined;
+  }
+}

@@ -1,0 +1,110 @@
+import type { Tensor } from 'onnxruntime-node';
+import { GraphBuilder } from '../../../onnx/graph.js';
+import { onnxRuntime, openSession, type Session } from '../../../onnx/session.js';
+import type { Arena } from './arena.js';
+
+/** A float32 matrix within an arena's array, beginning at element `from`. */
+export interface Matrix {
+  readonly array: string;
+  readonly from?: number;
+  readonly rows: number;
+  readonly columns: number;
+}
+
+/**
+ * The products of a worker, in ONNX Runtime on one thread, on views of the worker's memory: nothing is copied. Each
+ * session takes matrices of any size.
+ */
+export class Products {
+  private constructor(
+    private readonly arena: Arena,
+    private readonly ort: typeof import('onnxruntime-node'),
+    private readonly sessions: Record<'integer' | 'plain' | 'transposedA' | 'transposedB', Session>,
+    /** Largest int8 activation that no processor's int8 product saturates on. */
+    readonly levels: number,
+  ) {}
+
+  static async open(arena: Arena): Promise<Products> {
+    const ort = await onnxRuntime();
+    const sessions = {
+      integer: await openSession(integerGraph(), { threads: 1 }),
+      plain: await openSession(floatGraph({}), { threads: 1 }),
+      transposedA: await openSession(floatGraph({ transA: true }), { threads: 1 }),
+      transposedB: await openSession(floatGraph({ transB: true }), { threads: 1 }),
+    };
+    return new Products(arena, ort, sessions, await exactLevels(ort, sessions.integer));
+  }
+
+  /** out = a · b of uint8 a with zero point 128 and int8 b, as int32 in `out`. */
+  async integer(a: Matrix, b: Matrix, out: Matrix): Promise<void> {
+    const { Tensor } = this.ort;
+    const view = <T extends 'u8' | 'i8' | 'i32'>(type: T, m: Matrix) =>
+      this.arena.view(type, m.array, m.from ?? 0, m.rows * m.columns);
+    await this.sessions.integer.run(
+      {
+        a: new Tensor('uint8', view('u8', a), [a.rows, a.columns]),
+        zero: new Tensor('uint8', Uint8Array.of(128), []),
+        b: new Tensor('int8', view('i8', b), [b.rows, b.columns]),
+      },
+      { out: new Tensor('int32', view('i32', out), [out.rows, out.columns]) },
+    );
+  }
+
+  /** out = a · b */
+  plain(a: Matrix, b: Matrix, out: Matrix): Promise<void> {
+    return this.float(this.sessions.plain, a, b, out);
+  }
+
+  /** out = aᵀ · b */
+  transposedA(a: Matrix, b: Matrix, out: Matrix): Promise<void> {
+    return this.float(this.sessions.transposedA, a, b, out);
+  }
+
+  /** out = a · bᵀ */
+  transposedB(a: Matrix, b: Matrix, out: Matrix): Promise<void> {
+    return this.float(this.sessions.transposedB, a, b, out);
+  }
+
+  async close(): Promise<void> {
+    for (const session of Object.values(this.sessions)) await session.release();
+  }
+
+  private async float(session: Session, a: Matrix, b: Matrix, out: Matrix): Promise<void> {
+    await session.run({ a: this.tensor(a), b: this.tensor(b) }, { out: this.tensor(out) });
+  }
+
+  private tensor(m: Matrix): Tensor {
+    return new this.ort.Tensor('float32', this.arena.f32(m.array, m.from, m.rows * m.columns), [m.rows, m.columns]);
+  }
+}
+
+function integerGraph(): Uint8Array {
+  const g = new GraphBuilder('int8-product');
+  const a = g.input('a', 'uint8', ['rows', 'inner']);
+  const b = g.input('b', 'int8', ['inner', 'columns']);
+  const zero = g.input('zero', 'uint8', []);
+  g.output('out', g.op('MatMulInteger', [a, b, zero]), 'int32', ['rows', 'columns']);
+  return g.encode();
+}
+
+function floatGraph({ transA = false, transB = false }): Uint8Array {
+  const g = new GraphBuilder('product');
+  const a = g.input('a', 'float32', transA ? ['inner', 'rows'] : ['rows', 'inner']);
+  const b = g.input('b', 'float32', transB ? ['columns', 'inner'] : ['inner', 'columns']);
+  g.output('out', g.matmul(a, b, { transA, transB }), 'float32', ['rows', 'columns']);
+  return g.encode();
+}
+
+/**
+ * 127 where products of uint8 and int8 are exact, else 63: processors without such an instruction add pairs of
+ * products in 16 bits, and 2 · 255 · 127 does not fit there (ONNX Runtime's documentation of quantisation).
+ */
+async function exactLevels(ort: typeof import('onnxruntime-node'), session: Session): Promise<number> {
+  const inner = 64;
+  const { out } = await session.run({
+    a: new ort.Tensor('uint8', new Uint8Array(inner).fill(255), [1, inner]),
+    zero: new ort.Tensor('uint8', Uint8Array.of(0), []),
+    b: new ort.Tensor('int8', new Int8Array(16 * inner).fill(127), [inner, 16]),
+  });
+  return (out!.data as Int32Array).every((value) => value === inner * 255 * 127) ? 127 : 63;
+}

@@ -1,0 +1,60 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import type { EngineSettings, StepSettings } from '../engine.js';
+import { Arena } from './arena.js';
+import { Exchange, type Shared } from './exchange.js';
+import { bindKernels } from './kernels.js';
+import { Products } from './products.js';
+import type { Profile } from './profile.js';
+import { Slice, type SliceSums } from './slice.js';
+import { padded, planSlice } from './slice-plan.js';
+
+/** What a worker is started with. */
+export interface WorkerStart {
+  readonly settings: EngineSettings;
+  readonly index: number;
+  readonly workers: number;
+  readonly features: number;
+  readonly steps: number;
+  readonly shared: Shared;
+  readonly module: WebAssembly.Module;
+  /** Its part of the state, in the arena's layout; what is missing begins at zero. */
+  readonly state: ReadonlyMap<string, Float32Array>;
+}
+
+export type Request =
+  | { readonly kind: 'step'; readonly step: StepSettings }
+  | { readonly kind: 'state'; readonly names: readonly string[] };
+
+export type Reply =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'step'; readonly sums: SliceSums; readonly profile: Profile }
+  | { readonly kind: 'state'; readonly state: ReadonlyMap<string, Float32Array> };
+
+async function main(port: NonNullable<typeof parentPort>): Promise<void> {
+  const { settings, index, workers, features, steps, shared, module, state } = workerData as WorkerStart;
+  const arena = new Arena(planSlice(settings, features));
+  for (const [name, values] of state) arena.f32(name).set(values);
+  const sums = settings.architecture === 'gated' ? 2 : 1;
+  const exchange = new Exchange(shared, index, workers, settings.batch, padded(settings.dIn), sums);
+  const products = await Products.open(arena);
+  const kernels = bindKernels(module, arena.memory);
+  const slice = new Slice(settings, features, arena, kernels, products, exchange, steps);
+
+  async function answer(request: Request): Promise<Reply> {
+    if (request.kind === 'step') {
+      return { kind: 'step', sums: await slice.step(request.step), profile: { ...slice.watch.spent } };
+    }
+    slice.settle();
+    return { kind: 'state', state: new Map(request.names.map((name) => [name, arena.f32(name).slice()])) };
+  }
+
+  port.on('message', async (request: Request) => {
+    const reply = await answer(request);
+    const transfer = reply.kind === 'state' ? [...reply.state.values()].map((values) => values.buffer) : [];
+    port.postMessage(reply, transfer as ArrayBuffer[]);
+  });
+  port.postMessage({ kind: 'ready' } satisfies Reply);
+}
+
+if (!parentPort) throw new Error('worker.js runs in a worker thread');
+await main(parentPort);

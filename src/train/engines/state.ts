@@ -1,0 +1,23 @@
+import { PARAMETERS, parameterShape } from '../../sae/sae.js';
+import type { EngineSettings } from './engine.js';
+
+/** Names and shapes of what a step reads and writes: parameters, Adam's moments, since_fired. */
+export function stateShapes(settings: EngineSettings): Map<string, readonly number[]> {
+  const shapes = new Map<string, readonly number[]>();
+  for (const name of PARAMETERS[settings.architecture]) {
+    const shape = parameterShape(name, settings.dIn, settings.dSae);
+    shapes.set(name, shape);
+    // With β1 = 0 the first moment is the gradient itself and no state.
+    if (settings.beta1 > 0) shapes.set(`m/${name}`, shape);
+    shapes.set(`v/${name}`, shape);
+  }
+  shapes.set('since_fired', [settings.dSae]);
+  return shapes;
+}
+
+/** Bytes of the whole state. */
+export function stateBytes(settings: EngineSettings): number {
+  let bytes = 0;
+  for (const shape of stateShapes(settings).values()) bytes += 4 * shape.reduce((product, dim) => product * dim, 1);
+  return bytes;
+}
