@@ -112,7 +112,8 @@ def main():
             result = run(args)
     except Exception as error:
         traceback.print_exc()
-        result = dict(error=f'{type(error).__name__}: {error}')
+        # the first line: torch appends advice on debugging
+        result = dict(error=f'{type(error).__name__}: {error}'.split('\n')[0])
     print(json.dumps(dict(contender=args.contender, **result)))
 
 
