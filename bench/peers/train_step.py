@@ -17,6 +17,10 @@ Standard output is one line of JSON:
 A contender that cannot run here (its package is missing, there is no C++ compiler) gives
     contender, error
 and exit status 0 as well: that is a finding of the benchmark, not a failure of it. The traceback goes to stderr.
+
+The allocator is the shell's. PyTorch allocates tensors of [B, n] anew in every step, and where the C library maps and
+unmaps such blocks, part of a step is page faults: GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment shows how
+much on a given machine.
 """
 import argparse
 import contextlib
