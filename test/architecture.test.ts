@@ -22,7 +22,8 @@ function importsOf(file: string, text: string): string[] {
   const code = text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/^\s*\/\/.*$/gm, '');
   const specifier = /(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*)(['"`])([^'"`]+)\1/g;
   const relative = [...code.matchAll(specifier)].map((match) => match[2]!).filter((name) => name.startsWith('.'));
-  return relative.map((name) => normalize(join(dirname(file), name)).replace(/\.js$/, '.ts'));
+  // AssemblyScript names files without an extension.
+  return relative.map((name) => `${normalize(join(dirname(file), name)).replace(/\.js$/, '')}.ts`);
 }
 
 function mayImport(from: string, to: string): boolean {

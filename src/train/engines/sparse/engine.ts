@@ -1,12 +1,13 @@
 import { availableParallelism, totalmem } from 'node:os';
-import { Worker } from 'node:worker_threads';
 import type { ActivationArray } from '../../../activations/arrow-files.js';
 import { Refusal } from '../../../config/refusal.js';
 import { formatBytes } from '../../../disk/free-space.js';
+import { onnxRuntime } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { stateShapes } from '../state.js';
 import { LARGEST_MEMORY } from './arena.js';
+import { Crew } from './crew.js';
 import { allocateShared, sharedBytes } from './exchange.js';
 import { compileKernels } from './kernels.js';
 import { featuresOf, partOfState, putPart } from './partition.js';
@@ -73,22 +74,20 @@ export async function openSparseEngine(
     }
   }
   const { workers: count } = planWorkers(settings);
+  // Its settings are environment variables, which a worker's copy of the environment would not hand on.
+  await onnxRuntime();
   const module = await compileKernels();
   const bytes = batch * dIn * (batchDType === 'float16' ? 2 : 4);
   const shared = allocateShared(sharedBytes(count, bytes, batch, padded(dIn), architecture === 'gated' ? 2 : 1));
   const sharedBatch = batchDType === 'float16' ? new Uint16Array(shared.batch) : new Float32Array(shared.batch);
   const ranges = Array.from({ length: count }, (_, index) => featuresOf(dSae, index, count));
-  const crew = new Crew(
-    ranges.map((range, index) => ({
-      settings,
-      index,
-      workers: count,
-      features: range[1] - range[0],
-      steps,
-      shared,
-      module,
-      state: partOfState(start, settings, range),
-    })),
+  const starts = ranges.map((range, index): WorkerStart => {
+    const [features, state] = [range[1] - range[0], partOfState(start, settings, range)];
+    return { settings, index, workers: count, features, steps, shared, module, state };
+  });
+  const crew = new Crew<WorkerStart, Request, Reply>(
+    new URL('worker.js', import.meta.url),
+    starts.map((data) => ({ data, transfer: [...data.state.values()].map((values) => values.buffer as ArrayBuffer) })),
   );
   let profiles: Profile[] = [];
   await crew.ready();
@@ -139,71 +138,4 @@ export async function openSparseEngine(
     },
     close: () => crew.close(),
   };
-}
-
-/** The worker threads. When one fails, the others are ended, and whoever waits is told why. */
-class Crew {
-  private readonly workers: Worker[];
-  private waiting: { resolve: (replies: Reply[]) => void; reject: (cause: Error) => void } | undefined;
-  private replies: Reply[] = [];
-  private missing = 0;
-  private failure: Error | undefined;
-  private closing = false;
-
-  constructor(starts: readonly WorkerStart[]) {
-    this.workers = starts.map((workerData, index) => {
-      const transferList = [...workerData.state.values()].map((values) => values.buffer as ArrayBuffer);
-      const worker = new Worker(new URL('worker.js', import.meta.url), { workerData, transferList });
-      worker.on('message', (reply: Reply) => this.receive(index, reply));
-      worker.on('error', (cause) => this.fail(index, cause));
-      worker.on('exit', (code) => this.fail(index, new Error(`it ended with code ${code}`)));
-      return worker;
-    });
-    this.missing = this.workers.length;
-  }
-
-  /** Resolves when every worker has answered to its start. */
-  async ready(): Promise<void> {
-    await this.answers();
-  }
-
-  /** Sends a request to every worker; their replies, in the workers' order. */
-  ask(request: Request): Promise<Reply[]> {
-    if (this.failure) return Promise.reject(this.failure);
-    if (this.missing > 0) throw new Error('the engine is asked while it works');
-    this.replies = [];
-    this.missing = this.workers.length;
-    for (const worker of this.workers) worker.postMessage(request);
-    return this.answers();
-  }
-
-  async close(): Promise<void> {
-    this.closing = true;
-    await Promise.all(this.workers.map((worker) => worker.terminate()));
-  }
-
-  private answers(): Promise<Reply[]> {
-    if (this.failure) return Promise.reject(this.failure);
-    if (this.missing === 0) return Promise.resolve(this.replies);
-    return new Promise((resolve, reject) => {
-      this.waiting = { resolve, reject };
-    });
-  }
-
-  private receive(index: number, reply: Reply): void {
-    this.replies[index] = reply;
-    if (--this.missing > 0) return;
-    this.waiting?.resolve(this.replies);
-    this.waiting = undefined;
-  }
-
-  private fail(index: number, cause: Error): void {
-    if (this.closing || this.failure) return;
-    const reason = cause.message.trim().replace(/\.$/, '');
-    this.failure = new Error(`Worker ${index} of the training engine failed: ${reason}`, { cause });
-    // The others may wait for it at a barrier for ever.
-    void this.close();
-    this.waiting?.reject(this.failure);
-    this.waiting = undefined;
-  }
 }

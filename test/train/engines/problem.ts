@@ -1,0 +1,53 @@
+import { Generator } from '../../../src/random/generator.js';
+import { initialise } from '../../../src/sae/initialise.js';
+import { type Architecture, PARAMETERS } from '../../../src/sae/sae.js';
+import type { Engine, EngineSettings } from '../../../src/train/engines/engine.js';
+import { relativeDifference } from '../../golden.js';
+
+/** Engine settings of a small problem with odd sizes. */
+export function smallSettings(architecture: Architecture, more: Partial<EngineSettings> = {}): EngineSettings {
+  return {
+    architecture,
+    dIn: 22,
+    dSae: 210,
+    batch: 70,
+    batchDType: 'float32',
+    scale: 0.9,
+    beta1: 0,
+    beta2: 0.999,
+    deadWindow: 700,
+    threads: 2,
+    ...more,
+  };
+}
+
+/** Random parameters; biases around `bias` in units of a typical pre-activation decide how many features are active. */
+export function randomStart({ architecture, dIn, dSae }: EngineSettings, bias: number, seed = 7) {
+  const random = new Generator(seed);
+  const { parameters } = initialise(architecture, dIn, dSae, seed);
+  const start = new Map<string, Float32Array>(Object.entries(parameters));
+  for (const name of PARAMETERS[architecture]) {
+    if (name === 'W_enc' || name === 'W_dec') continue;
+    const centre = name.startsWith('b_') && name !== 'b_dec' ? bias : 0;
+    for (let i = 0; i < start.get(name)!.length; i++) start.get(name)![i] = centre + 0.1 * random.normal();
+  }
+  return start;
+}
+
+/** An endless row of batches, the same for the same seed. */
+export function batches({ batch, dIn }: EngineSettings, seed = 3): () => Float32Array {
+  const random = new Generator(seed);
+  return () => Float32Array.from({ length: batch * dIn }, () => random.normal());
+}
+
+/** The largest relative difference between the states of two engines, and the array it is found in. */
+export async function stateDifference(a: Engine, b: Engine): Promise<{ name: string; difference: number }> {
+  const [one, other] = [await a.state(), await b.state()];
+  if ([...one.keys()].join() !== [...other.keys()].join()) throw new Error('the states have other arrays');
+  let worst = { name: '', difference: 0 };
+  for (const [name, values] of one) {
+    const difference = relativeDifference(values, other.get(name)!);
+    if (!(difference <= worst.difference)) worst = { name, difference };
+  }
+  return worst;
+}

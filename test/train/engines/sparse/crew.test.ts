@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { Crew } from '../../../../src/train/engines/sparse/crew.js';
+import { temporaryDirectory } from '../../../temporary.js';
+
+// Answers are the request times the worker's number; 'fail' makes worker 1 throw, while the others wait for ever.
+const SCRIPT = `
+import { parentPort, workerData } from 'node:worker_threads';
+parentPort.on('message', async (request) => {
+  if (request !== 'fail' && request !== 'exit') return parentPort.postMessage(request * workerData);
+  if (workerData === 1 && request === 'exit') process.exit(3);
+  if (workerData === 1) throw new Error('the product failed.');
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+});
+parentPort.postMessage('ready');
+`;
+
+const script = join(temporaryDirectory(), 'worker.mjs');
+writeFileSync(script, SCRIPT);
+
+const open = () =>
+  new Crew<number, number | string, number>(
+    pathToFileURL(script),
+    [0, 1, 2].map((data) => ({ data, transfer: [] })),
+  );
+
+test('every worker is asked, and replies come in order', async () => {
+  const crew = open();
+  await crew.ready();
+  assert.deepEqual(await crew.ask(5), [0, 5, 10]);
+  assert.deepEqual(await crew.ask(7), [0, 7, 14]);
+  await crew.close();
+});
+
+test('a worker that fails ends the others, and the cause is told then and ever after', async () => {
+  for (const [request, cause] of [
+    ['fail', 'the product failed'],
+    ['exit', 'it ended with code 3'],
+  ] as const) {
+    const crew = open();
+    await crew.ready();
+    const told = { message: `Worker 1 of the training engine failed: ${cause}` };
+    await assert.rejects(crew.ask(request), told);
+    await assert.rejects(crew.ask(5), told);
+    await crew.close();
+  }
+});
+
+test('a worker that cannot start is told, too', async () => {
+  const crew = new Crew(pathToFileURL(`${script}.missing`), [{ data: 0, transfer: [] }]);
+  await assert.rejects(crew.ready(), /Worker 0 of the training engine failed: .*worker\.mjs\.missing/s);
+  await crew.close();
+});
