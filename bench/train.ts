@@ -1,0 +1,130 @@
+// npm run bench:train: one training step, side by side with PyTorch, dictionary_learning and SAELens on the same cores.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { type Contender, contenders, type Timing, time } from './contenders.js';
+import { markdownTable, replaceSection } from './document.js';
+import { machineLine } from './machine.js';
+import { median, quantile } from './statistics.js';
+import { trainFigure } from './train-figure.js';
+import { scalingSection } from './train-scaling.js';
+
+/** d, n, B, L0 of the table, with the steps of a round and the number of rounds: large steps take long and vary less. */
+const SIZES = [
+  { d: 192, n: 3072, B: 1024, l0: 24, warmup: 4, steps: 12, rounds: 4 },
+  { d: 512, n: 8192, B: 1024, l0: 64, warmup: 2, steps: 8, rounds: 4 },
+  { d: 2048, n: 16_384, B: 2048, l0: 64, warmup: 1, steps: 3, rounds: 2 },
+  { d: 3072, n: 32_768, B: 2048, l0: 64, warmup: 1, steps: 2, rounds: 1 },
+];
+type Size = (typeof SIZES)[number];
+
+const { values: options } = parseArgs({
+  options: {
+    sizes: { type: 'string', default: '0,1,2,3' },
+    threads: { type: 'string', default: String(availableParallelism()) },
+    rounds: { type: 'string' },
+    document: { type: 'string', default: 'docs/benchmarks.md' },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (options.help) {
+  console.log(`npm run bench:train -- [--sizes 0,1,2,3] [--threads N] [--rounds N] [--document FILE]
+Times one training step of each contender; sizes are numbers in the table of docs/benchmarks.md, from 0.`);
+  process.exit();
+}
+const python = process.env.SAE_PIPE_BENCH_PYTHON ?? 'bench/.venv/bin/python';
+const threads = Number(options.threads);
+
+/** Runs every contender in each round, so that a slow minute of the machine falls on all of them. */
+function measure(size: Size, directory: string): Map<Contender, Timing | string> {
+  const start = join(directory, 'start.safetensors');
+  const flags = { d: size.d, n: size.n, batch: size.B, l0: size.l0, out: start };
+  execFileSync(python, [
+    'bench/peers/make_start.py',
+    ...Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)]),
+  ]);
+  const results = new Map<Contender, Timing | string>();
+  for (let round = 0; round < Number(options.rounds ?? size.rounds); round++) {
+    for (const contender of contenders(threads)) {
+      const key = [...results.keys()].find((known) => known.label === contender.label) ?? contender;
+      const before = results.get(key);
+      if (typeof before === 'string') continue;
+      const timing = time(contender, { start, warmup: size.warmup, steps: size.steps, python });
+      process.stderr.write(
+        `(${size.d}, ${size.n}, ${size.B}) round ${round + 1} ${contender.label}: ${typeof timing === 'string' ? timing : `${median(timing.ms).toFixed(1)} ms`}\n`,
+      );
+      if (typeof timing === 'string') results.set(key, timing);
+      else results.set(key, before ? { ...timing, ms: [...before.ms, ...timing.ms] } : timing);
+    }
+  }
+  rmSync(start);
+  return results;
+}
+
+const digits = (ms: number) => (ms < 100 ? ms.toFixed(1) : ms.toFixed(0));
+
+function table(results: Map<Contender, Timing | string>): string {
+  const eager = [...results].find(([contender]) => contender.label === 'PyTorch, eager')?.[1];
+  const base = eager && typeof eager !== 'string' ? median(eager.ms) : Number.NaN;
+  const rows = [...results].map(([contender, timing]) => {
+    if (typeof timing === 'string') return [contender.label, `could not run: ${timing}`, '', '', ''];
+    const middle = median(timing.ms);
+    const spread = `${digits(quantile(timing.ms, 0.25))}–${digits(quantile(timing.ms, 0.75))}`;
+    const ratio = Number.isFinite(base) ? `${(base / middle).toFixed(2)} ×` : '–';
+    return [contender.label, digits(middle), spread, ratio, timing.l0?.toFixed(1) ?? '–'];
+  });
+  return markdownTable(['', 'ms a step, median', 'quartiles', 'eager PyTorch / this', 'L0'], rows);
+}
+
+function profileTable(all: ReadonlyMap<Size, Map<Contender, Timing | string>>): string {
+  const rows: string[][] = [];
+  let parts: string[] = [];
+  for (const [size, results] of all) {
+    for (const [contender, timing] of results) {
+      if (typeof timing === 'string' || !timing.profile) continue;
+      parts = Object.keys(timing.profile);
+      const name = `(${size.d}, ${size.n}, ${size.B}, ${size.l0}), ${contender.threads} worker${contender.threads > 1 ? 's' : ''}`;
+      rows.push([name, ...parts.map((part) => digits(timing.profile![part]!))]);
+    }
+  }
+  return markdownTable(['(d, n, B, L0)', ...parts], rows);
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'bench-train-'));
+try {
+  const all = new Map<Size, Map<Contender, Timing | string>>();
+  for (const index of options.sizes.split(',')) {
+    const size = SIZES[Number(index)];
+    if (!size) throw new Error(`there is no size ${index}`);
+    all.set(size, measure(size, directory));
+  }
+  const versions = [
+    ...new Set(
+      [...all.values()].flatMap((r) => [...r.values()].flatMap((t) => (typeof t === 'string' ? [] : [t.version]))),
+    ),
+  ].filter((version) => version !== 'ours');
+  const sections = [...all].map(
+    ([size, results]) => `### d ${size.d}, n ${size.n}, B ${size.B}, L0 ${size.l0}\n\n${table(results)}`,
+  );
+  const text = [
+    `${machineLine()}; ${versions.join('; ')}; ${threads} threads.`,
+    ...sections,
+    `### Where a step of the sparse engine goes\n\nMedian milliseconds a step, mean over the workers.\n\n${profileTable(all)}`,
+    await scalingSection(threads),
+  ].join('\n\n');
+  console.log(text);
+  replaceSection(options.document, 'train', text);
+  const bars = [...all].map(([size, results]) => ({
+    title: `d ${size.d} · n ${size.n} · B ${size.B} · L0 ${size.l0}`,
+    bars: [...results].flatMap(([contender, timing]) =>
+      typeof timing === 'string'
+        ? []
+        : [{ label: contender.label, ours: contender.program === 'ours', ms: median(timing.ms) }],
+    ),
+  }));
+  writeFileSync('bench/results/train.svg', trainFigure(bars));
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
