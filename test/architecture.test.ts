@@ -6,7 +6,7 @@ import { test } from 'node:test';
 /** Rooms in the order of the data: a room may use itself, those before it, and the side rooms. */
 const PIPELINE = ['lm', 'corpus', 'activations', 'harvest', 'sae', 'train', 'eval', 'report'];
 /** Rooms that any other may use; they use one another only. */
-const SIDE = ['config', 'disk', 'progress', 'random', 'safetensors', 'onnx'];
+const SIDE = ['config', 'disk', 'progress', 'random', 'safetensors', 'onnx', 'hub'];
 /** May use every room; nothing uses it. */
 const TOP = 'cli';
 
