@@ -140,6 +140,29 @@ export const reportSchema = z.object({
 });
 export type ReportConfig = z.infer<typeof reportSchema>;
 
+/** `doctor`: what this machine has, and whether a piece of work fits it. */
+export const doctorSchema = z.object({
+  model: modelSource.model.optional(),
+  revision: modelSource.revision,
+  offline: modelSource.offline,
+  hook: z
+    .array(z.string())
+    .min(1)
+    .optional()
+    .describe('hook point to harvest; may be repeated [default: hook_resid_post of the last block]'),
+  tokens: positive.optional().describe('activations to harvest: room on disk and time are worked out for them'),
+  dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
+  arch: z.enum(architectures).default('gated').describe('architecture of that SAE'),
+  context,
+  batch: positive.default(16).describe('contexts a forward pass'),
+  dtype: z.enum(activationDTypes).default('float16').describe('element type of activations on disk'),
+  device,
+  threads,
+  out: directory.default('.').describe('directory whose disk is looked at'),
+  json: z.boolean().default(false).describe('print JSON instead of a table; sizes in bytes, times in seconds'),
+});
+export type DoctorConfig = z.infer<typeof doctorSchema>;
+
 /** `demo`: all of it on the bundled model and text. */
 export const demoSchema = z.object({
   out: directory.default('runs/demo').describe('directory for everything the demo writes'),
@@ -154,6 +177,7 @@ export const STAGES = {
   train: trainSchema,
   eval: evalSchema,
   report: reportSchema,
+  doctor: doctorSchema,
   demo: demoSchema,
 } as const;
 export type StageName = keyof typeof STAGES;
