@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { test } from 'node:test';
-import { run } from './run-program.js';
+import { run, startIn } from './run-program.js';
 
 const MODEL = ['--model', 'assets/tiny-gemma', '--hook', 'blocks.2.hook_resid_post', '--context', '64'];
 
@@ -79,6 +79,13 @@ test('without a model, the machine alone is described', async () => {
   assert.match(stdout, /\n {2}cores +\d+\n/);
   assert.match(stdout, /\n {2}cpu +ready\n/);
   assert.doesNotMatch(stdout, /does it fit/);
+});
+
+test('a model of the hub is taken from the cache, as everywhere', async () => {
+  const environment = { HF_HUB_CACHE: '/nowhere/hub', HF_HUB_OFFLINE: '1' };
+  const { code, stderr } = await startIn(environment, 'doctor', '--model', 'google/tiny').outcome;
+  assert.equal(code, 1);
+  assert.match(stderr, /google\/tiny at revision "main" is not in the cache \/nowhere\/hub/);
 });
 
 test('a device that cannot be used, and flags that say nothing, are refused', async () => {
