@@ -12,6 +12,7 @@ import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { openSae } from '../sae/saelens.js';
 import { METRICS_FILE } from '../train/metrics-record.js';
 import { type Candidate, openCandidate, sharedContext } from './candidate.js';
 import type { Metrics } from './metrics.js';
@@ -28,6 +29,7 @@ export async function evaluate(config: EvalConfig, progress: Progress, stop: Sto
   // Before the model, which may have to be downloaded.
   await corpusFiles(config.corpus);
   await checkOutputDirectory(config.out, { overwrite: config.overwrite, ours });
+  for (const path of config.sae) await openSae(path);
   const model = await modelDirectory(config, progress, stop);
   const checkpoint = await openCheckpoint(model);
   const candidates: Candidate[] = [];

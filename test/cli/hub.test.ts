@@ -52,6 +52,8 @@ test('what can be refused without the model is refused before it is downloaded',
   assert.equal(code, 1);
   const evaluate = ['eval', '--sae', 'x', '--model', 'google/tiny', '--corpus', corpus, '--out', 'assets'];
   assert.match((await startIn(environment, ...evaluate).outcome).stderr, /assets exists and is not empty/);
+  evaluate[evaluate.length - 1] = join(root, 'evaluation');
+  assert.match((await startIn(environment, ...evaluate).outcome).stderr, /x is not an SAE directory/);
   assert.equal(hub.seen.length, 0);
 });
 
