@@ -50,6 +50,19 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       print(await writeReport(config));
     },
   },
+  doctor: {
+    summary:
+      'Say what this machine has (execution providers, memory, disk) and whether a model, a harvest and an SAE fit it.',
+    example: 'sae-pipe doctor --model assets/tiny-gemma --hook blocks.2.hook_resid_post --tokens 500000 --d-sae 1536',
+    run: async (config, { progress, stop, print }) => {
+      const { doctor } = await import('../doctor/doctor.js');
+      const { requireFit } = await import('../doctor/checks.js');
+      const { reportTable } = await import('../doctor/table.js');
+      const report = await doctor(config, progress, stop);
+      print(config.json ? JSON.stringify(report, null, 1) : reportTable(report));
+      requireFit(report);
+    },
+  },
   demo: {
     summary:
       'The whole pipeline on the bundled model and text: harvest, train a gated and a standard SAE, evaluate, report.',

@@ -10,7 +10,19 @@ const seed = natural
   .max(2 ** 32 - 1)
   .default(0)
   .describe('seed of every random choice; the same seed gives the same bytes');
-const model = directory.describe('model directory: config.json, model.safetensors, tokenizer files');
+/** Where a model comes from: the three flags of every command that opens one. */
+const modelSource = {
+  model: directory.describe(
+    'model directory (config.json, safetensors weights, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there',
+  ),
+  revision: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('branch, tag or full commit hash of a model of the hub; a commit never moves [default: main]'),
+  offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
+};
+export type ModelSource = z.infer<z.ZodObject<typeof modelSource>>;
 const corpus = directory.describe('text: a .jsonl, .txt (either also .gz) or .parquet file, or a directory of them');
 const textField = z
   .string()
@@ -29,7 +41,7 @@ export const architectures = ['gated', 'standard'] as const;
 
 /** `harvest`: corpus → language model → activation stores, one a hook. */
 export const harvestSchema = z.object({
-  model,
+  ...modelSource,
   corpus,
   hook: z
     .array(z.string())
@@ -106,7 +118,7 @@ export type TrainConfig = z.infer<typeof trainSchema>;
 /** `eval`: SAEs spliced into the model on held-out text → eval.json. */
 export const evalSchema = z.object({
   sae: z.array(z.string().min(1)).min(1).describe('SAE directory; may be repeated'),
-  model,
+  ...modelSource,
   corpus,
   tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),
   context: context.describe('tokens a context, BOS included [default: what the SAEs were trained with]'),
@@ -130,6 +142,29 @@ export const reportSchema = z.object({
 });
 export type ReportConfig = z.infer<typeof reportSchema>;
 
+/** `doctor`: what this machine has, and whether a piece of work fits it. */
+export const doctorSchema = z.object({
+  model: modelSource.model.optional(),
+  revision: modelSource.revision,
+  offline: modelSource.offline,
+  hook: z
+    .array(z.string())
+    .min(1)
+    .optional()
+    .describe('hook point to harvest; may be repeated [default: hook_resid_post of the last block]'),
+  tokens: positive.optional().describe('activations to harvest: room on disk and time are worked out for them'),
+  dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
+  arch: z.enum(architectures).default('gated').describe('architecture of that SAE'),
+  context,
+  batch: positive.default(16).describe('contexts a forward pass'),
+  dtype: z.enum(activationDTypes).default('float16').describe('element type of activations on disk'),
+  device,
+  threads,
+  out: directory.default('.').describe('directory whose disk is looked at'),
+  json: z.boolean().default(false).describe('print JSON instead of a table; sizes in bytes, times in seconds'),
+});
+export type DoctorConfig = z.infer<typeof doctorSchema>;
+
 /** `demo`: all of it on the bundled model and text. */
 export const demoSchema = z.object({
   out: directory.default('runs/demo').describe('directory for everything the demo writes'),
@@ -144,6 +179,7 @@ export const STAGES = {
   train: trainSchema,
   eval: evalSchema,
   report: reportSchema,
+  doctor: doctorSchema,
   demo: demoSchema,
 } as const;
 export type StageName = keyof typeof STAGES;

@@ -15,7 +15,7 @@ export function formatBytes(bytes: number): string {
 }
 
 /** Free bytes on the file system that will hold `path`, which may not exist yet. */
-async function freeSpace(path: string): Promise<number> {
+export async function freeSpace(path: string): Promise<number> {
   const found = await statfs(path).catch(() => undefined);
   if (found) return found.bavail * found.bsize;
   const parent = dirname(path);
@@ -28,12 +28,16 @@ async function freeSpace(path: string): Promise<number> {
  * @param path where it will be written; may not exist yet
  * @param needed bytes
  */
-export async function checkFreeSpace(path: string, needed: number): Promise<void> {
+export async function checkFreeSpace(
+  path: string,
+  needed: number,
+  remedy = 'Free space, choose another --out, or ask for less.',
+): Promise<void> {
   const free = await freeSpace(resolve(path));
   if (needed > free) {
     throw new Refusal(
       `The disk is too full for ${path}: ${formatBytes(needed)} are needed and ${formatBytes(free)} are free.`,
-      'Free space, choose another --out, or ask for less.',
+      remedy,
     );
   }
 }

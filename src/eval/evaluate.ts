@@ -8,9 +8,11 @@ import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
 import { openTokenizer } from '../corpus/tokenizer.js';
 import { checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
 import { writeAside } from '../disk/write-aside.js';
+import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { openSae } from '../sae/saelens.js';
 import { METRICS_FILE } from '../train/metrics-record.js';
 import { type Candidate, openCandidate, sharedContext } from './candidate.js';
 import type { Metrics } from './metrics.js';
@@ -24,15 +26,18 @@ const ours = (name: string) => name === EVAL_FILE || /^training-\d+\.jsonl$/.tes
 
 /** Splices SAEs into the model on held-out text and writes eval.json; SAEs of one hook share a forward pass. */
 export async function evaluate(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<EvalRecord[]> {
-  const checkpoint = await openCheckpoint(config.model);
+  // Before the model, which may have to be downloaded.
+  await corpusFiles(config.corpus);
+  await checkOutputDirectory(config.out, { overwrite: config.overwrite, ours });
+  for (const path of config.sae) await openSae(path);
+  const model = await modelDirectory(config, progress, stop);
+  const checkpoint = await openCheckpoint(model);
   const candidates: Candidate[] = [];
   for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
-  await corpusFiles(config.corpus);
-  const tokenizer = await openTokenizer(config.model, checkpoint.config.bosTokenId);
+  const tokenizer = await openTokenizer(model, checkpoint.config.bosTokenId);
   const bos = tokenizer.bosTokenId;
   const contexts = () => packContexts(readDocuments(config.corpus, config.textField), tokenizer, context);
-  await checkOutputDirectory(config.out, { overwrite: config.overwrite, ours });
   const count = (c: Context) => countPositions(c, bos);
   await checkEnoughText(contexts(), count, config.tokens, config.corpus, progress, stop);
 

@@ -8,6 +8,7 @@ import { checkEnoughText } from '../corpus/enough-text.js';
 import { openTokenizer } from '../corpus/tokenizer.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { checkOutputDirectory } from '../disk/output-directory.js';
+import { modelDirectory } from '../hub/model-directory.js';
 import { openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
 import { findHook } from '../lm/hooks.js';
@@ -23,19 +24,22 @@ import { harvestWindows } from './windows.js';
  * @returns the stores' directories, in the order of config.hook
  */
 export async function harvest(config: HarvestConfig, progress: Progress, stop: StopRequest): Promise<string[]> {
-  const checkpoint = await openCheckpoint(config.model);
-  const context = chooseContext(config.context, checkpoint.config);
-  const hooks = [...new Set(config.hook)].map((name) => findHook(name, checkpoint.config));
+  const names = [...new Set(config.hook)];
+  const directories = names.map((name) => join(config.out, name));
+  // Before the model, which may have to be downloaded.
   await corpusFiles(config.corpus);
-  const tokenizer = await openTokenizer(config.model, checkpoint.config.bosTokenId);
+  for (const directory of directories) await checkOutputDirectory(directory, claimOptions(config));
+  const model = await modelDirectory(config, progress, stop);
+  const checkpoint = await openCheckpoint(model);
+  const context = chooseContext(config.context, checkpoint.config);
+  const hooks = names.map((name) => findHook(name, checkpoint.config));
+  const tokenizer = await openTokenizer(model, checkpoint.config.bosTokenId);
   const contexts = () => packContexts(readDocuments(config.corpus, config.textField), tokenizer, context);
   const windowBatches = batchesPerWindow(config, hooks, context);
   const manifests = hooks.map((hook) => newManifest(config, checkpoint, tokenizer, hook, context, windowBatches));
-  const directories = hooks.map((hook) => join(config.out, hook.name));
 
   const found: (Manifest | null)[] = [];
   for (const [i, directory] of directories.entries()) {
-    await checkOutputDirectory(directory, claimOptions(config));
     found.push(config.resume ? await resumable(directory, manifests[i]!) : null);
   }
   if (found.every((manifest) => manifest?.complete)) return directories;

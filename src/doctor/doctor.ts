@@ -1,0 +1,149 @@
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { UsageRefusal } from '../config/refusal.js';
+import { type DoctorConfig, trainSchema } from '../config/stages.js';
+import { version } from '../config/version.js';
+import { freeSpace } from '../disk/free-space.js';
+import { modelDirectory } from '../hub/model-directory.js';
+import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
+import { chooseContext } from '../lm/context-length.js';
+import { findHook, type Hook, hookName } from '../lm/hooks.js';
+import { onnxRuntime } from '../onnx/session.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import { type Check, check } from './checks.js';
+import { memory } from './memory.js';
+import { activationMemory, harvestNeeds, modelWeights, trainingNeeds } from './needs.js';
+import { gpus, providers } from './providers.js';
+import { type Timing, tryTiming } from './timing.js';
+
+export type Report = Awaited<ReturnType<typeof doctor>>;
+
+/** Everything that doctor knows; sizes in bytes, times in seconds. */
+export async function doctor(config: DoctorConfig, progress: Progress, stop: StopRequest) {
+  for (const flag of ['tokens', 'hook', 'dSae'] as const) {
+    if (config[flag] === undefined || config.model !== undefined) continue;
+    const name = flag === 'dSae' ? 'd-sae' : flag;
+    throw new UsageRefusal(`--${name} without --model says nothing.`, 'Add --model.');
+  }
+  if (!/^(cpu|webgpu|cuda(:\d+)?)$/.test(config.device)) {
+    throw new UsageRefusal(`There is no device "${config.device}".`, 'Use cpu, cuda, cuda:N or webgpu.');
+  }
+  const machine = await machineReport(config);
+  if (config.model === undefined)
+    return { ...machine, model: null, harvest: null, training: null, checks: [], fits: true };
+  const directory = await modelDirectory({ ...config, model: config.model }, progress, stop);
+  const checkpoint = await openCheckpoint(directory);
+  const { layers } = checkpoint.config;
+  const names = config.hook ?? [hookName(layers - 1, 'hook_resid_post')];
+  const hooks = [...new Set(names)].map((name) => findHook(name, checkpoint.config));
+  return { ...machine, ...(await workReport(checkpoint, hooks, config, machine)) };
+}
+
+async function machineReport(config: DoctorConfig) {
+  const { env } = await onnxRuntime();
+  return {
+    version: version(),
+    node: process.version,
+    onnxruntime: env.versions.node ?? env.versions.common,
+    platform: `${process.platform}-${process.arch}`,
+    cores: availableParallelism(),
+    memory: memory(),
+    device: config.device,
+    disk: { path: config.out, free: await freeSpace(resolve(config.out)) },
+    providers: await providers(),
+    gpus: await gpus(),
+  };
+}
+
+type Machine = Awaited<ReturnType<typeof machineReport>>;
+
+async function workReport(checkpoint: Checkpoint, hooks: readonly Hook[], config: DoctorConfig, machine: Machine) {
+  const context = chooseContext(config.context, checkpoint.config);
+  const needs = harvestNeeds(checkpoint, hooks, context, config);
+  const inMemory = memoryChecks(config, machine, needs.weights + needs.activations, needs.window);
+  const checks = [...inMemory];
+  if (needs.store !== null) {
+    const remedy = 'Ask for fewer --tokens, or choose an --out on a larger disk.';
+    checks.push(check('the activation store', needs.store, machine.disk.free, remedy));
+  }
+  const training = config.dSae === undefined ? null : trainingReport(config, hooks[0]!);
+  if (training) {
+    const available = freeOn(config.device, machine);
+    checks.push(check('training the SAE', training.memory, available, 'Train a smaller dictionary (--d-sae).'));
+  }
+  // What does not fit in memory is not tried.
+  const room = inMemory.every(({ fits }) => fits);
+  const timing = room ? await tryTiming(checkpoint, hooks, context, config) : { reason: 'the model does not fit' };
+  return {
+    model: modelReport(checkpoint, context, config.batch),
+    harvest: {
+      hooks: hooks.map(({ name, width }) => ({ name, width })),
+      ...{ dtype: config.dtype, batch: config.batch, context, tokens: config.tokens ?? null },
+      ...needs,
+      /** The same figures everywhere: weights and values are float32 on every device. */
+      devices: machine.providers.map(({ name, available }) => {
+        const {
+          needed,
+          available: free,
+          fits,
+        } = check(name, needs.weights + needs.activations, freeOn(name, machine), '');
+        return { device: name, ready: available, needed, free, fits };
+      }),
+      timing,
+      duration: config.tokens === undefined ? null : durationOf(config.tokens, timing),
+    },
+    training,
+    checks,
+    fits: checks.every(({ fits }) => fits),
+  };
+}
+
+/** Weights and values lie on the device; a window always lies in this machine's memory. */
+function memoryChecks(config: DoctorConfig, machine: Machine, onDevice: number, window: number): Check[] {
+  const { available } = machine.memory;
+  const remedy = 'Use a smaller --batch or --context, an earlier --hook, or a machine with more memory.';
+  if (config.device === 'cpu') return [check('the model with a window of rows', onDevice + window, available, remedy)];
+  return [
+    check(`the model on ${config.device}`, onDevice, freeOn(config.device, machine), remedy),
+    check('a window of rows', window, available, remedy),
+  ];
+}
+
+/** Free memory of a device; null where nothing tells. */
+function freeOn(device: string, { gpus, memory }: Pick<Machine, 'gpus' | 'memory'>): number | null {
+  if (device === 'cpu') return memory.available;
+  if (!device.startsWith('cuda')) return null;
+  return gpus[Number(device.split(':')[1] ?? 0)]?.free ?? null;
+}
+
+/** The whole model, as an evaluation needs it. */
+function modelReport(checkpoint: Checkpoint, context: number, batch: number) {
+  const { name, directory, tensors, config } = checkpoint;
+  let [parameters, stored] = [0, 0];
+  for (const { shape, length } of tensors.values()) {
+    parameters += shape.reduce((product, dim) => product * dim, 1);
+    stored += length;
+  }
+  return {
+    ...{ name, directory, parameters, layers: config.layers, d_model: config.hidden },
+    weights: { stored, memory: modelWeights(checkpoint).bytes },
+    activations: activationMemory(config, [], batch, context),
+  };
+}
+
+function trainingReport(config: DoctorConfig, { name, width }: Hook) {
+  const batch = trainSchema.shape.batch.parse(undefined);
+  const dSae = config.dSae!;
+  return {
+    hook: name,
+    arch: config.arch,
+    d_in: width,
+    d_sae: dSae,
+    batch,
+    ...trainingNeeds(config.arch, width, dSae, batch),
+  };
+}
+
+function durationOf(tokens: number, timing: Timing | { reason: string }): number | null {
+  return 'reason' in timing ? null : timing.opening + tokens / timing.tokensPerSecond;
+}

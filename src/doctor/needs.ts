@@ -1,0 +1,86 @@
+import { type DoctorConfig, harvestSchema } from '../config/stages.js';
+import { harvestGraph } from '../harvest/harvest-graph.js';
+import { batchesPerWindow, rowBytes } from '../harvest/store-plan.js';
+import type { Checkpoint } from '../lm/checkpoint.js';
+import type { GemmaConfig } from '../lm/gemma-config.js';
+import { GemmaGraph } from '../lm/gemma-graph.js';
+import type { Hook } from '../lm/hooks.js';
+import { GraphBuilder } from '../onnx/graph.js';
+import { type WeightMemory, weightMemory } from '../onnx/weight-memory.js';
+import { PARAMETERS, parameterShape } from '../sae/sae.js';
+
+/** What a harvest takes, bytes. */
+export interface HarvestNeeds {
+  /** Weights up to the deepest hook, as the open session holds them. */
+  readonly weights: number;
+  /** Values of one forward pass, about. */
+  readonly activations: number;
+  /** Rows held to be permuted. */
+  readonly window: number;
+  /** The stores of all hooks on disk; null without --tokens. */
+  readonly store: number | null;
+}
+
+export function harvestNeeds(
+  checkpoint: Checkpoint,
+  hooks: readonly Hook[],
+  context: number,
+  config: DoctorConfig,
+): HarvestNeeds {
+  const { batch, dtype, tokens } = config;
+  const row = hooks.reduce((sum, { width }) => sum + rowBytes({ d_in: width, dtype }), 0);
+  // A harvest with everything else at its default.
+  const harvest = harvestSchema.parse({
+    ...{ model: '-', corpus: '-', out: '-', hook: hooks.map(({ name }) => name) },
+    ...{ tokens: tokens ?? 1, batch, dtype },
+  });
+  const rows = batchesPerWindow(harvest, hooks, context) * batch * (context - 1);
+  return {
+    weights: weightMemory(harvestGraph(checkpoint, hooks, context, dtype)).bytes,
+    activations: activationMemory(checkpoint.config, hooks, batch, context),
+    window: row * Math.min(rows, tokens ?? rows),
+    store: tokens === undefined ? null : tokens * row,
+  };
+}
+
+/** Memory of the whole model's weights, embedding and unembedding included. */
+export function modelWeights(checkpoint: Checkpoint): WeightMemory {
+  const g = new GraphBuilder('whole-model');
+  const tokens = g.input('tokens', 'int64', ['batch', 2]);
+  const lm = new GemmaGraph(g, checkpoint, 2);
+  const x = lm.finalNorm(lm.residual(tokens, (_, value) => value));
+  g.output('logits', g.matmul(x, lm.unembedding(), { transB: true }), 'float32', ['batch', 2, 'vocabulary']);
+  return weightMemory(g.encode());
+}
+
+/**
+ * The most that is alive at once in a forward pass, about, in float32: the residual stream and its norm, beside either
+ * attention (q, k, v and the scores) or the MLP (gate, up and their product); and every
+ * hook's rows, gathered and as they leave. `test/doctor/needs.test.ts` holds it to what a pass takes.
+ */
+export function activationMemory(c: GemmaConfig, hooks: readonly Hook[], batch: number, context: number): number {
+  const positions = batch * context;
+  const attention = positions * (c.heads + 2 * c.kvHeads) * c.headDim + positions * c.heads * context;
+  const mlp = positions * 3 * c.mlp;
+  const rows = positions * hooks.reduce((sum, { width }) => sum + width, 0);
+  return 4 * (2 * positions * c.hidden + Math.max(attention, mlp)) + 8 * rows;
+}
+
+/** What training an SAE takes, bytes. */
+export interface TrainingNeeds {
+  readonly parameters: number;
+  /** Parameters, Adam's second moment of each (β1 = 0: no first), and a counter a feature; float32. */
+  readonly state: number;
+  /** Two copies of the state and a batch's pre-activations: what `train` itself asks for at least. */
+  readonly memory: number;
+}
+
+/** @param dIn width of the hook */
+export function trainingNeeds(arch: DoctorConfig['arch'], dIn: number, dSae: number, batch: number): TrainingNeeds {
+  let parameters = 0;
+  for (const name of PARAMETERS[arch]) {
+    parameters += parameterShape(name, dIn, dSae).reduce((product, dim) => product * dim, 1);
+  }
+  const state = 4 * (2 * parameters + dSae);
+  return { parameters, state, memory: 2 * state + 4 * batch * dSae };
+}

@@ -1,0 +1,128 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { Refusal } from '../config/refusal.js';
+import { checkFreeSpace } from '../disk/free-space.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import type { HubFile } from './blob-hash.js';
+import { CachedModel } from './cache.js';
+import { CANDIDATES, neededFiles, shardsOf, WEIGHTS, WEIGHTS_INDEX } from './model-files.js';
+import { isCommit } from './model-id.js';
+import { partBytes } from './part-file.js';
+import { type Asked, hubFetch } from './request.js';
+import type { HubSettings } from './settings.js';
+import { fetchBlob, isThere } from './transfer.js';
+
+const OTHER_CACHE = 'Free space, or set HF_HUB_CACHE to a directory that has room and may be written to.';
+
+/**
+ * Downloads what this program needs of a model into the Hugging Face cache. The snapshot is pinned to a commit first;
+ * `refs/` names it once it is whole.
+ *
+ * @returns the snapshot's directory
+ * @throws Refusal when the hub cannot be reached, refuses, lacks a file, sends wrong bytes, or the disk is too full
+ */
+export async function downloadModel(
+  asked: Asked,
+  settings: HubSettings,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<string> {
+  const fetch = hubFetch(settings, asked);
+  const { commit, listing } = await listModel(asked, settings, fetch);
+  const { names, missing } = neededFiles((name) => listing.has(name));
+  if (missing.length > 0) {
+    throw new Refusal(
+      `${asked.model} at revision "${asked.revision}" has no ${missing.join(', no ')}.`,
+      'Choose a model that has its weights as safetensors and a tokenizer.json.',
+    );
+  }
+  const cached = new CachedModel(settings.cache, asked.model);
+  const fetchAll = async (label: string, files: readonly HubFile[]) => {
+    await checkRoom(cached, files);
+    progress.begin(label, sum(files), 'byte');
+    let before = 0;
+    for (const file of files) {
+      const url = `${settings.endpoint}/${asked.model}/resolve/${commit}/${file.name}`;
+      const tell = (bytes: number) => progress.update(before + bytes, file.name);
+      const waiting = () => progress.say(`Another process downloads ${file.name}; waiting for it.`);
+      const blob = cached.blob(file.hash);
+      await fetchBlob({ url, fetch, patience: settings.patience, stop, tell, waiting }, file, blob);
+      await cached.link(commit, file.name, file.hash);
+      before += file.size;
+    }
+    progress.end();
+  };
+  const files = names.map((name) => listing.get(name)!);
+  const large = files.filter(({ name }) => name === WEIGHTS);
+  await checkRoom(cached, files);
+  try {
+    await mkdir(cached.blobs, { recursive: true });
+    // The small ones first: what is refused is refused early, and an index names the shards.
+    await fetchAll(
+      'fetching files',
+      files.filter((file) => !large.includes(file)),
+    );
+    const index = listing.get(WEIGHTS_INDEX);
+    if (index && names.includes(WEIGHTS_INDEX)) {
+      const path = `${asked.model}/${WEIGHTS_INDEX}`;
+      for (const shard of shardsOf(await readFile(cached.blob(index.hash), 'utf8'), path)) {
+        const file = listing.get(shard);
+        if (!file)
+          throw new Refusal(`${path} names ${shard}, which the model does not have.`, 'Its upload is not whole.');
+        large.push(file);
+      }
+    }
+    await fetchAll('fetching weights', large);
+    await cached.pointRef(asked.revision, commit);
+  } catch (cause) {
+    const { code, syscall } = cause as NodeJS.ErrnoException;
+    if (code === undefined || syscall === undefined) throw cause;
+    throw new Refusal(`The Hugging Face cache ${settings.cache} could not be written (${code}).`, OTHER_CACHE, {
+      cause,
+    });
+  }
+  return cached.snapshot(commit);
+}
+
+const sum = (files: readonly HubFile[]) => files.reduce((total, { size }) => total + size, 0);
+
+/** Refuses a download that the disk cannot take; what is there, whole or in part, is not needed again. */
+async function checkRoom(cached: CachedModel, files: readonly HubFile[]): Promise<void> {
+  let needed = 0;
+  for (const file of files) {
+    const blob = cached.blob(file.hash);
+    if (!(await isThere(blob, file))) needed += file.size - Math.min(file.size, await partBytes(blob));
+  }
+  await checkFreeSpace(cached.directory, needed, OTHER_CACHE);
+}
+
+/** The commit that a revision stands at, and those of its files that may be needed, by name. */
+async function listModel(asked: Asked, { endpoint: hubUrl }: HubSettings, fetch: typeof globalThis.fetch) {
+  const odd = (what: string, cause?: unknown) =>
+    new Refusal(`${hubUrl} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.', { cause });
+  try {
+    const { modelInfo, listFiles } = await import('@huggingface/hub');
+    const { sha } = await modelInfo({
+      name: asked.model,
+      revision: asked.revision,
+      hubUrl,
+      fetch,
+      additionalFields: ['sha'],
+    });
+    // Commit and hashes become names of files here.
+    if (typeof sha !== 'string' || !isCommit(sha)) throw odd(`the commit is ${JSON.stringify(sha)}`);
+    const listing = new Map<string, HubFile>();
+    const repo = { type: 'model', name: asked.model } as const;
+    for await (const { type, path: name, size, oid, lfs } of listFiles({ repo, revision: sha, hubUrl, fetch })) {
+      if (type !== 'file' || !(CANDIDATES.includes(name) || name.endsWith('.safetensors'))) continue;
+      const file: HubFile = { name, size: lfs?.size ?? size, hash: lfs?.oid ?? oid ?? '' };
+      const proven = /^[0-9a-f]{40}$|^[0-9a-f]{64}$/.test(file.hash);
+      if (!proven || !Number.isSafeInteger(file.size) || file.size < 0)
+        throw odd(`it lists ${name} without size or hash`);
+      listing.set(name, file);
+    }
+    return { commit: sha, listing };
+  } catch (cause) {
+    if (cause instanceof Refusal) throw cause;
+    throw odd(cause instanceof Error ? cause.message : String(cause), cause);
+  }
+}

@@ -1,0 +1,51 @@
+import { stat } from 'node:fs/promises';
+import { Refusal, UsageRefusal } from '../config/refusal.js';
+import type { ModelSource } from '../config/stages.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import { CachedModel } from './cache.js';
+import { checkRevision, isModelId } from './model-id.js';
+import { type HubSettings, hubSettings } from './settings.js';
+
+const DEFAULT_REVISION = 'main';
+
+/**
+ * The directory of what `--model` names: itself where it is one; else the snapshot of a hub id in the Hugging Face
+ * cache, downloaded where it is not whole. What is cached is used without asking the hub, so that a run can be repeated
+ * and needs no network.
+ *
+ * @param settings read from the environment by default
+ * @throws Refusal when there is no such model, here or there
+ */
+export async function modelDirectory(
+  { model, revision, offline }: ModelSource,
+  progress: Progress,
+  stop: StopRequest,
+  settings?: HubSettings,
+): Promise<string> {
+  const isDirectory = (await stat(model).catch(() => undefined))?.isDirectory() ?? false;
+  if (isDirectory || !isModelId(model)) {
+    if (!isDirectory) {
+      throw new Refusal(
+        `There is no model directory ${model}, and it is not an id of the Hugging Face hub.`,
+        'Give a directory with config.json, weights and tokenizer files, or an id like google/gemma-2-2b.',
+      );
+    }
+    if (revision === undefined) return model;
+    throw new UsageRefusal(`--revision is for models of the hub, and ${model} is a directory.`, 'Leave it out.');
+  }
+  const wanted = revision ?? DEFAULT_REVISION;
+  checkRevision(wanted);
+  const hub = settings ?? (await hubSettings(process.env, offline));
+  const found = await new CachedModel(hub.cache, model).find(wanted);
+  if (found?.missing.length === 0) return found.path;
+  if (hub.offline) {
+    throw new Refusal(
+      found
+        ? `${model} at revision "${wanted}" is not whole in the cache ${hub.cache}: it lacks ${found.missing.join(', ')}.`
+        : `${model} at revision "${wanted}" is not in the cache ${hub.cache}, nor is there a directory of that name.`,
+      'Run once without --offline and HF_HUB_OFFLINE, or copy the cache from a machine that has the model.',
+    );
+  }
+  const { downloadModel } = await import('./download.js');
+  return downloadModel({ model, revision: wanted }, hub, progress, stop);
+}

@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { statfsSync } from 'node:fs';
+import { availableParallelism, totalmem } from 'node:os';
+import { test } from 'node:test';
+import { run, startIn } from './run-program.js';
+
+const MODEL = ['--model', 'assets/tiny-gemma', '--hook', 'blocks.2.hook_resid_post', '--context', '64'];
+
+interface Json {
+  node: string;
+  cores: number;
+  memory: { total: number; limit: number; available: number };
+  disk: { path: string; free: number };
+  providers: { name: string; available: boolean; reasons: string[] }[];
+  model: { name: string; parameters: number; weights: { stored: number } };
+  harvest: {
+    hooks: { name: string; width: number }[];
+    activations: number;
+    store: number;
+    timing: { tokensPerSecond: number; opening: number; batch: number };
+    duration: number;
+    devices: { device: string; needed: number }[];
+    weights: number;
+  };
+  training: { parameters: number; state: number };
+  checks: { fits: boolean }[];
+  fits: boolean;
+}
+
+test('the bundled model fits, and JSON has the figures', async () => {
+  const { code, stdout, stderr } = await run('doctor', ...MODEL, '--tokens', '100000', '--d-sae', '1024', '--json');
+  assert.equal(code, 0, stderr);
+  const report = JSON.parse(stdout) as Json;
+  assert.equal(report.node, process.version);
+  assert.equal(report.cores, availableParallelism());
+  assert.equal(report.memory.total, totalmem());
+  const { bavail, bsize } = statfsSync('.');
+  assert.ok(Math.abs(report.disk.free / (bavail * bsize) - 1) < 0.2);
+  assert.ok(report.providers.find(({ name }) => name === 'cpu')!.available);
+  assert.equal(report.model.parameters, 3_344_064);
+  assert.equal(report.model.weights.stored, 2 * 3_344_064);
+  assert.deepEqual(report.harvest.hooks, [{ name: 'blocks.2.hook_resid_post', width: 192 }]);
+  assert.equal(report.harvest.store, 100_000 * (2 * 192 + 12));
+  // W_enc, W_dec, b_dec, and b_gate, b_mag, r_mag; Adam's v of each; a counter a feature.
+  const parameters = 2 * 192 * 1024 + 192 + 3 * 1024;
+  assert.equal(report.training.parameters, parameters);
+  assert.equal(report.training.state, 4 * (2 * parameters + 1024));
+  const { tokensPerSecond, opening, batch } = report.harvest.timing;
+  assert.ok(tokensPerSecond > 100 && batch >= 1 && opening > 0);
+  assert.ok(Math.abs(report.harvest.duration - (opening + 100_000 / tokensPerSecond)) < 1e-6);
+  for (const { needed } of report.harvest.devices) {
+    assert.equal(needed, report.harvest.weights + report.harvest.activations);
+  }
+  assert.equal(report.checks.length, 3);
+  assert.ok(report.fits && report.checks.every(({ fits }) => fits));
+});
+
+test('what does not fit ends in exit code 1, after the table or the JSON', async () => {
+  for (const [more, message] of [
+    [['--tokens', '1e15'], /This does not fit: the activation store takes 351\.7 PiB, and .* are free\. .*--tokens/],
+    [['--d-sae', '1000000000'], /This does not fit: training the SAE takes .*--d-sae/],
+    [['--batch', '10000000'], /This does not fit: the model .* takes .*--batch/],
+  ] as const) {
+    const { code, stdout, stderr } = await run('doctor', ...MODEL, ...more);
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, message);
+    assert.equal(stderr.trim().split('\n').length, 1, stderr);
+    assert.match(stdout, /does it fit\?\n(.*\n)*.* NO: /);
+  }
+  const { code, stdout } = await run('doctor', ...MODEL, '--tokens', '1e15', '--json');
+  assert.equal(code, 1);
+  assert.equal((JSON.parse(stdout) as Json).fits, false);
+});
+
+test('without a model, the machine alone is described', async () => {
+  const { code, stdout, stderr } = await run('doctor');
+  assert.equal(code, 0, stderr);
+  assert.match(stdout, /^this machine\n/);
+  assert.match(stdout, /\n {2}cores +\d+\n/);
+  assert.match(stdout, /\n {2}cpu +ready\n/);
+  assert.doesNotMatch(stdout, /does it fit/);
+});
+
+test('a model of the hub is taken from the cache, as everywhere', async () => {
+  const environment = { HF_HUB_CACHE: '/nowhere/hub', HF_HUB_OFFLINE: '1' };
+  const { code, stderr } = await startIn(environment, 'doctor', '--model', 'google/tiny').outcome;
+  assert.equal(code, 1);
+  assert.match(stderr, /google\/tiny at revision "main" is not in the cache \/nowhere\/hub/);
+});
+
+test('a device that cannot be used, and flags that say nothing, are refused', async () => {
+  const { code, stderr } = await run('doctor', '--device', 'cuda:77');
+  assert.equal(code, 1);
+  assert.match(stderr, /^sae-pipe: Device cuda:77 cannot be used: /);
+  for (const [args, message] of [
+    [['--tokens', '5'], /--tokens without --model says nothing\. Add --model/],
+    [['--d-sae', '5'], /--d-sae without --model/],
+    [['--device', 'gpu'], /There is no device "gpu"/],
+  ] as const) {
+    const refused = await run('doctor', ...args);
+    assert.equal(refused.code, 2, refused.stderr);
+    assert.match(refused.stderr, message);
+  }
+});

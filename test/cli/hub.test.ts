@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { sha256 } from '../hub/fake-hub.js';
+import { tinyHub } from '../hub/tiny-hub.js';
+import { temporaryDirectory } from '../temporary.js';
+import { run, sleep, startIn } from './run-program.js';
+
+const HOOK = 'blocks.1.hook_resid_post';
+const WEIGHTS = 'model.safetensors';
+const root = temporaryDirectory();
+const corpus = 'assets/corpus/validation.jsonl.gz';
+
+const harvest = (out: string, ...more: string[]) =>
+  `harvest --model google/tiny --corpus ${corpus} --hook ${HOOK} --tokens 2000 --context 64 --out ${join(root, out)}`
+    .split(' ')
+    .concat(more);
+
+test('harvest takes a hub id, and gives what the same files in a directory give', async (t) => {
+  const { hub, cache } = await tinyHub(t);
+  const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache, HF_TOKEN: '' };
+  const { code, stderr } = await startIn(environment, ...harvest('by-id')).outcome;
+  assert.equal(code, 0, stderr);
+  assert.match(stderr, /fetching weights: 6\.69M bytes/);
+  const local = await run(...harvest('by-directory').map((arg) => (arg === 'google/tiny' ? 'assets/tiny-gemma' : arg)));
+  assert.equal(local.code, 0, local.stderr);
+  const store = (out: string) => {
+    const manifest = readFileSync(join(root, out, HOOK, 'manifest.json'), 'utf8');
+    return { ...(JSON.parse(manifest) as { model: { name: string; fingerprint: string } }) };
+  };
+  const [byId, byDirectory] = [store('by-id'), store('by-directory')];
+  assert.equal(byId.model.name, 'google/tiny');
+  assert.deepEqual(
+    { ...byId, model: byId.model.fingerprint },
+    { ...byDirectory, model: byDirectory.model.fingerprint },
+  );
+  // And offline, from the cache.
+  const offline = { ...environment, HF_HUB_OFFLINE: '1', HF_ENDPOINT: 'http://127.0.0.1:9' };
+  assert.equal((await startIn(offline, ...harvest('offline')).outcome).code, 0);
+  const refused = await startIn({ ...offline, HF_HUB_CACHE: join(root, 'none') }, ...harvest('none')).outcome;
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /^sae-pipe: google\/tiny at revision "main" is not in the cache .* --offline/);
+  assert.equal(refused.stderr.trim().split('\n').length, 1);
+});
+
+test('what can be refused without the model is refused before it is downloaded', async (t) => {
+  const { hub, cache } = await tinyHub(t);
+  const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
+  const { code } = await startIn(environment, ...harvest('x').map((arg) => (arg === corpus ? 'nowhere.txt' : arg)))
+    .outcome;
+  assert.equal(code, 1);
+  const evaluate = ['eval', '--sae', 'x', '--model', 'google/tiny', '--corpus', corpus, '--out', 'assets'];
+  assert.match((await startIn(environment, ...evaluate).outcome).stderr, /assets exists and is not empty/);
+  evaluate[evaluate.length - 1] = join(root, 'evaluation');
+  assert.match((await startIn(environment, ...evaluate).outcome).stderr, /x is not an SAE directory/);
+  assert.equal(hub.seen.length, 0);
+});
+
+test('a download killed at any moment goes on where it was', async (t) => {
+  const { hub, cache, home } = await tinyHub(t);
+  const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
+  hub.faults = { pause: 20 };
+  const blobs = join(home, 'blobs');
+  const weights = sha256(hub.files.get(WEIGHTS)!);
+  const partSize = () => {
+    const names = safely(() => readdirSync(blobs)) ?? [];
+    const sizes = names
+      .filter((name) => name.startsWith(`${weights}.`))
+      .map((name) => statSync(join(blobs, name)).size);
+    return Math.max(0, ...sizes);
+  };
+  let had = 0;
+  for (let i = 0; i < 2; i++) {
+    const { child, outcome } = startIn(environment, ...harvest('killed'));
+    while (partSize() < had + 2 ** 20 && child.exitCode === null) await sleep(5);
+    child.kill('SIGKILL');
+    assert.equal((await outcome).signal, 'SIGKILL');
+    had = partSize();
+    assert.ok(had >= 2 ** 20 && !readdirSync(blobs).includes(weights));
+  }
+  const { code, stderr } = await startIn(environment, ...harvest('killed')).outcome;
+  assert.equal(code, 0, stderr);
+  const ranges = hub.rangesOf(WEIGHTS);
+  assert.equal(ranges[0], undefined);
+  assert.equal(ranges.length, 3, 'each run asked once');
+  assert.equal(ranges[2], `bytes=${had}-`);
+  assert.deepEqual(readFileSync(join(blobs, weights)), hub.files.get(WEIGHTS));
+});
+
+test('two processes at once: one downloads, the other waits for it, both go on', async (t) => {
+  const { hub, cache, home } = await tinyHub(t);
+  hub.faults = { pause: 20 };
+  const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
+  const outcomes = ['first', 'second'].map((out) => startIn(environment, ...harvest(out)).outcome);
+  for (const { code, stderr } of await Promise.all(outcomes)) assert.equal(code, 0, stderr);
+  const said = (await Promise.all(outcomes)).map(({ stderr }) => /Another process downloads/.test(stderr));
+  assert.ok(said.includes(true));
+  assert.deepEqual(hub.rangesOf(WEIGHTS), [undefined], 'the weights were sent once');
+  assert.ok(!readdirSync(join(home, 'blobs')).some((name) => name.endsWith('.incomplete')));
+});
+
+function safely<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}

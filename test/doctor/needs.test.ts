@@ -1,0 +1,67 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { doctorSchema } from '../../src/config/stages.js';
+import { activationMemory, harvestNeeds, modelWeights, trainingNeeds } from '../../src/doctor/needs.js';
+import { openForwardPass } from '../../src/harvest/forward-pass.js';
+import { openCheckpoint } from '../../src/lm/checkpoint.js';
+import { findHook } from '../../src/lm/hooks.js';
+import { stateShapes } from '../../src/train/engines/reference/step-graph.js';
+
+const checkpoint = await openCheckpoint('assets/tiny-gemma');
+const hook = findHook('blocks.2.hook_resid_post', checkpoint.config);
+// Of config.json: 4096 tokens, d_model 192, 4 heads of 64, d_ff 768; bfloat16.
+const EMBEDDING = 4096 * 192;
+const BLOCK = 4 * 192 * 256 + 3 * 192 * 768 + 2 * 192;
+
+test('weights are counted as the open session holds them', () => {
+  const config = doctorSchema.parse({ model: '-' });
+  // Blocks 0 to 2 as float32; the embedding is gathered from as it is stored.
+  const blocks = 3 * BLOCK;
+  assert.equal(harvestNeeds(checkpoint, [hook], 256, config).weights, 4 * blocks + 2 * EMBEDDING);
+  const whole = modelWeights(checkpoint);
+  assert.equal(whole.parameters, 4 * BLOCK + 192 + EMBEDDING);
+  // The tied unembedding is the embedding once more, as float32.
+  assert.equal(whole.bytes, 4 * (4 * BLOCK + 192 + EMBEDDING) + 2 * EMBEDDING);
+});
+
+test('a store takes a row of activation, token, context and position for each token and hook', () => {
+  const mlp = findHook('blocks.0.mlp.hook_post', checkpoint.config);
+  const needs = (tokens?: number, dtype = 'float16') =>
+    harvestNeeds(checkpoint, [hook, mlp], 256, doctorSchema.parse({ model: '-', tokens, dtype }));
+  assert.equal(needs(1_000_000).store, 1e6 * (192 * 2 + 12 + 768 * 2 + 12));
+  assert.equal(needs(1_000_000, 'float32').store, 1e6 * (192 * 4 + 12 + 768 * 4 + 12));
+  assert.equal(needs().store, null);
+  assert.equal(needs(100).window, 100 * (192 * 2 + 12 + 768 * 2 + 12));
+  assert.ok(needs(1e15).window <= 4 * 2 ** 30 * 1.01);
+});
+
+test('the state of a training is that of the reference engine', () => {
+  const batch = 4096;
+  for (const architecture of ['gated', 'standard'] as const) {
+    let expected = 0;
+    const settings = { architecture, dIn: 192, dSae: 1000, batch, batchDType: 'float16', scale: 1 } as const;
+    const shapes = stateShapes({ ...settings, beta1: 0, beta2: 0.999, deadWindow: 1 });
+    for (const shape of shapes.values()) expected += 4 * shape.reduce((product, dim) => product * dim, 1);
+    const { state, memory } = trainingNeeds(architecture, 192, 1000, batch);
+    assert.equal(state, expected);
+    assert.equal(memory, 2 * expected + 4 * batch * 1000);
+  }
+});
+
+test('the memory of a forward pass is told within a factor of two', async () => {
+  const context = 256;
+  const pass = await openForwardPass(checkpoint, [hook], context, { dtype: 'float16', device: 'cpu', threads: 0 });
+  const contexts = (count: number) =>
+    Array.from({ length: count }, (_, index) => ({
+      index,
+      tokens: Int32Array.from({ length: context }, (_, t) => (t === 0 ? 2 : 3 + ((7 * t + index) % 4000))),
+      documents: new Uint32Array(context),
+    }));
+  await pass.run(contexts(1), 2, Number.POSITIVE_INFINITY);
+  const before = process.memoryUsage.rss();
+  await pass.run(contexts(64), 2, Number.POSITIVE_INFINITY);
+  const grown = process.resourceUsage().maxRSS * 1024 - before;
+  await pass.release();
+  const told = activationMemory(checkpoint.config, [hook], 64, context);
+  assert.ok(told > grown / 2 && told < 2 * grown, `${told} told, ${grown} taken`);
+});

@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { check, requireFit } from '../../src/doctor/checks.js';
+import { parseGpus, providers } from '../../src/doctor/providers.js';
+import { refuses } from '../config/refuses.js';
+
+test('every provider is tried; one that does not work says why', async () => {
+  const found = await providers();
+  assert.deepEqual(
+    found.map(({ name }) => name),
+    ['cpu', 'cuda', 'webgpu'],
+  );
+  assert.deepEqual(found[0], { name: 'cpu', available: true, reasons: [] });
+  for (const { available, reasons } of found) assert.equal(available, reasons.length === 0);
+  const cuda = found[1]!;
+  if (!cuda.available && process.platform === 'linux') assert.match(cuda.reasons.join('\n'), /\.so/);
+});
+
+test('GPUs are read as nvidia-smi lists them', () => {
+  assert.deepEqual(parseGpus('NVIDIA H100 80GB HBM3, 81559, 81000\nOdd, name, 10, 5\n'), [
+    { name: 'NVIDIA H100 80GB HBM3', total: 81559 * 2 ** 20, free: 81000 * 2 ** 20 },
+    { name: 'Odd, name', total: 10 * 2 ** 20, free: 5 * 2 ** 20 },
+  ]);
+  assert.deepEqual(parseGpus(''), []);
+});
+
+test('what does not fit, and a device that cannot be used, are refused; what is not known is not', async () => {
+  const ready = { name: 'cpu', available: true, reasons: [] } as const;
+  const none = { name: 'cuda', available: false, reasons: ['no driver', 'no GPU'] } as const;
+  const verdict = { device: 'cpu', providers: [ready, none], checks: [check('a', 5, 5, ''), check('b', 9, null, '')] };
+  requireFit(verdict);
+  await refuses(() => requireFit({ ...verdict, device: 'cuda:1' }), 'Device cuda:1 cannot be used: no driver.');
+  const checks = [...verdict.checks, check('the store', 2048, 1024, 'Ask for less.')];
+  await refuses(
+    () => requireFit({ ...verdict, checks }),
+    'the store takes 2.0 KiB, and 1.0 KiB are free',
+    'Ask for less',
+  );
+});

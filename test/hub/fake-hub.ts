@@ -1,0 +1,170 @@
+import { createHash } from 'node:crypto';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+export const MODEL = 'google/tiny';
+export const COMMIT = 'c0ffee'.padEnd(40, '0');
+const PIECE = 65_536;
+
+/** One request as a server saw it. */
+export interface Seen {
+  readonly server: 'hub' | 'cdn';
+  readonly url: string;
+  readonly authorization: string | undefined;
+  readonly range: string | undefined;
+}
+
+/** What goes wrong, or is unusual; changed by tests as they go. */
+export interface Faults {
+  /** A token that is asked for; without it 401, with another 403. */
+  gated?: string;
+  /** The storage destroys so many connections, each after this many bytes. */
+  cuts?: { times: number; after: number };
+  /** The storage alters a byte of this file. */
+  corrupt?: string;
+  /** The storage knows no ranges. */
+  ignoresRange?: boolean;
+  /** Milliseconds between pieces of 64 KiB. */
+  pause?: number;
+  /** The storage accepts requests and never answers. */
+  silent?: boolean;
+  /** Put in place of what the listing says of a file. */
+  lies?: Record<string, { size?: number; oid?: string; path?: string }>;
+  /** Where the second page of the listing is said to be. */
+  nextPage?: string;
+  /** The storage answers this status so many times. */
+  fails?: { times: number; status: number };
+}
+
+/** A hub of one model, and its storage on another port: the endpoints that a download needs, on 127.0.0.1. */
+export class FakeHub {
+  readonly seen: Seen[] = [];
+  faults: Faults = {};
+  private readonly servers: Server[] = [];
+  endpoint = '';
+  private storage = '';
+
+  private constructor(readonly files: Map<string, Buffer>) {}
+
+  static async start(t: { after: (end: () => void) => void }, files: Map<string, Buffer>): Promise<FakeHub> {
+    const fake = new FakeHub(files);
+    t.after(() => fake.stop());
+    fake.endpoint = await fake.listen('hub', (request, response) => fake.hub(request, response));
+    fake.storage = await fake.listen('cdn', (request, response) => fake.cdn(request, response));
+    return fake;
+  }
+
+  stop(): void {
+    for (const server of this.servers) {
+      server.closeAllConnections();
+      server.close();
+    }
+  }
+
+  /** Bytes that the storage was asked for with a range, or null where the whole was. */
+  rangesOf(name: string): (string | undefined)[] {
+    const url = `/blobs/${sha256(this.files.get(name)!)}`;
+    return this.seen.filter((seen) => seen.server === 'cdn' && seen.url === url).map(({ range }) => range);
+  }
+
+  private async listen(
+    server: 'hub' | 'cdn',
+    answer: (request: IncomingMessage, response: ServerResponse) => Promise<void>,
+  ): Promise<string> {
+    const http = createServer((request, response) => {
+      const { authorization, range } = request.headers;
+      this.seen.push({ server, url: request.url!, authorization, range });
+      answer(request, response).catch(() => response.destroy());
+    });
+    this.servers.push(http);
+    await new Promise<void>((ready) => http.listen(0, '127.0.0.1', ready));
+    return `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
+  }
+
+  private async hub(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { pathname, searchParams } = new URL(request.url!, this.endpoint);
+    const fail = (status: number, code: string) => {
+      response.writeHead(status, { 'x-error-code': code }).end(code);
+    };
+    const api = `/api/models/${MODEL}`;
+    if (!pathname.startsWith(`${api}/`) && !pathname.startsWith(`/${MODEL}/`)) {
+      return fail(request.headers.authorization ? 404 : 401, 'RepoNotFound');
+    }
+    if (pathname.startsWith(`${api}/revision/`)) {
+      const revision = decodeURIComponent(pathname.slice(`${api}/revision/`.length));
+      if (!['main', 'v1', 'refs/pr/1', COMMIT].includes(revision)) return fail(404, 'RevisionNotFound');
+      return json(response, { _id: '1', id: MODEL, sha: COMMIT, lastModified: '2024-08-01T00:00:00.000Z' });
+    }
+    if (pathname === `${api}/tree/${COMMIT}`) {
+      const all = [...this.files.keys()].map((name) => this.entry(name));
+      const second = searchParams.get('cursor') === '2';
+      const next = this.faults.nextPage ?? `${this.endpoint}${pathname}?cursor=2`;
+      if (!second) response.setHeader('link', `<${next}>; rel="next"`);
+      // The directory is none of ours; the first page holds half.
+      const half = Math.ceil(all.length / 2);
+      return json(response, second ? all.slice(half) : [{ type: 'directory', path: 'onnx' }, ...all.slice(0, half)]);
+    }
+    const name = pathname.slice(`/${MODEL}/resolve/${COMMIT}/`.length);
+    const content = this.files.get(name);
+    if (!content || !pathname.startsWith(`/${MODEL}/resolve/${COMMIT}/`)) return fail(404, 'EntryNotFound');
+    if (this.faults.gated && request.headers.authorization !== `Bearer ${this.faults.gated}`) {
+      return fail(request.headers.authorization ? 403 : 401, 'GatedRepo');
+    }
+    response.setHeader('x-repo-commit', COMMIT);
+    if (!isLarge(name)) {
+      response.writeHead(200, { etag: `"${gitHash(content)}"`, 'content-length': content.length }).end(content);
+      return;
+    }
+    response.writeHead(302, {
+      location: `${this.storage}/blobs/${sha256(content)}`,
+      'x-linked-etag': `"${sha256(content)}"`,
+      'x-linked-size': content.length,
+    });
+    response.end();
+  }
+
+  private async cdn(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { faults } = this;
+    if (faults.silent) return;
+    if (faults.fails && faults.fails.times-- > 0) {
+      response.writeHead(faults.fails.status).end();
+      return;
+    }
+    const [name, content] = [...this.files].find(([, bytes]) => request.url === `/blobs/${sha256(bytes)}`)!;
+    const sent = Buffer.from(content);
+    if (faults.corrupt === name) sent[sent.length - 1]! ^= 1;
+    const range = faults.ignoresRange ? null : /^bytes=(\d+)-$/.exec(request.headers.range ?? '');
+    const from = Number(range?.[1] ?? 0);
+    if (range) response.setHeader('content-range', `bytes ${from}-${sent.length - 1}/${sent.length}`);
+    response.writeHead(range ? 206 : 200, { 'content-length': sent.length - from });
+    const cut = faults.cuts && faults.cuts.times-- > 0 ? from + faults.cuts.after : Number.POSITIVE_INFINITY;
+    for (let at = from; at < sent.length; at += PIECE) {
+      if (at >= cut) return void response.destroy();
+      await new Promise((written) => response.write(sent.subarray(at, Math.min(at + PIECE, cut)), written));
+      if (faults.pause) await sleep(faults.pause);
+    }
+    response.end();
+  }
+
+  private entry(name: string) {
+    const content = this.files.get(name)!;
+    const oid = gitHash(isLarge(name) ? Buffer.from(`pointer to ${name}`) : content);
+    const entry = { type: 'file', path: name, size: content.length, oid };
+    const large = isLarge(name) ? { lfs: { oid: sha256(content), size: content.length, pointerSize: 134 } } : {};
+    const lie = this.faults.lies?.[name];
+    if (!lie) return { ...entry, ...large };
+    return { ...entry, ...lie, ...(isLarge(name) && { lfs: { ...large.lfs!, ...lie } }) };
+  }
+}
+
+export const isLarge = (name: string) => name.endsWith('.safetensors') || name === 'tokenizer.json';
+export const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
+export const gitHash = (bytes: Buffer) =>
+  createHash('sha1')
+    .update(Buffer.concat([Buffer.from(`blob ${bytes.length}\0`), bytes]))
+    .digest('hex');
+
+function json(response: ServerResponse, value: unknown): void {
+  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
+}

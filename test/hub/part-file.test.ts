@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { test } from 'node:test';
+import { claimPart, partBytes, putDown } from '../../src/hub/part-file.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const HASH = 'abcdef0123456789'.repeat(4);
+const blobIn = (t: { after: (end: () => void) => void }) => join(temporaryDirectory(t), HASH);
+
+test('the first to come gets a part, whoever comes meanwhile gets none', async (t) => {
+  const blob = blobIn(t);
+  const part = await claimPart(blob);
+  assert.ok(part && part.size === 0);
+  // A later millisecond: begun after the first.
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(await claimPart(blob), null);
+  assert.deepEqual(readdirSync(join(blob, '..')), [basename(part.path)]);
+});
+
+test('what was put down is taken up, the longest of several, and the others go', async (t) => {
+  const blob = blobIn(t);
+  const part = (await claimPart(blob))!;
+  writeFileSync(part.path, 'half of it');
+  await putDown(part, blob);
+  writeFileSync(`${blob}.000000001-00000000-0-aaaaaa.incomplete`, 'half');
+  assert.equal(await partBytes(blob), 10);
+  const next = (await claimPart(blob))!;
+  assert.equal(next.size, 10);
+  assert.equal(readFileSync(next.path, 'utf8'), 'half of it');
+  assert.equal(readdirSync(join(blob, '..')).length, 1);
+});
+
+test('of another machine, a part that has not grown for long is abandoned, a fresh one is not', async (t) => {
+  const blob = blobIn(t);
+  const foreign = `${blob}.000000001-00000000-17-aaaaaa.incomplete`;
+  writeFileSync(foreign, 'theirs');
+  assert.equal(await claimPart(blob), null);
+  const long = Date.now() / 1000 - 3600;
+  utimesSync(foreign, long, long);
+  assert.equal((await claimPart(blob))?.size, 6);
+});
+
+test('parts of other blobs, and of other programs, are left alone', async (t) => {
+  const blob = blobIn(t);
+  const others = [`${HASH}.incomplete`, `${'0'.repeat(64)}.000000001-00000000-0-aaaaaa.incomplete`];
+  for (const name of others) writeFileSync(join(blob, '..', name), 'not ours');
+  assert.equal((await claimPart(blob))?.size, 0);
+  for (const name of others) assert.equal(readFileSync(join(blob, '..', name), 'utf8'), 'not ours');
+});

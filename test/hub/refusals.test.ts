@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { test } from 'node:test';
+import { refuses, refusesUsage } from '../config/refuses.js';
+import { MODEL } from './fake-hub.js';
+import { tinyHub } from './tiny-hub.js';
+
+test('a gated model names its page, the terms and HF_TOKEN', async (t) => {
+  const { hub, fetch } = await tinyHub(t);
+  hub.faults = { gated: 'secret' };
+  const page = `${hub.endpoint}/${MODEL}`;
+  await refuses(() => fetch(), `${MODEL} is not open to everyone (401)`, `terms at ${page}`, 'set HF_TOKEN');
+  await refuses(
+    () => fetch({}, { token: 'of-someone-else' }),
+    "terms have not been accepted by this token's account (403)",
+    `Accept the terms at ${page}`,
+    `${hub.endpoint}/settings/tokens`,
+  );
+});
+
+test('a model that is not there is named: 404 with a token, 401 without', async (t) => {
+  const { fetch } = await tinyHub(t);
+  const model = 'google/nothing';
+  await refuses(
+    () => fetch({ model }, { token: 'any' }),
+    'no model google/nothing at revision "main" (404)',
+    '--model',
+  );
+  await refuses(() => fetch({ model }), 'no model google/nothing', 'or it is private (401)', 'HF_TOKEN');
+});
+
+test('a revision that is not there is named', async (t) => {
+  const { fetch, home, hub } = await tinyHub(t);
+  await refuses(
+    () => fetch({ revision: 'v7' }),
+    `${MODEL} has no revision "v7" (404)`,
+    `${hub.endpoint}/${MODEL}/tree`,
+  );
+  assert.ok(!existsSync(home));
+});
+
+test('no network: the cause, the place and the remedy', async (t) => {
+  const { fetch, hub, cache } = await tinyHub(t);
+  hub.stop();
+  await refuses(() => fetch(), hub.endpoint, 'could not be reached', 'ECONNREFUSED', 'HF_ENDPOINT', cache);
+  await refuses(() => fetch({}, { endpoint: 'http://no-such-host.invalid' }), 'could not be reached', 'no-such-host');
+});
+
+test('a server that is no hub is found out', async (t) => {
+  const { fetch, hub } = await tinyHub(t);
+  await refuses(() => fetch({}, { endpoint: `${hub.endpoint}/elsewhere` }), 'no model', 'private');
+});
+
+test('offline, nothing is asked, and what is missing is said', async (t) => {
+  const { fetch, hub, cache } = await tinyHub(t);
+  await refuses(
+    () => fetch({}, { offline: true }),
+    `${MODEL} at revision "main" is not in the cache ${cache}`,
+    '--offline',
+  );
+  assert.equal(hub.seen.length, 0);
+});
+
+test('a directory is itself; what is neither directory nor id is refused', async (t) => {
+  const { fetch, hub } = await tinyHub(t);
+  assert.equal(await fetch({ model: 'assets/tiny-gemma' }), 'assets/tiny-gemma');
+  for (const model of [
+    './no/where',
+    '/no/where',
+    'nowhere',
+    'a/b/c',
+    'google/',
+    'google/a--b',
+    '../no-such-place',
+    'a/..',
+  ]) {
+    await refuses(() => fetch({ model }), `no model directory ${model}`, 'google/gemma-2-2b');
+  }
+  assert.equal(hub.seen.length, 0);
+});
+
+test('a revision that is none is refused before it becomes a path', async (t) => {
+  const { fetch, hub } = await tinyHub(t);
+  for (const revision of ['../../x', '/etc', 'a//b', 'a b', '..', '.git', 'x/../y', 'a..b', '']) {
+    await refusesUsage(() => fetch({ revision }), `--revision ${JSON.stringify(revision)}`);
+  }
+  await refusesUsage(() => fetch({ model: 'assets/tiny-gemma', revision: 'main' }), 'is a directory', 'Leave it out');
+  assert.equal(hub.seen.length, 0);
+});
