@@ -140,7 +140,7 @@ function trainingReport(config: DoctorConfig, { name, width }: Hook) {
     d_in: width,
     d_sae: dSae,
     batch,
-    ...trainingNeeds(config.arch, width, dSae, batch),
+    ...trainingNeeds({ ...config, batch }, width, dSae),
   };
 }
 

@@ -8,6 +8,9 @@ import type { Hook } from '../lm/hooks.js';
 import { GraphBuilder } from '../onnx/graph.js';
 import { type WeightMemory, weightMemory } from '../onnx/weight-memory.js';
 import { PARAMETERS, parameterShape } from '../sae/sae.js';
+import type { EngineSettings } from '../train/engines/engine.js';
+import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
+import { stateBytes } from '../train/engines/state.js';
 
 /** What a harvest takes, bytes. */
 export interface HarvestNeeds {
@@ -71,16 +74,22 @@ export interface TrainingNeeds {
   readonly parameters: number;
   /** Parameters, Adam's second moment of each (β1 = 0: no first), and a counter a feature; float32. */
   readonly state: number;
-  /** Two copies of the state and a batch's pre-activations: what `train` itself asks for at least. */
+  /** What `train` itself asks for. */
   readonly memory: number;
 }
 
 /** @param dIn width of the hook */
-export function trainingNeeds(arch: DoctorConfig['arch'], dIn: number, dSae: number, batch: number): TrainingNeeds {
-  let parameters = 0;
-  for (const name of PARAMETERS[arch]) {
-    parameters += parameterShape(name, dIn, dSae).reduce((product, dim) => product * dim, 1);
-  }
-  const state = 4 * (2 * parameters + dSae);
-  return { parameters, state, memory: 2 * state + 4 * batch * dSae };
+export function trainingNeeds(
+  { arch, batch, device, threads }: Pick<DoctorConfig, 'arch' | 'device' | 'threads'> & { batch: number },
+  dIn: number,
+  dSae: number,
+): TrainingNeeds {
+  const settings: EngineSettings = {
+    ...{ architecture: arch, dIn, dSae, batch, batchDType: 'float16', scale: 1, beta1: 0, beta2: 0.999, deadWindow: 1 },
+    threads,
+  };
+  const shapes = PARAMETERS[arch].map((name) => parameterShape(name, dIn, dSae));
+  const parameters = shapes.reduce((sum, shape) => sum + shape.reduce((product, dim) => product * dim, 1), 0);
+  const memory = memoryNeeded(chooseEngine('auto', device), settings);
+  return { parameters, state: stateBytes(settings), memory };
 }

@@ -86,7 +86,7 @@ function trainingLines(training: NonNullable<Report['training']>): Line[] {
   return [
     ['SAE', `${arch}, d_in ${d_in} (${hook}), d_sae ${d_sae}, ${count(training.parameters)} parameters`],
     ['state', `${formatBytes(training.state)}: parameters and Adam's second moments, float32`],
-    ['memory', `${formatBytes(training.memory)} at least: two copies of the state, and a batch of ${batch}`],
+    ['memory', `${formatBytes(training.memory)} for the state, a batch of ${batch} and what a step writes`],
   ];
 }
 

@@ -5,7 +5,6 @@ import { activationMemory, harvestNeeds, modelWeights, trainingNeeds } from '../
 import { openForwardPass } from '../../src/harvest/forward-pass.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { findHook } from '../../src/lm/hooks.js';
-import { stateShapes } from '../../src/train/engines/reference/step-graph.js';
 
 const checkpoint = await openCheckpoint('assets/tiny-gemma');
 const hook = findHook('blocks.2.hook_resid_post', checkpoint.config);
@@ -35,16 +34,15 @@ test('a store takes a row of activation, token, context and position for each to
   assert.ok(needs(1e15).window <= 4 * 2 ** 30 * 1.01);
 });
 
-test('the state of a training is that of the reference engine', () => {
-  const batch = 4096;
-  for (const architecture of ['gated', 'standard'] as const) {
-    let expected = 0;
-    const settings = { architecture, dIn: 192, dSae: 1000, batch, batchDType: 'float16', scale: 1 } as const;
-    const shapes = stateShapes({ ...settings, beta1: 0, beta2: 0.999, deadWindow: 1 });
-    for (const shape of shapes.values()) expected += 4 * shape.reduce((product, dim) => product * dim, 1);
-    const { state, memory } = trainingNeeds(architecture, 192, 1000, batch);
-    assert.equal(state, expected);
-    assert.equal(memory, 2 * expected + 4 * batch * 1000);
+test('training takes what train asks for', () => {
+  for (const arch of ['gated', 'standard'] as const) {
+    const { parameters, state, memory } = trainingNeeds({ arch, device: 'cpu', threads: 2, batch: 4096 }, 192, 1000);
+    const biases = arch === 'gated' ? 3 : 1;
+    assert.equal(parameters, 2 * 192 * 1000 + 192 + biases * 1000);
+    assert.equal(state, 4 * (2 * parameters + 1000));
+    assert.ok(memory > state);
+    const cuda = trainingNeeds({ arch, device: 'cuda', threads: 2, batch: 4096 }, 192, 1000);
+    assert.equal(cuda.memory, 2 * state + 4 * 4096 * 1000);
   }
 });
 

@@ -21,18 +21,21 @@ export function chooseEngine(engine: 'auto' | EngineName, device: string | undef
   return onCpu ? 'sparse' : 'reference';
 }
 
-/** @throws Refusal when a step needs more memory than the machine has */
-export function checkMemory(name: EngineName, settings: EngineSettings): void {
-  if (name === 'sparse') {
-    planWorkers(settings);
-    return;
-  }
-  // The engine keeps two copies of the state, and pre-activations of a batch.
-  const memory = 2 * stateBytes(settings) + 4 * settings.batch * settings.dSae;
-  if (memory <= totalmem()) return;
+/** Bytes that training takes at most: state, batch and all that a step writes. */
+export function memoryNeeded(name: EngineName, settings: EngineSettings): number {
+  if (name === 'sparse') return planWorkers(settings).bytes;
+  // The engine keeps two copies of the state, and several arrays of a batch's features.
+  return 2 * stateBytes(settings) + 4 * settings.batch * settings.dSae;
+}
+
+/** @throws Refusal with the numbers when that is more than the machine has */
+export function checkMemory(name: EngineName, settings: EngineSettings, available = totalmem()): void {
+  const needed = memoryNeeded(name, settings);
+  if (needed <= available) return;
+  const { dIn, dSae, batch } = settings;
   throw new Refusal(
-    `--d-sae ${settings.dSae} needs ${formatBytes(memory)} of memory at least, and there are ${formatBytes(totalmem())}.`,
-    'Train a smaller dictionary.',
+    `--d-sae ${dSae} at d_in ${dIn} and --batch ${batch} needs ${formatBytes(needed)} of memory, and there are ${formatBytes(available)}.`,
+    'Train a smaller dictionary, or use a smaller --batch.',
   );
 }
 

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Refusal } from '../../../src/config/refusal.js';
+import { Refusal, UsageRefusal } from '../../../src/config/refusal.js';
 import { PARAMETERS } from '../../../src/sae/sae.js';
 import type { EngineSettings, StepMetrics, TrainerState } from '../../../src/train/engines/engine.js';
+import { checkMemory, chooseEngine } from '../../../src/train/engines/open.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
 import { openSparseEngine, planWorkers } from '../../../src/train/engines/sparse/engine.js';
 import { openGolden, relativeDifference } from '../../golden.js';
@@ -190,13 +191,22 @@ test('NaN in a batch or in the weights reaches the loss', async () => {
 
 test('slices above the largest memory are spread over more workers; too little memory is refused with the numbers', () => {
   const large = smallSettings('gated', { dIn: 3072, dSae: 131_072, batch: 4096 });
-  const { workers, bytes } = planWorkers(large, 2 ** 40);
-  assert.ok(workers > 2 && bytes / workers < 2 ** 32 + 2 ** 28, `${workers} workers, ${bytes} bytes`);
+  const { workers, bytes } = planWorkers(large);
+  assert.ok(workers > 2 && bytes / workers < 2 ** 32 + 2 ** 29, `${workers} workers, ${bytes} bytes`);
+  // Parameters and second moments are float32.
   assert.ok(bytes > 4 * 4 * 3072 * 131_072);
+  checkMemory('sparse', large, bytes);
   const refused = (error: unknown) =>
     error instanceof Refusal &&
-    /d_sae 131072/.test(error.message) &&
-    /and there are 8\.\d+ GiB|8 GiB/.test(error.message);
-  assert.throws(() => planWorkers(large, 2 ** 33), refused);
-  assert.equal(planWorkers(smallSettings('gated', { threads: 16 }), 2 ** 33).workers, 3);
+    /--d-sae 131072 .* needs \d+\.\d GiB of memory, and there are 8\.0 GiB/.test(error.message);
+  assert.throws(() => checkMemory('sparse', large, 2 ** 33), refused);
+  assert.throws(() => checkMemory('reference', large, 2 ** 33), refused);
+  assert.equal(planWorkers(smallSettings('gated', { threads: 16 })).workers, 3);
+});
+
+test('the sparse engine is the default on the CPU, and refuses other devices', () => {
+  assert.equal(chooseEngine('auto', undefined), 'sparse');
+  assert.equal(chooseEngine('auto', 'cuda:1'), 'reference');
+  assert.equal(chooseEngine('reference', 'cpu'), 'reference');
+  assert.throws(() => chooseEngine('sparse', 'cuda'), UsageRefusal);
 });

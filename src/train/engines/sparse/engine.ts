@@ -1,7 +1,5 @@
-import { availableParallelism, totalmem } from 'node:os';
+import { availableParallelism } from 'node:os';
 import type { ActivationArray } from '../../../activations/arrow-files.js';
-import { Refusal } from '../../../config/refusal.js';
-import { formatBytes } from '../../../disk/free-space.js';
 import { onnxRuntime } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
@@ -31,12 +29,8 @@ export interface SparsePlan {
   readonly bytes: number;
 }
 
-/**
- * One worker a core, or as many more as it takes for each slice to fit a WebAssembly.Memory.
- *
- * @throws Refusal with the numbers when the machine's memory is too small
- */
-export function planWorkers(settings: EngineSettings, memory = totalmem()): SparsePlan {
+/** One worker a core, or as many more as it takes for each slice to fit a WebAssembly.Memory. */
+export function planWorkers(settings: EngineSettings): SparsePlan {
   const { dSae, dIn, batch, batchDType, architecture } = settings;
   const wanted = settings.threads || availableParallelism();
   let workers = Math.max(1, Math.min(wanted, Math.floor(dSae / FEWEST_FEATURES)));
@@ -44,14 +38,7 @@ export function planWorkers(settings: EngineSettings, memory = totalmem()): Spar
   while (slice() > LARGEST_MEMORY && workers < dSae) workers++;
   const sums = architecture === 'gated' ? 2 : 1;
   const shared = sharedBytes(workers, batch * dIn * (batchDType === 'float16' ? 2 : 4), batch, padded(dIn), sums);
-  const bytes = workers * slice() + Object.values(shared).reduce((a, b) => a + b, 0);
-  if (slice() > LARGEST_MEMORY || bytes > memory) {
-    throw new Refusal(
-      `A step of d_in ${dIn}, d_sae ${dSae}, batch ${batch} needs ${formatBytes(bytes)} of memory, and there are ${formatBytes(memory)}.`,
-      'Train a smaller dictionary, or use a smaller --batch.',
-    );
-  }
-  return { workers, bytes };
+  return { workers, bytes: workers * slice() + Object.values(shared).reduce((a, b) => a + b, 0) };
 }
 
 /**
