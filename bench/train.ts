@@ -116,6 +116,7 @@ try {
   ].join('\n\n');
   console.log(text);
   replaceSection(options.document, 'train', text);
+  replaceSection('src/train/engines/README.md', 'profile', profileTable(all));
   const bars = [...all].map(([size, results]) => ({
     title: `d ${size.d} · n ${size.n} · B ${size.B} · L0 ${size.l0}`,
     bars: [...results].flatMap(([contender, timing]) =>
