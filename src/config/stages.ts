@@ -10,7 +10,9 @@ const seed = natural
   .max(2 ** 32 - 1)
   .default(0)
   .describe('seed of every random choice; the same seed gives the same bytes');
-const model = directory.describe('model directory: config.json, model.safetensors, tokenizer files');
+const model = directory.describe(
+  'model directory: config.json, weights (one .safetensors or shards with their index), tokenizer files',
+);
 const corpus = directory.describe('text: a .jsonl, .txt (either also .gz) or .parquet file, or a directory of them');
 const textField = z
   .string()
@@ -24,6 +26,12 @@ const context = positive
 
 /** Element types of activations on disk. */
 export const activationDTypes = ['float16', 'bfloat16', 'float32'] as const;
+/** Element types in which a model multiplies matrices. */
+export const precisions = ['auto', 'float32', 'bfloat16', 'float16'] as const;
+const precision = z
+  .enum(precisions)
+  .default('auto')
+  .describe("element type of the model's matrix products; auto: the checkpoint's own on cuda, else float32");
 /** SAE architectures. */
 export const architectures = ['gated', 'standard'] as const;
 
@@ -49,6 +57,7 @@ export const harvestSchema = z.object({
   textField,
   seed,
   device,
+  precision,
   threads,
   overwrite,
   resume: z.boolean().default(false).describe('go on with an unfinished harvest in --out'),
@@ -113,6 +122,7 @@ export const evalSchema = z.object({
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
   textField,
   device,
+  precision,
   threads,
   out: directory.describe('directory for eval.json'),
   overwrite,

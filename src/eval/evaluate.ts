@@ -10,6 +10,7 @@ import { checkOutputDirectory, claimOutputDirectory } from '../disk/output-direc
 import { writeAside } from '../disk/write-aside.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
+import { choosePrecision } from '../lm/precision.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { METRICS_FILE } from '../train/metrics-record.js';
 import { type Candidate, openCandidate, sharedContext } from './candidate.js';
@@ -28,6 +29,7 @@ export async function evaluate(config: EvalConfig, progress: Progress, stop: Sto
   const candidates: Candidate[] = [];
   for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
+  choosePrecision(config.precision, config.device, checkpoint);
   await corpusFiles(config.corpus);
   const tokenizer = await openTokenizer(config.model, checkpoint.config.bosTokenId);
   const bos = tokenizer.bosTokenId;

@@ -1,6 +1,7 @@
 import { batchTokens, type Context } from '../corpus/contexts.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
+import { choosePrecision, type Precision } from '../lm/precision.js';
 import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
 import { metricsOf, newSaeSums, newSharedSums } from './metrics.js';
@@ -13,9 +14,10 @@ export async function openSpliceIn(
   hook: Hook,
   saes: readonly SaeFiles[],
   context: number,
-  options: SessionOptions,
+  options: SessionOptions & { readonly precision?: Precision | 'auto' },
 ) {
-  const { model, chunk, variants } = spliceGraph(checkpoint, hook, saes, context);
+  const placement = choosePrecision(options.precision ?? 'auto', options.device ?? 'cpu', checkpoint);
+  const { model, chunk, variants } = spliceGraph(checkpoint, hook, saes, context, placement);
   const session = await openSession(model, options);
   const { Tensor } = await onnxRuntime();
   const shared = newSharedSums(hook.width);

@@ -94,8 +94,8 @@ test('settings that would change the result are refused by name', () => {
 
 test('rope_theta is read in its old and its new spelling', () => {
   const { rope_parameters: _, ...old } = config;
-  assert.equal(parseGemmaConfig({ ...old, rope_theta: 5000 }, 'c').ropeTheta, 5000);
-  assert.equal(parseGemmaConfig(config, 'c').ropeTheta, 10_000);
+  assert.equal(parseGemmaConfig({ ...old, rope_theta: 5000 }, 'c').attention[0]!.rope.theta, 5000);
+  assert.equal(parseGemmaConfig(config, 'c').attention[0]!.rope.theta, 10_000);
 });
 
 test('hooks have TransformerLens names and widths; an unknown one lists the nearest', () => {

@@ -51,7 +51,7 @@ async function nextTokenLosses(contexts: number, chunk: number): Promise<Float32
   const targets = g.input('targets', 'int64', ['rows']);
   const lm = new GemmaGraph(g, checkpoint, CONTEXT);
   const hidden = g.reshape(lm.finalNorm(lm.residual(input, (_, value) => value)), 1, -1, checkpoint.config.hidden);
-  const losses = tokenLosses(g, g.gather(hidden, rows, 1), lm.unembedding(), targets, 1, chunk);
+  const losses = tokenLosses(g, g.gather(hidden, rows, 1), (h, body) => lm.logits(h, body), targets, 1, chunk);
   g.output('nll', losses.nll, 'float32', ['chunks', 1, chunk]);
   const session = await openSession(g.encode());
   const used = tokens.subarray(0, contexts * CONTEXT);
