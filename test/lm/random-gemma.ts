@@ -56,13 +56,15 @@ export interface CheckpointOptions {
   /** Name of a tensor in the file, by its name in the golden. */
   readonly rename?: (name: string) => string;
   readonly config?: Json;
+  /** Tensors beside the model's. */
+  readonly more?: readonly TensorToWrite[];
 }
 
 /** Writes a checkpoint directory of the model as Hugging Face lays one out. */
 export async function writeCheckpoint(
   directory: string,
   { shapes, config }: Pick<OpenRandomGemma, 'shapes' | 'config'>,
-  { dtype = 'F32', shards = 1, rename = (name) => name, config: other }: CheckpointOptions = {},
+  { dtype = 'F32', shards = 1, rename = (name) => name, config: other, more = [] }: CheckpointOptions = {},
 ): Promise<string> {
   mkdirSync(directory, { recursive: true });
   writeFileSync(join(directory, 'config.json'), JSON.stringify(other ?? config, null, 2));
@@ -71,7 +73,7 @@ export async function writeCheckpoint(
     return { name: rename(name), dtype, shape, bytes: encode(integerWeights(name, count), dtype) };
   });
   if (shards === 1) {
-    await writeSafetensors(join(directory, 'model.safetensors'), tensors);
+    await writeSafetensors(join(directory, 'model.safetensors'), [...tensors, ...more]);
     return directory;
   }
   const five = (n: number) => String(n).padStart(5, '0');
