@@ -73,11 +73,32 @@ def pack(documents, n_contexts):
     return torch.tensor(contexts, dtype=torch.int32).unbind(-1)
 
 
-def record_hooks(model):
-    """Register forward hooks that keep the activations at every hook point in the returned dict.
+def hook_points(model):
+    """-> hook name -> (module, is the value its output? else its first input), in the order of computation.
 
     model: the transformer proper, with .layers. As in TransformerLens, hook_attn_out and hook_mlp_out are what is
     added to the residual stream: in Gemma 2 and 3, what comes out of the norms after the two blocks."""
+    points = {}
+    for i, layer in enumerate(model.layers):
+        post_norms = hasattr(layer, 'post_feedforward_layernorm')
+        attn, mlp = layer.self_attn, layer.mlp
+        points |= {f'blocks.{i}.{site}': point for site, point in {
+            'hook_resid_pre': (layer, False),
+            'attn.hook_z': (attn.o_proj, False),
+            'hook_attn_out': (layer.post_attention_layernorm if post_norms else attn.o_proj, True),
+            # the norm before the MLP reads the residual stream just after attention was added
+            'hook_resid_mid': (layer.pre_feedforward_layernorm if post_norms else layer.post_attention_layernorm, False),
+            'mlp.hook_pre': (mlp.gate_proj, True),
+            'mlp.hook_pre_linear': (mlp.up_proj, True),
+            'mlp.hook_post': (mlp.down_proj, False),
+            'hook_mlp_out': (layer.post_feedforward_layernorm if post_norms else mlp.down_proj, True),
+            'hook_resid_post': (layer, True),
+        }.items()}
+    return points
+
+
+def record_hooks(model):
+    """Register forward hooks that keep the activations at every hook point in the returned dict."""
     acts = {}
 
     def keep_input(name):
@@ -86,22 +107,11 @@ def record_hooks(model):
     def keep_output(name):
         return lambda module, args, out: acts.update({name: out})
 
-    for i, layer in enumerate(model.layers):
-        post_norms = hasattr(layer, 'post_feedforward_layernorm')
-        b, attn, mlp = f'blocks.{i}.', layer.self_attn, layer.mlp
-        layer.register_forward_pre_hook(keep_input(b + 'hook_resid_pre'))
-        attn.o_proj.register_forward_pre_hook(keep_input(b + 'attn.hook_z'))
-        attn_out = layer.post_attention_layernorm if post_norms else attn.o_proj
-        attn_out.register_forward_hook(keep_output(b + 'hook_attn_out'))
-        # the norm before the MLP reads the residual stream just after attention was added
-        before_mlp = layer.pre_feedforward_layernorm if post_norms else layer.post_attention_layernorm
-        before_mlp.register_forward_pre_hook(keep_input(b + 'hook_resid_mid'))
-        mlp.gate_proj.register_forward_hook(keep_output(b + 'mlp.hook_pre'))
-        mlp.up_proj.register_forward_hook(keep_output(b + 'mlp.hook_pre_linear'))
-        mlp.down_proj.register_forward_pre_hook(keep_input(b + 'mlp.hook_post'))
-        mlp_out = layer.post_feedforward_layernorm if post_norms else mlp.down_proj
-        mlp_out.register_forward_hook(keep_output(b + 'hook_mlp_out'))
-        layer.register_forward_hook(keep_output(b + 'hook_resid_post'))
+    for name, (module, is_output) in hook_points(model).items():
+        if is_output:
+            module.register_forward_hook(keep_output(name))
+        else:
+            module.register_forward_pre_hook(keep_input(name))
     return acts
 
 

@@ -9,6 +9,8 @@ serves checkpoints of every element type.
     tokens       int32 [2, 48]       nll      float32 [2, 47]     nll[c, t] is that of token t + 1, in nats
     positions    int32 [4]           <hook>   float32 [4, width]  context 0 at the positions; TransformerLens's names
     norms, largest    float64 [hooks]         Frobenius norm and largest |entry| of each hook over all of context 0
+    zero/<hook>  float64 [1]    mean nll from position 1 on, with the hook zero at every position but the first,
+                                for the sites of ABLATED at layer 1
     metadata: config (the config.json that transformers wrote), tensors (name -> shape, as it saved them), hooks
 """
 import json
@@ -25,12 +27,13 @@ from transformers import (
 
 from transformers.utils.logging import disable_progress_bar
 
-from golden import OUT, record_hooks, token_nll
+from golden import OUT, hook_points, record_hooks, scalar, token_nll
 
 disable_progress_bar()
 
 VOCABULARY, T = 97, 48
 POSITIONS = [0, 9, 24, 47]
+ABLATED = ['attn.hook_z', 'hook_attn_out', 'mlp.hook_pre', 'mlp.hook_post', 'hook_mlp_out', 'hook_resid_post']
 # small, odd, and such that heads * head_dim is not hidden_size
 SHARED = dict(vocab_size=VOCABULARY, max_position_embeddings=64, attn_implementation='eager')
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=16, patch_size=8)
@@ -127,6 +130,20 @@ def losses(model, tokens):
     return token_nll(model(input_ids=tokens.long(), use_cache=False).logits, tokens)
 
 
+def ablated_loss(model, name, tokens):
+    """-> mean loss of what follows positions 1 and on, with the hook set to zero there; BOS at 0 stays clean"""
+    module, is_output = hook_points(text_model(model))[name]
+
+    def zeroed(x):
+        return torch.cat([x[:, :1], torch.zeros_like(x[:, 1:])], 1)
+
+    handle = (module.register_forward_hook(lambda module, args, out: zeroed(out)) if is_output else
+              module.register_forward_pre_hook(lambda module, args: (zeroed(args[0]), *args[1:])))
+    nll = losses(model, tokens)
+    handle.remove()
+    return nll[:, 1:].double().mean()
+
+
 @torch.no_grad()
 def make_families():
     for name, (cls, configure, matters) in MODELS.items():
@@ -138,6 +155,7 @@ def make_families():
         for change in matters:
             moved = (losses(load(cls, configure(**change), tensors), tokens) - nll).abs().max()
             assert moved > 1e-2, f'{name}: {change} moves no loss by more than {moved:.1e}'
+        zero = {f'blocks.1.{site}': ablated_loss(model, f'blocks.1.{site}', tokens) for site in ABLATED}
         acts = record_hooks(text_model(model))
         model(input_ids=tokens[:1].long(), use_cache=False)
         hooks = list(acts)
@@ -145,6 +163,7 @@ def make_families():
                    norms=torch.stack([acts[h][0].double().norm() for h in hooks]),
                    largest=torch.stack([acts[h][0].abs().max().double() for h in hooks]))
         out |= {h: acts[h][0, POSITIONS] for h in hooks}
+        out |= {f'zero/{h}': scalar(loss) for h, loss in zero.items()}
         metadata = dict(config=json.dumps(config), tensors=json.dumps(tensors), hooks=json.dumps(hooks))
         path = f'{OUT}/{name}.safetensors'
         save_file({k: v.contiguous().clone() for k, v in out.items()}, path, metadata)

@@ -6,9 +6,12 @@ export type Logits = (hidden: Value, body: GraphBuilder) => Value;
 /** Entries of the logits that exist at one time, over all variants: 128 MiB in float32. */
 const LOGITS = 2 ** 25;
 
+/** Rows of a chunk, at most: more make no product quicker, and the last chunk is padded. */
+const ROWS = 4096;
+
 /** Rows a chunk, for a vocabulary and a number of variants. */
 export function chunkRows(vocabulary: number, variants: number): number {
-  return Math.max(1, Math.floor(LOGITS / (vocabulary * variants)));
+  return Math.min(ROWS, Math.max(1, Math.floor(LOGITS / (vocabulary * variants))));
 }
 
 /**
