@@ -8,8 +8,8 @@ import { metricsOf, newSaeSums, newSharedSums } from './metrics.js';
 import { evaluationPositions } from './positions.js';
 import { CLEAN, FIRST_SAE, saeOutputs, spliceGraph, ZERO } from './splice-graph.js';
 
-/** Entries of the model's widest value, the MLP's, over all variants of a pass: 1 GiB in float32. */
-const WIDEST = 2 ** 28;
+/** Entries of the model's widest value, the MLP's, over all variants of a pass: 768 MiB in float32. */
+const WIDEST = 3 * 2 ** 26;
 
 /** Contexts that go through the model at one time, so that its memory is bounded whatever the batch and the SAEs. */
 export function contextsPerPass(mlp: number, context: number, variants: number): number {
