@@ -225,6 +225,22 @@ test('a corpus that ends early after all keeps its rows, and is finished with th
   assert.deepEqual(filesBelow(config.out), filesBelow(undisturbed.config.out));
 });
 
+test('a corpus that ends with a window leaves a store that --resume completes', async () => {
+  const { config } = await run({ tokens: 1500 });
+  const whole = filesBelow(config.out);
+  const manifest = join(config.out, HOOK, 'manifest.json');
+  // As it stood when more was wanted than there was text.
+  const text = readFileSync(manifest, 'utf8');
+  const wanting = text
+    .replace('"rows_wanted": 1500', '"rows_wanted": 9000000')
+    .replace('"complete": true', '"complete": false');
+  assert.notEqual(wanting, text);
+  writeFileSync(manifest, wanting);
+  await assert.rejects(openStore(join(config.out, HOOK)), /is not complete/);
+  await harvest({ ...config, resume: true }, silent, never);
+  assert.deepEqual(filesBelow(config.out), whole);
+});
+
 test('--resume begins where there is nothing yet, and --overwrite beside it is refused', async () => {
   const { config } = await run({ resume: true, tokens: 500 });
   assert.ok(filesBelow(config.out).size > 0);
