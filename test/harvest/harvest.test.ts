@@ -268,6 +268,21 @@ test('resuming with other settings is refused, naming what differs', async () =>
   });
 });
 
+test('the precision is kept with the store, and resuming in another is refused', async () => {
+  const config = configured({ precision: 'float16' });
+  await interrupted(config, 1);
+  const manifest = JSON.parse(readFileSync(join(config.out, HOOK, 'manifest.json'), 'utf8')) as Manifest;
+  assert.equal(manifest.precision, 'float16');
+  const again = harvest({ ...config, resume: true, precision: 'float32' }, silent, never);
+  await assert.rejects(again, /precision "float16".*says "float32"/);
+});
+
+test('a precision that the device lacks is refused before anything is written', async () => {
+  const config = configured({ precision: 'bfloat16' });
+  await assert.rejects(harvest(config, silent, never), /does not multiply bfloat16 matrices on the device cpu/);
+  assert.throws(() => filesBelow(config.out), /ENOENT/);
+});
+
 test('a complete store is refused without --overwrite and --resume leaves it as it is', async () => {
   const { config, directories } = await run({ tokens: 500 });
   await assert.rejects(harvest(config, silent, never), /exists and is not empty/);
