@@ -101,11 +101,9 @@ export class GemmaGraph {
 
     const mlpNorm = postNorms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm';
     const mlpIn = this.narrow(norm(residMid, mlpNorm));
-    // Written first, computed last: of a node's inputs ONNX Runtime computes first the one that was written last. The
-    // gate is then done with before the other branch exists, and two values of the model's widest are held, not three.
-    const up = hookBetween('mlp.hook_pre_linear', linear(mlpIn, 'mlp.up_proj'));
     const gate = hookBetween('mlp.hook_pre', linear(mlpIn, 'mlp.gate_proj'));
     const activated = this.narrow(g.op('Gelu', [this.wide(gate)], { approximate: 'tanh' }));
+    const up = hookBetween('mlp.hook_pre_linear', linear(mlpIn, 'mlp.up_proj'));
     const post = hookBetween('mlp.hook_post', g.mul(activated, up));
     const down = this.wide(linear(post, 'mlp.down_proj'));
     const mlpOut = hook('hook_mlp_out', postNorms ? norm(down, 'post_feedforward_layernorm') : down);
