@@ -99,3 +99,17 @@ test('caps that config.json leaves out are those of Gemma 2; null is none', asyn
   const none = parseGemmaConfig({ ...config, attn_logit_softcapping: null, final_logit_softcapping: null }, 'c');
   assert.deepEqual([none.attentionSoftcap, none.logitSoftcap], [null, null]);
 });
+
+test('bases and factors of both types of layers are read in either spelling', async () => {
+  const { rope_parameters: _, ...rest } = (await openRandomGemma('gemma3-mqa')).config;
+  const old = { rope_theta: 2e6, rope_local_base_freq: 5000, rope_scaling: { rope_type: 'linear', factor: 3 } };
+  const fresh = {
+    full_attention: { rope_type: 'linear', rope_theta: 2e6, factor: 3 },
+    sliding_attention: { rope_type: 'linear', rope_theta: 5000, factor: 1 },
+  };
+  for (const keys of [old, { rope_parameters: fresh }]) {
+    const { attention } = parseGemmaConfig({ ...rest, ...keys }, 'c');
+    assert.deepEqual(attention[5], { window: null, rope: { theta: 2e6, factor: 3 } });
+    assert.deepEqual(attention[4], { window: 9, rope: { theta: 5000, factor: 1 } });
+  }
+});
