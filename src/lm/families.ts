@@ -20,6 +20,8 @@ export interface Family {
   readonly ropeByType: boolean;
   /** What keys mean that config.json leaves out, as transformers fills them in. */
   readonly defaults: Readonly<Record<string, number>>;
+  /** Names of the MLP's activation function that mean GELU by its tanh approximation here. */
+  readonly activations: readonly string[];
   /** Keys that other families have and this one's reference ignores: a file that sets one means something else. */
   readonly foreign: readonly string[];
 }
@@ -39,6 +41,8 @@ export const FAMILIES = {
     ropeTheta: { full_attention: 10_000, sliding_attention: 10_000 },
     ropeByType: false,
     defaults: {},
+    // Early files say "gelu" and mean the approximation; transformers reads them so, too.
+    activations: ['gelu_pytorch_tanh', 'gelu'],
     foreign: ['query_pre_attn_scalar', 'attn_logit_softcapping', 'final_logit_softcapping', 'sliding_window'],
   },
   gemma2: {
@@ -56,6 +60,7 @@ export const FAMILIES = {
       final_logit_softcapping: 30,
       sliding_window: 4096,
     },
+    activations: ['gelu_pytorch_tanh'],
     foreign: ['rope_local_base_freq'],
   },
   gemma3_text: {
@@ -82,6 +87,7 @@ export const FAMILIES = {
       sliding_window: 4096,
       bos_token_id: 2,
     },
+    activations: ['gelu_pytorch_tanh'],
     foreign: ['attn_logit_softcapping', 'final_logit_softcapping'],
   },
 } as const satisfies Record<string, Family>;

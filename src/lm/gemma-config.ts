@@ -68,8 +68,6 @@ const fileSchema = z.object({
 /** Keys that change what a model computes, and that none of our graphs has. */
 const NOWHERE = ['attention_bias', 'mlp_bias', 'quantization_config', 'use_bidirectional_attention'] as const;
 
-const ACTIVATIONS = ['gelu', 'gelu_pytorch_tanh'];
-
 /**
  * Reads the config.json of a Gemma. Keys that would change the result and are not supported are refused by name.
  *
@@ -89,9 +87,8 @@ export function parseGemmaConfig(json: unknown, path: string): GemmaConfig {
   for (const key of family.foreign) if (keys[key] != null) unsupported(key, keys[key]);
   const remedy = 'Use the config.json that came with the checkpoint.';
   const file = checkJson(fileSchema, { ...family.defaults, ...keys }, path, remedy);
-  // Early Gemma files say hidden_act "gelu" and mean the tanh approximation; transformers reads them so, too.
   const activation = file.hidden_activation ?? file.hidden_act ?? 'gelu_pytorch_tanh';
-  if (!ACTIVATIONS.includes(activation)) unsupported('hidden_activation', activation);
+  if (!family.activations.includes(activation)) unsupported('hidden_activation', activation);
   if (file.num_attention_heads % file.num_key_value_heads !== 0) {
     unsupported('num_key_value_heads', file.num_key_value_heads);
   }

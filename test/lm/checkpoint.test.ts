@@ -95,6 +95,8 @@ test('settings that would change the result are refused by name', async () => {
     [config, 'final_logit_softcapping', 30],
     [config, 'sliding_window', 4096],
     [config, 'layer_types', ['sliding_attention', 'full_attention', 'full_attention', 'full_attention']],
+    [gemma2, 'hidden_activation', 'gelu'], // in Gemma 1 that is the tanh approximation, here it is not
+    [gemma3, 'hidden_activation', 'gelu'],
     [gemma2, 'sliding_window', null],
     [gemma2, 'layer_types', ['full_attention']],
     [gemma2, 'layer_types', Array(5).fill('chunked_attention')],
