@@ -1,7 +1,7 @@
 """Make the PyTorch reference ("golden") data in test/golden from the bundled tiny Gemma and its text.
 
     pip install torch==2.13.0 transformers==5.18.0 safetensors      # on Python 3.11, CPU
-    python scripts/golden.py                # from the repo root; --only model|train|eval makes one part
+    python scripts/golden.py                # from the repo root; --only model|families|train|eval makes one part
 
 [20, 256] means 20 contexts of 256 tokens. B rows a batch, d = d_in, n = d_sae; SAE tensors have
 SAELens's names and shapes: W_enc [d, n], W_dec [n, d], b_dec [d], all others [n].
@@ -12,6 +12,8 @@ tiny-gemma.safetensors: packing, and the model in float32
     positions              int32 [8]            where the hooks of context 0 are sampled
     <hook>                 float32 [8, width]   TransformerLens names, raw Hugging Face values
     norm/<hook>, absmax/<hook>   float64 [1]    Frobenius norm, largest |entry| over all of context 0
+
+{gemma,gemma2,gemma3}-{mqa,gqa}.safetensors: see golden_families.py
 
 train-{gated,standard}-{0,0.9}.safetensors: ten training steps in float64 with Adam beta1 0 or 0.9,
 beta2 0.999, eps 1e-8; d=12, n=40, B=32
@@ -71,6 +73,30 @@ def pack(documents, n_contexts):
     return torch.tensor(contexts, dtype=torch.int32).unbind(-1)
 
 
+def hook_points(model):
+    """-> hook name -> (module, is the value its output? else its first input), in the order of computation.
+
+    model: the transformer proper, with .layers. As in TransformerLens, hook_attn_out and hook_mlp_out are what is
+    added to the residual stream: in Gemma 2 and 3, what comes out of the norms after the two blocks."""
+    points = {}
+    for i, layer in enumerate(model.layers):
+        post_norms = hasattr(layer, 'post_feedforward_layernorm')
+        attn, mlp = layer.self_attn, layer.mlp
+        points |= {f'blocks.{i}.{site}': point for site, point in {
+            'hook_resid_pre': (layer, False),
+            'attn.hook_z': (attn.o_proj, False),
+            'hook_attn_out': (layer.post_attention_layernorm if post_norms else attn.o_proj, True),
+            # the norm before the MLP reads the residual stream just after attention was added
+            'hook_resid_mid': (layer.pre_feedforward_layernorm if post_norms else layer.post_attention_layernorm, False),
+            'mlp.hook_pre': (mlp.gate_proj, True),
+            'mlp.hook_pre_linear': (mlp.up_proj, True),
+            'mlp.hook_post': (mlp.down_proj, False),
+            'hook_mlp_out': (layer.post_feedforward_layernorm if post_norms else mlp.down_proj, True),
+            'hook_resid_post': (layer, True),
+        }.items()}
+    return points
+
+
 def record_hooks(model):
     """Register forward hooks that keep the activations at every hook point in the returned dict."""
     acts = {}
@@ -81,18 +107,11 @@ def record_hooks(model):
     def keep_output(name):
         return lambda module, args, out: acts.update({name: out})
 
-    for i, layer in enumerate(model.model.layers):
-        b, attn, mlp = f'blocks.{i}.', layer.self_attn, layer.mlp
-        layer.register_forward_pre_hook(keep_input(b + 'hook_resid_pre'))
-        attn.o_proj.register_forward_pre_hook(keep_input(b + 'attn.hook_z'))
-        attn.o_proj.register_forward_hook(keep_output(b + 'hook_attn_out'))
-        # the norm before the MLP reads the residual stream just after attention was added
-        layer.post_attention_layernorm.register_forward_pre_hook(keep_input(b + 'hook_resid_mid'))
-        mlp.gate_proj.register_forward_hook(keep_output(b + 'mlp.hook_pre'))
-        mlp.up_proj.register_forward_hook(keep_output(b + 'mlp.hook_pre_linear'))
-        mlp.down_proj.register_forward_pre_hook(keep_input(b + 'mlp.hook_post'))
-        mlp.down_proj.register_forward_hook(keep_output(b + 'hook_mlp_out'))
-        layer.register_forward_hook(keep_output(b + 'hook_resid_post'))
+    for name, (module, is_output) in hook_points(model).items():
+        if is_output:
+            module.register_forward_hook(keep_output(name))
+        else:
+            module.register_forward_pre_hook(keep_input(name))
     return acts
 
 
@@ -105,7 +124,7 @@ def make_model():
 
     model = load_model()
     nll = torch.cat([token_nll(model(input_ids=c[None].long(), use_cache=False).logits, c[None]) for c in tokens])
-    acts = record_hooks(model)
+    acts = record_hooks(model.model)
     model(input_ids=tokens[:1].long(), use_cache=False)
 
     positions = torch.tensor([0, 1, 2, 7, 63, 128, 200, 255], dtype=torch.int32)
@@ -334,7 +353,7 @@ def make_eval():
     the activation at every position whose token is not BOS, counted or not; those of BOS stay clean."""
     model = load_model()
     tokens = load_file(f'{OUT}/tiny-gemma.safetensors')['tokens']
-    acts = record_hooks(model)
+    acts = record_hooks(model.model)
     model(input_ids=tokens.long(), use_cache=False)
     saes = random_saes(acts[f'blocks.{LAYER}.hook_resid_post'][tokens != BOS])
     contexts = torch.arange(4, dtype=torch.int32)
@@ -357,12 +376,15 @@ def save(name, tensors):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=['model', 'train', 'eval'], help='make this part alone; eval needs model made')
+    parser.add_argument('--only', choices=['model', 'families', 'train', 'eval'], help='make this part alone; eval needs model made')
     only = parser.parse_args().only
     torch.set_num_threads(1)  # sums are then rounded the same way on every run
     os.makedirs(OUT, exist_ok=True)
     if only in (None, 'model'):
         make_model()
+    if only in (None, 'families'):
+        from golden_families import make_families  # which takes its hooks from here
+        make_families()
     if only in (None, 'train'):
         for arch in ('gated', 'standard'):
             for beta1 in (0., 0.9):

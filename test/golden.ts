@@ -4,7 +4,7 @@ import { readFloats, readTensorBytes } from '../src/safetensors/read.js';
 /** A file of reference data made by scripts/golden.py. */
 export async function openGolden(name: string) {
   const path = `test/golden/${name}.safetensors`;
-  const { tensors } = await readSafetensorsHeader(path);
+  const { tensors, metadata } = await readSafetensorsHeader(path);
   const location = (tensor: string) => {
     const found = tensors.get(tensor);
     if (!found) throw new Error(`${path} has no tensor ${tensor}`);
@@ -12,6 +12,7 @@ export async function openGolden(name: string) {
   };
   return {
     names: [...tensors.keys()],
+    metadata,
     location,
     floats: (tensor: string): Promise<Float32Array> => readFloats(location(tensor)),
     ints: async (tensor: string): Promise<Int32Array> =>

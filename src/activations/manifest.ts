@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
-import { activationDTypes } from '../config/stages.js';
+import { activationDTypes, precisions } from '../config/stages.js';
 import { checkJson, readJsonFile } from '../disk/json-file.js';
 import { writeAside } from '../disk/write-aside.js';
 
@@ -27,6 +27,8 @@ const schema = z.object({
   hook: z.string(),
   d_in: count.positive(),
   dtype: z.enum(activationDTypes),
+  /** In which the model's matrices were multiplied; float32 where it is not said. */
+  precision: z.enum(precisions).exclude(['auto']).optional(),
   /** Tokens a context, its BOS included. */
   context: count.positive(),
   bos_token_id: count,

@@ -55,6 +55,14 @@ export class StoreWriter {
     for (const { file: kept } of partial?.files ?? []) await rm(join(this.directory, kept), { force: true });
   }
 
+  /** Completes a store that had all its rows before it was known that no more were wanted. */
+  async complete(): Promise<void> {
+    const { manifest } = this;
+    if (manifest.complete || manifest.rows !== manifest.rows_wanted) return;
+    manifest.complete = true;
+    await writeManifest(this.directory, manifest);
+  }
+
   /** Keeps an unfinished window for `readPartial`, in pieces as large as shards. */
   async writePartial(window: Window): Promise<void> {
     const { manifest } = this;

@@ -13,7 +13,7 @@ const seed = natural
 /** Where a model comes from: the three flags of every command that opens one. */
 const modelSource = {
   model: directory.describe(
-    'model directory (config.json, safetensors weights, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there',
+    'model directory (config.json, weights in one .safetensors or shards with their index, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there',
   ),
   revision: z
     .string()
@@ -36,6 +36,12 @@ const context = positive
 
 /** Element types of activations on disk. */
 export const activationDTypes = ['float16', 'bfloat16', 'float32'] as const;
+/** Element types in which a model multiplies matrices. */
+export const precisions = ['auto', 'float32', 'bfloat16', 'float16'] as const;
+const precision = z
+  .enum(precisions)
+  .default('auto')
+  .describe("element type of the model's matrix products; auto: the checkpoint's own on cuda, else float32");
 /** SAE architectures. */
 export const architectures = ['gated', 'standard'] as const;
 
@@ -61,6 +67,7 @@ export const harvestSchema = z.object({
   textField,
   seed,
   device,
+  precision,
   threads,
   overwrite,
   resume: z.boolean().default(false).describe('go on with an unfinished harvest in --out'),
@@ -127,6 +134,7 @@ export const evalSchema = z.object({
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
   textField,
   device,
+  precision,
   threads,
   out: directory.describe('directory for eval.json'),
   overwrite,
@@ -159,6 +167,7 @@ export const doctorSchema = z.object({
   batch: positive.default(16).describe('contexts a forward pass'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type of activations on disk'),
   device,
+  precision,
   threads,
   out: directory.default('.').describe('directory whose disk is looked at'),
   json: z.boolean().default(false).describe('print JSON instead of a table; sizes in bytes, times in seconds'),

@@ -12,7 +12,7 @@ import { onnxRuntime } from '../onnx/session.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { type Check, check } from './checks.js';
 import { memory } from './memory.js';
-import { activationMemory, harvestNeeds, modelWeights, trainingNeeds } from './needs.js';
+import { activationMemory, harvestNeeds, harvestWeights, modelWeights, placementOn, trainingNeeds } from './needs.js';
 import { gpus, providers } from './providers.js';
 import { type Timing, tryTiming } from './timing.js';
 
@@ -75,18 +75,14 @@ async function workReport(checkpoint: Checkpoint, hooks: readonly Hook[], config
   const room = inMemory.every(({ fits }) => fits);
   const timing = room ? await tryTiming(checkpoint, hooks, context, config) : { reason: 'the model does not fit' };
   return {
-    model: modelReport(checkpoint, context, config.batch),
+    model: modelReport(checkpoint, context, config),
     harvest: {
       hooks: hooks.map(({ name, width }) => ({ name, width })),
       ...{ dtype: config.dtype, batch: config.batch, context, tokens: config.tokens ?? null },
       ...needs,
-      /** The same figures everywhere: weights and values are float32 on every device. */
       devices: machine.providers.map(({ name, available }) => {
-        const {
-          needed,
-          available: free,
-          fits,
-        } = check(name, needs.weights + needs.activations, freeOn(name, machine), '');
+        const weights = harvestWeights(checkpoint, hooks, context, config, name);
+        const { needed, available: free, fits } = check(name, weights + needs.activations, freeOn(name, machine), '');
         return { device: name, ready: available, needed, free, fits };
       }),
       timing,
@@ -117,7 +113,7 @@ function freeOn(device: string, { gpus, memory }: Pick<Machine, 'gpus' | 'memory
 }
 
 /** The whole model, as an evaluation needs it. */
-function modelReport(checkpoint: Checkpoint, context: number, batch: number) {
+function modelReport(checkpoint: Checkpoint, context: number, doctor: DoctorConfig) {
   const { name, directory, tensors, config } = checkpoint;
   let [parameters, stored] = [0, 0];
   for (const { shape, length } of tensors.values()) {
@@ -126,8 +122,8 @@ function modelReport(checkpoint: Checkpoint, context: number, batch: number) {
   }
   return {
     ...{ name, directory, parameters, layers: config.layers, d_model: config.hidden },
-    weights: { stored, memory: modelWeights(checkpoint).bytes },
-    activations: activationMemory(config, [], batch, context),
+    weights: { stored, memory: modelWeights(checkpoint, placementOn(doctor.device, checkpoint, doctor)).bytes },
+    activations: activationMemory(config, [], doctor.batch, context),
   };
 }
 

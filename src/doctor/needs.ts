@@ -5,6 +5,7 @@ import type { Checkpoint } from '../lm/checkpoint.js';
 import type { GemmaConfig } from '../lm/gemma-config.js';
 import { GemmaGraph } from '../lm/gemma-graph.js';
 import type { Hook } from '../lm/hooks.js';
+import { choosePrecision, type Placement } from '../lm/precision.js';
 import { GraphBuilder } from '../onnx/graph.js';
 import { type WeightMemory, weightMemory } from '../onnx/weight-memory.js';
 import { PARAMETERS, parameterShape } from '../sae/sae.js';
@@ -24,6 +25,11 @@ export interface HarvestNeeds {
   readonly store: number | null;
 }
 
+/** Where the doctor is told to run the model, or what `auto` would be on another device. */
+export function placementOn(device: string, checkpoint: Checkpoint, config: DoctorConfig): Placement {
+  return choosePrecision(device === config.device ? config.precision : 'auto', device, checkpoint);
+}
+
 export function harvestNeeds(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
@@ -39,25 +45,37 @@ export function harvestNeeds(
   });
   const rows = batchesPerWindow(harvest, hooks, context) * batch * (context - 1);
   return {
-    weights: weightMemory(harvestGraph(checkpoint, hooks, context, dtype)).bytes,
+    weights: harvestWeights(checkpoint, hooks, context, config, config.device),
     activations: activationMemory(checkpoint.config, hooks, batch, context),
     window: row * Math.min(rows, tokens ?? rows),
     store: tokens === undefined ? null : tokens * row,
   };
 }
 
+/** Memory of the weights up to the deepest hook on a device. */
+export function harvestWeights(
+  checkpoint: Checkpoint,
+  hooks: readonly Hook[],
+  context: number,
+  config: DoctorConfig,
+  device: string,
+): number {
+  const placement = placementOn(device, checkpoint, config);
+  return weightMemory(harvestGraph(checkpoint, hooks, context, config.dtype, placement)).bytes;
+}
+
 /** Memory of the whole model's weights, embedding and unembedding included. */
-export function modelWeights(checkpoint: Checkpoint): WeightMemory {
+export function modelWeights(checkpoint: Checkpoint, placement: Placement): WeightMemory {
   const g = new GraphBuilder('whole-model');
   const tokens = g.input('tokens', 'int64', ['batch', 2]);
-  const lm = new GemmaGraph(g, checkpoint, 2);
+  const lm = new GemmaGraph(g, checkpoint, 2, placement);
   const x = lm.finalNorm(lm.residual(tokens, (_, value) => value));
-  g.output('logits', g.matmul(x, lm.unembedding(), { transB: true }), 'float32', ['batch', 2, 'vocabulary']);
+  g.output('logits', lm.logits(x), 'float32', ['batch', 2, 'vocabulary']);
   return weightMemory(g.encode());
 }
 
 /**
- * The most that is alive at once in a forward pass, about, in float32: the residual stream and its norm, beside either
+ * The most that is alive at once in a forward pass, about, in float32 (half precision takes less): the residual stream and its norm, beside either
  * attention (q, k, v and the scores) or the MLP (gate, up and their product); and every
  * hook's rows, gathered and as they leave. `test/doctor/needs.test.ts` holds it to what a pass takes.
  */

@@ -11,6 +11,7 @@ import { writeAside } from '../disk/write-aside.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
+import { choosePrecision } from '../lm/precision.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { openSae } from '../sae/saelens.js';
 import { METRICS_FILE } from '../train/metrics-record.js';
@@ -35,6 +36,7 @@ export async function evaluate(config: EvalConfig, progress: Progress, stop: Sto
   const candidates: Candidate[] = [];
   for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
+  choosePrecision(config.precision, config.device, checkpoint);
   const tokenizer = await openTokenizer(model, checkpoint.config.bosTokenId);
   const bos = tokenizer.bosTokenId;
   const contexts = () => packContexts(readDocuments(config.corpus, config.textField), tokenizer, context);

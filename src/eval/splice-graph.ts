@@ -1,12 +1,13 @@
 import type { Checkpoint } from '../lm/checkpoint.js';
 import { GemmaGraph } from '../lm/gemma-graph.js';
 import type { Hook } from '../lm/hooks.js';
+import type { Placement } from '../lm/precision.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { asFloat32, storedWeight } from '../onnx/weight.js';
 import { decode, encode, type ParameterValues } from '../sae/forward-graph.js';
 import { PARAMETERS } from '../sae/sae.js';
 import type { SaeFiles } from '../sae/saelens.js';
-import { chunkRows, tokenLosses } from './token-losses.js';
+import { chunkRows, type Logits, tokenLosses } from './token-losses.js';
 
 /** Variants of the batch before those of the SAEs: the clean run, and the activation replaced by zero. */
 export const CLEAN = 0;
@@ -50,6 +51,7 @@ export function spliceGraph(
   hook: Hook,
   saes: readonly SaeFiles[],
   context: number,
+  placement: Placement,
 ): SpliceGraph {
   const variants = FIRST_SAE + saes.length;
   const chunk = chunkRows(checkpoint.config.vocabulary, variants);
@@ -72,10 +74,11 @@ export function spliceGraph(
     for (const [k, sae] of saes.entries()) tall.push(variant(reconstruct(g, sae, k, x, counted)));
     return g.concat(tall, 0);
   };
-  const lm = new GemmaGraph(g, checkpoint, context);
+  const lm = new GemmaGraph(g, checkpoint, context, placement);
   const residual = lm.residual(tokens, (name, value) => (name === hook.name ? splice(value) : value));
   const hidden = g.reshape(lm.finalNorm(residual), variants, -1, checkpoint.config.hidden);
-  const losses = tokenLosses(g, g.gather(hidden, rows, 1), lm.unembedding(), targets, variants, chunk);
+  const logits: Logits = (h, body) => lm.logits(h, body);
+  const losses = tokenLosses(g, g.gather(hidden, rows, 1), logits, targets, variants, chunk);
   g.output('nll', losses.nll, 'float32', ['chunks', variants, chunk]);
   g.output('kl', losses.kl, 'float32', ['chunks', variants, chunk]);
   return { model: g.encode(), variants, chunk };

@@ -1,11 +1,26 @@
 import { batchTokens, type Context } from '../corpus/contexts.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
+import { choosePrecision, type Precision } from '../lm/precision.js';
 import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
 import { metricsOf, newSaeSums, newSharedSums } from './metrics.js';
 import { evaluationPositions } from './positions.js';
 import { CLEAN, FIRST_SAE, saeOutputs, spliceGraph, ZERO } from './splice-graph.js';
+
+/** Entries of the model's widest value, the MLP's, over all variants of a pass: 768 MiB in float32. */
+const WIDEST = 3 * 2 ** 26;
+
+/** Contexts that go through the model at one time, so that its memory is bounded whatever the batch and the SAEs. */
+export function contextsPerPass(mlp: number, context: number, variants: number): number {
+  return Math.max(1, Math.floor(WIDEST / (mlp * context * variants)));
+}
+
+export interface SpliceInOptions extends SessionOptions {
+  readonly precision?: Precision | 'auto';
+  /** Contexts a pass; by default what memory allows. */
+  readonly passContexts?: number;
+}
 
 /** SAEs of one hook, spliced into the model side by side; sums grow with every batch. */
 export async function openSpliceIn(
@@ -13,16 +28,27 @@ export async function openSpliceIn(
   hook: Hook,
   saes: readonly SaeFiles[],
   context: number,
-  options: SessionOptions,
+  options: SpliceInOptions,
 ) {
-  const { model, chunk, variants } = spliceGraph(checkpoint, hook, saes, context);
+  const placement = choosePrecision(options.precision ?? 'auto', options.device ?? 'cpu', checkpoint);
+  const { model, chunk, variants } = spliceGraph(checkpoint, hook, saes, context, placement);
   const session = await openSession(model, options);
   const { Tensor } = await onnxRuntime();
   const shared = newSharedSums(hook.width);
   const sums = saes.map((sae) => newSaeSums(sae.dSae));
 
+  const passContexts = options.passContexts ?? contextsPerPass(checkpoint.config.mlp, context, variants);
+
   /** Adds one batch, at most `limit` positions of it; returns how many counted. */
   async function add(batch: readonly Context[], bos: number, limit: number): Promise<number> {
+    let counted = 0;
+    for (let i = 0; i < batch.length && counted < limit; i += passContexts) {
+      counted += await addPass(batch.slice(i, i + passContexts), bos, limit - counted);
+    }
+    return counted;
+  }
+
+  async function addPass(batch: readonly Context[], bos: number, limit: number): Promise<number> {
     const { spliced, counted, rows, targets } = evaluationPositions(batch, bos, limit);
     if (counted.length === 0) return 0;
     const padded = Math.ceil(rows.length / chunk) * chunk;

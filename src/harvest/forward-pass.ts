@@ -5,6 +5,7 @@ import type { HarvestConfig } from '../config/stages.js';
 import { batchTokens, type Context } from '../corpus/contexts.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
+import { choosePrecision } from '../lm/precision.js';
 import { onnxRuntime, openSession } from '../onnx/session.js';
 import { harvestGraph, outputsOf } from './harvest-graph.js';
 
@@ -28,9 +29,10 @@ export async function openForwardPass(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
   context: number,
-  config: Pick<HarvestConfig, 'dtype' | 'device' | 'threads'>,
+  config: Pick<HarvestConfig, 'dtype' | 'device' | 'precision' | 'threads'>,
 ) {
-  const graph = harvestGraph(checkpoint, hooks, context, config.dtype);
+  const placement = choosePrecision(config.precision, config.device, checkpoint);
+  const graph = harvestGraph(checkpoint, hooks, context, config.dtype, placement);
   const session = await openSession(graph, config);
   const { Tensor } = await onnxRuntime();
 

@@ -2,6 +2,7 @@ import type { ActivationDType } from '../activations/manifest.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import { GemmaGraph } from '../lm/gemma-graph.js';
 import type { Hook } from '../lm/hooks.js';
+import type { Placement } from '../lm/precision.js';
 import { GraphBuilder } from '../onnx/graph.js';
 
 /** Output names of a hook in the harvest graph. */
@@ -24,6 +25,7 @@ export function harvestGraph(
   hooks: readonly Hook[],
   context: number,
   dtype: ActivationDType,
+  placement: Placement,
 ): Uint8Array {
   const g = new GraphBuilder('harvest');
   const tokens = g.input('tokens', 'int64', ['batch', context]);
@@ -31,7 +33,7 @@ export function harvestGraph(
   const wanted = new Map(hooks.map((hook) => [hook.name, hook]));
   // The JavaScript binding knows no bfloat16; those rows leave as float32 and are rounded outside.
   const outType = dtype === 'float16' ? 'float16' : 'float32';
-  new GemmaGraph(g, checkpoint, context).residual(tokens, (name, value) => {
+  new GemmaGraph(g, checkpoint, context, placement).residual(tokens, (name, value) => {
     const hook = wanted.get(name);
     if (hook) {
       const output = outputsOf(hook);

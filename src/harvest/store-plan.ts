@@ -15,6 +15,7 @@ import { formatBytes } from '../disk/free-space.js';
 import { type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
+import { choosePrecision } from '../lm/precision.js';
 
 /** Memory for the windows of all hooks together, at most; a window of a million rows of 2048 float16 takes it all. */
 const WINDOW_BYTES = 4 * 2 ** 30;
@@ -62,6 +63,7 @@ export function newManifest(
     hook: hook.name,
     d_in: hook.width,
     dtype: config.dtype,
+    precision: choosePrecision(config.precision, config.device, checkpoint).precision,
     context,
     bos_token_id: tokenizer.bosTokenId,
     prepend_bos: true,
@@ -93,6 +95,7 @@ const FIXED = [
   'hook',
   'd_in',
   'dtype',
+  'precision',
   'context',
   'corpus',
   'text_field',
@@ -113,8 +116,9 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
       'Resume with the same settings, or start again with --overwrite.',
     );
   };
+  const before = { ...found, precision: found.precision ?? 'float32' };
   for (const key of FIXED)
-    if (JSON.stringify(found[key]) !== JSON.stringify(fresh[key])) differs(key, found[key], fresh[key]);
+    if (JSON.stringify(before[key]) !== JSON.stringify(fresh[key])) differs(key, before[key], fresh[key]);
   if (found.rows_wanted === fresh.rows_wanted) return found;
   // A corpus that ended early may be finished at what it had; rows that are there are not taken away.
   const kept = found.rows + (found.partial?.rows ?? 0);

@@ -51,7 +51,10 @@ export async function harvestWindows(
   const groups = batches(contexts, config.batch);
   for (;;) {
     if (passes === perWindow || (rows === config.tokens && windows[0]!.rows > 0)) await finishWindow();
-    if (rows === config.tokens) break;
+    if (rows === config.tokens) {
+      for (const writer of writers) await writer.complete();
+      break;
+    }
     if (stop.signal) {
       await keep();
       const kept = `${rows} of ${config.tokens} rows are kept in ${config.out}`;

@@ -1,9 +1,19 @@
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
 import { checkJson } from '../disk/json-file.js';
+import { FAMILIES, type Family, type LayerType, WRAPPERS } from './families.js';
+import { parseRope, type Rope } from './rope.js';
+
+/** What attention does in one layer. */
+export interface LayerAttention {
+  /** Tokens it sees, its own included; null: all before it. */
+  readonly window: number | null;
+  readonly rope: Rope;
+}
 
 /** What of config.json shapes the graph, in one spelling. */
 export interface GemmaConfig {
+  readonly family: Family;
   readonly layers: number;
   /** d_model. */
   readonly hidden: number;
@@ -15,12 +25,19 @@ export interface GemmaConfig {
   readonly vocabulary: number;
   readonly maxContext: number;
   readonly rmsNormEps: number;
-  readonly ropeTheta: number;
+  /** Factor of the attention scores. */
+  readonly attentionScale: number;
+  /** Scores and logits become cap · tanh(x / cap); null: they stay as they are. */
+  readonly attentionSoftcap: number | null;
+  readonly logitSoftcap: number | null;
+  /** One entry a layer. */
+  readonly attention: readonly LayerAttention[];
   readonly tiedHead: boolean;
   readonly bosTokenId: number;
 }
 
 const size = z.number().int().positive();
+const cap = z.number().positive().nullish();
 
 const fileSchema = z.object({
   hidden_size: size,
@@ -33,46 +50,56 @@ const fileSchema = z.object({
   max_position_embeddings: size,
   rms_norm_eps: z.number().positive(),
   bos_token_id: z.number().int().nonnegative(),
-  tie_word_embeddings: z.boolean().default(true),
-  attention_bias: z.boolean().default(false),
+  tie_word_embeddings: z.boolean().nullish(),
   hidden_act: z.string().nullish(),
   hidden_activation: z.string().nullish(),
-  rope_theta: z.number().positive().optional(),
+  query_pre_attn_scalar: z.number().positive().nullish(),
+  attn_logit_softcapping: cap,
+  final_logit_softcapping: cap,
+  sliding_window: size.nullish(),
+  sliding_window_pattern: size.nullish(),
+  layer_types: z.array(z.string()).nullish(),
+  rope_theta: z.number().positive().nullish(),
+  rope_local_base_freq: z.number().positive().nullish(),
   rope_scaling: z.unknown().optional(),
-  rope_parameters: z.object({ rope_type: z.string().default('default'), rope_theta: z.number().positive() }).optional(),
-  quantization_config: z.unknown().optional(),
-  use_bidirectional_attention: z.boolean().nullish(),
+  rope_parameters: z.unknown().optional(),
 });
 
+/** Keys that change what a model computes, and that none of our graphs has. */
+const NOWHERE = ['attention_bias', 'mlp_bias', 'quantization_config', 'use_bidirectional_attention'] as const;
+
 /**
- * Reads a Gemma 1 config.json. Keys that would change the result and are not supported are refused by name.
+ * Reads the config.json of a Gemma. Keys that would change the result and are not supported are refused by name.
  *
  * @param json parsed config.json
  * @param path its path, for messages
  * @throws Refusal for another architecture, a missing key, or an unsupported setting
  */
 export function parseGemmaConfig(json: unknown, path: string): GemmaConfig {
-  const type = (json as { model_type?: unknown } | null)?.model_type;
-  if (type !== 'gemma') {
-    throw new Refusal(`${path} describes a model of type ${JSON.stringify(type)}; supported is "gemma" (Gemma 1).`);
-  }
-  const file = checkJson(fileSchema, json, path, 'Use the config.json that came with the checkpoint.');
+  const { family, keys, outer } = languageModel(json, path);
   const unsupported = (key: string, value: unknown): never => {
-    throw new Refusal(`${path} sets ${key} to ${JSON.stringify(value)}, which is not supported.`);
+    throw new Refusal(
+      `${path} sets ${key} to ${JSON.stringify(value)}, which is not supported.`,
+      'It would change what the model computes; use a checkpoint without it.',
+    );
   };
-  if (file.attention_bias) unsupported('attention_bias', true);
-  if (file.quantization_config) unsupported('quantization_config', file.quantization_config);
-  if (file.rope_scaling) unsupported('rope_scaling', file.rope_scaling);
-  if (file.use_bidirectional_attention) unsupported('use_bidirectional_attention', true);
-  const rope = file.rope_parameters;
-  if (rope && rope.rope_type !== 'default') unsupported('rope_parameters.rope_type', rope.rope_type);
-  // Early Gemma files say hidden_act "gelu" and mean the tanh approximation; transformers reads them so, too.
+  for (const level of [outer, keys]) for (const key of NOWHERE) if (level[key]) unsupported(key, level[key]);
+  for (const key of family.foreign) if (keys[key] != null) unsupported(key, keys[key]);
+  const remedy = 'Use the config.json that came with the checkpoint.';
+  const file = checkJson(fileSchema, { ...family.defaults, ...keys }, path, remedy);
   const activation = file.hidden_activation ?? file.hidden_act ?? 'gelu_pytorch_tanh';
-  if (!['gelu', 'gelu_pytorch_tanh'].includes(activation)) unsupported('hidden_activation', activation);
+  if (!family.activations.includes(activation)) unsupported('hidden_activation', activation);
   if (file.num_attention_heads % file.num_key_value_heads !== 0) {
     unsupported('num_key_value_heads', file.num_key_value_heads);
   }
+  if (file.head_dim % 2 !== 0) unsupported('head_dim', file.head_dim);
+  const rope = parseRope(file, family, unsupported);
+  const attention = layerTypes(file, family, unsupported).map((type): LayerAttention => {
+    if (type === 'full_attention') return { window: null, rope: rope[type] };
+    return { window: file.sliding_window ?? unsupported('sliding_window', file.sliding_window), rope: rope[type] };
+  });
   return {
+    family,
     layers: file.num_hidden_layers,
     hidden: file.hidden_size,
     heads: file.num_attention_heads,
@@ -82,8 +109,57 @@ export function parseGemmaConfig(json: unknown, path: string): GemmaConfig {
     vocabulary: file.vocab_size,
     maxContext: file.max_position_embeddings,
     rmsNormEps: file.rms_norm_eps,
-    ropeTheta: rope?.rope_theta ?? file.rope_theta ?? 10_000,
-    tiedHead: file.tie_word_embeddings,
+    attentionScale: 1 / Math.sqrt(file[family.scaledBy] ?? unsupported(family.scaledBy, null)),
+    attentionSoftcap: family.softcaps ? (file.attn_logit_softcapping ?? null) : null,
+    logitSoftcap: family.softcaps ? (file.final_logit_softcapping ?? null) : null,
+    attention,
+    tiedHead: (outer.tie_word_embeddings as boolean | null | undefined) ?? file.tie_word_embeddings ?? true,
     bosTokenId: file.bos_token_id,
   };
+}
+
+type Keys = Readonly<Record<string, unknown>>;
+
+/** The family, the keys of the language model, and those of the file around them (the same where nothing is nested). */
+function languageModel(json: unknown, path: string): { family: Family; keys: Keys; outer: Keys } {
+  const outer = (json !== null && typeof json === 'object' ? json : {}) as Keys;
+  const type = String(outer.model_type);
+  if (Object.hasOwn(FAMILIES, type)) {
+    return { family: FAMILIES[type as keyof typeof FAMILIES], keys: outer, outer };
+  }
+  const inner = Object.hasOwn(WRAPPERS, type) ? WRAPPERS[type] : undefined;
+  if (inner) {
+    const keys = outer.text_config as Keys | null | undefined;
+    if (!keys || typeof keys !== 'object') {
+      throw new Refusal(`${path} has no text_config.`, 'Use the config.json that came with the checkpoint.');
+    }
+    if ((keys.model_type ?? inner) === inner) {
+      return { family: FAMILIES[inner], keys: { bos_token_id: outer.bos_token_id ?? 2, ...keys }, outer };
+    }
+  }
+  const nested = (outer.text_config as Keys | undefined)?.model_type;
+  const found = JSON.stringify(outer.model_type) + (nested === undefined ? '' : ` around ${JSON.stringify(nested)}`);
+  throw new Refusal(
+    `${path} describes a model of type ${found}, which is not supported.`,
+    `Use a model of type ${[...Object.keys(FAMILIES), ...Object.keys(WRAPPERS)].join(', ')}.`,
+  );
+}
+
+/** Type of every layer: as listed, or by the pattern. */
+function layerTypes(
+  file: z.infer<typeof fileSchema>,
+  family: Family,
+  unsupported: (key: string, value: unknown) => never,
+): LayerType[] {
+  const { layer_types: listed, num_hidden_layers: layers } = file;
+  const pattern = family.pattern === null ? null : (file.sliding_window_pattern ?? family.pattern);
+  if (!listed) {
+    const sliding = (layer: number) => pattern !== null && (layer + 1) % pattern !== 0;
+    return Array.from({ length: layers }, (_, layer) => (sliding(layer) ? 'sliding_attention' : 'full_attention'));
+  }
+  if (listed.length !== layers) unsupported('layer_types', `${listed.length} layers`);
+  return listed.map((type) => {
+    const known = type === 'full_attention' || (type === 'sliding_attention' && pattern !== null);
+    return known ? (type as LayerType) : unsupported('layer_types', type);
+  });
 }

@@ -10,14 +10,24 @@ export function isWeightDType(dtype: SafetensorsDType): boolean {
   return WEIGHT_DTYPES[dtype] !== undefined;
 }
 
-/** A tensor of a safetensors file as an initializer, in the element type it is stored in. */
-export function storedWeight(g: GraphBuilder, name: string, location: TensorLocation): Value {
-  const dtype = WEIGHT_DTYPES[location.dtype];
-  if (!dtype) throw new Error(`weight ${name} is ${location.dtype}`);
-  return g.external(name, dtype, location.shape, location);
+/** Element type of a stored weight, by its name in a graph. */
+export function weightDType({ dtype }: TensorLocation): DType {
+  const name = WEIGHT_DTYPES[dtype];
+  if (!name) throw new Error(`a weight is ${dtype}`);
+  return name;
 }
 
-/** A stored weight as float32; ONNX Runtime folds the cast when the session opens. */
+/** A tensor of a safetensors file as an initializer, in the element type it is stored in. */
+export function storedWeight(g: GraphBuilder, name: string, location: TensorLocation): Value {
+  return g.external(name, weightDType(location), location.shape, location);
+}
+
+/** A stored weight in another element type; ONNX Runtime folds the cast when the session opens. */
+export function weightAs(g: GraphBuilder, dtype: DType, stored: Value, location: TensorLocation): Value {
+  return weightDType(location) === dtype ? stored : g.cast(stored, dtype);
+}
+
+/** A stored weight as float32. */
 export function asFloat32(g: GraphBuilder, stored: Value, location: TensorLocation): Value {
-  return location.dtype === 'F32' ? stored : g.cast(stored, 'float32');
+  return weightAs(g, 'float32', stored, location);
 }

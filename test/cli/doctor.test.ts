@@ -48,8 +48,11 @@ test('the bundled model fits, and JSON has the figures', async () => {
   const { tokensPerSecond, opening, batch } = report.harvest.timing;
   assert.ok(tokensPerSecond > 100 && batch >= 1 && opening > 0);
   assert.ok(Math.abs(report.harvest.duration - (opening + 100_000 / tokensPerSecond)) < 1e-6);
-  for (const { needed } of report.harvest.devices) {
-    assert.equal(needed, report.harvest.weights + report.harvest.activations);
+  const whole = report.harvest.weights + report.harvest.activations;
+  for (const { device, needed } of report.harvest.devices) {
+    // On CUDA the weights stay in the checkpoint's own precision, which is bfloat16 here.
+    if (device.startsWith('cuda')) assert.ok(needed < whole && needed > whole - report.harvest.weights);
+    else assert.equal(needed, whole, device);
   }
   assert.equal(report.checks.length, 3);
   assert.ok(report.fits && report.checks.every(({ fits }) => fits));

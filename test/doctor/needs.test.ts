@@ -17,7 +17,7 @@ test('weights are counted as the open session holds them', () => {
   // Blocks 0 to 2 as float32; the embedding is gathered from as it is stored.
   const blocks = 3 * BLOCK;
   assert.equal(harvestNeeds(checkpoint, [hook], 256, config).weights, 4 * blocks + 2 * EMBEDDING);
-  const whole = modelWeights(checkpoint);
+  const whole = modelWeights(checkpoint, { device: 'cpu', precision: 'float32' });
   assert.equal(whole.parameters, 4 * BLOCK + 192 + EMBEDDING);
   // The tied unembedding is the embedding once more, as float32.
   assert.equal(whole.bytes, 4 * (4 * BLOCK + 192 + EMBEDDING) + 2 * EMBEDDING);
@@ -48,7 +48,12 @@ test('training takes what train asks for', () => {
 
 test('the memory of a forward pass is told within a factor of two', async () => {
   const context = 256;
-  const pass = await openForwardPass(checkpoint, [hook], context, { dtype: 'float16', device: 'cpu', threads: 0 });
+  const pass = await openForwardPass(checkpoint, [hook], context, {
+    dtype: 'float16',
+    device: 'cpu',
+    precision: 'auto',
+    threads: 0,
+  });
   const contexts = (count: number) =>
     Array.from({ length: count }, (_, index) => ({
       index,

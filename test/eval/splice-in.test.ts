@@ -80,6 +80,21 @@ test('SAEs side by side measure the same as one at a time', async () => {
   await alone.release();
 });
 
+test('a batch that goes through the model in several passes measures the same', async () => {
+  const whole = await openSpliceIn(checkpoint, hook, [goldenSae('gated')], CONTEXT, {});
+  const parts = await openSpliceIn(checkpoint, hook, [goldenSae('gated')], CONTEXT, { passContexts: 2 });
+  // 600 positions end within the third of five contexts.
+  for (const limit of [600, Number.POSITIVE_INFINITY]) {
+    const counted = await whole.add(contexts([0, 1, 2, 3, 10]), BOS, limit);
+    assert.equal(await parts.add(contexts([0, 1, 2, 3, 10]), BOS, limit), counted);
+    if (limit === 600) assert.equal(counted, 600);
+  }
+  const [a, b] = [whole.metrics()[0]!, parts.metrics()[0]!];
+  for (const name of NAMES) assert.ok(Math.abs(a[name] / b[name] - 1) < 1e-5, `${name}: ${a[name]}, ${b[name]}`);
+  await whole.release();
+  await parts.release();
+});
+
 test('a limit counts exactly that many positions, those that come first', async () => {
   const limited = await openSpliceIn(checkpoint, hook, [goldenSae('gated')], CONTEXT, {});
   const whole = await openSpliceIn(checkpoint, hook, [goldenSae('gated')], CONTEXT, {});

@@ -225,6 +225,22 @@ test('a corpus that ends early after all keeps its rows, and is finished with th
   assert.deepEqual(filesBelow(config.out), filesBelow(undisturbed.config.out));
 });
 
+test('a corpus that ends with a window leaves a store that --resume completes', async () => {
+  const { config } = await run({ tokens: 1500 });
+  const whole = filesBelow(config.out);
+  const manifest = join(config.out, HOOK, 'manifest.json');
+  // As it stood when more was wanted than there was text.
+  const text = readFileSync(manifest, 'utf8');
+  const wanting = text
+    .replace('"rows_wanted": 1500', '"rows_wanted": 9000000')
+    .replace('"complete": true', '"complete": false');
+  assert.notEqual(wanting, text);
+  writeFileSync(manifest, wanting);
+  await assert.rejects(openStore(join(config.out, HOOK)), /is not complete/);
+  await harvest({ ...config, resume: true }, silent, never);
+  assert.deepEqual(filesBelow(config.out), whole);
+});
+
 test('--resume begins where there is nothing yet, and --overwrite beside it is refused', async () => {
   const { config } = await run({ resume: true, tokens: 500 });
   assert.ok(filesBelow(config.out).size > 0);
@@ -250,6 +266,21 @@ test('resuming with other settings is refused, naming what differs', async () =>
     assert.match(error.message, /seed 0.*says 3/);
     return true;
   });
+});
+
+test('the precision is kept with the store, and resuming in another is refused', async () => {
+  const config = configured({ precision: 'float16' });
+  await interrupted(config, 1);
+  const manifest = JSON.parse(readFileSync(join(config.out, HOOK, 'manifest.json'), 'utf8')) as Manifest;
+  assert.equal(manifest.precision, 'float16');
+  const again = harvest({ ...config, resume: true, precision: 'float32' }, silent, never);
+  await assert.rejects(again, /precision "float16".*says "float32"/);
+});
+
+test('a precision that the device lacks is refused before anything is written', async () => {
+  const config = configured({ precision: 'bfloat16' });
+  await assert.rejects(harvest(config, silent, never), /does not multiply bfloat16 matrices on the device cpu/);
+  assert.throws(() => filesBelow(config.out), /ENOENT/);
 });
 
 test('a complete store is refused without --overwrite and --resume leaves it as it is', async () => {

@@ -6,7 +6,9 @@ import { Refusal } from '../../src/config/refusal.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { parseGemmaConfig } from '../../src/lm/gemma-config.js';
 import { allHooks, findHook } from '../../src/lm/hooks.js';
+import { floatTensor, type TensorToWrite } from '../../src/safetensors/write.js';
 import { temporaryDirectory } from '../temporary.js';
+import { openRandomGemma, writeCheckpoint } from './random-gemma.js';
 
 const root = temporaryDirectory();
 const config = JSON.parse(readFileSync('assets/tiny-gemma/config.json', 'utf8')) as Record<string, unknown>;
@@ -71,31 +73,101 @@ test('weights that do not fit config.json are refused, naming the tensor', async
   await assert.rejects(openCheckpoint(deeper), refusal(/lacks the tensor layers\.4\./));
 });
 
-test('settings that would change the result are refused by name', () => {
-  for (const [key, value] of [
-    ['attention_bias', true],
-    ['quantization_config', { bits: 4 }],
-    ['rope_scaling', { type: 'linear', factor: 2 }],
-    ['use_bidirectional_attention', true],
-    ['hidden_activation', 'relu'],
-    ['num_key_value_heads', 3],
-  ] as const) {
+test('settings that would change the result are refused by name', async () => {
+  const gemma2 = (await openRandomGemma('gemma2-mqa')).config;
+  const gemma3 = (await openRandomGemma('gemma3-mqa')).config;
+  const { rope_parameters: _, ...oldGemma } = config;
+  const { rope_parameters: __, ...oldGemma3 } = gemma3;
+  for (const [file, key, value] of [
+    ...[config, gemma2, gemma3].flatMap((c) => [
+      [c, 'attention_bias', true] as const,
+      [c, 'mlp_bias', true] as const,
+      [c, 'quantization_config', { quant_method: 'bitsandbytes' }] as const,
+      [c, 'rope_scaling', { rope_type: 'linear', factor: 2 }] as const, // beside rope_parameters: which one counts?
+      [c, 'use_bidirectional_attention', true] as const,
+      [c, 'hidden_activation', 'relu'] as const,
+      [c, 'num_key_value_heads', 3] as const,
+    ]),
+    [oldGemma, 'rope_scaling', { rope_type: 'dynamic', factor: 2 }],
+    [oldGemma, 'rope_scaling', { rope_type: 'linear' }],
+    [oldGemma, 'rope_scaling', { rope_type: 'linear', factor: 2, partial_rotary_factor: 0.5 }],
+    [oldGemma3, 'rope_scaling', { type: 'yarn', factor: 2 }],
+    [config, 'final_logit_softcapping', 30],
+    [config, 'sliding_window', 4096],
+    [config, 'layer_types', ['sliding_attention', 'full_attention', 'full_attention', 'full_attention']],
+    [gemma2, 'hidden_activation', 'gelu'], // in Gemma 1 that is the tanh approximation, here it is not
+    [gemma3, 'hidden_activation', 'gelu'],
+    [gemma2, 'sliding_window', null],
+    [gemma2, 'layer_types', ['full_attention']],
+    [gemma2, 'layer_types', Array(5).fill('chunked_attention')],
+    [gemma2, 'rope_parameters', { full_attention: { rope_type: 'default' } }],
+    [gemma3, 'rope_parameters', { rope_type: 'default', rope_theta: 1e6 }],
+    [gemma3, 'attn_logit_softcapping', 50],
+    [gemma3, 'final_logit_softcapping', 30],
+    [config, 'head_dim', 7],
+  ] as [Record<string, unknown>, string, unknown][]) {
     assert.throws(
-      () => parseGemmaConfig({ ...config, [key]: value }, 'config.json'),
-      refusal(new RegExp(`sets ${key} to`)),
+      () => parseGemmaConfig({ ...file, [key]: value }, 'config.json'),
+      refusal(new RegExp(`sets ${key}(\\.rope_type)? to`)),
+      `${key} ${JSON.stringify(value)}`,
     );
   }
-  const rope = { rope_parameters: { rope_type: 'yarn', rope_theta: 10000 } };
+  const yarn = { rope_type: 'yarn', rope_theta: 10000 };
   assert.throws(
-    () => parseGemmaConfig({ ...config, ...rope }, 'c'),
+    () => parseGemmaConfig({ ...config, rope_parameters: yarn }, 'c'),
     refusal(/sets rope_parameters\.rope_type to "yarn"/),
   );
+  const byType = { full_attention: yarn, sliding_attention: { rope_type: 'default' } };
+  assert.throws(
+    () => parseGemmaConfig({ ...gemma3, rope_parameters: byType }, 'c'),
+    refusal(/sets rope_parameters\.full_attention\.rope_type to "yarn"/),
+  );
+});
+
+test('what a nested configuration sets is refused at either level', async () => {
+  const nested = (await openRandomGemma('gemma3-gqa')).config;
+  const text = nested.text_config as Record<string, unknown>;
+  const quantized = { quantization_config: { quant_method: 'gptq' } };
+  const inside = { ...nested, text_config: { ...text, ...quantized } };
+  for (const file of [{ ...nested, ...quantized }, inside]) {
+    assert.throws(() => parseGemmaConfig(file, 'c'), refusal(/sets quantization_config to/));
+  }
+});
+
+test('an unsupported architecture is refused by its name', () => {
+  for (const [file, message] of [
+    [{ model_type: 'gemma3n' }, /of type "gemma3n", which is not supported/],
+    [{ model_type: 'paligemma', text_config: { model_type: 'gemma' } }, /of type "paligemma" around "gemma"/],
+    [{ model_type: 'gemma3', text_config: { model_type: 'llama' } }, /of type "gemma3" around "llama"/],
+    [{ model_type: 'gemma3' }, /has no text_config/],
+    [{ model_type: 'constructor' }, /of type "constructor"/],
+    [[], /of type undefined/],
+    [null, /of type undefined/],
+  ] as const) {
+    assert.throws(() => parseGemmaConfig(file, 'c'), refusal(message));
+  }
+});
+
+test('a tensor that the architecture does not have is refused, as is a quantised one', async (t) => {
+  const gemma = await openRandomGemma('gemma-mqa');
+  const directory = temporaryDirectory(t);
+  const named = (name: string, ...more: TensorToWrite[]) => {
+    const rename = (tensor: string) => (tensor === 'model.layers.2.input_layernorm.weight' ? name : tensor);
+    return writeCheckpoint(directory, gemma, { rename, more });
+  };
+  const norm = 'model.layers.2.input_layernorm.weight';
+  const extra = (name: string): TensorToWrite => floatTensor(name, [1], Float32Array.of(1));
+  await openCheckpoint(await named(norm, extra('model.layers.0.self_attn.rotary_emb.inv_freq'), extra('vision.bias')));
+  const bias = 'model.layers.1.self_attn.q_proj.bias';
+  await assert.rejects(openCheckpoint(await named(norm, extra(bias))), refusal(/q_proj\.bias.* does not have/));
+  const packed = { name: norm, dtype: 'U8', shape: [24], bytes: new Uint8Array(24) } as const;
+  await assert.rejects(openCheckpoint(await named('away', packed)), refusal(/input_layernorm\.weight is U8/));
 });
 
 test('rope_theta is read in its old and its new spelling', () => {
   const { rope_parameters: _, ...old } = config;
-  assert.equal(parseGemmaConfig({ ...old, rope_theta: 5000 }, 'c').ropeTheta, 5000);
-  assert.equal(parseGemmaConfig(config, 'c').ropeTheta, 10_000);
+  assert.equal(parseGemmaConfig({ ...old, rope_theta: 5000 }, 'c').attention[0]!.rope.theta, 5000);
+  assert.equal(parseGemmaConfig(config, 'c').attention[0]!.rope.theta, 10_000);
 });
 
 test('hooks have TransformerLens names and widths; an unknown one lists the nearest', () => {

@@ -40,7 +40,10 @@ export class Crew<Data, Request, Reply> {
     if (this.missing > 0) throw new Error('the workers are asked while they work');
     this.replies = [];
     this.missing = this.workers.length;
-    for (const worker of this.workers) worker.postMessage(request);
+    for (const worker of this.workers) {
+      worker.ref();
+      worker.postMessage(request);
+    }
     return this.answers();
   }
 
@@ -60,6 +63,8 @@ export class Crew<Data, Request, Reply> {
   private receive(index: number, reply: Reply): void {
     this.replies[index] = reply;
     if (--this.missing > 0) return;
+    // Workers that nobody waits for do not keep the process alive.
+    for (const worker of this.workers) worker.unref();
     this.waiting?.resolve(this.replies);
     this.waiting = undefined;
   }

@@ -1,0 +1,165 @@
+/**
+ * Tokens a second of a harvest's forward pass against transformers with a forward hook at the same site: same model,
+ * tokens, threads and precision (float32), rounds of the two taken in turn.
+ *
+ *     npm run bench:harvest
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { openForwardPass } from '../src/harvest/forward-pass.js';
+import { openCheckpoint } from '../src/lm/checkpoint.js';
+import { findHook } from '../src/lm/hooks.js';
+import { Generator } from '../src/random/generator.js';
+import { benchPython, command } from './python.js';
+import { circumstances, spread, writeSection } from './section.js';
+
+const PEER = 'bench/peers/harvest.py';
+const THREADS = 2;
+const ROUNDS = 7;
+/** A round of either takes about so long, in seconds. */
+const ROUND_SECONDS = 1.5;
+const BOS = 2;
+
+interface Case {
+  readonly label: string;
+  readonly model: string;
+  readonly layer: number;
+  /** How transformers computes attention: sdpa, its default, knows no soft-caps. */
+  readonly attention: 'sdpa' | 'eager';
+  readonly context: number;
+  readonly batch: number;
+}
+
+interface Result {
+  readonly ours: number[];
+  readonly peers: number[];
+}
+
+/** The peer process: jobs in, answers out, in order. */
+class Peer {
+  private readonly child: ChildProcess;
+  private readonly lines: AsyncIterator<string>;
+
+  constructor(python: string, { model, layer, attention }: Case) {
+    this.child = spawn(python, [PEER, 'run', model, String(layer), attention, String(THREADS)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.lines = createInterface({ input: this.child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  async answer<T>(): Promise<T> {
+    const { value, done } = await this.lines.next();
+    if (done) throw new Error(`${PEER} ended without an answer`);
+    return JSON.parse(value) as T;
+  }
+
+  async run(tokens: readonly number[][], batches: number): Promise<{ seconds: number; norm: number }> {
+    this.child.stdin!.write(`${JSON.stringify({ tokens, batches })}\n`);
+    return this.answer();
+  }
+
+  end(): void {
+    this.child.stdin!.end();
+  }
+}
+
+async function compare(python: string, test: Case): Promise<{ result: Result; versions: Record<string, string> }> {
+  const { model, layer, context, batch } = test;
+  const checkpoint = await openCheckpoint(model);
+  const hook = findHook(`blocks.${layer}.hook_resid_post`, checkpoint.config);
+  const random = new Generator(0, 0, 0);
+  const tokens = Array.from({ length: batch }, () =>
+    Array.from({ length: context }, (_, t) => (t === 0 ? BOS : 3 + random.below(checkpoint.config.vocabulary - 3))),
+  );
+  const contexts = tokens.map((row, index) => ({
+    index,
+    tokens: Int32Array.from(row),
+    documents: new Uint32Array(context),
+  }));
+  const settings = { dtype: 'float16', device: 'cpu', precision: 'float32', threads: THREADS } as const;
+  const pass = await openForwardPass(checkpoint, [hook], context, settings);
+  const peer = new Peer(python, test);
+  const versions = await peer.answer<Record<string, string>>();
+  const ourSeconds = async (batches: number) => {
+    const start = performance.now();
+    for (let i = 0; i < batches; i++) await pass.run(contexts, BOS, Number.POSITIVE_INFINITY);
+    return (performance.now() - start) / 1000;
+  };
+
+  // The first run of each warms it up, and shows that both compute the same.
+  const { norms } = await pass.run(contexts, BOS, Number.POSITIVE_INFINITY);
+  const ourNorm = norms[0]!.reduce((sum, x) => sum + x, 0) / norms[0]!.length;
+  const peerNorm = (await peer.run(tokens, 1)).norm;
+  if (!(Math.abs(ourNorm / peerNorm - 1) < 1e-3)) throw new Error(`${test.label}: mean |x| ${ourNorm}, ${peerNorm}`);
+
+  const batchesFor = (seconds: number) => Math.max(1, Math.round(ROUND_SECONDS / seconds));
+  const ourBatches = batchesFor(await ourSeconds(1));
+  const peerBatches = batchesFor((await peer.run(tokens, 1)).seconds);
+  const result: Result = { ours: [], peers: [] };
+  for (let round = 0; round < ROUNDS; round++) {
+    result.ours.push((ourBatches * batch * context) / (await ourSeconds(ourBatches)));
+    result.peers.push((peerBatches * batch * context) / (await peer.run(tokens, peerBatches)).seconds);
+  }
+  peer.end();
+  await pass.release();
+  return { result, versions };
+}
+
+function row({ label, attention }: Case, { ours, peers }: Result): string {
+  const [a, b] = [spread(ours), spread(peers)];
+  const ratio = spread(ours.map((rate, i) => rate / peers[i]!));
+  const rate = ({ median, least, most }: typeof a) =>
+    `${Math.round(median)} (${Math.round(least)} to ${Math.round(most)})`;
+  const times = `${ratio.median.toFixed(2)} (${ratio.least.toFixed(2)} to ${ratio.most.toFixed(2)})`;
+  return `| ${label} | ${attention} | ${rate(a)} | ${rate(b)} | ${times} |`;
+}
+
+async function main(): Promise<void> {
+  const python = benchPython('bench/peers/requirements-harvest.txt');
+  const directory = mkdtempSync(join(tmpdir(), 'sae-pipe-bench-'));
+  try {
+    const capped = join(directory, 'capped');
+    const uncapped = join(directory, 'uncapped');
+    command(python, [PEER, 'make', capped]);
+    command(python, [PEER, 'make', uncapped, '--no-caps']);
+    const large = { context: 1024, batch: 2 } as const;
+    const cases: Case[] = [
+      {
+        label: 'tiny-gemma, last block',
+        model: 'assets/tiny-gemma',
+        layer: 3,
+        attention: 'sdpa',
+        context: 256,
+        batch: 16,
+      },
+      { label: 'Gemma 2 of 8 × 512, last block', model: capped, layer: 7, attention: 'eager', ...large },
+      { label: 'the same without soft-caps', model: uncapped, layer: 7, attention: 'sdpa', ...large },
+      { label: 'Gemma 2 of 8 × 512, block 3: ours ends there', model: capped, layer: 3, attention: 'eager', ...large },
+    ];
+    const rows: string[] = [];
+    let versions: Record<string, string> = {};
+    for (const test of cases) {
+      const compared = await compare(python, test);
+      versions = compared.versions;
+      rows.push(row(test, compared.result));
+    }
+    const text = [
+      `Tokens a second in float32 on ${THREADS} threads, median of ${ROUNDS} rounds taken in turn (least to most);`,
+      'both keep `hook_resid_post` of all positions but BOS as float16 rows, and neither unembeds. `npm run bench:harvest`.',
+      '',
+      '| model and site | transformers attention | sae-pipe | transformers | ratio |',
+      '|---|---|---|---|---|',
+      ...rows,
+      '',
+      `${circumstances()}, PyTorch ${versions.torch}, transformers ${versions.transformers}.`,
+    ];
+    writeSection('harvest', 'Harvest', text.join('\n'));
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+await main();

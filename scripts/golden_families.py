@@ -1,0 +1,171 @@
+"""Make test/golden/{family}-{mqa,gqa}.safetensors: every family of Gemma in float32, by transformers.
+
+    python scripts/golden.py --only families         # from the repo root; see golden.py for what to install
+
+The weights are not stored: integer_weights() gives them from their names, here and in test/lm/random-gemma.ts, as
+multiples of a power of two below 128 in magnitude, which float32, float16 and bfloat16 all hold exactly. One golden so
+serves checkpoints of every element type.
+
+    tokens       int32 [2, 48]       nll      float32 [2, 47]     nll[c, t] is that of token t + 1, in nats
+    positions    int32 [4]           <hook>   float32 [4, width]  context 0 at the positions; TransformerLens's names
+    norms, largest    float64 [hooks]         Frobenius norm and largest |entry| of each hook over all of context 0
+    zero/<hook>  float64 [1]    mean nll from position 1 on, with the hook zero at every position but the first,
+                                for the sites of ABLATED at layer 1
+    metadata: config (the config.json that transformers wrote), tensors (name -> shape, as it saved them), hooks
+"""
+import json
+import os
+import tempfile
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from transformers import (
+    Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration,
+    Gemma3TextConfig, GemmaConfig, GemmaForCausalLM)
+
+from transformers.utils.logging import disable_progress_bar
+
+from golden import OUT, hook_points, record_hooks, scalar, token_nll
+
+disable_progress_bar()
+
+VOCABULARY, T = 97, 48
+POSITIONS = [0, 9, 24, 47]
+ABLATED = ['attn.hook_z', 'hook_attn_out', 'mlp.hook_pre', 'mlp.hook_post', 'hook_mlp_out', 'hook_resid_post']
+# small, odd, and such that heads * head_dim is not hidden_size
+SHARED = dict(vocab_size=VOCABULARY, max_position_embeddings=64, attn_implementation='eager')
+VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=16, patch_size=8)
+
+
+def nested(**text):
+    return Gemma3Config(text_config=Gemma3TextConfig(**text, **SHARED), vision_config=VISION, mm_tokens_per_image=4,
+                        boi_token_index=90, eoi_token_index=91, image_token_index=92, attn_implementation='eager')
+
+
+# name -> model class, configuration, and what must matter: changes that have to move some token's loss
+MODELS = {
+    'gemma-mqa': (GemmaForCausalLM, lambda **o: GemmaConfig(**dict(
+        hidden_size=24, num_hidden_layers=3, num_attention_heads=3, num_key_value_heads=1, head_dim=16,
+        intermediate_size=40) | o, **SHARED), []),
+    'gemma-gqa': (GemmaForCausalLM, lambda **o: GemmaConfig(**dict(
+        hidden_size=28, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+        intermediate_size=44, rms_norm_eps=1e-2, tie_word_embeddings=False,
+        rope_parameters=dict(rope_type='default', rope_theta=500.)) | o, **SHARED),
+        [dict(rms_norm_eps=1e-6), dict(rope_parameters=dict(rope_type='default', rope_theta=10000.))]),
+    'gemma2-mqa': (Gemma2ForCausalLM, lambda **o: Gemma2Config(**dict(
+        hidden_size=24, num_hidden_layers=5, num_attention_heads=2, num_key_value_heads=1, head_dim=24,
+        intermediate_size=40, sliding_window=11, query_pre_attn_scalar=20, attn_logit_softcapping=5.,
+        final_logit_softcapping=4.) | o, **SHARED),
+        [dict(sliding_window=12), dict(query_pre_attn_scalar=24), dict(attn_logit_softcapping=None),
+         dict(final_logit_softcapping=None)]),
+    # 12 is no multiple of 8: a head size for which ONNX Runtime's GroupQueryAttention has no kernel
+    'gemma2-gqa': (Gemma2ForCausalLM, lambda **o: Gemma2Config(**dict(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=12,
+        intermediate_size=36, sliding_window=7, query_pre_attn_scalar=10, attn_logit_softcapping=3.,
+        final_logit_softcapping=6.) | o, **SHARED),
+        [dict(sliding_window=8), dict(query_pre_attn_scalar=12), dict(attn_logit_softcapping=None),
+         dict(final_logit_softcapping=None)]),
+    'gemma3-mqa': (Gemma3ForCausalLM, lambda **o: Gemma3TextConfig(**dict(
+        hidden_size=24, num_hidden_layers=8, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+        intermediate_size=40, sliding_window=9, query_pre_attn_scalar=20) | o, **SHARED),
+        [dict(sliding_window=10), dict(query_pre_attn_scalar=16), dict(rope_parameters=dict(
+            full_attention=dict(rope_type='default', rope_theta=1e4),
+            sliding_attention=dict(rope_type='default', rope_theta=1e4)))]),
+    'gemma3-gqa': (Gemma3ForConditionalGeneration, lambda **o: nested(**dict(
+        hidden_size=32, num_hidden_layers=7, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+        intermediate_size=36, sliding_window=6, query_pre_attn_scalar=10, rope_parameters=dict(
+            full_attention=dict(rope_type='linear', factor=4., rope_theta=1e6),
+            sliding_attention=dict(rope_type='default', rope_theta=1e4))) | o),
+        [dict(sliding_window=7), dict(layer_types=['sliding_attention'] * 7), dict(rope_parameters=dict(
+            full_attention=dict(rope_type='default', rope_theta=1e6),
+            sliding_attention=dict(rope_type='default', rope_theta=1e4)))]),
+}
+
+
+def integer_weights(name, shape):
+    """-> float32 [shape], uniform on multiples of a power of two; the formula is that of random-gemma.ts"""
+    seed = 0x811C9DC5
+    for byte in name.encode():
+        seed = (seed ^ byte) * 0x01000193 & 0xFFFFFFFF
+    with np.errstate(over='ignore'):
+        h = np.uint32(seed) + np.arange(int(np.prod(shape)), dtype=np.uint32) * np.uint32(0x9E3779B1)
+        h = (h ^ h >> np.uint32(15)) * np.uint32(0x85EBCA6B)
+        h = (h ^ h >> np.uint32(13)) * np.uint32(0xC2B2AE35)
+        h ^= h >> np.uint32(16)
+    # queries and keys large enough for soft-caps and windows to matter, embeddings for the logits
+    wide = any(part in name for part in ('q_proj', 'k_proj', 'embed_tokens', 'lm_head'))
+    values = ((h % np.uint32(255)).astype(np.float32) - 127) * np.float32(2.0 ** (-7 if wide else -8))
+    return torch.from_numpy(values.reshape(shape))
+
+
+def saved_as(model):
+    """-> the config.json that transformers writes, and name -> shape of the tensors it saves"""
+    with tempfile.TemporaryDirectory() as directory:
+        model.save_pretrained(directory)
+        with open(f'{directory}/config.json') as f:
+            config = json.load(f)
+        with safe_open(f'{directory}/model.safetensors', 'pt') as f:
+            return config, {name: list(f.get_slice(name).get_shape()) for name in f.keys()}
+
+
+def load(cls, config, tensors):
+    """-> the model with integer_weights(), through a checkpoint as transformers reads it"""
+    with tempfile.TemporaryDirectory() as directory:
+        cls(config).save_pretrained(directory)
+        save_file({name: integer_weights(name, shape) for name, shape in tensors.items()},
+                  f'{directory}/model.safetensors', {'format': 'pt'})
+        model, report = cls.from_pretrained(directory, dtype=torch.float32, attn_implementation='eager',
+                                            output_loading_info=True)
+    assert not report['missing_keys'] and not report['unexpected_keys'], report
+    return model.eval()
+
+
+def text_model(model):
+    return getattr(model.model, 'language_model', model.model)
+
+
+def losses(model, tokens):
+    return token_nll(model(input_ids=tokens.long(), use_cache=False).logits, tokens)
+
+
+def ablated_loss(model, name, tokens):
+    """-> mean loss of what follows positions 1 and on, with the hook set to zero there; BOS at 0 stays clean"""
+    module, is_output = hook_points(text_model(model))[name]
+
+    def zeroed(x):
+        return torch.cat([x[:, :1], torch.zeros_like(x[:, 1:])], 1)
+
+    handle = (module.register_forward_hook(lambda module, args, out: zeroed(out)) if is_output else
+              module.register_forward_pre_hook(lambda module, args: (zeroed(args[0]), *args[1:])))
+    nll = losses(model, tokens)
+    handle.remove()
+    return nll[:, 1:].double().mean()
+
+
+@torch.no_grad()
+def make_families():
+    for name, (cls, configure, matters) in MODELS.items():
+        config, tensors = saved_as(cls(configure()))
+        model = load(cls, configure(), tensors)
+        tokens = torch.randint(3, 90, (2, T), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
+        tokens[:, 0] = 2
+        nll = losses(model, tokens)
+        for change in matters:
+            moved = (losses(load(cls, configure(**change), tensors), tokens) - nll).abs().max()
+            assert moved > 1e-2, f'{name}: {change} moves no loss by more than {moved:.1e}'
+        zero = {f'blocks.1.{site}': ablated_loss(model, f'blocks.1.{site}', tokens) for site in ABLATED}
+        acts = record_hooks(text_model(model))
+        model(input_ids=tokens[:1].long(), use_cache=False)
+        hooks = list(acts)
+        out = dict(tokens=tokens, nll=nll, positions=torch.tensor(POSITIONS, dtype=torch.int32),
+                   norms=torch.stack([acts[h][0].double().norm() for h in hooks]),
+                   largest=torch.stack([acts[h][0].abs().max().double() for h in hooks]))
+        out |= {h: acts[h][0, POSITIONS] for h in hooks}
+        out |= {f'zero/{h}': scalar(loss) for h, loss in zero.items()}
+        metadata = dict(config=json.dumps(config), tensors=json.dumps(tensors), hooks=json.dumps(hooks))
+        path = f'{OUT}/{name}.safetensors'
+        save_file({k: v.contiguous().clone() for k, v in out.items()}, path, metadata)
+        print(f'wrote {path}, {os.path.getsize(path)} bytes; mean NLL {nll.mean():.4f}, '
+              f'largest activation {out["largest"].max():.1f}')

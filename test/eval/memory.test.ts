@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { contextsPerPass } from '../../src/eval/splice-in.js';
+import { chunkRows } from '../../src/eval/token-losses.js';
+
+const MIB = 2 ** 20;
+
+test('logits of one chunk stay bounded whatever the vocabulary', () => {
+  for (const [vocabulary, variants] of [
+    [97, 2],
+    [4096, 2],
+    [256_000, 3],
+    [262_208, 40],
+  ] as const) {
+    const rows = chunkRows(vocabulary, variants);
+    assert.ok(
+      rows >= 1 && rows <= 4096 && rows * vocabulary * variants * 4 <= 128 * MIB,
+      `${rows} rows of ${vocabulary}`,
+    );
+  }
+});
+
+test("the model's widest value stays bounded whatever the batch", () => {
+  for (const [mlp, context, variants] of [
+    [768, 256, 3],
+    [24_576, 1024, 3],
+    [36_864, 1024, 20],
+    [24_576, 8192, 3],
+  ] as const) {
+    const contexts = contextsPerPass(mlp, context, variants);
+    assert.ok(contexts >= 1, `${contexts} contexts`);
+    assert.ok(contexts === 1 || contexts * variants * context * mlp * 4 <= 768 * MIB, `${contexts} contexts`);
+  }
+  // Gemma 7B with one SAE: the figure that docs/architecture.md counts with.
+  assert.equal(contextsPerPass(24_576, 1024, 3), 2);
+});

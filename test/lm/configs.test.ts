@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { loadConfig } from '../../src/config/load.js';
+import { type GemmaConfig, parseGemmaConfig } from '../../src/lm/gemma-config.js';
+import { findHook } from '../../src/lm/hooks.js';
+
+/** The numbers of each model that its config.json gives. */
+const SIZES: Record<string, [type: string, layers: number, hidden: number, heads: number]> = {
+  'gemma-7b': ['gemma', 28, 3072, 16],
+  'gemma-2b': ['gemma', 18, 2048, 8],
+  'gemma-2-2b': ['gemma2', 26, 2304, 8],
+  'gemma-3-270m': ['gemma3_text', 18, 640, 4],
+};
+
+function modelOf(name: string): GemmaConfig {
+  const [model_type, num_hidden_layers, hidden_size, num_attention_heads] = SIZES[name]!;
+  const sizes = { num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads: 1, head_dim: 256 };
+  const rest = { intermediate_size: 2048, vocab_size: 256_000, max_position_embeddings: 8192, rms_norm_eps: 1e-6 };
+  return parseGemmaConfig({ model_type, ...sizes, ...rest, bos_token_id: 2 }, 'config.json');
+}
+
+for (const name of Object.keys(SIZES)) {
+  test(`configs/${name}.yaml: sites exist, and λ is the paper's 3e-4 at the width of the site`, () => {
+    const file = `configs/${name}.yaml`;
+    const model = modelOf(name);
+    const harvest = loadConfig('harvest', {}, file);
+    const train = loadConfig('train', {}, file);
+    assert.equal(harvest.model, `google/${name}`);
+    const hooks = harvest.hook.map((hook) => findHook(hook, model));
+    const trained = hooks.find((hook) => train.activations === `${harvest.out}/${hook.name}`);
+    assert.ok(trained, train.activations);
+    assert.equal(train.normalize, 'none');
+    assert.ok(Math.abs(train.l1 / (3e-4 * trained.width) - 1) < 0.02, `λ ${train.l1} at width ${trained.width}`);
+    const { beta1, beta2, batch, lr, arch } = train;
+    assert.deepEqual(
+      { beta1, beta2, batch, lr, arch },
+      { beta1: 0, beta2: 0.999, batch: 4096, lr: 3e-4, arch: 'gated' },
+    );
+    assert.deepEqual(loadConfig('eval', {}, file).sae, [train.out]);
+  });
+}

@@ -1,0 +1,70 @@
+import { chunkRows, tokenLosses } from '../../src/eval/token-losses.js';
+import type { Checkpoint } from '../../src/lm/checkpoint.js';
+import { GemmaGraph } from '../../src/lm/gemma-graph.js';
+import { allHooks } from '../../src/lm/hooks.js';
+import type { Placement } from '../../src/lm/precision.js';
+import { GraphBuilder } from '../../src/onnx/graph.js';
+import { onnxRuntime, openSession } from '../../src/onnx/session.js';
+
+/** The .onnx file that gives every hook. */
+export function hooksGraph(checkpoint: Checkpoint, context: number, placement?: Placement): Uint8Array {
+  const g = new GraphBuilder('all-hooks');
+  const input = g.input('tokens', 'int64', ['batch', context]);
+  const widths = new Map(allHooks(checkpoint.config).map(({ name, width }) => [name, width]));
+  new GemmaGraph(g, checkpoint, context, placement).residual(input, (name, value) => {
+    g.output(name, value, 'float32', ['batch', context, widths.get(name)!]);
+    return value;
+  });
+  return g.encode();
+}
+
+/** Every hook's values over contexts of `context` tokens, by name. */
+export async function runHooks(
+  checkpoint: Checkpoint,
+  tokens: Int32Array,
+  context: number,
+  placement?: Placement,
+): Promise<Map<string, Float32Array>> {
+  const { Tensor } = await onnxRuntime();
+  const session = await openSession(hooksGraph(checkpoint, context, placement));
+  const feed = new Tensor('int64', BigInt64Array.from(tokens, BigInt), [tokens.length / context, context]);
+  const outputs = await session.run({ tokens: feed });
+  const values = new Map(Object.entries(outputs).map(([name, { data }]) => [name, (data as Float32Array).slice()]));
+  await session.release();
+  return values;
+}
+
+/** −log p of every next token of the contexts, through eval's chunked loss. */
+export async function nextTokenLosses(
+  checkpoint: Checkpoint,
+  tokens: Int32Array,
+  context: number,
+  chunk = chunkRows(checkpoint.config.vocabulary, 1),
+  placement?: Placement,
+): Promise<Float32Array> {
+  const { Tensor } = await onnxRuntime();
+  const g = new GraphBuilder('loss');
+  const input = g.input('tokens', 'int64', ['batch', context]);
+  const rows = g.input('rows', 'int64', ['rows']);
+  const targets = g.input('targets', 'int64', ['rows']);
+  const lm = new GemmaGraph(g, checkpoint, context, placement);
+  const residual = lm.residual(input, (_, value) => value);
+  const hidden = g.reshape(lm.finalNorm(residual), 1, -1, checkpoint.config.hidden);
+  const losses = tokenLosses(g, g.gather(hidden, rows, 1), (h, body) => lm.logits(h, body), targets, 1, chunk);
+  g.output('nll', losses.nll, 'float32', ['chunks', 1, chunk]);
+  const session = await openSession(g.encode());
+  const positions = [...tokens.keys()].filter((i) => i % context < context - 1);
+  const padded = Math.ceil(positions.length / chunk) * chunk;
+  const int64 = (values: number[]) => {
+    const data = new BigInt64Array(padded);
+    for (const [i, value] of values.entries()) data[i] = BigInt(value);
+    return new Tensor('int64', data, [padded]);
+  };
+  const { nll } = await session.run({
+    tokens: new Tensor('int64', BigInt64Array.from(tokens, BigInt), [tokens.length / context, context]),
+    rows: int64(positions),
+    targets: int64(positions.map((i) => tokens[i + 1]!)),
+  });
+  await session.release();
+  return (nll!.data as Float32Array).slice(0, positions.length);
+}

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { openCheckpoint } from '../../src/lm/checkpoint.js';
+import { refuses } from '../config/refuses.js';
+import { relativeDifference } from '../golden.js';
+import { temporaryDirectory } from '../temporary.js';
+import { openRandomGemma, writeCheckpoint } from './random-gemma.js';
+import { nextTokenLosses } from './run-model.js';
+
+const INDEX = 'model.safetensors.index.json';
+const SHARD = 'model-00002-of-00003.safetensors';
+const root = temporaryDirectory();
+const model = await openRandomGemma('gemma2-mqa');
+const whole = await writeCheckpoint(join(root, 'whole'), model, { shards: 3 });
+let counter = 0;
+
+/** A copy of the sharded checkpoint with its index's map changed. */
+function withMap(change: (map: Record<string, string>) => void): string {
+  const directory = join(root, String(counter++));
+  cpSync(whole, directory, { recursive: true });
+  const path = join(directory, INDEX);
+  const index = JSON.parse(readFileSync(path, 'utf8')) as { weight_map: Record<string, string> };
+  change(index.weight_map);
+  writeFileSync(path, JSON.stringify(index));
+  return directory;
+}
+
+test('an index whose paths lead elsewhere is refused, naming the path', async () => {
+  const elsewhere = ['../whole/model-00002-of-00003.safetensors', '/etc/passwd', join(whole, SHARD), 'a/b.safetensors'];
+  for (const path of [...elsewhere, '..', '.hidden.safetensors', 'model.bin', '', 'a\\b.safetensors']) {
+    const directory = withMap((map) => {
+      map['model.norm.weight'] = path;
+    });
+    await refuses(() => openCheckpoint(directory), JSON.stringify(path), INDEX);
+  }
+});
+
+test('a missing shard is named', async () => {
+  const directory = withMap(() => {});
+  rmSync(join(directory, SHARD));
+  await refuses(() => openCheckpoint(directory), `lacks the shard ${SHARD}`);
+});
+
+test('a tensor that is not in its shard is named, with the shard', async () => {
+  const directory = withMap((map) => {
+    map['model.layers.4.mlp.up_proj.weight'] =
+      map['model.layers.4.mlp.up_proj.weight'] === SHARD ? 'model-00001-of-00003.safetensors' : SHARD;
+  });
+  await refuses(() => openCheckpoint(directory), 'model.layers.4.mlp.up_proj.weight', 'of-00003.safetensors');
+});
+
+test('a tensor that the index does not have is named', async () => {
+  const directory = withMap((map) => {
+    delete map['model.norm.weight'];
+  });
+  await refuses(() => openCheckpoint(directory), 'lacks the tensor norm.weight', INDEX);
+});
+
+test('an index that is broken or empty is refused', async () => {
+  for (const [text, message] of [
+    ['{', 'is not JSON'],
+    ['{}', 'weight_map'],
+    ['{"weight_map": {"a": 1}}', 'weight_map.a'],
+    ['{"weight_map": {}}', 'names no files'],
+  ] as const) {
+    const directory = withMap(() => {});
+    writeFileSync(join(directory, INDEX), text);
+    await refuses(() => openCheckpoint(directory), INDEX, message);
+  }
+});
+
+test('the fingerprint of a sharded checkpoint sees every shard', async () => {
+  const before = (await openCheckpoint(whole)).fingerprint;
+  assert.equal((await openCheckpoint(withMap(() => {}))).fingerprint, before);
+  for (const shard of readdirSync(whole).filter((name) => name.startsWith('model-'))) {
+    const directory = withMap(() => {});
+    const bytes = readFileSync(join(directory, shard));
+    bytes[bytes.length - 100]! ^= 1;
+    writeFileSync(join(directory, shard), bytes);
+    assert.notEqual((await openCheckpoint(directory)).fingerprint, before, shard);
+  }
+});
+
+test('a Hugging Face cache is opened as it is: a snapshot of symbolic links, sharded or not', async () => {
+  for (const shards of [1, 3]) {
+    const repository = join(root, `cache-${shards}`, 'models--google--gemma-2-tiny');
+    const snapshot = join(repository, 'snapshots', '0123abcd');
+    const blobs = join(repository, 'blobs');
+    mkdirSync(blobs, { recursive: true });
+    await writeCheckpoint(snapshot, model, { shards });
+    for (const [i, name] of readdirSync(snapshot).entries()) {
+      renameSync(join(snapshot, name), join(blobs, `blob${i}`));
+      symlinkSync(join('..', '..', 'blobs', `blob${i}`), join(snapshot, name));
+    }
+    const checkpoint = await openCheckpoint(snapshot);
+    assert.equal(checkpoint.name, 'google/gemma-2-tiny');
+    const nll = await nextTokenLosses(checkpoint, model.tokens, model.context, 94);
+    assert.ok(relativeDifference(nll, await model.golden.floats('nll')) < 1e-4);
+  }
+});
