@@ -21,7 +21,7 @@ export interface Memory<T extends Record<string, Numbers>> {
   readonly now: T;
   /** Address of an array's element. */
   at(name: keyof T & string, element?: number): number;
-  /** Fails if anything was written between the arrays. */
+  /** Fails if anything was written between the arrays, or at addresses near 0. */
   assertMargins(): void;
 }
 
@@ -45,6 +45,11 @@ export function memoryOf<T extends Record<string, Numbers>>(arrays: T): Memory<T
     now: Object.fromEntries(views) as unknown as T,
     at: (name, element = 0) => plan.at(name).pointer + element * arrays[name]!.BYTES_PER_ELEMENT,
     assertMargins() {
+      // Address 0 stands for arrays that a standard SAE does without.
+      assert.ok(
+        bytes.subarray(0, plan.at(views[0]![0]).pointer).every((byte) => byte === UNTOUCHED),
+        'address 0 was written to',
+      );
       for (const [name, view] of views) {
         const end = view.byteOffset + view.byteLength;
         const margin = bytes.subarray(end, plan.at(`after ${name}`).pointer + MARGIN);
