@@ -44,6 +44,11 @@ function encoded({ w, x, rows, d, bias }: Rows, lists: readonly ArrayLike<number
   return { entryStart, token: token.slice(before, end), p: p.slice(before, end), end };
 }
 
+/** Where each of `lists` begins when they follow `before` other entries. */
+function startsOf(lists: readonly (readonly number[])[], before: number): number[] {
+  return lists.map((_, j) => before + lists.slice(0, j).flat().length);
+}
+
 /** float64 product of row j of w and row b of x. */
 function dot({ w, x, d }: Rows, j: number, b: number): number {
   let sum = 0;
@@ -72,9 +77,7 @@ test('encode keeps the candidates with w·x + bias > 0, in order, after the entr
       const products = kept.flatMap((list, j) => list.map((b) => dot(operands, j, b)));
       assertClose(p, products, 'p');
       assert.equal(end, before + kept.flat().length);
-      let at = before;
-      const starts = kept.map((list) => (at += list.length) - list.length);
-      assertSame(entryStart, starts, 'entryStart');
+      assertSame(entryStart, startsOf(kept, before), 'entryStart');
     }
   }
 });
@@ -147,12 +150,7 @@ test('compact lists what encode would, and stops exactly beyond its limit', () =
           const values = kept.flatMap((list, j) => list.map((b) => product[j * Bp + b]!));
           assertSame(p.subarray(before, end), values, 'p');
           assertSame(p.subarray(0, before), unset(before), 'p of entries listed before');
-          let next = before;
-          assertSame(
-            entryStart,
-            kept.map((list) => (next += list.length) - list.length),
-            'entryStart',
-          );
+          assertSame(entryStart, startsOf(kept, before), 'entryStart');
         }
       }
     }
