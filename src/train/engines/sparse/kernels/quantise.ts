@@ -1,5 +1,9 @@
 import { sumLanes } from './lanes';
 
+// Products of rows whose largest numbers lie between these neither underflow nor overflow float32 noticeably.
+const SMALLEST: f32 = 1e-15;
+const LARGEST: f32 = 1e15;
+
 /**
  * Rows as integers q = round(x / step), step = max |x| / levels, with what a bound on products of such rows needs.
  * Lengths are in units of a step, rounded up beyond any rounding made here.
@@ -38,8 +42,8 @@ export function quantise(
       Mathf.max(f32x4.extract_lane(largest, 0), f32x4.extract_lane(largest, 1)),
       Mathf.max(f32x4.extract_lane(largest, 2), f32x4.extract_lane(largest, 3)),
     );
-    // Rows too small to be divided by stay zero; their whole length is error.
-    const inv: f32 = max > 1e-30 ? levels / max : 1;
+    // Rows whose products might underflow stay zero; their whole length is error.
+    const inv: f32 = max > SMALLEST ? levels / max : 1;
     const scale = f32x4.splat(inv);
     let errors = f32x4.splat(0);
     let squares = f32x4.splat(0);
@@ -75,7 +79,8 @@ export function quantise(
       const high = i16x8.narrow_i32x4_s(i32x4.trunc_sat_f32x4_s(n2), i32x4.trunc_sat_f32x4_s(n3));
       v128.store(to + (k >> 2), v128.xor(i8x16.narrow_i16x8_s(low, high), flips));
     }
-    const off = Mathf.sqrt(sumLanes(errors)) * 1.0001 + rounding;
+    // A product of such rows may overflow on the way, wherever the true one lies: nothing bounds it.
+    const off = max > LARGEST ? <f32>Infinity : Mathf.sqrt(sumLanes(errors)) * 1.0001 + rounding;
     store<f32>(inverse + (<usize>row << 2), inv);
     store<f32>(error + (<usize>row << 2), off);
     store<f32>(length + (<usize>row << 2), Mathf.sqrt(sumLanes(squares)) * 1.0001 + off);

@@ -38,7 +38,7 @@ export function screen(
     store<u32>(start + (<usize>row << 2), count);
     if (count + Bp > capacity) {
       // The row might not fit; it is counted before it is written.
-      if (count + countRow(acc, row, Bp, bias, wInverse, wError, wLength, xInverse, xError, xLength, wide) > capacity)
+      if (count + countRow(acc, row, B, Bp, bias, wInverse, wError, wLength, xInverse, xError, xLength, wide) > capacity)
         return -1;
     }
     const j = <usize>row;
@@ -89,6 +89,7 @@ function open(
 function countRow(
   acc: usize,
   row: i32,
+  B: i32,
   Bp: i32,
   bias: usize,
   wInverse: usize,
@@ -106,10 +107,12 @@ function countRow(
   const e = f32x4.splat(at(wError, j) + wide * length);
   const line = acc + ((<usize>row * <usize>Bp) << 2);
   let count = 0;
-  for (let b = 0; b < Bp; b += 4) {
+  for (let b = 0; b < B; b += 4) {
     const k = <usize>b << 2;
-    const mask = open(line + k, xInverse + k, xError + k, xLength + k, a, c, e, f32x4.splat(0));
-    count += popcnt(i32x4.bitmask(mask));
+    let bits = i32x4.bitmask(open(line + k, xInverse + k, xError + k, xLength + k, a, c, e, f32x4.splat(0)));
+    // A row that bounds nothing has NaN in the padding too.
+    if (b + 4 > B) bits &= (1 << (B - b)) - 1;
+    count += popcnt(bits);
   }
   return count;
 }

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Generator } from '../../../../src/random/generator.js';
+import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { assertSame, assertZeroPadding } from './compare.js';
+import { fromFloat16 } from './float16.js';
+import { memoryOf, normalRows, normals, padRows, unset } from './memory.js';
+
+test('all 65536 float16 numbers are widened exactly, in lanes and one by one', () => {
+  const source = Uint16Array.from({ length: 65536 }, (_, bits) => bits);
+  const exact = Float32Array.from(source, fromFloat16);
+  // Rows of 16 lie in lanes of four; rows of one are all tail.
+  for (const dIn of [16, 1]) {
+    const rows = 65536 / dIn;
+    const d = padded(dIn);
+    const memory = memoryOf({ source, bias: new Float32Array(d), xc: unset(rows * d) });
+    memory.kernels.centre(memory.at('source'), true, 1, memory.at('bias'), memory.at('xc'), rows, dIn, d);
+    const wanted = padRows(exact, rows, dIn);
+    assertSame(memory.now.xc, wanted, 'xc');
+    // −0 is told from 0 by its bits; NaN may have any.
+    const [bits, wantedBits] = [memory.now.xc, wanted].map((x) => new Uint32Array(x.buffer, x.byteOffset, x.length));
+    const differing = wanted.findIndex((x, i) => !Number.isNaN(x) && bits![i] !== wantedBits![i]);
+    assert.equal(differing, -1, `bits of number ${differing}`);
+    memory.assertMargins();
+  }
+});
+
+test('x · scale − b_dec is rounded twice, and the padding is written', () => {
+  const random = new Generator(1);
+  for (const [rows, dIn] of [
+    [5, 16],
+    [1, 1],
+    [3, 7],
+    [4, 18],
+    [2, 35],
+    [1, 64],
+  ] as const) {
+    for (const half of [false, true]) {
+      const d = padded(dIn);
+      const values = normals(random, rows * dIn, 3);
+      const bits = Uint16Array.from(values, () => random.below(0x7c00) | (random.below(2) << 15));
+      const source = half ? bits : values;
+      const x = half ? Float32Array.from(bits, fromFloat16) : values;
+      const bias = normalRows(random, 1, dIn);
+      const scale = Math.fround(0.37);
+      const memory = memoryOf({ source, bias, xc: unset(rows * d) });
+      memory.kernels.centre(memory.at('source'), half, scale, memory.at('bias'), memory.at('xc'), rows, dIn, d);
+      const wanted = x.map((value, i) => Math.fround(value * scale) - bias[i % dIn]!);
+      assertSame(memory.now.xc, padRows(wanted, rows, dIn), `${rows} rows of ${dIn}`);
+      memory.assertMargins();
+    }
+  }
+});
+
+test('NaN and infinities go through', () => {
+  const source = Float32Array.of(Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1, Number.NaN);
+  const memory = memoryOf({ source, bias: new Float32Array(16).fill(2), xc: unset(16) });
+  memory.kernels.centre(memory.at('source'), false, 0.5, memory.at('bias'), memory.at('xc'), 1, 5, 16);
+  const wanted = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -1.5, Number.NaN];
+  assertSame(memory.now.xc, padRows(wanted, 1, 5), 'xc');
+});
+
+test('columnVariance sums squares of deviations from the columns’ means, over its columns only', () => {
+  const random = new Generator(2);
+  for (const [rows, dIn] of [
+    [1, 16],
+    [2, 5],
+    [37, 35],
+    [200, 20],
+  ] as const) {
+    const d = padded(dIn);
+    const x = normalRows(random, rows, dIn).map((value, i) => (i % d < dIn ? value + (i % d) : 0));
+    const memory = memoryOf({ x });
+    const ranges = [
+      [0, d],
+      [4, 12],
+      [d - 4, d],
+      [8, 8],
+    ] as const;
+    for (const [first, last] of ranges) {
+      let wanted = 0;
+      for (let i = first; i < last; i++) {
+        const column = Array.from({ length: rows }, (_, row) => x[row * d + i]!);
+        const mean = column.reduce((a, b) => a + b, 0) / rows;
+        wanted += column.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+      }
+      const got = memory.kernels.columnVariance(memory.at('x'), rows, d, first, last);
+      assert.ok(
+        Math.abs(got - wanted) <= 1e-5 * wanted,
+        `${rows} rows, columns ${first} to ${last}: ${got}, ${wanted}`,
+      );
+    }
+    assertZeroPadding(memory.now.x, dIn, d, 'x');
+  }
+});

@@ -1,0 +1,130 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Generator } from '../../../../src/random/generator.js';
+import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { assertClose, assertSame, assertZeroPadding } from './compare.js';
+import { PATTERNS, randomEntries } from './entries.js';
+import { memoryOf, normalRows, normals, unset } from './memory.js';
+
+/** out[b] + Σ values W_dec over the entries of b, in float64. */
+function decoded(out: Float32Array, start: Uint32Array, feature: Uint32Array, values: Float32Array, w: Float32Array) {
+  const d = out.length / (start.length - 1);
+  const sums = Float64Array.from(out);
+  for (let b = 0; b + 1 < start.length; b++) {
+    for (let k = start[b]!; k < start[b + 1]!; k++) {
+      for (let i = 0; i < d; i++) sums[b * d + i]! += values[k]! * w[feature[k]! * d + i]!;
+    }
+  }
+  return sums;
+}
+
+test('decoding adds each token’s sums of decoder rows to what is there', () => {
+  const random = new Generator(50);
+  for (const { features, B, dIn, density } of PATTERNS) {
+    const d = padded(dIn);
+    // Rows are tokens here: the entries of a token, and their features.
+    const tokens = randomEntries(
+      random,
+      B,
+      features,
+      (b) => density(b % features),
+      () => random.normal(),
+    );
+    const { entryStart: start, token: feature, p: f, count } = tokens;
+    const g = normals(random, f.length);
+    const wDec = normalRows(random, features, dIn);
+    const [out, aux] = [normalRows(random, B, dIn), normalRows(random, B, dIn)];
+    const memory = memoryOf({ start, feature, f, g, wDec, out, aux, standard: out });
+    const { at, kernels, now } = memory;
+    const lists = [at('start'), at('feature'), at('f')] as const;
+    kernels.decodeGated(...lists, at('g'), at('wDec'), B, d, at('out'), at('aux'));
+    kernels.decodeStandard(...lists, at('wDec'), B, d, at('standard'));
+    memory.assertMargins();
+    const what = `${count} entries of ${features} × ${B}`;
+    assertClose(now.out, decoded(out, start, feature, f, wDec), `out, ${what}`);
+    assertClose(now.aux, decoded(aux, start, feature, g, wDec), `aux, ${what}`);
+    assertSame(now.standard, now.out, `standard out, ${what}`);
+    for (const name of ['out', 'aux', 'standard'] as const) assertZeroPadding(now[name], dIn, d, name);
+    // Every token, not only the largest: each row on its own scale.
+    const rows = decoded(out, start, feature, f, wDec);
+    for (let b = 0; b < B; b++) {
+      assertClose(now.out.subarray(b * d, b * d + d), rows.subarray(b * d, b * d + d), `token ${b}, ${what}`);
+    }
+  }
+});
+
+test('an entry that is NaN reaches its token’s sums, and no other’s', () => {
+  const d = 16;
+  const start = Uint32Array.of(0, 5, 9);
+  const feature = Uint32Array.of(0, 1, 2, 3, 4, 0, 1, 2, 3);
+  for (const at of [0, 3, 4]) {
+    const f = new Float32Array(9).fill(1);
+    f[at] = Number.NaN;
+    const w = new Float32Array(5 * d).fill(1);
+    const memory = memoryOf({ start, feature, f, w, out: new Float32Array(2 * d), aux: new Float32Array(2 * d) });
+    const lists = [memory.at('start'), memory.at('feature'), memory.at('f')] as const;
+    memory.kernels.decodeGated(...lists, memory.at('f'), memory.at('w'), 2, d, memory.at('out'), memory.at('aux'));
+    for (const sums of [memory.now.out, memory.now.aux]) {
+      assertSame(
+        sums,
+        Float32Array.from({ length: 2 * d }, (_, i) => (i < d ? Number.NaN : 4)),
+        `entry ${at}`,
+      );
+    }
+  }
+});
+
+test('residual makes factor · (sum − xc) in place and returns the sum of squares', () => {
+  const random = new Generator(51);
+  for (const [rows, dIn] of [
+    [1, 16],
+    [5, 35],
+    [33, 16],
+    [0, 16],
+  ] as const) {
+    const d = padded(dIn);
+    // A row more than is asked for: it belongs to another worker.
+    const [sum, xc] = [normalRows(random, rows + 1, dIn), normalRows(random, rows + 1, dIn)];
+    const factor = Math.fround(2 / 7);
+    const memory = memoryOf({ sum, xc });
+    const total = memory.kernels.residual(memory.at('sum'), memory.at('xc'), rows, d, factor);
+    let wanted = 0;
+    const r = sum.map((value, i) => {
+      if (i >= rows * d) return value;
+      wanted += (value - xc[i]!) ** 2;
+      return Math.fround(Math.fround(value - xc[i]!) * factor);
+    });
+    assertSame(memory.now.sum, r, 'r');
+    assert.ok(Math.abs(total - wanted) <= 1e-6 * wanted, `${total}, not ${wanted}`);
+    memory.assertMargins();
+  }
+  const memory = memoryOf({ sum: new Float32Array(16).fill(Number.NaN, 7, 8), xc: new Float32Array(16) });
+  assert.equal(memory.kernels.residual(memory.at('sum'), memory.at('xc'), 1, 16, 1), Number.NaN);
+});
+
+test('addTo adds that many bytes, sumRows adds rows in their order', () => {
+  const random = new Generator(52);
+  for (const [rows, d] of [
+    [1, 16],
+    [3, 32],
+    [40, 48],
+  ] as const) {
+    const [to, from] = [normals(random, rows * d), normals(random, rows * d)];
+    const memory = memoryOf({ to, from, out: unset(d) });
+    const { at, kernels, now } = memory;
+    kernels.sumRows(at('from'), rows, d, at('out'));
+    const sums = new Float32Array(d);
+    from.forEach((value, k) => {
+      sums[k % d]! += value;
+    });
+    assertSame(now.out, sums, 'sums');
+    const length = rows * d - 4;
+    kernels.addTo(at('to'), at('from'), 4 * length);
+    assertSame(
+      now.to,
+      to.map((value, k) => (k < length ? value + from[k]! : value)),
+      'to',
+    );
+    memory.assertMargins();
+  }
+});

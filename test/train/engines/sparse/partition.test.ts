@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Generator } from '../../../../src/random/generator.js';
+import { PARAMETERS, parameterShape } from '../../../../src/sae/sae.js';
+import type { EngineSettings } from '../../../../src/train/engines/engine.js';
+import {
+  featuresOf,
+  partOfState,
+  putPart,
+  stateNames,
+  takePart,
+} from '../../../../src/train/engines/sparse/partition.js';
+import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { cut } from '../../../../src/train/engines/sparse/strip.js';
+import { stateShapes } from '../../../../src/train/engines/state.js';
+import { assertZeroPadding } from './compare.js';
+import { normals } from './memory.js';
+
+function settings(architecture: 'gated' | 'standard', beta1: number): EngineSettings {
+  const sizes = { dIn: 5, dSae: 11, batch: 3, deadWindow: 1 };
+  return { architecture, ...sizes, batchDType: 'float32', scale: 1, beta1, beta2: 0.999 };
+}
+
+test('workers share the features: each belongs to one, and shares differ by one at most', () => {
+  for (const [dSae, workers] of [
+    [1, 1],
+    [11, 3],
+    [64, 64],
+    [1000, 7],
+    [16384, 12],
+  ] as const) {
+    const ranges = Array.from({ length: workers }, (_, index) => featuresOf(dSae, index, workers));
+    assert.equal(ranges[0]![0], 0);
+    assert.equal(ranges.at(-1)![1], dSae);
+    for (let i = 1; i < workers; i++) assert.equal(ranges[i]![0], ranges[i - 1]![1]);
+    const sizes = ranges.map(([first, last]) => last - first);
+    assert.ok(Math.max(...sizes) - Math.min(...sizes) <= 1, `${sizes}`);
+    assert.ok(Math.max(...sizes) <= Math.ceil(dSae / workers), 'memory is planned for that many');
+  }
+});
+
+test('strips cover features once, each as long as allowed but the last', () => {
+  assert.deepEqual(cut(0, 0, 4), []);
+  assert.deepEqual(cut(0, 4, 4), [{ first: 0, rows: 4 }]);
+  assert.deepEqual(cut(7, 9, 4), [
+    { first: 7, rows: 4 },
+    { first: 11, rows: 4 },
+    { first: 15, rows: 1 },
+  ]);
+  assert.deepEqual(cut(2, 3, 10), [{ first: 2, rows: 3 }]);
+});
+
+for (const architecture of ['gated', 'standard'] as const) {
+  test(`the state of a ${architecture} SAE is what workers’ parts are put together to`, () => {
+    const random = new Generator(80);
+    for (const beta1 of [0, 0.9]) {
+      const s = settings(architecture, beta1);
+      const shapes = stateShapes(s);
+      assert.deepEqual([...stateNames(s)].sort(), [...shapes.keys()].sort());
+      const state = new Map(
+        [...shapes].map(([name, shape]) => [
+          name,
+          normals(
+            random,
+            shape.reduce((a, b) => a * b, 1),
+          ),
+        ]),
+      );
+      for (const workers of [1, 3, 11]) {
+        const ranges = Array.from({ length: workers }, (_, index) => featuresOf(s.dSae, index, workers));
+        const parts = ranges.map((range) => partOfState(state, s, range));
+        for (const [name, values] of state) {
+          const whole = new Float32Array(values.length).fill(Number.NaN);
+          parts.forEach((part, i) => {
+            putPart(name, part.get(name)!, whole, s.dIn, s.dSae, ranges[i]!);
+          });
+          assert.deepEqual(whole, values, `${name} of ${workers} workers`);
+        }
+      }
+    }
+  });
+
+  test(`parts of a ${architecture} SAE hold their features’ numbers, rows padded with zeros`, () => {
+    const random = new Generator(81);
+    const [dIn, dSae] = [5, 11];
+    const d = padded(dIn);
+    const [first, last] = [3, 8];
+    for (const parameter of PARAMETERS[architecture]) {
+      const length = parameterShape(parameter, dIn, dSae).reduce((a, b) => a * b, 1);
+      for (const name of [parameter, `m/${parameter}`, `v/${parameter}`]) {
+        const values = normals(random, length);
+        const part = takePart(name, values, dIn, dSae, [first, last]);
+        if (parameter === 'b_dec') {
+          assert.deepEqual(
+            part,
+            Float32Array.from({ length: d }, (_, i) => values[i] ?? 0),
+            name,
+          );
+        } else if (parameter === 'W_enc' || parameter === 'W_dec') {
+          assert.equal(part.length, (last - first) * d, name);
+          assertZeroPadding(part, dIn, d, name);
+          for (let j = first; j < last; j++) {
+            for (let i = 0; i < dIn; i++) {
+              const wanted: number = values[parameter === 'W_enc' ? i * dSae + j : j * dIn + i]!;
+              assert.equal(part[(j - first) * d + i], wanted, `${name}, feature ${j}, dimension ${i}`);
+            }
+          }
+        } else {
+          assert.deepEqual(part, values.slice(first, last), name);
+        }
+      }
+    }
+  });
+}
+
+test('what is missing of a state is missing of its parts', () => {
+  const state = new Map([['W_dec', new Float32Array(55).fill(1)]]);
+  assert.deepEqual([...partOfState(state, settings('gated', 0.9), [0, 4]).keys()], ['W_dec']);
+});

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { EngineSettings } from '../../../../src/train/engines/engine.js';
+import {
+  candidateCapacity,
+  entryCapacity,
+  entryLimit,
+  padded,
+  planSlice,
+} from '../../../../src/train/engines/sparse/slice-plan.js';
+
+const SETTINGS: EngineSettings = {
+  architecture: 'gated',
+  dIn: 20,
+  dSae: 300,
+  batch: 50,
+  batchDType: 'float16',
+  scale: 1,
+  beta1: 0,
+  beta2: 0.999,
+  deadWindow: 1,
+};
+
+test('rows are padded to whole cache lines', () => {
+  assert.deepEqual([1, 15, 16, 17, 2304].map(padded), [16, 16, 16, 32, 2304]);
+});
+
+test('a quarter of a strip’s entries may be listed, whole strips and the rest each rounded up', () => {
+  assert.equal(entryLimit(256, 50), 3200);
+  assert.equal(entryLimit(3, 3), 3);
+  assert.equal(entryCapacity(256, 50), 3200);
+  assert.equal(entryCapacity(300, 50), 3200 + 550);
+  assert.equal(entryCapacity(257, 3), 192 + 1);
+  assert.equal(entryCapacity(0, 50), 0);
+});
+
+test('entries of screened candidates always fit the strip’s limit', () => {
+  for (const [rows, batch] of [
+    [1, 1],
+    [3, 3],
+    [255, 7],
+    [256, 4096],
+  ] as const) {
+    assert.ok(candidateCapacity(rows, batch) <= entryLimit(rows, batch));
+  }
+});
+
+/** Bytes of arrays at cache lines of 64. */
+function lines(...bytes: number[]): number {
+  return bytes.reduce((total, n) => total + Math.ceil(n / 64) * 64, 0);
+}
+
+test('the planned bytes of a gated slice with β1 = 0 are those counted by hand', () => {
+  // d_in 20 is padded to 32, the batch of 50 to 64; 300 features are a strip of 256 and one of 44.
+  const [features, d, B, Bp] = [300, 32, 50, 64];
+  const numbers = 4 * features;
+  const rows = numbers * d;
+  const entries = 4 * (3200 + 550 + 16);
+  const wanted =
+    64 + // address 0 stays unused
+    lines(rows, rows, rows, rows, 4 * d, 4 * d) + // W_enc, W_dec and b_dec, each with its v
+    6 * lines(numbers) + // b_gate, b_mag and r_mag, each with its v
+    4 * lines(numbers) + // since_fired, updated, fired, exp_r_mag
+    lines(2 * B * 20) + // the batch, unpadded float16
+    4 * lines(4 * Bp * d) + // xc, r, r_aux, received
+    lines(Bp * d, 4 * Bp, 4 * Bp, 4 * Bp) + // x_q, x_inverse, x_error, x_length
+    lines(4 * 2 * 256 * Bp) + // tile
+    lines(256 * d, 4 * 256, 4 * 256, 4 * 256) + // w_q, w_inverse, w_error, w_length
+    lines(4 * 257, 4 * (3200 + 16)) + // candidate_start, candidates
+    lines(4 * 301, 4 * 51) + // entry_start, token_start
+    5 * lines(entries) + // token, p, feature, f, g
+    4 * lines(4 * d) + // g_enc, g_dec, pull, column
+    lines(16, 4 * 37) + // totals, and the block of 37 fields
+    lines(4 * 128 * d, 4 * 128 * d, 4 * 4 * 256); // strip_enc, strip_dec, strip_sums
+  assert.equal(planSlice(SETTINGS, features).bytes, wanted);
+});
+
+test('first moments, float32 batches and a standard SAE change the plan by what they need', () => {
+  const [d, B, Bp] = [32, 50, 64];
+  const bytes = (more: Partial<EngineSettings>) => planSlice({ ...SETTINGS, ...more }, 300).bytes;
+  const [rows, numbers] = [4 * 300 * d, 4 * 300];
+  const gated = bytes({});
+  assert.equal(bytes({ beta1: 0.9 }) - gated, lines(rows, rows, 4 * d, numbers, numbers, numbers));
+  assert.equal(bytes({ batchDType: 'float32' }) - gated, lines(4 * B * 20) - lines(2 * B * 20));
+  const less = gated - bytes({ architecture: 'standard' });
+  // b_mag and r_mag with their v, r_aux, and g.
+  assert.equal(less, 4 * lines(numbers) + lines(4 * Bp * d) + lines(4 * (3200 + 550 + 16)));
+});
+
+test('a slice smaller than a strip plans a strip of its padded size', () => {
+  const plan = planSlice(SETTINGS, 20);
+  assert.equal(plan.at('tile').length, 2 * 32 * 64);
+  assert.equal(plan.at('w_q').length, 32 * 32);
+  assert.equal(plan.at('strip_enc').length, 16 * 32);
+  assert.equal(plan.at('W_enc').length, 20 * 32);
+});

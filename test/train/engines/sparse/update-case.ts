@@ -1,0 +1,108 @@
+import type { Generator } from '../../../../src/random/generator.js';
+import { type Architecture, PARAMETERS } from '../../../../src/sae/sae.js';
+import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { BLOCK_FIELDS, type StepNumbers, writeBlock } from '../../../../src/train/engines/sparse/step-block.js';
+import { assertClose, assertSame, assertZeroPadding } from './compare.js';
+import { randomEntries } from './entries.js';
+import { type Memory, memoryOf, normalRows, normals } from './memory.js';
+import { type Arrays, BIASES } from './update-twin.js';
+
+export interface Size {
+  readonly features: number;
+  readonly B: number;
+  readonly dIn: number;
+  readonly density: (feature: number) => number;
+}
+
+/** Numbers of step `step`, of sizes that make each of them count: a large rate, large ε, quick decays. */
+export function stepNumbers(dIn: number, step: number, beta1: number, beta2 = 0.9): StepNumbers {
+  return {
+    d: padded(dIn),
+    step,
+    lr: 0.2,
+    l1: 0.15,
+    beta1,
+    beta2,
+    fresh1: 1 - beta1,
+    fresh2: 1 - beta2,
+    correction1: 1 / (1 - beta1 ** step),
+    correction2: 1 / (1 - beta2 ** step),
+    epsilon: 0.05,
+  };
+}
+
+/** Every array that the update of a slice reads or writes, in the middle of a run. */
+export function randomArrays(random: Generator, architecture: Architecture, size: Size, beta1: number): Arrays {
+  const { features, B, dIn, density } = size;
+  const arrays: Arrays = {};
+  for (const name of ['xc', 'r', 'r_aux']) arrays[name] = normalRows(random, B, dIn, name === 'xc' ? 1 : 0.5);
+  for (const name of PARAMETERS[architecture]) {
+    if (name === 'b_dec') continue;
+    const make = (scale: number) =>
+      name.startsWith('W') ? normalRows(random, features, dIn, scale) : normals(random, features, scale);
+    arrays[name] = make(name.startsWith('W') ? 1 : 0.5);
+    if (beta1 > 0) arrays[`m/${name}`] = make(0.5);
+    arrays[`v/${name}`] = make(1).map((x) => x * x);
+  }
+  const d = padded(dIn);
+  const dec = arrays.W_dec!;
+  for (let j = 0; j < features; j++) {
+    const row = dec.subarray(j * d, (j + 1) * d);
+    row.set(row.map((value) => value / Math.hypot(...row)));
+  }
+  if (architecture === 'gated') arrays.exp_r_mag = Float32Array.from(arrays.r_mag!, Math.exp);
+  // Some magnitudes are negative although their gate is open.
+  const entries = randomEntries(random, features, B, density, () => random.normal() + 0.3);
+  arrays.entry_start = entries.entryStart;
+  arrays.token = entries.token;
+  arrays.p = entries.p;
+  arrays.updated = new Uint32Array(features);
+  for (const name of ['g_enc', 'g_dec']) arrays[name] = normals(random, d);
+  arrays.pull = normalRows(random, 1, dIn);
+  arrays.block = new Uint32Array(BLOCK_FIELDS.length);
+  return arrays;
+}
+
+/** The kernels on such arrays, with the step's block written. */
+export function memoryAt(arrays: Arrays, architecture: Architecture, numbers: StepNumbers): Memory<Arrays> {
+  const memory = memoryOf(arrays);
+  writeBlock(memory.arena, numbers, architecture === 'gated');
+  return memory;
+}
+
+/** Names of what an update changes, `pull` aside. */
+export function changedNames(architecture: Architecture, beta1: number): string[] {
+  const names = ['W_enc', 'W_dec', ...BIASES[architecture]];
+  return names.flatMap((name) => [name, ...(beta1 > 0 ? [`m/${name}`] : []), `v/${name}`]);
+}
+
+/** Compares every array, rows each on their own scale; features that `moved` denies keep their bits. */
+export function assertUpdated(
+  memory: Memory<Arrays>,
+  before: Arrays,
+  wanted: Record<string, Float64Array>,
+  names: readonly string[],
+  size: Size,
+  moved: (feature: number) => boolean,
+): void {
+  const d = padded(size.dIn);
+  for (const name of names) {
+    const now = memory.now[name] as Float32Array;
+    const isRows = /W_(enc|dec)$/.test(name);
+    if (isRows) assertZeroPadding(now, size.dIn, d, name);
+    const length = isRows ? d : 1;
+    for (let j = 0; j < size.features; j++) {
+      const part = now.subarray(j * length, (j + 1) * length);
+      if (!moved(j)) assertSame(part, before[name]!.subarray(j * length, (j + 1) * length), `${name} of feature ${j}`);
+      else if (isRows) {
+        assertClose(part, wanted[name]!.subarray(j * length, (j + 1) * length), `${name} of feature ${j}`, 1e-5);
+      }
+    }
+    if (!isRows) assertClose(now, wanted[name]!, name, 1e-5);
+  }
+  assertClose(memory.now.pull!, wanted.pull!, 'pull', 1e-5);
+  assertSame(memory.now.updated!, wanted.updated!, 'updated');
+  const inputs = ['xc', 'r', 'r_aux', 'entry_start', 'token', 'p', 'exp_r_mag'].filter((name) => name in before);
+  for (const name of inputs) assertSame(memory.now[name]!, before[name]!, name);
+  memory.assertMargins();
+}

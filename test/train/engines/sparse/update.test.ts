@@ -1,0 +1,131 @@
+import { test } from 'node:test';
+import { Generator } from '../../../../src/random/generator.js';
+import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { assertSame } from './compare.js';
+import { PATTERNS } from './entries.js';
+import { normalRows, normals } from './memory.js';
+import { assertUpdated, changedNames, memoryAt, randomArrays, stepNumbers } from './update-case.js';
+import { type Arrays, applyGradient, BIASES, gradientOf, inDoubles } from './update-twin.js';
+
+/** Steps that features have missed; the engine never misses one with β1 > 0. */
+const MISSED = [0, 1, 40];
+const STEP = 50;
+
+for (const architecture of ['gated', 'standard'] as const) {
+  for (const beta1 of [0, 0.8]) {
+    const update = architecture === 'gated' ? 'updateGated' : 'updateStandard';
+
+    test(`${update} with β1 = ${beta1}: gradient, missed decays, projection, Adam and norm`, () => {
+      const random = new Generator(60, beta1 * 10, architecture.length);
+      for (const size of PATTERNS) {
+        for (const missed of beta1 > 0 ? [0] : MISSED) {
+          const arrays = randomArrays(random, architecture, size, beta1);
+          // Features miss different numbers of steps.
+          arrays.updated!.forEach((_, j) => {
+            arrays.updated![j] = STEP - 1 - (beta1 > 0 || j % 2 ? 0 : missed);
+          });
+          const numbers = stepNumbers(size.dIn, STEP, beta1);
+          const memory = memoryAt(arrays, architecture, numbers);
+          const wanted = inDoubles(arrays);
+          // The first and the last of several features belong to other strips.
+          const [first, last] = size.features > 5 ? [1, size.features - 1] : [0, size.features];
+          const starts = arrays.entry_start!;
+          const moved = (j: number) => j >= first && j < last && (beta1 > 0 || starts[j] !== starts[j + 1]);
+          for (let j = first; j < last; j++) {
+            if (moved(j)) applyGradient(architecture, wanted, numbers, j, gradientOf(architecture, arrays, numbers, j));
+          }
+          memory.kernels[update](memory.at('block'), first, last);
+          assertUpdated(memory, arrays, wanted, changedNames(architecture, beta1), size, moved);
+        }
+      }
+    });
+
+    test(`applyStrip of a ${architecture} SAE with β1 = ${beta1} applies given gradients`, () => {
+      const random = new Generator(61, beta1 * 10, architecture.length);
+      for (const size of PATTERNS) {
+        const { features, dIn } = size;
+        const d = padded(dIn);
+        const arrays = randomArrays(random, architecture, size, beta1);
+        arrays.updated!.forEach((_, j) => {
+          arrays.updated![j] = STEP - 1 - (beta1 > 0 ? 0 : MISSED[j % 3]!);
+        });
+        const [first, rows] = features > 5 ? [2, features - 3] : [0, features];
+        const [enc, dec] = [normalRows(random, rows, dIn), normalRows(random, rows, dIn)];
+        const sums = normals(random, 4 * rows);
+        const numbers = stepNumbers(dIn, STEP, beta1);
+        const memory = memoryAt({ ...arrays, enc, dec, sums }, architecture, numbers);
+        const wanted = inDoubles(arrays);
+        for (let row = 0; row < rows; row++) {
+          const part = (values: Float32Array) => Float64Array.from(values.subarray(row * d, (row + 1) * d));
+          const biases = BIASES[architecture].map((_, n) => sums[4 * row + 1 + n]!);
+          const gradient = { enc: part(enc), dec: part(dec), dp: sums[4 * row]!, biases };
+          applyGradient(architecture, wanted, numbers, first + row, gradient);
+        }
+        const { at, kernels } = memory;
+        kernels.applyStrip(at('block'), architecture === 'gated', first, rows, at('enc'), at('dec'), at('sums'));
+        const moved = (j: number) => j >= first && j < first + rows;
+        assertUpdated(memory, arrays, wanted, changedNames(architecture, beta1), size, moved);
+      }
+    });
+  }
+
+  test(`a lazy ${architecture} update has the bits of one whose moments decayed in every step`, () => {
+    const random = new Generator(62, architecture.length);
+    const update = architecture === 'gated' ? 'updateGated' : 'updateStandard';
+    for (const size of PATTERNS) {
+      const { features, dIn } = size;
+      const arrays = randomArrays(random, architecture, size, 0);
+      const missed = 23;
+      arrays.updated!.fill(STEP - 1 - missed);
+      const lazy = memoryAt(arrays, architecture, stepNumbers(dIn, STEP, 0, 0.999));
+      lazy.kernels[update](lazy.at('block'), 0, features);
+      lazy.kernels.decayMoments(lazy.at('block'), architecture === 'gated', 0, features);
+      const decayed: Arrays = { ...arrays, updated: new Uint32Array(features).fill(STEP - 1) };
+      for (const name of changedNames(architecture, 0).filter((n) => n.startsWith('v/'))) {
+        decayed[name] = Float32Array.from(arrays[name]!, (value) => repeated(value, 0.999, missed));
+      }
+      const eager = memoryAt(decayed, architecture, stepNumbers(dIn, STEP, 0, 0.999));
+      eager.kernels[update](eager.at('block'), 0, features);
+      // Features without entries take the step's own decay.
+      eager.kernels.decayMoments(eager.at('block'), architecture === 'gated', 0, features);
+      for (const name of changedNames(architecture, 0)) assertSame(lazy.now[name]!, eager.now[name]!, name);
+    }
+  });
+
+  test(`decayMoments of a ${architecture} SAE multiplies once a step missed`, () => {
+    const random = new Generator(63, architecture.length);
+    for (const size of PATTERNS) {
+      for (const beta2 of [0.999, 0.5]) {
+        const { features, dIn } = size;
+        const arrays = randomArrays(random, architecture, size, 0);
+        const vs = changedNames(architecture, 0).filter((name) => name.startsWith('v/'));
+        // Some decay into subnormals, some to nothing.
+        for (const name of vs) arrays[name] = arrays[name]!.map((v, k) => (k % 3 === 0 ? v * 1e-38 : v));
+        const missed = (j: number) => [0, 1, 2, 300][j % 4]!;
+        arrays.updated = Uint32Array.from({ length: features }, (_, j) => 400 - missed(j + features));
+        const memory = memoryAt(arrays, architecture, stepNumbers(dIn, 400, 0, beta2));
+        const [first, last] = features > 5 ? [1, features - 2] : [0, features];
+        memory.kernels.decayMoments(memory.at('block'), architecture === 'gated', first, last);
+        const inside = (j: number) => j >= first && j < last;
+        for (const [name, values] of Object.entries(arrays)) {
+          if (name === 'block') continue;
+          const length = values.length / features;
+          const wanted = Array.from(values, (value, k) => {
+            const j = Math.floor(k / length);
+            if (!inside(j)) return value;
+            if (name === 'updated') return 400;
+            return vs.includes(name) ? repeated(value, beta2, missed(j + features)) : value;
+          });
+          assertSame(memory.now[name]!, wanted, name);
+        }
+        memory.assertMargins();
+      }
+    }
+  });
+}
+
+/** value · βⁿ by n float32 products. */
+function repeated(value: number, beta: number, n: number): number {
+  for (let k = 0; k < n; k++) value = Math.fround(value * Math.fround(beta));
+  return value;
+}
