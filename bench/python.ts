@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 
-const VENV = 'bench/.venv';
+// Not the environment of the training peers, whose packages ask for another transformers.
+const VENV = 'bench/.venv-harvest';
 
 /**
- * A Python with the packages of a requirements file: SAE_PIPE_BENCH_PYTHON, or else that of bench/.venv, which is made
- * with pip where it is not there.
+ * A Python with the packages of a requirements file: SAE_PIPE_BENCH_PYTHON, or else that of bench/.venv-harvest, which
+ * is made with pip where it is not there.
  */
 export function benchPython(requirements: string): string {
   const given = process.env.SAE_PIPE_BENCH_PYTHON;

@@ -2,15 +2,13 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 
-const PATH = 'docs/benchmarks.md';
-
-/** Puts text between `<!-- name:begin -->` and `<!-- name:end -->` of docs/benchmarks.md, and prints it. */
-export function writeSection(name: string, title: string, text: string): void {
+/** Puts text between `<!-- name:begin -->` and `<!-- name:end -->` of a document, and prints it. */
+export function writeSection(name: string, title: string, text: string, path = 'docs/benchmarks.md'): void {
   const [begin, end] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`];
-  const before = existsSync(PATH) ? readFileSync(PATH, 'utf8') : '# Benchmarks\n';
+  const before = existsSync(path) ? readFileSync(path, 'utf8') : '# Benchmarks\n';
   const page = before.includes(begin) ? before : `${before.trimEnd()}\n\n## ${title}\n\n${begin}\n${end}\n`;
   const [head, rest] = page.split(begin) as [string, string];
-  writeFileSync(PATH, `${head}${begin}\n${text.trim()}\n${end}${rest.slice(rest.indexOf(end) + end.length)}`);
+  writeFileSync(path, `${head}${begin}\n${text.trim()}\n${end}${rest.slice(rest.indexOf(end) + end.length)}`);
   console.log(text);
 }
 

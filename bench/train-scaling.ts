@@ -2,7 +2,7 @@ import { Generator } from '../src/random/generator.js';
 import { initialise } from '../src/sae/initialise.js';
 import type { EngineSettings } from '../src/train/engines/engine.js';
 import { openSparseEngine } from '../src/train/engines/sparse/engine.js';
-import { markdownTable } from './document.js';
+import { markdownTable } from './markdown.js';
 import { linearFit, median } from './statistics.js';
 
 /** How the sparse engine's step grows with n, B, L0 / n and the steps done. */

@@ -5,8 +5,8 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Contender, contenders, type Timing, time } from './contenders.js';
-import { markdownTable, replaceSection } from './document.js';
-import { machineLine } from './machine.js';
+import { markdownTable } from './markdown.js';
+import { circumstances, writeSection } from './section.js';
 import { median, quantile } from './statistics.js';
 import { trainFigure } from './train-figure.js';
 import { scalingSection } from './train-scaling.js';
@@ -20,12 +20,14 @@ const SIZES = [
 ];
 type Size = (typeof SIZES)[number];
 
+const DOCUMENT = 'docs/benchmarks.md';
+
 const { values: options } = parseArgs({
   options: {
     sizes: { type: 'string', default: '0,1,2,3' },
     threads: { type: 'string', default: String(availableParallelism()) },
     rounds: { type: 'string' },
-    document: { type: 'string', default: 'docs/benchmarks.md' },
+    document: { type: 'string', default: DOCUMENT },
     help: { type: 'boolean', default: false },
   },
 });
@@ -109,14 +111,14 @@ try {
     ([size, results]) => `### d ${size.d}, n ${size.n}, B ${size.B}, L0 ${size.l0}\n\n${table(results)}`,
   );
   const text = [
-    `${machineLine()}; ${versions.join('; ')}; ${threads} threads.`,
+    `${circumstances()}; ${versions.join('; ')}; ${threads} threads.`,
     ...sections,
     `### Where a step of the sparse engine goes\n\nMedian milliseconds a step, mean over the workers.\n\n${profileTable(all)}`,
     await scalingSection(threads),
   ].join('\n\n');
-  console.log(text);
-  replaceSection(options.document, 'train', text);
-  replaceSection('src/train/engines/README.md', 'profile', profileTable(all));
+  writeSection('train', 'One training step', text, options.document);
+  if (options.document === DOCUMENT)
+    writeSection('profile', 'Profile', profileTable(all), 'src/train/engines/README.md');
   const bars = [...all].map(([size, results]) => ({
     title: `d ${size.d} · n ${size.n} · B ${size.B} · L0 ${size.l0}`,
     bars: [...results].flatMap(([contender, timing]) =>
