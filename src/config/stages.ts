@@ -115,7 +115,10 @@ export const trainSchema = z.object({
   logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
   checkpointEvery: natural.default(1000).describe('steps between checkpoints; 0: only when interrupted'),
   device,
-  threads,
+  threads: natural
+    .max(1024)
+    .default(0)
+    .describe('worker threads of the sparse engine, threads of an operator of the reference engine; 0: one a core'),
   out: directory.describe('directory for cfg.json, sae_weights.safetensors and metrics.jsonl'),
   overwrite,
   resume: z.boolean().default(false).describe('go on from the checkpoint in --out'),
