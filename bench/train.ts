@@ -1,6 +1,6 @@
 // npm run bench:train: one training step, side by side with PyTorch, dictionary_learning and SAELens on the same cores.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -127,6 +127,7 @@ try {
         : [{ label: contender.label, ours: contender.program === 'ours', ms: median(timing.ms) }],
     ),
   }));
+  mkdirSync('bench/results', { recursive: true });
   writeFileSync('bench/results/train.svg', trainFigure(bars));
 } finally {
   rmSync(directory, { recursive: true, force: true });
