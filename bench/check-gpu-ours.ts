@@ -45,9 +45,8 @@ const harvest = await rates(count, seconds, () => pass.run(contexts, bos, ALL));
 await pass.release();
 
 // The residual stream after the block, zero-ablated: the graph of `eval` without an SAE.
-const spliceIn = await openSpliceIn(checkpoint, findHook(`blocks.${job.layer}.hook_resid_post`, checkpoint.config), [], context, {
-  ...{ device, precision, threads },
-});
+const residual = findHook(`blocks.${job.layer}.hook_resid_post`, checkpoint.config);
+const spliceIn = await openSpliceIn(checkpoint, residual, [], context, { device, precision, threads });
 await spliceIn.add(contexts, bos, ALL);
 const losses = await rates(count, seconds, () => spliceIn.add(contexts, bos, ALL));
 const { ce_clean: clean, ce_zero: zero } = spliceIn.shared();

@@ -16,8 +16,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { precisions } from '../src/config/stages.js';
 import { Refusal, UsageRefusal } from '../src/config/refusal.js';
+import { precisions } from '../src/config/stages.js';
 import { checkFreeSpace, formatBytes } from '../src/disk/free-space.js';
 import { memory } from '../src/doctor/memory.js';
 import { gpus, providers } from '../src/doctor/providers.js';
@@ -40,12 +40,13 @@ type Side = Answer & { readonly rows: string; readonly peak: number | null };
 
 function readFlags() {
   const text = (preset: string) => ({ type: 'string', default: preset }) as const;
+  const optional = { type: 'string' } as const;
   const yes = { type: 'boolean', default: false } as const;
   let flags: Record<string, string | boolean | undefined>;
   try {
     flags = parseArgs({
       options: {
-        ...{ size: text('7b'), device: text('cuda'), precision: { type: 'string' }, directory: text(tmpdir()) },
+        ...{ size: text('7b'), device: text('cuda'), precision: optional, directory: text(tmpdir()) },
         ...{ context: text('1024'), batch: text('4'), keep: yes, 'without-peer': yes, record: yes },
       },
     }).values as typeof flags;
@@ -61,13 +62,17 @@ function readFlags() {
   if (!precisions.includes(precision) || (precision as string) === 'auto') {
     throw new UsageRefusal(`There is no precision "${precision}".`, 'Use bfloat16, float16 or float32.');
   }
+  if (device === 'cpu' && precision === 'bfloat16') {
+    throw new UsageRefusal('On the CPU, ONNX Runtime multiplies no bfloat16 matrices.', 'Use --precision float32.');
+  }
   const [context, batch] = [Number(flags.context), Number(flags.batch)];
   if (!Number.isInteger(context) || context < 4 || context > SIZES[size].max_position_embeddings) {
     throw new UsageRefusal(`--context must be from 4 to ${SIZES[size].max_position_embeddings}.`);
   }
   if (!Number.isInteger(batch) || batch < 1) throw new UsageRefusal('--batch must be a whole number from 1.');
   const [keep, withoutPeer, record] = [flags.keep === true, flags['without-peer'] === true, flags.record === true];
-  return { size: size as Size, device: device!, directory: directory!, precision, context, batch, keep, withoutPeer, record };
+  const chosen = { size: size as Size, device: device!, directory: directory!, precision, context, batch };
+  return { ...chosen, keep, withoutPeer, record };
 }
 
 /** Why the device cannot be used, in a sentence; null where it can. */
@@ -79,12 +84,17 @@ async function unusable(device: string): Promise<string | null> {
   return `ONNX Runtime's CUDA provider cannot be used here: ${reasons}. README.md says under "Devices" what it needs.`;
 }
 
+/** The GPU that a device means, where nvidia-smi lists it. */
+async function gpuOf(device: string) {
+  return device === 'cpu' ? undefined : (await gpus())[Number(/:(\d+)$/.exec(device)?.[1] ?? 0)];
+}
+
 /** @throws Refusal where disk or memory is too small for the checkpoint */
-async function checkRoom({ size, device, directory, precision, withoutPeer }: Settings): Promise<void> {
+async function checkRoom({ size, device, directory, precision }: Settings): Promise<void> {
   const parameters = parametersOf(size);
   await checkFreeSpace(directory, 2 * parameters + 2 ** 30, 'Choose another --directory, or --size small.');
   const held = parameters * (precision === 'float32' ? 4 : 2);
-  const require = (what: string, needed: number, free: number) => {
+  const fits = (what: string, needed: number, free: number) => {
     if (needed <= free) return;
     const sizes = `${formatBytes(needed)} are needed and ${formatBytes(free)} are free`;
     throw new Refusal(`${what} is too small for this check: ${sizes}.`, 'Use --size small, or a larger machine.');
@@ -92,13 +102,13 @@ async function checkRoom({ size, device, directory, precision, withoutPeer }: Se
   const { available } = memory();
   if (device === 'cpu') {
     // The two sides run one after the other.
-    require('The memory', held + BESIDE_WEIGHTS[size], available);
+    fits('The memory', held + BESIDE_WEIGHTS[size], available);
     return;
   }
-  // The peer reads the weights into memory before it moves them.
-  require('The memory', (withoutPeer ? 1 : 2) * 2 ** 30 + held, available);
-  const gpu = (await gpus())[Number(/:(\d+)$/.exec(device)?.[1] ?? 0)];
-  if (gpu) require(`The memory of ${gpu.name}`, held + BESIDE_WEIGHTS[size], gpu.free);
+  // Either side may hold the weights in main memory before it moves them.
+  fits('The memory', 2 * 2 ** 30 + held, available);
+  const gpu = await gpuOf(device);
+  if (gpu) fits(`The memory of ${gpu.name}`, held + BESIDE_WEIGHTS[size], gpu.free);
 }
 
 /**
@@ -181,7 +191,7 @@ async function check(settings: Settings, directory: string): Promise<boolean> {
         device,
       );
 
-  const gpu = device === 'cpu' ? [] : (await gpus()).slice(0, 1).map(({ name }) => name);
+  const gpu = await gpuOf(device);
   const what = `Random weights of ${size === '7b' ? "Gemma 7B's shapes" : 'a small Gemma'}, ${precision} on ${device}`;
   const text = [
     `${what}, ${batch} contexts of ${context}, hooks of block ${layer}; median pass (least to most). \`npm run check:gpu\`.`,
@@ -197,7 +207,7 @@ async function check(settings: Settings, directory: string): Promise<boolean> {
     const [clean, zero] = [ours.clean.toFixed(4), ours.zero.toFixed(4)];
     text.push(`Loss ${clean} nats, zero-ablated ${zero}; compared with nothing.`);
   }
-  text.push(`${[...gpu, circumstances(), ...(peer ? [peer.version] : [])].join('; ')}.`);
+  text.push(`${[...(gpu ? [gpu.name] : []), circumstances(), ...(peer ? [peer.version] : [])].join('; ')}.`);
   if (settings.record) writeSection('check-gpu', 'GPU', text.join('\n\n'));
   else console.log(text.join('\n\n'));
   return agrees;
@@ -215,7 +225,8 @@ async function main(): Promise<number> {
   const directory = mkdtempSync(join(settings.directory, 'sae-pipe-check-gpu-'));
   if (settings.keep) console.error(`the checkpoint stays in ${directory}`);
   else process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
-  for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const) process.on(signal, () => process.exit(code));
+  process.on('SIGINT', () => process.exit(130));
+  process.on('SIGTERM', () => process.exit(143));
   const agrees = await check(settings, directory);
   console.log(agrees ? '\npassed' : '\nFAILED');
   return agrees ? 0 : 1;
