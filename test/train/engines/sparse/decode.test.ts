@@ -74,6 +74,27 @@ test('an entry that is NaN reaches its token’s sums, and no other’s', () => 
   }
 });
 
+test('a decoder row that is NaN reaches the tokens that have its feature, and no other', () => {
+  const d = 16;
+  const w = new Float32Array(8 * d).fill(1).fill(Number.NaN, 7 * d);
+  // Groups of four are filled up: not with what comes after the token's own entries, the next token's feature 7.
+  for (let count = 1; count <= 7; count++) {
+    const start = Uint32Array.of(0, count, count + 1);
+    const feature = Uint32Array.from({ length: count + 1 }, (_, k) => (k < count ? k : 7));
+    const f = new Float32Array(count + 1).fill(1);
+    const sums = { out: new Float32Array(2 * d), aux: new Float32Array(2 * d), standard: new Float32Array(2 * d) };
+    const memory = memoryOf({ start, feature, f, w, ...sums });
+    const { at, kernels, now } = memory;
+    const lists = [at('start'), at('feature'), at('f')] as const;
+    kernels.decodeGated(...lists, at('f'), at('w'), 2, d, at('out'), at('aux'));
+    kernels.decodeStandard(...lists, at('w'), 2, d, at('standard'));
+    for (const name of ['out', 'aux', 'standard'] as const) {
+      const wanted = Float32Array.from({ length: 2 * d }, (_, i) => (i < d ? count : Number.NaN));
+      assertSame(now[name], wanted, `${name} of ${count} entries`);
+    }
+  }
+});
+
 test('residual makes factor · (sum − xc) in place and returns the sum of squares', () => {
   const random = new Generator(51);
   for (const [rows, dIn] of [

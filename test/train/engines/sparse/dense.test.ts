@@ -7,6 +7,7 @@ import { memoryOf, normals, unset } from './memory.js';
 const SHAPES = [
   { rows: 1, B: 1 },
   { rows: 3, B: 16 },
+  { rows: 2, B: 19 },
   { rows: 8, B: 37 },
   { rows: 5, B: 50 },
 ] as const;

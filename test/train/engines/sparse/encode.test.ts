@@ -126,7 +126,8 @@ test('compact lists what encode would, and stops exactly beyond its limit', () =
     for (const bias of [normals(random, rows), new Float32Array(rows).fill(9), new Float32Array(rows).fill(-9)]) {
       // What lies in the padding is no entry, whatever it is.
       const product = normals(random, rows * Bp).map((v, k) => (k % Bp < B ? v : 50));
-      if (B > 2) product[2] = Number.NaN;
+      // In the last row, where it decides whether the limit is met.
+      if (B > 2) product[(rows - 1) * Bp + 2] = Number.NaN;
       product[0] = -bias[0]!;
       const kept = Array.from({ length: rows }, (_, j) =>
         Array.from({ length: B }, (_, b) => b).filter((b) => {

@@ -80,6 +80,12 @@ export class Screening {
     return { value: product + shift + slack, size: Math.abs(product) + Math.abs(shift) + slack };
   }
 
+  /** What the bias of feature j is to make up for, in its own units, before token b is excluded. */
+  boundWithout(j: number, b: number): number {
+    const { wInverse, xInverse } = this.memory.now;
+    return this.bound(new Float32Array(this.operands.rows), j, b).value / wInverse[j]! / xInverse[b]!;
+  }
+
   /** All products by `encode`, which keeps every token whose bias is infinite. */
   private products(): Float32Array {
     const { rows, B, d } = this.operands;

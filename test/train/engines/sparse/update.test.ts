@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
 import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
@@ -68,6 +69,30 @@ for (const architecture of ['gated', 'standard'] as const) {
       }
     });
   }
+
+  test(`${architecture} features do not see tokens of the next feature`, () => {
+    const random = new Generator(64, architecture.length);
+    const size = { features: 2, B: 9, dIn: 16, density: () => 1 };
+    for (let count = 1; count <= 8; count++) {
+      const arrays = randomArrays(random, architecture, size, 0);
+      // Groups of four are filled up: not with the entries after the feature's own, of token 8, which is NaN.
+      arrays.entry_start = Uint32Array.of(0, count, count + 1);
+      arrays.token![count] = 8;
+      for (const name of ['xc', 'r', 'r_aux']) arrays[name]!.fill(Number.NaN, 8 * 16);
+      arrays.updated!.fill(STEP - 1);
+      const memory = memoryAt(arrays, architecture, stepNumbers(16, STEP, 0));
+      memory.kernels[architecture === 'gated' ? 'updateGated' : 'updateStandard'](memory.at('block'), 0, 2);
+      assert.ok(Number.isNaN(memory.now.W_enc!.at(-1)), 'the NaN was not met at all');
+      for (const name of ['W_enc', 'W_dec', ...BIASES[architecture]]) {
+        const values = memory.now[name]!;
+        const mine = values.subarray(0, values.length / 2);
+        assert.ok(
+          mine.every((value) => Number.isFinite(value)),
+          `${name} of ${count} entries`,
+        );
+      }
+    }
+  });
 
   test(`a lazy ${architecture} update has the bits of one whose moments decayed in every step`, () => {
     const random = new Generator(62, architecture.length);
