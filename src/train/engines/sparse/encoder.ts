@@ -88,13 +88,10 @@ export class Encoder {
 
     let entries: number;
     if (candidates >= 0) {
+      // There is room for as many entries: candidates are never allowed to be more (slice-plan.ts).
       const [start, list] = [at('candidate_start'), at('candidates')];
       entries = kernels.encode(w, rows, at('xc'), d, start, list, bias, entryStart, token, p, this.entries);
       watch.done('exact');
-      if (entries - this.entries > entryLimit(rows, B)) {
-        await this.product(strip);
-        entries = -1;
-      }
     } else {
       await this.product(strip);
       entries = kernels.compact(at('tile'), rows, B, Bp, bias, entryStart, token, p, this.entries, entryLimit(rows, B));

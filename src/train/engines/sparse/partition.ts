@@ -1,5 +1,5 @@
-import { PARAMETERS } from '../../../sae/sae.js';
 import type { EngineSettings, TrainerState } from '../engine.js';
+import { stateShapes } from '../state.js';
 import { padded } from './slice-plan.js';
 
 /** Features [first, last) of worker `index`: parts as equal as can be. */
@@ -15,12 +15,6 @@ function layoutOf(name: string): Layout {
   if (parameter === 'W_enc') return 'columns';
   if (parameter === 'W_dec') return 'rows';
   return parameter === 'b_dec' ? 'whole' : 'numbers';
-}
-
-/** Names of the state that are given at all. */
-export function stateNames({ architecture, beta1 }: EngineSettings): string[] {
-  const names = PARAMETERS[architecture].flatMap((name) => [name, ...(beta1 > 0 ? [`m/${name}`] : []), `v/${name}`]);
-  return [...names, 'since_fired'];
 }
 
 /** The part of an array that belongs to features [first, last): W_enc transposed, rows padded. */
@@ -81,7 +75,7 @@ export function partOfState(
   range: readonly [number, number],
 ): Map<string, Float32Array> {
   const part = new Map<string, Float32Array>();
-  for (const name of stateNames(settings)) {
+  for (const name of stateShapes(settings).keys()) {
     const values = state.get(name);
     if (values) part.set(name, takePart(name, values, settings.dIn, settings.dSae, range));
   }
