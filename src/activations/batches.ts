@@ -2,9 +2,8 @@ import { Generator, Purpose } from '../random/generator.js';
 import { type ActivationArray, allocateRows, type Rows } from './arrow-files.js';
 import { fromBfloat16 } from './bfloat16.js';
 import { ACTIVATION_BYTES } from './manifest.js';
+import type { Batches, Order } from './source.js';
 import type { Store } from './store.js';
-
-export type Order = 'shuffled' | 'stored';
 
 /** Rows held in memory at once, at most, for mixing. */
 const POOL_ROWS = 2 ** 20;
@@ -27,7 +26,7 @@ interface Pool {
  * in random order; shards hold permuted windows, so a batch mixes the whole corpus. Stored: rows in the order of the
  * manifest. Either way the order is a function of (seed, rows dealt so far) alone: `seek` goes on where a run stopped.
  */
-export class ActivationBatches {
+export class ActivationBatches implements Batches {
   private readonly poolShards: number;
   private epoch = 0;
   private shardOrder: Uint32Array;
@@ -85,6 +84,11 @@ export class ActivationBatches {
     const wide = new Float32Array(batch.length);
     fromBfloat16(batch as Uint16Array, wide);
     return wide;
+  }
+
+  async *inputs(occasion: number): AsyncIterable<Rows> {
+    const order = new Generator(this.seed, Purpose.inputs, occasion).permutation(this.store.manifest.shards.length);
+    for (const shard of order) yield await this.store.readShard(shard);
   }
 
   private async nextPool(): Promise<void> {

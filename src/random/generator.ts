@@ -65,7 +65,14 @@ export class Generator {
 }
 
 /** What a stream of random numbers is for. */
-export const Purpose = { windowOrder: 1, shardOrder: 2, rowOrder: 3, initialisation: 4 } as const;
+export const Purpose = {
+  windowOrder: 1,
+  shardOrder: 2,
+  rowOrder: 3,
+  initialisation: 4,
+  inputs: 5,
+  resampling: 6,
+} as const;
 
 function rotateLeft(x: number, k: number): number {
   return ((x << k) | (x >>> (32 - k))) >>> 0;

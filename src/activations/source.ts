@@ -1,0 +1,51 @@
+import type { ActivationArray, Rows } from './arrow-files.js';
+import type { ActivationDType } from './manifest.js';
+
+/** Order in which rows are dealt: mixed over the whole source, or as they lie. */
+export type Order = 'shuffled' | 'stored';
+
+/** What training must know of its activations before it sees the first of them. */
+export interface SourceDescription {
+  /** For messages: a directory, or what else the rows come from. */
+  readonly place: string;
+  readonly model: { readonly name: string; readonly fingerprint: string };
+  readonly hook: string;
+  readonly dIn: number;
+  readonly dtype: ActivationDType;
+  /** Tokens a context, BOS included. */
+  readonly context: number;
+  readonly corpus: string;
+  /** Rows of one pass over the source. */
+  readonly rows: number;
+  /** E|x| over those rows; null where it cannot be known before they have passed. */
+  readonly meanNorm: number | null;
+  /** Stands for the rows and their order: sources of equal identity give the same training. */
+  readonly identity: string;
+}
+
+/** Where training takes its activations from: a store, a stream, or a model at work. */
+export interface ActivationSource {
+  readonly about: SourceDescription;
+  /** Begins dealing at the first row. A source that passes only once can be asked once. */
+  batches(order: Order, seed: number): Batches;
+  close(): Promise<void>;
+}
+
+/** Activations dealt batch by batch. What is dealt is a function of (source, order, seed, rows dealt before) alone. */
+export interface Batches {
+  /** Goes to the state after `rows` rows were dealt; a source that passes only once goes forward only. */
+  seek(rows: number): Promise<void>;
+  /**
+   * The next `size` rows, [size × d_in]: float16 bits where the source's dtype is float16, float32 otherwise. The array
+   * is new.
+   *
+   * @throws Refusal when the source ends before
+   */
+  next(size: number): Promise<ActivationArray>;
+  /**
+   * Rows to look at without training on them, for estimates and resampling, in pieces. A store gives its shards in a
+   * random order set by (seed, occasion); a source that passes only once gives the rows it holds in memory, those from
+   * which the next batch is dealt. Deals nothing.
+   */
+  inputs(occasion: number): AsyncIterable<Rows>;
+}
