@@ -1,5 +1,6 @@
+import { familyOf, MAIN_FAMILIES } from './family.js';
 import type { EvaluatedSae, Evaluation } from './read.js';
-import { STYLES } from './svg.js';
+import { STYLES } from './styles.js';
 
 /** One SAE as the page shows it. */
 export interface Entry extends EvaluatedSae {
@@ -11,9 +12,11 @@ export interface Entry extends EvaluatedSae {
   label: string;
   /** Where it was measured: the hook, preceded by the model where there are several models. */
   site: string;
-  /** Colour and marker, the architecture's. */
+  /** What it is one of: its architecture, and how it was made where that is not the usual way. */
+  family: string;
+  /** Colour and symbol, the family's. */
   style: number;
-  /** 1 for the largest L0 of its architecture and site, less for the others: how strong its lines are drawn. */
+  /** 1 for the largest L0 of its family and site, less for the others: how strong its lines are drawn. */
   strength: number;
 }
 
@@ -64,26 +67,25 @@ export function distinct<T>(values: Iterable<T>): T[] {
 }
 
 /** Gated and standard have styles of their own on every page; the others share what is left, by their names' order. */
-function styleOf(architecture: string, others: readonly string[]): number {
-  if (architecture === 'gated') return 0;
-  if (architecture === 'standard') return 1;
-  return 2 + (others.indexOf(architecture) % (STYLES - 2));
+export function styleOf(family: string, others: readonly string[]): number {
+  const main = MAIN_FAMILIES.indexOf(family);
+  return main >= 0 ? main : MAIN_FAMILIES.length + (others.indexOf(family) % (STYLES - MAIN_FAMILIES.length));
 }
 
-function architectureOrder(architecture: string): string {
-  return `${['gated', 'standard'].indexOf(architecture) + 1 || 3}${architecture}`;
+function familyOrder(family: string): string {
+  return `${MAIN_FAMILIES.indexOf(family) + 1 || 3}${family}`;
 }
 
 const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Names the SAEs and puts them in the page's order: by site, architecture, and L0 from large to small. */
+/** Names the SAEs and puts them in the page's order: by site, family, and L0 from large to small. */
 export function entriesOf(evaluation: Evaluation): Entry[] {
   const records = evaluation.map(({ record }) => record);
   const names = distinctNames(records.map(({ sae }) => sae));
   const labels = numbered(names.map(shortened));
   const severalModels = distinct(records.map(({ model }) => model)).length > 1;
-  const others = distinct(records.map(({ architecture }) => architecture))
-    .filter((architecture) => architecture !== 'gated' && architecture !== 'standard')
+  const others = distinct(records.map(familyOf))
+    .filter((family) => !MAIN_FAMILIES.includes(family))
     .sort();
   const size = (l0: number) => (Number.isFinite(l0) ? l0 : -1);
   const entries = evaluation.map(({ record, curve }, i) => ({
@@ -93,27 +95,28 @@ export function entriesOf(evaluation: Evaluation): Entry[] {
     name: names[i]!,
     label: labels[i]!,
     site: severalModels ? `${record.model} ${record.hook}` : record.hook,
-    style: styleOf(record.architecture, others),
+    family: familyOf(record),
+    style: styleOf(familyOf(record), others),
     strength: 1,
   }));
   entries.sort(
     (a, b) =>
       compareText(a.site, b.site) ||
-      compareText(architectureOrder(a.record.architecture), architectureOrder(b.record.architecture)) ||
+      compareText(familyOrder(a.family), familyOrder(b.family)) ||
       size(b.record.l0) - size(a.record.l0) ||
       compareText(a.name, b.name),
   );
   for (const [index, entry] of entries.entries()) {
-    const family = entries.filter((other) => sameFamily(other, entry));
+    const alike = entries.filter((other) => sameFamily(other, entry));
     entry.index = index;
-    entry.strength = 1 - (0.5 * family.indexOf(entry)) / Math.max(3, family.length - 1);
+    entry.strength = 1 - (0.5 * alike.indexOf(entry)) / Math.max(3, alike.length - 1);
   }
   return entries;
 }
 
-/** True for SAEs of one architecture at one site: the points of one trade-off curve. */
+/** True for SAEs of one family at one site: the points of one trade-off curve. */
 export function sameFamily(a: Entry, b: Entry): boolean {
-  return a.site === b.site && a.record.architecture === b.record.architecture;
+  return a.site === b.site && a.family === b.family;
 }
 
 /** The families, in the page's order. */

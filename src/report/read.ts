@@ -32,6 +32,24 @@ const densityHistogram = z
     'expected ascending edges',
   );
 
+const interval = z.tuple([measured, measured]);
+
+const l0Histogram = z
+  .object({ edges: z.array(z.number()), counts: z.array(count) })
+  .refine(({ edges, counts }) => edges.length === counts.length + 1, 'expected one edge more than counts');
+
+const lossByPosition = z
+  .object({
+    edges: z.array(z.number()),
+    ce_clean: z.array(measured),
+    ce_spliced: z.array(measured),
+    ce_zero: z.array(measured),
+  })
+  .refine(
+    ({ edges, ...losses }) => Object.values(losses).every((values) => edges.length === values.length + 1),
+    'expected one edge more than values',
+  );
+
 const evalRecord = z.object({
   sae: z.string(),
   architecture: z.string(),
@@ -52,6 +70,18 @@ const evalRecord = z.object({
   relative_reconstruction_bias: measured,
   dead_fraction: measured,
   density_histogram: densityHistogram,
+  contexts: count.optional(),
+  delta_ce: measured.optional(),
+  ce_mean: measured.optional(),
+  loss_recovered_mean: measured.optional(),
+  fvu: measured.optional(),
+  explained_variance_tokens: measured.optional(),
+  norm_ratio: measured.optional(),
+  dense_fraction: measured.optional(),
+  l0_histogram: l0Histogram.optional(),
+  decoder_max_cosine: z.object({ mean: measured, largest: measured }).optional(),
+  loss_by_position: lossByPosition.optional(),
+  intervals: z.record(z.string(), interval).optional(),
   training_curve: z.string().nullable(),
   cfg: z.record(z.string(), z.unknown()),
 }) satisfies z.ZodType<EvalRecord>;

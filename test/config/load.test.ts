@@ -140,10 +140,14 @@ test('every file in configs/ holds only known sections, keys and values that fit
     const file = join('configs', name);
     const sections = parse(readFileSync(file, 'utf8')) as Record<StageName, Record<string, unknown>>;
     for (const stage of Object.keys(sections) as StageName[]) {
-      // Paths that the file leaves to the command line.
+      // Paths and choices that the file leaves to the command line.
       const paths = flagsOf(STAGES[stage]).filter((flag) => flag.type === 'string' && flag.default === undefined);
       const left = paths.filter((flag) => !Object.hasOwn(sections[stage], flag.name));
-      const config = loadConfig(stage, Object.fromEntries(left.map((flag) => [flag.name, 'x'])), file);
+      const config = loadConfig(
+        stage,
+        Object.fromEntries(left.map((flag) => [flag.name, flag.choices?.[0] ?? 'x'])),
+        file,
+      );
       for (const { key, name, repeated } of flagsOf(STAGES[stage])) {
         const written = sections[stage][name];
         if (written === undefined) continue;
