@@ -8,7 +8,7 @@ const PROPERTIES = ['fill', 'fill-opacity', 'stroke', 'stroke-width', 'stroke-op
 function standaloneSvg(svg) {
   const copy = svg.cloneNode(true);
   document.documentElement.dataset.theme = 'light';
-  const [live, copied] = [svg, copy].map((root) => root.querySelectorAll('path, line, circle, rect, text'));
+  const [live, copied] = [svg, copy].map((root) => root.querySelectorAll('svg, g, path, line, circle, rect, text'));
   live.forEach((element, i) => {
     const style = getComputedStyle(element);
     for (const property of PROPERTIES) {

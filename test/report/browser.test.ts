@@ -18,7 +18,7 @@ const skip = browser === undefined && 'no Chromium is installed (Debian: apt-get
 
 /** Runs when the page has loaded: what went wrong, what is there, and what sorting does. */
 const PROBE = `
-addEventListener('load', () => setTimeout(() => {
+addEventListener('load', () => setTimeout(async () => {
 const rows = (table) => [...table.tBodies].map((body) => [...body.rows].map((row) => row.classList.contains('group') ? 'group' : row.dataset.sae));
 const table = document.querySelector('table.sortable');
 const heads = [...table.tHead.rows[0].cells];
@@ -40,6 +40,10 @@ const boxes = Object.fromEntries([...document.querySelectorAll('svg.plot')].map(
     inside: marks.filter(({ left, right, top, bottom }) => left > box.left - 1 && right < box.right + 1 && top > box.top - 1 && bottom < box.bottom + 1).length,
   }];
 }));
+const saved = [];
+URL.createObjectURL = (blob) => { saved.push(blob); return '#saved'; };
+for (const button of document.querySelectorAll('button.save')) button.click();
+const files = await Promise.all(saved.map((blob) => blob.text()));
 document.body.dataset.probe = JSON.stringify({
   problems: window.problems,
   requests: performance.getEntriesByType('resource').map(({ name }) => name),
@@ -48,6 +52,7 @@ document.body.dataset.probe = JSON.stringify({
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   paper: getComputedStyle(document.body).backgroundColor,
   saves: [...document.querySelectorAll('button.save')].filter((button) => !button.hidden).length,
+  files: files.map((file) => ({ start: file.slice(0, 40), unresolved: file.match(/var\\(|currentColor|class=/g), blue: file.includes('rgb(0, 114, 178)'), marks: file.split('data-mark').length - 1 })),
 });
 }, 300));
 `;
@@ -69,6 +74,7 @@ interface Probe {
   overflow: number;
   paper: string;
   saves: number;
+  files: { start: string; unresolved: string[] | null; blue: boolean; marks: number }[];
 }
 
 /** What forbids the page to load anything. */
@@ -94,7 +100,12 @@ async function visit(page: string, ...flags: string[]): Promise<{ probe: Probe; 
     [...QUIET, ...profile, ...flags, '--virtual-time-budget=3000', '--dump-dom', pathToFileURL(file).href],
     { maxBuffer: 2 ** 28 },
   );
-  const probe = /data-probe="([^"]*)"/.exec(stdout)?.[1]?.replaceAll('&quot;', '"').replaceAll('&amp;', '&');
+  const probe = /data-probe="([^"]*)"/
+    .exec(stdout)?.[1]
+    ?.replaceAll('&quot;', '"')
+    .replaceAll('&lt;', '<')
+    .replaceAll('&gt;', '>')
+    .replaceAll('&amp;', '&');
   assert.ok(probe, `the page's script ran to its end: ${stderr.slice(-2000)}`);
   return { probe: JSON.parse(probe) as Probe, console: stderr.split('\n').filter((line) => /CONSOLE/.test(line)) };
 }
@@ -160,6 +171,17 @@ test('a click on a column head sorts the rows of each group, a second one the ot
     assert.deepEqual(byName[i], ['group', ...rows.slice(0, 5).reverse(), ...rows.slice(5).reverse()]);
   }
   assert.deepEqual(sorted.filter(Boolean), ['ascending']);
+});
+
+test('a saved figure stands by itself, in the light colours whatever the page has', { skip }, async () => {
+  const { probe } = await visit(html, '--force-dark-mode');
+  assert.equal(probe.files.length, 7);
+  for (const [i, { start, unresolved, blue, marks }] of probe.files.entries()) {
+    assert.match(start, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"/);
+    assert.equal(unresolved, null);
+    assert.ok(blue, 'the colour of gated SAEs');
+    assert.equal(marks, elements(html, `#figure-${i + 1} [data-mark]`).length);
+  }
 });
 
 test('dark readers get a dark page with all of its marks', { skip }, async () => {
