@@ -22,13 +22,13 @@ function share(part: number, whole: number): string {
   return whole > 0 ? `, ${percent(part / whole, 1)} %` : '';
 }
 
-/** Bins that hold a feature, cut to the axis. */
-function barsOf({ record, index }: Entry, low: number) {
+/** Bins that hold a feature. */
+function barsOf({ record, index }: Entry) {
   const { log10_edges: edges, counts } = record.density_histogram;
   return counts.flatMap((count, k) => {
-    const [from, to] = [Math.max(low, edges[k]!), Math.min(0, edges[k + 1]!)];
+    const [from, to] = [edges[k]!, edges[k + 1]!];
     const tip = `${counted(count, 'feature')} with log₁₀ density ${edges[k]!.toFixed(2)} to ${edges[k + 1]!.toFixed(2)}`;
-    return count === 0 || to <= from ? [] : [{ from, to, count, tip, index }];
+    return count === 0 ? [] : [{ from, to, count, tip, index }];
   });
 }
 
@@ -42,7 +42,7 @@ export function densityFigure(entries: readonly Entry[], id: string): Markup {
   const panels = entries.map((entry, i) => {
     const { record, style, label } = entry;
     const box: Box = { x: (i % columns) * width, y: Math.floor(i / columns) * HEIGHT, width, height: HEIGHT };
-    const bars = barsOf(entry, low);
+    const bars = barsOf(entry);
     const { dead } = record.density_histogram;
     // The last panel of each column has the axis's name.
     const last = i + columns >= entries.length;

@@ -8,6 +8,7 @@ const PROPERTIES = ['fill', 'fill-opacity', 'stroke', 'stroke-width', 'stroke-op
 function standaloneSvg(svg) {
   const copy = svg.cloneNode(true);
   document.documentElement.dataset.theme = 'light';
+  const hits = copy.querySelectorAll('.hit');
   const [live, copied] = [svg, copy].map((root) => root.querySelectorAll('svg, g, path, line, circle, rect, text'));
   live.forEach((element, i) => {
     const style = getComputedStyle(element);
@@ -19,7 +20,7 @@ function standaloneSvg(svg) {
     copied[i].removeAttribute('class');
   });
   delete document.documentElement.dataset.theme;
-  copy.querySelectorAll('.hit').forEach((element) => element.remove());
+  hits.forEach((element) => element.remove());
   const box = svg.viewBox.baseVal;
   copy.removeAttribute('style');
   copy.removeAttribute('class');

@@ -52,7 +52,7 @@ document.body.dataset.probe = JSON.stringify({
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
   paper: getComputedStyle(document.body).backgroundColor,
   saves: [...document.querySelectorAll('button.save')].filter((button) => !button.hidden).length,
-  files: files.map((file) => ({ start: file.slice(0, 40), unresolved: file.match(/var\\(|currentColor|class=/g), blue: file.includes('rgb(0, 114, 178)'), marks: file.split('data-mark').length - 1 })),
+  files: files.map((file) => ({ start: file.slice(0, 40), unresolved: file.match(/var\\(|currentColor|class=|<path[^>]*stroke="rgba\\(0, 0, 0, 0\\)/g), blue: file.includes('rgb(0, 114, 178)'), marks: file.split('data-mark').length - 1 })),
 });
 }, 300));
 `;

@@ -14,6 +14,7 @@ test('a family is the architecture, and what is unusual in how the SAE was made'
   assert.equal(made('gated', { ablate: ['another'] }), 'gated, another');
   assert.equal(made('gated', { train: ['r_mag', 'b_mag'] }), 'standard, rescaled & shifted');
   assert.equal(made('gated', { train: ['b_mag', 'r_mag'] }), 'standard, rescaled & shifted');
+  assert.equal(made('jumprelu', { train: ['r_mag', 'b_mag'] }), 'jumprelu, only r_mag and b_mag trained');
   assert.equal(made('gated', { train: ['r_mag'] }), 'gated, only r_mag trained');
   assert.equal(made('standard', { train: ['W_dec', 'b_dec'] }), 'standard, only W_dec and b_dec trained');
 });

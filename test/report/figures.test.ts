@@ -62,6 +62,7 @@ test('Pareto: intervals are lines through their points, where there are any', ()
   const [up, across] = [lines.find(([x1, , x2]) => x1 === x2)!, lines.find(([, y1, , y2]) => y1 === y2)!];
   assert.ok(Math.abs(up[0]! - point[0]) < 0.02 && up[1]! > point[1] && up[3]! < point[1]);
   assert.ok(Math.abs(across[1]! - point[1]) < 0.02 && across[0]! < point[0] && across[2]! > point[0]);
+  assert.ok(!svg.text.includes('– to'), 'half an interval is none');
   assert.match(svg.text, /L0 20\.0 \(18\.0 to 22\.0\), loss recovered 95\.00 % \(94\.00 to 96\.00\)/);
 });
 
@@ -137,6 +138,7 @@ test('training curves: five panels, a line an SAE in each, at most 400 points', 
   assert.ok(paths.every((path) => path.split('L').length <= 400));
   assert.ok(paths.some((path) => path.split('L').length === 400));
   assert.equal(elements(svg, 'path.hit').length, 10);
+  assert.equal(elements(svg, '[clip-path] [data-mark="curve"]').length, 10);
   // Both are named at the end of their lines in the four panels of two columns.
   assert.equal(elements(svg, '[data-mark="line-names"] text').length, 8);
 });

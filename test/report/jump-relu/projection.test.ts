@@ -101,12 +101,15 @@ test('Ctrl-C ends it between shards', async () => {
   );
 });
 
-test('a gate may be open where the magnitude is not, and the feature is off', () => {
+test('a feature is off where its gate is closed or its magnitude is not above 0', () => {
   const one = sae('gated');
   one.parameters.b_gate![FEATURE] = 5;
   one.parameters.b_mag![FEATURE] = -1;
   one.parameters.r_mag![FEATURE] = 0;
   assert.deepEqual([-6, 0, 2].map(unitOf(one, FEATURE).activation), [0, 0, 1]);
+  one.parameters.b_gate![FEATURE] = -1;
+  one.parameters.b_mag![FEATURE] = 2;
+  assert.deepEqual([0.5, 1, 1.5].map(unitOf(one, FEATURE).activation), [0, 0, 3.5]);
 });
 
 test('the picture has both histograms, each of area 1, and a dot a token that is on', () => {
