@@ -37,7 +37,7 @@ const MARGIN = { marginLeft: 46, marginRight: 14, marginTop: 44, marginBottom: 4
 const NAMED = 4;
 
 /** Panels of a row, and the size of each. */
-export function layout(panels: number): { columns: number; width: number; height: number } {
+function layout(panels: number): { columns: number; width: number; height: number } {
   if (panels <= 1) return { columns: 1, width: 720, height: 430 };
   return panels === 2 ? { columns: 2, width: 480, height: 360 } : { columns: 3, width: WIDTH / 3, height: 310 };
 }
@@ -48,10 +48,8 @@ function intervals(points: readonly Point[]): Markish[] {
     const { l0, value, l0Interval: across, valueInterval: up, index } = point;
     const of = { stroke: colour(point.style), index };
     return [
-      ...(up ? [{ ...of, x1: l0, x2: l0, y1: up[0], y2: up[1], mark: 'interval' }] : []),
-      ...(across && across[0] > 0
-        ? [{ ...of, x1: across[0], x2: across[1], y1: value, y2: value, mark: 'interval' }]
-        : []),
+      ...(up ? [{ ...of, x1: l0, x2: l0, y1: up[0], y2: up[1] }] : []),
+      ...(across && across[0] > 0 ? [{ ...of, x1: across[0], x2: across[1], y1: value, y2: value }] : []),
     ];
   });
   return [
@@ -63,7 +61,7 @@ function intervals(points: readonly Point[]): Markish[] {
       stroke: { value: 'stroke', scale: null },
       strokeWidth: 1.2,
       strokeOpacity: 0.75,
-      ...attributed(ends, ({ index, mark }) => ({ 'data-sae': index, 'data-mark': mark })),
+      ...attributed(ends, ({ index }) => ({ 'data-sae': index, 'data-mark': 'interval' })),
     }),
   ];
 }

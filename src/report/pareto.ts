@@ -21,7 +21,6 @@ function tip({ name, l0, value, l0Interval, valueInterval }: Point): string {
 
 /** What the figure says beside the evaluation's points. */
 export interface ParetoOptions {
-  id?: string;
   title?: string;
   note?: (site: string) => string | undefined;
   reference?: string;

@@ -41,7 +41,7 @@ function declared(palette: Readonly<Record<string, string>>): string {
 }
 
 /** The reader's own sans-serif face: the page brings none. */
-export const SANS = 'system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif';
+const SANS = 'system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif';
 
 /** How figures take the page's type and colours; all else of them is in their attributes. */
 const FIGURES = `

@@ -57,6 +57,11 @@ const QUANTITIES: readonly (readonly Quantity[])[] = [
   [{ title: 'Learning rate', value: (line) => line.lr, log: 'never', fromZero: true, cutStart: false }],
 ];
 
+/** All labels of an axis of learning rates in one notation: 0, 5e-4, 1e-3. */
+function scientific(value: number): string {
+  return value === 0 ? '0' : Number(value.toPrecision(3)).toExponential();
+}
+
 interface Curve {
   entry: Entry;
   points: CurvePoint[];
@@ -129,7 +134,7 @@ function panel(
       label: null,
       grid: true,
       ticks: y.type === 'log' ? logTicks(y.domain, ticks + 1) : ticks,
-      tickFormat: y.type === 'log' || y.domain[1] < 0.01 ? compact : undefined,
+      tickFormat: y.type === 'log' ? compact : y.domain[1] < 0.01 ? scientific : undefined,
     },
     marks: [
       AXIS_LINES,
