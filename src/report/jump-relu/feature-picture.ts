@@ -1,6 +1,6 @@
 import { dot, line, rect } from '@observablehq/plot';
 import { attributed } from '../chart.js';
-import { extent } from '../domains.js';
+import { extent, padded } from '../domains.js';
 import { fixed, integer, percent } from '../format.js';
 import type { Markup } from '../markup.js';
 import { colour } from '../styles.js';
@@ -76,7 +76,7 @@ function histograms(off: readonly number[], on: readonly number[], range: [numbe
 
 function response(on: readonly { a: number; f: number }[], range: [number, number]): Part {
   const shown = thinned(on, DOTS);
-  const most = Math.max(...on.map(({ f }) => f));
+  const most = on.reduce((largest, { f }) => Math.max(largest, f), 0);
   const identity = [
     { a: 0, f: 0 },
     { a: Math.min(range[1], 1.05 * most), f: Math.min(range[1], 1.05 * most) },
@@ -117,7 +117,8 @@ export function featurePicture(
   const tokens = Array.from(projection, (a, i) => ({ a, f: f[i]! }));
   const on = tokens.filter((token) => token.f > 0);
   const off = tokens.filter((token) => token.f <= 0).map(({ a }) => a);
-  const range = extent(projection) ?? [0, 1];
+  // A single value gets a span of its own.
+  const range = padded(extent(projection) ?? [0, 1], 0);
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const least = on.reduce((low, token) => Math.min(low, token.f), Number.POSITIVE_INFINITY);
   const error = mean(on.map((token) => (token.f - token.a) ** 2));

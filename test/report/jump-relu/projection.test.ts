@@ -136,3 +136,13 @@ test('the picture has both histograms, each of area 1, and a dot a token that is
   assert.ok(svg.text.includes('feature on: 66.63 % of tokens'));
   assert.doesNotMatch(svg.text, /<a>|NaN|undefined/);
 });
+
+test('one token, none that is off, or very many make a picture', () => {
+  const name = { feature: 0, sae: 's', architecture: 'gated', hook: 'h' };
+  const one = featurePicture({ projection: Float64Array.of(2), f: Float64Array.of(2) }, name);
+  assert.equal(elements(one.svg, '[data-mark="bar-on"]').length, 1);
+  assert.doesNotMatch(one.svg.text + one.caption, /NaN|Infinity/);
+  const many = Float64Array.from({ length: 300_000 }, (_, i) => 1 + (i % 1000));
+  const { svg } = featurePicture({ projection: many, f: many }, name);
+  assert.equal(elements(svg, '[data-mark="token"]').length, 2000);
+});
