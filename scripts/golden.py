@@ -1,7 +1,7 @@
 """Make the PyTorch reference ("golden") data in test/golden from the bundled tiny Gemma and its text.
 
     pip install torch==2.13.0 transformers==5.18.0 safetensors      # on Python 3.11, CPU
-    python scripts/golden.py                # from the repo root; --only model|families|train|eval makes one part
+    python scripts/golden.py                # from the repo root; --only model|families|train|resampling|eval makes one part
 
 [20, 256] means 20 contexts of 256 tokens. B rows a batch, d = d_in, n = d_sae; SAE tensors have
 SAELens's names and shapes: W_enc [d, n], W_dec [n, d], b_dec [d], all others [n].
@@ -21,6 +21,8 @@ beta2 0.999, eps 1e-8; d=12, n=40, B=32
     batches [10, B, d], lr [10], l1 [10]        l1 is lambda, over sums of squares
     loss, mse, l1_term, aux, l0 [10]            before each update; aux is 0 for standard;
                                                 l0 counts features with f > 0
+
+resampling-{gated,standard}.safetensors: see golden_resampling.py
 
 eval.safetensors: splice-in metrics at blocks.2.hook_resid_post, n=48; see make_eval()
     gated/P, standard/P    float32, the two SAEs
@@ -376,7 +378,7 @@ def save(name, tensors):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=['model', 'families', 'train', 'eval'], help='make this part alone; eval needs model made')
+    parser.add_argument('--only', choices=['model', 'families', 'train', 'resampling', 'eval'], help='make this part alone; eval needs model made')
     only = parser.parse_args().only
     torch.set_num_threads(1)  # sums are then rounded the same way on every run
     os.makedirs(OUT, exist_ok=True)
@@ -389,6 +391,9 @@ def main():
         for arch in ('gated', 'standard'):
             for beta1 in (0., 0.9):
                 make_train(arch, beta1)
+    if only in (None, 'resampling'):
+        from golden_resampling import make_resampling
+        make_resampling()
     if only in (None, 'eval'):
         make_eval()
 

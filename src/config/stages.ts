@@ -84,6 +84,16 @@ export const trainSchema = z.object({
     .nonnegative()
     .default(4)
     .describe("λ in |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), in sums; the paper's λ × d_in"),
+  l1Convention: z
+    .enum(['sums', 'paper'])
+    .default('sums')
+    .describe(
+      "what --l1 multiplies; sums: beside squared errors summed over d_in, on activations as they are trained on; paper: beside the paper's means over d_in, on raw activations",
+    ),
+  l2Normalise: z
+    .boolean()
+    .default(false)
+    .describe('divide squared errors by E|x|², as the paper does for the standard SAE; --l1 is then beside that'),
   l1Warmup: natural.default(0).describe('steps over which λ rises from 0'),
   steps: positive.optional().describe('optimiser steps'),
   tokens: positive
@@ -94,12 +104,36 @@ export const trainSchema = z.object({
   warmup: natural
     .default(1000)
     .describe('steps over which the learning rate rises from 0; at most a tenth of all steps'),
+  lrDecay: z
+    .enum(['constant', 'cosine', 'linear'])
+    .default('constant')
+    .describe('what the learning rate does after its warm-up'),
+  decaySteps: positive
+    .optional()
+    .describe('the last steps, over which the learning rate falls [default: all after the warm-up]'),
+  lrEnd: z.number().min(0).max(1).default(0).describe('share of the learning rate that is left at the end of the fall'),
+  resampleAt: z
+    .array(positive)
+    .default([])
+    .describe(
+      'resample dead features after so many steps (Bricken et al. 2023); repeat it, or give a list, e.g. 25000,50000',
+    ),
+  resampleInputs: positive
+    .default(819_200)
+    .describe('inputs among which those for dead features are drawn, with probability ∝ squared loss'),
+  resampleWarmup: natural
+    .default(1000)
+    .describe('steps over which the learning rate rises from a tenth by a cosine after resampling'),
   beta1: z.number().min(0).lt(1).default(0).describe('decay of the first moment in Adam, β1; 0 as in the paper'),
   beta2: z.number().min(0).lt(1).default(0.999).describe('decay of the second moment in Adam, β2'),
   seed,
   init: directory
     .optional()
     .describe('start from this SAE (cfg.json + sae_weights.safetensors) instead of random weights'),
+  bDecInit: z
+    .enum(['zero', 'geometric-median'])
+    .default('zero')
+    .describe('b_dec at the start: zero, or the geometric median of a sample of activations'),
   normalize: z
     .enum(['mean-norm', 'none'])
     .default('mean-norm')
@@ -113,7 +147,12 @@ export const trainSchema = z.object({
     ),
   deadWindow: positive.default(1_000_000).describe('a feature is dead that has not fired during so many activations'),
   logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
-  checkpointEvery: natural.default(1000).describe('steps between checkpoints; 0: only when interrupted'),
+  checkpointEvery: z
+    .string()
+    .regex(/^\d+(min)?$/, 'say steps (1000) or minutes (10min)')
+    .default('10min')
+    .describe('time between checkpoints, in steps (1000) or minutes (10min); 0: only when interrupted'),
+  keepCheckpoints: positive.default(2).describe('checkpoints kept, the newest ones'),
   device,
   threads: natural
     .max(1024)

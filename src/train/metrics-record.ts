@@ -25,6 +25,8 @@ export interface MetricsRecord {
   /** Share of features that have not fired during the last dead-window activations. */
   dead_fraction: number;
   lr: number;
+  /** Dead features resampled since the line before, where there were any. */
+  resampled?: number;
   /** Activations a second since the line before. */
   tokens_per_second: number;
 }

@@ -6,12 +6,23 @@ import type { Sae } from '../sae/sae.js';
 import { openSae, readSae } from '../sae/saelens.js';
 import type { EngineSettings, TrainerState } from './engines/engine.js';
 
-/** Random weights, or the SAE named by --init as it is at the training scale. */
-export async function startingPoint(config: TrainConfig, settings: EngineSettings): Promise<TrainerState> {
-  const { architecture, dIn, dSae } = settings;
+/**
+ * Random weights, or the SAE named by --init as it is at the training scale.
+ *
+ * @param median of raw activations, [d_in], where --b-dec-init asks for it
+ */
+export async function startingPoint(
+  config: TrainConfig,
+  settings: EngineSettings,
+  median: () => Promise<Float64Array>,
+): Promise<TrainerState> {
+  const { architecture, dIn, dSae, scale } = settings;
   let sae: Sae;
   if (config.init === undefined) {
     sae = initialise(architecture, dIn, dSae, config.seed);
+    if (config.bDecInit === 'geometric-median') {
+      sae.parameters.b_dec = Float32Array.from(await median(), (x) => x * scale);
+    }
   } else {
     const files = await openSae(config.init);
     const differs = (what: string, found: unknown, wanted: unknown) => {
