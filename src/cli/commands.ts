@@ -8,7 +8,8 @@ export interface Command<S extends StageName> {
   readonly example: string;
   /** Flag that may be given without its name. */
   readonly positional?: string;
-  run(config: z.infer<(typeof STAGES)[S]>, terminal: Terminal): Promise<void>;
+  /** @param file the configuration file, for commands that read sections beside their own */
+  run(config: z.infer<(typeof STAGES)[S]>, terminal: Terminal, file?: string): Promise<void>;
 }
 
 export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
@@ -29,6 +30,18 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     run: async (config, { progress, stop, print }) => {
       const { train } = await import('../train/train.js');
       print(await train(config, progress, stop));
+    },
+  },
+  sweep: {
+    summary:
+      'Train many SAEs from one pass over the activations: every combination of lists of settings; evaluate and draw them together.',
+    example: 'sae-pipe sweep --config configs/sweep-tiny.yaml',
+    run: async (config, { progress, stop, print }, file) => {
+      const { sweep } = await import('../sweep/sweep.js');
+      const { recordTable } = await import('../eval/table.js');
+      const { records, report } = await sweep(config, file, progress, stop);
+      if (records.length > 0) print(recordTable(records));
+      if (report) print(`Report: ${report}`);
     },
   },
   eval: {

@@ -59,7 +59,8 @@ async function dispatch(args: readonly string[]): Promise<number> {
   const progress = await terminalProgress();
   const stop = watchSignals(progress);
   try {
-    await COMMANDS[stage].run(config as never, { progress, stop, print: (line) => process.stdout.write(`${line}\n`) });
+    const print = (line: string) => process.stdout.write(`${line}\n`);
+    await COMMANDS[stage].run(config as never, { progress, stop, print }, configFile);
   } finally {
     progress.end();
   }
@@ -96,13 +97,19 @@ function readArguments(
   }
   for (const flag of flags) {
     const value = given[flag.name];
-    if (flag.type === 'number' && [value].flat().some((v) => v !== undefined && !Number.isFinite(v))) {
+    if (
+      flag.type === 'number' &&
+      !flag.repeated &&
+      [value].flat().some((v) => v !== undefined && !Number.isFinite(v))
+    ) {
       throw new UsageRefusal(`--${flag.name} is not a number.`, `It is ${flag.description}.`);
     }
     if (flag.type === 'string' && [value].flat().includes('')) throw new UsageRefusal(`--${flag.name} has no value.`);
   }
   return { given, configFile: config as string | undefined };
 }
+
+const defaultText = (flag: Flag) => (String(flag.default) === '' ? 'none' : String(flag.default));
 
 function parser(stage: StageName | undefined, flags: readonly Flag[], showChoices: boolean) {
   const y = yargs([])
@@ -115,12 +122,13 @@ function parser(stage: StageName | undefined, flags: readonly Flag[], showChoice
   for (const flag of flags) {
     if (stage && COMMANDS[stage].positional === flag.name) continue;
     y.option(flag.name, {
-      type: flag.type,
+      // Several numbers may stand in one word, separated by commas.
+      type: flag.repeated && flag.type === 'number' ? 'string' : flag.type,
       requiresArg: flag.type !== 'boolean',
       description: flag.description,
       // Shown in the help; when arguments are read, the schema checks them.
       choices: showChoices && flag.choices ? [...flag.choices] : undefined,
-      defaultDescription: flag.default === undefined || flag.type === 'boolean' ? undefined : String(flag.default),
+      defaultDescription: flag.default === undefined || flag.type === 'boolean' ? undefined : defaultText(flag),
     });
   }
   return y.fail((message) => {

@@ -164,6 +164,29 @@ export const trainSchema = z.object({
 });
 export type TrainConfig = z.infer<typeof trainSchema>;
 
+/** `sweep`: many SAEs from one pass over the activations, evaluated and drawn together. */
+export const sweepSchema = z.object({
+  out: directory.describe('directory for everything the sweep writes: activations, SAEs, evaluation, report.html'),
+  hook: z
+    .array(z.string())
+    .min(1)
+    .optional()
+    .describe('hook point; may be repeated [default: those of the harvest section]'),
+  arch: z.array(z.enum(architectures)).min(1).optional().describe('architecture; may be repeated'),
+  dSae: z.array(positive).min(1).optional().describe('number of features; may be repeated'),
+  l1: z.array(z.number().nonnegative()).min(1).optional().describe('λ; may be repeated'),
+  seed: z.array(seed).min(1).optional().describe('seed of initialisation and order; may be repeated'),
+  /** In the file only: lists of their own for groups of runs, e.g. a wider dictionary for the baseline. */
+  runs: z
+    .array(z.record(z.string(), z.unknown()))
+    .optional()
+    .describe('groups of runs: any flags of train, each a value or a list of values'),
+  activations: directory
+    .optional()
+    .describe('directory that holds a store a hook, as harvest leaves it [default: OUT/activations, harvested first]'),
+});
+export type SweepConfig = z.infer<typeof sweepSchema>;
+
 /** `eval`: SAEs spliced into the model on held-out text → eval.json. */
 export const evalSchema = z.object({
   sae: z.array(z.string().min(1)).min(1).describe('SAE directory; may be repeated'),
@@ -228,6 +251,7 @@ export type DemoConfig = z.infer<typeof demoSchema>;
 export const STAGES = {
   harvest: harvestSchema,
   train: trainSchema,
+  sweep: sweepSchema,
   eval: evalSchema,
   report: reportSchema,
   doctor: doctorSchema,

@@ -1,5 +1,6 @@
 import type { SingleBar } from 'cli-progress';
 import type { Progress } from './progress.js';
+import { type TerminalTable, terminalTable } from './terminal-table.js';
 
 /** Seconds between lines where there is no terminal to draw on (a log file, a cluster job). */
 const LINE_INTERVAL = 10;
@@ -9,6 +10,12 @@ export async function terminalProgress(): Promise<Progress> {
   const { default: cliProgress } = await import('cli-progress');
   const interactive = process.stderr.isTTY === true;
   let bar: SingleBar | undefined;
+  let table: TerminalTable | undefined;
+  const multiBar = (format: string) =>
+    new cliProgress.MultiBar(
+      { format, stream: process.stderr, barsize: 28, hideCursor: true, fps: 8 },
+      cliProgress.Presets.shades_classic,
+    );
   let task = { label: '', total: 0, unit: '', started: 0, printed: 0, first: 0, done: 0, begun: false };
 
   const rate = (done: number) => {
@@ -63,6 +70,8 @@ export async function terminalProgress(): Promise<Progress> {
       }
     },
     end() {
+      table?.end();
+      table = undefined;
       bar?.stop();
       bar = undefined;
       if (!interactive && task.begun) {
@@ -71,7 +80,16 @@ export async function terminalProgress(): Promise<Progress> {
       }
       task.begun = false;
     },
+    table(label, rows, unit) {
+      progress.end();
+      table = terminalTable(interactive ? multiBar : undefined, label, rows, unit);
+      return table;
+    },
     say(line) {
+      if (table) {
+        table.say(line);
+        return;
+      }
       bar?.stop();
       bar = undefined;
       process.stderr.write(`${line}\n`);

@@ -19,6 +19,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     const batches = source.batches(config.order, config.seed);
     trainer = await Trainer.open(config, source, batches, (line) => progress.say(line));
     if (!trainer) return config.out;
+    progress.say(trainer.lambda.sentence);
     await loop(trainer, batches, config, progress, stop);
     await trainer.finish();
   } finally {

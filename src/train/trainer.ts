@@ -94,7 +94,6 @@ export class Trainer {
       await claimOutputDirectory(out, claim);
       const keep = (line: MetricsRecord) => line.step <= engine.steps;
       const curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep });
-      say(lambda.sentence);
       const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
       const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say };
       return new Trainer(run, engine, log, curve);
@@ -112,6 +111,11 @@ export class Trainer {
   /** Steps of the whole run. */
   get wanted(): number {
     return this.run.plan.steps;
+  }
+
+  /** λ, and how it came about. */
+  get lambda(): SparsityCoefficient {
+    return this.run.lambda;
   }
 
   /** The newest line of the curve. */

@@ -51,6 +51,24 @@ test('a repeated flag may be written as a single value', (t) => {
   assert.deepEqual(loadConfig('harvest', { ...required, hook: 'b' }).hook, ['b']);
 });
 
+test('numbers and choices of a repeated flag may be separated by commas', async (t) => {
+  const given = { activations: 'a', out: 'o', 'd-sae': 8 };
+  assert.deepEqual(loadConfig('train', { ...given, 'resample-at': '10, 20,30' }).resampleAt, [10, 20, 30]);
+  assert.deepEqual(loadConfig('train', { ...given, 'resample-at': ['10', '20,30'] }).resampleAt, [10, 20, 30]);
+  const file = yaml(t, 'sweep: {out: o, arch: "gated,standard", l1: [1, 2]}');
+  const { arch, l1 } = loadConfig('sweep', {}, file);
+  assert.deepEqual(
+    [arch, l1],
+    [
+      ['gated', 'standard'],
+      [1, 2],
+    ],
+  );
+  for (const bad of ['10,x', '10,', '']) {
+    await refusesUsage(() => loadConfig('train', { ...given, 'resample-at': bad }), '--resample-at: ');
+  }
+});
+
 test('sections of other stages are left alone, and a missing or blank one is empty', (t) => {
   const file = yaml(t, 'train: {nonsense: 1}\nharvest:\n');
   assert.equal(loadConfig('harvest', required, file).model, 'm');
@@ -143,7 +161,12 @@ test('every file in configs/ holds only known sections, keys and values that fit
       // Paths that the file leaves to the command line.
       const paths = flagsOf(STAGES[stage]).filter((flag) => flag.type === 'string' && flag.default === undefined);
       const left = paths.filter((flag) => !Object.hasOwn(sections[stage], flag.name));
-      const config = loadConfig(stage, Object.fromEntries(left.map((flag) => [flag.name, 'x'])), file);
+      const given: Record<string, unknown> = Object.fromEntries(
+        left.map((flag) => [flag.name, flag.choices?.[0] ?? 'x']),
+      );
+      // What a sweep says in its lists, run by run (test/sweep/runs.test.ts).
+      if (stage === 'train' && sections.sweep && !Object.hasOwn(sections.train, 'd-sae')) given['d-sae'] = 8;
+      const config = loadConfig(stage, given, file);
       for (const { key, name, repeated } of flagsOf(STAGES[stage])) {
         const written = sections[stage][name];
         if (written === undefined) continue;
