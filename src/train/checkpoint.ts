@@ -60,9 +60,11 @@ async function checkpointsOf(directory: string): Promise<string[]> {
   return names.filter(isCheckpoint).sort().reverse();
 }
 
-/** Removes every checkpoint: the SAE is finished. */
+/** Removes every checkpoint, and what a kill in the midst of writing one has left: the SAE is finished. */
 export async function removeCheckpoints(directory: string): Promise<void> {
-  for (const name of await checkpointsOf(directory)) await rm(join(directory, name), { force: true });
+  for (const name of await readdir(directory)) {
+    if (isCheckpoint(name.replace(/\.tmp$/, ''))) await rm(join(directory, name), { force: true });
+  }
 }
 
 /** @throws Refusal showing what differs */
