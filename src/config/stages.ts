@@ -180,7 +180,7 @@ export const sweepSchema = z.object({
   runs: z
     .array(z.record(z.string(), z.unknown()))
     .optional()
-    .describe('groups of runs: any flags of train, each a value or a list of values'),
+    .describe('groups of runs: hook, and any flags of train, each a value or a list of values'),
   activations: directory
     .optional()
     .describe('directory that holds a store a hook, as harvest leaves it [default: OUT/activations, harvested first]'),

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { flagsOf } from '../config/flags.js';
 import { loadConfig, section } from '../config/load.js';
 import { nearest } from '../config/nearest.js';
@@ -22,29 +22,39 @@ const THREADS = 1;
 
 /**
  * The runs of a sweep: every combination of its lists, at every hook, with the settings of the file's train section
- * below them. A group under `runs` has lists of its own, which win.
+ * below them. A group under `runs` has lists of its own, which win,
+ * and may be at some of the hooks only.
  *
  * @param file the configuration file with the sections sweep and train
  * @throws UsageRefusal where a list or a value does not fit `train`
  */
 export function sweepRuns(config: SweepConfig, hooks: readonly string[], stores: string, file?: string): SweepRun[] {
   const lists = listsOf({ arch: config.arch, 'd-sae': config.dSae, l1: config.l1, seed: config.seed });
-  const groups = config.runs?.map((group) => ({ ...lists, ...listsOf(group) })) ?? [lists];
-  for (const name of groups.flatMap((group) => Object.keys(group))) checkFlag(name);
+  const groups = (config.runs ?? [{}]).map(({ hook, ...group }) => ({
+    hooks: hook === undefined ? hooks : [hook].flat().map(String),
+    flags: { ...lists, ...listsOf(group) },
+  }));
+  for (const name of groups.flatMap(({ flags }) => Object.keys(flags))) checkFlag(name);
   const runs: SweepRun[] = [];
-  for (const hook of hooks) {
-    for (const group of groups) {
-      for (const values of combinations(group)) {
-        const own = { activations: join(stores, hook), out: config.out, ...threadsUnlessSaid(file) };
-        const loaded = loadConfig('train', { ...own, ...values }, file);
-        const name = join(hook, runName(loaded, values));
-        if (runs.some((run) => run.name === name)) {
-          throw new UsageRefusal(`The sweep has ${name} twice.`, 'Leave out one of the equal values.');
-        }
-        runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true } });
+  for (const { hook, flags } of groups.flatMap(({ hooks, flags }) => hooks.map((hook) => ({ hook, flags })))) {
+    if (!hooks.includes(hook)) {
+      throw new UsageRefusal(
+        `A group of the sweep is at ${hook}, which is not one of its hooks.`,
+        `They are ${hooks.join(', ')}.`,
+      );
+    }
+    for (const values of combinations(flags)) {
+      const own = { activations: join(stores, hook), out: config.out, ...threadsUnlessSaid(file) };
+      const loaded = loadConfig('train', { ...own, ...values }, file);
+      const name = join(hook, runName(loaded, values));
+      if (runs.some((run) => run.name === name)) {
+        throw new UsageRefusal(`The sweep has ${name} twice.`, 'Leave out one of the equal values.');
       }
+      runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true } });
     }
   }
+  // Site by site, so that runs that read the same rows stand together.
+  runs.sort((a, b) => hooks.indexOf(dirname(a.name)) - hooks.indexOf(dirname(b.name)));
   return runs;
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { loadConfig } from '../../src/config/load.js';
+import { loadConfig, section } from '../../src/config/load.js';
 import { UsageRefusal } from '../../src/config/refusal.js';
 import { sweepRuns } from '../../src/sweep/runs.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -56,6 +56,16 @@ sweep:
   assert.ok(runs.every(({ config }) => config.threads === 3));
 });
 
+test('a group may be at some of the hooks only; runs stand site by site', (t) => {
+  const group = (arch: string, hook: string) => `{arch: ${arch}, hook: ${hook}}`;
+  const groups = [group('gated', '[b, a]'), group('standard', 'a')].join(', ');
+  assert.deepEqual(names(runsOf(t, `train: {d-sae: 8, l1: 1}\nsweep: {runs: [${groups}]}`, {}, ['a', 'b'])), [
+    'a/gated_d-sae-8_l1-1_seed-0',
+    'a/standard_d-sae-8_l1-1_seed-0',
+    'b/gated_d-sae-8_l1-1_seed-0',
+  ]);
+});
+
 test('the command line sets lists, too', (t) => {
   assert.deepEqual(names(runsOf(t, 'train: {d-sae: 8}', { l1: [3, 4] })), [
     'h/gated_d-sae-8_l1-3_seed-0',
@@ -73,6 +83,10 @@ test('what does not fit is refused by name', (t) => {
   refused('sweep: {runs: [{d-sae: 8, out: x}]}', /sets out of each run itself/);
   refused('train: {d-sae: 8}\nsweep: {l1: [1, 1]}', /has h\/gated_d-sae-8_l1-1_seed-0 twice/);
   refused('train: {d-sae: 8}\nsweep: {runs: [{lr: -1}]}', /--lr/);
+  refused(
+    'train: {d-sae: 8}\nsweep: {runs: [{hook: elsewhere}]}',
+    /is at elsewhere, which is not one of its hooks.*They are h/,
+  );
   refused('sweep: {runs: 5}', /sweep\.runs/);
   refused('sweep: {arch: gatet}', /arch/);
 });
@@ -84,6 +98,7 @@ test('the sweeps in configs/ give runs', () => {
   assert.ok(files.length > 0);
   for (const name of files) {
     const file = join('configs', name);
-    assert.ok(sweepRuns(loadConfig('sweep', {}, file), ['h'], 'stores', file).length > 1, file);
+    const hooks = [section(file, 'harvest').hook].flat().map(String);
+    assert.ok(sweepRuns(loadConfig('sweep', {}, file), hooks, 'stores', file).length > 1, file);
   }
 });
