@@ -1,4 +1,4 @@
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { flagsOf } from '../config/flags.js';
 import { loadConfig, section } from '../config/load.js';
 import { nearest } from '../config/nearest.js';
@@ -87,6 +87,10 @@ function combinations(lists: Readonly<Record<string, readonly unknown[]>>): Reco
 function runName(config: TrainConfig, values: Readonly<Record<string, unknown>>): string {
   const others = Object.keys(values).filter((flag) => !NAMED.includes(flag));
   const parts = [`d-sae-${config.dSae}`, `l1-${config.l1}`, `seed-${config.seed}`];
-  for (const flag of others) parts.push(`${flag}-${[values[flag]].flat().join('+')}`);
+  for (const flag of others) {
+    // Of a path its last segment tells enough.
+    const value = [values[flag]].flat().map((one) => basename(String(one)));
+    parts.push(`${flag}-${value.join('+')}`);
+  }
   return [config.arch, ...parts].join('_').replace(/[^\w.+-]/g, '-');
 }

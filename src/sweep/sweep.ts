@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { loadConfig, section } from '../config/load.js';
 import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
 import type { SweepConfig } from '../config/stages.js';
@@ -71,8 +71,10 @@ async function stages(
     'token',
   );
   const outcomes: Outcome[] = [];
-  for (const together of sharingOrder(runs)) {
-    outcomes.push(...(await trainRuns(together, table, (run) => runs.indexOf(run), progress, stop)));
+  for (const wave of waves(runs)) {
+    for (const together of sharingOrder(wave)) {
+      outcomes.push(...(await trainRuns(together, table, (run) => runs.indexOf(run), progress, stop)));
+    }
   }
   progress.end();
 
@@ -94,6 +96,13 @@ async function stages(
     );
   }
   return { outcomes, ...result };
+}
+
+/** Runs that start from an SAE of this sweep (--init) come after those that make one. */
+function waves(runs: readonly SweepRun[]): SweepRun[][] {
+  const made = new Set(runs.map((run) => resolve(run.config.out)));
+  const later = (run: SweepRun) => run.config.init !== undefined && made.has(resolve(run.config.init));
+  return [runs.filter((run) => !later(run)), runs.filter(later)];
 }
 
 /** Runs that read the same rows in the same order, together. */

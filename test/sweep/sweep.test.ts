@@ -105,6 +105,19 @@ test('finished SAEs are skipped, a missing one is trained again, and nothing is 
   assert.notEqual(statSync(evaluation).mtimeMs, first);
 });
 
+test('a run may start from an SAE of the same sweep, which is trained before', async () => {
+  const out = join(root, 'waves');
+  const first = join(out, 'saes', HOOK, 'gated_d-sae-200_l1-2_seed-0');
+  const file = yaml('waves', `[{arch: gated, seed: 0, l1: 9, init: ${first}}, {arch: gated, seed: 0, l1: 2}]`);
+  const { outcomes } = await run(out, file);
+  assert.deepEqual(
+    outcomes.map(({ run: { name } }) => name),
+    ['gated_d-sae-200_l1-2_seed-0', 'gated_d-sae-200_l1-9_seed-0_init-gated_d-sae-200_l1-2_seed-0'].map((name) =>
+      join(HOOK, name),
+    ),
+  );
+});
+
 test('a run that fails is named at the end, and the others are whole', async () => {
   const out = join(root, 'failing');
   const file = yaml('failing', '[{arch: gated, l1: [2]}, {arch: gated, l1: [6], lr: 1.0e+30, beta1: 0.9}]');
