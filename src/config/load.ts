@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { z } from 'zod';
-import { flagsOf } from './flags.js';
+import { type Flag, flagsOf } from './flags.js';
 import { nearest } from './nearest.js';
 import { UsageRefusal } from './refusal.js';
 import { STAGES, type StageName } from './stages.js';
@@ -34,7 +34,7 @@ export function loadConfig<S extends StageName>(
           label,
         );
       if (Array.isArray(value) && !flag.repeated) throw new UsageRefusal(`${label(name)} was given more than once.`);
-      values[flag.key] = flag.repeated && !Array.isArray(value) ? [value] : value;
+      values[flag.key] = flag.repeated ? listed(flag, value) : value;
       origin.set(flag.key, label(name));
     }
   };
@@ -51,6 +51,13 @@ export function loadConfig<S extends StageName>(
   }
   const name = origin.get(key) ?? (flag ? `--${flag.name}` : `sae-pipe ${stage}`);
   throw new UsageRefusal(`${name}: ${issue.message}.`, `See sae-pipe ${stage} --help.`);
+}
+
+/** Values of a flag that may be repeated. Choices may also be separated by commas, which no choice contains. */
+function listed({ choices }: Flag, value: unknown): unknown[] {
+  const values = [value].flat();
+  if (!choices) return values;
+  return values.flatMap((one) => (typeof one === 'string' ? one.split(',').map((part) => part.trim()) : [one]));
 }
 
 /** Flags that say the same thing in two ways: where the command line gives one, the file's other is not meant. */
