@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Store } from '../activations/store.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
+import { ablatedSettings, ablationsOf } from './ablations.js';
 import type { EngineSettings } from './engines/engine.js';
 import type { MetricsRecord } from './metrics-record.js';
 import type { Schedule } from './schedule.js';
@@ -29,7 +30,7 @@ export function engineSettings(config: TrainConfig, store: Store): EngineSetting
     throw new Refusal(`${store.directory}: every activation is zero, which --normalize mean-norm cannot scale.`);
   }
   return {
-    architecture: config.arch,
+    ...ablatedSettings(config),
     dIn: d_in,
     dSae: config.dSae,
     batch: config.batch,
@@ -50,6 +51,8 @@ export function fixedSettings(config: TrainConfig, store: Store, plan: Schedule)
   const { hook, model, rows, corpus } = store.manifest;
   return {
     arch,
+    ablate: ablationsOf(config),
+    train: ablatedSettings(config).trained,
     d_sae: dSae,
     l1,
     l1_warmup: l1Warmup,

@@ -19,7 +19,7 @@ import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
 import { engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
 import { type Schedule, schedule } from './schedule.js';
-import { startingPoint } from './starting-point.js';
+import { frozenBiases, startingPoint } from './starting-point.js';
 
 const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, CHECKPOINT_FILE].includes(name);
 
@@ -38,12 +38,13 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
   const claim = { overwrite, resume, ours, resumeFlag: '--resume' };
   await checkOutputDirectory(out, claim);
   if (resume && (await finishedBefore(out, fixed))) return out;
-  const engineName = chooseEngine(config.engine, config.device);
+  const engineName = chooseEngine(config.engine, config.device, settings.architecture);
   checkMemory(engineName, settings);
   // A new checkpoint is written beside the old one.
   await checkFreeSpace(out, 2 * stateBytes(settings));
   const checkpoint = resume ? await readCheckpoint(out, fixed) : undefined;
   const start = checkpoint?.state ?? (await startingPoint(config, settings));
+  const frozen = await frozenBiases(config, settings);
 
   const engine = await openEngine(engineName, settings, start, checkpoint?.steps);
   let curve: JsonLines<MetricsRecord> | undefined;
@@ -61,7 +62,11 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
       );
     const last = await loop({ config, plan, engine, batches, log, curve, save, progress, stop });
     const sae = scaleActivations(await engine.sae(), 1 / settings.scale);
-    await saveSae(out, sae, metadata(config, store, plan, settings, last));
+    await saveSae(
+      out,
+      { ...sae, parameters: { ...sae.parameters, ...frozen } },
+      metadata(config, store, plan, settings, last),
+    );
     await rm(join(out, CHECKPOINT_FILE), { force: true });
   } finally {
     await curve?.close();

@@ -70,7 +70,7 @@ test('the planned bytes of a gated slice with β1 = 0 are those counted by hand'
     lines(4 * 301, 4 * 51) + // entry_start, token_start
     5 * lines(entries) + // token, p, feature, f, g
     4 * lines(4 * d) + // g_enc, g_dec, pull, column
-    lines(16, 4 * 37) + // totals, and the block of 37 fields
+    lines(16, 4 * 40) + // totals, and the block of 40 fields
     lines(4 * 128 * d, 4 * 128 * d, 4 * 4 * 256); // strip_enc, strip_dec, strip_sums
   assert.equal(planSlice(SETTINGS, features).bytes, wanted);
 });
