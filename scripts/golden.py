@@ -1,7 +1,7 @@
 """Make the PyTorch reference ("golden") data in test/golden from the bundled tiny Gemma and its text.
 
     pip install torch==2.13.0 transformers==5.18.0 safetensors      # on Python 3.11, CPU
-    python scripts/golden.py                # from the repo root; --only model|families|train|ablations|eval makes one part
+    python scripts/golden.py                # from the repo root; --only PART makes one part alone
 
 [20, 256] means 20 contexts of 256 tokens. B rows a batch, d = d_in, n = d_sae; SAE tensors have
 SAELens's names and shapes: W_enc [d, n], W_dec [n, d], b_dec [d], all others [n].

@@ -63,7 +63,8 @@ def train(case, starts, batches, lr, l1):
         terms = losses(ablations, P, x, l1_t)
         history.append({name: v.detach() for name, v in terms.items() if name != 'loss'})
         adam_step(adam, P['W_dec'], terms['loss'], lr_t)
-    return {name: p.detach() for name, p in P.items()}, {name: torch.stack([h[name] for h in history]) for name in history[0]}
+    final = {name: p.detach() for name, p in P.items()}
+    return final, {name: torch.stack([h[name] for h in history]) for name in history[0]}
 
 
 def random_problem(seed):
@@ -95,7 +96,8 @@ def disagreement(case, starts, data, final):
         rows = torch.randperm(B, generator=torch.Generator().manual_seed(order)) if order else torch.arange(B)
         starts32 = {start: {name: p.float() for name, p in P.items()} for start, P in starts.items()}
         final32, _ = train(case, starts32, batches[:, rows].float(), lr, l1)
-        worst = max([worst, *(((final32[name] - p).abs().max() / p.abs().max().clamp(min=1e-30)).item() for name, p in final.items())])
+        for name, p in final.items():
+            worst = max(worst, ((final32[name] - p).abs().max() / p.abs().max().clamp(min=1e-30)).item())
     return worst
 
 
@@ -121,6 +123,6 @@ def make_ablations():
         _, start, frozen = CASES[case]
         moved = {name: (p - starts[start][name]).abs().max().item() for name, p in final.items()}
         assert all((move > 0) == (name not in frozen) for name, move in moved.items()), (case, moved)
-        print(f'{case}: L0 {history["l0"][0]:.2f} -> {history["l0"][-1]:.2f}, mse {history["mse"][0]:.3f} -> {history["mse"][-1]:.3f}')
+        print(f'{case}: ' + ', '.join(f'{name} {v[0]:.3f} -> {v[-1]:.3f}' for name, v in history.items()))
     print(f'seed {seed}')
     save('ablations', out)

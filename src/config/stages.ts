@@ -90,7 +90,7 @@ export const trainSchema = z.object({
     .array(z.enum(ablations))
     .optional()
     .describe(
-      'change the gated SAE; several with commas. Section 5.1 of the paper shows what comes of untied-encoder (own W_mag, b_mag), no-r-mag (r_mag stays 0) and unfrozen-decoder (the auxiliary loss trains W_dec, b_dec too); no-auxiliary (no such loss) and l1-on-f (λ Σ f) undo choices of section 3.2. Section 5.2 freezes a baseline: see --train',
+      'change the gated SAE; several with commas. Section 5.1 of the paper shows what comes of untied-encoder (own W_mag, b_mag), no-r-mag (r_mag stays 0) and unfrozen-decoder (the auxiliary loss trains W_dec, b_dec too); no-auxiliary (no such loss) and l1-on-f (λ Σ f) change its eq. 8 further. Section 5.2 freezes a baseline: see --train',
     ),
   train: z
     .array(z.enum(trainableParameters))

@@ -17,7 +17,7 @@ export function gatedEncoder(g: GraphBuilder, w: ParameterValues, p: Value) {
   return { expRMag, ...gate(g, w, p, g.mul(p, expRMag)) };
 }
 
-/** The gated encoder with a matrix of its own for magnitudes (paper, eq. 6 alone); `centred` is what W_enc multiplies. */
+/** The gated encoder with a matrix of its own for magnitudes (paper, eq. 6 without 7); p = centred · W_enc. */
 export function untiedEncoder(g: GraphBuilder, w: ParameterValues, centred: Value, p: Value) {
   return gate(g, w, p, g.matmul(centred, w.W_mag!));
 }

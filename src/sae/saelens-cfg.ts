@@ -93,12 +93,12 @@ function modernised(cfg: Json, path: string): Json {
   if (Number.parseInt(version, 10) >= 6) return cfg;
   const old: Json = { ...cfg, hook_name: cfg.hook_name ?? cfg.hook_point };
   const activation = cfg.activation_fn ?? cfg.activation_fn_str ?? 'relu';
-  const isTopK = activation === 'topk';
-  if (activation !== 'relu' && !isTopK) {
+  const isTopK = activation === 'topk' || cfg.architecture === 'topk';
+  if (activation !== 'relu' && activation !== 'topk') {
     throw new Refusal(`${path}: activation_fn is ${JSON.stringify(activation)}; supported are relu, topk.`);
   }
   const moved = Object.fromEntries(MOVED.filter((key) => old[key] !== undefined).map((key) => [key, old[key]]));
-  const k = isObject(cfg.activation_fn_kwargs) ? cfg.activation_fn_kwargs.k : undefined;
+  const k = isObject(cfg.activation_fn_kwargs) ? cfg.activation_fn_kwargs.k : cfg.k;
   const { normalize_activations: norm } = cfg;
   return {
     ...cfg,

@@ -114,6 +114,11 @@ test('cfg.json of SAELens before 6 is read as SAELens 6 reads it', async () => {
   assert.equal(opened.forward!.k, 3);
   assert.equal(opened.forward!.normalize_activations, 'none');
   assert.equal(opened.metadata.prepend_bos, false);
+  writeFileSync(
+    join(topk, 'cfg.json'),
+    JSON.stringify({ ...OLD, architecture: 'topk', activation_fn_kwargs: { k: 4 } }),
+  );
+  assert.equal((await openSae(topk)).forward!.k, 4);
   for (const [more, message] of [
     [{ activation_fn: 'tanh-relu' }, /activation_fn is "tanh-relu"/],
     [{ normalize_activations: true }, /normalize_activations is "expected_average_only_in"/],

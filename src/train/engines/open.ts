@@ -9,7 +9,7 @@ import { stateBytes } from './state.js';
 
 export type EngineName = 'reference' | 'sparse';
 
-/** The engine that `--engine` and `--device` mean: sparse on the CPU, the reference engine elsewhere and for gated_untied. */
+/** The engine that `--engine` and `--device` mean: sparse on the CPU, reference elsewhere and for gated_untied. */
 export function chooseEngine(
   engine: 'auto' | EngineName,
   device: string | undefined,

@@ -88,7 +88,8 @@ function gatedStep(g: GraphBuilder, w: ParameterValues, x: Value, l1: Value, set
   const { piGate, open, magnitude, f } = tied ?? untiedEncoder(g, w, centred, p);
   const reluGate = g.relu(piGate);
   const error = g.sub(decode(g, w, f), x);
-  // The decoder is frozen here unless unfrozen: the auxiliary loss trains the gate, and not the decoder's W_dec and b_dec.
+  // The decoder is frozen here: the auxiliary loss trains the gate, and neither W_dec nor b_dec of the decoder, unless
+  // that is what is ablated.
   const auxError = g.sub(decode(g, w, reluGate), x);
 
   const twoOverB = g.scalar(2 / batch);

@@ -87,6 +87,17 @@ test('first moments, float32 batches and a standard SAE change the plan by what 
   assert.equal(less, 4 * lines(numbers) + lines(4 * Bp * d) + lines(4 * (3200 + 550 + 16)));
 });
 
+test('what is not trained has no moments, and r_aux is there with an auxiliary loss alone', () => {
+  const d = 32;
+  const [rows, numbers] = [4 * 300 * d, 4 * 300];
+  const bytes = (more: Partial<EngineSettings>) => planSlice({ ...SETTINGS, beta1: 0.9, ...more }, 300).bytes;
+  const gated = bytes({});
+  const frozen = 2 * lines(rows, rows, 4 * d, numbers);
+  assert.equal(gated - bytes({ trained: ['r_mag', 'b_mag'] }), frozen);
+  assert.equal(gated - bytes({ ablations: ['no-auxiliary', 'l1-on-f'] }), lines(4 * 64 * d));
+  assert.equal(bytes({ ablations: ['unfrozen-decoder'] }) - gated, lines(4 * 128 * d));
+});
+
 test('a slice smaller than a strip plans a strip of its padded size', () => {
   const plan = planSlice(SETTINGS, 20);
   assert.equal(plan.at('tile').length, 2 * 32 * 64);
