@@ -54,6 +54,14 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       print(recordTable(await evaluate(config, progress, stop)));
     },
   },
+  export: {
+    summary: 'Write an SAE as another architecture that computes the same, for tools that know that one.',
+    example: 'sae-pipe export --sae runs/gated --as jumprelu --out runs/jumprelu',
+    run: async (config, { print }) => {
+      const { exportSae } = await import('../sae/export.js');
+      print(await exportSae(config));
+    },
+  },
   report: {
     summary: 'Draw an evaluation as one self-contained HTML file.',
     example: 'sae-pipe report runs/eval --out runs/report.html',

@@ -52,7 +52,7 @@ export function loadConfig<S extends StageName>(
   const issue = parsed.error.issues[0]!;
   const key = String(issue.path[0] ?? '');
   const flag = flags.find((candidate) => candidate.key === key);
-  if (flag && !origin.has(key) && issue.code === 'invalid_type') {
+  if (flag && !origin.has(key) && (issue.code === 'invalid_type' || issue.code === 'invalid_value')) {
     throw new UsageRefusal(`--${flag.name} is missing: ${flag.description}.`, `See sae-pipe ${stage} --help.`);
   }
   const name = origin.get(key) ?? (flag ? `--${flag.name}` : `sae-pipe ${stage}`);

@@ -42,8 +42,14 @@ const precision = z
   .enum(precisions)
   .default('auto')
   .describe("element type of the model's matrix products; auto: the checkpoint's own on cuda, else float32");
-/** SAE architectures. */
-export const architectures = ['gated', 'standard'] as const;
+/** SAE architectures that are trained; sae/sae.ts lists those that are read. */
+export const trainableArchitectures = ['gated', 'standard'] as const;
+/** Ablations of the gated SAE; they compose, but for the pairs that train/ablations.ts refuses. */
+export const ablations = ['untied-encoder', 'no-r-mag', 'unfrozen-decoder', 'no-auxiliary', 'l1-on-f'] as const;
+/** Parameters that are trained, of any architecture. */
+export const trainableParameters = ['W_enc', 'W_mag', 'W_dec', 'b_dec', 'b_enc', 'b_gate', 'b_mag', 'r_mag'] as const;
+/** What an SAE can be exported as. */
+export const exportFormats = ['jumprelu'] as const;
 
 /** `harvest`: corpus → language model → activation stores, one a hook. */
 export const harvestSchema = z.object({
@@ -76,7 +82,23 @@ export type HarvestConfig = z.infer<typeof harvestSchema>;
 
 /** `train`: activation store → sparse autoencoder. Defaults are the paper's protocol (appendix D) where it has one. */
 export const trainSchema = z.object({
-  arch: z.enum(architectures).default('gated').describe('gated (Rajamanoharan et al. 2024) or standard (ReLU + L1)'),
+  arch: z
+    .enum(trainableArchitectures)
+    .default('gated')
+    .describe('gated (Rajamanoharan et al. 2024) or standard (ReLU + L1)'),
+  ablate: z
+    .array(z.enum(ablations))
+    .optional()
+    .describe(
+      'change the gated SAE; several with commas. Section 5.1 of the paper shows what comes of untied-encoder (own W_mag, b_mag), no-r-mag (r_mag stays 0) and unfrozen-decoder (the auxiliary loss trains W_dec, b_dec too); no-auxiliary (no such loss) and l1-on-f (λ Σ f) change its eq. 8 further. Section 5.2 freezes a baseline: see --train',
+    ),
+  train: z
+    .array(z.enum(trainableParameters))
+    .min(1)
+    .optional()
+    .describe(
+      'parameters to train, with commas; the others stay as they are, bit for bit. --arch gated --init STANDARD --train r_mag,b_mag is rescale & shift of section 5.2 [default: all]',
+    ),
   activations: directory.describe('activation store, OUT/<hook> of harvest'),
   dSae: positive.describe('number of features, d_sae'),
   l1: z
@@ -129,7 +151,9 @@ export const trainSchema = z.object({
   seed,
   init: directory
     .optional()
-    .describe('start from this SAE (cfg.json + sae_weights.safetensors) instead of random weights'),
+    .describe(
+      'start from this SAE (cfg.json + sae_weights.safetensors) instead of random weights; a gated one may start from a standard one',
+    ),
   bDecInit: z
     .enum(['zero', 'geometric-median'])
     .default('zero')
@@ -172,7 +196,7 @@ export const sweepSchema = z.object({
     .min(1)
     .optional()
     .describe('hook point; may be repeated [default: those of the harvest section]'),
-  arch: z.array(z.enum(architectures)).min(1).optional().describe('architecture; may be repeated'),
+  arch: z.array(z.enum(trainableArchitectures)).min(1).optional().describe('architecture; may be repeated'),
   dSae: z.array(positive).min(1).optional().describe('number of features; may be repeated'),
   l1: z.array(z.number().nonnegative()).min(1).optional().describe('λ; may be repeated'),
   seed: z.array(seed).min(1).optional().describe('seed of initialisation and order; may be repeated'),
@@ -206,6 +230,15 @@ export const evalSchema = z.object({
 });
 export type EvalConfig = z.infer<typeof evalSchema>;
 
+/** `export`: an SAE in another architecture's parameters, computing the same. */
+export const exportSchema = z.object({
+  sae: directory.describe('SAE directory, gated or standard'),
+  as: z.enum(exportFormats).describe('architecture to write; jumprelu: the JumpReLU view of the paper, appendix E'),
+  out: directory.describe('directory for cfg.json and sae_weights.safetensors'),
+  overwrite,
+});
+export type ExportConfig = z.infer<typeof exportSchema>;
+
 /** `report`: eval.json → one HTML file. */
 export const reportSchema = z.object({
   evaluation: directory.describe('directory that eval wrote'),
@@ -227,7 +260,7 @@ export const doctorSchema = z.object({
     .describe('hook point to harvest; may be repeated [default: hook_resid_post of the last block]'),
   tokens: positive.optional().describe('activations to harvest: room on disk and time are worked out for them'),
   dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
-  arch: z.enum(architectures).default('gated').describe('architecture of that SAE'),
+  arch: z.enum(trainableArchitectures).default('gated').describe('architecture of that SAE'),
   context,
   batch: positive.default(16).describe('contexts a forward pass'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type of activations on disk'),
@@ -253,6 +286,7 @@ export const STAGES = {
   train: trainSchema,
   sweep: sweepSchema,
   eval: evalSchema,
+  export: exportSchema,
   report: reportSchema,
   doctor: doctorSchema,
   demo: demoSchema,

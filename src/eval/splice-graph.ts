@@ -4,7 +4,7 @@ import type { Hook } from '../lm/hooks.js';
 import type { Placement } from '../lm/precision.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { asFloat32, storedWeight } from '../onnx/weight.js';
-import { decode, encode, type ParameterValues } from '../sae/forward-graph.js';
+import { forward, type ParameterValues } from '../sae/forward-graph.js';
 import { PARAMETERS } from '../sae/sae.js';
 import type { SaeFiles } from '../sae/saelens.js';
 import { chunkRows, type Logits, tokenLosses } from './token-losses.js';
@@ -91,8 +91,7 @@ function reconstruct(g: GraphBuilder, sae: SaeFiles, k: number, x: Value, counte
     const location = sae.tensors[name]!;
     w[name] = asFloat32(g, storedWeight(g, `sae${k}/${name}`, location), location);
   }
-  const f = encode(g, sae.architecture, w, x);
-  const reconstruction = decode(g, w, f);
+  const { f, xHat: reconstruction } = forward(g, sae, w, x);
   const active = g.positive(f);
   const output = saeOutputs(k);
   const perToken = (name: string, value: Value) => g.output(name, value, 'float32', ['spliced']);

@@ -76,7 +76,8 @@ function passes(runs: readonly SweepRun[], source: ActivationSource): SweepRun[]
   let left = 0;
   for (const run of runs) {
     const { config } = run;
-    const bytes = memoryNeeded(chooseEngine(config.engine, config.device), engineSettings(config, source.about, 1));
+    const settings = engineSettings(config, source.about, 1);
+    const bytes = memoryNeeded(chooseEngine(config.engine, config.device, settings.architecture), settings);
     if (groups.length === 0 || bytes > left) {
       groups.push([]);
       left = MEMORY_SHARE * totalmem();

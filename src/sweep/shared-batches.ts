@@ -8,7 +8,8 @@ const LEAD = 8;
  * for the slowest; one that leaves is waited for no more.
  */
 export class SharedBatches {
-  private readonly held = new Map<number, Promise<ActivationArray>>();
+  /** Batches in memory, by number: those that a reader has yet to take. */
+  readonly held = new Map<number, Promise<ActivationArray>>();
   private readonly positions: number[];
   private dealt: number;
   private waiting: (() => void)[] = [];

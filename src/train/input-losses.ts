@@ -1,7 +1,15 @@
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { onnxRuntime, openSession } from '../onnx/session.js';
-import { decode, gatedEncoder, type ParameterValues, preActivation, standardEncoder } from '../sae/forward-graph.js';
+import {
+  decode,
+  gatedEncoder,
+  type ParameterValues,
+  preActivation,
+  standardEncoder,
+  untiedEncoder,
+} from '../sae/forward-graph.js';
 import { PARAMETERS, parameterShape, type Sae } from '../sae/sae.js';
+import type { Objective } from './engines/objective.js';
 
 /** Most feature activations that exist at a time: 128 MiB of float32. */
 const MOST_ENTRIES = 2 ** 25;
@@ -25,6 +33,7 @@ export interface InputLosses {
  */
 export async function openInputLosses(
   sae: Sae,
+  objective: Objective,
   l1: number,
   session: { readonly device?: string; readonly threads?: number },
 ): Promise<InputLosses> {
@@ -39,7 +48,7 @@ export async function openInputLosses(
     w[name] = g.input(name, 'float32', shape);
     weights[name] = new Tensor('float32', parameters[name]!, shape);
   }
-  g.output('loss', lossOfEach(g, sae, w, x, l1), 'float32', ['rows']);
+  g.output('loss', lossOfEach(g, sae, objective, w, x, l1), 'float32', ['rows']);
   const open = await openSession(g.encode(), session);
   const chunk = Math.max(1, Math.floor(MOST_ENTRIES / dSae));
 
@@ -60,15 +69,23 @@ export async function openInputLosses(
 }
 
 /** |x − x̂|² + λ Σ_j (…) + |x − x̂_aux|², [rows]: the terms of the step that trains (paper, eq. 8; baseline). */
-function lossOfEach(g: GraphBuilder, { architecture }: Sae, w: ParameterValues, x: Value, l1: number): Value {
+function lossOfEach(
+  g: GraphBuilder,
+  { architecture }: Sae,
+  { auxiliary, l1OnF }: Objective,
+  w: ParameterValues,
+  x: Value,
+  l1: number,
+): Value {
   const squaredError = (f: Value) => g.reduceSumSquare(g.sub(decode(g, w, f), x), [1]);
   const penalty = (f: Value) => g.mul(g.reduceSum(f, [1]), g.scalar(l1));
-  const { p } = preActivation(g, w, x);
+  const { centred, p } = preActivation(g, w, x);
   if (architecture === 'standard') {
     const f = standardEncoder(g, w, p);
     return g.add(squaredError(f), penalty(f));
   }
-  const { piGate, f } = gatedEncoder(g, w, p);
+  const { piGate, f } = architecture === 'gated' ? gatedEncoder(g, w, p) : untiedEncoder(g, w, centred, p);
   const reluGate = g.relu(piGate);
-  return g.add(g.add(squaredError(f), penalty(reluGate)), squaredError(reluGate));
+  const loss = g.add(squaredError(f), penalty(l1OnF ? f : reluGate));
+  return auxiliary ? g.add(loss, squaredError(reluGate)) : loss;
 }

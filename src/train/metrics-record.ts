@@ -14,9 +14,9 @@ export interface MetricsRecord {
   loss: number;
   /** Mean |x − x̂|², summed over d_in. */
   mse: number;
-  /** λ · mean Σ_j ReLU(π_gate)_j (gated) or λ · mean Σ_j f_j (standard). */
+  /** λ · mean Σ_j ReLU(π_gate)_j (gated) or λ · mean Σ_j f_j (standard, --ablate l1-on-f). */
   l1: number;
-  /** Mean |x − x̂_frozen(ReLU(π_gate))|²; 0 for standard. */
+  /** Mean |x − x̂_frozen(ReLU(π_gate))|²; 0 for standard and with --ablate no-auxiliary. */
   aux: number;
   /** Mean number of active features. */
   l0: number;

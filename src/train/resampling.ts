@@ -4,6 +4,7 @@ import { Refusal } from '../config/refusal.js';
 import { Generator, Purpose } from '../random/generator.js';
 import type { Sae } from '../sae/sae.js';
 import type { EngineSettings, TrainerState } from './engines/engine.js';
+import { objectiveOf } from './engines/objective.js';
 import { openInputLosses } from './input-losses.js';
 
 /** Length of a resampled encoder row beside the mean of those alive (Bricken et al. 2023). */
@@ -38,9 +39,9 @@ export async function drawInputs(
   sae: Sae,
   count: number,
   { batches, about, most, step, seed, l1 }: InputsToDraw,
-  settings: Pick<EngineSettings, 'scale' | 'device' | 'threads'>,
+  settings: EngineSettings,
 ): Promise<{ drawn: Float32Array[]; inputs: number }> {
-  const losses = await openInputLosses(sae, l1, settings);
+  const losses = await openInputLosses(sae, objectiveOf(settings), l1, settings);
   const random = new Generator(seed, Purpose.resampling, step);
   const keys: number[] = [];
   try {

@@ -1,6 +1,7 @@
 import type { Order, SourceDescription } from '../activations/source.js';
 import { UsageRefusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
+import { ablatedSettings, ablationsOf } from './ablations.js';
 import type { EngineSettings } from './engines/engine.js';
 import type { Estimates } from './estimates.js';
 import type { MetricsRecord } from './metrics-record.js';
@@ -32,7 +33,7 @@ export function activationScale(config: TrainConfig, { dIn }: SourceDescription,
 /** What the engine needs to know. */
 export function engineSettings(config: TrainConfig, about: SourceDescription, scale: number): EngineSettings {
   return {
-    architecture: config.arch,
+    ...ablatedSettings(config),
     dIn: about.dIn,
     dSae: config.dSae,
     batch: config.batch,
@@ -51,6 +52,8 @@ export function fixedSettings(config: TrainConfig, about: SourceDescription, pla
   const { model, hook, rows, corpus, dtype, identity } = about;
   return {
     arch: config.arch,
+    ablate: ablationsOf(config),
+    train: ablatedSettings(config).trained,
     d_sae: config.dSae,
     l1: config.l1,
     l1_convention: config.l1Convention,

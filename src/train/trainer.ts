@@ -1,16 +1,18 @@
 import { join } from 'node:path';
 import type { ActivationArray } from '../activations/arrow-files.js';
 import type { ActivationSource, Batches } from '../activations/source.js';
-import { Refusal } from '../config/refusal.js';
+import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { JsonLines } from '../disk/json-lines.js';
 import { checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
 import { scaleActivations } from '../sae/activation-scale.js';
+import { PARAMETERS } from '../sae/sae.js';
 import { CFG_FILE, saveSae, WEIGHTS_FILE } from '../sae/saelens.js';
 import { isCheckpoint, readCheckpoint, removeCheckpoints, writeCheckpoint } from './checkpoint.js';
 import { CheckpointClock } from './checkpoint-clock.js';
 import type { Engine, EngineSettings, StepMetrics } from './engines/engine.js';
+import { isTrained } from './engines/objective.js';
 import { checkMemory, chooseEngine, type EngineName, openEngine } from './engines/open.js';
 import { stateBytes, stateShapes } from './engines/state.js';
 import { type Estimates, estimate, medianActivation } from './estimates.js';
@@ -21,7 +23,7 @@ import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
 import { activationScale, engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
 import { type Schedule, schedule } from './schedule.js';
 import { type SparsityCoefficient, sparsityCoefficient } from './sparsity-coefficient.js';
-import { startingPoint } from './starting-point.js';
+import { frozenBiases, startingPoint } from './starting-point.js';
 
 const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE].includes(name) || isCheckpoint(name);
 
@@ -78,10 +80,12 @@ export class Trainer {
     const claim = { overwrite, resume, ours, resumeFlag: '--resume' };
     await checkOutputDirectory(out, claim);
     if (resume && (await finishedBefore(out, fixed))) return undefined;
-    const engineName = chooseEngine(config.engine, config.device);
-    checkMemory(engineName, engineSettings(config, about, 1));
+    const sizes = engineSettings(config, about, 1);
+    checkResampling(config, sizes);
+    const engineName = chooseEngine(config.engine, config.device, sizes.architecture);
+    checkMemory(engineName, sizes);
     // A new checkpoint is written beside those that are kept.
-    await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(engineSettings(config, about, 1)));
+    await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
     const checkpoint = resume ? await readCheckpoint(out, fixed, say) : undefined;
     const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches));
     const scale = activationScale(config, about, estimates);
@@ -164,6 +168,7 @@ export class Trainer {
   async finish(): Promise<void> {
     const { config, source, fixed, settings, plan, lambda } = this.run;
     const sae = scaleActivations(await this.engine.sae(), 1 / settings.scale);
+    Object.assign(sae.parameters, await frozenBiases(config, settings));
     await saveSae(config.out, sae, metadata(source.about, fixed, settings, plan.steps, lambda, this.last));
     await removeCheckpoints(config.out);
   }
@@ -192,6 +197,17 @@ export class Trainer {
     this.log.resampled(features.length);
     say(`Step ${steps}: ${features.length} of ${dead.length} dead features resampled among ${inputs} inputs.`);
   }
+}
+
+/** What resampling would change must not be frozen; r_mag may be (--ablate no-r-mag), it becomes 0 anyway. */
+function checkResampling({ resampleAt }: TrainConfig, settings: EngineSettings): void {
+  if (resampleAt.length === 0) return;
+  const frozen = PARAMETERS[settings.architecture].filter((name) => name !== 'r_mag' && !isTrained(settings, name));
+  if (frozen.length === 0) return;
+  throw new UsageRefusal(
+    `--resample-at would change ${frozen.join(', ')}, which --train leaves as they are.`,
+    'Leave one of the two out.',
+  );
 }
 
 function checkFinite(metrics: StepMetrics, step: number, config: TrainConfig): void {

@@ -69,6 +69,25 @@ test('numbers and choices of a repeated flag may be separated by commas', async 
   }
 });
 
+test('repeated choices may be separated by commas, on the command line and in a file; other repeated flags may not', async (t) => {
+  const given = { activations: 'a', out: 'o', 'd-sae': 8 };
+  const both = ['no-r-mag', 'l1-on-f'];
+  assert.deepEqual(loadConfig('train', { ...given, ablate: 'no-r-mag,l1-on-f' }).ablate, both);
+  assert.deepEqual(loadConfig('train', { ...given, ablate: ['no-r-mag', 'l1-on-f'] }).ablate, both);
+  assert.deepEqual(loadConfig('train', { ...given, train: ['r_mag, b_mag', 'W_dec'] }).train, [
+    'r_mag',
+    'b_mag',
+    'W_dec',
+  ]);
+  for (const text of ['"no-r-mag, l1-on-f"', '[no-r-mag, l1-on-f]']) {
+    assert.deepEqual(loadConfig('train', given, yaml(t, `train: {ablate: ${text}}`)).ablate, both);
+  }
+  assert.equal(loadConfig('train', given).ablate, undefined);
+  assert.deepEqual(loadConfig('harvest', { ...required, hook: 'a,b' }).hook, ['a,b']);
+  await refusesUsage(() => loadConfig('train', { ...given, ablate: 'no-r-mag,no-bias' }), '--ablate: ');
+  await refusesUsage(() => loadConfig('train', { ...given, train: 'r_mag,' }), '--train: ');
+});
+
 test('sections of other stages are left alone, and a missing or blank one is empty', (t) => {
   const file = yaml(t, 'train: {nonsense: 1}\nharvest:\n');
   assert.equal(loadConfig('harvest', required, file).model, 'm');
@@ -159,7 +178,9 @@ test('every file in configs/ holds only known sections, keys and values that fit
     const sections = parse(readFileSync(file, 'utf8')) as Record<StageName, Record<string, unknown>>;
     for (const stage of Object.keys(sections) as StageName[]) {
       // Paths that the file leaves to the command line.
-      const paths = flagsOf(STAGES[stage]).filter((flag) => flag.type === 'string' && flag.default === undefined);
+      const paths = flagsOf(STAGES[stage]).filter((flag) => {
+        return flag.type === 'string' && flag.default === undefined && !flag.choices;
+      });
       const left = paths.filter((flag) => !Object.hasOwn(sections[stage], flag.name));
       const given: Record<string, unknown> = Object.fromEntries(
         left.map((flag) => [flag.name, flag.choices?.[0] ?? 'x']),

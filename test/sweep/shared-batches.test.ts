@@ -36,6 +36,7 @@ test('every reader gets every batch from where it stands, read once', async () =
   assert.deepEqual(a, [3, 4, 5, 6, 7]);
   assert.deepEqual(b, [5, 6, 7]);
   assert.equal(source.read, 5);
+  assert.equal(shared.held.size, 0, 'taken by all');
 });
 
 test('a reader that is ahead waits for the slowest, and no longer than it stays', async () => {
@@ -60,6 +61,7 @@ test('what only readers that have left had needed is passed over', async () => {
   assert.ok(await waits(far));
   shared.leave(0);
   assert.equal((await far)[0], 6);
+  assert.deepEqual([...shared.held.keys()], []);
 });
 
 test('a failure of the source reaches every reader', async () => {

@@ -18,7 +18,9 @@ test('no more than so many at a time, in the order of asking, failures included'
     });
   const results = await Promise.allSettled([0, 1, 2, 3, 4, 5].map(work));
   assert.equal(most, 2);
-  assert.deepEqual(begun, [0, 1, 2, 3, 4, 5]);
+  await Promise.all([6, 8, 9].map(work));
+  assert.equal(most, 2, 'and no more afterwards');
+  assert.deepEqual(begun, [0, 1, 2, 3, 4, 5, 6, 8, 9]);
   assert.deepEqual(
     results.map((result) => (result.status === 'fulfilled' ? result.value : 'failed')),
     [0, 'failed', 2, 3, 4, 5],

@@ -117,6 +117,12 @@ test('without dead features resampling changes nothing but the learning rate', a
   assert.match(lines.join('\n'), /Step 5: no feature is dead/);
 });
 
+test('resampling and frozen parameters exclude each other', async () => {
+  const config = configured({ resampleAt: [5], train: ['b_mag', 'r_mag'] });
+  await assert.rejects(train(config, silent, never), /would change W_enc, W_dec, b_dec, b_gate, which --train/);
+  await train(configured({ steps: 10, resampleAt: [5], ablate: ['no-r-mag'] }), silent, never);
+});
+
 test('--b-dec-init geometric-median starts from the median of the activations at the training scale', async () => {
   const directory = await train(configured({ steps: 1, lr: 1e-30, bDecInit: 'geometric-median' }), silent, never);
   const store = await openStore(activations);

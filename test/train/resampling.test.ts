@@ -3,9 +3,11 @@ import { test } from 'node:test';
 import { allocateRows, type Rows } from '../../src/activations/arrow-files.js';
 import type { Batches, SourceDescription } from '../../src/activations/source.js';
 import { PARAMETERS, type Sae } from '../../src/sae/sae.js';
+import { objectiveOf } from '../../src/train/engines/objective.js';
 import { openInputLosses } from '../../src/train/input-losses.js';
 import { deadFeatures, drawInputs, resampleFeatures } from '../../src/train/resampling.js';
 import { openGolden, relativeDifference } from '../golden.js';
+import { smallSettings } from './engines/problem.js';
 
 const [D_IN, D_SAE] = [12, 40];
 
@@ -28,12 +30,14 @@ function standing(pieces: readonly Float32Array[]): Batches {
     },
   };
 }
+const settings = (architecture: 'gated' | 'standard', scale = 1) =>
+  smallSettings(architecture, { dIn: D_IN, dSae: D_SAE, scale, threads: 1 });
 const about = { dIn: D_IN, dtype: 'float32' } as SourceDescription;
 
 for (const architecture of ['gated', 'standard'] as const) {
   test(`the loss of single inputs of a ${architecture} SAE equals PyTorch's in float64`, async () => {
     const { golden, sae, l1 } = await goldenSae(architecture);
-    const losses = await openInputLosses(sae, l1, { threads: 1 });
+    const losses = await openInputLosses(sae, objectiveOf(settings(architecture)), l1, { threads: 1 });
     assert.ok(relativeDifference(await losses.of(await golden.floats('x')), await golden.doubles('loss')) < 1e-6);
     await losses.close();
   });
@@ -67,6 +71,36 @@ for (const architecture of ['gated', 'standard'] as const) {
   });
 }
 
+test('of an ablated gated SAE, the loss of single inputs has the terms that train it', async () => {
+  const { golden, sae, l1 } = await goldenSae('gated');
+  const x = await golden.floats('x');
+  const losses = async (ablations: ('no-auxiliary' | 'l1-on-f')[], lambda: number) => {
+    const open = await openInputLosses(sae, objectiveOf({ ...settings('gated'), ablations }), lambda, { threads: 1 });
+    const found = await open.of(x);
+    await open.close();
+    return found;
+  };
+  const [whole, bare] = [await losses([], l1), await losses(['no-auxiliary'], 0)];
+  const [auxiliary, gate] = [await losses([], 0), await losses(['no-auxiliary'], l1)];
+  const onF = await losses(['no-auxiliary', 'l1-on-f'], l1);
+  for (const [row, loss] of whole.entries()) {
+    const parts = bare[row]! + (auxiliary[row]! - bare[row]!) + (gate[row]! - bare[row]!);
+    assert.ok(Math.abs(loss - parts) < 1e-5 * loss);
+  }
+  // λ Σ f by hand.
+  const { W_enc, b_dec, b_gate, b_mag, r_mag } = sae.parameters;
+  const sums = Float64Array.from({ length: 64 }, (_, row) => {
+    let sum = 0;
+    for (let j = 0; j < D_SAE; j++) {
+      let p = 0;
+      for (let i = 0; i < D_IN; i++) p += (x[row * D_IN + i]! - b_dec![i]!) * W_enc![i * D_SAE + j]!;
+      if (p + b_gate![j]! > 0) sum += Math.max(0, Math.exp(r_mag![j]!) * p + b_mag![j]!);
+    }
+    return bare[row]! + l1 * sum;
+  });
+  assert.ok(relativeDifference(onF, sums) < 1e-5);
+});
+
 test('a feature is dead from --dead-window on', () => {
   assert.deepEqual(deadFeatures(new Map([['since_fired', Float32Array.of(0, 999, 1000, 5000)]]), 1000), [2, 3]);
 });
@@ -84,7 +118,7 @@ test('inputs are drawn with probability proportional to their squared loss', asy
   const [draws, counts] = [3000, new Array<number>(rows).fill(0)];
   for (let seed = 0; seed < draws; seed++) {
     const draw = { batches: standing(pieces), about, most: rows, step: 9, seed, l1 };
-    const { drawn, inputs } = await drawInputs(sae, 1, draw, { scale: 1, threads: 1 });
+    const { drawn, inputs } = await drawInputs(sae, 1, draw, settings('gated', 1));
     assert.equal(inputs, rows);
     counts[rowOf(drawn[0]!)]!++;
   }
@@ -102,7 +136,7 @@ test('inputs are drawn once each, from no more than were asked for, scaled, the 
   const x = await golden.floats('x');
   const pieces = [x.slice(0, 30 * D_IN), x.slice(30 * D_IN)];
   const draw = (step: number, most: number, scale = 0.5) =>
-    drawInputs(sae, 50, { batches: standing(pieces), about, most, step, seed: 1, l1 }, { scale, threads: 1 });
+    drawInputs(sae, 50, { batches: standing(pieces), about, most, step, seed: 1, l1 }, settings('standard', scale));
   const first = await draw(100, 40);
   assert.equal(first.inputs, 40);
   assert.equal(first.drawn.length, 40, 'as many as there are');

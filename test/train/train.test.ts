@@ -248,12 +248,11 @@ test('shuffled training sees each activation once an epoch', async () => {
 });
 
 test('what does not fit is refused before training, and nothing is written', async () => {
-  const standard = await train(configured({ arch: 'standard', steps: 1 }), silent, never);
   const narrow = await train(configured({ dSae: 10, steps: 1 }), silent, never);
   for (const [more, kind, message] of [
     [{ steps: 5, tokens: 100 }, UsageRefusal, /exclude each other/],
     [{ steps: undefined, tokens: 127 }, UsageRefusal, /do not fill a batch of 128/],
-    [{ init: standard }, Refusal, /architecture standard/],
+    [{ arch: 'standard', dSae: 10, init: narrow }, Refusal, /architecture gated where this run has standard/],
     [{ init: narrow }, Refusal, /d_sae 10 where this run has 300/],
     [{ init: root }, Refusal, /is not an SAE directory/],
     [{ activations: root }, Refusal, /is not an activation store/],
