@@ -1,5 +1,6 @@
 import type { SingleBar } from 'cli-progress';
 import type { Progress } from './progress.js';
+import { Task } from './task.js';
 
 /** Seconds between lines where there is no terminal to draw on (a log file, a cluster job). */
 const LINE_INTERVAL = 10;
@@ -9,71 +10,60 @@ export async function terminalProgress(): Promise<Progress> {
   const { default: cliProgress } = await import('cli-progress');
   const interactive = process.stderr.isTTY === true;
   let bar: SingleBar | undefined;
-  let task = { label: '', total: 0, unit: '', started: 0, printed: 0, first: 0, done: 0, begun: false };
+  let task: Task | undefined;
+  let printed = 0;
 
-  const rate = (done: number) => {
-    const seconds = (performance.now() - task.started) / 1000;
-    return seconds > 0 ? (done - task.first) / seconds : 0;
+  const figures = (of: Task) => {
+    const left = of.left();
+    return { rate: `${count(of.rate())} ${of.unit}s/s`, left: left === undefined ? '?' : duration(left) };
   };
-  const figures = (done: number) => {
-    const perSecond = rate(done);
-    const left = perSecond > 0 ? duration((task.total - done) / perSecond) : '?';
-    return { rate: `${count(perSecond)} ${task.unit}s/s`, left };
+  const draw = (of: Task) => {
+    bar = new cliProgress.SingleBar(
+      {
+        format: '{label} {bar} {percentage}% · {rate} · {left} left {note}',
+        stream: process.stderr,
+        barsize: 28,
+        hideCursor: true,
+        fps: 8,
+      },
+      cliProgress.Presets.shades_classic,
+    );
+    bar.start(of.total, of.done, { label: of.label.padEnd(18), rate: '', left: '?', note: '' });
+    return bar;
+  };
+  const erase = () => {
+    bar?.stop();
+    bar = undefined;
   };
   const progress: Progress = {
     begin(label, total, unit) {
       progress.end();
-      task = {
-        label,
-        total,
-        unit,
-        started: performance.now(),
-        printed: performance.now(),
-        first: 0,
-        done: 0,
-        begun: false,
-      };
-      if (!interactive) return;
-      bar = new cliProgress.SingleBar(
-        {
-          format: '{label} {bar} {percentage}% · {rate} · {left} left {note}',
-          stream: process.stderr,
-          barsize: 28,
-          hideCursor: true,
-          fps: 8,
-        },
-        cliProgress.Presets.shades_classic,
-      );
-      bar.start(total, 0, { label: label.padEnd(18), rate: '', left: '?', note: '' });
+      task = new Task(label, total, unit);
+      printed = performance.now();
+      if (interactive) draw(task);
     },
     update(done, note = '') {
-      if (!task.begun) {
-        // What an earlier run did does not count into the rate.
-        task.begun = true;
-        task.first = done;
-      }
-      task.done = done;
-      if (bar) {
-        bar.update(done, { ...figures(done), note });
-      } else if (!interactive && (performance.now() - task.printed) / 1000 >= LINE_INTERVAL) {
-        task.printed = performance.now();
-        const { rate: r, left } = figures(done);
+      if (!task) return;
+      task.update(done);
+      if (interactive) {
+        // A line that was said has ended the bar before.
+        (bar ?? draw(task)).update(done, { ...figures(task), note });
+      } else if ((performance.now() - printed) / 1000 >= LINE_INTERVAL) {
+        printed = performance.now();
+        const { rate, left } = figures(task);
         const percent = Math.floor((100 * done) / task.total);
-        process.stderr.write(`${task.label}: ${percent} % · ${r} · ${left} left ${note}\n`);
+        process.stderr.write(`${task.label}: ${percent} % · ${rate} · ${left} left ${note}\n`);
       }
     },
     end() {
-      bar?.stop();
-      bar = undefined;
-      if (!interactive && task.begun) {
-        const seconds = (performance.now() - task.started) / 1000;
-        process.stderr.write(`${task.label}: ${count(task.done)} ${task.unit}s in ${duration(seconds)}\n`);
+      erase();
+      if (!interactive && task?.begun) {
+        process.stderr.write(`${task.label}: ${count(task.done)} ${task.unit}s in ${duration(task.seconds())}\n`);
       }
-      task.begun = false;
+      task = undefined;
     },
     say(line) {
-      bar?.stop();
-      bar = undefined;
+      erase();
       process.stderr.write(`${line}\n`);
     },
   };
