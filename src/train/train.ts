@@ -17,11 +17,12 @@ import { checkMemory, chooseEngine, openEngine } from './engines/open.js';
 import { stateBytes, stateShapes } from './engines/state.js';
 import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
+import { RUN_FILE, removeRunFile, writeRunFile } from './run-file.js';
 import { engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
 import { type Schedule, schedule } from './schedule.js';
 import { startingPoint } from './starting-point.js';
 
-const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, CHECKPOINT_FILE].includes(name);
+const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE, CHECKPOINT_FILE].includes(name);
 
 /**
  * Trains an SAE on an activation store and writes it to config.out. Everything that can be known before is checked
@@ -51,6 +52,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     const batches = new ActivationBatches(store, config.order, config.seed);
     await batches.seek(engine.steps * config.batch);
     await claimOutputDirectory(out, claim);
+    await writeRunFile(out, metadata(config, store, plan, settings, undefined));
     curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep: (line) => line.step <= engine.steps });
     const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
     const save = async () =>
@@ -62,6 +64,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     const last = await loop({ config, plan, engine, batches, log, curve, save, progress, stop });
     const sae = scaleActivations(await engine.sae(), 1 / settings.scale);
     await saveSae(out, sae, metadata(config, store, plan, settings, last));
+    await removeRunFile(out);
     await rm(join(out, CHECKPOINT_FILE), { force: true });
   } finally {
     await curve?.close();
@@ -76,7 +79,8 @@ async function finishedBefore(directory: string, fixed: Readonly<Record<string, 
   if (!(await exists(path))) return false;
   const { metadata: found } = await openSae(directory);
   checkSameSettings(path, (found.sae_pipe ?? {}) as Record<string, unknown>, fixed);
-  // A kill between writing the SAE and this leaves the checkpoint.
+  // A kill between writing the SAE and this leaves what unfinished runs have.
+  await removeRunFile(directory);
   await rm(join(directory, CHECKPOINT_FILE), { force: true });
   return true;
 }

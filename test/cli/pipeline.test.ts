@@ -96,7 +96,7 @@ test('Ctrl-C says how to resume, exits 130, and resuming gives the bytes of an u
   const { code, stderr } = await outcome;
   assert.equal(code, 130, stderr);
   assert.match(stderr, /step \d+ of 488 is kept in .*interrupted; go on with the same command and --resume/);
-  assert.deepEqual(readdirSync(out).sort(), ['metrics.jsonl', 'trainer_state.safetensors']);
+  assert.deepEqual(readdirSync(out).sort(), ['metrics.jsonl', 'run.json', 'trainer_state.safetensors']);
   const resumed = await run(...train(out, { ...long, resume: true }));
   assert.equal(resumed.code, 0, resumed.stderr);
   const whole = join(root, 'whole');
