@@ -125,18 +125,21 @@ function table(entries: readonly Placed<Shown>[]): Markup {
 </table></div>`;
 }
 
-/** The curves of the runs; null where there is no line yet. */
-export function curvesOf(runs: readonly Run[], root: string): Markup | null {
+/** The runs whose curves are drawn, those that wrote last, with fewer points the more there are. */
+export function drawnEntries(runs: readonly Run[], root: string): Placed<Shown>[] {
   const begun = entriesOfRuns(runs, root).filter(({ curve }) => curve.length > 0);
   const newest = [...begun].sort((a, b) => a.record.run.standing.silence - b.record.run.standing.silence);
   const drawn = new Set(newest.slice(0, MOST_DRAWN));
   const points = Math.max(50, Math.min(400, Math.floor(POINTS / drawn.size)));
-  const figure = trainingCurvesFigure(
-    begun.filter((entry) => drawn.has(entry)).map((entry) => ({ ...entry, curve: thinned(entry.curve, points) })),
-  );
+  return begun.filter((entry) => drawn.has(entry)).map((entry) => ({ ...entry, curve: thinned(entry.curve, points) }));
+}
+
+/** The curves of the runs; null where there is no line yet. */
+export function curvesOf(runs: readonly Run[], root: string): Markup | null {
+  const figure = trainingCurvesFigure(drawnEntries(runs, root));
   if (figure === null) return null;
-  const rest = begun.length - drawn.size;
-  const some = rest === 0 ? '' : ` Of ${integer(begun.length)} runs, the ${MOST_DRAWN} that wrote last are drawn.`;
+  const begun = runs.filter(({ curve }) => curve.length > 0).length;
+  const some = begun <= MOST_DRAWN ? '' : ` Of ${integer(begun)} runs, the ${MOST_DRAWN} that wrote last are drawn.`;
   return markup`<figure><div class="scroll" tabindex="0" role="region" aria-label="Training curves">${figure}</div>
 <figcaption>Against activations seen. Values are means over the steps since the line of metrics.jsonl before, except dead features and learning rate, which are as they stood; long curves are averaged over consecutive lines. Loss is on normalised activations, and not comparable between architectures nor between sparsity coefficients.${some}</figcaption></figure>
 `;
