@@ -23,6 +23,7 @@ export class CurveFile {
   /** When the file was last written (milliseconds since 1970). */
   written = 0;
   private size = -1;
+  private inode = -1;
   /** Bytes of whole lines read. */
   private offset = 0;
   private seam = Buffer.alloc(0);
@@ -37,8 +38,9 @@ export class CurveFile {
    * @throws what the file system says, where the file cannot be read
    */
   async update(): Promise<boolean> {
-    const { size, mtimeMs } = await lstat(this.path);
-    if (size === this.size && mtimeMs === this.written) return false;
+    const { size, mtimeMs, ino } = await lstat(this.path);
+    // Clocks of file systems tick slowly: another file of the same size may bear the same time.
+    if (size === this.size && mtimeMs === this.written && ino === this.inode) return false;
     // Whatever bears the name: no link is followed, and opening a pipe does not wait for its other end.
     const file = await open(this.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
@@ -48,7 +50,7 @@ export class CurveFile {
     } finally {
       await file.close();
     }
-    [this.size, this.written] = [size, mtimeMs];
+    [this.size, this.written, this.inode] = [size, mtimeMs, ino];
     return true;
   }
 
