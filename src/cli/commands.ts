@@ -71,6 +71,15 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       print(await writeReport(config));
     },
   },
+  watch: {
+    summary: 'Show the training curves of a run, or of all runs below a directory, on a live page on 127.0.0.1.',
+    example: 'sae-pipe watch runs',
+    positional: 'directory',
+    run: async (config, { stop, print }) => {
+      const { watch } = await import('../watch/watch.js');
+      await watch(config, stop, print);
+    },
+  },
   doctor: {
     summary:
       'Say what this machine has (execution providers, memory, disk) and whether a model, a harvest and an SAE fit it.',

@@ -248,6 +248,13 @@ export const reportSchema = z.object({
 });
 export type ReportConfig = z.infer<typeof reportSchema>;
 
+/** `watch`: metrics.jsonl of runs → a live page. */
+export const watchSchema = z.object({
+  directory: directory.describe('the --out of a run, finished or not, or a directory with several below it (a sweep)'),
+  port: natural.max(65_535).default(6464).describe('port of the page on 127.0.0.1; 0: any that is free'),
+});
+export type WatchConfig = z.infer<typeof watchSchema>;
+
 /** `doctor`: what this machine has, and whether a piece of work fits it. */
 export const doctorSchema = z.object({
   model: modelSource.model.optional(),
@@ -288,6 +295,7 @@ export const STAGES = {
   eval: evalSchema,
   export: exportSchema,
   report: reportSchema,
+  watch: watchSchema,
   doctor: doctorSchema,
   demo: demoSchema,
 } as const;

@@ -1,6 +1,6 @@
 import type { MultiBar, SingleBar } from 'cli-progress';
 import type { Table } from './progress.js';
-import { count, duration } from './terminal.js';
+import { count, duration } from './spoken.js';
 
 /** Seconds between lines where there is no terminal to draw on. */
 const LINE_INTERVAL = 10;
@@ -31,7 +31,7 @@ export function terminalTable(
   const drawn = new Array<number>(rows.length).fill(Number.NEGATIVE_INFINITY);
   const bars = new Map<number, SingleBar>();
   const over = new Set<number>();
-  /** What an earlier run had done does not count into the rate. */
+  // What an earlier run had done does not count into the rate.
   const first = new Map<number, number>();
   let printed = started;
 

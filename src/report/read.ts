@@ -56,7 +56,8 @@ const evalRecord = z.object({
   cfg: z.record(z.string(), z.unknown()),
 }) satisfies z.ZodType<EvalRecord>;
 
-const metricsRecord = z.object({
+/** A line of metrics.jsonl. */
+export const metricsRecord = z.object({
   step: count,
   tokens: count,
   loss: measured,

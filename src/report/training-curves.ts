@@ -1,6 +1,6 @@
 import type { MetricsRecord } from '../train/metrics-record.js';
 import { bucketMeans, type CurvePoint, withoutRepeats } from './downsample.js';
-import { type Entry, families } from './entries.js';
+import { families, type Placed } from './entries.js';
 import { compact, listed } from './format.js';
 import { spread } from './labels.js';
 import { type Markup, markup } from './markup.js';
@@ -55,7 +55,7 @@ const QUANTITIES: readonly (readonly Quantity[])[] = [
 ];
 
 interface Line {
-  entry: Entry;
+  entry: Placed;
   points: CurvePoint[];
 }
 
@@ -129,7 +129,7 @@ function panel(lines: readonly Line[], quantity: Quantity, frame: Frame, labelle
 }
 
 /** Which colour is which architecture, and what its lines' strength means. */
-function key(entries: readonly Entry[], left: number, top: number): Markup {
+function key(entries: readonly Placed[], left: number, top: number): Markup {
   const all = families(entries);
   const text = left + 14 * Math.max(...all.map((family) => family.length)) + 6;
   const rows = all.map((family, i) => {
@@ -149,12 +149,12 @@ function key(entries: readonly Entry[], left: number, top: number): Markup {
 }
 
 /** The SAEs that came without a training curve. */
-export function withoutCurve(entries: readonly Entry[]): Entry[] {
+export function withoutCurve(entries: readonly Placed[]): Placed[] {
   return entries.filter(({ curve }) => curve.length === 0);
 }
 
 /** Figure 2: L0, explained variance, loss, dead features and learning rate against activations seen; null without curves. */
-export function trainingCurvesFigure(entries: readonly Entry[]): Markup | null {
+export function trainingCurvesFigure(entries: readonly Placed[]): Markup | null {
   const trained = entries.filter(({ curve }) => curve.length > 0);
   if (trained.length === 0) return null;
   const curves = trained.map((entry) => ({ entry, lines: withoutRepeats(entry.curve) }));

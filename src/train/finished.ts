@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { exists } from '../disk/exists.js';
 import { CFG_FILE, openSae } from '../sae/saelens.js';
 import { checkSameSettings, removeCheckpoints } from './checkpoint.js';
+import { removeRunFile } from './run-file.js';
 
 /**
  * Is `directory` the finished SAE of just these settings? Then resuming has nothing to do.
@@ -13,7 +14,8 @@ export async function finishedBefore(directory: string, fixed: Readonly<Record<s
   if (!(await exists(path))) return false;
   const { metadata: found } = await openSae(directory);
   checkSameSettings(path, (found.sae_pipe ?? {}) as Record<string, unknown>, fixed);
-  // A kill between writing the SAE and this leaves the checkpoints.
+  // A kill between writing the SAE and this leaves what was there while it was unfinished.
   await removeCheckpoints(directory);
+  await removeRunFile(directory);
   return true;
 }

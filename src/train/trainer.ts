@@ -20,12 +20,13 @@ import { finishedBefore } from './finished.js';
 import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
 import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
+import { RUN_FILE, removeRunFile, writeRunFile } from './run-file.js';
 import { activationScale, engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
 import { type Schedule, schedule } from './schedule.js';
 import { type SparsityCoefficient, sparsityCoefficient } from './sparsity-coefficient.js';
 import { frozenBiases, startingPoint } from './starting-point.js';
 
-const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE].includes(name) || isCheckpoint(name);
+const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE].includes(name) || isCheckpoint(name);
 
 /** Told of what is worth reading afterwards. */
 export type Say = (line: string) => void;
@@ -96,6 +97,7 @@ export class Trainer {
     const engine = await openEngine(engineName, settings, start, checkpoint?.steps);
     try {
       await claimOutputDirectory(out, claim);
+      await writeRunFile(out, metadata(about, fixed, settings, plan.steps, lambda, undefined));
       const keep = (line: MetricsRecord) => line.step <= engine.steps;
       const curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep });
       const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
@@ -171,6 +173,7 @@ export class Trainer {
     Object.assign(sae.parameters, await frozenBiases(config, settings));
     await saveSae(config.out, sae, metadata(source.about, fixed, settings, plan.steps, lambda, this.last));
     await removeCheckpoints(config.out);
+    await removeRunFile(config.out);
   }
 
   async close(): Promise<void> {

@@ -98,7 +98,7 @@ test('Ctrl-C says how to resume, exits 130, and resuming gives the bytes of an u
   assert.match(stderr, /step \d+ of 488 is kept in .*interrupted; go on with the same command and --resume/);
   const [checkpoint, ...others] = readdirSync(out).sort();
   assert.match(checkpoint!, /^checkpoint-\d{8}\.safetensors$/);
-  assert.deepEqual(others, ['metrics.jsonl']);
+  assert.deepEqual(others, ['metrics.jsonl', 'run.json']);
   const resumed = await run(...train(out, { ...long, resume: true }));
   assert.equal(resumed.code, 0, resumed.stderr);
   const whole = join(root, 'whole');

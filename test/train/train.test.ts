@@ -168,6 +168,7 @@ test('--resume begins where there is nothing yet, and leaves a finished SAE of t
   const finished = filesBelow(config.out);
   // As a kill just before the end leaves it.
   writeFileSync(join(config.out, 'checkpoint-00000030.safetensors'), 'of no use any more');
+  writeFileSync(join(config.out, 'run.json'), 'of no use any more');
   await train(config, silent, never);
   assert.deepEqual(filesBelow(config.out), finished);
   await assert.rejects(train({ ...config, lr: 5e-4 }, silent, never), /lr = 0\.001, and this command says 0\.0005/);
@@ -186,6 +187,25 @@ test('a run that dies before its first checkpoint is begun again by --resume', a
   await assert.rejects(train(config, crashing, never), /crash/);
   await train({ ...config, resume: true }, silent, never);
   assert.deepEqual(outcome(config.out), whole);
+});
+
+test('while a run is unfinished, run.json says what cfg.json will say beside results', async () => {
+  const config = configured();
+  await assert.rejects(train(config, silent, { signal: 'SIGINT' }), Interrupted);
+  assert.deepEqual(
+    [...filesBelow(config.out).keys()],
+    ['checkpoint-00000001.safetensors', 'metrics.jsonl', 'run.json'],
+  );
+  const jsonOf = (name: string) => JSON.parse(readFileSync(join(config.out, name), 'utf8'));
+  const unfinished = jsonOf('run.json');
+  assert.equal(unfinished.sae_pipe.steps, 40);
+  await train({ ...config, resume: true }, silent, never);
+  assert.ok(!existsSync(join(config.out, 'run.json')));
+  const { final, ...settings } = jsonOf('cfg.json').metadata.sae_pipe;
+  assert.equal(final.step, 40);
+  const { model_name, hook_name } = jsonOf('cfg.json').metadata;
+  assert.deepEqual(unfinished.sae_pipe, { ...settings, final: {} });
+  assert.deepEqual([unfinished.model_name, unfinished.hook_name], [model_name, hook_name]);
 });
 
 test('--overwrite keeps the old SAE when the new run cannot start', async () => {
