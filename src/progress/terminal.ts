@@ -15,7 +15,7 @@ export async function terminalProgress(): Promise<Progress> {
   let table: TerminalTable | undefined;
   const multiBar = (format: string) =>
     new cliProgress.MultiBar(
-      { format, stream: process.stderr, barsize: 28, hideCursor: true, fps: 8 },
+      { format, stream: process.stderr, barsize: 16, hideCursor: true, fps: 8 },
       cliProgress.Presets.shades_classic,
     );
   let task: Task | undefined;

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { loadConfig, section } from '../config/load.js';
 import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
 import type { SweepConfig } from '../config/stages.js';
@@ -67,7 +67,7 @@ async function stages(
   const total = (run: SweepRun) => (run.config.steps ?? 0) * run.config.batch || (run.config.tokens ?? 0);
   const table = progress.table(
     'training',
-    runs.map((run) => ({ label: run.name, total: total(run) })),
+    runs.map((run) => ({ label: hooks.length === 1 ? basename(run.name) : run.name, total: total(run) })),
     'token',
   );
   const outcomes: Outcome[] = [];
