@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { Manifest } from '../activations/manifest.js';
+import { type Manifest, rowBytes } from '../activations/manifest.js';
 import type { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { type Context, countActivations, packContexts } from '../corpus/contexts.js';
@@ -14,7 +14,7 @@ import { chooseContext } from '../lm/context-length.js';
 import { findHook } from '../lm/hooks.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { openForwardPass } from './forward-pass.js';
-import { batchesPerWindow, claimOptions, newManifest, openWriter, resumable, rowBytes } from './store-plan.js';
+import { batchesPerWindow, claimOptions, newManifest, openWriter, resumable } from './store-plan.js';
 import { harvestWindows } from './windows.js';
 
 /**

@@ -1,12 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import {
-  ACTIVATION_BYTES,
-  FORMAT,
-  type Manifest,
-  readManifest,
-  VERSION,
-  writeManifest,
-} from '../activations/manifest.js';
+import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest } from '../activations/manifest.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
@@ -21,14 +14,6 @@ import { choosePrecision } from '../lm/precision.js';
 const WINDOW_BYTES = 4 * 2 ** 30;
 /** Bytes of a shard, at most: a file is one buffer, and Node's hashing takes less than 2 GiB. */
 const SHARD_BYTES = 2 ** 30;
-/** Bytes of token, context and pos beside a row's activation. */
-const POSITION_BYTES = 12;
-
-/** Bytes of a row on disk. */
-export function rowBytes({ d_in, dtype }: Pick<Manifest, 'd_in' | 'dtype'>): number {
-  return d_in * ACTIVATION_BYTES[dtype] + POSITION_BYTES;
-}
-
 /**
  * Forward passes a window: about --window-rows rows, and no more than the windows of all hooks together may take.
  *
