@@ -11,7 +11,7 @@ import type { Hook } from '../lm/hooks.js';
 import { choosePrecision } from '../lm/precision.js';
 
 /** Memory for the windows of all hooks together, at most; a window of a million rows of 2048 float16 takes it all. */
-const WINDOW_BYTES = 4 * 2 ** 30;
+export const WINDOW_BYTES = 4 * 2 ** 30;
 /** Bytes of a shard, at most: a file is one buffer, and Node's hashing takes less than 2 GiB. */
 const SHARD_BYTES = 2 ** 30;
 /**
@@ -19,7 +19,12 @@ const SHARD_BYTES = 2 ** 30;
  *
  * @throws UsageRefusal when a shard would be larger than SHARD_BYTES
  */
-export function batchesPerWindow(config: HarvestConfig, hooks: readonly Hook[], context: number): number {
+export function batchesPerWindow(
+  config: HarvestConfig,
+  hooks: readonly Hook[],
+  context: number,
+  windowBytes: number = WINDOW_BYTES,
+): number {
   const bytes = hooks.map(({ width }) => rowBytes({ d_in: width, dtype: config.dtype }));
   const most = Math.floor(SHARD_BYTES / Math.max(...bytes));
   if (config.rowsPerShard > most) {
@@ -28,7 +33,7 @@ export function batchesPerWindow(config: HarvestConfig, hooks: readonly Hook[], 
       `Use at most ${most}.`,
     );
   }
-  const fit = WINDOW_BYTES / bytes.reduce((sum, b) => sum + b, 0);
+  const fit = windowBytes / bytes.reduce((sum, b) => sum + b, 0);
   return Math.max(1, Math.round(Math.min(config.windowRows, fit) / (config.batch * (context - 1))));
 }
 

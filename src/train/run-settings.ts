@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto';
-import type { Store } from '../activations/store.js';
+import type { SourceDescription } from '../activations/source.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import type { EngineSettings } from './engines/engine.js';
@@ -7,15 +6,15 @@ import type { MetricsRecord } from './metrics-record.js';
 import type { Schedule } from './schedule.js';
 
 /** Optimiser steps of the run. */
-export function stepsOf(config: TrainConfig, store: Store): number {
+export function stepsOf(config: TrainConfig, about: SourceDescription): number {
   if (config.steps !== undefined && config.tokens !== undefined) {
     throw new UsageRefusal('--steps and --tokens exclude each other.', 'Give one of them.');
   }
   if (config.steps !== undefined) return config.steps;
-  const steps = Math.floor((config.tokens ?? store.manifest.rows) / config.batch);
+  const steps = Math.floor((config.tokens ?? about.rows) / config.batch);
   if (steps === 0) {
     throw new UsageRefusal(
-      `${config.tokens ?? store.manifest.rows} activations do not fill a batch of ${config.batch}.`,
+      `${config.tokens ?? about.rows} activations do not fill a batch of ${config.batch}.`,
       'Use a smaller --batch or more activations.',
     );
   }
@@ -23,18 +22,24 @@ export function stepsOf(config: TrainConfig, store: Store): number {
 }
 
 /** What the engine needs to know. */
-export function engineSettings(config: TrainConfig, store: Store): EngineSettings {
-  const { d_in, mean_norm, dtype } = store.manifest;
-  if (config.normalize === 'mean-norm' && !(mean_norm! > 0)) {
-    throw new Refusal(`${store.directory}: every activation is zero, which --normalize mean-norm cannot scale.`);
+export function engineSettings(config: TrainConfig, about: SourceDescription): EngineSettings {
+  const { dIn, meanNorm, dtype, place } = about;
+  if (config.normalize === 'mean-norm' && meanNorm === null) {
+    throw new UsageRefusal(
+      `--normalize mean-norm needs the mean norm of ${place}, which is not known before its rows have passed.`,
+      'Use --normalize none, or train on a store.',
+    );
+  }
+  if (config.normalize === 'mean-norm' && !(meanNorm! > 0)) {
+    throw new Refusal(`${place}: every activation is zero, which --normalize mean-norm cannot scale.`);
   }
   return {
     architecture: config.arch,
-    dIn: d_in,
+    dIn,
     dSae: config.dSae,
     batch: config.batch,
     batchDType: dtype === 'float16' ? 'float16' : 'float32',
-    scale: config.normalize === 'mean-norm' ? Math.sqrt(d_in) / mean_norm! : 1,
+    scale: config.normalize === 'mean-norm' ? Math.sqrt(dIn) / meanNorm! : 1,
     beta1: config.beta1,
     beta2: config.beta2,
     deadWindow: config.deadWindow,
@@ -44,10 +49,25 @@ export function engineSettings(config: TrainConfig, store: Store): EngineSetting
 }
 
 /** What decides the result: a run may only be continued with the same, and cfg.json records it. */
-export function fixedSettings(config: TrainConfig, store: Store, plan: Schedule): Record<string, unknown> {
-  const { arch, dSae, l1, l1Warmup, batch, lr, beta1, beta2, seed, init, normalize, order, deadWindow, logEvery } =
-    config;
-  const { hook, model, rows, corpus } = store.manifest;
+export function fixedSettings(config: TrainConfig, about: SourceDescription, plan: Schedule): Record<string, unknown> {
+  const {
+    arch,
+    dSae,
+    l1,
+    l1Warmup,
+    batch,
+    lr,
+    beta1,
+    beta2,
+    seed,
+    init,
+    normalize,
+    order,
+    poolRows,
+    deadWindow,
+    logEvery,
+  } = config;
+  const { hook, model, rows, corpus, dtype, identity } = about;
   return {
     arch,
     d_sae: dSae,
@@ -63,6 +83,7 @@ export function fixedSettings(config: TrainConfig, store: Store, plan: Schedule)
     init: init ?? null,
     normalize,
     order,
+    pool_rows: poolRows,
     dead_window: deadWindow,
     log_every: logEvery,
     activations: {
@@ -70,28 +91,21 @@ export function fixedSettings(config: TrainConfig, store: Store, plan: Schedule)
       hook,
       rows,
       corpus,
-      dtype: store.manifest.dtype,
-      sha256: contentHash(store),
+      dtype,
+      sha256: identity,
     },
   };
-}
-
-/** One hash over those of all shards: the same rows in the same order. */
-function contentHash(store: Store): string {
-  const hash = createHash('sha256');
-  for (const shard of store.manifest.shards) hash.update(shard.sha256);
-  return hash.digest('hex');
 }
 
 /** What cfg.json says beside the shapes. */
 export function metadata(
   config: TrainConfig,
-  store: Store,
+  about: SourceDescription,
   plan: Schedule,
   settings: EngineSettings,
   last: MetricsRecord | undefined,
 ) {
-  const { model, hook, context } = store.manifest;
+  const { model, hook, context } = about;
   const { tokens_per_second: _, ...final } = last ?? ({} as Partial<MetricsRecord>);
   return {
     model_name: model.name,
@@ -101,7 +115,7 @@ export function metadata(
     context_size: context,
     prepend_bos: true,
     sae_pipe: {
-      ...fixedSettings(config, store, plan),
+      ...fixedSettings(config, about, plan),
       tokens: plan.steps * config.batch,
       activation_scale: settings.scale,
       final,

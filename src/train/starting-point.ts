@@ -6,8 +6,16 @@ import type { Sae } from '../sae/sae.js';
 import { openSae, readSae } from '../sae/saelens.js';
 import type { EngineSettings, TrainerState } from './engines/engine.js';
 
-/** Random weights, or the SAE named by --init as it is at the training scale. */
-export async function startingPoint(config: TrainConfig, settings: EngineSettings): Promise<TrainerState> {
+/**
+ * Random weights, or the SAE named by --init as it is at the training scale.
+ *
+ * @param place what the activations come from, for messages
+ */
+export async function startingPoint(
+  config: TrainConfig,
+  settings: EngineSettings,
+  place: string,
+): Promise<TrainerState> {
   const { architecture, dIn, dSae } = settings;
   let sae: Sae;
   if (config.init === undefined) {
@@ -21,7 +29,7 @@ export async function startingPoint(config: TrainConfig, settings: EngineSetting
       );
     };
     if (files.architecture !== architecture) differs('architecture', files.architecture, architecture);
-    if (files.dIn !== dIn) differs('d_in', files.dIn, `${dIn} (${config.activations})`);
+    if (files.dIn !== dIn) differs('d_in', files.dIn, `${dIn} (${place})`);
     if (files.dSae !== dSae) differs('d_sae', files.dSae, dSae);
     sae = scaleActivations(await readSae(files), settings.scale);
   }

@@ -1,7 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ActivationBatches } from '../activations/batches.js';
-import { openStore } from '../activations/store.js';
+import type { ActivationSource, Batches } from '../activations/source.js';
 import { Interrupted, Refusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { exists } from '../disk/exists.js';
@@ -19,21 +18,36 @@ import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
 import { engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
 import { type Schedule, schedule } from './schedule.js';
+import { openSource } from './source.js';
 import { startingPoint } from './starting-point.js';
 
 const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, CHECKPOINT_FILE].includes(name);
 
 /**
- * Trains an SAE on an activation store and writes it to config.out. Everything that can be known before is checked
- * first, the first shards and the engine included; nothing on disk changes until then.
+ * Trains an SAE on a source of activations and writes it to config.out. Everything that can be known before is checked
+ * first, the first rows and the engine included; nothing on disk changes until then.
  *
  * @returns the directory
  */
 export async function train(config: TrainConfig, progress: Progress, stop: StopRequest): Promise<string> {
-  const store = await openStore(config.activations);
-  const plan = schedule(config, stepsOf(config, store));
-  const settings = engineSettings(config, store);
-  const fixed = fixedSettings(config, store, plan);
+  const source = await openSource(config, progress, stop);
+  try {
+    return await trainOn(source, config, progress, stop);
+  } finally {
+    await source.close();
+  }
+}
+
+async function trainOn(
+  source: ActivationSource,
+  config: TrainConfig,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<string> {
+  const { about } = source;
+  const plan = schedule(config, stepsOf(config, about));
+  const settings = engineSettings(config, about);
+  const fixed = fixedSettings(config, about, plan);
   const { overwrite, resume, out } = config;
   const claim = { overwrite, resume, ours, resumeFlag: '--resume' };
   await checkOutputDirectory(out, claim);
@@ -43,12 +57,12 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
   // A new checkpoint is written beside the old one.
   await checkFreeSpace(out, 2 * stateBytes(settings));
   const checkpoint = resume ? await readCheckpoint(out, fixed) : undefined;
-  const start = checkpoint?.state ?? (await startingPoint(config, settings));
+  const start = checkpoint?.state ?? (await startingPoint(config, settings, about.place));
 
   const engine = await openEngine(engineName, settings, start, checkpoint?.steps);
   let curve: JsonLines<MetricsRecord> | undefined;
   try {
-    const batches = new ActivationBatches(store, config.order, config.seed);
+    const batches = source.batches(config.order, config.seed);
     await batches.seek(engine.steps * config.batch);
     await claimOutputDirectory(out, claim);
     curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep: (line) => line.step <= engine.steps });
@@ -61,7 +75,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
       );
     const last = await loop({ config, plan, engine, batches, log, curve, save, progress, stop });
     const sae = scaleActivations(await engine.sae(), 1 / settings.scale);
-    await saveSae(out, sae, metadata(config, store, plan, settings, last));
+    await saveSae(out, sae, metadata(config, about, plan, settings, last));
     await rm(join(out, CHECKPOINT_FILE), { force: true });
   } finally {
     await curve?.close();
@@ -85,7 +99,7 @@ interface Loop {
   readonly config: TrainConfig;
   readonly plan: Schedule;
   readonly engine: Engine;
-  readonly batches: ActivationBatches;
+  readonly batches: Batches;
   readonly log: MetricsLog;
   readonly curve: JsonLines<MetricsRecord>;
   readonly save: () => Promise<void>;
@@ -108,9 +122,19 @@ async function loop({
   progress.begin(`training ${config.arch}`, plan.steps * config.batch, 'token');
   progress.update(engine.steps * config.batch);
   let last = curve.last;
+  const kept = () =>
+    `step ${engine.steps} of ${plan.steps} is kept in ${config.out}; go on with the same command and --resume.`;
   while (engine.steps < plan.steps) {
     const at = plan.at(engine.steps);
-    const metrics = await engine.step(await batches.next(config.batch), at);
+    // Rows that do not come must not cost the steps that were made.
+    const batch = await batches.next(config.batch).catch(async (cause) => {
+      await save();
+      progress.end();
+      if (stop.signal) throw new Interrupted(stop.signal, kept());
+      progress.say(kept());
+      throw cause;
+    });
+    const metrics = await engine.step(batch, at);
     const { steps } = engine;
     checkFinite(metrics, steps, config);
     log.add(metrics);
@@ -122,10 +146,7 @@ async function loop({
     if (stop.signal) {
       await save();
       progress.end();
-      throw new Interrupted(
-        stop.signal,
-        `step ${steps} of ${plan.steps} is kept in ${config.out}; go on with the same command and --resume.`,
-      );
+      throw new Interrupted(stop.signal, kept());
     }
     if (config.checkpointEvery > 0 && steps % config.checkpointEvery === 0) await save();
   }
