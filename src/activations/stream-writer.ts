@@ -82,7 +82,7 @@ function failure(cause: unknown, rows: number, header: StreamHeader, place: stri
   if (!GONE.includes((cause as NodeJS.ErrnoException).code ?? '')) return refusedWrite(place, cause);
   return new Refusal(
     `The reader of ${place} went away after ${rows} of ${header.rows} rows.`,
-    'It says why; run both ends of the pipe again.',
+    'See what it said, and run both ends of the pipe again.',
     { cause },
   );
 }

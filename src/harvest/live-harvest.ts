@@ -1,7 +1,7 @@
 import { POOL_BYTES } from '../activations/pool.js';
 import { streamHeader } from '../activations/stream-header.js';
 import type { Window } from '../activations/window.js';
-import { silent } from '../progress/progress.js';
+import { type Progress, silent } from '../progress/progress.js';
 import { assembleWindows, atWindow } from './assemble.js';
 import { epochs } from './epochs.js';
 import { openForwardPass } from './forward-pass.js';
@@ -28,13 +28,14 @@ export class LiveHarvest {
     private readonly plan: Awaited<ReturnType<typeof planHarvest>>,
     private readonly pass: Awaited<ReturnType<typeof openForwardPass>>,
     private readonly send: Send,
+    private readonly progress: Progress,
   ) {}
 
-  static async open(start: LiveStart, send: Send): Promise<LiveHarvest> {
+  static async open(start: LiveStart, send: Send, progress: Progress = silent): Promise<LiveHarvest> {
     const plan = await planHarvest(start.config, start.model, POOL_BYTES);
     const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, start.config);
     send({ kind: 'ready', header: streamHeader(plan.manifests[0]!) });
-    return new LiveHarvest(start, plan, pass, send);
+    return new LiveHarvest(start, plan, pass, send, progress);
   }
 
   async begin(seed: number, skip: number): Promise<void> {
@@ -69,10 +70,10 @@ export class LiveHarvest {
   }
 
   private async *assemble({ index, rows, groups }: Awaited<ReturnType<typeof skipWindows>>): AsyncGenerator<Window> {
-    const { manifests } = this.plan;
-    const standing = atWindow(index, rows, manifests);
+    const { plan, pass, progress } = this;
+    const standing = atWindow(index, rows, plan.manifests);
     // Groups have no end, and the thread ends when it is told to: every window is full.
-    for await (const { windows } of assembleWindows(standing, manifests, groups, this.pass, silent, never)) {
+    for await (const { windows } of assembleWindows(standing, plan.manifests, groups, pass, progress, never)) {
       yield windows[0]!;
     }
   }

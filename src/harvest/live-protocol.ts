@@ -14,7 +14,9 @@ export type Request =
   /** Begins the harvest; windows that end at or before row `skip` are left out. */
   | { readonly kind: 'begin'; readonly seed: number; readonly skip: number }
   /** Asks for the next window, and may be sent once the one before has been let go of. */
-  | { readonly kind: 'window' };
+  | { readonly kind: 'window' }
+  /** Ends the thread, after the forward pass under way. */
+  | { readonly kind: 'close' };
 
 export type Reply =
   /** Model and corpus are open. */

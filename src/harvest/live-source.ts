@@ -93,6 +93,7 @@ async function outline(files: readonly string[]): Promise<string> {
 class LiveSupply implements PoolSupply {
   seed = 0;
   private readonly worker: Worker;
+  private readonly ended: Promise<void>;
   private waiting: { resolve: (reply: Reply) => void; reject: (cause: Error) => void } | undefined;
   private readonly replies: Reply[] = [];
   private failure: Error | undefined;
@@ -105,7 +106,12 @@ class LiveSupply implements PoolSupply {
       else this.receive(reply);
     });
     this.worker.on('error', (cause) => this.fail(cause));
-    this.worker.on('exit', (code) => this.fail(new Error(`The harvest's thread ended with code ${code}`)));
+    this.ended = new Promise((resolve) => {
+      this.worker.on('exit', (code) => {
+        this.fail(new Error(`The harvest's thread ended with code ${code}`));
+        resolve();
+      });
+    });
   }
 
   /** Resolves when model and corpus are open. */
@@ -130,7 +136,8 @@ class LiveSupply implements PoolSupply {
   }
 
   async close(): Promise<void> {
-    await this.worker.terminate();
+    this.ask({ kind: 'close' });
+    await this.ended;
   }
 
   private ask(request: Request): void {

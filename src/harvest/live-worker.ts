@@ -12,7 +12,9 @@ async function main(port: NonNullable<typeof parentPort>): Promise<void> {
     });
   let harvest: LiveHarvest;
   port.on('message', (request: Request) => {
-    if (request.kind === 'begin') void attempt(harvest.begin(request.seed, request.skip));
+    // Between two passes: a thread that is terminated within ONNX Runtime takes the process with it.
+    if (request.kind === 'close') process.exit();
+    else if (request.kind === 'begin') void attempt(harvest.begin(request.seed, request.skip));
     else void attempt(harvest.window());
   });
   const opened = LiveHarvest.open(workerData as LiveStart, (reply, transfer) => port.postMessage(reply, transfer));
