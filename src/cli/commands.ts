@@ -18,13 +18,15 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     example:
       'sae-pipe harvest --model assets/tiny-gemma --corpus assets/corpus/train.jsonl.gz --hook blocks.2.hook_resid_post --tokens 500000 --context 256 --out runs/acts',
     run: async (config, { progress, stop, print }) => {
+      const { harvestToStream, STANDARD_OUTPUT } = await import('../harvest/stream.js');
+      if (config.out === STANDARD_OUTPUT) return harvestToStream(config, process.stdout, progress, stop);
       const { harvest } = await import('../harvest/harvest.js');
       for (const directory of await harvest(config, progress, stop)) print(directory);
     },
   },
   train: {
     summary:
-      'Train a sparse autoencoder on stored activations. Defaults are the protocol of Rajamanoharan et al. 2024.',
+      'Train a sparse autoencoder on activations: stored, streamed, or of a model at work. Defaults are the protocol of Rajamanoharan et al. 2024.',
     example:
       'sae-pipe train --arch gated --activations runs/acts/blocks.2.hook_resid_post --d-sae 1536 --l1 5 --tokens 2000000 --batch 1024 --lr 1e-3 --out runs/gated',
     run: async (config, { progress, stop, print }) => {

@@ -29,7 +29,10 @@ export async function run(args: readonly string[]): Promise<number> {
   try {
     return await dispatch(args);
   } catch (error) {
-    return explain(error, { verbose, log: log ? 'json' : 'text' });
+    const code = explain(error, { verbose, log: log ? 'json' : 'text' });
+    // Of a pipe that was given up: what nobody reads any more would keep the process alive.
+    if (process.stdout.destroyed) process.exit(code);
+    return code;
   }
 }
 

@@ -72,6 +72,12 @@ const RIVALS: Partial<Record<StageName, readonly (readonly [string, string])[]>>
   train: [
     ['steps', 'tokens'],
     ['tokens', 'steps'],
+    ['activations', 'model'],
+    ['activations', 'revision'],
+    ['activations', 'corpus'],
+    ['activations', 'hook'],
+    ['activations', 'context'],
+    ['model', 'activations'],
   ],
 };
 

@@ -10,11 +10,11 @@ const seed = natural
   .max(2 ** 32 - 1)
   .default(0)
   .describe('seed of every random choice; the same seed gives the same bytes');
+const MODEL =
+  'model directory (config.json, weights in one .safetensors or shards with their index, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there';
 /** Where a model comes from: the three flags of every command that opens one. */
 const modelSource = {
-  model: directory.describe(
-    'model directory (config.json, weights in one .safetensors or shards with their index, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there',
-  ),
+  model: directory.describe(MODEL),
   revision: z
     .string()
     .min(1)
@@ -23,7 +23,8 @@ const modelSource = {
   offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
 };
 export type ModelSource = z.infer<z.ZodObject<typeof modelSource>>;
-const corpus = directory.describe('text: a .jsonl, .txt (either also .gz) or .parquet file, or a directory of them');
+const CORPUS = 'text: a .jsonl, .txt (either also .gz) or .parquet file, or a directory of them';
+const corpus = directory.describe(CORPUS);
 const textField = z
   .string()
   .min(1)
@@ -61,7 +62,9 @@ export const harvestSchema = z.object({
     .describe('hook point, e.g. blocks.2.hook_resid_post; may be repeated, at the cost of one forward pass'),
   tokens: positive.describe('activations (rows) in each store, exactly; BOS positions are not activations'),
   context,
-  out: directory.describe('directory for the stores, OUT/<hook>/'),
+  out: directory.describe(
+    'directory for the stores, OUT/<hook>/; - writes the rows of one hook to standard output, for `train --activations -`',
+  ),
   batch: positive.default(16).describe('contexts a forward pass'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type on disk'),
   rowsPerShard: positive.default(65_536).describe('rows a shard file, at most'),
@@ -80,7 +83,7 @@ export const harvestSchema = z.object({
 });
 export type HarvestConfig = z.infer<typeof harvestSchema>;
 
-/** `train`: activation store → sparse autoencoder. Defaults are the paper's protocol (appendix D) where it has one. */
+/** `train`: activations, from a store, a stream or a model at work → sparse autoencoder. Defaults are the paper's protocol (appendix D) where it has one. */
 export const trainSchema = z.object({
   arch: z
     .enum(trainableArchitectures)
@@ -99,7 +102,26 @@ export const trainSchema = z.object({
     .describe(
       'parameters to train, with commas; the others stay as they are, bit for bit. --arch gated --init STANDARD --train r_mag,b_mag is rescale & shift of section 5.2 [default: all]',
     ),
-  activations: directory.describe('activation store, OUT/<hook> of harvest'),
+  activations: directory
+    .optional()
+    .describe('activation store, OUT/<hook> of harvest; - reads what `harvest --out -` writes, from standard input'),
+  model: modelSource.model.optional().describe(`instead of --activations, with --corpus and --hook: ${MODEL}`),
+  revision: modelSource.revision,
+  offline: modelSource.offline,
+  corpus: corpus.optional().describe(`what --model is run over: ${CORPUS}`),
+  hook: z.string().min(1).optional().describe('hook point whose activations --model gives'),
+  context,
+  textField,
+  dtype: z.enum(activationDTypes).default('float16').describe("element type of --model's activations in memory"),
+  precision,
+  contextsPerPass: positive.default(16).describe('contexts a forward pass of --model'),
+  modelDevice: z.string().optional().describe('where --model runs: cpu, cuda, cuda:N or webgpu [default: --device]'),
+  modelThreads: threads.describe("threads of one operator of --model's; 0: one a core"),
+  poolRows: positive
+    .default(2 ** 20)
+    .describe(
+      'activations mixed together in memory, as far as 2 GiB hold them; streams and --model hold two such pools',
+    ),
   dSae: positive.describe('number of features, d_sae'),
   l1: z
     .number()

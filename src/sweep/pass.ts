@@ -1,11 +1,11 @@
 import { availableParallelism, totalmem } from 'node:os';
 import type { ActivationSource } from '../activations/source.js';
-import { openStoreSource } from '../activations/store-source.js';
 import { Interrupted, Refusal } from '../config/refusal.js';
 import type { Progress, StopRequest, Table } from '../progress/progress.js';
 import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
 import type { MetricsRecord } from '../train/metrics-record.js';
 import { engineSettings } from '../train/run-settings.js';
+import { openSource } from '../train/source.js';
 import { Trainer } from '../train/trainer.js';
 import type { SweepRun } from './runs.js';
 import { SharedBatches } from './shared-batches.js';
@@ -42,8 +42,8 @@ export async function trainRuns(
   progress: Progress,
   stop: StopRequest,
 ): Promise<Outcome[]> {
-  const { activations, order, seed } = runs[0]!.config;
-  const source = await openStoreSource(activations);
+  const { order, seed } = runs[0]!.config;
+  const source = await openSource(runs[0]!.config, progress, stop);
   const outcomes: Outcome[] = [];
   try {
     for (const together of passes(runs, source)) {

@@ -109,8 +109,8 @@ function waves(runs: readonly SweepRun[]): SweepRun[][] {
 function sharingOrder(runs: readonly SweepRun[]): SweepRun[][] {
   const groups = new Map<string, SweepRun[]>();
   for (const run of runs) {
-    const { activations, order, seed, batch } = run.config;
-    const key = JSON.stringify([activations, order, seed, batch]);
+    const { activations, order, seed, batch, poolRows } = run.config;
+    const key = JSON.stringify([activations, order, seed, batch, poolRows]);
     groups.set(key, [...(groups.get(key) ?? []), run]);
   }
   return [...groups.values()];

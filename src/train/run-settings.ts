@@ -76,6 +76,7 @@ export function fixedSettings(config: TrainConfig, about: SourceDescription, pla
     b_dec_init: config.bDecInit,
     normalize: config.normalize,
     order: config.order satisfies Order,
+    pool_rows: config.poolRows,
     dead_window: config.deadWindow,
     log_every: config.logEvery,
     activations: { model: model.fingerprint, hook, rows, corpus, dtype, sha256: identity },

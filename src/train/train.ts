@@ -1,10 +1,10 @@
 import type { ActivationArray } from '../activations/arrow-files.js';
 import type { Batches } from '../activations/source.js';
-import { openStoreSource } from '../activations/store-source.js';
 import { Interrupted } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import type { MetricsRecord } from './metrics-record.js';
+import { openSource } from './source.js';
 import { Trainer } from './trainer.js';
 
 /**
@@ -13,11 +13,12 @@ import { Trainer } from './trainer.js';
  * @returns the directory
  */
 export async function train(config: TrainConfig, progress: Progress, stop: StopRequest): Promise<string> {
-  const source = await openStoreSource(config.activations);
+  const source = await openSource(config, progress, stop);
   let trainer: Trainer | undefined;
   try {
     const batches = source.batches(config.order, config.seed);
-    trainer = await Trainer.open(config, source, batches, (line) => progress.say(line));
+    const begin = (steps: number) => batches.seek(steps * config.batch);
+    trainer = await Trainer.open(config, source, batches, (line) => progress.say(line), begin);
     if (!trainer) return config.out;
     progress.say(trainer.lambda.sentence);
     await loop(trainer, batches, config, progress, stop);
@@ -40,11 +41,22 @@ async function loop(
   const { batch } = config;
   progress.begin(`training ${config.arch}`, trainer.wanted * batch, 'token');
   progress.update(trainer.steps * batch);
-  await batches.seek(trainer.steps * batch);
+  const kept = () =>
+    `step ${trainer.steps} of ${trainer.wanted} is kept in ${config.out}; go on with the same command and --resume.`;
+  const keep = async () => {
+    await trainer.save();
+    progress.end();
+  };
   let ahead: Promise<ActivationArray> | undefined;
   while (trainer.steps < trainer.wanted) {
-    const x = await (ahead ?? batches.next(batch));
     const { steps } = trainer;
+    const x = await (ahead ?? batches.next(batch)).catch(async (cause) => {
+      // Rows that do not come must not cost the steps that were made.
+      await keep();
+      if (stop.signal) throw new Interrupted(stop.signal, kept());
+      progress.say(`${kept()[0]!.toUpperCase()}${kept().slice(1)}`);
+      throw cause;
+    });
     const stepping = trainer.step(x);
     ahead = steps + 1 < trainer.wanted && !trainer.looksAtInputs(steps) ? batches.next(batch) : undefined;
     // If the step fails first, nobody waits for this one.
@@ -52,12 +64,8 @@ async function loop(
     await stepping;
     progress.update(trainer.steps * batch, figures(trainer.last));
     if (stop.signal && trainer.steps < trainer.wanted) {
-      await trainer.save();
-      progress.end();
-      throw new Interrupted(
-        stop.signal,
-        `step ${trainer.steps} of ${trainer.wanted} is kept in ${config.out}; go on with the same command and --resume.`,
-      );
+      await keep();
+      throw new Interrupted(stop.signal, kept());
     }
   }
   progress.end();

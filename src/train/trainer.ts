@@ -65,7 +65,8 @@ export class Trainer {
    * Opens a run, or what its checkpoint left of it. Everything that can be known before is checked first, the engine
    * included; nothing on disk changes until then.
    *
-   * @param batches of the source; where they stand is not touched
+   * @param batches of the source; only `begin` moves them
+   * @param begin given the steps done, makes sure that rows can come; called before anything on disk changes
    * @returns the trainer, or undefined where --resume finds the SAE finished
    */
   static async open(
@@ -73,6 +74,7 @@ export class Trainer {
     source: ActivationSource,
     batches: Batches,
     say: Say,
+    begin: (steps: number) => Promise<void> = async () => {},
   ): Promise<Trainer | undefined> {
     const { about } = source;
     const plan = schedule(config, stepsOf(config, about));
@@ -96,6 +98,7 @@ export class Trainer {
     const start = checkpoint?.state ?? (await startingPoint(config, settings, median));
     const engine = await openEngine(engineName, settings, start, checkpoint?.steps);
     try {
+      await begin(engine.steps);
       await claimOutputDirectory(out, claim);
       await writeRunFile(out, metadata(about, fixed, settings, plan.steps, lambda, undefined));
       const keep = (line: MetricsRecord) => line.step <= engine.steps;
