@@ -1,7 +1,7 @@
 """Make the PyTorch reference ("golden") data in test/golden from the bundled tiny Gemma and its text.
 
     pip install torch==2.13.0 transformers==5.18.0 safetensors      # on Python 3.11, CPU
-    python scripts/golden.py                # from the repo root; --only model|families|train|eval makes one part
+    python scripts/golden.py                # from the repo root; --only model|families|train|eval|metrics makes one part
 
 [20, 256] means 20 contexts of 256 tokens. B rows a batch, d = d_in, n = d_sae; SAE tensors have
 SAELens's names and shapes: W_enc [d, n], W_dec [n, d], b_dec [d], all others [n].
@@ -30,6 +30,8 @@ eval.safetensors: splice-in metrics at blocks.2.hook_resid_post, n=48; see make_
         relative_reconstruction_bias, loss_recovered}   float64 [1]
     {gated,standard}/density    float32 [48]
     boundary/...           the same over one context that has a BOS inside
+
+metrics.safetensors: see golden_metrics.py
 """
 import argparse
 import gzip
@@ -376,7 +378,8 @@ def save(name, tensors):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=['model', 'families', 'train', 'eval'], help='make this part alone; eval needs model made')
+    parser.add_argument('--only', choices=['model', 'families', 'train', 'eval', 'metrics'],
+                        help='make this part alone; eval needs model made, metrics needs both')
     only = parser.parse_args().only
     torch.set_num_threads(1)  # sums are then rounded the same way on every run
     os.makedirs(OUT, exist_ok=True)
@@ -391,6 +394,9 @@ def main():
                 make_train(arch, beta1)
     if only in (None, 'eval'):
         make_eval()
+    if only in (None, 'eval', 'metrics'):
+        from golden_metrics import make_metrics  # which takes its SAEs' maths from here
+        make_metrics()
 
 
 if __name__ == '__main__':
