@@ -10,7 +10,7 @@ const LOGITS = 2 ** 25;
 const CACHED = 2 ** 21;
 
 /** Rows of a chunk that make a matrix product efficient. */
-const EFFICIENT = 128;
+const EFFICIENT = 64;
 
 /** Rows a chunk at most, for a vocabulary and a number of variants. */
 export function chunkRows(vocabulary: number, variants: number): number {

@@ -102,7 +102,12 @@ test('the identity, zero and mean SAEs measure what they must', async () => {
   constant.parameters.W_enc!.fill(0);
   constant.parameters.b_dec = await golden.floats('x_mean');
   const saes = [await saved(identity(192)), await saved(identity(192, 0)), await saved(constant)];
-  const records = await evaluate(configured(saes, { tokens, meanAblation: true }), silent, never);
+  const config = configured(saes, { tokens, meanAblation: true });
+  const records = await evaluate(config, silent, never);
+  assert.deepEqual(
+    (await readEvaluation(config.out)).map(({ record }) => record),
+    records,
+  );
   const [perfect, zero, mean] = records as [MeasuredRecord, MeasuredRecord, MeasuredRecord];
   const near = (what: string, value: number | null, expected: number, tolerance = 1e-4) =>
     assert.ok(value !== null && Math.abs(value - expected) < tolerance, `${what}: ${value}, not ${expected}`);
@@ -140,6 +145,14 @@ test('the identity, zero and mean SAEs measure what they must', async () => {
   assert.deepEqual([perfect.dense_fraction, mean.dense_fraction], [1, 0]);
   assert.deepEqual(perfect.loss_by_position.ce_spliced, perfect.loss_by_position.ce_clean);
   assert.deepEqual(zero.loss_by_position.ce_spliced, zero.loss_by_position.ce_zero);
+});
+
+test('an SAE whose features are all active is in the last bin of L0', async () => {
+  const sae = identity(192);
+  sae.parameters.b_enc!.fill(1e6);
+  const [record] = await evaluate(configured([await saved(sae)], { tokens: 100 }), silent, never);
+  const { edges, counts } = record!.l0_histogram;
+  assert.deepEqual([record!.l0, counts.at(-1), edges.at(-1)! > 384], [384, 100, true]);
 });
 
 test('an evaluation is the same from run to run, intervals too', async () => {
