@@ -27,7 +27,7 @@ export const EVAL_FILE = 'eval.json';
 const curveFile = (i: number) => `training-${i}.jsonl`;
 const ours = (name: string) => name === EVAL_FILE || /^training-\d+\.jsonl$/.test(name);
 
-/** Counted positions whose mean is taken for that of the evaluation beforehand: whole contexts, the first. */
+/** Counted positions, the first of the text, whose mean is taken beforehand for that of all. */
 const MEAN_POSITIONS = 16_384;
 
 /** Splices SAEs into the model on held-out text and writes eval.json; SAEs of one hook share a forward pass. */

@@ -33,15 +33,15 @@ export function denseFraction(active: Float64Array, tokens: number): number {
 }
 
 /**
- * Histogram of L0 over positions, in bins of one whole width from 0 to the largest L0 seen.
+ * Histogram of L0 over positions, in bins of one whole width from the least to the largest L0 seen.
  *
  * @param positions [d_sae + 1], the number of positions with 0, 1, … active features
  */
 export function l0Histogram(positions: Float64Array): L0Histogram {
-  const largest = positions.findLastIndex((n) => n > 0);
-  const width = Math.max(1, Math.ceil((largest + 1) / L0_BINS));
-  const bins = Math.max(1, Math.ceil((largest + 1) / width));
+  const [least, largest] = [positions.findIndex((n) => n > 0), positions.findLastIndex((n) => n > 0)];
+  const width = Math.ceil((largest - least + 1) / L0_BINS);
+  const bins = Math.ceil((largest - least + 1) / width);
   const counts = new Array<number>(bins).fill(0);
-  for (let l0 = 0; l0 <= largest; l0++) counts[Math.floor(l0 / width)]! += positions[l0]!;
-  return { edges: Array.from({ length: bins + 1 }, (_, i) => i * width), counts };
+  for (let l0 = least; l0 <= largest; l0++) counts[Math.floor((l0 - least) / width)]! += positions[l0]!;
+  return { edges: Array.from({ length: bins + 1 }, (_, i) => least + i * width), counts };
 }

@@ -10,7 +10,12 @@ export function recordTable(records: readonly EvalRecord[]): string {
     ['L0', (r) => estimate(r, 'l0', 1)],
     ['loss recovered', (r) => estimate(r, 'loss_recovered', 2, '%')],
     ...(meanAblation
-      ? [['of mean', (r) => estimate(r, 'loss_recovered_mean', 2, '%')] satisfies [string, (r: EvalRecord) => string]]
+      ? [
+          ['against mean', (r) => estimate(r, 'loss_recovered_mean', 2, '%')] satisfies [
+            string,
+            (r: EvalRecord) => string,
+          ],
+        ]
       : []),
     ['ΔCE', (r) => estimate(r, 'delta_ce', 4)],
     ['KL', (r) => estimate(r, 'kl', 4)],

@@ -16,6 +16,7 @@ test('a feature is dense above a tenth of the positions, not on it', () => {
 test('L0 is counted by number while there are few, then in bins of one whole width', () => {
   assert.deepEqual(l0Histogram(Float64Array.of(5, 0, 2, 0, 0)), { edges: [0, 1, 2, 3], counts: [5, 0, 2] });
   assert.deepEqual(l0Histogram(Float64Array.of(7, 0)), { edges: [0, 1], counts: [7] });
+  assert.deepEqual(l0Histogram(Float64Array.of(0, 0, 3, 0, 4)), { edges: [2, 3, 4, 5], counts: [3, 0, 4] });
   const positions = new Float64Array(1001);
   for (const [l0, n] of [
     [0, 1],
@@ -37,4 +38,6 @@ test('L0 is counted by number while there are few, then in bins of one whole wid
   // The first number that needs another width.
   positions[256] = 1;
   assert.deepEqual(l0Histogram(positions).edges.slice(0, 2), [0, 5]);
+  positions[0] = 0;
+  assert.deepEqual(l0Histogram(positions).edges.slice(0, 2), [3, 7]);
 });

@@ -21,7 +21,7 @@ test('headline numbers stand with their intervals', () => {
   const [head, row, site, over] = lines([record]);
   assert.match(row!, / 12\.3 \[12\.0, 12\.7\] +96\.95 % \[96\.8, 97\.1\] +90\.00 % +0\.0123 /);
   assert.equal(head!.length, row!.length);
-  assert.match(head!, /L0 +loss recovered +of mean +ΔCE/);
+  assert.match(head!, /L0 +loss recovered +against mean +ΔCE/);
   assert.match(site!, /^blocks\.1\.hook_mlp_out: CE clean .*, zero-ablated 7\.5000, mean-ablated 6\.2500$/);
   assert.match(over!, /^over 5000 tokens of 20 contexts;/);
 });
@@ -29,7 +29,7 @@ test('headline numbers stand with their intervals', () => {
 test('a record of an older file has no intervals, and dashes for what it lacks', () => {
   const old = evalRecord({ loss_recovered: 0.5 });
   const [head, row] = lines([old]);
-  assert.doesNotMatch(head!, /of mean/);
+  assert.doesNotMatch(head!, /against mean/);
   assert.match(row!, / 50\.00 % +–/);
   assert.doesNotMatch(row!, /\[/);
 });
