@@ -32,6 +32,8 @@ eval.safetensors: splice-in metrics at blocks.2.hook_resid_post, n=48; see make_
         relative_reconstruction_bias, loss_recovered}   float64 [1]
     {gated,standard}/density    float32 [48]
     boundary/...           the same over one context that has a BOS inside
+
+metrics.safetensors: see golden_metrics.py
 """
 import argparse
 import gzip
@@ -385,7 +387,8 @@ def save(name, tensors):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=['model', 'families', 'train', 'resampling', 'ablations', 'eval'], help='make this part alone; eval needs model made')
+    parser.add_argument('--only', choices=['model', 'families', 'train', 'resampling', 'ablations', 'eval', 'metrics'],
+                        help='make this part alone; eval needs model made, metrics needs both')
     only = parser.parse_args().only
     torch.set_num_threads(1)  # sums are then rounded the same way on every run
     os.makedirs(OUT, exist_ok=True)
@@ -406,6 +409,9 @@ def main():
         make_ablations()
     if only in (None, 'eval'):
         make_eval()
+    if only in (None, 'eval', 'metrics'):
+        from golden_metrics import make_metrics  # which takes its SAEs' maths from here
+        make_metrics()
 
 
 if __name__ == '__main__':

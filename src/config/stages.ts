@@ -242,6 +242,10 @@ export const evalSchema = z.object({
   context: context.describe('tokens a context, BOS included [default: what the SAEs were trained with]'),
   batch: positive.default(8).describe('contexts a forward pass'),
   hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
+  meanAblation: z
+    .boolean()
+    .default(false)
+    .describe('also replace activations by their mean: loss recovered with mean ablation as the worst case'),
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
   textField,
   device,

@@ -32,6 +32,9 @@ const densityHistogram = z
     'expected ascending edges',
   );
 
+/** A measured value, or null where it was not asked for. */
+const asked = z.number().nullable();
+
 const evalRecord = z.object({
   sae: z.string(),
   architecture: z.string(),
@@ -40,18 +43,37 @@ const evalRecord = z.object({
   d_in: count,
   d_sae: count,
   tokens: count,
+  contexts: count.optional(),
   ce_clean: measured,
   ce_spliced: measured,
   ce_zero: measured,
+  ce_mean: asked.optional(),
+  delta_ce: measured.optional(),
   loss_recovered: measured,
+  loss_recovered_mean: asked.optional(),
   kl: measured,
   l0: measured,
+  l0_histogram: z.object({ edges: z.array(z.number()), counts: z.array(count) }).optional(),
   mse: measured,
+  fvu: measured.optional(),
   explained_variance: measured,
+  explained_variance_tokens: measured.optional(),
   cosine: measured,
+  norm_ratio: measured.optional(),
   relative_reconstruction_bias: measured,
   dead_fraction: measured,
+  dense_fraction: measured.optional(),
   density_histogram: densityHistogram,
+  decoder_max_cosine: z.object({ mean: measured, largest: measured }).optional(),
+  loss_by_position: z
+    .object({
+      edges: z.array(z.number()),
+      ce_clean: z.array(measured),
+      ce_spliced: z.array(measured),
+      ce_zero: z.array(measured),
+    })
+    .optional(),
+  intervals: z.record(z.string(), z.tuple([measured, measured])).optional(),
   training_curve: z.string().nullable(),
   cfg: z.record(z.string(), z.unknown()),
 }) satisfies z.ZodType<EvalRecord>;
