@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { Interrupted } from '../../src/config/refusal.js';
 import { harvestSchema, type TrainConfig, trainSchema } from '../../src/config/stages.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { Generator } from '../../src/random/generator.js';
 import { PARAMETERS, type Sae } from '../../src/sae/sae.js';
 import { openSae, readSae, saveSae } from '../../src/sae/saelens.js';
 import { ablatedSettings, ablationsOf } from '../../src/train/ablations.js';
@@ -100,9 +101,17 @@ test('a gated SAE that starts from a standard one computes the same, to the bit'
 });
 
 test('rescale and shift trains r_mag and b_mag; all else on disk is the baseline’s, bit for bit', async () => {
-  const out = await train(rescaleAndShift(), silent, never);
-  const [before, after] = [(await saeOf(baseline)).parameters, (await saeOf(out)).parameters];
-  assert.ok(before.b_enc!.some((value) => value !== 0) && before.b_dec!.some((value) => value !== 0));
+  // Biases of a baseline that was trained at this scale survive being scaled there and back; others are rounded.
+  const other = await saeOf(baseline);
+  const random = new Generator(6);
+  const jogged = (values: Float32Array) => values.map((value) => value + 1e-3 * random.normal());
+  const { b_enc, b_dec } = other.parameters;
+  const init = join(root, String(counter++));
+  mkdirSync(init);
+  const parameters = { ...other.parameters, b_enc: jogged(b_enc!), b_dec: jogged(b_dec!) };
+  await saveSae(init, { ...other, parameters }, {});
+  const out = await train(rescaleAndShift({ init }), silent, never);
+  const [before, after] = [parameters, (await saeOf(out)).parameters];
   for (const name of ['W_enc', 'W_dec', 'b_dec'] as const) assert.deepEqual(after[name], before[name], name);
   assert.deepEqual(after.b_gate, before.b_enc);
   assert.notDeepEqual(after.b_mag, before.b_enc);
@@ -165,7 +174,6 @@ test('a start that the ablation or training itself would change is refused', asy
   const gated = await train(configured(), silent, never);
   await refuses(() => train(configured({ init: gated, ablate: ['no-r-mag'] }), silent, never), 'r_mag that is not 0');
   const other = join(root, String(counter++));
-  rmSync(other, { recursive: true, force: true });
   const sae = await saeOf(baseline);
   const forward = { ...sae.forward!, apply_b_dec_to_input: false };
   await saveSae(await train(configured({ out: other, steps: 1 }), silent, never), { ...sae, forward }, {});
