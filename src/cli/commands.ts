@@ -82,6 +82,17 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       await watch(config, stop, print);
     },
   },
+  figure: {
+    summary:
+      'Draw a picture of its own: the toy model of JumpReLU, a trained feature, or the paper’s curves on Gemma 7B.',
+    example:
+      'sae-pipe figure jump-relu --sae runs/gated --feature 12 --activations runs/acts/blocks.2.hook_resid_post --out feature.svg',
+    positional: 'name',
+    run: async (config, { progress, stop, print }) => {
+      const { drawFigure } = await import('../report/draw-figure.js');
+      print(await drawFigure(config, progress, stop));
+    },
+  },
   doctor: {
     summary:
       'Say what this machine has (execution providers, memory, disk) and whether a model, a harvest and an SAE fit it.',

@@ -265,11 +265,20 @@ export const exportSchema = z.object({
 });
 export type ExportConfig = z.infer<typeof exportSchema>;
 
+/** Published points that a report can be drawn beside. */
+export const references = ['paper-gemma-7b'] as const;
+
 /** `report`: eval.json → one HTML file. */
 export const reportSchema = z.object({
   evaluation: directory.describe('directory that eval wrote'),
   out: directory.describe('the .html file to write'),
   title: z.string().optional().describe('title of the page'),
+  reference: z
+    .enum(references)
+    .optional()
+    .describe(
+      "published points to show beside the report's own; paper-gemma-7b: Rajamanoharan et al. 2024, tables 1 to 4",
+    ),
   overwrite,
 });
 export type ReportConfig = z.infer<typeof reportSchema>;
@@ -280,6 +289,28 @@ export const watchSchema = z.object({
   port: natural.max(65_535).default(6464).describe('port of the page on 127.0.0.1; 0: any that is free'),
 });
 export type WatchConfig = z.infer<typeof watchSchema>;
+
+/** Figures that `figure` draws. */
+export const figures = ['jump-relu', 'paper-gemma-7b'] as const;
+
+/** `figure`: a picture of its own, one file. */
+export const figureSchema = z.object({
+  name: z
+    .enum(figures)
+    .describe(
+      "jump-relu: the toy model of the paper's appendix F, or with --sae the same picture of a trained feature; paper-gemma-7b: the paper's loss recovered against L0 on Gemma 7B, from its published numbers",
+    ),
+  sae: directory.optional().describe('SAE directory of the feature, gated or standard (jump-relu)'),
+  feature: natural.optional().describe('number of the feature, from 0 (jump-relu)'),
+  activations: directory.optional().describe('activation store of the SAE’s hook (jump-relu)'),
+  tokens: positive.default(200_000).describe('activations to look at, at most (jump-relu)'),
+  seed,
+  out: directory.describe(
+    'the file to write: .svg (light, for papers and slides) or .html (with its caption and numbers)',
+  ),
+  overwrite,
+});
+export type FigureConfig = z.infer<typeof figureSchema>;
 
 /** `doctor`: what this machine has, and whether a piece of work fits it. */
 export const doctorSchema = z.object({
@@ -322,6 +353,7 @@ export const STAGES = {
   export: exportSchema,
   report: reportSchema,
   watch: watchSchema,
+  figure: figureSchema,
   doctor: doctorSchema,
   demo: demoSchema,
 } as const;

@@ -1,6 +1,7 @@
 import { distinct, type Entry } from './entries.js';
 import { type Markup, markup } from './markup.js';
-import { inlineMarker } from './table.js';
+import { trainCommand } from './provenance.js';
+import { inlineMarker } from './styles.js';
 
 /** Most columns that a table of differences may have. */
 const MOST = 10;
@@ -30,29 +31,35 @@ function differences(entries: readonly Entry[]): Markup | null {
   const last = (key: string) => key.slice(key.lastIndexOf('.') + 1);
   const heads = keys.map((key) => {
     const plain = keys.filter((other) => last(other) === last(key)).length === 1;
-    return markup`<th scope="col" title="${key}">${plain ? last(key) : key}</th>`;
+    return markup`<th scope="col" title="${key}"><span class="title">${plain ? last(key) : key}</span></th>`;
   });
   const rows = entries.map((entry, i) => {
-    const cells = keys.map((key) => markup`<td>${configurations[i]?.get(key) ?? '–'}</td>`);
-    return markup`<tr data-sae="${entry.index}"><th scope="row">${inlineMarker(entry.style)}${entry.name}</th><td>${entry.record.architecture}</td>${cells}</tr>
+    const cells = keys.map((key) => {
+      const text = configurations[i]?.get(key);
+      const sortable = text === undefined || Number.isFinite(Number(text)) ? markup` data-value="${text ?? ''}"` : null;
+      return markup`<td${sortable}>${text ?? '–'}</td>`;
+    });
+    return markup`<tr data-sae="${entry.index}"><th scope="row"><span class="marker">${inlineMarker(entry.style)}</span>${entry.name}</th><td>${entry.family}</td>${cells}</tr>
 `;
   });
   return markup`<p>Where the SAEs differ:</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Settings that differ"><table class="settings">
-<thead><tr><th scope="col">SAE</th><th scope="col">Architecture</th>${heads}</tr></thead>
+<div class="scroll" tabindex="0" role="region" aria-label="Settings that differ"><table class="sortable settings">
+<thead><tr><th scope="col"><span class="title">SAE</span></th><th scope="col"><span class="title">Architecture</span></th>${heads}</tr></thead>
 <tbody>${rows}</tbody>
 </table></div>`;
 }
 
 /** The cfg.json of each SAE, folded, after a table of the settings in which they differ. */
 export function configurationSection(entries: readonly Entry[]): Markup {
-  const details = entries.map(
-    (entry) => markup`<details data-sae="${entry.index}"><summary>${inlineMarker(entry.style)}${entry.name}</summary>
+  const details = entries.map((entry) => {
+    const command = trainCommand(entry.record);
+    return markup`<details data-sae="${entry.index}"><summary><span class="marker">${inlineMarker(entry.style)}</span>${entry.name}</summary>
 <p class="path">${entry.record.sae}, ${entry.record.architecture} at ${entry.record.hook} of ${entry.record.model}</p>
+${command === null ? null : markup`<p class="path">Trained by <code>${command}</code></p>`}
 <pre>${JSON.stringify(entry.record.cfg, null, 2)}</pre>
 </details>
-`,
-  );
+`;
+  });
   return markup`${entries.length > 1 ? differences(entries) : null}
 <p>The cfg.json of each SAE:</p>
 ${details}`;

@@ -1,90 +1,162 @@
+import { link, ruleX, text } from '@observablehq/plot';
+import { attributed, drawn, FONT, figureSvg, textWidth } from './chart.js';
+import { logDomain, logTicks } from './domains.js';
 import { distinct, type Entry } from './entries.js';
-import { fixed, percent } from './format.js';
-import { type Markup, markup } from './markup.js';
-import { extent, logScale, paddedLog } from './scale.js';
-import { baseline, FONT, figureSvg, marker, textWidth } from './svg.js';
+import { compact, fixed, percent } from './format.js';
+import type { Markup } from './markup.js';
+import { colour, dots } from './styles.js';
 
 const WIDTH = 960;
-const ROW = 24;
-const HEAD = 46;
-const COLUMN = 88;
-const COLUMNS = [
-  ['clean', '(nats)'],
-  ['spliced', '(nats)'],
-  ['zero-ablated', '(nats)'],
-  ['recovered', '(%)'],
-] as const;
+const ROW = 22;
+const HEAD = 48;
+const FOOT = 26;
+const COLUMN = 82;
 
 /** What splicing the SAE in, and ablating its site, add to the clean model's cross-entropy (nats a token). */
 export function addedLoss({ record }: Entry): { spliced: number; zero: number } {
   return { spliced: record.ce_spliced - record.ce_clean, zero: record.ce_zero - record.ce_clean };
 }
 
-/**
- * Figure 4: a row an SAE. On a log axis of nats above the clean model, the spliced loss (marker) and the zero-ablated
- * loss (bar's end): the two can be a factor of a thousand apart, which a linear axis cannot show. The length of the
- * bar is −log(1 − loss recovered).
- */
-export function crossEntropyFigure(entries: readonly Entry[]): Markup {
+/** The numbers at the right of a row, and their heads. */
+const COLUMNS: readonly { head: string; cell: (entry: Entry) => string }[] = [
+  { head: 'clean\n(nats)', cell: ({ record }) => fixed(record.ce_clean, 3) },
+  { head: 'spliced\n(nats)', cell: ({ record }) => fixed(record.ce_spliced, 3) },
+  { head: 'zero-ablated\n(nats)', cell: ({ record }) => fixed(record.ce_zero, 3) },
+  { head: 'recovered\n(%)', cell: ({ record }) => percent(record.loss_recovered, 2) },
+];
+
+/** A row of the figure, as it is drawn: null where a log axis has no place for a value. */
+interface Row {
+  entry: Entry;
+  /** Its number among the rows, headings included. */
+  at: number;
+  spliced: number | null;
+  zero: number | null;
+  tip: string;
+}
+
+const positive = (value: number) => (value > 0 ? value : null);
+
+/** The rows in order, a heading before each site's where there are several sites. */
+function rowsOf(entries: readonly Entry[]): { rows: Row[]; headings: { site: string; at: number }[]; count: number } {
   const sites = distinct(entries.map(({ site }) => site));
-  const names = 26 + Math.max(60, ...entries.map(({ label }) => textWidth(label, FONT.label)));
-  const numbers = WIDTH - COLUMNS.length * COLUMN;
-  const range = [names + 24, numbers - 2] as const;
-  const positive = entries.flatMap((entry) => Object.values(addedLoss(entry))).filter((value) => value > 0);
-  const x = logScale(paddedLog(extent(positive) ?? [0.1, 1], 0.04), range, (range[1] - range[0]) / 52);
-
-  // Rows of the figure from the top: a heading a site where there are several, then its SAEs.
-  const items = sites.flatMap((site) => [
-    ...(sites.length > 1 ? [site] : []),
-    ...entries.filter((entry) => entry.site === site),
-  ]);
-  const rows = items.map((item, i) => {
-    const at = HEAD + (i + 0.5) * ROW;
-    return typeof item === 'string'
-      ? markup`<text class="panel-title" x="0" y="${baseline(at, FONT.label)}">${item}</text>`
-      : row(item, at);
-  });
-  const y = HEAD + items.length * ROW;
-
-  function row(entry: Entry, at: number): Markup {
-    const { record, style, name, label } = entry;
-    const { spliced, zero } = addedLoss(entry);
-    const text = baseline(at, FONT.label);
-    const values = [
-      fixed(record.ce_clean, 3),
-      fixed(record.ce_spliced, 3),
-      fixed(record.ce_zero, 3),
-      percent(record.loss_recovered, 2),
-    ].map((value, i) => markup`<text class="number end" x="${numbers + (i + 1) * COLUMN}" y="${text}">${value}</text>`);
-    const tip = `${name}: ${fixed(spliced, 4)} nats added by splicing, ${fixed(zero, 4)} by zero-ablation`;
-    const end = zero > 0 ? markup`<path class="end-mark" d="M${x(zero)} ${at - 6}v12"/>` : null;
-    const bar =
-      zero > 0 && !Number.isNaN(spliced)
-        ? markup`<path class="recovered style-${style}" d="M${spliced > 0 ? x(spliced) : range[0]} ${at}H${x(zero)}"><title>${tip}</title></path>`
-        : null;
-    // A log axis has no place for a loss that splicing did not raise: an arrow at its left end stands for it.
-    const arrow = markup`<text class="number end" x="${range[0] - 2}" y="${text}">◂<title>${tip}</title></text>`;
-    const mark = spliced > 0 ? marker(x(spliced), at, style, tip) : spliced <= 0 ? arrow : null;
-    return markup`<g data-sae="${entry.index}"><path class="grid" d="M0 ${at + ROW / 2}H${WIDTH}"/>${marker(7, at, style)}<text class="name" x="${18}" y="${text}">${label}</text>${bar}${end}${mark}${values}</g>`;
+  const rows: Row[] = [];
+  const headings: { site: string; at: number }[] = [];
+  let at = 0;
+  for (const site of sites) {
+    if (sites.length > 1) headings.push({ site, at: at++ });
+    for (const entry of entries.filter((other) => other.site === site)) {
+      const { spliced, zero } = addedLoss(entry);
+      const tip = `${entry.name}: ${fixed(spliced, 4)} nats added by splicing, ${fixed(zero, 4)} by zero-ablation`;
+      rows.push({ entry, at: at++, spliced: positive(spliced), zero: positive(zero), tip });
+    }
   }
+  return { rows, headings, count: at };
+}
 
-  const ticks = x.ticks.map(({ value, label }) => {
-    const grid = label === '' ? null : markup`<path class="grid" d="M${x(value)} ${HEAD}V${y}"/>`;
-    return [
-      grid,
-      markup`<path class="axis" d="M${x(value)} ${y}v${label === '' ? 2.5 : 4}"/>`,
-      markup`<text class="tick middle" x="${x(value)}" y="${y + 17}">${label}</text>`,
-    ];
+/**
+ * The cross-entropy figure: a row an SAE. On a log axis of nats above the clean model, the spliced loss (symbol) and the
+ * zero-ablated loss (bar's end): the two can be a factor of a thousand apart, which a linear axis cannot show. The
+ * length of the bar is −log(1 − loss recovered).
+ */
+export function crossEntropyFigure(entries: readonly Entry[], id: string): Markup {
+  const { rows, headings, count } = rowsOf(entries);
+  const names = 26 + Math.max(60, ...entries.map(({ label }) => textWidth(label, FONT.label)));
+  const marginLeft = names + 20;
+  const numbers = COLUMNS.length * COLUMN;
+  const height = HEAD + count * ROW + FOOT;
+  const domain = logDomain(
+    rows.flatMap(({ spliced, zero }) => [spliced ?? 0, zero ?? 0]),
+    0.04,
+  );
+  const ticks = logTicks(domain, (WIDTH - marginLeft - numbers) / 45);
+  const saeOf = ({ entry }: Row) => ({ 'data-sae': entry.index });
+  const bars = rows.filter(({ entry, zero }) => zero !== null && !Number.isNaN(addedLoss(entry).spliced));
+  const ends = rows.filter(({ zero }) => zero !== null);
+  const still = rows.filter(({ entry }) => addedLoss(entry).spliced <= 0);
+  const intervals = rows.flatMap((row) => {
+    const [low, high] = row.entry.record.intervals?.delta_ce ?? [];
+    return low !== undefined && high !== undefined && high > 0 ? [{ ...row, low: Math.max(low, domain[0]), high }] : [];
   });
-  const heads = COLUMNS.map(([title, unit], i) => {
-    const right = numbers + (i + 1) * COLUMN;
-    return markup`<text class="axis-title end" x="${right}" y="${HEAD - 22}">${title}</text><text class="note end" x="${right}" y="${HEAD - 8}">${unit}</text>`;
-  });
+  const left = { frameAnchor: 'left', textAnchor: 'start', fontSize: FONT.label } as const;
+  const above = { frameAnchor: 'top-left', lineAnchor: 'bottom', textAnchor: 'start' } as const;
+  const svg = drawn(
+    id,
+    { x: 0, y: 0, width: WIDTH, height },
+    {
+      marginLeft,
+      marginRight: numbers + 14,
+      marginTop: HEAD,
+      marginBottom: FOOT,
+      x: { type: 'log', domain, label: null, ticks, tickFormat: compact, grid: true },
+      y: { domain: [-0.5, count - 0.5], reverse: true, axis: null },
+      marks: [
+        text(headings, { ...left, y: 'at', text: 'site', dx: -marginLeft, fontWeight: 600 }),
+        text(rows, {
+          ...left,
+          y: 'at',
+          text: ({ entry }: Row) => entry.label,
+          dx: 18 - marginLeft,
+          ...attributed(rows, saeOf),
+        }),
+        link(bars, {
+          x1: ({ spliced }: Row) => spliced ?? domain[0],
+          x2: 'zero',
+          y: 'at',
+          stroke: { value: ({ entry }: Row) => colour(entry.style), scale: null },
+          strokeWidth: 2,
+          strokeOpacity: 0.5,
+          title: 'tip',
+          ...attributed(bars, (row) => ({ ...saeOf(row), 'data-mark': 'recovered' })),
+        }),
+        link(intervals, {
+          x1: 'low',
+          x2: 'high',
+          y: 'at',
+          stroke: { value: ({ entry }: Row) => colour(entry.style), scale: null },
+          strokeWidth: 6,
+          strokeOpacity: 0.35,
+          ...attributed(intervals, (row) => ({ ...saeOf(row), 'data-mark': 'interval' })),
+        }),
+        ruleX(ends, {
+          x: 'zero',
+          y1: ({ at }: Row) => at - 0.24,
+          y2: ({ at }: Row) => at + 0.24,
+          strokeWidth: 1.5,
+          ...attributed(ends, (row) => ({ ...saeOf(row), 'data-mark': 'zero' })),
+        }),
+        dots(
+          rows.flatMap(({ entry, at, spliced, tip }) =>
+            spliced === null ? [] : [{ x: spliced, y: at, style: entry.style, tip, index: entry.index }],
+          ),
+        ),
+        // A log axis has no place for a loss that splicing did not raise: an arrow at its left end stands for it.
+        text(still, { ...left, y: 'at', text: () => '◂', dx: -10, title: 'tip', ...attributed(still, saeOf) }),
+        COLUMNS.flatMap(({ head, cell }, i) => {
+          const dx = numbers + 14 - (COLUMNS.length - 1 - i) * COLUMN;
+          return [
+            text([head], { frameAnchor: 'top-right', lineAnchor: 'bottom', textAnchor: 'end', dx, dy: -6 }),
+            text(rows, {
+              frameAnchor: 'right',
+              textAnchor: 'end',
+              y: 'at',
+              dx,
+              text: ({ entry }: Row) => cell(entry),
+              fontVariant: 'tabular-nums',
+              ...attributed(rows, saeOf),
+            }),
+          ];
+        }),
+        text(['Loss added to the clean model (nats a token)'], { ...above, dy: -20, fontSize: FONT.label }),
+        text(['symbol: SAE spliced in; end of the bar: zero-ablated'], { ...above, dy: -6, fillOpacity: 0.7 }),
+      ],
+    },
+  );
   return figureSvg(
     {
       width: WIDTH,
-      height: y + 24,
-      id: 'figure-4',
+      height,
+      id,
       title: 'Cross-entropy: clean, spliced and zero-ablated',
       description: entries
         .map(
@@ -93,8 +165,6 @@ export function crossEntropyFigure(entries: readonly Entry[]): Markup {
         )
         .join(' '),
     },
-    markup`<g>${ticks}<path class="axis" d="M${range[0]} ${y}H${range[1]}"/>
-<text class="axis-title" x="${range[0]}" y="${HEAD - 22}">Loss added to the clean model (nats a token, log scale)</text>
-<text class="note" x="${range[0]}" y="${HEAD - 8}">marker: SAE spliced in; end of the bar: zero-ablated</text>${heads}</g>${rows}`,
+    svg,
   );
 }

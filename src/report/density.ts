@@ -1,12 +1,13 @@
+import { rect } from '@observablehq/plot';
+import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, fitted, titles } from './chart.js';
 import type { Entry } from './entries.js';
-import { counted, integer, percent } from './format.js';
+import { compact, counted, integer, percent } from './format.js';
 import { type Markup, markup } from './markup.js';
-import { linearScale } from './scale.js';
-import { axes, FONT, figureSvg, marker, textWidth } from './svg.js';
+import { colour } from './styles.js';
 
-const LEFT = 60;
-const CELL = { top: 42, height: 92, bottom: 24, gap: 26 };
 const WIDTH = 960;
+const HEIGHT = 158;
+const MARGIN = { marginLeft: 40, marginRight: 8, marginTop: 40, marginBottom: 24 };
 
 /** Left edge of the shared x axis: below the rarest feature of any SAE, a whole power of ten. */
 function leastLog10(entries: readonly Entry[]): number {
@@ -18,47 +19,63 @@ function leastLog10(entries: readonly Entry[]): number {
 }
 
 function share(part: number, whole: number): string {
-  return whole > 0 ? ` (${percent(part / whole, 1)} %)` : '';
+  return whole > 0 ? `, ${percent(part / whole, 1)} %` : '';
 }
 
-/** Figure 3: how many features (y) fire on which share of positions (log10, x); a panel an SAE, all on the same axes. */
-export function densityFigure(entries: readonly Entry[]): Markup {
-  const columns = Math.min(entries.length, entries.length <= 3 ? 3 : 4);
-  const width = Math.min(WIDTH, LEFT + columns * 380);
-  const plotWidth = (width - LEFT - 12 - (columns - 1) * CELL.gap) / columns;
+/** Bins that hold a feature. */
+function barsOf({ record, index }: Entry) {
+  const { log10_edges: edges, counts } = record.density_histogram;
+  return counts.flatMap((count, k) => {
+    const [from, to] = [edges[k]!, edges[k + 1]!];
+    const tip = `${counted(count, 'feature')} with log₁₀ density ${edges[k]!.toFixed(2)} to ${edges[k + 1]!.toFixed(2)}`;
+    return count === 0 ? [] : [{ from, to, count, tip, index }];
+  });
+}
+
+/** The density figure: how many features (y) fire on which share of positions (log10, x); a panel an SAE, all on the same axes. */
+export function densityFigure(entries: readonly Entry[], id: string): Markup {
+  const columns = entries.length <= 3 ? 3 : 4;
+  const width = WIDTH / columns;
   const low = leastLog10(entries);
   const most = Math.max(1, ...entries.flatMap(({ record }) => record.density_histogram.counts));
-  const cellHeight = CELL.top + CELL.height + CELL.bottom;
-  const wide = entries.some(({ label }) => textWidth(label, FONT.label) + 16 > plotWidth);
   const rows = Math.ceil(entries.length / columns);
   const panels = entries.map((entry, i) => {
-    const { record, style, name, label } = entry;
-    const column = i % columns;
-    const left = LEFT + column * (plotWidth + CELL.gap);
-    const top = Math.floor(i / columns) * cellHeight + CELL.top;
-    const x = linearScale([low, 0], [left, left + plotWidth], Math.min(plotWidth / 40, -low));
-    const y = linearScale([0, most * 1.04], [top + CELL.height, top], 4);
-    const { log10_edges: edges, counts, dead } = record.density_histogram;
-    const bars = counts.map((count, k) => {
-      const [from, to] = [Math.max(low, edges[k]!), Math.min(0, edges[k + 1]!)];
-      if (count === 0 || to <= from) return null;
-      const tip = `${counted(count, 'feature')} with log₁₀ density ${edges[k]!.toFixed(2)} to ${edges[k + 1]!.toFixed(2)}`;
-      const size = markup`width="${x(to) - x(from)}" height="${y(0) - y(count)}"`;
-      return markup`<rect class="bar style-${style}" x="${x(from)}" y="${y(count)}" ${size}><title>${tip}</title></rect>`;
-    });
+    const { record, style, label } = entry;
+    const box: Box = { x: (i % columns) * width, y: Math.floor(i / columns) * HEIGHT, width, height: HEIGHT };
+    const bars = barsOf(entry);
+    const { dead } = record.density_histogram;
     // The last panel of each column has the axis's name.
     const last = i + columns >= entries.length;
-    const deadText = `${integer(dead)} dead${share(dead, record.d_sae)}`;
-    return markup`<g>${axes(x, y, { yLabels: column === 0 })}</g><g data-sae="${entry.index}"><g opacity="0.8">${bars}</g>
-${marker(left + 5, top - 24, style, name)}<text class="panel-title${wide ? ' small' : ''}" x="${left + 15}" y="${top - 20}">${label}</text>
-<text class="note" x="${left + 15}" y="${top - 6}">${deadText}</text>
-${last ? markup`<text class="axis-title middle" x="${left + plotWidth / 2}" y="${top + CELL.height + 34}">log₁₀ density</text>` : null}</g>`;
+    return drawn(`${id}-${i}`, box, {
+      ...MARGIN,
+      x: { domain: [low, 0], label: null, ticks: Math.min(6, -low), tickFormat: 'd' },
+      y: { domain: [0, most * 1.04], label: null, ticks: 3, grid: true, tickFormat: compact },
+      marks: [
+        rect(bars, {
+          x1: 'from',
+          x2: 'to',
+          y1: 0,
+          y2: 'count',
+          fill: colour(style),
+          fillOpacity: 0.8,
+          title: 'tip',
+          ...attributed(bars, ({ index }) => ({ 'data-sae': index, 'data-mark': 'bar' })),
+        }),
+        AXIS_LINES,
+        titles({
+          heading: fitted(label, FONT.title, width - 16),
+          y: `Features (${integer(dead)} dead${share(dead, record.d_sae)})`,
+          x: last ? 'log₁₀ density' : undefined,
+          left: MARGIN.marginLeft - 4,
+        }),
+      ],
+    });
   });
   return figureSvg(
     {
-      width,
-      height: rows * cellHeight + 18,
-      id: 'figure-3',
+      width: Math.min(entries.length, columns) * width,
+      height: rows * HEIGHT + 18,
+      id,
       title: 'Feature density',
       description: entries
         .map(
@@ -67,6 +84,6 @@ ${last ? markup`<text class="axis-title middle" x="${left + plotWidth / 2}" y="$
         )
         .join(' '),
     },
-    [markup`<text class="end" x="${LEFT - 8}" y="${CELL.top - 6}">Features</text>`, panels],
+    markup`${panels}`,
   );
 }

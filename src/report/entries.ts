@@ -1,9 +1,10 @@
 import type { EvalRecord } from '../eval/record.js';
 import type { MetricsRecord } from '../train/metrics-record.js';
-import { STYLES } from './svg.js';
+import { familyOf, MAIN_FAMILIES } from './family.js';
+import { STYLES } from './styles.js';
 
 /** What it takes to name an SAE and to put it in its place. An SAE that was not evaluated has L0 NaN. */
-export type Subject = Pick<EvalRecord, 'sae' | 'architecture' | 'hook' | 'model' | 'l0'>;
+export type Subject = Pick<EvalRecord, 'sae' | 'architecture' | 'hook' | 'model' | 'l0' | 'cfg'>;
 
 /** One SAE, evaluated or still in training, as a page shows it. */
 export interface Placed<S extends Subject = Subject> {
@@ -18,9 +19,11 @@ export interface Placed<S extends Subject = Subject> {
   label: string;
   /** Where it was measured: the hook, preceded by the model where there are several models. */
   site: string;
-  /** Colour and marker, the architecture's. */
+  /** What it is one of: its architecture, and how it was made where that is not the usual way. */
+  family: string;
+  /** Colour and symbol, the family's. */
   style: number;
-  /** 1 for the largest L0 of its architecture and site, less for the others: how strong its lines are drawn. */
+  /** 1 for the largest L0 of its family and site, less for the others: how strong its lines are drawn. */
   strength: number;
 }
 
@@ -74,26 +77,25 @@ export function distinct<T>(values: Iterable<T>): T[] {
 }
 
 /** Gated and standard have styles of their own on every page; the others share what is left, by their names' order. */
-function styleOf(architecture: string, others: readonly string[]): number {
-  if (architecture === 'gated') return 0;
-  if (architecture === 'standard') return 1;
-  return 2 + (others.indexOf(architecture) % (STYLES - 2));
+export function styleOf(family: string, others: readonly string[]): number {
+  const main = MAIN_FAMILIES.indexOf(family);
+  return main >= 0 ? main : MAIN_FAMILIES.length + (others.indexOf(family) % (STYLES - MAIN_FAMILIES.length));
 }
 
-function architectureOrder(architecture: string): string {
-  return `${['gated', 'standard'].indexOf(architecture) + 1 || 3}${architecture}`;
+function familyOrder(family: string): string {
+  return `${MAIN_FAMILIES.indexOf(family) + 1 || 3}${family}`;
 }
 
 const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Names the SAEs and puts them in the page's order: by site, architecture, and L0 from large to small. */
+/** Names the SAEs and puts them in the page's order: by site, family, and L0 from large to small. */
 export function entriesOf<S extends Subject>(saes: readonly Pick<Placed<S>, 'record' | 'curve'>[]): Placed<S>[] {
   const records = saes.map(({ record }) => record);
   const names = distinctNames(records.map(({ sae }) => sae));
   const labels = numbered(names.map(shortened));
   const severalModels = distinct(records.map(({ model }) => model)).length > 1;
-  const others = distinct(records.map(({ architecture }) => architecture))
-    .filter((architecture) => architecture !== 'gated' && architecture !== 'standard')
+  const others = distinct(records.map(familyOf))
+    .filter((family) => !MAIN_FAMILIES.includes(family))
     .sort();
   const size = (l0: number) => (Number.isFinite(l0) ? l0 : -1);
   const entries = saes.map(({ record, curve }, i) => ({
@@ -103,27 +105,28 @@ export function entriesOf<S extends Subject>(saes: readonly Pick<Placed<S>, 'rec
     name: names[i]!,
     label: labels[i]!,
     site: severalModels ? `${record.model} ${record.hook}` : record.hook,
-    style: styleOf(record.architecture, others),
+    family: familyOf(record),
+    style: styleOf(familyOf(record), others),
     strength: 1,
   }));
   entries.sort(
     (a, b) =>
       compareText(a.site, b.site) ||
-      compareText(architectureOrder(a.record.architecture), architectureOrder(b.record.architecture)) ||
+      compareText(familyOrder(a.family), familyOrder(b.family)) ||
       size(b.record.l0) - size(a.record.l0) ||
       compareText(a.name, b.name),
   );
   for (const [index, entry] of entries.entries()) {
-    const family = entries.filter((other) => sameFamily(other, entry));
+    const alike = entries.filter((other) => sameFamily(other, entry));
     entry.index = index;
-    entry.strength = 1 - (0.5 * family.indexOf(entry)) / Math.max(3, family.length - 1);
+    entry.strength = 1 - (0.5 * alike.indexOf(entry)) / Math.max(3, alike.length - 1);
   }
   return entries;
 }
 
-/** True for SAEs of one architecture at one site: the points of one trade-off curve. */
+/** True for SAEs of one family at one site: the points of one trade-off curve. */
 export function sameFamily(a: Placed, b: Placed): boolean {
-  return a.site === b.site && a.record.architecture === b.record.architecture;
+  return a.site === b.site && a.family === b.family;
 }
 
 /** The families, in the page's order. */

@@ -1,4 +1,4 @@
-import { type Box, textWidth } from './svg.js';
+import { type Box, textWidth } from './chart.js';
 
 /** A straight piece of a drawn line: x1, y1, x2, y2. */
 export type Segment = readonly [number, number, number, number];

@@ -16,10 +16,14 @@ export type Part = Markup | string | number | null | readonly Part[];
 
 const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 
+/** Control characters are not allowed in XML at all, and a saved figure is XML. */
+export function withoutControls(text: string): string {
+  return text.replace(/[^\P{Cc}\n\t]/gu, '\uFFFD');
+}
+
 /** Text as HTML and XML both want it, in element content and in quoted attributes. */
 export function escapeText(text: string): string {
-  // Control characters are not allowed in XML at all, and a saved figure is XML.
-  return text.replace(/[^\P{Cc}\n\t]/gu, '\uFFFD').replace(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
+  return withoutControls(text).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
 }
 
 /** A coordinate with two decimals at most. */

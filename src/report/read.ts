@@ -35,6 +35,24 @@ const densityHistogram = z
 /** A measured value, or null where it was not asked for. */
 const asked = z.number().nullable();
 
+const interval = z.tuple([measured, measured]);
+
+const l0Histogram = z
+  .object({ edges: z.array(z.number()), counts: z.array(count) })
+  .refine(({ edges, counts }) => edges.length === counts.length + 1, 'expected one edge more than counts');
+
+const lossByPosition = z
+  .object({
+    edges: z.array(z.number()),
+    ce_clean: z.array(measured),
+    ce_spliced: z.array(measured),
+    ce_zero: z.array(measured),
+  })
+  .refine(
+    ({ edges, ...losses }) => Object.values(losses).every((values) => edges.length === values.length + 1),
+    'expected one edge more than values',
+  );
+
 const evalRecord = z.object({
   sae: z.string(),
   architecture: z.string(),
@@ -53,7 +71,6 @@ const evalRecord = z.object({
   loss_recovered_mean: asked.optional(),
   kl: measured,
   l0: measured,
-  l0_histogram: z.object({ edges: z.array(z.number()), counts: z.array(count) }).optional(),
   mse: measured,
   fvu: measured.optional(),
   explained_variance: measured,
@@ -64,16 +81,10 @@ const evalRecord = z.object({
   dead_fraction: measured,
   dense_fraction: measured.optional(),
   density_histogram: densityHistogram,
+  l0_histogram: l0Histogram.optional(),
   decoder_max_cosine: z.object({ mean: measured, largest: measured }).optional(),
-  loss_by_position: z
-    .object({
-      edges: z.array(z.number()),
-      ce_clean: z.array(measured),
-      ce_spliced: z.array(measured),
-      ce_zero: z.array(measured),
-    })
-    .optional(),
-  intervals: z.record(z.string(), z.tuple([measured, measured])).optional(),
+  loss_by_position: lossByPosition.optional(),
+  intervals: z.record(z.string(), interval).optional(),
   training_curve: z.string().nullable(),
   cfg: z.record(z.string(), z.unknown()),
 }) satisfies z.ZodType<EvalRecord>;

@@ -1,50 +1,62 @@
 /**
- * Colours, light and dark. The architectures' are those of Okabe and Ito, which stay apart for colour-blind readers;
- * on dark ground they are lighter.
+ * Colours, light and dark. The families' are those of Okabe and Ito, which stay apart for colour-blind readers; on dark
+ * ground they are lighter.
  */
-const LIGHT = `--ink: #1c1d1f; --muted: #5a5f66; --axis: #8d939b; --grid: #e7e9ec; --rule: #d5d8dc; --paper: #ffffff; --shade: #f5f6f7;
-  --style-0: #0072b2; --style-1: #d55e00; --style-2: #009e73; --style-3: #cc79a7; --style-4: #b07d00; --style-5: #56b4e9;`;
-const DARK = `--ink: #e4e5e7; --muted: #a2a8b0; --axis: #767d86; --grid: #2a2e33; --rule: #3a3f46; --paper: #15171a; --shade: #1d2024;
-  --style-0: #56aee0; --style-1: #f08a4b; --style-2: #35c29b; --style-3: #e29cc4; --style-4: #e6b84c; --style-5: #9ad4f5;`;
+export const LIGHT: Readonly<Record<string, string>> = {
+  ink: '#1c1d1f',
+  muted: '#5a5f66',
+  axis: '#8d939b',
+  grid: '#e7e9ec',
+  rule: '#d5d8dc',
+  paper: '#ffffff',
+  shade: '#f5f6f7',
+  'style-0': '#0072b2',
+  'style-1': '#d55e00',
+  'style-2': '#009e73',
+  'style-3': '#cc79a7',
+  'style-4': '#b07d00',
+  'style-5': '#56b4e9',
+};
+const DARK: Readonly<Record<string, string>> = {
+  ink: '#e4e5e7',
+  muted: '#a2a8b0',
+  axis: '#767d86',
+  grid: '#2a2e33',
+  rule: '#3a3f46',
+  paper: '#15171a',
+  shade: '#1d2024',
+  'style-0': '#56aee0',
+  'style-1': '#f08a4b',
+  'style-2': '#35c29b',
+  'style-3': '#e29cc4',
+  'style-4': '#e6b84c',
+  'style-5': '#9ad4f5',
+};
 
-/** Lines, markers and type of the figures. */
+/** A palette as declarations of variables. */
+function declared(palette: Readonly<Record<string, string>>): string {
+  return Object.entries(palette)
+    .map(([name, value]) => `--${name}: ${value};`)
+    .join(' ');
+}
+
+/** The reader's own sans-serif face: the page brings none. */
+export const SANS = 'system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif';
+
+/** How figures take the page's type and colours; all else of them is in their attributes. */
 const FIGURES = `
-svg.plot { display: block; width: 100%; height: auto; overflow: visible; font-size: 11px; }
-svg.inline { width: 0.95em; height: 0.95em; margin-right: 0.45em; vertical-align: -0.1em; overflow: visible; }
-svg text { font-family: var(--sans); fill: var(--ink); }
-svg .tick, svg .note { fill: var(--muted); }
-svg .number, svg .tick { font-variant-numeric: tabular-nums; }
-svg .number, svg .name { font-size: 12px; }
-svg .axis-title { font-size: 12px; }
-svg .panel-title { font-size: 12px; font-weight: 600; }
-svg .panel-title.small { font-size: 10px; }
-svg .family { font-weight: 600; }
-svg .point-label, svg .family { paint-order: stroke; stroke: var(--paper); stroke-width: 3px; stroke-linejoin: round; }
-svg .middle { text-anchor: middle; }
-svg .end { text-anchor: end; }
-svg .axis { stroke: var(--axis); stroke-width: 1; fill: none; }
-svg .grid { stroke: var(--grid); stroke-width: 1; fill: none; }
-svg .leader { stroke: var(--axis); stroke-width: 0.7; fill: none; }
-svg .line { stroke-width: var(--hit-width, 1.6); stroke-linejoin: round; stroke-linecap: round; fill: none; }
-/* Browsers differ on whether rules reach what <use> copies: said for both. */
-svg .hit { --hit-width: 12; --hit-stroke: transparent; stroke: transparent; stroke-width: 12; fill: none; pointer-events: stroke; }
-svg .mark { stroke: var(--paper); stroke-width: 1; }
-svg .recovered { stroke-width: 2; stroke-opacity: 0.45; fill: none; }
-svg .end-mark { stroke: var(--ink); stroke-width: 1.5; fill: none; }
-svg .bar { shape-rendering: crispEdges; }
-${[0, 1, 2, 3, 4, 5]
-  .map(
-    (i) =>
-      `svg .line.style-${i}, svg .recovered.style-${i} { stroke: var(--hit-stroke, var(--style-${i})); } svg .mark.style-${i}, svg .bar.style-${i}, svg .family.style-${i} { fill: var(--style-${i}); }`,
-  )
-  .join('\n')}
+svg.plot { display: block; width: 100%; height: auto; overflow: visible; color: var(--ink); font-family: var(--sans); font-size: 11px; }
+svg.plot text { white-space: pre; }
+span.marker { display: inline-block; width: 0.95em; margin-right: 0.45em; vertical-align: -0.12em; line-height: 0; }
+span.marker svg { width: 100%; height: auto; }
+svg .hit { pointer-events: stroke; }
 `;
 
 /** The page around the figures. */
 const PAGE = `
 * { box-sizing: border-box; }
 body { margin: 0; padding: 3rem 1.5rem 5rem; background: var(--paper); color: var(--ink); font: 16px/1.55 var(--sans); }
-main { max-width: 960px; margin: 0 auto; }
+main { max-width: 1060px; margin: 0 auto; }
 h1 { margin: 0 0 0.4rem; font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.01em; text-wrap: balance; }
 h2 { margin: 3.2rem 0 1rem; padding-top: 0.9rem; border-top: 1px solid var(--rule); font-size: 1.2rem; }
 p, dl, figcaption { max-width: 44rem; }
@@ -58,14 +70,18 @@ figcaption b { color: var(--ink); }
 button.save { margin-left: 0.6em; padding: 0 0.45em; border: 1px solid var(--rule); border-radius: 3px; background: none; color: var(--muted); font: 0.75rem/1.5 var(--sans); cursor: pointer; }
 button.save:hover, button.save:focus-visible { color: var(--ink); border-color: var(--axis); }
 table { width: 100%; border-collapse: collapse; font-size: 0.84rem; line-height: 1.4; }
-th, td { padding: 0.32rem 0.55rem; text-align: left; vertical-align: baseline; }
+th, td { padding: 0.32rem 0.4rem; text-align: left; vertical-align: baseline; }
 th:first-child { padding-left: 0; }
 td:last-child, th:last-child { padding-right: 0; }
 thead th { vertical-align: bottom; border-bottom: 1px solid var(--axis); font-weight: 600; }
 thead th[title] { cursor: help; }
-tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 9rem; }
+thead th.sorts { cursor: pointer; }
+thead th.sorts:hover, thead th.sorts:focus-visible { background: var(--shade); }
+thead th[aria-sort=ascending] .title::after { content: ' ▲'; font-size: 0.75em; }
+thead th[aria-sort=descending] .title::after { content: ' ▼'; font-size: 0.75em; }
+tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 8.5rem; }
 tbody tr:not(.group) th { padding-left: 1.4em; text-indent: -1.4em; }
-tbody th svg.inline { text-indent: 0; }
+tbody th span.marker { text-indent: 0; }
 tbody tr { border-bottom: 1px solid var(--grid); background: var(--paper); }
 tbody th[scope="row"] { position: sticky; left: 0; background: inherit; }
 tbody tr:hover { background: var(--shade); }
@@ -73,6 +89,10 @@ tr.group th { padding-top: 1.1rem; font-weight: 600; }
 th.number { width: 6.8%; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 td.number { white-space: nowrap; }
+tr.mean td { border-top: 1px solid var(--axis); font-weight: 600; }
+table.firing { width: auto; }
+table.firing th.number { width: auto; }
+.interval { display: block; color: var(--muted); font-size: 0.8em; word-spacing: -0.15em; }
 .unit { display: block; min-height: 1.4em; white-space: nowrap; color: var(--muted); font-weight: 400; }
 .better { color: var(--muted); font-weight: 400; white-space: nowrap; }
 table.settings { width: auto; }
@@ -80,6 +100,10 @@ dl { display: grid; grid-template-columns: 11rem 1fr; gap: 0.7rem 1rem; max-widt
 dt { font-weight: 600; }
 dd { margin: 0; max-width: 44rem; }
 .equation { display: block; font-family: "STIX Two Text", "Cambria Math", Cambria, Georgia, serif; font-size: 1.05em; }
+code { font: 0.92em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+.made { display: block; margin-top: 0.3rem; font-size: 0.92em; }
+.made a { color: inherit; }
+.firing-sentences { margin: 0.8rem 0; padding-left: 1.1rem; max-width: 44rem; font-size: 0.92rem; }
 details { border-bottom: 1px solid var(--grid); }
 summary { padding: 0.4rem 0; cursor: pointer; font-size: 0.9rem; overflow-wrap: anywhere; }
 .path { margin: 0.2rem 0; color: var(--muted); font-size: 0.84rem; overflow-wrap: anywhere; }
@@ -93,12 +117,14 @@ footer { margin-top: 4rem; padding-top: 0.9rem; border-top: 1px solid var(--rule
 }
 @media print {
   body { padding: 0; font-size: 10pt; }
+  @page { margin: 14mm; }
   button.save { display: none; }
+  main { max-width: none; }
   svg.plot { min-width: 0 !important; }
-  #figure-1 { max-width: 14cm !important; }
   .scroll { overflow: visible; }
   table { font-size: 7.5pt; }
-  figure, tr, dt, dd { break-inside: avoid; }
+  figure:not(.table), tr, dt, dd { break-inside: avoid; }
+  tr.group { break-after: avoid; }
   h2, .table figcaption { break-after: avoid; }
 }
 `;
@@ -114,7 +140,7 @@ export function styleSheet(saes: number): string {
     { length: saes },
     (_, i) => `main:has([data-sae="${i}"]:hover) svg.plot [data-sae]:not([data-sae="${i}"]) { opacity: 0.18; }`,
   );
-  return `:root { color-scheme: light dark; --sans: system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; ${LIGHT} }
-@media screen and (prefers-color-scheme: dark) { :root:not([data-theme="light"]) { ${DARK} } }
+  return `:root { color-scheme: light dark; --sans: ${SANS}; ${declared(LIGHT)} }
+@media screen and (prefers-color-scheme: dark) { :root:not([data-theme="light"]) { ${declared(DARK)} } }
 ${FIGURES}${PAGE}${saes > 1 ? `@media (hover: hover) {\n${highlights.join('\n')}\n}\n` : ''}`;
 }

@@ -1,7 +1,8 @@
+import type { EvalRecord, Headline } from '../eval/record.js';
 import { distinct, type Entry } from './entries.js';
-import { fixed, integer, percent } from './format.js';
+import { fixed } from './format.js';
 import { type Markup, markup } from './markup.js';
-import { marker } from './svg.js';
+import { inlineMarker } from './styles.js';
 
 interface Column {
   title: string;
@@ -9,100 +10,212 @@ interface Column {
   better?: '↑' | '↓' | '→ 1';
   unit?: string;
   definition: string;
-  cell: (entry: Entry) => string;
+  value: (record: EvalRecord) => number | null | undefined;
+  /** What the value is multiplied by to be in the unit: 100 for a percentage. */
+  factor?: number;
+  decimals: number;
+  /** Key of the value's interval. */
+  interval?: Headline;
 }
 
-/** The measured columns, with their definitions as src/eval/record.ts has them. */
-const COLUMNS: readonly Column[] = [
+/** The headline columns, with their definitions as src/eval/record.ts has them. */
+const HEADLINE_COLUMNS: readonly Column[] = [
   {
     title: 'd_sae',
     unit: 'features',
     definition: 'Number of features of the dictionary.',
-    cell: ({ record }) => integer(record.d_sae),
+    value: ({ d_sae }) => d_sae,
+    decimals: 0,
   },
   {
     title: 'L0',
     better: '↓',
     unit: 'a token',
     definition: 'Mean number of active features a token.',
-    cell: ({ record }) => fixed(record.l0, 1),
+    value: ({ l0 }) => l0,
+    decimals: 1,
+    interval: 'l0',
   },
   {
     title: 'Loss recovered',
     better: '↑',
     unit: '%',
     definition: '1 − (CE(x̂) − CE(x)) / (CE(0) − CE(x)).',
-    cell: ({ record }) => percent(record.loss_recovered, 2),
+    value: ({ loss_recovered }) => loss_recovered,
+    factor: 100,
+    decimals: 2,
+    interval: 'loss_recovered',
   },
   {
     title: 'ΔCE',
     better: '↓',
     unit: 'nats',
     definition: 'CE(x̂) − CE(x): cross-entropy that splicing adds, in nats a token.',
-    cell: ({ record }) => fixed(record.ce_spliced - record.ce_clean, 4),
+    value: ({ delta_ce, ce_spliced, ce_clean }) => delta_ce ?? ce_spliced - ce_clean,
+    decimals: 4,
+    interval: 'delta_ce',
   },
   {
     title: 'KL',
     better: '↓',
     unit: 'nats',
     definition: 'Mean KL(clean ‖ spliced) of the next-token distributions, in nats.',
-    cell: ({ record }) => fixed(record.kl, 4),
+    value: ({ kl }) => kl,
+    decimals: 4,
+    interval: 'kl',
   },
   {
     title: 'Explained variance',
     better: '↑',
     definition: '1 − Σ|x − x̂|² / Σ|x − x̄|².',
-    cell: ({ record }) => fixed(record.explained_variance, 3),
+    value: ({ explained_variance }) => explained_variance,
+    decimals: 3,
+    interval: 'explained_variance',
   },
   {
     title: 'Cosine',
     better: '↑',
     definition: 'Mean cosine of x and x̂.',
-    cell: ({ record }) => fixed(record.cosine, 3),
+    value: ({ cosine }) => cosine,
+    decimals: 3,
+    interval: 'cosine',
   },
   {
     title: 'γ',
     better: '→ 1',
     definition: 'Relative reconstruction bias, γ = E|x̂|² / E[x̂·x]. Below 1 is shrinkage.',
-    cell: ({ record }) => fixed(record.relative_reconstruction_bias, 3),
+    value: (record) => record.relative_reconstruction_bias,
+    decimals: 3,
+    interval: 'relative_reconstruction_bias',
   },
   {
     title: 'Dead',
     better: '↓',
     unit: '%',
     definition: 'Share of features active on none of the counted positions.',
-    cell: ({ record }) => percent(record.dead_fraction, 2),
+    value: ({ dead_fraction }) => dead_fraction,
+    factor: 100,
+    decimals: 2,
+  },
+];
+
+/** The columns that older files lack; a column shows where an SAE has a value. */
+const FURTHER_COLUMNS: readonly Column[] = [
+  {
+    title: 'Contexts',
+    definition: 'Number of contexts that the counted positions are from.',
+    value: ({ contexts }) => contexts,
+    decimals: 0,
+  },
+  {
+    title: 'Loss recovered, mean ablation',
+    better: '↑',
+    unit: '%',
+    definition: '1 − (CE(x̂) − CE(x)) / (CE(x̄) − CE(x)).',
+    value: ({ loss_recovered_mean }) => loss_recovered_mean,
+    factor: 100,
+    decimals: 2,
+    interval: 'loss_recovered_mean',
+  },
+  {
+    title: 'CE, mean-ablated',
+    unit: 'nats',
+    definition: 'CE(x̄): cross-entropy with the activation replaced by its mean.',
+    value: ({ ce_mean }) => ce_mean,
+    decimals: 3,
+  },
+  {
+    title: 'FVU',
+    better: '↓',
+    definition: 'Fraction of variance unexplained, Σ|x − x̂|² / Σ|x − x̄|².',
+    value: ({ fvu }) => fvu,
+    decimals: 3,
+  },
+  {
+    title: 'Explained variance a token',
+    better: '↑',
+    definition: 'Mean over positions of 1 − |x − x̂|² / |x − x̄|².',
+    value: ({ explained_variance_tokens }) => explained_variance_tokens,
+    decimals: 3,
+  },
+  {
+    title: '|x̂| / |x|',
+    better: '→ 1',
+    definition: 'Mean over positions of |x̂| / |x|.',
+    value: ({ norm_ratio }) => norm_ratio,
+    decimals: 3,
+  },
+  {
+    title: 'Dense',
+    unit: '%',
+    definition: 'Share of features active on more than a tenth of the counted positions.',
+    value: ({ dense_fraction }) => dense_fraction,
+    factor: 100,
+    decimals: 2,
+  },
+  {
+    title: 'Decoder cosine, mean',
+    definition: 'Mean over features of the largest cosine of its decoder row to another one.',
+    value: ({ decoder_max_cosine }) => decoder_max_cosine?.mean,
+    decimals: 3,
+  },
+  {
+    title: 'Decoder cosine, largest',
+    definition: 'The largest cosine of two decoder rows.',
+    value: ({ decoder_max_cosine }) => decoder_max_cosine?.largest,
+    decimals: 3,
   },
 ];
 
 function head({ title, better, unit, definition }: Column): Markup {
   const arrow = better === undefined ? null : markup`\u00a0<span class="better">${better}</span>`;
-  return markup`<th scope="col" class="number" title="${definition}">${title}${arrow}<span class="unit">${unit ?? ''}</span></th>`;
+  return markup`<th scope="col" class="number" title="${definition}"><span class="title">${title}</span>${arrow}<span class="unit">${unit ?? ''}</span></th>`;
 }
 
-/** An architecture's marker among text. */
-export function inlineMarker(style: number): Markup {
-  return markup`<svg class="inline" aria-hidden="true" viewBox="-7 -7 14 14">${marker(0, 0, style)}</svg>`;
+function cell({ record }: Entry, { value, factor = 1, decimals, interval }: Column): Markup {
+  const measured = factor * (value(record) ?? Number.NaN);
+  const [low, high] = (interval && record.intervals?.[interval]) ?? [];
+  const range =
+    low === undefined || high === undefined
+      ? null
+      : markup`<span class="interval">${fixed(factor * low, decimals)} – ${fixed(factor * high, decimals)}</span>`;
+  const sortable = Number.isFinite(measured) ? String(measured) : '';
+  return markup`<td class="number" data-value="${sortable}">${fixed(measured, decimals)}${range}</td>`;
 }
 
-function row(entry: Entry): Markup {
-  const cells = COLUMNS.map((column) => markup`<td class="number">${column.cell(entry)}</td>`);
-  return markup`<tr data-sae="${entry.index}"><th scope="row" title="${entry.record.sae}">${inlineMarker(entry.style)}${entry.name}</th><td>${entry.record.architecture}</td>${cells}</tr>
-`;
+/** A path that may go on in the next line after a slash, a dot or an underscore. */
+function breakable(name: string): Markup {
+  return markup`${name.split(/(?<=[/._])/).map((piece) => markup`${piece}<wbr>`)}`;
 }
 
-/** Table 1: the headline numbers, a row an SAE, a group of rows a hook. */
-export function headlineTable(entries: readonly Entry[]): Markup {
+function table(entries: readonly Entry[], columns: readonly Column[]): Markup {
   const sites = distinct(entries.map(({ site }) => site));
+  const row = (entry: Entry) => {
+    const name = markup`<span class="marker">${inlineMarker(entry.style)}</span>${breakable(entry.name)}`;
+    return markup`<tr data-sae="${entry.index}"><th scope="row" title="${entry.record.sae}">${name}</th><td>${entry.family}</td>${columns.map((column) => cell(entry, column))}</tr>
+`;
+  };
   const bodies = sites.map((site) => {
     const group =
       sites.length > 1
-        ? markup`<tr class="group"><th scope="rowgroup" colspan="${COLUMNS.length + 2}">${site}</th></tr>`
+        ? markup`<tr class="group"><th scope="rowgroup" colspan="${columns.length + 2}">${site}</th></tr>`
         : null;
     return markup`<tbody>${group}${entries.filter((entry) => entry.site === site).map(row)}</tbody>`;
   });
-  return markup`<table>
-<thead><tr><th scope="col" title="Last part of the SAE’s path.">SAE</th><th scope="col">Architecture</th>${COLUMNS.map(head)}</tr></thead>
+  return markup`<table class="sortable">
+<thead><tr><th scope="col" title="Last part of the SAE’s path."><span class="title">SAE</span></th><th scope="col"><span class="title">Architecture</span></th>${columns.map(head)}</tr></thead>
 ${bodies}
 </table>`;
+}
+
+/** The headline numbers, a row an SAE, a group of rows a hook. */
+export function headlineTable(entries: readonly Entry[]): Markup {
+  return table(entries, HEADLINE_COLUMNS);
+}
+
+/** What newer evaluations measure beside; null where no SAE has any of it. */
+export function furtherTable(entries: readonly Entry[]): Markup | null {
+  const measured = ({ value }: Column) => entries.some(({ record }) => Number.isFinite(value(record) ?? Number.NaN));
+  const columns = FURTHER_COLUMNS.filter(measured);
+  return columns.length === 0 ? null : table(entries, columns);
 }

@@ -1,22 +1,25 @@
+import { line } from '@observablehq/plot';
 import type { MetricsRecord } from '../train/metrics-record.js';
+import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, textWidth, titles } from './chart.js';
+import { extent, logDomain, logTicks, padded, wantsLog } from './domains.js';
 import { bucketMeans, type CurvePoint, withoutRepeats } from './downsample.js';
-import { families, type Placed } from './entries.js';
+import { endLabels, type LineEnd } from './end-labels.js';
+import { distinct, families, type Placed } from './entries.js';
 import { compact, listed } from './format.js';
-import { spread } from './labels.js';
+import { key } from './key.js';
 import { type Markup, markup } from './markup.js';
-import { extent, linearScale, logScale, padded, paddedLog, type Scale, wantsLog } from './scale.js';
-import { axes, baseline, FONT, figureSvg, linePath, textWidth } from './svg.js';
+import { colour } from './styles.js';
 
 /** Most points a line has. */
 const POINTS = 400;
 /** With this many lines or fewer every panel names them; with more, the panels of the left column do. */
 const LABEL_EVERY_PANEL = 4;
-/** With more lines than this, only the largest and the smallest L0 of an architecture are named. */
+/** With more lines than this, only the largest and the smallest L0 of a family are named. */
 const LABEL_EVERY_LINE = 24;
 const WIDTH = 960;
-const LEFT = 50;
-const TOP = 34;
-const BOTTOM = 26;
+const MARGIN = { marginLeft: 46, marginTop: 30, marginBottom: 24 };
+/** Height of the plot in the row of the learning rate. */
+const LOW = 74;
 
 interface Quantity {
   title: string;
@@ -54,98 +57,113 @@ const QUANTITIES: readonly (readonly Quantity[])[] = [
   [{ title: 'Learning rate', value: (line) => line.lr, log: 'never', fromZero: true, cutStart: false }],
 ];
 
-interface Line {
+interface Curve {
   entry: Placed;
   points: CurvePoint[];
 }
 
-interface Frame {
-  left: number;
-  top: number;
-  width: number;
-  height: number;
-}
-
-/** The y scale of a panel, in pixels from `range[0]` (below) to `range[1]`. */
-function yScale(lines: readonly Line[], quantity: Quantity, range: readonly [number, number]): Scale {
-  const end = extent(lines.flatMap(({ points }) => points.map(({ tokens }) => tokens)))?.[1] ?? 0;
-  const shown = lines.flatMap(({ points }) =>
+/** The y axis of a panel: its kind and its ends. */
+function yAxis(curves: readonly Curve[], quantity: Quantity): { type: 'linear' | 'log'; domain: [number, number] } {
+  const end = extent(curves.flatMap(({ points }) => points.map(({ tokens }) => tokens)))?.[1] ?? 0;
+  const shown = curves.flatMap(({ points }) =>
     points.filter(({ tokens }) => !quantity.cutStart || tokens >= end / 20).map(({ value }) => value),
   );
-  const positive = shown.filter((value) => value > 0);
-  const span = extent(shown) ?? [0, 1];
-  const ticks = Math.abs(range[0] - range[1]) / 34;
-  if (positive.length > 0 && (quantity.log === 'always' || (quantity.log === 'wide' && wantsLog(shown)))) {
-    return logScale(paddedLog(extent(positive) ?? [1, 10], 0.05), range, ticks);
+  const anyPositive = shown.some((value) => value > 0);
+  if (anyPositive && (quantity.log === 'always' || (quantity.log === 'wide' && wantsLog(shown)))) {
+    return { type: 'log', domain: logDomain(shown, 0.05, 1.5) };
   }
+  const span = extent(shown) ?? [0, 1];
   const [low, high] = padded(span, 0.06);
-  return linearScale(
-    quantity.fromZero && span[0] >= 0 ? [0, Math.max(high, span[1] * 1.06)] : [low, high],
-    range,
-    ticks,
-  );
+  return {
+    type: 'linear',
+    domain: quantity.fromZero && span[0] >= 0 ? [0, Math.max(high, span[1] * 1.06)] : [low, high],
+  };
 }
 
 /** Lines that are named in a panel: all, or where they are many, the ends of each family. */
-function named(lines: readonly Line[]): readonly Line[] {
-  if (lines.length <= LABEL_EVERY_LINE) return lines;
-  const ends = families(lines.map(({ entry }) => entry)).flatMap((family) => [family[0], family.at(-1)]);
-  return lines.filter(({ entry }) => ends.includes(entry));
+function named(curves: readonly Curve[]): readonly Curve[] {
+  if (curves.length <= LABEL_EVERY_LINE) return curves;
+  const ends = families(curves.map(({ entry }) => entry)).flatMap((family) => [family[0], family.at(-1)]);
+  return curves.filter(({ entry }) => ends.includes(entry));
 }
 
-function endLabels(lines: readonly Line[], frame: Frame, y: Scale, x: Scale): Markup[] {
-  const ends = named(lines).flatMap(({ entry, points }) => {
-    const last = points.findLast(({ value }) => Number.isFinite(y(value)));
-    return last === undefined ? [] : [{ entry, x: x(last.tokens), y: y(last.value) }];
-  });
-  const [low, high] = [frame.top - 8, frame.top + frame.height - 6];
-  const clamped = ends.map((end) => Math.max(frame.top, Math.min(frame.top + frame.height, end.y)));
-  const places = spread(clamped, FONT.small + 1.5, low, high);
-  const right = frame.left + frame.width;
-  return ends.map(({ entry, x: endX }, i) => {
-    const [from, to] = [clamped[i]!, places[i]!];
-    const leader = markup`<path class="leader" d="M${endX + 2} ${from}H${right + 4}L${right + 13} ${to}"/>`;
-    const text = markup`<text class="point-label" x="${right + 16}" y="${baseline(to, FONT.small)}">${entry.label}</text>`;
-    return markup`<g data-sae="${entry.index}">${leader}${text}</g>`;
+function lineEnds(curves: readonly Curve[], log: boolean): LineEnd[] {
+  return named(curves).flatMap(({ entry, points }) => {
+    const last = points.findLast(({ value }) => Number.isFinite(value) && (!log || value > 0));
+    return last === undefined ? [] : [{ text: entry.label, x: last.tokens, y: last.value, index: entry.index }];
   });
 }
 
-function panel(lines: readonly Line[], quantity: Quantity, frame: Frame, labelled: boolean, clip: string): Markup {
-  const seen = extent(lines.flatMap(({ points }) => points.map(({ tokens }) => tokens))) ?? [0, 1];
-  const x = linearScale([0, seen[1] || 1], [frame.left, frame.left + frame.width], frame.width / 80);
-  const y = yScale(lines, quantity, [frame.top + frame.height, frame.top]);
-  // Strong lines last, on top.
-  const drawn = [...lines].reverse().map(({ entry, points }) => {
-    // What a log axis has no place for is not finite once scaled, a gap.
-    const path = linePath(points.map(({ tokens, value }) => [x(tokens), y(value)] as const));
-    const strength = markup`stroke-opacity="${entry.strength}"`;
-    const id = `${clip}-${entry.index}`;
-    // A second, wide, unseen stroke of the same path is what a pointer can hit (--hit-width and --hit-stroke).
-    return markup`<g data-sae="${entry.index}"><path id="${id}" class="line style-${entry.style}" ${strength} d="${path}"/><use class="hit" href="#${id}"><title>${entry.name}</title></use></g>`;
-  });
-  const title = `${quantity.title}${y.kind === 'log10' ? ' (log scale)' : ''}`;
-  return markup`<clipPath id="${clip}"><rect x="${frame.left}" y="${frame.top - 2}" width="${frame.width + 2}" height="${frame.height + 2}"/></clipPath>
-<g>${axes(x, y, { y: title })}<g clip-path="url(#${clip})">${drawn}</g>${labelled ? endLabels(lines, frame, y, x) : null}</g>`;
-}
-
-/** Which colour is which architecture, and what its lines' strength means. */
-function key(entries: readonly Placed[], left: number, top: number): Markup {
-  const all = families(entries);
-  const text = left + 14 * Math.max(...all.map((family) => family.length)) + 6;
-  const rows = all.map((family, i) => {
-    const y = top + i * 20;
-    const { record, style, site } = family[0]!;
-    const several = all.filter(([other]) => other!.record.architecture === record.architecture).length > 1;
-    const swatches = family.map(
-      ({ strength }, k) =>
-        markup`<path class="line style-${style}" stroke-opacity="${strength}" d="M${left + k * 14} ${y}h11"/>`,
+function panel(
+  id: string,
+  curves: readonly Curve[],
+  quantity: Quantity,
+  box: Box,
+  gutter: number,
+  last: boolean,
+): Markup {
+  const seen = extent(curves.flatMap(({ points }) => points.map(({ tokens }) => tokens))) ?? [0, 1];
+  const y = yAxis(curves, quantity);
+  // Strong lines last, on top. What a log axis has no place for is a gap.
+  const points = [...curves]
+    .reverse()
+    .flatMap(({ entry, points: of }) =>
+      of.map(({ tokens, value }) => ({ tokens, value: y.type === 'log' && !(value > 0) ? Number.NaN : value, entry })),
     );
-    const sizes = family.map((entry) => entry.record.l0).filter(Number.isFinite);
-    const range = sizes.length > 1 ? `, L0 ${compact(sizes[0]!)} to ${compact(sizes.at(-1)!)}` : '';
-    const legend = `${record.architecture}${several ? ` at ${site}` : ''}${range}`;
-    return markup`${swatches}<text class="point-label" x="${text}" y="${baseline(y, FONT.small)}">${legend}</text>`;
+  const along = {
+    x: 'tokens',
+    y: 'value',
+    z: ({ entry }: { entry: Placed }) => entry.index,
+    strokeLinejoin: 'round',
+    strokeLinecap: 'round',
+    clip: true,
+  } as const;
+  const saeOf = ({ entry }: { entry: Placed }) => ({ 'data-sae': entry.index });
+  const ticks = Math.max(2, Math.min(6, (box.height - MARGIN.marginTop - MARGIN.marginBottom) / 34));
+  return drawn(id, box, {
+    ...MARGIN,
+    marginRight: gutter,
+    x: { domain: [0, seen[1] || 1], label: null, ticks: 5, tickFormat: compact },
+    y: {
+      ...y,
+      label: null,
+      grid: true,
+      ticks: y.type === 'log' ? logTicks(y.domain, ticks + 1) : ticks,
+      tickFormat: y.type === 'log' || y.domain[1] < 0.01 ? compact : undefined,
+    },
+    marks: [
+      AXIS_LINES,
+      line(points, {
+        ...along,
+        stroke: { value: ({ entry }: { entry: Placed }) => colour(entry.style), scale: null },
+        strokeOpacity: { value: ({ entry }: { entry: Placed }) => entry.strength, scale: null },
+        strokeWidth: 1.6,
+        ...attributed(points, (point) => ({ ...saeOf(point), 'data-mark': 'curve' })),
+      }),
+      // A second, wide, unseen line is what a pointer can hit.
+      line(points, {
+        ...along,
+        stroke: 'transparent',
+        strokeWidth: 12,
+        title: ({ entry }: { entry: Placed }) => entry.name,
+        ...attributed(points, (point) => ({ ...saeOf(point), class: 'hit' })),
+      }),
+      last ? endLabels(lineEnds(curves, y.type === 'log')) : [],
+      titles({ y: `${quantity.title}${y.type === 'log' ? ' (log scale)' : ''}`, left: MARGIN.marginLeft - 4 }),
+    ],
   });
-  return markup`<g>${rows}</g>`;
+}
+
+/** Which colour is which family, and which L0 its lines span. */
+function familyKey(id: string, entries: readonly Placed[], width: number) {
+  const names = distinct(entries.map(({ family }) => family));
+  const items = names.map((name) => {
+    const own = entries.filter(({ family }) => family === name);
+    const sizes = extent(own.map(({ record }) => record.l0));
+    const range = sizes === null || own.length < 2 ? '' : `, L0 ${compact(sizes[0])} to ${compact(sizes[1])}`;
+    return { label: `${name}${range}`, style: own[0]!.style, sign: 'line' as const };
+  });
+  return key(id, items, width);
 }
 
 /** The SAEs that came without a training curve. */
@@ -153,48 +171,51 @@ export function withoutCurve(entries: readonly Placed[]): Placed[] {
   return entries.filter(({ curve }) => curve.length === 0);
 }
 
-/** Figure 2: L0, explained variance, loss, dead features and learning rate against activations seen; null without curves. */
-export function trainingCurvesFigure(entries: readonly Placed[]): Markup | null {
+/**
+ * The figure of training curves: L0, explained variance, loss, dead features and learning rate against activations
+ * seen; null without curves.
+ */
+export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-training'): Markup | null {
   const trained = entries.filter(({ curve }) => curve.length > 0);
   if (trained.length === 0) return null;
-  const curves = trained.map((entry) => ({ entry, lines: withoutRepeats(entry.curve) }));
+  const records = trained.map((entry) => ({ entry, lines: withoutRepeats(entry.curve) }));
   const everyPanel = trained.length <= LABEL_EVERY_PANEL;
-  const gutter = 22 + Math.max(...trained.map(({ label }) => textWidth(label, FONT.small)));
-  const lastGutter = everyPanel ? gutter : 14;
-  const plotWidth = (WIDTH - 2 * LEFT - gutter - lastGutter) / 2;
+  const room = 24 + Math.max(...trained.map(({ label }) => textWidth(label, FONT.small)));
+  // The right column's names are the left one's where they are many; then its plots take the room.
+  const gutters = [room, everyPanel ? room : 14];
+  const plotWidth = (WIDTH - 2 * MARGIN.marginLeft - room - gutters[1]!) / 2;
   const tall = Math.max(150, (FONT.small + 1.5) * Math.min(trained.length, LABEL_EVERY_LINE));
-  // Where every line is named in every panel, and by its architecture, colours need no key.
-  const plain = everyPanel && trained.every(({ label, record }) => label.includes(record.architecture));
-  let top = TOP;
+  // Where every line is named in every panel, and by its family, colours need no key.
+  const plain = everyPanel && trained.every(({ label, family }) => label.includes(family));
+  const legend = plain ? { svg: null, height: 0 } : familyKey(`${id}-key`, trained, WIDTH);
+  let top = legend.height + (plain ? 0 : 6);
   const rows = QUANTITIES.map((row, r) => {
-    const height = row.length > 1 ? tall : 74;
+    const height = (row.length > 1 ? tall : LOW) + MARGIN.marginTop + MARGIN.marginBottom;
     const panels = row.map((quantity, c) => {
-      const frame = { left: LEFT + c * (plotWidth + gutter + LEFT), top, width: plotWidth, height };
-      const lines = curves.map(({ entry, lines: records }) => ({
+      const gutter = gutters[c]!;
+      const left = c === 0 ? 0 : MARGIN.marginLeft + plotWidth + room;
+      const box = { x: left, y: top, width: MARGIN.marginLeft + plotWidth + gutter, height };
+      const curves = records.map(({ entry, lines }) => ({
         entry,
         points: bucketMeans(
-          records.map((line) => ({ tokens: line.tokens, value: quantity.value(line) })),
+          lines.map((one) => ({ tokens: one.tokens, value: quantity.value(one) })),
           POINTS,
         ),
       }));
-      const labelled = row.length > 1 && (everyPanel || c === 0);
-      return panel(lines, quantity, frame, labelled, `figure-2-${r}${c}`);
+      return panel(`${id}-${r}${c}`, curves, quantity, box, gutter, row.length > 1 && (everyPanel || c === 0));
     });
-    const beside = row.length > 1 || plain ? null : key(trained, LEFT + plotWidth + gutter + LEFT, top + 8);
-    top += height + BOTTOM + TOP;
-    return [panels, beside];
+    top += height;
+    return panels;
   });
-  // The last row is as tall as the key needs.
-  const bottom = Math.max(top - TOP + 18, top - TOP - BOTTOM - 74 + 20 * families(trained).length + 8);
-  const seen = markup`<text class="axis-title middle" x="${LEFT + plotWidth / 2}" y="${top - TOP + 9}">Activations seen</text>`;
+  const middle = MARGIN.marginLeft + plotWidth / 2;
   return figureSvg(
     {
       width: WIDTH,
-      height: bottom,
-      id: 'figure-2',
+      height: top + 16,
+      id,
       title: 'Training curves',
       description: `L0, explained variance, loss, dead features and learning rate against activations seen, for ${listed(trained.map(({ name }) => name))}.`,
     },
-    [rows, seen],
+    markup`${legend.svg}${rows}<text x="${middle}" y="${top + 11}" text-anchor="middle" font-size="${FONT.label}" fill="currentColor">Activations seen</text>`,
   );
 }

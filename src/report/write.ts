@@ -5,6 +5,7 @@ import type { ReportConfig } from '../config/stages.js';
 import { version } from '../config/version.js';
 import { refusedWrite, writeAside } from '../disk/write-aside.js';
 import { readEvaluation } from './read.js';
+import { readReference } from './reference.js';
 import { renderReport } from './report.js';
 
 /**
@@ -13,15 +14,32 @@ import { renderReport } from './report.js';
  * @returns the file's path
  */
 export async function writeReport(config: ReportConfig): Promise<string> {
-  const evaluation = await readEvaluation(config.evaluation);
-  const existing = await stat(config.out).catch(() => undefined);
-  if (existing?.isDirectory())
-    throw new Refusal(`${config.out} is a directory.`, 'Name the .html file to write with --out.');
-  if (existing && !config.overwrite)
-    throw new Refusal(`${config.out} exists.`, 'Choose another --out, or add --overwrite to replace it.');
-  await mkdir(dirname(config.out), { recursive: true }).catch((cause) => {
-    throw refusedWrite(config.out, cause);
+  const { evaluation, out, title, reference } = config;
+  const found = await readEvaluation(evaluation);
+  await checkOutputFile(out, config.overwrite);
+  const published = reference === undefined ? undefined : { name: reference, saes: await readReference(reference) };
+  const html = renderReport(found, {
+    title,
+    generator: `sae-pipe ${version()}`,
+    source: { evaluation, out, title, reference },
+    reference: published,
   });
-  await writeAside(config.out, renderReport(evaluation, { title: config.title, generator: `sae-pipe ${version()}` }));
-  return config.out;
+  return writeOutputFile(out, html);
+}
+
+/** @throws Refusal where the file to write is a directory, or is there and may not be replaced */
+export async function checkOutputFile(path: string, overwrite: boolean): Promise<void> {
+  const existing = await stat(path).catch(() => undefined);
+  if (existing?.isDirectory()) throw new Refusal(`${path} is a directory.`, 'Name the file to write with --out.');
+  if (existing && !overwrite)
+    throw new Refusal(`${path} exists.`, 'Choose another --out, or add --overwrite to replace it.');
+}
+
+/** Writes the file, in a directory made for it where there is none. */
+export async function writeOutputFile(path: string, text: string): Promise<string> {
+  await mkdir(dirname(path), { recursive: true }).catch((cause) => {
+    throw refusedWrite(path, cause);
+  });
+  await writeAside(path, text);
+  return path;
 }

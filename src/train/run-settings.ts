@@ -53,7 +53,8 @@ export function fixedSettings(config: TrainConfig, about: SourceDescription, pla
   return {
     arch: config.arch,
     ablate: ablationsOf(config),
-    train: ablatedSettings(config).trained,
+    // Null: all that its architecture and ablations have.
+    train: config.train ? ablatedSettings(config).trained : null,
     d_sae: config.dSae,
     l1: config.l1,
     l1_convention: config.l1Convention,

@@ -3,7 +3,7 @@ import { duration } from '../progress/spoken.js';
 import { distinct, entriesOf, type Placed, type Subject } from '../report/entries.js';
 import { compact, counted, fixed, integer, MISSING, percent } from '../report/format.js';
 import { type Markup, markup } from '../report/markup.js';
-import { inlineMarker } from '../report/table.js';
+import { inlineMarker } from '../report/styles.js';
 import { trainingCurvesFigure } from '../report/training-curves.js';
 import type { Standing } from './standing.js';
 import { thinned } from './thinned-curve.js';
@@ -32,6 +32,7 @@ function entriesOfRuns(runs: readonly Run[], root: string): Placed<Shown>[] {
         hook: run.settings.hook ?? 'unknown hook',
         model: run.settings.model ?? 'unknown model',
         l0: Number.NaN,
+        cfg: { metadata: { sae_pipe: { ablate: run.settings.ablate, train: run.settings.train } } },
       },
       curve: run.curve,
     })),

@@ -10,10 +10,11 @@ const LARGEST = 1 << 20;
 const known = <T extends z.ZodType>(type: T) => type.optional().catch(undefined);
 const text = known(z.string());
 const number = known(z.number());
+const words = known(z.array(z.string()));
 const settingsSchema = z.object({
   model_name: text,
   hook_name: text,
-  sae_pipe: known(z.object({ arch: text, d_sae: number, l1: number, steps: number })),
+  sae_pipe: known(z.object({ arch: text, d_sae: number, l1: number, steps: number, ablate: words, train: words })),
 });
 
 /** What is known of a run; each of it may be missing. */
@@ -27,6 +28,9 @@ export interface RunSettings {
   readonly l1?: number;
   /** Steps of the whole run. */
   readonly steps?: number;
+  /** --ablate and --train, which make a family of their own (report/family.ts). */
+  readonly ablate?: readonly string[];
+  readonly train?: readonly string[];
 }
 
 /** Follows what a run says of itself: run.json until it is finished, cfg.json then. */
@@ -67,6 +71,8 @@ export class SettingsFile {
       dSae: sae_pipe?.d_sae,
       l1: sae_pipe?.l1,
       steps: sae_pipe?.steps,
+      ablate: sae_pipe?.ablate,
+      train: sae_pipe?.train,
     };
   }
 }

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parse } from 'yaml';
+import type { z } from 'zod';
 import { flagsOf } from '../../src/config/flags.js';
 import { loadConfig } from '../../src/config/load.js';
 import { STAGES, type StageName } from '../../src/config/stages.js';
@@ -177,11 +178,12 @@ test('every file in configs/ holds only known sections, keys and values that fit
     const file = join('configs', name);
     const sections = parse(readFileSync(file, 'utf8')) as Record<StageName, Record<string, unknown>>;
     for (const stage of Object.keys(sections) as StageName[]) {
-      // Paths that the file leaves to the command line.
-      const paths = flagsOf(STAGES[stage]).filter((flag) => {
-        return flag.type === 'string' && flag.default === undefined && !flag.choices;
+      // Paths and choices that the file leaves to the command line.
+      const shape: Record<string, z.ZodType> = STAGES[stage].shape;
+      const needed = flagsOf(STAGES[stage]).filter(({ key, type }) => {
+        return type === 'string' && !shape[key]!.safeParse(undefined).success;
       });
-      const left = paths.filter((flag) => !Object.hasOwn(sections[stage], flag.name));
+      const left = needed.filter((flag) => !Object.hasOwn(sections[stage], flag.name));
       const given: Record<string, unknown> = Object.fromEntries(
         left.map((flag) => [flag.name, flag.choices?.[0] ?? 'x']),
       );

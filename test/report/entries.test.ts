@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { distinctNames, entriesOf, families } from '../../src/report/entries.js';
-import { l0AtLossRecovered, matchedSentences } from '../../src/report/matched.js';
-import { entries, evalRecord, sweep } from './sample.js';
+import { distinctNames, families } from '../../src/report/entries.js';
+import { entries } from './sample.js';
 
 test('an SAE is named by as much of its path as tells it apart', () => {
   assert.deepEqual(distinctNames(['runs/a', 'runs/b/']), ['a', 'b']);
@@ -24,6 +23,26 @@ test('long names are cut in figures and stay unlike', () => {
   assert.ok(a && b && a.label.length <= 30 && a.label.includes('…'));
   assert.notEqual(a.label, b.label);
   assert.ok(a.name.startsWith(long));
+});
+
+test('families of one architecture have curves, colours and places of their own, after gated and standard', () => {
+  const ablated = (name: string) => ({ architecture: 'gated', metadata: { sae_pipe: { ablate: [name] } } });
+  const order = entries(
+    { sae: 'c', cfg: ablated('no-r-mag') },
+    { sae: 'b', architecture: 'standard' },
+    { sae: 'a' },
+    { sae: 'd', cfg: ablated('untied-encoder') },
+  );
+  assert.deepEqual(
+    order.map(({ family, style }) => [family, style]),
+    [
+      ['gated', 0],
+      ['standard', 1],
+      ['gated, no r_mag', 2],
+      ['gated, untied encoder', 3],
+    ],
+  );
+  assert.equal(families(order).length, 4);
 });
 
 test('the order is site, gated, standard, others, and L0 downwards', () => {
@@ -48,26 +67,4 @@ test('the order is site, gated, standard, others, and L0 downwards', () => {
     [0, 1, 2, 3, 4, 5],
   );
   assert.equal(families(order).length, 5);
-});
-
-test('L0 at equal loss recovered is interpolated in log L0', () => {
-  const [gated, standard] = families(entriesOf(sweep()));
-  assert.ok(gated && standard);
-  // Halfway in loss recovered between L0 10 and 100 is 10^1.5.
-  assert.ok(Math.abs(l0AtLossRecovered(gated, 0.945)! - 10 ** 1.5) < 1e-9);
-  assert.equal(l0AtLossRecovered(gated, 0.5), null);
-  // Both reach 0.90 to 0.98: compared at 0.94, gated 10·10^(4/9), standard 20·10^(4/8).
-  assert.deepEqual(matchedSentences([...gated, ...standard]), [
-    'At 94.0 % loss recovered, linear in log L0 between neighbouring points, gated SAEs have L0 27.8 and standard SAEs 63.2 (2.27 times as many).',
-  ]);
-});
-
-test('SAEs that do not overlap are not compared', () => {
-  const far = sweep().map(({ record, curve }) => ({
-    record:
-      record.architecture === 'gated' ? evalRecord({ ...record, loss_recovered: record.loss_recovered - 0.5 }) : record,
-    curve,
-  }));
-  assert.deepEqual(matchedSentences(entriesOf(far)), []);
-  assert.deepEqual(matchedSentences(entries({})), []);
 });

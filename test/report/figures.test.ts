@@ -1,62 +1,127 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { EvalRecord } from '../../src/eval/record.js';
 import { crossEntropyFigure } from '../../src/report/cross-entropy.js';
 import { densityFigure } from '../../src/report/density.js';
 import { bucketMeans, withoutRepeats } from '../../src/report/downsample.js';
-import { entriesOf } from '../../src/report/entries.js';
-import { paretoFigure, paretoMissing, paretoScales } from '../../src/report/pareto.js';
-import { linePath } from '../../src/report/svg.js';
+import { type Entry, entriesOf } from '../../src/report/entries.js';
+import { distribution, l0DistributionFigure } from '../../src/report/l0-distribution.js';
+import { lossByPositionFigure } from '../../src/report/loss-by-position.js';
+import { notDrawn, paretoFigure, recoveredDomain } from '../../src/report/pareto.js';
+import { pointsOf } from '../../src/report/points.js';
+import { shrinkageFigure } from '../../src/report/shrinkage.js';
 import { trainingCurvesFigure, withoutCurve } from '../../src/report/training-curves.js';
-import { curve, entries, evalRecord, occurrences, sweep } from './sample.js';
+import { curve, elements, entries, evalRecord, fullSweep, occurrences, sweep } from './sample.js';
 
-const PANEL = { x: 0, y: 0, width: 720, height: 430 };
-const rounded = (value: number) => String(Math.round(value * 100) / 100);
+/** Marks of a figure against L0, those of its key left out. */
+const marks = (svg: { toString(): string }, mark: string) =>
+  elements(svg, `svg > svg:not(:first-of-type) [data-mark="${mark}"]`);
+const pareto = (of: readonly Entry[]) => paretoFigure(pointsOf(of, 'loss_recovered'));
 
-test('Pareto: every point stands where the scales put it, one polyline an architecture', () => {
+/** Where a symbol stands, in pixels of its panel. */
+function place(element: { getAttribute(name: string): string | null }): [number, number] {
+  const found = /translate\((\S+),(\S+)\)/.exec(element.getAttribute('transform') ?? '');
+  const [x, y] = found ? [found[1], found[2]] : [element.getAttribute('cx'), element.getAttribute('cy')];
+  return [Number(x), Number(y)];
+}
+
+test('Pareto: a symbol an SAE, L0 on a log axis, a line a family', () => {
   const all = entriesOf(sweep());
-  const { x, y } = paretoScales(all, PANEL);
-  assert.equal(x.kind, 'log10');
-  assert.equal(y.domain[1], 100);
-  const svg = paretoFigure(all).text;
-  for (const { record, style } of all) {
-    const at = `translate(${rounded(x(record.l0))} ${rounded(y(100 * record.loss_recovered))})`;
-    assert.ok(svg.includes(`class="mark style-${style}" transform="${at}"`), `${record.sae} at ${at}`);
-  }
-  const lines = [...svg.matchAll(/<polyline class="line style-(\d)" points="([^"]+)"/g)];
-  assert.deepEqual(
-    lines.map(([, style]) => style),
-    ['0', '1'],
+  const svg = pareto(all);
+  const places = new Map(
+    marks(svg, 'point').map((element) => [Number(element.getAttribute('data-sae')), place(element)]),
   );
-  const xs = lines[1]![2]!
-    .trim()
-    .split(' ')
-    .map((pair) => Number(pair.split(',')[0]));
-  assert.deepEqual(
-    xs,
-    [2, 20, 200].map((l0) => Number(rounded(x(l0)))),
-  );
+  assert.equal(places.size, 5);
+  const at = (name: string) => places.get(all.find((entry) => entry.name === name)!.index)!;
+  const [two, twenty, twoHundred] = [at('standard-2'), at('standard-20'), at('standard-200')];
+  assert.ok(Math.abs(twenty[0] - two[0] - (twoHundred[0] - twenty[0])) < 0.03, 'equal factors, equal lengths');
+  // Loss recovered 0.9 at both, 0.99 above.
+  assert.ok(Math.abs(at('gated-10')[1] - twenty[1]) < 0.02);
+  assert.ok(at('gated-100')[1] < at('gated-10')[1] && at('gated-10')[0] < twenty[0]);
+  assert.equal(marks(svg, 'curve').length, 2);
 });
 
-test('Pareto: better is up and to the left', () => {
-  const { x, y } = paretoScales(entriesOf(sweep()), PANEL);
-  assert.ok(x(10) < x(100));
-  assert.ok(y(99) < y(80));
+test('Pareto: the axis goes up to 100 where that is near', () => {
+  assert.deepEqual(recoveredDomain([80, 99])[1], 100);
+  assert.ok(recoveredDomain([-20, 10])[1] < 20);
+  assert.ok(recoveredDomain([60, 101])[1] >= 101);
+  assert.deepEqual(recoveredDomain([]), [-10, 110 - 10]);
+});
+
+test('Pareto: intervals are lines through their points, where there are any', () => {
+  const intervals = { l0: [18, 22], loss_recovered: [0.94, 0.96] } satisfies EvalRecord['intervals'];
+  const svg = pareto(entries({ intervals }, { sae: 'b', l0: 40 }, { sae: 'c', intervals: { l0: [Number.NaN, 3] } }));
+  const lines = marks(svg, 'interval').map((element) =>
+    element
+      .getAttribute('d')!
+      .match(/-?[\d.]+/g)!
+      .map(Number),
+  );
+  assert.equal(lines.length, 2);
+  const point = place(marks(svg, 'point').find((element) => element.getAttribute('data-sae') === '1')!);
+  const [up, across] = [lines.find(([x1, , x2]) => x1 === x2)!, lines.find(([, y1, , y2]) => y1 === y2)!];
+  assert.ok(Math.abs(up[0]! - point[0]) < 0.02 && up[1]! > point[1] && up[3]! < point[1]);
+  assert.ok(Math.abs(across[1]! - point[1]) < 0.02 && across[0]! < point[0] && across[2]! > point[0]);
+  assert.ok(!svg.text.includes('– to'), 'half an interval is none');
+  assert.match(svg.text, /L0 20\.0 \(18\.0 to 22\.0\), loss recovered 95\.00 % \(94\.00 to 96\.00\)/);
 });
 
 test('Pareto: one SAE has a point, no line; one that was not measured is named, not drawn', () => {
-  const one = paretoFigure(entries({ l0: 31 }));
-  assert.equal(occurrences(one, '<polyline'), 0);
-  assert.equal(occurrences(one, 'class="mark'), 1);
-  const odd = entries({ sae: 'good' }, { sae: 'bad', l0: Number.NaN });
-  assert.equal(occurrences(paretoFigure(odd), 'class="mark'), 1);
-  assert.match(paretoMissing(odd), /: bad\.$/);
-  assert.equal(occurrences(paretoFigure(entries({ l0: Number.NaN })), 'class="mark'), 0);
+  const one = pareto(entries({ l0: 31 }));
+  assert.equal(marks(one, 'curve').length, 0);
+  assert.equal(marks(one, 'point').length, 1);
+  const odd = entries({ sae: 'good' }, { sae: 'bad', l0: Number.NaN }, { sae: 'dead', l0: 0 });
+  assert.equal(marks(pareto(odd), 'point').length, 1);
+  assert.match(notDrawn(pointsOf(odd, 'loss_recovered'), 'loss recovered'), /: dead and bad\.$/);
+  assert.equal(marks(pareto(entries({ l0: Number.NaN })), 'point').length, 0);
 });
 
-test('Pareto: a panel a hook', () => {
-  const svg = paretoFigure(entries({ hook: 'blocks.0.hook_mlp_out' }, { hook: 'blocks.1.hook_mlp_out' }));
-  assert.equal(occurrences(svg, '↖ better'), 2);
-  assert.equal(occurrences(svg, '>blocks.1.hook_mlp_out<'), 1);
+test('Pareto: a few points have their names beside them, many do not', () => {
+  assert.deepEqual(
+    marks(pareto(entries({ sae: 'r/one', l0: 10 }, { sae: 'r/two', l0: 90 })), 'label').map(
+      ({ textContent }) => textContent,
+    ),
+    ['two', 'one'],
+  );
+  assert.equal(marks(pareto(entriesOf(sweep())), 'label').length, 0);
+});
+
+test('Pareto: a panel a hook, and the families in the key', () => {
+  const svg = pareto(entriesOf(fullSweep()));
+  assert.equal(elements(svg, '#figure-1 > svg').length, 1 + 3);
+  assert.equal(occurrences(svg, '↖ better'), 3);
+  assert.equal(occurrences(svg, '>blocks.2.hook_mlp_out<'), 1);
+  assert.equal(marks(svg, 'point').length, 30);
+  assert.equal(marks(svg, 'curve').length, 6);
+  assert.equal(marks(svg, 'interval').length, 60);
+  assert.deepEqual(
+    elements(svg, '#figure-1 > svg:first-of-type text').map(({ textContent }) => textContent),
+    ['gated', 'standard'],
+  );
+});
+
+test('Pareto and shrinkage: an ablation is a curve of its own', () => {
+  const cfg = { architecture: 'gated', metadata: { sae_pipe: { ablate: ['no-r-mag'] } } };
+  const all = entries({ sae: 'a', l0: 5 }, { sae: 'b', l0: 50 }, { sae: 'c', cfg, l0: 5 }, { sae: 'd', cfg, l0: 50 });
+  for (const svg of [pareto(all), shrinkageFigure(pointsOf(all, 'relative_reconstruction_bias'))]) {
+    assert.equal(marks(svg, 'curve').length, 2);
+    assert.ok(svg.text.includes('>gated, no r_mag<'));
+  }
+});
+
+test('shrinkage: a symbol an SAE at its γ, below the line at 1 where it shrinks', () => {
+  const all = entries(
+    { sae: 'a', l0: 10, relative_reconstruction_bias: 0.8 },
+    { sae: 'b', l0: 10, relative_reconstruction_bias: 1 },
+  );
+  const svg = shrinkageFigure(pointsOf(all, 'relative_reconstruction_bias'));
+  const [shrunk, right] = ['0', '1'].map((index) =>
+    place(marks(svg, 'point').find((point) => point.getAttribute('data-sae') === index)!),
+  );
+  const level = Number(elements(svg, '[stroke-dasharray="2 3"] line')[0]!.getAttribute('y1'));
+  assert.ok(shrunk![1] > right![1]);
+  assert.ok(Math.abs(right![1] - level) < 0.02, 'γ = 1 lies on the line');
+  assert.match(svg.text, /a: L0 10\.0, γ 0\.800/);
 });
 
 test('training curves: five panels, a line an SAE in each, at most 400 points', () => {
@@ -64,14 +129,25 @@ test('training curves: five panels, a line an SAE in each, at most 400 points', 
     { record: evalRecord({ sae: 'a' }), curve: curve(2000) },
     { record: evalRecord({ sae: 'b', architecture: 'standard' }), curve: curve(3) },
   ]);
-  const svg = trainingCurvesFigure([a!, b!])!.text;
+  const svg = trainingCurvesFigure([a!, b!])!;
   for (const title of ['L0', 'Explained variance', 'Loss (log scale)', 'Dead features (%)', 'Learning rate']) {
-    assert.ok(svg.includes(`>${title}<`), title);
+    assert.ok(svg.text.includes(`>${title}<`), title);
   }
-  const paths = [...svg.matchAll(/<path id="figure-2-\d\d-\d+" class="line[^>]* d="([^"]*)"/g)].map(([, d]) => d!);
+  const paths = elements(svg, '[data-mark="curve"]').map((element) => element.getAttribute('d')!);
   assert.equal(paths.length, 10);
   assert.ok(paths.every((path) => path.split('L').length <= 400));
   assert.ok(paths.some((path) => path.split('L').length === 400));
+  assert.equal(elements(svg, 'path.hit').length, 10);
+  assert.equal(elements(svg, '[clip-path] [data-mark="curve"]').length, 10);
+  // Both are named at the end of their lines in the four panels of two columns.
+  assert.equal(elements(svg, '[data-mark="line-names"] text').length, 8);
+});
+
+test('training curves: with many SAEs the ends of each family are named, in the left column', () => {
+  const svg = trainingCurvesFigure(entriesOf(fullSweep()))!;
+  assert.equal(elements(svg, '[data-mark="curve"]').length, 150);
+  assert.equal(elements(svg, '[data-mark="line-names"] text').length, 2 * 12);
+  assert.ok(svg.text.includes('>gated, L0 6 to 117<'));
 });
 
 test('training curves: SAEs without one are left out, and none at all is no figure', () => {
@@ -104,15 +180,6 @@ test('bucket means keep the mean, leave out what is not finite, and mark a gap',
     { tokens: 45, value: Number.NaN },
   ]);
   assert.equal(bucketMeans(points, 400).length, 6);
-  assert.equal(
-    linePath([
-      [0, 0],
-      [1, 1],
-      [2, Number.NaN],
-      [3, 3],
-    ]),
-    'M0.0 0.0L1.0 1.0M3.0 3.0L3.0 3.0',
-  );
 });
 
 test('a resumed run replaces what it does over', () => {
@@ -125,40 +192,97 @@ test('a resumed run replaces what it does over', () => {
 });
 
 test('density: bar heights are proportional to the counts, dead features are written', () => {
-  const svg = densityFigure(entries({})).text;
-  const bars = [
-    ...svg.matchAll(/<rect class="bar style-0" x="([\d.]+)" y="[\d.]+" width="([\d.]+)" height="([\d.]+)"/g),
-  ];
-  const heights = bars.map(([, , , height]) => Number(height));
-  assert.equal(heights.length, 3);
-  assert.ok(Math.abs(heights[1]! / heights[0]! - 3) < 0.01);
-  const [first, second] = bars.map(([, x, width]) => [Number(x), Number(width)] as const);
-  assert.ok(Math.abs(first![0] + first![1] - second![0]) < 0.02, 'bins touch');
-  assert.ok(svg.includes('12 dead (2.3 %)'));
+  const svg = densityFigure(entries({}), 'figure-4');
+  const bars = elements(svg, '[data-mark="bar"]').map((bar) =>
+    ['x', 'width', 'height'].map((name) => Number(bar.getAttribute(name))),
+  );
+  assert.equal(bars.length, 3);
+  const [first, second] = bars as [number[], number[]];
+  assert.ok(Math.abs(second[2]! / first[2]! - 3) < 0.01);
+  assert.ok(Math.abs(first[0]! + first[1]! - second[0]!) < 0.02, 'bins touch');
+  assert.ok(svg.text.includes('12 dead, 2.3 %'));
   const empty = { log10_edges: [-4, 0], counts: [0], dead: 512 };
-  assert.ok(densityFigure(entries({ density_histogram: empty })).text.includes('512 dead (100.0 %)'));
+  assert.ok(densityFigure(entries({ density_histogram: empty }), 'f').text.includes('512 dead, 100.0 %'));
 });
 
-test('cross-entropy: a marker where loss is added, an arrow where none is, dashes for what is missing', () => {
+test('cross-entropy: a symbol where loss is added, an arrow where none is, dashes for what is missing', () => {
   const svg = crossEntropyFigure(
     entries(
-      { sae: 'a', loss_recovered: 0.9 },
+      { sae: 'a', loss_recovered: 0.9, intervals: { delta_ce: [0.9, 1.1] } },
       { sae: 'b', ce_spliced: 2.4, loss_recovered: 1.01 },
       { sae: 'c', ce_zero: Number.NaN, loss_recovered: Number.NaN, ce_spliced: 2.6 },
     ),
-  ).text;
-  assert.equal(occurrences(svg, '◂'), 1);
-  assert.equal(occurrences(svg, 'class="recovered'), 2);
+    'figure-5',
+  );
+  assert.equal(occurrences(svg, '>◂<'), 1);
+  assert.equal(elements(svg, '[data-mark="point"]').length, 2);
+  assert.equal(elements(svg, '[data-mark="recovered"]').length, 2);
+  assert.equal(elements(svg, '[data-mark="zero"]').length, 2);
+  assert.equal(elements(svg, '[data-mark="interval"]').length, 1);
   assert.equal(occurrences(svg, '>–<'), 2);
-  assert.ok(svg.includes('a: 1.0000 nats added by splicing, 10.0000 by zero-ablation'));
+  assert.ok(svg.text.includes('a: 1.0000 nats added by splicing, 10.0000 by zero-ablation'));
   const nothing = entries({ ce_clean: Number.NaN, ce_spliced: Number.NaN, ce_zero: Number.NaN });
-  assert.doesNotMatch(crossEntropyFigure(nothing).text, /NaN|Infinity/);
+  assert.doesNotMatch(crossEntropyFigure(nothing, 'f').text, /NaN|Infinity/);
+});
+
+test('loss by position: the clean line once a site, a line an SAE, gaps where nothing was counted', () => {
+  const loss_by_position = { edges: [1, 5, 9], ce_clean: [3, 2], ce_spliced: [3.5, 2.5], ce_zero: [9, 9] };
+  const gap = {
+    edges: [1, 5, 9, 13],
+    ce_clean: [3, Number.NaN, 2],
+    ce_spliced: [4, Number.NaN, 3],
+    ce_zero: [9, Number.NaN, 9],
+  };
+  const svg = lossByPositionFigure(
+    entries({ loss_by_position }, { sae: 'b', loss_by_position: gap }, { sae: 'c' }),
+    'figure-6',
+  )!;
+  assert.equal(elements(svg, '[data-mark="clean"]').length, 1);
+  assert.deepEqual(
+    elements(svg, '[data-mark="spliced"]').map((element) => element.getAttribute('data-sae')),
+    ['0', '1'],
+  );
+  assert.doesNotMatch(svg.text, /NaN/);
+  assert.equal(lossByPositionFigure(entries({}), 'figure-6'), null);
+  assert.equal(elements(lossByPositionFigure(entriesOf(fullSweep()), 'figure-6')!, '[data-mark="spliced"]').length, 30);
+});
+
+test('L0 over tokens: shares add up at the largest number of each bin', () => {
+  const histogram = (counts: number[]) => entries({ l0_histogram: { edges: [0, 2, 4, 6], counts } })[0]!;
+  assert.deepEqual(
+    distribution(histogram([1, 2, 1])).map(({ l0, share }) => [l0, share]),
+    [
+      [1, 25],
+      [3, 75],
+      [5, 100],
+    ],
+  );
+  assert.equal(
+    elements(l0DistributionFigure([histogram([1, 2, 1])], 'figure-7')!, '[data-mark="distribution"]').length,
+    1,
+  );
+  assert.equal(l0DistributionFigure([histogram([0, 0, 0])], 'figure-7'), null);
+  assert.equal(l0DistributionFigure(entries({}), 'figure-7'), null);
+  assert.equal(
+    elements(l0DistributionFigure(entriesOf(fullSweep()), 'figure-7')!, '[data-mark="distribution"]').length,
+    30,
+  );
 });
 
 test('figures are named and described for screen readers', () => {
-  const all = entriesOf(sweep());
-  for (const svg of [paretoFigure(all), trainingCurvesFigure(all)!, densityFigure(all), crossEntropyFigure(all)]) {
+  const all = entriesOf(fullSweep());
+  const figures = [
+    pareto(all),
+    shrinkageFigure(pointsOf(all, 'relative_reconstruction_bias')),
+    trainingCurvesFigure(all, 'figure-3')!,
+    densityFigure(all, 'figure-4'),
+    crossEntropyFigure(all, 'figure-5'),
+    lossByPositionFigure(all, 'figure-6')!,
+    l0DistributionFigure(all, 'figure-7')!,
+  ];
+  for (const svg of figures) {
     assert.match(svg.text, /^<svg [^>]*role="img"[^>]*aria-labelledby="(figure-\d)-title \1-desc"/);
     assert.match(svg.text, /<title id="figure-\d-title">[^<]+<\/title>\n<desc id="figure-\d-desc">[^<]+<\/desc>/);
+    assert.doesNotMatch(svg.text, /NaN|undefined|Infinity/);
   }
 });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Refusal } from '../../src/config/refusal.js';
 import { readEvaluation } from '../../src/report/read.js';
-import { curve, evalRecord } from './sample.js';
+import { curve, evalRecord, fullSweep } from './sample.js';
 
 let root = '';
 before(async () => {
@@ -44,6 +44,24 @@ test('records and curves are read back as they were, unknown keys passed over', 
     { record, curve: curve(3) },
     { record: evalRecord({ sae: 'runs/b' }), curve: [] },
   ]);
+});
+
+test('what newer evaluations measure is read where it is there', async () => {
+  const { record } = fullSweep()[0]!;
+  assert.ok(record.intervals && record.l0_histogram && record.loss_by_position && record.decoder_max_cosine);
+  const read = (await readEvaluation(await directory([{ ...record, ce_mean: null }])))[0]!.record;
+  assert.deepEqual(read, { ...record, ce_mean: null });
+  const histogram = { edges: [0, 1], counts: [1, 2] };
+  await refused(
+    await directory([{ ...record, l0_histogram: histogram }]),
+    /l0_histogram: expected one edge more than counts/,
+  );
+  const positions = { edges: [1, 5], ce_clean: [1], ce_spliced: [1, 2], ce_zero: [1] };
+  await refused(
+    await directory([{ ...record, loss_by_position: positions }]),
+    /loss_by_position: expected one edge more/,
+  );
+  await refused(await directory([{ ...record, intervals: { l0: [1] } }]), /intervals\.l0/);
 });
 
 test('null is read as NaN', async () => {

@@ -4,8 +4,11 @@ import { flattened } from '../../src/report/configuration.js';
 import { entriesOf } from '../../src/report/entries.js';
 import { coordinate, escapeText, markup } from '../../src/report/markup.js';
 import { renderReport } from '../../src/report/report.js';
-import { headlineTable } from '../../src/report/table.js';
-import { curve, entries, evalRecord, occurrences, sweep } from './sample.js';
+import { furtherTable, headlineTable } from '../../src/report/table.js';
+import { curve, elements, entries, evalRecord, fullSweep, occurrences, sweep } from './sample.js';
+
+/** A page with everything, drawn once. */
+const FULL = renderReport(fullSweep());
 
 test('what is interpolated is escaped, what is markup stands', () => {
   assert.equal(escapeText(`<a href="x" title='y'>&`), '&lt;a href=&quot;x&quot; title=&#39;y&#39;&gt;&amp;');
@@ -42,16 +45,18 @@ test('names and settings cannot put markup into the page', () => {
 });
 
 test('the page loads nothing', () => {
-  const page = renderReport(sweep());
+  const page = FULL;
   assert.doesNotMatch(page, /https?:\/\//);
   assert.doesNotMatch(page, /<link|<iframe|@import|url\((?!#)|\ssrc=/);
   assert.ok(page.startsWith('<!doctype html>'));
 });
 
 test('equal input gives equal bytes, and a foot only where one is asked for', () => {
-  const page = renderReport(sweep());
-  assert.equal(renderReport(sweep()), page);
-  assert.doesNotMatch(page, /<footer>|NaN|undefined|Infinity/);
+  for (const sample of [sweep, fullSweep]) {
+    const page = renderReport(sample());
+    assert.equal(renderReport(sample()), page);
+    assert.doesNotMatch(page, /<footer>|NaN|undefined|Infinity/);
+  }
   assert.match(renderReport(sweep(), { generator: 'sae-pipe 0.1.0' }), /<footer>sae-pipe 0\.1\.0</);
 });
 
@@ -67,6 +72,8 @@ test('the page opens with a sentence of fact and has its parts in order', () => 
     'Figure 2.',
     'Figure 3.',
     'Figure 4.',
+    'Figure 5.',
+    '<h2>Commands',
     '<h2>Definitions',
     '<h2>Configuration',
   ];
@@ -81,7 +88,7 @@ test('the page opens with a sentence of fact and has its parts in order', () => 
 });
 
 test('every id is given once', () => {
-  const ids = [...renderReport(sweep()).matchAll(/\sid="([^"]+)"/g)].map(([, id]) => id);
+  const ids = [...FULL.matchAll(/\sid="([^"]+)"/g)].map(([, id]) => id);
   assert.equal(new Set(ids).size, ids.length);
 });
 
@@ -91,14 +98,14 @@ test('missing curves are said, for one SAE and for all', () => {
   assert.ok(some.includes('No training curve came with gated-10.'));
   const none = renderReport(sweep().map(({ record }) => ({ record, curve: [] })));
   assert.ok(none.includes('There are no training curves'));
-  assert.ok(!none.includes('id="figure-2"'));
+  assert.ok(!none.includes('id="figure-3"'));
 });
 
 test('the table has a row an SAE with rounded values, a dash where one is missing', () => {
   const table = headlineTable(entries({ loss_recovered: 0.9512, l0: 1234.56, kl: Number.NaN, d_sae: 16384 })).text;
-  const cells = [...table.matchAll(/<td class="number">([^<]*)<\/td>/g)].map(([, text]) => text);
+  const cells = [...table.matchAll(/<td class="number" data-value="[^"]*">([^<]*)<\/td>/g)].map(([, text]) => text);
   assert.deepEqual(cells, ['16,384', '1,234.6', '95.12', '0.4880', '–', '0.812', '0.913', '0.987', '2.34']);
-  assert.match(table, /title="Mean number of active features a token\."[^>]*>L0/);
+  assert.match(table, /title="Mean number of active features a token\."[^>]*><span class="title">L0</);
   const two = headlineTable(entries({ hook: 'blocks.0.hook_mlp_out' }, { hook: 'blocks.1.hook_mlp_out' }));
   assert.equal(occurrences(two, 'scope="rowgroup"'), 2);
 });
@@ -117,8 +124,8 @@ test('settings in which the SAEs differ are a table', () => {
     { record: evalRecord({ cfg: { training: { l1: 0.25 }, d_sae: 512 } }), curve: [] },
     { record: evalRecord({ cfg: { training: { l1: 0.75 }, d_sae: 512 } }), curve: [] },
   ]);
-  assert.match(differ, /<th scope="col" title="training\.l1">l1<\/th><\/tr>/);
-  assert.ok(differ.includes('<td>0.75</td>'));
+  assert.match(differ, /<th scope="col" title="training\.l1"><span class="title">l1<\/span><\/th><\/tr>/);
+  assert.ok(differ.includes('<td data-value="0.75">0.75</td>'));
   assert.ok(!renderReport([{ record: evalRecord(), curve: [] }]).includes('Where the SAEs differ'));
 });
 
@@ -142,4 +149,50 @@ test('twenty SAEs, and one that measured nothing, make a page', () => {
     renderReport([{ record: nothing, curve: curve(3, { l0: Number.NaN, lr: Number.NaN }) }]),
     /NaN|Infinity/,
   );
+});
+
+test('values that sort carry what they are, and intervals stand below them', () => {
+  const table = headlineTable(
+    entries({ loss_recovered: 0.95, kl: Number.NaN, intervals: { loss_recovered: [0.94, 0.961] } }),
+  );
+  const cells = elements(`<table>${table}</table>`, 'tbody td.number');
+  const values = cells.map((cell) => cell.getAttribute('data-value'));
+  assert.deepEqual([values[2], values[4]], ['95', '']);
+  assert.equal(cells[2]!.textContent, '95.0094.00 – 96.10');
+  assert.equal(occurrences(table, 'class="interval"'), 1);
+});
+
+test('what newer evaluations measure is a second table, of the columns that there are', () => {
+  assert.equal(furtherTable(entries({})), null);
+  assert.equal(furtherTable(entries({ ce_mean: Number.NaN, loss_recovered_mean: null })), null);
+  const table = furtherTable(entries({ norm_ratio: 0.9123 }, { decoder_max_cosine: { mean: 0.3, largest: 0.97 } }))!;
+  const heads = elements(`<table>${table}</table>`, 'thead .title').map(({ textContent }) => textContent);
+  assert.deepEqual(heads, ['SAE', 'Architecture', '|x̂| / |x|', 'Decoder cosine, mean', 'Decoder cosine, largest']);
+  assert.match(table.text, />0\.912<.*>–<.*>–</);
+  for (const part of ['Table 2.', 'Table 3.', 'Figure 6.', 'Figure 7.']) assert.ok(FULL.includes(part), part);
+  const old = renderReport(sweep());
+  for (const part of ['Table 3.', 'Figure 6.', 'Figure 7.']) assert.ok(!old.includes(part), part);
+});
+
+test('figures and tables name the commands, which stand in full once', () => {
+  const source = { evaluation: 'runs/my eval', out: 'page.html' };
+  const page = renderReport(fullSweep(), { source });
+  const parts = elements(page, 'figcaption');
+  assert.equal(parts.length, 3 + 7);
+  for (const { textContent } of parts)
+    assert.match(textContent, /Data: sae-pipe (eval|train) .* Drawn by sae-pipe report 'runs\/my eval'/);
+  const commands = elements(page, '#commands pre')[0]!.textContent;
+  assert.match(commands, /^sae-pipe eval \\\n {4}--sae runs\/blocks/);
+  assert.match(commands, /sae-pipe report 'runs\/my eval' --out page\.html$/);
+  assert.equal(occurrences(page, 'Trained by <code>sae-pipe train'), 30);
+});
+
+test('the firing ratio is said, and said to be missing', () => {
+  assert.match(renderReport(sweep()), /gated SAEs at blocks\.1\.hook_resid_post have 0\.\d\d times as many/);
+  const apart = renderReport([
+    { record: evalRecord({ sae: 'a', loss_recovered: 0.97 }), curve: [] },
+    { record: evalRecord({ sae: 'b', architecture: 'standard', loss_recovered: 0.9 }), curve: [] },
+  ]);
+  assert.match(apart, /do not overlap/);
+  assert.ok(!renderReport([{ record: evalRecord(), curve: [] }]).includes('firing-sentences">'));
 });

@@ -83,6 +83,8 @@ test('a run is what run.json says until cfg.json says it is finished', async (t)
     dSae: 512,
     l1: 4,
     steps: 200,
+    ablate: undefined,
+    train: undefined,
   });
   assert.equal(standing.state, 'running');
   finish(directory, { steps: 3 });

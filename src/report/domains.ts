@@ -1,0 +1,69 @@
+/** Least and greatest of the finite values, or null where there is none. */
+export function extent(values: Iterable<number>): [number, number] | null {
+  let low = Number.POSITIVE_INFINITY;
+  let high = Number.NEGATIVE_INFINITY;
+  for (const value of values) {
+    if (!Number.isFinite(value)) continue;
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  return low <= high ? [low, high] : null;
+}
+
+/** The domain made wider by a share of its length at both ends; a single value gets a span of its own. */
+export function padded([low, high]: readonly [number, number], share: number): [number, number] {
+  const length = high - low || Math.abs(low) * 0.2 || 1;
+  const pad = high === low ? length / 2 : length * share;
+  return [low - pad, high + pad];
+}
+
+/**
+ * The domain of a log axis over the values above 0: wider by a share of its length at both ends, and at least a factor
+ * `least` long, so that near values look near. [1, 10] where no value is above 0.
+ */
+export function logDomain(values: Iterable<number>, share: number, least = 2): [number, number] {
+  const span = extent([...values].filter((value) => value > 0));
+  if (span === null) return [1, 10];
+  const [low, high] = span;
+  const pad = Math.max((high / low) ** share, Math.sqrt((least * low) / high));
+  return [low / pad, high * pad];
+}
+
+/** True where the values are above 0 and span more than a factor of 8: then equal factors say more than differences. */
+export function wantsLog(values: Iterable<number>): boolean {
+  const span = extent(values);
+  return span !== null && span[0] > 0 && span[1] / span[0] > 8;
+}
+
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+
+/** Digits of a decade that have a tick, the more the better. */
+const DIGITS = [
+  range(10, 99).map((i) => i / 10),
+  range(5, 49).map((i) => i / 5),
+  range(2, 19).map((i) => i / 2),
+  range(1, 9),
+  [1, 2, 5],
+  [1, 3],
+  [1],
+];
+
+/**
+ * Ticks of a log axis, at as many digits of each decade as leave every label its room.
+ *
+ * @param most labels that the axis had room for if they were equally far apart
+ */
+export function logTicks([low, high]: readonly [number, number], most: number): number[] {
+  const decades = range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)));
+  const least = Math.log(high / low) / most;
+  const ticks = (digits: readonly number[]) =>
+    decades
+      .flatMap((exponent) => digits.map((digit) => Number(`${digit}e${exponent}`)))
+      .filter((value) => value >= low && value <= high);
+  const apart = (values: readonly number[]) =>
+    values.every((value, i) => i === 0 || Math.log(value / values[i - 1]!) >= least);
+  const found = DIGITS.map(ticks).find(apart);
+  if (found !== undefined) return found;
+  const powers = ticks([1]);
+  return powers.filter((_, i) => i % Math.ceil(powers.length / most) === 0);
+}

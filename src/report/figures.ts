@@ -1,0 +1,138 @@
+import { crossEntropyFigure } from './cross-entropy.js';
+import { densityFigure } from './density.js';
+import { distinct, type Entry, families } from './entries.js';
+import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-table.js';
+import { listed } from './format.js';
+import { l0DistributionFigure } from './l0-distribution.js';
+import { lossByPositionFigure } from './loss-by-position.js';
+import { type Markup, markup, type Part } from './markup.js';
+import { absentFigure, captionedTable, figure } from './page.js';
+import { notDrawn, paretoFigure } from './pareto.js';
+import { type Point, pointsOf } from './points.js';
+import { type PublishedSae, REFERENCE_NAMES, type ReferenceName, referencePoints, sitesByHook } from './reference.js';
+import { shrinkageFigure } from './shrinkage.js';
+import { trainingCurvesFigure, withoutCurve } from './training-curves.js';
+
+/** What the figures take beside the SAEs. */
+export interface FigureContext {
+  reference?: { name: ReferenceName; saes: readonly PublishedSae[] };
+  /** The commands that a caption names: for what was evaluated, and for what was recorded while training. */
+  measured: Markup;
+  trained: Markup;
+  /** Tables before the figures. */
+  tables: number;
+}
+
+/** What figures 1 and 2 say of their points, after what they show. */
+function pointsNote(
+  entries: readonly Entry[],
+  points: readonly Point[],
+  quantity: string,
+  published: string | undefined,
+): string {
+  const several = distinct(entries.map(({ site }) => site)).length > 1;
+  const compared = families(entries).some((family) => family.length > 1);
+  return [
+    `A point is an SAE${several ? ', a panel a hook' : ''}.`,
+    compared ? 'Lines join SAEs of one architecture in the order of their L0.' : '',
+    points.some(({ valueInterval, l0Interval }) => valueInterval ?? l0Interval)
+      ? 'Lines through a point are 95 % intervals, by bootstrap over contexts.'
+      : '',
+    published === undefined ? '' : `Faint: ${published} (arXiv 2404.16014, tables 1 to 4).`,
+    notDrawn(points, quantity),
+  ]
+    .filter(Boolean)
+    .join(' ');
+}
+
+/** The firing ratios: a table where curves overlap, and a sentence a site that has both kinds of SAE. */
+function firing(points: readonly Point[], published: string | undefined, { measured, tables }: FigureContext): Part {
+  const comparisons = comparisonsOf(points, published ?? null);
+  if (comparisons.length === 0) return null;
+  const table = firingTable(comparisons);
+  const overall = overallSentence(comparisons);
+  const items = [...comparisons.map(firingSentence), ...(overall === null ? [] : [overall])];
+  const sentences = markup`<ul class="firing-sentences">
+${items.map((sentence) => markup`<li>${sentence}</li>\n`)}</ul>
+`;
+  const caption = `Firing features at equal loss recovered: L0 of gated SAEs over that of standard ones, interpolated along the curves of figure 1 (definition below). The paper’s ratio is about one half.`;
+  return [table === null ? null : captionedTable(tables + 1, table, caption, measured), sentences];
+}
+
+/** Figures 1 to 7 with their captions, and the table of firing ratios after the first. */
+export function figuresOf(entries: readonly Entry[], context: FigureContext): Part {
+  const { reference, measured, trained } = context;
+  const published = reference === undefined ? undefined : REFERENCE_NAMES[reference.name];
+  const layer = (quantity: 'loss_recovered' | 'gamma') =>
+    reference === undefined ? [] : referencePoints(reference.saes, sitesByHook(entries), quantity, published!);
+  const recovered = [...pointsOf(entries, 'loss_recovered'), ...layer('loss_recovered')];
+  const bias = [...pointsOf(entries, 'relative_reconstruction_bias'), ...layer('gamma')];
+  return [
+    figure(
+      1,
+      paretoFigure(recovered, { reference: published }),
+      `Loss recovered against L0: how much of the model’s prediction survives when its activations are replaced by the SAE’s reconstructions, and with how many active features a token. Up and to the left is better. ${pointsNote(entries, recovered, 'loss recovered', published)} `,
+      measured,
+    ),
+    firing(recovered, published, context),
+    figure(
+      2,
+      shrinkageFigure(bias, { reference: published }),
+      `Relative reconstruction bias γ against L0. Below 1 (dotted), reconstructions are too small: shrinkage. ${pointsNote(entries, bias, 'γ', published)} `,
+      measured,
+    ),
+    trainingFigure(entries, trained),
+    figure(
+      4,
+      densityFigure(entries, 'figure-4'),
+      `Feature density: how many features (height) are active on which share of the counted positions (log₁₀, −2 is one position in a hundred).${entries.length === 1 ? '' : ' All panels have the same axes.'} Features that were active on no counted position have no density; they are counted as dead above each histogram and are in none of its bins. `,
+      measured,
+    ),
+    figure(
+      5,
+      crossEntropyFigure(entries, 'figure-5'),
+      'Next-token cross-entropy of the clean model, with the SAE spliced in, and with the site zero-ablated. The axis shows what the latter two add to the clean loss, in nats a token. It is logarithmic: the length of the bar, from spliced to zero-ablated, is −log(1 − loss recovered), so that equal lengths are equal factors. An arrow (◂) at the left end is an SAE that adds no loss. ',
+      measured,
+    ),
+    distributions(entries, measured),
+  ];
+}
+
+function trainingFigure(entries: readonly Entry[], trained: Markup): Markup {
+  const curves = trainingCurvesFigure(entries, 'figure-3');
+  if (curves === null) return absentFigure(3, 'There are no training curves: no SAE came with a metrics.jsonl.');
+  const absent = withoutCurve(entries).map(({ name }) => name);
+  const absentNote = absent.length === 0 ? '' : ` No training curve came with ${listed(absent)}.`;
+  const compared = families(entries).some((family) => family.length > 1);
+  return figure(
+    3,
+    curves,
+    `Training curves against activations seen. Values are means over the steps since the line of metrics.jsonl before, except dead features and learning rate, which are as they stood; curves of more than 400 lines are averaged over buckets of consecutive lines. ${!compared ? '' : 'Within an architecture, the stronger the line, the larger the SAE’s L0 in the evaluation. '}Loss is on normalised activations. The axis of explained variance leaves out what lies below it in the first 5 % of training.${absentNote} `,
+    trained,
+  );
+}
+
+/** Figures 6 and 7, of what newer evaluations measure. */
+function distributions(entries: readonly Entry[], measured: Markup): Part {
+  const positions = lossByPositionFigure(entries, 'figure-6');
+  const l0 = l0DistributionFigure(entries, 'figure-7');
+  const strength = entries.length > 1 ? ' The stronger the line, the larger the SAE’s L0.' : '';
+  return [
+    positions === null
+      ? null
+      : figure(
+          6,
+          positions,
+          `Cross-entropy by position in the context, mean over bins of positions: clean model (broken line) and SAEs spliced in; dotted, where it is within the axis, the site zero-ablated.${strength} `,
+          measured,
+        ),
+    l0 === null
+      ? null
+      : figure(
+          7,
+          l0,
+          `Distribution of L0 over tokens: on which share of the counted positions at most so many features are active (log scale). The height 50 is the median.${strength} `,
+          measured,
+        ),
+  ];
+}

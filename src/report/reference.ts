@@ -1,0 +1,104 @@
+import { fileURLToPath } from 'node:url';
+import { z } from 'zod';
+import { Refusal } from '../config/refusal.js';
+
+import { checkJson, readTextFile } from '../disk/json-file.js';
+import { distinct, type Entry, styleOf } from './entries.js';
+import { fixed, listed } from './format.js';
+import type { Point } from './points.js';
+
+/** A published SAE: a row of assets/paper/gemma-7b.csv, whose README explains the columns. */
+export interface PublishedSae {
+  arch: string;
+  site: 'resid' | 'mlp_out' | 'attn_z';
+  layer: number;
+  l0: number;
+  loss_recovered: number;
+  gamma: number;
+}
+
+/** What the points of a reference are called in figures. */
+export const REFERENCE_NAMES = { 'paper-gemma-7b': 'Gemma 7B in the paper' } as const;
+export type ReferenceName = keyof typeof REFERENCE_NAMES;
+
+const FILES: Record<ReferenceName, string> = { 'paper-gemma-7b': 'assets/paper/gemma-7b.csv' };
+
+const number = z.coerce.number();
+const row = z.object({
+  arch: z.enum(['gated', 'standard']),
+  site: z.enum(['resid', 'mlp_out', 'attn_z']),
+  layer: number.int().nonnegative(),
+  l0: number.positive(),
+  loss_recovered: number,
+  gamma: number,
+}) satisfies z.ZodType<PublishedSae>;
+
+/**
+ * The rows of a table of published points, gated ones first. No cell of it is quoted.
+ *
+ * @throws Refusal where a column is missing or a cell is not what it should be
+ */
+export function publishedSaes(csv: string, path: string): PublishedSae[] {
+  const [head = '', ...lines] = csv.trim().split(/\r?\n/);
+  const columns = head.split(',');
+  const rows = lines.map((line) => {
+    const cells = line.split(',');
+    // An empty cell would be read as 0.
+    return Object.fromEntries(columns.map((column, i) => [column, cells[i] || undefined]));
+  });
+  const saes = checkJson(z.array(row), rows, path);
+  return saes.sort((a, b) => (a.arch === b.arch ? 0 : a.arch === 'gated' ? -1 : 1));
+}
+
+/** The published points of a reference, as the package brings them. */
+export async function readReference(name: ReferenceName): Promise<PublishedSae[]> {
+  const path = fileURLToPath(new URL(`../../../${FILES[name]}`, import.meta.url));
+  const csv = await readTextFile(path);
+  if (csv === null) throw new Refusal(`${path} is missing.`, 'Install the package again: it brings this file.');
+  return publishedSaes(csv, path);
+}
+
+/** The hook of a published SAE, in TransformerLens's name. */
+export function hookOf({ site, layer }: PublishedSae): string {
+  const hooks = { resid: 'hook_resid_post', mlp_out: 'hook_mlp_out', attn_z: 'attn.hook_z' };
+  return `blocks.${layer}.${hooks[site]}`;
+}
+
+/** Published SAEs as points of a figure, faint ones of the panels `sites` (by hook). */
+export function referencePoints(
+  saes: readonly PublishedSae[],
+  sites: ReadonlyMap<string, readonly string[]>,
+  quantity: 'loss_recovered' | 'gamma',
+  name: string,
+): Point[] {
+  return saes.flatMap((sae) =>
+    (sites.get(hookOf(sae)) ?? []).map((site) => ({
+      site,
+      family: sae.arch,
+      style: styleOf(sae.arch, []),
+      l0: sae.l0,
+      value: sae[quantity],
+      name: `${sae.arch}, ${name}`,
+      label: `${sae.arch} ${fixed(sae.l0, 1)}`,
+      index: null,
+    })),
+  );
+}
+
+/** The panels of a report by their hook: several where several models share a hook. */
+export function sitesByHook(entries: readonly Entry[]): Map<string, string[]> {
+  const hooks = distinct(entries.map(({ record }) => record.hook));
+  return new Map(
+    hooks.map((hook) => [hook, distinct(entries.filter(({ record }) => record.hook === hook).map(({ site }) => site))]),
+  );
+}
+
+/** @throws Refusal where the reference has no point for any of the report's hooks: the layer would be empty */
+export function checkReference(saes: readonly PublishedSae[], entries: readonly Entry[], name: ReferenceName): void {
+  const hooks = distinct(saes.map(hookOf));
+  if (entries.some(({ record }) => hooks.includes(record.hook))) return;
+  throw new Refusal(
+    `${name} has no points for ${listed(distinct(entries.map(({ record }) => record.hook)))}; it has ${listed(hooks)}.`,
+    'Leave --reference out.',
+  );
+}

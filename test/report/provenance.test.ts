@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { evalCommand, reportCommand, shellWord, trainCommand } from '../../src/report/provenance.js';
+import { entries, evalRecord } from './sample.js';
+
+test('words are quoted where a shell would read them otherwise', () => {
+  assert.equal(shellWord('runs/a-b_c.1'), 'runs/a-b_c.1');
+  assert.equal(shellWord("it's; rm"), `'it'\\''s; rm'`);
+  assert.equal(shellWord(''), "''");
+  assert.equal(shellWord('$HOME'), "'$HOME'");
+});
+
+test('the command of eval names every SAE once, and leaves out what is not recorded', () => {
+  const command = evalCommand(
+    entries({ sae: 'runs/b', tokens: 500 }, { sae: 'runs/a', tokens: 500, ce_mean: 3 }),
+    'runs/eval',
+  );
+  assert.equal(
+    command,
+    'sae-pipe eval \\\n    --sae runs/a \\\n    --sae runs/b \\\n    --model tiny-gemma --corpus … --tokens 500 --mean-ablation --out runs/eval',
+  );
+  assert.match(
+    evalCommand(entries({ tokens: 1 }, { tokens: 2, model: 'other' }), 'e'),
+    /--model … --corpus … --tokens … --out e$/,
+  );
+});
+
+test('the command of report has what it was told', () => {
+  assert.equal(
+    reportCommand({ evaluation: 'e', out: 'o.html', title: 'A title', reference: 'paper-gemma-7b' }),
+    "sae-pipe report e --title 'A title' --reference paper-gemma-7b --out o.html",
+  );
+});
+
+test('the command of train has the recorded settings that are not the defaults', () => {
+  const sae_pipe = {
+    arch: 'standard',
+    d_sae: 2304,
+    l1: 4,
+    l1_warmup: 20,
+    steps: 100,
+    batch: 1024,
+    init: null,
+    seed: 0,
+    activations: { hook: 'h' },
+  };
+  const record = evalRecord({ sae: 'runs/s', hook: 'blocks.2.hook_resid_post', cfg: { metadata: { sae_pipe } } });
+  assert.equal(
+    trainCommand(record),
+    'sae-pipe train --arch standard --activations …/blocks.2.hook_resid_post --d-sae 2304 --l1-warmup 20 --steps 100 --batch 1024 --out runs/s',
+  );
+  assert.equal(trainCommand(evalRecord()), null);
+});
