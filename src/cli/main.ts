@@ -27,8 +27,8 @@ export async function run(args: readonly string[]): Promise<number> {
     return await dispatch(args);
   } catch (error) {
     const code = explain(error, verbose);
-    // Of a pipe that was given up: what nobody reads any more would keep the process alive.
-    if (process.stdout.destroyed) process.exit(code);
+    // A stream that was given up: what its reader does not take would keep the process alive.
+    if (process.stdout.writableLength > 0) process.exit(code);
     return code;
   }
 }

@@ -141,8 +141,9 @@ test('every file in configs/ holds only known sections, keys and values that fit
     const sections = parse(readFileSync(file, 'utf8')) as Record<StageName, Record<string, unknown>>;
     for (const stage of Object.keys(sections) as StageName[]) {
       // Paths that the file leaves to the command line.
-      const paths = flagsOf(STAGES[stage]).filter((flag) => flag.type === 'string' && flag.default === undefined);
-      const left = paths.filter((flag) => !Object.hasOwn(sections[stage], flag.name));
+      const shape = STAGES[stage].shape as Record<string, { safeParse(value: unknown): { success: boolean } }>;
+      const required = flagsOf(STAGES[stage]).filter(({ key }) => !shape[key]!.safeParse(undefined).success);
+      const left = required.filter((flag) => flag.type === 'string' && !Object.hasOwn(sections[stage], flag.name));
       const config = loadConfig(stage, Object.fromEntries(left.map((flag) => [flag.name, 'x'])), file);
       for (const { key, name, repeated } of flagsOf(STAGES[stage])) {
         const written = sections[stage][name];
@@ -160,4 +161,20 @@ test('a flag puts its rival in the file out of action', () => {
   assert.equal(config.steps, 3);
   assert.equal(config.tokens, undefined);
   assert.equal(loadConfig('train', { lr: 1 }, file).tokens, 2_000_000);
+});
+
+test('a source of activations on the command line puts the other kind in the file out of action', (t) => {
+  const live = yaml(
+    t,
+    'train: {model: m, corpus: c, hook: h, context: 64, revision: r, model-device: cuda, out: o, d-sae: 5}',
+  );
+  const stored = loadConfig('train', { activations: 'a' }, live);
+  assert.equal(stored.activations, 'a');
+  for (const key of ['model', 'corpus', 'hook', 'context', 'revision', 'modelDevice'] as const) {
+    assert.equal(stored[key], undefined, key);
+  }
+  assert.equal(loadConfig('train', { lr: 1 }, live).model, 'm');
+  const atWork = loadConfig('train', { model: 'm', corpus: 'c', hook: 'h' }, 'configs/tiny-gemma.yaml');
+  assert.equal(atWork.activations, undefined);
+  assert.equal(atWork.model, 'm');
 });
