@@ -156,7 +156,12 @@ function watchSignals(progress: Progress): StopRequest {
   const stop: StopRequest = { signal: undefined };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      if (stop.signal) process.exit(exitCodeOf(signal));
+      if (stop.signal) {
+        // By the signal itself: process.exit would end worker threads within ONNX Runtime, and abort.
+        process.removeAllListeners(signal);
+        process.kill(process.pid, signal);
+        return;
+      }
       stop.signal = signal;
       progress.say(`${signal}: finishing what is under way (once more: stop at once)`);
     });

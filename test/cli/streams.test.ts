@@ -185,6 +185,25 @@ test('a model at work is stopped and resumed to the bytes of an undisturbed run'
   }
 });
 
+test('a second signal ends a model at work at once, by the signal itself', async () => {
+  const more = [...TEXT, '--tokens', '300000', '--context', '128'];
+  const { child, outcome } = start(...train(at('twice'), more));
+  let stderr = '';
+  child.stderr!.on('data', (data) => {
+    stderr += data;
+  });
+  await until(() => stderr.includes('at most 2 windows'));
+  // Forward passes of the first window go on for many seconds.
+  await sleep(500);
+  child.kill('SIGTERM');
+  child.kill('SIGINT');
+  await until(() => stderr.includes('once more: stop at once'));
+  child.kill('SIGINT');
+  const { signal } = await outcome;
+  assert.ok(signal === 'SIGINT' || signal === 'SIGTERM', `${signal}`);
+  assert.ok(!existsSync(at('twice')));
+});
+
 test('what is no stream ends in one sentence, and nothing is written', async () => {
   const garbage = await fed(
     'not a stream, but a text that is long enough to be taken for one\n',
