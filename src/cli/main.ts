@@ -30,8 +30,8 @@ export async function run(args: readonly string[]): Promise<number> {
     return await dispatch(args);
   } catch (error) {
     const code = explain(error, { verbose, log: log ? 'json' : 'text' });
-    // Of a pipe that was given up: what nobody reads any more would keep the process alive.
-    if (process.stdout.destroyed) process.exit(code);
+    // A stream that was given up: what its reader does not take would keep the process alive.
+    if (process.stdout.writableLength > 0) process.exit(code);
     return code;
   }
 }
@@ -187,7 +187,12 @@ function watchSignals(progress: Progress): StopRequest {
   const stop: StopRequest = { signal: undefined };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      if (stop.signal) process.exit(exitCodeOf(signal));
+      if (stop.signal) {
+        // By the signal itself: process.exit would end worker threads within ONNX Runtime, and abort.
+        process.removeAllListeners(signal);
+        process.kill(process.pid, signal);
+        return;
+      }
       stop.signal = signal;
       progress.say(`${signal}: finishing what is under way (once more: stop at once)`);
     });

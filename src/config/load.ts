@@ -72,11 +72,7 @@ const RIVALS: Partial<Record<StageName, readonly (readonly [string, string])[]>>
   train: [
     ['steps', 'tokens'],
     ['tokens', 'steps'],
-    ['activations', 'model'],
-    ['activations', 'revision'],
-    ['activations', 'corpus'],
-    ['activations', 'hook'],
-    ['activations', 'context'],
+    ...['model', 'revision', 'corpus', 'hook', 'context', 'model-device'].map((of) => ['activations', of] as const),
     ['model', 'activations'],
   ],
 };

@@ -207,3 +207,19 @@ test('a flag puts its rival in the file out of action', () => {
   assert.equal(config.tokens, undefined);
   assert.equal(loadConfig('train', { lr: 1 }, file).tokens, 2_000_000);
 });
+
+test('a source of activations on the command line puts the other kind in the file out of action', (t) => {
+  const live = yaml(
+    t,
+    'train: {model: m, corpus: c, hook: h, context: 64, revision: r, model-device: cuda, out: o, d-sae: 5}',
+  );
+  const stored = loadConfig('train', { activations: 'a' }, live);
+  assert.equal(stored.activations, 'a');
+  for (const key of ['model', 'corpus', 'hook', 'context', 'revision', 'modelDevice'] as const) {
+    assert.equal(stored[key], undefined, key);
+  }
+  assert.equal(loadConfig('train', { lr: 1 }, live).model, 'm');
+  const atWork = loadConfig('train', { model: 'm', corpus: 'c', hook: 'h' }, 'configs/tiny-gemma.yaml');
+  assert.equal(atWork.activations, undefined);
+  assert.equal(atWork.model, 'm');
+});
