@@ -7,7 +7,7 @@ import { STAGES, type StageName } from '../config/stages.js';
 import { version } from '../config/version.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { COMMANDS } from './commands.js';
-import { exitCodeOf, explain, LOG_FORMATS, type LogFormat } from './explain.js';
+import { explain, LOG_FORMATS, type LogFormat } from './explain.js';
 
 /** What a command gets beside its configuration. */
 export interface Terminal {
