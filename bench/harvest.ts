@@ -4,15 +4,14 @@
  *
  *     npm run bench:harvest
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { openForwardPass } from '../src/harvest/forward-pass.js';
 import { openCheckpoint } from '../src/lm/checkpoint.js';
 import { findHook } from '../src/lm/hooks.js';
 import { Generator } from '../src/random/generator.js';
+import { Peer } from './peer.js';
 import { benchPython, command } from './python.js';
 import { circumstances, spread, writeSection } from './section.js';
 
@@ -38,36 +37,8 @@ interface Result {
   readonly peers: number[];
 }
 
-/** The peer process: jobs in, answers out, in order. */
-class Peer {
-  private readonly child: ChildProcess;
-  private readonly lines: AsyncIterator<string>;
-
-  constructor(python: string, { model, layer, attention }: Case) {
-    this.child = spawn(python, [PEER, 'run', model, String(layer), attention, String(THREADS)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    this.lines = createInterface({ input: this.child.stdout! })[Symbol.asyncIterator]();
-  }
-
-  async answer<T>(): Promise<T> {
-    const { value, done } = await this.lines.next();
-    if (done) throw new Error(`${PEER} ended without an answer`);
-    return JSON.parse(value) as T;
-  }
-
-  async run(tokens: readonly number[][], batches: number): Promise<{ seconds: number; norm: number }> {
-    this.child.stdin!.write(`${JSON.stringify({ tokens, batches })}\n`);
-    return this.answer();
-  }
-
-  end(): void {
-    this.child.stdin!.end();
-  }
-}
-
 async function compare(python: string, test: Case): Promise<{ result: Result; versions: Record<string, string> }> {
-  const { model, layer, context, batch } = test;
+  const { model, layer, attention, context, batch } = test;
   const checkpoint = await openCheckpoint(model);
   const hook = findHook(`blocks.${layer}.hook_resid_post`, checkpoint.config);
   const random = new Generator(0, 0, 0);
@@ -81,8 +52,9 @@ async function compare(python: string, test: Case): Promise<{ result: Result; ve
   }));
   const settings = { dtype: 'float16', device: 'cpu', precision: 'float32', threads: THREADS } as const;
   const pass = await openForwardPass(checkpoint, [hook], context, settings);
-  const peer = new Peer(python, test);
+  const peer = new Peer(python, [PEER, 'run', model, String(layer), attention, String(THREADS)]);
   const versions = await peer.answer<Record<string, string>>();
+  const theirs = (batches: number) => peer.ask<{ seconds: number; norm: number }>({ tokens, batches });
   const ourSeconds = async (batches: number) => {
     const start = performance.now();
     for (let i = 0; i < batches; i++) await pass.run(contexts, BOS, Number.POSITIVE_INFINITY);
@@ -92,16 +64,16 @@ async function compare(python: string, test: Case): Promise<{ result: Result; ve
   // The first run of each warms it up, and shows that both compute the same.
   const { norms } = await pass.run(contexts, BOS, Number.POSITIVE_INFINITY);
   const ourNorm = norms[0]!.reduce((sum, x) => sum + x, 0) / norms[0]!.length;
-  const peerNorm = (await peer.run(tokens, 1)).norm;
+  const peerNorm = (await theirs(1)).norm;
   if (!(Math.abs(ourNorm / peerNorm - 1) < 1e-3)) throw new Error(`${test.label}: mean |x| ${ourNorm}, ${peerNorm}`);
 
   const batchesFor = (seconds: number) => Math.max(1, Math.round(ROUND_SECONDS / seconds));
   const ourBatches = batchesFor(await ourSeconds(1));
-  const peerBatches = batchesFor((await peer.run(tokens, 1)).seconds);
+  const peerBatches = batchesFor((await theirs(1)).seconds);
   const result: Result = { ours: [], peers: [] };
   for (let round = 0; round < ROUNDS; round++) {
     result.ours.push((ourBatches * batch * context) / (await ourSeconds(ourBatches)));
-    result.peers.push((peerBatches * batch * context) / (await peer.run(tokens, peerBatches)).seconds);
+    result.peers.push((peerBatches * batch * context) / (await theirs(peerBatches)).seconds);
   }
   peer.end();
   await pass.release();

@@ -3,6 +3,7 @@ import { initialise } from '../src/sae/initialise.js';
 import type { EngineSettings } from '../src/train/engines/engine.js';
 import { openSparseEngine } from '../src/train/engines/sparse/engine.js';
 import { markdownTable } from './markdown.js';
+import { normalQuantile } from './normal-quantile.js';
 import { linearFit, median } from './statistics.js';
 
 /** How the sparse engine's step grows with n, B, L0 / n and the steps done. */
@@ -36,19 +37,6 @@ async function times(point: Point, threads: number, steps: number, beta1 = 0): P
   }
   await engine.close();
   return { ms, l0: found };
-}
-
-/** z with a share q of the standard normal below it, by bisection on the error function's integral. */
-function normalQuantile(q: number): number {
-  let [low, high] = [-8, 8];
-  for (let k = 0; k < 50; k++) {
-    const z = (low + high) / 2;
-    let below = 0;
-    for (let t = -8; t < z; t += 0.001) below += Math.exp((-t * t) / 2) * 0.001;
-    if (below / Math.sqrt(2 * Math.PI) > q) high = z;
-    else low = z;
-  }
-  return low;
 }
 
 /** Markdown: the fits, the table over L0 / n, β1, and first against last steps. */

@@ -3,7 +3,7 @@
     pip install torch==2.13.0 sae-lens==6.54.12 pyarrow      # on Python 3.11
     python scripts/check-saelens.py SAE_DIR [ACTIVATIONS_STORE]
 
-Loads cfg.json and sae_weights.safetensors (architecture "gated" or "standard") with
+Loads cfg.json and sae_weights.safetensors (architecture "gated", "standard" or "jumprelu") with
 sae_lens.SAE.load_from_disk, and compares its encode and decode with numpy on rows of the store, or on
 random rows about b_dec. Exit status 1 if they differ by more than 1e-5 of the largest entry.
 """
@@ -26,6 +26,9 @@ def encode(arch, P, x):
     if arch == 'standard':
         pre = p + P['b_enc']
         return np.maximum(pre, 0), np.abs(pre)
+    if arch == 'jumprelu':
+        pre = p + P['b_enc']
+        return (pre > P['threshold']) * np.maximum(pre, 0), np.abs(pre - P['threshold'])
     pi = p + P['b_gate']
     m = np.exp(P['r_mag']) * p + P['b_mag']
     return (pi > 0) * np.maximum(m, 0), np.abs(pi)

@@ -1,11 +1,14 @@
-"""Check an activation store with pyarrow alone, so that its format is what another program reads.
+"""Check an activation store, or a stream of one, with pyarrow alone, so that its format is what another program reads.
 
     pip install pyarrow numpy      # tried with pyarrow 26.0 on Python 3.11
     python scripts/check-store.py STORE_DIR
+    sae-pipe harvest ... --out - | python scripts/check-store.py -
 
 Checks manifest.json (format, version, complete), for every listed file its sha256 (where listed), rows,
 columns and types, and over the whole store: rows in total, (context, pos) unique, every `token` that of
 its context's `tokens` at `pos`, no BOS row, finite activations, mean |x| against manifest.mean_norm.
+Of a stream: its header (format, version), columns and types, rows in total and in a record batch,
+(context, pos) unique, no BOS row, finite activations.
 Prints a summary; exit status 1 if anything is wrong.
 """
 import argparse
@@ -131,12 +134,37 @@ def check_store(store):
           f'mean |x| {mean_norm:.6g}')
 
 
+def check_stream(source):
+    with pa.ipc.open_stream(source) as reader:
+        header = json.loads(reader.schema.metadata[b'sae-pipe'])
+        named = (header['format'], header['version'])
+        check(named == ('sae-pipe-activation-stream', 1), 'not a version 1 stream of activations')
+        d_in, dtype = header['d_in'], header['dtype']
+        schema = dict(activation=pa.list_(FLOATS[dtype], d_in), token=pa.int32(), context=pa.uint32(), pos=pa.uint32())
+        for name, kind in schema.items():
+            have = reader.schema.field(name).type if name in reader.schema.names else None
+            if not check(same_type(have, kind), f'column {name} is {have}, expected {kind}'):
+                return
+        rows, seen, norm_sum = 0, set(), 0.
+        for batch in reader:
+            x = activations(batch['activation'], dtype, d_in)
+            check(np.isfinite(x).all(), 'NaN or infinite activations')
+            check(len(batch) <= header['rows_per_batch'], f'a record batch of {len(batch)} rows')
+            check((batch['token'].to_numpy() != header['bos_token_id']).all(), 'rows of BOS')
+            norm_sum += np.linalg.norm(x.astype(np.float64), axis=1).sum()
+            seen.update(zip(batch['context'].to_numpy().tolist(), batch['pos'].to_numpy().tolist()))
+            rows += len(batch)
+    check(rows == header['rows'], f'{rows} rows, the header says {header["rows"]}')
+    check(len(seen) == rows, 'a (context, pos) comes twice')
+    print(f'{header["hook"]}: {rows} rows of {d_in} {dtype}; mean |x| {norm_sum / max(rows, 1):.6g}')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('store', metavar='STORE_DIR')
+    parser.add_argument('store', metavar='STORE_DIR', help='or - for a stream on standard input')
     store = parser.parse_args().store
     try:
-        check_store(store)
+        check_stream(sys.stdin.buffer) if store == '-' else check_store(store)
     except (OSError, KeyError, ValueError, pa.ArrowInvalid) as e:  # unreadable files, missing manifest keys
         check(False, f'{type(e).__name__}: {e}')
     print(f'{store}: {f"{len(errors)} failed" if errors else "ok"}')

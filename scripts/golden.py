@@ -1,7 +1,7 @@
 """Make the PyTorch reference ("golden") data in test/golden from the bundled tiny Gemma and its text.
 
     pip install torch==2.13.0 transformers==5.18.0 safetensors      # on Python 3.11, CPU
-    python scripts/golden.py                # from the repo root; --only model|families|train|eval makes one part
+    python scripts/golden.py                # from the repo root; --only PART makes one part alone
 
 [20, 256] means 20 contexts of 256 tokens. B rows a batch, d = d_in, n = d_sae; SAE tensors have
 SAELens's names and shapes: W_enc [d, n], W_dec [n, d], b_dec [d], all others [n].
@@ -13,7 +13,7 @@ tiny-gemma.safetensors: packing, and the model in float32
     <hook>                 float32 [8, width]   TransformerLens names, raw Hugging Face values
     norm/<hook>, absmax/<hook>   float64 [1]    Frobenius norm, largest |entry| over all of context 0
 
-{gemma,gemma2,gemma3}-{mqa,gqa}.safetensors: see golden_families.py
+{gemma,gemma2,gemma3}-{mqa,gqa}.safetensors: see golden_families.py; ablations.safetensors: see golden_ablations.py
 
 train-{gated,standard}-{0,0.9}.safetensors: ten training steps in float64 with Adam beta1 0 or 0.9,
 beta2 0.999, eps 1e-8; d=12, n=40, B=32
@@ -21,6 +21,8 @@ beta2 0.999, eps 1e-8; d=12, n=40, B=32
     batches [10, B, d], lr [10], l1 [10]        l1 is lambda, over sums of squares
     loss, mse, l1_term, aux, l0 [10]            before each update; aux is 0 for standard;
                                                 l0 counts features with f > 0
+
+resampling-{gated,standard}.safetensors: see golden_resampling.py
 
 eval.safetensors: splice-in metrics at blocks.2.hook_resid_post, n=48; see make_eval()
     gated/P, standard/P    float32, the two SAEs
@@ -30,6 +32,8 @@ eval.safetensors: splice-in metrics at blocks.2.hook_resid_post, n=48; see make_
         relative_reconstruction_bias, loss_recovered}   float64 [1]
     {gated,standard}/density    float32 [48]
     boundary/...           the same over one context that has a BOS inside
+
+metrics.safetensors: see golden_metrics.py
 """
 import argparse
 import gzip
@@ -179,6 +183,20 @@ def losses(arch, P, x, l1):
 STEPS, B, D, N = 10, 32, 12, 40
 
 
+def adam_step(adam, W, loss, lr):
+    """One step down the loss. Rows of the decoder W, if it is trained, stay on the unit sphere: tangent gradient,
+    then renormalise."""
+    adam.zero_grad()
+    loss.backward()
+    with torch.no_grad():
+        if W.requires_grad:
+            W.grad -= (W.grad * W).sum(-1, keepdim=True) * W
+        adam.param_groups[0]['lr'] = lr.item()
+        adam.step()
+        if W.requires_grad:
+            W /= W.norm(dim=-1, keepdim=True)
+
+
 def train(arch, beta1, init, batches, lr, l1):
     """-> parameters after the first and after the last step, and the terms of losses() at every step"""
     P = {name: p.clone().requires_grad_() for name, p in init.items()}
@@ -187,14 +205,7 @@ def train(arch, beta1, init, batches, lr, l1):
     for x, lr_t, l1_t in zip(batches, lr, l1):
         terms = losses(arch, P, x, l1_t)
         history.append({name: v.detach() for name, v in terms.items()})
-        adam.zero_grad()
-        terms['loss'].backward()
-        with torch.no_grad():
-            W = P['W_dec']  # rows stay on the unit sphere: tangent gradient, then renormalise
-            W.grad -= (W.grad * W).sum(-1, keepdim=True) * W
-            adam.param_groups[0]['lr'] = lr_t.item()
-            adam.step()
-            W /= W.norm(dim=-1, keepdim=True)
+        adam_step(adam, P['W_dec'], terms['loss'], lr_t)
         first = first or {name: p.detach().clone() for name, p in P.items()}
     final = {name: p.detach() for name, p in P.items()}
     return first, final, {name: torch.stack([h[name] for h in history]) for name in history[0]}
@@ -376,7 +387,8 @@ def save(name, tensors):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=['model', 'families', 'train', 'eval'], help='make this part alone; eval needs model made')
+    parser.add_argument('--only', choices=['model', 'families', 'train', 'resampling', 'ablations', 'eval', 'metrics'],
+                        help='make this part alone; eval needs model made, metrics needs both')
     only = parser.parse_args().only
     torch.set_num_threads(1)  # sums are then rounded the same way on every run
     os.makedirs(OUT, exist_ok=True)
@@ -389,8 +401,17 @@ def main():
         for arch in ('gated', 'standard'):
             for beta1 in (0., 0.9):
                 make_train(arch, beta1)
+    if only in (None, 'resampling'):
+        from golden_resampling import make_resampling
+        make_resampling()
+    if only in (None, 'ablations'):
+        from golden_ablations import make_ablations
+        make_ablations()
     if only in (None, 'eval'):
         make_eval()
+    if only in (None, 'eval', 'metrics'):
+        from golden_metrics import make_metrics  # which takes its SAEs' maths from here
+        make_metrics()
 
 
 if __name__ == '__main__':

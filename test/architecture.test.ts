@@ -4,7 +4,19 @@ import { basename, dirname, join, normalize, sep } from 'node:path';
 import { test } from 'node:test';
 
 /** Rooms in the order of the data: a room may use itself, those before it, and the side rooms. */
-const PIPELINE = ['lm', 'corpus', 'activations', 'harvest', 'sae', 'train', 'eval', 'report', 'doctor'];
+const PIPELINE = [
+  'lm',
+  'corpus',
+  'activations',
+  'harvest',
+  'sae',
+  'train',
+  'eval',
+  'report',
+  'sweep',
+  'watch',
+  'doctor',
+];
 /** Rooms that any other may use; they use one another only. */
 const SIDE = ['config', 'disk', 'progress', 'random', 'safetensors', 'onnx', 'hub'];
 /** May use every room; nothing uses it. */

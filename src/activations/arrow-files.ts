@@ -48,20 +48,28 @@ function elementType(dtype: ActivationDType): Float16 | Float32 | Uint16 {
   return dtype === 'float16' ? new Float16() : dtype === 'float32' ? new Float32() : new Uint16();
 }
 
-/** One shard as the bytes of an Arrow IPC file, a single record batch. */
-export function encodeShard(rows: Rows, d: number, dtype: ActivationDType): Uint8Array {
-  const length = rows.token.length;
+/** Columns of a shard, and of a stream of rows; `metadata` is the schema's own. */
+export function rowsSchema(d: number, dtype: ActivationDType, metadata?: Map<string, string>): Schema {
   const list = new FixedSizeList(d, new Field('item', elementType(dtype), false));
-  const metadata = dtype === 'bfloat16' ? new Map([['dtype', 'bfloat16']]) : undefined;
-  const schema = new Schema([
-    new Field('activation', list, false, metadata),
-    new Field('token', new Int32(), false),
-    new Field('context', new Uint32(), false),
-    new Field('pos', new Uint32(), false),
-  ]);
+  const bits = dtype === 'bfloat16' ? new Map([['dtype', 'bfloat16']]) : undefined;
+  return new Schema(
+    [
+      new Field('activation', list, false, bits),
+      new Field('token', new Int32(), false),
+      new Field('context', new Uint32(), false),
+      new Field('pos', new Uint32(), false),
+    ],
+    metadata,
+  );
+}
+
+/** Rows as a record batch of `schema`, which is that of rowsSchema; nothing is copied. */
+export function rowsBatch(schema: Schema, rows: Rows): RecordBatch {
+  const length = rows.token.length;
+  const list = schema.fields[0]!.type as FixedSizeList;
   const child = makeData({
-    type: elementType(dtype) as Float16,
-    length: length * d,
+    type: list.children[0]!.type as Float16,
+    length: length * list.listSize,
     data: rows.activation as Uint16Array,
   });
   const children = [
@@ -70,7 +78,40 @@ export function encodeShard(rows: Rows, d: number, dtype: ActivationDType): Uint
     makeData({ type: new Uint32(), length, data: rows.context }),
     makeData({ type: new Uint32(), length, data: rows.pos }),
   ];
-  return ipcFile(schema, children, length);
+  return recordBatch(schema, children, length);
+}
+
+/**
+ * The columns of a record batch, not copied.
+ *
+ * @param broken called with what is wrong where they are not those of rowsSchema
+ */
+export function rowsOf(batch: RecordBatch, d: number, dtype: ActivationDType, broken: (what: string) => never): Rows {
+  const column = (name: string) => batch.getChild(name)?.data[0] ?? broken(`it has no column "${name}"`);
+  const rows = batch.numRows;
+  const values = (name: string, type: string) => {
+    const data = column(name);
+    if (String(data.type) !== type) return broken(`its column "${name}" is ${data.type} where ${type} belongs`);
+    if (data.nullCount > 0) return broken(`its column "${name}" has nulls`);
+    // Arrow pads buffers to 8 bytes; the padding is no row.
+    return (data.values as Int32Array | Uint32Array).subarray(0, rows);
+  };
+  const list = column('activation');
+  const entries = list.children[0];
+  if (!entries || entries.length !== rows * d) return broken(`its rows are not ${d} wide`);
+  if (String(entries.type) !== String(elementType(dtype))) return broken(`its activations are not ${dtype}`);
+  if (list.nullCount > 0 || entries.nullCount > 0) return broken('its column "activation" has nulls');
+  return {
+    activation: (entries.values as ActivationArray).subarray(0, rows * d),
+    token: values('token', 'Int32') as Int32Array,
+    context: values('context', 'Uint32') as Uint32Array,
+    pos: values('pos', 'Uint32') as Uint32Array,
+  };
+}
+
+/** One shard as the bytes of an Arrow IPC file, a single record batch. */
+export function encodeShard(rows: Rows, d: number, dtype: ActivationDType): Uint8Array {
+  return ipcFile(rowsBatch(rowsSchema(d, dtype), rows));
 }
 
 /**
@@ -91,18 +132,7 @@ export function decodeShard(bytes: Uint8Array, d: number, dtype: ActivationDType
     if (cause instanceof Refusal) throw cause;
     return broken('it is not an Arrow IPC file');
   }
-  const column = (name: string) => batch.getChild(name)?.data[0] ?? broken(`it has no column "${name}"`);
-  const entries = column('activation').children[0];
-  if (!entries || entries.length !== batch.numRows * d) return broken(`its rows are not ${d} wide`);
-  if (String(entries.type) !== String(elementType(dtype))) return broken(`its activations are not ${dtype}`);
-  // Arrow pads buffers to 8 bytes; the padding is no row.
-  const rows = batch.numRows;
-  return {
-    activation: (entries.values as ActivationArray).subarray(0, rows * d),
-    token: (column('token').values as Int32Array).subarray(0, rows),
-    context: (column('context').values as Uint32Array).subarray(0, rows),
-    pos: (column('pos').values as Uint32Array).subarray(0, rows),
-  };
+  return rowsOf(batch, d, dtype, broken);
 }
 
 /** Contexts as the bytes of an Arrow IPC file: columns context, tokens and documents (lists as long as the context). */
@@ -127,21 +157,22 @@ export function encodeContexts(contexts: readonly Context[]): Uint8Array {
   ]);
   const tokensChild = makeData({ type: new Int32(), length: tokens.length, data: tokens });
   const documentsChild = makeData({ type: new Uint32(), length: documents.length, data: documents });
-  return ipcFile(
-    schema,
-    [
-      makeData({ type: new Uint32(), length, data: index }),
-      makeData({ type: tokensType, length, nullCount: 0, valueOffsets, child: tokensChild }),
-      makeData({ type: documentsType, length, nullCount: 0, valueOffsets, child: documentsChild }),
-    ],
-    length,
-  );
+  const children = [
+    makeData({ type: new Uint32(), length, data: index }),
+    makeData({ type: tokensType, length, nullCount: 0, valueOffsets, child: tokensChild }),
+    makeData({ type: documentsType, length, nullCount: 0, valueOffsets, child: documentsChild }),
+  ];
+  return ipcFile(recordBatch(schema, children, length));
 }
 
-function ipcFile(schema: Schema, children: unknown[], length: number): Uint8Array {
+function recordBatch(schema: Schema, children: unknown[], length: number): RecordBatch {
   const data = makeData({ type: new Struct(schema.fields), length, nullCount: 0, children: children as never });
+  return new RecordBatch(schema, data);
+}
+
+function ipcFile(batch: RecordBatch): Uint8Array {
   const writer = new RecordBatchFileWriter();
-  writer.write(new RecordBatch(schema, data));
+  writer.write(batch);
   writer.close();
   return writer.toUint8Array(true);
 }

@@ -1,22 +1,13 @@
 import { Generator, Purpose } from '../random/generator.js';
-import { type ActivationArray, allocateRows, type Rows } from './arrow-files.js';
-import { fromBfloat16 } from './bfloat16.js';
-import { ACTIVATION_BYTES } from './manifest.js';
+import type { ActivationArray, Rows } from './arrow-files.js';
+import { forTraining, newBatch, POOL_ROWS, Pool, poolRowsWithin } from './pool.js';
 import type { Batches, Order } from './source.js';
 import type { Store } from './store.js';
 
-/** Rows held in memory at once, at most, for mixing. */
-const POOL_ROWS = 2 ** 20;
-const POOL_BYTES = 2 * 2 ** 30;
-
-/** A pass over part of a store: which shards are in memory, and the order of their rows. */
-interface Pool {
+/** What is in memory of a store. */
+interface Loaded {
   readonly shards: readonly number[];
-  readonly rows: readonly Rows[];
-  /** [rows of the pool] */
-  readonly order: Uint32Array;
-  readonly shardOf: Uint32Array;
-  readonly firstOf: readonly number[];
+  readonly pool: Pool;
 }
 
 /**
@@ -32,7 +23,7 @@ export class ActivationBatches implements Batches {
   private shardOrder: Uint32Array;
   /** Index into shardOrder of the first shard of the current pool. */
   private poolStart = 0;
-  private pool: Pool | undefined;
+  private loaded: Loaded | undefined;
   /** Next row of the pool. */
   private cursor = 0;
 
@@ -42,10 +33,9 @@ export class ActivationBatches implements Batches {
     private readonly seed: number,
     poolRows = POOL_ROWS,
   ) {
-    const { shards, d_in, dtype } = store.manifest;
+    const { shards } = store.manifest;
     const largest = Math.max(...shards.map((shard) => shard.rows));
-    const rows = Math.min(poolRows, Math.floor(POOL_BYTES / (d_in * ACTIVATION_BYTES[dtype])));
-    this.poolShards = Math.max(1, Math.floor(rows / largest));
+    this.poolShards = Math.max(1, Math.floor(poolRowsWithin(poolRows, store.manifest) / largest));
     this.shardOrder = this.orderOfShards();
   }
 
@@ -62,7 +52,7 @@ export class ActivationBatches implements Batches {
       left -= size;
       this.poolStart += this.poolShards;
     }
-    this.pool = await this.loadPool();
+    this.loaded = await this.load();
     this.cursor = left;
   }
 
@@ -71,24 +61,27 @@ export class ActivationBatches implements Batches {
    */
   async next(size: number): Promise<ActivationArray> {
     const { d_in: d, dtype } = this.store.manifest;
-    const batch = allocateRows(size, d, dtype).activation;
-    for (let filled = 0; filled < size; filled++) {
-      this.pool ??= await this.loadPool();
-      if (this.cursor === this.pool.order.length) await this.nextPool();
-      const row = this.pool.order[this.cursor++]!;
-      const shard = this.pool.shardOf[row]!;
-      const from = (row - this.pool.firstOf[shard]!) * d;
-      batch.set(this.pool.rows[shard]!.activation.subarray(from, from + d), filled * d);
+    const batch = newBatch(size, d, dtype);
+    for (let filled = 0; filled < size; ) {
+      this.loaded ??= await this.load();
+      if (this.cursor === this.loaded.pool.size) await this.nextPool();
+      filled += this.deal(batch, filled, size - filled);
     }
-    if (dtype !== 'bfloat16') return batch;
-    const wide = new Float32Array(batch.length);
-    fromBfloat16(batch as Uint16Array, wide);
-    return wide;
+    return forTraining(batch, dtype);
   }
 
   async *inputs(occasion: number): AsyncIterable<Rows> {
     const order = new Generator(this.seed, Purpose.inputs, occasion).permutation(this.store.manifest.shards.length);
     for (const shard of order) yield await this.store.readShard(shard);
+  }
+
+  /** Rows dealt: as many as the pool still has, `most` at most. No pool outlives this in a suspended call. */
+  private deal(batch: ActivationArray, at: number, most: number): number {
+    const { pool } = this.loaded!;
+    const count = Math.min(most, pool.size - this.cursor);
+    pool.deal(this.cursor, count, batch, at, this.store.manifest.d_in);
+    this.cursor += count;
+    return count;
   }
 
   private async nextPool(): Promise<void> {
@@ -98,7 +91,7 @@ export class ActivationBatches implements Batches {
       this.poolStart = 0;
       this.shardOrder = this.orderOfShards();
     }
-    this.pool = await this.loadPool();
+    this.loaded = await this.load();
     this.cursor = 0;
   }
 
@@ -117,29 +110,20 @@ export class ActivationBatches implements Batches {
     return this.shardsOfPool().reduce((sum, shard) => sum + this.store.manifest.shards[shard]!.rows, 0);
   }
 
-  private async loadPool(): Promise<Pool> {
+  private async load(): Promise<Loaded> {
     const shards = this.shardsOfPool();
-    let rows = this.pool?.shards.join() === shards.join() ? this.pool.rows : undefined;
+    let pieces = this.loaded?.shards.join() === shards.join() ? this.loaded.pool.pieces : undefined;
     // Let go of the old pool before loading, or two would be in memory.
-    this.pool = undefined;
-    if (!rows) {
-      const loaded: Rows[] = [];
-      for (const shard of shards) loaded.push(await this.store.readShard(shard));
-      rows = loaded;
-    }
-    const total = this.rowsOfPool();
-    const shardOf = new Uint32Array(total);
-    const firstOf: number[] = [];
-    let first = 0;
-    for (const [i, { token }] of rows.entries()) {
-      firstOf.push(first);
-      shardOf.fill(i, first, first + token.length);
-      first += token.length;
+    this.loaded = undefined;
+    if (!pieces) {
+      const read: Rows[] = [];
+      for (const shard of shards) read.push(await this.store.readShard(shard));
+      pieces = read;
     }
     const order =
       this.order === 'stored'
-        ? Uint32Array.from({ length: total }, (_, i) => i)
-        : new Generator(this.seed, Purpose.rowOrder, this.epoch, this.poolStart).permutation(total);
-    return { shards, rows, order, shardOf, firstOf };
+        ? undefined
+        : new Generator(this.seed, Purpose.rowOrder, this.epoch, this.poolStart).permutation(this.rowsOfPool());
+    return { shards, pool: new Pool(pieces, order) };
   }
 }

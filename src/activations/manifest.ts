@@ -14,13 +14,20 @@ export { activationDTypes };
 
 /** Bytes of one activation entry on disk. */
 export const ACTIVATION_BYTES: Record<ActivationDType, number> = { float16: 2, bfloat16: 2, float32: 4 };
+/** Bytes of token, context and pos beside a row's activation. */
+const POSITION_BYTES = 12;
+
+/** Bytes of a row on disk, and in memory as Rows hold it. */
+export function rowBytes({ d_in, dtype }: Pick<Manifest, 'd_in' | 'dtype'>): number {
+  return d_in * ACTIVATION_BYTES[dtype] + POSITION_BYTES;
+}
 
 const count = z.number().int().nonnegative();
 /** A plain file name: manifests are data, and must not lead a reader out of their directory. */
 const fileName = z.string().regex(/^[\w-]+\.arrow$/);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
-const schema = z.object({
+export const manifestSchema = z.object({
   format: z.literal(FORMAT),
   version: z.literal(VERSION),
   model: z.object({ name: z.string(), fingerprint: z.string() }),
@@ -66,7 +73,7 @@ const schema = z.object({
 });
 
 /** manifest.json of an activation store: what is in it, and how far it got. */
-export type Manifest = z.infer<typeof schema>;
+export type Manifest = z.infer<typeof manifestSchema>;
 
 export function manifestPath(directory: string): string {
   return join(directory, 'manifest.json');
@@ -93,7 +100,7 @@ export async function readManifest(directory: string): Promise<Manifest> {
   if (format === FORMAT && version !== VERSION) {
     throw new Refusal(`${path} is of format version ${version}; this program reads version ${VERSION}.`);
   }
-  return checkJson(schema, json, path, AGAIN);
+  return checkJson(manifestSchema, json, path, AGAIN);
 }
 
 export function writeManifest(directory: string, manifest: Manifest): Promise<void> {

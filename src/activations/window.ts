@@ -32,6 +32,12 @@ export class Window {
     this.normSum = normSum;
   }
 
+  /** Lets go of the rows and contexts, which may be gigabytes, whoever still holds the window. */
+  release(): void {
+    this.blocks.length = 0;
+    this.contexts.length = 0;
+  }
+
   private addBlock(rows: Rows): void {
     this.blocks.push({ first: this.rows, rows });
     this.rows += rows.token.length;

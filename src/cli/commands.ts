@@ -8,7 +8,8 @@ export interface Command<S extends StageName> {
   readonly example: string;
   /** Flag that may be given without its name. */
   readonly positional?: string;
-  run(config: z.infer<(typeof STAGES)[S]>, terminal: Terminal): Promise<void>;
+  /** @param file the configuration file, for commands that read sections beside their own */
+  run(config: z.infer<(typeof STAGES)[S]>, terminal: Terminal, file?: string): Promise<void>;
 }
 
 export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
@@ -17,18 +18,32 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     example:
       'sae-pipe harvest --model assets/tiny-gemma --corpus assets/corpus/train.jsonl.gz --hook blocks.2.hook_resid_post --tokens 500000 --context 256 --out runs/acts',
     run: async (config, { progress, stop, print }) => {
+      const { harvestToStream, STANDARD_OUTPUT } = await import('../harvest/stream.js');
+      if (config.out === STANDARD_OUTPUT) return harvestToStream(config, process.stdout, progress, stop);
       const { harvest } = await import('../harvest/harvest.js');
       for (const directory of await harvest(config, progress, stop)) print(directory);
     },
   },
   train: {
     summary:
-      'Train a sparse autoencoder on stored activations. Defaults are the protocol of Rajamanoharan et al. 2024.',
+      'Train a sparse autoencoder on activations: stored, streamed, or of a model at work. Defaults are the protocol of Rajamanoharan et al. 2024.',
     example:
       'sae-pipe train --arch gated --activations runs/acts/blocks.2.hook_resid_post --d-sae 1536 --l1 5 --tokens 2000000 --batch 1024 --lr 1e-3 --out runs/gated',
     run: async (config, { progress, stop, print }) => {
       const { train } = await import('../train/train.js');
       print(await train(config, progress, stop));
+    },
+  },
+  sweep: {
+    summary:
+      'Train many SAEs from one pass over the activations: every combination of lists of settings; evaluate and draw them together.',
+    example: 'sae-pipe sweep --config configs/sweep-tiny.yaml',
+    run: async (config, { progress, stop, print }, file) => {
+      const { sweep } = await import('../sweep/sweep.js');
+      const { recordTable } = await import('../eval/table.js');
+      const { records, report } = await sweep(config, file, progress, stop);
+      if (records.length > 0) print(recordTable(records));
+      if (report) print(`Report: ${report}`);
     },
   },
   eval: {
@@ -41,6 +56,14 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       print(recordTable(await evaluate(config, progress, stop)));
     },
   },
+  export: {
+    summary: 'Write an SAE as another architecture that computes the same, for tools that know that one.',
+    example: 'sae-pipe export --sae runs/gated --as jumprelu --out runs/jumprelu',
+    run: async (config, { print }) => {
+      const { exportSae } = await import('../sae/export.js');
+      print(await exportSae(config));
+    },
+  },
   report: {
     summary: 'Draw an evaluation as one self-contained HTML file.',
     example: 'sae-pipe report runs/eval --out runs/report.html',
@@ -48,6 +71,15 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     run: async (config, { print }) => {
       const { writeReport } = await import('../report/write.js');
       print(await writeReport(config));
+    },
+  },
+  watch: {
+    summary: 'Show the training curves of a run, or of all runs below a directory, on a live page on 127.0.0.1.',
+    example: 'sae-pipe watch runs',
+    positional: 'directory',
+    run: async (config, { stop, print }) => {
+      const { watch } = await import('../watch/watch.js');
+      await watch(config, stop, print);
     },
   },
   figure: {

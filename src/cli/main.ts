@@ -2,11 +2,12 @@ import yargs from 'yargs';
 import { type Flag, flagsOf } from '../config/flags.js';
 import { loadConfig } from '../config/load.js';
 import { nearest } from '../config/nearest.js';
-import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
+import { UsageRefusal } from '../config/refusal.js';
 import { STAGES, type StageName } from '../config/stages.js';
 import { version } from '../config/version.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { COMMANDS } from './commands.js';
+import { explain, LOG_FORMATS, type LogFormat } from './explain.js';
 
 /** What a command gets beside its configuration. */
 export interface Terminal {
@@ -22,11 +23,16 @@ export interface Terminal {
  * @returns the exit code: 0 done, 1 failed, 2 usage, 130 or 143 interrupted
  */
 export async function run(args: readonly string[]): Promise<number> {
+  // Both are looked for by hand: what cannot be parsed must be explained, too.
   const verbose = args.includes('--verbose');
+  const log = args.some((arg, i) => arg === '--log=json' || (arg === '--log' && args[i + 1] === 'json'));
   try {
     return await dispatch(args);
   } catch (error) {
-    return explain(error, verbose);
+    const code = explain(error, { verbose, log: log ? 'json' : 'text' });
+    // A stream that was given up: what its reader does not take would keep the process alive.
+    if (process.stdout.writableLength > 0) process.exit(code);
+    return code;
   }
 }
 
@@ -53,17 +59,22 @@ async function dispatch(args: readonly string[]): Promise<number> {
     return name === undefined && !asksHelp ? 2 : 0;
   }
   const stage = name as StageName;
-  const { given, configFile } = readArguments(stage, args.toSpliced(at, 1));
+  const { given, configFile, log } = readArguments(stage, args.toSpliced(at, 1));
   const config = loadConfig(stage, given, configFile);
-  const { terminalProgress } = await import('../progress/terminal.js');
-  const progress = await terminalProgress();
+  const progress = await progressFor(log);
   const stop = watchSignals(progress);
   try {
-    await COMMANDS[stage].run(config as never, { progress, stop, print: (line) => process.stdout.write(`${line}\n`) });
+    const print = (line: string) => process.stdout.write(`${line}\n`);
+    await COMMANDS[stage].run(config as never, { progress, stop, print }, configFile);
   } finally {
     progress.end();
   }
   return 0;
+}
+
+async function progressFor(log: LogFormat): Promise<Progress> {
+  if (log === 'text') return (await import('../progress/terminal.js')).terminalProgress();
+  return (await import('../progress/json-log.js')).jsonProgress((line) => process.stderr.write(line));
 }
 
 const COMMON: readonly Flag[] = [
@@ -74,6 +85,15 @@ const COMMON: readonly Flag[] = [
     repeated: false,
     description: 'YAML file with a section for each command, keys named like the flags; flags win',
   },
+  {
+    key: 'log',
+    name: 'log',
+    type: 'string',
+    repeated: false,
+    choices: LOG_FORMATS,
+    default: LOG_FORMATS[0],
+    description: 'progress and errors on standard error: text for people, or json, an object a line, for machines',
+  },
   { key: 'verbose', name: 'verbose', type: 'boolean', repeated: false, description: 'show the stack of an error' },
 ];
 
@@ -81,13 +101,16 @@ const COMMON: readonly Flag[] = [
 function readArguments(
   stage: StageName,
   args: readonly string[],
-): { given: Record<string, unknown>; configFile?: string } {
+): { given: Record<string, unknown>; configFile?: string; log: LogFormat } {
   const flags = [...flagsOf(STAGES[stage]), ...COMMON];
   const parsed = parser(stage, flags, false).parseSync([...args]) as Record<string, unknown> & {
     _: (string | number)[];
   };
-  if (Array.isArray(parsed.config)) throw new UsageRefusal('--config was given more than once.');
-  const { _: positionals, $0: _program, config, verbose: _verbose, ...given } = parsed;
+  for (const name of ['config', 'log']) {
+    if (Array.isArray(parsed[name])) throw new UsageRefusal(`--${name} was given more than once.`);
+  }
+  const { _: positionals, $0: _program, config, log = LOG_FORMATS[0], verbose: _verbose, ...given } = parsed;
+  if (!isLogFormat(log)) throw new UsageRefusal(`--log "${log}" is not known.`, `It is ${LOG_FORMATS.join(' or ')}.`);
   for (const key of Object.keys(given)) if (given[key] === undefined) delete given[key];
   const positional = COMMANDS[stage].positional;
   if (positionals.length > 0 && positional) given[positional] = String(positionals.shift());
@@ -96,13 +119,23 @@ function readArguments(
   }
   for (const flag of flags) {
     const value = given[flag.name];
-    if (flag.type === 'number' && [value].flat().some((v) => v !== undefined && !Number.isFinite(v))) {
+    if (
+      flag.type === 'number' &&
+      !flag.repeated &&
+      [value].flat().some((v) => v !== undefined && !Number.isFinite(v))
+    ) {
       throw new UsageRefusal(`--${flag.name} is not a number.`, `It is ${flag.description}.`);
     }
     if (flag.type === 'string' && [value].flat().includes('')) throw new UsageRefusal(`--${flag.name} has no value.`);
   }
-  return { given, configFile: config as string | undefined };
+  return { given, configFile: config as string | undefined, log };
 }
+
+function isLogFormat(value: unknown): value is LogFormat {
+  return LOG_FORMATS.includes(value as LogFormat);
+}
+
+const defaultText = (flag: Flag) => (String(flag.default) === '' ? 'none' : String(flag.default));
 
 function parser(stage: StageName | undefined, flags: readonly Flag[], showChoices: boolean) {
   const y = yargs([])
@@ -115,12 +148,13 @@ function parser(stage: StageName | undefined, flags: readonly Flag[], showChoice
   for (const flag of flags) {
     if (stage && COMMANDS[stage].positional === flag.name) continue;
     y.option(flag.name, {
-      type: flag.type,
+      // Several numbers may stand in one word, separated by commas.
+      type: flag.repeated && flag.type === 'number' ? 'string' : flag.type,
       requiresArg: flag.type !== 'boolean',
       description: flag.description,
       // Shown in the help; when arguments are read, the schema checks them.
       choices: showChoices && flag.choices ? [...flag.choices] : undefined,
-      defaultDescription: flag.default === undefined || flag.type === 'boolean' ? undefined : String(flag.default),
+      defaultDescription: flag.default === undefined || flag.type === 'boolean' ? undefined : defaultText(flag),
     });
   }
   return y.fail((message) => {
@@ -153,34 +187,15 @@ function watchSignals(progress: Progress): StopRequest {
   const stop: StopRequest = { signal: undefined };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
-      if (stop.signal) process.exit(exitCodeOf(signal));
+      if (stop.signal) {
+        // By the signal itself: process.exit would end worker threads within ONNX Runtime, and abort.
+        process.removeAllListeners(signal);
+        process.kill(process.pid, signal);
+        return;
+      }
       stop.signal = signal;
       progress.say(`${signal}: finishing what is under way (once more: stop at once)`);
     });
   }
   return stop;
-}
-
-const exitCodeOf = (signal: 'SIGINT' | 'SIGTERM') => (signal === 'SIGINT' ? 130 : 143);
-
-function explain(error: unknown, verbose: boolean): number {
-  if (error instanceof Interrupted) {
-    process.stderr.write(`Stopped (${error.signal}): ${error.message}\n`);
-    return exitCodeOf(error.signal);
-  }
-  const refusal = error instanceof Refusal ? error : systemRefusal(error);
-  const message = refusal?.message ?? (error instanceof Error ? error.message : String(error));
-  process.stderr.write(`sae-pipe: ${message}${refusal?.remedy ? ` ${refusal.remedy}` : ''}\n`);
-  if (verbose && error instanceof Error)
-    process.stderr.write(`${error.stack}\n${error.cause ? `Cause: ${String(error.cause)}\n` : ''}`);
-  else if (!refusal) process.stderr.write('This is a fault of the program; --verbose shows where.\n');
-  return refusal?.exitCode ?? 1;
-}
-
-/** What the operating system refused, where no stage had a better sentence for it. */
-function systemRefusal(error: unknown): Refusal | undefined {
-  const { code, syscall, path } = (error ?? {}) as NodeJS.ErrnoException;
-  if (code === undefined || syscall === undefined) return undefined;
-  const what = code === 'EACCES' || code === 'EPERM' ? 'may not be accessed' : 'could not be used';
-  return new Refusal(`${path ?? syscall} ${what} (${code} on ${syscall}).`, 'Check the path and its permissions.');
 }

@@ -26,10 +26,20 @@ interface Property {
   default?: unknown;
 }
 
+/** Keys of a stage that only a configuration file can hold: lists of mappings. */
+export function structuredKeys(schema: z.ZodObject): string[] {
+  return Object.entries(propertiesOf(schema)).flatMap(([key, { items }]) => (items?.type === 'object' ? [key] : []));
+}
+
+function propertiesOf(schema: z.ZodObject): Record<string, Property> {
+  return (z.toJSONSchema(schema, { io: 'input' }) as { properties?: Record<string, Property> }).properties ?? {};
+}
+
 /** The flags of a stage, from its schema: one place says name, type, default and help of each. */
 export function flagsOf(schema: z.ZodObject): Flag[] {
-  const json = z.toJSONSchema(schema, { io: 'input' }) as { properties?: Record<string, Property> };
-  return Object.entries(json.properties ?? {}).map(([key, property]) => {
+  const structured = structuredKeys(schema);
+  const properties = Object.entries(propertiesOf(schema)).filter(([key]) => !structured.includes(key));
+  return properties.map(([key, property]) => {
     const element = property.items ?? property;
     const type = element.type === 'integer' ? 'number' : element.type;
     if (type !== 'string' && type !== 'number' && type !== 'boolean') throw new Error(`flag ${key} has no simple type`);

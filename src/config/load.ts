@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type { z } from 'zod';
-import { flagsOf } from './flags.js';
+import { type Flag, flagsOf, structuredKeys } from './flags.js';
 import { nearest } from './nearest.js';
 import { UsageRefusal } from './refusal.js';
 import { STAGES, type StageName } from './stages.js';
@@ -21,10 +21,16 @@ export function loadConfig<S extends StageName>(
 ): z.infer<(typeof STAGES)[S]> {
   const schema: z.ZodObject = STAGES[stage];
   const flags = flagsOf(schema);
+  const structured = structuredKeys(schema);
   const values: Record<string, unknown> = {};
   const origin = new Map<string, string>();
   const take = (source: Readonly<Record<string, unknown>>, label: (name: string) => string) => {
     for (const [name, value] of Object.entries(source)) {
+      if (structured.includes(name)) {
+        values[name] = value;
+        origin.set(name, label(name));
+        continue;
+      }
       const flag = flags.find((candidate) => candidate.name === name);
       if (!flag)
         throw unknownKey(
@@ -34,7 +40,7 @@ export function loadConfig<S extends StageName>(
           label,
         );
       if (Array.isArray(value) && !flag.repeated) throw new UsageRefusal(`${label(name)} was given more than once.`);
-      values[flag.key] = flag.repeated && !Array.isArray(value) ? [value] : value;
+      values[flag.key] = flag.repeated ? listed(flag, value) : value;
       origin.set(flag.key, label(name));
     }
   };
@@ -46,11 +52,19 @@ export function loadConfig<S extends StageName>(
   const issue = parsed.error.issues[0]!;
   const key = String(issue.path[0] ?? '');
   const flag = flags.find((candidate) => candidate.key === key);
-  if (flag && !origin.has(key) && issue.code === 'invalid_type') {
+  if (flag && !origin.has(key) && (issue.code === 'invalid_type' || issue.code === 'invalid_value')) {
     throw new UsageRefusal(`--${flag.name} is missing: ${flag.description}.`, `See sae-pipe ${stage} --help.`);
   }
   const name = origin.get(key) ?? (flag ? `--${flag.name}` : `sae-pipe ${stage}`);
   throw new UsageRefusal(`${name}: ${issue.message}.`, `See sae-pipe ${stage} --help.`);
+}
+
+/** Values of a flag that may be repeated. Choices and numbers may also be separated by commas, which none contains. */
+function listed({ choices, type }: Flag, value: unknown): unknown[] {
+  const values = [value].flat();
+  if (!choices && type !== 'number') return values;
+  const parts = values.flatMap((one) => (typeof one === 'string' ? one.split(',').map((part) => part.trim()) : [one]));
+  return type === 'number' ? parts.map((part) => (part === '' ? Number.NaN : Number(part))) : parts;
 }
 
 /** Flags that say the same thing in two ways: where the command line gives one, the file's other is not meant. */
@@ -58,6 +72,8 @@ const RIVALS: Partial<Record<StageName, readonly (readonly [string, string])[]>>
   train: [
     ['steps', 'tokens'],
     ['tokens', 'steps'],
+    ...['model', 'revision', 'corpus', 'hook', 'context', 'model-device'].map((of) => ['activations', of] as const),
+    ['model', 'activations'],
   ],
 };
 
@@ -71,7 +87,8 @@ function withoutRivals(
   return rest;
 }
 
-function section(file: string, stage: StageName): Record<string, unknown> {
+/** The section of a stage as the file has it, unchecked; empty where there is none. */
+export function section(file: string, stage: StageName): Record<string, unknown> {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');

@@ -1,49 +1,24 @@
 import { z } from 'zod';
+import { activationDTypes, exportFormats, figures, references, trainableArchitectures } from './choices.js';
+import {
+  context,
+  corpus,
+  device,
+  directory,
+  modelSource,
+  natural,
+  overwrite,
+  positive,
+  precision,
+  seed,
+  textField,
+  threads,
+} from './fields.js';
+import { type TrainConfig, trainSchema } from './train-schema.js';
 
-const directory = z.string().min(1);
-const positive = z.number().int().positive();
-const natural = z.number().int().nonnegative();
-const threads = natural.max(1024).default(0).describe('threads of one operator; 0: one a core');
-const device = z.string().default('cpu').describe('where the graph runs: cpu, cuda, cuda:N or webgpu');
-const overwrite = z.boolean().default(false).describe('replace what an earlier run wrote to --out');
-const seed = natural
-  .max(2 ** 32 - 1)
-  .default(0)
-  .describe('seed of every random choice; the same seed gives the same bytes');
-/** Where a model comes from: the three flags of every command that opens one. */
-const modelSource = {
-  model: directory.describe(
-    'model directory (config.json, weights in one .safetensors or shards with their index, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there',
-  ),
-  revision: z
-    .string()
-    .min(1)
-    .optional()
-    .describe('branch, tag or full commit hash of a model of the hub; a commit never moves [default: main]'),
-  offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
-};
-export type ModelSource = z.infer<z.ZodObject<typeof modelSource>>;
-const corpus = directory.describe('text: a .jsonl, .txt (either also .gz) or .parquet file, or a directory of them');
-const textField = z
-  .string()
-  .min(1)
-  .default('text')
-  .describe('key or column that holds the text in .jsonl and .parquet');
-const context = positive
-  .min(2)
-  .optional()
-  .describe("tokens a context, BOS included [default: 1024, or the model's longest]");
-
-/** Element types of activations on disk. */
-export const activationDTypes = ['float16', 'bfloat16', 'float32'] as const;
-/** Element types in which a model multiplies matrices. */
-export const precisions = ['auto', 'float32', 'bfloat16', 'float16'] as const;
-const precision = z
-  .enum(precisions)
-  .default('auto')
-  .describe("element type of the model's matrix products; auto: the checkpoint's own on cuda, else float32");
-/** SAE architectures. */
-export const architectures = ['gated', 'standard'] as const;
+export * from './choices.js';
+export type { ModelSource } from './fields.js';
+export { type TrainConfig, trainSchema };
 
 /** `harvest`: corpus → language model → activation stores, one a hook. */
 export const harvestSchema = z.object({
@@ -55,7 +30,9 @@ export const harvestSchema = z.object({
     .describe('hook point, e.g. blocks.2.hook_resid_post; may be repeated, at the cost of one forward pass'),
   tokens: positive.describe('activations (rows) in each store, exactly; BOS positions are not activations'),
   context,
-  out: directory.describe('directory for the stores, OUT/<hook>/'),
+  out: directory.describe(
+    'directory for the stores, OUT/<hook>/; - writes the rows of one hook to standard output, for `train --activations -`',
+  ),
   batch: positive.default(16).describe('contexts a forward pass'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type on disk'),
   rowsPerShard: positive.default(65_536).describe('rows a shard file, at most'),
@@ -74,56 +51,28 @@ export const harvestSchema = z.object({
 });
 export type HarvestConfig = z.infer<typeof harvestSchema>;
 
-/** `train`: activation store → sparse autoencoder. Defaults are the paper's protocol (appendix D) where it has one. */
-export const trainSchema = z.object({
-  arch: z.enum(architectures).default('gated').describe('gated (Rajamanoharan et al. 2024) or standard (ReLU + L1)'),
-  activations: directory.describe('activation store, OUT/<hook> of harvest'),
-  dSae: positive.describe('number of features, d_sae'),
-  l1: z
-    .number()
-    .nonnegative()
-    .default(4)
-    .describe("λ in |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), in sums; the paper's λ × d_in"),
-  l1Warmup: natural.default(0).describe('steps over which λ rises from 0'),
-  steps: positive.optional().describe('optimiser steps'),
-  tokens: positive
+/** `sweep`: many SAEs from one pass over the activations, evaluated and drawn together. */
+export const sweepSchema = z.object({
+  out: directory.describe('directory for everything the sweep writes: activations, SAEs, evaluation, report.html'),
+  hook: z
+    .array(z.string())
+    .min(1)
     .optional()
-    .describe('activations to train on, instead of --steps; epochs repeat [default: one epoch]'),
-  batch: positive.default(4096).describe('activations a step'),
-  lr: z.number().positive().default(3e-4).describe('learning rate of Adam'),
-  warmup: natural
-    .default(1000)
-    .describe('steps over which the learning rate rises from 0; at most a tenth of all steps'),
-  beta1: z.number().min(0).lt(1).default(0).describe('decay of the first moment in Adam, β1; 0 as in the paper'),
-  beta2: z.number().min(0).lt(1).default(0.999).describe('decay of the second moment in Adam, β2'),
-  seed,
-  init: directory
+    .describe('hook point; may be repeated [default: those of the harvest section]'),
+  arch: z.array(z.enum(trainableArchitectures)).min(1).optional().describe('architecture; may be repeated'),
+  dSae: z.array(positive).min(1).optional().describe('number of features; may be repeated'),
+  l1: z.array(z.number().nonnegative()).min(1).optional().describe('λ; may be repeated'),
+  seed: z.array(seed).min(1).optional().describe('seed of initialisation and order; may be repeated'),
+  /** In the file only: lists of their own for groups of runs, e.g. a wider dictionary for the baseline. */
+  runs: z
+    .array(z.record(z.string(), z.unknown()))
     .optional()
-    .describe('start from this SAE (cfg.json + sae_weights.safetensors) instead of random weights'),
-  normalize: z
-    .enum(['mean-norm', 'none'])
-    .default('mean-norm')
-    .describe('mean-norm: scale activations to mean |x| = √d_in while training; folded into the saved weights'),
-  order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
-  engine: z
-    .enum(['auto', 'sparse', 'reference'])
-    .default('auto')
-    .describe(
-      'how a step is computed; sparse: on the active features only, the default on cpu; reference: one dense graph',
-    ),
-  deadWindow: positive.default(1_000_000).describe('a feature is dead that has not fired during so many activations'),
-  logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
-  checkpointEvery: natural.default(1000).describe('steps between checkpoints; 0: only when interrupted'),
-  device,
-  threads: natural
-    .max(1024)
-    .default(0)
-    .describe('worker threads of the sparse engine, threads of an operator of the reference engine; 0: one a core'),
-  out: directory.describe('directory for cfg.json, sae_weights.safetensors and metrics.jsonl'),
-  overwrite,
-  resume: z.boolean().default(false).describe('go on from the checkpoint in --out'),
+    .describe('groups of runs: hook, and any flags of train, each a value or a list of values'),
+  activations: directory
+    .optional()
+    .describe('directory that holds a store a hook, as harvest leaves it [default: OUT/activations, harvested first]'),
 });
-export type TrainConfig = z.infer<typeof trainSchema>;
+export type SweepConfig = z.infer<typeof sweepSchema>;
 
 /** `eval`: SAEs spliced into the model on held-out text → eval.json. */
 export const evalSchema = z.object({
@@ -134,6 +83,10 @@ export const evalSchema = z.object({
   context: context.describe('tokens a context, BOS included [default: what the SAEs were trained with]'),
   batch: positive.default(8).describe('contexts a forward pass'),
   hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
+  meanAblation: z
+    .boolean()
+    .default(false)
+    .describe('also replace activations by their mean: loss recovered with mean ablation as the worst case'),
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
   textField,
   device,
@@ -144,8 +97,14 @@ export const evalSchema = z.object({
 });
 export type EvalConfig = z.infer<typeof evalSchema>;
 
-/** Published points that a report can be drawn beside. */
-export const references = ['paper-gemma-7b'] as const;
+/** `export`: an SAE in another architecture's parameters, computing the same. */
+export const exportSchema = z.object({
+  sae: directory.describe('SAE directory, gated or standard'),
+  as: z.enum(exportFormats).describe('architecture to write; jumprelu: the JumpReLU view of the paper, appendix E'),
+  out: directory.describe('directory for cfg.json and sae_weights.safetensors'),
+  overwrite,
+});
+export type ExportConfig = z.infer<typeof exportSchema>;
 
 /** `report`: eval.json → one HTML file. */
 export const reportSchema = z.object({
@@ -162,8 +121,12 @@ export const reportSchema = z.object({
 });
 export type ReportConfig = z.infer<typeof reportSchema>;
 
-/** Figures that `figure` draws. */
-export const figures = ['jump-relu', 'paper-gemma-7b'] as const;
+/** `watch`: metrics.jsonl of runs → a live page. */
+export const watchSchema = z.object({
+  directory: directory.describe('the --out of a run, finished or not, or a directory with several below it (a sweep)'),
+  port: natural.max(65_535).default(6464).describe('port of the page on 127.0.0.1; 0: any that is free'),
+});
+export type WatchConfig = z.infer<typeof watchSchema>;
 
 /** `figure`: a picture of its own, one file. */
 export const figureSchema = z.object({
@@ -196,7 +159,7 @@ export const doctorSchema = z.object({
     .describe('hook point to harvest; may be repeated [default: hook_resid_post of the last block]'),
   tokens: positive.optional().describe('activations to harvest: room on disk and time are worked out for them'),
   dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
-  arch: z.enum(architectures).default('gated').describe('architecture of that SAE'),
+  arch: z.enum(trainableArchitectures).default('gated').describe('architecture of that SAE'),
   context,
   batch: positive.default(16).describe('contexts a forward pass'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type of activations on disk'),
@@ -220,8 +183,11 @@ export type DemoConfig = z.infer<typeof demoSchema>;
 export const STAGES = {
   harvest: harvestSchema,
   train: trainSchema,
+  sweep: sweepSchema,
   eval: evalSchema,
+  export: exportSchema,
   report: reportSchema,
+  watch: watchSchema,
   figure: figureSchema,
   doctor: doctorSchema,
   demo: demoSchema,

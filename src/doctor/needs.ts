@@ -1,6 +1,7 @@
+import { rowBytes } from '../activations/manifest.js';
 import { type DoctorConfig, harvestSchema } from '../config/stages.js';
 import { harvestGraph } from '../harvest/harvest-graph.js';
-import { batchesPerWindow, rowBytes } from '../harvest/store-plan.js';
+import { batchesPerWindow } from '../harvest/store-plan.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { GemmaConfig } from '../lm/gemma-config.js';
 import { GemmaGraph } from '../lm/gemma-graph.js';

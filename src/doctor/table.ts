@@ -1,5 +1,5 @@
 import { formatBytes } from '../disk/free-space.js';
-import { count, duration } from '../progress/terminal.js';
+import { count, duration } from '../progress/spoken.js';
 import type { Report } from './doctor.js';
 
 type Line = readonly [name: string, value: string];

@@ -1,6 +1,6 @@
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Interrupted, Refusal } from '../config/refusal.js';
+import { Refusal } from '../config/refusal.js';
 import type { EvalConfig } from '../config/stages.js';
 import { batches, type Context, packContexts } from '../corpus/contexts.js';
 import { corpusFiles, readDocuments } from '../corpus/documents.js';
@@ -16,17 +16,22 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { openSae } from '../sae/saelens.js';
 import { METRICS_FILE } from '../train/metrics-record.js';
 import { type Candidate, openCandidate, sharedContext } from './candidate.js';
+import { decoderMaxCosine } from './decoder-cosine.js';
+import { interrupted } from './interrupted.js';
 import type { Metrics } from './metrics.js';
 import { countPositions } from './positions.js';
-import type { EvalRecord } from './record.js';
+import type { DecoderMaxCosine, MeasuredRecord } from './record.js';
 import { openSpliceIn } from './splice-in.js';
 
 export const EVAL_FILE = 'eval.json';
 const curveFile = (i: number) => `training-${i}.jsonl`;
 const ours = (name: string) => name === EVAL_FILE || /^training-\d+\.jsonl$/.test(name);
 
+/** Counted positions, the first of the text, whose mean is taken beforehand for that of all. */
+const MEAN_POSITIONS = 16_384;
+
 /** Splices SAEs into the model on held-out text and writes eval.json; SAEs of one hook share a forward pass. */
-export async function evaluate(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<EvalRecord[]> {
+export async function evaluate(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<MeasuredRecord[]> {
   // Before the model, which may have to be downloaded.
   await corpusFiles(config.corpus);
   await checkOutputDirectory(config.out, { overwrite: config.overwrite, ours });
@@ -46,12 +51,16 @@ export async function evaluate(config: EvalConfig, progress: Progress, stop: Sto
   const measured = new Map<Candidate, Metrics>();
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
     const group = candidates.filter(({ hook }) => hook.name === name);
-    const metrics = await evaluateHook(group, checkpoint, contexts(), context, bos, config, progress, stop);
+    const metrics = await evaluateHook(group, checkpoint, contexts, context, bos, config, progress, stop);
     for (const [k, candidate] of group.entries()) measured.set(candidate, metrics[k]!);
+  }
+  const cosines = new Map<Candidate, DecoderMaxCosine>();
+  for (const candidate of candidates) {
+    cosines.set(candidate, await decoderMaxCosine(candidate.files, config, progress, stop));
   }
 
   await claimOutputDirectory(config.out, { overwrite: config.overwrite, ours });
-  const records: EvalRecord[] = [];
+  const records: MeasuredRecord[] = [];
   for (const [i, candidate] of candidates.entries()) {
     const { architecture, dIn, dSae, cfg } = candidate.files;
     records.push({
@@ -62,6 +71,7 @@ export async function evaluate(config: EvalConfig, progress: Progress, stop: Sto
       d_in: dIn,
       d_sae: dSae,
       ...measured.get(candidate)!,
+      decoder_max_cosine: cosines.get(candidate)!,
       training_curve: await copyCurve(candidate.path, config.out, curveFile(i)),
       cfg,
     });
@@ -74,7 +84,7 @@ export async function evaluate(config: EvalConfig, progress: Progress, stop: Sto
 async function evaluateHook(
   group: readonly Candidate[],
   checkpoint: Checkpoint,
-  contexts: AsyncIterable<Context>,
+  contexts: () => AsyncIterable<Context>,
   context: number,
   bos: number,
   config: EvalConfig,
@@ -84,17 +94,22 @@ async function evaluateHook(
   const { hook } = group[0]!;
   const files = group.map((candidate) => candidate.files);
   const spliceIn = await openSpliceIn(checkpoint, hook, files, context, config);
-  try {
-    progress.begin(`evaluating ${hook.name}`, config.tokens, 'token');
+  /** Feeds the first `wanted` positions of the text to `take`, which says how many it counted. */
+  const feed = async (label: string, wanted: number, take: typeof spliceIn.add) => {
+    progress.begin(`${label} ${hook.name}`, wanted, 'token');
     let tokens = 0;
-    for await (const batch of batches(contexts, config.batch)) {
-      tokens += await spliceIn.add(batch, bos, config.tokens - tokens);
+    for await (const batch of batches(contexts(), config.batch)) {
+      tokens += await take(batch, bos, wanted - tokens);
       progress.update(tokens);
-      if (stop.signal) throw new Interrupted(stop.signal, 'the evaluation was not finished and nothing was written.');
-      if (tokens === config.tokens) break;
+      if (stop.signal) throw interrupted(stop.signal);
+      if (tokens === wanted) break;
     }
     progress.end();
-    if (tokens < config.tokens) throw tooFewTokens(config.corpus, tokens, config.tokens);
+    if (tokens < wanted) throw tooFewTokens(config.corpus, tokens, wanted);
+  };
+  try {
+    await feed('taking the mean of', Math.min(config.tokens, MEAN_POSITIONS), spliceIn.addToMean);
+    await feed('evaluating', config.tokens, spliceIn.add);
     const metrics = spliceIn.metrics();
     for (const [k, { ce_spliced, mse }] of metrics.entries()) {
       if (!Number.isFinite(ce_spliced + mse)) {

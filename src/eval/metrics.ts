@@ -1,102 +1,97 @@
-import type { DensityHistogram, EvalRecord } from './record.js';
+import { bootstrapIntervals } from './bootstrap.js';
+import { type ContextSums, type Totals, totalsOf } from './context-sums.js';
+import { denseFraction, densityHistogram, l0Histogram } from './histograms.js';
+import { positionEdges } from './position-bins.js';
+import type { Headline, Interval, LossByPosition, MeasuredRecord } from './record.js';
+import type { SaeSums, SiteSums } from './sums.js';
 
-/** Sums over counted positions that all SAEs of a site share. */
-export interface SharedSums {
-  tokens: number;
-  nllClean: number;
-  nllZero: number;
-  /** Σ|x|² */
-  squared: number;
-  /** Σ x, [d_in] */
-  x: Float64Array;
-}
-
-/** Sums over counted positions of one SAE. */
-export interface SaeSums {
-  nllSpliced: number;
-  kl: number;
-  l0: number;
-  /** Σ|x̂|² */
-  reconstruction: number;
-  /** Σ x · x̂ */
-  product: number;
-  /** Σ|x − x̂|² */
-  error: number;
-  /** Σ cos(x, x̂) */
-  cosine: number;
-  /** Counted positions on which each feature is active, [d_sae] */
-  active: Float64Array;
-}
-
-export const newSharedSums = (dIn: number): SharedSums => ({
-  tokens: 0,
-  nllClean: 0,
-  nllZero: 0,
-  squared: 0,
-  x: new Float64Array(dIn),
-});
-
-export const newSaeSums = (dSae: number): SaeSums => ({
-  nllSpliced: 0,
-  kl: 0,
-  l0: 0,
-  reconstruction: 0,
-  product: 0,
-  error: 0,
-  cosine: 0,
-  active: new Float64Array(dSae),
-});
-
-/** The measured part of an evaluation record. */
+/** The part of an evaluation record that is measured by splicing in. */
 export type Metrics = Omit<
-  EvalRecord,
-  'sae' | 'architecture' | 'hook' | 'model' | 'd_in' | 'd_sae' | 'training_curve' | 'cfg'
+  MeasuredRecord,
+  'sae' | 'architecture' | 'hook' | 'model' | 'd_in' | 'd_sae' | 'decoder_max_cosine' | 'training_curve' | 'cfg'
 >;
 
-/** The metrics of record.ts, from sums. */
-export function metricsOf(shared: SharedSums, sae: SaeSums): Metrics {
-  const { tokens } = shared;
-  const mean = (sum: number) => sum / tokens;
-  const ce_clean = mean(shared.nllClean);
-  const ce_spliced = mean(sae.nllSpliced);
-  const ce_zero = mean(shared.nllZero);
-  // Σ|x − x̄|² = Σ|x|² − N|x̄|²
-  const variation = shared.squared - shared.x.reduce((sum, s) => sum + (s * s) / tokens, 0);
-  const dead = sae.active.reduce((count, n) => count + (n === 0 ? 1 : 0), 0);
+/** How a site was evaluated. */
+export interface Measured {
+  readonly context: number;
+  readonly meanAblation: boolean;
+}
+
+type Sums = keyof SiteSums['byContext'] | keyof SaeSums['byContext'];
+
+/** a / b; NaN, not an infinity, where b is 0. */
+const ratio = (a: number, b: number) => (b === 0 ? Number.NaN : a / b);
+
+/** The metrics that have an interval, from totals over any contexts; `spread` is Σ|x − x̄|² here. */
+function headline(t: Totals<Sums>): Record<Headline, number> {
+  const delta = t.nllSpliced - t.nllClean;
   return {
-    tokens,
-    ce_clean,
-    ce_spliced,
-    ce_zero,
-    loss_recovered: 1 - (ce_spliced - ce_clean) / (ce_zero - ce_clean),
-    kl: mean(sae.kl),
-    l0: mean(sae.l0),
-    mse: mean(sae.error),
-    explained_variance: 1 - sae.error / variation,
-    cosine: mean(sae.cosine),
-    relative_reconstruction_bias: sae.reconstruction / sae.product,
-    dead_fraction: dead / sae.active.length,
-    density_histogram: densityHistogram(sae.active, tokens),
+    ce_clean: t.nllClean / t.tokens,
+    ce_spliced: t.nllSpliced / t.tokens,
+    ce_zero: t.nllZero / t.tokens,
+    delta_ce: delta / t.tokens,
+    loss_recovered: 1 - ratio(delta, t.nllZero - t.nllClean),
+    loss_recovered_mean: 1 - ratio(delta, t.nllMean - t.nllClean),
+    kl: t.kl / t.tokens,
+    l0: t.l0 / t.tokens,
+    mse: t.error / t.tokens,
+    explained_variance: 1 - ratio(t.error, t.spread),
+    cosine: t.cosine / t.tokens,
+    relative_reconstruction_bias: ratio(t.reconstruction, t.product),
   };
 }
 
-/** Bins a decade. */
-const BINS = 4;
+/** The metrics of record.ts, from sums; docs/metrics.md has the equations. */
+export function metricsOf(site: SiteSums, sae: SaeSums, { context, meanAblation }: Measured): Metrics {
+  const contexts = site.byContext.tokens;
+  const tokens = contexts.reduce((sum, n) => sum + n, 0);
+  // Where x̄ − centre is δ, |x − x̄|² = |u|² − 2 u·δ + |δ|². Resamples keep the evaluation's own x̄.
+  const delta = meanOf(site.u, tokens);
+  const shift = dot(delta, delta);
+  const spread = site.byContext.spread.map((sum, c) => sum - 2 * dot(delta, site.u[c]!) + contexts[c]! * shift);
+  const sums: ContextSums<Sums> = { ...site.byContext, ...sae.byContext, spread };
+  const totals = totalsOf(sums);
+  const { loss_recovered_mean, ...estimates } = headline(totals);
+  const { loss_recovered_mean: meanInterval, ...intervals } = bootstrapIntervals(sums, headline);
+  // |x − x̄|⁻² about the centre: |u|⁻² (1 + (2 u·δ − |δ|²) / |u|² + …).
+  const relativeError = totals.relativeError + 2 * dot(delta, sae.slope) - shift * totals.curvature;
+  return {
+    tokens,
+    contexts: contexts.length,
+    ...estimates,
+    ce_mean: meanAblation ? totals.nllMean / tokens : null,
+    loss_recovered_mean: meanAblation ? loss_recovered_mean : null,
+    l0_histogram: l0Histogram(sae.l0),
+    fvu: ratio(totals.error, totals.spread),
+    explained_variance_tokens: 1 - relativeError / tokens,
+    norm_ratio: totals.normRatio / tokens,
+    dead_fraction: sae.active.reduce((count, n) => count + (n === 0 ? 1 : 0), 0) / sae.active.length,
+    dense_fraction: denseFraction(sae.active, tokens),
+    density_histogram: densityHistogram(sae.active, tokens),
+    loss_by_position: lossByPosition(site, sae, context),
+    intervals: meanAblation
+      ? { ...intervals, loss_recovered_mean: meanInterval }
+      : (intervals as Record<string, Interval>),
+  };
+}
 
-/** Histogram of log10(density) over features, from the smallest density that can be seen (one position) to 1. */
-export function densityHistogram(active: Float64Array, tokens: number): DensityHistogram {
-  // One decade at least, for an evaluation of a single position.
-  const lowest = Math.min(-1, Math.floor(-Math.log10(tokens)));
-  const bins = -lowest * BINS;
-  const counts = new Array<number>(bins).fill(0);
-  let dead = 0;
-  for (const n of active) {
-    if (n === 0) {
-      dead++;
-      continue;
-    }
-    const bin = Math.floor((Math.log10(n / tokens) - lowest) * BINS);
-    counts[Math.max(0, Math.min(bins - 1, bin))]!++;
-  }
-  return { log10_edges: Array.from({ length: bins + 1 }, (_, i) => lowest + i / BINS), counts, dead };
+function lossByPosition({ byPosition }: SiteSums, sae: SaeSums, context: number): LossByPosition {
+  const mean = (sums: Float64Array) => Array.from(sums, (sum, bin) => ratio(sum, byPosition.tokens[bin]!));
+  return {
+    edges: positionEdges(context),
+    ce_clean: mean(byPosition.nllClean),
+    ce_spliced: mean(sae.byPosition),
+    ce_zero: mean(byPosition.nllZero),
+  };
+}
+
+/** x̄ − centre, [d_in]. */
+function meanOf(u: readonly Float32Array[], tokens: number): Float64Array {
+  const mean = new Float64Array(u[0]!.length);
+  for (const sums of u) for (const [i, sum] of sums.entries()) mean[i]! += sum / tokens;
+  return mean;
+}
+
+function dot(a: Float64Array, b: Float64Array | Float32Array): number {
+  return a.reduce((sum, x, i) => sum + x * b[i]!, 0);
 }

@@ -99,7 +99,7 @@ export interface DensityHistogram {
 
 /** How many features are active on how many of the counted positions. */
 export interface L0Histogram {
-  /** Integers from 0 at equal distances, one more than counts: bin i has edges[i] ≤ active features < edges[i + 1]. */
+  /** Integers at equal distances, one more than counts: bin i has edges[i] ≤ active features < edges[i + 1]. */
   edges: number[];
   /** Counted positions a bin. */
   counts: number[];

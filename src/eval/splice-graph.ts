@@ -4,17 +4,28 @@ import type { Hook } from '../lm/hooks.js';
 import type { Placement } from '../lm/precision.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { asFloat32, storedWeight } from '../onnx/weight.js';
-import { decode, encode, type ParameterValues } from '../sae/forward-graph.js';
+import { forward, type ParameterValues } from '../sae/forward-graph.js';
 import { PARAMETERS } from '../sae/sae.js';
 import type { SaeFiles } from '../sae/saelens.js';
-import { chunkRows, type Logits, tokenLosses } from './token-losses.js';
+import { tokenLosses } from './token-losses.js';
 
-/** Variants of the batch before those of the SAEs: the clean run, and the activation replaced by zero. */
-export const CLEAN = 0;
-export const ZERO = 1;
-export const FIRST_SAE = 2;
+/** Variants of the tall batch, by their place in it: the clean run, x replaced by 0, by its mean, and by each x̂. */
+export interface Variants {
+  readonly clean: 0;
+  readonly zero: 1;
+  /** Null where mean ablation was not asked for. */
+  readonly mean: 2 | null;
+  /** Of the first SAE; the others follow, to the last variant. */
+  readonly firstSae: number;
+  readonly count: number;
+}
 
-/** Per-token figures of SAE k, float32 [spliced] each, and the counts of its features. */
+export function variantsOf(saes: number, meanAblation: boolean): Variants {
+  const firstSae = meanAblation ? 3 : 2;
+  return { clean: 0, zero: 1, mean: meanAblation ? 2 : null, firstSae, count: firstSae + saes };
+}
+
+/** Per-token figures of SAE k, float32 [spliced] each, and what is summed over counted positions. */
 export const saeOutputs = (k: number) => ({
   /** |x̂|² */
   reconstruction: `sae${k}/reconstruction`,
@@ -26,25 +37,38 @@ export const saeOutputs = (k: number) => ({
   l0: `sae${k}/l0`,
   /** [d_sae]: counted positions on which the feature is active. */
   active: `sae${k}/active`,
+  /** [d_in]: Σ u |x − x̂|² / |u|⁴ with u = x − centre, over counted positions. */
+  slope: `sae${k}/slope`,
 });
 
-export interface SpliceGraph {
-  readonly model: Uint8Array;
-  readonly variants: number;
-  /** `rows` and `targets` are padded to a multiple of this. */
-  readonly chunk: number;
+/** Of |u|² of a token at the centre itself, so that nothing is divided by 0; its u is 0. */
+const TINY = 1e-30;
+
+/** The activations to replace, and which of them count. */
+interface Spliced {
+  /** [spliced, d_in] */
+  readonly x: Value;
+  /** x − centre */
+  readonly u: Value;
+  /** |u|², [spliced] */
+  readonly spread: Value;
+  /** float32 [1, spliced], 1 where a position counts. */
+  readonly counted: Value;
 }
 
 /**
- * Clean run, zero ablation and the splice-in of every SAE in one graph: the model runs once up to the hook, the batch
- * becomes [x; 0; x̂₁; x̂₂; …] there, and the rest of the model runs once on the tall batch (design: docs/architecture.md).
+ * Clean run, ablations and the splice-in of every SAE in one graph: the model runs once up to the hook, the batch
+ * becomes [x; 0; centre; x̂₁; x̂₂; …] there (centre where mean ablation is asked for), and the rest of the model runs
+ * once on the tall batch (design: docs/architecture.md).
  *
  * Inputs: `tokens` int64 [batch, context]; `spliced` int64 [spliced], flat positions whose activation is replaced (all
- * but BOS); `counted` float32 [1, spliced], 1 where a position counts; `rows` and `targets` int64 [rows], flat
- * positions whose next-token losses are wanted and the tokens that follow.
+ * but BOS); `counted` float32 [batch, spliced], 1 where a position counts and is of the context; `centre` float32
+ * [d_in]; `rows` and `targets` int64 [rows], flat positions whose next-token losses are wanted and the tokens that
+ * follow; `chunks` int64 [1], into which rows are cut evenly.
  *
- * Outputs: `nll` and `kl` [rows / chunk, variants, chunk]; `x_squared` [spliced], |x|²; `x_sum` [d_in], Σ x over counted
- * positions; and saeOutputs(k) of each SAE.
+ * Outputs: `nll` [chunks, variants, chunk] and `kl` [chunks, SAEs, chunk], rows being padded to chunks × chunk;
+ * `x_squared` and `spread` [spliced], |x|² and |x − centre|²; `u` [batch, d_in], Σ (x − centre) over the counted
+ * positions of each context; and saeOutputs(k) of each SAE.
  */
 export function spliceGraph(
   checkpoint: Checkpoint,
@@ -52,54 +76,71 @@ export function spliceGraph(
   saes: readonly SaeFiles[],
   context: number,
   placement: Placement,
-): SpliceGraph {
-  const variants = FIRST_SAE + saes.length;
-  const chunk = chunkRows(checkpoint.config.vocabulary, variants);
+  meanAblation = false,
+): Uint8Array {
+  const variants = variantsOf(saes.length, meanAblation);
   const g = new GraphBuilder('splice-in');
   const tokens = g.input('tokens', 'int64', ['batch', context]);
-  const spliced = g.input('spliced', 'int64', ['spliced']);
-  const counted = g.input('counted', 'float32', [1, 'spliced']);
+  const positions = g.input('spliced', 'int64', ['spliced']);
+  const members = g.input('counted', 'float32', ['batch', 'spliced']);
+  const centre = g.input('centre', 'float32', [hook.width]);
   const rows = g.input('rows', 'int64', ['rows']);
   const targets = g.input('targets', 'int64', ['rows']);
+  const chunks = g.input('chunks', 'int64', [1]);
 
   const splice = (value: Value): Value => {
     const flat = g.reshape(value, -1, hook.width);
-    const x = g.gather(flat, spliced);
+    const x = g.gather(flat, positions);
+    const u = g.sub(x, centre);
+    const spread = g.reduceSumSquare(u, [1]);
     g.output('x_squared', g.reduceSumSquare(x, [1]), 'float32', ['spliced']);
-    g.output('x_sum', g.reshape(g.matmul(counted, x), hook.width), 'float32', [hook.width]);
-    const where = g.op('Unsqueeze', [spliced, g.ints(1)]);
+    g.output('spread', spread, 'float32', ['spliced']);
+    g.output('u', g.matmul(members, u), 'float32', ['batch', hook.width]);
+    const counted = g.reduceSum(members, [0], true);
+    const where = g.op('Unsqueeze', [positions, g.ints(1)]);
     const variant = (replacement: Value) =>
       g.reshape(g.op('ScatterND', [flat, where, replacement]), 1, -1, context, hook.width);
-    const tall = [g.reshape(value, 1, -1, context, hook.width), variant(g.sub(x, x))];
-    for (const [k, sae] of saes.entries()) tall.push(variant(reconstruct(g, sae, k, x, counted)));
+    const zero = g.sub(x, x);
+    const tall = [g.reshape(value, 1, -1, context, hook.width), variant(zero)];
+    if (meanAblation) tall.push(variant(g.add(zero, centre)));
+    for (const [k, sae] of saes.entries()) tall.push(variant(reconstruct(g, sae, k, { x, u, spread, counted })));
     return g.concat(tall, 0);
   };
   const lm = new GemmaGraph(g, checkpoint, context, placement);
   const residual = lm.residual(tokens, (name, value) => (name === hook.name ? splice(value) : value));
-  const hidden = g.reshape(lm.finalNorm(residual), variants, -1, checkpoint.config.hidden);
-  const logits: Logits = (h, body) => lm.logits(h, body);
-  const losses = tokenLosses(g, g.gather(hidden, rows, 1), logits, targets, variants, chunk);
-  g.output('nll', losses.nll, 'float32', ['chunks', variants, chunk]);
-  g.output('kl', losses.kl, 'float32', ['chunks', variants, chunk]);
-  return { model: g.encode(), variants, chunk };
+  const hidden = g.reshape(lm.finalNorm(residual), variants.count, -1, checkpoint.config.hidden);
+  const { nll, kl } = tokenLosses(g, {
+    hidden: g.gather(hidden, rows, 1),
+    logits: (h, body) => lm.logits(h, body),
+    targets,
+    chunks,
+    variants: variants.count,
+    compared: variants.firstSae,
+  });
+  g.output('nll', nll, 'float32', ['chunks', variants.count, 'chunk']);
+  if (kl) g.output('kl', kl, 'float32', ['chunks', saes.length, 'chunk']);
+  return g.encode();
 }
 
 /** x̂ of SAE k, whose weights are read from its own file; its figures become outputs. */
-function reconstruct(g: GraphBuilder, sae: SaeFiles, k: number, x: Value, counted: Value): Value {
+function reconstruct(g: GraphBuilder, sae: SaeFiles, k: number, { x, u, spread, counted }: Spliced): Value {
   const w: ParameterValues = {};
   for (const name of PARAMETERS[sae.architecture]) {
     const location = sae.tensors[name]!;
     w[name] = asFloat32(g, storedWeight(g, `sae${k}/${name}`, location), location);
   }
-  const f = encode(g, sae.architecture, w, x);
-  const reconstruction = decode(g, w, f);
+  const { f, xHat: reconstruction } = forward(g, sae, w, x);
   const active = g.positive(f);
+  const error = g.reduceSumSquare(g.sub(x, reconstruction), [1]);
+  const bounded = g.op('Max', [spread, g.scalar(TINY)]);
+  const weights = g.mul(counted, g.div(g.div(error, bounded), bounded));
   const output = saeOutputs(k);
   const perToken = (name: string, value: Value) => g.output(name, value, 'float32', ['spliced']);
   perToken(output.reconstruction, g.reduceSumSquare(reconstruction, [1]));
   perToken(output.product, g.reduceSum(g.mul(x, reconstruction), [1]));
-  perToken(output.error, g.reduceSumSquare(g.sub(x, reconstruction), [1]));
+  perToken(output.error, error);
   perToken(output.l0, g.reduceSum(active, [1]));
   g.output(output.active, g.reshape(g.matmul(counted, active), sae.dSae), 'float32', [sae.dSae]);
+  g.output(output.slope, g.reshape(g.matmul(weights, u), sae.dIn), 'float32', [sae.dIn]);
   return reconstruction;
 }

@@ -1,28 +1,40 @@
-import { batchTokens, type Context } from '../corpus/contexts.js';
+import type { Context } from '../corpus/contexts.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
 import { choosePrecision, type Precision } from '../lm/precision.js';
-import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
+import { openSession, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
-import { metricsOf, newSaeSums, newSharedSums } from './metrics.js';
-import { evaluationPositions } from './positions.js';
-import { CLEAN, FIRST_SAE, saeOutputs, spliceGraph, ZERO } from './splice-graph.js';
+import { addPass, openContexts } from './accumulate.js';
+import { totalsOf } from './context-sums.js';
+import { type Metrics, metricsOf } from './metrics.js';
+import { runPass } from './pass.js';
+import { spliceGraph, variantsOf } from './splice-graph.js';
+import { newSaeSums, newSiteSums } from './sums.js';
+import { chunkRows } from './token-losses.js';
 
-/** Entries of the model's widest value, the MLP's, over all variants of a pass: 768 MiB in float32. */
+/** Entries of the widest value of a pass: 768 MiB in float32. */
 const WIDEST = 3 * 2 ** 26;
 
-/** Contexts that go through the model at one time, so that its memory is bounded whatever the batch and the SAEs. */
-export function contextsPerPass(mlp: number, context: number, variants: number): number {
-  return Math.max(1, Math.floor(WIDEST / (mlp * context * variants)));
+/**
+ * Contexts that go through the model at one time, so that its memory is bounded whatever the batch and the SAEs. The
+ * widest value is the MLP's over all variants, or the features of the largest SAE.
+ */
+export function contextsPerPass(mlp: number, context: number, variants: number, dSae = 0): number {
+  return Math.max(1, Math.floor(WIDEST / (context * Math.max(mlp * variants, dSae))));
 }
 
 export interface SpliceInOptions extends SessionOptions {
   readonly precision?: Precision | 'auto';
+  readonly meanAblation?: boolean;
   /** Contexts a pass; by default what memory allows. */
   readonly passContexts?: number;
 }
 
-/** SAEs of one hook, spliced into the model side by side; sums grow with every batch. */
+/**
+ * SAEs of one hook, spliced into the model side by side; sums grow with every batch. Where there is an SAE or mean
+ * ablation, addToMean comes first: it gives the centre, which mean ablation puts in the place of x and about which
+ * squares are summed.
+ */
 export async function openSpliceIn(
   checkpoint: Checkpoint,
   hook: Hook,
@@ -30,89 +42,71 @@ export async function openSpliceIn(
   context: number,
   options: SpliceInOptions,
 ) {
+  const { meanAblation = false } = options;
   const placement = choosePrecision(options.precision ?? 'auto', options.device ?? 'cpu', checkpoint);
-  const { model, chunk, variants } = spliceGraph(checkpoint, hook, saes, context, placement);
-  const session = await openSession(model, options);
-  const { Tensor } = await onnxRuntime();
-  const shared = newSharedSums(hook.width);
-  const sums = saes.map((sae) => newSaeSums(sae.dSae));
+  const { mlp, vocabulary } = checkpoint.config;
+  const variants = variantsOf(saes.length, meanAblation);
+  const session = await openSession(spliceGraph(checkpoint, hook, saes, context, placement, meanAblation), options);
+  const site = newSiteSums(context);
+  const sums = saes.map(({ dIn, dSae }) => newSaeSums(dIn, dSae, context));
+  const widestSae = Math.max(0, ...saes.map(({ dSae }) => dSae));
+  const passContexts = options.passContexts ?? contextsPerPass(mlp, context, variants.count, widestSae);
+  const pilot = { positions: 0, x: new Float64Array(hook.width) };
+  let centre: Float32Array | null = null;
 
-  const passContexts = options.passContexts ?? contextsPerPass(checkpoint.config.mlp, context, variants);
-
-  /** Adds one batch, at most `limit` positions of it; returns how many counted. */
-  async function add(batch: readonly Context[], bos: number, limit: number): Promise<number> {
+  /** Runs a batch in passes, at most `limit` positions of it; returns how many counted. */
+  async function passes(
+    batch: readonly Context[],
+    limit: number,
+    run: (part: readonly Context[], limit: number) => Promise<number>,
+  ): Promise<number> {
     let counted = 0;
     for (let i = 0; i < batch.length && counted < limit; i += passContexts) {
-      counted += await addPass(batch.slice(i, i + passContexts), bos, limit - counted);
+      counted += await run(batch.slice(i, i + passContexts), limit - counted);
     }
     return counted;
   }
 
-  async function addPass(batch: readonly Context[], bos: number, limit: number): Promise<number> {
-    const { spliced, counted, rows, targets } = evaluationPositions(batch, bos, limit);
-    if (counted.length === 0) return 0;
-    const padded = Math.ceil(rows.length / chunk) * chunk;
-    const int64 = (values: readonly number[], length = values.length) => {
-      const data = new BigInt64Array(length);
-      for (const [i, value] of values.entries()) data[i] = BigInt(value);
-      return new Tensor('int64', data, [length]);
-    };
-    const mask = new Float32Array(spliced.length);
-    for (const i of counted) mask[i] = 1;
-    const outputs = await session.run({
-      tokens: new Tensor('int64', batchTokens(batch, checkpoint.config.vocabulary), [batch.length, context]),
-      spliced: int64(spliced),
-      counted: new Tensor('float32', mask, [1, spliced.length]),
-      rows: int64(rows, padded),
-      targets: int64(targets, padded),
+  /** Adds at most `limit` positions of a batch to the mean of x; returns how many counted. Computes no logits. */
+  const addToMean = (batch: readonly Context[], bos: number, limit: number): Promise<number> => {
+    if (centre) throw new Error('the mean is in use already');
+    const origin = new Float32Array(hook.width);
+    return passes(batch, limit, async (part, left) => {
+      const pass = await runPass(session, part, { bos, limit: left, vocabulary, chunkRows: 0, centre: origin });
+      if (!pass) return 0;
+      for (const [i, sum] of pass.data('u').entries()) pilot.x[i % hook.width]! += sum;
+      pilot.positions += pass.counted.length;
+      return pass.counted.length;
     });
-    const data = (name: string) => outputs[name]!.data as Float32Array;
-    const [nll, kl] = [data('nll'), data('kl')];
-    const sumOf = (losses: Float32Array, variant: number) => {
-      let sum = 0;
-      for (let i = 0; i < rows.length; i++) {
-        sum += losses[(Math.floor(i / chunk) * variants + variant) * chunk + (i % chunk)]!;
-      }
-      return sum;
-    };
-    shared.tokens += counted.length;
-    shared.nllClean += sumOf(nll, CLEAN);
-    shared.nllZero += sumOf(nll, ZERO);
-    const squared = data('x_squared');
-    for (const i of counted) shared.squared += squared[i]!;
-    for (const [i, value] of data('x_sum').entries()) shared.x[i]! += value;
-    for (const [k, sae] of sums.entries()) {
-      const name = saeOutputs(k);
-      const [reconstruction, product, error, l0] = [name.reconstruction, name.product, name.error, name.l0].map(
-        data,
-      ) as [Float32Array, Float32Array, Float32Array, Float32Array];
-      sae.nllSpliced += sumOf(nll, FIRST_SAE + k);
-      sae.kl += sumOf(kl, FIRST_SAE + k);
-      for (const i of counted) {
-        sae.reconstruction += reconstruction[i]!;
-        sae.product += product[i]!;
-        sae.error += error[i]!;
-        sae.l0 += l0[i]!;
-        sae.cosine += cosine(squared[i]!, reconstruction[i]!, product[i]!);
-      }
-      for (const [j, value] of data(name.active).entries()) sae.active[j]! += value;
-    }
-    return counted.length;
-  }
+  };
+
+  /** Adds one batch, at most `limit` positions of it; returns how many counted. */
+  const add = (batch: readonly Context[], bos: number, limit: number): Promise<number> => {
+    if (pilot.positions === 0 && variants.count > 2) throw new Error('addToMean comes first');
+    centre ??= Float32Array.from(pilot.x, (sum) => sum / Math.max(1, pilot.positions));
+    const settings = { bos, vocabulary, chunkRows: chunkRows(vocabulary, variants.count), centre };
+    return passes(batch, limit, async (part, left) => {
+      const pass = await runPass(session, part, { ...settings, limit: left });
+      if (!pass) return 0;
+      addPass(pass, openContexts(pass, context, site, sums), variants, site, sums);
+      return pass.counted.length;
+    });
+  };
 
   return {
+    addToMean,
     add,
-    metrics: () => sums.map((sae) => metricsOf(shared, sae)),
+    metrics: (): Metrics[] => sums.map((sae) => metricsOf(site, sae, { context, meanAblation })),
     /** Share of counted positions on which each feature is active, [d_sae] an SAE. */
-    density: () => sums.map(({ active }) => active.map((n) => n / shared.tokens)),
+    density: () => {
+      const { tokens } = totalsOf(site.byContext);
+      return sums.map(({ active }) => active.map((n) => n / tokens));
+    },
     /** Losses that do not depend on the SAE (nats). */
-    shared: () => ({ ce_clean: shared.nllClean / shared.tokens, ce_zero: shared.nllZero / shared.tokens }),
+    shared: () => {
+      const { tokens, nllClean, nllZero } = totalsOf(site.byContext);
+      return { ce_clean: nllClean / tokens, ce_zero: nllZero / tokens };
+    },
     release: () => session.release(),
   };
-}
-
-/** cos(x, x̂); 0 where either is zero. */
-function cosine(squaredX: number, squaredReconstruction: number, product: number): number {
-  const norms = Math.sqrt(squaredX * squaredReconstruction);
-  return norms > 0 ? product / norms : 0;
 }

@@ -1,29 +1,64 @@
-import type { EvalRecord } from './record.js';
+import type { EvalRecord, Headline, Interval } from './record.js';
 
-/** The evaluation as a table for the terminal. */
+/** The evaluation as a table for the terminal: a line an SAE, headline numbers with their 95 % intervals. */
 export function recordTable(records: readonly EvalRecord[]): string {
+  const meanAblation = records.some(({ loss_recovered_mean }) => typeof loss_recovered_mean === 'number');
   const columns: [string, (r: EvalRecord) => string][] = [
     ['SAE', (r) => r.sae],
     ['architecture', (r) => r.architecture],
     ['d_sae', (r) => String(r.d_sae)],
-    ['L0', (r) => r.l0.toFixed(1)],
-    ['loss recovered', (r) => `${(100 * r.loss_recovered).toFixed(2)} %`],
-    ['CE clean', (r) => r.ce_clean.toFixed(4)],
-    ['spliced', (r) => r.ce_spliced.toFixed(4)],
-    ['zero', (r) => r.ce_zero.toFixed(4)],
-    ['KL', (r) => r.kl.toFixed(4)],
-    ['expl. var.', (r) => r.explained_variance.toFixed(4)],
+    ['L0', (r) => estimate(r, 'l0', 1)],
+    ['loss recovered', (r) => estimate(r, 'loss_recovered', 2, '%')],
+    ...(meanAblation
+      ? [
+          ['against mean', (r) => estimate(r, 'loss_recovered_mean', 2, '%')] satisfies [
+            string,
+            (r: EvalRecord) => string,
+          ],
+        ]
+      : []),
+    ['ΔCE', (r) => estimate(r, 'delta_ce', 4)],
+    ['KL', (r) => estimate(r, 'kl', 4)],
+    ['expl. var.', (r) => estimate(r, 'explained_variance', 4)],
     ['cosine', (r) => r.cosine.toFixed(4)],
-    ['γ', (r) => r.relative_reconstruction_bias.toFixed(3)],
+    ['γ', (r) => estimate(r, 'relative_reconstruction_bias', 3)],
     ['dead', (r) => `${(100 * r.dead_fraction).toFixed(1)} %`],
   ];
   const rows = [columns.map(([head]) => head), ...records.map((record) => columns.map(([, cell]) => cell(record)))];
   const widths = columns.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
   const line = (row: string[]) =>
     row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ');
+  return [...rows.map(line), ...notes(records)].join('\n');
+}
+
+/** A number with its interval, which has one decimal less (but one): 96.95 % [96.8, 97.1]. */
+function estimate(record: EvalRecord, name: Headline, decimals: number, unit: '' | '%' = ''): string {
+  const value = record[name];
+  const factor = unit === '%' ? 100 : 1;
+  const number = typeof value === 'number' ? `${(factor * value).toFixed(decimals)}${unit && ` ${unit}`}` : '–';
+  const interval = record.intervals?.[name];
+  return interval && Number.isFinite(interval[0] + interval[1])
+    ? `${number} ${bounds(interval, factor, Math.max(1, decimals - 1))}`
+    : number;
+}
+
+function bounds([low, high]: Interval, factor: number, decimals: number): string {
+  return `[${(factor * low).toFixed(decimals)}, ${(factor * high).toFixed(decimals)}]`;
+}
+
+/** What the numbers are over, and the losses of each site. */
+function notes(records: readonly EvalRecord[]): string[] {
   const first = records[0];
-  const note = first
-    ? `over ${first.tokens} tokens; BOS positions are left out of every mean; losses in nats a token`
-    : '';
-  return [...rows.map(line), note].join('\n');
+  if (!first) return [];
+  const sites = new Map(records.map((record) => [record.hook, record]));
+  const losses = [...sites.values()].map(({ hook, ce_clean, ce_zero, ce_mean }) => {
+    const mean = typeof ce_mean === 'number' ? `, mean-ablated ${ce_mean.toFixed(4)}` : '';
+    return `${hook}: CE clean ${ce_clean.toFixed(4)}, zero-ablated ${ce_zero.toFixed(4)}${mean}`;
+  });
+  const contexts = first.contexts === undefined ? '' : ` of ${first.contexts} contexts`;
+  return [
+    ...losses,
+    `over ${first.tokens} tokens${contexts}; BOS positions are left out of every mean; losses in nats a token`,
+    'intervals: 95 %, bootstrap over contexts',
+  ];
 }

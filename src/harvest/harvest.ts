@@ -1,20 +1,17 @@
 import { join } from 'node:path';
-import type { Manifest } from '../activations/manifest.js';
+import { type Manifest, rowBytes } from '../activations/manifest.js';
 import type { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages.js';
-import { type Context, countActivations, packContexts } from '../corpus/contexts.js';
-import { corpusFiles, readDocuments } from '../corpus/documents.js';
+import { type Context, countActivations } from '../corpus/contexts.js';
+import { corpusFiles } from '../corpus/documents.js';
 import { checkEnoughText } from '../corpus/enough-text.js';
-import { openTokenizer } from '../corpus/tokenizer.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { checkOutputDirectory } from '../disk/output-directory.js';
 import { modelDirectory } from '../hub/model-directory.js';
-import { openCheckpoint } from '../lm/checkpoint.js';
-import { chooseContext } from '../lm/context-length.js';
-import { findHook } from '../lm/hooks.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { openForwardPass } from './forward-pass.js';
-import { batchesPerWindow, claimOptions, newManifest, openWriter, resumable, rowBytes } from './store-plan.js';
+import { planHarvest } from './plan.js';
+import { claimOptions, openWriter, resumable } from './store-plan.js';
 import { harvestWindows } from './windows.js';
 
 /**
@@ -30,13 +27,7 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
   await corpusFiles(config.corpus);
   for (const directory of directories) await checkOutputDirectory(directory, claimOptions(config));
   const model = await modelDirectory(config, progress, stop);
-  const checkpoint = await openCheckpoint(model);
-  const context = chooseContext(config.context, checkpoint.config);
-  const hooks = names.map((name) => findHook(name, checkpoint.config));
-  const tokenizer = await openTokenizer(model, checkpoint.config.bosTokenId);
-  const contexts = () => packContexts(readDocuments(config.corpus, config.textField), tokenizer, context);
-  const windowBatches = batchesPerWindow(config, hooks, context);
-  const manifests = hooks.map((hook) => newManifest(config, checkpoint, tokenizer, hook, context, windowBatches));
+  const { checkpoint, tokenizer, hooks, context, manifests, contexts } = await planHarvest(config, model);
 
   const found: (Manifest | null)[] = [];
   for (const [i, directory] of directories.entries()) {
@@ -55,7 +46,7 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
     for (const [i, directory] of directories.entries()) {
       writers.push(await openWriter(directory, manifests[i]!, found[i]!, config));
     }
-    await harvestWindows(config, contexts(), pass, writers, tokenizer.bosTokenId, progress, stop);
+    await harvestWindows(config, contexts(), pass, writers, progress, stop);
   } finally {
     await pass.release();
   }

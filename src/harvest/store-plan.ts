@@ -1,12 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import {
-  ACTIVATION_BYTES,
-  FORMAT,
-  type Manifest,
-  readManifest,
-  VERSION,
-  writeManifest,
-} from '../activations/manifest.js';
+import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest } from '../activations/manifest.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
@@ -18,23 +11,20 @@ import type { Hook } from '../lm/hooks.js';
 import { choosePrecision } from '../lm/precision.js';
 
 /** Memory for the windows of all hooks together, at most; a window of a million rows of 2048 float16 takes it all. */
-const WINDOW_BYTES = 4 * 2 ** 30;
+export const WINDOW_BYTES = 4 * 2 ** 30;
 /** Bytes of a shard, at most: a file is one buffer, and Node's hashing takes less than 2 GiB. */
 const SHARD_BYTES = 2 ** 30;
-/** Bytes of token, context and pos beside a row's activation. */
-const POSITION_BYTES = 12;
-
-/** Bytes of a row on disk. */
-export function rowBytes({ d_in, dtype }: Pick<Manifest, 'd_in' | 'dtype'>): number {
-  return d_in * ACTIVATION_BYTES[dtype] + POSITION_BYTES;
-}
-
 /**
  * Forward passes a window: about --window-rows rows, and no more than the windows of all hooks together may take.
  *
  * @throws UsageRefusal when a shard would be larger than SHARD_BYTES
  */
-export function batchesPerWindow(config: HarvestConfig, hooks: readonly Hook[], context: number): number {
+export function batchesPerWindow(
+  config: HarvestConfig,
+  hooks: readonly Hook[],
+  context: number,
+  windowBytes: number = WINDOW_BYTES,
+): number {
   const bytes = hooks.map(({ width }) => rowBytes({ d_in: width, dtype: config.dtype }));
   const most = Math.floor(SHARD_BYTES / Math.max(...bytes));
   if (config.rowsPerShard > most) {
@@ -43,7 +33,7 @@ export function batchesPerWindow(config: HarvestConfig, hooks: readonly Hook[], 
       `Use at most ${most}.`,
     );
   }
-  const fit = WINDOW_BYTES / bytes.reduce((sum, b) => sum + b, 0);
+  const fit = windowBytes / bytes.reduce((sum, b) => sum + b, 0);
   return Math.max(1, Math.round(Math.min(config.windowRows, fit) / (config.batch * (context - 1))));
 }
 

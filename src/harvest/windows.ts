@@ -1,79 +1,56 @@
 import { encodeContexts } from '../activations/arrow-files.js';
 import { type StoreWriter, sha256 } from '../activations/store-writer.js';
-import { Window } from '../activations/window.js';
+import type { Window } from '../activations/window.js';
 import { Interrupted, Refusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { batches, type Context } from '../corpus/contexts.js';
 import { tooFewTokens } from '../corpus/enough-text.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { assembleWindows, atWindow } from './assemble.js';
 import type { ForwardPass } from './forward-pass.js';
 
 /**
- * Runs the model over contexts, window by window, and hands each full window to the writers of all hooks. Goes on where
- * the stores stopped: at the first window that is not whole in every store, with the rows kept from an interruption.
+ * Hands each full window to the writers of all hooks. Goes on where the stores stopped: at the first window that is not
+ * whole in every store, with the rows kept from an interruption.
  */
 export async function harvestWindows(
   config: HarvestConfig,
   contexts: AsyncGenerator<Context>,
   pass: ForwardPass,
   writers: readonly StoreWriter[],
-  bos: number,
   progress: Progress,
   stop: StopRequest,
 ): Promise<void> {
-  const perWindow = writers[0]!.manifest.window_batches;
+  const manifests = writers.map(({ manifest }) => manifest);
   // Windows are the same for every hook; a kill may have left one store a window ahead of another.
-  let index = Math.min(...writers.map((writer) => writer.windowsDone));
-  const newWindows = () => writers.map(({ manifest }) => new Window(index, manifest.d_in, manifest.dtype));
-  let windows = newWindows();
-  let rows = writers[0]!.manifest.contexts.slice(0, index).reduce((sum, entry) => sum + entry.rows, 0);
+  const done = Math.min(...writers.map((writer) => writer.windowsDone));
+  const stored = manifests[0]!.contexts.slice(0, done).reduce((sum, entry) => sum + entry.rows, 0);
 
   progress.begin('harvesting', config.tokens, 'token');
-  progress.update(rows);
-  await skipDone(writers[0]!, index, contexts, config, stop);
+  progress.update(stored);
+  await skipDone(writers[0]!, done, contexts, config, stop);
+  const { index, windows } = atWindow(done, stored, manifests);
   await restorePartial(writers, windows, contexts, config);
-  rows += windows[0]!.rows;
-  let passes = Math.ceil(windows[0]!.contexts.length / config.batch);
-
-  /** Stores that lack the window under way get it; a kill may have left some with it. */
-  const lacking = () =>
-    writers.flatMap((writer, i) => (writer.windowsDone === index ? [{ writer, window: windows[i]! }] : []));
-  const keep = async () => {
-    if (windows[0]!.rows > 0) for (const { writer, window } of lacking()) await writer.writePartial(window);
-  };
-  const finishWindow = async () => {
-    for (const { writer, window } of lacking()) await writer.writeWindow(window);
-    index++;
-    passes = 0;
-    windows = newWindows();
-  };
+  const kept = windows[0]!;
+  const passes = Math.ceil(kept.contexts.length / config.batch);
+  const standing = { index, windows, rows: stored + kept.rows, passes };
 
   const groups = batches(contexts, config.batch);
-  for (;;) {
-    if (passes === perWindow || (rows === config.tokens && windows[0]!.rows > 0)) await finishWindow();
-    if (rows === config.tokens) {
-      for (const writer of writers) await writer.complete();
-      break;
+  for await (const { windows, rows, end } of assembleWindows(standing, manifests, groups, pass, progress, stop)) {
+    for (const [i, writer] of writers.entries()) {
+      const window = windows[i]!;
+      // A kill may have left some of the stores with the window under way.
+      if (writer.windowsDone !== window.index) continue;
+      if (end === 'full') await writer.writeWindow(window);
+      else if (window.rows > 0) await writer.writePartial(window);
     }
-    if (stop.signal) {
-      await keep();
+    if (end === 'stop') {
       const kept = `${rows} of ${config.tokens} rows are kept in ${config.out}`;
-      throw new Interrupted(stop.signal, `${kept}; go on with the same command and --resume.`);
+      throw new Interrupted(stop.signal!, `${kept}; go on with the same command and --resume.`);
     }
-    const group = await groups.next();
-    if (group.done) {
-      await keep();
-      throw tooFewTokens(config.corpus, rows, config.tokens, 'with --resume');
-    }
-    const result = await pass.run(group.value, bos, config.tokens - rows);
-    for (const [i, window] of windows.entries()) {
-      window.contexts.push(...result.contexts);
-      window.add(result.rows[i]!, result.norms[i]!);
-    }
-    rows += result.count;
-    passes++;
-    progress.update(rows);
+    if (end === 'text') throw tooFewTokens(config.corpus, rows, config.tokens, 'with --resume');
   }
+  for (const writer of writers) await writer.complete();
   progress.end();
 }
 

@@ -5,11 +5,26 @@ export interface Progress {
   /** `done` units so far; `note` is a short text with the figures of the moment. */
   update(done: number, note?: string): void;
   end(): void;
+  /** Begins several tasks at once, each a row of a live table; `end` ends it. */
+  table(label: string, rows: readonly { label: string; total: number }[], unit: string): Table;
   /** A line worth reading afterwards. */
   say(line: string): void;
 }
 
-export const silent: Progress = { begin() {}, update() {}, end() {}, say() {} };
+/** Tasks under way at the same time, by their place in the list they were begun with. */
+export interface Table {
+  update(row: number, done: number, note?: string): void;
+  /** The task is over; what it came to is worth reading afterwards. */
+  finish(row: number, note: string): void;
+}
+
+export const silent: Progress = {
+  begin() {},
+  update() {},
+  end() {},
+  table: () => ({ update() {}, finish() {} }),
+  say() {},
+};
 
 /** Asked between steps: has the user pressed Ctrl-C (SIGINT) or has the scheduler sent SIGTERM? */
 export interface StopRequest {

@@ -72,6 +72,7 @@ export const Purpose = {
   initialisation: 4,
   inputs: 5,
   resampling: 6,
+  bootstrap: 7,
 } as const;
 
 function rotateLeft(x: number, k: number): number {

@@ -1,9 +1,16 @@
+import type { EvalRecord } from '../eval/record.js';
+import type { MetricsRecord } from '../train/metrics-record.js';
 import { familyOf, MAIN_FAMILIES } from './family.js';
-import type { EvaluatedSae, Evaluation } from './read.js';
 import { STYLES } from './styles.js';
 
-/** One SAE as the page shows it. */
-export interface Entry extends EvaluatedSae {
+/** What it takes to name an SAE and to put it in its place. An SAE that was not evaluated has L0 NaN. */
+export type Subject = Pick<EvalRecord, 'sae' | 'architecture' | 'hook' | 'model' | 'l0' | 'cfg'>;
+
+/** One SAE, evaluated or still in training, as a page shows it. */
+export interface Placed<S extends Subject = Subject> {
+  record: S;
+  /** Empty where there is none. */
+  curve: readonly MetricsRecord[];
   /** Its number on the page; the same SAE has it in every figure. */
   index: number;
   /** Last segment of its path, with as many more as it takes to be unlike the others. */
@@ -19,6 +26,9 @@ export interface Entry extends EvaluatedSae {
   /** 1 for the largest L0 of its family and site, less for the others: how strong its lines are drawn. */
   strength: number;
 }
+
+/** One evaluated SAE as the report shows it. */
+export type Entry = Placed<EvalRecord>;
 
 /** Longest name in a figure (characters). */
 const LONGEST = 26;
@@ -79,8 +89,8 @@ function familyOrder(family: string): string {
 const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
 /** Names the SAEs and puts them in the page's order: by site, family, and L0 from large to small. */
-export function entriesOf(evaluation: Evaluation): Entry[] {
-  const records = evaluation.map(({ record }) => record);
+export function entriesOf<S extends Subject>(saes: readonly Pick<Placed<S>, 'record' | 'curve'>[]): Placed<S>[] {
+  const records = saes.map(({ record }) => record);
   const names = distinctNames(records.map(({ sae }) => sae));
   const labels = numbered(names.map(shortened));
   const severalModels = distinct(records.map(({ model }) => model)).length > 1;
@@ -88,7 +98,7 @@ export function entriesOf(evaluation: Evaluation): Entry[] {
     .filter((family) => !MAIN_FAMILIES.includes(family))
     .sort();
   const size = (l0: number) => (Number.isFinite(l0) ? l0 : -1);
-  const entries = evaluation.map(({ record, curve }, i) => ({
+  const entries = saes.map(({ record, curve }, i) => ({
     record,
     curve,
     index: 0,
@@ -115,12 +125,12 @@ export function entriesOf(evaluation: Evaluation): Entry[] {
 }
 
 /** True for SAEs of one family at one site: the points of one trade-off curve. */
-export function sameFamily(a: Entry, b: Entry): boolean {
+export function sameFamily(a: Placed, b: Placed): boolean {
   return a.site === b.site && a.family === b.family;
 }
 
 /** The families, in the page's order. */
-export function families(entries: readonly Entry[]): Entry[][] {
+export function families<S extends Subject>(entries: readonly Placed<S>[]): Placed<S>[][] {
   return entries
     .filter((entry, i) => entries.findIndex((other) => sameFamily(other, entry)) === i)
     .map((first) => entries.filter((entry) => sameFamily(entry, first)));

@@ -13,7 +13,7 @@ function words(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((word) => typeof word === 'string') : [];
 }
 
-function made({ cfg }: EvalRecord): Made {
+function made({ cfg }: Pick<EvalRecord, 'cfg'>): Made {
   const { sae_pipe } = (cfg.metadata ?? {}) as { sae_pipe?: unknown };
   const { ablate, train } = (sae_pipe ?? {}) as Record<string, unknown>;
   return { ablate: words(ablate), train: words(train) };
@@ -35,7 +35,7 @@ const ABLATIONS: Readonly<Record<string, string>> = {
  * "gated"; "gated, no r_mag" (an ablation of section 5.1); "standard, rescaled & shifted" (the frozen baseline with
  * learned r_mag and b_mag of section 5.2, which is saved as a gated SAE).
  */
-export function familyOf(record: EvalRecord): string {
+export function familyOf(record: Pick<EvalRecord, 'architecture' | 'cfg'>): string {
   const { ablate, train } = made(record);
   const rescaled = record.architecture === 'gated' && [...train].sort().join() === 'b_mag,r_mag';
   return [

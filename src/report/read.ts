@@ -32,6 +32,9 @@ const densityHistogram = z
     'expected ascending edges',
   );
 
+/** A measured value, or null where it was not asked for. */
+const asked = z.number().nullable();
+
 const interval = z.tuple([measured, measured]);
 
 const l0Histogram = z
@@ -58,26 +61,26 @@ const evalRecord = z.object({
   d_in: count,
   d_sae: count,
   tokens: count,
+  contexts: count.optional(),
   ce_clean: measured,
   ce_spliced: measured,
   ce_zero: measured,
+  ce_mean: asked.optional(),
+  delta_ce: measured.optional(),
   loss_recovered: measured,
+  loss_recovered_mean: asked.optional(),
   kl: measured,
   l0: measured,
   mse: measured,
+  fvu: measured.optional(),
   explained_variance: measured,
+  explained_variance_tokens: measured.optional(),
   cosine: measured,
+  norm_ratio: measured.optional(),
   relative_reconstruction_bias: measured,
   dead_fraction: measured,
-  density_histogram: densityHistogram,
-  contexts: count.optional(),
-  delta_ce: measured.optional(),
-  ce_mean: measured.optional(),
-  loss_recovered_mean: measured.optional(),
-  fvu: measured.optional(),
-  explained_variance_tokens: measured.optional(),
-  norm_ratio: measured.optional(),
   dense_fraction: measured.optional(),
+  density_histogram: densityHistogram,
   l0_histogram: l0Histogram.optional(),
   decoder_max_cosine: z.object({ mean: measured, largest: measured }).optional(),
   loss_by_position: lossByPosition.optional(),
@@ -86,7 +89,8 @@ const evalRecord = z.object({
   cfg: z.record(z.string(), z.unknown()),
 }) satisfies z.ZodType<EvalRecord>;
 
-const metricsRecord = z.object({
+/** A line of metrics.jsonl. */
+export const metricsRecord = z.object({
   step: count,
   tokens: count,
   loss: measured,

@@ -4,7 +4,7 @@ import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, textWidth, ti
 import { extent, logDomain, logTicks, padded, wantsLog } from './domains.js';
 import { bucketMeans, type CurvePoint, withoutRepeats } from './downsample.js';
 import { endLabels, type LineEnd } from './end-labels.js';
-import { distinct, type Entry, families } from './entries.js';
+import { distinct, families, type Placed } from './entries.js';
 import { compact, listed } from './format.js';
 import { key } from './key.js';
 import { type Markup, markup } from './markup.js';
@@ -63,7 +63,7 @@ function scientific(value: number): string {
 }
 
 interface Curve {
-  entry: Entry;
+  entry: Placed;
   points: CurvePoint[];
 }
 
@@ -118,12 +118,12 @@ function panel(
   const along = {
     x: 'tokens',
     y: 'value',
-    z: ({ entry }: { entry: Entry }) => entry.index,
+    z: ({ entry }: { entry: Placed }) => entry.index,
     strokeLinejoin: 'round',
     strokeLinecap: 'round',
     clip: true,
   } as const;
-  const saeOf = ({ entry }: { entry: Entry }) => ({ 'data-sae': entry.index });
+  const saeOf = ({ entry }: { entry: Placed }) => ({ 'data-sae': entry.index });
   const ticks = Math.max(2, Math.min(6, (box.height - MARGIN.marginTop - MARGIN.marginBottom) / 34));
   return drawn(id, box, {
     ...MARGIN,
@@ -140,8 +140,8 @@ function panel(
       AXIS_LINES,
       line(points, {
         ...along,
-        stroke: { value: ({ entry }: { entry: Entry }) => colour(entry.style), scale: null },
-        strokeOpacity: { value: ({ entry }: { entry: Entry }) => entry.strength, scale: null },
+        stroke: { value: ({ entry }: { entry: Placed }) => colour(entry.style), scale: null },
+        strokeOpacity: { value: ({ entry }: { entry: Placed }) => entry.strength, scale: null },
         strokeWidth: 1.6,
         ...attributed(points, (point) => ({ ...saeOf(point), 'data-mark': 'curve' })),
       }),
@@ -150,7 +150,7 @@ function panel(
         ...along,
         stroke: 'transparent',
         strokeWidth: 12,
-        title: ({ entry }: { entry: Entry }) => entry.name,
+        title: ({ entry }: { entry: Placed }) => entry.name,
         ...attributed(points, (point) => ({ ...saeOf(point), class: 'hit' })),
       }),
       last ? endLabels(lineEnds(curves, y.type === 'log')) : [],
@@ -160,7 +160,7 @@ function panel(
 }
 
 /** Which colour is which family, and which L0 its lines span. */
-function familyKey(id: string, entries: readonly Entry[], width: number) {
+function familyKey(id: string, entries: readonly Placed[], width: number) {
   const names = distinct(entries.map(({ family }) => family));
   const items = names.map((name) => {
     const own = entries.filter(({ family }) => family === name);
@@ -172,7 +172,7 @@ function familyKey(id: string, entries: readonly Entry[], width: number) {
 }
 
 /** The SAEs that came without a training curve. */
-export function withoutCurve(entries: readonly Entry[]): Entry[] {
+export function withoutCurve(entries: readonly Placed[]): Placed[] {
   return entries.filter(({ curve }) => curve.length === 0);
 }
 
@@ -180,7 +180,7 @@ export function withoutCurve(entries: readonly Entry[]): Entry[] {
  * The figure of training curves: L0, explained variance, loss, dead features and learning rate against activations
  * seen; null without curves.
  */
-export function trainingCurvesFigure(entries: readonly Entry[], id = 'figure-training'): Markup | null {
+export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-training'): Markup | null {
   const trained = entries.filter(({ curve }) => curve.length > 0);
   if (trained.length === 0) return null;
   const records = trained.map((entry) => ({ entry, lines: withoutRepeats(entry.curve) }));

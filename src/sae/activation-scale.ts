@@ -1,10 +1,10 @@
 import type { ParameterName, Sae } from './sae.js';
 
 /**
- * Parameters that are proportional to activations. Both architectures are positively homogeneous: scaling x and these
- * by s scales π_gate, f and x̂ by s and leaves W_enc, the unit-norm W_dec and r_mag alone.
+ * Parameters that are proportional to activations. Every architecture is positively homogeneous: scaling x and these
+ * by s scales π_gate, f and x̂ by s and leaves W_enc, W_mag, the unit-norm W_dec and r_mag alone.
  */
-const PROPORTIONAL: readonly ParameterName[] = ['b_dec', 'b_enc', 'b_gate', 'b_mag'];
+export const PROPORTIONAL: readonly ParameterName[] = ['b_dec', 'b_enc', 'b_gate', 'b_mag', 'threshold'];
 
 /** The SAE that does to s·x what `sae` does to x: training starts from here when activations are scaled by s. */
 export function scaleActivations(sae: Sae, s: number): Sae {

@@ -1,8 +1,8 @@
 import { Generator, Purpose } from '../random/generator.js';
-import type { Architecture, Sae } from './sae.js';
+import { PARAMETERS, type Parameters, parameterShape, type Sae, type TrainedArchitecture } from './sae.js';
 
-/** Random unit rows for the decoder, the encoder its transpose, all biases and r_mag zero. */
-export function initialise(architecture: Architecture, dIn: number, dSae: number, seed: number): Sae {
+/** Random unit rows for the decoder, the encoder its transpose (so is W_mag), all biases and r_mag zero. */
+export function initialise(architecture: TrainedArchitecture, dIn: number, dSae: number, seed: number): Sae {
   const random = new Generator(seed, Purpose.initialisation);
   const W_dec = new Float32Array(dSae * dIn);
   const W_enc = new Float32Array(dIn * dSae);
@@ -14,8 +14,12 @@ export function initialise(architecture: Architecture, dIn: number, dSae: number
       W_enc[i * dSae + j] = W_dec[j * dIn + i]!;
     }
   }
-  const zeros = () => new Float32Array(dSae);
-  const b_dec = new Float32Array(dIn);
-  const biases = architecture === 'gated' ? { b_gate: zeros(), b_mag: zeros(), r_mag: zeros() } : { b_enc: zeros() };
-  return { architecture, dIn, dSae, parameters: { W_enc, W_dec, b_dec, ...biases } };
+  const parameters: Parameters = {};
+  for (const name of PARAMETERS[architecture]) {
+    if (name === 'W_dec') parameters[name] = W_dec;
+    else if (name === 'W_enc') parameters[name] = W_enc;
+    else if (name === 'W_mag') parameters[name] = W_enc.slice();
+    else parameters[name] = new Float32Array(parameterShape(name, dIn, dSae)[0]!);
+  }
+  return { architecture, dIn, dSae, parameters };
 }

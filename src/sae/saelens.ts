@@ -1,7 +1,6 @@
 import { join } from 'node:path';
-import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
-import { checkJson, readJsonFile } from '../disk/json-file.js';
+import { readJsonFile } from '../disk/json-file.js';
 import { writeAside } from '../disk/write-aside.js';
 import { isWeightDType } from '../onnx/weight.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/header.js';
@@ -9,26 +8,20 @@ import { readFloats } from '../safetensors/read.js';
 import { floatTensor, writeSafetensors } from '../safetensors/write.js';
 import {
   type Architecture,
-  architectures,
+  type ForwardSettings,
   PARAMETERS,
   type ParameterName,
   type Parameters,
+  PLAIN,
   parameterShape,
   type Sae,
 } from './sae.js';
+import { readCfg, type SaeMetadata } from './saelens-cfg.js';
+
+export type { SaeMetadata };
 
 /** SAELens drops the metadata of files that do not say they are of version 6 or later. */
 const SAELENS_FORMAT = '6.0.0';
-
-/** What cfg.json tells beside the shapes; `sae_pipe` is our training record. */
-export interface SaeMetadata {
-  readonly model_name?: string;
-  readonly model_fingerprint?: string;
-  readonly hook_name?: string;
-  readonly context_size?: number;
-  readonly prepend_bos?: boolean;
-  readonly [key: string]: unknown;
-}
 
 /** An SAE directory: its configuration, and where each parameter lies. */
 export interface SaeFiles {
@@ -36,6 +29,8 @@ export interface SaeFiles {
   readonly architecture: Architecture;
   readonly dIn: number;
   readonly dSae: number;
+  /** PLAIN where absent. */
+  readonly forward?: ForwardSettings;
   readonly metadata: SaeMetadata;
   readonly tensors: Readonly<Partial<Record<ParameterName, TensorLocation>>>;
   /** cfg.json as it is. */
@@ -45,27 +40,6 @@ export interface SaeFiles {
 /** Names of the files of an SAE. */
 export const CFG_FILE = 'cfg.json';
 export const WEIGHTS_FILE = 'sae_weights.safetensors';
-
-/** SAELens writes null where it has nothing to say. */
-const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
-
-const cfgSchema = z.looseObject({
-  architecture: z.string(),
-  d_in: z.number().int().positive(),
-  d_sae: z.number().int().positive(),
-  apply_b_dec_to_input: z.boolean().default(true),
-  normalize_activations: z.string().default('none'),
-  reshape_activations: z.string().default('none'),
-  metadata: z
-    .looseObject({
-      model_name: optional(z.string()),
-      model_fingerprint: optional(z.string()),
-      hook_name: optional(z.string()),
-      context_size: optional(z.number().int().min(2)),
-      prepend_bos: optional(z.boolean()),
-    })
-    .prefault({}),
-});
 
 /**
  * Writes cfg.json and sae_weights.safetensors as SAELens reads them. cfg.json comes last: a directory with one holds a
@@ -82,9 +56,8 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
     d_sae: sae.dSae,
     dtype: 'float32',
     device: 'cpu',
-    apply_b_dec_to_input: true,
-    // The training-time scale is folded into the weights (activation-scale.ts).
-    normalize_activations: 'none',
+    // Of what is trained here, the scale is folded into the weights (activation-scale.ts).
+    ...(sae.forward ?? PLAIN),
     // SAELens hands hook_z activations over by head unless it is told.
     reshape_activations: metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
     metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata },
@@ -103,24 +76,12 @@ export async function openSae(directory: string): Promise<SaeFiles> {
     `${directory} is not an SAE directory (it has no ${CFG_FILE}).`,
     'Name a directory that `sae-pipe train` finished, or a SAELens one.',
   ]);
-  const cfg = checkJson(cfgSchema, json, path);
-  const unsupported = (
-    key: 'architecture' | 'apply_b_dec_to_input' | 'normalize_activations' | 'reshape_activations',
-    supported: string,
-  ): never => {
-    throw new Refusal(`${path}: ${key} is ${JSON.stringify(cfg[key])}; supported is ${supported}.`);
-  };
-  if (!architectures.includes(cfg.architecture as Architecture))
-    unsupported('architecture', architectures.join(' and '));
-  if (!cfg.apply_b_dec_to_input) unsupported('apply_b_dec_to_input', 'true');
-  if (cfg.normalize_activations !== 'none') unsupported('normalize_activations', '"none"');
-  if (!['none', 'hook_z'].includes(cfg.reshape_activations)) unsupported('reshape_activations', '"none" and "hook_z"');
-  const architecture = cfg.architecture as Architecture;
+  const { architecture, dIn, dSae, forward, metadata } = readCfg(json, path);
   const weights = join(directory, WEIGHTS_FILE);
   const { tensors: found } = await readSafetensorsHeader(weights);
   const tensors: Partial<Record<ParameterName, TensorLocation>> = {};
   for (const name of PARAMETERS[architecture]) {
-    const shape = parameterShape(name, cfg.d_in, cfg.d_sae);
+    const shape = parameterShape(name, dIn, dSae);
     const tensor = found.get(name);
     if (!tensor) throw new Refusal(`${weights} lacks ${name}, a parameter of a ${architecture} SAE.`);
     if (tensor.shape.join() !== shape.join()) {
@@ -133,20 +94,29 @@ export async function openSae(directory: string): Promise<SaeFiles> {
     }
     tensors[name] = tensor;
   }
+  await checkScalingFactor(weights, found.get('scaling_factor'));
   return {
     directory,
     architecture,
-    dIn: cfg.d_in,
-    dSae: cfg.d_sae,
-    metadata: cfg.metadata as SaeMetadata,
+    dIn,
+    dSae,
+    forward,
+    metadata,
     tensors,
     cfg: json as Record<string, unknown>,
   };
+}
+
+/** SAELens before 6 could fine-tune a factor on f; SAELens 6 opens such a file only where every factor is 1. */
+async function checkScalingFactor(path: string, tensor: TensorLocation | undefined): Promise<void> {
+  if (!tensor || (await readFloats(tensor)).every((factor) => factor === 1)) return;
+  throw new Refusal(`${path} has a scaling_factor, which is not supported.`, 'Multiply the rows of W_dec by it.');
 }
 
 /** Reads the parameters of an SAE, as float32. */
 export async function readSae(files: SaeFiles): Promise<Sae> {
   const parameters: Parameters = {};
   for (const name of PARAMETERS[files.architecture]) parameters[name] = await readFloats(files.tensors[name]!);
-  return { architecture: files.architecture, dIn: files.dIn, dSae: files.dSae, parameters };
+  const { architecture, dIn, dSae, forward } = files;
+  return { architecture, dIn, dSae, forward, parameters };
 }

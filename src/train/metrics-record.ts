@@ -14,9 +14,9 @@ export interface MetricsRecord {
   loss: number;
   /** Mean |x − x̂|², summed over d_in. */
   mse: number;
-  /** λ · mean Σ_j ReLU(π_gate)_j (gated) or λ · mean Σ_j f_j (standard). */
+  /** λ · mean Σ_j ReLU(π_gate)_j (gated) or λ · mean Σ_j f_j (standard, --ablate l1-on-f). */
   l1: number;
-  /** Mean |x − x̂_frozen(ReLU(π_gate))|²; 0 for standard. */
+  /** Mean |x − x̂_frozen(ReLU(π_gate))|²; 0 for standard and with --ablate no-auxiliary. */
   aux: number;
   /** Mean number of active features. */
   l0: number;
@@ -25,6 +25,8 @@ export interface MetricsRecord {
   /** Share of features that have not fired during the last dead-window activations. */
   dead_fraction: number;
   lr: number;
+  /** Dead features resampled since the line before, where there were any. */
+  resampled?: number;
   /** Activations a second since the line before. */
   tokens_per_second: number;
 }

@@ -9,9 +9,10 @@ export interface MetricSums {
   aux: number;
   l0: number;
   variance: number;
+  resampled: number;
 }
 
-const zero = (): MetricSums => ({ steps: 0, mse: 0, l1: 0, aux: 0, l0: 0, variance: 0 });
+const zero = (): MetricSums => ({ steps: 0, mse: 0, l1: 0, aux: 0, l0: 0, variance: 0, resampled: 0 });
 
 /** Gathers step metrics into lines of metrics.jsonl. */
 export class MetricsLog {
@@ -30,6 +31,11 @@ export class MetricsLog {
     for (const key of ['mse', 'l1', 'aux', 'l0', 'variance'] as const) this.sums[key] += step[key];
   }
 
+  /** `features` dead features were given new directions. */
+  resampled(features: number): void {
+    this.sums.resampled += features;
+  }
+
   /** What a checkpoint keeps. */
   state(): MetricSums {
     return { ...this.sums };
@@ -37,7 +43,7 @@ export class MetricsLog {
 
   /** The line after `step` steps; begins the next one. */
   line(step: number, last: StepMetrics, lr: number): MetricsRecord {
-    const { steps, mse, l1, aux, l0, variance } = this.sums;
+    const { steps, mse, l1, aux, l0, variance, resampled } = this.sums;
     const seconds = (performance.now() - this.since) / 1000;
     const record: MetricsRecord = {
       step,
@@ -50,6 +56,7 @@ export class MetricsLog {
       explained_variance: variance > 0 ? 1 - mse / variance : null,
       dead_fraction: last.dead / this.dSae,
       lr,
+      ...(resampled > 0 ? { resampled } : {}),
       tokens_per_second: Math.round((this.stepsTimed * this.batch) / seconds),
     };
     this.sums = zero();

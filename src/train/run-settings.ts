@@ -1,40 +1,44 @@
-import { createHash } from 'node:crypto';
-import type { Store } from '../activations/store.js';
-import { Refusal, UsageRefusal } from '../config/refusal.js';
+import type { Order, SourceDescription } from '../activations/source.js';
+import { UsageRefusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
+import { ablatedSettings, ablationsOf } from './ablations.js';
 import type { EngineSettings } from './engines/engine.js';
+import type { Estimates } from './estimates.js';
 import type { MetricsRecord } from './metrics-record.js';
 import type { Schedule } from './schedule.js';
+import type { SparsityCoefficient } from './sparsity-coefficient.js';
 
 /** Optimiser steps of the run. */
-export function stepsOf(config: TrainConfig, store: Store): number {
+export function stepsOf(config: TrainConfig, about: SourceDescription): number {
   if (config.steps !== undefined && config.tokens !== undefined) {
     throw new UsageRefusal('--steps and --tokens exclude each other.', 'Give one of them.');
   }
   if (config.steps !== undefined) return config.steps;
-  const steps = Math.floor((config.tokens ?? store.manifest.rows) / config.batch);
+  const tokens = config.tokens ?? about.rows;
+  const steps = Math.floor(tokens / config.batch);
   if (steps === 0) {
     throw new UsageRefusal(
-      `${config.tokens ?? store.manifest.rows} activations do not fill a batch of ${config.batch}.`,
+      `${tokens} activations do not fill a batch of ${config.batch}.`,
       'Use a smaller --batch or more activations.',
     );
   }
   return steps;
 }
 
+/** Factor on the activations while training: s = √d_in / E|x|, or 1. */
+export function activationScale(config: TrainConfig, { dIn }: SourceDescription, { meanNorm }: Estimates): number {
+  return config.normalize === 'mean-norm' ? Math.sqrt(dIn) / meanNorm : 1;
+}
+
 /** What the engine needs to know. */
-export function engineSettings(config: TrainConfig, store: Store): EngineSettings {
-  const { d_in, mean_norm, dtype } = store.manifest;
-  if (config.normalize === 'mean-norm' && !(mean_norm! > 0)) {
-    throw new Refusal(`${store.directory}: every activation is zero, which --normalize mean-norm cannot scale.`);
-  }
+export function engineSettings(config: TrainConfig, about: SourceDescription, scale: number): EngineSettings {
   return {
-    architecture: config.arch,
-    dIn: d_in,
+    ...ablatedSettings(config),
+    dIn: about.dIn,
     dSae: config.dSae,
     batch: config.batch,
-    batchDType: dtype === 'float16' ? 'float16' : 'float32',
-    scale: config.normalize === 'mean-norm' ? Math.sqrt(d_in) / mean_norm! : 1,
+    batchDType: about.dtype === 'float16' ? 'float16' : 'float32',
+    scale,
     beta1: config.beta1,
     beta2: config.beta2,
     deadWindow: config.deadWindow,
@@ -44,66 +48,65 @@ export function engineSettings(config: TrainConfig, store: Store): EngineSetting
 }
 
 /** What decides the result: a run may only be continued with the same, and cfg.json records it. */
-export function fixedSettings(config: TrainConfig, store: Store, plan: Schedule): Record<string, unknown> {
-  const { arch, dSae, l1, l1Warmup, batch, lr, beta1, beta2, seed, init, normalize, order, deadWindow, logEvery } =
-    config;
-  const { hook, model, rows, corpus } = store.manifest;
+export function fixedSettings(config: TrainConfig, about: SourceDescription, plan: Schedule): Record<string, unknown> {
+  const { model, hook, rows, corpus, dtype, identity } = about;
   return {
-    arch,
-    d_sae: dSae,
-    l1,
-    l1_warmup: l1Warmup,
+    arch: config.arch,
+    ablate: ablationsOf(config),
+    // Null: all that its architecture and ablations have.
+    train: config.train ? ablatedSettings(config).trained : null,
+    d_sae: config.dSae,
+    l1: config.l1,
+    l1_convention: config.l1Convention,
+    l2_normalise: config.l2Normalise,
+    l1_warmup: config.l1Warmup,
     steps: plan.steps,
-    batch,
-    lr,
+    batch: config.batch,
+    lr: config.lr,
     warmup: plan.warmup,
-    beta1,
-    beta2,
-    seed,
-    init: init ?? null,
-    normalize,
-    order,
-    dead_window: deadWindow,
-    log_every: logEvery,
-    activations: {
-      model: model.fingerprint,
-      hook,
-      rows,
-      corpus,
-      dtype: store.manifest.dtype,
-      sha256: contentHash(store),
-    },
+    lr_decay: config.lrDecay,
+    decay_steps: plan.decaySteps,
+    lr_end: config.lrEnd,
+    resample_at: config.resampleAt,
+    resample_inputs: config.resampleInputs,
+    resample_warmup: config.resampleWarmup,
+    beta1: config.beta1,
+    beta2: config.beta2,
+    seed: config.seed,
+    init: config.init ?? null,
+    b_dec_init: config.bDecInit,
+    normalize: config.normalize,
+    order: config.order satisfies Order,
+    pool_rows: config.poolRows,
+    dead_window: config.deadWindow,
+    log_every: config.logEvery,
+    activations: { model: model.fingerprint, hook, rows, corpus, dtype, sha256: identity },
   };
-}
-
-/** One hash over those of all shards: the same rows in the same order. */
-function contentHash(store: Store): string {
-  const hash = createHash('sha256');
-  for (const shard of store.manifest.shards) hash.update(shard.sha256);
-  return hash.digest('hex');
 }
 
 /** What cfg.json says beside the shapes. */
 export function metadata(
-  config: TrainConfig,
-  store: Store,
-  plan: Schedule,
+  about: SourceDescription,
+  fixed: Readonly<Record<string, unknown>>,
   settings: EngineSettings,
+  steps: number,
+  lambda: SparsityCoefficient,
   last: MetricsRecord | undefined,
 ) {
-  const { model, hook, context } = store.manifest;
   const { tokens_per_second: _, ...final } = last ?? ({} as Partial<MetricsRecord>);
   return {
-    model_name: model.name,
-    model_fingerprint: model.fingerprint,
-    hook_name: hook,
+    model_name: about.model.name,
+    model_fingerprint: about.model.fingerprint,
+    hook_name: about.hook,
     hook_head_index: null,
-    context_size: context,
+    context_size: about.context,
     prepend_bos: true,
     sae_pipe: {
-      ...fixedSettings(config, store, plan),
-      tokens: plan.steps * config.batch,
+      ...fixed,
+      tokens: steps * settings.batch,
       activation_scale: settings.scale,
+      // λ beside sums of squared errors of scaled activations, whatever convention l1 is in.
+      lambda: lambda.value,
       final,
     },
   };

@@ -1,28 +1,86 @@
+import { UsageRefusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import type { StepSettings } from './engines/engine.js';
 
+/** Learning rate and λ of every step of a run. */
 export interface Schedule {
   readonly steps: number;
   /** Steps over which the learning rate rises, as capped. */
   readonly warmup: number;
-  /** Learning rate and λ of step `step`, counted from 0. */
-  at(step: number): StepSettings;
+  /** The last steps, over which it falls; 0 where it stays. */
+  readonly decaySteps: number;
+  /**
+   * Learning rate and λ of step `step`, counted from 0.
+   *
+   * @param l1 λ after its warm-up, in the engines' convention
+   */
+  at(step: number, l1: number): StepSettings;
 }
+
+type ScheduleConfig = Pick<
+  TrainConfig,
+  'lr' | 'warmup' | 'lrDecay' | 'decaySteps' | 'lrEnd' | 'l1Warmup' | 'resampleAt' | 'resampleWarmup'
+>;
 
 /** Warm-up may take at most this share of a run: short runs would never reach their learning rate. */
 const LONGEST_WARMUP = 0.1;
+/** Share of the learning rate with which training goes on after dead features were resampled (paper, appendix D). */
+const AFTER_RESAMPLING = 0.1;
 
-/** Learning rate and λ rise linearly over their warm-ups and then stay (paper, appendix D). */
-export function schedule(config: Pick<TrainConfig, 'lr' | 'warmup' | 'l1' | 'l1Warmup'>, steps: number): Schedule {
+/**
+ * The learning rate rises linearly, stays or falls, and drops to a tenth whenever dead features are resampled, from
+ * where a cosine brings it back; λ rises linearly and stays (paper, appendix D).
+ *
+ * @throws UsageRefusal where the parts do not fit the number of steps
+ */
+export function schedule(config: ScheduleConfig, steps: number): Schedule {
+  const { lr, lrDecay, lrEnd, l1Warmup, resampleAt, resampleWarmup } = config;
   const warmup = Math.min(config.warmup, Math.floor(steps * LONGEST_WARMUP));
+  const late = resampleAt.find((step) => step >= steps);
+  if (late !== undefined) {
+    throw new UsageRefusal(
+      `--resample-at ${late} is not before the end of ${steps} steps.`,
+      'Resample earlier, or train longer.',
+    );
+  }
+  const decaySteps = lrDecay === 'constant' ? 0 : (config.decaySteps ?? steps - warmup);
+  if (decaySteps > steps - warmup) {
+    throw new UsageRefusal(
+      `--decay-steps ${decaySteps} and a warm-up of ${warmup} are more than ${steps} steps.`,
+      'Use fewer.',
+    );
+  }
+
+  /** 1 before the fall, lrEnd in the last step. */
+  const decay = (step: number) => {
+    const done = step + 1 - (steps - decaySteps);
+    if (lrDecay === 'constant' || done <= 0) return 1;
+    const left = lrDecay === 'linear' ? 1 - done / decaySteps : cosine(1 - done / decaySteps);
+    return lrEnd + (1 - lrEnd) * left;
+  };
+  /** A tenth in the first step after resampling, 1 from resampleWarmup steps on. */
+  const recovery = (step: number) => {
+    const last = Math.max(...resampleAt.filter((at) => at <= step));
+    if (step - last >= resampleWarmup) return 1;
+    return AFTER_RESAMPLING + (1 - AFTER_RESAMPLING) * cosine((step - last) / resampleWarmup);
+  };
   return {
     steps,
     warmup,
-    at: (step) => ({ lr: config.lr * ramp(step, warmup), l1: config.l1 * ramp(step, config.l1Warmup) }),
+    decaySteps,
+    at: (step, l1) => ({
+      lr: lr * ramp(step, warmup) * decay(step) * recovery(step),
+      l1: l1 * ramp(step, l1Warmup),
+    }),
   };
 }
 
 /** 1/over at the first step, 1 from step `over` − 1 on. */
 function ramp(step: number, over: number): number {
   return over === 0 ? 1 : Math.min(1, (step + 1) / over);
+}
+
+/** Half a cosine, from 0 at 0 to 1 at 1. */
+function cosine(part: number): number {
+  return (1 - Math.cos(Math.PI * part)) / 2;
 }

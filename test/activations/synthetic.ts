@@ -84,6 +84,29 @@ export function rowTexts(rows: Rows, d: number): string[] {
   );
 }
 
+/** Rows `first` … `first + count` − 1 of some source, finite; the number of the row stands in its first entry, see `rowNumbers`. */
+export function numberedRows(count: number, d: number, dtype: ActivationDType = 'float32', first = 0): Rows {
+  const rows = allocateRows(count, d, dtype);
+  for (let i = 0; i < count; i++) {
+    rows.activation.fill(i % 100, i * d, (i + 1) * d);
+    rows.activation[i * d] = first + i;
+    rows.token[i] = 3 + ((first + i) % 50);
+    rows.context[i] = Math.floor((first + i) / (CONTEXT - 1));
+    rows.pos[i] = 1 + ((first + i) % (CONTEXT - 1));
+  }
+  return rows;
+}
+
+/** Pieces of the sizes given, numbered through. */
+export function numberedPieces(sizes: readonly number[], d: number, dtype: ActivationDType = 'float32'): Rows[] {
+  let first = 0;
+  return sizes.map((size) => {
+    const rows = numberedRows(size, d, dtype, first);
+    first += size;
+    return rows;
+  });
+}
+
 export interface MemoryStore extends Store {
   /** Shards read so far, in order. */
   readonly reads: number[];

@@ -25,7 +25,7 @@ test('--help of every command names every flag with its help and default, and ex
       const words = flag.description.split(' ').slice(0, 3).join(' ');
       assert.ok(text.includes(words), `${stage} --${flag.name}: ${words}`);
       if (flag.default !== undefined && flag.type !== 'boolean') {
-        assert.ok(text.includes(`[default: ${flag.default}]`), `default of ${stage} --${flag.name}`);
+        assert.ok(text.includes(`[default: ${String(flag.default) || 'none'}]`), `default of ${stage} --${flag.name}`);
       }
     }
     assert.match(stdout, /Example:\s+sae-pipe/);

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { parse } from 'yaml';
+import type { z } from 'zod';
 import { flagsOf } from '../../src/config/flags.js';
 import { loadConfig } from '../../src/config/load.js';
 import { STAGES, type StageName } from '../../src/config/stages.js';
@@ -49,6 +50,43 @@ test('a repeated flag may be written as a single value', (t) => {
   const file = yaml(t, 'harvest: {model: m, corpus: c, hook: a, tokens: 5, out: o}');
   assert.deepEqual(loadConfig('harvest', {}, file).hook, ['a']);
   assert.deepEqual(loadConfig('harvest', { ...required, hook: 'b' }).hook, ['b']);
+});
+
+test('numbers and choices of a repeated flag may be separated by commas', async (t) => {
+  const given = { activations: 'a', out: 'o', 'd-sae': 8 };
+  assert.deepEqual(loadConfig('train', { ...given, 'resample-at': '10, 20,30' }).resampleAt, [10, 20, 30]);
+  assert.deepEqual(loadConfig('train', { ...given, 'resample-at': ['10', '20,30'] }).resampleAt, [10, 20, 30]);
+  const file = yaml(t, 'sweep: {out: o, arch: "gated,standard", l1: [1, 2]}');
+  const { arch, l1 } = loadConfig('sweep', {}, file);
+  assert.deepEqual(
+    [arch, l1],
+    [
+      ['gated', 'standard'],
+      [1, 2],
+    ],
+  );
+  for (const bad of ['10,x', '10,', '']) {
+    await refusesUsage(() => loadConfig('train', { ...given, 'resample-at': bad }), '--resample-at: ');
+  }
+});
+
+test('repeated choices may be separated by commas, on the command line and in a file; other repeated flags may not', async (t) => {
+  const given = { activations: 'a', out: 'o', 'd-sae': 8 };
+  const both = ['no-r-mag', 'l1-on-f'];
+  assert.deepEqual(loadConfig('train', { ...given, ablate: 'no-r-mag,l1-on-f' }).ablate, both);
+  assert.deepEqual(loadConfig('train', { ...given, ablate: ['no-r-mag', 'l1-on-f'] }).ablate, both);
+  assert.deepEqual(loadConfig('train', { ...given, train: ['r_mag, b_mag', 'W_dec'] }).train, [
+    'r_mag',
+    'b_mag',
+    'W_dec',
+  ]);
+  for (const text of ['"no-r-mag, l1-on-f"', '[no-r-mag, l1-on-f]']) {
+    assert.deepEqual(loadConfig('train', given, yaml(t, `train: {ablate: ${text}}`)).ablate, both);
+  }
+  assert.equal(loadConfig('train', given).ablate, undefined);
+  assert.deepEqual(loadConfig('harvest', { ...required, hook: 'a,b' }).hook, ['a,b']);
+  await refusesUsage(() => loadConfig('train', { ...given, ablate: 'no-r-mag,no-bias' }), '--ablate: ');
+  await refusesUsage(() => loadConfig('train', { ...given, train: 'r_mag,' }), '--train: ');
 });
 
 test('sections of other stages are left alone, and a missing or blank one is empty', (t) => {
@@ -141,13 +179,17 @@ test('every file in configs/ holds only known sections, keys and values that fit
     const sections = parse(readFileSync(file, 'utf8')) as Record<StageName, Record<string, unknown>>;
     for (const stage of Object.keys(sections) as StageName[]) {
       // Paths and choices that the file leaves to the command line.
-      const paths = flagsOf(STAGES[stage]).filter((flag) => flag.type === 'string' && flag.default === undefined);
-      const left = paths.filter((flag) => !Object.hasOwn(sections[stage], flag.name));
-      const config = loadConfig(
-        stage,
-        Object.fromEntries(left.map((flag) => [flag.name, flag.choices?.[0] ?? 'x'])),
-        file,
+      const shape: Record<string, z.ZodType> = STAGES[stage].shape;
+      const needed = flagsOf(STAGES[stage]).filter(({ key, type }) => {
+        return type === 'string' && !shape[key]!.safeParse(undefined).success;
+      });
+      const left = needed.filter((flag) => !Object.hasOwn(sections[stage], flag.name));
+      const given: Record<string, unknown> = Object.fromEntries(
+        left.map((flag) => [flag.name, flag.choices?.[0] ?? 'x']),
       );
+      // What a sweep says in its lists, run by run (test/sweep/runs.test.ts).
+      if (stage === 'train' && sections.sweep && !Object.hasOwn(sections.train, 'd-sae')) given['d-sae'] = 8;
+      const config = loadConfig(stage, given, file);
       for (const { key, name, repeated } of flagsOf(STAGES[stage])) {
         const written = sections[stage][name];
         if (written === undefined) continue;
@@ -164,4 +206,20 @@ test('a flag puts its rival in the file out of action', () => {
   assert.equal(config.steps, 3);
   assert.equal(config.tokens, undefined);
   assert.equal(loadConfig('train', { lr: 1 }, file).tokens, 2_000_000);
+});
+
+test('a source of activations on the command line puts the other kind in the file out of action', (t) => {
+  const live = yaml(
+    t,
+    'train: {model: m, corpus: c, hook: h, context: 64, revision: r, model-device: cuda, out: o, d-sae: 5}',
+  );
+  const stored = loadConfig('train', { activations: 'a' }, live);
+  assert.equal(stored.activations, 'a');
+  for (const key of ['model', 'corpus', 'hook', 'context', 'revision', 'modelDevice'] as const) {
+    assert.equal(stored[key], undefined, key);
+  }
+  assert.equal(loadConfig('train', { lr: 1 }, live).model, 'm');
+  const atWork = loadConfig('train', { model: 'm', corpus: 'c', hook: 'h' }, 'configs/tiny-gemma.yaml');
+  assert.equal(atWork.activations, undefined);
+  assert.equal(atWork.model, 'm');
 });

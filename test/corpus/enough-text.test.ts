@@ -55,6 +55,7 @@ test('only the positions that count are counted', () =>
 test('progress is told, never beyond its total, and ended even when the text is refused', async () => {
   const seen: string[] = [];
   const progress: Progress = {
+    ...silent,
     begin: (label, total, unit) => seen.push(`begin ${total} ${unit} ${label}`),
     update: (done) => seen.push(`update ${done}`),
     end: () => seen.push('end'),

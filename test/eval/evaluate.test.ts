@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { Interrupted, Refusal } from '../../src/config/refusal.js';
 import { type EvalConfig, evalSchema } from '../../src/config/stages.js';
 import { evaluate } from '../../src/eval/evaluate.js';
-import type { EvalRecord } from '../../src/eval/record.js';
+import type { EvalRecord, MeasuredRecord } from '../../src/eval/record.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { readEvaluation } from '../../src/report/read.js';
@@ -87,7 +87,78 @@ test('a perfect SAE recovers all of the loss, a zero one none, and the clean los
   assert.equal(histogram.counts.reduce((sum, n) => sum + n, 0) + histogram.dead, 384);
   assert.ok(Number.isNaN(zero.relative_reconstruction_bias));
   const written = JSON.parse(readFileSync(join(config.out, 'eval.json'), 'utf8')) as EvalRecord[];
-  assert.deepEqual(written, [perfect, { ...zero, relative_reconstruction_bias: null }]);
+  const nothing = { relative_reconstruction_bias: null };
+  const intervals = { ...zero.intervals, relative_reconstruction_bias: [null, null] };
+  assert.deepEqual(written, [perfect, { ...zero, ...nothing, intervals }]);
+});
+
+test('the identity, zero and mean SAEs measure what they must', async () => {
+  const golden = await openGolden('metrics');
+  const chosen = await (await openGolden('eval')).ints('contexts');
+  const tokens = (await golden.doubles('tokens')).reduce((sum, n) => sum + n, 0);
+  // The mean below is that of the first contexts.
+  assert.deepEqual([...chosen], [0, 1, 2, 3]);
+  const constant = identity(192, 0);
+  constant.parameters.W_enc!.fill(0);
+  constant.parameters.b_dec = await golden.floats('x_mean');
+  const saes = [await saved(identity(192)), await saved(identity(192, 0)), await saved(constant)];
+  const config = configured(saes, { tokens, meanAblation: true });
+  const records = await evaluate(config, silent, never);
+  assert.deepEqual(
+    (await readEvaluation(config.out)).map(({ record }) => record),
+    records,
+  );
+  const [perfect, zero, mean] = records as [MeasuredRecord, MeasuredRecord, MeasuredRecord];
+  const near = (what: string, value: number | null, expected: number, tolerance = 1e-4) =>
+    assert.ok(value !== null && Math.abs(value - expected) < tolerance, `${what}: ${value}, not ${expected}`);
+
+  near('ce_mean', mean.ce_mean, await golden.scalar('ce_mean'));
+  for (const [sae, recovered, recoveredMean, fvu, fvuTokens, ratio, l0] of [
+    [perfect, 1, 1, 0, 0, 1, 192],
+    // Σ|x|² / Σ|x − x̄|², where the SAE of the mean has the error |x − x̄|².
+    [zero, 0, (mean.ce_mean! - zero.ce_zero) / (mean.ce_mean! - zero.ce_clean), zero.mse / mean.mse, null, 0, 192],
+    [mean, (mean.ce_zero - mean.ce_mean!) / (mean.ce_zero - mean.ce_clean), 0, 1, 1, null, 0],
+  ] as const) {
+    near('loss_recovered', sae.loss_recovered, recovered);
+    near('loss_recovered_mean', sae.loss_recovered_mean, recoveredMean);
+    near('fvu', sae.fvu, fvu);
+    near('explained_variance', sae.explained_variance, 1 - fvu);
+    if (fvuTokens !== null) near('explained_variance_tokens', sae.explained_variance_tokens, 1 - fvuTokens);
+    if (ratio !== null) near('norm_ratio', sae.norm_ratio, ratio);
+    near('delta_ce', sae.delta_ce, sae.ce_spliced - sae.ce_clean, 1e-9);
+    const { counts, edges } = sae.l0_histogram;
+    assert.equal(counts.at(-1), l0 === 0 ? tokens : counts.at(-1));
+    assert.ok(edges.at(-2)! <= l0 && l0 < edges.at(-1)!, `L0 ${l0} is not in the last bin of ${edges}`);
+    near(
+      'positions',
+      counts.reduce((sum, n) => sum + n, 0),
+      tokens,
+      1e-9,
+    );
+    assert.equal(sae.contexts, 4);
+  }
+  near('its interval', perfect.intervals.loss_recovered![0], 1);
+  near('its interval', mean.intervals.loss_recovered_mean![1], 0);
+  assert.ok(zero.intervals.ce_zero![0] < zero.ce_zero && zero.ce_zero < zero.intervals.ce_zero![1]);
+  // Decoder rows ±e_i: the nearest other row is at a right angle; rows of zeros are at none.
+  assert.deepEqual(perfect.decoder_max_cosine, { mean: 0, largest: 0 });
+  assert.deepEqual([perfect.dense_fraction, mean.dense_fraction], [1, 0]);
+  assert.deepEqual(perfect.loss_by_position.ce_spliced, perfect.loss_by_position.ce_clean);
+  assert.deepEqual(zero.loss_by_position.ce_spliced, zero.loss_by_position.ce_zero);
+});
+
+test('an SAE whose features are all active is in the last bin of L0', async () => {
+  const sae = identity(192);
+  sae.parameters.b_enc!.fill(1e6);
+  const [record] = await evaluate(configured([await saved(sae)], { tokens: 100 }), silent, never);
+  const { edges, counts } = record!.l0_histogram;
+  assert.deepEqual([record!.l0, counts.at(-1), edges.at(-1)! > 384], [384, 100, true]);
+});
+
+test('an evaluation is the same from run to run, intervals too', async () => {
+  const sae = [await saved(identity(192, 0.8))];
+  const [a, b] = [await evaluate(configured(sae), silent, never), await evaluate(configured(sae), silent, never)];
+  assert.deepEqual(a, b);
 });
 
 test('a shrunken reconstruction has the relative reconstruction bias and errors it must have', async () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { contextsPerPass } from '../../src/eval/splice-in.js';
-import { chunkRows } from '../../src/eval/token-losses.js';
+import { chunkRows, evenChunks } from '../../src/eval/token-losses.js';
 
 const MIB = 2 ** 20;
 
@@ -13,10 +13,21 @@ test('logits of one chunk stay bounded whatever the vocabulary', () => {
     [262_208, 40],
   ] as const) {
     const rows = chunkRows(vocabulary, variants);
-    assert.ok(
-      rows >= 1 && rows <= 4096 && rows * vocabulary * variants * 4 <= 128 * MIB,
-      `${rows} rows of ${vocabulary}`,
-    );
+    assert.ok(rows >= 1 && rows * vocabulary * variants * 4 <= 128 * MIB, `${rows} rows of ${vocabulary}`);
+  }
+});
+
+test('chunks are even, none longer than allowed, and padded by less than a row each', () => {
+  for (const [rows, most] of [
+    [0, 10],
+    [1, 10],
+    [10, 10],
+    [11, 10],
+    [2032, 170],
+    [999, 1],
+  ] as const) {
+    const { chunks, chunk } = evenChunks(rows, most);
+    assert.ok(chunk <= most && chunks * chunk >= rows && chunks * chunk - rows <= Math.max(0, chunks - 1), `${rows}`);
   }
 });
 
@@ -31,6 +42,9 @@ test("the model's widest value stays bounded whatever the batch", () => {
     assert.ok(contexts >= 1, `${contexts} contexts`);
     assert.ok(contexts === 1 || contexts * variants * context * mlp * 4 <= 768 * MIB, `${contexts} contexts`);
   }
+  // The features of an SAE may be wider than the MLP over all variants.
+  assert.equal(contextsPerPass(24_576, 1024, 3, 262_144), 1);
+  assert.equal(contextsPerPass(768, 256, 3, 262_144), 3);
   // Gemma 7B with one SAE: the figure that docs/architecture.md counts with.
   assert.equal(contextsPerPass(24_576, 1024, 3), 2);
 });

@@ -1,35 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Context } from '../../src/corpus/contexts.js';
 import { openSpliceIn } from '../../src/eval/splice-in.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { findHook } from '../../src/lm/hooks.js';
-import type { Architecture } from '../../src/sae/sae.js';
-import { PARAMETERS } from '../../src/sae/sae.js';
-import type { SaeFiles } from '../../src/sae/saelens.js';
 import { openGolden, relativeDifference } from '../golden.js';
+import { CONTEXT, goldenContexts, goldenSae } from './golden-sae.js';
 
-const CONTEXT = 256;
 const BOS = 2;
+const ALL = Number.POSITIVE_INFINITY;
 const checkpoint = await openCheckpoint('assets/tiny-gemma');
 const hook = findHook('blocks.2.hook_resid_post', checkpoint.config);
 const golden = await openGolden('eval');
 const tokens = await (await openGolden('tiny-gemma')).ints('tokens');
-
-const contexts = (indices: Iterable<number>): Context[] =>
-  [...indices].map((index) => ({
-    index,
-    tokens: tokens.slice(index * CONTEXT, (index + 1) * CONTEXT),
-    documents: new Uint32Array(CONTEXT),
-  }));
-
-/** An SAE whose weights lie in the golden file. */
-function goldenSae(architecture: Architecture): SaeFiles {
-  const tensors = Object.fromEntries(
-    PARAMETERS[architecture].map((name) => [name, golden.location(`${architecture}/${name}`)]),
-  );
-  return { directory: 'golden', architecture, dIn: 192, dSae: 48, metadata: {}, tensors, cfg: {} };
-}
 
 const NAMES = [
   'ce_spliced',
@@ -49,10 +31,11 @@ for (const [what, prefix] of [
   test(`splice-in metrics of gated and standard SAEs equal PyTorch ${what}`, async () => {
     const spliceIn = await openSpliceIn(checkpoint, hook, [goldenSae('gated'), goldenSae('standard')], CONTEXT, {});
     const indices = await golden.ints(`${prefix}contexts`);
+    await spliceIn.addToMean(goldenContexts(indices), BOS, ALL);
     let counted = 0;
     // Two batches where there are contexts enough, so that sums over batches are seen, too.
     for (const part of [indices.subarray(0, 3), indices.subarray(3)]) {
-      if (part.length > 0) counted += await spliceIn.add(contexts(part), BOS, Number.POSITIVE_INFINITY);
+      if (part.length > 0) counted += await spliceIn.add(goldenContexts(part), BOS, ALL);
     }
     assert.equal(counted, (await golden.ints(`${prefix}counted`))[0]);
     for (const [k, architecture] of (['gated', 'standard'] as const).entries()) {
@@ -73,7 +56,10 @@ for (const [what, prefix] of [
 test('SAEs side by side measure the same as one at a time', async () => {
   const both = await openSpliceIn(checkpoint, hook, [goldenSae('gated'), goldenSae('standard')], CONTEXT, {});
   const alone = await openSpliceIn(checkpoint, hook, [goldenSae('standard')], CONTEXT, {});
-  for (const spliceIn of [both, alone]) await spliceIn.add(contexts([4, 5]), BOS, Number.POSITIVE_INFINITY);
+  for (const spliceIn of [both, alone]) {
+    await spliceIn.addToMean(goldenContexts([4, 5]), BOS, ALL);
+    await spliceIn.add(goldenContexts([4, 5]), BOS, ALL);
+  }
   const [a, b] = [both.metrics()[1]!, alone.metrics()[0]!];
   for (const name of NAMES) assert.ok(Math.abs(a[name] / b[name] - 1) < 1e-5, `${name}: ${a[name]}, ${b[name]}`);
   await both.release();
@@ -83,10 +69,13 @@ test('SAEs side by side measure the same as one at a time', async () => {
 test('a batch that goes through the model in several passes measures the same', async () => {
   const whole = await openSpliceIn(checkpoint, hook, [goldenSae('gated')], CONTEXT, {});
   const parts = await openSpliceIn(checkpoint, hook, [goldenSae('gated')], CONTEXT, { passContexts: 2 });
+  for (const spliceIn of [whole, parts]) {
+    assert.equal(await spliceIn.addToMean(goldenContexts([0, 1, 2, 3, 10]), BOS, 600), 600);
+  }
   // 600 positions end within the third of five contexts.
-  for (const limit of [600, Number.POSITIVE_INFINITY]) {
-    const counted = await whole.add(contexts([0, 1, 2, 3, 10]), BOS, limit);
-    assert.equal(await parts.add(contexts([0, 1, 2, 3, 10]), BOS, limit), counted);
+  for (const limit of [600, ALL]) {
+    const counted = await whole.add(goldenContexts([0, 1, 2, 3, 10]), BOS, limit);
+    assert.equal(await parts.add(goldenContexts([0, 1, 2, 3, 10]), BOS, limit), counted);
     if (limit === 600) assert.equal(counted, 600);
   }
   const [a, b] = [whole.metrics()[0]!, parts.metrics()[0]!];
@@ -98,9 +87,10 @@ test('a batch that goes through the model in several passes measures the same', 
 test('a limit counts exactly that many positions, those that come first', async () => {
   const limited = await openSpliceIn(checkpoint, hook, [goldenSae('gated')], CONTEXT, {});
   const whole = await openSpliceIn(checkpoint, hook, [goldenSae('gated')], CONTEXT, {});
+  for (const spliceIn of [limited, whole]) await spliceIn.addToMean(goldenContexts([0]), BOS, ALL);
   // A context without an inner BOS counts 254 positions.
-  assert.equal(await limited.add(contexts([0, 1]), BOS, 254), 254);
-  assert.equal(await whole.add(contexts([0]), BOS, Number.POSITIVE_INFINITY), 254);
+  assert.equal(await limited.add(goldenContexts([0, 1]), BOS, 254), 254);
+  assert.equal(await whole.add(goldenContexts([0]), BOS, ALL), 254);
   const [a, b] = [limited.metrics()[0]!, whole.metrics()[0]!];
   for (const name of NAMES) assert.ok(Math.abs(a[name] / b[name] - 1) < 1e-5, `${name}: ${a[name]}, ${b[name]}`);
   await limited.release();
@@ -116,7 +106,7 @@ for (const site of [
 ]) {
   test(`splicing nothing in at ${site} leaves the clean run as it is`, async () => {
     const spliceIn = await openSpliceIn(checkpoint, findHook(site, checkpoint.config), [], CONTEXT, {});
-    await spliceIn.add(contexts([0, 10]), BOS, Number.POSITIVE_INFINITY);
+    await spliceIn.add(goldenContexts([0, 10]), BOS, ALL);
     const { ce_clean, ce_zero } = spliceIn.shared();
     const nll = await (await openGolden('tiny-gemma')).floats('nll');
     const counted = [0, 10].flatMap((c) =>
@@ -130,3 +120,17 @@ for (const site of [
     await spliceIn.release();
   });
 }
+
+test('the mean comes before what needs it, and is not changed afterwards', async () => {
+  for (const [saes, options] of [
+    [[goldenSae('gated')], {}],
+    [[], { meanAblation: true }],
+  ] as const) {
+    const spliceIn = await openSpliceIn(checkpoint, hook, saes, CONTEXT, options);
+    assert.throws(() => spliceIn.add(goldenContexts([0]), BOS, ALL), /addToMean comes first/);
+    assert.equal(await spliceIn.addToMean(goldenContexts([0]), BOS, 100), 100);
+    assert.equal(await spliceIn.add(goldenContexts([0]), BOS, 50), 50);
+    assert.throws(() => spliceIn.addToMean(goldenContexts([1]), BOS, ALL), /in use already/);
+    await spliceIn.release();
+  }
+});

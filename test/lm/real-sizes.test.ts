@@ -274,7 +274,7 @@ for (const [name, real] of Object.entries(MODELS)) {
     const context = 8192;
     const hook = findHook(`blocks.${real.layers - 1}.hook_resid_post`, checkpoint.config);
     const placement = { device: 'cuda', precision: 'bfloat16' } as const;
-    const { external, nodes } = readGraph(spliceGraph(checkpoint, hook, [], context, placement).model);
+    const { external, nodes } = readGraph(spliceGraph(checkpoint, hook, [], context, placement));
     const expected = new Map([...shapes].map(([full, shape]) => [full.slice(real.prefix.length), { full, shape }]));
     assert.deepEqual([...external.keys()].sort(), [...expected.keys()].sort());
     for (const [tensor, { dims, dataType, path, offset, length }] of external) {

@@ -1,4 +1,4 @@
-import { chunkRows, tokenLosses } from '../../src/eval/token-losses.js';
+import { chunkRows, evenChunks, tokenLosses } from '../../src/eval/token-losses.js';
 import type { Checkpoint } from '../../src/lm/checkpoint.js';
 import { GemmaGraph } from '../../src/lm/gemma-graph.js';
 import { allHooks } from '../../src/lm/hooks.js';
@@ -50,21 +50,29 @@ export async function nextTokenLosses(
   const lm = new GemmaGraph(g, checkpoint, context, placement);
   const residual = lm.residual(input, (_, value) => value);
   const hidden = g.reshape(lm.finalNorm(residual), 1, -1, checkpoint.config.hidden);
-  const losses = tokenLosses(g, g.gather(hidden, rows, 1), (h, body) => lm.logits(h, body), targets, 1, chunk);
-  g.output('nll', losses.nll, 'float32', ['chunks', 1, chunk]);
+  const { nll } = tokenLosses(g, {
+    hidden: g.gather(hidden, rows, 1),
+    logits: (h, body) => lm.logits(h, body),
+    targets,
+    chunks: g.input('chunks', 'int64', [1]),
+    variants: 1,
+    compared: 1,
+  });
+  g.output('nll', nll, 'float32', ['chunks', 1, 'chunk']);
   const session = await openSession(g.encode());
   const positions = [...tokens.keys()].filter((i) => i % context < context - 1);
-  const padded = Math.ceil(positions.length / chunk) * chunk;
-  const int64 = (values: number[]) => {
-    const data = new BigInt64Array(padded);
+  const even = evenChunks(positions.length, chunk);
+  const int64 = (values: number[], length = even.chunks * even.chunk) => {
+    const data = new BigInt64Array(length);
     for (const [i, value] of values.entries()) data[i] = BigInt(value);
-    return new Tensor('int64', data, [padded]);
+    return new Tensor('int64', data, [length]);
   };
-  const { nll } = await session.run({
+  const outputs = await session.run({
     tokens: new Tensor('int64', BigInt64Array.from(tokens, BigInt), [tokens.length / context, context]),
     rows: int64(positions),
     targets: int64(positions.map((i) => tokens[i + 1]!)),
+    chunks: int64([even.chunks], 1),
   });
   await session.release();
-  return (nll!.data as Float32Array).slice(0, positions.length);
+  return (outputs.nll!.data as Float32Array).slice(0, positions.length);
 }

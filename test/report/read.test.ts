@@ -50,7 +50,7 @@ test('what newer evaluations measure is read where it is there', async () => {
   const { record } = fullSweep()[0]!;
   assert.ok(record.intervals && record.l0_histogram && record.loss_by_position && record.decoder_max_cosine);
   const read = (await readEvaluation(await directory([{ ...record, ce_mean: null }])))[0]!.record;
-  assert.deepEqual(read, { ...record, ce_mean: Number.NaN });
+  assert.deepEqual(read, { ...record, ce_mean: null });
   const histogram = { edges: [0, 1], counts: [1, 2] };
   await refused(
     await directory([{ ...record, l0_histogram: histogram }]),

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { ActivationBatches } from '../../src/activations/batches.js';
@@ -10,7 +10,6 @@ import { harvest } from '../../src/harvest/harvest.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import type { MetricsRecord } from '../../src/train/metrics-record.js';
-import { schedule } from '../../src/train/schedule.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 
@@ -50,6 +49,8 @@ const curveOf = (directory: string) =>
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as MetricsRecord);
+
+const checkpointsIn = (directory: string) => readdirSync(directory).filter((name) => name.startsWith('checkpoint-'));
 
 /** The files of a run, without the one figure that depends on the clock. */
 function outcome(directory: string) {
@@ -111,7 +112,7 @@ for (const beta1 of [0, 0.9]) {
 
 test('--checkpoint-every leaves a checkpoint that resumes to the same bytes after a crash', async () => {
   const whole = outcome(await train(configured(), silent, never));
-  const config = configured({ checkpointEvery: 10 });
+  const config = configured({ checkpointEvery: '10' });
   // A progress display that fails stands for a crash between two checkpoints, without any farewell.
   const crashing = {
     ...silent,
@@ -121,8 +122,27 @@ test('--checkpoint-every leaves a checkpoint that resumes to the same bytes afte
     },
   };
   await assert.rejects(train(config, crashing, never), /crash/);
-  assert.ok(existsSync(join(config.out, 'trainer_state.safetensors')));
+  assert.deepEqual(checkpointsIn(config.out), ['checkpoint-00000020.safetensors', 'checkpoint-00000030.safetensors']);
   await train({ ...config, resume: true }, silent, never);
+  assert.deepEqual(outcome(config.out), whole);
+});
+
+test('the newest --keep-checkpoints are kept, and a damaged one is passed over for the one before', async () => {
+  const whole = outcome(await train(configured(), silent, never));
+  const config = configured({ checkpointEvery: '5', keepCheckpoints: 3 });
+  const crashing = {
+    ...silent,
+    update(done: number) {
+      if (done > 22 * 128) throw new Error('crash');
+    },
+  };
+  await assert.rejects(train(config, crashing, never), /crash/);
+  const kept = [10, 15, 20].map((step) => `checkpoint-000000${step}.safetensors`);
+  assert.deepEqual(checkpointsIn(config.out), kept);
+  truncateSync(join(config.out, kept[2]!), 3000);
+  const said: string[] = [];
+  await train({ ...config, resume: true }, { ...silent, say: (line) => said.push(line) }, never);
+  assert.match(said.join('\n'), /checkpoint-00000020\.safetensors is not a whole .* Going on from checkpoint-00000015/);
   assert.deepEqual(outcome(config.out), whole);
 });
 
@@ -130,9 +150,16 @@ test('a resumed run with another setting is refused and shows the difference', a
   const config = configured();
   await assert.rejects(train(config, silent, { signal: 'SIGINT' }), Interrupted);
   await assert.rejects(train({ ...config, resume: true, l1: 9 }, silent, never), /l1 = 4, and this command says 9/);
-  const checkpoint = join(config.out, 'trainer_state.safetensors');
+  await assert.rejects(
+    train({ ...config, resume: true, l1: 9, lr: 1e-4 }, silent, never),
+    /l1 = 4, and this command says 9; lr = 0\.001, and this command says 0\.0001/,
+  );
+  const checkpoint = join(config.out, checkpointsIn(config.out)[0]!);
   writeFileSync(checkpoint, readFileSync(checkpoint).subarray(0, 5000));
-  await assert.rejects(train({ ...config, resume: true }, silent, never), /trainer_state\.safetensors is not a whole/);
+  await assert.rejects(
+    train({ ...config, resume: true }, silent, never),
+    /checkpoint-00000001\.safetensors is not a whole/,
+  );
 });
 
 test('--resume begins where there is nothing yet, and leaves a finished SAE of the same settings as it is', async () => {
@@ -140,7 +167,8 @@ test('--resume begins where there is nothing yet, and leaves a finished SAE of t
   await train(config, silent, never);
   const finished = filesBelow(config.out);
   // As a kill just before the end leaves it.
-  writeFileSync(join(config.out, 'trainer_state.safetensors'), 'of no use any more');
+  writeFileSync(join(config.out, 'checkpoint-00000030.safetensors'), 'of no use any more');
+  writeFileSync(join(config.out, 'run.json'), 'of no use any more');
   await train(config, silent, never);
   assert.deepEqual(filesBelow(config.out), finished);
   await assert.rejects(train({ ...config, lr: 5e-4 }, silent, never), /lr = 0\.001, and this command says 0\.0005/);
@@ -159,6 +187,25 @@ test('a run that dies before its first checkpoint is begun again by --resume', a
   await assert.rejects(train(config, crashing, never), /crash/);
   await train({ ...config, resume: true }, silent, never);
   assert.deepEqual(outcome(config.out), whole);
+});
+
+test('while a run is unfinished, run.json says what cfg.json will say beside results', async () => {
+  const config = configured();
+  await assert.rejects(train(config, silent, { signal: 'SIGINT' }), Interrupted);
+  assert.deepEqual(
+    [...filesBelow(config.out).keys()],
+    ['checkpoint-00000001.safetensors', 'metrics.jsonl', 'run.json'],
+  );
+  const jsonOf = (name: string) => JSON.parse(readFileSync(join(config.out, name), 'utf8'));
+  const unfinished = jsonOf('run.json');
+  assert.equal(unfinished.sae_pipe.steps, 40);
+  await train({ ...config, resume: true }, silent, never);
+  assert.ok(!existsSync(join(config.out, 'run.json')));
+  const { final, ...settings } = jsonOf('cfg.json').metadata.sae_pipe;
+  assert.equal(final.step, 40);
+  const { model_name, hook_name } = jsonOf('cfg.json').metadata;
+  assert.deepEqual(unfinished.sae_pipe, { ...settings, final: {} });
+  assert.deepEqual([unfinished.model_name, unfinished.hook_name], [model_name, hook_name]);
 });
 
 test('--overwrite keeps the old SAE when the new run cannot start', async () => {
@@ -221,12 +268,11 @@ test('shuffled training sees each activation once an epoch', async () => {
 });
 
 test('what does not fit is refused before training, and nothing is written', async () => {
-  const standard = await train(configured({ arch: 'standard', steps: 1 }), silent, never);
   const narrow = await train(configured({ dSae: 10, steps: 1 }), silent, never);
   for (const [more, kind, message] of [
     [{ steps: 5, tokens: 100 }, UsageRefusal, /exclude each other/],
     [{ steps: undefined, tokens: 127 }, UsageRefusal, /do not fill a batch of 128/],
-    [{ init: standard }, Refusal, /architecture standard/],
+    [{ arch: 'standard', dSae: 10, init: narrow }, Refusal, /architecture gated where this run has standard/],
     [{ init: narrow }, Refusal, /d_sae 10 where this run has 300/],
     [{ init: root }, Refusal, /is not an SAE directory/],
     [{ activations: root }, Refusal, /is not an activation store/],
@@ -253,23 +299,4 @@ test('an exploding learning rate stops the run at the step, without an SAE', asy
   const config = configured({ lr: 1e30, beta1: 0.9, steps: 50 });
   await assert.rejects(train(config, silent, never), /The loss is (NaN|Infinity) at step \d+/);
   assert.ok(!existsSync(join(config.out, 'cfg.json')));
-});
-
-test('warm-ups rise linearly and a short run shortens them', () => {
-  const plan = schedule({ lr: 0.1, warmup: 10, l1: 2, l1Warmup: 4 }, 1000);
-  for (const [t, lr] of [
-    [0, 0.01],
-    [4, 0.05],
-    [9, 0.1],
-    [10, 0.1],
-    [999, 0.1],
-  ] as const) {
-    assert.ok(Math.abs(plan.at(t).lr - lr) < 1e-12, `step ${t}: ${plan.at(t).lr}`);
-  }
-  assert.deepEqual(
-    [0, 1, 3, 4].map((t) => plan.at(t).l1),
-    [0.5, 1, 2, 2],
-  );
-  assert.equal(schedule({ lr: 1, warmup: 1000, l1: 0, l1Warmup: 0 }, 50).at(4).lr, 1);
-  assert.equal(schedule({ lr: 1, warmup: 0, l1: 3, l1Warmup: 0 }, 5).at(0).lr, 1);
 });

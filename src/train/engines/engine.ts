@@ -1,9 +1,14 @@
 import type { ActivationArray } from '../../activations/arrow-files.js';
-import type { Architecture, Sae } from '../../sae/sae.js';
+import type { ParameterName, Sae, TrainedArchitecture } from '../../sae/sae.js';
+import type { LossAblation } from './objective.js';
 
 /** What stays the same over all steps of a run. */
 export interface EngineSettings {
-  readonly architecture: Architecture;
+  readonly architecture: TrainedArchitecture;
+  /** Changes to the loss of a gated SAE; none where absent. */
+  readonly ablations?: readonly LossAblation[];
+  /** Parameters that are trained, all where absent; the others keep their bits, W_dec the norms of its rows. */
+  readonly trained?: readonly ParameterName[];
   readonly dIn: number;
   readonly dSae: number;
   /** Activations a step. */
@@ -31,9 +36,9 @@ export interface StepSettings {
 export interface StepMetrics {
   /** mean_b |x − x̂|² */
   readonly mse: number;
-  /** λ · mean_b Σ_j (ReLU(π_gate)_j or f_j) */
+  /** λ · mean_b Σ_j (ReLU(π_gate)_j, or f_j where that is penalised) */
   readonly l1: number;
-  /** mean_b |x − x̂_aux|²; 0 for standard */
+  /** mean_b |x − x̂_aux|²; 0 without auxiliary loss */
   readonly aux: number;
   /** Mean number of features with f > 0. */
   readonly l0: number;
@@ -48,7 +53,8 @@ export type TrainerState = ReadonlyMap<string, Float32Array>;
 
 /**
  * Computes training steps. Engines differ in how, never in what: each is tested against the reference engine.
- * One step: forward, backward, ∂W_dec projected tangent to the unit sphere, Adam, W_dec rows renormalised.
+ * One step: forward, backward, ∂W_dec projected tangent to the unit sphere, Adam, W_dec rows renormalised; what is not
+ * trained is left alone.
  */
 export interface Engine {
   /** @param batch [batch × d_in], unscaled */

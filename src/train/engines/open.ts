@@ -1,6 +1,7 @@
 import { totalmem } from 'node:os';
 import { Refusal, UsageRefusal } from '../../config/refusal.js';
 import { formatBytes } from '../../disk/free-space.js';
+import type { TrainedArchitecture } from '../../sae/sae.js';
 import type { Engine, EngineSettings, TrainerState } from './engine.js';
 import { openReferenceEngine } from './reference/engine.js';
 import { openSparseEngine, planWorkers } from './sparse/engine.js';
@@ -8,9 +9,20 @@ import { stateBytes } from './state.js';
 
 export type EngineName = 'reference' | 'sparse';
 
-/** The engine that `--engine` and `--device` mean: sparse on the CPU, the reference engine elsewhere. */
-export function chooseEngine(engine: 'auto' | EngineName, device: string | undefined): EngineName {
+/** The engine that `--engine` and `--device` mean: sparse on the CPU, reference elsewhere and for gated_untied. */
+export function chooseEngine(
+  engine: 'auto' | EngineName,
+  device: string | undefined,
+  architecture?: TrainedArchitecture,
+): EngineName {
   const onCpu = (device ?? 'cpu') === 'cpu';
+  const untied = architecture === 'gated_untied';
+  if (engine === 'sparse' && untied) {
+    throw new UsageRefusal(
+      '--engine sparse has one encoder matrix, and --ablate untied-encoder wants two.',
+      'Leave --engine out, or say --engine reference.',
+    );
+  }
   if (engine === 'sparse' && !onCpu) {
     throw new UsageRefusal(
       `--engine sparse runs on the CPU, not on ${device}.`,
@@ -18,7 +30,7 @@ export function chooseEngine(engine: 'auto' | EngineName, device: string | undef
     );
   }
   if (engine !== 'auto') return engine;
-  return onCpu ? 'sparse' : 'reference';
+  return onCpu && !untied ? 'sparse' : 'reference';
 }
 
 /** Bytes that training takes at most: state, batch and all that a step writes. */

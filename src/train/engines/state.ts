@@ -1,12 +1,14 @@
 import { PARAMETERS, parameterShape } from '../../sae/sae.js';
 import type { EngineSettings } from './engine.js';
+import { isTrained } from './objective.js';
 
-/** Names and shapes of what a step reads and writes: parameters, Adam's moments, since_fired. */
+/** Names and shapes of what a step reads and writes: parameters, Adam's moments of those trained, since_fired. */
 export function stateShapes(settings: EngineSettings): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
   for (const name of PARAMETERS[settings.architecture]) {
     const shape = parameterShape(name, settings.dIn, settings.dSae);
     shapes.set(name, shape);
+    if (!isTrained(settings, name)) continue;
     // With β1 = 0 the first moment is the gradient itself and no state.
     if (settings.beta1 > 0) shapes.set(`m/${name}`, shape);
     shapes.set(`v/${name}`, shape);

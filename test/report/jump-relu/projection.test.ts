@@ -8,7 +8,7 @@ import { Generator } from '../../../src/random/generator.js';
 import { featurePicture, histogram } from '../../../src/report/jump-relu/feature-picture.js';
 import { featureOnTokens, unitOf } from '../../../src/report/jump-relu/projection.js';
 import { initialise } from '../../../src/sae/initialise.js';
-import type { Architecture, Sae } from '../../../src/sae/sae.js';
+import type { Sae, TrainedArchitecture } from '../../../src/sae/sae.js';
 import { memoryStore } from '../../activations/synthetic.js';
 import { elements } from '../sample.js';
 
@@ -16,7 +16,7 @@ const D = 6;
 const FEATURE = 3;
 
 /** An SAE in which nothing is zero, so that each term of the encoder counts. */
-function sae(architecture: Architecture): Sae {
+function sae(architecture: TrainedArchitecture): Sae {
   const made = initialise(architecture, D, 5, 1);
   const random = new Generator(2, 3);
   for (const [name, values] of Object.entries(made.parameters)) {

@@ -1,11 +1,11 @@
 import { Generator } from '../../../src/random/generator.js';
 import { initialise } from '../../../src/sae/initialise.js';
-import { type Architecture, PARAMETERS } from '../../../src/sae/sae.js';
+import { PARAMETERS, type TrainedArchitecture } from '../../../src/sae/sae.js';
 import type { Engine, EngineSettings } from '../../../src/train/engines/engine.js';
 import { relativeDifference } from '../../golden.js';
 
 /** Engine settings of a small problem with odd sizes. */
-export function smallSettings(architecture: Architecture, more: Partial<EngineSettings> = {}): EngineSettings {
+export function smallSettings(architecture: TrainedArchitecture, more: Partial<EngineSettings> = {}): EngineSettings {
   return {
     architecture,
     dIn: 22,

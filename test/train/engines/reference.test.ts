@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Architecture, PARAMETERS, parameterShape } from '../../../src/sae/sae.js';
+import { PARAMETERS, parameterShape, type TrainedArchitecture } from '../../../src/sae/sae.js';
 import type { Engine, EngineSettings } from '../../../src/train/engines/engine.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
 import { openGolden, relativeDifference } from '../../golden.js';
 
 const SHAPE = { dIn: 12, dSae: 40, batch: 32 };
 
-function settings(architecture: Architecture, beta1: number, more: Partial<EngineSettings> = {}): EngineSettings {
+function settings(
+  architecture: TrainedArchitecture,
+  beta1: number,
+  more: Partial<EngineSettings> = {},
+): EngineSettings {
   return { architecture, ...SHAPE, batchDType: 'float32', scale: 1, beta1, beta2: 0.999, deadWindow: 96, ...more };
 }
 

@@ -209,4 +209,7 @@ test('the sparse engine is the default on the CPU, and refuses other devices', (
   assert.equal(chooseEngine('auto', 'cuda:1'), 'reference');
   assert.equal(chooseEngine('reference', 'cpu'), 'reference');
   assert.throws(() => chooseEngine('sparse', 'cuda'), UsageRefusal);
+  assert.equal(chooseEngine('auto', 'cpu', 'gated_untied'), 'reference');
+  assert.equal(chooseEngine('auto', 'cpu', 'gated'), 'sparse');
+  assert.throws(() => chooseEngine('sparse', 'cpu', 'gated_untied'), /wants two/);
 });

@@ -5,9 +5,11 @@ import {
   type ParameterValues,
   preActivation,
   standardEncoder,
+  untiedEncoder,
 } from '../../../sae/forward-graph.js';
 import { PARAMETERS, type ParameterName, parameterShape } from '../../../sae/sae.js';
 import { ADAM_EPSILON, type EngineSettings } from '../engine.js';
+import { isTrained, objectiveOf } from '../objective.js';
 import { stateShapes } from '../state.js';
 
 /** The metrics output, in order. */
@@ -30,13 +32,17 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
   for (const [name, shape] of stateShapes(settings)) state.set(name, g.input(name, 'float32', shape));
   const w: ParameterValues = Object.fromEntries(PARAMETERS[architecture].map((name) => [name, state.get(name)!]));
 
-  const step = architecture === 'gated' ? gatedStep(g, w, x, l1, batch) : standardStep(g, w, x, l1, batch);
+  const step = architecture === 'standard' ? standardStep(g, w, x, l1, batch) : gatedStep(g, w, x, l1, settings);
 
   step.gradients.W_dec = tangent(g, step.gradients.W_dec!, w.W_dec!);
   const adam = adamUpdate(g, settings, state);
   for (const name of PARAMETERS[architecture]) {
-    const updated = adam(name, step.gradients[name]!);
     const shape = parameterShape(name, dIn, settings.dSae);
+    if (!isTrained(settings, name)) {
+      g.output(`next/${name}`, w[name]!, 'float32', shape);
+      continue;
+    }
+    const updated = adam(name, step.gradients[name]!);
     g.output(`next/${name}`, name === 'W_dec' ? unitRows(g, updated) : updated, 'float32', shape);
   }
 
@@ -73,36 +79,46 @@ interface Step {
   readonly aux: Value;
 }
 
-/** Gated SAE: loss of the paper's eq. 8 and its gradient. */
-function gatedStep(g: GraphBuilder, w: ParameterValues, x: Value, l1: Value, batch: number): Step {
+/** Gated SAE: loss of the paper's eq. 8, or an ablation of it, and its gradient. */
+function gatedStep(g: GraphBuilder, w: ParameterValues, x: Value, l1: Value, settings: EngineSettings): Step {
+  const { batch, architecture } = settings;
+  const { auxiliary, unfrozen, l1OnF } = objectiveOf(settings);
   const { centred, p } = preActivation(g, w, x);
-  const { piGate, open, expRMag, magnitude, f } = gatedEncoder(g, w, p);
+  const tied = architecture === 'gated' ? gatedEncoder(g, w, p) : undefined;
+  const { piGate, open, magnitude, f } = tied ?? untiedEncoder(g, w, centred, p);
   const reluGate = g.relu(piGate);
   const error = g.sub(decode(g, w, f), x);
-  // The decoder is frozen here: the auxiliary loss trains the gate, and neither W_dec nor b_dec of the decoder.
+  // The decoder is frozen here: the auxiliary loss trains the gate, and neither W_dec nor b_dec of the decoder, unless
+  // that is what is ablated.
   const auxError = g.sub(decode(g, w, reluGate), x);
 
   const twoOverB = g.scalar(2 / batch);
   const r = g.mul(error, twoOverB);
   const rAux = g.mul(auxError, twoOverB);
-  const df = g.matmul(r, w.W_dec!, { transB: true });
+  const penalty = perToken(g, l1, batch);
+  const df = sumOf(g, g.matmul(r, w.W_dec!, { transB: true }), l1OnF && penalty);
   const dMagnitude = g.mul(df, g.mul(open, g.positive(magnitude)));
-  const dReluGate = g.add(g.matmul(rAux, w.W_dec!, { transB: true }), perToken(g, l1, batch));
+  const dReluGate = sumOf(g, auxiliary && g.matmul(rAux, w.W_dec!, { transB: true }), !l1OnF && penalty);
   const dPiGate = g.mul(dReluGate, open);
-  const dp = g.add(dPiGate, g.mul(dMagnitude, expRMag));
+  const dp = tied ? g.add(dPiGate, g.mul(dMagnitude, tied.expRMag)) : dPiGate;
+  const gradients: Step['gradients'] = {
+    W_enc: g.matmul(centred, dp, { transA: true }),
+    W_dec: sumOf(g, g.matmul(f, r, { transA: true }), unfrozen && g.matmul(reluGate, rAux, { transA: true })),
+    b_dec: sumOf(g, biasGradient(g, w, r, dp), unfrozen && g.reduceSum(rAux, [0])),
+    b_gate: g.reduceSum(dPiGate, [0]),
+    b_mag: g.reduceSum(dMagnitude, [0]),
+  };
+  if (tied) gradients.r_mag = g.reduceSum(g.mul(dMagnitude, g.mul(p, tied.expRMag)), [0]);
+  else {
+    gradients.W_mag = g.matmul(centred, dMagnitude, { transA: true });
+    gradients.b_dec = g.sub(gradients.b_dec!, g.matmul(w.W_mag!, g.reduceSum(dMagnitude, [0])));
+  }
   return {
     f,
-    gradients: {
-      W_enc: g.matmul(centred, dp, { transA: true }),
-      W_dec: g.matmul(f, r, { transA: true }),
-      b_dec: biasGradient(g, w, r, dp),
-      b_gate: g.reduceSum(dPiGate, [0]),
-      b_mag: g.reduceSum(dMagnitude, [0]),
-      r_mag: g.reduceSum(g.mul(dMagnitude, g.mul(p, expRMag)), [0]),
-    },
+    gradients,
     mse: perToken(g, g.reduceSumSquare(error, [0, 1]), batch),
-    l1: g.mul(l1, perToken(g, g.reduceSum(reluGate, [0, 1]), batch)),
-    aux: perToken(g, g.reduceSumSquare(auxError, [0, 1]), batch),
+    l1: g.mul(l1, perToken(g, g.reduceSum(l1OnF ? f : reluGate, [0, 1]), batch)),
+    aux: auxiliary ? perToken(g, g.reduceSumSquare(auxError, [0, 1]), batch) : g.scalar(0),
   };
 }
 
@@ -136,6 +152,12 @@ function biasGradient(g: GraphBuilder, w: ParameterValues, r: Value, dp: Value):
 
 function perToken(g: GraphBuilder, sum: Value, batch: number): Value {
   return g.mul(sum, g.scalar(1 / batch));
+}
+
+/** The sum of those terms that the loss has, 0 without any. */
+function sumOf(g: GraphBuilder, ...terms: (Value | false)[]): Value {
+  const present = terms.filter((term) => term !== false);
+  return present.length === 0 ? g.scalar(0) : present.reduce((sum, term) => g.add(sum, term));
 }
 
 /** Removes from each row of the gradient its part along the (unit) row of W_dec. */

@@ -10,7 +10,7 @@ import { allocateShared, sharedBytes } from './exchange.js';
 import { compileKernels } from './kernels.js';
 import { featuresOf, partOfState, putPart } from './partition.js';
 import { PARTS, type Profile } from './profile.js';
-import { padded, planSlice } from './slice-plan.js';
+import { exchangedSums, padded, planSlice } from './slice-plan.js';
 import type { Reply, Request, WorkerStart } from './worker.js';
 
 /** An engine that also tells where its time went. */
@@ -31,12 +31,12 @@ export interface SparsePlan {
 
 /** One worker a core, or as many more as it takes for each slice to fit a WebAssembly.Memory. */
 export function planWorkers(settings: EngineSettings): SparsePlan {
-  const { dSae, dIn, batch, batchDType, architecture } = settings;
+  const { dSae, dIn, batch, batchDType } = settings;
   const wanted = settings.threads || availableParallelism();
   let workers = Math.max(1, Math.min(wanted, Math.floor(dSae / FEWEST_FEATURES)));
   const slice = () => planSlice(settings, Math.ceil(dSae / workers)).bytes;
   while (slice() > LARGEST_MEMORY && workers < dSae) workers++;
-  const sums = architecture === 'gated' ? 2 : 1;
+  const sums = exchangedSums(settings).length;
   const shared = sharedBytes(workers, batch * dIn * (batchDType === 'float16' ? 2 : 4), batch, padded(dIn), sums);
   return { workers, bytes: workers * slice() + Object.values(shared).reduce((a, b) => a + b, 0) };
 }
@@ -53,6 +53,7 @@ export async function openSparseEngine(
   steps = 0,
 ): Promise<SparseEngine> {
   const { architecture, dIn, dSae, batch, batchDType } = settings;
+  if (architecture === 'gated_untied') throw new Error('the sparse engine has no untied encoder');
   const shapes = stateShapes(settings);
   for (const [name, values] of start) {
     const size = shapes.get(name)?.reduce((product, dim) => product * dim, 1);
@@ -65,7 +66,7 @@ export async function openSparseEngine(
   await onnxRuntime();
   const module = await compileKernels();
   const bytes = batch * dIn * (batchDType === 'float16' ? 2 : 4);
-  const shared = allocateShared(sharedBytes(count, bytes, batch, padded(dIn), architecture === 'gated' ? 2 : 1));
+  const shared = allocateShared(sharedBytes(count, bytes, batch, padded(dIn), exchangedSums(settings).length));
   const sharedBatch = batchDType === 'float16' ? new Uint16Array(shared.batch) : new Float32Array(shared.batch);
   const ranges = Array.from({ length: count }, (_, index) => featuresOf(dSae, index, count));
   const starts = ranges.map((range, index): WorkerStart => {

@@ -72,6 +72,7 @@ export interface Kernels {
   ): number;
   regroup(
     gated: boolean,
+    l1OnF: boolean,
     features: number,
     B: number,
     bias: Pointer,
@@ -131,6 +132,7 @@ export interface Kernels {
     bMag: Pointer,
     expRMag: Pointer,
     auxiliary: boolean,
+    penalised: boolean,
     out: Pointer,
     fired: Pointer,
     totals: Pointer,
@@ -156,6 +158,7 @@ export interface Kernels {
     bMag: Pointer,
     expRMag: Pointer,
     l1: number,
+    l1F: number,
     sums: Pointer,
   ): void;
   standardGradientStrip(

@@ -1,5 +1,6 @@
 import { PARAMETERS } from '../../../sae/sae.js';
 import type { EngineSettings } from '../engine.js';
+import { isTrained, objectiveOf } from '../objective.js';
 import { Plan } from './arena.js';
 import { BLOCK_FIELDS } from './step-block.js';
 
@@ -32,9 +33,15 @@ export function entryLimit(rows: number, batch: number): number {
   return Math.ceil(rows * batch * MOST_ENTRIES);
 }
 
+/** Arrays [B, d] of partial reconstructions that workers exchange. */
+export function exchangedSums(settings: EngineSettings): readonly ('r' | 'r_aux')[] {
+  return objectiveOf(settings).auxiliary ? ['r', 'r_aux'] : ['r'];
+}
+
 /** The arrays of a worker that owns `features` features, W_enc feature-major like W_dec. */
 export function planSlice(settings: EngineSettings, features: number): Plan {
   const { architecture, dIn, batch, batchDType, beta1 } = settings;
+  const { auxiliary, unfrozen } = objectiveOf(settings);
   const d = padded(dIn);
   const Bp = padded(batch);
   const strip = Math.min(STRIP, padded(features));
@@ -44,6 +51,7 @@ export function planSlice(settings: EngineSettings, features: number): Plan {
     const length =
       name === 'b_dec' ? d : (ROW_PARAMETERS as readonly string[]).includes(name) ? features * d : features;
     plan.add(name, 'f32', length);
+    if (!isTrained(settings, name)) continue;
     if (beta1 > 0) plan.add(`m/${name}`, 'f32', length);
     plan.add(`v/${name}`, 'f32', length);
   }
@@ -55,7 +63,7 @@ export function planSlice(settings: EngineSettings, features: number): Plan {
   // The batch, and per token what bounds its int8 products.
   plan.add('batch', batchDType === 'float16' ? 'u16' : 'f32', batch * dIn);
   for (const name of ['xc', 'r']) plan.add(name, 'f32', Bp * d);
-  if (architecture === 'gated') plan.add('r_aux', 'f32', Bp * d);
+  if (auxiliary) plan.add('r_aux', 'f32', Bp * d);
   plan.add('received', 'f32', Bp * d);
   plan.add('x_q', 'i8', Bp * d);
   for (const name of ['x_inverse', 'x_error', 'x_length']) plan.add(name, 'f32', Bp);
@@ -85,6 +93,7 @@ export function planSlice(settings: EngineSettings, features: number): Plan {
   // Dense passes: gradients of half a strip.
   plan.add('strip_enc', 'f32', (strip / 2) * d);
   plan.add('strip_dec', 'f32', (strip / 2) * d);
+  if (unfrozen) plan.add('strip_aux', 'f32', (strip / 2) * d);
   plan.add('strip_sums', 'f32', 4 * strip);
   return plan;
 }

@@ -1,4 +1,5 @@
 import { ADAM_EPSILON, type EngineSettings, type StepSettings } from '../engine.js';
+import { isTrained, type Objective, objectiveOf } from '../objective.js';
 import type { Arena } from './arena.js';
 import { DensePasses } from './dense-passes.js';
 import { Encoder } from './encoder.js';
@@ -6,8 +7,8 @@ import type { Exchange } from './exchange.js';
 import type { Kernels } from './kernels.js';
 import type { Products } from './products.js';
 import { Stopwatch } from './profile.js';
-import { padded, STRIP } from './slice-plan.js';
-import { writeBlock } from './step-block.js';
+import { exchangedSums, padded, STRIP } from './slice-plan.js';
+import { type StepNumbers, writeBlock } from './step-block.js';
 import { cut, type Strip } from './strip.js';
 
 /** A worker's share of a step's sums: over its features, its rows of the batch, or its columns. */
@@ -15,7 +16,7 @@ export interface SliceSums {
   /** Σ |x − x̂|² and Σ |x − x̂_aux|² over its rows. */
   readonly squares: number;
   readonly auxSquares: number;
-  /** Σ ReLU(π_gate) or Σ f, and the number of f > 0, over its features. */
+  /** Σ of what is penalised, ReLU(π_gate) or f, and the number of f > 0, over its features. */
   readonly l1: number;
   readonly active: number;
   /** Σ (x − x̄)² over its columns. */
@@ -31,6 +32,7 @@ export interface SliceSums {
 export class Slice {
   readonly watch = new Stopwatch();
   private readonly gated: boolean;
+  private readonly objective: Objective;
   private readonly d: number;
   private readonly strips: readonly Strip[];
   private readonly encoder: Encoder;
@@ -47,6 +49,7 @@ export class Slice {
     private steps: number,
   ) {
     this.gated = settings.architecture === 'gated';
+    this.objective = objectiveOf(settings);
     this.d = padded(settings.dIn);
     this.strips = cut(0, features, STRIP);
     arena.u32('updated').fill(steps);
@@ -62,8 +65,7 @@ export class Slice {
 
     this.encoder.begin();
     const dense = new Set<Strip>();
-    this.arena.f32('r').fill(0);
-    if (this.gated) this.arena.f32('r_aux').fill(0);
+    for (const name of exchangedSums(this.settings)) this.arena.f32(name).fill(0);
     for (const strip of this.strips) {
       if ((await this.encoder.strip(strip)) === 'sparse') continue;
       dense.add(strip);
@@ -76,7 +78,7 @@ export class Slice {
     const update = gated ? kernels.updateGated : kernels.updateStandard;
     arena.f32('pull').fill(0);
     for (const strip of this.strips) {
-      if (dense.has(strip)) await this.dense.update(strip, step.l1 / this.settings.batch);
+      if (dense.has(strip)) await this.dense.update(strip, this.numbers(step));
       else update(arena.pointer('block'), strip.first, strip.first + strip.rows);
     }
     this.watch.done('update');
@@ -93,13 +95,17 @@ export class Slice {
     }
   }
 
-  private numbers({ lr, l1 }: StepSettings) {
+  private numbers({ lr, l1 }: StepSettings): StepNumbers {
     const { batch, beta1, beta2 } = this.settings;
+    const { l1OnF, unfrozen } = this.objective;
     return {
       d: this.d,
       step: this.steps,
       lr,
-      l1: l1 / batch,
+      l1: l1OnF ? 0 : l1 / batch,
+      l1F: l1OnF ? l1 / batch : 0,
+      unfrozen: Number(unfrozen),
+      pulls: Number(isTrained(this.settings, 'b_dec')),
       beta1,
       beta2,
       fresh1: 1 - beta1,
@@ -138,11 +144,12 @@ export class Slice {
 
   /** Adds its entries' part to x̂ − b_dec (in `r`) and x̂_aux − b_dec (in `r_aux`). */
   private decode(): void {
-    const { arena, kernels, watch, gated, features, d } = this;
+    const { arena, kernels, watch, gated, objective, features, d } = this;
     const { batch } = this.settings;
     const at = (name: string) => arena.pointer(name);
     kernels.regroup(
       gated,
+      objective.l1OnF,
       features,
       batch,
       at(gated ? 'b_gate' : 'b_enc'),
@@ -160,7 +167,7 @@ export class Slice {
     );
     watch.done('regroup');
     const [start, feature, f, wDec] = [at('token_start'), at('feature'), at('f'), at('W_dec')];
-    if (gated) kernels.decodeGated(start, feature, f, at('g'), wDec, batch, d, at('r'), at('r_aux'));
+    if (objective.auxiliary) kernels.decodeGated(start, feature, f, at('g'), wDec, batch, d, at('r'), at('r_aux'));
     else kernels.decodeStandard(start, feature, f, wDec, batch, d, at('r'));
     watch.done('decode');
   }
@@ -174,7 +181,7 @@ export class Slice {
   private residuals(): [number, number] {
     const { arena, kernels, exchange, watch, d } = this;
     const { batch } = this.settings;
-    const sums = this.gated ? ['r', 'r_aux'] : ['r'];
+    const sums = exchangedSums(this.settings);
     const mine = exchange.range();
     const [first, last] = mine;
     const several = exchange.workers > 1;
@@ -200,6 +207,11 @@ export class Slice {
       return total;
     });
     kernels.sumRows(arena.pointer('r') + 4 * first * d, last - first, d, arena.pointer('column'));
+    if (this.objective.unfrozen) {
+      // The auxiliary decode trains b_dec as the decode of f does.
+      kernels.sumRows(arena.pointer('r_aux') + 4 * first * d, last - first, d, arena.pointer('g_dec'));
+      kernels.addTo(arena.pointer('column'), arena.pointer('g_dec'), 4 * d);
+    }
     exchange.bias(exchange.index, 0).set(arena.f32('column'));
     if (several) {
       watch.done('exchange');
@@ -221,6 +233,7 @@ export class Slice {
   /** Adam on b_dec, by every worker alike: ∂b_dec = Σ_b r_b − W_enc Σ_b dp_b, in the workers' order. */
   private updateDecoderBias(lr: number): void {
     const { arena, exchange, watch } = this;
+    if (!isTrained(this.settings, 'b_dec')) return;
     const { beta1, beta2 } = this.settings;
     const { correction1, correction2 } = this.numbers({ lr, l1: 0 });
     exchange.bias(exchange.index, 1).set(arena.f32('pull'));

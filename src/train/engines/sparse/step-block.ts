@@ -9,6 +9,9 @@ export const BLOCK_FIELDS = [
   ['step', INTEGER],
   ['lr', NUMBER],
   ['l1', NUMBER],
+  ['l1F', NUMBER],
+  ['unfrozen', INTEGER],
+  ['pulls', INTEGER],
   ['beta1', NUMBER],
   ['beta2', NUMBER],
   ['fresh1', NUMBER],
@@ -51,8 +54,13 @@ export interface StepNumbers {
   /** Adam's t. */
   readonly step: number;
   readonly lr: number;
-  /** λ / B. */
+  /** λ / B, on g or on f; the other is 0. A standard SAE's is `l1`. */
   readonly l1: number;
+  readonly l1F: number;
+  /** 1 where the auxiliary loss trains W_dec. */
+  readonly unfrozen: number;
+  /** 1 where b_dec is trained. */
+  readonly pulls: number;
   readonly beta1: number;
   readonly beta2: number;
   /** 1 − β1, 1 − β2. */

@@ -6,7 +6,7 @@ import { bindKernels } from './kernels.js';
 import { Products } from './products.js';
 import type { Profile } from './profile.js';
 import { Slice, type SliceSums } from './slice.js';
-import { padded, planSlice } from './slice-plan.js';
+import { exchangedSums, padded, planSlice } from './slice-plan.js';
 
 /** What a worker is started with. */
 export interface WorkerStart {
@@ -34,7 +34,7 @@ async function main(port: NonNullable<typeof parentPort>): Promise<void> {
   const { settings, index, workers, features, steps, shared, module, state } = workerData as WorkerStart;
   const arena = new Arena(planSlice(settings, features));
   for (const [name, values] of state) arena.f32(name).set(values);
-  const sums = settings.architecture === 'gated' ? 2 : 1;
+  const sums = exchangedSums(settings).length;
   const exchange = new Exchange(shared, index, workers, settings.batch, padded(settings.dIn), sums);
   const products = await Products.open(arena);
   const kernels = bindKernels(module, arena.memory);

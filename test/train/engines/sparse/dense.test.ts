@@ -67,13 +67,18 @@ function spoiled(strip: Strip, bad: boolean): Strip {
   return { ...strip, p };
 }
 
-test('gatedStrip makes f or g of a strip, counts f and sums g', () => {
+test('gatedStrip makes f or g of a strip, counts f and sums what is penalised', () => {
   const random = new Generator(70);
   for (const { rows, B } of SHAPES) {
     for (const bad of [false, true]) {
       const strip = spoiled(randomStrip(random, rows, B), bad);
       const Bp = padded(B);
-      for (const auxiliary of [false, true]) {
+      for (const [auxiliary, penalised] of [
+        [false, false],
+        [true, true],
+        [false, true],
+        [true, false],
+      ] as const) {
         const results = {
           out: unset(rows * Bp),
           fired: new Uint32Array(rows).fill(7),
@@ -82,7 +87,7 @@ test('gatedStrip makes f or g of a strip, counts f and sums g', () => {
         const memory = memoryOf({ ...strip, ...results });
         const { at, kernels, now } = memory;
         const biases = [at('bias'), at('bMag'), at('expRMag')] as const;
-        kernels.gatedStrip(at('p'), rows, B, Bp, ...biases, auxiliary, at('out'), at('fired'), at('totals'));
+        kernels.gatedStrip(at('p'), rows, B, Bp, ...biases, auxiliary, penalised, at('out'), at('fired'), at('totals'));
         memory.assertMargins();
         const wanted = gated(strip, B, (_, __, pi, m) => (auxiliary ? relu(pi) : pi <= 0 ? 0 : relu(m)));
         assertSame(now.out, wanted, auxiliary ? 'g' : 'f');
@@ -90,9 +95,9 @@ test('gatedStrip makes f or g of a strip, counts f and sums g', () => {
         const { active, fired } = counted(wanted, rows);
         assertSame(now.fired, auxiliary ? new Array(rows).fill(7) : fired, 'fired');
         assertSame(now.totals.subarray(1), [auxiliary ? 9 : 9 + active], 'count');
-        // Where a pre-activation is NaN, so is the sum of g.
-        if (auxiliary && bad) assertSame(now.totals.subarray(0, 1), [Number.NaN], 'sum');
-        else assertClose(now.totals.subarray(0, 1), [auxiliary ? 0.5 + sum(wanted) : 0.5], 'sum');
+        // Where a pre-activation is NaN, so is the sum.
+        if (penalised && bad) assertSame(now.totals.subarray(0, 1), [Number.NaN], 'sum');
+        else assertClose(now.totals.subarray(0, 1), [penalised ? 0.5 + sum(wanted) : 0.5], 'sum');
       }
     }
   }
@@ -124,20 +129,21 @@ test('standardStrip makes f of a strip, sums and counts it', () => {
 
 test('gatedGradientStrip makes dp and f of residual dots, and sums the biases’ gradients', () => {
   const random = new Generator(72);
-  for (const { rows, B } of SHAPES) {
+  for (const [i, { rows, B }] of [...SHAPES, ...SHAPES].entries()) {
     const strip = randomStrip(random, rows, B);
     const Bp = padded(B);
     const [df, dg] = [normals(random, rows * Bp), normals(random, rows * Bp)];
-    const l1 = f32(0.3);
+    // The penalty is on g, and then on f.
+    const [l1, l1F] = i < SHAPES.length ? [f32(0.3), 0] : [0, f32(0.3)];
     const memory = memoryOf({ ...strip, df, dg, sums: unset(4 * rows) });
     const { at, kernels, now } = memory;
     const biases = [at('bias'), at('bMag'), at('expRMag')] as const;
-    kernels.gatedGradientStrip(at('p'), at('df'), at('dg'), rows, B, Bp, ...biases, l1, at('sums'));
+    kernels.gatedGradientStrip(at('p'), at('df'), at('dg'), rows, B, Bp, ...biases, l1, l1F, at('sums'));
     memory.assertMargins();
     const sums = new Float64Array(4 * rows);
     const dp = gated(strip, B, (k, j, pi, m) => {
       const dPi = pi > 0 ? f32(l1 + dg[k]!) : 0;
-      const dM = pi > 0 && m > 0 ? df[k]! : 0;
+      const dM = pi > 0 && m > 0 ? f32(l1F + df[k]!) : 0;
       const e = strip.expRMag[j]!;
       const value = f32(dPi + f32(e * dM));
       [value, dPi, dM, dM * e * strip.p[k]!].forEach((term, n) => {

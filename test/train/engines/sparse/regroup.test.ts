@@ -12,7 +12,13 @@ interface Gates {
 }
 
 /** Token-major entries as regroup must give them, in its own float32 operations. */
-function twin(gated: boolean, B: number, { entryStart, token, p }: Entries, { bias, bMag, expRMag }: Gates) {
+function twin(
+  gated: boolean,
+  l1OnF: boolean,
+  B: number,
+  { entryStart, token, p }: Entries,
+  { bias, bMag, expRMag }: Gates,
+) {
   const features = entryStart.length - 1;
   const byToken: { j: number; f: number; g: number }[][] = Array.from({ length: B }, () => []);
   const fired = new Set<number>();
@@ -24,7 +30,7 @@ function twin(gated: boolean, B: number, { entryStart, token, p }: Entries, { bi
       const m = Math.fround(Math.fround(p[k]! * expRMag[j]!) + bMag[j]!);
       const f = gated ? (m <= 0 ? 0 : m) : g;
       byToken[token[k]!]!.push({ j, f, g });
-      sum += g;
+      sum += l1OnF ? f : g;
       if (f > 0) {
         active++;
         fired.add(j);
@@ -36,7 +42,7 @@ function twin(gated: boolean, B: number, { entryStart, token, p }: Entries, { bi
   return { entries: byToken.flat(), tokenStart, fired, sum, active };
 }
 
-function regrouped(gated: boolean, B: number, entries: Entries, gates: Gates) {
+function regrouped(gated: boolean, l1OnF: boolean, B: number, entries: Entries, gates: Gates) {
   const features = entries.entryStart.length - 1;
   const memory = memoryOf({
     ...gates,
@@ -53,13 +59,17 @@ function regrouped(gated: boolean, B: number, entries: Entries, gates: Gates) {
   const { at } = memory;
   const inputs = [at('bias'), at('bMag'), at('expRMag'), at('entryStart'), at('token'), at('p')] as const;
   const results = [at('fired'), at('tokenStart'), at('feature'), at('f'), at('g'), at('totals')] as const;
-  memory.kernels.regroup(gated, features, B, ...inputs, ...results);
+  memory.kernels.regroup(gated, l1OnF, features, B, ...inputs, ...results);
   memory.assertMargins();
   return memory.now;
 }
 
-for (const gated of [true, false]) {
-  test(`${gated ? 'gated' : 'standard'} entries are regrouped by token, features ascending, to the bit`, () => {
+for (const [gated, l1OnF] of [
+  [true, false],
+  [true, true],
+  [false, false],
+] as const) {
+  test(`${gated ? 'gated' : 'standard'} entries${l1OnF ? ' with λ on f' : ''} are regrouped by token, features ascending, to the bit`, () => {
     const random = new Generator(40, Number(gated));
     for (const { features, B, density } of PATTERNS) {
       // Some gates are shut although they are listed, and some magnitudes are negative.
@@ -70,8 +80,8 @@ for (const gated of [true, false]) {
         bMag: normals(random, features, 0.7),
         expRMag: normals(random, features).map((r) => Math.exp(r)),
       };
-      const wanted = twin(gated, B, entries, gates);
-      const { fired, tokenStart, feature, f, g, totals } = regrouped(gated, B, entries, gates);
+      const wanted = twin(gated, l1OnF, B, entries, gates);
+      const { fired, tokenStart, feature, f, g, totals } = regrouped(gated, l1OnF, B, entries, gates);
       const of = (name: 'j' | 'f' | 'g') => wanted.entries.map((entry) => entry[name]);
       assertSame(tokenStart, wanted.tokenStart, 'tokenStart');
       assertSame(feature, of('j'), 'feature');
@@ -91,6 +101,6 @@ test('an entry with an open gate and no magnitude is listed, counts for g, and d
   const entryStart = Uint32Array.of(0, 1);
   const entries = { entryStart, token: Uint32Array.of(0), p: Float32Array.of(2), count: 1 };
   const gates = { bias: Float32Array.of(1), bMag: Float32Array.of(-5), expRMag: Float32Array.of(2) };
-  const { fired, f, g, totals } = regrouped(true, 1, entries, gates);
+  const { fired, f, g, totals } = regrouped(true, false, 1, entries, gates);
   assert.deepEqual([fired[0], f[0], g[0], totals[0], totals[1]], [7, 0, 3, 3.5, 1000]);
 });

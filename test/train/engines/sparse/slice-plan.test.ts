@@ -70,7 +70,7 @@ test('the planned bytes of a gated slice with β1 = 0 are those counted by hand'
     lines(4 * 301, 4 * 51) + // entry_start, token_start
     5 * lines(entries) + // token, p, feature, f, g
     4 * lines(4 * d) + // g_enc, g_dec, pull, column
-    lines(16, 4 * 37) + // totals, and the block of 37 fields
+    lines(16, 4 * 40) + // totals, and the block of 40 fields
     lines(4 * 128 * d, 4 * 128 * d, 4 * 4 * 256); // strip_enc, strip_dec, strip_sums
   assert.equal(planSlice(SETTINGS, features).bytes, wanted);
 });
@@ -85,6 +85,17 @@ test('first moments, float32 batches and a standard SAE change the plan by what 
   const less = gated - bytes({ architecture: 'standard' });
   // b_mag and r_mag with their v, r_aux, and g.
   assert.equal(less, 4 * lines(numbers) + lines(4 * Bp * d) + lines(4 * (3200 + 550 + 16)));
+});
+
+test('what is not trained has no moments, and r_aux is there with an auxiliary loss alone', () => {
+  const d = 32;
+  const [rows, numbers] = [4 * 300 * d, 4 * 300];
+  const bytes = (more: Partial<EngineSettings>) => planSlice({ ...SETTINGS, beta1: 0.9, ...more }, 300).bytes;
+  const gated = bytes({});
+  const frozen = 2 * lines(rows, rows, 4 * d, numbers);
+  assert.equal(gated - bytes({ trained: ['r_mag', 'b_mag'] }), frozen);
+  assert.equal(gated - bytes({ ablations: ['no-auxiliary', 'l1-on-f'] }), lines(4 * 64 * d));
+  assert.equal(bytes({ ablations: ['unfrozen-decoder'] }) - gated, lines(4 * 128 * d));
 });
 
 test('a slice smaller than a strip plans a strip of its padded size', () => {

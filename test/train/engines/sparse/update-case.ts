@@ -1,11 +1,11 @@
 import type { Generator } from '../../../../src/random/generator.js';
-import { type Architecture, PARAMETERS } from '../../../../src/sae/sae.js';
+import { PARAMETERS } from '../../../../src/sae/sae.js';
 import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
 import { BLOCK_FIELDS, type StepNumbers, writeBlock } from '../../../../src/train/engines/sparse/step-block.js';
 import { assertClose, assertSame, assertZeroPadding } from './compare.js';
 import { randomEntries } from './entries.js';
 import { type Memory, memoryOf, normalRows, normals } from './memory.js';
-import { type Arrays, BIASES } from './update-twin.js';
+import { type Architecture, type Arrays, BIASES } from './update-twin.js';
 
 export interface Size {
   readonly features: number;
@@ -21,6 +21,9 @@ export function stepNumbers(dIn: number, step: number, beta1: number, beta2 = 0.
     step,
     lr: 0.2,
     l1: 0.15,
+    l1F: 0,
+    unfrozen: 0,
+    pulls: 1,
     beta1,
     beta2,
     fresh1: 1 - beta1,
@@ -70,9 +73,9 @@ export function memoryAt(arrays: Arrays, architecture: Architecture, numbers: St
   return memory;
 }
 
-/** Names of what an update changes, `pull` aside. */
-export function changedNames(architecture: Architecture, beta1: number): string[] {
-  const names = ['W_enc', 'W_dec', ...BIASES[architecture]];
+/** Names of what an update changes, `pull` aside; of what is not trained, nothing. */
+export function changedNames(architecture: Architecture, beta1: number, frozen: readonly string[] = []): string[] {
+  const names = ['W_enc', 'W_dec', ...BIASES[architecture]].filter((name) => !frozen.includes(name));
   return names.flatMap((name) => [name, ...(beta1 > 0 ? [`m/${name}`] : []), `v/${name}`]);
 }
 

@@ -1,8 +1,9 @@
-import type { Architecture } from '../../../../src/sae/sae.js';
 import type { StepNumbers } from '../../../../src/train/engines/sparse/step-block.js';
 
 /** Arrays of a step by the engine's names. */
 export type Arrays = Record<string, Float32Array | Uint32Array>;
+
+export type Architecture = 'gated' | 'standard';
 
 /** Gradients of one feature; `dp` is Σ_b dp. */
 export interface Gradient {
@@ -25,7 +26,12 @@ export function inDoubles(arrays: Arrays): Record<string, Float64Array> {
 }
 
 /** Gradients of feature j from its entries: docs/architecture.md, "One training step". */
-export function gradientOf(architecture: Architecture, arrays: Arrays, { d, l1 }: StepNumbers, j: number): Gradient {
+export function gradientOf(
+  architecture: Architecture,
+  arrays: Arrays,
+  { d, l1, l1F, unfrozen }: StepNumbers,
+  j: number,
+): Gradient {
   const at = (name: string, i = j) => arrays[name]![i]!;
   const enc = new Float64Array(d);
   const dec = new Float64Array(d);
@@ -34,14 +40,15 @@ export function gradientOf(architecture: Architecture, arrays: Arrays, { d, l1 }
     const row = at('token', k) * d;
     const p = at('p', k);
     const dot = (name: string) => enc.reduce((sum, _, i) => sum + at(name, row + i) * at('W_dec', j * d + i), 0);
-    let [dp, f] = [0, 0];
+    let [dp, f, g] = [0, 0, 0];
     if (architecture === 'gated') {
       const e = at('exp_r_mag');
       const m = e * p + at('b_mag');
-      const dPi = Math.fround(l1) + dot('r_aux');
-      const dM = m > 0 ? dot('r') : 0;
+      const dPi = Math.fround(l1) + (arrays.r_aux ? dot('r_aux') : 0);
+      const dM = m > 0 ? Math.fround(l1F) + dot('r') : 0;
       dp = dPi + e * dM;
       f = Math.max(0, m);
+      g = Math.max(0, p + at('b_gate'));
       sumPi += dPi;
       sumM += dM;
       sumR += dM * e * p;
@@ -53,7 +60,7 @@ export function gradientOf(architecture: Architecture, arrays: Arrays, { d, l1 }
     sumP += dp;
     for (let i = 0; i < d; i++) {
       enc[i]! += dp * at('xc', row + i);
-      dec[i]! += f * at('r', row + i);
+      dec[i]! += f * at('r', row + i) + (unfrozen ? g * at('r_aux', row + i) : 0);
     }
   }
   return { enc, dec, dp: sumP, biases: architecture === 'gated' ? [sumPi, sumM, sumR] : [sumPi] };
@@ -73,7 +80,9 @@ export function applyGradient(
   state.updated![j] = step;
 
   function adam(name: string, i: number, g: number): void {
-    const [values, v] = [state[name]!, state[`v/${name}`]!];
+    const [values, v] = [state[name]!, state[`v/${name}`]];
+    // What has no moments is not trained.
+    if (!v) return;
     v[i] = v[i]! * beta2 ** missed * beta2 + g * g * fresh2;
     let numerator = g;
     if (beta1 > 0) {
@@ -86,8 +95,9 @@ export function applyGradient(
 
   const [enc, dec, pull] = [state.W_enc!, state.W_dec!, state.pull!];
   const row = Array.from({ length: d }, (_, i) => j * d + i);
+  const pulled = numbers.pulls || state['v/W_enc'];
   row.forEach((k, i) => {
-    pull[i]! += gradient.dp * enc[k]!;
+    if (pulled) pull[i]! += gradient.dp * enc[k]!;
   });
   row.forEach((k, i) => {
     adam('W_enc', k, gradient.enc[i]!);
@@ -98,7 +108,7 @@ export function applyGradient(
     adam('W_dec', k, tangent[i]!);
   });
   const norm = Math.sqrt(row.reduce((sum, k) => sum + dec[k]! ** 2, 0));
-  for (const k of row) dec[k]! /= norm;
+  if (state['v/W_dec']) for (const k of row) dec[k]! /= norm;
   BIASES[architecture].forEach((name, n) => {
     adam(name, j, gradient.biases[n]!);
   });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
 import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import type { StepNumbers } from '../../../../src/train/engines/sparse/step-block.js';
 import { assertSame } from './compare.js';
 import { PATTERNS } from './entries.js';
 import { normalRows, normals } from './memory.js';
@@ -11,6 +12,19 @@ import { type Arrays, applyGradient, BIASES, gradientOf, inDoubles } from './upd
 /** Steps that features have missed; the engine never misses one with β1 > 0. */
 const MISSED = [0, 1, 40];
 const STEP = 50;
+
+/** What is not trained, and how the loss differs. */
+const VARIANTS: readonly (readonly [string, readonly string[], Partial<StepNumbers>?])[] = [
+  ['the decoder frozen', ['W_dec']],
+  ['the encoder frozen', ['W_enc']],
+  ['the encoder and b_dec frozen', ['W_enc', 'b_dec']],
+  ['b_dec frozen', ['b_dec']],
+  ['only r_mag and b_mag trained', ['W_enc', 'W_dec', 'b_dec', 'b_gate', 'b_enc']],
+  ['magnitudes frozen', ['b_mag', 'r_mag'], {}],
+  ['no auxiliary loss', [], {}],
+  ['λ on f', [], { l1: 0, l1F: 0.15 }],
+  ['the auxiliary decoder unfrozen', [], { unfrozen: 1 }],
+];
 
 for (const architecture of ['gated', 'standard'] as const) {
   for (const beta1 of [0, 0.8]) {
@@ -40,6 +54,35 @@ for (const architecture of ['gated', 'standard'] as const) {
         }
       }
     });
+
+    for (const [what, frozen, more] of VARIANTS) {
+      if (architecture === 'standard' && more) continue;
+      test(`${update} with β1 = ${beta1}, ${what}`, () => {
+        const random = new Generator(65, beta1 * 10, architecture.length);
+        for (const size of PATTERNS) {
+          const arrays = randomArrays(random, architecture, size, beta1);
+          arrays.updated!.forEach((_, j) => {
+            arrays.updated![j] = STEP - 1 - (beta1 > 0 ? 0 : MISSED[j % 3]!);
+          });
+          for (const name of frozen) for (const key of [`m/${name}`, `v/${name}`]) delete arrays[key];
+          if (what === 'no auxiliary loss') delete arrays.r_aux;
+          const pulls = Number(!frozen.includes('b_dec'));
+          const numbers = { ...stepNumbers(size.dIn, STEP, beta1), pulls, ...more };
+          const memory = memoryAt(arrays, architecture, numbers);
+          const wanted = inDoubles(arrays);
+          const starts = arrays.entry_start!;
+          const moved = (j: number) => beta1 > 0 || starts[j] !== starts[j + 1];
+          for (let j = 0; j < size.features; j++) {
+            if (moved(j)) applyGradient(architecture, wanted, numbers, j, gradientOf(architecture, arrays, numbers, j));
+          }
+          memory.kernels[update](memory.at('block'), 0, size.features);
+          assertUpdated(memory, arrays, wanted, changedNames(architecture, beta1, frozen), size, moved);
+          for (const name of frozen) if (arrays[name]) assertSame(memory.now[name]!, arrays[name], `frozen ${name}`);
+          memory.kernels.decayMoments(memory.at('block'), architecture === 'gated', 0, size.features);
+          memory.assertMargins();
+        }
+      });
+    }
 
     test(`applyStrip of a ${architecture} SAE with β1 = ${beta1} applies given gradients`, () => {
       const random = new Generator(61, beta1 * 10, architecture.length);

@@ -8,7 +8,8 @@ import { at, sumLanes } from './lanes';
  * f or g = ReLU(π_gate) of a strip of a gated SAE, from its pre-activations.
  *
  * @param p, out [rows, Bp]
- * @param auxiliary true for g, whose sum is added to totals[0]; f is counted in totals[1] and marks `fired`
+ * @param auxiliary true for g; f is counted in totals[1] and marks `fired`
+ * @param penalised whether its sum is added to totals[0]
  */
 export function gatedStrip(
   p: usize,
@@ -19,6 +20,7 @@ export function gatedStrip(
   bMag: usize,
   expRMag: usize,
   auxiliary: bool,
+  penalised: bool,
   out: usize,
   fired: usize,
   totals: usize,
@@ -42,8 +44,8 @@ export function gatedStrip(
       sum = f32x4.add(sum, value);
       on = i32x4.sub(on, f32x4.gt(value, zero));
     }
-    if (auxiliary) store<f64>(totals, load<f64>(totals) + <f64>sumLanes(sum));
-    else count(on, fired + (row << 2), totals);
+    if (penalised) store<f64>(totals, load<f64>(totals) + <f64>sumLanes(sum));
+    if (!auxiliary) count(on, fired + (row << 2), totals);
   }
 }
 
@@ -82,6 +84,7 @@ export function standardStrip(
  * @param p [rows, Bp]
  * @param df [rows, Bp] W_dec·r; becomes f
  * @param dg [rows, Bp] W_dec·r_aux; becomes dp
+ * @param l1, l1F λ / B on g and on f, one of them 0
  * @param sums [rows, 4] out: Σ_b dp, ∂b_gate, ∂b_mag, ∂r_mag
  */
 export function gatedGradientStrip(
@@ -95,10 +98,12 @@ export function gatedGradientStrip(
   bMag: usize,
   expRMag: usize,
   l1: f32,
+  l1F: f32,
   sums: usize,
 ): void {
   const zero = f32x4.splat(0);
   const lambda = f32x4.splat(l1);
+  const lambdaF = f32x4.splat(l1F);
   for (let row: usize = 0; row < <usize>rows; row++) {
     const offset = (row * <usize>Bp) << 2;
     const gate = f32x4.splat(at(bGate, row));
@@ -114,7 +119,7 @@ export function gatedGradientStrip(
       const open = v128.and(f32x4.gt(f32x4.add(pre, gate), zero), inside(b, B));
       const m = magnitude4(pre, e, bias);
       const dPi = v128.and(f32x4.add(lambda, v128.load(dg + k)), open);
-      const dMag = v128.and(v128.load(df + k), v128.and(open, f32x4.gt(m, zero)));
+      const dMag = v128.and(f32x4.add(lambdaF, v128.load(df + k)), v128.and(open, f32x4.gt(m, zero)));
       const dp = f32x4.add(dPi, f32x4.mul(e, dMag));
       sumP = f32x4.add(sumP, dp);
       sumGate = f32x4.add(sumGate, dPi);

@@ -11,7 +11,7 @@ export let sumRMag: f32 = 0;
 /**
  * Gradients of one feature of a gated SAE into s.gEnc and s.gDec: the residual dots of its entries, and from them
  * ∂W_enc[:,j] = Σ_b dp (x_b − b_dec) and ∂W_dec[j] = Σ_b f r_b; four tokens a pass, so that their rows are read from
- * the cache the second time.
+ * the cache the second time. The rows of parameters that are not trained, and dots that train none, are left out.
  */
 export function accumulateGated(s: StepBlock, j: usize): void {
   const bytes = <usize>s.d << 2;
@@ -28,6 +28,9 @@ export function accumulateGated(s: StepBlock, j: usize): void {
   // Fields are read once: in the loops below the compiler could not know that they stay the same.
   const r = s.r;
   const rAux = s.rAux;
+  const trainsEnc = s.vEnc != 0;
+  const trainsDec = s.vDec != 0;
+  const auxiliary = rAux != 0 && (trainsEnc || s.vBias != 0 || s.pulls != 0);
   const end = indexAt(s.entryStart, j + 1);
   for (let k = indexAt(s.entryStart, j); k < end; k += 4) {
     // The last group repeats its first token with weight zero.
@@ -48,30 +51,48 @@ export function accumulateGated(s: StepBlock, j: usize): void {
     const r1 = r + o1;
     const r2 = r + o2;
     const r3 = r + o3;
-    const q0 = rAux + o0;
-    const q1 = rAux + o1;
-    const q2 = rAux + o2;
-    const q3 = rAux + o3;
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const row = v128.load(w + i);
-      d0 = f32x4.add(d0, f32x4.mul(row, v128.load(r0 + i)));
-      d1 = f32x4.add(d1, f32x4.mul(row, v128.load(r1 + i)));
-      d2 = f32x4.add(d2, f32x4.mul(row, v128.load(r2 + i)));
-      d3 = f32x4.add(d3, f32x4.mul(row, v128.load(r3 + i)));
-      a0 = f32x4.add(a0, f32x4.mul(row, v128.load(q0 + i)));
-      a1 = f32x4.add(a1, f32x4.mul(row, v128.load(q1 + i)));
-      a2 = f32x4.add(a2, f32x4.mul(row, v128.load(q2 + i)));
-      a3 = f32x4.add(a3, f32x4.mul(row, v128.load(q3 + i)));
+    if (auxiliary) {
+      const q0 = rAux + o0;
+      const q1 = rAux + o1;
+      const q2 = rAux + o2;
+      const q3 = rAux + o3;
+      for (let i: usize = 0; i < bytes; i += 16) {
+        const row = v128.load(w + i);
+        d0 = f32x4.add(d0, f32x4.mul(row, v128.load(r0 + i)));
+        d1 = f32x4.add(d1, f32x4.mul(row, v128.load(r1 + i)));
+        d2 = f32x4.add(d2, f32x4.mul(row, v128.load(r2 + i)));
+        d3 = f32x4.add(d3, f32x4.mul(row, v128.load(r3 + i)));
+        a0 = f32x4.add(a0, f32x4.mul(row, v128.load(q0 + i)));
+        a1 = f32x4.add(a1, f32x4.mul(row, v128.load(q1 + i)));
+        a2 = f32x4.add(a2, f32x4.mul(row, v128.load(q2 + i)));
+        a3 = f32x4.add(a3, f32x4.mul(row, v128.load(q3 + i)));
+      }
+    } else {
+      for (let i: usize = 0; i < bytes; i += 16) {
+        const row = v128.load(w + i);
+        d0 = f32x4.add(d0, f32x4.mul(row, v128.load(r0 + i)));
+        d1 = f32x4.add(d1, f32x4.mul(row, v128.load(r1 + i)));
+        d2 = f32x4.add(d2, f32x4.mul(row, v128.load(r2 + i)));
+        d3 = f32x4.add(d3, f32x4.mul(row, v128.load(r3 + i)));
+      }
     }
     const p0 = entry(s, k, bias, bMag, e, sumLanes(d0), sumLanes(a0));
     const p1 = last > 1 ? entry(s, k + 1, bias, bMag, e, sumLanes(d1), sumLanes(a1)) : 0;
     const p2 = last > 2 ? entry(s, k + 2, bias, bMag, e, sumLanes(d2), sumLanes(a2)) : 0;
     const p3 = last > 3 ? entry(s, k + 3, bias, bMag, e, sumLanes(d3), sumLanes(a3)) : 0;
+    if (trainsEnc) weighted(s.gEnc, s.xc, o0, o1, o2, o3, p0, p1, p2, p3, bytes);
+    if (!trainsDec) continue;
     const f0 = value(s, k, bMag, e);
     const f1 = last > 1 ? value(s, k + 1, bMag, e) : 0;
     const f2 = last > 2 ? value(s, k + 2, bMag, e) : 0;
     const f3 = last > 3 ? value(s, k + 3, bMag, e) : 0;
-    spread(s, o0, o1, o2, o3, p0, p1, p2, p3, f0, f1, f2, f3, bytes);
+    weighted(s.gDec, r, o0, o1, o2, o3, f0, f1, f2, f3, bytes);
+    if (!s.unfrozen) continue;
+    const g0 = relu(at(s.p, k) + bias);
+    const g1 = last > 1 ? relu(at(s.p, k + 1) + bias) : 0;
+    const g2 = last > 2 ? relu(at(s.p, k + 2) + bias) : 0;
+    const g3 = last > 3 ? relu(at(s.p, k + 3) + bias) : 0;
+    weighted(s.gDec, rAux, o0, o1, o2, o3, g0, g1, g2, g3, bytes);
   }
 }
 
@@ -81,7 +102,7 @@ export function accumulateGated(s: StepBlock, j: usize): void {
 function entry(s: StepBlock, k: usize, bias: f32, bMag: f32, e: f32, df: f32, dg: f32): f32 {
   const p = at(s.p, k);
   const dPi: f32 = s.l1 + dg;
-  const dMag: f32 = magnitude(p, e, bMag) > 0 ? df : 0;
+  const dMag: f32 = magnitude(p, e, bMag) > 0 ? s.l1F + df : 0;
   const dp: f32 = dPi + e * dMag;
   sumP += dp;
   sumBias += dPi;
@@ -97,30 +118,7 @@ function value(s: StepBlock, k: usize, bMag: f32, e: f32): f32 {
   return relu(magnitude(at(s.p, k), e, bMag));
 }
 
-/** gEnc += Σ p_i xc_i, gDec += Σ f_i r_i for four tokens at offsets o_i. */
-// @ts-ignore: decorator
-@inline
-function spread(
-  s: StepBlock,
-  o0: usize,
-  o1: usize,
-  o2: usize,
-  o3: usize,
-  p0: f32,
-  p1: f32,
-  p2: f32,
-  p3: f32,
-  f0: f32,
-  f1: f32,
-  f2: f32,
-  f3: f32,
-  bytes: usize,
-): void {
-  weighted(s.gEnc, s.xc, o0, o1, o2, o3, p0, p1, p2, p3, bytes);
-  weighted(s.gDec, s.r, o0, o1, o2, o3, f0, f1, f2, f3, bytes);
-}
-
-/** to += Σ c_i rows[o_i]. */
+/** to += Σ c_i rows[o_i] for four tokens at offsets o_i. */
 // @ts-ignore: decorator
 @inline
 function weighted(
@@ -162,6 +160,8 @@ export function accumulateStandard(s: StepBlock, j: usize): void {
   const w = s.wDec + j * bytes;
   const bias = at(s.bias, j);
   const r = s.r;
+  const trainsEnc = s.vEnc != 0;
+  const trainsDec = s.vDec != 0;
   const end = indexAt(s.entryStart, j + 1);
   for (let k = indexAt(s.entryStart, j); k < end; k += 4) {
     const last = end - k;
@@ -189,11 +189,13 @@ export function accumulateStandard(s: StepBlock, j: usize): void {
     const p2: f32 = last > 2 ? s.l1 + sumLanes(d2) : 0;
     const p3: f32 = last > 3 ? s.l1 + sumLanes(d3) : 0;
     sumP += p0 + p1 + (p2 + p3);
+    if (trainsEnc) weighted(s.gEnc, s.xc, o0, o1, o2, o3, p0, p1, p2, p3, bytes);
+    if (!trainsDec) continue;
     const f0 = relu(at(s.p, k) + bias);
     const f1 = last > 1 ? relu(at(s.p, k + 1) + bias) : 0;
     const f2 = last > 2 ? relu(at(s.p, k + 2) + bias) : 0;
     const f3 = last > 3 ? relu(at(s.p, k + 3) + bias) : 0;
-    spread(s, o0, o1, o2, o3, p0, p1, p2, p3, f0, f1, f2, f3, bytes);
+    weighted(s.gDec, r, o0, o1, o2, o3, f0, f1, f2, f3, bytes);
   }
   sumBias = sumP;
 }

@@ -9,10 +9,11 @@ import { at, indexAt } from './lanes';
  * @param entryStart [features + 1], token, p: entries, feature-major
  * @param fired [features] out: 1 where f > 0 for any token; others are left
  * @param tokenStart [B + 1] out; feature, f, g: entries, token-major, out
- * @param totals f64[2], added to: Σ g, number of f > 0
+ * @param totals f64[2], added to: Σ g, or Σ f where that is penalised, and the number of f > 0
  */
 export function regroup(
   gated: bool,
+  l1OnF: bool,
   features: i32,
   B: i32,
   bias: usize,
@@ -56,7 +57,7 @@ export function regroup(
       store<u32>(feature + (slot << 2), <u32>j);
       store<f32>(f + (slot << 2), value);
       if (gated) store<f32>(g + (slot << 2), open);
-      sum += <f64>open;
+      sum += <f64>(l1OnF ? value : open);
       on += u32(value > 0);
     }
     if (on) store<u32>(fired + (j << 2), 1);

@@ -9,8 +9,13 @@ export class StepBlock {
   /** Adam's t of this step, from 1. */
   step: i32;
   lr: f32;
-  /** λ / B. */
+  /** λ / B, on g or on f; the other is 0. A standard SAE's is l1. */
   l1: f32;
+  l1F: f32;
+  /** Does the auxiliary loss train W_dec? */
+  unfrozen: i32;
+  /** Is b_dec trained, and pull wanted? */
+  pulls: i32;
   beta1: f32;
   beta2: f32;
   /** 1 − β1 and 1 − β2, not rounded twice. */
@@ -20,11 +25,14 @@ export class StepBlock {
   correction1: f32;
   correction2: f32;
   epsilon: f32;
-  /** Batch rows [B, d]: x − b_dec, 2 (x̂ − x) / B, 2 (x̂_aux − x) / B. */
+  /** Batch rows [B, d]: x − b_dec, 2 (x̂ − x) / B, 2 (x̂_aux − x) / B; the last is 0 without auxiliary loss. */
   xc: usize;
   r: usize;
   rAux: usize;
-  /** Rows [features, d]: parameters, first and second moments. First moments are 0 where β1 = 0. */
+  /**
+   * Rows [features, d]: parameters, first and second moments. First moments are 0 where β1 = 0, and both are where the
+   * parameter is not trained.
+   */
   wEnc: usize;
   mEnc: usize;
   vEnc: usize;

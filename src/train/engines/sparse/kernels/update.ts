@@ -5,7 +5,8 @@ import { StepBlock } from './step-block';
 
 /**
  * Gradient, tangent projection, Adam and norm of features [first, last) of a gated SAE, each row in one visit. With
- * β1 = 0 a feature without entries does not move, and is left until it is next active.
+ * β1 = 0 a feature without entries does not move, and is left until it is next active. A parameter that is not trained
+ * keeps its bits, its row its norm.
  */
 export function updateGated(block: usize, first: i32, last: i32): void {
   const s = changetype<StepBlock>(block);
@@ -91,65 +92,73 @@ function applyRow(
   const v = s.vEnc + row;
   const pull = s.pull;
   const weight = f32x4.splat(dp);
-  for (let i: usize = 0; i < bytes; i += 16) {
-    const value = v128.load(w + i);
-    v128.store(pull + i, f32x4.add(v128.load(pull + i), f32x4.mul(weight, value)));
-    const g = v128.load(gEnc + i);
-    const change = adam4(
-      g,
-      m + i,
-      v + i,
-      momentum,
-      beta1,
-      fresh1,
-      correction1,
-      beta2,
-      fresh2,
-      correction2,
-      epsilon,
-      lr,
-    );
-    v128.store(w + i, f32x4.sub(value, change));
+  if (s.vEnc) {
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const value = v128.load(w + i);
+      v128.store(pull + i, f32x4.add(v128.load(pull + i), f32x4.mul(weight, value)));
+      const g = v128.load(gEnc + i);
+      const change = adam4(
+        g,
+        m + i,
+        v + i,
+        momentum,
+        beta1,
+        fresh1,
+        correction1,
+        beta2,
+        fresh2,
+        correction2,
+        epsilon,
+        lr,
+      );
+      v128.store(w + i, f32x4.sub(value, change));
+    }
+  } else if (s.pulls) {
+    for (let i: usize = 0; i < bytes; i += 16) {
+      v128.store(pull + i, f32x4.add(v128.load(pull + i), f32x4.mul(weight, v128.load(w + i))));
+    }
   }
 
-  const wDec = s.wDec + row;
-  const mDec = s.mDec + row;
-  const vDec = s.vDec + row;
-  let along = f32x4.splat(0);
-  for (let i: usize = 0; i < bytes; i += 16) {
-    along = f32x4.add(along, f32x4.mul(v128.load(gDec + i), v128.load(wDec + i)));
+  if (s.vDec) {
+    const wDec = s.wDec + row;
+    const mDec = s.mDec + row;
+    const vDec = s.vDec + row;
+    let along = f32x4.splat(0);
+    for (let i: usize = 0; i < bytes; i += 16) {
+      along = f32x4.add(along, f32x4.mul(v128.load(gDec + i), v128.load(wDec + i)));
+    }
+    const radial = f32x4.splat(sumLanes(along));
+    let squares = f32x4.splat(0);
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const value = v128.load(wDec + i);
+      const g = f32x4.sub(v128.load(gDec + i), f32x4.mul(radial, value));
+      const change = adam4(
+        g,
+        mDec + i,
+        vDec + i,
+        momentum,
+        beta1,
+        fresh1,
+        correction1,
+        beta2,
+        fresh2,
+        correction2,
+        epsilon,
+        lr,
+      );
+      const moved = f32x4.sub(value, change);
+      squares = f32x4.add(squares, f32x4.mul(moved, moved));
+      v128.store(wDec + i, moved);
+    }
+    const inverse = f32x4.splat(1 / Mathf.sqrt(sumLanes(squares)));
+    for (let i: usize = 0; i < bytes; i += 16) v128.store(wDec + i, f32x4.mul(v128.load(wDec + i), inverse));
   }
-  const radial = f32x4.splat(sumLanes(along));
-  let squares = f32x4.splat(0);
-  for (let i: usize = 0; i < bytes; i += 16) {
-    const value = v128.load(wDec + i);
-    const g = f32x4.sub(v128.load(gDec + i), f32x4.mul(radial, value));
-    const change = adam4(
-      g,
-      mDec + i,
-      vDec + i,
-      momentum,
-      beta1,
-      fresh1,
-      correction1,
-      beta2,
-      fresh2,
-      correction2,
-      epsilon,
-      lr,
-    );
-    const moved = f32x4.sub(value, change);
-    squares = f32x4.add(squares, f32x4.mul(moved, moved));
-    v128.store(wDec + i, moved);
-  }
-  const inverse = f32x4.splat(1 / Mathf.sqrt(sumLanes(squares)));
-  for (let i: usize = 0; i < bytes; i += 16) v128.store(wDec + i, f32x4.mul(v128.load(wDec + i), inverse));
 
   const k = j << 2;
-  adam1(s, s.bias + k, dBias, s.mBias + k, s.vBias + k);
+  if (s.vBias) adam1(s, s.bias + k, dBias, s.mBias + k, s.vBias + k);
   if (gated) {
-    adam1(s, s.bMag + k, dBMag, s.mBMag + k, s.vBMag + k);
-    adam1(s, s.rMag + k, dRMag, s.mRMag + k, s.vRMag + k);
+    if (s.vBMag) adam1(s, s.bMag + k, dBMag, s.mBMag + k, s.vBMag + k);
+    if (s.vRMag) adam1(s, s.rMag + k, dRMag, s.mRMag + k, s.vRMag + k);
   }
 }
 
@@ -167,12 +176,12 @@ function catchUp(s: StepBlock, j: usize, until: i32, gated: bool): void {
   const missed = until - <i32>indexAt(s.updated, j);
   if (missed <= 0) return;
   const bytes = (<usize>s.d) << 2;
-  decayRow(s.vEnc + j * bytes, bytes, s.beta2, missed);
-  decayRow(s.vDec + j * bytes, bytes, s.beta2, missed);
+  if (s.vEnc) decayRow(s.vEnc + j * bytes, bytes, s.beta2, missed);
+  if (s.vDec) decayRow(s.vDec + j * bytes, bytes, s.beta2, missed);
   const k = j << 2;
-  decay1(s.vBias + k, s.beta2, missed);
+  if (s.vBias) decay1(s.vBias + k, s.beta2, missed);
   if (gated) {
-    decay1(s.vBMag + k, s.beta2, missed);
-    decay1(s.vRMag + k, s.beta2, missed);
+    if (s.vBMag) decay1(s.vBMag + k, s.beta2, missed);
+    if (s.vRMag) decay1(s.vRMag + k, s.beta2, missed);
   }
 }

@@ -1,0 +1,149 @@
+import type { Readable } from 'node:stream';
+import { UsageRefusal } from '../config/refusal.js';
+import { formatBytes } from '../disk/free-space.js';
+import type { StopRequest } from '../progress/progress.js';
+import { unlessStopped } from '../progress/unless-stopped.js';
+import { Generator, Purpose } from '../random/generator.js';
+import type { Rows } from './arrow-files.js';
+import { rowBytes } from './manifest.js';
+import { POOL_ROWS, Pool, poolRowsWithin } from './pool.js';
+import { PoolBatches, type PoolSupply } from './pool-batches.js';
+import type { ActivationSource, Order } from './source.js';
+import { describeStream } from './stream-header.js';
+import { RowStream } from './stream-reader.js';
+
+export interface StreamOptions {
+  /** What is read, for messages. */
+  readonly place: string;
+  /** Rows mixed in memory, at most; no more than fit POOL_BYTES. */
+  readonly poolRows?: number;
+  /** Looked at while waiting for rows. */
+  readonly stop?: StopRequest;
+  /** Hears the bound on memory. */
+  readonly say?: (line: string) => void;
+}
+
+/**
+ * Rows that come through a pipe as a source for training. Stored: as they come. Shuffled: in pools of `poolRows`, each
+ * permuted by (seed, number of the pool) and dealt to its end. While a pool is dealt the next one is filled; no more
+ * than two are in memory, and then nothing is read, which holds the writer back.
+ *
+ * @throws Refusal when what comes is no stream of rows
+ */
+export async function openStreamSource(
+  readable: Readable,
+  { place, poolRows = POOL_ROWS, stop = { signal: undefined }, say }: StreamOptions,
+): Promise<ActivationSource> {
+  if ((readable as { isTTY?: boolean }).isTTY) {
+    throw new UsageRefusal(
+      `${place} is a terminal, and a stream of rows is read from it.`,
+      'Pipe one in: `sae-pipe harvest … --out - | sae-pipe train --activations - …`.',
+    );
+  }
+  let stream: RowStream;
+  try {
+    stream = await unlessStopped(RowStream.open(readable, place), stop, () => 'nothing was begun yet.');
+  } catch (error) {
+    readable.destroy();
+    throw error;
+  }
+  const about = describeStream(stream.header, place);
+  let batches: PoolBatches | undefined;
+  let supply: StreamSupply | undefined;
+  return {
+    about,
+    batches(order, seed) {
+      if (batches) throw new Error(`${place} passes once`);
+      supply = new StreamSupply(stream, order, seed, poolRows);
+      say?.(supply.bound(place));
+      batches = new PoolBatches(about, supply, stop);
+      return batches;
+    },
+    async close() {
+      // Rows that fill no batch are left over; their writer shall not find the pipe closed before it has ended.
+      if (batches?.exhausted) await supply?.drain();
+      readable.destroy();
+    },
+  };
+}
+
+/** Fills pools from a stream, one ahead of the one that is dealt. */
+class StreamSupply implements PoolSupply {
+  private readonly size: number;
+  private filling: Promise<Pool | null> | undefined;
+  /** The end of a record batch whose beginning filled a pool. */
+  private rest: Rows | undefined;
+  private pools = 0;
+
+  constructor(
+    private readonly stream: RowStream,
+    private readonly order: Order,
+    private readonly seed: number,
+    poolRows: number,
+  ) {
+    this.size = poolRowsWithin(poolRows, stream.header);
+  }
+
+  /** The bound on memory in words. */
+  bound(place: string): string {
+    const { rows, rows_per_batch } = this.stream.header;
+    const piece = Math.min(rows, rows_per_batch);
+    const [count, what] =
+      this.order === 'stored'
+        ? [2 * piece, `2 record batches of ${piece} rows`]
+        : [2 * Math.min(this.size, rows) + piece, `2 pools of ${Math.min(this.size, rows)} rows and a record batch`];
+    return `${place}: at most ${what} in memory, ${formatBytes(count * rowBytes(this.stream.header))}`;
+  }
+
+  /** Pools are read like any others: rows that are skipped have to pass. */
+  async skip(): Promise<number> {
+    return 0;
+  }
+
+  async next(): Promise<Pool | null> {
+    const pool = await (this.filling ?? this.fill());
+    this.filling = this.fill();
+    // A failure is told when the pool is asked for.
+    this.filling.catch(() => {});
+    return pool;
+  }
+
+  /** Reads to the end, for the writer's sake: what comes is not wanted any more, nor why it ends. */
+  async drain(): Promise<void> {
+    try {
+      await this.filling;
+      while (await this.stream.next());
+    } catch {}
+  }
+
+  private async fill(): Promise<Pool | null> {
+    if (this.order === 'stored') {
+      const rows = await this.stream.next();
+      return rows && new Pool([rows]);
+    }
+    const pieces: Rows[] = [];
+    let missing = this.size;
+    while (missing > 0) {
+      const rows = this.rest ?? (await this.stream.next());
+      if (!rows) break;
+      const count = Math.min(missing, rows.token.length);
+      this.rest = count < rows.token.length ? part(rows, count, rows.token.length) : undefined;
+      pieces.push(part(rows, 0, count));
+      missing -= count;
+    }
+    if (pieces.length === 0) return null;
+    const order = new Generator(this.seed, Purpose.rowOrder, this.pools++).permutation(this.size - missing);
+    return new Pool(pieces, order);
+  }
+}
+
+/** Rows `from` … `to` − 1, in the same memory. */
+function part({ activation, token, context, pos }: Rows, from: number, to: number): Rows {
+  const d = activation.length / token.length;
+  return {
+    activation: activation.subarray(from * d, to * d),
+    token: token.subarray(from, to),
+    context: context.subarray(from, to),
+    pos: pos.subarray(from, to),
+  };
+}

@@ -1,0 +1,20 @@
+// The words among which flags choose.
+
+/** Element types of activations on disk. */
+export const activationDTypes = ['float16', 'bfloat16', 'float32'] as const;
+/** Element types in which a model multiplies matrices. */
+export const precisions = ['auto', 'float32', 'bfloat16', 'float16'] as const;
+/** SAE architectures that are trained; sae/sae.ts lists those that are read. */
+export const trainableArchitectures = ['gated', 'standard'] as const;
+/** Ablations of the gated SAE; they compose, but for the pairs that train/ablations.ts refuses. */
+export const ablations = ['untied-encoder', 'no-r-mag', 'unfrozen-decoder', 'no-auxiliary', 'l1-on-f'] as const;
+/** Parameters that are trained, of any architecture. */
+export const trainableParameters = ['W_enc', 'W_mag', 'W_dec', 'b_dec', 'b_enc', 'b_gate', 'b_mag', 'r_mag'] as const;
+/** What an SAE can be exported as. */
+export const exportFormats = ['jumprelu'] as const;
+
+/** Published points that a report can be drawn beside. */
+export const references = ['paper-gemma-7b'] as const;
+
+/** Figures that `figure` draws. */
+export const figures = ['jump-relu', 'paper-gemma-7b'] as const;

@@ -1,0 +1,44 @@
+import { z } from 'zod';
+import { precisions } from './choices.js';
+
+// What several commands take, said once.
+
+export const directory = z.string().min(1);
+export const positive = z.number().int().positive();
+export const natural = z.number().int().nonnegative();
+export const threads = natural.max(1024).default(0).describe('threads of one operator; 0: one a core');
+export const device = z.string().default('cpu').describe('where the graph runs: cpu, cuda, cuda:N or webgpu');
+export const overwrite = z.boolean().default(false).describe('replace what an earlier run wrote to --out');
+export const seed = natural
+  .max(2 ** 32 - 1)
+  .default(0)
+  .describe('seed of every random choice; the same seed gives the same bytes');
+export const MODEL =
+  'model directory (config.json, weights in one .safetensors or shards with their index, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there';
+/** Where a model comes from: the three flags of every command that opens one. */
+export const modelSource = {
+  model: directory.describe(MODEL),
+  revision: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('branch, tag or full commit hash of a model of the hub; a commit never moves [default: main]'),
+  offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
+};
+export type ModelSource = z.infer<z.ZodObject<typeof modelSource>>;
+export const CORPUS = 'text: a .jsonl, .txt (either also .gz) or .parquet file, or a directory of them';
+export const corpus = directory.describe(CORPUS);
+export const textField = z
+  .string()
+  .min(1)
+  .default('text')
+  .describe('key or column that holds the text in .jsonl and .parquet');
+export const context = positive
+  .min(2)
+  .optional()
+  .describe("tokens a context, BOS included [default: 1024, or the model's longest]");
+
+export const precision = z
+  .enum(precisions)
+  .default('auto')
+  .describe("element type of the model's matrix products; auto: the checkpoint's own on cuda, else float32");

@@ -1,0 +1,148 @@
+import { z } from 'zod';
+import { ablations, activationDTypes, trainableArchitectures, trainableParameters } from './choices.js';
+import {
+  CORPUS,
+  context,
+  corpus,
+  device,
+  directory,
+  MODEL,
+  modelSource,
+  natural,
+  overwrite,
+  positive,
+  precision,
+  seed,
+  textField,
+  threads,
+} from './fields.js';
+
+/**
+ * `train`: activations, from a store, a stream or a model at work → sparse autoencoder. Defaults are the paper's protocol
+ * (appendix D) where it has one.
+ */
+export const trainSchema = z.object({
+  arch: z
+    .enum(trainableArchitectures)
+    .default('gated')
+    .describe('gated (Rajamanoharan et al. 2024) or standard (ReLU + L1)'),
+  ablate: z
+    .array(z.enum(ablations))
+    .optional()
+    .describe(
+      'change the gated SAE; several with commas. Section 5.1 of the paper shows what comes of untied-encoder (own W_mag, b_mag), no-r-mag (r_mag stays 0) and unfrozen-decoder (the auxiliary loss trains W_dec, b_dec too); no-auxiliary (no such loss) and l1-on-f (λ Σ f) change its eq. 8 further. Section 5.2 freezes a baseline: see --train',
+    ),
+  train: z
+    .array(z.enum(trainableParameters))
+    .min(1)
+    .optional()
+    .describe(
+      'parameters to train, with commas; the others stay as they are, bit for bit. --arch gated --init STANDARD --train r_mag,b_mag is rescale & shift of section 5.2 [default: all]',
+    ),
+  activations: directory
+    .optional()
+    .describe('activation store, OUT/<hook> of harvest; - reads what `harvest --out -` writes, from standard input'),
+  model: modelSource.model.optional().describe(`instead of --activations, with --corpus and --hook: ${MODEL}`),
+  revision: modelSource.revision,
+  offline: modelSource.offline,
+  corpus: corpus.optional().describe(`what --model is run over: ${CORPUS}`),
+  hook: z.string().min(1).optional().describe('hook point whose activations --model gives'),
+  context,
+  textField,
+  dtype: z.enum(activationDTypes).default('float16').describe("element type of --model's activations in memory"),
+  precision,
+  contextsPerPass: positive.default(16).describe('contexts a forward pass of --model'),
+  modelDevice: z.string().optional().describe('where --model runs: cpu, cuda, cuda:N or webgpu [default: --device]'),
+  modelThreads: threads.describe("threads of one operator of --model's; 0: one a core"),
+  poolRows: positive
+    .default(2 ** 20)
+    .describe(
+      'activations mixed together in memory, as far as 2 GiB hold them; streams and --model hold two such pools',
+    ),
+  dSae: positive.describe('number of features, d_sae'),
+  l1: z
+    .number()
+    .nonnegative()
+    .default(4)
+    .describe("λ in |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), in sums; the paper's λ × d_in"),
+  l1Convention: z
+    .enum(['sums', 'paper'])
+    .default('sums')
+    .describe(
+      "what --l1 multiplies; sums: beside squared errors summed over d_in, on activations as they are trained on; paper: beside the paper's means over d_in, on raw activations",
+    ),
+  l2Normalise: z
+    .boolean()
+    .default(false)
+    .describe('divide squared errors by E|x|², as the paper does for the standard SAE; --l1 is then beside that'),
+  l1Warmup: natural.default(0).describe('steps over which λ rises from 0'),
+  steps: positive.optional().describe('optimiser steps'),
+  tokens: positive
+    .optional()
+    .describe('activations to train on, instead of --steps; epochs repeat [default: one epoch]'),
+  batch: positive.default(4096).describe('activations a step'),
+  lr: z.number().positive().default(3e-4).describe('learning rate of Adam'),
+  warmup: natural
+    .default(1000)
+    .describe('steps over which the learning rate rises from 0; at most a tenth of all steps'),
+  lrDecay: z
+    .enum(['constant', 'cosine', 'linear'])
+    .default('constant')
+    .describe('what the learning rate does after its warm-up'),
+  decaySteps: positive
+    .optional()
+    .describe('the last steps, over which the learning rate falls [default: all after the warm-up]'),
+  lrEnd: z.number().min(0).max(1).default(0).describe('share of the learning rate that is left at the end of the fall'),
+  resampleAt: z
+    .array(positive)
+    .default([])
+    .describe(
+      'resample dead features after so many steps (Bricken et al. 2023); repeat it, or give a list, e.g. 25000,50000',
+    ),
+  resampleInputs: positive
+    .default(819_200)
+    .describe('inputs among which those for dead features are drawn, with probability ∝ squared loss'),
+  resampleWarmup: natural
+    .default(1000)
+    .describe('steps over which the learning rate rises from a tenth by a cosine after resampling'),
+  beta1: z.number().min(0).lt(1).default(0).describe('decay of the first moment in Adam, β1; 0 as in the paper'),
+  beta2: z.number().min(0).lt(1).default(0.999).describe('decay of the second moment in Adam, β2'),
+  seed,
+  init: directory
+    .optional()
+    .describe(
+      'start from this SAE (cfg.json + sae_weights.safetensors) instead of random weights; a gated one may start from a standard one',
+    ),
+  bDecInit: z
+    .enum(['zero', 'geometric-median'])
+    .default('zero')
+    .describe('b_dec at the start: zero, or the geometric median of a sample of activations'),
+  normalize: z
+    .enum(['mean-norm', 'none'])
+    .default('mean-norm')
+    .describe('mean-norm: scale activations to mean |x| = √d_in while training; folded into the saved weights'),
+  order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
+  engine: z
+    .enum(['auto', 'sparse', 'reference'])
+    .default('auto')
+    .describe(
+      'how a step is computed; sparse: on the active features only, the default on cpu; reference: one dense graph',
+    ),
+  deadWindow: positive.default(1_000_000).describe('a feature is dead that has not fired during so many activations'),
+  logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
+  checkpointEvery: z
+    .string()
+    .regex(/^\d+(min)?$/, 'say steps (1000) or minutes (10min)')
+    .default('10min')
+    .describe('time between checkpoints, in steps (1000) or minutes (10min); 0: only when interrupted'),
+  keepCheckpoints: positive.default(2).describe('checkpoints kept, the newest ones'),
+  device,
+  threads: natural
+    .max(1024)
+    .default(0)
+    .describe('worker threads of the sparse engine, threads of an operator of the reference engine; 0: one a core'),
+  out: directory.describe('directory for cfg.json, sae_weights.safetensors and metrics.jsonl'),
+  overwrite,
+  resume: z.boolean().default(false).describe('go on from the checkpoint in --out'),
+});
+export type TrainConfig = z.infer<typeof trainSchema>;

@@ -1,0 +1,66 @@
+import type { Manifest } from '../activations/manifest.js';
+import { Window } from '../activations/window.js';
+import type { Context } from '../corpus/contexts.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import type { ForwardPass } from './forward-pass.js';
+
+/** Where a harvest stands: at the beginning, or where it stopped. */
+export interface Standing {
+  /** Number of the window under way. */
+  readonly index: number;
+  /** The windows under way, one a hook; they may have rows already. */
+  readonly windows: readonly Window[];
+  /** Rows of a hook so far, those of the window under way included. */
+  readonly rows: number;
+  /** Forward passes in the window under way. */
+  readonly passes: number;
+}
+
+/** The beginning of window `index`, which is the same for every hook. */
+export function atWindow(index: number, rows: number, manifests: readonly Manifest[]): Standing {
+  const windows = manifests.map(({ d_in, dtype }) => new Window(index, d_in, dtype));
+  return { index, windows, rows, passes: 0 };
+}
+
+/** A window of every hook, and why it ends: it is full, a stop was asked for, or there is no more text. */
+export interface Assembled {
+  readonly windows: readonly Window[];
+  /** Rows of a hook so far. */
+  readonly rows: number;
+  readonly end: 'full' | 'stop' | 'text';
+}
+
+/**
+ * Runs the model over groups of contexts, one a forward pass, and gives window after window until `rows_wanted` rows
+ * are there; only the last can be other than full. A window is to be used before the next is asked for.
+ */
+export async function* assembleWindows(
+  standing: Standing,
+  manifests: readonly Manifest[],
+  groups: AsyncIterator<readonly Context[]>,
+  pass: ForwardPass,
+  progress: Progress,
+  stop: StopRequest,
+): AsyncGenerator<Assembled> {
+  const { window_batches: perWindow, rows_wanted: wanted, bos_token_id: bos } = manifests[0]!;
+  let { index, windows, rows, passes } = standing;
+  for (;;) {
+    if (passes === perWindow || (rows === wanted && windows[0]!.rows > 0)) {
+      yield { windows, rows, end: 'full' };
+      for (const window of windows) window.release();
+      ({ index, windows, passes } = atWindow(index + 1, rows, manifests));
+    }
+    if (rows === wanted) return;
+    if (stop.signal) return yield { windows, rows, end: 'stop' };
+    const group = await groups.next();
+    if (group.done) return yield { windows, rows, end: 'text' };
+    const result = await pass.run(group.value, bos, wanted - rows);
+    for (const [i, window] of windows.entries()) {
+      window.contexts.push(...result.contexts);
+      window.add(result.rows[i]!, result.norms[i]!);
+    }
+    rows += result.count;
+    passes++;
+    progress.update(rows);
+  }
+}

@@ -1,0 +1,80 @@
+import { POOL_BYTES } from '../activations/pool.js';
+import { streamHeader } from '../activations/stream-header.js';
+import type { Window } from '../activations/window.js';
+import { type Progress, silent } from '../progress/progress.js';
+import { assembleWindows, atWindow } from './assemble.js';
+import { epochs } from './epochs.js';
+import { openForwardPass } from './forward-pass.js';
+import { buffersOf, type LiveStart, type Reply } from './live-protocol.js';
+import { planHarvest } from './plan.js';
+import { skipWindows } from './skip-windows.js';
+
+/** How the harvest answers: replies, and memory that changes hands with them. */
+export type Send = (reply: Reply, transfer?: ArrayBuffer[]) => void;
+
+const never = { signal: undefined } as const;
+
+/**
+ * The harvest of a model at work. It makes one window ahead of what is asked for, then waits: with the window that was
+ * handed over before, two are in memory.
+ */
+export class LiveHarvest {
+  private windows: AsyncGenerator<Window> | undefined;
+  private ahead: Promise<IteratorResult<Window>> | undefined;
+  private seed = 0;
+
+  private constructor(
+    private readonly start: LiveStart,
+    private readonly plan: Awaited<ReturnType<typeof planHarvest>>,
+    private readonly pass: Awaited<ReturnType<typeof openForwardPass>>,
+    private readonly send: Send,
+    private readonly progress: Progress,
+  ) {}
+
+  static async open(start: LiveStart, send: Send, progress: Progress = silent): Promise<LiveHarvest> {
+    const plan = await planHarvest(start.config, start.model, POOL_BYTES);
+    const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, start.config);
+    send({ kind: 'ready', header: streamHeader(plan.manifests[0]!) });
+    return new LiveHarvest(start, plan, pass, send, progress);
+  }
+
+  async begin(seed: number, skip: number): Promise<void> {
+    const { plan, start, send } = this;
+    const { corpus, batch, tokens } = start.config;
+    const again = (rows: number) => send({ kind: 'say', line: `${corpus} ended after ${rows} rows and is read again` });
+    const about = { bos: plan.tokenizer.bosTokenId, corpus, wanted: tokens };
+    const groups = epochs(plan.contexts, batch, about, again);
+    const skipped = await skipWindows(groups, plan.manifests[0]!, skip);
+    send({ kind: 'begun', skipped: skipped.rows });
+    this.seed = seed;
+    this.windows = this.assemble(skipped);
+    this.goAhead();
+  }
+
+  /** Hands over the window that is ready, or will be, and begins the one after it. */
+  async window(): Promise<void> {
+    const { value: window, done } = await this.ahead!;
+    if (done) return this.send({ kind: 'end' });
+    let left = window.rows;
+    for (const rows of window.shards(this.start.config.rowsPerShard, this.seed)) {
+      left -= rows.token.length;
+      this.send({ kind: 'piece', rows, last: left === 0 }, buffersOf(rows));
+    }
+    this.goAhead();
+  }
+
+  private goAhead(): void {
+    this.ahead = this.windows!.next();
+    // What fails is told when the window is asked for.
+    this.ahead.catch(() => {});
+  }
+
+  private async *assemble({ index, rows, groups }: Awaited<ReturnType<typeof skipWindows>>): AsyncGenerator<Window> {
+    const { plan, pass, progress } = this;
+    const standing = atWindow(index, rows, plan.manifests);
+    // Groups have no end, and the thread ends when it is told to: every window is full.
+    for await (const { windows } of assembleWindows(standing, plan.manifests, groups, pass, progress, never)) {
+      yield windows[0]!;
+    }
+  }
+}

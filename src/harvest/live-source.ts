@@ -1,0 +1,171 @@
+import { createHash } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { Rows } from '../activations/arrow-files.js';
+import { rowBytes } from '../activations/manifest.js';
+import { Pool } from '../activations/pool.js';
+import { PoolBatches, type PoolSupply } from '../activations/pool-batches.js';
+import type { ActivationSource } from '../activations/source.js';
+import { describeStream, type StreamHeader } from '../activations/stream-header.js';
+import { UsageRefusal } from '../config/refusal.js';
+import type { HarvestConfig } from '../config/stages.js';
+import { corpusFiles } from '../corpus/documents.js';
+import { formatBytes } from '../disk/free-space.js';
+import { modelDirectory } from '../hub/model-directory.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import { unlessStopped } from '../progress/unless-stopped.js';
+import { type LiveStart, type Reply, type Request, refusalFrom } from './live-protocol.js';
+
+/** A harvest of one hook, --tokens rows, in windows of about --window-rows. The corpus is read again when it ends. */
+export type LiveConfig = Omit<HarvestConfig, 'hook' | 'out' | 'overwrite' | 'resume' | 'rowsPerShard'> & {
+  readonly hook: string;
+};
+
+/** Rows that change hands in one message. */
+const PIECE_ROWS = 4096;
+
+/**
+ * A model at work as a source for training: a worker thread harvests windows of rows and permutes them, as a store with
+ * the same --window-rows would hold them, and training deals one window while the next is made.
+ *
+ * @throws Refusal when model, corpus and hook do not fit one another
+ */
+export async function openLiveSource(
+  config: LiveConfig,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<ActivationSource> {
+  const files = await corpusFiles(config.corpus);
+  const model = await modelDirectory(config, progress, stop);
+  // Of a harvest's settings, those of its output have no part here.
+  const harvest = { out: '-', overwrite: false, resume: false, rowsPerShard: PIECE_ROWS };
+  const supply = new LiveSupply({ model, config: { ...config, ...harvest, hook: [config.hook] } }, progress);
+  let header: StreamHeader;
+  let corpus: string;
+  try {
+    header = await unlessStopped(supply.open(), stop, () => 'nothing was begun yet.');
+    corpus = await outline(files);
+  } catch (error) {
+    await supply.close();
+    throw error;
+  }
+  const place = `${header.model.name} at ${header.hook} over ${config.corpus}`;
+  // The order's seed is told when rows are asked for.
+  const { seed: _, ...rest } = header;
+  const identity = createHash('sha256')
+    .update(JSON.stringify({ ...rest, corpus }))
+    .digest('hex');
+  const about = { ...describeStream(header, place), identity };
+  let asked = false;
+  return {
+    about,
+    batches(order, seed) {
+      if (order === 'stored') {
+        throw new UsageRefusal(
+          'A model at work has no stored order: its rows come permuted, a window at a time.',
+          'Leave --order out, or harvest a store and train on that.',
+        );
+      }
+      if (asked) throw new Error(`${place} passes once`);
+      asked = true;
+      supply.seed = seed;
+      progress.say(bound(header, place));
+      return new PoolBatches(about, supply, stop);
+    },
+    close: () => supply.close(),
+  };
+}
+
+/** The bound on memory in words. */
+function bound(header: StreamHeader, place: string): string {
+  const rows = Math.min(header.rows, header.window_batches * header.batch * (header.context - 1));
+  return `${place}: at most 2 windows of ${rows} rows in memory, ${formatBytes(2 * rows * rowBytes(header))}`;
+}
+
+/** Names and sizes of the corpus's files: another text is most likely told by them. */
+async function outline(files: readonly string[]): Promise<string> {
+  const sizes = await Promise.all(files.map(async (file) => [basename(file), (await stat(file)).size]));
+  return JSON.stringify(sizes);
+}
+
+/** The other end of live-worker.ts: asks for a window when the one before has been dealt. */
+class LiveSupply implements PoolSupply {
+  seed = 0;
+  private readonly worker: Worker;
+  private readonly ended: Promise<void>;
+  private waiting: { resolve: (reply: Reply) => void; reject: (cause: Error) => void } | undefined;
+  private readonly replies: Reply[] = [];
+  private failure: Error | undefined;
+
+  constructor(start: LiveStart, progress: Progress) {
+    this.worker = new Worker(new URL('./live-worker.js', import.meta.url), { workerData: start });
+    this.worker.on('message', (reply: Reply) => {
+      if (reply.kind === 'say') progress.say(reply.line);
+      else if (reply.kind === 'refused') this.fail(refusalFrom(reply));
+      else this.receive(reply);
+    });
+    this.worker.on('error', (cause) => this.fail(cause));
+    this.ended = new Promise((resolve) => {
+      this.worker.on('exit', (code) => {
+        this.fail(new Error(`The harvest's thread ended with code ${code}`));
+        resolve();
+      });
+    });
+  }
+
+  /** Resolves when model and corpus are open. */
+  async open(): Promise<StreamHeader> {
+    return (await this.reply('ready')).header;
+  }
+
+  async skip(rows: number): Promise<number> {
+    this.ask({ kind: 'begin', seed: this.seed, skip: rows });
+    return (await this.reply('begun')).skipped;
+  }
+
+  async next(): Promise<Pool | null> {
+    this.ask({ kind: 'window' });
+    const pieces: Rows[] = [];
+    for (;;) {
+      const reply = await this.reply('piece', 'end');
+      if (reply.kind === 'end') return null;
+      pieces.push(reply.rows);
+      if (reply.last) return new Pool(pieces);
+    }
+  }
+
+  async close(): Promise<void> {
+    this.ask({ kind: 'close' });
+    await this.ended;
+  }
+
+  private ask(request: Request): void {
+    this.worker.postMessage(request);
+  }
+
+  private async reply<K extends Reply['kind']>(...kinds: K[]): Promise<Reply & { kind: K }> {
+    const reply = this.replies.shift() ?? (await this.arrival());
+    if (!(kinds as string[]).includes(reply.kind)) throw new Error(`the harvest answered ${reply.kind}`);
+    return reply as Reply & { kind: K };
+  }
+
+  private arrival(): Promise<Reply> {
+    if (this.failure) return Promise.reject(this.failure);
+    return new Promise((resolve, reject) => {
+      this.waiting = { resolve, reject };
+    });
+  }
+
+  private receive(reply: Reply): void {
+    if (this.waiting) this.waiting.resolve(reply);
+    else this.replies.push(reply);
+    this.waiting = undefined;
+  }
+
+  private fail(cause: Error): void {
+    this.failure ??= cause;
+    this.waiting?.reject(cause);
+    this.waiting = undefined;
+  }
+}

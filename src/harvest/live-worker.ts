@@ -1,0 +1,29 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { Refusal } from '../config/refusal.js';
+import { LiveHarvest } from './live-harvest.js';
+import { type LiveStart, type Request, refusedReply } from './live-protocol.js';
+
+async function main(port: NonNullable<typeof parentPort>): Promise<void> {
+  /** Tells refusals as what they are; anything else ends the thread, which is told by its error. */
+  const attempt = (work: Promise<void>) =>
+    work.catch((error) => {
+      if (!(error instanceof Refusal)) throw error;
+      port.postMessage(refusedReply(error));
+    });
+  let harvest: LiveHarvest;
+  port.on('message', (request: Request) => {
+    // Between two passes: a thread that is terminated within ONNX Runtime takes the process with it.
+    if (request.kind === 'close') process.exit();
+    else if (request.kind === 'begin') void attempt(harvest.begin(request.seed, request.skip));
+    else void attempt(harvest.window());
+  });
+  const opened = LiveHarvest.open(workerData as LiveStart, (reply, transfer) => port.postMessage(reply, transfer));
+  await attempt(
+    opened.then((open) => {
+      harvest = open;
+    }),
+  );
+}
+
+if (!parentPort) throw new Error('live-worker.js runs in a worker thread');
+await main(parentPort);

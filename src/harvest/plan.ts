@@ -1,0 +1,44 @@
+import type { Manifest } from '../activations/manifest.js';
+import type { HarvestConfig } from '../config/stages.js';
+import { type Context, packContexts } from '../corpus/contexts.js';
+import { readDocuments } from '../corpus/documents.js';
+import { openTokenizer, type Tokenizer } from '../corpus/tokenizer.js';
+import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
+import { chooseContext } from '../lm/context-length.js';
+import { findHook, type Hook } from '../lm/hooks.js';
+import { batchesPerWindow, newManifest, WINDOW_BYTES } from './store-plan.js';
+
+/** What a harvest is going to do, whatever its rows go to; no weight has been read. */
+export interface Plan {
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: Tokenizer;
+  readonly hooks: readonly Hook[];
+  /** Tokens a context, BOS included. */
+  readonly context: number;
+  /** Forward passes a window. */
+  readonly windowBatches: number;
+  /** Of the stores of all hooks as they would be begun. */
+  readonly manifests: readonly Manifest[];
+  /** The corpus from its beginning. */
+  contexts(): AsyncGenerator<Context>;
+}
+
+/**
+ * @param model the model's directory
+ * @param windowBytes memory for the windows of all hooks together, at most
+ * @throws Refusal when model, hooks or context do not fit one another
+ */
+export async function planHarvest(
+  config: HarvestConfig,
+  model: string,
+  windowBytes: number = WINDOW_BYTES,
+): Promise<Plan> {
+  const checkpoint = await openCheckpoint(model);
+  const context = chooseContext(config.context, checkpoint.config);
+  const hooks = [...new Set(config.hook)].map((name) => findHook(name, checkpoint.config));
+  const tokenizer = await openTokenizer(model, checkpoint.config.bosTokenId);
+  const windowBatches = batchesPerWindow(config, hooks, context, windowBytes);
+  const manifests = hooks.map((hook) => newManifest(config, checkpoint, tokenizer, hook, context, windowBatches));
+  const contexts = () => packContexts(readDocuments(config.corpus, config.textField), tokenizer, context);
+  return { checkpoint, tokenizer, hooks, context, windowBatches, manifests, contexts };
+}

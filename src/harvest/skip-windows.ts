@@ -1,0 +1,49 @@
+import type { Manifest } from '../activations/manifest.js';
+import type { Context } from '../corpus/contexts.js';
+import { rowsOfGroup } from './epochs.js';
+
+/** Where a harvest is after whole windows were left out. */
+export interface Skipped {
+  /** Number of the first window that is not left out. */
+  readonly index: number;
+  /** Rows of a hook in the windows before it. */
+  readonly rows: number;
+  /** Groups of contexts from that window's beginning on. */
+  readonly groups: AsyncGenerator<readonly Context[]>;
+}
+
+/**
+ * Reads past every window that ends at or before row `target`, without a forward pass. The windows are those that
+ * assembleWindows makes of the same groups.
+ */
+export async function skipWindows(
+  groups: AsyncGenerator<readonly Context[]>,
+  { window_batches: perWindow, rows_wanted: wanted, bos_token_id: bos }: Manifest,
+  target: number,
+): Promise<Skipped> {
+  let [index, rows] = [0, 0];
+  let held: (readonly Context[])[] = [];
+  while (rows < target) {
+    // Whether a window is left out is known when all of its contexts have been read.
+    let inWindow = 0;
+    while (held.length < perWindow && rows + inWindow < wanted) {
+      const { value, done } = await groups.next();
+      if (done) break;
+      held.push(value);
+      inWindow = Math.min(inWindow + rowsOfGroup(value, bos), wanted - rows);
+    }
+    if (held.length === 0 || rows + inWindow > target) break;
+    index++;
+    rows += inWindow;
+    held = [];
+  }
+  return { index, rows, groups: after(held, groups) };
+}
+
+async function* after(
+  held: readonly (readonly Context[])[],
+  rest: AsyncGenerator<readonly Context[]>,
+): AsyncGenerator<readonly Context[]> {
+  yield* held;
+  yield* rest;
+}

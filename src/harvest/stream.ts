@@ -1,0 +1,78 @@
+import type { Writable } from 'node:stream';
+import type { Rows } from '../activations/arrow-files.js';
+import { streamHeader } from '../activations/stream-header.js';
+import { unfinished, writeStream } from '../activations/stream-writer.js';
+import { Interrupted, UsageRefusal } from '../config/refusal.js';
+import type { HarvestConfig } from '../config/stages.js';
+import { batches, type Context, countActivations } from '../corpus/contexts.js';
+import { corpusFiles } from '../corpus/documents.js';
+import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
+import { modelDirectory } from '../hub/model-directory.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import { assembleWindows, atWindow } from './assemble.js';
+import { type ForwardPass, openForwardPass } from './forward-pass.js';
+import { type Plan, planHarvest } from './plan.js';
+
+/** `--out` that means standard output. */
+export const STANDARD_OUTPUT = '-';
+const PLACE = 'standard output';
+
+/**
+ * Streams a corpus through the model and writes the rows to `out` as an Arrow IPC stream, in the order in which the
+ * store of the same flags would hold them. No file is written.
+ */
+export async function harvestToStream(
+  config: HarvestConfig,
+  out: Writable,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<void> {
+  checkFlags(config, out);
+  await corpusFiles(config.corpus);
+  const plan = await planHarvest(config, await modelDirectory(config, progress, stop));
+  const count = (c: Context) => countActivations(c, plan.tokenizer.bosTokenId);
+  await checkEnoughText(plan.contexts(), count, config.tokens, config.corpus, progress, stop);
+  const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, config);
+  try {
+    const header = streamHeader(plan.manifests[0]!);
+    progress.begin('harvesting', config.tokens, 'token');
+    await writeStream(out, header, pieces(config, plan, pass, progress, stop), PLACE, stop);
+    progress.end();
+  } finally {
+    await pass.release();
+  }
+}
+
+function checkFlags(config: HarvestConfig, out: Writable): void {
+  const hooks = new Set(config.hook).size;
+  if (hooks > 1) {
+    throw new UsageRefusal(`--out - takes the rows of one hook, and ${hooks} are given.`, 'Give one --hook.');
+  }
+  for (const flag of ['resume', 'overwrite'] as const) {
+    if (config[flag]) throw new UsageRefusal(`--${flag} is for stores, and --out - writes none.`, 'Leave it out.');
+  }
+  if ((out as { isTTY?: boolean }).isTTY) {
+    throw new UsageRefusal(
+      '--out - writes binary data, and standard output is a terminal.',
+      'Pipe it: `sae-pipe harvest … --out - | sae-pipe train --activations - …`.',
+    );
+  }
+}
+
+async function* pieces(
+  config: HarvestConfig,
+  { manifests, contexts }: Plan,
+  pass: ForwardPass,
+  progress: Progress,
+  stop: StopRequest,
+): AsyncGenerator<Rows> {
+  const groups = batches(contexts(), config.batch);
+  const beginning = atWindow(0, 0, manifests);
+  let passed = 0;
+  for await (const { windows, rows, end } of assembleWindows(beginning, manifests, groups, pass, progress, stop)) {
+    if (end === 'stop') throw new Interrupted(stop.signal!, unfinished(passed, { rows: config.tokens }, PLACE));
+    if (end === 'text') throw tooFewTokens(config.corpus, rows, config.tokens);
+    yield* windows[0]!.shards(config.rowsPerShard, config.seed);
+    passed += windows[0]!.rows;
+  }
+}

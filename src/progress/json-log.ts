@@ -1,0 +1,70 @@
+import type { Progress } from './progress.js';
+import { Task } from './task.js';
+
+/** Least time between two updates of a task (milliseconds). */
+const INTERVAL = 1000;
+
+/** A line of `--log json`: one JSON object, its time first. Numbers that are not finite are null. */
+export function jsonLine(event: string, fields: Readonly<Record<string, unknown>>): string {
+  return `${JSON.stringify({ time: new Date().toISOString(), event, ...fields })}\n`;
+}
+
+/**
+ * Progress for machines, a JSON object a line: `begin`, `update` (one a second at most), `end` and `say`. docs/watching.md
+ * lists the fields.
+ *
+ * @param write takes a line with its newline
+ * @param now a clock in milliseconds
+ */
+export function jsonProgress(write: (line: string) => void, now: () => number = () => performance.now()): Progress {
+  let task: Task | undefined;
+  let written = Number.NEGATIVE_INFINITY;
+
+  const tell = (event: string, { label, done, total, unit }: Task, more: Readonly<Record<string, unknown>> = {}) =>
+    write(jsonLine(event, { label, done, total, unit, ...more }));
+  const progress: Progress = {
+    begin(label, total, unit) {
+      progress.end();
+      task = new Task(label, total, unit, now);
+      written = Number.NEGATIVE_INFINITY;
+      tell('begin', task);
+    },
+    update(done, note = '') {
+      if (!task) return;
+      task.update(done);
+      if (now() - written < INTERVAL) return;
+      written = now();
+      // Notes are written to be read on after a bar.
+      const figures = note.replace(/^·\s*/, '');
+      tell('update', task, { rate: task.rate(), left: task.left() ?? null, note: figures });
+    },
+    end() {
+      if (task) tell('end', task, { rate: task.rate(), seconds: task.seconds() });
+      task = undefined;
+    },
+    table(label, rows, unit) {
+      progress.begin(
+        label,
+        rows.reduce((sum, row) => sum + row.total, 0),
+        unit,
+      );
+      const tasks = rows.map((row) => new Task(row.label, row.total, unit, now));
+      const last = rows.map(() => Number.NEGATIVE_INFINITY);
+      return {
+        update(row, done, note = '') {
+          tasks[row]!.update(done);
+          const sum = tasks.reduce((total, each) => total + each.done, 0);
+          progress.update(sum);
+          if (now() - last[row]! < INTERVAL) return;
+          last[row] = now();
+          tell('update', tasks[row]!, { rate: tasks[row]!.rate(), left: tasks[row]!.left() ?? null, note });
+        },
+        finish: (row, note) => tell('end', tasks[row]!, { seconds: tasks[row]!.seconds(), note }),
+      };
+    },
+    say(line) {
+      write(jsonLine('say', { message: line }));
+    },
+  };
+  return progress;
+}

@@ -1,0 +1,96 @@
+import { basename, dirname, join } from 'node:path';
+import { flagsOf } from '../config/flags.js';
+import { loadConfig, section } from '../config/load.js';
+import { nearest } from '../config/nearest.js';
+import { UsageRefusal } from '../config/refusal.js';
+import { type SweepConfig, type TrainConfig, trainSchema } from '../config/stages.js';
+
+/** One SAE of a sweep. */
+export interface SweepRun {
+  /** Unique in the sweep: its directory below OUT/saes. */
+  readonly name: string;
+  readonly config: TrainConfig;
+}
+
+/** Flags that every run's name tells, in its order. */
+const NAMED = ['arch', 'd-sae', 'l1', 'seed'];
+/** Flags that the sweep itself sets. */
+const OWN = ['activations', 'out', 'overwrite', 'resume'];
+
+/** Threads of one SAE where the train section says nothing: on several cores several SAEs are trained at a time. */
+const THREADS = 1;
+
+/**
+ * The runs of a sweep: every combination of its lists, at every hook, with the settings of the file's train section
+ * below them. A group under `runs` has lists of its own, which win,
+ * and may be at some of the hooks only.
+ *
+ * @param file the configuration file with the sections sweep and train
+ * @throws UsageRefusal where a list or a value does not fit `train`
+ */
+export function sweepRuns(config: SweepConfig, hooks: readonly string[], stores: string, file?: string): SweepRun[] {
+  const lists = listsOf({ arch: config.arch, 'd-sae': config.dSae, l1: config.l1, seed: config.seed });
+  const groups = (config.runs ?? [{}]).map(({ hook, ...group }) => ({
+    hooks: hook === undefined ? hooks : [hook].flat().map(String),
+    flags: { ...lists, ...listsOf(group) },
+  }));
+  for (const name of groups.flatMap(({ flags }) => Object.keys(flags))) checkFlag(name);
+  const runs: SweepRun[] = [];
+  for (const { hook, flags } of groups.flatMap(({ hooks, flags }) => hooks.map((hook) => ({ hook, flags })))) {
+    if (!hooks.includes(hook)) {
+      throw new UsageRefusal(
+        `A group of the sweep is at ${hook}, which is not one of its hooks.`,
+        `They are ${hooks.join(', ')}.`,
+      );
+    }
+    for (const values of combinations(flags)) {
+      const own = { activations: join(stores, hook), out: config.out, ...threadsUnlessSaid(file) };
+      const loaded = loadConfig('train', { ...own, ...values }, file);
+      const name = join(hook, runName(loaded, values));
+      if (runs.some((run) => run.name === name)) {
+        throw new UsageRefusal(`The sweep has ${name} twice.`, 'Leave out one of the equal values.');
+      }
+      runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true } });
+    }
+  }
+  // Site by site, so that runs that read the same rows stand together.
+  runs.sort((a, b) => hooks.indexOf(dirname(a.name)) - hooks.indexOf(dirname(b.name)));
+  return runs;
+}
+
+function threadsUnlessSaid(file: string | undefined): { threads?: number } {
+  return file !== undefined && 'threads' in section(file, 'train') ? {} : { threads: THREADS };
+}
+
+/** Every value as a list; what is not said has none. */
+function listsOf(values: Readonly<Record<string, unknown>>): Record<string, readonly unknown[]> {
+  const said = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(said.map(([flag, value]) => [flag, Array.isArray(value) ? value : [value]]));
+}
+
+function checkFlag(name: string): void {
+  const flags = flagsOf(trainSchema).map((flag) => flag.name);
+  if (OWN.includes(name)) throw new UsageRefusal(`A sweep sets ${name} of each run itself.`, 'Leave it out.');
+  if (flags.includes(name)) return;
+  throw new UsageRefusal(`train has no flag "${name}".`, `Did you mean ${nearest(name, flags, 1)[0]}?`);
+}
+
+/** Every choice of one value from each list, the last list varying fastest. */
+function combinations(lists: Readonly<Record<string, readonly unknown[]>>): Record<string, unknown>[] {
+  return Object.entries(lists).reduce<Record<string, unknown>[]>(
+    (before, [flag, values]) => before.flatMap((chosen) => values.map((value) => ({ ...chosen, [flag]: value }))),
+    [{}],
+  );
+}
+
+/** gated_d-sae-1536_l1-5_seed-0, with whatever else a group sets. */
+function runName(config: TrainConfig, values: Readonly<Record<string, unknown>>): string {
+  const others = Object.keys(values).filter((flag) => !NAMED.includes(flag));
+  const parts = [`d-sae-${config.dSae}`, `l1-${config.l1}`, `seed-${config.seed}`];
+  for (const flag of others) {
+    // Of a path its last segment tells enough.
+    const value = [values[flag]].flat().map((one) => basename(String(one)));
+    parts.push(`${flag}-${value.join('+')}`);
+  }
+  return [config.arch, ...parts].join('_').replace(/[^\w.+-]/g, '-');
+}

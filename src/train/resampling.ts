@@ -1,0 +1,142 @@
+import type { Batches, SourceDescription } from '../activations/source.js';
+import { widen } from '../activations/widen.js';
+import { Refusal } from '../config/refusal.js';
+import { Generator, Purpose } from '../random/generator.js';
+import type { Sae } from '../sae/sae.js';
+import type { EngineSettings, TrainerState } from './engines/engine.js';
+import { objectiveOf } from './engines/objective.js';
+import { openInputLosses } from './input-losses.js';
+
+/** Length of a resampled encoder row beside the mean of those alive (Bricken et al. 2023). */
+const ENCODER_SHARE = 0.2;
+
+/** Features that have not fired during the last dead-window activations, ascending. */
+export function deadFeatures(state: TrainerState, deadWindow: number): number[] {
+  return [...state.get('since_fired')!].flatMap((since, j) => (since >= deadWindow ? [j] : []));
+}
+
+export interface InputsToDraw {
+  readonly batches: Batches;
+  readonly about: SourceDescription;
+  /** Looked at, at most. */
+  readonly most: number;
+  /** Steps done: the occasion. */
+  readonly step: number;
+  readonly seed: number;
+  /** λ at this step, in the engines' convention. */
+  readonly l1: number;
+}
+
+/**
+ * Draws `count` inputs without replacement, each draw with probability proportional to the squared loss of what is
+ * left (Bricken et al. 2023; drawn with replacement, two features could become equal and would stay so). The draw is
+ * that of Efraimidis and Spirakis (2006): the largest keys log(u) / loss².
+ *
+ * @param sae of scaled activations, as it stands
+ * @returns [at most count][d_in] scaled activations, and the number of inputs looked at
+ */
+export async function drawInputs(
+  sae: Sae,
+  count: number,
+  { batches, about, most, step, seed, l1 }: InputsToDraw,
+  settings: EngineSettings,
+): Promise<{ drawn: Float32Array[]; inputs: number }> {
+  const losses = await openInputLosses(sae, objectiveOf(settings), l1, settings);
+  const random = new Generator(seed, Purpose.resampling, step);
+  const keys: number[] = [];
+  try {
+    for await (const x of scaledInputs(batches, about, most, step, settings.scale)) {
+      for (const loss of await losses.of(x)) {
+        if (!Number.isFinite(loss))
+          throw new Refusal(`The loss of an input is ${loss} at step ${step}.`, 'Use a smaller --lr.');
+        keys.push(Math.log(1 - random.uniform()) / (loss * loss));
+      }
+    }
+  } finally {
+    await losses.close();
+  }
+  const places = Array.from(keys, (_, i) => i)
+    .filter((i) => keys[i]! > Number.NEGATIVE_INFINITY)
+    .sort((a, b) => keys[b]! - keys[a]! || a - b)
+    .slice(0, count);
+  // The pieces are read a second time: to keep every input until the last is seen would take their whole memory.
+  const wanted = new Map(places.map((place, k) => [place, k]));
+  const drawn: Float32Array[] = [];
+  let first = 0;
+  for await (const x of scaledInputs(batches, about, most, step, settings.scale)) {
+    for (let row = 0; row < x.length / about.dIn; row++) {
+      const k = wanted.get(first + row);
+      if (k !== undefined) drawn[k] = x.slice(row * about.dIn, (row + 1) * about.dIn);
+    }
+    first += x.length / about.dIn;
+  }
+  return { drawn, inputs: keys.length };
+}
+
+async function* scaledInputs(
+  batches: Batches,
+  { dIn, dtype }: SourceDescription,
+  most: number,
+  occasion: number,
+  scale: number,
+): AsyncGenerator<Float32Array> {
+  let left = most;
+  for await (const { activation } of batches.inputs(occasion)) {
+    const rows = Math.min(left, activation.length / dIn);
+    yield widen(activation.subarray(0, rows * dIn), dtype).map((value) => value * scale);
+    left -= rows;
+    if (left === 0) return;
+  }
+}
+
+/**
+ * The state after feature `features[k]` was given the direction of input `inputs[k]`, in place (Bricken et al. 2023;
+ * paper, appendix D): its row of W_dec is the unit vector along x − b_dec, which is what the encoder sees of the input;
+ * its encoder column the same at a fifth of the mean length of those alive; its biases and r_mag are zero, as are its
+ * moments, and it counts as having just fired.
+ *
+ * @param inputs [d_in] each, scaled
+ */
+export function resampleFeatures(
+  state: TrainerState,
+  features: readonly number[],
+  inputs: readonly Float32Array[],
+  { dIn, dSae }: Pick<EngineSettings, 'dIn' | 'dSae'>,
+): void {
+  const bDec = state.get('b_dec')!;
+  const length = ENCODER_SHARE * meanEncoderNorm(state.get('W_enc')!, new Set(features), dIn, dSae);
+  for (const [k, j] of features.entries()) {
+    const direction = Float64Array.from(inputs[k]!, (x, i) => x - bDec[i]!);
+    const norm = Math.hypot(...direction);
+    if (norm === 0) continue;
+    for (const [name, values] of state) {
+      const parameter = name.replace(/^[mv]\//, '');
+      if (parameter === 'b_dec') continue;
+      const moment = parameter !== name;
+      const [first, stride, count] = entriesOf(parameter, j, dIn, dSae);
+      for (let i = 0; i < count; i++) {
+        const unit = count === 1 || moment ? 0 : direction[i]! / norm;
+        values[first + i * stride] = parameter === 'W_dec' ? unit : length * unit;
+      }
+    }
+  }
+}
+
+/** Where the entries of feature j lie in an array of the state. */
+function entriesOf(
+  parameter: string,
+  j: number,
+  dIn: number,
+  dSae: number,
+): [first: number, stride: number, count: number] {
+  if (parameter === 'W_dec') return [j * dIn, 1, dIn];
+  return parameter.startsWith('W_') ? [j, dSae, dIn] : [j, 0, 1];
+}
+
+/** Mean length of the encoder's columns, those of `without` left out unless they are all. */
+function meanEncoderNorm(W_enc: Float32Array, without: ReadonlySet<number>, dIn: number, dSae: number): number {
+  const squares = new Float64Array(dSae);
+  for (let i = 0; i < dIn; i++) for (let j = 0; j < dSae; j++) squares[j]! += W_enc[i * dSae + j]! ** 2;
+  const alive = squares.filter((_, j) => !without.has(j) || without.size === dSae);
+  return alive.reduce((sum, square) => sum + Math.sqrt(square), 0) / alive.length;
+}

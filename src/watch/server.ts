@@ -1,0 +1,111 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Refusal } from '../config/refusal.js';
+import type { LiveView } from './live-view.js';
+import { CONTENT_SECURITY_POLICY, FRAGMENT_PATH, watchPage } from './page.js';
+
+const ADDRESS = '127.0.0.1';
+
+/** Bounds on what anyone may ask for at once. */
+const LIMITS = { maxHeaderSize: 8192, headersTimeout: 10_000, requestTimeout: 10_000, keepAliveTimeout: 5000 };
+const MOST_CONNECTIONS = 64;
+
+const HEADERS = {
+  'Content-Security-Policy': CONTENT_SECURITY_POLICY,
+  'X-Content-Type-Options': 'nosniff',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'Cache-Control': 'no-store',
+};
+
+interface Reply {
+  readonly status: number;
+  readonly body: string;
+  readonly type?: 'text/html; charset=utf-8' | 'text/plain; charset=utf-8';
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+const said = (status: number, sentence: string, headers: Readonly<Record<string, string>> = {}): Reply => ({
+  status,
+  body: `${sentence}\n`,
+  headers,
+});
+
+/** A server that listens. */
+export interface Listening {
+  readonly url: string;
+  /** Ends it, connections that are open included. */
+  close(): Promise<void>;
+}
+
+/**
+ * Serves the page of a view on 127.0.0.1. There are two fixed paths; nothing of a request but its method, its path, its
+ * Host and its If-None-Match is looked at, and none of it reaches the disk.
+ *
+ * @param port 0: any that is free
+ * @throws Refusal where the port cannot be had
+ */
+export async function serve(view: LiveView, title: string, port: number): Promise<Listening> {
+  const server = createServer(LIMITS);
+  server.maxConnections = MOST_CONNECTIONS;
+  const taken = await listen(server, port);
+  const hosts = [`${ADDRESS}:${taken}`, `localhost:${taken}`];
+  // Browsers leave the port of http out.
+  if (taken === 80) hosts.push(ADDRESS, 'localhost');
+  server.on('request', (request, response) => {
+    replyTo(request, { view, title, hosts })
+      .catch(() => said(500, 'The runs could not be read.'))
+      .then((reply) => send(request, response, reply));
+  });
+  return {
+    url: `http://${ADDRESS}:${taken}/`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+async function replyTo(
+  { method, url, headers }: IncomingMessage,
+  { view, title, hosts }: { view: LiveView; title: string; hosts: readonly string[] },
+): Promise<Reply> {
+  // A page elsewhere can make a name of its own point here (DNS rebinding), and would then be of our origin.
+  if (!hosts.includes(headers.host ?? '')) {
+    return said(403, `Open http://${hosts[0]}/ instead; through ssh -L, use the same port on both sides.`);
+  }
+  if (method !== 'GET' && method !== 'HEAD') return said(405, 'Only GET and HEAD.', { Allow: 'GET, HEAD' });
+  if (headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0) {
+    return said(413, 'A request has no body here.', { Connection: 'close' });
+  }
+  if (url !== '/' && url !== FRAGMENT_PATH) return said(404, 'There is nothing here; the page is at /.');
+  const current = await view.current();
+  const type = 'text/html; charset=utf-8';
+  if (url === '/') return { status: 200, body: watchPage(title, current), type };
+  const tagged = { ETag: current.tag };
+  if (headers['if-none-match'] === current.tag) return { status: 304, body: '', headers: tagged };
+  return { status: 200, body: current.html, type, headers: tagged };
+}
+
+function send(request: IncomingMessage, response: ServerResponse, reply: Reply): void {
+  const { status, body, type = 'text/plain; charset=utf-8', headers } = reply;
+  const content = status === 304 ? {} : { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) };
+  response.writeHead(status, { ...HEADERS, ...content, ...headers });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+/** @returns the port */
+function listen(server: Server, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.on('error', (cause: NodeJS.ErrnoException) => reject(refusedPort(port, cause)));
+    server.listen(port, ADDRESS, () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+function refusedPort(port: number, cause: NodeJS.ErrnoException): unknown {
+  const another = 'Choose another with --port; 0 takes any that is free.';
+  if (cause.code === 'EADDRINUSE') return new Refusal(`Port ${port} of ${ADDRESS} is in use.`, another, { cause });
+  if (cause.code === 'EACCES') return new Refusal(`Port ${port} may not be used.`, another, { cause });
+  return cause;
+}

@@ -1,0 +1,195 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { RecordBatchStreamWriter, tableFromIPC } from 'apache-arrow';
+import { type Rows, rowsBatch, rowsSchema } from '../../src/activations/arrow-files.js';
+import { activationDTypes } from '../../src/activations/manifest.js';
+import { HEADER_KEY, type StreamHeader, streamSchema } from '../../src/activations/stream-header.js';
+import { RowStream } from '../../src/activations/stream-reader.js';
+import { Refusal } from '../../src/config/refusal.js';
+import { refusalOf, refuses } from '../config/refuses.js';
+import { D, headerOf, inChunks, streamBytes } from './stream-bytes.js';
+import { numberedPieces, numberedRows, rowTexts } from './synthetic.js';
+
+async function readAll(bytes: Uint8Array, chunk = 1000): Promise<{ header: StreamHeader; pieces: Rows[] }> {
+  const stream = await RowStream.open(inChunks(bytes, chunk), 'the pipe');
+  const pieces: Rows[] = [];
+  for (let rows = await stream.next(); rows; rows = await stream.next()) pieces.push(rows);
+  return { header: stream.header, pieces };
+}
+
+/** A stream written by Arrow alone, of whatever schema metadata and rows. */
+function foreign(metadata: Map<string, string>, pieces: readonly Rows[], dtype: StreamHeader['dtype'] = 'float32') {
+  const schema = rowsSchema(D, dtype, metadata);
+  const writer = new RecordBatchStreamWriter();
+  for (const rows of pieces) writer.write(rowsBatch(schema, rows));
+  writer.close();
+  return writer.toUint8Array(true);
+}
+const withHeader = (header: object, pieces: readonly Rows[], dtype?: StreamHeader['dtype']) =>
+  foreign(new Map([[HEADER_KEY, JSON.stringify(header)]]), pieces, dtype);
+
+test('what is read is what was written, in every element type and however the bytes are cut', async () => {
+  for (const dtype of activationDTypes) {
+    const header = headerOf(24, { dtype });
+    const pieces = numberedPieces([10, 10, 4], D, dtype);
+    const bytes = await streamBytes(header, pieces);
+    for (const chunk of [1, 7, 64, 1000, 1e6]) {
+      const found = await readAll(bytes, chunk);
+      assert.deepEqual(found.header, header);
+      assert.deepEqual(
+        found.pieces.map((rows) => rowTexts(rows, D)),
+        pieces.map((rows) => rowTexts(rows, D)),
+      );
+      assert.equal(found.pieces[0]!.activation.constructor, pieces[0]!.activation.constructor);
+    }
+  }
+});
+
+test('other readers find the columns of a shard, and the header in the metadata of the schema', async () => {
+  const header = headerOf(14, { dtype: 'bfloat16' });
+  const table = tableFromIPC(await streamBytes(header, numberedPieces([10, 4], D, 'bfloat16')));
+  assert.deepEqual(
+    table.schema.fields.map(({ name, type }) => [name, String(type)]),
+    [
+      ['activation', 'FixedSizeList[3]<Uint16>'],
+      ['token', 'Int32'],
+      ['context', 'Uint32'],
+      ['pos', 'Uint32'],
+    ],
+  );
+  assert.equal(table.schema.fields[0]!.metadata.get('dtype'), 'bfloat16');
+  assert.deepEqual(JSON.parse(table.schema.metadata.get('sae-pipe')!), header);
+  assert.deepEqual(
+    table.batches.map(({ numRows }) => numRows),
+    [10, 4],
+  );
+});
+
+test('the header says what a manifest says, and nothing of files', () => {
+  assert.deepEqual(Object.keys(headerOf(5, { precision: 'float32' })).sort(), [
+    'batch',
+    'bos_token_id',
+    'context',
+    'corpus',
+    'd_in',
+    'dtype',
+    'format',
+    'hook',
+    'model',
+    'precision',
+    'prepend_bos',
+    'rows',
+    'rows_per_batch',
+    'seed',
+    'text_field',
+    'version',
+    'window_batches',
+  ]);
+  assert.equal(headerOf(5).rows, 5);
+});
+
+test('a stream that ends early is told from a complete one, wherever it is cut', async () => {
+  const bytes = await streamBytes(headerOf(24), numberedPieces([10, 10, 4], D));
+  for (let length = 0; length < bytes.length; length += 1) {
+    const refusal = await refusalOf(() => readAll(bytes.subarray(0, length)), Refusal);
+    assert.match(
+      refusal.message,
+      /^the pipe ended (before its first row|after (0|10|20) of 24 rows|after 24 of 24 rows, without its end marker)\.$/,
+      `cut at ${length}`,
+    );
+  }
+});
+
+test('a cut stream gives the rows that came whole, and says how many', async () => {
+  const bytes = await streamBytes(headerOf(24), numberedPieces([10, 10, 4], D));
+  const stream = await RowStream.open(inChunks(bytes.subarray(0, bytes.length - 200), 50), 'the pipe');
+  assert.equal((await stream.next())!.token.length, 10);
+  assert.equal((await stream.next())!.token.length, 10);
+  await refuses(() => stream.next(), 'the pipe ended after 20 of 24 rows');
+});
+
+test('a stream whose end marker comes before its rows ended early', async () => {
+  const bytes = withHeader(headerOf(24), numberedPieces([10, 10], D));
+  await refuses(() => readAll(bytes), 'the pipe ended after 20 of 24 rows', 'says why');
+});
+
+test('what is no stream of rows is refused in one sentence', async () => {
+  const rows = numberedPieces([5], D);
+  for (const [bytes, message] of [
+    [Buffer.from('{"text": "a corpus, not a stream"}\n'.repeat(50)), 'the pipe is not an Arrow stream'],
+    [Buffer.alloc(5000, 0xff), 'the pipe is not an Arrow stream'],
+    [Buffer.alloc(5000), 'the pipe is not an Arrow stream'],
+    [foreign(new Map(), rows), 'without "sae-pipe" in its metadata'],
+    [foreign(new Map([[HEADER_KEY, '{']]), rows), 'whose header is not JSON'],
+    [foreign(new Map([[HEADER_KEY, 'null']]), rows), 'whose header is wrong'],
+    [withHeader({ ...headerOf(5), version: 2 }, rows), 'format version 2; this program reads version 1'],
+    [withHeader({ ...headerOf(5), format: 'else' }, rows), 'wrong at "format"'],
+    [withHeader({ ...headerOf(5), rows: -1 }, rows), 'wrong at "rows"'],
+    [withHeader({ ...headerOf(5), model: {} }, rows), 'wrong at "model.name"'],
+  ] as const) {
+    await refuses(() => readAll(bytes), message);
+  }
+});
+
+test('every record batch is checked against the header', async () => {
+  const whole = numberedPieces([10, 10], D);
+  const nan = numberedRows(10, D);
+  nan.activation.set([Number.NaN, Number.NEGATIVE_INFINITY], 8);
+  const infinite = numberedRows(10, D, 'float16');
+  infinite.activation[3] = 0x7c00;
+  const brain = numberedRows(10, D, 'bfloat16');
+  brain.activation[29] = 0xff81;
+  for (const [bytes, message] of [
+    [withHeader(headerOf(20, { d_in: 4 }), whole), 'after 0 of 20 rows: its rows are not 4 wide'],
+    [withHeader(headerOf(20, { dtype: 'float16' }), whole), 'its activations are not float16'],
+    [withHeader(headerOf(20), [whole[0]!, numberedRows(11, D)]), 'after 10 of 20 rows: it has 11 rows where 10 are'],
+    [withHeader(headerOf(15), whole), 'after 10 of 15 rows: it goes on beyond the 15 rows'],
+    [withHeader(headerOf(10), whole), 'after 10 of 10 rows: what comes is no Arrow message'],
+    [withHeader(headerOf(20), [whole[0]!, nan]), 'after 10 of 20 rows: 2 of its activations are not finite'],
+    [withHeader(headerOf(10, { dtype: 'float16' }), [infinite], 'float16'), '1 of its activations are not finite'],
+    [withHeader(headerOf(10, { dtype: 'bfloat16' }), [brain], 'bfloat16'), '1 of its activations are not finite'],
+  ] as const) {
+    await refuses(() => readAll(bytes), 'the pipe is broken', message);
+  }
+});
+
+test('columns of other names or types are refused by name', async () => {
+  const rows = numberedRows(4, D);
+  const schema = streamSchema(headerOf(4));
+  const batch = rowsBatch(schema, rows);
+  for (const [columns, message] of [
+    [['activation', 'token', 'context'], 'it has no column "pos"'],
+    [['token', 'context', 'pos'], 'it has no column "activation"'],
+  ] as const) {
+    const writer = new RecordBatchStreamWriter();
+    const selected = batch.select(columns as unknown as string[]);
+    selected.schema.metadata.set(HEADER_KEY, JSON.stringify(headerOf(4)));
+    writer.write(selected);
+    writer.close();
+    await refuses(() => readAll(writer.toUint8Array(true)), message);
+  }
+});
+
+test('a size that no record batch of the header can have is refused before memory is taken for it', async () => {
+  const bytes = await streamBytes(headerOf(24), numberedPieces([10, 10, 4], D));
+  const schemaLength = 8 + bytes.readInt32LE(4);
+  // bodyLength is the one int64 of the first batch's message that holds the length of its body.
+  const head = bytes.subarray(schemaLength, schemaLength + 8 + bytes.readInt32LE(schemaLength + 4));
+  const body = Buffer.alloc(8);
+  const next = bytes.indexOf(Buffer.from([0xff, 0xff, 0xff, 0xff]), schemaLength + head.length);
+  body.writeBigInt64LE(BigInt(next - schemaLength - head.length));
+  const at = head.indexOf(body);
+  assert.ok(at > 0);
+  head.writeBigInt64LE(2n ** 40n, at);
+  await refuses(() => readAll(bytes), 'what comes is no Arrow message');
+});
+
+test('a reading error of the pipe is told with its cause', async () => {
+  const bytes = await streamBytes(headerOf(24), numberedPieces([10, 10, 4], D));
+  async function* failing() {
+    yield bytes.subarray(0, 1200);
+    throw Object.assign(new Error('reset'), { code: 'ECONNRESET' });
+  }
+  const stream = await RowStream.open(failing(), 'the pipe');
+  await refuses(() => stream.next(), 'the pipe could not be read: ECONNRESET');
+});

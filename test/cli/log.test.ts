@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { temporaryDirectory } from '../temporary.js';
+import { run, sleep, start } from './run-program.js';
+
+const root = temporaryDirectory();
+const HOOK = 'blocks.2.hook_resid_post';
+
+interface Line {
+  time: string;
+  event: string;
+  [field: string]: unknown;
+}
+
+/** What was written on standard error: every line a JSON object. */
+function linesOf(stderr: string): Line[] {
+  assert.ok(stderr.endsWith('\n'), stderr);
+  const lines = stderr
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Line);
+  for (const { time, event } of lines) assert.ok(!Number.isNaN(Date.parse(time)) && event.length > 0);
+  return lines;
+}
+
+const harvest = (out: string, ...more: string[]) =>
+  ['harvest', '--config', 'configs/tiny-gemma.yaml', '--out', out, '--log', 'json', ...more] as const;
+
+test('--log json: the tasks of a stage on standard error, its results on standard output as ever', async () => {
+  const out = join(root, 'acts');
+  const { code, stdout, stderr } = await run(...harvest(out, '--tokens', '4000'));
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout, `${join(out, HOOK)}\n`);
+  const lines = linesOf(stderr).filter(({ label }) => label === 'harvesting');
+  assert.deepEqual([lines.at(0)!.event, lines.at(-1)!.event], ['begin', 'end']);
+  const { done, total, unit, rate, seconds } = lines.at(-1)!;
+  assert.deepEqual([done, total, unit], [4000, 4000, 'token']);
+  assert.ok(Math.abs(((rate as number) * (seconds as number)) / 4000 - 1) < 0.01, 'the rate is that of the task');
+  assert.ok(lines.some(({ event, left }) => event === 'update' && (left === null || (left as number) >= 0)));
+});
+
+test('--log json: a refusal is one line with cause, remedy and exit code, wherever it comes from', async () => {
+  for (const [args, exit, message, remedy] of [
+    [['report', root, '--out', 'x.html', '--log', 'json'], 1, /has no eval\.json/, /sae-pipe eval --out/],
+    [['report', root, '--log=json'], 2, /^--out is missing/, /--help/],
+    [['trian', '--log', 'json'], 2, /There is no command "trian"/, /Did you mean train/],
+    [['report', root, '--outt', 'x', '--log', 'json'], 2, /--outt is not known/, /Did you mean --out\?/],
+  ] as const) {
+    const { code, stdout, stderr } = await run(...args);
+    const [line, ...others] = linesOf(stderr);
+    assert.deepEqual(others, [], stderr);
+    assert.deepEqual([code, line!.event, line!.exit, stdout], [exit, 'error', exit, '']);
+    assert.match(line!.message as string, message);
+    assert.match(line!.remedy as string, remedy);
+    assert.ok(!('stack' in line!));
+  }
+  const verbose = await run('report', root, '--out', 'x.html', '--log', 'json', '--verbose');
+  assert.match(linesOf(verbose.stderr)[0]!.stack as string, /\n\s+at /);
+});
+
+test('--log json: an interruption is a line, too, with its signal and exit code', async () => {
+  const out = join(root, 'interrupted');
+  const { child, outcome } = start(...harvest(out, '--tokens', '400000'));
+  for (const end = Date.now() + 60_000; !existsSync(join(out, HOOK)) && Date.now() < end; ) await sleep(20);
+  child.kill('SIGINT');
+  const { code, stderr } = await outcome;
+  assert.equal(code, 130, stderr);
+  const lines = linesOf(stderr);
+  assert.match(lines.find(({ event }) => event === 'say')!.message as string, /^SIGINT: finishing/);
+  const { event, signal, exit, message } = lines.at(-1)!;
+  assert.deepEqual([event, signal, exit], ['interrupted', 'SIGINT', 130]);
+  assert.match(message as string, /--resume/);
+});
+
+test('--log is text or json, once', async () => {
+  const unknown = await run('report', root, '--log', 'xml');
+  assert.equal(unknown.code, 2);
+  assert.match(unknown.stderr, /^sae-pipe: --log "xml" is not known\. It is text or json\.\n$/);
+  const twice = await run('report', root, '--log', 'text', '--log', 'text');
+  assert.equal(twice.code, 2);
+  assert.match(twice.stderr, /^sae-pipe: --log was given more than once/);
+  const text = await run('report', root, '--out', 'x.html', '--log', 'text');
+  assert.match(text.stderr, /^sae-pipe: .* has no eval\.json\./);
+  const help = (await run('harvest', '--help')).stdout.replace(/\s+/g, ' ');
+  assert.match(help, /--log progress and errors .*\[choices: "text", "json"\] \[default: text\]/);
+});

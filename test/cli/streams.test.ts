@@ -1,0 +1,225 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { temporaryDirectory } from '../temporary.js';
+import { type Outcome, run, sleep, start, startPipe } from './run-program.js';
+
+const HOOK = 'blocks.1.hook_mlp_out';
+const root = temporaryDirectory();
+/** Of harvest, and of train for a model at work. */
+const TEXT = ['--model', 'assets/tiny-gemma', '--corpus', 'assets/corpus/train.jsonl.gz', '--hook', HOOK];
+const TOKENS = 3000;
+
+const harvest = (out: string, more: readonly string[] = [], tokens = TOKENS) => [
+  ...['harvest', ...TEXT, '--tokens', `${tokens}`, '--context', '128', '--batch', '4'],
+  ...['--window-rows', '1000', '--rows-per-shard', '300', '--out', out, ...more],
+];
+const train = (out: string, more: readonly string[] = []) => [
+  ...['train', '--d-sae', '64', '--batch', '128', '--normalize', 'none', '--lr', '1e-3', '--threads', '1'],
+  ...['--log-every', '1', '--out', out, ...more],
+];
+const stream = ['--activations', '-', '--order', 'stored'];
+const at = (name: string) => join(root, name);
+const weights = (name: string) => readFileSync(join(at(name), 'sae_weights.safetensors'));
+const stepsOf = (name: string) =>
+  readFileSync(join(at(name), 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n').length;
+
+/** Feeds bytes to a command. */
+async function fed(bytes: Buffer | string, args: readonly string[]): Promise<Outcome> {
+  const child = spawn(process.execPath, ['bin/sae-pipe.js', ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (data) => {
+    stdout += data;
+  });
+  child.stderr.on('data', (data) => {
+    stderr += data;
+  });
+  // Who refuses what it is fed does not read it all.
+  child.stdin.on('error', () => {});
+  child.stdin.end(bytes);
+  const [code, signal] = await once(child, 'close');
+  return { code, signal, stdout, stderr };
+}
+
+/** One line of cause and remedy at the end, and no stack. */
+function saysLast(stderr: string, message: RegExp): void {
+  assert.match(stderr.trim().split('\n').at(-1)!, message);
+  assert.doesNotMatch(stderr, /\n\s+at /);
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let i = 0; i < 6000; i++) {
+    if (condition()) return;
+    await sleep(5);
+  }
+  throw new Error('waited in vain');
+}
+
+test('a store, a pipe and a model at work train the same SAE, byte for byte', async () => {
+  const stored = await run(...harvest(at('acts')));
+  assert.equal(stored.code, 0, stored.stderr);
+  const fromStore = await run(...train(at('store'), ['--activations', join(at('acts'), HOOK), '--order', 'stored']));
+  assert.equal(fromStore.code, 0, fromStore.stderr);
+
+  const pipe = startPipe(temporaryDirectory(), harvest('-'), train(at('pipe'), stream));
+  assert.deepEqual(await pipe.codes, [0, 0], pipe.left.stderr() + pipe.right.stderr());
+  assert.deepEqual(weights('pipe'), weights('store'));
+  assert.equal(stepsOf('pipe'), Math.floor(TOKENS / 128));
+  assert.equal(stepsOf('pipe'), stepsOf('store'));
+  assert.match(pipe.right.stderr(), /standard input: at most 2 record batches of 300 rows in memory/);
+
+  const size = ['--tokens', `${TOKENS}`, '--context', '128', '--contexts-per-pass', '4', '--pool-rows', '1000'];
+  const live = await run(...train(at('live'), [...TEXT, ...size]));
+  assert.equal(live.code, 0, live.stderr);
+  assert.deepEqual(weights('live'), weights('store'));
+  assert.equal(stepsOf('live'), stepsOf('store'));
+  assert.match(live.stderr, /at most 2 windows of 1016 rows in memory/);
+});
+
+test('a shuffled stream of one pool sees every row once, and trains to another SAE than the stored order', async () => {
+  const pipe = startPipe(temporaryDirectory(), harvest('-'), train(at('shuffled'), ['--activations', '-']));
+  assert.deepEqual(await pipe.codes, [0, 0], pipe.left.stderr() + pipe.right.stderr());
+  assert.equal(stepsOf('shuffled'), stepsOf('store'));
+  assert.notDeepEqual(weights('shuffled'), weights('store'));
+});
+
+test('standard output holds the stream and nothing else', async () => {
+  const child = spawn(process.execPath, ['bin/sae-pipe.js', ...harvest('-')], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const chunks: Buffer[] = [];
+  child.stdout.on('data', (chunk) => chunks.push(chunk));
+  child.stderr.resume();
+  assert.deepEqual(await once(child, 'close'), [0, null]);
+  const bytes = Buffer.concat(chunks);
+  assert.deepEqual([...bytes.subarray(0, 4)], [255, 255, 255, 255]);
+  assert.deepEqual([...bytes.subarray(-8)], [255, 255, 255, 255, 0, 0, 0, 0]);
+
+  // Kept in a file, it is as good as the pipe.
+  writeFileSync(at('kept.arrows'), bytes);
+  const replayed = await fed(bytes, train(at('replayed'), stream));
+  assert.equal(replayed.code, 0, replayed.stderr);
+  assert.deepEqual(weights('replayed'), weights('store'));
+
+  // Cut, it trains nothing; with the whole again, the run goes on from what it had.
+  const cut = await fed(bytes.subarray(0, bytes.length / 2), train(at('cut'), stream));
+  assert.equal(cut.code, 1);
+  saysLast(cut.stderr, /^sae-pipe: standard input ended after \d+ of 3000 rows\. The command that writes it failed/);
+  assert.match(cut.stderr, /step \d+ of 23 is kept in .*cut; go on with the same command and --resume/);
+  assert.ok(!existsSync(join(at('cut'), 'cfg.json')), 'no SAE');
+  const resumed = await fed(bytes, train(at('cut'), [...stream, '--resume']));
+  assert.equal(resumed.code, 0, resumed.stderr);
+  assert.deepEqual(weights('cut'), weights('store'));
+  const other = Buffer.from(bytes);
+  other.write('"version":2', other.indexOf('"version":1'));
+  const refused = await fed(other, train(at('version'), stream));
+  assert.equal(refused.code, 1);
+  saysLast(refused.stderr, /stream of format version 2; this program reads version 1/);
+});
+
+test('killing the writer ends training with one sentence, exit 1 and no SAE', async () => {
+  const long = harvest('-', [], 400_000);
+  const pipe = startPipe(temporaryDirectory(), long, train(at('orphan'), stream));
+  await until(() => existsSync(join(at('orphan'), 'metrics.jsonl')) && stepsOf('orphan') > 3);
+  process.kill(await pipe.left.pid(), 'SIGKILL');
+  assert.deepEqual(await pipe.codes, [137, 1]);
+  saysLast(pipe.right.stderr(), /^sae-pipe: standard input ended after \d+ of 400000 rows\./);
+  assert.deepEqual(readdirSync(at('orphan')).sort(), ['metrics.jsonl', 'trainer_state.safetensors']);
+});
+
+test('killing the reader ends the harvest with one sentence and exit 1', async () => {
+  const long = harvest('-', [], 400_000);
+  const pipe = startPipe(temporaryDirectory(), long, train(at('killed'), stream));
+  await until(() => existsSync(join(at('killed'), 'metrics.jsonl')) && stepsOf('killed') > 3);
+  process.kill(await pipe.right.pid(), 'SIGKILL');
+  assert.deepEqual(await pipe.codes, [1, 137]);
+  saysLast(pipe.left.stderr(), /^sae-pipe: The reader of standard output went away after \d+ of 400000 rows\./);
+});
+
+test('a stop of the whole pipe keeps the steps that were made, and both sides exit 130', async () => {
+  const long = harvest('-', [], 400_000);
+  const pipe = startPipe(temporaryDirectory(), long, train(at('stopped'), stream));
+  await until(() => existsSync(join(at('stopped'), 'metrics.jsonl')) && stepsOf('stopped') > 3);
+  // As the terminal does it on Ctrl-C.
+  for (const side of [pipe.left, pipe.right]) process.kill(await side.pid(), 'SIGINT');
+  assert.deepEqual(await pipe.codes, [130, 130], pipe.left.stderr() + pipe.right.stderr());
+  assert.match(pipe.left.stderr(), /Stopped \(SIGINT\): \d+ of 400000 rows went to standard output, and the stream is/);
+  assert.match(pipe.right.stderr(), /Stopped \(SIGINT\): step \d+ of 3125 is kept in .*--resume/);
+  assert.deepEqual(readdirSync(at('stopped')).sort(), ['metrics.jsonl', 'trainer_state.safetensors']);
+});
+
+test('a harvest whose reader takes nothing stops all the same', async () => {
+  const child = spawn(process.execPath, ['bin/sae-pipe.js', ...harvest('-')], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let stderr = '';
+  child.stderr.on('data', (data) => {
+    stderr += data;
+  });
+  await once(child.stdout, 'data');
+  child.stdout.pause();
+  // Time for the pipe to fill up: it is smaller than a window.
+  await sleep(1500);
+  child.kill('SIGTERM');
+  const [code] = await once(child, 'exit');
+  child.stdout.destroy();
+  assert.equal(code, 143, stderr);
+  assert.match(stderr, /Stopped \(SIGTERM\): \d+ of 3000 rows went to standard output/);
+});
+
+test('a model at work is stopped and resumed to the bytes of an undisturbed run', async () => {
+  const more = [...TEXT, '--tokens', '9000', '--context', '128', '--contexts-per-pass', '4', '--pool-rows', '1000'];
+  const undisturbed = await run(...train(at('live-whole'), more));
+  assert.equal(undisturbed.code, 0, undisturbed.stderr);
+  const { child, outcome } = start(...train(at('live-stopped'), more));
+  await until(() => existsSync(join(at('live-stopped'), 'metrics.jsonl')) && stepsOf('live-stopped') > 8);
+  child.kill('SIGINT');
+  const { code, stderr } = await outcome;
+  assert.equal(code, 130, stderr);
+  assert.match(stderr, /step \d+ of 70 is kept/);
+  const resumed = await run(...train(at('live-stopped'), [...more, '--resume']));
+  assert.equal(resumed.code, 0, resumed.stderr);
+  for (const file of ['cfg.json', 'sae_weights.safetensors']) {
+    assert.deepEqual(readFileSync(join(at('live-stopped'), file)), readFileSync(join(at('live-whole'), file)), file);
+  }
+});
+
+test('a second signal ends a model at work at once, by the signal itself', async () => {
+  const more = [...TEXT, '--tokens', '300000', '--context', '128'];
+  const { child, outcome } = start(...train(at('twice'), more));
+  let stderr = '';
+  child.stderr!.on('data', (data) => {
+    stderr += data;
+  });
+  await until(() => stderr.includes('at most 2 windows'));
+  // Forward passes of the first window go on for many seconds.
+  await sleep(500);
+  child.kill('SIGTERM');
+  child.kill('SIGINT');
+  await until(() => stderr.includes('once more: stop at once'));
+  child.kill('SIGINT');
+  const { signal } = await outcome;
+  assert.ok(signal === 'SIGINT' || signal === 'SIGTERM', `${signal}`);
+  assert.ok(!existsSync(at('twice')));
+});
+
+test('what is no stream ends in one sentence, and nothing is written', async () => {
+  const garbage = await fed(
+    'not a stream, but a text that is long enough to be taken for one\n',
+    train(at('g'), stream),
+  );
+  assert.equal(garbage.code, 1);
+  saysLast(garbage.stderr, /^sae-pipe: standard input is not an Arrow stream\. Feed it with `sae-pipe harvest/);
+  const nothing = await fed('', train(at('g'), stream));
+  assert.equal(nothing.code, 1);
+  saysLast(
+    nothing.stderr,
+    /^sae-pipe: standard input ended before its first row\. The command that writes it says why\./,
+  );
+  const failing = startPipe(temporaryDirectory(), harvest('-', ['--text-field', 'none']), train(at('g'), stream));
+  assert.deepEqual(await failing.codes, [1, 1]);
+  saysLast(failing.left.stderr(), /has no text in "none"/);
+  saysLast(failing.right.stderr(), /ended before its first row/);
+  assert.ok(!existsSync(at('g')));
+});

@@ -1,0 +1,76 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { temporaryDirectory } from '../temporary.js';
+import { ask } from '../watch/request.js';
+import { begin, runIn } from '../watch/runs.js';
+import { run, sleep, start } from './run-program.js';
+
+const root = temporaryDirectory();
+
+/** Starts `watch` and waits for the address that it prints. */
+async function watching(...args: string[]) {
+  const { child, outcome } = start('watch', ...args, '--port', '0');
+  let stdout = '';
+  child.stdout!.on('data', (data) => {
+    stdout += data;
+  });
+  for (const end = Date.now() + 20_000; !stdout.includes('\n') && child.exitCode === null && Date.now() < end; ) {
+    await sleep(20);
+  }
+  return { child, outcome, url: stdout.trim() };
+}
+
+test('watch serves the page of a run until Ctrl-C, which exits 130 and lets a page that is open go', async () => {
+  const directory = runIn(root, 'one', 12);
+  begin(directory);
+  const { child, outcome, url } = await watching(directory);
+  assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/$/);
+  const { status, body } = await ask(url, '/', { headers: { Connection: 'keep-alive' } });
+  assert.equal(status, 200);
+  assert.match(body, /<title>one<\/title>/);
+  assert.match(body, /title="one">/);
+  assert.match(body, /12 of 200/);
+  child.kill('SIGINT');
+  const { code, stdout, stderr } = await outcome;
+  assert.equal(code, 130, stderr);
+  assert.equal(stdout, `${url}\n`);
+  assert.match(stderr, /Stopped \(SIGINT\): the page is closed/);
+  await assert.rejects(ask(url, '/'), { code: 'ECONNREFUSED' });
+});
+
+test('SIGTERM exits 143, and --log json says so on a line', async () => {
+  const { child, outcome } = await watching(root, '--log', 'json');
+  child.kill('SIGTERM');
+  const { code, stderr } = await outcome;
+  assert.equal(code, 143, stderr);
+  const last = JSON.parse(stderr.trim().split('\n').at(-1)!);
+  assert.deepEqual([last.event, last.signal, last.exit], ['interrupted', 'SIGTERM', 143]);
+});
+
+test('a directory may be empty but must be one, and the port must be free', async () => {
+  const { child, outcome, url } = await watching(temporaryDirectory());
+  assert.match((await ask(url, '/')).body, /No run yet/);
+  const taken = await run('watch', root, '--port', new URL(url).port);
+  assert.equal(taken.code, 1);
+  assert.match(taken.stderr, /^sae-pipe: Port \d+ of 127\.0\.0\.1 is in use\. Choose another with --port[^\n]*\n$/);
+  child.kill('SIGINT');
+  await outcome;
+  const file = join(root, 'file');
+  writeFileSync(file, '');
+  for (const [args, code, message] of [
+    [['watch', join(root, 'none')], 1, /^sae-pipe: There is no directory .*none\. Give the --out of train/],
+    [['watch', file], 1, /^sae-pipe: .*file is not a directory\./],
+    [['watch'], 2, /--directory is missing/],
+    [['watch', root, '--port', '65536'], 2, /--port: Too big/],
+    [['watch', root, '--port', 'http'], 2, /--port is not a number/],
+    [['watch', root, root], 2, /takes no argument/],
+  ] as const) {
+    const refused = await run(...args);
+    assert.equal(refused.code, code, `${args.join(' ')}: ${refused.stderr}`);
+    assert.match(refused.stderr, message);
+    assert.equal(refused.stderr.trim().split('\n').length, 1);
+    assert.equal(refused.stdout, '');
+  }
+});

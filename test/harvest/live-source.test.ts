@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { ActivationArray, Rows } from '../../src/activations/arrow-files.js';
+import { activationDTypes } from '../../src/activations/manifest.js';
+import type { ActivationSource } from '../../src/activations/source.js';
+import { openStoreSource } from '../../src/activations/store-source.js';
+import { UsageRefusal } from '../../src/config/refusal.js';
+import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
+import { harvest } from '../../src/harvest/harvest.js';
+import { LiveHarvest } from '../../src/harvest/live-harvest.js';
+import type { Reply } from '../../src/harvest/live-protocol.js';
+import { type LiveConfig, openLiveSource } from '../../src/harvest/live-source.js';
+import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
+import { refuses, refusesUsage } from '../config/refuses.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const HOOK = 'blocks.1.hook_mlp_out';
+const D = 192;
+/** Windows of 508 rows; the last of them is short. */
+const ROWS = 1700;
+const root = temporaryDirectory();
+const never: StopRequest = { signal: undefined };
+
+const harvestConfig = (more: Partial<HarvestConfig> = {}): HarvestConfig =>
+  harvestSchema.parse({
+    model: 'assets/tiny-gemma',
+    corpus: 'assets/corpus/validation.jsonl.gz',
+    hook: [HOOK],
+    tokens: ROWS,
+    context: 128,
+    batch: 2,
+    windowRows: 500,
+    seed: 3,
+    out: join(root, 'unused'),
+    ...more,
+  });
+function liveConfig(more: Partial<HarvestConfig> = {}): LiveConfig {
+  const { out: _, overwrite: _o, resume: _r, rowsPerShard: _s, ...config } = harvestConfig(more);
+  return { ...config, hook: config.hook[0]! };
+}
+const open = (more: Partial<HarvestConfig> = {}, progress: Progress = silent) =>
+  openLiveSource(liveConfig(more), progress, never);
+
+/** Uses a source and ends its thread. */
+async function using<T>(opening: Promise<ActivationSource>, use: (source: ActivationSource) => Promise<T>): Promise<T> {
+  const source = await opening;
+  try {
+    return await use(source);
+  } finally {
+    await source.close();
+  }
+}
+
+async function storeRows(more: Partial<HarvestConfig>): Promise<ActivationArray> {
+  const out = join(root, JSON.stringify(more).replace(/\W+/g, '_'));
+  const [directory] = await harvest(harvestConfig({ ...more, out }), silent, never);
+  const source = await openStoreSource(directory!);
+  return source.batches('stored', 0).next(more.tokens ?? ROWS);
+}
+const whole = await storeRows({});
+
+test('a model at work deals the rows of the store with windows as large as its pool, in every element type', async () => {
+  for (const dtype of activationDTypes) {
+    const expected = dtype === 'float16' ? whole : await storeRows({ dtype });
+    await using(open({ dtype }), async (source) => {
+      assert.equal(source.about.rows, ROWS);
+      assert.equal(source.about.meanNorm, null);
+      assert.equal(source.about.hook, HOOK);
+      const batches = source.batches('shuffled', 3);
+      for (let at = 0; at < ROWS; at += 100) {
+        assert.deepEqual(await batches.next(100), expected.slice(at * D, (at + 100) * D), `${dtype} at ${at}`);
+      }
+      await refuses(() => batches.next(1), `has ${ROWS} rows, and training asks for more`);
+    });
+  }
+});
+
+test('seeking is dealing to there: between windows, within one, at the beginning and near the end', async () => {
+  for (const rows of [0, 1, 507, 508, 509, 1016, 1300, 1690]) {
+    await using(open(), async (source) => {
+      const batches = source.batches('shuffled', 3);
+      await batches.seek(rows);
+      assert.deepEqual(await batches.next(10), whole.slice(rows * D, (rows + 10) * D), `${rows} rows`);
+    });
+  }
+});
+
+/** A harvest in this thread, what it answers, and its forward passes. */
+async function here(more: Partial<HarvestConfig> = {}) {
+  const replies: Reply[] = [];
+  const passes = { count: 0 };
+  const counting = { ...silent, update: () => passes.count++ };
+  const start = { model: 'assets/tiny-gemma', config: harvestConfig(more) };
+  const live = await LiveHarvest.open(start, (reply) => replies.push(reply), counting);
+  return { live, replies, passes };
+}
+
+test('windows before the one sought are skipped without a forward pass', async () => {
+  const { live, replies, passes } = await here();
+  await live.begin(3, 1100);
+  await live.window();
+  assert.deepEqual(replies[1], { kind: 'begun', skipped: 1016 });
+  // Windows have two passes; that of the fourth may be under way.
+  assert.ok(passes.count === 2 || passes.count === 3, `${passes.count} passes`);
+});
+
+test('one window is made ahead of the one asked for, and no more', async () => {
+  const { live, replies, passes } = await here({ rowsPerShard: 100 });
+  await live.begin(3, 0);
+  for (let window = 1; window <= 3; window++) {
+    while (passes.count < 2 * window) await turn();
+    // A pass occupies the thread: one that was begun would be over by now.
+    for (let i = 0; i < 50; i++) await turn();
+    assert.equal(passes.count, 2 * window, 'made ahead');
+    const before = replies.length;
+    await live.window();
+    const pieces = replies.slice(before) as (Reply & { kind: 'piece' })[];
+    assert.deepEqual(
+      pieces.map(({ rows }) => rows.token.length),
+      [100, 100, 100, 100, 100, 8],
+    );
+    assert.deepEqual(
+      pieces.map(({ last }) => last),
+      [false, false, false, false, false, true],
+    );
+  }
+});
+
+test('inputs are the window under way, the same after a resume; looking deals nothing', async () => {
+  const inputsOf = async (source: ActivationSource, seek: number) => {
+    const batches = source.batches('shuffled', 3);
+    await batches.seek(seek);
+    const pieces: Rows[] = [];
+    for await (const rows of batches.inputs(0)) pieces.push(rows);
+    assert.deepEqual(await batches.next(5), whole.slice(seek * D, (seek + 5) * D));
+    return pieces.flatMap(({ activation }) => [...activation]);
+  };
+  const window = [...whole.slice(508 * D, 1016 * D)];
+  assert.deepEqual(await using(open(), (source) => inputsOf(source, 508)), window);
+  assert.deepEqual(await using(open(), (source) => inputsOf(source, 900)), window);
+});
+
+test('a corpus that ends is read again, said once; windows and their orders go on', async () => {
+  const corpus = join(root, 'short.txt');
+  writeFileSync(corpus, 'The state of the Union is strong, and so are its fifty states. '.repeat(40));
+  const lines: string[] = [];
+  const progress = { ...silent, say: (line: string) => lines.push(line) };
+  // Windows of two passes of three contexts.
+  const more = { corpus, context: 32, batch: 3, windowRows: 150, tokens: 3000 };
+  const window = 2 * 3 * 31;
+  const dealt = await using(open(more, progress), async (source) => source.batches('shuffled', 3).next(3000));
+  const again = lines.filter((line) => line.includes('is read again'));
+  assert.equal(again.length, 1);
+  const reading = Number(/ended after (\d+) rows/.exec(again[0]!)![1]);
+  assert.ok(reading > 2 * window && reading < 1500, `${reading} rows`);
+  // As far as whole windows go, the first reading is the store's; the next one has the same rows in other orders.
+  const whole = window * Math.floor(reading / window);
+  const first = await storeRows({ ...more, tokens: reading });
+  const rowsOf = (values: ActivationArray, from: number, count: number) =>
+    Array.from({ length: count }, (_, i) => values.slice((from + i) * D, (from + i + 1) * D).join());
+  assert.deepEqual(rowsOf(dealt, 0, whole), rowsOf(first, 0, whole));
+  assert.notDeepEqual(rowsOf(dealt, reading, whole), rowsOf(dealt, 0, whole));
+  assert.deepEqual(new Set(rowsOf(dealt, 0, 3000)), new Set(rowsOf(first, 0, reading)));
+  // A resumed run sees the same rows in later readings too.
+  for (const rows of [reading - 1, 2 * reading + 50]) {
+    const resumed = await using(open(more), async (source) => {
+      const batches = source.batches('shuffled', 3);
+      await batches.seek(rows);
+      return batches.next(20);
+    });
+    assert.deepEqual(resumed, dealt.slice(rows * D, (rows + 20) * D), `after ${rows} rows`);
+  }
+});
+
+test('the bound on memory is said once, when dealing begins', async () => {
+  const lines: string[] = [];
+  await using(open({}, { ...silent, say: (line) => lines.push(line) }), async (source) => {
+    assert.deepEqual(lines, []);
+    source.batches('shuffled', 0);
+  });
+  // 2 · 508 rows of 192 float16 and 12 bytes.
+  assert.deepEqual(lines, [
+    'tiny-gemma at blocks.1.hook_mlp_out over assets/corpus/validation.jsonl.gz: at most 2 windows of 508 rows in memory, 392.9 KiB',
+  ]);
+});
+
+test('sources of other rows have another identity, and the seed is no part of it', async () => {
+  const identity = (more: Partial<HarvestConfig>) => using(open(more), async ({ about }) => about.identity);
+  const first = await identity({});
+  assert.equal(await identity({ seed: 9 }), first);
+  const corpus = join(root, 'validation.txt');
+  writeFileSync(corpus, 'one');
+  const short = await identity({ corpus });
+  writeFileSync(corpus, 'three');
+  assert.notEqual(await identity({ corpus }), short);
+  for (const more of [{ context: 64 }, { batch: 3 }, { windowRows: 1000 }, { dtype: 'float32' as const }]) {
+    assert.notEqual(await identity(more), first, JSON.stringify(more));
+  }
+});
+
+test('what is wrong in the thread is refused here, with its sentence, remedy and exit code', async () => {
+  await refuses(() => open({ model: root }), 'config.json');
+  await refuses(() => open({ hook: ['blocks.9.hook_mlp_out'] }), 'There is no hook', 'blocks.9.hook_mlp_out');
+  await refuses(() => open({ corpus: join(root, 'none.txt') }), 'There is no corpus');
+  await refusesUsage(() => open({ context: 100_000 }), '--context 100000 is longer', 'Use at most');
+  await refusesUsage(() => open({ device: 'tpu' }), 'no device "tpu"');
+});
+
+test('what goes wrong later is refused when its rows are asked for', async () => {
+  const corpus = join(root, 'breaks.jsonl');
+  const line = JSON.stringify({ text: 'The state of the Union is strong. '.repeat(60) });
+  writeFileSync(corpus, `${line}\n${line}\n{"broken\n`);
+  await using(open({ corpus, windowRows: 200 }), async (source) => {
+    const batches = source.batches('shuffled', 3);
+    await batches.next(200);
+    await refuses(() => batches.next(1500), 'breaks.jsonl:3 is not JSON');
+  });
+});
+
+test('stored order is refused, and so is a second pass', async () => {
+  await using(open(), async (source) => {
+    assert.throws(() => source.batches('stored', 0), UsageRefusal);
+    assert.throws(() => source.batches('stored', 0), /has no stored order/);
+    source.batches('shuffled', 0);
+    assert.throws(() => source.batches('shuffled', 0), /passes once/);
+  });
+});
+
+test('closing ends the thread while it works', async () => {
+  const source = await open({ windowRows: 100_000, tokens: 100_000 });
+  const waiting = source.batches('shuffled', 0).next(10);
+  waiting.catch(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await source.close();
+  await assert.rejects(waiting, /thread ended/);
+});

@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { secondsLeft, Task } from '../../src/progress/task.js';
+
+/** A task of 100 units and the clock it goes by, in milliseconds. */
+function taskOf100() {
+  const clock = { ms: 5000 };
+  return { clock, task: new Task('training', 100, 'step', () => clock.ms) };
+}
+
+test('the rate is what was done since the beginning by the time it took, and the rest follows from it', () => {
+  const { clock, task } = taskOf100();
+  task.update(0);
+  clock.ms += 4000;
+  task.update(20);
+  assert.equal(task.done, 20);
+  assert.equal(task.seconds(), 4);
+  assert.equal(task.rate(), 5);
+  assert.equal(task.left(), 16);
+});
+
+test('what an earlier run had done counts as done, not into the rate', () => {
+  const { clock, task } = taskOf100();
+  task.update(60);
+  assert.equal(task.rate(), 0);
+  clock.ms += 2000;
+  task.update(80);
+  assert.equal(task.rate(), 10);
+  assert.equal(task.left(), 2);
+});
+
+test('before anything is known there is no time left to tell', () => {
+  const { clock, task } = taskOf100();
+  assert.equal(task.begun, false);
+  assert.equal(task.rate(), 0);
+  clock.ms += 1000;
+  assert.equal(task.rate(), 0);
+  assert.equal(task.left(), undefined);
+  task.update(0);
+  assert.equal(task.begun, true);
+  assert.equal(task.left(), undefined);
+});
+
+test('a task whose end is not known, or passed, has no time left, or none', () => {
+  assert.equal(secondsLeft(Number.POSITIVE_INFINITY, 5), undefined);
+  assert.equal(secondsLeft(Number.NaN, 5), undefined);
+  assert.equal(secondsLeft(10, 0), undefined);
+  assert.equal(secondsLeft(-3, 5), 0);
+  assert.equal(secondsLeft(10, 5), 2);
+});

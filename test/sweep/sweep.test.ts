@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { loadConfig } from '../../src/config/load.js';
+import { Interrupted, Refusal } from '../../src/config/refusal.js';
+import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { sweep } from '../../src/sweep/sweep.js';
+import { train } from '../../src/train/train.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
+
+const HOOK = 'blocks.1.hook_mlp_out';
+const never: StopRequest = { signal: undefined };
+const root = temporaryDirectory();
+const whole = join(root, 'whole');
+
+const yaml = (name: string, runs: string) => {
+  const file = join(root, `${name}.yaml`);
+  writeFileSync(
+    file,
+    `harvest: {model: assets/tiny-gemma, corpus: assets/corpus/validation.jsonl.gz, hook: ${HOOK}, tokens: 4000, context: 128, rows-per-shard: 1000}
+train: {steps: 25, batch: 128, d-sae: 200, lr: 0.001, log-every: 5, dead-window: 300, resample-at: [10], resample-inputs: 900}
+sweep: {seed: [0, 1], runs: ${runs}}
+eval: {model: assets/tiny-gemma, corpus: assets/corpus/validation.jsonl.gz, tokens: 500}
+report: {title: A sweep}
+`,
+  );
+  return file;
+};
+const RUNS = '[{arch: gated, l1: [2, 6]}, {arch: standard, l1: [3], d-sae: 300}]';
+const run = (out: string, file: string, stop = never, progress = silent) =>
+  sweep(loadConfig('sweep', { out }, file), file, progress, stop);
+const saesOf = (out: string) => {
+  const files = filesBelow(join(out, 'saes'));
+  // The one file with times in it.
+  for (const name of files.keys()) if (name.endsWith('metrics.jsonl')) files.delete(name);
+  return files;
+};
+
+before(async () => {
+  const { outcomes, records, report } = await run(whole, yaml('whole', RUNS));
+  assert.equal(outcomes.length, 6);
+  assert.equal(records.length, 6);
+  assert.match(readFileSync(report!, 'utf8'), /A sweep/);
+});
+
+test('every SAE has the bytes that train alone gives it', async () => {
+  const file = yaml('alone', RUNS);
+  for (const [arch, l1, dSae, seed] of [
+    ['gated', 2, 200, 0],
+    ['gated', 6, 200, 1],
+    ['standard', 3, 300, 1],
+  ] as const) {
+    const name = `${arch}_d-sae-${dSae}_l1-${l1}_seed-${seed}`;
+    const activations = join(whole, 'activations', HOOK);
+    const out = join(root, name);
+    const given = { arch, l1, seed, 'd-sae': dSae, activations, out, threads: 1 };
+    await train(loadConfig('train', given, file), silent, never);
+    for (const each of ['cfg.json', 'sae_weights.safetensors']) {
+      assert.deepEqual(readFileSync(join(whole, 'saes', HOOK, name, each)), readFileSync(join(out, each)), name);
+    }
+  }
+});
+
+test('interrupted again and again, it goes on where it stopped and ends in the same bytes', async () => {
+  const out = join(root, 'interrupted');
+  const file = yaml('interrupted', RUNS);
+  let interruptions = 0;
+  for (;;) {
+    const stop: StopRequest = { signal: undefined };
+    let updates = 0;
+    const update = () => {
+      if (++updates > 31) stop.signal = 'SIGTERM';
+    };
+    try {
+      await run(out, file, stop, { ...silent, table: () => ({ update, finish() {} }) });
+      break;
+    } catch (error) {
+      assert.ok(error instanceof Interrupted, String(error));
+      assert.match(error.message, /go on with the same command/);
+      interruptions++;
+    }
+  }
+  assert.ok(interruptions > 1, `${interruptions} interruptions`);
+  assert.deepEqual(saesOf(out), saesOf(whole));
+});
+
+test('finished SAEs are skipped, a missing one is trained again, and nothing is evaluated twice', async () => {
+  const out = join(root, 'again');
+  const file = yaml('again', '[{arch: gated, l1: [2, 6]}]');
+  await run(out, file);
+  const before = saesOf(out);
+  const evaluation = join(out, 'eval', 'eval.json');
+  const first = statSync(evaluation).mtimeMs;
+  const { outcomes } = await run(out, file);
+  assert.ok(outcomes.every(({ state }) => state === 'finished before'));
+  assert.equal(statSync(evaluation).mtimeMs, first);
+  rmSync(join(out, 'saes', HOOK, 'gated_d-sae-200_l1-6_seed-1'), { recursive: true });
+  const restarted = await run(out, file);
+  assert.deepEqual(
+    restarted.outcomes.filter(({ state }) => state === 'trained').map(({ run: { name } }) => name),
+    [join(HOOK, 'gated_d-sae-200_l1-6_seed-1')],
+  );
+  assert.deepEqual(saesOf(out), before);
+  assert.notEqual(statSync(evaluation).mtimeMs, first);
+});
+
+test('a run may start from an SAE of the same sweep, which is trained before', async () => {
+  const out = join(root, 'waves');
+  const first = join(out, 'saes', HOOK, 'gated_d-sae-200_l1-2_seed-0');
+  const file = yaml('waves', `[{arch: gated, seed: 0, l1: 9, init: ${first}}, {arch: gated, seed: 0, l1: 2}]`);
+  const { outcomes } = await run(out, file);
+  assert.deepEqual(
+    outcomes.map(({ run: { name } }) => name),
+    ['gated_d-sae-200_l1-2_seed-0', 'gated_d-sae-200_l1-9_seed-0_init-gated_d-sae-200_l1-2_seed-0'].map((name) =>
+      join(HOOK, name),
+    ),
+  );
+});
+
+test('a run that fails is named at the end, and the others are whole', async () => {
+  const out = join(root, 'failing');
+  const file = yaml('failing', '[{arch: gated, l1: [2]}, {arch: gated, l1: [6], lr: 1.0e+30, beta1: 0.9}]');
+  await assert.rejects(run(out, file), (error: unknown) => {
+    assert.ok(error instanceof Refusal);
+    assert.match(error.message, /2 of 4 SAEs failed.*l1-6_seed-0.*The loss is/);
+    return true;
+  });
+  assert.ok(existsSync(join(out, 'saes', HOOK, 'gated_d-sae-200_l1-2_seed-1', 'cfg.json')));
+  assert.ok(existsSync(join(out, 'report.html')));
+});
+
+test('another setting than that of a finished SAE is refused with the difference', async () => {
+  const file = yaml('whole', RUNS);
+  writeFileSync(file, readFileSync(file, 'utf8').replace('lr: 0.001', 'lr: 0.002'));
+  await assert.rejects(run(whole, file), /lr = 0\.001, and this command says 0\.002/);
+});

@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { ActivationBatches } from '../../src/activations/batches.js';
+import { openStore } from '../../src/activations/store.js';
+import { widen } from '../../src/activations/widen.js';
+import { Interrupted } from '../../src/config/refusal.js';
+import { harvestSchema, type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { harvest } from '../../src/harvest/harvest.js';
+import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { openSae, readSae } from '../../src/sae/saelens.js';
+import { geometricMedian } from '../../src/train/geometric-median.js';
+import type { MetricsRecord } from '../../src/train/metrics-record.js';
+import { train } from '../../src/train/train.js';
+import { relativeDifference } from '../golden.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
+
+// The protocol's parts at work together; each has its own test of its maths beside this file.
+
+const root = temporaryDirectory();
+const never: StopRequest = { signal: undefined };
+const D_IN = 192;
+const D_SAE = 256;
+let activations: string;
+let counter = 0;
+
+before(async () => {
+  const harvested = harvestSchema.parse({
+    model: 'assets/tiny-gemma',
+    corpus: 'assets/corpus/validation.jsonl.gz',
+    hook: ['blocks.2.hook_resid_post'],
+    tokens: 4000,
+    context: 128,
+    rowsPerShard: 700,
+    out: join(root, 'acts'),
+  });
+  activations = (await harvest(harvested, silent, never))[0]!;
+});
+
+// A strong λ kills most features within the first steps.
+const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
+  trainSchema.parse({
+    activations,
+    dSae: D_SAE,
+    steps: 60,
+    batch: 128,
+    lr: 1e-2,
+    l1: 150,
+    logEvery: 10,
+    deadWindow: 384,
+    out: join(root, String(counter++)),
+    ...more,
+  });
+
+function listening() {
+  const lines: string[] = [];
+  return { lines, progress: { ...silent, say: (line: string) => lines.push(line) } };
+}
+
+const curveOf = (directory: string) =>
+  readFileSync(join(directory, 'metrics.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as MetricsRecord);
+
+const parametersOf = async (directory: string) => (await readSae(await openSae(directory))).parameters;
+
+for (const arch of ['gated', 'standard'] as const) {
+  test(`resampling brings dead features of a ${arch} SAE back to life, and both engines do it alike`, async () => {
+    const resampling = { arch, resampleAt: [30], resampleWarmup: 10, resampleInputs: 2000 };
+    const { lines, progress } = listening();
+    const sparse = await train(configured(resampling), progress, never);
+    const said = /Step 30: (\d+) of (\d+) dead features resampled among 2000 inputs/.exec(lines.join('\n'));
+    assert.ok(said, lines.join('\n'));
+    const [resampled, dead] = [Number(said[1]), Number(said[2])];
+    assert.equal(resampled, dead);
+    assert.ok(dead > 20, `${dead} of ${D_SAE} features were dead`);
+    const at = (step: number) => curveOf(sparse).find((line) => line.step === step)!;
+    assert.equal(at(30).resampled, resampled);
+    assert.ok(!('resampled' in at(40)));
+    assert.ok(at(40).l0 > at(30).l0, `L0 ${at(30).l0}, then ${at(40).l0}`);
+    assert.ok(Math.abs(at(40).lr - 1e-2 * (0.1 + 0.9 * ((1 - Math.cos(0.9 * Math.PI)) / 2))) < 1e-12);
+
+    const reference = await train(configured({ ...resampling, engine: 'reference' }), silent, never);
+    const [a, b] = [await parametersOf(sparse), await parametersOf(reference)];
+    for (const [name, values] of Object.entries(b)) {
+      const difference = relativeDifference(a[name as keyof typeof a]!, values);
+      assert.ok(difference < 1e-3, `${name}: ${difference}`);
+    }
+  });
+}
+
+test('interrupted before, at and after resampling, a run gives the bytes of an undisturbed one', async () => {
+  const resampling = { resampleAt: [20, 40], resampleWarmup: 10, l2Normalise: true, l1: 0.8 };
+  const { lines, progress: told } = listening();
+  const whole = filesBelow(await train(configured(resampling), told, never));
+  assert.match(lines.join('\n'), /Step 20: \d+ of .*\n.*Step 40: \d+ of/s);
+  const config = configured(resampling);
+  for (const [attempt, steps] of [19, 20, 21, 40].entries()) {
+    const stop: StopRequest = { signal: undefined };
+    const update = (done: number) => {
+      if (done >= steps * 128) stop.signal = 'SIGINT';
+    };
+    const progress = { ...silent, update };
+    await assert.rejects(train({ ...config, resume: attempt > 0 }, progress, stop), Interrupted);
+  }
+  await train({ ...config, resume: true }, silent, never);
+  for (const name of ['cfg.json', 'sae_weights.safetensors']) {
+    assert.deepEqual(filesBelow(config.out).get(name), whole.get(name), name);
+  }
+});
+
+test('without dead features resampling changes nothing but the learning rate', async () => {
+  const { lines, progress } = listening();
+  await train(configured({ steps: 10, resampleAt: [5], deadWindow: 1_000_000 }), progress, never);
+  assert.match(lines.join('\n'), /Step 5: no feature is dead/);
+});
+
+test('resampling and frozen parameters exclude each other', async () => {
+  const config = configured({ resampleAt: [5], train: ['b_mag', 'r_mag'] });
+  await assert.rejects(train(config, silent, never), /would change W_enc, W_dec, b_dec, b_gate, which --train/);
+  await train(configured({ steps: 10, resampleAt: [5], ablate: ['no-r-mag'] }), silent, never);
+});
+
+test('--b-dec-init geometric-median starts from the median of the activations at the training scale', async () => {
+  const directory = await train(configured({ steps: 1, lr: 1e-30, bDecInit: 'geometric-median' }), silent, never);
+  const store = await openStore(activations);
+  // The median does not ask for an order.
+  const rows = widen(await new ActivationBatches(store, 'stored', 0).next(4000), 'float16');
+  const median = geometricMedian(rows, D_IN);
+  assert.ok(relativeDifference((await parametersOf(directory)).b_dec!, median) < 1e-5);
+  const plain = await train(configured({ steps: 1, lr: 1e-30 }), silent, never);
+  assert.ok((await parametersOf(plain)).b_dec!.every((b) => Math.abs(b) < 1e-20));
+});
+
+test("λ in the paper's convention trains to the same SAE as its equal in sums, and cfg.json has both", async () => {
+  const paper = await train(configured({ l1Convention: 'paper', l1: 0.01 }), silent, never);
+  const record = (directory: string) => {
+    const cfg = JSON.parse(readFileSync(join(directory, 'cfg.json'), 'utf8')) as {
+      metadata: { sae_pipe: { l1: number; lambda: number; activation_scale: number } };
+    };
+    return cfg.metadata.sae_pipe;
+  };
+  const { l1, lambda, activation_scale } = record(paper);
+  assert.equal(l1, 0.01);
+  assert.ok(Math.abs(lambda - 0.01 * D_IN * activation_scale) < 1e-12);
+  const sums = await train(configured({ l1: lambda }), silent, never);
+  assert.deepEqual(await parametersOf(sums), await parametersOf(paper));
+});

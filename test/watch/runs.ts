@@ -1,0 +1,33 @@
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { MetricsRecord } from '../../src/train/metrics-record.js';
+import { curve } from '../report/sample.js';
+
+/** Lines of metrics.jsonl. */
+export const textOf = (lines: readonly Partial<MetricsRecord>[]) =>
+  lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+
+/** A run's directory with a curve of `lines` lines, of 1000 activations each. */
+export function runIn(root: string, name: string, lines: number, changes: Partial<MetricsRecord> = {}): string {
+  const directory = join(root, name);
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, 'metrics.jsonl'), textOf(curve(lines, changes)));
+  return directory;
+}
+
+export function append(directory: string, text: string): void {
+  appendFileSync(join(directory, 'metrics.jsonl'), text);
+}
+
+/** What run.json and, as its metadata, cfg.json hold. */
+export const metadata = (changes: object = {}) => ({
+  model_name: 'tiny-gemma',
+  hook_name: 'blocks.1.hook_resid_post',
+  sae_pipe: { arch: 'gated', d_sae: 512, l1: 4, steps: 200, ...changes },
+});
+
+export const begin = (directory: string, changes: object = {}) =>
+  writeFileSync(join(directory, 'run.json'), JSON.stringify(metadata(changes)));
+
+export const finish = (directory: string, changes: object = {}) =>
+  writeFileSync(join(directory, 'cfg.json'), JSON.stringify({ architecture: 'gated', metadata: metadata(changes) }));
