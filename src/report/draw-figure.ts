@@ -1,9 +1,10 @@
-import { openStore } from '../activations/store.js';
+import { openStore, type Store } from '../activations/store.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { FigureConfig } from '../config/stages.js';
 import { version } from '../config/version.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { openSae, readSae } from '../sae/saelens.js';
+import { PLAIN } from '../sae/sae.js';
+import { openSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import { type FigureFile, figurePage, svgFile } from './figure-file.js';
 import { featurePicture } from './jump-relu/feature-picture.js';
 import { featureOnTokens } from './jump-relu/projection.js';
@@ -72,6 +73,35 @@ async function paperFile(command: string): Promise<FigureFile> {
   };
 }
 
+/** @throws Refusal where the picture cannot be drawn of this feature, or not on this store */
+function checkFeature(files: SaeFiles, feature: number, { directory: activations, manifest }: Store): void {
+  const { directory, architecture, forward, metadata } = files;
+  if (architecture !== 'gated' && architecture !== 'standard') {
+    throw new Refusal(`${directory} is a ${architecture} SAE.`, 'figure jump-relu knows gated and standard ones.');
+  }
+  const { apply_b_dec_to_input: centred, normalize_activations: normalised } = forward ?? PLAIN;
+  if (!centred || normalised !== 'none') {
+    throw new Refusal(
+      `${directory} encodes something else than x − b_dec (apply_b_dec_to_input ${centred}, normalize_activations ${normalised}).`,
+      'figure jump-relu knows SAEs as they are trained here.',
+    );
+  }
+  if (feature >= files.dSae) {
+    throw new UsageRefusal(
+      `--feature ${feature} is not among the ${files.dSae} features of ${directory}.`,
+      'They are counted from 0.',
+    );
+  }
+  const { d_in, hook, model } = manifest;
+  const { hook_name = hook, model_fingerprint = model.fingerprint, model_name = 'its model' } = metadata;
+  if (d_in !== files.dIn || hook_name !== hook || model_fingerprint !== model.fingerprint) {
+    throw new Refusal(
+      `${activations} holds activations of ${model.name} at ${hook} (d_in ${d_in}), which ${directory} was not trained on.`,
+      `Give a store of ${model_name} at ${hook_name} (d_in ${files.dIn}).`,
+    );
+  }
+}
+
 async function featureFile(
   config: FigureConfig,
   command: string,
@@ -81,28 +111,7 @@ async function featureFile(
   const [directory, feature, activations] = [config.sae!, config.feature!, config.activations!];
   const files = await openSae(directory);
   const store = await openStore(activations);
-  const { d_in, hook, model } = store.manifest;
-  if (!['gated', 'standard'].includes(files.architecture))
-    throw new Refusal(
-      `${directory} is a ${files.architecture} SAE.`,
-      'figure jump-relu knows gated and standard ones.',
-    );
-  if (feature >= files.dSae)
-    throw new UsageRefusal(
-      `--feature ${feature} is not among the ${files.dSae} features of ${directory}.`,
-      'They are counted from 0.',
-    );
-  const { hook_name, model_fingerprint } = files.metadata;
-  if (
-    d_in !== files.dIn ||
-    (hook_name ?? hook) !== hook ||
-    (model_fingerprint ?? model.fingerprint) !== model.fingerprint
-  ) {
-    throw new Refusal(
-      `${activations} holds activations of ${model.name} at ${hook} (d_in ${d_in}), which ${directory} was not trained on.`,
-      `Give a store of ${files.metadata.model_name ?? 'its model'} at ${hook_name ?? 'its hook'} (d_in ${files.dIn}).`,
-    );
-  }
+  checkFeature(files, feature, store);
   const found = await featureOnTokens(await readSae(files), feature, store, config, progress, stop);
   if (!found.f.some((f) => f > 0)) {
     throw new Refusal(
@@ -110,6 +119,11 @@ async function featureFile(
       'Choose another --feature, or more --tokens.',
     );
   }
-  const drawn = featurePicture(found, { feature, sae: directory, architecture: files.architecture, hook });
+  const drawn = featurePicture(found, {
+    feature,
+    sae: directory,
+    architecture: files.architecture,
+    hook: store.manifest.hook,
+  });
   return { title: `Feature ${feature} of ${directory}`, command, ...drawn };
 }

@@ -38,8 +38,10 @@ const ABLATIONS: Readonly<Record<string, string>> = {
 export function familyOf(record: Pick<EvalRecord, 'architecture' | 'cfg'>): string {
   const { ablate, train } = made(record);
   const rescaled = record.architecture === 'gated' && [...train].sort().join() === 'b_mag,r_mag';
+  // What --ablate untied-encoder makes has its own parameters, and so its own name in the file.
+  const untied = record.architecture === 'gated_untied' && ablate.includes('untied-encoder');
   return [
-    rescaled ? 'standard' : record.architecture,
+    rescaled ? 'standard' : untied ? 'gated' : record.architecture,
     ...ablate.map((name) => ABLATIONS[name] ?? name),
     ...(rescaled ? ['rescaled & shifted'] : train.length > 0 ? [`only ${listed(train)} trained`] : []),
   ].join(', ');

@@ -67,6 +67,7 @@ export function figuresOf(entries: readonly Entry[], context: FigureContext): Pa
     reference === undefined ? [] : referencePoints(reference.saes, sitesByHook(entries), quantity, published!);
   const recovered = [...pointsOf(entries, 'loss_recovered'), ...layer('loss_recovered')];
   const bias = [...pointsOf(entries, 'relative_reconstruction_bias'), ...layer('gamma')];
+  const banded = entries.some(({ record }) => record.intervals?.delta_ce !== undefined);
   return [
     figure(
       1,
@@ -91,7 +92,7 @@ export function figuresOf(entries: readonly Entry[], context: FigureContext): Pa
     figure(
       5,
       crossEntropyFigure(entries, 'figure-5'),
-      'Next-token cross-entropy of the clean model, with the SAE spliced in, and with the site zero-ablated. The axis shows what the latter two add to the clean loss, in nats a token. It is logarithmic: the length of the bar, from spliced to zero-ablated, is −log(1 − loss recovered), so that equal lengths are equal factors. An arrow (◂) at the left end is an SAE that adds no loss. ',
+      `Next-token cross-entropy of the clean model, with the SAE spliced in, and with the site zero-ablated. The axis shows what the latter two add to the clean loss, in nats a token. It is logarithmic: the length of the bar, from spliced to zero-ablated, is −log(1 − loss recovered), so that equal lengths are equal factors. An arrow (◂) at the left end is an SAE that adds no loss.${banded ? ' The band at a symbol is its 95 % interval, by bootstrap over contexts.' : ''} `,
       measured,
     ),
     distributions(entries, measured),

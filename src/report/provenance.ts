@@ -49,17 +49,25 @@ export function reportCommand({ evaluation, out, title, reference }: Source): st
   return words.join(' ');
 }
 
+/** What `train` makes; an SAE of another architecture was exported, or comes from elsewhere. */
+const TRAINED = /^(gated|standard|gated_untied)$/;
+
 /** The command of `train`, from the settings that cfg.json records; null where it records none. */
-export function trainCommand({ cfg, sae, hook }: EvalRecord): string | null {
+export function trainCommand({ cfg, sae, hook, architecture }: EvalRecord): string | null {
   const { sae_pipe } = (cfg.metadata ?? {}) as { sae_pipe?: unknown };
-  if (typeof sae_pipe !== 'object' || sae_pipe === null) return null;
+  if (typeof sae_pipe !== 'object' || sae_pipe === null || !TRAINED.test(architecture)) return null;
   const settings = sae_pipe as Record<string, unknown>;
   const words = flagsOf(trainSchema).flatMap(({ key, name, default: usual }) => {
     if (key === 'activations') return [`--activations ${UNKNOWN}/${shellWord(hook)}`];
     if (key === 'out') return [`--out ${shellWord(sae)}`];
+    // Steps and tokens say one thing, of which a command may have one word; a rate that never falls falls in no steps.
+    if (key === 'tokens' && 'steps' in settings) return [];
+    if (key === 'decaySteps' && settings.lr_decay === 'constant') return [];
     const value = settings[flagName(key).replaceAll('-', '_')];
+    if (value === usual || value === false) return [];
+    if (value === true) return [`--${name}`];
     const values = [value].flat().filter((one) => ['string', 'number'].includes(typeof one));
-    return value === usual ? [] : values.map((one) => `--${name} ${shellWord(String(one))}`);
+    return values.map((one) => `--${name} ${shellWord(String(one))}`);
   });
   return ['sae-pipe train', ...words].join(' ');
 }

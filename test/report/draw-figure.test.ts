@@ -10,6 +10,7 @@ import { type FigureConfig, figureSchema } from '../../src/config/stages.js';
 import { silent } from '../../src/progress/progress.js';
 import { drawFigure } from '../../src/report/draw-figure.js';
 import { initialise } from '../../src/sae/initialise.js';
+import { PLAIN } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { emptyManifest, randomRows } from '../activations/synthetic.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -37,12 +38,16 @@ async function store(name: string, changes: Parameters<typeof emptyManifest>[1] 
 }
 
 /** An SAE whose feature 1 never fires. */
-async function sae(name: string, metadata: Record<string, unknown> = {}): Promise<string> {
+async function sae(name: string, metadata: Record<string, unknown> = {}, forward = PLAIN): Promise<string> {
   const directory = join(root, name);
   mkdirSync(directory);
   const made = initialise('gated', D, 4, 1);
   made.parameters.b_gate![1] = -1e6;
-  await saveSae(directory, made, { hook_name: HOOK, model_name: 'm', model_fingerprint: 'f', ...metadata });
+  await saveSae(
+    directory,
+    { ...made, forward },
+    { hook_name: HOOK, model_name: 'm', model_fingerprint: 'f', ...metadata },
+  );
   return directory;
 }
 
@@ -90,6 +95,8 @@ test('a trained feature is drawn from its SAE and a store of its hook', async ()
     1,
   );
   await refused({ ...flags, sae: await sae('other', { model_fingerprint: 'g' }) }, /was not trained on/, 1);
+  const uncentred = await sae('uncentred', {}, { ...PLAIN, apply_b_dec_to_input: false });
+  await refused({ ...flags, sae: uncentred }, /encodes something else than x − b_dec \(apply_b_dec_to_input false/, 1);
   assert.ok(!readdirSync(root).includes('a.svg'), 'nothing is written');
 });
 

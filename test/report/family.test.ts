@@ -10,6 +10,8 @@ test('a family is the architecture, and what is unusual in how the SAE was made'
   assert.equal(made('gated', {}), 'gated');
   assert.equal(made('gated', { ablate: [], train: null }), 'gated');
   assert.equal(made('gated', { ablate: ['no-r-mag'] }), 'gated, no r_mag');
+  assert.equal(made('gated_untied', { ablate: ['untied-encoder'] }), 'gated, untied encoder');
+  assert.equal(made('gated_untied', {}), 'gated_untied');
   assert.equal(made('gated', { ablate: ['unfrozen-decoder', 'l1-on-f'] }), 'gated, unfrozen decoder, L1 on f');
   assert.equal(made('gated', { ablate: ['another'] }), 'gated, another');
   assert.equal(made('gated', { train: ['r_mag', 'b_mag'] }), 'standard, rescaled & shifted');

@@ -50,4 +50,19 @@ test('the command of train has the recorded settings that are not the defaults',
     'sae-pipe train --arch standard --activations …/blocks.2.hook_resid_post --d-sae 2304 --l1-warmup 20 --steps 100 --batch 1024 --out runs/s',
   );
   assert.equal(trainCommand(evalRecord()), null);
+  assert.equal(trainCommand({ ...record, architecture: 'jumprelu' }), null, 'it was exported');
+});
+
+test('what a run records beside its settings makes no flag, what is on makes one alone', () => {
+  const of = (sae_pipe: Record<string, unknown>) => trainCommand(evalRecord({ cfg: { metadata: { sae_pipe } } }));
+  const [begin, end] = ['sae-pipe train --activations …/blocks.1.hook_resid_post', '--out runs/a'];
+  assert.equal(of({ steps: 10, tokens: 5120 }), `${begin} --steps 10 ${end}`);
+  assert.equal(of({ tokens: 5120 }), `${begin} --tokens 5120 ${end}`);
+  assert.equal(of({ lr_decay: 'constant', decay_steps: 0 }), `${begin} ${end}`);
+  assert.equal(of({ lr_decay: 'linear', decay_steps: 8 }), `${begin} --lr-decay linear --decay-steps 8 ${end}`);
+  assert.equal(
+    of({ l2_normalise: true, resample_at: [5, 9] }),
+    `${begin} --l2-normalise --resample-at 5 --resample-at 9 ${end}`,
+  );
+  assert.equal(of({ l2_normalise: false, train: null, activation_scale: 0.2 }), `${begin} ${end}`);
 });

@@ -160,6 +160,8 @@ test('values that sort carry what they are, and intervals stand below them', () 
   assert.deepEqual([values[2], values[4]], ['95', '']);
   assert.equal(cells[2]!.textContent, '95.0094.00 – 96.10');
   assert.equal(occurrences(table, 'class="interval"'), 1);
+  assert.match(FULL, /The band at a symbol is its 95 % interval/);
+  assert.doesNotMatch(renderReport(sweep()), /The band at a symbol|Below a value stands|Lines through a point/);
 });
 
 test('what newer evaluations measure is a second table, of the columns that there are', () => {
