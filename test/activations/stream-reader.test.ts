@@ -153,6 +153,21 @@ test('every record batch is checked against the header', async () => {
   }
 });
 
+test('the largest finite activations pass', async () => {
+  for (const [dtype, bits] of [
+    ['float16', 0x7bff],
+    ['bfloat16', 0xff7f],
+  ] as const) {
+    const rows = numberedRows(4, D, dtype);
+    rows.activation[5] = bits;
+    const { pieces } = await readAll(await streamBytes(headerOf(4, { dtype }), [rows]));
+    assert.equal(pieces[0]!.activation[5], bits);
+  }
+  const rows = numberedRows(4, D);
+  rows.activation[5] = -(2 - 2 ** -23) * 2 ** 127;
+  assert.deepEqual((await readAll(await streamBytes(headerOf(4), [rows]))).pieces, [rows]);
+});
+
 test('columns of other names or types are refused by name', async () => {
   const rows = numberedRows(4, D);
   const schema = streamSchema(headerOf(4));

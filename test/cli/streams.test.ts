@@ -113,6 +113,12 @@ test('standard output holds the stream and nothing else', async () => {
   const resumed = await fed(bytes, train(at('cut'), [...stream, '--resume']));
   assert.equal(resumed.code, 0, resumed.stderr);
   assert.deepEqual(weights('cut'), weights('store'));
+
+  const more = await fed(bytes, train(at('more'), [...stream, '--steps', '24']));
+  assert.equal(more.code, 2);
+  saysLast(more.stderr, /standard input brings 3000 activations once, and 3072 are asked for/);
+  assert.ok(!existsSync(at('more')));
+
   const other = Buffer.from(bytes);
   other.write('"version":2', other.indexOf('"version":1'));
   const refused = await fed(other, train(at('version'), stream));
