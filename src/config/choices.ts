@@ -17,4 +17,4 @@ export const exportFormats = ['jumprelu'] as const;
 export const references = ['paper-gemma-7b'] as const;
 
 /** Figures that `figure` draws. */
-export const figures = ['jump-relu', 'paper-gemma-7b'] as const;
+export const figures = ['jump-relu', 'paper-gemma-7b', 'pareto', 'shrinkage'] as const;

@@ -5,6 +5,7 @@ import { version } from '../config/version.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { PLAIN } from '../sae/sae.js';
 import { openSae, readSae, type SaeFiles } from '../sae/saelens.js';
+import { evaluationFigure } from './evaluation-figure.js';
 import { type FigureFile, figurePage, svgFile } from './figure-file.js';
 import { featurePicture } from './jump-relu/feature-picture.js';
 import { featureOnTokens } from './jump-relu/projection.js';
@@ -21,39 +22,70 @@ import { checkOutputFile, writeOutputFile } from './write.js';
  * @throws Refusal where flags do not belong together, or the feature's SAE and store do not
  */
 export async function drawFigure(config: FigureConfig, progress: Progress, stop: StopRequest): Promise<string> {
-  const { name, out } = config;
+  const { out } = config;
   const kind = /\.(svg|html)$/.exec(out)?.[1];
   if (kind === undefined)
     throw new UsageRefusal(`--out ${out} is neither .svg nor .html.`, 'Give it one of the two endings.');
-  const own = ['sae', 'feature', 'activations'] as const;
-  const given = own.filter((flag) => config[flag] !== undefined);
-  if (name !== 'jump-relu' && given.length > 0)
-    throw new UsageRefusal(`--${given[0]} says nothing to figure ${name}.`, 'It belongs to figure jump-relu.');
-  if (given.length > 0 && given.length < own.length) {
-    const missing = own.filter((flag) => !given.includes(flag)).map((flag) => `--${flag}`);
-    throw new UsageRefusal(
-      `${missing.join(' and ')} missing.`,
-      'A trained feature is named by --sae, --feature and --activations.',
-    );
-  }
+  checkFlags(config);
   await checkOutputFile(out, config.overwrite);
-  const command = commandOf(config);
-  const file =
-    name === 'paper-gemma-7b'
-      ? await paperFile(command)
-      : given.length > 0
-        ? await featureFile(config, command, progress, stop)
-        : { title: 'ReLU and JumpReLU on a toy model', command, ...toyPicture() };
+  const file = await figureFile(config, commandOf(config), progress, stop);
   return writeOutputFile(out, kind === 'svg' ? svgFile(file) : figurePage(file, `sae-pipe ${version()}`));
 }
 
-function commandOf({ name, sae, feature, activations, tokens, seed, out }: FigureConfig): string {
+/** Flags that say what a figure shows; all of one figure's are needed, but those of the toy model's, which has none. */
+const FLAGS: Record<FigureConfig['name'], readonly ('evaluation' | 'sae' | 'feature' | 'activations')[]> = {
+  'jump-relu': ['sae', 'feature', 'activations'],
+  'paper-gemma-7b': [],
+  pareto: ['evaluation'],
+  shrinkage: ['evaluation'],
+};
+
+/** @throws UsageRefusal where flags belong to another figure, or some are missing */
+function checkFlags(config: FigureConfig): void {
+  const { name } = config;
+  const own = FLAGS[name];
+  for (const [other, flags] of Object.entries(FLAGS)) {
+    const foreign = flags.find((flag) => !own.includes(flag) && config[flag] !== undefined);
+    if (foreign) {
+      throw new UsageRefusal(`--${foreign} says nothing to figure ${name}.`, `It belongs to figure ${other}.`);
+    }
+  }
+  const missing = own.filter((flag) => config[flag] === undefined).map((flag) => `--${flag}`);
+  if (missing.length === 0 || (name === 'jump-relu' && missing.length === own.length)) return;
+  throw new UsageRefusal(
+    `${missing.join(' and ')} missing.`,
+    name === 'jump-relu'
+      ? 'A trained feature is named by --sae, --feature and --activations.'
+      : 'Name the directory that eval wrote.',
+  );
+}
+
+async function figureFile(
+  config: FigureConfig,
+  command: string,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<FigureFile> {
+  switch (config.name) {
+    case 'paper-gemma-7b':
+      return paperFile(command);
+    case 'pareto':
+    case 'shrinkage':
+      return evaluationFigure(config.name, config.evaluation!, command);
+    case 'jump-relu':
+      if (config.sae === undefined) return { title: 'ReLU and JumpReLU on a toy model', command, ...toyPicture() };
+      return featureFile(config, command, progress, stop);
+  }
+}
+
+function commandOf({ name, evaluation, sae, feature, activations, tokens, seed, out }: FigureConfig): string {
   const of =
     sae === undefined || activations === undefined
       ? []
       : [`--sae ${shellWord(sae)} --feature ${feature} --activations ${shellWord(activations)} --tokens ${tokens}`];
   const dealt = of.length > 0 && seed !== 0 ? [`--seed ${seed}`] : [];
-  return ['sae-pipe figure', name, ...of, ...dealt, '--out', shellWord(out)].join(' ');
+  const from = evaluation === undefined ? [] : [`--evaluation ${shellWord(evaluation)}`];
+  return ['sae-pipe figure', name, ...from, ...of, ...dealt, '--out', shellWord(out)].join(' ');
 }
 
 async function paperFile(command: string): Promise<FigureFile> {

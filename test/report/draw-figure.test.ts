@@ -14,7 +14,7 @@ import { PLAIN } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { emptyManifest, randomRows } from '../activations/synthetic.js';
 import { temporaryDirectory } from '../temporary.js';
-import { elements } from './sample.js';
+import { elements, fullSweep } from './sample.js';
 
 const root = temporaryDirectory();
 const D = 8;
@@ -100,9 +100,27 @@ test('a trained feature is drawn from its SAE and a store of its hook', async ()
   assert.ok(!readdirSync(root).includes('a.svg'), 'nothing is written');
 });
 
+test('pareto and shrinkage are drawn from an evaluation, a mark an SAE and a panel a site', async () => {
+  const evaluation = join(root, 'eval');
+  mkdirSync(evaluation);
+  const records = fullSweep().map(({ record }) => ({ ...record, training_curve: null }));
+  writeFileSync(join(evaluation, 'eval.json'), JSON.stringify(records));
+  for (const name of ['pareto', 'shrinkage'] as const) {
+    const svg = readFileSync(await draw({ name, evaluation, out: join(root, `${name}.svg`) }), 'utf8');
+    assert.equal(elements(svg, 'svg > svg:not(:first-of-type) [data-mark="point"]').length, records.length, name);
+    for (const { hook } of records) assert.ok(svg.includes(hook), `${name}: ${hook}`);
+    assert.ok(!svg.includes('var(--'), 'colours are written out');
+    const html = readFileSync(await draw({ name, evaluation, out: join(root, `${name}.html`) }), 'utf8');
+    assert.ok(html.includes(`sae-pipe figure ${name} --evaluation ${evaluation}`));
+    assert.equal(html.includes('Firing features at equal loss recovered'), name === 'pareto');
+  }
+});
+
 test('flags that do not belong together are refused', async () => {
   await refused({ name: 'jump-relu', sae: 'x' }, /--feature and --activations missing/, 2);
   await refused({ name: 'paper-gemma-7b', feature: 3 }, /--feature says nothing to figure paper-gemma-7b/, 2);
+  await refused({ name: 'jump-relu', evaluation: 'e' }, /--evaluation says nothing to figure jump-relu/, 2);
+  await refused({ name: 'pareto' }, /--evaluation missing/, 2);
   await refused({ name: 'jump-relu', out: join(root, 'a.png') }, /neither \.svg nor \.html/, 2);
   writeFileSync(join(root, 'there.svg'), 'mine');
   await refused({ name: 'jump-relu', out: join(root, 'there.svg') }, /there\.svg exists/, 1);

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Makes docs/results/NAME from configs/NAME.yaml: the sweep, its evaluation and report, and the figures of the README
+# and the docs. The same command goes on where an interrupted one stopped.
+#
+#   scripts/results.sh pareto-tiny
+#   scripts/results.sh ablations-tiny
+set -euo pipefail
+cd "$(dirname "$0")/.."
+name=$1
+npm run --silent build
+node bin/sae-pipe.js sweep --config "configs/$name.yaml"
+out=docs/results/$name
+mkdir -p "$out"
+cp "runs/$name/eval/eval.json" "runs/$name/report.html" "$out/"
+for figure in pareto shrinkage; do
+  node bin/sae-pipe.js figure $figure --evaluation "runs/$name/eval" --out "$out/$figure.svg" --overwrite
+done
