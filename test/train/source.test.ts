@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
-import { silent } from '../../src/progress/progress.js';
+import { ActivationBatches } from '../../src/activations/batches.js';
+import { openStore } from '../../src/activations/store.js';
+import { widen } from '../../src/activations/widen.js';
+import { Interrupted } from '../../src/config/refusal.js';
+import { harvestSchema, type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { harvest } from '../../src/harvest/harvest.js';
+import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSource } from '../../src/train/source.js';
 import { train } from '../../src/train/train.js';
 import { refusesUsage } from '../config/refuses.js';
@@ -46,8 +52,26 @@ test('a model at work needs to know how long, and takes the rows of --tokens or 
   }
 });
 
-test('the mean norm of rows that have not passed is not to be had', async () => {
-  const config = configured({ ...MODEL, context: 64, tokens: 500, batch: 100 });
-  const training = () => train(config, silent, { signal: undefined });
-  await refusesUsage(training, '--normalize mean-norm needs the mean norm of tiny-gemma', 'Use --normalize none');
+test('a model at work is scaled by the mean norm of its first rows, and a resumed run by the same', async () => {
+  const work = { ...MODEL, context: 64, tokens: 1000, batch: 100, logEvery: 1 };
+  const whole = configured({ ...work, out: join(root, 'whole') });
+  await train(whole, silent, { signal: undefined });
+  const cut = configured({ ...work, out: join(root, 'cut') });
+  const stop: StopRequest = { signal: undefined };
+  const update = (done: number) => {
+    if (done >= 400) stop.signal = 'SIGINT';
+  };
+  await assert.rejects(train(cut, { ...silent, update }, stop), Interrupted);
+  await train({ ...cut, resume: true }, silent, { signal: undefined });
+  const read = (name: string) => readFileSync(join(root, name, 'cfg.json'), 'utf8');
+  assert.equal(read('cut'), read('whole'));
+
+  // The rows of a store of the same text, which are these.
+  const store = { ...MODEL, hook: [MODEL.hook], context: 64, tokens: 1000, out: join(root, 'acts') };
+  const [directory] = await harvest(harvestSchema.parse(store), silent, { signal: undefined });
+  const rows = widen(await new ActivationBatches(await openStore(directory!), 'stored', 0).next(1000), 'float16');
+  let norms = 0;
+  for (let row = 0; row < 1000; row++) norms += Math.hypot(...rows.subarray(row * 192, (row + 1) * 192));
+  const { activation_scale } = JSON.parse(read('whole')).metadata.sae_pipe as { activation_scale: number };
+  assert.ok(Math.abs((activation_scale * norms) / 1000 / Math.sqrt(192) - 1) < 1e-6);
 });
