@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Manifest, rowBytes } from '../activations/manifest.js';
+import type { Manifest } from '../activations/manifest.js';
 import type { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { type Context, countActivations } from '../corpus/contexts.js';
@@ -11,7 +11,7 @@ import { modelDirectory } from '../hub/model-directory.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { openForwardPass } from './forward-pass.js';
 import { planHarvest } from './plan.js';
-import { claimOptions, openWriter, resumable } from './store-plan.js';
+import { bytesToCome, claimOptions, openWriter, resumable } from './store-plan.js';
 import { harvestWindows } from './windows.js';
 
 /**
@@ -34,8 +34,11 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
     found.push(config.resume ? await resumable(directory, manifests[i]!) : null);
   }
   if (found.every((manifest) => manifest?.complete)) return directories;
-  const bytes = manifests.reduce((sum, m, i) => sum + (config.tokens - (found[i]?.rows ?? 0)) * rowBytes(m), 0);
-  await checkFreeSpace(config.out, bytes);
+  const bytes = manifests.map((manifest, i) => bytesToCome(found[i] ?? manifest));
+  await checkFreeSpace(
+    config.out,
+    bytes.reduce((sum, more) => sum + more, 0),
+  );
   if (found.every((manifest) => manifest === null)) {
     const count = (c: Context) => countActivations(c, tokenizer.bosTokenId);
     await checkEnoughText(contexts(), count, config.tokens, config.corpus, progress, stop);

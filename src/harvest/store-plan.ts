@@ -73,6 +73,12 @@ export function newManifest(
   };
 }
 
+/** Bytes that a harvest has yet to write: listed shards of a window that is not done are kept, too. */
+export function bytesToCome(manifest: Manifest): number {
+  const there = manifest.shards.reduce((sum, { rows }) => sum + rows, 0);
+  return (manifest.rows_wanted - there) * rowBytes(manifest);
+}
+
 /** What a store's directory may hold, and how it is claimed. */
 export function claimOptions(config: Pick<HarvestConfig, 'overwrite' | 'resume'>): ClaimOptions {
   const ours = (name: string) => /^(manifest\.json|(shard|contexts|partial)-\d+\.arrow)$/.test(name);
