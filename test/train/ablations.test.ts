@@ -3,8 +3,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { Interrupted } from '../../src/config/refusal.js';
-import { harvestSchema, type TrainConfig, trainSchema } from '../../src/config/stages.js';
-import { harvest } from '../../src/harvest/harvest.js';
+import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { Generator } from '../../src/random/generator.js';
 import { PARAMETERS, type Sae } from '../../src/sae/sae.js';
@@ -15,6 +14,7 @@ import { refuses, refusesUsage } from '../config/refuses.js';
 import { randomInputs } from '../sae/random-sae.js';
 import { runForward } from '../sae/run-forward.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { tinyActivations } from './tiny-activations.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
@@ -23,15 +23,7 @@ let baseline: string;
 let counter = 0;
 
 before(async () => {
-  const harvested = harvestSchema.parse({
-    model: 'assets/tiny-gemma',
-    corpus: 'assets/corpus/validation.jsonl.gz',
-    hook: ['blocks.1.hook_mlp_out'],
-    tokens: 2000,
-    context: 128,
-    out: join(root, 'acts'),
-  });
-  activations = (await harvest(harvested, silent, never))[0]!;
+  activations = await tinyActivations(root, 'blocks.1.hook_mlp_out', 2000);
   baseline = await train(configured({ arch: 'standard', steps: 60 }), silent, never);
 });
 

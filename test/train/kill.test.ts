@@ -2,12 +2,10 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { harvestSchema } from '../../src/config/stages.js';
-import { harvest } from '../../src/harvest/harvest.js';
-import { silent } from '../../src/progress/progress.js';
 import { Generator } from '../../src/random/generator.js';
 import { run, sleep, start } from '../cli/run-program.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { tinyActivations } from './tiny-activations.js';
 
 /** `SAE_PIPE_LONG=1 node --test dist/test/train/kill.test.js` is the long form. */
 const LONG = process.env.SAE_PIPE_LONG === '1';
@@ -18,16 +16,7 @@ const root = temporaryDirectory();
 let activations: string;
 
 before(async () => {
-  const harvested = harvestSchema.parse({
-    model: 'assets/tiny-gemma',
-    corpus: 'assets/corpus/validation.jsonl.gz',
-    hook: ['blocks.1.hook_mlp_out'],
-    tokens: 4000,
-    context: 128,
-    rowsPerShard: 1000,
-    out: join(root, 'acts'),
-  });
-  activations = (await harvest(harvested, silent, { signal: undefined }))[0]!;
+  activations = await tinyActivations(root);
 });
 
 /** The step of the newest whole line of a curve. */

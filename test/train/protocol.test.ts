@@ -6,15 +6,14 @@ import { ActivationBatches } from '../../src/activations/batches.js';
 import { openStore } from '../../src/activations/store.js';
 import { widen } from '../../src/activations/widen.js';
 import { Interrupted } from '../../src/config/refusal.js';
-import { harvestSchema, type TrainConfig, trainSchema } from '../../src/config/stages.js';
-import { harvest } from '../../src/harvest/harvest.js';
+import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { geometricMedian } from '../../src/train/geometric-median.js';
-import type { MetricsRecord } from '../../src/train/metrics-record.js';
 import { train } from '../../src/train/train.js';
 import { relativeDifference } from '../golden.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { curveOf, tinyActivations } from './tiny-activations.js';
 
 // The protocol's parts at work together; each has its own test of its maths beside this file.
 
@@ -26,16 +25,7 @@ let activations: string;
 let counter = 0;
 
 before(async () => {
-  const harvested = harvestSchema.parse({
-    model: 'assets/tiny-gemma',
-    corpus: 'assets/corpus/validation.jsonl.gz',
-    hook: ['blocks.2.hook_resid_post'],
-    tokens: 4000,
-    context: 128,
-    rowsPerShard: 700,
-    out: join(root, 'acts'),
-  });
-  activations = (await harvest(harvested, silent, never))[0]!;
+  activations = await tinyActivations(root, 'blocks.2.hook_resid_post');
 });
 
 // A strong λ kills most features within the first steps.
@@ -57,12 +47,6 @@ function listening() {
   const lines: string[] = [];
   return { lines, progress: { ...silent, say: (line: string) => lines.push(line) } };
 }
-
-const curveOf = (directory: string) =>
-  readFileSync(join(directory, 'metrics.jsonl'), 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as MetricsRecord);
 
 const parametersOf = async (directory: string) => (await readSae(await openSae(directory))).parameters;
 

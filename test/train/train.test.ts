@@ -5,13 +5,12 @@ import { before, test } from 'node:test';
 import { ActivationBatches } from '../../src/activations/batches.js';
 import { openStore } from '../../src/activations/store.js';
 import { Interrupted, Refusal, UsageRefusal } from '../../src/config/refusal.js';
-import { harvestSchema, type TrainConfig, trainSchema } from '../../src/config/stages.js';
-import { harvest } from '../../src/harvest/harvest.js';
+import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
-import type { MetricsRecord } from '../../src/train/metrics-record.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { curveOf, tinyActivations } from './tiny-activations.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
@@ -19,16 +18,7 @@ let activations: string;
 let counter = 0;
 
 before(async () => {
-  const harvested = harvestSchema.parse({
-    model: 'assets/tiny-gemma',
-    corpus: 'assets/corpus/validation.jsonl.gz',
-    hook: ['blocks.1.hook_mlp_out'],
-    tokens: 4000,
-    context: 128,
-    rowsPerShard: 1000,
-    out: join(root, 'acts'),
-  });
-  activations = (await harvest(harvested, silent, never))[0]!;
+  activations = await tinyActivations(root);
 });
 
 const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
@@ -43,12 +33,6 @@ const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
     out: join(root, String(counter++)),
     ...more,
   });
-
-const curveOf = (directory: string) =>
-  readFileSync(join(directory, 'metrics.jsonl'), 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => JSON.parse(line) as MetricsRecord);
 
 const checkpointsIn = (directory: string) => readdirSync(directory).filter((name) => name.startsWith('checkpoint-'));
 
