@@ -59,9 +59,9 @@ export class ActivationBatches implements Batches {
   /**
    * The next `size` rows, [size × d_in]: float16 bits for a float16 store, float32 otherwise. The array is new.
    */
-  async next(size: number): Promise<ActivationArray> {
+  async next(size: number, into?: ActivationArray): Promise<ActivationArray> {
     const { d_in: d, dtype } = this.store.manifest;
-    const batch = newBatch(size, d, dtype);
+    const batch = newBatch(size, d, dtype, into);
     for (let filled = 0; filled < size; ) {
       this.loaded ??= await this.load();
       if (this.cursor === this.loaded.pool.size) await this.nextPool();

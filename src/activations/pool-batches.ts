@@ -54,11 +54,11 @@ export class PoolBatches implements Batches {
     }
   }
 
-  async next(size: number): Promise<ActivationArray> {
+  async next(size: number, into?: ActivationArray): Promise<ActivationArray> {
     await this.begin();
     this.size = size;
     const { dIn, dtype } = this.about;
-    const batch = newBatch(size, dIn, dtype);
+    const batch = newBatch(size, dIn, dtype, into);
     for (let filled = 0; filled < size; ) {
       if (!this.holds()) await this.advance();
       filled += this.deal(batch, filled, size - filled);

@@ -1,4 +1,4 @@
-import { type ActivationArray, allocateRows, type Rows } from './arrow-files.js';
+import type { ActivationArray, Rows } from './arrow-files.js';
 import { fromBfloat16 } from './bfloat16.js';
 import { type ActivationDType, rowBytes } from './manifest.js';
 
@@ -44,9 +44,10 @@ export class Pool {
   }
 }
 
-/** Memory for a batch of `size` rows of a source. */
-export function newBatch(size: number, d: number, dtype: ActivationDType): ActivationArray {
-  return allocateRows(size, d, dtype).activation;
+/** Memory for a batch of `size` rows of a source: `into` where it is just that. */
+export function newBatch(size: number, d: number, dtype: ActivationDType, into?: ActivationArray): ActivationArray {
+  if (into?.length === size * d && into instanceof Float32Array === (dtype === 'float32')) return into;
+  return dtype === 'float32' ? new Float32Array(size * d) : new Uint16Array(size * d);
 }
 
 /** A batch as training takes it: float16 bits and float32 as they are, bfloat16 widened to float32. */

@@ -36,12 +36,12 @@ export interface Batches {
   /** Goes to the state after `rows` rows were dealt; a source that passes only once goes forward only. */
   seek(rows: number): Promise<void>;
   /**
-   * The next `size` rows, [size × d_in]: float16 bits where the source's dtype is float16, float32 otherwise. The array
-   * is new.
+   * The next `size` rows, [size × d_in]: float16 bits where the source's dtype is float16, float32 otherwise.
    *
+   * @param into a batch of before that nobody reads any more: written to where it fits, which spares a new array
    * @throws Refusal when the source ends before
    */
-  next(size: number): Promise<ActivationArray>;
+  next(size: number, into?: ActivationArray): Promise<ActivationArray>;
   /**
    * Rows to look at without training on them, for estimates and resampling, in pieces. A store gives its shards in a
    * random order set by (seed, occasion); a source that passes only once gives the rows it holds in memory, those from

@@ -47,10 +47,12 @@ async function loop(
     await trainer.save();
     progress.end();
   };
+  // One batch is in the engine while the next is gathered: two arrays serve all steps.
+  const used: ActivationArray[] = [];
   let ahead: Promise<ActivationArray> | undefined;
   while (trainer.steps < trainer.wanted) {
     const { steps } = trainer;
-    const x = await (ahead ?? batches.next(batch)).catch(async (cause) => {
+    const x = await (ahead ?? batches.next(batch, used.shift())).catch(async (cause) => {
       // Rows that do not come must not cost the steps that were made.
       await keep();
       if (stop.signal) throw new Interrupted(stop.signal, kept());
@@ -58,10 +60,11 @@ async function loop(
       throw cause;
     });
     const stepping = trainer.step(x);
-    ahead = steps + 1 < trainer.wanted && !trainer.looksAtInputs(steps) ? batches.next(batch) : undefined;
+    ahead = steps + 1 < trainer.wanted && !trainer.looksAtInputs(steps) ? batches.next(batch, used.shift()) : undefined;
     // If the step fails first, nobody waits for this one.
     ahead?.catch(() => {});
     await stepping;
+    used.push(x);
     progress.update(trainer.steps * batch, figures(trainer.last));
     if (stop.signal && trainer.steps < trainer.wanted) {
       await keep();
