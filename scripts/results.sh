@@ -11,7 +11,8 @@ npm run --silent build
 node bin/sae-pipe.js sweep --config "configs/$name.yaml"
 out=docs/results/$name
 mkdir -p "$out"
-cp "runs/$name/eval/eval.json" "runs/$name/report.html" "$out/"
+rm -rf "$out/eval"
+cp -r "runs/$name/eval" "runs/$name/report.html" "$out/"
 for figure in pareto shrinkage; do
   node bin/sae-pipe.js figure $figure --evaluation "runs/$name/eval" --out "$out/$figure.svg" --overwrite
 done
