@@ -56,7 +56,7 @@ async function loop(
       // Rows that do not come must not cost the steps that were made.
       await keep();
       if (stop.signal) throw new Interrupted(stop.signal, kept());
-      progress.say(`${kept()[0]!.toUpperCase()}${kept().slice(1)}`);
+      progress.say(kept());
       throw cause;
     });
     const stepping = trainer.step(x);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { loadConfig } from '../../src/config/load.js';
 import { type GemmaConfig, parseGemmaConfig } from '../../src/lm/gemma-config.js';
 import { findHook } from '../../src/lm/hooks.js';
+import { sparsityCoefficient } from '../../src/train/sparsity-coefficient.js';
 
 /** The numbers of each model that its config.json gives. */
 const SIZES: Record<string, [type: string, layers: number, hidden: number, heads: number]> = {
@@ -30,7 +31,9 @@ for (const name of Object.keys(SIZES)) {
     const trained = hooks.find((hook) => train.activations === `${harvest.out}/${hook.name}`);
     assert.ok(trained, train.activations);
     assert.equal(train.normalize, 'none');
-    assert.ok(Math.abs(train.l1 / (3e-4 * trained.width) - 1) < 0.02, `λ ${train.l1} at width ${trained.width}`);
+    assert.deepEqual([train.l1, train.l1Convention], [3e-4, 'paper']);
+    const lambda = sparsityCoefficient(train, { dIn: trained.width, scale: 1, meanSquare: null }).value;
+    assert.ok(Math.abs(lambda / (3e-4 * trained.width) - 1) < 1e-12, `λ ${lambda} at width ${trained.width}`);
     const { beta1, beta2, batch, lr, arch } = train;
     assert.deepEqual(
       { beta1, beta2, batch, lr, arch },
