@@ -1,0 +1,91 @@
+/** An address in the device's memory. */
+export type DevicePointer = bigint;
+
+/** Page-locked memory of the host: copies to and from it do not hold up whoever asks for them. */
+export interface HostBuffer {
+  /** The memory itself. Not to be touched between a copy's start and the moment it is over. */
+  readonly bytes: ArrayBuffer;
+  free(): void;
+}
+
+/** A place in the order of the device's work; reached once everything before it is done. */
+export interface Moment {
+  readonly reached: () => Promise<void>;
+}
+
+/** An argument of a kernel: a pointer (bigint), an int, a long long or a float, as the kernel declares it. */
+export type KernelArgument =
+  | DevicePointer
+  | { readonly int: number }
+  | { readonly long: number }
+  | { readonly float: number };
+
+/** Compiled kernels of one source text. */
+export interface Kernels {
+  /**
+   * Starts a kernel after all work that was asked for before, and returns at once.
+   *
+   * @param name of an `extern "C" __global__` function
+   * @param grid blocks in x, or in x and y
+   * @param block threads in x
+   * @param sharedBytes dynamic shared memory a block
+   */
+  launch(
+    name: string,
+    grid: number | readonly [number, number],
+    block: number,
+    args: readonly KernelArgument[],
+    sharedBytes?: number,
+  ): void;
+  unload(): void;
+}
+
+/** How a product is computed; sums are float32 everywhere. */
+export type ProductPrecision = 'float32' | 'tf32' | 'bfloat16';
+
+/** C [m × n] = A [m × k] · B [k × n], all row-major, B given as it is or transposed. */
+export interface Product {
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly a: DevicePointer;
+  readonly b: DevicePointer;
+  /** B lies as [n × k]. */
+  readonly transposedB: boolean;
+  readonly c: DevicePointer;
+  /** Elements from one row of C to the next. */
+  readonly strideC: number;
+  /** bfloat16: A and B are bfloat16; otherwise float32. C is float32. */
+  readonly precision: ProductPrecision;
+}
+
+/**
+ * The little of CUDA that the engine needs: memory, one order of work, copies beside it, kernels and matrix products.
+ * The real one calls the driver, NVRTC and cuBLAS; tests put one in its place that runs the same kernels on the CPU.
+ *
+ * @throws Refusal from every call when the device is out of memory, or has failed
+ */
+export interface CudaDevice {
+  readonly name: string;
+  /** Bytes, as the driver reports them now. */
+  memory(): { readonly free: number; readonly total: number };
+  allocate(bytes: number): DevicePointer;
+  free(pointer: DevicePointer): void;
+  /** Sets bytes to 0, in order with the other work. */
+  clear(pointer: DevicePointer, bytes: number): void;
+  allocateHost(bytes: number): HostBuffer;
+  /** Copies to the device beside its work, after `since` where given; work that reads it must `waitFor` the moment. */
+  upload(to: DevicePointer, from: HostBuffer, bytes: number, since?: Moment): Moment;
+  /** Copies to the host, in order with the other work. */
+  download(to: HostBuffer, from: DevicePointer, bytes: number): void;
+  /** Copies within the device, in order with the other work. */
+  copy(to: DevicePointer, from: DevicePointer, bytes: number): void;
+  /** Now, in the order of the work asked for so far. */
+  mark(): Moment;
+  /** Work asked for from here on starts after the moment. */
+  waitFor(moment: Moment): void;
+  /** @param source CUDA C; @throws Refusal with the compiler's words when it does not compile */
+  compile(source: string): Promise<Kernels>;
+  multiply(product: Product): void;
+  close(): void;
+}
