@@ -1,19 +1,19 @@
 import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph.js';
 import type { Attribute } from '../onnx/messages.js';
 import type { Device } from '../onnx/session.js';
+import { chunkedAttention } from './chunked-attention.js';
 import type { GemmaConfig } from './gemma-config.js';
 import type { Precision } from './precision.js';
 
 /**
- * Which operator computes attention. ONNX Runtime has two that cap scores and look through a window; measurements are
- * in docs/architecture.md. GroupQueryAttention is the quicker one on the CPU, and has flash kernels on CUDA; its
- * kernels there exist for half precision only, and everywhere for head sizes that are multiples of 8.
+ * How attention is computed; measurements are in docs/architecture.md. In chunks of queries is the quickest on the CPU.
+ * GroupQueryAttention has flash kernels on CUDA, for half precision only, and everywhere takes only head sizes that are
+ * multiples of 8.
  */
-export function attentionOperator(
-  device: Device,
-  precision: Precision,
-  headDim: number,
-): 'GroupQueryAttention' | 'Attention' {
+export type AttentionForm = 'chunks' | 'GroupQueryAttention' | 'Attention';
+
+export function attentionForm(device: Device, precision: Precision, headDim: number): AttentionForm {
+  if (device === 'cpu' && precision === 'float32') return 'chunks';
   const kernel = device === 'cpu' || (device.startsWith('cuda') && precision !== 'float32');
   return kernel && headDim % 8 === 0 ? 'GroupQueryAttention' : 'Attention';
 }
@@ -30,23 +30,23 @@ export interface AttentionInputs {
   readonly window: number | null;
 }
 
+/** Sizes and constants of attention. */
+export type AttentionShape = Pick<GemmaConfig, 'heads' | 'kvHeads' | 'headDim' | 'attentionScale' | 'attentionSoftcap'>;
+
 /**
  * Causal attention with grouped queries: softmax(cap(q kᵀ · scale) + mask) v, → [batch, context, heads × headDim].
  * A context no longer than the window needs no mask beyond the causal one.
  */
-export function attention(
-  g: GraphBuilder,
-  operator: ReturnType<typeof attentionOperator>,
-  config: GemmaConfig,
-  { q, k, v, context, window }: AttentionInputs,
-): Value {
+export function attention(g: GraphBuilder, form: AttentionForm, shape: AttentionShape, inputs: AttentionInputs): Value {
+  const { q, k, v, context, window } = inputs;
   const local = window !== null && window < context ? window : null;
-  const { heads, kvHeads } = config;
-  const shared: Record<string, Attribute> = { kv_num_heads: kvHeads, scale: { float: config.attentionScale } };
-  if (config.attentionSoftcap !== null) shared.softcap = { float: config.attentionSoftcap };
-  if (operator === 'Attention') {
-    const inputs = local === null ? [q, k, v] : [q, k, v, nearerThan(g, local, context)];
-    return g.op('Attention', inputs, { is_causal: 1, q_num_heads: heads, ...shared });
+  if (form === 'chunks') return chunkedAttention(g, shape, { ...inputs, window: local });
+  const { heads, kvHeads } = shape;
+  const shared: Record<string, Attribute> = { kv_num_heads: kvHeads, scale: { float: shape.attentionScale } };
+  if (shape.attentionSoftcap !== null) shared.softcap = { float: shape.attentionSoftcap };
+  if (form === 'Attention') {
+    const masked = local === null ? [q, k, v] : [q, k, v, nearerThan(g, local, context)];
+    return g.op('Attention', masked, { is_causal: 1, q_num_heads: heads, ...shared });
   }
   // It is made for generation, hence the lengths: every context has its last key at context − 1, and there is no past.
   const batch = g.op('Shape', [q], { start: 0, end: 1 });

@@ -1,7 +1,7 @@
 import type { DType } from '../onnx/dtype.js';
 import type { GraphBuilder, Value } from '../onnx/graph.js';
 import { storedWeight, weightAs } from '../onnx/weight.js';
-import { attention, attentionOperator } from './attention.js';
+import { type AttentionForm, attention, attentionForm } from './attention.js';
 import type { Checkpoint } from './checkpoint.js';
 import { type HookSite, hookName } from './hooks.js';
 import type { Placement } from './precision.js';
@@ -23,7 +23,7 @@ type Linear = (x: Value, name: string) => Value;
  * functions are float32.
  */
 export class GemmaGraph {
-  private readonly operator: ReturnType<typeof attentionOperator>;
+  private readonly form: AttentionForm;
 
   constructor(
     private readonly g: GraphBuilder,
@@ -32,7 +32,7 @@ export class GemmaGraph {
     private readonly context: number,
     private readonly placement: Placement = { device: 'cpu', precision: 'float32' },
   ) {
-    this.operator = attentionOperator(placement.device, placement.precision, checkpoint.config.headDim);
+    this.form = attentionForm(placement.device, placement.precision, checkpoint.config.headDim);
   }
 
   /**
@@ -125,7 +125,7 @@ export class GemmaGraph {
     const q = rotated('q', heads);
     const k = rotated('k', kvHeads);
     const v = linear(x, 'self_attn.v_proj');
-    return attention(g, this.operator, config, { q, k, v, context, window });
+    return attention(g, this.form, config, { q, k, v, context, window });
   }
 
   /** RMS norm of each head, [batch, context, count × headDim]. */

@@ -164,6 +164,11 @@ export class GraphBuilder {
     return this.op('Gather', [value, indices], { axis });
   }
 
+  /** Entries [from, to) along an axis. */
+  slice(value: Value, from: number, to: number, axis: number): Value {
+    return this.op('Slice', [value, this.ints(from), this.ints(to), this.ints(axis)]);
+  }
+
   concat(values: readonly Value[], axis: number): Value {
     return values.length === 1 ? values[0]! : this.op('Concat', values, { axis });
   }

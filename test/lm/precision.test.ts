@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { attentionOperator } from '../../src/lm/attention.js';
+import { attentionForm } from '../../src/lm/attention.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { choosePrecision } from '../../src/lm/precision.js';
 import { refusesUsage } from '../config/refuses.js';
@@ -58,10 +58,10 @@ test('weights in the precision of the products are taken as they lie: no cast, n
 });
 
 test('attention has the operator whose kernels the device has', () => {
-  assert.equal(attentionOperator('cpu', 'float32', 256), 'GroupQueryAttention');
-  assert.equal(attentionOperator('cpu', 'float32', 12), 'Attention');
-  assert.equal(attentionOperator('cuda', 'bfloat16', 256), 'GroupQueryAttention');
-  assert.equal(attentionOperator('cuda:1', 'float16', 128), 'GroupQueryAttention');
-  assert.equal(attentionOperator('cuda', 'float32', 256), 'Attention');
-  assert.equal(attentionOperator('webgpu', 'float32', 256), 'Attention');
+  assert.equal(attentionForm('cpu', 'float32', 256), 'chunks');
+  assert.equal(attentionForm('cpu', 'float16', 12), 'Attention');
+  assert.equal(attentionForm('cuda', 'bfloat16', 256), 'GroupQueryAttention');
+  assert.equal(attentionForm('cuda:1', 'float16', 128), 'GroupQueryAttention');
+  assert.equal(attentionForm('cuda', 'float32', 256), 'Attention');
+  assert.equal(attentionForm('webgpu', 'float32', 256), 'Attention');
 });
