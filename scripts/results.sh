@@ -13,6 +13,7 @@ out=docs/results/$name
 mkdir -p "$out"
 rm -rf "$out/eval"
 cp -r "runs/$name/eval" "runs/$name/report.html" "$out/"
+node scripts/results-table.mjs "runs/$name/eval/eval.json" > "$out/table.md"
 for figure in pareto shrinkage; do
   node bin/sae-pipe.js figure $figure --evaluation "runs/$name/eval" --out "$out/$figure.svg" --overwrite
 done

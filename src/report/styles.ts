@@ -1,19 +1,33 @@
 import { dot, type Markish } from '@observablehq/plot';
 import { attributed, drawn } from './chart.js';
+import { MAIN_FAMILIES } from './family.js';
 import type { Markup } from './markup.js';
 
-/** A symbol for each colour, so that colour is never the only sign. All have the same area. */
+/** Colour is never the only sign. All have the same area. */
 const SYMBOLS = ['circle', 'square', 'diamond2', 'triangle', 'star', 'cross'] as const;
 
-/** Number of styles (colour and symbol) there are for families. */
-export const STYLES = SYMBOLS.length;
+/** Colours of the page that the families beside the main ones take turns at, from this one on. */
+const TURNING = MAIN_FAMILIES.length;
+const EACH_TURN = SYMBOLS.length - TURNING;
+/** Symbols that a colour has in its turns: every second one, so that a turn is unlike the one before. */
+const STEP = 2;
+
+/** Number of styles (pairs of colour and symbol) there are for families. */
+export const STYLES = TURNING + (EACH_TURN * SYMBOLS.length) / STEP;
+
+const hue = (style: number) => (style < TURNING ? style : TURNING + ((style - TURNING) % EACH_TURN));
+
+function symbolOf(style: number): (typeof SYMBOLS)[number] {
+  const turn = style < TURNING ? 0 : Math.floor((style - TURNING) / EACH_TURN);
+  return SYMBOLS[(hue(style) + turn * STEP) % SYMBOLS.length]!;
+}
 
 /** Radius of a circle as large as a symbol (pixels). */
 const RADIUS = 4.3;
 
 /** The colour of a style: a variable of the page, which has one for light and one for dark ground. */
 export function colour(style: number): string {
-  return `var(--style-${style % STYLES})`;
+  return `var(--style-${hue(style)})`;
 }
 
 /** What is drawn at a point. */
@@ -31,15 +45,16 @@ export interface Dot {
 
 /** Symbols at points, each in the colour and shape of its style. */
 export function dots(points: readonly Dot[]): Markish[] {
-  const kinds = [true, false].flatMap((faint) => SYMBOLS.map((symbol, style) => ({ faint, symbol, style })));
-  return kinds.flatMap(({ faint, symbol, style }) => {
-    const own = points.filter((point) => point.style % STYLES === style && (point.faint ?? false) === faint);
+  const styles = [...new Set(points.map(({ style }) => style))].sort((a, b) => a - b);
+  const kinds = [true, false].flatMap((faint) => styles.map((style) => ({ faint, style })));
+  return kinds.flatMap(({ faint, style }) => {
+    const own = points.filter((point) => point.style === style && (point.faint ?? false) === faint);
     if (own.length === 0) return [];
     return [
       dot(own, {
         x: 'x',
         y: 'y',
-        symbol,
+        symbol: symbolOf(style),
         r: RADIUS,
         fill: faint ? 'var(--paper)' : colour(style),
         stroke: faint ? colour(style) : 'var(--paper)',
