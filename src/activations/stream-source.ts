@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream';
 import { UsageRefusal } from '../config/refusal.js';
 import { formatBytes } from '../disk/free-space.js';
 import type { StopRequest } from '../progress/progress.js';
-import { unlessStopped } from '../progress/unless-stopped.js';
+import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
 import { Generator, Purpose } from '../random/generator.js';
 import type { Rows } from './arrow-files.js';
 import { rowBytes } from './manifest.js';
@@ -42,7 +42,7 @@ export async function openStreamSource(
   }
   let stream: RowStream;
   try {
-    stream = await unlessStopped(RowStream.open(readable, place), stop, () => 'nothing was begun yet.');
+    stream = await unlessStopped(RowStream.open(readable, place), stop, () => NOTHING_BEGUN);
   } catch (error) {
     readable.destroy();
     throw error;

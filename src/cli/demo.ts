@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../config/load.js';
 import { Interrupted } from '../config/refusal.js';
 import type { DemoConfig } from '../config/stages.js';
-import { claimOutputDirectory } from '../disk/output-directory.js';
+import { asOwner } from '../disk/output-directory.js';
 import { evaluate } from '../eval/evaluate.js';
 import { recordTable } from '../eval/table.js';
 import { harvest } from '../harvest/harvest.js';
@@ -19,10 +19,11 @@ const QUICKER = 10;
 
 /** Runs every stage with the bundled configurations, written to config.out. */
 export async function demo(config: DemoConfig, terminal: Terminal): Promise<void> {
-  // Stages look at their own directories; this one is looked at first, or the first minute would be in vain.
-  if (!config.overwrite) await claimOutputDirectory(config.out, { overwrite: false, ours: () => false });
+  // Stages look at their own directories; this one is looked at first, or the first minute would be in vain. What it
+  // holds is the stages' to overwrite.
+  const claim = { overwrite: false, resume: config.overwrite, ours: () => false };
   try {
-    await stages(config, terminal);
+    await asOwner([config.out], claim, () => stages(config, terminal));
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     throw new Interrupted(error.signal, 'the demo is not finished; the same command with --overwrite begins it again.');

@@ -1,6 +1,10 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { Refusal } from '../config/refusal.js';
 import type { Document } from './documents.js';
 import type { Tokenizer } from './tokenizer.js';
+
+/** Contexts between two turns of the event loop: documents may come without one, and signals are heard in it. */
+const CONTEXTS_A_TURN = 64;
 
 /** A piece of the corpus as the model sees it: `length` tokens, the first of them BOS. */
 export interface Context {
@@ -44,6 +48,7 @@ export async function* packContexts(
       if (filled === length) {
         yield { index, tokens, documents: sources };
         index++;
+        if (index % CONTEXTS_A_TURN === 0) await turn();
         filled = 0;
         tokens = new Int32Array(length);
         sources = new Uint32Array(length);

@@ -1,5 +1,6 @@
-import { Interrupted, Refusal } from '../config/refusal.js';
+import { Refusal } from '../config/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import type { Context } from './contexts.js';
 
 /** Positions counted ahead at most: tokenizing these takes about a minute. A longer corpus shows its end when it comes. */
@@ -23,7 +24,7 @@ export async function checkEnoughText(
   progress.begin('counting tokens', enough, 'token');
   let found = 0;
   for await (const context of contexts) {
-    if (stop.signal) throw new Interrupted(stop.signal, 'nothing was begun yet.');
+    throwIfStopped(stop, NOTHING_BEGUN);
     found += count(context);
     if (context.index % 64 === 0) progress.update(Math.min(found, enough));
     if (found >= enough) break;

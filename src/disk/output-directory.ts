@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { access, mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
+import { checkUnlocked, type DirectoryLock, isLockFile, lockDirectory } from './lock.js';
 import { refusedWrite } from './write-aside.js';
 
 export interface ClaimOptions {
@@ -12,6 +13,10 @@ export interface ClaimOptions {
   readonly ours: (name: string) => boolean;
   /** How to say "go on with it" on this stage's command line, where it can. */
   readonly resumeFlag?: string;
+  /** The name that says that the others are whole: written last, deleted first. */
+  readonly result?: string;
+  /** Is what a killed run leaves without `result` worth nothing? Then the next run removes it unasked. */
+  readonly beginsAnew?: boolean;
 }
 
 /**
@@ -31,7 +36,7 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
   await access(path, constants.W_OK).catch((cause) => {
     throw refusedWrite(path, cause);
   });
-  const names = await readdir(path);
+  const names = (await readdir(path)).filter((name) => !isLockFile(name));
   if (names.length === 0 || options.resume) return [];
   if (!options.overwrite) {
     const resume = options.resumeFlag ? ` or ${options.resumeFlag} to go on with it` : '';
@@ -40,23 +45,70 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
       `Choose another --out, or add --overwrite to replace it${resume}.`,
     );
   }
-  const foreign = names.find((name) => !options.ours(name.replace(/\.tmp$/, '')));
+  const foreign = names.find((name) => !isOurs(name, options));
   if (foreign) {
     throw new Refusal(
       `${path} holds ${foreign}, which this command did not write.`,
       'Choose another --out; --overwrite deletes only its own files.',
     );
   }
-  return names;
+  const first = (name: string) => (name === options.result ? 0 : 1);
+  return names.sort((a, b) => first(a) - first(b));
 }
 
 /**
- * Makes `path` ready to be written to, after checkOutputDirectory's checks; what is overwritten is deleted here. To be
- * called when nothing but the work itself can fail any more.
+ * Makes this process the owner of `path`, before anything in it is read that decides what is done. Nothing else
+ * changes on disk.
+ *
+ * @throws Refusal when another process is at work there, or for the reasons of checkOutputDirectory
+ */
+export async function lockOutputDirectory(path: string, options: ClaimOptions): Promise<DirectoryLock> {
+  // Before its contents: what a process at work has written is not to be overwritten, nor to be gone on with.
+  const killed = await checkUnlocked(path);
+  if (!(killed && options.beginsAnew)) await checkOutputDirectory(path, options);
+  const lock = await lockDirectory(path);
+  try {
+    if (lock.tookOver && options.beginsAnew) await removeBeginning(path, options);
+    // An owner that finished meanwhile has left something.
+    await checkOutputDirectory(path, options);
+  } catch (error) {
+    await lock.release();
+    throw error;
+  }
+  return lock;
+}
+
+/** Removes what a killed run left, where all of it is the stage's own and its result is not there. */
+async function removeBeginning(path: string, options: ClaimOptions): Promise<void> {
+  const names = (await readdir(path)).filter((name) => !isLockFile(name));
+  if (names.some((name) => name === options.result || !isOurs(name, options))) return;
+  for (const name of names) await rm(join(path, name));
+}
+
+const isOurs = (name: string, { ours }: ClaimOptions) => ours(name.replace(/\.tmp$/, ''));
+
+/** Does `work` as the owner of the directories, and gives them up however it ends. */
+export async function asOwner<T>(paths: readonly string[], options: ClaimOptions, work: () => Promise<T>): Promise<T> {
+  const locks: DirectoryLock[] = [];
+  try {
+    for (const path of paths) locks.push(await lockOutputDirectory(path, options));
+    return await work();
+  } finally {
+    for (const lock of locks.reverse()) await lock.release();
+  }
+}
+
+/**
+ * Makes `path` ready to be written to, after checkOutputDirectory's checks; what is overwritten is deleted here, and
+ * what a kill left half-written. To be called by the owner when nothing but the work itself can fail any more.
  */
 export async function claimOutputDirectory(path: string, options: ClaimOptions): Promise<void> {
   for (const name of await checkOutputDirectory(path, options)) await rm(join(path, name), { recursive: true });
   await mkdir(path, { recursive: true }).catch((cause) => {
     throw refusedWrite(path, cause);
   });
+  if (!options.resume) return;
+  for (const name of await readdir(path)) {
+    if (name.endsWith('.tmp') && isOurs(name, options)) await rm(join(path, name));
+  }
 }

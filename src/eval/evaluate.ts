@@ -1,4 +1,4 @@
-import { copyFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import type { EvalConfig } from '../config/stages.js';
@@ -6,7 +6,7 @@ import { batches, type Context, packContexts } from '../corpus/contexts.js';
 import { corpusFiles, readDocuments } from '../corpus/documents.js';
 import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
 import { openTokenizer } from '../corpus/tokenizer.js';
-import { checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
+import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import { writeAside } from '../disk/write-aside.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
@@ -30,11 +30,23 @@ const ours = (name: string) => name === EVAL_FILE || /^training-\d+\.jsonl$/.tes
 /** Counted positions, the first of the text, whose mean is taken beforehand for that of all. */
 const MEAN_POSITIONS = 16_384;
 
-/** Splices SAEs into the model on held-out text and writes eval.json; SAEs of one hook share a forward pass. */
+/**
+ * Splices SAEs into the model on held-out text and writes eval.json; SAEs of one hook share a forward pass. There is
+ * nothing to go on with after a kill: the same command begins again.
+ */
 export async function evaluate(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<MeasuredRecord[]> {
+  const claim = { overwrite: config.overwrite, ours, result: EVAL_FILE, beginsAnew: true };
   // Before the model, which may have to be downloaded.
   await corpusFiles(config.corpus);
-  await checkOutputDirectory(config.out, { overwrite: config.overwrite, ours });
+  return asOwner([config.out], claim, () => evaluateInto(config, claim, progress, stop));
+}
+
+async function evaluateInto(
+  config: EvalConfig,
+  claim: ClaimOptions,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<MeasuredRecord[]> {
   for (const path of config.sae) await openSae(path);
   const model = await modelDirectory(config, progress, stop);
   const checkpoint = await openCheckpoint(model);
@@ -59,7 +71,7 @@ export async function evaluate(config: EvalConfig, progress: Progress, stop: Sto
     cosines.set(candidate, await decoderMaxCosine(candidate.files, config, progress, stop));
   }
 
-  await claimOutputDirectory(config.out, { overwrite: config.overwrite, ours });
+  await claimOutputDirectory(config.out, claim);
   const records: MeasuredRecord[] = [];
   for (const [i, candidate] of candidates.entries()) {
     const { architecture, dIn, dSae, cfg } = candidate.files;
@@ -91,6 +103,8 @@ async function evaluateHook(
   progress: Progress,
   stop: StopRequest,
 ): Promise<Metrics[]> {
+  // Opening the model may take minutes.
+  if (stop.signal) throw interrupted(stop.signal);
   const { hook } = group[0]!;
   const files = group.map((candidate) => candidate.files);
   const spliceIn = await openSpliceIn(checkpoint, hook, files, context, config);
@@ -124,8 +138,8 @@ async function evaluateHook(
 
 /** Copies the SAE's training curve beside eval.json, where it has one. */
 async function copyCurve(sae: string, out: string, name: string): Promise<string | null> {
-  return copyFile(join(sae, METRICS_FILE), join(out, name)).then(
-    () => name,
-    () => null,
-  );
+  const curve = await readFile(join(sae, METRICS_FILE)).catch(() => null);
+  if (curve === null) return null;
+  await writeAside(join(out, name), curve);
+  return name;
 }

@@ -6,17 +6,18 @@ import { type Context, countActivations } from '../corpus/contexts.js';
 import { corpusFiles } from '../corpus/documents.js';
 import { checkEnoughText } from '../corpus/enough-text.js';
 import { checkFreeSpace } from '../disk/free-space.js';
-import { checkOutputDirectory } from '../disk/output-directory.js';
+import { asOwner } from '../disk/output-directory.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import { openForwardPass } from './forward-pass.js';
 import { planHarvest } from './plan.js';
-import { bytesToCome, claimOptions, openWriter, resumable } from './store-plan.js';
-import { harvestWindows } from './windows.js';
+import { bytesToCome, claimOptions, openWriter, removeUnlisted, resumable } from './store-plan.js';
+import { harvestWindows, NOTHING_ADDED } from './windows.js';
 
 /**
  * Streams a corpus through the model and writes one activation store a hook, OUT/<hook>/. Everything that can be known
- * before is checked first; nothing on disk changes until the model is open.
+ * before is checked first; nothing on disk changes until the model is open, but that the stores have an owner.
  *
  * @returns the stores' directories, in the order of config.hook
  */
@@ -25,7 +26,16 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
   const directories = names.map((name) => join(config.out, name));
   // Before the model, which may have to be downloaded.
   await corpusFiles(config.corpus);
-  for (const directory of directories) await checkOutputDirectory(directory, claimOptions(config));
+  await asOwner(directories, claimOptions(config), () => harvestInto(directories, config, progress, stop));
+  return directories;
+}
+
+async function harvestInto(
+  directories: readonly string[],
+  config: HarvestConfig,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<void> {
   const model = await modelDirectory(config, progress, stop);
   const { checkpoint, tokenizer, hooks, context, manifests, contexts } = await planHarvest(config, model);
 
@@ -33,7 +43,10 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
   for (const [i, directory] of directories.entries()) {
     found.push(config.resume ? await resumable(directory, manifests[i]!) : null);
   }
-  if (found.every((manifest) => manifest?.complete)) return directories;
+  if (found.every((manifest) => manifest?.complete)) {
+    for (const [i, directory] of directories.entries()) await removeUnlisted(directory, found[i]!);
+    return;
+  }
   const bytes = manifests.map((manifest, i) => bytesToCome(found[i] ?? manifest));
   await checkFreeSpace(
     config.out,
@@ -43,6 +56,8 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
     const count = (c: Context) => countActivations(c, tokenizer.bosTokenId);
     await checkEnoughText(contexts(), count, config.tokens, config.corpus, progress, stop);
   }
+  // Opening it may take minutes.
+  throwIfStopped(stop, found.some((manifest) => manifest !== null) ? NOTHING_ADDED : NOTHING_BEGUN);
   const pass = await openForwardPass(checkpoint, hooks, context, config);
   try {
     const writers: StoreWriter[] = [];
@@ -53,5 +68,4 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
   } finally {
     await pass.release();
   }
-  return directories;
 }

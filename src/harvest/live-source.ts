@@ -14,7 +14,7 @@ import { corpusFiles } from '../corpus/documents.js';
 import { formatBytes } from '../disk/free-space.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { unlessStopped } from '../progress/unless-stopped.js';
+import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
 import { type LiveStart, type Reply, type Request, refusalFrom } from './live-protocol.js';
 
 /** A harvest of one hook, --tokens rows, in windows of about --window-rows. The corpus is read again when it ends. */
@@ -44,7 +44,7 @@ export async function openLiveSource(
   let header: StreamHeader;
   let corpus: string;
   try {
-    header = await unlessStopped(supply.open(), stop, () => 'nothing was begun yet.');
+    header = await unlessStopped(supply.open(), stop, () => NOTHING_BEGUN);
     corpus = await outline(files);
   } catch (error) {
     await supply.close();

@@ -1,4 +1,5 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest } from '../activations/manifest.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
@@ -79,10 +80,12 @@ export function bytesToCome(manifest: Manifest): number {
   return (manifest.rows_wanted - there) * rowBytes(manifest);
 }
 
+const MANIFEST = 'manifest.json';
+const ours = (name: string) => name === MANIFEST || /^(shard|contexts|partial)-\d+\.arrow$/.test(name);
+
 /** What a store's directory may hold, and how it is claimed. */
-export function claimOptions(config: Pick<HarvestConfig, 'overwrite' | 'resume'>): ClaimOptions {
-  const ours = (name: string) => /^(manifest\.json|(shard|contexts|partial)-\d+\.arrow)$/.test(name);
-  return { overwrite: config.overwrite, resume: config.resume, ours, resumeFlag: '--resume' };
+export function claimOptions({ overwrite, resume }: Pick<HarvestConfig, 'overwrite' | 'resume'>): ClaimOptions {
+  return { overwrite, resume, ours, resumeFlag: '--resume', result: MANIFEST };
 }
 
 /** Settings that an unfinished store and the command that goes on with it must share. */
@@ -104,7 +107,7 @@ const FIXED = [
 /** The manifest of the unfinished store in `directory`, or null where there is none; changes nothing. */
 export async function resumable(directory: string, fresh: Manifest): Promise<Manifest | null> {
   const names = await readdir(directory).catch((): string[] => []);
-  if (!names.includes('manifest.json')) return null;
+  if (!names.includes(MANIFEST)) return null;
   const found = await readManifest(directory);
   const differs = (key: string, before: unknown, now: unknown) => {
     throw new Refusal(
@@ -122,6 +125,15 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
   return { ...found, rows_wanted: fresh.rows_wanted };
 }
 
+/** Removes files of a store that its manifest does not list: a kill came between writing and listing, or unlisting. */
+export async function removeUnlisted(directory: string, { shards, contexts, partial }: Manifest): Promise<void> {
+  const listed = new Set([...shards, ...contexts, ...(partial?.files ?? [])].map(({ file }) => file));
+  for (const name of await readdir(directory)) {
+    const unlisted = name !== MANIFEST && !listed.has(name) && ours(name.replace(/\.tmp$/, ''));
+    if (unlisted) await rm(join(directory, name));
+  }
+}
+
 /** A writer on a new store, or on the unfinished one that is to be resumed. */
 export async function openWriter(
   directory: string,
@@ -130,6 +142,7 @@ export async function openWriter(
   config: HarvestConfig,
 ): Promise<StoreWriter> {
   await claimOutputDirectory(directory, claimOptions(config));
-  if (!found) await writeManifest(directory, fresh);
+  if (found) await removeUnlisted(directory, found);
+  else await writeManifest(directory, fresh);
   return new StoreWriter(directory, found ?? fresh);
 }

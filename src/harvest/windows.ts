@@ -6,8 +6,12 @@ import type { HarvestConfig } from '../config/stages.js';
 import { batches, type Context } from '../corpus/contexts.js';
 import { tooFewTokens } from '../corpus/enough-text.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { throwIfStopped } from '../progress/unless-stopped.js';
 import { assembleWindows, atWindow } from './assemble.js';
 import type { ForwardPass } from './forward-pass.js';
+
+/** What a stop of a resumed harvest comes to before its first forward pass. */
+export const NOTHING_ADDED = 'nothing had been added yet; go on with the same command and --resume.';
 
 /**
  * Hands each full window to the writers of all hooks. Goes on where the stores stopped: at the first window that is not
@@ -30,7 +34,7 @@ export async function harvestWindows(
   progress.update(stored);
   await skipDone(writers[0]!, done, contexts, config, stop);
   const { index, windows } = atWindow(done, stored, manifests);
-  await restorePartial(writers, windows, contexts, config);
+  await restorePartial(writers, windows, contexts, config, stop);
   const kept = windows[0]!;
   const passes = Math.ceil(kept.contexts.length / config.batch);
   const standing = { index, windows, rows: stored + kept.rows, passes };
@@ -74,6 +78,7 @@ async function restorePartial(
   windows: readonly Window[],
   contexts: AsyncGenerator<Context>,
   config: HarvestConfig,
+  stop: StopRequest,
 ): Promise<void> {
   const index = windows[0]!.index;
   const kept = writers[0]!.manifest.partial;
@@ -84,7 +89,7 @@ async function restorePartial(
   const pieces = [];
   for (const writer of writers) pieces.push(await writer.readPartial());
   if (pieces.includes(null)) return;
-  const read = await take(contexts, kept.contexts);
+  const read = await take(contexts, kept.contexts, stop);
   if (sha256(encodeContexts(read)) !== kept.contexts_sha256) throw otherText(config);
   for (const [i, window] of windows.entries()) {
     window.restore(pieces[i]!, writers[i]!.manifest.partial!.norm_sum);
@@ -92,11 +97,10 @@ async function restorePartial(
   }
 }
 
-async function take(contexts: AsyncGenerator<Context>, count: number, stop?: StopRequest): Promise<Context[]> {
+async function take(contexts: AsyncGenerator<Context>, count: number, stop: StopRequest): Promise<Context[]> {
   const taken: Context[] = [];
   while (taken.length < count) {
-    if (stop?.signal)
-      throw new Interrupted(stop.signal, 'nothing had been added yet; go on with the same command and --resume.');
+    throwIfStopped(stop, NOTHING_ADDED);
     const { value, done } = await contexts.next();
     if (done) break;
     taken.push(value);

@@ -1,6 +1,18 @@
 import { Interrupted } from '../config/refusal.js';
 import type { StopRequest } from './progress.js';
 
+/** What a stop before the first change comes to. */
+export const NOTHING_BEGUN = 'nothing was begun yet; the same command begins it.';
+
+/**
+ * To be called before a stretch of work that cannot be stopped.
+ *
+ * @throws Interrupted when a stop was asked for
+ */
+export function throwIfStopped({ signal }: StopRequest, message: string): void {
+  if (signal) throw new Interrupted(signal, message);
+}
+
 /** Milliseconds between looks at the stop request. */
 const LOOK = 100;
 

@@ -52,7 +52,7 @@ export async function trainRuns(
         const batches = source.batches(order, seed);
         for (const run of together) {
           const say = (line: string) => progress.say(`${run.name}: ${line}`);
-          const trainer = await Trainer.open(run.config, source, batches, say);
+          const trainer = await Trainer.open(run.config, { source, batches }, say, stop);
           if (trainer) lanes.push({ run, trainer, row: rowOf(run) });
           else {
             outcomes.push({ run, state: 'finished before' });
@@ -123,6 +123,10 @@ async function trainLanes(
         }
         return { run, state: 'trained' };
       } catch (error) {
+        if (error instanceof Interrupted) {
+          interrupted ??= error;
+          return { run, state: 'trained' };
+        }
         // One run that fails must not take the others' work with it; a fault of the program must be seen.
         if (!(error instanceof Refusal)) throw error;
         table.finish(row, `failed: ${error.message}`);

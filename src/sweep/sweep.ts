@@ -3,6 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import { loadConfig, section } from '../config/load.js';
 import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
 import type { SweepConfig } from '../config/stages.js';
+import { asOwner } from '../disk/output-directory.js';
 import { EVAL_FILE, evaluate } from '../eval/evaluate.js';
 import type { EvalRecord } from '../eval/record.js';
 import { harvest } from '../harvest/harvest.js';
@@ -33,8 +34,9 @@ export async function sweep(
   progress: Progress,
   stop: StopRequest,
 ): Promise<SweepResult> {
+  const claim = { overwrite: false, resume: true, ours: () => false };
   try {
-    return await stages(config, file, progress, stop);
+    return await asOwner([config.out], claim, () => stages(config, file, progress, stop));
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     throw new Interrupted(error.signal, `what is done is kept in ${config.out}; go on with the same command.`);

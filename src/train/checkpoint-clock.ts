@@ -17,6 +17,11 @@ export class CheckpointClock {
     this.last = { step, time: now() };
   }
 
+  /** The step of the last one, or where the run was opened. */
+  get lastStep(): number {
+    return this.last.step;
+  }
+
   /** Is one due after `step` steps? */
   due(step: number): boolean {
     return step - this.last.step >= this.steps || this.now() - this.last.time >= this.milliseconds;

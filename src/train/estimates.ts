@@ -2,6 +2,8 @@ import type { Batches, SourceDescription } from '../activations/source.js';
 import { widen } from '../activations/widen.js';
 import { Refusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
+import type { StopRequest } from '../progress/progress.js';
+import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import { geometricMedian } from './geometric-median.js';
 
 /** What a run must know of its activations before the first step; part of a checkpoint. */
@@ -21,11 +23,16 @@ const MEDIAN_ROWS = 8192;
 const OCCASION = 0;
 
 /** @throws Refusal when every activation is zero and the run would scale by their norm */
-export async function estimate(config: TrainConfig, about: SourceDescription, batches: Batches): Promise<Estimates> {
+export async function estimate(
+  config: TrainConfig,
+  about: SourceDescription,
+  batches: Batches,
+  stop: StopRequest,
+): Promise<Estimates> {
   let { meanNorm } = about;
   let meanSquare: number | null = null;
   if (config.l2Normalise || (meanNorm === null && config.normalize === 'mean-norm')) {
-    const sample = await sampleRows(batches, about, SAMPLE_ROWS);
+    const sample = await sampleRows(batches, about, SAMPLE_ROWS, stop);
     const norms = Float64Array.from({ length: sample.length / about.dIn }, (_, row) => {
       const x = sample.subarray(row * about.dIn, (row + 1) * about.dIn);
       return Math.sqrt(x.reduce((sum, value) => sum + value * value, 0));
@@ -40,15 +47,25 @@ export async function estimate(config: TrainConfig, about: SourceDescription, ba
 }
 
 /** The geometric median of a sample of raw activations, [d_in]. */
-export async function medianActivation(about: SourceDescription, batches: Batches): Promise<Float64Array> {
-  return geometricMedian(await sampleRows(batches, about, MEDIAN_ROWS), about.dIn);
+export async function medianActivation(
+  about: SourceDescription,
+  batches: Batches,
+  stop: StopRequest,
+): Promise<Float64Array> {
+  return geometricMedian(await sampleRows(batches, about, MEDIAN_ROWS, stop), about.dIn);
 }
 
 /** The first `most` rows of the source's inputs, [rows × d_in]. */
-async function sampleRows(batches: Batches, { dIn, dtype }: SourceDescription, most: number): Promise<Float32Array> {
+async function sampleRows(
+  batches: Batches,
+  { dIn, dtype }: SourceDescription,
+  most: number,
+  stop: StopRequest,
+): Promise<Float32Array> {
   const sample = new Float32Array(most * dIn);
   let filled = 0;
   for await (const { activation } of batches.inputs(OCCASION)) {
+    throwIfStopped(stop, NOTHING_BEGUN);
     const values = widen(activation.subarray(0, Math.min(activation.length, sample.length - filled)), dtype);
     sample.set(values, filled);
     filled += values.length;

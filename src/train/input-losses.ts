@@ -1,5 +1,7 @@
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { onnxRuntime, openSession } from '../onnx/session.js';
+import type { StopRequest } from '../progress/progress.js';
+import { throwIfStopped } from '../progress/unless-stopped.js';
 import {
   decode,
   gatedEncoder,
@@ -14,13 +16,17 @@ import type { Objective } from './engines/objective.js';
 /** Most feature activations that exist at a time: 128 MiB of float32. */
 const MOST_ENTRIES = 2 ** 25;
 
+/** What a stop meanwhile says; who asked for the losses knows what is kept. */
+export const STOPPED = 'inputs were looked at.';
+
 /** The training loss of inputs one by one. */
 export interface InputLosses {
   /**
    * @param x [rows × d_in] scaled activations
    * @returns [rows]
+   * @throws Interrupted where a stop was asked for
    */
-  of(x: Float32Array): Promise<Float64Array>;
+  of(x: Float32Array, stop?: StopRequest): Promise<Float64Array>;
   close(): Promise<void>;
 }
 
@@ -53,10 +59,11 @@ export async function openInputLosses(
   const chunk = Math.max(1, Math.floor(MOST_ENTRIES / dSae));
 
   return {
-    async of(values) {
+    async of(values, stop = { signal: undefined }) {
       const rows = values.length / dIn;
       const losses = new Float64Array(rows);
       for (let first = 0; first < rows; first += chunk) {
+        throwIfStopped(stop, STOPPED);
         const last = Math.min(rows, first + chunk);
         const part = new Tensor('float32', values.slice(first * dIn, last * dIn), [last - first, dIn]);
         const { loss } = await open.run({ x: part, ...weights });

@@ -1,11 +1,13 @@
 import type { Batches, SourceDescription } from '../activations/source.js';
 import { widen } from '../activations/widen.js';
 import { Refusal } from '../config/refusal.js';
+import type { StopRequest } from '../progress/progress.js';
+import { throwIfStopped } from '../progress/unless-stopped.js';
 import { Generator, Purpose } from '../random/generator.js';
 import type { Sae } from '../sae/sae.js';
 import type { EngineSettings, TrainerState } from './engines/engine.js';
 import { objectiveOf } from './engines/objective.js';
-import { openInputLosses } from './input-losses.js';
+import { openInputLosses, STOPPED } from './input-losses.js';
 
 /** Length of a resampled encoder row beside the mean of those alive (Bricken et al. 2023). */
 const ENCODER_SHARE = 0.2;
@@ -25,6 +27,8 @@ export interface InputsToDraw {
   readonly seed: number;
   /** λ at this step, in the engines' convention. */
   readonly l1: number;
+  /** Looked at while inputs are. */
+  readonly stop?: StopRequest;
 }
 
 /**
@@ -34,11 +38,12 @@ export interface InputsToDraw {
  *
  * @param sae of scaled activations, as it stands
  * @returns [at most count][d_in] scaled activations, and the number of inputs looked at
+ * @throws Interrupted where a stop was asked for
  */
 export async function drawInputs(
   sae: Sae,
   count: number,
-  { batches, about, most, step, seed, l1 }: InputsToDraw,
+  { batches, about, most, step, seed, l1, stop = { signal: undefined } }: InputsToDraw,
   settings: EngineSettings,
 ): Promise<{ drawn: Float32Array[]; inputs: number }> {
   const losses = await openInputLosses(sae, objectiveOf(settings), l1, settings);
@@ -46,7 +51,7 @@ export async function drawInputs(
   const keys: number[] = [];
   try {
     for await (const x of scaledInputs(batches, about, most, step, settings.scale)) {
-      for (const loss of await losses.of(x)) {
+      for (const loss of await losses.of(x, stop)) {
         if (!Number.isFinite(loss))
           throw new Refusal(`The loss of an input is ${loss} at step ${step}.`, 'Use a smaller --lr.');
         keys.push(Math.log(1 - random.uniform()) / (loss * loss));
@@ -64,6 +69,7 @@ export async function drawInputs(
   const drawn: Float32Array[] = [];
   let first = 0;
   for await (const x of scaledInputs(batches, about, most, step, settings.scale)) {
+    throwIfStopped(stop, STOPPED);
     for (let row = 0; row < x.length / about.dIn; row++) {
       const k = wanted.get(first + row);
       if (k !== undefined) drawn[k] = x.slice(row * about.dIn, (row + 1) * about.dIn);

@@ -5,7 +5,7 @@ import type { TrainConfig } from '../config/stages.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import type { MetricsRecord } from './metrics-record.js';
 import { openSource } from './source.js';
-import { Trainer } from './trainer.js';
+import { kept, Trainer } from './trainer.js';
 
 /**
  * Trains an SAE on activations and writes it to config.out.
@@ -18,7 +18,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
   try {
     const batches = source.batches(config.order, config.seed);
     const begin = (steps: number) => batches.seek(steps * config.batch);
-    trainer = await Trainer.open(config, source, batches, (line) => progress.say(line), begin);
+    trainer = await Trainer.open(config, { source, batches, begin }, (line) => progress.say(line), stop);
     if (!trainer) return config.out;
     progress.say(trainer.lambda.sentence);
     await loop(trainer, batches, config, progress, stop);
@@ -41,8 +41,7 @@ async function loop(
   const { batch } = config;
   progress.begin(`training ${config.arch}`, trainer.wanted * batch, 'token');
   progress.update(trainer.steps * batch);
-  const kept = () =>
-    `step ${trainer.steps} of ${trainer.wanted} is kept in ${config.out}; go on with the same command and --resume.`;
+  const left = () => kept(trainer.steps, trainer.wanted, config.out);
   const keep = async () => {
     await trainer.save();
     progress.end();
@@ -55,8 +54,8 @@ async function loop(
     const x = await (ahead ?? batches.next(batch, used.shift())).catch(async (cause) => {
       // Rows that do not come must not cost the steps that were made.
       await keep();
-      if (stop.signal) throw new Interrupted(stop.signal, kept());
-      progress.say(kept());
+      if (stop.signal) throw new Interrupted(stop.signal, left());
+      progress.say(left());
       throw cause;
     });
     const stepping = trainer.step(x);
@@ -68,7 +67,7 @@ async function loop(
     progress.update(trainer.steps * batch, figures(trainer.last));
     if (stop.signal && trainer.steps < trainer.wanted) {
       await keep();
-      throw new Interrupted(stop.signal, kept());
+      throw new Interrupted(stop.signal, left());
     }
   }
   progress.end();

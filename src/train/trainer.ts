@@ -1,11 +1,14 @@
 import { join } from 'node:path';
 import type { ActivationArray } from '../activations/arrow-files.js';
 import type { ActivationSource, Batches } from '../activations/source.js';
-import { Refusal, UsageRefusal } from '../config/refusal.js';
+import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { JsonLines } from '../disk/json-lines.js';
-import { checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
+import type { DirectoryLock } from '../disk/lock.js';
+import { type ClaimOptions, claimOutputDirectory, lockOutputDirectory } from '../disk/output-directory.js';
+import type { StopRequest } from '../progress/progress.js';
+import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import { scaleActivations } from '../sae/activation-scale.js';
 import { PARAMETERS } from '../sae/sae.js';
 import { CFG_FILE, saveSae, WEIGHTS_FILE } from '../sae/saelens.js';
@@ -28,6 +31,19 @@ import { frozenBiases, startingPoint } from './starting-point.js';
 
 const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE].includes(name) || isCheckpoint(name);
 
+const claimOptions = ({ overwrite, resume }: TrainConfig): ClaimOptions => {
+  return { overwrite, resume, ours, resumeFlag: '--resume', result: CFG_FILE };
+};
+
+/** What a run is fed from. */
+export interface Fed {
+  readonly source: ActivationSource;
+  /** Of the source; only `begin` moves them. */
+  readonly batches: Batches;
+  /** Given the steps done, makes sure that rows can come; called before anything on disk changes. */
+  readonly begin?: (steps: number) => Promise<void>;
+}
+
 /** Told of what is worth reading afterwards. */
 export type Say = (line: string) => void;
 
@@ -43,6 +59,7 @@ interface Run {
   readonly estimates: Estimates;
   readonly lambda: SparsityCoefficient;
   readonly say: Say;
+  readonly stop: StopRequest;
 }
 
 /**
@@ -57,31 +74,39 @@ export class Trainer {
     private engine: Engine,
     private readonly log: MetricsLog,
     private readonly curve: JsonLines<MetricsRecord>,
+    private readonly lock: DirectoryLock,
   ) {
     this.clock = new CheckpointClock(run.config.checkpointEvery, engine.steps);
   }
 
   /**
    * Opens a run, or what its checkpoint left of it. Everything that can be known before is checked first, the engine
-   * included; nothing on disk changes until then.
+   * included; nothing on disk changes until then, but that the directory has an owner.
    *
-   * @param batches of the source; only `begin` moves them
-   * @param begin given the steps done, makes sure that rows can come; called before anything on disk changes
    * @returns the trainer, or undefined where --resume finds the SAE finished
    */
-  static async open(
+  static async open(config: TrainConfig, fed: Fed, say: Say, stop: StopRequest): Promise<Trainer | undefined> {
+    const lock = await lockOutputDirectory(config.out, claimOptions(config));
+    let trainer: Trainer | undefined;
+    try {
+      trainer = await Trainer.openIn(lock, config, fed, say, stop);
+      return trainer;
+    } finally {
+      if (!trainer) await lock.release();
+    }
+  }
+
+  private static async openIn(
+    lock: DirectoryLock,
     config: TrainConfig,
-    source: ActivationSource,
-    batches: Batches,
+    { source, batches, begin }: Fed,
     say: Say,
-    begin: (steps: number) => Promise<void> = async () => {},
+    stop: StopRequest,
   ): Promise<Trainer | undefined> {
     const { about } = source;
     const plan = schedule(config, stepsOf(config, about));
     const fixed = fixedSettings(config, about, plan);
-    const { overwrite, resume, out } = config;
-    const claim = { overwrite, resume, ours, resumeFlag: '--resume' };
-    await checkOutputDirectory(out, claim);
+    const { resume, out } = config;
     if (resume && (await finishedBefore(out, fixed))) return undefined;
     const sizes = engineSettings(config, about, 1);
     checkResampling(config, sizes);
@@ -90,25 +115,29 @@ export class Trainer {
     // A new checkpoint is written beside those that are kept.
     await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
     const checkpoint = resume ? await readCheckpoint(out, fixed, say) : undefined;
-    const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches));
+    const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop));
     const scale = activationScale(config, about, estimates);
     const settings = engineSettings(config, about, scale);
     const lambda = sparsityCoefficient(config, { dIn: about.dIn, scale, meanSquare: estimates.meanSquare });
-    const median = () => medianActivation(about, batches);
+    const median = () => medianActivation(about, batches, stop);
     const start = checkpoint?.state ?? (await startingPoint(config, settings, median));
+    const left = checkpoint ? kept(checkpoint.steps, plan.steps, out) : NOTHING_BEGUN;
+    throwIfStopped(stop, left);
     const engine = await openEngine(engineName, settings, start, checkpoint?.steps);
     try {
-      await begin(engine.steps);
-      await claimOutputDirectory(out, claim);
+      await begin?.(engine.steps);
+      throwIfStopped(stop, left);
+      await claimOutputDirectory(out, claimOptions(config));
       await writeRunFile(out, metadata(about, fixed, settings, plan.steps, lambda, undefined));
       const keep = (line: MetricsRecord) => line.step <= engine.steps;
       const curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep });
       const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
-      const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say };
-      return new Trainer(run, engine, log, curve);
+      const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say, stop };
+      return new Trainer(run, engine, log, curve, lock);
     } catch (error) {
       await engine.close();
-      throw error;
+      // Waiting for rows knows nothing of checkpoints.
+      throw error instanceof Interrupted ? new Interrupted(error.signal, left) : error;
     }
   }
 
@@ -141,9 +170,12 @@ export class Trainer {
    * One step, with all that belongs to it.
    *
    * @throws Refusal where the loss is no longer finite
+   * @throws Interrupted where a stop comes while inputs are looked at; the checkpoint is of the step before then
    */
   async step(batch: ActivationArray): Promise<void> {
     const { config, plan, lambda } = this.run;
+    // Looking at inputs may take minutes, and what stops it must cost no more than this step.
+    if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
     const at = plan.at(this.steps, lambda.value);
     const metrics = await this.engine.step(batch, at);
     checkFinite(metrics, this.steps, config);
@@ -180,13 +212,17 @@ export class Trainer {
   }
 
   async close(): Promise<void> {
-    await this.curve.close();
-    await this.engine.close();
+    try {
+      await this.curve.close();
+      await this.engine.close();
+    } finally {
+      await this.lock.release();
+    }
   }
 
   /** Gives dead features new directions (paper, appendix D); another engine then goes on from the changed state. */
   private async resample(l1: number): Promise<void> {
-    const { config, source, batches, settings, engineName, say } = this.run;
+    const { config, source, batches, plan, settings, engineName, say, stop } = this.run;
     const { steps } = this;
     const state = await this.engine.state();
     const dead = deadFeatures(state, config.deadWindow);
@@ -194,8 +230,20 @@ export class Trainer {
       say(`Step ${steps}: no feature is dead, none is resampled.`);
       return;
     }
-    const draw = { batches, about: source.about, most: config.resampleInputs, step: steps, seed: config.seed, l1 };
-    const { drawn, inputs } = await drawInputs(await this.engine.sae(), dead.length, draw, settings);
+    const draw = {
+      batches,
+      about: source.about,
+      most: config.resampleInputs,
+      step: steps,
+      seed: config.seed,
+      l1,
+      stop,
+    };
+    const { drawn, inputs } = await drawInputs(await this.engine.sae(), dead.length, draw, settings).catch((cause) => {
+      throw cause instanceof Interrupted
+        ? new Interrupted(cause.signal, kept(steps - 1, plan.steps, config.out))
+        : cause;
+    });
     const features = dead.slice(0, drawn.length);
     resampleFeatures(state, features, drawn, settings);
     await this.engine.close();
@@ -203,6 +251,11 @@ export class Trainer {
     this.log.resampled(features.length);
     say(`Step ${steps}: ${features.length} of ${dead.length} dead features resampled among ${inputs} inputs.`);
   }
+}
+
+/** What a stop leaves of a run. */
+export function kept(steps: number, wanted: number, out: string): string {
+  return `step ${steps} of ${wanted} is kept in ${out}; go on with the same command and --resume.`;
 }
 
 /** What resampling would change must not be frozen; r_mag may be (--ablate no-r-mag), it becomes 0 anyway. */

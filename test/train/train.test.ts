@@ -43,6 +43,14 @@ function outcome(directory: string) {
   return { files, curve: curveOf(directory).map(({ tokens_per_second: _, ...line }) => line) };
 }
 
+async function stoppedAfterOneStep(config: TrainConfig): Promise<void> {
+  const stop: StopRequest = { signal: undefined };
+  const update = (done: number) => {
+    if (done > 0) stop.signal = 'SIGINT';
+  };
+  await assert.rejects(train(config, { ...silent, update }, stop), Interrupted);
+}
+
 for (const arch of ['gated', 'standard'] as const) {
   test(`training a ${arch} SAE lowers its loss, keeps unit decoder rows and writes a curve`, async () => {
     const directory = await train(configured({ arch, steps: 200 }), silent, never);
@@ -132,7 +140,7 @@ test('the newest --keep-checkpoints are kept, and a damaged one is passed over f
 
 test('a resumed run with another setting is refused and shows the difference', async () => {
   const config = configured();
-  await assert.rejects(train(config, silent, { signal: 'SIGINT' }), Interrupted);
+  await stoppedAfterOneStep(config);
   await assert.rejects(train({ ...config, resume: true, l1: 9 }, silent, never), /l1 = 4, and this command says 9/);
   await assert.rejects(
     train({ ...config, resume: true, l1: 9, lr: 1e-4 }, silent, never),
@@ -144,6 +152,19 @@ test('a resumed run with another setting is refused and shows the difference', a
     train({ ...config, resume: true }, silent, never),
     /checkpoint-00000001\.safetensors is not a whole/,
   );
+});
+
+test('a stop before the first step leaves nothing, and the checkpoint where there is one', async () => {
+  const config = configured();
+  await assert.rejects(
+    train(config, silent, { signal: 'SIGINT' }),
+    /nothing was begun yet; the same command begins it/,
+  );
+  assert.ok(!existsSync(config.out));
+  await stoppedAfterOneStep(config);
+  const before = filesBelow(config.out);
+  await assert.rejects(train({ ...config, resume: true }, silent, { signal: 'SIGTERM' }), /step 1 of .* --resume/);
+  assert.deepEqual(filesBelow(config.out), before);
 });
 
 test('--resume begins where there is nothing yet, and leaves a finished SAE of the same settings as it is', async () => {
@@ -175,7 +196,7 @@ test('a run that dies before its first checkpoint is begun again by --resume', a
 
 test('while a run is unfinished, run.json says what cfg.json will say beside results', async () => {
   const config = configured();
-  await assert.rejects(train(config, silent, { signal: 'SIGINT' }), Interrupted);
+  await stoppedAfterOneStep(config);
   assert.deepEqual(
     [...filesBelow(config.out).keys()],
     ['checkpoint-00000001.safetensors', 'metrics.jsonl', 'run.json'],

@@ -1,0 +1,213 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { LOCK_FILE, lockDirectory } from '../../src/disk/lock.js';
+import { type Owner, standingOf, thisProcess } from '../../src/disk/owner.js';
+import { refuses } from '../config/refuses.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const LINUX = process.platform === 'linux';
+const directory = (t: TestContext) => {
+  const path = join(temporaryDirectory(t), 'out');
+  mkdirSync(path);
+  return path;
+};
+const lockIn = (path: string) => JSON.parse(readFileSync(join(path, LOCK_FILE), 'utf8')) as Owner;
+const leave = (path: string, lock: unknown, name = LOCK_FILE) =>
+  writeFileSync(join(path, name), typeof lock === 'string' ? lock : JSON.stringify(lock));
+
+/** The id of a process that has ended. */
+async function endedPid(): Promise<number> {
+  const child = spawn(process.execPath, ['-e', '']);
+  await once(child, 'exit');
+  return child.pid!;
+}
+/** The lock of an owner that was killed. */
+const deadOwner = async (): Promise<Owner> => ({ ...thisProcess(), pid: await endedPid() });
+
+test('a lock says who holds it, refuses every other, and is gone after its release', async (t) => {
+  const path = directory(t);
+  const lock = await lockDirectory(path);
+  assert.equal(lock.tookOver, false);
+  assert.deepEqual(readdirSync(path), [LOCK_FILE]);
+  const { pid, host, since } = lockIn(path);
+  assert.deepEqual([pid, host], [process.pid, hostname()]);
+  await refuses(() => lockDirectory(path), path, `pid ${pid} of`, `on ${host}`, since, 'lock.test', 'another --out');
+  assert.deepEqual(readdirSync(path), [LOCK_FILE]);
+  await lock.release();
+  assert.deepEqual(readdirSync(path), []);
+  await (await lockDirectory(path)).release();
+});
+
+test('directories made for the lock go with it where they are empty, and others stay', async (t) => {
+  const root = directory(t);
+  const path = join(root, 'a', 'b');
+  await (await lockDirectory(path)).release();
+  assert.deepEqual(readdirSync(root), []);
+  const lock = await lockDirectory(path);
+  writeFileSync(join(root, 'a', 'other'), '');
+  await lock.release();
+  assert.deepEqual(readdirSync(join(root, 'a')), ['other']);
+  mkdirSync(path);
+  await (await lockDirectory(path)).release();
+  assert.ok(existsSync(path));
+});
+
+test('the lock of a process that is gone is taken over, that of one that runs is not', async (t) => {
+  const path = directory(t);
+  leave(path, await deadOwner());
+  const lock = await lockDirectory(path);
+  assert.ok(lock.tookOver);
+  assert.equal(lockIn(path).pid, process.pid);
+  assert.deepEqual(readdirSync(path), [LOCK_FILE]);
+  await lock.release();
+  // Of an hour ago or of the next year: clocks say nothing about life.
+  for (const since of ['1990-01-01T00:00:00.000Z', '2190-01-01T00:00:00.000Z']) {
+    leave(path, { ...thisProcess(), since });
+    await refuses(() => lockDirectory(path), 'is in use by', since);
+    leave(path, { ...(await deadOwner()), since });
+    await (await lockDirectory(path)).release();
+  }
+});
+
+test('a process that has the number of a dead one is not its owner', { skip: !LINUX }, async (t) => {
+  const path = directory(t);
+  const own = thisProcess();
+  leave(path, { ...own, started: String(Number(own.started) - 1) });
+  const lock = await lockDirectory(path);
+  assert.ok(lock.tookOver);
+  await lock.release();
+  // Where its start is not known, a process with the number counts as the owner.
+  leave(path, { ...own, started: '' });
+  await refuses(() => lockDirectory(path), 'is in use by');
+});
+
+test('a killed process counts as gone before its parent has heard of it', { skip: !LINUX }, async (t) => {
+  const path = directory(t);
+  // The shell starts a child, tells its id, and never waits for it.
+  const shell = spawn('bash', ['-c', 'sleep 60 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] });
+  t.after(() => shell.kill('SIGKILL'));
+  const pid = Number(String((await once(shell.stdout, 'data'))[0]));
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  const started = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]!;
+  leave(path, { ...thisProcess(), pid, started });
+  await refuses(() => lockDirectory(path), `pid ${pid} of`);
+  process.kill(pid, 'SIGKILL');
+  for (let state = ''; state !== 'Z'; ) state = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]![0]!;
+  await (await lockDirectory(path)).release();
+});
+
+test('a lock of another machine or container is refused, naming the file to delete', async (t) => {
+  const path = directory(t);
+  const dead = await deadOwner();
+  for (const other of [
+    { host: 'node17' },
+    { machine: 'another installation' },
+    { namespace: 'pid:[1]' },
+    { boot: 'another', namespace: 'pid:[1]' },
+    { boot: 'another', machine: '' },
+  ]) {
+    leave(path, { ...dead, ...other });
+    const before = readFileSync(join(path, LOCK_FILE));
+    await refuses(
+      () => lockDirectory(path),
+      `pid ${dead.pid} of`,
+      'cannot be checked from here',
+      `delete ${join(path, LOCK_FILE)}`,
+    );
+    assert.deepEqual(readFileSync(join(path, LOCK_FILE)), before);
+  }
+});
+
+test('after a restart of the machine nobody is left, outside of containers', { skip: !LINUX }, () => {
+  const own = { ...thisProcess(), boot: 'before the restart' };
+  const outside = own.namespace === 'pid:[4026531836]' && own.machine !== '';
+  assert.equal(standingOf(own), outside ? 'gone' : 'unknown');
+});
+
+test('a lock that was torn or is garbage is taken over, after a moment in which it may be being written', async (t) => {
+  const path = directory(t);
+  for (const torn of ['', JSON.stringify(thisProcess()).slice(0, 60), '{}', '\0\0\0\0', '"lock"']) {
+    leave(path, torn);
+    const lock = await lockDirectory(path);
+    assert.ok(lock.tookOver, JSON.stringify(torn));
+    assert.deepEqual(readdirSync(path), [LOCK_FILE]);
+    await lock.release();
+  }
+  leave(path, '{');
+  const waiting = lockDirectory(path);
+  setTimeout(() => leave(path, thisProcess()), 300);
+  await refuses(() => waiting, 'is in use by');
+});
+
+test('what processes left that were killed while they took the lock is understood, and tidied up', async (t) => {
+  const path = directory(t);
+  const [first, second, third] = [await deadOwner(), await deadOwner(), { ...thisProcess() }];
+  leave(path, first);
+  leave(path, second, `${LOCK_FILE}.after-${first.id}`);
+  leave(path, await deadOwner(), `${LOCK_FILE}.${'0'.repeat(32)}.tmp`);
+  leave(path, await deadOwner(), `${LOCK_FILE}.after-${'0'.repeat(32)}`);
+  // The last of the chain is the owner.
+  leave(path, third, `${LOCK_FILE}.after-${second.id}`);
+  await refuses(() => lockDirectory(path), 'is in use by');
+  leave(path, { ...third, pid: await endedPid() }, `${LOCK_FILE}.after-${second.id}`);
+  const lock = await lockDirectory(path);
+  assert.deepEqual(readdirSync(path), [LOCK_FILE]);
+  assert.equal(lockIn(path).pid, process.pid);
+  await lock.release();
+  assert.deepEqual(readdirSync(path), []);
+});
+
+test('a lock that was deleted by hand and taken by another is not given up by the first', async (t) => {
+  const path = directory(t);
+  const lock = await lockDirectory(path);
+  const another = { ...thisProcess() };
+  leave(path, another);
+  await lock.release();
+  assert.equal(lockIn(path).id, another.id);
+});
+
+/** Many processes that try to take the same directories at the same moments; what each has taken. */
+async function race(root: string, processes: number, count: number): Promise<number[][]> {
+  const script = fileURLToPath(new URL('./lock-contender.js', import.meta.url));
+  const start = Date.now() + 1500;
+  const args = [script, root, String(count), String(start), '40'];
+  const children = Array.from({ length: processes }, () =>
+    spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] }),
+  );
+  const won = await Promise.all(
+    children.map(async (child) => JSON.parse(String((await once(child.stdout, 'data'))[0])) as number[]),
+  );
+  for (const child of children) child.stdin.end();
+  const ends = await Promise.all(children.map((child) => once(child, 'exit')));
+  for (const [, signal] of ends) assert.equal(signal, 'SIGKILL');
+  return won;
+}
+
+test('of many processes that want a directory at the same moment exactly one has it, from a dead owner too', async (t) => {
+  const root = directory(t);
+  const count = 25;
+  const every = Array.from({ length: count }, (_, i) => i);
+  // The second time every owner of the first has been killed, the third time so have those.
+  for (const round of ['free', 'left behind', 'left behind again']) {
+    const won = await race(root, 8, count);
+    assert.deepEqual(
+      won.flat().sort((a, b) => a - b),
+      every,
+      `${round}: ${JSON.stringify(won)}`,
+    );
+    for (const i of every) assert.deepEqual(readdirSync(join(root, String(i))), [LOCK_FILE]);
+  }
+  for (const i of every) leave(join(root, String(i)), 'torn');
+  const won = await race(root, 4, 5);
+  assert.deepEqual(
+    won.flat().sort((a, b) => a - b),
+    every.slice(0, 5),
+    'torn',
+  );
+});
