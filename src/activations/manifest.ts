@@ -54,7 +54,10 @@ export const manifestSchema = z.object({
   /** Mean |x| over all rows, before rounding to dtype; null until there are rows. */
   mean_norm: z.number().nullable(),
   complete: z.boolean(),
-  shards: z.array(z.object({ file: fileName, rows: count.positive(), sha256, window: count })),
+  /** `bytes` is the size of the file; stores of 0.1.0 do not say it. */
+  shards: z.array(
+    z.object({ file: fileName, rows: count.positive(), bytes: count.positive().optional(), sha256, window: count }),
+  ),
   /** One entry a finished window: its contexts and what resuming needs. */
   contexts: z.array(
     z.object({ file: fileName, first: count, contexts: count, rows: count, norm_sum: z.number(), sha256 }),

@@ -30,7 +30,8 @@ export class StoreWriter {
       if (!manifest.shards.some((shard) => shard.file === file)) {
         const bytes = encodeShard(rows, manifest.d_in, manifest.dtype);
         await writeAside(join(this.directory, file), bytes);
-        manifest.shards.push({ file, rows: rows.token.length, sha256: sha256(bytes), window: window.index });
+        const entry = { file, rows: rows.token.length, bytes: bytes.byteLength, sha256: sha256(bytes) };
+        manifest.shards.push({ ...entry, window: window.index });
         await writeManifest(this.directory, manifest);
       }
       index++;

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import { decodeShard, type Rows } from './arrow-files.js';
-import { type Manifest, readManifest } from './manifest.js';
+import { type Manifest, readManifest, rowBytes } from './manifest.js';
 
 /** A complete activation store, open for reading. */
 export interface Store {
@@ -13,10 +13,12 @@ export interface Store {
   readShard(i: number): Promise<Rows>;
 }
 
+const AGAIN = 'Harvest the store again.';
+
 /**
  * Opens a store.
  *
- * @throws Refusal when it is not one, or not complete
+ * @throws Refusal when it is not one, or not complete, or a shard is missing or has another size than was written
  */
 export async function openStore(directory: string): Promise<Store> {
   const manifest = await readManifest(directory);
@@ -28,34 +30,48 @@ export async function openStore(directory: string): Promise<Store> {
   }
   const listed = manifest.shards.reduce((sum, shard) => sum + shard.rows, 0);
   if (listed !== manifest.rows) {
-    throw new Refusal(
-      `${directory}: the manifest lists shards of ${listed} rows and counts ${manifest.rows}.`,
-      'Harvest the store again.',
-    );
+    throw new Refusal(`${directory}: the manifest lists shards of ${listed} rows and counts ${manifest.rows}.`, AGAIN);
   }
+  await checkShardFiles(directory, manifest);
   return { directory, manifest, readShard: (i) => readShard(directory, manifest, i) };
+}
+
+/**
+ * Looks whether the shards that a manifest lists are there in their sizes. Contents are checked by `readShard`, each time
+ * that it reads one: hashing a whole store beforehand would read it once more.
+ *
+ * @throws Refusal naming the first that is not
+ */
+export async function checkShardFiles(directory: string, manifest: Manifest): Promise<void> {
+  const paths = manifest.shards.map(({ file }) => join(directory, file));
+  const found = await Promise.all(paths.map((path) => stat(path).catch((cause) => unreadable(path, cause))));
+  for (const [i, { rows, bytes }] of manifest.shards.entries()) {
+    const { size } = found[i]!;
+    const least = rows * rowBytes(manifest);
+    if (bytes === undefined ? size >= least : size === bytes) continue;
+    const expected = bytes === undefined ? `its ${rows} rows take ${least}` : `the manifest says ${bytes}`;
+    throw new Refusal(`${paths[i]} has ${size} bytes, and ${expected}.`, AGAIN);
+  }
+}
+
+function unreadable(path: string, cause: unknown): never {
+  throw new Refusal(`${path} is listed in the manifest but could not be read.`, AGAIN, { cause });
 }
 
 async function readShard(directory: string, manifest: Manifest, i: number): Promise<Rows> {
   const shard = manifest.shards[i]!;
   const path = join(directory, shard.file);
-  const bytes = await readFile(path).catch((cause) => {
-    throw new Refusal(`${path} is listed in the manifest but could not be read.`, 'Harvest the store again.', {
-      cause,
-    });
-  });
-  if (createHash('sha256').update(bytes).digest('hex') !== shard.sha256) {
+  const bytes = await readFile(path).catch((cause) => unreadable(path, cause));
+  const found = createHash('sha256').update(bytes).digest('hex');
+  if (found !== shard.sha256) {
     throw new Refusal(
-      `${path} was changed after it was written (its SHA-256 is not the manifest's).`,
-      'Harvest the store again.',
+      `${path} was changed after it was written: its SHA-256 is ${found.slice(0, 12)}…, and the manifest says ${shard.sha256.slice(0, 12)}….`,
+      AGAIN,
     );
   }
   const rows = decodeShard(bytes, manifest.d_in, manifest.dtype, path);
   if (rows.token.length !== shard.rows) {
-    throw new Refusal(
-      `${path} holds ${rows.token.length} rows where the manifest says ${shard.rows}.`,
-      'Harvest the store again.',
-    );
+    throw new Refusal(`${path} holds ${rows.token.length} rows where the manifest says ${shard.rows}.`, AGAIN);
   }
   return rows;
 }

@@ -8,6 +8,7 @@ import { version } from '../config/version.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { COMMANDS } from './commands.js';
 import { explain, LOG_FORMATS, type LogFormat } from './explain.js';
+import { StandardStreams } from './standard-streams.js';
 
 /** What a command gets beside its configuration. */
 export interface Terminal {
@@ -26,8 +27,11 @@ export async function run(args: readonly string[]): Promise<number> {
   // Both are looked for by hand: what cannot be parsed must be explained, too.
   const verbose = args.includes('--verbose');
   const log = args.some((arg, i) => arg === '--log=json' || (arg === '--log' && args[i + 1] === 'json'));
+  const streams = new StandardStreams();
   try {
-    return await dispatch(args);
+    const code = await dispatch(args);
+    await streams.flushed();
+    return code;
   } catch (error) {
     const code = explain(error, { verbose, log: log ? 'json' : 'text' });
     // A stream that was given up: what its reader does not take would keep the process alive.

@@ -23,14 +23,22 @@ export class JsonLines<T> {
     });
     const kept = parseJsonLines<T>(text, path).filter(keep);
     await writeAside(path, kept.map((line) => `${JSON.stringify(line)}\n`).join(''));
-    return new JsonLines(path, await open(path, 'a'), kept.at(-1));
+    const file = await open(path, 'a').catch((cause) => {
+      throw refusedWrite(path, cause);
+    });
+    return new JsonLines(path, file, kept.at(-1));
   }
 
+  /** @throws Refusal where the line cannot be written, of which nothing stays then, or the file was deleted */
   async append(line: T): Promise<void> {
     this.last = line;
+    const { size, nlink } = await this.file.stat();
+    // Writing to it would succeed, and nobody would ever read it.
+    if (nlink === 0) throw new Refusal(`${this.path} was deleted while it was written.`, 'Check --out.');
     try {
       await this.file.appendFile(`${JSON.stringify(line)}\n`);
     } catch (cause) {
+      await this.file.truncate(size).catch(() => {});
       throw refusedWrite(this.path, cause);
     }
   }

@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { access, mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import { checkUnlocked, type DirectoryLock, isLockFile, lockDirectory } from './lock.js';
 import { refusedWrite } from './write-aside.js';
@@ -31,11 +31,12 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
     throw new UsageRefusal('--overwrite and --resume exclude each other.', 'Give the one you mean.');
   }
   const existing = await stat(path).catch(() => undefined);
-  if (!existing) return [];
+  if (!existing) {
+    await checkWritable(await nearestDirectory(dirname(resolve(path))), path);
+    return [];
+  }
   if (!existing.isDirectory()) throw new Refusal(`${path} is a file, not a directory.`, 'Choose another --out.');
-  await access(path, constants.W_OK).catch((cause) => {
-    throw refusedWrite(path, cause);
-  });
+  await checkWritable(path, path);
   const names = (await readdir(path)).filter((name) => !isLockFile(name));
   if (names.length === 0 || options.resume) return [];
   if (!options.overwrite) {
@@ -111,4 +112,16 @@ export async function claimOutputDirectory(path: string, options: ClaimOptions):
   for (const name of await readdir(path)) {
     if (name.endsWith('.tmp') && isOurs(name, options)) await rm(join(path, name));
   }
+}
+
+/** The directory in which `path` would be made: itself, or the nearest above it that is there. */
+async function nearestDirectory(path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined);
+  return found || dirname(path) === path ? path : nearestDirectory(dirname(path));
+}
+
+async function checkWritable(directory: string, path: string): Promise<void> {
+  await access(directory, constants.W_OK).catch((cause) => {
+    throw refusedWrite(path, cause);
+  });
 }

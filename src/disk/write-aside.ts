@@ -40,19 +40,23 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
+const AGAIN = 'give the same command again (harvest and train: with --resume)';
+
 /** The sentence for a failed write; errors that are not the file system's pass through. */
 export function refusedWrite(path: string, cause: unknown): unknown {
-  const code = (cause as NodeJS.ErrnoException | undefined)?.code;
+  const { code, syscall } = (cause ?? {}) as NodeJS.ErrnoException;
   switch (code) {
     case 'ENOSPC':
     case 'EDQUOT':
-      return new Refusal(`The disk is full: ${path} could not be written.`, 'Free space, or choose another --out.', {
-        cause,
-      });
+      return new Refusal(
+        `The disk is full: ${path} could not be written.`,
+        `Free space and ${AGAIN}, or choose another --out.`,
+        { cause },
+      );
     case 'EFBIG':
       return new Refusal(
         `${path} could not be written: it would exceed the file size limit.`,
-        'Raise the limit (ulimit -f), or choose smaller shards.',
+        `Raise the limit (ulimit -f) and ${AGAIN}; smaller --rows-per-shard makes smaller shards.`,
         { cause },
       );
     case 'EACCES':
@@ -65,6 +69,11 @@ export function refusedWrite(path: string, cause: unknown): unknown {
         cause,
       });
     default:
-      return cause;
+      if (code === undefined || syscall === undefined) return cause;
+      return new Refusal(
+        `${path} could not be written (${code} on ${syscall}).`,
+        `Check the disk and ${AGAIN}, or choose another --out.`,
+        { cause },
+      );
   }
 }

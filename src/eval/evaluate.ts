@@ -1,65 +1,119 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { Refusal } from '../config/refusal.js';
 import type { EvalConfig } from '../config/stages.js';
+import { version } from '../config/version.js';
 import { batches, type Context, packContexts } from '../corpus/contexts.js';
 import { corpusFiles, readDocuments } from '../corpus/documents.js';
 import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
 import { openTokenizer } from '../corpus/tokenizer.js';
 import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
-import { writeAside } from '../disk/write-aside.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
 import { choosePrecision } from '../lm/precision.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { openSae } from '../sae/saelens.js';
-import { METRICS_FILE } from '../train/metrics-record.js';
 import { type Candidate, openCandidate, sharedContext } from './candidate.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
 import { interrupted } from './interrupted.js';
 import type { Metrics } from './metrics.js';
 import { countPositions } from './positions.js';
-import type { DecoderMaxCosine, MeasuredRecord } from './record.js';
+import type { DecoderMaxCosine, EvalRecord, MeasuredRecord } from './record.js';
+import { type EvalSettings, HashedContexts, hashSae } from './settings.js';
 import { openSpliceIn } from './splice-in.js';
-
-export const EVAL_FILE = 'eval.json';
-const curveFile = (i: number) => `training-${i}.jsonl`;
-const ours = (name: string) => name === EVAL_FILE || /^training-\d+\.jsonl$/.test(name);
+import { EVAL_FILE, isEvaluationFile, writeEvaluation } from './write-evaluation.js';
 
 /** Counted positions, the first of the text, whose mean is taken beforehand for that of all. */
 const MEAN_POSITIONS = 16_384;
+
+/** An evaluation whose SAEs, model and text fit one another; nothing has been measured. */
+interface Plan {
+  readonly checkpoint: Checkpoint;
+  readonly candidates: readonly Candidate[];
+  readonly context: number;
+  readonly bos: number;
+  /** The text from its beginning. */
+  contexts(): AsyncGenerator<Context>;
+  /** Of each candidate. */
+  readonly settings: readonly EvalSettings[];
+}
 
 /**
  * Splices SAEs into the model on held-out text and writes eval.json; SAEs of one hook share a forward pass. There is
  * nothing to go on with after a kill: the same command begins again.
  */
 export async function evaluate(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<MeasuredRecord[]> {
-  const claim = { overwrite: config.overwrite, ours, result: EVAL_FILE, beginsAnew: true };
-  // Before the model, which may have to be downloaded.
-  await corpusFiles(config.corpus);
-  return asOwner([config.out], claim, () => evaluateInto(config, claim, progress, stop));
+  return inItsDirectory(config, async () => measure(await plan(config, progress, stop), config, progress, stop));
 }
 
-async function evaluateInto(
+/**
+ * The same, but for an evaluation of just these SAEs, as they are now, on this text with these settings: that is given
+ * back.
+ *
+ * @param before what stands in config.out
+ */
+export async function evaluateUnlessSame(
+  before: readonly EvalRecord[],
   config: EvalConfig,
-  claim: ClaimOptions,
   progress: Progress,
   stop: StopRequest,
-): Promise<MeasuredRecord[]> {
+): Promise<readonly EvalRecord[]> {
+  return inItsDirectory(config, async () => {
+    const planned = await plan(config, progress, stop);
+    const wanted = planned.candidates.map(({ path }, i) => [path, config.tokens, planned.settings[i]]);
+    const found = before.map(({ sae, tokens, settings }) => [sae, tokens, settings]);
+    return isDeepStrictEqual(found, wanted) ? before : measure(planned, config, progress, stop);
+  });
+}
+
+async function inItsDirectory<T>(config: EvalConfig, work: () => Promise<T>): Promise<T> {
+  // Before the model, which may have to be downloaded.
+  await corpusFiles(config.corpus);
+  return asOwner([config.out], claimOf(config), work);
+}
+
+function claimOf({ overwrite }: EvalConfig): ClaimOptions {
+  return { overwrite, ours: isEvaluationFile, result: EVAL_FILE, beginsAnew: true };
+}
+
+async function plan(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<Plan> {
   for (const path of config.sae) await openSae(path);
   const model = await modelDirectory(config, progress, stop);
   const checkpoint = await openCheckpoint(model);
   const candidates: Candidate[] = [];
   for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
-  choosePrecision(config.precision, config.device, checkpoint);
+  const { precision } = choosePrecision(config.precision, config.device, checkpoint);
   const tokenizer = await openTokenizer(model, checkpoint.config.bosTokenId);
   const bos = tokenizer.bosTokenId;
   const contexts = () => packContexts(readDocuments(config.corpus, config.textField), tokenizer, context);
   const count = (c: Context) => countPositions(c, bos);
-  await checkEnoughText(contexts(), count, config.tokens, config.corpus, progress, stop);
+  const text = new HashedContexts();
+  await checkEnoughText(text.pass(contexts()), count, config.tokens, config.corpus, progress, stop);
+  const shared = {
+    model_fingerprint: checkpoint.fingerprint,
+    corpus: config.corpus,
+    text_field: config.textField,
+    text_sha256: text.digest(),
+    context,
+    batch: config.batch,
+    mean_ablation: config.meanAblation,
+    device: config.device,
+    precision,
+  };
+  const settings: EvalSettings[] = [];
+  for (const { path } of candidates) {
+    settings.push({ version: version(), sae_sha256: await hashSae(path), ...shared });
+  }
+  return { checkpoint, candidates, context, bos, contexts, settings };
+}
 
+async function measure(
+  { checkpoint, candidates, context, bos, contexts, settings }: Plan,
+  config: EvalConfig,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<MeasuredRecord[]> {
   const measured = new Map<Candidate, Metrics>();
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
     const group = candidates.filter(({ hook }) => hook.name === name);
@@ -71,11 +125,10 @@ async function evaluateInto(
     cosines.set(candidate, await decoderMaxCosine(candidate.files, config, progress, stop));
   }
 
-  await claimOutputDirectory(config.out, claim);
-  const records: MeasuredRecord[] = [];
-  for (const [i, candidate] of candidates.entries()) {
+  await claimOutputDirectory(config.out, claimOf(config));
+  const records = candidates.map((candidate, i) => {
     const { architecture, dIn, dSae, cfg } = candidate.files;
-    records.push({
+    return {
       sae: candidate.path,
       architecture,
       hook: candidate.hook.name,
@@ -84,12 +137,11 @@ async function evaluateInto(
       d_sae: dSae,
       ...measured.get(candidate)!,
       decoder_max_cosine: cosines.get(candidate)!,
-      training_curve: await copyCurve(candidate.path, config.out, curveFile(i)),
+      settings: settings[i]!,
       cfg,
-    });
-  }
-  await writeAside(join(config.out, EVAL_FILE), `${JSON.stringify(records, null, 1)}\n`);
-  return records;
+    };
+  });
+  return writeEvaluation(config.out, records);
 }
 
 /** Metrics of SAEs that share a hook, over exactly config.tokens positions. */
@@ -134,12 +186,4 @@ async function evaluateHook(
   } finally {
     await spliceIn.release();
   }
-}
-
-/** Copies the SAE's training curve beside eval.json, where it has one. */
-async function copyCurve(sae: string, out: string, name: string): Promise<string | null> {
-  const curve = await readFile(join(sae, METRICS_FILE)).catch(() => null);
-  if (curve === null) return null;
-  await writeAside(join(out, name), curve);
-  return name;
 }

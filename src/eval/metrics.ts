@@ -8,7 +8,16 @@ import type { SaeSums, SiteSums } from './sums.js';
 /** The part of an evaluation record that is measured by splicing in. */
 export type Metrics = Omit<
   MeasuredRecord,
-  'sae' | 'architecture' | 'hook' | 'model' | 'd_in' | 'd_sae' | 'decoder_max_cosine' | 'training_curve' | 'cfg'
+  | 'sae'
+  | 'architecture'
+  | 'hook'
+  | 'model'
+  | 'd_in'
+  | 'd_sae'
+  | 'decoder_max_cosine'
+  | 'training_curve'
+  | 'settings'
+  | 'cfg'
 >;
 
 /** How a site was evaluated. */

@@ -1,3 +1,5 @@
+import type { EvalSettings } from './settings.js';
+
 /**
  * What `eval` writes: eval.json is an array of these, one an SAE. Equations and sources: docs/metrics.md.
  *
@@ -61,6 +63,7 @@ export interface EvalRecord {
   intervals?: Record<string, Interval>;
   /** File beside eval.json with a copy of the SAE's metrics.jsonl, or null where the SAE came without one. */
   training_curve: string | null;
+  settings?: EvalSettings;
   /** The SAE's cfg.json, whole. */
   cfg: Record<string, unknown>;
 }

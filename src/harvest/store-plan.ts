@@ -1,6 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest } from '../activations/manifest.js';
+import { checkShardFiles } from '../activations/store.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
@@ -104,7 +105,10 @@ const FIXED = [
   'window_batches',
 ] as const;
 
-/** The manifest of the unfinished store in `directory`, or null where there is none; changes nothing. */
+/**
+ * The manifest of the store in `directory`, or null where there is none; changes nothing. What it lists is looked at by
+ * size, its contents are checked when they are read.
+ */
 export async function resumable(directory: string, fresh: Manifest): Promise<Manifest | null> {
   const names = await readdir(directory).catch((): string[] => []);
   if (!names.includes(MANIFEST)) return null;
@@ -118,6 +122,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
   const before = { ...found, precision: found.precision ?? 'float32' };
   for (const key of FIXED)
     if (JSON.stringify(before[key]) !== JSON.stringify(fresh[key])) differs(key, before[key], fresh[key]);
+  await checkShardFiles(directory, found);
   if (found.rows_wanted === fresh.rows_wanted) return found;
   // A corpus that ended early may be finished at what it had; rows that are there are not taken away.
   const kept = found.rows + (found.partial?.rows ?? 0);

@@ -53,6 +53,20 @@ const lossByPosition = z
     'expected one edge more than values',
   );
 
+const settings = z.object({
+  version: z.string(),
+  sae_sha256: z.string(),
+  model_fingerprint: z.string(),
+  corpus: z.string(),
+  text_field: z.string(),
+  text_sha256: z.string(),
+  context: count,
+  batch: count,
+  mean_ablation: z.boolean(),
+  device: z.string(),
+  precision: z.string(),
+});
+
 const evalRecord = z.object({
   sae: z.string(),
   architecture: z.string(),
@@ -86,6 +100,7 @@ const evalRecord = z.object({
   loss_by_position: lossByPosition.optional(),
   intervals: z.record(z.string(), interval).optional(),
   training_curve: z.string().nullable(),
+  settings: settings.optional(),
   cfg: z.record(z.string(), z.unknown()),
 }) satisfies z.ZodType<EvalRecord>;
 

@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import { readJsonFile } from '../disk/json-file.js';
@@ -43,13 +44,14 @@ export const WEIGHTS_FILE = 'sae_weights.safetensors';
 
 /**
  * Writes cfg.json and sae_weights.safetensors as SAELens reads them. cfg.json comes last: a directory with one holds a
- * whole SAE.
+ * whole SAE, and one without has no weights either: they go where it cannot be written.
  */
 export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata): Promise<void> {
   const tensors = PARAMETERS[sae.architecture].map((name) =>
     floatTensor(name, parameterShape(name, sae.dIn, sae.dSae), sae.parameters[name]!),
   );
-  await writeSafetensors(join(directory, WEIGHTS_FILE), tensors);
+  const weights = join(directory, WEIGHTS_FILE);
+  await writeSafetensors(weights, tensors);
   const cfg = {
     architecture: sae.architecture,
     d_in: sae.dIn,
@@ -62,7 +64,12 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
     reshape_activations: metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
     metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata },
   };
-  await writeAside(join(directory, CFG_FILE), `${JSON.stringify(cfg, null, 2)}\n`);
+  try {
+    await writeAside(join(directory, CFG_FILE), `${JSON.stringify(cfg, null, 2)}\n`);
+  } catch (error) {
+    await rm(weights, { force: true }).catch(() => {});
+    throw error;
+  }
 }
 
 /**

@@ -17,7 +17,7 @@ const MEMORY_SHARE = 0.8;
 /** How a run ended. */
 export interface Outcome {
   readonly run: SweepRun;
-  /** `finished before` where --resume found it so; a message where it failed. */
+  /** `finished before` where --resume found it so; cause and remedy where it failed. */
   readonly state: 'trained' | 'finished before' | { readonly failed: string };
 }
 
@@ -130,7 +130,7 @@ async function trainLanes(
         // One run that fails must not take the others' work with it; a fault of the program must be seen.
         if (!(error instanceof Refusal)) throw error;
         table.finish(row, `failed: ${error.message}`);
-        return { run, state: { failed: error.message } };
+        return { run, state: { failed: [error.message, error.remedy ?? ''].join(' ').trim() } };
       } finally {
         shared.leave(i);
       }

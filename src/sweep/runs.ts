@@ -22,13 +22,21 @@ const THREADS = 1;
 
 /**
  * The runs of a sweep: every combination of its lists, at every hook, with the settings of the file's train section
- * below them. A group under `runs` has lists of its own, which win,
- * and may be at some of the hooks only.
+ * below them. A group under `runs` has lists of its own, which win, and may be at hooks of its own; where those are not
+ * among the sweep's, its runs are left out.
  *
+ * @param hooks of the sweep
  * @param file the configuration file with the sections sweep and train
- * @throws UsageRefusal where a list or a value does not fit `train`
+ * @param known every hook that a group may name beside `hooks`; none: any
+ * @throws UsageRefusal where a list or a value does not fit `train`, or no run is left
  */
-export function sweepRuns(config: SweepConfig, hooks: readonly string[], stores: string, file?: string): SweepRun[] {
+export function sweepRuns(
+  config: SweepConfig,
+  hooks: readonly string[],
+  stores: string,
+  file?: string,
+  known: readonly string[] = [],
+): SweepRun[] {
   const lists = listsOf({ arch: config.arch, 'd-sae': config.dSae, l1: config.l1, seed: config.seed });
   const groups = (config.runs ?? [{}]).map(({ hook, ...group }) => ({
     hooks: hook === undefined ? hooks : [hook].flat().map(String),
@@ -38,9 +46,10 @@ export function sweepRuns(config: SweepConfig, hooks: readonly string[], stores:
   const runs: SweepRun[] = [];
   for (const { hook, flags } of groups.flatMap(({ hooks, flags }) => hooks.map((hook) => ({ hook, flags })))) {
     if (!hooks.includes(hook)) {
+      if (known.length === 0 || known.includes(hook)) continue;
       throw new UsageRefusal(
         `A group of the sweep is at ${hook}, which is not one of its hooks.`,
-        `They are ${hooks.join(', ')}.`,
+        `They are ${[...new Set([...known, ...hooks])].join(', ')}.`,
       );
     }
     for (const values of combinations(flags)) {
@@ -52,6 +61,10 @@ export function sweepRuns(config: SweepConfig, hooks: readonly string[], stores:
       }
       runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true } });
     }
+  }
+  if (runs.length === 0) {
+    const named = [...new Set(groups.flatMap((group) => group.hooks))];
+    throw new UsageRefusal(`The sweep has no run at ${hooks.join(', ')}.`, `Its groups are at ${named.join(', ')}.`);
   }
   // Site by site, so that runs that read the same rows stand together.
   runs.sort((a, b) => hooks.indexOf(dirname(a.name)) - hooks.indexOf(dirname(b.name)));

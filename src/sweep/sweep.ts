@@ -1,14 +1,18 @@
-import { readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
+import { readManifest } from '../activations/manifest.js';
 import { loadConfig, section } from '../config/load.js';
 import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
 import type { SweepConfig } from '../config/stages.js';
+import { exists } from '../disk/exists.js';
 import { asOwner } from '../disk/output-directory.js';
-import { EVAL_FILE, evaluate } from '../eval/evaluate.js';
+import { evaluate, evaluateUnlessSame } from '../eval/evaluate.js';
 import type { EvalRecord } from '../eval/record.js';
+import { EVAL_FILE } from '../eval/write-evaluation.js';
 import { harvest } from '../harvest/harvest.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { readEvaluation } from '../report/read.js';
 import { writeReport } from '../report/write.js';
+import { stepsOf } from '../train/run-settings.js';
 import { type Outcome, trainRuns } from './pass.js';
 import { type SweepRun, sweepRuns } from './runs.js';
 
@@ -52,10 +56,12 @@ async function stages(
   const has = (stage: 'harvest' | 'eval' | 'report') =>
     file !== undefined && Object.keys(section(file, stage)).length > 0;
   const stores = config.activations ?? join(config.out, 'activations');
-  const hooks = config.hook ?? (file === undefined ? [] : [section(file, 'harvest').hook ?? []].flat().map(String));
+  const named = (stage: 'harvest' | 'sweep') =>
+    file === undefined ? [] : [section(file, stage).hook ?? []].flat().map(String);
+  const hooks = config.hook ?? named('harvest');
   if (hooks.length === 0)
     throw new UsageRefusal('The sweep has no hook.', 'Give --hook, or a section harvest with one.');
-  const runs = sweepRuns(config, hooks, stores, file);
+  const runs = sweepRuns(config, hooks, stores, file, [...named('harvest'), ...named('sweep')]);
   if (config.activations === undefined) {
     if (!has('harvest')) {
       throw new UsageRefusal(
@@ -66,12 +72,11 @@ async function stages(
     await harvest(loadConfig('harvest', { hook: hooks, out: stores, resume: true }, file), progress, stop);
   }
 
-  const total = (run: SweepRun) => (run.config.steps ?? 0) * run.config.batch || (run.config.tokens ?? 0);
-  const table = progress.table(
-    'training',
-    runs.map((run) => ({ label: hooks.length === 1 ? basename(run.name) : run.name, total: total(run) })),
-    'token',
-  );
+  const rows = [];
+  for (const run of runs) {
+    rows.push({ label: hooks.length === 1 ? basename(run.name) : run.name, total: await tokensOf(run) });
+  }
+  const table = progress.table('training', rows, 'token');
   const outcomes: Outcome[] = [];
   for (const wave of waves(runs)) {
     for (const together of sharingOrder(wave)) {
@@ -81,7 +86,7 @@ async function stages(
   progress.end();
 
   const whole = outcomes.filter(({ state }) => typeof state === 'string').map(({ run }) => run.config.out);
-  const result: { records: EvalRecord[]; report: string | undefined } = { records: [], report: undefined };
+  const result: { records: readonly EvalRecord[]; report: string | undefined } = { records: [], report: undefined };
   if (has('eval') && whole.length > 0) {
     result.records = await evaluateAll(config, whole, file!, outcomes, progress, stop);
     const evaluation = join(config.out, 'eval');
@@ -94,10 +99,15 @@ async function stages(
   if (failed.length > 0) {
     throw new Refusal(
       `${failed.length} of ${runs.length} SAEs failed. ${failed.join(' ')}`,
-      'The others are whole; change the settings of those and run the same command.',
+      'The others are whole; mend what is said and run the same command.',
     );
   }
   return { outcomes, ...result };
+}
+
+/** Activations that a run trains on. */
+async function tokensOf({ config }: SweepRun): Promise<number> {
+  return stepsOf(config, await readManifest(config.activations!)) * config.batch;
 }
 
 /** Runs that start from an SAE of this sweep (--init) come after those that make one. */
@@ -126,14 +136,21 @@ async function evaluateAll(
   outcomes: readonly Outcome[],
   progress: Progress,
   stop: StopRequest,
-): Promise<EvalRecord[]> {
+): Promise<readonly EvalRecord[]> {
   const out = join(config.out, 'eval');
   const wanted = loadConfig('eval', { sae, out, overwrite: true }, file);
-  if (outcomes.every(({ state }) => state === 'finished before')) {
-    const text = await readFile(join(out, EVAL_FILE), 'utf8').catch(() => '[]');
-    const before = JSON.parse(text) as EvalRecord[];
-    const same = before.map((record) => record.sae).join('\n') === sae.join('\n');
-    if (same && before.every(({ tokens }) => tokens === wanted.tokens)) return before;
+  const trained = outcomes.some(({ state }) => state !== 'finished before');
+  if (trained || !(await exists(join(out, EVAL_FILE)))) return evaluate(wanted, progress, stop);
+  return evaluateUnlessSame(await recordsOf(out, progress), wanted, progress, stop);
+}
+
+/** The records of an evaluation; none where it is broken, which is said. */
+async function recordsOf(directory: string, progress: Progress): Promise<EvalRecord[]> {
+  try {
+    return (await readEvaluation(directory)).map(({ record }) => record);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    progress.say(`${error.message} The SAEs are evaluated again.`);
+    return [];
   }
-  return evaluate(wanted, progress, stop);
 }

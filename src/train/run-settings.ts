@@ -9,7 +9,7 @@ import type { Schedule } from './schedule.js';
 import type { SparsityCoefficient } from './sparsity-coefficient.js';
 
 /** Optimiser steps of the run. */
-export function stepsOf(config: TrainConfig, about: SourceDescription): number {
+export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'rows'>): number {
   if (config.steps !== undefined && config.tokens !== undefined) {
     throw new UsageRefusal('--steps and --tokens exclude each other.', 'Give one of them.');
   }

@@ -52,7 +52,8 @@ export class WatchedRuns {
 
   /** Takes in what is new on disk. Not to be called again before it is done. */
   async look(): Promise<Seen> {
-    if (this.now() - this.searched >= SEARCH_INTERVAL) await this.search();
+    // A clock that was set back must not stop the search until it has caught up.
+    if (Math.abs(this.now() - this.searched) >= SEARCH_INTERVAL) await this.search();
     for (const [directory, { curve, settings }] of this.followed) {
       try {
         const changed = [await settings.update(), await curve.update()];

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { encodeShard } from '../../src/activations/arrow-files.js';
@@ -73,11 +73,36 @@ test('a shard with a single bit changed is refused by name, the others are read'
   assert.equal((await store.readShard(0)).token.length, 10);
 });
 
-test('a shard that is missing is refused by name', async (t) => {
+test('a shard that is missing is refused by name, when a store is opened and when it has vanished since', async (t) => {
   const { directory } = await written(t);
-  rmSync(join(directory, 'shard-00002.arrow'));
   const store = await openStore(directory);
-  await refuses(() => store.readShard(2), join(directory, 'shard-00002.arrow'), 'could not be read');
+  rmSync(join(directory, 'shard-00002.arrow'));
+  for (const read of [() => store.readShard(2), () => openStore(directory)]) {
+    await refuses(read, join(directory, 'shard-00002.arrow'), 'could not be read');
+  }
+});
+
+test('a shard of another size is refused when the store is opened, before anything is read', async (t) => {
+  const { directory, manifest } = await written(t);
+  const path = join(directory, 'shard-00003.arrow');
+  const { size } = statSync(path);
+  truncateSync(path, size - 8);
+  await refuses(() => openStore(directory), path, `has ${size - 8} bytes, and the manifest says ${size}`, 'again');
+  // A store of before sizes were listed: less than its rows take cannot be whole.
+  const shards = manifest.shards.map(({ bytes: _, ...shard }) => shard);
+  await writeManifest(directory, { ...manifest, shards });
+  assert.ok(await openStore(directory));
+  truncateSync(path, 10 * 24 - 1);
+  await refuses(() => openStore(directory), path, `has 239 bytes, and its 10 rows take 240`);
+});
+
+test('a shard in the place of another is refused with both hashes', async (t) => {
+  const { directory, manifest } = await written(t);
+  cpSync(join(directory, 'shard-00000.arrow'), join(directory, 'shard-00001.arrow'));
+  const store = await openStore(directory);
+  const [first, second] = manifest.shards.map(({ sha256 }) => sha256.slice(0, 12));
+  const path = join(directory, 'shard-00001.arrow');
+  await refuses(() => store.readShard(1), path, `SHA-256 is ${first}…, and the manifest says ${second}…`);
 });
 
 /** Puts other bytes in the place of shard 0 and lists their hash. */
@@ -85,7 +110,7 @@ async function replaceShard(directory: string, manifest: Manifest, bytes: Uint8A
   writeFileSync(join(directory, 'shard-00000.arrow'), bytes);
   const [first, ...others] = manifest.shards;
   const sha256 = createHash('sha256').update(bytes).digest('hex');
-  await writeManifest(directory, { ...manifest, shards: [{ ...first!, sha256 }, ...others] });
+  await writeManifest(directory, { ...manifest, shards: [{ ...first!, bytes: bytes.length, sha256 }, ...others] });
 }
 
 test('a shard with another number of rows than is listed is refused with both', async (t) => {

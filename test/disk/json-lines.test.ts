@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { JsonLines } from '../../src/disk/json-lines.js';
@@ -71,4 +71,13 @@ test('only the lines to keep stay, and the last of them is the last', async (t) 
 test('a directory that is missing is refused by name', (t) => {
   const path = join(temporaryDirectory(t), 'gone', 'metrics.jsonl');
   return refuses(() => JsonLines.open<Line>(path, all), path);
+});
+
+test('a file that was deleted is refused by name: nobody would read what is added', async (t) => {
+  const path = fileIn(t);
+  const lines = await JsonLines.open<Line>(path, all);
+  await lines.append({ step: 1 });
+  rmSync(path);
+  await refuses(() => lines.append({ step: 2 }), path, 'was deleted', '--out');
+  await lines.close();
 });

@@ -85,9 +85,12 @@ test('each error of the file system that a user can mend has its sentence, with 
     EROFS: /may not be written \(EROFS\)/,
     ENOENT: /directory is gone/,
     ENOTDIR: /not a directory/,
+    // Whatever else the file system says: a disk that fails, a server that went away.
+    EIO: /could not be written \(EIO on write\)/,
+    ESTALE: /could not be written \(ESTALE on write\)/,
   };
   for (const [code, sentence] of Object.entries(sentences)) {
-    const cause = Object.assign(new Error(code), { code });
+    const cause = Object.assign(new Error(code), { code, syscall: 'write' });
     const refusal = refusedWrite('/some/place', cause);
     assert.ok(refusal instanceof Refusal, code);
     assert.match(refusal.message, sentence);
@@ -101,7 +104,7 @@ test('other errors, refusals among them, pass through unchanged', () => {
   for (const cause of [
     new TypeError('bug'),
     new Refusal('No.'),
-    Object.assign(new Error(), { code: 'EIO' }),
+    Object.assign(new Error(), { code: 'ERR_OUT_OF_RANGE' }),
     'text',
     undefined,
   ]) {

@@ -7,10 +7,10 @@ import { UsageRefusal } from '../../src/config/refusal.js';
 import { sweepRuns } from '../../src/sweep/runs.js';
 import { temporaryDirectory } from '../temporary.js';
 
-function runsOf(t: TestContext, yaml: string, given: Record<string, unknown> = {}, hooks = ['h']) {
+function runsOf(t: TestContext, yaml: string, given: Record<string, unknown> = {}, hooks = ['h'], known = hooks) {
   const file = join(temporaryDirectory(t), 'sweep.yaml');
   writeFileSync(file, yaml);
-  return sweepRuns(loadConfig('sweep', { out: 'o', ...given }, file), hooks, 'stores', file);
+  return sweepRuns(loadConfig('sweep', { out: 'o', ...given }, file), hooks, 'stores', file, known);
 }
 const names = (runs: ReturnType<typeof runsOf>) => runs.map(({ name }) => name);
 
@@ -64,6 +64,24 @@ test('a group may be at some of the hooks only; runs stand site by site', (t) =>
     'a/standard_d-sae-8_l1-1_seed-0',
     'b/gated_d-sae-8_l1-1_seed-0',
   ]);
+});
+
+test('hooks given on the command line select the runs that are at them', (t) => {
+  const yaml =
+    'train: {d-sae: 8, l1: 1}\nsweep: {runs: [{arch: gated, hook: [a, b]}, {arch: standard, hook: b}, {arch: standard, l1: 2}]}';
+  const selected = (hooks: string[]) => names(runsOf(t, yaml, { hook: hooks }, hooks, ['a', 'b', 'c']));
+  assert.deepEqual(selected(['a']), ['a/gated_d-sae-8_l1-1_seed-0', 'a/standard_d-sae-8_l1-2_seed-0']);
+  assert.deepEqual(selected(['c']), ['c/standard_d-sae-8_l1-2_seed-0']);
+  assert.equal(selected(['a', 'b']).length, 5);
+  const named = 'train: {d-sae: 8}\nsweep: {runs: [{hook: a}, {hook: b}]}';
+  const nothing = () => runsOf(t, named, { hook: ['c'] }, ['c'], ['a', 'b', 'c']);
+  assert.throws(nothing, (error: unknown) => {
+    assert.ok(error instanceof UsageRefusal);
+    assert.equal(`${error.message} ${error.remedy}`, 'The sweep has no run at c. Its groups are at a, b.');
+    return true;
+  });
+  // Where nothing says which hooks there are, any may be named.
+  assert.deepEqual(names(runsOf(t, named, { hook: ['b'] }, ['b'], [])).length, 1);
 });
 
 test('the command line sets lists, too', (t) => {

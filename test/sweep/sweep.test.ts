@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { loadConfig } from '../../src/config/load.js';
 import { Interrupted, Refusal } from '../../src/config/refusal.js';
-import { type StopRequest, silent } from '../../src/progress/progress.js';
+import type { EvalRecord } from '../../src/eval/record.js';
+import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { sweep } from '../../src/sweep/sweep.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
@@ -134,4 +135,129 @@ test('another setting than that of a finished SAE is refused with the difference
   const file = yaml('whole', RUNS);
   writeFileSync(file, readFileSync(file, 'utf8').replace('lr: 0.001', 'lr: 0.002'));
   await assert.rejects(run(whole, file), /lr = 0\.001, and this command says 0\.002/);
+});
+
+test('an evaluation is taken over only where nothing that it was made of has changed', async () => {
+  const out = join(root, 'stale');
+  const file = yaml('stale', '[{arch: gated, seed: 0, l1: [2]}]');
+  const text = join(root, 'text.jsonl');
+  const words = (n: number) =>
+    `${JSON.stringify({ text: `${n} ${'The cat sat on the mat. '.repeat(300)}` })}\n`.repeat(3);
+  writeFileSync(text, words(1));
+  const evalLine = (settings: string) =>
+    writeFileSync(
+      file,
+      readFileSync(file, 'utf8').replace(
+        /^eval: .*$/m,
+        `eval: {model: assets/tiny-gemma, corpus: ${text}, ${settings}}`,
+      ),
+    );
+  const path = join(out, 'eval', 'eval.json');
+  const settings = () => (JSON.parse(readFileSync(path, 'utf8')) as EvalRecord[]).map((record) => record.settings);
+  /** Runs the sweep; was everything evaluated again? */
+  const again = async () => {
+    const labels: string[] = [];
+    const { outcomes } = await run(out, file, never, { ...silent, begin: (label) => labels.push(label) });
+    assert.ok(outcomes.every(({ state }) => state === 'finished before'));
+    return labels.some((label) => label.startsWith('evaluating'));
+  };
+  evalLine('tokens: 200');
+  await run(out, file);
+  assert.equal(await again(), false);
+  for (const change of [
+    'tokens: 201',
+    'tokens: 201, batch: 4',
+    'tokens: 201, mean-ablation: true',
+    'tokens: 201, context: 64',
+  ]) {
+    evalLine(change);
+    assert.equal(await again(), true, change);
+    assert.equal(await again(), false, change);
+  }
+  writeFileSync(text, words(2));
+  assert.equal(await again(), true, 'another text of the same size under the same name');
+  assert.equal(await again(), false);
+  const weights = join(out, 'saes', HOOK, 'gated_d-sae-200_l1-2_seed-0', 'sae_weights.safetensors');
+  const bytes = readFileSync(weights);
+  const before = settings()[0]!.sae_sha256;
+  bytes[bytes.length - 1]! ^= 1;
+  writeFileSync(weights, bytes);
+  assert.equal(await again(), true, 'another SAE under the same name');
+  assert.notEqual(settings()[0]!.sae_sha256, before);
+  assert.equal(await again(), false);
+  const records = JSON.parse(readFileSync(path, 'utf8')) as EvalRecord[];
+  for (const [key, value] of Object.entries({ version: '0.0.0', model_fingerprint: 'x', precision: 'float16' })) {
+    writeFileSync(
+      path,
+      JSON.stringify(records.map((record) => ({ ...record, settings: { ...record.settings, [key]: value } }))),
+    );
+    assert.equal(await again(), true, key);
+  }
+  writeFileSync(path, JSON.stringify(records.map(({ settings: _, ...record }) => record)));
+  assert.equal(await again(), true, 'a record that does not say what it was made of');
+});
+
+test('a broken eval.json is said and made again', async () => {
+  const out = join(root, 'broken');
+  const file = yaml('broken', '[{arch: gated, seed: 0, l1: [2]}]');
+  await run(out, file);
+  const path = join(out, 'eval', 'eval.json');
+  const whole = readFileSync(path, 'utf8');
+  for (const broken of ['', whole.slice(0, 100), '{}', '[{"sae": 3}]', '[]']) {
+    writeFileSync(path, broken);
+    const said: string[] = [];
+    const { records } = await run(out, file, never, { ...silent, say: (line) => said.push(line) });
+    assert.equal(records.length, 1);
+    assert.equal(
+      said.filter((line) => line.includes(path) && line.endsWith('The SAEs are evaluated again.')).length,
+      1,
+    );
+    assert.equal(readFileSync(path, 'utf8'), whole, broken);
+  }
+});
+
+test('the live table knows how long each run is, whichever way that is said', async () => {
+  for (const [length, total] of [
+    ['', 3968],
+    ['steps: 3,', 384],
+    ['tokens: 1000,', 896],
+  ] as const) {
+    const file = yaml('table', '[{arch: gated, seed: 0, l1: [2]}]');
+    writeFileSync(file, readFileSync(file, 'utf8').replace('steps: 25,', length).replace('resample-at: [10], ', ''));
+    const totals: number[] = [];
+    let last = 0;
+    const table: Progress['table'] = (_, rows) => {
+      totals.push(...rows.map((row) => row.total));
+      return {
+        update: (_, done) => {
+          last = done;
+        },
+        finish() {},
+      };
+    };
+    await run(join(root, `table-${total}`), file, never, { ...silent, table });
+    assert.deepEqual(totals, [total]);
+    assert.equal(last, total);
+  }
+});
+
+test('a hook given to a sweep of several selects the runs at it', async () => {
+  const out = join(root, 'selected');
+  const file = yaml(
+    'selected',
+    `[{arch: gated, seed: 0, l1: 2, hook: ${HOOK}}, {arch: standard, seed: 0, l1: 2, hook: blocks.2.hook_mlp_out}]`,
+  );
+  writeFileSync(
+    file,
+    readFileSync(file, 'utf8').replace(`hook: ${HOOK}, tokens`, `hook: [${HOOK}, blocks.2.hook_mlp_out], tokens`),
+  );
+  const { outcomes } = await sweep(loadConfig('sweep', { out, hook: [HOOK] }, file), file, silent, never);
+  assert.deepEqual(
+    outcomes.map(({ run: { name } }) => name),
+    [join(HOOK, 'gated_d-sae-200_l1-2_seed-0')],
+  );
+  await assert.rejects(
+    sweep(loadConfig('sweep', { out, hook: ['blocks.0.hook_mlp_out'] }, file), file, silent, never),
+    /no run at blocks\.0\.hook_mlp_out/,
+  );
 });

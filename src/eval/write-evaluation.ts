@@ -1,0 +1,42 @@
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeAside } from '../disk/write-aside.js';
+import { METRICS_FILE } from '../train/metrics-record.js';
+import type { MeasuredRecord } from './record.js';
+
+export const EVAL_FILE = 'eval.json';
+const curveFile = (i: number) => `training-${i}.jsonl`;
+
+/** Is this a name that an evaluation's directory holds? */
+export const isEvaluationFile = (name: string) => name === EVAL_FILE || /^training-\d+\.jsonl$/.test(name);
+
+/**
+ * Writes eval.json into an empty directory, the curves of the SAEs' training beside it, where they have one. Where that
+ * fails the directory is empty again.
+ *
+ * @returns the records with the names of their curves
+ */
+export async function writeEvaluation(
+  directory: string,
+  measured: readonly Omit<MeasuredRecord, 'training_curve'>[],
+): Promise<MeasuredRecord[]> {
+  const written: string[] = [];
+  const write = async (name: string, content: Uint8Array | string) => {
+    await writeAside(join(directory, name), content);
+    written.push(name);
+  };
+  try {
+    const records: MeasuredRecord[] = [];
+    for (const [i, record] of measured.entries()) {
+      const curve = await readFile(join(record.sae, METRICS_FILE)).catch(() => undefined);
+      if (curve) await write(curveFile(i), curve);
+      const { cfg, settings, ...before } = record;
+      records.push({ ...before, training_curve: curve ? curveFile(i) : null, settings, cfg });
+    }
+    await write(EVAL_FILE, `${JSON.stringify(records, null, 1)}\n`);
+    return records;
+  } catch (error) {
+    for (const name of written) await rm(join(directory, name), { force: true }).catch(() => {});
+    throw error;
+  }
+}

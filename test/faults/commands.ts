@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { type Outcome, run } from '../cli/run-program.js';
+import { filesBelow } from '../temporary.js';
+
+export const HOOK = 'blocks.1.hook_mlp_out';
+const MODEL = ['--model', 'assets/tiny-gemma', '--corpus', 'assets/corpus/validation.jsonl.gz'];
+
+/** A small harvest: three windows, fourteen shards. */
+export const harvestWords = (out: string, ...more: string[]) => [
+  ...['harvest', ...MODEL, '--hook', HOOK, '--tokens', '3000', '--context', '128', '--batch', '4'],
+  ...['--window-rows', '1000', '--rows-per-shard', '250', '--out', out, ...more],
+];
+
+/** A small training with checkpoints; `store` is a store's directory. */
+export const trainWords = (store: string, out: string, ...more: string[]) => [
+  ...['train', '--activations', store, '--d-sae', '200', '--batch', '64', '--steps', '40', '--lr', '1e-3', '--l1', '4'],
+  ...['--threads', '1', '--log-every', '5', '--checkpoint-every', '9', '--out', out, ...more],
+];
+
+export const evalWords = (sae: string, out: string, ...more: string[]) => [
+  ...['eval', '--sae', sae, ...MODEL, '--tokens', '500', '--out', out, ...more],
+];
+
+/** Runs a command that must succeed. */
+export async function succeeds(args: readonly string[]): Promise<Outcome> {
+  const outcome = await run(...args);
+  assert.equal(outcome.code, 0, outcome.stderr);
+  return outcome;
+}
+
+/** Ended with 1, one line of cause and remedy, and no stack. */
+export function refused({ code, signal, stderr }: Outcome, message: RegExp): void {
+  assert.deepEqual([code, signal], [1, null], stderr);
+  const last = stderr.trim().split('\n').at(-1)!;
+  assert.match(last, message);
+  assert.match(last, /^sae-pipe: .+[.)] [A-Z].+\.$/, 'cause and remedy');
+  assert.doesNotMatch(stderr, /\n\s+at |fault of the program/);
+}
+
+/** Every file below a directory; of curves the speed, which no two runs share, left out. */
+export function resultsBelow(directory: string): Map<string, string> {
+  return new Map(
+    [...filesBelow(directory)].map(([name, bytes]) => [
+      name,
+      name.endsWith('.jsonl')
+        ? bytes.toString('utf8').replace(/,"tokens_per_second":\d+/g, '')
+        : bytes.toString('latin1'),
+    ]),
+  );
+}
+
+/** Files that change while work goes on: what is in them must be whole all the same. */
+const GROWING: Readonly<Record<string, (text: string) => unknown>> = {
+  'manifest.json': JSON.parse,
+  'run.json': JSON.parse,
+  'metrics.jsonl': (text) => {
+    assert.ok(text === '' || text.endsWith('\n'), 'a torn line');
+    return text
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line));
+  },
+};
+
+/** Nothing aside, and each file either grows and is whole, or has the bytes that it has in `whole`. */
+export function nothingHalfWritten(directory: string, whole: ReadonlyMap<string, string>): void {
+  for (const [name, text] of resultsBelow(directory)) {
+    assert.doesNotMatch(name, /\.tmp$/);
+    const read = GROWING[basename(name)];
+    if (read) read(readFileSync(join(directory, name), 'utf8'));
+    else if (!/checkpoint-\d+\.safetensors$/.test(name)) assert.equal(text === whole.get(name), true, name);
+  }
+}

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { temporaryDirectory } from '../temporary.js';
+import {
+  evalWords,
+  HOOK,
+  harvestWords,
+  nothingHalfWritten,
+  refused,
+  resultsBelow,
+  succeeds,
+  trainWords,
+} from './commands.js';
+import { operationsOf, runOnFailingDisk } from './run-on-failing-disk.js';
+
+/** `SAE_PIPE_LONG=1 node --test dist/test/faults/failing-writes.test.js` lets every single operation fail. */
+const LONG = process.env.SAE_PIPE_LONG === '1';
+/** Else so many of each command's, spread from the first to the last. */
+const POINTS = 4;
+
+const root = temporaryDirectory();
+const store = join(root, 'acts', HOOK);
+const sae = join(root, 'sae');
+
+before(async () => {
+  await succeeds(harvestWords(join(root, 'acts')));
+  await succeeds(trainWords(store, sae));
+  await succeeds(evalWords(sae, join(root, 'evaluated')));
+});
+
+function pointsOf(operations: number): number[] {
+  if (LONG) return Array.from({ length: operations }, (_, i) => i + 1);
+  const step = (operations - 1) / (POINTS - 1);
+  return [...new Set(Array.from({ length: POINTS }, (_, i) => Math.round(1 + i * step)))];
+}
+
+/**
+ * Lets a command's writes fail from its first, second, … operation on; then there is room again.
+ *
+ * @param words the command, whose results all lie below the directory it is given
+ * @param again added to go on
+ */
+async function failsAnywhere(name: string, words: (directory: string) => string[], again: readonly string[] = []) {
+  const disk = (directory: string, failAt: number, code: string) => ({
+    below: directory,
+    failAt,
+    code,
+    report: join(root, `${name}.count`),
+  });
+  const placed = (directory: string) => {
+    mkdirSync(directory);
+    return directory;
+  };
+  const whole = placed(join(root, `${name}-whole`));
+  const undisturbed = disk(whole, Number.MAX_SAFE_INTEGER, '');
+  const outcome = await runOnFailingDisk(undisturbed, words(whole));
+  assert.equal(outcome.code, 0, outcome.stderr);
+  const operations = operationsOf(undisturbed);
+  assert.ok(operations >= 4, `${operations} operations: is the program writing through what is patched?`);
+  // The directory's name must not be in what is compared.
+  const named = (directory: string) =>
+    new Map([...resultsBelow(directory)].map(([file, text]) => [file, text.replaceAll(directory, 'DIRECTORY')]));
+  const expected = named(whole);
+  for (const point of pointsOf(operations)) {
+    const directory = placed(join(root, `${name}-${point}`));
+    const failed = await runOnFailingDisk(disk(directory, point, point % 2 ? 'ENOSPC' : 'EIO'), words(directory));
+    refused(failed, point % 2 ? /The disk is full: .*Free space and give the same command again/ : /\(EIO on \w+\)\./);
+    nothingHalfWritten(directory, resultsBelow(whole));
+    const resumed = await succeeds([...words(directory), ...again]);
+    assert.doesNotMatch(resumed.stderr, /sae-pipe:/);
+    assert.deepEqual([...named(directory).keys()], [...expected.keys()], `${name}, operation ${point}`);
+    for (const [file, text] of named(directory)) {
+      assert.ok(text === expected.get(file), `${file} differs after ${name} failed at operation ${point}`);
+    }
+  }
+}
+
+test('harvest: whatever write fails, nothing half stays, and --resume ends in the same bytes', () =>
+  failsAnywhere('harvest', (directory) => harvestWords(join(directory, 'acts')), ['--resume']));
+
+test('train: the same', () =>
+  failsAnywhere('train', (directory) => trainWords(store, join(directory, 'sae')), ['--resume']));
+
+test('eval: whatever write fails, nothing stays, and the same command succeeds', () =>
+  failsAnywhere('eval', (directory) => evalWords(sae, join(directory, 'eval'))));
+
+test('export: the same', () =>
+  failsAnywhere('export', (directory) => [
+    'export',
+    '--sae',
+    sae,
+    '--as',
+    'jumprelu',
+    '--out',
+    join(directory, 'out'),
+  ]));
+
+test('report and figure: the same', async () => {
+  await failsAnywhere('report', (directory) => ['report', join(root, 'evaluated'), '--out', join(directory, 'a.html')]);
+  await failsAnywhere('figure', (directory) => ['figure', 'jump-relu', '--out', join(directory, 'a.svg')]);
+});
+
+test('sweep: whatever write fails, the same command ends in the same bytes', async () => {
+  const file = join(root, 'sweep.yaml');
+  const text = 'model: assets/tiny-gemma, corpus: assets/corpus/validation.jsonl.gz';
+  writeFileSync(
+    file,
+    `harvest: {${text}, hook: ${HOOK}, tokens: 2000, context: 128, rows-per-shard: 1000}
+train: {steps: 10, batch: 64, d-sae: 100, lr: 0.001, log-every: 5}
+sweep: {runs: [{arch: gated, l1: [2, 6]}]}
+eval: {${text}, tokens: 300}
+`,
+  );
+  await failsAnywhere('sweep', (directory) => ['sweep', '--config', file, '--out', join(directory, 'out')]);
+  assert.ok(existsSync(join(root, 'sweep-whole', 'out', 'report.html')));
+});
