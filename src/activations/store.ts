@@ -3,13 +3,14 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import { decodeShard, type Rows } from './arrow-files.js';
+import { notFiniteRow } from './finite.js';
 import { type Manifest, readManifest } from './manifest.js';
 
 /** A complete activation store, open for reading. */
 export interface Store {
   readonly directory: string;
   readonly manifest: Manifest;
-  /** Loads shard i; its hash is checked against the manifest. */
+  /** Loads shard i; its hash is checked against the manifest, and every activation is finite. */
   readShard(i: number): Promise<Rows>;
 }
 
@@ -57,5 +58,7 @@ async function readShard(directory: string, manifest: Manifest, i: number): Prom
       'Harvest the store again.',
     );
   }
+  const wild = notFiniteRow(rows, manifest.dtype);
+  if (wild) throw new Refusal(`${path}: ${wild}.`, 'Harvest the store again.');
   return rows;
 }

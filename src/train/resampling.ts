@@ -48,7 +48,10 @@ export async function drawInputs(
     for await (const x of scaledInputs(batches, about, most, step, settings.scale)) {
       for (const loss of await losses.of(x)) {
         if (!Number.isFinite(loss))
-          throw new Refusal(`The loss of an input is ${loss} at step ${step}.`, 'Use a smaller --lr.');
+          throw new Refusal(
+            `Resampling after step ${step}: the loss of input ${keys.length} is ${loss}.`,
+            'Train again with a smaller --lr, into another --out or with --overwrite.',
+          );
         keys.push(Math.log(1 - random.uniform()) / (loss * loss));
       }
     }
@@ -138,5 +141,6 @@ function meanEncoderNorm(W_enc: Float32Array, without: ReadonlySet<number>, dIn:
   const squares = new Float64Array(dSae);
   for (let i = 0; i < dIn; i++) for (let j = 0; j < dSae; j++) squares[j]! += W_enc[i * dSae + j]! ** 2;
   const alive = squares.filter((_, j) => !without.has(j) || without.size === dSae);
-  return alive.reduce((sum, square) => sum + Math.sqrt(square), 0) / alive.length;
+  // Of zero columns alone, none could ever be active: the length at initialisation then.
+  return alive.reduce((sum, square) => sum + Math.sqrt(square), 0) / alive.length || 1;
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { ActivationArray } from '../activations/arrow-files.js';
 import type { ActivationSource, Batches } from '../activations/source.js';
-import { Refusal, UsageRefusal } from '../config/refusal.js';
+import { UsageRefusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { JsonLines } from '../disk/json-lines.js';
@@ -9,16 +9,18 @@ import { checkOutputDirectory, claimOutputDirectory } from '../disk/output-direc
 import { scaleActivations } from '../sae/activation-scale.js';
 import { PARAMETERS } from '../sae/sae.js';
 import { CFG_FILE, saveSae, WEIGHTS_FILE } from '../sae/saelens.js';
-import { isCheckpoint, readCheckpoint, removeCheckpoints, writeCheckpoint } from './checkpoint.js';
+import { isCheckpoint, newestCheckpoint, readCheckpoint, removeCheckpoints, writeCheckpoint } from './checkpoint.js';
 import { CheckpointClock } from './checkpoint-clock.js';
-import type { Engine, EngineSettings, StepMetrics } from './engines/engine.js';
+import type { Engine, EngineSettings, TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
 import { checkMemory, chooseEngine, type EngineName, openEngine } from './engines/open.js';
 import { stateBytes, stateShapes } from './engines/state.js';
 import { type Estimates, estimate, medianActivation } from './estimates.js';
 import { finishedBefore } from './finished.js';
+import { poisonIn } from './finite-state.js';
 import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
+import { checkLoss, poisoned, type Standing } from './not-finite.js';
 import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
 import { RUN_FILE, removeRunFile, writeRunFile } from './run-file.js';
 import { activationScale, engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
@@ -140,13 +142,15 @@ export class Trainer {
   /**
    * One step, with all that belongs to it.
    *
-   * @throws Refusal where the loss is no longer finite
+   * @throws Refusal where the loss is not finite, or what the step leaves is not
    */
   async step(batch: ActivationArray): Promise<void> {
     const { config, plan, lambda } = this.run;
     const at = plan.at(this.steps, lambda.value);
     const metrics = await this.engine.step(batch, at);
-    checkFinite(metrics, this.steps, config);
+    await checkLoss(metrics, batch, at, () => this.standing());
+    if (!Number.isFinite(metrics.written ?? 0))
+      this.checkState(await this.engine.state(), await this.standing(), at.lr);
     this.log.add(metrics);
     if (config.resampleAt.includes(this.steps)) await this.resample(at.l1);
     if (this.steps % config.logEvery === 0 || this.steps === plan.steps) {
@@ -155,11 +159,15 @@ export class Trainer {
     if (this.clock.due(this.steps)) await this.save();
   }
 
-  /** Writes a checkpoint of the steps done. */
+  /**
+   * Writes a checkpoint of the steps done.
+   *
+   * @throws Refusal where the state is not finite: what was kept before stays
+   */
   async save(): Promise<void> {
     const { config, fixed, estimates, settings } = this.run;
     const { steps } = this;
-    const state = await this.engine.state();
+    const state = await this.state();
     await writeCheckpoint(
       config.out,
       { steps, rows: steps * config.batch, settings: fixed, estimates, metricSums: this.log.state(), state },
@@ -174,6 +182,7 @@ export class Trainer {
     const { config, source, fixed, settings, plan, lambda } = this.run;
     const sae = scaleActivations(await this.engine.sae(), 1 / settings.scale);
     Object.assign(sae.parameters, await frozenBiases(config, settings));
+    this.checkState(new Map(Object.entries(sae.parameters)), await this.standing());
     await saveSae(config.out, sae, metadata(source.about, fixed, settings, plan.steps, lambda, this.last));
     await removeCheckpoints(config.out);
     await removeRunFile(config.out);
@@ -184,11 +193,28 @@ export class Trainer {
     await this.engine.close();
   }
 
+  /** The engine's state, which is finite. */
+  private async state(): Promise<TrainerState> {
+    const state = await this.engine.state();
+    this.checkState(state, await this.standing());
+    return state;
+  }
+
+  private checkState(state: TrainerState, standing: Standing, lr?: number): void {
+    const { settings } = this.run;
+    const poison = poisonIn(state, settings.dIn, isTrained(settings, 'W_dec'));
+    if (poison) throw poisoned(poison, lr, standing);
+  }
+
+  private async standing(): Promise<Standing> {
+    return { step: this.steps, checkpoint: await newestCheckpoint(this.run.config.out) };
+  }
+
   /** Gives dead features new directions (paper, appendix D); another engine then goes on from the changed state. */
   private async resample(l1: number): Promise<void> {
     const { config, source, batches, settings, engineName, say } = this.run;
     const { steps } = this;
-    const state = await this.engine.state();
+    const state = await this.state();
     const dead = deadFeatures(state, config.deadWindow);
     if (dead.length === 0) {
       say(`Step ${steps}: no feature is dead, none is resampled.`);
@@ -213,14 +239,5 @@ function checkResampling({ resampleAt }: TrainConfig, settings: EngineSettings):
   throw new UsageRefusal(
     `--resample-at would change ${frozen.join(', ')}, which --train leaves as they are.`,
     'Leave one of the two out.',
-  );
-}
-
-function checkFinite(metrics: StepMetrics, step: number, config: TrainConfig): void {
-  const loss = metrics.mse + metrics.l1 + metrics.aux;
-  if (Number.isFinite(loss)) return;
-  throw new Refusal(
-    `The loss is ${loss} at step ${step} (learning rate ${config.lr}).`,
-    'Use a smaller --lr; what checkpoints were written before are kept in --out.',
   );
 }
