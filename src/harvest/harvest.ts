@@ -8,8 +8,10 @@ import { checkEnoughText } from '../corpus/enough-text.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { checkOutputDirectory } from '../disk/output-directory.js';
 import { modelDirectory } from '../hub/model-directory.js';
+import { memoryLine } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { openForwardPass } from './forward-pass.js';
+import { harvestMemory } from './memory-bound.js';
 import { planHarvest } from './plan.js';
 import { bytesToCome, claimOptions, openWriter, resumable } from './store-plan.js';
 import { harvestWindows } from './windows.js';
@@ -27,7 +29,8 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
   await corpusFiles(config.corpus);
   for (const directory of directories) await checkOutputDirectory(directory, claimOptions(config));
   const model = await modelDirectory(config, progress, stop);
-  const { checkpoint, tokenizer, hooks, context, manifests, contexts } = await planHarvest(config, model);
+  const plan = await planHarvest(config, model);
+  const { checkpoint, tokenizer, hooks, context, manifests, contexts } = plan;
 
   const found: (Manifest | null)[] = [];
   for (const [i, directory] of directories.entries()) {
@@ -49,6 +52,7 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
     for (const [i, directory] of directories.entries()) {
       writers.push(await openWriter(directory, manifests[i]!, found[i]!, config));
     }
+    progress.say(memoryLine(await harvestMemory(plan, model, config)));
     await harvestWindows(config, contexts(), pass, writers, progress, stop);
   } finally {
     await pass.release();

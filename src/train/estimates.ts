@@ -20,6 +20,14 @@ const MEDIAN_ROWS = 8192;
 /** The occasion of `Batches.inputs` that estimates take; resampling takes its step. */
 const OCCASION = 0;
 
+/** Are activations looked at before the first step? */
+export function looksBefore(
+  { l2Normalise, normalize, bDecInit }: TrainConfig,
+  { meanNorm }: Pick<SourceDescription, 'meanNorm'>,
+): boolean {
+  return l2Normalise || (meanNorm === null && normalize === 'mean-norm') || bDecInit === 'geometric-median';
+}
+
 /** @throws Refusal when activations are zero, or beyond float32 once squared, and the run would divide by what is estimated */
 export async function estimate(config: TrainConfig, about: SourceDescription, batches: Batches): Promise<Estimates> {
   let { meanNorm } = about;

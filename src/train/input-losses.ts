@@ -12,7 +12,7 @@ import { PARAMETERS, parameterShape, type Sae } from '../sae/sae.js';
 import type { Objective } from './engines/objective.js';
 
 /** Most feature activations that exist at a time: 128 MiB of float32. */
-const MOST_ENTRIES = 2 ** 25;
+export const MOST_ENTRIES = 2 ** 25;
 
 /** The training loss of inputs one by one. */
 export interface InputLosses {

@@ -6,6 +6,7 @@ import type { TrainConfig } from '../config/stages.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { JsonLines } from '../disk/json-lines.js';
 import { checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
+import { memoryLine } from '../progress/memory-line.js';
 import { scaleActivations } from '../sae/activation-scale.js';
 import { PARAMETERS } from '../sae/sae.js';
 import { CFG_FILE, saveSae, WEIGHTS_FILE } from '../sae/saelens.js';
@@ -18,6 +19,7 @@ import { stateBytes, stateShapes } from './engines/state.js';
 import { type Estimates, estimate, medianActivation } from './estimates.js';
 import { finishedBefore } from './finished.js';
 import { poisonIn } from './finite-state.js';
+import { trainingMemory } from './memory-bound.js';
 import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
 import { checkLoss, poisoned, type Standing } from './not-finite.js';
@@ -127,6 +129,12 @@ export class Trainer {
   /** λ, and how it came about. */
   get lambda(): SparsityCoefficient {
     return this.run.lambda;
+  }
+
+  /** What the run takes of memory at most, in words. */
+  get memory(): string {
+    const { config, settings, engineName, source } = this.run;
+    return memoryLine(trainingMemory(config, settings, engineName, source));
   }
 
   /** The newest line of the curve. */
