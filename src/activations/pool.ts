@@ -6,6 +6,9 @@ import { type ActivationDType, rowBytes } from './manifest.js';
 export const POOL_ROWS = 2 ** 20;
 export const POOL_BYTES = 2 * 2 ** 30;
 
+/** Bytes of a row's place in a pool: its piece, and its place in the order. */
+export const ORDER_BYTES = 8;
+
 /** Rows that a pool may hold: as many as are asked for and fit POOL_BYTES, at least one. */
 export function poolRowsWithin(asked: number, row: { readonly d_in: number; readonly dtype: ActivationDType }): number {
   return Math.max(1, Math.min(asked, Math.floor(POOL_BYTES / rowBytes(row))));

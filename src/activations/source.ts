@@ -28,6 +28,8 @@ export interface ActivationSource {
   readonly about: SourceDescription;
   /** Begins dealing at the first row. A source that passes only once can be asked once. */
   batches(order: Order, seed: number): Batches;
+  /** Bytes of rows in memory at a time, at most, and rows of a piece of `inputs`. */
+  memory(order: Order): { readonly held: number; readonly pieceRows: number };
   close(): Promise<void>;
 }
 

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ActivationBatches } from './batches.js';
+import { rowBytes } from './manifest.js';
+import { ORDER_BYTES, POOL_ROWS, poolRowsWithin } from './pool.js';
 import type { ActivationSource } from './source.js';
 import { openStore } from './store.js';
 
@@ -18,6 +20,15 @@ export async function openStoreSource(directory: string, poolRows?: number): Pro
   return {
     about: { place: directory, model, hook, dIn: d_in, dtype, context, corpus, rows, meanNorm: mean_norm, identity },
     batches: (order, seed) => new ActivationBatches(store, order, seed, poolRows),
+    memory: () => {
+      const pieceRows = Math.max(...shards.map((shard) => shard.rows));
+      const inPool = Math.min(rows, Math.max(pieceRows, poolRowsWithin(poolRows ?? POOL_ROWS, store.manifest)));
+      // Beside a pool with its order, the shard that is looked at or was let go of last.
+      return {
+        held: inPool * (rowBytes(store.manifest) + ORDER_BYTES) + pieceRows * rowBytes(store.manifest),
+        pieceRows,
+      };
+    },
     close: async () => {},
   };
 }

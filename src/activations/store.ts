@@ -3,13 +3,14 @@ import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import { decodeShard, type Rows } from './arrow-files.js';
+import { notFiniteRow } from './finite.js';
 import { type Manifest, readManifest, rowBytes } from './manifest.js';
 
 /** A complete activation store, open for reading. */
 export interface Store {
   readonly directory: string;
   readonly manifest: Manifest;
-  /** Loads shard i; its hash is checked against the manifest. */
+  /** Loads shard i; its hash is checked against the manifest, and every activation is finite. */
   readShard(i: number): Promise<Rows>;
 }
 
@@ -73,5 +74,7 @@ async function readShard(directory: string, manifest: Manifest, i: number): Prom
   if (rows.token.length !== shard.rows) {
     throw new Refusal(`${path} holds ${rows.token.length} rows where the manifest says ${shard.rows}.`, AGAIN);
   }
+  const wild = notFiniteRow(rows, manifest.dtype);
+  if (wild) throw new Refusal(`${path}: ${wild}.`, 'Harvest the store again.');
   return rows;
 }

@@ -1,7 +1,8 @@
 import { type RecordBatch, RecordBatchReader, type Schema } from 'apache-arrow';
 import { Refusal } from '../config/refusal.js';
 import { type Rows, rowsOf } from './arrow-files.js';
-import { type ActivationDType, rowBytes } from './manifest.js';
+import { notFiniteRow } from './finite.js';
+import { rowBytes } from './manifest.js';
 import { readHeader, type StreamHeader } from './stream-header.js';
 import { type Ending, type Message, StreamMessages } from './stream-messages.js';
 
@@ -60,8 +61,8 @@ export class RowStream {
     const count = came.token.length;
     if (count > rows_per_batch) throw this.broken(`it has ${count} rows where ${rows_per_batch} are the most`);
     if (this.rows + count > rows) throw this.broken(`it goes on beyond the ${rows} rows of its header`);
-    const wild = notFinite(came.activation, dtype);
-    if (wild > 0) throw this.broken(`${wild} of its activations are not finite`);
+    const wild = notFiniteRow(came, dtype, this.rows);
+    if (wild) throw this.broken(wild);
     this.rows += count;
     if (this.rows === rows) {
       const end = await this.message(0);
@@ -108,18 +109,4 @@ function decode(bytes: Message): { schema: Schema; batch?: RecordBatch } | undef
   } catch {
     return undefined;
   }
-}
-
-/** Entries that are NaN or infinite: all bits of the exponent are set. */
-function notFinite(values: Uint16Array | Float32Array, dtype: ActivationDType): number {
-  let count = 0;
-  if (dtype === 'float32') {
-    for (const x of new Uint32Array(values.buffer, values.byteOffset, values.length)) {
-      if ((x & 0x7f800000) === 0x7f800000) count++;
-    }
-    return count;
-  }
-  const exponent = dtype === 'float16' ? 0x7c00 : 0x7f80;
-  for (const x of values) if ((x & exponent) === exponent) count++;
-  return count;
 }

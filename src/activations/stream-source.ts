@@ -6,10 +6,10 @@ import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
 import { Generator, Purpose } from '../random/generator.js';
 import type { Rows } from './arrow-files.js';
 import { rowBytes } from './manifest.js';
-import { POOL_ROWS, Pool, poolRowsWithin } from './pool.js';
+import { ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin } from './pool.js';
 import { PoolBatches, type PoolSupply } from './pool-batches.js';
 import type { ActivationSource, Order } from './source.js';
-import { describeStream } from './stream-header.js';
+import { describeStream, type StreamHeader } from './stream-header.js';
 import { RowStream } from './stream-reader.js';
 
 export interface StreamOptions {
@@ -59,12 +59,23 @@ export async function openStreamSource(
       batches = new PoolBatches(about, supply, stop);
       return batches;
     },
+    memory: (order) => {
+      const { rows, pieceRows } = heldRows(stream.header, order, poolRows);
+      return { held: rows * (rowBytes(stream.header) + ORDER_BYTES), pieceRows };
+    },
     async close() {
       // Rows that fill no batch are left over; their writer shall not find the pipe closed before it has ended.
       if (batches?.exhausted) await supply?.drain();
       readable.destroy();
     },
   };
+}
+
+/** Rows in memory at a time, at most, and of a record batch. */
+function heldRows(header: StreamHeader, order: Order, poolRows: number): { rows: number; pieceRows: number } {
+  const pieceRows = Math.min(header.rows, header.rows_per_batch);
+  const inPool = Math.min(header.rows, poolRowsWithin(poolRows, header));
+  return { rows: order === 'stored' ? 2 * pieceRows : 2 * inPool + pieceRows, pieceRows };
 }
 
 /** Fills pools from a stream, one ahead of the one that is dealt. */
@@ -86,13 +97,13 @@ class StreamSupply implements PoolSupply {
 
   /** The bound on memory in words. */
   bound(place: string): string {
-    const { rows, rows_per_batch } = this.stream.header;
-    const piece = Math.min(rows, rows_per_batch);
-    const [count, what] =
+    const { header } = this.stream;
+    const { rows, pieceRows } = heldRows(header, this.order, this.size);
+    const what =
       this.order === 'stored'
-        ? [2 * piece, `2 record batches of ${piece} rows`]
-        : [2 * Math.min(this.size, rows) + piece, `2 pools of ${Math.min(this.size, rows)} rows and a record batch`];
-    return `${place}: at most ${what} in memory, ${formatBytes(count * rowBytes(this.stream.header))}`;
+        ? `2 record batches of ${pieceRows} rows`
+        : `2 pools of ${Math.min(this.size, header.rows)} rows and a record batch`;
+    return `${place}: at most ${what} in memory, ${formatBytes(rows * rowBytes(header))}`;
   }
 
   /** Pools are read like any others: rows that are skipped have to pass. */

@@ -4,6 +4,7 @@ import { UsageRefusal } from '../config/refusal.js';
 import { type DoctorConfig, trainSchema } from '../config/stages.js';
 import { version } from '../config/version.js';
 import { freeSpace } from '../disk/free-space.js';
+import { activationMemory } from '../harvest/memory-bound.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
@@ -12,7 +13,7 @@ import { onnxRuntime } from '../onnx/session.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { type Check, check } from './checks.js';
 import { memory } from './memory.js';
-import { activationMemory, harvestNeeds, harvestWeights, modelWeights, placementOn, trainingNeeds } from './needs.js';
+import { harvestNeeds, harvestWeights, modelWeights, placementOn, trainingNeeds } from './needs.js';
 import { gpus, providers } from './providers.js';
 import { type Timing, tryTiming } from './timing.js';
 

@@ -1,9 +1,9 @@
 import { rowBytes } from '../activations/manifest.js';
 import { type DoctorConfig, harvestSchema } from '../config/stages.js';
 import { harvestGraph } from '../harvest/harvest-graph.js';
+import { activationMemory } from '../harvest/memory-bound.js';
 import { batchesPerWindow } from '../harvest/store-plan.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
-import type { GemmaConfig } from '../lm/gemma-config.js';
 import { GemmaGraph } from '../lm/gemma-graph.js';
 import type { Hook } from '../lm/hooks.js';
 import { choosePrecision, type Placement } from '../lm/precision.js';
@@ -73,19 +73,6 @@ export function modelWeights(checkpoint: Checkpoint, placement: Placement): Weig
   const x = lm.finalNorm(lm.residual(tokens, (_, value) => value));
   g.output('logits', lm.logits(x), 'float32', ['batch', 2, 'vocabulary']);
   return weightMemory(g.encode());
-}
-
-/**
- * The most that is alive at once in a forward pass, about, in float32 (half precision takes less): the residual stream and its norm, beside either
- * attention (q, k, v and the scores) or the MLP (gate, up and their product); and every
- * hook's rows, gathered and as they leave. `test/doctor/needs.test.ts` holds it to what a pass takes.
- */
-export function activationMemory(c: GemmaConfig, hooks: readonly Hook[], batch: number, context: number): number {
-  const positions = batch * context;
-  const attention = positions * (c.heads + 2 * c.kvHeads) * c.headDim + positions * c.heads * context;
-  const mlp = positions * 3 * c.mlp;
-  const rows = positions * hooks.reduce((sum, { width }) => sum + width, 0);
-  return 4 * (2 * positions * c.hidden + Math.max(attention, mlp)) + 8 * rows;
 }
 
 /** What training an SAE takes, bytes. */

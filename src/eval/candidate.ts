@@ -2,6 +2,7 @@ import { Refusal } from '../config/refusal.js';
 import type { EvalConfig } from '../config/stages.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import { findHook, type Hook } from '../lm/hooks.js';
+import { checkFiniteWeights } from '../sae/finite-weights.js';
 import { openSae, type SaeFiles } from '../sae/saelens.js';
 
 /** An SAE that is to be evaluated, and where it is spliced in. */
@@ -14,7 +15,7 @@ export interface Candidate {
 /**
  * Opens an SAE for evaluation in this model.
  *
- * @throws Refusal when it belongs to another model or hook
+ * @throws Refusal when it belongs to another model or hook, or a weight is NaN or infinite
  */
 export async function openCandidate(path: string, config: EvalConfig, checkpoint: Checkpoint): Promise<Candidate> {
   const files = await openSae(path);
@@ -40,6 +41,7 @@ export async function openCandidate(path: string, config: EvalConfig, checkpoint
       'The SAE belongs to another model or hook.',
     );
   }
+  await checkFiniteWeights(files);
   return { path, files, hook };
 }
 

@@ -6,6 +6,7 @@ import { openSession, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
 import { addPass, openContexts } from './accumulate.js';
 import { totalsOf } from './context-sums.js';
+import { checkPass } from './finite-pass.js';
 import { type Metrics, metricsOf } from './metrics.js';
 import { runPass } from './pass.js';
 import { spliceGraph, variantsOf } from './splice-graph.js';
@@ -80,7 +81,11 @@ export async function openSpliceIn(
     });
   };
 
-  /** Adds one batch, at most `limit` positions of it; returns how many counted. */
+  /**
+   * Adds one batch, at most `limit` positions of it; returns how many counted.
+   *
+   * @throws Refusal where a loss or a reconstruction is not finite, saying whose
+   */
   const add = (batch: readonly Context[], bos: number, limit: number): Promise<number> => {
     if (pilot.positions === 0 && variants.count > 2) throw new Error('addToMean comes first');
     centre ??= Float32Array.from(pilot.x, (sum) => sum / Math.max(1, pilot.positions));
@@ -88,7 +93,9 @@ export async function openSpliceIn(
     return passes(batch, limit, async (part, left) => {
       const pass = await runPass(session, part, { ...settings, limit: left });
       if (!pass) return 0;
+      const before = site.byContext.tokens.length;
       addPass(pass, openContexts(pass, context, site, sums), variants, site, sums);
+      await checkPass({ checkpoint, hook, saes, placement, options }, site, sums, part, before);
       return pass.counted.length;
     });
   };

@@ -35,7 +35,10 @@ export function recordTable(records: readonly EvalRecord[]): string {
 function estimate(record: EvalRecord, name: Headline, decimals: number, unit: '' | '%' = ''): string {
   const value = record[name];
   const factor = unit === '%' ? 100 : 1;
-  const number = typeof value === 'number' ? `${(factor * value).toFixed(decimals)}${unit && ` ${unit}`}` : '–';
+  const number =
+    typeof value === 'number' && Number.isFinite(value)
+      ? `${(factor * value).toFixed(decimals)}${unit && ` ${unit}`}`
+      : '–';
   const interval = record.intervals?.[name];
   return interval && Number.isFinite(interval[0] + interval[1])
     ? `${number} ${bounds(interval, factor, Math.max(1, decimals - 1))}`

@@ -5,9 +5,10 @@ import type { HarvestConfig } from '../config/stages.js';
 import { batchTokens, type Context } from '../corpus/contexts.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
-import { choosePrecision } from '../lm/precision.js';
-import { onnxRuntime, openSession } from '../onnx/session.js';
+import { choosePrecision, type Placement } from '../lm/precision.js';
+import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { harvestGraph, outputsOf } from './harvest-graph.js';
+import { firstHookNotFinite, notFiniteRemedy } from './origin-of-nan.js';
 
 /** Largest finite float16. */
 const FLOAT16_MAX = 65504;
@@ -48,9 +49,16 @@ export async function openForwardPass(
     for (const hook of hooks) {
       const name = outputsOf(hook);
       const norm = outputs[name.norm]!.data as Float32Array;
-      checkFinite(hook, norm, (outputs[name.largest]!.data as Float32Array)[0]!, config.dtype);
+      const wild = norm.findIndex((value) => !Number.isFinite(value));
+      if (wild >= 0) {
+        const where = placeOf({ context: contextOf, pos }, wild);
+        throw await notFinite(hook, where, contexts, checkpoint, placement, config);
+      }
       const data = outputs[name.activation]!.data as unknown as ArrayBufferView;
-      rows.push({ activation: storedArray(data, config.dtype), token, context: contextOf, pos });
+      const found = { activation: storedArray(data, config.dtype), token, context: contextOf, pos };
+      const largest = (outputs[name.largest]!.data as Float32Array)[0]!;
+      if (config.dtype === 'float16' && largest > FLOAT16_MAX) throw overflows(hook, largest, found);
+      rows.push(found);
       norms.push(norm);
     }
     return { rows, norms, count, contexts };
@@ -93,17 +101,34 @@ function storedArray(data: ArrayBufferView, dtype: HarvestConfig['dtype']): Acti
   return data instanceof Uint16Array ? data : new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2);
 }
 
-function checkFinite(hook: Hook, norms: Float32Array, largest: number, dtype: HarvestConfig['dtype']): void {
-  if (norms.some((norm) => !Number.isFinite(norm))) {
-    throw new Refusal(
-      `The model gives values that are not finite at ${hook.name}.`,
-      'The weights are damaged, or the device miscalculates; try --device cpu.',
-    );
-  }
-  if (dtype === 'float16' && largest > FLOAT16_MAX) {
-    throw new Refusal(
-      `An activation of ${hook.name} (layer ${hook.layer}) is ${largest.toPrecision(4)} and overflows float16 (largest ${FLOAT16_MAX}).`,
-      'Use --dtype bfloat16 or --dtype float32.',
-    );
-  }
+/** The refusal of a pass that gave a row at `hook` whose norm is not finite; `where` is that row's place. */
+async function notFinite(
+  hook: Hook,
+  where: string,
+  contexts: readonly Context[],
+  checkpoint: Checkpoint,
+  placement: Placement,
+  config: SessionOptions,
+): Promise<Refusal> {
+  const origin = await firstHookNotFinite(checkpoint, contexts, placement, config, hook);
+  // All may be numbers whose squares are none: bfloat16 weights can be as large.
+  const what =
+    origin === undefined
+      ? `The model gives values beyond 10¹⁹ at ${hook.name} (layer ${hook.layer})`
+      : `The model gives values that are not finite at ${hook.name} (layer ${hook.layer})`;
+  const since = origin === undefined || origin.name === hook.name ? '' : `, and first at ${origin.name}`;
+  return new Refusal(`${what}, ${where}${since}.`, notFiniteRemedy(placement));
 }
+
+/** The refusal of rows that overflow float16: in its bits they are infinite, or were rounded to its largest number. */
+function overflows(hook: Hook, largest: number, rows: Rows): Refusal {
+  const entry = rows.activation.findIndex((bits) => (bits & 0x7fff) >= 0x7bff);
+  const at = Math.floor(entry / (rows.activation.length / rows.token.length));
+  return new Refusal(
+    `An activation of ${hook.name} (layer ${hook.layer}) is ${largest.toPrecision(4)} and overflows float16 (largest ${FLOAT16_MAX}), ${placeOf(rows, at)}.`,
+    'Use --dtype bfloat16 or --dtype float32.',
+  );
+}
+
+const placeOf = ({ context, pos }: Pick<Rows, 'context' | 'pos'>, row: number) =>
+  `in context ${context[row]} at position ${pos[row]}`;

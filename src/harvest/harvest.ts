@@ -8,9 +8,11 @@ import { checkEnoughText } from '../corpus/enough-text.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { asOwner } from '../disk/output-directory.js';
 import { modelDirectory } from '../hub/model-directory.js';
+import { memoryLine } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import { openForwardPass } from './forward-pass.js';
+import { harvestMemory } from './memory-bound.js';
 import { planHarvest } from './plan.js';
 import { bytesToCome, claimOptions, openWriter, removeUnlisted, resumable } from './store-plan.js';
 import { harvestWindows, NOTHING_ADDED } from './windows.js';
@@ -37,7 +39,8 @@ async function harvestInto(
   stop: StopRequest,
 ): Promise<void> {
   const model = await modelDirectory(config, progress, stop);
-  const { checkpoint, tokenizer, hooks, context, manifests, contexts } = await planHarvest(config, model);
+  const plan = await planHarvest(config, model);
+  const { checkpoint, tokenizer, hooks, context, manifests, contexts } = plan;
 
   const found: (Manifest | null)[] = [];
   for (const [i, directory] of directories.entries()) {
@@ -64,6 +67,7 @@ async function harvestInto(
     for (const [i, directory] of directories.entries()) {
       writers.push(await openWriter(directory, manifests[i]!, found[i]!, config));
     }
+    progress.say(memoryLine(await harvestMemory(plan, model, config)));
     await harvestWindows(config, contexts(), pass, writers, progress, stop);
   } finally {
     await pass.release();

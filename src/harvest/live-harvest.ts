@@ -6,6 +6,7 @@ import { assembleWindows, atWindow } from './assemble.js';
 import { epochs } from './epochs.js';
 import { openForwardPass } from './forward-pass.js';
 import { buffersOf, type LiveStart, type Reply } from './live-protocol.js';
+import { harvestMemory } from './memory-bound.js';
 import { planHarvest } from './plan.js';
 import { skipWindows } from './skip-windows.js';
 
@@ -34,7 +35,8 @@ export class LiveHarvest {
   static async open(start: LiveStart, send: Send, progress: Progress = silent): Promise<LiveHarvest> {
     const plan = await planHarvest(start.config, start.model, POOL_BYTES);
     const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, start.config);
-    send({ kind: 'ready', header: streamHeader(plan.manifests[0]!) });
+    const memory = await harvestMemory(plan, start.model, start.config);
+    send({ kind: 'ready', header: streamHeader(plan.manifests[0]!), memory });
     return new LiveHarvest(start, plan, pass, send, progress);
   }
 

@@ -2,6 +2,7 @@ import type { Rows } from '../activations/arrow-files.js';
 import type { StreamHeader } from '../activations/stream-header.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
+import type { MemoryParts } from '../progress/memory-line.js';
 
 /** What the worker is started with. */
 export interface LiveStart {
@@ -20,7 +21,7 @@ export type Request =
 
 export type Reply =
   /** Model and corpus are open. */
-  | { readonly kind: 'ready'; readonly header: StreamHeader }
+  | { readonly kind: 'ready'; readonly header: StreamHeader; readonly memory: MemoryParts }
   /** Rows that were left out. */
   | { readonly kind: 'begun'; readonly skipped: number }
   /** Rows of the window asked for, in the order in which they are to be dealt. Their memory changes hands. */

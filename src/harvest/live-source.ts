@@ -13,6 +13,7 @@ import type { HarvestConfig } from '../config/stages.js';
 import { corpusFiles } from '../corpus/documents.js';
 import { formatBytes } from '../disk/free-space.js';
 import { modelDirectory } from '../hub/model-directory.js';
+import { type MemoryParts, THREAD } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
 import { type LiveStart, type Reply, type Request, refusalFrom } from './live-protocol.js';
@@ -42,9 +43,10 @@ export async function openLiveSource(
   const harvest = { out: '-', overwrite: false, resume: false, rowsPerShard: PIECE_ROWS };
   const supply = new LiveSupply({ model, config: { ...config, ...harvest, hook: [config.hook] } }, progress);
   let header: StreamHeader;
+  let harvesting: MemoryParts;
   let corpus: string;
   try {
-    header = await unlessStopped(supply.open(), stop, () => NOTHING_BEGUN);
+    ({ header, memory: harvesting } = await unlessStopped(supply.open(), stop, () => NOTHING_BEGUN));
     corpus = await outline(files);
   } catch (error) {
     await supply.close();
@@ -72,6 +74,11 @@ export async function openLiveSource(
       supply.seed = seed;
       progress.say(bound(header, place));
       return new PoolBatches(about, supply, stop);
+    },
+    memory: () => {
+      // The window that is dealt, that which is made, and the pieces into which it is copied to be handed over.
+      const { window = 0, model = 0, pass = 0 } = harvesting;
+      return { held: 3 * window + model + pass + THREAD, pieceRows: PIECE_ROWS };
     },
     close: () => supply.close(),
   };
@@ -115,8 +122,8 @@ class LiveSupply implements PoolSupply {
   }
 
   /** Resolves when model and corpus are open. */
-  async open(): Promise<StreamHeader> {
-    return (await this.reply('ready')).header;
+  open(): Promise<Reply & { kind: 'ready' }> {
+    return this.reply('ready');
   }
 
   async skip(rows: number): Promise<number> {

@@ -8,9 +8,11 @@ import { batches, type Context, countActivations } from '../corpus/contexts.js';
 import { corpusFiles } from '../corpus/documents.js';
 import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
 import { modelDirectory } from '../hub/model-directory.js';
+import { memoryLine } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { assembleWindows, atWindow } from './assemble.js';
 import { type ForwardPass, openForwardPass } from './forward-pass.js';
+import { harvestMemory } from './memory-bound.js';
 import { type Plan, planHarvest } from './plan.js';
 
 /** `--out` that means standard output. */
@@ -29,12 +31,14 @@ export async function harvestToStream(
 ): Promise<void> {
   checkFlags(config, out);
   await corpusFiles(config.corpus);
-  const plan = await planHarvest(config, await modelDirectory(config, progress, stop));
+  const model = await modelDirectory(config, progress, stop);
+  const plan = await planHarvest(config, model);
   const count = (c: Context) => countActivations(c, plan.tokenizer.bosTokenId);
   await checkEnoughText(plan.contexts(), count, config.tokens, config.corpus, progress, stop);
   const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, config);
   try {
     const header = streamHeader(plan.manifests[0]!);
+    progress.say(memoryLine(await harvestMemory(plan, model, config)));
     progress.begin('harvesting', config.tokens, 'token');
     await writeStream(out, header, pieces(config, plan, pass, progress, stop), PLACE, stop);
     progress.end();

@@ -7,6 +7,7 @@ import { isWeightDType } from '../onnx/weight.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/header.js';
 import { readFloats } from '../safetensors/read.js';
 import { floatTensor, writeSafetensors } from '../safetensors/write.js';
+import { checkFinite } from './finite-weights.js';
 import {
   type Architecture,
   type ForwardSettings,
@@ -120,10 +121,19 @@ async function checkScalingFactor(path: string, tensor: TensorLocation | undefin
   throw new Refusal(`${path} has a scaling_factor, which is not supported.`, 'Multiply the rows of W_dec by it.');
 }
 
-/** Reads the parameters of an SAE, as float32. */
+/**
+ * Reads the parameters of an SAE, as float32.
+ *
+ * @throws Refusal where one is NaN or infinite
+ */
 export async function readSae(files: SaeFiles): Promise<Sae> {
   const parameters: Parameters = {};
-  for (const name of PARAMETERS[files.architecture]) parameters[name] = await readFloats(files.tensors[name]!);
+  for (const name of PARAMETERS[files.architecture]) {
+    const location = files.tensors[name]!;
+    const values = await readFloats(location);
+    checkFinite(values, name, location);
+    parameters[name] = values;
+  }
   const { architecture, dIn, dSae, forward } = files;
   return { architecture, dIn, dSae, forward, parameters };
 }

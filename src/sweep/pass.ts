@@ -1,6 +1,6 @@
 import { availableParallelism, totalmem } from 'node:os';
 import type { ActivationSource } from '../activations/source.js';
-import { Interrupted, Refusal } from '../config/refusal.js';
+import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
 import type { Progress, StopRequest, Table } from '../progress/progress.js';
 import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
 import type { MetricsRecord } from '../train/metrics-record.js';
@@ -52,8 +52,11 @@ export async function trainRuns(
         const batches = source.batches(order, seed);
         for (const run of together) {
           const say = (line: string) => progress.say(`${run.name}: ${line}`);
-          const trainer = await Trainer.open(run.config, { source, batches }, say, stop);
-          if (trainer) lanes.push({ run, trainer, row: rowOf(run) });
+          const trainer = await Trainer.open(run.config, { source, batches }, say, stop).catch(refused);
+          if (trainer instanceof Refusal) {
+            outcomes.push({ run, state: { failed: said(trainer) } });
+            table.finish(rowOf(run), `failed: ${trainer.message}`);
+          } else if (trainer) lanes.push({ run, trainer, row: rowOf(run) });
           else {
             outcomes.push({ run, state: 'finished before' });
             table.finish(rowOf(run), 'finished before');
@@ -69,6 +72,14 @@ export async function trainRuns(
   }
   return outcomes;
 }
+
+/** One run that fails must not take the others' work with it; a fault of the command or of the program must be seen. */
+function refused(error: unknown): Refusal {
+  if (error instanceof Refusal && !(error instanceof UsageRefusal)) return error;
+  throw error;
+}
+
+const said = ({ message, remedy }: Refusal) => [message, remedy ?? ''].join(' ').trim();
 
 /** Runs in groups that fit into memory together. */
 function passes(runs: readonly SweepRun[], source: ActivationSource): SweepRun[][] {
@@ -96,9 +107,12 @@ async function trainLanes(
 ): Promise<Outcome[]> {
   if (lanes.length === 0) return [];
   const size = lanes[0]!.run.config.batch;
-  await batches.seek(Math.min(...lanes.map(({ trainer }) => trainer.steps)) * size);
+  const first = Math.min(...lanes.map(({ trainer }) => trainer.steps)) * size;
+  // Not waited for: rows that cannot be read fail the runs that wait for them, one by one.
+  const ready = batches.seek(first);
+  ready.catch(() => {});
   const shared = new SharedBatches(
-    () => batches.next(size),
+    () => ready.then(() => batches.next(size)),
     lanes.map(({ trainer }) => trainer.steps),
   );
   const threads = Math.max(...lanes.map(({ run }) => run.config.threads || availableParallelism()));
@@ -110,7 +124,11 @@ async function trainLanes(
       try {
         table.update(row, trainer.steps * size, figures(trainer.last));
         while (trainer.steps < trainer.wanted && !stop.signal) {
-          const batch = await shared.next(i);
+          const batch = await shared.next(i).catch(async (cause) => {
+            // Rows that do not come must not cost the steps that were made.
+            await trainer.save();
+            throw cause;
+          });
           await slots.use(() => trainer.step(batch));
           table.update(row, trainer.steps * size, figures(trainer.last));
         }
@@ -127,10 +145,9 @@ async function trainLanes(
           interrupted ??= error;
           return { run, state: 'trained' };
         }
-        // One run that fails must not take the others' work with it; a fault of the program must be seen.
-        if (!(error instanceof Refusal)) throw error;
-        table.finish(row, `failed: ${error.message}`);
-        return { run, state: { failed: [error.message, error.remedy ?? ''].join(' ').trim() } };
+        const refusal = refused(error);
+        table.finish(row, `failed: ${refusal.message}`);
+        return { run, state: { failed: said(refusal) } };
       } finally {
         shared.leave(i);
       }

@@ -1,6 +1,7 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { firstNotFinite } from '../activations/finite.js';
 import { Refusal } from '../config/refusal.js';
 import { readSafetensorsHeader } from '../safetensors/header.js';
 import { readAllFloats } from '../safetensors/read.js';
@@ -12,6 +13,8 @@ import type { MetricSums } from './metrics.js';
 /** Checkpoints lie in the output directory, named by the steps done; they are removed when the SAE is finished. */
 export const isCheckpoint = (name: string) => /^checkpoint-\d{8}\.safetensors$/.test(name);
 const fileOf = (steps: number) => `checkpoint-${String(steps).padStart(8, '0')}.safetensors`;
+
+const AGAIN = 'Train again with --overwrite, or into another --out.';
 
 const metadataSchema = z.object({
   steps: z.coerce.number().int().nonnegative(),
@@ -60,6 +63,11 @@ async function checkpointsOf(directory: string): Promise<string[]> {
   return names.filter(isCheckpoint).sort().reverse();
 }
 
+/** Name of the newest checkpoint; undefined where there is none. */
+export async function newestCheckpoint(directory: string): Promise<string | undefined> {
+  return (await checkpointsOf(directory))[0];
+}
+
 /** Removes every checkpoint, and what a kill in the midst of writing one has left: the SAE is finished. */
 export async function removeCheckpoints(directory: string): Promise<void> {
   for (const name of await readdir(directory)) {
@@ -80,7 +88,7 @@ export function checkSameSettings(
   if (differences.length === 0) return;
   throw new Refusal(
     `${path} was written with ${differences.join('; ')}.`,
-    'Resume with the same settings, or train into another --out.',
+    'A run keeps its settings: resume with the same, or train anew with others, into another --out or with --overwrite.',
   );
 }
 
@@ -116,9 +124,13 @@ export async function readCheckpoint(
 async function readWhole(path: string): Promise<Checkpoint> {
   const { metadata } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
-  if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of this program.`);
+  if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN);
   const { steps, rows, settings, estimates, metric_sums } = parsed.data;
   const floats = await readAllFloats(path);
+  for (const [name, { values }] of floats) {
+    const at = firstNotFinite(values, 'float32');
+    if (at >= 0) throw new Refusal(`${path} holds ${values[at]} in ${name}.`, AGAIN);
+  }
   return {
     steps,
     rows,

@@ -22,7 +22,15 @@ const MEDIAN_ROWS = 8192;
 /** The occasion of `Batches.inputs` that estimates take; resampling takes its step. */
 const OCCASION = 0;
 
-/** @throws Refusal when every activation is zero and the run would scale by their norm */
+/** Are activations looked at before the first step? */
+export function looksBefore(
+  { l2Normalise, normalize, bDecInit }: TrainConfig,
+  { meanNorm }: Pick<SourceDescription, 'meanNorm'>,
+): boolean {
+  return l2Normalise || (meanNorm === null && normalize === 'mean-norm') || bDecInit === 'geometric-median';
+}
+
+/** @throws Refusal when activations are zero, or beyond float32 once squared, and the run would divide by what is estimated */
 export async function estimate(
   config: TrainConfig,
   about: SourceDescription,
@@ -40,10 +48,25 @@ export async function estimate(
     meanNorm ??= norms.reduce((sum, norm) => sum + norm, 0) / norms.length;
     if (config.l2Normalise) meanSquare = norms.reduce((sum, norm) => sum + norm * norm, 0) / norms.length;
   }
-  if (config.normalize === 'mean-norm' && !(meanNorm! > 0)) {
-    throw new Refusal(`${about.place}: every activation is zero, which --normalize mean-norm cannot scale.`);
+  if (config.normalize === 'mean-norm') checkScalable(meanNorm!, about);
+  if (meanSquare === 0) {
+    throw new Refusal(
+      `${about.place}: every activation is zero, and --l2-normalise divides by E|x|².`,
+      'Leave --l2-normalise out, or choose another hook.',
+    );
   }
   return { meanNorm: meanNorm ?? 0, meanSquare };
+}
+
+/** @throws Refusal where √d_in / E|x| is no number of float32 */
+function checkScalable(meanNorm: number, { place, dIn }: SourceDescription): void {
+  const scale = Math.fround(Math.sqrt(dIn) / meanNorm);
+  if (scale > 0 && scale < Number.POSITIVE_INFINITY) return;
+  const what = meanNorm === 0 ? 'every activation is zero' : `the mean norm of activations is ${meanNorm}`;
+  throw new Refusal(
+    `${place}: ${what}, which --normalize mean-norm cannot scale.`,
+    'Use --normalize none, or choose another hook.',
+  );
 }
 
 /** The geometric median of a sample of raw activations, [d_in]. */

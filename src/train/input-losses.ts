@@ -14,7 +14,7 @@ import { PARAMETERS, parameterShape, type Sae } from '../sae/sae.js';
 import type { Objective } from './engines/objective.js';
 
 /** Most feature activations that exist at a time: 128 MiB of float32. */
-const MOST_ENTRIES = 2 ** 25;
+export const MOST_ENTRIES = 2 ** 25;
 
 /** What a stop meanwhile says; who asked for the losses knows what is kept. */
 export const STOPPED = 'inputs were looked at.';

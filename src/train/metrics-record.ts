@@ -20,7 +20,7 @@ export interface MetricsRecord {
   aux: number;
   /** Mean number of active features. */
   l0: number;
-  /** 1 − Σ|x − x̂|² / Σ|x − x̄|²; null where the activations of each batch are all alike (batches of one). */
+  /** 1 − Σ|x − x̂|² / Σ|x − x̄|²; null where the activations of each batch are all alike (batches of one), or so large that no float32 holds their variance. */
   explained_variance: number | null;
   /** Share of features that have not fired during the last dead-window activations. */
   dead_fraction: number;

@@ -53,11 +53,12 @@ export class MetricsLog {
       l1: l1 / steps,
       aux: aux / steps,
       l0: l0 / steps,
-      explained_variance: variance > 0 ? 1 - mse / variance : null,
+      explained_variance: variance > 0 && Number.isFinite(variance) ? 1 - mse / variance : null,
       dead_fraction: last.dead / this.dSae,
       lr,
       ...(resampled > 0 ? { resampled } : {}),
-      tokens_per_second: Math.round((this.stepsTimed * this.batch) / seconds),
+      // No clock is so coarse twice, but NaN and infinities are no JSON.
+      tokens_per_second: Math.round((this.stepsTimed * this.batch) / Math.max(seconds, 1e-6)),
     };
     this.sums = zero();
     this.since = performance.now();

@@ -1,16 +1,28 @@
 import type { Batches, SourceDescription } from '../activations/source.js';
 import { widen } from '../activations/widen.js';
-import { Refusal } from '../config/refusal.js';
+import { Refusal, UsageRefusal } from '../config/refusal.js';
+import type { TrainConfig } from '../config/stages.js';
 import type { StopRequest } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/unless-stopped.js';
 import { Generator, Purpose } from '../random/generator.js';
-import type { Sae } from '../sae/sae.js';
+import { PARAMETERS, type Sae } from '../sae/sae.js';
 import type { EngineSettings, TrainerState } from './engines/engine.js';
-import { objectiveOf } from './engines/objective.js';
+import { isTrained, objectiveOf } from './engines/objective.js';
 import { openInputLosses, STOPPED } from './input-losses.js';
 
 /** Length of a resampled encoder row beside the mean of those alive (Bricken et al. 2023). */
 const ENCODER_SHARE = 0.2;
+
+/** What resampling would change must not be frozen; r_mag may be (--ablate no-r-mag), it becomes 0 anyway. */
+export function checkResampling({ resampleAt }: TrainConfig, settings: EngineSettings): void {
+  if (resampleAt.length === 0) return;
+  const frozen = PARAMETERS[settings.architecture].filter((name) => name !== 'r_mag' && !isTrained(settings, name));
+  if (frozen.length === 0) return;
+  throw new UsageRefusal(
+    `--resample-at would change ${frozen.join(', ')}, which --train leaves as they are.`,
+    'Leave one of the two out.',
+  );
+}
 
 /** Features that have not fired during the last dead-window activations, ascending. */
 export function deadFeatures(state: TrainerState, deadWindow: number): number[] {
@@ -53,7 +65,10 @@ export async function drawInputs(
     for await (const x of scaledInputs(batches, about, most, step, settings.scale)) {
       for (const loss of await losses.of(x, stop)) {
         if (!Number.isFinite(loss))
-          throw new Refusal(`The loss of an input is ${loss} at step ${step}.`, 'Use a smaller --lr.');
+          throw new Refusal(
+            `Resampling after step ${step}: the loss of input ${keys.length} is ${loss}.`,
+            'Train again with a smaller --lr, into another --out or with --overwrite.',
+          );
         keys.push(Math.log(1 - random.uniform()) / (loss * loss));
       }
     }
@@ -144,5 +159,6 @@ function meanEncoderNorm(W_enc: Float32Array, without: ReadonlySet<number>, dIn:
   const squares = new Float64Array(dSae);
   for (let i = 0; i < dIn; i++) for (let j = 0; j < dSae; j++) squares[j]! += W_enc[i * dSae + j]! ** 2;
   const alive = squares.filter((_, j) => !without.has(j) || without.size === dSae);
-  return alive.reduce((sum, square) => sum + Math.sqrt(square), 0) / alive.length;
+  // Of zero columns alone, none could ever be active: the length at initialisation then.
+  return alive.reduce((sum, square) => sum + Math.sqrt(square), 0) / alive.length || 1;
 }

@@ -8,6 +8,7 @@ import { type Parameters, PLAIN, type Sae } from '../sae/sae.js';
 import { openSae, readSae } from '../sae/saelens.js';
 import type { EngineSettings, TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
+import { poisonIn } from './finite-state.js';
 
 /**
  * Random weights, or the SAE named by --init as it is at the training scale. One of another architecture is rewritten
@@ -61,6 +62,8 @@ async function initialSae(init: string, config: TrainConfig, settings: EngineSet
     );
   }
   const sae = convert(await readSae(files), architecture);
+  const poison = poisonIn(new Map(Object.entries(sae.parameters)), dIn, isTrained(settings, 'W_dec'));
+  if (poison) throw new Refusal(`${init} cannot be trained: ${poison}.`, 'Start from another SAE.');
   if (config.ablate?.includes('no-r-mag') && sae.parameters.r_mag!.some((r) => r !== 0)) {
     throw new Refusal(
       `${init} has an r_mag that is not 0, and --ablate no-r-mag keeps it at 0.`,

@@ -21,6 +21,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     trainer = await Trainer.open(config, { source, batches, begin }, (line) => progress.say(line), stop);
     if (!trainer) return config.out;
     progress.say(trainer.lambda.sentence);
+    progress.say(trainer.memory);
     await loop(trainer, batches, config, progress, stop);
     await trainer.finish();
   } finally {

@@ -1,28 +1,31 @@
 import { join } from 'node:path';
 import type { ActivationArray } from '../activations/arrow-files.js';
 import type { ActivationSource, Batches } from '../activations/source.js';
-import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
+import { Interrupted } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { JsonLines } from '../disk/json-lines.js';
 import type { DirectoryLock } from '../disk/lock.js';
 import { type ClaimOptions, claimOutputDirectory, lockOutputDirectory } from '../disk/output-directory.js';
+import { memoryLine } from '../progress/memory-line.js';
 import type { StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import { scaleActivations } from '../sae/activation-scale.js';
-import { PARAMETERS } from '../sae/sae.js';
 import { CFG_FILE, saveSae, WEIGHTS_FILE } from '../sae/saelens.js';
-import { isCheckpoint, readCheckpoint, removeCheckpoints, writeCheckpoint } from './checkpoint.js';
+import { isCheckpoint, newestCheckpoint, readCheckpoint, removeCheckpoints, writeCheckpoint } from './checkpoint.js';
 import { CheckpointClock } from './checkpoint-clock.js';
-import type { Engine, EngineSettings, StepMetrics } from './engines/engine.js';
+import type { Engine, EngineSettings, TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
 import { checkMemory, chooseEngine, type EngineName, openEngine } from './engines/open.js';
 import { stateBytes, stateShapes } from './engines/state.js';
 import { type Estimates, estimate, medianActivation } from './estimates.js';
 import { finishedBefore } from './finished.js';
+import { poisonIn } from './finite-state.js';
+import { trainingMemory } from './memory-bound.js';
 import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
-import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
+import { checkLoss, poisoned, type Standing } from './not-finite.js';
+import { checkResampling, deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
 import { RUN_FILE, removeRunFile, writeRunFile } from './run-file.js';
 import { activationScale, engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
 import { type Schedule, schedule } from './schedule.js';
@@ -156,6 +159,12 @@ export class Trainer {
     return this.run.lambda;
   }
 
+  /** What the run takes of memory at most, in words. */
+  get memory(): string {
+    const { config, settings, engineName, source } = this.run;
+    return memoryLine(trainingMemory(config, settings, engineName, source));
+  }
+
   /** The newest line of the curve. */
   get last(): MetricsRecord | undefined {
     return this.curve.last;
@@ -169,7 +178,7 @@ export class Trainer {
   /**
    * One step, with all that belongs to it.
    *
-   * @throws Refusal where the loss is no longer finite
+   * @throws Refusal where the loss is not finite, or what the step leaves is not
    * @throws Interrupted where a stop comes while inputs are looked at; the checkpoint is of the step before then
    */
   async step(batch: ActivationArray): Promise<void> {
@@ -178,7 +187,9 @@ export class Trainer {
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
     const at = plan.at(this.steps, lambda.value);
     const metrics = await this.engine.step(batch, at);
-    checkFinite(metrics, this.steps, config);
+    await checkLoss(metrics, batch, at, () => this.standing());
+    if (!Number.isFinite(metrics.written ?? 0))
+      this.checkState(await this.engine.state(), await this.standing(), at.lr);
     this.log.add(metrics);
     if (config.resampleAt.includes(this.steps)) await this.resample(at.l1);
     if (this.steps % config.logEvery === 0 || this.steps === plan.steps) {
@@ -187,11 +198,15 @@ export class Trainer {
     if (this.clock.due(this.steps)) await this.save();
   }
 
-  /** Writes a checkpoint of the steps done. */
+  /**
+   * Writes a checkpoint of the steps done.
+   *
+   * @throws Refusal where the state is not finite: what was kept before stays
+   */
   async save(): Promise<void> {
     const { config, fixed, estimates, settings } = this.run;
     const { steps } = this;
-    const state = await this.engine.state();
+    const state = await this.state();
     await writeCheckpoint(
       config.out,
       { steps, rows: steps * config.batch, settings: fixed, estimates, metricSums: this.log.state(), state },
@@ -206,6 +221,7 @@ export class Trainer {
     const { config, source, fixed, settings, plan, lambda } = this.run;
     const sae = scaleActivations(await this.engine.sae(), 1 / settings.scale);
     Object.assign(sae.parameters, await frozenBiases(config, settings));
+    this.checkState(new Map(Object.entries(sae.parameters)), await this.standing());
     await saveSae(config.out, sae, metadata(source.about, fixed, settings, plan.steps, lambda, this.last));
     await removeCheckpoints(config.out);
     await removeRunFile(config.out);
@@ -220,11 +236,28 @@ export class Trainer {
     }
   }
 
+  /** The engine's state, which is finite. */
+  private async state(): Promise<TrainerState> {
+    const state = await this.engine.state();
+    this.checkState(state, await this.standing());
+    return state;
+  }
+
+  private checkState(state: TrainerState, standing: Standing, lr?: number): void {
+    const { settings } = this.run;
+    const poison = poisonIn(state, settings.dIn, isTrained(settings, 'W_dec'));
+    if (poison) throw poisoned(poison, lr, standing);
+  }
+
+  private async standing(): Promise<Standing> {
+    return { step: this.steps, checkpoint: await newestCheckpoint(this.run.config.out) };
+  }
+
   /** Gives dead features new directions (paper, appendix D); another engine then goes on from the changed state. */
   private async resample(l1: number): Promise<void> {
     const { config, source, batches, plan, settings, engineName, say, stop } = this.run;
     const { steps } = this;
-    const state = await this.engine.state();
+    const state = await this.state();
     const dead = deadFeatures(state, config.deadWindow);
     if (dead.length === 0) {
       say(`Step ${steps}: no feature is dead, none is resampled.`);
@@ -256,24 +289,4 @@ export class Trainer {
 /** What a stop leaves of a run. */
 export function kept(steps: number, wanted: number, out: string): string {
   return `step ${steps} of ${wanted} is kept in ${out}; go on with the same command and --resume.`;
-}
-
-/** What resampling would change must not be frozen; r_mag may be (--ablate no-r-mag), it becomes 0 anyway. */
-function checkResampling({ resampleAt }: TrainConfig, settings: EngineSettings): void {
-  if (resampleAt.length === 0) return;
-  const frozen = PARAMETERS[settings.architecture].filter((name) => name !== 'r_mag' && !isTrained(settings, name));
-  if (frozen.length === 0) return;
-  throw new UsageRefusal(
-    `--resample-at would change ${frozen.join(', ')}, which --train leaves as they are.`,
-    'Leave one of the two out.',
-  );
-}
-
-function checkFinite(metrics: StepMetrics, step: number, config: TrainConfig): void {
-  const loss = metrics.mse + metrics.l1 + metrics.aux;
-  if (Number.isFinite(loss)) return;
-  throw new Refusal(
-    `The loss is ${loss} at step ${step} (learning rate ${config.lr}).`,
-    'Use a smaller --lr; what checkpoints were written before are kept in --out.',
-  );
 }

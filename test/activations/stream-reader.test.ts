@@ -145,9 +145,12 @@ test('every record batch is checked against the header', async () => {
     [withHeader(headerOf(20), [whole[0]!, numberedRows(11, D)]), 'after 10 of 20 rows: it has 11 rows where 10 are'],
     [withHeader(headerOf(15), whole), 'after 10 of 15 rows: it goes on beyond the 15 rows'],
     [withHeader(headerOf(10), whole), 'after 10 of 10 rows: what comes is no Arrow message'],
-    [withHeader(headerOf(20), [whole[0]!, nan]), 'after 10 of 20 rows: 2 of its activations are not finite'],
-    [withHeader(headerOf(10, { dtype: 'float16' }), [infinite], 'float16'), '1 of its activations are not finite'],
-    [withHeader(headerOf(10, { dtype: 'bfloat16' }), [brain], 'bfloat16'), '1 of its activations are not finite'],
+    [withHeader(headerOf(20), [whole[0]!, nan]), 'after 10 of 20 rows: row 12 (context 0, position 3) holds NaN'],
+    [
+      withHeader(headerOf(10, { dtype: 'float16' }), [infinite], 'float16'),
+      'row 1 (context 0, position 2) holds Infinity',
+    ],
+    [withHeader(headerOf(10, { dtype: 'bfloat16' }), [brain], 'bfloat16'), 'row 9 (context 2, position 2) holds NaN'],
   ] as const) {
     await refuses(() => readAll(bytes), 'the pipe is broken', message);
   }

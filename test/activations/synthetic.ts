@@ -43,12 +43,12 @@ export function context(index: number): Context {
   return { index, tokens, documents: new Uint32Array(CONTEXT).fill(index >> 1) };
 }
 
-/** Rows of random bits; (context, pos) is different in each and starts with context `first`. */
+/** Rows of random bits, those of finite numbers; (context, pos) is different in each and starts with context `first`. */
 export function randomRows(count: number, d: number, dtype: ActivationDType, first = 0): Rows {
   const random = new Generator(41, count, first);
   const rows = allocateRows(count, d, dtype);
   for (let i = 0; i < rows.activation.length; i++) {
-    rows.activation[i] = dtype === 'float32' ? random.normal() : random.below(2 ** 16);
+    rows.activation[i] = dtype === 'float32' ? random.normal() : random.below(0x7c00);
   }
   for (let i = 0; i < count; i++) {
     rows.token[i] = random.below(1000);

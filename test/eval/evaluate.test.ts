@@ -198,7 +198,7 @@ test('what does not belong together is refused, and nothing is written', async (
     ],
     [[await saved(identity(192), { prepend_bos: false })], {}, /without BOS/],
     [[await saved(identity(192), { context_size: -3 })], {}, /metadata\.context_size/],
-    [[await saved(identity(192, Number.NaN))], {}, /not finite/],
+    [[await saved(identity(192, Number.NaN))], {}, /holds NaN in W_dec/],
     [[root], {}, /is not an SAE directory/],
     [[fits], { model: root }, /There is no file .*config\.json/],
     [[fits], { tokens: 10_000_000 }, /has \d+ tokens in whole contexts.*asks for 10000000/],

@@ -46,6 +46,11 @@ export interface StepMetrics {
   readonly variance: number;
   /** Features dead after this step. */
   readonly dead: number;
+  /**
+   * Some sum over all that the step wrote. Where it is finite, so is every number of the state; where it is not, the
+   * state must be looked at (the sum alone may overflow). Absent: the engine does not say.
+   */
+  readonly written?: number;
 }
 
 /** Everything a step changes, by name: parameters (`W_enc`), Adam's moments (`m/W_enc`, `v/W_enc`), `since_fired`. */

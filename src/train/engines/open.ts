@@ -36,8 +36,19 @@ export function chooseEngine(
 /** Bytes that training takes at most: state, batch and all that a step writes. */
 export function memoryNeeded(name: EngineName, settings: EngineSettings): number {
   if (name === 'sparse') return planWorkers(settings).bytes;
-  // The engine keeps two copies of the state, and several arrays of a batch's features.
-  return 2 * stateBytes(settings) + 4 * settings.batch * settings.dSae;
+  // The engine keeps two copies of the state; the graph has gradients and Adam's terms of both matrices, and its
+  // arrays of a batch's features, of which ONNX Runtime keeps about so many at a time.
+  const { batch, dIn, dSae } = settings;
+  return 2 * stateBytes(settings) + 4 * (GRAPH_MATRICES * dIn + GRAPH_FEATURES * batch) * dSae + 4 * 8 * batch * dIn;
+}
+
+/** Values [d_in, d_sae], and [batch, d_sae], of the reference engine's graph at a time; bench:soak measures them. */
+const GRAPH_MATRICES = 8;
+const GRAPH_FEATURES = 20;
+
+/** Worker threads with sessions of their own. */
+export function threadsOf(name: EngineName, settings: EngineSettings): number {
+  return name === 'sparse' ? planWorkers(settings).workers : 0;
 }
 
 /** @throws Refusal with the numbers when that is more than the machine has */

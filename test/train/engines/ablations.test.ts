@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { convert } from '../../../src/sae/convert.js';
 import { PARAMETERS, type Parameters, type TrainedArchitecture } from '../../../src/sae/sae.js';
-import type { EngineSettings, StepMetrics } from '../../../src/train/engines/engine.js';
+import type { EngineSettings } from '../../../src/train/engines/engine.js';
 import type { LossAblation } from '../../../src/train/engines/objective.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
 import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
 import { stateShapes } from '../../../src/train/engines/state.js';
 import { openGolden, relativeDifference } from '../../golden.js';
-import { batches, randomStart, smallSettings, stateDifference } from './problem.js';
+import { batches, COMPARED, randomStart, smallSettings, stateDifference } from './problem.js';
 
 type Variant = Pick<EngineSettings, 'architecture' | 'ablations' | 'trained'>;
 
@@ -100,7 +100,7 @@ for (const [i, variant] of VARIANTS.entries()) {
       for (let t = 0; t < 120; t++) {
         const x = next();
         const [expected, found] = [await reference.step(x, step), await sparse.step(x, step)];
-        for (const name of Object.keys(expected) as (keyof StepMetrics)[]) {
+        for (const name of COMPARED) {
           const off = Math.abs(found[name] - expected[name]);
           assert.ok(
             off <= 1e-4 * Math.abs(expected[name]),

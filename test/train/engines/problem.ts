@@ -4,6 +4,9 @@ import { PARAMETERS, type TrainedArchitecture } from '../../../src/sae/sae.js';
 import type { Engine, EngineSettings } from '../../../src/train/engines/engine.js';
 import { relativeDifference } from '../../golden.js';
 
+/** Figures of a step that engines agree on. */
+export const COMPARED = ['mse', 'l1', 'aux', 'l0', 'variance', 'dead'] as const;
+
 /** Engine settings of a small problem with odd sizes. */
 export function smallSettings(architecture: TrainedArchitecture, more: Partial<EngineSettings> = {}): EngineSettings {
   return {

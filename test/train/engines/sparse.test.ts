@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Refusal, UsageRefusal } from '../../../src/config/refusal.js';
 import { PARAMETERS } from '../../../src/sae/sae.js';
-import type { EngineSettings, StepMetrics, TrainerState } from '../../../src/train/engines/engine.js';
+import type { EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
 import { checkMemory, chooseEngine } from '../../../src/train/engines/open.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
 import { openSparseEngine, planWorkers } from '../../../src/train/engines/sparse/engine.js';
 import { openGolden, relativeDifference } from '../../golden.js';
-import { batches, randomStart, smallSettings, stateDifference } from './problem.js';
+import { batches, COMPARED, randomStart, smallSettings, stateDifference } from './problem.js';
 
 /** Features whose gate is far closed. */
 const SILENT = [1, 0, 57, 209];
@@ -53,7 +53,7 @@ for (const architecture of ['gated', 'standard'] as const) {
           }
           const x = next();
           const [expected, found] = [await reference.step(x, step), await sparse.step(x, step)];
-          for (const name of Object.keys(expected) as (keyof StepMetrics)[]) {
+          for (const name of COMPARED) {
             const off = Math.abs(found[name] - expected[name]);
             assert.ok(
               off <= 1e-4 * Math.abs(expected[name]),

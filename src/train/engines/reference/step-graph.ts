@@ -13,7 +13,7 @@ import { isTrained, objectiveOf } from '../objective.js';
 import { stateShapes } from '../state.js';
 
 /** The metrics output, in order. */
-export const METRICS = ['mse', 'l1', 'aux', 'l0', 'variance', 'dead'] as const;
+export const METRICS = ['mse', 'l1', 'aux', 'l0', 'variance', 'dead', 'written'] as const;
 
 /**
  * One training step as a dense graph: forward, backward derived by hand (design: docs/architecture.md), Adam. It is the
@@ -35,7 +35,8 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
   const step = architecture === 'standard' ? standardStep(g, w, x, l1, batch) : gatedStep(g, w, x, l1, settings);
 
   step.gradients.W_dec = tangent(g, step.gradients.W_dec!, w.W_dec!);
-  const adam = adamUpdate(g, settings, state);
+  const written: Value[] = [];
+  const adam = adamUpdate(g, settings, state, written);
   for (const name of PARAMETERS[architecture]) {
     const shape = parameterShape(name, dIn, settings.dSae);
     if (!isTrained(settings, name)) {
@@ -43,21 +44,28 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
       continue;
     }
     const updated = adam(name, step.gradients[name]!);
-    g.output(`next/${name}`, name === 'W_dec' ? unitRows(g, updated) : updated, 'float32', shape);
+    // A row whose norm overflows is divided to zero, and would look well afterwards.
+    if (name === 'W_dec') written.push(g.reduceSumSquare(updated, [0, 1]));
+    const next = name === 'W_dec' ? unitRows(g, updated) : updated;
+    written.push(sumOfAll(g, next, shape));
+    g.output(`next/${name}`, next, 'float32', shape);
   }
 
   const fired = g.positive(step.f);
   const since = g.mul(g.add(state.get('since_fired')!, g.scalar(batch)), g.sub(g.scalar(1), g.reduceMax(fired, [0])));
   g.output('next/since_fired', since, 'float32', [settings.dSae]);
   const dead = g.reduceSum(g.cast(g.op('GreaterOrEqual', [since, g.scalar(settings.deadWindow)]), 'float32'), [0]);
-  const meanX = g.op('ReduceMean', [x, g.ints(0)], { keepdims: 1 });
+  // About the first of them: activations that are all alike have no variance at all, not that of rounded means.
+  const aboutFirst = g.sub(x, g.gather(x, g.ints(0)));
+  const meanX = g.op('ReduceMean', [aboutFirst, g.ints(0)], { keepdims: 1 });
   const metrics = {
     mse: step.mse,
     l1: step.l1,
     aux: step.aux,
     l0: perToken(g, g.reduceSum(fired, [0, 1]), batch),
-    variance: perToken(g, g.reduceSumSquare(g.sub(x, meanX), [0, 1]), batch),
+    variance: perToken(g, g.reduceSumSquare(g.sub(aboutFirst, meanX), [0, 1]), batch),
     dead,
+    written: sumOf(g, ...written),
   };
   g.output(
     'metrics',
@@ -154,6 +162,14 @@ function perToken(g: GraphBuilder, sum: Value, batch: number): Value {
   return g.mul(sum, g.scalar(1 / batch));
 }
 
+/** Σ of every entry. */
+function sumOfAll(g: GraphBuilder, value: Value, shape: readonly number[]): Value {
+  return g.reduceSum(
+    value,
+    shape.map((_, axis) => axis),
+  );
+}
+
 /** The sum of those terms that the loss has, 0 without any. */
 function sumOf(g: GraphBuilder, ...terms: (Value | false)[]): Value {
   const present = terms.filter((term) => term !== false);
@@ -171,8 +187,8 @@ function unitRows(g: GraphBuilder, W_dec: Value): Value {
   return g.div(W_dec, g.op('Sqrt', [g.reduceSumSquare(W_dec, [1], true)]));
 }
 
-/** Adam (Kingma and Ba 2015, algorithm 1) for one parameter after another; writes the moments' outputs. */
-function adamUpdate(g: GraphBuilder, settings: EngineSettings, state: ReadonlyMap<string, Value>) {
+/** Adam (Kingma and Ba 2015, algorithm 1) for one parameter after another; writes the moments' outputs, and sums of them. */
+function adamUpdate(g: GraphBuilder, settings: EngineSettings, state: ReadonlyMap<string, Value>, written: Value[]) {
   const { beta1, beta2, dIn, dSae } = settings;
   const lr = g.input('lr', 'float32', []);
   const correction1 = g.input('correction1', 'float32', []);
@@ -190,6 +206,7 @@ function adamUpdate(g: GraphBuilder, settings: EngineSettings, state: ReadonlyMa
     }
     const v = decayed(state.get(`v/${name}`)!, beta2, g.mul(gradient, gradient));
     g.output(`next/v/${name}`, v, 'float32', shape);
+    written.push(sumOfAll(g, v, shape));
     const denominator = g.add(g.op('Sqrt', [g.mul(v, correction2)]), g.scalar(ADAM_EPSILON));
     return g.sub(state.get(name)!, g.mul(lr, g.div(m, denominator)));
   };

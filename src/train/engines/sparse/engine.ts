@@ -109,6 +109,7 @@ export async function openSparseEngine(
         l0: sum((s) => s.active) / batch,
         variance: sum((s) => s.variance) / batch,
         dead: sum((s) => s.dead),
+        written: sum((s) => s.written),
       };
     },
     get steps() {

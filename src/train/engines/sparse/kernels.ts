@@ -113,6 +113,7 @@ export interface Kernels {
   sumRows(source: Pointer, rows: number, d: number, out: Pointer): void;
   updateGated(block: Pointer, first: number, last: number): void;
   updateStandard(block: Pointer, first: number, last: number): void;
+  takeWritten(): number;
   applyStrip(
     block: Pointer,
     gated: boolean,

@@ -23,6 +23,8 @@ export interface SliceSums {
   readonly variance: number;
   /** Its dead features. */
   readonly dead: number;
+  /** Σ of what it wrote of the state. */
+  readonly written: number;
 }
 
 /**
@@ -82,9 +84,10 @@ export class Slice {
       else update(arena.pointer('block'), strip.first, strip.first + strip.rows);
     }
     this.watch.done('update');
-    this.updateDecoderBias(step.lr);
+    const bias = this.updateDecoderBias(step.lr);
     const [l1, active] = arena.f64('totals') as unknown as [number, number];
-    return { squares, auxSquares, l1, active, variance, dead: this.age() };
+    const written = kernels.takeWritten() + bias;
+    return { squares, auxSquares, l1, active, variance, dead: this.age(), written };
   }
 
   /** Brings moments that lazy steps left behind up to date, so that the arena holds what every engine would. */
@@ -230,10 +233,14 @@ export class Slice {
     return [squares[0]!, squares[1] ?? 0];
   }
 
-  /** Adam on b_dec, by every worker alike: ∂b_dec = Σ_b r_b − W_enc Σ_b dp_b, in the workers' order. */
-  private updateDecoderBias(lr: number): void {
+  /**
+   * Adam on b_dec, by every worker alike: ∂b_dec = Σ_b r_b − W_enc Σ_b dp_b, in the workers' order.
+   *
+   * @returns Σ of what was written
+   */
+  private updateDecoderBias(lr: number): number {
     const { arena, exchange, watch } = this;
-    if (!isTrained(this.settings, 'b_dec')) return;
+    if (!isTrained(this.settings, 'b_dec')) return 0;
     const { beta1, beta2 } = this.settings;
     const { correction1, correction2 } = this.numbers({ lr, l1: 0 });
     exchange.bias(exchange.index, 1).set(arena.f32('pull'));
@@ -245,6 +252,7 @@ export class Slice {
     const bias = arena.f32('b_dec');
     const v = arena.f32('v/b_dec');
     const m = beta1 > 0 ? arena.f32('m/b_dec') : undefined;
+    let written = 0;
     for (let i = 0; i < this.settings.dIn; i++) {
       let gradient = 0;
       for (const sum of sums) gradient += sum[i]!;
@@ -256,8 +264,10 @@ export class Slice {
         numerator = m[i]! * correction1;
       }
       bias[i] = bias[i]! - lr * (numerator / (Math.sqrt(v[i]! * correction2) + ADAM_EPSILON));
+      written += bias[i]! + v[i]!;
     }
     watch.done('update');
+    return written;
   }
 
   /** Counts activations since features fired; returns how many are dead. */

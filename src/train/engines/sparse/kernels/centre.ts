@@ -41,7 +41,8 @@ function widen(bits: v128): v128 {
 }
 
 /**
- * Σ_b Σ_i (x[b,i] − mean_b x[b,i])² over columns [first, last), both multiples of 4.
+ * Σ_b Σ_i (x[b,i] − mean_b x[b,i])² over columns [first, last), both multiples of 4. Means are taken about the first
+ * row: rows that are all alike have no variance at all, not that of rounded means.
  *
  * @param x [rows, d]
  */
@@ -50,14 +51,15 @@ export function columnVariance(x: usize, rows: i32, d: i32, first: i32, last: i3
   let total: f64 = 0;
   for (let i = first; i < last; i += 4) {
     const column = x + (<usize>i << 2);
+    const origin = v128.load(column);
     let sum = f32x4.splat(0);
     let at = column;
-    for (let row = 0; row < rows; row++, at += stride) sum = f32x4.add(sum, v128.load(at));
+    for (let row = 0; row < rows; row++, at += stride) sum = f32x4.add(sum, f32x4.sub(v128.load(at), origin));
     const mean = f32x4.mul(sum, f32x4.splat(1 / <f32>rows));
     let squares = f32x4.splat(0);
     at = column;
     for (let row = 0; row < rows; row++, at += stride) {
-      const difference = f32x4.sub(v128.load(at), mean);
+      const difference = f32x4.sub(f32x4.sub(v128.load(at), origin), mean);
       squares = f32x4.add(squares, f32x4.mul(difference, difference));
     }
     total +=

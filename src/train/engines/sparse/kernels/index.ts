@@ -10,4 +10,4 @@ export { quantise, transposeBytes } from './quantise';
 export { regroup } from './regroup';
 export { addTo, residual, sumRows } from './residual';
 export { screen } from './screen';
-export { applyStrip, decayMoments, updateGated, updateStandard } from './update';
+export { applyStrip, decayMoments, takeWritten, updateGated, updateStandard } from './update';

@@ -3,6 +3,16 @@ import { accumulateGated, accumulateStandard, sumBias, sumBMag, sumP, sumRMag } 
 import { at, indexAt, sumLanes } from './lanes';
 import { StepBlock } from './step-block';
 
+/** Σ of what was written since it was last asked for: finite only if all of it is. */
+let written: f64 = 0;
+
+/** That sum; begins the next one. */
+export function takeWritten(): f64 {
+  const sum = written;
+  written = 0;
+  return sum;
+}
+
 /**
  * Gradient, tangent projection, Adam and norm of features [first, last) of a gated SAE, each row in one visit. With
  * β1 = 0 a feature without entries does not move, and is left until it is next active. A parameter that is not trained
@@ -92,6 +102,8 @@ function applyRow(
   const v = s.vEnc + row;
   const pull = s.pull;
   const weight = f32x4.splat(dp);
+  // A NaN, or infinities of whatever signs, never add up to a finite number.
+  let sum = f32x4.splat(0);
   if (s.vEnc) {
     for (let i: usize = 0; i < bytes; i += 16) {
       const value = v128.load(w + i);
@@ -111,7 +123,9 @@ function applyRow(
         epsilon,
         lr,
       );
-      v128.store(w + i, f32x4.sub(value, change));
+      const moved = f32x4.sub(value, change);
+      v128.store(w + i, moved);
+      sum = f32x4.add(sum, f32x4.add(moved, v128.load(v + i)));
     }
   } else if (s.pulls) {
     for (let i: usize = 0; i < bytes; i += 16) {
@@ -149,17 +163,31 @@ function applyRow(
       const moved = f32x4.sub(value, change);
       squares = f32x4.add(squares, f32x4.mul(moved, moved));
       v128.store(wDec + i, moved);
+      sum = f32x4.add(sum, v128.load(vDec + i));
     }
-    const inverse = f32x4.splat(1 / Mathf.sqrt(sumLanes(squares)));
+    const square = sumLanes(squares);
+    const norm: f32 = 1 / Mathf.sqrt(square);
+    written += <f64>square + <f64>norm;
+    const inverse = f32x4.splat(norm);
     for (let i: usize = 0; i < bytes; i += 16) v128.store(wDec + i, f32x4.mul(v128.load(wDec + i), inverse));
   }
 
+  written += <f64>sumLanes(sum);
+
   const k = j << 2;
-  if (s.vBias) adam1(s, s.bias + k, dBias, s.mBias + k, s.vBias + k);
+  if (s.vBias) update1(s, s.bias + k, dBias, s.mBias + k, s.vBias + k);
   if (gated) {
-    if (s.vBMag) adam1(s, s.bMag + k, dBMag, s.mBMag + k, s.vBMag + k);
-    if (s.vRMag) adam1(s, s.rMag + k, dRMag, s.mRMag + k, s.vRMag + k);
+    if (s.vBMag) update1(s, s.bMag + k, dBMag, s.mBMag + k, s.vBMag + k);
+    if (s.vRMag) update1(s, s.rMag + k, dRMag, s.mRMag + k, s.vRMag + k);
   }
+}
+
+/** Adam on one number. */
+// @ts-ignore: decorator
+@inline
+function update1(s: StepBlock, w: usize, g: f32, m: usize, v: usize): void {
+  adam1(s, w, g, m, v);
+  written += <f64>load<f32>(w) + <f64>load<f32>(v);
 }
 
 /** Brings second moments of features [first, last) to the block's step. */

@@ -1,0 +1,58 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { rowBytes } from '../activations/manifest.js';
+import { ORDER_BYTES } from '../activations/pool.js';
+import type { HarvestConfig } from '../config/stages.js';
+import type { GemmaConfig } from '../lm/gemma-config.js';
+import type { Hook } from '../lm/hooks.js';
+import { choosePrecision } from '../lm/precision.js';
+import { weightMemory } from '../onnx/weight-memory.js';
+import { type MemoryParts, PROGRAM } from '../progress/memory-line.js';
+import { harvestGraph } from './harvest-graph.js';
+import type { Plan } from './plan.js';
+
+/** Shards on their way to disk: rows, their encoding and its copy, and one that is yet to be collected. */
+const SHARDS = 4;
+/** Of the estimate of a pass's values, which a test holds to a factor of two. */
+const PASSES = 2;
+/** Weights while a session opens: some are there as they are stored and as they were cast. */
+const OPENING = 1.5;
+/** What a tokenizer takes in memory beside tokenizer.json, about. */
+const TOKENIZER = 20;
+
+/**
+ * The most that is alive at once in a forward pass, about, in float32 (half precision takes less): the residual stream
+ * and its norm, beside either attention (q, k, v and the scores) or the MLP (gate, up and their product); and every
+ * hook's rows, gathered and as they leave. `test/doctor/needs.test.ts` holds it to what a pass takes.
+ */
+export function activationMemory(c: GemmaConfig, hooks: readonly Hook[], batch: number, context: number): number {
+  const positions = batch * context;
+  const attention = positions * (c.heads + 2 * c.kvHeads) * c.headDim + positions * c.heads * context;
+  const mlp = positions * 3 * c.mlp;
+  const rows = positions * hooks.reduce((sum, { width }) => sum + width, 0);
+  return 4 * (2 * positions * c.hidden + Math.max(attention, mlp)) + 8 * rows;
+}
+
+/** What a harvest holds at most, bytes; of a model on another device, less. */
+export async function harvestMemory(
+  { checkpoint, hooks, context, windowBatches, manifests }: Plan,
+  model: string,
+  config: Pick<HarvestConfig, 'tokens' | 'batch' | 'dtype' | 'device' | 'precision' | 'rowsPerShard'>,
+): Promise<MemoryParts> {
+  const { batch, dtype, tokens, rowsPerShard } = config;
+  const placement = choosePrecision(config.precision, config.device, checkpoint);
+  const { bytes: weights } = weightMemory(harvestGraph(checkpoint, hooks, context, dtype, placement));
+  const row = manifests.reduce((sum, manifest) => sum + rowBytes(manifest), 0);
+  const rows = Math.min(tokens, windowBatches * batch * (context - 1));
+  // Of each context its tokens and their documents, four bytes each; a context may have fewer rows than it has room for.
+  const contexts = windowBatches * batch * context * 8;
+  const widest = Math.max(...manifests.map((manifest) => rowBytes(manifest)));
+  const { size } = await stat(join(model, 'tokenizer.json'));
+  return {
+    model: OPENING * weights + TOKENIZER * size,
+    pass: PASSES * activationMemory(checkpoint.config, hooks, batch, context),
+    window: rows * (row + ORDER_BYTES) + Math.min(contexts, 16 * tokens),
+    shards: SHARDS * Math.min(rows, rowsPerShard) * widest,
+    program: PROGRAM,
+  };
+}

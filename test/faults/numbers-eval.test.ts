@@ -1,0 +1,183 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import type { EvalRecord } from '../../src/eval/record.js';
+import { openCheckpoint } from '../../src/lm/checkpoint.js';
+import { initialise } from '../../src/sae/initialise.js';
+import { saveSae } from '../../src/sae/saelens.js';
+import { run } from '../cli/run-program.js';
+import { temporaryDirectory } from '../temporary.js';
+import { changedTensor } from './damage.js';
+
+const HOOK = 'blocks.1.hook_mlp_out';
+const DOWN = 'model.layers.1.mlp.down_proj.weight';
+const root = temporaryDirectory();
+const sae = join(root, 'sae');
+let counter = 0;
+const fresh = () => join(root, `out-${counter++}`);
+
+before(async () => {
+  const { mkdirSync } = await import('node:fs');
+  mkdirSync(sae);
+  const { fingerprint } = await openCheckpoint('assets/tiny-gemma');
+  const metadata = { hook_name: HOOK, context_size: 128, model_fingerprint: fingerprint };
+  await saveSae(sae, initialise('gated', 192, 300, 3), metadata);
+});
+
+const evaluate = (out: string, of: string, model: string, ...more: string[]) =>
+  run(
+    'eval',
+    ...['--sae', of, '--model', model, '--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '600'],
+    ...['--any-model', '--out', out, ...more],
+  );
+
+const model = (change: (bytes: Buffer) => void) =>
+  changedTensor('assets/tiny-gemma', fresh(), 'model.safetensors', DOWN, change);
+
+for (const tensor of ['W_enc', 'W_dec', 'b_dec', 'b_gate', 'b_mag', 'r_mag']) {
+  test(`an SAE with one NaN in ${tensor} is refused by name, and nothing is written`, async () => {
+    const damaged = changedTensor(sae, fresh(), 'sae_weights.safetensors', tensor, (bytes) => {
+      bytes.writeFloatLE(Number.NaN, bytes.length - 4);
+    });
+    const out = fresh();
+    const { code, stderr } = await evaluate(out, damaged, 'assets/tiny-gemma');
+    assert.equal(code, 1);
+    assert.match(stderr, new RegExp(`sae_weights\\.safetensors holds NaN in ${tensor}\\.`));
+    assert.ok(!existsSync(out));
+  });
+}
+
+test('an SAE whose reconstructions overflow is named, not the model', async () => {
+  const huge = changedTensor(sae, fresh(), 'sae_weights.safetensors', 'b_mag', (bytes) => {
+    for (let at = 0; at < bytes.length; at += 4) bytes.writeFloatLE(3e38, at);
+  });
+  const out = fresh();
+  const { code, stderr } = await evaluate(out, huge, 'assets/tiny-gemma');
+  assert.equal(code, 1);
+  assert.ok(stderr.includes(`${huge} reconstructs values that are not finite`), stderr);
+  assert.ok(!existsSync(out));
+});
+
+test('a NaN in the weights of the model is told by the hook where it begins, of eval and of harvest', async () => {
+  const damaged = model((bytes) => bytes.writeUInt16LE(0x7fc0, 100));
+  const out = fresh();
+  const evaluated = await evaluate(out, sae, damaged);
+  assert.equal(evaluated.code, 1);
+  assert.match(
+    evaluated.stderr,
+    /The loss of \S+ is not finite in contexts 0 to \d+, first at blocks\.1\.hook_mlp_out/,
+  );
+  assert.match(evaluated.stderr, /weights are damaged/);
+  const acts = fresh();
+  const words = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '500', '--context', '128'];
+  const harvested = await run(
+    ...(['harvest', '--model', damaged, '--hook', 'blocks.3.hook_resid_post', ...words, '--out', acts] as const),
+  );
+  assert.equal(harvested.code, 1);
+  assert.match(
+    harvested.stderr,
+    /not finite at blocks\.3\.hook_resid_post \(layer 3\), in context 0 at position 1, and/,
+  );
+  assert.match(harvested.stderr, /first at blocks\.1\.hook_mlp_out/);
+  const trained = await run(
+    ...(['train', '--model', damaged, '--hook', 'blocks.3.hook_resid_post', ...words, '--d-sae', '64'] as const),
+    ...['--batch', '64', '--out', fresh()],
+  );
+  assert.equal(trained.code, 1);
+  assert.match(trained.stderr, /first at blocks\.1\.hook_mlp_out/);
+  assert.ok(!existsSync(out));
+});
+
+test('a model that overflows in float16 is told so, with the precision to use', async () => {
+  // 2¹⁶ times the weight: 16 on the exponent, which begins at bit 7 of a bfloat16.
+  const large = model((bytes) => {
+    for (let at = 0; at < bytes.length; at += 2) {
+      const word = bytes.readUInt16LE(at);
+      if ((word & 0x7fff) !== 0) bytes.writeUInt16LE(word + (16 << 7), at);
+    }
+  });
+  const words = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '500', '--context', '128'];
+  const at = ['--hook', HOOK, '--dtype', 'float32'];
+  const half = await run('harvest', '--model', large, ...at, ...words, '--precision', 'float16', '--out', fresh());
+  assert.equal(half.code, 1);
+  assert.match(half.stderr, /not finite at blocks\.1\.hook_mlp_out \(layer 1\), in context \d+ at position \d+/);
+  assert.match(half.stderr, /--precision float32/);
+  const whole = await run('harvest', '--model', large, ...at, ...words, '--precision', 'float32', '--out', fresh());
+  assert.equal(whole.code, 0, whole.stderr);
+  const out = fresh();
+  const evaluated = await evaluate(out, sae, large, '--precision', 'float16');
+  assert.equal(evaluated.code, 1);
+  assert.match(evaluated.stderr, /first at blocks\.1\.hook_mlp_out.*--precision float32/s);
+});
+
+test('what is not finite ends a harvest after the windows that are whole, which --resume keeps', async () => {
+  // The embedding of one token, which some later context is the first to hold.
+  const { tokens, first } = await firstLateToken();
+  const damaged = changedTensor('assets/tiny-gemma', fresh(), 'model.safetensors', 'model.embed_tokens.weight', (b) => {
+    b.writeUInt16LE(0x7fc0, tokens * 192 * 2);
+  });
+  const out = fresh();
+  const flags = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '30000', '--context', '128'];
+  const window = ['--batch', '4', '--window-rows', '508', '--rows-per-shard', '300', '--hook', HOOK];
+  const args = ['harvest', '--model', damaged, ...flags, ...window, '--out', out];
+  const { code, stderr } = await run(...args);
+  assert.equal(code, 1);
+  assert.match(stderr, new RegExp(`in context ${first.context} at position ${first.pos}`));
+  const manifest = () => JSON.parse(readFileSync(join(out, HOOK, 'manifest.json'), 'utf8'));
+  const windows = Math.floor(first.context / 4);
+  assert.equal(manifest().contexts.length, windows);
+  assert.equal(manifest().complete, false);
+  const before = manifest();
+  const again = await run(...args, '--resume');
+  assert.equal(again.code, 1);
+  assert.match(again.stderr, new RegExp(`in context ${first.context} at position ${first.pos}`));
+  assert.deepEqual(manifest(), before);
+  const trained = await run('train', '--activations', join(out, HOOK), '--d-sae', '64', '--out', fresh());
+  assert.match(trained.stderr, /is not complete/);
+});
+
+/** A token that contexts 0 to 7 lack, and where it comes first. */
+async function firstLateToken(): Promise<{ tokens: number; first: { context: number; pos: number } }> {
+  const { packContexts } = await import('../../src/corpus/contexts.js');
+  const { readDocuments } = await import('../../src/corpus/documents.js');
+  const { openTokenizer } = await import('../../src/corpus/tokenizer.js');
+  const tokenizer = await openTokenizer('assets/tiny-gemma', 2);
+  const seen = new Set<number>();
+  for await (const { index, tokens } of packContexts(
+    readDocuments('assets/corpus/validation.jsonl.gz', 'text'),
+    tokenizer,
+    128,
+  )) {
+    const pos = tokens.findIndex((token) => !seen.has(token));
+    if (index >= 8 && pos > 0) return { tokens: tokens[pos]!, first: { context: index, pos } };
+    for (const token of tokens) seen.add(token);
+  }
+  throw new Error('no such token');
+}
+
+test('where nothing is lost without the hook, and no feature is active, ratios are missing and the report is drawn', async () => {
+  const silent = model((bytes) => bytes.fill(0));
+  const dead = changedTensor(sae, fresh(), 'sae_weights.safetensors', 'b_gate', (bytes) => {
+    for (let at = 0; at < bytes.length; at += 4) bytes.writeFloatLE(-1e6, at);
+  });
+  const out = fresh();
+  const { code, stdout, stderr } = await evaluate(out, dead, silent, '--mean-ablation');
+  assert.equal(code, 0, stderr);
+  assert.doesNotMatch(stdout, /NaN|Infinity/);
+  const [record] = JSON.parse(readFileSync(join(out, 'eval.json'), 'utf8')) as EvalRecord[];
+  assert.equal(record!.ce_zero, record!.ce_clean);
+  for (const key of ['loss_recovered', 'loss_recovered_mean', 'relative_reconstruction_bias', 'fvu'] as const) {
+    assert.equal(record![key], null, key);
+  }
+  assert.equal(record!.l0, 0);
+  assert.equal(record!.dead_fraction, 1);
+  const page = join(root, 'page.html');
+  const reported = await run('report', out, '--out', page);
+  assert.equal(reported.code, 0, reported.stderr);
+  assert.doesNotMatch(readFileSync(page, 'utf8'), />[^<]*(NaN|Infinity)[^<]*</);
+
+  const alive = await evaluate(fresh(), dead, 'assets/tiny-gemma');
+  assert.equal(alive.code, 0, alive.stderr);
+  assert.doesNotMatch(alive.stdout, /NaN/);
+});

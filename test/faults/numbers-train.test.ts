@@ -1,0 +1,276 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { decodeShard } from '../../src/activations/arrow-files.js';
+import { readAllFloats } from '../../src/safetensors/read.js';
+import { run } from '../cli/run-program.js';
+import { temporaryDirectory } from '../temporary.js';
+import { tinyActivations } from '../train/tiny-activations.js';
+import { changedStore, changedTensor } from './damage.js';
+
+const HOOK = 'blocks.1.hook_mlp_out';
+const root = temporaryDirectory();
+let activations: string;
+let counter = 0;
+
+before(async () => {
+  activations = await tinyActivations(root, HOOK);
+});
+
+type Flags = Record<string, string | number>;
+const fresh = () => join(root, `out-${counter++}`);
+
+function train(out: string, more: Flags = {}, ...rest: string[]) {
+  const flags: Flags = { activations, 'd-sae': 200, batch: 64, steps: 50, 'log-every': 1, lr: 1e-3, out, ...more };
+  return run('train', ...Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]), ...rest);
+}
+
+/** Nothing that looks finished or half-written; every checkpoint is finite, and so is the curve. */
+async function checkLeftBehind(out: string): Promise<string[]> {
+  const names = existsSync(out) ? readdirSync(out) : [];
+  assert.ok(!names.includes('cfg.json') && !names.some((name) => name.endsWith('.tmp')), names.join());
+  const checkpoints = names.filter((name) => name.startsWith('checkpoint-'));
+  for (const name of checkpoints) {
+    for (const [tensor, { values }] of await readAllFloats(join(out, name))) {
+      assert.ok(values.every(Number.isFinite), `${name}: ${tensor}`);
+    }
+  }
+  const curve = names.includes('metrics.jsonl') ? readFileSync(join(out, 'metrics.jsonl'), 'utf8') : '';
+  for (const line of curve.split('\n').slice(0, -1)) {
+    for (const [key, value] of Object.entries(JSON.parse(line) as object)) {
+      assert.ok(Number.isFinite(value) || (key === 'explained_variance' && value === null), line);
+    }
+  }
+  return checkpoints;
+}
+
+for (const [what, bits] of [
+  ['NaN', 0x7e01],
+  ['-Infinity', 0xfc00],
+] as const) {
+  test(`${what} in a shard ends training before its rows, names the row, and keeps the steps`, async () => {
+    const row = 417;
+    const store = changedStore(activations, join(root, `store${what}`), 2, (values, d) => {
+      values[row * d + 100] = bits;
+    });
+    const out = fresh();
+    const flags = { activations: store, order: 'stored', 'pool-rows': 1000 };
+    const { code, stderr } = await train(out, flags);
+    assert.equal(code, 1);
+    const shard = join(store, 'shard-00002.arrow');
+    const { context, pos } = decodeShard(readFileSync(shard), 192, 'float16', shard);
+    assert.ok(
+      stderr.includes(`${shard}: row ${row} (context ${context[row]}, position ${pos[row]}) holds ${what}.`),
+      stderr,
+    );
+    // 31 batches of 64 rows lie before row 2000.
+    assert.match(stderr, /step 31 of 50 is kept/);
+    assert.deepEqual(await checkLeftBehind(out), ['checkpoint-00000031.safetensors']);
+    const again = await train(out, flags, '--resume');
+    assert.equal(again.code, 1);
+    assert.match(again.stderr, new RegExp(`holds ${what}`));
+    assert.deepEqual(await checkLeftBehind(out), ['checkpoint-00000031.safetensors']);
+  });
+}
+
+for (const engine of ['sparse', 'reference'] as const) {
+  test(`an exploding learning rate ends the ${engine} engine's run at a step, and no checkpoint is of a bad state`, async () => {
+    const out = fresh();
+    const flags = { engine, lr: 1e30, warmup: 0, beta1: 0.9, 'checkpoint-every': 1, 'keep-checkpoints': 50 };
+    const { code, stderr } = await train(out, flags);
+    assert.equal(code, 1);
+    assert.match(stderr, /(The loss is \S+ at|After) step \d+ \(learning rate 1e\+30/);
+    const kept = await checkLeftBehind(out);
+    assert.match(stderr, kept.length > 0 ? new RegExp(`${kept.at(-1)} is kept`) : /no checkpoint had been written/);
+    const again = await train(out, flags, '--resume');
+    assert.equal(again.code, 1, 'the same settings come to the same step');
+    assert.match(again.stderr, /(The loss is \S+ at|After) step \d+/);
+  });
+
+  test(`an update that overflows under a finite loss is found in its own step by the ${engine} engine`, async () => {
+    // Squares of gradients of such activations are beyond float32, those of the activations are not.
+    const large = changedStore(activations, join(root, `large-${engine}`), 0, (bits) => {
+      bits.forEach((x, i) => {
+        bits[i] = (x & 0x83ff) | 0x7800;
+      });
+    });
+    const out = fresh();
+    const flags = { activations: large, engine, normalize: 'none', order: 'stored', 'checkpoint-every': 1, steps: 4 };
+    const blown = changedTensor(await smallSae(), fresh(), 'sae_weights.safetensors', 'W_enc', (bytes) => {
+      for (let at = 0; at < bytes.length; at += 4) bytes.writeFloatLE(bytes.readFloatLE(at) * 1e9, at);
+    });
+    const { code, stderr } = await train(out, { ...flags, init: blown });
+    assert.equal(code, 1);
+    assert.match(stderr, /After step 1 \(learning rate 0\.001\), v\/W_(enc|dec) holds Infinity/);
+    assert.match(stderr, /smaller --lr.*no checkpoint had been written/);
+    assert.deepEqual(await checkLeftBehind(out), []);
+  });
+}
+
+let small: string | undefined;
+/** A gated SAE of 200 features. */
+async function smallSae(): Promise<string> {
+  if (small) return small;
+  small = fresh();
+  const { code, stderr } = await train(small);
+  assert.equal(code, 0, stderr);
+  return small;
+}
+
+test('after a failure, another learning rate is refused with what can be done', async () => {
+  const out = fresh();
+  const flags = { lr: 1e30, warmup: 0, beta1: 0.9, 'checkpoint-every': 1 };
+  const failed = await train(out, { ...flags, lr: 1e20 });
+  assert.equal(failed.code, 1, failed.stderr);
+  const step = join(out, 'checkpoint-00000001.safetensors');
+  if (!existsSync(step)) {
+    const { code } = await train(out, { ...flags, lr: 1e-3 }, '--resume');
+    assert.equal(code, 0, 'where no checkpoint was written, --resume begins anew');
+    return;
+  }
+  const changed = await train(out, { ...flags, lr: 1e-3 }, '--resume');
+  assert.equal(changed.code, 1);
+  assert.match(changed.stderr, /lr = 100000000000000000000, and this command says 0\.001/);
+  assert.match(changed.stderr, /train anew with others, into another --out or with --overwrite/);
+  const anew = await train(out, { ...flags, lr: 1e-3 }, '--overwrite');
+  assert.equal(anew.code, 0, anew.stderr);
+});
+
+test('weights of --init that are not finite, and a decoder row without a direction, are refused before anything is written', async () => {
+  const whole = await smallSae();
+  for (const [tensor, value, message] of [
+    ['W_enc', Number.NaN, /sae_weights\.safetensors holds NaN in W_enc/],
+    ['b_mag', Number.NEGATIVE_INFINITY, /holds -Infinity in b_mag/],
+    ['r_mag', 200, /exp\(r_mag\) of feature 0 overflows/],
+    ['W_dec', 0, /row 0 of W_dec is zero/],
+  ] as const) {
+    const init = changedTensor(whole, fresh(), 'sae_weights.safetensors', tensor, (bytes) => {
+      for (let at = 0; at < (tensor === 'W_dec' ? 192 * 4 : 4); at += 4) bytes.writeFloatLE(value, at);
+    });
+    const out = fresh();
+    const { code, stderr } = await train(out, { init });
+    assert.equal(code, 1);
+    assert.match(stderr, message);
+    assert.ok(!existsSync(out));
+  }
+});
+
+test('a checkpoint that is not finite is passed over for the one before', async () => {
+  const out = fresh();
+  const store = changedStore(activations, join(root, 'stopped'), 2, (bits) => bits.fill(0x7e00, 0, 1));
+  const flags = { activations: store, order: 'stored', 'pool-rows': 1000, 'checkpoint-every': 20 };
+  assert.equal((await train(out, flags)).code, 1);
+  const [first, second] = await checkLeftBehind(out);
+  const damaged = changedTensor(out, fresh(), second!, 'v/b_dec', (bytes) => bytes.writeFloatLE(Number.NaN, 8));
+  const { stderr } = await train(damaged, flags, '--resume');
+  assert.match(stderr, new RegExp(`${second} holds NaN in v/b_dec\\. Going on from ${first}`));
+});
+
+test('rows of a stream that are not finite end training with the row', async () => {
+  const store = changedStore(activations, join(root, 'to-stream'), 0, () => {});
+  assert.ok(existsSync(store));
+  const rows = join(root, 'rows.arrows');
+  const harvest = spawn(
+    process.execPath,
+    [
+      'bin/sae-pipe.js',
+      ...['harvest', '--model', 'assets/tiny-gemma', '--corpus', 'assets/corpus/validation.jsonl.gz'],
+      ...['--hook', HOOK, '--tokens', '2000', '--context', '128', '--rows-per-shard', '500', '--out', '-'],
+    ],
+    { stdio: ['ignore', openSync(rows, 'w'), 'ignore'] },
+  );
+  await once(harvest, 'close');
+  const bytes = readFileSync(rows);
+  // Some way into the last record batch, among its activations.
+  bytes.writeUInt16LE(0x7e00, 2 * Math.floor((bytes.length * 0.85) / 2));
+  writeFileSync(rows, bytes);
+  const out = fresh();
+  const child = spawn(
+    process.execPath,
+    [
+      'bin/sae-pipe.js',
+      ...['train', '--activations', '-', '--d-sae', '200', '--batch', '64', '--steps', '30', '--pool-rows', '500'],
+      ...['--out', out],
+    ],
+    { stdio: [openSync(rows, 'r'), 'ignore', 'pipe'] },
+  );
+  let stderr = '';
+  child.stderr!.on('data', (data) => {
+    stderr += data;
+  });
+  const [code] = await once(child, 'close');
+  assert.equal(code, 1);
+  assert.match(
+    stderr,
+    /standard input is broken after 1500 of 2000 rows: row 1\d\d\d \(context \d+, position \d+\) holds NaN/,
+  );
+  assert.match(stderr, /step 23 of 30 is kept/);
+  assert.deepEqual(await checkLeftBehind(out), ['checkpoint-00000023.safetensors']);
+});
+
+test('activations that are all zero are refused where they would be divided by, and trained on where not', async () => {
+  let store = activations;
+  for (let shard = 0; shard < 4; shard++)
+    store = changedStore(store, join(root, `zero-${shard}`), shard, (b) => b.fill(0));
+  const path = join(store, 'manifest.json');
+  writeFileSync(path, readFileSync(path, 'utf8').replace(/"mean_norm":[^,]*/, '"mean_norm":0'));
+  const scaled = await train(fresh(), { activations: store });
+  assert.equal(scaled.code, 1);
+  assert.match(scaled.stderr, /every activation is zero, which --normalize mean-norm cannot scale/);
+  const divided = await train(fresh(), { activations: store, normalize: 'none' }, '--l2-normalise');
+  assert.equal(divided.code, 1);
+  assert.match(divided.stderr, /every activation is zero, and --l2-normalise divides/);
+  const out = fresh();
+  const raw = await train(out, { activations: store, normalize: 'none', 'b-dec-init': 'geometric-median', steps: 5 });
+  assert.equal(raw.code, 0, raw.stderr);
+  for (const [name, { values }] of await readAllFloats(join(out, 'sae_weights.safetensors'))) {
+    assert.ok(values.every(Number.isFinite), name);
+  }
+});
+
+for (const engine of ['sparse', 'reference'] as const) {
+  test(`rows that are all alike have no explained variance in the ${engine} engine's curve`, async () => {
+    let store = activations;
+    for (let shard = 0; shard < 4; shard++) {
+      store = changedStore(store, join(root, `equal-${engine}-${shard}`), shard, (bits, d) => {
+        bits.forEach((_, i) => {
+          bits[i] = 0x3000 + (((i % d) * 37) % 0x0a00);
+        });
+      });
+    }
+    const out = fresh();
+    const { code, stderr } = await train(out, {
+      activations: store,
+      engine,
+      steps: 6,
+      'b-dec-init': 'geometric-median',
+    });
+    assert.equal(code, 0, stderr);
+    const lines = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trim().split('\n');
+    assert.equal(lines.length, 6);
+    for (const line of lines) assert.equal(JSON.parse(line).explained_variance, null);
+  });
+
+  test(`a dictionary in which all features are dead is trained, resampled and comes alive in the ${engine} engine`, async () => {
+    const init = changedTensor(await smallSae(), fresh(), 'sae_weights.safetensors', 'b_gate', (bytes) => {
+      for (let at = 0; at < bytes.length; at += 4) bytes.writeFloatLE(-1e6, at);
+    });
+    const dead = changedTensor(init, fresh(), 'sae_weights.safetensors', 'W_enc', (bytes) => bytes.fill(0));
+    const out = fresh();
+    const flags = { init: dead, engine, 'dead-window': 128, 'resample-at': 5, 'resample-inputs': 1000, steps: 12 };
+    const { code, stderr } = await train(out, flags);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /200 of 200 dead features resampled/);
+    const curve = readFileSync(join(out, 'metrics.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.equal(curve[3].l0, 0);
+    assert.equal(curve[3].dead_fraction, 1);
+    assert.ok(curve.at(-1).l0 > 0);
+    for (const { loss, mse, aux } of curve) assert.ok(Number.isFinite(loss + mse + aux));
+  });
+}
