@@ -118,13 +118,17 @@ export class Trainer {
     // A new checkpoint is written beside those that are kept.
     await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
     const checkpoint = resume ? await readCheckpoint(out, fixed, say) : undefined;
-    const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop));
+    const left = checkpoint ? kept(checkpoint.steps, plan.steps, out) : NOTHING_BEGUN;
+    // Who waits for rows knows nothing of checkpoints.
+    const saying = (error: unknown): never => {
+      throw error instanceof Interrupted ? new Interrupted(error.signal, left) : error;
+    };
+    const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop).catch(saying));
     const scale = activationScale(config, about, estimates);
     const settings = engineSettings(config, about, scale);
     const lambda = sparsityCoefficient(config, { dIn: about.dIn, scale, meanSquare: estimates.meanSquare });
     const median = () => medianActivation(about, batches, stop);
-    const start = checkpoint?.state ?? (await startingPoint(config, settings, median));
-    const left = checkpoint ? kept(checkpoint.steps, plan.steps, out) : NOTHING_BEGUN;
+    const start = checkpoint?.state ?? (await startingPoint(config, settings, median).catch(saying));
     throwIfStopped(stop, left);
     const engine = await openEngine(engineName, settings, start, checkpoint?.steps);
     try {
@@ -139,8 +143,7 @@ export class Trainer {
       return new Trainer(run, engine, log, curve, lock);
     } catch (error) {
       await engine.close();
-      // Waiting for rows knows nothing of checkpoints.
-      throw error instanceof Interrupted ? new Interrupted(error.signal, left) : error;
+      return saying(error);
     }
   }
 

@@ -63,7 +63,8 @@ test('--log json: a refusal is one line with cause, remedy and exit code, wherev
 test('--log json: an interruption is a line, too, with its signal and exit code', async () => {
   const out = join(root, 'interrupted');
   const { child, outcome } = start(...harvest(out, '--tokens', '400000'));
-  for (const end = Date.now() + 60_000; !existsSync(join(out, HOOK)) && Date.now() < end; ) await sleep(20);
+  for (const end = Date.now() + 60_000; !existsSync(join(out, HOOK, 'manifest.json')) && Date.now() < end; )
+    await sleep(20);
   child.kill('SIGINT');
   const { code, stderr } = await outcome;
   assert.equal(code, 130, stderr);

@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { demo } from '../../src/cli/demo.js';
+import {
+  demoSchema,
+  evalSchema,
+  exportSchema,
+  harvestSchema,
+  sweepSchema,
+  trainSchema,
+} from '../../src/config/stages.js';
+import { LOCK_FILE, lockDirectory } from '../../src/disk/lock.js';
+import { evaluate } from '../../src/eval/evaluate.js';
+import { harvest } from '../../src/harvest/harvest.js';
+import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { exportSae } from '../../src/sae/export.js';
+import { sweep } from '../../src/sweep/sweep.js';
+import { train } from '../../src/train/train.js';
+import { run, sleep, start } from '../cli/run-program.js';
+import { refuses } from '../config/refuses.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { tinyActivations } from '../train/tiny-activations.js';
+import { countBelow, leftOver, linesOf } from './kills.js';
+
+const root = temporaryDirectory();
+const never: StopRequest = { signal: undefined };
+const model = 'assets/tiny-gemma';
+const corpus = 'assets/corpus/validation.jsonl.gz';
+const HOOK = 'blocks.1.hook_mlp_out';
+const sae = join(root, 'sae');
+let activations: string;
+
+const small = { dSae: 64, batch: 64, steps: 20, logEvery: 1 };
+
+before(async () => {
+  activations = await tinyActivations(root);
+  await train(trainSchema.parse({ activations, ...small, out: sae }), silent, never);
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  for (const end = Date.now() + 60_000; !condition(); ) {
+    assert.ok(Date.now() < end, 'waited in vain');
+    await sleep(5);
+  }
+}
+
+for (const again of ['', '--overwrite', '--resume']) {
+  test(`while one process trains, a second one ${again} is refused; when it is killed, a third goes on`, async () => {
+    const out = join(root, `train${again}`);
+    const flags = ['--d-sae', '64', '--batch', '64', '--steps', '3000', '--log-every', '1', '--checkpoint-every', '5'];
+    const command = ['train', '--activations', activations, ...flags, '--out', out];
+    const { child, outcome } = start(...command);
+    await until(() => linesOf(join(out, 'metrics.jsonl')) > 12);
+    const { code, stdout, stderr } = await run(...command, ...(again ? [again] : []));
+    assert.equal(code, 1);
+    assert.equal(stdout, '');
+    const [line, ...others] = stderr.trim().split('\n');
+    assert.deepEqual(others, [], stderr);
+    assert.ok(line!.startsWith(`sae-pipe: ${out} is in use by \`sae-pipe train\` (pid ${child.pid} of `), line);
+    assert.match(
+      line!,
+      / on \S+, since \d{4}-\d\d-\d\dT[\d:.]+Z\)\. Wait for it or stop it, or choose another --out\.$/,
+    );
+    assert.equal(child.exitCode, null, 'the first goes on');
+    child.kill('SIGKILL');
+    await outcome;
+    const kept = linesOf(join(out, 'metrics.jsonl'));
+    const third = start(...command, '--resume');
+    await until(() => linesOf(join(out, 'metrics.jsonl')) > kept);
+    third.child.kill('SIGINT');
+    assert.equal((await third.outcome).code, 130);
+    assert.ok(!readdirSync(out).some((name) => name.startsWith(LOCK_FILE)), 'given up');
+  });
+}
+
+test('of harvests begun at once one writes the stores, and the others leave them alone', async () => {
+  const out = join(root, 'at-once');
+  const flags = ['--model', model, '--corpus', corpus, '--hook', HOOK, '--tokens', '2000', '--context', '64'];
+  const command = ['harvest', ...flags, '--rows-per-shard', '200'];
+  const outcomes = await Promise.all([1, 2, 3].map(() => run(...command, '--out', out, '--overwrite')));
+  const won = outcomes.filter(({ code }) => code === 0);
+  assert.ok(won.length >= 1, outcomes[0]!.stderr);
+  for (const { code, stderr } of outcomes) if (code !== 0) assert.match(stderr, /is in use by `sae-pipe harvest`/);
+  assert.deepEqual(leftOver(out), []);
+  assert.equal((await run(...command, '--out', join(root, 'alone'))).code, 0);
+  assert.deepEqual(filesBelow(out), filesBelow(join(root, 'alone')));
+});
+
+test('every stage refuses a directory that has an owner, whatever it holds, and changes nothing', async () => {
+  const file = join(root, 'sweep.yaml');
+  writeFileSync(file, 'train: {steps: 5, batch: 64, d-sae: 64}\n');
+  const text = { model, corpus };
+  const swept = (out: string) => {
+    const config = sweepSchema.parse({ out, hook: [HOOK], arch: ['gated'], l1: [2], activations: join(root, 'acts') });
+    return sweep(config, file, silent, never);
+  };
+  // Where each is told to write, and the directory that has an owner.
+  const stages: [name: string, held: string, write: (out: string, overwrite: boolean) => Promise<unknown>][] = [
+    [
+      'harvest',
+      HOOK,
+      (out, overwrite) => {
+        const hook = ['blocks.0.hook_mlp_out', HOOK];
+        return harvest(harvestSchema.parse({ ...text, hook, tokens: 500, out, overwrite }), silent, never);
+      },
+    ],
+    [
+      'train',
+      '',
+      (out, overwrite) => train(trainSchema.parse({ activations, ...small, out, overwrite }), silent, never),
+    ],
+    [
+      'eval',
+      '',
+      (out, overwrite) =>
+        evaluate(evalSchema.parse({ ...text, sae: [sae], tokens: 200, out, overwrite }), silent, never),
+    ],
+    ['export', '', (out, overwrite) => exportSae(exportSchema.parse({ sae, as: 'jumprelu', out, overwrite }))],
+    [
+      'demo',
+      '',
+      (out, overwrite) =>
+        demo(demoSchema.parse({ out, overwrite, quick: true }), { progress: silent, stop: never, print() {} }),
+    ],
+    ['sweep', '', swept],
+    ['swept', join('saes', HOOK, 'gated_d-sae-64_l1-2_seed-0'), swept],
+  ];
+  for (const [name, below, write] of stages) {
+    const out = join(root, 'owned', name);
+    const held = join(out, below);
+    mkdirSync(held, { recursive: true });
+    const lock = await lockDirectory(held);
+    writeFileSync(join(held, 'manifest.json'), 'of the owner');
+    const before = filesBelow(out);
+    for (const overwrite of [false, true]) {
+      await refuses(() => write(out, overwrite), `${held} is in use by`, `pid ${process.pid} of`);
+    }
+    assert.deepEqual(filesBelow(out), before, name);
+    await lock.release();
+    assert.deepEqual([...filesBelow(out).keys()], [join(below, 'manifest.json')]);
+  }
+});
+
+test('what a stage ends with does not matter: the directory is given up', async () => {
+  const out = join(root, 'given-up');
+  const configured = { model, corpus, hook: [HOOK], tokens: 500, context: 64, out };
+  await refuses(() => harvest(harvestSchema.parse({ ...configured, device: 'cuda' }), silent, never), 'Device cuda');
+  assert.throws(() => readdirSync(out), /ENOENT/);
+  await assert.rejects(harvest(harvestSchema.parse(configured), silent, { signal: 'SIGINT' }), /nothing was begun yet/);
+  assert.throws(() => readdirSync(out), /ENOENT/);
+  await harvest(harvestSchema.parse(configured), silent, never);
+  assert.equal(countBelow(out, /sae-pipe\.lock/), 0);
+  // What is finished is resumed with nothing to do.
+  await harvest(harvestSchema.parse({ ...configured, resume: true }), silent, never);
+  await train(trainSchema.parse({ activations, ...small, out: sae, resume: true }), silent, never);
+  assert.equal(countBelow(out, /sae-pipe\.lock/) + countBelow(sae, /sae-pipe\.lock/), 0);
+});
+
+test('a killed owner’s lock in a directory that is not empty does not make it free', async () => {
+  const out = join(root, 'not-free');
+  mkdirSync(out);
+  copyFileSync(join(sae, 'cfg.json'), join(out, 'cfg.json'));
+  writeFileSync(join(out, LOCK_FILE), '{"torn');
+  const configured = { sae, as: 'jumprelu', out };
+  await refuses(() => exportSae(exportSchema.parse(configured)), 'exists and is not empty');
+  assert.deepEqual(readFileSync(join(out, 'cfg.json')), readFileSync(join(sae, 'cfg.json')));
+  await exportSae(exportSchema.parse({ ...configured, overwrite: true }));
+  assert.deepEqual(readdirSync(out).sort(), ['cfg.json', 'sae_weights.safetensors']);
+  // The beginning of a killed export is removed, but never what else is there.
+  const begun = join(root, 'begun');
+  mkdirSync(begun);
+  const left = ['sae_weights.safetensors', 'cfg.json.tmp', LOCK_FILE];
+  for (const name of [...left, 'thesis.tex']) writeFileSync(join(begun, name), '{"torn');
+  await refuses(() => exportSae(exportSchema.parse({ ...configured, out: begun })), 'not empty');
+  assert.deepEqual(readdirSync(begun).sort(), ['cfg.json.tmp', 'sae_weights.safetensors', 'thesis.tex']);
+  rmSync(join(begun, 'thesis.tex'));
+  writeFileSync(join(begun, LOCK_FILE), '{"torn');
+  await exportSae(exportSchema.parse({ ...configured, out: begun }));
+  assert.deepEqual(filesBelow(begun), filesBelow(out));
+});
