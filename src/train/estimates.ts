@@ -34,7 +34,10 @@ export async function estimate(config: TrainConfig, about: SourceDescription, ba
     if (config.l2Normalise) meanSquare = norms.reduce((sum, norm) => sum + norm * norm, 0) / norms.length;
   }
   if (config.normalize === 'mean-norm' && !(meanNorm! > 0)) {
-    throw new Refusal(`${about.place}: every activation is zero, which --normalize mean-norm cannot scale.`);
+    throw new Refusal(
+      `${about.place}: every activation is zero, which --normalize mean-norm cannot scale.`,
+      'Use --normalize none, or harvest another hook.',
+    );
   }
   return { meanNorm: meanNorm ?? 0, meanSquare };
 }

@@ -89,7 +89,7 @@ export class Trainer {
     checkMemory(engineName, sizes);
     // A new checkpoint is written beside those that are kept.
     await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
-    const checkpoint = resume ? await readCheckpoint(out, fixed, say) : undefined;
+    const checkpoint = resume ? await readCheckpoint(out, fixed, stateShapes(sizes), say) : undefined;
     const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches));
     const scale = activationScale(config, about, estimates);
     const settings = engineSettings(config, about, scale);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { encodeShard } from '../../src/activations/arrow-files.js';
@@ -76,8 +76,28 @@ test('a shard with a single bit changed is refused by name, the others are read'
 test('a shard that is missing is refused by name', async (t) => {
   const { directory } = await written(t);
   rmSync(join(directory, 'shard-00002.arrow'));
-  const store = await openStore(directory);
-  await refuses(() => store.readShard(2), join(directory, 'shard-00002.arrow'), 'could not be read');
+  await refuses(() => openStore(directory), join(directory, 'shard-00002.arrow'), 'could not be read');
+});
+
+test('a shard that is too small for the rows that the manifest lists is refused before any is read', async (t) => {
+  const { directory, manifest } = await written(t);
+  const shards = manifest.shards.map((shard, i) => (i === 1 ? { ...shard, rows: 2 ** 40 } : shard));
+  await writeManifest(directory, { ...manifest, shards, rows: manifest.rows - 10 + 2 ** 40 });
+  await refuses(() => openStore(directory), 'shard-00001.arrow', `too few for the ${2 ** 40} rows`);
+});
+
+test('a store without rows is refused: there would be no end to looking for the first', async (t) => {
+  const { directory, manifest } = await written(t);
+  await writeManifest(directory, { ...manifest, shards: [], contexts: [], rows: 0, rows_wanted: 0 });
+  await refuses(() => openStore(directory), directory, 'holds no rows');
+});
+
+test('a shard that is a link to somewhere else is refused', async (t) => {
+  const { directory } = await written(t);
+  const elsewhere = join(temporaryDirectory(t), 'shard-00000.arrow');
+  renameSync(join(directory, 'shard-00000.arrow'), elsewhere);
+  symlinkSync(elsewhere, join(directory, 'shard-00000.arrow'));
+  await refuses(() => openStore(directory), 'shard-00000.arrow', 'leads out of its directory');
 });
 
 /** Puts other bytes in the place of shard 0 and lists their hash. */
