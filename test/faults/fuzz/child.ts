@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { watchOpened } from './canary.js';
 import { generatorOf, judge, type Outcome, readFiles, stackOf, writeCase } from './case.js';
 import { mebibytes, resetPeak } from './memory.js';
-import { type Canary, MOST_MEMORY } from './target.js';
-import { targetNamed } from './targets.js';
+import { type Canary, MOST_MEMORY, type Target } from './target.js';
 
 /** What the parent asks of a child, as its first argument. */
 export interface Order {
   readonly root: string;
   readonly target: string;
+  readonly module: string;
   readonly seed: number;
   /** Cases from … up to but without `to`. */
   readonly from: number;
@@ -23,7 +23,8 @@ export interface Order {
 }
 
 const order = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as Order;
-const target = targetNamed(order.target);
+const exported = Object.values((await import(order.module)) as Record<string, Target | readonly Target[]>);
+const target = exported.flat().find(({ name }) => name === order.target)!;
 const intact = join(order.root, target.name, 'intact');
 const directory = join(order.root, target.name, 'case');
 const whole = readFiles(intact);
@@ -34,6 +35,10 @@ process.on('unhandledRejection', (reason) => {
   stray ??= reason;
 });
 
+/** Memory that is garbage already must not hide that of a later case. */
+const GARBAGE = 128;
+const atRest = mebibytes('VmRSS');
+
 const openedOutside = watchOpened(order.canary.directory);
 for (let index = order.from; index < order.to; index++) {
   const random = generatorOf(order.seed, target, index);
@@ -41,6 +46,7 @@ for (let index = order.from; index < order.to; index++) {
   // Written before: a case that ends the process is known by it.
   writeFileSync(order.progress, String(index));
   stray = undefined;
+  if (mebibytes('VmRSS') > atRest + GARBAGE) (globalThis as { gc?: () => void }).gc?.();
   resetPeak();
   const before = mebibytes('VmRSS');
   let { ending, says } = await judge(target, directory, random, order.whole);

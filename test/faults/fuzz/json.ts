@@ -7,8 +7,6 @@ class Raw {
   constructor(readonly json: string) {}
 }
 
-const deep = (open: string, close: string, levels: number) => new Raw(open.repeat(levels) + close.repeat(levels));
-
 /** Values that a reader must not stumble over; `elsewhere` are paths that lead out of the directory. */
 function hostile(random: Generator, elsewhere: readonly string[]): unknown {
   const numbers = [
@@ -33,8 +31,11 @@ function hostile(random: Generator, elsewhere: readonly string[]): unknown {
       pick(random, ['\u0000', 'a\nb', '\u001b[2J', '\ud800', '__proto__', 'constructor', 'toString', '٣', '..', '.']),
     () => ({ toString: 1, valueOf: 1, length: -1, toJSON: 1, constructor: 1 }),
     () => new Raw('{"__proto__": {"x": 1}, "a": 1, "a": 2}'),
-    () => deep('[', ']', pick(random, [100, 20_000])),
-    () => deep('{"a":', '1}', 1).json && new Raw(`${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`),
+    () => {
+      const levels = pick(random, [100, 20_000]);
+      return new Raw('['.repeat(levels) + ']'.repeat(levels));
+    },
+    () => new Raw(`${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`),
     () => 'x'.repeat(pick(random, [300, 100_000])),
     () => Array.from({ length: pick(random, [3, 10_000]) }, (_, i) => i),
     () => Array.from({ length: 200 }, () => ({})),
@@ -67,7 +68,7 @@ function changeOne(root: Holder, random: Generator, elsewhere: readonly string[]
     const [other, otherKey] = pick(random, places);
     const value = other[otherKey];
     // A copy: what is moved into itself would have no end.
-    holder[key] = value === undefined || other === root ? null : (JSON.parse(write(value)) as unknown);
+    holder[key] = value === undefined || other === root ? null : copied(value);
   } else if (change === 8) {
     if (Array.isArray(holder)) holder.push(holder[Number(key)]);
     else holder[pick(random, [`${key} `, key.toString().toUpperCase(), '__proto__x', '\u0000'])] = holder[key];
@@ -88,6 +89,12 @@ function placesOf(root: Holder): [Holder, string | number][] {
   };
   walk(root);
   return places;
+}
+
+function copied(value: unknown): unknown {
+  if (value === null || typeof value !== 'object' || value instanceof Raw) return value;
+  if (Array.isArray(value)) return value.map(copied);
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, copied(inner)]));
 }
 
 function write(value: unknown): string {

@@ -12,6 +12,8 @@ export interface Canary {
 /** Something that sae-pipe reads. */
 export interface Target {
   readonly name: string;
+  /** URL of the module that exports it, by itself or in a list: a child loads no other. */
+  readonly module: string;
   /** Cases of it, beside those of the others. */
   readonly share: number;
   /** Writes the whole files that are mutated, once. */
@@ -29,11 +31,13 @@ export interface Target {
   command?(directory: string, out: string): { args: string[]; stdin?: string };
   /** Growth of resident memory in a case, at most (MiB); by default MOST_MEMORY. */
   readonly memory?: number;
+  /** Processor time of a case, at most; by default MOST_TIME. */
+  readonly time?: number;
 }
 
 /** Growth of resident memory in a case, at most (MiB): the files are of less than one. */
 export const MOST_MEMORY = 512;
-/** Milliseconds of a case, at most. */
+/** Processor time of a case, at most (milliseconds). */
 export const MOST_TIME = 10_000;
 
 /** The bytes of a file of the case. */

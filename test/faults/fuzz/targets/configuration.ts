@@ -51,6 +51,7 @@ const GIVEN = {
 export const configuration: Target = {
   name: 'YAML configuration',
   share: 3,
+  module: import.meta.url,
   async prepare(directory) {
     copyFileSync('configs/pareto-tiny.yaml', join(directory, FILE));
   },

@@ -46,6 +46,7 @@ function corpus(
   return {
     name: `corpus ${ending}`,
     share,
+    module: import.meta.url,
     prepare: async (directory) => whole(join(directory, file)),
     mutate(files, random, elsewhere) {
       // A link that stays would be the same, whatever is looked at.

@@ -16,6 +16,7 @@ const FILE = 'eval.json';
 export const evaluation: Target = {
   name: 'eval.json',
   share: 3,
+  module: import.meta.url,
   async prepare(directory) {
     const saes = [0, 4, 7].map((i) => fullSweep()[i]!);
     const records = saes.map(({ record, curve }, i) => {

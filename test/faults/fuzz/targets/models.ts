@@ -56,6 +56,7 @@ async function runModel(checkpoint: Checkpoint): Promise<void> {
 const weights: Target = {
   name: 'model weights',
   share: 3,
+  module: import.meta.url,
   prepare: prepare(1),
   mutate(files, random, elsewhere) {
     files.set('model.safetensors', mutateSafetensors(bytesOf(files, 'model.safetensors'), random, elsewhere));
@@ -67,6 +68,7 @@ const weights: Target = {
 const config: Target = {
   name: 'model config.json',
   share: 2,
+  module: import.meta.url,
   prepare: prepare(1),
   mutate(files, random, elsewhere) {
     files.set('config.json', mutateJson(String(bytesOf(files, 'config.json')), random, elsewhere));
@@ -78,6 +80,7 @@ const config: Target = {
 const index: Target = {
   name: 'model index',
   share: 2,
+  module: import.meta.url,
   prepare: prepare(3),
   mutate(files, random, elsewhere) {
     if (oneIn(random, 3)) return link(files, random, elsewhere);

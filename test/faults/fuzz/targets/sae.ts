@@ -20,6 +20,7 @@ const [D_IN, D_SAE] = [6, 20];
 export const sae: Target = {
   name: 'SAE',
   share: 3,
+  module: import.meta.url,
   async prepare(directory) {
     for (const kind of KINDS) {
       mkdirSync(join(directory, kind));

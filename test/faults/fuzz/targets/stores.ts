@@ -53,6 +53,7 @@ const command = (directory: string, out: string) => ({
 const shard: Target = {
   name: 'Arrow shard',
   share: 5,
+  module: import.meta.url,
   prepare: writeStore,
   mutate(files, random, elsewhere) {
     const manifest = JSON.parse(String(bytesOf(files, MANIFEST))) as Manifest;
@@ -74,6 +75,7 @@ const shard: Target = {
 const manifest: Target = {
   name: 'manifest.json',
   share: 4,
+  module: import.meta.url,
   async prepare(directory) {
     await writeStore(directory);
     const whole = await readManifest(directory);

@@ -16,6 +16,7 @@ const D = 3;
 export const stream: Target = {
   name: 'Arrow stream',
   share: 4,
+  module: import.meta.url,
   async prepare(directory) {
     writeFileSync(join(directory, FILE), await streamBytes(headerOf(25), numberedPieces([10, 10, 5], D)));
   },

@@ -13,6 +13,7 @@ const TEXTS = ['', 'Gentlemen of the Senate', 'λ → 😀 \u0000 \ud800 <bos>x\
 export const tokenizer: Target = {
   name: 'tokenizer',
   share: 3,
+  module: import.meta.url,
   async prepare(directory) {
     for (const name of [...FILES, 'config.json', 'model.safetensors']) {
       copyFileSync(join(MODEL, name), join(directory, name));

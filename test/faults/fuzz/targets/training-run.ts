@@ -35,6 +35,7 @@ const settings = (directory: string): TrainConfig =>
 export const trainingRun: Target = {
   name: 'training checkpoint',
   share: 3,
+  module: import.meta.url,
   async prepare(directory) {
     mkdirSync(join(directory, STORE));
     await writeStore(join(directory, STORE));

@@ -11,6 +11,7 @@ import { mutateText } from '../text.js';
 export const watchedRun: Target = {
   name: 'watched run',
   share: 2,
+  module: import.meta.url,
   async prepare(directory) {
     begin(runIn(directory, 'a', 20));
     finish(runIn(directory, 'b', 30));
