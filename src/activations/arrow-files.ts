@@ -16,6 +16,7 @@ import {
 } from 'apache-arrow';
 import { Refusal } from '../config/refusal.js';
 import type { Context } from '../corpus/contexts.js';
+import { checkIpcFile } from './ipc-check.js';
 import type { ActivationDType } from './manifest.js';
 
 /** Entries of `dtype` as they lie in memory: bits for the 16-bit types. */
@@ -93,16 +94,19 @@ export function rowsOf(batch: RecordBatch, d: number, dtype: ActivationDType, br
     const data = column(name);
     if (String(data.type) !== type) return broken(`its column "${name}" is ${data.type} where ${type} belongs`);
     if (data.nullCount > 0) return broken(`its column "${name}" has nulls`);
-    // Arrow pads buffers to 8 bytes; the padding is no row.
-    return (data.values as Int32Array | Uint32Array).subarray(0, rows);
+    // Arrow pads buffers to 8 bytes; the padding is no row. Lengths are what the file says, values what it has.
+    const there = (data.values as Int32Array | Uint32Array).subarray(0, rows);
+    return there.length === rows ? there : broken(`its column "${name}" is cut off`);
   };
   const list = column('activation');
   const entries = list.children[0];
   if (!entries || entries.length !== rows * d) return broken(`its rows are not ${d} wide`);
   if (String(entries.type) !== String(elementType(dtype))) return broken(`its activations are not ${dtype}`);
   if (list.nullCount > 0 || entries.nullCount > 0) return broken('its column "activation" has nulls');
+  const activation = (entries.values as ActivationArray).subarray(0, rows * d);
+  if (activation.length !== rows * d) return broken('its column "activation" is cut off');
   return {
-    activation: (entries.values as ActivationArray).subarray(0, rows * d),
+    activation,
     token: values('token', 'Int32') as Int32Array,
     context: values('context', 'Uint32') as Uint32Array,
     pos: values('pos', 'Uint32') as Uint32Array,
@@ -125,6 +129,7 @@ export function decodeShard(bytes: Uint8Array, d: number, dtype: ActivationDType
   };
   let batch: RecordBatch;
   try {
+    checkIpcFile(bytes);
     const table = tableFromIPC(bytes);
     if (table.batches.length !== 1) return broken(`it has ${table.batches.length} record batches where 1 belongs`);
     batch = table.batches[0]!;

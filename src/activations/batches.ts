@@ -34,7 +34,7 @@ export class ActivationBatches implements Batches {
     poolRows = POOL_ROWS,
   ) {
     const { shards } = store.manifest;
-    const largest = Math.max(...shards.map((shard) => shard.rows));
+    const largest = shards.reduce((most, { rows }) => Math.max(most, rows), 1);
     this.poolShards = Math.max(1, Math.floor(poolRowsWithin(poolRows, store.manifest) / largest));
     this.shardOrder = this.orderOfShards();
   }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
+import { checkInside } from '../disk/inside.js';
 import { decodeShard, type Rows } from './arrow-files.js';
 import { notFiniteRow } from './finite.js';
 import { type Manifest, readManifest, rowBytes } from './manifest.js';
@@ -33,6 +34,7 @@ export async function openStore(directory: string): Promise<Store> {
   if (listed !== manifest.rows) {
     throw new Refusal(`${directory}: the manifest lists shards of ${listed} rows and counts ${manifest.rows}.`, AGAIN);
   }
+  if (listed === 0) throw new Refusal(`${directory} holds no rows.`, AGAIN);
   await checkShardFiles(directory, manifest);
   return { directory, manifest, readShard: (i) => readShard(directory, manifest, i) };
 }
@@ -45,13 +47,17 @@ export async function openStore(directory: string): Promise<Store> {
  */
 export async function checkShardFiles(directory: string, manifest: Manifest): Promise<void> {
   const paths = manifest.shards.map(({ file }) => join(directory, file));
+  for (const path of paths) await checkInside(path);
   const found = await Promise.all(paths.map((path) => stat(path).catch((cause) => unreadable(path, cause))));
   for (const [i, { rows, bytes }] of manifest.shards.entries()) {
     const { size } = found[i]!;
+    if (!found[i]!.isFile()) throw new Refusal(`${paths[i]} is not a file.`, AGAIN);
+    if (bytes !== undefined && size !== bytes) {
+      throw new Refusal(`${paths[i]} has ${size} bytes, and the manifest says ${bytes}.`, AGAIN);
+    }
+    // What is asked for by the rows must not be allocated for rows that are nowhere.
     const least = rows * rowBytes(manifest);
-    if (bytes === undefined ? size >= least : size === bytes) continue;
-    const expected = bytes === undefined ? `its ${rows} rows take ${least}` : `the manifest says ${bytes}`;
-    throw new Refusal(`${paths[i]} has ${size} bytes, and ${expected}.`, AGAIN);
+    if (size < least) throw new Refusal(`${paths[i]} has ${size} bytes, and its ${rows} rows take ${least}.`, AGAIN);
   }
 }
 

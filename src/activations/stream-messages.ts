@@ -1,4 +1,4 @@
-import { MessageReader } from 'apache-arrow';
+import { checkMessage } from './ipc-check.js';
 
 /** An encapsulated message (Arrow columnar format 1.5, "Encapsulated message format"), body included. */
 export type Message = Uint8Array<ArrayBuffer>;
@@ -68,7 +68,7 @@ export class StreamMessages {
 
 function bodyLength(head: Uint8Array): number | undefined {
   try {
-    return new MessageReader(head).readMessage()?.bodyLength;
+    return checkMessage(head.subarray(PREFIX));
   } catch {
     return undefined;
   }

@@ -39,7 +39,9 @@ export function loadConfig<S extends StageName>(
           flags.map((candidate) => candidate.name),
           label,
         );
-      if (Array.isArray(value) && !flag.repeated) throw new UsageRefusal(`${label(name)} was given more than once.`);
+      if (Array.isArray(value) && !flag.repeated) {
+        throw new UsageRefusal(`${label(name)} was given more than once.`, 'Give one value.');
+      }
       values[flag.key] = flag.repeated ? listed(flag, value) : value;
       origin.set(flag.key, label(name));
     }
@@ -95,16 +97,21 @@ export function section(file: string, stage: StageName): Record<string, unknown>
   } catch (cause) {
     throw new UsageRefusal(
       `The configuration file ${file} could not be read (${(cause as NodeJS.ErrnoException).code}).`,
+      'Check the path and its permissions.',
     );
   }
   let document: unknown;
   try {
     // Loaded only where a file is given: `--help` must be quick.
-    const { parse } = createRequire(import.meta.url)('yaml') as typeof import('yaml');
-    document = parse(text);
+    const { parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml');
+    const parsed = parseDocument(text);
+    // What yaml only warns of (a tag that it does not know) would be read as something else than is meant.
+    const [wrong] = [...parsed.errors, ...parsed.warnings];
+    if (wrong) throw wrong;
+    document = parsed.toJS();
   } catch (cause) {
     const line = (cause as Error).message.split('\n')[0];
-    throw new UsageRefusal(`${file} is not YAML: ${line}`);
+    throw new UsageRefusal(`${file} is not YAML: ${line}`, 'Mend it; configs/ has examples.');
   }
   if (document === null || typeof document !== 'object' || Array.isArray(document)) {
     throw new UsageRefusal(
@@ -118,7 +125,10 @@ export function section(file: string, stage: StageName): Record<string, unknown>
   }
   const found = (document as Record<string, unknown>)[stage] ?? {};
   if (typeof found !== 'object' || Array.isArray(found)) {
-    throw new UsageRefusal(`${file}: the section "${stage}" is not a mapping of flags to values.`);
+    throw new UsageRefusal(
+      `${file}: the section "${stage}" is not a mapping of flags to values.`,
+      'Write a line for each flag: "name: value".',
+    );
   }
   return found as Record<string, unknown>;
 }

@@ -1,3 +1,5 @@
+import { oneLine } from './one-line.js';
+
 /**
  * A problem the user can mend: bad input, a full disk, a name that does not exist. The command line prints the message
  * and the remedy, no stack, and exits 1 (2 where the command itself was wrong).
@@ -11,9 +13,9 @@ export class Refusal extends Error {
    * @param remedy one sentence: what to do about it
    */
   constructor(message: string, remedy?: string, options: { exitCode?: 1 | 2; cause?: unknown } = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(oneLine(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'Refusal';
-    this.remedy = remedy;
+    this.remedy = remedy === undefined ? undefined : oneLine(remedy);
     this.exitCode = options.exitCode ?? 1;
   }
 }

@@ -5,6 +5,8 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { Refusal } from '../config/refusal.js';
+import { formatBytes } from '../disk/free-space.js';
+import { checkInside } from '../disk/inside.js';
 import { readParquetDocuments } from './parquet.js';
 
 /** One text of the corpus. */
@@ -14,13 +16,16 @@ export interface Document {
   readonly source: string;
 }
 
+/** Longest document (bytes of a .txt file, characters of a line): a small .gz file may unpack to any length. */
+const LONGEST = 2 ** 28;
+
 /** File endings that hold documents. */
 const ENDINGS = ['.jsonl', '.jsonl.gz', '.txt', '.txt.gz', '.parquet'];
 
 /**
  * The files of a corpus: the file itself, or a directory's files with a known ending, sorted by name.
  *
- * @throws Refusal when there is nothing to read
+ * @throws Refusal when there is nothing to read, or something that is no file, or lies elsewhere
  */
 export async function corpusFiles(path: string): Promise<string[]> {
   const found = await stat(path).catch((cause) => {
@@ -31,15 +36,36 @@ export async function corpusFiles(path: string): Promise<string[]> {
     );
   });
   if (!found.isDirectory()) {
-    if (ENDINGS.some((ending) => path.endsWith(ending))) return [path];
+    if (ENDINGS.some((ending) => path.endsWith(ending))) {
+      await checkFile(path);
+      return [path];
+    }
     throw new Refusal(
       `${path} does not end in one of ${ENDINGS.join(', ')}.`,
       'The ending tells how a corpus is read.',
     );
   }
   const names = (await readdir(path)).filter((name) => ENDINGS.some((ending) => name.endsWith(ending))).sort();
-  if (names.length === 0) throw new Refusal(`${path} holds no file ending in ${ENDINGS.join(', ')}.`);
-  return names.map((name) => join(path, name));
+  if (names.length === 0)
+    throw new Refusal(
+      `${path} holds no file ending in ${ENDINGS.join(', ')}.`,
+      'The ending tells how a corpus is read.',
+    );
+  const files = names.map((name) => join(path, name));
+  for (const file of files) {
+    await checkInside(file);
+    await checkFile(file);
+  }
+  return files;
+}
+
+/** A corpus is read more than once, and reading a pipe or a device might never end. */
+async function checkFile(path: string): Promise<void> {
+  const isFile = await stat(path).then(
+    (found) => found.isFile(),
+    () => false,
+  );
+  if (!isFile) throw new Refusal(`${path} is not a file.`, 'Give files; write what comes from a pipe to one.');
 }
 
 /**
@@ -70,7 +96,7 @@ async function* readJsonLines(file: string, textField: string): AsyncGenerator<D
     }
     const text = (value as Record<string, unknown> | null)?.[textField];
     if (typeof text !== 'string') {
-      const keys = value !== null && typeof value === 'object' ? Object.keys(value).join(', ') : 'no keys';
+      const keys = value !== null && typeof value === 'object' ? Object.keys(value).slice(0, 20).join(', ') : 'no keys';
       throw new Refusal(
         `${source} has no text in "${textField}" (it has: ${keys}).`,
         'Name the key with --text-field.',
@@ -86,12 +112,16 @@ async function* readJsonLines(file: string, textField: string): AsyncGenerator<D
  */
 async function* linesOf(file: string): AsyncGenerator<string> {
   const stream = textStream(file);
+  let number = 1;
+  let length = 0;
   const decoder = new TextDecoder();
   // Pieces of the line under way: a line of 100 MB comes in thousands, and must not be searched anew with each.
   let pieces: string[] = [];
   const line = (last: string) => {
     const whole = pieces.join('') + last;
     pieces = [];
+    length = 0;
+    number++;
     return whole.endsWith('\r') ? whole.slice(0, -1) : whole;
   };
   try {
@@ -99,11 +129,13 @@ async function* linesOf(file: string): AsyncGenerator<string> {
       const parts = decoder.decode(chunk as Buffer, { stream: true }).split('\n');
       for (const part of parts.slice(0, -1)) yield line(part);
       pieces.push(parts.at(-1)!);
+      length += parts.at(-1)!.length;
+      if (length > LONGEST) throw tooLong(`${file}:${number}`);
     }
     const rest = line(decoder.decode());
     if (rest !== '') yield rest;
   } catch (cause) {
-    throw brokenStream(file, cause);
+    throw cause instanceof Refusal ? cause : brokenStream(file, cause);
   } finally {
     // Who stops reading early does not care how the file ends.
     stream.on('error', () => {});
@@ -113,10 +145,15 @@ async function* linesOf(file: string): AsyncGenerator<string> {
 
 async function readText(file: string): Promise<string> {
   const parts: Buffer[] = [];
+  let length = 0;
   try {
-    for await (const part of textStream(file)) parts.push(part as Buffer);
+    for await (const part of textStream(file)) {
+      parts.push(part as Buffer);
+      length += (part as Buffer).length;
+      if (length > LONGEST) throw tooLong(file);
+    }
   } catch (cause) {
-    throw brokenStream(file, cause);
+    throw cause instanceof Refusal ? cause : brokenStream(file, cause);
   }
   return new TextDecoder().decode(Buffer.concat(parts));
 }
@@ -128,6 +165,10 @@ function textStream(file: string): Readable {
   // pipeline hands an error of either stream to the reader of `unzipped`.
   pipeline(raw, unzipped).catch((error) => unzipped.destroy(error));
   return unzipped;
+}
+
+function tooLong(source: string): Refusal {
+  return new Refusal(`${source} is a document of more than ${formatBytes(LONGEST)}.`, 'Split it into several.');
 }
 
 function brokenStream(file: string, cause: unknown): Refusal {

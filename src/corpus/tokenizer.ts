@@ -1,6 +1,8 @@
 import { access } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Refusal } from '../config/refusal.js';
+import { checkInside } from '../disk/inside.js';
+import { piecesOf } from './pieces.js';
 
 /** Text to token ids. */
 export interface Tokenizer {
@@ -9,14 +11,22 @@ export interface Tokenizer {
   encode(text: string): number[];
 }
 
+/** Characters that are encoded at a time. */
+const LONGEST = 2 ** 20;
+
+/** Tokens are stored as int32. */
+const isToken = (id: unknown): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31;
+
 /**
  * Opens the tokenizer of a model directory (tokenizer.json and tokenizer_config.json); nothing is downloaded.
  *
  * @param bosTokenId BOS as config.json has it
+ * @param longest characters that are encoded at a time: the library takes hundreds of bytes for each of them
  * @throws Refusal when a file is missing or broken, or BOS is another token
  */
-export async function openTokenizer(directory: string, bosTokenId: number): Promise<Tokenizer> {
+export async function openTokenizer(directory: string, bosTokenId: number, longest = LONGEST): Promise<Tokenizer> {
   for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
+    await checkInside(join(directory, name));
     await access(join(directory, name)).catch((cause) => {
       throw new Refusal(`${directory} has no ${name}.`, 'Download the whole checkpoint, tokenizer included.', {
         cause,
@@ -42,5 +52,24 @@ export async function openTokenizer(directory: string, bosTokenId: number): Prom
       'Tokenizer and weights must be of one checkpoint.',
     );
   }
-  return { bosTokenId, encode: (text) => tokenizer.encode(text, { add_special_tokens: false }) };
+  const broken = (what: string, cause?: unknown) =>
+    new Refusal(`The tokenizer in ${directory} ${what}.`, 'Download tokenizer.json again.', { cause });
+  const encodePiece = (text: string): readonly unknown[] => {
+    try {
+      return tokenizer.encode(text, { add_special_tokens: false });
+    } catch (cause) {
+      throw broken(`cannot encode a text: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    }
+  };
+  const encode = (text: string) => {
+    const ids: number[] = [];
+    for (const piece of piecesOf(text, longest)) {
+      for (const id of encodePiece(piece)) {
+        if (!isToken(id)) throw broken(`gives ${JSON.stringify(id)} where a token's number belongs`);
+        ids.push(id);
+      }
+    }
+    return ids;
+  };
+  return { bosTokenId, encode };
 }

@@ -1,6 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import type { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
+import { checkInside } from './inside.js';
+import { parseJson } from './parse-json.js';
 
 /**
  * Reads a text file; null where there is none. What is not a file (a directory, a pipe, a device) is no input: reading
@@ -10,6 +12,7 @@ import { Refusal } from '../config/refusal.js';
  */
 export async function readTextFile(path: string, remedy?: string): Promise<string | null> {
   try {
+    await checkInside(path);
     if (!(await stat(path)).isFile()) throw new Refusal(`${path} is not a file.`, remedy);
     return await readFile(path, 'utf8');
   } catch (cause) {
@@ -34,9 +37,9 @@ export async function readJsonFile(
   const text = await readTextFile(path, remedy);
   if (text === null) throw new Refusal(...missing);
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (cause) {
-    throw new Refusal(`${path} is not JSON.`, remedy, { cause });
+    throw new Refusal(`${path} is not JSON (${(cause as Error).message}).`, remedy, { cause });
   }
 }
 

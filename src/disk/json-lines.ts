@@ -1,5 +1,7 @@
-import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { Refusal } from '../config/refusal.js';
+import { readTextFile } from './json-file.js';
+import { parseJson } from './parse-json.js';
 import { refusedWrite, writeAside } from './write-aside.js';
 
 /** A file of one JSON object a line that grows while work goes on. A torn last line is dropped when it is reopened. */
@@ -17,10 +19,7 @@ export class JsonLines<T> {
    * @param keep which of the lines there stay
    */
   static async open<T>(path: string, { keep }: { keep: (line: T) => boolean }): Promise<JsonLines<T>> {
-    const text = await readFile(path, 'utf8').catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'ENOENT') return '';
-      throw new Refusal(`${path} could not be read (${cause.code}).`, undefined, { cause });
-    });
+    const text = (await readTextFile(path, 'Remove it, or choose another --out.')) ?? '';
     const kept = parseJsonLines<T>(text, path).filter(keep);
     await writeAside(path, kept.map((line) => `${JSON.stringify(line)}\n`).join(''));
     const file = await open(path, 'a').catch((cause) => {
@@ -53,9 +52,12 @@ function parseJsonLines<T>(text: string, path: string): T[] {
   const lines = text.split('\n').slice(0, -1);
   return lines.map((line, i) => {
     try {
-      return JSON.parse(line) as T;
+      const value = parseJson(line);
+      // What is kept is decided by keys.
+      if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new SyntaxError('no JSON object');
+      return value as T;
     } catch (cause) {
-      throw new Refusal(`${path}:${i + 1} is not JSON.`, 'Mend or remove the line.', { cause });
+      throw new Refusal(`${path}:${i + 1} is not a JSON object.`, 'Mend or remove the line.', { cause });
     }
   });
 }

@@ -26,7 +26,10 @@ export async function openCandidate(path: string, config: EvalConfig, checkpoint
     throw new Refusal(`${path} was trained at ${name}, and --hook says ${config.hook}.`, 'Leave --hook out.');
   }
   if (prepend_bos === false) {
-    throw new Refusal(`${path} was trained on contexts without BOS, which is not supported.`);
+    throw new Refusal(
+      `${path} was trained on contexts without BOS, which is not supported.`,
+      'Use an SAE that was trained with prepend_bos.',
+    );
   }
   if (model_fingerprint !== undefined && model_fingerprint !== checkpoint.fingerprint && !config.anyModel) {
     throw new Refusal(

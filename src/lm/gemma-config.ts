@@ -41,7 +41,8 @@ const cap = z.number().positive().nullish();
 
 const fileSchema = z.object({
   hidden_size: size,
-  num_hidden_layers: size,
+  // A list is made of them before the weights can contradict it.
+  num_hidden_layers: size.max(10_000),
   num_attention_heads: size,
   num_key_value_heads: size,
   head_dim: size,
@@ -123,7 +124,7 @@ type Keys = Readonly<Record<string, unknown>>;
 /** The family, the keys of the language model, and those of the file around them (the same where nothing is nested). */
 function languageModel(json: unknown, path: string): { family: Family; keys: Keys; outer: Keys } {
   const outer = (json !== null && typeof json === 'object' ? json : {}) as Keys;
-  const type = String(outer.model_type);
+  const type = typeof outer.model_type === 'string' ? outer.model_type : '';
   if (Object.hasOwn(FAMILIES, type)) {
     return { family: FAMILIES[type as keyof typeof FAMILIES], keys: outer, outer };
   }

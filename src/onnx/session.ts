@@ -70,7 +70,11 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
         { cause },
       );
     }
-    throw new Refusal(`ONNX Runtime could not load the graph: ${reason}.`, undefined, { cause });
+    throw new Refusal(
+      `ONNX Runtime could not load the graph: ${reason}.`,
+      'See that the files of the model and of the SAEs are whole.',
+      { cause },
+    );
   }
   return {
     run: (feeds, fetches) =>

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
 import { readTextFile } from '../disk/json-file.js';
+import { parseJson as parsed } from '../disk/parse-json.js';
 import type { EvalRecord } from '../eval/record.js';
 import type { MetricsRecord } from '../train/metrics-record.js';
 
@@ -129,7 +130,7 @@ function firstIssue(error: z.ZodError): string {
 
 function parseJson(text: string, place: string): unknown {
   try {
-    return JSON.parse(text);
+    return parsed(text);
   } catch (error) {
     throw new Refusal(`${place} is not valid JSON: ${(error as Error).message}.`, AGAIN, { cause: error });
   }

@@ -9,7 +9,8 @@ import type { Architecture, Parameters, Sae } from './sae.js';
 export function convert(sae: Sae, to: Architecture): Sae {
   if (sae.architecture === to) return sae;
   const parameters = CONVERSIONS[`${sae.architecture} → ${to}`]?.(sae.parameters, sae.dSae);
-  if (!parameters) throw new Refusal(`A ${sae.architecture} SAE cannot be written as a ${to} one.`);
+  if (!parameters)
+    throw new Refusal(`A ${sae.architecture} SAE cannot be written as a ${to} one.`, 'Use a gated or a standard SAE.');
   return { ...sae, architecture: to, parameters };
 }
 

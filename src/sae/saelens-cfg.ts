@@ -22,6 +22,8 @@ export interface SaeCfg {
   readonly metadata: SaeMetadata;
 }
 
+const AGAIN = 'Use the cfg.json that came with the weights, or train the SAE again.';
+
 const NORMALIZATIONS = ['none', 'constant_norm_rescale', 'layer_norm'] as const;
 
 /** SAELens writes null where it has nothing to say. */
@@ -57,13 +59,13 @@ const isObject = (value: unknown): value is Json => typeof value === 'object' &&
  * @throws Refusal naming what is broken, or what we do not compute
  */
 export function readCfg(json: unknown, path: string): SaeCfg {
-  const cfg = checkJson(cfgSchema, isObject(json) ? modernised(json, path) : json, path);
+  const cfg = checkJson(cfgSchema, isObject(json) ? modernised(json, path) : json, path, AGAIN);
   const { apply_b_dec_to_input, k, d_in, d_sae } = cfg;
   const among = <T extends string>(key: keyof typeof cfg & string, choices: readonly T[]): T => {
     if (choices.includes(cfg[key] as T)) return cfg[key] as T;
     throw new Refusal(
       `${path}: ${key} is ${JSON.stringify(cfg[key])}; supported are ${choices.join(', ')}.`,
-      REMEDY[key],
+      REMEDY[key] ?? 'Save the SAE with one of these.',
     );
   };
   const architecture = among('architecture', architectures);
@@ -73,7 +75,10 @@ export function readCfg(json: unknown, path: string): SaeCfg {
   const rest = { dIn: d_in, dSae: d_sae, metadata: cfg.metadata as SaeMetadata };
   if (architecture !== 'topk') return { architecture, forward: plain, ...rest };
   if (k === undefined || k > d_sae) {
-    throw new Refusal(`${path}: k is ${k ?? 'missing'}, where a topk SAE of ${d_sae} features needs 1 to ${d_sae}.`);
+    throw new Refusal(
+      `${path}: k is ${k ?? 'missing'}, where a topk SAE of ${d_sae} features needs 1 to ${d_sae}.`,
+      AGAIN,
+    );
   }
   const { rescale_acts_by_decoder_norm } = cfg;
   return { architecture, forward: { ...plain, k, rescale_acts_by_decoder_norm }, ...rest };
@@ -89,13 +94,16 @@ const MOVED = ['model_name', 'hook_name', 'context_size', 'prepend_bos'] as cons
 /** A cfg.json written before SAELens 6 in the keys of SAELens 6 (its `handle_pre_6_0_config`). */
 function modernised(cfg: Json, path: string): Json {
   const metadata = isObject(cfg.metadata) ? cfg.metadata : {};
-  const version = String(cfg.sae_lens_version ?? metadata.sae_lens_version ?? '0');
-  if (Number.parseInt(version, 10) >= 6) return cfg;
+  const version = cfg.sae_lens_version ?? metadata.sae_lens_version;
+  if (typeof version === 'string' && Number.parseInt(version, 10) >= 6) return cfg;
   const old: Json = { ...cfg, hook_name: cfg.hook_name ?? cfg.hook_point };
   const activation = cfg.activation_fn ?? cfg.activation_fn_str ?? 'relu';
   const isTopK = activation === 'topk' || cfg.architecture === 'topk';
   if (activation !== 'relu' && activation !== 'topk') {
-    throw new Refusal(`${path}: activation_fn is ${JSON.stringify(activation)}; supported are relu, topk.`);
+    throw new Refusal(
+      `${path}: activation_fn is ${JSON.stringify(activation)}; supported are relu, topk.`,
+      'Use an SAE with one of them.',
+    );
   }
   const moved = Object.fromEntries(MOVED.filter((key) => old[key] !== undefined).map((key) => [key, old[key]]));
   const k = isObject(cfg.activation_fn_kwargs) ? cfg.activation_fn_kwargs.k : cfg.k;

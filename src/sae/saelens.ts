@@ -39,6 +39,8 @@ export interface SaeFiles {
   readonly cfg: Record<string, unknown>;
 }
 
+const AGAIN = 'cfg.json and weights must be of one SAE; save or download both again.';
+
 /** Names of the files of an SAE. */
 export const CFG_FILE = 'cfg.json';
 export const WEIGHTS_FILE = 'sae_weights.safetensors';
@@ -80,10 +82,14 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
  */
 export async function openSae(directory: string): Promise<SaeFiles> {
   const path = join(directory, CFG_FILE);
-  const json = await readJsonFile(path, [
-    `${directory} is not an SAE directory (it has no ${CFG_FILE}).`,
-    'Name a directory that `sae-pipe train` finished, or a SAELens one.',
-  ]);
+  const json = await readJsonFile(
+    path,
+    [
+      `${directory} is not an SAE directory (it has no ${CFG_FILE}).`,
+      'Name a directory that `sae-pipe train` finished, or a SAELens one.',
+    ],
+    AGAIN,
+  );
   const { architecture, dIn, dSae, forward, metadata } = readCfg(json, path);
   const weights = join(directory, WEIGHTS_FILE);
   const { tensors: found } = await readSafetensorsHeader(weights);
@@ -91,14 +97,18 @@ export async function openSae(directory: string): Promise<SaeFiles> {
   for (const name of PARAMETERS[architecture]) {
     const shape = parameterShape(name, dIn, dSae);
     const tensor = found.get(name);
-    if (!tensor) throw new Refusal(`${weights} lacks ${name}, a parameter of a ${architecture} SAE.`);
+    if (!tensor) throw new Refusal(`${weights} lacks ${name}, a parameter of a ${architecture} SAE.`, AGAIN);
     if (tensor.shape.join() !== shape.join()) {
       throw new Refusal(
         `${weights}: ${name} has shape [${tensor.shape.join(', ')}] where ${CFG_FILE} implies [${shape.join(', ')}].`,
+        AGAIN,
       );
     }
     if (!isWeightDType(tensor.dtype)) {
-      throw new Refusal(`${weights}: ${name} is ${tensor.dtype}; supported are F32, F16 and BF16.`);
+      throw new Refusal(
+        `${weights}: ${name} is ${tensor.dtype}; supported are F32, F16 and BF16.`,
+        'Save the SAE in one of these.',
+      );
     }
     tensors[name] = tensor;
   }

@@ -1,6 +1,8 @@
 import { open, realpath, stat } from 'node:fs/promises';
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
+import { checkInside } from '../disk/inside.js';
+import { parseJson } from '../disk/parse-json.js';
 
 /** Element types of the safetensors format that occur in checkpoints, with the bytes of one element. */
 export const SAFETENSORS_BYTES = {
@@ -52,6 +54,7 @@ const entrySchema = z.object({
  * @throws Refusal when the file is missing, truncated or not what its header says
  */
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
+  await checkInside(path);
   const { size, isFile } = await stat(path).then(
     (s) => ({ size: s.size, isFile: s.isFile() }),
     (cause) => {
@@ -75,14 +78,18 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
     if (length > BigInt(Math.min(size - 8, HEADER_LIMIT))) broken(`its header claims ${length} bytes of ${size - 8}`);
     const header = Buffer.alloc(Number(length));
     await file.read(header, 0, header.length, 8);
-    text = header.toString('utf8');
+    try {
+      text = new TextDecoder('utf-8', { fatal: true }).decode(header);
+    } catch {
+      return broken('its header is not UTF-8');
+    }
     dataStart = 8 + header.length;
   } finally {
     await file.close();
   }
   let json: Record<string, unknown>;
   try {
-    json = z.record(z.string(), z.unknown()).parse(JSON.parse(text));
+    json = z.record(z.string(), z.unknown()).parse(parseJson(text));
   } catch {
     return broken('its header is not a JSON object');
   }
@@ -95,7 +102,7 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
     const entry = entrySchema.safeParse(value);
     if (!entry.success) return broken(`the header entry of tensor ${name} is malformed`);
     const { dtype, shape, data_offsets } = entry.data;
-    if (!(dtype in SAFETENSORS_BYTES)) return broken(`tensor ${name} has the unknown element type ${dtype}`);
+    if (!Object.hasOwn(SAFETENSORS_BYTES, dtype)) return broken(`tensor ${name} has the unknown element type ${dtype}`);
     const bytes = SAFETENSORS_BYTES[dtype as SafetensorsDType];
     const length = shape.reduce((product, dim) => product * dim, bytes);
     const [begin, end] = data_offsets;

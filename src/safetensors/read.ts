@@ -9,7 +9,8 @@ export async function readTensorBytes({ path, offset, length }: TensorLocation):
   try {
     for (let done = 0; done < length; ) {
       const { bytesRead } = await file.read(bytes, done, Math.min(length - done, 1 << 30), offset + done);
-      if (bytesRead === 0) throw new Refusal(`${path} became shorter while it was read.`);
+      if (bytesRead === 0)
+        throw new Refusal(`${path} became shorter while it was read.`, 'Leave it alone while it is in use.');
       done += bytesRead;
     }
   } finally {
@@ -34,7 +35,10 @@ export async function readFloats(location: TensorLocation): Promise<Float32Array
     case 'F16':
       return Float32Array.from(new Uint16Array(bytes.buffer), halfToFloat);
     default:
-      throw new Refusal(`A tensor of ${location.path} holds ${location.dtype} where floating-point numbers belong.`);
+      throw new Refusal(
+        `A tensor of ${location.path} holds ${location.dtype} where floating-point numbers belong.`,
+        'Save the file again.',
+      );
   }
 }
 

@@ -20,6 +20,9 @@ const OWN = ['activations', 'out', 'overwrite', 'resume'];
 /** Threads of one SAE where the train section says nothing: on several cores several SAEs are trained at a time. */
 const THREADS = 1;
 
+/** Runs of a sweep, at most: lists multiply, and a directory for each is made in memory first. */
+const MOST_RUNS = 10_000;
+
 /**
  * The runs of a sweep: every combination of its lists, at every hook, with the settings of the file's train section
  * below them. A group under `runs` has lists of its own, which win, and may be at hooks of its own; where those are not
@@ -43,6 +46,10 @@ export function sweepRuns(
     flags: { ...lists, ...listsOf(group) },
   }));
   for (const name of groups.flatMap(({ flags }) => Object.keys(flags))) checkFlag(name);
+  const count = groups.reduce((sum, { hooks, flags }) => sum + hooks.length * combinationsOf(flags), 0);
+  if (count > MOST_RUNS) {
+    throw new UsageRefusal(`The sweep has ${count} runs, and at most ${MOST_RUNS} are made.`, 'Shorten its lists.');
+  }
   const runs: SweepRun[] = [];
   for (const { hook, flags } of groups.flatMap(({ hooks, flags }) => hooks.map((hook) => ({ hook, flags })))) {
     if (!hooks.includes(hook)) {
@@ -86,6 +93,11 @@ function checkFlag(name: string): void {
   if (OWN.includes(name)) throw new UsageRefusal(`A sweep sets ${name} of each run itself.`, 'Leave it out.');
   if (flags.includes(name)) return;
   throw new UsageRefusal(`train has no flag "${name}".`, `Did you mean ${nearest(name, flags, 1)[0]}?`);
+}
+
+/** How many there are. */
+function combinationsOf(lists: Readonly<Record<string, readonly unknown[]>>): number {
+  return Object.values(lists).reduce((product, { length }) => product * length, 1);
 }
 
 /** Every choice of one value from each list, the last list varying fastest. */

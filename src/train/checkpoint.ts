@@ -1,8 +1,9 @@
 import { readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { firstNotFinite } from '../activations/finite.js';
 import { Refusal } from '../config/refusal.js';
+import { parseJson } from '../disk/parse-json.js';
 import { readSafetensorsHeader } from '../safetensors/header.js';
 import { readAllFloats } from '../safetensors/read.js';
 import { floatTensor, writeSafetensors } from '../safetensors/write.js';
@@ -14,14 +15,40 @@ import type { MetricSums } from './metrics.js';
 export const isCheckpoint = (name: string) => /^checkpoint-\d{8}\.safetensors$/.test(name);
 const fileOf = (steps: number) => `checkpoint-${String(steps).padStart(8, '0')}.safetensors`;
 
-const AGAIN = 'Train again with --overwrite, or into another --out.';
+const AGAIN = 'Remove it and resume from the one before, or train again with --overwrite.';
+
+/** The text of a JSON value that fits a schema. */
+const jsonText = <S extends z.ZodType>(schema: S) =>
+  z
+    .string()
+    .transform((text, context) => {
+      try {
+        return parseJson(text);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: (error as Error).message });
+        return z.NEVER;
+      }
+    })
+    .pipe(schema);
 
 const metadataSchema = z.object({
   steps: z.coerce.number().int().nonnegative(),
   rows: z.coerce.number().int().nonnegative(),
-  settings: z.string(),
-  estimates: z.string(),
-  metric_sums: z.string(),
+  settings: jsonText(z.record(z.string(), z.unknown())),
+  estimates: jsonText(
+    z.object({ meanNorm: z.number().nonnegative(), meanSquare: z.number().nonnegative().nullable() }),
+  ) satisfies z.ZodType<Estimates>,
+  metric_sums: jsonText(
+    z.object({
+      steps: z.number().nonnegative(),
+      mse: z.number(),
+      l1: z.number(),
+      aux: z.number(),
+      l0: z.number(),
+      variance: z.number(),
+      resampled: z.number(),
+    }),
+  ) satisfies z.ZodType<MetricSums>,
 });
 
 /**
@@ -75,16 +102,18 @@ export async function removeCheckpoints(directory: string): Promise<void> {
   }
 }
 
-/** @throws Refusal showing what differs */
-export function checkSameSettings(
-  path: string,
-  before: Readonly<Record<string, unknown>>,
-  settings: Readonly<Record<string, unknown>>,
-): void {
-  const differences = Object.keys(settings).flatMap((key) => {
+type Settings = Readonly<Record<string, unknown>>;
+
+function differencesOf(before: Settings, settings: Settings): string[] {
+  return Object.keys(settings).flatMap((key) => {
     const [then, now] = [JSON.stringify(before[key]), JSON.stringify(settings[key])];
     return then === now ? [] : [`${key} = ${then}, and this command says ${now}`];
   });
+}
+
+/** @throws Refusal showing what differs */
+export function checkSameSettings(path: string, before: Settings, settings: Settings): void {
+  const differences = differencesOf(before, settings);
   if (differences.length === 0) return;
   throw new Refusal(
     `${path} was written with ${differences.join('; ')}.`,
@@ -96,12 +125,14 @@ export function checkSameSettings(
  * Reads the newest checkpoint of an output directory; undefined where there is none. One that a failing disk has
  * damaged is passed over for the one before.
  *
+ * @param shapes what a state of these settings consists of
  * @param say told of a checkpoint that was passed over
  * @throws Refusal when all are broken, or `settings` differ from those it was written with
  */
 export async function readCheckpoint(
   directory: string,
-  settings: Readonly<Record<string, unknown>>,
+  settings: Settings,
+  shapes: ReadonlyMap<string, readonly number[]>,
   say: (line: string) => void,
 ): Promise<Checkpoint | undefined> {
   const names = await checkpointsOf(directory);
@@ -109,7 +140,7 @@ export async function readCheckpoint(
     const path = join(directory, name);
     let checkpoint: Checkpoint;
     try {
-      checkpoint = await readWhole(path);
+      checkpoint = await readWhole(path, settings, shapes);
     } catch (error) {
       if (!(error instanceof Refusal) || i === names.length - 1) throw error;
       say(`${error.message} Going on from ${names[i + 1]}.`);
@@ -121,22 +152,36 @@ export async function readCheckpoint(
   return undefined;
 }
 
-async function readWhole(path: string): Promise<Checkpoint> {
+async function readWhole(
+  path: string,
+  wanted: Settings,
+  shapes: ReadonlyMap<string, readonly number[]>,
+): Promise<Checkpoint> {
   const { metadata } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN);
   const { steps, rows, settings, estimates, metric_sums } = parsed.data;
+  if (path !== join(dirname(path), fileOf(steps))) {
+    throw new Refusal(`${path} is not the checkpoint of step ${steps}, as it says.`, AGAIN);
+  }
   const floats = await readAllFloats(path);
   for (const [name, { values }] of floats) {
     const at = firstNotFinite(values, 'float32');
     if (at >= 0) throw new Refusal(`${path} holds ${values[at]} in ${name}.`, AGAIN);
   }
+  // Of a run of other settings they are others, and those are what is wrong.
+  if (differencesOf(settings, wanted).length === 0) {
+    for (const [name, shape] of shapes) {
+      if (floats.get(name)?.shape.join() === shape.join()) continue;
+      throw new Refusal(`${path} lacks ${name} of shape [${shape.join(', ')}].`, AGAIN);
+    }
+  }
   return {
     steps,
     rows,
-    settings: JSON.parse(settings) as Record<string, unknown>,
-    estimates: JSON.parse(estimates) as Estimates,
-    metricSums: JSON.parse(metric_sums) as MetricSums,
+    settings,
+    estimates,
+    metricSums: metric_sums,
     state: new Map([...floats].map(([name, { values }]) => [name, values])),
   };
 }

@@ -117,7 +117,7 @@ export class Trainer {
     checkMemory(engineName, sizes);
     // A new checkpoint is written beside those that are kept.
     await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
-    const checkpoint = resume ? await readCheckpoint(out, fixed, say) : undefined;
+    const checkpoint = resume ? await readCheckpoint(out, fixed, stateShapes(sizes), say) : undefined;
     const left = checkpoint ? kept(checkpoint.steps, plan.steps, out) : NOTHING_BEGUN;
     // Who waits for rows knows nothing of checkpoints.
     const saying = (error: unknown): never => {

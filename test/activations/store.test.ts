@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { cpSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { encodeShard } from '../../src/activations/arrow-files.js';
@@ -103,6 +103,27 @@ test('a shard in the place of another is refused with both hashes', async (t) =>
   const [first, second] = manifest.shards.map(({ sha256 }) => sha256.slice(0, 12));
   const path = join(directory, 'shard-00001.arrow');
   await refuses(() => store.readShard(1), path, `SHA-256 is ${first}…, and the manifest says ${second}…`);
+});
+
+test('a shard that is too small for the rows that the manifest lists is refused before any is read', async (t) => {
+  const { directory, manifest } = await written(t);
+  const shards = manifest.shards.map((shard, i) => (i === 1 ? { ...shard, rows: 2 ** 40 } : shard));
+  await writeManifest(directory, { ...manifest, shards, rows: manifest.rows - 10 + 2 ** 40 });
+  await refuses(() => openStore(directory), 'shard-00001.arrow', `its ${2 ** 40} rows take`);
+});
+
+test('a store without rows is refused: there would be no end to looking for the first', async (t) => {
+  const { directory, manifest } = await written(t);
+  await writeManifest(directory, { ...manifest, shards: [], contexts: [], rows: 0, rows_wanted: 0 });
+  await refuses(() => openStore(directory), directory, 'holds no rows');
+});
+
+test('a shard that is a link to somewhere else is refused', async (t) => {
+  const { directory } = await written(t);
+  const elsewhere = join(temporaryDirectory(t), 'shard-00000.arrow');
+  renameSync(join(directory, 'shard-00000.arrow'), elsewhere);
+  symlinkSync(elsewhere, join(directory, 'shard-00000.arrow'));
+  await refuses(() => openStore(directory), 'shard-00000.arrow', 'leads out of its directory');
 });
 
 /** Puts other bytes in the place of shard 0 and lists their hash. */

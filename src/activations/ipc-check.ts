@@ -1,0 +1,91 @@
+import { type Fields, FlatbufferCheck } from './flatbuffer-check.js';
+
+// Tables of Arrow's IPC format (Schema.fbs, Message.fbs, File.fbs), as far as they refer to something.
+const STRING = { items: 1 };
+const keyValue: Fields = () => ({ 0: STRING, 1: STRING });
+const field: Fields = () => ({ 0: STRING, 5: { tables: field }, 6: { tables: keyValue } });
+const schema: Fields = () => ({ 1: { tables: field }, 2: { tables: keyValue }, 3: { items: 8 } });
+const NODES = 1;
+const BUFFERS = 2;
+const recordBatch: Fields = () => ({ [NODES]: { items: 16 }, [BUFFERS]: { items: 16 }, 4: { items: 8 } });
+const message: Fields = () => ({ 4: { tables: keyValue } });
+const BATCHES = 3;
+const footer: Fields = () => ({
+  1: { table: schema },
+  2: { items: 24 },
+  [BATCHES]: { items: 24 },
+  4: { tables: keyValue },
+});
+
+const [SCHEMA_HEADER, BATCH_HEADER] = [1, 3];
+
+/**
+ * Checks a message's metadata before it is given to a reader that trusts it: what it refers to lies within it, and a
+ * record batch's rows and buffers within its body. Of dictionaries, which we never write, nothing is read.
+ *
+ * @returns bytes of the body
+ * @throws RangeError where it is not so
+ */
+export function checkMessage(metadata: Uint8Array): number {
+  const check = new FlatbufferCheck(metadata);
+  const at = check.root(message);
+  const bodyAt = check.field(at, 3);
+  const body = bodyAt === undefined ? 0 : check.count(bodyAt);
+  const [typeAt, headerAt] = [check.field(at, 1), check.field(at, 2)];
+  const type = typeAt === undefined ? 0 : check.uint8(typeAt);
+  if (headerAt === undefined || (type !== SCHEMA_HEADER && type !== BATCH_HEADER)) {
+    throw new RangeError('neither a schema nor a record batch');
+  }
+  check.inner(headerAt, type === SCHEMA_HEADER ? schema : recordBatch);
+  if (type === BATCH_HEADER) checkBatch(check, check.target(headerAt), body);
+  return body;
+}
+
+function checkBatch(check: FlatbufferCheck, at: number, body: number): void {
+  const rowsAt = check.field(at, 0);
+  // A row takes a bit at least.
+  const within = (count: number) => {
+    if (count > 8 * body) throw new RangeError(`${count} rows in ${body} bytes`);
+  };
+  within(rowsAt === undefined ? 0 : check.count(rowsAt));
+  for (const item of items(check, check.field(at, NODES), 16)) {
+    within(check.count(item));
+    within(check.count(item + 8));
+  }
+  for (const item of items(check, check.field(at, BUFFERS), 16)) {
+    if (check.count(item) + check.count(item + 8) > body) throw new RangeError('a buffer lies outside the body');
+  }
+}
+
+function items(check: FlatbufferCheck, at: number | undefined, size: number): number[] {
+  if (at === undefined) return [];
+  const { first, length } = check.vector(at);
+  return Array.from({ length }, (_, i) => first + size * i);
+}
+
+const MAGIC = Buffer.from('ARROW1');
+
+/**
+ * Checks the footer of an Arrow IPC file, and every record batch that it names.
+ *
+ * @throws RangeError where it is not such a file, or something in it lies outside
+ */
+export function checkIpcFile(bytes: Uint8Array): void {
+  const file = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const end = file.length - MAGIC.length;
+  if (!file.subarray(0, MAGIC.length).equals(MAGIC) || !file.subarray(end).equals(MAGIC)) {
+    throw new RangeError('its magic is missing');
+  }
+  const length = file.readInt32LE(end - 4);
+  if (length <= 0 || length > end - 4 - MAGIC.length) throw new RangeError(`a footer of ${length} bytes`);
+  const check = new FlatbufferCheck(file.subarray(end - 4 - length, end - 4));
+  const blocks = items(check, check.field(check.root(footer), BATCHES), 24);
+  for (const block of blocks) {
+    const at = check.count(block);
+    // A message begins with its mark and the length of its metadata, since Arrow 0.15.
+    const metadata = file.readInt32LE(at + 4);
+    const body = at + 8 + metadata;
+    if (file.readInt32LE(at) !== -1 || metadata < 0 || body > file.length) throw new RangeError('no message');
+    if (body + checkMessage(file.subarray(at + 8, body)) > file.length) throw new RangeError('a body is cut off');
+  }
+}

@@ -1,0 +1,63 @@
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { watchOpened } from './canary.js';
+import { generatorOf, judge, type Outcome, readFiles, stackOf, writeCase } from './case.js';
+import { mebibytes, resetPeak } from './memory.js';
+import { type Canary, MOST_MEMORY, type Target } from './target.js';
+
+/** What the parent asks of a child, as its first argument. */
+export interface Order {
+  readonly root: string;
+  readonly target: string;
+  readonly module: string;
+  readonly seed: number;
+  /** Cases from … up to but without `to`. */
+  readonly from: number;
+  readonly to: number;
+  readonly canary: Canary;
+  /** The result of the whole files. */
+  readonly whole: string;
+  /** File of the case under way, and of an outcome a line. */
+  readonly progress: string;
+  readonly outcomes: string;
+}
+
+const order = JSON.parse(readFileSync(process.argv[2]!, 'utf8')) as Order;
+const exported = Object.values((await import(order.module)) as Record<string, Target | readonly Target[]>);
+const target = exported.flat().find(({ name }) => name === order.target)!;
+const intact = join(order.root, target.name, 'intact');
+const directory = join(order.root, target.name, 'case');
+const whole = readFiles(intact);
+
+// Someone who forgets a promise: its failure belongs to the case under way.
+let stray: unknown;
+process.on('unhandledRejection', (reason) => {
+  stray ??= reason;
+});
+
+/** Memory that is garbage already must not hide that of a later case. */
+const GARBAGE = 128;
+const atRest = mebibytes('VmRSS');
+
+const openedOutside = watchOpened(order.canary.directory);
+for (let index = order.from; index < order.to; index++) {
+  const random = generatorOf(order.seed, target, index);
+  writeCase(intact, whole, directory, target, random, order.canary);
+  // Written before: a case that ends the process is known by it.
+  writeFileSync(order.progress, String(index));
+  stray = undefined;
+  if (mebibytes('VmRSS') > atRest + GARBAGE) (globalThis as { gc?: () => void }).gc?.();
+  resetPeak();
+  const before = mebibytes('VmRSS');
+  let { ending, says } = await judge(target, directory, random, order.whole);
+  await new Promise((resolve) => setImmediate(resolve));
+  const growth = mebibytes('VmHWM') - before;
+  const opened = openedOutside();
+  if (opened.length > 0 || says.includes(order.canary.secret)) [ending, says] = ['outside', opened.join() || says];
+  else if (stray !== undefined) [ending, says] = ['fault', `a rejection that nobody heard: ${stackOf(stray)}`];
+  else if (growth > (target.memory ?? MOST_MEMORY)) {
+    [ending, says] = ['memory', `resident memory grew by ${growth.toFixed(0)} MiB`];
+  }
+  appendFileSync(order.outcomes, `${JSON.stringify({ index, ending, says } satisfies Outcome)}\n`);
+}
+process.exit(0);

@@ -1,0 +1,32 @@
+import type { Target } from './target.js';
+import { configuration } from './targets/configuration.js';
+import { CORPORA } from './targets/corpora.js';
+import { evaluation } from './targets/evaluation.js';
+import { MODELS } from './targets/models.js';
+import { sae } from './targets/sae.js';
+import { STORES } from './targets/stores.js';
+import { stream } from './targets/stream.js';
+import { tokenizer } from './targets/tokenizer.js';
+import { trainingRun } from './targets/training-run.js';
+import { watchedRun } from './targets/watched-run.js';
+
+/** Everything that sae-pipe reads. */
+export const TARGETS: readonly Target[] = [
+  ...MODELS,
+  tokenizer,
+  sae,
+  trainingRun,
+  ...STORES,
+  stream,
+  watchedRun,
+  evaluation,
+  configuration,
+  ...CORPORA,
+];
+
+export function targetNamed(name: string): Target {
+  const found = TARGETS.find((target) => target.name === name);
+  if (!found)
+    throw new Error(`there is no target ${name}; they are ${TARGETS.map((target) => target.name).join(', ')}`);
+  return found;
+}

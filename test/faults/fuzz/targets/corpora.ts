@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { copyFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { packContexts } from '../../../../src/corpus/contexts.js';
+import { readDocuments } from '../../../../src/corpus/documents.js';
+import { openTokenizer } from '../../../../src/corpus/tokenizer.js';
+import type { Generator } from '../../../../src/random/generator.js';
+import { mutateBytes } from '../bytes.js';
+import { oneIn, pick } from '../chance.js';
+import { mutateJson } from '../json.js';
+import { bytesOf, type Target } from '../target.js';
+import { mutateText } from '../text.js';
+
+const LINES = ['First.', 'Zweites, mit Ümlaut: λ → 😀', '', 'line\nline', 'x\u0000y \ud800', 'last'.repeat(50)];
+const JSONL = LINES.map((text, i) => `${JSON.stringify({ id: i, text })}\n`).join('');
+const MODEL = 'assets/tiny-gemma';
+let tokenizer: ReturnType<typeof openTokenizer> | undefined;
+
+async function read(path: string, random: Generator): Promise<string> {
+  const hash = createHash('sha256');
+  let documents = 0;
+  for await (const { text, source } of readDocuments(path, 'text')) {
+    assert.equal(typeof text, 'string');
+    assert.ok(source.startsWith(path));
+    hash.update(`${text.length} ${text}`);
+    documents++;
+  }
+  if (oneIn(random, 8)) {
+    tokenizer ??= openTokenizer(MODEL, 2);
+    for await (const { tokens } of packContexts(readDocuments(path, 'text'), await tokenizer, 16)) {
+      assert.ok(tokens.every((token) => token >= 0 && token < 4096));
+    }
+  }
+  return `${documents} ${hash.digest('hex')}`;
+}
+
+function corpus(
+  ending: string,
+  share: number,
+  whole: (path: string) => void,
+  change: (bytes: Buffer, random: Generator, elsewhere: readonly string[]) => Buffer,
+): Target {
+  const file = `corpus${ending}`;
+  return {
+    name: `corpus ${ending}`,
+    share,
+    module: import.meta.url,
+    prepare: async (directory) => whole(join(directory, file)),
+    mutate(files, random, elsewhere) {
+      // A link that stays would be the same, whatever is looked at.
+      if (oneIn(random, 20)) files.set(file, { link: pick(random, elsewhere.slice(0, 4)) });
+      else files.set(file, change(bytesOf(files, file), random, elsewhere));
+    },
+    read,
+    command: (directory, out) => ({
+      args: [
+        ...['harvest', '--model', MODEL, '--corpus', directory, '--tokens', '30', '--context', '16', '--batch', '2'],
+        ...['--hook', 'blocks.0.hook_resid_pre', '--out', out],
+      ],
+    }),
+  };
+}
+
+function lines(text: Buffer, random: Generator, elsewhere: readonly string[]): Buffer {
+  if (oneIn(random, 2)) return mutateText(text, random);
+  const all = text.toString('latin1').split('\n');
+  const at = random.below(all.length - 1);
+  all[at] = mutateJson(Buffer.from(all[at]!, 'latin1').toString(), random, elsewhere).toString('latin1');
+  return Buffer.from(all.join('\n'), 'latin1');
+}
+
+/** Packed again, torn, with garbage or another member after the end, or a little that unpacks to very much. */
+function packed(bytes: Buffer, random: Generator, plain: (text: Buffer) => Buffer): Buffer {
+  return pick(random, [
+    () => mutateBytes(bytes, random),
+    () => gzipSync(plain(gunzipSync(bytes))),
+    () => bytes.subarray(0, random.below(bytes.length)),
+    () => Buffer.concat([bytes, mutateBytes(bytes, random)]),
+    () => Buffer.concat([bytes, bytes, Buffer.alloc(random.below(100))]),
+    () => (oneIn(random, 12) ? bomb() : plain(gunzipSync(bytes))),
+  ])();
+}
+
+/** A few mebibytes that would unpack to 600 MiB, in one line. */
+function bomb(): Buffer {
+  const tenth = gzipSync(Buffer.alloc(60 * 2 ** 20, 'a'), { level: 1 });
+  return Buffer.concat(Array.from({ length: 10 }, () => tenth));
+}
+
+export const CORPORA: readonly Target[] = [
+  corpus('.jsonl', 3, (path) => writeFileSync(path, JSONL), lines),
+  {
+    ...corpus(
+      '.jsonl.gz',
+      2,
+      (path) => writeFileSync(path, gzipSync(JSONL)),
+      (bytes, random, elsewhere) => packed(bytes, random, (text) => lines(text, random, elsewhere)),
+    ),
+    memory: 1200,
+  },
+  corpus('.txt', 1, (path) => writeFileSync(path, LINES.join('\n')), mutateText),
+  {
+    ...corpus(
+      '.txt.gz',
+      1,
+      (path) => writeFileSync(path, gzipSync(LINES.join('\n'))),
+      (bytes, random) => packed(bytes, random, (text) => mutateText(text, random)),
+    ),
+    memory: 1200,
+  },
+  {
+    ...corpus('.parquet', 3, (path) => copyFileSync('test/corpus/fixtures/tiny.parquet', path), mutateBytes),
+    memory: 1200,
+  },
+];
