@@ -180,9 +180,9 @@ class OpenDevice implements CudaDevice {
     if (cached !== null) {
       try {
         return this.load(cached);
-      } catch {
-        // A whole file that the driver does not take was written by something else; it is made again, and if the
-        // driver is what is wrong, it says so again.
+      } catch (error) {
+        if (this.driver.lost) throw error;
+        // A whole file that the driver does not take is made again. If the driver is what is wrong, it says so again.
       }
     }
     const code = await this.nvrtc.compile(source, target);

@@ -52,10 +52,15 @@ static struct { const char *what; int number; } counts[] = {
 
 /* ---- what the tests say and ask ---- */
 
+/* What a lost GPU kept from being given back is forgotten, too. */
 void stub_reset(void) {
   recorded = 0;
   record[0] = failing[0] = 0;
   total = (size_t)1 << 30;
+  in_use = 0;
+  held = NULL;
+  streams = NULL;
+  for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) counts[i].number = 0;
   capability = 90;
   version = 12090;
   devices = 1;
