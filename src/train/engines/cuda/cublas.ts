@@ -106,7 +106,11 @@ export class Cublas {
     if (status === NOT_SUPPORTED) {
       throw new Refusal(`cuBLAS cannot compute this product on this GPU (${said}).`, 'Use --precision float32.');
     }
-    throw new Refusal(`cuBLAS failed: ${name} answered ${said}.`, 'Go on from the last checkpoint with --resume.');
+    const remedy =
+      name === 'cublasCreate_v2'
+        ? 'See whether the driver serves this version (nvidia-smi), or name another in SAE_PIPE_CUDA_LIBS.'
+        : 'Go on from the last checkpoint with --resume.';
+    throw new Refusal(`cuBLAS (${this.path}) failed: ${name} answered ${said}.`, remedy);
   }
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Refusal } from '../../../config/refusal.js';
@@ -62,7 +62,11 @@ export function places(environment: Environment = process.env, root = '/'): Plac
     ...from('CUDA toolkits', toolkits.filter(existsSync)),
     ...from('Python packages', pythonPackages(environment, local)),
   ];
-  return all.filter(({ directory }, i) => all.findIndex((place) => place.directory === directory) === i);
+  // Links among them (cuda → cuda-13.0, lib → lib64) are one place, and would only lengthen the message.
+  const real = all.map(({ directory }) =>
+    directory !== null && existsSync(directory) ? realpathSync(directory) : directory,
+  );
+  return all.filter((_, i) => real.indexOf(real[i]!) === i);
 }
 
 /** A toolkit, an environment's site-packages and a plain directory of libraries can all be named. */
