@@ -1,13 +1,15 @@
 /**
- * Does the model run on an NVIDIA GPU as it should? A random-weight Gemma of the size of Gemma 7B goes through harvest's
- * forward pass and an evaluation's losses, here and in transformers: agreement, tokens a second, peak memory.
+ * Does all run on an NVIDIA GPU as it should? Part "lm": a random-weight Gemma of the size of Gemma 7B goes through
+ * harvest's forward pass and an evaluation's losses, here and in transformers: agreement, tokens a second, peak memory.
+ * Part "train": the CUDA engine, as check-gpu-train.ts tells.
  *
- *     npm run check:gpu -- [--size 7b|small] [--device cuda] [--precision bfloat16] [--context 1024] [--batch 4]
- *                          [--directory DIR] [--keep] [--without-peer] [--record]
+ *     npm run check:gpu -- [--part lm|train|all] [--size 7b|small] [--device cuda] [--precision bfloat16]
+ *                          [--context 1024] [--batch 4] [--directory DIR] [--keep] [--without-peer] [--record]
  *
  * --directory is where the checkpoint is written and removed again, 17 GB of it (default: the system's temporary
- * directory); --record writes the tables into docs/benchmarks.md. Exits 0 where all agrees, 1 where it does not or the machine is too small, 2 for a wrong flag, 3 where
- * ONNX Runtime's CUDA provider cannot be used. `--size small --device cpu` tries everything but CUDA itself.
+ * directory); --record writes the tables into docs/benchmarks.md. Exits 0 where all agrees, 1 where it does not or the
+ * machine is too small, 2 for a wrong flag, 3 where ONNX Runtime's CUDA provider or the CUDA engine's libraries cannot be
+ * used. `--size small --device cpu` tries everything of part "lm" but CUDA itself; on a CPU there is no part "train".
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,8 +24,9 @@ import { checkFreeSpace, formatBytes } from '../src/disk/free-space.js';
 import { memory } from '../src/doctor/memory.js';
 import { gpus, providers } from '../src/doctor/providers.js';
 import { Generator } from '../src/random/generator.js';
-import { compare } from './check-gpu-agreement.js';
+import { type Comparison, compare } from './check-gpu-agreement.js';
 import type { Answer, Job } from './check-gpu-job.js';
+import { checkTraining, unusableForTraining } from './check-gpu-train.js';
 import { markdownTable } from './markdown.js';
 import { watchMemory } from './peak-memory.js';
 import { benchPython } from './python.js';
@@ -46,7 +49,7 @@ function readFlags() {
   try {
     flags = parseArgs({
       options: {
-        ...{ size: text('7b'), device: text('cuda'), precision: optional, directory: text(tmpdir()) },
+        ...{ part: optional, size: text('7b'), device: text('cuda'), precision: optional, directory: text(tmpdir()) },
         ...{ context: text('1024'), batch: text('4'), keep: yes, 'without-peer': yes, record: yes },
       },
     }).values as typeof flags;
@@ -57,6 +60,13 @@ function readFlags() {
   if (size !== '7b' && size !== 'small') throw new UsageRefusal(`There is no size "${size}".`, 'Use 7b or small.');
   if (!/^(cpu|cuda(:\d+)?)$/.test(device!)) {
     throw new UsageRefusal(`"${device}" is no device for this check.`, 'Use cuda, cuda:N or cpu.');
+  }
+  const part = flags.part ?? (device === 'cpu' ? 'lm' : 'all');
+  if (part !== 'lm' && part !== 'train' && part !== 'all') {
+    throw new UsageRefusal(`There is no part "${part}".`, 'Use lm, train or all.');
+  }
+  if (device === 'cpu' && part !== 'lm') {
+    throw new UsageRefusal(`Part "${part}" needs a GPU.`, 'Use --part lm, or --device cuda.');
   }
   const precision = (flags.precision ?? (device === 'cpu' ? 'float32' : 'bfloat16')) as Job['precision'];
   if (!precisions.includes(precision) || (precision as string) === 'auto') {
@@ -72,12 +82,16 @@ function readFlags() {
   if (!Number.isInteger(batch) || batch < 1) throw new UsageRefusal('--batch must be a whole number from 1.');
   const [keep, withoutPeer, record] = [flags.keep === true, flags['without-peer'] === true, flags.record === true];
   const chosen = { size: size as Size, device: device!, directory: directory!, precision, context, batch };
-  return { ...chosen, keep, withoutPeer, record };
+  return { ...chosen, part: part as 'lm' | 'train' | 'all', keep, withoutPeer, record };
 }
 
 /** Why the device cannot be used, in a sentence; null where it can. */
-async function unusable(device: string): Promise<string | null> {
+async function unusable({ device, part }: Settings): Promise<string | null> {
   if (device === 'cpu') return null;
+  return (part === 'train' ? null : await unusableProvider()) ?? (part === 'lm' ? null : unusableForTraining(device));
+}
+
+async function unusableProvider(): Promise<string | null> {
   const cuda = (await providers()).find(({ name }) => name === 'cuda')!;
   if (cuda.available) return null;
   const reasons = cuda.reasons.slice(0, 2).join('; ');
@@ -200,8 +214,7 @@ async function check(settings: Settings, directory: string): Promise<boolean> {
   let agrees = Number.isFinite(ours.clean) && Number.isFinite(ours.zero);
   if (peer) {
     const found = await compare(precision, job.hooks, ours, peer);
-    const lines = found.map(({ what, value, bound, agrees }) => [what, value, bound, agrees ? 'agrees' : 'DIFFERS']);
-    text.push(markdownTable(['compared', 'difference (ours, peer) or cosine', 'bound', ''], lines));
+    text.push(comparisons('difference (ours, peer) or cosine', found));
     agrees = found.every((comparison) => comparison.agrees);
   } else {
     const [clean, zero] = [ours.clean.toFixed(4), ours.zero.toFixed(4)];
@@ -213,21 +226,39 @@ async function check(settings: Settings, directory: string): Promise<boolean> {
   return agrees;
 }
 
+function comparisons(what: string, found: readonly Comparison[]): string {
+  const lines = found.map(({ what, value, bound, agrees }) => [what, value, bound, agrees ? 'agrees' : 'DIFFERS']);
+  return markdownTable(['compared', what, 'bound', ''], lines);
+}
+
+async function checkTrain({ device, record }: Settings, directory: string): Promise<boolean> {
+  const found = await checkTraining(device, directory);
+  const gpu = await gpuOf(device);
+  const where = [...(gpu ? [gpu.name] : []), circumstances()].join('; ');
+  const text = `The CUDA engine. \`npm run check:gpu -- --part train\`.\n\n${comparisons('found', found)}\n\n${where}.`;
+  if (record) writeSection('check-gpu-train', 'GPU, training', text);
+  else console.log(text);
+  return found.every(({ agrees }) => agrees);
+}
+
 async function main(): Promise<number> {
   const settings = readFlags();
-  const reason = await unusable(settings.device);
+  const reason = await unusable(settings);
   if (reason !== null) {
     console.error(reason);
     return 3;
   }
-  await checkRoom(settings);
+  if (settings.part !== 'train') await checkRoom(settings);
   mkdirSync(settings.directory, { recursive: true });
   const directory = mkdtempSync(join(settings.directory, 'sae-pipe-check-gpu-'));
   if (settings.keep) console.error(`the checkpoint stays in ${directory}`);
   else process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
   process.on('SIGINT', () => process.exit(130));
   process.on('SIGTERM', () => process.exit(143));
-  const agrees = await check(settings, directory);
+  const agrees = [
+    settings.part === 'train' || (await check(settings, directory)),
+    settings.part === 'lm' || (await checkTrain(settings, directory)),
+  ].every(Boolean);
   console.log(agrees ? '\npassed' : '\nFAILED');
   return agrees ? 0 : 1;
 }

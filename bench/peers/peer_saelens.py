@@ -26,13 +26,14 @@ class Published:
 
     def __init__(self, start, lr, l1, n_steps, batch_size):
         d, n = start['W_enc'].shape
+        device = str(start['W_enc'].device)
         self.sae = GatedTrainingSAE(GatedTrainingSAEConfig(
-            d_in=d, d_sae=n, dtype='float32', device='cpu', apply_b_dec_to_input=True, normalize_activations='none',
+            d_in=d, d_sae=n, dtype='float32', device=device, apply_b_dec_to_input=True, normalize_activations='none',
             l1_coefficient=l1, l1_warm_up_steps=0))
         self.sae.load_state_dict(start)
         cfg = SAETrainerConfig(
             total_training_samples=n_steps * batch_size, train_batch_size_samples=batch_size, lr=lr, lr_end=lr,
-            lr_scheduler_name='constant', adam_beta1=0.0, adam_beta2=0.999, device='cpu', autocast=False,
+            lr_scheduler_name='constant', adam_beta1=0.0, adam_beta2=0.999, device=device, autocast=False,
             logger=LoggingConfig(log_to_wandb=False))
         self.trainer = SAETrainer(cfg, self.sae, data_provider=iter(()))
 

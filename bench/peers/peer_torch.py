@@ -78,7 +78,7 @@ class Product:
     def __init__(self, start, lr, l1, n_steps, batch_size):
         self.W_enc, self.b_dec = start['W_enc'], start['b_dec']
         d, n = self.W_enc.shape
-        self.centred, self.p = torch.empty(batch_size, d), torch.empty(batch_size, n)
+        self.centred, self.p = self.W_enc.new_empty(batch_size, d), self.W_enc.new_empty(batch_size, n)
 
     @torch.no_grad()
     def step(self, x):

@@ -12,6 +12,7 @@ import { findHook, type Hook, hookName } from '../lm/hooks.js';
 import { onnxRuntime } from '../onnx/session.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { type Check, check } from './checks.js';
+import { cudaTraining } from './cuda-training.js';
 import { memory } from './memory.js';
 import { harvestNeeds, harvestWeights, modelWeights, placementOn, trainingNeeds } from './needs.js';
 import { gpus, providers } from './providers.js';
@@ -52,6 +53,7 @@ async function machineReport(config: DoctorConfig) {
     device: config.device,
     disk: { path: config.out, free: await freeSpace(resolve(config.out)) },
     providers: await providers(),
+    cudaTraining: await cudaTraining(config.device),
     gpus: await gpus(),
   };
 }

@@ -1,13 +1,20 @@
 import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession } from '../onnx/session.js';
+import { type CudaTrial, tryCudaDevice } from '../train/engines/cuda/try-device.js';
 
 /**
- * Run as a program of its own, with a device or the paths of shared libraries as arguments: providers and drivers may
+ * Run as a program of its own, with a device, the number of a GPU to train on, or the paths of shared libraries as arguments: providers and drivers may
  * write to standard error or bring their process down, and doctor must survive it and read what they wrote.
  */
 const [kind, ...names] = process.argv.slice(2);
-const answer = kind === 'device' ? await device(names[0]!) : libraries(names);
+const answers = { device, training, libraries: async () => libraries(names) };
+const answer = await answers[kind as keyof typeof answers](names[0]!);
 process.stdout.write(JSON.stringify(answer));
+
+/** Has a GPU compute something through the CUDA engine's own device. */
+async function training(ordinal: string): Promise<CudaTrial | { error: string }> {
+  return tryCudaDevice(Number(ordinal)).catch((error: Error) => ({ error: error.message }));
+}
 
 /** Doubles a number on the device. */
 async function device(name: string): Promise<{ error?: string }> {

@@ -71,7 +71,8 @@ function runtimeDirectory(): string {
 /** Milliseconds that a driver may take to answer. */
 const PATIENCE = 60_000;
 
-async function probe(...args: string[]): Promise<{ answer?: unknown; stderr: string; died?: string }> {
+/** Runs provider-probe.ts, and survives it. */
+export async function probe(...args: string[]): Promise<{ answer?: unknown; stderr: string; died?: string }> {
   const program = fileURLToPath(new URL('./provider-probe.js', import.meta.url));
   return new Promise((resolve) => {
     execFile(process.execPath, [program, ...args], { timeout: PATIENCE }, (error, stdout, stderr) => {

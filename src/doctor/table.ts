@@ -1,5 +1,6 @@
 import { formatBytes } from '../disk/free-space.js';
 import { count, duration } from '../progress/spoken.js';
+import { cudaTrainingLines } from './cuda-training.js';
 import type { Report } from './doctor.js';
 
 type Line = readonly [name: string, value: string];
@@ -9,6 +10,7 @@ export function reportTable(report: Report): string {
   const sections: [string, Line[]][] = [
     ['this machine', machineLines(report)],
     ['ONNX Runtime providers', providerLines(report)],
+    ['training with --engine cuda', cudaLines(report)],
   ];
   if (report.model) sections.push([`model ${report.model.name}`, modelLines(report.model)]);
   if (report.harvest) sections.push(['harvest', harvestLines(report.harvest)]);
@@ -53,6 +55,12 @@ function modelLines(model: NonNullable<Report['model']>): Line[] {
     ['weights', `${formatBytes(stored)} on disk, ${formatBytes(memory)} in memory`],
     ['activations', `about ${formatBytes(model.activations)} a forward pass through the whole model`],
   ];
+}
+
+function cudaLines({ cudaTraining }: Report): Line[] {
+  return cudaTrainingLines(cudaTraining).map(
+    (line, i): Line => [i === 0 ? 'cuda' : '', i === 0 ? line : `    ${line}`],
+  );
 }
 
 function harvestLines(harvest: NonNullable<Report['harvest']>): Line[] {

@@ -1,0 +1,19 @@
+import type { Engine, EngineSettings, TrainerState } from '../src/train/engines/engine.js';
+import { type EngineName, openEngine } from '../src/train/engines/open.js';
+
+/** How the CUDA engine computes its encoder product. */
+export type CudaPrecision = 'float32' | 'tf32' | 'bfloat16';
+
+/** The flags of `train` that ask for it. */
+export const CUDA_FLAGS = ['--engine', 'cuda', '--experimental'];
+
+/** The CUDA engine on `cuda` or `cuda:N`. */
+export function openCuda(
+  settings: Omit<EngineSettings, 'device'>,
+  start: TrainerState,
+  precision: CudaPrecision,
+  device = 'cuda',
+): Promise<Engine> {
+  const all: EngineSettings & { readonly precision: CudaPrecision } = { ...settings, device, precision };
+  return openEngine('cuda' as EngineName, all, start);
+}

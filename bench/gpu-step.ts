@@ -1,0 +1,126 @@
+/**
+ * One of our contenders of `npm run bench:gpu`, in the way of bench/peers/gpu_step.py:
+ *
+ *     node dist/bench/gpu-step.js --contender step|product|rates --precision tf32 --start FILE --warmup 3 --steps 10 --rounds 5
+ *
+ * Prints a line of JSON: ms (mean milliseconds a step, of each round), l0 and loss of the first step, card; or rates.
+ */
+import { parseArgs } from 'node:util';
+import { readAllFloats } from '../src/safetensors/read.js';
+import type { CudaDevice } from '../src/train/engines/cuda/device.js';
+import { openCudaDevice } from '../src/train/engines/cuda/open-device.js';
+import type { EngineSettings } from '../src/train/engines/engine.js';
+import { type CudaPrecision, openCuda } from './cuda-engine.js';
+import type { CardRates } from './gpu-work.js';
+
+const { values } = parseArgs({
+  options: Object.fromEntries(
+    ['contender', 'precision', 'start', 'warmup', 'steps', 'rounds'].map((name) => [name, { type: 'string' }]),
+  ) as Record<string, { type: 'string' }>,
+});
+const precision = values.precision as CudaPrecision;
+const [warmup, steps, rounds] = [values.warmup, values.steps, values.rounds].map(Number) as [number, number, number];
+
+/** Mean milliseconds of a step in each round; whoever runs the steps has waited for the last. */
+async function timed(run: (count: number) => Promise<void>): Promise<number[]> {
+  await run(warmup);
+  const ms: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const begun = performance.now();
+    await run(steps);
+    ms.push((performance.now() - begun) / steps);
+  }
+  return ms;
+}
+
+async function start() {
+  const tensors = await readAllFloats(values.start!);
+  const [count, batch, dIn] = tensors.get('batches')!.shape as [number, number, number];
+  const dSae = tensors.get('W_dec')!.shape[0]!;
+  const all = tensors.get('batches')!.values;
+  const batches = Array.from({ length: count }, (_, k) => all.subarray(k * batch * dIn, (k + 1) * batch * dIn));
+  const parameters = new Map([...tensors].filter(([name]) => name !== 'batches').map(([name, t]) => [name, t.values]));
+  return { batch, dIn, dSae, batches, parameters };
+}
+
+/** The engine as `train` uses it: a batch from host memory, the metrics of a step awaited before the next. */
+async function step() {
+  const { batch, dIn, dSae, batches, parameters } = await start();
+  const settings: EngineSettings = {
+    ...{ architecture: 'gated', dIn, dSae, batch, batchDType: 'float32', scale: 1, beta1: 0, beta2: 0.999 },
+    deadWindow: 1_000_000,
+  };
+  const engine = await openCuda(settings, parameters, precision);
+  const schedule = { lr: 1e-5, l1: 1 };
+  const { l0, mse, l1, aux } = await engine.step(batches[0]!, schedule);
+  let done = 1;
+  const ms = await timed(async (count) => {
+    for (let i = 0; i < count; i++) await engine.step(batches[done++ % batches.length]!, schedule);
+  });
+  await engine.close();
+  return { ms, l0, loss: mse + l1 + aux };
+}
+
+/** The encoder product alone, in memory that is there already. */
+async function product(device: CudaDevice) {
+  const { batch, dIn, dSae, batches, parameters } = await start();
+  const width = precision === 'bfloat16' ? 2 : 4;
+  const upload = (floats: Float32Array) => {
+    const pointer = device.allocate(width * floats.length);
+    // What the numbers are does not matter to a dense product's time, only that they are ordinary ones.
+    const bytes =
+      width === 4
+        ? floats
+        : Uint16Array.from(new Uint32Array(floats.buffer, floats.byteOffset, floats.length), (b) => b >>> 16);
+    const host = device.allocateHost(bytes.byteLength);
+    new Uint8Array(host.bytes).set(new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    device.waitFor(device.upload(pointer, host, bytes.byteLength));
+    return pointer;
+  };
+  const [a, b] = [upload(batches[0]!), upload(parameters.get('W_dec')!)];
+  const c = device.allocate(4 * batch * dSae);
+  const shape = { m: batch, n: dSae, k: dIn, a, b, c, transposedB: true, strideC: dSae, precision };
+  const ms = await timed(async (count) => {
+    for (let i = 0; i < count; i++) device.multiply(shape);
+    await device.mark().reached();
+  });
+  return { ms, l0: null, loss: null };
+}
+
+/** What the card does at best with copies of 2 GiB, read and written, and square products of 8192. */
+async function rates(device: CudaDevice): Promise<CardRates> {
+  const [bytes, side] = [2 ** 31, 8192];
+  const [from, to, c] = [device.allocate(bytes), device.allocate(bytes), device.allocate(4 * side * side)];
+  device.clear(from, bytes);
+  const best = async (run: () => void) => {
+    const ms = await timed(async (count) => {
+      for (let i = 0; i < count; i++) run();
+      await device.mark().reached();
+    });
+    return Math.min(...ms) / 1000;
+  };
+  const copy = (2 * bytes) / (await best(() => device.copy(to, from, bytes)));
+  const products: Record<string, number> = {};
+  for (const kind of ['float32', 'tf32', 'bfloat16'] as const) {
+    const shape = { m: side, n: side, k: side, a: from, b: to, c, transposedB: true, strideC: side, precision: kind };
+    products[kind] = (2 * side ** 3) / (await best(() => device.multiply(shape)));
+  }
+  return { copy, products };
+}
+
+async function onDevice<T>(run: (device: CudaDevice) => Promise<T>) {
+  const device = await openCudaDevice(0);
+  const { name, versions } = device;
+  const answer = await run(device);
+  device.close();
+  return { ...answer, card: name, versions };
+}
+
+const contenders = { step, product: () => onDevice(product), rates: () => onDevice(rates) };
+try {
+  const answer = await contenders[values.contender as keyof typeof contenders]();
+  console.log(JSON.stringify({ version: 'ours', ...answer }));
+} catch (error) {
+  console.error(error);
+  console.log(JSON.stringify({ error: (error as Error).message.split('\n')[0] }));
+}

@@ -1,0 +1,172 @@
+import { Refusal } from '../../../config/refusal.js';
+import { type DriverStatus, driverRefusal, isLost, NOT_READY, SUCCESS } from './driver-failure.js';
+import { DRIVER, findLibrary, type Place } from './libraries.js';
+import type { Native } from './native.js';
+
+/** Handles (CUstream, CUmodule, …) and pointers to what is written or read. */
+const POINTER = 'void *';
+/** CUdeviceptr */
+const ADDRESS = 'uint64_t';
+
+/**
+ * The parameters of the driver's functions as cuda.h declares them; each returns a CUresult, an int. Enumerations and
+ * CUdevice are ints.
+ */
+export const DRIVER_FUNCTIONS = {
+  cuInit: ['uint'],
+  cuDriverGetVersion: [POINTER],
+  cuGetErrorName: ['int', POINTER],
+  cuGetErrorString: ['int', POINTER],
+  cuDeviceGetCount: [POINTER],
+  cuDeviceGet: [POINTER, 'int'],
+  cuDeviceGetName: [POINTER, 'int', 'int'],
+  cuDeviceGetAttribute: [POINTER, 'int', 'int'],
+  cuDevicePrimaryCtxRetain: [POINTER, 'int'],
+  cuDevicePrimaryCtxRelease_v2: ['int'],
+  cuCtxSetCurrent: [POINTER],
+  cuMemGetInfo_v2: [POINTER, POINTER],
+  cuMemAlloc_v2: [POINTER, 'size_t'],
+  cuMemFree_v2: [ADDRESS],
+  cuMemHostAlloc: [POINTER, 'size_t', 'uint'],
+  cuMemFreeHost: [POINTER],
+  cuMemcpyHtoDAsync_v2: [ADDRESS, POINTER, 'size_t', POINTER],
+  cuMemcpyDtoHAsync_v2: [POINTER, ADDRESS, 'size_t', POINTER],
+  cuMemcpyDtoDAsync_v2: [ADDRESS, ADDRESS, 'size_t', POINTER],
+  cuMemsetD8Async: [ADDRESS, 'uchar', 'size_t', POINTER],
+  cuStreamCreate: [POINTER, 'uint'],
+  cuStreamSynchronize: [POINTER],
+  cuStreamWaitEvent: [POINTER, POINTER, 'uint'],
+  cuStreamDestroy_v2: [POINTER],
+  cuEventCreate: [POINTER, 'uint'],
+  cuEventRecord: [POINTER, POINTER],
+  cuEventQuery: [POINTER],
+  cuEventDestroy_v2: [POINTER],
+  cuModuleLoadData: [POINTER, POINTER],
+  cuModuleGetFunction: [POINTER, POINTER, 'str'],
+  cuModuleUnload: [POINTER],
+  cuFuncGetAttribute: [POINTER, 'int', POINTER],
+  cuFuncSetAttribute: [POINTER, 'int', 'int'],
+  cuLaunchKernel: [POINTER, 'uint', 'uint', 'uint', 'uint', 'uint', 'uint', 'uint', POINTER, POINTER, POINTER],
+} as const;
+
+/** Drivers before CUDA 12.4 lack it. */
+export const NEWER_FUNCTIONS = { cuFuncGetParamInfo: [POINTER, 'size_t', POINTER, POINTER] } as const;
+
+export type DriverFunction = keyof typeof DRIVER_FUNCTIONS | keyof typeof NEWER_FUNCTIONS;
+/** Memory of JavaScript, a handle or address, a number, a name, or null. */
+export type DriverArgument = ArrayBufferView | bigint | number | string | null;
+
+/** The driver's functions, each status looked at. All are called from one thread. */
+export class Driver {
+  private readonly functions = new Map<DriverFunction, (...args: DriverArgument[]) => number>();
+  private context: bigint | null = null;
+  /** Has the GPU failed in a way from which nothing answers any more? */
+  lost = false;
+
+  /**
+   * @param path of libcuda.so.1, or its name
+   * @throws Refusal when the library lacks a function
+   */
+  constructor(
+    private readonly koffi: Native,
+    library: ReturnType<Native['load']>,
+    readonly path: string,
+  ) {
+    for (const [name, parameters] of Object.entries(DRIVER_FUNCTIONS)) {
+      try {
+        this.functions.set(name as DriverFunction, library.func(name, 'int', [...parameters]));
+      } catch {
+        throw new Refusal(`The driver's library ${path} has no ${name}: it is too old.`, DRIVER.remedy);
+      }
+    }
+    try {
+      this.functions.set(
+        'cuFuncGetParamInfo',
+        library.func('cuFuncGetParamInfo', 'int', [...NEWER_FUNCTIONS.cuFuncGetParamInfo]),
+      );
+    } catch {
+      // It only serves a check that older drivers go without.
+    }
+  }
+
+  has(name: DriverFunction): boolean {
+    return this.functions.has(name);
+  }
+
+  /**
+   * All calls from here on are of this context. It is set again for every one, because another library of this
+   * process, ONNX Runtime say, may have set its own in between.
+   */
+  use(context: bigint | null): void {
+    this.context = context;
+  }
+
+  /** Makes the context current, for calls of libraries that build on the driver. */
+  enter(): void {
+    if (this.context === null) return;
+    const code = this.functions.get('cuCtxSetCurrent')!(this.context);
+    if (code !== SUCCESS) throw this.refusal('cuCtxSetCurrent', code);
+  }
+
+  /** The function's status, whatever it is. */
+  answer(name: DriverFunction, ...args: DriverArgument[]): number {
+    this.enter();
+    return this.functions.get(name)!(...args);
+  }
+
+  /** @throws Refusal unless the function succeeds */
+  call(name: DriverFunction, ...args: DriverArgument[]): void {
+    const code = this.answer(name, ...args);
+    if (code !== SUCCESS) throw this.refusal(name, code);
+  }
+
+  /** Is the event reached? @throws Refusal when the work before it failed */
+  reached(event: bigint): boolean {
+    const code = this.answer('cuEventQuery', event);
+    if (code !== SUCCESS && code !== NOT_READY) throw this.refusal('cuEventQuery', code);
+    return code === SUCCESS;
+  }
+
+  /** The handle or address that a function writes first. @throws Refusal unless it succeeds */
+  made(name: DriverFunction, ...args: DriverArgument[]): bigint {
+    const out = new BigUint64Array(1);
+    this.call(name, out, ...args);
+    return out[0]!;
+  }
+
+  /** The int that a function writes first. @throws Refusal unless it succeeds */
+  number(name: DriverFunction, ...args: DriverArgument[]): number {
+    const out = new Int32Array(1);
+    this.call(name, out, ...args);
+    return out[0]!;
+  }
+
+  /** @param call the function, or what it was to do */
+  refusal(call: string, code: number): Refusal {
+    const status = this.status(code);
+    this.lost ||= isLost(status);
+    return driverRefusal(call, status);
+  }
+
+  /** A status in the driver's words. */
+  private status(code: number): DriverStatus {
+    const words = (name: 'cuGetErrorName' | 'cuGetErrorString') => {
+      const out = new BigUint64Array(1);
+      const known = this.functions.get(name)!(code, out) === SUCCESS && out[0] !== 0n;
+      return known ? this.koffi.decode.string(out[0]!) : undefined;
+    };
+    return { code, name: words('cuGetErrorName') ?? `status ${code}`, text: words('cuGetErrorString') ?? 'unknown' };
+  }
+}
+
+/**
+ * Loads the driver and starts it.
+ *
+ * @throws Refusal when there is none, or no GPU
+ */
+export function openDriver(koffi: Native, where: readonly Place[]): Driver {
+  const { library, path } = findLibrary(DRIVER, where, (file) => koffi.load(file));
+  const driver = new Driver(koffi, library, path);
+  driver.call('cuInit', 0);
+  return driver;
+}
