@@ -43,6 +43,7 @@ interface Run {
   readonly estimates: Estimates;
   readonly lambda: SparsityCoefficient;
   readonly say: Say;
+  readonly open: typeof openEngine;
 }
 
 /**
@@ -67,6 +68,7 @@ export class Trainer {
    *
    * @param batches of the source; only `begin` moves them
    * @param begin given the steps done, makes sure that rows can come; called before anything on disk changes
+   * @param open opens an engine; tests put another device in its place
    * @returns the trainer, or undefined where --resume finds the SAE finished
    */
   static async open(
@@ -75,6 +77,7 @@ export class Trainer {
     batches: Batches,
     say: Say,
     begin: (steps: number) => Promise<void> = async () => {},
+    open = openEngine,
   ): Promise<Trainer | undefined> {
     const { about } = source;
     const plan = schedule(config, stepsOf(config, about));
@@ -85,7 +88,7 @@ export class Trainer {
     if (resume && (await finishedBefore(out, fixed))) return undefined;
     const sizes = engineSettings(config, about, 1);
     checkResampling(config, sizes);
-    const engineName = chooseEngine(config.engine, config.device, sizes.architecture);
+    const engineName = chooseEngine(config, sizes.architecture);
     checkMemory(engineName, sizes);
     // A new checkpoint is written beside those that are kept.
     await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
@@ -96,7 +99,7 @@ export class Trainer {
     const lambda = sparsityCoefficient(config, { dIn: about.dIn, scale, meanSquare: estimates.meanSquare });
     const median = () => medianActivation(about, batches);
     const start = checkpoint?.state ?? (await startingPoint(config, settings, median));
-    const engine = await openEngine(engineName, settings, start, checkpoint?.steps);
+    const engine = await open(engineName, settings, start, checkpoint?.steps);
     try {
       await begin(engine.steps);
       await claimOutputDirectory(out, claim);
@@ -104,7 +107,7 @@ export class Trainer {
       const keep = (line: MetricsRecord) => line.step <= engine.steps;
       const curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep });
       const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
-      const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say };
+      const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say, open };
       return new Trainer(run, engine, log, curve);
     } catch (error) {
       await engine.close();
@@ -186,7 +189,7 @@ export class Trainer {
 
   /** Gives dead features new directions (paper, appendix D); another engine then goes on from the changed state. */
   private async resample(l1: number): Promise<void> {
-    const { config, source, batches, settings, engineName, say } = this.run;
+    const { config, source, batches, settings, engineName, say, open } = this.run;
     const { steps } = this;
     const state = await this.engine.state();
     const dead = deadFeatures(state, config.deadWindow);
@@ -195,11 +198,13 @@ export class Trainer {
       return;
     }
     const draw = { batches, about: source.about, most: config.resampleInputs, step: steps, seed: config.seed, l1 };
-    const { drawn, inputs } = await drawInputs(await this.engine.sae(), dead.length, draw, settings);
+    // The CUDA engine needs no ONNX Runtime on the GPU, and there may be none.
+    const where = engineName === 'cuda' ? { ...settings, device: 'cpu' } : settings;
+    const { drawn, inputs } = await drawInputs(await this.engine.sae(), dead.length, draw, where);
     const features = dead.slice(0, drawn.length);
     resampleFeatures(state, features, drawn, settings);
     await this.engine.close();
-    this.engine = await openEngine(engineName, settings, state, steps);
+    this.engine = await open(engineName, settings, state, steps);
     this.log.resampled(features.length);
     say(`Step ${steps}: ${features.length} of ${dead.length} dead features resampled among ${inputs} inputs.`);
   }
