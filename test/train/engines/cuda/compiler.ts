@@ -6,11 +6,13 @@ import koffi from 'koffi';
 import { temporaryDirectory } from '../../../temporary.js';
 
 const SHIM = 'test/train/engines/cuda/shim';
-const FLAGS = ['-std=c++20', '-O1', '-fPIC', '-w', '-U_FORTIFY_SOURCE', '-fno-strict-aliasing'];
+const FLAGS = ['-std=c++20', '-O2', '-fPIC', '-w', '-U_FORTIFY_SOURCE', '-fno-strict-aliasing'];
 
 /** Why kernels cannot be run on this machine, or false. */
 export const withoutCompiler: string | false =
-  spawnSync('g++', ['--version']).status === 0 ? false : 'needs g++ to compile kernels for the CPU; none is on the PATH';
+  spawnSync('g++', ['--version']).status === 0
+    ? false
+    : 'needs g++ to compile kernels for the CPU; none is on the PATH';
 
 export type Library = ReturnType<typeof koffi.load>;
 
@@ -29,7 +31,9 @@ export function memoryLibrary(): Promise<Library> {
 export async function kernelLibrary(source: string): Promise<Library> {
   runtime ??= compiled('runtime.o', ['-c', join(SHIM, 'runtime.cpp')]);
   const object = await runtime;
-  const names = [...source.matchAll(/extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(/g)].map((match) => match[1]!);
+  const names = [...source.matchAll(/extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(/g)].map(
+    (match) => match[1]!,
+  );
   const path = join(directory, `kernels-${made++}.cpp`);
   const launchers = names.map((name) => `LAUNCHER(${name})`);
   writeFileSync(path, ['#include "launch.h"', '#include "shim.h"', source, ...launchers, ''].join('\n'));
