@@ -4,6 +4,10 @@
 export const activationDTypes = ['float16', 'bfloat16', 'float32'] as const;
 /** Element types in which a model multiplies matrices. */
 export const precisions = ['auto', 'float32', 'bfloat16', 'float16'] as const;
+/** How a step is computed, train/engines/. */
+export const engines = ['auto', 'sparse', 'reference', 'cuda'] as const;
+/** Precisions of the CUDA engine's encoder product. */
+export const enginePrecisions = ['float32', 'tf32', 'bfloat16'] as const;
 /** SAE architectures that are trained; sae/sae.ts lists those that are read. */
 export const trainableArchitectures = ['gated', 'standard'] as const;
 /** Ablations of the gated SAE; they compose, but for the pairs that train/ablations.ts refuses. */

@@ -1,5 +1,12 @@
 import { z } from 'zod';
-import { ablations, activationDTypes, trainableArchitectures, trainableParameters } from './choices.js';
+import {
+  ablations,
+  activationDTypes,
+  enginePrecisions,
+  engines,
+  trainableArchitectures,
+  trainableParameters,
+} from './choices.js';
 import {
   CORPUS,
   context,
@@ -123,11 +130,19 @@ export const trainSchema = z.object({
     .describe('mean-norm: scale activations to mean |x| = √d_in while training; folded into the saved weights'),
   order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
   engine: z
-    .enum(['auto', 'sparse', 'reference'])
+    .enum(engines)
     .default('auto')
     .describe(
-      'how a step is computed; sparse: on the active features only, the default on cpu; reference: one dense graph',
+      'how a step is computed; sparse: on the active features only, the default on cpu; reference: one dense graph; cuda: as sparse, on an NVIDIA GPU (--device cuda), only with --experimental',
     ),
+  enginePrecision: z
+    .enum(enginePrecisions)
+    .optional()
+    .describe("element type of --engine cuda's encoder product; its sums and all else are float32 [default: tf32]"),
+  experimental: z
+    .boolean()
+    .default(false)
+    .describe('allow --engine cuda, which has never run on a GPU: its kernels have been tested on a CPU only'),
   deadWindow: positive.default(1_000_000).describe('a feature is dead that has not fired during so many activations'),
   logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
   checkpointEvery: z

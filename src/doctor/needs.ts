@@ -96,6 +96,6 @@ export function trainingNeeds(
   };
   const shapes = PARAMETERS[arch].map((name) => parameterShape(name, dIn, dSae));
   const parameters = shapes.reduce((sum, shape) => sum + shape.reduce((product, dim) => product * dim, 1), 0);
-  const memory = memoryNeeded(chooseEngine('auto', device), settings);
+  const memory = memoryNeeded(chooseEngine({ engine: 'auto', device }), settings);
   return { parameters, state: stateBytes(settings), memory };
 }

@@ -44,6 +44,7 @@ export function engineSettings(config: TrainConfig, about: SourceDescription, sc
     deadWindow: config.deadWindow,
     device: config.device,
     threads: config.threads,
+    precision: config.enginePrecision,
   };
 }
 

@@ -4,8 +4,9 @@ import { Interrupted } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import type { MetricsRecord } from './metrics-record.js';
+import { kept } from './run-directory.js';
 import { openSource } from './source.js';
-import { kept, Trainer } from './trainer.js';
+import { Trainer } from './trainer.js';
 
 /**
  * Trains an SAE on activations and writes it to config.out.

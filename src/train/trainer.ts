@@ -6,13 +6,13 @@ import type { TrainConfig } from '../config/stages.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { JsonLines } from '../disk/json-lines.js';
 import type { DirectoryLock } from '../disk/lock.js';
-import { type ClaimOptions, claimOutputDirectory, lockOutputDirectory } from '../disk/output-directory.js';
+import { claimOutputDirectory, lockOutputDirectory } from '../disk/output-directory.js';
 import { memoryLine } from '../progress/memory-line.js';
 import type { StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import { scaleActivations } from '../sae/activation-scale.js';
-import { CFG_FILE, saveSae, WEIGHTS_FILE } from '../sae/saelens.js';
-import { isCheckpoint, newestCheckpoint, readCheckpoint, removeCheckpoints, writeCheckpoint } from './checkpoint.js';
+import { saveSae } from '../sae/saelens.js';
+import { newestCheckpoint, readCheckpoint, removeCheckpoints, writeCheckpoint } from './checkpoint.js';
 import { CheckpointClock } from './checkpoint-clock.js';
 import type { Engine, EngineSettings, TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
@@ -26,17 +26,12 @@ import { MetricsLog } from './metrics.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
 import { checkLoss, poisoned, type Standing } from './not-finite.js';
 import { checkResampling, deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
-import { RUN_FILE, removeRunFile, writeRunFile } from './run-file.js';
+import { claimOptions, kept } from './run-directory.js';
+import { removeRunFile, writeRunFile } from './run-file.js';
 import { activationScale, engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
 import { type Schedule, schedule } from './schedule.js';
 import { type SparsityCoefficient, sparsityCoefficient } from './sparsity-coefficient.js';
 import { frozenBiases, startingPoint } from './starting-point.js';
-
-const ours = (name: string) => [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE].includes(name) || isCheckpoint(name);
-
-const claimOptions = ({ overwrite, resume }: TrainConfig): ClaimOptions => {
-  return { overwrite, resume, ours, resumeFlag: '--resume', result: CFG_FILE };
-};
 
 /** What a run is fed from. */
 export interface Fed {
@@ -63,6 +58,7 @@ interface Run {
   readonly lambda: SparsityCoefficient;
   readonly say: Say;
   readonly stop: StopRequest;
+  readonly open: typeof openEngine;
 }
 
 /**
@@ -86,13 +82,20 @@ export class Trainer {
    * Opens a run, or what its checkpoint left of it. Everything that can be known before is checked first, the engine
    * included; nothing on disk changes until then, but that the directory has an owner.
    *
+   * @param open opens an engine; tests put another device in its place
    * @returns the trainer, or undefined where --resume finds the SAE finished
    */
-  static async open(config: TrainConfig, fed: Fed, say: Say, stop: StopRequest): Promise<Trainer | undefined> {
+  static async open(
+    config: TrainConfig,
+    fed: Fed,
+    say: Say,
+    stop: StopRequest,
+    open = openEngine,
+  ): Promise<Trainer | undefined> {
     const lock = await lockOutputDirectory(config.out, claimOptions(config));
     let trainer: Trainer | undefined;
     try {
-      trainer = await Trainer.openIn(lock, config, fed, say, stop);
+      trainer = await Trainer.openIn(lock, config, fed, say, stop, open);
       return trainer;
     } finally {
       if (!trainer) await lock.release();
@@ -105,6 +108,7 @@ export class Trainer {
     { source, batches, begin }: Fed,
     say: Say,
     stop: StopRequest,
+    open: typeof openEngine,
   ): Promise<Trainer | undefined> {
     const { about } = source;
     const plan = schedule(config, stepsOf(config, about));
@@ -113,7 +117,7 @@ export class Trainer {
     if (resume && (await finishedBefore(out, fixed))) return undefined;
     const sizes = engineSettings(config, about, 1);
     checkResampling(config, sizes);
-    const engineName = chooseEngine(config.engine, config.device, sizes.architecture);
+    const engineName = chooseEngine(config, sizes.architecture);
     checkMemory(engineName, sizes);
     // A new checkpoint is written beside those that are kept.
     await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
@@ -130,7 +134,7 @@ export class Trainer {
     const median = () => medianActivation(about, batches, stop);
     const start = checkpoint?.state ?? (await startingPoint(config, settings, median).catch(saying));
     throwIfStopped(stop, left);
-    const engine = await openEngine(engineName, settings, start, checkpoint?.steps);
+    const engine = await open(engineName, settings, start, checkpoint?.steps);
     try {
       await begin?.(engine.steps);
       throwIfStopped(stop, left);
@@ -139,7 +143,7 @@ export class Trainer {
       const keep = (line: MetricsRecord) => line.step <= engine.steps;
       const curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep });
       const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
-      const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say, stop };
+      const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say, stop, open };
       return new Trainer(run, engine, log, curve, lock);
     } catch (error) {
       await engine.close();
@@ -258,7 +262,7 @@ export class Trainer {
 
   /** Gives dead features new directions (paper, appendix D); another engine then goes on from the changed state. */
   private async resample(l1: number): Promise<void> {
-    const { config, source, batches, plan, settings, engineName, say, stop } = this.run;
+    const { config, source, batches, plan, settings, engineName, say, stop, open } = this.run;
     const { steps } = this;
     const state = await this.state();
     const dead = deadFeatures(state, config.deadWindow);
@@ -275,7 +279,9 @@ export class Trainer {
       l1,
       stop,
     };
-    const { drawn, inputs } = await drawInputs(await this.engine.sae(), dead.length, draw, settings).catch((cause) => {
+    // The CUDA engine needs no ONNX Runtime on the GPU, and there may be none.
+    const where = engineName === 'cuda' ? { ...settings, device: 'cpu' } : settings;
+    const { drawn, inputs } = await drawInputs(await this.engine.sae(), dead.length, draw, where).catch((cause) => {
       throw cause instanceof Interrupted
         ? new Interrupted(cause.signal, kept(steps - 1, plan.steps, config.out))
         : cause;
@@ -283,13 +289,8 @@ export class Trainer {
     const features = dead.slice(0, drawn.length);
     resampleFeatures(state, features, drawn, settings);
     await this.engine.close();
-    this.engine = await openEngine(engineName, settings, state, steps);
+    this.engine = await open(engineName, settings, state, steps);
     this.log.resampled(features.length);
     say(`Step ${steps}: ${features.length} of ${dead.length} dead features resampled among ${inputs} inputs.`);
   }
-}
-
-/** What a stop leaves of a run. */
-export function kept(steps: number, wanted: number, out: string): string {
-  return `step ${steps} of ${wanted} is kept in ${out}; go on with the same command and --resume.`;
 }

@@ -1,4 +1,5 @@
 import type { ActivationArray } from '../../activations/arrow-files.js';
+import type { enginePrecisions } from '../../config/stages.js';
 import type { ParameterName, Sae, TrainedArchitecture } from '../../sae/sae.js';
 import type { LossAblation } from './objective.js';
 
@@ -23,6 +24,8 @@ export interface EngineSettings {
   readonly deadWindow: number;
   readonly device?: string;
   readonly threads?: number;
+  /** Of the CUDA engine's encoder product; sums are float32. tf32 where absent. */
+  readonly precision?: (typeof enginePrecisions)[number];
 }
 
 /** What a schedule sets for one step. */

@@ -1,25 +1,43 @@
 import { totalmem } from 'node:os';
 import { Refusal, UsageRefusal } from '../../config/refusal.js';
+import type { engines } from '../../config/stages.js';
 import { formatBytes } from '../../disk/free-space.js';
 import type { TrainedArchitecture } from '../../sae/sae.js';
+import { openCudaEngine } from './cuda/engine.js';
+import { hostBytes } from './cuda/plan.js';
 import type { Engine, EngineSettings, TrainerState } from './engine.js';
 import { openReferenceEngine } from './reference/engine.js';
 import { openSparseEngine, planWorkers } from './sparse/engine.js';
 import { stateBytes } from './state.js';
 
-export type EngineName = 'reference' | 'sparse';
+export type EngineName = Exclude<(typeof engines)[number], 'auto'>;
 
-/** The engine that `--engine` and `--device` mean: sparse on the CPU, reference elsewhere and for gated_untied. */
-export function chooseEngine(
-  engine: 'auto' | EngineName,
-  device: string | undefined,
-  architecture?: TrainedArchitecture,
-): EngineName {
+/** What the flags say about engines. */
+export interface EngineChoice {
+  readonly engine: 'auto' | EngineName;
+  readonly device?: string;
+  readonly experimental?: boolean;
+  readonly enginePrecision?: EngineSettings['precision'];
+}
+
+/**
+ * The engine that the flags mean: by itself sparse on the CPU, reference elsewhere and for gated_untied, and never cuda.
+ *
+ * @throws UsageRefusal where flags contradict each other, or cuda is asked for without --experimental
+ */
+export function chooseEngine(choice: EngineChoice, architecture?: TrainedArchitecture): EngineName {
+  const { engine, device, enginePrecision } = choice;
   const onCpu = (device ?? 'cpu') === 'cpu';
   const untied = architecture === 'gated_untied';
-  if (engine === 'sparse' && untied) {
+  if (enginePrecision !== undefined && engine !== 'cuda') {
     throw new UsageRefusal(
-      '--engine sparse has one encoder matrix, and --ablate untied-encoder wants two.',
+      `--engine-precision ${enginePrecision} is for --engine cuda; the other engines compute in float32.`,
+      'Leave --engine-precision out.',
+    );
+  }
+  if ((engine === 'sparse' || engine === 'cuda') && untied) {
+    throw new UsageRefusal(
+      `--engine ${engine} has one encoder matrix, and --ablate untied-encoder wants two.`,
       'Leave --engine out, or say --engine reference.',
     );
   }
@@ -29,12 +47,31 @@ export function chooseEngine(
       'Use --device cpu or --engine reference.',
     );
   }
+  if (engine === 'cuda') checkCuda(choice);
   if (engine !== 'auto') return engine;
   return onCpu && !untied ? 'sparse' : 'reference';
 }
 
-/** Bytes that training takes at most: state, batch and all that a step writes. */
+function checkCuda({ device = 'cpu', experimental }: EngineChoice): void {
+  if (ordinalOf(device) === undefined) {
+    throw new UsageRefusal(`--engine cuda runs on an NVIDIA GPU, not on ${device}.`, 'Add --device cuda, or cuda:N.');
+  }
+  if (experimental) return;
+  throw new UsageRefusal(
+    '--engine cuda has never run on a GPU; its kernels have been tested on a CPU only.',
+    'Add --experimental to try it all the same, or leave --engine out.',
+  );
+}
+
+/** N of cuda:N, 0 of cuda; undefined of other devices. */
+function ordinalOf(device: string): number | undefined {
+  const match = /^cuda(?::(\d+))?$/.exec(device);
+  return match ? Number(match[1] ?? 0) : undefined;
+}
+
+/** Bytes of the machine that training takes at most: state, batch and all that a step writes; the GPU's are beside it. */
 export function memoryNeeded(name: EngineName, settings: EngineSettings): number {
+  if (name === 'cuda') return hostBytes(settings);
   if (name === 'sparse') return planWorkers(settings).bytes;
   // The engine keeps two copies of the state; the graph has gradients and Adam's terms of both matrices, and its
   // arrays of a batch's features, of which ONNX Runtime keeps about so many at a time.
@@ -66,11 +103,15 @@ export function checkMemory(name: EngineName, settings: EngineSettings, availabl
  * @param start parameters, or a whole state to go on from, of any engine
  * @param steps steps already done
  */
-export function openEngine(
+export async function openEngine(
   name: EngineName,
   settings: EngineSettings,
   start: TrainerState,
-  steps?: number,
+  steps = 0,
 ): Promise<Engine> {
-  return name === 'sparse' ? openSparseEngine(settings, start, steps) : openReferenceEngine(settings, start, steps);
+  if (name === 'sparse') return openSparseEngine(settings, start, steps);
+  if (name === 'reference') return openReferenceEngine(settings, start, steps);
+  // Loaded only here: it looks for the driver's libraries.
+  const { openCudaDevice } = await import('./cuda/open-device.js');
+  return openCudaEngine(settings, start, steps, await openCudaDevice(ordinalOf(settings.device ?? 'cuda') ?? 0));
 }

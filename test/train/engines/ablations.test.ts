@@ -2,29 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { convert } from '../../../src/sae/convert.js';
 import { PARAMETERS, type Parameters, type TrainedArchitecture } from '../../../src/sae/sae.js';
-import type { EngineSettings } from '../../../src/train/engines/engine.js';
-import type { LossAblation } from '../../../src/train/engines/objective.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
 import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
 import { stateShapes } from '../../../src/train/engines/state.js';
 import { openGolden, relativeDifference } from '../../golden.js';
+import { withoutCompiler } from './cuda/compiler.js';
+import { openOnCpu } from './cuda/open-on-cpu.js';
 import { batches, COMPARED, randomStart, smallSettings, stateDifference } from './problem.js';
-
-type Variant = Pick<EngineSettings, 'architecture' | 'ablations' | 'trained'>;
-
-const without = (...names: string[]) => PARAMETERS.gated.filter((name) => !names.includes(name));
-const gated = (...ablations: LossAblation[]): Variant => ({ architecture: 'gated', ablations });
-
-/** The cases of the golden, by their names there. */
-const CASES: Record<string, Variant> = {
-  'untied-encoder': { architecture: 'gated_untied' },
-  'no-r-mag': { ...gated(), trained: without('r_mag') },
-  'unfrozen-decoder': gated('unfrozen-decoder'),
-  'no-auxiliary': gated('no-auxiliary'),
-  'l1-on-f': gated('l1-on-f'),
-  combined: { ...gated('unfrozen-decoder', 'l1-on-f'), trained: without('r_mag') },
-  'rescale-and-shift': { ...gated(), trained: ['b_mag', 'r_mag'] },
-};
+import { CASES, VARIANTS, type Variant } from './variants.js';
 
 const golden = await openGolden('ablations');
 
@@ -41,9 +26,11 @@ for (const [name, variant] of Object.entries(CASES)) {
   for (const [engineName, open] of [
     ['reference', openReferenceEngine],
     ['sparse', openSparseEngine],
+    ['CUDA', openOnCpu],
   ] as const) {
-    if (engineName === 'sparse' && variant.architecture === 'gated_untied') continue;
-    test(`ten steps of ${name} by the ${engineName} engine equal PyTorch autograd in float64`, async () => {
+    if (engineName !== 'reference' && variant.architecture === 'gated_untied') continue;
+    const skip = engineName === 'CUDA' && withoutCompiler;
+    test(`ten steps of ${name} by the ${engineName} engine equal PyTorch autograd in float64`, { skip }, async () => {
       const settings = { ...smallSettings('gated', { dIn: 8, dSae: 24, batch: 16, scale: 1 }), ...variant };
       const start = await startOf(name, variant);
       const engine = await open(settings, start);
@@ -71,19 +58,6 @@ for (const [name, variant] of Object.entries(CASES)) {
     });
   }
 }
-
-/** More than the golden has: frozen parameters of every layout, alone and with changed losses. */
-const VARIANTS: readonly Variant[] = [
-  ...Object.values(CASES).filter(({ architecture }) => architecture !== 'gated_untied'),
-  gated('no-auxiliary', 'l1-on-f'),
-  { ...gated('unfrozen-decoder'), trained: ['b_dec'] },
-  { ...gated('unfrozen-decoder'), trained: ['W_dec', 'b_gate'] },
-  { ...gated('l1-on-f'), trained: ['W_enc'] },
-  { ...gated(), trained: without('W_dec') },
-  { ...gated('no-auxiliary'), trained: without('b_dec') },
-  { architecture: 'standard', trained: ['W_dec'] },
-  { architecture: 'standard', trained: ['W_enc', 'b_dec', 'b_enc'] },
-];
 
 for (const [i, variant] of VARIANTS.entries()) {
   for (const [density, bias] of [

@@ -205,11 +205,11 @@ test('slices above the largest memory are spread over more workers; too little m
 });
 
 test('the sparse engine is the default on the CPU, and refuses other devices', () => {
-  assert.equal(chooseEngine('auto', undefined), 'sparse');
-  assert.equal(chooseEngine('auto', 'cuda:1'), 'reference');
-  assert.equal(chooseEngine('reference', 'cpu'), 'reference');
-  assert.throws(() => chooseEngine('sparse', 'cuda'), UsageRefusal);
-  assert.equal(chooseEngine('auto', 'cpu', 'gated_untied'), 'reference');
-  assert.equal(chooseEngine('auto', 'cpu', 'gated'), 'sparse');
-  assert.throws(() => chooseEngine('sparse', 'cpu', 'gated_untied'), /wants two/);
+  assert.equal(chooseEngine({ engine: 'auto' }), 'sparse');
+  assert.equal(chooseEngine({ engine: 'auto', device: 'cuda:1' }), 'reference');
+  assert.equal(chooseEngine({ engine: 'reference', device: 'cpu' }), 'reference');
+  assert.throws(() => chooseEngine({ engine: 'sparse', device: 'cuda' }), UsageRefusal);
+  assert.equal(chooseEngine({ engine: 'auto', device: 'cpu' }, 'gated_untied'), 'reference');
+  assert.equal(chooseEngine({ engine: 'auto', device: 'cpu' }, 'gated'), 'sparse');
+  assert.throws(() => chooseEngine({ engine: 'sparse', device: 'cpu' }, 'gated_untied'), /wants two/);
 });

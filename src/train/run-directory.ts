@@ -1,0 +1,19 @@
+import type { TrainConfig } from '../config/stages.js';
+import type { ClaimOptions } from '../disk/output-directory.js';
+import { CFG_FILE, WEIGHTS_FILE } from '../sae/saelens.js';
+import { isCheckpoint } from './checkpoint.js';
+import { METRICS_FILE } from './metrics-record.js';
+import { RUN_FILE } from './run-file.js';
+
+const FILES = [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE];
+
+/** What a run's directory may hold, and how it is claimed. */
+export function claimOptions({ overwrite, resume }: TrainConfig): ClaimOptions {
+  const ours = (name: string) => FILES.includes(name) || isCheckpoint(name);
+  return { overwrite, resume, ours, resumeFlag: '--resume', result: CFG_FILE };
+}
+
+/** What a stop leaves of a run. */
+export function kept(steps: number, wanted: number, out: string): string {
+  return `step ${steps} of ${wanted} is kept in ${out}; go on with the same command and --resume.`;
+}

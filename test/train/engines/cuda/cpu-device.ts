@@ -1,0 +1,253 @@
+import type {
+  CudaDevice,
+  DevicePointer,
+  HostBuffer,
+  KernelArgument,
+  Kernels,
+  Moment,
+  Product,
+} from '../../../../src/train/engines/cuda/device.js';
+import { kernelLibrary, type Library, memoryLibrary } from './compiler.js';
+
+/** In which order threads and blocks take turns; kernels without races give the same bits in each. */
+export type Order = 'forwards' | 'backwards' | 'shuffled';
+const ORDERS: readonly Order[] = ['forwards', 'backwards', 'shuffled'];
+const PRECISIONS = ['float32', 'tf32', 'bfloat16'] as const;
+
+export interface CpuDeviceOptions {
+  readonly order?: Order;
+  /** When uploads happen: as soon as they may, or not before somebody waits for them. */
+  readonly uploads?: 'early' | 'late';
+  readonly bytes?: number;
+}
+
+class Point implements Moment {
+  passed = false;
+  /** Brings it about. */
+  constructor(
+    private readonly pass: () => void,
+    readonly check: () => void,
+  ) {}
+
+  reached = async (): Promise<void> => {
+    // Nobody sees a result who has not given the device time.
+    await new Promise((resolve) => setImmediate(resolve));
+    this.pass();
+    this.check();
+  };
+}
+
+/**
+ * A CudaDevice on the CPU that runs the kernels' own text (shim/). It is as unhelpful as a device may be: work is done
+ * only when somebody waits for a moment, memory begins as NaN, and touching what is not one's own is an error.
+ */
+export class CpuDevice implements CudaDevice {
+  readonly name = 'a processor in place of a GPU';
+  /** Kernels launched, by name. */
+  readonly launches = new Map<string, number>();
+  readonly products: Product[] = [];
+  private readonly arrays = new Map<DevicePointer, number>();
+  private readonly queue: (() => void)[] = [];
+  /** Uploads not yet made. */
+  private readonly uploads = new Map<Point, () => void>();
+  private hostBuffers = 0;
+  private seed = 1;
+  private closed = false;
+
+  private constructor(
+    private readonly library: Library,
+    private readonly options: CpuDeviceOptions,
+  ) {}
+
+  static async open(options: CpuDeviceOptions = {}): Promise<CpuDevice> {
+    return new CpuDevice(await memoryLibrary(), options);
+  }
+
+  /** What was allocated and not yet freed, bytes. */
+  get used(): number {
+    return [...this.arrays.values()].reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  get buffers(): number {
+    return this.hostBuffers;
+  }
+
+  get isClosed(): boolean {
+    return this.closed;
+  }
+
+  memory() {
+    const total = this.options.bytes ?? 2 ** 30;
+    return { free: total - this.used, total };
+  }
+
+  allocate(bytes: number): DevicePointer {
+    const pointer = BigInt(this.call('uint64_t allocate_guarded(uint64_t)', bytes) as number);
+    if (pointer === 0n) throw new Error(`no ${bytes} bytes`);
+    this.arrays.set(pointer, bytes);
+    return pointer;
+  }
+
+  free(pointer: DevicePointer): void {
+    const bytes = this.arrays.get(pointer);
+    if (bytes === undefined) throw new Error('freed what was not allocated');
+    // As the driver does: whatever is under way may still use it.
+    this.finish();
+    this.checkGuards('free');
+    this.call('void free_guarded(uint64_t, uint64_t)', pointer, bytes);
+    this.arrays.delete(pointer);
+  }
+
+  clear(pointer: DevicePointer, bytes: number): void {
+    this.inBounds(pointer, bytes);
+    this.queue.push(() => this.call('void clear_bytes(uint64_t, uint64_t)', pointer, bytes));
+  }
+
+  allocateHost(bytes: number): HostBuffer {
+    this.hostBuffers++;
+    const buffer = new ArrayBuffer(bytes);
+    new Uint8Array(buffer).fill(0xff);
+    return { bytes: buffer, free: () => void this.hostBuffers-- };
+  }
+
+  upload(to: DevicePointer, from: HostBuffer, bytes: number, since?: Moment): Moment {
+    this.inBounds(to, bytes);
+    const point: Point = new Point(
+      () => this.complete(point),
+      () => {},
+    );
+    this.uploads.set(point, () => {
+      if (since) this.finishUntil(since as Point);
+      this.call('void copy_in(uint64_t, const uint8_t *, uint64_t)', to, new Uint8Array(from.bytes), bytes);
+    });
+    if (this.options.uploads !== 'late' && !since) this.complete(point);
+    return point;
+  }
+
+  download(to: HostBuffer, from: DevicePointer, bytes: number): void {
+    this.inBounds(from, bytes);
+    this.queue.push(() => {
+      this.call('void copy_out(uint8_t *, uint64_t, uint64_t)', new Uint8Array(to.bytes), from, bytes);
+    });
+  }
+
+  copy(to: DevicePointer, from: DevicePointer, bytes: number): void {
+    this.inBounds(to, bytes);
+    this.inBounds(from, bytes);
+    this.queue.push(() => this.call('void copy_bytes(uint64_t, uint64_t, uint64_t)', to, from, bytes));
+  }
+
+  mark(): Moment {
+    const point = new Point(
+      () => this.finishUntil(point),
+      () => this.checkGuards('mark'),
+    );
+    this.queue.push(() => {
+      point.passed = true;
+    });
+    return point;
+  }
+
+  waitFor(moment: Moment): void {
+    this.queue.push(() => this.complete(moment as Point));
+  }
+
+  async compile(source: string): Promise<Kernels> {
+    const library = await kernelLibrary(source);
+    const kernels = new Map<string, (...args: unknown[]) => string | null>();
+    const find = (name: string) => {
+      const type = `const char *launch_${name}(int, int, int, int, uint32_t, const uint8_t *, const char *)`;
+      if (!kernels.has(name)) kernels.set(name, library.func(type) as (...args: unknown[]) => string | null);
+      return kernels.get(name)!;
+    };
+    return {
+      launch: (name, grid, block, args, sharedBytes = 0) => {
+        if (sharedBytes !== 0) throw new Error('the shim has no dynamic shared memory');
+        const kernel = find(name);
+        const [x, y] = typeof grid === 'number' ? [grid, 1] : grid;
+        const { packed, kinds } = pack(args);
+        this.launches.set(name, (this.launches.get(name) ?? 0) + 1);
+        this.queue.push(() => {
+          const order = ORDERS.indexOf(this.options.order ?? 'forwards');
+          const wrong = kernel(x, y, block, order, this.seed++, packed, kinds);
+          if (wrong) throw new Error(`${name}: ${wrong}`);
+          this.checkGuards(name);
+        });
+      },
+      unload: () => {},
+    };
+  }
+
+  multiply(product: Product): void {
+    const { m, n, k, a, b, transposedB, c, strideC, precision } = product;
+    this.products.push(product);
+    const size = precision === 'bfloat16' ? 2 : 4;
+    this.inBounds(a, m * k * size);
+    this.inBounds(b, n * k * size);
+    this.inBounds(c, 4 * ((m - 1) * strideC + n));
+    const type = 'void multiply(int, int, int, uint64_t, uint64_t, int, uint64_t, int, int)';
+    const last = [Number(transposedB), c, strideC, PRECISIONS.indexOf(precision)];
+    this.queue.push(() => this.call(type, m, n, k, a, b, ...last));
+  }
+
+  close(): void {
+    this.queue.length = 0;
+    for (const [pointer, bytes] of this.arrays) this.call('void free_guarded(uint64_t, uint64_t)', pointer, bytes);
+    this.arrays.clear();
+    this.closed = true;
+  }
+
+  private finish(): void {
+    while (this.queue.length > 0) this.queue.shift()!();
+  }
+
+  private finishUntil(point: Point): void {
+    while (!point.passed && this.queue.length > 0) this.queue.shift()!();
+    if (!point.passed) throw new Error('a moment that cannot come');
+  }
+
+  private complete(upload: Point): void {
+    const make = this.uploads.get(upload);
+    this.uploads.delete(upload);
+    make?.();
+    upload.passed = true;
+  }
+
+  private inBounds(pointer: DevicePointer, bytes: number): void {
+    for (const [first, size] of this.arrays) {
+      if (pointer >= first && pointer + BigInt(bytes) <= first + BigInt(size)) return;
+    }
+    throw new Error(`${bytes} bytes at ${pointer} are in no array`);
+  }
+
+  private checkGuards(after: string): void {
+    for (const [pointer, bytes] of this.arrays) {
+      if (this.call('int guards_hold(uint64_t, uint64_t)', pointer, bytes)) continue;
+      throw new Error(`${after} wrote beyond an array of ${bytes} bytes`);
+    }
+  }
+
+  private readonly functions = new Map<string, (...args: unknown[]) => unknown>();
+
+  private call(type: string, ...args: unknown[]): unknown {
+    if (this.closed) throw new Error('the device is closed');
+    let found = this.functions.get(type);
+    if (!found) {
+      found = this.library.func(type) as (...args: unknown[]) => unknown;
+      this.functions.set(type, found);
+    }
+    return found(...args);
+  }
+}
+
+function pack(args: readonly KernelArgument[]): { packed: Uint8Array; kinds: string } {
+  const view = new DataView(new ArrayBuffer(8 * args.length));
+  const kinds = args.map((arg, i) => {
+    if (typeof arg === 'bigint') view.setBigUint64(8 * i, arg, true);
+    else if ('int' in arg) view.setInt32(8 * i, arg.int, true);
+    else if ('long' in arg) view.setBigInt64(8 * i, BigInt(arg.long), true);
+    else view.setFloat32(8 * i, arg.float, true);
+    return typeof arg === 'bigint' ? 'p' : 'int' in arg ? 'i' : 'long' in arg ? 'l' : 'f';
+  });
+  return { packed: new Uint8Array(view.buffer), kinds: kinds.join('') };
+}

@@ -1,0 +1,235 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { widen } from '../../../../src/activations/widen.js';
+import { Generator } from '../../../../src/random/generator.js';
+import type { KernelArgument } from '../../../../src/train/engines/cuda/device.js';
+import { kernelSource } from '../../../../src/train/engines/cuda/kernels/source.js';
+import { type CudaPlan, planCuda } from '../../../../src/train/engines/cuda/plan.js';
+import type { EngineSettings } from '../../../../src/train/engines/engine.js';
+import { smallSettings } from '../problem.js';
+import { withoutCompiler } from './compiler.js';
+import { CpuDevice } from './cpu-device.js';
+
+const skip = withoutCompiler;
+
+/** Single kernels of a run on arrays of ours. */
+class Bench {
+  private constructor(
+    readonly plan: CudaPlan,
+    private readonly device: CpuDevice,
+    private readonly kernels: Awaited<ReturnType<CpuDevice['compile']>>,
+  ) {}
+
+  static async open(settings: EngineSettings, slice?: number): Promise<Bench> {
+    const plan = planCuda(settings, slice);
+    const device = await CpuDevice.open();
+    return new Bench(plan, device, await device.compile(kernelSource(settings, plan)));
+  }
+
+  put(values: ArrayBufferView): bigint {
+    const at = this.device.allocate(values.byteLength);
+    const host = this.device.allocateHost(values.byteLength);
+    new Uint8Array(host.bytes).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    this.device.waitFor(this.device.upload(at, host, values.byteLength));
+    return at;
+  }
+
+  run(name: string, grid: number | readonly [number, number], block: number, ...args: KernelArgument[]): void {
+    this.kernels.launch(name, grid, block, args);
+  }
+
+  async get(at: bigint, bytes: number): Promise<ArrayBuffer> {
+    const host = this.device.allocateHost(bytes);
+    this.device.download(host, at, bytes);
+    await this.device.mark().reached();
+    return host.bytes;
+  }
+
+  close(): void {
+    this.device.close();
+  }
+}
+
+test('every float16 is widened exactly', { skip }, async () => {
+  const [batch, dIn] = [256, 256];
+  const bench = await Bench.open(smallSettings('standard', { dIn, batch, batchDType: 'float16', scale: 1, dSae: 32 }));
+  const halves = Uint16Array.from({ length: 65_536 }, (_, i) => i);
+  const xc = bench.put(new Float32Array(65_536).fill(9));
+  bench.run('centre', batch, 32, bench.put(halves), bench.put(new Float32Array(dIn)), xc, 0n);
+  const found = new Float32Array(await bench.get(xc, 4 * 65_536));
+  const wanted = widen(halves, 'float16');
+  for (const [i, x] of found.entries()) assert.ok(Object.is(x, wanted[i]), `${i.toString(16)} becomes ${x}`);
+  bench.close();
+});
+
+test('floats become the nearest bfloat16, ties to even, NaN NaN', { skip }, async () => {
+  const dIn = 8;
+  const bench = await Bench.open(smallSettings('standard', { dIn, dSae: 40 }));
+  const random = new Generator(5);
+  const bits = Uint32Array.from({ length: 320 }, () => Math.floor(random.uniform() * 2 ** 32));
+  // Ties, the largest number, infinities, a NaN whose upper half is that of infinity, zeros, subnormals.
+  bits.set([0x3f808000, 0x3f818000, 0x3f808001, 0x7f7fffff, 0x7f800000, 0xff800000, 0x7f800001, 0, 0x80000000, 0x8001]);
+  const out = bench.put(new Uint16Array(320));
+  bench.run('roundRows', 40, 32, bench.put(bits), out);
+  const found = new Uint16Array(await bench.get(out, 640));
+  for (const [i, bit] of bits.entries()) {
+    const value = new Float32Array(Uint32Array.of(bit).buffer)[0]!;
+    const near = (upper: number) => new Float32Array(Uint32Array.of(upper << 16).buffer)[0]!;
+    const result = near(found[i]!);
+    if (Number.isNaN(value)) assert.ok(Number.isNaN(result), `${bit.toString(16)} becomes ${found[i]!.toString(16)}`);
+    else {
+      // Of the two around it, the nearer; beyond the largest lies what would be 2¹²⁸.
+      const [below, above] = [bit >>> 16, (bit >>> 16) + 1];
+      const distance = (upper: number) => {
+        const other = near(upper);
+        return Math.abs(
+          (Number.isFinite(value) && Math.abs(other) === Infinity ? Math.sign(other) * 2 ** 128 : other) - value,
+        );
+      };
+      if (!Number.isFinite(value) || distance(below) < distance(above)) assert.equal(found[i], below);
+      else if (distance(above) < distance(below)) assert.equal(found[i], above);
+      else assert.equal(found[i], below % 2 === 0 ? below : above);
+    }
+  }
+  bench.close();
+});
+
+test('starts are the sums of the counts before, on top of what there was', { skip }, async () => {
+  const bench = await Bench.open(smallSettings('standard'));
+  const random = new Generator(6);
+  for (const n of [1, 31, 32, 255, 256, 257, 1000]) {
+    const counts = Int32Array.from({ length: n }, () => Math.floor(random.uniform() * 5));
+    for (const before of [0n, 11n, 2n ** 33n]) {
+      const starts = bench.put(new Int32Array(n + 1));
+      const total = bench.put(BigInt64Array.of(before));
+      bench.run('scan', 1, 256, bench.put(counts), { int: n }, starts, total);
+      const sums = [before];
+      for (const count of counts) sums.push(sums.at(-1)! + BigInt(count));
+      assert.deepEqual(new BigInt64Array(await bench.get(total, 8)), BigInt64Array.of(sums.at(-1)!));
+      if (before > 2n ** 31n) continue;
+      assert.deepEqual(new Int32Array(await bench.get(starts, 4 * (n + 1))), Int32Array.from(sums, Number));
+    }
+  }
+  bench.close();
+});
+
+test('entries are listed token after token within slices, and regrouped feature after feature', { skip }, async () => {
+  const random = new Generator(8);
+  for (const [dSae, batch, density] of [
+    [203, 5, 0.1],
+    [70, 300, 0.03],
+    [33, 140, 1],
+    [600, 3, 0.4],
+    [64, 7, 0],
+    [9000, 2, 0.01],
+  ] as const) {
+    const settings = smallSettings('standard', { dSae, batch });
+    const bench = await Bench.open(settings, 4 * batch * (dSae > 1000 ? 8992 : 64));
+    const { words, slice, slices, chunks } = bench.plan;
+    const bias = Float32Array.from({ length: dSae }, () => random.normal());
+    const active = Array.from({ length: batch * dSae }, () => random.uniform() < density);
+    const p = Float32Array.from(
+      active,
+      (is, k) => (is ? 1 : -1) * random.uniform() - bias[k % dSae]! + (is ? 0.01 : -0.01),
+    );
+    const wanted: { token: number; feature: number; p: number }[] = [];
+    for (let s = 0; s < slices; s++) {
+      for (let b = 0; b < batch; b++) {
+        for (let j = s * slice; j < Math.min(dSae, (s + 1) * slice); j++) {
+          if (active[b * dSae + j]) wanted.push({ token: b, feature: j, p: p[b * dSae + j]! });
+        }
+      }
+    }
+    const E = wanted.length;
+    const ints = (n: number) => bench.put(new Int32Array(Math.max(1, n)).fill(-7));
+    const [mask, counts, starts, wordStart] = [
+      ints(batch * words),
+      ints(batch),
+      ints(slices * batch + 1),
+      ints(batch * words),
+    ];
+    const [feature, entryP, total, device] = [ints(E), ints(E), bench.put(BigInt64Array.of(0n)), bench.put(bias)];
+    for (let s = 0; s < slices; s++) {
+      const [first, count] = [s * slice, Math.min(slice, dSae - s * slice)];
+      const product = new Float32Array(batch * slice).fill(5);
+      for (let b = 0; b < batch; b++) product.set(p.subarray(b * dSae + first, b * dSae + first + count), b * slice);
+      const [at, start] = [bench.put(product), starts + BigInt(4 * s * batch)];
+      bench.run('mark', batch, 256, at, device, { int: first }, { int: count }, mask, counts);
+      bench.run('scan', 1, 256, counts, { int: batch }, start, total);
+      const range = [{ int: first }, { int: count }] as const;
+      bench.run('gather', batch, 256, at, mask, start, ...range, wordStart, feature, entryP, total, { long: E });
+    }
+    const listed = async (at: bigint, n: number) => [...new Int32Array(await bench.get(at, 4 * n))];
+    assert.deepEqual(
+      await listed(feature, E),
+      wanted.map((entry) => entry.feature),
+    );
+    const found = new Float32Array(await bench.get(entryP, 4 * E));
+    assert.deepEqual(
+      found,
+      Float32Array.from(wanted, (entry) => entry.p),
+    );
+
+    const [chunkCounts, featureCounts, featureStart] = [ints(chunks * dSae), ints(dSae), ints(dSae + 1)];
+    const [token, entry, sum] = [ints(E), ints(E), bench.put(BigInt64Array.of(0n))];
+    const tiles = [Math.ceil(words / 8), chunks] as const;
+    bench.run('countColumns', tiles, 256, mask, chunkCounts);
+    bench.run('prefixChunks', Math.ceil(dSae / 256), 256, chunkCounts, { int: chunks }, featureCounts);
+    bench.run('scan', 1, 1024, featureCounts, { int: dSae }, featureStart, sum);
+    bench.run('fillColumns', tiles, 256, mask, wordStart, chunkCounts, featureStart, token, entry, total, { long: E });
+    const order = wanted
+      .map((_, k) => k)
+      .sort((a, b) => wanted[a]!.feature - wanted[b]!.feature || wanted[a]!.token - wanted[b]!.token);
+    assert.deepEqual(await listed(entry, E), order);
+    assert.deepEqual(
+      await listed(token, E),
+      order.map((k) => wanted[k]!.token),
+    );
+    const begins = Array.from({ length: dSae + 1 }, (_, j) => wanted.filter((one) => one.feature < j).length);
+    assert.deepEqual(await listed(featureStart, dSae + 1), begins);
+
+    // One entry too many, and nothing is written.
+    if (E > 0) {
+      const few = ints(1);
+      const range = [{ int: 0 }, { int: Math.min(slice, dSae) }] as const;
+      bench.run(
+        'gather',
+        batch,
+        256,
+        bench.put(new Float32Array(batch * slice)),
+        mask,
+        starts,
+        ...range,
+        wordStart,
+        few,
+        few,
+        total,
+        { long: E - 1 },
+      );
+      assert.deepEqual(await listed(few, 1), [-7]);
+    }
+    bench.close();
+  }
+});
+
+test('sums down columns, and the variance, are those of plain loops', { skip }, async () => {
+  const settings = smallSettings('standard', { dIn: 61, batch: 77 });
+  const bench = await Bench.open(settings);
+  const { d } = bench.plan;
+  const random = new Generator(9);
+  const x = Float32Array.from({ length: 77 * d }, (_, k) => (k % d < 61 ? 3 + random.normal() : 0));
+  const [at, out, spread] = [bench.put(x), bench.put(new Float32Array(d)), bench.put(new Float32Array(2))];
+  bench.run('sumColumns', 2, 1024, at, { int: 77 }, out);
+  bench.run('variance', 2, 1024, at, spread);
+  const found = new Float32Array(await bench.get(out, 4 * d));
+  let variance = 0;
+  for (let i = 0; i < d; i++) {
+    const column = Array.from({ length: 77 }, (_, b) => x[b * d + i]!);
+    const sum = column.reduce((a, b) => a + b, 0);
+    assert.ok(Math.abs(found[i]! - sum) <= 1e-5 * Math.abs(sum), `column ${i}`);
+    variance += column.reduce((total, value) => total + (value - sum / 77) ** 2, 0);
+  }
+  const parts = new Float32Array(await bench.get(spread, 8));
+  assert.ok(Math.abs(parts[0]! + parts[1]! - variance) < 1e-5 * variance);
+  bench.close();
+});

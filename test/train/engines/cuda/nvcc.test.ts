@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { execFile, spawnSync } from 'node:child_process';
+import { statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { kernelSource } from '../../../../src/train/engines/cuda/kernels/source.js';
+import { planCuda } from '../../../../src/train/engines/cuda/plan.js';
+import type { EngineSettings } from '../../../../src/train/engines/engine.js';
+import { temporaryDirectory } from '../../../temporary.js';
+import { smallSettings } from '../problem.js';
+import { VARIANTS } from '../variants.js';
+
+const directory = temporaryDirectory();
+const skip =
+  spawnSync('nvcc', ['--version']).status === 0
+    ? false
+    : "needs NVIDIA's nvcc to compile for a GPU; none is on the PATH";
+
+/** The paper's scale, Gemma's widest site, and small ones with everything there is to switch. */
+const SETTINGS: readonly EngineSettings[] = [
+  smallSettings('gated', { dIn: 3072, dSae: 131_072, batch: 4096, batchDType: 'float16', precision: 'bfloat16' }),
+  smallSettings('standard', { dIn: 24_576, dSae: 196_608, batch: 4096, beta1: 0.9 }),
+  ...VARIANTS.slice(1, 7).map((variant) => ({ ...smallSettings('gated'), ...variant })),
+];
+
+test('NVIDIA’s compiler takes the kernels, and they keep their sums in registers', { skip }, async () => {
+  for (const [i, settings] of SETTINGS.entries()) {
+    const source = join(directory, `${i}.cu`);
+    const text = kernelSource(settings, planCuda(settings));
+    assert.ok(!text.includes('#include'), 'there are no headers where it is compiled');
+    writeFileSync(source, text);
+    const cubin = join(directory, `${i}.cubin`);
+    const args = ['-arch=sm_90', '-cubin', '-Xptxas', '-v', '-o', cubin, source];
+    const { stderr } = await promisify(execFile)('nvcc', args);
+    assert.ok(statSync(cubin).size > 0);
+    if (settings.dIn !== 3072) continue;
+    const frames = [...stderr.matchAll(/(\d+) bytes stack frame, (\d+) bytes spill stores/g)];
+    assert.ok(frames.length >= 15, stderr);
+    assert.deepEqual([...new Set(frames.flatMap((match) => [match[1], match[2]]))], ['0']);
+  }
+});

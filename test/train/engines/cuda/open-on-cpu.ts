@@ -1,0 +1,21 @@
+import { openCudaEngine } from '../../../../src/train/engines/cuda/engine.js';
+import { WARP } from '../../../../src/train/engines/cuda/plan.js';
+import type { Engine, EngineSettings, TrainerState } from '../../../../src/train/engines/engine.js';
+import { CpuDevice, type CpuDeviceOptions } from './cpu-device.js';
+
+/** Slices of so many features: small dictionaries have several, the last of which is not full. */
+const SLICE = 2 * WARP;
+
+/** The CUDA engine on the CPU, its product in float32 unless the settings say otherwise. */
+export async function openOnCpu(
+  settings: EngineSettings,
+  start: TrainerState,
+  steps = 0,
+  options: CpuDeviceOptions = {},
+): Promise<Engine & { readonly device: CpuDevice }> {
+  const device = await CpuDevice.open(options);
+  // Three features a piece of the state, so that pieces have a rest.
+  const sizes = { slice: 4 * settings.batch * SLICE, piece: 4 * settings.dIn * 3 };
+  const engine = await openCudaEngine({ precision: 'float32', ...settings }, start, steps, device, sizes);
+  return Object.assign(Object.create(engine) as Engine, { device });
+}
