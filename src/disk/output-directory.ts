@@ -32,11 +32,11 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
   }
   const existing = await stat(path).catch(() => undefined);
   if (!existing) {
-    await checkWritable(await nearestDirectory(dirname(resolve(path))), path);
+    await checkWritable(path);
     return [];
   }
   if (!existing.isDirectory()) throw new Refusal(`${path} is a file, not a directory.`, 'Choose another --out.');
-  await checkWritable(path, path);
+  await checkWritable(path);
   const names = (await readdir(path)).filter((name) => !isLockFile(name));
   if (names.length === 0 || options.resume) return [];
   if (!options.overwrite) {
@@ -114,14 +114,18 @@ export async function claimOutputDirectory(path: string, options: ClaimOptions):
   }
 }
 
-/** The directory in which `path` would be made: itself, or the nearest above it that is there. */
-async function nearestDirectory(path: string): Promise<string> {
-  const found = await stat(path).catch(() => undefined);
-  return found || dirname(path) === path ? path : nearestDirectory(dirname(path));
-}
-
-async function checkWritable(directory: string, path: string): Promise<void> {
-  await access(directory, constants.W_OK).catch((cause) => {
+/**
+ * Looks whether something can be written at `path`: into it where it is there, else into the nearest directory above.
+ *
+ * @throws Refusal naming `path`
+ */
+export async function checkWritable(path: string): Promise<void> {
+  await access(await nearest(resolve(path)), constants.W_OK).catch((cause) => {
     throw refusedWrite(path, cause);
   });
+}
+
+async function nearest(path: string): Promise<string> {
+  const found = await stat(path).catch(() => undefined);
+  return found || dirname(path) === path ? path : nearest(dirname(path));
 }

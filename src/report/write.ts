@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import type { ReportConfig } from '../config/stages.js';
 import { version } from '../config/version.js';
+import { checkWritable } from '../disk/output-directory.js';
 import { refusedWrite, writeAside } from '../disk/write-aside.js';
 import { readEvaluation } from './read.js';
 import { readReference } from './reference.js';
@@ -27,12 +28,13 @@ export async function writeReport(config: ReportConfig): Promise<string> {
   return writeOutputFile(out, html);
 }
 
-/** @throws Refusal where the file to write is a directory, or is there and may not be replaced */
+/** @throws Refusal where the file to write is a directory, is there and may not be replaced, or cannot be written */
 export async function checkOutputFile(path: string, overwrite: boolean): Promise<void> {
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory()) throw new Refusal(`${path} is a directory.`, 'Name the file to write with --out.');
   if (existing && !overwrite)
     throw new Refusal(`${path} exists.`, 'Choose another --out, or add --overwrite to replace it.');
+  await checkWritable(existing ? dirname(path) : path);
 }
 
 /** Writes the file, in a directory made for it where there is none. */

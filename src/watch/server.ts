@@ -6,9 +6,18 @@ import { CONTENT_SECURITY_POLICY, FRAGMENT_PATH, watchPage } from './page.js';
 
 const ADDRESS = '127.0.0.1';
 
-/** Bounds on what anyone may ask for at once. */
-const LIMITS = { maxHeaderSize: 8192, headersTimeout: 10_000, requestTimeout: 10_000, keepAliveTimeout: 5000 };
-const MOST_CONNECTIONS = 64;
+/** Bounds on what anyone may ask for at once, and how long they may take (milliseconds). */
+const LIMITS = {
+  maxHeaderSize: 8192,
+  headersTimeout: 10_000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 5000,
+  /** How often the two above are looked at. */
+  connectionsCheckingInterval: 2000,
+  /** A connection on which nothing moves, because its other end does not read, is closed after so long. */
+  idle: 30_000,
+  connections: 64,
+};
 
 const HEADERS = {
   'Content-Security-Policy': CONTENT_SECURITY_POLICY,
@@ -45,9 +54,10 @@ export interface Listening {
  * @param port 0: any that is free
  * @throws Refusal where the port cannot be had
  */
-export async function serve(view: LiveView, title: string, port: number): Promise<Listening> {
-  const server = createServer(LIMITS);
-  server.maxConnections = MOST_CONNECTIONS;
+export async function serve(view: LiveView, title: string, port: number, limits = LIMITS): Promise<Listening> {
+  const server = createServer(limits);
+  server.maxConnections = limits.connections;
+  server.timeout = limits.idle;
   const taken = await listen(server, port);
   const hosts = [`${ADDRESS}:${taken}`, `localhost:${taken}`];
   // Browsers leave the port of http out.

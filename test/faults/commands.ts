@@ -7,20 +7,27 @@ import { filesBelow } from '../temporary.js';
 export const HOOK = 'blocks.1.hook_mlp_out';
 const MODEL = ['--model', 'assets/tiny-gemma', '--corpus', 'assets/corpus/validation.jsonl.gz'];
 
+const words = (flags: object) => Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)]);
+
 /** A small harvest: three windows, fourteen shards. */
-export const harvestWords = (out: string, ...more: string[]) => [
-  ...['harvest', ...MODEL, '--hook', HOOK, '--tokens', '3000', '--context', '128', '--batch', '4'],
-  ...['--window-rows', '1000', '--rows-per-shard', '250', '--out', out, ...more],
+export const harvestWords = (out: string, tokens = 3000) => [
+  ...['harvest', ...MODEL, '--hook', HOOK, ...words({ tokens, context: 128, batch: 4 })],
+  ...words({ 'window-rows': 1000, 'rows-per-shard': 250, out }),
 ];
 
-/** A small training with checkpoints; `store` is a store's directory. */
-export const trainWords = (store: string, out: string, ...more: string[]) => [
-  ...['train', '--activations', store, '--d-sae', '200', '--batch', '64', '--steps', '40', '--lr', '1e-3', '--l1', '4'],
-  ...['--threads', '1', '--log-every', '5', '--checkpoint-every', '9', '--out', out, ...more],
+const TRAINING = {
+  ...{ 'd-sae': 200, batch: 64, steps: 40, lr: 1e-3, l1: 4, threads: 1 },
+  ...{ 'log-every': 5, 'checkpoint-every': 9 },
+};
+
+/** A small training with checkpoints, and with other flags; `activations` is a store's directory. */
+export const trainWords = (activations: string, out: string, flags: object = {}) => [
+  'train',
+  ...words({ activations, ...TRAINING, ...flags, out }),
 ];
 
-export const evalWords = (sae: string, out: string, ...more: string[]) => [
-  ...['eval', '--sae', sae, ...MODEL, '--tokens', '500', '--out', out, ...more],
+export const evalWords = (sae: string, out: string) => [
+  ...['eval', '--sae', sae, ...MODEL, '--tokens', '500', '--out', out],
 ];
 
 /** Runs a command that must succeed. */

@@ -1,0 +1,73 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { temporaryDirectory } from '../temporary.js';
+import { evalWords, HOOK, harvestWords, resultsBelow, succeeds, trainWords } from './commands.js';
+
+const root = temporaryDirectory();
+const store = join(root, 'acts', HOOK);
+const sae = join(root, 'sae');
+const evaluated = join(root, 'evaluated');
+
+before(async () => {
+  await succeeds(harvestWords(join(root, 'acts')));
+  await succeeds(trainWords(store, sae));
+  await succeeds(evalWords(sae, evaluated));
+});
+
+/**
+ * Runs `shell`, in which "$@" is the program with `words`.
+ *
+ * @returns what it printed, the program's exit code last; what the program said on standard error
+ */
+async function inShell(shell: string, words: readonly string[]): Promise<{ stdout: string; stderr: string }> {
+  const child = spawn('bash', ['-c', shell, 'bash', process.execPath, 'bin/sae-pipe.js', ...words]);
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (data) => {
+    stdout += data;
+  });
+  child.stderr.on('data', (data) => {
+    stderr += data;
+  });
+  await once(child, 'close');
+  assert.doesNotMatch(stderr, /\n\s+at |Unhandled/);
+  return { stdout: stdout.trim(), stderr };
+}
+
+/** Reads nothing of what comes, once the program has started. */
+const NOBODY = 'exec 0<&-; sleep 0';
+const CLOSED: Record<string, string> = {
+  'standard output whose reader has left': `"$@" | { ${NOBODY}; }; echo "\${PIPESTATUS[0]}"`,
+  'standard error whose reader has left': `{ "$@" 2>&1 >&3 3>&- | { ${NOBODY}; }; echo "\${PIPESTATUS[0]}"; } 3>/dev/null`,
+  'standard output closed': '"$@" >&-; echo "$?"',
+  'standard error closed': '"$@" >/dev/null 2>&-; echo "$?"',
+  'standard error on a full disk': '"$@" >/dev/null 2>/dev/full; echo "$?"',
+};
+
+for (const [name, shell] of Object.entries(CLOSED)) {
+  test(`${name}: what was asked for is done all the same`, async () => {
+    const place = join(root, name.replaceAll(' ', '-'));
+    const evaluation = await inShell(shell, evalWords(sae, `${place}-eval`));
+    assert.equal(evaluation.stdout, '0', evaluation.stderr);
+    assert.deepEqual(resultsBelow(`${place}-eval`), resultsBelow(evaluated));
+    const training = await inShell(shell, trainWords(store, `${place}-sae`));
+    assert.equal(training.stdout, '0', training.stderr);
+    assert.deepEqual(resultsBelow(`${place}-sae`), resultsBelow(sae));
+    assert.equal((await inShell(shell, ['train', '--help'])).stdout, '0');
+    assert.equal((await inShell(shell, ['--version'])).stdout, '0');
+    // What is wrong is told by the exit code where it cannot be said.
+    assert.equal((await inShell(shell, ['train', '--nonsense'])).stdout, '2');
+  });
+}
+
+test('results that standard output cannot take are told, and files are whole', async (t) => {
+  if (!existsSync('/dev/full')) return t.skip('there is no /dev/full here');
+  const out = join(root, 'full');
+  const { stdout, stderr } = await inShell('"$@" >/dev/full; echo "$?"', evalWords(sae, out));
+  assert.equal(stdout, '1');
+  assert.match(stderr, /\nsae-pipe: Standard output could not be written \(ENOSPC\)\. Send it elsewhere;/);
+  assert.deepEqual(resultsBelow(out), resultsBelow(evaluated));
+});

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, type TestContext, test } from 'node:test';
+import { run } from '../cli/run-program.js';
+import { temporaryDirectory } from '../temporary.js';
+import { evalWords, HOOK, harvestWords, refused, succeeds, trainWords } from './commands.js';
+
+const root = temporaryDirectory();
+const store = join(root, 'acts', HOOK);
+const sae = join(root, 'sae');
+const evaluated = join(root, 'evaluated');
+
+before(async () => {
+  await succeeds(harvestWords(join(root, 'acts')));
+  await succeeds(trainWords(store, sae));
+  await succeeds(evalWords(sae, evaluated));
+});
+
+/** A directory that nobody may write to, root included; undefined, with the test skipped, where none can be had. */
+function readOnly(t: TestContext): string | undefined {
+  let mounted = false;
+  t.after(() => mounted && spawnSync('umount', ['-l', place]));
+  const place = temporaryDirectory(t);
+  mkdirSync(join(place, 'empty'));
+  const mount = (...args: string[]) => spawnSync('mount', args).status === 0;
+  mounted = mount('--bind', place, place);
+  if (mounted && mount('-o', 'remount,bind,ro', place)) return place;
+  t.skip('nothing can be mounted read-only here');
+  return undefined;
+}
+
+test('a place that may not be written to is refused before the work, by every command', async (t) => {
+  const place = readOnly(t);
+  if (!place) return;
+  const commands: Record<string, (out: string) => string[]> = {
+    harvest: harvestWords,
+    train: (out) => trainWords(store, out),
+    eval: (out) => evalWords(sae, out),
+    export: (out) => ['export', '--sae', sae, '--as', 'jumprelu', '--out', out],
+  };
+  for (const [name, words] of Object.entries(commands)) {
+    for (const out of [join(place, 'empty'), join(place, 'new'), join(place, 'new', 'and', 'deep')]) {
+      const outcome = await run(...words(out));
+      refused(
+        outcome,
+        new RegExp(`${out}\\S* may not be written \\(EROFS\\)\\. Choose an --out that you may write to\\.`),
+      );
+      // Nothing was begun: no line but the refusal.
+      assert.equal(outcome.stderr.trim().split('\n').length, 1, `${name}: ${outcome.stderr}`);
+    }
+  }
+  for (const words of [
+    ['report', evaluated, '--out'],
+    ['figure', 'jump-relu', '--out'],
+  ]) {
+    refused(await run(...words, join(place, 'a.html')), /a\.html may not be written \(EROFS\)\. Choose an --out/);
+    refused(await run(...words, join(place, 'new', 'a.html')), /may not be written \(EROFS\)\. Choose an --out/);
+  }
+  assert.deepEqual(readdirSync(place, { recursive: true }), ['empty']);
+});

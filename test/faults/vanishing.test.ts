@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { type Outcome, sleep, start } from '../cli/run-program.js';
+import { temporaryDirectory } from '../temporary.js';
+import { HOOK, harvestWords, refused, resultsBelow, succeeds, trainWords } from './commands.js';
+
+const root = temporaryDirectory();
+const acts = join(root, 'acts');
+/** More rows than one pool: training comes back to the disk again and again. */
+const LONG_TRAINING = { steps: 4000, 'pool-rows': 500, 'log-every': 10 };
+
+before(() => succeeds(harvestWords(acts)));
+
+/** Starts a command, and removes a directory as soon as a file of this name is in `out`. */
+async function without(directory: string, out: string, name: RegExp, words: readonly string[]): Promise<Outcome> {
+  const { child, outcome } = start(...words);
+  const there = () =>
+    existsSync(out) && readdirSync(out, { recursive: true, encoding: 'utf8' }).some((path) => name.test(path));
+  while (!there() && child.exitCode === null) await sleep(2);
+  // Renamed first: `rm -rf` of a directory that is written to can find new files in it.
+  renameSync(directory, `${directory}-gone`);
+  rmSync(`${directory}-gone`, { recursive: true });
+  return outcome;
+}
+
+test('harvest: --out that is removed is one sentence, and is not made again', async () => {
+  const out = join(root, 'removed');
+  const outcome = await without(out, out, /shard-00002\.arrow$/, harvestWords(out, 60_000));
+  refused(outcome, /removed\/.* could not be written: its directory is gone or not a directory\. Check --out\./);
+  assert.equal(existsSync(out), false);
+});
+
+test('train: the same', async () => {
+  const out = join(root, 'removed-sae');
+  const outcome = await without(out, out, /^checkpoint/, trainWords(join(acts, HOOK), out, LONG_TRAINING));
+  refused(outcome, /removed-sae\/.* (was deleted while it was written|its directory is gone or not a directory)\./);
+  assert.equal(existsSync(out), false);
+});
+
+test('train: without a checkpoint in sight it is noticed at the next line of the curve', async () => {
+  const out = join(root, 'removed-early');
+  const words = trainWords(join(acts, HOOK), out, { ...LONG_TRAINING, 'checkpoint-every': 0 });
+  refused(
+    await without(out, out, /^metrics\.jsonl$/, words),
+    /metrics\.jsonl was deleted while it was written\. Check/,
+  );
+  assert.equal(existsSync(out), false);
+});
+
+test('train: a store that is removed is one sentence, the steps are kept, and --resume ends in the same bytes', async () => {
+  const [store, out] = [join(root, 'removed-store'), join(root, 'without-store')];
+  await succeeds(harvestWords(store));
+  const words = trainWords(join(store, HOOK), out, LONG_TRAINING);
+  const outcome = await without(store, out, /^checkpoint/, words);
+  refused(outcome, /shard-\d+\.arrow is listed in the manifest but could not be read\. Harvest the store again\./);
+  assert.match(outcome.stderr, /step \d+ of 4000 is kept in .*without-store; go on with the same command and --resume/);
+  assert.ok(readdirSync(out).every((name) => !name.endsWith('.tmp')));
+  await succeeds(harvestWords(store));
+  await succeeds([...words, '--resume']);
+  const whole = join(root, 'with-store');
+  await succeeds(trainWords(join(acts, HOOK), whole, LONG_TRAINING));
+  assert.deepEqual(resultsBelow(out), resultsBelow(whole));
+});

@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { connect, type Socket } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { type TestContext, test } from 'node:test';
+import { Generator } from '../../src/random/generator.js';
+import { LiveView } from '../../src/watch/live-view.js';
+import { serve } from '../../src/watch/server.js';
+import { WatchedRuns } from '../../src/watch/watched-runs.js';
+import { temporaryDirectory } from '../temporary.js';
+import { ask } from './request.js';
+import { runIn } from './runs.js';
+
+const LIMITS = {
+  ...{ maxHeaderSize: 8192, headersTimeout: 300, requestTimeout: 300, keepAliveTimeout: 300 },
+  ...{ connectionsCheckingInterval: 50, idle: 500, connections: 16 },
+};
+
+async function served(t: TestContext, limits?: typeof LIMITS) {
+  const root = temporaryDirectory(t);
+  runIn(root, 'run', 20);
+  const server = await serve(new LiveView(new WatchedRuns(root), root), 'runs', 0, limits);
+  t.after(() => server.close());
+  const { host, port } = new URL(server.url);
+  return { url: server.url, host, port: Number(port) };
+}
+
+function open(port: number, t: TestContext): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => {});
+  t.after(() => socket.destroy());
+  return new Promise((resolve) => socket.once('connect', () => resolve(socket)));
+}
+
+/** What the server answers to these bytes before it closes the connection. */
+async function answerTo(port: number, t: TestContext, bytes: Uint8Array | string): Promise<string> {
+  const socket = await open(port, t);
+  let text = '';
+  socket.setEncoding('latin1').on('data', (data) => {
+    text += data;
+  });
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.end(bytes);
+  await closed;
+  return text;
+}
+
+const isServed = async (url: string) => assert.equal((await ask(url, '/')).status, 200);
+
+test('nothing but 127.0.0.1 is listened on', async (t) => {
+  const { port } = await served(t);
+  const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
+  const others = addresses.filter(({ address, internal, family }) => !internal && family === 'IPv4' && address);
+  for (const { address } of others) {
+    const code = await new Promise((resolve) => {
+      const socket = connect(port, address);
+      t.after(() => socket.destroy());
+      socket.once('connect', () => resolve('connected'));
+      socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code));
+    });
+    assert.equal(code, 'ECONNREFUSED', address);
+  }
+  const own = await new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.2');
+    socket.once('connect', () => resolve('connected'));
+    socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code));
+  });
+  assert.notEqual(own, 'connected');
+});
+
+test('long paths find nothing, longer ones are not read', async (t) => {
+  const { url } = await served(t);
+  assert.equal((await ask(url, `/${'a'.repeat(4000)}`)).status, 404);
+  assert.equal((await ask(url, `/${'../'.repeat(1000)}etc/passwd`)).status, 404);
+  for (const length of [9000, 1_000_000]) {
+    const status = await ask(url, `/${'a'.repeat(length)}`).then(
+      (answer) => answer.status,
+      ({ code }: NodeJS.ErrnoException) => code,
+    );
+    // A client that is still writing may see the end of the connection before the answer.
+    assert.ok([431, 'ECONNRESET', 'EPIPE'].includes(status!), String(status));
+  }
+  await isServed(url);
+});
+
+test('garbage of any kind is answered with an error or nothing, and the page is served after it', async (t) => {
+  const { url, host, port } = await served(t);
+  const random = new Generator(3);
+  const noise = (length: number) => Uint8Array.from({ length }, () => random.below(256));
+  const get = (more: string, method = 'GET', path = '/') =>
+    `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\n${more}\r\n`;
+  for (const bytes of [
+    ...[1, 10, 100, 10_000].map(noise),
+    '\r\n\r\n\r\n',
+    'GET / HTTP/1.1\r\n\r\n',
+    'GET / HTTP/9.9\r\n\r\n',
+    `GET / HTTP/1.1\r\nHost: ${host}\r\nHost: evil.example\r\n\r\n`,
+    get('X: a\0b\r\n'),
+    get('Transfer-Encoding: chunked\r\nContent-Length: 5\r\n'),
+    get('Content-Length: 99999999999999999999\r\n'),
+    get('Content-Length: -1\r\n'),
+    get('Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n'),
+    get('', 'CONNECT', 'evil.example:443'),
+    get('', 'TRACE'),
+    get('', 'BREW'),
+    get('Expect: nothing good\r\n'),
+    '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
+  ]) {
+    const answer = await answerTo(port, t, bytes);
+    assert.match(answer, /^(HTTP\/1\.1 (400|403|405|413|417|431|505) |$)/, JSON.stringify(String(bytes).slice(0, 80)));
+    assert.doesNotMatch(answer, /<table|node:internal|\n\s+at /);
+  }
+  await isServed(url);
+});
+
+test('clients that send slowly, nothing at all, or do not read are closed, and others are served', async (t) => {
+  const { url, host, port } = await served(t, LIMITS);
+  const sockets: Socket[] = [];
+  for (let i = 0; i < LIMITS.connections; i++) sockets.push(await open(port, t));
+  const closed = sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve)));
+  const drip = setInterval(() => {
+    for (const socket of sockets.slice(0, 8)) socket.write('X: y\r\n');
+  }, 20);
+  t.after(() => clearInterval(drip));
+  for (const socket of sockets.slice(0, 8)) socket.write('GET / HTTP/1.1\r\n');
+  for (const socket of sockets.slice(8, 12)) {
+    // Much more is asked for than fits into the buffers of a connection, and none of it is read.
+    socket.pause();
+    socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`.repeat(500));
+  }
+  for (const socket of [...sockets.slice(0, 8), ...sockets.slice(12)]) socket.resume();
+  // All places are taken: one more is closed at once.
+  await assert.rejects(ask(url, '/'), { code: 'ECONNRESET' });
+  await Promise.all(closed.filter((_, i) => i < 8 || i >= 12));
+  await isServed(url);
+  for (const socket of sockets.slice(8, 12)) socket.resume();
+  await Promise.all(closed);
+});
+
+test('many who ask at once are all answered, from one drawing', async (t) => {
+  const { url } = await served(t);
+  const answers = await Promise.all(Array.from({ length: 40 }, () => ask(url, '/runs')));
+  assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200]);
+  assert.equal(new Set(answers.map(({ headers }) => headers.etag)).size, 1);
+});
