@@ -72,3 +72,11 @@ test('a directory that is missing is refused by name', (t) => {
   const path = join(temporaryDirectory(t), 'gone', 'metrics.jsonl');
   return refuses(() => JsonLines.open<Line>(path, all), path);
 });
+
+test('a line that is no object is refused by its number', async (t) => {
+  for (const line of ['null', '1', '[]', '"a"', '{', `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`]) {
+    const path = join(temporaryDirectory(t), 'lines.jsonl');
+    writeFileSync(path, `{"step":1}\n${line}\n`);
+    await refuses(() => JsonLines.open<{ step: number }>(path, { keep: ({ step }) => step > 0 }), `${path}:2`);
+  }
+});
