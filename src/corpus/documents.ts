@@ -16,7 +16,7 @@ export interface Document {
   readonly source: string;
 }
 
-/** Longest document (bytes of a .txt file, characters of a line): a small .gz file may unpack to any length. */
+/** Longest document: a small .gz file may unpack to any length. */
 const LONGEST = 2 ** 28;
 
 /** File endings that hold documents. */
@@ -72,19 +72,20 @@ async function checkFile(path: string): Promise<void> {
  * Documents of a corpus in file order: one a line of .jsonl, one a row of .parquet, one a .txt file.
  *
  * @param textField the column or JSON key that holds the text
+ * @param longest bytes of a .txt file, characters of a line of .jsonl, at most
  * @throws Refusal naming file and line of a broken document
  */
-export async function* readDocuments(path: string, textField: string): AsyncGenerator<Document> {
+export async function* readDocuments(path: string, textField: string, longest = LONGEST): AsyncGenerator<Document> {
   for (const file of await corpusFiles(path)) {
     if (file.endsWith('.parquet')) yield* readParquetDocuments(file, textField);
-    else if (/\.jsonl(\.gz)?$/.test(file)) yield* readJsonLines(file, textField);
-    else yield { text: await readText(file), source: file };
+    else if (/\.jsonl(\.gz)?$/.test(file)) yield* readJsonLines(file, textField, longest);
+    else yield { text: await readText(file, longest), source: file };
   }
 }
 
-async function* readJsonLines(file: string, textField: string): AsyncGenerator<Document> {
+async function* readJsonLines(file: string, textField: string, longest: number): AsyncGenerator<Document> {
   let number = 0;
-  for await (const line of linesOf(file)) {
+  for await (const line of linesOf(file, longest)) {
     number++;
     if (line.trim() === '') continue;
     const source = `${file}:${number}`;
@@ -110,7 +111,7 @@ async function* readJsonLines(file: string, textField: string): AsyncGenerator<D
  * Lines of a UTF-8 text file, ended by LF or CR LF, without a byte order mark. (Node's readline also ends lines at
  * U+2028, which JSON strings may hold.)
  */
-async function* linesOf(file: string): AsyncGenerator<string> {
+async function* linesOf(file: string, longest: number): AsyncGenerator<string> {
   const stream = textStream(file);
   let number = 1;
   let length = 0;
@@ -130,7 +131,7 @@ async function* linesOf(file: string): AsyncGenerator<string> {
       for (const part of parts.slice(0, -1)) yield line(part);
       pieces.push(parts.at(-1)!);
       length += parts.at(-1)!.length;
-      if (length > LONGEST) throw tooLong(`${file}:${number}`);
+      if (length > longest) throw tooLong(`${file}:${number}`, longest);
     }
     const rest = line(decoder.decode());
     if (rest !== '') yield rest;
@@ -143,14 +144,14 @@ async function* linesOf(file: string): AsyncGenerator<string> {
   }
 }
 
-async function readText(file: string): Promise<string> {
+async function readText(file: string, longest: number): Promise<string> {
   const parts: Buffer[] = [];
   let length = 0;
   try {
     for await (const part of textStream(file)) {
       parts.push(part as Buffer);
       length += (part as Buffer).length;
-      if (length > LONGEST) throw tooLong(file);
+      if (length > longest) throw tooLong(file, longest);
     }
   } catch (cause) {
     throw cause instanceof Refusal ? cause : brokenStream(file, cause);
@@ -167,8 +168,8 @@ function textStream(file: string): Readable {
   return unzipped;
 }
 
-function tooLong(source: string): Refusal {
-  return new Refusal(`${source} is a document of more than ${formatBytes(LONGEST)}.`, 'Split it into several.');
+function tooLong(source: string, longest: number): Refusal {
+  return new Refusal(`${source} is a document of more than ${formatBytes(longest)}.`, 'Split it into several.');
 }
 
 function brokenStream(file: string, cause: unknown): Refusal {

@@ -17,16 +17,20 @@ export interface EvaluatedSae {
 
 const AGAIN = 'Run `sae-pipe eval` again to write the directory anew.';
 
-/** A measured value. JSON has no NaN: what was not a number was written as null, and is NaN again here. */
-const measured = z
-  .number()
-  .nullable()
-  .transform((value) => value ?? Number.NaN);
+/** Nothing that is measured is larger, or as small and not 0; axes over the whole range of doubles overflow. */
+const RANGE = 1e100;
 
-const count = z.number().nonnegative();
+const measurable = z
+  .number()
+  .refine((value) => value === 0 || (Math.abs(value) < RANGE && Math.abs(value) > 1 / RANGE), 'no measured value');
+
+/** A measured value. JSON has no NaN: what was not a number was written as null, and is NaN again here. */
+const measured = measurable.nullable().transform((value) => value ?? Number.NaN);
+
+const count = z.number().nonnegative().max(Number.MAX_SAFE_INTEGER);
 
 const densityHistogram = z
-  .object({ log10_edges: z.array(z.number()), counts: z.array(count), dead: count })
+  .object({ log10_edges: z.array(measurable), counts: z.array(count), dead: count })
   .refine(({ log10_edges, counts }) => log10_edges.length === counts.length + 1, 'expected one edge more than counts')
   .refine(
     ({ log10_edges: edges }) => edges.every((edge, i) => i === 0 || edge > edges[i - 1]!),
@@ -34,17 +38,17 @@ const densityHistogram = z
   );
 
 /** A measured value, or null where it was not asked for. */
-const asked = z.number().nullable();
+const asked = measurable.nullable();
 
 const interval = z.tuple([measured, measured]);
 
 const l0Histogram = z
-  .object({ edges: z.array(z.number()), counts: z.array(count) })
+  .object({ edges: z.array(measurable), counts: z.array(count) })
   .refine(({ edges, counts }) => edges.length === counts.length + 1, 'expected one edge more than counts');
 
 const lossByPosition = z
   .object({
-    edges: z.array(z.number()),
+    edges: z.array(measurable),
     ce_clean: z.array(measured),
     ce_spliced: z.array(measured),
     ce_zero: z.array(measured),
@@ -193,10 +197,10 @@ export async function readEvaluation(directory: string): Promise<Evaluation> {
   const parsed = z.array(evalRecord).safeParse(parseJson(text, path));
   if (!parsed.success) throw new Refusal(`${path}: ${firstIssue(parsed.error)}.`, AGAIN);
   if (parsed.data.length === 0) throw new Refusal(`${path} holds no SAE.`, 'Evaluate at least one: `sae-pipe eval`.');
-  return Promise.all(
-    parsed.data.map(async (record) => ({
-      record,
-      curve: record.training_curve === null ? [] : await readCurve(directory, record.training_curve),
-    })),
-  );
+  const evaluation: EvaluatedSae[] = [];
+  for (const record of parsed.data) {
+    const { training_curve: name } = record;
+    evaluation.push({ record, curve: name === null ? [] : await readCurve(directory, name) });
+  }
+  return evaluation;
 }

@@ -42,7 +42,7 @@ export function sweepRuns(
 ): SweepRun[] {
   const lists = listsOf({ arch: config.arch, 'd-sae': config.dSae, l1: config.l1, seed: config.seed });
   const groups = (config.runs ?? [{}]).map(({ hook, ...group }) => ({
-    hooks: hook === undefined ? hooks : [hook].flat().map(String),
+    hooks: hook === undefined ? hooks : hooksOf(hook),
     flags: { ...lists, ...listsOf(group) },
   }));
   for (const name of groups.flatMap(({ flags }) => Object.keys(flags))) checkFlag(name);
@@ -76,6 +76,13 @@ export function sweepRuns(
   // Site by site, so that runs that read the same rows stand together.
   runs.sort((a, b) => hooks.indexOf(dirname(a.name)) - hooks.indexOf(dirname(b.name)));
   return runs;
+}
+
+/** Hooks of a group, one or a list. */
+function hooksOf(value: unknown): string[] {
+  const hooks = [value].flat();
+  if (hooks.every((hook) => typeof hook === 'string')) return hooks;
+  throw new UsageRefusal('A group of the sweep has a hook that is no text.', 'Write the name of a hook point.');
 }
 
 function threadsUnlessSaid(file: string | undefined): { threads?: number } {

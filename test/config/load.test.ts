@@ -223,3 +223,20 @@ test('a source of activations on the command line puts the other kind in the fil
   assert.equal(atWork.activations, undefined);
   assert.equal(atWork.model, 'm');
 });
+
+test('YAML that grows without end, or has tags of its own, is refused by name', async (t) => {
+  const levels = 'abcdefghi'.split('').map((name, i, all) => {
+    const items = i === 0 ? 'x' : `*${all[i - 1]}`;
+    return `${name}: &${name} [${Array(9).fill(items)}]`;
+  });
+  const bomb = `harvest:\n  ${levels.join('\n  ')}\n`;
+  for (const text of [
+    bomb,
+    'harvest: {model: !custom m}',
+    'harvest: !!js/function "x"',
+    'harvest: {model: 1, model: 2}',
+  ]) {
+    const file = yaml(t, text);
+    await refusesUsage(() => loadConfig('harvest', required, file), file, 'not YAML');
+  }
+});

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -175,4 +176,33 @@ test('who stops reading before a damaged place does not hear of it', async (t) =
   }
   // An error of the abandoned stream would end the process by now.
   await new Promise((resolve) => setTimeout(resolve, 100));
+});
+
+test('a document that is too long is refused before it is whole: little may unpack to very much', async (t) => {
+  const readShort = async (path: string) => {
+    for await (const _ of readDocuments(path, 'text', 200_000));
+  };
+  const long = 'a'.repeat(2 ** 20);
+  const first = JSON.stringify({ text: 'short' });
+  const lines = file(t, 'a.jsonl.gz', gzipSync(`${first}\n{"text":"${long}"}`));
+  await refuses(() => readShort(lines), `${lines}:2`, 'more than', 'Split');
+  const text = file(t, 'a.txt.gz', gzipSync(long));
+  await refuses(() => readShort(text), text, 'more than', 'Split');
+  // What was read before does not count.
+  await readShort(file(t, 'b.jsonl', jsonl(Array.from({ length: 20 }, () => 'a'.repeat(100_000)))));
+});
+
+test('a link that leads out of a corpus directory is refused; one that is named itself is followed', async (t) => {
+  const elsewhere = file(t, 'a.txt', 'elsewhere');
+  const directory = temporaryDirectory(t);
+  symlinkSync(elsewhere, join(directory, 'a.txt'));
+  await refuses(() => read(directory), join(directory, 'a.txt'), 'leads out');
+  assert.deepEqual(await textsOf(join(directory, 'a.txt')), ['elsewhere']);
+});
+
+test('what is no file is refused: reading a pipe might never end', async (t) => {
+  const directory = temporaryDirectory(t);
+  execFileSync('mkfifo', [join(directory, 'a.txt')]);
+  await refuses(() => read(directory), join(directory, 'a.txt'), 'is not a file');
+  await refuses(() => read(join(directory, 'a.txt')), join(directory, 'a.txt'), 'is not a file');
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { copyFileSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { openTokenizer } from '../../src/corpus/tokenizer.js';
 import { refuses } from '../config/refuses.js';
@@ -47,4 +47,23 @@ test('a tokenizer whose BOS is not that of config.json is refused', async (t) =>
   await refuses(() => openTokenizer(MODEL, 1), MODEL, 'BOS is token 2', 'and 1');
   writeFileSync(join(directory, FILES[1]), JSON.stringify(rest));
   await refuses(() => openTokenizer(directory, 2), directory, 'BOS is token');
+});
+
+test('a tokenizer that gives what is no token is refused when it does', async (t) => {
+  const directory = temporaryDirectory(t);
+  copyFileSync(join(MODEL, FILES[1]), join(directory, FILES[1]));
+  const whole = readFileSync(join(MODEL, FILES[0]), 'utf8');
+  const json = JSON.parse(whole) as { model: { vocab: Record<string, unknown> } };
+  for (const id of ['x', -1, 1.5, 2 ** 40]) {
+    json.model.vocab.a = id;
+    writeFileSync(join(directory, FILES[0]), JSON.stringify(json));
+    await refuses(async () => (await openTokenizer(directory, 2)).encode('a'), directory, 'Download tokenizer.json');
+  }
+});
+
+test('a file of a tokenizer that is a link to somewhere else is refused', async (t) => {
+  const directory = temporaryDirectory(t);
+  copyFileSync(join(MODEL, FILES[0]), join(directory, FILES[0]));
+  symlinkSync(resolve(MODEL, FILES[1]), join(directory, FILES[1]));
+  await refuses(() => openTokenizer(directory, 2), FILES[1], 'leads out');
 });

@@ -81,3 +81,11 @@ test('a file that was deleted is refused by name: nobody would read what is adde
   await refuses(() => lines.append({ step: 2 }), path, 'was deleted', '--out');
   await lines.close();
 });
+
+test('a line that is no object is refused by its number', async (t) => {
+  for (const line of ['null', '1', '[]', '"a"', '{', `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`]) {
+    const path = join(temporaryDirectory(t), 'lines.jsonl');
+    writeFileSync(path, `{"step":1}\n${line}\n`);
+    await refuses(() => JsonLines.open<{ step: number }>(path, { keep: ({ step }) => step > 0 }), `${path}:2`);
+  }
+});

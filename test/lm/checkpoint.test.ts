@@ -180,3 +180,21 @@ test('hooks have TransformerLens names and widths; an unknown one lists the near
     (error: unknown) => error instanceof Refusal && /Nearest: blocks\.2\.hook_resid_post/.test(error.remedy!),
   );
 });
+
+test('numbers and names that nothing has are refused before anything is made of them', async () => {
+  const whole = JSON.parse(readFileSync('assets/tiny-gemma/config.json', 'utf8')) as Record<string, unknown>;
+  for (const [change, message] of [
+    [{ num_hidden_layers: Number.MAX_SAFE_INTEGER }, /num_hidden_layers/],
+    [{ num_hidden_layers: 10 ** 8 }, /num_hidden_layers/],
+    [{ model_type: { toString: 1 } }, /of type \{"toString":1\}/],
+    [{ model_type: 'toString' }, /of type "toString"/],
+  ] as const) {
+    const directory = copy();
+    writeFileSync(join(directory, 'config.json'), JSON.stringify({ ...whole, ...change }));
+    await assert.rejects(openCheckpoint(directory), refusal(message));
+  }
+  const directory = copy();
+  const nested = `${'['.repeat(50_000)}${']'.repeat(50_000)}`;
+  writeFileSync(join(directory, 'config.json'), `{"model_type": ${nested}}`);
+  await assert.rejects(openCheckpoint(directory), refusal(/nested more than 200 levels/));
+});

@@ -112,3 +112,12 @@ test('a training curve must be a plain name of a file that is there', async () =
     /gone\.jsonl, a training curve .* does not exist/,
   );
 });
+
+test('values that nothing measures are refused: axes over all doubles would have no ticks', async () => {
+  for (const value of [1e308, -1e308, 5e-324]) {
+    for (const key of ['l0', 'ce_zero', 'delta_ce'] as const) {
+      await refused(await directory([evalRecord({ [key]: value })]), new RegExp(`\\[0\\]\\.${key}: no measured value`));
+    }
+  }
+  await readEvaluation(await directory([evalRecord({ l0: 0, ce_zero: 1e6, delta_ce: -1e-12 })]));
+});

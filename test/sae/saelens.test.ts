@@ -148,3 +148,16 @@ test('a directory without cfg.json, and a cfg.json that is no JSON, are refused'
   writeFileSync(join(directory, 'cfg.json'), '{"architecture": ');
   await assert.rejects(openSae(directory), /cfg\.json is not JSON/);
 });
+
+test('a version or an architecture that is no text is refused, not a fault', async () => {
+  for (const value of [{ toString: 1 }, [[]], 6]) {
+    const directory = await saved();
+    edit(directory, (cfg) => Object.assign(cfg, { sae_lens_version: value, architecture: value }));
+    await assert.rejects(openSae(directory), (error: unknown) => {
+      assert.ok(error instanceof Refusal, String(error));
+      assert.match(error.message, /cfg\.json/);
+      assert.ok(error.remedy);
+      return true;
+    });
+  }
+});

@@ -63,11 +63,35 @@ test('a scalar has the shape [] and one element, an empty tensor none', async (t
 test('symbolic links to the file or its directory are resolved', async (t) => {
   const path = rawFile(t, { a: f32(0, 4) }, new Uint8Array(4));
   const directory = temporaryDirectory(t);
-  symlinkSync(path, join(directory, 'linked.safetensors'));
+  symlinkSync('weights.safetensors', join(path, '..', 'linked.safetensors'));
   symlinkSync(join(path, '..'), join(directory, 'snapshot'));
-  for (const link of ['linked.safetensors', 'snapshot/weights.safetensors']) {
-    const { tensors } = await readSafetensorsHeader(join(directory, link));
+  for (const link of [join(path, '..', 'linked.safetensors'), join(directory, 'snapshot/weights.safetensors')]) {
+    const { tensors } = await readSafetensorsHeader(link);
     assert.equal(tensors.get('a')!.path, path);
+  }
+});
+
+test('a link that leads out of the directory is refused', async (t) => {
+  const path = rawFile(t, { a: f32(0, 4) }, new Uint8Array(4));
+  const link = join(temporaryDirectory(t), 'linked.safetensors');
+  symlinkSync(path, link);
+  await refuses(() => readSafetensorsHeader(link), link, 'leads out');
+});
+
+test('a header that is no UTF-8, or nested without end, is refused', async (t) => {
+  const path = rawFile(t, { a: f32(0, 4) }, new Uint8Array(4));
+  const bytes = readFileSync(path);
+  bytes[10] = 0xff;
+  writeFileSync(path, bytes);
+  await refuses(() => readSafetensorsHeader(path), path, 'not UTF-8');
+  const nested = rawFile(t, `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`);
+  await refuses(() => readSafetensorsHeader(nested), nested, 'not a JSON object');
+});
+
+test('a name that every object has is no element type', async (t) => {
+  for (const dtype of ['toString', 'constructor', '__proto__']) {
+    const path = rawFile(t, { a: { dtype, shape: [1], data_offsets: [0, 4] } }, new Uint8Array(4));
+    await refuses(() => readSafetensorsHeader(path), path, `unknown element type ${dtype}`);
   }
 });
 

@@ -120,3 +120,14 @@ test('the sweeps in configs/ give runs', () => {
     assert.ok(sweepRuns(loadConfig('sweep', {}, file), hooks, 'stores', file).length > 1, file);
   }
 });
+
+test('lists that multiply without end, and hooks that are no text, are refused', (t) => {
+  const many = Array.from({ length: 300 }, (_, i) => i + 1);
+  const refused = (yaml: string, message: RegExp) =>
+    assert.throws(
+      () => runsOf(t, yaml),
+      (error: unknown) => error instanceof UsageRefusal && message.test(error.message),
+    );
+  refused(`train: {steps: 1}\nsweep: {l1: [${many}], seed: [${many}], d-sae: [${many}]}`, /27000000 runs/);
+  refused('train: {steps: 1}\nsweep: {runs: [{hook: [{toString: 1}], d-sae: 3}]}', /hook that is no text/);
+});

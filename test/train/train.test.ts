@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { ActivationBatches } from '../../src/activations/batches.js';
@@ -307,4 +307,43 @@ test('an exploding learning rate stops the run at the step, without an SAE', asy
     /After step 1 \(learning rate .*exp\(r_mag\) of feature \d+ overflows/,
   );
   assert.ok(!existsSync(join(config.out, 'cfg.json')));
+});
+
+test('a checkpoint that is whole and says what cannot be is passed over, or refused where it is the only one', async () => {
+  const config = configured({ checkpointEvery: '5', keepCheckpoints: 2 });
+  const stop = { asked: 0 };
+  const later: StopRequest = {
+    get signal() {
+      return ++stop.asked > 12 ? ('SIGINT' as const) : undefined;
+    },
+  };
+  await assert.rejects(train(config, silent, later), Interrupted);
+  const [before, newest] = checkpointsIn(config.out).map((name) => join(config.out, name)) as [string, string];
+  const [older, whole] = [readFileSync(before), readFileSync(newest)];
+  const changed = (from: string, to: string) => Buffer.from(whole.toString('latin1').replace(from, to), 'latin1');
+  for (const [from, to] of [
+    ['"estimates":"{', '"estimates":"['],
+    ['"meanNorm', '"meanNorn'],
+    ['\\"mse\\":', '\\"msx\\":'],
+    ['"v/W_enc"', '"v/W_xnc"'],
+    ['"steps":"', '"steps":"0'],
+  ] as const) {
+    // Of the same length, so that the file stays whole; where a digit comes in, one goes.
+    const bytes =
+      to.length === from.length ? changed(from, to) : changed(/"steps":"\d+/.exec(String(whole))![0], '"steps":"11');
+    assert.notDeepEqual(bytes, whole, from);
+    writeFileSync(newest, bytes);
+    writeFileSync(before, older);
+    const said: string[] = [];
+    const resume = { ...config, resume: true };
+    const listening = { ...silent, say: (line: string) => said.push(line) };
+    await assert.rejects(train(resume, listening, { signal: 'SIGINT' }), Interrupted);
+    assert.match(said.join(), /Going on from/, from);
+    for (const name of checkpointsIn(config.out)) rmSync(join(config.out, name));
+    writeFileSync(newest, bytes);
+    await assert.rejects(train(resume, silent, never), (error: unknown) => {
+      assert.ok(error instanceof Refusal && error.message.includes(newest), String(error));
+      return true;
+    });
+  }
 });

@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { GraphBuilder } from '../../../../src/onnx/graph.js';
+import { onnxRuntime, openSession } from '../../../../src/onnx/session.js';
+import { asFloat32, storedWeight } from '../../../../src/onnx/weight.js';
 import type { Generator } from '../../../../src/random/generator.js';
 import { canConvert, convert } from '../../../../src/sae/convert.js';
+import { forward } from '../../../../src/sae/forward-graph.js';
 import { PARAMETERS } from '../../../../src/sae/sae.js';
-import { openSae, readSae, saveSae } from '../../../../src/sae/saelens.js';
+import { openSae, readSae, type SaeFiles, saveSae } from '../../../../src/sae/saelens.js';
 import { randomSae } from '../../../sae/random-sae.js';
-import { runForward } from '../../../sae/run-forward.js';
 import { oneIn, pick } from '../chance.js';
 import { mutateJson } from '../json.js';
 import { mutateSafetensors } from '../safetensors.js';
@@ -58,11 +61,29 @@ async function readOne(directory: string, random: Generator): Promise<unknown> {
   assert.equal(read.parameters.W_dec!.length, read.dIn * read.dSae);
   if (canConvert(read.architecture, 'jumprelu')) convert(read, 'jumprelu');
   if (oneIn(random, 16)) {
-    const { xHat } = await runForward(read, new Float32Array(2 * read.dIn).fill(1));
+    const xHat = await runFrom(files);
     assert.equal(xHat.length, 2 * read.dIn);
   }
   const { metadata, forward } = files;
   return [read.architecture, forward, metadata, [...read.parameters.W_enc!.subarray(0, 8)]];
+}
+
+/** x̂ of two rows of ones, by a graph that takes the weights from the file, as `eval` does. */
+async function runFrom({ tensors, dIn, ...sae }: SaeFiles): Promise<Float32Array> {
+  const g = new GraphBuilder('forward');
+  const x = g.input('x', 'float32', [2, dIn]);
+  const w = Object.fromEntries(
+    PARAMETERS[sae.architecture].map((name) => {
+      const location = tensors[name]!;
+      return [name, asFloat32(g, storedWeight(g, name, location), location)];
+    }),
+  );
+  g.output('reconstruction', forward(g, sae, w, x).xHat, 'float32', [2, dIn]);
+  const session = await openSession(g.encode(), { threads: 1 });
+  const { Tensor } = await onnxRuntime();
+  const outputs = await session.run({ x: new Tensor('float32', new Float32Array(2 * dIn).fill(1), [2, dIn]) });
+  await session.release();
+  return outputs.reconstruction!.data as Float32Array;
 }
 
 /** Now and then a cfg.json as it was before SAELens 6: another reader takes it. */

@@ -1,0 +1,18 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseJson } from '../../src/disk/parse-json.js';
+
+test('JSON is parsed as it is', () => {
+  const text = '{"a":[1,{"b":null}],"__proto__":{"c":"\\ud800"}}';
+  assert.deepEqual(parseJson(text), JSON.parse(text));
+  assert.throws(() => parseJson('{'), SyntaxError);
+});
+
+test('nesting without end is refused: what writes or compares the value would overflow its stack', () => {
+  const nested = (open: string, close: string, levels: number) => open.repeat(levels) + close.repeat(levels);
+  parseJson(nested('[', ']', 200));
+  for (const text of [nested('[', ']', 100_000), `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`]) {
+    assert.throws(() => JSON.stringify(JSON.parse(text)), RangeError);
+    assert.throws(() => parseJson(text), /nested more than 200 levels/);
+  }
+});
