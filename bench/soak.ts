@@ -32,6 +32,10 @@ const HOOK = 'blocks.2.hook_resid_post';
 const PROGRAM = 'bin/sae-pipe.js';
 /** Time that a process has to end after SIGINT: it finishes a window, a checkpoint or a round. */
 const PATIENCE = 120_000;
+/** Seconds between samples. */
+const INTERVAL = 0.5;
+/** Tokens of the store that is trained on. */
+const STORED = 120_000;
 
 const root = mkdtempSync(join(tmpdir(), 'sae-pipe-soak-'));
 const store = join(root, 'store');
@@ -49,16 +53,17 @@ interface Planned {
   /** Of the whole time. */
   readonly share: number;
   readonly args: readonly string[];
-  /** Called every second. */
+  /** Called between samples. */
   readonly tidy?: () => void;
 }
 
-const PHASES: readonly Planned[] = [
+/** @param tokens more than are harvested in the time */
+const phases = (tokens: number): readonly Planned[] => [
   {
     name: 'harvest',
     share: 0.3,
     args: [
-      ...[PROGRAM, 'harvest', ...MODEL, '--corpus', join(root, 'long'), '--hook', HOOK, '--tokens', '20000000'],
+      ...[PROGRAM, 'harvest', ...MODEL, '--corpus', join(root, 'long'), '--hook', HOOK, '--tokens', String(tokens)],
       ...['--window-rows', '65536', '--rows-per-shard', '16384', '--out', join(root, 'harvest')],
     ],
     tidy: () => removeOldShards(join(root, 'harvest', HOOK)),
@@ -92,13 +97,16 @@ function run(...args: string[]): void {
   if (status !== 0) throw new Error(`${args[0]} ended with ${status}: ${stderr}`);
 }
 
-function prepare(): void {
+/** @returns tokens a second of a harvest, everything included */
+function prepare(): number {
   mkdirSync(join(root, 'long'));
   // The bundled text again and again: a harvest must not come to its end.
   const text = gunzipSync(readFileSync('assets/corpus/train.jsonl.gz'));
   for (let i = 0; i < 12; i++) writeFileSync(join(root, 'long', `part-${i}.jsonl`), text);
   const corpus = ['--corpus', 'assets/corpus/train.jsonl.gz', '--hook', HOOK];
-  run('harvest', ...MODEL, ...corpus, '--tokens', '120000', '--rows-per-shard', '16384', '--out', store);
+  const begun = performance.now();
+  run('harvest', ...MODEL, ...corpus, '--tokens', String(STORED), '--rows-per-shard', '16384', '--out', store);
+  const rate = STORED / ((performance.now() - begun) / 1000);
   const small = ['--d-sae', '512', '--batch', '1024', '--steps', '20'];
   run('train', '--activations', join(store, HOOK), ...small, '--out', join(root, 'sae'));
   writeFileSync(
@@ -107,6 +115,7 @@ function prepare(): void {
 sweep: {activations: ${store}, hook: ${HOOK}, arch: [gated, standard], l1: [2, 6]}
 `,
   );
+  return rate;
 }
 
 /** Shards are written and never read again: the disk need not hold an hour of them. */
@@ -136,7 +145,7 @@ interface Measured extends Phase {
   readonly failures: readonly string[];
 }
 
-/** Runs a phase for its time, or as long as its process lives, and looks at it every second. */
+/** Runs a phase for its time, which begins when its bound is printed, and looks at its memory all along. */
 async function measure({ name, share, args, tidy }: Planned): Promise<Measured> {
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
@@ -146,21 +155,25 @@ async function measure({ name, share, args, tidy }: Planned): Promise<Measured> 
   });
   let bound: number | null = null;
   const ended = once(child, 'close');
-  const samples: [number, number, number, number][] = [];
-  const begun = performance.now();
+  let samples: [number, number, number][] = [];
+  let peak = 0;
+  let begun = performance.now();
+  let waits = args[0] === PROGRAM;
   const seconds = () => (performance.now() - begun) / 1000;
-  for (let next = 1; seconds() < 60 * minutes * share && child.exitCode === null; next++) {
-    await sleep(Math.max(0, 1000 * (next - seconds())));
+  while (seconds() < 60 * minutes * share && child.exitCode === null) {
+    await sleep(1000 * INTERVAL);
+    // What comes before, as counting the tokens of a corpus, is another kind of work.
+    if (waits && bound !== null) [begun, samples, waits] = [performance.now(), [], false];
     const memory = processMemory(child.pid!);
     if (memory && child.exitCode === null) {
-      samples.push([seconds(), memory.resident, memory.anonymous, memory.proportional]);
+      samples.push([seconds(), memory.resident, memory.anonymous]);
+      peak = Math.max(peak, memory.resident);
     }
     tidy?.();
   }
   const failures: string[] = [];
   if (child.exitCode !== null) failures.push(`it ended by itself with ${child.exitCode}: ${said.slice(-2000)}`);
   await stop(child, ended);
-  const peak = Math.max(...samples.map(([, resident]) => resident));
   const drift = driftOf(samples.map(([, resident]) => resident));
   if (args[0] === PROGRAM && bound === null) failures.push('it printed no bound');
   if (bound !== null && peak > bound) failures.push(`${formatBytes(peak)} is beyond its bound ${formatBytes(bound)}`);
@@ -169,7 +182,7 @@ async function measure({ name, share, args, tidy }: Planned): Promise<Measured> 
     .join(' ')
     .replaceAll(root, 'TMP')
     .replace(/--resample-at \S+/, '--resample-at 60,120,…');
-  return { name, command, bound, peak, drift, failures, samples: samples.map(([t, r, a]) => [t, r, a]) };
+  return { name, command, bound, peak, drift, failures, samples };
 }
 
 async function stop(child: ChildProcess, ended: Promise<unknown>): Promise<void> {
@@ -191,9 +204,12 @@ function thinned(phase: Measured): Measured {
 
 let failed = false;
 try {
-  prepare();
+  const rate = prepare();
+  const tokens = Math.round(Math.max(STORED, 4 * rate * 60 * minutes * 0.3));
   const measured: Measured[] = [];
-  for (const phase of PHASES.filter(({ name }) => options.only === undefined || name.startsWith(options.only))) {
+  for (const phase of phases(tokens).filter(
+    ({ name }) => options.only === undefined || name.startsWith(options.only),
+  )) {
     const found = await measure(phase);
     measured.push(found);
     const bound = found.bound === null ? '' : ` of at most ${formatBytes(found.bound)}`;
