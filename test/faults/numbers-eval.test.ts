@@ -90,11 +90,11 @@ test('a NaN in the weights of the model is told by the hook where it begins, of 
 });
 
 test('a model that overflows in float16 is told so, with the precision to use', async () => {
-  // 2¹⁶ times the weight: 16 on the exponent, which begins at bit 7 of a bfloat16.
+  // 2²² times the weight: 22 on the exponent, which begins at bit 7 of a bfloat16.
   const large = model((bytes) => {
     for (let at = 0; at < bytes.length; at += 2) {
       const word = bytes.readUInt16LE(at);
-      if ((word & 0x7fff) !== 0) bytes.writeUInt16LE(word + (16 << 7), at);
+      if ((word & 0x7fff) !== 0) bytes.writeUInt16LE(word + (22 << 7), at);
     }
   });
   const words = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '500', '--context', '128'];

@@ -47,6 +47,11 @@ export class Crew<Data, Request, Reply> {
     return this.answers();
   }
 
+  /** Can they be asked? */
+  get idle(): boolean {
+    return this.failure === undefined && !this.closing && this.missing === 0;
+  }
+
   async close(): Promise<void> {
     this.closing = true;
     await Promise.all(this.workers.map((worker) => worker.terminate()));

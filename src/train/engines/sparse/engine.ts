@@ -125,6 +125,10 @@ export async function openSparseEngine(
         profiles.reduce((total, profile) => total + profile[part], 0) / (profiles.length || 1);
       return Object.fromEntries(PARTS.map((part) => [part, mean(part)])) as Profile;
     },
-    close: () => crew.close(),
+    async close() {
+      // Workers that failed, or are in a step, are ended as they are.
+      if (crew.idle) await crew.ask({ kind: 'release' }).catch(() => {});
+      await crew.close();
+    },
   };
 }

@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { firstNotFinite, notFiniteRow } from '../../src/activations/finite.js';
+import { numberedRows } from './synthetic.js';
+
+test('the first entry that is NaN or infinite is found in every element type, by all patterns of 16 bits', () => {
+  for (const [dtype, infinity] of [
+    ['float16', 0x7c00],
+    ['bfloat16', 0x7f80],
+  ] as const) {
+    for (let bits = 0; bits < 2 ** 16; bits++) {
+      const wild = (bits & 0x7fff) >= infinity;
+      assert.equal(firstNotFinite(Uint16Array.of(1, bits, 2), dtype), wild ? 1 : -1, `${dtype} ${bits.toString(16)}`);
+    }
+  }
+  for (const [value, at] of [
+    [Number.NaN, 2],
+    [Number.NEGATIVE_INFINITY, 2],
+    [3.4028234e38, -1],
+    [-1e-45, -1],
+  ] as const) {
+    const values = Float32Array.of(9, 0, -0, value, Number.NaN).subarray(1, 4);
+    assert.equal(firstNotFinite(values, 'float32'), at, String(value));
+  }
+});
+
+test('a row is named by its number, its context and its position', () => {
+  const rows = numberedRows(10, 3, 'float16');
+  assert.equal(notFiniteRow(rows, 'float16'), undefined);
+  rows.activation[6 * 3 + 2] = 0xfc00;
+  assert.equal(notFiniteRow(rows, 'float16', 100), 'row 106 (context 1, position 3) holds -Infinity');
+});
