@@ -1,5 +1,5 @@
 import type { Engine, EngineSettings, TrainerState } from '../src/train/engines/engine.js';
-import { type EngineName, openEngine } from '../src/train/engines/open.js';
+import { openEngine } from '../src/train/engines/open.js';
 
 /** How the CUDA engine computes its encoder product. */
 export type CudaPrecision = 'float32' | 'tf32' | 'bfloat16';
@@ -14,6 +14,6 @@ export function openCuda(
   precision: CudaPrecision,
   device = 'cuda',
 ): Promise<Engine> {
-  const all: EngineSettings & { readonly precision: CudaPrecision } = { ...settings, device, precision };
-  return openEngine('cuda' as EngineName, all, start);
+  const all: EngineSettings = { ...settings, device, precision };
+  return openEngine('cuda', all, start);
 }

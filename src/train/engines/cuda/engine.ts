@@ -124,9 +124,12 @@ class CudaEngine implements Engine {
     this.closed = true;
     // A step that failed has told its caller.
     await this.last.catch(() => {});
-    for (const buffer of [...this.batches, this.metrics]) buffer.free();
-    this.kernels.unload();
-    this.device.close();
+    try {
+      for (const buffer of [...this.batches, this.metrics]) buffer.free();
+      this.kernels.unload();
+    } finally {
+      this.device.close();
+    }
   }
 
   private feed(slot: number, x: ActivationArray): Moment {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Refusal, UsageRefusal } from '../../../../src/config/refusal.js';
 import { openCudaEngine } from '../../../../src/train/engines/cuda/engine.js';
@@ -89,6 +90,10 @@ test('a device with too little memory is refused with the numbers, and closed', 
   // Parameters, second moments, and entries of half of all features.
   assert.ok(bytes > 4 * 4 * 3072 * 131_072 + (24 * 4096 * 131_072) / 2);
   assert.deepEqual([slice, slices], [16_384, 8]);
+  const [megabytes, fixed] = [(size: number) => Math.round(size / 1e6), bytes - (24 * 4096 * 131_072) / 2];
+  const page = readFileSync('docs/gpu.md', 'utf8');
+  assert.ok(page.includes(`| **without entries** | | **${megabytes(fixed)}** |`));
+  assert.ok(page.includes(`**${megabytes(bytes).toLocaleString('en')}** |`));
   assert.equal(memoryNeeded('cuda', large), hostBytes(large));
   assert.ok(hostBytes(large) > stateBytes(large));
 });
