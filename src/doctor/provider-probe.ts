@@ -3,8 +3,9 @@ import { onnxRuntime, openSession } from '../onnx/session.js';
 import { type CudaTrial, tryCudaDevice } from '../train/engines/cuda/try-device.js';
 
 /**
- * Run as a program of its own, with a device, the number of a GPU to train on, or the paths of shared libraries as arguments: providers and drivers may
- * write to standard error or bring their process down, and doctor must survive it and read what they wrote.
+ * Run as a program of its own, with a device, the number of a GPU to train on, or the paths of shared libraries as
+ * arguments: providers and drivers may write to standard error or bring their process down, and doctor must survive it
+ * and read what they wrote.
  */
 const [kind, ...names] = process.argv.slice(2);
 const answers = { device, training, libraries: async () => libraries(names) };

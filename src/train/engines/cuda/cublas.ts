@@ -104,7 +104,7 @@ export class Cublas {
       );
     }
     if (status === NOT_SUPPORTED) {
-      throw new Refusal(`cuBLAS cannot compute this product on this GPU (${said}).`, 'Use --precision float32.');
+      throw new Refusal(`cuBLAS cannot compute this product on this GPU (${said}).`, 'Use --engine-precision float32.');
     }
     const remedy =
       name === 'cublasCreate_v2'
