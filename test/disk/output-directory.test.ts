@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { claimOutputDirectory } from '../../src/disk/output-directory.js';
+import { checkOutputDirectory, claimOutputDirectory } from '../../src/disk/output-directory.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
@@ -45,6 +45,20 @@ test('overwriting deletes what the stage wrote, what a crash left aside included
   const path = filled(t, 'cfg.json', 'weights', 'weights.tmp');
   await claimOutputDirectory(path, { overwrite: true, ours });
   assert.deepEqual(readdirSync(path), []);
+});
+
+test('what says that the others are whole is deleted first', async (t) => {
+  const path = filled(t, 'a', 'cfg.json', 'weights', 'z');
+  const claim = { overwrite: true, ours: () => true };
+  for (const result of ['z', 'cfg.json', 'a']) {
+    assert.equal((await checkOutputDirectory(path, { ...claim, result }))[0], result);
+  }
+});
+
+test('resuming removes what a kill left half-written, where it is the stage’s own', async (t) => {
+  const path = filled(t, 'cfg.json', 'weights.tmp', 'notes.tmp');
+  await claimOutputDirectory(path, { overwrite: false, resume: true, ours });
+  assert.deepEqual(readdirSync(path).sort(), ['cfg.json', 'notes.tmp']);
 });
 
 test('overwriting is refused where a foreign file lies, and nothing is deleted', async (t) => {
