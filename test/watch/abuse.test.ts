@@ -136,6 +136,21 @@ test('clients that send slowly, nothing at all, or do not read are closed, and o
   await Promise.all(closed);
 });
 
+test('clients that ask for much and read none of it do not keep their places', async (t) => {
+  const { url, host, port } = await served(t, LIMITS);
+  for (let i = 0; i < LIMITS.connections; i++) {
+    const socket = await open(port, t);
+    socket.pause();
+    socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`.repeat(500));
+  }
+  const refused = () =>
+    ask(url, '/').then(
+      () => false,
+      () => true,
+    );
+  for (const end = Date.now() + 10_000; await refused(); ) assert.ok(Date.now() < end, 'no place was given back');
+});
+
 test('many who ask at once are all answered, from one drawing', async (t) => {
   const { url } = await served(t);
   const answers = await Promise.all(Array.from({ length: 40 }, () => ask(url, '/runs')));
