@@ -98,7 +98,10 @@ export async function readManifest(directory: string): Promise<Manifest> {
   );
   const { format, version } = (json ?? {}) as { format?: unknown; version?: unknown };
   if (format === FORMAT && version !== VERSION) {
-    throw new Refusal(`${path} is of format version ${version}; this program reads version ${VERSION}.`, AGAIN);
+    throw new Refusal(
+      `${path} is of format version ${JSON.stringify(version)}; this program reads version ${VERSION}.`,
+      AGAIN,
+    );
   }
   return checkJson(manifestSchema, json, path, AGAIN);
 }
