@@ -36,8 +36,8 @@ export const manifestSchema = z.object({
   dtype: z.enum(activationDTypes),
   /** In which the model's matrices were multiplied; float32 where it is not said. */
   precision: z.enum(precisions).exclude(['auto']).optional(),
-  /** Tokens a context, its BOS included. */
-  context: count.positive(),
+  /** Tokens a context, its BOS included: an SAE that says less than 2 could not be opened again. */
+  context: count.min(2),
   bos_token_id: count,
   prepend_bos: z.literal(true),
   corpus: z.string(),

@@ -114,3 +114,9 @@ test('a version that is no number is refused, not a fault', async (t) => {
   writeFileSync(join(directory, 'manifest.json'), text);
   await refuses(() => readManifest(directory), directory, 'format version {"toString":1}');
 });
+
+test('a context that has no room for more than BOS is refused', async (t) => {
+  const directory = temporaryDirectory(t);
+  await writeManifest(directory, emptyManifest(1, { context: 1 }));
+  await refuses(() => readManifest(directory), directory, 'context');
+});
