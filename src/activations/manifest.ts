@@ -36,8 +36,8 @@ export const manifestSchema = z.object({
   dtype: z.enum(activationDTypes),
   /** In which the model's matrices were multiplied; float32 where it is not said. */
   precision: z.enum(precisions).exclude(['auto']).optional(),
-  /** Tokens a context, its BOS included. */
-  context: count.positive(),
+  /** Tokens a context, its BOS included: an SAE that says less than 2 could not be opened again. */
+  context: count.min(2),
   bos_token_id: count,
   prepend_bos: z.literal(true),
   corpus: z.string(),
@@ -101,7 +101,10 @@ export async function readManifest(directory: string): Promise<Manifest> {
   );
   const { format, version } = (json ?? {}) as { format?: unknown; version?: unknown };
   if (format === FORMAT && version !== VERSION) {
-    throw new Refusal(`${path} is of format version ${version}; this program reads version ${VERSION}.`, AGAIN);
+    throw new Refusal(
+      `${path} is of format version ${JSON.stringify(version)}; this program reads version ${VERSION}.`,
+      AGAIN,
+    );
   }
   return checkJson(manifestSchema, json, path, AGAIN);
 }

@@ -70,7 +70,7 @@ export function readHeader(schema: Schema, place: string): StreamHeader {
   const { format, version } = (header ?? {}) as { format?: unknown; version?: unknown };
   if (format === STREAM_FORMAT && version !== STREAM_VERSION) {
     throw new Refusal(
-      `${place} is a stream of format version ${version}; this program reads version ${STREAM_VERSION}.`,
+      `${place} is a stream of format version ${JSON.stringify(version)}; this program reads version ${STREAM_VERSION}.`,
       'Let the same version of sae-pipe write and read it.',
     );
   }

@@ -107,3 +107,16 @@ test('a directory that is gone is refused when a manifest is to be written', (t)
   const directory = join(temporaryDirectory(t), 'gone');
   return refuses(() => writeManifest(directory, full), directory);
 });
+
+test('a version that is no number is refused, not a fault', async (t) => {
+  const directory = temporaryDirectory(t);
+  const text = JSON.stringify({ ...emptyManifest(1), version: { toString: 1 } });
+  writeFileSync(join(directory, 'manifest.json'), text);
+  await refuses(() => readManifest(directory), directory, 'format version {"toString":1}');
+});
+
+test('a context that has no room for more than BOS is refused', async (t) => {
+  const directory = temporaryDirectory(t);
+  await writeManifest(directory, emptyManifest(1, { context: 1 }));
+  await refuses(() => readManifest(directory), directory, 'context');
+});
