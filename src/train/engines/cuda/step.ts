@@ -39,7 +39,7 @@ export class StepLauncher {
     this.decode();
     this.regroup();
     this.update(t, numbers);
-    this.run('metrics', 1, THREADS, 'token_sums', 'variance', this.tokenMajor, this.dead, this.room, 'metrics');
+    this.run('metrics', 1, THREADS, 'token_sums', 'variance', this.tokenMajor, this.dead, 'metrics');
   }
 
   /** Counters: entries token-major, entries feature-major, dead features. */

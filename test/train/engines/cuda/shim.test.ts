@@ -8,9 +8,16 @@ import { CpuDevice, type CpuDeviceOptions } from './cpu-device.js';
 const skip = withoutCompiler;
 
 /** What a kernel of one argument, an array of so many ints, leaves there. */
-async function ran(body: string, size: number, block: number, options: CpuDeviceOptions = {}, grid = 1) {
+async function ran(
+  body: string,
+  size: number,
+  block: number,
+  options: CpuDeviceOptions = {},
+  grid = 1,
+  before = reductions,
+) {
   const device = await CpuDevice.open(options);
-  const source = `${reductions}\nextern "C" __global__ void kernel(int *out) { ${body} }`;
+  const source = `${before}\nextern "C" __global__ void kernel(int *out) { ${body} }`;
   const kernels = await device.compile(source);
   const out = device.allocate(4 * size);
   kernels.launch('kernel', grid, block, [out]);
@@ -70,6 +77,16 @@ test('a race shows in the order of threads, and of blocks', { skip }, async () =
     ];
     assert.notDeepEqual(forwards, backwards);
   }
+});
+
+test('a warp that is ahead of another shows where a barrier is missing between two sums', { skip }, async () => {
+  const twice = 'out[threadIdx.x] = (int)(blockSum(1.0f) + 100.0f * blockSum(2.0f));';
+  const wanted = new Int32Array(64).fill(64 + 100 * 128);
+  for (const order of ORDERS) assert.deepEqual(await ran(twice, 64, 64, { order }), wanted);
+  const careless = 'return sum;\n}\n\n__device__ double';
+  assert.ok(reductions.includes(`  __syncthreads();\n  ${careless}`));
+  const without = reductions.replace(`  __syncthreads();\n  ${careless}`, `  ${careless}`);
+  assert.notDeepEqual(await ran(twice, 64, 64, {}, 1, without), wanted);
 });
 
 test('threads that can never meet are reported', { skip }, async () => {

@@ -1,5 +1,5 @@
 /**
- * Sums down the columns of [rows, D_ROW]: a block takes 32 columns, each of its 32 warps every 32nd row. \`variance\` is
+ * Sums down the columns of [rows, D_ROW]: a block takes 32 columns, each of its 32 warps every 32nd row. `variance` is
  * Σ (x − x̄)² of a block's columns.
  */
 export const columns = /* cuda */ `

@@ -1,15 +1,16 @@
-/** What \`metrics\` leaves, in order: sums over the batch, and counts. */
+/** What `metrics` leaves, in order: sums over the batch, and counts. */
 export const METRIC_SUMS = ['entries', 'squares', 'auxSquares', 'penalty', 'active', 'variance', 'dead'] as const;
 
-/** The sums of a step in double, by one block; the number of entries stands first and is right whatever the room. */
+/**
+ * The sums of a step in double, by one block; the number of entries stands first, and where it is more than there was
+ * room for, nothing else counts.
+ */
 export const metrics = /* cuda */ `
 extern "C" __global__ void metrics(
-    const float *token_sums, const float *variance, const long long *total, const int *dead, long long room,
-    double *out) {
-  const bool room_sufficed = *total <= room;
+    const float *token_sums, const float *variance, const long long *total, const int *dead, double *out) {
   for (int n = 0; n < 4; n++) {
     double sum = 0.0;
-    if (room_sufficed) for (int b = threadIdx.x; b < BATCH; b += blockDim.x) sum += token_sums[n * BATCH + b];
+    for (int b = threadIdx.x; b < BATCH; b += blockDim.x) sum += token_sums[n * BATCH + b];
     sum = blockSumDouble(sum);
     if (threadIdx.x == 0) out[1 + n] = sum;
   }

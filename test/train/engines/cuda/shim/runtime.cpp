@@ -69,24 +69,22 @@ void resume(unsigned t) {
   setcontext(&fiber.context);
 }
 
-// Lets those go on that have all met; says whether any could.
-bool release(unsigned threads) {
-  bool any = false;
-  for (unsigned first = 0; first < threads; first += WARP) {
-    bool met = true;
-    for (unsigned t = first; t < first + WARP; t++) {
-      met = met && fibers[t]->state == IN_WARP && fibers[t]->line == fibers[first]->line &&
-            fibers[t]->kind == fibers[first]->kind;
-    }
-    for (unsigned t = first; met && t < first + WARP; t++) fibers[t]->state = READY;
-    any = any || met;
+// Let those go on that have all met, and say whether they could.
+bool releaseWarp(unsigned first) {
+  for (unsigned t = first; t < first + WARP; t++) {
+    if (fibers[t]->state != IN_WARP || fibers[t]->line != fibers[first]->line || fibers[t]->kind != fibers[first]->kind)
+      return false;
   }
-  bool met = true;
+  for (unsigned t = first; t < first + WARP; t++) fibers[t]->state = READY;
+  return true;
+}
+
+bool releaseBlock(unsigned threads) {
   for (unsigned t = 0; t < threads; t++) {
-    met = met && fibers[t]->state == AT_BLOCK && fibers[t]->line == fibers[0]->line;
+    if (fibers[t]->state != AT_BLOCK || fibers[t]->line != fibers[0]->line) return false;
   }
-  for (unsigned t = 0; met && t < threads; t++) fibers[t]->state = READY;
-  return any || met;
+  for (unsigned t = 0; t < threads; t++) fibers[t]->state = READY;
+  return true;
 }
 
 unsigned randomNext(unsigned &state) { return state = state * 1664525u + 1013904223u; }
@@ -104,16 +102,28 @@ bool runBlock(unsigned threads, int order, unsigned &random) {
   for (unsigned t = 0; t < threads; t++) fibers[t]->state = READY;
   if (__start_block_shared) memset(__start_block_shared, 0xff, __stop_block_shared - __start_block_shared);
   for (;;) {
-    for (unsigned t : ordered(threads, order, random)) {
-      if (fibers[t]->state == READY) resume(t);
+    if (order == SHUFFLED) {
+      // All warps at once, and lanes of all of them mixed.
+      for (unsigned t : ordered(threads, order, random)) {
+        if (fibers[t]->state == READY) resume(t);
+      }
+    } else {
+      // One warp as far as it comes by itself, then the next: this is how far apart warps may be.
+      for (unsigned warp : ordered(threads / WARP, order, random)) {
+        do {
+          for (unsigned lane : ordered(WARP, order, random)) {
+            const unsigned t = warp * WARP + lane;
+            if (fibers[t]->state == READY) resume(t);
+          }
+        } while (releaseWarp(warp * WARP));
+      }
     }
-    unsigned done = 0, ready = 0;
-    for (unsigned t = 0; t < threads; t++) {
-      done += fibers[t]->state == DONE;
-      ready += fibers[t]->state == READY;
-    }
+    unsigned done = 0;
+    for (unsigned t = 0; t < threads; t++) done += fibers[t]->state == DONE;
     if (done == threads) return true;
-    if (ready == 0 && !release(threads)) {
+    bool released = releaseBlock(threads);
+    for (unsigned first = 0; first < threads; first += WARP) released = releaseWarp(first) || released;
+    if (!released) {
       for (unsigned t = 0; t < threads; t++) {
         if (fibers[t]->state == DONE) continue;
         snprintf(message, sizeof message, "threads diverged: thread %u of block (%u, %u) waits in line %d, %u are done",
