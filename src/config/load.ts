@@ -42,7 +42,7 @@ export function loadConfig<S extends StageName>(
       if (Array.isArray(value) && !flag.repeated) {
         throw new UsageRefusal(`${label(name)} was given more than once.`, 'Give one value.');
       }
-      values[flag.key] = flag.repeated ? listed(flag, value) : value;
+      values[flag.key] = flag.repeated ? listed(flag, value) : asWritten(flag, value);
       origin.set(flag.key, label(name));
     }
   };
@@ -59,6 +59,11 @@ export function loadConfig<S extends StageName>(
   }
   const name = origin.get(key) ?? (flag ? `--${flag.name}` : `sae-pipe ${stage}`);
   throw new UsageRefusal(`${name}: ${issue.message}.`, `See sae-pipe ${stage} --help.`);
+}
+
+/** YAML reads `checkpoint-every: 1000` as a number where the flag is a text. */
+function asWritten({ type }: Flag, value: unknown): unknown {
+  return type === 'string' && typeof value === 'number' ? String(value) : value;
 }
 
 /** Values of a flag that may be repeated. Choices and numbers may also be separated by commas, which none contains. */

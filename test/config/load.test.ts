@@ -37,6 +37,11 @@ test('values come from the section of the stage in the file', (t) => {
   assert.equal(config.batch, 16);
 });
 
+test('a text that YAML takes for a number is what was written', (t) => {
+  const file = yaml(t, 'train: {activations: acts, out: o, d-sae: 8, checkpoint-every: 7}');
+  assert.equal(loadConfig('train', {}, file).checkpointEvery, '7');
+});
+
 test('the command line wins over the file, key by key', (t) => {
   const file = yaml(t, 'harvest: {model: m, corpus: c, hook: [a, b], tokens: 5, out: o, resume: true, seed: 4}');
   const config = loadConfig('harvest', { tokens: 6, hook: ['z'], resume: false }, file);
