@@ -69,7 +69,10 @@ test('--log json: an interruption is a line, too, with its signal and exit code'
   const { code, stderr } = await outcome;
   assert.equal(code, 130, stderr);
   const lines = linesOf(stderr);
-  assert.match(lines.find(({ event }) => event === 'say')!.message as string, /^SIGINT: finishing/);
+  const said = lines.filter(({ event }) => event === 'say').map(({ message }) => message as string);
+  assert.ok(
+    said.some((text) => text.startsWith('SIGINT: finishing')) && said.some((text) => text.startsWith('Memory: ')),
+  );
   const { event, signal, exit, message } = lines.at(-1)!;
   assert.deepEqual([event, signal, exit], ['interrupted', 'SIGINT', 130]);
   assert.match(message as string, /--resume/);

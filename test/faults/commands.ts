@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type Outcome, run } from '../cli/run-program.js';
 import { filesBelow } from '../temporary.js';
@@ -46,8 +46,9 @@ export function refused({ code, signal, stderr }: Outcome, message: RegExp): voi
   assert.doesNotMatch(stderr, /\n\s+at |fault of the program/);
 }
 
-/** Every file below a directory; of curves the speed, which no two runs share, left out. */
+/** Every file below a directory, which need not be there; of curves the speed, which no two runs share, left out. */
 export function resultsBelow(directory: string): Map<string, string> {
+  if (!existsSync(directory)) return new Map();
   return new Map(
     [...filesBelow(directory)].map(([name, bytes]) => [
       name,
@@ -72,8 +73,12 @@ const GROWING: Readonly<Record<string, (text: string) => unknown>> = {
 };
 
 /** Nothing aside, and each file either grows and is whole, or has the bytes that it has in `whole`. */
-export function nothingHalfWritten(directory: string, whole: ReadonlyMap<string, string>): void {
-  for (const [name, text] of resultsBelow(directory)) {
+export function nothingHalfWritten(
+  directory: string,
+  whole: ReadonlyMap<string, string>,
+  found: ReadonlyMap<string, string> = resultsBelow(directory),
+): void {
+  for (const [name, text] of found) {
     assert.doesNotMatch(name, /\.tmp$/);
     const read = GROWING[basename(name)];
     if (read) read(readFileSync(join(directory, name), 'utf8'));

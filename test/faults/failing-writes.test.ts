@@ -67,7 +67,7 @@ async function failsAnywhere(name: string, words: (directory: string) => string[
     const directory = placed(join(root, `${name}-${point}`));
     const failed = await runOnFailingDisk(disk(directory, point, point % 2 ? 'ENOSPC' : 'EIO'), words(directory));
     refused(failed, point % 2 ? /The disk is full: .*Free space and give the same command again/ : /\(EIO on \w+\)\./);
-    nothingHalfWritten(directory, resultsBelow(whole));
+    nothingHalfWritten(directory, expected, named(directory));
     const resumed = await succeeds([...words(directory), ...again]);
     assert.doesNotMatch(resumed.stderr, /sae-pipe:/);
     assert.deepEqual([...named(directory).keys()], [...expected.keys()], `${name}, operation ${point}`);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { DType } from '../../src/onnx/dtype.js';
@@ -96,9 +96,11 @@ test('weights in several files go into one graph', async (t) => {
 });
 
 test('weights behind symbolic links are read, as the hub cache lays them out', async (t) => {
-  const blob = await weightFile(t);
-  const cache = temporaryDirectory(t);
+  const cache = join(temporaryDirectory(t), 'models--google--gemma-2b');
   mkdirSync(join(cache, 'snapshots', 'abc'), { recursive: true });
+  mkdirSync(join(cache, 'blobs'));
+  const blob = join(cache, 'blobs', '0123abcd');
+  renameSync(await weightFile(t), blob);
   symlinkSync(blob, join(cache, 'snapshots', 'abc', 'model.safetensors'));
   symlinkSync(join(cache, 'snapshots'), join(cache, 'linked'));
   const { tensors } = await readSafetensorsHeader(join(cache, 'linked', 'abc', 'model.safetensors'));

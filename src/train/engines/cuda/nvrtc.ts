@@ -104,7 +104,7 @@ export class Nvrtc {
       if (status === COMPILATION_FAILED) {
         const log = this.text(program, 'nvrtcGetProgramLogSize', 'nvrtcGetProgramLog');
         throw new Refusal(
-          `The CUDA kernels do not compile (NVRTC ${this.version}, ${options.join(' ')}):\n${log}`,
+          `The CUDA kernels do not compile (NVRTC ${this.version}, ${options.join(' ')}): ${log.trim().replace(/\s*\n\s*/g, ' ')}`,
           'Put another CUDA version in SAE_PIPE_CUDA_LIBS, or use another --engine, and report this.',
         );
       }

@@ -111,7 +111,7 @@ test('a source that does not compile is refused with the compiler’s words, and
   for (let i = 0; i < 2; i++) {
     await assert.rejects(
       device.compile('#error'),
-      /do not compile \(NVRTC 12\.9, .*sm_90\):\nkernels\.cu\(1\): error: #error/,
+      /do not compile \(NVRTC 12\.9, .*sm_90\): kernels\.cu\(1\): error: #error/,
     );
   }
   assert.equal(readdirSync(join(stub.directory, 'cache')).length, before);

@@ -63,7 +63,7 @@ test('what the compiler says of a broken source is in the refusal; the next sour
   );
   assert.match(
     refusal.message,
-    /--gpu-architecture=sm_90\):\nkernels\.cu\(1\): error: identifier "nothing" is undefined/,
+    /--gpu-architecture=sm_90\): kernels\.cu\(1\): error: identifier "nothing" is undefined/,
   );
   assert.ok(!refusal.message.includes('\0'));
   await refuses(
