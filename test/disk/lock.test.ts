@@ -10,6 +10,7 @@ import { LOCK_FILE, lockDirectory } from '../../src/disk/lock.js';
 import { type Owner, standingOf, thisProcess } from '../../src/disk/owner.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
+import { deadOwner } from './dead-owner.js';
 
 const LINUX = process.platform === 'linux';
 const directory = (t: TestContext) => {
@@ -20,15 +21,6 @@ const directory = (t: TestContext) => {
 const lockIn = (path: string) => JSON.parse(readFileSync(join(path, LOCK_FILE), 'utf8')) as Owner;
 const leave = (path: string, lock: unknown, name = LOCK_FILE) =>
   writeFileSync(join(path, name), typeof lock === 'string' ? lock : JSON.stringify(lock));
-
-/** The id of a process that has ended. */
-async function endedPid(): Promise<number> {
-  const child = spawn(process.execPath, ['-e', '']);
-  await once(child, 'exit');
-  return child.pid!;
-}
-/** The lock of an owner that was killed. */
-const deadOwner = async (): Promise<Owner> => ({ ...thisProcess(), pid: await endedPid() });
 
 test('a lock says who holds it, refuses every other, and is gone after its release', async (t) => {
   const path = directory(t);
@@ -155,7 +147,7 @@ test('what processes left that were killed while they took the lock is understoo
   // The last of the chain is the owner.
   leave(path, third, `${LOCK_FILE}.after-${second.id}`);
   await refuses(() => lockDirectory(path), 'is in use by');
-  leave(path, { ...third, pid: await endedPid() }, `${LOCK_FILE}.after-${second.id}`);
+  leave(path, { ...third, pid: (await deadOwner()).pid }, `${LOCK_FILE}.after-${second.id}`);
   const lock = await lockDirectory(path);
   assert.deepEqual(readdirSync(path), [LOCK_FILE]);
   assert.equal(lockIn(path).pid, process.pid);

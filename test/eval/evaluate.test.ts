@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Interrupted, Refusal } from '../../src/config/refusal.js';
 import { type EvalConfig, evalSchema } from '../../src/config/stages.js';
+import { LOCK_FILE } from '../../src/disk/lock.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import type { EvalRecord, MeasuredRecord } from '../../src/eval/record.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
@@ -13,6 +14,7 @@ import { renderReport } from '../../src/report/report.js';
 import { PARAMETERS, parameterShape, type Sae } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { writeSafetensors } from '../../src/safetensors/write.js';
+import { deadOwner } from '../disk/dead-owner.js';
 import { openGolden } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
 
@@ -281,4 +283,19 @@ test('interrupting writes nothing', async () => {
   const config = configured([await saved(identity(192))]);
   await assert.rejects(evaluate(config, silent, { signal: 'SIGINT' }), Interrupted);
   assert.ok(!existsSync(join(config.out, 'eval.json')));
+});
+
+test('what an evaluation left that was killed while it wrote is made anew by the same command, a result is not', async () => {
+  const config = configured([await saved(identity(192))]);
+  mkdirSync(config.out);
+  const leave = async (name: string) => {
+    writeFileSync(join(config.out, name), '');
+    writeFileSync(join(config.out, LOCK_FILE), JSON.stringify(await deadOwner()));
+  };
+  await leave('training-0.jsonl');
+  await evaluate(config, silent, never);
+  assert.deepEqual(readdirSync(config.out), ['eval.json']);
+  await leave('training-0.jsonl');
+  await assert.rejects(evaluate(config, silent, never), /exists and is not empty/);
+  assert.deepEqual(readdirSync(config.out), ['eval.json', 'training-0.jsonl']);
 });

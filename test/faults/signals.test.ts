@@ -174,6 +174,7 @@ test('a stop while inputs are looked at for resampling keeps the step before, an
     /^Interrupted: step 39 of 60 is kept in .*--resume/,
   );
   await trainer.close();
+  assert.ok(existsSync(join(at('resampling'), 'checkpoint-00000039.safetensors')), 'what was said to be kept');
   await train({ ...config, resume: true }, silent, { signal: undefined });
   const [found, expected] = [filesBelow(at('resampling')), filesBelow(at('undisturbed'))];
   for (const name of ['cfg.json', 'sae_weights.safetensors']) assert.deepEqual(found.get(name), expected.get(name));

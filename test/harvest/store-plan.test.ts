@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { bytesToCome } from '../../src/harvest/store-plan.js';
+import { bytesToCome, removeUnlisted } from '../../src/harvest/store-plan.js';
 import { emptyManifest } from '../activations/synthetic.js';
+import { temporaryDirectory } from '../temporary.js';
 
 test('what is on disk needs no room again, shards of a window that is not done included', () => {
   const shard = (rows: number, window: number) => ({ file: 'a.arrow', rows, sha256: '', window });
@@ -9,4 +12,17 @@ test('what is on disk needs no room again, shards of a window that is not done i
   assert.equal(bytesToCome(emptyManifest(1000)), 1000 * 24);
   const done = { shards: [shard(300, 0), shard(100, 0), shard(250, 1)], rows: 400 };
   assert.equal(bytesToCome(emptyManifest(1000, done)), 350 * 24);
+});
+
+test('files of a store that its manifest does not list are removed, and no others', async (t) => {
+  const directory = temporaryDirectory(t);
+  const listed = ['manifest.json', 'shard-00000.arrow', 'contexts-00000.arrow', 'partial-00001.arrow'];
+  const foreign = ['notes.txt', 'notes.txt.tmp', 'my-shard-00001.arrow'];
+  const left = ['shard-00001.arrow', 'contexts-00001.arrow', 'partial-00000.arrow', 'shard-00002.arrow.tmp'];
+  for (const name of [...listed, ...foreign, ...left]) writeFileSync(join(directory, name), '');
+  const file = (name: string) => ({ file: name, rows: 1, sha256: '', window: 0 });
+  const partial = { rows: 1, contexts: 1, norm_sum: 1, contexts_sha256: '', files: [file('partial-00001.arrow')] };
+  const contexts = [{ ...file('contexts-00000.arrow'), first: 0, contexts: 1, norm_sum: 1 }];
+  await removeUnlisted(directory, emptyManifest(9, { shards: [file('shard-00000.arrow')], contexts, partial }));
+  assert.deepEqual(readdirSync(directory), [...listed, ...foreign].sort());
 });
