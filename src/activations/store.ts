@@ -16,6 +16,8 @@ export interface Store {
 }
 
 const AGAIN = 'Harvest the store again.';
+/** Files looked at together: the file system may be far away, and a manifest may list any number. */
+const AT_A_TIME = 64;
 
 /**
  * Opens a store.
@@ -43,22 +45,33 @@ export async function openStore(directory: string): Promise<Store> {
  * Looks whether the shards that a manifest lists are there in their sizes. Contents are checked by `readShard`, each time
  * that it reads one: hashing a whole store beforehand would read it once more.
  *
- * @throws Refusal naming the first that is not
+ * @throws Refusal naming one that is not
  */
 export async function checkShardFiles(directory: string, manifest: Manifest): Promise<void> {
-  const paths = manifest.shards.map(({ file }) => join(directory, file));
-  for (const path of paths) await checkInside(path);
-  const found = await Promise.all(paths.map((path) => stat(path).catch((cause) => unreadable(path, cause))));
-  for (const [i, { rows, bytes }] of manifest.shards.entries()) {
-    const { size } = found[i]!;
-    if (!found[i]!.isFile()) throw new Refusal(`${paths[i]} is not a file.`, AGAIN);
-    if (bytes !== undefined && size !== bytes) {
-      throw new Refusal(`${paths[i]} has ${size} bytes, and the manifest says ${bytes}.`, AGAIN);
-    }
-    // What is asked for by the rows must not be allocated for rows that are nowhere.
-    const least = rows * rowBytes(manifest);
-    if (size < least) throw new Refusal(`${paths[i]} has ${size} bytes, and its ${rows} rows take ${least}.`, AGAIN);
+  const { shards } = manifest;
+  for (let first = 0; first < shards.length; first += AT_A_TIME) {
+    await Promise.all(
+      shards.slice(first, first + AT_A_TIME).map((shard) => checkShardFile(directory, shard, manifest)),
+    );
   }
+}
+
+async function checkShardFile(
+  directory: string,
+  { file, rows, bytes }: Manifest['shards'][number],
+  manifest: Manifest,
+): Promise<void> {
+  const path = join(directory, file);
+  await checkInside(path);
+  const found = await stat(path).catch((cause) => unreadable(path, cause));
+  if (!found.isFile()) throw new Refusal(`${path} is not a file.`, AGAIN);
+  if (bytes !== undefined && found.size !== bytes) {
+    throw new Refusal(`${path} has ${found.size} bytes, and the manifest says ${bytes}.`, AGAIN);
+  }
+  // What is asked for by the rows must not be allocated for rows that are nowhere.
+  const least = rows * rowBytes(manifest);
+  if (found.size < least)
+    throw new Refusal(`${path} has ${found.size} bytes, and its ${rows} rows take ${least}.`, AGAIN);
 }
 
 function unreadable(path: string, cause: unknown): never {
