@@ -109,8 +109,6 @@ async function main(): Promise<void> {
       },
       { label: 'Gemma 2 of 8 × 512, last block', model: capped, layer: 7, attention: 'eager', ...large },
       { label: 'the same without soft-caps', model: uncapped, layer: 7, attention: 'sdpa', ...large },
-      // The paper's sites in Gemma 7B are blocks 6, 13, 20 and 27 of 28; its third is where this one is.
-      { label: 'without soft-caps, block 5: ours ends there', model: uncapped, layer: 5, attention: 'sdpa', ...large },
       { label: 'Gemma 2 of 8 × 512, block 3: ours ends there', model: capped, layer: 3, attention: 'eager', ...large },
     ];
     const rows: string[] = [];

@@ -217,7 +217,8 @@ try {
     for (const failure of found.failures) console.error(`${found.name}: ${failure}`);
     failed ||= found.failures.length > 0;
   }
-  if (options.write && !failed) {
+  // What fails is as worth keeping as what passes.
+  if (options.write) {
     const kept = measured.map(thinned);
     const json = { minutes, circumstances: circumstances(), most_growth: MOST_GROWTH, phases: kept };
     writeFileSync('bench/results/soak.json', `${JSON.stringify(json)}\n`);
@@ -238,7 +239,9 @@ try {
       'mean, 2nd half (MiB)',
       'growth in the 2nd half (MiB)',
     ];
-    const text = `${markdownTable(head, rows)}\n\n![Resident memory of each phase over time, below its bound](../bench/results/soak.svg)\n\n${circumstances()}; ${minutes} minutes in all.`;
+    const failures = measured.flatMap(({ name, failures }) => failures.map((failure) => `- ${name}: **${failure}**`));
+    const said = failures.length > 0 ? `\n\n${failures.join('\n')}` : '';
+    const text = `${markdownTable(head, rows)}${said}\n\n![Resident memory of each phase over time, below its bound](../bench/results/soak.svg)\n\n${circumstances()}; ${minutes} minutes in all.`;
     writeSection('soak', 'Memory', text, 'docs/reliability.md');
   }
 } finally {
