@@ -49,9 +49,7 @@ export async function checkPass(
     if (finite(byContext.nllSpliced) && finite(byContext.kl) && finite(byContext.error)) continue;
     throw new Refusal(
       `${saes[k]!.directory} reconstructs values that are not finite, or make the model's so.`,
-      placement.precision === 'float16'
-        ? 'float16 ends at 65504: use --precision float32, or bfloat16 on CUDA.'
-        : 'Its weights are too large: take another SAE.',
+      placement.precision === 'float16' ? notFiniteRemedy(placement) : 'Its weights are too large: take another SAE.',
     );
   }
 }

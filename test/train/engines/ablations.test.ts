@@ -8,7 +8,7 @@ import { stateShapes } from '../../../src/train/engines/state.js';
 import { openGolden, relativeDifference } from '../../golden.js';
 import { withoutCompiler } from './cuda/compiler.js';
 import { openOnCpu } from './cuda/open-on-cpu.js';
-import { batches, COMPARED, randomStart, smallSettings, stateDifference } from './problem.js';
+import { batches, randomStart, smallSettings, stateDifference, stepBoth } from './problem.js';
 import { CASES, VARIANTS, type Variant } from './variants.js';
 
 const golden = await openGolden('ablations');
@@ -69,19 +69,7 @@ for (const [i, variant] of VARIANTS.entries()) {
       const settings = { ...smallSettings('gated', { beta1 }), ...variant };
       const start = randomStart(settings, bias);
       const [reference, sparse] = [await openReferenceEngine(settings, start), await openSparseEngine(settings, start)];
-      const next = batches(settings);
-      const step = { lr: 3e-4, l1: 0.3 };
-      for (let t = 0; t < 120; t++) {
-        const x = next();
-        const [expected, found] = [await reference.step(x, step), await sparse.step(x, step)];
-        for (const name of COMPARED) {
-          const off = Math.abs(found[name] - expected[name]);
-          assert.ok(
-            off <= 1e-4 * Math.abs(expected[name]),
-            `step ${t}, ${name}: ${found[name]}, not ${expected[name]}`,
-          );
-        }
-      }
+      await stepBoth(reference, sparse, 120, batches(settings));
       const { name, difference } = await stateDifference(sparse, reference);
       // With no term in π_gate, b_gate has no gradient.
       const gateless = variant.ablations?.join() === 'no-auxiliary,l1-on-f';

@@ -7,7 +7,7 @@ import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
 import { openGolden, relativeDifference } from '../../golden.js';
 import { withoutCompiler } from './cuda/compiler.js';
 import { openOnCpu } from './cuda/open-on-cpu.js';
-import { batches, COMPARED, randomStart, smallSettings, stateDifference } from './problem.js';
+import { batches, randomStart, smallSettings, stateDifference, stepBoth } from './problem.js';
 
 const skip = withoutCompiler;
 const small = (architecture: 'gated' | 'standard', more: Partial<EngineSettings> = {}) =>
@@ -19,19 +19,6 @@ const SILENT = [1, 0, 57, 209];
 function silence(start: Map<string, Float32Array>): Map<string, Float32Array> {
   for (const name of ['b_gate', 'b_enc']) for (const j of SILENT) if (start.has(name)) start.get(name)![j] = -1e4;
   return start;
-}
-
-/** Steps of both engines, whose metrics agree. */
-async function stepBoth(a: Engine, b: Engine, steps: number, next: () => Float32Array | Uint16Array): Promise<void> {
-  const step = { lr: 3e-4, l1: 0.3 };
-  for (let t = 0; t < steps; t++) {
-    const x = next();
-    const [expected, found] = [await a.step(x, step), await b.step(x, step)];
-    for (const name of COMPARED) {
-      const off = Math.abs(found[name] - expected[name]);
-      assert.ok(off <= 1e-4 * Math.abs(expected[name]), `step ${t}, ${name}: ${found[name]}, not ${expected[name]}`);
-    }
-  }
 }
 
 async function assertSameState(a: Engine, b: Engine): Promise<void> {

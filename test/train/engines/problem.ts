@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { Generator } from '../../../src/random/generator.js';
 import { initialise } from '../../../src/sae/initialise.js';
 import { PARAMETERS, type TrainedArchitecture } from '../../../src/sae/sae.js';
@@ -53,4 +54,22 @@ export async function stateDifference(a: Engine, b: Engine): Promise<{ name: str
     if (!(difference <= worst.difference)) worst = { name, difference };
   }
   return worst;
+}
+
+/** Steps of two engines of the same state, whose figures agree. */
+export async function stepBoth(
+  expecting: Engine,
+  tested: Engine,
+  steps: number,
+  next: () => Float32Array | Uint16Array,
+): Promise<void> {
+  const step = { lr: 3e-4, l1: 0.3 };
+  for (let t = 0; t < steps; t++) {
+    const x = next();
+    const [expected, found] = [await expecting.step(x, step), await tested.step(x, step)];
+    for (const name of COMPARED) {
+      const off = Math.abs(found[name] - expected[name]);
+      assert.ok(off <= 1e-4 * Math.abs(expected[name]), `step ${t}, ${name}: ${found[name]}, not ${expected[name]}`);
+    }
+  }
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { PARAMETERS } from '../../../../src/sae/sae.js';
 import { openReferenceEngine } from '../../../../src/train/engines/reference/engine.js';
 import { stateShapes } from '../../../../src/train/engines/state.js';
-import { batches, COMPARED, randomStart, smallSettings, stateDifference } from '../problem.js';
+import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../problem.js';
 import { VARIANTS } from '../variants.js';
 import { withoutCompiler } from './compiler.js';
 import { openOnCpu } from './open-on-cpu.js';
@@ -19,16 +19,7 @@ for (const [i, variant] of VARIANTS.entries()) {
     };
     const start = randomStart(settings, -0.8);
     const [reference, cuda] = [await openReferenceEngine(settings, start), await openOnCpu(settings, start)];
-    const next = batches(settings);
-    const step = { lr: 3e-4, l1: 0.3 };
-    for (let t = 0; t < 20; t++) {
-      const x = next();
-      const [expected, found] = [await reference.step(x, step), await cuda.step(x, step)];
-      for (const name of COMPARED) {
-        const off = Math.abs(found[name] - expected[name]);
-        assert.ok(off <= 1e-4 * Math.abs(expected[name]), `step ${t}, ${name}: ${found[name]}, not ${expected[name]}`);
-      }
-    }
+    await stepBoth(reference, cuda, 20, batches(settings));
     const { name, difference } = await stateDifference(cuda, reference);
     assert.ok(difference < 1e-4, `${name}: ${difference}`);
     // With no term in π_gate, b_gate has no gradient.
