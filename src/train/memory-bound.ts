@@ -31,7 +31,7 @@ export function trainingMemory(
   return {
     engine: memoryNeeded(engine, settings),
     checkpoints: STATES * stateBytes(settings),
-    // Resampling opens a new engine with the parts of a changed state, from the SAE as it stands.
+    // Resampling has the state that it changes and the SAE as it stands, and one array's parts on their way back.
     resampling: looked + losses + (resamples ? 2 * stateBytes(settings) : 0),
     rows: held + BATCHES * 4 * batch * dIn,
     program: PROGRAM + THREAD * threadsOf(engine, settings),

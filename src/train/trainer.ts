@@ -58,7 +58,6 @@ interface Run {
   readonly lambda: SparsityCoefficient;
   readonly say: Say;
   readonly stop: StopRequest;
-  readonly open: typeof openEngine;
 }
 
 /**
@@ -70,7 +69,7 @@ export class Trainer {
 
   private constructor(
     private readonly run: Run,
-    private engine: Engine,
+    private readonly engine: Engine,
     private readonly log: MetricsLog,
     private readonly curve: JsonLines<MetricsRecord>,
     private readonly lock: DirectoryLock,
@@ -143,7 +142,7 @@ export class Trainer {
       const keep = (line: MetricsRecord) => line.step <= engine.steps;
       const curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep });
       const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
-      const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say, stop, open };
+      const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say, stop };
       return new Trainer(run, engine, log, curve, lock);
     } catch (error) {
       await engine.close();
@@ -260,9 +259,9 @@ export class Trainer {
     return { step: this.steps, checkpoint: await newestCheckpoint(this.run.config.out) };
   }
 
-  /** Gives dead features new directions (paper, appendix D); another engine then goes on from the changed state. */
+  /** Gives dead features new directions (paper, appendix D): the engine goes on from the changed state. */
   private async resample(l1: number): Promise<void> {
-    const { config, source, batches, plan, settings, engineName, say, stop, open } = this.run;
+    const { config, source, batches, plan, settings, engineName, say, stop } = this.run;
     const { steps } = this;
     const state = await this.state();
     const dead = deadFeatures(state, config.deadWindow);
@@ -288,8 +287,7 @@ export class Trainer {
     });
     const features = dead.slice(0, drawn.length);
     resampleFeatures(state, features, drawn, settings);
-    await this.engine.close();
-    this.engine = await open(engineName, settings, state, steps);
+    await this.engine.load(state);
     this.log.resampled(features.length);
     say(`Step ${steps}: ${features.length} of ${dead.length} dead features resampled among ${inputs} inputs.`);
   }

@@ -54,7 +54,16 @@ for (const arch of ['gated', 'standard'] as const) {
   test(`resampling brings dead features of a ${arch} SAE back to life, and both engines do it alike`, async () => {
     const resampling = { arch, resampleAt: [30], resampleWarmup: 10, resampleInputs: 2000 };
     const { lines, progress } = listening();
-    const sparse = await train(configured(resampling), progress, never);
+    let workers = 0;
+    const count = () => workers++;
+    process.on('worker', count);
+    const sparse = await train(configured({ ...resampling, threads: 2 }), progress, never);
+    process.off('worker', count);
+    assert.equal(
+      workers,
+      2,
+      'the threads that began are those that end: what threads leave behind, the C library keeps',
+    );
     const said = /Step 30: (\d+) of (\d+) dead features resampled among 2000 inputs/.exec(lines.join('\n'));
     assert.ok(said, lines.join('\n'));
     const [resampled, dead] = [Number(said[1]), Number(said[2])];

@@ -73,6 +73,14 @@ export interface Engine {
   sae(): Promise<Sae>;
   /** A copy of the whole state. */
   state(): Promise<TrainerState>;
+  /**
+   * Goes on from another state, as an engine opened with it at these steps would to the last bit. Threads, sessions and
+   * memory are kept: whoever changes a state again and again, as resampling does, costs no more than its copies.
+   *
+   * @param state whole
+   * @throws Error where an array is missing or of another size; nothing has changed then
+   */
+  load(state: TrainerState): Promise<void>;
   close(): Promise<void>;
 }
 

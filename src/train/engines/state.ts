@@ -1,5 +1,5 @@
 import { PARAMETERS, parameterShape } from '../../sae/sae.js';
-import type { EngineSettings } from './engine.js';
+import type { EngineSettings, TrainerState } from './engine.js';
 import { isTrained } from './objective.js';
 
 /** Names and shapes of what a step reads and writes: parameters, Adam's moments of those trained, since_fired. */
@@ -15,6 +15,16 @@ export function stateShapes(settings: EngineSettings): Map<string, readonly numb
   }
   shapes.set('since_fired', [settings.dSae]);
   return shapes;
+}
+
+/** @throws Error where an array has another size than the settings say, or is missing from a state that is whole */
+export function checkSizes(state: TrainerState, settings: EngineSettings, what: 'start' | 'whole'): void {
+  for (const [name, shape] of stateShapes(settings)) {
+    const found = state.get(name)?.length;
+    if (found === undefined && what === 'start') continue;
+    const size = shape.reduce((product, dim) => product * dim, 1);
+    if (found !== size) throw new Error(`state ${name}: ${found ?? 'no'} values where ${size} belong`);
+  }
 }
 
 /** Bytes of the whole state. */

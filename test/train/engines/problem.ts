@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { Generator } from '../../../src/random/generator.js';
 import { initialise } from '../../../src/sae/initialise.js';
 import { PARAMETERS, type TrainedArchitecture } from '../../../src/sae/sae.js';
-import type { Engine, EngineSettings } from '../../../src/train/engines/engine.js';
+import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
 import { relativeDifference } from '../../golden.js';
 
 /** Figures of a step that engines agree on. */
@@ -36,6 +36,22 @@ export function randomStart({ architecture, dIn, dSae }: EngineSettings, bias: n
     for (let i = 0; i < start.get(name)!.length; i++) start.get(name)![i] = centre + 0.1 * random.normal();
   }
   return start;
+}
+
+/** Rows that `resample` gives new values. */
+export const RESAMPLED = [1, 30, 130];
+
+/** Changes features of a small problem in place as resampling of dead ones does. */
+export function resample(state: TrainerState, { dIn, dSae }: EngineSettings): TrainerState {
+  for (const j of RESAMPLED) {
+    for (const [name, values] of state) {
+      const fresh = (i: number) => (/^[mv]/.test(name) ? 0 : Math.sin(i + j) / Math.sqrt(dIn));
+      if (name.endsWith('W_enc')) for (let i = 0; i < dIn; i++) values[i * dSae + j] = 0.2 * fresh(i);
+      else if (name.endsWith('W_dec')) for (let i = 0; i < dIn; i++) values[j * dIn + i] = fresh(i);
+      else if (!name.endsWith('b_dec')) values[j] = 0;
+    }
+  }
+  return state;
 }
 
 /** An endless row of batches, the same for the same seed. */

@@ -2,33 +2,18 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Refusal, UsageRefusal } from '../../../src/config/refusal.js';
 import { PARAMETERS } from '../../../src/sae/sae.js';
-import type { EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
 import { checkMemory, chooseEngine } from '../../../src/train/engines/open.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
 import { openSparseEngine, planWorkers } from '../../../src/train/engines/sparse/engine.js';
 import { openGolden, relativeDifference } from '../../golden.js';
-import { batches, COMPARED, randomStart, smallSettings, stateDifference } from './problem.js';
+import { batches, COMPARED, RESAMPLED, randomStart, resample, smallSettings, stateDifference } from './problem.js';
 
 /** Features whose gate is far closed. */
 const SILENT = [1, 0, 57, 209];
-/** Rows given new values halfway, as resampling of dead features does; the first was silent. */
-const RESAMPLED = [1, 30, 130];
 
 function silence(start: Map<string, Float32Array>): Map<string, Float32Array> {
   for (const name of ['b_gate', 'b_enc']) for (const j of SILENT) if (start.has(name)) start.get(name)![j] = -1e4;
   return start;
-}
-
-function resample(state: TrainerState, { dIn, dSae }: EngineSettings): TrainerState {
-  for (const j of RESAMPLED) {
-    for (const [name, values] of state) {
-      const fresh = (i: number) => (/^[mv]/.test(name) ? 0 : Math.sin(i + j) / Math.sqrt(dIn));
-      if (name.endsWith('W_enc')) for (let i = 0; i < dIn; i++) values[i * dSae + j] = 0.2 * fresh(i);
-      else if (name.endsWith('W_dec')) for (let i = 0; i < dIn; i++) values[j * dIn + i] = fresh(i);
-      else if (!name.endsWith('b_dec')) values[j] = 0;
-    }
-  }
-  return state;
 }
 
 for (const architecture of ['gated', 'standard'] as const) {
@@ -40,16 +25,14 @@ for (const architecture of ['gated', 'standard'] as const) {
       test(`200 ${density} ${architecture} steps with β1 = ${beta1} agree with the reference engine`, async () => {
         const settings = smallSettings(architecture, { beta1 });
         const start = silence(randomStart(settings, bias));
-        let reference = await openReferenceEngine(settings, start);
-        let sparse = await openSparseEngine(settings, start);
+        const reference = await openReferenceEngine(settings, start);
+        const sparse = await openSparseEngine(settings, start);
         const next = batches(settings);
         const step = { lr: 3e-4, l1: 0.3 };
         for (let t = 0; t < 200; t++) {
           if (t === 100) {
-            const [a, b] = [await reference.state(), await sparse.state()];
-            await Promise.all([reference.close(), sparse.close()]);
-            reference = await openReferenceEngine(settings, resample(a, settings), 100);
-            sparse = await openSparseEngine(settings, resample(b, settings), 100);
+            await reference.load(resample(await reference.state(), settings));
+            await sparse.load(resample(await sparse.state(), settings));
           }
           const x = next();
           const [expected, found] = [await reference.step(x, step), await sparse.step(x, step)];

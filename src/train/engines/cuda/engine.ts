@@ -3,7 +3,7 @@ import { Refusal } from '../../../config/refusal.js';
 import { formatBytes } from '../../../disk/free-space.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
-import { stateShapes } from '../state.js';
+import { checkSizes, stateShapes } from '../state.js';
 import { DeviceArrays } from './arrays.js';
 import type { CudaDevice, HostBuffer, Kernels, Moment } from './device.js';
 import { METRIC_SUMS } from './kernels/metrics.js';
@@ -38,6 +38,7 @@ export async function openCudaEngine(
 ): Promise<Engine> {
   try {
     if (settings.architecture === 'gated_untied') throw new Error('the CUDA engine has no untied encoder');
+    checkSizes(start, settings, 'start');
     const plan = planCuda(settings, sizes.slice);
     checkDeviceMemory(settings, plan, device);
     const kernels = await device.compile(kernelSource(settings, plan));
@@ -75,9 +76,9 @@ class CudaEngine implements Engine {
     this.metrics = device.allocateHost(METRICS_BYTES);
   }
 
-  /** Takes over the state. */
+  /** Takes over what there is of a state. */
   async begin(start: TrainerState): Promise<void> {
-    // Moments are still zero, so this only notes that those about to be loaded are as of now.
+    // Moments that steps left behind and those about to come are then alike as of now.
     this.settle();
     await this.transfer.load(start);
     if (this.plan.precision === 'bfloat16') {
@@ -117,6 +118,12 @@ class CudaEngine implements Engine {
     await this.last;
     this.settle();
     return this.transfer.read(stateShapes(this.settings).keys());
+  }
+
+  async load(state: TrainerState): Promise<void> {
+    checkSizes(state, this.settings, 'whole');
+    await this.last;
+    await this.begin(state);
   }
 
   async close(): Promise<void> {

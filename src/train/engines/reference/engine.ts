@@ -4,7 +4,7 @@ import { float16Tensors } from '../../../onnx/float16-tensor.js';
 import { onnxRuntime, openSession } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
-import { stateShapes } from '../state.js';
+import { checkSizes, stateShapes } from '../state.js';
 import { METRICS, stepGraph } from './step-graph.js';
 
 /**
@@ -14,6 +14,7 @@ import { METRICS, stepGraph } from './step-graph.js';
  * @param steps steps already done
  */
 export async function openReferenceEngine(settings: EngineSettings, start: TrainerState, steps = 0): Promise<Engine> {
+  checkSizes(start, settings, 'start');
   const { Tensor } = await onnxRuntime();
   const float16Tensor = await float16Tensors();
   const session = await openSession(stepGraph(settings), settings);
@@ -28,12 +29,7 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
     }
     return map;
   };
-  let current = tensors((name, size) => {
-    const values = start.get(name);
-    if (values && values.length !== size)
-      throw new Error(`state ${name}: ${values.length} values where ${size} belong`);
-    return values ? values.slice() : new Float32Array(size);
-  });
+  let current = tensors((name, size) => start.get(name)?.slice() ?? new Float32Array(size));
   let next = tensors((_, size) => new Float32Array(size));
   const metricsTensor = new Tensor('float32', new Float32Array(METRICS.length), [METRICS.length]);
   const scalar = (value: number) => new Tensor('float32', Float32Array.of(value), []);
@@ -67,6 +63,10 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
       return { architecture, dIn, dSae, parameters };
     },
     state: async () => new Map([...current].map(([name, tensor]) => [name, (tensor.data as Float32Array).slice()])),
+    async load(state) {
+      checkSizes(state, settings, 'whole');
+      for (const [name, tensor] of current) (tensor.data as Float32Array).set(state.get(name)!);
+    },
     close: () => session.release(),
   };
 }

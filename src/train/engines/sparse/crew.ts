@@ -1,13 +1,13 @@
 import { Worker } from 'node:worker_threads';
 
-/** What a worker is started with, and which of its buffers are handed over. */
-export interface Start<Data> {
-  readonly data: Data;
+/** A request, and which of its buffers are handed over. */
+export interface Sent<Request> {
+  readonly request: Request;
   readonly transfer: readonly ArrayBuffer[];
 }
 
 /**
- * Worker threads that answer the same requests, each first to its start and then once to each. When one fails, the
+ * Worker threads that are asked together: each answers first to its start and then once to each request. When one fails, the
  * others are ended, and whoever waits is told why.
  */
 export class Crew<Data, Request, Reply> {
@@ -18,9 +18,9 @@ export class Crew<Data, Request, Reply> {
   private failure: Error | undefined;
   private closing = false;
 
-  constructor(script: URL, starts: readonly Start<Data>[]) {
-    this.workers = starts.map(({ data, transfer }, index) => {
-      const worker = new Worker(script, { workerData: data, transferList: [...transfer] });
+  constructor(script: URL, starts: readonly Data[]) {
+    this.workers = starts.map((data, index) => {
+      const worker = new Worker(script, { workerData: data });
       worker.on('message', (reply: Reply) => this.receive(index, reply));
       worker.on('error', (cause) => this.fail(index, cause));
       worker.on('exit', (code) => this.fail(index, new Error(`it ended with code ${code}`)));
@@ -36,14 +36,20 @@ export class Crew<Data, Request, Reply> {
 
   /** Sends a request to every worker; their replies, in the workers' order. */
   ask(request: Request): Promise<Reply[]> {
+    return this.askEach(this.workers.map(() => ({ request, transfer: [] })));
+  }
+
+  /** Sends each worker its own request; their replies, in the workers' order. */
+  askEach(requests: readonly Sent<Request>[]): Promise<Reply[]> {
     if (this.failure) return Promise.reject(this.failure);
     if (this.missing > 0) throw new Error('the workers are asked while they work');
     this.replies = [];
     this.missing = this.workers.length;
-    for (const worker of this.workers) {
+    this.workers.forEach((worker, index) => {
+      const { request, transfer } = requests[index]!;
       worker.ref();
-      worker.postMessage(request);
-    }
+      worker.postMessage(request, transfer);
+    });
     return this.answers();
   }
 

@@ -3,12 +3,12 @@ import type { ActivationArray } from '../../../activations/arrow-files.js';
 import { onnxRuntime } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
-import { stateShapes } from '../state.js';
+import { checkSizes, stateShapes } from '../state.js';
 import { LARGEST_MEMORY } from './arena.js';
 import { Crew } from './crew.js';
 import { allocateShared, sharedBytes } from './exchange.js';
 import { compileKernels } from './kernels.js';
-import { featuresOf, partOfState, putPart } from './partition.js';
+import { featuresOf, putPart, takePart } from './partition.js';
 import { PARTS, type Profile } from './profile.js';
 import { exchangedSums, padded, planSlice } from './slice-plan.js';
 import type { Reply, Request, WorkerStart } from './worker.js';
@@ -55,12 +55,7 @@ export async function openSparseEngine(
   const { architecture, dIn, dSae, batch, batchDType } = settings;
   if (architecture === 'gated_untied') throw new Error('the sparse engine has no untied encoder');
   const shapes = stateShapes(settings);
-  for (const [name, values] of start) {
-    const size = shapes.get(name)?.reduce((product, dim) => product * dim, 1);
-    if (size !== undefined && values.length !== size) {
-      throw new Error(`state ${name}: ${values.length} values where ${size} belong`);
-    }
-  }
+  checkSizes(start, settings, 'start');
   const { workers: count } = planWorkers(settings);
   // Its settings are environment variables, which a worker's copy of the environment would not hand on.
   await onnxRuntime();
@@ -70,15 +65,25 @@ export async function openSparseEngine(
   const sharedBatch = batchDType === 'float16' ? new Uint16Array(shared.batch) : new Float32Array(shared.batch);
   const ranges = Array.from({ length: count }, (_, index) => featuresOf(dSae, index, count));
   const starts = ranges.map((range, index): WorkerStart => {
-    const [features, state] = [range[1] - range[0], partOfState(start, settings, range)];
-    return { settings, index, workers: count, features, steps, shared, module, state };
+    return { settings, index, workers: count, features: range[1] - range[0], steps, shared, module };
   });
-  const crew = new Crew<WorkerStart, Request, Reply>(
-    new URL('worker.js', import.meta.url),
-    starts.map((data) => ({ data, transfer: [...data.state.values()].map((values) => values.buffer as ArrayBuffer) })),
-  );
+  const crew = new Crew<WorkerStart, Request, Reply>(new URL('worker.js', import.meta.url), starts);
   let profiles: Profile[] = [];
   await crew.ready();
+  await scatter(start);
+
+  /** One array after another, so that only one of them exists twice. */
+  async function scatter(state: TrainerState): Promise<void> {
+    for (const name of shapes.keys()) {
+      const whole = state.get(name);
+      // Memory that is never written costs nothing.
+      if (!whole) continue;
+      const parts = ranges.map((range) => takePart(name, whole, dIn, dSae, range));
+      await crew.askEach(
+        parts.map((values) => ({ request: { kind: 'load', name, values }, transfer: [values.buffer] })),
+      );
+    }
+  }
 
   async function gather(names: readonly string[]): Promise<Map<string, Float32Array>> {
     const replies = await crew.ask({ kind: 'state', names });
@@ -120,6 +125,10 @@ export async function openSparseEngine(
       return { architecture, dIn, dSae, parameters };
     },
     state: () => gather([...shapes.keys()]),
+    async load(state) {
+      checkSizes(state, settings, 'whole');
+      await scatter(state);
+    },
     profile() {
       const mean = (part: (typeof PARTS)[number]) =>
         profiles.reduce((total, profile) => total + profile[part], 0) / (profiles.length || 1);

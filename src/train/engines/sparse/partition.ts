@@ -1,5 +1,3 @@
-import type { EngineSettings, TrainerState } from '../engine.js';
-import { stateShapes } from '../state.js';
 import { padded } from './slice-plan.js';
 
 /** Features [first, last) of worker `index`: parts as equal as can be. */
@@ -24,7 +22,7 @@ export function takePart(
   dIn: number,
   dSae: number,
   [first, last]: readonly [number, number],
-): Float32Array {
+): Float32Array<ArrayBuffer> {
   const d = padded(dIn);
   const layout = layoutOf(name);
   if (layout === 'numbers') return values.slice(first, last);
@@ -66,18 +64,4 @@ export function putPart(
       for (let j = first; j < last; j++) row[j] = part[(j - first) * d + i]!;
     }
   }
-}
-
-/** The state of one worker. */
-export function partOfState(
-  state: TrainerState,
-  settings: EngineSettings,
-  range: readonly [number, number],
-): Map<string, Float32Array> {
-  const part = new Map<string, Float32Array>();
-  for (const name of stateShapes(settings).keys()) {
-    const values = state.get(name);
-    if (values) part.set(name, takePart(name, values, settings.dIn, settings.dSae, range));
-  }
-  return part;
 }

@@ -17,26 +17,26 @@ export interface WorkerStart {
   readonly steps: number;
   readonly shared: Shared;
   readonly module: WebAssembly.Module;
-  /** Its part of the state, in the arena's layout; what is missing begins at zero. */
-  readonly state: ReadonlyMap<string, Float32Array>;
 }
 
 export type Request =
   | { readonly kind: 'step'; readonly step: StepSettings }
   | { readonly kind: 'state'; readonly names: readonly string[] }
+  /** Takes its part of an array of the state, in the arena's layout, as of the steps done. */
+  | { readonly kind: 'load'; readonly name: string; readonly values: Float32Array<ArrayBuffer> }
   /** Gives ONNX Runtime's memory back: a thread that ends does not. */
   | { readonly kind: 'release' };
 
 export type Reply =
   | { readonly kind: 'ready' }
+  | { readonly kind: 'loaded' }
   | { readonly kind: 'released' }
   | { readonly kind: 'step'; readonly sums: SliceSums; readonly profile: Profile }
   | { readonly kind: 'state'; readonly state: ReadonlyMap<string, Float32Array> };
 
 async function main(port: NonNullable<typeof parentPort>): Promise<void> {
-  const { settings, index, workers, features, steps, shared, module, state } = workerData as WorkerStart;
+  const { settings, index, workers, features, steps, shared, module } = workerData as WorkerStart;
   const arena = new Arena(planSlice(settings, features));
-  for (const [name, values] of state) arena.f32(name).set(values);
   const sums = exchangedSums(settings).length;
   const exchange = new Exchange(shared, index, workers, settings.batch, padded(settings.dIn), sums);
   const products = await Products.open(arena);
@@ -51,7 +51,12 @@ async function main(port: NonNullable<typeof parentPort>): Promise<void> {
       await products.close();
       return { kind: 'released' };
     }
+    // Lazy moments must be as of now, whether they are read or others take their place.
     slice.settle();
+    if (request.kind === 'load') {
+      arena.f32(request.name).set(request.values);
+      return { kind: 'loaded' };
+    }
     return { kind: 'state', state: new Map(request.names.map((name) => [name, arena.f32(name).slice()])) };
   }
 

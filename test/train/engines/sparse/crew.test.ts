@@ -21,17 +21,23 @@ parentPort.postMessage('ready');
 const script = join(temporaryDirectory(), 'worker.mjs');
 writeFileSync(script, SCRIPT);
 
-const open = () =>
-  new Crew<number, number | string, number>(
-    pathToFileURL(script),
-    [0, 1, 2].map((data) => ({ data, transfer: [] })),
-  );
+const open = () => new Crew<number, number | string, number>(pathToFileURL(script), [0, 1, 2]);
 
 test('every worker is asked, and replies come in order', async () => {
   const crew = open();
   await crew.ready();
   assert.deepEqual(await crew.ask(5), [0, 5, 10]);
   assert.deepEqual(await crew.ask(7), [0, 7, 14]);
+  await crew.close();
+});
+
+test('each worker can be asked something of its own', async () => {
+  const crew = open();
+  await crew.ready();
+  const transfer = [new ArrayBuffer(8)];
+  assert.deepEqual(await crew.askEach([3, 4, 5].map((request) => ({ request, transfer: [] }))), [0, 4, 10]);
+  await crew.askEach([1, 1, 1].map((request, i) => ({ request, transfer: i === 1 ? transfer : [] })));
+  assert.equal(transfer[0]!.byteLength, 0, 'handed over');
   await crew.close();
 });
 
@@ -50,7 +56,7 @@ test('a worker that fails ends the others, and the cause is told then and ever a
 });
 
 test('a worker that cannot start is told, too', async () => {
-  const crew = new Crew(pathToFileURL(`${script}.missing`), [{ data: 0, transfer: [] }]);
+  const crew = new Crew(pathToFileURL(`${script}.missing`), [0]);
   await assert.rejects(crew.ready(), /Worker 0 of the training engine failed: .*worker\.mjs\.missing/s);
   await crew.close();
 });

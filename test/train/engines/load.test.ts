@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
+import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
+import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
+import { withoutCompiler } from './cuda/compiler.js';
+import { openOnCpu } from './cuda/open-on-cpu.js';
+import { batches, randomStart, resample, smallSettings } from './problem.js';
+import type { Variant } from './variants.js';
+
+type Open = (settings: EngineSettings, start: TrainerState, steps?: number) => Promise<Engine>;
+
+const ENGINES: readonly (readonly [name: string, open: Open, skip: string | false])[] = [
+  ['reference', openReferenceEngine, false],
+  ['sparse', openSparseEngine, false],
+  ['cuda', (settings, start, steps) => openOnCpu(settings, start, steps), withoutCompiler],
+  [
+    'cuda in bfloat16',
+    (settings, start, steps) => openOnCpu({ ...settings, precision: 'bfloat16' }, start, steps),
+    withoutCompiler,
+  ],
+];
+
+const VARIANTS: Record<string, Variant> = {
+  gated: { architecture: 'gated' },
+  standard: { architecture: 'standard' },
+  'gated without r_mag': {
+    architecture: 'gated',
+    trained: ['W_enc', 'W_dec', 'b_gate', 'b_mag', 'b_dec'],
+  },
+};
+
+for (const [name, open, skip] of ENGINES) {
+  for (const [variantName, variant] of Object.entries(VARIANTS)) {
+    for (const beta1 of name.endsWith('bfloat16') ? [0] : [0, 0.9]) {
+      test(`${name}: a ${variantName} SAE with β1 = ${beta1} goes on from another state as a new engine would`, {
+        skip,
+      }, async () => {
+        const settings = smallSettings(variant.architecture, { ...variant, beta1, batch: 26, deadWindow: 130 });
+        // Few features are active, so that rows miss many decays.
+        const kept = await open(settings, randomStart(settings, -2.5));
+        const next = batches(settings);
+        const step = { lr: 1e-3, l1: 0.2 };
+        for (const round of [1, 2]) {
+          for (let t = 0; t < 6; t++) await kept.step(next(), step);
+          const changed = resample(await kept.state(), settings);
+          // Since it was looked at, moments have fallen behind again.
+          for (let t = 0; t < 3; t++) await kept.step(next(), step);
+          await kept.load(changed);
+          assert.equal(kept.steps, round * 13 - 4);
+          assert.deepEqual(await kept.state(), changed);
+          const opened = await open(settings, changed, kept.steps);
+          for (let t = 0; t < 4; t++) {
+            const x = next();
+            assert.deepEqual(await kept.step(x, step), await opened.step(x, step), `${t} steps later`);
+          }
+          assert.deepEqual(await kept.state(), await opened.state());
+          assert.deepEqual(await kept.sae(), await opened.sae());
+          await opened.close();
+        }
+        await kept.close();
+      });
+    }
+  }
+
+  test(`${name}: a state that is not whole or has other sizes is not loaded, not even in part`, { skip }, async () => {
+    const settings = smallSettings('gated', { batch: 26 });
+    const engine = await open(settings, randomStart(settings, -1.5));
+    const next = batches(settings);
+    for (let t = 0; t < 3; t++) await engine.step(next(), { lr: 1e-3, l1: 0.2 });
+    const before = await engine.state();
+    const other = () => new Map([...before].map(([array, values]) => [array, values.map(() => 3)]));
+    for (const array of before.keys()) {
+      const [without, shorter] = [other(), other()];
+      without.delete(array);
+      shorter.set(array, new Float32Array(2));
+      await assert.rejects(engine.load(without), {
+        message: new RegExp(`^state ${array}: no values where \\d+ belong$`),
+      });
+      await assert.rejects(engine.load(shorter), {
+        message: new RegExp(`^state ${array}: 2 values where \\d+ belong$`),
+      });
+    }
+    assert.deepEqual(await engine.state(), before);
+    await engine.close();
+  });
+}
