@@ -108,8 +108,9 @@ async function main(): Promise<void> {
         batch: 16,
       },
       { label: 'Gemma 2 of 8 × 512, last block', model: capped, layer: 7, attention: 'eager', ...large },
-      { label: 'the same without soft-caps', model: uncapped, layer: 7, attention: 'sdpa', ...large },
-      { label: 'Gemma 2 of 8 × 512, block 3: ours ends there', model: capped, layer: 3, attention: 'eager', ...large },
+      { label: 'the same without soft-caps, last block', model: uncapped, layer: 7, attention: 'sdpa', ...large },
+      { label: 'without soft-caps, block 5: ours ends there', model: uncapped, layer: 5, attention: 'sdpa', ...large },
+      { label: 'with soft-caps, block 3: ours ends there', model: capped, layer: 3, attention: 'eager', ...large },
     ];
     const rows: string[] = [];
     let versions: Record<string, string> = {};

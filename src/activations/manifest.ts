@@ -43,10 +43,10 @@ export const manifestSchema = z.object({
   corpus: z.string(),
   text_field: z.string(),
   seed: count,
-  /** Contexts a forward pass. */
+  /** Contexts a group, which is one forward pass or several. */
   batch: count.positive(),
   rows_per_shard: count.positive(),
-  /** Forward passes a window; rows are permuted within windows. */
+  /** Groups a window; rows are permuted within windows. */
   window_batches: count.positive(),
   /** Rows asked for; `rows` once complete. */
   rows_wanted: count,

@@ -33,7 +33,7 @@ export const harvestSchema = z.object({
   out: directory.describe(
     'directory for the stores, OUT/<hook>/; - writes the rows of one hook to standard output, for `train --activations -`',
   ),
-  batch: positive.default(16).describe('contexts a forward pass'),
+  batch: positive.default(16).describe('contexts a forward pass, at most'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type on disk'),
   rowsPerShard: positive.default(65_536).describe('rows a shard file, at most'),
   windowRows: positive
@@ -81,7 +81,7 @@ export const evalSchema = z.object({
   corpus,
   tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),
   context: context.describe('tokens a context, BOS included [default: what the SAEs were trained with]'),
-  batch: positive.default(8).describe('contexts a forward pass'),
+  batch: positive.default(8).describe('contexts a forward pass, at most'),
   hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
   meanAblation: z
     .boolean()
@@ -162,7 +162,7 @@ export const doctorSchema = z.object({
   dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
   arch: z.enum(trainableArchitectures).default('gated').describe('architecture of that SAE'),
   context,
-  batch: positive.default(16).describe('contexts a forward pass'),
+  batch: positive.default(16).describe('contexts a forward pass, at most'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type of activations on disk'),
   device,
   precision,

@@ -58,7 +58,7 @@ export const trainSchema = z.object({
   textField,
   dtype: z.enum(activationDTypes).default('float16').describe("element type of --model's activations in memory"),
   precision,
-  contextsPerPass: positive.default(16).describe('contexts a forward pass of --model'),
+  contextsPerPass: positive.default(16).describe('contexts a forward pass of --model, at most'),
   modelDevice: z.string().optional().describe('where --model runs: cpu, cuda, cuda:N or webgpu [default: --device]'),
   modelThreads: threads.describe("threads of one operator of --model's; 0: one a core"),
   poolRows: positive

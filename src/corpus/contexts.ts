@@ -57,14 +57,20 @@ export async function* packContexts(
   }
 }
 
-/** Groups of `size` contexts; the last may be smaller. */
-export async function* batches(contexts: AsyncIterable<Context>, size: number): AsyncGenerator<Context[]> {
+/** Groups of `size` contexts, the first of `first`; the last may be smaller. */
+export async function* batches(
+  contexts: AsyncIterable<Context>,
+  size: number,
+  first = size,
+): AsyncGenerator<Context[]> {
   let batch: Context[] = [];
+  let wanted = first;
   for await (const context of contexts) {
     batch.push(context);
-    if (batch.length === size) {
+    if (batch.length === wanted) {
       yield batch;
       batch = [];
+      wanted = size;
     }
   }
   if (batch.length > 0) yield batch;

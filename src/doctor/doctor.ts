@@ -9,6 +9,7 @@ import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
 import { findHook, type Hook, hookName } from '../lm/hooks.js';
+import { blockParameters, contextsAtOnce } from '../lm/pass-length.js';
 import { onnxRuntime } from '../onnx/session.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { type Check, check } from './checks.js';
@@ -118,6 +119,7 @@ function freeOn(device: string, { gpus, memory }: Pick<Machine, 'gpus' | 'memory
 /** The whole model, as an evaluation needs it. */
 function modelReport(checkpoint: Checkpoint, context: number, doctor: DoctorConfig) {
   const { name, directory, tensors, config } = checkpoint;
+  const atOnce = contextsAtOnce(config.layers * blockParameters(config), context, doctor.device);
   let [parameters, stored] = [0, 0];
   for (const { shape, length } of tensors.values()) {
     parameters += shape.reduce((product, dim) => product * dim, 1);
@@ -126,7 +128,7 @@ function modelReport(checkpoint: Checkpoint, context: number, doctor: DoctorConf
   return {
     ...{ name, directory, parameters, layers: config.layers, d_model: config.hidden },
     weights: { stored, memory: modelWeights(checkpoint, placementOn(doctor.device, checkpoint, doctor)).bytes },
-    activations: activationMemory(config, [], doctor.batch, context),
+    activations: activationMemory(config, [], Math.min(doctor.batch, atOnce), context),
   };
 }
 

@@ -2,6 +2,7 @@ import { rowBytes } from '../activations/manifest.js';
 import { type DoctorConfig, harvestSchema } from '../config/stages.js';
 import { harvestGraph } from '../harvest/harvest-graph.js';
 import { activationMemory } from '../harvest/memory-bound.js';
+import { harvestContexts } from '../harvest/pass-length.js';
 import { batchesPerWindow } from '../harvest/store-plan.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import { GemmaGraph } from '../lm/gemma-graph.js';
@@ -37,7 +38,8 @@ export function harvestNeeds(
   context: number,
   config: DoctorConfig,
 ): HarvestNeeds {
-  const { batch, dtype, tokens } = config;
+  const { batch, dtype, tokens, device } = config;
+  const atOnce = Math.min(batch, harvestContexts(checkpoint.config, hooks, context, device));
   const row = hooks.reduce((sum, { width }) => sum + rowBytes({ d_in: width, dtype }), 0);
   // A harvest with everything else at its default.
   const harvest = harvestSchema.parse({
@@ -47,7 +49,7 @@ export function harvestNeeds(
   const rows = batchesPerWindow(harvest, hooks, context) * batch * (context - 1);
   return {
     weights: harvestWeights(checkpoint, hooks, context, config, config.device),
-    activations: activationMemory(checkpoint.config, hooks, batch, context),
+    activations: activationMemory(checkpoint.config, hooks, atOnce, context),
     window: row * Math.min(rows, tokens ?? rows),
     store: tokens === undefined ? null : tokens * row,
   };

@@ -50,7 +50,7 @@ export async function timeForwardPass(
     };
     await time(1);
     const one = await time(1);
-    const batch = Math.max(1, Math.min(config.batch, Math.floor(BUDGET / PASSES / one.seconds)));
+    const batch = Math.max(1, Math.min(config.batch, pass.contexts, Math.floor(BUDGET / PASSES / one.seconds)));
     const rates: number[] = [];
     for (let i = 0; i < PASSES; i++) {
       const timed = await time(batch);

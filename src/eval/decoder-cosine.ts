@@ -1,6 +1,7 @@
 import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { storedWeight, weightDType } from '../onnx/weight.js';
+import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import type { SaeFiles } from '../sae/saelens.js';
 import { interrupted } from './interrupted.js';
@@ -72,7 +73,7 @@ export async function decoderMaxCosine(
         keep(left, of_left!.data as Float32Array);
         keep(right, of_right!.data as Float32Array);
         progress.update(++done);
-        if (stop.signal) throw interrupted(stop.signal);
+        if (await heard(stop)) throw interrupted(stop.signal!);
       }
     }
     progress.end();

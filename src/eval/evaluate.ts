@@ -10,6 +10,7 @@ import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
 import { choosePrecision } from '../lm/precision.js';
+import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { openSae } from '../sae/saelens.js';
 import { type Candidate, openCandidate, sharedContext } from './candidate.js';
@@ -164,9 +165,10 @@ async function evaluateHook(
     progress.begin(`${label} ${hook.name}`, wanted, 'token');
     let tokens = 0;
     for await (const batch of batches(contexts(), config.batch)) {
-      tokens += await take(batch, bos, wanted - tokens);
-      progress.update(tokens);
-      if (stop.signal) throw interrupted(stop.signal);
+      tokens += await take(batch, bos, wanted - tokens, async (counted) => {
+        progress.update(tokens + counted);
+        if (await heard(stop)) throw interrupted(stop.signal!);
+      });
       if (tokens === wanted) break;
     }
     progress.end();

@@ -1,6 +1,7 @@
 import type { Context } from '../corpus/contexts.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
+import { blockParameters, contextsAtOnce } from '../lm/pass-length.js';
 import { choosePrecision, type Precision } from '../lm/precision.js';
 import { openSession, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
@@ -24,10 +25,22 @@ export function contextsPerPass(mlp: number, context: number, variants: number, 
   return Math.max(1, Math.floor(WIDEST / (context * Math.max(mlp * variants, dSae))));
 }
 
+/** Parameters that are multiplied with a token, each as often as it is: at most five seconds of them go through at once. */
+function parametersPerToken({ config }: Checkpoint, hook: Hook, saes: readonly SaeFiles[], variants: number): number {
+  const { layers, hidden, vocabulary } = config;
+  const below = hook.layer + 1;
+  const blocks = below + variants * (layers - below);
+  const dictionaries = saes.reduce((sum, { dIn, dSae }) => sum + 2 * dIn * dSae, 0);
+  return blocks * blockParameters(config) + variants * hidden * vocabulary + dictionaries;
+}
+
+/** Told after each pass over a part of a batch: positions of the batch that have counted so far. */
+export type Passed = (counted: number) => void | Promise<void>;
+
 export interface SpliceInOptions extends SessionOptions {
   readonly precision?: Precision | 'auto';
   readonly meanAblation?: boolean;
-  /** Contexts a pass; by default what memory allows. */
+  /** Contexts a pass; by default what memory allows, and on a CPU time. */
   readonly passContexts?: number;
 }
 
@@ -51,7 +64,9 @@ export async function openSpliceIn(
   const site = newSiteSums(context);
   const sums = saes.map(({ dIn, dSae }) => newSaeSums(dIn, dSae, context));
   const widestSae = Math.max(0, ...saes.map(({ dSae }) => dSae));
-  const passContexts = options.passContexts ?? contextsPerPass(mlp, context, variants.count, widestSae);
+  const inMemory = contextsPerPass(mlp, context, variants.count, widestSae);
+  const perToken = parametersPerToken(checkpoint, hook, saes, variants.count);
+  const passContexts = options.passContexts ?? Math.min(inMemory, contextsAtOnce(perToken, context, options.device));
   const pilot = { positions: 0, x: new Float64Array(hook.width) };
   let centre: Float32Array | null = null;
 
@@ -59,20 +74,22 @@ export async function openSpliceIn(
   async function passes(
     batch: readonly Context[],
     limit: number,
+    passed: Passed,
     run: (part: readonly Context[], limit: number) => Promise<number>,
   ): Promise<number> {
     let counted = 0;
     for (let i = 0; i < batch.length && counted < limit; i += passContexts) {
       counted += await run(batch.slice(i, i + passContexts), limit - counted);
+      await passed(counted);
     }
     return counted;
   }
 
   /** Adds at most `limit` positions of a batch to the mean of x; returns how many counted. Computes no logits. */
-  const addToMean = (batch: readonly Context[], bos: number, limit: number): Promise<number> => {
+  const addToMean = (batch: readonly Context[], bos: number, limit: number, passed: Passed = () => {}) => {
     if (centre) throw new Error('the mean is in use already');
     const origin = new Float32Array(hook.width);
-    return passes(batch, limit, async (part, left) => {
+    return passes(batch, limit, passed, async (part, left) => {
       const pass = await runPass(session, part, { bos, limit: left, vocabulary, chunkRows: 0, centre: origin });
       if (!pass) return 0;
       for (const [i, sum] of pass.data('u').entries()) pilot.x[i % hook.width]! += sum;
@@ -86,11 +103,11 @@ export async function openSpliceIn(
    *
    * @throws Refusal where a loss or a reconstruction is not finite, saying whose
    */
-  const add = (batch: readonly Context[], bos: number, limit: number): Promise<number> => {
+  const add = (batch: readonly Context[], bos: number, limit: number, passed: Passed = () => {}) => {
     if (pilot.positions === 0 && variants.count > 2) throw new Error('addToMean comes first');
     centre ??= Float32Array.from(pilot.x, (sum) => sum / Math.max(1, pilot.positions));
     const settings = { bos, vocabulary, chunkRows: chunkRows(vocabulary, variants.count), centre };
-    return passes(batch, limit, async (part, left) => {
+    return passes(batch, limit, passed, async (part, left) => {
       const pass = await runPass(session, part, { ...settings, limit: left });
       if (!pass) return 0;
       const before = site.byContext.tokens.length;

@@ -9,6 +9,7 @@ import { choosePrecision, type Placement } from '../lm/precision.js';
 import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { harvestGraph, outputsOf } from './harvest-graph.js';
 import { firstHookNotFinite, notFiniteRemedy } from './origin-of-nan.js';
+import { harvestContexts } from './pass-length.js';
 
 /** Largest finite float16. */
 const FLOAT16_MAX = 65504;
@@ -25,7 +26,10 @@ export interface PassResult {
 
 export type ForwardPass = Awaited<ReturnType<typeof openForwardPass>>;
 
-/** Opens the model for harvesting; `run` takes a batch of contexts and gives at most `limit` rows. */
+/**
+ * Opens the model for harvesting; `run` takes contexts and gives at most `limit` rows. It should be given no more than
+ * `contexts` of them at a time, because nothing else happens meanwhile.
+ */
 export async function openForwardPass(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
@@ -64,7 +68,8 @@ export async function openForwardPass(
     return { rows, norms, count, contexts };
   }
 
-  return { run, release: () => session.release() };
+  const contexts = harvestContexts(checkpoint.config, hooks, context, config.device);
+  return { run, contexts, release: () => session.release() };
 }
 
 /** Positions that hold a token other than BOS, in order, at most `limit` of them. */

@@ -9,6 +9,7 @@ import { choosePrecision } from '../lm/precision.js';
 import { weightMemory } from '../onnx/weight-memory.js';
 import { type MemoryParts, PROGRAM } from '../progress/memory-line.js';
 import { harvestGraph } from './harvest-graph.js';
+import { harvestContexts } from './pass-length.js';
 import type { Plan } from './plan.js';
 
 /** Shards on their way to disk: rows, their encoding and its copy, and one that is yet to be collected. */
@@ -39,7 +40,8 @@ export async function harvestMemory(
   model: string,
   config: Pick<HarvestConfig, 'tokens' | 'batch' | 'dtype' | 'device' | 'precision' | 'rowsPerShard'>,
 ): Promise<MemoryParts> {
-  const { batch, dtype, tokens, rowsPerShard } = config;
+  const { batch, dtype, tokens, rowsPerShard, device } = config;
+  const atOnce = Math.min(batch, harvestContexts(checkpoint.config, hooks, context, device));
   const placement = choosePrecision(config.precision, config.device, checkpoint);
   const { bytes: weights } = weightMemory(harvestGraph(checkpoint, hooks, context, dtype, placement));
   const row = manifests.reduce((sum, manifest) => sum + rowBytes(manifest), 0);
@@ -50,7 +52,7 @@ export async function harvestMemory(
   const { size } = await stat(join(model, 'tokenizer.json'));
   return {
     model: OPENING * weights + TOKENIZER * size,
-    pass: PASSES * activationMemory(checkpoint.config, hooks, batch, context),
+    pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
     window: rows * (row + ORDER_BYTES) + Math.min(contexts, 16 * tokens),
     shards: SHARDS * Math.min(rows, rowsPerShard) * widest,
     program: PROGRAM,

@@ -15,7 +15,7 @@ export interface Plan {
   readonly hooks: readonly Hook[];
   /** Tokens a context, BOS included. */
   readonly context: number;
-  /** Forward passes a window. */
+  /** Groups of --batch contexts a window. */
   readonly windowBatches: number;
   /** Of the stores of all hooks as they would be begun. */
   readonly manifests: readonly Manifest[];

@@ -36,11 +36,12 @@ export async function harvestWindows(
   const { index, windows } = atWindow(done, stored, manifests);
   await restorePartial(writers, windows, contexts, config, stop);
   const kept = windows[0]!;
-  const passes = Math.ceil(kept.contexts.length / config.batch);
-  const standing = { index, windows, rows: stored + kept.rows, passes };
+  const begun = kept.contexts.length % config.batch;
+  const groups = (kept.contexts.length - begun) / config.batch;
+  const standing = { index, windows, rows: stored + kept.rows, groups };
 
-  const groups = batches(contexts, config.batch);
-  for await (const { windows, rows, end } of assembleWindows(standing, manifests, groups, pass, progress, stop)) {
+  const rest = batches(contexts, config.batch, config.batch - begun);
+  for await (const { windows, rows, end } of assembleWindows(standing, manifests, rest, pass, progress, stop)) {
     for (const [i, writer] of writers.entries()) {
       const window = windows[i]!;
       // A kill may have left some of the stores with the window under way.

@@ -1,6 +1,7 @@
 import { availableParallelism, totalmem } from 'node:os';
 import type { ActivationSource } from '../activations/source.js';
 import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
+import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest, Table } from '../progress/progress.js';
 import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
 import type { MetricsRecord } from '../train/metrics-record.js';
@@ -123,7 +124,7 @@ async function trainLanes(
     lanes.map(async ({ run, trainer, row }, i): Promise<Outcome> => {
       try {
         table.update(row, trainer.steps * size, figures(trainer.last));
-        while (trainer.steps < trainer.wanted && !stop.signal) {
+        while (trainer.steps < trainer.wanted && !(await heard(stop))) {
           const batch = await shared.next(i).catch(async (cause) => {
             // Rows that do not come must not cost the steps that were made.
             await trainer.save();

@@ -1,5 +1,6 @@
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { onnxRuntime, openSession } from '../onnx/session.js';
+import { heard } from '../progress/heard.js';
 import type { StopRequest } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/unless-stopped.js';
 import {
@@ -63,7 +64,7 @@ export async function openInputLosses(
       const rows = values.length / dIn;
       const losses = new Float64Array(rows);
       for (let first = 0; first < rows; first += chunk) {
-        throwIfStopped(stop, STOPPED);
+        if (await heard(stop)) throwIfStopped(stop, STOPPED);
         const last = Math.min(rows, first + chunk);
         const part = new Tensor('float32', values.slice(first * dIn, last * dIn), [last - first, dIn]);
         const { loss } = await open.run({ x: part, ...weights });

@@ -2,6 +2,7 @@ import type { ActivationArray } from '../activations/arrow-files.js';
 import type { Batches } from '../activations/source.js';
 import { Interrupted } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
+import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import type { MetricsRecord } from './metrics-record.js';
 import { kept } from './run-directory.js';
@@ -67,9 +68,9 @@ async function loop(
     await stepping;
     used.push(x);
     progress.update(trainer.steps * batch, figures(trainer.last));
-    if (stop.signal && trainer.steps < trainer.wanted) {
+    if (trainer.steps < trainer.wanted && (await heard(stop))) {
       await keep();
-      throw new Interrupted(stop.signal, left());
+      throw new Interrupted(stop.signal!, left());
     }
   }
   progress.end();

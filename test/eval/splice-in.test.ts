@@ -84,6 +84,26 @@ test('a batch that goes through the model in several passes measures the same', 
   await parts.release();
 });
 
+test('after each pass over a part of a batch the caller is told, and may end it there', async () => {
+  const spliceIn = await openSpliceIn(checkpoint, hook, [], CONTEXT, { passContexts: 2 });
+  const batch = goldenContexts([0, 1, 2, 3, 10]);
+  const told: number[] = [];
+  const counted = await spliceIn.add(batch, BOS, ALL, (positions) => {
+    told.push(positions);
+  });
+  assert.equal(told.length, 3);
+  assert.equal(told.at(-1), counted);
+  assert.ok(told.every((positions, i) => positions > (told[i - 1] ?? 0)));
+  const passed: number[] = [];
+  const stopped = spliceIn.add(batch, BOS, ALL, (positions) => {
+    passed.push(positions);
+    throw new Error('stopped');
+  });
+  await assert.rejects(stopped, /^Error: stopped$/);
+  assert.deepEqual(passed, told.slice(0, 1));
+  await spliceIn.release();
+});
+
 test('a limit counts exactly that many positions, those that come first', async () => {
   const limited = await openSpliceIn(checkpoint, hook, [goldenSae('gated')], CONTEXT, {});
   const whole = await openSpliceIn(checkpoint, hook, [goldenSae('gated')], CONTEXT, {});

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { harvestContexts } from '../../src/harvest/pass-length.js';
+import { openCheckpoint } from '../../src/lm/checkpoint.js';
+import type { GemmaConfig } from '../../src/lm/gemma-config.js';
+import { findHook } from '../../src/lm/hooks.js';
+import { blockParameters, contextsAtOnce } from '../../src/lm/pass-length.js';
+
+/** Sizes of the models' published configurations. */
+const GEMMA_2B = { layers: 18, hidden: 2048, heads: 8, kvHeads: 1, headDim: 256, mlp: 16_384 } as GemmaConfig;
+const GEMMA_3_270M = { layers: 18, hidden: 640, heads: 4, kvHeads: 1, headDim: 256, mlp: 2048 } as GemmaConfig;
+
+test('parameters of a block are those of its seven matrices', async () => {
+  const { config, tensors } = await openCheckpoint('assets/tiny-gemma');
+  let matrices = 0;
+  for (const [name, { shape }] of tensors) if (/^layers\.1\..*proj/.test(name)) matrices += shape[0]! * shape[1]!;
+  assert.equal(blockParameters(config), matrices);
+  // 2.51 billion less the embedding of 256,000 × 2048.
+  assert.ok(Math.abs(GEMMA_2B.layers * blockParameters(GEMMA_2B) - 1.98e9) < 1e7);
+});
+
+test('a pass on a CPU has no more than 10¹² operations, or one context', () => {
+  for (const [parameters, context] of [
+    [3e6, 256],
+    [1e8, 1024],
+    [1e8, 4096],
+    [2e9, 1024],
+  ] as const) {
+    const contexts = contextsAtOnce(parameters, context);
+    assert.ok(contexts >= 1 && Number.isInteger(contexts));
+    assert.ok(contexts === 1 || 2 * parameters * context * contexts <= 1e12);
+    assert.ok(2 * parameters * context * (contexts + 1) > 1e12, 'and no fewer than can be');
+  }
+  assert.equal(contextsAtOnce(1e8, 1024, 'cuda:1'), Number.POSITIVE_INFINITY);
+});
+
+test('contexts of a harvest go by its deepest hook', async () => {
+  const at = (config: GemmaConfig, ...layers: number[]) => {
+    const hooks = layers.map((layer) => ({ layer }) as ReturnType<typeof findHook>);
+    return harvestContexts(config, hooks, 1024, 'cpu');
+  };
+  assert.equal(at(GEMMA_2B, 17), 1);
+  assert.equal(at(GEMMA_2B, 0), 4);
+  assert.equal(at(GEMMA_3_270M, 17), 4);
+  assert.equal(at(GEMMA_3_270M, 2, 8), at(GEMMA_3_270M, 8));
+  const { config } = await openCheckpoint('assets/tiny-gemma');
+  const deepest = findHook('blocks.3.hook_resid_post', config);
+  assert.ok(harvestContexts(config, [deepest], 256, undefined) > 16, 'the default --batch is one pass there');
+});
