@@ -55,7 +55,12 @@ interface Planned {
   readonly args: readonly string[];
   /** Called between samples. */
   readonly tidy?: () => void;
+  /** What the program says of the work that this phase is for; it must, and how often is told. */
+  readonly event?: readonly [said: RegExp, name: string];
 }
+
+/** Features that are dead are given directions, which opens sessions and changes the engine's state. */
+const RESAMPLING = [/dead features resampled/g, 'resamplings'] as const;
 
 /** @param tokens more than are harvested in the time */
 const phases = (tokens: number): readonly Planned[] => [
@@ -75,6 +80,7 @@ const phases = (tokens: number): readonly Planned[] => [
       ...[PROGRAM, 'train', '--activations', join(store, HOOK), '--pool-rows', '50000', ...TRAINING],
       ...['--out', join(root, 'train')],
     ],
+    event: RESAMPLING,
   },
   {
     name: 'train on a model at work',
@@ -83,6 +89,7 @@ const phases = (tokens: number): readonly Planned[] => [
       ...[PROGRAM, 'train', ...MODEL, '--corpus', 'assets/corpus/train.jsonl.gz', '--hook', HOOK, ...TRAINING],
       ...['--pool-rows', '50000', '--out', join(root, 'live')],
     ],
+    event: RESAMPLING,
   },
   {
     name: 'eval and sweep, again and again',
@@ -146,11 +153,11 @@ interface Measured extends Phase {
 }
 
 /** Runs a phase for its time, which begins when its bound is printed, and looks at its memory all along. */
-async function measure({ name, share, args, tidy }: Planned): Promise<Measured> {
+async function measure({ name: planned, share, args, tidy, event }: Planned): Promise<Measured> {
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   child.stderr.on('data', (data) => {
-    said = (said + data).slice(-200_000);
+    said += data;
     bound ??= boundIn(said);
   });
   let bound: number | null = null;
@@ -177,6 +184,9 @@ async function measure({ name, share, args, tidy }: Planned): Promise<Measured> 
   const drift = driftOf(samples.map(([, resident]) => resident));
   if (args[0] === PROGRAM && bound === null) failures.push('it printed no bound');
   if (bound !== null && peak > bound) failures.push(`${formatBytes(peak)} is beyond its bound ${formatBytes(bound)}`);
+  const events = event ? (said.match(event[0])?.length ?? 0) : undefined;
+  if (events === 0) failures.push(`there were no ${event![1]} in it`);
+  const name = events === undefined ? planned : `${planned} (${events} ${event![1]})`;
   if (drifts(drift)) failures.push(`it grows: ${interval(drift)} over the second half`);
   const command = ['node', ...args]
     .join(' ')
