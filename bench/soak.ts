@@ -43,8 +43,8 @@ const MODEL = ['--model', 'assets/tiny-gemma', '--context', '128'];
 
 /** Flags of a training in which everything that opens and closes something happens often. */
 const TRAINING = [
-  ...['--d-sae', '1536', '--batch', '1024', '--steps', '1000000', '--log-every', '10', '--lr', '1e-3', '--l1', '6'],
-  ...['--checkpoint-every', '40', '--dead-window', '20000', '--resample-inputs', '16384', '--resample-warmup', '20'],
+  ...['--d-sae', '1536', '--batch', '1024', '--steps', '1000000', '--log-every', '10', '--lr', '1e-3', '--l1', '40'],
+  ...['--checkpoint-every', '40', '--dead-window', '1024', '--resample-inputs', '16384', '--resample-warmup', '20'],
   ...['--resample-at', Array.from({ length: 2000 }, (_, i) => 60 * (i + 1)).join()],
 ];
 
