@@ -1,0 +1,21 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { heard } from '../../src/progress/heard.js';
+import type { StopRequest } from '../../src/progress/progress.js';
+
+test('a signal that came while the thread was occupied is heard before what follows', async () => {
+  const stop: StopRequest = { signal: undefined };
+  process.once('SIGUSR2', () => {
+    stop.signal = 'SIGTERM';
+  });
+  assert.equal(await heard(stop), false);
+  // As ONNX Runtime does it: the work in one turn of the event loop, its result a promise.
+  await new Promise<void>((resolve) => {
+    setImmediate(() => {
+      process.kill(process.pid, 'SIGUSR2');
+      resolve();
+    });
+  });
+  assert.equal(stop.signal, undefined, 'whoever looks at once would begin the next pass');
+  assert.equal(await heard(stop), true);
+});
