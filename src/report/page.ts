@@ -1,5 +1,6 @@
 import { Markup, markup, type Part } from './markup.js';
 import { SCRIPT } from './script.js';
+import { scriptHash } from './script-hash.js';
 import { styleSheet } from './style.js';
 
 /** A figure and its caption. The number is the figure's on the page, and its SVG's id is figure-NUMBER. */
@@ -38,7 +39,7 @@ export function page({ title, saes, body }: Readonly<{ title: string; saes: numb
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src ${new Markup(scriptHash(SCRIPT))}">
 <title>${title}</title>
 <style>
 ${new Markup(styleSheet(saes))}</style>

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { Markup, markup } from '../report/markup.js';
+import { scriptHash } from '../report/script-hash.js';
 import { styleSheet } from '../report/style.js';
 import { MOST_DRAWN } from './fragment.js';
 import type { View } from './live-view.js';
@@ -56,12 +56,10 @@ progress::-webkit-progress-value { background: var(--axis); }
 progress::-moz-progress-bar { background: var(--axis); }
 `;
 
-const sha256 = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
-
 /** What a browser may do with the page: run this script, ask this server, and nothing else. */
 export const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
-  `script-src ${sha256(SCRIPT)}`,
+  `script-src ${scriptHash(SCRIPT)}`,
   "style-src 'unsafe-inline'",
   'img-src data:',
   "connect-src 'self'",

@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { entriesOf } from '../../src/report/entries.js';
 import { renderReport } from '../../src/report/report.js';
+import { scriptHash } from '../../src/report/script-hash.js';
 import { temporaryDirectory } from '../temporary.js';
 import { elements, fullSweep } from './sample.js';
 
@@ -92,7 +93,9 @@ const QUIET = [
 /** The page in a headless browser that has no network: what the probe found, and what the console was told. */
 async function visit(page: string, ...flags: string[]): Promise<{ probe: Probe; console: string[] }> {
   const file = join(root, 'page.html');
-  const watched = page.replace('<head>', `<head><script>${WATCH}</script>`);
+  // The page's policy runs its own script only; the browser is to run these two as well.
+  const allowed = page.replace('script-src ', `script-src ${scriptHash(WATCH)} ${scriptHash(PROBE)} `);
+  const watched = allowed.replace('<head>', `<head><script>${WATCH}</script>`);
   writeFileSync(file, watched.replace('</body>', `<script>${PROBE}</script></body>`));
   const profile = [`--user-data-dir=${join(root, 'profile')}`, '--window-size=1280,1000', '--enable-logging=stderr'];
   const { stdout, stderr } = await promisify(execFile)(
@@ -134,10 +137,16 @@ test('the watch sees what it should', { skip }, async () => {
   );
   const forbidden = await visit(wrong);
   assert.ok(forbidden.probe.problems.some((problem) => /img-src/.test(problem)));
-  assert.ok(forbidden.probe.problems.some((problem) => /undefinedName/.test(problem)));
-  assert.ok(forbidden.console.some((line) => /told/.test(line)));
-  const { probe } = await visit(wrong.replace(POLICY, ''));
-  assert.deepEqual(probe.requests, ['https://localhost:9/x.png']);
+  assert.ok(
+    forbidden.probe.problems.some((problem) => /^script-src-elem/.test(problem)),
+    'a script that is not ours',
+  );
+  const said = ({ probe, console }: typeof forbidden) => [...probe.problems, ...console].join('\n');
+  assert.doesNotMatch(said(forbidden), /undefinedName|told/);
+  const allowed = await visit(wrong.replace(POLICY, ''));
+  assert.ok(allowed.probe.problems.some((problem) => /undefinedName/.test(problem)));
+  assert.ok(allowed.console.some((line) => /told/.test(line)));
+  assert.deepEqual(allowed.probe.requests, ['https://localhost:9/x.png']);
 });
 
 test('every figure has its marks, inside it and to be seen', { skip }, () => {
