@@ -193,14 +193,16 @@ test('a moment is reached once its work is done, while the event loop lives; eve
     for (let i = 0; i < 20; i++) device.clear(x, 4);
     const moment = device.mark();
     let turns = 0;
+    let counting = true;
     const count = () => {
       turns++;
-      if (turns < 1000) setImmediate(count);
+      if (counting) setImmediate(count);
     };
     setImmediate(count);
     await moment.reached();
-    assert.ok(turns > 5 && turns < 1000, `${turns} turns of the event loop`);
-    turns = 1000;
+    counting = false;
+    // How many at most depends on what else the machine does.
+    assert.ok(turns > 5, `${turns} turns of the event loop`);
     // Once reached, a moment stays so, and waiting for it is no more work.
     await moment.reached();
     device.waitFor(moment);
