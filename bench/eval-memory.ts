@@ -17,7 +17,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { contextsPerPass, openSpliceIn } from '../src/eval/splice-in.js';
+import { contextsInMemory } from '../src/eval/pass-length.js';
+import { openSpliceIn } from '../src/eval/splice-in.js';
 import { openForwardPass } from '../src/harvest/forward-pass.js';
 import { openCheckpoint } from '../src/lm/checkpoint.js';
 import { parseGemmaConfig } from '../src/lm/gemma-config.js';
@@ -40,7 +41,7 @@ const EIGHTH = {
 const BOS = 2;
 const CONTEXT = 1024;
 /** Contexts × variants of a pass of Gemma 7B with one SAE: clean, zero-ablated, spliced. */
-const TALL = contextsPerPass(24_576, CONTEXT, 3) * 3;
+const TALL = contextsInMemory(24_576, CONTEXT, 3) * 3;
 /** Variants here, where nothing but zero is spliced in. */
 const VARIANTS = 2;
 

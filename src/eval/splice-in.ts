@@ -1,7 +1,6 @@
 import type { Context } from '../corpus/contexts.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
-import { blockParameters, contextsAtOnce } from '../lm/pass-length.js';
 import { choosePrecision, type Precision } from '../lm/precision.js';
 import { openSession, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
@@ -10,29 +9,10 @@ import { totalsOf } from './context-sums.js';
 import { checkPass } from './finite-pass.js';
 import { type Metrics, metricsOf } from './metrics.js';
 import { runPass } from './pass.js';
+import { evaluationContexts } from './pass-length.js';
 import { spliceGraph, variantsOf } from './splice-graph.js';
 import { newSaeSums, newSiteSums } from './sums.js';
 import { chunkRows } from './token-losses.js';
-
-/** Entries of the widest value of a pass: 768 MiB in float32. */
-const WIDEST = 3 * 2 ** 26;
-
-/**
- * Contexts that go through the model at one time, so that its memory is bounded whatever the batch and the SAEs. The
- * widest value is the MLP's over all variants, or the features of the largest SAE.
- */
-export function contextsPerPass(mlp: number, context: number, variants: number, dSae = 0): number {
-  return Math.max(1, Math.floor(WIDEST / (context * Math.max(mlp * variants, dSae))));
-}
-
-/** Parameters that are multiplied with a token, each as often as it is: at most five seconds of them go through at once. */
-function parametersPerToken({ config }: Checkpoint, hook: Hook, saes: readonly SaeFiles[], variants: number): number {
-  const { layers, hidden, vocabulary } = config;
-  const below = hook.layer + 1;
-  const blocks = below + variants * (layers - below);
-  const dictionaries = saes.reduce((sum, { dIn, dSae }) => sum + 2 * dIn * dSae, 0);
-  return blocks * blockParameters(config) + variants * hidden * vocabulary + dictionaries;
-}
 
 /** Told after each pass over a part of a batch: positions of the batch that have counted so far. */
 export type Passed = (counted: number) => void | Promise<void>;
@@ -58,15 +38,13 @@ export async function openSpliceIn(
 ) {
   const { meanAblation = false } = options;
   const placement = choosePrecision(options.precision ?? 'auto', options.device ?? 'cpu', checkpoint);
-  const { mlp, vocabulary } = checkpoint.config;
+  const { vocabulary } = checkpoint.config;
   const variants = variantsOf(saes.length, meanAblation);
   const session = await openSession(spliceGraph(checkpoint, hook, saes, context, placement, meanAblation), options);
   const site = newSiteSums(context);
   const sums = saes.map(({ dIn, dSae }) => newSaeSums(dIn, dSae, context));
-  const widestSae = Math.max(0, ...saes.map(({ dSae }) => dSae));
-  const inMemory = contextsPerPass(mlp, context, variants.count, widestSae);
-  const perToken = parametersPerToken(checkpoint, hook, saes, variants.count);
-  const passContexts = options.passContexts ?? Math.min(inMemory, contextsAtOnce(perToken, context, options.device));
+  const about = { layer: hook.layer, variants: variants.count, saes, context, device: options.device };
+  const passContexts = options.passContexts ?? evaluationContexts(checkpoint.config, about);
   const pilot = { positions: 0, x: new Float64Array(hook.width) };
   let centre: Float32Array | null = null;
 

@@ -17,7 +17,8 @@ export const WINDOW_BYTES = 4 * 2 ** 30;
 /** Bytes of a shard, at most: a file is one buffer, and Node's hashing takes less than 2 GiB. */
 const SHARD_BYTES = 2 ** 30;
 /**
- * Groups of --batch contexts a window: about --window-rows rows, and no more than the windows of all hooks together may take.
+ * Groups of --batch contexts a window: about --window-rows rows, and no more than the windows of all hooks together
+ * may take.
  *
  * @throws UsageRefusal when a shard would be larger than SHARD_BYTES
  */

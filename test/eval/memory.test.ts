@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { contextsPerPass } from '../../src/eval/splice-in.js';
+import { contextsInMemory } from '../../src/eval/pass-length.js';
 import { chunkRows, evenChunks } from '../../src/eval/token-losses.js';
 
 const MIB = 2 ** 20;
@@ -38,13 +38,13 @@ test("the model's widest value stays bounded whatever the batch", () => {
     [36_864, 1024, 20],
     [24_576, 8192, 3],
   ] as const) {
-    const contexts = contextsPerPass(mlp, context, variants);
+    const contexts = contextsInMemory(mlp, context, variants);
     assert.ok(contexts >= 1, `${contexts} contexts`);
     assert.ok(contexts === 1 || contexts * variants * context * mlp * 4 <= 768 * MIB, `${contexts} contexts`);
   }
   // The features of an SAE may be wider than the MLP over all variants.
-  assert.equal(contextsPerPass(24_576, 1024, 3, 262_144), 1);
-  assert.equal(contextsPerPass(768, 256, 3, 262_144), 3);
+  assert.equal(contextsInMemory(24_576, 1024, 3, 262_144), 1);
+  assert.equal(contextsInMemory(768, 256, 3, 262_144), 3);
   // Gemma 7B with one SAE: the figure that docs/architecture.md counts with.
-  assert.equal(contextsPerPass(24_576, 1024, 3), 2);
+  assert.equal(contextsInMemory(24_576, 1024, 3), 2);
 });

@@ -7,8 +7,8 @@ export interface Sent<Request> {
 }
 
 /**
- * Worker threads that are asked together: each answers first to its start and then once to each request. When one fails, the
- * others are ended, and whoever waits is told why.
+ * Worker threads that are asked together: each answers first to its start and then once to each request. When one
+ * fails, the others are ended, and whoever waits is told why.
  */
 export class Crew<Data, Request, Reply> {
   private readonly workers: Worker[];
