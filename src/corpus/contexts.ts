@@ -32,8 +32,10 @@ export async function* packContexts(
   let tokens = new Int32Array(length);
   let sources = new Uint32Array(length);
   let document = -1;
-  for await (const { text } of documents) {
+  for await (const { pieces } of documents) {
     document++;
+    let text = '';
+    for await (const piece of pieces) text += piece;
     const ids = tokenizer.encode(text);
     // The document's own BOS is stream token −1; an empty document adds nothing.
     for (let i = ids.length === 0 ? 0 : -1; i < ids.length; i++) {

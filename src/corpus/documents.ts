@@ -11,7 +11,8 @@ import { readParquetDocuments } from './parquet.js';
 
 /** One text of the corpus. */
 export interface Document {
-  readonly text: string;
+  /** The text in order, in pieces: a long document never exists whole. Read before the next document is asked for. */
+  readonly pieces: Iterable<string> | AsyncIterable<string>;
   /** File and place in it, for messages. */
   readonly source: string;
 }
@@ -79,7 +80,7 @@ export async function* readDocuments(path: string, textField: string, longest = 
   for (const file of await corpusFiles(path)) {
     if (file.endsWith('.parquet')) yield* readParquetDocuments(file, textField);
     else if (/\.jsonl(\.gz)?$/.test(file)) yield* readJsonLines(file, textField, longest);
-    else yield { text: await readText(file, longest), source: file };
+    else yield { pieces: [await readText(file, longest)], source: file };
   }
 }
 
@@ -103,7 +104,7 @@ async function* readJsonLines(file: string, textField: string, longest: number):
         'Name the key with --text-field.',
       );
     }
-    yield { text, source };
+    yield { pieces: [text], source };
   }
 }
 

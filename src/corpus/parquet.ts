@@ -45,7 +45,7 @@ export async function* readParquetDocuments(file: string, textField: string): As
             'Leave the row out, or name another column with --text-field.',
           );
         }
-        yield { text, source };
+        yield { pieces: [text], source };
       }
     }
   } catch (cause) {

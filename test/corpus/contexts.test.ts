@@ -17,7 +17,7 @@ const letters: Tokenizer = {
 
 async function pack(texts: readonly string[], length: number): Promise<Context[]> {
   const contexts: Context[] = [];
-  const documents = texts.map((text) => ({ text, source: '' }));
+  const documents = texts.map((text) => ({ pieces: [text], source: '' }));
   for await (const context of packContexts(documents, letters, length)) contexts.push(context);
   return contexts;
 }

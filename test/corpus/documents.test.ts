@@ -4,10 +4,11 @@ import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { corpusFiles, type Document, readDocuments } from '../../src/corpus/documents.js';
+import { corpusFiles, readDocuments } from '../../src/corpus/documents.js';
 import { Generator } from '../../src/random/generator.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
+import { type WholeDocument, wholeDocuments } from './whole-documents.js';
 
 function file(t: TestContext, name: string, content: string | Uint8Array): string {
   const path = join(temporaryDirectory(t), name);
@@ -15,9 +16,9 @@ function file(t: TestContext, name: string, content: string | Uint8Array): strin
   return path;
 }
 
-async function read(path: string, textField = 'text'): Promise<Document[]> {
-  const documents: Document[] = [];
-  for await (const document of readDocuments(path, textField)) documents.push(document);
+async function read(path: string, textField = 'text'): Promise<WholeDocument[]> {
+  const documents: WholeDocument[] = [];
+  for await (const document of wholeDocuments(path, textField)) documents.push(document);
   return documents;
 }
 const textsOf = async (path: string, textField?: string) => (await read(path, textField)).map(({ text }) => text);
@@ -69,7 +70,7 @@ test('the key of the text can be chosen', async (t) => {
 test('a slow reader misses no line', async (t) => {
   const texts = Array.from({ length: 3000 }, (_, i) => `document ${i} ${'x'.repeat(60)}`);
   const found: string[] = [];
-  for await (const { text } of readDocuments(file(t, 'a.jsonl', jsonl(texts)), 'text')) {
+  for await (const { text } of wholeDocuments(file(t, 'a.jsonl', jsonl(texts)), 'text')) {
     found.push(text);
     if (found.length % 700 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   }
@@ -125,7 +126,7 @@ test('a line that is not JSON is refused with file and line, after the documents
   const path = file(t, 'a.jsonl', '{"text":"one"}\n\n{"text":"thr\n{"text":"four"}\n');
   const found: string[] = [];
   await refuses(async () => {
-    for await (const { text } of readDocuments(path, 'text')) found.push(text);
+    for await (const { text } of wholeDocuments(path, 'text')) found.push(text);
   }, `${path}:3 is not JSON`);
   assert.deepEqual(found, ['one']);
 });
@@ -170,7 +171,7 @@ test('who stops reading before a damaged place does not hear of it', async (t) =
   );
   const whole = gzipSync(lines);
   writeFileSync(path, whole.subarray(0, whole.length - 2000));
-  for await (const { text } of readDocuments(path, 'text')) {
+  for await (const { text } of wholeDocuments(path, 'text')) {
     assert.ok(text.startsWith('line 0'));
     break;
   }

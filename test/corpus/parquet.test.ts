@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readDocuments } from '../../src/corpus/documents.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
+import { wholeDocuments } from './whole-documents.js';
 
 const FILE = 'test/corpus/fixtures/tiny.parquet';
 
 async function read(path: string, textField: string) {
   const documents = [];
-  for await (const document of readDocuments(path, textField)) documents.push(document);
+  for await (const document of wholeDocuments(path, textField)) documents.push(document);
   return documents;
 }
 

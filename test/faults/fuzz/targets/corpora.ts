@@ -7,6 +7,7 @@ import { packContexts } from '../../../../src/corpus/contexts.js';
 import { readDocuments } from '../../../../src/corpus/documents.js';
 import { openTokenizer } from '../../../../src/corpus/tokenizer.js';
 import type { Generator } from '../../../../src/random/generator.js';
+import { wholeDocuments } from '../../../corpus/whole-documents.js';
 import { mutateBytes } from '../bytes.js';
 import { oneIn, pick } from '../chance.js';
 import { mutateJson } from '../json.js';
@@ -21,7 +22,7 @@ let tokenizer: ReturnType<typeof openTokenizer> | undefined;
 async function read(path: string, random: Generator): Promise<string> {
   const hash = createHash('sha256');
   let documents = 0;
-  for await (const { text, source } of readDocuments(path, 'text')) {
+  for await (const { text, source } of wholeDocuments(path, 'text')) {
     assert.equal(typeof text, 'string');
     assert.ok(source.startsWith(path));
     hash.update(`${text.length} ${text}`);
