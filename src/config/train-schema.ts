@@ -104,7 +104,7 @@ export const trainSchema = z.object({
     .array(positive)
     .default([])
     .describe(
-      'resample dead features after so many steps (Bricken et al. 2023); repeat it, or give a list, e.g. 25000,50000',
+      'resample dead features after these steps (Bricken et al. 2023), not before --dead-window activations have been seen; repeat it, or give a list, e.g. 25000,50000',
     ),
   resampleInputs: positive
     .default(819_200)
@@ -143,7 +143,9 @@ export const trainSchema = z.object({
     .boolean()
     .default(false)
     .describe('allow --engine cuda, which has never run on a GPU: its kernels have been tested on a CPU only'),
-  deadWindow: positive.default(1_000_000).describe('a feature is dead that has not fired during so many activations'),
+  deadWindow: positive
+    .default(1_000_000)
+    .describe('a feature is dead after this many activations without firing; unknown until a run has seen as many'),
   logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
   checkpointEvery: z
     .string()

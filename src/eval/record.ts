@@ -52,7 +52,7 @@ export interface EvalRecord {
   norm_ratio?: number;
   /** γ = E|x̂|² / E[x̂·x]; paper, section 4.2. Below 1 is shrinkage. */
   relative_reconstruction_bias: number;
-  /** Share of features active on none of the counted positions. */
+  /** Share of features active on none of the counted positions (of a training curve: on none of its dead window). */
   dead_fraction: number;
   /** Share of features active on more than a tenth of the counted positions. */
   dense_fraction?: number;

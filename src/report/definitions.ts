@@ -14,7 +14,7 @@ export const DEFINITIONS: Markup = markup`<p>x is the activation at the hook, x�
 <dt>Cosine</dt><dd><span class="equation">(1/T) Σ<sub>t</sub> x<sub>t</sub>·x̂<sub>t</sub> / (|x<sub>t</sub>| |x̂<sub>t</sub>|)</span></dd>
 <dt>γ, relative reconstruction bias</dt><dd><span class="equation">γ = E|x̂|² / E[x̂·x]</span> The factor by which x̂ would have to be divided to fit x best. Below 1 is shrinkage. Section 4.2 of the paper.</dd>
 <dt>Density</dt><dd>Share of the counted positions on which a feature is active.</dd>
-<dt>Dead</dt><dd>In tables and histograms: active on none of the counted positions. In the training curves: not active during the dead window of training. The two need not agree.</dd>
+<dt>Dead</dt><dd>Active on none of a stretch of activations. In tables and histograms, the stretch is the counted positions of the evaluation. In the training curves, it is the last --dead-window activations of training; before the run has seen as many, the curve has no value. The two stretches differ, and so may the shares.</dd>
 <dt>Dense</dt><dd>Active on more than a tenth of the counted positions.</dd>
 <dt>Decoder cosine</dt><dd>For each feature, the largest cosine of its decoder row to another one; mean over features, and the largest of all.</dd>
 <dt>Loss</dt><dd>In the training curves: the training objective (reconstruction error, sparsity penalty and, for gated SAEs, the auxiliary reconstruction error) on normalised activations. It is not comparable between architectures, nor between sparsity coefficients.</dd>

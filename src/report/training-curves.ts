@@ -48,7 +48,7 @@ const QUANTITIES: readonly (readonly Quantity[])[] = [
     { title: 'Loss', value: (line) => line.loss, log: 'always', fromZero: false, cutStart: false },
     {
       title: 'Dead features (%)',
-      value: (line) => 100 * line.dead_fraction,
+      value: (line) => 100 * (line.dead_fraction ?? Number.NaN),
       log: 'never',
       fromZero: true,
       cutStart: false,
@@ -124,6 +124,8 @@ function panel(
     clip: true,
   } as const;
   const saeOf = ({ entry }: { entry: Placed }) => ({ 'data-sae': entry.index });
+  // Dead features are not known at first, explained variance may have no value.
+  const blank = points.some(({ value }) => Number.isFinite(value)) ? '' : ': not known yet';
   const ticks = Math.max(2, Math.min(6, (box.height - MARGIN.marginTop - MARGIN.marginBottom) / 34));
   return drawn(id, box, {
     ...MARGIN,
@@ -154,7 +156,7 @@ function panel(
         ...attributed(points, (point) => ({ ...saeOf(point), class: 'hit' })),
       }),
       last ? endLabels(lineEnds(curves, y.type === 'log')) : [],
-      titles({ y: `${quantity.title}${y.type === 'log' ? ' (log scale)' : ''}`, left: MARGIN.marginLeft - 4 }),
+      titles({ y: `${quantity.title}${y.type === 'log' ? ' (log scale)' : ''}${blank}`, left: MARGIN.marginLeft - 4 }),
     ],
   });
 }

@@ -4,6 +4,7 @@ import { loadConfig, section } from '../config/load.js';
 import { nearest } from '../config/nearest.js';
 import { UsageRefusal } from '../config/refusal.js';
 import { type SweepConfig, type TrainConfig, trainSchema } from '../config/stages.js';
+import { checkResampleSteps } from '../train/dead-window.js';
 
 /** One SAE of a sweep. */
 export interface SweepRun {
@@ -66,6 +67,8 @@ export function sweepRuns(
       if (runs.some((run) => run.name === name)) {
         throw new UsageRefusal(`The sweep has ${name} twice.`, 'Leave out one of the equal values.');
       }
+      // Before anything is harvested.
+      checkResampleSteps(loaded);
       runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true } });
     }
   }

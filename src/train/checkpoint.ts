@@ -49,6 +49,7 @@ const metadataSchema = z.object({
       resampled: z.number(),
     }),
   ) satisfies z.ZodType<MetricSums>,
+  resampled_at: jsonText(z.array(z.number().int().positive())),
 });
 
 /**
@@ -63,13 +64,15 @@ export interface Checkpoint {
   readonly settings: Readonly<Record<string, unknown>>;
   readonly estimates: Estimates;
   readonly metricSums: MetricSums;
+  /** Steps after which features were resampled. */
+  readonly resampledAt: readonly number[];
   readonly state: TrainerState;
 }
 
 /** Writes a checkpoint, which appears whole or not at all, and removes all but the newest `keep`. */
 export async function writeCheckpoint(
   directory: string,
-  { steps, rows, settings, estimates, metricSums, state }: Checkpoint,
+  { steps, rows, settings, estimates, metricSums, resampledAt, state }: Checkpoint,
   shapes: ReadonlyMap<string, readonly number[]>,
   keep: number,
 ): Promise<void> {
@@ -80,6 +83,7 @@ export async function writeCheckpoint(
     settings: JSON.stringify(settings),
     estimates: JSON.stringify(estimates),
     metric_sums: JSON.stringify(metricSums),
+    resampled_at: JSON.stringify(resampledAt),
   });
   for (const name of (await checkpointsOf(directory)).slice(keep)) await rm(join(directory, name), { force: true });
 }
@@ -160,7 +164,7 @@ async function readWhole(
   const { metadata } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN);
-  const { steps, rows, settings, estimates, metric_sums } = parsed.data;
+  const { steps, rows, settings, estimates, metric_sums, resampled_at } = parsed.data;
   if (path !== join(dirname(path), fileOf(steps))) {
     throw new Refusal(`${path} is not the checkpoint of step ${steps}, as it says.`, AGAIN);
   }
@@ -182,6 +186,7 @@ async function readWhole(
     settings,
     estimates,
     metricSums: metric_sums,
+    resampledAt: resampled_at,
     state: new Map([...floats].map(([name, { values }]) => [name, values])),
   };
 }

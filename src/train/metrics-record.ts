@@ -22,8 +22,8 @@ export interface MetricsRecord {
   l0: number;
   /** 1 − Σ|x − x̂|² / Σ|x − x̄|²; null where the activations of each batch are all alike (batches of one), or so large that no float32 holds their variance. */
   explained_variance: number | null;
-  /** Share of features that have not fired during the last dead-window activations. */
-  dead_fraction: number;
+  /** Share of features that fired on none of the last dead-window activations; null while the run has seen fewer. */
+  dead_fraction: number | null;
   lr: number;
   /** Dead features resampled since the line before, where there were any. */
   resampled?: number;

@@ -1,4 +1,5 @@
-import type { StepMetrics } from './engines/engine.js';
+import { deadKnownFrom } from './dead-window.js';
+import type { EngineSettings, StepMetrics } from './engines/engine.js';
 import type { MetricsRecord } from './metrics-record.js';
 
 /** Sums of the steps since the last line; part of a checkpoint, so that a resumed run writes the same lines. */
@@ -20,8 +21,7 @@ export class MetricsLog {
   private stepsTimed = 0;
 
   constructor(
-    private readonly dSae: number,
-    private readonly batch: number,
+    private readonly settings: Pick<EngineSettings, 'dSae' | 'batch' | 'deadWindow'>,
     private sums: MetricSums = zero(),
   ) {}
 
@@ -44,21 +44,22 @@ export class MetricsLog {
   /** The line after `step` steps; begins the next one. */
   line(step: number, last: StepMetrics, lr: number): MetricsRecord {
     const { steps, mse, l1, aux, l0, variance, resampled } = this.sums;
+    const { batch, dSae } = this.settings;
     const seconds = (performance.now() - this.since) / 1000;
     const record: MetricsRecord = {
       step,
-      tokens: step * this.batch,
+      tokens: step * batch,
       loss: (mse + l1 + aux) / steps,
       mse: mse / steps,
       l1: l1 / steps,
       aux: aux / steps,
       l0: l0 / steps,
       explained_variance: variance > 0 && Number.isFinite(variance) ? 1 - mse / variance : null,
-      dead_fraction: last.dead / this.dSae,
+      dead_fraction: step >= deadKnownFrom(this.settings) ? last.dead / dSae : null,
       lr,
       ...(resampled > 0 ? { resampled } : {}),
       // No clock is so coarse twice, but NaN and infinities are no JSON.
-      tokens_per_second: Math.round((this.stepsTimed * this.batch) / Math.max(seconds, 1e-6)),
+      tokens_per_second: Math.round((this.stepsTimed * batch) / Math.max(seconds, 1e-6)),
     };
     this.sums = zero();
     this.since = performance.now();

@@ -13,8 +13,9 @@ export interface Schedule {
    * Learning rate and λ of step `step`, counted from 0.
    *
    * @param l1 λ after its warm-up, in the engines' convention
+   * @param resampled steps after which features were resampled; where none was dead, nothing has to recover
    */
-  at(step: number, l1: number): StepSettings;
+  at(step: number, l1: number, resampled?: readonly number[]): StepSettings;
 }
 
 type ScheduleConfig = Pick<
@@ -59,8 +60,8 @@ export function schedule(config: ScheduleConfig, steps: number): Schedule {
     return lrEnd + (1 - lrEnd) * left;
   };
   /** A tenth in the first step after resampling, 1 from resampleWarmup steps on. */
-  const recovery = (step: number) => {
-    const last = Math.max(...resampleAt.filter((at) => at <= step));
+  const recovery = (step: number, resampled: readonly number[]) => {
+    const last = Math.max(...resampled.filter((at) => at <= step));
     if (step - last >= resampleWarmup) return 1;
     return AFTER_RESAMPLING + (1 - AFTER_RESAMPLING) * cosine((step - last) / resampleWarmup);
   };
@@ -68,8 +69,8 @@ export function schedule(config: ScheduleConfig, steps: number): Schedule {
     steps,
     warmup,
     decaySteps,
-    at: (step, l1) => ({
-      lr: lr * ramp(step, warmup) * decay(step) * recovery(step),
+    at: (step, l1, resampled = []) => ({
+      lr: lr * ramp(step, warmup) * decay(step) * recovery(step, resampled),
       l1: l1 * ramp(step, l1Warmup),
     }),
   };

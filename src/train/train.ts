@@ -4,6 +4,7 @@ import { Interrupted } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { checkResampleSteps } from './dead-window.js';
 import type { MetricsRecord } from './metrics-record.js';
 import { kept } from './run-directory.js';
 import { openSource } from './source.js';
@@ -15,6 +16,8 @@ import { Trainer } from './trainer.js';
  * @returns the directory
  */
 export async function train(config: TrainConfig, progress: Progress, stop: StopRequest): Promise<string> {
+  // Before the source, which may be a model that takes minutes to open.
+  checkResampleSteps(config);
   const source = await openSource(config, progress, stop);
   let trainer: Trainer | undefined;
   try {

@@ -1,64 +1,31 @@
-import { join } from 'node:path';
 import type { ActivationArray } from '../activations/arrow-files.js';
-import type { ActivationSource, Batches } from '../activations/source.js';
 import { Interrupted } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
-import { checkFreeSpace } from '../disk/free-space.js';
-import { JsonLines } from '../disk/json-lines.js';
+import type { JsonLines } from '../disk/json-lines.js';
 import type { DirectoryLock } from '../disk/lock.js';
-import { claimOutputDirectory, lockOutputDirectory } from '../disk/output-directory.js';
+import { lockOutputDirectory } from '../disk/output-directory.js';
 import { memoryLine } from '../progress/memory-line.js';
 import type { StopRequest } from '../progress/progress.js';
-import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import { scaleActivations } from '../sae/activation-scale.js';
 import { saveSae } from '../sae/saelens.js';
-import { newestCheckpoint, readCheckpoint, removeCheckpoints, writeCheckpoint } from './checkpoint.js';
+import { newestCheckpoint, removeCheckpoints, writeCheckpoint } from './checkpoint.js';
 import { CheckpointClock } from './checkpoint-clock.js';
-import type { Engine, EngineSettings, TrainerState } from './engines/engine.js';
+import type { Engine, TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
-import { checkMemory, chooseEngine, type EngineName, openEngine } from './engines/open.js';
-import { stateBytes, stateShapes } from './engines/state.js';
-import { type Estimates, estimate, medianActivation } from './estimates.js';
-import { finishedBefore } from './finished.js';
+import { openEngine } from './engines/open.js';
+import { stateShapes } from './engines/state.js';
 import { poisonIn } from './finite-state.js';
 import { trainingMemory } from './memory-bound.js';
-import { MetricsLog } from './metrics.js';
-import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
+import type { MetricsLog } from './metrics.js';
+import type { MetricsRecord } from './metrics-record.js';
 import { checkLoss, poisoned, type Standing } from './not-finite.js';
-import { checkResampling, deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
+import { type Fed, type OpenRun, openRun, type Run, type Say } from './open-run.js';
+import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
 import { claimOptions, kept } from './run-directory.js';
-import { removeRunFile, writeRunFile } from './run-file.js';
-import { activationScale, engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
-import { type Schedule, schedule } from './schedule.js';
-import { type SparsityCoefficient, sparsityCoefficient } from './sparsity-coefficient.js';
-import { frozenBiases, startingPoint } from './starting-point.js';
-
-/** What a run is fed from. */
-export interface Fed {
-  readonly source: ActivationSource;
-  /** Of the source; only `begin` moves them. */
-  readonly batches: Batches;
-  /** Given the steps done, makes sure that rows can come; called before anything on disk changes. */
-  readonly begin?: (steps: number) => Promise<void>;
-}
-
-/** Told of what is worth reading afterwards. */
-export type Say = (line: string) => void;
-
-/** Everything of a run that does not change from step to step. */
-interface Run {
-  readonly config: TrainConfig;
-  readonly source: ActivationSource;
-  readonly batches: Batches;
-  readonly plan: Schedule;
-  readonly fixed: Readonly<Record<string, unknown>>;
-  readonly settings: EngineSettings;
-  readonly engineName: EngineName;
-  readonly estimates: Estimates;
-  readonly lambda: SparsityCoefficient;
-  readonly say: Say;
-  readonly stop: StopRequest;
-}
+import { removeRunFile } from './run-file.js';
+import { metadata } from './run-settings.js';
+import type { SparsityCoefficient } from './sparsity-coefficient.js';
+import { frozenBiases } from './starting-point.js';
 
 /**
  * One SAE in training: takes batches one after another, and keeps schedule, curve, checkpoints and resampling. Who
@@ -66,14 +33,18 @@ interface Run {
  */
 export class Trainer {
   private readonly clock: CheckpointClock;
+  private readonly run: Run;
+  private readonly engine: Engine;
+  private readonly log: MetricsLog;
+  private readonly curve: JsonLines<MetricsRecord>;
+  /** Steps after which features were resampled. */
+  private readonly resampledAt: number[];
 
   private constructor(
-    private readonly run: Run,
-    private readonly engine: Engine,
-    private readonly log: MetricsLog,
-    private readonly curve: JsonLines<MetricsRecord>,
+    { run, engine, log, curve, resampledAt }: OpenRun,
     private readonly lock: DirectoryLock,
   ) {
+    [this.run, this.engine, this.log, this.curve, this.resampledAt] = [run, engine, log, curve, resampledAt];
     this.clock = new CheckpointClock(run.config.checkpointEvery, engine.steps);
   }
 
@@ -94,59 +65,11 @@ export class Trainer {
     const lock = await lockOutputDirectory(config.out, claimOptions(config));
     let trainer: Trainer | undefined;
     try {
-      trainer = await Trainer.openIn(lock, config, fed, say, stop, open);
+      const opened = await openRun(config, fed, say, stop, open);
+      trainer = opened && new Trainer(opened, lock);
       return trainer;
     } finally {
       if (!trainer) await lock.release();
-    }
-  }
-
-  private static async openIn(
-    lock: DirectoryLock,
-    config: TrainConfig,
-    { source, batches, begin }: Fed,
-    say: Say,
-    stop: StopRequest,
-    open: typeof openEngine,
-  ): Promise<Trainer | undefined> {
-    const { about } = source;
-    const plan = schedule(config, stepsOf(config, about));
-    const fixed = fixedSettings(config, about, plan);
-    const { resume, out } = config;
-    if (resume && (await finishedBefore(out, fixed))) return undefined;
-    const sizes = engineSettings(config, about, 1);
-    checkResampling(config, sizes);
-    const engineName = chooseEngine(config, sizes.architecture);
-    checkMemory(engineName, sizes);
-    // A new checkpoint is written beside those that are kept.
-    await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
-    const checkpoint = resume ? await readCheckpoint(out, fixed, stateShapes(sizes), say) : undefined;
-    const left = checkpoint ? kept(checkpoint.steps, plan.steps, out) : NOTHING_BEGUN;
-    // Who waits for rows knows nothing of checkpoints.
-    const saying = (error: unknown): never => {
-      throw error instanceof Interrupted ? new Interrupted(error.signal, left) : error;
-    };
-    const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop).catch(saying));
-    const scale = activationScale(config, about, estimates);
-    const settings = engineSettings(config, about, scale);
-    const lambda = sparsityCoefficient(config, { dIn: about.dIn, scale, meanSquare: estimates.meanSquare });
-    const median = () => medianActivation(about, batches, stop);
-    const start = checkpoint?.state ?? (await startingPoint(config, settings, median).catch(saying));
-    throwIfStopped(stop, left);
-    const engine = await open(engineName, settings, start, checkpoint?.steps);
-    try {
-      await begin?.(engine.steps);
-      throwIfStopped(stop, left);
-      await claimOutputDirectory(out, claimOptions(config));
-      await writeRunFile(out, metadata(about, fixed, settings, plan.steps, lambda, undefined));
-      const keep = (line: MetricsRecord) => line.step <= engine.steps;
-      const curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep });
-      const log = new MetricsLog(config.dSae, config.batch, checkpoint?.metricSums);
-      const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say, stop };
-      return new Trainer(run, engine, log, curve, lock);
-    } catch (error) {
-      await engine.close();
-      return saying(error);
     }
   }
 
@@ -191,7 +114,7 @@ export class Trainer {
     const { config, plan, lambda } = this.run;
     // Looking at inputs may take minutes, and what stops it must cost no more than this step.
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
-    const at = plan.at(this.steps, lambda.value);
+    const at = plan.at(this.steps, lambda.value, this.resampledAt);
     const metrics = await this.engine.step(batch, at);
     await checkLoss(metrics, batch, at, () => this.standing());
     if (!Number.isFinite(metrics.written ?? 0))
@@ -215,7 +138,15 @@ export class Trainer {
     const state = await this.state();
     await writeCheckpoint(
       config.out,
-      { steps, rows: steps * config.batch, settings: fixed, estimates, metricSums: this.log.state(), state },
+      {
+        steps,
+        rows: steps * config.batch,
+        settings: fixed,
+        estimates,
+        metricSums: this.log.state(),
+        resampledAt: this.resampledAt,
+        state,
+      },
       stateShapes(settings),
       config.keepCheckpoints,
     );
@@ -289,6 +220,7 @@ export class Trainer {
     resampleFeatures(state, features, drawn, settings);
     await this.engine.load(state);
     this.log.resampled(features.length);
+    if (features.length > 0) this.resampledAt.push(steps);
     say(`Step ${steps}: ${features.length} of ${dead.length} dead features resampled among ${inputs} inputs.`);
   }
 }

@@ -37,6 +37,13 @@ test('every combination of the lists, at every hook, above the train section', (
   );
 });
 
+test('a run that would resample before dead features are known is refused before anything is harvested', (t) => {
+  const yaml = (at: number) =>
+    `train: {d-sae: 64, tokens: 100000, batch: 100, dead-window: 950, resample-at: [${at}]}\nsweep: {l1: 2}`;
+  assert.throws(() => runsOf(t, yaml(9)), /--resample-at 9 .* step 10 /);
+  assert.equal(runsOf(t, yaml(10)).length, 1);
+});
+
 test('groups have lists of their own, of any flag of train, which win', (t) => {
   const runs = runsOf(
     t,

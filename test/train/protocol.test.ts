@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { ActivationBatches } from '../../src/activations/batches.js';
 import { openStore } from '../../src/activations/store.js';
 import { widen } from '../../src/activations/widen.js';
-import { Interrupted } from '../../src/config/refusal.js';
+import { Interrupted, UsageRefusal } from '../../src/config/refusal.js';
 import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
@@ -104,10 +104,49 @@ test('interrupted before, at and after resampling, a run gives the bytes of an u
   }
 });
 
-test('without dead features resampling changes nothing but the learning rate', async () => {
+test('without dead features resampling changes nothing, the learning rate included, resumed or not', async () => {
   const { lines, progress } = listening();
-  await train(configured({ steps: 10, resampleAt: [5], deadWindow: 1_000_000 }), progress, never);
+  // So small a λ that every feature fires within 5 · 128 activations.
+  const alive = { steps: 10, l1: 1e-3, lr: 1e-4, warmup: 0, logEvery: 1, deadWindow: 640 };
+  const plain = await train(configured(alive), silent, never);
+  const resampling = configured({ ...alive, resampleAt: [5], resampleWarmup: 3 });
+  const stop: StopRequest = { signal: undefined };
+  const update = (done: number) => {
+    if (done >= 6 * 128) stop.signal = 'SIGINT';
+  };
+  await assert.rejects(train(resampling, { ...progress, update }, stop), Interrupted);
+  await train({ ...resampling, resume: true }, progress, never);
   assert.match(lines.join('\n'), /Step 5: no feature is dead/);
+  assert.ok(curveOf(resampling.out).every(({ lr }) => lr === 1e-4));
+  const weights = (directory: string) => filesBelow(directory).get('sae_weights.safetensors');
+  assert.deepEqual(weights(resampling.out), weights(plain));
+});
+
+test('dead features are null until the run has seen the dead window, also of a resumed run', async () => {
+  const config = configured({ steps: 9, logEvery: 1, deadWindow: 500 });
+  const stop: StopRequest = { signal: undefined };
+  const update = (done: number) => {
+    if (done >= 2 * 128) stop.signal = 'SIGINT';
+  };
+  await assert.rejects(train(config, { ...silent, update }, stop), Interrupted);
+  await train({ ...config, resume: true }, silent, never);
+  const dead = curveOf(config.out).map(({ dead_fraction }) => dead_fraction);
+  // 4 · 128 is the first multiple of the batch that reaches 500.
+  assert.deepEqual(dead.slice(0, 3), [null, null, null]);
+  assert.ok(dead.slice(3).every((share) => typeof share === 'number'));
+  assert.ok(dead.at(-1)! > 0, `${dead.at(-1)}`);
+});
+
+test('--resample-at before dead features can be known is refused, naming the step, and nothing is written', async () => {
+  const config = configured({ steps: 60, resampleAt: [40, 7], deadWindow: 1025 });
+  await assert.rejects(train(config, silent, never), (error: unknown) => {
+    assert.ok(error instanceof UsageRefusal, String(error));
+    assert.match(error.message, /--resample-at 7 .* step 9 /);
+    assert.match(error.remedy!, /896/);
+    return true;
+  });
+  assert.ok(!existsSync(config.out));
+  await train({ ...config, steps: 10, resampleAt: [9] }, silent, never);
 });
 
 test('resampling and frozen parameters exclude each other', async () => {

@@ -1,0 +1,117 @@
+import { join } from 'node:path';
+import type { ActivationSource, Batches } from '../activations/source.js';
+import { Interrupted } from '../config/refusal.js';
+import type { TrainConfig } from '../config/stages.js';
+import { checkFreeSpace } from '../disk/free-space.js';
+import { JsonLines } from '../disk/json-lines.js';
+import { claimOutputDirectory } from '../disk/output-directory.js';
+import type { StopRequest } from '../progress/progress.js';
+import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
+import { readCheckpoint } from './checkpoint.js';
+import { checkResampleSteps } from './dead-window.js';
+import type { Engine, EngineSettings } from './engines/engine.js';
+import { checkMemory, chooseEngine, type EngineName, type openEngine } from './engines/open.js';
+import { stateBytes, stateShapes } from './engines/state.js';
+import { type Estimates, estimate, medianActivation } from './estimates.js';
+import { finishedBefore } from './finished.js';
+import { MetricsLog } from './metrics.js';
+import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
+import { checkResampling } from './resampling.js';
+import { claimOptions, kept } from './run-directory.js';
+import { writeRunFile } from './run-file.js';
+import { activationScale, engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
+import { type Schedule, schedule } from './schedule.js';
+import { type SparsityCoefficient, sparsityCoefficient } from './sparsity-coefficient.js';
+import { startingPoint } from './starting-point.js';
+
+/** What a run is fed from. */
+export interface Fed {
+  readonly source: ActivationSource;
+  /** Of the source; only `begin` moves them. */
+  readonly batches: Batches;
+  /** Given the steps done, makes sure that rows can come; called before anything on disk changes. */
+  readonly begin?: (steps: number) => Promise<void>;
+}
+
+/** Told of what is worth reading afterwards. */
+export type Say = (line: string) => void;
+
+/** Everything of a run that does not change from step to step. */
+export interface Run {
+  readonly config: TrainConfig;
+  readonly source: ActivationSource;
+  readonly batches: Batches;
+  readonly plan: Schedule;
+  readonly fixed: Readonly<Record<string, unknown>>;
+  readonly settings: EngineSettings;
+  readonly engineName: EngineName;
+  readonly estimates: Estimates;
+  readonly lambda: SparsityCoefficient;
+  readonly say: Say;
+  readonly stop: StopRequest;
+}
+
+/** A run that is about to take its next step. Who opened it closes engine and curve. */
+export interface OpenRun {
+  readonly run: Run;
+  readonly engine: Engine;
+  readonly log: MetricsLog;
+  readonly curve: JsonLines<MetricsRecord>;
+  /** Steps after which features were resampled. */
+  readonly resampledAt: number[];
+}
+
+/**
+ * Opens a run, or what its checkpoint left of it; the caller owns config.out. Everything that can be known before is
+ * checked first, the engine included; nothing on disk changes until then.
+ *
+ * @returns undefined where --resume finds the SAE finished
+ */
+export async function openRun(
+  config: TrainConfig,
+  { source, batches, begin }: Fed,
+  say: Say,
+  stop: StopRequest,
+  open: typeof openEngine,
+): Promise<OpenRun | undefined> {
+  const { about } = source;
+  checkResampleSteps(config);
+  const plan = schedule(config, stepsOf(config, about));
+  const fixed = fixedSettings(config, about, plan);
+  const { resume, out } = config;
+  if (resume && (await finishedBefore(out, fixed))) return undefined;
+  const sizes = engineSettings(config, about, 1);
+  checkResampling(config, sizes);
+  const engineName = chooseEngine(config, sizes.architecture);
+  checkMemory(engineName, sizes);
+  // A new checkpoint is written beside those that are kept.
+  await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
+  const checkpoint = resume ? await readCheckpoint(out, fixed, stateShapes(sizes), say) : undefined;
+  const left = checkpoint ? kept(checkpoint.steps, plan.steps, out) : NOTHING_BEGUN;
+  // Who waits for rows knows nothing of checkpoints.
+  const saying = (error: unknown): never => {
+    throw error instanceof Interrupted ? new Interrupted(error.signal, left) : error;
+  };
+  const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop).catch(saying));
+  const scale = activationScale(config, about, estimates);
+  const settings = engineSettings(config, about, scale);
+  const lambda = sparsityCoefficient(config, { dIn: about.dIn, scale, meanSquare: estimates.meanSquare });
+  const median = () => medianActivation(about, batches, stop);
+  const start = checkpoint?.state ?? (await startingPoint(config, settings, median).catch(saying));
+  throwIfStopped(stop, left);
+  const engine = await open(engineName, settings, start, checkpoint?.steps);
+  try {
+    await begin?.(engine.steps);
+    throwIfStopped(stop, left);
+    await claimOutputDirectory(out, claimOptions(config));
+    await writeRunFile(out, metadata(about, fixed, settings, plan.steps, lambda, undefined));
+    const keep = (line: MetricsRecord) => line.step <= engine.steps;
+    const curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep });
+    const log = new MetricsLog(settings, checkpoint?.metricSums);
+    const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say, stop };
+    return { run, engine, log, curve, resampledAt: [...(checkpoint?.resampledAt ?? [])] };
+  } catch (error) {
+    await engine.close();
+    return saying(error);
+  }
+}
