@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
-import { checkInside } from '../disk/inside.js';
+import { readRegular } from '../disk/regular-file.js';
 import { decodeShard, type Rows } from './arrow-files.js';
 import { notFiniteRow } from './finite.js';
 import { type Manifest, readManifest, rowBytes } from './manifest.js';
@@ -16,6 +16,8 @@ export interface Store {
 }
 
 const AGAIN = 'Harvest the store again.';
+/** Bytes of a shard whose size no manifest gives, at most: a buffer of Node's hashing. */
+const MOST_BYTES = 2 ** 31 - 1;
 /** Files looked at together: the file system may be far away, and a manifest may list any number. */
 const AT_A_TIME = 64;
 
@@ -62,7 +64,6 @@ async function checkShardFile(
   manifest: Manifest,
 ): Promise<void> {
   const path = join(directory, file);
-  await checkInside(path);
   const found = await stat(path).catch((cause) => unreadable(path, cause));
   if (!found.isFile()) throw new Refusal(`${path} is not a file.`, AGAIN);
   if (bytes !== undefined && found.size !== bytes) {
@@ -81,7 +82,9 @@ function unreadable(path: string, cause: unknown): never {
 async function readShard(directory: string, manifest: Manifest, i: number): Promise<Rows> {
   const shard = manifest.shards[i]!;
   const path = join(directory, shard.file);
-  const bytes = await readFile(path).catch((cause) => unreadable(path, cause));
+  // What checkShardFile found is as large as the manifest says.
+  const bytes = await readRegular(path, shard.bytes ?? MOST_BYTES, AGAIN);
+  if (!bytes) return unreadable(path, undefined);
   const found = createHash('sha256').update(bytes).digest('hex');
   if (found !== shard.sha256) {
     throw new Refusal(

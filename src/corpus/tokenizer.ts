@@ -1,7 +1,7 @@
-import { access } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Refusal } from '../config/refusal.js';
-import { checkInside } from '../disk/inside.js';
+import { formatBytes } from '../disk/free-space.js';
+import { openRegular } from '../disk/regular-file.js';
 import { piecesOf } from './pieces.js';
 
 /** Text to token ids. */
@@ -10,6 +10,9 @@ export interface Tokenizer {
   /** Ids without BOS or other additions. */
   encode(text: string): number[];
 }
+
+/** Bytes of a file, at most; Gemma 3's tokenizer.json has 33 MiB. */
+const MOST_BYTES = 2 ** 28;
 
 /** Characters that are encoded at a time. */
 const LONGEST = 2 ** 20;
@@ -26,18 +29,20 @@ const isToken = (id: unknown): id is number => Number.isInteger(id) && (id as nu
  */
 export async function openTokenizer(directory: string, bosTokenId: number, longest = LONGEST): Promise<Tokenizer> {
   for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
-    await checkInside(join(directory, name));
-    await access(join(directory, name)).catch((cause) => {
-      throw new Refusal(`${directory} has no ${name}.`, 'Download the whole checkpoint, tokenizer included.', {
-        cause,
-      });
-    });
+    const remedy = 'Download the whole checkpoint, tokenizer included.';
+    const file = await openRegular(join(directory, name), remedy);
+    if (!file) throw new Refusal(`${directory} has no ${name}.`, remedy);
+    await file.handle.close();
+    if (file.size > MOST_BYTES) {
+      throw new Refusal(`${file.path} has more than ${formatBytes(MOST_BYTES)}.`, remedy);
+    }
   }
   const { AutoTokenizer, env } = await import('@huggingface/transformers');
   env.allowRemoteModels = false;
   const tokenizer = await AutoTokenizer.from_pretrained(resolve(directory), { local_files_only: true }).catch(
     (cause) => {
-      const reason = cause instanceof Error ? cause.message : String(cause);
+      // The message of a syntax error quotes the file.
+      const reason = cause instanceof SyntaxError ? 'it is not JSON' : ((cause as Error)?.message ?? cause);
       throw new Refusal(
         `The tokenizer in ${directory} could not be opened: ${reason}.`,
         'Download tokenizer.json again.',

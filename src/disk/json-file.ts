@@ -1,26 +1,21 @@
-import { readFile, stat } from 'node:fs/promises';
 import type { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
-import { checkInside } from './inside.js';
 import { parseJson } from './parse-json.js';
+import { readRegular } from './regular-file.js';
+
+/** Bytes of a text file, at most: a manifest lists 300,000 shards in them. */
+const MOST_TEXT = 2 ** 26;
 
 /**
- * Reads a text file; null where there is none. What is not a file (a directory, a pipe, a device) is no input: reading
- * it might never end.
+ * Reads a text file; null where there is none. What is not a regular file (a directory, a pipe, a device) is no input:
+ * reading it might never end.
  *
  * @param remedy what to do when something else is there
+ * @param most bytes, at most
  */
-export async function readTextFile(path: string, remedy?: string): Promise<string | null> {
-  try {
-    await checkInside(path);
-    if (!(await stat(path)).isFile()) throw new Refusal(`${path} is not a file.`, remedy);
-    return await readFile(path, 'utf8');
-  } catch (cause) {
-    if (cause instanceof Refusal) throw cause;
-    const { code } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
-    throw new Refusal(`${path} could not be read (${code}).`, 'Check its permissions.', { cause });
-  }
+export async function readTextFile(path: string, remedy?: string, most = MOST_TEXT): Promise<string | null> {
+  const bytes = await readRegular(path, most, remedy);
+  return bytes === null ? null : bytes.toString('utf8');
 }
 
 /**
@@ -28,13 +23,15 @@ export async function readTextFile(path: string, remedy?: string): Promise<strin
  *
  * @param missing what to say when there is no such file: message and remedy
  * @param remedy what to do when the file is broken
+ * @param most bytes, at most
  */
 export async function readJsonFile(
   path: string,
   missing: readonly [string, string],
   remedy?: string,
+  most?: number,
 ): Promise<unknown> {
-  const text = await readTextFile(path, remedy);
+  const text = await readTextFile(path, remedy, most);
   if (text === null) throw new Refusal(...missing);
   try {
     return parseJson(text);

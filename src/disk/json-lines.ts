@@ -4,6 +4,9 @@ import { readTextFile } from './json-file.js';
 import { parseJson } from './parse-json.js';
 import { refusedWrite, writeAside } from './write-aside.js';
 
+/** Bytes of a file that is continued, at most: it is one string for a moment, and V8 has none longer. */
+const MOST_TEXT = 2 ** 29 - 24;
+
 /** A file of one JSON object a line that grows while work goes on. A torn last line is dropped when it is reopened. */
 export class JsonLines<T> {
   private constructor(
@@ -19,7 +22,7 @@ export class JsonLines<T> {
    * @param keep which of the lines there stay
    */
   static async open<T>(path: string, { keep }: { keep: (line: T) => boolean }): Promise<JsonLines<T>> {
-    const text = (await readTextFile(path, 'Remove it, or choose another --out.')) ?? '';
+    const text = (await readTextFile(path, 'Remove it, or choose another --out.', MOST_TEXT)) ?? '';
     const kept = parseJsonLines<T>(text, path).filter(keep);
     await writeAside(path, kept.map((line) => `${JSON.stringify(line)}\n`).join(''));
     const file = await open(path, 'a').catch((cause) => {

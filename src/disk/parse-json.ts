@@ -5,10 +5,10 @@ const MOST_LEVELS = 200;
  * Parses JSON that is not nested without end: V8 parses a million levels, and whatever compares, writes or walks the
  * value afterwards would overflow its stack.
  *
- * @throws SyntaxError where it is not JSON, or nested too deeply
+ * @throws SyntaxError where it is not JSON, or nested too deeply; its message shows nothing of the text
  */
 export function parseJson(text: string): unknown {
-  const value: unknown = JSON.parse(text);
+  const value = parsed(text);
   let level = [value];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > MOST_LEVELS) throw new SyntaxError(`nested more than ${MOST_LEVELS} levels deep`);
@@ -20,4 +20,13 @@ export function parseJson(text: string): unknown {
     level = next;
   }
   return value;
+}
+
+/** V8 quotes the text, which may be another file than its reader believes: a link to a private key, say. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new SyntaxError((error as Error).message.replace(/^(Unexpected token).*$/s, '$1'));
+  }
 }

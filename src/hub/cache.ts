@@ -1,5 +1,6 @@
-import { mkdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { readTextFile } from '../disk/json-file.js';
 import { CANDIDATES, neededFiles, shardsOf, WEIGHTS_INDEX } from './model-files.js';
 import { isCommit } from './model-id.js';
 
@@ -34,8 +35,9 @@ export class CachedModel {
   /** The commit that `revision` stood at when it was last downloaded. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (isCommit(revision)) return revision;
-    const text = await readFile(join(this.directory, 'refs', revision), 'utf8').catch(() => '');
-    return isCommit(text.trim()) ? text.trim() : undefined;
+    const text = await readTextFile(join(this.directory, 'refs', revision)).catch(() => null);
+    const commit = text?.trim() ?? '';
+    return isCommit(commit) ? commit : undefined;
   }
 
   /**
@@ -55,7 +57,7 @@ export class CachedModel {
     const { names, missing } = neededFiles((name) => present.has(name));
     if (names.includes(WEIGHTS_INDEX)) {
       const index = join(path, WEIGHTS_INDEX);
-      const shards = shardsOf(await readFile(index, 'utf8'), index);
+      const shards = shardsOf((await readTextFile(index)) ?? '', index);
       await look(shards);
       missing.push(...shards.filter((name) => !present.has(name)));
     }

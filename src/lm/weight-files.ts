@@ -12,7 +12,19 @@ const AGAIN = 'Download the whole checkpoint again.';
 /** A shard's name is data: it must not lead out of the checkpoint's directory. */
 const PLAIN_NAME = /^[\w][\w.-]*\.safetensors$/;
 
-const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
+/** Bytes of an index, at most: it has a line for each tensor. */
+const MOST_INDEX = 2 ** 22;
+
+const indexSchema = z.object({ weight_map: z.custom<object>((map) => map !== null && typeof map === 'object') });
+
+/** Which file holds which tensor; not by a schema, which takes seconds for a long list. */
+async function readMap(index: string): Promise<Map<string, string>> {
+  const json = await readJsonFile(index, [`There is no file ${index}.`, AGAIN], AGAIN, MOST_INDEX);
+  const entries = Object.entries(checkJson(indexSchema, json, index, AGAIN).weight_map);
+  const odd = entries.find(([, file]) => typeof file !== 'string');
+  if (odd) throw new Refusal(`${index}: weight_map.${odd[0]}: expected the name of a file.`, AGAIN);
+  return new Map(entries);
+}
 
 /** The weights of a checkpoint: its files, in the order of their names, and every tensor of all of them. */
 export interface WeightFiles {
@@ -37,8 +49,7 @@ export async function readWeightFiles(directory: string): Promise<WeightFiles> {
   if (!(await exists(index))) {
     throw new Refusal(`${directory} has no ${SINGLE}.`, `Download the whole checkpoint; shards need their ${INDEX}.`);
   }
-  const json = await readJsonFile(index, [`There is no file ${index}.`, AGAIN], AGAIN);
-  const map = new Map(Object.entries(checkJson(indexSchema, json, index, AGAIN).weight_map));
+  const map = await readMap(index);
   const names = [...new Set(map.values())].sort();
   for (const name of names) {
     if (!PLAIN_NAME.test(name)) {

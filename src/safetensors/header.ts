@@ -1,26 +1,11 @@
-import { open, realpath, stat } from 'node:fs/promises';
-import { z } from 'zod';
+import { realpath } from 'node:fs/promises';
 import { Refusal } from '../config/refusal.js';
-import { checkInside } from '../disk/inside.js';
+import { formatBytes } from '../disk/free-space.js';
 import { parseJson } from '../disk/parse-json.js';
+import { openRegular, type RegularFile, refusedRead } from '../disk/regular-file.js';
+import { isSafetensorsDType, type SafetensorsDType, tensorBytes } from './dtypes.js';
 
-/** Element types of the safetensors format that occur in checkpoints, with the bytes of one element. */
-export const SAFETENSORS_BYTES = {
-  F64: 8,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U8: 1,
-  BOOL: 1,
-  U16: 2,
-  U32: 4,
-  U64: 8,
-} as const;
-export type SafetensorsDType = keyof typeof SAFETENSORS_BYTES;
+export type { SafetensorsDType };
 
 /** Where one tensor lies in its file. */
 export interface TensorLocation {
@@ -38,86 +23,135 @@ export interface SafetensorsHeader {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** The format's own limit on its JSON header. */
-const HEADER_LIMIT = 100_000_000;
+/**
+ * Bytes of JSON, at most. The format allows 100 MB, a million tensors, whose objects would take more memory than a
+ * process may have; checkpoints with tens of thousands of tensors stay below this.
+ */
+const HEADER_LIMIT = 2 ** 22;
 
-const entrySchema = z.object({
-  dtype: z.string(),
-  shape: z.array(z.number().int().nonnegative()),
-  data_offsets: z.tuple([z.number().int().nonnegative(), z.number().int().nonnegative()]),
-});
+type Broken = (what: string) => never;
 
 /**
  * Reads the header of a safetensors file: 8 bytes little-endian header length, that many bytes of JSON, then the data.
- * Offsets are checked against shapes, the file's size and one another, so that later reads need no checks.
+ * Offsets are checked against shapes, the file's size and one another, so that later reads need no checks. What Hugging
+ * Face's reader refuses is refused here: tensors must fill the data without holes, and nothing may follow them.
  *
  * @throws Refusal when the file is missing, truncated or not what its header says
  */
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
-  await checkInside(path);
-  const { size, isFile } = await stat(path).then(
-    (s) => ({ size: s.size, isFile: s.isFile() }),
-    (cause) => {
-      throw new Refusal(`There is no file ${path}.`, 'Check the path; a checkpoint needs its .safetensors file.', {
-        cause,
-      });
-    },
-  );
-  if (!isFile) throw new Refusal(`${path} is not a file.`, 'A .safetensors file belongs there.');
-  const broken = (what: string): never => {
+  const file = await openRegular(path, 'A .safetensors file belongs there.');
+  if (!file) {
+    throw new Refusal(`There is no file ${path}.`, 'Check the path; a checkpoint needs its .safetensors file.');
+  }
+  const broken: Broken = (what) => {
     throw new Refusal(`${path} is not a whole safetensors file: ${what}.`, 'Download or save the file again.');
   };
-  if (size < 8) broken(`it has ${size} bytes, fewer than the 8 of the header length`);
-  const file = await open(path);
-  let text: string;
-  let dataStart: number;
   try {
-    const prefix = Buffer.alloc(8);
-    await file.read(prefix, 0, 8, 0);
-    const length = prefix.readBigUInt64LE();
-    if (length > BigInt(Math.min(size - 8, HEADER_LIMIT))) broken(`its header claims ${length} bytes of ${size - 8}`);
-    const header = Buffer.alloc(Number(length));
-    await file.read(header, 0, header.length, 8);
-    try {
-      text = new TextDecoder('utf-8', { fatal: true }).decode(header);
-    } catch {
-      return broken('its header is not UTF-8');
-    }
-    dataStart = 8 + header.length;
+    const header = await readHeader(file, broken);
+    const { tensors, metadata } = parsed(header, broken);
+    const place = { path: await realpath(path), dataStart: 8 + header.length, size: file.size };
+    const located = new Map<string, TensorLocation>();
+    for (const [name, value] of tensors) located.set(name, locationOf(name, value, place, broken));
+    checkCovered(located, place, broken);
+    return { tensors: located, metadata };
+  } catch (error) {
+    throw refusedRead(path, error);
   } finally {
-    await file.close();
+    await file.handle.close();
   }
-  let json: Record<string, unknown>;
+}
+
+async function readHeader({ path, handle, size }: RegularFile, broken: Broken): Promise<Buffer> {
+  if (size < 8) return broken(`it has ${size} bytes, fewer than the 8 of the header length`);
+  const prefix = Buffer.alloc(8);
+  await handle.read(prefix, 0, 8, 0);
+  const length = prefix.readBigUInt64LE();
+  if (length > BigInt(size - 8)) return broken(`its header claims ${length} bytes of ${size - 8}`);
+  if (length > BigInt(HEADER_LIMIT)) {
+    throw new Refusal(
+      `${path} has a header of ${formatBytes(Number(length))}, and at most ${formatBytes(HEADER_LIMIT)} are read.`,
+      'Check that it is a checkpoint; one of so many tensors must be saved in shards.',
+    );
+  }
+  const header = Buffer.alloc(Number(length));
+  const { bytesRead } = await handle.read(header, 0, header.length, 8);
+  return bytesRead === header.length ? header : broken('it became shorter while it was read');
+}
+
+/** What the JSON says, tensors by name. */
+function parsed(header: Buffer, broken: Broken) {
+  let text: string;
   try {
-    json = z.record(z.string(), z.unknown()).parse(parseJson(text));
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(header);
+  } catch {
+    return broken('its header is not UTF-8');
+  }
+  let json: unknown;
+  try {
+    json = parseJson(text);
   } catch {
     return broken('its header is not a JSON object');
   }
-  const metadata = z.record(z.string(), z.string()).safeParse(json.__metadata__ ?? {});
-  if (!metadata.success) broken('its __metadata__ is not a map of strings');
-  const location = await realpath(path);
-  const tensors = new Map<string, TensorLocation>();
-  for (const [name, value] of Object.entries(json)) {
-    if (name === '__metadata__') continue;
-    const entry = entrySchema.safeParse(value);
-    if (!entry.success) return broken(`the header entry of tensor ${name} is malformed`);
-    const { dtype, shape, data_offsets } = entry.data;
-    if (!Object.hasOwn(SAFETENSORS_BYTES, dtype)) return broken(`tensor ${name} has the unknown element type ${dtype}`);
-    const bytes = SAFETENSORS_BYTES[dtype as SafetensorsDType];
-    const length = shape.reduce((product, dim) => product * dim, bytes);
-    const [begin, end] = data_offsets;
-    if (end - begin !== length) broken(`tensor ${name} spans ${end - begin} bytes where its shape needs ${length}`);
-    if (dataStart + end > size) broken(`tensor ${name} ends at byte ${dataStart + end} of a file of ${size}`);
-    tensors.set(name, { path: location, dtype: dtype as SafetensorsDType, shape, offset: dataStart + begin, length });
-  }
-  const ordered = [...tensors.entries()].sort(
-    // Empty tensors first: they may share the offset of another and overlap nothing.
+  // Not by a schema: of a hundred thousand keys, zod takes ten seconds.
+  if (!isObject(json)) return broken('its header is not a JSON object');
+  const { __metadata__: metadata } = json;
+  if (metadata != null && !isTexts(metadata)) return broken('its __metadata__ is not a map of strings');
+  return { metadata: metadata ?? {}, tensors: Object.entries(json).filter(([name]) => name !== '__metadata__') };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+function isTexts(value: unknown): value is Record<string, string> {
+  return isObject(value) && Object.values(value).every((text) => typeof text === 'string');
+}
+
+interface Entry {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data_offsets: readonly [number, number];
+}
+
+function isEntry(value: unknown): value is Entry {
+  if (!isObject(value)) return false;
+  const { dtype, shape, data_offsets: offsets } = value;
+  const sizes = (list: unknown) =>
+    Array.isArray(list) && list.every((size) => Number.isSafeInteger(size) && (size as number) >= 0);
+  return typeof dtype === 'string' && sizes(shape) && sizes(offsets) && (offsets as unknown[]).length === 2;
+}
+
+interface Place {
+  readonly path: string;
+  /** Bytes before the data. */
+  readonly dataStart: number;
+  /** Bytes of the file. */
+  readonly size: number;
+}
+
+function locationOf(name: string, value: unknown, { path, dataStart, size }: Place, broken: Broken): TensorLocation {
+  if (!isEntry(value)) return broken(`the header entry of tensor ${name} is malformed`);
+  const { dtype, shape, data_offsets } = value;
+  if (!isSafetensorsDType(dtype)) return broken(`tensor ${name} has the unknown element type ${dtype}`);
+  const length = tensorBytes(dtype, shape);
+  const [begin, end] = data_offsets;
+  if (Number.isNaN(length)) return broken(`tensor ${name} has a shape of no whole number of bytes`);
+  if (end - begin !== length) broken(`tensor ${name} spans ${end - begin} bytes where its shape needs ${length}`);
+  if (dataStart + end > size) broken(`tensor ${name} ends at byte ${dataStart + end} of a file of ${size}`);
+  return { path, dtype, shape, offset: dataStart + begin, length };
+}
+
+/** Tensors in the order of their bytes begin where the one before ends, and the last one ends where the file does. */
+function checkCovered(tensors: ReadonlyMap<string, TensorLocation>, { dataStart, size }: Place, broken: Broken): void {
+  const ordered = [...tensors].sort(
+    // An empty tensor shares the offset of the next one.
     ([, a], [, b]) => a.offset - b.offset || a.length - b.length,
   );
-  for (let i = 1; i < ordered.length; i++) {
-    const [before, first] = ordered[i - 1]!;
-    const [after, second] = ordered[i]!;
-    if (first.offset + first.length > second.offset) broken(`tensors ${before} and ${after} overlap`);
+  let [before, end] = ['the header', dataStart];
+  for (const [name, { offset, length }] of ordered) {
+    if (offset < end) broken(`tensors ${before} and ${name} overlap`);
+    if (offset > end) broken(`${offset - end} bytes between ${before} and tensor ${name} belong to none`);
+    [before, end] = [name, offset + length];
   }
-  return { tensors, metadata: metadata.data ?? {} };
+  if (end !== size) broken(`${size - end} bytes follow its last tensor`);
 }

@@ -1,26 +1,45 @@
-import { open } from 'node:fs/promises';
 import { Refusal } from '../config/refusal.js';
+import { openRegular, refusedRead } from '../disk/regular-file.js';
 import { readSafetensorsHeader, type SafetensorsDType, type TensorLocation } from './header.js';
 
 /** The bytes of one tensor, as they lie in the file. */
 export async function readTensorBytes({ path, offset, length }: TensorLocation): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  const file = await open(path);
+  const shorter = () => new Refusal(`${path} became shorter while it was read.`, 'Leave it alone while it is in use.');
+  const file = await openRegular(path);
+  if (!file) throw new Refusal(`${path} vanished while it was read.`, 'Leave it alone while it is in use.');
   try {
+    // Before memory is taken for what is no longer there.
+    if (file.size < offset + length) throw shorter();
+    const bytes = new Uint8Array(length);
     for (let done = 0; done < length; ) {
-      const { bytesRead } = await file.read(bytes, done, Math.min(length - done, 1 << 30), offset + done);
-      if (bytesRead === 0)
-        throw new Refusal(`${path} became shorter while it was read.`, 'Leave it alone while it is in use.');
+      const { bytesRead } = await file.handle.read(bytes, done, Math.min(length - done, 1 << 30), offset + done);
+      if (bytesRead === 0) throw shorter();
       done += bytesRead;
     }
+    return bytes;
+  } catch (cause) {
+    throw refusedRead(path, cause);
   } finally {
-    await file.close();
+    await file.handle.close();
   }
-  return bytes;
 }
 
-/** A tensor of float32 values; float64, float16 and bfloat16 files are converted. */
-export async function readFloats(location: TensorLocation): Promise<Float32Array> {
+/** Element types that are read as float32. */
+const FLOATS: ReadonlySet<SafetensorsDType> = new Set(['F64', 'F32', 'F16', 'BF16'] as const);
+
+/**
+ * A tensor of float32 values; float64, float16 and bfloat16 files are converted.
+ *
+ * @param name of the tensor, for messages
+ * @throws Refusal where it is of another type
+ */
+export async function readFloats(location: TensorLocation, name = 'A tensor'): Promise<Float32Array> {
+  if (!FLOATS.has(location.dtype)) {
+    throw new Refusal(
+      `${name} of ${location.path} holds ${location.dtype} where floating-point numbers of 16, 32 or 64 bits belong.`,
+      'Save the file again.',
+    );
+  }
   const bytes = await readTensorBytes(location);
   switch (location.dtype) {
     case 'F32':
@@ -32,13 +51,8 @@ export async function readFloats(location: TensorLocation): Promise<Float32Array
       for (let i = 0; i < bits.length; i++) bits[i] = bits[i]! << 16;
       return new Float32Array(bits.buffer);
     }
-    case 'F16':
-      return Float32Array.from(new Uint16Array(bytes.buffer), halfToFloat);
     default:
-      throw new Refusal(
-        `A tensor of ${location.path} holds ${location.dtype} where floating-point numbers belong.`,
-        'Save the file again.',
-      );
+      return Float32Array.from(new Uint16Array(bytes.buffer), halfToFloat);
   }
 }
 
@@ -64,7 +78,7 @@ export async function readAllFloats(path: string): Promise<Map<string, NamedFloa
   const { tensors } = await readSafetensorsHeader(path);
   const floats = new Map<string, NamedFloats>();
   for (const [name, location] of tensors) {
-    floats.set(name, { shape: location.shape, dtype: location.dtype, values: await readFloats(location) });
+    floats.set(name, { shape: location.shape, dtype: location.dtype, values: await readFloats(location, name) });
   }
   return floats;
 }

@@ -1,6 +1,7 @@
-import { lstat, readFile } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { readTextFile } from '../disk/json-file.js';
 import { CFG_FILE } from '../sae/saelens.js';
 import { RUN_FILE } from '../train/run-file.js';
 
@@ -58,8 +59,8 @@ export class SettingsFile {
   }
 
   private async read(name: string): Promise<Omit<RunSettings, 'finished'>> {
-    const json = await readFile(join(this.directory, name), 'utf8')
-      .then(JSON.parse)
+    const json = await readTextFile(join(this.directory, name), undefined, LARGEST)
+      .then((text) => JSON.parse(text ?? 'null'))
       .catch(() => undefined);
     const parsed = settingsSchema.safeParse(name === CFG_FILE ? json?.metadata : json);
     if (!parsed.success) return {};

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -118,12 +119,20 @@ test('a store without rows is refused: there would be no end to looking for the 
   await refuses(() => openStore(directory), directory, 'holds no rows');
 });
 
-test('a shard that is a link to somewhere else is refused', async (t) => {
+test('shards that are links are read, wherever they lead; a pipe behind one is refused', async (t) => {
   const { directory } = await written(t);
+  const before = await (await openStore(directory)).readShard(0);
   const elsewhere = join(temporaryDirectory(t), 'shard-00000.arrow');
   renameSync(join(directory, 'shard-00000.arrow'), elsewhere);
   symlinkSync(elsewhere, join(directory, 'shard-00000.arrow'));
-  await refuses(() => openStore(directory), 'shard-00000.arrow', 'leads out of its directory');
+  const linked = join(temporaryDirectory(t), 'store');
+  symlinkSync(directory, linked);
+  assert.deepEqual(await (await openStore(linked)).readShard(0), before);
+  const store = await openStore(directory);
+  rmSync(elsewhere);
+  execFileSync('mkfifo', [elsewhere]);
+  await refuses(() => openStore(directory), 'shard-00000.arrow', 'is not a file');
+  await refuses(() => store.readShard(0), 'shard-00000.arrow', 'is not a file');
 });
 
 /** Puts other bytes in the place of shard 0 and lists their hash. */

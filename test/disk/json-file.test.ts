@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { z } from 'zod';
@@ -31,6 +31,33 @@ test('a directory and a pipe are refused at once, never waited for', async (t) =
     );
     await refuses(() => readJsonFile(join(directory, name), MISSING), `${name} is not a file`);
   }
+});
+
+test('links are followed; what they lead to is a regular file, or refused', async (t) => {
+  const directory = temporaryDirectory(t);
+  const elsewhere = temporaryDirectory(t);
+  writeFileSync(join(elsewhere, 'file'), 'text');
+  symlinkSync(elsewhere, join(directory, 'folder'));
+  symlinkSync('folder/file', join(directory, 'link'));
+  assert.equal(await readTextFile(join(directory, 'link')), 'text');
+  symlinkSync('nowhere', join(directory, 'dangling'));
+  assert.equal(await readTextFile(join(directory, 'dangling')), null);
+  for (const [i, target] of ['/dev/zero', '/dev/null', 'folder'].entries()) {
+    symlinkSync(target, join(directory, `odd${i}`));
+    await refuses(() => readTextFile(join(directory, `odd${i}`)), 'is not a file');
+  }
+});
+
+test('a file of more bytes than its reader takes is refused, whatever size it says', async (t) => {
+  const path = join(temporaryDirectory(t), 'large');
+  writeFileSync(path, 'abc');
+  assert.equal(await readTextFile(path, undefined, 3), 'abc');
+  await refuses(() => readTextFile(path, 'Take a smaller one.', 2), path, 'has more than 2 B', 'Take a smaller one.');
+  truncateSync(path, 2 ** 40);
+  await refuses(() => readTextFile(path), path, 'has more than');
+  // Of size 0 as far as stat knows.
+  if (existsSync('/proc/cpuinfo'))
+    await refuses(() => readTextFile('/proc/cpuinfo', undefined, 10), '/proc/cpuinfo', 'has more than');
 });
 
 test('JSON that is missing, broken or of another shape is refused, each in its own words', async (t) => {

@@ -16,3 +16,21 @@ test('nesting without end is refused: what writes or compares the value would ov
     assert.throws(() => parseJson(text), /nested more than 200 levels/);
   }
 });
+
+test('what is not JSON is not quoted: it may be another file than its reader believes', () => {
+  for (const text of [
+    'SECRET',
+    '{"a": SECRET}',
+    '{"SECRET":1 "b"}',
+    '"SECRET',
+    '{"a":"SECRET\\q"}',
+    '[1] SECRET',
+    '{"SECRET',
+  ]) {
+    assert.throws(
+      () => parseJson(text),
+      (error) => error instanceof SyntaxError && error.message !== '' && !/SECRE/.test(error.message),
+      text,
+    );
+  }
+});

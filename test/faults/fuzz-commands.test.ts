@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createReadStream, existsSync, mkdirSync, rmSync } from 'node:fs';
+import {
+  createReadStream,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readManifest } from '../../src/activations/manifest.js';
@@ -48,6 +57,18 @@ async function checkLeft(out: string): Promise<void> {
   }
 }
 
+/** Where the links of a case lead: those are followed. */
+function linkedFrom(directory: string): Set<string> {
+  const paths = readdirSync(directory, { recursive: true, encoding: 'utf8' }).map((name) => join(directory, name));
+  return new Set(
+    paths.filter((path) => lstatSync(path).isSymbolicLink() && existsSync(path)).map((path) => realpathSync(path)),
+  );
+}
+
+function assertNoSecret(path: string, said: string): void {
+  assert.ok(!readFileSync(path).includes(canary.secret), `${said}: ${path} holds what lies elsewhere`);
+}
+
 async function runCase(target: Target, intact: string, index: number): Promise<void> {
   const [directory, out] = [join(root, target.name, 'case'), join(root, target.name, `out-${index}`)];
   writeCase(intact, readFiles(intact), directory, target, generatorOf(SEED, target, index), canary);
@@ -63,7 +84,13 @@ async function runCase(target: Target, intact: string, index: number): Promise<v
     assert.doesNotMatch(stderr, /fault of the program|^\s+at /m, said);
   }
   assert.ok(!stderr.includes(canary.secret), said);
-  assert.deepEqual(openedBelow(canary.directory, trace), [], said);
+  const linked = linkedFrom(directory);
+  assert.deepEqual(
+    openedBelow(canary.directory, trace).filter((path) => !linked.has(path)),
+    [],
+    said,
+  );
+  if (existsSync(out)) for (const file of filesBelow(out).keys()) assertNoSecret(join(out, file), said);
   await checkLeft(out);
   rmSync(out, { recursive: true, force: true });
 }

@@ -98,5 +98,14 @@ test('a Hugging Face cache is opened as it is: a snapshot of symbolic links, sha
     assert.equal(checkpoint.name, 'google/gemma-2-tiny');
     const nll = await nextTokenLosses(checkpoint, model.tokens, model.context, 94);
     assert.ok(relativeDifference(nll, await model.golden.floats('nll')) < 1e-4);
+    // A cache that was moved to a larger disk, with a link at its old place, and a directory of links to its files.
+    const moved = join(temporaryDirectory(), 'models');
+    renameSync(repository, moved);
+    symlinkSync(moved, repository);
+    const links = join(temporaryDirectory(), 'links');
+    mkdirSync(links);
+    for (const name of readdirSync(snapshot)) symlinkSync(join(snapshot, name), join(links, name));
+    assert.equal((await openCheckpoint(snapshot)).name, 'google/gemma-2-tiny');
+    assert.equal((await openCheckpoint(links)).fingerprint, checkpoint.fingerprint);
   }
 });

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readSafetensorsHeader } from '../../src/safetensors/header.js';
@@ -29,6 +30,15 @@ test('metadata is a map of strings beside the tensors, not a tensor', async (t) 
 
 test('every element type has its size', async (t) => {
   const sizes = {
+    C64: 8,
+    F8_E4M3: 1,
+    F8_E5M2: 1,
+    F8_E8M0: 1,
+    F8_E4M3FNUZ: 1,
+    F8_E5M2FNUZ: 1,
+    F4: 0.5,
+    F6_E2M3: 0.75,
+    F6_E3M2: 0.75,
     F64: 8,
     F32: 4,
     F16: 2,
@@ -44,9 +54,9 @@ test('every element type has its size', async (t) => {
     U64: 8,
   };
   for (const [dtype, size] of Object.entries(sizes)) {
-    const header = { a: { dtype, shape: [3, 2], data_offsets: [0, 6 * size] } };
-    const { tensors } = await readSafetensorsHeader(rawFile(t, header, new Uint8Array(6 * size)));
-    assert.equal(tensors.get('a')!.length, 6 * size, dtype);
+    const header = { a: { dtype, shape: [4, 2], data_offsets: [0, 8 * size] } };
+    const { tensors } = await readSafetensorsHeader(rawFile(t, header, new Uint8Array(8 * size)));
+    assert.equal(tensors.get('a')!.length, 8 * size, dtype);
   }
 });
 
@@ -71,11 +81,17 @@ test('symbolic links to the file or its directory are resolved', async (t) => {
   }
 });
 
-test('a link that leads out of the directory is refused', async (t) => {
+test('a link is followed wherever it leads, and a pipe behind it refused at once', async (t) => {
   const path = rawFile(t, { a: f32(0, 4) }, new Uint8Array(4));
-  const link = join(temporaryDirectory(t), 'linked.safetensors');
+  const directory = temporaryDirectory(t);
+  const link = join(directory, 'linked.safetensors');
   symlinkSync(path, link);
-  await refuses(() => readSafetensorsHeader(link), link, 'leads out');
+  assert.equal((await readSafetensorsHeader(link)).tensors.get('a')!.path, path);
+  execFileSync('mkfifo', [join(directory, 'pipe')]);
+  for (const [i, target] of ['pipe', '/dev/zero'].entries()) {
+    symlinkSync(target, join(directory, `odd${i}.safetensors`));
+    await refuses(() => readSafetensorsHeader(join(directory, `odd${i}.safetensors`)), 'is not a file');
+  }
 });
 
 test('a header that is no UTF-8, or nested without end, is refused', async (t) => {
@@ -167,7 +183,7 @@ test('a malformed entry is refused, naming file and tensor', async (t) => {
 });
 
 test('an unknown element type is refused, naming file, tensor and type', async (t) => {
-  for (const dtype of ['F8_E4M3', 'f32', '']) {
+  for (const dtype of ['F7', 'f32', '']) {
     const path = rawFile(t, { W_enc: { ...f32(0, 4), dtype } }, new Uint8Array(4));
     await refuses(() => readSafetensorsHeader(path), path, 'tensor W_enc', `unknown element type ${dtype}`);
   }
@@ -208,5 +224,39 @@ test('an empty tensor overlaps nothing, wherever the header lists it', async (t)
   ]) {
     const { tensors } = await readSafetensorsHeader(rawFile(t, header, new Uint8Array(8)));
     assert.equal(tensors.size, 2);
+  }
+});
+
+test('elements that do not fill their last byte are refused, and shapes beyond every file', async (t) => {
+  const entry = (dtype: string, shape: number[], end: number) => ({ a: { dtype, shape, data_offsets: [0, end] } });
+  for (const header of [entry('F4', [3], 2), entry('F6_E2M3', [2], 2), entry('F32', [2 ** 40, 2 ** 40], 4)]) {
+    const path = rawFile(t, header, new Uint8Array(header.a.data_offsets[1]!));
+    await refuses(() => readSafetensorsHeader(path), path, 'tensor a', 'whole number of bytes');
+  }
+});
+
+test("bytes that belong to no tensor are refused, as by Hugging Face's reader", async (t) => {
+  for (const [header, bytes, said] of [
+    [{ a: f32(0, 4), b: f32(8, 12) }, 12, 'between a and tensor b'],
+    [{ a: f32(4, 8) }, 8, 'between the header and tensor a'],
+    [{ a: f32(0, 4) }, 5, '1 bytes follow'],
+    [{}, 3, '3 bytes follow'],
+  ] as const) {
+    const path = rawFile(t, header, new Uint8Array(bytes));
+    await refuses(() => readSafetensorsHeader(path), path, said);
+  }
+  assert.equal((await readSafetensorsHeader(rawFile(t, {}))).tensors.size, 0);
+});
+
+test('a header of a million tensors is refused before it is read', async (t) => {
+  const path = join(temporaryDirectory(t), 'many.safetensors');
+  const claims = [2 ** 22 + 1, 2 ** 40];
+  for (const claim of claims) {
+    const prefix = Buffer.alloc(8);
+    prefix.writeBigUInt64LE(BigInt(claim));
+    writeFileSync(path, prefix);
+    // Sparse: as large as its header says, and on disk it takes a block.
+    truncateSync(path, claim + 8);
+    await refuses(() => readSafetensorsHeader(path), path, 'a header of', '4.0 MiB');
   }
 });

@@ -123,7 +123,8 @@ test('all tensors of a file come with shape, type and values', async (t) => {
 
 test('the bytes of a tensor are those of its place in the file', async (t) => {
   const data = Uint8Array.from({ length: 50 }, (_, i) => i);
-  const header = { x: { dtype: 'U8', shape: [7], data_offsets: [13, 20] } };
+  const bytes = (begin: number, end: number) => ({ dtype: 'U8', shape: [end - begin], data_offsets: [begin, end] });
+  const header = { before: bytes(0, 13), x: bytes(13, 20), after: bytes(20, 50) };
   const { tensors } = await readSafetensorsHeader(rawFile(t, header, data));
   assert.deepEqual([...(await readTensorBytes(tensors.get('x')!))], [13, 14, 15, 16, 17, 18, 19]);
 });

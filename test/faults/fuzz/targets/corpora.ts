@@ -9,6 +9,7 @@ import { openTokenizer } from '../../../../src/corpus/tokenizer.js';
 import type { Generator } from '../../../../src/random/generator.js';
 import { wholeDocuments } from '../../../corpus/whole-documents.js';
 import { mutateBytes } from '../bytes.js';
+import { linkOut } from '../canary.js';
 import { oneIn, pick } from '../chance.js';
 import { mutateJson } from '../json.js';
 import { bytesOf, type Target } from '../target.js';
@@ -51,7 +52,7 @@ function corpus(
     prepare: async (directory) => whole(join(directory, file)),
     mutate(files, random, elsewhere) {
       // A link that stays would be the same, whatever is looked at.
-      if (oneIn(random, 20)) files.set(file, { link: pick(random, elsewhere.slice(0, 4)) });
+      if (oneIn(random, 20)) files.set(file, linkOut(random, elsewhere));
       else files.set(file, change(bytesOf(files, file), random, elsewhere));
     },
     read,

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { evaluationFigure } from '../../../../src/report/evaluation-figure.js';
 import { writeReport } from '../../../../src/report/write.js';
 import { fullSweep } from '../../../report/sample.js';
+import { linkOut } from '../canary.js';
 import { oneIn, pick } from '../chance.js';
 import { mutateJson } from '../json.js';
 import { bytesOf, type Target } from '../target.js';
@@ -34,7 +35,7 @@ export const evaluation: Target = {
       return;
     }
     if (oneIn(random, 16)) {
-      files.set(pick(random, [FILE, 'training-0.jsonl']), { link: pick(random, elsewhere.slice(0, 4)) });
+      files.set(pick(random, [FILE, 'training-0.jsonl']), linkOut(random, elsewhere));
       return;
     }
     const text = String(bytesOf(files, FILE));

@@ -6,6 +6,7 @@ import { type Checkpoint, openCheckpoint } from '../../../../src/lm/checkpoint.j
 import { findHook } from '../../../../src/lm/hooks.js';
 import type { Generator } from '../../../../src/random/generator.js';
 import { openRandomGemma, writeCheckpoint } from '../../../lm/random-gemma.js';
+import { linkOut } from '../canary.js';
 import { oneIn, pick } from '../chance.js';
 import { mutateJson } from '../json.js';
 import { mutateSafetensors } from '../safetensors.js';
@@ -99,8 +100,8 @@ const index: Target = {
 /** Puts a symbolic link in the place of a file: to another file of the directory, or out of it. */
 function link(files: Files, random: Generator, elsewhere: readonly string[]): void {
   const names = [...files.keys()];
-  const paths = elsewhere.filter((path) => !path.includes('\0'));
-  files.set(pick(random, names), { link: oneIn(random, 4) ? pick(random, names) : pick(random, paths) });
+  const to = oneIn(random, 4) ? { link: pick(random, names) } : linkOut(random, elsewhere);
+  files.set(pick(random, names), to);
 }
 
 const doctor = (directory: string, out: string) => ({

@@ -10,6 +10,7 @@ import { forward } from '../../../../src/sae/forward-graph.js';
 import { PARAMETERS } from '../../../../src/sae/sae.js';
 import { openSae, readSae, type SaeFiles, saveSae } from '../../../../src/sae/saelens.js';
 import { randomSae } from '../../../sae/random-sae.js';
+import { linkOut } from '../canary.js';
 import { oneIn, pick } from '../chance.js';
 import { mutateJson } from '../json.js';
 import { mutateSafetensors } from '../safetensors.js';
@@ -40,7 +41,7 @@ export const sae: Target = {
     const kind = pick(random, KINDS);
     const name = `${kind}/${pick(random, [CFG, WEIGHTS])}`;
     const bytes = bytesOf(files, name);
-    if (oneIn(random, 12)) files.set(name, { link: pick(random, elsewhere.slice(0, 4)) });
+    if (oneIn(random, 12)) files.set(name, linkOut(random, elsewhere));
     else if (name.endsWith(CFG)) files.set(name, mutateJson(old(String(bytes), random), random, elsewhere));
     else files.set(name, mutateSafetensors(bytes, random, elsewhere));
   },

@@ -9,6 +9,7 @@ import { StoreWriter } from '../../../../src/activations/store-writer.js';
 import { resumable } from '../../../../src/harvest/store-plan.js';
 import { emptyManifest, filledWindow } from '../../../activations/synthetic.js';
 import { mutateBytes } from '../bytes.js';
+import { linkOut } from '../canary.js';
 import { oneIn, pick } from '../chance.js';
 import { mutateJson } from '../json.js';
 import { bytesOf, type Files, type Target } from '../target.js';
@@ -59,7 +60,7 @@ const shard: Target = {
     const manifest = JSON.parse(String(bytesOf(files, MANIFEST))) as Manifest;
     const entry = pick(random, manifest.shards);
     if (oneIn(random, 20)) {
-      files.set(entry.file, { link: pick(random, elsewhere.slice(0, 4)) });
+      files.set(entry.file, linkOut(random, elsewhere));
       return;
     }
     const bytes = mutateBytes(bytesOf(files, entry.file), random);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { LiveView } from '../../../../src/watch/live-view.js';
 import { WatchedRuns } from '../../../../src/watch/watched-runs.js';
 import { begin, finish, runIn } from '../../../watch/runs.js';
+import { linkOut } from '../canary.js';
 import { pick } from '../chance.js';
 import { mutateJson } from '../json.js';
 import { bytesOf, type Target } from '../target.js';
@@ -19,7 +20,7 @@ export const watchedRun: Target = {
   mutate(files, random, elsewhere) {
     const name = pick(random, ['a/run.json', 'b/cfg.json', 'a/metrics.jsonl', 'b/metrics.jsonl']);
     const text = bytesOf(files, name);
-    if (random.below(12) === 0) files.set(name, { link: pick(random, elsewhere.slice(0, 4)) });
+    if (random.below(12) === 0) files.set(name, linkOut(random, elsewhere));
     else if (name.endsWith('.json')) files.set(name, mutateJson(String(text), random, elsewhere));
     else files.set(name, random.below(2) === 0 ? mutateText(text, random) : oneLine(text, random, elsewhere));
   },

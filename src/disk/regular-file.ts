@@ -1,0 +1,98 @@
+import { constants, type Stats } from 'node:fs';
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import { Refusal } from '../config/refusal.js';
+import { formatBytes } from './free-space.js';
+
+/** A regular file, open for reading. */
+export interface RegularFile {
+  readonly path: string;
+  readonly handle: FileHandle;
+  /** Bytes when it was opened. */
+  readonly size: number;
+}
+
+/** Bytes asked for beyond the size that a file had when it was opened. */
+const PIECE = 2 ** 16;
+
+/**
+ * Opens a regular file for reading; null where nothing exists at `path`. Symbolic links are followed: clusters and moved
+ * caches consist of them. What keeps this safe is that nothing but a regular file is ever opened (a pipe would block, a
+ * device never ends), that the open file itself is checked, and that only what a schema knows is shown or copied.
+ *
+ * @param remedy what to do where something else is there
+ * @throws Refusal where something else is there, or it may not be read
+ */
+export async function openRegular(path: string, remedy?: string): Promise<RegularFile | null> {
+  const check = (found: Stats) => {
+    if (!found.isFile()) throw new Refusal(`${path} is not a file.`, remedy ?? 'Put a regular file there.');
+  };
+  try {
+    // Before opening as well: opening a device may do something to it.
+    check(await stat(path));
+    const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
+    try {
+      const found = await handle.stat();
+      check(found);
+      return { path, handle, size: found.size };
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw refusedRead(path, cause);
+  }
+}
+
+/**
+ * The bytes of a regular file; null where nothing exists at `path`. A size is no promise: a file may grow, and those of
+ * /proc have none.
+ *
+ * @param most bytes, at most
+ * @throws Refusal where it has more, is not a regular file, or may not be read
+ */
+export async function readRegular(path: string, most: number, remedy?: string): Promise<Buffer | null> {
+  const file = await openRegular(path, remedy);
+  if (!file) return null;
+  const tooLarge = () =>
+    new Refusal(`${path} has more than ${formatBytes(most)}.`, remedy ?? 'Check that it is the file you mean.');
+  try {
+    if (file.size > most) throw tooLarge();
+    const whole = Buffer.allocUnsafeSlow(file.size);
+    let length = await fill(file, whole, 0);
+    if (length < whole.length) return whole.subarray(0, length);
+    const pieces = [whole];
+    for (;;) {
+      const more = Buffer.allocUnsafe(PIECE);
+      const bytes = await fill(file, more, length);
+      if (bytes === 0) return pieces.length === 1 ? whole : Buffer.concat(pieces);
+      length += bytes;
+      if (length > most) throw tooLarge();
+      pieces.push(more.subarray(0, bytes));
+    }
+  } catch (cause) {
+    throw refusedRead(path, cause);
+  } finally {
+    await file.handle.close();
+  }
+}
+
+/** Fills `into` with the file's bytes from `position`, as far as there are any; returns how many. */
+async function fill({ handle }: RegularFile, into: Buffer, position: number): Promise<number> {
+  let done = 0;
+  while (done < into.length) {
+    const { bytesRead } = await handle.read(into, done, Math.min(into.length - done, 2 ** 30), position + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return done;
+}
+
+/** The sentence for a failed read; what is one already passes through. */
+export function refusedRead(path: string, cause: unknown): unknown {
+  if (cause instanceof Refusal) return cause;
+  const { code } = cause as NodeJS.ErrnoException;
+  const remedy = code === 'EACCES' || code === 'EPERM' ? 'Check its permissions.' : 'Check the path and the disk.';
+  return new Refusal(`${path} could not be read (${code}).`, remedy, { cause });
+}
