@@ -62,6 +62,20 @@ export const manifestSchema = z.object({
   contexts: z.array(
     z.object({ file: fileName, first: count, contexts: count, rows: count, norm_sum: z.number(), sha256 }),
   ),
+  /**
+   * What the listed shards of the unfinished window were cut from. Its rows decide the permutation and the cut, so with
+   * other rows (another --tokens, another text) these shards are worth nothing. Absent in older stores.
+   */
+  pending: z
+    .object({
+      window: count,
+      rows: count.positive(),
+      contexts: count.positive(),
+      /** Of the contexts as they will be stored. */
+      contexts_sha256: sha256,
+    })
+    .nullable()
+    .optional(),
   /** Rows of the window that was under way when the harvest was interrupted, in the order of arrival. */
   partial: z
     .object({

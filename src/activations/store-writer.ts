@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { writeAside } from '../disk/write-aside.js';
 import { decodeShard, encodeContexts, encodeShard, type Rows } from './arrow-files.js';
 import { type Manifest, writeManifest } from './manifest.js';
@@ -8,8 +9,9 @@ import type { Window } from './window.js';
 
 /**
  * Appends windows to a store. A shard is written aside, synced, renamed and only then listed in the manifest; a window
- * counts as done once its contexts are listed, after all its shards. A killed run therefore goes on from the first
- * window that is not listed, and shards of that window already listed are kept: they hold the same bytes.
+ * counts as done once its contexts are listed, after all its shards. A killed run therefore resumes at the first window
+ * that is not listed. Shards of that window already listed are kept where they were cut from the same rows
+ * (manifest.pending): only then do they hold what would be written now.
  */
 export class StoreWriter {
   constructor(
@@ -24,6 +26,14 @@ export class StoreWriter {
 
   async writeWindow(window: Window): Promise<void> {
     const { manifest } = this;
+    const contexts = encodeContexts(window.contexts);
+    const plan = {
+      window: window.index,
+      rows: window.rows,
+      contexts: window.contexts.length,
+      contexts_sha256: sha256(contexts),
+    };
+    if (!isDeepStrictEqual(manifest.pending, plan)) await this.removeBegun(window.index);
     let index = manifest.shards.filter((shard) => shard.window < window.index).length;
     for (const rows of window.shards(manifest.rows_per_shard, manifest.seed)) {
       const file = `shard-${String(index).padStart(5, '0')}.arrow`;
@@ -32,34 +42,48 @@ export class StoreWriter {
         await writeAside(join(this.directory, file), bytes);
         const entry = { file, rows: rows.token.length, bytes: bytes.byteLength, sha256: sha256(bytes) };
         manifest.shards.push({ ...entry, window: window.index });
+        manifest.pending = plan;
         await writeManifest(this.directory, manifest);
       }
       index++;
     }
     const file = `contexts-${String(window.index).padStart(5, '0')}.arrow`;
-    const bytes = encodeContexts(window.contexts);
-    await writeAside(join(this.directory, file), bytes);
+    await writeAside(join(this.directory, file), contexts);
     manifest.contexts.push({
       file,
       first: window.contexts[0]?.index ?? 0,
-      contexts: window.contexts.length,
-      rows: window.rows,
+      contexts: plan.contexts,
+      rows: plan.rows,
       norm_sum: window.normSum,
-      sha256: sha256(bytes),
+      sha256: plan.contexts_sha256,
     });
     manifest.rows = manifest.contexts.reduce((sum, entry) => sum + entry.rows, 0);
     manifest.mean_norm = manifest.contexts.reduce((sum, entry) => sum + entry.norm_sum, 0) / manifest.rows;
     manifest.complete = manifest.rows === manifest.rows_wanted;
     const { partial } = manifest;
     manifest.partial = null;
+    manifest.pending = null;
     await writeManifest(this.directory, manifest);
     for (const { file: kept } of partial?.files ?? []) await rm(join(this.directory, kept), { force: true });
+  }
+
+  /** Removes the listed shards of an unfinished window, which is written again from its beginning. */
+  private async removeBegun(window: number): Promise<void> {
+    const { manifest } = this;
+    const begun = manifest.shards.filter((shard) => shard.window === window);
+    if (begun.length === 0) return;
+    manifest.shards = manifest.shards.filter((shard) => shard.window !== window);
+    manifest.pending = null;
+    // Unlisted first: what is listed is there, whenever a kill comes.
+    await writeManifest(this.directory, manifest);
+    for (const { file } of begun) await rm(join(this.directory, file), { force: true });
   }
 
   /** Completes a store that had all its rows before it was known that no more were wanted. */
   async complete(): Promise<void> {
     const { manifest } = this;
     if (manifest.complete || manifest.rows !== manifest.rows_wanted) return;
+    await this.removeBegun(this.windowsDone);
     manifest.complete = true;
     await writeManifest(this.directory, manifest);
   }

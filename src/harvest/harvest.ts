@@ -13,9 +13,10 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import { openForwardPass } from './forward-pass.js';
 import { harvestMemory } from './memory-bound.js';
-import { planHarvest } from './plan.js';
+import { type Plan, planHarvest } from './plan.js';
+import { NOTHING_ADDED, readRecorded } from './recorded-text.js';
 import { bytesToCome, claimOptions, openWriter, removeUnlisted, resumable } from './store-plan.js';
-import { harvestWindows, NOTHING_ADDED } from './windows.js';
+import { harvestWindows } from './windows.js';
 
 /**
  * Streams a corpus through the model and writes one activation store a hook, OUT/<hook>/. Everything that can be known
@@ -48,6 +49,7 @@ async function harvestInto(
   }
   if (found.every((manifest) => manifest?.complete)) {
     for (const [i, directory] of directories.entries()) await removeUnlisted(directory, found[i]!);
+    await checkBeginning(found as Manifest[], plan, config, stop);
     return;
   }
   const bytes = manifests.map((manifest, i) => bytesToCome(found[i] ?? manifest));
@@ -71,5 +73,23 @@ async function harvestInto(
     await harvestWindows(config, contexts(), pass, writers, progress, stop);
   } finally {
     await pass.release();
+  }
+}
+
+/**
+ * Is the text of finished stores still the one that is named? Their first window is compared; reading all of it would
+ * take as long as tokenizing it.
+ */
+async function checkBeginning(
+  finished: readonly Manifest[],
+  { contexts }: Plan,
+  { corpus }: HarvestConfig,
+  stop: StopRequest,
+): Promise<void> {
+  const text = contexts();
+  try {
+    await readRecorded(finished, 0, text, corpus, stop);
+  } finally {
+    await text.return(undefined);
   }
 }

@@ -72,14 +72,15 @@ export function newManifest(
     complete: false,
     shards: [],
     contexts: [],
+    pending: null,
     partial: null,
   };
 }
 
-/** Bytes that a harvest has yet to write: listed shards of a window that is not done are kept, too. */
+/** Bytes that a harvest has yet to write: listed shards of a window that is not done are kept, or make room. */
 export function bytesToCome(manifest: Manifest): number {
   const there = manifest.shards.reduce((sum, { rows }) => sum + rows, 0);
-  return (manifest.rows_wanted - there) * rowBytes(manifest);
+  return Math.max(0, manifest.rows_wanted - there) * rowBytes(manifest);
 }
 
 const MANIFEST = 'manifest.json';
@@ -127,7 +128,14 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
   if (found.rows_wanted === fresh.rows_wanted) return found;
   // A corpus that ended early may be finished at what it had; rows that are there are not taken away.
   const kept = found.rows + (found.partial?.rows ?? 0);
-  if (found.complete || fresh.rows_wanted < kept) differs('tokens', found.rows_wanted, fresh.rows_wanted);
+  if (found.complete || fresh.rows_wanted < kept) {
+    throw new Refusal(
+      `${directory} ${found.complete ? 'is complete with' : 'holds'} ${kept} rows, and --tokens asks for ${fresh.rows_wanted}.`,
+      found.complete
+        ? `Use --tokens ${kept}, or harvest again with --overwrite.`
+        : `Use at least --tokens ${kept}, or start again with --overwrite.`,
+    );
+  }
   return { ...found, rows_wanted: fresh.rows_wanted };
 }
 
@@ -136,7 +144,7 @@ export async function removeUnlisted(directory: string, { shards, contexts, part
   const listed = new Set([...shards, ...contexts, ...(partial?.files ?? [])].map(({ file }) => file));
   for (const name of await readdir(directory)) {
     const unlisted = name !== MANIFEST && !listed.has(name) && ours(name.replace(/\.tmp$/, ''));
-    if (unlisted) await rm(join(directory, name));
+    if (unlisted) await rm(join(directory, name), { recursive: true });
   }
 }
 
@@ -148,7 +156,8 @@ export async function openWriter(
   config: HarvestConfig,
 ): Promise<StoreWriter> {
   await claimOutputDirectory(directory, claimOptions(config));
-  if (found) await removeUnlisted(directory, found);
-  else await writeManifest(directory, fresh);
+  // Also without a manifest: --overwrite deletes it first, and a kill may have come right after.
+  await removeUnlisted(directory, found ?? fresh);
+  if (!found) await writeManifest(directory, fresh);
   return new StoreWriter(directory, found ?? fresh);
 }

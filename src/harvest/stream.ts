@@ -70,13 +70,19 @@ async function* pieces(
   progress: Progress,
   stop: StopRequest,
 ): AsyncGenerator<Rows> {
-  const groups = batches(contexts(), config.batch);
+  const text = contexts();
+  const groups = batches(text, config.batch);
   const beginning = atWindow(0, 0, manifests);
   let passed = 0;
-  for await (const { windows, rows, end } of assembleWindows(beginning, manifests, groups, pass, progress, stop)) {
-    if (end === 'stop') throw new Interrupted(stop.signal!, unfinished(passed, { rows: config.tokens }, PLACE));
-    if (end === 'text') throw tooFewTokens(config.corpus, rows, config.tokens);
-    yield* windows[0]!.shards(config.rowsPerShard, config.seed);
-    passed += windows[0]!.rows;
+  try {
+    for await (const { windows, rows, end } of assembleWindows(beginning, manifests, groups, pass, progress, stop)) {
+      if (end === 'stop') throw new Interrupted(stop.signal!, unfinished(passed, { rows: config.tokens }, PLACE));
+      if (end === 'text') throw tooFewTokens(config.corpus, rows, config.tokens);
+      yield* windows[0]!.shards(config.rowsPerShard, config.seed);
+      passed += windows[0]!.rows;
+    }
+  } finally {
+    // A harvest rarely ends with its text, and whoever reads it holds files and threads.
+    await text.return(undefined);
   }
 }

@@ -1,23 +1,37 @@
-import { encodeContexts } from '../activations/arrow-files.js';
-import { type StoreWriter, sha256 } from '../activations/store-writer.js';
+import type { StoreWriter } from '../activations/store-writer.js';
 import type { Window } from '../activations/window.js';
-import { Interrupted, Refusal } from '../config/refusal.js';
+import { Interrupted } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { batches, type Context } from '../corpus/contexts.js';
 import { tooFewTokens } from '../corpus/enough-text.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { throwIfStopped } from '../progress/unless-stopped.js';
 import { assembleWindows, atWindow } from './assemble.js';
 import type { ForwardPass } from './forward-pass.js';
-
-/** What a stop of a resumed harvest comes to before its first forward pass. */
-export const NOTHING_ADDED = 'nothing had been added yet; go on with the same command and --resume.';
+import { checkFinished, readRecorded, take } from './recorded-text.js';
 
 /**
  * Hands each full window to the writers of all hooks. Goes on where the stores stopped: at the first window that is not
  * whole in every store, with the rows kept from an interruption.
+ *
+ * @param contexts of the corpus from its beginning; closed at the end
  */
 export async function harvestWindows(
+  config: HarvestConfig,
+  contexts: AsyncGenerator<Context>,
+  pass: ForwardPass,
+  writers: readonly StoreWriter[],
+  progress: Progress,
+  stop: StopRequest,
+): Promise<void> {
+  try {
+    await harvestFrom(config, contexts, pass, writers, progress, stop);
+  } finally {
+    // A harvest rarely ends with its text, and whoever reads it holds files and threads.
+    await contexts.return(undefined);
+  }
+}
+
+async function harvestFrom(
   config: HarvestConfig,
   contexts: AsyncGenerator<Context>,
   pass: ForwardPass,
@@ -32,16 +46,22 @@ export async function harvestWindows(
 
   progress.begin('harvesting', config.tokens, 'token');
   progress.update(stored);
-  await skipDone(writers[0]!, done, contexts, config, stop);
+  const text = await readRecorded(manifests, done, contexts, config.corpus, stop);
   const { index, windows } = atWindow(done, stored, manifests);
-  await restorePartial(writers, windows, contexts, config, stop);
+  await restorePartial(writers, windows, text, stop);
   const kept = windows[0]!;
   const begun = kept.contexts.length % config.batch;
   const groups = (kept.contexts.length - begun) / config.batch;
   const standing = { index, windows, rows: stored + kept.rows, groups };
 
-  const rest = batches(contexts, config.batch, config.batch - begun);
+  const rest = batches(text, config.batch, config.batch - begun);
   for await (const { windows, rows, end } of assembleWindows(standing, manifests, rest, pass, progress, stop)) {
+    if (end === 'full') {
+      // A store may be whole windows ahead: its hook was harvested before the others were added.
+      for (const { manifest } of writers) {
+        checkFinished(manifest, windows[0]!.index, windows[0]!.contexts, config.corpus);
+      }
+    }
     for (const [i, writer] of writers.entries()) {
       const window = windows[i]!;
       // A kill may have left some of the stores with the window under way.
@@ -59,26 +79,11 @@ export async function harvestWindows(
   progress.end();
 }
 
-/** Reads past the contexts of finished windows, and makes sure that they are the ones whose rows are stored. */
-async function skipDone(
-  { manifest }: StoreWriter,
-  windows: number,
-  contexts: AsyncGenerator<Context>,
-  config: HarvestConfig,
-  stop: StopRequest,
-): Promise<void> {
-  for (const entry of manifest.contexts.slice(0, windows)) {
-    const read = await take(contexts, entry.contexts, stop);
-    if (sha256(encodeContexts(read)) !== entry.sha256) throw otherText(config);
-  }
-}
-
 /** Takes up an interrupted window where every store kept its rows; else it is done again from its beginning. */
 async function restorePartial(
   writers: readonly StoreWriter[],
   windows: readonly Window[],
-  contexts: AsyncGenerator<Context>,
-  config: HarvestConfig,
+  text: AsyncGenerator<Context>,
   stop: StopRequest,
 ): Promise<void> {
   const index = windows[0]!.index;
@@ -90,28 +95,9 @@ async function restorePartial(
   const pieces = [];
   for (const writer of writers) pieces.push(await writer.readPartial());
   if (pieces.includes(null)) return;
-  const read = await take(contexts, kept.contexts, stop);
-  if (sha256(encodeContexts(read)) !== kept.contexts_sha256) throw otherText(config);
+  const read = await take(text, kept.contexts, stop);
   for (const [i, window] of windows.entries()) {
     window.restore(pieces[i]!, writers[i]!.manifest.partial!.norm_sum);
     window.contexts.push(...read);
   }
-}
-
-async function take(contexts: AsyncGenerator<Context>, count: number, stop: StopRequest): Promise<Context[]> {
-  const taken: Context[] = [];
-  while (taken.length < count) {
-    throwIfStopped(stop, NOTHING_ADDED);
-    const { value, done } = await contexts.next();
-    if (done) break;
-    taken.push(value);
-  }
-  return taken;
-}
-
-function otherText(config: HarvestConfig): Refusal {
-  return new Refusal(
-    `The text of ${config.corpus} is not the one that this harvest began with.`,
-    'Put the text back, or start again with --overwrite.',
-  );
 }

@@ -50,7 +50,8 @@ test('JSON of another kind is refused', async (t) => {
 
 test('each missing key is refused by name', async (t) => {
   const directory = temporaryDirectory(t);
-  for (const key of Object.keys(full)) {
+  // Stores of before `pending` was written are read.
+  for (const key of Object.keys(full).filter((key) => key !== 'pending')) {
     writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, [key]: undefined }));
     await refuses(() => readManifest(directory), 'manifest.json', key);
   }

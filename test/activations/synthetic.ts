@@ -32,6 +32,7 @@ export function emptyManifest(rows: number, settings: Partial<Manifest> = {}): M
     complete: false,
     shards: [],
     contexts: [],
+    pending: null,
     partial: null,
     ...settings,
   };

@@ -192,7 +192,7 @@ test('a store that is ahead of the others stays as it is while they catch up', a
   assert.deepEqual(filesBelow(config.out), whole);
 });
 
-test('resuming on another text is refused, in finished windows and in the one under way', async () => {
+test('resuming on another text is refused, in finished windows, in the one under way and of a finished store', async () => {
   const corpus = join(root, 'changing.txt');
   // A window is four passes: two leave one under way, four a whole one.
   for (const passes of [2, 4]) {
@@ -200,7 +200,12 @@ test('resuming on another text is refused, in finished windows and in the one un
     const config = configured({ corpus, context: 64, windowRows: 500 });
     await interrupted(config, passes);
     writeFileSync(corpus, readFileSync('CHANGELOG.md', 'utf8').repeat(60));
-    await assert.rejects(harvest({ ...config, resume: true }, silent, never), /is not the one that this harvest began/);
+    const refusal = /is not what this harvest began with/;
+    await assert.rejects(harvest({ ...config, resume: true }, silent, never), refusal);
+    const whole = await run({ corpus, context: 64, windowRows: 500 });
+    await harvest({ ...whole.config, resume: true }, silent, never);
+    writeFileSync(corpus, readFileSync('README.md', 'utf8').repeat(8));
+    await assert.rejects(harvest({ ...whole.config, resume: true }, silent, never), refusal);
   }
 });
 

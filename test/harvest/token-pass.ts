@@ -13,8 +13,8 @@ export const contextAt = (index: number): Context => ({
   documents: new Uint32Array(CONTEXT),
 });
 
-/** A model whose activation is its token, d_in 1; takes so many contexts at a time and writes down which. */
-export function passOf(contexts: number, seen: number[][]): ForwardPass {
+/** A model whose activation is its token, d_in 1, at every hook; takes so many contexts at a time and writes down which. */
+export function passOf(contexts: number, seen: number[][], hooks = 1): ForwardPass {
   const run: ForwardPass['run'] = async (group, bos, limit) => {
     seen.push(group.map(({ index }) => index));
     const kept = group
@@ -30,8 +30,8 @@ export function passOf(contexts: number, seen: number[][]): ForwardPass {
     });
     const used = new Set(kept.map(({ index }) => index));
     return {
-      rows: [rows],
-      norms: [Float32Array.from(kept, ({ token }) => token)],
+      rows: Array.from({ length: hooks }, () => rows),
+      norms: Array.from({ length: hooks }, () => Float32Array.from(kept, ({ token }) => token)),
       count: kept.length,
       contexts: group.filter(({ index }) => used.has(index)),
     };

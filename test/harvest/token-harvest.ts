@@ -1,0 +1,83 @@
+import { mkdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { FORMAT, type Manifest, VERSION } from '../../src/activations/manifest.js';
+import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
+import type { Context } from '../../src/corpus/contexts.js';
+import { openWriter, resumable } from '../../src/harvest/store-plan.js';
+import { harvestWindows } from '../../src/harvest/windows.js';
+import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { CONTEXT, contextAt, passOf } from './token-pass.js';
+
+/** Windows of two groups of five contexts. */
+const [BATCH, WINDOW_BATCHES] = [5, 2];
+
+/** Contexts of a text whose tokens are another's from context `other` on. */
+export async function* textOf(other = Number.POSITIVE_INFINITY): AsyncGenerator<Context> {
+  for (let index = 0; index < 100; index++) {
+    const context = contextAt(index);
+    if (index >= other) context.tokens[1] = 5;
+    yield context;
+  }
+}
+
+function manifestOf(config: HarvestConfig, hook: string): Manifest {
+  return {
+    ...{ format: FORMAT, version: VERSION, model: { name: 'tokens', fingerprint: '' }, hook, d_in: 1 },
+    ...{ dtype: 'float32', precision: 'float32', context: CONTEXT, bos_token_id: 0, prepend_bos: true },
+    ...{ corpus: config.corpus, text_field: 'text', seed: config.seed, batch: config.batch },
+    ...{ rows_per_shard: config.rowsPerShard, window_batches: WINDOW_BATCHES, rows_wanted: config.tokens },
+    ...{ rows: 0, mean_norm: null, complete: false, shards: [], contexts: [], pending: null, partial: null },
+  };
+}
+
+export interface TokenHarvest {
+  readonly tokens: number;
+  /** Where the stores are; one, or as many as there are. */
+  readonly out: string | readonly string[];
+  readonly resume?: boolean;
+  /** Contexts of a forward pass, at most. */
+  readonly atOnce?: number;
+  /** Rows after which a stop is asked for. */
+  readonly stopAt?: number;
+  readonly text?: AsyncGenerator<Context>;
+  /** A file of the first store that cannot be written, as where the disk is full. */
+  readonly unwritable?: string;
+}
+
+/** Harvests tokens as activations (token-pass.ts), shards of eight rows; returns the contexts of each pass. */
+export async function harvestTokens({
+  tokens,
+  out,
+  resume = false,
+  atOnce = 5,
+  stopAt,
+  text = textOf(),
+  unwritable,
+}: TokenHarvest): Promise<number[][]> {
+  const directories = [out].flat();
+  const config = harvestSchema.parse({
+    ...{ model: '-', corpus: 'text', hook: ['token'], tokens, out: directories[0], resume },
+    ...{ batch: BATCH, rowsPerShard: 8, dtype: 'float32' },
+  });
+  const writers = [];
+  for (const [i, directory] of directories.entries()) {
+    const fresh = manifestOf(config, `token${i}`);
+    writers.push(await openWriter(directory, fresh, resume ? await resumable(directory, fresh) : null, config));
+  }
+  const stop: StopRequest = { signal: undefined };
+  const progress = {
+    ...silent,
+    update: (done: number) => {
+      if (stopAt !== undefined && done >= stopAt) stop.signal = 'SIGTERM';
+    },
+  };
+  const seen: number[][] = [];
+  const inTheWay = unwritable === undefined ? undefined : join(directories[0]!, unwritable);
+  if (inTheWay) mkdirSync(inTheWay);
+  try {
+    await harvestWindows(config, text, passOf(atOnce, seen, directories.length), writers, progress, stop);
+  } finally {
+    if (inTheWay) rmdirSync(inTheWay);
+  }
+  return seen;
+}
