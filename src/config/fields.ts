@@ -3,7 +3,8 @@ import { precisions } from './choices.js';
 
 // What several commands take, said once.
 
-export const directory = z.string().min(1);
+/** A path, or what may be one (a model may also be an id of the hub): shells complete it. */
+export const directory = z.string().min(1).meta({ path: true });
 export const positive = z.number().int().positive();
 export const natural = z.number().int().nonnegative();
 export const threads = natural.max(1024).default(0).describe('threads of one operator; 0: one a core');

@@ -13,6 +13,10 @@ export interface Flag {
   readonly type: 'string' | 'number' | 'boolean';
   /** May be given several times. */
   readonly repeated: boolean;
+  /** Has no default and may not be left out. */
+  readonly required: boolean;
+  /** Its value is the path of a file or directory, or may be one. */
+  readonly path: boolean;
   readonly choices?: readonly string[];
   readonly description: string;
   readonly default?: unknown;
@@ -24,22 +28,38 @@ interface Property {
   items?: Property;
   description?: string;
   default?: unknown;
+  path?: boolean;
+}
+
+interface Properties {
+  properties?: Record<string, Property>;
+  required?: string[];
+}
+
+const jsonSchemas = new WeakMap<z.ZodObject, Properties>();
+
+function described(schema: z.ZodObject): Properties {
+  let properties = jsonSchemas.get(schema);
+  if (!properties) {
+    properties = z.toJSONSchema(schema, { io: 'input' }) as Properties;
+    jsonSchemas.set(schema, properties);
+  }
+  return properties;
 }
 
 /** Keys of a stage that only a configuration file can hold: lists of mappings. */
 export function structuredKeys(schema: z.ZodObject): string[] {
-  return Object.entries(propertiesOf(schema)).flatMap(([key, { items }]) => (items?.type === 'object' ? [key] : []));
-}
-
-function propertiesOf(schema: z.ZodObject): Record<string, Property> {
-  return (z.toJSONSchema(schema, { io: 'input' }) as { properties?: Record<string, Property> }).properties ?? {};
+  return Object.entries(described(schema).properties ?? {}).flatMap(([key, { items }]) =>
+    items?.type === 'object' ? [key] : [],
+  );
 }
 
 /** The flags of a stage, from its schema: one place says name, type, default and help of each. */
 export function flagsOf(schema: z.ZodObject): Flag[] {
   const structured = structuredKeys(schema);
-  const properties = Object.entries(propertiesOf(schema)).filter(([key]) => !structured.includes(key));
-  return properties.map(([key, property]) => {
+  const { properties = {}, required = [] } = described(schema);
+  const simple = Object.entries(properties).filter(([key]) => !structured.includes(key));
+  return simple.map(([key, property]) => {
     const element = property.items ?? property;
     const type = element.type === 'integer' ? 'number' : element.type;
     if (type !== 'string' && type !== 'number' && type !== 'boolean') throw new Error(`flag ${key} has no simple type`);
@@ -48,6 +68,8 @@ export function flagsOf(schema: z.ZodObject): Flag[] {
       name: flagName(key),
       type,
       repeated: property.items !== undefined,
+      required: required.includes(key),
+      path: element.path === true || property.path === true,
       choices: element.enum,
       description: property.description ?? '',
       default: property.default,

@@ -1,17 +1,26 @@
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import type { z } from 'zod';
+import { section } from './config-file.js';
 import { type Flag, flagsOf, structuredKeys } from './flags.js';
-import { nearest } from './nearest.js';
+import { parseNumber } from './number.js';
 import { UsageRefusal } from './refusal.js';
 import { STAGES, type StageName } from './stages.js';
+import { insteadOfFlag, listed } from './suggest.js';
+import { wrongValue } from './wrong-value.js';
+
+export { section } from './config-file.js';
+
+/** A value as the user wrote it, and where. */
+interface Written {
+  readonly value: unknown;
+  readonly where: string;
+}
 
 /**
  * Configuration of a stage: its section of the YAML file, overridden by the command line, checked and filled with
  * defaults.
  *
  * @param given values from the command line, by flag name; only those the user wrote
- * @param file a YAML file with one section a stage, keys named like the flags
+ * @param file a YAML file with a section for each stage, keys named like the flags
  * @throws UsageRefusal for an unknown key or a value that does not fit, naming it
  */
 export function loadConfig<S extends StageName>(
@@ -19,59 +28,104 @@ export function loadConfig<S extends StageName>(
   given: Readonly<Record<string, unknown>>,
   file?: string,
 ): z.infer<(typeof STAGES)[S]> {
-  const schema: z.ZodObject = STAGES[stage];
-  const flags = flagsOf(schema);
-  const structured = structuredKeys(schema);
-  const values: Record<string, unknown> = {};
-  const origin = new Map<string, string>();
-  const take = (source: Readonly<Record<string, unknown>>, label: (name: string) => string) => {
-    for (const [name, value] of Object.entries(source)) {
-      if (structured.includes(name)) {
-        values[name] = value;
-        origin.set(name, label(name));
-        continue;
-      }
-      const flag = flags.find((candidate) => candidate.name === name);
-      if (!flag)
-        throw unknownKey(
-          label(name),
-          name,
-          flags.map((candidate) => candidate.name),
-          label,
-        );
-      if (Array.isArray(value) && !flag.repeated) {
-        throw new UsageRefusal(`${label(name)} was given more than once.`, 'Give one value.');
-      }
-      values[flag.key] = flag.repeated ? listed(flag, value) : asWritten(flag, value);
-      origin.set(flag.key, label(name));
-    }
-  };
-  if (file !== undefined)
-    take(withoutRivals(section(file, stage), stage, given), (name) => `${file}, ${stage}.${name}`);
-  take(given, (name) => `--${name}`);
-  const parsed = schema.safeParse(values);
-  if (parsed.success) return parsed.data as z.infer<(typeof STAGES)[S]>;
-  const issue = parsed.error.issues[0]!;
-  const key = String(issue.path[0] ?? '');
-  const flag = flags.find((candidate) => candidate.key === key);
-  if (flag && !origin.has(key) && (issue.code === 'invalid_type' || issue.code === 'invalid_value')) {
-    throw new UsageRefusal(`--${flag.name} is missing: ${flag.description}.`, `See sae-pipe ${stage} --help.`);
+  const written = new Map<string, Written>();
+  if (file !== undefined) {
+    const fromFile = withoutRivals(section(file, stage), stage, given);
+    take(stage, fromFile, (name) => `${file}, ${stage}.${name}`, written);
   }
-  const name = origin.get(key) ?? (flag ? `--${flag.name}` : `sae-pipe ${stage}`);
-  throw new UsageRefusal(`${name}: ${issue.message}.`, `See sae-pipe ${stage} --help.`);
+  take(stage, given, (name) => `--${name}`, written);
+  const schema: z.ZodObject = STAGES[stage];
+  const flags = new Map(flagsOf(schema).map((flag) => [flag.key, flag]));
+  const values = [...written].map(([key, { value }]) => [key, read(flags.get(key), value)] as const);
+  const parsed = schema.safeParse(Object.fromEntries(values));
+  if (parsed.success) return parsed.data as z.infer<(typeof STAGES)[S]>;
+  throw refusalOf(stage, parsed.error.issues, flags, written);
+}
+
+/** Takes over what a source says, by schema key; a later source wins. */
+function take(
+  stage: StageName,
+  source: Readonly<Record<string, unknown>>,
+  label: (name: string) => string,
+  written: Map<string, Written>,
+): void {
+  const schema: z.ZodObject = STAGES[stage];
+  const structured = structuredKeys(schema);
+  const flags = new Map(flagsOf(schema).map((flag) => [flag.name, flag]));
+  for (const [name, value] of Object.entries(source)) {
+    const where = label(name);
+    const flag = flags.get(name);
+    if (flag === undefined && !structured.includes(name)) {
+      throw new UsageRefusal(`${where} is not known.`, insteadOfFlag(stage, name, label));
+    }
+    if (Array.isArray(value) && flag?.repeated === false) {
+      throw new UsageRefusal(`${where} was given more than once.`, 'Give one value.');
+    }
+    if ([value].flat().some((one) => typeof one === 'string' && one.includes('\0'))) {
+      throw new UsageRefusal(`${where} has a NUL character in it.`, 'Remove it.');
+    }
+    written.set(flag?.key ?? name, { value, where });
+  }
+}
+
+/** A value in the type of its flag, as far as it has one: numbers may be written 1M, and lists with commas. */
+function read(flag: Flag | undefined, value: unknown): unknown {
+  if (flag === undefined) return value;
+  if (flag.repeated) return listOf(flag, value);
+  return flag.type === 'number' ? numberOf(value) : asText(flag, value);
 }
 
 /** YAML reads `checkpoint-every: 1000` as a number where the flag is a text. */
-function asWritten({ type }: Flag, value: unknown): unknown {
+function asText({ type }: Flag, value: unknown): unknown {
   return type === 'string' && typeof value === 'number' ? String(value) : value;
 }
 
+/** What is no number stays as it is, and the schema says so. */
+function numberOf(value: unknown): unknown {
+  return typeof value === 'string' ? (parseNumber(value) ?? value) : value;
+}
+
 /** Values of a flag that may be repeated. Choices and numbers may also be separated by commas, which none contains. */
-function listed({ choices, type }: Flag, value: unknown): unknown[] {
+function listOf(flag: Flag, value: unknown): unknown[] {
   const values = [value].flat();
-  if (!choices && type !== 'number') return values;
+  if (!flag.choices && flag.type !== 'number') return values.map((one) => asText(flag, one));
   const parts = values.flatMap((one) => (typeof one === 'string' ? one.split(',').map((part) => part.trim()) : [one]));
-  return type === 'number' ? parts.map((part) => (part === '' ? Number.NaN : Number(part))) : parts;
+  return flag.type === 'number' ? parts.map(numberOf) : parts;
+}
+
+function refusalOf(
+  stage: StageName,
+  issues: readonly z.core.$ZodIssue[],
+  flags: ReadonlyMap<string, Flag>,
+  written: ReadonlyMap<string, Written>,
+): UsageRefusal {
+  const wrong = issues.find(({ path }) => written.has(String(path[0])));
+  if (wrong === undefined) return missing(stage, issues, flags);
+  const key = String(wrong.path[0]);
+  const { where, value } = written.get(key)!;
+  const flag = flags.get(key);
+  if (flag === undefined) {
+    return new UsageRefusal(`${where} is not a list of mappings.`, 'See configs/sweep-tiny.yaml for an example.');
+  }
+  const element = wrong.path.length > 1 ? listOf(flag, value)[Number(wrong.path[1])] : value;
+  const { message, remedy } = wrongValue(wrong, flag, where, element, stage);
+  return new UsageRefusal(message, remedy);
+}
+
+/** All that is required and not given, at once. */
+function missing(
+  stage: StageName,
+  issues: readonly z.core.$ZodIssue[],
+  flags: ReadonlyMap<string, Flag>,
+): UsageRefusal {
+  const lacking = issues.flatMap(({ path }) => flags.get(String(path[0])) ?? []);
+  const help = `See sae-pipe ${stage} --help.`;
+  // A rule about several flags together.
+  if (lacking.length === 0) return new UsageRefusal(`sae-pipe ${stage}: ${issues[0]!.message}.`, help);
+  if (lacking.length === 1) {
+    return new UsageRefusal(`--${lacking[0]!.name} is missing: ${lacking[0]!.description}.`, help);
+  }
+  return new UsageRefusal(`${listed(lacking.map(({ name }) => `--${name}`))} are missing.`, help);
 }
 
 /** Flags that say the same thing in two ways: where the command line gives one, the file's other is not meant. */
@@ -92,57 +146,4 @@ function withoutRivals(
   const rest = { ...values };
   for (const [flag, rival] of RIVALS[stage] ?? []) if (flag in given) delete rest[rival];
   return rest;
-}
-
-/** The section of a stage as the file has it, unchecked; empty where there is none. */
-export function section(file: string, stage: StageName): Record<string, unknown> {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new UsageRefusal(
-      `The configuration file ${file} could not be read (${(cause as NodeJS.ErrnoException).code}).`,
-      'Check the path and its permissions.',
-    );
-  }
-  let document: unknown;
-  try {
-    // Loaded only where a file is given: `--help` must be quick.
-    const { parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml');
-    const parsed = parseDocument(text);
-    // What yaml only warns of (a tag that it does not know) would be read as something else than is meant.
-    const [wrong] = [...parsed.errors, ...parsed.warnings];
-    if (wrong) throw wrong;
-    document = parsed.toJS();
-  } catch (cause) {
-    const line = (cause as Error).message.split('\n')[0];
-    throw new UsageRefusal(`${file} is not YAML: ${line}`, 'Mend it; configs/ has examples.');
-  }
-  if (document === null || typeof document !== 'object' || Array.isArray(document)) {
-    throw new UsageRefusal(
-      `${file} has no sections.`,
-      `Give each stage a section: "${stage}:", with the flags as keys.`,
-    );
-  }
-  const stages = Object.keys(STAGES);
-  for (const name of Object.keys(document)) {
-    if (!stages.includes(name)) throw unknownKey(`${file}, ${name}`, name, stages, (near) => near);
-  }
-  const found = (document as Record<string, unknown>)[stage] ?? {};
-  if (typeof found !== 'object' || Array.isArray(found)) {
-    throw new UsageRefusal(
-      `${file}: the section "${stage}" is not a mapping of flags to values.`,
-      'Write a line for each flag: "name: value".',
-    );
-  }
-  return found as Record<string, unknown>;
-}
-
-function unknownKey(
-  what: string,
-  name: string,
-  names: readonly string[],
-  label: (name: string) => string,
-): UsageRefusal {
-  return new UsageRefusal(`${what} is not known.`, `Did you mean ${label(nearest(name, names, 1)[0]!)}?`);
 }

@@ -76,7 +76,7 @@ export type SweepConfig = z.infer<typeof sweepSchema>;
 
 /** `eval`: SAEs spliced into the model on held-out text → eval.json. */
 export const evalSchema = z.object({
-  sae: z.array(z.string().min(1)).min(1).describe('SAE directory; may be repeated'),
+  sae: z.array(directory).min(1).describe('SAE directory; may be repeated'),
   ...modelSource,
   corpus,
   tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),

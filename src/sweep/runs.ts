@@ -1,9 +1,9 @@
 import { basename, dirname, join } from 'node:path';
 import { flagsOf } from '../config/flags.js';
 import { loadConfig, section } from '../config/load.js';
-import { nearest } from '../config/nearest.js';
 import { UsageRefusal } from '../config/refusal.js';
 import { type SweepConfig, type TrainConfig, trainSchema } from '../config/stages.js';
+import { insteadOfFlag } from '../config/suggest.js';
 import { checkResampleSteps } from '../train/dead-window.js';
 
 /** One SAE of a sweep. */
@@ -102,7 +102,10 @@ function checkFlag(name: string): void {
   const flags = flagsOf(trainSchema).map((flag) => flag.name);
   if (OWN.includes(name)) throw new UsageRefusal(`A sweep sets ${name} of each run itself.`, 'Leave it out.');
   if (flags.includes(name)) return;
-  throw new UsageRefusal(`train has no flag "${name}".`, `Did you mean ${nearest(name, flags, 1)[0]}?`);
+  throw new UsageRefusal(
+    `train has no flag "${name}".`,
+    insteadOfFlag('train', name, (near) => near),
+  );
 }
 
 /** How many there are. */

@@ -88,5 +88,5 @@ test('--log is text or json, once', async () => {
   const text = await run('report', root, '--out', 'x.html', '--log', 'text');
   assert.match(text.stderr, /^sae-pipe: .* has no eval\.json\./);
   const help = (await run('harvest', '--help')).stdout.replace(/\s+/g, ' ');
-  assert.match(help, /--log progress and errors .*\[choices: "text", "json"\] \[default: text\]/);
+  assert.match(help, /--log <text> progress and errors .*\[choices: text, json\] \[default: text\]/);
 });

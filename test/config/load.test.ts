@@ -159,7 +159,6 @@ test('a value out of range is refused, naming the flag', async () => {
     ['harvest', { ...required, tokens: 0 }, '--tokens'],
     ['harvest', { ...required, tokens: 1.5 }, '--tokens'],
     ['harvest', { ...required, context: 1 }, '--context'],
-    ['harvest', { ...required, hook: [] }, '--hook'],
     ['harvest', { ...required, seed: 2 ** 32 }, '--seed'],
     ['harvest', { ...required, dtype: 'float8' }, '--dtype'],
     ['train', { activations: 'a', out: 'o', 'd-sae': 8, l1: -1 }, '--l1'],
@@ -167,6 +166,7 @@ test('a value out of range is refused, naming the flag', async () => {
     ['train', { activations: 'a', out: 'o', 'd-sae': 8, lr: 0 }, '--lr'],
   ];
   for (const [stage, given, name] of bad) await refusesUsage(() => loadConfig(stage, given), `${name}: `);
+  await refusesUsage(() => loadConfig('harvest', { ...required, hook: [] }), '--hook has no value');
   assert.equal(loadConfig('harvest', { ...required, context: 2, seed: 2 ** 32 - 1 }).seed, 2 ** 32 - 1);
 });
 

@@ -1,0 +1,135 @@
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type { Document, Node } from 'yaml';
+import { UsageRefusal } from './refusal.js';
+import { STAGES, type StageName } from './stages.js';
+import { insteadOfStage } from './suggest.js';
+
+/** Bytes of a configuration file, at most: a thousand times what is written by hand, and parsed in a second. */
+const LARGEST = 256 * 1024;
+const FIX = 'Fix the YAML; see configs/ for examples.';
+
+/**
+ * The section of a stage as the file has it, unchecked; empty where there is none.
+ *
+ * @throws UsageRefusal when the file cannot be read, is not YAML, or has a section that no stage has
+ */
+export function section(file: string, stage: StageName): Record<string, unknown> {
+  const document = parsed(file, textOf(file));
+  if (document === null || typeof document !== 'object' || Array.isArray(document)) {
+    throw new UsageRefusal(
+      `${file} has no sections.`,
+      `Give each stage a section: "${stage}:", with the flags as keys.`,
+    );
+  }
+  const stages = Object.keys(STAGES);
+  for (const name of Object.keys(document)) {
+    if (stages.includes(name)) continue;
+    const remedy = insteadOfStage(name) ?? `Sections are named like the commands: ${stages.join(', ')}.`;
+    throw new UsageRefusal(`${file}, ${name} is not known.`, remedy);
+  }
+  const found = (document as Record<string, unknown>)[stage] ?? {};
+  if (typeof found !== 'object' || Array.isArray(found)) {
+    throw new UsageRefusal(
+      `${file}: the section "${stage}" is not a mapping of flags to values.`,
+      'Write a line for each flag: "name: value".',
+    );
+  }
+  return found as Record<string, unknown>;
+}
+
+/** The text of a regular file of bounded size; a pipe or a device may never end. */
+function textOf(file: string): string {
+  try {
+    // A pipe that nobody writes to would keep a plain open waiting.
+    const handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      const status = fstatSync(handle);
+      if (!status.isFile()) throw notRegular(file, status.isDirectory());
+      if (status.size > LARGEST) throw tooLarge(file);
+      return new TextDecoder('utf-8', { fatal: true }).decode(bytesOf(file, handle));
+    } finally {
+      closeSync(handle);
+    }
+  } catch (cause) {
+    if (cause instanceof UsageRefusal) throw cause;
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') {
+      throw new UsageRefusal(`${file} is not UTF-8 text, so it is not YAML.`, 'Save it as UTF-8.');
+    }
+    throw new UsageRefusal(
+      `The configuration file ${file} could not be read (${code}).`,
+      'Check the path and its permissions.',
+    );
+  }
+}
+
+/** All of it, but no more than is allowed even where it grows while it is read. */
+function bytesOf(file: string, handle: number): Uint8Array {
+  const buffer = Buffer.alloc(LARGEST + 1);
+  let length = 0;
+  for (;;) {
+    const read = readSync(handle, buffer, length, buffer.length - length, null);
+    length += read;
+    if (length > LARGEST) throw tooLarge(file);
+    if (read === 0) return buffer.subarray(0, length);
+  }
+}
+
+const notRegular = (file: string, directory: boolean) =>
+  new UsageRefusal(
+    `The configuration file ${file} is ${directory ? 'a directory' : 'a pipe or a device, not a regular file'}.`,
+    'Write the YAML to a file and name that.',
+  );
+
+const tooLarge = (file: string) =>
+  new UsageRefusal(
+    `The configuration file ${file} is larger than ${LARGEST / 1024} KiB.`,
+    'Name a YAML file with a section for each command; see configs/ for examples.',
+  );
+
+let last: { text: string; document: unknown } | undefined;
+
+/** What a YAML text says. A sweep asks for the same one once for each run. */
+function parsed(file: string, text: string): unknown {
+  if (last?.text === text) return last.document;
+  try {
+    // Loaded only where a file is given: `--help` must be quick.
+    const { parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml');
+    // yaml compares every key with every other; and it would say on standard error what it makes of keys that are lists.
+    const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
+    // What yaml only warns of (a tag that it does not know) would be read as something else than is meant.
+    const [wrong] = [...document.errors, ...document.warnings];
+    if (wrong) throw wrong;
+    checkKeys(document);
+    last = { text, document: document.toJS() };
+    return last.document;
+  } catch (cause) {
+    const line = (cause as Error).message.split('\n')[0]!;
+    const deep = cause instanceof RangeError && line.includes('call stack');
+    throw new UsageRefusal(`${file} is not YAML: ${deep ? 'it is nested too deeply.' : line}`, FIX);
+  }
+}
+
+/**
+ * @throws Error for a mapping with the same key twice
+ */
+function checkKeys(document: Document): void {
+  const nodes: unknown[] = [document.contents];
+  for (let node = nodes.pop(); nodes.length > 0 || node !== undefined; node = nodes.pop()) {
+    const { items } = (node ?? {}) as { items?: unknown[] };
+    if (!Array.isArray(items)) continue;
+    const keys = new Set<string>();
+    for (const item of items) {
+      const { key, value } = (item ?? {}) as { key?: Node | null; value?: unknown };
+      if (key === undefined) {
+        nodes.push(item);
+        continue;
+      }
+      nodes.push(value);
+      const name = String((key as { value?: unknown } | null)?.value ?? key);
+      if (keys.has(name)) throw new Error(`the key "${name}" is there twice.`);
+      keys.add(name);
+    }
+  }
+}

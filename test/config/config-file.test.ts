@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { loadConfig } from '../../src/config/load.js';
+import { temporaryDirectory } from '../temporary.js';
+import { refusesUsage } from './refuses.js';
+
+const root = temporaryDirectory();
+const section = 'train:\n  activations: a\n  d-sae: 64\n  out: o\n';
+
+function yaml(text: string | Uint8Array): string {
+  const file = join(root, 'config.yaml');
+  writeFileSync(file, text);
+  return file;
+}
+
+test('what is no regular file is refused at once: a pipe that nobody writes to, a device without end', async () => {
+  const pipe = join(root, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  mkdirSync(join(root, 'directory'));
+  for (const file of [pipe, '/dev/zero', '/dev/null', join(root, 'directory')]) {
+    await refusesUsage(
+      () => loadConfig('train', {}, file),
+      file,
+      file === join(root, 'directory') ? 'a directory' : 'not a regular file',
+    );
+  }
+});
+
+test('a file that is too large, or not UTF-8, is refused by name', async () => {
+  const keys = Array.from({ length: 100_000 }, (_, i) => `  k${i}: ${i}\n`).join('');
+  await refusesUsage(() => loadConfig('train', {}, yaml(`train:\n${keys}`)), 'larger than');
+  await refusesUsage(
+    () => loadConfig('train', {}, yaml(Buffer.from(`${section}  text-field: caf\xe9\n`, 'latin1'))),
+    'UTF-8',
+  );
+  assert.equal(loadConfig('train', {}, yaml(`\ufeff${section.replaceAll('\n', '\r\n')}`)).dSae, 64);
+});
+
+test('as many keys and levels as the size allows end in a sentence', async () => {
+  const many = Array.from({ length: 40_000 }, (_, i) => `k${i.toString(36)}:\n`).join('');
+  await refusesUsage(() => loadConfig('train', {}, yaml(many)), 'is not known');
+  for (const deep of ['['.repeat(1e5), `train: ${'{a: '.repeat(2e4)}1${'}'.repeat(2e4)}`]) {
+    await refusesUsage(() => loadConfig('train', {}, yaml(deep)), 'not YAML');
+  }
+  await refusesUsage(() => loadConfig('train', {}, yaml('train: &t\n  out: *t\n')), 'train.out');
+});
+
+test('a key that is there twice is refused at any depth, and nothing but the refusal is said', async () => {
+  await refusesUsage(() => loadConfig('train', {}, yaml(`${section}  d-sae: 128\n`)), '"d-sae" is there twice');
+  await refusesUsage(() => loadConfig('train', {}, yaml(section + section)), '"train" is there twice');
+  const group = 'sweep:\n  out: o\n  runs:\n    - {l1: 1, l1: 2}\n';
+  await refusesUsage(() => loadConfig('sweep', {}, yaml(group)), '"l1" is there twice');
+  await refusesUsage(() => loadConfig('train', {}, yaml(`${section}  ? [a, b]\n  : 1\n`)), 'is not known');
+});
+
+test('numbers in a file may be written as on the command line', () => {
+  const file = yaml(`${section}  tokens: 2.5M\n  batch: 4Ki\n  pool-rows: 500_000\n  resample-at: [25k, 5e4]\n`);
+  const { tokens, batch, poolRows, resampleAt } = loadConfig('train', {}, file);
+  assert.deepEqual([tokens, batch, poolRows, resampleAt], [2_500_000, 4096, 500_000, [25_000, 50_000]]);
+});
+
+test('values of another kind are named, whatever they are', async () => {
+  for (const [text, ...parts] of [
+    ['lr: {a: 1}', 'train.lr', 'a mapping is not a number'],
+    ['lr: 1MM', '"1MM" is not a number'],
+    ['lr: .inf', 'Infinity is not a number'],
+    ['overwrite: yes', '"yes" is neither true nor false'],
+    ['steps: 9007199254740993', 'too large'],
+    ['text-field: "a\\0b"', 'NUL'],
+    ['l1_coefficient: 3', 'train.l1_coefficient', 'Did you mean', 'train.l1?'],
+    ['d_sae: 3', 'train.d-sae?'],
+  ] as const) {
+    await refusesUsage(() => loadConfig('train', {}, yaml(`${section}  ${text}\n`)), ...parts);
+  }
+});
