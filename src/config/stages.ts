@@ -70,7 +70,11 @@ export const sweepSchema = z.object({
     .describe('groups of runs: hook, and any flags of train, each a value or a list of values'),
   activations: directory
     .optional()
-    .describe('directory that holds a store a hook, as harvest leaves it [default: OUT/activations, harvested first]'),
+    .describe('directory with one store per hook (harvest output) [default: OUT/activations, harvested first]'),
+  strict: z
+    .boolean()
+    .default(false)
+    .describe('exit 1 when an SAE is useless (L0 below 1, explained variance below 0, …); it is written all the same'),
 });
 export type SweepConfig = z.infer<typeof sweepSchema>;
 

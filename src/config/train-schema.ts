@@ -158,6 +158,10 @@ export const trainSchema = z.object({
     .max(1024)
     .default(0)
     .describe('worker threads of the sparse engine, threads of an operator of the reference engine; 0: one a core'),
+  strict: z
+    .boolean()
+    .default(false)
+    .describe('exit 1 when the SAE is useless (L0 below 1, explained variance below 0, …); it is written all the same'),
   out: directory.describe('directory for cfg.json, sae_weights.safetensors and metrics.jsonl'),
   overwrite,
   resume: z.boolean().default(false).describe('go on from the checkpoint in --out'),

@@ -65,6 +65,9 @@ export function jsonProgress(write: (line: string) => void, now: () => number = 
     say(line) {
       write(jsonLine('say', { message: line }));
     },
+    tell(event, _line, fields) {
+      write(jsonLine(event, fields));
+    },
   };
   return progress;
 }

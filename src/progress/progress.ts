@@ -9,6 +9,8 @@ export interface Progress {
   table(label: string, rows: readonly { label: string; total: number }[], unit: string): Table;
   /** A line worth reading afterwards. */
   say(line: string): void;
+  /** The same for people; for machines an event with its figures instead. */
+  tell(event: 'result' | 'warning', line: string, fields: Readonly<Record<string, unknown>>): void;
 }
 
 /** Tasks under way at the same time, by their place in the list they were begun with. */
@@ -24,6 +26,7 @@ export const silent: Progress = {
   end() {},
   table: () => ({ update() {}, finish() {} }),
   say() {},
+  tell() {},
 };
 
 /** Asked between steps: has the user pressed Ctrl-C (SIGINT) or has the scheduler sent SIGTERM? */

@@ -85,6 +85,7 @@ export async function terminalProgress(): Promise<Progress> {
       erase();
       process.stderr.write(`${line}\n`);
     },
+    tell: (_event, line) => progress.say(line),
   };
   return progress;
 }

@@ -8,6 +8,7 @@ import type { MetricsRecord } from '../train/metrics-record.js';
 import { engineSettings } from '../train/run-settings.js';
 import { openSource } from '../train/source.js';
 import { Trainer } from '../train/trainer.js';
+import { type Fault, reportVerdict } from '../train/verdict.js';
 import type { SweepRun } from './runs.js';
 import { SharedBatches } from './shared-batches.js';
 import { Slots } from './slots.js';
@@ -20,6 +21,8 @@ export interface Outcome {
   readonly run: SweepRun;
   /** `finished before` where --resume found it so; cause and remedy where it failed. */
   readonly state: 'trained' | 'finished before' | { readonly failed: string };
+  /** What makes its SAE useless. */
+  readonly faults: readonly Fault[];
 }
 
 /** A run under way, with its row in the live table. */
@@ -55,15 +58,16 @@ export async function trainRuns(
           const say = (line: string) => progress.say(`${run.name}: ${line}`);
           const trainer = await Trainer.open(run.config, { source, batches }, say, stop).catch(refused);
           if (trainer instanceof Refusal) {
-            outcomes.push({ run, state: { failed: said(trainer) } });
+            outcomes.push({ run, state: { failed: said(trainer) }, faults: [] });
             table.finish(rowOf(run), `failed: ${trainer.message}`);
           } else if (trainer) lanes.push({ run, trainer, row: rowOf(run) });
           else {
-            outcomes.push({ run, state: 'finished before' });
             table.finish(rowOf(run), 'finished before');
+            const faults = await reportVerdict(run.config.out, progress, run.name);
+            outcomes.push({ run, state: 'finished before', faults });
           }
         }
-        outcomes.push(...(await trainLanes(lanes, batches, table, stop)));
+        outcomes.push(...(await trainLanes(lanes, batches, table, progress, stop)));
       } finally {
         await Promise.all(lanes.map(({ trainer }) => trainer.close()));
       }
@@ -104,6 +108,7 @@ async function trainLanes(
   lanes: readonly Lane[],
   batches: ReturnType<ActivationSource['batches']>,
   table: Table,
+  progress: Progress,
   stop: StopRequest,
 ): Promise<Outcome[]> {
   if (lanes.length === 0) return [];
@@ -122,6 +127,7 @@ async function trainLanes(
 
   const outcomes = await Promise.all(
     lanes.map(async ({ run, trainer, row }, i): Promise<Outcome> => {
+      let faults: readonly Fault[] = [];
       try {
         table.update(row, trainer.steps * size, figures(trainer.last));
         while (trainer.steps < trainer.wanted && !(await heard(stop))) {
@@ -139,16 +145,17 @@ async function trainLanes(
         } else {
           await trainer.finish();
           table.finish(row, figures(trainer.last));
+          faults = await reportVerdict(run.config.out, progress, run.name);
         }
-        return { run, state: 'trained' };
+        return { run, state: 'trained', faults };
       } catch (error) {
         if (error instanceof Interrupted) {
           interrupted ??= error;
-          return { run, state: 'trained' };
+          return { run, state: 'trained', faults };
         }
         const refusal = refused(error);
         table.finish(row, `failed: ${refusal.message}`);
-        return { run, state: { failed: said(refusal) } };
+        return { run, state: { failed: said(refusal) }, faults };
       } finally {
         shared.leave(i);
       }

@@ -102,7 +102,19 @@ async function stages(
       'The others are whole; mend what is said and run the same command.',
     );
   }
+  if (config.strict || runs.some((run) => run.config.strict)) checkUseful(outcomes);
   return { outcomes, ...result };
+}
+
+/** @throws Refusal naming the runs whose SAEs are useless; all of them are whole */
+function checkUseful(outcomes: readonly Outcome[]): void {
+  const useless = outcomes.filter(({ faults }) => faults.length > 0);
+  if (useless.length === 0) return;
+  const said = useless.map(({ run, faults }) => `${run.name}: ${faults.map(({ message }) => message).join(' ')}`);
+  throw new Refusal(
+    `${useless.length} of ${outcomes.length} SAEs are written, but useless (--strict). ${said.join(' ')}`,
+    [...new Set(useless.flatMap(({ faults }) => faults.map(({ remedy }) => remedy)))].join(' '),
+  );
 }
 
 /** Activations that a run trains on. */

@@ -1,6 +1,6 @@
 import type { ActivationArray } from '../activations/arrow-files.js';
 import type { Batches } from '../activations/source.js';
-import { Interrupted } from '../config/refusal.js';
+import { Interrupted, Refusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
@@ -9,9 +9,10 @@ import type { MetricsRecord } from './metrics-record.js';
 import { kept } from './run-directory.js';
 import { openSource } from './source.js';
 import { Trainer } from './trainer.js';
+import { reportVerdict } from './verdict.js';
 
 /**
- * Trains an SAE on activations and writes it to config.out.
+ * Trains an SAE on activations and writes it to config.out; its last figures are reported.
  *
  * @returns the directory
  */
@@ -24,7 +25,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     const batches = source.batches(config.order, config.seed);
     const begin = (steps: number) => batches.seek(steps * config.batch);
     trainer = await Trainer.open(config, { source, batches, begin }, (line) => progress.say(line), stop);
-    if (!trainer) return config.out;
+    if (!trainer) return await judged(config, progress);
     progress.say(trainer.lambda.sentence);
     progress.say(trainer.memory);
     await loop(trainer, batches, config, progress, stop);
@@ -33,7 +34,17 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     await trainer?.close();
     await source.close();
   }
-  return config.out;
+  return judged(config, progress);
+}
+
+/** @throws Refusal where --strict is given and the finished SAE is useless */
+async function judged({ out, strict }: TrainConfig, progress: Progress): Promise<string> {
+  const faults = await reportVerdict(out, progress);
+  if (!strict || faults.length === 0) return out;
+  const [message, remedy] = (['message', 'remedy'] as const).map((part) =>
+    faults.map((fault) => fault[part]).join(' '),
+  );
+  throw new Refusal(`The SAE in ${out} is written, but useless (--strict). ${message}`, remedy);
 }
 
 /** Steps to the end; the next batch is gathered while the engine's threads are at work. */

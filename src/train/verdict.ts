@@ -1,0 +1,108 @@
+import type { Progress } from '../progress/progress.js';
+import { count } from '../progress/spoken.js';
+import { openSae } from '../sae/saelens.js';
+import type { MetricsRecord } from './metrics-record.js';
+
+/** What makes a trained SAE useless, and what to change. */
+export interface Fault {
+  readonly kind: 'silent' | 'worse-than-mean' | 'dead' | 'not-sparse';
+  /** One sentence. */
+  readonly message: string;
+  /** One sentence. */
+  readonly remedy: string;
+}
+
+/** The last line of a training curve, without its speed. */
+export type LastFigures = Pick<
+  MetricsRecord,
+  'step' | 'tokens' | 'loss' | 'l0' | 'explained_variance' | 'dead_fraction'
+>;
+
+/** Above this share of dead features, a tenth of the dictionary does all the work. */
+const MOSTLY_DEAD = 0.9;
+
+/**
+ * What is wrong with an SAE, from its last training figures; docs/training.md argues the thresholds. They are far from
+ * what any usable SAE has, so that a warning is worth reading.
+ */
+export function faultsOf(
+  { l0, explained_variance: explained, dead_fraction: dead }: LastFigures,
+  { dIn, dSae }: { readonly dIn: number; readonly dSae: number },
+): Fault[] {
+  const faults: Fault[] = [];
+  const dense = Math.min(dIn, dSae / 2);
+  if (l0 < 1) {
+    faults.push({
+      kind: 'silent',
+      message: `L0 is ${short(l0)}: fewer than one feature fires per activation, so the reconstruction is little more than b_dec.`,
+      remedy: 'Use a smaller --l1; where the loss jumped in metrics.jsonl, a smaller --lr.',
+    });
+  }
+  if (explained !== null && explained < 0) {
+    faults.push({
+      kind: 'worse-than-mean',
+      message: `Explained variance is ${short(explained)}: the mean activation would be a better reconstruction.`,
+      remedy: 'Use a smaller --lr, or train on more --tokens.',
+    });
+  }
+  if (dead !== null && dead > MOSTLY_DEAD) {
+    faults.push({
+      kind: 'dead',
+      message: `${percent(dead)} of the features are dead.`,
+      remedy: 'Use a smaller --l1 or --lr, a longer --l1-warmup, or --resample-at.',
+    });
+  }
+  if (l0 > dense) {
+    faults.push({
+      kind: 'not-sparse',
+      message: `L0 is ${short(l0)}, more than ${dense === dIn ? `d_in (${dIn})` : `half of d_sae (${dSae})`}: the code is not sparse.`,
+      remedy: 'Use a larger --l1, or train on more --tokens.',
+    });
+  }
+  return faults;
+}
+
+/**
+ * Reports the last figures of a finished run, and warns where they are useless.
+ *
+ * @param directory of the SAE
+ * @param name of the run, where several are trained together
+ */
+export async function reportVerdict(directory: string, progress: Progress, name?: string): Promise<Fault[]> {
+  const { dIn, dSae, metadata } = await openSae(directory);
+  const { final } = (metadata.sae_pipe ?? {}) as { final?: Partial<LastFigures> };
+  if (!isWhole(final)) return [];
+  const faults = faultsOf(final, { dIn, dSae });
+  const { step, tokens, loss, l0, explained_variance, dead_fraction } = final;
+  const figures = { step, tokens, loss, l0, explained_variance, dead_fraction };
+  progress.tell('result', `${name ?? directory}: ${inWords(final)}`, { out: directory, ...figures });
+  for (const { kind, message, remedy } of faults) {
+    progress.tell('warning', `Warning: ${name ?? directory}: ${message} ${remedy}`, {
+      out: directory,
+      ...{ kind, message, remedy },
+    });
+  }
+  return faults;
+}
+
+/** cfg.json may come from elsewhere. */
+function isWhole(final: Partial<LastFigures> | undefined): final is LastFigures {
+  const numbers = [final?.step, final?.tokens, final?.loss, final?.l0];
+  const values = [final?.explained_variance, final?.dead_fraction];
+  return (
+    numbers.every((value) => typeof value === 'number') &&
+    values.every((value) => typeof value === 'number' || value === null)
+  );
+}
+
+function inWords({ step, tokens, l0, explained_variance: explained, dead_fraction: dead }: LastFigures): string {
+  const parts = [
+    `L0 ${short(l0)}`,
+    `explained variance ${explained === null ? 'not defined' : explained.toFixed(3)}`,
+    `dead features ${dead === null ? 'not known yet (shorter than --dead-window)' : percent(dead)}`,
+  ];
+  return `${parts.join(', ')} after step ${step} (${count(tokens)} activations).`;
+}
+
+const short = (value: number) => String(Number(value.toPrecision(3)));
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
