@@ -1,6 +1,6 @@
 import { frame, type Markish, type PlotOptions, plot, text } from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
-import { Markup, markup, type Part, withoutControls } from './markup.js';
+import { Markup, markup, type Part, withoutForbidden } from './markup.js';
 
 /** Where Plot makes its elements: there is no browser when a report is built. */
 const { document } = parseHTML('<!doctype html><html></html>');
@@ -84,7 +84,7 @@ export function drawn(id: string, box: Box, options: PlotOptions): Markup {
       if (GEOMETRY.test(name)) element.setAttribute(name, rounded(value));
     }
   }
-  return new Markup(withoutControls(renamedIds(svg.outerHTML, id)));
+  return new Markup(withoutForbidden(renamedIds(svg.outerHTML, id)));
 }
 
 /** What a mark is drawn from, as Plot keeps it with the element: its place in the data, or those of a line's points. */
@@ -137,12 +137,19 @@ export function textWidth(text: string, size: number): number {
 /** The text, cut in the middle where it would be wider than `width`. */
 export function fitted(text: string, size: number, width: number): string {
   if (textWidth(text, size) <= width) return text;
-  for (let kept = text.length - 1; kept > 2; kept--) {
-    const tail = Math.ceil(kept * 0.6);
-    const shorter = `${text.slice(0, kept - tail)}…${text.slice(-tail)}`;
+  for (let kept = [...text].length - 1; kept > 2; kept--) {
+    const shorter = cut(text, kept);
     if (textWidth(shorter, size) <= width) return shorter;
   }
   return '…';
+}
+
+/** The text without its middle, `kept` characters of it, more of them from its end. */
+export function cut(text: string, kept: number): string {
+  // By code points: half a surrogate pair is not a character.
+  const characters = [...text];
+  const tail = Math.ceil(kept * 0.6);
+  return `${characters.slice(0, kept - tail).join('')}…${characters.slice(-tail).join('')}`;
 }
 
 /** The root of a figure: named for screen readers, as wide as its column at most. */

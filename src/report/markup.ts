@@ -16,14 +16,17 @@ export type Part = Markup | string | number | null | readonly Part[];
 
 const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 
-/** Control characters are not allowed in XML at all, and a saved figure is XML. */
-export function withoutControls(text: string): string {
-  return text.replace(/[^\P{Cc}\n\t]/gu, '\uFFFD');
+/** What HTML or XML forbids, escaped or not: controls but tab and newline, halves of surrogate pairs, noncharacters. */
+const FORBIDDEN = /(?![\n\t])[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/gu;
+
+/** The text with U+FFFD in place of characters that no document may hold: names and settings come out of files. */
+export function withoutForbidden(text: string): string {
+  return text.replace(FORBIDDEN, '\uFFFD');
 }
 
 /** Text as HTML and XML both want it, in element content and in quoted attributes. */
 export function escapeText(text: string): string {
-  return withoutControls(text).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
+  return withoutForbidden(text).replace(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
 }
 
 /** A coordinate with two decimals at most. */

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { Refusal } from '../config/refusal.js';
-import type { LiveView } from './live-view.js';
+import type { LiveView, View } from './live-view.js';
 import { CONTENT_SECURITY_POLICY, FRAGMENT_PATH, watchPage } from './page.js';
 
 const ADDRESS = '127.0.0.1';
@@ -16,7 +16,11 @@ const LIMITS = {
   connectionsCheckingInterval: 2000,
   /** A connection on which nothing moves, because its other end does not read, is closed after so long. */
   idle: 30_000,
+  /** A client has so long to take an answer, however slowly it reads. */
+  answer: 60_000,
   connections: 64,
+  /** Requests of one connection that wait for their answers; no browser sends a second one before the first is answered. */
+  waiting: 8,
 };
 
 const HEADERS = {
@@ -29,14 +33,15 @@ const HEADERS = {
 
 interface Reply {
   readonly status: number;
-  readonly body: string;
+  /** Bytes, made once for all who ask: a client that does not read holds no copy. */
+  readonly body: Uint8Array;
   readonly type?: 'text/html; charset=utf-8' | 'text/plain; charset=utf-8';
   readonly headers?: Readonly<Record<string, string>>;
 }
 
 const said = (status: number, sentence: string, headers: Readonly<Record<string, string>> = {}): Reply => ({
   status,
-  body: `${sentence}\n`,
+  body: Buffer.from(`${sentence}\n`),
   headers,
 });
 
@@ -62,8 +67,22 @@ export async function serve(view: LiveView, title: string, port: number, limits 
   const hosts = [`${ADDRESS}:${taken}`, `localhost:${taken}`];
   // Browsers leave the port of http out.
   if (taken === 80) hosts.push(ADDRESS, 'localhost');
+  const bodies = new Bodies(title);
+  const waiting = new WeakMap<Socket, number>();
   server.on('request', (request, response) => {
-    replyTo(request, { view, title, hosts })
+    const { socket } = request;
+    const before = waiting.get(socket) ?? 0;
+    if (before >= limits.waiting) {
+      socket.destroy();
+      return;
+    }
+    waiting.set(socket, before + 1);
+    const late = setTimeout(() => socket.destroy(), limits.answer).unref();
+    response.once('close', () => {
+      waiting.set(socket, waiting.get(socket)! - 1);
+      clearTimeout(late);
+    });
+    replyTo(request, { view, bodies, hosts })
       .catch(() => said(500, 'The runs could not be read.'))
       .then((reply) => send(request, response, reply));
   });
@@ -79,7 +98,7 @@ export async function serve(view: LiveView, title: string, port: number, limits 
 
 async function replyTo(
   { method, url, headers }: IncomingMessage,
-  { view, title, hosts }: { view: LiveView; title: string; hosts: readonly string[] },
+  { view, bodies, hosts }: { view: LiveView; bodies: Bodies; hosts: readonly string[] },
 ): Promise<Reply> {
   // A page elsewhere can make a name of its own point here (DNS rebinding), and would then be of our origin.
   if (!hosts.includes(headers.host ?? '')) {
@@ -92,15 +111,32 @@ async function replyTo(
   if (url !== '/' && url !== FRAGMENT_PATH) return said(404, 'There is nothing here; the page is at /.');
   const current = await view.current();
   const type = 'text/html; charset=utf-8';
-  if (url === '/') return { status: 200, body: watchPage(title, current), type };
+  if (url === '/') return { status: 200, body: bodies.of(current).page(), type };
   const tagged = { ETag: current.tag };
-  if (headers['if-none-match'] === current.tag) return { status: 304, body: '', headers: tagged };
-  return { status: 200, body: current.html, type, headers: tagged };
+  if (headers['if-none-match'] === current.tag) return { status: 304, body: Buffer.alloc(0), headers: tagged };
+  return { status: 200, body: bodies.of(current).fragment(), type, headers: tagged };
+}
+
+/** What is sent of the newest view, each made when it is first asked for. */
+class Bodies {
+  private view: View | undefined;
+  private made: { page?: Buffer; fragment?: Buffer } = {};
+
+  constructor(private readonly title: string) {}
+
+  of(view: View): { page: () => Buffer; fragment: () => Buffer } {
+    if (this.view !== view) [this.view, this.made] = [view, {}];
+    const { made } = this;
+    return {
+      page: () => (made.page ??= Buffer.from(watchPage(this.title, view))),
+      fragment: () => (made.fragment ??= Buffer.from(view.html)),
+    };
+  }
 }
 
 function send(request: IncomingMessage, response: ServerResponse, reply: Reply): void {
   const { status, body, type = 'text/plain; charset=utf-8', headers } = reply;
-  const content = status === 304 ? {} : { 'Content-Type': type, 'Content-Length': Buffer.byteLength(body) };
+  const content = status === 304 ? {} : { 'Content-Type': type, 'Content-Length': body.byteLength };
   response.writeHead(status, { ...HEADERS, ...content, ...headers });
   response.end(request.method === 'HEAD' ? undefined : body);
 }

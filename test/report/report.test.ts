@@ -12,7 +12,8 @@ const FULL = renderReport(fullSweep());
 
 test('what is interpolated is escaped, what is markup stands', () => {
   assert.equal(escapeText(`<a href="x" title='y'>&`), '&lt;a href=&quot;x&quot; title=&#39;y&#39;&gt;&amp;');
-  assert.equal(escapeText('a\u0000b\u001b\n'), 'a\uFFFDb\uFFFD\n');
+  assert.equal(escapeText('a\u0000b\u001b\u0085\n'), 'a\uFFFDb\uFFFD\uFFFD\n');
+  assert.equal(escapeText('\uFFFE \uD800 \uDC00x \u{1FFFF} \uFDD0 😀'), '\uFFFD \uFFFD \uFFFDx \uFFFD \uFFFD 😀');
   const inner = markup`<b>${'1 < 2'}</b>`;
   assert.equal(
     markup`<p title="${'"'}">${inner}${[inner, null]}${1 / 3}</p>`.text,

@@ -12,7 +12,7 @@ import { runIn } from './runs.js';
 
 const LIMITS = {
   ...{ maxHeaderSize: 8192, headersTimeout: 300, requestTimeout: 300, keepAliveTimeout: 300 },
-  ...{ connectionsCheckingInterval: 50, idle: 500, connections: 16 },
+  ...{ connectionsCheckingInterval: 50, idle: 500, answer: 30_000, connections: 16, waiting: 4 },
 };
 
 async function served(t: TestContext, limits?: typeof LIMITS) {
@@ -149,6 +149,64 @@ test('clients that ask for much and read none of it do not keep their places', a
       () => true,
     );
   for (const end = Date.now() + 10_000; await refused(); ) assert.ok(Date.now() < end, 'no place was given back');
+});
+
+test('more requests than a client may leave unanswered end its connection, and few are answered in order', async (t) => {
+  const { url, host, port } = await served(t);
+  const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n${more}\r\n`;
+  const few = await open(port, t);
+  let text = '';
+  few.setEncoding('utf8').on('data', (data) => {
+    text += data;
+  });
+  const closed = new Promise((resolve) => few.once('close', resolve));
+  few.write(get('/') + get('/nothing') + get('/runs', 'Connection: close\r\n'));
+  await closed;
+  assert.deepEqual(
+    [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status),
+    ['200', '404', '200'],
+  );
+  const many = await open(port, t);
+  const ended = new Promise((resolve) => many.once('close', resolve));
+  many.resume().write(get('/').repeat(1400));
+  await ended;
+  await isServed(url);
+});
+
+test('requests that nobody reads the answers of do not make copies of the page', async (t) => {
+  const root = temporaryDirectory(t);
+  const drawn = { html: 'x'.repeat(4_000_000), tag: '"1"' };
+  const view = { current: async () => drawn } as unknown as LiveView;
+  const server = await serve(view, root, 0);
+  t.after(() => server.close());
+  const { host, port } = new URL(server.url);
+  const memory = () => process.memoryUsage().rss / 2 ** 20;
+  await ask(server.url, '/');
+  const before = memory();
+  for (let i = 0; i < 32; i++) {
+    const socket = await open(Number(port), t);
+    socket.pause();
+    socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`.repeat(8));
+  }
+  // Connections are served in the order in which they came: this answer comes after theirs were made.
+  await ask(server.url, '/');
+  // 256 copies are a gigabyte.
+  assert.ok(memory() - before < 300, `${memory() - before} MiB`);
+});
+
+test('a client that takes its answer drop by drop is closed', async (t) => {
+  const root = temporaryDirectory(t);
+  const view = { current: async () => ({ html: 'x'.repeat(50_000_000), tag: '"1"' }) } as unknown as LiveView;
+  const server = await serve(view, root, 0, { ...LIMITS, answer: 300 });
+  t.after(() => server.close());
+  const { host, port } = new URL(server.url);
+  const socket = await open(Number(port), t);
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.pause();
+  socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+  const sip = setInterval(() => socket.read(1000), 20);
+  t.after(() => clearInterval(sip));
+  await closed;
 });
 
 test('many who ask at once are all answered, from one drawing', async (t) => {
