@@ -8,6 +8,7 @@ import { activationMemory } from '../harvest/memory-bound.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
+import { parseGemmaConfig } from '../lm/gemma-config.js';
 import { findHook, type Hook, hookName } from '../lm/hooks.js';
 import { blockParameters, contextsAtOnce } from '../lm/pass-length.js';
 import { onnxRuntime } from '../onnx/session.js';
@@ -34,7 +35,7 @@ export async function doctor(config: DoctorConfig, progress: Progress, stop: Sto
   const machine = await machineReport(config);
   if (config.model === undefined)
     return { ...machine, model: null, harvest: null, training: null, checks: [], fits: true };
-  const directory = await modelDirectory({ ...config, model: config.model }, progress, stop);
+  const directory = await modelDirectory({ ...config, model: config.model }, progress, stop, parseGemmaConfig);
   const checkpoint = await openCheckpoint(directory);
   const { layers } = checkpoint.config;
   const names = config.hook ?? [hookName(layers - 1, 'hook_resid_post')];

@@ -9,6 +9,7 @@ import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output
 import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
+import { parseGemmaConfig } from '../lm/gemma-config.js';
 import { choosePrecision } from '../lm/precision.js';
 import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
@@ -78,7 +79,7 @@ function claimOf({ overwrite }: EvalConfig): ClaimOptions {
 
 async function plan(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<Plan> {
   for (const path of config.sae) await openSae(path);
-  const model = await modelDirectory(config, progress, stop);
+  const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   const checkpoint = await openCheckpoint(model);
   const candidates: Candidate[] = [];
   for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));

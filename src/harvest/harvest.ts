@@ -8,6 +8,7 @@ import { checkEnoughText } from '../corpus/enough-text.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { asOwner } from '../disk/output-directory.js';
 import { modelDirectory } from '../hub/model-directory.js';
+import { parseGemmaConfig } from '../lm/gemma-config.js';
 import { memoryLine } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
@@ -39,7 +40,7 @@ async function harvestInto(
   progress: Progress,
   stop: StopRequest,
 ): Promise<void> {
-  const model = await modelDirectory(config, progress, stop);
+  const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   const plan = await planHarvest(config, model);
   const { checkpoint, tokenizer, hooks, context, manifests, contexts } = plan;
 

@@ -13,6 +13,7 @@ import type { HarvestConfig } from '../config/stages.js';
 import { corpusFiles } from '../corpus/documents.js';
 import { formatBytes } from '../disk/free-space.js';
 import { modelDirectory } from '../hub/model-directory.js';
+import { parseGemmaConfig } from '../lm/gemma-config.js';
 import { type MemoryParts, THREAD } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
@@ -38,7 +39,7 @@ export async function openLiveSource(
   stop: StopRequest,
 ): Promise<ActivationSource> {
   const files = await corpusFiles(config.corpus);
-  const model = await modelDirectory(config, progress, stop);
+  const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   // Of a harvest's settings, those of its output have no part here.
   const harvest = { out: '-', overwrite: false, resume: false, rowsPerShard: PIECE_ROWS };
   const supply = new LiveSupply({ model, config: { ...config, ...harvest, hook: [config.hook] } }, progress);

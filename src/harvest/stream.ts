@@ -8,6 +8,7 @@ import { batches, type Context, countActivations } from '../corpus/contexts.js';
 import { corpusFiles } from '../corpus/documents.js';
 import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
 import { modelDirectory } from '../hub/model-directory.js';
+import { parseGemmaConfig } from '../lm/gemma-config.js';
 import { memoryLine } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { assembleWindows, atWindow } from './assemble.js';
@@ -31,7 +32,7 @@ export async function harvestToStream(
 ): Promise<void> {
   checkFlags(config, out);
   await corpusFiles(config.corpus);
-  const model = await modelDirectory(config, progress, stop);
+  const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   const plan = await planHarvest(config, model);
   const count = (c: Context) => countActivations(c, plan.tokenizer.bosTokenId);
   await checkEnoughText(plan.contexts(), count, config.tokens, config.corpus, progress, stop);

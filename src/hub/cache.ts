@@ -1,4 +1,4 @@
-import { mkdir, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { readTextFile } from '../disk/json-file.js';
 import { CANDIDATES, neededFiles, shardsOf, WEIGHTS_INDEX } from './model-files.js';
@@ -38,6 +38,17 @@ export class CachedModel {
     const text = await readTextFile(join(this.directory, 'refs', revision)).catch(() => null);
     const commit = text?.trim() ?? '';
     return isCommit(commit) ? commit : undefined;
+  }
+
+  /** Commits whose snapshots are there, the newest first: what a cache that was copied without its refs/ still says. */
+  async commits(): Promise<string[]> {
+    const names = (await readdir(join(this.directory, 'snapshots')).catch((): string[] => [])).filter(isCommit);
+    const whole: { name: string; time: number }[] = [];
+    for (const name of names) {
+      if ((await this.find(name))?.missing.length !== 0) continue;
+      whole.push({ name, time: (await stat(this.snapshot(name))).mtimeMs });
+    }
+    return whole.sort((a, b) => b.time - a.time).map(({ name }) => name);
   }
 
   /**

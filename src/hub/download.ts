@@ -1,10 +1,13 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { Refusal } from '../config/refusal.js';
-import { checkFreeSpace } from '../disk/free-space.js';
+import { checkFreeSpace, formatBytes } from '../disk/free-space.js';
+import { parseJson } from '../disk/parse-json.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
 import type { HubFile } from './blob-hash.js';
+import { API_BOUNDS, boundedFetch } from './bounded-fetch.js';
 import { CachedModel } from './cache.js';
-import { CANDIDATES, neededFiles, shardsOf, WEIGHTS, WEIGHTS_INDEX } from './model-files.js';
+import { CANDIDATES, CONFIG, largest, neededFiles, shardsOf, WEIGHTS, WEIGHTS_INDEX } from './model-files.js';
 import { isCommit } from './model-id.js';
 import { partBytes } from './part-file.js';
 import { type Asked, hubFetch } from './request.js';
@@ -14,9 +17,19 @@ import { fetchBlob, isThere } from './transfer.js';
 const OTHER_CACHE = 'Free space, or set HF_HUB_CACHE to a directory that has room and may be written to.';
 
 /**
+ * Refuses a model by its config.json, before its weights are downloaded.
+ *
+ * @param config config.json, parsed
+ * @param path where it came from, for messages
+ * @throws Refusal
+ */
+export type CheckConfig = (config: unknown, path: string) => void;
+
+/**
  * Downloads what this program needs of a model into the Hugging Face cache. The snapshot is pinned to a commit first;
  * `refs/` names it once it is whole.
  *
+ * @param checkConfig is asked before a file is fetched
  * @returns the snapshot's directory
  * @throws Refusal when the hub cannot be reached, refuses, lacks a file, sends wrong bytes, or the disk is too full
  */
@@ -25,9 +38,22 @@ export async function downloadModel(
   settings: HubSettings,
   progress: Progress,
   stop: StopRequest,
+  checkConfig: CheckConfig = () => {},
 ): Promise<string> {
   const fetch = hubFetch(settings, asked);
-  const { commit, listing } = await listModel(asked, settings, fetch);
+  const ask = boundedFetch(fetch, API_BOUNDS);
+  const { commit, listing } = await unlessStopped(listModel(asked, settings, ask), stop, () => NOTHING_BEGUN);
+  const at = (name: string) => `${settings.endpoint}/${asked.model}/resolve/${commit}/${name}`;
+  const cached = new CachedModel(settings.cache, asked.model);
+  const config = listing.get(CONFIG);
+  if (config) {
+    const blob = cached.blob(config.hash);
+    const fetched = async () => (await ask(at(CONFIG))).text();
+    const text = (await isThere(blob, config))
+      ? readFile(blob, 'utf8')
+      : unlessStopped(fetched(), stop, () => NOTHING_BEGUN);
+    checkConfig(parsedConfig(await text, asked.model), `${asked.model}/${CONFIG}`);
+  }
   const { names, missing } = neededFiles((name) => listing.has(name));
   if (missing.length > 0) {
     throw new Refusal(
@@ -35,13 +61,12 @@ export async function downloadModel(
       'Choose a model that has its weights as safetensors and a tokenizer.json.',
     );
   }
-  const cached = new CachedModel(settings.cache, asked.model);
   const fetchAll = async (label: string, files: readonly HubFile[]) => {
     await checkRoom(cached, files);
     progress.begin(label, sum(files), 'byte');
     let before = 0;
     for (const file of files) {
-      const url = `${settings.endpoint}/${asked.model}/resolve/${commit}/${file.name}`;
+      const url = at(file.name);
       const tell = (bytes: number) => progress.update(before + bytes, file.name);
       const waiting = () => progress.say(`Another process downloads ${file.name}; waiting for it.`);
       const blob = cached.blob(file.hash);
@@ -95,6 +120,14 @@ async function checkRoom(cached: CachedModel, files: readonly HubFile[]): Promis
   await checkFreeSpace(cached.directory, needed, OTHER_CACHE);
 }
 
+function parsedConfig(text: string, model: string): unknown {
+  try {
+    return parseJson(text);
+  } catch (cause) {
+    throw new Refusal(`${model}/${CONFIG} is not JSON.`, 'Choose another model: its upload is damaged.', { cause });
+  }
+}
+
 /** The commit that a revision stands at, and those of its files that may be needed, by name. */
 async function listModel(asked: Asked, { endpoint: hubUrl }: HubSettings, fetch: typeof globalThis.fetch) {
   const odd = (what: string, cause?: unknown) =>
@@ -118,6 +151,8 @@ async function listModel(asked: Asked, { endpoint: hubUrl }: HubSettings, fetch:
       const proven = /^[0-9a-f]{40}$|^[0-9a-f]{64}$/.test(file.hash);
       if (!proven || !Number.isSafeInteger(file.size) || file.size < 0)
         throw odd(`it lists ${name} without size or hash`);
+      const most = largest(name);
+      if (file.size > most) throw odd(`it lists ${name} with ${formatBytes(file.size)} (at most ${formatBytes(most)})`);
       listing.set(name, file);
     }
     return { commit: sha, listing };

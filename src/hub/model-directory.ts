@@ -3,6 +3,7 @@ import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { ModelSource } from '../config/stages.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { CachedModel } from './cache.js';
+import type { CheckConfig } from './download.js';
 import { checkRevision, isModelId } from './model-id.js';
 import { type HubSettings, hubSettings } from './settings.js';
 
@@ -13,6 +14,7 @@ const DEFAULT_REVISION = 'main';
  * cache, downloaded where it is not whole. What is cached is used without asking the hub, so that a run can be repeated
  * and needs no network.
  *
+ * @param checkConfig refuses a model of the hub before it is downloaded
  * @param settings read from the environment by default
  * @throws Refusal when there is no such model, here or there
  */
@@ -20,6 +22,7 @@ export async function modelDirectory(
   { model, revision, offline }: ModelSource,
   progress: Progress,
   stop: StopRequest,
+  checkConfig?: CheckConfig,
   settings?: HubSettings,
 ): Promise<string> {
   const isDirectory = (await stat(model).catch(() => undefined))?.isDirectory() ?? false;
@@ -36,9 +39,17 @@ export async function modelDirectory(
   const wanted = revision ?? DEFAULT_REVISION;
   checkRevision(wanted);
   const hub = settings ?? (await hubSettings(process.env, offline));
-  const found = await new CachedModel(hub.cache, model).find(wanted);
+  const cached = new CachedModel(hub.cache, model);
+  const found = await cached.find(wanted);
   if (found?.missing.length === 0) return found.path;
   if (hub.offline) {
+    const commits = found ? [] : await cached.commits();
+    if (commits.length > 0) {
+      throw new Refusal(
+        `The cache ${hub.cache} does not say which commit of ${model} is "${wanted}"; it has ${commits.join(', ')}.`,
+        `Add --revision ${commits[0]}.`,
+      );
+    }
     throw new Refusal(
       found
         ? `${model} at revision "${wanted}" is not whole in the cache ${hub.cache}: it lacks ${found.missing.join(', ')}.`
@@ -46,6 +57,13 @@ export async function modelDirectory(
       'Run once without --offline and HF_HUB_OFFLINE, or copy the cache from a machine that has the model.',
     );
   }
-  const { downloadModel } = await import('./download.js');
-  return downloadModel({ model, revision: wanted }, hub, progress, stop);
+  const [{ downloadModel }, { mayPass }] = await Promise.all([import('./download.js'), import('./request.js')]);
+  try {
+    return await downloadModel({ model, revision: wanted }, hub, progress, stop, checkConfig);
+  } catch (error) {
+    const [commit] = error instanceof Refusal && mayPass(error) ? await cached.commits() : [];
+    if (commit === undefined || found) throw error;
+    const { message } = error as Refusal;
+    throw new Refusal(message, `The cache has commit ${commit}; --revision ${commit} uses it.`, { cause: error });
+  }
 }

@@ -1,7 +1,9 @@
 import { Refusal } from '../config/refusal.js';
 
-/** What a model cannot do without, beside its weights. */
-const REQUIRED = ['config.json', 'tokenizer.json', 'tokenizer_config.json'] as const;
+/** What shapes the model's graph. */
+export const CONFIG = 'config.json';
+/** What a model cannot do without, next to its weights. */
+const REQUIRED = [CONFIG, 'tokenizer.json', 'tokenizer_config.json'] as const;
 /** Taken where it is there. */
 const OPTIONAL = ['generation_config.json', 'special_tokens_map.json'] as const;
 
@@ -12,6 +14,16 @@ export const WEIGHTS_INDEX = 'model.safetensors.index.json';
 
 /** Every file that may be needed, save shards. */
 export const CANDIDATES: readonly string[] = [...REQUIRED, ...OPTIONAL, WEIGHTS, WEIGHTS_INDEX];
+
+/**
+ * The largest that a file may be, bytes. All but weights are read into memory whole: the largest tokenizer.json of a
+ * vocabulary of 262,144 has 33 MB.
+ */
+export function largest(name: string): number {
+  if (name === 'tokenizer.json') return 2 ** 28;
+  if (name === WEIGHTS_INDEX) return 2 ** 26;
+  return name.endsWith('.safetensors') ? Number.MAX_SAFE_INTEGER : 2 ** 24;
+}
 
 /**
  * The files of a model that this program reads, save the shards that an index names.
@@ -49,7 +61,7 @@ export function shardsOf(text: string, path: string): string[] {
   for (const name of Object.values(map)) {
     if (typeof name !== 'string' || !/^[A-Za-z0-9][\w.-]*\.safetensors$/.test(name)) {
       throw new Refusal(
-        `${path} names the shard ${JSON.stringify(name)}, which is no plain .safetensors file name.`,
+        `${path} names the shard ${JSON.stringify(name)}, which is not a plain .safetensors file name.`,
         'Do not use this model: its index reaches out of its directory or is damaged.',
       );
     }

@@ -1,5 +1,5 @@
 import { Refusal } from '../config/refusal.js';
-import type { HubSettings } from './settings.js';
+import { type HubSettings, withoutSecrets } from './settings.js';
 
 /** What is asked for, so that a refusal can name it. */
 export interface Asked {
@@ -42,15 +42,19 @@ export function mayPass(refusal: Refusal): boolean {
   return PASSING.has(refusal);
 }
 
-function passing(refusal: Refusal): Refusal {
+/** Marks a refusal as one that may pass. */
+export function passing(refusal: Refusal): Refusal {
   PASSING.add(refusal);
   return refusal;
 }
 
 /** No answer at all: no network, no such host, no one listening. */
-function unreachable(where: string, cause: unknown, { cache, patience }: HubSettings): Refusal {
+function unreachable(where: string, cause: unknown, settings: HubSettings): Refusal {
+  const { cache, patience } = settings;
   const timedOut = cause instanceof Error && cause.name === 'TimeoutError';
-  const reason = timedOut ? `no answer within ${patience.stall / 1000} s` : deepestMessage(cause);
+  const reason = timedOut
+    ? `no answer within ${patience.stall / 1000} s`
+    : withoutSecrets(deepestMessage(cause), settings);
   return new Refusal(
     `${where} could not be reached (${reason}).`,
     `Check the network and HF_ENDPOINT; or fill the cache ${cache} on a machine that has network and copy it here.`,

@@ -35,32 +35,85 @@ type Environment = Readonly<Record<string, string | undefined>>;
  * The settings that Hugging Face's own tools read from the environment, with their names and defaults (documentation of
  * huggingface_hub, "Environment variables"), so that one cache and one login serve both.
  *
- * @throws UsageRefusal when HF_ENDPOINT is no URL
+ * @throws UsageRefusal when HF_ENDPOINT is not an address, or HF_TOKEN cannot be a token
  */
 export async function hubSettings(environment: Environment, offline: boolean): Promise<HubSettings> {
   const set = (name: string) => environment[name]?.trim() || undefined;
-  const home = path(set('HF_HOME') ?? join(set('XDG_CACHE_HOME') ?? join(homedir(), '.cache'), 'huggingface'));
-  const endpoint = (set('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, '');
-  if (!URL.canParse(endpoint) || !/^https?:$/.test(new URL(endpoint).protocol)) {
-    throw new UsageRefusal(`HF_ENDPOINT is "${endpoint}", which is no http(s) URL.`, 'Mend it, or unset it.');
-  }
-  const tokenFile = path(set('HF_TOKEN_PATH') ?? join(home, 'token'));
+  // Asked for only where nothing else says where: not every user has a home directory.
+  const home = () =>
+    path(set('HF_HOME') ?? join(set('XDG_CACHE_HOME') ?? join(homeDirectory(), '.cache'), 'huggingface'));
+  const endpoint = checkEndpoint((set('HF_ENDPOINT') ?? 'https://huggingface.co').replace(/\/+$/, ''));
+  const cache = set('HF_HUB_CACHE') ?? set('HUGGINGFACE_HUB_CACHE');
+  const token = set('HF_TOKEN');
+  const tokenFile = () => path(set('HF_TOKEN_PATH') ?? join(home(), 'token'));
   return {
     endpoint,
-    cache: path(set('HF_HUB_CACHE') ?? set('HUGGINGFACE_HUB_CACHE') ?? join(home, 'hub')),
+    cache: path(cache ?? join(home(), 'hub')),
     offline: offline || /^(1|true|yes|on)$/i.test(set('HF_HUB_OFFLINE') ?? ''),
-    token: set('HF_TOKEN') ?? (await savedToken(tokenFile)),
+    token: token === undefined ? await savedToken(tokenFile) : checkToken(token, 'HF_TOKEN'),
     patience: PATIENCE,
   };
 }
 
 /** What `hf auth login` left. A file that may not be read is no login. */
-async function savedToken(file: string): Promise<string | undefined> {
-  const text = await readTextFile(file).catch(() => null);
-  return text?.trim() || undefined;
+async function savedToken(tokenFile: () => string): Promise<string | undefined> {
+  let file: string;
+  try {
+    file = tokenFile();
+  } catch {
+    return undefined;
+  }
+  const token = (await readTextFile(file).catch(() => null))?.trim();
+  return token ? checkToken(token, file) : undefined;
+}
+
+/**
+ * A token goes into a header line, and what cannot be sent there must not be repeated in a message either.
+ *
+ * @param from the variable or the file that holds it
+ */
+function checkToken(token: string, from: string): string {
+  if (/^[\x21-\x7e]{1,1000}$/.test(token)) return token;
+  throw new UsageRefusal(
+    `${from} does not hold an access token: it has a space, a line break or another character that no token has.`,
+    'Set it to the token alone, e.g. hf_… .',
+  );
+}
+
+/** An endpoint may be printed in any message, so whatever could hold a secret is refused and not repeated. */
+function checkEndpoint(endpoint: string): string {
+  const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    const shown = endpoint.includes('@') ? '' : ` (${endpoint})`;
+    throw new UsageRefusal(`HF_ENDPOINT${shown} is not an http(s) URL.`, 'Fix or unset it.');
+  }
+  if (url.username || url.password || url.search || url.hash) {
+    throw new UsageRefusal(
+      `HF_ENDPOINT (${url.origin}${url.pathname}) has a user, a password or a query, which are not supported.`,
+      'Give the address alone; a token goes into HF_TOKEN.',
+    );
+  }
+  return endpoint;
+}
+
+/** `text` without the token, should another program's message repeat it. */
+export function withoutSecrets(text: string, { token }: Pick<HubSettings, 'token'>): string {
+  return token ? text.replaceAll(token, '[HF_TOKEN]') : text;
 }
 
 /** An absolute path; `~` is the home directory. */
 function path(text: string): string {
-  return resolve(text.replace(/^~(?=$|\/)/, homedir()));
+  return resolve(text.replace(/^~(?=$|\/)/, () => homeDirectory()));
+}
+
+/** @throws UsageRefusal for a user that has none: no HOME, and no entry in the password file, as in some containers */
+function homeDirectory(): string {
+  try {
+    return homedir();
+  } catch {
+    throw new UsageRefusal(
+      'There is no home directory to look for the Hugging Face cache in (HOME is not set).',
+      'Set HF_HOME, or give --model as a directory.',
+    );
+  }
 }

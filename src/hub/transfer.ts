@@ -4,7 +4,7 @@ import { Interrupted, Refusal } from '../config/refusal.js';
 import { formatBytes } from '../disk/free-space.js';
 import type { StopRequest } from '../progress/progress.js';
 import { type HubFile, matches } from './blob-hash.js';
-import { claimPart, type PartFile, putDown } from './part-file.js';
+import { claimPart, isOurs, type PartFile, putDown, type Sightings } from './part-file.js';
 import { mayPass } from './request.js';
 import type { Patience } from './settings.js';
 
@@ -28,9 +28,10 @@ export interface Source {
  * @throws Interrupted when asked to stop; what is there is kept
  */
 export async function fetchBlob(source: Source, file: HubFile, blob: string): Promise<void> {
+  const seen: Sightings = new Map();
   for (let said = false; ; ) {
     if (await isThere(blob, file)) return source.tell(file.size);
-    const part = await claimPart(blob);
+    const part = await claimPart(blob, seen);
     if (part && (await fillPart(source, file, blob, part))) return;
     if (part) continue;
     if (!said) source.waiting();
@@ -45,16 +46,21 @@ export async function isThere(blob: string, file: HubFile): Promise<boolean> {
   return (await stat(blob).catch(() => undefined))?.size === file.size;
 }
 
-/** @returns whether the blob is there now; false: begin again, what an earlier download left was not good */
+/**
+ * @returns whether the blob is there now; false: begin again, since what an earlier download left was not good, or
+ * another process took the part over
+ */
 async function fillPart(source: Source, file: HubFile, blob: string, part: PartFile): Promise<boolean> {
   const resumed = part.size > 0;
   try {
-    const handle = await open(part.path, 'r+');
+    const handle = await open(part.path, 'r+').catch(goneIsNull);
+    if (handle === null) return false;
     try {
       // A part longer than the file cannot be its beginning.
       if (part.size > file.size) await handle.truncate();
       await receive(source, file, handle, part.size > file.size ? 0 : part.size);
       await handle.sync();
+      if (!(await isOurs(part.path, handle))) return false;
     } finally {
       await handle.close();
     }
@@ -63,6 +69,8 @@ async function fillPart(source: Source, file: HubFile, blob: string, part: PartF
       return true;
     }
   } catch (error) {
+    // Taken over while it was hashed.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     await putDown(part, blob);
     throw error;
   }
@@ -72,6 +80,11 @@ async function fillPart(source: Source, file: HubFile, blob: string, part: PartF
     `${file.name} arrived with another hash than the hub names for it (${file.hash.slice(0, 12)}…), and was not kept.`,
     'Something between here and the hub alters files, or the server is damaged; try again, or another network.',
   );
+}
+
+function goneIsNull(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT') return null;
+  throw error;
 }
 
 /** Writes the rest of the file from byte `start` on, over as many connections as it takes. */
@@ -99,7 +112,7 @@ async function receive(source: Source, file: HubFile, handle: FileHandle, start:
     }
     if (stop.signal) throw interrupted(stop.signal);
     if (position >= file.size) break;
-    fruitless = position > before ? 0 : fruitless + 1;
+    fruitless = position - before >= TRICKLE ? 0 : fruitless + 1;
     if (fruitless === patience.attempts) throw brokeOff(file, position, trouble);
     await sleep(patience.delay * 2 ** fruitless);
   }
@@ -121,7 +134,7 @@ async function* connection(
     // 200 to a request for a range: this server knows none, and begins at the beginning.
     let at = response.status === 206 ? rangeStart(response, file, from) : 0;
     for await (const bytes of response.body ?? []) {
-      watch.alive();
+      watch.alive(bytes.length);
       if (at + bytes.length > file.size) throw otherSize(file, `more than ${file.size} bytes came`);
       yield { at, bytes };
       at += bytes.length;
@@ -140,22 +153,29 @@ function rangeStart(response: Response, file: HubFile, from: number): number {
   return from;
 }
 
-/** Gives a connection up when it has been silent for too long, or when asked to stop. */
+/** Fewer bytes than this within the settings' `stall` are as good as none. */
+const TRICKLE = 1024;
+
+/** Gives a connection up when it has been as good as silent for too long, or when asked to stop. */
 function watchConnection({ patience, stop }: Source) {
   const control = new AbortController();
   let last = performance.now();
+  let came = 0;
   const timer = setInterval(
     () => {
       if (stop.signal) control.abort(new Error('stopped'));
       else if (performance.now() - last > patience.stall) {
-        control.abort(new Error(`nothing came for ${patience.stall / 1000} s`));
+        control.abort(new Error(`next to nothing came for ${patience.stall / 1000} s`));
       }
     },
     Math.min(200, patience.stall / 4),
   );
   return {
     signal: control.signal,
-    alive: () => {
+    alive: (bytes: number) => {
+      came += bytes;
+      if (came < TRICKLE) return;
+      came = 0;
       last = performance.now();
     },
     end: () => {

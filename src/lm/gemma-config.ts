@@ -139,7 +139,9 @@ function languageModel(json: unknown, path: string): { family: Family; keys: Key
     }
   }
   const nested = (outer.text_config as Keys | undefined)?.model_type;
-  const found = JSON.stringify(outer.model_type) + (nested === undefined ? '' : ` around ${JSON.stringify(nested)}`);
+  const named = Array.isArray(outer.architectures) ? ` (${outer.architectures.slice(0, 3).join(', ')})` : '';
+  const found =
+    JSON.stringify(outer.model_type) + named + (nested === undefined ? '' : ` around ${JSON.stringify(nested)}`);
   throw new Refusal(
     `${path} describes a model of type ${found}, which is not supported.`,
     `Use a model of type ${[...Object.keys(FAMILIES), ...Object.keys(WRAPPERS)].join(', ')}.`,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { sha256 } from '../hub/fake-hub.js';
@@ -98,6 +98,24 @@ test('two processes at once: one downloads, the other waits for it, both go on',
   assert.ok(said.includes(true));
   assert.deepEqual(hub.rangesOf(WEIGHTS), [undefined], 'the weights were sent once');
   assert.ok(!readdirSync(join(home, 'blobs')).some((name) => name.endsWith('.incomplete')));
+});
+
+test('two processes at once where file times are ten minutes behind both end well', async (t) => {
+  const { hub, cache, home } = await tinyHub(t);
+  hub.faults = { pause: 20 };
+  const blobs = join(home, 'blobs');
+  const skew = setInterval(() => {
+    const behind = Date.now() / 1000 - 600;
+    for (const name of safely(() => readdirSync(blobs)) ?? []) {
+      if (name.endsWith('.incomplete')) safely(() => utimesSync(join(blobs, name), behind, behind));
+    }
+  }, 2);
+  t.after(() => clearInterval(skew));
+  const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
+  const outcomes = ['skewed-first', 'skewed-second'].map((out) => startIn(environment, ...harvest(out)).outcome);
+  for (const { code, stderr } of await Promise.all(outcomes)) assert.equal(code, 0, stderr);
+  assert.deepEqual(readFileSync(join(blobs, sha256(hub.files.get(WEIGHTS)!))), hub.files.get(WEIGHTS));
+  assert.ok(!readdirSync(blobs).some((name) => name.endsWith('.incomplete')));
 });
 
 function safely<T>(read: () => T): T | undefined {

@@ -1,5 +1,14 @@
 import assert from 'node:assert/strict';
-import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Interrupted, Refusal } from '../../src/config/refusal.js';
@@ -56,10 +65,10 @@ test('a snapshot that lacks a file, or whose blob is gone, is filled up', async 
   assert.equal(await fetch(), path);
   assert.deepEqual(readFileSync(join(path, 'config.json')), hub.files.get('config.json'));
   assert.ok(existsSync(join(path, 'tokenizer.json')));
-  // The blob of the tokenizer was still there.
+  // The blob of the tokenizer was still there; the configuration was checked before it was fetched.
   assert.deepEqual(
     hub.seen.filter(({ url }) => url.includes('/resolve/')).map(({ url }) => url.split('/').at(-1)),
-    ['config.json'],
+    ['config.json', 'config.json'],
   );
 });
 
@@ -135,6 +144,25 @@ test('a connection that always breaks ends in a refusal; the next run goes on fr
   assert.ok(!readdirSync(join(home, 'blobs')).some((name) => name.endsWith('.incomplete')));
 });
 
+test('a part that another process took over costs a second begin, and both end well', async (t) => {
+  const { hub, fetch, home } = await tinyHub(t);
+  hub.faults = { pause: 5 };
+  const blobs = join(home, 'blobs');
+  let taken = false;
+  const progress: Progress = {
+    ...silent,
+    update: (done, note) => {
+      if (taken || note !== WEIGHTS || done < 2 ** 20) return;
+      taken = true;
+      const part = readdirSync(blobs).find((name) => name.endsWith('.incomplete'))!;
+      // As a process does that takes this one for dead; it has been killed since.
+      renameSync(join(blobs, part), join(blobs, `${part.split('.')[0]}.000000002-00000000-0-bbbbbb.incomplete`));
+    },
+  };
+  assert.deepEqual(readFileSync(join(await fetch({}, {}, progress), WEIGHTS)), hub.files.get(WEIGHTS));
+  assert.ok(taken && !readdirSync(blobs).some((name) => name.endsWith('.incomplete')));
+});
+
 test('bytes with another hash are refused and not kept', async (t) => {
   for (const corrupt of [WEIGHTS, 'tokenizer.json']) {
     const { hub, fetch, home } = await tinyHub(t);
@@ -177,10 +205,9 @@ test('a disk that is too full is refused before a file is fetched', async (t) =>
   const { hub, fetch, home } = await tinyHub(t);
   hub.faults = { lies: { [WEIGHTS]: { size: 2 ** 52 } } };
   await refuses(() => fetch(), '4.0 PiB are needed', 'HF_HUB_CACHE');
-  assert.deepEqual(
-    hub.seen.filter(({ url }) => url.includes('/resolve/')),
-    [],
-  );
+  // Only the configuration is asked for, to see whether the model is supported.
+  const asked = hub.seen.filter(({ url }) => url.includes('/resolve/')).map(({ url }) => url.split('/').at(-1));
+  assert.deepEqual(asked, ['config.json']);
   assert.ok(!existsSync(home));
 });
 
@@ -218,7 +245,7 @@ test('an index that names anything but files beside it is refused, and nothing l
     const files = sharded({ x: shard });
     files.set(String(shard), Buffer.from('evil'));
     const { fetch, cache } = await tinyHub(t, files);
-    await refuses(() => fetch(), JSON.stringify(shard), 'no plain .safetensors file name');
+    await refuses(() => fetch(), JSON.stringify(shard), 'not a plain .safetensors file name');
     const evil = [...filesBelow(join(cache, '..')).values()].filter((content) => content.toString() === 'evil');
     assert.equal(evil.length, 0);
   }

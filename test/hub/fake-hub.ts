@@ -33,6 +33,10 @@ export interface Faults {
   lies?: Record<string, { size?: number; oid?: string; path?: string }>;
   /** Where the second page of the listing is said to be. */
   nextPage?: string;
+  /** Answers in place of the hub, where it does. */
+  instead?: (url: URL, response: ServerResponse) => boolean;
+  /** The storage sends one byte at a time, with so many milliseconds between. */
+  trickle?: number;
   /** The storage answers this status so many times. */
   fails?: { times: number; status: number };
 }
@@ -83,7 +87,9 @@ export class FakeHub {
   }
 
   private async hub(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { pathname, searchParams } = new URL(request.url!, this.endpoint);
+    const url = new URL(request.url!, this.endpoint);
+    const { pathname, searchParams } = url;
+    if (this.faults.instead?.(url, response)) return;
     const fail = (status: number, code: string) => {
       response.writeHead(status, { 'x-error-code': code }).end(code);
     };
@@ -139,6 +145,10 @@ export class FakeHub {
     if (range) response.setHeader('content-range', `bytes ${from}-${sent.length - 1}/${sent.length}`);
     response.writeHead(range ? 206 : 200, { 'content-length': sent.length - from });
     const cut = faults.cuts && faults.cuts.times-- > 0 ? from + faults.cuts.after : Number.POSITIVE_INFINITY;
+    for (let at = from; faults.trickle && at < sent.length && !response.destroyed; at++) {
+      response.write(sent.subarray(at, at + 1));
+      await sleep(faults.trickle);
+    }
     for (let at = from; at < sent.length; at += PIECE) {
       if (at >= cut) return void response.destroy();
       await new Promise((written) => response.write(sent.subarray(at, Math.min(at + PIECE, cut)), written));

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
-import { claimPart, partBytes, putDown } from '../../src/hub/part-file.js';
+import { claimPart, isOurs, partBytes, putDown, type Sightings } from '../../src/hub/part-file.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const HASH = 'abcdef0123456789'.repeat(4);
@@ -47,4 +48,40 @@ test('parts of other blobs, and of other programs, are left alone', async (t) =>
   for (const name of others) writeFileSync(join(blob, '..', name), 'not ours');
   assert.equal((await claimPart(blob))?.size, 0);
   for (const name of others) assert.equal(readFileSync(join(blob, '..', name), 'utf8'), 'not ours');
+});
+
+test('file times that are off do not make a living process’s part abandoned', async (t) => {
+  const blob = blobIn(t);
+  const part = (await claimPart(blob))!;
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const behind = Date.now() / 1000 - 600;
+  utimesSync(part.path, behind, behind);
+  assert.equal(await claimPart(blob), null);
+});
+
+test('a part that is seen not to grow for long is given up, by the watcher’s own clock', async (t) => {
+  const blob = blobIn(t);
+  const part = (await claimPart(blob))!;
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  const long = performance.now() - 3_600_000;
+  // It grew since.
+  const seen: Sightings = new Map([[part.path, { size: 7, since: long }]]);
+  assert.equal(await claimPart(blob, seen), null);
+  seen.set(part.path, { size: 0, since: long });
+  assert.ok(await claimPart(blob, seen));
+});
+
+test('a process whose part was taken over finds out', async (t) => {
+  const blob = blobIn(t);
+  const part = (await claimPart(blob))!;
+  const handle = await open(part.path, 'r+');
+  try {
+    assert.equal(await isOurs(part.path, handle), true);
+    renameSync(part.path, `${part.path}.taken`);
+    assert.equal(await isOurs(part.path, handle), false);
+    writeFileSync(part.path, 'another file of that name');
+    assert.equal(await isOurs(part.path, handle), false);
+  } finally {
+    await handle.close();
+  }
 });

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ModelSource } from '../../src/config/stages.js';
+import type { CheckConfig } from '../../src/hub/download.js';
 import { modelDirectory } from '../../src/hub/model-directory.js';
 import type { HubSettings } from '../../src/hub/settings.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
@@ -34,8 +35,9 @@ export async function tinyHub(t: { after: (end: () => void) => void }, files = t
     changed: Partial<HubSettings> = {},
     progress: Progress = silent,
     stop = never,
+    checkConfig?: CheckConfig,
   ) =>
-    modelDirectory({ model: MODEL, revision: undefined, offline: false, ...source }, progress, stop, {
+    modelDirectory({ model: MODEL, revision: undefined, offline: false, ...source }, progress, stop, checkConfig, {
       ...settings,
       ...changed,
     });
