@@ -1,17 +1,26 @@
-import { Refusal } from '../config/refusal.js';
+import { Interrupted, Refusal } from '../config/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { unlessStopped } from '../progress/unless-stopped.js';
 import type { ActivationArray, Rows } from './arrow-files.js';
 import { forTraining, newBatch, type Pool } from './pool.js';
-import type { Batches, SourceDescription } from './source.js';
+import type { Batches, SourceDescription, TextRead } from './source.js';
 
 /** Pools of a source that passes once, one after another. */
 export interface PoolSupply {
-  /** Before the first pool: goes past whole pools that hold no row after the first `rows`. Their rows. */
-  skip(rows: number): Promise<number>;
+  /** Before the first pool: goes past whole pools that hold no row after the first `rows`; the text of their rows. */
+  skip(rows: number): Promise<TextRead>;
   /** The next pool; null after the last. */
-  next(): Promise<Pool | null>;
+  next(): Promise<Filled | null>;
 }
+
+export interface Filled {
+  readonly pool: Pool;
+  /** SHA-256 of the text from the source's beginning to the pool's end. */
+  readonly text: string;
+}
+
+/** Ends of pools whose text is remembered: a checkpoint asks for that of its row, soon after it was dealt. */
+const REMEMBERED = 4096;
 
 /** Deals pools one after another, each to its end before the next; forward only. */
 export class PoolBatches implements Batches {
@@ -21,8 +30,9 @@ export class PoolBatches implements Batches {
   /** Next row of the pool. */
   private cursor = 0;
   private begun = false;
-  /** Rows of the last batch asked for. */
-  private size = 0;
+  /** The text up to the ends of pools, in order. */
+  private readonly read: TextRead[] = [];
+  private expected: TextRead | undefined;
 
   constructor(
     private readonly about: SourceDescription,
@@ -35,17 +45,14 @@ export class PoolBatches implements Batches {
     return this.before + this.cursor;
   }
 
-  /** Are fewer rows left than a batch takes? */
-  get exhausted(): boolean {
-    return this.begun && this.about.rows - this.dealt < Math.max(1, this.size);
-  }
-
   /** Waits for the pool that holds the next row, so that what is wrong with the source is told here if it can be. */
   async seek(rows: number): Promise<void> {
     if (rows < this.dealt) throw new Error(`${this.about.place} goes forward only`);
     if (!this.begun) {
       this.begun = true;
-      this.before = await this.wait(this.supply.skip(rows));
+      const skipped = await this.wait(this.supply.skip(rows));
+      this.before = skipped.rows;
+      this.noteText(skipped);
     }
     for (;;) {
       if (!this.holds() && this.dealt < Math.max(rows, this.about.rows)) await this.advance();
@@ -56,7 +63,6 @@ export class PoolBatches implements Batches {
 
   async next(size: number, into?: ActivationArray): Promise<ActivationArray> {
     await this.begin();
-    this.size = size;
     const { dIn, dtype } = this.about;
     const batch = newBatch(size, dIn, dtype, into);
     for (let filled = 0; filled < size; ) {
@@ -71,6 +77,31 @@ export class PoolBatches implements Batches {
     await this.begin();
     if (!this.holds()) await this.advance();
     yield* this.pool!.pieces;
+  }
+
+  textRead(rows: number): TextRead | undefined {
+    return this.read.find((text) => text.rows >= rows);
+  }
+
+  expectText(text: TextRead): void {
+    this.expected = text;
+  }
+
+  /** Are there rows beyond those in memory? */
+  get moreToCome(): boolean {
+    return this.before + (this.pool?.size ?? 0) < this.about.rows;
+  }
+
+  /** Takes every pool that is left, and deals none of their rows; why they end is not wanted any more. */
+  async passOver(): Promise<void> {
+    const message = () => `training is finished; the rest of ${this.about.place} was being read past.`;
+    const next = () =>
+      this.wait(this.supply.next(), message).catch((error) => {
+        if (error instanceof Interrupted) throw error;
+        return null;
+      });
+    await this.begin();
+    while (this.put(await next()));
   }
 
   private begin(): Promise<void> {
@@ -91,25 +122,46 @@ export class PoolBatches implements Batches {
   }
 
   private async advance(): Promise<void> {
-    this.before += this.cursor;
-    this.cursor = 0;
-    // Let go of before the next is there, or there would be one more in memory.
-    this.pool = undefined;
-    const next = await this.wait(this.supply.next());
-    if (next === null) {
-      throw new Refusal(
-        `${this.about.place} has ${this.about.rows} rows, and training asks for more.`,
-        'Ask for fewer --tokens or --steps, or let it have more rows.',
-      );
-    }
-    this.pool = next;
-  }
-
-  private wait<T>(work: Promise<T>): Promise<T> {
-    return unlessStopped(
-      work,
-      this.stop,
-      () => `waiting for rows of ${this.about.place}, of which ${this.dealt} were trained on.`,
+    this.drop();
+    if (this.put(await this.wait(this.supply.next()))) return;
+    throw new Refusal(
+      `${this.about.place} has ${this.about.rows} rows, and training asks for more.`,
+      'Ask for fewer --tokens or --steps, or let it have more rows.',
     );
   }
+
+  /** Lets go of the pool, before the next is there: or there would be one more in memory. */
+  private drop(): void {
+    this.before += this.pool?.size ?? 0;
+    this.cursor = 0;
+    this.pool = undefined;
+  }
+
+  /** Puts a pool in the place of this one; false where there is none. */
+  private put(next: Filled | null): boolean {
+    this.drop();
+    if (next === null) return false;
+    this.pool = next.pool;
+    this.noteText({ rows: this.before + next.pool.size, sha256: next.text });
+    return true;
+  }
+
+  private noteText(text: TextRead): void {
+    this.read.push(text);
+    if (this.read.length > REMEMBERED) this.read.shift();
+    const { expected } = this;
+    if (expected === undefined || text.rows < expected.rows) return;
+    this.expected = undefined;
+    if (text.rows === expected.rows && text.sha256 === expected.sha256) return;
+    throw new Refusal(
+      `${this.about.place} brings another text than the one that this run was trained on: it differs within the first ${expected.rows} rows.`,
+      'Put the text and the tokenizer back, or train anew into another --out or with --overwrite.',
+    );
+  }
+
+  private wait<T>(work: Promise<T>, message = this.waiting): Promise<T> {
+    return unlessStopped(work, this.stop, message);
+  }
+
+  private readonly waiting = () => `waiting for rows of ${this.about.place}, of which ${this.dealt} were trained on.`;
 }

@@ -23,6 +23,12 @@ export interface SourceDescription {
   readonly identity: string;
 }
 
+/** The text of a source that passes once, from its beginning to where its first `rows` rows end. */
+export interface TextRead {
+  readonly rows: number;
+  readonly sha256: string;
+}
+
 /** Where training takes its activations from: a store, a stream, or a model at work. */
 export interface ActivationSource {
   readonly about: SourceDescription;
@@ -30,6 +36,13 @@ export interface ActivationSource {
   batches(order: Order, seed: number): Batches;
   /** Bytes of rows in memory at a time, at most, and rows of a piece of `inputs`. */
   memory(order: Order): { readonly held: number; readonly pieceRows: number };
+  /**
+   * Reads what training leaves of a stream, to its end: to its writer a reader that goes away has failed.
+   *
+   * @throws Refusal where the text is not the one that `Batches.expectText` was told
+   * @throws Interrupted
+   */
+  passOver?(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -50,4 +63,11 @@ export interface Batches {
    * which the next batch is dealt. Deals nothing.
    */
   inputs(occasion: number): AsyncIterable<Rows>;
+  /**
+   * Of a source that passes once: the text that was read for the first `rows` rows, for the checkpoint after them. A
+   * store's rows are known by its identity.
+   */
+  textRead?(rows: number): TextRead | undefined;
+  /** To be called before `seek`, which then refuses another text than this one, as far as it reaches. */
+  expectText?(text: TextRead): void;
 }

@@ -7,8 +7,9 @@ import { Generator, Purpose } from '../random/generator.js';
 import type { Rows } from './arrow-files.js';
 import { rowBytes } from './manifest.js';
 import { ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin } from './pool.js';
-import { PoolBatches, type PoolSupply } from './pool-batches.js';
-import type { ActivationSource, Order } from './source.js';
+import { type Filled, PoolBatches, type PoolSupply } from './pool-batches.js';
+import { RowsHash } from './rows-hash.js';
+import type { ActivationSource, Order, TextRead } from './source.js';
 import { describeStream, type StreamHeader } from './stream-header.js';
 import { RowStream } from './stream-reader.js';
 
@@ -19,7 +20,7 @@ export interface StreamOptions {
   readonly poolRows?: number;
   /** Looked at while waiting for rows. */
   readonly stop?: StopRequest;
-  /** Hears the bound on memory. */
+  /** Hears the bound on memory, and of rows that are not trained on. */
   readonly say?: (line: string) => void;
 }
 
@@ -49,12 +50,11 @@ export async function openStreamSource(
   }
   const about = describeStream(stream.header, place);
   let batches: PoolBatches | undefined;
-  let supply: StreamSupply | undefined;
   return {
     about,
     batches(order, seed) {
       if (batches) throw new Error(`${place} passes once`);
-      supply = new StreamSupply(stream, order, seed, poolRows);
+      const supply = new StreamSupply(stream, order, seed, poolRows);
       say?.(supply.bound(place));
       batches = new PoolBatches(about, supply, stop);
       return batches;
@@ -63,9 +63,11 @@ export async function openStreamSource(
       const { rows, pieceRows } = heldRows(stream.header, order, poolRows);
       return { held: rows * (rowBytes(stream.header) + ORDER_BYTES), pieceRows };
     },
+    async passOver() {
+      if (batches?.moreToCome) say?.(`The rest of ${place} is read and dropped, so that its writer ends well.`);
+      await batches?.passOver();
+    },
     async close() {
-      // Rows that fill no batch are left over; their writer shall not find the pipe closed before it has ended.
-      if (batches?.exhausted) await supply?.drain();
       readable.destroy();
     },
   };
@@ -81,10 +83,11 @@ function heldRows(header: StreamHeader, order: Order, poolRows: number): { rows:
 /** Fills pools from a stream, one ahead of the one that is dealt. */
 class StreamSupply implements PoolSupply {
   private readonly size: number;
-  private filling: Promise<Pool | null> | undefined;
+  private filling: Promise<Filled | null> | undefined;
   /** The end of a record batch whose beginning filled a pool. */
   private rest: Rows | undefined;
   private pools = 0;
+  private readonly hash = new RowsHash();
 
   constructor(
     private readonly stream: RowStream,
@@ -107,11 +110,11 @@ class StreamSupply implements PoolSupply {
   }
 
   /** Pools are read like any others: rows that are skipped have to pass. */
-  async skip(): Promise<number> {
-    return 0;
+  async skip(): Promise<TextRead> {
+    return { rows: 0, sha256: this.hash.digest() };
   }
 
-  async next(): Promise<Pool | null> {
+  async next(): Promise<Filled | null> {
     const pool = await (this.filling ?? this.fill());
     this.filling = this.fill();
     // A failure is told when the pool is asked for.
@@ -119,18 +122,10 @@ class StreamSupply implements PoolSupply {
     return pool;
   }
 
-  /** Reads to the end, for the writer's sake: what comes is not wanted any more, nor why it ends. */
-  async drain(): Promise<void> {
-    try {
-      await this.filling;
-      while (await this.stream.next());
-    } catch {}
-  }
-
-  private async fill(): Promise<Pool | null> {
+  private async fill(): Promise<Filled | null> {
     if (this.order === 'stored') {
       const rows = await this.stream.next();
-      return rows && new Pool([rows]);
+      return rows && this.filled(new Pool([rows]));
     }
     const pieces: Rows[] = [];
     let missing = this.size;
@@ -144,7 +139,12 @@ class StreamSupply implements PoolSupply {
     }
     if (pieces.length === 0) return null;
     const order = new Generator(this.seed, Purpose.rowOrder, this.pools++).permutation(this.size - missing);
-    return new Pool(pieces, order);
+    return this.filled(new Pool(pieces, order));
+  }
+
+  private filled(pool: Pool): Filled {
+    for (const rows of pool.pieces) this.hash.add(rows);
+    return { pool, text: this.hash.digest() };
   }
 }
 

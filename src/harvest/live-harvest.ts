@@ -9,6 +9,7 @@ import { buffersOf, type LiveStart, type Reply } from './live-protocol.js';
 import { harvestMemory } from './memory-bound.js';
 import { planHarvest } from './plan.js';
 import { skipWindows } from './skip-windows.js';
+import { TextHash } from './text-hash.js';
 
 /** How the harvest answers: replies, and memory that changes hands with them. */
 export type Send = (reply: Reply, transfer?: ArrayBuffer[]) => void;
@@ -23,6 +24,8 @@ export class LiveHarvest {
   private windows: AsyncGenerator<Window> | undefined;
   private ahead: Promise<IteratorResult<Window>> | undefined;
   private seed = 0;
+  /** Of the text of all windows that were left out or handed over. */
+  private readonly text = new TextHash();
 
   private constructor(
     private readonly start: LiveStart,
@@ -46,8 +49,8 @@ export class LiveHarvest {
     const again = (rows: number) => send({ kind: 'say', line: `${corpus} ended after ${rows} rows and is read again` });
     const about = { bos: plan.tokenizer.bosTokenId, corpus, wanted: tokens };
     const groups = epochs(plan.contexts, batch, about, again);
-    const skipped = await skipWindows(groups, plan.manifests[0]!, skip);
-    send({ kind: 'begun', skipped: skipped.rows });
+    const skipped = await skipWindows(groups, plan.manifests[0]!, skip, this.text);
+    send({ kind: 'begun', skipped: { rows: skipped.rows, sha256: this.text.digest() } });
     this.seed = seed;
     this.windows = this.assemble(skipped);
     this.goAhead();
@@ -57,11 +60,11 @@ export class LiveHarvest {
   async window(): Promise<void> {
     const { value: window, done } = await this.ahead!;
     if (done) return this.send({ kind: 'end' });
-    let left = window.rows;
+    this.text.add(window.contexts);
     for (const rows of window.shards(this.start.config.rowsPerShard, this.seed)) {
-      left -= rows.token.length;
-      this.send({ kind: 'piece', rows, last: left === 0 }, buffersOf(rows));
+      this.send({ kind: 'piece', rows }, buffersOf(rows));
     }
+    this.send({ kind: 'whole', text: this.text.digest() });
     this.goAhead();
   }
 

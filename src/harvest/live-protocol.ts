@@ -1,4 +1,5 @@
 import type { Rows } from '../activations/arrow-files.js';
+import type { TextRead } from '../activations/source.js';
 import type { StreamHeader } from '../activations/stream-header.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
@@ -22,10 +23,12 @@ export type Request =
 export type Reply =
   /** Model and corpus are open. */
   | { readonly kind: 'ready'; readonly header: StreamHeader; readonly memory: MemoryParts }
-  /** Rows that were left out. */
-  | { readonly kind: 'begun'; readonly skipped: number }
+  /** The text of the rows that were left out. */
+  | { readonly kind: 'begun'; readonly skipped: TextRead }
   /** Rows of the window asked for, in the order in which they are to be dealt. Their memory changes hands. */
-  | { readonly kind: 'piece'; readonly rows: Rows; readonly last: boolean }
+  | { readonly kind: 'piece'; readonly rows: Rows }
+  /** After the last piece of a window: SHA-256 of the text up to there. */
+  | { readonly kind: 'whole'; readonly text: string }
   /** There is no further window. */
   | { readonly kind: 'end' }
   | { readonly kind: 'say'; readonly line: string }

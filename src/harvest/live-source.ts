@@ -5,8 +5,8 @@ import { Worker } from 'node:worker_threads';
 import type { Rows } from '../activations/arrow-files.js';
 import { rowBytes } from '../activations/manifest.js';
 import { Pool } from '../activations/pool.js';
-import { PoolBatches, type PoolSupply } from '../activations/pool-batches.js';
-import type { ActivationSource } from '../activations/source.js';
+import { type Filled, PoolBatches, type PoolSupply } from '../activations/pool-batches.js';
+import type { ActivationSource, TextRead } from '../activations/source.js';
 import { describeStream, type StreamHeader } from '../activations/stream-header.js';
 import { UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
@@ -127,19 +127,19 @@ class LiveSupply implements PoolSupply {
     return this.reply('ready');
   }
 
-  async skip(rows: number): Promise<number> {
+  async skip(rows: number): Promise<TextRead> {
     this.ask({ kind: 'begin', seed: this.seed, skip: rows });
     return (await this.reply('begun')).skipped;
   }
 
-  async next(): Promise<Pool | null> {
+  async next(): Promise<Filled | null> {
     this.ask({ kind: 'window' });
     const pieces: Rows[] = [];
     for (;;) {
-      const reply = await this.reply('piece', 'end');
+      const reply = await this.reply('piece', 'whole', 'end');
       if (reply.kind === 'end') return null;
+      if (reply.kind === 'whole') return { pool: new Pool(pieces), text: reply.text };
       pieces.push(reply.rows);
-      if (reply.last) return new Pool(pieces);
     }
   }
 

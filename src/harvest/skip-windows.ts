@@ -1,6 +1,7 @@
 import type { Manifest } from '../activations/manifest.js';
-import type { Context } from '../corpus/contexts.js';
+import { type Context, countActivations } from '../corpus/contexts.js';
 import { rowsOfGroup } from './epochs.js';
+import type { TextHash } from './text-hash.js';
 
 /** Where a harvest is after whole windows were left out. */
 export interface Skipped {
@@ -15,11 +16,14 @@ export interface Skipped {
 /**
  * Reads past every window that ends at or before row `target`, without a forward pass. The windows are those that
  * assembleWindows makes of the same groups.
+ *
+ * @param text gets their contexts
  */
 export async function skipWindows(
   groups: AsyncGenerator<readonly Context[]>,
   { window_batches: perWindow, rows_wanted: wanted, bos_token_id: bos }: Manifest,
   target: number,
+  text: Pick<TextHash, 'add'>,
 ): Promise<Skipped> {
   let [index, rows] = [0, 0];
   let held: (readonly Context[])[] = [];
@@ -33,11 +37,24 @@ export async function skipWindows(
       inWindow = Math.min(inWindow + rowsOfGroup(value, bos), wanted - rows);
     }
     if (held.length === 0 || rows + inWindow > target) break;
+    text.add(withRows(held.flat(), wanted - rows, bos));
     index++;
     rows += inWindow;
     held = [];
   }
   return { index, rows, groups: after(held, groups) };
+}
+
+/** The contexts that a harvest makes a window of: those before `limit` rows are there, as forward-pass.ts takes them. */
+function withRows(contexts: readonly Context[], limit: number, bos: number): Context[] {
+  let rows = 0;
+  const taken: Context[] = [];
+  for (const context of contexts) {
+    if (rows >= limit) break;
+    taken.push(context);
+    rows += countActivations(context, bos);
+  }
+  return taken;
 }
 
 async function* after(

@@ -2,6 +2,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { firstNotFinite } from '../activations/finite.js';
+import type { TextRead } from '../activations/source.js';
 import { Refusal } from '../config/refusal.js';
 import { parseJson } from '../disk/parse-json.js';
 import { readSafetensorsHeader } from '../safetensors/header.js';
@@ -31,6 +32,11 @@ const jsonText = <S extends z.ZodType>(schema: S) =>
     })
     .pipe(schema);
 
+export const textSchema = z.object({
+  rows: z.number().int().nonnegative(),
+  sha256: z.string(),
+}) satisfies z.ZodType<TextRead>;
+
 const metadataSchema = z.object({
   steps: z.coerce.number().int().nonnegative(),
   rows: z.coerce.number().int().nonnegative(),
@@ -50,6 +56,7 @@ const metadataSchema = z.object({
     }),
   ) satisfies z.ZodType<MetricSums>,
   resampled_at: jsonText(z.array(z.number().int().positive())),
+  text: jsonText(textSchema).optional(),
 });
 
 /**
@@ -66,13 +73,15 @@ export interface Checkpoint {
   readonly metricSums: MetricSums;
   /** Steps after which features were resampled. */
   readonly resampledAt: readonly number[];
+  /** Of a source that passes once, what was read of it. */
+  readonly text?: TextRead;
   readonly state: TrainerState;
 }
 
 /** Writes a checkpoint, which appears whole or not at all, and removes all but the newest `keep`. */
 export async function writeCheckpoint(
   directory: string,
-  { steps, rows, settings, estimates, metricSums, resampledAt, state }: Checkpoint,
+  { steps, rows, settings, estimates, metricSums, resampledAt, text, state }: Checkpoint,
   shapes: ReadonlyMap<string, readonly number[]>,
   keep: number,
 ): Promise<void> {
@@ -84,6 +93,7 @@ export async function writeCheckpoint(
     estimates: JSON.stringify(estimates),
     metric_sums: JSON.stringify(metricSums),
     resampled_at: JSON.stringify(resampledAt),
+    ...(text && { text: JSON.stringify(text) }),
   });
   for (const name of (await checkpointsOf(directory)).slice(keep)) await rm(join(directory, name), { force: true });
 }
@@ -164,7 +174,7 @@ async function readWhole(
   const { metadata } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN);
-  const { steps, rows, settings, estimates, metric_sums, resampled_at } = parsed.data;
+  const { steps, rows, settings, estimates, metric_sums, resampled_at, text } = parsed.data;
   if (path !== join(dirname(path), fileOf(steps))) {
     throw new Refusal(`${path} is not the checkpoint of step ${steps}, as it says.`, AGAIN);
   }
@@ -187,6 +197,7 @@ async function readWhole(
     estimates,
     metricSums: metric_sums,
     resampledAt: resampled_at,
+    text,
     state: new Map([...floats].map(([name, { values }]) => [name, values])),
   };
 }

@@ -79,7 +79,7 @@ export async function openRun(
   const plan = schedule(config, stepsOf(config, about));
   const fixed = fixedSettings(config, about, plan);
   const { resume, out } = config;
-  if (resume && (await finishedBefore(out, fixed))) return undefined;
+  if (resume && (await finishedBefore(out, fixed, batches))) return undefined;
   const sizes = engineSettings(config, about, 1);
   checkResampling(config, sizes);
   const engineName = chooseEngine(config, sizes.architecture);
@@ -101,6 +101,7 @@ export async function openRun(
   throwIfStopped(stop, left);
   const engine = await open(engineName, settings, start, checkpoint?.steps);
   try {
+    if (checkpoint?.text) batches.expectText?.(checkpoint.text);
     await begin?.(engine.steps);
     throwIfStopped(stop, left);
     await claimOutputDirectory(out, claimOptions(config));

@@ -1,4 +1,4 @@
-import type { Order, SourceDescription } from '../activations/source.js';
+import type { Order, SourceDescription, TextRead } from '../activations/source.js';
 import { UsageRefusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { ablatedSettings, ablationsOf } from './ablations.js';
@@ -93,6 +93,7 @@ export function metadata(
   steps: number,
   lambda: SparsityCoefficient,
   last: MetricsRecord | undefined,
+  text?: TextRead,
 ) {
   const { tokens_per_second: _, ...final } = last ?? ({} as Partial<MetricsRecord>);
   return {
@@ -108,6 +109,8 @@ export function metadata(
       activation_scale: settings.scale,
       // λ beside sums of squared errors of scaled activations, whatever convention l1 is in.
       lambda: lambda.value,
+      // Of a source that passes once: the text that it was trained on.
+      ...(text && { text }),
       final,
     },
   };

@@ -25,11 +25,13 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     const batches = source.batches(config.order, config.seed);
     const begin = (steps: number) => batches.seek(steps * config.batch);
     trainer = await Trainer.open(config, { source, batches, begin }, (line) => progress.say(line), stop);
-    if (!trainer) return await judged(config, progress);
-    progress.say(trainer.lambda.sentence);
-    progress.say(trainer.memory);
-    await loop(trainer, batches, config, progress, stop);
-    await trainer.finish();
+    if (trainer) {
+      progress.say(trainer.lambda.sentence);
+      progress.say(trainer.memory);
+      await loop(trainer, batches, config, progress, stop);
+      await trainer.finish();
+    }
+    await source.passOver?.();
   } finally {
     await trainer?.close();
     await source.close();

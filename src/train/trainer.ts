@@ -133,7 +133,7 @@ export class Trainer {
    * @throws Refusal where the state is not finite: what was kept before stays
    */
   async save(): Promise<void> {
-    const { config, fixed, estimates, settings } = this.run;
+    const { config, fixed, estimates, settings, batches } = this.run;
     const { steps } = this;
     const state = await this.state();
     await writeCheckpoint(
@@ -145,6 +145,7 @@ export class Trainer {
         estimates,
         metricSums: this.log.state(),
         resampledAt: this.resampledAt,
+        text: batches.textRead?.(steps * config.batch),
         state,
       },
       stateShapes(settings),
@@ -155,11 +156,12 @@ export class Trainer {
 
   /** Writes the SAE, which makes the checkpoints superfluous. */
   async finish(): Promise<void> {
-    const { config, source, fixed, settings, plan, lambda } = this.run;
+    const { config, source, batches, fixed, settings, plan, lambda } = this.run;
     const sae = scaleActivations(await this.engine.sae(), 1 / settings.scale);
     Object.assign(sae.parameters, await frozenBiases(config, settings));
     this.checkState(new Map(Object.entries(sae.parameters)), await this.standing());
-    await saveSae(config.out, sae, metadata(source.about, fixed, settings, plan.steps, lambda, this.last));
+    const text = batches.textRead?.(plan.steps * config.batch);
+    await saveSae(config.out, sae, metadata(source.about, fixed, settings, plan.steps, lambda, this.last, text));
     await removeCheckpoints(config.out);
     await removeRunFile(config.out);
   }

@@ -236,20 +236,78 @@ test('a terminal, a pipe without a stream and a second pass are refused', async 
   assert.throws(() => source.batches('stored', 0), /passes once/);
 });
 
-test('closing reads what fills no batch to its end, and drops the pipe where more was to come', async () => {
-  for (const [dealt, drained] of [
-    [48, true],
-    [51, true],
-    [16, false],
+test('passing over reads all that is left, and closing drops the pipe', async () => {
+  for (const order of ['shuffled', 'stored'] as const) {
+    for (const dealt of [0, 16, 48, 51]) {
+      for (const passesOver of [true, false]) {
+        const { readable, taken } = pipeOf(whole);
+        const source = await openStreamSource(readable, { place, poolRows: 8 });
+        const batches = source.batches(order, 0);
+        if (dealt > 0) await batches.next(dealt);
+        if (passesOver) await source.passOver!();
+        await source.close();
+        if (passesOver) assert.equal(taken.bytes, whole.length, `${dealt} rows dealt`);
+        else if (dealt <= 16) assert.ok(taken.bytes < whole.length, `${dealt} rows dealt`);
+        assert.ok(readable.destroyed);
+      }
+    }
+  }
+});
+
+test('why a stream that is passed over ends does not matter', async () => {
+  const source = await openOn(whole.subarray(0, -100), 8);
+  await source.batches('shuffled', 0).next(10);
+  await source.passOver!();
+});
+
+test('the text read so far is known at every row, however the stream is cut, and another one is refused', async () => {
+  const cut = await streamBytes(headerOf(ROWS), numberedPieces([10, 10, 10, 10, 10, 1], D));
+  const other = (at: number) => {
+    const pieces = numberedPieces(SIZES, D);
+    let first = 0;
+    for (const { token } of pieces) {
+      if (at >= first && at < first + token.length) token[at - first]!++;
+      first += token.length;
+    }
+    return streamBytes(headerOf(ROWS), pieces);
+  };
+  for (const poolRows of POOLS) {
+    for (const dealt of [1, 9, 10, 27, 48]) {
+      const batches = (await openOn(whole, poolRows)).batches('shuffled', SEED);
+      await batches.next(dealt);
+      // A batch ahead may have been taken from the next pool by then.
+      if (dealt + 3 <= ROWS) await batches.next(3);
+      const read = batches.textRead!(dealt)!;
+      assert.ok(read.rows >= dealt && read.rows - dealt < poolRows, `${read.rows} rows of ${dealt}`);
+      for (const [bytes, refused] of [
+        [cut, false],
+        [await other(0), true],
+        [await other(read.rows - 1), true],
+        [await other(Math.min(read.rows, ROWS - 1)), read.rows === ROWS],
+      ] as const) {
+        const resumed = (await openOn(bytes, poolRows)).batches('shuffled', SEED);
+        resumed.expectText!(read);
+        if (refused) await refuses(() => resumed.seek(dealt), 'the pipe brings another text');
+        else await resumed.seek(dealt);
+      }
+    }
+  }
+});
+
+test('a finished run is told of another text while its stream is passed over', async () => {
+  const first = (await openOn(whole, 8)).batches('shuffled', SEED);
+  await first.next(40);
+  const pieces = numberedPieces(SIZES, D);
+  pieces[3]!.pos[0]!++;
+  for (const [bytes, refused] of [
+    [whole, false],
+    [await streamBytes(headerOf(ROWS), pieces), true],
   ] as const) {
-    const { readable, taken } = pipeOf(whole);
-    const source = await openStreamSource(readable, { place, poolRows: 8 });
-    const batches = source.batches('shuffled', 0);
-    const size = dealt === 51 ? 51 : 16;
-    for (let rows = 0; rows < dealt; rows += size) await batches.next(size);
+    const source = await openOn(bytes, 8);
+    source.batches('shuffled', SEED).expectText!(first.textRead!(40)!);
+    if (refused) await refuses(() => source.passOver!(), 'another text');
+    else await source.passOver!();
     await source.close();
-    assert.equal(taken.bytes === whole.length, drained, `${dealt} rows dealt`);
-    assert.ok(readable.destroyed);
   }
 });
 

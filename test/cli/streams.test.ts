@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { temporaryDirectory } from '../temporary.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { type Outcome, run, sleep, start, startPipe } from './run-program.js';
 
 const HOOK = 'blocks.1.hook_mlp_out';
@@ -44,6 +44,15 @@ async function fed(bytes: Buffer | string, args: readonly string[]): Promise<Out
   child.stdin.end(bytes);
   const [code, signal] = await once(child, 'close');
   return { code, signal, stdout, stderr };
+}
+
+/** What a command that succeeds writes to standard output. */
+async function outputOf(args: readonly string[]): Promise<Buffer> {
+  const child = spawn(process.execPath, ['bin/sae-pipe.js', ...args], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const chunks: Buffer[] = [];
+  child.stdout.on('data', (chunk) => chunks.push(chunk));
+  assert.deepEqual(await once(child, 'close'), [0, null]);
+  return Buffer.concat(chunks);
 }
 
 /** One line of cause and remedy at the end, and no stack. */
@@ -89,12 +98,7 @@ test('a shuffled stream of one pool sees every row once, and trains to another S
 });
 
 test('standard output holds the stream and nothing else', async () => {
-  const child = spawn(process.execPath, ['bin/sae-pipe.js', ...harvest('-')], { stdio: ['ignore', 'pipe', 'pipe'] });
-  const chunks: Buffer[] = [];
-  child.stdout.on('data', (chunk) => chunks.push(chunk));
-  child.stderr.resume();
-  assert.deepEqual(await once(child, 'close'), [0, null]);
-  const bytes = Buffer.concat(chunks);
+  const bytes = await outputOf(harvest('-'));
   assert.deepEqual([...bytes.subarray(0, 4)], [255, 255, 255, 255]);
   assert.deepEqual([...bytes.subarray(-8)], [255, 255, 255, 255, 0, 0, 0, 0]);
 
@@ -124,6 +128,56 @@ test('standard output holds the stream and nothing else', async () => {
   const refused = await fed(other, train(at('version'), stream));
   assert.equal(refused.code, 1);
   saysLast(refused.stderr, /stream of format version 2; this program reads version 1/);
+});
+
+test('a stream of another text is refused on --resume, before and after the run is finished', async () => {
+  const corpus = at('changing.txt');
+  const text = readFileSync('README.md', 'utf8').repeat(8);
+  const writer = [
+    ...['harvest', '--model', 'assets/tiny-gemma', '--corpus', corpus, '--hook', HOOK, '--tokens', '2000'],
+    ...['--context', '64', '--batch', '4', '--rows-per-shard', '300', '--out', '-'],
+  ];
+  writeFileSync(corpus, text);
+  const first = await outputOf(writer);
+  writeFileSync(corpus, `Another beginning. ${text}`);
+  const other = await outputOf(writer);
+  const reader = train(at('other'), [...stream, '--steps', '14', '--resume']);
+  const cut = await fed(first.subarray(0, first.length / 2), reader);
+  assert.equal(cut.code, 1, cut.stderr);
+
+  for (const finished of [false, true]) {
+    const before = filesBelow(at('other'));
+    const refused = await fed(other, reader);
+    assert.equal(refused.code, 1, refused.stderr);
+    saysLast(refused.stderr, /^sae-pipe: standard input brings another text than the one that this run was trained on/);
+    assert.deepEqual(filesBelow(at('other')), before);
+    const resumed = await fed(first, reader);
+    assert.equal(resumed.code, 0, resumed.stderr);
+    if (finished) assert.deepEqual(filesBelow(at('other')), before);
+  }
+});
+
+test('a pipe whose training is finished, or wants fewer rows than come, ends well on both sides', async () => {
+  const long = harvest('-', [], 9000);
+  const reader = train(at('fewer'), ['--activations', '-', '--steps', '8', '--pool-rows', '700', '--resume']);
+  const files = [];
+  for (let time = 0; time < 2; time++) {
+    const pipe = startPipe(temporaryDirectory(), long, reader);
+    assert.deepEqual(await pipe.codes, [0, 0], pipe.left.stderr() + pipe.right.stderr());
+    assert.match(pipe.right.stderr(), /The rest of standard input is read and dropped/);
+    files.push(filesBelow(at('fewer')));
+  }
+  assert.deepEqual(files[1], files[0]);
+});
+
+test('a stop while the rest of a stream is passed over is heard, and the SAE is whole', async () => {
+  const long = harvest('-', [], 400_000);
+  const pipe = startPipe(temporaryDirectory(), long, train(at('rest'), [...stream, '--steps', '8']));
+  await until(() => pipe.right.stderr().includes('read and dropped'));
+  process.kill(await pipe.right.pid(), 'SIGTERM');
+  assert.deepEqual(await pipe.codes, [1, 143], pipe.left.stderr() + pipe.right.stderr());
+  assert.match(pipe.right.stderr(), /Stopped \(SIGTERM\): training is finished/);
+  assert.deepEqual(readdirSync(at('rest')).sort(), ['cfg.json', 'metrics.jsonl', 'sae_weights.safetensors']);
 });
 
 test('killing the writer ends training with one sentence, exit 1 and no SAE', async () => {

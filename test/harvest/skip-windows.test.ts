@@ -63,6 +63,19 @@ test('a corpus without a single row is refused instead of being read for ever', 
   await refuses(() => bosOnly.next(), 'c.txt does not fill a single context');
 });
 
+/** The contexts that the first `rows` rows came from. */
+async function contextsOfRows(rows: number): Promise<Context[]> {
+  const groups = readAgain();
+  const found: Context[] = [];
+  for (let left = rows; left > 0; ) {
+    for (const context of (await groups.next()).value!) {
+      if (left > 0) found.push(context);
+      left -= rowsOfGroup([context], BOS);
+    }
+  }
+  return found;
+}
+
 /** Rows of each window, counted plainly: three groups each, the last cut at WANTED rows. */
 async function windowsPlainly(): Promise<number[]> {
   const groups = readAgain();
@@ -82,8 +95,10 @@ test('windows that end at or before the target are skipped, whatever it is, and 
   for (let target = 0; target <= WANTED; target++) {
     let [index, rows] = [0, 0];
     while (index < windows.length && rows + windows[index]! <= target) rows += windows[index++]!;
-    const skipped = await skipWindows(readAgain(), manifest, target);
+    const text: Context[] = [];
+    const skipped = await skipWindows(readAgain(), manifest, target, { add: (contexts) => text.push(...contexts) });
     assert.deepEqual([skipped.index, skipped.rows], [index, rows], `target ${target}`);
+    assert.deepEqual(text, await contextsOfRows(rows), `text of ${rows} rows`);
     // Groups go on where the windows that were left out end.
     const all = readAgain();
     for (let i = 0; i < 3 * index; i++) await all.next();
