@@ -1,5 +1,7 @@
+import { constants } from 'node:os';
 import { Interrupted, Refusal } from '../config/refusal.js';
 import { jsonLine } from '../progress/json-log.js';
+import type { StopSignal } from '../progress/stop-signals.js';
 
 /** How the program speaks on standard error: to people, or to machines a JSON object a line. */
 export const LOG_FORMATS = ['text', 'json'] as const;
@@ -37,7 +39,8 @@ export function explain(error: unknown, { verbose, log }: { verbose: boolean; lo
   return exit;
 }
 
-export const exitCodeOf = (signal: 'SIGINT' | 'SIGTERM') => (signal === 'SIGINT' ? 130 : 143);
+/** What a shell says of a process that the signal ended. */
+const exitCodeOf = (signal: StopSignal) => 128 + constants.signals[signal];
 
 /** What the operating system refused, where no stage had a better sentence for it. */
 function systemRefusal(error: unknown): Refusal | undefined {

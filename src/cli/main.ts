@@ -7,9 +7,11 @@ import { version } from '../config/version.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { splitArguments, withPositional } from './arguments.js';
 import { COMMANDS } from './commands.js';
+import { closeUnaskedDebugger } from './debugger.js';
 import { explain, LOG_FORMATS, type LogFormat } from './explain.js';
 import { commandHelp, programHelp } from './help.js';
 import { StandardStreams } from './standard-streams.js';
+import { watchSignals } from './stop-signals.js';
 
 /** What a command gets beside its configuration. */
 export interface Terminal {
@@ -24,13 +26,14 @@ const SEE_HELP = 'sae-pipe --help lists the commands.';
 /**
  * Runs a command line.
  *
- * @returns the exit code: 0 done, 1 failed, 2 usage, 130 or 143 interrupted
+ * @returns the exit code: 0 done, 1 failed, 2 usage, 128 + n stopped by signal n
  */
 export async function run(args: readonly string[]): Promise<number> {
   // Both are looked for by hand: what cannot be parsed must be explained, too.
   const verbose = args.includes('--verbose');
   const log = args.some((arg, i) => arg === '--log=json' || (arg === '--log' && args[i + 1] === 'json'));
   const streams = new StandardStreams();
+  await closeUnaskedDebugger();
   try {
     const code = await dispatch(args);
     await streams.flushed();
@@ -88,6 +91,8 @@ async function runCommand(stage: StageName, args: readonly string[]): Promise<vo
   const config = loadConfig(stage, given, file);
   const progress = await progressFor(log ?? LOG_FORMATS[0]);
   const stop = watchSignals(progress);
+  // A signal of the first moments may have taken until now.
+  await closeUnaskedDebugger();
   try {
     const print = (line: string) => process.stdout.write(`${line}\n`);
     await COMMANDS[stage].run(config as never, { progress, stop, print }, file);
@@ -103,22 +108,4 @@ function isLogFormat(value: string): value is LogFormat {
 async function progressFor(log: LogFormat): Promise<Progress> {
   if (log === 'text') return (await import('../progress/terminal.js')).terminalProgress();
   return (await import('../progress/json-log.js')).jsonProgress((line) => process.stderr.write(line));
-}
-
-/** The first Ctrl-C asks the stage to stop where nothing is lost; the second ends the process at once. */
-function watchSignals(progress: Progress): StopRequest {
-  const stop: StopRequest = { signal: undefined };
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      if (stop.signal) {
-        // By the signal itself: process.exit would end worker threads within ONNX Runtime, and abort.
-        process.removeAllListeners(signal);
-        process.kill(process.pid, signal);
-        return;
-      }
-      stop.signal = signal;
-      progress.say(`${signal}: finishing what is under way (once more: stop at once)`);
-    });
-  }
-  return stop;
 }

@@ -1,3 +1,4 @@
+import type { StopSignal } from '../progress/stop-signals.js';
 import { oneLine } from './one-line.js';
 
 /**
@@ -28,10 +29,10 @@ export class UsageRefusal extends Refusal {
   }
 }
 
-/** The user asked to stop (Ctrl-C); work done so far is on disk. `signal` decides the exit code, 130 or 143. */
+/** A signal asked to stop; work done so far is on disk. The exit code is 128 + the signal's number. */
 export class Interrupted extends Error {
   constructor(
-    readonly signal: 'SIGINT' | 'SIGTERM',
+    readonly signal: StopSignal,
     /** What is on disk, and how to go on. */
     message: string,
   ) {

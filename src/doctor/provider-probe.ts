@@ -7,6 +7,8 @@ import { type CudaTrial, tryCudaDevice } from '../train/engines/cuda/try-device.
  * arguments: providers and drivers may write to standard error or bring their process down, and doctor must survive it
  * and read what they wrote.
  */
+// Of an older Node, which opens its debugger on SIGUSR1 where nothing listens.
+process.on('SIGUSR1', () => process.exit(1));
 const [kind, ...names] = process.argv.slice(2);
 const answers = { device, training, libraries: async () => libraries(names) };
 const answer = await answers[kind as keyof typeof answers](names[0]!);

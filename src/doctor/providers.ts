@@ -71,11 +71,14 @@ function runtimeDirectory(): string {
 /** Milliseconds that a driver may take to answer. */
 const PATIENCE = 60_000;
 
+/** Keeps SIGUSR1 from opening Node's debugger in the child, where this Node can. */
+const NO_DEBUGGER = process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : [];
+
 /** Runs provider-probe.ts, and survives it. */
 export async function probe(...args: string[]): Promise<{ answer?: unknown; stderr: string; died?: string }> {
   const program = fileURLToPath(new URL('./provider-probe.js', import.meta.url));
   return new Promise((resolve) => {
-    execFile(process.execPath, [program, ...args], { timeout: PATIENCE }, (error, stdout, stderr) => {
+    execFile(process.execPath, [...NO_DEBUGGER, program, ...args], { timeout: PATIENCE }, (error, stdout, stderr) => {
       try {
         resolve({ answer: JSON.parse(stdout), stderr });
       } catch {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Interrupted, Refusal } from '../config/refusal.js';
 import { formatBytes } from '../disk/free-space.js';
 import type { StopRequest } from '../progress/progress.js';
+import type { StopSignal } from '../progress/stop-signals.js';
 import { type HubFile, matches } from './blob-hash.js';
 import { claimPart, isOurs, type PartFile, putDown, type Sightings } from './part-file.js';
 import { mayPass } from './request.js';
@@ -208,6 +209,6 @@ function otherSize(file: HubFile, what: string): Refusal {
   );
 }
 
-function interrupted(signal: 'SIGINT' | 'SIGTERM'): Interrupted {
+function interrupted(signal: StopSignal): Interrupted {
   return new Interrupted(signal, 'what has been downloaded is kept; the same command goes on from there.');
 }

@@ -1,3 +1,5 @@
+import type { StopSignal } from './stop-signals.js';
+
 /** Where a stage tells how far it is. The command line draws bars; tests and library users may stay silent. */
 export interface Progress {
   /** Begins a task of `total` units; ends the one before. */
@@ -29,7 +31,7 @@ export const silent: Progress = {
   tell() {},
 };
 
-/** Asked between steps: has the user pressed Ctrl-C (SIGINT) or has the scheduler sent SIGTERM? */
+/** Asked between steps: has the user pressed Ctrl-C (SIGINT), or has a scheduler sent a signal? */
 export interface StopRequest {
-  signal: 'SIGINT' | 'SIGTERM' | undefined;
+  signal: StopSignal | undefined;
 }

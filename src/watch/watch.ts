@@ -3,6 +3,7 @@ import { basename, resolve } from 'node:path';
 import { Interrupted, Refusal } from '../config/refusal.js';
 import type { WatchConfig } from '../config/stages.js';
 import type { StopRequest } from '../progress/progress.js';
+import type { StopSignal } from '../progress/stop-signals.js';
 import { LiveView } from './live-view.js';
 import { serve } from './server.js';
 import { WatchedRuns } from './watched-runs.js';
@@ -36,7 +37,7 @@ export async function watch(
   throw new Interrupted(signal, 'the page is closed; what it showed goes on.');
 }
 
-function stopOf(stop: StopRequest): Promise<'SIGINT' | 'SIGTERM'> {
+function stopOf(stop: StopRequest): Promise<StopSignal> {
   return new Promise((resolve) => {
     const timer = setInterval(() => {
       if (stop.signal === undefined) return;
