@@ -78,6 +78,29 @@ export async function readRegular(path: string, most: number, remedy?: string): 
   }
 }
 
+/**
+ * The bytes of a regular file piece by piece; a piece is written over when the next one is asked for.
+ *
+ * @throws Refusal where nothing is there, or it is not a regular file, or may not be read
+ */
+export async function* piecesOfFile(path: string, pieceBytes = 2 ** 20): AsyncGenerator<Buffer> {
+  const file = await openRegular(path);
+  if (!file) throw new Refusal(`There is no file ${path}.`, 'Check the path.');
+  try {
+    const piece = Buffer.allocUnsafe(pieceBytes);
+    for (let done = 0; ; ) {
+      const bytes = await fill(file, piece, done);
+      if (bytes > 0) yield piece.subarray(0, bytes);
+      done += bytes;
+      if (bytes < piece.length) return;
+    }
+  } catch (cause) {
+    throw refusedRead(path, cause);
+  } finally {
+    await file.handle.close();
+  }
+}
+
 /** Fills `into` with the file's bytes from `position`, as far as there are any; returns how many. */
 async function fill({ handle }: RegularFile, into: Buffer, position: number): Promise<number> {
   let done = 0;

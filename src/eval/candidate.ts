@@ -1,14 +1,18 @@
 import { Refusal } from '../config/refusal.js';
 import type { EvalConfig } from '../config/stages.js';
+import type { Unchanged } from '../disk/unchanged.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import { findHook, type Hook } from '../lm/hooks.js';
 import { checkFiniteWeights } from '../sae/finite-weights.js';
-import { openSae, type SaeFiles } from '../sae/saelens.js';
+import { checkModelOf, openSameSae } from '../sae/identity.js';
+import type { SaeFiles } from '../sae/saelens.js';
 
 /** An SAE that is to be evaluated, and where it is spliced in. */
 export interface Candidate {
   readonly path: string;
   readonly files: SaeFiles;
+  /** Its files are read more than once. */
+  readonly unchanged: Unchanged;
   readonly hook: Hook;
 }
 
@@ -18,8 +22,8 @@ export interface Candidate {
  * @throws Refusal when it belongs to another model or hook, or a weight is NaN or infinite
  */
 export async function openCandidate(path: string, config: EvalConfig, checkpoint: Checkpoint): Promise<Candidate> {
-  const files = await openSae(path);
-  const { hook_name, model_fingerprint, model_name, prepend_bos } = files.metadata;
+  const { files, unchanged } = await openSameSae(path);
+  const { hook_name, prepend_bos } = files.metadata;
   const name = hook_name ?? config.hook;
   if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.');
   if (config.hook !== undefined && config.hook !== name) {
@@ -31,11 +35,9 @@ export async function openCandidate(path: string, config: EvalConfig, checkpoint
       'Use an SAE that was trained with prepend_bos.',
     );
   }
-  if (model_fingerprint !== undefined && model_fingerprint !== checkpoint.fingerprint && !config.anyModel) {
-    throw new Refusal(
-      `${path} was trained on another model (${model_name}, weights ${model_fingerprint.slice(0, 12)}…) than ${config.model} (${checkpoint.fingerprint.slice(0, 12)}…).`,
-      'Give its own model, or --any-model to measure how it transfers.',
-    );
+  if (!config.anyModel) {
+    const now = { label: config.model, fingerprint: checkpoint.fingerprint };
+    checkModelOf(path, files.metadata, now, 'Give its own model, or --any-model to measure how it transfers.');
   }
   const hook = findHook(name, checkpoint.config);
   if (files.dIn !== hook.width) {
@@ -45,7 +47,7 @@ export async function openCandidate(path: string, config: EvalConfig, checkpoint
     );
   }
   await checkFiniteWeights(files);
-  return { path, files, hook };
+  return { path, files, unchanged, hook };
 }
 
 /** The context length the SAEs were trained with, where they agree. */

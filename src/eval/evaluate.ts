@@ -20,7 +20,7 @@ import { interrupted } from './interrupted.js';
 import type { Metrics } from './metrics.js';
 import { countPositions } from './positions.js';
 import type { DecoderMaxCosine, EvalRecord, MeasuredRecord } from './record.js';
-import { type EvalSettings, HashedContexts, hashSae } from './settings.js';
+import { type EvalSettings, HashedContexts } from './settings.js';
 import { openSpliceIn } from './splice-in.js';
 import { EVAL_FILE, isEvaluationFile, writeEvaluation } from './write-evaluation.js';
 
@@ -103,8 +103,8 @@ async function plan(config: EvalConfig, progress: Progress, stop: StopRequest): 
     precision,
   };
   const settings: EvalSettings[] = [];
-  for (const { path } of candidates) {
-    settings.push({ version: version(), sae_sha256: await hashSae(path), ...shared });
+  for (const { unchanged } of candidates) {
+    settings.push({ version: version(), sae_sha256: unchanged.digest, ...shared });
   }
   return { checkpoint, candidates, context, bos, contexts, settings };
 }
@@ -126,6 +126,7 @@ async function measure(
     cosines.set(candidate, await decoderMaxCosine(candidate.files, config, progress, stop));
   }
 
+  await checkUnchanged(checkpoint, candidates);
   await claimOutputDirectory(config.out, claimOf(config));
   const records = candidates.map((candidate, i) => {
     const { architecture, dIn, dSae, cfg } = candidate.files;
@@ -143,6 +144,12 @@ async function measure(
     };
   });
   return writeEvaluation(config.out, records);
+}
+
+/** @throws Refusal where an SAE or the model was replaced: figures of two would be mixed */
+async function checkUnchanged(checkpoint: Checkpoint, candidates: readonly Candidate[]): Promise<void> {
+  await checkpoint.checkUnchanged();
+  for (const { unchanged } of candidates) await unchanged.check();
 }
 
 /** Metrics of SAEs that share a hook, over exactly config.tokens positions. */
@@ -168,6 +175,7 @@ async function evaluateHook(
     for await (const batch of batches(contexts(), config.batch)) {
       tokens += await take(batch, bos, wanted - tokens, async (counted) => {
         progress.update(tokens + counted);
+        await checkUnchanged(checkpoint, group);
         if (await heard(stop)) throw interrupted(stop.signal!);
       });
       if (tokens === wanted) break;

@@ -1,8 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { join } from 'node:path';
 import type { Context } from '../corpus/contexts.js';
-import { CFG_FILE, WEIGHTS_FILE } from '../sae/saelens.js';
 
 /**
  * What an evaluation was made of, and how. With all of it equal, one machine measures the same again: threads, which
@@ -26,15 +23,6 @@ export interface EvalSettings {
   device: string;
   /** In which the model's matrices are multiplied. */
   precision: string;
-}
-
-/** An SAE's `sae_sha256`. */
-export async function hashSae(directory: string): Promise<string> {
-  const hash = createHash('sha256');
-  for (const file of [CFG_FILE, WEIGHTS_FILE]) {
-    for await (const piece of createReadStream(join(directory, file))) hash.update(piece as Buffer);
-  }
-  return hash.digest('hex');
 }
 
 /** Passes contexts on and hashes the tokens of those that are taken. */

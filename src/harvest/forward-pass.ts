@@ -48,6 +48,8 @@ export async function openForwardPass(
       tokens: new Tensor('int64', batchTokens(contexts, checkpoint.config.vocabulary), [contexts.length, context]),
       rows: new Tensor('int64', BigInt64Array.from(keep, BigInt), [count]),
     });
+    // Before anything is said of what came out.
+    await checkpoint.checkUnchanged();
     const rows: Rows[] = [];
     const norms: Float32Array[] = [];
     for (const hook of hooks) {

@@ -9,6 +9,7 @@ import type { Tokenizer } from '../corpus/tokenizer.js';
 import { formatBytes } from '../disk/free-space.js';
 import { type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
+import { compareFingerprints } from '../lm/fingerprint.js';
 import type { Hook } from '../lm/hooks.js';
 import { choosePrecision } from '../lm/precision.js';
 
@@ -93,7 +94,6 @@ export function claimOptions({ overwrite, resume }: Pick<HarvestConfig, 'overwri
 
 /** Settings that an unfinished store and the command that goes on with it must share. */
 const FIXED = [
-  'model',
   'hook',
   'd_in',
   'dtype',
@@ -122,6 +122,14 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
     );
   };
   const before = { ...found, precision: found.precision ?? 'float32' };
+  const model = compareFingerprints(found.model.fingerprint, fresh.model.fingerprint);
+  if (model === 'incomparable') {
+    throw new Refusal(
+      `${directory} records its model by a fingerprint of another version of sae-pipe, which cannot be compared.`,
+      'Start again with --overwrite.',
+    );
+  }
+  if (model === 'different') differs('model', found.model, fresh.model);
   for (const key of FIXED)
     if (JSON.stringify(before[key]) !== JSON.stringify(fresh[key])) differs(key, before[key], fresh[key]);
   await checkShardFiles(directory, found);

@@ -1,29 +1,78 @@
 import { createHash } from 'node:crypto';
-import { open, stat } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
+import { refusedRead } from '../disk/regular-file.js';
+import type { TensorLocation } from '../safetensors/header.js';
+import type { GemmaConfig } from './gemma-config.js';
+
+/** Of the rule below. Fingerprints of different versions cannot be compared; those without a number are of version 1. */
+const VERSION = 2;
+
+/** Tensors of at most so many bytes are hashed whole: all norms, and everything of a small model. */
+const WHOLE = 2 ** 22;
+/** Of a larger one, SAMPLE bytes at every multiple of STRIDE, and its last SAMPLE. */
+const STRIDE = 2 ** 20;
+const SAMPLE = 4096;
+/** Samples that are read together. */
+const AT_A_TIME = 64;
 
 /**
- * Identity of weights: SHA-256 over each file's size, its first 64 KiB (the header) and 64 samples of 4 KiB spread
- * evenly over it. Reading 17 GB would take minutes; a fine-tune that differs nowhere in these samples does not occur.
+ * Identity of a model, i.e. of the function from tokens to activations and logits: SHA-256 over what of config.json
+ * shapes the graph, and over name, type, shape and samples of every tensor of the language model, by name. It does not
+ * depend on where the model lies, on how it is cut into files, or on tensors that are not used. Nothing larger than
+ * STRIDE can differ unnoticed; hashing 17 GB whole would take a minute of every command. The tokenizer is left out: the
+ * tokens themselves are hashed wherever a text must be the same.
  *
- * @param paths the checkpoint's weight files, in an order that does not depend on the machine
+ * @param tensors by their names without prefix
+ * @returns "2:" and 64 hexadecimal digits
  */
-export async function fingerprint(paths: readonly string[]): Promise<string> {
-  const hash = createHash('sha256');
-  for (const path of paths) {
-    const { size } = await stat(path);
-    hash.update(`${size};`);
-    const file = await open(path);
-    try {
-      const sample = Buffer.alloc(65536);
-      const first = await file.read(sample, 0, sample.length, 0);
-      hash.update(sample.subarray(0, first.bytesRead));
-      for (let i = 0; i < 64; i++) {
-        const { bytesRead } = await file.read(sample, 0, 4096, Math.floor((size * i) / 64));
-        hash.update(sample.subarray(0, bytesRead));
-      }
-    } finally {
-      await file.close();
+export async function fingerprint(config: GemmaConfig, tensors: ReadonlyMap<string, TensorLocation>): Promise<string> {
+  const hash = createHash('sha256').update(shapeOf(config));
+  const files = new Map<string, FileHandle>();
+  try {
+    for (const [name, location] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const { path, dtype, shape } = location;
+      hash.update(`\n${JSON.stringify([name, dtype, shape])}\n`);
+      const file = files.get(path) ?? (await open(path));
+      files.set(path, file);
+      for await (const sample of samples(file, location)) hash.update(sample);
     }
+  } finally {
+    for (const file of files.values()) await file.close();
   }
-  return hash.digest('hex');
+  return `${VERSION}:${hash.digest('hex')}`;
 }
+
+/** What of config.json changes what the model computes, in one order. */
+function shapeOf(c: GemmaConfig): string {
+  const sizes = [c.layers, c.hidden, c.heads, c.kvHeads, c.headDim, c.mlp, c.vocabulary];
+  const constants = [c.rmsNormEps, c.attentionScale, c.attentionSoftcap, c.logitSoftcap, c.tiedHead, c.bosTokenId];
+  const layers = c.attention.map(({ window, rope }) => [window, rope.theta, rope.factor]);
+  return JSON.stringify([c.family.name, sizes, constants, layers]);
+}
+
+async function* samples(file: FileHandle, { path, offset, length }: TensorLocation): AsyncGenerator<Uint8Array> {
+  const read = async (at: number, bytes: number) => {
+    const sample = Buffer.alloc(bytes);
+    const { bytesRead } = await file.read(sample, 0, bytes, offset + at).catch((cause) => {
+      throw refusedRead(path, cause);
+    });
+    return sample.subarray(0, bytesRead);
+  };
+  if (length <= WHOLE) return yield read(0, length);
+  const places = Array.from({ length: Math.ceil((length - SAMPLE) / STRIDE) }, (_, i) => i * STRIDE);
+  places.push(length - SAMPLE);
+  for (let first = 0; first < places.length; first += AT_A_TIME) {
+    yield* await Promise.all(places.slice(first, first + AT_A_TIME).map((at) => read(at, SAMPLE)));
+  }
+}
+
+/** What two fingerprints say of two models: nothing where they are of different versions. */
+export function compareFingerprints(a: string, b: string): 'same' | 'different' | 'incomparable' {
+  if (a === b) return 'same';
+  return versionOf(a) === versionOf(b) ? 'different' : 'incomparable';
+}
+
+const versionOf = (fingerprint: string) => /^(\d+):/.exec(fingerprint)?.[1] ?? '1';
+
+/** As much of a fingerprint as messages show. */
+export const shortFingerprint = (fingerprint: string) => `${fingerprint.slice(0, 14)}…`;

@@ -2,6 +2,7 @@ import { openStore, type Store } from '../activations/store.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { FigureConfig } from '../config/stages.js';
 import { version } from '../config/version.js';
+import { compareFingerprints } from '../lm/fingerprint.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { PLAIN } from '../sae/sae.js';
 import { openSae, readSae, type SaeFiles } from '../sae/saelens.js';
@@ -126,6 +127,12 @@ function checkFeature(files: SaeFiles, feature: number, { directory: activations
   }
   const { d_in, hook, model } = manifest;
   const { hook_name = hook, model_fingerprint = model.fingerprint, model_name = 'its model' } = metadata;
+  if (compareFingerprints(model_fingerprint, model.fingerprint) === 'incomparable') {
+    throw new Refusal(
+      `${directory} and ${activations} record their model by fingerprints of different versions, which cannot be compared.`,
+      'Harvest the store again with this version, and train the SAE on it.',
+    );
+  }
   if (d_in !== files.dIn || hook_name !== hook || model_fingerprint !== model.fingerprint) {
     throw new Refusal(
       `${activations} holds activations of ${model.name} at ${hook} (d_in ${d_in}), which ${directory} was not trained on.`,

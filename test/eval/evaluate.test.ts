@@ -185,7 +185,8 @@ test('what does not belong together is refused, and nothing is written', async (
   const fits = await saved(identity(192));
   for (const [saes, more, message] of [
     [[await saved(identity(5))], {}, /d_in 5, and blocks\.2\.hook_resid_post of tiny-gemma is 192 wide/],
-    [[await saved(identity(192), { model_fingerprint: 'f'.repeat(64) })], {}, /trained on another model/],
+    [[await saved(identity(192), { model_fingerprint: `2:${'f'.repeat(64)}` })], {}, /trained on another model/],
+    [[await saved(identity(192), { model_fingerprint: 'f'.repeat(64) })], {}, /cannot be compared/],
     [[await saved(identity(192), { hook_name: undefined })], {}, /names no hook/],
     [
       [await saved(identity(192), { hook_name: 'blocks.2.hook_resid' })],
@@ -235,9 +236,11 @@ for (const [dtype, one] of [
 }
 
 test('an SAE of another model is measured when that is asked for', async () => {
-  const foreign = await saved(identity(192), { model_fingerprint: 'f'.repeat(64) });
-  const [record] = await evaluate(configured([foreign], { anyModel: true }), silent, never);
-  assert.ok(Math.abs(record!.loss_recovered - 1) < 1e-3);
+  for (const model_fingerprint of [`2:${'f'.repeat(64)}`, 'f'.repeat(64)]) {
+    const foreign = await saved(identity(192), { model_fingerprint });
+    const [record] = await evaluate(configured([foreign], { anyModel: true }), silent, never);
+    assert.ok(Math.abs(record!.loss_recovered - 1) < 1e-3);
+  }
 });
 
 test('other weights have another fingerprint, and a copy elsewhere the same', async () => {
@@ -246,10 +249,40 @@ test('other weights have another fingerprint, and a copy elsewhere the same', as
   assert.equal((await openCheckpoint(copy)).fingerprint, fingerprint);
   const path = join(copy, 'model.safetensors');
   const bytes = readFileSync(path);
-  // All of one embedding row, as any training step would.
-  bytes.fill(0x3f, 3_000_000, 3_200_000);
+  bytes[3_000_001]! ^= 1;
   writeFileSync(path, bytes);
   assert.notEqual((await openCheckpoint(copy)).fingerprint, fingerprint);
+});
+
+test('an SAE or a model that is replaced while it is measured is refused, and nothing is written', async () => {
+  const other = await saved(identity(192, 0.5));
+  const model = join(root, 'replaced-model');
+  cpSync('assets/tiny-gemma', model, { recursive: true });
+  const weights = readFileSync(join(model, 'model.safetensors'));
+  weights[weights.length - 1]! ^= 1;
+  const replace = {
+    'whole SAE': (sae: string) => cpSync(other, sae, { recursive: true }),
+    'cfg.json': (sae: string) => cpSync(join(other, '..', 'sae-0', 'cfg.json'), join(sae, 'cfg.json')),
+    weights: (sae: string) => cpSync(join(other, 'sae_weights.safetensors'), join(sae, 'sae_weights.safetensors')),
+    model: () => writeFileSync(join(model, 'model.safetensors'), weights),
+  };
+  for (const [what, change] of Object.entries(replace)) {
+    const sae = await saved(identity(192), { note: 'its own' });
+    const config = configured([sae], { model });
+    let label = '';
+    const progress = {
+      ...silent,
+      begin: (name: string) => {
+        label = name;
+      },
+      // Once both are loaded and the first pass has been made.
+      update: () => {
+        if (label.startsWith('evaluating')) change(sae);
+      },
+    };
+    await assert.rejects(evaluate(config, progress, never), /was changed while it was in use/, what);
+    assert.ok(!existsSync(config.out), what);
+  }
 });
 
 test('--hook serves SAEs that name none', async () => {

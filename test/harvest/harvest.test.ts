@@ -384,3 +384,20 @@ test('shards beyond what a buffer holds are refused with the number that fits', 
     return true;
   });
 });
+
+test('a model that is replaced under a harvest gives no more rows, and none of another model to --resume', async () => {
+  const model = join(root, 'replaced', 'tiny-gemma');
+  cpSync('assets/tiny-gemma', model, { recursive: true });
+  const path = join(model, 'model.safetensors');
+  const whole = readFileSync(path);
+  const other = Buffer.from(whole);
+  other[other.length - 1]! ^= 1;
+  const config = configured({ model });
+  const progress: Progress = { ...silent, update: (done) => void (done >= 1000 && writeFileSync(path, other)) };
+  await assert.rejects(harvest(config, progress, never), /was changed while it was in use/);
+  await assert.rejects(harvest({ ...config, resume: true }, silent, never), /was begun with model/);
+  writeFileSync(path, whole);
+  const [directory] = await harvest({ ...config, resume: true }, silent, never);
+  const undisturbed = await run();
+  assert.deepEqual(filesBelow(directory!), filesBelow(undisturbed.directories[0]!));
+});

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { bytesToCome, removeUnlisted } from '../../src/harvest/store-plan.js';
+import { writeManifest } from '../../src/activations/manifest.js';
+import { bytesToCome, removeUnlisted, resumable } from '../../src/harvest/store-plan.js';
 import { emptyManifest } from '../activations/synthetic.js';
+import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
 test('what is on disk needs no room again, shards of a window that is not done included', () => {
@@ -25,4 +27,15 @@ test('files of a store that its manifest does not list are removed, and no other
   const contexts = [{ ...file('contexts-00000.arrow'), first: 0, contexts: 1, norm_sum: 1 }];
   await removeUnlisted(directory, emptyManifest(9, { shards: [file('shard-00000.arrow')], contexts, partial }));
   assert.deepEqual(readdirSync(directory), [...listed, ...foreign].sort());
+});
+
+test('a store of another model is not resumed, nor one whose model cannot be compared; its name says nothing', async (t) => {
+  const directory = temporaryDirectory(t);
+  const of = (fingerprint: string, name = 'm') =>
+    emptyManifest(9, { model: { name, fingerprint }, precision: 'float32' });
+  await writeManifest(directory, of('2:ab'));
+  await refuses(() => resumable(directory, of('2:cd')), directory, 'was begun with model');
+  assert.deepEqual(await resumable(directory, of('2:ab', 'another name')), of('2:ab'));
+  await writeManifest(directory, of('ab'));
+  await refuses(() => resumable(directory, of('2:ab')), directory, 'cannot be compared', '--overwrite');
 });
