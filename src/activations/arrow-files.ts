@@ -1,4 +1,5 @@
 import {
+  DataType,
   Field,
   FixedSizeList,
   Float16,
@@ -16,7 +17,7 @@ import {
 } from 'apache-arrow';
 import { Refusal } from '../config/refusal.js';
 import type { Context } from '../corpus/contexts.js';
-import { checkIpcFile } from './ipc-check.js';
+import { checkIpcFile, UnsupportedIpc } from './ipc-check.js';
 import type { ActivationDType } from './manifest.js';
 
 /** Entries of `dtype` as they lie in memory: bits for the 16-bit types. */
@@ -88,8 +89,13 @@ export function rowsBatch(schema: Schema, rows: Rows): RecordBatch {
  * @param broken called with what is wrong where they are not those of rowsSchema
  */
 export function rowsOf(batch: RecordBatch, d: number, dtype: ActivationDType, broken: (what: string) => never): Rows {
-  const column = (name: string) => batch.getChild(name)?.data[0] ?? broken(`it has no column "${name}"`);
   const rows = batch.numRows;
+  const column = (name: string) => {
+    const named = batch.schema.fields.filter((field) => field.name === name).length;
+    if (named > 1) return broken(`it has ${named} columns "${name}"`);
+    const data = batch.getChild(name)?.data[0] ?? broken(`it has no column "${name}"`);
+    return data.length === rows ? data : broken(`its column "${name}" has ${data.length} of ${rows} rows`);
+  };
   const values = (name: string, type: string) => {
     const data = column(name);
     if (String(data.type) !== type) return broken(`its column "${name}" is ${data.type} where ${type} belongs`);
@@ -99,9 +105,16 @@ export function rowsOf(batch: RecordBatch, d: number, dtype: ActivationDType, br
     return there.length === rows ? there : broken(`its column "${name}" is cut off`);
   };
   const list = column('activation');
+  // Lists of any other kind have lengths of their own, each row its own.
+  if (!DataType.isFixedSizeList(list.type)) {
+    return broken(`its column "activation" is ${list.type} where FixedSizeList[${d}]<${elementType(dtype)}> belongs`);
+  }
   const entries = list.children[0];
-  if (!entries || entries.length !== rows * d) return broken(`its rows are not ${d} wide`);
-  if (String(entries.type) !== String(elementType(dtype))) return broken(`its activations are not ${dtype}`);
+  if (!entries || list.type.listSize !== d || entries.length !== rows * d) return broken(`its rows are not ${d} wide`);
+  const named = batch.schema.fields.find(({ name }) => name === 'activation')?.metadata.get('dtype') ?? dtype;
+  if (String(entries.type) !== String(elementType(dtype)) || named !== dtype) {
+    return broken(`its activations are not ${dtype}`);
+  }
   if (list.nullCount > 0 || entries.nullCount > 0) return broken('its column "activation" has nulls');
   const activation = (entries.values as ActivationArray).subarray(0, rows * d);
   if (activation.length !== rows * d) return broken('its column "activation" is cut off');
@@ -135,7 +148,7 @@ export function decodeShard(bytes: Uint8Array, d: number, dtype: ActivationDType
     batch = table.batches[0]!;
   } catch (cause) {
     if (cause instanceof Refusal) throw cause;
-    return broken('it is not an Arrow IPC file');
+    return broken(cause instanceof UnsupportedIpc ? cause.message : 'it is not an Arrow IPC file');
   }
   return rowsOf(batch, d, dtype, broken);
 }

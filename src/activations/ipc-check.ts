@@ -7,21 +7,26 @@ const field: Fields = () => ({ 0: STRING, 5: { tables: field }, 6: { tables: key
 const schema: Fields = () => ({ 1: { tables: field }, 2: { tables: keyValue }, 3: { items: 8 } });
 const NODES = 1;
 const BUFFERS = 2;
+const COMPRESSION = 3;
 const recordBatch: Fields = () => ({ [NODES]: { items: 16 }, [BUFFERS]: { items: 16 }, 4: { items: 8 } });
 const message: Fields = () => ({ 4: { tables: keyValue } });
+const DICTIONARIES = 2;
 const BATCHES = 3;
 const footer: Fields = () => ({
   1: { table: schema },
-  2: { items: 24 },
+  [DICTIONARIES]: { items: 24 },
   [BATCHES]: { items: 24 },
   4: { tables: keyValue },
 });
 
-const [SCHEMA_HEADER, BATCH_HEADER] = [1, 3];
+const [SCHEMA_HEADER, DICTIONARY_HEADER, BATCH_HEADER] = [1, 2, 3];
+
+/** What Arrow knows, other programs may write, and is not read here. The message says what of the file it is. */
+export class UnsupportedIpc extends RangeError {}
 
 /**
  * Checks a message's metadata before it is given to a reader that trusts it: what it refers to lies within it, and a
- * record batch's rows and buffers within its body. Of dictionaries, which we never write, nothing is read.
+ * record batch's rows and buffers within its body. Dictionaries, compressed buffers and big-endian numbers are refused.
  *
  * @returns bytes of the body
  * @throws RangeError where it is not so
@@ -33,15 +38,23 @@ export function checkMessage(metadata: Uint8Array): number {
   const body = bodyAt === undefined ? 0 : check.count(bodyAt);
   const [typeAt, headerAt] = [check.field(at, 1), check.field(at, 2)];
   const type = typeAt === undefined ? 0 : check.uint8(typeAt);
+  if (type === DICTIONARY_HEADER) throw new UnsupportedIpc('it has dictionary-encoded columns');
   if (headerAt === undefined || (type !== SCHEMA_HEADER && type !== BATCH_HEADER)) {
     throw new RangeError('neither a schema nor a record batch');
   }
   check.inner(headerAt, type === SCHEMA_HEADER ? schema : recordBatch);
+  if (type === SCHEMA_HEADER) checkSchema(check, check.target(headerAt));
   if (type === BATCH_HEADER) checkBatch(check, check.target(headerAt), body);
   return body;
 }
 
+function checkSchema(check: FlatbufferCheck, at: number): void {
+  const endianness = check.field(at, 0);
+  if (endianness !== undefined && check.uint8(endianness) !== 0) throw new UnsupportedIpc('it is big-endian');
+}
+
 function checkBatch(check: FlatbufferCheck, at: number, body: number): void {
+  if (check.field(at, COMPRESSION) !== undefined) throw new UnsupportedIpc('its buffers are compressed');
   const rowsAt = check.field(at, 0);
   // A row takes a bit at least.
   const within = (count: number) => {
@@ -79,7 +92,13 @@ export function checkIpcFile(bytes: Uint8Array): void {
   const length = file.readInt32LE(end - 4);
   if (length <= 0 || length > end - 4 - MAGIC.length) throw new RangeError(`a footer of ${length} bytes`);
   const check = new FlatbufferCheck(file.subarray(end - 4 - length, end - 4));
-  const blocks = items(check, check.field(check.root(footer), BATCHES), 24);
+  const at = check.root(footer);
+  const schemaAt = check.field(at, 1);
+  if (schemaAt !== undefined) checkSchema(check, check.target(schemaAt));
+  if (items(check, check.field(at, DICTIONARIES), 24).length > 0) {
+    throw new UnsupportedIpc('it has dictionary-encoded columns');
+  }
+  const blocks = items(check, check.field(at, BATCHES), 24);
   for (const block of blocks) {
     const at = check.count(block);
     // A message begins with its mark and the length of its metadata, since Arrow 0.15.

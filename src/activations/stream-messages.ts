@@ -1,4 +1,4 @@
-import { checkMessage } from './ipc-check.js';
+import { checkMessage, UnsupportedIpc } from './ipc-check.js';
 
 /** An encapsulated message (Arrow columnar format 1.5, "Encapsulated message format"), body included. */
 export type Message = Uint8Array<ArrayBuffer>;
@@ -29,6 +29,7 @@ export class StreamMessages {
    * The next message. Its first `room` bytes are left free.
    *
    * @param mostBody bytes of the body, at most; more is no message
+   * @throws UnsupportedIpc where it is a message of a kind that is not read here
    */
   async next(mostBody: number, room = 0): Promise<Message | Ending> {
     const prefix = new Uint8Array(PREFIX);
@@ -69,7 +70,8 @@ export class StreamMessages {
 function bodyLength(head: Uint8Array): number | undefined {
   try {
     return checkMessage(head.subarray(PREFIX));
-  } catch {
+  } catch (cause) {
+    if (cause instanceof UnsupportedIpc) throw cause;
     return undefined;
   }
 }

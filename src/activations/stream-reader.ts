@@ -2,6 +2,7 @@ import { type RecordBatch, RecordBatchReader, type Schema } from 'apache-arrow';
 import { Refusal } from '../config/refusal.js';
 import { type Rows, rowsOf } from './arrow-files.js';
 import { notFiniteRow } from './finite.js';
+import { UnsupportedIpc } from './ipc-check.js';
 import { rowBytes } from './manifest.js';
 import { readHeader, type StreamHeader } from './stream-header.js';
 import { type Ending, type Message, StreamMessages } from './stream-messages.js';
@@ -96,6 +97,9 @@ export class RowStream {
 }
 
 function failedToRead(place: string, cause: unknown): never {
+  if (cause instanceof UnsupportedIpc) {
+    throw new Refusal(`${place} cannot be read: ${cause.message}.`, 'Feed it with `sae-pipe harvest … --out -`.');
+  }
   const reason = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;
   throw new Refusal(`${place} could not be read: ${reason}.`, 'Run both ends of the pipe again.', { cause });
 }
