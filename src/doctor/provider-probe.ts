@@ -1,37 +1,51 @@
-import { GraphBuilder } from '../onnx/graph.js';
-import { onnxRuntime, openSession } from '../onnx/session.js';
+import { fileURLToPath } from 'node:url';
+import { openTokenizer } from '../corpus/tokenizer.js';
+import { openForwardPass } from '../harvest/forward-pass.js';
+import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
+import { findHook } from '../lm/hooks.js';
 import { type CudaTrial, tryCudaDevice } from '../train/engines/cuda/try-device.js';
-
-/**
- * Run as a program of its own, with a device, the number of a GPU to train on, or the paths of shared libraries as
- * arguments: providers and drivers may write to standard error or bring their process down, and doctor must survive it
- * and read what they wrote.
- */
-// Of an older Node, which opens its debugger on SIGUSR1 where nothing listens.
-process.on('SIGUSR1', () => process.exit(1));
-const [kind, ...names] = process.argv.slice(2);
-const answers = { device, training, libraries: async () => libraries(names) };
-const answer = await answers[kind as keyof typeof answers](names[0]!);
-process.stdout.write(JSON.stringify(answer));
 
 /** Has a GPU compute something through the CUDA engine's own device. */
 async function training(ordinal: string): Promise<CudaTrial | { error: string }> {
   return tryCudaDevice(Number(ordinal)).catch((error: Error) => ({ error: error.message }));
 }
 
-/** Doubles a number on the device. */
+/** How far |x| on a device may be from that on the CPU: sums in another order, not another result. */
+const TOLERANCE = 0.01;
+
+/**
+ * Tokenizes a sentence and runs the bundled model on it, as a harvest does: the tokenizer's library brings libraries
+ * of its own, which a graph by itself would not meet.
+ */
 async function device(name: string): Promise<{ error?: string }> {
   try {
-    const g = new GraphBuilder('probe');
-    const x = g.input('x', 'float32', [1]);
-    g.output('y', g.add(x, x), 'float32', [1]);
-    const session = await openSession(g.encode(), { device: name });
-    const { Tensor } = await onnxRuntime();
-    await session.run({ x: new Tensor('float32', Float32Array.of(1), [1]) });
+    const directory = fileURLToPath(new URL('../../../assets/tiny-gemma', import.meta.url));
+    const checkpoint = await openCheckpoint(directory);
+    const { bosTokenId: bos } = checkpoint.config;
+    const tokenizer = await openTokenizer(directory, bos);
+    const tokens = Int32Array.from([bos, ...tokenizer.encode('Once upon a time there was a little graph.')]);
+    const expected = await norms(checkpoint, tokens, 'cpu');
+    const found = name === 'cpu' ? expected : await norms(checkpoint, tokens, name);
+    const off = found.findIndex((norm, i) => !(Math.abs(norm - expected[i]!) <= TOLERANCE * expected[i]!));
+    if (off >= 0) return { error: `it computes |x| = ${found[off]} where the CPU has ${expected[off]}` };
     return {};
   } catch (error) {
     const { cause = error } = error as Error;
     return { error: cause instanceof Error ? cause.message : String(cause) };
+  }
+}
+
+/** |x| of every token but BOS after the last layer. */
+async function norms(checkpoint: Checkpoint, tokens: Int32Array, device: string): Promise<Float32Array> {
+  const hook = findHook(`blocks.${checkpoint.config.layers - 1}.hook_resid_post`, checkpoint.config);
+  const config = { device, precision: 'float32', dtype: 'float32', threads: 1 } as const;
+  const pass = await openForwardPass(checkpoint, [hook], tokens.length, config);
+  try {
+    const context = { index: 0, tokens, documents: new Uint32Array(tokens.length) };
+    const result = await pass.run([context], checkpoint.config.bosTokenId, tokens.length);
+    return result.norms[0]!;
+  } finally {
+    await pass.release();
   }
 }
 
@@ -49,3 +63,15 @@ function libraries(paths: readonly string[]): Record<string, string> {
   }
   return missing;
 }
+
+/**
+ * Run as a program of its own, with a device, the number of a GPU to train on, or the paths of shared libraries as
+ * arguments: providers and drivers may write to standard error or bring their process down, and doctor must survive it
+ * and read what they wrote.
+ */
+// Of an older Node, which opens its debugger on SIGUSR1 where nothing listens.
+process.on('SIGUSR1', () => process.exit(1));
+const [kind, ...names] = process.argv.slice(2);
+const answers = { device, training, libraries: async () => libraries(names) };
+const answer = await answers[kind as keyof typeof answers](names[0]!);
+process.stdout.write(JSON.stringify(answer));
