@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
-import { activationDTypes, precisions } from '../config/stages.js';
+import { activationDTypes, encodings, precisions } from '../config/stages.js';
 import { checkJson, readJsonFile } from '../disk/json-file.js';
 import { writeAside } from '../disk/write-aside.js';
 
@@ -42,6 +42,12 @@ export const manifestSchema = z.object({
   prepend_bos: z.literal(true),
   corpus: z.string(),
   text_field: z.string(),
+  /** Of .txt and JSON Lines; utf-8 where it is not said. */
+  encoding: z.enum(encodings).optional(),
+  /** What was read, as it was when the harvest began: number and size of all files, and the first by name. */
+  corpus_files: z
+    .object({ count, bytes: count, first: z.array(z.object({ file: z.string(), bytes: count })) })
+    .optional(),
   seed: count,
   /** Contexts a group, which is one forward pass or several. */
   batch: count.positive(),

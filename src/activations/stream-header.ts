@@ -24,6 +24,7 @@ const headerSchema = manifestSchema
     prepend_bos: true,
     corpus: true,
     text_field: true,
+    encoding: true,
     seed: true,
     batch: true,
     window_batches: true,
@@ -42,9 +43,18 @@ export type StreamHeader = z.infer<typeof headerSchema>;
 
 /** The header of a stream with the rows of the store that `manifest` begins. */
 export function streamHeader(manifest: Manifest): StreamHeader {
-  const { rows_wanted: rows, rows_per_shard: rows_per_batch } = manifest;
+  const { rows_wanted: rows, rows_per_shard: rows_per_batch, encoding, ...rest } = manifest;
+  // A run is resumed by its header, and was begun without this where there was no choice.
+  const other = encoding === undefined || encoding === 'utf-8' ? {} : { encoding };
   // Keys that only a store has are dropped by the schema.
-  return headerSchema.parse({ ...manifest, format: STREAM_FORMAT, version: STREAM_VERSION, rows, rows_per_batch });
+  return headerSchema.parse({
+    ...rest,
+    ...other,
+    format: STREAM_FORMAT,
+    version: STREAM_VERSION,
+    rows,
+    rows_per_batch,
+  });
 }
 
 /** The Arrow schema of the stream: columns of a shard, and the header as JSON in its metadata. */

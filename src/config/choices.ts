@@ -22,3 +22,7 @@ export const references = ['paper-gemma-7b'] as const;
 
 /** Figures that `figure` draws. */
 export const figures = ['jump-relu', 'paper-gemma-7b', 'pareto', 'shrinkage'] as const;
+
+/** Encodings of .txt and .jsonl corpora, corpus/decoders.ts. */
+export const encodings = ['utf-8', 'utf-16', 'utf-16le', 'utf-16be', 'latin-1', 'windows-1252'] as const;
+export type Encoding = (typeof encodings)[number];

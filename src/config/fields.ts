@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { precisions } from './choices.js';
+import { encodings, precisions } from './choices.js';
 
 // What several commands take, said once.
 
@@ -27,13 +27,18 @@ export const modelSource = {
   offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
 };
 export type ModelSource = z.infer<z.ZodObject<typeof modelSource>>;
-export const CORPUS = 'text: a .jsonl, .txt (either also .gz) or .parquet file, or a directory of them';
+export const CORPUS =
+  'text: a .jsonl, .ndjson, .json (JSON Lines) or .txt file (each also .gz or .zst), a .parquet file, or a directory of such files, read with the directories in it';
 export const corpus = directory.describe(CORPUS);
 export const textField = z
   .string()
   .min(1)
   .default('text')
   .describe('key or column that holds the text in .jsonl and .parquet');
+export const encoding = z
+  .enum(encodings)
+  .default('utf-8')
+  .describe('encoding of .txt and JSON Lines files; utf-16: the byte order mark says which');
 export const context = positive
   .min(2)
   .optional()

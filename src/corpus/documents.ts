@@ -1,12 +1,11 @@
-import { createReadStream } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { createGunzip } from 'node:zlib';
+import type { Encoding } from '../config/choices.js';
 import { Refusal } from '../config/refusal.js';
-import { formatBytes } from '../disk/free-space.js';
+import type { Progress } from '../progress/progress.js';
+import { type CorpusFile, type CorpusFiles, findCorpusFiles, type Skipped } from './corpus-files.js';
+import { jsonLines } from './json-lines.js';
 import { readParquetDocuments } from './parquet.js';
+import { Remarks } from './remarks.js';
+import { textOf } from './text-of.js';
 
 /** One text of the corpus. */
 export interface Document {
@@ -16,160 +15,91 @@ export interface Document {
   readonly source: string;
 }
 
-/** Longest document: a small .gz file may unpack to any length. */
-const LONGEST = 2 ** 28;
+/** Where a corpus is and how it is read, as commands are told. */
+export interface CorpusSettings {
+  readonly corpus: string;
+  /** The column or JSON key that holds the text. */
+  readonly textField: string;
+  readonly encoding?: Encoding;
+}
 
-/** File endings that hold documents. */
-const ENDINGS = ['.jsonl', '.jsonl.gz', '.txt', '.txt.gz', '.parquet'];
+export interface ReadOptions {
+  /** Of .txt and JSON Lines; strings in Parquet are UTF-8. */
+  readonly encoding?: Encoding;
+  /** Hears what was passed over or replaced in each file, once that is closed. */
+  readonly say?: (line: string) => void;
+  /** Characters of a JSON line that is held whole, at most. */
+  readonly shortLine?: number;
+}
+
+/** Names of skipped files in a line. */
+const NAMES_SHOWN = 5;
 
 /**
- * The files of a corpus: the file itself, or a directory's files with a known ending, sorted by name.
+ * The files of a corpus, in the order in which they are read.
  *
- * @throws Refusal when there is nothing to read, or something that is not a file
+ * @throws Refusal when there is nothing to read, or something that is not a file, or the same text twice
  */
-export async function corpusFiles(path: string): Promise<string[]> {
-  const found = await stat(path).catch((cause) => {
-    throw new Refusal(
-      `There is no corpus at ${path}.`,
-      'Give a .jsonl, .txt or .parquet file, or a directory of them.',
-      { cause },
-    );
+export async function corpusFiles({ corpus, textField, encoding = 'utf-8' }: CorpusSettings): Promise<CorpusFiles> {
+  const found = await findCorpusFiles(corpus, encoding, async (file) => {
+    for await (const _ of documentsOf(file, textField, new Remarks(file.path, textField), { encoding })) return;
   });
-  if (!found.isDirectory()) {
-    if (ENDINGS.some((ending) => path.endsWith(ending))) {
-      await checkFile(path);
-      return [path];
-    }
+  const parquet = found.files.find(({ kind }) => kind === 'parquet');
+  if (parquet && encoding !== 'utf-8') {
     throw new Refusal(
-      `${path} does not end in one of ${ENDINGS.join(', ')}.`,
-      'The ending tells how a corpus is read.',
+      `${parquet.path} is Parquet, whose strings are UTF-8, and --encoding ${encoding} is given.`,
+      'Leave --encoding out, or give the text files alone.',
     );
   }
-  const names = (await readdir(path)).filter((name) => ENDINGS.some((ending) => name.endsWith(ending))).sort();
-  if (names.length === 0)
-    throw new Refusal(
-      `${path} holds no file ending in ${ENDINGS.join(', ')}.`,
-      'The ending tells how a corpus is read.',
-    );
-  const files = names.map((name) => join(path, name));
-  for (const file of files) await checkFile(file);
-  return files;
+  return found;
 }
 
-/** A corpus is read more than once, and reading a pipe or a device might never end. */
-async function checkFile(path: string): Promise<void> {
-  const isFile = await stat(path).then(
-    (found) => found.isFile(),
-    () => false,
-  );
-  if (!isFile) throw new Refusal(`${path} is not a file.`, 'Give files; write what comes from a pipe to one.');
+/** The same at the beginning of a command: says which files of a directory are not read, and why. */
+export async function openCorpus(settings: CorpusSettings, { say }: Pick<Progress, 'say'>): Promise<CorpusFiles> {
+  const found = await corpusFiles(settings);
+  const reasons = new Map<string, string[]>();
+  for (const { name, why } of found.skipped as Skipped[]) reasons.set(why, [...(reasons.get(why) ?? []), name]);
+  for (const [why, names] of reasons) {
+    const shown = names.slice(0, NAMES_SHOWN).join(', ') + (names.length > NAMES_SHOWN ? ', …' : '');
+    say(`${settings.corpus}: ${names.length} skipped (${why}): ${shown}`);
+  }
+  return found;
 }
 
 /**
- * Documents of a corpus in file order: one a line of .jsonl, one a row of .parquet, one a .txt file.
+ * Documents of a corpus in the order of its files: one per line of JSON Lines, one per row of Parquet, one per .txt file.
  *
  * @param textField the column or JSON key that holds the text
- * @param longest bytes of a .txt file, characters of a line of .jsonl, at most
- * @throws Refusal naming file and line of a broken document
+ * @throws Refusal naming file and place of a broken document
  */
-export async function* readDocuments(path: string, textField: string, longest = LONGEST): AsyncGenerator<Document> {
-  for (const file of await corpusFiles(path)) {
-    if (file.endsWith('.parquet')) yield* readParquetDocuments(file, textField);
-    else if (/\.jsonl(\.gz)?$/.test(file)) yield* readJsonLines(file, textField, longest);
-    else yield { pieces: [await readText(file, longest)], source: file };
-  }
-}
-
-async function* readJsonLines(file: string, textField: string, longest: number): AsyncGenerator<Document> {
-  let number = 0;
-  for await (const line of linesOf(file, longest)) {
-    number++;
-    if (line.trim() === '') continue;
-    const source = `${file}:${number}`;
-    let value: unknown;
+export async function* readDocuments(
+  corpus: string,
+  textField: string,
+  options: ReadOptions = {},
+): AsyncGenerator<Document> {
+  const { files } = await corpusFiles({ corpus, textField, encoding: options.encoding });
+  for (const file of files) {
+    const remarks = new Remarks(file.path, textField);
     try {
-      value = JSON.parse(line);
-    } catch (cause) {
-      throw new Refusal(`${source} is not JSON.`, 'A .jsonl corpus has one JSON object a line.', { cause });
+      yield* documentsOf(file, textField, remarks, options);
+    } finally {
+      for (const line of remarks.lines()) options.say?.(line);
     }
-    const text = (value as Record<string, unknown> | null)?.[textField];
-    if (typeof text !== 'string') {
-      const keys = value !== null && typeof value === 'object' ? Object.keys(value).slice(0, 20).join(', ') : 'no keys';
-      throw new Refusal(
-        `${source} has no text in "${textField}" (it has: ${keys}).`,
-        'Name the key with --text-field.',
-      );
-    }
-    yield { pieces: [text], source };
   }
 }
 
-/**
- * Lines of a UTF-8 text file, ended by LF or CR LF, without a byte order mark. (Node's readline also ends lines at
- * U+2028, which JSON strings may hold.)
- */
-async function* linesOf(file: string, longest: number): AsyncGenerator<string> {
-  const stream = textStream(file);
-  let number = 1;
-  let length = 0;
-  const decoder = new TextDecoder();
-  // Pieces of the line under way: a line of 100 MB comes in thousands, and must not be searched anew with each.
-  let pieces: string[] = [];
-  const line = (last: string) => {
-    const whole = pieces.join('') + last;
-    pieces = [];
-    length = 0;
-    number++;
-    return whole.endsWith('\r') ? whole.slice(0, -1) : whole;
-  };
+async function* documentsOf(
+  { path, kind, packing }: CorpusFile,
+  textField: string,
+  remarks: Remarks,
+  { encoding = 'utf-8', shortLine }: ReadOptions,
+): AsyncGenerator<Document> {
+  if (kind === 'parquet') return yield* readParquetDocuments(path, textField, remarks);
+  const text = textOf(path, packing, encoding);
+  if (kind === 'lines') return yield* jsonLines(path, text, textField, remarks, shortLine);
   try {
-    for await (const chunk of stream) {
-      const parts = decoder.decode(chunk as Buffer, { stream: true }).split('\n');
-      for (const part of parts.slice(0, -1)) yield line(part);
-      pieces.push(parts.at(-1)!);
-      length += parts.at(-1)!.length;
-      if (length > longest) throw tooLong(`${file}:${number}`, longest);
-    }
-    const rest = line(decoder.decode());
-    if (rest !== '') yield rest;
-  } catch (cause) {
-    throw cause instanceof Refusal ? cause : brokenStream(file, cause);
+    yield { pieces: text, source: path };
   } finally {
-    // Who stops reading early does not care how the file ends.
-    stream.on('error', () => {});
-    stream.destroy();
+    await text.return(undefined);
   }
-}
-
-async function readText(file: string, longest: number): Promise<string> {
-  const parts: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const part of textStream(file)) {
-      parts.push(part as Buffer);
-      length += (part as Buffer).length;
-      if (length > longest) throw tooLong(file, longest);
-    }
-  } catch (cause) {
-    throw cause instanceof Refusal ? cause : brokenStream(file, cause);
-  }
-  return new TextDecoder().decode(Buffer.concat(parts));
-}
-
-function textStream(file: string): Readable {
-  const raw = createReadStream(file);
-  if (!file.endsWith('.gz')) return raw;
-  const unzipped = createGunzip();
-  // pipeline hands an error of either stream to the reader of `unzipped`.
-  pipeline(raw, unzipped).catch((error) => unzipped.destroy(error));
-  return unzipped;
-}
-
-function tooLong(source: string, longest: number): Refusal {
-  return new Refusal(`${source} is a document of more than ${formatBytes(longest)}.`, 'Split it into several.');
-}
-
-function brokenStream(file: string, cause: unknown): Refusal {
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new Refusal(`${file} could not be read to its end: ${reason}.`, 'Fetch or pack the file again.', { cause });
 }

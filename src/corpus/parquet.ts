@@ -1,51 +1,50 @@
 import { once } from 'node:events';
-import { stat } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import { Refusal } from '../config/refusal.js';
 import type { Document } from './documents.js';
-import type { ParquetReply, ParquetTask } from './parquet-worker.js';
+import type { ParquetReply, ParquetTask, RowPart } from './parquet-worker.js';
+import type { Remarks } from './remarks.js';
 
 /**
- * Heap for reading a file, in MiB: a base, and as much more for each of its own as compressed text has been seen to
- * need several times over. Lengths within a Parquet file (of runs, of pages) are believed by its reader, and a damaged
- * one would fill all memory and end the process.
+ * Heap for reading a file, in MiB; pages are outside of it. Lengths within a Parquet file (of runs, of pages) are believed
+ * by its reader, and a damaged one would fill all memory and end the process.
  */
-const HEAP = { base: 512, each: 32 };
+const HEAP = 512;
 
 /**
- * Documents of a Parquet file, row group by row group. It is read in a thread of its own, whose end by want of memory
- * is an answer.
+ * Documents of a Parquet file, page by page; rows without a text are passed over. It is read in a thread of its own, whose
+ * end by want of memory is an answer. The thread is idle between replies and does not keep the process alive then.
  *
- * @throws Refusal where it is broken, has no such column, or a row has no text
+ * @throws Refusal where it is broken, has no such column, or a text is not UTF-8
  */
-export async function* readParquetDocuments(file: string, textField: string): AsyncGenerator<Document> {
-  const { size } = await stat(file);
+export async function* readParquetDocuments(
+  file: string,
+  textField: string,
+  remarks: Remarks,
+): AsyncGenerator<Document> {
   const task: ParquetTask = { file, textField };
   const worker = new Worker(new URL('parquet-worker.js', import.meta.url), {
     workerData: task,
-    resourceLimits: { maxOldGenerationSizeMb: HEAP.base + Math.ceil((HEAP.each * size) / 2 ** 20) },
+    resourceLimits: { maxOldGenerationSizeMb: HEAP },
   });
+  worker.unref();
   try {
-    let row = 0;
-    for (;;) {
-      const reply = await ask(worker);
-      if (reply.kind === 'end') return;
-      if (reply.kind === 'failed') throw unreadable(file, reply.reason);
-      if (reply.kind === 'no column') {
-        throw new Refusal(
-          `${file} has no column "${textField}" (it has: ${reply.columns.join(', ')}).`,
-          'Name it with --text-field.',
-        );
-      }
-      for (const text of reply.values) {
-        const source = `${file}, row ${row++}`;
-        if (typeof text !== 'string') {
-          throw new Refusal(
-            `${source}: column "${textField}" holds no text.`,
-            'Leave the row out, or name another column with --text-field.',
-          );
-        }
-        yield { pieces: [text], source };
+    const parts = partsOf(worker, file, textField);
+    for (let row = 0; ; row++) {
+      const { value: first, done } = await parts.next();
+      if (done) return;
+      if (first.text === null) remarks.addNull();
+      else {
+        let part: RowPart = first;
+        const pieces = async function* () {
+          for (; ; part = await nextOf(parts)) {
+            if (part.text) yield part.text;
+            if (part.last) return;
+          }
+        };
+        yield { pieces: first.last ? [first.text] : pieces(), source: `${file}, row ${row}` };
+        // Whoever did not read it to its end goes on with the next row.
+        while (!part.last) part = await nextOf(parts);
       }
     }
   } catch (cause) {
@@ -57,6 +56,20 @@ export async function* readParquetDocuments(file: string, textField: string): As
   }
 }
 
+async function nextOf(parts: AsyncGenerator<RowPart>): Promise<RowPart> {
+  const { value, done } = await parts.next();
+  return done ? { text: null, last: true } : value;
+}
+
+async function* partsOf(worker: Worker, file: string, textField: string): AsyncGenerator<RowPart> {
+  for (;;) {
+    const reply = await ask(worker);
+    if (reply.kind === 'end') return;
+    if (reply.kind !== 'parts') throw refused(reply, file, textField);
+    yield* reply.parts;
+  }
+}
+
 async function ask(worker: Worker): Promise<ParquetReply> {
   const control = new AbortController();
   const { signal } = control;
@@ -65,20 +78,35 @@ async function ask(worker: Worker): Promise<ParquetReply> {
   const ended = once(worker, 'exit', { signal }).then(([code]) => {
     throw new Error(`its reader ended with code ${code}`);
   });
+  worker.ref();
   try {
     worker.postMessage('next');
     return await Promise.race([reply, ended]);
   } finally {
+    worker.unref();
     control.abort();
     // Neither is waited for any more.
     for (const promise of [reply, ended]) promise.catch(() => {});
   }
 }
 
+function refused(reply: Exclude<ParquetReply, { kind: 'parts' | 'end' }>, file: string, textField: string): Refusal {
+  switch (reply.kind) {
+    case 'no text':
+      return new Refusal(
+        `${file} ${reply.what} (its columns: ${reply.columns.join(', ')}).`,
+        'Name the column with --text-field.',
+      );
+    case 'not utf-8':
+      return new Refusal(
+        `${file}, row ${reply.row}: "${textField}" is not valid UTF-8 at its byte ${reply.at}; it looks like ${reply.looksLike}.`,
+        'Write the column anew as UTF-8 strings.',
+      );
+    default:
+      return unreadable(file, reply.reason);
+  }
+}
+
 function unreadable(file: string, reason: string, cause?: unknown): Refusal {
-  return new Refusal(
-    `${file} could not be read as Parquet: ${reason}.`,
-    'Supported are uncompressed and Snappy-compressed columns.',
-    { cause },
-  );
+  return new Refusal(`${file} could not be read as Parquet: ${reason}.`, 'Write or fetch the file again.', { cause });
 }

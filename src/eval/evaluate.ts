@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { EvalConfig } from '../config/stages.js';
 import { version } from '../config/version.js';
 import { batches, type Context, packContexts } from '../corpus/contexts.js';
-import { corpusFiles, readDocuments } from '../corpus/documents.js';
+import { openCorpus, readDocuments } from '../corpus/documents.js';
 import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
 import { openTokenizer } from '../corpus/tokenizer.js';
 import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
@@ -34,7 +34,7 @@ interface Plan {
   readonly context: number;
   readonly bos: number;
   /** The text from its beginning. */
-  contexts(): AsyncGenerator<Context>;
+  contexts(say?: (line: string) => void): AsyncGenerator<Context>;
   /** Of each candidate. */
   readonly settings: readonly EvalSettings[];
 }
@@ -44,7 +44,9 @@ interface Plan {
  * nothing to go on with after a kill: the same command begins again.
  */
 export async function evaluate(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<MeasuredRecord[]> {
-  return inItsDirectory(config, async () => measure(await plan(config, progress, stop), config, progress, stop));
+  return inItsDirectory(config, progress, async () =>
+    measure(await plan(config, progress, stop), config, progress, stop),
+  );
 }
 
 /**
@@ -59,7 +61,7 @@ export async function evaluateUnlessSame(
   progress: Progress,
   stop: StopRequest,
 ): Promise<readonly EvalRecord[]> {
-  return inItsDirectory(config, async () => {
+  return inItsDirectory(config, progress, async () => {
     const planned = await plan(config, progress, stop);
     const wanted = planned.candidates.map(({ path }, i) => [path, config.tokens, planned.settings[i]]);
     const found = before.map(({ sae, tokens, settings }) => [sae, tokens, settings]);
@@ -67,9 +69,9 @@ export async function evaluateUnlessSame(
   });
 }
 
-async function inItsDirectory<T>(config: EvalConfig, work: () => Promise<T>): Promise<T> {
+async function inItsDirectory<T>(config: EvalConfig, progress: Progress, work: () => Promise<T>): Promise<T> {
   // Before the model, which may have to be downloaded.
-  await corpusFiles(config.corpus);
+  await openCorpus(config, progress);
   return asOwner([config.out], claimOf(config), work);
 }
 
@@ -87,7 +89,9 @@ async function plan(config: EvalConfig, progress: Progress, stop: StopRequest): 
   const { precision } = choosePrecision(config.precision, config.device, checkpoint);
   const tokenizer = await openTokenizer(model, checkpoint.config.bosTokenId);
   const bos = tokenizer.bosTokenId;
-  const contexts = () => packContexts(readDocuments(config.corpus, config.textField), tokenizer, context);
+  const { corpus, textField, encoding } = config;
+  const contexts = (say?: (line: string) => void) =>
+    packContexts(readDocuments(corpus, textField, { encoding, say }), tokenizer, context);
   const count = (c: Context) => countPositions(c, bos);
   const text = new HashedContexts();
   await checkEnoughText(text.pass(contexts()), count, config.tokens, config.corpus, progress, stop);
@@ -95,6 +99,7 @@ async function plan(config: EvalConfig, progress: Progress, stop: StopRequest): 
     model_fingerprint: checkpoint.fingerprint,
     corpus: config.corpus,
     text_field: config.textField,
+    encoding: config.encoding,
     text_sha256: text.digest(),
     context,
     batch: config.batch,
@@ -156,7 +161,7 @@ async function checkUnchanged(checkpoint: Checkpoint, candidates: readonly Candi
 async function evaluateHook(
   group: readonly Candidate[],
   checkpoint: Checkpoint,
-  contexts: () => AsyncIterable<Context>,
+  contexts: Plan['contexts'],
   context: number,
   bos: number,
   config: EvalConfig,
@@ -169,10 +174,10 @@ async function evaluateHook(
   const files = group.map((candidate) => candidate.files);
   const spliceIn = await openSpliceIn(checkpoint, hook, files, context, config);
   /** Feeds the first `wanted` positions of the text to `take`, which says how many it counted. */
-  const feed = async (label: string, wanted: number, take: typeof spliceIn.add) => {
+  const feed = async (label: string, wanted: number, take: typeof spliceIn.add, say?: typeof progress.say) => {
     progress.begin(`${label} ${hook.name}`, wanted, 'token');
     let tokens = 0;
-    for await (const batch of batches(contexts(), config.batch)) {
+    for await (const batch of batches(contexts(say), config.batch)) {
       tokens += await take(batch, bos, wanted - tokens, async (counted) => {
         progress.update(tokens + counted);
         await checkUnchanged(checkpoint, group);
@@ -185,7 +190,7 @@ async function evaluateHook(
   };
   try {
     await feed('taking the mean of', Math.min(config.tokens, MEAN_POSITIONS), spliceIn.addToMean);
-    await feed('evaluating', config.tokens, spliceIn.add);
+    await feed('evaluating', config.tokens, spliceIn.add, progress.say);
     return spliceIn.metrics();
   } finally {
     await spliceIn.release();

@@ -13,6 +13,8 @@ export interface EvalSettings {
   model_fingerprint: string;
   corpus: string;
   text_field: string;
+  /** Of .txt and JSON Lines; utf-8 where it is not said. */
+  encoding?: string;
   /** SHA-256 of the contexts that were read beforehand to see whether the text suffices: up to 20 million tokens. */
   text_sha256: string;
   /** Tokens a context, BOS included. */

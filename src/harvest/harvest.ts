@@ -3,7 +3,7 @@ import type { Manifest } from '../activations/manifest.js';
 import type { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { type Context, countActivations } from '../corpus/contexts.js';
-import { corpusFiles } from '../corpus/documents.js';
+import { openCorpus } from '../corpus/documents.js';
 import { checkEnoughText } from '../corpus/enough-text.js';
 import { checkFreeSpace } from '../disk/free-space.js';
 import { asOwner } from '../disk/output-directory.js';
@@ -29,7 +29,7 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
   const names = [...new Set(config.hook)];
   const directories = names.map((name) => join(config.out, name));
   // Before the model, which may have to be downloaded.
-  await corpusFiles(config.corpus);
+  await openCorpus(config, progress);
   await asOwner(directories, claimOptions(config), () => harvestInto(directories, config, progress, stop));
   return directories;
 }
@@ -71,7 +71,7 @@ async function harvestInto(
       writers.push(await openWriter(directory, manifests[i]!, found[i]!, config));
     }
     progress.say(memoryLine(await harvestMemory(plan, model, config)));
-    await harvestWindows(config, contexts(), pass, writers, progress, stop);
+    await harvestWindows(config, contexts(progress.say), pass, writers, progress, stop);
   } finally {
     await pass.release();
   }

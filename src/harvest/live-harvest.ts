@@ -48,7 +48,14 @@ export class LiveHarvest {
     const { corpus, batch, tokens } = start.config;
     const again = (rows: number) => send({ kind: 'say', line: `${corpus} ended after ${rows} rows and is read again` });
     const about = { bos: plan.tokenizer.bosTokenId, corpus, wanted: tokens };
-    const groups = epochs(plan.contexts, batch, about, again);
+    // Of the first reading only.
+    let say: ((line: string) => void) | undefined = (line) => send({ kind: 'say', line });
+    const contexts = () => {
+      const text = plan.contexts(say);
+      say = undefined;
+      return text;
+    };
+    const groups = epochs(contexts, batch, about, again);
     const skipped = await skipWindows(groups, plan.manifests[0]!, skip, this.text);
     send({ kind: 'begun', skipped: { rows: skipped.rows, sha256: this.text.digest() } });
     this.seed = seed;

@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
-import { basename } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Rows } from '../activations/arrow-files.js';
 import { rowBytes } from '../activations/manifest.js';
@@ -10,7 +8,8 @@ import type { ActivationSource, TextRead } from '../activations/source.js';
 import { describeStream, type StreamHeader } from '../activations/stream-header.js';
 import { UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
-import { corpusFiles } from '../corpus/documents.js';
+import type { CorpusFile } from '../corpus/corpus-files.js';
+import { openCorpus } from '../corpus/documents.js';
 import { formatBytes } from '../disk/free-space.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import { parseGemmaConfig } from '../lm/gemma-config.js';
@@ -38,7 +37,7 @@ export async function openLiveSource(
   progress: Progress,
   stop: StopRequest,
 ): Promise<ActivationSource> {
-  const files = await corpusFiles(config.corpus);
+  const { files } = await openCorpus(config, progress);
   const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   // Of a harvest's settings, those of its output have no part here.
   const harvest = { out: '-', overwrite: false, resume: false, rowsPerShard: PIECE_ROWS };
@@ -48,7 +47,7 @@ export async function openLiveSource(
   let corpus: string;
   try {
     ({ header, memory: harvesting } = await unlessStopped(supply.open(), stop, () => NOTHING_BEGUN));
-    corpus = await outline(files);
+    corpus = outline(files);
   } catch (error) {
     await supply.close();
     throw error;
@@ -92,9 +91,8 @@ function bound(header: StreamHeader, place: string): string {
 }
 
 /** Names and sizes of the corpus's files: another text is most likely told by them. */
-async function outline(files: readonly string[]): Promise<string> {
-  const sizes = await Promise.all(files.map(async (file) => [basename(file), (await stat(file)).size]));
-  return JSON.stringify(sizes);
+function outline(files: readonly CorpusFile[]): string {
+  return JSON.stringify(files.map(({ name, bytes }) => [name, bytes]));
 }
 
 /** The other end of live-worker.ts: asks for a window when the one before has been dealt. */

@@ -1,7 +1,7 @@
 import type { Manifest } from '../activations/manifest.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { type Context, packContexts } from '../corpus/contexts.js';
-import { readDocuments } from '../corpus/documents.js';
+import { corpusFiles, readDocuments } from '../corpus/documents.js';
 import { openTokenizer, type Tokenizer } from '../corpus/tokenizer.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
@@ -19,8 +19,12 @@ export interface Plan {
   readonly windowBatches: number;
   /** Of the stores of all hooks as they would be begun. */
   readonly manifests: readonly Manifest[];
-  /** The corpus from its beginning. */
-  contexts(): AsyncGenerator<Context>;
+  /**
+   * The corpus from its beginning.
+   *
+   * @param say hears what was passed over or replaced in each file
+   */
+  contexts(say?: (line: string) => void): AsyncGenerator<Context>;
 }
 
 /**
@@ -38,7 +42,12 @@ export async function planHarvest(
   const hooks = [...new Set(config.hook)].map((name) => findHook(name, checkpoint.config));
   const tokenizer = await openTokenizer(model, checkpoint.config.bosTokenId);
   const windowBatches = batchesPerWindow(config, hooks, context, windowBytes);
-  const manifests = hooks.map((hook) => newManifest(config, checkpoint, tokenizer, hook, context, windowBatches));
-  const contexts = () => packContexts(readDocuments(config.corpus, config.textField), tokenizer, context);
+  const { files } = await corpusFiles(config);
+  const manifests = hooks.map((hook) =>
+    newManifest(config, files, checkpoint, tokenizer, hook, context, windowBatches),
+  );
+  const { corpus, textField, encoding } = config;
+  const contexts = (say?: (line: string) => void) =>
+    packContexts(readDocuments(corpus, textField, { encoding, say }), tokenizer, context);
   return { checkpoint, tokenizer, hooks, context, windowBatches, manifests, contexts };
 }

@@ -5,6 +5,7 @@ import { checkShardFiles } from '../activations/store.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
+import type { CorpusFile } from '../corpus/corpus-files.js';
 import type { Tokenizer } from '../corpus/tokenizer.js';
 import { formatBytes } from '../disk/free-space.js';
 import { type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
@@ -44,6 +45,7 @@ export function batchesPerWindow(
 /** The manifest of a store that is about to be begun. */
 export function newManifest(
   config: HarvestConfig,
+  files: readonly CorpusFile[],
   checkpoint: Checkpoint,
   tokenizer: Tokenizer,
   hook: Hook,
@@ -63,6 +65,8 @@ export function newManifest(
     prepend_bos: true,
     corpus: config.corpus,
     text_field: config.textField,
+    encoding: config.encoding,
+    corpus_files: listed(files),
     seed: config.seed,
     batch: config.batch,
     rows_per_shard: config.rowsPerShard,
@@ -76,6 +80,15 @@ export function newManifest(
     pending: null,
     partial: null,
   };
+}
+
+/** Files that a manifest lists by name, at most: it is written anew with every shard. */
+const FILES_LISTED = 1000;
+
+function listed(files: readonly CorpusFile[]): Manifest['corpus_files'] {
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  const first = files.slice(0, FILES_LISTED).map((file) => ({ file: file.name, bytes: file.bytes }));
+  return { count: files.length, bytes, first };
 }
 
 /** Bytes that a harvest has yet to write: listed shards of a window that is not done are kept, or make room. */
@@ -101,6 +114,7 @@ const FIXED = [
   'context',
   'corpus',
   'text_field',
+  'encoding',
   'seed',
   'batch',
   'rows_per_shard',
@@ -121,7 +135,8 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
       'Resume with the same settings, or start again with --overwrite.',
     );
   };
-  const before = { ...found, precision: found.precision ?? 'float32' };
+  const now = { ...fresh, encoding: fresh.encoding ?? 'utf-8' };
+  const before = { ...found, precision: found.precision ?? 'float32', encoding: found.encoding ?? 'utf-8' };
   const model = compareFingerprints(found.model.fingerprint, fresh.model.fingerprint);
   if (model === 'incomparable') {
     throw new Refusal(
@@ -131,7 +146,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
   }
   if (model === 'different') differs('model', found.model, fresh.model);
   for (const key of FIXED)
-    if (JSON.stringify(before[key]) !== JSON.stringify(fresh[key])) differs(key, before[key], fresh[key]);
+    if (JSON.stringify(before[key]) !== JSON.stringify(now[key])) differs(key, before[key], now[key]);
   await checkShardFiles(directory, found);
   if (found.rows_wanted === fresh.rows_wanted) return found;
   // A corpus that ended early may be finished at what it had; rows that are there are not taken away.

@@ -5,7 +5,7 @@ import { unfinished, writeStream } from '../activations/stream-writer.js';
 import { Interrupted, UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { batches, type Context, countActivations } from '../corpus/contexts.js';
-import { corpusFiles } from '../corpus/documents.js';
+import { openCorpus } from '../corpus/documents.js';
 import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import { parseGemmaConfig } from '../lm/gemma-config.js';
@@ -31,7 +31,7 @@ export async function harvestToStream(
   stop: StopRequest,
 ): Promise<void> {
   checkFlags(config, out);
-  await corpusFiles(config.corpus);
+  await openCorpus(config, progress);
   const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   const plan = await planHarvest(config, model);
   const count = (c: Context) => countActivations(c, plan.tokenizer.bosTokenId);
@@ -71,7 +71,7 @@ async function* pieces(
   progress: Progress,
   stop: StopRequest,
 ): AsyncGenerator<Rows> {
-  const text = contexts();
+  const text = contexts(progress.say);
   const groups = batches(text, config.batch);
   const beginning = atWindow(0, 0, manifests);
   let passed = 0;

@@ -64,6 +64,7 @@ const settings = z.object({
   model_fingerprint: z.string(),
   corpus: z.string(),
   text_field: z.string(),
+  encoding: z.string().optional(),
   text_sha256: z.string(),
   context: count,
   batch: count,

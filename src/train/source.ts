@@ -67,11 +67,22 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
       'Say how long to train, with --tokens or --steps.',
     );
   }
-  const { revision, offline, context, textField, dtype, precision, contextsPerPass, modelThreads, poolRows, seed } =
-    config;
+  const {
+    revision,
+    offline,
+    context,
+    textField,
+    encoding,
+    dtype,
+    precision,
+    contextsPerPass,
+    modelThreads,
+    poolRows,
+    seed,
+  } = config;
   return openLiveSource(
     {
-      ...{ model, revision, offline, corpus, hook, tokens, context, textField, dtype, precision, seed },
+      ...{ model, revision, offline, corpus, hook, tokens, context, textField, encoding, dtype, precision, seed },
       ...{ batch: contextsPerPass, windowRows: poolRows, device: modelDevice ?? device, threads: modelThreads },
     },
     progress,

@@ -1,0 +1,54 @@
+"""Writes the Parquet files in test/corpus/fixtures/ (pyarrow; run by hand, from the repository's root)."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+OUT = Path('test/corpus/fixtures')
+
+
+def tiny():
+    text = ['First.', 'Zweites, mit Ümlaut: λ → 😀', '', 'line\nline', 'last']
+    summary = ['1', '2', '3', '4', None]
+    table = pa.table({'title': list('abcde'), 'text': text, 'year': [1, 2, 3, 4, 5], 'summary': summary})
+    pq.write_table(table, OUT / 'tiny.parquet', row_group_size=2, compression='snappy')
+
+
+def forms():
+    """24 rows in three row groups, two in eight of them null, in every codec, page version and encoding of strings."""
+    texts = ['First.', 'Zweites, mit Ümlaut: λ → 😀', None, '', 'First.', 'line\nline ' * 60, None, 'last']
+    table = pa.table({'text': pa.array(texts * 3)})
+
+    def write(name, **options):
+        pq.write_table(table, OUT / f'{name}.parquet', row_group_size=10, write_statistics=False, **options)
+
+    for codec in ['none', 'snappy', 'gzip', 'brotli', 'zstd', 'lz4']:
+        write(f'form-{codec}', compression=codec, use_dictionary=False)
+    write('form-dictionary', compression='snappy', data_page_size=100)
+    for name, version, encoding in [
+        ('form-delta', '2.0', 'DELTA_BYTE_ARRAY'),
+        ('form-delta-length', '1.0', 'DELTA_LENGTH_BYTE_ARRAY'),
+    ]:
+        encoded = {'text': encoding}
+        write(name, compression='zstd', use_dictionary=False, column_encoding=encoded, data_page_version=version, data_page_size=64)
+
+
+def broken():
+    """A column of strings that holds Latin-1, as writers that do not check make it."""
+    latin = pa.array([b'good', 'schön'.encode('latin-1'), b'x'], type=pa.binary())
+    texts = pa.Array.from_buffers(pa.string(), 3, latin.buffers())
+    pq.write_table(pa.table({'text': texts}), OUT / 'latin-1.parquet', compression='none', write_statistics=False, use_dictionary=False)
+
+
+def prose():
+    """The beginnings of 16 documents in four row groups."""
+    lines = gzip.open('assets/corpus/train.jsonl.gz', 'rt').read().split('\n')[:16]
+    texts = [json.loads(line)['text'][:1500] for line in lines]
+    pq.write_table(pa.table({'text': texts}), OUT / 'prose.parquet', row_group_size=4, compression='zstd', write_statistics=False, use_dictionary=False)
+
+
+for make in [tiny, forms, broken, prose]:
+    make()

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { temporaryDirectory } from '../temporary.js';
+import { type Outcome, start, startPipe } from './run-program.js';
+
+/**
+ * A process that has done its work has to be gone, whatever it left unread: a file, an archive, a thread. It takes a
+ * fraction of a second; one that stays would stay for ever, so the limit is for machines that are very busy.
+ */
+const LIMIT = 60_000;
+
+const root = temporaryDirectory();
+const at = (name: string) => join(root, name);
+const HOOK = 'blocks.0.hook_resid_pre';
+const PROSE = 'test/corpus/fixtures/prose';
+const LINES = gunzipSync(readFileSync('assets/corpus/validation.jsonl.gz'));
+
+/** A corpus of every kind, each with much more text than is asked for. */
+const KINDS: Readonly<Record<string, () => string>> = {
+  parquet: () => `${PROSE}.parquet`,
+  'jsonl.gz': () => 'assets/corpus/validation.jsonl.gz',
+  'txt.zst': () => `${PROSE}.txt.zst`,
+  txt: () => written('a.txt', LINES),
+  'one long line': () => written('long.jsonl', JSON.stringify({ text: LINES.toString() })),
+  directory: () => {
+    mkdirSync(at('texts/more'), { recursive: true });
+    copyFileSync(`${PROSE}.parquet`, at('texts/a.parquet'));
+    writeFileSync(at('texts/more/b.json.gz'), gzipSync(LINES));
+    return at('texts');
+  },
+};
+
+function written(name: string, content: string | Uint8Array): string {
+  writeFileSync(at(name), content);
+  return at(name);
+}
+
+const text = (corpus: string) => ['--model', 'assets/tiny-gemma', '--corpus', corpus, '--context', '32'];
+const harvest = (corpus: string, out: string, tokens = 300) => [
+  ...['harvest', ...text(corpus), '--hook', HOOK, '--tokens', `${tokens}`, '--batch', '2', '--out', out],
+];
+const TRAIN = ['train', '--d-sae', '32', '--steps', '4', '--batch', '64', '--threads', '1'];
+
+/** Runs a command; fails where it is still there long after the last that it said. */
+async function ends(args: readonly string[], code = 0): Promise<Outcome> {
+  const { child, outcome } = start(...args);
+  let stays = false;
+  const give = () => {
+    stays = true;
+    child.kill('SIGKILL');
+  };
+  let timer = setTimeout(give, LIMIT);
+  for (const stream of [child.stdout!, child.stderr!]) {
+    stream.on('data', () => {
+      clearTimeout(timer);
+      timer = setTimeout(give, LIMIT);
+    });
+  }
+  const result = await outcome;
+  clearTimeout(timer);
+  assert.ok(!stays, `${args.slice(0, 5).join(' ')} … has not ended: ${result.stderr}`);
+  assert.equal(result.code, code, result.stderr);
+  return result;
+}
+
+for (const [kind, make] of Object.entries(KINDS)) {
+  test(`a harvest of part of a corpus ends: ${kind}`, async () => {
+    await ends(harvest(make(), at(`acts ${kind}`)));
+  });
+}
+
+test('a harvest that asks for more than there is ends', async () => {
+  await ends(harvest(`${PROSE}.parquet`, at('more'), 1_000_000), 1);
+});
+
+test('a harvest that stops for a text that is broken ends', async () => {
+  const { stderr } = await ends(harvest('test/corpus/fixtures/latin-1.parquet', at('broken')), 1);
+  assert.match(stderr, /row 1.*Latin-1/);
+});
+
+test('training on a model over Parquet ends', async () => {
+  await ends([...TRAIN, ...text(`${PROSE}.parquet`), '--hook', HOOK, '--pool-rows', '300', '--out', at('live')]);
+});
+
+test('both sides of a pipe over Parquet end', { timeout: 2 * LIMIT }, async () => {
+  const rows = harvest(`${PROSE}.parquet`, '-');
+  const { codes, left, right } = startPipe(at(''), rows, [...TRAIN, '--activations', '-', '--out', at('piped')]);
+  assert.deepEqual(await codes, [0, 0], left.stderr() + right.stderr());
+});
+
+test('an evaluation over Parquet ends', async () => {
+  await ends([...TRAIN, '--activations', at(`acts parquet/${HOOK}`), '--out', at('sae')]);
+  const evaluation = ['eval', '--sae', at('sae'), ...text(`${PROSE}.parquet`), '--tokens', '300', '--batch', '2'];
+  await ends([...evaluation, '--out', at('eval')]);
+});
+
+test('a sweep over Parquet ends', async () => {
+  const shared = `model: assets/tiny-gemma, corpus: ${PROSE}.parquet, context: 32, batch: 2`;
+  const file = written(
+    'sweep.yaml',
+    [
+      `harvest: {${shared}, hook: [${HOOK}], tokens: 300}`,
+      'train: {steps: 4, batch: 64, threads: 1}',
+      `eval: {${shared}, tokens: 300}`,
+      'sweep: {arch: [gated], d-sae: [32], l1: [4]}',
+    ].join('\n'),
+  );
+  await ends(['sweep', '--config', file, '--out', at('sweep')]);
+});
