@@ -1,3 +1,4 @@
+import { flattened } from './configuration-keys.js';
 import { distinct, type Entry } from './entries.js';
 import { type Markup, markup } from './markup.js';
 import { trainCommand } from './provenance.js';
@@ -8,18 +9,6 @@ const MOST = 10;
 
 /** Not settings, or said elsewhere: the architecture names its row, our record repeats it and d_sae, and ends with results. */
 const NO_SETTING = /^(architecture|metadata\.sae_pipe\.(arch|d_sae|final\..*))$/;
-
-/** A nested object as dotted keys and the JSON of its leaves; arrays are leaves. */
-export function flattened(value: Record<string, unknown>, prefix = ''): Map<string, string> {
-  const leaves = new Map<string, string>();
-  for (const [key, child] of Object.entries(value)) {
-    const path = `${prefix}${key}`;
-    if (typeof child === 'object' && child !== null && !Array.isArray(child)) {
-      for (const [leaf, text] of flattened(child as Record<string, unknown>, `${path}.`)) leaves.set(leaf, text);
-    } else leaves.set(path, typeof child === 'string' ? child : JSON.stringify(child));
-  }
-  return leaves;
-}
 
 /** The settings in which the SAEs differ, a row an SAE; null where there are none or too many to show. */
 function differences(entries: readonly Entry[]): Markup | null {
@@ -39,12 +28,12 @@ function differences(entries: readonly Entry[]): Markup | null {
       const sortable = text === undefined || Number.isFinite(Number(text)) ? markup` data-value="${text ?? ''}"` : null;
       return markup`<td${sortable}>${text ?? '–'}</td>`;
     });
-    return markup`<tr data-sae="${entry.index}"><th scope="row"><span class="marker">${inlineMarker(entry.style)}</span>${entry.name}</th><td>${entry.family}</td>${cells}</tr>
+    return markup`<tr data-sae="${entry.index}"><th scope="row"><span class="marker">${inlineMarker(entry.style)}</span>${entry.fullName}</th><td>${entry.record.sae}</td>${cells}</tr>
 `;
   });
   return markup`<p>Where the SAEs differ:</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Settings that differ"><table class="sortable settings">
-<thead><tr><th scope="col"><span class="title">SAE</span></th><th scope="col"><span class="title">Architecture</span></th>${heads}</tr></thead>
+<thead><tr><th scope="col"><span class="title">SAE</span></th><th scope="col"><span class="title">Directory</span></th>${heads}</tr></thead>
 <tbody>${rows}</tbody>
 </table></div>`;
 }
@@ -53,7 +42,7 @@ function differences(entries: readonly Entry[]): Markup | null {
 export function configurationSection(entries: readonly Entry[]): Markup {
   const details = entries.map((entry) => {
     const command = trainCommand(entry.record);
-    return markup`<details data-sae="${entry.index}"><summary><span class="marker">${inlineMarker(entry.style)}</span>${entry.name}</summary>
+    return markup`<details data-sae="${entry.index}"><summary><span class="marker">${inlineMarker(entry.style)}</span>${entry.fullName}</summary>
 <p class="path">${entry.record.sae}, ${entry.record.architecture} at ${entry.record.hook} of ${entry.record.model}</p>
 ${command === null ? null : markup`<p class="path">Trained by <code>${command}</code></p>`}
 <pre>${JSON.stringify(entry.record.cfg, null, 2)}</pre>

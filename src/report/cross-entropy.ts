@@ -160,8 +160,8 @@ export function crossEntropyFigure(entries: readonly Entry[], id: string): Marku
       title: 'Cross-entropy: clean, spliced and zero-ablated',
       description: entries
         .map(
-          ({ name, record }) =>
-            `${name}: clean ${fixed(record.ce_clean, 3)}, spliced ${fixed(record.ce_spliced, 3)}, zero-ablated ${fixed(record.ce_zero, 3)} nats.`,
+          ({ fullName, record }) =>
+            `${fullName}: clean ${fixed(record.ce_clean, 3)}, spliced ${fixed(record.ce_spliced, 3)}, zero-ablated ${fixed(record.ce_zero, 3)} nats.`,
         )
         .join(' '),
     },

@@ -79,8 +79,8 @@ export function densityFigure(entries: readonly Entry[], id: string): Markup {
       title: 'Feature density',
       description: entries
         .map(
-          ({ name, record }) =>
-            `${name}: ${counted(record.density_histogram.dead, 'dead feature')} of ${integer(record.d_sae)}.`,
+          ({ fullName, record }) =>
+            `${fullName}: ${counted(record.density_histogram.dead, 'dead feature')} of ${integer(record.d_sae)}.`,
         )
         .join(' '),
     },

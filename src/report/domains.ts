@@ -10,6 +10,12 @@ export function extent(values: Iterable<number>): [number, number] | null {
   return low <= high ? [low, high] : null;
 }
 
+/** The value below which a share of the finite values lies; NaN where there is none. */
+export function quantile(values: Iterable<number>, share: number): number {
+  const sorted = [...values].filter(Number.isFinite).sort((a, b) => a - b);
+  return sorted[Math.round(share * (sorted.length - 1))] ?? Number.NaN;
+}
+
 /** The domain made wider by a share of its length at both ends; a single value gets a span of its own. */
 export function padded([low, high]: readonly [number, number], share: number): [number, number] {
   const length = high - low || Math.abs(low) * 0.2 || 1;

@@ -1,6 +1,8 @@
 import type { EvalRecord } from '../eval/record.js';
 import type { MetricsRecord } from '../train/metrics-record.js';
+import { cut } from './chart.js';
 import { familyOf, MAIN_FAMILIES } from './family.js';
+import { lambdaOf, namesByDifference } from './naming.js';
 import { STYLES } from './styles.js';
 
 /** What it takes to name an SAE and to put it in its place. An SAE that was not evaluated has L0 NaN. */
@@ -13,16 +15,22 @@ export interface Placed<S extends Subject = Subject> {
   curve: readonly MetricsRecord[];
   /** Its number on the page; the same SAE has it in every figure. */
   index: number;
-  /** Last segment of its path, with as many more as it takes to be unlike the others. */
+  /** What tells it from the others of its site: "gated, λ 3" (naming.ts). */
   name: string;
   /** The name, cut in the middle where it is too long for a figure. */
   label: string;
+  /** The name, with its site where the page has several. */
+  fullName: string;
+  /** Sparsity coefficient that it was trained with; NaN where its cfg.json does not say. */
+  lambda: number;
   /** Where it was measured: the hook, preceded by the model where there are several models. */
   site: string;
   /** What it is one of: its architecture, and how it was made where that is not the usual way. */
   family: string;
   /** Colour and symbol, the family's. */
   style: number;
+  /** Place on a ramp of colours, 0 to 1, where what differs is a setting and not the family; else null. */
+  tone: number | null;
   /** 1 for the largest L0 of its family and site, less for the others: how strong its lines are drawn. */
   strength: number;
 }
@@ -31,12 +39,10 @@ export interface Placed<S extends Subject = Subject> {
 export type Entry = Placed<EvalRecord>;
 
 /** Longest name in a figure (characters). */
-const LONGEST = 26;
+const LONGEST = 36;
 
 function shortened(name: string): string {
-  if (name.length <= LONGEST) return name;
-  const tail = Math.ceil((LONGEST - 1) * 0.6);
-  return `${name.slice(0, LONGEST - 1 - tail)}…${name.slice(-tail)}`;
+  return [...name].length <= LONGEST ? name : cut(name, LONGEST - 1);
 }
 
 /** Numbers names that occur more than once: a, a (2), a (3). */
@@ -71,6 +77,16 @@ function tails(paths: readonly string[]): string[] {
   }
 }
 
+/** Names cut to fit a figure, and numbered where they are no longer different within a site. */
+function labelsOf(names: readonly string[], sites: readonly string[]): string[] {
+  const labels = names.map(shortened);
+  for (const site of distinct(sites)) {
+    const own = sites.flatMap((other, i) => (other === site ? [i] : []));
+    for (const [k, label] of numbered(own.map((i) => labels[i]!)).entries()) labels[own[k]!] = label;
+  }
+  return labels;
+}
+
 /** The distinct values, in order of first appearance. */
 export function distinct<T>(values: Iterable<T>): T[] {
   return [...new Set(values)];
@@ -91,22 +107,30 @@ const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 /** Names the SAEs and puts them in the page's order: by site, family, and L0 from large to small. */
 export function entriesOf<S extends Subject>(saes: readonly Pick<Placed<S>, 'record' | 'curve'>[]): Placed<S>[] {
   const records = saes.map(({ record }) => record);
-  const names = distinctNames(records.map(({ sae }) => sae));
-  const labels = numbered(names.map(shortened));
   const severalModels = distinct(records.map(({ model }) => model)).length > 1;
+  const sites = records.map(({ model, hook }) => (severalModels ? `${model} ${hook}` : hook));
+  const severalSites = distinct(sites).length > 1;
+  const names = namesByDifference(
+    records.map(({ sae, architecture, cfg }, i) => ({ sae, architecture, cfg, site: sites[i]! })),
+    distinctNames(records.map(({ sae }) => sae)),
+  );
+  const labels = labelsOf(names, sites);
   const others = distinct(records.map(familyOf))
     .filter((family) => !MAIN_FAMILIES.includes(family))
     .sort();
-  const size = (l0: number) => (Number.isFinite(l0) ? l0 : -1);
+  const size = (value: number) => (Number.isFinite(value) ? value : -1);
   const entries = saes.map(({ record, curve }, i) => ({
     record,
     curve,
     index: 0,
     name: names[i]!,
     label: labels[i]!,
-    site: severalModels ? `${record.model} ${record.hook}` : record.hook,
+    fullName: severalSites ? `${names[i]} at ${sites[i]}` : names[i]!,
+    lambda: lambdaOf(record.cfg),
+    site: sites[i]!,
     family: familyOf(record),
     style: styleOf(familyOf(record), others),
+    tone: null as number | null,
     strength: 1,
   }));
   entries.sort(
@@ -114,6 +138,7 @@ export function entriesOf<S extends Subject>(saes: readonly Pick<Placed<S>, 'rec
       compareText(a.site, b.site) ||
       compareText(familyOrder(a.family), familyOrder(b.family)) ||
       size(b.record.l0) - size(a.record.l0) ||
+      size(a.lambda) - size(b.lambda) ||
       compareText(a.name, b.name),
   );
   for (const [index, entry] of entries.entries()) {
@@ -121,7 +146,23 @@ export function entriesOf<S extends Subject>(saes: readonly Pick<Placed<S>, 'rec
     entry.index = index;
     entry.strength = 1 - (0.5 * alike.indexOf(entry)) / Math.max(3, alike.length - 1);
   }
+  toneByDifference(entries);
   return entries;
+}
+
+/** Fewer SAEs of a family than this are told apart by the strength of their lines. */
+const FEWEST_TONES = 3;
+
+/** Colours are for what differs: of one family they would all be the same, so its SAEs share a ramp, by λ and name. */
+function toneByDifference(entries: Placed[]): void {
+  if (distinct(entries.map(({ family }) => family)).length > 1) return;
+  const ordered = [...entries].sort((a, b) => (a.lambda || 0) - (b.lambda || 0) || compareText(a.name, b.name));
+  const names = distinct(ordered.map(({ name }) => name));
+  if (names.length < FEWEST_TONES) return;
+  for (const entry of entries) {
+    entry.tone = names.indexOf(entry.name) / (names.length - 1);
+    entry.strength = 1;
+  }
 }
 
 /** True for SAEs of one family at one site: the points of one trade-off curve. */

@@ -45,10 +45,14 @@ function pointsNote(
     .join(' ');
 }
 
-/** The firing ratios: a table where curves overlap, and a sentence a site that has both kinds of SAE. */
-function firing(points: readonly Point[], published: string | undefined, { measured, tables }: FigureContext): Part {
+/** The firing ratios: a sentence for each site that has both kinds of SAE, and a table where curves overlap. */
+function firing(
+  points: readonly Point[],
+  published: string | undefined,
+  { measured, tables }: FigureContext,
+): { sentences: Part; table: Part } {
   const comparisons = comparisonsOf(points, published ?? null);
-  if (comparisons.length === 0) return null;
+  if (comparisons.length === 0) return { sentences: null, table: null };
   const table = firingTable(comparisons);
   const overall = overallSentence(comparisons);
   const items = [...comparisons.map(firingSentence), ...(overall === null ? [] : [overall])];
@@ -56,11 +60,11 @@ function firing(points: readonly Point[], published: string | undefined, { measu
 ${items.map((sentence) => markup`<li>${sentence}</li>\n`)}</ul>
 `;
   const caption = `Firing features at equal loss recovered: L0 of gated SAEs over that of standard ones, interpolated along the curves of figure 1 (definition below). The paper’s ratio is about one half.`;
-  return [table === null ? null : captionedTable(tables + 1, table, caption, measured), sentences];
+  return { sentences, table: table === null ? null : captionedTable(tables + 1, table, caption, measured) };
 }
 
-/** Figures 1 to 7 with their captions, and the table of firing ratios after the first. */
-export function figuresOf(entries: readonly Entry[], context: FigureContext): Part {
+/** Figures 1 to 7 with their captions: the first with the sentences of its firing ratios, and their table before the rest. */
+export function figuresOf(entries: readonly Entry[], context: FigureContext): { first: Part; rest: Part } {
   const { reference, measured, trained } = context;
   const published = reference === undefined ? undefined : REFERENCE_NAMES[reference.name];
   const layer = (quantity: 'loss_recovered' | 'gamma') =>
@@ -68,14 +72,18 @@ export function figuresOf(entries: readonly Entry[], context: FigureContext): Pa
   const recovered = [...pointsOf(entries, 'loss_recovered'), ...layer('loss_recovered')];
   const bias = [...pointsOf(entries, 'relative_reconstruction_bias'), ...layer('gamma')];
   const banded = entries.some(({ record }) => record.intervals?.delta_ce !== undefined);
-  return [
+  const ratios = firing(recovered, published, context);
+  const first = [
     figure(
       1,
       paretoFigure(recovered, { reference: published }),
       `Loss recovered against L0: how much of the model’s prediction survives when its activations are replaced by the SAE’s reconstructions, and with how many active features a token. Up and to the left is better. ${pointsNote(entries, recovered, 'loss recovered', published)} `,
       measured,
     ),
-    firing(recovered, published, context),
+    ratios.sentences,
+  ];
+  const rest = [
+    ratios.table,
     figure(
       2,
       shrinkageFigure(bias, { reference: published }),
@@ -97,18 +105,19 @@ export function figuresOf(entries: readonly Entry[], context: FigureContext): Pa
     ),
     distributions(entries, measured),
   ];
+  return { first, rest };
 }
 
 function trainingFigure(entries: readonly Entry[], trained: Markup): Markup {
   const curves = trainingCurvesFigure(entries, 'figure-3');
   if (curves === null) return absentFigure(3, 'There are no training curves: no SAE came with a metrics.jsonl.');
-  const absent = withoutCurve(entries).map(({ name }) => name);
+  const absent = withoutCurve(entries).map(({ fullName }) => fullName);
   const absentNote = absent.length === 0 ? '' : ` No training curve came with ${listed(absent)}.`;
   const compared = families(entries).some((family) => family.length > 1);
   return figure(
     3,
     curves,
-    `Training curves against activations seen. Values are means over the steps since the line of metrics.jsonl before, except dead features and learning rate, which are as they stood; curves of more than 400 lines are averaged over buckets of consecutive lines. ${!compared ? '' : 'Within an architecture, the stronger the line, the larger the SAE’s L0 in the evaluation. '}Loss is on normalised activations. The axis of explained variance leaves out what lies below it in the first 5 % of training.${absentNote} `,
+    `Training curves against activations seen. Values are means over the steps since the line of metrics.jsonl before, except dead features and learning rate, which are as they stood; curves of more than 400 lines are averaged over buckets of consecutive lines. ${!compared ? '' : 'Within an architecture, the stronger the line, the larger the SAE’s L0 in the evaluation. '}Loss is on normalised activations. Axes show what follows the first 5 % of training, without its rarest values (1 % at each end) and without explained variance far below 0 while other SAEs are above; ▾ and ▴ mark curves that end beyond an axis, with their last value.${absentNote} `,
     trained,
   );
 }

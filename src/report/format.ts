@@ -43,10 +43,19 @@ export function compact(value: number): string {
   const rounded = Number(value.toPrecision(3));
   const size = Math.abs(rounded);
   const sign = rounded < 0 ? MINUS : '';
+  if (size >= 1e15) return sign + size.toExponential();
   const unit = size >= 1e4 ? UNITS.find((candidate) => size >= candidate.size) : undefined;
   if (unit !== undefined) return `${sign}${Number((size / unit.size).toPrecision(3))}${unit.suffix}`;
   if (size !== 0 && size < 1e-3) return sign + size.toExponential();
   return sign + grouped(String(size));
+}
+
+/** A setting as it was given, every digit of it: 3, 1e-4, 20k, 1,536, 1.23456. */
+export function exact(value: number): string {
+  if (!Number.isFinite(value)) return MISSING;
+  if (Number(value.toPrecision(3)) === value) return compact(value);
+  const digits = String(Math.abs(value));
+  return (value < 0 ? MINUS : '') + (digits.includes('e') ? digits : grouped(digits));
 }
 
 /** A count and its noun: 1 SAE, 12 SAEs. */

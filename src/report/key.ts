@@ -8,6 +8,8 @@ export interface KeyItem {
   label: string;
   /** Colour and symbol; null: the ink of the text. */
   style: number | null;
+  /** Colour of a line, where it is not its style's. */
+  stroke?: string;
   /** Of a reference: a broken line and a hollow symbol. */
   faint?: boolean;
   /** A symbol, and a line through it where points are joined. */
@@ -30,7 +32,7 @@ export function key(id: string, items: readonly KeyItem[], width: number, y = 0)
   const height = items.length === 0 ? 0 : (row + 1) * ROW;
   const lines = placed.filter(({ sign }) => sign !== 'symbol');
   const symbols = placed.filter(({ sign, style }) => sign !== 'line' && style !== null);
-  const stroke = ({ style }: KeyItem) => (style === null ? 'currentColor' : colour(style));
+  const stroke = ({ style, stroke: own }: KeyItem) => own ?? (style === null ? 'currentColor' : colour(style));
   const joined = (of: readonly (typeof placed)[number][], strokeDasharray?: string) =>
     link(of, {
       x1: 'x',

@@ -5,7 +5,7 @@ import { logDomain, logTicks } from './domains.js';
 import type { Entry } from './entries.js';
 import { compact, listed } from './format.js';
 import type { Markup } from './markup.js';
-import { colour } from './styles.js';
+import { lineColour } from './styles.js';
 
 interface Step {
   l0: number;
@@ -45,7 +45,7 @@ export function l0DistributionFigure(entries: readonly Entry[], id: string): Mar
           x: 'l0',
           y: 'share',
           z: ({ entry }: Step) => entry.index,
-          stroke: { value: ({ entry }: Step) => colour(entry.style), scale: null },
+          stroke: { value: ({ entry }: Step) => lineColour(entry), scale: null },
           strokeOpacity: { value: ({ entry }: Step) => entry.strength, scale: null },
           strokeWidth: 1.4,
           clip: true,
@@ -58,7 +58,7 @@ export function l0DistributionFigure(entries: readonly Entry[], id: string): Mar
   return bySite(measured, {
     id,
     title: 'Distribution of L0 over tokens',
-    description: `Share of tokens with at most so many active features, for ${listed(measured.map(({ name }) => name))}.`,
+    description: `Share of tokens with at most so many active features, for ${listed(measured.map(({ fullName }) => fullName))}.`,
     x: 'Active features',
     y: 'Tokens with at most so many (%)',
     panel,

@@ -5,7 +5,7 @@ import { extent, padded } from './domains.js';
 import type { Entry } from './entries.js';
 import { listed } from './format.js';
 import type { Markup } from './markup.js';
-import { colour } from './styles.js';
+import { lineColour } from './styles.js';
 
 type Loss = 'ce_clean' | 'ce_spliced' | 'ce_zero';
 
@@ -45,7 +45,7 @@ export function lossByPositionFigure(entries: readonly Entry[], id: string): Mar
         line(spliced, {
           ...along,
           z: ({ entry }: PositionPoint) => entry.index,
-          stroke: { value: ({ entry }: PositionPoint) => colour(entry.style), scale: null },
+          stroke: { value: ({ entry }: PositionPoint) => lineColour(entry), scale: null },
           strokeOpacity: { value: ({ entry }: PositionPoint) => entry.strength, scale: null },
           title: ({ entry }: PositionPoint) => entry.name,
           ...attributed(spliced, ({ entry }) => ({ 'data-sae': entry.index, 'data-mark': 'spliced' })),
@@ -57,7 +57,7 @@ export function lossByPositionFigure(entries: readonly Entry[], id: string): Mar
   return bySite(measured, {
     id,
     title: 'Loss by position',
-    description: `Cross-entropy by place in the context, for ${listed(measured.map(({ name }) => name))}.`,
+    description: `Cross-entropy by place in the context, for ${listed(measured.map(({ fullName }) => fullName))}.`,
     x: 'Position in the context (BOS at 0)',
     y: 'Cross-entropy (nats a token)',
     panel,

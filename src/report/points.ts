@@ -32,7 +32,7 @@ export function pointsOf(
   quantity: 'loss_recovered' | 'relative_reconstruction_bias',
 ): Point[] {
   const interval = (record: EvalRecord, name: string) => known(record.intervals?.[name]);
-  return entries.map(({ site, family, style, name, label, index, record }) => ({
+  return entries.map(({ site, family, style, fullName, label, index, record }) => ({
     site,
     family,
     style,
@@ -40,7 +40,7 @@ export function pointsOf(
     value: record[quantity],
     l0Interval: interval(record, 'l0'),
     valueInterval: interval(record, quantity),
-    name,
+    name: fullName,
     label,
     index,
   }));

@@ -2,9 +2,11 @@ import { configurationSection } from './configuration.js';
 import { DEFINITIONS } from './definitions.js';
 import { distinct, type Entry, entriesOf } from './entries.js';
 import { figuresOf } from './figures.js';
-import { counted, integer, listed } from './format.js';
+import { comparisonsOf } from './firing-table.js';
+import { counted, fixed, integer, listed, percent } from './format.js';
 import { type Markup, markup } from './markup.js';
 import { captionedTable, page } from './page.js';
+import { drawable, type Point, pointsOf } from './points.js';
 import { evalCommand, reportCommand, type Source, shellWord } from './provenance.js';
 import type { Evaluation } from './read.js';
 import { checkReference, type PublishedSae, type ReferenceName } from './reference.js';
@@ -39,6 +41,25 @@ function summary(entries: readonly Entry[]): string {
     tokens.length === 1 ? counted(tokens[0]!, 'token') : `${integer(tokens[0]!)} to ${integer(tokens.at(-1)!)} tokens`;
   const models = listed(distinct(records.map(({ model }) => model)));
   return `${of} at ${listed(distinct(records.map(({ hook }) => hook)))} of ${models}, evaluated on ${onTokens}.`;
+}
+
+/** What the evaluation found, in one sentence: the firing ratio where it can be told, else the best of the SAEs. */
+function result(entries: readonly Entry[]): string {
+  const points = pointsOf(entries, 'loss_recovered').filter(drawable);
+  const means = comparisonsOf(points).flatMap(({ result }) => (result.kind === 'ratio' ? [result.mean] : []));
+  if (means.length > 0) {
+    const mean = Math.exp(means.reduce((sum, ratio) => sum + Math.log(ratio), 0) / means.length);
+    const over = means.length > 1 ? ` (geometric mean over ${counted(means.length, 'site')})` : '';
+    return `At equal loss recovered, gated SAEs fire ${fixed(mean, 2)} times as many features per token as standard ones${over}.`;
+  }
+  const best = points.reduce<Point | null>(
+    (top, point) => (top === null || point.value > top.value ? point : top),
+    null,
+  );
+  if (best === null) return 'No SAE has both an L0 above 0 and a loss recovered that can be told.';
+  const which =
+    points.length > 1 ? `The best of ${counted(entries.length, 'SAE')}, ${best.name},` : `The SAE ${best.name}`;
+  return `${which} recovers ${percent(best.value, 2)} % of the loss with ${fixed(best.l0, 1)} active features per token.`;
 }
 
 /** The names of SAEs that were measured on unlike numbers of tokens cannot be compared row by row: say so. */
@@ -81,16 +102,19 @@ export function renderReport(evaluation: Evaluation, options: ReportOptions = {}
   const intervals = entries.some(({ record }) => record.intervals !== undefined);
   const below = intervals ? ' Below a value stands its 95 % interval, by bootstrap over contexts.' : '';
   const tableCaption = `Means over the counted positions. ↑ larger is better, ↓ smaller is better, → 1 the nearer to 1 the better; definitions are below and at the column heads.${below}${tokensNote(entries)}`;
+  const figures = figuresOf(entries, { reference, measured, trained, tables: further === null ? 1 : 2 });
   return page({
     title,
     saes: entries.length,
     body: markup`<header>
 <h1>${title}</h1>
+<p class="result">${result(entries)}</p>
 <p class="summary">${summary(entries)}</p>
 </header>
+${figures.first}
 ${captionedTable(1, headlineTable(entries), tableCaption, measured)}
 ${further === null ? null : captionedTable(2, further, 'Further measurements of the same evaluation.', measured)}
-${figuresOf(entries, { reference, measured, trained, tables: further === null ? 1 : 2 })}
+${figures.rest}
 ${commands(entries, source)}<section><h2>Definitions</h2>
 ${DEFINITIONS}
 </section>

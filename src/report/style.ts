@@ -1,3 +1,8 @@
+/** Names for the colours of a ramp (viridis, its yellow end darkened to be seen on white). */
+function tones(colours: readonly string[]): Record<string, string> {
+  return Object.fromEntries(colours.map((colour, i) => [`tone-${i}`, colour]));
+}
+
 /**
  * Colours, light and dark. The families' are those of Okabe and Ito, which stay apart for colour-blind readers; on dark
  * ground they are lighter.
@@ -16,6 +21,7 @@ export const LIGHT: Readonly<Record<string, string>> = {
   'style-3': '#cc79a7',
   'style-4': '#b07d00',
   'style-5': '#56b4e9',
+  ...tones(['#440154', '#46327e', '#365c8d', '#277f8e', '#1fa187', '#3fa85c', '#88a010', '#c29000']),
 };
 const DARK: Readonly<Record<string, string>> = {
   ink: '#e4e5e7',
@@ -31,6 +37,7 @@ const DARK: Readonly<Record<string, string>> = {
   'style-3': '#e29cc4',
   'style-4': '#e6b84c',
   'style-5': '#9ad4f5',
+  ...tones(['#b79df0', '#94a3f5', '#6fb0e8', '#4fc3cf', '#45cfae', '#77d98a', '#b9dd4f', '#f0d84a']),
 };
 
 /** A palette as declarations of variables. */
@@ -60,6 +67,7 @@ main { max-width: 1060px; margin: 0 auto; }
 h1 { margin: 0 0 0.4rem; font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.01em; text-wrap: balance; }
 h2 { margin: 3.2rem 0 1rem; padding-top: 0.9rem; border-top: 1px solid var(--rule); font-size: 1.2rem; }
 p, dl, figcaption { max-width: 44rem; }
+.result { margin: 0 0 0.5rem; max-width: 46rem; font-size: 1.2rem; line-height: 1.4; overflow-wrap: anywhere; }
 .summary { margin: 0; color: var(--muted); font-size: 1.05rem; overflow-wrap: anywhere; }
 figure { margin: 2.6rem 0; }
 figcaption { margin-top: 0.9rem; color: var(--muted); font-size: 0.875rem; line-height: 1.5; overflow-wrap: anywhere; }

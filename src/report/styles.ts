@@ -30,6 +30,14 @@ export function colour(style: number): string {
   return `var(--style-${hue(style)})`;
 }
 
+/** Colours of a ramp of settings, of the page. */
+const TONES = 8;
+
+/** The colour of an SAE's lines: its place on the ramp where it has one, else its family's. */
+export function lineColour({ style, tone }: { style: number; tone: number | null }): string {
+  return tone === null ? colour(style) : `var(--tone-${Math.round(tone * (TONES - 1))})`;
+}
+
 /** What is drawn at a point. */
 export interface Dot {
   x: number;
@@ -39,6 +47,8 @@ export interface Dot {
   tip?: string;
   /** Number of its SAE on the page. */
   index?: number | null;
+  /** Instead of its style's colour. */
+  fill?: string;
   /** Of a reference: drawn hollow and faint. */
   faint?: boolean;
 }
@@ -56,7 +66,7 @@ export function dots(points: readonly Dot[]): Markish[] {
         y: 'y',
         symbol: symbolOf(style),
         r: RADIUS,
-        fill: faint ? 'var(--paper)' : colour(style),
+        fill: faint ? 'var(--paper)' : { value: ({ fill }: Dot) => fill ?? colour(style), scale: null },
         stroke: faint ? colour(style) : 'var(--paper)',
         strokeWidth: faint ? 1.3 : 1,
         opacity: faint ? 0.6 : 1,
@@ -71,7 +81,7 @@ export function dots(points: readonly Dot[]): Markish[] {
 }
 
 /** A family's symbol alone, for a line of text or a cell. */
-export function inlineMarker(style: number): Markup {
+export function inlineMarker(style: number, fill?: string): Markup {
   return drawn(
     'inline',
     { x: 0, y: 0, width: 14, height: 14 },
@@ -80,7 +90,7 @@ export function inlineMarker(style: number): Markup {
       margin: 0,
       x: { type: 'identity' },
       y: { type: 'identity' },
-      marks: dots([{ x: 7, y: 7, style }]),
+      marks: dots([{ x: 7, y: 7, style, fill }]),
     },
   );
 }

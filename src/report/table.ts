@@ -1,7 +1,8 @@
 import type { EvalRecord, Headline } from '../eval/record.js';
 import { distinct, type Entry } from './entries.js';
-import { fixed } from './format.js';
+import { exact, fixed } from './format.js';
 import { type Markup, markup } from './markup.js';
+import { lambdaOf } from './naming.js';
 import { inlineMarker } from './styles.js';
 
 interface Column {
@@ -11,6 +12,8 @@ interface Column {
   unit?: string;
   definition: string;
   value: (record: EvalRecord) => number | null | undefined;
+  /** Instead of a number of decimals: as many as the value has. */
+  written?: (value: number) => string;
   /** What the value is multiplied by to be in the unit: 100 for a percentage. */
   factor?: number;
   decimals: number;
@@ -20,6 +23,13 @@ interface Column {
 
 /** The headline columns, with their definitions as src/eval/record.ts has them. */
 const HEADLINE_COLUMNS: readonly Column[] = [
+  {
+    title: 'λ',
+    definition: 'Sparsity coefficient that the SAE was trained with, as its cfg.json records it.',
+    value: ({ cfg }) => lambdaOf(cfg),
+    decimals: 3,
+    written: exact,
+  },
   {
     title: 'd_sae',
     unit: 'features',
@@ -172,7 +182,7 @@ function head({ title, better, unit, definition }: Column): Markup {
   return markup`<th scope="col" class="number" title="${definition}"><span class="title">${title}</span>${arrow}<span class="unit">${unit ?? ''}</span></th>`;
 }
 
-function cell({ record }: Entry, { value, factor = 1, decimals, interval }: Column): Markup {
+function cell({ record }: Entry, { value, factor = 1, decimals, interval, written }: Column): Markup {
   const measured = factor * (value(record) ?? Number.NaN);
   const [low, high] = (interval && record.intervals?.[interval]) ?? [];
   const range =
@@ -180,10 +190,10 @@ function cell({ record }: Entry, { value, factor = 1, decimals, interval }: Colu
       ? null
       : markup`<span class="interval">${fixed(factor * low, decimals)} – ${fixed(factor * high, decimals)}</span>`;
   const sortable = Number.isFinite(measured) ? String(measured) : '';
-  return markup`<td class="number" data-value="${sortable}">${fixed(measured, decimals)}${range}</td>`;
+  return markup`<td class="number" data-value="${sortable}">${written ? written(measured) : fixed(measured, decimals)}${range}</td>`;
 }
 
-/** A path that may go on in the next line after a slash, a dot or an underscore. */
+/** A name that may break after a slash, a dot or an underscore. */
 function breakable(name: string): Markup {
   return markup`${name.split(/(?<=[/._])/).map((piece) => markup`${piece}<wbr>`)}`;
 }
@@ -192,18 +202,18 @@ function table(entries: readonly Entry[], columns: readonly Column[]): Markup {
   const sites = distinct(entries.map(({ site }) => site));
   const row = (entry: Entry) => {
     const name = markup`<span class="marker">${inlineMarker(entry.style)}</span>${breakable(entry.name)}`;
-    return markup`<tr data-sae="${entry.index}"><th scope="row" title="${entry.record.sae}">${name}</th><td>${entry.family}</td>${columns.map((column) => cell(entry, column))}</tr>
+    return markup`<tr data-sae="${entry.index}"><th scope="row" title="${entry.record.sae}">${name}</th>${columns.map((column) => cell(entry, column))}</tr>
 `;
   };
   const bodies = sites.map((site) => {
     const group =
       sites.length > 1
-        ? markup`<tr class="group"><th scope="rowgroup" colspan="${columns.length + 2}">${site}</th></tr>`
+        ? markup`<tr class="group"><th scope="rowgroup" colspan="${columns.length + 1}">${site}</th></tr>`
         : null;
     return markup`<tbody>${group}${entries.filter((entry) => entry.site === site).map(row)}</tbody>`;
   });
   return markup`<table class="sortable">
-<thead><tr><th scope="col" title="Last part of the SAE’s path."><span class="title">SAE</span></th><th scope="col"><span class="title">Architecture</span></th>${columns.map(head)}</tr></thead>
+<thead><tr><th scope="col" title="What tells the SAE from the others of its hook; its path is below, under Configuration."><span class="title">SAE</span></th>${columns.map(head)}</tr></thead>
 ${bodies}
 </table>`;
 }

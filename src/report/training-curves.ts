@@ -1,14 +1,14 @@
-import { line } from '@observablehq/plot';
-import type { MetricsRecord } from '../train/metrics-record.js';
-import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, textWidth, titles } from './chart.js';
-import { extent, logDomain, logTicks, padded, wantsLog } from './domains.js';
+import { line, type Markish, text } from '@observablehq/plot';
+import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, fitted, textWidth, titles } from './chart.js';
+import { extent, logTicks } from './domains.js';
 import { bucketMeans, type CurvePoint, withoutRepeats } from './downsample.js';
 import { endLabels, type LineEnd } from './end-labels.js';
 import { distinct, families, type Placed } from './entries.js';
 import { compact, listed } from './format.js';
 import { key } from './key.js';
 import { type Markup, markup } from './markup.js';
-import { colour } from './styles.js';
+import { lineColour } from './styles.js';
+import { type Axis, beyond, type Quantity, yAxis } from './training-axes.js';
 
 /** Most points a line has. */
 const POINTS = 400;
@@ -18,21 +18,12 @@ const LABEL_EVERY_PANEL = 4;
 const LABEL_EVERY_LINE = 24;
 const WIDTH = 960;
 const MARGIN = { marginLeft: 46, marginTop: 30, marginBottom: 24 };
+/** Room for the name of a site above its panels. */
+const HEADING = 22;
 /** Height of the plot in the row of the learning rate. */
 const LOW = 74;
 
-interface Quantity {
-  title: string;
-  value: (line: MetricsRecord) => number;
-  /** Never: linear. Always: log10 of what is above 0. Wide: log10 if the span is more than a factor of 8. */
-  log: 'never' | 'always' | 'wide';
-  /** The y axis begins at 0. */
-  fromZero: boolean;
-  /** Leave the first twentieth of training out when the y axis is chosen: it is far from all that follows. */
-  cutStart: boolean;
-}
-
-const L0: Quantity = { title: 'L0', value: (line) => line.l0, log: 'wide', fromZero: false, cutStart: false };
+const L0: Quantity = { title: 'L0', value: (line) => line.l0, log: 'wide', fromZero: false, cut: true };
 const QUANTITIES: readonly (readonly Quantity[])[] = [
   [
     L0,
@@ -41,20 +32,22 @@ const QUANTITIES: readonly (readonly Quantity[])[] = [
       value: (line) => line.explained_variance ?? Number.NaN,
       log: 'never',
       fromZero: false,
-      cutStart: true,
+      cut: true,
+      // Reconstructions worse than the mean activation.
+      floor: -0.1,
     },
   ],
   [
-    { title: 'Loss', value: (line) => line.loss, log: 'always', fromZero: false, cutStart: false },
+    { title: 'Loss', value: (line) => line.loss, log: 'always', fromZero: false, cut: true },
     {
       title: 'Dead features (%)',
       value: (line) => 100 * (line.dead_fraction ?? Number.NaN),
       log: 'never',
       fromZero: true,
-      cutStart: false,
+      cut: false,
     },
   ],
-  [{ title: 'Learning rate', value: (line) => line.lr, log: 'never', fromZero: true, cutStart: false }],
+  [{ title: 'Learning rate', value: (line) => line.lr, log: 'never', fromZero: true, cut: false }],
 ];
 
 /** All labels of an axis of learning rates in one notation: 0, 5e-4, 1e-3. */
@@ -67,23 +60,11 @@ interface Curve {
   points: CurvePoint[];
 }
 
-/** The y axis of a panel: its kind and its ends. */
-function yAxis(curves: readonly Curve[], quantity: Quantity): { type: 'linear' | 'log'; domain: [number, number] } {
-  const end = extent(curves.flatMap(({ points }) => points.map(({ tokens }) => tokens)))?.[1] ?? 0;
-  const shown = curves.flatMap(({ points }) =>
-    points.filter(({ tokens }) => !quantity.cutStart || tokens >= end / 20).map(({ value }) => value),
+const axisOf = (curves: readonly Curve[], quantity: Quantity): Axis =>
+  yAxis(
+    curves.map(({ points }) => points),
+    quantity,
   );
-  const anyPositive = shown.some((value) => value > 0);
-  if (anyPositive && (quantity.log === 'always' || (quantity.log === 'wide' && wantsLog(shown)))) {
-    return { type: 'log', domain: logDomain(shown, 0.05, 1.5) };
-  }
-  const span = extent(shown) ?? [0, 1];
-  const [low, high] = padded(span, 0.06);
-  return {
-    type: 'linear',
-    domain: quantity.fromZero && span[0] >= 0 ? [0, Math.max(high, span[1] * 1.06)] : [low, high],
-  };
-}
 
 /** Lines that are named in a panel: all, or where they are many, the ends of each family. */
 function named(curves: readonly Curve[]): readonly Curve[] {
@@ -92,10 +73,45 @@ function named(curves: readonly Curve[]): readonly Curve[] {
   return curves.filter(({ entry }) => ends.includes(entry));
 }
 
-function lineEnds(curves: readonly Curve[], log: boolean): LineEnd[] {
-  return named(curves).flatMap(({ entry, points }) => {
-    const last = points.findLast(({ value }) => Number.isFinite(value) && (!log || value > 0));
-    return last === undefined ? [] : [{ text: entry.label, x: last.tokens, y: last.value, index: entry.index }];
+/** The last value of a curve, which its name stands at. */
+const lastOf = ({ points }: Curve) => points.findLast(({ value }) => Number.isFinite(value));
+
+/** Names at the ends of lines; one that ends beyond the axis has its value with it. */
+function lineEnds(curves: readonly Curve[], axis: Axis): LineEnd[] {
+  return named(curves).flatMap((curve) => {
+    const last = lastOf(curve);
+    if (last === undefined) return [];
+    const side = beyond(last.value, axis);
+    const y = side === null ? last.value : axis.domain[side === 'below' ? 0 : 1];
+    const text = side === null ? curve.entry.label : `${curve.entry.label} (${compact(last.value)})`;
+    return [{ text, x: last.tokens, y, index: curve.entry.index }];
+  });
+}
+
+/** Arrows at the edge of the plot, where curves end beyond it. */
+function clipMarks(curves: readonly Curve[], axis: Axis): Markish[] {
+  const marks = curves.flatMap((curve) => {
+    const last = lastOf(curve);
+    const side = last === undefined ? null : beyond(last.value, axis);
+    if (last === undefined || side === null) return [];
+    return [{ side, x: last.tokens, entry: curve.entry, tip: `${curve.entry.name}: ${compact(last.value)}` }];
+  });
+  return (['below', 'above'] as const).flatMap((side) => {
+    const own = marks.filter((mark) => mark.side === side);
+    if (own.length === 0) return [];
+    return [
+      text(own, {
+        x: 'x',
+        frameAnchor: side === 'below' ? 'bottom' : 'top',
+        lineAnchor: side === 'below' ? 'bottom' : 'top',
+        textAnchor: 'end',
+        text: () => (side === 'below' ? '▾' : '▴'),
+        fontSize: 13,
+        fill: { value: ({ entry }: { entry: Placed }) => lineColour(entry), scale: null },
+        title: 'tip',
+        ...attributed(own, ({ entry }) => ({ 'data-sae': entry.index, 'data-mark': 'clipped' })),
+      }),
+    ];
   });
 }
 
@@ -108,7 +124,7 @@ function panel(
   last: boolean,
 ): Markup {
   const seen = extent(curves.flatMap(({ points }) => points.map(({ tokens }) => tokens))) ?? [0, 1];
-  const y = yAxis(curves, quantity);
+  const y = axisOf(curves, quantity);
   // Strong lines last, on top. What a log axis has no place for is a gap.
   const points = [...curves]
     .reverse()
@@ -142,7 +158,7 @@ function panel(
       AXIS_LINES,
       line(points, {
         ...along,
-        stroke: { value: ({ entry }: { entry: Placed }) => colour(entry.style), scale: null },
+        stroke: { value: ({ entry }: { entry: Placed }) => lineColour(entry), scale: null },
         strokeOpacity: { value: ({ entry }: { entry: Placed }) => entry.strength, scale: null },
         strokeWidth: 1.6,
         ...attributed(points, (point) => ({ ...saeOf(point), 'data-mark': 'curve' })),
@@ -155,14 +171,32 @@ function panel(
         title: ({ entry }: { entry: Placed }) => entry.name,
         ...attributed(points, (point) => ({ ...saeOf(point), class: 'hit' })),
       }),
-      last ? endLabels(lineEnds(curves, y.type === 'log')) : [],
+      clipMarks(curves, y),
+      last ? endLabels(lineEnds(curves, y)) : [],
       titles({ y: `${quantity.title}${y.type === 'log' ? ' (log scale)' : ''}${blank}`, left: MARGIN.marginLeft - 4 }),
     ],
   });
 }
 
-/** Which colour is which family, and which L0 its lines span. */
+/** Which colour is which family, and which L0 its lines span; of a ramp its two ends. */
 function familyKey(id: string, entries: readonly Placed[], width: number) {
+  const ramp = entries.filter(({ tone }) => tone === 0 || tone === 1);
+  if (ramp.length > 0) {
+    const ends = ramp.filter(({ tone }, i) => ramp.findIndex((other) => other.tone === tone) === i);
+    const items = ends
+      .sort((a, b) => a.tone! - b.tone!)
+      .map((entry) => ({
+        label: entry.label,
+        style: entry.style,
+        stroke: lineColour(entry),
+        sign: 'line' as const,
+      }));
+    return key(
+      id,
+      items.map((item, i) => (i === 0 && items.length > 1 ? { ...item, label: `${item.label} to` } : item)),
+      width,
+    );
+  }
   const names = distinct(entries.map(({ family }) => family));
   const items = names.map((name) => {
     const own = entries.filter(({ family }) => family === name);
@@ -178,51 +212,97 @@ export function withoutCurve(entries: readonly Placed[]): Placed[] {
   return entries.filter(({ curve }) => curve.length === 0);
 }
 
-/**
- * The figure of training curves: L0, explained variance, loss, dead features and learning rate against activations
- * seen; null without curves.
- */
-export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-training'): Markup | null {
-  const trained = entries.filter(({ curve }) => curve.length > 0);
-  if (trained.length === 0) return null;
-  const records = trained.map((entry) => ({ entry, lines: withoutRepeats(entry.curve) }));
-  const everyPanel = trained.length <= LABEL_EVERY_PANEL;
-  const room = 24 + Math.max(...trained.map(({ label }) => textWidth(label, FONT.small)));
+/** Widths of the plots of a figure and of the room right of them, the same for each of its sites. */
+interface Layout {
+  everyPanel: boolean;
+  /** Height of a plot (pixels). */
+  tall: number;
+  plotWidth: number;
+  /** Room right of the left and the right column. */
+  gutters: readonly [number, number];
+}
+
+function layoutOf(sites: readonly (readonly Curve[][])[]): Layout {
+  const most = Math.max(...sites.map(([first]) => first!.length));
+  const everyPanel = most <= LABEL_EVERY_PANEL;
+  const texts = sites.flatMap((quantities) =>
+    quantities.flatMap((curves, q) => lineEnds(curves, axisOf(curves, QUANTITIES.flat()[q]!)).map(({ text }) => text)),
+  );
+  const room = 24 + Math.max(60, ...texts.map((text) => textWidth(text, FONT.small)));
   // The right column's names are the left one's where they are many; then its plots take the room.
-  const gutters = [room, everyPanel ? room : 14];
-  const plotWidth = (WIDTH - 2 * MARGIN.marginLeft - room - gutters[1]!) / 2;
-  const tall = Math.max(150, (FONT.small + 1.5) * Math.min(trained.length, LABEL_EVERY_LINE));
-  // Where every line is named in every panel, and by its family, colours need no key.
-  const plain = everyPanel && trained.every(({ label, family }) => label.includes(family));
-  const legend = plain ? { svg: null, height: 0 } : familyKey(`${id}-key`, trained, WIDTH);
-  let top = legend.height + (plain ? 0 : 6);
+  const gutters = [room, everyPanel ? room : 14] as const;
+  return {
+    everyPanel,
+    tall: Math.max(150, (FONT.small + 1.5) * Math.min(most, LABEL_EVERY_LINE)),
+    plotWidth: (WIDTH - 2 * MARGIN.marginLeft - gutters[0] - gutters[1]) / 2,
+    gutters,
+  };
+}
+
+/** The panels of one site, from `from` downwards. */
+function sitePanels(id: string, quantities: readonly (readonly Curve[])[], from: number, layout: Layout) {
+  const { everyPanel, tall, plotWidth, gutters } = layout;
+  let top = from;
+  let q = 0;
   const rows = QUANTITIES.map((row, r) => {
     const height = (row.length > 1 ? tall : LOW) + MARGIN.marginTop + MARGIN.marginBottom;
     const panels = row.map((quantity, c) => {
-      const gutter = gutters[c]!;
-      const left = c === 0 ? 0 : MARGIN.marginLeft + plotWidth + room;
-      const box = { x: left, y: top, width: MARGIN.marginLeft + plotWidth + gutter, height };
-      const curves = records.map(({ entry, lines }) => ({
-        entry,
-        points: bucketMeans(
-          lines.map((one) => ({ tokens: one.tokens, value: quantity.value(one) })),
-          POINTS,
-        ),
-      }));
-      return panel(`${id}-${r}${c}`, curves, quantity, box, gutter, row.length > 1 && (everyPanel || c === 0));
+      const left = c === 0 ? 0 : MARGIN.marginLeft + plotWidth + gutters[0];
+      const box = { x: left, y: top, width: MARGIN.marginLeft + plotWidth + gutters[c]!, height };
+      const names = row.length > 1 && (everyPanel || c === 0);
+      return panel(`${id}-${r}${c}`, quantities[q++]!, quantity, box, gutters[c]!, names);
     });
     top += height;
     return panels;
   });
-  const middle = MARGIN.marginLeft + plotWidth / 2;
+  return { svg: rows, bottom: top };
+}
+
+/** The curves of each quantity of some SAEs. */
+function curvesOf(entries: readonly Placed[]): Curve[][] {
+  const records = entries.map((entry) => ({ entry, lines: withoutRepeats(entry.curve) }));
+  return QUANTITIES.flat().map((quantity) =>
+    records.map(({ entry, lines }) => ({
+      entry,
+      points: bucketMeans(
+        lines.map((one) => ({ tokens: one.tokens, value: quantity.value(one) })),
+        POINTS,
+      ),
+    })),
+  );
+}
+
+/**
+ * The figure of training curves: L0, explained variance, loss, dead features and learning rate against activations
+ * seen, the panels of one site below those of another; null without curves.
+ */
+export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-training'): Markup | null {
+  const trained = entries.filter(({ curve }) => curve.length > 0);
+  if (trained.length === 0) return null;
+  const sites = distinct(trained.map(({ site }) => site));
+  const curves = sites.map((site) => curvesOf(trained.filter((entry) => entry.site === site)));
+  const layout = layoutOf(curves);
+  // Where every line is named in every panel, and by its family, colours need no key.
+  const plain = layout.everyPanel && trained.every(({ label, family }) => label.includes(family));
+  const legend = plain ? { svg: null, height: 0 } : familyKey(`${id}-key`, trained, WIDTH);
+  let top = legend.height + (plain ? 0 : 6);
+  const middle = MARGIN.marginLeft + layout.plotWidth / 2;
+  const blocks = curves.map((of, i) => {
+    const heading = sites.length > 1 ? HEADING : 0;
+    const { svg, bottom } = sitePanels(sites.length > 1 ? `${id}-site${i}` : id, of, top + heading, layout);
+    const name = fitted(sites[i]!, FONT.title, WIDTH);
+    const block = markup`${heading === 0 ? null : markup`<text x="0" y="${top + 16}" font-size="${FONT.title}" font-weight="600" fill="currentColor">${name}</text>`}${svg}<text x="${middle}" y="${bottom + 11}" text-anchor="middle" font-size="${FONT.label}" fill="currentColor">Activations seen</text>`;
+    top = bottom + 16 + (i < sites.length - 1 ? 18 : 0);
+    return block;
+  });
   return figureSvg(
     {
       width: WIDTH,
-      height: top + 16,
+      height: top,
       id,
       title: 'Training curves',
-      description: `L0, explained variance, loss, dead features and learning rate against activations seen, for ${listed(trained.map(({ name }) => name))}.`,
+      description: `L0, explained variance, loss, dead features and learning rate against activations seen, for ${listed(trained.map(({ fullName }) => fullName))}.`,
     },
-    markup`${legend.svg}${rows}<text x="${middle}" y="${top + 11}" text-anchor="middle" font-size="${FONT.label}" fill="currentColor">Activations seen</text>`,
+    markup`${legend.svg}${blocks}`,
   );
 }

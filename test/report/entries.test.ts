@@ -20,9 +20,9 @@ test('long names are cut in figures and stay unlike', () => {
     { sae: `x/${long}-0.1-seed0-final-checkpoint` },
     { sae: `x/${long}-0.2-seed0-final-checkpoint` },
   );
-  assert.ok(a && b && a.label.length <= 30 && a.label.includes('…'));
+  assert.ok(a && b && a.label.length <= 40 && a.label.includes('…'));
   assert.notEqual(a.label, b.label);
-  assert.ok(a.name.startsWith(long));
+  assert.ok(a.name.startsWith(`gated, ${long}`));
 });
 
 test('families of one architecture have curves, colours and places of their own, after gated and standard', () => {
@@ -55,7 +55,7 @@ test('the order is site, gated, standard, others, and L0 downwards', () => {
     { sae: 'z', architecture: 'gated', hook: 'blocks.0.hook_mlp_out' },
   );
   assert.deepEqual(
-    order.map(({ name }) => name),
+    order.map(({ record }) => record.sae),
     ['z', 'a', 'b', 'c', 'd', 'e'],
   );
   assert.deepEqual(
@@ -67,4 +67,19 @@ test('the order is site, gated, standard, others, and L0 downwards', () => {
     [0, 1, 2, 3, 4, 5],
   );
   assert.equal(families(order).length, 5);
+});
+
+test('SAEs of one family have colours of a ramp, by λ; several families have theirs', () => {
+  const at = (l1: number) => ({ metadata: { sae_pipe: { l1 } } });
+  const one = entries(...[4, 1, 2].map((l1) => ({ sae: `s${l1}`, cfg: at(l1), l0: 10 / l1 })));
+  assert.deepEqual(
+    one.map(({ lambda, tone }) => [lambda, tone]),
+    [
+      [1, 0],
+      [2, 0.5],
+      [4, 1],
+    ],
+  );
+  const two = entries({ sae: 'a', cfg: at(1) }, { sae: 'b', cfg: at(2) }, { sae: 'c', architecture: 'standard' });
+  assert.ok(two.every(({ tone }) => tone === null));
 });

@@ -10,6 +10,7 @@ import { lossByPositionFigure } from '../../src/report/loss-by-position.js';
 import { notDrawn, paretoFigure, recoveredDomain } from '../../src/report/pareto.js';
 import { pointsOf } from '../../src/report/points.js';
 import { shrinkageFigure } from '../../src/report/shrinkage.js';
+import { beyond, yAxis } from '../../src/report/training-axes.js';
 import { trainingCurvesFigure, withoutCurve } from '../../src/report/training-curves.js';
 import { curve, elements, entries, evalRecord, fullSweep, occurrences, sweep } from './sample.js';
 
@@ -32,7 +33,7 @@ test('Pareto: a symbol an SAE, L0 on a log axis, a line a family', () => {
     marks(svg, 'point').map((element) => [Number(element.getAttribute('data-sae')), place(element)]),
   );
   assert.equal(places.size, 5);
-  const at = (name: string) => places.get(all.find((entry) => entry.name === name)!.index)!;
+  const at = (name: string) => places.get(all.find((entry) => entry.record.sae === `runs/${name}`)!.index)!;
   const [two, twenty, twoHundred] = [at('standard-2'), at('standard-20'), at('standard-200')];
   assert.ok(Math.abs(twenty[0] - two[0] - (twoHundred[0] - twenty[0])) < 0.03, 'equal factors, equal lengths');
   // Loss recovered 0.9 at both, 0.99 above.
@@ -72,7 +73,7 @@ test('Pareto: one SAE has a point, no line; one that was not measured is named, 
   assert.equal(marks(one, 'point').length, 1);
   const odd = entries({ sae: 'good' }, { sae: 'bad', l0: Number.NaN }, { sae: 'dead', l0: 0 });
   assert.equal(marks(pareto(odd), 'point').length, 1);
-  assert.match(notDrawn(pointsOf(odd, 'loss_recovered'), 'loss recovered'), /: dead and bad\.$/);
+  assert.match(notDrawn(pointsOf(odd, 'loss_recovered'), 'loss recovered'), /: gated, dead and gated, bad\.$/);
   assert.equal(marks(pareto(entries({ l0: Number.NaN })), 'point').length, 0);
 });
 
@@ -81,7 +82,7 @@ test('Pareto: a few points have their names beside them, many do not', () => {
     marks(pareto(entries({ sae: 'r/one', l0: 10 }, { sae: 'r/two', l0: 90 })), 'label').map(
       ({ textContent }) => textContent,
     ),
-    ['two', 'one'],
+    ['gated, two', 'gated, one'],
   );
   assert.equal(marks(pareto(entriesOf(sweep())), 'label').length, 0);
 });
@@ -144,10 +145,69 @@ test('training curves: five panels, a line an SAE in each, at most 400 points', 
 });
 
 test('training curves: with many SAEs the ends of each family are named, in the left column', () => {
-  const svg = trainingCurvesFigure(entriesOf(fullSweep()))!;
+  const hook = 'blocks.2.hook_resid_post';
+  const oneSite = fullSweep().map(({ record, curve: lines }) => ({ record: { ...record, hook }, curve: lines }));
+  const svg = trainingCurvesFigure(entriesOf(oneSite))!;
   assert.equal(elements(svg, '[data-mark="curve"]').length, 150);
-  assert.equal(elements(svg, '[data-mark="line-names"] text').length, 2 * 12);
+  assert.equal(elements(svg, '[data-mark="line-names"] text').length, 2 * 4);
   assert.ok(svg.text.includes('>gated, L0 6 to 117<'));
+});
+
+test('training curves: each site has its panels, below its name, with all of its lines named', () => {
+  const all = entriesOf(fullSweep());
+  const svg = trainingCurvesFigure(all)!;
+  assert.equal(elements(svg, '[data-mark="curve"]').length, 150);
+  assert.equal(elements(svg, '[data-mark="line-names"] text').length, 2 * 30);
+  const names = [...svg.text.matchAll(/font-weight="600"[^>]*>([^<]+)</g)].map(([, name]) => name);
+  assert.deepEqual(names, [...new Set(all.map(({ site }) => site))]);
+  const first = svg.text.split(`>${names[1]}<`)[0]!;
+  const shown = new Set(elements(`${first}</svg>`, '[data-mark="curve"]').map((line) => line.getAttribute('data-sae')));
+  assert.deepEqual(
+    [...shown].map(Number).sort(),
+    all.filter(({ site }) => site === names[0]).map(({ index }) => index),
+  );
+});
+
+test('training curves: a ruined SAE leaves the axis to the others, and is marked at its edge', () => {
+  const [good, ruined] = [
+    { explained_variance: 0.8, l0: 30 },
+    { explained_variance: -1655, l0: 0 },
+  ];
+  const svg = trainingCurvesFigure(
+    entriesOf([
+      {
+        record: evalRecord({ sae: 'a' }),
+        curve: [...curve(1, { explained_variance: -25 }), ...curve(40, good).slice(1)],
+      },
+      { record: evalRecord({ sae: 'b', architecture: 'standard', l0: 0 }), curve: curve(40, ruined) },
+    ]),
+  )!;
+  const marks = elements(svg, '[data-mark="clipped"]');
+  assert.deepEqual(
+    marks.map((mark) => [mark.getAttribute('data-sae'), mark.textContent.slice(0, 1)]),
+    [['1', '▾']],
+  );
+  assert.ok(svg.text.includes('>standard (\u22121,660)<'));
+});
+
+test('axes: limits are those after the start, rare values left out; a run that is worse than the mean does not set them', () => {
+  const points = (values: readonly number[]) => values.map((value, i) => ({ tokens: i + 1, value }));
+  const variance = { title: '', value: () => 0, log: 'never', fromZero: false, cut: true, floor: -0.1 } as const;
+  const rising = Array.from({ length: 400 }, (_, i) => (i < 10 ? -25 + i : 0.5 + i / 1000));
+  const [low, high] = yAxis([points(rising)], variance).domain;
+  assert.ok(low > 0.4 && low < 0.53 && high > 0.89 && high < 0.95, `${low} ${high}`);
+  const bad = points(Array.from({ length: 400 }, () => -1655));
+  const both = yAxis([points(rising), bad], variance);
+  assert.ok(both.domain[0] > -0.3 && both.domain[0] <= -0.1, `${both.domain}`);
+  assert.equal(beyond(-1655, both), 'below');
+  assert.equal(beyond(0.5, both), null);
+  const alone = yAxis([bad], variance).domain;
+  assert.ok(alone[0] < -1655 && alone[1] > -1655, 'alone it is shown');
+  const loss = { title: '', value: () => 0, log: 'always', fromZero: false, cut: true } as const;
+  const axis = yAxis([points([1e9, ...Array.from({ length: 99 }, (_, i) => 100 - i)])], loss);
+  assert.ok(axis.type === 'log' && axis.domain[1] < 200);
+  assert.deepEqual([beyond(0, axis), beyond(1e9, axis), beyond(Number.NaN, axis)], ['below', 'above', null]);
+  assert.deepEqual(yAxis([points([Number.NaN])], variance).domain, [0, 1]);
 });
 
 test('training curves: SAEs without one are left out, and none at all is no figure', () => {
@@ -157,7 +217,7 @@ test('training curves: SAEs without one are left out, and none at all is no figu
   ]);
   assert.deepEqual(
     withoutCurve(all).map(({ name }) => name),
-    ['without'],
+    ['gated, without'],
   );
   assert.ok(!trainingCurvesFigure(all)!.text.includes('without'));
   assert.equal(trainingCurvesFigure(entries({})), null);

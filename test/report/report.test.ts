@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { flattened } from '../../src/report/configuration.js';
+import { flattened } from '../../src/report/configuration-keys.js';
 import { entriesOf } from '../../src/report/entries.js';
 import { coordinate, escapeText, markup } from '../../src/report/markup.js';
 import { renderReport } from '../../src/report/report.js';
@@ -68,8 +68,9 @@ test('the page opens with a sentence of fact and has its parts in order', () => 
   );
   const parts = [
     '<h1>',
-    'Table 1.',
+    'class="result"',
     'Figure 1.',
+    'Table 1.',
     'Figure 2.',
     'Figure 3.',
     'Figure 4.',
@@ -96,7 +97,7 @@ test('every id is given once', () => {
 test('missing curves are said, for one SAE and for all', () => {
   const [first, ...rest] = sweep();
   const some = renderReport([{ ...first!, curve: [] }, ...rest]);
-  assert.ok(some.includes('No training curve came with gated-10.'));
+  assert.ok(some.includes('No training curve came with gated, gated-10.'));
   const none = renderReport(sweep().map(({ record }) => ({ record, curve: [] })));
   assert.ok(none.includes('There are no training curves'));
   assert.ok(!none.includes('id="figure-3"'));
@@ -105,7 +106,7 @@ test('missing curves are said, for one SAE and for all', () => {
 test('the table has a row an SAE with rounded values, a dash where one is missing', () => {
   const table = headlineTable(entries({ loss_recovered: 0.9512, l0: 1234.56, kl: Number.NaN, d_sae: 16384 })).text;
   const cells = [...table.matchAll(/<td class="number" data-value="[^"]*">([^<]*)<\/td>/g)].map(([, text]) => text);
-  assert.deepEqual(cells, ['16,384', '1,234.6', '95.12', '0.4880', '–', '0.812', '0.913', '0.987', '2.34']);
+  assert.deepEqual(cells, ['0.5', '16,384', '1,234.6', '95.12', '0.4880', '–', '0.812', '0.913', '0.987', '2.34']);
   assert.match(table, /title="Mean number of active features a token\."[^>]*><span class="title">L0</);
   const two = headlineTable(entries({ hook: 'blocks.0.hook_mlp_out' }, { hook: 'blocks.1.hook_mlp_out' }));
   assert.equal(occurrences(two, 'scope="rowgroup"'), 2);
@@ -158,8 +159,8 @@ test('values that sort carry what they are, and intervals stand below them', () 
   );
   const cells = elements(`<table>${table}</table>`, 'tbody td.number');
   const values = cells.map((cell) => cell.getAttribute('data-value'));
-  assert.deepEqual([values[2], values[4]], ['95', '']);
-  assert.equal(cells[2]!.textContent, '95.0094.00 – 96.10');
+  assert.deepEqual([values[3], values[5]], ['95', '']);
+  assert.equal(cells[3]!.textContent, '95.0094.00 – 96.10');
   assert.equal(occurrences(table, 'class="interval"'), 1);
   assert.match(FULL, /The band at a symbol is its 95 % interval/);
   assert.doesNotMatch(renderReport(sweep()), /The band at a symbol|Below a value stands|Lines through a point/);
@@ -170,7 +171,7 @@ test('what newer evaluations measure is a second table, of the columns that ther
   assert.equal(furtherTable(entries({ ce_mean: Number.NaN, loss_recovered_mean: null })), null);
   const table = furtherTable(entries({ norm_ratio: 0.9123 }, { decoder_max_cosine: { mean: 0.3, largest: 0.97 } }))!;
   const heads = elements(`<table>${table}</table>`, 'thead .title').map(({ textContent }) => textContent);
-  assert.deepEqual(heads, ['SAE', 'Architecture', '|x̂| / |x|', 'Decoder cosine, mean', 'Decoder cosine, largest']);
+  assert.deepEqual(heads, ['SAE', '|x̂| / |x|', 'Decoder cosine, mean', 'Decoder cosine, largest']);
   assert.match(table.text, />0\.912<.*>–<.*>–</);
   for (const part of ['Table 2.', 'Table 3.', 'Figure 6.', 'Figure 7.']) assert.ok(FULL.includes(part), part);
   const old = renderReport(sweep());

@@ -101,7 +101,7 @@ test('of very many runs those that wrote last are drawn, with fewer points, and 
   assert.equal(occurrences(text, '<tr data-sae='), MOST_DRAWN + 20);
   const drawn = drawnEntries(runs, '/runs');
   assert.equal(drawn.length, MOST_DRAWN);
-  assert.ok(drawn.every(({ index, name }) => index >= 20 && name === `run-${1000 + index}`));
+  assert.ok(drawn.every(({ index, name }) => index >= 20 && name === `gated, run-${1000 + index}`));
   assert.ok(drawn.every(({ curve: { length } }) => length > 48 && length <= 96));
   assert.match(text, /Of 120 runs, the 100 that wrote last are drawn\./);
   assert.ok(text.indexOf('<table') > text.indexOf('<figure>'), 'a long table comes last');
