@@ -1,11 +1,11 @@
 import { line, type Markish, text } from '@observablehq/plot';
 import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, fitted, textWidth, titles } from './chart.js';
+import { curveKey } from './curve-key.js';
 import { extent, logTicks } from './domains.js';
 import { bucketMeans, type CurvePoint, withoutRepeats } from './downsample.js';
 import { endLabels, type LineEnd } from './end-labels.js';
 import { distinct, families, type Placed } from './entries.js';
 import { compact, listed } from './format.js';
-import { key } from './key.js';
 import { type Markup, markup } from './markup.js';
 import { lineColour } from './styles.js';
 import { type Axis, beyond, type Quantity, yAxis } from './training-axes.js';
@@ -178,35 +178,6 @@ function panel(
   });
 }
 
-/** Which colour is which family, and which L0 its lines span; of a ramp its two ends. */
-function familyKey(id: string, entries: readonly Placed[], width: number) {
-  const ramp = entries.filter(({ tone }) => tone === 0 || tone === 1);
-  if (ramp.length > 0) {
-    const ends = ramp.filter(({ tone }, i) => ramp.findIndex((other) => other.tone === tone) === i);
-    const items = ends
-      .sort((a, b) => a.tone! - b.tone!)
-      .map((entry) => ({
-        label: entry.label,
-        style: entry.style,
-        stroke: lineColour(entry),
-        sign: 'line' as const,
-      }));
-    return key(
-      id,
-      items.map((item, i) => (i === 0 && items.length > 1 ? { ...item, label: `${item.label} to` } : item)),
-      width,
-    );
-  }
-  const names = distinct(entries.map(({ family }) => family));
-  const items = names.map((name) => {
-    const own = entries.filter(({ family }) => family === name);
-    const sizes = extent(own.map(({ record }) => record.l0));
-    const range = sizes === null || own.length < 2 ? '' : `, L0 ${compact(sizes[0])} to ${compact(sizes[1])}`;
-    return { label: `${name}${range}`, style: own[0]!.style, sign: 'line' as const };
-  });
-  return key(id, items, width);
-}
-
 /** The SAEs that came without a training curve. */
 export function withoutCurve(entries: readonly Placed[]): Placed[] {
   return entries.filter(({ curve }) => curve.length === 0);
@@ -284,7 +255,7 @@ export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-tr
   const layout = layoutOf(curves);
   // Where every line is named in every panel, and by its family, colours need no key.
   const plain = layout.everyPanel && trained.every(({ label, family }) => label.includes(family));
-  const legend = plain ? { svg: null, height: 0 } : familyKey(`${id}-key`, trained, WIDTH);
+  const legend = plain ? { svg: null, height: 0 } : curveKey(`${id}-key`, trained, WIDTH);
   let top = legend.height + (plain ? 0 : 6);
   const middle = MARGIN.marginLeft + layout.plotWidth / 2;
   const blocks = curves.map((of, i) => {
