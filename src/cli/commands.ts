@@ -17,7 +17,9 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     summary: 'Run a model over text and store the activations at hook points as Arrow files.',
     example:
       'sae-pipe harvest --model assets/tiny-gemma --corpus assets/corpus/train.jsonl.gz --hook blocks.2.hook_resid_post --tokens 500000 --context 256 --out runs/acts',
-    run: async (config, { progress, stop, print }) => {
+    run: async (given, { progress, stop, print }) => {
+      const { withHooks } = await import('./named-hooks.js');
+      const config = await withHooks(given, stop);
       const { harvestToStream, STANDARD_OUTPUT } = await import('../harvest/stream.js');
       if (config.out === STANDARD_OUTPUT) return harvestToStream(config, process.stdout, progress, stop);
       const { harvest } = await import('../harvest/harvest.js');
@@ -31,7 +33,8 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       'sae-pipe train --arch gated --activations runs/acts/blocks.2.hook_resid_post --d-sae 1536 --l1 5 --tokens 2000000 --batch 1024 --lr 1e-3 --out runs/gated',
     run: async (config, { progress, stop, print }) => {
       const { train } = await import('../train/train.js');
-      print(await train(config, progress, stop));
+      const { withOneHook } = await import('./named-hooks.js');
+      print(await train(await withOneHook(config, stop), progress, stop));
     },
   },
   sweep: {
@@ -53,7 +56,8 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     run: async (config, { progress, stop, print }) => {
       const { evaluate } = await import('../eval/evaluate.js');
       const { recordTable } = await import('../eval/table.js');
-      print(recordTable(await evaluate(config, progress, stop)));
+      const { withOneHook } = await import('./named-hooks.js');
+      print(recordTable(await evaluate(await withOneHook(config, stop), progress, stop)));
     },
   },
   export: {
@@ -93,6 +97,14 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       print(await drawFigure(config, progress, stop));
     },
   },
+  hooks: {
+    summary: 'List the hook points of a model with their widths, from its config.json alone (no weights).',
+    example: "sae-pipe hooks --model assets/tiny-gemma --hook 'blocks.*.hook_resid_post'",
+    run: async (config, { stop, print }) => {
+      const { hookTable } = await import('./named-hooks.js');
+      print(await hookTable(config, stop));
+    },
+  },
   doctor: {
     summary:
       'Say what this machine has (execution providers, memory, disk) and whether a model, a harvest and an SAE fit it.',
@@ -101,7 +113,8 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       const { doctor } = await import('../doctor/doctor.js');
       const { requireFit } = await import('../doctor/checks.js');
       const { reportTable } = await import('../doctor/table.js');
-      const report = await doctor(config, progress, stop);
+      const { withHooks } = await import('./named-hooks.js');
+      const report = await doctor(await withHooks(config, stop), progress, stop);
       print(config.json ? JSON.stringify(report, null, 1) : reportTable(report));
       requireFit(report);
     },

@@ -10,6 +10,7 @@ export const COMMON: readonly Flag[] = [
     repeated: false,
     required: false,
     path: true,
+    commas: false,
     description: 'YAML file with a section for each command, keys named like the flags; flags win',
   },
   {
@@ -19,6 +20,7 @@ export const COMMON: readonly Flag[] = [
     repeated: false,
     required: false,
     path: false,
+    commas: false,
     choices: LOG_FORMATS,
     default: LOG_FORMATS[0],
     description: 'progress and errors on standard error: text for people, or json, one object per line, for machines',
@@ -30,6 +32,7 @@ export const COMMON: readonly Flag[] = [
     repeated: false,
     required: false,
     path: false,
+    commas: false,
     description: 'print a stack trace with an error',
   },
 ];

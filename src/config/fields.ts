@@ -5,6 +5,8 @@ import { encodings, precisions } from './choices.js';
 
 /** A path, or what may be one (a model may also be an id of the hub): shells complete it. */
 export const directory = z.string().min(1).meta({ path: true });
+/** Hook points where several may be meant: names, patterns with *, and lists of both with commas. */
+export const hookList = z.array(z.string()).min(1).meta({ commas: true });
 export const positive = z.number().int().positive();
 export const natural = z.number().int().nonnegative();
 export const threads = natural.max(1024).default(0).describe('threads of one operator; 0: one a core');

@@ -17,6 +17,8 @@ export interface Flag {
   readonly required: boolean;
   /** Its value is the path of a file or directory, or may be one. */
   readonly path: boolean;
+  /** Several values may stand in one word, separated by commas. */
+  readonly commas: boolean;
   readonly choices?: readonly string[];
   readonly description: string;
   readonly default?: unknown;
@@ -29,6 +31,7 @@ interface Property {
   description?: string;
   default?: unknown;
   path?: boolean;
+  commas?: boolean;
 }
 
 interface Properties {
@@ -63,13 +66,15 @@ export function flagsOf(schema: z.ZodObject): Flag[] {
     const element = property.items ?? property;
     const type = element.type === 'integer' ? 'number' : element.type;
     if (type !== 'string' && type !== 'number' && type !== 'boolean') throw new Error(`flag ${key} has no simple type`);
+    const repeated = property.items !== undefined;
     return {
       key,
       name: flagName(key),
       type,
-      repeated: property.items !== undefined,
+      repeated,
       required: required.includes(key),
       path: element.path === true || property.path === true,
+      commas: repeated && (type === 'number' || element.enum !== undefined || property.commas === true),
       choices: element.enum,
       description: property.description ?? '',
       default: property.default,

@@ -85,10 +85,10 @@ function numberOf(value: unknown): unknown {
   return typeof value === 'string' ? (parseNumber(value) ?? value) : value;
 }
 
-/** Values of a flag that may be repeated. Choices and numbers may also be separated by commas, which none contains. */
+/** Values of a flag that may be repeated; those of which none contains a comma may also be separated by one. */
 function listOf(flag: Flag, value: unknown): unknown[] {
   const values = [value].flat();
-  if (!flag.choices && flag.type !== 'number') return values.map((one) => asText(flag, one));
+  if (!flag.commas) return values.map((one) => asText(flag, one));
   const parts = values.flatMap((one) => (typeof one === 'string' ? one.split(',').map((part) => part.trim()) : [one]));
   return flag.type === 'number' ? parts.map(numberOf) : parts;
 }

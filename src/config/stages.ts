@@ -6,6 +6,7 @@ import {
   device,
   directory,
   encoding,
+  hookList,
   modelSource,
   natural,
   overwrite,
@@ -25,10 +26,9 @@ export { type TrainConfig, trainSchema };
 export const harvestSchema = z.object({
   ...modelSource,
   corpus,
-  hook: z
-    .array(z.string())
-    .min(1)
-    .describe('hook point, e.g. blocks.2.hook_resid_post; may be repeated, at the cost of one forward pass'),
+  hook: hookList.describe(
+    'hook points: a name (blocks.2.hook_resid_post), a pattern (blocks.*.hook_z) or a list of them with commas; may be repeated. All of them take one forward pass; see `sae-pipe hooks`',
+  ),
   tokens: positive.describe('activations (rows) in each store, exactly; BOS positions are not activations'),
   context,
   out: directory.describe(
@@ -56,11 +56,11 @@ export type HarvestConfig = z.infer<typeof harvestSchema>;
 /** `sweep`: many SAEs from one pass over the activations, evaluated and drawn together. */
 export const sweepSchema = z.object({
   out: directory.describe('directory for everything the sweep writes: activations, SAEs, evaluation, report.html'),
-  hook: z
-    .array(z.string())
-    .min(1)
+  hook: hookList
     .optional()
-    .describe('hook point; may be repeated [default: those of the harvest section]'),
+    .describe(
+      'hook points: names, patterns or lists as for harvest; may be repeated [default: those of the harvest section]',
+    ),
   arch: z.array(z.enum(trainableArchitectures)).min(1).optional().describe('architecture; may be repeated'),
   dSae: z.array(positive).min(1).optional().describe('number of features; may be repeated'),
   l1: z.array(z.number().nonnegative()).min(1).optional().describe('λ; may be repeated'),
@@ -155,16 +155,24 @@ export const figureSchema = z.object({
 });
 export type FigureConfig = z.infer<typeof figureSchema>;
 
+/** `hooks`: the hook points of a model and their widths, from its config.json alone. */
+export const hooksSchema = z.object({
+  ...modelSource,
+  hook: hookList.optional().describe('only these hook points; names, patterns such as blocks.*.hook_z, or a list'),
+  json: z.boolean().default(false).describe('print JSON: a list of objects with name, layer, site and width'),
+});
+export type HooksConfig = z.infer<typeof hooksSchema>;
+
 /** `doctor`: what this machine has, and whether a piece of work fits it. */
 export const doctorSchema = z.object({
   model: modelSource.model.optional(),
   revision: modelSource.revision,
   offline: modelSource.offline,
-  hook: z
-    .array(z.string())
-    .min(1)
+  hook: hookList
     .optional()
-    .describe('hook point to harvest; may be repeated [default: hook_resid_post of the last block]'),
+    .describe(
+      'hook points to harvest: names, patterns or lists; may be repeated [default: hook_resid_post of the last block]',
+    ),
   tokens: positive.optional().describe('activations to harvest: room on disk and time are worked out for them'),
   dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
   arch: z.enum(trainableArchitectures).default('gated').describe('architecture of that SAE'),
@@ -197,6 +205,7 @@ export const STAGES = {
   report: reportSchema,
   watch: watchSchema,
   figure: figureSchema,
+  hooks: hooksSchema,
   doctor: doctorSchema,
   demo: demoSchema,
 } as const;

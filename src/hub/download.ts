@@ -108,6 +108,26 @@ export async function downloadModel(
   return cached.snapshot(commit);
 }
 
+/**
+ * The config.json of a model of the hub, parsed; no other file is fetched, and nothing is kept on disk.
+ *
+ * @throws Refusal when the hub cannot be reached, refuses, or has no such file
+ */
+export async function downloadConfig(asked: Asked, settings: HubSettings, stop: StopRequest): Promise<unknown> {
+  const ask = boundedFetch(hubFetch(settings, asked), API_BOUNDS);
+  const fetched = async () => {
+    const { commit, listing } = await listModel(asked, settings, ask);
+    if (!listing.has(CONFIG)) {
+      throw new Refusal(
+        `${asked.model} at revision "${asked.revision}" has no ${CONFIG}.`,
+        'Choose a model in the format of transformers.',
+      );
+    }
+    return (await ask(`${settings.endpoint}/${asked.model}/resolve/${commit}/${CONFIG}`)).text();
+  };
+  return parsedConfig(await unlessStopped(fetched(), stop, () => NOTHING_BEGUN), asked.model);
+}
+
 const sum = (files: readonly HubFile[]) => files.reduce((total, { size }) => total + size, 0);
 
 /** Refuses a download that the disk cannot take; what is there, whole or in part, is not needed again. */

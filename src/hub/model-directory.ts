@@ -1,13 +1,11 @@
-import { stat } from 'node:fs/promises';
-import { Refusal, UsageRefusal } from '../config/refusal.js';
+import { Refusal } from '../config/refusal.js';
 import type { ModelSource } from '../config/stages.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { CachedModel } from './cache.js';
 import type { CheckConfig } from './download.js';
-import { checkRevision, isModelId } from './model-id.js';
+import { modelPlace, orDirectory } from './model-place.js';
+import type { Asked } from './request.js';
 import { type HubSettings, hubSettings } from './settings.js';
-
-const DEFAULT_REVISION = 'main';
 
 /**
  * The directory of what `--model` names: itself where it is one; else the snapshot of a hub id in the Hugging Face
@@ -25,20 +23,23 @@ export async function modelDirectory(
   checkConfig?: CheckConfig,
   settings?: HubSettings,
 ): Promise<string> {
-  const isDirectory = (await stat(model).catch(() => undefined))?.isDirectory() ?? false;
-  if (isDirectory || !isModelId(model)) {
-    if (!isDirectory) {
-      throw new Refusal(
-        `There is no model directory ${model}, and it is not an id of the Hugging Face hub.`,
-        'Give a directory with config.json, weights and tokenizer files, or an id like google/gemma-2-2b.',
-      );
-    }
-    if (revision === undefined) return model;
-    throw new UsageRefusal(`--revision is for models of the hub, and ${model} is a directory.`, 'Leave it out.');
+  const place = await modelPlace(model, revision);
+  if ('directory' in place) return place.directory;
+  try {
+    return await snapshotOf(place, progress, stop, checkConfig, settings ?? (await hubSettings(process.env, offline)));
+  } catch (error) {
+    throw await orDirectory(model, error);
   }
-  const wanted = revision ?? DEFAULT_REVISION;
-  checkRevision(wanted);
-  const hub = settings ?? (await hubSettings(process.env, offline));
+}
+
+/** The snapshot of a model of the hub, downloaded where it is not whole. */
+async function snapshotOf(
+  { model, revision: wanted }: Asked,
+  progress: Progress,
+  stop: StopRequest,
+  checkConfig: CheckConfig | undefined,
+  hub: HubSettings,
+): Promise<string> {
   const cached = new CachedModel(hub.cache, model);
   const found = await cached.find(wanted);
   if (found?.missing.length === 0) return found.path;

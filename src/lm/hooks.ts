@@ -1,5 +1,5 @@
-import { nearest } from '../config/nearest.js';
 import { Refusal } from '../config/refusal.js';
+import { hookMeant } from './foreign-hooks.js';
 import type { GemmaConfig } from './gemma-config.js';
 
 /**
@@ -54,18 +54,29 @@ export function allHooks(config: GemmaConfig): Hook[] {
 /**
  * The hook of a name.
  *
- * @throws Refusal listing the nearest real names
+ * @throws Refusal with the hook that is probably meant, and every site
  */
 export function findHook(name: string, config: GemmaConfig): Hook {
-  const hooks = allHooks(config);
+  return findHookAmong(name, allHooks(config));
+}
+
+/** The same among the hooks of a model. */
+export function findHookAmong(name: string, hooks: readonly Hook[]): Hook {
   const hook = hooks.find((candidate) => candidate.name === name);
   if (hook) return hook;
-  const near = nearest(
-    name,
-    hooks.map((candidate) => candidate.name),
-  );
+  const sites = Object.keys(HOOK_SITES) as HookSite[];
+  const last = hooks.at(-1)!.layer;
   throw new Refusal(
-    `There is no hook "${name}" in this model of ${config.layers} layers (blocks.0 to blocks.${config.layers - 1}).`,
-    `Nearest: ${near.join(', ')}.`,
+    `There is no hook "${name}" in this model of ${last + 1} layers (blocks.0 to blocks.${last}).`,
+    `${meantHook(name, sites, last)}A hook is blocks.LAYER.SITE, the site one of ${sites.join(', ')}.`,
   );
+}
+
+/** The hook that is probably meant, as a question; nothing where none is near. */
+function meantHook(name: string, sites: readonly HookSite[], last: number): string {
+  const { layer, site } = hookMeant(name, sites);
+  if (site === undefined) return '';
+  // Without a layer, or with one that does not exist, only the user knows which.
+  const known = layer !== undefined && layer <= last;
+  return known ? `Did you mean blocks.${layer}.${site}? ` : `Did you mean blocks.LAYER.${site}, LAYER 0 to ${last}? `;
 }

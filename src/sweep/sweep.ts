@@ -13,6 +13,7 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { readEvaluation } from '../report/read.js';
 import { writeReport } from '../report/write.js';
 import { stepsOf } from '../train/run-settings.js';
+import { sweepHooks } from './hooks.js';
 import { type Outcome, trainRuns } from './pass.js';
 import { type SweepRun, sweepRuns } from './runs.js';
 
@@ -56,12 +57,8 @@ async function stages(
   const has = (stage: 'harvest' | 'eval' | 'report') =>
     file !== undefined && Object.keys(section(file, stage)).length > 0;
   const stores = config.activations ?? join(config.out, 'activations');
-  const named = (stage: 'harvest' | 'sweep') =>
-    file === undefined ? [] : [section(file, stage).hook ?? []].flat().map(String);
-  const hooks = config.hook ?? named('harvest');
-  if (hooks.length === 0)
-    throw new UsageRefusal('The sweep has no hook.', 'Give --hook, or a section harvest with one.');
-  const runs = sweepRuns(config, hooks, stores, file, [...named('harvest'), ...named('sweep')]);
+  const { hooks, known, runs: groups } = await sweepHooks(config, file, stop);
+  const runs = sweepRuns({ ...config, runs: groups }, hooks, stores, file, known);
   if (config.activations === undefined) {
     if (!has('harvest')) {
       throw new UsageRefusal(

@@ -75,7 +75,7 @@ test('numbers and choices of a repeated flag may be separated by commas', async 
   }
 });
 
-test('repeated choices may be separated by commas, on the command line and in a file; other repeated flags may not', async (t) => {
+test('choices and hooks may be separated by commas, on the command line and in a file; paths may not', async (t) => {
   const given = { activations: 'a', out: 'o', 'd-sae': 8 };
   const both = ['no-r-mag', 'l1-on-f'];
   assert.deepEqual(loadConfig('train', { ...given, ablate: 'no-r-mag,l1-on-f' }).ablate, both);
@@ -89,7 +89,8 @@ test('repeated choices may be separated by commas, on the command line and in a 
     assert.deepEqual(loadConfig('train', given, yaml(t, `train: {ablate: ${text}}`)).ablate, both);
   }
   assert.equal(loadConfig('train', given).ablate, undefined);
-  assert.deepEqual(loadConfig('harvest', { ...required, hook: 'a,b' }).hook, ['a,b']);
+  assert.deepEqual(loadConfig('harvest', { ...required, hook: ['a, b', 'c'] }).hook, ['a', 'b', 'c']);
+  assert.deepEqual(loadConfig('eval', { sae: 'a,b', model: 'm', corpus: 'c', out: 'o' }).sae, ['a,b']);
   await refusesUsage(() => loadConfig('train', { ...given, ablate: 'no-r-mag,no-bias' }), '--ablate: ');
   await refusesUsage(() => loadConfig('train', { ...given, train: 'r_mag,' }), '--train: ');
 });

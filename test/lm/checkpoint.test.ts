@@ -177,7 +177,7 @@ test('hooks have TransformerLens names and widths; an unknown one lists the near
   assert.equal(findHook('blocks.0.mlp.hook_post', gemma).width, 768);
   assert.throws(
     () => findHook('blocks.2.hook_resid_pots', gemma),
-    (error: unknown) => error instanceof Refusal && /Nearest: blocks\.2\.hook_resid_post/.test(error.remedy!),
+    (error: unknown) => error instanceof Refusal && /Did you mean blocks\.2\.hook_resid_post\?/.test(error.remedy!),
   );
 });
 

@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { Refusal } from '../../src/config/refusal.js';
+import { modelConfig } from '../../src/hub/model-config.js';
+import { orDirectory } from '../../src/hub/model-place.js';
+import { refusalOf, refuses } from '../config/refuses.js';
+import { temporaryDirectory } from '../temporary.js';
+import { MODEL } from './fake-hub.js';
+import { tinyHub } from './tiny-hub.js';
+
+const never = { signal: undefined };
+
+test('of a model of the hub, config.json alone is asked for, and nothing is kept', async (t) => {
+  const { hub, settings, cache } = await tinyHub(t);
+  const { json, path } = await modelConfig({ model: MODEL, offline: false }, never, settings);
+  assert.equal((json as { num_hidden_layers: number }).num_hidden_layers, 4);
+  assert.ok(path.includes(MODEL));
+  assert.ok(!existsSync(cache));
+  assert.ok(
+    hub.seen.every(({ url }) => !/safetensors|tokenizer/.test(url)),
+    JSON.stringify(hub.seen),
+  );
+});
+
+test('what is cached is not asked for again, and serves offline', async (t) => {
+  const { hub, settings, fetch } = await tinyHub(t);
+  await refuses(
+    () => modelConfig({ model: MODEL, offline: true }, never, { ...settings, offline: true }),
+    'config.json',
+    'cache',
+  );
+  await fetch();
+  const asked = hub.seen.length;
+  await modelConfig({ model: MODEL, offline: true }, never, { ...settings, offline: true });
+  assert.equal(hub.seen.length, asked);
+});
+
+test('a path of two parts that does not exist is said to be no directory first, with the one that is near', async () => {
+  const root = temporaryDirectory();
+  mkdirSync(join(root, 'tiny-gemma'));
+  const refused = new Refusal('The hub could not be reached.', 'Check the network.');
+  const { message, remedy } = (await orDirectory(join(root, 'tiny-gema'), refused)) as Refusal;
+  assert.match(message, /^There is no directory .*tiny-gema, and .*could not be reached/);
+  assert.ok(remedy!.startsWith(`Did you mean ${join(root, 'tiny-gemma')}?`), remedy);
+  // Where not even its first part is here, a model of the hub was meant.
+  assert.equal(await orDirectory('google/gemma-2-2b', refused), refused);
+});
+
+test('a file is not a model directory, and a path that is no id has its neighbour named', async () => {
+  const never = { signal: undefined };
+  const file = await refusalOf(
+    () => modelConfig({ model: 'assets/tiny-gemma/config.json', offline: true }, never),
+    Refusal,
+  );
+  assert.match(file.message, /is a file/);
+  assert.ok(file.remedy!.includes(dirname('assets/tiny-gemma/config.json')));
+  await refuses(
+    () => modelConfig({ model: './assets/tiny-gema', offline: true }, never),
+    'There is no model directory ./assets/tiny-gema',
+    'Did you mean assets/tiny-gemma?',
+  );
+});
