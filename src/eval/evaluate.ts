@@ -148,7 +148,7 @@ async function measure(
       cfg,
     };
   });
-  return writeEvaluation(config.out, records);
+  return writeEvaluation(config.out, records, (line) => progress.say(line));
 }
 
 /** @throws Refusal where an SAE or the model was replaced: figures of two would be mixed */

@@ -1,6 +1,9 @@
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Refusal } from '../config/refusal.js';
+import { exists } from '../disk/exists.js';
 import { writeAside } from '../disk/write-aside.js';
+import { copiedCurve } from '../train/curve.js';
 import { METRICS_FILE } from '../train/metrics-record.js';
 import type { MeasuredRecord } from './record.js';
 
@@ -14,11 +17,13 @@ export const isEvaluationFile = (name: string) => name === EVAL_FILE || /^traini
  * Writes eval.json into an empty directory, the curves of the SAEs' training beside it, where they have one. Where that
  * fails the directory is empty again.
  *
+ * @param say told of a curve that is left out
  * @returns the records with the names of their curves
  */
 export async function writeEvaluation(
   directory: string,
   measured: readonly Omit<MeasuredRecord, 'training_curve'>[],
+  say: (line: string) => void,
 ): Promise<MeasuredRecord[]> {
   const written: string[] = [];
   const write = async (name: string, content: Uint8Array | string) => {
@@ -28,15 +33,28 @@ export async function writeEvaluation(
   try {
     const records: MeasuredRecord[] = [];
     for (const [i, record] of measured.entries()) {
-      const curve = await readFile(join(record.sae, METRICS_FILE)).catch(() => undefined);
-      if (curve) await write(curveFile(i), curve);
+      const curve = await curveOf(record.sae, say);
+      if (curve !== null) await write(curveFile(i), curve);
       const { cfg, settings, ...before } = record;
-      records.push({ ...before, training_curve: curve ? curveFile(i) : null, settings, cfg });
+      records.push({ ...before, training_curve: curve === null ? null : curveFile(i), settings, cfg });
     }
     await write(EVAL_FILE, `${JSON.stringify(records, null, 1)}\n`);
     return records;
   } catch (error) {
     for (const name of written) await rm(join(directory, name), { force: true }).catch(() => {});
     throw error;
+  }
+}
+
+/** The curve of an SAE's training; null where it came without one, or with something else under that name. */
+async function curveOf(sae: string, say: (line: string) => void): Promise<string | null> {
+  const path = join(sae, METRICS_FILE);
+  if (!(await exists(path))) return null;
+  try {
+    return await copiedCurve(path);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    say(`${error.message} The evaluation is written without this training curve.`);
+    return null;
   }
 }

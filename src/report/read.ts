@@ -5,6 +5,7 @@ import { Refusal } from '../config/refusal.js';
 import { readTextFile } from '../disk/json-file.js';
 import { parseJson as parsed } from '../disk/parse-json.js';
 import type { EvalRecord } from '../eval/record.js';
+import { MOST_CURVE } from '../train/curve.js';
 import type { MetricsRecord } from '../train/metrics-record.js';
 
 /** What `eval` left in a directory: a record an SAE, each with the curve of its training (empty where there is none). */
@@ -159,7 +160,7 @@ async function readCurve(directory: string, name: string): Promise<MetricsRecord
     );
   }
   const path = join(directory, name);
-  const text = await readTextFile(path, AGAIN);
+  const text = await readTextFile(path, AGAIN, MOST_CURVE);
   if (text === null) {
     throw new Refusal(
       `${path}, a training curve that eval.json names, does not exist.`,

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Interrupted, Refusal } from '../../src/config/refusal.js';
@@ -283,6 +283,18 @@ test('an SAE or a model that is replaced while it is measured is refused, and no
     await assert.rejects(evaluate(config, progress, never), /was changed while it was in use/, what);
     assert.ok(!existsSync(config.out), what);
   }
+});
+
+test('a curve that is another file is not copied: the SAE is measured without it, and that is said', async () => {
+  const secret = join(root, 'id_rsa');
+  writeFileSync(secret, 'PRIVATE KEY\n');
+  const sae = await saved(identity(192));
+  symlinkSync(secret, join(sae, 'metrics.jsonl'));
+  const [said, config]: [string[], EvalConfig] = [[], configured([sae])];
+  const [record] = await evaluate(config, { ...silent, say: (line) => said.push(line) }, never);
+  assert.equal(record!.training_curve, null);
+  assert.deepEqual(readdirSync(config.out), ['eval.json']);
+  assert.ok(said.some((line) => line.includes('metrics.jsonl')) && !said.join().includes('PRIVATE'));
 });
 
 test('--hook serves SAEs that name none', async () => {

@@ -1,0 +1,79 @@
+import { Refusal } from '../config/refusal.js';
+import { formatBytes } from '../disk/free-space.js';
+import { parseJson } from '../disk/parse-json.js';
+import { piecesOfFile } from '../disk/regular-file.js';
+import type { MetricsRecord } from './metrics-record.js';
+
+/** Bytes of a curve, at most: a million lines. */
+export const MOST_CURVE = 2 ** 28;
+/** Bytes of a line, at most; ours have 300. */
+const MOST_LINE = 2 ** 14;
+/** Nothing that is measured is larger. */
+const RANGE = 1e100;
+
+const NUMBER = (value: unknown) => value === null || (typeof value === 'number' && Math.abs(value) < RANGE);
+const COUNT = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/** The keys of a line, and what they hold. */
+const KEYS: Readonly<Record<keyof MetricsRecord, (value: unknown) => boolean>> = {
+  step: COUNT,
+  tokens: COUNT,
+  loss: NUMBER,
+  mse: NUMBER,
+  l1: NUMBER,
+  aux: NUMBER,
+  l0: NUMBER,
+  explained_variance: NUMBER,
+  dead_fraction: NUMBER,
+  lr: NUMBER,
+  resampled: COUNT,
+  tokens_per_second: NUMBER,
+};
+
+/**
+ * The lines of a metrics.jsonl written anew: an SAE may be a stranger's, and its curve a link to any file, so nothing of
+ * the file is copied but numbers under the keys that training writes. A torn last line is left out.
+ *
+ * @throws Refusal where it is not such a curve, naming the line
+ */
+export async function copiedCurve(path: string): Promise<string> {
+  const copied: string[] = [];
+  let [rest, bytes, number] = ['', 0, 0];
+  const broken = (what: string) =>
+    new Refusal(`${path}, line ${number}, ${what}.`, 'Restore or remove the curve that training wrote.');
+  const decoder = new TextDecoder();
+  for await (const piece of piecesOfFile(path, 2 ** 16)) {
+    bytes += piece.length;
+    if (bytes > MOST_CURVE) throw broken(`is beyond ${formatBytes(MOST_CURVE)}`);
+    const lines = (rest + decoder.decode(piece, { stream: true })).split('\n');
+    rest = lines.pop()!;
+    for (const line of lines) {
+      number++;
+      if (line.trim() === '') continue;
+      const copy = line.length > MOST_LINE ? undefined : copiedLine(line);
+      if (copy === undefined) throw broken('is not a line that training writes');
+      copied.push(copy);
+    }
+    if (rest.length > MOST_LINE) {
+      number++;
+      throw broken('is not a line that training writes');
+    }
+  }
+  return copied.map((line) => `${line}\n`).join('');
+}
+
+/** The numbers of a line as JSON, in their order; undefined where one is missing, or is not a number. */
+function copiedLine(line: string): string | undefined {
+  let json: unknown;
+  try {
+    json = parseJson(line);
+  } catch {
+    return undefined;
+  }
+  if (json === null || typeof json !== 'object' || Array.isArray(json)) return undefined;
+  const found = Object.entries(json).filter(([key]) => Object.hasOwn(KEYS, key));
+  const wanted = Object.keys(KEYS).filter((key) => key !== 'resampled');
+  if (!wanted.every((key) => Object.hasOwn(json, key))) return undefined;
+  if (!found.every(([key, value]) => KEYS[key as keyof MetricsRecord](value))) return undefined;
+  return JSON.stringify(Object.fromEntries(found));
+}
