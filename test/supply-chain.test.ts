@@ -8,8 +8,6 @@ interface Locked {
   readonly integrity?: string;
   readonly resolved?: string;
   readonly link?: boolean;
-  readonly dev?: boolean;
-  readonly optional?: boolean;
   readonly hasInstallScript?: boolean;
 }
 type Versions = Readonly<Record<string, string>>;
@@ -21,8 +19,6 @@ const page = readFileSync('docs/dependencies.md', 'utf8');
 
 /** Everything that is installed, by its place in node_modules. */
 const locked = Object.entries(lock.packages).filter(([place]) => place !== '');
-const running = locked.filter(([, { dev }]) => !dev);
-const developing = locked.filter(([, { dev }]) => dev);
 const nameOf = (place: string) => place.split('node_modules/').at(-1)!;
 
 /** Rows of the tables below a heading of the page, cells apart. */
@@ -64,20 +60,6 @@ test('everything that is installed comes from the registry and has its hash', ()
     assert.ok(resolved === undefined || resolved.startsWith('https://registry.npmjs.org/'), place);
     assert.notEqual(link, true, place);
   }
-});
-
-test('the numbers of packages on the page are those of the two files', () => {
-  const optional = (packages: typeof locked) => packages.filter((entry) => entry[1].optional).length;
-  const [direct, development] = [project.dependencies, project.devDependencies].map((v) => Object.keys(v).length);
-  const said = page
-    .split('\n## ')[0]!
-    .match(/\b\d+\b/g)!
-    .map(Number);
-  const counted = [direct, development, running.length, optional(running), developing.length, optional(developing)];
-  assert.deepEqual(
-    said.filter((number) => number !== 512),
-    counted,
-  );
 });
 
 test('licences are those that the page names; LGPL is for the builds of sharp alone', () => {

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { prose } from '../corpus/prose.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { type Outcome, run, sleep, start, startPipe } from './run-program.js';
 
@@ -132,7 +133,7 @@ test('standard output holds the stream and nothing else', async () => {
 
 test('a stream of another text is refused on --resume, before and after the run is finished', async () => {
   const corpus = at('changing.txt');
-  const text = readFileSync('README.md', 'utf8').repeat(8);
+  const text = prose(80_000);
   const writer = [
     ...['harvest', '--model', 'assets/tiny-gemma', '--corpus', corpus, '--hook', HOOK, '--tokens', '2000'],
     ...['--context', '64', '--batch', '4', '--rows-per-shard', '300', '--out', '-'],

@@ -11,6 +11,7 @@ import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { halfToFloat } from '../../src/safetensors/read.js';
+import { prose } from '../corpus/prose.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 
@@ -196,22 +197,22 @@ test('resuming on another text is refused, in finished windows, in the one under
   const corpus = join(root, 'changing.txt');
   // A window is four passes: two leave one under way, four a whole one.
   for (const passes of [2, 4]) {
-    writeFileSync(corpus, readFileSync('README.md', 'utf8').repeat(8));
+    writeFileSync(corpus, prose(80_000));
     const config = configured({ corpus, context: 64, windowRows: 500 });
     await interrupted(config, passes);
-    writeFileSync(corpus, readFileSync('CHANGELOG.md', 'utf8').repeat(60));
+    writeFileSync(corpus, prose(240_000, 100_000));
     const refusal = /is not what this harvest began with/;
     await assert.rejects(harvest({ ...config, resume: true }, silent, never), refusal);
     const whole = await run({ corpus, context: 64, windowRows: 500 });
     await harvest({ ...whole.config, resume: true }, silent, never);
-    writeFileSync(corpus, readFileSync('README.md', 'utf8').repeat(8));
+    writeFileSync(corpus, prose(80_000));
     await assert.rejects(harvest({ ...whole.config, resume: true }, silent, never), refusal);
   }
 });
 
 test('a corpus that ends early after all keeps its rows, and is finished with the number it has', async () => {
   const corpus = join(root, 'ends.txt');
-  writeFileSync(corpus, readFileSync('README.md', 'utf8').repeat(4));
+  writeFileSync(corpus, prose(40_000));
   const config = configured({ corpus, context: 64, tokens: 3000 });
   await interrupted(config, 1);
   const manifest = join(config.out, HOOK, 'manifest.json');
