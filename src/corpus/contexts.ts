@@ -1,10 +1,6 @@
-import { setImmediate as turn } from 'node:timers/promises';
 import { Refusal } from '../config/refusal.js';
 import type { Document } from './documents.js';
 import type { Tokenizer } from './tokenizer.js';
-
-/** Contexts between two turns of the event loop: documents may come without one, and signals are heard in it. */
-const CONTEXTS_A_TURN = 64;
 
 /** A piece of the corpus as the model sees it: `length` tokens, the first of them BOS. */
 export interface Context {
@@ -16,46 +12,99 @@ export interface Context {
   readonly documents: Uint32Array;
 }
 
+/** Special tokens that texts had written out. */
+export interface WrittenOut {
+  /** Documents that began with BOS, which was left out: each has one anyway. */
+  documents: number;
+  /** How often each was found elsewhere, by its number. */
+  readonly tokens: Map<number, number>;
+}
+
 /**
  * Lays documents end to end, each begun by BOS, and cuts the stream into contexts that each begin with BOS: where the
  * cut falls before a document's own BOS that one serves, elsewhere one is put in front and the context holds
- * `length` − 1 tokens of the stream. A last piece that fills no context is left out.
+ * `length` − 1 tokens of the stream. A last piece that fills no context is left out. A BOS that a document's text
+ * begins with is left out.
+ *
+ * @param written takes what special tokens were met so far
  */
 export async function* packContexts(
   documents: AsyncIterable<Document> | Iterable<Document>,
   tokenizer: Tokenizer,
   length: number,
+  written: WrittenOut = { documents: 0, tokens: new Map() },
 ): AsyncGenerator<Context> {
-  const bos = tokenizer.bosTokenId;
-  let index = 0;
-  let filled = 0;
-  let tokens = new Int32Array(length);
-  let sources = new Uint32Array(length);
-  let document = -1;
-  for await (const { pieces } of documents) {
-    document++;
-    let text = '';
-    for await (const piece of pieces) text += piece;
-    const ids = tokenizer.encode(text);
-    // The document's own BOS is stream token −1; an empty document adds nothing.
-    for (let i = ids.length === 0 ? 0 : -1; i < ids.length; i++) {
-      if (filled === 0 && i >= 0 && ids[i] !== bos) {
-        tokens[0] = bos;
-        sources[0] = document;
-        filled = 1;
-      }
-      tokens[filled] = i < 0 ? bos : ids[i]!;
-      sources[filled] = document;
-      filled++;
-      if (filled === length) {
-        yield { index, tokens, documents: sources };
-        index++;
-        if (index % CONTEXTS_A_TURN === 0) await turn();
-        filled = 0;
-        tokens = new Int32Array(length);
-        sources = new Uint32Array(length);
-      }
+  const packer = new Packer(tokenizer, length, written);
+  for await (const { pieces, source } of documents) {
+    const tokens = tokenizer.begin(source);
+    packer.begin();
+    for await (const piece of pieces) {
+      for (const ids of tokens.push(piece)) yield* packer.add(ids);
     }
+    for (const ids of tokens.end()) yield* packer.add(ids);
+  }
+}
+
+/** The context under way, and the document. */
+class Packer {
+  private index = 0;
+  private filled = 0;
+  private tokens: Int32Array;
+  private sources: Uint32Array;
+  private document = -1;
+  /** Whether the document has a token yet, and whether its text began with BOS. */
+  private begun = false;
+  private wroteBos = false;
+
+  constructor(
+    private readonly tokenizer: Tokenizer,
+    private readonly length: number,
+    private readonly written: WrittenOut,
+  ) {
+    this.tokens = new Int32Array(length);
+    this.sources = new Uint32Array(length);
+  }
+
+  begin(): void {
+    this.document++;
+    this.begun = false;
+    this.wroteBos = false;
+  }
+
+  *add(ids: Int32Array): Generator<Context> {
+    const { bosTokenId: bos, special } = this.tokenizer;
+    for (const id of ids) {
+      if (!this.begun) {
+        if (id === bos) {
+          if (!this.wroteBos) this.written.documents++;
+          this.wroteBos = true;
+          continue;
+        }
+        this.begun = true;
+        // The document's own BOS; an empty document adds nothing.
+        if (this.put(bos)) yield this.take();
+      }
+      if (this.filled === 0 && id !== bos) this.put(bos);
+      if (special.has(id)) this.written.tokens.set(id, (this.written.tokens.get(id) ?? 0) + 1);
+      if (this.put(id)) yield this.take();
+    }
+  }
+
+  /** Adds a token; is the context full? */
+  private put(id: number): boolean {
+    this.tokens[this.filled] = id;
+    this.sources[this.filled] = this.document;
+    this.filled++;
+    return this.filled === this.length;
+  }
+
+  private take(): Context {
+    const context = { index: this.index, tokens: this.tokens, documents: this.sources };
+    this.index++;
+    this.filled = 0;
+    this.tokens = new Int32Array(this.length);
+    this.sources = new Uint32Array(this.length);
+    return context;
   }
 }
 

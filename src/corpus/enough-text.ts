@@ -3,8 +3,11 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import type { Context } from './contexts.js';
 
-/** Positions counted ahead at most: tokenizing these takes about a minute. A longer corpus shows its end when it comes. */
-const LOOK_AHEAD = 20_000_000;
+/**
+ * Positions counted ahead at most: they are kept, 80 MB of them, and tokenizing them takes about ten seconds. A longer
+ * corpus shows its end when it comes.
+ */
+export const LOOK_AHEAD = 20_000_000;
 
 /**
  * Makes sure that the corpus holds enough tokens before the model runs.

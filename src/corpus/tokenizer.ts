@@ -1,80 +1,121 @@
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
-import { formatBytes } from '../disk/free-space.js';
-import { openRegular } from '../disk/regular-file.js';
-import { piecesOf } from './pieces.js';
-
-/** Text to token ids. */
-export interface Tokenizer {
-  readonly bosTokenId: number;
-  /** Ids without BOS or other additions. */
-  encode(text: string): number[];
-}
+import { readJsonFile } from '../disk/json-file.js';
+import { DocumentEncoder } from './bpe/document-encoder.js';
+import { Encoder } from './bpe/encoder.js';
+import { BrokenPart, readRecipe, UnknownPart } from './bpe/recipe.js';
+import { openLibraryTokenizer } from './library-tokenizer.js';
 
 /** Bytes of a file, at most; Gemma 3's tokenizer.json has 33 MiB. */
 const MOST_BYTES = 2 ** 28;
 
-/** Characters that are encoded at a time. */
-const LONGEST = 2 ** 20;
+/** The tokens of one document, as its text comes. */
+export interface DocumentTokens {
+  /** Takes a piece of the text, cut anywhere but within a character; gives the tokens that are known by now. */
+  push(piece: string): Iterable<Int32Array>;
+  /** The tokens of what is left. */
+  end(): Iterable<Int32Array>;
+}
 
-/** Tokens are stored as int32. */
-const isToken = (id: unknown): id is number => Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31;
+/** Text to token ids. */
+export interface Tokenizer {
+  readonly bosTokenId: number;
+  /** Tokens that stand for no text, such as <eos>, by their numbers. */
+  readonly special: ReadonlyMap<number, string>;
+  /** One more than the largest number in the vocabulary; added tokens may be beyond. */
+  readonly vocabulary: number;
+  /**
+   * Begins a document, whose tokens come without BOS or other additions.
+   *
+   * @param source names it in messages
+   */
+  begin(source: string): DocumentTokens;
+}
+
+/** What of config.json a tokenizer must agree with. */
+export interface ExpectedTokens {
+  readonly bosTokenId: number;
+  /** Rows of the embedding. */
+  readonly vocabulary?: number;
+  /** Tokens that it gives a meaning to, by the key that does. */
+  readonly special?: ReadonlyMap<string, readonly number[]>;
+}
 
 /**
- * Opens the tokenizer of a model directory (tokenizer.json and tokenizer_config.json); nothing is downloaded.
+ * Opens the tokenizer of a model directory (tokenizer.json and tokenizer_config.json); nothing is downloaded. A tokenizer
  *
- * @param bosTokenId BOS as config.json has it
- * @param longest characters that are encoded at a time: the library takes hundreds of bytes for each of them
- * @throws Refusal when a file is missing or broken, or BOS is another token
+ * with parts that the encoder here does not know is left to transformers.js.
+ *
+ * @throws Refusal when a file is missing or broken, or it does not fit the weights
  */
-export async function openTokenizer(directory: string, bosTokenId: number, longest = LONGEST): Promise<Tokenizer> {
-  for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
-    const remedy = 'Download the whole checkpoint, tokenizer included.';
-    const file = await openRegular(join(directory, name), remedy);
-    if (!file) throw new Refusal(`${directory} has no ${name}.`, remedy);
-    await file.handle.close();
-    if (file.size > MOST_BYTES) {
-      throw new Refusal(`${file.path} has more than ${formatBytes(MOST_BYTES)}.`, remedy);
+export async function openTokenizer(directory: string, expected: ExpectedTokens): Promise<Tokenizer> {
+  const read = (name: string) =>
+    readJsonFile(
+      join(directory, name),
+      [`${directory} has no ${name}.`, 'Download the whole checkpoint, tokenizer included.'],
+      `Download ${name} again.`,
+      MOST_BYTES,
+    );
+  const [file, config] = [await read('tokenizer.json'), await read('tokenizer_config.json')];
+  const tokenizer = await openWith(directory, file, config);
+  checkFits(directory, tokenizer, expected);
+  return tokenizer;
+}
+
+async function openWith(directory: string, file: unknown, config: unknown): Promise<Tokenizer> {
+  try {
+    const recipe = readRecipe(file, config);
+    const bos = namedToken(config, 'bos_token');
+    const encoder = new Encoder(recipe);
+    let vocabulary = 0;
+    for (const id of recipe.vocabulary.values()) vocabulary = Math.max(vocabulary, id + 1);
+    return {
+      bosTokenId: recipe.added.find(({ content }) => content === bos)?.id ?? recipe.vocabulary.get(bos) ?? -1,
+      special: new Map(recipe.added.filter((token) => token.special).map(({ id, content }) => [id, content])),
+      vocabulary,
+      begin: (source) => new DocumentEncoder(encoder, source),
+    };
+  } catch (cause) {
+    if (cause instanceof BrokenPart) {
+      throw new Refusal(`The tokenizer in ${directory} ${cause.message}.`, 'Download tokenizer.json again.', { cause });
     }
-  }
-  const { AutoTokenizer, env } = await import('@huggingface/transformers');
-  env.allowRemoteModels = false;
-  const tokenizer = await AutoTokenizer.from_pretrained(resolve(directory), { local_files_only: true }).catch(
-    (cause) => {
-      // The message of a syntax error quotes the file.
-      const reason = cause instanceof SyntaxError ? 'it is not JSON' : ((cause as Error)?.message ?? cause);
+    if (!(cause instanceof UnknownPart)) throw cause;
+    if (cause.libraryDiffers) {
       throw new Refusal(
-        `The tokenizer in ${directory} could not be opened: ${reason}.`,
-        'Download tokenizer.json again.',
+        `The tokenizer in ${directory} has ${cause.part}, which is not supported.`,
+        'Use the tokenizer.json of a Gemma checkpoint.',
         { cause },
       );
-    },
-  );
-  const bos = tokenizer.bos_token_id;
-  if (bos !== bosTokenId) {
-    throw new Refusal(
-      `BOS is token ${bos} for the tokenizer in ${directory} and ${bosTokenId} in its config.json.`,
-      'Tokenizer and weights must be of one checkpoint.',
-    );
+    }
+    return openLibraryTokenizer(directory, file, cause.part);
   }
-  const broken = (what: string, cause?: unknown) =>
-    new Refusal(`The tokenizer in ${directory} ${what}.`, 'Download tokenizer.json again.', { cause });
-  const encodePiece = (text: string): readonly unknown[] => {
-    try {
-      return tokenizer.encode(text, { add_special_tokens: false });
-    } catch (cause) {
-      throw broken(`cannot encode a text: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
-    }
+}
+
+/** The text of a token that tokenizer_config.json names: a string, or an object that holds one. */
+function namedToken(config: unknown, key: string): string {
+  const value = (config as Readonly<Record<string, unknown>>)[key];
+  const text = value !== null && typeof value === 'object' ? (value as { content?: unknown }).content : value;
+  return typeof text === 'string' ? text : '';
+}
+
+function checkFits(directory: string, tokenizer: Tokenizer, expected: ExpectedTokens): void {
+  const refuse = (what: string) => {
+    throw new Refusal(what, 'Tokenizer and weights must be of one checkpoint.');
   };
-  const encode = (text: string) => {
-    const ids: number[] = [];
-    for (const piece of piecesOf(text, longest)) {
-      for (const id of encodePiece(piece)) {
-        if (!isToken(id)) throw broken(`gives ${JSON.stringify(id)} where a token's number belongs`);
-        ids.push(id);
-      }
+  const { bosTokenId: bos, vocabulary, special } = tokenizer;
+  if (bos !== expected.bosTokenId) {
+    const found = bos < 0 ? 'no token' : `token ${bos}`;
+    refuse(`BOS is ${found} for the tokenizer in ${directory} and ${expected.bosTokenId} in its config.json.`);
+  }
+  // The embedding may have rows to spare; added tokens without a row are refused where a text has one.
+  const rows = expected.vocabulary ?? vocabulary;
+  if (vocabulary > rows || 2 * vocabulary < rows) {
+    refuse(`The tokenizer in ${directory} has ${vocabulary} tokens, and the model's vocabulary has ${rows}.`);
+  }
+  for (const [key, ids] of expected.special ?? []) {
+    for (const id of ids) {
+      if (!special.has(id))
+        refuse(`config.json has ${key} ${id}, which is no special token of the tokenizer in ${directory}.`);
     }
-    return ids;
-  };
-  return { bosTokenId, encode };
+  }
 }

@@ -13,17 +13,15 @@ async function training(ordinal: string): Promise<CudaTrial | { error: string }>
 /** How far |x| on a device may be from that on the CPU: sums in another order, not another result. */
 const TOLERANCE = 0.01;
 
-/**
- * Tokenizes a sentence and runs the bundled model on it, as a harvest does: the tokenizer's library brings libraries
- * of its own, which a graph by itself would not meet.
- */
+/** Tokenizes a sentence and runs the bundled model on it, as a harvest does. */
 async function device(name: string): Promise<{ error?: string }> {
   try {
     const directory = fileURLToPath(new URL('../../../assets/tiny-gemma', import.meta.url));
     const checkpoint = await openCheckpoint(directory);
     const { bosTokenId: bos } = checkpoint.config;
-    const tokenizer = await openTokenizer(directory, bos);
-    const tokens = Int32Array.from([bos, ...tokenizer.encode('Once upon a time there was a little graph.')]);
+    const document = (await openTokenizer(directory, checkpoint.config)).begin('the sentence');
+    const known = [...document.push('Once upon a time there was a little graph.'), ...document.end()];
+    const tokens = Int32Array.from([bos, ...known.flatMap((ids) => [...ids])]);
     const expected = await norms(checkpoint, tokens, 'cpu');
     const found = name === 'cpu' ? expected : await norms(checkpoint, tokens, name);
     const off = found.findIndex((norm, i) => !(Math.abs(norm - expected[i]!) <= TOLERANCE * expected[i]!));

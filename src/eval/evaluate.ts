@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { EvalConfig } from '../config/stages.js';
 import { version } from '../config/version.js';
-import { batches, type Context, packContexts } from '../corpus/contexts.js';
-import { openCorpus, readDocuments } from '../corpus/documents.js';
+import { batches, type Context } from '../corpus/contexts.js';
+import { openCorpus } from '../corpus/documents.js';
 import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
-import { openTokenizer } from '../corpus/tokenizer.js';
+import { Text } from '../corpus/text.js';
 import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
@@ -33,8 +33,7 @@ interface Plan {
   readonly candidates: readonly Candidate[];
   readonly context: number;
   readonly bos: number;
-  /** The text from its beginning. */
-  contexts(say?: (line: string) => void): AsyncGenerator<Context>;
+  readonly text: Text;
   /** Of each candidate. */
   readonly settings: readonly EvalSettings[];
 }
@@ -44,8 +43,8 @@ interface Plan {
  * nothing to go on with after a kill: the same command begins again.
  */
 export async function evaluate(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<MeasuredRecord[]> {
-  return inItsDirectory(config, progress, async () =>
-    measure(await plan(config, progress, stop), config, progress, stop),
+  return inItsDirectory(config, progress, () =>
+    withPlan(config, progress, stop, (planned) => measure(planned, config, progress, stop)),
   );
 }
 
@@ -61,12 +60,13 @@ export async function evaluateUnlessSame(
   progress: Progress,
   stop: StopRequest,
 ): Promise<readonly EvalRecord[]> {
-  return inItsDirectory(config, progress, async () => {
-    const planned = await plan(config, progress, stop);
-    const wanted = planned.candidates.map(({ path }, i) => [path, config.tokens, planned.settings[i]]);
-    const found = before.map(({ sae, tokens, settings }) => [sae, tokens, settings]);
-    return isDeepStrictEqual(found, wanted) ? before : measure(planned, config, progress, stop);
-  });
+  return inItsDirectory(config, progress, () =>
+    withPlan(config, progress, stop, async (planned): Promise<readonly EvalRecord[]> => {
+      const wanted = planned.candidates.map(({ path }, i) => [path, config.tokens, planned.settings[i]]);
+      const found = before.map(({ sae, tokens, settings }) => [sae, tokens, settings]);
+      return isDeepStrictEqual(found, wanted) ? before : measure(planned, config, progress, stop);
+    }),
+  );
 }
 
 async function inItsDirectory<T>(config: EvalConfig, progress: Progress, work: () => Promise<T>): Promise<T> {
@@ -79,22 +79,46 @@ function claimOf({ overwrite }: EvalConfig): ClaimOptions {
   return { overwrite, ours: isEvaluationFile, result: EVAL_FILE, beginsAnew: true };
 }
 
-async function plan(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<Plan> {
+async function withPlan<T>(
+  config: EvalConfig,
+  progress: Progress,
+  stop: StopRequest,
+  work: (plan: Plan) => Promise<T>,
+): Promise<T> {
   for (const path of config.sae) await openSae(path);
   const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   const checkpoint = await openCheckpoint(model);
   const candidates: Candidate[] = [];
   for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
+  const { bosTokenId, vocabulary, special } = checkpoint.config;
+  const text = await Text.open({
+    ...{ model, expected: { bosTokenId, vocabulary, special }, context },
+    ...{ corpus: config.corpus, textField: config.textField, encoding: config.encoding },
+  });
+  try {
+    const settings = await settle(checkpoint, candidates, context, text, config, progress, stop);
+    return await work({ checkpoint, candidates, context, bos: bosTokenId, text, settings });
+  } finally {
+    await text.close(progress);
+  }
+}
+
+/** Reads as much of the text as is wanted; the settings of each candidate. */
+async function settle(
+  checkpoint: Checkpoint,
+  candidates: readonly Candidate[],
+  context: number,
+  ahead: Text,
+  config: EvalConfig,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<EvalSettings[]> {
   const { precision } = choosePrecision(config.precision, config.device, checkpoint);
-  const tokenizer = await openTokenizer(model, checkpoint.config.bosTokenId);
-  const bos = tokenizer.bosTokenId;
-  const { corpus, textField, encoding } = config;
-  const contexts = (say?: (line: string) => void) =>
-    packContexts(readDocuments(corpus, textField, { encoding, say }), tokenizer, context);
-  const count = (c: Context) => countPositions(c, bos);
+  const count = (c: Context) => countPositions(c, checkpoint.config.bosTokenId);
   const text = new HashedContexts();
-  await checkEnoughText(text.pass(contexts()), count, config.tokens, config.corpus, progress, stop);
+  await checkEnoughText(text.pass(ahead.ahead()), count, config.tokens, config.corpus, progress, stop);
+  ahead.remark(progress);
   const shared = {
     model_fingerprint: checkpoint.fingerprint,
     corpus: config.corpus,
@@ -111,11 +135,11 @@ async function plan(config: EvalConfig, progress: Progress, stop: StopRequest): 
   for (const { unchanged } of candidates) {
     settings.push({ version: version(), sae_sha256: unchanged.digest, ...shared });
   }
-  return { checkpoint, candidates, context, bos, contexts, settings };
+  return settings;
 }
 
 async function measure(
-  { checkpoint, candidates, context, bos, contexts, settings }: Plan,
+  { checkpoint, candidates, context, bos, text, settings }: Plan,
   config: EvalConfig,
   progress: Progress,
   stop: StopRequest,
@@ -123,7 +147,7 @@ async function measure(
   const measured = new Map<Candidate, Metrics>();
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
     const group = candidates.filter(({ hook }) => hook.name === name);
-    const metrics = await evaluateHook(group, checkpoint, contexts, context, bos, config, progress, stop);
+    const metrics = await evaluateHook(group, checkpoint, () => text.contexts(), context, bos, config, progress, stop);
     for (const [k, candidate] of group.entries()) measured.set(candidate, metrics[k]!);
   }
   const cosines = new Map<Candidate, DecoderMaxCosine>();
@@ -161,7 +185,7 @@ async function checkUnchanged(checkpoint: Checkpoint, candidates: readonly Candi
 async function evaluateHook(
   group: readonly Candidate[],
   checkpoint: Checkpoint,
-  contexts: Plan['contexts'],
+  contexts: () => AsyncGenerator<Context>,
   context: number,
   bos: number,
   config: EvalConfig,
@@ -174,10 +198,10 @@ async function evaluateHook(
   const files = group.map((candidate) => candidate.files);
   const spliceIn = await openSpliceIn(checkpoint, hook, files, context, config);
   /** Feeds the first `wanted` positions of the text to `take`, which says how many it counted. */
-  const feed = async (label: string, wanted: number, take: typeof spliceIn.add, say?: typeof progress.say) => {
+  const feed = async (label: string, wanted: number, take: typeof spliceIn.add) => {
     progress.begin(`${label} ${hook.name}`, wanted, 'token');
     let tokens = 0;
-    for await (const batch of batches(contexts(say), config.batch)) {
+    for await (const batch of batches(contexts(), config.batch)) {
       tokens += await take(batch, bos, wanted - tokens, async (counted) => {
         progress.update(tokens + counted);
         await checkUnchanged(checkpoint, group);
@@ -190,7 +214,7 @@ async function evaluateHook(
   };
   try {
     await feed('taking the mean of', Math.min(config.tokens, MEAN_POSITIONS), spliceIn.addToMean);
-    await feed('evaluating', config.tokens, spliceIn.add, progress.say);
+    await feed('evaluating', config.tokens, spliceIn.add);
     return spliceIn.metrics();
   } finally {
     await spliceIn.release();

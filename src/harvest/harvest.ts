@@ -42,8 +42,21 @@ async function harvestInto(
 ): Promise<void> {
   const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   const plan = await planHarvest(config, model);
-  const { checkpoint, tokenizer, hooks, context, manifests, contexts } = plan;
+  try {
+    await harvestPlan(plan, directories, config, progress, stop);
+  } finally {
+    await plan.text.close(progress);
+  }
+}
 
+async function harvestPlan(
+  plan: Plan,
+  directories: readonly string[],
+  config: HarvestConfig,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<void> {
+  const { checkpoint, hooks, context, manifests, text } = plan;
   const found: (Manifest | null)[] = [];
   for (const [i, directory] of directories.entries()) {
     found.push(config.resume ? await resumable(directory, manifests[i]!) : null);
@@ -59,8 +72,9 @@ async function harvestInto(
     bytes.reduce((sum, more) => sum + more, 0),
   );
   if (found.every((manifest) => manifest === null)) {
-    const count = (c: Context) => countActivations(c, tokenizer.bosTokenId);
-    await checkEnoughText(contexts(), count, config.tokens, config.corpus, progress, stop);
+    const count = (c: Context) => countActivations(c, text.facts.bosTokenId);
+    await checkEnoughText(text.ahead(), count, config.tokens, config.corpus, progress, stop);
+    text.remark(progress);
   }
   // Opening it may take minutes.
   throwIfStopped(stop, found.some((manifest) => manifest !== null) ? NOTHING_ADDED : NOTHING_BEGUN);
@@ -70,8 +84,8 @@ async function harvestInto(
     for (const [i, directory] of directories.entries()) {
       writers.push(await openWriter(directory, manifests[i]!, found[i]!, config));
     }
-    progress.say(memoryLine(await harvestMemory(plan, model, config)));
-    await harvestWindows(config, contexts(progress.say), pass, writers, progress, stop);
+    progress.say(memoryLine(await harvestMemory(plan, config)));
+    await harvestWindows(config, text.contexts(), pass, writers, progress, stop);
   } finally {
     await pass.release();
   }
@@ -83,14 +97,14 @@ async function harvestInto(
  */
 async function checkBeginning(
   finished: readonly Manifest[],
-  { contexts }: Plan,
+  { text }: Plan,
   { corpus }: HarvestConfig,
   stop: StopRequest,
 ): Promise<void> {
-  const text = contexts();
+  const contexts = text.contexts();
   try {
-    await readRecorded(finished, 0, text, corpus, stop);
+    await readRecorded(finished, 0, contexts, corpus, stop);
   } finally {
-    await text.return(undefined);
+    await contexts.return(undefined);
   }
 }

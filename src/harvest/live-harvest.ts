@@ -38,7 +38,7 @@ export class LiveHarvest {
   static async open(start: LiveStart, send: Send, progress: Progress = silent): Promise<LiveHarvest> {
     const plan = await planHarvest(start.config, start.model, POOL_BYTES);
     const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, start.config);
-    const memory = await harvestMemory(plan, start.model, start.config);
+    const memory = await harvestMemory(plan, start.config);
     send({ kind: 'ready', header: streamHeader(plan.manifests[0]!), memory });
     return new LiveHarvest(start, plan, pass, send, progress);
   }
@@ -47,15 +47,8 @@ export class LiveHarvest {
     const { plan, start, send } = this;
     const { corpus, batch, tokens } = start.config;
     const again = (rows: number) => send({ kind: 'say', line: `${corpus} ended after ${rows} rows and is read again` });
-    const about = { bos: plan.tokenizer.bosTokenId, corpus, wanted: tokens };
-    // Of the first reading only.
-    let say: ((line: string) => void) | undefined = (line) => send({ kind: 'say', line });
-    const contexts = () => {
-      const text = plan.contexts(say);
-      say = undefined;
-      return text;
-    };
-    const groups = epochs(contexts, batch, about, again);
+    const about = { bos: plan.text.facts.bosTokenId, corpus, wanted: tokens };
+    const groups = epochs(() => plan.text.contexts(), batch, about, again);
     const skipped = await skipWindows(groups, plan.manifests[0]!, skip, this.text);
     send({ kind: 'begun', skipped: { rows: skipped.rows, sha256: this.text.digest() } });
     this.seed = seed;
@@ -72,6 +65,7 @@ export class LiveHarvest {
       this.send({ kind: 'piece', rows }, buffersOf(rows));
     }
     this.send({ kind: 'whole', text: this.text.digest() });
+    this.plan.text.remark({ say: (line) => this.send({ kind: 'say', line }) });
     this.goAhead();
   }
 

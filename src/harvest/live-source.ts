@@ -77,8 +77,8 @@ export async function openLiveSource(
     },
     memory: () => {
       // The window that is dealt, that which is made, and the pieces into which it is copied to be handed over.
-      const { window = 0, model = 0, pass = 0 } = harvesting;
-      return { held: 3 * window + model + pass + THREAD, pieceRows: PIECE_ROWS };
+      const { window = 0, model = 0, pass = 0, text = 0 } = harvesting;
+      return { held: 3 * window + model + pass + text + THREAD, pieceRows: PIECE_ROWS };
     },
     close: () => supply.close(),
   };

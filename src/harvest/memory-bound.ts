@@ -3,11 +3,12 @@ import { join } from 'node:path';
 import { rowBytes } from '../activations/manifest.js';
 import { ORDER_BYTES } from '../activations/pool.js';
 import type { HarvestConfig } from '../config/stages.js';
+import { LOOK_AHEAD } from '../corpus/enough-text.js';
 import type { GemmaConfig } from '../lm/gemma-config.js';
 import type { Hook } from '../lm/hooks.js';
 import { choosePrecision } from '../lm/precision.js';
 import { weightMemory } from '../onnx/weight-memory.js';
-import { type MemoryParts, PROGRAM } from '../progress/memory-line.js';
+import { type MemoryParts, PROGRAM, THREAD } from '../progress/memory-line.js';
 import { harvestGraph } from './harvest-graph.js';
 import { harvestContexts } from './pass-length.js';
 import type { Plan } from './plan.js';
@@ -18,7 +19,7 @@ const SHARDS = 4;
 const PASSES = 2;
 /** Weights while a session opens: some are there as they are stored and as they were cast. */
 const OPENING = 1.5;
-/** What a tokenizer takes in memory beside tokenizer.json, about. */
+/** What a tokenizer takes in memory while it is opened, beside the size of tokenizer.json. */
 const TOKENIZER = 20;
 
 /**
@@ -37,7 +38,6 @@ export function activationMemory(c: GemmaConfig, hooks: readonly Hook[], batch: 
 /** What a harvest holds at most, bytes; of a model on another device, less. */
 export async function harvestMemory(
   { checkpoint, hooks, context, windowBatches, manifests }: Plan,
-  model: string,
   config: Pick<HarvestConfig, 'tokens' | 'batch' | 'dtype' | 'device' | 'precision' | 'rowsPerShard'>,
 ): Promise<MemoryParts> {
   const { batch, dtype, tokens, rowsPerShard, device } = config;
@@ -49,9 +49,10 @@ export async function harvestMemory(
   // Of each context its tokens and their documents, four bytes each; a context may have fewer rows than it has room for.
   const contexts = windowBatches * batch * context * 8;
   const widest = Math.max(...manifests.map((manifest) => rowBytes(manifest)));
-  const { size } = await stat(join(model, 'tokenizer.json'));
+  const { size } = await stat(join(checkpoint.directory, 'tokenizer.json'));
   return {
-    model: OPENING * weights + TOKENIZER * size,
+    model: OPENING * weights,
+    text: THREAD + TOKENIZER * size + 4 * Math.min(2 * tokens, LOOK_AHEAD),
     pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
     window: rows * (row + ORDER_BYTES) + Math.min(contexts, 16 * tokens),
     shards: SHARDS * Math.min(rows, rowsPerShard) * widest,

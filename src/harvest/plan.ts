@@ -1,8 +1,7 @@
 import type { Manifest } from '../activations/manifest.js';
 import type { HarvestConfig } from '../config/stages.js';
-import { type Context, packContexts } from '../corpus/contexts.js';
-import { corpusFiles, readDocuments } from '../corpus/documents.js';
-import { openTokenizer, type Tokenizer } from '../corpus/tokenizer.js';
+import { corpusFiles } from '../corpus/documents.js';
+import { Text } from '../corpus/text.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
 import { findHook, type Hook } from '../lm/hooks.js';
@@ -11,7 +10,8 @@ import { batchesPerWindow, newManifest, WINDOW_BYTES } from './store-plan.js';
 /** What a harvest is going to do, whatever its rows go to; no weight has been read. */
 export interface Plan {
   readonly checkpoint: Checkpoint;
-  readonly tokenizer: Tokenizer;
+  /** The corpus as tokens; its thread ends when it is closed. */
+  readonly text: Text;
   readonly hooks: readonly Hook[];
   /** Tokens a context, BOS included. */
   readonly context: number;
@@ -19,12 +19,6 @@ export interface Plan {
   readonly windowBatches: number;
   /** Of the stores of all hooks as they would be begun. */
   readonly manifests: readonly Manifest[];
-  /**
-   * The corpus from its beginning.
-   *
-   * @param say hears what was passed over or replaced in each file
-   */
-  contexts(say?: (line: string) => void): AsyncGenerator<Context>;
 }
 
 /**
@@ -40,14 +34,17 @@ export async function planHarvest(
   const checkpoint = await openCheckpoint(model);
   const context = chooseContext(config.context, checkpoint.config);
   const hooks = [...new Set(config.hook)].map((name) => findHook(name, checkpoint.config));
-  const tokenizer = await openTokenizer(model, checkpoint.config.bosTokenId);
   const windowBatches = batchesPerWindow(config, hooks, context, windowBytes);
+  const { bosTokenId, vocabulary, special } = checkpoint.config;
   const { files } = await corpusFiles(config);
   const manifests = hooks.map((hook) =>
-    newManifest(config, files, checkpoint, tokenizer, hook, context, windowBatches),
+    newManifest(config, files, checkpoint, bosTokenId, hook, context, windowBatches),
   );
   const { corpus, textField, encoding } = config;
-  const contexts = (say?: (line: string) => void) =>
-    packContexts(readDocuments(corpus, textField, { encoding, say }), tokenizer, context);
-  return { checkpoint, tokenizer, hooks, context, windowBatches, manifests, contexts };
+  // Last: a thread begins.
+  const text = await Text.open({
+    ...{ model, expected: { bosTokenId, vocabulary, special }, context },
+    ...{ corpus, textField, encoding },
+  });
+  return { checkpoint, text, hooks, context, windowBatches, manifests };
 }

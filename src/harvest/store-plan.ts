@@ -6,7 +6,6 @@ import { StoreWriter } from '../activations/store-writer.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
 import type { CorpusFile } from '../corpus/corpus-files.js';
-import type { Tokenizer } from '../corpus/tokenizer.js';
 import { formatBytes } from '../disk/free-space.js';
 import { type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
@@ -47,7 +46,7 @@ export function newManifest(
   config: HarvestConfig,
   files: readonly CorpusFile[],
   checkpoint: Checkpoint,
-  tokenizer: Tokenizer,
+  bosTokenId: number,
   hook: Hook,
   context: number,
   windowBatches: number,
@@ -61,7 +60,7 @@ export function newManifest(
     dtype: config.dtype,
     precision: choosePrecision(config.precision, config.device, checkpoint).precision,
     context,
-    bos_token_id: tokenizer.bosTokenId,
+    bos_token_id: bosTokenId,
     prepend_bos: true,
     corpus: config.corpus,
     text_field: config.textField,

@@ -34,12 +34,27 @@ export async function harvestToStream(
   await openCorpus(config, progress);
   const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   const plan = await planHarvest(config, model);
-  const count = (c: Context) => countActivations(c, plan.tokenizer.bosTokenId);
-  await checkEnoughText(plan.contexts(), count, config.tokens, config.corpus, progress, stop);
+  try {
+    const count = (c: Context) => countActivations(c, plan.text.facts.bosTokenId);
+    await checkEnoughText(plan.text.ahead(), count, config.tokens, config.corpus, progress, stop);
+    plan.text.remark(progress);
+    await streamPlan(plan, config, out, progress, stop);
+  } finally {
+    await plan.text.close(progress);
+  }
+}
+
+async function streamPlan(
+  plan: Plan,
+  config: HarvestConfig,
+  out: Writable,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<void> {
   const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, config);
   try {
     const header = streamHeader(plan.manifests[0]!);
-    progress.say(memoryLine(await harvestMemory(plan, model, config)));
+    progress.say(memoryLine(await harvestMemory(plan, config)));
     progress.begin('harvesting', config.tokens, 'token');
     await writeStream(out, header, pieces(config, plan, pass, progress, stop), PLACE, stop);
     progress.end();
@@ -66,13 +81,13 @@ function checkFlags(config: HarvestConfig, out: Writable): void {
 
 async function* pieces(
   config: HarvestConfig,
-  { manifests, contexts }: Plan,
+  { manifests, text }: Plan,
   pass: ForwardPass,
   progress: Progress,
   stop: StopRequest,
 ): AsyncGenerator<Rows> {
-  const text = contexts(progress.say);
-  const groups = batches(text, config.batch);
+  const contexts = text.contexts();
+  const groups = batches(contexts, config.batch);
   const beginning = atWindow(0, 0, manifests);
   let passed = 0;
   try {
@@ -84,6 +99,6 @@ async function* pieces(
     }
   } finally {
     // A harvest rarely ends with its text, and whoever reads it holds files and threads.
-    await text.return(undefined);
+    await contexts.return(undefined);
   }
 }

@@ -34,6 +34,8 @@ export interface GemmaConfig {
   readonly attention: readonly LayerAttention[];
   readonly tiedHead: boolean;
   readonly bosTokenId: number;
+  /** Other tokens that config.json gives a meaning to, by its key: eos_token_id, pad_token_id. */
+  readonly special: ReadonlyMap<string, readonly number[]>;
 }
 
 const size = z.number().int().positive();
@@ -51,6 +53,8 @@ const fileSchema = z.object({
   max_position_embeddings: size,
   rms_norm_eps: z.number().positive(),
   bos_token_id: z.number().int().nonnegative(),
+  eos_token_id: z.union([z.number(), z.array(z.number())]).nullish(),
+  pad_token_id: z.number().nullish(),
   tie_word_embeddings: z.boolean().nullish(),
   hidden_act: z.string().nullish(),
   hidden_activation: z.string().nullish(),
@@ -116,6 +120,10 @@ export function parseGemmaConfig(json: unknown, path: string): GemmaConfig {
     attention,
     tiedHead: (outer.tie_word_embeddings as boolean | null | undefined) ?? file.tie_word_embeddings ?? true,
     bosTokenId: file.bos_token_id,
+    special: new Map(
+      // Below 0 stands for none.
+      (['eos_token_id', 'pad_token_id'] as const).map((key) => [key, [file[key] ?? []].flat().filter((id) => id >= 0)]),
+    ),
   };
 }
 

@@ -12,7 +12,15 @@ const BOS = 1;
 /** A token a letter, a = 10; a ^ in the text is a BOS written out. */
 const letters: Tokenizer = {
   bosTokenId: BOS,
-  encode: (text) => [...text].map((letter) => (letter === '^' ? BOS : 10 + letter.charCodeAt(0) - 97)),
+  special: new Map([
+    [BOS, '^'],
+    [10, 'a'],
+  ]),
+  vocabulary: 100,
+  begin: () => ({
+    push: (piece) => [Int32Array.from([...piece], (letter) => (letter === '^' ? BOS : 10 + letter.charCodeAt(0) - 97))],
+    end: () => [],
+  }),
 };
 
 async function pack(texts: readonly string[], length: number): Promise<Context[]> {
@@ -31,7 +39,7 @@ test('the packing of the first contexts of the bundled text is that of the PyTor
   const [tokens, documents] = [await golden('tokens'), await golden('document')];
   const corpus = readDocuments('assets/corpus/validation.jsonl.gz', 'text');
   let count = 0;
-  for await (const context of packContexts(corpus, await openTokenizer('assets/tiny-gemma', 2), 256)) {
+  for await (const context of packContexts(corpus, await openTokenizer('assets/tiny-gemma', { bosTokenId: 2 }), 256)) {
     const range = [count * 256, (count + 1) * 256] as const;
     assert.equal(context.index, count);
     assert.deepEqual([...context.tokens], [...tokens.subarray(...range)], `tokens of context ${count}`);
@@ -90,6 +98,30 @@ test('empty documents add nothing, but are counted', async () => {
   );
 });
 
+test('a BOS that a text begins with is left out, and special tokens elsewhere are counted', async () => {
+  const written = { documents: 0, tokens: new Map<number, number>() };
+  const contexts: Context[] = [];
+  const documents = ['^abc', '^^def^a', '^', 'bcd'].map((text) => ({ pieces: [...text], source: '' }));
+  for await (const context of packContexts(documents, letters, 4, written)) contexts.push(context);
+  assert.deepEqual(contexts.map(spelt), ['^abc', '^def', '^a^b']);
+  assert.deepEqual(
+    contexts.map(({ documents }) => [...documents]),
+    [
+      [0, 0, 0, 0],
+      [1, 1, 1, 1],
+      [1, 1, 3, 3],
+    ],
+  );
+  assert.equal(written.documents, 3);
+  assert.deepEqual(
+    [...written.tokens],
+    [
+      [10, 2],
+      [BOS, 1],
+    ],
+  );
+});
+
 test('a last piece that fills no context is left out', async () => {
   assert.deepEqual((await pack(['abcdefg'], 4)).map(spelt), ['^abc', '^def']);
   assert.deepEqual(await pack(['ab'], 4), []);
@@ -104,7 +136,9 @@ test('the contexts are the stream of the corpus and nothing else, whatever its d
       Array.from({ length: random.below(15) }, () => 'abc^'[random.below(4)]).join(''),
     );
     const stream = texts.flatMap((text, document) =>
-      text === '' ? [] : [`^${document}`, ...[...text].map((letter) => `${letter}${document}`)],
+      /^\^*$/.test(text)
+        ? []
+        : [`^${document}`, ...[...text.replace(/^\^+/, '')].map((letter) => `${letter}${document}`)],
     );
     let at = 0;
     for (const context of await pack(texts, length)) {

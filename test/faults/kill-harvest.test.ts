@@ -31,7 +31,7 @@ const sha256 = (path: string) => createHash('sha256').update(readFileSync(path))
 
 /** What the corpus gives: contexts, and the token of every row by "context:pos". */
 async function expected(): Promise<{ contexts: Context[]; rows: Map<string, number> }> {
-  const tokenizer = await openTokenizer(MODEL, 2);
+  const tokenizer = await openTokenizer(MODEL, { bosTokenId: 2 });
   const contexts: Context[] = [];
   const rows = new Map<string, number>();
   for await (const context of packContexts(readDocuments(CORPUS, 'text'), tokenizer, CONTEXT)) {

@@ -142,7 +142,7 @@ async function firstLateToken(): Promise<{ tokens: number; first: { context: num
   const { packContexts } = await import('../../src/corpus/contexts.js');
   const { readDocuments } = await import('../../src/corpus/documents.js');
   const { openTokenizer } = await import('../../src/corpus/tokenizer.js');
-  const tokenizer = await openTokenizer('assets/tiny-gemma', 2);
+  const tokenizer = await openTokenizer('assets/tiny-gemma', { bosTokenId: 2 });
   const seen = new Set<number>();
   for await (const { index, tokens } of packContexts(
     readDocuments('assets/corpus/validation.jsonl.gz', 'text'),

@@ -36,7 +36,7 @@ async function read(path: string, random: Generator): Promise<string> {
     documents++;
   }
   if (oneIn(random, 8) && length < LONG) {
-    tokenizer ??= openTokenizer(MODEL, 2);
+    tokenizer ??= openTokenizer(MODEL, { bosTokenId: 2 });
     for await (const { tokens } of packContexts(readDocuments(path, 'text'), await tokenizer, 16)) {
       assert.ok(tokens.every((token) => token >= 0 && token < 4096));
     }

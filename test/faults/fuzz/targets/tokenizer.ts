@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openTokenizer } from '../../../../src/corpus/tokenizer.js';
+import { encodeText } from '../../../corpus/encode-text.js';
 import { pick } from '../chance.js';
 import { mutateJson } from '../json.js';
 import { bytesOf, type Target } from '../target.js';
@@ -48,10 +49,10 @@ export const tokenizer: Target = {
     }
   },
   async read(directory) {
-    const opened = await openTokenizer(directory, 2);
+    const opened = await openTokenizer(directory, { bosTokenId: 2 });
     return JSON.stringify(
       TEXTS.map((text) => {
-        const ids = opened.encode(text);
+        const ids = encodeText(opened, text);
         for (const id of ids) assert.ok(Number.isInteger(id) && id >= 0 && id < 2 ** 31, `token ${id}`);
         return ids;
       }),

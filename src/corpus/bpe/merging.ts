@@ -1,0 +1,210 @@
+import { MergeTable } from './merge-table.js';
+import type { Recipe } from './recipe.js';
+
+/** No pair at this place merges. */
+const NEVER = 0x7fffffff;
+/** Symbols up to which looking for the least rank is cheaper than keeping a heap. */
+const FEW = 40;
+/** A heap's entry is rank × PLACES + place, exact as a double. */
+const PLACES = 2 ** 25;
+
+/** The characters of a text as tokens, and what merging leaves of them. */
+export class Merging {
+  private readonly table: MergeTable;
+  /** Tokens of single UTF-16 units, −1: none; and of characters beyond them. */
+  private readonly units: Int32Array;
+  private readonly beyond: ReadonlyMap<number, number>;
+  private readonly bytes: Int32Array;
+  private readonly utf8 = new Uint8Array(4);
+  private readonly encoder = new TextEncoder();
+
+  // Of the text under way; `symbols` are its tokens, at first one a character.
+  private symbols = new Int32Array(64);
+  private ranks = new Int32Array(64);
+  private slots = new Int32Array(64);
+  private nexts = new Int32Array(0);
+  private previous = new Int32Array(0);
+  private heap = new Float64Array(0);
+  private heaped = 0;
+
+  constructor(
+    { merges, vocabulary, bytes }: Pick<Recipe, 'merges' | 'vocabulary' | 'bytes'>,
+    /** [65536] what the normalizer makes of each unit */
+    private readonly normalized: Uint16Array,
+  ) {
+    this.table = new MergeTable(merges);
+    this.bytes = bytes;
+    const units = new Int32Array(65_536).fill(-1);
+    const beyond = new Map<number, number>();
+    for (const [token, id] of vocabulary) {
+      if (token.length === 1) units[token.charCodeAt(0)] = id;
+      else if (token.length === 2 && token.codePointAt(0)! > 0xffff) beyond.set(token.codePointAt(0)!, id);
+    }
+    // A lone surrogate is no character: it is encoded as the bytes of U+FFFD.
+    units.fill(-1, 0xd800, 0xe000);
+    // What a unit is after normalizing.
+    this.units = Int32Array.from(normalized, (unit) => units[unit]!);
+    this.beyond = beyond;
+  }
+
+  /**
+   * Merges text[from..to) and gives the number of its tokens, which are in `tokens` until the next call.
+   *
+   * @param starts takes where in the text each token begins; −1 for the second and later bytes of a character
+   */
+  run(text: string, from: number, to: number, starts?: Int32Array): number {
+    this.reserve(4 * (to - from));
+    const count = this.spell(text, from, to, starts);
+    return count <= FEW ? this.mergeFew(count, starts) : this.mergeMany(count, starts);
+  }
+
+  get tokens(): Int32Array {
+    return this.symbols;
+  }
+
+  private reserve(size: number): void {
+    if (this.symbols.length >= size) return;
+    const room = 2 ** Math.ceil(Math.log2(size));
+    [this.symbols, this.ranks, this.slots] = [new Int32Array(room), new Int32Array(room), new Int32Array(room)];
+  }
+
+  /** Writes the tokens of the characters; those that the vocabulary lacks are spelt in bytes. */
+  private spell(text: string, from: number, to: number, starts: Int32Array | undefined): number {
+    const { units, symbols } = this;
+    let count = 0;
+    for (let i = from; i < to; i++) {
+      const id = units[text.charCodeAt(i)]!;
+      if (id >= 0) {
+        if (starts) starts[count] = i;
+        symbols[count++] = id;
+        continue;
+      }
+      const point = text.codePointAt(i)!;
+      const pair = point > 0xffff && i + 1 < to;
+      const whole = pair ? this.beyond.get(point) : undefined;
+      if (whole !== undefined) {
+        if (starts) starts[count] = i;
+        symbols[count++] = whole;
+      } else count = this.spellBytes(pair ? point : this.normalized[text.charCodeAt(i)]!, i, count, starts);
+      if (pair) i++;
+    }
+    return count;
+  }
+
+  private spellBytes(point: number, at: number, count: number, starts: Int32Array | undefined): number {
+    const { written } = this.encoder.encodeInto(String.fromCodePoint(point), this.utf8);
+    for (let k = 0; k < written; k++) {
+      if (starts) starts[count + k] = k === 0 ? at : -1;
+      this.symbols[count + k] = this.bytes[this.utf8[k]!]!;
+    }
+    return count + written;
+  }
+
+  /** Looks up the pair that begins at `at` and goes on at `next`. */
+  private look(at: number, next: number): void {
+    const { table, symbols, ranks, slots } = this;
+    const slot = table.find(symbols[at]!, symbols[next]!);
+    ranks[at] = table.has(slot) ? table.rank(slot) : NEVER;
+    slots[at] = slot;
+  }
+
+  private mergeFew(length: number, starts: Int32Array | undefined): number {
+    const { symbols, ranks, slots, table } = this;
+    let count = length;
+    for (let i = 0; i + 1 < count; i++) this.look(i, i + 1);
+    for (;;) {
+      let at = -1;
+      let least = NEVER;
+      for (let i = 0; i + 1 < count; i++) {
+        if (ranks[i]! < least) {
+          least = ranks[i]!;
+          at = i;
+        }
+      }
+      if (at < 0) return count;
+      symbols[at] = table.merged(slots[at]!);
+      count--;
+      for (let i = at + 1; i < count; i++) {
+        symbols[i] = symbols[i + 1]!;
+        ranks[i] = ranks[i + 1]!;
+        slots[i] = slots[i + 1]!;
+        if (starts) starts[i] = starts[i + 1]!;
+      }
+      if (at > 0) this.look(at - 1, at);
+      if (at + 1 < count) this.look(at, at + 1);
+    }
+  }
+
+  private mergeMany(length: number, starts: Int32Array | undefined): number {
+    if (this.nexts.length < length) {
+      this.nexts = new Int32Array(this.symbols.length);
+      this.previous = new Int32Array(this.symbols.length);
+      // Each merge takes a pair away and looks up two.
+      this.heap = new Float64Array(3 * this.symbols.length);
+    }
+    const { symbols, ranks, slots, nexts, previous, table } = this;
+    this.heaped = 0;
+    for (let i = 0; i < length; i++) {
+      nexts[i] = i + 1;
+      previous[i] = i - 1;
+      if (i + 1 < length) this.lookAndPush(i, i + 1);
+      else ranks[i] = NEVER;
+    }
+    while (this.heaped > 0) {
+      const entry = this.pop();
+      const at = entry % PLACES;
+      // The pair may have gone since.
+      if (ranks[at] !== (entry - at) / PLACES) continue;
+      const next = nexts[at]!;
+      symbols[at] = table.merged(slots[at]!);
+      ranks[next] = NEVER;
+      symbols[next] = -1;
+      const after = nexts[next]!;
+      nexts[at] = after;
+      if (after < length) {
+        previous[after] = at;
+        this.lookAndPush(at, after);
+      } else ranks[at] = NEVER;
+      if (previous[at]! >= 0) this.lookAndPush(previous[at]!, at);
+    }
+    let count = 0;
+    for (let i = 0; i < length; i = nexts[i]!) {
+      if (starts) starts[count] = starts[i]!;
+      symbols[count++] = symbols[i]!;
+    }
+    return count;
+  }
+
+  private lookAndPush(at: number, next: number): void {
+    this.look(at, next);
+    if (this.ranks[at] !== NEVER) this.push(this.ranks[at]! * PLACES + at);
+  }
+
+  private push(entry: number): void {
+    const { heap } = this;
+    let hole = this.heaped++;
+    while (hole > 0) {
+      const parent = (hole - 1) >> 1;
+      if (heap[parent]! <= entry) break;
+      heap[hole] = heap[parent]!;
+      hole = parent;
+    }
+    heap[hole] = entry;
+  }
+
+  private pop(): number {
+    const { heap } = this;
+    const top = heap[0]!;
+    const last = heap[--this.heaped]!;
+    const count = this.heaped;
+    let hole = 0;
+    for (let child = 1; child < count; child = 2 * hole + 1) {
+      if (child + 1 < count && heap[child + 1]! < heap[child]!) child++;
+      if (heap[child]! >= last) break;
+      heap[hole] = heap[child]!;
+      hole = child;
+    }
+    heap[hole] = last;
+    return top;
+  }
+}

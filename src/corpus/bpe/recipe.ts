@@ -1,0 +1,197 @@
+/** A token that is looked for in the text before anything is merged. */
+export interface AddedToken {
+  readonly id: number;
+  readonly content: string;
+  /** Only where no letter, digit or underscore stands next to it. */
+  readonly singleWord: boolean;
+  /** Takes the white space before it, or after it. */
+  readonly lstrip: boolean;
+  readonly rstrip: boolean;
+  /** Looked for in the normalized text, as its normalized self. */
+  readonly normalized: boolean;
+  readonly special: boolean;
+}
+
+/** All that decides which tokens a text has. Characters are UTF-16 units. */
+export interface Recipe {
+  /** What the normalizer puts for single characters. */
+  readonly replaced: ReadonlyMap<number, number>;
+  /** The character that begins a word, where the text is split into words first: by `▁?[^▁]+`. */
+  readonly wordStart: number | null;
+  readonly vocabulary: ReadonlyMap<string, number>;
+  /** Pairs of tokens in the order of their priority, as [left, right, merged, …]. */
+  readonly merges: Int32Array;
+  /** The token of each byte. */
+  readonly bytes: Int32Array;
+  readonly added: readonly AddedToken[];
+}
+
+/** A tokenizer.json has a part that this encoder does not have. */
+export class UnknownPart extends Error {
+  /**
+   * @param part what it is, to be read after "has"
+   * @param libraryDiffers transformers.js gives other tokens than Python for it
+   */
+  constructor(
+    readonly part: string,
+    readonly libraryDiffers = false,
+  ) {
+    super(`The tokenizer has ${part}`);
+  }
+}
+
+/** What stands in a file is not what it must be. */
+export class BrokenPart extends Error {}
+
+type Json = Record<string, unknown>;
+const isObject = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+/** Tokens are stored as int32. */
+export const isToken = (id: unknown): id is number =>
+  Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31;
+const absent = (value: unknown) =>
+  value === undefined || value === null || value === '' || value === false || value === 0;
+const brief = (value: unknown) => String(JSON.stringify(value)).slice(0, 120);
+
+/**
+ * Reads what a tokenizer.json says into a recipe.
+ *
+ * @throws UnknownPart where it has what Gemma's have not, BrokenPart where it cannot be meant
+ */
+export function readRecipe(file: unknown, config: unknown): Recipe {
+  if (!isObject(file) || !isObject(config)) throw new BrokenPart('is not an object');
+  checkConfig(config);
+  const model = file.model;
+  if (!isObject(model)) throw new BrokenPart('has no model');
+  checkModel(model);
+  const vocabulary = readVocabulary(model.vocab);
+  const replaced = readNormalizer(file.normalizer);
+  return {
+    replaced,
+    wordStart: readPreTokenizer(file.pre_tokenizer, replaced),
+    vocabulary,
+    merges: readMerges(model.merges, vocabulary),
+    bytes: readBytes(vocabulary),
+    added: readAdded(file.added_tokens, vocabulary),
+  };
+}
+
+function checkConfig(config: Json): void {
+  for (const key of ['remove_space', 'do_lowercase_and_remove_accent']) {
+    if (!absent(config[key])) throw new UnknownPart(key);
+  }
+  const name = config.tokenizer_class;
+  if (!absent(name) && !/^(Gemma|PreTrained)Tokenizer(Fast)?$/.test(String(name))) {
+    throw new UnknownPart(`tokenizer_class ${brief(name)}`);
+  }
+}
+
+function checkModel(model: Json): void {
+  if (model.type !== 'BPE') throw new UnknownPart(`a model of type ${brief(model.type)}`);
+  for (const key of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix', 'ignore_merges']) {
+    if (!absent(model[key])) throw new UnknownPart(`${key} ${brief(model[key])}`);
+  }
+  if (model.byte_fallback !== true) throw new UnknownPart('no byte_fallback');
+}
+
+function readVocabulary(vocab: unknown): Map<string, number> {
+  if (!isObject(vocab)) throw new BrokenPart('has no vocabulary');
+  const vocabulary = new Map<string, number>();
+  const seen = new Set<number>();
+  for (const [token, id] of Object.entries(vocab)) {
+    if (!isToken(id)) throw new BrokenPart(`gives ${brief(id)} where a token's number belongs`);
+    if (seen.has(id)) throw new UnknownPart(`two tokens of number ${id}`);
+    seen.add(id);
+    vocabulary.set(token, id);
+  }
+  return vocabulary;
+}
+
+/** Replacements of one character by one other: Gemma's of " " by "▁". */
+function readNormalizer(normalizer: unknown): Map<number, number> {
+  const replaced = new Map<number, number>();
+  if (normalizer === null || normalizer === undefined) return replaced;
+  const steps = isObject(normalizer) && normalizer.type === 'Sequence' ? normalizer.normalizers : [normalizer];
+  if (!Array.isArray(steps)) throw new BrokenPart('has a normalizer without steps');
+  for (const step of steps as unknown[]) {
+    const pattern =
+      isObject(step) && step.type === 'Replace' && isObject(step.pattern) ? step.pattern.String : undefined;
+    const content = isObject(step) ? step.content : undefined;
+    if (!isUnit(pattern) || !isUnit(content)) throw new UnknownPart(`the normalizer ${brief(step)}`);
+    const [from, to] = [pattern.charCodeAt(0), content.charCodeAt(0)];
+    for (const [key, value] of replaced) if (value === from) replaced.set(key, to);
+    if (!replaced.has(from)) replaced.set(from, to);
+  }
+  return replaced;
+}
+
+/** A character that is one UTF-16 unit. */
+const isUnit = (text: unknown): text is string => typeof text === 'string' && /^[^\ud800-\udfff]$/s.test(text);
+
+const WORDS = '▁?[^▁]+';
+
+function readPreTokenizer(split: unknown, replaced: ReadonlyMap<number, number>): number | null {
+  if (split === null || split === undefined) return null;
+  const known = isObject(split) && split.type === 'Split' && absent(split.invert) && isObject(split.pattern);
+  if (!known) throw new UnknownPart(`the pre-tokenizer ${brief(split)}`);
+  const { pattern, behavior } = split as { pattern: Json; behavior: unknown };
+  if (pattern.Regex === WORDS && behavior === 'Isolated') return WORDS.charCodeAt(0);
+  const { String: text } = pattern;
+  // Gemma 3's splits at spaces, of which its normalizer leaves none.
+  if (isUnit(text) && replaced.has(text.charCodeAt(0)) && ![...replaced.values()].includes(text.charCodeAt(0)))
+    return null;
+  throw new UnknownPart(`the pre-tokenizer ${brief(split)}`, behavior !== 'Isolated' && behavior !== 'Removed');
+}
+
+function readMerges(merges: unknown, vocabulary: ReadonlyMap<string, number>): Int32Array {
+  if (!Array.isArray(merges)) throw new BrokenPart('has no merges');
+  const read = new Int32Array(3 * merges.length);
+  for (const [i, merge] of (merges as unknown[]).entries()) {
+    const parts: unknown[] = typeof merge === 'string' ? merge.split(' ') : Array.isArray(merge) ? merge : [];
+    const [left, right] = parts;
+    if (parts.length !== 2 || typeof left !== 'string' || typeof right !== 'string') {
+      throw new BrokenPart(`has a merge of ${brief(merge)}`);
+    }
+    for (const [k, token] of [left, right, left + right].entries()) {
+      const id = vocabulary.get(token);
+      if (id === undefined) throw new BrokenPart(`merges ${brief(token)}, which is not in its vocabulary`);
+      read[3 * i + k] = id;
+    }
+  }
+  return read;
+}
+
+function readBytes(vocabulary: ReadonlyMap<string, number>): Int32Array {
+  return Int32Array.from({ length: 256 }, (_, byte) => {
+    const id = vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+    // A character of one byte that is in the vocabulary is never spelt: Gemma 2 has "\t" for <0x09>.
+    const needed = byte >= 0x80 || !vocabulary.has(String.fromCharCode(byte));
+    if (id === undefined && needed) throw new UnknownPart(`no token for byte ${byte}`);
+    return id ?? -1;
+  });
+}
+
+function readAdded(list: unknown, vocabulary: ReadonlyMap<string, number>): AddedToken[] {
+  if (list === undefined || list === null) return [];
+  if (!Array.isArray(list)) throw new BrokenPart('has added tokens that are not a list');
+  const seen = new Map<string, number>();
+  return (list as unknown[]).map((token): AddedToken => {
+    if (!isObject(token) || typeof token.content !== 'string' || token.content === '') {
+      throw new BrokenPart(`has an added token of ${brief(token)}`);
+    }
+    const { id, content } = token;
+    if (!isToken(id)) throw new BrokenPart(`gives ${brief(id)} where a token's number belongs`);
+    // Where the two disagree, Python takes the vocabulary's number.
+    if ((vocabulary.get(content) ?? id) !== id) throw new UnknownPart(`two numbers for ${brief(content)}`, true);
+    if (seen.has(content)) throw new UnknownPart(`${brief(content)} twice among its added tokens`);
+    seen.set(content, id);
+    const flag = (key: string) => token[key] === true;
+    return {
+      ...{ id, content, singleWord: flag('single_word'), lstrip: flag('lstrip'), rstrip: flag('rstrip') },
+      ...{
+        special: flag('special'),
+        normalized: token.normalized === undefined ? !flag('special') : flag('normalized'),
+      },
+    };
+  });
+}

@@ -1,0 +1,83 @@
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
+import { Refusal } from '../config/refusal.js';
+import { type Context, packContexts, type WrittenOut } from './contexts.js';
+import { readDocuments } from './documents.js';
+import { chunkOf, type Heard, type TextReply, type TextRequest, type TextStart } from './text-protocol.js';
+import { openTokenizer } from './tokenizer.js';
+
+/** Tokens that are handed over together, about. */
+const TOKENS = 2 ** 15;
+
+/** Special tokens and lines of which nothing has been said yet. */
+class Ears {
+  private readonly written: WrittenOut = { documents: 0, tokens: new Map() };
+  private lines: string[] = [];
+
+  readonly say = (line: string) => {
+    this.lines.push(line);
+  };
+
+  get tokens(): WrittenOut {
+    return this.written;
+  }
+
+  heard(): Heard {
+    const { written, lines } = this;
+    this.lines = [];
+    return { written, lines };
+  }
+}
+
+/** Reads the text from its beginning, in chunks. */
+async function* read(start: TextStart, ears: Ears): AsyncGenerator<TextReply> {
+  const { model, expected, corpus, textField, encoding, context } = start;
+  const tokenizer = await openTokenizer(model, expected);
+  yield { kind: 'ready', facts: { bosTokenId: tokenizer.bosTokenId, special: tokenizer.special } };
+  const most = Math.max(1, Math.floor(TOKENS / context));
+  let held: Context[] = [];
+  const chunk = (): TextReply => {
+    const reply = { kind: 'chunk', chunk: chunkOf(held), heard: ears.heard() } as const;
+    held = [];
+    return reply;
+  };
+  const documents = readDocuments(corpus, textField, { encoding, say: ears.say });
+  try {
+    for await (const one of packContexts(documents, tokenizer, context, ears.tokens)) {
+      held.push(one);
+      if (held.length === most) yield chunk();
+    }
+  } catch (error) {
+    // What was read before is good.
+    if (held.length > 0) yield chunk();
+    throw error;
+  }
+  if (held.length > 0) yield chunk();
+  yield { kind: 'end', heard: ears.heard() };
+}
+
+function main(port: MessagePort): void {
+  const ears = new Ears();
+  const replies = read(workerData as TextStart, ears);
+  const answer = async () => {
+    try {
+      const { value, done } = await replies.next();
+      if (done) return;
+      const transfer = value.kind === 'chunk' ? [value.chunk.tokens.buffer, value.chunk.runs.buffer] : [];
+      port.postMessage(value, transfer as ArrayBuffer[]);
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      const { message, remedy, exitCode } = error;
+      port.postMessage({ kind: 'refused', message, remedy, exitCode } satisfies TextReply);
+    }
+  };
+  const close = async () => {
+    // Files are closed, and what there is to say of them is said.
+    await replies.return(undefined).catch(() => {});
+    port.postMessage({ kind: 'closed', heard: ears.heard() } satisfies TextReply);
+  };
+  port.on('message', (request: TextRequest) => void (request === 'close' ? close() : answer()));
+  void answer();
+}
+
+if (!parentPort) throw new Error('text-worker.js runs in a worker thread');
+main(parentPort);
