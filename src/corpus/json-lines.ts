@@ -5,6 +5,8 @@ import type { Remarks } from './remarks.js';
 
 /** Characters of a line that is held whole, at most. */
 export const SHORT_LINE = 2 ** 20;
+/** Characters of a longer line that are taken at a time, and of a piece of its text, at most. */
+const LONGEST_PIECE = 2 ** 18;
 /** Characters of a key in a message. */
 const KEY_SHOWN = 60;
 
@@ -178,7 +180,8 @@ class Lines {
       this.at++;
       return false;
     }
-    const line = this.chunk.slice(this.at, end < 0 ? undefined : end);
+    const most = this.at + LONGEST_PIECE;
+    const line = this.chunk.slice(this.at, end < 0 ? most : Math.min(end, most));
     this.at += machine.push(line, 0);
     return true;
   }

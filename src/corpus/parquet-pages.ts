@@ -1,10 +1,11 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { brotliDecompressSync, unzipSync } from 'node:zlib';
 import { type Compressors, type FileMetaData, parquetMetadataAsync, parquetSchema } from 'hyparquet';
 import { parquetHeader, readPage } from 'hyparquet/src/column.js';
 import { convert, DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { getTreePath } from 'hyparquet/src/schema.js';
 import { decompressLz4, decompressLz4Raw, decompressZstd } from 'hyparquet-compressors';
+import { openRegular } from '../disk/regular-file.js';
 import { checkFrame } from './zstd.js';
 
 /** Bytes of an unpacked page, at most; writers make them of 1 MiB to 100 MB. */
@@ -37,9 +38,10 @@ export class NoTextColumn extends Error {
  * @throws NoTextColumn
  */
 export async function openTextColumn(file: string, name: string): Promise<TextColumn> {
-  const handle = await open(file);
+  const opened = await openRegular(file);
+  if (!opened) throw new Error('it is not there');
+  const { handle, size } = opened;
   try {
-    const { size } = await handle.stat();
     const slice = async (start: number, end = size) => (await bytesAt(handle, start, end)).buffer as ArrayBuffer;
     const metadata = await parquetMetadataAsync({ byteLength: size, slice });
     checkColumn(metadata, name);

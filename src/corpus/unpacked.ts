@@ -1,7 +1,8 @@
-import { createReadStream } from 'node:fs';
+import type { ReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { Refusal } from '../config/refusal.js';
+import { openRegular } from '../disk/regular-file.js';
 import { BrokenZstd, unpackZstd } from './zstd.js';
 
 /** Bytes that are read, or unpacked, at a time. */
@@ -16,7 +17,7 @@ export type Packing = 'gzip' | 'zstd' | 'none';
  * @throws Refusal where it cannot be read to its end, or is damaged
  */
 export async function* unpacked(file: string, packing: Packing): AsyncGenerator<Buffer> {
-  const raw = createReadStream(file, { highWaterMark: CHUNK });
+  const raw = await streamOf(file);
   try {
     if (packing === 'gzip') yield* gunzipped(file, raw);
     else if (packing === 'zstd') yield* unpackZstd(raw as AsyncIterable<Buffer>, file);
@@ -28,7 +29,15 @@ export async function* unpacked(file: string, packing: Packing): AsyncGenerator<
   }
 }
 
-async function* gunzipped(file: string, raw: ReturnType<typeof createReadStream>): AsyncGenerator<Buffer> {
+/** Of a regular file, which nothing else can have taken the place of. */
+async function streamOf(path: string, start = 0): Promise<ReadStream> {
+  const opened = await openRegular(path);
+  if (!opened)
+    throw new Refusal(`There is no file ${path}.`, 'Check the path; it was there when the corpus was listed.');
+  return opened.handle.createReadStream({ highWaterMark: CHUNK, start });
+}
+
+async function* gunzipped(file: string, raw: ReadStream): AsyncGenerator<Buffer> {
   const unzip = createGunzip({ chunkSize: CHUNK });
   // pipeline hands an error of either stream to the reader of `unzip`.
   const piped = pipeline(raw, unzip).catch((error) => unzip.destroy(error));
@@ -46,7 +55,7 @@ async function* gunzipped(file: string, raw: ReturnType<typeof createReadStream>
 
 /** zlib ends at a zero byte after a member: tapes are padded so. Anything else there would be dropped without a word. */
 async function checkRest(file: string, from: number): Promise<void> {
-  for await (const chunk of createReadStream(file, { start: from })) {
+  for await (const chunk of await streamOf(file, from)) {
     if ((chunk as Buffer).some((byte) => byte !== 0)) throw new Error('bytes after its compressed text are not gzip');
   }
 }
