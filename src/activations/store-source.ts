@@ -8,11 +8,13 @@ import { openStore } from './store.js';
 /**
  * A store as a source for training.
  *
+ * @param named its directory, or one in which it is the only store
  * @param poolRows rows mixed in memory, at most
  * @throws Refusal when the directory is no store, or not complete
  */
-export async function openStoreSource(directory: string, poolRows?: number): Promise<ActivationSource> {
-  const store = await openStore(directory);
+export async function openStoreSource(named: string, poolRows?: number): Promise<ActivationSource> {
+  const store = await openStore(named);
+  const { directory } = store;
   const { model, hook, d_in, dtype, context, corpus, rows, mean_norm, shards } = store.manifest;
   const hash = createHash('sha256');
   for (const shard of shards) hash.update(shard.sha256);

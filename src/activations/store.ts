@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import { readRegular } from '../disk/regular-file.js';
 import { decodeShard, type Rows } from './arrow-files.js';
+import { findStore } from './find-store.js';
 import { notFiniteRow } from './finite.js';
 import { type Manifest, readManifest, rowBytes } from './manifest.js';
 
@@ -24,9 +25,11 @@ const AT_A_TIME = 64;
 /**
  * Opens a store.
  *
+ * @param named its directory, or one in which it is the only store
  * @throws Refusal when it is not one, or not complete, or a shard is missing or has another size than was written
  */
-export async function openStore(directory: string): Promise<Store> {
+export async function openStore(named: string): Promise<Store> {
+  const directory = await findStore(named);
   const manifest = await readManifest(directory);
   if (!manifest.complete) {
     throw new Refusal(

@@ -49,7 +49,9 @@ export const trainSchema = z.object({
     ),
   activations: directory
     .optional()
-    .describe('activation store, OUT/<hook> of harvest; - reads what `harvest --out -` writes, from standard input'),
+    .describe(
+      'activation store, OUT/<hook> of harvest, or OUT where it holds one store; - reads what `harvest --out -` writes, from standard input',
+    ),
   model: modelSource.model.optional().describe(`instead of --activations, with --corpus and --hook: ${MODEL}`),
   revision: modelSource.revision,
   offline: modelSource.offline,

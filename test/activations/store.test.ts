@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { encodeShard } from '../../src/activations/arrow-files.js';
@@ -12,6 +22,7 @@ import {
   writeManifest,
 } from '../../src/activations/manifest.js';
 import { openStore } from '../../src/activations/store.js';
+import { openStoreSource } from '../../src/activations/store-source.js';
 import { StoreWriter } from '../../src/activations/store-writer.js';
 import type { Window } from '../../src/activations/window.js';
 import { refuses } from '../config/refuses.js';
@@ -56,6 +67,23 @@ test('a store that is not complete is refused with how far it got', async (t) =>
   const writer = new StoreWriter(directory, manifest);
   await writer.writeWindow(filledWindow(0, 3, manifest));
   await refuses(() => openStore(directory), directory, '24 of 40 rows', '--resume');
+});
+
+test('a store is found in the directory that holds it alone; where there are several, all are named', async (t) => {
+  const out = temporaryDirectory(t);
+  const { directory } = await written(t);
+  cpSync(directory, join(out, 'blocks.1.hook_mlp_out'), { recursive: true });
+  mkdirSync(join(out, 'notes'));
+  writeFileSync(join(out, 'README'), '');
+  const store = await openStore(out);
+  assert.equal(store.directory, join(out, 'blocks.1.hook_mlp_out'));
+  assert.equal((await store.readShard(0)).token.length, 10);
+  assert.equal((await openStoreSource(out)).about.place, store.directory);
+  cpSync(directory, join(out, 'blocks.0.hook_attn_out'), { recursive: true });
+  await refuses(() => openStore(out), 'holds 2 stores', 'blocks.0.hook_attn_out, blocks.1.hook_mlp_out');
+  // A directory that is a store itself is meant, whatever lies in it.
+  cpSync(out, join(directory, 'more'), { recursive: true });
+  assert.equal((await openStore(directory)).directory, directory);
 });
 
 test('a directory that is no store is refused', (t) => {
