@@ -54,10 +54,10 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     example:
       'sae-pipe eval --sae runs/gated --sae runs/standard --model assets/tiny-gemma --corpus assets/corpus/validation.jsonl.gz --tokens 50000 --context 256 --out runs/eval',
     run: async (config, { progress, stop, print }) => {
-      const { evaluate } = await import('../eval/evaluate.js');
+      const { evaluateOnce } = await import('./evaluate-once.js');
       const { recordTable } = await import('../eval/table.js');
       const { withOneHook } = await import('./named-hooks.js');
-      print(recordTable(await evaluate(await withOneHook(config, stop), progress, stop)));
+      print(recordTable(await evaluateOnce(await withOneHook(config, stop), progress, stop)));
     },
   },
   export: {

@@ -5,7 +5,7 @@ import { batches, type Context } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
 import { Text } from '../corpus/text.js';
-import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
+import { asOwner, type ClaimOptions, checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
 import { modelDirectory } from '../hub/model-directory.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/context-length.js';
@@ -43,7 +43,7 @@ interface Plan {
  * nothing to go on with after a kill: the same command begins again.
  */
 export async function evaluate(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<MeasuredRecord[]> {
-  return inItsDirectory(config, progress, () =>
+  return inItsDirectory(config, progress, claimOf(config), () =>
     withPlan(config, progress, stop, (planned) => measure(planned, config, progress, stop)),
   );
 }
@@ -53,6 +53,7 @@ export async function evaluate(config: EvalConfig, progress: Progress, stop: Sto
  * back.
  *
  * @param before what stands in config.out
+ * @throws Refusal where that is another evaluation, and may not be overwritten
  */
 export async function evaluateUnlessSame(
   before: readonly EvalRecord[],
@@ -60,19 +61,31 @@ export async function evaluateUnlessSame(
   progress: Progress,
   stop: StopRequest,
 ): Promise<readonly EvalRecord[]> {
-  return inItsDirectory(config, progress, () =>
+  return inItsDirectory(config, progress, { ...claimOf(config), resume: !config.overwrite }, () =>
     withPlan(config, progress, stop, async (planned): Promise<readonly EvalRecord[]> => {
-      const wanted = planned.candidates.map(({ path }, i) => [path, config.tokens, planned.settings[i]]);
-      const found = before.map(({ sae, tokens, settings }) => [sae, tokens, settings]);
-      return isDeepStrictEqual(found, wanted) ? before : measure(planned, config, progress, stop);
+      const wanted = planned.candidates.map(({ path, hook }, i) => [
+        path,
+        hook.name,
+        config.tokens,
+        planned.settings[i],
+      ]);
+      const found = before.map(({ sae, hook, tokens, settings }) => [sae, hook, tokens, settings]);
+      if (isDeepStrictEqual(found, wanted)) return before;
+      await checkOutputDirectory(config.out, claimOf(config));
+      return measure(planned, config, progress, stop);
     }),
   );
 }
 
-async function inItsDirectory<T>(config: EvalConfig, progress: Progress, work: () => Promise<T>): Promise<T> {
+async function inItsDirectory<T>(
+  config: EvalConfig,
+  progress: Progress,
+  claim: ClaimOptions,
+  work: () => Promise<T>,
+): Promise<T> {
   // Before the model, which may have to be downloaded.
   await openCorpus(config, progress);
-  return asOwner([config.out], claimOf(config), work);
+  return asOwner([config.out], claim, work);
 }
 
 function claimOf({ overwrite }: EvalConfig): ClaimOptions {

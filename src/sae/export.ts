@@ -1,9 +1,12 @@
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { ExportConfig } from '../config/stages.js';
+import { exists } from '../disk/exists.js';
 import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import { canConvert, convert } from './convert.js';
-import { CFG_FILE, openSae, readSae, saveSae, WEIGHTS_FILE } from './saelens.js';
+import type { Sae } from './sae.js';
+import { CFG_FILE, cfgOf, openSae, readSae, type SaeMetadata, saveSae, WEIGHTS_FILE } from './saelens.js';
 
 const ours = (name: string) => name === CFG_FILE || name === WEIGHTS_FILE;
 
@@ -18,7 +21,8 @@ export async function exportSae(config: ExportConfig): Promise<string> {
   const { sae: from, out, overwrite } = config;
   if (resolve(from) === resolve(out)) throw new UsageRefusal('--out is the SAE itself.', 'Choose another --out.');
   const claim = { overwrite, ours, result: CFG_FILE, beginsAnew: true };
-  await asOwner([out], claim, () => exportInto(config, claim));
+  // What may lie there is looked at by its owner: it may be just this export.
+  await asOwner([out], { ...claim, resume: !overwrite }, () => exportInto(config, claim));
   return out;
 }
 
@@ -32,6 +36,22 @@ async function exportInto({ sae: from, as, out }: ExportConfig, claim: ClaimOpti
     );
   }
   const converted = convert(await readSae(files), as);
+  const described = { ...metadata, exported_from: { sae: from, architecture } };
+  // The same command again, as a scheduler gives it after a kill, succeeds.
+  if (!claim.overwrite && (await holds(out, converted, described))) return;
   await claimOutputDirectory(out, claim);
-  await saveSae(out, converted, { ...metadata, exported_from: { sae: from, architecture } });
+  await saveSae(out, converted, described);
+}
+
+/** Is the SAE in `directory` just this one? */
+async function holds(directory: string, sae: Sae, metadata: SaeMetadata): Promise<boolean> {
+  if (!(await exists(join(directory, CFG_FILE)))) return false;
+  try {
+    const files = await openSae(directory);
+    const cfg = JSON.parse(JSON.stringify(cfgOf(sae, metadata))) as unknown;
+    return isDeepStrictEqual(files.cfg, cfg) && isDeepStrictEqual((await readSae(files)).parameters, sae.parameters);
+  } catch (error) {
+    if (error instanceof Refusal) return false;
+    throw error;
+  }
 }

@@ -55,7 +55,18 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
   );
   const weights = join(directory, WEIGHTS_FILE);
   await writeSafetensors(weights, tensors);
-  const cfg = {
+  const cfg = cfgOf(sae, metadata);
+  try {
+    await writeAside(join(directory, CFG_FILE), `${JSON.stringify(cfg, null, 2)}\n`);
+  } catch (error) {
+    await rm(weights, { force: true }).catch(() => {});
+    throw error;
+  }
+}
+
+/** What cfg.json says of an SAE. */
+export function cfgOf(sae: Sae, metadata: SaeMetadata): Record<string, unknown> {
+  return {
     architecture: sae.architecture,
     d_in: sae.dIn,
     d_sae: sae.dSae,
@@ -67,12 +78,6 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
     reshape_activations: metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
     metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata },
   };
-  try {
-    await writeAside(join(directory, CFG_FILE), `${JSON.stringify(cfg, null, 2)}\n`);
-  } catch (error) {
-    await rm(weights, { force: true }).catch(() => {});
-    throw error;
-  }
 }
 
 /**

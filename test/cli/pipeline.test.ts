@@ -42,6 +42,16 @@ test('the commands of the README work one after another, flags winning over the 
   const [record] = JSON.parse(readFileSync(join(evaluation, 'eval.json'), 'utf8')) as EvalRecord[];
   assert.equal(record!.tokens, 2000);
   assert.equal(record!.training_curve, 'training-0.jsonl');
+  const before = filesBelow(evaluation);
+  const again = await run(...command('eval', { sae, tokens: 2000, out: evaluation }));
+  assert.deepEqual([again.code, again.stdout], [0, evaluated.stdout], again.stderr);
+  assert.match(again.stderr, /nothing was measured again/);
+  for (const other of [{ tokens: 1999 }, { batch: 3 }, { corpus: 'assets/corpus/train.jsonl.gz' }] as Flags[]) {
+    const refused = await run(...command('eval', { sae, tokens: 2000, out: evaluation, ...other }));
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /exists and is not empty.*--overwrite/);
+  }
+  assert.deepEqual(filesBelow(evaluation), before);
   const page = join(root, 'report.html');
   const reported = await run('report', evaluation, '--out', page);
   assert.equal(reported.code, 0, reported.stderr);

@@ -45,10 +45,7 @@ test(`an evaluation, killed ${KILLS} times, has no eval.json before its end, and
     assert.deepEqual(filesBelow(out).get('eval.json'), filesBelow(whole).get('eval.json'));
   };
   await killAgainAndAgain(
-    killed(
-      (out) => [...evaluation(600), '--out', out, ...(existsSync(join(out, 'eval.json')) ? ['--overwrite'] : [])],
-      check,
-    ),
+    killed((out) => [...evaluation(600), '--out', out], check),
     KILLS,
     directory,
     new Generator(5),

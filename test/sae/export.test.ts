@@ -10,7 +10,7 @@ import { openSae, readSae, saveSae } from '../../src/sae/saelens.js';
 import { readSafetensorsHeader } from '../../src/safetensors/header.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
 import { relativeDifference } from '../golden.js';
-import { temporaryDirectory } from '../temporary.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { randomInputs, randomSae } from './random-sae.js';
 import { runForward } from './run-forward.js';
 
@@ -54,6 +54,29 @@ for (const [architecture, more] of [
     }
   });
 }
+
+test('an export that is there already is left as it is; another one, or half of one, is refused', async () => {
+  const sae = await saved('gated');
+  const out = await exported(sae);
+  const before = filesBelow(out);
+  await exported(sae, out);
+  assert.deepEqual(filesBelow(out), before);
+  // The same weights under another name are another export.
+  for (const other of [await saved('gated'), await saved('standard')]) {
+    await refuses(() => exported(other, out), 'exists and is not empty');
+  }
+  const [weights, cfg] = [join(out, 'sae_weights.safetensors'), join(out, 'cfg.json')];
+  for (const [file, change] of [
+    [weights, (bytes: Buffer) => bytes.subarray(0, -4)],
+    [weights, (bytes: Buffer) => Buffer.concat([bytes.subarray(0, -4), Buffer.from([1, 2, 3, 4])])],
+    [cfg, (bytes: Buffer) => bytes.toString().replace('"context_size": 64', '"context_size": 65')],
+  ] as const) {
+    writeFileSync(file, change(readFileSync(file)));
+    await refuses(() => exported(sae, out), 'exists and is not empty');
+    await exportSae(exportSchema.parse({ sae, as: 'jumprelu', out, overwrite: true }));
+    assert.deepEqual(filesBelow(out), before);
+  }
+});
 
 test('an export has SAELens’s keys and shapes, what was known of the SAE, and where it came from', async () => {
   const sae = await saved('gated');
@@ -105,7 +128,7 @@ test('what has no JumpReLU, and outputs in the way, are refused; nothing is writ
   const sae = await saved('gated');
   await refusesUsage(() => exported(sae, `${sae}/.`), '--out is the SAE itself');
   const out = await exported(sae);
-  await refuses(() => exported(sae, out), 'is not empty', '--overwrite');
+  await refuses(async () => exported(await saved('gated'), out), 'is not empty', '--overwrite');
   const again = { sae, as: 'jumprelu', out, overwrite: true };
   assert.equal(await exportSae(exportSchema.parse(again)), out);
   writeFileSync(join(out, 'notes.txt'), '');
