@@ -4,7 +4,7 @@ import { byTopic } from '../config/topics.js';
 import { placeholder } from './arguments.js';
 import { COMMANDS } from './commands.js';
 import { COMMON } from './common-flags.js';
-import { COMPLETION_USAGE } from './completion.js';
+import { COMPLETION } from './completion.js';
 
 /** Columns, at most. */
 const WIDEST = 110;
@@ -21,7 +21,7 @@ export function programHelp(): string {
     '',
     'Commands',
     ...commands,
-    row(COMPLETION_USAGE, 'Print a script that completes commands, flags and values in your shell.'),
+    row(`${COMPLETION} <shell>`, 'Print a script that completes commands, flags and values in your shell.'),
     '',
     row('-h, --help', 'help of the program, or of a command'),
     row('-V, -v, --version', 'version of the program'),

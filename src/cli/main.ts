@@ -7,6 +7,7 @@ import { version } from '../config/version.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { splitArguments, withPositional } from './arguments.js';
 import { COMMANDS } from './commands.js';
+import { COMPLETION, COMPLETION_HELP, completionScript } from './completion.js';
 import { closeUnaskedDebugger } from './debugger.js';
 import { explain, LOG_FORMATS, type LogFormat } from './explain.js';
 import { commandHelp, programHelp } from './help.js';
@@ -56,7 +57,7 @@ async function dispatch(args: readonly string[]): Promise<number> {
   }
   // The command usually comes first; after flags, it is the first word that is one.
   const first = args.findIndex((arg) => !arg.startsWith('-'));
-  const known = args.findIndex((arg) => Object.hasOwn(COMMANDS, arg));
+  const known = args.findIndex((arg) => Object.hasOwn(COMMANDS, arg) || arg === COMPLETION);
   const at = first === 0 || known < 0 ? first : known;
   // A word after a flag is no command that could be misspelt, but the flag's value.
   const name = at > 0 && known < 0 ? undefined : args[at];
@@ -64,6 +65,10 @@ async function dispatch(args: readonly string[]): Promise<number> {
   if (name === undefined) {
     if (args.length > 0 && !help) throw new UsageRefusal('No command is given.', SEE_HELP);
     process.stdout.write(`${programHelp()}\n`);
+    return 0;
+  }
+  if (name === COMPLETION) {
+    process.stdout.write(help ? `${COMPLETION_HELP}\n` : completionScript(args.toSpliced(at, 1)));
     return 0;
   }
   if (!Object.hasOwn(COMMANDS, name)) {
