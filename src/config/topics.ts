@@ -6,7 +6,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
   Input: ['activations', 'evaluation', 'directory', 'name', 'sae', 'feature', 'as', 'corpus', 'textField', 'encoding'],
   Model: ['model', 'revision', 'offline', 'hook', 'context', 'batch', 'contextsPerPass', 'anyModel', 'precision'],
   'How much': ['tokens', 'steps', 'quick'],
-  Dictionary: ['arch', 'dSae', 'ablate', 'train', 'init', 'bDecInit', 'normalize', 'runs'],
+  Dictionary: ['arch', 'dSae', 'ablate', 'train', 'init', 'anyHook', 'anyModel', 'bDecInit', 'normalize', 'runs'],
   Sparsity: ['l1', 'l1Convention', 'l2Normalise', 'l1Warmup'],
   Optimiser: ['lr', 'warmup', 'lrDecay', 'decaySteps', 'lrEnd', 'beta1', 'beta2', 'order', 'poolRows'],
   'Dead features': ['deadWindow', 'resampleAt', 'resampleInputs', 'resampleWarmup'],

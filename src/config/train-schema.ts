@@ -124,6 +124,8 @@ export const trainSchema = z.object({
     .describe(
       'start from this SAE (cfg.json + sae_weights.safetensors) instead of random weights; a gated one may start from a standard one',
     ),
+  anyHook: z.boolean().default(false).describe('let --init be an SAE that was trained at another hook point'),
+  anyModel: z.boolean().default(false).describe('let --init be an SAE that was trained on another model'),
   bDecInit: z
     .enum(['zero', 'geometric-median'])
     .default('zero')

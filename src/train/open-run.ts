@@ -7,6 +7,7 @@ import { JsonLines } from '../disk/json-lines.js';
 import { claimOutputDirectory } from '../disk/output-directory.js';
 import type { StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
+import type { Parameters } from '../sae/sae.js';
 import { readCheckpoint } from './checkpoint.js';
 import { checkResampleSteps } from './dead-window.js';
 import type { Engine, EngineSettings } from './engines/engine.js';
@@ -22,7 +23,7 @@ import { writeRunFile } from './run-file.js';
 import { activationScale, engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
 import { type Schedule, schedule } from './schedule.js';
 import { type SparsityCoefficient, sparsityCoefficient } from './sparsity-coefficient.js';
-import { startingPoint } from './starting-point.js';
+import { frozenBiases, openInit, startingPoint } from './starting-point.js';
 
 /** What a run is fed from. */
 export interface Fed {
@@ -44,6 +45,8 @@ export interface Run {
   readonly plan: Schedule;
   readonly fixed: Readonly<Record<string, unknown>>;
   readonly settings: EngineSettings;
+  /** Biases of --init that are not trained. */
+  readonly frozen: Parameters;
   readonly engineName: EngineName;
   readonly estimates: Estimates;
   readonly lambda: SparsityCoefficient;
@@ -77,10 +80,11 @@ export async function openRun(
   const { about } = source;
   checkResampleSteps(config);
   const plan = schedule(config, stepsOf(config, about));
-  const fixed = fixedSettings(config, about, plan);
+  const sizes = engineSettings(config, about, 1);
+  const init = await openInit(config, about, sizes);
+  const fixed = fixedSettings(config, about, plan, init?.unchanged.digest);
   const { resume, out } = config;
   if (resume && (await finishedBefore(out, fixed, batches))) return undefined;
-  const sizes = engineSettings(config, about, 1);
   checkResampling(config, sizes);
   const engineName = chooseEngine(config, sizes.architecture);
   checkMemory(engineName, sizes);
@@ -97,7 +101,8 @@ export async function openRun(
   const settings = engineSettings(config, about, scale);
   const lambda = sparsityCoefficient(config, { dIn: about.dIn, scale, meanSquare: estimates.meanSquare });
   const median = () => medianActivation(about, batches, stop);
-  const start = checkpoint?.state ?? (await startingPoint(config, settings, median).catch(saying));
+  const start = checkpoint?.state ?? (await startingPoint(config, settings, init, median, say).catch(saying));
+  const frozen = await frozenBiases(config, settings, init);
   throwIfStopped(stop, left);
   const engine = await open(engineName, settings, start, checkpoint?.steps);
   try {
@@ -109,7 +114,7 @@ export async function openRun(
     const keep = (line: MetricsRecord) => line.step <= engine.steps;
     const curve = await JsonLines.open<MetricsRecord>(join(out, METRICS_FILE), { keep });
     const log = new MetricsLog(settings, checkpoint?.metricSums);
-    const run = { config, source, batches, plan, fixed, settings, engineName, estimates, lambda, say, stop };
+    const run = { config, source, batches, plan, fixed, settings, frozen, engineName, estimates, lambda, say, stop };
     return { run, engine, log, curve, resampledAt: [...(checkpoint?.resampledAt ?? [])] };
   } catch (error) {
     await engine.close();

@@ -49,7 +49,12 @@ export function engineSettings(config: TrainConfig, about: SourceDescription, sc
 }
 
 /** What decides the result: a run may only be continued with the same, and cfg.json records it. */
-export function fixedSettings(config: TrainConfig, about: SourceDescription, plan: Schedule): Record<string, unknown> {
+export function fixedSettings(
+  config: TrainConfig,
+  about: SourceDescription,
+  plan: Schedule,
+  initSha256: string | undefined,
+): Record<string, unknown> {
   const { model, hook, rows, corpus, dtype, identity } = about;
   return {
     arch: config.arch,
@@ -75,6 +80,8 @@ export function fixedSettings(config: TrainConfig, about: SourceDescription, pla
     beta2: config.beta2,
     seed: config.seed,
     init: config.init ?? null,
+    // Its content: another SAE at the same place is another start.
+    ...(initSha256 !== undefined && { init_sha256: initSha256 }),
     b_dec_init: config.bDecInit,
     normalize: config.normalize,
     order: config.order satisfies Order,

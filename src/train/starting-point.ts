@@ -1,30 +1,84 @@
-import { isDeepStrictEqual } from 'node:util';
+import type { SourceDescription } from '../activations/source.js';
 import { Refusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
+import type { Unchanged } from '../disk/unchanged.js';
 import { PROPORTIONAL, scaleActivations } from '../sae/activation-scale.js';
 import { canConvert, convert } from '../sae/convert.js';
+import { folded } from '../sae/fold.js';
+import { checkModelOf, openSameSae } from '../sae/identity.js';
 import { initialise } from '../sae/initialise.js';
-import { type Parameters, PLAIN, type Sae } from '../sae/sae.js';
-import { openSae, readSae } from '../sae/saelens.js';
+import type { Parameters, Sae } from '../sae/sae.js';
+import { readSae, type SaeFiles } from '../sae/saelens.js';
 import type { EngineSettings, TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
 import { poisonIn } from './finite-state.js';
 
+/** The SAE that --init names; `unchanged.digest` is its content, which a run keeps. */
+export interface Init {
+  readonly path: string;
+  readonly files: SaeFiles;
+  readonly unchanged: Unchanged;
+}
+
 /**
- * Random weights, or the SAE named by --init as it is at the training scale. One of another architecture is rewritten
- * where that changes nothing of what it computes.
+ * Opens the SAE of --init; undefined where there is none.
+ *
+ * @throws Refusal when it is of another hook or model, or does not fit the run
+ */
+export async function openInit(
+  { init: path, anyModel, anyHook, activations }: TrainConfig,
+  about: SourceDescription,
+  { architecture, dIn, dSae }: EngineSettings,
+): Promise<Init | undefined> {
+  if (path === undefined) return undefined;
+  const { files, unchanged } = await openSameSae(path);
+  const differs = (what: string, found: unknown, wanted: unknown) => {
+    throw new Refusal(
+      `${path} has ${what} ${found} where this run has ${wanted}.`,
+      'Start from an SAE of the same size, of the same architecture or standard.',
+    );
+  };
+  if (!canConvert(files.architecture, architecture)) differs('architecture', files.architecture, architecture);
+  if (files.dIn !== dIn) differs('d_in', files.dIn, `${dIn} (${activations ?? about.place})`);
+  if (files.dSae !== dSae) differs('d_sae', files.dSae, dSae);
+  const { hook_name: hook } = files.metadata;
+  if (hook !== undefined && hook !== about.hook && !anyHook) {
+    throw new Refusal(
+      `${path} was trained at ${hook}, and ${about.place} has activations of ${about.hook}.`,
+      'Start from an SAE of the same hook, or give --any-hook to start from this one all the same.',
+    );
+  }
+  if (!anyModel) {
+    const now = { label: about.model.name, fingerprint: about.model.fingerprint };
+    checkModelOf(path, files.metadata, now, 'Start from an SAE of the same model, or give --any-model.');
+  }
+  return { path, files, unchanged };
+}
+
+/**
+ * Random weights, or the SAE of --init as it is at the training scale. One of another architecture, or with decoder rows
+ * of other norms than 1, is rewritten where that changes nothing of what it computes.
  *
  * @param median of raw activations, [d_in], where --b-dec-init asks for it
+ * @param say told of rows that had another norm
  */
 export async function startingPoint(
   config: TrainConfig,
   settings: EngineSettings,
+  init: Init | undefined,
   median: () => Promise<Float64Array>,
+  say: (line: string) => void,
 ): Promise<TrainerState> {
   const { architecture, dIn, dSae, scale } = settings;
   let sae: Sae;
-  if (config.init !== undefined) {
-    sae = scaleActivations(await initialSae(config.init, config, settings), scale);
+  if (init) {
+    const initial = await initialSae(init, config, settings);
+    if (initial.rows > 0) {
+      say(
+        `${init.path}: ${initial.rows} of ${dSae} decoder rows have a norm other than 1; norms are folded into the encoder and its biases.`,
+      );
+    }
+    sae = scaleActivations(initial.sae, scale);
   } else {
     sae = initialise(architecture, dIn, dSae, config.seed);
     if (config.bDecInit === 'geometric-median') {
@@ -34,41 +88,36 @@ export async function startingPoint(
   return new Map(Object.entries(sae.parameters));
 }
 
-/** Biases of --init that are not trained, as they lie on disk: scaling them there and back would round them. */
-export async function frozenBiases(config: TrainConfig, settings: EngineSettings): Promise<Parameters> {
+/** Biases of --init that are not trained, at the scale of raw activations: scaling them there and back would round them. */
+export async function frozenBiases(
+  config: TrainConfig,
+  settings: EngineSettings,
+  init: Init | undefined,
+): Promise<Parameters> {
   const names = PROPORTIONAL.filter((name) => !isTrained(settings, name));
-  if (config.init === undefined || names.length === 0) return {};
-  const { parameters } = await initialSae(config.init, config, settings);
+  if (!init || names.length === 0) return {};
+  const { parameters } = (await initialSae(init, config, settings)).sae;
   return Object.fromEntries(names.filter((name) => parameters[name]).map((name) => [name, parameters[name]]));
 }
 
-/** @throws Refusal when it does not fit the run */
-async function initialSae(init: string, config: TrainConfig, settings: EngineSettings): Promise<Sae> {
-  const { architecture, dIn, dSae } = settings;
-  const files = await openSae(init);
-  const differs = (what: string, found: unknown, wanted: unknown) => {
-    throw new Refusal(
-      `${init} has ${what} ${found} where this run has ${wanted}.`,
-      'Start from an SAE of the same size, of the same architecture or standard.',
-    );
-  };
-  if (!canConvert(files.architecture, architecture)) differs('architecture', files.architecture, architecture);
-  if (files.dIn !== dIn) differs('d_in', files.dIn, `${dIn} (${config.activations})`);
-  if (files.dSae !== dSae) differs('d_sae', files.dSae, dSae);
-  if (!isDeepStrictEqual(files.forward ?? PLAIN, PLAIN)) {
-    throw new Refusal(
-      `${init} was trained with ${JSON.stringify(files.forward)}, which cannot be trained here.`,
-      `Start from an SAE with ${JSON.stringify(PLAIN)}.`,
-    );
-  }
-  const sae = convert(await readSae(files), architecture);
-  const poison = poisonIn(new Map(Object.entries(sae.parameters)), dIn, isTrained(settings, 'W_dec'));
-  if (poison) throw new Refusal(`${init} cannot be trained: ${poison}.`, 'Start from another SAE.');
+/** @throws Refusal when it cannot be trained */
+async function initialSae(
+  { path, files, unchanged }: Init,
+  config: TrainConfig,
+  settings: EngineSettings,
+): Promise<{ sae: Sae; rows: number }> {
+  const read = await readSae(files);
+  await unchanged.check();
+  const trainsDecoder = isTrained(settings, 'W_dec');
+  const { sae: plain, rows } = folded(read, trainsDecoder, path);
+  const sae = convert(plain, settings.architecture);
+  const poison = poisonIn(new Map(Object.entries(sae.parameters)), settings.dIn, trainsDecoder);
+  if (poison) throw new Refusal(`${path} cannot be trained: ${poison}.`, 'Start from another SAE.');
   if (config.ablate?.includes('no-r-mag') && sae.parameters.r_mag!.some((r) => r !== 0)) {
     throw new Refusal(
-      `${init} has an r_mag that is not 0, and --ablate no-r-mag keeps it at 0.`,
+      `${path} has an r_mag that is not 0, and --ablate no-r-mag keeps it at 0.`,
       'Use --train to freeze r_mag as it is.',
     );
   }
-  return sae;
+  return { sae, rows };
 }

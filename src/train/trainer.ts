@@ -25,7 +25,6 @@ import { claimOptions, kept } from './run-directory.js';
 import { removeRunFile } from './run-file.js';
 import { metadata } from './run-settings.js';
 import type { SparsityCoefficient } from './sparsity-coefficient.js';
-import { frozenBiases } from './starting-point.js';
 
 /**
  * One SAE in training: takes batches one after another, and keeps schedule, curve, checkpoints and resampling. Who
@@ -156,9 +155,9 @@ export class Trainer {
 
   /** Writes the SAE, which makes the checkpoints superfluous. */
   async finish(): Promise<void> {
-    const { config, source, batches, fixed, settings, plan, lambda } = this.run;
+    const { config, source, batches, fixed, settings, frozen, plan, lambda } = this.run;
     const sae = scaleActivations(await this.engine.sae(), 1 / settings.scale);
-    Object.assign(sae.parameters, await frozenBiases(config, settings));
+    Object.assign(sae.parameters, frozen);
     this.checkState(new Map(Object.entries(sae.parameters)), await this.standing());
     const text = batches.textRead?.(plan.steps * config.batch);
     await saveSae(config.out, sae, metadata(source.about, fixed, settings, plan.steps, lambda, this.last, text));

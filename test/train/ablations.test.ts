@@ -167,7 +167,7 @@ test('a start that the ablation or training itself would change is refused', asy
   await refuses(() => train(configured({ init: gated, ablate: ['no-r-mag'] }), silent, never), 'r_mag that is not 0');
   const other = join(root, String(counter++));
   const sae = await saeOf(baseline);
-  const forward = { ...sae.forward!, apply_b_dec_to_input: false };
+  const forward = { ...sae.forward!, normalize_activations: 'layer_norm' as const };
   await saveSae(await train(configured({ out: other, steps: 1 }), silent, never), { ...sae, forward }, {});
-  await refuses(() => train(configured({ init: other }), silent, never), '"apply_b_dec_to_input":false');
+  await refuses(() => train(configured({ init: other }), silent, never), 'layer_norm');
 });
