@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
 import { AsyncByteQueue, RecordBatchStreamWriter } from 'apache-arrow';
 import { Refusal } from '../config/refusal.js';
-import { refusedWrite } from '../disk/write-aside.js';
+import { refusedWrite } from '../disk/refused-write.js';
 import type { StopRequest } from '../progress/progress.js';
 import { unlessStopped } from '../progress/unless-stopped.js';
 import { type Rows, rowsBatch } from './arrow-files.js';

@@ -63,9 +63,9 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   export: {
     summary: 'Write an SAE as another architecture that computes the same, for tools that know that one.',
     example: 'sae-pipe export --sae runs/gated --as jumprelu --out runs/jumprelu',
-    run: async (config, { print }) => {
+    run: async (config, { progress, print }) => {
       const { exportSae } = await import('../sae/export.js');
-      print(await exportSae(config));
+      print(await exportSae(config, (line) => progress.say(line)));
     },
   },
   report: {

@@ -21,7 +21,8 @@ const QUICKER = 10;
 export async function demo(config: DemoConfig, terminal: Terminal): Promise<void> {
   // Stages look at their own directories; this one is looked at first, or the first minute would be in vain. What it
   // holds is the stages' to overwrite.
-  const claim = { overwrite: false, resume: config.overwrite, ours: () => false };
+  const takeOver = config.takeOver ? (line: string) => terminal.progress.say(line) : undefined;
+  const claim = { overwrite: false, resume: config.overwrite, ours: () => false, takeOver };
   try {
     await asOwner([config.out], claim, () => stages(config, terminal));
   } catch (error) {
@@ -30,7 +31,11 @@ export async function demo(config: DemoConfig, terminal: Terminal): Promise<void
   }
 }
 
-async function stages({ out, overwrite, quick }: DemoConfig, { progress, stop, print }: Terminal): Promise<void> {
+async function stages(
+  { out, overwrite, quick, takeOver }: DemoConfig,
+  { progress, stop, print }: Terminal,
+): Promise<void> {
+  const owning = { overwrite, 'take-over': takeOver };
   const gated = packaged('configs/tiny-gemma.yaml');
   const standard = packaged('configs/tiny-gemma-standard.yaml');
   const model = packaged('assets/tiny-gemma');
@@ -38,18 +43,18 @@ async function stages({ out, overwrite, quick }: DemoConfig, { progress, stop, p
     quick ? { ...config, tokens: config.tokens! / QUICKER } : config;
 
   const text = packaged('assets/corpus/train.jsonl.gz');
-  const harvestConfig = loadConfig('harvest', { model, corpus: text, out: join(out, 'acts'), overwrite }, gated);
+  const harvestConfig = loadConfig('harvest', { model, corpus: text, out: join(out, 'acts'), ...owning }, gated);
   const [activations] = await harvest(sized(harvestConfig), progress, stop);
 
   const sae: string[] = [];
   for (const [name, file] of Object.entries({ gated, standard })) {
-    const trainConfig = loadConfig('train', { activations, out: join(out, name), overwrite }, file);
+    const trainConfig = loadConfig('train', { activations, out: join(out, name), ...owning }, file);
     sae.push(await train(sized(trainConfig), progress, stop));
   }
 
   const evaluation = join(out, 'eval');
   const heldOut = packaged('assets/corpus/validation.jsonl.gz');
-  const evalConfig = loadConfig('eval', { sae, model, corpus: heldOut, out: evaluation, overwrite }, gated);
+  const evalConfig = loadConfig('eval', { sae, model, corpus: heldOut, out: evaluation, ...owning }, gated);
   const records = await evaluate(sized(evalConfig), progress, stop);
 
   const page = join(out, 'report.html');

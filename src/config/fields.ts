@@ -12,6 +12,12 @@ export const natural = z.number().int().nonnegative();
 export const threads = natural.max(1024).default(0).describe('threads of one operator; 0: one a core');
 export const device = z.string().default('cpu').describe('where the graph runs: cpu, cuda, cuda:N or webgpu');
 export const overwrite = z.boolean().default(false).describe('replace what an earlier run wrote to --out');
+export const takeOver = z
+  .boolean()
+  .default(false)
+  .describe(
+    'take --out over from a command on another machine or in another container, where you know that it has ended; it is named first, and one that runs on this machine is still refused',
+  );
 export const seed = natural
   .max(2 ** 32 - 1)
   .default(0)

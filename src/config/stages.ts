@@ -13,6 +13,7 @@ import {
   positive,
   precision,
   seed,
+  takeOver,
   textField,
   threads,
 } from './fields.js';
@@ -50,6 +51,7 @@ export const harvestSchema = z.object({
   threads,
   overwrite,
   resume: z.boolean().default(false).describe('go on with an unfinished harvest in --out'),
+  takeOver,
 });
 export type HarvestConfig = z.infer<typeof harvestSchema>;
 
@@ -77,6 +79,7 @@ export const sweepSchema = z.object({
     .boolean()
     .default(false)
     .describe('exit 1 when an SAE is useless (L0 below 1, explained variance below 0, …); it is written all the same'),
+  takeOver,
 });
 export type SweepConfig = z.infer<typeof sweepSchema>;
 
@@ -101,6 +104,7 @@ export const evalSchema = z.object({
   threads,
   out: directory.describe('directory for eval.json'),
   overwrite,
+  takeOver,
 });
 export type EvalConfig = z.infer<typeof evalSchema>;
 
@@ -110,6 +114,7 @@ export const exportSchema = z.object({
   as: z.enum(exportFormats).describe('architecture to write; jumprelu: the JumpReLU view of the paper, appendix E'),
   out: directory.describe('directory for cfg.json and sae_weights.safetensors'),
   overwrite,
+  takeOver,
 });
 export type ExportConfig = z.infer<typeof exportSchema>;
 
@@ -192,6 +197,7 @@ export const demoSchema = z.object({
   out: directory.default('runs/demo').describe('directory for everything the demo writes'),
   quick: z.boolean().default(false).describe('a tenth of the tokens: half a minute, and SAEs that are not done'),
   overwrite,
+  takeOver,
 });
 export type DemoConfig = z.infer<typeof demoSchema>;
 

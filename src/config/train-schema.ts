@@ -21,6 +21,7 @@ import {
   positive,
   precision,
   seed,
+  takeOver,
   textField,
   threads,
 } from './fields.js';
@@ -171,5 +172,6 @@ export const trainSchema = z.object({
   out: directory.describe('directory for cfg.json, sae_weights.safetensors and metrics.jsonl'),
   overwrite,
   resume: z.boolean().default(false).describe('go on from the checkpoint in --out'),
+  takeOver,
 });
 export type TrainConfig = z.infer<typeof trainSchema>;

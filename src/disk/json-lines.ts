@@ -1,8 +1,12 @@
 import { type FileHandle, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { Refusal } from '../config/refusal.js';
+import { requireStillOwner } from './held-locks.js';
 import { readTextFile } from './json-file.js';
 import { parseJson } from './parse-json.js';
-import { refusedWrite, writeAside } from './write-aside.js';
+import { refusedWrite } from './refused-write.js';
+import { sync } from './sync.js';
+import { writeAside } from './write-aside.js';
 
 /** Bytes of a file that is continued, at most: it is one string for a moment, and V8 has none longer. */
 const MOST_TEXT = 2 ** 29 - 24;
@@ -37,12 +41,20 @@ export class JsonLines<T> {
     const { size, nlink } = await this.file.stat();
     // Writing to it would succeed, and nobody would ever read it.
     if (nlink === 0) throw new Refusal(`${this.path} was deleted while it was written.`, 'Check --out.');
+    await requireStillOwner(dirname(this.path));
     try {
       await this.file.appendFile(`${JSON.stringify(line)}\n`);
     } catch (cause) {
       await this.file.truncate(size).catch(() => {});
       throw refusedWrite(this.path, cause);
     }
+  }
+
+  /** Makes the lines so far survive a power failure. */
+  async sync(): Promise<void> {
+    await sync(this.file).catch((cause) => {
+      throw refusedWrite(this.path, cause);
+    });
   }
 
   close(): Promise<void> {

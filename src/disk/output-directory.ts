@@ -1,9 +1,14 @@
 import { constants } from 'node:fs';
-import { access, mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { access, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
-import { checkUnlocked, type DirectoryLock, isLockFile, lockDirectory } from './lock.js';
-import { refusedWrite } from './write-aside.js';
+import { checkNotInputs } from './inputs.js';
+import { checkUnlocked, type DirectoryLock, lockDirectory, type TakeOver } from './lock.js';
+import { isLockFile } from './lock-file.js';
+import { lookUp, makeDirectory } from './make-directory.js';
+import { refusedWrite } from './refused-write.js';
+import { openDirectory, sync } from './sync.js';
+import { writtenAside } from './write-aside.js';
 
 export interface ClaimOptions {
   readonly overwrite: boolean;
@@ -17,6 +22,10 @@ export interface ClaimOptions {
   readonly result?: string;
   /** Is what a killed run leaves without `result` worth nothing? Then the next run removes it unasked. */
   readonly beginsAnew?: boolean;
+  /** Given for --take-over: told whom the directory is taken from, where that cannot be checked from here. */
+  readonly takeOver?: TakeOver;
+  /** Files and directories that the command reads: overwriting must not delete what lies there. */
+  readonly inputs?: readonly (string | undefined)[];
 }
 
 /**
@@ -53,6 +62,10 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
       'Choose another --out; --overwrite deletes only its own files.',
     );
   }
+  await checkNotInputs(
+    names.map((name) => join(path, name)),
+    options.inputs ?? [],
+  );
   const first = (name: string) => (name === options.result ? 0 : 1);
   return names.sort((a, b) => first(a) - first(b));
 }
@@ -65,9 +78,9 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
  */
 export async function lockOutputDirectory(path: string, options: ClaimOptions): Promise<DirectoryLock> {
   // Before its contents: what a process at work has written is not to be overwritten, nor to be gone on with.
-  const killed = await checkUnlocked(path);
+  const killed = await checkUnlocked(path, options.takeOver);
   if (!(killed && options.beginsAnew)) await checkOutputDirectory(path, options);
-  const lock = await lockDirectory(path);
+  const lock = await lockDirectory(path, options.takeOver);
   try {
     if (lock.tookOver && options.beginsAnew) await removeBeginning(path, options);
     // An owner that finished meanwhile has left something.
@@ -86,7 +99,7 @@ async function removeBeginning(path: string, options: ClaimOptions): Promise<voi
   for (const name of names) await rm(join(path, name));
 }
 
-const isOurs = (name: string, { ours }: ClaimOptions) => ours(name.replace(/\.tmp$/, ''));
+const isOurs = (name: string, { ours }: ClaimOptions) => ours(writtenAside(name) ?? name);
 
 /** Does `work` as the owner of the directories, and gives them up however it ends. */
 export async function asOwner<T>(paths: readonly string[], options: ClaimOptions, work: () => Promise<T>): Promise<T> {
@@ -104,28 +117,44 @@ export async function asOwner<T>(paths: readonly string[], options: ClaimOptions
  * what a kill left half-written. To be called by the owner when nothing but the work itself can fail any more.
  */
 export async function claimOutputDirectory(path: string, options: ClaimOptions): Promise<void> {
-  for (const name of await checkOutputDirectory(path, options)) await rm(join(path, name), { recursive: true });
-  await mkdir(path, { recursive: true }).catch((cause) => {
-    throw refusedWrite(path, cause);
-  });
+  const old = await checkOutputDirectory(path, options);
+  await makeDirectory(path);
+  await remove(path, old, options.result);
   if (!options.resume) return;
   for (const name of await readdir(path)) {
-    if (name.endsWith('.tmp') && isOurs(name, options)) await rm(join(path, name));
+    if (writtenAside(name) !== undefined && isOurs(name, options)) await rm(join(path, name));
+  }
+}
+
+/** Removes files; no power failure may bring back the one that says that the others are whole, and not those. */
+async function remove(path: string, names: readonly string[], result: string | undefined): Promise<void> {
+  try {
+    for (const name of names) {
+      await rm(join(path, name), { recursive: true });
+      if (name === result) await syncNames(path);
+    }
+  } catch (cause) {
+    throw refusedWrite(path, cause);
+  }
+}
+
+async function syncNames(path: string): Promise<void> {
+  const directory = await openDirectory(path);
+  if (!directory) return;
+  try {
+    await sync(directory);
+  } finally {
+    await directory.close();
   }
 }
 
 /**
- * Looks whether something can be written at `path`: into it where it is there, else into the nearest directory above.
+ * Checks that something can be written at `path`: into it where it exists, else into the nearest directory above.
  *
  * @throws Refusal naming `path`
  */
 export async function checkWritable(path: string): Promise<void> {
-  await access(await nearest(resolve(path)), constants.W_OK).catch((cause) => {
+  await access((await lookUp(path)).nearest, constants.W_OK).catch((cause) => {
     throw refusedWrite(path, cause);
   });
-}
-
-async function nearest(path: string): Promise<string> {
-  const found = await stat(path).catch(() => undefined);
-  return found || dirname(path) === path ? path : nearest(dirname(path));
 }

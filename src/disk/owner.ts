@@ -50,6 +50,20 @@ export function thisProcess(): Owner {
   };
 }
 
+/** The owner for people: command, pid, user, host and time. */
+export function describe({ pid, user, host, command, since }: Owner): string {
+  return `\`${command}\` (pid ${pid} of ${user} on ${host}, since ${since})`;
+}
+
+/** Where an owner of unknown standing is, for people. */
+export function whereabouts({ host, machine, boot }: Owner): string {
+  if (host !== HERE.host) return 'on another machine';
+  if (machine !== HERE.machine) return 'on another machine or in another container of this name';
+  return boot === HERE.boot
+    ? 'in another container, or in this one before it was restarted'
+    : 'in a container, before the machine was restarted';
+}
+
 /** Is the process there? `unknown` where that cannot be told from here. */
 export function standingOf(owner: Owner): 'running' | 'gone' | 'unknown' {
   if (owner.host !== HERE.host || owner.machine !== HERE.machine) return 'unknown';

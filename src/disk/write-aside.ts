@@ -1,79 +1,72 @@
+import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { Refusal } from '../config/refusal.js';
+import { basename, dirname, join } from 'node:path';
+import { requireStillOwner } from './held-locks.js';
+import { refusedWrite, Unconfirmed } from './refused-write.js';
+import { openDirectory, sync } from './sync.js';
+
+/** Bytes that a file's name may have on every file system in use. */
+const LONGEST_NAME = 255;
+const SUFFIX = /\.[0-9a-f]{16}\.tmp$/;
 
 /**
- * Writes a file so that it is either absent or whole: to `<path>.tmp` first, synced, then renamed, then the directory
- * synced. A crash leaves at most the .tmp file, which no reader looks at and the next writer replaces.
+ * A name next to `path` that nobody else has: two processes that write one file each write their own, and nobody can
+ * have put a link there.
+ */
+function asideOf(path: string): string {
+  const suffix = `.${randomBytes(8).toString('hex')}.tmp`;
+  const name = basename(path);
+  return join(dirname(path), Buffer.byteLength(name + suffix) <= LONGEST_NAME ? name + suffix : suffix);
+}
+
+/** The name of the file that was being written aside as `name`; undefined where it is not such a name. */
+export function writtenAside(name: string): string | undefined {
+  // Before names were random, `.tmp` alone.
+  return name.endsWith('.tmp') ? name.replace(SUFFIX, '').replace(/\.tmp$/, '') : undefined;
+}
+
+/**
+ * Writes a file so that it is either absent or whole: under a random name next to it first (`<name>.<random>.tmp`),
+ * synced, then renamed, then the directory synced. A crash leaves at most the .tmp file, which no reader opens and the
+ * owner of the directory removes.
  *
- * @throws Refusal when the disk is full or the place cannot be written
+ * @throws Refusal when the disk is full or the place cannot be written; nothing has changed then
+ * @throws Unconfirmed when the file is there, whole, and its directory cannot be synced
  */
 export async function writeAside(
   path: string,
   content: Uint8Array | string | ((file: FileHandle) => Promise<void>),
 ): Promise<void> {
-  const aside = `${path}.tmp`;
+  const aside = asideOf(path);
+  let directory: FileHandle | undefined;
   try {
-    const file = await open(aside, 'w');
-    try {
-      if (typeof content === 'function') await content(file);
-      else await file.writeFile(content);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    directory = await openDirectory(dirname(path));
+    await writeNew(aside, content);
+    await requireStillOwner(dirname(path));
     await rename(aside, path);
-    await syncDirectory(dirname(path));
   } catch (cause) {
+    await directory?.close().catch(() => {});
     await rm(aside, { force: true }).catch(() => {});
     throw refusedWrite(path, cause);
   }
-}
-
-/** A rename is on disk only once its directory is. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
+  // From here on the file is there: nothing may undo it.
   try {
-    await directory.sync();
+    if (directory) await sync(directory);
+  } catch (cause) {
+    throw new Unconfirmed(path, cause);
   } finally {
-    await directory.close();
+    await directory?.close().catch(() => {});
   }
 }
 
-const AGAIN = 'give the same command again (harvest and train: with --resume)';
-
-/** The sentence for a failed write; errors that are not the file system's pass through. */
-export function refusedWrite(path: string, cause: unknown): unknown {
-  const { code, syscall } = (cause ?? {}) as NodeJS.ErrnoException;
-  switch (code) {
-    case 'ENOSPC':
-    case 'EDQUOT':
-      return new Refusal(
-        `The disk is full: ${path} could not be written.`,
-        `Free space and ${AGAIN}, or choose another --out.`,
-        { cause },
-      );
-    case 'EFBIG':
-      return new Refusal(
-        `${path} could not be written: it would exceed the file size limit.`,
-        `Raise the limit (ulimit -f) and ${AGAIN}; smaller --rows-per-shard makes smaller shards.`,
-        { cause },
-      );
-    case 'EACCES':
-    case 'EPERM':
-    case 'EROFS':
-      return new Refusal(`${path} may not be written (${code}).`, 'Choose an --out that you may write to.', { cause });
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return new Refusal(`${path} could not be written: its directory is gone or not a directory.`, 'Check --out.', {
-        cause,
-      });
-    default:
-      if (code === undefined || syscall === undefined) return cause;
-      return new Refusal(
-        `${path} could not be written (${code} on ${syscall}).`,
-        `Check the disk and ${AGAIN}, or choose another --out.`,
-        { cause },
-      );
+async function writeNew(path: string, content: Parameters<typeof writeAside>[1]): Promise<void> {
+  // x: it must not exist, not even as a link.
+  const file = await open(path, 'wx');
+  try {
+    if (typeof content === 'function') await content(file);
+    else await file.writeFile(content);
+    await sync(file);
+  } finally {
+    await file.close();
   }
 }

@@ -43,7 +43,7 @@ interface Plan {
  * nothing to go on with after a kill: the same command begins again.
  */
 export async function evaluate(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<MeasuredRecord[]> {
-  return inItsDirectory(config, progress, claimOf(config), () =>
+  return inItsDirectory(config, progress, claimOf(config, progress), () =>
     withPlan(config, progress, stop, (planned) => measure(planned, config, progress, stop)),
   );
 }
@@ -61,7 +61,7 @@ export async function evaluateUnlessSame(
   progress: Progress,
   stop: StopRequest,
 ): Promise<readonly EvalRecord[]> {
-  return inItsDirectory(config, progress, { ...claimOf(config), resume: !config.overwrite }, () =>
+  return inItsDirectory(config, progress, { ...claimOf(config, progress), resume: !config.overwrite }, () =>
     withPlan(config, progress, stop, async (planned): Promise<readonly EvalRecord[]> => {
       const wanted = planned.candidates.map(({ path, hook }, i) => [
         path,
@@ -71,7 +71,7 @@ export async function evaluateUnlessSame(
       ]);
       const found = before.map(({ sae, hook, tokens, settings }) => [sae, hook, tokens, settings]);
       if (isDeepStrictEqual(found, wanted)) return before;
-      await checkOutputDirectory(config.out, claimOf(config));
+      await checkOutputDirectory(config.out, claimOf(config, progress));
       return measure(planned, config, progress, stop);
     }),
   );
@@ -88,8 +88,11 @@ async function inItsDirectory<T>(
   return asOwner([config.out], claim, work);
 }
 
-function claimOf({ overwrite }: EvalConfig): ClaimOptions {
-  return { overwrite, ours: isEvaluationFile, result: EVAL_FILE, beginsAnew: true };
+function claimOf(config: EvalConfig, progress: Progress): ClaimOptions {
+  const { overwrite, sae, model, corpus } = config;
+  const takeOver = config.takeOver ? (line: string) => progress.say(line) : undefined;
+  const inputs = [...sae, model, corpus];
+  return { overwrite, ours: isEvaluationFile, result: EVAL_FILE, beginsAnew: true, inputs, takeOver };
 }
 
 async function withPlan<T>(
@@ -169,7 +172,7 @@ async function measure(
   }
 
   await checkUnchanged(checkpoint, candidates);
-  await claimOutputDirectory(config.out, claimOf(config));
+  await claimOutputDirectory(config.out, claimOf(config, progress));
   const records = candidates.map((candidate, i) => {
     const { architecture, dIn, dSae, cfg } = candidate.files;
     return {

@@ -1,7 +1,9 @@
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import { exists } from '../disk/exists.js';
+import { Displaced } from '../disk/held-locks.js';
+import { Unconfirmed } from '../disk/refused-write.js';
 import { writeAside } from '../disk/write-aside.js';
 import { copiedCurve } from '../train/curve.js';
 import { METRICS_FILE } from '../train/metrics-record.js';
@@ -27,8 +29,8 @@ export async function writeEvaluation(
 ): Promise<MeasuredRecord[]> {
   const written: string[] = [];
   const write = async (name: string, content: Uint8Array | string) => {
-    await writeAside(join(directory, name), content);
     written.push(name);
+    await writeAside(join(directory, name), content);
   };
   try {
     const records: MeasuredRecord[] = [];
@@ -41,6 +43,9 @@ export async function writeEvaluation(
     await write(EVAL_FILE, `${JSON.stringify(records, null, 1)}\n`);
     return records;
   } catch (error) {
+    // Where eval.json is in place, the evaluation is whole.
+    const isWhole = error instanceof Unconfirmed && basename(error.path) === EVAL_FILE;
+    if (isWhole || error instanceof Displaced) throw error;
     for (const name of written) await rm(join(directory, name), { force: true }).catch(() => {});
     throw error;
   }

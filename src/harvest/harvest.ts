@@ -30,7 +30,8 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
   const directories = names.map((name) => join(config.out, name));
   // Before the model, which may have to be downloaded.
   await openCorpus(config, progress);
-  await asOwner(directories, claimOptions(config), () => harvestInto(directories, config, progress, stop));
+  const claim = claimOptions(config, (line) => progress.say(line));
+  await asOwner(directories, claim, () => harvestInto(directories, config, progress, stop));
   return directories;
 }
 

@@ -19,7 +19,7 @@ import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
 import { type LiveStart, type Reply, type Request, refusalFrom } from './live-protocol.js';
 
 /** A harvest of one hook, --tokens rows, in windows of about --window-rows. The corpus is read again when it ends. */
-export type LiveConfig = Omit<HarvestConfig, 'hook' | 'out' | 'overwrite' | 'resume' | 'rowsPerShard'> & {
+export type LiveConfig = Omit<HarvestConfig, 'hook' | 'out' | 'overwrite' | 'resume' | 'takeOver' | 'rowsPerShard'> & {
   readonly hook: string;
 };
 
@@ -40,7 +40,7 @@ export async function openLiveSource(
   const { files } = await openCorpus(config, progress);
   const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   // Of a harvest's settings, those of its output have no part here.
-  const harvest = { out: '-', overwrite: false, resume: false, rowsPerShard: PIECE_ROWS };
+  const harvest = { out: '-', overwrite: false, resume: false, takeOver: false, rowsPerShard: PIECE_ROWS };
   const supply = new LiveSupply({ model, config: { ...config, ...harvest, hook: [config.hook] } }, progress);
   let header: StreamHeader;
   let harvesting: MemoryParts;

@@ -8,6 +8,7 @@ import type { HarvestConfig } from '../config/stages.js';
 import type { CorpusFile } from '../corpus/corpus-files.js';
 import { formatBytes } from '../disk/free-space.js';
 import { type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
+import { writtenAside } from '../disk/write-aside.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import { compareFingerprints } from '../lm/fingerprint.js';
 import type { Hook } from '../lm/hooks.js';
@@ -100,8 +101,10 @@ const MANIFEST = 'manifest.json';
 const ours = (name: string) => name === MANIFEST || /^(shard|contexts|partial)-\d+\.arrow$/.test(name);
 
 /** What a store's directory may hold, and how it is claimed. */
-export function claimOptions({ overwrite, resume }: Pick<HarvestConfig, 'overwrite' | 'resume'>): ClaimOptions {
-  return { overwrite, resume, ours, resumeFlag: '--resume', result: MANIFEST };
+export function claimOptions(config: HarvestConfig, say?: (line: string) => void): ClaimOptions {
+  const { overwrite, resume, model, corpus } = config;
+  const takeOver = config.takeOver ? say : undefined;
+  return { overwrite, resume, ours, resumeFlag: '--resume', result: MANIFEST, inputs: [model, corpus], takeOver };
 }
 
 /** Settings that an unfinished store and the command that goes on with it must share. */
@@ -165,7 +168,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
 export async function removeUnlisted(directory: string, { shards, contexts, partial }: Manifest): Promise<void> {
   const listed = new Set([...shards, ...contexts, ...(partial?.files ?? [])].map(({ file }) => file));
   for (const name of await readdir(directory)) {
-    const unlisted = name !== MANIFEST && !listed.has(name) && ours(name.replace(/\.tmp$/, ''));
+    const unlisted = name !== MANIFEST && !listed.has(name) && ours(writtenAside(name) ?? name);
     if (unlisted) await rm(join(directory, name), { recursive: true });
   }
 }

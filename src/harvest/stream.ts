@@ -68,8 +68,9 @@ function checkFlags(config: HarvestConfig, out: Writable): void {
   if (hooks > 1) {
     throw new UsageRefusal(`--out - takes the rows of one hook, and ${hooks} are given.`, 'Give one --hook.');
   }
-  for (const flag of ['resume', 'overwrite'] as const) {
-    if (config[flag]) throw new UsageRefusal(`--${flag} is for stores, and --out - writes none.`, 'Leave it out.');
+  for (const flag of ['resume', 'overwrite', 'takeOver'] as const) {
+    const name = flag === 'takeOver' ? 'take-over' : flag;
+    if (config[flag]) throw new UsageRefusal(`--${name} is for stores, and --out - writes none.`, 'Leave it out.');
   }
   if ((out as { isTTY?: boolean }).isTTY) {
     throw new UsageRefusal(

@@ -23,12 +23,12 @@ import { checkOutputFile, writeOutputFile } from './write.js';
  * @throws Refusal where flags do not belong together, or the feature's SAE and store do not
  */
 export async function drawFigure(config: FigureConfig, progress: Progress, stop: StopRequest): Promise<string> {
-  const { out } = config;
+  const { out, evaluation, sae, activations } = config;
   const kind = /\.(svg|html)$/.exec(out)?.[1];
   if (kind === undefined)
     throw new UsageRefusal(`--out ${out} is neither .svg nor .html.`, 'Give it one of the two endings.');
   checkFlags(config);
-  await checkOutputFile(out, config.overwrite);
+  await checkOutputFile(out, config.overwrite, [evaluation, sae, activations]);
   const file = await figureFile(config, commandOf(config), progress, stop);
   return writeOutputFile(out, kind === 'svg' ? svgFile(file) : figurePage(file, `sae-pipe ${version()}`));
 }

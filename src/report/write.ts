@@ -1,10 +1,12 @@
-import { mkdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import type { ReportConfig } from '../config/stages.js';
 import { version } from '../config/version.js';
+import { checkNotInputs } from '../disk/inputs.js';
+import { makeDirectory } from '../disk/make-directory.js';
 import { checkWritable } from '../disk/output-directory.js';
-import { refusedWrite, writeAside } from '../disk/write-aside.js';
+import { writeAside } from '../disk/write-aside.js';
 import { readEvaluation } from './read.js';
 import { readReference } from './reference.js';
 import { renderReport } from './report.js';
@@ -17,7 +19,7 @@ import { renderReport } from './report.js';
 export async function writeReport(config: ReportConfig): Promise<string> {
   const { evaluation, out, title, reference } = config;
   const found = await readEvaluation(evaluation);
-  await checkOutputFile(out, config.overwrite);
+  await checkOutputFile(out, config.overwrite, [evaluation]);
   const published = reference === undefined ? undefined : { name: reference, saes: await readReference(reference) };
   const html = renderReport(found, {
     title,
@@ -28,8 +30,17 @@ export async function writeReport(config: ReportConfig): Promise<string> {
   return writeOutputFile(out, html);
 }
 
-/** @throws Refusal where the file to write is a directory, is there and may not be replaced, or cannot be written */
-export async function checkOutputFile(path: string, overwrite: boolean): Promise<void> {
+/**
+ * @param inputs files and directories that the command reads
+ * @throws Refusal where the file to write is a directory, exists and may not be replaced, is an input, or cannot be
+ *   written
+ */
+export async function checkOutputFile(
+  path: string,
+  overwrite: boolean,
+  inputs: readonly (string | undefined)[],
+): Promise<void> {
+  await checkNotInputs([path], inputs);
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory()) throw new Refusal(`${path} is a directory.`, 'Name the file to write with --out.');
   if (existing && !overwrite)
@@ -39,9 +50,7 @@ export async function checkOutputFile(path: string, overwrite: boolean): Promise
 
 /** Writes the file, in a directory made for it where there is none. */
 export async function writeOutputFile(path: string, text: string): Promise<string> {
-  await mkdir(dirname(path), { recursive: true }).catch((cause) => {
-    throw refusedWrite(path, cause);
-  });
+  await makeDirectory(dirname(path));
   await writeAside(path, text);
   return path;
 }

@@ -14,13 +14,15 @@ const ours = (name: string) => name === CFG_FILE || name === WEIGHTS_FILE;
  * Writes an SAE in the parameters of another architecture that computes the same (convert.ts). What cfg.json says of
  * model, hook and training goes with it, and `exported_from` names the SAE.
  *
+ * @param say told of a directory that is taken over
  * @returns the directory
  * @throws Refusal when the SAE cannot be written so
  */
-export async function exportSae(config: ExportConfig): Promise<string> {
+export async function exportSae(config: ExportConfig, say: (line: string) => void = () => {}): Promise<string> {
   const { sae: from, out, overwrite } = config;
   if (resolve(from) === resolve(out)) throw new UsageRefusal('--out is the SAE itself.', 'Choose another --out.');
-  const claim = { overwrite, ours, result: CFG_FILE, beginsAnew: true };
+  const takeOver = config.takeOver ? say : undefined;
+  const claim = { overwrite, ours, result: CFG_FILE, beginsAnew: true, inputs: [from], takeOver };
   // What may lie there is looked at by its owner: it may be just this export.
   await asOwner([out], { ...claim, resume: !overwrite }, () => exportInto(config, claim));
   return out;

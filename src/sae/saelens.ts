@@ -1,7 +1,9 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
+import { Displaced } from '../disk/held-locks.js';
 import { readJsonFile } from '../disk/json-file.js';
+import { Unconfirmed } from '../disk/refused-write.js';
 import { writeAside } from '../disk/write-aside.js';
 import { isWeightDType } from '../onnx/weight.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/header.js';
@@ -54,11 +56,14 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
     floatTensor(name, parameterShape(name, sae.dIn, sae.dSae), sae.parameters[name]!),
   );
   const weights = join(directory, WEIGHTS_FILE);
-  await writeSafetensors(weights, tensors);
   const cfg = cfgOf(sae, metadata);
   try {
+    await writeSafetensors(weights, tensors);
     await writeAside(join(directory, CFG_FILE), `${JSON.stringify(cfg, null, 2)}\n`);
   } catch (error) {
+    // Where cfg.json is in place, the SAE is whole.
+    const isWhole = error instanceof Unconfirmed && error.path !== weights;
+    if (isWhole || error instanceof Displaced) throw error;
     await rm(weights, { force: true }).catch(() => {});
     throw error;
   }

@@ -16,7 +16,7 @@ export interface SweepRun {
 /** Flags that every run's name tells, in its order. */
 const NAMED = ['arch', 'd-sae', 'l1', 'seed'];
 /** Flags that the sweep itself sets. */
-const OWN = ['activations', 'out', 'overwrite', 'resume'];
+const OWN = ['activations', 'out', 'overwrite', 'resume', 'take-over'];
 
 /** Threads of one SAE where the train section says nothing: on several cores several SAEs are trained at a time. */
 const THREADS = 1;
@@ -62,6 +62,7 @@ export function sweepRuns(
     }
     for (const values of combinations(flags)) {
       const own = { activations: join(stores, hook), out: config.out, ...threadsUnlessSaid(file) };
+      const takeOver = config.takeOver;
       const loaded = loadConfig('train', { ...own, ...values }, file);
       const name = join(hook, runName(loaded, values));
       if (runs.some((run) => run.name === name)) {
@@ -69,7 +70,7 @@ export function sweepRuns(
       }
       // Before anything is harvested.
       checkResampleSteps(loaded);
-      runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true } });
+      runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true, takeOver } });
     }
   }
   if (runs.length === 0) {

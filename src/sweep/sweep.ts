@@ -39,7 +39,8 @@ export async function sweep(
   progress: Progress,
   stop: StopRequest,
 ): Promise<SweepResult> {
-  const claim = { overwrite: false, resume: true, ours: () => false };
+  const takeOver = config.takeOver ? (line: string) => progress.say(line) : undefined;
+  const claim = { overwrite: false, resume: true, ours: () => false, takeOver };
   try {
     return await asOwner([config.out], claim, () => stages(config, file, progress, stop));
   } catch (error) {
@@ -66,7 +67,8 @@ async function stages(
         'Give the file a section harvest, or name a directory of stores with --activations.',
       );
     }
-    await harvest(loadConfig('harvest', { hook: hooks, out: stores, resume: true }, file), progress, stop);
+    const missing = { hook: hooks, out: stores, resume: true, ...takenOver(config) };
+    await harvest(loadConfig('harvest', missing, file), progress, stop);
   }
 
   const rows = [];
@@ -114,6 +116,9 @@ function checkUseful(outcomes: readonly Outcome[]): void {
   );
 }
 
+/** --take-over for a stage of the sweep, whose section of the file may say it as well. */
+const takenOver = ({ takeOver }: SweepConfig) => (takeOver ? { 'take-over': true } : {});
+
 /** Activations that a run trains on. */
 async function tokensOf({ config }: SweepRun): Promise<number> {
   return stepsOf(config, await readManifest(config.activations!)) * config.batch;
@@ -147,7 +152,7 @@ async function evaluateAll(
   stop: StopRequest,
 ): Promise<readonly EvalRecord[]> {
   const out = join(config.out, 'eval');
-  const wanted = loadConfig('eval', { sae, out, overwrite: true }, file);
+  const wanted = loadConfig('eval', { sae, out, overwrite: true, ...takenOver(config) }, file);
   const trained = outcomes.some(({ state }) => state !== 'finished before');
   if (trained || !(await exists(join(out, EVAL_FILE)))) return evaluate(wanted, progress, stop);
   return evaluateUnlessSame(await recordsOf(out, progress), wanted, progress, stop);

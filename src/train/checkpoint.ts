@@ -5,6 +5,7 @@ import { firstNotFinite } from '../activations/finite.js';
 import type { TextRead } from '../activations/source.js';
 import { Refusal } from '../config/refusal.js';
 import { parseJson } from '../disk/parse-json.js';
+import { writtenAside } from '../disk/write-aside.js';
 import { readSafetensorsHeader } from '../safetensors/header.js';
 import { readAllFloats } from '../safetensors/read.js';
 import { floatTensor, writeSafetensors } from '../safetensors/write.js';
@@ -112,7 +113,7 @@ export async function newestCheckpoint(directory: string): Promise<string | unde
 /** Removes every checkpoint, and what a kill in the midst of writing one has left: the SAE is finished. */
 export async function removeCheckpoints(directory: string): Promise<void> {
   for (const name of await readdir(directory)) {
-    if (isCheckpoint(name.replace(/\.tmp$/, ''))) await rm(join(directory, name), { force: true });
+    if (isCheckpoint(writtenAside(name) ?? name)) await rm(join(directory, name), { force: true });
   }
 }
 

@@ -8,9 +8,12 @@ import { RUN_FILE } from './run-file.js';
 const FILES = [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE];
 
 /** What a run's directory may hold, and how it is claimed. */
-export function claimOptions({ overwrite, resume }: TrainConfig): ClaimOptions {
+export function claimOptions(config: TrainConfig, say?: (line: string) => void): ClaimOptions {
+  const { overwrite, resume, activations, init, model, corpus } = config;
+  const takeOver = config.takeOver ? say : undefined;
+  const inputs = [activations, init, model, corpus];
   const ours = (name: string) => FILES.includes(name) || isCheckpoint(name);
-  return { overwrite, resume, ours, resumeFlag: '--resume', result: CFG_FILE };
+  return { overwrite, resume, ours, resumeFlag: '--resume', result: CFG_FILE, inputs, takeOver };
 }
 
 /** What a stop leaves of a run. */

@@ -61,7 +61,7 @@ export class Trainer {
     stop: StopRequest,
     open = openEngine,
   ): Promise<Trainer | undefined> {
-    const lock = await lockOutputDirectory(config.out, claimOptions(config));
+    const lock = await lockOutputDirectory(config.out, claimOptions(config, say));
     let trainer: Trainer | undefined;
     try {
       const opened = await openRun(config, fed, say, stop, open);
@@ -135,6 +135,8 @@ export class Trainer {
     const { config, fixed, estimates, settings, batches } = this.run;
     const { steps } = this;
     const state = await this.state();
+    // First: a curve that ends before its checkpoint would have a gap for ever.
+    await this.curve.sync();
     await writeCheckpoint(
       config.out,
       {
@@ -159,6 +161,7 @@ export class Trainer {
     const sae = scaleActivations(await this.engine.sae(), 1 / settings.scale);
     Object.assign(sae.parameters, frozen);
     this.checkState(new Map(Object.entries(sae.parameters)), await this.standing());
+    await this.curve.sync();
     const text = batches.textRead?.(plan.steps * config.batch);
     await saveSae(config.out, sae, metadata(source.about, fixed, settings, plan.steps, lambda, this.last, text));
     await removeCheckpoints(config.out);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { tableFromIPC } from 'apache-arrow';
@@ -141,15 +141,15 @@ test('a run killed after a shard was written, before it was listed, is resumed t
   const expected = await undisturbed(t);
   for (const at of PLACES) {
     const { directory, manifest } = await newStore(t);
-    const inTheWay = join(directory, 'manifest.json.tmp');
-    await assert.rejects(
-      writeFrom(
-        directory,
-        manifest,
-        killedAt(at, () => mkdirSync(inTheWay)),
-      ),
-    );
-    rmdirSync(inTheWay);
+    const [path, kept] = ['manifest.json', 'kept'].map((name) => join(directory, name)) as [string, string];
+    // No file can be renamed over a directory.
+    const blocked = () => {
+      renameSync(path, kept);
+      mkdirSync(path);
+    };
+    await assert.rejects(writeFrom(directory, manifest, killedAt(at, blocked)));
+    rmdirSync(path);
+    renameSync(kept, path);
     const onDisk = await readManifest(directory);
     const next = `shard-${String(onDisk.shards.length).padStart(5, '0')}.arrow`;
     assert.ok(readdirSync(directory).includes(next));
@@ -162,7 +162,7 @@ test('a run killed after all shards of a window, before its contexts, is resumed
   const expected = await undisturbed(t);
   for (const window of PASSES.keys()) {
     const { directory, manifest } = await newStore(t);
-    const inTheWay = join(directory, `contexts-0000${window}.arrow.tmp`);
+    const inTheWay = join(directory, `contexts-0000${window}.arrow`);
     mkdirSync(inTheWay);
     await assert.rejects(writeFrom(directory, manifest));
     rmdirSync(inTheWay);

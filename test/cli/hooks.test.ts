@@ -54,11 +54,16 @@ test('a sweep takes patterns: of the model, of its stores, and in a group of its
     'harvest: {model: assets/tiny-gemma, corpus: c, hook: "blocks.*.attn.hook_z", tokens: 1}\nsweep: {hook: blocks.0.hook_mlp_out}\n',
   );
   const never = { signal: undefined };
-  const config = { out: 'o', strict: false, runs: [{ l1: 1 }, { l1: 2, hook: 'blocks.1.*, blocks.2.*' }] };
+  const config = {
+    out: 'o',
+    strict: false,
+    takeOver: false,
+    runs: [{ l1: 1 }, { l1: 2, hook: 'blocks.1.*, blocks.2.*' }],
+  };
   const z = [0, 1, 2, 3].map((layer) => `blocks.${layer}.attn.hook_z`);
   const { hooks, known, runs } = await sweepHooks(config, file, never);
   assert.deepEqual([hooks, known], [z, [...z, 'blocks.0.hook_mlp_out']]);
   assert.deepEqual(runs, [{ l1: 1 }, { l1: 2, hook: [z[1], z[2]] }]);
-  const stores = { out: 'o', strict: false, activations: join(root, 'acts'), hook: ['blocks.*'] };
+  const stores = { out: 'o', strict: false, takeOver: false, activations: join(root, 'acts'), hook: ['blocks.*'] };
   assert.deepEqual((await sweepHooks(stores, undefined, never)).hooks, readdirSync(join(root, 'acts')).sort());
 });

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { Refusal, UsageRefusal } from '../../src/config/refusal.js';
 
 /** The refusal that `action` ends in, as an error of exactly the class named; anything else fails the test. */
-export async function refusalOf(action: () => unknown, kind: typeof Refusal | typeof UsageRefusal): Promise<Refusal> {
+export async function refusalOf(
+  action: () => unknown,
+  kind: abstract new (...args: never[]) => Refusal,
+): Promise<Refusal> {
   let error: unknown;
   try {
     await action();

@@ -1,14 +1,29 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { LOCK_FILE, lockDirectory } from '../../src/disk/lock.js';
+import { Displaced } from '../../src/disk/held-locks.js';
+import { JsonLines } from '../../src/disk/json-lines.js';
+import { checkUnlocked, lockDirectory } from '../../src/disk/lock.js';
+import { LOCK_FILE } from '../../src/disk/lock-file.js';
 import { type Owner, standingOf, thisProcess } from '../../src/disk/owner.js';
-import { refuses } from '../config/refuses.js';
+import { writeAside } from '../../src/disk/write-aside.js';
+import { writeEvaluation } from '../../src/eval/write-evaluation.js';
+import { saveSae } from '../../src/sae/saelens.js';
+import { refusalOf, refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { deadOwner } from './dead-owner.js';
 
@@ -94,7 +109,7 @@ test('a killed process counts as gone before its parent has heard of it', { skip
   await (await lockDirectory(path)).release();
 });
 
-test('a lock of another machine or container is refused, naming the file to delete', async (t) => {
+test('a lock of another machine or container is refused, and taken over when that is asked for, naming whom', async (t) => {
   const path = directory(t);
   const dead = await deadOwner();
   for (const other of [
@@ -106,14 +121,81 @@ test('a lock of another machine or container is refused, naming the file to dele
   ]) {
     leave(path, { ...dead, ...other });
     const before = readFileSync(join(path, LOCK_FILE));
-    await refuses(
-      () => lockDirectory(path),
-      `pid ${dead.pid} of`,
-      'cannot be checked from here',
-      `delete ${join(path, LOCK_FILE)}`,
-    );
+    await refuses(() => lockDirectory(path), `pid ${dead.pid} of`, 'cannot be checked from here', '--take-over');
     assert.deepEqual(readFileSync(join(path, LOCK_FILE)), before);
+    assert.equal(await checkUnlocked(path, assert.fail), true);
+    const told: string[] = [];
+    const lock = await lockDirectory(path, (sentence) => {
+      told.push(sentence);
+      assert.deepEqual(readFileSync(join(path, LOCK_FILE)), before, 'named first');
+    });
+    assert.equal(told.length, 1);
+    for (const part of [path, `pid ${dead.pid} of ${dead.user}`, dead.command, dead.since]) {
+      assert.ok(told[0]!.includes(part), `${told[0]} lacks ${part}`);
+    }
+    assert.ok(lock.tookOver);
+    assert.equal(lockIn(path).pid, process.pid);
+    await lock.release();
+    assert.deepEqual(readdirSync(path), []);
   }
+});
+
+test('an owner that runs on this machine is never taken over from', async (t) => {
+  const path = directory(t);
+  leave(path, thisProcess());
+  await refuses(() => lockDirectory(path, assert.fail), 'is in use by', 'Wait for it or stop it');
+  await refuses(() => checkUnlocked(path, assert.fail), 'is in use by');
+});
+
+test('an owner that was taken over from writes no more', async (t) => {
+  const path = directory(t);
+  const lock = await lockDirectory(path);
+  await writeAside(join(path, 'cfg.json'), 'of the first');
+  const curve = await JsonLines.open(join(path, 'metrics.jsonl'), { keep: () => true });
+  // What another machine does with --take-over.
+  leave(path, { ...thisProcess(), host: 'node17', pid: 4711 });
+  const again = await refusalOf(() => writeAside(join(path, 'cfg.json'), 'again of the first'), Displaced);
+  assert.match(again.message, /taken over by .*4711.*node17/);
+  await refusalOf(() => curve.append({ step: 1 }), Displaced);
+  // Nor does it clean up what is now another's.
+  const zeros = { W_enc: [0], W_dec: [0], b_dec: [0], b_enc: [0] };
+  const parameters = Object.fromEntries(Object.entries(zeros).map(([name, x]) => [name, Float32Array.from(x)]));
+  writeFileSync(join(path, 'sae_weights.safetensors'), 'of the second');
+  await refusalOf(() => saveSae(path, { architecture: 'standard', dIn: 1, dSae: 1, parameters }, {}), Displaced);
+  writeFileSync(join(path, 'eval.json'), 'of the second');
+  await refusalOf(() => writeEvaluation(path, [], () => {}), Displaced);
+  await curve.close();
+  await lock.release();
+  const left = ['cfg.json', 'eval.json', 'metrics.jsonl', 'sae_weights.safetensors', LOCK_FILE];
+  assert.deepEqual(readdirSync(path).sort(), left.sort());
+  assert.equal(readFileSync(join(path, 'cfg.json'), 'utf8'), 'of the first');
+  // Whoever holds nothing there may write.
+  await writeAside(join(path, 'cfg.json'), 'of the second');
+});
+
+test('what is not a lock is not read, nor taken for one: pipes, devices, links, large files', async (t) => {
+  const path = directory(t);
+  const file = join(path, LOCK_FILE);
+  const kinds: [name: string, make: () => void][] = [
+    ['pipe', () => execFileSync('mkfifo', [file])],
+    ['link to a device', () => symlinkSync('/dev/zero', file)],
+    ['link to nothing', () => symlinkSync('nothing', file)],
+    ['directory', () => mkdirSync(file)],
+    [
+      'gigabyte',
+      () => {
+        writeFileSync(file, '');
+        truncateSync(file, 2 ** 30);
+      },
+    ],
+  ];
+  for (const [, make] of kinds) {
+    make();
+    await refuses(() => lockDirectory(path), file, 'not a lock of sae-pipe', 'Delete it');
+    await refuses(() => checkUnlocked(path, assert.fail), file);
+    rmSync(file, { recursive: true });
+  }
+  await (await lockDirectory(path)).release();
 });
 
 test('after a restart of the machine nobody is left, outside of containers', { skip: !LINUX }, () => {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { checkOutputDirectory, claimOutputDirectory } from '../../src/disk/output-directory.js';
-import { refuses } from '../config/refuses.js';
+import { refuses, refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const ours = (name: string) => name === 'cfg.json' || name === 'weights';
@@ -42,7 +42,7 @@ test('the refusal offers to resume exactly where the stage can', async (t) => {
 });
 
 test('overwriting deletes what the stage wrote, what a crash left aside included', async (t) => {
-  const path = filled(t, 'cfg.json', 'weights', 'weights.tmp');
+  const path = filled(t, 'cfg.json', 'weights', 'weights.tmp', 'weights.0123456789abcdef.tmp');
   await claimOutputDirectory(path, { overwrite: true, ours });
   assert.deepEqual(readdirSync(path), []);
 });
@@ -56,9 +56,25 @@ test('what says that the others are whole is deleted first', async (t) => {
 });
 
 test('resuming removes what a kill left half-written, where it is the stage’s own', async (t) => {
-  const path = filled(t, 'cfg.json', 'weights.tmp', 'notes.tmp');
+  const path = filled(t, 'cfg.json', 'weights.tmp', 'weights.0123456789abcdef.tmp', 'weights.0123.tmp', 'notes.tmp');
   await claimOutputDirectory(path, { overwrite: false, resume: true, ours });
-  assert.deepEqual(readdirSync(path).sort(), ['cfg.json', 'notes.tmp']);
+  assert.deepEqual(readdirSync(path).sort(), ['cfg.json', 'notes.tmp', 'weights.0123.tmp']);
+});
+
+test('overwriting never deletes an input, by whatever name', async (t) => {
+  const path = filled(t, 'cfg.json', 'weights');
+  const other = filled(t, 'text');
+  rmSync(join(path, 'weights'));
+  linkSync(join(other, 'text'), join(path, 'weights'));
+  symlinkSync(other, join(path, '..', 'link'));
+  for (const input of [join(other, 'text'), other, join(path, '..', 'link')]) {
+    const claim = { overwrite: true, ours, inputs: [undefined, join(path, 'missing'), input] };
+    await refusesUsage(() => claimOutputDirectory(path, claim), join(path, 'weights'), 'input');
+  }
+  await refusesUsage(() => checkOutputDirectory(path, { overwrite: true, ours, inputs: [path] }), 'cfg.json');
+  assert.deepEqual(readdirSync(path), ['cfg.json', 'weights']);
+  await claimOutputDirectory(path, { overwrite: true, ours, inputs: [filled(t, 'else')] });
+  assert.deepEqual(readdirSync(path), []);
 });
 
 test('overwriting is refused where a foreign file lies, and nothing is deleted', async (t) => {
@@ -91,5 +107,5 @@ test('a directory that cannot be made is refused by name', async (t) => {
   const file = join(temporaryDirectory(t), 'file');
   writeFileSync(file, '');
   const path = join(file, 'out');
-  await refuses(() => claimOutputDirectory(path, { overwrite: false, ours }), path, 'could not be written');
+  await refuses(() => claimOutputDirectory(path, { overwrite: false, ours }), path, `${file} is not a directory`);
 });

@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { test } from 'node:test';
+import { lstatSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { constants } from 'node:os';
+import { dirname, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
 import { Refusal } from '../../src/config/refusal.js';
-import { refusedWrite, writeAside } from '../../src/disk/write-aside.js';
-import { refuses } from '../config/refuses.js';
+import { errorCode } from '../../src/disk/error-code.js';
+import { makeDirectory } from '../../src/disk/make-directory.js';
+import { refusedWrite, Unconfirmed } from '../../src/disk/refused-write.js';
+import { writeAside, writtenAside } from '../../src/disk/write-aside.js';
+import { refusalOf, refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
 test('text, bytes and a writer function make the file, and nothing beside it', async (t) => {
@@ -57,14 +62,85 @@ test('a failure of the first write leaves no file at all', async (t) => {
   assert.deepEqual(readdirSync(directory), []);
 });
 
-test('what a crash left aside is replaced', async (t) => {
+test('what lies at a name for temporary files is neither followed nor written to', async (t) => {
   const directory = temporaryDirectory(t);
   const path = join(directory, 'file');
-  writeFileSync(`${path}.tmp`, 'a torn and much longer text of an earlier run');
+  const victim = join(directory, 'victim');
+  writeFileSync(victim, 'untouched');
+  symlinkSync(victim, `${path}.tmp`);
   await writeAside(path, 'whole');
   assert.equal(readFileSync(path, 'utf8'), 'whole');
-  assert.equal(existsSync(`${path}.tmp`), false);
+  assert.equal(readFileSync(victim, 'utf8'), 'untouched');
+  assert.ok(lstatSync(`${path}.tmp`).isSymbolicLink());
 });
+
+test('of two writers of one file each writes its own, and the last one’s is there whole', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'file');
+  await writeAside(path, async (file) => {
+    await file.writeFile('the first ');
+    const [aside] = readdirSync(directory);
+    assert.equal(writtenAside(aside!), 'file');
+    await writeAside(path, 'the second, which is quicker');
+    assert.equal(readFileSync(path, 'utf8'), 'the second, which is quicker');
+    await file.writeFile('one');
+  });
+  assert.equal(readFileSync(path, 'utf8'), 'the first one');
+  assert.deepEqual(readdirSync(directory), ['file']);
+});
+
+test('names of temporary files are told from others', () => {
+  const names = ['a.json.0123456789abcdef.tmp', 'a.json.tmp', 'a.json', 'a.tmp.json', 'a.json.0123.tmp'];
+  assert.deepEqual(names.map(writtenAside), ['a.json', 'a.json', undefined, undefined, 'a.json.0123']);
+});
+
+test('a name as long as the file system allows can be written', async (t) => {
+  const path = join(temporaryDirectory(t), 'é'.repeat(127));
+  await writeAside(path, 'whole');
+  assert.equal(readFileSync(path, 'utf8'), 'whole');
+});
+
+/** Lets syncs fail with `code`: of directories, of files, or of both. */
+async function failingSync(t: TestContext, code: string, fails: (isDirectory: boolean) => boolean): Promise<void> {
+  const any = await open('.', 'r');
+  const handles = Object.getPrototypeOf(any) as FileHandle;
+  await any.close();
+  const { sync } = handles;
+  t.mock.method(handles, 'sync', async function (this: FileHandle) {
+    if (!fails((await this.stat()).isDirectory())) return sync.call(this);
+    throw Object.assign(new Error(code), { code, syscall: 'fsync', errno: -constants.errno[code as 'EIO'] });
+  });
+}
+
+test('a directory that cannot be synced after the rename: the file stays, whole, and that is told', async (t) => {
+  const path = join(temporaryDirectory(t), 'file');
+  writeFileSync(path, 'old');
+  await failingSync(t, 'EIO', (isDirectory) => isDirectory);
+  const refusal = await refusalOf(() => writeAside(path, 'new'), Unconfirmed);
+  assert.match(refusal.message, /was written, .*EIO on fsync/);
+  assert.equal((refusal as Unconfirmed).path, path);
+  assert.equal(readFileSync(path, 'utf8'), 'new');
+  assert.deepEqual(readdirSync(dirname(path)), ['file']);
+});
+
+test('a file that cannot be synced before the rename: the old one stays', async (t) => {
+  const path = join(temporaryDirectory(t), 'file');
+  writeFileSync(path, 'old');
+  await failingSync(t, 'EIO', (isDirectory) => !isDirectory);
+  await refuses(() => writeAside(path, 'new'), 'could not be written (EIO on fsync)');
+  assert.equal(readFileSync(path, 'utf8'), 'old');
+  assert.deepEqual(readdirSync(dirname(path)), ['file']);
+});
+
+for (const code of ['EINVAL', 'ENOTSUP', 'ENOSYS']) {
+  test(`a file system that answers ${code} to every sync is written to all the same`, async (t) => {
+    const path = join(temporaryDirectory(t), 'new', 'file');
+    await failingSync(t, code, () => true);
+    await makeDirectory(dirname(path));
+    await writeAside(path, 'whole');
+    assert.equal(readFileSync(path, 'utf8'), 'whole');
+  });
+}
 
 test('a directory that is missing, or is a file, is refused with the path', async (t) => {
   const directory = temporaryDirectory(t);
@@ -78,7 +154,11 @@ test('a directory that is missing, or is a file, is refused with the path', asyn
 test('each error of the file system that a user can mend has its sentence, with path and cause', () => {
   const sentences: Record<string, RegExp> = {
     ENOSPC: /disk is full/,
-    EDQUOT: /disk is full/,
+    EDQUOT: /quota/,
+    EMFILE: /too many files open/,
+    ENFILE: /too many files open/,
+    ENAMETOOLONG: /too long/,
+    ELOOP: /loop/,
     EFBIG: /file size limit/,
     EACCES: /may not be written \(EACCES\)/,
     EPERM: /may not be written \(EPERM\)/,
@@ -98,6 +178,15 @@ test('each error of the file system that a user can mend has its sentence, with 
     assert.ok(refusal.remedy, code);
     assert.equal(refusal.cause, cause);
   }
+});
+
+test('an error that libuv has no name for is told by its number', { skip: process.platform !== 'linux' }, () => {
+  const cause = Object.assign(new Error(), { code: 'Unknown system error -122', errno: -122, syscall: 'write' });
+  assert.equal(errorCode(cause), 'EDQUOT');
+  assert.match((refusedWrite('/some/place', cause) as Refusal).message, /quota/);
+  assert.equal(errorCode({ ...cause, errno: -116, syscall: 'open' }), 'ESTALE');
+  assert.equal(errorCode({ ...cause, errno: -9999 }), 'Unknown system error -122');
+  assert.equal(errorCode(new Error('bug')), undefined);
 });
 
 test('other errors, refusals among them, pass through unchanged', () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Interrupted, Refusal } from '../../src/config/refusal.js';
 import { type EvalConfig, evalSchema } from '../../src/config/stages.js';
-import { LOCK_FILE } from '../../src/disk/lock.js';
+import { LOCK_FILE } from '../../src/disk/lock-file.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import type { EvalRecord, MeasuredRecord } from '../../src/eval/record.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';

@@ -11,7 +11,8 @@ import {
   sweepSchema,
   trainSchema,
 } from '../../src/config/stages.js';
-import { LOCK_FILE, lockDirectory } from '../../src/disk/lock.js';
+import { lockDirectory } from '../../src/disk/lock.js';
+import { LOCK_FILE } from '../../src/disk/lock-file.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
@@ -171,10 +172,14 @@ test('a killed owner’s lock in a directory that is not empty does not make it 
   // The beginning of a killed export is removed, but never what else is there.
   const begun = join(root, 'begun');
   mkdirSync(begun);
-  const left = ['sae_weights.safetensors', 'cfg.json.tmp', LOCK_FILE];
+  const left = ['sae_weights.safetensors', 'cfg.json.0123456789abcdef.tmp', LOCK_FILE];
   for (const name of [...left, 'thesis.tex']) writeFileSync(join(begun, name), '{"torn');
   await refuses(() => exportSae(exportSchema.parse({ ...configured, out: begun })), 'not empty');
-  assert.deepEqual(readdirSync(begun).sort(), ['cfg.json.tmp', 'sae_weights.safetensors', 'thesis.tex']);
+  assert.deepEqual(readdirSync(begun).sort(), [
+    'cfg.json.0123456789abcdef.tmp',
+    'sae_weights.safetensors',
+    'thesis.tex',
+  ]);
   rmSync(join(begun, 'thesis.tex'));
   writeFileSync(join(begun, LOCK_FILE), '{"torn');
   await exportSae(exportSchema.parse({ ...configured, out: begun }));

@@ -7,6 +7,13 @@ export interface Disk {
   readonly below: string;
   /** The first operation that fails, counted from 1. */
   readonly failAt: number;
+  /** Does this one operation fail alone, and what comes after it succeed? */
+  readonly once?: boolean;
+  /**
+   * What is counted: open, write, fsync, rename, mkdir, copyFile, 'fsync of a directory'; all but the last where it is
+   * not given.
+   */
+  readonly only?: readonly string[];
   /** Of the error. */
   readonly code: string;
   /** File for the number of operations. */

@@ -20,7 +20,13 @@ test('files of a store that its manifest does not list are removed, and no other
   const directory = temporaryDirectory(t);
   const listed = ['manifest.json', 'shard-00000.arrow', 'contexts-00000.arrow', 'partial-00001.arrow'];
   const foreign = ['notes.txt', 'notes.txt.tmp', 'my-shard-00001.arrow'];
-  const left = ['shard-00001.arrow', 'contexts-00001.arrow', 'partial-00000.arrow', 'shard-00002.arrow.tmp'];
+  const left = [
+    'shard-00001.arrow',
+    'contexts-00001.arrow',
+    'partial-00000.arrow',
+    'shard-00002.arrow.tmp',
+    'shard-00003.arrow.0123456789abcdef.tmp',
+  ];
   for (const name of [...listed, ...foreign, ...left]) writeFileSync(join(directory, name), '');
   const file = (name: string) => ({ file: name, rows: 1, sha256: '', window: 0 });
   const partial = { rows: 1, contexts: 1, norm_sum: 1, contexts_sha256: '', files: [file('partial-00001.arrow')] };

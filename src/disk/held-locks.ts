@@ -1,0 +1,31 @@
+import { join, resolve } from 'node:path';
+import { Refusal } from '../config/refusal.js';
+import { LOCK_FILE, readLock } from './lock-file.js';
+import { describe } from './owner.js';
+
+/** Ids of the locks that this process holds, by directory. */
+const held = new Map<string, string>();
+
+export const hold = (directory: string, id: string) => held.set(resolve(directory), id);
+export const letGo = (directory: string) => held.delete(resolve(directory));
+
+/** The directory belongs to another process now: nothing in it is this one's to clean up. */
+export class Displaced extends Refusal {}
+
+/**
+ * Makes sure that a directory that this process has locked was not taken from it: by `--take-over` on another machine,
+ * whose user believed this process to be gone.
+ *
+ * @throws Displaced naming the new owner
+ */
+export async function requireStillOwner(directory: string): Promise<void> {
+  const id = held.get(resolve(directory));
+  if (id === undefined) return;
+  const found = await readLock(join(directory, LOCK_FILE));
+  // Deleted by hand, or with the directory: whoever writes there finds that out.
+  if (!found?.owner || found.id === id) return;
+  throw new Displaced(
+    `${directory} was taken over by ${describe(found.owner)} while this command wrote there.`,
+    'It stopped without writing any more; the other one continues.',
+  );
+}

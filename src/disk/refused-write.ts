@@ -1,0 +1,71 @@
+import { Refusal } from '../config/refusal.js';
+import { errorCode } from './error-code.js';
+
+const AGAIN = 'give the same command again (harvest and train: with --resume)';
+
+/**
+ * A file that is in place, whole, and may be lost if the machine loses power now. It is an error, for the command's
+ * success promises more; whoever cleans up after errors leaves such a file alone.
+ */
+export class Unconfirmed extends Refusal {
+  /** @param path the file, or a directory that was made */
+  constructor(
+    readonly path: string,
+    cause: unknown,
+  ) {
+    const { syscall } = cause as NodeJS.ErrnoException;
+    super(
+      `${path} was written, but the disk did not confirm that it would survive a power failure (${errorCode(cause)} on ${syscall}).`,
+      `Check the disk, then ${AGAIN}.`,
+      { cause },
+    );
+    this.name = 'Unconfirmed';
+  }
+}
+
+/** The sentence for a failed write; errors that are not the file system's pass through. */
+export function refusedWrite(path: string, cause: unknown): unknown {
+  const code = errorCode(cause);
+  if (code === undefined) return cause;
+  const { syscall } = cause as NodeJS.ErrnoException;
+  const refusal = (message: string, remedy: string) => new Refusal(message, remedy, { cause });
+  switch (code) {
+    case 'ENOSPC':
+      return refusal(
+        `The disk is full: ${path} could not be written.`,
+        `Free space and ${AGAIN}, or choose another --out.`,
+      );
+    case 'EDQUOT':
+      return refusal(
+        `Your disk quota is used up: ${path} could not be written.`,
+        `Free space or raise the quota (quota -s shows it) and ${AGAIN}, or choose another --out.`,
+      );
+    case 'EFBIG':
+      return refusal(
+        `${path} could not be written: it would exceed the file size limit.`,
+        `Raise the limit (ulimit -f) and ${AGAIN}; smaller --rows-per-shard makes smaller shards.`,
+      );
+    case 'EMFILE':
+    case 'ENFILE':
+      return refusal(
+        `${path} could not be written: ${code === 'EMFILE' ? 'this process has' : 'the machine has'} too many files open (${code}).`,
+        `Raise the limit (${code === 'EMFILE' ? 'ulimit -n' : 'sysctl fs.file-max'}) and ${AGAIN}.`,
+      );
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return refusal(`${path} may not be written (${code}).`, 'Choose an --out that you may write to.');
+    case 'ENAMETOOLONG':
+      return refusal(`${path} could not be written: the name is too long.`, 'Choose a shorter --out.');
+    case 'ELOOP':
+      return refusal(`${path} could not be written: symbolic links on its way form a loop.`, 'Fix the links.');
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return refusal(`${path} could not be written: its directory is gone or not a directory.`, 'Check --out.');
+    default:
+      return refusal(
+        `${path} could not be written (${code} on ${syscall}).`,
+        `Check the disk and ${AGAIN}, or choose another --out.`,
+      );
+  }
+}

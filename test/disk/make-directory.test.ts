@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { lookUp, makeDirectory } from '../../src/disk/make-directory.js';
+import { refuses } from '../config/refuses.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const LINUX = process.platform === 'linux';
+
+test('a directory is made with its parents, and says which was the first', async (t) => {
+  const root = temporaryDirectory(t);
+  const path = join(root, 'a', 'b', 'c');
+  assert.deepEqual((await lookUp(path)).missing, [join(root, 'a'), join(root, 'a', 'b'), path]);
+  assert.equal(await makeDirectory(path), join(root, 'a'));
+  assert.ok(statSync(path).isDirectory());
+  assert.equal(await makeDirectory(path), undefined);
+  assert.equal(await makeDirectory(join(path, 'd')), join(path, 'd'));
+});
+
+test('directories behind links are found and made', async (t) => {
+  const root = temporaryDirectory(t);
+  mkdirSync(join(root, 'real'));
+  symlinkSync(join(root, 'real'), join(root, 'link'));
+  await makeDirectory(join(root, 'link', 'a'));
+  assert.deepEqual(readdirSync(join(root, 'real')), ['a']);
+});
+
+test('many may make the same directories at once', async (t) => {
+  const path = join(temporaryDirectory(t), 'a', 'b', 'c', 'd');
+  await Promise.all(Array.from({ length: 20 }, () => makeDirectory(path)));
+  assert.ok(existsSync(path));
+});
+
+test('what is in the way is named: a file, links to nothing, loops of links, long names', async (t) => {
+  const root = temporaryDirectory(t);
+  writeFileSync(join(root, 'file'), '');
+  symlinkSync(join(root, 'nothing'), join(root, 'dangling'));
+  symlinkSync(join(root, 'two'), join(root, 'one'));
+  symlinkSync(join(root, 'one'), join(root, 'two'));
+  const cases: [name: string, ...parts: string[]][] = [
+    ['file', join(root, 'file'), 'is not a directory'],
+    ['file/a/b', join(root, 'file'), 'is not a directory'],
+    ['dangling', join(root, 'dangling'), 'a link to nothing'],
+    ['dangling/a/b', join(root, 'dangling'), 'a link to nothing'],
+    ['one', 'loop'],
+    ['one/a/b', 'loop'],
+    ['n'.repeat(300), 'too long'],
+    [join('n'.repeat(300), 'a'), 'too long'],
+  ];
+  for (const [name, ...parts] of cases) {
+    const path = join(root, name);
+    await refuses(() => lookUp(path), path, ...parts);
+    await refuses(() => makeDirectory(path), path, ...parts);
+  }
+  assert.deepEqual(readdirSync(root).sort(), ['dangling', 'file', 'one', 'two']);
+});
+
+test('file systems of the kernel take no directories, and are not asked for ever', { skip: !LINUX }, async () => {
+  for (const place of ['/proc/sae-pipe/a', '/sys/sae-pipe/a', '/dev/null/a']) {
+    await refuses(() => makeDirectory(place), place);
+  }
+});

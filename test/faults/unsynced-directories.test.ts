@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { before, test } from 'node:test';
+import { temporaryDirectory } from '../temporary.js';
+import {
+  evalWords,
+  HOOK,
+  harvestWords,
+  nothingHalfWritten,
+  refused,
+  resultsBelow,
+  succeeds,
+  trainWords,
+} from './commands.js';
+import { type Disk, operationsOf, runOnFailingDisk } from './run-on-failing-disk.js';
+
+/** `SAE_PIPE_LONG=1 node --test dist/test/faults/unsynced-directories.test.js` lets every single sync fail. */
+const LONG = process.env.SAE_PIPE_LONG === '1';
+
+const root = temporaryDirectory();
+const store = join(root, 'acts', HOOK);
+const sae = join(root, 'sae');
+
+before(async () => {
+  await succeeds(harvestWords(join(root, 'acts')));
+  await succeeds(trainWords(store, sae));
+  await succeeds(evalWords(sae, join(root, 'evaluated')));
+});
+
+/** Of `count` syncs those that are tried: the first, and those of the results, which come last. */
+const pointsOf = (count: number) =>
+  LONG ? Array.from({ length: count }, (_, i) => i + 1) : [...new Set([1, count - 1, count])].filter((n) => n > 0);
+
+/**
+ * Lets one sync of a directory fail, as a disk does that has a moment of its own: what is in place stays in place.
+ *
+ * @param again the command that continues, given what is written and where
+ * @param result the file that says that the others are whole, and those
+ */
+async function failsOnce(
+  name: string,
+  words: (directory: string) => string[],
+  again: readonly string[],
+  result: readonly [string, ...string[]],
+) {
+  const disk = (directory: string, failAt: number): Disk => ({
+    ...{ below: directory, failAt, code: 'EIO', once: true, only: ['fsync of a directory'] },
+    report: join(root, `${name}.count`),
+  });
+  const placed = (directory: string) => {
+    mkdirSync(directory);
+    return directory;
+  };
+  const whole = placed(join(root, `${name}-whole`));
+  const undisturbed = disk(whole, 0);
+  assert.equal((await runOnFailingDisk(undisturbed, words(whole))).code, 0);
+  const count = operationsOf(undisturbed);
+  assert.ok(count >= 2, `${count} syncs: is the program writing through what is patched?`);
+  const named = (directory: string) =>
+    new Map([...resultsBelow(directory)].map(([file, text]) => [file, text.replaceAll(directory, 'DIRECTORY')]));
+  const expected = named(whole);
+  for (const point of pointsOf(count)) {
+    const directory = placed(join(root, `${name}-${point}`));
+    const failed = await runOnFailingDisk(disk(directory, point), words(directory));
+    refused(failed, /\(EIO on fsync\)/);
+    const found = named(directory);
+    nothingHalfWritten(directory, expected, found);
+    const [last, ...others] = result;
+    const written = [...found.keys()].find((file) => file.endsWith(last));
+    if (point === count) assert.ok(written, `${last} was in place`);
+    if (written) {
+      for (const file of others)
+        assert.ok(existsSync(join(directory, dirname(written), file)), `${last} without ${file}`);
+    }
+    // Where there is no result, nothing is to be replaced.
+    await succeeds([...words(directory), ...(written || again[0] !== '--overwrite' ? again : [])]);
+    assert.deepEqual(named(directory), expected, `${name}, sync ${point}`);
+  }
+}
+
+test('harvest', () => failsOnce('harvest', (to) => harvestWords(join(to, 'acts')), ['--resume'], ['manifest.json']));
+
+test('train', () =>
+  failsOnce(
+    'train',
+    (to) => trainWords(store, join(to, 'sae')),
+    ['--resume'],
+    ['cfg.json', 'sae_weights.safetensors'],
+  ));
+
+test('eval', () => failsOnce('eval', (to) => evalWords(sae, join(to, 'eval')), [], ['eval.json', 'training-0.jsonl']));
+
+test('export', () =>
+  failsOnce(
+    'export',
+    (to) => ['export', '--sae', sae, '--as', 'jumprelu', '--out', join(to, 'out')],
+    [],
+    ['cfg.json', 'sae_weights.safetensors'],
+  ));
+
+test('report', () =>
+  failsOnce(
+    'report',
+    (to) => ['report', join(root, 'evaluated'), '--out', join(to, 'pages', 'a.html')],
+    ['--overwrite'],
+    ['a.html'],
+  ));
+
+test('a file system that syncs nothing, and one whose quota is used up', async () => {
+  const disk = { below: root, failAt: 1, report: join(root, 'count') };
+  const out = join(root, 'unsynced');
+  const only = ['fsync', 'fsync of a directory'];
+  const outcome = await runOnFailingDisk({ ...disk, code: 'EINVAL', only }, trainWords(store, out));
+  assert.equal(outcome.code, 0, outcome.stderr);
+  assert.deepEqual(resultsBelow(out), resultsBelow(sae));
+  for (const syscall of ['write', 'mkdir']) {
+    const place = join(root, `quota-${syscall}`);
+    refused(
+      await runOnFailingDisk({ ...disk, code: 'EDQUOT', only: [syscall] }, trainWords(store, place)),
+      /quota is used up/,
+    );
+    assert.ok(!existsSync(place));
+  }
+});
