@@ -103,7 +103,10 @@ async function namedFile(path: string, encoding: Encoding, probe: Probe): Promis
   }
   const why = isJson(name) ? await notLines(file, encoding, probe) : undefined;
   if (why !== undefined)
-    throw new Refusal(`${path} is not JSON Lines: ${why}.`, 'Convert it: jq -c ".[]" a.json > a.jsonl.');
+    throw new Refusal(
+      `${path} is not JSON Lines: ${why}.`,
+      'Convert it with jq: -c ".[]" for a list, -c "." for objects over several lines.',
+    );
   return file;
 }
 
@@ -201,8 +204,7 @@ function aside(entry: string): string | undefined {
 function refuseDoubles(files: readonly CorpusFile[]): void {
   const forms = new Map<string, CorpusFile>();
   for (const file of files) {
-    // A text and its description may share a name; .jsonl and .parquet of one name are conversions of one another.
-    const stem = `${file.kind === 'text' ? 'text' : 'rows'} ${file.name.replace(ENDING, '')}`;
+    const stem = file.name.replace(ENDING, '');
     const other = forms.get(stem);
     if (other) {
       throw new Refusal(

@@ -1,7 +1,7 @@
 import type { Encoding } from '../config/choices.js';
 import { Refusal } from '../config/refusal.js';
 import type { Progress } from '../progress/progress.js';
-import { type CorpusFile, type CorpusFiles, findCorpusFiles, type Skipped } from './corpus-files.js';
+import { type CorpusFile, type CorpusFiles, findCorpusFiles } from './corpus-files.js';
 import { jsonLines } from './json-lines.js';
 import { readParquetDocuments } from './parquet.js';
 import { Remarks } from './remarks.js';
@@ -58,7 +58,7 @@ export async function corpusFiles({ corpus, textField, encoding = 'utf-8' }: Cor
 export async function openCorpus(settings: CorpusSettings, { say }: Pick<Progress, 'say'>): Promise<CorpusFiles> {
   const found = await corpusFiles(settings);
   const reasons = new Map<string, string[]>();
-  for (const { name, why } of found.skipped as Skipped[]) reasons.set(why, [...(reasons.get(why) ?? []), name]);
+  for (const { name, why } of found.skipped) reasons.set(why, [...(reasons.get(why) ?? []), name]);
   for (const [why, names] of reasons) {
     const shown = names.slice(0, NAMES_SHOWN).join(', ') + (names.length > NAMES_SHOWN ? ', …' : '');
     say(`${settings.corpus}: ${names.length} skipped (${why}): ${shown}`);
