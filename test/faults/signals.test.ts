@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { openStoreSource } from '../../src/activations/store-source.js';
@@ -179,4 +179,33 @@ test('a stop while inputs are looked at for resampling keeps the step before, an
   const [found, expected] = [filesBelow(at('resampling')), filesBelow(at('undisturbed'))];
   for (const name of ['cfg.json', 'sae_weights.safetensors']) assert.deepEqual(found.get(name), expected.get(name));
   assert.deepEqual([...found.keys()], [...expected.keys()]);
+});
+
+test('a document of 56 MB is read as far as it is needed, within the memory that is told, and a stop is heard in it', async () => {
+  const corpus = at('large.txt');
+  writeFileSync(corpus, 'Gentlemen of the Senate, the state of the Union is strong.\n'.repeat(950_000));
+  const harvest = [...model, '--corpus', corpus, '--hook', HOOK, '--context', '64'];
+  const ended = await signalled(
+    ['harvest', ...harvest, '--tokens', '100000000', '--out', at('large')],
+    'SIGTERM',
+    (stderr) => /"label":"counting tokens","done":[1-9]/.test(stderr),
+  );
+  interrupted(ended, 'SIGTERM', /nothing was begun/);
+  const child = spawn(
+    process.execPath,
+    ['bin/sae-pipe.js', 'harvest', ...harvest, '--tokens', '2000', '--out', at('small'), '--log', 'json'],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  );
+  let stderr = '';
+  let peak = 0;
+  child.stderr.on('data', (data) => {
+    stderr += data;
+    // What the process has held at most, by the kernel's account, in KiB.
+    const status = existsSync(`/proc/${child.pid}/status`) ? readFileSync(`/proc/${child.pid}/status`, 'utf8') : '';
+    peak = Math.max(peak, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0));
+  });
+  const [code] = await once(child, 'close');
+  assert.equal(code, 0, stderr);
+  const bound = Number(/Memory: at most ([\d.]+) MiB/.exec(stderr)![1]);
+  assert.ok(peak / 1024 < bound, `${peak / 1024} MiB of ${bound}`);
 });
