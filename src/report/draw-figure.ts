@@ -28,9 +28,13 @@ export async function drawFigure(config: FigureConfig, progress: Progress, stop:
   if (kind === undefined)
     throw new UsageRefusal(`--out ${out} is neither .svg nor .html.`, 'Give it one of the two endings.');
   checkFlags(config);
-  await checkOutputFile(out, config.overwrite, [evaluation, sae, activations]);
+  await checkOutputFile(out, [evaluation, sae, activations]);
   const file = await figureFile(config, commandOf(config), progress, stop);
-  return writeOutputFile(out, kind === 'svg' ? svgFile(file) : figurePage(file, `sae-pipe ${version()}`));
+  return writeOutputFile(
+    out,
+    kind === 'svg' ? svgFile(file) : figurePage(file, `sae-pipe ${version()}`),
+    config.overwrite,
+  );
 }
 
 /** Flags that say what a figure shows; all of one figure's are needed, but those of the toy model's, which has none. */

@@ -6,6 +6,7 @@ import { version } from '../config/version.js';
 import { checkNotInputs } from '../disk/inputs.js';
 import { makeDirectory } from '../disk/make-directory.js';
 import { checkWritable } from '../disk/output-directory.js';
+import { readRegular } from '../disk/regular-file.js';
 import { writeAside } from '../disk/write-aside.js';
 import { readEvaluation } from './read.js';
 import { readReference } from './reference.js';
@@ -19,7 +20,7 @@ import { renderReport } from './report.js';
 export async function writeReport(config: ReportConfig): Promise<string> {
   const { evaluation, out, title, reference } = config;
   const found = await readEvaluation(evaluation);
-  await checkOutputFile(out, config.overwrite, [evaluation]);
+  await checkOutputFile(out, [evaluation]);
   const published = reference === undefined ? undefined : { name: reference, saes: await readReference(reference) };
   const html = renderReport(found, {
     title,
@@ -27,29 +28,34 @@ export async function writeReport(config: ReportConfig): Promise<string> {
     source: { evaluation, out, title, reference },
     reference: published,
   });
-  return writeOutputFile(out, html);
+  return writeOutputFile(out, html, config.overwrite);
 }
 
 /**
  * @param inputs files and directories that the command reads
- * @throws Refusal where the file to write is a directory, exists and may not be replaced, is an input, or cannot be
- *   written
+ * @throws Refusal where the file to write is a directory, is an input, or cannot be written
  */
-export async function checkOutputFile(
-  path: string,
-  overwrite: boolean,
-  inputs: readonly (string | undefined)[],
-): Promise<void> {
+export async function checkOutputFile(path: string, inputs: readonly (string | undefined)[]): Promise<void> {
   await checkNotInputs([path], inputs);
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory()) throw new Refusal(`${path} is a directory.`, 'Name the file to write with --out.');
-  if (existing && !overwrite)
-    throw new Refusal(`${path} exists.`, 'Choose another --out, or add --overwrite to replace it.');
   await checkWritable(existing ? dirname(path) : path);
 }
 
-/** Writes the file, in a directory made for it where there is none. */
-export async function writeOutputFile(path: string, text: string): Promise<string> {
+/**
+ * Writes the file, in a directory made for it where there is none. One that holds just this is left: the same command
+ * was given before, and given again by a scheduler it has to succeed.
+ *
+ * @throws Refusal where another file is there and may not be replaced
+ */
+export async function writeOutputFile(path: string, text: string, overwrite: boolean): Promise<string> {
+  const existing = overwrite ? undefined : await stat(path).catch(() => undefined);
+  if (existing) {
+    const bytes = Buffer.from(text);
+    const comparable = existing.isFile() && existing.size === bytes.length;
+    if (comparable && (await readRegular(path, bytes.length))?.equals(bytes)) return path;
+    throw new Refusal(`${path} exists.`, 'Choose another --out, or add --overwrite to replace it.');
+  }
   await makeDirectory(dirname(path));
   await writeAside(path, text);
   return path;

@@ -56,7 +56,12 @@ test('the commands of the README work one after another, flags winning over the 
   const reported = await run('report', evaluation, '--out', page);
   assert.equal(reported.code, 0, reported.stderr);
   assert.match(readFileSync(page, 'utf8'), /^<!doctype html>/i);
-  assert.match((await run('report', evaluation, '--out', page)).stderr, /exists\..*--overwrite/);
+  const drawn = readFileSync(page);
+  assert.equal((await run('report', evaluation, '--out', page)).code, 0, 'the same page once more');
+  const retitled = await run('report', evaluation, '--out', page, '--title', 'Another');
+  assert.equal(retitled.code, 1);
+  assert.match(retitled.stderr, /exists\..*--overwrite/);
+  assert.deepEqual(readFileSync(page), drawn);
   assert.deepEqual(readdirSync('assets/tiny-gemma'), assets, 'nothing is written beside the weights');
 });
 

@@ -126,5 +126,9 @@ test('flags that do not belong together are refused', async () => {
   await refused({ name: 'jump-relu', out: join(root, 'there.svg') }, /there\.svg exists/, 1);
   assert.equal(readFileSync(join(root, 'there.svg'), 'utf8'), 'mine');
   await draw({ name: 'jump-relu', out: join(root, 'there.svg'), overwrite: true });
-  assert.match(readFileSync(join(root, 'there.svg'), 'utf8'), /^<svg/);
+  const drawn = readFileSync(join(root, 'there.svg'), 'utf8');
+  assert.match(drawn, /^<svg/);
+  // Given again, the command that drew it succeeds.
+  await draw({ name: 'jump-relu', out: join(root, 'there.svg') });
+  assert.equal(readFileSync(join(root, 'there.svg'), 'utf8'), drawn);
 });
