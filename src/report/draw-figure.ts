@@ -4,8 +4,9 @@ import type { FigureConfig } from '../config/stages.js';
 import { version } from '../config/version.js';
 import { compareFingerprints } from '../lm/fingerprint.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { openSameSae } from '../sae/identity.js';
 import { PLAIN } from '../sae/sae.js';
-import { openSae, readSae, type SaeFiles } from '../sae/saelens.js';
+import { readSae, type SaeFiles } from '../sae/saelens.js';
 import { evaluationFigure } from './evaluation-figure.js';
 import { type FigureFile, figurePage, svgFile } from './figure-file.js';
 import { featurePicture } from './jump-relu/feature-picture.js';
@@ -152,10 +153,12 @@ async function featureFile(
   stop: StopRequest,
 ): Promise<FigureFile> {
   const [directory, feature, activations] = [config.sae!, config.feature!, config.activations!];
-  const files = await openSae(directory);
+  const { files, unchanged } = await openSameSae(directory);
   const store = await openStore(activations);
   checkFeature(files, feature, store);
-  const found = await featureOnTokens(await readSae(files), feature, store, config, progress, stop);
+  const sae = await readSae(files);
+  await unchanged.check();
+  const found = await featureOnTokens(sae, feature, store, config, progress, stop);
   if (!found.f.some((f) => f > 0)) {
     throw new Refusal(
       `Feature ${feature} is on on none of the ${found.f.length} tokens looked at.`,

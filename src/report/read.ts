@@ -108,7 +108,8 @@ const evalRecord = z.object({
   intervals: z.record(z.string(), interval).optional(),
   training_curve: z.string().nullable(),
   settings: settings.optional(),
-  cfg: z.record(z.string(), z.unknown()),
+  // Not z.record, which takes seconds for a long list of keys.
+  cfg: z.custom<Record<string, unknown>>((cfg) => cfg !== null && typeof cfg === 'object' && !Array.isArray(cfg)),
 }) satisfies z.ZodType<EvalRecord>;
 
 /** A line of metrics.jsonl. */

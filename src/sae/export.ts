@@ -5,6 +5,7 @@ import type { ExportConfig } from '../config/stages.js';
 import { exists } from '../disk/exists.js';
 import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import { canConvert, convert } from './convert.js';
+import { openSameSae } from './identity.js';
 import type { Sae } from './sae.js';
 import { CFG_FILE, cfgOf, openSae, readSae, type SaeMetadata, saveSae, WEIGHTS_FILE } from './saelens.js';
 
@@ -29,7 +30,7 @@ export async function exportSae(config: ExportConfig, say: (line: string) => voi
 }
 
 async function exportInto({ sae: from, as, out }: ExportConfig, claim: ClaimOptions): Promise<void> {
-  const files = await openSae(from);
+  const { files, unchanged } = await openSameSae(from);
   const { architecture, metadata } = files;
   if (!canConvert(architecture, as)) {
     throw new Refusal(
@@ -38,6 +39,7 @@ async function exportInto({ sae: from, as, out }: ExportConfig, claim: ClaimOpti
     );
   }
   const converted = convert(await readSae(files), as);
+  await unchanged.check();
   const described = { ...metadata, exported_from: { sae: from, architecture } };
   // The same command again, as a scheduler gives it after a kill, succeeds.
   if (!claim.overwrite && (await holds(out, converted, described))) return;

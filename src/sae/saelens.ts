@@ -41,6 +41,9 @@ export interface SaeFiles {
   readonly cfg: Record<string, unknown>;
 }
 
+/** Bytes of a cfg.json, at most. */
+const MOST_CFG = 2 ** 20;
+
 const AGAIN = 'cfg.json and weights must be of one SAE; save or download both again.';
 
 /** Names of the files of an SAE. */
@@ -99,6 +102,7 @@ export async function openSae(directory: string): Promise<SaeFiles> {
       'Name a directory that `sae-pipe train` finished, or a SAELens one.',
     ],
     AGAIN,
+    MOST_CFG,
   );
   const { architecture, dIn, dSae, forward, metadata } = readCfg(json, path);
   const weights = join(directory, WEIGHTS_FILE);
