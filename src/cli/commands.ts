@@ -8,6 +8,8 @@ export interface Command<S extends StageName> {
   readonly example: string;
   /** Flag that may be given without its name. */
   readonly positional?: string;
+  /** Another way to its configuration than from flags and file alone. */
+  load?(given: Readonly<Record<string, unknown>>, file?: string): Promise<z.infer<(typeof STAGES)[S]>>;
   /** @param file the configuration file, for commands that read sections beside their own */
   run(config: z.infer<(typeof STAGES)[S]>, terminal: Terminal, file?: string): Promise<void>;
 }
@@ -31,6 +33,10 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       'Train a sparse autoencoder on activations: stored, streamed, or of a model at work. Defaults are the protocol of Rajamanoharan et al. 2024.',
     example:
       'sae-pipe train --arch gated --activations runs/acts/blocks.2.hook_resid_post --d-sae 1536 --l1 5 --tokens 2000000 --batch 1024 --lr 1e-3 --out runs/gated',
+    load: async (given, file) => {
+      const { trainConfig } = await import('../train/resumed-config.js');
+      return trainConfig(given, file);
+    },
     run: async (config, { progress, stop, print }) => {
       const { train } = await import('../train/train.js');
       const { withOneHook } = await import('./named-hooks.js');

@@ -93,7 +93,7 @@ async function runCommand(stage: StageName, args: readonly string[]): Promise<vo
   if (log !== undefined && !isLogFormat(log)) {
     throw new UsageRefusal(`--log "${log}" is not known.`, `It is ${LOG_FORMATS.join(' or ')}.`);
   }
-  const config = loadConfig(stage, given, file);
+  const config = (await COMMANDS[stage].load?.(given, file)) ?? loadConfig(stage, given, file);
   const progress = await progressFor(log ?? LOG_FORMATS[0]);
   const stop = watchSignals(progress);
   // A signal of the first moments may have taken until now.

@@ -21,14 +21,17 @@ interface Written {
  *
  * @param given values from the command line, by flag name; only those the user wrote
  * @param file a YAML file with a section for each stage, keys named like the flags
+ * @param recorded values of the run that is resumed, by flag name; below all others
  * @throws UsageRefusal for an unknown key or a value that does not fit, naming it
  */
 export function loadConfig<S extends StageName>(
   stage: S,
   given: Readonly<Record<string, unknown>>,
   file?: string,
+  recorded: Readonly<Record<string, unknown>> = {},
 ): z.infer<(typeof STAGES)[S]> {
   const written = new Map<string, Written>();
+  take(stage, recorded, (name) => `--${name} of the run that is resumed`, written);
   if (file !== undefined) {
     const fromFile = withoutRivals(section(file, stage), stage, given);
     take(stage, fromFile, (name) => `${file}, ${stage}.${name}`, written);
@@ -138,7 +141,8 @@ const RIVALS: Partial<Record<StageName, readonly (readonly [string, string])[]>>
   ],
 };
 
-function withoutRivals(
+/** `values` without those whose other form is among `given`. */
+export function withoutRivals(
   values: Record<string, unknown>,
   stage: StageName,
   given: Readonly<Record<string, unknown>>,

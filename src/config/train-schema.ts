@@ -160,6 +160,12 @@ export const trainSchema = z.object({
     .default('10min')
     .describe('time between checkpoints, in steps (1000) or minutes (10min); 0: only when interrupted'),
   keepCheckpoints: positive.default(2).describe('checkpoints kept, the newest ones'),
+  discardState: z
+    .boolean()
+    .default(false)
+    .describe(
+      'keep nothing to train the finished SAE further from; saves about twice its size on disk (three times with --beta1 above 0)',
+    ),
   device,
   threads: natural
     .max(1024)

@@ -18,8 +18,8 @@ const NAMED = ['arch', 'd-sae', 'l1', 'seed'];
 /** Flags that the sweep itself sets. */
 const OWN = ['activations', 'out', 'overwrite', 'resume', 'take-over'];
 
-/** Threads of one SAE where the train section says nothing: on several cores several SAEs are trained at a time. */
-const THREADS = 1;
+/** One thread: on several cores several SAEs are trained at a time. No state: it takes twice as much disk as the SAEs. */
+const DEFAULTS = { threads: 1, 'discard-state': true };
 
 /** Runs of a sweep, at most: lists multiply, and a directory for each is made in memory first. */
 const MOST_RUNS = 10_000;
@@ -61,7 +61,7 @@ export function sweepRuns(
       );
     }
     for (const values of combinations(flags)) {
-      const own = { activations: join(stores, hook), out: config.out, ...threadsUnlessSaid(file) };
+      const own = { activations: join(stores, hook), out: config.out, ...unlessSaid(file) };
       const takeOver = config.takeOver;
       const loaded = loadConfig('train', { ...own, ...values }, file);
       const name = join(hook, runName(loaded, values));
@@ -89,8 +89,10 @@ function hooksOf(value: unknown): string[] {
   throw new UsageRefusal('A group of the sweep has a hook that is no text.', 'Write the name of a hook point.');
 }
 
-function threadsUnlessSaid(file: string | undefined): { threads?: number } {
-  return file !== undefined && 'threads' in section(file, 'train') ? {} : { threads: THREADS };
+/** Settings of every run where the train section has no others. */
+function unlessSaid(file: string | undefined): Record<string, unknown> {
+  const said = file === undefined ? {} : section(file, 'train');
+  return Object.fromEntries(Object.entries(DEFAULTS).filter(([flag]) => !(flag in said)));
 }
 
 /** Every value as a list; what is not said has none. */

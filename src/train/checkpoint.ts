@@ -110,11 +110,22 @@ export async function newestCheckpoint(directory: string): Promise<string | unde
   return (await checkpointsOf(directory))[0];
 }
 
-/** Removes every checkpoint, and what a kill in the midst of writing one has left: the SAE is finished. */
-export async function removeCheckpoints(directory: string): Promise<void> {
+/**
+ * Removes the checkpoints of a finished SAE that are superfluous, and what a kill in the midst of writing one has left.
+ *
+ * @param keep steps of the one that stays, where one does
+ */
+export async function removeCheckpoints(directory: string, keep?: number): Promise<void> {
+  const kept = keep === undefined ? undefined : fileOf(keep);
   for (const name of await readdir(directory)) {
-    if (isCheckpoint(writtenAside(name) ?? name)) await rm(join(directory, name), { force: true });
+    if (isCheckpoint(writtenAside(name) ?? name) && name !== kept) await rm(join(directory, name), { force: true });
   }
+}
+
+/** Are there steps of a run on disk that go beyond `steps`? */
+export async function hasCheckpointBeyond(directory: string, steps: number): Promise<boolean> {
+  const newest = await newestCheckpoint(directory);
+  return newest !== undefined && newest > fileOf(steps);
 }
 
 type Settings = Readonly<Record<string, unknown>>;
@@ -140,38 +151,39 @@ export function checkSameSettings(path: string, before: Settings, settings: Sett
  * Reads the newest checkpoint of an output directory; undefined where there is none. One that a failing disk has
  * damaged is passed over for the one before.
  *
+ * @param continued how the run goes on after the settings and steps of a checkpoint; refuses settings that differ
  * @param shapes what a state of these settings consists of
  * @param say told of a checkpoint that was passed over
- * @throws Refusal when all are broken, or `settings` differ from those it was written with
+ * @throws Refusal when all are broken, or `continued` refuses
  */
-export async function readCheckpoint(
+export async function readCheckpoint<C>(
   directory: string,
-  settings: Settings,
+  continued: (path: string, settings: Settings, steps: number) => C,
   shapes: ReadonlyMap<string, readonly number[]>,
   say: (line: string) => void,
-): Promise<Checkpoint | undefined> {
+): Promise<{ readonly checkpoint: Checkpoint; readonly course: C } | undefined> {
   const names = await checkpointsOf(directory);
   for (const [i, name] of names.entries()) {
     const path = join(directory, name);
     let checkpoint: Checkpoint;
+    let course: () => C;
     try {
-      checkpoint = await readWhole(path, settings, shapes);
+      [checkpoint, course] = await readWhole(path, continued, shapes);
     } catch (error) {
       if (!(error instanceof Refusal) || i === names.length - 1) throw error;
       say(`${error.message} Going on from ${names[i + 1]}.`);
       continue;
     }
-    checkSameSettings(path, checkpoint.settings, settings);
-    return checkpoint;
+    return { checkpoint, course: course() };
   }
   return undefined;
 }
 
-async function readWhole(
+async function readWhole<C>(
   path: string,
-  wanted: Settings,
+  continued: (path: string, settings: Settings, steps: number) => C,
   shapes: ReadonlyMap<string, readonly number[]>,
-): Promise<Checkpoint> {
+): Promise<[Checkpoint, () => C]> {
   const { metadata } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN);
@@ -184,21 +196,32 @@ async function readWhole(
     const at = firstNotFinite(values, 'float32');
     if (at >= 0) throw new Refusal(`${path} holds ${values[at]} in ${name}.`, AGAIN);
   }
+  const course = outcomeOf(() => continued(path, settings, steps));
   // Of a run of other settings they are others, and those are what is wrong.
-  if (differencesOf(settings, wanted).length === 0) {
+  if ('value' in course) {
     for (const [name, shape] of shapes) {
       if (floats.get(name)?.shape.join() === shape.join()) continue;
       throw new Refusal(`${path} lacks ${name} of shape [${shape.join(', ')}].`, AGAIN);
     }
   }
-  return {
-    steps,
-    rows,
-    settings,
-    estimates,
-    metricSums: metric_sums,
-    resampledAt: resampled_at,
+  const checkpoint = {
+    ...{ steps, rows, settings, estimates, metricSums: metric_sums, resampledAt: resampled_at },
     text,
     state: new Map([...floats].map(([name, { values }]) => [name, values])),
   };
+  return [
+    checkpoint,
+    () => {
+      if ('error' in course) throw course.error;
+      return course.value;
+    },
+  ];
+}
+
+function outcomeOf<T>(work: () => T): { readonly value: T } | { readonly error: unknown } {
+  try {
+    return { value: work() };
+  } catch (error) {
+    return { error };
+  }
 }

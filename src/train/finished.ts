@@ -1,30 +1,46 @@
 import { join } from 'node:path';
-import type { Batches } from '../activations/source.js';
+import { Refusal } from '../config/refusal.js';
+import type { TrainConfig } from '../config/stages.js';
 import { exists } from '../disk/exists.js';
 import { CFG_FILE, openSae } from '../sae/saelens.js';
-import { checkSameSettings, removeCheckpoints, textSchema } from './checkpoint.js';
+import { hasCheckpointBeyond, removeCheckpoints } from './checkpoint.js';
 import { removeRunFile } from './run-file.js';
 
-/**
- * Is `directory` the finished SAE of just these settings? Then resuming has nothing to do.
- *
- * @param batches told of the text that it was trained on, should they be read all the same
- * @throws Refusal when it is the SAE of other settings, showing what differs
- */
-export async function finishedBefore(
-  directory: string,
-  fixed: Readonly<Record<string, unknown>>,
-  batches: Batches,
-): Promise<boolean> {
+/** The settings of a finished SAE. */
+export interface Finished {
+  /** Its cfg.json. */
+  readonly path: string;
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** Steps that it was trained for; NaN where it was not trained here. */
+  readonly steps: number;
+}
+
+/** What an SAE in `directory` was trained with; undefined where there is none. */
+export async function finishedIn(directory: string): Promise<Finished | undefined> {
   const path = join(directory, CFG_FILE);
-  if (!(await exists(path))) return false;
-  const { metadata: found } = await openSae(directory);
-  const recorded = (found.sae_pipe ?? {}) as Record<string, unknown>;
-  checkSameSettings(path, recorded, fixed);
-  const text = textSchema.safeParse(recorded.text);
-  if (text.success) batches.expectText?.(text.data);
-  // A kill between writing the SAE and this leaves what was there while it was unfinished.
-  await removeCheckpoints(directory);
-  await removeRunFile(directory);
-  return true;
+  if (!(await exists(path))) return undefined;
+  const { metadata } = await openSae(directory);
+  const settings = (metadata.sae_pipe ?? {}) as Record<string, unknown>;
+  return { path, settings, steps: typeof settings.steps === 'number' ? settings.steps : Number.NaN };
+}
+
+/**
+ * Removes what is superfluous beside a finished SAE: all but the state from which it can be trained further, and that
+ * with --discard-state. A kill before the end leaves it. A run that is being trained further keeps everything.
+ */
+export async function tidyFinished(
+  { out, discardState }: Pick<TrainConfig, 'out' | 'discardState'>,
+  steps: number,
+): Promise<void> {
+  if (await hasCheckpointBeyond(out, steps)) return;
+  await removeCheckpoints(out, discardState ? undefined : steps);
+  if (discardState) await removeRunFile(out);
+}
+
+/** The refusal of training a finished SAE further without its state. */
+export function stateNotKept(directory: string, steps: number): Refusal {
+  return new Refusal(
+    `${directory} was trained for ${steps} steps, and its state (Adam's moments) is not there to train it further.`,
+    `Start a new run from its weights with --init ${directory}, or train again without --discard-state.`,
+  );
 }

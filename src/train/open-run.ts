@@ -7,21 +7,22 @@ import { claimOutputDirectory } from '../disk/output-directory.js';
 import type { StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
 import type { Parameters } from '../sae/sae.js';
-import { readCheckpoint } from './checkpoint.js';
+import { readCheckpoint, textSchema } from './checkpoint.js';
 import { openCurve } from './continued-curve.js';
 import { checkResampleSteps } from './dead-window.js';
 import type { Engine, EngineSettings } from './engines/engine.js';
 import { checkMemory, chooseEngine, type EngineName, type openEngine } from './engines/open.js';
 import { stateBytes, stateShapes } from './engines/state.js';
 import { type Estimates, estimate, medianActivation } from './estimates.js';
-import { finishedBefore } from './finished.js';
+import { finishedIn, stateNotKept, tidyFinished } from './finished.js';
+import { continuedCourse, newCourse } from './further.js';
 import { MetricsLog } from './metrics.js';
 import type { MetricsRecord } from './metrics-record.js';
 import { checkResampling } from './resampling.js';
 import { claimOptions, kept } from './run-directory.js';
 import { writeRunFile } from './run-file.js';
-import { activationScale, engineSettings, fixedSettings, metadata, stepsOf } from './run-settings.js';
-import { type Schedule, schedule } from './schedule.js';
+import { activationScale, engineSettings, metadata } from './run-settings.js';
+import type { Schedule } from './schedule.js';
 import { type SparsityCoefficient, sparsityCoefficient } from './sparsity-coefficient.js';
 import { frozenBiases, openInit, startingPoint } from './starting-point.js';
 
@@ -79,18 +80,31 @@ export async function openRun(
 ): Promise<OpenRun | undefined> {
   const { about } = source;
   checkResampleSteps(config);
-  const plan = schedule(config, stepsOf(config, about));
   const sizes = engineSettings(config, about, 1);
   const init = await openInit(config, about, sizes);
-  const fixed = fixedSettings(config, about, plan, init?.unchanged.digest);
+  const initSha256 = init?.unchanged.digest;
   const { resume, out } = config;
-  if (resume && (await finishedBefore(out, fixed, batches))) return undefined;
+  const finished = resume ? await finishedIn(out) : undefined;
+  const continued = (path: string, found: Readonly<Record<string, unknown>>, done: number) =>
+    continuedCourse(path, found, done, config, about, initSha256);
+  if (finished && continued(finished.path, finished.settings, finished.steps).plan.steps === finished.steps) {
+    // Should the rows be read all the same, they must be of the text that it was trained on.
+    const text = textSchema.safeParse(finished.settings.text);
+    if (text.success) batches.expectText?.(text.data);
+    await tidyFinished(config, finished.steps);
+    return undefined;
+  }
+  // Of a run that is resumed, the course may be another.
+  const begun = resume ? undefined : newCourse(config, about, initSha256);
   checkResampling(config, sizes);
   const engineName = chooseEngine(config, sizes.architecture);
   checkMemory(engineName, sizes);
   // A new checkpoint is written beside those that are kept.
   await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
-  const checkpoint = resume ? await readCheckpoint(out, fixed, stateShapes(sizes), say) : undefined;
+  const found = resume ? await readCheckpoint(out, continued, stateShapes(sizes), say) : undefined;
+  const checkpoint = found?.checkpoint;
+  if (finished && !(checkpoint && checkpoint.steps >= finished.steps)) throw stateNotKept(out, finished.steps);
+  const { plan, fixed } = found?.course ?? begun ?? newCourse(config, about, initSha256);
   const left = checkpoint ? kept(checkpoint.steps, plan.steps, out) : NOTHING_BEGUN;
   // Who waits for rows knows nothing of checkpoints.
   const saying = (error: unknown): never => {
@@ -110,7 +124,7 @@ export async function openRun(
     await begin?.(engine.steps);
     throwIfStopped(stop, left);
     await claimOutputDirectory(out, claimOptions(config));
-    await writeRunFile(out, metadata(about, fixed, settings, plan.steps, lambda, undefined));
+    await writeRunFile(out, metadata(about, fixed, settings, plan.steps, lambda, undefined), config);
     const curve = await openCurve(out, engine.steps, config.logEvery, say);
     const log = new MetricsLog(settings, checkpoint?.metricSums);
     const run = { config, source, batches, plan, fixed, settings, frozen, engineName, estimates, lambda, say, stop };

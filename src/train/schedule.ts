@@ -35,22 +35,36 @@ const AFTER_RESAMPLING = 0.1;
  * @throws UsageRefusal where the parts do not fit the number of steps
  */
 export function schedule(config: ScheduleConfig, steps: number): Schedule {
-  const { lr, lrDecay, lrEnd, l1Warmup, resampleAt, resampleWarmup } = config;
-  const warmup = Math.min(config.warmup, Math.floor(steps * LONGEST_WARMUP));
-  const late = resampleAt.find((step) => step >= steps);
+  checkSchedule(config, steps);
+  return planned(config, steps);
+}
+
+/**
+ * @param first steps that the run was to have when it began
+ * @throws UsageRefusal where the parts of a schedule do not fit the number of steps
+ */
+export function checkSchedule(config: ScheduleConfig, steps: number, first = steps): void {
+  const { warmup, decaySteps } = planned(config, steps, first);
+  const late = config.resampleAt.find((step) => step >= steps);
   if (late !== undefined) {
     throw new UsageRefusal(
       `--resample-at ${late} is not before the end of ${steps} steps.`,
       'Resample earlier, or train longer.',
     );
   }
-  const decaySteps = lrDecay === 'constant' ? 0 : (config.decaySteps ?? steps - warmup);
   if (decaySteps > steps - warmup) {
     throw new UsageRefusal(
       `--decay-steps ${decaySteps} and a warm-up of ${warmup} are more than ${steps} steps.`,
       'Use fewer.',
     );
   }
+}
+
+/** The schedule, unchecked; `first` as for checkSchedule. */
+export function planned(config: ScheduleConfig, steps: number, first = steps): Schedule {
+  const { lr, lrDecay, lrEnd, l1Warmup, resampleWarmup } = config;
+  const warmup = Math.min(config.warmup, Math.floor(first * LONGEST_WARMUP));
+  const decaySteps = lrDecay === 'constant' ? 0 : (config.decaySteps ?? steps - warmup);
 
   /** 1 before the fall, lrEnd in the last step. */
   const decay = (step: number) => {

@@ -5,6 +5,8 @@ import type { TrainConfig } from '../config/stages.js';
 import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { checkResampleSteps } from './dead-window.js';
+import { finishedIn, stateNotKept } from './finished.js';
+import { continuedCourse, recordedSource } from './further.js';
 import type { MetricsRecord } from './metrics-record.js';
 import { kept } from './run-directory.js';
 import { openSource } from './source.js';
@@ -19,6 +21,7 @@ import { reportVerdict } from './verdict.js';
 export async function train(config: TrainConfig, progress: Progress, stop: StopRequest): Promise<string> {
   // Before the source, which may be a model that takes minutes to open.
   checkResampleSteps(config);
+  if (await finishedAlone(config)) return judged(config, progress);
   const source = await openSource(config, progress, stop);
   let trainer: Trainer | undefined;
   try {
@@ -37,6 +40,22 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     await source.close();
   }
   return judged(config, progress);
+}
+
+/**
+ * Is nothing to be trained on, and the SAE in --out finished? Then --resume alone has nothing to do.
+ *
+ * @throws Refusal where more steps, or other settings, are asked for
+ */
+async function finishedAlone(config: TrainConfig): Promise<boolean> {
+  if (!config.resume || config.activations !== undefined || config.model !== undefined) return false;
+  const finished = await finishedIn(config.out);
+  if (!finished) return false;
+  const { path, settings, steps } = finished;
+  const init = typeof settings.init_sha256 === 'string' ? settings.init_sha256 : undefined;
+  const wanted = continuedCourse(path, settings, steps, config, recordedSource(settings), init).plan.steps;
+  if (wanted > steps) throw stateNotKept(config.out, steps);
+  return true;
 }
 
 /** @throws Refusal where --strict is given and the finished SAE is useless */

@@ -1,3 +1,5 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { ActivationArray } from '../activations/arrow-files.js';
 import { Interrupted } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
@@ -7,13 +9,14 @@ import { lockOutputDirectory } from '../disk/output-directory.js';
 import { memoryLine } from '../progress/memory-line.js';
 import type { StopRequest } from '../progress/progress.js';
 import { scaleActivations } from '../sae/activation-scale.js';
-import { saveSae } from '../sae/saelens.js';
-import { newestCheckpoint, removeCheckpoints, writeCheckpoint } from './checkpoint.js';
+import { CFG_FILE, saveSae } from '../sae/saelens.js';
+import { newestCheckpoint, writeCheckpoint } from './checkpoint.js';
 import { CheckpointClock } from './checkpoint-clock.js';
 import type { Engine, TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
 import { openEngine } from './engines/open.js';
 import { stateShapes } from './engines/state.js';
+import { tidyFinished } from './finished.js';
 import { poisonIn } from './finite-state.js';
 import { trainingMemory } from './memory-bound.js';
 import type { MetricsLog } from './metrics.js';
@@ -22,7 +25,6 @@ import { checkLoss, poisoned, type Standing } from './not-finite.js';
 import { type Fed, type OpenRun, openRun, type Run, type Say } from './open-run.js';
 import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
 import { claimOptions, kept } from './run-directory.js';
-import { removeRunFile } from './run-file.js';
 import { metadata } from './run-settings.js';
 import type { SparsityCoefficient } from './sparsity-coefficient.js';
 
@@ -155,17 +157,19 @@ export class Trainer {
     this.clock.written(steps);
   }
 
-  /** Writes the SAE, which makes the checkpoints superfluous. */
+  /** Writes the SAE. Of its checkpoints the last stays, from which it can be trained further; none with --discard-state. */
   async finish(): Promise<void> {
     const { config, source, batches, fixed, settings, frozen, plan, lambda } = this.run;
     const sae = scaleActivations(await this.engine.sae(), 1 / settings.scale);
     Object.assign(sae.parameters, frozen);
     this.checkState(new Map(Object.entries(sae.parameters)), await this.standing());
     await this.curve.sync();
+    if (!config.discardState && this.clock.lastStep !== this.steps) await this.save();
+    // Of a run that was trained further: its cfg.json must not stand beside the new weights.
+    await rm(join(config.out, CFG_FILE), { force: true });
     const text = batches.textRead?.(plan.steps * config.batch);
     await saveSae(config.out, sae, metadata(source.about, fixed, settings, plan.steps, lambda, this.last, text));
-    await removeCheckpoints(config.out);
-    await removeRunFile(config.out);
+    await tidyFinished(config, plan.steps);
   }
 
   async close(): Promise<void> {

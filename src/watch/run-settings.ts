@@ -34,7 +34,7 @@ export interface RunSettings {
   readonly train?: readonly string[];
 }
 
-/** Follows what a run says of itself: run.json until it is finished, cfg.json then. */
+/** Follows what a run says of itself: run.json until it is finished, and while it is trained further; else cfg.json. */
 export class SettingsFile {
   settings: RunSettings = { finished: false };
   private seen = '';
@@ -43,13 +43,15 @@ export class SettingsFile {
 
   /** @returns whether anything changed */
   async update(): Promise<boolean> {
-    const found = (await this.look(CFG_FILE)) ?? (await this.look(RUN_FILE));
-    const seen = found ? `${found.name} ${found.written} ${found.size}` : '';
+    const found = [await this.look(CFG_FILE), await this.look(RUN_FILE)].filter((file) => file !== undefined);
+    const seen = found.map(({ name, written, size }) => `${name} ${written} ${size}`).join(' ');
     if (seen === this.seen) return false;
     this.seen = seen;
-    this.settings = found
-      ? { finished: found.name === CFG_FILE, ...(await this.read(found.name)) }
-      : { finished: false };
+    const [first, second] = await Promise.all(found.map(({ name }) => this.read(name)));
+    const finished = found[0]?.name === CFG_FILE;
+    // A run.json beside cfg.json that asks for more steps: the SAE is being trained further.
+    const further = second?.steps !== undefined && first?.steps !== undefined && second.steps > first.steps;
+    this.settings = further ? { finished: false, ...second } : { finished, ...first };
     return true;
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Generator } from '../../src/random/generator.js';
 import { run, sleep, start } from '../cli/run-program.js';
 
@@ -85,9 +85,16 @@ const below = (directory: string): string[] => {
 };
 const halfWritten = (out: string) => below(out).filter((name) => name.endsWith('.tmp'));
 
-/** Files that only an unfinished output has. */
+/** Files that only an unfinished output has; beside a finished SAE, run.json and the last checkpoint stay. */
 export function leftOver(out: string): string[] {
-  return below(out).filter((name) => /\.tmp$|sae-pipe\.lock|partial-|checkpoint-|run\.json$/.test(name));
+  const names = below(out);
+  const finished = (name: string) => names.includes(join(dirname(name), 'cfg.json'));
+  const last = (name: string) =>
+    names.filter((other) => dirname(other) === dirname(name) && /checkpoint-/.test(other)).length === 1;
+  return names.filter((name) => {
+    if (/checkpoint-|run\.json$/.test(name)) return !finished(name) || (!name.endsWith('run.json') && !last(name));
+    return /\.tmp$|sae-pipe\.lock|partial-/.test(name);
+  });
 }
 
 /** Files below a directory whose names match. */

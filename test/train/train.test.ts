@@ -36,10 +36,11 @@ const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
 
 const checkpointsIn = (directory: string) => readdirSync(directory).filter((name) => name.startsWith('checkpoint-'));
 
-/** The files of a run, without the one figure that depends on the clock. */
+/** What a run leaves, without the flags of its command and the one figure that depends on the clock. */
 function outcome(directory: string) {
   const files = filesBelow(directory);
   files.delete('metrics.jsonl');
+  files.delete('run.json');
   return { files, curve: curveOf(directory).map(({ tokens_per_second: _, ...line }) => line) };
 }
 
@@ -64,7 +65,10 @@ for (const arch of ['gated', 'standard'] as const) {
     assert.equal(curve.at(-1)!.tokens, 200 * 128);
     assert.ok(curve.at(-1)!.loss < 0.6 * curve[0]!.loss, `${curve[0]!.loss} → ${curve.at(-1)!.loss}`);
     for (const { loss, mse, l1, aux } of curve) assert.ok(Math.abs(loss - mse - l1 - aux) < 1e-9 * loss);
-    assert.deepEqual([...filesBelow(directory).keys()], ['cfg.json', 'metrics.jsonl', 'sae_weights.safetensors']);
+    assert.deepEqual(
+      [...filesBelow(directory).keys()],
+      ['cfg.json', 'checkpoint-00000200.safetensors', 'metrics.jsonl', 'run.json', 'sae_weights.safetensors'],
+    );
   });
 }
 
@@ -173,7 +177,6 @@ test('--resume begins where there is nothing yet, and leaves a finished SAE of t
   const finished = filesBelow(config.out);
   // As a kill just before the end leaves it.
   writeFileSync(join(config.out, 'checkpoint-00000030.safetensors'), 'of no use any more');
-  writeFileSync(join(config.out, 'run.json'), 'of no use any more');
   await train(config, silent, never);
   assert.deepEqual(filesBelow(config.out), finished);
   await assert.rejects(train({ ...config, lr: 5e-4 }, silent, never), /lr = 0\.001, and this command says 0\.0005/);
@@ -205,11 +208,11 @@ test('while a run is unfinished, run.json says what cfg.json will say beside res
   const unfinished = jsonOf('run.json');
   assert.equal(unfinished.sae_pipe.steps, 40);
   await train({ ...config, resume: true }, silent, never);
-  assert.ok(!existsSync(join(config.out, 'run.json')));
   const { final, ...settings } = jsonOf('cfg.json').metadata.sae_pipe;
   assert.equal(final.step, 40);
   const { model_name, hook_name } = jsonOf('cfg.json').metadata;
   assert.deepEqual(unfinished.sae_pipe, { ...settings, final: {} });
+  assert.deepEqual(jsonOf('run.json'), unfinished);
   assert.deepEqual([unfinished.model_name, unfinished.hook_name], [model_name, hook_name]);
 });
 

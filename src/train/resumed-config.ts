@@ -1,0 +1,80 @@
+import { section } from '../config/config-file.js';
+import { type Flag, flagsOf } from '../config/flags.js';
+import { loadConfig, withoutRivals } from '../config/load.js';
+import { UsageRefusal } from '../config/refusal.js';
+import { type TrainConfig, trainSchema } from '../config/stages.js';
+import { finishedIn } from './finished.js';
+import { readRunFlags } from './run-file.js';
+
+/**
+ * Flags that may differ when a run is resumed. They change where and how fast it is computed, where its inputs lie (what
+ * they hold is compared by content later) or how far it goes.
+ */
+const MAY_CHANGE: readonly (keyof TrainConfig)[] = [
+  ...(['out', 'overwrite', 'resume', 'takeOver', 'strict', 'discardState', 'steps', 'tokens'] as const),
+  ...(['activations', 'model', 'revision', 'offline', 'corpus', 'init'] as const),
+  ...(['engine', 'enginePrecision', 'experimental', 'device', 'threads', 'modelDevice', 'modelThreads'] as const),
+  ...(['checkpointEvery', 'keepCheckpoints'] as const),
+];
+
+/**
+ * The configuration of `train`. With --resume, what is not given is as the run in --out has it, so that
+ * `train --resume --out DIR` is enough.
+ *
+ * @param given values from the command line, by flag name
+ * @param file the configuration file
+ * @throws UsageRefusal where a flag is given that the run has otherwise, naming it
+ */
+export async function trainConfig(given: Readonly<Record<string, unknown>>, file?: string): Promise<TrainConfig> {
+  const fromFile = file === undefined ? {} : withoutRivals(section(file, 'train'), 'train', given);
+  const explicit: Readonly<Record<string, unknown>> = { ...fromFile, ...given };
+  const { resume, out } = explicit;
+  if (resume !== true || typeof out !== 'string') return loadConfig('train', given, file);
+  const flags = await readRunFlags(out);
+  const recorded = flags ?? (await flagsOfFinished(out));
+  if (recorded === undefined) {
+    if ('d-sae' in explicit) return loadConfig('train', given, file);
+    throw new UsageRefusal(`There is no run in ${out} to resume.`, 'Check --out, or give the flags of a new run.');
+  }
+  const config = loadConfig('train', given, file, withoutRivals(recorded, 'train', explicit));
+  // A finished SAE's cfg.json has the values that came out, such as the warm-up as it was capped; they are compared later.
+  if (flags) checkSame(out, loadConfig('train', { out }, undefined, flags), config, explicit);
+  return config;
+}
+
+function checkSame(
+  out: string,
+  before: TrainConfig,
+  now: TrainConfig,
+  explicit: Readonly<Record<string, unknown>>,
+): void {
+  const differs = ({ key, name }: Flag) =>
+    name in explicit &&
+    !MAY_CHANGE.includes(key as keyof TrainConfig) &&
+    JSON.stringify(before[key as keyof TrainConfig]) !== JSON.stringify(now[key as keyof TrainConfig]);
+  const changed = flagsOf(trainSchema).filter(differs);
+  if (changed.length === 0) return;
+  const said = changed.map(({ key, name }) => {
+    const [then, given] = [before, now].map((config) => words(config[key as keyof TrainConfig]));
+    return `--${name} ${then}, and this command says ${given}`;
+  });
+  throw new UsageRefusal(
+    `The run in ${out} has ${said.join('; ')}.`,
+    `Leave ${changed.map(({ name }) => `--${name}`).join(', ')} out: a run keeps its settings. Or train anew, into another --out or with --overwrite.`,
+  );
+}
+
+const words = (value: unknown) => (value === undefined ? 'not given' : [value].flat().join(',') || 'none');
+
+/** Flags of a finished SAE whose run.json is gone, from its cfg.json. */
+async function flagsOfFinished(out: string): Promise<Record<string, unknown> | undefined> {
+  const finished = await finishedIn(out);
+  if (!finished) return undefined;
+  const { settings } = finished;
+  const flags = flagsOf(trainSchema).flatMap(({ key, name }) => {
+    const value = settings[name.replaceAll('-', '_')];
+    if (value === undefined || value === null || key === 'activations' || key === 'tokens') return [];
+    return key === 'decaySteps' && value === 0 ? [] : [[name, value] as const];
+  });
+  return Object.fromEntries(flags);
+}

@@ -1,0 +1,180 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { Interrupted, UsageRefusal } from '../../src/config/refusal.js';
+import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { trainConfig } from '../../src/train/resumed-config.js';
+import { train } from '../../src/train/train.js';
+import { SettingsFile } from '../../src/watch/run-settings.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { curveOf, tinyActivations } from './tiny-activations.js';
+
+const root = temporaryDirectory();
+const never: StopRequest = { signal: undefined };
+let activations: string;
+let counter = 0;
+
+before(async () => {
+  activations = await tinyActivations(root);
+});
+
+const flags = (more: Record<string, unknown> = {}): Record<string, unknown> => ({
+  ...{ activations, 'd-sae': 100, steps: 40, batch: 64, lr: 0.001, warmup: 4, 'log-every': 5, threads: 1 },
+  ...{ out: join(root, String(counter++)), 'checkpoint-every': 6 },
+  ...more,
+});
+const begin = async (given: Record<string, unknown>, stop = never, progress = silent) =>
+  train(await trainConfig(given), progress, stop);
+const again = async (out: unknown, more: Record<string, unknown> = {}, stop = never, progress = silent) =>
+  train(await trainConfig({ resume: true, out, ...more }), progress, stop);
+const file = (directory: unknown, name: string) => readFileSync(join(String(directory), name));
+const weights = (directory: unknown) => file(directory, 'sae_weights.safetensors');
+const settingsOf = (directory: unknown) => JSON.parse(String(file(directory, 'cfg.json'))).metadata.sae_pipe;
+
+/** Stops a run once it has done so many steps. */
+async function stoppedAt(steps: number, run: (stop: StopRequest, progress: typeof silent) => Promise<unknown>) {
+  const stop: StopRequest = { signal: undefined };
+  const update = (done: number) => {
+    if (done >= steps * 64) stop.signal = 'SIGINT';
+  };
+  await assert.rejects(run(stop, { ...silent, update }), Interrupted);
+}
+
+test('--resume and --out alone resume a run with the flags that it was begun with, also from another directory', async () => {
+  const whole = await begin(flags());
+  const given = flags({
+    'b-dec-init': 'geometric-median',
+    'resample-at': '20,30',
+    'dead-window': 640,
+    ablate: ['l1-on-f'],
+  });
+  const same = await begin({ ...given, out: join(root, 'same') });
+  await stoppedAt(10, (stop, progress) => begin(given, stop, progress));
+  await stoppedAt(25, (stop, progress) => again(given.out, {}, stop, progress));
+  await again(given.out, { threads: 2, 'checkpoint-every': '0' });
+  assert.deepEqual(file(given.out, 'cfg.json'), file(same, 'cfg.json'));
+  assert.notDeepEqual(weights(given.out), weights(whole));
+  await again(given.out);
+
+  // A path that was relative is looked for where the run was begun.
+  const here = process.cwd();
+  mkdirSync(join(root, 'elsewhere'));
+  try {
+    process.chdir(root);
+    const relative = flags({ activations: activations.slice(root.length + 1), out: join(root, 'relative') });
+    await stoppedAt(10, (stop, progress) => begin(relative, stop, progress));
+    process.chdir(join(root, 'elsewhere'));
+    await again(relative.out);
+    assert.deepEqual(weights(relative.out), weights(whole));
+  } finally {
+    process.chdir(here);
+  }
+});
+
+test('a flag that differs is refused by name, where it may not change, and nothing changes', async () => {
+  const given = flags();
+  await stoppedAt(10, (stop, progress) => begin(given, stop, progress));
+  const found = filesBelow(String(given.out));
+  for (const more of [
+    { l1: 9, lr: '0.002' },
+    { arch: 'standard' },
+    { 'd-sae': 101 },
+    { order: 'stored' },
+    { seed: 1 },
+  ]) {
+    await assert.rejects(again(given.out, more), (error: unknown) => {
+      assert.ok(error instanceof UsageRefusal, String(error));
+      for (const name of Object.keys(more)) assert.ok(error.message.includes(`--${name} `), error.message);
+      return true;
+    });
+  }
+  await assert.rejects(again(given.out, { steps: 30 }), /steps = 40, and this command says 30/);
+  await assert.rejects(again(join(root, 'nothing')), /There is no run in .* to resume/);
+  assert.deepEqual(filesBelow(String(given.out)), found);
+  // What is said as it was is no difference.
+  await again(given.out, { ...given, lr: '1e-3' });
+});
+
+test('a finished run trained further takes the steps of a longer run from there on', async () => {
+  const longer = await begin(flags({ steps: 90 }));
+  const given = flags();
+  await begin(given);
+  await again(given.out, { steps: 70 });
+  await again(given.out, { tokens: 90 * 64 });
+  assert.deepEqual(weights(given.out), weights(longer));
+  const steps = curveOf(String(given.out)).map(({ step }) => step);
+  assert.deepEqual(
+    steps,
+    Array.from({ length: 18 }, (_, i) => 5 * (i + 1)),
+  );
+  assert.deepEqual(settingsOf(given.out).trained_further, [
+    { from: 40, of: 40 },
+    { from: 70, of: 70 },
+  ]);
+  assert.equal(settingsOf(given.out).steps, 90);
+  await again(given.out);
+});
+
+test('trained further, the warm-up stays what it was, and a fall of the learning rate is at the new end', async () => {
+  const given = flags({ warmup: 1000, 'lr-decay': 'linear', 'decay-steps': 10, 'log-every': 1 });
+  await begin(given);
+  await again(given.out, { steps: 80 });
+  const lr = curveOf(String(given.out)).map((line) => line.lr);
+  // A tenth of the first 40 steps, not of 80.
+  assert.deepEqual([lr[3], lr[29]], [0.001, 0.001]);
+  assert.ok(lr[39]! < 1e-9 && lr[79]! < 1e-9, 'both ends fell');
+  assert.deepEqual([lr[40], lr[69]], [0.001, 0.001]);
+});
+
+test('killed while it is trained further, a run resumes; its SAE stays as it was until the new one is whole', async () => {
+  const longer = await begin(flags({ steps: 90 }));
+  const given = flags();
+  await begin(given);
+  const [cfg, before] = [file(given.out, 'cfg.json'), weights(given.out)];
+  const watched = new SettingsFile(String(given.out));
+  await watched.update();
+  assert.deepEqual([watched.settings.finished, watched.settings.steps], [true, 40]);
+  await stoppedAt(55, (stop, progress) => again(given.out, { steps: 90 }, stop, progress));
+  assert.deepEqual([file(given.out, 'cfg.json'), weights(given.out)], [cfg, before]);
+  await watched.update();
+  assert.deepEqual([watched.settings.finished, watched.settings.steps], [false, 90]);
+  // As a kill between the removal of the old cfg.json and the new one leaves it.
+  rmSync(join(String(given.out), 'cfg.json'));
+  await again(given.out);
+  assert.deepEqual(weights(given.out), weights(longer));
+});
+
+test('--discard-state keeps nothing to train further from; --resume alone is content, more steps are refused', async () => {
+  const given = flags({ 'discard-state': true });
+  await begin(given);
+  const found = filesBelow(String(given.out));
+  assert.deepEqual([...found.keys()], ['cfg.json', 'metrics.jsonl', 'sae_weights.safetensors']);
+  // Neither the store nor the flags are needed to see that the work is done.
+  renameSync(activations, `${activations}-away`);
+  try {
+    await again(given.out);
+    await assert.rejects(again(given.out, { steps: 90 }), /state .* is not there/);
+    await assert.rejects(again(given.out, { l1: 9 }), /l1 = 4, and this command says 9/);
+  } finally {
+    renameSync(`${activations}-away`, activations);
+  }
+  await assert.rejects(again(given.out, { activations, steps: 90 }), /state .* is not there/);
+  assert.deepEqual(filesBelow(String(given.out)), found);
+  assert.ok(existsSync(join(String(given.out), 'cfg.json')));
+});
+
+test('a model at work plans its rows for so many steps, and is not trained further', async () => {
+  const source = {
+    model: 'assets/tiny-gemma',
+    corpus: 'assets/corpus/validation.jsonl.gz',
+    hook: 'blocks.0.hook_mlp_out',
+  };
+  const given: Partial<TrainConfig> = {
+    ...{ ...source, context: 64, dSae: 30, batch: 64, steps: 4, poolRows: 300, threads: 1, out: join(root, 'live') },
+  };
+  await train(trainSchema.parse(given), silent, never);
+  await assert.rejects(again(given.out, { steps: 6 }), /--model can be trained further only within/);
+  await again(given.out);
+});
