@@ -1,5 +1,5 @@
 import { Generator, Purpose } from '../random/generator.js';
-import type { ContextSums, Totals } from './context-sums.js';
+import { type ContextSums, type Totals, totalsOf } from './context-sums.js';
 import type { Interval } from './record.js';
 
 /** Resamples an interval is made from. */
@@ -17,7 +17,8 @@ export interface BootstrapOptions {
  * 95 % percentile bootstrap intervals (Efron 1979) over contexts. Positions of one context depend on one another, so
  * whole contexts are drawn, as many as there are and with replacement, and each statistic is computed from the totals
  * of the drawn ones. A statistic is a ratio of totals, not a mean of ratios of contexts: a context with few counted
- * positions weighs as little in a resample as it does in the estimate.
+ * positions weighs as little in a resample as it does in the estimate. Percentiles of few or lopsided contexts may leave
+ * the estimate out by a little; the interval then reaches to it.
  *
  * @param statistic from totals over contexts to values by name
  * @returns [low, high] by name; NaN where there are fewer than two contexts, or a resample has no value
@@ -49,15 +50,15 @@ export function bootstrapIntervals<Name extends string, Metric extends string>(
       column[r] = value;
     }
   }
-  const interval = (column: Float64Array): Interval => {
+  const estimates = statistic(totalsOf(sums));
+  const interval = (column: Float64Array, estimate: number): Interval => {
     if (contexts < 2 || column.some(Number.isNaN)) return [Number.NaN, Number.NaN];
     column.sort();
-    return [quantile(column, TAIL), quantile(column, 1 - TAIL)];
+    return [Math.min(quantile(column, TAIL), estimate), Math.max(quantile(column, 1 - TAIL), estimate)];
   };
-  return Object.fromEntries([...values].map(([metric, column]) => [metric, interval(column)])) as Record<
-    Metric,
-    Interval
-  >;
+  return Object.fromEntries(
+    [...values].map(([metric, column]) => [metric, interval(column, estimates[metric])]),
+  ) as Record<Metric, Interval>;
 }
 
 /** The value below which a share `q` of ascending values lies; linear between neighbours. */

@@ -1,3 +1,4 @@
+import { noBias, noLossRecovered } from './ablation-gap.js';
 import { bootstrapIntervals } from './bootstrap.js';
 import { type ContextSums, type Totals, totalsOf } from './context-sums.js';
 import { denseFraction, densityHistogram, l0Histogram } from './histograms.js';
@@ -28,8 +29,8 @@ export interface Measured {
 
 type Sums = keyof SiteSums['byContext'] | keyof SaeSums['byContext'];
 
-/** a / b; NaN, not an infinity, where b is 0. */
-const ratio = (a: number, b: number) => (b === 0 ? Number.NaN : a / b);
+/** a / b; NaN where b is not above 0: a variance or a cost that is negative is rounding or noise. */
+const ratio = (a: number, b: number) => (b > 0 ? a / b : Number.NaN);
 
 /** The metrics that have an interval, from totals over any contexts; `spread` is Σ|x − x̄|² here. */
 function headline(t: Totals<Sums>): Record<Headline, number> {
@@ -60,8 +61,14 @@ export function metricsOf(site: SiteSums, sae: SaeSums, { context, meanAblation 
   const spread = site.byContext.spread.map((sum, c) => sum - 2 * dot(delta, site.u[c]!) + contexts[c]! * shift);
   const sums: ContextSums<Sums> = { ...site.byContext, ...sae.byContext, spread };
   const totals = totalsOf(sums);
-  const { loss_recovered_mean, ...estimates } = headline(totals);
-  const { loss_recovered_mean: meanInterval, ...intervals } = bootstrapIntervals(sums, headline);
+  const reasons = reasonsOf(sums, totals, meanAblation);
+  const known = <T>(values: Record<Headline, T>, none: T) =>
+    ({ ...values, ...Object.fromEntries(Object.keys(reasons).map((name) => [name, none])) }) as Record<Headline, T>;
+  const { loss_recovered_mean, ...estimates } = known(headline(totals), Number.NaN);
+  const { loss_recovered_mean: meanInterval, ...intervals } = known<Interval>(bootstrapIntervals(sums, headline), [
+    Number.NaN,
+    Number.NaN,
+  ]);
   // |x − x̄|⁻² about the centre: |u|⁻² (1 + (2 u·δ − |δ|²) / |u|² + …).
   const relativeError = totals.relativeError + 2 * dot(delta, sae.slope) - shift * totals.curvature;
   return {
@@ -78,10 +85,25 @@ export function metricsOf(site: SiteSums, sae: SaeSums, { context, meanAblation 
     dense_fraction: denseFraction(sae.active, tokens),
     density_histogram: densityHistogram(sae.active, tokens),
     loss_by_position: lossByPosition(site, sae, context),
+    reasons,
     intervals: meanAblation
       ? { ...intervals, loss_recovered_mean: meanInterval }
       : (intervals as Record<string, Interval>),
   };
+}
+
+/** Why ratios have no value, by key. */
+function reasonsOf(sums: ContextSums<Sums>, { spread }: Totals<Sums>, meanAblation: boolean): Record<string, string> {
+  const { nllZero, nllMean, nllClean, product, tokens } = sums;
+  const reasons: Partial<Record<Headline, string>> = {
+    loss_recovered: noLossRecovered(nllZero, nllClean, tokens, '0'),
+    loss_recovered_mean: meanAblation ? noLossRecovered(nllMean, nllClean, tokens, 'its mean') : undefined,
+    explained_variance: spread > 0 ? undefined : 'the activations are all alike',
+    relative_reconstruction_bias: noBias(product, tokens),
+  };
+  return Object.fromEntries(
+    Object.entries(reasons).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
 }
 
 function lossByPosition({ byPosition }: SiteSums, sae: SaeSums, context: number): LossByPosition {

@@ -4,8 +4,9 @@ import type { EvalSettings } from './settings.js';
  * What `eval` writes: eval.json is an array of these, one an SAE. Equations and sources: docs/metrics.md.
  *
  * Every mean is over the counted positions: those that hold a token other than BOS and are followed by a token
- * other than BOS. Losses and divergences are in nats a token; squared errors are summed over d_in. A ratio without a
- * value (0 / 0: γ of an SAE that always gives 0) is NaN here and null in the file.
+ * other than BOS. Losses and divergences are in nats per token; squared errors are summed over d_in. A ratio without
+ * a value (loss recovered where the site does not matter to the loss) is NaN here and null in the file; `reasons` says
+ * why.
  *
  * Optional keys are those that files of 0.1.0 lack; `eval` writes them all (MeasuredRecord).
  */
@@ -29,7 +30,7 @@ export interface EvalRecord {
   ce_mean?: number | null;
   /** CE(x̂) − CE(x) (nats). */
   delta_ce?: number;
-  /** 1 − (CE(x̂) − CE(x)) / (CE(0) − CE(x)). */
+  /** 1 − (CE(x̂) − CE(x)) / (CE(0) − CE(x)); NaN where CE(0) − CE(x) is too small or too uncertain to divide by. */
   loss_recovered: number;
   /** 1 − (CE(x̂) − CE(x)) / (CE(x̄) − CE(x)); null where mean ablation was not asked for. */
   loss_recovered_mean?: number | null;
@@ -59,6 +60,8 @@ export interface EvalRecord {
   density_histogram: DensityHistogram;
   decoder_max_cosine?: DecoderMaxCosine;
   loss_by_position?: LossByPosition;
+  /** Why a ratio has no value, by its key; a sentence without its full stop. */
+  reasons?: Record<string, string>;
   /** 95 % bootstrap intervals [low, high] over contexts (bootstrap.ts) of the metrics of HEADLINE, by key. */
   intervals?: Record<string, Interval>;
   /** File beside eval.json with a copy of the SAE's metrics.jsonl, or null where the SAE came without one. */

@@ -49,6 +49,24 @@ function bounds([low, high]: Interval, factor: number, decimals: number): string
   return `[${(factor * low).toFixed(decimals)}, ${(factor * high).toFixed(decimals)}]`;
 }
 
+const SAID: Readonly<Record<string, string>> = {
+  loss_recovered: 'loss recovered',
+  loss_recovered_mean: 'loss recovered against mean ablation',
+  explained_variance: 'explained variance',
+  relative_reconstruction_bias: 'γ',
+};
+
+/** Why dashes stand where numbers are missing; what holds for a site is said once. */
+function reasons(records: readonly EvalRecord[]): string[] {
+  const lines = records.flatMap(({ sae, hook, reasons = {} }) =>
+    Object.entries(reasons).map(([name, reason]) => {
+      const place = name === 'relative_reconstruction_bias' ? sae : hook;
+      return `${place}: no ${SAID[name] ?? name}: ${reason}`;
+    }),
+  );
+  return [...new Set(lines)];
+}
+
 /** What the numbers are over, and the losses of each site. */
 function notes(records: readonly EvalRecord[]): string[] {
   const first = records[0];
@@ -61,7 +79,8 @@ function notes(records: readonly EvalRecord[]): string[] {
   const contexts = first.contexts === undefined ? '' : ` of ${first.contexts} contexts`;
   return [
     ...losses,
-    `over ${first.tokens} tokens${contexts}; BOS positions are left out of every mean; losses in nats a token`,
+    ...reasons(records),
+    `over ${first.tokens} tokens${contexts}; BOS positions are left out of every mean; losses in nats per token; dead: active on none of these tokens`,
     'intervals: 95 %, bootstrap over contexts',
   ];
 }

@@ -105,6 +105,7 @@ const evalRecord = z.object({
   l0_histogram: l0Histogram.optional(),
   decoder_max_cosine: z.object({ mean: measured, largest: measured }).optional(),
   loss_by_position: lossByPosition.optional(),
+  reasons: z.record(z.string(), z.string()).optional(),
   intervals: z.record(z.string(), interval).optional(),
   training_curve: z.string().nullable(),
   settings: settings.optional(),
