@@ -3,7 +3,8 @@ import { type Flag, flagsOf } from '../config/flags.js';
 import { loadConfig, withoutRivals } from '../config/load.js';
 import { UsageRefusal } from '../config/refusal.js';
 import { type TrainConfig, trainSchema } from '../config/stages.js';
-import { finishedIn } from './finished.js';
+import { newestCheckpoint } from './checkpoint.js';
+import { type Finished, finishedIn } from './finished.js';
 import { readRunFlags } from './run-file.js';
 
 /**
@@ -31,14 +32,17 @@ export async function trainConfig(given: Readonly<Record<string, unknown>>, file
   const { resume, out } = explicit;
   if (resume !== true || typeof out !== 'string') return loadConfig('train', given, file);
   const flags = await readRunFlags(out);
-  const recorded = flags ?? (await flagsOfFinished(out));
+  const finished = await finishedIn(out);
+  const recorded = flags ?? (finished && flagsOfFinished(finished));
   if (recorded === undefined) {
     if ('d-sae' in explicit) return loadConfig('train', given, file);
     throw new UsageRefusal(`There is no run in ${out} to resume.`, 'Check --out, or give the flags of a new run.');
   }
   const config = loadConfig('train', given, file, withoutRivals(recorded, 'train', explicit));
   // A finished SAE's cfg.json has the values that came out, such as the warm-up as it was capped; they are compared later.
-  if (flags) checkSame(out, loadConfig('train', { out }, undefined, flags), config, explicit);
+  // Of a run that left nothing but its flags, nothing is continued: it may begin with others.
+  const begun = finished !== undefined || (await newestCheckpoint(out)) !== undefined;
+  if (flags && begun) checkSame(out, loadConfig('train', { out }, undefined, flags), config, explicit);
   return config;
 }
 
@@ -67,10 +71,7 @@ function checkSame(
 const words = (value: unknown) => (value === undefined ? 'not given' : [value].flat().join(',') || 'none');
 
 /** Flags of a finished SAE whose run.json is gone, from its cfg.json. */
-async function flagsOfFinished(out: string): Promise<Record<string, unknown> | undefined> {
-  const finished = await finishedIn(out);
-  if (!finished) return undefined;
-  const { settings } = finished;
+function flagsOfFinished({ settings }: Finished): Record<string, unknown> {
   const flags = flagsOf(trainSchema).flatMap(({ key, name }) => {
     const value = settings[name.replaceAll('-', '_')];
     if (value === undefined || value === null || key === 'activations' || key === 'tokens') return [];

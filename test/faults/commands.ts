@@ -22,7 +22,7 @@ const TRAINING = {
 
 /** A small training with checkpoints, and with other flags; `activations` is a store's directory. */
 export const trainWords = (activations: string, out: string, flags: object = {}) => [
-  'train',
+  ...['train', '--discard-state'],
   ...words({ activations, ...TRAINING, ...flags, out }),
 ];
 
