@@ -141,7 +141,7 @@ export async function openSae(directory: string): Promise<SaeFiles> {
 
 /** SAELens before 6 could fine-tune a factor on f; SAELens 6 opens such a file only where every factor is 1. */
 async function checkScalingFactor(path: string, tensor: TensorLocation | undefined): Promise<void> {
-  if (!tensor || (await readFloats(tensor)).every((factor) => factor === 1)) return;
+  if (!tensor || (await readFloats(tensor, 'scaling_factor')).every((factor) => factor === 1)) return;
   throw new Refusal(`${path} has a scaling_factor, which is not supported.`, 'Multiply the rows of W_dec by it.');
 }
 

@@ -109,3 +109,19 @@ test('a Hugging Face cache is opened as it is: a snapshot of symbolic links, sha
     assert.equal((await openCheckpoint(links)).fingerprint, checkpoint.fingerprint);
   }
 });
+
+test('tensors of types that are not computed with are passed over, and named where they are needed', async () => {
+  const bytes = new Uint8Array(8);
+  const more = (['F8_E4M3', 'F8_E5M2', 'F4', 'C64'] as const).map((dtype) => {
+    const shape = [dtype === 'F4' ? 16 : dtype === 'C64' ? 1 : 8];
+    return { name: `vision_tower.${dtype}`, dtype, shape, bytes };
+  });
+  const beside = await writeCheckpoint(join(root, String(counter++)), model, { more });
+  assert.equal((await openCheckpoint(beside)).fingerprint, (await openCheckpoint(whole)).fingerprint);
+  const norm = 'model.norm.weight';
+  const [size] = model.shapes[norm]!;
+  const { [norm]: _, ...shapes } = model.shapes;
+  const needed = { name: norm, dtype: 'F8_E4M3' as const, shape: [size!], bytes: new Uint8Array(size!) };
+  const quantised = await writeCheckpoint(join(root, String(counter++)), { ...model, shapes }, { more: [needed] });
+  await refuses(() => openCheckpoint(quantised), norm, 'F8_E4M3');
+});

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Refusal } from '../../src/config/refusal.js';
@@ -7,6 +7,7 @@ import { architectures, PARAMETERS, parameterShape } from '../../src/sae/sae.js'
 import { openSae, readSae, saveSae } from '../../src/sae/saelens.js';
 import { readSafetensorsHeader } from '../../src/safetensors/header.js';
 import { floatTensor, writeSafetensors } from '../../src/safetensors/write.js';
+import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { randomSae } from './random-sae.js';
 
@@ -160,4 +161,36 @@ test('a version or an architecture that is no text is refused, not a fault', asy
       return true;
     });
   }
+});
+
+test('an SAE whose directory and files are links is read, and further tensors of any type are passed over', async () => {
+  const directory = await saved();
+  const [links, linked] = [join(root, String(counter++)), join(root, String(counter++))];
+  mkdirSync(links);
+  for (const name of ['cfg.json', 'sae_weights.safetensors']) symlinkSync(join(directory, name), join(links, name));
+  symlinkSync(links, linked);
+  const { parameters } = await readSae(await openSae(directory));
+  for (const path of [links, linked]) assert.deepEqual((await readSae(await openSae(path))).parameters, parameters);
+  const tensors = PARAMETERS.gated.map((name) => floatTensor(name, parameterShape(name, 6, 11), parameters[name]!));
+  const more = { name: 'log', dtype: 'C64' as const, shape: [1], bytes: new Uint8Array(8) };
+  await writeSafetensors(join(directory, 'sae_weights.safetensors'), [...tensors, more]);
+  assert.deepEqual((await readSae(await openSae(linked))).parameters, parameters);
+  const needed = { name: 'r_mag', dtype: 'F8_E4M3' as const, shape: [11], bytes: new Uint8Array(11) };
+  const others = tensors.filter(({ name }) => name !== 'r_mag');
+  await writeSafetensors(join(directory, 'sae_weights.safetensors'), [...others, needed]);
+  await refuses(() => openSae(linked), 'r_mag', 'F8_E4M3');
+});
+
+test('a cfg.json that is another file is not quoted, and one of many keys is refused at once', async () => {
+  const directory = await saved();
+  const path = join(directory, 'cfg.json');
+  const secret = join(root, 'secret');
+  writeFileSync(secret, 'PRIVATE KEY');
+  rmSync(path);
+  symlinkSync(secret, path);
+  const refusal = await openSae(directory).catch((error: Error) => error);
+  assert.ok(refusal instanceof Refusal && !/PRIVATE/.test(refusal.message + refusal.remedy));
+  rmSync(path);
+  writeFileSync(path, `{${Array.from({ length: 150_000 }, (_, i) => `"${i}":1`).join()}}`);
+  await refuses(() => openSae(directory), path, 'has more than');
 });
