@@ -1,9 +1,9 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import type { Document, Node } from 'yaml';
 import { UsageRefusal } from './refusal.js';
 import { STAGES, type StageName } from './stages.js';
 import { insteadOfStage } from './suggest.js';
+import { checkNodes } from './yaml-nodes.js';
 
 /** Bytes of a configuration file, at most: a thousand times what is written by hand, and parsed in a second. */
 const LARGEST = 256 * 1024;
@@ -95,41 +95,24 @@ function parsed(file: string, text: string): unknown {
   if (last?.text === text) return last.document;
   try {
     // Loaded only where a file is given: `--help` must be quick.
-    const { parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml');
+    const { isAlias, parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml');
     // yaml compares every key with every other; and it would say on standard error what it makes of keys that are lists.
     const document = parseDocument(text, { uniqueKeys: false, logLevel: 'error' });
     // What yaml only warns of (a tag that it does not know) would be read as something else than is meant.
     const [wrong] = [...document.errors, ...document.warnings];
     if (wrong) throw wrong;
-    checkKeys(document);
+    checkNodes(document.contents, isAlias);
     last = { text, document: document.toJS() };
     return last.document;
   } catch (cause) {
-    const line = (cause as Error).message.split('\n')[0]!;
-    const deep = cause instanceof RangeError && line.includes('call stack');
-    throw new UsageRefusal(`${file} is not YAML: ${deep ? 'it is nested too deeply.' : line}`, FIX);
+    throw new UsageRefusal(`${file} is not YAML that can be read: ${wordsFor(cause as Error)}.`, FIX);
   }
 }
 
-/**
- * @throws Error for a mapping with the same key twice
- */
-function checkKeys(document: Document): void {
-  const nodes: unknown[] = [document.contents];
-  for (let node = nodes.pop(); nodes.length > 0 || node !== undefined; node = nodes.pop()) {
-    const { items } = (node ?? {}) as { items?: unknown[] };
-    if (!Array.isArray(items)) continue;
-    const keys = new Set<string>();
-    for (const item of items) {
-      const { key, value } = (item ?? {}) as { key?: Node | null; value?: unknown };
-      if (key === undefined) {
-        nodes.push(item);
-        continue;
-      }
-      nodes.push(value);
-      const name = String((key as { value?: unknown } | null)?.value ?? key);
-      if (keys.has(name)) throw new Error(`the key "${name}" is there twice.`);
-      keys.add(name);
-    }
-  }
+/** What yaml says, in a sentence; of some limits it speaks as to a programmer. */
+function wordsFor({ message }: Error): string {
+  if (message.includes('call stack')) return 'it is nested too deeply';
+  if (message.includes('alias count')) return 'its aliases grow without end';
+  if (message.includes('multiple documents')) return 'it holds several documents, with --- between them';
+  return message.split('\n')[0]!.replace(/[.:]$/, '');
 }

@@ -45,7 +45,12 @@ test('as many keys and levels as the size allows end in a sentence', async () =>
   for (const deep of ['['.repeat(1e5), `train: ${'{a: '.repeat(2e4)}1${'}'.repeat(2e4)}`]) {
     await refusesUsage(() => loadConfig('train', {}, yaml(deep)), 'not YAML');
   }
-  await refusesUsage(() => loadConfig('train', {}, yaml('train: &t\n  out: *t\n')), 'train.out');
+  await refusesUsage(() => loadConfig('train', {}, yaml('train: &t\n  out: *t\n')), '*t stands within its own anchor');
+  await refusesUsage(() => loadConfig('train', {}, yaml(`train: &a [*a${', *a'.repeat(5e4)}]`)), 'aliases');
+  const aliases = Array.from({ length: 6000 }, (_, i) => `  k${i}: &k${i} x\n  j${i}: *k${i}\n`).join('');
+  await refusesUsage(() => loadConfig('train', {}, yaml(`train:\n${aliases}`)), 'more than 100 aliases');
+  const shared = 'sweep: {out: &o runs/x}\ntrain: {activations: *o, d-sae: 8, out: *o}\n';
+  assert.equal(loadConfig('train', {}, yaml(shared)).activations, 'runs/x');
 });
 
 test('a key that is there twice is refused at any depth, and nothing but the refusal is said', async () => {
