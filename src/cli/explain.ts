@@ -2,6 +2,7 @@ import { constants } from 'node:os';
 import { Interrupted, Refusal } from '../config/refusal.js';
 import { jsonLine } from '../progress/json-log.js';
 import type { StopSignal } from '../progress/stop-signals.js';
+import { systemRefusal } from './system-refusal.js';
 
 /** How the program speaks on standard error: to people, or to machines a JSON object a line. */
 export const LOG_FORMATS = ['text', 'json'] as const;
@@ -41,11 +42,3 @@ export function explain(error: unknown, { verbose, log }: { verbose: boolean; lo
 
 /** What a shell says of a process that the signal ended. */
 const exitCodeOf = (signal: StopSignal) => 128 + constants.signals[signal];
-
-/** What the operating system refused, where no stage had a better sentence for it. */
-function systemRefusal(error: unknown): Refusal | undefined {
-  const { code, syscall, path } = (error ?? {}) as NodeJS.ErrnoException;
-  if (code === undefined || syscall === undefined) return undefined;
-  const what = code === 'EACCES' || code === 'EPERM' ? 'may not be accessed' : 'could not be used';
-  return new Refusal(`${path ?? syscall} ${what} (${code} on ${syscall}).`, 'Check the path and its permissions.');
-}

@@ -1,6 +1,7 @@
-import { mkdir, readdir, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { readdir, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { readTextFile } from '../disk/json-file.js';
+import { makeDirectory } from '../disk/make-directory.js';
 import { CANDIDATES, neededFiles, shardsOf, WEIGHTS_INDEX } from './model-files.js';
 import { isCommit } from './model-id.js';
 
@@ -92,7 +93,7 @@ export class CachedModel {
 
 /** Makes something aside and renames it over `path`. Other processes may do the same at once, so the name is our own. */
 async function replace(path: string, make: (aside: string) => Promise<void>): Promise<void> {
-  await mkdir(dirname(path), { recursive: true });
+  await makeDirectory(dirname(path));
   const aside = `${path}.${process.pid}.tmp`;
   await rm(aside, { force: true });
   await make(aside);

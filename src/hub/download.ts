@@ -1,6 +1,7 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { Refusal } from '../config/refusal.js';
 import { checkFreeSpace, formatBytes } from '../disk/free-space.js';
+import { makeDirectory } from '../disk/make-directory.js';
 import { parseJson } from '../disk/parse-json.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
@@ -80,7 +81,9 @@ export async function downloadModel(
   const large = files.filter(({ name }) => name === WEIGHTS);
   await checkRoom(cached, files);
   try {
-    await mkdir(cached.blobs, { recursive: true });
+    await makeDirectory(cached.blobs).catch((cause: Error) => {
+      throw new Refusal(`There can be no Hugging Face cache: ${cause.message}`, OTHER_CACHE, { cause });
+    });
     // The small ones first: what is refused is refused early, and an index names the shards.
     await fetchAll(
       'fetching files',

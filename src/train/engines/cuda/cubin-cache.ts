@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename } from 'node:fs/promises';
-import { homedir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { homeDirectory } from '../../../disk/home-directory.js';
+import { makeDirectory } from '../../../disk/make-directory.js';
 import { writeAside } from '../../../disk/write-aside.js';
 
 /** Everything that decides what compiled kernels are. */
@@ -18,11 +19,13 @@ const DIGEST = 32;
 
 /** Compiled kernels on disk, so that a run starts without compiling. A file is the SHA-256 of the code, then the code. */
 export class CubinCache {
-  constructor(readonly directory: string) {}
+  /** @param directory undefined: nothing is kept */
+  constructor(readonly directory: string | undefined) {}
 
   /** The compiled kernels; null where there are none, or the file is not whole. */
   async read(key: CubinKey): Promise<Uint8Array | null> {
-    const bytes = await readFile(this.path(key)).catch(() => null);
+    if (this.directory === undefined) return null;
+    const bytes = await readFile(this.path(this.directory, key)).catch(() => null);
     if (bytes === null || bytes.length <= DIGEST) return null;
     const code = bytes.subarray(DIGEST);
     return digest(code).equals(bytes.subarray(0, DIGEST)) ? code : null;
@@ -30,23 +33,20 @@ export class CubinCache {
 
   /** A directory that cannot be written costs the next run its compilation, and this one nothing. */
   async write(key: CubinKey, code: Uint8Array): Promise<void> {
-    const path = this.path(key);
-    // Jobs of a cluster start at once with one home directory: each writes a file of its own.
-    const own = `${path}.${process.pid}`;
+    if (this.directory === undefined) return;
     try {
-      await mkdir(this.directory, { recursive: true });
-      await writeAside(own, Buffer.concat([digest(code), code]));
-      await rename(own, path);
+      await makeDirectory(this.directory);
+      await writeAside(this.path(this.directory, key), Buffer.concat([digest(code), code]));
     } catch {
       return;
     }
   }
 
-  private path({ source, options, compiler, driver }: CubinKey): string {
+  private path(directory: string, { source, options, compiler, driver }: CubinKey): string {
     const name = createHash('sha256')
       .update(JSON.stringify([source, options, compiler, driver]))
       .digest('hex');
-    return join(this.directory, `${name}.cubin`);
+    return join(directory, `${name}.cubin`);
   }
 }
 
@@ -56,6 +56,8 @@ function digest(bytes: Uint8Array): Buffer {
 
 /** SAE_PIPE_CUDA_CACHE, or `sae-pipe/cuda` below the user's cache directory (XDG Base Directory Specification). */
 export function cubinCache(environment: Readonly<Record<string, string | undefined>> = process.env): CubinCache {
-  const below = environment.XDG_CACHE_HOME?.trim() || join(homedir(), '.cache');
-  return new CubinCache(resolve(environment.SAE_PIPE_CUDA_CACHE?.trim() || join(below, 'sae-pipe', 'cuda')));
+  const home = homeDirectory();
+  const below = environment.XDG_CACHE_HOME?.trim() || (home && join(home, '.cache'));
+  const directory = environment.SAE_PIPE_CUDA_CACHE?.trim() || (below && join(below, 'sae-pipe', 'cuda'));
+  return new CubinCache(directory === undefined ? undefined : resolve(directory));
 }

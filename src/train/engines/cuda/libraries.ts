@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Refusal } from '../../../config/refusal.js';
+import { homeDirectory } from '../../../disk/home-directory.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -83,8 +83,9 @@ function nvidia(sitePackages: string): string[] {
 function pythonPackages(environment: Environment, local: string): string[] {
   const active = [environment.VIRTUAL_ENV, environment.CONDA_PREFIX].filter((path) => path !== undefined);
   const onPath = (environment.PATH ?? '').split(':').filter((path) => path !== '' && existsSync(join(path, 'python3')));
-  const own = join(environment.HOME ?? homedir(), '.local');
-  const prefixes = new Set([...active, ...onPath.map(dirname), own, local]);
+  const home = environment.HOME ?? homeDirectory();
+  const own = home === undefined ? [] : [join(home, '.local')];
+  const prefixes = new Set([...active, ...onPath.map(dirname), ...own, local]);
   const found = [...prefixes].flatMap((prefix) =>
     entries(join(prefix, 'lib'))
       .filter((name) => /^python3/.test(name))

@@ -4,6 +4,7 @@ import { onnxRuntime } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { checkSizes, stateShapes } from '../state.js';
+import { checkAddressSpace } from './address-space.js';
 import { LARGEST_MEMORY } from './arena.js';
 import { Crew } from './crew.js';
 import { allocateShared, sharedBytes } from './exchange.js';
@@ -57,6 +58,7 @@ export async function openSparseEngine(
   const shapes = stateShapes(settings);
   checkSizes(start, settings, 'start');
   const { workers: count } = planWorkers(settings);
+  checkAddressSpace(count);
   // Its settings are environment variables, which a worker's copy of the environment would not hand on.
   await onnxRuntime();
   const module = await compileKernels();

@@ -27,7 +27,7 @@ test('what was written is read, under its own key only', async (t) => {
   }
   await cache.write(KEY, Uint8Array.of(4));
   assert.deepEqual([...(await cache.read(KEY))!], [4]);
-  assert.equal(readdirSync(cache.directory).length, 1, 'nothing is left aside');
+  assert.equal(readdirSync(cache.directory!).length, 1, 'nothing is left aside');
 });
 
 test('a file that is cut, changed or empty is no entry', async (t) => {
@@ -36,7 +36,7 @@ test('a file that is cut, changed or empty is no entry', async (t) => {
     KEY,
     Uint8Array.from({ length: 1000 }, (_, i) => i),
   );
-  const path = join(cache.directory, readdirSync(cache.directory)[0]!);
+  const path = join(cache.directory!, readdirSync(cache.directory!)[0]!);
   const whole = readFileSync(path);
   for (const length of [0, 10, 32, 33, 1031]) {
     writeFileSync(path, whole.subarray(0, length));
@@ -58,7 +58,11 @@ test('a directory that cannot be made is no failure', async (t) => {
   assert.equal(await cache.read(KEY), null);
 });
 
-test('it lies in the user’s cache directory, or where SAE_PIPE_CUDA_CACHE says', () => {
+test('it lies in the user’s cache directory, or where SAE_PIPE_CUDA_CACHE says', async () => {
+  // A user without a home directory compiles each time.
+  const none = new CubinCache(undefined);
+  await none.write(KEY, Uint8Array.of(1));
+  assert.equal(await none.read(KEY), null);
   assert.equal(cubinCache({}).directory, join(homedir(), '.cache/sae-pipe/cuda'));
   assert.equal(cubinCache({ XDG_CACHE_HOME: '/x' }).directory, '/x/sae-pipe/cuda');
   assert.equal(cubinCache({ XDG_CACHE_HOME: '/x', SAE_PIPE_CUDA_CACHE: '/y' }).directory, '/y');

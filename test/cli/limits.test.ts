@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { homeDirectory } from '../../src/disk/home-directory.js';
+import { checkAddressSpace } from '../../src/train/engines/sparse/address-space.js';
+import { refuses } from '../config/refuses.js';
+import { HOOK, harvestWords, succeeds, trainWords } from '../faults/commands.js';
+import { temporaryDirectory } from '../temporary.js';
+import type { Outcome } from './run-program.js';
+
+const LINUX = process.platform === 'linux';
+const root = temporaryDirectory();
+const store = join(root, 'acts', HOOK);
+
+before(async () => {
+  await succeeds(harvestWords(join(root, 'acts')));
+});
+
+/** Runs a command after some lines of the shell. */
+async function after(lines: string, args: readonly string[]): Promise<Outcome> {
+  const shell = spawn('bash', ['-c', `${lines}\nexec "$@"`, 'bash', process.execPath, 'bin/sae-pipe.js', ...args]);
+  let [stdout, stderr] = ['', ''];
+  shell.stdout.on('data', (data) => {
+    stdout += data;
+  });
+  shell.stderr.on('data', (data) => {
+    stderr += data;
+  });
+  const [code, signal] = await once(shell, 'close');
+  return { code, signal, stdout, stderr };
+}
+
+/** One line, of the cause, and no stack. */
+function ends({ code, stderr }: Outcome, cause: RegExp): void {
+  assert.equal(code, 1, stderr);
+  assert.match(stderr.trim().split('\n').at(-1)!, cause);
+  assert.doesNotMatch(stderr, /\n\s+at |Node\.js v\d|fault of the program|bug in/);
+}
+
+test('too few files are told before anything is loaded', { skip: !LINUX }, async () => {
+  const outcome = await after('ulimit -n 64', ['--version']);
+  ends(outcome, /too few files.*ulimit -n/);
+  assert.equal(outcome.stderr.trim().split('\n').length, 1);
+});
+
+test('files that run out while threads start are told as such', { skip: !LINUX }, async () => {
+  const out = join(root, 'threads');
+  // Each of many threads opens its modules together.
+  ends(
+    await after('ulimit -n 170', trainWords(store, out, { 'd-sae': 4000, threads: 48 })),
+    /may not open as many files.*ulimit -n/,
+  );
+  assert.ok(!readdirSync(root).includes('threads'), 'nothing is left');
+});
+
+test('a limited address space: what needs little of it works, training says what it takes', {
+  skip: !LINUX,
+}, async () => {
+  const limit = 'ulimit -v 8388608';
+  assert.equal((await after(limit, harvestWords(join(root, 'limited'), 500))).code, 0);
+  const out = join(root, 'sae');
+  ends(await after(limit, trainWords(store, out)), /8\.0 GiB \(ulimit -v\).*--engine reference/);
+  for (const [engine, prefix] of [
+    ['reference', limit],
+    ['sparse', `${limit}; export NODE_OPTIONS=--disable-wasm-trap-handler`],
+  ] as const) {
+    const outcome = await after(prefix, trainWords(store, join(root, engine), { engine, steps: 5 }));
+    assert.equal(outcome.code, 0, outcome.stderr);
+  }
+});
+
+test('what threads reserve decides how many are advised', async () => {
+  const GiB = 2 ** 30;
+  checkAddressSpace(4, Number.POSITIVE_INFINITY, []);
+  checkAddressSpace(4, 44 * GiB, []);
+  checkAddressSpace(4, GiB, ['--disable-wasm-trap-handler']);
+  await refuses(() => checkAddressSpace(4, 43 * GiB, []), '43.0 GiB', '44.0 GiB', '--threads 3');
+  await refuses(() => checkAddressSpace(4, 8 * GiB, []), '--engine reference');
+});
+
+const NOBODY = 54_321;
+const canBeNobody = () => LINUX && process.getuid?.() === 0 && spawnSync('setpriv', ['--version']).status === 0;
+
+test('a user without HOME and without an entry in the password file', { skip: !canBeNobody() }, async (t) => {
+  const home = process.env.HOME;
+  t.after(() => {
+    if (home !== undefined) process.env.HOME = home;
+  });
+  assert.equal(homeDirectory(), homedir());
+  const place = temporaryDirectory(t);
+  spawnSync('chown', ['-R', String(NOBODY), place, root]);
+  const as = `unset HOME; set -- setpriv --reuid ${NOBODY} --clear-groups "$@"`;
+  // What this user may not even read is another matter.
+  if ((await after(as, ['--version'])).code !== 0) return t.skip('the package is not readable to others');
+  const harvested = await after(as, harvestWords(join(place, 'acts'), 500));
+  assert.equal(harvested.code, 0, harvested.stderr);
+  const trained = await after(as, trainWords(join(place, 'acts', HOOK), join(place, 'sae'), { steps: 5 }));
+  assert.equal(trained.code, 0, trained.stderr);
+  const missing = await after(as, ['doctor', '--model', 'google/gemma-2-2b', '--offline']);
+  assert.equal(missing.code, 2, missing.stderr);
+  assert.match(missing.stderr, /no home directory.*HF_HOME/);
+});

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { run } from '../cli/run-program.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { evalWords, HOOK, harvestWords, refused, succeeds, trainWords } from './commands.js';
+
+const root = temporaryDirectory();
+const store = join(root, 'acts', HOOK);
+const sae = join(root, 'sae');
+const evaluated = join(root, 'evaluated');
+
+before(async () => {
+  await succeeds(harvestWords(join(root, 'acts')));
+  await succeeds(trainWords(store, sae));
+  await succeeds(evalWords(sae, evaluated));
+  symlinkSync(join(root, 'nothing'), join(root, 'dangling'));
+  symlinkSync(join(root, 'two'), join(root, 'one'));
+  symlinkSync(join(root, 'one'), join(root, 'two'));
+  writeFileSync(join(root, 'file'), 'text');
+});
+
+const STAGES: Readonly<Record<string, (out: string) => string[]>> = {
+  harvest: (out) => harvestWords(out),
+  train: (out) => trainWords(store, out),
+  eval: (out) => evalWords(sae, out),
+  export: (out) => ['export', '--sae', sae, '--as', 'jumprelu', '--out', out],
+  sweep: (out) => ['sweep', '--hook', HOOK, '--l1', '2', '--activations', join(root, 'acts'), '--out', out],
+  demo: (out) => ['demo', '--quick', '--out', out],
+  report: (out) => ['report', evaluated, '--out', join(out, 'page.html')],
+  figure: (out) => ['figure', 'jump-relu', '--out', join(out, 'figure.svg')],
+};
+
+for (const [name, words] of Object.entries(STAGES)) {
+  test(`${name}: an --out where nothing can be made is refused in a sentence, and nothing is left`, async () => {
+    const before = [...filesBelowOf(root)];
+    const places: [path: string, cause: RegExp][] = [
+      [join(root, 'file', 'out'), /file is not a directory/],
+      [join(root, 'dangling', 'out'), /dangling is a link to nothing/],
+      [join(root, 'one', 'out'), /loop/],
+      [join(root, 'n'.repeat(300)), /too long/],
+    ];
+    if (process.platform === 'linux') {
+      places.push(['/proc/sae-pipe', /takes no new directories/], ['/dev/null/out', /\/dev\/null is not a directory/]);
+    }
+    const outcomes = await Promise.all(places.map(([path]) => run(...words(path))));
+    for (const [i, outcome] of outcomes.entries()) refused(outcome, places[i]![1]);
+    assert.deepEqual([...filesBelowOf(root)], before);
+  });
+}
+
+/** Names of what is whole; links to nothing and loops cannot be read. */
+const filesBelowOf = (directory: string) =>
+  readdirSync(directory)
+    .filter((name) => !['dangling', 'one', 'two', 'file'].includes(name))
+    .flatMap((name) => [...filesBelow(join(directory, name)).keys()].map((file) => join(name, file)));
