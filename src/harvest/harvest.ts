@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Manifest } from '../activations/manifest.js';
 import type { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages.js';
@@ -64,7 +65,7 @@ async function harvestPlan(
   }
   if (found.every((manifest) => manifest?.complete)) {
     for (const [i, directory] of directories.entries()) await removeUnlisted(directory, found[i]!);
-    await checkBeginning(found as Manifest[], plan, config, stop);
+    await checkBeginning(found as Manifest[], plan, config, progress, stop);
     return;
   }
   const bytes = manifests.map((manifest, i) => bytesToCome(found[i] ?? manifest));
@@ -94,12 +95,13 @@ async function harvestPlan(
 
 /**
  * Is the text of finished stores still the one that is named? Their first window is compared; reading all of it would
- * take as long as tokenizing it.
+ * take as long as tokenizing it. Files of other names or sizes are said: what was added matters to no row.
  */
 async function checkBeginning(
   finished: readonly Manifest[],
-  { text }: Plan,
-  { corpus }: HarvestConfig,
+  { text, manifests }: Plan,
+  { corpus, out }: HarvestConfig,
+  progress: Progress,
   stop: StopRequest,
 ): Promise<void> {
   const contexts = text.contexts();
@@ -107,5 +109,11 @@ async function checkBeginning(
     await readRecorded(finished, 0, contexts, corpus, stop);
   } finally {
     await contexts.return(undefined);
+  }
+  const now = manifests[0]!.corpus_files;
+  if (finished.some(({ corpus_files: then }) => then && !isDeepStrictEqual(then, now))) {
+    progress.say(
+      `${corpus} has other files, or files of other sizes, than when ${out} was harvested, which is complete.`,
+    );
   }
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { Rows } from '../../src/activations/arrow-files.js';
@@ -204,7 +204,13 @@ test('resuming on another text is refused, in finished windows, in the one under
     const refusal = /is not what this harvest began with/;
     await assert.rejects(harvest({ ...config, resume: true }, silent, never), refusal);
     const whole = await run({ corpus, context: 64, windowRows: 500 });
-    await harvest({ ...whole.config, resume: true }, silent, never);
+    const said: string[] = [];
+    const telling = { ...silent, say: (line: string) => said.push(line) };
+    await harvest({ ...whole.config, resume: true }, telling, never);
+    assert.ok(!said.some((line) => line.includes('other sizes')), said.join());
+    appendFileSync(corpus, 'What is added matters to no row of a finished store.');
+    await harvest({ ...whole.config, resume: true }, telling, never);
+    assert.ok(said.some((line) => line.includes('other sizes')));
     writeFileSync(corpus, prose(80_000));
     await assert.rejects(harvest({ ...whole.config, resume: true }, silent, never), refusal);
   }
