@@ -18,6 +18,7 @@ import { finishedIn, stateNotKept, tidyFinished } from './finished.js';
 import { continuedCourse, newCourse } from './further.js';
 import { MetricsLog } from './metrics.js';
 import type { MetricsRecord } from './metrics-record.js';
+import { withOwnThreads } from './own-threads.js';
 import { checkResampling } from './resampling.js';
 import { claimOptions, kept } from './run-directory.js';
 import { writeRunFile } from './run-file.js';
@@ -72,14 +73,15 @@ export interface OpenRun {
  * @returns undefined where --resume finds the SAE finished
  */
 export async function openRun(
-  config: TrainConfig,
+  given: TrainConfig,
   { source, batches, begin }: Fed,
   say: Say,
   stop: StopRequest,
   open: typeof openEngine,
 ): Promise<OpenRun | undefined> {
   const { about } = source;
-  checkResampleSteps(config);
+  checkResampleSteps(given);
+  const config = await withOwnThreads(given, say);
   const sizes = engineSettings(config, about, 1);
   const init = await openInit(config, about, sizes);
   const initSha256 = init?.unchanged.digest;
