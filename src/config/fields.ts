@@ -9,7 +9,7 @@ export const directory = z.string().min(1).meta({ path: true });
 export const hookList = z.array(z.string()).min(1).meta({ commas: true });
 export const positive = z.number().int().positive();
 export const natural = z.number().int().nonnegative();
-export const threads = natural.max(1024).default(0).describe('threads of one operator; 0: one a core');
+export const threads = natural.max(1024).default(0).describe('threads per operator (0 = all cores)');
 export const device = z.string().default('cpu').describe('where the graph runs: cpu, cuda, cuda:N or webgpu');
 export const overwrite = z.boolean().default(false).describe('replace what an earlier run wrote to --out');
 export const takeOver = z
@@ -50,7 +50,7 @@ export const encoding = z
 export const context = positive
   .min(2)
   .optional()
-  .describe("tokens a context, BOS included [default: 1024, or the model's longest]");
+  .describe("tokens per context, BOS included [default: 1024, or the model's longest]");
 
 export const precision = z
   .enum(precisions)

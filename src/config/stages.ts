@@ -35,9 +35,9 @@ export const harvestSchema = z.object({
   out: directory.describe(
     'directory for the stores, OUT/<hook>/; - writes the rows of one hook to standard output, for `train --activations -`',
   ),
-  batch: positive.default(16).describe('contexts a forward pass, at most'),
+  batch: positive.default(16).describe('max contexts per forward pass'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type on disk'),
-  rowsPerShard: positive.default(65_536).describe('rows a shard file, at most'),
+  rowsPerShard: positive.default(65_536).describe('max rows per shard file'),
   windowRows: positive
     .default(1_048_576)
     .describe(
@@ -50,7 +50,7 @@ export const harvestSchema = z.object({
   precision,
   threads,
   overwrite,
-  resume: z.boolean().default(false).describe('go on with an unfinished harvest in --out'),
+  resume: z.boolean().default(false).describe('continue an unfinished harvest in --out'),
   takeOver,
 });
 export type HarvestConfig = z.infer<typeof harvestSchema>;
@@ -89,8 +89,8 @@ export const evalSchema = z.object({
   ...modelSource,
   corpus,
   tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),
-  context: context.describe('tokens a context, BOS included [default: what the SAEs were trained with]'),
-  batch: positive.default(8).describe('contexts a forward pass, at most'),
+  context: context.describe('tokens per context, BOS included [default: what the SAEs were trained with]'),
+  batch: positive.default(8).describe('max contexts per forward pass'),
   hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
   meanAblation: z
     .boolean()
@@ -182,12 +182,12 @@ export const doctorSchema = z.object({
   dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
   arch: z.enum(trainableArchitectures).default('gated').describe('architecture of that SAE'),
   context,
-  batch: positive.default(16).describe('contexts a forward pass, at most'),
+  batch: positive.default(16).describe('max contexts per forward pass'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type of activations on disk'),
   device,
   precision,
   threads,
-  out: directory.default('.').describe('directory whose disk is looked at'),
+  out: directory.default('.').describe('directory whose disk is checked'),
   json: z.boolean().default(false).describe('print JSON instead of a table; sizes in bytes, times in seconds'),
 });
 export type DoctorConfig = z.infer<typeof doctorSchema>;
@@ -195,7 +195,7 @@ export type DoctorConfig = z.infer<typeof doctorSchema>;
 /** `demo`: all of it on the bundled model and text. */
 export const demoSchema = z.object({
   out: directory.default('runs/demo').describe('directory for everything the demo writes'),
-  quick: z.boolean().default(false).describe('a tenth of the tokens: half a minute, and SAEs that are not done'),
+  quick: z.boolean().default(false).describe('a tenth of the tokens: about 30 s; SAEs will be undertrained'),
   overwrite,
   takeOver,
 });

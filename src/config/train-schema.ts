@@ -25,6 +25,10 @@ import {
   textField,
   threads,
 } from './fields.js';
+import { parseNumber } from './number.js';
+
+/** A count as digits, however it was written (5k); what is no count stays as it is. */
+const plainCount = (text: string) => String(parseNumber(text) ?? text);
 
 /**
  * `train`: activations, from a store, a stream or a model at work → sparse autoencoder. Defaults are the paper's protocol
@@ -63,9 +67,9 @@ export const trainSchema = z.object({
   encoding,
   dtype: z.enum(activationDTypes).default('float16').describe("element type of --model's activations in memory"),
   precision,
-  contextsPerPass: positive.default(16).describe('contexts a forward pass of --model, at most'),
+  contextsPerPass: positive.default(16).describe('max contexts per forward pass of --model'),
   modelDevice: z.string().optional().describe('where --model runs: cpu, cuda, cuda:N or webgpu [default: --device]'),
-  modelThreads: threads.describe("threads of one operator of --model's; 0: one a core"),
+  modelThreads: threads.describe('threads per operator for --model (0 = all cores)'),
   poolRows: positive
     .default(2 ** 20)
     .describe(
@@ -92,7 +96,7 @@ export const trainSchema = z.object({
   tokens: positive
     .optional()
     .describe('activations to train on, instead of --steps; epochs repeat [default: one epoch]'),
-  batch: positive.default(4096).describe('activations a step'),
+  batch: positive.default(4096).describe('activations per step'),
   lr: z.number().positive().default(3e-4).describe('learning rate of Adam'),
   warmup: natural
     .default(1000)
@@ -104,7 +108,7 @@ export const trainSchema = z.object({
   decaySteps: positive
     .optional()
     .describe('the last steps, over which the learning rate falls [default: all after the warm-up]'),
-  lrEnd: z.number().min(0).max(1).default(0).describe('share of the learning rate that is left at the end of the fall'),
+  lrEnd: z.number().min(0).max(1).default(0).describe('final learning rate as a fraction of --lr'),
   resampleAt: z
     .array(positive)
     .default([])
@@ -113,7 +117,7 @@ export const trainSchema = z.object({
     ),
   resampleInputs: positive
     .default(819_200)
-    .describe('inputs among which those for dead features are drawn, with probability ∝ squared loss'),
+    .describe('inputs to sample from when resampling dead features, with probability ∝ squared loss'),
   resampleWarmup: natural
     .default(1000)
     .describe('steps over which the learning rate rises from a tenth by a cosine after resampling'),
@@ -156,6 +160,7 @@ export const trainSchema = z.object({
   logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
   checkpointEvery: z
     .string()
+    .overwrite(plainCount)
     .regex(/^\d+(min)?$/, 'say steps (1000) or minutes (10min)')
     .default('10min')
     .describe('time between checkpoints, in steps (1000) or minutes (10min); 0: only when interrupted'),
@@ -170,14 +175,14 @@ export const trainSchema = z.object({
   threads: natural
     .max(1024)
     .default(0)
-    .describe('worker threads of the sparse engine, threads of an operator of the reference engine; 0: one a core'),
+    .describe('worker threads of the sparse engine, threads per operator of the reference engine (0 = all cores)'),
   strict: z
     .boolean()
     .default(false)
     .describe('exit 1 when the SAE is useless (L0 below 1, explained variance below 0, …); it is written all the same'),
   out: directory.describe('directory for cfg.json, sae_weights.safetensors and metrics.jsonl'),
   overwrite,
-  resume: z.boolean().default(false).describe('go on from the checkpoint in --out'),
+  resume: z.boolean().default(false).describe('continue from the checkpoint in --out'),
   takeOver,
 });
 export type TrainConfig = z.infer<typeof trainSchema>;

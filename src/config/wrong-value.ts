@@ -38,7 +38,7 @@ export function wrongValue(issue: Issue, flag: Flag, where: string, written: unk
     if (issue.origin === 'string') return { message: `${where} is empty.`, remedy: help };
     return is(`is too ${issue.code === 'too_small' ? 'small' : 'large'}; ${bound(issue)}`);
   }
-  return { message: `${where}: ${value} does not fit: ${issue.message}.`, remedy: help };
+  return { message: `${where}: ${value} does not fit; ${issue.message}.`, remedy: help };
 }
 
 /** The bound that a number breaks. */

@@ -40,6 +40,10 @@ test('values come from the section of the stage in the file', (t) => {
 test('a text that YAML takes for a number is what was written', (t) => {
   const file = yaml(t, 'train: {activations: acts, out: o, d-sae: 8, checkpoint-every: 7}');
   assert.equal(loadConfig('train', {}, file).checkpointEvery, '7');
+  for (const [written, read] of Object.entries({ '2.5k': '2500', '1_000': '1000', '10min': '10min', '0': '0' })) {
+    assert.equal(loadConfig('train', { 'checkpoint-every': written }, file).checkpointEvery, read);
+  }
+  return refusesUsage(() => loadConfig('train', { 'checkpoint-every': '1.5' }, file), '--checkpoint-every', '10min');
 });
 
 test('the command line wins over the file, key by key', (t) => {
