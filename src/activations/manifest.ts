@@ -40,6 +40,8 @@ export const manifestSchema = z.object({
   context: count.min(2),
   bos_token_id: count,
   prepend_bos: z.literal(true),
+  /** Other tokens than BOS at which there are no rows; none where it is not said. */
+  exclude_special_tokens: z.array(count).optional(),
   corpus: z.string(),
   text_field: z.string(),
   /** Of .txt and JSON Lines; utf-8 where it is not said. */

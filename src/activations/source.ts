@@ -15,6 +15,8 @@ export interface SourceDescription {
   /** Tokens a context, BOS included. */
   readonly context: number;
   readonly corpus: string;
+  /** Other tokens than BOS at which there are no rows. */
+  readonly excludedTokens?: readonly number[];
   /** Rows of one pass over the source. */
   readonly rows: number;
   /** E|x| over those rows; null where it cannot be known before they have passed. */

@@ -16,11 +16,15 @@ export async function openStoreSource(named: string, poolRows?: number): Promise
   const store = await openStore(named);
   const { directory } = store;
   const { model, hook, d_in, dtype, context, corpus, rows, mean_norm, shards } = store.manifest;
+  const { exclude_special_tokens: excludedTokens } = store.manifest;
   const hash = createHash('sha256');
   for (const shard of shards) hash.update(shard.sha256);
   const identity = hash.digest('hex');
   return {
-    about: { place: directory, model, hook, dIn: d_in, dtype, context, corpus, rows, meanNorm: mean_norm, identity },
+    about: {
+      ...{ place: directory, model, hook, dIn: d_in, dtype, context, corpus, rows, meanNorm: mean_norm, identity },
+      excludedTokens,
+    },
     batches: (order, seed) => new ActivationBatches(store, order, seed, poolRows),
     memory: () => {
       const pieceRows = Math.max(...shards.map((shard) => shard.rows));

@@ -22,6 +22,7 @@ const headerSchema = manifestSchema
     context: true,
     bos_token_id: true,
     prepend_bos: true,
+    exclude_special_tokens: true,
     corpus: true,
     text_field: true,
     encoding: true,
@@ -92,7 +93,7 @@ export function readHeader(schema: Schema, place: string): StreamHeader {
 
 /** A stream as training sees it before the first row. */
 export function describeStream(header: StreamHeader, place: string): SourceDescription {
-  const { model, hook, d_in, dtype, context, corpus, rows } = header;
+  const { model, hook, d_in, dtype, context, corpus, rows, exclude_special_tokens: excludedTokens } = header;
   const identity = createHash('sha256').update(JSON.stringify(header)).digest('hex');
-  return { place, model, hook, dIn: d_in, dtype, context, corpus, rows, meanNorm: null, identity };
+  return { place, model, hook, dIn: d_in, dtype, context, corpus, rows, meanNorm: null, identity, excludedTokens };
 }

@@ -47,6 +47,8 @@ export const encoding = z
   .enum(encodings)
   .default('utf-8')
   .describe('encoding of .txt and JSON Lines files; utf-16: the byte order mark says which');
+const EXCLUDE = 'leave special tokens that a text has written out (<eos>, <pad>, …) out, as BOS always is';
+export const excludeSpecialTokens = z.boolean().default(false).describe(EXCLUDE);
 export const context = positive
   .min(2)
   .optional()

@@ -6,6 +6,7 @@ import {
   device,
   directory,
   encoding,
+  excludeSpecialTokens,
   hookList,
   modelSource,
   natural,
@@ -45,6 +46,7 @@ export const harvestSchema = z.object({
     ),
   textField,
   encoding,
+  excludeSpecialTokens,
   seed,
   device,
   precision,
@@ -99,6 +101,10 @@ export const evalSchema = z.object({
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
   textField,
   encoding,
+  excludeSpecialTokens: z
+    .boolean()
+    .optional()
+    .describe('positions at special tokens other than BOS do not count either [default: as the SAEs were trained]'),
   device,
   precision,
   threads,

@@ -3,7 +3,19 @@ import type { StageName } from './stages.js';
 
 /** What a flag is about, by schema key; the help shows flags in these groups, in this order. */
 const TOPICS: Readonly<Record<string, readonly string[]>> = {
-  Input: ['activations', 'evaluation', 'directory', 'name', 'sae', 'feature', 'as', 'corpus', 'textField', 'encoding'],
+  Input: [
+    'activations',
+    'evaluation',
+    'directory',
+    'name',
+    'sae',
+    'feature',
+    'as',
+    'corpus',
+    'textField',
+    'encoding',
+    'excludeSpecialTokens',
+  ],
   Model: ['model', 'revision', 'offline', 'hook', 'context', 'batch', 'contextsPerPass', 'anyModel', 'precision'],
   'How much': ['tokens', 'steps', 'quick'],
   Dictionary: ['arch', 'dSae', 'ablate', 'train', 'init', 'anyHook', 'anyModel', 'bDecInit', 'normalize', 'runs'],

@@ -150,9 +150,20 @@ export function batchTokens(batch: readonly Context[], vocabulary: number): BigI
   return tokens;
 }
 
-/** Positions of a context that hold a token other than BOS: those whose activations are stored. */
-export function countActivations(context: Context, bos: number): number {
+/** Tokens at which activations are neither stored nor measured: BOS, or BOS and others. */
+export type LeftOut = number | ReadonlySet<number>;
+
+export const isLeftOut = (token: number, leftOut: LeftOut): boolean =>
+  typeof leftOut === 'number' ? token === leftOut : leftOut.has(token);
+
+/** BOS, and the others where there are any. */
+export function leftOutTokens(bos: number, others: readonly number[] = []): LeftOut {
+  return others.length === 0 ? bos : new Set([bos, ...others]);
+}
+
+/** Positions of a context that hold a token which is not left out: those whose activations are stored. */
+export function countActivations(context: Context, leftOut: LeftOut): number {
   let count = 0;
-  for (const token of context.tokens) if (token !== bos) count++;
+  for (const token of context.tokens) if (!isLeftOut(token, leftOut)) count++;
   return count;
 }

@@ -1,5 +1,6 @@
 import { Refusal } from '../config/refusal.js';
 import type { EvalConfig } from '../config/stages.js';
+import type { TokenizerFacts } from '../corpus/text-protocol.js';
 import type { Unchanged } from '../disk/unchanged.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import { findHook, type Hook } from '../lm/hooks.js';
@@ -60,4 +61,31 @@ export function sharedContext(candidates: readonly Candidate[]): number | undefi
     );
   }
   return [...lengths][0];
+}
+
+/**
+ * Tokens other than BOS whose positions do not count: those that the SAEs were not trained on, where the command does
+ * not say.
+ *
+ * @throws Refusal where the SAEs disagree
+ */
+export function excludedTokens(
+  candidates: readonly Candidate[],
+  { excludeSpecialTokens: asked }: Pick<EvalConfig, 'excludeSpecialTokens'>,
+  { bosTokenId, special }: TokenizerFacts,
+): number[] {
+  const rules = new Set(
+    candidates.map(({ files }) => {
+      const rule = asked ?? files.metadata.exclude_special_tokens ?? false;
+      const tokens = rule === true ? [...special.keys()] : rule === false ? [] : rule;
+      return JSON.stringify([...new Set(tokens)].filter((id) => id !== bosTokenId).sort((a, b) => a - b));
+    }),
+  );
+  if (rules.size > 1) {
+    throw new Refusal(
+      'The SAEs were trained with different special tokens left out.',
+      'Say how to evaluate them: --exclude-special-tokens, or --no-exclude-special-tokens.',
+    );
+  }
+  return JSON.parse([...rules][0]!) as number[];
 }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { EvalConfig } from '../config/stages.js';
 import { version } from '../config/version.js';
-import { batches, type Context } from '../corpus/contexts.js';
+import { batches, type Context, type LeftOut, leftOutTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
 import { Text } from '../corpus/text.js';
@@ -14,7 +14,7 @@ import { choosePrecision } from '../lm/precision.js';
 import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { openSae } from '../sae/saelens.js';
-import { type Candidate, openCandidate, sharedContext } from './candidate.js';
+import { type Candidate, excludedTokens, openCandidate, sharedContext } from './candidate.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
 import { interrupted } from './interrupted.js';
 import type { Metrics } from './metrics.js';
@@ -32,7 +32,7 @@ interface Plan {
   readonly checkpoint: Checkpoint;
   readonly candidates: readonly Candidate[];
   readonly context: number;
-  readonly bos: number;
+  readonly leftOut: LeftOut;
   readonly text: Text;
   /** Of each candidate. */
   readonly settings: readonly EvalSettings[];
@@ -113,8 +113,10 @@ async function withPlan<T>(
     ...{ corpus: config.corpus, textField: config.textField, encoding: config.encoding },
   });
   try {
-    const settings = await settle(checkpoint, candidates, context, text, config, progress, stop);
-    return await work({ checkpoint, candidates, context, bos: bosTokenId, text, settings });
+    const excluded = excludedTokens(candidates, config, text.facts);
+    const settings = await settle(checkpoint, candidates, context, excluded, text, config, progress, stop);
+    const leftOut = leftOutTokens(bosTokenId, excluded);
+    return await work({ checkpoint, candidates, context, leftOut, text, settings });
   } finally {
     await text.close(progress);
   }
@@ -125,13 +127,14 @@ async function settle(
   checkpoint: Checkpoint,
   candidates: readonly Candidate[],
   context: number,
+  excluded: readonly number[],
   ahead: Text,
   config: EvalConfig,
   progress: Progress,
   stop: StopRequest,
 ): Promise<EvalSettings[]> {
   const { precision } = choosePrecision(config.precision, config.device, checkpoint);
-  const count = (c: Context) => countPositions(c, checkpoint.config.bosTokenId);
+  const count = (c: Context) => countPositions(c, leftOutTokens(checkpoint.config.bosTokenId, excluded));
   const text = new HashedContexts();
   await checkEnoughText(text.pass(ahead.ahead()), count, config.tokens, config.corpus, progress, stop);
   ahead.remark(progress);
@@ -142,6 +145,7 @@ async function settle(
     encoding: config.encoding,
     text_sha256: text.digest(),
     context,
+    ...(excluded.length > 0 && { exclude_special_tokens: excluded }),
     batch: config.batch,
     mean_ablation: config.meanAblation,
     device: config.device,
@@ -155,7 +159,7 @@ async function settle(
 }
 
 async function measure(
-  { checkpoint, candidates, context, bos, text, settings }: Plan,
+  { checkpoint, candidates, context, leftOut, text, settings }: Plan,
   config: EvalConfig,
   progress: Progress,
   stop: StopRequest,
@@ -163,7 +167,16 @@ async function measure(
   const measured = new Map<Candidate, Metrics>();
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
     const group = candidates.filter(({ hook }) => hook.name === name);
-    const metrics = await evaluateHook(group, checkpoint, () => text.contexts(), context, bos, config, progress, stop);
+    const metrics = await evaluateHook(
+      group,
+      checkpoint,
+      () => text.contexts(),
+      context,
+      leftOut,
+      config,
+      progress,
+      stop,
+    );
     for (const [k, candidate] of group.entries()) measured.set(candidate, metrics[k]!);
   }
   const cosines = new Map<Candidate, DecoderMaxCosine>();
@@ -203,7 +216,7 @@ async function evaluateHook(
   checkpoint: Checkpoint,
   contexts: () => AsyncGenerator<Context>,
   context: number,
-  bos: number,
+  leftOut: LeftOut,
   config: EvalConfig,
   progress: Progress,
   stop: StopRequest,
@@ -218,7 +231,7 @@ async function evaluateHook(
     progress.begin(`${label} ${hook.name}`, wanted, 'token');
     let tokens = 0;
     for await (const batch of batches(contexts(), config.batch)) {
-      tokens += await take(batch, bos, wanted - tokens, async (counted) => {
+      tokens += await take(batch, leftOut, wanted - tokens, async (counted) => {
         progress.update(tokens + counted);
         await checkUnchanged(checkpoint, group);
         if (await heard(stop)) throw interrupted(stop.signal!);

@@ -1,4 +1,4 @@
-import { batchTokens, type Context } from '../corpus/contexts.js';
+import { batchTokens, type Context, type LeftOut } from '../corpus/contexts.js';
 import { onnxRuntime, type Session } from '../onnx/session.js';
 import { evaluationPositions, type Positions } from './positions.js';
 import { evenChunks } from './token-losses.js';
@@ -14,7 +14,7 @@ export interface Pass extends Positions {
 
 /** What a pass is run with. */
 export interface PassSettings {
-  readonly bos: number;
+  readonly leftOut: LeftOut;
   /** Positions that count, at most. */
   readonly limit: number;
   readonly vocabulary: number;
@@ -27,10 +27,10 @@ export interface PassSettings {
 export async function runPass(
   session: Session,
   batch: readonly Context[],
-  { bos, limit, vocabulary, chunkRows, centre }: PassSettings,
+  { leftOut, limit, vocabulary, chunkRows, centre }: PassSettings,
 ): Promise<Pass | null> {
   const { Tensor } = await onnxRuntime();
-  const positions = evaluationPositions(batch, bos, limit);
+  const positions = evaluationPositions(batch, leftOut, limit);
   const { spliced, counted, rows, targets } = positions;
   if (counted.length === 0) return null;
   const { chunks, chunk } = chunkRows > 0 ? evenChunks(rows.length, chunkRows) : { chunks: 0, chunk: 0 };

@@ -1,4 +1,4 @@
-import type { Context } from '../corpus/contexts.js';
+import { type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
 
 /** Which positions of a batch are spliced, which count, and what follows them. */
 export interface Positions {
@@ -16,13 +16,13 @@ export interface Positions {
  * zero-ablating it would break attention in ways that have nothing to do with the SAE. A position counts when neither
  * it nor the token it predicts is BOS; at most `limit` count.
  */
-export function evaluationPositions(batch: readonly Context[], bos: number, limit: number): Positions {
+export function evaluationPositions(batch: readonly Context[], leftOut: LeftOut, limit: number): Positions {
   const positions: Positions = { spliced: [], counted: [], rows: [], targets: [] };
   for (const [b, { tokens }] of batch.entries()) {
     for (const [t, token] of tokens.entries()) {
-      if (token === bos) continue;
+      if (isLeftOut(token, leftOut)) continue;
       const next = tokens[t + 1];
-      if (next !== undefined && next !== bos && positions.counted.length < limit) {
+      if (next !== undefined && !isLeftOut(next, leftOut) && positions.counted.length < limit) {
         positions.counted.push(positions.spliced.length);
         positions.rows.push(b * tokens.length + t);
         positions.targets.push(next);
@@ -34,6 +34,6 @@ export function evaluationPositions(batch: readonly Context[], bos: number, limi
 }
 
 /** Positions of a context that count. */
-export function countPositions(context: Context, bos: number): number {
-  return evaluationPositions([context], bos, Number.POSITIVE_INFINITY).counted.length;
+export function countPositions(context: Context, leftOut: LeftOut): number {
+  return evaluationPositions([context], leftOut, Number.POSITIVE_INFINITY).counted.length;
 }

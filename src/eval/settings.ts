@@ -19,6 +19,8 @@ export interface EvalSettings {
   text_sha256: string;
   /** Tokens a context, BOS included. */
   context: number;
+  /** Other tokens than BOS whose positions do not count; none where it is not said. */
+  exclude_special_tokens?: readonly number[];
   /** Contexts a forward pass. */
   batch: number;
   mean_ablation: boolean;

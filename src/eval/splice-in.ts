@@ -1,4 +1,4 @@
-import type { Context } from '../corpus/contexts.js';
+import type { Context, LeftOut } from '../corpus/contexts.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
 import { choosePrecision, type Precision } from '../lm/precision.js';
@@ -64,11 +64,11 @@ export async function openSpliceIn(
   }
 
   /** Adds at most `limit` positions of a batch to the mean of x; returns how many counted. Computes no logits. */
-  const addToMean = (batch: readonly Context[], bos: number, limit: number, passed: Passed = () => {}) => {
+  const addToMean = (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
     if (centre) throw new Error('the mean is in use already');
     const origin = new Float32Array(hook.width);
     return passes(batch, limit, passed, async (part, left) => {
-      const pass = await runPass(session, part, { bos, limit: left, vocabulary, chunkRows: 0, centre: origin });
+      const pass = await runPass(session, part, { leftOut, limit: left, vocabulary, chunkRows: 0, centre: origin });
       if (!pass) return 0;
       for (const [i, sum] of pass.data('u').entries()) pilot.x[i % hook.width]! += sum;
       pilot.positions += pass.counted.length;
@@ -81,10 +81,10 @@ export async function openSpliceIn(
    *
    * @throws Refusal where a loss or a reconstruction is not finite, saying whose
    */
-  const add = (batch: readonly Context[], bos: number, limit: number, passed: Passed = () => {}) => {
+  const add = (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
     if (pilot.positions === 0 && variants.count > 2) throw new Error('addToMean comes first');
     centre ??= Float32Array.from(pilot.x, (sum) => sum / Math.max(1, pilot.positions));
-    const settings = { bos, vocabulary, chunkRows: chunkRows(vocabulary, variants.count), centre };
+    const settings = { leftOut, vocabulary, chunkRows: chunkRows(vocabulary, variants.count), centre };
     return passes(batch, limit, passed, async (part, left) => {
       const pass = await runPass(session, part, { ...settings, limit: left });
       if (!pass) return 0;

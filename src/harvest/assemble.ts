@@ -4,6 +4,7 @@ import type { Context } from '../corpus/contexts.js';
 import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import type { ForwardPass } from './forward-pass.js';
+import { leftOutOf } from './store-plan.js';
 
 /** Where a harvest stands: at the beginning, or where it stopped. */
 export interface Standing {
@@ -44,7 +45,8 @@ export async function* assembleWindows(
   progress: Progress,
   stop: StopRequest,
 ): AsyncGenerator<Assembled> {
-  const { window_batches: perWindow, rows_wanted: wanted, bos_token_id: bos } = manifests[0]!;
+  const { window_batches: perWindow, rows_wanted: wanted } = manifests[0]!;
+  const leftOut = leftOutOf(manifests[0]!);
   let { index, windows, rows, groups: done } = standing;
   for (;;) {
     if (done === perWindow || (rows === wanted && windows[0]!.rows > 0)) {
@@ -57,7 +59,7 @@ export async function* assembleWindows(
     if (group.done) return yield { windows, rows, end: 'text' };
     for (let i = 0; i < group.value.length && rows < wanted; i += pass.contexts) {
       if (await heard(stop)) return yield { windows, rows, end: 'stop' };
-      const result = await pass.run(group.value.slice(i, i + pass.contexts), bos, wanted - rows);
+      const result = await pass.run(group.value.slice(i, i + pass.contexts), leftOut, wanted - rows);
       for (const [k, window] of windows.entries()) {
         window.contexts.push(...result.contexts);
         window.add(result.rows[k]!, result.norms[k]!);

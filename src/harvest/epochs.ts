@@ -1,4 +1,4 @@
-import { batches, type Context, countActivations } from '../corpus/contexts.js';
+import { batches, type Context, countActivations, type LeftOut } from '../corpus/contexts.js';
 import { tooFewTokens } from '../corpus/enough-text.js';
 
 /**
@@ -11,13 +11,13 @@ import { tooFewTokens } from '../corpus/enough-text.js';
 export async function* epochs(
   contexts: () => AsyncIterable<Context>,
   size: number,
-  { bos, corpus, wanted }: { readonly bos: number; readonly corpus: string; readonly wanted: number },
+  { leftOut, corpus, wanted }: { readonly leftOut: LeftOut; readonly corpus: string; readonly wanted: number },
   again: (rows: number) => void,
 ): AsyncGenerator<Context[]> {
   for (let epoch = 0; ; epoch++) {
     let rows = 0;
     for await (const group of batches(contexts(), size)) {
-      rows += rowsOfGroup(group, bos);
+      rows += rowsOfGroup(group, leftOut);
       yield group;
     }
     if (rows === 0) throw tooFewTokens(corpus, 0, wanted);
@@ -26,6 +26,6 @@ export async function* epochs(
 }
 
 /** Rows that a forward pass over the group gives, known from its tokens alone. */
-export function rowsOfGroup(group: readonly Context[], bos: number): number {
-  return group.reduce((sum, context) => sum + countActivations(context, bos), 0);
+export function rowsOfGroup(group: readonly Context[], leftOut: LeftOut): number {
+  return group.reduce((sum, context) => sum + countActivations(context, leftOut), 0);
 }

@@ -2,7 +2,7 @@ import type { ActivationArray, Rows } from '../activations/arrow-files.js';
 import { toBfloat16 } from '../activations/bfloat16.js';
 import { Refusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
-import { batchTokens, type Context } from '../corpus/contexts.js';
+import { batchTokens, type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
 import { choosePrecision, type Placement } from '../lm/precision.js';
@@ -41,8 +41,8 @@ export async function openForwardPass(
   const session = await openSession(graph, config);
   const { Tensor } = await onnxRuntime();
 
-  async function run(group: readonly Context[], bos: number, limit: number): Promise<PassResult> {
-    const { keep, token, contextOf, pos, contexts } = selectRows(group, context, bos, limit);
+  async function run(group: readonly Context[], leftOut: LeftOut, limit: number): Promise<PassResult> {
+    const { keep, token, contextOf, pos, contexts } = selectRows(group, context, leftOut, limit);
     const count = keep.length;
     const outputs = await session.run({
       tokens: new Tensor('int64', batchTokens(contexts, checkpoint.config.vocabulary), [contexts.length, context]),
@@ -74,8 +74,8 @@ export async function openForwardPass(
   return { run, contexts, release: () => session.release() };
 }
 
-/** Positions that hold a token other than BOS, in order, at most `limit` of them. */
-function selectRows(group: readonly Context[], length: number, bos: number, limit: number) {
+/** Positions that hold a token which is not left out, in order, at most `limit` of them. */
+function selectRows(group: readonly Context[], length: number, leftOut: LeftOut, limit: number) {
   const keep: number[] = [];
   const token: number[] = [];
   const contextOf: number[] = [];
@@ -85,7 +85,7 @@ function selectRows(group: readonly Context[], length: number, bos: number, limi
     if (keep.length === limit) break;
     contexts.push(context);
     for (let t = 0; t < length && keep.length < limit; t++) {
-      if (context.tokens[t] === bos) continue;
+      if (isLeftOut(context.tokens[t]!, leftOut)) continue;
       keep.push(b * length + t);
       token.push(context.tokens[t]!);
       contextOf.push(context.index);

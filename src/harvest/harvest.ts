@@ -17,7 +17,7 @@ import { openForwardPass } from './forward-pass.js';
 import { harvestMemory } from './memory-bound.js';
 import { type Plan, planHarvest } from './plan.js';
 import { NOTHING_ADDED, readRecorded } from './recorded-text.js';
-import { bytesToCome, claimOptions, openWriter, removeUnlisted, resumable } from './store-plan.js';
+import { bytesToCome, claimOptions, leftOutOf, openWriter, removeUnlisted, resumable } from './store-plan.js';
 import { harvestWindows } from './windows.js';
 
 /**
@@ -74,7 +74,7 @@ async function harvestPlan(
     bytes.reduce((sum, more) => sum + more, 0),
   );
   if (found.every((manifest) => manifest === null)) {
-    const count = (c: Context) => countActivations(c, text.facts.bosTokenId);
+    const count = (c: Context) => countActivations(c, leftOutOf(manifests[0]!));
     await checkEnoughText(text.ahead(), count, config.tokens, config.corpus, progress, stop);
     text.remark(progress);
   }

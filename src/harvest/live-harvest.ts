@@ -9,6 +9,7 @@ import { buffersOf, type LiveStart, type Reply } from './live-protocol.js';
 import { harvestMemory } from './memory-bound.js';
 import { planHarvest } from './plan.js';
 import { skipWindows } from './skip-windows.js';
+import { leftOutOf } from './store-plan.js';
 import { TextHash } from './text-hash.js';
 
 /** How the harvest answers: replies, and memory that changes hands with them. */
@@ -47,7 +48,7 @@ export class LiveHarvest {
     const { plan, start, send } = this;
     const { corpus, batch, tokens } = start.config;
     const again = (rows: number) => send({ kind: 'say', line: `${corpus} ended after ${rows} rows and is read again` });
-    const about = { bos: plan.text.facts.bosTokenId, corpus, wanted: tokens };
+    const about = { leftOut: leftOutOf(plan.manifests[0]!), corpus, wanted: tokens };
     const groups = epochs(() => plan.text.contexts(), batch, about, again);
     const skipped = await skipWindows(groups, plan.manifests[0]!, skip, this.text);
     send({ kind: 'begun', skipped: { rows: skipped.rows, sha256: this.text.digest() } });

@@ -37,14 +37,18 @@ export async function planHarvest(
   const windowBatches = batchesPerWindow(config, hooks, context, windowBytes);
   const { bosTokenId, vocabulary, special } = checkpoint.config;
   const { files } = await corpusFiles(config);
-  const manifests = hooks.map((hook) =>
-    newManifest(config, files, checkpoint, bosTokenId, hook, context, windowBatches),
-  );
   const { corpus, textField, encoding } = config;
-  // Last: a thread begins.
   const text = await Text.open({
     ...{ model, expected: { bosTokenId, vocabulary, special }, context },
     ...{ corpus, textField, encoding },
   });
-  return { checkpoint, text, hooks, context, windowBatches, manifests };
+  try {
+    const manifests = hooks.map((hook) =>
+      newManifest(config, files, checkpoint, text.facts, hook, context, windowBatches),
+    );
+    return { checkpoint, text, hooks, context, windowBatches, manifests };
+  } catch (error) {
+    await text.close({ say() {} });
+    throw error;
+  }
 }

@@ -1,6 +1,7 @@
 import type { Manifest } from '../activations/manifest.js';
-import { type Context, countActivations } from '../corpus/contexts.js';
+import { type Context, countActivations, type LeftOut } from '../corpus/contexts.js';
 import { rowsOfGroup } from './epochs.js';
+import { leftOutOf } from './store-plan.js';
 import type { TextHash } from './text-hash.js';
 
 /** Where a harvest is after whole windows were left out. */
@@ -21,10 +22,12 @@ export interface Skipped {
  */
 export async function skipWindows(
   groups: AsyncGenerator<readonly Context[]>,
-  { window_batches: perWindow, rows_wanted: wanted, bos_token_id: bos }: Manifest,
+  manifest: Manifest,
   target: number,
   text: Pick<TextHash, 'add'>,
 ): Promise<Skipped> {
+  const { window_batches: perWindow, rows_wanted: wanted } = manifest;
+  const leftOut = leftOutOf(manifest);
   let [index, rows] = [0, 0];
   let held: (readonly Context[])[] = [];
   while (rows < target) {
@@ -34,10 +37,10 @@ export async function skipWindows(
       const { value, done } = await groups.next();
       if (done) break;
       held.push(value);
-      inWindow = Math.min(inWindow + rowsOfGroup(value, bos), wanted - rows);
+      inWindow = Math.min(inWindow + rowsOfGroup(value, leftOut), wanted - rows);
     }
     if (held.length === 0 || rows + inWindow > target) break;
-    text.add(withRows(held.flat(), wanted - rows, bos));
+    text.add(withRows(held.flat(), wanted - rows, leftOut));
     index++;
     rows += inWindow;
     held = [];
@@ -46,13 +49,13 @@ export async function skipWindows(
 }
 
 /** The contexts that a harvest makes a window of: those before `limit` rows are there, as forward-pass.ts takes them. */
-function withRows(contexts: readonly Context[], limit: number, bos: number): Context[] {
+function withRows(contexts: readonly Context[], limit: number, leftOut: LeftOut): Context[] {
   let rows = 0;
   const taken: Context[] = [];
   for (const context of contexts) {
     if (rows >= limit) break;
     taken.push(context);
-    rows += countActivations(context, bos);
+    rows += countActivations(context, leftOut);
   }
   return taken;
 }

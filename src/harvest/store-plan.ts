@@ -5,7 +5,9 @@ import { checkShardFiles } from '../activations/store.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { HarvestConfig } from '../config/stages.js';
+import { type LeftOut, leftOutTokens } from '../corpus/contexts.js';
 import type { CorpusFile } from '../corpus/corpus-files.js';
+import type { TokenizerFacts } from '../corpus/text-protocol.js';
 import { formatBytes } from '../disk/free-space.js';
 import { type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import { writtenAside } from '../disk/write-aside.js';
@@ -42,12 +44,21 @@ export function batchesPerWindow(
   return Math.max(1, Math.round(Math.min(config.windowRows, fit) / (config.batch * (context - 1))));
 }
 
+function otherThanBos(special: ReadonlyMap<number, string>, bos: number): number[] {
+  return [...special.keys()].filter((id) => id !== bos).sort((a, b) => a - b);
+}
+
+/** Tokens at which a store has no rows. */
+export function leftOutOf({ bos_token_id: bos, exclude_special_tokens: others }: Manifest): LeftOut {
+  return leftOutTokens(bos, others);
+}
+
 /** The manifest of a store that is about to be begun. */
 export function newManifest(
   config: HarvestConfig,
   files: readonly CorpusFile[],
   checkpoint: Checkpoint,
-  bosTokenId: number,
+  { bosTokenId, special }: TokenizerFacts,
   hook: Hook,
   context: number,
   windowBatches: number,
@@ -63,6 +74,7 @@ export function newManifest(
     context,
     bos_token_id: bosTokenId,
     prepend_bos: true,
+    ...(config.excludeSpecialTokens && { exclude_special_tokens: otherThanBos(special, bosTokenId) }),
     corpus: config.corpus,
     text_field: config.textField,
     encoding: config.encoding,
@@ -114,6 +126,7 @@ const FIXED = [
   'dtype',
   'precision',
   'context',
+  'exclude_special_tokens',
   'corpus',
   'text_field',
   'encoding',

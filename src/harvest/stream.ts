@@ -15,6 +15,7 @@ import { assembleWindows, atWindow } from './assemble.js';
 import { type ForwardPass, openForwardPass } from './forward-pass.js';
 import { harvestMemory } from './memory-bound.js';
 import { type Plan, planHarvest } from './plan.js';
+import { leftOutOf } from './store-plan.js';
 
 /** `--out` that means standard output. */
 export const STANDARD_OUTPUT = '-';
@@ -35,7 +36,7 @@ export async function harvestToStream(
   const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   const plan = await planHarvest(config, model);
   try {
-    const count = (c: Context) => countActivations(c, plan.text.facts.bosTokenId);
+    const count = (c: Context) => countActivations(c, leftOutOf(plan.manifests[0]!));
     await checkEnoughText(plan.text.ahead(), count, config.tokens, config.corpus, progress, stop);
     plan.text.remark(progress);
     await streamPlan(plan, config, out, progress, stop);

@@ -10,6 +10,8 @@ export interface SaeMetadata {
   readonly hook_name?: string;
   readonly context_size?: number;
   readonly prepend_bos?: boolean;
+  /** Whether, or which, special tokens other than BOS it was not trained on. */
+  readonly exclude_special_tokens?: boolean | readonly number[];
   readonly [key: string]: unknown;
 }
 
@@ -45,6 +47,7 @@ const cfgSchema = z.looseObject({
       hook_name: optional(z.string()),
       context_size: optional(z.number().int().min(2)),
       prepend_bos: optional(z.boolean()),
+      exclude_special_tokens: optional(z.union([z.boolean(), z.array(z.number().int().nonnegative())])),
     })
     .prefault({}),
 });

@@ -110,6 +110,7 @@ export function metadata(
     hook_head_index: null,
     context_size: about.context,
     prepend_bos: true,
+    ...(about.excludedTokens && { exclude_special_tokens: about.excludedTokens }),
     sae_pipe: {
       ...fixed,
       tokens: steps * settings.batch,

@@ -73,6 +73,7 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
     context,
     textField,
     encoding,
+    excludeSpecialTokens,
     dtype,
     precision,
     contextsPerPass,
@@ -82,7 +83,21 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
   } = config;
   return openLiveSource(
     {
-      ...{ model, revision, offline, corpus, hook, tokens, context, textField, encoding, dtype, precision, seed },
+      ...{
+        model,
+        revision,
+        offline,
+        corpus,
+        hook,
+        tokens,
+        context,
+        textField,
+        encoding,
+        excludeSpecialTokens,
+        dtype,
+        precision,
+        seed,
+      },
       ...{ batch: contextsPerPass, windowRows: poolRows, device: modelDevice ?? device, threads: modelThreads },
     },
     progress,

@@ -18,7 +18,7 @@ const CONTEXTS: Context[] = Array.from({ length: 11 }, (_, index) => ({
 async function* corpus(contexts = CONTEXTS) {
   yield* contexts;
 }
-const about = { bos: BOS, corpus: 'c.txt', wanted: 100 };
+const about = { leftOut: BOS, corpus: 'c.txt', wanted: 100 };
 const WANTED = 117;
 const manifest = emptyManifest(WANTED, { window_batches: 3, bos_token_id: BOS });
 const readAgain = () =>
