@@ -46,7 +46,7 @@ async function prose(): Promise<string[]> {
 }
 
 function code(): string[] {
-  const folders = ['src', 'test', 'bench', 'node_modules/@huggingface/transformers/src'];
+  const folders = ['src', 'test', 'node_modules/@huggingface/transformers/src'];
   return folders.flatMap((folder) =>
     readdirSync(folder, { recursive: true, encoding: 'utf8' })
       .filter((path) => /\.(ts|js|py)$/.test(path))

@@ -23,7 +23,7 @@ export async function openStoreSource(named: string, poolRows?: number): Promise
   return {
     about: {
       ...{ place: directory, model, hook, dIn: d_in, dtype, context, corpus, rows, meanNorm: mean_norm, identity },
-      excludedTokens,
+      ...(excludedTokens && { excludedTokens }),
     },
     batches: (order, seed) => new ActivationBatches(store, order, seed, poolRows),
     memory: () => {

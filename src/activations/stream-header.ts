@@ -95,5 +95,17 @@ export function readHeader(schema: Schema, place: string): StreamHeader {
 export function describeStream(header: StreamHeader, place: string): SourceDescription {
   const { model, hook, d_in, dtype, context, corpus, rows, exclude_special_tokens: excludedTokens } = header;
   const identity = createHash('sha256').update(JSON.stringify(header)).digest('hex');
-  return { place, model, hook, dIn: d_in, dtype, context, corpus, rows, meanNorm: null, identity, excludedTokens };
+  return {
+    place,
+    model,
+    hook,
+    dIn: d_in,
+    dtype,
+    context,
+    corpus,
+    rows,
+    meanNorm: null,
+    identity,
+    ...(excludedTokens && { excludedTokens }),
+  };
 }
