@@ -57,7 +57,8 @@ export class ActivationBatches implements Batches {
   }
 
   /**
-   * The next `size` rows, [size × d_in]: float16 bits for a float16 store, float32 otherwise. The array is new.
+   * The next `size` rows, [size × d_in]: float16 bits for a float16 store, float32 otherwise: in `into` where
+   * that fits, else in a new array.
    */
   async next(size: number, into?: ActivationArray): Promise<ActivationArray> {
     const { d_in: d, dtype } = this.store.manifest;

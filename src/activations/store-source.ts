@@ -26,15 +26,24 @@ export async function openStoreSource(named: string, poolRows?: number): Promise
       ...(excludedTokens && { excludedTokens }),
     },
     batches: (order, seed) => new ActivationBatches(store, order, seed, poolRows),
-    memory: () => {
-      const pieceRows = Math.max(...shards.map((shard) => shard.rows));
-      const inPool = Math.min(rows, Math.max(pieceRows, poolRowsWithin(poolRows ?? POOL_ROWS, store.manifest)));
-      // Beside a pool with its order, the shard that is looked at or was let go of last.
-      return {
-        held: inPool * (rowBytes(store.manifest) + ORDER_BYTES) + pieceRows * rowBytes(store.manifest),
-        pieceRows,
-      };
-    },
+    memory: () => storeMemory(store.manifest, rows, Math.max(...shards.map((shard) => shard.rows)), poolRows),
     close: async () => {},
   };
+}
+
+/**
+ * What reading a store holds in memory, bytes.
+ *
+ * @param pieceRows rows of its largest shard
+ * @param poolRows rows mixed in memory, at most
+ */
+export function storeMemory(
+  row: Parameters<typeof rowBytes>[0],
+  rows: number,
+  pieceRows: number,
+  poolRows = POOL_ROWS,
+): { readonly held: number; readonly pieceRows: number } {
+  const inPool = Math.min(rows, Math.max(pieceRows, poolRowsWithin(poolRows, row)));
+  // Next to a pool with its order, the shard that is being read, or was last.
+  return { held: inPool * (rowBytes(row) + ORDER_BYTES) + pieceRows * rowBytes(row), pieceRows };
 }

@@ -32,8 +32,9 @@ import { parseNumber } from './number.js';
 const plainCount = (text: string) => String(parseNumber(text) ?? text);
 
 /**
- * `train`: activations, from a store, a stream or a model at work → sparse autoencoder. Defaults are the paper's protocol
- * (appendix D) where it has one.
+ * `train`: activations, from a store, a stream or a model at work → sparse autoencoder. Defaults follow the
+ * paper's protocol (appendix D) but for three: nothing is resampled, activations are scaled to a mean norm of √d_in, and
+ * λ multiplies sums; docs/training.md has the paper's settings.
  */
 export const trainSchema = z.object({
   arch: z

@@ -12,11 +12,12 @@ import { parseGemmaConfig } from '../lm/gemma-config.js';
 import { findHook, type Hook, hookName } from '../lm/hooks.js';
 import { blockParameters, contextsAtOnce } from '../lm/pass-length.js';
 import { onnxRuntime } from '../onnx/session.js';
+import { type MemoryParts, memoryTotal } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { type Check, check } from './checks.js';
 import { cudaTraining } from './cuda-training.js';
 import { memory } from './memory.js';
-import { harvestNeeds, harvestWeights, modelWeights, placementOn, trainingNeeds } from './needs.js';
+import { harvestMemoryNeeds, harvestNeeds, harvestWeights, modelWeights, placementOn, trainingNeeds } from './needs.js';
 import { gpus, providers } from './providers.js';
 import { type Timing, tryTiming } from './timing.js';
 
@@ -65,7 +66,8 @@ type Machine = Awaited<ReturnType<typeof machineReport>>;
 async function workReport(checkpoint: Checkpoint, hooks: readonly Hook[], config: DoctorConfig, machine: Machine) {
   const context = chooseContext(config.context, checkpoint.config);
   const needs = harvestNeeds(checkpoint, hooks, context, config);
-  const inMemory = memoryChecks(config, machine, needs.weights + needs.activations, needs.window);
+  const parts = await harvestMemoryNeeds(checkpoint, hooks, context, config);
+  const inMemory = memoryChecks(config, machine, needs.weights + needs.activations, parts);
   const checks = [...inMemory];
   if (needs.store !== null) {
     const remedy = 'Ask for fewer --tokens, or choose an --out on a larger disk.';
@@ -85,9 +87,11 @@ async function workReport(checkpoint: Checkpoint, hooks: readonly Hook[], config
       hooks: hooks.map(({ name, width }) => ({ name, width })),
       ...{ dtype: config.dtype, batch: config.batch, context, tokens: config.tokens ?? null },
       ...needs,
+      memory: { total: memoryTotal(parts), parts },
       devices: machine.providers.map(({ name, available }) => {
         const weights = harvestWeights(checkpoint, hooks, context, config, name);
-        const { needed, available: free, fits } = check(name, weights + needs.activations, freeOn(name, machine), '');
+        const onDevice = name === 'cpu' ? memoryTotal(parts) : weights + needs.activations;
+        const { needed, available: free, fits } = check(name, onDevice, freeOn(name, machine), '');
         return { device: name, ready: available, needed, free, fits };
       }),
       timing,
@@ -99,14 +103,14 @@ async function workReport(checkpoint: Checkpoint, hooks: readonly Hook[], config
   };
 }
 
-/** Weights and values lie on the device; a window always lies in this machine's memory. */
-function memoryChecks(config: DoctorConfig, machine: Machine, onDevice: number, window: number): Check[] {
+/** Weights and values lie on the device; all else always lies in this machine's memory. */
+function memoryChecks(config: DoctorConfig, machine: Machine, onDevice: number, parts: MemoryParts): Check[] {
   const { available } = machine.memory;
   const remedy = 'Use a smaller --batch or --context, an earlier --hook, or a machine with more memory.';
-  if (config.device === 'cpu') return [check('the model with a window of rows', onDevice + window, available, remedy)];
+  if (config.device === 'cpu') return [check('harvesting', memoryTotal(parts), available, remedy)];
   return [
     check(`the model on ${config.device}`, onDevice, freeOn(config.device, machine), remedy),
-    check('a window of rows', window, available, remedy),
+    check('the rest of harvesting', memoryTotal({ ...parts, model: 0, pass: 0 }), available, remedy),
   ];
 }
 
@@ -142,7 +146,7 @@ function trainingReport(config: DoctorConfig, { name, width }: Hook) {
     d_in: width,
     d_sae: dSae,
     batch,
-    ...trainingNeeds({ ...config, batch }, width, dSae),
+    ...trainingNeeds(config, width, dSae),
   };
 }
 

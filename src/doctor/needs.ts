@@ -1,7 +1,8 @@
 import { rowBytes } from '../activations/manifest.js';
-import { type DoctorConfig, harvestSchema } from '../config/stages.js';
+import { storeMemory } from '../activations/store-source.js';
+import { type DoctorConfig, harvestSchema, trainSchema } from '../config/stages.js';
 import { harvestGraph } from '../harvest/harvest-graph.js';
-import { activationMemory } from '../harvest/memory-bound.js';
+import { activationMemory, harvestMemory } from '../harvest/memory-bound.js';
 import { harvestContexts } from '../harvest/pass-length.js';
 import { batchesPerWindow } from '../harvest/store-plan.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
@@ -10,10 +11,12 @@ import type { Hook } from '../lm/hooks.js';
 import { choosePrecision, type Placement } from '../lm/precision.js';
 import { GraphBuilder } from '../onnx/graph.js';
 import { type WeightMemory, weightMemory } from '../onnx/weight-memory.js';
+import { type MemoryParts, memoryTotal } from '../progress/memory-line.js';
 import { PARAMETERS, parameterShape } from '../sae/sae.js';
-import type { EngineSettings } from '../train/engines/engine.js';
-import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
+import { chooseEngine } from '../train/engines/open.js';
 import { stateBytes } from '../train/engines/state.js';
+import { trainingMemory } from '../train/memory-bound.js';
+import { engineSettings } from '../train/run-settings.js';
 
 /** What a harvest takes, bytes. */
 export interface HarvestNeeds {
@@ -55,6 +58,24 @@ export function harvestNeeds(
   };
 }
 
+/** What `harvest` prints that it holds at most, bytes: the same function, of a harvest with the doctor's settings. */
+export function harvestMemoryNeeds(
+  checkpoint: Checkpoint,
+  hooks: readonly Hook[],
+  context: number,
+  config: DoctorConfig,
+): Promise<MemoryParts> {
+  const { batch, dtype, device, precision } = config;
+  const tokens = config.tokens ?? Number.MAX_SAFE_INTEGER;
+  const harvest = harvestSchema.parse({
+    ...{ model: '-', corpus: '-', out: '-', hook: hooks.map(({ name }) => name) },
+    ...{ tokens, batch, dtype, device, precision },
+  });
+  const windowBatches = batchesPerWindow(harvest, hooks, context);
+  const manifests = hooks.map(({ width }) => ({ d_in: width, dtype }));
+  return harvestMemory({ checkpoint, hooks, context, windowBatches, manifests }, harvest);
+}
+
 /** Memory of the weights up to the deepest hook on a device. */
 export function harvestWeights(
   checkpoint: Checkpoint,
@@ -82,22 +103,33 @@ export interface TrainingNeeds {
   readonly parameters: number;
   /** Parameters, Adam's second moment of each (β1 = 0: no first), and a counter a feature; float32. */
   readonly state: number;
-  /** What `train` itself asks for. */
+  /** What `train` prints that it holds at most, by what it is for. */
+  readonly parts: MemoryParts;
+  /** The sum of the parts. */
   readonly memory: number;
 }
 
-/** @param dIn width of the hook */
+/**
+ * Training with the doctor's settings, all else at its default, on a store as a harvest of the same settings leaves it.
+ *
+ * @param dIn width of the hook
+ */
 export function trainingNeeds(
-  { arch, batch, device, threads }: Pick<DoctorConfig, 'arch' | 'device' | 'threads'> & { batch: number },
+  doctor: Pick<DoctorConfig, 'arch' | 'device' | 'threads' | 'dtype' | 'tokens'>,
   dIn: number,
   dSae: number,
 ): TrainingNeeds {
-  const settings: EngineSettings = {
-    ...{ architecture: arch, dIn, dSae, batch, batchDType: 'float16', scale: 1, beta1: 0, beta2: 0.999, deadWindow: 1 },
-    threads,
-  };
+  const { arch, device, threads, dtype, tokens = Number.MAX_SAFE_INTEGER } = doctor;
+  const config = trainSchema.parse({ ...{ activations: '-', out: '-', dSae, arch, device, threads } });
+  const settings = engineSettings(config, { dIn, dtype }, 1);
   const shapes = PARAMETERS[arch].map((name) => parameterShape(name, dIn, dSae));
   const parameters = shapes.reduce((sum, shape) => sum + shape.reduce((product, dim) => product * dim, 1), 0);
-  const memory = memoryNeeded(chooseEngine({ engine: 'auto', device }), settings);
-  return { parameters, state: stateBytes(settings), memory };
+  const pieceRows = Math.min(tokens, harvestSchema.shape.rowsPerShard.parse(undefined));
+  const source = {
+    // A harvested store knows its mean norm.
+    about: { meanNorm: 1 },
+    memory: () => storeMemory({ d_in: dIn, dtype }, tokens, pieceRows, config.poolRows),
+  };
+  const parts = trainingMemory(config, settings, chooseEngine(config, settings.architecture), source);
+  return { parameters, state: stateBytes(settings), parts, memory: memoryTotal(parts) };
 }

@@ -1,4 +1,5 @@
 import { formatBytes } from '../disk/free-space.js';
+import { memoryLine } from '../progress/memory-line.js';
 import { count, duration } from '../progress/spoken.js';
 import { cudaTrainingLines } from './cuda-training.js';
 import type { Report } from './doctor.js';
@@ -74,6 +75,7 @@ function harvestLines(harvest: NonNullable<Report['harvest']>): Line[] {
     ['weights', `${formatBytes(harvest.weights)} in memory, up to the deepest hook`],
     ['activations', `about ${formatBytes(harvest.activations)} a forward pass of ${batch} × ${context} tokens`],
     ['window', `${formatBytes(harvest.window)} of rows, permuted in memory`],
+    ['memory', memoryLine(harvest.memory.parts).replace(/^Memory: |\.$/g, '')],
     ...harvest.devices.map(({ device, ready, needed, free, fits }): Line => {
       const there =
         free === null ? 'how much is free is not known' : `${formatBytes(free)} free, fits: ${yesOrNo(fits)}`;
@@ -94,7 +96,8 @@ function trainingLines(training: NonNullable<Report['training']>): Line[] {
   return [
     ['SAE', `${arch}, d_in ${d_in} (${hook}), d_sae ${d_sae}, ${count(training.parameters)} parameters`],
     ['state', `${formatBytes(training.state)}: parameters and Adam's second moments, float32`],
-    ['memory', `${formatBytes(training.memory)} for the state, a batch of ${batch} and what a step writes`],
+    ['batch', `${batch}`],
+    ['memory', memoryLine(training.parts).replace(/^Memory: |\.$/g, '')],
   ];
 }
 

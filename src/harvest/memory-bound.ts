@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { rowBytes } from '../activations/manifest.js';
+import { type Manifest, rowBytes } from '../activations/manifest.js';
 import { ORDER_BYTES } from '../activations/pool.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { LOOK_AHEAD } from '../corpus/enough-text.js';
@@ -35,9 +35,15 @@ export function activationMemory(c: GemmaConfig, hooks: readonly Hook[], batch: 
   return 4 * (2 * positions * c.hidden + Math.max(attention, mlp)) + 8 * rows;
 }
 
+/** What of a plan decides its memory. */
+export type HarvestShape = Pick<Plan, 'checkpoint' | 'hooks' | 'context' | 'windowBatches'> & {
+  /** Rows of each hook. */
+  readonly manifests: readonly Pick<Manifest, 'd_in' | 'dtype'>[];
+};
+
 /** What a harvest holds at most, bytes; of a model on another device, less. */
 export async function harvestMemory(
-  { checkpoint, hooks, context, windowBatches, manifests }: Plan,
+  { checkpoint, hooks, context, windowBatches, manifests }: HarvestShape,
   config: Pick<HarvestConfig, 'tokens' | 'batch' | 'dtype' | 'device' | 'precision' | 'rowsPerShard'>,
 ): Promise<MemoryParts> {
   const { batch, dtype, tokens, rowsPerShard, device } = config;

@@ -3,6 +3,11 @@ import { formatBytes } from '../disk/free-space.js';
 /** What a process holds at most, in bytes, by what it is for. */
 export type MemoryParts = Readonly<Record<string, number>>;
 
+/** The sum of all parts, bytes. */
+export function memoryTotal(parts: MemoryParts): number {
+  return Object.values(parts).reduce((sum, bytes) => sum + bytes, 0);
+}
+
 /** The bound in words: "Memory: at most 1.2 GiB (engine 410.0 MiB, …)". */
 export function memoryLine(parts: MemoryParts): string {
   const shares = Object.entries(parts).filter(([, bytes]) => bytes > 0);

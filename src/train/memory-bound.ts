@@ -1,4 +1,4 @@
-import type { ActivationSource } from '../activations/source.js';
+import type { ActivationSource, SourceDescription } from '../activations/source.js';
 import type { TrainConfig } from '../config/stages.js';
 import { type MemoryParts, PROGRAM, THREAD } from '../progress/memory-line.js';
 import type { EngineSettings } from './engines/engine.js';
@@ -16,12 +16,17 @@ const BATCHES = 3;
 /** A state on its way to a checkpoint: from the workers, put together, and the one before, yet to be collected. */
 const STATES = 3;
 
+/** What of a source decides the memory of training on it. */
+export interface MemorySource extends Pick<ActivationSource, 'memory'> {
+  readonly about: Pick<SourceDescription, 'meanNorm'>;
+}
+
 /** What training holds at most, bytes: the engine reserves all it can ever need, and touches it as it needs it. */
 export function trainingMemory(
   config: TrainConfig,
   settings: EngineSettings,
   engine: EngineName,
-  source: ActivationSource,
+  source: MemorySource,
 ): MemoryParts {
   const { dIn, dSae, batch } = settings;
   const { held, pieceRows } = source.memory(config.order);

@@ -31,7 +31,11 @@ export function activationScale(config: TrainConfig, { dIn }: SourceDescription,
 }
 
 /** What the engine needs to know. */
-export function engineSettings(config: TrainConfig, about: SourceDescription, scale: number): EngineSettings {
+export function engineSettings(
+  config: TrainConfig,
+  about: Pick<SourceDescription, 'dIn' | 'dtype'>,
+  scale: number,
+): EngineSettings {
   return {
     ...ablatedSettings(config),
     dIn: about.dIn,

@@ -37,14 +37,15 @@ test('a store takes a row of activation, token, context and position for each to
 
 test('training takes what train asks for', () => {
   for (const arch of ['gated', 'standard'] as const) {
-    const { parameters, state, memory } = trainingNeeds({ arch, device: 'cpu', threads: 2, batch: 4096 }, 192, 1000);
+    const doctor = { arch, dtype: 'float16', tokens: 5000, threads: 2 } as const;
+    const { parameters, state, memory } = trainingNeeds({ ...doctor, device: 'cpu' }, 192, 1000);
     const biases = arch === 'gated' ? 3 : 1;
     assert.equal(parameters, 2 * 192 * 1000 + 192 + biases * 1000);
     assert.equal(state, 4 * (2 * parameters + 1000));
     assert.ok(memory > state);
-    const cuda = trainingNeeds({ arch, device: 'cuda', threads: 2, batch: 4096 }, 192, 1000);
+    const cuda = trainingNeeds({ ...doctor, device: 'cuda' }, 192, 1000);
     // The reference engine: two states, 8 values as large as a matrix, 20 of a batch's features, 8 of its activations.
-    assert.equal(cuda.memory, 2 * state + 4 * (8 * 192 * 1000 + 20 * 4096 * 1000 + 8 * 4096 * 192));
+    assert.equal(cuda.parts.engine, 2 * state + 4 * (8 * 192 * 1000 + 20 * 4096 * 1000 + 8 * 4096 * 192));
   }
 });
 
