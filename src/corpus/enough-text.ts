@@ -34,7 +34,9 @@ export async function checkEnoughText(
   }
   progress.update(Math.min(found, enough));
   progress.end();
-  if (found < enough) throw tooFewTokens(corpus, found, wanted);
+  if (found >= enough) return;
+  throwIfStopped(stop, NOTHING_BEGUN);
+  throw tooFewTokens(corpus, found, wanted);
 }
 
 /** The refusal of a corpus that ends too early. */

@@ -13,6 +13,7 @@ import { parseGemmaConfig } from '../lm/gemma-config.js';
 import { choosePrecision } from '../lm/precision.js';
 import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { untilStopped } from '../progress/unless-stopped.js';
 import { openSae } from '../sae/saelens.js';
 import { type Candidate, excludedTokens, openCandidate, sharedContext } from './candidate.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
@@ -136,7 +137,14 @@ async function settle(
   const { precision } = choosePrecision(config.precision, config.device, checkpoint);
   const count = (c: Context) => countPositions(c, leftOutTokens(checkpoint.config.bosTokenId, excluded));
   const text = new HashedContexts();
-  await checkEnoughText(text.pass(ahead.ahead()), count, config.tokens, config.corpus, progress, stop);
+  await checkEnoughText(
+    text.pass(untilStopped(ahead.ahead(), stop)),
+    count,
+    config.tokens,
+    config.corpus,
+    progress,
+    stop,
+  );
   ahead.remark(progress);
   const shared = {
     model_fingerprint: checkpoint.fingerprint,
@@ -165,18 +173,10 @@ async function measure(
   stop: StopRequest,
 ): Promise<MeasuredRecord[]> {
   const measured = new Map<Candidate, Metrics>();
+  const contexts = () => untilStopped(text.contexts(), stop);
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
     const group = candidates.filter(({ hook }) => hook.name === name);
-    const metrics = await evaluateHook(
-      group,
-      checkpoint,
-      () => text.contexts(),
-      context,
-      leftOut,
-      config,
-      progress,
-      stop,
-    );
+    const metrics = await evaluateHook(group, checkpoint, contexts, context, leftOut, config, progress, stop);
     for (const [k, candidate] of group.entries()) measured.set(candidate, metrics[k]!);
   }
   const cosines = new Map<Candidate, DecoderMaxCosine>();
@@ -239,7 +239,8 @@ async function evaluateHook(
       if (tokens === wanted) break;
     }
     progress.end();
-    if (tokens < wanted) throw tooFewTokens(config.corpus, tokens, wanted);
+    if (tokens === wanted) return;
+    throw stop.signal ? interrupted(stop.signal) : tooFewTokens(config.corpus, tokens, wanted);
   };
   try {
     await feed('taking the mean of', Math.min(config.tokens, MEAN_POSITIONS), spliceIn.addToMean);

@@ -56,7 +56,7 @@ export async function* assembleWindows(
     }
     if (rows === wanted) return;
     const group = await groups.next();
-    if (group.done) return yield { windows, rows, end: 'text' };
+    if (group.done) return yield { windows, rows, end: stop.signal ? 'stop' : 'text' };
     for (let i = 0; i < group.value.length && rows < wanted; i += pass.contexts) {
       if (await heard(stop)) return yield { windows, rows, end: 'stop' };
       const result = await pass.run(group.value.slice(i, i + pass.contexts), leftOut, wanted - rows);

@@ -12,7 +12,7 @@ import { modelDirectory } from '../hub/model-directory.js';
 import { parseGemmaConfig } from '../lm/gemma-config.js';
 import { memoryLine } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
+import { NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/unless-stopped.js';
 import { openForwardPass } from './forward-pass.js';
 import { harvestMemory } from './memory-bound.js';
 import { type Plan, planHarvest } from './plan.js';
@@ -75,7 +75,7 @@ async function harvestPlan(
   );
   if (found.every((manifest) => manifest === null)) {
     const count = (c: Context) => countActivations(c, leftOutOf(manifests[0]!));
-    await checkEnoughText(text.ahead(), count, config.tokens, config.corpus, progress, stop);
+    await checkEnoughText(untilStopped(text.ahead(), stop), count, config.tokens, config.corpus, progress, stop);
     text.remark(progress);
   }
   // Opening it may take minutes.
@@ -87,7 +87,7 @@ async function harvestPlan(
       writers.push(await openWriter(directory, manifests[i]!, found[i]!, config));
     }
     progress.say(memoryLine(await harvestMemory(plan, config)));
-    await harvestWindows(config, text.contexts(), pass, writers, progress, stop);
+    await harvestWindows(config, untilStopped(text.contexts(), stop), pass, writers, progress, stop);
   } finally {
     await pass.release();
   }
@@ -104,7 +104,7 @@ async function checkBeginning(
   progress: Progress,
   stop: StopRequest,
 ): Promise<void> {
-  const contexts = text.contexts();
+  const contexts = untilStopped(text.contexts(), stop);
   try {
     await readRecorded(finished, 0, contexts, corpus, stop);
   } finally {

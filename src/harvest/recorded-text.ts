@@ -82,6 +82,7 @@ export async function take(contexts: AsyncGenerator<Context>, count: number, sto
     if (done) break;
     taken.push(value);
   }
+  if (taken.length < count) throwIfStopped(stop, NOTHING_ADDED);
   return taken;
 }
 

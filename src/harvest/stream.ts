@@ -11,6 +11,7 @@ import { modelDirectory } from '../hub/model-directory.js';
 import { parseGemmaConfig } from '../lm/gemma-config.js';
 import { memoryLine } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { untilStopped } from '../progress/unless-stopped.js';
 import { assembleWindows, atWindow } from './assemble.js';
 import { type ForwardPass, openForwardPass } from './forward-pass.js';
 import { harvestMemory } from './memory-bound.js';
@@ -37,7 +38,7 @@ export async function harvestToStream(
   const plan = await planHarvest(config, model);
   try {
     const count = (c: Context) => countActivations(c, leftOutOf(plan.manifests[0]!));
-    await checkEnoughText(plan.text.ahead(), count, config.tokens, config.corpus, progress, stop);
+    await checkEnoughText(untilStopped(plan.text.ahead(), stop), count, config.tokens, config.corpus, progress, stop);
     plan.text.remark(progress);
     await streamPlan(plan, config, out, progress, stop);
   } finally {
@@ -88,7 +89,7 @@ async function* pieces(
   progress: Progress,
   stop: StopRequest,
 ): AsyncGenerator<Rows> {
-  const contexts = text.contexts();
+  const contexts = untilStopped(text.contexts(), stop);
   const groups = batches(contexts, config.batch);
   const beginning = atWindow(0, 0, manifests);
   let passed = 0;

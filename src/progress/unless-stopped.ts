@@ -38,3 +38,36 @@ export async function unlessStopped<T>(work: Promise<T>, stop: StopRequest, mess
     clearInterval(timer);
   }
 }
+
+/**
+ * Passes on what comes, and ends when a stop is asked for while nothing comes: a text may be read for minutes before it
+ * has anything to give, and a disk may not answer. Readers of this ask `stop` why it ended. It is closed as `source` is,
+ * but does not wait for an answer that has not come.
+ */
+export async function* untilStopped<T>(source: AsyncGenerator<T>, stop: StopRequest): AsyncGenerator<T, void> {
+  let give: (() => void) | undefined;
+  const timer = setInterval(() => {
+    if (stop.signal) give?.();
+  }, LOOK);
+  // Whoever waits keeps the process alive by what is waited for.
+  timer.unref();
+  let waiting = false;
+  try {
+    for (;;) {
+      waiting = true;
+      const result = await new Promise<IteratorResult<T> | undefined>((resolve, reject) => {
+        give = () => resolve(undefined);
+        source.next().then(resolve, reject);
+      });
+      if (result === undefined) return;
+      waiting = false;
+      if (result.done) return;
+      yield result.value;
+    }
+  } finally {
+    clearInterval(timer);
+    const closed = source.return(undefined);
+    if (waiting) closed.catch(() => {});
+    else await closed;
+  }
+}

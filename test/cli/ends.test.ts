@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -89,6 +89,33 @@ test('both sides of a pipe over Parquet end', { timeout: 2 * LIMIT }, async () =
   const rows = harvest(`${PROSE}.parquet`, '-');
   const { codes, left, right } = startPipe(at(''), rows, [...TRAIN, '--activations', '-', '--out', at('piped')]);
   assert.deepEqual(await codes, [0, 0], left.stderr() + right.stderr());
+});
+
+/** A JSON line of 26 GB before whose text there is nothing to tokenize, packed into less than a megabyte. */
+function endlessLine(): Buffer {
+  const block = (type: number, size: number, body: string, last = 0) => {
+    const head = Buffer.alloc(3);
+    head.writeUIntLE((size << 3) | (type << 1) | last, 0, 3);
+    return Buffer.concat([head, Buffer.from(body)]);
+  };
+  const begin = '{"meta":"';
+  const repeated = Buffer.concat(new Array(200_000).fill(block(1, 2 ** 17, 'm')));
+  const header = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0x38]);
+  return Buffer.concat([header, block(0, begin.length, begin), repeated, block(0, 2, '"}', 1)]);
+}
+
+test('a stop is heard while a text has nothing to give', async () => {
+  const out = at('nothing');
+  const args = [...harvest(written('endless.jsonl.zst', endlessLine()), out), '--log', 'json'];
+  const { child, outcome } = start(...args);
+  child.stderr!.on('data', (data) => {
+    if (String(data).includes('"counting tokens"')) child.kill('SIGTERM');
+  });
+  const timer = setTimeout(() => child.kill('SIGKILL'), LIMIT);
+  const { code, stderr } = await outcome;
+  clearTimeout(timer);
+  assert.equal(code, 143, stderr);
+  assert.ok(!existsSync(out));
 });
 
 test('an evaluation over Parquet ends', async () => {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Interrupted } from '../../src/config/refusal.js';
 import type { StopRequest } from '../../src/progress/progress.js';
-import { unlessStopped } from '../../src/progress/unless-stopped.js';
+import { unlessStopped, untilStopped } from '../../src/progress/unless-stopped.js';
 
 const interrupted = (work: Promise<unknown>) =>
   assert.rejects(work, (error: unknown) => {
@@ -30,4 +30,46 @@ test('work that fails after a stop was interrupted, and work that succeeds was n
   const stop: StopRequest = { signal: 'SIGINT' };
   await interrupted(unlessStopped(Promise.reject(new Error('the pipe is closed')), stop, message));
   assert.equal(await unlessStopped(Promise.resolve(3), stop, message), 3);
+});
+
+/** Gives 1 and 2, and then nothing more; `closed` says whether it was told to end. */
+function stalling() {
+  const state = { closed: false };
+  async function* values() {
+    try {
+      yield 1;
+      yield 2;
+      // A file system that does not answer; the event loop is kept by the test.
+      await new Promise((resolve) => setTimeout(resolve, 60_000).unref());
+    } finally {
+      state.closed = true;
+    }
+  }
+  return { state, values: values() };
+}
+
+test('what comes is passed on, and ends where a stop is asked for while nothing comes', async () => {
+  const keep = setInterval(() => {}, 1000);
+  const stop: StopRequest = { signal: undefined };
+  const found: number[] = [];
+  for await (const value of untilStopped(stalling().values, stop)) {
+    found.push(value);
+    if (value === 2) stop.signal = 'SIGTERM';
+  }
+  assert.deepEqual(found, [1, 2]);
+  clearInterval(keep);
+});
+
+test('whoever leaves it closes its source, and failures of the source are its own', async () => {
+  const stop: StopRequest = { signal: undefined };
+  const { state, values } = stalling();
+  for await (const _ of untilStopped(values, stop)) break;
+  assert.ok(state.closed);
+  async function* failing() {
+    yield 1;
+    throw new Error('why');
+  }
+  await assert.rejects(async () => {
+    for await (const _ of untilStopped(failing(), stop));
+  }, /^Error: why$/);
 });
