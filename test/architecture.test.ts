@@ -113,3 +113,10 @@ test(`no source file written by hand is longer than ${LONGEST} lines`, () => {
     [],
   );
 });
+
+test('no file asks Node to make directories with their parents: on /proc it never ends', () => {
+  for (const file of FILES) {
+    const text = readFileSync(join('src', file), 'utf8');
+    assert.doesNotMatch(text, /\bmkdir(Sync)?\([^)]*recursive/, `${file}: use disk/make-directory.ts`);
+  }
+});
