@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { EvalConfig } from '../config/stages.js';
+import { commandWords } from '../config/command-words.js';
+import { type EvalConfig, evalSchema } from '../config/stages.js';
 import { version } from '../config/version.js';
 import { batches, type Context, type LeftOut, leftOutTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
@@ -186,6 +187,7 @@ async function measure(
 
   await checkUnchanged(checkpoint, candidates);
   await claimOutputDirectory(config.out, claimOf(config, progress));
+  const command = { directory: process.cwd(), words: commandWords(evalSchema, config) };
   const records = candidates.map((candidate, i) => {
     const { architecture, dIn, dSae, cfg } = candidate.files;
     return {
@@ -198,6 +200,7 @@ async function measure(
       ...measured.get(candidate)!,
       decoder_max_cosine: cosines.get(candidate)!,
       settings: settings[i]!,
+      command,
       cfg,
     };
   });

@@ -18,6 +18,7 @@ export type Metrics = Omit<
   | 'decoder_max_cosine'
   | 'training_curve'
   | 'settings'
+  | 'command'
   | 'cfg'
 >;
 

@@ -1,3 +1,4 @@
+import type { GivenCommand } from '../config/command-words.js';
 import type { EvalSettings } from './settings.js';
 
 /**
@@ -67,6 +68,8 @@ export interface EvalRecord {
   /** File beside eval.json with a copy of the SAE's metrics.jsonl, or null where the SAE came without one. */
   training_curve: string | null;
   settings?: EvalSettings;
+  /** The command that measured it: what a report tells to measure it again. */
+  command?: GivenCommand;
   /** The SAE's cfg.json, whole. */
   cfg: Record<string, unknown>;
 }

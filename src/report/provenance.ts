@@ -1,3 +1,5 @@
+import { resolve } from 'node:path';
+import type { GivenCommand } from '../config/command-words.js';
 import { flagName, flagsOf } from '../config/flags.js';
 import { trainSchema } from '../config/stages.js';
 import type { EvalRecord } from '../eval/record.js';
@@ -9,6 +11,8 @@ export interface Source {
   out: string;
   title?: string;
   reference?: string;
+  /** Where `report` was run: what the paths above are seen from. */
+  directory?: string;
 }
 
 /** A word of a command as bash and zsh read it: what no page can show (controls, noncharacters) as an escape. */
@@ -27,34 +31,68 @@ export function shellWord(word: string): string {
 /** Stands for what the files do not record. */
 const UNKNOWN = '…';
 
-/** The command of `eval`, a line an SAE. The files name the model, but not where it or the text lay. */
-export function evalCommand(entries: readonly Entry[], evaluation: string): string {
+/** Words of a command in lines, each flag with its value; what follows the first line is continued by backslashes. */
+function inLines(name: string, words: readonly string[]): string {
+  const lines = [name];
+  for (const word of words) {
+    if (/^--[a-z]/.test(word)) lines.push(shellWord(word));
+    else lines[lines.length - 1] += ` ${shellWord(word)}`;
+  }
+  return lines.join(' \\\n    ');
+}
+
+/** The command that measured all of the SAEs; undefined where their files do not record one and the same. */
+function recorded(entries: readonly Entry[]): GivenCommand | undefined {
+  const commands = entries.map(({ record }) => record.command);
+  const [first] = commands;
+  return first !== undefined && distinct(commands.map((one) => JSON.stringify(one))).length === 1 ? first : undefined;
+}
+
+/** `eval` as far as files without a command tell: they name the model, but not where it lay. */
+function unrecordedEval(entries: readonly Entry[], evaluation: string): string {
   const records = entries.map(({ record }) => record);
-  const saes = distinct(records.map(({ sae }) => `--sae ${shellWord(sae)}`));
   const models = distinct(records.map(({ model }) => model));
+  const corpora = distinct(records.map(({ settings }) => settings?.corpus));
   const tokens = distinct(records.map((record) => record.tokens));
   const mean = records.some(({ ce_mean }) => ce_mean !== undefined && ce_mean !== null && !Number.isNaN(ce_mean));
+  const known = <T>(values: readonly (T | undefined)[]) =>
+    values.length === 1 && values[0] !== undefined ? shellWord(String(values[0])) : UNKNOWN;
   const rest = [
-    `--model ${models.length === 1 ? shellWord(models[0]!) : UNKNOWN}`,
-    `--corpus ${UNKNOWN}`,
-    `--tokens ${tokens.length === 1 ? tokens[0] : UNKNOWN}`,
+    `--model ${known(models)}`,
+    `--corpus ${known(corpora)}`,
+    `--tokens ${known(tokens)}`,
     ...(mean ? ['--mean-ablation'] : []),
     `--out ${shellWord(evaluation)}`,
   ];
+  const saes = distinct(records.map(({ sae }) => `--sae ${shellWord(sae)}`));
   return ['sae-pipe eval', ...saes, rest.join(' ')].join(' \\\n    ');
 }
 
-/** The command of `report`. */
-export function reportCommand({ evaluation, out, title, reference }: Source): string {
-  const words = [
-    'sae-pipe report',
-    shellWord(evaluation),
+/** Commands that measure and draw again what a page shows. */
+export interface Commands {
+  text: string;
+  /** They run as they stand; else “…” is what the evaluation does not record. */
+  complete: boolean;
+}
+
+/**
+ * The commands of `eval` and `report`. Where the evaluation records its own, they begin in the directory that it was
+ * given in, and replace what it and the page left there.
+ */
+export function commandsOf(entries: readonly Entry[], source: Source): Commands {
+  const given = recorded(entries);
+  const { evaluation, out, title, reference, directory } = source;
+  const same = given === undefined || directory === undefined || given.directory === directory;
+  const path = (path: string) => (same ? path : resolve(directory!, path));
+  const report = [
+    ...['sae-pipe report', shellWord(path(evaluation))],
     ...(title === undefined ? [] : ['--title', shellWord(title)]),
     ...(reference === undefined ? [] : ['--reference', reference]),
-    '--out',
-    shellWord(out),
-  ];
-  return words.join(' ');
+    ...['--out', shellWord(path(out))],
+  ].join(' ');
+  if (given === undefined) return { text: `${unrecordedEval(entries, evaluation)}\n${report}`, complete: false };
+  const measure = inLines('sae-pipe eval', [...given.words, '--overwrite']);
+  return { text: `cd ${shellWord(given.directory)}\n${measure}\n${report} --overwrite`, complete: true };
 }
 
 /** What `train` makes; an SAE of another architecture was exported, or comes from elsewhere. */

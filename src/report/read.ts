@@ -109,6 +109,7 @@ const evalRecord = z.object({
   intervals: z.record(z.string(), interval).optional(),
   training_curve: z.string().nullable(),
   settings: settings.optional(),
+  command: z.object({ directory: z.string(), words: z.array(z.string()) }).optional(),
   // Not z.record, which takes seconds for a long list of keys.
   cfg: z.custom<Record<string, unknown>>((cfg) => cfg !== null && typeof cfg === 'object' && !Array.isArray(cfg)),
 }) satisfies z.ZodType<EvalRecord>;

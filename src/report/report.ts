@@ -7,7 +7,7 @@ import { counted, fixed, integer, listed, percent } from './format.js';
 import { type Markup, markup } from './markup.js';
 import { captionedTable, page } from './page.js';
 import { drawable, type Point, pointsOf } from './points.js';
-import { evalCommand, reportCommand, type Source, shellWord } from './provenance.js';
+import { commandsOf, type Source, shellWord } from './provenance.js';
 import type { Evaluation } from './read.js';
 import { checkReference, type PublishedSae, type ReferenceName } from './reference.js';
 import { furtherTable, headlineTable } from './table.js';
@@ -71,10 +71,13 @@ function tokensNote(entries: readonly Entry[]): string {
 
 /** Whole commands, once; captions name them short. */
 function commands(entries: readonly Entry[], source: Source): Markup {
+  const { text, complete } = commandsOf(entries, source);
+  const how = complete
+    ? 'Pasted into a shell where the files are, they measure and draw again, and replace what they wrote (--overwrite).'
+    : 'The evaluation does not record the whole command: “…” stands for what is missing, and paths may need a directory before them.';
   return markup`<section id="commands"><h2>Commands</h2>
-<p>What measured the numbers, and what drew this page from them. “…” is what the evaluation does not record; the commands of the training are below, under Configuration.</p>
-<pre>${evalCommand(entries, source.evaluation)}
-${reportCommand(source)}</pre>
+<p>What measured the numbers, and what drew this page from them. ${how} The commands of the training are below, under Configuration.</p>
+<pre>${text}</pre>
 </section>
 `;
 }

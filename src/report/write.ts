@@ -25,7 +25,7 @@ export async function writeReport(config: ReportConfig): Promise<string> {
   const html = renderReport(found, {
     title,
     generator: `sae-pipe ${version()}`,
-    source: { evaluation, out, title, reference },
+    source: { evaluation, out, title, reference, directory: process.cwd() },
     reference: published,
   });
   return writeOutputFile(out, html, config.overwrite);

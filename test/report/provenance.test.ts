@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { evalCommand, reportCommand, shellWord, trainCommand } from '../../src/report/provenance.js';
+import { commandWords } from '../../src/config/command-words.js';
+import { evalSchema } from '../../src/config/stages.js';
+import { commandsOf, shellWord, trainCommand } from '../../src/report/provenance.js';
 import { entries, evalRecord } from './sample.js';
 
 test('words are quoted where a shell would read them otherwise', () => {
@@ -10,26 +12,48 @@ test('words are quoted where a shell would read them otherwise', () => {
   assert.equal(shellWord('$HOME'), "'$HOME'");
 });
 
-test('the command of eval names every SAE once, and leaves out what is not recorded', () => {
-  const command = evalCommand(
-    entries({ sae: 'runs/b', tokens: 500 }, { sae: 'runs/a', tokens: 500, ce_mean: 3 }),
-    'runs/eval',
-  );
+test('where the command of eval was not recorded, it is told as far as the files go, and said not to be whole', () => {
+  const told = commandsOf(entries({ sae: 'runs/b', tokens: 500 }, { sae: 'runs/a', tokens: 500, ce_mean: 3 }), {
+    evaluation: 'runs/eval',
+    out: 'p.html',
+  });
   assert.equal(
-    command,
-    'sae-pipe eval \\\n    --sae runs/a \\\n    --sae runs/b \\\n    --model tiny-gemma --corpus … --tokens 500 --mean-ablation --out runs/eval',
+    told.text,
+    'sae-pipe eval \\\n    --sae runs/a \\\n    --sae runs/b \\\n    --model tiny-gemma --corpus … --tokens 500 --mean-ablation --out runs/eval\nsae-pipe report runs/eval --out p.html',
   );
-  assert.match(
-    evalCommand(entries({ tokens: 1 }, { tokens: 2, model: 'other' }), 'e'),
-    /--model … --corpus … --tokens … --out e$/,
+  assert.equal(told.complete, false);
+  const unlike = commandsOf(entries({ tokens: 1 }, { tokens: 2, model: 'other' }), { evaluation: 'e', out: 'o' });
+  assert.match(unlike.text, /--model … --corpus … --tokens … --out e\n/);
+});
+
+test('a recorded command of eval is told whole, from its directory; other paths are seen from there', () => {
+  const command = { directory: "/home/it's me", words: ['--sae', 'runs/a b', '--tokens', '50', '--out', 'e'] };
+  const all = entries({ command }, { sae: 'b', command });
+  const source = { evaluation: 'e', out: 'o.html', title: 'A title', reference: 'paper-gemma-7b' };
+  const begin = `cd '/home/it'\\''s me'\nsae-pipe eval \\\n    --sae 'runs/a b' \\\n    --tokens 50 \\\n    --out e \\\n    --overwrite\n`;
+  assert.deepEqual(commandsOf(all, { ...source, directory: command.directory }), {
+    text: `${begin}sae-pipe report e --title 'A title' --reference paper-gemma-7b --out o.html --overwrite`,
+    complete: true,
+  });
+  assert.equal(
+    commandsOf(all, { evaluation: '../e', out: 'o.html', directory: '/x/y' }).text,
+    `${begin}sae-pipe report /x/e --out /x/y/o.html --overwrite`,
   );
 });
 
-test('the command of report has what it was told', () => {
-  assert.equal(
-    reportCommand({ evaluation: 'e', out: 'o.html', title: 'A title', reference: 'paper-gemma-7b' }),
-    "sae-pipe report e --title 'A title' --reference paper-gemma-7b --out o.html",
-  );
+test('the words of a command are what is not its default', () => {
+  const config = {
+    sae: ['a', '-b'],
+    model: 'm',
+    corpus: 'c',
+    tokens: 9,
+    batch: 8,
+    meanAblation: true,
+    overwrite: true,
+  };
+  assert.deepEqual(commandWords(evalSchema, { ...config, out: 'e', offline: false }), [
+    ...['--sae', 'a', '--sae=-b', '--model', 'm', '--corpus', 'c', '--tokens', '9', '--mean-ablation', '--out', 'e'],
+  ]);
 });
 
 test('the command of train has the recorded settings that are not the defaults', () => {
