@@ -5,16 +5,17 @@ import { flagsOf } from './flags.js';
 export interface GivenCommand {
   /** Absolute. */
   directory: string;
-  /** What followed the command's name. */
+  /** What followed the command's name, but --out and --overwrite. */
   words: string[];
 }
 
-/** Flags that say how a command was given, not what it computes. */
-const NOT_REPEATED = ['overwrite', 'resume'];
+/** Flags that say where a result goes, not what it is: equal results are equal files, wherever they lie. */
+const NOT_REPEATED = ['out', 'overwrite', 'resume'];
 
 /**
  * The flags that give a stage this configuration, wherever its values came from: the command line, a file, or another
- * stage. Those that have their default are left out.
+ * stage. Those that have their default are
+ * left out, and so is --out.
  */
 export function commandWords(schema: z.ZodObject, config: Readonly<Record<string, unknown>>): string[] {
   return flagsOf(schema).flatMap(({ key, name, default: usual }) => {

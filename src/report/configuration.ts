@@ -50,6 +50,6 @@ ${command === null ? null : markup`<p class="path">Trained by <code>${command}</
 `;
   });
   return markup`${entries.length > 1 ? differences(entries) : null}
-<p>The cfg.json of each SAE:</p>
+<p>The cfg.json of each SAE, and the command that trained it; “…” is the directory of its activations, which an SAE does not record.</p>
 ${details}`;
 }

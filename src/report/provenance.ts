@@ -91,7 +91,7 @@ export function commandsOf(entries: readonly Entry[], source: Source): Commands 
     ...['--out', shellWord(path(out))],
   ].join(' ');
   if (given === undefined) return { text: `${unrecordedEval(entries, evaluation)}\n${report}`, complete: false };
-  const measure = inLines('sae-pipe eval', [...given.words, '--overwrite']);
+  const measure = inLines('sae-pipe eval', [...given.words, '--out', path(evaluation), '--overwrite']);
   return { text: `cd ${shellWord(given.directory)}\n${measure}\n${report} --overwrite`, complete: true };
 }
 

@@ -27,17 +27,18 @@ test('where the command of eval was not recorded, it is told as far as the files
 });
 
 test('a recorded command of eval is told whole, from its directory; other paths are seen from there', () => {
-  const command = { directory: "/home/it's me", words: ['--sae', 'runs/a b', '--tokens', '50', '--out', 'e'] };
+  const command = { directory: "/home/it's me", words: ['--sae', 'runs/a b', '--tokens', '50'] };
   const all = entries({ command }, { sae: 'b', command });
   const source = { evaluation: 'e', out: 'o.html', title: 'A title', reference: 'paper-gemma-7b' };
-  const begin = `cd '/home/it'\\''s me'\nsae-pipe eval \\\n    --sae 'runs/a b' \\\n    --tokens 50 \\\n    --out e \\\n    --overwrite\n`;
+  const begin = (out: string) =>
+    `cd '/home/it'\\''s me'\nsae-pipe eval \\\n    --sae 'runs/a b' \\\n    --tokens 50 \\\n    --out ${out} \\\n    --overwrite\n`;
   assert.deepEqual(commandsOf(all, { ...source, directory: command.directory }), {
-    text: `${begin}sae-pipe report e --title 'A title' --reference paper-gemma-7b --out o.html --overwrite`,
+    text: `${begin('e')}sae-pipe report e --title 'A title' --reference paper-gemma-7b --out o.html --overwrite`,
     complete: true,
   });
   assert.equal(
     commandsOf(all, { evaluation: '../e', out: 'o.html', directory: '/x/y' }).text,
-    `${begin}sae-pipe report /x/e --out /x/y/o.html --overwrite`,
+    `${begin('/x/e')}sae-pipe report /x/e --out /x/y/o.html --overwrite`,
   );
 });
 
@@ -52,7 +53,7 @@ test('the words of a command are what is not its default', () => {
     overwrite: true,
   };
   assert.deepEqual(commandWords(evalSchema, { ...config, out: 'e', offline: false }), [
-    ...['--sae', 'a', '--sae=-b', '--model', 'm', '--corpus', 'c', '--tokens', '9', '--mean-ablation', '--out', 'e'],
+    ...['--sae', 'a', '--sae=-b', '--model', 'm', '--corpus', 'c', '--tokens', '9', '--mean-ablation'],
   ]);
 });
 
