@@ -127,7 +127,7 @@ export type ExportConfig = z.infer<typeof exportSchema>;
 /** `report`: eval.json → one HTML file. */
 export const reportSchema = z.object({
   evaluation: directory.describe('directory that eval wrote'),
-  out: directory.describe('the .html file to write'),
+  out: directory.describe('the file to write: .html (the page) or .csv (its tables, one row per SAE)'),
   title: z.string().optional().describe('title of the page'),
   reference: z
     .enum(references)
@@ -160,7 +160,7 @@ export const figureSchema = z.object({
   tokens: positive.default(200_000).describe('activations to look at, at most (jump-relu)'),
   seed,
   out: directory.describe(
-    'the file to write: .svg (light, for papers and slides) or .html (with its caption and numbers)',
+    'the file to write: .svg, .pdf or .png (light, for papers and slides), or .html (with its caption and numbers)',
   ),
   overwrite,
 });

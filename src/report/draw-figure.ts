@@ -18,24 +18,37 @@ import { readReference } from './reference.js';
 import { checkOutputFile, writeOutputFile } from './write.js';
 
 /**
- * Draws a figure of its own as config.out, .svg or .html.
+ * Draws a figure of its own as config.out: .svg, .html, .png or .pdf.
  *
  * @returns the file's path
  * @throws Refusal where flags do not belong together, or the feature's SAE and store do not
  */
 export async function drawFigure(config: FigureConfig, progress: Progress, stop: StopRequest): Promise<string> {
   const { out, evaluation, sae, activations } = config;
-  const kind = /\.(svg|html)$/.exec(out)?.[1];
+  const kind = /\.(svg|html|png|pdf)$/.exec(out)?.[1] as Kind | undefined;
   if (kind === undefined)
-    throw new UsageRefusal(`--out ${out} is neither .svg nor .html.`, 'Give it one of the two endings.');
+    throw new UsageRefusal(`--out ${out} is not .svg, .html, .png or .pdf.`, 'Give it one of these endings.');
   checkFlags(config);
   await checkOutputFile(out, [evaluation, sae, activations]);
   const file = await figureFile(config, commandOf(config), progress, stop);
-  return writeOutputFile(
-    out,
-    kind === 'svg' ? svgFile(file) : figurePage(file, `sae-pipe ${version()}`),
-    config.overwrite,
-  );
+  return writeOutputFile(out, await contentOf(kind, file, progress), config.overwrite);
+}
+
+/** Kinds of files that figures are written as. */
+type Kind = 'svg' | 'html' | 'png' | 'pdf';
+
+async function contentOf(kind: Kind, file: FigureFile, progress: Progress): Promise<string | Uint8Array> {
+  if (kind === 'html') return figurePage(file, `sae-pipe ${version()}`);
+  const svg = svgFile(file);
+  if (kind === 'svg') return svg;
+  const { outlined, pngOf, uncovered } = await import('./raster.js');
+  const lacking = uncovered(svg);
+  if (lacking.length > 0) {
+    progress.say(`The font of .png and .pdf files lacks ${lacking.join(' ')}; an .svg or .html file shows them.`);
+  }
+  if (kind === 'png') return pngOf(svg);
+  const { pdfOf } = await import('./pdf.js');
+  return pdfOf(await outlined(svg), file.title);
 }
 
 /** Flags that say what a figure shows; all of one figure's are needed, but those of the toy model's, which has none. */

@@ -5,8 +5,10 @@ import { type Markup, markup } from './markup.js';
 import { lambdaOf } from './naming.js';
 import { inlineMarker } from './styles.js';
 
-interface Column {
+export interface Column {
   title: string;
+  /** Its name in a CSV file: the key of eval.json. */
+  key: string;
   /** Which way is better. */
   better?: '↑' | '↓' | '→ 1';
   unit?: string;
@@ -22,9 +24,10 @@ interface Column {
 }
 
 /** The headline columns, with their definitions as src/eval/record.ts has them. */
-const HEADLINE_COLUMNS: readonly Column[] = [
+export const HEADLINE_COLUMNS: readonly Column[] = [
   {
     title: 'λ',
+    key: 'lambda',
     definition: 'Sparsity coefficient that the SAE was trained with, as its cfg.json records it.',
     value: ({ cfg }) => lambdaOf(cfg),
     decimals: 3,
@@ -32,6 +35,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
   },
   {
     title: 'd_sae',
+    key: 'd_sae',
     unit: 'features',
     definition: 'Number of features of the dictionary.',
     value: ({ d_sae }) => d_sae,
@@ -39,6 +43,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
   },
   {
     title: 'L0',
+    key: 'l0',
     better: '↓',
     unit: 'a token',
     definition: 'Mean number of active features a token.',
@@ -48,6 +53,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
   },
   {
     title: 'Loss recovered',
+    key: 'loss_recovered',
     better: '↑',
     unit: '%',
     definition: '1 − (CE(x̂) − CE(x)) / (CE(0) − CE(x)).',
@@ -58,6 +64,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
   },
   {
     title: 'ΔCE',
+    key: 'delta_ce',
     better: '↓',
     unit: 'nats',
     definition: 'CE(x̂) − CE(x): cross-entropy that splicing adds, in nats a token.',
@@ -67,6 +74,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
   },
   {
     title: 'KL',
+    key: 'kl',
     better: '↓',
     unit: 'nats',
     definition: 'Mean KL(clean ‖ spliced) of the next-token distributions, in nats.',
@@ -76,6 +84,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
   },
   {
     title: 'Explained variance',
+    key: 'explained_variance',
     better: '↑',
     definition: '1 − Σ|x − x̂|² / Σ|x − x̄|².',
     value: ({ explained_variance }) => explained_variance,
@@ -84,6 +93,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
   },
   {
     title: 'Cosine',
+    key: 'cosine',
     better: '↑',
     definition: 'Mean cosine of x and x̂.',
     value: ({ cosine }) => cosine,
@@ -92,6 +102,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
   },
   {
     title: 'γ',
+    key: 'relative_reconstruction_bias',
     better: '→ 1',
     definition: 'Relative reconstruction bias, γ = E|x̂|² / E[x̂·x]. Below 1 is shrinkage.',
     value: (record) => record.relative_reconstruction_bias,
@@ -100,6 +111,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
   },
   {
     title: 'Dead',
+    key: 'dead_fraction',
     better: '↓',
     unit: '%',
     definition: 'Share of features active on none of the counted positions.',
@@ -110,15 +122,17 @@ const HEADLINE_COLUMNS: readonly Column[] = [
 ];
 
 /** The columns that older files lack; a column shows where an SAE has a value. */
-const FURTHER_COLUMNS: readonly Column[] = [
+export const FURTHER_COLUMNS: readonly Column[] = [
   {
     title: 'Contexts',
+    key: 'contexts',
     definition: 'Number of contexts that the counted positions are from.',
     value: ({ contexts }) => contexts,
     decimals: 0,
   },
   {
     title: 'Loss recovered, mean ablation',
+    key: 'loss_recovered_mean',
     better: '↑',
     unit: '%',
     definition: '1 − (CE(x̂) − CE(x)) / (CE(x̄) − CE(x)).',
@@ -129,6 +143,7 @@ const FURTHER_COLUMNS: readonly Column[] = [
   },
   {
     title: 'CE, mean-ablated',
+    key: 'ce_mean',
     unit: 'nats',
     definition: 'CE(x̄): cross-entropy with the activation replaced by its mean.',
     value: ({ ce_mean }) => ce_mean,
@@ -136,6 +151,7 @@ const FURTHER_COLUMNS: readonly Column[] = [
   },
   {
     title: 'FVU',
+    key: 'fvu',
     better: '↓',
     definition: 'Fraction of variance unexplained, Σ|x − x̂|² / Σ|x − x̄|².',
     value: ({ fvu }) => fvu,
@@ -143,6 +159,7 @@ const FURTHER_COLUMNS: readonly Column[] = [
   },
   {
     title: 'Explained variance a token',
+    key: 'explained_variance_tokens',
     better: '↑',
     definition: 'Mean over positions of 1 − |x − x̂|² / |x − x̄|².',
     value: ({ explained_variance_tokens }) => explained_variance_tokens,
@@ -150,6 +167,7 @@ const FURTHER_COLUMNS: readonly Column[] = [
   },
   {
     title: '|x̂| / |x|',
+    key: 'norm_ratio',
     better: '→ 1',
     definition: 'Mean over positions of |x̂| / |x|.',
     value: ({ norm_ratio }) => norm_ratio,
@@ -157,6 +175,7 @@ const FURTHER_COLUMNS: readonly Column[] = [
   },
   {
     title: 'Dense',
+    key: 'dense_fraction',
     unit: '%',
     definition: 'Share of features active on more than a tenth of the counted positions.',
     value: ({ dense_fraction }) => dense_fraction,
@@ -165,12 +184,14 @@ const FURTHER_COLUMNS: readonly Column[] = [
   },
   {
     title: 'Decoder cosine, mean',
+    key: 'decoder_max_cosine_mean',
     definition: 'Mean over features of the largest cosine of its decoder row to another one.',
     value: ({ decoder_max_cosine }) => decoder_max_cosine?.mean,
     decimals: 3,
   },
   {
     title: 'Decoder cosine, largest',
+    key: 'decoder_max_cosine_largest',
     definition: 'The largest cosine of two decoder rows.',
     value: ({ decoder_max_cosine }) => decoder_max_cosine?.largest,
     decimals: 3,

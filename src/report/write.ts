@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { Refusal } from '../config/refusal.js';
+import { Refusal, UsageRefusal } from '../config/refusal.js';
 import type { ReportConfig } from '../config/stages.js';
 import { version } from '../config/version.js';
 import { checkNotInputs } from '../disk/inputs.js';
@@ -8,12 +8,14 @@ import { makeDirectory } from '../disk/make-directory.js';
 import { checkWritable } from '../disk/output-directory.js';
 import { readRegular } from '../disk/regular-file.js';
 import { writeAside } from '../disk/write-aside.js';
+import { csvOf } from './csv.js';
+import { entriesOf } from './entries.js';
 import { readEvaluation } from './read.js';
 import { readReference } from './reference.js';
 import { renderReport } from './report.js';
 
 /**
- * Draws the evaluation in config.evaluation as one HTML file.
+ * Draws the evaluation in config.evaluation as one HTML file, or writes its tables as one CSV file.
  *
  * @returns the file's path
  */
@@ -21,6 +23,13 @@ export async function writeReport(config: ReportConfig): Promise<string> {
   const { evaluation, out, title, reference } = config;
   const found = await readEvaluation(evaluation);
   await checkOutputFile(out, [evaluation]);
+  if (/\.csv$/i.test(out)) return writeOutputFile(out, csvOf(entriesOf(found)), config.overwrite);
+  if (!/\.html?$/i.test(out)) {
+    throw new UsageRefusal(
+      `--out ${out} is neither an .html nor a .csv file.`,
+      'For a PDF of the page, print the .html file from a browser; `sae-pipe figure` writes single figures as .svg, .png and .pdf.',
+    );
+  }
   const published = reference === undefined ? undefined : { name: reference, saes: await readReference(reference) };
   const html = renderReport(found, {
     title,
@@ -48,15 +57,15 @@ export async function checkOutputFile(path: string, inputs: readonly (string | u
  *
  * @throws Refusal where another file is there and may not be replaced
  */
-export async function writeOutputFile(path: string, text: string, overwrite: boolean): Promise<string> {
+export async function writeOutputFile(path: string, content: string | Uint8Array, overwrite: boolean): Promise<string> {
   const existing = overwrite ? undefined : await stat(path).catch(() => undefined);
   if (existing) {
-    const bytes = Buffer.from(text);
+    const bytes = Buffer.from(content);
     const comparable = existing.isFile() && existing.size === bytes.length;
     if (comparable && (await readRegular(path, bytes.length))?.equals(bytes)) return path;
     throw new Refusal(`${path} exists.`, 'Choose another --out, or add --overwrite to replace it.');
   }
   await makeDirectory(dirname(path));
-  await writeAside(path, text);
+  await writeAside(path, content);
   return path;
 }

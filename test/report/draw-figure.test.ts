@@ -116,12 +116,22 @@ test('pareto and shrinkage are drawn from an evaluation, a mark an SAE and a pan
   }
 });
 
+test('a figure is a PNG or a PDF by its ending', async () => {
+  for (const [ending, begin] of [
+    ['png', '\u0089PNG'],
+    ['pdf', '%PDF-1.4'],
+  ] as const) {
+    const path = await draw({ name: 'jump-relu', out: join(root, `toy.${ending}`) });
+    assert.ok(readFileSync(path, 'latin1').startsWith(begin), ending);
+  }
+});
+
 test('flags that do not belong together are refused', async () => {
   await refused({ name: 'jump-relu', sae: 'x' }, /--feature and --activations missing/, 2);
   await refused({ name: 'paper-gemma-7b', feature: 3 }, /--feature says nothing to figure paper-gemma-7b/, 2);
   await refused({ name: 'jump-relu', evaluation: 'e' }, /--evaluation says nothing to figure jump-relu/, 2);
   await refused({ name: 'pareto' }, /--evaluation missing/, 2);
-  await refused({ name: 'jump-relu', out: join(root, 'a.png') }, /neither \.svg nor \.html/, 2);
+  await refused({ name: 'jump-relu', out: join(root, 'a.eps') }, /not \.svg/, 2);
   writeFileSync(join(root, 'there.svg'), 'mine');
   await refused({ name: 'jump-relu', out: join(root, 'there.svg') }, /there\.svg exists/, 1);
   assert.equal(readFileSync(join(root, 'there.svg'), 'utf8'), 'mine');
