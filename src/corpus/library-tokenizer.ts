@@ -53,7 +53,7 @@ export async function openLibraryTokenizer(directory: string, file: unknown, par
     special: new Map(
       added
         .filter((token) => token?.special && isToken(token.id))
-        .map(({ id, content }) => [id as number, String(content)]),
+        .map(({ id, content }) => [id as number, typeof content === 'string' ? content : `token ${id}`]),
     ),
     vocabulary: sizeOf(model?.vocab),
     begin: (source) => new WholeDocument(encode, source, part),

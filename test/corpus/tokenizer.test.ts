@@ -89,6 +89,15 @@ test('a tokenizer with parts that our encoder lacks is left to the library, or r
   await refuses(() => openTokenizer(both, expected), both, 'single_word');
 });
 
+test('a tokenizer class that is not a name is answered by the library, or refused', async (t) => {
+  const directory = changed(t, {});
+  writeFileSync(
+    join(directory, FILES[1]),
+    JSON.stringify({ ...JSON.parse(readFileSync(join(MODEL, FILES[1]), 'utf8')), tokenizer_class: { toString: 1 } }),
+  );
+  await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), directory);
+});
+
 test('a tokenizer that gives what is no token is refused when it does', async (t) => {
   const directory = temporaryDirectory(t);
   copyFileSync(join(MODEL, FILES[1]), join(directory, FILES[1]));

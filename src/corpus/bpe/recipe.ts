@@ -81,7 +81,7 @@ function checkConfig(config: Json): void {
     if (!absent(config[key])) throw new UnknownPart(key);
   }
   const name = config.tokenizer_class;
-  if (!absent(name) && !/^(Gemma|PreTrained)Tokenizer(Fast)?$/.test(String(name))) {
+  if (!absent(name) && (typeof name !== 'string' || !/^(Gemma|PreTrained)Tokenizer(Fast)?$/.test(name))) {
     throw new UnknownPart(`tokenizer_class ${brief(name)}`);
   }
 }
