@@ -137,7 +137,7 @@ writeSection(
   'tokenize',
   'Tokenizing',
   [
-    'Thousands of tokens per CPU second, one thread each; the ids of all three are compared and are the same.',
+    '`npm run bench:tokenize`. Thousands of tokens per CPU second, one thread each; the ids of all three are compared and are the same.',
     markdownTable(head, rows),
     `Prose: the bundled training text, code: this project's and transformers.js's; transformers.js encodes the first ${LIBRARY_SHARE.toLocaleString('en')} characters of each. ${circumstances()}.`,
   ].join('\n\n'),
