@@ -9,6 +9,7 @@ import { evaluate } from '../../src/eval/evaluate.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { exportSae } from '../../src/sae/export.js';
 import { train } from '../../src/train/train.js';
+import { refuses } from '../config/refuses.js';
 import { deadOwner } from '../disk/dead-owner.js';
 import { temporaryDirectory } from '../temporary.js';
 import { tinyActivations } from '../train/tiny-activations.js';
@@ -53,7 +54,13 @@ test('train: a killed --overwrite and --resume leave nothing of the run before',
   await trained(old, { steps: 40, l1: 9 });
   await trained(whole, {});
   writeFileSync(join(old, 'sae_weights.safetensors.0123456789abcdef.tmp'), 'torn');
-  await killedAnywhere(old, 'cfg.json', whole, (out) => trained(out, { resume: true }));
+  await killedAnywhere(old, 'cfg.json', whole, async (out) => {
+    if (readdirSync(out).some((name) => name.startsWith('checkpoint-'))) {
+      // It is the old run still, and said to be: other settings do not continue it.
+      await refuses(() => trained(out, { resume: true }), 'l1 = 9', '--overwrite');
+      await trained(out, { overwrite: true });
+    } else await trained(out, { resume: true });
+  });
 });
 
 test('eval and export: the same command', async () => {
