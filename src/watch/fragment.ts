@@ -3,7 +3,7 @@ import { duration } from '../progress/spoken.js';
 import { distinct, entriesOf, type Placed, type Subject } from '../report/entries.js';
 import { compact, counted, fixed, integer, MISSING, percent } from '../report/format.js';
 import { type Markup, markup } from '../report/markup.js';
-import { inlineMarker } from '../report/styles.js';
+import { inlineMarker, lineColour } from '../report/styles.js';
 import { trainingCurvesFigure } from '../report/training-curves.js';
 import type { Standing } from './standing.js';
 import { thinned } from './thinned-curve.js';
@@ -21,6 +21,11 @@ interface Shown extends Subject {
   readonly run: Run;
 }
 
+/** What names a run, as cfg.json has it. */
+function trainingOf({ settings: { ablate, train, l1, dSae } }: Run): Record<string, unknown> {
+  return { ablate, train, ...(l1 === undefined ? {} : { l1 }), ...(dSae === undefined ? {} : { d_sae: dSae }) };
+}
+
 /** Puts the runs in the page's order: by hook, architecture and name, which stays while they grow. */
 function entriesOfRuns(runs: readonly Run[], root: string): Placed<Shown>[] {
   return entriesOf(
@@ -32,7 +37,7 @@ function entriesOfRuns(runs: readonly Run[], root: string): Placed<Shown>[] {
         hook: run.settings.hook ?? 'unknown hook',
         model: run.settings.model ?? 'unknown model',
         l0: Number.NaN,
-        cfg: { metadata: { sae_pipe: { ablate: run.settings.ablate, train: run.settings.train } } },
+        cfg: { metadata: { sae_pipe: trainingOf(run) } },
       },
       curve: run.curve,
     })),
@@ -76,8 +81,11 @@ function stateCell({ state, silence }: Standing): Markup {
 
 function stepCell({ step, steps }: Standing): Markup {
   const bar = steps === undefined ? null : markup`<progress max="${steps}" value="${step}"></progress>`;
-  return markup`<td class="number">${integer(step)}${steps === undefined ? '' : ` of ${integer(steps)}`}${bar}</td>`;
+  return markup`<td class="number" data-value="${String(step)}">${integer(step)}${steps === undefined ? '' : ` of ${integer(steps)}`}${bar}</td>`;
 }
+
+/** A value that the page's script sorts by; nothing for a value that is missing: it stays last. */
+const sortable = (value: number | undefined) => (value !== undefined && Number.isFinite(value) ? String(value) : '');
 
 /** What kind of run it is, as far as it says; its hook where it is not that of all. */
 function kindOf({ settings: { architecture, dSae, l1, hook }, unreadable }: Run, common: string | undefined): string {
@@ -91,17 +99,21 @@ function kindOf({ settings: { architecture, dSae, l1, hook }, unreadable }: Run,
   return parts.filter((part) => part !== undefined).join(' · ');
 }
 
-function row({ index, name, style, record: { sae, run } }: Placed<Shown>, common: string | undefined): Markup {
+function row({ index, name, style, tone, record: { sae, run } }: Placed<Shown>, common: string | undefined): Markup {
   const { standing, last } = run;
+  const measured = (value: number | null | undefined, text: (value: number) => string) =>
+    [value ?? undefined, text(value ?? Number.NaN)] as const;
   const numbers = [
-    standing.rate === undefined ? MISSING : compact(standing.rate),
-    standing.left === undefined ? MISSING : duration(standing.left),
-    fixed(last?.l0 ?? Number.NaN, 1),
-    fixed(last?.explained_variance ?? Number.NaN, 3),
-    compact(last?.loss ?? Number.NaN),
-    percent(last?.dead_fraction ?? Number.NaN, 1),
+    [standing.rate, standing.rate === undefined ? MISSING : compact(standing.rate)] as const,
+    [standing.left, standing.left === undefined ? MISSING : duration(standing.left)] as const,
+    measured(last?.l0, (value) => fixed(value, 1)),
+    measured(last?.explained_variance, (value) => fixed(value, 3)),
+    measured(last?.loss, compact),
+    measured(last?.dead_fraction, (value) => percent(value, 1)),
   ];
-  return markup`<tr data-sae="${index}"><th scope="row" title="${sae}">${inlineMarker(style)}${name}<span class="kind">${kindOf(run, common)}</span></th>${stateCell(standing)}${stepCell(standing)}${numbers.map((text) => markup`<td class="number">${text}</td>`)}</tr>
+  const cells = numbers.map(([value, text]) => markup`<td class="number" data-value="${sortable(value)}">${text}</td>`);
+  const marker = inlineMarker(style, tone === null ? undefined : lineColour({ style, tone }));
+  return markup`<tr data-sae="${index}"><th scope="row" title="${sae}">${marker}${name}<span class="kind">${sae} · ${kindOf(run, common)}</span></th>${stateCell(standing)}${stepCell(standing)}${cells}</tr>
 `;
 }
 
@@ -118,10 +130,11 @@ const HEADS = [
 function table(entries: readonly Placed<Shown>[]): Markup {
   const common = commonHook(entries.map(({ record }) => record.run));
   const heads = HEADS.map(
-    ([title, unit]) => markup`<th scope="col" class="number">${title}<span class="unit">${unit}</span></th>`,
+    ([title, unit]) =>
+      markup`<th scope="col" class="number"><span class="title">${title}</span><span class="unit">${unit}</span></th>`,
   );
   return markup`<div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="runs">
-<thead><tr><th scope="col">Run</th><th scope="col">State</th>${heads}</tr></thead>
+<thead><tr><th scope="col"><span class="title">Run</span></th><th scope="col"><span class="title">State</span></th>${heads}</tr></thead>
 <tbody>${entries.map((entry) => row(entry, common))}</tbody>
 </table></div>`;
 }
