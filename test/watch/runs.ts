@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MetricsRecord } from '../../src/train/metrics-record.js';
 import { curve } from '../report/sample.js';
@@ -29,5 +29,8 @@ export const metadata = (changes: object = {}) => ({
 export const begin = (directory: string, changes: object = {}) =>
   writeFileSync(join(directory, 'run.json'), JSON.stringify(metadata(changes)));
 
-export const finish = (directory: string, changes: object = {}) =>
+export function finish(directory: string, changes: object = {}): void {
   writeFileSync(join(directory, 'cfg.json'), JSON.stringify({ architecture: 'gated', metadata: metadata(changes) }));
+  // A run.json next to it is that of a run that is trained further.
+  rmSync(join(directory, 'run.json'), { force: true });
+}
