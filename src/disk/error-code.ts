@@ -10,7 +10,8 @@ const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [-
  */
 export function errorCode(error: unknown): string | undefined {
   const { code, errno, syscall } = (error ?? {}) as NodeJS.ErrnoException;
-  if (syscall === undefined) return undefined;
+  // A stream may hand on the code alone.
+  if (syscall === undefined) return code !== undefined && Object.hasOwn(constants.errno, code) ? code : undefined;
   if (code !== undefined && !code.startsWith('Unknown system error')) return code;
   return NAMES.get(errno ?? 0) ?? code;
 }

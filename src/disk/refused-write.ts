@@ -27,7 +27,7 @@ export class Unconfirmed extends Refusal {
 export function refusedWrite(path: string, cause: unknown): unknown {
   const code = errorCode(cause);
   if (code === undefined) return cause;
-  const { syscall } = cause as NodeJS.ErrnoException;
+  const { syscall = 'write' } = cause as NodeJS.ErrnoException;
   const refusal = (message: string, remedy: string) => new Refusal(message, remedy, { cause });
   switch (code) {
     case 'ENOSPC':
