@@ -52,7 +52,8 @@ test('a clock that is set back changes no result, no rate and no time left', asy
       'the clock did go backwards',
     );
     for (const { event, rate, left, seconds } of lines) {
-      if (event === 'begin' || event === 'say') continue;
+      // The others have no rate.
+      if (event !== 'update' && event !== 'end') continue;
       assert.ok(rate! >= 0 && (left ?? 0) >= 0 && (seconds ?? 0) >= 0 && (seconds ?? 0) < 600, JSON.stringify(lines));
     }
     assert.deepEqual(resultsBelow(out), resultsBelow(whole));
