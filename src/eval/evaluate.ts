@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
-import { commandWords } from '../config/command-words.js';
+import { commandWords, type TrainingCommand } from '../config/command-words.js';
+import { Refusal } from '../config/refusal.js';
 import { type EvalConfig, evalSchema } from '../config/stages.js';
 import { version } from '../config/version.js';
 import { batches, type Context, type LeftOut, leftOutTokens } from '../corpus/contexts.js';
@@ -16,6 +17,7 @@ import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { untilStopped } from '../progress/unless-stopped.js';
 import { openSae } from '../sae/saelens.js';
+import { trainingCommand } from '../train/training-command.js';
 import { type Candidate, excludedTokens, openCandidate, sharedContext } from './candidate.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
 import { interrupted } from './interrupted.js';
@@ -43,10 +45,17 @@ interface Plan {
 /**
  * Splices SAEs into the model on held-out text and writes eval.json; SAEs of one hook share a forward pass. There is
  * nothing to go on with after a kill: the same command begins again.
+ *
+ * @param trainedBy the one command that made all of the SAEs; else each may have its own next to it
  */
-export async function evaluate(config: EvalConfig, progress: Progress, stop: StopRequest): Promise<MeasuredRecord[]> {
+export async function evaluate(
+  config: EvalConfig,
+  progress: Progress,
+  stop: StopRequest,
+  trainedBy?: TrainingCommand | null,
+): Promise<MeasuredRecord[]> {
   return inItsDirectory(config, progress, claimOf(config, progress), () =>
-    withPlan(config, progress, stop, (planned) => measure(planned, config, progress, stop)),
+    withPlan(config, progress, stop, (planned) => measure(planned, config, progress, stop, trainedBy)),
   );
 }
 
@@ -62,6 +71,7 @@ export async function evaluateUnlessSame(
   config: EvalConfig,
   progress: Progress,
   stop: StopRequest,
+  trainedBy?: TrainingCommand | null,
 ): Promise<readonly EvalRecord[]> {
   return inItsDirectory(config, progress, { ...claimOf(config, progress), resume: !config.overwrite }, () =>
     withPlan(config, progress, stop, async (planned): Promise<readonly EvalRecord[]> => {
@@ -74,7 +84,7 @@ export async function evaluateUnlessSame(
       const found = before.map(({ sae, hook, tokens, settings }) => [sae, hook, tokens, settings]);
       if (isDeepStrictEqual(found, wanted)) return before;
       await checkOutputDirectory(config.out, claimOf(config, progress));
-      return measure(planned, config, progress, stop);
+      return measure(planned, config, progress, stop, trainedBy);
     }),
   );
 }
@@ -172,6 +182,7 @@ async function measure(
   config: EvalConfig,
   progress: Progress,
   stop: StopRequest,
+  trainedBy: TrainingCommand | null | undefined,
 ): Promise<MeasuredRecord[]> {
   const measured = new Map<Candidate, Metrics>();
   const contexts = () => untilStopped(text.contexts(), stop);
@@ -188,6 +199,11 @@ async function measure(
   await checkUnchanged(checkpoint, candidates);
   await claimOutputDirectory(config.out, claimOf(config, progress));
   const command = { directory: process.cwd(), words: commandWords(evalSchema, config) };
+  const say = (line: string) => progress.say(line);
+  const training: (TrainingCommand | null)[] = [];
+  for (const candidate of candidates) {
+    training.push(trainedBy === undefined ? await ownTraining(candidate, say) : trainedBy);
+  }
   const records = candidates.map((candidate, i) => {
     const { architecture, dIn, dSae, cfg } = candidate.files;
     return {
@@ -201,10 +217,20 @@ async function measure(
       decoder_max_cosine: cosines.get(candidate)!,
       settings: settings[i]!,
       command,
+      training: training[i]!,
       cfg,
     };
   });
-  return writeEvaluation(config.out, records, (line) => progress.say(line));
+  return writeEvaluation(config.out, records, say);
+}
+
+/** The command that trained an SAE; null where what lies next to it tells none. */
+async function ownTraining({ path, files }: Candidate, say: (line: string) => void): Promise<TrainingCommand | null> {
+  return trainingCommand(path, files.metadata.sae_pipe).catch((error: unknown) => {
+    if (!(error instanceof Refusal)) throw error;
+    say(`${error.message} The evaluation is written without the command that trained ${path}.`);
+    return null;
+  });
 }
 
 /** @throws Refusal where an SAE or the model was replaced: figures of two would be mixed */

@@ -19,6 +19,7 @@ export type Metrics = Omit<
   | 'training_curve'
   | 'settings'
   | 'command'
+  | 'training'
   | 'cfg'
 >;
 

@@ -1,4 +1,4 @@
-import type { GivenCommand } from '../config/command-words.js';
+import type { GivenCommand, TrainingCommand } from '../config/command-words.js';
 import type { EvalSettings } from './settings.js';
 
 /**
@@ -70,6 +70,8 @@ export interface EvalRecord {
   settings?: EvalSettings;
   /** The command that measured it: what a report tells to measure it again. */
   command?: GivenCommand;
+  /** The command that made the SAE; null where none is known. */
+  training?: TrainingCommand | null;
   /** The SAE's cfg.json, whole. */
   cfg: Record<string, unknown>;
 }

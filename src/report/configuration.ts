@@ -1,7 +1,7 @@
 import { flattened } from './configuration-keys.js';
 import { distinct, type Entry } from './entries.js';
 import { type Markup, markup } from './markup.js';
-import { trainCommand } from './provenance.js';
+import { trainCommand, trainFlags } from './provenance.js';
 import { inlineMarker } from './styles.js';
 
 /** Most columns that a table of differences may have. */
@@ -38,18 +38,30 @@ function differences(entries: readonly Entry[]): Markup | null {
 </table></div>`;
 }
 
+/** The command that trained an SAE; where there is none, its settings. */
+function training({ record }: Entry): Markup | null {
+  const command = trainCommand(record);
+  if (command !== null) {
+    return markup`<p class="path">Trained by (pasted into a shell, it replaces the SAE with the same one):</p>
+<pre class="training">${command}</pre>`;
+  }
+  const flags = trainFlags(record);
+  const by = record.training?.stage === 'sweep' ? markup`Of the <a href="#commands">sweep above</a>. ` : null;
+  if (flags === null) return by && markup`<p class="path">${by}</p>`;
+  return markup`<p class="path">${by}Settings, as flags of train: <code>${flags}</code></p>`;
+}
+
 /** The cfg.json of each SAE, folded, after a table of the settings in which they differ. */
 export function configurationSection(entries: readonly Entry[]): Markup {
   const details = entries.map((entry) => {
-    const command = trainCommand(entry.record);
     return markup`<details data-sae="${entry.index}"><summary><span class="marker">${inlineMarker(entry.style)}</span>${entry.fullName}</summary>
 <p class="path">${entry.record.sae}, ${entry.record.architecture} at ${entry.record.hook} of ${entry.record.model}</p>
-${command === null ? null : markup`<p class="path">Trained by <code>${command}</code></p>`}
+${training(entry)}
 <pre>${JSON.stringify(entry.record.cfg, null, 2)}</pre>
 </details>
 `;
   });
   return markup`${entries.length > 1 ? differences(entries) : null}
-<p>The cfg.json of each SAE, and the command that trained it; “…” is the directory of its activations, which an SAE does not record.</p>
+<p>The cfg.json of each SAE, and the command that trained it, where it is recorded.</p>
 ${details}`;
 }

@@ -1,5 +1,6 @@
 import { againstL0 } from './against-l0.js';
 import { padded } from './domains.js';
+import { distinct } from './entries.js';
 import { fixed, listed } from './format.js';
 import type { Markup } from './markup.js';
 import { drawable, type Point } from './points.js';
@@ -40,10 +41,19 @@ export function paretoFigure(points: readonly Point[], options: ParetoOptions = 
   });
 }
 
-/** Names of the SAEs that a figure against L0 cannot show. */
+/** Why a figure against L0 cannot show a point. */
+function obstacle({ l0, reason }: Point, quantity: string): string {
+  if (!(l0 > 0 && Number.isFinite(l0))) return l0 === 0 ? 'no feature is ever active' : 'there is no finite L0';
+  return reason ?? `there is no finite ${quantity}`;
+}
+
+/** Names of the SAEs that a figure against L0 cannot show, and why. */
 export function notDrawn(points: readonly Point[], quantity: string): string {
-  const missing = points.filter((point) => !drawable(point)).map(({ name }) => name);
-  return missing.length === 0
-    ? ''
-    : `Not drawn, for want of an L0 above 0 or a finite ${quantity}: ${listed(missing)}.`;
+  const missing = points.filter((point) => !drawable(point));
+  const why = distinct(missing.map((point) => obstacle(point, quantity)));
+  const parts = why.map((reason) => {
+    const names = missing.filter((point) => obstacle(point, quantity) === reason).map(({ name }) => name);
+    return `${listed(names)}, because ${reason}`;
+  });
+  return parts.length === 0 ? '' : `Not drawn: ${parts.join('; ')}.`;
 }

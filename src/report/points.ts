@@ -17,6 +17,8 @@ export interface Point {
   name: string;
   /** The name, cut where it is too long for a figure. */
   label: string;
+  /** Why there is no value, where the evaluation says it. */
+  reason?: string;
   /** Number of its SAE on the page; null for a point of a reference. */
   index: number | null;
 }
@@ -42,6 +44,7 @@ export function pointsOf(
     valueInterval: interval(record, quantity),
     name: fullName,
     label,
+    reason: record.reasons?.[quantity],
     index,
   }));
 }

@@ -28,9 +28,6 @@ export function shellWord(word: string): string {
   return `$'${characters.join('')}'`;
 }
 
-/** Stands for what the files do not record. */
-const UNKNOWN = '…';
-
 /** Words of a command in lines, each flag with its value; what follows the first line is continued by backslashes. */
 function inLines(name: string, words: readonly string[]): string {
   const lines = [name];
@@ -48,31 +45,11 @@ function recorded(entries: readonly Entry[]): GivenCommand | undefined {
   return first !== undefined && distinct(commands.map((one) => JSON.stringify(one))).length === 1 ? first : undefined;
 }
 
-/** `eval` as far as files without a command tell: they name the model, but not where it lay. */
-function unrecordedEval(entries: readonly Entry[], evaluation: string): string {
-  const records = entries.map(({ record }) => record);
-  const models = distinct(records.map(({ model }) => model));
-  const corpora = distinct(records.map(({ settings }) => settings?.corpus));
-  const tokens = distinct(records.map((record) => record.tokens));
-  const mean = records.some(({ ce_mean }) => ce_mean !== undefined && ce_mean !== null && !Number.isNaN(ce_mean));
-  const known = <T>(values: readonly (T | undefined)[]) =>
-    values.length === 1 && values[0] !== undefined ? shellWord(String(values[0])) : UNKNOWN;
-  const rest = [
-    `--model ${known(models)}`,
-    `--corpus ${known(corpora)}`,
-    `--tokens ${known(tokens)}`,
-    ...(mean ? ['--mean-ablation'] : []),
-    `--out ${shellWord(evaluation)}`,
-  ];
-  const saes = distinct(records.map(({ sae }) => `--sae ${shellWord(sae)}`));
-  return ['sae-pipe eval', ...saes, rest.join(' ')].join(' \\\n    ');
-}
-
 /** Commands that measure and draw again what a page shows. */
 export interface Commands {
   text: string;
-  /** They run as they stand; else “…” is what the evaluation does not record. */
-  complete: boolean;
+  /** `eval` is among them; else the evaluation does not record its command. */
+  measure: boolean;
 }
 
 /**
@@ -88,24 +65,42 @@ export function commandsOf(entries: readonly Entry[], source: Source): Commands 
     ...['sae-pipe report', shellWord(path(evaluation))],
     ...(title === undefined ? [] : ['--title', shellWord(title)]),
     ...(reference === undefined ? [] : ['--reference', reference]),
-    ...['--out', shellWord(path(out))],
+    ...['--out', shellWord(path(out)), '--overwrite'],
   ].join(' ');
-  if (given === undefined) return { text: `${unrecordedEval(entries, evaluation)}\n${report}`, complete: false };
+  if (given === undefined) return { text: report, measure: false };
   const measure = inLines('sae-pipe eval', [...given.words, '--out', path(evaluation), '--overwrite']);
-  return { text: `cd ${shellWord(given.directory)}\n${measure}\n${report} --overwrite`, complete: true };
+  return { text: `${inDirectory(given, measure)}\n${report}`, measure: true };
+}
+
+function inDirectory({ directory }: GivenCommand, command: string): string {
+  return `cd ${shellWord(directory)}\n${command}`;
+}
+
+/** The command of `train` that makes an SAE again, in its place; null where none is known. */
+export function trainCommand({ training }: EvalRecord): string | null {
+  if (training?.stage !== 'train') return null;
+  return inDirectory(training, inLines('sae-pipe train', [...training.words, '--overwrite']));
+}
+
+/** The commands of the sweeps that SAEs are of. */
+export function sweepCommands(entries: readonly Entry[]): string[] {
+  return distinct(
+    entries.flatMap(({ record: { training } }) =>
+      training?.stage === 'sweep' ? [inDirectory(training, inLines('sae-pipe sweep', training.words))] : [],
+    ),
+  );
 }
 
 /** What `train` makes; an SAE of another architecture was exported, or comes from elsewhere. */
 const TRAINED = /^(gated|standard|gated_untied)$/;
 
-/** The command of `train`, from the settings that cfg.json records; null where it records none. */
-export function trainCommand({ cfg, sae, hook, architecture }: EvalRecord): string | null {
+/** The settings that cfg.json records, as flags of `train`; null where it records none. */
+export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
   const { sae_pipe } = (cfg.metadata ?? {}) as { sae_pipe?: unknown };
   if (typeof sae_pipe !== 'object' || sae_pipe === null || !TRAINED.test(architecture)) return null;
   const settings = sae_pipe as Record<string, unknown>;
   const words = flagsOf(trainSchema).flatMap(({ key, name, default: usual }) => {
-    if (key === 'activations') return [`--activations ${UNKNOWN}/${shellWord(hook)}`];
-    if (key === 'out') return [`--out ${shellWord(sae)}`];
+    if (key === 'activations' || key === 'out') return [];
     // Steps and tokens say one thing, of which a command may have one word; a rate that never falls falls in no steps.
     if (key === 'tokens' && 'steps' in settings) return [];
     if (key === 'decaySteps' && settings.lr_decay === 'constant') return [];
@@ -115,5 +110,5 @@ export function trainCommand({ cfg, sae, hook, architecture }: EvalRecord): stri
     const values = [value].flat().filter((one) => ['string', 'number'].includes(typeof one));
     return values.map((one) => `--${name} ${shellWord(String(one))}`);
   });
-  return ['sae-pipe train', ...words].join(' ');
+  return words.length === 0 ? null : words.join(' ');
 }

@@ -110,6 +110,10 @@ const evalRecord = z.object({
   training_curve: z.string().nullable(),
   settings: settings.optional(),
   command: z.object({ directory: z.string(), words: z.array(z.string()) }).optional(),
+  training: z
+    .object({ stage: z.enum(['train', 'sweep']), directory: z.string(), words: z.array(z.string()) })
+    .nullable()
+    .optional(),
   // Not z.record, which takes seconds for a long list of keys.
   cfg: z.custom<Record<string, unknown>>((cfg) => cfg !== null && typeof cfg === 'object' && !Array.isArray(cfg)),
 }) satisfies z.ZodType<EvalRecord>;

@@ -7,7 +7,7 @@ import { counted, fixed, integer, listed, percent } from './format.js';
 import { type Markup, markup } from './markup.js';
 import { captionedTable, page } from './page.js';
 import { drawable, type Point, pointsOf } from './points.js';
-import { commandsOf, type Source, shellWord } from './provenance.js';
+import { commandsOf, type Source, sweepCommands, trainCommand } from './provenance.js';
 import type { Evaluation } from './read.js';
 import { checkReference, type PublishedSae, type ReferenceName } from './reference.js';
 import { furtherTable, headlineTable } from './table.js';
@@ -56,7 +56,12 @@ function result(entries: readonly Entry[]): string {
     (top, point) => (top === null || point.value > top.value ? point : top),
     null,
   );
-  if (best === null) return 'No SAE has both an L0 above 0 and a loss recovered that can be told.';
+  if (best === null) {
+    const why = distinct(entries.map(({ record }) => record.reasons?.loss_recovered));
+    return why.length === 1 && why[0] !== undefined
+      ? `Loss recovered has no value here: ${why[0]}.`
+      : 'No SAE has both an L0 above 0 and a loss recovered that can be told.';
+  }
   const which =
     points.length > 1 ? `The best of ${counted(entries.length, 'SAE')}, ${best.name},` : `The SAE ${best.name}`;
   return `${which} recovers ${percent(best.value, 2)} % of the loss with ${fixed(best.l0, 1)} active features per token.`;
@@ -71,14 +76,22 @@ function tokensNote(entries: readonly Entry[]): string {
 
 /** Whole commands, once; captions name them short. */
 function commands(entries: readonly Entry[], source: Source): Markup {
-  const { text, complete } = commandsOf(entries, source);
-  const how = complete
-    ? 'Pasted into a shell where the files are, they measure and draw again, and replace what they wrote (--overwrite).'
-    : 'The evaluation does not record the whole command: “…” stands for what is missing, and paths may need a directory before them.';
+  const { text, measure } = commandsOf(entries, source);
+  const sweeps = sweepCommands(entries);
+  const how = measure
+    ? 'What measured the numbers, and what drew this page from them. Pasted into a shell where the files are, they measure and draw again, and replace what they wrote (--overwrite).'
+    : 'What drew this page. The evaluation does not record the command that measured the numbers.';
+  const alone = entries.some(({ record }) => trainCommand(record) !== null);
+  const train = alone ? ' What trained the SAEs is below, under Configuration.' : '';
+  const sweep =
+    sweeps.length === 0
+      ? null
+      : markup`<p>What trained the SAEs and evaluated them: a sweep. The same command continues it where it was stopped; with another --out it makes all of it anew.</p>
+${sweeps.map((command) => markup`<pre class="sweep">${command}</pre>\n`)}`;
   return markup`<section id="commands"><h2>Commands</h2>
-<p>What measured the numbers, and what drew this page from them. ${how} The commands of the training are below, under Configuration.</p>
+<p>${how}${train}</p>
 <pre>${text}</pre>
-</section>
+${sweep}</section>
 `;
 }
 
@@ -90,17 +103,17 @@ function commands(entries: readonly Entry[], source: Source): Markup {
  */
 export function renderReport(evaluation: Evaluation, options: ReportOptions = {}): string {
   const entries = entriesOf(evaluation);
-  const { reference, source = { evaluation: '…', out: '…' } } = options;
+  const { reference, source } = options;
   if (reference) checkReference(reference.saes, entries, reference.name);
   const models = distinct(entries.map(({ record }) => record.model));
   const title = options.title ?? `Sparse autoencoders on ${listed(models)}`;
   const foot = options.generator ?? '';
   const footer: Markup | null = foot === '' ? null : markup`<footer>${foot}</footer>`;
-  const directory = source.evaluation === '…' ? '…' : shellWord(source.evaluation);
-  const made = (first: string) =>
-    markup` <span class="made">Data: <code>${first}</code>. Drawn by <code>sae-pipe report ${directory}</code>. <a href="#commands">In full</a></span>`;
-  const measured = made(`sae-pipe eval … --out ${directory}`);
-  const trained = made('sae-pipe train …');
+  const inFull = source && markup` <a href="#commands">Commands</a>`;
+  const made = (stage: string) =>
+    markup` <span class="made">Data: sae-pipe ${stage}. Drawn by sae-pipe report.${inFull ?? null}</span>`;
+  const measured = made('eval');
+  const trained = made('train');
   const further = furtherTable(entries);
   const intervals = entries.some(({ record }) => record.intervals !== undefined);
   const below = intervals ? ' Below a value stands its 95 % interval, by bootstrap over contexts.' : '';
@@ -118,7 +131,7 @@ ${figures.first}
 ${captionedTable(1, headlineTable(entries), tableCaption, measured)}
 ${further === null ? null : captionedTable(2, further, 'Further measurements of the same evaluation.', measured)}
 ${figures.rest}
-${commands(entries, source)}<section><h2>Definitions</h2>
+${source ? commands(entries, source) : null}<section><h2>Definitions</h2>
 ${DEFINITIONS}
 </section>
 <section><h2>Configuration</h2>

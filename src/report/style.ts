@@ -97,6 +97,9 @@ tr.group th { padding-top: 1.1rem; font-weight: 600; }
 th.number { width: 6.8%; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 td.number { white-space: nowrap; }
+tfoot td { padding-left: 0; color: var(--muted); }
+tfoot p { margin: 0.3rem 0 0; }
+sup { font-size: 0.75em; line-height: 0; }
 tr.mean td { border-top: 1px solid var(--axis); font-weight: 600; }
 table.firing { width: auto; }
 table.firing th.number { width: auto; }

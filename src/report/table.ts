@@ -203,13 +203,26 @@ function head({ title, better, unit, definition }: Column): Markup {
   return markup`<th scope="col" class="number" title="${definition}"><span class="title">${title}</span>${arrow}<span class="unit">${unit ?? ''}</span></th>`;
 }
 
-function cell({ record }: Entry, { value, factor = 1, decimals, interval, written }: Column): Markup {
+/** Why an SAE has no value in a column, where the evaluation says it. */
+function reasonOf({ record }: Entry, { key, value }: Column): string | undefined {
+  return Number.isFinite(value(record) ?? Number.NaN) ? undefined : record.reasons?.[key];
+}
+
+/** @param notes the reasons that stand below the table */
+function cell(entry: Entry, column: Column, notes: readonly string[]): Markup {
+  const { record } = entry;
+  const { value, factor = 1, decimals, interval, written } = column;
   const measured = factor * (value(record) ?? Number.NaN);
   const [low, high] = (interval && record.intervals?.[interval]) ?? [];
   const range =
     low === undefined || high === undefined
       ? null
       : markup`<span class="interval">${fixed(factor * low, decimals)} – ${fixed(factor * high, decimals)}</span>`;
+  const reason = reasonOf(entry, column);
+  if (reason !== undefined) {
+    const note = markup`<sup>${String(notes.indexOf(reason) + 1)}</sup>`;
+    return markup`<td class="number" data-value="" title="${reason}">–${note}</td>`;
+  }
   const sortable = Number.isFinite(measured) ? String(measured) : '';
   return markup`<td class="number" data-value="${sortable}">${written ? written(measured) : fixed(measured, decimals)}${range}</td>`;
 }
@@ -221,9 +234,12 @@ function breakable(name: string): Markup {
 
 function table(entries: readonly Entry[], columns: readonly Column[]): Markup {
   const sites = distinct(entries.map(({ site }) => site));
+  const notes = distinct(entries.flatMap((entry) => columns.map((column) => reasonOf(entry, column)))).filter(
+    (reason) => reason !== undefined,
+  );
   const row = (entry: Entry) => {
     const name = markup`<span class="marker">${inlineMarker(entry.style)}</span>${breakable(entry.name)}`;
-    return markup`<tr data-sae="${entry.index}"><th scope="row" title="${entry.record.sae}">${name}</th>${columns.map((column) => cell(entry, column))}</tr>
+    return markup`<tr data-sae="${entry.index}"><th scope="row" title="${entry.record.sae}">${name}</th>${columns.map((column) => cell(entry, column, notes))}</tr>
 `;
   };
   const bodies = sites.map((site) => {
@@ -235,8 +251,15 @@ function table(entries: readonly Entry[], columns: readonly Column[]): Markup {
   });
   return markup`<table class="sortable">
 <thead><tr><th scope="col" title="What tells the SAE from the others of its hook; its path is below, under Configuration."><span class="title">SAE</span></th>${columns.map(head)}</tr></thead>
-${bodies}
+${bodies}${notes.length === 0 ? null : footNotes(notes, columns.length + 1)}
 </table>`;
+}
+
+/** Why values are missing, numbered. */
+function footNotes(notes: readonly string[], width: number): Markup {
+  const lines = notes.map((reason, i) => markup`<p><sup>${String(i + 1)}</sup> No value: ${reason}.</p>`);
+  return markup`
+<tfoot><tr><td colspan="${width}">${lines}</td></tr></tfoot>`;
 }
 
 /** The headline numbers, a row an SAE, a group of rows a hook. */
@@ -246,7 +269,10 @@ export function headlineTable(entries: readonly Entry[]): Markup {
 
 /** What newer evaluations measure beside; null where no SAE has any of it. */
 export function furtherTable(entries: readonly Entry[]): Markup | null {
-  const measured = ({ value }: Column) => entries.some(({ record }) => Number.isFinite(value(record) ?? Number.NaN));
+  const measured = (column: Column) =>
+    entries.some(
+      (entry) => Number.isFinite(column.value(entry.record) ?? Number.NaN) || reasonOf(entry, column) !== undefined,
+    );
   const columns = FURTHER_COLUMNS.filter(measured);
   return columns.length === 0 ? null : table(entries, columns);
 }

@@ -1,8 +1,9 @@
 import { basename, join, resolve } from 'node:path';
 import { readManifest } from '../activations/manifest.js';
+import { commandWords, isLasting, type TrainingCommand } from '../config/command-words.js';
 import { loadConfig, section } from '../config/load.js';
 import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
-import type { SweepConfig } from '../config/stages.js';
+import { type SweepConfig, sweepSchema } from '../config/stages.js';
 import { exists } from '../disk/exists.js';
 import { asOwner } from '../disk/output-directory.js';
 import { evaluate, evaluateUnlessSame } from '../eval/evaluate.js';
@@ -154,8 +155,16 @@ async function evaluateAll(
   const out = join(config.out, 'eval');
   const wanted = loadConfig('eval', { sae, out, overwrite: true, ...takenOver(config) }, file);
   const trained = outcomes.some(({ state }) => state !== 'finished before');
-  if (trained || !(await exists(join(out, EVAL_FILE)))) return evaluate(wanted, progress, stop);
-  return evaluateUnlessSame(await recordsOf(out, progress), wanted, progress, stop);
+  const command = commandOf(config, file);
+  if (trained || !(await exists(join(out, EVAL_FILE)))) return evaluate(wanted, progress, stop, command);
+  return evaluateUnlessSame(await recordsOf(out, progress), wanted, progress, stop, command);
+}
+
+/** The command of this sweep, which is how its SAEs are made again; null where its file was a pipe. */
+function commandOf(config: SweepConfig, file: string): TrainingCommand | null {
+  if (!isLasting(file)) return null;
+  const words = ['--config', file, ...commandWords(sweepSchema, { ...config }), '--out', config.out];
+  return { stage: 'sweep', directory: process.cwd(), words };
 }
 
 /** The records of an evaluation; none where it is broken, which is said. */

@@ -18,7 +18,8 @@ export const RUN_FILE = 'run.json';
 /** Flags of a command, not of the run. */
 const OF_COMMAND = ['out', 'overwrite', 'resume', 'takeOver', 'strict'];
 
-const recorded = z.object({ flags: z.record(z.string(), z.unknown()), directory: z.string() });
+/** What run.json says of the command that began the run. */
+export const recorded = z.object({ flags: z.record(z.string(), z.unknown()), directory: z.string() });
 
 const BROKEN = 'Remove it, and give all flags of the run with --resume.';
 

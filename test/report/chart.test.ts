@@ -67,7 +67,7 @@ test('each style has a pair of symbol and colour of its own, the first ones both
       { x: 1, y: 1, style: 1, faint: true },
     ]),
   });
-  assert.equal(elements(svg, '[fill="var(--style-1)"] [data-mark="point"][data-sae="4"]').length, 1);
+  assert.equal(elements(svg, '[fill="var(--style-1)"][data-mark="point"][data-sae="4"]').length, 1);
   assert.equal(elements(svg, '[fill="var(--paper)"] [data-mark="reference"]').length, 1);
 });
 

@@ -73,7 +73,15 @@ test('Pareto: one SAE has a point, no line; one that was not measured is named, 
   assert.equal(marks(one, 'point').length, 1);
   const odd = entries({ sae: 'good' }, { sae: 'bad', l0: Number.NaN }, { sae: 'dead', l0: 0 });
   assert.equal(marks(pareto(odd), 'point').length, 1);
-  assert.match(notDrawn(pointsOf(odd, 'loss_recovered'), 'loss recovered'), /: gated, dead and gated, bad\.$/);
+  const said = notDrawn(pointsOf(odd, 'loss_recovered'), 'loss recovered');
+  assert.match(said, /gated, dead, because [^;]*; gated, bad, because /);
+  const reasons = { loss_recovered: 'the site does not matter' };
+  const without = { loss_recovered: Number.NaN, reasons };
+  const pointless = entries({ sae: 'r/a', ...without }, { sae: 'r/b', ...without }, { sae: 'r/c' });
+  assert.equal(
+    notDrawn(pointsOf(pointless, 'loss_recovered'), 'loss recovered'),
+    'Not drawn: gated, a and gated, b, because the site does not matter.',
+  );
   assert.equal(marks(pareto(entries({ l0: Number.NaN })), 'point').length, 0);
 });
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { commandWords } from '../../src/config/command-words.js';
 import { evalSchema } from '../../src/config/stages.js';
-import { commandsOf, shellWord, trainCommand } from '../../src/report/provenance.js';
+import { commandsOf, shellWord, sweepCommands, trainCommand, trainFlags } from '../../src/report/provenance.js';
 import { entries, evalRecord } from './sample.js';
 
 test('words are quoted where a shell would read them otherwise', () => {
@@ -12,18 +12,12 @@ test('words are quoted where a shell would read them otherwise', () => {
   assert.equal(shellWord('$HOME'), "'$HOME'");
 });
 
-test('where the command of eval was not recorded, it is told as far as the files go, and said not to be whole', () => {
-  const told = commandsOf(entries({ sae: 'runs/b', tokens: 500 }, { sae: 'runs/a', tokens: 500, ce_mean: 3 }), {
-    evaluation: 'runs/eval',
-    out: 'p.html',
-  });
-  assert.equal(
-    told.text,
-    'sae-pipe eval \\\n    --sae runs/a \\\n    --sae runs/b \\\n    --model tiny-gemma --corpus … --tokens 500 --mean-ablation --out runs/eval\nsae-pipe report runs/eval --out p.html',
-  );
-  assert.equal(told.complete, false);
-  const unlike = commandsOf(entries({ tokens: 1 }, { tokens: 2, model: 'other' }), { evaluation: 'e', out: 'o' });
-  assert.match(unlike.text, /--model … --corpus … --tokens … --out e\n/);
+test('where the command of eval was not recorded, only that of the page is told', () => {
+  const source = { evaluation: 'runs/eval', out: 'p.html' };
+  const report = 'sae-pipe report runs/eval --out p.html --overwrite';
+  assert.deepEqual(commandsOf(entries({ sae: 'runs/b' }, { sae: 'runs/a' }), source), { text: report, measure: false });
+  const [one, other] = [['a'], ['b']].map((words) => ({ command: { directory: '/', words } }));
+  assert.equal(commandsOf(entries(one!, other!), source).measure, false, 'of two evaluations');
 });
 
 test('a recorded command of eval is told whole, from its directory; other paths are seen from there', () => {
@@ -34,7 +28,7 @@ test('a recorded command of eval is told whole, from its directory; other paths 
     `cd '/home/it'\\''s me'\nsae-pipe eval \\\n    --sae 'runs/a b' \\\n    --tokens 50 \\\n    --out ${out} \\\n    --overwrite\n`;
   assert.deepEqual(commandsOf(all, { ...source, directory: command.directory }), {
     text: `${begin('e')}sae-pipe report e --title 'A title' --reference paper-gemma-7b --out o.html --overwrite`,
-    complete: true,
+    measure: true,
   });
   assert.equal(
     commandsOf(all, { evaluation: '../e', out: 'o.html', directory: '/x/y' }).text,
@@ -57,37 +51,32 @@ test('the words of a command are what is not its default', () => {
   ]);
 });
 
-test('the command of train has the recorded settings that are not the defaults', () => {
-  const sae_pipe = {
-    arch: 'standard',
-    d_sae: 2304,
-    l1: 4,
-    l1_warmup: 20,
-    steps: 100,
-    batch: 1024,
-    init: null,
-    seed: 0,
-    activations: { hook: 'h' },
-  };
-  const record = evalRecord({ sae: 'runs/s', hook: 'blocks.2.hook_resid_post', cfg: { metadata: { sae_pipe } } });
+test('the command of train is the recorded one, from its directory; a sweep has one for all of its SAEs', () => {
+  const words = ['--activations', 'acts/a b', '--d-sae', '8', '--out', 'runs/s'];
+  const training = { stage: 'train' as const, directory: '/x y', words };
   assert.equal(
-    trainCommand(record),
-    'sae-pipe train --arch standard --activations …/blocks.2.hook_resid_post --d-sae 2304 --l1-warmup 20 --steps 100 --batch 1024 --out runs/s',
+    trainCommand(evalRecord({ training })),
+    "cd '/x y'\nsae-pipe train \\\n    --activations 'acts/a b' \\\n    --d-sae 8 \\\n    --out runs/s \\\n    --overwrite",
   );
+  const sweep = { stage: 'sweep' as const, directory: '/x', words: ['--config', 's.yaml', '--out', 'o'] };
+  assert.equal(trainCommand(evalRecord({ training: sweep })), null);
+  assert.deepEqual(sweepCommands(entries({ training: sweep }, { sae: 'b', training: sweep }, { training: null })), [
+    'cd /x\nsae-pipe sweep \\\n    --config s.yaml \\\n    --out o',
+  ]);
   assert.equal(trainCommand(evalRecord()), null);
-  assert.equal(trainCommand({ ...record, architecture: 'jumprelu' }), null, 'it was exported');
 });
 
-test('what a run records beside its settings makes no flag, what is on makes one alone', () => {
-  const of = (sae_pipe: Record<string, unknown>) => trainCommand(evalRecord({ cfg: { metadata: { sae_pipe } } }));
-  const [begin, end] = ['sae-pipe train --activations …/blocks.1.hook_resid_post', '--out runs/a'];
-  assert.equal(of({ steps: 10, tokens: 5120 }), `${begin} --steps 10 ${end}`);
-  assert.equal(of({ tokens: 5120 }), `${begin} --tokens 5120 ${end}`);
-  assert.equal(of({ lr_decay: 'constant', decay_steps: 0 }), `${begin} ${end}`);
-  assert.equal(of({ lr_decay: 'linear', decay_steps: 8 }), `${begin} --lr-decay linear --decay-steps 8 ${end}`);
-  assert.equal(
-    of({ l2_normalise: true, resample_at: [5, 9] }),
-    `${begin} --l2-normalise --resample-at 5 --resample-at 9 ${end}`,
-  );
-  assert.equal(of({ l2_normalise: false, train: null, activation_scale: 0.2 }), `${begin} ${end}`);
+test('settings are the recorded ones that are not the defaults; what is on makes one flag alone', () => {
+  const of = (sae_pipe: Record<string, unknown>, changes = {}) =>
+    trainFlags(evalRecord({ cfg: { metadata: { sae_pipe } }, ...changes }));
+  const standard = { arch: 'standard', d_sae: 2304, l1: 4, l1_warmup: 20, init: null, seed: 0 };
+  assert.equal(of({ ...standard, activations: { hook: 'h' } }), '--arch standard --d-sae 2304 --l1-warmup 20');
+  assert.equal(of({ steps: 10, tokens: 5120 }), '--steps 10');
+  assert.equal(of({ tokens: 5120 }), '--tokens 5120');
+  assert.equal(of({ lr_decay: 'constant', decay_steps: 0 }), null);
+  assert.equal(of({ lr_decay: 'linear', decay_steps: 8 }), '--lr-decay linear --decay-steps 8');
+  assert.equal(of({ l2_normalise: true, resample_at: [5, 9] }), '--l2-normalise --resample-at 5 --resample-at 9');
+  assert.equal(of({ l2_normalise: false, train: null, activation_scale: 0.2 }), null);
+  assert.equal(trainFlags(evalRecord()), null);
+  assert.equal(of({ steps: 10 }, { architecture: 'jumprelu' }), null, 'it was exported');
 });

@@ -62,7 +62,7 @@ test('equal input gives equal bytes, and a foot only where one is asked for', ()
 });
 
 test('the page opens with a sentence of fact and has its parts in order', () => {
-  const page = renderReport(sweep());
+  const page = renderReport(sweep(), { source: { evaluation: 'e', out: 'p.html' } });
   assert.ok(
     page.includes('5 SAEs (2 gated, 3 standard) at blocks.1.hook_resid_post of tiny-gemma, evaluated on 4,096 tokens.'),
   );
@@ -166,6 +166,30 @@ test('values that sort carry what they are, and intervals stand below them', () 
   assert.doesNotMatch(renderReport(sweep()), /The band at a symbol|Below a value stands|Lines through a point/);
 });
 
+test('why a value is missing stands below its table, once for all that share it', () => {
+  const [matter, bias] = ['the site does not matter', 'no component along the activation'];
+  const without = { loss_recovered: Number.NaN, loss_recovered_mean: Number.NaN };
+  const reasons = { loss_recovered: matter, loss_recovered_mean: matter };
+  const two = entries(
+    { ...without, reasons, intervals: { loss_recovered: [Number.NaN, Number.NaN] } },
+    {
+      ...without,
+      relative_reconstruction_bias: Number.NaN,
+      reasons: { ...reasons, relative_reconstruction_bias: bias },
+    },
+  );
+  const cells = (table: unknown, selector: string) =>
+    elements(`<table>${table}</table>`, selector).map(({ textContent }) => textContent);
+  const marked = (table: unknown) => cells(table, 'tbody td').filter((text) => /^–\d$/.test(text));
+  assert.deepEqual(marked(headlineTable(two)), ['–1', '–1', '–2']);
+  assert.deepEqual(cells(headlineTable(two), 'tfoot p sup'), ['1', '2']);
+  assert.ok(cells(headlineTable(two), 'tfoot p')[0]!.includes(matter));
+  assert.deepEqual(marked(furtherTable(two)), ['–1', '–1']);
+  assert.equal(cells(headlineTable(entries({})), 'tfoot').length, 0);
+  const page = renderReport(two.map(({ record, curve }) => ({ record, curve })));
+  assert.ok(elements(page, '.result')[0]!.textContent.includes(matter));
+});
+
 test('what newer evaluations measure is a second table, of the columns that there are', () => {
   assert.equal(furtherTable(entries({})), null);
   assert.equal(furtherTable(entries({ ce_mean: Number.NaN, loss_recovered_mean: null })), null);
@@ -178,17 +202,26 @@ test('what newer evaluations measure is a second table, of the columns that ther
   for (const part of ['Table 3.', 'Figure 6.', 'Figure 7.']) assert.ok(!old.includes(part), part);
 });
 
-test('figures and tables name the commands, which stand in full once', () => {
+test('figures and tables name the stages, whose commands stand in full once; none has a gap', () => {
   const source = { evaluation: 'runs/my eval', out: 'page.html' };
-  const page = renderReport(fullSweep(), { source });
-  const parts = elements(page, 'figcaption');
-  assert.equal(parts.length, 3 + 7);
-  for (const { textContent } of parts)
-    assert.match(textContent, /Data: sae-pipe (eval|train) .* Drawn by sae-pipe report 'runs\/my eval'/);
-  const commands = elements(page, '#commands pre')[0]!.textContent;
-  assert.match(commands, /^sae-pipe eval \\\n {4}--sae runs\/blocks/);
-  assert.match(commands, /sae-pipe report 'runs\/my eval' --out page\.html$/);
-  assert.equal(occurrences(page, 'Trained by <code>sae-pipe train'), 30);
+  const command = { directory: '/home/me', words: ['--sae', 'runs/s', '--tokens', '50'] };
+  const sweep = { stage: 'sweep' as const, directory: '/home/me', words: ['--config', 'a.yaml', '--out', 'runs'] };
+  const saes = fullSweep().map(({ record, curve }) => ({ record: { ...record, command, training: sweep }, curve }));
+  const page = renderReport(saes, { source });
+  assert.equal(elements(page, 'figcaption .made a[href="#commands"]').length, 3 + 7);
+  const commands = elements(page, '#commands pre').map(({ textContent }) => textContent);
+  assert.equal(commands.length, 2);
+  assert.match(
+    commands[0]!,
+    /sae-pipe eval \\\n {4}--sae runs\/s .*\nsae-pipe report 'runs\/my eval' --out page\.html/s,
+  );
+  assert.match(commands[1]!, /sae-pipe sweep \\\n {4}--config a\.yaml/);
+  for (const text of [page, renderReport(fullSweep(), { source }), renderReport(fullSweep())]) {
+    for (const { textContent } of elements(text, 'code, #commands pre, pre.training, .made')) {
+      assert.doesNotMatch(textContent, /…/);
+    }
+  }
+  assert.equal(elements(renderReport(fullSweep()), 'a[href="#commands"]').length, 0);
 });
 
 test('the firing ratio is said, and said to be missing', () => {

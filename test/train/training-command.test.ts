@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Refusal } from '../../src/config/refusal.js';
+import { trainSchema } from '../../src/config/stages.js';
+import { RUN_FILE, writeRunFile } from '../../src/train/run-file.js';
+import { trainingCommand } from '../../src/train/training-command.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const SETTINGS = { l1: 2, steps: 10, activations: { hook: 'h' } };
+const MADE = { ...SETTINGS, final: { l0: 3 } };
+
+async function sae(t: TestContext, flags: Record<string, unknown> = {}): Promise<string> {
+  const out = temporaryDirectory(t);
+  const config = trainSchema.parse({ activations: 'a b', dSae: 8, l1: 2, order: 'stored', out, ...flags });
+  await writeRunFile(out, { sae_pipe: { ...SETTINGS, final: {} } }, config);
+  return out;
+}
+
+test('run.json next to an SAE tells the command, whose paths are seen from where it was given', async (t) => {
+  const out = await sae(t);
+  assert.deepEqual(await trainingCommand(out, MADE), {
+    stage: 'train',
+    directory: process.cwd(),
+    words: ['--activations', 'a b', '--d-sae', '8', '--l1', '2', '--order', 'stored', '--out', out],
+  });
+});
+
+test('no command is told where there is none, or not one that makes this SAE', async (t) => {
+  assert.equal(await trainingCommand(temporaryDirectory(t), MADE), null);
+  const out = await sae(t);
+  assert.equal(await trainingCommand(out, { ...MADE, l1: 3 }), null, 'of another SAE');
+  assert.equal(await trainingCommand(out, undefined), null, 'of a published SAE');
+  for (const activations of ['-', '/dev/fd/63']) {
+    assert.equal(await trainingCommand(await sae(t, { activations }), MADE), null, activations);
+  }
+  const further = { trained_further: [{ from: 5, of: 5 }] };
+  writeFileSync(
+    join(out, RUN_FILE),
+    JSON.stringify({ sae_pipe: { ...SETTINGS, ...further }, flags: {}, directory: '/' }),
+  );
+  assert.equal(await trainingCommand(out, { ...MADE, ...further }), null, 'two commands made it');
+});
+
+test("a stranger's run.json is read by its schema, and never waited for", async (t) => {
+  const out = temporaryDirectory(t);
+  const path = join(out, RUN_FILE);
+  const write = (run: unknown) => writeFileSync(path, JSON.stringify(run));
+  const flags = { 'd-sae': 8, out: '/elsewhere' };
+  write({ sae_pipe: SETTINGS, flags: { ...flags, 'no-such': '$(id)' }, directory: '/' });
+  await assert.rejects(trainingCommand(out, MADE), Refusal);
+  write({ sae_pipe: SETTINGS, flags: { 'd-sae': 'rm' }, directory: '/' });
+  await assert.rejects(trainingCommand(out, MADE), Refusal);
+  write({ sae_pipe: SETTINGS, flags, directory: '/', secret: 'not ours' });
+  const told = await trainingCommand(out, MADE);
+  assert.deepEqual(told?.words.slice(-2), ['--out', out.slice(1)], 'the SAE itself, whatever the file says');
+  assert.doesNotMatch(JSON.stringify(told), /elsewhere|not ours/);
+  execFileSync('rm', [path]);
+  execFileSync('mkfifo', [path]);
+  await assert.rejects(trainingCommand(out, MADE), Refusal);
+});
