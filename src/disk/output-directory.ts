@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { access, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
+import { requireStillOwner } from './held-locks.js';
 import { checkNotInputs } from './inputs.js';
 import { checkUnlocked, type DirectoryLock, lockDirectory, type TakeOver } from './lock.js';
 import { isLockFile } from './lock-file.js';
@@ -117,6 +118,8 @@ export async function asOwner<T>(paths: readonly string[], options: ClaimOptions
  * what a kill left half-written. To be called by the owner when nothing but the work itself can fail any more.
  */
 export async function claimOutputDirectory(path: string, options: ClaimOptions): Promise<void> {
+  // Hours may have passed since it was locked.
+  await requireStillOwner(path);
   const old = await checkOutputDirectory(path, options);
   await makeDirectory(path);
   await remove(path, old, options.result);

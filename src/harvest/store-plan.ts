@@ -9,6 +9,7 @@ import { type LeftOut, leftOutTokens } from '../corpus/contexts.js';
 import type { CorpusFile } from '../corpus/corpus-files.js';
 import type { TokenizerFacts } from '../corpus/text-protocol.js';
 import { formatBytes } from '../disk/free-space.js';
+import { requireStillOwner } from '../disk/held-locks.js';
 import { type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import { writtenAside } from '../disk/write-aside.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
@@ -179,6 +180,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
 
 /** Removes files of a store that its manifest does not list: a kill came between writing and listing, or unlisting. */
 export async function removeUnlisted(directory: string, { shards, contexts, partial }: Manifest): Promise<void> {
+  await requireStillOwner(directory);
   const listed = new Set([...shards, ...contexts, ...(partial?.files ?? [])].map(({ file }) => file));
   for (const name of await readdir(directory)) {
     const unlisted = name !== MANIFEST && !listed.has(name) && ours(writtenAside(name) ?? name);

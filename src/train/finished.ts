@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { Refusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { exists } from '../disk/exists.js';
+import { requireStillOwner } from '../disk/held-locks.js';
 import { CFG_FILE, openSae } from '../sae/saelens.js';
 import { hasCheckpointBeyond, removeCheckpoints } from './checkpoint.js';
 import { removeRunFile } from './run-file.js';
@@ -32,6 +33,7 @@ export async function tidyFinished(
   { out, discardState }: Pick<TrainConfig, 'out' | 'discardState'>,
   steps: number,
 ): Promise<void> {
+  await requireStillOwner(out);
   if (await hasCheckpointBeyond(out, steps)) return;
   await removeCheckpoints(out, discardState ? undefined : steps);
   if (discardState) await removeRunFile(out);

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { ActivationArray } from '../activations/arrow-files.js';
 import { Interrupted } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
+import { requireStillOwner } from '../disk/held-locks.js';
 import type { JsonLines } from '../disk/json-lines.js';
 import type { DirectoryLock } from '../disk/lock.js';
 import { lockOutputDirectory } from '../disk/output-directory.js';
@@ -165,6 +166,7 @@ export class Trainer {
     this.checkState(new Map(Object.entries(sae.parameters)), await this.standing());
     await this.curve.sync();
     if (!config.discardState && this.clock.lastStep !== this.steps) await this.save();
+    await requireStillOwner(config.out);
     // Of a run that was trained further: its cfg.json must not stand beside the new weights.
     await rm(join(config.out, CFG_FILE), { force: true });
     const text = batches.textRead?.(plan.steps * config.batch);
