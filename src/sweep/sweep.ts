@@ -85,7 +85,9 @@ async function stages(
   }
   progress.end();
 
-  const whole = outcomes.filter(({ state }) => typeof state === 'string').map(({ run }) => run.config.out);
+  // In the order of the runs, not that in which they ended: a sweep that was resumed makes the same evaluation.
+  const made = new Set(outcomes.filter(({ state }) => typeof state === 'string').map(({ run }) => run));
+  const whole = runs.filter((run) => made.has(run)).map(({ config }) => config.out);
   const result: { records: readonly EvalRecord[]; report: string | undefined } = { records: [], report: undefined };
   if (has('eval') && whole.length > 0) {
     result.records = await evaluateAll(config, whole, file!, outcomes, progress, stop);

@@ -93,6 +93,7 @@ test('finished SAEs are skipped, a missing one is trained again, and nothing is 
   const before = saesOf(out);
   const evaluation = join(out, 'eval', 'eval.json');
   const first = statSync(evaluation).mtimeMs;
+  const evaluated = readFileSync(evaluation);
   const { outcomes } = await run(out, file);
   assert.ok(outcomes.every(({ state }) => state === 'finished before'));
   assert.equal(statSync(evaluation).mtimeMs, first);
@@ -103,7 +104,12 @@ test('finished SAEs are skipped, a missing one is trained again, and nothing is 
     [join(HOOK, 'gated_d-sae-200_l1-6_seed-1')],
   );
   assert.deepEqual(saesOf(out), before);
-  assert.notEqual(statSync(evaluation).mtimeMs, first);
+  const second = statSync(evaluation).mtimeMs;
+  assert.notEqual(second, first);
+  // In the same order, though other SAEs were whole before.
+  assert.deepEqual(readFileSync(evaluation), evaluated);
+  await run(out, file);
+  assert.equal(statSync(evaluation).mtimeMs, second);
 });
 
 test('a run may start from an SAE of the same sweep, which is trained before', async () => {
