@@ -26,9 +26,8 @@ export class JsonLines<T> {
    * @param keep which of the lines there stay
    */
   static async open<T>(path: string, { keep }: { keep: (line: T) => boolean }): Promise<JsonLines<T>> {
-    const text = (await readTextFile(path, 'Remove it, or choose another --out.', MOST_TEXT)) ?? '';
-    const kept = parseJsonLines<T>(text, path).filter(keep);
-    await writeAside(path, kept.map((line) => `${JSON.stringify(line)}\n`).join(''));
+    const { kept, text } = await keptOf(path, keep);
+    await writeAside(path, text);
     const file = await open(path, 'a').catch((cause) => {
       throw refusedWrite(path, cause);
     });
@@ -60,6 +59,19 @@ export class JsonLines<T> {
   close(): Promise<void> {
     return this.file.close();
   }
+}
+
+/** Drops lines of a file that stays closed, a torn last one included; writes nothing where none is dropped. */
+export async function trimJsonLines<T>(path: string, keep: (line: T) => boolean): Promise<void> {
+  const { found, text } = await keptOf(path, keep);
+  if (found !== undefined && found !== text) await writeAside(path, text);
+}
+
+/** Which lines of a file stay, and their text; `found` is the file's, undefined where there is none. */
+async function keptOf<T>(path: string, keep: (line: T) => boolean) {
+  const found = await readTextFile(path, 'Remove it, or choose another --out.', MOST_TEXT);
+  const kept = parseJsonLines<T>(found ?? '', path).filter(keep);
+  return { found, kept, text: kept.map((line) => `${JSON.stringify(line)}\n`).join('') };
 }
 
 /** The objects of a JSON-lines text; a last line without its newline was torn and is left out. */

@@ -100,7 +100,7 @@ async function removeBeginning(path: string, options: ClaimOptions): Promise<voi
   for (const name of names) await rm(join(path, name));
 }
 
-const isOurs = (name: string, { ours }: ClaimOptions) => ours(writtenAside(name) ?? name);
+const isOurs = (name: string, { ours }: Pick<ClaimOptions, 'ours'>) => ours(writtenAside(name) ?? name);
 
 /** Does `work` as the owner of the directories, and gives them up however it ends. */
 export async function asOwner<T>(paths: readonly string[], options: ClaimOptions, work: () => Promise<T>): Promise<T> {
@@ -123,9 +123,13 @@ export async function claimOutputDirectory(path: string, options: ClaimOptions):
   const old = await checkOutputDirectory(path, options);
   await makeDirectory(path);
   await remove(path, old, options.result);
-  if (!options.resume) return;
+  if (options.resume) await removeHalfWritten(path, options.ours);
+}
+
+/** Removes what a kill left of files that were being written aside. To be called by the owner, who is writing none. */
+export async function removeHalfWritten(path: string, ours: ClaimOptions['ours']): Promise<void> {
   for (const name of await readdir(path)) {
-    if (writtenAside(name) !== undefined && isOurs(name, options)) await rm(join(path, name));
+    if (writtenAside(name) !== undefined && isOurs(name, { ours })) await rm(join(path, name), { force: true });
   }
 }
 

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { z } from 'zod';
 import { Refusal } from '../config/refusal.js';
 import { exists } from '../disk/exists.js';
 import { Displaced } from '../disk/held-locks.js';
@@ -35,7 +36,7 @@ export async function writeEvaluation(
   try {
     const records: MeasuredRecord[] = [];
     for (const [i, record] of measured.entries()) {
-      const curve = await curveOf(record.sae, say);
+      const curve = await curveOf(record, say);
       if (curve !== null) await write(curveFile(i), curve);
       const { cfg, settings, ...before } = record;
       records.push({ ...before, training_curve: curve === null ? null : curveFile(i), settings, cfg });
@@ -51,12 +52,19 @@ export async function writeEvaluation(
   }
 }
 
+/** Of a cfg.json, how long its SAE was trained. */
+const trainedSchema = z.object({ metadata: z.object({ sae_pipe: z.object({ steps: z.number() }) }) });
+
 /** The curve of an SAE's training; null where it came without one, or with something else under that name. */
-async function curveOf(sae: string, say: (line: string) => void): Promise<string | null> {
+async function curveOf(
+  { sae, cfg }: Pick<MeasuredRecord, 'sae' | 'cfg'>,
+  say: (line: string) => void,
+): Promise<string | null> {
   const path = join(sae, METRICS_FILE);
   if (!(await exists(path))) return null;
+  const trained = trainedSchema.safeParse(cfg);
   try {
-    return await copiedCurve(path);
+    return await copiedCurve(path, trained.data?.metadata.sae_pipe.steps);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     say(`${error.message} The evaluation is written without this training curve.`);

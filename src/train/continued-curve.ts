@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { JsonLines } from '../disk/json-lines.js';
+import { JsonLines, trimJsonLines } from '../disk/json-lines.js';
 import { METRICS_FILE, type MetricsRecord } from './metrics-record.js';
 
 /**
@@ -22,4 +22,9 @@ export async function openCurve(
     );
   }
   return curve;
+}
+
+/** Drops the lines of steps that a finished SAE does not have. */
+export function endCurve(directory: string, steps: number): Promise<void> {
+  return trimJsonLines<MetricsRecord>(join(directory, METRICS_FILE), (line) => line.step <= steps);
 }

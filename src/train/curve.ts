@@ -34,10 +34,12 @@ const KEYS: Readonly<Record<keyof MetricsRecord, (value: unknown) => boolean>> =
  * The lines of a metrics.jsonl written anew: an SAE may be a stranger's, and its curve a link to any file, so nothing of
  * the file is copied but numbers under the keys that training writes. A torn last line is left out.
  *
+ * @param steps of the SAE, where they are known: while it is trained further its curve is longer, and it is not of those
+ *   steps yet
  * @throws Refusal where it is not such a curve, naming the line
  */
-export async function copiedCurve(path: string): Promise<string> {
-  const copied: string[] = [];
+export async function copiedCurve(path: string, steps = Number.POSITIVE_INFINITY): Promise<string> {
+  const copied: Copied[] = [];
   let [rest, bytes, number] = ['', 0, 0];
   const broken = (what: string) =>
     new Refusal(`${path}, line ${number}, ${what}.`, 'Restore or remove the curve that training wrote.');
@@ -59,11 +61,20 @@ export async function copiedCurve(path: string): Promise<string> {
       throw broken('is not a line that training writes');
     }
   }
-  return copied.map((line) => `${line}\n`).join('');
+  return copied
+    .filter(({ step }) => step <= steps)
+    .map(({ text }) => `${text}\n`)
+    .join('');
+}
+
+/** A line written anew. */
+interface Copied {
+  readonly step: number;
+  readonly text: string;
 }
 
 /** The numbers of a line as JSON, in their order; undefined where one is missing, or is not a number. */
-function copiedLine(line: string): string | undefined {
+function copiedLine(line: string): Copied | undefined {
   let json: unknown;
   try {
     json = parseJson(line);
@@ -75,5 +86,5 @@ function copiedLine(line: string): string | undefined {
   const wanted = Object.keys(KEYS).filter((key) => key !== 'resampled');
   if (!wanted.every((key) => Object.hasOwn(json, key))) return undefined;
   if (!found.every(([key, value]) => KEYS[key as keyof MetricsRecord](value))) return undefined;
-  return JSON.stringify(Object.fromEntries(found));
+  return { step: (json as Record<'step', number>).step, text: JSON.stringify(Object.fromEntries(found)) };
 }

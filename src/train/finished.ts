@@ -3,8 +3,11 @@ import { Refusal } from '../config/refusal.js';
 import type { TrainConfig } from '../config/stages.js';
 import { exists } from '../disk/exists.js';
 import { requireStillOwner } from '../disk/held-locks.js';
+import { removeHalfWritten } from '../disk/output-directory.js';
 import { CFG_FILE, openSae } from '../sae/saelens.js';
 import { hasCheckpointBeyond, removeCheckpoints } from './checkpoint.js';
+import { endCurve } from './continued-curve.js';
+import { isRunFile } from './run-directory.js';
 import { removeRunFile } from './run-file.js';
 
 /** The settings of a finished SAE. */
@@ -27,14 +30,17 @@ export async function finishedIn(directory: string): Promise<Finished | undefine
 
 /**
  * Removes what is superfluous beside a finished SAE: all but the state from which it can be trained further, and that
- * with --discard-state. A kill before the end leaves it. A run that is being trained further keeps everything.
+ * with --discard-state. A kill before the end leaves it, and lines of the curve where it came before the first
+ * checkpoint of a run that was to be trained further. One that has such a checkpoint keeps everything.
  */
 export async function tidyFinished(
   { out, discardState }: Pick<TrainConfig, 'out' | 'discardState'>,
   steps: number,
 ): Promise<void> {
   await requireStillOwner(out);
+  await removeHalfWritten(out, isRunFile);
   if (await hasCheckpointBeyond(out, steps)) return;
+  await endCurve(out, steps);
   await removeCheckpoints(out, discardState ? undefined : steps);
   if (discardState) await removeRunFile(out);
 }

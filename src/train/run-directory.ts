@@ -7,13 +7,15 @@ import { RUN_FILE } from './run-file.js';
 
 const FILES = [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE];
 
+/** Is this a name that a run's directory may hold? */
+export const isRunFile = (name: string) => FILES.includes(name) || isCheckpoint(name);
+
 /** What a run's directory may hold, and how it is claimed. */
 export function claimOptions(config: TrainConfig, say?: (line: string) => void): ClaimOptions {
   const { overwrite, resume, activations, init, model, corpus } = config;
   const takeOver = config.takeOver ? say : undefined;
   const inputs = [activations, init, model, corpus];
-  const ours = (name: string) => FILES.includes(name) || isCheckpoint(name);
-  return { overwrite, resume, ours, resumeFlag: '--resume', result: CFG_FILE, inputs, takeOver };
+  return { overwrite, resume, ours: isRunFile, resumeFlag: '--resume', result: CFG_FILE, inputs, takeOver };
 }
 
 /** What a stop leaves of a run. */

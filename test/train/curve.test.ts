@@ -24,6 +24,12 @@ test('a curve is copied as training writes it, to the byte, without a torn last 
   assert.equal(await copiedCurve(join(path, '..', 'link')), whole);
 });
 
+test('of an SAE that is being trained further, the curve of its own steps is copied', async (t) => {
+  const path = join(temporaryDirectory(t), 'metrics.jsonl');
+  writeFileSync(path, text([line(10), line(20), line(30)]));
+  assert.equal(await copiedCurve(path, 20), text([line(10), line(20)]));
+});
+
 test('nothing but the numbers of a curve is copied', async (t) => {
   const path = join(temporaryDirectory(t), 'metrics.jsonl');
   writeFileSync(path, text([line(1, { password: 'secret', nested: { a: 'secret' } })]));

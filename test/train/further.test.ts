@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { Interrupted, UsageRefusal } from '../../src/config/refusal.js';
@@ -115,6 +115,27 @@ test('a finished run trained further takes the steps of a longer run from there 
   ]);
   assert.equal(settingsOf(given.out).steps, 90);
   await again(given.out);
+});
+
+test('a run that was to be trained further and was killed before its first checkpoint is whole as it was', async () => {
+  const given = flags();
+  await begin(given);
+  const found = filesBelow(String(given.out));
+  const update = (done: number) => {
+    if (done > 60 * 64) throw new Error('killed');
+  };
+  const more = { steps: 90, 'checkpoint-every': '0' };
+  await assert.rejects(again(given.out, more, never, { ...silent, update }), /killed/);
+  assert.ok(curveOf(String(given.out)).at(-1)!.step > 40);
+  const torn = `${file(given.out, 'metrics.jsonl')}{"step":`;
+  writeFileSync(join(String(given.out), 'metrics.jsonl'), torn);
+  writeFileSync(join(String(given.out), 'run.json.0123456789abcdef.tmp'), '{');
+  await again(given.out, { steps: 40 });
+  const left = filesBelow(String(given.out));
+  // What it is to be trained to is said in run.json.
+  for (const files of [found, left]) files.delete('run.json');
+  assert.deepEqual(left, found);
+  assert.deepEqual(weights(await again(given.out, { steps: 90 })), weights(await begin(flags({ steps: 90 }))));
 });
 
 test('trained further, the warm-up stays what it was, and a fall of the learning rate is at the new end', async () => {
