@@ -21,11 +21,21 @@ const SIGNATURES: readonly (readonly [bytes: readonly number[], what: string, re
   [[0x42, 0x5a, 0x68], 'a bzip2-compressed file', 'Unpack it: bunzip2.'],
   [[0xfd, 0x37, 0x7a, 0x58, 0x5a], 'an xz-compressed file', 'Unpack it: unxz.'],
   [[0x25, 0x50, 0x44, 0x46], 'a PDF file', 'Extract its text first: pdftotext.'],
+  [[0xff, 0xfe, 0, 0], 'UTF-32', 'Convert it: iconv -f utf-32 -t utf-8.'],
   [[0xff, 0xfe], 'UTF-16 (little-endian)', convert('utf-16', 'utf-16')],
   [[0xfe, 0xff], 'UTF-16 (big-endian)', convert('utf-16', 'utf-16')],
 ];
 
 const BINARY: Guess = { what: 'binary data', remedy: 'Give text: .jsonl, .txt or .parquet.' };
+
+const MIXED: Guess = {
+  what: 'UTF-8 in some places and another encoding in others',
+  remedy: 'Convert what is not UTF-8.',
+};
+const OTHER: Guess = {
+  what: 'an encoding of another alphabet, such as GB18030, Shift_JIS, EUC-KR or KOI8-R',
+  remedy: 'Convert it from what it is: iconv -f gb18030 -t utf-8.',
+};
 
 /**
  * Guesses the encoding of a file that is not valid UTF-8.
@@ -36,11 +46,17 @@ const BINARY: Guess = { what: 'binary data', remedy: 'Give text: .jsonl, .txt or
 export function guessEncoding(head: Uint8Array, at: Uint8Array): Guess {
   const known = SIGNATURES.find(([bytes]) => bytes.every((byte, i) => head[i] === byte));
   if (known) return { what: known[1], remedy: known[2] };
-  return wide(head) ?? wide(at) ?? (isBinary(head) || isBinary(at) ? BINARY : narrow(at));
+  const inUnits = wide(head) ?? wide(at);
+  if (inUnits) return inUnits;
+  if (isBinary(head) || isBinary(at)) return wideScript(head) ?? BINARY;
+  return narrow([head, at]);
 }
 
 /** Bytes from which on a pattern is told from chance. */
 const TELLING = 8;
+
+const littleEndian = (): Guess => ({ what: 'UTF-16 (little-endian)', remedy: convert('utf-16le', 'utf-16le') });
+const bigEndian = (): Guess => ({ what: 'UTF-16 (big-endian)', remedy: convert('utf-16be', 'utf-16be') });
 
 /** UTF-16 without a byte order mark: in most texts every other byte is often 0. */
 function wide(bytes: Uint8Array): Guess | undefined {
@@ -49,9 +65,30 @@ function wide(bytes: Uint8Array): Guess | undefined {
   const [even, odd] = zeros as [number, number];
   if (bytes.length < TELLING || Math.max(even, odd) < bytes.length / 8 || Math.min(even, odd) > Math.max(even, odd) / 8)
     return undefined;
-  return odd > even
-    ? { what: 'UTF-16 (little-endian)', remedy: convert('utf-16le', 'utf-16le') }
-    : { what: 'UTF-16 (big-endian)', remedy: convert('utf-16be', 'utf-16be') };
+  return odd > even ? littleEndian() : bigEndian();
+}
+
+/** UTF-16 of a script beyond Latin: nearly all units are common characters in one byte order, and not in the other. */
+function wideScript(bytes: Uint8Array): Guess | undefined {
+  const units = bytes.length >> 1;
+  const ascii = bytes.reduce((count, byte) => count + (byte >= 0x20 && byte < 0x7f ? 1 : 0), 0);
+  if (bytes.length < TELLING || ascii > 0.8 * bytes.length) return undefined;
+  let [little, big] = [0, 0];
+  for (let i = 0; i < units; i++) {
+    const [first, second] = [bytes[2 * i]!, bytes[2 * i + 1]!];
+    if (isCommon(first | (second << 8))) little++;
+    if (isCommon(second | (first << 8))) big++;
+  }
+  if (Math.max(little, big) < 0.95 * units || Math.min(little, big) > 0.8 * units) return undefined;
+  return little > big ? littleEndian() : bigEndian();
+}
+
+/** Characters of living scripts: Latin to Thai, punctuation, kana, Han, Hangul, full-width forms. */
+function isCommon(unit: number): boolean {
+  if (unit < 0x20) return unit >= 0x09 && unit <= 0x0d;
+  if (unit < 0xe80 || (unit >= 0x2000 && unit < 0x2070)) return true;
+  if (unit >= 0x3000 && unit < 0x3100) return true;
+  return (unit >= 0x4e00 && unit < 0xa000) || (unit >= 0xac00 && unit < 0xd7b0) || unit >= 0xff00;
 }
 
 /** Zero bytes, or more control characters than text has. */
@@ -64,21 +101,29 @@ function isBinary(bytes: Uint8Array): boolean {
   return controls > bytes.length / 32;
 }
 
+const isLetter = (byte: number) => (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a;
+
 /** One byte per character, or UTF-8 in which a few bytes are damaged. */
-function narrow(bytes: Uint8Array): Guess {
-  let [sequences, invalid, c1] = [0, 0, 0];
-  for (let i = 0; i < bytes.length; ) {
-    const length = sequenceLength(bytes, i);
-    if (length > 1) sequences++;
-    else if (length === 0) {
-      invalid++;
-      if (bytes[i]! < 0xa0) c1++;
+function narrow(samples: readonly Uint8Array[]): Guess {
+  let [sequences, invalid, c1, letters] = [0, 0, 0, 0];
+  for (const bytes of samples) {
+    for (let i = 0; i < bytes.length; ) {
+      const length = sequenceLength(bytes, i);
+      if (length > 1) sequences++;
+      else if (length === 1 && isLetter(bytes[i]!)) letters++;
+      else if (length === 0) {
+        invalid++;
+        if (bytes[i]! < 0xa0) c1++;
+      }
+      i += Math.max(1, length);
     }
-    i += Math.max(1, length);
   }
   if (sequences > 2 * invalid) {
     return { what: 'UTF-8 in which bytes are damaged', remedy: 'Drop them: iconv -f utf-8 -t utf-8 -c.' };
   }
+  // Languages of Latin-1 are written in ASCII, accents aside; read so, any other encoding is garbage without an error.
+  if (2 * (invalid + sequences) > letters) return OTHER;
+  if (4 * sequences > invalid) return MIXED;
   return c1 > 0
     ? { what: 'Windows-1252', remedy: convert('windows-1252', 'windows-1252') }
     : { what: 'Latin-1', remedy: convert('latin-1', 'latin1') };

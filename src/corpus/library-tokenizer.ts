@@ -28,13 +28,16 @@ export async function openLibraryTokenizer(directory: string, file: unknown, par
   const added = (Array.isArray(list) ? list : []) as {
     id: unknown;
     content: unknown;
-    single_word?: unknown;
     special?: unknown;
+    [flag: string]: unknown;
   }[];
-  const single = added.find((token) => token?.single_word);
-  if (single) {
+  // It disagrees with Python about words, and about the white space that tokens take.
+  for (const [flag, token] of ['single_word', 'lstrip', 'rstrip'].map(
+    (name) => [name, added.find((t) => t?.[name])] as const,
+  )) {
+    if (!token) continue;
     throw new Refusal(
-      `The tokenizer in ${directory} has ${part}, and the added token ${JSON.stringify(single.content)} with single_word: the two are not supported together.`,
+      `The tokenizer in ${directory} has ${part}, and the added token ${JSON.stringify(token.content)} with ${flag}: the two are not supported together.`,
       'Use the tokenizer.json of a Gemma checkpoint.',
     );
   }

@@ -43,7 +43,6 @@ export interface ExpectedTokens {
 
 /**
  * Opens the tokenizer of a model directory (tokenizer.json and tokenizer_config.json); nothing is downloaded. A tokenizer
- *
  * with parts that the encoder here does not know is left to transformers.js.
  *
  * @throws Refusal when a file is missing or broken, or it does not fit the weights
@@ -80,7 +79,7 @@ async function openWith(directory: string, file: unknown, config: unknown): Prom
       throw new Refusal(`The tokenizer in ${directory} ${cause.message}.`, 'Download tokenizer.json again.', { cause });
     }
     if (!(cause instanceof UnknownPart)) throw cause;
-    if (cause.libraryDiffers) {
+    if (!cause.libraryAgrees) {
       throw new Refusal(
         `The tokenizer in ${directory} has ${cause.part}, which is not supported.`,
         'Use the tokenizer.json of a Gemma checkpoint.',

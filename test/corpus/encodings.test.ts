@@ -103,6 +103,25 @@ test('what is not UTF-8 is refused with file, byte, and the encoding that it loo
   }
 });
 
+test('what Latin-1 would read as garbage without an error is not called Latin-1', async () => {
+  const han = '这是一个测试文本，用于检查编码。\n'.repeat(30);
+  // "测试，" in GB18030, "テスト" in Shift_JIS, "Привет " in KOI8-R.
+  const spelt = (...bytes: number[]) => Buffer.from(Array.from({ length: 40 }, () => bytes).flat());
+  const mixed = Buffer.concat([Buffer.from('{"text":"un café"}\n'), Buffer.from('{"text":"un café"}\n', 'latin1')]);
+  for (const [name, bytes, ...words] of [
+    ['gb.txt', spelt(0xb2, 0xe2, 0xca, 0xd4, 0xa3, 0xac), 'another alphabet'],
+    ['sjis.txt', spelt(0x83, 0x65, 0x83, 0x58, 0x83, 0x67), 'another alphabet'],
+    ['koi8.txt', spelt(0xf0, 0xd2, 0xc9, 0xd7, 0xc5, 0xd4, 0x20), 'another alphabet'],
+    ['mixed.jsonl', mixed, 'some places'],
+    ['utf-32.txt', Buffer.from([0xff, 0xfe, 0, 0, 0x61, 0, 0, 0]), 'UTF-32'],
+    ['han-le.txt', Buffer.from(han, 'utf16le'), 'UTF-16', '--encoding utf-16le'],
+    ['han-be.txt', utf16be(han), 'UTF-16', '--encoding utf-16be'],
+  ] as [string, Buffer, ...string[]][]) {
+    const path = file(name, bytes);
+    await refuses(() => read(path), path, 'not valid UTF-8', ...words);
+  }
+});
+
 test('a byte far into a file is counted from its beginning', async () => {
   const whole = Buffer.from(longText(3, ANY));
   for (const at of [65_535, 65_536, 65_537, 131_071, whole.length - 1]) {

@@ -65,28 +65,72 @@ test('a tokenizer that does not fit the weights is refused', async () => {
   await refuses(() => open(4096, [['pad_token_id', [5]]]), 'pad_token_id 5');
 });
 
+const FILE = JSON.parse(readFileSync(join(MODEL, FILES[0]), 'utf8')) as { added_tokens: object[]; model: object };
+const ADDED = FILE.added_tokens;
+/** A new added token, some of its keys others. */
+const added = (change: object) => ({
+  ...{ id: 4096, content: 'qzx', single_word: false, lstrip: false, rstrip: false, normalized: false, special: false },
+  ...change,
+});
+
 /** A directory with the bundled tokenizer, its parts replaced. */
 function changed(t: Parameters<typeof temporaryDirectory>[0], change: object): string {
   const directory = temporaryDirectory(t);
   copyFileSync(join(MODEL, FILES[1]), join(directory, FILES[1]));
-  const file = JSON.parse(readFileSync(join(MODEL, FILES[0]), 'utf8')) as object;
-  writeFileSync(join(directory, FILES[0]), JSON.stringify({ ...file, ...change }));
+  writeFileSync(join(directory, FILES[0]), JSON.stringify({ ...FILE, ...change }));
   return directory;
 }
 
 test('a tokenizer with parts that our encoder lacks is left to the library, or refused by name', async (t) => {
   const expected = { bosTokenId: 2 };
-  const lower = await openTokenizer(changed(t, { normalizer: { type: 'Lowercase' } }), expected);
+  const folded = await openTokenizer(changed(t, { normalizer: { type: 'NFKC' } }), expected);
   const plain = await openTokenizer(changed(t, { normalizer: null }), expected);
-  assert.deepEqual(encodeText(lower, 'SEN', 'ATE'), encodeText(plain, 'senate'));
+  assert.deepEqual(encodeText(folded, 'ＳＥＮ', 'ate'), encodeText(plain, 'SENate'));
   // Where a text of such a tokenizer may be cut is not known.
-  await refuses(() => encodeText(lower, 'a '.repeat(2 ** 20)), 'a text', 'Lowercase');
-  const split = { type: 'Split', pattern: { String: 'e' }, behavior: 'MergedWithPrevious', invert: false };
-  const merged = changed(t, { pre_tokenizer: split });
-  await refuses(() => openTokenizer(merged, expected), merged, 'MergedWithPrevious');
-  const single = { id: 5000, content: 'end', single_word: true, lstrip: false, rstrip: false, special: false };
-  const both = changed(t, { normalizer: { type: 'Lowercase' }, added_tokens: [single] });
-  await refuses(() => openTokenizer(both, expected), both, 'single_word');
+  await refuses(() => encodeText(folded, 'a '.repeat(2 ** 20)), 'a text', 'NFKC');
+  for (const flag of ['single_word', 'lstrip', 'rstrip']) {
+    const both = changed(t, { normalizer: { type: 'NFKC' }, added_tokens: [...ADDED, added({ [flag]: true })] });
+    await refuses(() => openTokenizer(both, expected), both, flag);
+  }
+});
+
+test('what the library does otherwise than Python, or Python refuses, is refused', async (t) => {
+  const split = (pattern: object, behavior: string, invert = false) => ({
+    pre_tokenizer: { type: 'Split', pattern, behavior, invert },
+  });
+  const replace = (pattern: object, content: string) => ({ normalizer: { type: 'Replace', pattern, content } });
+  const model = (change: object) => ({ model: { ...FILE.model, ...change } });
+  const tokens = (...list: object[]) => ({ added_tokens: [...ADDED, ...list] });
+  for (const [what, change] of [
+    ['Lowercase', { normalizer: { type: 'Lowercase' } }],
+    ['Strip', { normalizer: { type: 'Sequence', normalizers: [{ type: 'NFC' }, { type: 'Strip' }] } }],
+    ['Replace', replace({ String: ' ' }, '$&')],
+    ['Replace', replace({ Regex: ' +' }, ' ')],
+    ['Punctuation', { pre_tokenizer: { type: 'Punctuation', behavior: 'Isolated' } }],
+    ['FixedLength', { pre_tokenizer: { type: 'FixedLength', length: 3 } }],
+    ['Split', split({ String: 'e' }, 'MergedWithPrevious')],
+    ['Split', split({ String: 'e' }, 'Removed')],
+    ['Split', split({ String: 'e' }, 'Isolated', true)],
+    ['Split', split({ Regex: '\\s+' }, 'Isolated')],
+    ['dropout', model({ dropout: 0.5 })],
+    ['prefix', model({ continuing_subword_prefix: '##' })],
+    ['merge', model({ merges: ['a b', ['a', 'b']] })],
+    ['version', { version: '2.0' }],
+    ['number', tokens(added({ id: 5000 }))],
+    ['number', tokens(added({ id: 4097 }), added({ id: 4096, content: 'other' }))],
+    ['twice', tokens(added({}), added({}))],
+    ['rstrip', tokens(added({ rstrip: undefined }))],
+    ['special', tokens(added({ special: 1 }))],
+  ] as const) {
+    const directory = changed(t, change);
+    await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), directory, what);
+  }
+});
+
+test('a new added token has the number that follows the vocabulary', async (t) => {
+  const directory = changed(t, { added_tokens: [...ADDED, added({}), added({ id: 4097, content: 'qzy' })] });
+  const ids = encodeText(await openTokenizer(directory, { bosTokenId: 2 }), 'qzyqzx');
+  assert.deepEqual(ids, [4097, 4096]);
 });
 
 test('a tokenizer class that is not a name is answered by the library, or refused', async (t) => {

@@ -30,11 +30,11 @@ export interface Recipe {
 export class UnknownPart extends Error {
   /**
    * @param part what it is, to be read after "has"
-   * @param libraryDiffers transformers.js gives other tokens than Python for it
+   * @param libraryAgrees transformers.js is known to give Python's tokens for it
    */
   constructor(
     readonly part: string,
-    readonly libraryDiffers = false,
+    readonly libraryAgrees = false,
   ) {
     super(`The tokenizer has ${part}`);
   }
@@ -60,11 +60,15 @@ const brief = (value: unknown) => String(JSON.stringify(value)).slice(0, 120);
  */
 export function readRecipe(file: unknown, config: unknown): Recipe {
   if (!isObject(file) || !isObject(config)) throw new BrokenPart('is not an object');
-  checkConfig(config);
+  if (file.version !== undefined && file.version !== '1.0') throw new UnknownPart(`version ${brief(file.version)}`);
   const model = file.model;
   if (!isObject(model)) throw new BrokenPart('has no model');
-  checkModel(model);
+  if (model.type !== 'BPE') throw new UnknownPart(`a model of type ${brief(model.type)}`);
   const vocabulary = readVocabulary(model.vocab);
+  // What is refused in any case comes before what may be left to the library.
+  const added = readAdded(file.added_tokens, vocabulary);
+  checkModel(model);
+  checkConfig(config);
   const replaced = readNormalizer(file.normalizer);
   return {
     replaced,
@@ -72,7 +76,7 @@ export function readRecipe(file: unknown, config: unknown): Recipe {
     vocabulary,
     merges: readMerges(model.merges, vocabulary),
     bytes: readBytes(vocabulary),
-    added: readAdded(file.added_tokens, vocabulary),
+    added,
   };
 }
 
@@ -82,16 +86,16 @@ function checkConfig(config: Json): void {
   }
   const name = config.tokenizer_class;
   if (!absent(name) && (typeof name !== 'string' || !/^(Gemma|PreTrained)Tokenizer(Fast)?$/.test(name))) {
-    throw new UnknownPart(`tokenizer_class ${brief(name)}`);
+    throw new UnknownPart(`tokenizer_class ${brief(name)}`, typeof name === 'string');
   }
 }
 
 function checkModel(model: Json): void {
-  if (model.type !== 'BPE') throw new UnknownPart(`a model of type ${brief(model.type)}`);
-  for (const key of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix', 'ignore_merges']) {
+  for (const key of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix']) {
     if (!absent(model[key])) throw new UnknownPart(`${key} ${brief(model[key])}`);
   }
-  if (model.byte_fallback !== true) throw new UnknownPart('no byte_fallback');
+  if (!absent(model.ignore_merges)) throw new UnknownPart('ignore_merges', true);
+  if (model.byte_fallback !== true) throw new UnknownPart('no byte_fallback', typeof model.unk_token === 'string');
 }
 
 function readVocabulary(vocab: unknown): Map<string, number> {
@@ -117,12 +121,25 @@ function readNormalizer(normalizer: unknown): Map<number, number> {
     const pattern =
       isObject(step) && step.type === 'Replace' && isObject(step.pattern) ? step.pattern.String : undefined;
     const content = isObject(step) ? step.content : undefined;
-    if (!isUnit(pattern) || !isUnit(content)) throw new UnknownPart(`the normalizer ${brief(step)}`);
+    if (!isUnit(pattern) || !isUnit(content)) {
+      const other = (steps as unknown[]).find((one) => !isAgreed(one));
+      throw new UnknownPart(`the normalizer ${brief(other ?? step)}`, other === undefined);
+    }
     const [from, to] = [pattern.charCodeAt(0), content.charCodeAt(0)];
     for (const [key, value] of replaced) if (value === from) replaced.set(key, to);
     if (!replaced.has(from)) replaced.set(from, to);
   }
   return replaced;
+}
+
+/** Normalizers of transformers.js that do what Python's do; its white space and lower case, for example, are others. */
+function isAgreed(step: unknown): boolean {
+  if (!isObject(step)) return false;
+  if (step.type === 'Prepend') return typeof step.prepend === 'string';
+  if (step.type !== 'Replace') return /^NFK?[CD]$/.test(String(step.type));
+  const text = isObject(step.pattern) ? step.pattern.String : undefined;
+  // JavaScript gives "$" a meaning in what replaces.
+  return typeof text === 'string' && text !== '' && typeof step.content === 'string' && !step.content.includes('$');
 }
 
 /** A character that is one UTF-16 unit. */
@@ -133,23 +150,27 @@ const WORDS = '▁?[^▁]+';
 function readPreTokenizer(split: unknown, replaced: ReadonlyMap<number, number>): number | null {
   if (split === null || split === undefined) return null;
   const known = isObject(split) && split.type === 'Split' && absent(split.invert) && isObject(split.pattern);
-  if (!known) throw new UnknownPart(`the pre-tokenizer ${brief(split)}`);
+  if (!known) throw new UnknownPart(`the pre-tokenizer ${brief(split)}`, isObject(split) && split.type === 'Metaspace');
   const { pattern, behavior } = split as { pattern: Json; behavior: unknown };
   if (pattern.Regex === WORDS && behavior === 'Isolated') return WORDS.charCodeAt(0);
   const { String: text } = pattern;
   // Gemma 3's splits at spaces, of which its normalizer leaves none.
   if (isUnit(text) && replaced.has(text.charCodeAt(0)) && ![...replaced.values()].includes(text.charCodeAt(0)))
     return null;
-  throw new UnknownPart(`the pre-tokenizer ${brief(split)}`, behavior !== 'Isolated' && behavior !== 'Removed');
+  throw new UnknownPart(
+    `the pre-tokenizer ${brief(split)}`,
+    !!text && typeof text === 'string' && behavior === 'Isolated',
+  );
 }
 
 function readMerges(merges: unknown, vocabulary: ReadonlyMap<string, number>): Int32Array {
   if (!Array.isArray(merges)) throw new BrokenPart('has no merges');
   const read = new Int32Array(3 * merges.length);
+  const kind = typeof merges[0];
   for (const [i, merge] of (merges as unknown[]).entries()) {
     const parts: unknown[] = typeof merge === 'string' ? merge.split(' ') : Array.isArray(merge) ? merge : [];
     const [left, right] = parts;
-    if (parts.length !== 2 || typeof left !== 'string' || typeof right !== 'string') {
+    if (typeof merge !== kind || parts.length !== 2 || typeof left !== 'string' || typeof right !== 'string') {
       throw new BrokenPart(`has a merge of ${brief(merge)}`);
     }
     for (const [k, token] of [left, right, left + right].entries()) {
@@ -172,26 +193,29 @@ function readBytes(vocabulary: ReadonlyMap<string, number>): Int32Array {
 }
 
 function readAdded(list: unknown, vocabulary: ReadonlyMap<string, number>): AddedToken[] {
-  if (list === undefined || list === null) return [];
+  if (list === undefined) return [];
   if (!Array.isArray(list)) throw new BrokenPart('has added tokens that are not a list');
-  const seen = new Map<string, number>();
+  const seen = new Set<string>();
+  let largest = -1;
   return (list as unknown[]).map((token): AddedToken => {
     if (!isObject(token) || typeof token.content !== 'string' || token.content === '') {
       throw new BrokenPart(`has an added token of ${brief(token)}`);
     }
     const { id, content } = token;
     if (!isToken(id)) throw new BrokenPart(`gives ${brief(id)} where a token's number belongs`);
-    // Where the two disagree, Python takes the vocabulary's number.
-    if ((vocabulary.get(content) ?? id) !== id) throw new UnknownPart(`two numbers for ${brief(content)}`, true);
     if (seen.has(content)) throw new UnknownPart(`${brief(content)} twice among its added tokens`);
-    seen.set(content, id);
-    const flag = (key: string) => token[key] === true;
+    seen.add(content);
+    // Python takes the vocabulary's number, or the next free one, whatever the file says.
+    const number = vocabulary.get(content) ?? Math.max(largest + 1, vocabulary.size);
+    if (number !== id) throw new UnknownPart(`number ${id} for ${brief(content)}, which Python gives ${number},`);
+    largest = Math.max(largest, id);
+    const flag = (key: string) => {
+      if (typeof token[key] !== 'boolean') throw new BrokenPart(`has the added token ${brief(content)} without ${key}`);
+      return token[key];
+    };
     return {
       ...{ id, content, singleWord: flag('single_word'), lstrip: flag('lstrip'), rstrip: flag('rstrip') },
-      ...{
-        special: flag('special'),
-        normalized: token.normalized === undefined ? !flag('special') : flag('normalized'),
-      },
+      ...{ special: flag('special'), normalized: flag('normalized') },
     };
   });
 }
