@@ -34,12 +34,17 @@ export interface SparsePlan {
 export function planWorkers(settings: EngineSettings): SparsePlan {
   const { dSae, dIn, batch, batchDType } = settings;
   const wanted = settings.threads || availableParallelism();
+  const slice = (workers: number) => planSlice(settings, Math.ceil(dSae / workers)).bytes;
   let workers = Math.max(1, Math.min(wanted, Math.floor(dSae / FEWEST_FEATURES)));
-  const slice = () => planSlice(settings, Math.ceil(dSae / workers)).bytes;
-  while (slice() > LARGEST_MEMORY && workers < dSae) workers++;
+  // A slice only shrinks with more workers, so the fewest are found by halves, whatever size is asked for.
+  for (let most = slice(workers) > LARGEST_MEMORY ? Math.max(workers, dSae) : workers; workers < most; ) {
+    const middle = workers + Math.floor((most - workers) / 2);
+    if (slice(middle) > LARGEST_MEMORY) workers = middle + 1;
+    else most = middle;
+  }
   const sums = exchangedSums(settings).length;
   const shared = sharedBytes(workers, batch * dIn * (batchDType === 'float16' ? 2 : 4), batch, padded(dIn), sums);
-  return { workers, bytes: workers * slice() + Object.values(shared).reduce((a, b) => a + b, 0) };
+  return { workers, bytes: workers * slice(workers) + Object.values(shared).reduce((a, b) => a + b, 0) };
 }
 
 /**

@@ -21,11 +21,7 @@ export const ROW_PARAMETERS = ['W_enc', 'W_dec'] as const;
 
 /** Most entries that a slice can hold. */
 export function entryCapacity(features: number, batch: number): number {
-  let entries = 0;
-  for (let first = 0; first < features; first += STRIP) {
-    entries += entryLimit(Math.min(STRIP, features - first), batch);
-  }
-  return entries;
+  return Math.floor(features / STRIP) * entryLimit(STRIP, batch) + entryLimit(features % STRIP, batch);
 }
 
 /** Most entries that a strip may add before it becomes dense; small strips are always held sparse. */

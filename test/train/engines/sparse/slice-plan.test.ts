@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EngineSettings } from '../../../../src/train/engines/engine.js';
+import { LARGEST_MEMORY } from '../../../../src/train/engines/sparse/arena.js';
+import { planWorkers } from '../../../../src/train/engines/sparse/engine.js';
 import {
   candidateCapacity,
   entryCapacity,
@@ -104,4 +106,15 @@ test('a slice smaller than a strip plans a strip of its padded size', () => {
   assert.equal(plan.at('w_q').length, 32 * 32);
   assert.equal(plan.at('strip_enc').length, 16 * 32);
   assert.equal(plan.at('W_enc').length, 20 * 32);
+});
+
+test('the fewest workers whose slices fit a memory are planned, and the largest size is answered at once', () => {
+  const settings = { ...SETTINGS, dIn: 2304, dSae: 2 ** 20, threads: 1, batch: 4096 };
+  const { workers } = planWorkers(settings);
+  const bytes = (count: number) => planSlice(settings, Math.ceil(settings.dSae / count)).bytes;
+  assert.ok(workers > 1 && bytes(workers) <= LARGEST_MEMORY && bytes(workers - 1) > LARGEST_MEMORY);
+  const largest = { ...SETTINGS, dSae: Number.MAX_SAFE_INTEGER };
+  assert.ok(planWorkers(largest).bytes > 2 ** 60);
+  assert.ok(planWorkers({ ...largest, batch: 2 ** 40 }).bytes > 2 ** 60);
+  assert.equal(entryCapacity(Number.MAX_SAFE_INTEGER, 4), Number.MAX_SAFE_INTEGER);
 });
