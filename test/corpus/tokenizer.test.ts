@@ -112,6 +112,9 @@ test('what the library does otherwise than Python, or Python refuses, is refused
     ['Split', split({ String: 'e' }, 'Removed')],
     ['Split', split({ String: 'e' }, 'Isolated', true)],
     ['Split', split({ Regex: '\\s+' }, 'Isolated')],
+    // A part that may be left to the library hides none that may not.
+    ['Split', { ...split({ Regex: '\\s+' }, 'Isolated'), normalizer: { type: 'NFC' } }],
+    ['dropout', { ...model({ dropout: 0.5 }), normalizer: { type: 'NFC' } }],
     ['dropout', model({ dropout: 0.5 })],
     ['prefix', model({ continuing_subword_prefix: '##' })],
     ['merge', model({ merges: ['a b', ['a', 'b']] })],

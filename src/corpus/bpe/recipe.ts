@@ -67,17 +67,26 @@ export function readRecipe(file: unknown, config: unknown): Recipe {
   const vocabulary = readVocabulary(model.vocab);
   // What is refused in any case comes before what may be left to the library.
   const added = readAdded(file.added_tokens, vocabulary);
-  checkModel(model);
-  checkConfig(config);
-  const replaced = readNormalizer(file.normalizer);
-  return {
-    replaced,
-    wordStart: readPreTokenizer(file.pre_tokenizer, replaced),
-    vocabulary,
-    merges: readMerges(model.merges, vocabulary),
-    bytes: readBytes(vocabulary),
-    added,
+  const unknown: UnknownPart[] = [];
+  const attempt = <T>(part: () => T): T | undefined => {
+    try {
+      return part();
+    } catch (error) {
+      if (!(error instanceof UnknownPart)) throw error;
+      unknown.push(error);
+      return undefined;
+    }
   };
+  attempt(() => checkModel(model));
+  attempt(() => checkConfig(config));
+  const replaced = attempt(() => readNormalizer(file.normalizer)) ?? new Map<number, number>();
+  const wordStart = attempt(() => readPreTokenizer(file.pre_tokenizer, replaced)) ?? null;
+  const merges = readMerges(model.merges, vocabulary);
+  const bytes = model.byte_fallback === true ? attempt(() => readBytes(vocabulary)) : undefined;
+  // A part that the library may have must not hide another that it must not.
+  const first = unknown.find((part) => !part.libraryAgrees) ?? unknown[0];
+  if (first) throw first;
+  return { replaced, wordStart, vocabulary, merges, bytes: bytes!, added };
 }
 
 function checkConfig(config: Json): void {
