@@ -1,7 +1,7 @@
 import type { Flag } from '../config/flags.js';
 import { UsageRefusal } from '../config/refusal.js';
 import type { StageName } from '../config/stages.js';
-import { insteadOfFlag } from '../config/suggest.js';
+import { insteadOfFlag, listed } from '../config/suggest.js';
 import { COMMANDS } from './commands.js';
 import { COMMON } from './common-flags.js';
 
@@ -22,6 +22,7 @@ export function splitArguments(stage: StageName, flags: readonly Flag[], args: r
   const byName = new Map([...flags, ...COMMON].map((flag) => [flag.name, flag]));
   const given: Record<string, unknown> = {};
   const positionals: string[] = [];
+  const unknown = new Map<string, UsageRefusal>();
   for (let i = 0; i < args.length; i++) {
     const arg = args[i]!;
     if (arg === '--') {
@@ -35,11 +36,18 @@ export function splitArguments(stage: StageName, flags: readonly Flag[], args: r
     }
     const equals = arg.indexOf('=');
     const name = equals < 0 ? arg : arg.slice(0, equals);
-    const { flag, negated } = flagNamed(stage, name, byName);
+    const found = flagNamed(stage, name, byName);
+    if (found instanceof UsageRefusal) {
+      unknown.set(name, found);
+      if (equals < 0 && isValue(args[i + 1])) i++;
+      continue;
+    }
+    const { flag, negated } = found;
     let value = equals < 0 ? undefined : arg.slice(equals + 1);
     if (value === undefined && !negated && takesNext(flag, args[i + 1])) value = args[++i];
-    put(given, flag, flag.type === 'boolean' ? switched(flag, value, negated) : value);
+    if (unknown.size === 0) put(given, flag, flag.type === 'boolean' ? switched(flag, value, negated) : value);
   }
+  if (unknown.size > 0) throw allUnknown(unknown);
   return { given, positionals };
 }
 
@@ -47,16 +55,27 @@ function flagNamed(
   stage: StageName,
   written: string,
   byName: ReadonlyMap<string, Flag>,
-): { flag: Flag; negated: boolean } {
+): { flag: Flag; negated: boolean } | UsageRefusal {
   const name = written.replace(/^--?/, '');
   const flag = byName.get(name);
   if (flag && written.startsWith('--')) return { flag, negated: false };
   const positive = written.startsWith('--no-') ? byName.get(name.slice('no-'.length)) : undefined;
   if (positive?.type === 'boolean') return { flag: positive, negated: true };
-  if (positive) throw new UsageRefusal(`${written} is not known: --${positive.name} takes a value.`, 'Leave it out.');
+  if (positive) return new UsageRefusal(`${written} is not known: --${positive.name} takes a value.`, 'Leave it out.');
   const remedy = flag ? `Did you mean --${name}?` : insteadOfFlag(stage, name, (near) => `--${near}`);
-  throw new UsageRefusal(`${written} is not known.`, remedy);
+  return new UsageRefusal(`${written} is not known.`, remedy);
 }
+
+/** Of a command line from another tool, every name at once: one at a time would take as many tries. */
+function allUnknown(unknown: ReadonlyMap<string, UsageRefusal>): UsageRefusal {
+  const [first, ...others] = unknown.values();
+  if (others.length === 0) return first!;
+  const remedies = [...unknown].map(([name, { remedy }]) => `${name}: ${remedy}`);
+  return new UsageRefusal(`${listed([...unknown.keys()])} are not known.`, remedies.join(' '));
+}
+
+/** May the word after an unknown flag be its value? */
+const isValue = (word: string | undefined) => word !== undefined && (!word.startsWith('-') || !Number.isNaN(+word));
 
 /** Is the next word this flag's value? A number may be negative; what looks like a flag is one. */
 function takesNext(flag: Flag, next: string | undefined): boolean {
@@ -108,4 +127,9 @@ export function withPositional(stage: StageName, { given, positionals }: Argumen
     throw new UsageRefusal(`--${positional} was given more than once.`, 'Give it once, with or without its name.');
   }
   return { ...given, [positional]: first };
+}
+
+/** How a flag is written on the command line: `--out`, or `<evaluation>` for what may stand without its name. */
+export function spelling(stage: StageName): (name: string) => string {
+  return (name) => (name === COMMANDS[stage].positional ? `<${name}>` : `--${name}`);
 }

@@ -5,7 +5,7 @@ import { STAGES, type StageName } from '../config/stages.js';
 import { insteadOfStage } from '../config/suggest.js';
 import { version } from '../config/version.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { splitArguments, withPositional } from './arguments.js';
+import { spelling, splitArguments, withPositional } from './arguments.js';
 import { COMMANDS } from './commands.js';
 import { COMPLETION, COMPLETION_HELP, completionScript } from './completion.js';
 import { closeUnaskedDebugger } from './debugger.js';
@@ -93,7 +93,7 @@ async function runCommand(stage: StageName, args: readonly string[]): Promise<vo
   if (log !== undefined && !isLogFormat(log)) {
     throw new UsageRefusal(`--log "${log}" is not known.`, `It is ${LOG_FORMATS.join(' or ')}.`);
   }
-  const config = (await COMMANDS[stage].load?.(given, file)) ?? loadConfig(stage, given, file);
+  const config = (await COMMANDS[stage].load?.(given, file)) ?? loadConfig(stage, given, file, {}, spelling(stage));
   const progress = await progressFor(log ?? LOG_FORMATS[0]);
   const stop = watchSignals(progress);
   // A signal of the first moments may have taken until now.

@@ -22,6 +22,7 @@ interface Written {
  * @param given values from the command line, by flag name; only those the user wrote
  * @param file a YAML file with a section for each stage, keys named like the flags
  * @param recorded values of the run that is resumed, by flag name; below all others
+ * @param spelled how a flag is written on the command line
  * @throws UsageRefusal for an unknown key or a value that does not fit, naming it
  */
 export function loadConfig<S extends StageName>(
@@ -29,6 +30,7 @@ export function loadConfig<S extends StageName>(
   given: Readonly<Record<string, unknown>>,
   file?: string,
   recorded: Readonly<Record<string, unknown>> = {},
+  spelled = (name: string) => `--${name}`,
 ): z.infer<(typeof STAGES)[S]> {
   const written = new Map<string, Written>();
   take(stage, recorded, (name) => `--${name} of the run that is resumed`, written);
@@ -36,13 +38,13 @@ export function loadConfig<S extends StageName>(
     const fromFile = withoutRivals(section(file, stage), stage, given);
     take(stage, fromFile, (name) => `${file}, ${stage}.${name}`, written);
   }
-  take(stage, given, (name) => `--${name}`, written);
+  take(stage, given, spelled, written);
   const schema: z.ZodObject = STAGES[stage];
   const flags = new Map(flagsOf(schema).map((flag) => [flag.key, flag]));
   const values = [...written].map(([key, { value }]) => [key, read(flags.get(key), value)] as const);
   const parsed = schema.safeParse(Object.fromEntries(values));
   if (parsed.success) return parsed.data as z.infer<(typeof STAGES)[S]>;
-  throw refusalOf(stage, parsed.error.issues, flags, written);
+  throw refusalOf(stage, parsed.error.issues, flags, written, spelled);
 }
 
 /** Takes over what a source says, by schema key; a later source wins. */
@@ -101,9 +103,10 @@ function refusalOf(
   issues: readonly z.core.$ZodIssue[],
   flags: ReadonlyMap<string, Flag>,
   written: ReadonlyMap<string, Written>,
+  spelled: (name: string) => string,
 ): UsageRefusal {
   const wrong = issues.find(({ path }) => written.has(String(path[0])));
-  if (wrong === undefined) return missing(stage, issues, flags);
+  if (wrong === undefined) return missing(stage, issues, flags, spelled);
   const key = String(wrong.path[0]);
   const { where, value } = written.get(key)!;
   const flag = flags.get(key);
@@ -120,15 +123,16 @@ function missing(
   stage: StageName,
   issues: readonly z.core.$ZodIssue[],
   flags: ReadonlyMap<string, Flag>,
+  spelled: (name: string) => string,
 ): UsageRefusal {
   const lacking = issues.flatMap(({ path }) => flags.get(String(path[0])) ?? []);
   const help = `See sae-pipe ${stage} --help.`;
   // A rule about several flags together.
   if (lacking.length === 0) return new UsageRefusal(`sae-pipe ${stage}: ${issues[0]!.message}.`, help);
   if (lacking.length === 1) {
-    return new UsageRefusal(`--${lacking[0]!.name} is missing: ${lacking[0]!.description}.`, help);
+    return new UsageRefusal(`${spelled(lacking[0]!.name)} is missing: ${lacking[0]!.description}.`, help);
   }
-  return new UsageRefusal(`${listed(lacking.map(({ name }) => `--${name}`))} are missing.`, help);
+  return new UsageRefusal(`${listed(lacking.map(({ name }) => spelled(name)))} are missing.`, help);
 }
 
 /** Flags that say the same thing in two ways: where the command line gives one, the file's other is not meant. */

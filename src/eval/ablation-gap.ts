@@ -41,7 +41,9 @@ export function noLossRecovered(
   const uncertain = Number.isNaN(error)
     ? ''
     : `, with a standard error of ${short(error)} over ${gaps.length} contexts`;
-  const cost = `replacing the activation by ${by} adds ${short(gap)} nats per token to the loss${uncertain}`;
+  const change = gap < 0 ? 'lowers' : 'raises';
+  const cost = `replacing the activation by ${by} ${change} the loss by ${short(Math.abs(gap))} nats per token${uncertain}`;
+  if (gap < 0) return `${cost}: on this text there is no loss to recover at this site`;
   if (!(gap >= LEAST_GAP)) return `${cost}: the site does not matter to the loss on this text`;
   // With one context there is no standard error to compare with.
   if (gap < GAP_ERRORS * error) return `${cost}, which is too uncertain to divide by; evaluate more tokens`;
@@ -57,4 +59,4 @@ export function noBias(products: readonly number[], tokens: readonly number[]): 
 }
 
 const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
-const short = (value: number) => String(Number(value.toPrecision(2))).replace('-', '\u2212');
+const short = (value: number) => String(Number(value.toPrecision(2)));

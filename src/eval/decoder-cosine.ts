@@ -63,8 +63,9 @@ export async function decoderMaxCosine(
   const keep = (first: number, cosines: Float32Array) => {
     for (const [i, cosine] of cosines.entries()) largest[first + i] = Math.max(largest[first + i]!, cosine);
   };
-  const blocks = Math.ceil(dSae / block);
-  progress.begin(`comparing decoder rows of ${sae.directory}`, (blocks * (blocks + 1)) / 2, 'block');
+  const sizes = Array.from({ length: Math.ceil(dSae / block) }, (_, i) => Math.min(block, dSae - i * block));
+  const pairs = (dSae ** 2 + sizes.reduce((sum, size) => sum + size ** 2, 0)) / 2;
+  progress.begin(`comparing decoder rows of ${sae.directory}`, pairs, 'pair');
   try {
     let done = 0;
     for (let left = 0; left < dSae; left += block) {
@@ -72,7 +73,8 @@ export async function decoderMaxCosine(
         const { of_left, of_right } = await session.run({ left: range(left), right: range(right) });
         keep(left, of_left!.data as Float32Array);
         keep(right, of_right!.data as Float32Array);
-        progress.update(++done);
+        done += sizes[left / block]! * sizes[right / block]!;
+        progress.update(done);
         if (await heard(stop)) throw interrupted(stop.signal!);
       }
     }

@@ -31,7 +31,7 @@ export function recordTable(records: readonly EvalRecord[]): string {
   return [...rows.map(line), ...notes(records)].join('\n');
 }
 
-/** A number with its interval, which has one decimal less (but one): 96.95 % [96.8, 97.1]. */
+/** A number with its interval, to the same decimals: with fewer, [0.99, 0.99] would stand next to 0.993. */
 function estimate(record: EvalRecord, name: Headline, decimals: number, unit: '' | '%' = ''): string {
   const value = record[name];
   const factor = unit === '%' ? 100 : 1;
@@ -41,7 +41,7 @@ function estimate(record: EvalRecord, name: Headline, decimals: number, unit: ''
       : '–';
   const interval = record.intervals?.[name];
   return interval && Number.isFinite(interval[0] + interval[1])
-    ? `${number} ${bounds(interval, factor, Math.max(1, decimals - 1))}`
+    ? `${number} ${bounds(interval, factor, decimals)}`
     : number;
 }
 

@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { Refusal, UsageRefusal } from '../config/refusal.js';
 import { nearPath } from '../disk/near-path.js';
 import { checkRevision, isModelId } from './model-id.js';
+import { mayPass } from './request.js';
 
 const DEFAULT_REVISION = 'main';
 
@@ -36,11 +37,11 @@ export async function modelPlace(model: string, revision: string | undefined): P
 
 /**
  * What was refused of a model of the hub, for those who meant a directory: a path of two parts may be either. Says so
- * where the first part is a directory here.
+ * where the first part is a directory here, and where the hub gave no answer that could tell them apart.
  */
 export async function orDirectory(model: string, error: unknown): Promise<unknown> {
   const near = await stat(dirname(model)).catch(() => undefined);
-  if (!(error instanceof Refusal) || !near?.isDirectory()) return error;
+  if (!(error instanceof Refusal) || !(near?.isDirectory() || mayPass(error))) return error;
   const { message, remedy = '', exitCode } = error;
   return new Refusal(
     `There is no directory ${model}, and as a model of the hub: ${message}`,

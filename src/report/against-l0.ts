@@ -85,6 +85,9 @@ function panel(id: string, points: readonly Point[], box: Box, heading: string |
   );
   const y = points.flatMap(({ value, valueInterval }) => [value, ...(valueInterval ?? [])]);
   const note = what.note === undefined || heading === undefined ? undefined : what.note(heading);
+  // A site without values keeps its panel, but bears no numbers that nothing was measured at.
+  const empty = points.length === 0;
+  const yTitle = empty ? `${what.y}: no value here` : what.y;
   // Without a heading there is only the title of the axis above the plot.
   const marginTop = heading === undefined ? 26 : MARGIN.marginTop;
   const room = box.width - MARGIN.marginLeft - MARGIN.marginRight;
@@ -98,8 +101,14 @@ function panel(id: string, points: readonly Point[], box: Box, heading: string |
   return drawn(id, box, {
     ...MARGIN,
     marginTop,
-    x: { type: 'log', domain: across, label: null, ticks: logTicks(across, room / 45), tickFormat: compact },
-    y: { domain: what.domain(y), label: null, ticks: 6, grid: true },
+    x: {
+      type: 'log',
+      domain: across,
+      label: null,
+      ticks: empty ? [] : logTicks(across, room / 45),
+      tickFormat: compact,
+    },
+    y: { domain: what.domain(y), label: null, ticks: empty ? [] : 6, grid: true },
     marks: [
       AXIS_LINES,
       what.level === undefined ? [] : ruleY([what.level], { strokeDasharray: '2 3', strokeOpacity: 0.8 }),
@@ -128,10 +137,10 @@ function panel(id: string, points: readonly Point[], box: Box, heading: string |
       own.length > 0 && own.length <= NAMED ? pointLabels(points, curves, corner) : [],
       titles({
         heading: heading === undefined ? undefined : fitted(heading, FONT.title, box.width - 4),
-        x: 'L0 (active features a token)',
-        y: note === undefined ? what.y : `${what.y} · ${note}`,
+        x: 'L0 (active features per token)',
+        y: note === undefined ? yTitle : `${yTitle} · ${note}`,
         left: MARGIN.marginLeft,
-        corner: what.corner,
+        corner: empty ? undefined : what.corner,
       }),
     ],
   });

@@ -1,19 +1,15 @@
 import { basename, join, resolve } from 'node:path';
 import { readManifest } from '../activations/manifest.js';
-import { commandWords, isLasting, type TrainingCommand } from '../config/command-words.js';
 import { loadConfig, section } from '../config/load.js';
 import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
-import { type SweepConfig, sweepSchema } from '../config/stages.js';
-import { exists } from '../disk/exists.js';
+import type { SweepConfig } from '../config/stages.js';
 import { asOwner } from '../disk/output-directory.js';
-import { evaluate, evaluateUnlessSame } from '../eval/evaluate.js';
 import type { EvalRecord } from '../eval/record.js';
-import { EVAL_FILE } from '../eval/write-evaluation.js';
 import { harvest } from '../harvest/harvest.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { readEvaluation } from '../report/read.js';
 import { writeReport } from '../report/write.js';
 import { stepsOf } from '../train/run-settings.js';
+import { checkEvaluation, evaluationConfig, evaluationOf } from './evaluation.js';
 import { sweepHooks } from './hooks.js';
 import { type Outcome, trainRuns } from './pass.js';
 import { type SweepRun, sweepRuns } from './runs.js';
@@ -29,7 +25,7 @@ export interface SweepResult {
 
 /**
  * Harvests the activations that are missing, trains every combination of the sweep's lists, evaluates all of them and
- * writes one report. What is there already is kept: the same command goes on where the last one stopped.
+ * writes one report. What is there already is kept: the same command continues where the last one stopped.
  *
  * @param file configuration file: its section train is below every run, harvest and eval are the stages before and after
  * @throws Refusal at the end when runs failed; those that did not are whole, evaluated and in the report
@@ -46,7 +42,7 @@ export async function sweep(
     return await asOwner([config.out], claim, () => stages(config, file, progress, stop));
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
-    throw new Interrupted(error.signal, `what is done is kept in ${config.out}; go on with the same command.`);
+    throw new Interrupted(error.signal, `what is done is kept in ${config.out}; continue with the same command.`);
   }
 }
 
@@ -61,6 +57,11 @@ async function stages(
   const stores = config.activations ?? join(config.out, 'activations');
   const { hooks, known, runs: groups } = await sweepHooks(config, file, stop);
   const runs = sweepRuns({ ...config, runs: groups }, hooks, stores, file, known);
+  // What would stop the evaluation stops the sweep here, before hours of training.
+  if (has('eval')) {
+    await checkEvaluation(evaluationConfig(config, file!, [config.out]));
+    loadConfig('report', pageOf(config), has('report') ? file : undefined);
+  }
   if (config.activations === undefined) {
     if (!has('harvest')) {
       throw new UsageRefusal(
@@ -90,10 +91,9 @@ async function stages(
   const whole = runs.filter((run) => made.has(run)).map(({ config }) => config.out);
   const result: { records: readonly EvalRecord[]; report: string | undefined } = { records: [], report: undefined };
   if (has('eval') && whole.length > 0) {
-    result.records = await evaluateAll(config, whole, file!, outcomes, progress, stop);
-    const evaluation = join(config.out, 'eval');
-    const page = { evaluation, out: join(config.out, 'report.html'), overwrite: true };
-    result.report = await writeReport(loadConfig('report', page, has('report') ? file : undefined));
+    const trained = outcomes.some(({ state }) => state !== 'finished before');
+    result.records = await evaluationOf(config, file!, whole, trained, progress, stop);
+    result.report = await writeReport(loadConfig('report', pageOf(config), has('report') ? file : undefined));
   }
   const failed = outcomes.flatMap(({ run, state }) =>
     typeof state === 'string' ? [] : [`${run.name}: ${state.failed}`],
@@ -101,7 +101,7 @@ async function stages(
   if (failed.length > 0) {
     throw new Refusal(
       `${failed.length} of ${runs.length} SAEs failed. ${failed.join(' ')}`,
-      'The others are whole; mend what is said and run the same command.',
+      'The others are whole; fix what is named and run the same command again.',
     );
   }
   if (config.strict || runs.some((run) => run.config.strict)) checkUseful(outcomes);
@@ -118,6 +118,13 @@ function checkUseful(outcomes: readonly Outcome[]): void {
     [...new Set(useless.flatMap(({ faults }) => faults.map(({ remedy }) => remedy)))].join(' '),
   );
 }
+
+/** The flags of the report, below the file's section. */
+const pageOf = ({ out }: SweepConfig) => ({
+  evaluation: join(out, 'eval'),
+  out: join(out, 'report.html'),
+  overwrite: true,
+});
 
 /** --take-over for a stage of the sweep, whose section of the file may say it as well. */
 const takenOver = ({ takeOver }: SweepConfig) => (takeOver ? { 'take-over': true } : {});
@@ -143,39 +150,4 @@ function sharingOrder(runs: readonly SweepRun[]): SweepRun[][] {
     groups.set(key, [...(groups.get(key) ?? []), run]);
   }
   return [...groups.values()];
-}
-
-/** Evaluates the SAEs, unless nothing was trained since an evaluation of just these. */
-async function evaluateAll(
-  config: SweepConfig,
-  sae: string[],
-  file: string,
-  outcomes: readonly Outcome[],
-  progress: Progress,
-  stop: StopRequest,
-): Promise<readonly EvalRecord[]> {
-  const out = join(config.out, 'eval');
-  const wanted = loadConfig('eval', { sae, out, overwrite: true, ...takenOver(config) }, file);
-  const trained = outcomes.some(({ state }) => state !== 'finished before');
-  const command = commandOf(config, file);
-  if (trained || !(await exists(join(out, EVAL_FILE)))) return evaluate(wanted, progress, stop, command);
-  return evaluateUnlessSame(await recordsOf(out, progress), wanted, progress, stop, command);
-}
-
-/** The command of this sweep, which is how its SAEs are made again; null where its file was a pipe. */
-function commandOf(config: SweepConfig, file: string): TrainingCommand | null {
-  if (!isLasting(file)) return null;
-  const words = ['--config', file, ...commandWords(sweepSchema, { ...config }), '--out', config.out];
-  return { stage: 'sweep', directory: process.cwd(), words };
-}
-
-/** The records of an evaluation; none where it is broken, which is said. */
-async function recordsOf(directory: string, progress: Progress): Promise<EvalRecord[]> {
-  try {
-    return (await readEvaluation(directory)).map(({ record }) => record);
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    progress.say(`${error.message} The SAEs are evaluated again.`);
-    return [];
-  }
 }

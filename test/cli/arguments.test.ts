@@ -23,6 +23,17 @@ test('an argument may stand without its name, anywhere, and begin with a dash af
   assert.deepEqual(given('report', '--out', 'o', '--', '-e'), { out: 'o', evaluation: '-e' });
 });
 
+test('every unknown flag is named at once, with its own remedy', async () => {
+  const saelens = ['--hook_name', 'blocks.0.hook_z', '--l1_coefficient', '-1', '--d_sae=64', '--normalise', '--out'];
+  await refusesUsage(
+    () => given('train', ...saelens, '--seed', '1', '--seed', '2'),
+    '--hook_name, --l1_coefficient, --d_sae and --normalise are not known',
+    '--l1_coefficient: Did you mean --l1?',
+    '--d_sae: Did you mean --d-sae?',
+    '--normalise: Did you mean --normalize?',
+  );
+});
+
 test('what is doubtful is refused by name', async () => {
   for (const [stage, args, ...parts] of [
     ['train', ['--seed', '0', '--seed', '1'], '--seed was given more than once'],

@@ -50,6 +50,8 @@ test('mistakes in the command exit 2 with one line that says what is meant', asy
     [['harvest'], /--model, --corpus, --hook, --tokens and --out are missing/],
     [['frobnicate'], /There is no command "frobnicate"\. (?!Did you mean)/],
     [['figure', 'paretto', '--out', 'x.svg'], /"paretto".*Did you mean pareto\?/],
+    [['figure', '--out', 'x.svg'], /^sae-pipe: <name> is missing/],
+    [['report'], /<evaluation> and --out are missing/],
     [['train', '--seed', '0', '--seed', '0'], /--seed was given more than once/],
     [['train', '--l1-coefficient', '3'], /--l1-coefficient is not known\. Did you mean --l1\?/],
     [['--config', 'x.yaml'], /No command is given/],

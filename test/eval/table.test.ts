@@ -19,7 +19,7 @@ test('headline numbers stand with their intervals', () => {
     intervals: { loss_recovered: [0.9681, 0.9712], l0: [12.04, 12.67], loss_recovered_mean: [Number.NaN, Number.NaN] },
   });
   const [head, row, site, over] = lines([record]);
-  assert.match(row!, / 12\.3 \[12\.0, 12\.7\] +96\.95 % \[96\.8, 97\.1\] +90\.00 % +0\.0123 /);
+  assert.match(row!, / 12\.3 \[12\.0, 12\.7\] +96\.95 % \[96\.81, 97\.12\] +90\.00 % +0\.0123 /);
   assert.equal(head!.length, row!.length);
   assert.match(head!, /L0 +loss recovered +against mean +ΔCE/);
   assert.match(site!, /^blocks\.1\.hook_mlp_out: CE clean .*, zero-ablated 7\.5000, mean-ablated 6\.2500$/);
@@ -41,4 +41,12 @@ test('losses are said once a site', () => {
     said.map((line) => line[0]),
     ['a', 'b'],
   );
+});
+
+test('a narrow interval does not round away from its number', () => {
+  const record = evalRecord({
+    relative_reconstruction_bias: 0.9931,
+    intervals: { relative_reconstruction_bias: [0.9915, 0.9947] },
+  });
+  assert.match(lines([record])[1]!, /0\.993 \[0\.99[12], 0\.995\]/);
 });

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { Refusal } from '../../src/config/refusal.js';
 import { modelConfig } from '../../src/hub/model-config.js';
 import { orDirectory } from '../../src/hub/model-place.js';
+import { passing } from '../../src/hub/request.js';
 import { refusalOf, refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { MODEL } from './fake-hub.js';
@@ -46,6 +47,9 @@ test('a path of two parts that does not exist is said to be no directory first, 
   assert.ok(remedy!.startsWith(`Did you mean ${join(root, 'tiny-gemma')}?`), remedy);
   // Where not even its first part is here, a model of the hub was meant.
   assert.equal(await orDirectory('google/gemma-2-2b', refused), refused);
+  // Without an answer of the hub it may have been either.
+  const unanswered = (await orDirectory('assets/tiny', passing(new Refusal('No answer.')))) as Refusal;
+  assert.match(unanswered.message, /^There is no directory assets\/tiny, and .*No answer\./);
 });
 
 test('a file is not a model directory, and a path that is no id has its neighbour named', async () => {

@@ -24,6 +24,8 @@ test('ticks of a log axis are as many as have room', () => {
   assert.deepEqual(logTicks([1, 1e4], 5), [1, 10, 100, 1000, 10000]);
   assert.deepEqual(logTicks([1, 1e9], 4), [1, 1e3, 1e6, 1e9]);
   assert.deepEqual(logTicks([31, 38], 6), [32, 34, 36, 38]);
+  // One point in a panel: its axis still has numbers on both sides.
+  assert.deepEqual(logTicks([21, 84], 7), [30, 40, 60, 80]);
   assert.deepEqual(logTicks([0.0004, 0.006], 5), [0.0005, 0.001, 0.002, 0.005]);
 });
 

@@ -109,6 +109,14 @@ test('Pareto: a panel a hook, and the families in the key', () => {
   );
 });
 
+test('Pareto: a panel without a value says so, and has no numbers on its axes', () => {
+  const text = pareto(
+    entries({ hook: 'a', loss_recovered: 0.9 }, { hook: 'b', loss_recovered: Number.NaN }),
+  ).toString();
+  assert.equal(text.split('no value here').length, 2);
+  assert.equal(text.split('x-axis tick label').length, 2);
+});
+
 test('Pareto and shrinkage: an ablation is a curve of its own', () => {
   const cfg = { architecture: 'gated', metadata: { sae_pipe: { ablate: ['no-r-mag'] } } };
   const all = entries({ sae: 'a', l0: 5 }, { sae: 'b', l0: 50 }, { sae: 'c', cfg, l0: 5 }, { sae: 'd', cfg, l0: 50 });

@@ -6,6 +6,7 @@ import { loadConfig } from '../../src/config/load.js';
 import { Interrupted, Refusal } from '../../src/config/refusal.js';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
+import { evaluationConfig } from '../../src/sweep/evaluation.js';
 import { sweep } from '../../src/sweep/sweep.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
@@ -78,7 +79,7 @@ test('interrupted again and again, it goes on where it stopped and ends in the s
       break;
     } catch (error) {
       assert.ok(error instanceof Interrupted, String(error));
-      assert.match(error.message, /go on with the same command/);
+      assert.match(error.message, /continue with the same command/);
       interruptions++;
     }
   }
@@ -135,6 +136,29 @@ test('a run that fails is named at the end, and the others are whole', async () 
   });
   assert.ok(existsSync(join(out, 'saes', HOOK, 'gated_d-sae-200_l1-2_seed-1', 'cfg.json')));
   assert.ok(existsSync(join(out, 'report.html')));
+});
+
+test('an evaluation that cannot be made is refused before anything is harvested', async () => {
+  const out = join(root, 'no-evaluation');
+  const text = readFileSync(yaml('no-evaluation', RUNS), 'utf8');
+  for (const [from, to, said] of [
+    [/(eval: .*corpus: )[^,]*/, '$1nowhere.txt', /nowhere\.txt/],
+    [/(eval: .*)corpus: [^,]*, /, '$1', /--corpus is missing/],
+    [/(eval: .*)tokens: 500/, '$1tokens: none', /eval\.tokens/],
+    [/title: A sweep/, 'titel: A sweep', /report\.titel/],
+  ] as const) {
+    const file = join(root, 'no-evaluation.yaml');
+    writeFileSync(file, text.replace(from, to));
+    await assert.rejects(run(out, file), said);
+    assert.ok(!existsSync(join(out, 'activations')), String(said));
+  }
+});
+
+test('the evaluation is of the model that was harvested where it names none', () => {
+  const file = yaml('one-model', RUNS);
+  writeFileSync(file, readFileSync(file, 'utf8').replace('eval: {model: assets/tiny-gemma, ', 'eval: {'));
+  const config = loadConfig('sweep', { out: join(root, 'one-model') }, file);
+  assert.equal(evaluationConfig(config, file, ['sae']).model, 'assets/tiny-gemma');
 });
 
 test('another setting than that of a finished SAE is refused with the difference', async () => {
