@@ -43,6 +43,11 @@ def broken():
     pq.write_table(pa.table({'text': texts}), OUT / 'latin-1.parquet', compression='none', write_statistics=False, use_dictionary=False)
 
 
+def two_columns():
+    """Two columns of one name, as joins of tables make them."""
+    pq.write_table(pa.table([['one'], ['other']], names=['text', 'text']), OUT / 'two-columns.parquet')
+
+
 def prose():
     """The beginnings of 16 documents in four row groups."""
     lines = gzip.open('assets/corpus/train.jsonl.gz', 'rt').read().split('\n')[:16]
@@ -50,5 +55,5 @@ def prose():
     pq.write_table(pa.table({'text': texts}), OUT / 'prose.parquet', row_group_size=4, compression='zstd', write_statistics=False, use_dictionary=False)
 
 
-for make in [tiny, forms, broken, prose]:
+for make in [tiny, forms, broken, two_columns, prose]:
     make()

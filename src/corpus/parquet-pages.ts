@@ -57,6 +57,8 @@ function checkColumn(metadata: FileMetaData, name: string): void {
   const columns = tree.children.map(({ element }) => element.name);
   const column = tree.children.find(({ element }) => element.name === name);
   if (!column) throw new NoTextColumn(`has no column "${name}"`, columns);
+  const same = columns.filter((other) => other === name).length;
+  if (same > 1) throw new NoTextColumn(`has ${same} columns "${name}"`, columns);
   const { type, converted_type: converted, logical_type: logical, repetition_type: repetition } = column.element;
   const isText =
     type === 'BYTE_ARRAY' &&

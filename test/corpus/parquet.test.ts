@@ -98,3 +98,8 @@ test('a change of any byte comes to rows or to a refusal', async (t) => {
     }
   }
 });
+
+test('two columns of the name that is asked for are refused', async () => {
+  const path = 'test/corpus/fixtures/two-columns.parquet';
+  await refuses(() => read(path, 'text'), path, '2 columns');
+});
