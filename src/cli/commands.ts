@@ -30,7 +30,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   train: {
     summary:
-      'Train a sparse autoencoder on activations: stored, streamed, or of a model at work. Defaults are the protocol of Rajamanoharan et al. 2024.',
+      'Train a sparse autoencoder on activations: from a store, a stream, or a model that runs alongside. Defaults are the protocol of Rajamanoharan et al. 2024.',
     example:
       'sae-pipe train --arch gated --activations runs/acts/blocks.2.hook_resid_post --d-sae 1536 --l1 5 --tokens 2000000 --batch 1024 --lr 1e-3 --out runs/gated',
     load: async (given, file) => {
@@ -94,7 +94,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   figure: {
     summary:
-      'Draw a picture of its own: the toy model of JumpReLU, a trained feature, or the paper’s curves on Gemma 7B.',
+      'Draw one figure: an evaluation’s Pareto or shrinkage plot, a trained feature, the toy model of JumpReLU, or the paper’s curves on Gemma 7B.',
     example:
       'sae-pipe figure jump-relu --sae runs/gated --feature 12 --activations runs/acts/blocks.2.hook_resid_post --out feature.svg',
     positional: 'name',

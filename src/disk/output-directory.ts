@@ -50,7 +50,7 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
   const names = (await readdir(path)).filter((name) => !isLockFile(name));
   if (names.length === 0 || options.resume) return [];
   if (!options.overwrite) {
-    const resume = options.resumeFlag ? ` or ${options.resumeFlag} to go on with it` : '';
+    const resume = options.resumeFlag ? ` or ${options.resumeFlag} to continue it` : '';
     throw new Refusal(
       `${path} exists and is not empty.`,
       `Choose another --out, or add --overwrite to replace it${resume}.`,

@@ -7,7 +7,7 @@ import type { StopRequest } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/unless-stopped.js';
 
 /** What a stop of a resumed harvest comes to before its first forward pass. */
-export const NOTHING_ADDED = 'nothing had been added yet; go on with the same command and --resume.';
+export const NOTHING_ADDED = 'nothing had been added yet; continue with the same command and --resume.';
 
 /** The first contexts of a window, as a store has recorded them. */
 interface Recorded {

@@ -71,7 +71,7 @@ async function harvestFrom(
     }
     if (end === 'stop') {
       const kept = `${rows} of ${config.tokens} rows are kept in ${config.out}`;
-      throw new Interrupted(stop.signal!, `${kept}; go on with the same command and --resume.`);
+      throw new Interrupted(stop.signal!, `${kept}; continue with the same command and --resume.`);
     }
     if (end === 'text') throw tooFewTokens(config.corpus, rows, config.tokens, 'with --resume');
   }

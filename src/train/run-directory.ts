@@ -20,5 +20,5 @@ export function claimOptions(config: TrainConfig, say?: (line: string) => void):
 
 /** What a stop leaves of a run. */
 export function kept(steps: number, wanted: number, out: string): string {
-  return `step ${steps} of ${wanted} is kept in ${out}; go on with the same command and --resume.`;
+  return `step ${steps} of ${wanted} is kept in ${out}; continue with the same command and --resume.`;
 }

@@ -24,7 +24,7 @@ export function openSource(config: TrainConfig, progress: Progress, stop: StopRe
   const other = OF_MODEL.find((key) => config[key] !== undefined);
   if (other !== undefined) {
     throw new UsageRefusal(
-      `--activations ${activations} has been harvested before, and --${flagName(other)} is for a model at work.`,
+      `--activations ${activations} is already harvested, and --${flagName(other)} is for running a model.`,
       'Give either --activations, or --model, --corpus and --hook.',
     );
   }

@@ -113,7 +113,7 @@ test('standard output holds the stream and nothing else', async () => {
   const cut = await fed(bytes.subarray(0, bytes.length / 2), train(at('cut'), stream));
   assert.equal(cut.code, 1);
   saysLast(cut.stderr, /^sae-pipe: standard input ended after \d+ of 3000 rows\. The command that writes it failed/);
-  assert.match(cut.stderr, /step \d+ of 23 is kept in .*cut; go on with the same command and --resume/);
+  assert.match(cut.stderr, /step \d+ of 23 is kept in .*cut; continue with the same command and --resume/);
   assert.ok(!existsSync(join(at('cut'), 'cfg.json')), 'no SAE');
   const resumed = await fed(bytes, train(at('cut'), [...stream, '--resume']));
   assert.equal(resumed.code, 0, resumed.stderr);

@@ -86,7 +86,7 @@ test('harvest: while tokens are counted nothing is begun, later the rows are kep
   interrupted(await signalled([...harvest, at('counted')], 'SIGTERM', doing('counting tokens')), 'SIGTERM', AGAIN);
   assert.ok(!existsSync(at('counted')));
   const begun = () => existsSync(join(at('harvest'), HOOK, 'manifest.json'));
-  const kept = /^\d+ of 400000 rows are kept in .*harvest; go on with the same command and --resume\.$/;
+  const kept = /^\d+ of 400000 rows are kept in .*harvest; continue with the same command and --resume\.$/;
   interrupted(await signalled([...harvest, at('harvest')], 'SIGINT', begun), 'SIGINT', kept);
   const resumed = [...harvest, at('harvest'), '--resume'];
   interrupted(await signalled(resumed, 'SIGTERM', doing('harvesting')), 'SIGTERM', /--resume\.$/);
@@ -95,7 +95,7 @@ test('harvest: while tokens are counted nothing is begun, later the rows are kep
 test('train: from a store, and from a model at work before its first window', async () => {
   const size = ['--d-sae', '64', '--batch', '64', '--lr', '1e-3'];
   const stored = ['train', '--activations', activations, ...size, '--steps', '100000', '--out', at('train')];
-  const kept = /^step \d+ of 100000 is kept in .*train; go on with the same command and --resume\.$/;
+  const kept = /^step \d+ of 100000 is kept in .*train; continue with the same command and --resume\.$/;
   interrupted(await signalled(stored, 'SIGTERM', doing('training')), 'SIGTERM', kept);
   const live = ['train', ...long, '--hook', HOOK, ...size, '--out', at('live')];
   const waiting = (stderr: string) => stderr.includes('at most 2 windows');

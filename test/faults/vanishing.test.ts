@@ -55,7 +55,10 @@ test('train: a store that is removed is one sentence, the steps are kept, and --
   const words = trainWords(join(store, HOOK), out, LONG_TRAINING);
   const outcome = await without(store, out, /^checkpoint/, words);
   refused(outcome, /shard-\d+\.arrow is listed in the manifest but could not be read\. Harvest the store again\./);
-  assert.match(outcome.stderr, /step \d+ of 4000 is kept in .*without-store; go on with the same command and --resume/);
+  assert.match(
+    outcome.stderr,
+    /step \d+ of 4000 is kept in .*without-store; continue with the same command and --resume/,
+  );
   assert.ok(readdirSync(out).every((name) => !name.endsWith('.tmp')));
   await succeeds(harvestWords(store));
   await succeeds([...words, '--resume']);

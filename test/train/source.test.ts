@@ -36,7 +36,7 @@ test('flags that name no source, or more than one, are refused with what would b
     ['modelDevice', '--model-device'],
   ] as const) {
     for (const activations of ['-', 'store'])
-      await refusesUsage(() => open({ activations, [key]: 'x' }), `--activations ${activations} has`, `${flag} is for`);
+      await refusesUsage(() => open({ activations, [key]: 'x' }), `--activations ${activations} is`, `${flag} is for`);
   }
 });
 
