@@ -1,21 +1,14 @@
 import assert from 'node:assert/strict';
-import { execFile, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { promisify } from 'node:util';
 import { entriesOf } from '../../src/report/entries.js';
 import { renderReport } from '../../src/report/report.js';
 import { scriptHash } from '../../src/report/script-hash.js';
+import { skip, visited } from '../headless.js';
 import { temporaryDirectory } from '../temporary.js';
 import { elements, fullSweep } from './sample.js';
-
-/** A Chromium on this machine, or undefined. */
-const browser = [process.env.CHROMIUM, 'chromium', 'chromium-browser', 'google-chrome'].find(
-  (name) => name !== undefined && spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0,
-);
-const skip = browser === undefined && 'no Chromium is installed (Debian: apt-get install chromium)';
 
 /** Runs when the page has loaded: what went wrong, what is there, and what sorting does. */
 const PROBE = `
@@ -85,32 +78,14 @@ const root = temporaryDirectory();
 const evaluation = fullSweep();
 const html = renderReport(evaluation, { source: { evaluation: 'runs/eval', out: 'report.html' } });
 
-const QUIET = [
-  ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-sync'],
-  ...['--disable-background-networking', '--disable-component-update', '--host-resolver-rules=MAP * ~NOTFOUND'],
-];
-
-/** The page in a headless browser that has no network: what the probe found, and what the console was told. */
+/** The page in a browser: what the probe found, and what the console was told. */
 async function visit(page: string, ...flags: string[]): Promise<{ probe: Probe; console: string[] }> {
   const file = join(root, 'page.html');
   // The page's policy runs its own script only; the browser is to run these two as well.
   const allowed = page.replace('script-src ', `script-src ${scriptHash(WATCH)} ${scriptHash(PROBE)} `);
   const watched = allowed.replace('<head>', `<head><script>${WATCH}</script>`);
   writeFileSync(file, watched.replace('</body>', `<script>${PROBE}</script></body>`));
-  const profile = [`--user-data-dir=${join(root, 'profile')}`, '--window-size=1280,1000', '--enable-logging=stderr'];
-  const { stdout, stderr } = await promisify(execFile)(
-    browser!,
-    [...QUIET, ...profile, ...flags, '--virtual-time-budget=3000', '--dump-dom', pathToFileURL(file).href],
-    { maxBuffer: 2 ** 28 },
-  );
-  const probe = /data-probe="([^"]*)"/
-    .exec(stdout)?.[1]
-    ?.replaceAll('&quot;', '"')
-    .replaceAll('&lt;', '<')
-    .replaceAll('&gt;', '>')
-    .replaceAll('&amp;', '&');
-  assert.ok(probe, `the page's script ran to its end: ${stderr.slice(-2000)}`);
-  return { probe: JSON.parse(probe) as Probe, console: stderr.split('\n').filter((line) => /CONSOLE/.test(line)) };
+  return visited<Probe>(pathToFileURL(file).href, join(root, 'profile'), ...flags, '--virtual-time-budget=3000');
 }
 
 let found: Awaited<ReturnType<typeof visit>>;
