@@ -8,7 +8,7 @@ import { lossByPositionFigure } from './loss-by-position.js';
 import { type Markup, markup, type Part } from './markup.js';
 import { absentFigure, captionedTable, figure } from './page.js';
 import { notDrawn, paretoFigure } from './pareto.js';
-import { type Point, pointsOf } from './points.js';
+import { drawable, type Point, pointsOf } from './points.js';
 import { type PublishedSae, REFERENCE_NAMES, type ReferenceName, referencePoints, sitesByHook } from './reference.js';
 import { shrinkageFigure } from './shrinkage.js';
 import { trainingCurvesFigure, withoutCurve } from './training-curves.js';
@@ -73,22 +73,31 @@ export function figuresOf(entries: readonly Entry[], context: FigureContext): { 
   const bias = [...pointsOf(entries, 'relative_reconstruction_bias'), ...layer('gamma')];
   const banded = entries.some(({ record }) => record.intervals?.delta_ce !== undefined);
   const ratios = firing(recovered, published, context);
+  const against = (number: number, drawn: Markup, points: readonly Point[], quantity: string, caption: string) =>
+    points.some(drawable)
+      ? figure(number, drawn, `${caption} ${pointsNote(entries, points, quantity, published)} `, measured)
+      : absentFigure(
+          number,
+          `No SAE has a place in a picture of ${quantity} against L0. ${notDrawn(points, quantity)}`,
+        );
   const first = [
-    figure(
+    against(
       1,
       paretoFigure(recovered, { reference: published }),
-      `Loss recovered against L0: how much of the model’s prediction survives when its activations are replaced by the SAE’s reconstructions, and with how many active features a token. Up and to the left is better. ${pointsNote(entries, recovered, 'loss recovered', published)} `,
-      measured,
+      recovered,
+      'loss recovered',
+      `Loss recovered against L0: how much of the model’s prediction survives when its activations are replaced by the SAE’s reconstructions, and with how many active features a token. Up and to the left is better.`,
     ),
     ratios.sentences,
   ];
   const rest = [
     ratios.table,
-    figure(
+    against(
       2,
       shrinkageFigure(bias, { reference: published }),
-      `Relative reconstruction bias γ against L0. Below 1 (dotted), reconstructions are too small: shrinkage. ${pointsNote(entries, bias, 'γ', published)} `,
-      measured,
+      bias,
+      'γ',
+      'Relative reconstruction bias γ against L0. Below 1 (dotted), reconstructions are too small: shrinkage.',
     ),
     trainingFigure(entries, trained),
     figure(

@@ -131,7 +131,8 @@ footer { margin-top: 4rem; padding-top: 0.9rem; border-top: 1px solid var(--rule
   @page { margin: 14mm; }
   button.save { display: none; }
   main { max-width: none; }
-  svg.plot { min-width: 0 !important; }
+  svg.plot { min-width: 0 !important; max-height: 215mm; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   .scroll { overflow: visible; }
   table { font-size: 7.5pt; }
   figure:not(.table), tr, dt, dd { break-inside: avoid; }

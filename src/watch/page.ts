@@ -112,6 +112,7 @@ const STYLE = `
 #gone { position: sticky; top: 0; z-index: 1; margin: 0 0 1rem; padding: 0.6rem 1rem; max-width: none; background: var(--shade); border-left: 3px solid var(--style-1); }
 #hiding { margin: 0.8rem 0 0; color: var(--muted); font-size: 0.84rem; max-width: none; }
 #hiding :is(input, button) { padding: 0.2rem 0.5rem; border: 1px solid var(--rule); border-radius: 3px; background: none; color: var(--ink); font: inherit; }
+#live > .summary { margin-top: 0.8rem; }
 table.runs tbody th svg { cursor: pointer; }
 table.runs tr.off { opacity: 0.45; }
 table.runs { margin: 1.6rem 0 0; }

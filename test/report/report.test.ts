@@ -188,6 +188,9 @@ test('why a value is missing stands below its table, once for all that share it'
   assert.equal(cells(headlineTable(entries({})), 'tfoot').length, 0);
   const page = renderReport(two.map(({ record, curve }) => ({ record, curve })));
   assert.ok(elements(page, '.result')[0]!.textContent.includes(matter));
+  // A picture without a point is no picture.
+  assert.ok(elements(page, 'p.absent')[0]!.textContent.includes(matter));
+  assert.equal(elements(page, '#figure-1').length, 0);
 });
 
 test('what newer evaluations measure is a second table, of the columns that there are', () => {
