@@ -131,7 +131,7 @@ footer { margin-top: 4rem; padding-top: 0.9rem; border-top: 1px solid var(--rule
   @page { margin: 14mm; }
   button.save { display: none; }
   main { max-width: none; }
-  svg.plot { min-width: 0 !important; max-height: 215mm; }
+  svg.plot { min-width: 0 !important; max-height: 76vh; }
   pre { white-space: pre-wrap; overflow-wrap: anywhere; }
   .scroll { overflow: visible; }
   table { font-size: 7.5pt; }

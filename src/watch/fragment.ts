@@ -88,20 +88,25 @@ function stepCell({ step, steps }: Standing): Markup {
 const sortable = (value: number | undefined) => (value !== undefined && Number.isFinite(value) ? String(value) : '');
 
 /** Where a run is and what kind it is, as far as it says and neither its name nor its directory does. */
-function kindOf({ settings: { architecture, dSae, l1, hook }, unreadable }: Run, sae: string, name: string): string {
+function kindOf(
+  { settings: { architecture, dSae, l1, hook }, unreadable }: Run,
+  sae: string,
+  name: string,
+  common: string | undefined,
+): string {
   const said = (word: string) => `${sae} ${name}`.includes(word);
   const parts = [
     sae,
     architecture === undefined || said(architecture) ? undefined : architecture,
     dSae === undefined || said(`d-sae-${dSae}`) ? undefined : `${integer(dSae)} features`,
     l1 === undefined || name.includes('λ') ? undefined : `λ\u00a0${compact(l1)}`,
-    hook === undefined || said(hook) ? undefined : hook,
+    hook === undefined || hook === common || said(hook) ? undefined : hook,
     unreadable > 0 ? `${counted(unreadable, 'line')} of metrics.jsonl could not be read` : undefined,
   ];
   return parts.filter((part) => part !== undefined).join(' · ');
 }
 
-function row({ index, name, style, tone, record: { sae, run } }: Placed<Shown>): Markup {
+function row({ index, name, style, tone, record: { sae, run } }: Placed<Shown>, common: string | undefined): Markup {
   const { standing, last } = run;
   const measured = (value: number | null | undefined, text: (value: number) => string) =>
     [value ?? undefined, text(value ?? Number.NaN)] as const;
@@ -115,7 +120,7 @@ function row({ index, name, style, tone, record: { sae, run } }: Placed<Shown>):
   ];
   const cells = numbers.map(([value, text]) => markup`<td class="number" data-value="${sortable(value)}">${text}</td>`);
   const marker = inlineMarker(style, tone === null ? undefined : lineColour({ style, tone }));
-  return markup`<tr data-sae="${index}"><th scope="row" title="${sae}">${marker}${name}<span class="kind">${kindOf(run, sae, name)}</span></th>${stateCell(standing)}${stepCell(standing)}${cells}</tr>
+  return markup`<tr data-sae="${index}"><th scope="row" title="${sae}">${marker}${name}<span class="kind">${kindOf(run, sae, name, common)}</span></th>${stateCell(standing)}${stepCell(standing)}${cells}</tr>
 `;
 }
 
@@ -130,13 +135,14 @@ const HEADS = [
 ] as const;
 
 function table(entries: readonly Placed<Shown>[]): Markup {
+  const common = commonHook(entries.map(({ record }) => record.run));
   const heads = HEADS.map(
     ([title, unit]) =>
       markup`<th scope="col" class="number"><span class="title">${title}</span><span class="unit">${unit}</span></th>`,
   );
   return markup`<div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="runs">
 <thead><tr><th scope="col"><span class="title">Run</span></th><th scope="col"><span class="title">State</span></th>${heads}</tr></thead>
-<tbody>${entries.map((entry) => row(entry))}</tbody>
+<tbody>${entries.map((entry) => row(entry, common))}</tbody>
 </table></div>`;
 }
 

@@ -170,7 +170,7 @@ test('runs appear, say what they are, and finish', async (t) => {
   const appeared = await changed(url, first.headers.etag);
   assert.equal(occurrences(appeared.body, '<tr data-sae='), 2);
   assert.match(appeared.body, /2 runs at blocks\.1\.hook_resid_post: 2 running\./);
-  assert.match(appeared.body, /standard · 512 features · λ\u00a04/);
+  assert.match(appeared.body, /standard, λ\u00a04<span class="kind">standard · 512 features<\/span>/);
   assert.match(appeared.body, /5 of 1,000<progress max="1000" value="5">/);
   // 995 steps of 1000 activations at 100,000 a second.
   assert.match(appeared.body, /<td class="number"[^>]*>100k<\/td><td class="number"[^>]*>10 s<\/td>/);
