@@ -73,7 +73,12 @@ export function continuedCourse(
   }
   checkSameSettings(path, found, { ...same.fixed, ...moved });
   if (wanted === before) return same;
-  if (!further) checkSameSettings(path, found, { steps: wanted });
+  if (!further) {
+    throw new Refusal(
+      `${path} is of a run of ${before} steps, and this command says ${wanted}.`,
+      'Leave --steps and --tokens out to resume the run, or give more to train it further.',
+    );
+  }
   checkSchedule(config, wanted, legs[0]?.of ?? before);
   return courseOf(config, about, initSha256, wanted, [...legs, { from: done, of: before }]);
 }

@@ -90,7 +90,7 @@ test('a flag that differs is refused by name, where it may not change, and nothi
       return true;
     });
   }
-  await assert.rejects(again(given.out, { steps: 30 }), /steps = 40, and this command says 30/);
+  await assert.rejects(again(given.out, { steps: 30 }), /of a run of 40 steps, and this command says 30/);
   await assert.rejects(again(join(root, 'nothing')), /There is no run in .* to resume/);
   assert.deepEqual(filesBelow(String(given.out)), found);
   // What is said as it was is no difference.
