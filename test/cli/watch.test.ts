@@ -62,7 +62,7 @@ test('a directory may be empty but must be one, and the port must be free', asyn
   for (const [args, code, message] of [
     [['watch', join(root, 'none')], 1, /^sae-pipe: There is no directory .*none\. Give the --out of train/],
     [['watch', file], 1, /^sae-pipe: .*file is not a directory\./],
-    [['watch'], 2, /--directory is missing/],
+    [['watch'], 2, /<directory> is missing/],
     [['watch', root, '--port', '65536'], 2, /--port: "65536" is too large/],
     [['watch', root, '--port', 'http'], 2, /--port: "http" is not a number/],
     [['watch', root, root], 2, /takes no argument/],
