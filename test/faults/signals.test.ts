@@ -118,7 +118,7 @@ test('sweep and demo: what is done is kept, or the flag is named that begins aga
   const lists = ['--arch', 'gated', '--arch', 'standard', '--d-sae', '64', '--l1', '2', '--hook', HOOK];
   const sweep = ['sweep', '--config', file, ...lists, '--activations', at('acts'), '--out', at('sweep')];
   const begun = () => countBelow(at('sweep'), /run\.json$/) === 2;
-  const message = /^what is done is kept in .*sweep; go on with the same command\.$/;
+  const message = /^what is done is kept in .*sweep; continue with the same command\.$/;
   interrupted(await signalled(sweep, 'SIGTERM', begun), 'SIGTERM', message);
   assert.equal(countBelow(at('sweep'), /checkpoint-\d+\.safetensors$/), 2);
   const demo = ['demo', '--quick', '--out', at('demo')];
