@@ -1,6 +1,6 @@
 import { Interrupted, Refusal } from '../config/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
-import { unlessStopped } from '../progress/unless-stopped.js';
+import { throwIfStopped, unlessStopped } from '../progress/unless-stopped.js';
 import type { ActivationArray, Rows } from './arrow-files.js';
 import { forTraining, newBatch, type Pool } from './pool.js';
 import type { Batches, SourceDescription, TextRead } from './source.js';
@@ -101,7 +101,8 @@ export class PoolBatches implements Batches {
         return null;
       });
     await this.begin();
-    while (this.put(await next()));
+    // A stop is awaited next to what is slow only: rows that come quickly would never let it be heard.
+    while (this.put(await next())) throwIfStopped(this.stop, message());
   }
 
   private begin(): Promise<void> {
