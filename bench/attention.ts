@@ -3,6 +3,7 @@
  *
  *     npm run bench:attention
  */
+
 import { attention } from '../src/lm/attention.js';
 import { GraphBuilder } from '../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../src/onnx/session.js';

@@ -1,4 +1,4 @@
-import { readAllFloats } from '../src/safetensors/read.js';
+import { readAllFloats } from '../src/safetensors/floats.js';
 import type { Answer, Job } from './check-gpu-job.js';
 
 /** How far the two sides may lie apart: rounding of the products, and nothing else. */

@@ -11,8 +11,7 @@ import { openSpliceIn } from '../src/eval/splice-in.js';
 import { openForwardPass } from '../src/harvest/forward-pass.js';
 import { openCheckpoint } from '../src/lm/checkpoint.js';
 import { findHook } from '../src/lm/hooks.js';
-import type { SafetensorsDType } from '../src/safetensors/header.js';
-import { writeSafetensors } from '../src/safetensors/write.js';
+import { type SafetensorsDType, writeSafetensors } from '../src/safetensors/file.js';
 import { type Answer, type Job, rates } from './check-gpu-job.js';
 
 const DTYPES: Record<Job['precision'], SafetensorsDType> = { float32: 'F32', bfloat16: 'BF16', float16: 'F16' };

@@ -5,10 +5,10 @@
  *
  * Writes the parameters, and prints the metrics of every step in one line of JSON.
  */
+
 import { Generator } from '../src/random/generator.js';
-import { initialise } from '../src/sae/initialise.js';
-import { PARAMETERS } from '../src/sae/sae.js';
-import { writeSafetensors } from '../src/safetensors/write.js';
+import { initialise, PARAMETERS } from '../src/sae/sae.js';
+import { writeSafetensors } from '../src/safetensors/file.js';
 import type { EngineSettings, StepMetrics } from '../src/train/engines/engine.js';
 import { openEngine } from '../src/train/engines/open.js';
 import { type CudaPrecision, openCuda } from './cuda-engine.js';

@@ -1,6 +1,6 @@
 import { batchTokens, type Context } from '../src/corpus/contexts.js';
-import { evaluationPositions } from '../src/eval/positions.js';
-import { chunkRows, evenChunks, tokenLosses } from '../src/eval/token-losses.js';
+import { chunkRows, evenChunks, tokenLosses } from '../src/eval/splice-graph.js';
+import { evaluationPositions } from '../src/eval/splice-pass.js';
 import type { Checkpoint } from '../src/lm/checkpoint.js';
 import { GemmaGraph } from '../src/lm/gemma-graph.js';
 import { GraphBuilder } from '../src/onnx/graph.js';

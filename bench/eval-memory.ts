@@ -17,13 +17,12 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { contextsInMemory } from '../src/eval/pass-length.js';
 import { openSpliceIn } from '../src/eval/splice-in.js';
+import { contextsInMemory } from '../src/eval/splice-pass.js';
 import { openForwardPass } from '../src/harvest/forward-pass.js';
-import { openCheckpoint } from '../src/lm/checkpoint.js';
+import { expectedTensors, openCheckpoint } from '../src/lm/checkpoint.js';
 import { parseGemmaConfig } from '../src/lm/gemma-config.js';
 import { findHook } from '../src/lm/hooks.js';
-import { expectedTensors } from '../src/lm/tensors.js';
 
 const EIGHTH = {
   model_type: 'gemma',

@@ -13,7 +13,7 @@ import { openSpliceIn } from '../src/eval/splice-in.js';
 import { openCheckpoint } from '../src/lm/checkpoint.js';
 import { findHook } from '../src/lm/hooks.js';
 import { Generator } from '../src/random/generator.js';
-import { initialise } from '../src/sae/initialise.js';
+import { initialise } from '../src/sae/sae.js';
 import { openSae, type SaeFiles, saveSae } from '../src/sae/saelens.js';
 import { openCleanForward } from './clean-forward.js';
 import { markdownTable } from './markdown.js';

@@ -6,9 +6,8 @@
  * Prints a line of JSON: ms (mean milliseconds a step, of each round), l0 and loss of the first step, card; or rates.
  */
 import { parseArgs } from 'node:util';
-import { toBfloat16 } from '../src/activations/bfloat16.js';
 import { Generator } from '../src/random/generator.js';
-import { readAllFloats } from '../src/safetensors/read.js';
+import { readAllFloats, toBfloat16 } from '../src/safetensors/floats.js';
 import type { CudaDevice } from '../src/train/engines/cuda/device.js';
 import { openCudaDevice } from '../src/train/engines/cuda/open-device.js';
 import type { EngineSettings } from '../src/train/engines/engine.js';

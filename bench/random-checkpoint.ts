@@ -1,10 +1,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { toBfloat16 } from '../src/activations/bfloat16.js';
+import { expectedTensors } from '../src/lm/checkpoint.js';
 import { parseGemmaConfig } from '../src/lm/gemma-config.js';
-import { expectedTensors } from '../src/lm/tensors.js';
 import { Generator } from '../src/random/generator.js';
+import { toBfloat16 } from '../src/safetensors/floats.js';
 
 /** What both sizes share: all that Gemma 1's config.json says besides its dimensions. */
 const GEMMA = {

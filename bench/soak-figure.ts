@@ -1,7 +1,7 @@
 import { areaY, line, ruleY } from '@observablehq/plot';
 import { AXIS_LINES, drawn, figureSvg, titles } from '../src/report/chart.js';
-import { svgFile } from '../src/report/figure-file.js';
-import { type Markup, markup } from '../src/report/markup.js';
+import { svgFile } from '../src/report/draw-figure.js';
+import { type Markup, markup } from '../src/report/page.js';
 
 /** A phase as it is drawn. */
 export interface Phase {

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { gunzipSync } from 'node:zlib';
-import { formatBytes } from '../src/disk/free-space.js';
+import { formatBytes } from '../src/disk/space.js';
 import { markdownTable } from './markdown.js';
 import { processMemory } from './process-memory.js';
 import { circumstances, writeSection } from './section.js';

@@ -1,5 +1,5 @@
 import { Generator } from '../src/random/generator.js';
-import { initialise } from '../src/sae/initialise.js';
+import { initialise } from '../src/sae/sae.js';
 import type { EngineSettings } from '../src/train/engines/engine.js';
 import { openSparseEngine } from '../src/train/engines/sparse/engine.js';
 import { markdownTable } from './markdown.js';

@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util';
 import { GraphBuilder } from '../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../src/onnx/session.js';
-import { readAllFloats } from '../src/safetensors/read.js';
+import { readAllFloats } from '../src/safetensors/floats.js';
 import type { Engine, EngineSettings } from '../src/train/engines/engine.js';
 import { openReferenceEngine } from '../src/train/engines/reference/engine.js';
 import { openSparseEngine, type SparseEngine } from '../src/train/engines/sparse/engine.js';

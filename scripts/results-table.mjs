@@ -4,7 +4,7 @@
  *     node scripts/results-table.mjs EVAL_JSON
  */
 import { readFileSync } from 'node:fs';
-import { familyOf } from '../dist/src/report/family.js';
+import { familyOf } from '../dist/src/report/family-styles.js';
 
 const records = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const percent = (share) => `${(100 * share).toFixed(2)} %`;

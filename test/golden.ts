@@ -1,5 +1,5 @@
-import { readSafetensorsHeader } from '../src/safetensors/header.js';
-import { readFloats, readTensorBytes } from '../src/safetensors/read.js';
+import { readSafetensorsHeader } from '../src/safetensors/file.js';
+import { readFloats, readTensorBytes } from '../src/safetensors/floats.js';
 
 /** A file of reference data made by scripts/golden.py. */
 export async function openGolden(name: string) {

@@ -1,9 +1,10 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { Refusal } from '../config/refusal.js';
-import { activationDTypes, encodings, precisions } from '../config/stages.js';
-import { checkJson, readJsonFile } from '../disk/json-file.js';
-import { writeAside } from '../disk/write-aside.js';
+import { activationDTypes, encodings } from '../config/values.js';
+import { checkJson, readJsonFile } from '../disk/json.js';
+import { writeAside } from '../disk/output-file.js';
+import { Refusal } from '../errors/refusal.js';
+import { precisions } from '../lm/pass.js';
 
 export const FORMAT = 'sae-pipe-activations';
 export const VERSION = 1;

@@ -1,6 +1,10 @@
-import type { ActivationArray, Rows } from './arrow-files.js';
-import { fromBfloat16 } from './bfloat16.js';
+import { Interrupted, Refusal } from '../errors/refusal.js';
+import type { StopRequest } from '../progress/progress.js';
+import { throwIfStopped, unlessStopped } from '../progress/stop.js';
+import { fromBfloat16 } from '../safetensors/floats.js';
+import type { Batches, SourceDescription, TextRead } from './activation-source.js';
 import { type ActivationDType, rowBytes } from './manifest.js';
+import type { ActivationArray, Rows } from './rows.js';
 
 /** Rows held in memory at once, at most, for mixing. */
 export const POOL_ROWS = 2 ** 20;
@@ -59,4 +63,166 @@ export function forTraining(batch: ActivationArray, dtype: ActivationDType): Act
   const wide = new Float32Array(batch.length);
   fromBfloat16(batch as Uint16Array, wide);
   return wide;
+}
+
+/** Pools of a source that passes once, one after another. */
+export interface PoolSupply {
+  /** Before the first pool: goes past whole pools that hold no row after the first `rows`; the text of their rows. */
+  skip(rows: number): Promise<TextRead>;
+  /** The next pool; null after the last. */
+  next(): Promise<Filled | null>;
+}
+
+export interface Filled {
+  readonly pool: Pool;
+  /** SHA-256 of the text from the source's beginning to the pool's end. */
+  readonly text: string;
+}
+
+/** Ends of pools whose text is remembered: a checkpoint asks for that of its row, soon after it was dealt. */
+const REMEMBERED = 4096;
+
+/** Deals pools one after another, each to its end before the next; forward only. */
+export class PoolBatches implements Batches {
+  private pool: Pool | undefined;
+  /** Rows before the current pool. */
+  private before = 0;
+  /** Next row of the pool. */
+  private cursor = 0;
+  private begun = false;
+  /** The text up to the ends of pools, in order. */
+  private readonly read: TextRead[] = [];
+  private expected: TextRead | undefined;
+
+  constructor(
+    private readonly about: SourceDescription,
+    private readonly supply: PoolSupply,
+    private readonly stop: StopRequest,
+  ) {}
+
+  /** Rows dealt so far. */
+  get dealt(): number {
+    return this.before + this.cursor;
+  }
+
+  /** Waits for the pool that holds the next row, so that what is wrong with the source is told here if it can be. */
+  async seek(rows: number): Promise<void> {
+    if (rows < this.dealt) throw new Error(`${this.about.place} goes forward only`);
+    if (!this.begun) {
+      this.begun = true;
+      const skipped = await this.wait(this.supply.skip(rows));
+      this.before = skipped.rows;
+      this.noteText(skipped);
+    }
+    for (;;) {
+      if (!this.holds() && this.dealt < Math.max(rows, this.about.rows)) await this.advance();
+      if (this.dealt >= rows) return;
+      this.cursor = Math.min(rows - this.before, this.pool!.size);
+    }
+  }
+
+  async next(size: number, into?: ActivationArray): Promise<ActivationArray> {
+    await this.begin();
+    const { dIn, dtype } = this.about;
+    const batch = newBatch(size, dIn, dtype, into);
+    for (let filled = 0; filled < size; ) {
+      if (!this.holds()) await this.advance();
+      filled += this.deal(batch, filled, size - filled);
+    }
+    return forTraining(batch, dtype);
+  }
+
+  /** The pool from which the next row is dealt, in the order in which its rows came. */
+  async *inputs(): AsyncIterable<Rows> {
+    await this.begin();
+    if (!this.holds()) await this.advance();
+    yield* this.pool!.pieces;
+  }
+
+  textRead(rows: number): TextRead | undefined {
+    return this.read.find((text) => text.rows >= rows);
+  }
+
+  expectText(text: TextRead): void {
+    this.expected = text;
+  }
+
+  /** Are there rows beyond those in memory? */
+  get moreToCome(): boolean {
+    return this.before + (this.pool?.size ?? 0) < this.about.rows;
+  }
+
+  /** Takes every pool that is left, and deals none of their rows; why they end is not wanted any more. */
+  async passOver(): Promise<void> {
+    const message = () => `training is finished; the rest of ${this.about.place} was being read past.`;
+    const next = () =>
+      this.wait(this.supply.next(), message).catch((error) => {
+        if (error instanceof Interrupted) throw error;
+        return null;
+      });
+    await this.begin();
+    // A stop is awaited next to what is slow only: rows that come quickly would never let it be heard.
+    while (this.put(await next())) throwIfStopped(this.stop, message());
+  }
+
+  private begin(): Promise<void> {
+    return this.begun ? Promise.resolve() : this.seek(0);
+  }
+
+  private holds(): boolean {
+    return this.pool !== undefined && this.cursor < this.pool.size;
+  }
+
+  /** Rows dealt: as many as the pool still has, `most` at most. No pool outlives this in a suspended call. */
+  private deal(batch: ActivationArray, at: number, most: number): number {
+    const pool = this.pool!;
+    const count = Math.min(most, pool.size - this.cursor);
+    pool.deal(this.cursor, count, batch, at, this.about.dIn);
+    this.cursor += count;
+    return count;
+  }
+
+  private async advance(): Promise<void> {
+    this.drop();
+    if (this.put(await this.wait(this.supply.next()))) return;
+    throw new Refusal(
+      `${this.about.place} has ${this.about.rows} rows, and training asks for more.`,
+      'Ask for fewer --tokens or --steps, or let it have more rows.',
+    );
+  }
+
+  /** Lets go of the pool, before the next is there: or there would be one more in memory. */
+  private drop(): void {
+    this.before += this.pool?.size ?? 0;
+    this.cursor = 0;
+    this.pool = undefined;
+  }
+
+  /** Puts a pool in the place of this one; false where there is none. */
+  private put(next: Filled | null): boolean {
+    this.drop();
+    if (next === null) return false;
+    this.pool = next.pool;
+    this.noteText({ rows: this.before + next.pool.size, sha256: next.text });
+    return true;
+  }
+
+  private noteText(text: TextRead): void {
+    this.read.push(text);
+    if (this.read.length > REMEMBERED) this.read.shift();
+    const { expected } = this;
+    if (expected === undefined || text.rows < expected.rows) return;
+    this.expected = undefined;
+    if (text.rows === expected.rows && text.sha256 === expected.sha256) return;
+    throw new Refusal(
+      `${this.about.place} brings another text than the one that this run was trained on: it differs within the first ${expected.rows} rows.`,
+      'Put the text and the tokenizer back, or train anew into another --out or with --overwrite.',
+    );
+  }
+
+  private wait<T>(work: Promise<T>, message = this.waiting): Promise<T> {
+    return unlessStopped(work, this.stop, message);
+  }
+
+  private readonly waiting = () => `waiting for rows of ${this.about.place}, of which ${this.dealt} were trained on.`;
 }

@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Refusal } from '../config/refusal.js';
-import { readRegular } from '../disk/regular-file.js';
-import { decodeShard, type Rows } from './arrow-files.js';
-import { findStore } from './find-store.js';
-import { notFiniteRow } from './finite.js';
-import { type Manifest, readManifest, rowBytes } from './manifest.js';
+import { exists, readRegular } from '../disk/input-file.js';
+import { Refusal } from '../errors/refusal.js';
+import { Generator, Purpose } from '../random/generator.js';
+import type { ActivationSource, Batches, Order } from './activation-source.js';
+import { type Manifest, manifestPath, readManifest, rowBytes } from './manifest.js';
+import { forTraining, newBatch, ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin } from './pool.js';
+import { type ActivationArray, decodeShard, notFiniteRow, type Rows } from './rows.js';
 
 /** A complete activation store, open for reading. */
 export interface Store {
@@ -102,4 +103,192 @@ async function readShard(directory: string, manifest: Manifest, i: number): Prom
   const wild = notFiniteRow(rows, manifest.dtype);
   if (wild) throw new Refusal(`${path}: ${wild}.`, 'Harvest the store again.');
   return rows;
+}
+
+/**
+ * The store that is meant by a directory: itself, or the only one in it. A harvest's --out holds one store per hook.
+ *
+ * @returns the directory itself where there is none, which its reader explains
+ * @throws Refusal naming all where there are several
+ */
+export async function findStore(directory: string): Promise<string> {
+  if (await exists(manifestPath(directory))) return directory;
+  const names = await readdir(directory).catch((): string[] => []);
+  const stores: string[] = [];
+  for (const name of names.sort()) if (await exists(manifestPath(join(directory, name)))) stores.push(name);
+  if (stores.length > 1) {
+    throw new Refusal(
+      `${directory} holds ${stores.length} stores: ${stores.join(', ')}.`,
+      `Name one of them, e.g. ${join(directory, stores[0]!)}.`,
+    );
+  }
+  return stores.length === 1 ? join(directory, stores[0]!) : directory;
+}
+
+/**
+ * A store as a source for training.
+ *
+ * @param named its directory, or one in which it is the only store
+ * @param poolRows rows mixed in memory, at most
+ * @throws Refusal when the directory is no store, or not complete
+ */
+export async function openStoreSource(named: string, poolRows?: number): Promise<ActivationSource> {
+  const store = await openStore(named);
+  const { directory } = store;
+  const { model, hook, d_in, dtype, context, corpus, rows, mean_norm, shards } = store.manifest;
+  const { exclude_special_tokens: excludedTokens } = store.manifest;
+  const hash = createHash('sha256');
+  for (const shard of shards) hash.update(shard.sha256);
+  const identity = hash.digest('hex');
+  return {
+    about: {
+      ...{ place: directory, model, hook, dIn: d_in, dtype, context, corpus, rows, meanNorm: mean_norm, identity },
+      ...(excludedTokens && { excludedTokens }),
+    },
+    batches: (order, seed) => new ActivationBatches(store, order, seed, poolRows),
+    memory: () => storeMemory(store.manifest, rows, Math.max(...shards.map((shard) => shard.rows)), poolRows),
+    close: async () => {},
+  };
+}
+
+/**
+ * What reading a store holds in memory, bytes.
+ *
+ * @param pieceRows rows of its largest shard
+ * @param poolRows rows mixed in memory, at most
+ */
+export function storeMemory(
+  row: Parameters<typeof rowBytes>[0],
+  rows: number,
+  pieceRows: number,
+  poolRows = POOL_ROWS,
+): { readonly held: number; readonly pieceRows: number } {
+  const inPool = Math.min(rows, Math.max(pieceRows, poolRowsWithin(poolRows, row)));
+  // Next to a pool with its order, the shard that is being read, or was last.
+  return { held: inPool * (rowBytes(row) + ORDER_BYTES) + pieceRows * rowBytes(row), pieceRows };
+}
+
+/** What is in memory of a store. */
+interface Loaded {
+  readonly shards: readonly number[];
+  readonly pool: Pool;
+}
+
+/**
+ * Batches of activations for training, epoch after epoch.
+ *
+ * Shuffled: each epoch takes the shards in a new random order, loads as many as fit the pool, and deals the pool's rows
+ * in random order; shards hold permuted windows, so a batch mixes the whole corpus. Stored: rows in the order of the
+ * manifest. Either way the order is a function of (seed, rows dealt so far) alone: `seek` goes on where a run stopped.
+ */
+export class ActivationBatches implements Batches {
+  private readonly poolShards: number;
+  private epoch = 0;
+  private shardOrder: Uint32Array;
+  /** Index into shardOrder of the first shard of the current pool. */
+  private poolStart = 0;
+  private loaded: Loaded | undefined;
+  /** Next row of the pool. */
+  private cursor = 0;
+
+  constructor(
+    private readonly store: Store,
+    private readonly order: Order,
+    private readonly seed: number,
+    poolRows = POOL_ROWS,
+  ) {
+    const { shards } = store.manifest;
+    const largest = shards.reduce((most, { rows }) => Math.max(most, rows), 1);
+    this.poolShards = Math.max(1, Math.floor(poolRowsWithin(poolRows, store.manifest) / largest));
+    this.shardOrder = this.orderOfShards();
+  }
+
+  /** Goes to the state after `rows` rows were dealt. */
+  async seek(rows: number): Promise<void> {
+    const total = this.store.manifest.rows;
+    this.epoch = Math.floor(rows / total);
+    this.shardOrder = this.orderOfShards();
+    this.poolStart = 0;
+    let left = rows % total;
+    for (;;) {
+      const size = this.rowsOfPool();
+      if (left < size) break;
+      left -= size;
+      this.poolStart += this.poolShards;
+    }
+    this.loaded = await this.load();
+    this.cursor = left;
+  }
+
+  /**
+   * The next `size` rows, [size × d_in]: float16 bits for a float16 store, float32 otherwise: in `into` where
+   * that fits, else in a new array.
+   */
+  async next(size: number, into?: ActivationArray): Promise<ActivationArray> {
+    const { d_in: d, dtype } = this.store.manifest;
+    const batch = newBatch(size, d, dtype, into);
+    for (let filled = 0; filled < size; ) {
+      this.loaded ??= await this.load();
+      if (this.cursor === this.loaded.pool.size) await this.nextPool();
+      filled += this.deal(batch, filled, size - filled);
+    }
+    return forTraining(batch, dtype);
+  }
+
+  async *inputs(occasion: number): AsyncIterable<Rows> {
+    const order = new Generator(this.seed, Purpose.inputs, occasion).permutation(this.store.manifest.shards.length);
+    for (const shard of order) yield await this.store.readShard(shard);
+  }
+
+  /** Rows dealt: as many as the pool still has, `most` at most. No pool outlives this in a suspended call. */
+  private deal(batch: ActivationArray, at: number, most: number): number {
+    const { pool } = this.loaded!;
+    const count = Math.min(most, pool.size - this.cursor);
+    pool.deal(this.cursor, count, batch, at, this.store.manifest.d_in);
+    this.cursor += count;
+    return count;
+  }
+
+  private async nextPool(): Promise<void> {
+    this.poolStart += this.poolShards;
+    if (this.poolStart >= this.shardOrder.length) {
+      this.epoch++;
+      this.poolStart = 0;
+      this.shardOrder = this.orderOfShards();
+    }
+    this.loaded = await this.load();
+    this.cursor = 0;
+  }
+
+  private orderOfShards(): Uint32Array {
+    const count = this.store.manifest.shards.length;
+    if (this.order === 'stored') return Uint32Array.from({ length: count }, (_, i) => i);
+    return new Generator(this.seed, Purpose.shardOrder, this.epoch).permutation(count);
+  }
+
+  private shardsOfPool(): number[] {
+    // Ascending, so that a pool that holds the whole store is the same pool in every epoch and is loaded once.
+    return [...this.shardOrder.subarray(this.poolStart, this.poolStart + this.poolShards)].sort((a, b) => a - b);
+  }
+
+  private rowsOfPool(): number {
+    return this.shardsOfPool().reduce((sum, shard) => sum + this.store.manifest.shards[shard]!.rows, 0);
+  }
+
+  private async load(): Promise<Loaded> {
+    const shards = this.shardsOfPool();
+    let pieces = this.loaded?.shards.join() === shards.join() ? this.loaded.pool.pieces : undefined;
+    // Let go of the old pool before loading, or two would be in memory.
+    this.loaded = undefined;
+    if (!pieces) {
+      const read: Rows[] = [];
+      for (const shard of shards) read.push(await this.store.readShard(shard));
+      pieces = read;
+    }
+    const order =
+      this.order === 'stored'
+        ? undefined
+        : new Generator(this.seed, Purpose.rowOrder, this.epoch, this.poolStart).permutation(this.rowsOfPool());
+    return { shards, pool: new Pool(pieces, order) };
+  }
 }

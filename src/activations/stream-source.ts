@@ -1,17 +1,14 @@
 import type { Readable } from 'node:stream';
-import { UsageRefusal } from '../config/refusal.js';
-import { formatBytes } from '../disk/free-space.js';
+import { formatBytes } from '../disk/space.js';
+import { UsageRefusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
-import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
+import { NOTHING_BEGUN, unlessStopped } from '../progress/stop.js';
 import { Generator, Purpose } from '../random/generator.js';
-import type { Rows } from './arrow-files.js';
+import type { ActivationSource, Order, TextRead } from './activation-source.js';
 import { rowBytes } from './manifest.js';
-import { ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin } from './pool.js';
-import { type Filled, PoolBatches, type PoolSupply } from './pool-batches.js';
-import { RowsHash } from './rows-hash.js';
-import type { ActivationSource, Order, TextRead } from './source.js';
-import { describeStream, type StreamHeader } from './stream-header.js';
-import { RowStream } from './stream-reader.js';
+import { type Filled, ORDER_BYTES, POOL_ROWS, Pool, PoolBatches, type PoolSupply, poolRowsWithin } from './pool.js';
+import { describeStream, RowStream, type StreamHeader } from './row-stream.js';
+import { type Rows, RowsHash } from './rows.js';
 
 export interface StreamOptions {
   /** What is read, for messages. */

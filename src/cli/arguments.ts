@@ -1,9 +1,9 @@
 import type { Flag } from '../config/flags.js';
-import { UsageRefusal } from '../config/refusal.js';
 import type { StageName } from '../config/stages.js';
 import { insteadOfFlag, listed } from '../config/suggest.js';
+import { UsageRefusal } from '../errors/refusal.js';
 import { COMMANDS } from './commands.js';
-import { COMMON } from './common-flags.js';
+import { LOG_FORMATS } from './explain.js';
 
 /** What a command line says, as text; nothing is checked or defaulted, so that a YAML file can stand below it. */
 export interface Arguments {
@@ -133,3 +133,39 @@ export function withPositional(stage: StageName, { given, positionals }: Argumen
 export function spelling(stage: StageName): (name: string) => string {
   return (name) => (name === COMMANDS[stage].positional ? `<${name}>` : `--${name}`);
 }
+
+/** Flags of every command. */
+export const COMMON: readonly Flag[] = [
+  {
+    key: 'config',
+    name: 'config',
+    type: 'string',
+    repeated: false,
+    required: false,
+    path: true,
+    commas: false,
+    description: 'YAML file with a section for each command, keys named like the flags; flags win',
+  },
+  {
+    key: 'log',
+    name: 'log',
+    type: 'string',
+    repeated: false,
+    required: false,
+    path: false,
+    commas: false,
+    choices: LOG_FORMATS,
+    default: LOG_FORMATS[0],
+    description: 'progress and errors on standard error: text for people, or json, one object per line, for machines',
+  },
+  {
+    key: 'verbose',
+    name: 'verbose',
+    type: 'boolean',
+    repeated: false,
+    required: false,
+    path: false,
+    commas: false,
+    description: 'print a stack trace with an error',
+  },
+];

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { STAGES, StageName } from '../config/stages.js';
-import type { Terminal } from './main.js';
+import type { Terminal } from '../progress/progress.js';
 
 /** A command: what its help says, and the one call it makes. Stages are loaded when they run, not before. */
 export interface Command<S extends StageName> {
@@ -20,7 +20,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     example:
       'sae-pipe harvest --model assets/tiny-gemma --corpus assets/corpus/train.jsonl.gz --hook blocks.2.hook_resid_post --tokens 500000 --context 256 --out runs/acts',
     run: async (given, { progress, stop, print }) => {
-      const { withHooks } = await import('./named-hooks.js');
+      const { withHooks } = await import('../lm/chosen-hooks.js');
       const config = await withHooks(given, stop);
       const { harvestToStream, STANDARD_OUTPUT } = await import('../harvest/stream.js');
       if (config.out === STANDARD_OUTPUT) return harvestToStream(config, process.stdout, progress, stop);
@@ -39,7 +39,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     },
     run: async (config, { progress, stop, print }) => {
       const { train } = await import('../train/train.js');
-      const { withOneHook } = await import('./named-hooks.js');
+      const { withOneHook } = await import('../lm/chosen-hooks.js');
       print(await train(await withOneHook(config, stop), progress, stop));
     },
   },
@@ -49,7 +49,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     example: 'sae-pipe sweep --config configs/sweep-tiny.yaml',
     run: async (config, { progress, stop, print }, file) => {
       const { sweep } = await import('../sweep/sweep.js');
-      const { recordTable } = await import('../eval/table.js');
+      const { recordTable } = await import('../eval/record-table.js');
       const { records, report } = await sweep(config, file, progress, stop);
       if (records.length > 0) print(recordTable(records));
       if (report) print(`Report: ${report}`);
@@ -61,8 +61,8 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       'sae-pipe eval --sae runs/gated --sae runs/standard --model assets/tiny-gemma --corpus assets/corpus/validation.jsonl.gz --tokens 50000 --context 256 --out runs/eval',
     run: async (config, { progress, stop, print }) => {
       const { evaluateOnce } = await import('./evaluate-once.js');
-      const { recordTable } = await import('../eval/table.js');
-      const { withOneHook } = await import('./named-hooks.js');
+      const { recordTable } = await import('../eval/record-table.js');
+      const { withOneHook } = await import('../lm/chosen-hooks.js');
       print(recordTable(await evaluateOnce(await withOneHook(config, stop), progress, stop)));
     },
   },
@@ -79,7 +79,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     example: 'sae-pipe report runs/eval --out runs/report.html',
     positional: 'evaluation',
     run: async (config, { print }) => {
-      const { writeReport } = await import('../report/write.js');
+      const { writeReport } = await import('../report/report.js');
       print(await writeReport(config));
     },
   },
@@ -107,7 +107,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     summary: 'List the hook points of a model with their widths, from its config.json alone (no weights).',
     example: "sae-pipe hooks --model assets/tiny-gemma --hook 'blocks.*.hook_resid_post'",
     run: async (config, { stop, print }) => {
-      const { hookTable } = await import('./named-hooks.js');
+      const { hookTable } = await import('../lm/chosen-hooks.js');
       print(await hookTable(config, stop));
     },
   },
@@ -117,9 +117,9 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     example: 'sae-pipe doctor --model assets/tiny-gemma --hook blocks.2.hook_resid_post --tokens 500000 --d-sae 1536',
     run: async (config, { progress, stop, print }) => {
       const { doctor } = await import('../doctor/doctor.js');
-      const { requireFit } = await import('../doctor/checks.js');
-      const { reportTable } = await import('../doctor/table.js');
-      const { withHooks } = await import('./named-hooks.js');
+      const { requireFit } = await import('../doctor/doctor.js');
+      const { reportTable } = await import('../doctor/doctor-table.js');
+      const { withHooks } = await import('../lm/chosen-hooks.js');
       const report = await doctor(await withHooks(config, stop), progress, stop);
       print(config.json ? JSON.stringify(report, null, 1) : reportTable(report));
       requireFit(report);

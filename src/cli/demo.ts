@@ -1,15 +1,15 @@
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../config/load.js';
-import { Interrupted } from '../config/refusal.js';
 import type { DemoConfig } from '../config/stages.js';
 import { asOwner } from '../disk/output-directory.js';
+import { Interrupted } from '../errors/refusal.js';
 import { evaluate } from '../eval/evaluate.js';
-import { recordTable } from '../eval/table.js';
+import { recordTable } from '../eval/record-table.js';
 import { harvest } from '../harvest/harvest.js';
-import { writeReport } from '../report/write.js';
+import type { Terminal } from '../progress/progress.js';
+import { writeReport } from '../report/report.js';
 import { train } from '../train/train.js';
-import type { Terminal } from './main.js';
 
 /** A file of the package, as a path from here. */
 const packaged = (path: string) => relative('', fileURLToPath(new URL(`../../../${path}`, import.meta.url)));

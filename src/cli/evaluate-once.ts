@@ -1,12 +1,11 @@
 import { join } from 'node:path';
-import { Refusal } from '../config/refusal.js';
 import type { EvalConfig } from '../config/stages.js';
-import { exists } from '../disk/exists.js';
+import { exists } from '../disk/input-file.js';
+import { Refusal } from '../errors/refusal.js';
 import { evaluate, evaluateUnlessSame } from '../eval/evaluate.js';
-import type { EvalRecord } from '../eval/record.js';
-import { EVAL_FILE } from '../eval/write-evaluation.js';
+import { EVAL_FILE, type EvalRecord } from '../eval/record.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { readEvaluation } from '../report/read.js';
+import { readEvaluation } from '../report/read-evaluation.js';
 
 /**
  * Evaluates, unless config.out holds just this evaluation: a scheduler runs a command again that was killed after its

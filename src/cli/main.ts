@@ -1,26 +1,15 @@
-import { flagsOf } from '../config/flags.js';
+import { flagsOf, version } from '../config/flags.js';
 import { loadConfig } from '../config/load.js';
-import { UsageRefusal } from '../config/refusal.js';
 import { STAGES, type StageName } from '../config/stages.js';
 import { insteadOfStage } from '../config/suggest.js';
-import { version } from '../config/version.js';
-import type { Progress, StopRequest } from '../progress/progress.js';
+import { UsageRefusal } from '../errors/refusal.js';
+import type { Progress } from '../progress/progress.js';
+import { closeUnaskedDebugger, watchSignals } from '../progress/stop.js';
 import { spelling, splitArguments, withPositional } from './arguments.js';
 import { COMMANDS } from './commands.js';
 import { COMPLETION, COMPLETION_HELP, completionScript } from './completion.js';
-import { closeUnaskedDebugger } from './debugger.js';
-import { explain, LOG_FORMATS, type LogFormat } from './explain.js';
+import { explain, LOG_FORMATS, type LogFormat, StandardStreams } from './explain.js';
 import { commandHelp, programHelp } from './help.js';
-import { StandardStreams } from './standard-streams.js';
-import { watchSignals } from './stop-signals.js';
-
-/** What a command gets beside its configuration. */
-export interface Terminal {
-  readonly progress: Progress;
-  readonly stop: StopRequest;
-  /** Prints a line of results on standard output. */
-  readonly print: (line: string) => void;
-}
 
 const SEE_HELP = 'sae-pipe --help lists the commands.';
 

@@ -1,9 +1,9 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { UsageRefusal } from './refusal.js';
+import type { Alias, Node } from 'yaml';
+import { UsageRefusal } from '../errors/refusal.js';
 import { STAGES, type StageName } from './stages.js';
 import { insteadOfStage } from './suggest.js';
-import { checkNodes } from './yaml-nodes.js';
 
 /** Bytes of a configuration file, at most: a thousand times what is written by hand, and parsed in a second. */
 const LARGEST = 256 * 1024;
@@ -115,4 +115,55 @@ function wordsFor({ message }: Error): string {
   if (message.includes('alias count')) return 'its aliases grow without end';
   if (message.includes('multiple documents')) return 'it holds several documents, with --- between them';
   return message.split('\n')[0]!.replace(/[.:]$/, '');
+}
+
+/** Aliases (`*name`) of a file, at most. */
+const MOST_ALIASES = 100;
+
+/** What is asked of any node: of a scalar or a list without anchor, most is not there. */
+interface AnyNode {
+  readonly items?: readonly unknown[];
+  readonly anchor?: string;
+  readonly range?: readonly [start: number, value: number, end: number];
+}
+
+/**
+ * Checks a parsed document for what yaml does not look for, or takes ever longer over: it compares each key with all
+ * others, and an alias within what it stands for has no end.
+ *
+ * @throws Error for a mapping with the same key twice, an alias within its own anchor, and too many aliases
+ */
+export function checkNodes(root: unknown, isAlias: (node: unknown) => node is Alias): void {
+  const left: unknown[] = [root];
+  const anchors: { name: string; start: number; end: number }[] = [];
+  const aliases: { name: string; at: number }[] = [];
+  while (left.length > 0) {
+    const node = left.pop();
+    const { items = [], anchor, range } = (node ?? {}) as AnyNode;
+    if (anchor !== undefined && range) anchors.push({ name: anchor, start: range[0], end: range[1] });
+    if (isAlias(node)) aliases.push({ name: node.source, at: node.range?.[0] ?? 0 });
+    if (aliases.length > MOST_ALIASES) throw new Error(`it has more than ${MOST_ALIASES} aliases`);
+    left.push(...childrenOf(items));
+  }
+  for (const { name, at } of aliases) {
+    const within = anchors.some((anchor) => anchor.name === name && anchor.start <= at && at < anchor.end);
+    if (within) throw new Error(`the alias *${name} stands within its own anchor`);
+  }
+}
+
+/** Items of a list; values of a mapping, and keys that are no scalars. */
+function* childrenOf(items: readonly unknown[]): Generator<unknown> {
+  const keys = new Set<string>();
+  for (const item of items) {
+    const { key, value } = (item ?? {}) as { key?: Node | null; value?: unknown };
+    if (key === undefined) {
+      yield item;
+      continue;
+    }
+    yield key;
+    yield value;
+    const name = String((key as { value?: unknown } | null)?.value ?? key);
+    if (keys.has(name)) throw new Error(`the key "${name}" is there twice`);
+    keys.add(name);
+  }
 }

@@ -1,28 +1,237 @@
 import { z } from 'zod';
-import { activationDTypes, exportFormats, figures, references, trainableArchitectures } from './choices.js';
+import { precisions } from '../lm/pass.js';
+import { trainableParameters } from '../sae/sae.js';
 import {
+  ablations,
+  activationDTypes,
+  encodings,
+  enginePrecisions,
+  engines,
+  exportFormats,
+  figures,
+  parseNumber,
+  references,
+  trainableArchitectures,
+} from './values.js';
+
+// What several commands take, said once.
+
+/** A path, or what may be one (a model may also be an id of the hub): shells complete it. */
+export const directory = z.string().min(1).meta({ path: true });
+/** Hook points where several may be meant: names, patterns with *, and lists of both with commas. */
+export const hookList = z.array(z.string()).min(1).meta({ commas: true });
+export const positive = z.number().int().positive();
+export const natural = z.number().int().nonnegative();
+export const threads = natural.max(1024).default(0).describe('threads per operator (0 = all cores)');
+export const device = z.string().default('cpu').describe('where the graph runs: cpu, cuda, cuda:N or webgpu');
+export const overwrite = z.boolean().default(false).describe('replace what an earlier run wrote to --out');
+export const takeOver = z
+  .boolean()
+  .default(false)
+  .describe(
+    'take --out over from a command on another machine or in another container, where you know that it has ended; it is named first, and one that runs on this machine is still refused',
+  );
+export const seed = natural
+  .max(2 ** 32 - 1)
+  .default(0)
+  .describe('seed of every random choice; the same seed gives the same bytes');
+export const MODEL =
+  'model directory (config.json, weights in one .safetensors or shards with their index, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there';
+/** Where a model comes from: the three flags of every command that opens one. */
+export const modelSource = {
+  model: directory.describe(MODEL),
+  revision: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('branch, tag or full commit hash of a model of the hub; a commit never moves [default: main]'),
+  offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
+};
+export const CORPUS =
+  'text: a .jsonl, .ndjson, .json (JSON Lines) or .txt file (each also .gz or .zst), a .parquet file, or a directory of such files, read with the directories in it';
+export const corpus = directory.describe(CORPUS);
+export const textField = z
+  .string()
+  .min(1)
+  .default('text')
+  .describe('key or column that holds the text in .jsonl and .parquet');
+export const encoding = z
+  .enum(encodings)
+  .default('utf-8')
+  .describe('encoding of .txt and JSON Lines files; utf-16: the byte order mark says which');
+const EXCLUDE = 'leave special tokens that a text has written out (<eos>, <pad>, …) out, as BOS always is';
+export const excludeSpecialTokens = z.boolean().default(false).describe(EXCLUDE);
+export const context = positive
+  .min(2)
+  .optional()
+  .describe("tokens per context, BOS included [default: 1024, or the model's longest]");
+
+export const precision = z
+  .enum(precisions)
+  .default('auto')
+  .describe("element type of the model's matrix products; auto: the checkpoint's own on cuda, else float32");
+
+/** A count as digits, however it was written (5k); what is no count stays as it is. */
+const plainCount = (text: string) => String(parseNumber(text) ?? text);
+
+/**
+ * `train`: activations, from a store, a stream or a model at work → sparse autoencoder. Defaults follow the
+ * paper's protocol (appendix D) but for three: nothing is resampled, activations are scaled to a mean norm of √d_in, and
+ * λ multiplies sums; docs/training.md has the paper's settings.
+ */
+export const trainSchema = z.object({
+  arch: z
+    .enum(trainableArchitectures)
+    .default('gated')
+    .describe('gated (Rajamanoharan et al. 2024) or standard (ReLU + L1)'),
+  ablate: z
+    .array(z.enum(ablations))
+    .optional()
+    .describe(
+      'change the gated SAE; several with commas. Section 5.1 of the paper shows what comes of untied-encoder (own W_mag, b_mag), no-r-mag (r_mag stays 0) and unfrozen-decoder (the auxiliary loss trains W_dec, b_dec too); no-auxiliary (no such loss) and l1-on-f (λ Σ f) change its eq. 8 further. Section 5.2 freezes a baseline: see --train',
+    ),
+  train: z
+    .array(z.enum(trainableParameters))
+    .min(1)
+    .optional()
+    .describe(
+      'parameters to train, with commas; the others stay as they are, bit for bit. --arch gated --init STANDARD --train r_mag,b_mag is rescale & shift of section 5.2 [default: all]',
+    ),
+  activations: directory
+    .optional()
+    .describe(
+      'activation store, OUT/<hook> of harvest, or OUT where it holds one store; - reads what `harvest --out -` writes, from standard input',
+    ),
+  model: modelSource.model.optional().describe(`instead of --activations, with --corpus and --hook: ${MODEL}`),
+  revision: modelSource.revision,
+  offline: modelSource.offline,
+  corpus: corpus.optional().describe(`what --model is run over: ${CORPUS}`),
+  hook: z.string().min(1).optional().describe('hook point whose activations --model gives'),
   context,
-  corpus,
-  device,
-  directory,
+  textField,
   encoding,
   excludeSpecialTokens,
-  hookList,
-  modelSource,
-  natural,
-  overwrite,
-  positive,
+  dtype: z.enum(activationDTypes).default('float16').describe("element type of --model's activations in memory"),
   precision,
+  contextsPerPass: positive.default(16).describe('max contexts per forward pass of --model'),
+  modelDevice: z.string().optional().describe('where --model runs: cpu, cuda, cuda:N or webgpu [default: --device]'),
+  modelThreads: threads.describe('threads per operator for --model (0 = all cores)'),
+  poolRows: positive
+    .default(2 ** 20)
+    .describe(
+      'activations mixed together in memory, as far as 2 GiB hold them; streams and --model hold two such pools',
+    ),
+  dSae: positive.describe('number of features, d_sae'),
+  l1: z
+    .number()
+    .nonnegative()
+    .default(4)
+    .describe("λ in |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), in sums; the paper's λ × d_in"),
+  l1Convention: z
+    .enum(['sums', 'paper'])
+    .default('sums')
+    .describe(
+      "what --l1 multiplies; sums: beside squared errors summed over d_in, on activations as they are trained on; paper: beside the paper's means over d_in, on raw activations",
+    ),
+  l2Normalise: z
+    .boolean()
+    .default(false)
+    .describe('divide squared errors by E|x|², as the paper does for the standard SAE; --l1 is then beside that'),
+  l1Warmup: natural.default(0).describe('steps over which λ rises from 0'),
+  steps: positive.optional().describe('optimiser steps'),
+  tokens: positive
+    .optional()
+    .describe('activations to train on, instead of --steps; epochs repeat [default: one epoch]'),
+  batch: positive.default(4096).describe('activations per step'),
+  lr: z.number().positive().default(3e-4).describe('learning rate of Adam'),
+  warmup: natural
+    .default(1000)
+    .describe('steps over which the learning rate rises from 0; at most a tenth of all steps'),
+  lrDecay: z
+    .enum(['constant', 'cosine', 'linear'])
+    .default('constant')
+    .describe('what the learning rate does after its warm-up'),
+  decaySteps: positive
+    .optional()
+    .describe('the last steps, over which the learning rate falls [default: all after the warm-up]'),
+  lrEnd: z.number().min(0).max(1).default(0).describe('final learning rate as a fraction of --lr'),
+  resampleAt: z
+    .array(positive)
+    .default([])
+    .describe(
+      'resample dead features after these steps (Bricken et al. 2023), not before --dead-window activations have been seen; repeat it, or give a list, e.g. 25000,50000',
+    ),
+  resampleInputs: positive
+    .default(819_200)
+    .describe('inputs to sample from when resampling dead features, with probability ∝ squared loss'),
+  resampleWarmup: natural
+    .default(1000)
+    .describe('steps over which the learning rate rises from a tenth by a cosine after resampling'),
+  beta1: z.number().min(0).lt(1).default(0).describe('decay of the first moment in Adam, β1; 0 as in the paper'),
+  beta2: z.number().min(0).lt(1).default(0.999).describe('decay of the second moment in Adam, β2'),
   seed,
+  init: directory
+    .optional()
+    .describe(
+      'start from this SAE (cfg.json + sae_weights.safetensors) instead of random weights; a gated one may start from a standard one',
+    ),
+  anyHook: z.boolean().default(false).describe('let --init be an SAE that was trained at another hook point'),
+  anyModel: z.boolean().default(false).describe('let --init be an SAE that was trained on another model'),
+  bDecInit: z
+    .enum(['zero', 'geometric-median'])
+    .default('zero')
+    .describe('b_dec at the start: zero, or the geometric median of a sample of activations'),
+  normalize: z
+    .enum(['mean-norm', 'none'])
+    .default('mean-norm')
+    .describe('mean-norm: scale activations to mean |x| = √d_in while training; folded into the saved weights'),
+  order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
+  engine: z
+    .enum(engines)
+    .default('auto')
+    .describe(
+      'how a step is computed; sparse: on the active features only, the default on cpu; reference: one dense graph; cuda: as sparse, on an NVIDIA GPU (--device cuda), only with --experimental',
+    ),
+  enginePrecision: z
+    .enum(enginePrecisions)
+    .optional()
+    .describe("element type of --engine cuda's encoder product; its sums and all else are float32 [default: tf32]"),
+  experimental: z
+    .boolean()
+    .default(false)
+    .describe('allow --engine cuda, which has never run on a GPU: its kernels have been tested on a CPU only'),
+  deadWindow: positive
+    .default(1_000_000)
+    .describe('a feature is dead after this many activations without firing; unknown until a run has seen as many'),
+  logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
+  checkpointEvery: z
+    .string()
+    .overwrite(plainCount)
+    .regex(/^\d+(min)?$/, 'say steps (1000) or minutes (10min)')
+    .default('10min')
+    .describe('time between checkpoints, in steps (1000) or minutes (10min); 0: only when interrupted'),
+  keepCheckpoints: positive.default(2).describe('checkpoints kept, the newest ones'),
+  discardState: z
+    .boolean()
+    .default(false)
+    .describe(
+      'keep nothing to train the finished SAE further from; saves about twice its size on disk (three times with --beta1 above 0)',
+    ),
+  device,
+  threads: natural
+    .max(1024)
+    .default(0)
+    .describe('worker threads of the sparse engine, threads per operator of the reference engine (0 = all cores)'),
+  strict: z
+    .boolean()
+    .default(false)
+    .describe('exit 1 when the SAE is useless (L0 below 1, explained variance below 0, …); it is written all the same'),
+  out: directory.describe('directory for cfg.json, sae_weights.safetensors and metrics.jsonl'),
+  overwrite,
+  resume: z.boolean().default(false).describe('continue from the checkpoint in --out'),
   takeOver,
-  textField,
-  threads,
-} from './fields.js';
-import { type TrainConfig, trainSchema } from './train-schema.js';
-
-export * from './choices.js';
-export type { ModelSource } from './fields.js';
-export { type TrainConfig, trainSchema };
+});
+export type TrainConfig = z.infer<typeof trainSchema>;
 
 /** `harvest`: corpus → language model → activation stores, one a hook. */
 export const harvestSchema = z.object({

@@ -1,6 +1,5 @@
+import { didYouMean } from '../errors/nearest.js';
 import { flagsOf } from './flags.js';
-import { flagFor } from './foreign-names.js';
-import { nearest } from './nearest.js';
 import { STAGES, type StageName } from './stages.js';
 
 /** Commands by other names: those of their sections, of other tools, or of what they do. */
@@ -45,16 +44,6 @@ export function insteadOfStage(name: string): string | undefined {
   return meant ? `Did you mean ${meant}?` : didYouMean(name, Object.keys(STAGES));
 }
 
-/** `Did you mean x?`, where a name is near enough. */
-export function didYouMean(
-  wanted: string,
-  names: readonly string[],
-  label = (name: string) => name,
-): string | undefined {
-  const [near] = nearest(wanted, names, 1);
-  return near === undefined ? undefined : `Did you mean ${label(near)}?`;
-}
-
 /** a, b and c. */
 export function listed(names: readonly string[], last = 'and'): string {
   return names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} ${last} ${names.at(-1)}`;
@@ -67,4 +56,147 @@ function stagesWith(name: string): string[] {
     flagsOf(schema).some((flag) => plain(flag.name) === plain(name)),
   );
   return stages.map(([stage]) => stage);
+}
+
+/** What other tools call a setting: the flags here that may be meant, the first that a command has, and what differs. */
+interface Foreign {
+  readonly ours: readonly string[];
+  readonly note?: string;
+}
+
+const LAYER = 'The layer is part of the hook’s name, blocks.LAYER.SITE.';
+
+/**
+ * Settings of SAELens 6 (LanguageModelSAERunnerConfig, the architectures' training configurations and
+ * CacheActivationsRunnerConfig; some of version 3), dictionary_learning 0.1, sparsify 1.3 and transformers, by their own
+ * names in snake case. Names that this program uses, too, are not here.
+ */
+const FOREIGN: Readonly<Record<string, readonly string[] | Foreign>> = {
+  // SAELens
+  architecture: ['arch'],
+  l1_coefficient: ['l1'],
+  l1_warm_up_steps: ['l1-warmup'],
+  lr_warm_up_steps: ['warmup'],
+  lr_decay_steps: ['decay-steps'],
+  lr_scheduler_name: ['lr-decay'],
+  adam_beta1: ['beta1'],
+  adam_beta2: ['beta2'],
+  train_batch_size_tokens: ['batch'],
+  training_tokens: ['tokens'],
+  context_size: ['context'],
+  model_name: ['model'],
+  hook_name: ['hook'],
+  hook_point: ['hook'],
+  hook_layer: { ours: ['hook'], note: LAYER },
+  hook_point_layer: { ours: ['hook'], note: LAYER },
+  dataset_path: ['corpus'],
+  column_name: ['text-field'],
+  dead_feature_window: ['dead-window'],
+  store_batch_size_prompts: ['contexts-per-pass', 'batch'],
+  model_batch_size: ['contexts-per-pass', 'batch'],
+  eval_batch_size_prompts: ['batch'],
+  n_batches_in_buffer: ['pool-rows', 'window-rows'],
+  buffer_size_gb: ['rows-per-shard'],
+  llm_device: ['model-device', 'device'],
+  act_store_device: ['model-device', 'device'],
+  autocast_lm: ['precision'],
+  normalize_activations: ['normalize'],
+  b_dec_init_method: ['b-dec-init'],
+  expansion_factor: { ours: ['d-sae'], note: '--d-sae is that factor times the width of the hook.' },
+  cached_activations_path: ['activations'],
+  new_cached_activations_path: ['out'],
+  from_pretrained_path: ['init'],
+  n_checkpoints: ['checkpoint-every'],
+  checkpoint_path: ['out'],
+  output_path: ['out'],
+  resume_from_checkpoint: ['resume'],
+  wandb_log_frequency: ['log-every'],
+  hf_revision: ['revision'],
+  // dictionary_learning
+  activation_dim: { ours: ['hook'], note: 'The width follows from the hook.' },
+  d_in: { ours: ['hook'], note: 'The width follows from the hook.' },
+  dict_size: ['d-sae'],
+  l1_penalty: ['l1'],
+  sparsity_penalty: ['l1'],
+  sparsity_warmup_steps: ['l1-warmup'],
+  warmup_steps: ['warmup'],
+  decay_start: ['decay-steps'],
+  resample_steps: ['resample-at'],
+  lm_name: ['model'],
+  layer: { ours: ['hook'], note: LAYER },
+  submodule_name: ['hook'],
+  ctx_len: ['context'],
+  n_ctxs: ['pool-rows', 'window-rows'],
+  refresh_batch_size: ['contexts-per-pass', 'batch'],
+  out_batch_size: ['batch'],
+  log_steps: ['log-every'],
+  save_steps: ['checkpoint-every'],
+  save_dir: ['out'],
+  remove_bos: { ours: ['context'], note: 'BOS positions are always left out.' },
+  // sparsify
+  num_latents: ['d-sae'],
+  lr_warmup_steps: ['warmup'],
+  dead_feature_threshold: ['dead-window'],
+  hookpoints: ['hook'],
+  layers: { ours: ['hook'], note: LAYER },
+  init_seeds: ['seed'],
+  shuffle_seed: ['seed'],
+  save_every: ['checkpoint-every'],
+  finetune: ['init'],
+  dataset: ['corpus'],
+  text_column: ['text-field'],
+  k: { ours: ['l1'], note: 'The architectures trained here set their sparsity by λ.' },
+  // what many call it
+  batch_size: ['batch'],
+  learning_rate: ['lr'],
+  max_steps: ['steps'],
+  num_steps: ['steps'],
+  n_steps: ['steps'],
+  max_tokens: ['tokens'],
+  num_tokens: ['tokens'],
+  n_tokens: ['tokens'],
+  context_length: ['context'],
+  seq_len: ['context'],
+  max_length: ['context'],
+  max_seq_len: ['context'],
+  n_features: ['d-sae'],
+  num_features: ['d-sae'],
+  d_hidden: ['d-sae'],
+  lambda: ['l1'],
+  hidden_dim: ['d-sae'],
+  model_path: ['model'],
+  model_id: ['model'],
+  data: ['corpus'],
+  data_path: ['corpus'],
+  dataset_name: ['corpus'],
+  text_key: ['text-field'],
+  output: ['out'],
+  output_dir: ['out'],
+  out_dir: ['out'],
+  sae_path: ['sae'],
+  force: ['overwrite'],
+  local_files_only: ['offline'],
+  torch_dtype: ['precision'],
+  num_threads: ['threads'],
+  num_workers: ['threads'],
+};
+
+const plainName = (name: string) => name.toLowerCase().replace(/[-_]/g, '');
+const BY_PLAIN = new Map(Object.entries(FOREIGN).map(([name, foreign]) => [plainName(name), foreign]));
+
+/**
+ * The flag that another tool's name stands for, in whatever spelling (l1_coefficient, --l1-coefficient, l1Coefficient).
+ *
+ * @param names flags that may be suggested
+ * @returns undefined where no tool has such a name, or no flag corresponds
+ */
+export function flagFor(
+  name: string,
+  names: readonly string[],
+): { flag: string; note: string | undefined } | undefined {
+  const found = BY_PLAIN.get(plainName(name));
+  if (found === undefined) return undefined;
+  const { ours, note } = 'ours' in found ? found : { ours: found, note: undefined };
+  const flag = ours.find((one) => names.includes(one));
+  return flag === undefined ? undefined : { flag, note };
 }

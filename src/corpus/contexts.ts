@@ -1,6 +1,15 @@
-import { Refusal } from '../config/refusal.js';
-import type { Document } from './documents.js';
+import { Refusal } from '../errors/refusal.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import type { Tokenizer } from './tokenizer.js';
+
+/** One text of the corpus. */
+export interface Document {
+  /** The text in order, in pieces: a long document never exists whole. Read before the next document is asked for. */
+  readonly pieces: Iterable<string> | AsyncIterable<string>;
+  /** File and place in it, for messages. */
+  readonly source: string;
+}
 
 /** A piece of the corpus as the model sees it: `length` tokens, the first of them BOS. */
 export interface Context {
@@ -166,4 +175,51 @@ export function countActivations(context: Context, leftOut: LeftOut): number {
   let count = 0;
   for (const token of context.tokens) if (!isLeftOut(token, leftOut)) count++;
   return count;
+}
+
+/**
+ * Positions counted ahead at most: they are kept, 80 MB of them, and tokenizing them takes about ten seconds. A longer
+ * corpus shows its end when it comes.
+ */
+export const LOOK_AHEAD = 20_000_000;
+
+/**
+ * Makes sure that the corpus holds enough tokens before the model runs.
+ *
+ * @param count positions of a context that are wanted
+ * @throws Refusal naming how many there are
+ */
+export async function checkEnoughText(
+  contexts: AsyncIterable<Context>,
+  count: (context: Context) => number,
+  wanted: number,
+  corpus: string,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<void> {
+  const enough = Math.min(wanted, LOOK_AHEAD);
+  progress.begin('counting tokens', enough, 'token');
+  let found = 0;
+  for await (const context of contexts) {
+    throwIfStopped(stop, NOTHING_BEGUN);
+    found += count(context);
+    if (context.index % 64 === 0) progress.update(Math.min(found, enough));
+    if (found >= enough) break;
+  }
+  progress.update(Math.min(found, enough));
+  progress.end();
+  if (found >= enough) return;
+  throwIfStopped(stop, NOTHING_BEGUN);
+  throw tooFewTokens(corpus, found, wanted);
+}
+
+/** The refusal of a corpus that ends too early. */
+export function tooFewTokens(corpus: string, found: number, wanted: number, how = ''): Refusal {
+  if (found === 0) {
+    return new Refusal(`${corpus} does not fill a single context.`, 'Use more text, or a shorter --context.');
+  }
+  return new Refusal(
+    `${corpus} has ${found} tokens in whole contexts (BOS not counted); --tokens asks for ${wanted}.`,
+    `Use --tokens ${found}${how && ` ${how}`}, or more text.`,
+  );
 }

@@ -1,19 +1,13 @@
-import type { Encoding } from '../config/choices.js';
-import { Refusal } from '../config/refusal.js';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Encoding } from '../config/values.js';
+import { Refusal } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
-import { type CorpusFile, type CorpusFiles, findCorpusFiles } from './corpus-files.js';
-import { jsonLines } from './json-lines.js';
+import type { Document } from './contexts.js';
+import { Remarks, textOf } from './encodings.js';
+import { BadLine, jsonLines } from './json-lines.js';
 import { readParquetDocuments } from './parquet.js';
-import { Remarks } from './remarks.js';
-import { textOf } from './text-of.js';
-
-/** One text of the corpus. */
-export interface Document {
-  /** The text in order, in pieces: a long document never exists whole. Read before the next document is asked for. */
-  readonly pieces: Iterable<string> | AsyncIterable<string>;
-  /** File and place in it, for messages. */
-  readonly source: string;
-}
+import type { Packing } from './unpacked.js';
 
 /** Where a corpus is and how it is read, as commands are told. */
 export interface CorpusSettings {
@@ -101,5 +95,232 @@ async function* documentsOf(
     yield { pieces: text, source: path };
   } finally {
     await text.return(undefined);
+  }
+}
+
+/** How documents lie in a file. */
+export type Kind = 'lines' | 'text' | 'parquet';
+
+export interface CorpusFile {
+  readonly path: string;
+  /** Its path from the corpus's directory on; of a corpus that is one file, that file's name. */
+  readonly name: string;
+  /** As it lies on disk. */
+  readonly bytes: number;
+  readonly kind: Kind;
+  readonly packing: Packing;
+}
+
+export interface CorpusFiles {
+  /** In the order in which they are read. */
+  readonly files: readonly CorpusFile[];
+  /** What a directory has besides them. */
+  readonly skipped: readonly SkippedFile[];
+}
+
+export interface SkippedFile {
+  readonly name: string;
+  readonly why: string;
+}
+
+/** Whether a file whose ending does not tell holds JSON Lines: reads its first document. */
+export type Probe = (file: CorpusFile, encoding: Encoding) => Promise<void>;
+
+const KINDS: Readonly<Record<string, Kind>> = {
+  ...{ jsonl: 'lines', ndjson: 'lines', json: 'lines', txt: 'text', parquet: 'parquet' },
+};
+const PACKINGS: Readonly<Record<string, Packing>> = { gz: 'gzip', zst: 'zstd' };
+const ENDING = /\.(jsonl|ndjson|json|txt|parquet)(?:\.(gz|zst))?$/i;
+/** Endings as messages have them. */
+const READ = '.jsonl, .ndjson, .json, .txt (each also .gz or .zst) or .parquet';
+
+/** Files in a corpus, at most: all are listed before the first is read. */
+const MOST_FILES = 100_000;
+/** Directories within one another, at most. */
+const DEEPEST = 64;
+
+/** Names in a dataset's directory that are about it. */
+const ABOUT = /^(readme|licen[cs]e|copying|notice|changelog|citation|authors|contributing)([._-][^.]*)?\.(txt|json)$/i;
+
+/** Kind and packing by the name; undefined where it has none of the endings that are read. */
+function kindOf(name: string): Pick<CorpusFile, 'kind' | 'packing'> | undefined {
+  const [, ending, packed] = ENDING.exec(name) ?? [];
+  const kind = KINDS[ending?.toLowerCase() ?? ''];
+  const packing = packed === undefined ? 'none' : PACKINGS[packed.toLowerCase()];
+  return kind && packing ? { kind, packing } : undefined;
+}
+
+/**
+ * The files of a corpus: the file itself, or those of a directory and the directories in it, in the order of their paths.
+ * Links are followed.
+ *
+ * @throws Refusal when there is nothing to read, or something that is not a file, or the same text twice
+ */
+export async function findCorpusFiles(path: string, encoding: Encoding, probe: Probe): Promise<CorpusFiles> {
+  const found = await stat(path).catch((cause) => {
+    throw new Refusal(
+      `There is no corpus at ${path}.`,
+      `Give a file ending in ${READ}, or a directory of such files.`,
+      {
+        cause,
+      },
+    );
+  });
+  if (!found.isDirectory()) return { files: [await namedFile(path, encoding, probe)], skipped: [] };
+  const walk = new Walk(path);
+  await walk.into('', [await realpath(path)]);
+  walk.files.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  const files: CorpusFile[] = [];
+  for (const file of walk.files) {
+    const why = isJson(file.name) ? await notLines(file, encoding, probe) : undefined;
+    if (why === undefined) files.push(file);
+    else walk.skipped.push({ name: file.name, why });
+  }
+  if (files.length === 0) {
+    const [first] = walk.skipped;
+    const skipped = first ? ` (skipped: ${first.name}, ${first.why}${walk.skipped.length > 1 ? ', …' : ''})` : '';
+    throw new Refusal(`${path} has no file ending in ${READ}${skipped}.`, 'The ending tells how a corpus is read.');
+  }
+  refuseDoubles(files);
+  await refuseSameFile(files);
+  return { files, skipped: walk.skipped };
+}
+
+async function namedFile(path: string, encoding: Encoding, probe: Probe): Promise<CorpusFile> {
+  const name = path.split('/').at(-1)!;
+  const how = kindOf(name);
+  if (!how) throw new Refusal(`${path} does not end in ${READ}.`, 'The ending tells how a corpus is read.');
+  const file = { path, name, bytes: await sizeOf(path), ...how };
+  if (how.kind === 'parquet' && how.packing !== 'none') {
+    throw new Refusal(`${path} is Parquet, and compressed as a whole.`, 'Unpack it: Parquet compresses within.');
+  }
+  const why = isJson(name) ? await notLines(file, encoding, probe) : undefined;
+  if (why !== undefined)
+    throw new Refusal(
+      `${path} is not JSON Lines: ${why}.`,
+      'Convert it with jq: -c ".[]" for a list, -c "." for objects over several lines.',
+    );
+  return file;
+}
+
+/** A corpus is read more than once, and reading a pipe or a device might never end. */
+async function sizeOf(path: string): Promise<number> {
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isFile()) return found.size;
+  throw new Refusal(
+    `${path} is not a file${found ? '' : ' that can be opened'}.`,
+    'Give files; write what comes from a pipe to one.',
+  );
+}
+
+const isJson = (name: string) => /\.json(\.(gz|zst))?$/i.test(name);
+
+/** Why a .json file is not read: many hold one value over many lines, or are about the data. */
+async function notLines(file: CorpusFile, encoding: Encoding, probe: Probe): Promise<string | undefined> {
+  try {
+    await probe(file, encoding);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof Refusal && error.cause instanceof BadLine)) throw error;
+    return error.message.replace(`${file.path}:`, 'line ').replace(/\.$/, '');
+  }
+}
+
+class Walk {
+  readonly files: CorpusFile[] = [];
+  readonly skipped: SkippedFile[] = [];
+
+  constructor(private readonly root: string) {}
+
+  /**
+   * @param below path from the root on, '' or with a slash at its end
+   * @param around real paths of the directories around it, itself included
+   */
+  async into(below: string, around: readonly string[]): Promise<void> {
+    for (const entry of (await this.entries(below)).sort()) {
+      const name = `${below}${entry}`;
+      const why = aside(entry);
+      if (why !== undefined) {
+        this.skipped.push({ name, why });
+        continue;
+      }
+      const found = await stat(join(this.root, name)).catch(() => undefined);
+      if (found?.isDirectory()) await this.directory(name, around);
+      else await this.file(name, entry);
+    }
+  }
+
+  private async entries(below: string): Promise<string[]> {
+    const path = join(this.root, below);
+    return readdir(path).catch((cause: NodeJS.ErrnoException) => {
+      throw new Refusal(`The directory ${path} could not be read (${cause.code}).`, 'Check its permissions.', {
+        cause,
+      });
+    });
+  }
+
+  private async directory(name: string, around: readonly string[]): Promise<void> {
+    const real = await realpath(join(this.root, name));
+    if (around.includes(real)) this.skipped.push({ name, why: 'a link to a directory around it' });
+    else if (around.length > DEEPEST) {
+      throw new Refusal(
+        `${join(this.root, name)} is more than ${DEEPEST} directories deep.`,
+        'Give a directory nearer to the files.',
+      );
+    } else await this.into(`${name}/`, [...around, real]);
+  }
+
+  private async file(name: string, entry: string): Promise<void> {
+    const how = kindOf(entry);
+    if (!how) this.skipped.push({ name, why: 'another ending' });
+    else if (how.kind === 'parquet' && how.packing !== 'none') {
+      this.skipped.push({ name, why: 'Parquet that is compressed as a whole' });
+    } else {
+      const path = join(this.root, name);
+      this.files.push({ path, name, bytes: await sizeOf(path), ...how });
+    }
+    if (this.files.length > MOST_FILES) {
+      throw new Refusal(`${this.root} has more than ${MOST_FILES} files.`, 'Put several texts into one .jsonl file.');
+    }
+  }
+}
+
+/** Why an entry of a directory is passed over by its name; undefined where it is not. */
+function aside(entry: string): string | undefined {
+  if (entry.startsWith('._')) return 'macOS metadata';
+  if (entry.startsWith('.')) return 'hidden';
+  if (entry === '__MACOSX') return 'macOS metadata';
+  return ABOUT.test(entry) ? 'about the data' : undefined;
+}
+
+/** The same name in two forms is most likely the same text twice, which would count twice. */
+function refuseDoubles(files: readonly CorpusFile[]): void {
+  const forms = new Map<string, CorpusFile>();
+  for (const file of files) {
+    const stem = file.name.replace(ENDING, '');
+    const other = forms.get(stem);
+    if (other) {
+      throw new Refusal(
+        `${other.path} and ${file.path} look like the same text in two forms, which would be counted twice.`,
+        'Remove or rename one of them.',
+      );
+    }
+    forms.set(stem, file);
+  }
+}
+
+async function refuseSameFile(files: readonly CorpusFile[]): Promise<void> {
+  const known = new Map<string, CorpusFile>();
+  for (const file of files) {
+    const { dev, ino } = await stat(file.path, { bigint: true });
+    const key = `${dev} ${ino}`;
+    const other = known.get(key);
+    if (other) {
+      throw new Refusal(
+        `${other.path} and ${file.path} are one file (a link), which would be counted twice.`,
+        'Remove one of them.',
+      );
+    }
+    known.set(key, file);
   }
 }

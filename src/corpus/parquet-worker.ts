@@ -1,8 +1,176 @@
 import { isUtf8 } from 'node:buffer';
+import type { FileHandle } from 'node:fs/promises';
 import { parentPort, workerData } from 'node:worker_threads';
-import { firstWrong, wholeCharacters } from './decoders.js';
-import { guessEncoding } from './guess.js';
-import { NoTextColumn, openTextColumn } from './parquet-pages.js';
+import { brotliDecompressSync, unzipSync } from 'node:zlib';
+import { type Compressors, type FileMetaData, parquetMetadataAsync, parquetSchema } from 'hyparquet';
+import { parquetHeader, readPage } from 'hyparquet/src/column.js';
+import { convert, DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
+import { getTreePath } from 'hyparquet/src/schema.js';
+import { decompressLz4, decompressLz4Raw, decompressZstd } from 'hyparquet-compressors';
+import { openRegular } from '../disk/input-file.js';
+import { firstWrong, guessEncoding, wholeCharacters } from './encodings.js';
+import { checkFrame } from './unpacked.js';
+
+/** Bytes of an unpacked page, at most; writers make them of 1 MiB to 100 MB. */
+export const MOST_PAGE = 2 ** 29;
+/** Bytes read to find a page's header: first, and at most (statistics may hold long texts). */
+const HEADER = { first: 8192, most: 2 ** 24 };
+
+/** One column of text of a Parquet file. */
+export interface TextColumn {
+  /** Values page by page, as bytes; null where a row has none. */
+  pages(): AsyncGenerator<readonly (Uint8Array | null)[]>;
+  close(): Promise<void>;
+}
+
+/** The file has no column of texts under this name; why, as in "x.parquet …". */
+export class NoTextColumn extends Error {
+  constructor(
+    readonly what: string,
+    /** Of the whole file. */
+    readonly columns: readonly string[],
+  ) {
+    super(what);
+  }
+}
+
+/**
+ * Opens a column of strings. One page is in memory at a time, and the dictionary of a row group: groups may be of any
+ * size.
+ *
+ * @throws NoTextColumn
+ */
+export async function openTextColumn(file: string, name: string): Promise<TextColumn> {
+  const opened = await openRegular(file);
+  if (!opened) throw new Error('it is not there');
+  const { handle, size } = opened;
+  try {
+    const slice = async (start: number, end = size) => (await bytesAt(handle, start, end)).buffer as ArrayBuffer;
+    const metadata = await parquetMetadataAsync({ byteLength: size, slice });
+    checkColumn(metadata, name);
+    return { pages: () => pagesOf(handle, metadata, name), close: () => handle.close() };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+function checkColumn(metadata: FileMetaData, name: string): void {
+  const tree = parquetSchema(metadata);
+  const columns = tree.children.map(({ element }) => element.name);
+  const column = tree.children.find(({ element }) => element.name === name);
+  if (!column) throw new NoTextColumn(`has no column "${name}"`, columns);
+  const same = columns.filter((other) => other === name).length;
+  if (same > 1) throw new NoTextColumn(`has ${same} columns "${name}"`, columns);
+  const { type, converted_type: converted, logical_type: logical, repetition_type: repetition } = column.element;
+  const isText =
+    type === 'BYTE_ARRAY' &&
+    (converted === undefined || converted === 'UTF8' || converted === 'ENUM') &&
+    (logical === undefined || logical.type === 'STRING' || logical.type === 'ENUM');
+  if (column.children.length > 0 || repetition === 'REPEATED' || !isText) {
+    throw new NoTextColumn(
+      `has no text in column "${name}", which is ${described(column.element.type, converted, repetition)}`,
+      columns,
+    );
+  }
+}
+
+function described(type: string | undefined, converted: string | undefined, repetition: string | undefined): string {
+  if (type === undefined || repetition === 'REPEATED') return 'nested';
+  return `of type ${type}${converted ? ` (${converted})` : ''}`;
+}
+
+async function* pagesOf(
+  handle: FileHandle,
+  metadata: FileMetaData,
+  name: string,
+): AsyncGenerator<readonly (Uint8Array | null)[]> {
+  const schemaPath = getTreePath(parquetSchema(metadata), [name]);
+  for (const { columns, num_rows } of metadata.row_groups) {
+    const chunk = columns.find(({ meta_data }) => meta_data?.path_in_schema.join('.') === name);
+    const column = chunk?.meta_data;
+    if (!column) throw new Error(`a row group has no column "${name}"`);
+    if (chunk.file_path) throw new Error('its rows are in another file');
+    const decoder = {
+      ...{ pathInSchema: [name], type: column.type, element: schemaPath.at(-1)!.element, schemaPath },
+      ...{ codec: column.codec, compressors: COMPRESSORS },
+      // Strings stay bytes: hyparquet reads broken UTF-8 as U+FFFD.
+      parsers: { ...DEFAULT_PARSERS, stringFromBytes: (bytes: Uint8Array) => bytes as never },
+    };
+    const { dictionary_page_offset: dictionaryAt, data_page_offset: dataAt } = column;
+    const start = Number(dictionaryAt && dictionaryAt < dataAt ? dictionaryAt : dataAt);
+    const end = start + Number(column.total_compressed_size);
+    let dictionary: Parameters<typeof readPage>[3];
+    let rows = Number(num_rows);
+    for (let at = start; rows > 0; ) {
+      const { header, length } = await headerAt(handle, at, end);
+      const page = await pageAt(handle, at + length, end, header);
+      at += length + page.byteLength;
+      const read = () => readPage({ view: new DataView(page), offset: 0 }, header, decoder, dictionary, undefined, 0);
+      if (header.type === 'DICTIONARY_PAGE') {
+        dictionary = convert(read().data!, decoder);
+        continue;
+      }
+      const count = (header.data_page_header ?? header.data_page_header_v2)?.num_values ?? -1;
+      if (count < 0 || count > rows) throw new Error('a page has more values than its row group has rows');
+      if (count === 0) continue;
+      const values = Array.from(read().data ?? []);
+      if (values.length !== count || !values.every(isValue))
+        throw new Error('a page does not have the values that it claims');
+      rows -= count;
+      yield values as (Uint8Array | null)[];
+    }
+  }
+}
+
+/** What no value was found for is undefined, other than null. */
+const isValue = (value: unknown): value is Uint8Array | null => value === null || value instanceof Uint8Array;
+
+type Header = ReturnType<typeof parquetHeader>;
+
+async function headerAt(handle: FileHandle, at: number, end: number): Promise<{ header: Header; length: number }> {
+  for (let window = HEADER.first; ; window *= 8) {
+    const most = Math.min(end, at + window);
+    if (most <= at) throw new Error('a row group ends before its last row');
+    const reader = { view: new DataView((await bytesAt(handle, at, most)).buffer), offset: 0 };
+    try {
+      return { header: parquetHeader(reader), length: reader.offset };
+    } catch (error) {
+      // It may go on behind the bytes that were read.
+      if (!(error instanceof RangeError) || most === end || window >= HEADER.most) throw error;
+    }
+  }
+}
+
+async function pageAt(handle: FileHandle, at: number, end: number, header: Header): Promise<ArrayBuffer> {
+  const { compressed_page_size: packed, uncompressed_page_size: whole } = header;
+  if (!(packed >= 0 && packed <= end - at)) throw new Error('a page reaches beyond its column');
+  if (!(whole >= 0 && whole <= MOST_PAGE)) throw new Error(`a page of ${whole} bytes is longer than ${MOST_PAGE}`);
+  return (await bytesAt(handle, at, at + packed)).buffer;
+}
+
+/** Bytes `start` … `end` − 1, in memory of their own: what is read beyond them is an error. */
+async function bytesAt(handle: FileHandle, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(end - start);
+  for (let filled = 0; filled < bytes.length; ) {
+    const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, start + filled);
+    if (bytesRead === 0) throw new Error('it ends too early');
+    filled += bytesRead;
+  }
+  return bytes;
+}
+
+/** Node's own where it has them; Snappy is in hyparquet itself. None gives more than a page is to have. */
+const COMPRESSORS: Compressors = {
+  GZIP: (bytes, length) => unzipSync(bytes, { maxOutputLength: Math.max(1, length) }),
+  BROTLI: (bytes, length) => brotliDecompressSync(bytes, { maxOutputLength: Math.max(1, length) }),
+  ZSTD: (bytes, length) => {
+    checkFrame(bytes, length);
+    return decompressZstd(bytes);
+  },
+  LZ4: decompressLz4,
+  LZ4_RAW: decompressLz4Raw,
+};
 
 /** What the worker is given. */
 export interface ParquetTask {

@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { Refusal } from '../config/refusal.js';
-import type { Document } from './documents.js';
+import { Refusal } from '../errors/refusal.js';
+import type { Document } from './contexts.js';
+import type { Remarks } from './encodings.js';
 import type { ParquetReply, ParquetTask, RowPart } from './parquet-worker.js';
-import type { Remarks } from './remarks.js';
 
 /**
  * Heap for reading a file, in MiB; pages are outside of it. Lengths within a Parquet file (of runs, of pages) are believed

@@ -1,8 +1,8 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
-import { Refusal } from '../config/refusal.js';
+import { Refusal } from '../errors/refusal.js';
 import { type Context, packContexts, type WrittenOut } from './contexts.js';
 import { readDocuments } from './documents.js';
-import { chunkOf, type Heard, type TextReply, type TextRequest, type TextStart } from './text-protocol.js';
+import { chunkOf, type Heard, type TextReply, type TextRequest, type TextStart } from './text.js';
 import { openTokenizer } from './tokenizer.js';
 
 /** Tokens that are handed over together, about. */

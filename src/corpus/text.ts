@@ -1,14 +1,16 @@
+import { Worker } from 'node:worker_threads';
+import type { Encoding } from '../config/values.js';
+import { Refusal } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import type { Context, WrittenOut } from './contexts.js';
-import { type Chunk, contextsOf, type Heard, type TextStart, type TokenizerFacts } from './text-protocol.js';
-import { TextReader } from './text-reader.js';
+import type { ExpectedTokens } from './tokenizer.js';
 
 /**
  * The contexts of a corpus. They are tokenized in a thread of their own, a little ahead of what is taken; those that are
  * looked at beforehand are kept, so that nothing is tokenized twice.
  */
 export class Text {
-  private readonly kept: Chunk[] = [];
+  private readonly kept: TextChunk[] = [];
   /** Where reading stands behind what is kept; undefined once something else goes on from there. */
   private standing: TextReader | undefined;
   /** Every reading that has not come to its end. */
@@ -75,7 +77,7 @@ export class Text {
   remark({ say }: Pick<Progress, 'say'>): void {
     for (const line of this.lines.splice(0)) say(line);
     if (this.told) return;
-    const lines = remarks(this.written, this.facts);
+    const lines = writtenOutLines(this.written, this.facts);
     for (const line of lines) say(line);
     this.told = lines.length > 0;
   }
@@ -100,7 +102,7 @@ export class Text {
     }
   }
 
-  private async keepMore(): Promise<Chunk | null> {
+  private async keepMore(): Promise<TextChunk | null> {
     const reader = this.standing;
     if (!reader) throw new Error('the text goes on elsewhere');
     const chunk = await reader.next();
@@ -115,7 +117,10 @@ export class Text {
 }
 
 /** What to say of special tokens that texts had written out. */
-export function remarks({ documents, tokens }: WrittenOut, { bosTokenId: bos, special }: TokenizerFacts): string[] {
+export function writtenOutLines(
+  { documents, tokens }: WrittenOut,
+  { bosTokenId: bos, special }: TokenizerFacts,
+): string[] {
   const lines: string[] = [];
   if (documents > 0) {
     const those = documents === 1 ? '1 document begins' : `${documents} documents begin`;
@@ -128,4 +133,194 @@ export function remarks({ documents, tokens }: WrittenOut, { bosTokenId: bos, sp
     lines.push(`Special tokens written out within the text: ${counts.join(', ')}.`);
   }
   return lines;
+}
+
+/** Chunks that are made ahead of what is taken. */
+const AHEAD = 2;
+/** Milliseconds that a thread has to close its files. */
+const PATIENCE = 1000;
+
+/** One reading of a text, in a thread next to the model's: text-worker.ts is its other end. */
+export class TextReader {
+  private readonly worker: Worker;
+  private readonly replies: TextReply[] = [];
+  private waiting: { resolve: (reply: TextReply) => void; reject: (cause: Error) => void } | undefined;
+  private failure: Error | undefined;
+  private asked = 0;
+  private over = false;
+
+  /** @param hear is told what comes up while the text is read */
+  constructor(
+    start: TextStart,
+    private readonly hear: (heard: Heard) => void,
+  ) {
+    this.worker = new Worker(new URL('text-worker.js', import.meta.url), { workerData: start });
+    // What has been made ahead keeps no process alive; who waits for more does.
+    this.worker.unref();
+    this.worker.on('message', (reply: TextReply) => {
+      if (this.waiting) this.waiting.resolve(reply);
+      else this.replies.push(reply);
+      this.waiting = undefined;
+    });
+    this.worker.on('error', (cause) => this.fail(cause as Error));
+    this.worker.on('exit', (code) => this.fail(new Error(`The text's thread ended with code ${code}`)));
+  }
+
+  /**
+   * Resolves when the tokenizer is open.
+   *
+   * @throws Refusal when it cannot be
+   */
+  async ready(): Promise<TokenizerFacts> {
+    const reply = await this.reply();
+    if (reply.kind !== 'ready') throw new Error(`the text's thread answered ${reply.kind}`);
+    return reply.facts;
+  }
+
+  /**
+   * The next contexts, null after the last.
+   *
+   * @throws Refusal when the text cannot be read
+   */
+  async next(): Promise<TextChunk | null> {
+    for (; this.asked < AHEAD; this.asked++) this.ask('next');
+    const reply = await this.reply();
+    if (reply.kind === 'end') this.over = true;
+    if (reply.kind !== 'chunk') return null;
+    this.ask('next');
+    return reply.chunk;
+  }
+
+  /** Ends the thread; it is given a moment to say what it has to say. */
+  async close(): Promise<void> {
+    this.waiting?.reject(new Error('The text was closed'));
+    this.waiting = undefined;
+    if (!this.failure && !this.over) {
+      this.ask('close');
+      const timer = setTimeout(() => this.fail(new Error('The text was closed')), PATIENCE);
+      try {
+        while ((await this.reply()).kind !== 'closed');
+      } catch {
+        // It was asked to end, and ends.
+      } finally {
+        clearTimeout(timer);
+      }
+    }
+    this.failure ??= new Error('The text was closed');
+    await this.worker.terminate();
+  }
+
+  private ask(request: TextRequest): void {
+    this.worker.postMessage(request);
+  }
+
+  private async reply(): Promise<Exclude<TextReply, { kind: 'refused' }>> {
+    const reply = this.replies.shift() ?? (await this.arrival());
+    if (reply.kind === 'refused') {
+      throw new Refusal(reply.message, reply.remedy, { exitCode: reply.exitCode });
+    }
+    if (reply.kind !== 'ready') this.hear(reply.heard);
+    return reply;
+  }
+
+  private async arrival(): Promise<TextReply> {
+    if (this.failure) throw this.failure;
+    this.worker.ref();
+    try {
+      return await new Promise((resolve, reject) => {
+        this.waiting = { resolve, reject };
+      });
+    } finally {
+      this.worker.unref();
+    }
+  }
+
+  private fail(cause: Error): void {
+    this.failure ??= cause;
+    this.waiting?.reject(this.failure);
+    this.waiting = undefined;
+  }
+}
+
+/** Which text is to be read, and how. */
+export interface TextStart {
+  /** The model's directory, for its tokenizer. */
+  readonly model: string;
+  readonly expected: ExpectedTokens;
+  readonly corpus: string;
+  readonly textField: string;
+  readonly encoding?: Encoding;
+  /** Tokens a context, BOS included. */
+  readonly context: number;
+}
+
+/** What is known of the tokenizer. */
+export interface TokenizerFacts {
+  readonly bosTokenId: number;
+  /** Tokens that stand for no text, by their numbers. */
+  readonly special: ReadonlyMap<number, string>;
+}
+
+/** Contexts that follow each other, as they cross between threads and are kept. */
+export interface TextChunk {
+  /** Number of the first context. */
+  readonly first: number;
+  /** [contexts × context] */
+  readonly tokens: Int32Array;
+  /** Documents as [number, tokens, …]: which document how many tokens in a row are of. */
+  readonly runs: Uint32Array;
+}
+
+/** The thread is asked for a chunk, as often as it is told `next`, or to end. */
+export type TextRequest = 'next' | 'close';
+
+/** What is said of the text while it is read. */
+export interface Heard {
+  /** Special tokens met so far. */
+  readonly written: WrittenOut;
+  /** Lines about files that are done with. */
+  readonly lines: readonly string[];
+}
+
+/** What the thread says: first that its tokenizer is open, then an answer to each request. */
+export type TextReply =
+  | { readonly kind: 'ready'; readonly facts: TokenizerFacts }
+  | { readonly kind: 'chunk'; readonly chunk: TextChunk; readonly heard: Heard }
+  | { readonly kind: 'end'; readonly heard: Heard }
+  | { readonly kind: 'closed'; readonly heard: Heard }
+  | { readonly kind: 'refused'; readonly message: string; readonly remedy?: string; readonly exitCode: 1 | 2 };
+
+/** Contexts of one length as a chunk. */
+export function chunkOf(contexts: readonly Context[]): TextChunk {
+  const length = contexts[0]!.tokens.length;
+  const tokens = new Int32Array(contexts.length * length);
+  const runs: number[] = [];
+  for (const [i, context] of contexts.entries()) {
+    tokens.set(context.tokens, i * length);
+    for (const document of context.documents) {
+      if (runs.at(-2) === document) runs[runs.length - 1]!++;
+      else runs.push(document, 1);
+    }
+  }
+  return { first: contexts[0]!.index, tokens, runs: Uint32Array.from(runs) };
+}
+
+/** The contexts of a chunk. */
+export function* contextsOf({ first, tokens, runs }: TextChunk, length: number): Generator<Context> {
+  let run = 0;
+  let left = runs[1]!;
+  for (let at = 0; at < tokens.length; at += length) {
+    const documents = new Uint32Array(length);
+    for (let filled = 0; filled < length; ) {
+      if (left === 0) {
+        run += 2;
+        left = runs[run + 1]!;
+      }
+      const count = Math.min(left, length - filled);
+      documents.fill(runs[run]!, filled, filled + count);
+      filled += count;
+      left -= count;
+    }
+    yield { index: first + at / length, tokens: tokens.slice(at, at + length), documents };
+  }
 }

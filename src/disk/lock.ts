@@ -1,14 +1,13 @@
-import { constants } from 'node:fs';
-import { copyFile, link, open, readdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { Refusal } from '../config/refusal.js';
-import { errorCode } from './error-code.js';
-import { hold, letGo } from './held-locks.js';
-import { type FoundLock, isLockFile, LOCK_FILE, lockChain, readLock, successor } from './lock-file.js';
-import { makeDirectory, removeEmpty } from './make-directory.js';
-import { describe, type Owner, standingOf, thisProcess, whereabouts } from './owner.js';
-import { refusedWrite } from './refused-write.js';
-import { sync } from './sync.js';
+import { createHash, randomBytes } from 'node:crypto';
+import { type BigIntStats, constants, readFileSync, readlinkSync } from 'node:fs';
+import { copyFile, link, lstat, open, readdir, rename, rm } from 'node:fs/promises';
+import { hostname, userInfo } from 'node:os';
+import { basename, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { Refusal } from '../errors/refusal.js';
+import { makeDirectory, removeEmpty, sync } from './durable.js';
+import { exists } from './input-file.js';
+import { errorCode, refusedWrite } from './refused.js';
 
 /** A directory that belongs to this process. */
 export interface DirectoryLock {
@@ -93,9 +92,9 @@ async function requireGone(path: string, found: FoundLock, takeOver?: TakeOver):
     }
     return;
   }
-  const standing = standingOf(owner);
+  const standing = ownerState(owner);
   if (standing === 'gone') return;
-  const who = describe(owner);
+  const who = describeOwner(owner);
   if (standing === 'running') {
     throw new Refusal(`${path} is in use by ${who}.`, 'Wait for it or stop it, or choose another --out.');
   }
@@ -156,4 +155,245 @@ async function release(path: string, { id }: Owner, made: string | undefined): P
     if ((await readLock(file))?.id === id) await rm(file);
     if (made !== undefined) await removeEmpty(path, made);
   } catch {}
+}
+
+/** The file in an output directory that names the process that writes there. */
+export const LOCK_FILE = 'sae-pipe.lock';
+/** Name of the lock that takes over from the lock `id`. */
+export const successor = (id: string) => `${LOCK_FILE}.after-${id}`;
+/** Is this a lock, or what a process that was killed while it took one has left? */
+export const isLockFile = (name: string) => name === LOCK_FILE || name.startsWith(`${LOCK_FILE}.`);
+
+/** A lock on disk. */
+export interface FoundLock {
+  readonly path: string;
+  readonly id: string;
+  /** Undefined where the file is broken. */
+  readonly owner: Owner | undefined;
+}
+
+/** Bytes of a lock are a few hundred; a command's name and a user's may be long. */
+const LARGEST_LOCK = 65_536;
+
+/**
+ * There is no lock, or no directory for one, which is for whoever makes it to say. ESTALE: replaced on another machine
+ * while it was read; ELOOP after lstat: replaced here.
+ */
+const ABSENT = ['ENOENT', 'ENOTDIR', 'ESTALE', 'ELOOP', 'ENAMETOOLONG'];
+
+/** The lock and those that took over from it, the owner's last; empty where there is none. */
+export async function lockChain(directory: string): Promise<FoundLock[]> {
+  const chain: FoundLock[] = [];
+  let name = LOCK_FILE;
+  for (;;) {
+    const found = await readLock(join(directory, name));
+    if (!found || chain.some(({ id }) => id === found.id)) return chain;
+    chain.push(found);
+    name = successor(found.id);
+  }
+}
+
+/**
+ * Reads a lock; undefined where there is none.
+ *
+ * @throws Refusal where something else has its name: a pipe or a device, which might never end, or a large file
+ */
+export async function readLock(path: string): Promise<FoundLock | undefined> {
+  try {
+    // Opening a device may do something to it, and a link is not followed, for no lock is one.
+    if (!(await lstat(path)).isFile()) throw notALock(path, 'is not a regular file');
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+    try {
+      const stat = await file.stat({ bigint: true });
+      if (!stat.isFile()) throw notALock(path, 'is not a regular file');
+      if (stat.size > LARGEST_LOCK) throw notALock(path, `has ${stat.size} bytes`);
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(Number(stat.size)), 0, Number(stat.size), 0);
+      const owner = ownerIn(buffer.toString('utf8', 0, bytesRead));
+      return { path, id: owner?.id ?? idOfBroken(stat), owner };
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    const code = errorCode(cause);
+    if (code === undefined) throw cause;
+    if (ABSENT.includes(code)) return undefined;
+    throw new Refusal(`${path} could not be read (${code}).`, 'Check its permissions.', { cause });
+  }
+}
+
+function notALock(path: string, what: string): Refusal {
+  return new Refusal(
+    `${path} ${what}, so it is not a lock of sae-pipe.`,
+    'Delete it where no other command writes there, or choose another --out.',
+  );
+}
+
+/** A broken lock is named by what would change if it were replaced. */
+function idOfBroken({ ino, size, mtimeNs }: BigIntStats): string {
+  return createHash('sha256').update(`${ino} ${size} ${mtimeNs}`).digest('hex').slice(0, 32);
+}
+
+function ownerIn(text: string): Owner | undefined {
+  try {
+    return ownerSchema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Ids of the locks that this process holds, by directory. */
+const held = new Map<string, string>();
+
+export const hold = (directory: string, id: string) => held.set(resolve(directory), id);
+export const letGo = (directory: string) => held.delete(resolve(directory));
+
+/** The directory belongs to another process now: nothing in it is this one's to clean up. */
+export class Displaced extends Refusal {}
+
+/**
+ * Makes sure that a directory that this process has locked was not taken from it: by `--take-over` on another machine,
+ * whose user believed this process to be gone. To be called before anything in it is written or deleted. A lock that is
+ * not there counts as taken: whoever took it over has ended since, and what lies there is its work.
+ *
+ * @throws Displaced naming the new owner, where it is still there
+ */
+export async function requireStillOwner(directory: string): Promise<void> {
+  const id = held.get(resolve(directory));
+  if (id === undefined) return;
+  const found = await readLock(join(directory, LOCK_FILE));
+  if (found?.id === id || (found && !found.owner)) return;
+  if (found?.owner) {
+    throw new Displaced(
+      `${directory} was taken over by ${describeOwner(found.owner)} while this command wrote there.`,
+      'It stopped without writing any more; the other one continues.',
+    );
+  }
+  // Deleted with its directory: whoever writes there finds that out, and says it better.
+  if (!(await exists(directory))) return;
+  throw new Displaced(
+    `The lock of ${directory} is gone: another command took the directory over and has ended since, or the lock was deleted.`,
+    'This command stopped without writing any more; check what is there before you run it again.',
+  );
+}
+
+/**
+ * A process as a lock names it. Nothing of it is a time to be compared: clocks go back and differ between machines.
+ * `since` is for people; `started` counts from the machine's own start.
+ */
+export const ownerSchema = z.object({
+  /** Of this one claim, never used again. */
+  id: z.string().regex(/^[0-9a-f]{32}$/),
+  host: z.string().min(1),
+  /** Linux: the installation, its run since it was last started, and the process's pid namespace; '' elsewhere. */
+  machine: z.string(),
+  boot: z.string(),
+  namespace: z.string(),
+  pid: z.number().int().positive(),
+  /** Start of the process in clock ticks since the machine's; '' where there is no /proc. */
+  started: z.string(),
+  user: z.string(),
+  /** The command's name, without its flags. */
+  command: z.string(),
+  since: z.string(),
+});
+export type Owner = z.infer<typeof ownerSchema>;
+
+/** Pid namespace of processes in no container (the kernel's PROC_PID_INIT_INO). */
+const OUTSIDE_CONTAINERS = 'pid:[4026531836]';
+
+const HERE = {
+  host: hostname(),
+  machine: firstLine('/etc/machine-id'),
+  boot: firstLine('/proc/sys/kernel/random/boot_id'),
+  namespace: pidNamespace(),
+};
+
+/** This process, about to claim something. */
+export function thisProcess(): Owner {
+  const [program = 'node', command = ''] = process.argv.slice(1);
+  return {
+    id: randomBytes(16).toString('hex'),
+    ...HERE,
+    pid: process.pid,
+    started: statusOf(process.pid)?.started ?? '',
+    user: userName(),
+    command: `${basename(program, '.js')} ${command}`.trim(),
+    since: new Date().toISOString(),
+  };
+}
+
+/** The owner for people: command, pid, user, host and time. */
+export function describeOwner({ pid, user, host, command, since }: Owner): string {
+  return `\`${command}\` (pid ${pid} of ${user} on ${host}, since ${since})`;
+}
+
+/** Where an owner of unknown standing is, for people. */
+export function whereabouts({ host, machine, boot }: Owner): string {
+  if (host !== HERE.host) return 'on another machine';
+  if (machine !== HERE.machine) return 'on another machine or in another container of this name';
+  return boot === HERE.boot
+    ? 'in another container, or in this one before it was restarted'
+    : 'in a container, before the machine was restarted';
+}
+
+/** Is the process there? `unknown` where that cannot be told from here. */
+export function ownerState(owner: Owner): 'running' | 'gone' | 'unknown' {
+  if (owner.host !== HERE.host || owner.machine !== HERE.machine) return 'unknown';
+  if (owner.boot !== HERE.boot) {
+    // The machine was started anew. Containers of one image share a machine-id, and may share a name.
+    const known = owner.machine !== '' && [owner.namespace, HERE.namespace].every((ns) => ns === OUTSIDE_CONTAINERS);
+    return known ? 'gone' : 'unknown';
+  }
+  if (owner.namespace !== HERE.namespace) return 'unknown';
+  return isRunning(owner) ? 'running' : 'gone';
+}
+
+function isRunning({ pid, started }: Owner): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    // Another user's process is one.
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
+  }
+  const status = statusOf(pid);
+  if (!status || started === '') return true;
+  // A number that was given to another process since, or a process that only waits for its parent to hear of its end.
+  return status.started === started && status.state !== 'Z' && status.state !== 'X';
+}
+
+/** Fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)); undefined where they may not be seen. */
+function statusOf(pid: number): { state: string; started: string } | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // Field 2 is the program's name in parentheses, and may hold any character.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return { state: fields[0]!, started: fields[19]! };
+  } catch {
+    return undefined;
+  }
+}
+
+function firstLine(path: string): string {
+  try {
+    return readFileSync(path, 'utf8').split('\n')[0]!;
+  } catch {
+    return '';
+  }
+}
+
+function pidNamespace(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return '';
+  }
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    // A container's user may have no name.
+    return String(process.getuid?.() ?? 'unknown');
+  }
 }

@@ -1,15 +1,19 @@
 import { constants } from 'node:fs';
 import { access, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Refusal, UsageRefusal } from '../config/refusal.js';
-import { requireStillOwner } from './held-locks.js';
-import { checkNotInputs } from './inputs.js';
-import { checkUnlocked, type DirectoryLock, lockDirectory, type TakeOver } from './lock.js';
-import { isLockFile } from './lock-file.js';
-import { lookUp, makeDirectory } from './make-directory.js';
-import { refusedWrite } from './refused-write.js';
-import { openDirectory, sync } from './sync.js';
-import { writtenAside } from './write-aside.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { lookUp, makeDirectory, openDirectory, sync } from './durable.js';
+import { checkNotInputs } from './input-file.js';
+import {
+  checkUnlocked,
+  type DirectoryLock,
+  isLockFile,
+  lockDirectory,
+  requireStillOwner,
+  type TakeOver,
+} from './lock.js';
+import { writtenAside } from './output-file.js';
+import { refusedWrite } from './refused.js';
 
 export interface ClaimOptions {
   readonly overwrite: boolean;

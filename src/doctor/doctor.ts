@@ -1,27 +1,30 @@
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import { UsageRefusal } from '../config/refusal.js';
+import { version } from '../config/flags.js';
 import { type DoctorConfig, trainSchema } from '../config/stages.js';
-import { version } from '../config/version.js';
-import { freeSpace } from '../disk/free-space.js';
-import { activationMemory } from '../harvest/memory-bound.js';
-import { modelDirectory } from '../hub/model-directory.js';
+import { formatBytes, freeSpace, type MemoryParts, memoryTotal } from '../disk/space.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { activationMemory } from '../harvest/harvest-plan.js';
+import { modelDirectory } from '../hub/model-source.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
-import { chooseContext } from '../lm/context-length.js';
 import { parseGemmaConfig } from '../lm/gemma-config.js';
 import { findHook, type Hook, hookName } from '../lm/hooks.js';
-import { blockParameters, contextsAtOnce } from '../lm/pass-length.js';
+import { blockParameters, chooseContext, contextsAtOnce } from '../lm/pass.js';
 import { onnxRuntime } from '../onnx/session.js';
-import { type MemoryParts, memoryTotal } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { type Check, check } from './checks.js';
-import { cudaTraining } from './cuda-training.js';
-import { memory } from './memory.js';
-import { harvestMemoryNeeds, harvestNeeds, harvestWeights, modelWeights, placementOn, trainingNeeds } from './needs.js';
-import { gpus, providers } from './providers.js';
-import { type Timing, tryTiming } from './timing.js';
+import { cudaTraining, gpus, memory, type Provider, providers } from './machine.js';
+import {
+  harvestMemoryNeeds,
+  harvestNeeds,
+  harvestWeights,
+  modelWeights,
+  placementOn,
+  type Timing,
+  trainingNeeds,
+  tryTiming,
+} from './needs.js';
 
-export type Report = Awaited<ReturnType<typeof doctor>>;
+export type DoctorReport = Awaited<ReturnType<typeof doctor>>;
 
 /** Everything that doctor knows; sizes in bytes, times in seconds. */
 export async function doctor(config: DoctorConfig, progress: Progress, stop: StopRequest) {
@@ -152,4 +155,49 @@ function trainingReport(config: DoctorConfig, { name, width }: Hook) {
 
 function durationOf(tokens: number, timing: Timing | { reason: string }): number | null {
   return 'reason' in timing ? null : timing.opening + tokens / timing.tokensPerSecond;
+}
+
+/** One thing that must fit another. */
+export interface Check {
+  /** What needs it, and what it needs: "harvest: memory". */
+  readonly what: string;
+  /** Bytes. */
+  readonly needed: number;
+  /** Bytes; null where it cannot be told. */
+  readonly available: number | null;
+  readonly fits: boolean;
+  readonly remedy: string;
+}
+
+/** What of a report decides the exit code. */
+export interface Verdict {
+  readonly device: string;
+  readonly providers: readonly Provider[];
+  readonly checks: readonly Check[];
+}
+
+/** A need against what there is; what cannot be told is not held against it. */
+export function check(what: string, needed: number, available: number | null, remedy: string): Check {
+  return { what, needed, available, fits: available === null || needed <= available, remedy };
+}
+
+/**
+ * Ends the command when its device cannot be used or something does not fit.
+ *
+ * @throws Refusal naming the first that does not
+ */
+export function requireFit({ device, providers, checks }: Verdict): void {
+  const provider = providers.find(({ name }) => name === device.replace(/:.*/, ''));
+  if (provider && !provider.available) {
+    throw new Refusal(
+      `Device ${device} cannot be used: ${provider.reasons[0]}.`,
+      'Use --device cpu, or install what is missing.',
+    );
+  }
+  const failed = checks.find(({ fits }) => !fits);
+  if (!failed) return;
+  throw new Refusal(
+    `This does not fit: ${failed.what} takes ${formatBytes(failed.needed)}, and ${formatBytes(failed.available!)} are free.`,
+    failed.remedy,
+  );
 }

@@ -1,11 +1,10 @@
 import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { storedWeight, weightDType } from '../onnx/weight.js';
-import { heard } from '../progress/heard.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { heard } from '../progress/stop.js';
 import type { SaeFiles } from '../sae/saelens.js';
-import { interrupted } from './interrupted.js';
-import type { DecoderMaxCosine } from './record.js';
+import { type DecoderMaxCosine, interrupted } from './record.js';
 
 /** Rows of a block: the cosines of two blocks are 64 MiB. */
 const BLOCK = 4096;

@@ -1,38 +1,49 @@
 import { isDeepStrictEqual } from 'node:util';
-import { commandWords, type TrainingCommand } from '../config/command-words.js';
-import { Refusal } from '../config/refusal.js';
+import { commandWords, type TrainingCommand, version } from '../config/flags.js';
+import { trainingCommand } from '../config/run-file.js';
 import { type EvalConfig, evalSchema } from '../config/stages.js';
-import { version } from '../config/version.js';
-import { batches, type Context, type LeftOut, leftOutTokens } from '../corpus/contexts.js';
+import {
+  batches,
+  type Context,
+  checkEnoughText,
+  type LeftOut,
+  leftOutTokens,
+  tooFewTokens,
+} from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
-import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
-import { Text } from '../corpus/text.js';
+import { Text, type TokenizerFacts } from '../corpus/text.js';
+import type { Unchanged } from '../disk/input-file.js';
 import { asOwner, type ClaimOptions, checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
-import { modelDirectory } from '../hub/model-directory.js';
+import { Refusal } from '../errors/refusal.js';
+import { modelDirectory } from '../hub/model-source.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
-import { chooseContext } from '../lm/context-length.js';
 import { parseGemmaConfig } from '../lm/gemma-config.js';
-import { choosePrecision } from '../lm/precision.js';
-import { heard } from '../progress/heard.js';
+import { findHook, type Hook } from '../lm/hooks.js';
+import { chooseContext, choosePrecision } from '../lm/pass.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { untilStopped } from '../progress/unless-stopped.js';
-import { openSae } from '../sae/saelens.js';
-import { trainingCommand } from '../train/training-command.js';
-import { type Candidate, excludedTokens, openCandidate, sharedContext } from './candidate.js';
+import { heard, untilStopped } from '../progress/stop.js';
+import { checkFiniteWeights, checkModelOf, openSae, openSameSae, type SaeFiles } from '../sae/saelens.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
-import { interrupted } from './interrupted.js';
 import type { Metrics } from './metrics.js';
-import { countPositions } from './positions.js';
-import type { DecoderMaxCosine, EvalRecord, MeasuredRecord } from './record.js';
-import { type EvalSettings, HashedContexts } from './settings.js';
+import {
+  type DecoderMaxCosine,
+  EVAL_FILE,
+  type EvalRecord,
+  type EvalSettings,
+  HashedContexts,
+  interrupted,
+  isEvaluationFile,
+  type MeasuredRecord,
+  writeEvaluation,
+} from './record.js';
 import { openSpliceIn } from './splice-in.js';
-import { EVAL_FILE, isEvaluationFile, writeEvaluation } from './write-evaluation.js';
+import { countPositions } from './splice-pass.js';
 
 /** Counted positions, the first of the text, whose mean is taken beforehand for that of all. */
 const MEAN_POSITIONS = 16_384;
 
 /** An evaluation whose SAEs, model and text fit one another; nothing has been measured. */
-interface Plan {
+interface PlannedEvaluation {
   readonly checkpoint: Checkpoint;
   readonly candidates: readonly Candidate[];
   readonly context: number;
@@ -111,7 +122,7 @@ async function withPlan<T>(
   config: EvalConfig,
   progress: Progress,
   stop: StopRequest,
-  work: (plan: Plan) => Promise<T>,
+  work: (plan: PlannedEvaluation) => Promise<T>,
 ): Promise<T> {
   for (const path of config.sae) await openSae(path);
   const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
@@ -178,7 +189,7 @@ async function settle(
 }
 
 async function measure(
-  { checkpoint, candidates, context, leftOut, text, settings }: Plan,
+  { checkpoint, candidates, context, leftOut, text, settings }: PlannedEvaluation,
   config: EvalConfig,
   progress: Progress,
   stop: StopRequest,
@@ -278,4 +289,86 @@ async function evaluateHook(
   } finally {
     await spliceIn.release();
   }
+}
+
+/** An SAE that is to be evaluated, and where it is spliced in. */
+export interface Candidate {
+  readonly path: string;
+  readonly files: SaeFiles;
+  /** Its files are read more than once. */
+  readonly unchanged: Unchanged;
+  readonly hook: Hook;
+}
+
+/**
+ * Opens an SAE for evaluation in this model.
+ *
+ * @throws Refusal when it belongs to another model or hook, or a weight is NaN or infinite
+ */
+export async function openCandidate(path: string, config: EvalConfig, checkpoint: Checkpoint): Promise<Candidate> {
+  const { files, unchanged } = await openSameSae(path);
+  const { hook_name, prepend_bos } = files.metadata;
+  const name = hook_name ?? config.hook;
+  if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.');
+  if (config.hook !== undefined && config.hook !== name) {
+    throw new Refusal(`${path} was trained at ${name}, and --hook says ${config.hook}.`, 'Leave --hook out.');
+  }
+  if (prepend_bos === false) {
+    throw new Refusal(
+      `${path} was trained on contexts without BOS, which is not supported.`,
+      'Use an SAE that was trained with prepend_bos.',
+    );
+  }
+  if (!config.anyModel) {
+    const now = { label: config.model, fingerprint: checkpoint.fingerprint };
+    checkModelOf(path, files.metadata, now, 'Give its own model, or --any-model to measure how it transfers.');
+  }
+  const hook = findHook(name, checkpoint.config);
+  if (files.dIn !== hook.width) {
+    throw new Refusal(
+      `${path} has d_in ${files.dIn}, and ${hook.name} of ${checkpoint.name} is ${hook.width} wide.`,
+      'The SAE belongs to another model or hook.',
+    );
+  }
+  await checkFiniteWeights(files);
+  return { path, files, unchanged, hook };
+}
+
+/** The context length the SAEs were trained with, where they agree. */
+export function sharedContext(candidates: readonly Candidate[]): number | undefined {
+  const lengths = new Set(candidates.map(({ files }) => files.metadata.context_size));
+  if (lengths.size > 1) {
+    throw new Refusal(
+      `The SAEs were trained with different context lengths (${[...lengths].join(', ')}).`,
+      'Say which to evaluate with: --context.',
+    );
+  }
+  return [...lengths][0];
+}
+
+/**
+ * Tokens other than BOS whose positions do not count: those that the SAEs were not trained on, where the command does
+ * not say.
+ *
+ * @throws Refusal where the SAEs disagree
+ */
+export function excludedTokens(
+  candidates: readonly Candidate[],
+  { excludeSpecialTokens: asked }: Pick<EvalConfig, 'excludeSpecialTokens'>,
+  { bosTokenId, special }: TokenizerFacts,
+): number[] {
+  const rules = new Set(
+    candidates.map(({ files }) => {
+      const rule = asked ?? files.metadata.exclude_special_tokens ?? false;
+      const tokens = rule === true ? [...special.keys()] : rule === false ? [] : rule;
+      return JSON.stringify([...new Set(tokens)].filter((id) => id !== bosTokenId).sort((a, b) => a - b));
+    }),
+  );
+  if (rules.size > 1) {
+    throw new Refusal(
+      'The SAEs were trained with different special tokens left out.',
+      'Say how to evaluate them: --exclude-special-tokens, or --no-exclude-special-tokens.',
+    );
+  }
+  return JSON.parse([...rules][0]!) as number[];
 }

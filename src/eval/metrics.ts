@@ -1,10 +1,6 @@
-import { noBias, noLossRecovered } from './ablation-gap.js';
-import { bootstrapIntervals } from './bootstrap.js';
-import { type ContextSums, type Totals, totalsOf } from './context-sums.js';
-import { denseFraction, densityHistogram, l0Histogram } from './histograms.js';
-import { positionEdges } from './position-bins.js';
-import type { Headline, Interval, LossByPosition, MeasuredRecord } from './record.js';
-import type { SaeSums, SiteSums } from './sums.js';
+import { Generator, Purpose } from '../random/generator.js';
+import type { DensityHistogram, Headline, Interval, L0Histogram, LossByPosition, MeasuredRecord } from './record.js';
+import { type ContextSums, positionEdges, type SaeSums, type SiteSums, type Totals, totalsOf } from './sums.js';
 
 /** The part of an evaluation record that is measured by splicing in. */
 export type Metrics = Omit<
@@ -127,4 +123,179 @@ function meanOf(u: readonly Float32Array[], tokens: number): Float64Array {
 
 function dot(a: Float64Array, b: Float64Array | Float32Array): number {
   return a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+}
+
+/** Bins a decade of density. */
+const DECADE = 4;
+
+/** Bins of L0, at most. */
+const L0_BINS = 64;
+
+/** A feature is dense that is active on more than this share of positions. */
+const DENSE = 0.1;
+
+/** Histogram of log10(density) over features, from the smallest density that can be seen (one position) to 1. */
+export function densityHistogram(active: Float64Array, tokens: number): DensityHistogram {
+  // One decade at least, for an evaluation of a single position.
+  const lowest = Math.min(-1, Math.floor(-Math.log10(tokens)));
+  const bins = -lowest * DECADE;
+  const counts = new Array<number>(bins).fill(0);
+  let dead = 0;
+  for (const n of active) {
+    if (n === 0) {
+      dead++;
+      continue;
+    }
+    const bin = Math.floor((Math.log10(n / tokens) - lowest) * DECADE);
+    counts[Math.max(0, Math.min(bins - 1, bin))]!++;
+  }
+  return { log10_edges: Array.from({ length: bins + 1 }, (_, i) => lowest + i / DECADE), counts, dead };
+}
+
+/** Share of features active on more than a tenth of the positions. */
+export function denseFraction(active: Float64Array, tokens: number): number {
+  return active.reduce((count, n) => count + (n > DENSE * tokens ? 1 : 0), 0) / active.length;
+}
+
+/**
+ * Histogram of L0 over positions, in bins of one whole width from the least to the largest L0 seen.
+ *
+ * @param positions [d_sae + 1], the number of positions with 0, 1, … active features
+ */
+export function l0Histogram(positions: Float64Array): L0Histogram {
+  const [least, largest] = [positions.findIndex((n) => n > 0), positions.findLastIndex((n) => n > 0)];
+  const width = Math.ceil((largest - least + 1) / L0_BINS);
+  const bins = Math.ceil((largest - least + 1) / width);
+  const counts = new Array<number>(bins).fill(0);
+  for (let l0 = least; l0 <= largest; l0++) counts[Math.floor((l0 - least) / width)]! += positions[l0]!;
+  return { edges: Array.from({ length: bins + 1 }, (_, i) => least + i * width), counts };
+}
+
+/** Nats per token that removing a site must cost for loss recovered to mean something: 1 % of perplexity. */
+export const LEAST_GAP = 0.01;
+
+/** Standard errors that this cost must be away from 0: a ratio's denominator is then known to a tenth. */
+export const GAP_ERRORS = 10;
+
+/** Standard errors that Σ x̂·x must be above 0 for γ: below, resamples of it change their sign. */
+export const PRODUCT_ERRORS = 3;
+
+/**
+ * Standard error of the ratio Σ sums / Σ weights over contexts, linearised; that of the bootstrap but for terms of 1 / C.
+ *
+ * @returns NaN with fewer than two contexts
+ */
+export function standardError(sums: readonly number[], weights: readonly number[]): number {
+  const contexts = sums.length;
+  if (contexts < 2) return Number.NaN;
+  const weight = total(weights);
+  const mean = total(sums) / weight;
+  const squares = sums.reduce((sum, value, c) => sum + (value - mean * weights[c]!) ** 2, 0);
+  return Math.sqrt((contexts / (contexts - 1)) * squares) / weight;
+}
+
+/**
+ * Why loss recovered has no value at a site, in a sentence without its full stop; undefined where it has one.
+ *
+ * @param ablated losses with the activation replaced, summed by context
+ * @param clean losses of the model as it is
+ * @param tokens counted positions of each context
+ * @param by what the activation is replaced by
+ */
+export function noLossRecovered(
+  ablated: readonly number[],
+  clean: readonly number[],
+  tokens: readonly number[],
+  by: '0' | 'its mean',
+): string | undefined {
+  const gaps = ablated.map((loss, c) => loss - clean[c]!);
+  const gap = total(gaps) / total(tokens);
+  const error = standardError(gaps, tokens);
+  const uncertain = Number.isNaN(error)
+    ? ''
+    : `, with a standard error of ${short(error)} over ${gaps.length} contexts`;
+  const change = gap < 0 ? 'lowers' : 'raises';
+  const cost = `replacing the activation by ${by} ${change} the loss by ${short(Math.abs(gap))} nats per token${uncertain}`;
+  if (gap < 0) return `${cost}: on this text there is no loss to recover at this site`;
+  if (!(gap >= LEAST_GAP)) return `${cost}: the site does not matter to the loss on this text`;
+  // With one context there is no standard error to compare with.
+  if (gap < GAP_ERRORS * error) return `${cost}, which is too uncertain to divide by; evaluate more tokens`;
+  return undefined;
+}
+
+/** Why γ has no value, as noLossRecovered; of Σ x̂·x by context. */
+export function noBias(products: readonly number[], tokens: readonly number[]): string | undefined {
+  const product = total(products);
+  const error = standardError(products, tokens) * total(tokens);
+  if (product > 0 && !(product < PRODUCT_ERRORS * error)) return undefined;
+  return 'the reconstruction has no component along the activation, or none that differs from 0';
+}
+
+const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
+const short = (value: number) => String(Number(value.toPrecision(2)));
+
+/** Resamples an interval is made from. */
+const RESAMPLES = 2000;
+
+/** Of the resampled values, the share below the interval, and above it. */
+const TAIL = 0.025;
+
+export interface BootstrapOptions {
+  readonly resamples?: number;
+  readonly seed?: number;
+}
+
+/**
+ * 95 % percentile bootstrap intervals (Efron 1979) over contexts. Positions of one context depend on one another, so
+ * whole contexts are drawn, as many as there are and with replacement, and each statistic is computed from the totals
+ * of the drawn ones. A statistic is a ratio of totals, not a mean of ratios of contexts: a context with few counted
+ * positions weighs as little in a resample as it does in the estimate. Percentiles of few or lopsided contexts may leave
+ * the estimate out by a little; the interval then reaches to it.
+ *
+ * @param statistic from totals over contexts to values by name
+ * @returns [low, high] by name; NaN where there are fewer than two contexts, or a resample has no value
+ */
+export function bootstrapIntervals<Name extends string, Metric extends string>(
+  sums: ContextSums<Name>,
+  statistic: (totals: Totals<Name>) => Record<Metric, number>,
+  { resamples = RESAMPLES, seed = 0 }: BootstrapOptions = {},
+): Record<Metric, Interval> {
+  const names = Object.keys(sums) as Name[];
+  const width = names.length;
+  const contexts = sums[names[0]!].length;
+  const rows = new Float64Array(contexts * width);
+  for (const [i, name] of names.entries()) for (const [c, sum] of sums[name].entries()) rows[c * width + i] = sum;
+
+  const random = new Generator(seed, Purpose.bootstrap);
+  const drawn = new Float64Array(width);
+  const values = new Map<Metric, Float64Array>();
+  for (let r = 0; r < resamples; r++) {
+    drawn.fill(0);
+    for (let k = 0; k < contexts; k++) {
+      const row = random.below(contexts) * width;
+      for (let i = 0; i < width; i++) drawn[i]! += rows[row + i]!;
+    }
+    const totals = Object.fromEntries(names.map((name, i) => [name, drawn[i]!])) as Totals<Name>;
+    for (const [metric, value] of Object.entries(statistic(totals)) as [Metric, number][]) {
+      const column = values.get(metric) ?? new Float64Array(resamples);
+      values.set(metric, column);
+      column[r] = value;
+    }
+  }
+  const estimates = statistic(totalsOf(sums));
+  const interval = (column: Float64Array, estimate: number): Interval => {
+    if (contexts < 2 || column.some(Number.isNaN)) return [Number.NaN, Number.NaN];
+    column.sort();
+    return [Math.min(quantile(column, TAIL), estimate), Math.max(quantile(column, 1 - TAIL), estimate)];
+  };
+  return Object.fromEntries(
+    [...values].map(([metric, column]) => [metric, interval(column, estimates[metric])]),
+  ) as Record<Metric, Interval>;
+}
+
+/** The value below which a share `q` of ascending values lies; linear between neighbours. */
+function quantile(sorted: Float64Array, q: number): number {
+  const at = (sorted.length - 1) * q;
+  const low = Math.floor(at);
+  return sorted[low]! + (at - low) * ((sorted[low + 1] ?? sorted[low]!) - sorted[low]!);
 }

@@ -1,5 +1,16 @@
-import type { GivenCommand, TrainingCommand } from '../config/command-words.js';
-import type { EvalSettings } from './settings.js';
+import { createHash } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { z } from 'zod';
+import type { GivenCommand, TrainingCommand } from '../config/flags.js';
+import type { Context } from '../corpus/contexts.js';
+import { exists } from '../disk/input-file.js';
+import { Displaced } from '../disk/lock.js';
+import { writeAside } from '../disk/output-file.js';
+import { Unconfirmed } from '../disk/refused.js';
+import { Interrupted, Refusal } from '../errors/refusal.js';
+import type { StopRequest } from '../progress/progress.js';
+import { copiedCurve, METRICS_FILE } from '../sae/training-curve.js';
 
 /**
  * What `eval` writes: eval.json is an array of these, one an SAE. Equations and sources: docs/metrics.md.
@@ -63,7 +74,7 @@ export interface EvalRecord {
   loss_by_position?: LossByPosition;
   /** Why a ratio has no value, by its key; a sentence without its full stop. */
   reasons?: Record<string, string>;
-  /** 95 % bootstrap intervals [low, high] over contexts (bootstrap.ts) of the metrics of HEADLINE, by key. */
+  /** 95 % bootstrap intervals [low, high] over contexts (metrics.ts) of the metrics of HEADLINE, by key. */
   intervals?: Record<string, Interval>;
   /** File beside eval.json with a copy of the SAE's metrics.jsonl, or null where the SAE came without one. */
   training_curve: string | null;
@@ -131,4 +142,118 @@ export interface LossByPosition {
   ce_clean: number[];
   ce_spliced: number[];
   ce_zero: number[];
+}
+
+/**
+ * What an evaluation was made of, and how. With all of it equal, one machine measures the same again: threads, which
+ * move last bits only, are left out.
+ */
+export interface EvalSettings {
+  /** Version of this program. */
+  version: string;
+  /** SHA-256 of the SAE's cfg.json and sae_weights.safetensors, one after the other. */
+  sae_sha256: string;
+  model_fingerprint: string;
+  corpus: string;
+  text_field: string;
+  /** Of .txt and JSON Lines; utf-8 where it is not said. */
+  encoding?: string;
+  /** SHA-256 of the contexts that were read beforehand to see whether the text suffices: up to 20 million tokens. */
+  text_sha256: string;
+  /** Tokens a context, BOS included. */
+  context: number;
+  /** Other tokens than BOS whose positions do not count; none where it is not said. */
+  exclude_special_tokens?: readonly number[];
+  /** Contexts a forward pass. */
+  batch: number;
+  mean_ablation: boolean;
+  device: string;
+  /** In which the model's matrices are multiplied. */
+  precision: string;
+}
+
+/** Passes contexts on and hashes the tokens of those that are taken. */
+export class HashedContexts {
+  private readonly hash = createHash('sha256');
+
+  async *pass(contexts: AsyncIterable<Context>): AsyncGenerator<Context> {
+    for await (const context of contexts) {
+      this.hash.update(Int32Array.from(context.tokens));
+      yield context;
+    }
+  }
+
+  digest(): string {
+    return this.hash.digest('hex');
+  }
+}
+
+export const EVAL_FILE = 'eval.json';
+const curveFile = (i: number) => `training-${i}.jsonl`;
+
+/** Is this a name that an evaluation's directory holds? */
+export const isEvaluationFile = (name: string) => name === EVAL_FILE || /^training-\d+\.jsonl$/.test(name);
+
+/**
+ * Writes eval.json into an empty directory, the curves of the SAEs' training beside it, where they have one. Where that
+ * fails the directory is empty again.
+ *
+ * @param say told of a curve that is left out
+ * @returns the records with the names of their curves
+ */
+export async function writeEvaluation(
+  directory: string,
+  measured: readonly Omit<MeasuredRecord, 'training_curve'>[],
+  say: (line: string) => void,
+): Promise<MeasuredRecord[]> {
+  const written: string[] = [];
+  const write = async (name: string, content: Uint8Array | string) => {
+    written.push(name);
+    await writeAside(join(directory, name), content);
+  };
+  try {
+    const records: MeasuredRecord[] = [];
+    for (const [i, record] of measured.entries()) {
+      const curve = await curveOf(record, say);
+      if (curve !== null) await write(curveFile(i), curve);
+      const { cfg, settings, ...before } = record;
+      records.push({ ...before, training_curve: curve === null ? null : curveFile(i), settings, cfg });
+    }
+    await write(EVAL_FILE, `${JSON.stringify(records, null, 1)}\n`);
+    return records;
+  } catch (error) {
+    // Where eval.json is in place, the evaluation is whole.
+    const isWhole = error instanceof Unconfirmed && basename(error.path) === EVAL_FILE;
+    if (isWhole || error instanceof Displaced) throw error;
+    for (const name of written) await rm(join(directory, name), { force: true }).catch(() => {});
+    throw error;
+  }
+}
+
+/** Of a cfg.json, how long its SAE was trained. */
+const trainedSchema = z.object({ metadata: z.object({ sae_pipe: z.object({ steps: z.number() }) }) });
+
+/** The curve of an SAE's training; null where it came without one, or with something else under that name. */
+async function curveOf(
+  { sae, cfg }: Pick<MeasuredRecord, 'sae' | 'cfg'>,
+  say: (line: string) => void,
+): Promise<string | null> {
+  const path = join(sae, METRICS_FILE);
+  if (!(await exists(path))) return null;
+  const trained = trainedSchema.safeParse(cfg);
+  try {
+    return await copiedCurve(path, trained.data?.metadata.sae_pipe.steps);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    say(`${error.message} The evaluation is written without this training curve.`);
+    return null;
+  }
+}
+
+/** What an evaluation ends with on Ctrl-C: it writes all of its results at once. */
+export function interrupted(signal: NonNullable<StopRequest['signal']>): Interrupted {
+  return new Interrupted(
+    signal,
+    'the evaluation was not finished and nothing was written; the same command begins it again.',
+  );
 }

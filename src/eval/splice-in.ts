@@ -1,18 +1,23 @@
-import type { Context, LeftOut } from '../corpus/contexts.js';
+import { batchTokens, type Context, type LeftOut } from '../corpus/contexts.js';
+import { Refusal } from '../errors/refusal.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
+import { firstHookNotFinite, notFiniteRemedy } from '../lm/first-not-finite.js';
 import type { Hook } from '../lm/hooks.js';
-import { choosePrecision, type Precision } from '../lm/precision.js';
+import { choosePrecision, type Placement, type Precision } from '../lm/pass.js';
 import { openSession, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
-import { addPass, openContexts } from './accumulate.js';
-import { totalsOf } from './context-sums.js';
-import { checkPass } from './finite-pass.js';
 import { type Metrics, metricsOf } from './metrics.js';
-import { runPass } from './pass.js';
-import { evaluationContexts } from './pass-length.js';
-import { spliceGraph, variantsOf } from './splice-graph.js';
-import { newSaeSums, newSiteSums } from './sums.js';
-import { chunkRows } from './token-losses.js';
+import { chunkRows, saeOutputs, spliceGraph, type Variants, variantsOf } from './splice-graph.js';
+import { evaluationContexts, type Pass, runPass } from './splice-pass.js';
+import {
+  beginContext,
+  binsOfPositions,
+  newSaeSums,
+  newSiteSums,
+  type SaeSums,
+  type SiteSums,
+  totalsOf,
+} from './sums.js';
 
 /** Told after each pass over a part of a batch: positions of the batch that have counted so far. */
 export type Passed = (counted: number) => void | Promise<void>;
@@ -111,4 +116,135 @@ export async function openSpliceIn(
     },
     release: () => session.release(),
   };
+}
+
+/** Where a counted position is added: its entry of the sums by context, and its bin by position. */
+interface PlaceInSums {
+  readonly context: number;
+  readonly bin: number;
+}
+
+/** Begins an entry of the sums for every context of a pass that has a counted position; a place for each of these. */
+export function openContexts(pass: Pass, context: number, site: SiteSums, saes: readonly SaeSums[]): PlaceInSums[] {
+  const u = pass.data('u');
+  const width = u.length / pass.contexts;
+  const bins = binsOfPositions(context);
+  let last = -1;
+  return pass.rows.map((row) => {
+    const index = Math.floor(row / context);
+    if (index !== last) {
+      for (const { byContext } of [site, ...saes]) beginContext(byContext);
+      site.u.push(u.slice(index * width, (index + 1) * width));
+    }
+    last = index;
+    return { context: site.byContext.tokens.length - 1, bin: bins[row % context]! };
+  });
+}
+
+/** Adds what a pass measured to the sums of its site and of every SAE. */
+export function addPass(
+  pass: Pass,
+  places: readonly PlaceInSums[],
+  variants: Variants,
+  site: SiteSums,
+  saes: readonly SaeSums[],
+): void {
+  const { counted, data, loss } = pass;
+  const nll = data('nll');
+  const nllOf = (variant: number, i: number) => loss(nll, variant, variants.count, i);
+  const [squared, spread] = [data('x_squared'), data('spread')];
+  for (const [i, { context, bin }] of places.entries()) {
+    const { byContext, byPosition } = site;
+    const [clean, zero] = [nllOf(variants.clean, i), nllOf(variants.zero, i)];
+    byContext.tokens[context]! += 1;
+    byContext.nllClean[context]! += clean;
+    byContext.nllZero[context]! += zero;
+    if (variants.mean !== null) byContext.nllMean[context]! += nllOf(variants.mean, i);
+    byContext.spread[context]! += spread[counted[i]!]!;
+    byPosition.tokens[bin]! += 1;
+    byPosition.nllClean[bin]! += clean;
+    byPosition.nllZero[bin]! += zero;
+  }
+  for (const [k, { byContext, byPosition, active, l0, slope }] of saes.entries()) {
+    const names = saeOutputs(k);
+    const kl = data('kl');
+    const [reconstructions, products, errors] = [data(names.reconstruction), data(names.product), data(names.error)];
+    const l0s = data(names.l0);
+    for (const [i, { context, bin }] of places.entries()) {
+      const at = counted[i]!;
+      const [reconstruction, product, error] = [reconstructions[at]!, products[at]!, errors[at]!];
+      const spliced = nllOf(variants.firstSae + k, i);
+      byContext.nllSpliced[context]! += spliced;
+      byContext.kl[context]! += loss(kl, k, saes.length, i);
+      byContext.l0[context]! += l0s[at]!;
+      byContext.reconstruction[context]! += reconstruction;
+      byContext.product[context]! += product;
+      byContext.error[context]! += error;
+      byContext.cosine[context]! += orZero(product / Math.sqrt(squared[at]! * reconstruction));
+      byContext.normRatio[context]! += orZero(Math.sqrt(reconstruction / squared[at]!));
+      byContext.relativeError[context]! += error / spread[at]!;
+      byContext.curvature[context]! += error / spread[at]! ** 2;
+      l0[l0s[at]!]! += 1;
+      byPosition[bin]! += spliced;
+    }
+    addTo(active, data(names.active));
+    addTo(slope, data(names.slope));
+  }
+}
+
+function addTo(sums: Float64Array, values: Float32Array): void {
+  for (const [i, value] of values.entries()) sums[i]! += value;
+}
+
+/** The value, or 0 for what a token without a norm has: no direction, and no ratio. */
+function orZero(value: number): number {
+  return Number.isFinite(value) ? value : 0;
+}
+
+/** What was evaluated, to say who is at fault. */
+export interface Site {
+  readonly checkpoint: Checkpoint;
+  readonly hook: Hook;
+  readonly saes: readonly SaeFiles[];
+  readonly placement: Placement;
+  readonly options: SessionOptions;
+}
+
+/**
+ * Looks at the sums of the contexts from number `from` on, those of one pass.
+ *
+ * @param contexts of the pass
+ * @throws Refusal naming the model and the hook where it begins, or the SAE, whose values are not finite
+ */
+export async function checkPass(
+  { checkpoint, hook, saes, placement, options }: Site,
+  site: SiteSums,
+  sums: readonly SaeSums[],
+  contexts: readonly Context[],
+  from: number,
+): Promise<void> {
+  const finite = (column: readonly number[]) => column.slice(from).every(Number.isFinite);
+  if (!finite(site.byContext.nllClean)) {
+    const length = contexts[0]!.tokens.length;
+    const batch = { ids: batchTokens(contexts, checkpoint.config.vocabulary), length };
+    const origin = await firstHookNotFinite(checkpoint, batch, placement, options);
+    const where = origin ? `, first at ${origin.name}` : ', though all hooks are finite';
+    throw new Refusal(
+      `The loss of ${checkpoint.name} is not finite in contexts ${contexts[0]!.index} to ${contexts.at(-1)!.index}${where}.`,
+      notFiniteRemedy(placement),
+    );
+  }
+  if (!finite(site.byContext.nllZero)) {
+    throw new Refusal(
+      `The loss of ${checkpoint.name} is not finite where ${hook.name} is replaced by 0.`,
+      notFiniteRemedy(placement),
+    );
+  }
+  for (const [k, { byContext }] of sums.entries()) {
+    if (finite(byContext.nllSpliced) && finite(byContext.kl) && finite(byContext.error)) continue;
+    throw new Refusal(
+      `${saes[k]!.directory} reconstructs values that are not finite, or make the model's so.`,
+      placement.precision === 'float16' ? notFiniteRemedy(placement) : 'Its weights are too large: take another SAE.',
+    );
+  }
 }

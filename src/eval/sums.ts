@@ -1,6 +1,3 @@
-import { type ContextSums, newContextSums } from './context-sums.js';
-import { positionEdges } from './position-bins.js';
-
 const SITE = ['tokens', 'nllClean', 'nllZero', 'nllMean', 'spread'] as const;
 const SAE = [
   'nllSpliced',
@@ -61,3 +58,49 @@ export const newSaeSums = (dIn: number, dSae: number, context: number): SaeSums 
   l0: new Float64Array(dSae + 1),
   byPosition: binsOf(context),
 });
+
+/**
+ * Sums over the counted positions of each context: an array a quantity, an entry a context. Every metric is a function
+ * of their totals; the bootstrap takes the totals of resampled contexts instead.
+ */
+export type ContextSums<Name extends string> = Readonly<Record<Name, number[]>>;
+
+export type Totals<Name extends string> = Record<Name, number>;
+
+export function newContextSums<Name extends string>(names: readonly Name[]): ContextSums<Name> {
+  return Object.fromEntries(names.map((name) => [name, []])) as unknown as ContextSums<Name>;
+}
+
+/** Appends a context with sums of 0. */
+export function beginContext(sums: ContextSums<string>): void {
+  for (const column of Object.values(sums)) column.push(0);
+}
+
+/** Each quantity summed over all contexts. */
+export function totalsOf<Name extends string>(sums: ContextSums<Name>): Totals<Name> {
+  const columns = Object.entries(sums) as [Name, number[]][];
+  return Object.fromEntries(
+    columns.map(([name, column]) => [name, column.reduce((sum, x) => sum + x, 0)]),
+  ) as Totals<Name>;
+}
+
+/** Bins of the position in the context, at most. */
+const BINS = 16;
+
+/**
+ * Edges of bins over the positions that can count, 1 to context − 2 (BOS is at 0, and the last token predicts nothing):
+ * bin i has edges[i] ≤ position < edges[i + 1], and all bins are as wide as one another but for rounding.
+ */
+export function positionEdges(context: number): number[] {
+  const positions = Math.max(1, context - 2);
+  const bins = Math.min(BINS, positions);
+  return Array.from({ length: bins + 1 }, (_, i) => 1 + Math.floor((i * positions) / bins));
+}
+
+/** The bin of each position, [context]; positions that cannot count are in none (−1). */
+export function binsOfPositions(context: number): Int32Array {
+  const edges = positionEdges(context);
+  const bins = new Int32Array(context).fill(-1);
+  for (let i = 0; i + 1 < edges.length; i++) bins.fill(i, edges[i]!, edges[i + 1]!);
+  return bins;
+}

@@ -1,13 +1,14 @@
+import { createHash } from 'node:crypto';
 import type { Manifest } from '../activations/manifest.js';
-import { Window } from '../activations/window.js';
-import type { Context } from '../corpus/contexts.js';
-import { heard } from '../progress/heard.js';
+import { Window } from '../activations/store-writer.js';
+import { batches, type Context, countActivations, type LeftOut, tooFewTokens } from '../corpus/contexts.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { heard } from '../progress/stop.js';
 import type { ForwardPass } from './forward-pass.js';
-import { leftOutOf } from './store-plan.js';
+import { leftOutOf } from './harvest-plan.js';
 
 /** Where a harvest stands: at the beginning, or where it stopped. */
-export interface Standing {
+export interface HarvestStanding {
   /** Number of the window under way. */
   readonly index: number;
   /** The windows under way, one a hook; they may have rows already. */
@@ -19,7 +20,7 @@ export interface Standing {
 }
 
 /** The beginning of window `index`, which is the same for every hook. */
-export function atWindow(index: number, rows: number, manifests: readonly Manifest[]): Standing {
+export function atWindow(index: number, rows: number, manifests: readonly Manifest[]): HarvestStanding {
   const windows = manifests.map(({ d_in, dtype }) => new Window(index, d_in, dtype));
   return { index, windows, rows, groups: 0 };
 }
@@ -38,7 +39,7 @@ export interface Assembled {
  * pass, also in the midst of a group.
  */
 export async function* assembleWindows(
-  standing: Standing,
+  standing: HarvestStanding,
   manifests: readonly Manifest[],
   groups: AsyncIterator<readonly Context[]>,
   pass: ForwardPass,
@@ -68,5 +69,112 @@ export async function* assembleWindows(
       progress.update(rows);
     }
     done++;
+  }
+}
+
+/** Where a harvest is after whole windows were left out. */
+export interface SkippedWindows {
+  /** Number of the first window that is not left out. */
+  readonly index: number;
+  /** Rows of a hook in the windows before it. */
+  readonly rows: number;
+  /** Groups of contexts from that window's beginning on. */
+  readonly groups: AsyncGenerator<readonly Context[]>;
+}
+
+/**
+ * Reads past every window that ends at or before row `target`, without a forward pass. The windows are those that
+ * assembleWindows makes of the same groups.
+ *
+ * @param text gets their contexts
+ */
+export async function skipWindows(
+  groups: AsyncGenerator<readonly Context[]>,
+  manifest: Manifest,
+  target: number,
+  text: Pick<TextHash, 'add'>,
+): Promise<SkippedWindows> {
+  const { window_batches: perWindow, rows_wanted: wanted } = manifest;
+  const leftOut = leftOutOf(manifest);
+  let [index, rows] = [0, 0];
+  let held: (readonly Context[])[] = [];
+  while (rows < target) {
+    // Whether a window is left out is known when all of its contexts have been read.
+    let inWindow = 0;
+    while (held.length < perWindow && rows + inWindow < wanted) {
+      const { value, done } = await groups.next();
+      if (done) break;
+      held.push(value);
+      inWindow = Math.min(inWindow + rowsOfGroup(value, leftOut), wanted - rows);
+    }
+    if (held.length === 0 || rows + inWindow > target) break;
+    text.add(withRows(held.flat(), wanted - rows, leftOut));
+    index++;
+    rows += inWindow;
+    held = [];
+  }
+  return { index, rows, groups: after(held, groups) };
+}
+
+/** The contexts that a harvest makes a window of: those before `limit` rows are there, as forward-pass.ts takes them. */
+function withRows(contexts: readonly Context[], limit: number, leftOut: LeftOut): Context[] {
+  let rows = 0;
+  const taken: Context[] = [];
+  for (const context of contexts) {
+    if (rows >= limit) break;
+    taken.push(context);
+    rows += countActivations(context, leftOut);
+  }
+  return taken;
+}
+
+async function* after(
+  held: readonly (readonly Context[])[],
+  rest: AsyncGenerator<readonly Context[]>,
+): AsyncGenerator<readonly Context[]> {
+  yield* held;
+  yield* rest;
+}
+
+/**
+ * Groups of `size` contexts of a corpus that is read again whenever it ends, without end. Each reading ends with the
+ * group that is left, as a single one does.
+ *
+ * @param again called when the corpus has ended for the first time, with the rows of one reading
+ * @throws Refusal when a reading gives no row
+ */
+export async function* epochs(
+  contexts: () => AsyncIterable<Context>,
+  size: number,
+  { leftOut, corpus, wanted }: { readonly leftOut: LeftOut; readonly corpus: string; readonly wanted: number },
+  again: (rows: number) => void,
+): AsyncGenerator<Context[]> {
+  for (let epoch = 0; ; epoch++) {
+    let rows = 0;
+    for await (const group of batches(contexts(), size)) {
+      rows += rowsOfGroup(group, leftOut);
+      yield group;
+    }
+    if (rows === 0) throw tooFewTokens(corpus, 0, wanted);
+    if (epoch === 0) again(rows);
+  }
+}
+
+/** Rows that a forward pass over the group gives, known from its tokens alone. */
+export function rowsOfGroup(group: readonly Context[], leftOut: LeftOut): number {
+  return group.reduce((sum, context) => sum + countActivations(context, leftOut), 0);
+}
+
+/** SHA-256 over the contexts of a text, in order: their tokens, and the documents these came from. */
+export class TextHash {
+  private readonly hash = createHash('sha256');
+
+  add(contexts: readonly Context[]): void {
+    for (const { tokens, documents } of contexts) this.hash.update(tokens).update(documents);
+  }
+
+  /** Of all that has been added; more may come. */
+  digest(): string {
+    return this.hash.copy().digest('hex');
   }
 }

@@ -1,15 +1,17 @@
-import type { ActivationArray, Rows } from '../activations/arrow-files.js';
-import { toBfloat16 } from '../activations/bfloat16.js';
-import { Refusal } from '../config/refusal.js';
+import type { ActivationDType } from '../activations/manifest.js';
+import type { ActivationArray, Rows } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { batchTokens, type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
+import { Refusal } from '../errors/refusal.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
+import { firstHookNotFinite, notFiniteRemedy } from '../lm/first-not-finite.js';
+import type { GemmaConfig } from '../lm/gemma-config.js';
+import { GemmaGraph } from '../lm/gemma-graph.js';
 import type { Hook } from '../lm/hooks.js';
-import { choosePrecision, type Placement } from '../lm/precision.js';
-import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
-import { harvestGraph, outputsOf } from './harvest-graph.js';
-import { firstHookNotFinite, notFiniteRemedy } from './origin-of-nan.js';
-import { harvestContexts } from './pass-length.js';
+import { blockParameters, choosePrecision, contextsAtOnce, type Placement } from '../lm/pass.js';
+import { GraphBuilder } from '../onnx/graph.js';
+import { type Device, onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
+import { toBfloat16 } from '../safetensors/floats.js';
 
 /** Largest finite float16. */
 const FLOAT16_MAX = 65504;
@@ -117,7 +119,9 @@ async function notFinite(
   placement: Placement,
   config: SessionOptions,
 ): Promise<Refusal> {
-  const origin = await firstHookNotFinite(checkpoint, contexts, placement, config, hook);
+  const length = contexts[0]!.tokens.length;
+  const batch = { ids: batchTokens(contexts, checkpoint.config.vocabulary), length };
+  const origin = await firstHookNotFinite(checkpoint, batch, placement, config, hook);
   // All may be numbers whose squares are none: bfloat16 weights can be as large.
   const what =
     origin === undefined
@@ -139,3 +143,56 @@ function overflows(hook: Hook, largest: number, rows: Rows): Refusal {
 
 const placeOf = ({ context, pos }: Pick<Rows, 'context' | 'pos'>, row: number) =>
   `in context ${context[row]} at position ${pos[row]}`;
+
+/** Output names of a hook in the harvest graph. */
+export const outputsOf = (hook: Hook) => ({
+  /** [rows, width], in the store's element type (float32 for bfloat16). */
+  activation: hook.name,
+  /** float32 [rows]: |x|. */
+  norm: `${hook.name}/norm`,
+  /** float32 []: largest |entry|. */
+  largest: `${hook.name}/largest`,
+});
+
+/**
+ * The graph of a harvest: tokens in, rows of activations out, cut after the deepest hook.
+ *
+ * Inputs: `tokens` int64 [batch, context]; `rows` int64 [rows], flat positions (batch · context + pos) to keep.
+ */
+export function harvestGraph(
+  checkpoint: Checkpoint,
+  hooks: readonly Hook[],
+  context: number,
+  dtype: ActivationDType,
+  placement: Placement,
+): Uint8Array {
+  const g = new GraphBuilder('harvest');
+  const tokens = g.input('tokens', 'int64', ['batch', context]);
+  const rows = g.input('rows', 'int64', ['rows']);
+  const wanted = new Map(hooks.map((hook) => [hook.name, hook]));
+  // The JavaScript binding knows no bfloat16; those rows leave as float32 and are rounded outside.
+  const outType = dtype === 'float16' ? 'float16' : 'float32';
+  new GemmaGraph(g, checkpoint, context, placement).residual(tokens, (name, value) => {
+    const hook = wanted.get(name);
+    if (hook) {
+      const output = outputsOf(hook);
+      const x = g.gather(g.reshape(value, -1, hook.width), rows);
+      g.output(output.activation, outType === 'float16' ? g.cast(x, 'float16') : x, outType, ['rows', hook.width]);
+      g.output(output.norm, g.op('Sqrt', [g.reduceSumSquare(x, [1])]), 'float32', ['rows']);
+      g.output(output.largest, g.reduceMax(g.op('Abs', [x]), [0, 1]), 'float32', []);
+    }
+    return value;
+  });
+  return g.encode();
+}
+
+/** Contexts of one forward pass to the deepest of the hooks, at most. */
+export function harvestContexts(
+  config: GemmaConfig,
+  hooks: readonly Hook[],
+  context: number,
+  device: Device | undefined,
+): number {
+  const blocks = Math.max(1, ...hooks.map(({ layer }) => layer + 1));
+  return contextsAtOnce(blocks * blockParameters(config), context, device);
+}

@@ -1,24 +1,31 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Manifest } from '../activations/manifest.js';
-import type { StoreWriter } from '../activations/store-writer.js';
+import { encodeContexts } from '../activations/rows.js';
+import { type StoreWriter, sha256, type Window } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages.js';
-import { type Context, countActivations } from '../corpus/contexts.js';
+import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
-import { checkEnoughText } from '../corpus/enough-text.js';
-import { checkFreeSpace } from '../disk/free-space.js';
 import { asOwner } from '../disk/output-directory.js';
-import { modelDirectory } from '../hub/model-directory.js';
+import { checkFreeSpace, memoryLine } from '../disk/space.js';
+import { Interrupted, Refusal } from '../errors/refusal.js';
+import { modelDirectory } from '../hub/model-source.js';
 import { parseGemmaConfig } from '../lm/gemma-config.js';
-import { memoryLine } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/unless-stopped.js';
-import { openForwardPass } from './forward-pass.js';
-import { harvestMemory } from './memory-bound.js';
-import { type Plan, planHarvest } from './plan.js';
-import { NOTHING_ADDED, readRecorded } from './recorded-text.js';
-import { bytesToCome, claimOptions, leftOutOf, openWriter, removeUnlisted, resumable } from './store-plan.js';
-import { harvestWindows } from './windows.js';
+import { NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
+import { assembleWindows, atWindow } from './assemble.js';
+import { type ForwardPass, openForwardPass } from './forward-pass.js';
+import {
+  bytesToCome,
+  type HarvestPlan,
+  harvestMemory,
+  leftOutOf,
+  openWriter,
+  planHarvest,
+  removeUnlisted,
+  resumable,
+  storeClaimOptions,
+} from './harvest-plan.js';
 
 /**
  * Streams a corpus through the model and writes one activation store a hook, OUT/<hook>/. Everything that can be known
@@ -31,7 +38,7 @@ export async function harvest(config: HarvestConfig, progress: Progress, stop: S
   const directories = names.map((name) => join(config.out, name));
   // Before the model, which may have to be downloaded.
   await openCorpus(config, progress);
-  const claim = claimOptions(config, (line) => progress.say(line));
+  const claim = storeClaimOptions(config, (line) => progress.say(line));
   await asOwner(directories, claim, () => harvestInto(directories, config, progress, stop));
   return directories;
 }
@@ -52,7 +59,7 @@ async function harvestInto(
 }
 
 async function harvestPlan(
-  plan: Plan,
+  plan: HarvestPlan,
   directories: readonly string[],
   config: HarvestConfig,
   progress: Progress,
@@ -99,7 +106,7 @@ async function harvestPlan(
  */
 async function checkBeginning(
   finished: readonly Manifest[],
-  { text, manifests }: Plan,
+  { text, manifests }: HarvestPlan,
   { corpus, out }: HarvestConfig,
   progress: Progress,
   stop: StopRequest,
@@ -116,4 +123,193 @@ async function checkBeginning(
       `${corpus} has other files, or files of other sizes, than when ${out} was harvested, which is complete.`,
     );
   }
+}
+
+/**
+ * Hands each full window to the writers of all hooks. Goes on where the stores stopped: at the first window that is not
+ * whole in every store, with the rows kept from an interruption.
+ *
+ * @param contexts of the corpus from its beginning; closed at the end
+ */
+export async function harvestWindows(
+  config: HarvestConfig,
+  contexts: AsyncGenerator<Context>,
+  pass: ForwardPass,
+  writers: readonly StoreWriter[],
+  progress: Progress,
+  stop: StopRequest,
+): Promise<void> {
+  try {
+    await harvestFrom(config, contexts, pass, writers, progress, stop);
+  } finally {
+    // A harvest rarely ends with its text, and whoever reads it holds files and threads.
+    await contexts.return(undefined);
+  }
+}
+
+async function harvestFrom(
+  config: HarvestConfig,
+  contexts: AsyncGenerator<Context>,
+  pass: ForwardPass,
+  writers: readonly StoreWriter[],
+  progress: Progress,
+  stop: StopRequest,
+): Promise<void> {
+  const manifests = writers.map(({ manifest }) => manifest);
+  // Windows are the same for every hook; a kill may have left one store a window ahead of another.
+  const done = Math.min(...writers.map((writer) => writer.windowsDone));
+  const stored = manifests[0]!.contexts.slice(0, done).reduce((sum, entry) => sum + entry.rows, 0);
+
+  progress.begin('harvesting', config.tokens, 'token');
+  progress.update(stored);
+  const text = await readRecorded(manifests, done, contexts, config.corpus, stop);
+  const { index, windows } = atWindow(done, stored, manifests);
+  await restorePartial(writers, windows, text, stop);
+  const kept = windows[0]!;
+  const begun = kept.contexts.length % config.batch;
+  const groups = (kept.contexts.length - begun) / config.batch;
+  const standing = { index, windows, rows: stored + kept.rows, groups };
+
+  const rest = batches(text, config.batch, config.batch - begun);
+  for await (const { windows, rows, end } of assembleWindows(standing, manifests, rest, pass, progress, stop)) {
+    if (end === 'full') {
+      // A store may be whole windows ahead: its hook was harvested before the others were added.
+      for (const { manifest } of writers) {
+        checkFinished(manifest, windows[0]!.index, windows[0]!.contexts, config.corpus);
+      }
+    }
+    for (const [i, writer] of writers.entries()) {
+      const window = windows[i]!;
+      // A kill may have left some of the stores with the window under way.
+      if (writer.windowsDone !== window.index) continue;
+      if (end === 'full') await writer.writeWindow(window);
+      else if (window.rows > 0) await writer.writePartial(window);
+    }
+    if (end === 'stop') {
+      const kept = `${rows} of ${config.tokens} rows are kept in ${config.out}`;
+      throw new Interrupted(stop.signal!, `${kept}; continue with the same command and --resume.`);
+    }
+    if (end === 'text') throw tooFewTokens(config.corpus, rows, config.tokens, 'with --resume');
+  }
+  for (const writer of writers) await writer.complete();
+  progress.end();
+}
+
+/** Takes up an interrupted window where every store kept its rows; else it is done again from its beginning. */
+async function restorePartial(
+  writers: readonly StoreWriter[],
+  windows: readonly Window[],
+  text: AsyncGenerator<Context>,
+  stop: StopRequest,
+): Promise<void> {
+  const index = windows[0]!.index;
+  const kept = writers[0]!.manifest.partial;
+  const agreed = writers.every(
+    ({ manifest, windowsDone }) => windowsDone === index && manifest.partial?.contexts === kept?.contexts,
+  );
+  if (!kept || !agreed) return;
+  const pieces = [];
+  for (const writer of writers) pieces.push(await writer.readPartial());
+  if (pieces.includes(null)) return;
+  const read = await takeContexts(text, kept.contexts, stop);
+  for (const [i, window] of windows.entries()) {
+    window.restore(pieces[i]!, writers[i]!.manifest.partial!.norm_sum);
+    window.contexts.push(...read);
+  }
+}
+
+/** What a stop of a resumed harvest comes to before its first forward pass. */
+export const NOTHING_ADDED = 'nothing had been added yet; continue with the same command and --resume.';
+
+/** The first contexts of a window, as a store has recorded them. */
+interface RecordedContexts {
+  readonly contexts: number;
+  readonly sha256: string;
+}
+
+/**
+ * Everything that a store has recorded of window `index`: it is finished, or some of its shards are listed, or its rows
+ * were kept by an interruption.
+ */
+function recordedOf({ contexts, pending, partial }: Manifest, index: number): RecordedContexts[] {
+  const found: RecordedContexts[] = contexts.slice(index, index + 1);
+  const of = (part: { contexts: number; contexts_sha256: string }) => ({
+    contexts: part.contexts,
+    sha256: part.contexts_sha256,
+  });
+  if (pending?.window === index) found.push(of(pending));
+  if (partial && contexts.length === index) found.push(of(partial));
+  return found;
+}
+
+/**
+ * Reads the text past the first `done` windows, and makes sure that it is the text that every store has recorded, in the
+ * window under way too: nothing of another text may be put next to rows that are kept.
+ *
+ * @param contexts of the corpus, from its beginning
+ * @returns contexts from the beginning of window `done` on
+ * @throws Refusal where the text is another one; nothing has been changed by then
+ */
+export async function readRecorded(
+  manifests: readonly Manifest[],
+  done: number,
+  contexts: AsyncGenerator<Context>,
+  corpus: string,
+  stop: StopRequest,
+): Promise<AsyncGenerator<Context>> {
+  let window: Context[] = [];
+  for (let index = 0; index <= done; index++) {
+    const recorded = manifests.flatMap((manifest) => recordedOf(manifest, index));
+    window = await takeContexts(contexts, Math.max(0, ...recorded.map((part) => part.contexts)), stop);
+    checkRecorded(recorded, window, corpus);
+  }
+  return joined(window, contexts);
+}
+
+/** @throws Refusal where a store has finished window `index` with other contexts than these */
+export function checkFinished(
+  { contexts: finished }: Manifest,
+  index: number,
+  contexts: readonly Context[],
+  corpus: string,
+): void {
+  checkRecorded(finished.slice(index, index + 1), contexts, corpus);
+}
+
+function checkRecorded(recorded: readonly RecordedContexts[], window: readonly Context[], corpus: string): void {
+  const hashes = new Map<number, string>();
+  for (const { contexts, sha256: expected } of recorded) {
+    const found = hashes.get(contexts) ?? sha256(encodeContexts(window.slice(0, contexts)));
+    hashes.set(contexts, found);
+    if (found !== expected) throw otherText(corpus);
+  }
+}
+
+/** The next `count` contexts, or as many as there are. */
+export async function takeContexts(
+  contexts: AsyncGenerator<Context>,
+  count: number,
+  stop: StopRequest,
+): Promise<Context[]> {
+  const taken: Context[] = [];
+  while (taken.length < count) {
+    throwIfStopped(stop, NOTHING_ADDED);
+    const { value, done } = await contexts.next();
+    if (done) break;
+    taken.push(value);
+  }
+  if (taken.length < count) throwIfStopped(stop, NOTHING_ADDED);
+  return taken;
+}
+
+async function* joined(first: readonly Context[], rest: AsyncGenerator<Context>): AsyncGenerator<Context> {
+  yield* first;
+  yield* rest;
+}
+
+function otherText(corpus: string): Refusal {
+  return new Refusal(
+    `The text of ${corpus}, or how it is tokenized, is not what this harvest began with.`,
+    'Put the text and the tokenizer back, or start again with --overwrite.',
+  );
 }

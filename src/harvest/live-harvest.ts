@@ -1,19 +1,14 @@
 import { POOL_BYTES } from '../activations/pool.js';
-import { streamHeader } from '../activations/stream-header.js';
-import type { Window } from '../activations/window.js';
+import { streamHeader } from '../activations/row-stream.js';
+import type { Window } from '../activations/store-writer.js';
 import { type Progress, silent } from '../progress/progress.js';
-import { assembleWindows, atWindow } from './assemble.js';
-import { epochs } from './epochs.js';
+import { assembleWindows, atWindow, epochs, skipWindows, TextHash } from './assemble.js';
 import { openForwardPass } from './forward-pass.js';
-import { buffersOf, type LiveStart, type Reply } from './live-protocol.js';
-import { harvestMemory } from './memory-bound.js';
-import { planHarvest } from './plan.js';
-import { skipWindows } from './skip-windows.js';
-import { leftOutOf } from './store-plan.js';
-import { TextHash } from './text-hash.js';
+import { harvestMemory, leftOutOf, planHarvest } from './harvest-plan.js';
+import { buffersOf, type LiveReply, type LiveStart } from './live-source.js';
 
 /** How the harvest answers: replies, and memory that changes hands with them. */
-export type Send = (reply: Reply, transfer?: ArrayBuffer[]) => void;
+export type Send = (reply: LiveReply, transfer?: ArrayBuffer[]) => void;
 
 const never = { signal: undefined } as const;
 

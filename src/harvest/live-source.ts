@@ -1,22 +1,18 @@
 import { createHash } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
-import type { Rows } from '../activations/arrow-files.js';
+import type { ActivationSource, TextRead } from '../activations/activation-source.js';
 import { rowBytes } from '../activations/manifest.js';
-import { Pool } from '../activations/pool.js';
-import { type Filled, PoolBatches, type PoolSupply } from '../activations/pool-batches.js';
-import type { ActivationSource, TextRead } from '../activations/source.js';
-import { describeStream, type StreamHeader } from '../activations/stream-header.js';
-import { UsageRefusal } from '../config/refusal.js';
+import { type Filled, Pool, PoolBatches, type PoolSupply } from '../activations/pool.js';
+import { describeStream, type StreamHeader } from '../activations/row-stream.js';
+import type { Rows } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages.js';
-import type { CorpusFile } from '../corpus/corpus-files.js';
-import { openCorpus } from '../corpus/documents.js';
-import { formatBytes } from '../disk/free-space.js';
-import { modelDirectory } from '../hub/model-directory.js';
+import { type CorpusFile, openCorpus } from '../corpus/documents.js';
+import { formatBytes, type MemoryParts, THREAD_MEMORY } from '../disk/space.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { modelDirectory } from '../hub/model-source.js';
 import { parseGemmaConfig } from '../lm/gemma-config.js';
-import { type MemoryParts, THREAD } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
-import { type LiveStart, type Reply, type Request, refusalFrom } from './live-protocol.js';
+import { NOTHING_BEGUN, unlessStopped } from '../progress/stop.js';
 
 /** A harvest of one hook, --tokens rows, in windows of about --window-rows. The corpus is read again when it ends. */
 export type LiveConfig = Omit<HarvestConfig, 'hook' | 'out' | 'overwrite' | 'resume' | 'takeOver' | 'rowsPerShard'> & {
@@ -78,7 +74,7 @@ export async function openLiveSource(
     memory: () => {
       // The window that is dealt, that which is made, and the pieces into which it is copied to be handed over.
       const { window = 0, model = 0, pass = 0, text = 0 } = harvesting;
-      return { held: 3 * window + model + pass + text + THREAD, pieceRows: PIECE_ROWS };
+      return { held: 3 * window + model + pass + text + THREAD_MEMORY, pieceRows: PIECE_ROWS };
     },
     close: () => supply.close(),
   };
@@ -100,13 +96,13 @@ class LiveSupply implements PoolSupply {
   seed = 0;
   private readonly worker: Worker;
   private readonly ended: Promise<void>;
-  private waiting: { resolve: (reply: Reply) => void; reject: (cause: Error) => void } | undefined;
-  private readonly replies: Reply[] = [];
+  private waiting: { resolve: (reply: LiveReply) => void; reject: (cause: Error) => void } | undefined;
+  private readonly replies: LiveReply[] = [];
   private failure: Error | undefined;
 
   constructor(start: LiveStart, progress: Progress) {
-    this.worker = new Worker(new URL('./live-worker.js', import.meta.url), { workerData: start });
-    this.worker.on('message', (reply: Reply) => {
+    this.worker = new Worker(new URL('live-worker.js', import.meta.url), { workerData: start });
+    this.worker.on('message', (reply: LiveReply) => {
       if (reply.kind === 'say') progress.say(reply.line);
       else if (reply.kind === 'refused') this.fail(refusalFrom(reply));
       else this.receive(reply);
@@ -121,7 +117,7 @@ class LiveSupply implements PoolSupply {
   }
 
   /** Resolves when model and corpus are open. */
-  open(): Promise<Reply & { kind: 'ready' }> {
+  open(): Promise<LiveReply & { kind: 'ready' }> {
     return this.reply('ready');
   }
 
@@ -146,24 +142,24 @@ class LiveSupply implements PoolSupply {
     await this.ended;
   }
 
-  private ask(request: Request): void {
+  private ask(request: LiveRequest): void {
     this.worker.postMessage(request);
   }
 
-  private async reply<K extends Reply['kind']>(...kinds: K[]): Promise<Reply & { kind: K }> {
+  private async reply<K extends LiveReply['kind']>(...kinds: K[]): Promise<LiveReply & { kind: K }> {
     const reply = this.replies.shift() ?? (await this.arrival());
     if (!(kinds as string[]).includes(reply.kind)) throw new Error(`the harvest answered ${reply.kind}`);
-    return reply as Reply & { kind: K };
+    return reply as LiveReply & { kind: K };
   }
 
-  private arrival(): Promise<Reply> {
+  private arrival(): Promise<LiveReply> {
     if (this.failure) return Promise.reject(this.failure);
     return new Promise((resolve, reject) => {
       this.waiting = { resolve, reject };
     });
   }
 
-  private receive(reply: Reply): void {
+  private receive(reply: LiveReply): void {
     if (this.waiting) this.waiting.resolve(reply);
     else this.replies.push(reply);
     this.waiting = undefined;
@@ -174,4 +170,47 @@ class LiveSupply implements PoolSupply {
     this.waiting?.reject(cause);
     this.waiting = undefined;
   }
+}
+
+/** What the worker is started with. */
+export interface LiveStart {
+  readonly config: HarvestConfig;
+  /** The model's directory. */
+  readonly model: string;
+}
+
+export type LiveRequest =
+  /** Begins the harvest; windows that end at or before row `skip` are left out. */
+  | { readonly kind: 'begin'; readonly seed: number; readonly skip: number }
+  /** Asks for the next window, and may be sent once the one before has been let go of. */
+  | { readonly kind: 'window' }
+  /** Ends the thread, after the forward pass under way. */
+  | { readonly kind: 'close' };
+
+export type LiveReply =
+  /** Model and corpus are open. */
+  | { readonly kind: 'ready'; readonly header: StreamHeader; readonly memory: MemoryParts }
+  /** The text of the rows that were left out. */
+  | { readonly kind: 'begun'; readonly skipped: TextRead }
+  /** Rows of the window asked for, in the order in which they are to be dealt. Their memory changes hands. */
+  | { readonly kind: 'piece'; readonly rows: Rows }
+  /** After the last piece of a window: SHA-256 of the text up to there. */
+  | { readonly kind: 'whole'; readonly text: string }
+  /** There is no further window. */
+  | { readonly kind: 'end' }
+  | { readonly kind: 'say'; readonly line: string }
+  | { readonly kind: 'refused'; readonly message: string; readonly remedy?: string; readonly exitCode: 1 | 2 };
+
+/** A refusal as it crosses between threads, where errors lose what they are. */
+export function refusedReply({ message, remedy, exitCode }: Refusal): LiveReply {
+  return { kind: 'refused', message, remedy, exitCode };
+}
+
+export function refusalFrom({ message, remedy, exitCode }: LiveReply & { readonly kind: 'refused' }): Refusal {
+  return exitCode === 2 ? new UsageRefusal(message, remedy) : new Refusal(message, remedy);
+}
+
+/** Memory of rows, to be handed over. */
+export function buffersOf({ activation, token, context, pos }: Rows): ArrayBuffer[] {
+  return [activation, token, context, pos].map(({ buffer }) => buffer as ArrayBuffer);
 }

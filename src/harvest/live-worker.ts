@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { Refusal } from '../config/refusal.js';
+import { Refusal } from '../errors/refusal.js';
 import { LiveHarvest } from './live-harvest.js';
-import { type LiveStart, type Request, refusedReply } from './live-protocol.js';
+import { type LiveRequest, type LiveStart, refusedReply } from './live-source.js';
 
 async function main(port: NonNullable<typeof parentPort>): Promise<void> {
   /** Tells refusals as what they are; anything else ends the thread, which is told by its error. */
@@ -11,7 +11,7 @@ async function main(port: NonNullable<typeof parentPort>): Promise<void> {
       port.postMessage(refusedReply(error));
     });
   let harvest: LiveHarvest;
-  port.on('message', (request: Request) => {
+  port.on('message', (request: LiveRequest) => {
     // Between two passes: a thread that is terminated within ONNX Runtime takes the process with it.
     if (request.kind === 'close') process.exit();
     else if (request.kind === 'begin') void attempt(harvest.begin(request.seed, request.skip));

@@ -1,22 +1,18 @@
 import type { Writable } from 'node:stream';
-import type { Rows } from '../activations/arrow-files.js';
-import { streamHeader } from '../activations/stream-header.js';
-import { unfinished, writeStream } from '../activations/stream-writer.js';
-import { Interrupted, UsageRefusal } from '../config/refusal.js';
+import { streamHeader, unfinished, writeStream } from '../activations/row-stream.js';
+import type { Rows } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages.js';
-import { batches, type Context, countActivations } from '../corpus/contexts.js';
+import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
-import { checkEnoughText, tooFewTokens } from '../corpus/enough-text.js';
-import { modelDirectory } from '../hub/model-directory.js';
+import { memoryLine } from '../disk/space.js';
+import { Interrupted, UsageRefusal } from '../errors/refusal.js';
+import { modelDirectory } from '../hub/model-source.js';
 import { parseGemmaConfig } from '../lm/gemma-config.js';
-import { memoryLine } from '../progress/memory-line.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { untilStopped } from '../progress/unless-stopped.js';
+import { untilStopped } from '../progress/stop.js';
 import { assembleWindows, atWindow } from './assemble.js';
 import { type ForwardPass, openForwardPass } from './forward-pass.js';
-import { harvestMemory } from './memory-bound.js';
-import { type Plan, planHarvest } from './plan.js';
-import { leftOutOf } from './store-plan.js';
+import { type HarvestPlan, harvestMemory, leftOutOf, planHarvest } from './harvest-plan.js';
 
 /** `--out` that means standard output. */
 export const STANDARD_OUTPUT = '-';
@@ -47,7 +43,7 @@ export async function harvestToStream(
 }
 
 async function streamPlan(
-  plan: Plan,
+  plan: HarvestPlan,
   config: HarvestConfig,
   out: Writable,
   progress: Progress,
@@ -84,7 +80,7 @@ function checkFlags(config: HarvestConfig, out: Writable): void {
 
 async function* pieces(
   config: HarvestConfig,
-  { manifests, text }: Plan,
+  { manifests, text }: HarvestPlan,
   pass: ForwardPass,
   progress: Progress,
   stop: StopRequest,

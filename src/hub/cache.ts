@@ -1,9 +1,8 @@
 import { readdir, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { readTextFile } from '../disk/json-file.js';
-import { makeDirectory } from '../disk/make-directory.js';
-import { CANDIDATES, neededFiles, shardsOf, WEIGHTS_INDEX } from './model-files.js';
-import { isCommit } from './model-id.js';
+import { makeDirectory } from '../disk/durable.js';
+import { readTextFile } from '../disk/json.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
 
 /**
  * One model in the Hugging Face cache. The layout is that of huggingface_hub ("Understand caching" in its
@@ -98,4 +97,102 @@ async function replace(path: string, make: (aside: string) => Promise<void>): Pr
   await rm(aside, { force: true });
   await make(aside);
   await rename(aside, path);
+}
+
+/** What shapes the model's graph. */
+export const CONFIG = 'config.json';
+/** What a model cannot do without, next to its weights. */
+const REQUIRED = [CONFIG, 'tokenizer.json', 'tokenizer_config.json'] as const;
+/** Taken where it is there. */
+const OPTIONAL = ['generation_config.json', 'special_tokens_map.json'] as const;
+
+/** All weights in one file; wins where both kinds are there. */
+export const WEIGHTS = 'model.safetensors';
+/** Or this, naming the shards. */
+export const WEIGHTS_INDEX = 'model.safetensors.index.json';
+
+/** Every file that may be needed, save shards. */
+export const CANDIDATES: readonly string[] = [...REQUIRED, ...OPTIONAL, WEIGHTS, WEIGHTS_INDEX];
+
+/**
+ * The largest that a file may be, bytes. All but weights are read into memory whole: the largest tokenizer.json of a
+ * vocabulary of 262,144 has 33 MB.
+ */
+export function largest(name: string): number {
+  if (name === 'tokenizer.json') return 2 ** 28;
+  if (name === WEIGHTS_INDEX) return 2 ** 26;
+  return name.endsWith('.safetensors') ? Number.MAX_SAFE_INTEGER : 2 ** 24;
+}
+
+/**
+ * The files of a model that this program reads, save the shards that an index names.
+ *
+ * @param has is there a file of this name?
+ * @returns the names, and what is lacking, in words
+ */
+export function neededFiles(has: (name: string) => boolean): { names: string[]; missing: string[] } {
+  const weights = [WEIGHTS, WEIGHTS_INDEX].find(has);
+  const names: string[] = [...REQUIRED, ...OPTIONAL].filter(has);
+  const missing: string[] = REQUIRED.filter((name) => !has(name));
+  if (weights) names.push(weights);
+  else missing.push(`${WEIGHTS} (or ${WEIGHTS_INDEX} and its shards)`);
+  return { names, missing };
+}
+
+/**
+ * The shards named by an index, each once. Its values are data from elsewhere and become paths: only plain names pass.
+ *
+ * @param text model.safetensors.index.json
+ * @param path where it came from, for messages
+ * @throws Refusal when it is no index, or names anything but files beside it
+ */
+export function shardsOf(text: string, path: string): string[] {
+  let map: unknown;
+  try {
+    map = (JSON.parse(text) as { weight_map?: unknown } | null)?.weight_map;
+  } catch (cause) {
+    throw new Refusal(`${path} is not JSON.`, 'Remove the file, and it is downloaded again.', { cause });
+  }
+  if (map === null || typeof map !== 'object' || Object.keys(map).length === 0) {
+    throw new Refusal(`${path} has no weight_map.`, 'Remove the file, and it is downloaded again.');
+  }
+  const shards = new Set<string>();
+  for (const name of Object.values(map)) {
+    if (typeof name !== 'string' || !/^[A-Za-z0-9][\w.-]*\.safetensors$/.test(name)) {
+      throw new Refusal(
+        `${path} names the shard ${JSON.stringify(name)}, which is not a plain .safetensors file name.`,
+        'Do not use this model: its index reaches out of its directory or is damaged.',
+      );
+    }
+    shards.add(name);
+  }
+  return [...shards].sort();
+}
+
+/** `org/name` as the hub allows it: letters, digits, `.`, `_` and `-`, each part beginning with a letter or digit. */
+const MODEL_ID = /^[A-Za-z0-9][\w.-]{0,95}\/[A-Za-z0-9][\w.-]{0,95}$/;
+
+/** Could this be a model's name on the hub? It may just as well be a relative path of two parts. */
+export function isModelId(model: string): boolean {
+  // `--` separates the parts of a cache directory's name, and the hub allows neither.
+  return MODEL_ID.test(model) && !/--|\.\./.test(model);
+}
+
+/** A full commit hash: such a revision never moves. */
+export function isCommit(revision: string): boolean {
+  return /^[0-9a-f]{40}$/.test(revision);
+}
+
+/**
+ * A branch, tag or commit. It becomes a path below the cache's refs/, so what git itself refuses in names is refused.
+ *
+ * @throws UsageRefusal for anything that is no such name
+ */
+export function checkRevision(revision: string): void {
+  const parts = revision.split('/');
+  if (revision.length <= 200 && parts.every((part) => /^[\w+-][\w.+-]*$/.test(part) && !part.includes('..'))) return;
+  throw new UsageRefusal(
+    `--revision ${JSON.stringify(revision)} is not a revision.`,
+    'Give a branch, a tag or a full commit hash of the model, e.g. main.',
+  );
 }

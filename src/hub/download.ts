@@ -1,19 +1,23 @@
 import { readFile } from 'node:fs/promises';
-import { Refusal } from '../config/refusal.js';
-import { checkFreeSpace, formatBytes } from '../disk/free-space.js';
-import { makeDirectory } from '../disk/make-directory.js';
-import { parseJson } from '../disk/parse-json.js';
+import { makeDirectory } from '../disk/durable.js';
+import { parseJson } from '../disk/json.js';
+import { checkFreeSpace, formatBytes } from '../disk/space.js';
+import { Refusal } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { NOTHING_BEGUN, unlessStopped } from '../progress/unless-stopped.js';
-import type { HubFile } from './blob-hash.js';
-import { API_BOUNDS, boundedFetch } from './bounded-fetch.js';
-import { CachedModel } from './cache.js';
-import { CANDIDATES, CONFIG, largest, neededFiles, shardsOf, WEIGHTS, WEIGHTS_INDEX } from './model-files.js';
-import { isCommit } from './model-id.js';
-import { partBytes } from './part-file.js';
-import { type Asked, hubFetch } from './request.js';
-import type { HubSettings } from './settings.js';
-import { fetchBlob, isThere } from './transfer.js';
+import { NOTHING_BEGUN, unlessStopped } from '../progress/stop.js';
+import {
+  CANDIDATES,
+  CachedModel,
+  CONFIG,
+  isCommit,
+  largest,
+  neededFiles,
+  shardsOf,
+  WEIGHTS,
+  WEIGHTS_INDEX,
+} from './cache.js';
+import { API_BOUNDS, type Asked, boundedFetch, type HubSettings, hubFetch } from './request.js';
+import { fetchBlob, type HubFile, isThere, partBytes } from './transfer.js';
 
 const OTHER_CACHE = 'Free space, or set HF_HUB_CACHE to a directory that has room and may be written to.';
 

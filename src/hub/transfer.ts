@@ -1,16 +1,16 @@
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { createReadStream, readlinkSync } from 'node:fs';
+import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Interrupted, Refusal } from '../config/refusal.js';
-import { formatBytes } from '../disk/free-space.js';
+import { formatBytes } from '../disk/space.js';
+import { Interrupted, Refusal, type StopSignal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
-import type { StopSignal } from '../progress/stop-signals.js';
-import { type HubFile, matches } from './blob-hash.js';
-import { claimPart, isOurs, type PartFile, putDown, type Sightings } from './part-file.js';
-import { mayPass } from './request.js';
-import type { Patience } from './settings.js';
+import { mayPass, type Patience } from './request.js';
 
 /** Where one file comes from and who watches. */
-export interface Source {
+export interface BlobSource {
   readonly url: string;
   readonly fetch: typeof fetch;
   readonly patience: Patience;
@@ -28,7 +28,7 @@ export interface Source {
  * @throws Refusal when the bytes are wrong or the connection does not hold
  * @throws Interrupted when asked to stop; what is there is kept
  */
-export async function fetchBlob(source: Source, file: HubFile, blob: string): Promise<void> {
+export async function fetchBlob(source: BlobSource, file: HubFile, blob: string): Promise<void> {
   const seen: Sightings = new Map();
   for (let said = false; ; ) {
     if (await isThere(blob, file)) return source.tell(file.size);
@@ -37,7 +37,7 @@ export async function fetchBlob(source: Source, file: HubFile, blob: string): Pr
     if (part) continue;
     if (!said) source.waiting();
     said = true;
-    if (source.stop.signal) throw interrupted(source.stop.signal);
+    if (source.stop.signal) throw downloadInterrupted(source.stop.signal);
     await sleep(source.patience.poll);
   }
 }
@@ -51,7 +51,7 @@ export async function isThere(blob: string, file: HubFile): Promise<boolean> {
  * @returns whether the blob is there now; false: begin again, since what an earlier download left was not good, or
  * another process took the part over
  */
-async function fillPart(source: Source, file: HubFile, blob: string, part: PartFile): Promise<boolean> {
+async function fillPart(source: BlobSource, file: HubFile, blob: string, part: PartFile): Promise<boolean> {
   const resumed = part.size > 0;
   try {
     const handle = await open(part.path, 'r+').catch(goneIsNull);
@@ -61,11 +61,11 @@ async function fillPart(source: Source, file: HubFile, blob: string, part: PartF
       if (part.size > file.size) await handle.truncate();
       await receive(source, file, handle, part.size > file.size ? 0 : part.size);
       await handle.sync();
-      if (!(await isOurs(part.path, handle))) return false;
+      if (!(await isOurPart(part.path, handle))) return false;
     } finally {
       await handle.close();
     }
-    if (await matches(part.path, file)) {
+    if (await hasHash(part.path, file)) {
       await rename(part.path, blob);
       return true;
     }
@@ -89,7 +89,7 @@ function goneIsNull(error: NodeJS.ErrnoException): null {
 }
 
 /** Writes the rest of the file from byte `start` on, over as many connections as it takes. */
-async function receive(source: Source, file: HubFile, handle: FileHandle, start: number): Promise<void> {
+async function receive(source: BlobSource, file: HubFile, handle: FileHandle, start: number): Promise<void> {
   const { patience, stop } = source;
   let position = start;
   source.tell(position);
@@ -111,7 +111,7 @@ async function receive(source: Source, file: HubFile, handle: FileHandle, start:
       if (!worthRetrying(error)) throw error;
       trouble = error;
     }
-    if (stop.signal) throw interrupted(stop.signal);
+    if (stop.signal) throw downloadInterrupted(stop.signal);
     if (position >= file.size) break;
     fruitless = position - before >= TRICKLE ? 0 : fruitless + 1;
     if (fruitless === patience.attempts) throw brokeOff(file, position, trouble);
@@ -121,7 +121,7 @@ async function receive(source: Source, file: HubFile, handle: FileHandle, start:
 
 /** One connection: the bytes it brings, each piece with its place in the file. Ends early where the server does. */
 async function* connection(
-  source: Source,
+  source: BlobSource,
   file: HubFile,
   from: number,
 ): AsyncGenerator<{ at: number; bytes: Uint8Array }> {
@@ -158,7 +158,7 @@ function rangeStart(response: Response, file: HubFile, from: number): number {
 const TRICKLE = 1024;
 
 /** Gives a connection up when it has been as good as silent for too long, or when asked to stop. */
-function watchConnection({ patience, stop }: Source) {
+function watchConnection({ patience, stop }: BlobSource) {
   const control = new AbortController();
   let last = performance.now();
   let came = 0;
@@ -209,6 +209,153 @@ function otherSize(file: HubFile, what: string): Refusal {
   );
 }
 
-function interrupted(signal: StopSignal): Interrupted {
+function downloadInterrupted(signal: StopSignal): Interrupted {
   return new Interrupted(signal, 'what has been downloaded is kept; the same command goes on from there.');
+}
+
+/**
+ * The file that a blob is downloaded into: `<blob>.<begun>-<host>-<pid>-<random>.incomplete`. Every download writes a
+ * file of its own, so no two processes share one, and its name says whether anyone still works on it; locks would not
+ * do, because Node has none that the system drops when a process is killed.
+ */
+export interface PartFile {
+  readonly path: string;
+  /** Bytes there already, from a download that was cut short. */
+  readonly size: number;
+}
+
+interface FoundPart extends PartFile {
+  readonly live: boolean;
+}
+
+/** A part that has not grown for so long counts as given up, whatever its name says, milliseconds. */
+const ABANDONED = 5 * 60_000;
+
+/**
+ * What one waiting process has seen of others' parts: their length, and since when on its own clock. File times are
+ * those of a server that may be minutes off, so they are compared with one another only.
+ */
+export type Sightings = Map<string, { size: number; since: number }>;
+/** In place of a process id: put down in good order. */
+const NOBODY = 0;
+
+/** This machine and this container: only there does a process id mean anything. */
+const OUR_MACHINE = createHash('sha256').update(`${hostname()};${pidNamespace()}`).digest('hex').slice(0, 8);
+
+function pidNamespace(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return '';
+  }
+}
+
+/**
+ * A part file of our own for `blob`, begun with what an earlier download left. Who is alive may be misjudged (a process
+ * that was stopped for long, one on a machine that hangs): then two processes write the same bytes to one file, and the
+ * one whose part has gone finds out by `isOurPart` and begins anew.
+ *
+ * @param seen of this blob's parts so far
+ * @returns null while another process downloads this blob, and began before us
+ */
+export async function claimPart(blob: string, seen: Sightings = new Map()): Promise<PartFile | null> {
+  const mine = partPath(blob, process.pid);
+  const handle = await open(mine, 'wx');
+  const { mtimeMs: now } = await handle.stat().finally(() => handle.close());
+  const others = (await partsOf(blob, now, seen)).filter(({ path }) => path !== mine);
+  // Names begin with the time, so of two that begin at once both see the same order, and one goes on.
+  if (others.some(({ path, live }) => live && path < mine)) {
+    await rm(mine, { force: true });
+    return null;
+  }
+  let size = 0;
+  for (const left of others.filter(({ live }) => !live).sort((a, b) => b.size - a.size)) {
+    if (size > 0) await rm(left.path, { force: true });
+    // Renaming takes it from whoever else wants it; the loser finds it gone.
+    else if (await renamed(left.path, mine)) size = left.size;
+  }
+  return { path: mine, size };
+}
+
+/** Bytes of a blob that earlier downloads left. */
+export async function partBytes(blob: string): Promise<number> {
+  return Math.max(0, ...(await partsOf(blob, 0, new Map())).map(({ size }) => size));
+}
+
+/** Leaves a part for whoever downloads the blob next. */
+export async function putDown(part: PartFile, blob: string): Promise<void> {
+  await renamed(part.path, partPath(blob, NOBODY));
+}
+
+function partPath(blob: string, pid: number): string {
+  const begun = Date.now().toString(36).padStart(9, '0');
+  return `${blob}.${begun}-${OUR_MACHINE}-${pid}-${randomBytes(3).toString('hex')}.incomplete`;
+}
+
+/** Is `file`, opened as `path`, still there under that name? Another process may have taken it over. */
+export async function isOurPart(path: string, file: FileHandle): Promise<boolean> {
+  const [named, held] = await Promise.all([stat(path).catch(() => undefined), file.stat()]);
+  return named?.ino === held.ino && named.dev === held.dev;
+}
+
+/** @param now time of a file made just now, by the clock of the files' server */
+async function partsOf(blob: string, now: number, seen: Sightings): Promise<FoundPart[]> {
+  const found: FoundPart[] = [];
+  const pattern = /^([0-9a-f]+)\.[0-9a-z]+-([0-9a-f]{8})-(\d+)-[0-9a-f]{6}\.incomplete$/;
+  for (const name of await readdir(dirname(blob)).catch((): string[] => [])) {
+    const match = pattern.exec(name);
+    if (match?.[1] !== basename(blob)) continue;
+    const path = join(dirname(blob), name);
+    const status = await stat(path).catch(() => undefined);
+    if (!status) continue;
+    const pid = Number(match[3]);
+    const ofHere = match[2] === OUR_MACHINE;
+    const growing = hasGrown(path, status.size, seen) && (ofHere || now - status.mtimeMs < ABANDONED);
+    found.push({ path, size: status.size, live: growing && pid !== NOBODY && (!ofHere || isRunning(pid)) });
+  }
+  return found;
+}
+
+/** Has the part grown since it was seen first, or was that not long ago? */
+function hasGrown(path: string, size: number, seen: Sightings): boolean {
+  const before = seen.get(path);
+  if (before?.size === size) return performance.now() - before.since < ABANDONED;
+  seen.set(path, { size, since: performance.now() });
+  return true;
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+async function renamed(from: string, to: string): Promise<boolean> {
+  return rename(from, to).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return false;
+      throw error;
+    },
+  );
+}
+
+/** A file as the hub lists it: its hash names the blob and proves the bytes. */
+export interface HubFile {
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /** SHA-256 of the content (files in large-file storage, 64 digits) or git's SHA-1 of the blob (40 digits). */
+  readonly hash: string;
+}
+
+/** Are the bytes at `path` those of `file`? Reads the whole file. */
+export async function hasHash(path: string, { hash, size }: HubFile): Promise<boolean> {
+  // git hashes a blob with its kind and length in front.
+  const digest = hash.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
+  for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) digest.update(chunk as Buffer);
+  return digest.digest('hex') === hash;
 }

@@ -1,13 +1,13 @@
 import { stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { Refusal } from '../config/refusal.js';
-import { readJsonFile } from '../disk/json-file.js';
-import { Unchanged } from '../disk/unchanged.js';
-import type { TensorLocation } from '../safetensors/header.js';
+import { z } from 'zod';
+import { exists, Unchanged } from '../disk/input-file.js';
+import { checkJson, readJsonFile } from '../disk/json.js';
+import { Refusal } from '../errors/refusal.js';
+import { isWeightDType } from '../onnx/weight.js';
+import { readSafetensorsHeader, type TensorLocation } from '../safetensors/file.js';
 import { fingerprint } from './fingerprint.js';
 import { type GemmaConfig, parseGemmaConfig } from './gemma-config.js';
-import { languageModelTensors } from './tensors.js';
-import { readWeightFiles } from './weight-files.js';
 
 /** A Hugging Face checkpoint on disk: its configuration and where each tensor lies. No weight has been read. */
 export interface Checkpoint {
@@ -82,4 +82,160 @@ async function readModel(directory: string) {
 function modelName(directory: string): string {
   const cached = /models--(.+?)--(.+?)\/snapshots\//.exec(`${directory}/`);
   return cached ? `${cached[1]}/${cached[2]}` : basename(directory);
+}
+
+const SINGLE = 'model.safetensors';
+const INDEX = 'model.safetensors.index.json';
+const AGAIN = 'Download the whole checkpoint again.';
+
+/** A shard's name is data: it must not lead out of the checkpoint's directory. */
+const PLAIN_NAME = /^[\w][\w.-]*\.safetensors$/;
+
+/** Bytes of an index, at most: it has a line for each tensor. */
+const MOST_INDEX = 2 ** 22;
+
+const indexSchema = z.object({ weight_map: z.custom<object>((map) => map !== null && typeof map === 'object') });
+
+/** Which file holds which tensor; not by a schema, which takes seconds for a long list. */
+async function readMap(index: string): Promise<Map<string, string>> {
+  const json = await readJsonFile(index, [`There is no file ${index}.`, AGAIN], AGAIN, MOST_INDEX);
+  const entries = Object.entries(checkJson(indexSchema, json, index, AGAIN).weight_map);
+  const odd = entries.find(([, file]) => typeof file !== 'string');
+  if (odd) throw new Refusal(`${index}: weight_map.${odd[0]}: expected the name of a file.`, AGAIN);
+  return new Map(entries);
+}
+
+/** The weights of a checkpoint: its files, in the order of their names, and every tensor of all of them. */
+export interface WeightFiles {
+  readonly paths: readonly string[];
+  readonly tensors: ReadonlyMap<string, TensorLocation>;
+  /** What to call them in messages: the file, or the index of the shards. */
+  readonly label: string;
+}
+
+/**
+ * Reads the headers of a checkpoint's weights: model.safetensors, or else the shards of model.safetensors.index.json.
+ *
+ * @throws Refusal when a file is missing or broken, or the index names what is not there
+ */
+export async function readWeightFiles(directory: string): Promise<WeightFiles> {
+  const single = join(directory, SINGLE);
+  if (await exists(single)) {
+    const { tensors } = await readSafetensorsHeader(single);
+    return { paths: [single], tensors, label: single };
+  }
+  const index = join(directory, INDEX);
+  if (!(await exists(index))) {
+    throw new Refusal(`${directory} has no ${SINGLE}.`, `Download the whole checkpoint; shards need their ${INDEX}.`);
+  }
+  const map = await readMap(index);
+  const names = [...new Set(map.values())].sort();
+  for (const name of names) {
+    if (!PLAIN_NAME.test(name)) {
+      throw new Refusal(
+        `${index} names the file ${JSON.stringify(name)}, which is not a .safetensors file beside it.`,
+        AGAIN,
+      );
+    }
+  }
+  if (names.length === 0) throw new Refusal(`${index} names no files.`, AGAIN);
+  const tensors = new Map<string, TensorLocation>();
+  for (const name of names) {
+    const path = join(directory, name);
+    if (!(await exists(path))) throw new Refusal(`${directory} lacks the shard ${name}.`, AGAIN);
+    const shard = (await readSafetensorsHeader(path)).tensors;
+    for (const [tensor, file] of map) {
+      if (file !== name) continue;
+      const location = shard.get(tensor);
+      if (!location) throw new Refusal(`${path} lacks the tensor ${tensor} that ${INDEX} places there.`, AGAIN);
+      tensors.set(tensor, location);
+    }
+  }
+  return { paths: names.map((name) => join(directory, name)), tensors, label: index };
+}
+
+/**
+ * What stands before the language model's tensor names, over the years: the causal models, the image-and-text models
+ * saved since transformers 4.52 and before, and bare language models.
+ */
+const PREFIXES = ['model.', 'model.language_model.', 'language_model.model.', 'language_model.', ''];
+const HEADS = ['lm_head.weight', 'language_model.lm_head.weight', 'model.lm_head.weight'];
+
+/** Tables that old checkpoints carry along; they follow from config.json. */
+const DERIVED = /\.rotary_emb\.inv_freq$/;
+
+const REMEDY = 'config.json and weights must be of one checkpoint.';
+
+/** Shapes of every tensor a Gemma of this configuration has, by name without prefix; matrices are [out, in]. */
+export function expectedTensors(c: GemmaConfig): Map<string, readonly number[]> {
+  const expected = new Map<string, readonly number[]>([
+    ['embed_tokens.weight', [c.vocabulary, c.hidden]],
+    ['norm.weight', [c.hidden]],
+  ]);
+  if (!c.tiedHead) expected.set('lm_head.weight', [c.vocabulary, c.hidden]);
+  for (let layer = 0; layer < c.layers; layer++) {
+    const set = (name: string, ...shape: number[]) => expected.set(`layers.${layer}.${name}.weight`, shape);
+    set('input_layernorm', c.hidden);
+    set('self_attn.q_proj', c.heads * c.headDim, c.hidden);
+    set('self_attn.k_proj', c.kvHeads * c.headDim, c.hidden);
+    set('self_attn.v_proj', c.kvHeads * c.headDim, c.hidden);
+    set('self_attn.o_proj', c.hidden, c.heads * c.headDim);
+    if (c.family.qkNorms) {
+      set('self_attn.q_norm', c.headDim);
+      set('self_attn.k_norm', c.headDim);
+    }
+    set('post_attention_layernorm', c.hidden);
+    if (c.family.postNorms) {
+      set('pre_feedforward_layernorm', c.hidden);
+      set('post_feedforward_layernorm', c.hidden);
+    }
+    set('mlp.gate_proj', c.mlp, c.hidden);
+    set('mlp.up_proj', c.mlp, c.hidden);
+    set('mlp.down_proj', c.hidden, c.mlp);
+  }
+  return expected;
+}
+
+/**
+ * The language model's tensors among all of a checkpoint, by name without prefix. Other parts (a vision tower) are left
+ * out; a tensor within the language model that its architecture does not have is refused: it would have done something.
+ *
+ * @param found every tensor of the checkpoint, by its name there
+ * @param path where they come from, for messages
+ * @throws Refusal when one is missing, unexpected, or of another shape or element type
+ */
+export function languageModelTensors(
+  found: ReadonlyMap<string, TensorLocation>,
+  config: GemmaConfig,
+  path: string,
+): Map<string, TensorLocation> {
+  const prefix = PREFIXES.find((p) => found.has(`${p}embed_tokens.weight`)) ?? PREFIXES[0]!;
+  const head = HEADS.find((name) => found.has(name));
+  const expected = expectedTensors(config);
+  const tensors = new Map<string, TensorLocation>();
+  for (const [name, shape] of expected) {
+    const full = name === 'lm_head.weight' ? head : prefix + name;
+    const location = full === undefined ? undefined : found.get(full);
+    if (!location) throw new Refusal(`${path} lacks the tensor ${name}.`, REMEDY);
+    if (location.shape.join() !== shape.join()) {
+      throw new Refusal(
+        `${path}: tensor ${full} has shape [${location.shape.join(', ')}] where config.json implies [${shape.join(', ')}].`,
+        REMEDY,
+      );
+    }
+    if (!isWeightDType(location.dtype)) {
+      throw new Refusal(
+        `${path}: tensor ${full} is ${location.dtype}, which is not supported.`,
+        'Use a checkpoint in BF16, F16 or F32; quantised ones are not supported.',
+      );
+    }
+    tensors.set(name, location);
+  }
+  for (const full of found.keys()) {
+    const inner = full.startsWith(`${prefix}layers.`) && !expected.has(full.slice(prefix.length));
+    if (inner && !DERIVED.test(full)) {
+      throw new Refusal(`${path} has a tensor ${full}, which this architecture does not have.`, REMEDY);
+    }
+  }
+  return tensors;
 }

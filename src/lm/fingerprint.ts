@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
-import { refusedRead } from '../disk/regular-file.js';
-import type { TensorLocation } from '../safetensors/header.js';
+import { refusedRead } from '../disk/input-file.js';
+import type { TensorLocation } from '../safetensors/file.js';
 import type { GemmaConfig } from './gemma-config.js';
 
 /** Of the rule below. Fingerprints of different versions cannot be compared; those without a number are of version 1. */

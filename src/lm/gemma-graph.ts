@@ -1,10 +1,10 @@
-import type { DType } from '../onnx/dtype.js';
 import type { GraphBuilder, Value } from '../onnx/graph.js';
+import type { DType } from '../onnx/messages.js';
 import { storedWeight, weightAs } from '../onnx/weight.js';
 import { type AttentionForm, attention, attentionForm } from './attention.js';
 import type { Checkpoint } from './checkpoint.js';
 import { type HookSite, hookName } from './hooks.js';
-import type { Placement } from './precision.js';
+import type { Placement } from './pass.js';
 import { type Rope, ropeTables } from './rope.js';
 
 /**
@@ -18,7 +18,7 @@ export type HookFunction = (name: string, value: Value) => Value;
 type Linear = (x: Value, name: string) => Value;
 
 /**
- * The transformer of any Gemma (families.ts says what differs), written into `g` from Hugging Face weights as they lie
+ * The transformer of any Gemma (gemma-config.ts says what differs), written into `g` from Hugging Face weights as they lie
  * on disk. Matrices are multiplied in the placement's precision; the residual stream, norms, rotations and activation
  * functions are float32.
  */

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import type { GraphBuilder, Value } from '../onnx/graph.js';
-import type { Family, LayerType } from './families.js';
+
+/** What attention of a layer sees: everything before it, or a window. Names of Hugging Face's `layer_types`. */
+export type LayerType = 'full_attention' | 'sliding_attention';
 
 /** Rotary position embedding of one layer (Su et al. 2021): frequencies θ^(−2i / headDim) / factor. */
 export interface Rope {
@@ -34,7 +36,7 @@ export interface RopeKeys {
  */
 export function parseRope(
   file: RopeKeys,
-  family: Family,
+  family: { readonly ropeTheta: Readonly<Record<LayerType, number>>; readonly ropeByType: boolean },
   unsupported: (key: string, value: unknown) => never,
 ): Record<LayerType, Rope> {
   if (file.rope_parameters != null && file.rope_scaling != null) return unsupported('rope_scaling', file.rope_scaling);

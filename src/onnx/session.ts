@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { parse } from 'node:path';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
-import { Refusal, UsageRefusal } from '../config/refusal.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
 
 /** Where a graph runs: `cpu`, `cuda`, `cuda:N` or `webgpu`. */
 export type Device = string;
@@ -88,4 +88,19 @@ function executionProvider(device: Device): InferenceSession.ExecutionProviderCo
   if (!match) throw new UsageRefusal(`There is no device "${device}".`, 'Use cpu, cuda, cuda:N or webgpu.');
   if (device === 'cpu' || device === 'webgpu') return device;
   return { name: 'cuda', deviceId: Number(match[2] ?? 0) };
+}
+
+/**
+ * A maker of float16 tensors from bits, [dims].
+ *
+ * Where JavaScript has a Float16Array (Node 24 and later), ONNX Runtime's Tensor wraps the bits in one, and its native
+ * part then finds no data; the bits themselves are what it reads everywhere.
+ */
+export async function float16Tensors(): Promise<(bits: Uint16Array, dims: readonly number[]) => Tensor> {
+  const { Tensor } = await onnxRuntime();
+  return (bits, dims) => {
+    const tensor = new Tensor('float16', bits, dims);
+    if (!(tensor.data instanceof Uint16Array)) Object.defineProperty(tensor, 'data', { value: bits });
+    return tensor;
+  };
 }

@@ -1,6 +1,6 @@
-import type { SafetensorsDType, TensorLocation } from '../safetensors/header.js';
-import type { DType } from './dtype.js';
+import type { SafetensorsDType, TensorLocation } from '../safetensors/file.js';
 import type { GraphBuilder, Value } from './graph.js';
+import type { DType } from './messages.js';
 
 /** Element types that weights may have on disk, by their names in a graph. */
 const WEIGHT_DTYPES: Partial<Record<SafetensorsDType, DType>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' };

@@ -1,5 +1,4 @@
-import type { Progress } from './progress.js';
-import { Task } from './task.js';
+import { type Progress, Task } from './progress.js';
 
 /** Least time between two updates of a task (milliseconds). */
 const INTERVAL = 1000;

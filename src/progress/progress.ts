@@ -1,4 +1,4 @@
-import type { StopSignal } from './stop-signals.js';
+import type { StopSignal } from '../errors/refusal.js';
 
 /** Where a stage tells how far it is. The command line draws bars; tests and library users may stay silent. */
 export interface Progress {
@@ -34,4 +34,82 @@ export const silent: Progress = {
 /** Asked between steps: has the user pressed Ctrl-C (SIGINT), or has a scheduler sent a signal? */
 export interface StopRequest {
   signal: StopSignal | undefined;
+}
+
+/** A piece of work under way: how far it is, how fast it goes, what time it has left. */
+export class Task {
+  private readonly started: number;
+  private first: number | undefined;
+  /** Units done; 0 before the first update. */
+  done = 0;
+
+  /**
+   * @param total units of the whole
+   * @param now a clock in milliseconds
+   */
+  constructor(
+    readonly label: string,
+    readonly total: number,
+    readonly unit: string,
+    private readonly now: () => number = () => performance.now(),
+  ) {
+    this.started = now();
+  }
+
+  /** Has it been told how far it is? */
+  get begun(): boolean {
+    return this.first !== undefined;
+  }
+
+  update(done: number): void {
+    // What an earlier run did does not count into the rate.
+    this.first ??= done;
+    this.done = done;
+  }
+
+  /** Seconds since it began. */
+  seconds(): number {
+    return (this.now() - this.started) / 1000;
+  }
+
+  /** Units a second since it began; 0 where nothing is known yet. */
+  rate(): number {
+    const seconds = this.seconds();
+    return seconds > 0 ? (this.done - (this.first ?? this.done)) / seconds : 0;
+  }
+
+  /** Seconds that the rest takes at this rate; undefined where there is no rate. */
+  left(): number | undefined {
+    return secondsLeft(this.total - this.done, this.rate());
+  }
+}
+
+/** Seconds that `rest` units take at `rate` units a second; undefined where that cannot be told. */
+export function secondsLeft(rest: number, rate: number): number | undefined {
+  const seconds = rest / rate;
+  return rate > 0 && Number.isFinite(seconds) ? Math.max(0, seconds) : undefined;
+}
+
+/** A count with three significant figures: 63.9k. */
+export function count(n: number): string {
+  if (n < 1000) return n.toFixed(n < 10 ? 1 : 0);
+  const unit = n < 1e6 ? 'k' : n < 1e9 ? 'M' : 'G';
+  const value = n / (unit === 'k' ? 1e3 : unit === 'M' ? 1e6 : 1e9);
+  return `${value.toPrecision(3)}${unit}`;
+}
+
+/** Seconds as people say them: 1 h 02 min, 3 min 05 s, 12 s. */
+export function duration(seconds: number): string {
+  const s = Math.round(seconds);
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${String(s % 60).padStart(2, '0')} s`;
+  return `${Math.floor(s / 3600)} h ${String(Math.floor((s % 3600) / 60)).padStart(2, '0')} min`;
+}
+
+/** What a command gets beside its configuration. */
+export interface Terminal {
+  readonly progress: Progress;
+  readonly stop: StopRequest;
+  /** Prints a line of results on standard output. */
+  readonly print: (line: string) => void;
 }

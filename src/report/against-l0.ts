@@ -1,13 +1,90 @@
 import { line, link, type Markish, ruleY } from '@observablehq/plot';
-import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, fitted, textWidth, titles } from './chart.js';
-import { logDomain, logTicks } from './domains.js';
-import { distinct } from './entries.js';
-import { compact } from './format.js';
-import { type KeyItem, key } from './key.js';
-import { type Markup, markup } from './markup.js';
-import { pointLabels } from './point-labels.js';
-import { curvesOf, drawable, type Point } from './points.js';
-import { colour, dots } from './styles.js';
+import type { EvalRecord, Interval } from '../eval/record.js';
+import {
+  AXIS_LINES,
+  attributed,
+  type Box,
+  drawn,
+  FONT,
+  figureSvg,
+  fitted,
+  placeLabels,
+  type Segment,
+  textWidth,
+  titles,
+} from './chart.js';
+import { distinct, type Entry } from './entries.js';
+import { colour, dots, type KeyItem, key } from './family-styles.js';
+import { compact, fixed, listed, logDomain, logTicks, padded } from './numbers-and-axes.js';
+import { type Markup, markup } from './page.js';
+
+/** Ends of the axis of loss recovered (%): up to 100 where that is no further than the points are wide, or all are above 50. */
+export function recoveredDomain(values: readonly number[]): [number, number] {
+  const [least, most] = values.length === 0 ? [0, 100] : [Math.min(...values), Math.max(...values)];
+  const [low, high] = padded([least, most], 0.1);
+  const toFull = least >= 50 || 100 - high < high - low;
+  return [low, toFull ? Math.max(100, most) : high];
+}
+
+/** A point in words, with its intervals. */
+function tip({ name, l0, value, l0Interval, valueInterval }: Point): string {
+  const across = l0Interval ? ` (${fixed(l0Interval[0], 1)} to ${fixed(l0Interval[1], 1)})` : '';
+  const up = valueInterval ? ` (${fixed(valueInterval[0], 2)} to ${fixed(valueInterval[1], 2)})` : '';
+  return `${name}: L0 ${fixed(l0, 1)}${across}, loss recovered ${fixed(value, 2)} %${up}`;
+}
+
+/** What the figure says beside the evaluation's points. */
+export interface ParetoOptions {
+  title?: string;
+  note?: (site: string) => string | undefined;
+  reference?: string;
+}
+
+/** Figure 1: loss recovered (%) against L0, a panel a site. */
+export function paretoFigure(points: readonly Point[], options: ParetoOptions = {}): Markup {
+  return againstL0(points, {
+    id: 'figure-1',
+    title: 'Loss recovered against L0',
+    ...options,
+    y: 'Loss recovered (%)',
+    domain: recoveredDomain,
+    factor: 100,
+    corner: '↖ better',
+    tip,
+  });
+}
+
+/** Why a figure against L0 cannot show a point. */
+function obstacle({ l0, reason }: Point, quantity: string): string {
+  if (!(l0 > 0 && Number.isFinite(l0))) return l0 === 0 ? 'no feature is ever active' : 'there is no finite L0';
+  return reason ?? `there is no finite ${quantity}`;
+}
+
+/** Names of the SAEs that a figure against L0 cannot show, and why. */
+export function notDrawn(points: readonly Point[], quantity: string): string {
+  const missing = points.filter((point) => !drawable(point));
+  const why = distinct(missing.map((point) => obstacle(point, quantity)));
+  const parts = why.map((reason) => {
+    const names = missing.filter((point) => obstacle(point, quantity) === reason).map(({ name }) => name);
+    return `${listed(names)}, because ${reason}`;
+  });
+  return parts.length === 0 ? '' : `Not drawn: ${parts.join('; ')}.`;
+}
+
+/** Figure 2: relative reconstruction bias γ against L0, a panel a site, with the line at 1 where nothing shrinks. */
+export function shrinkageFigure(points: readonly Point[], options: { reference?: string } = {}): Markup {
+  return againstL0(points, {
+    id: 'figure-2',
+    title: 'Relative reconstruction bias against L0',
+    ...options,
+    y: 'γ, relative reconstruction bias',
+    domain: (values) => padded([Math.min(1, ...values), Math.max(1, ...values)], 0.1),
+    factor: 1,
+    level: 1,
+    tip: ({ name, l0, value, valueInterval: interval }) =>
+      `${name}: L0 ${fixed(l0, 1)}, γ ${fixed(value, 3)}${interval ? ` (${fixed(interval[0], 3)} to ${fixed(interval[1], 3)})` : ''}`,
+  });
+}
 
 /** What a figure of a quantity against L0 says and shows beside its points. */
 export interface AgainstL0 {
@@ -76,7 +153,7 @@ function inUnit(points: readonly Point[], factor: number): Point[] {
 }
 
 function panel(id: string, points: readonly Point[], box: Box, heading: string | undefined, what: AgainstL0): Markup {
-  const curves = curvesOf(points);
+  const curves = familyCurves(points);
   const joined = curves.filter((curve) => curve.length > 1);
   const across = logDomain(
     points.flatMap(({ l0, l0Interval }) => [l0, ...(l0Interval ?? [])]),
@@ -147,7 +224,7 @@ function panel(id: string, points: readonly Point[], box: Box, heading: string |
 }
 
 function keyItems(points: readonly Point[], reference: string | undefined): KeyItem[] {
-  const curves = curvesOf(points);
+  const curves = familyCurves(points);
   return curves.flatMap((curve, i) => {
     const { family, style, index } = curve[0]!;
     const same = (other: readonly Point[]) =>
@@ -184,4 +261,137 @@ export function againstL0(all: readonly Point[], what: AgainstL0): Markup {
     },
     markup`${legend.svg}${panels}`,
   );
+}
+
+/** A measured value of an SAE against its L0: a point of figures 1 and 2. */
+export interface Point {
+  /** Where it was measured: the panel. */
+  site: string;
+  /** Whose curve it is on. */
+  family: string;
+  style: number;
+  /** Mean number of active features a token. */
+  l0: number;
+  value: number;
+  /** 95 % intervals, where they are known. */
+  l0Interval?: Interval;
+  valueInterval?: Interval;
+  name: string;
+  /** The name, cut where it is too long for a figure. */
+  label: string;
+  /** Why there is no value, where the evaluation says it. */
+  reason?: string;
+  /** Number of its SAE on the page; null for a point of a reference. */
+  index: number | null;
+}
+
+/** The interval, where it has two finite ends. */
+function known(interval: Interval | undefined): Interval | undefined {
+  return interval?.every(Number.isFinite) ? interval : undefined;
+}
+
+/** The SAEs' points for one quantity of their records, by its key there. */
+export function pointsOf(
+  entries: readonly Entry[],
+  quantity: 'loss_recovered' | 'relative_reconstruction_bias',
+): Point[] {
+  const interval = (record: EvalRecord, name: string) => known(record.intervals?.[name]);
+  return entries.map(({ site, family, style, fullName, label, index, record }) => ({
+    site,
+    family,
+    style,
+    l0: record.l0,
+    value: record[quantity],
+    l0Interval: interval(record, 'l0'),
+    valueInterval: interval(record, quantity),
+    name: fullName,
+    label,
+    reason: record.reasons?.[quantity],
+    index,
+  }));
+}
+
+/** True where the point has a place on a log axis of L0. */
+export function drawable({ l0, value }: Point): boolean {
+  return l0 > 0 && Number.isFinite(l0) && Number.isFinite(value);
+}
+
+/** Points of one family at one site, of the report or of the reference, by L0 upwards: one curve. */
+export function familyCurves(points: readonly Point[]): Point[][] {
+  const curves = new Map<string, Point[]>();
+  for (const point of points.filter(drawable)) {
+    const curve = JSON.stringify([point.site, point.family, point.index === null]);
+    curves.set(curve, [...(curves.get(curve) ?? []), point]);
+  }
+  return [...curves.values()].map((curve) => curve.sort((a, b) => a.l0 - b.l0));
+}
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+/** Half a side of the square that a symbol and its air take (pixels). */
+const SYMBOL = 7;
+
+/**
+ * The names of points beside them, as a mark: none covers another, a symbol or the corner, and what fits nowhere is
+ * left to the tooltip. Lines and intervals are kept off where there is room.
+ *
+ * @param points of one panel, all drawable
+ * @param curves the points that lines join, in order
+ */
+export function pointLabels(points: readonly Point[], curves: readonly (readonly Point[])[], corner: Box) {
+  // biome-ignore lint/suspicious/noExplicitAny: Plot's own signature, whose types are a browser's
+  return (_index: any, { x, y }: any, _values: any, dimensions: any, context: any) => {
+    const at = (point: Point) => [x(point.l0), y(point.value)] as const;
+    const intervals = points.flatMap((point): Segment[] => [
+      ...(point.valueInterval
+        ? [[at(point)[0], y(point.valueInterval[0]), at(point)[0], y(point.valueInterval[1])] as const]
+        : []),
+      ...(point.l0Interval
+        ? [[x(point.l0Interval[0]), at(point)[1], x(point.l0Interval[1]), at(point)[1]] as const]
+        : []),
+    ]);
+    const lines = curves.flatMap((curve) =>
+      curve.slice(1).map((point, i): Segment => [...at(curve[i]!), ...at(point)]),
+    );
+    const obstacles = points
+      .map(at)
+      .map(([px, py]) => ({ x: px - SYMBOL, y: py - SYMBOL, width: 2 * SYMBOL, height: 2 * SYMBOL }));
+    const bounds: Box = {
+      x: dimensions.marginLeft + 2,
+      y: dimensions.marginTop - 4,
+      width: dimensions.width - dimensions.marginLeft - dimensions.marginRight + 8,
+      height: dimensions.height - dimensions.marginTop - dimensions.marginBottom,
+    };
+    const named = points.filter(({ index }) => index !== null);
+    const requests = named.map((point) => ({ text: point.label, size: FONT.small, near: [at(point)] }));
+    const group = context.document.createElementNS(SVG, 'g');
+    for (const [i, placed] of placeLabels(
+      requests,
+      [...obstacles, corner],
+      [...lines, ...intervals],
+      bounds,
+    ).entries()) {
+      if (placed === null) continue;
+      const { box, anchor, leader } = placed;
+      if (leader !== null) {
+        const line = context.document.createElementNS(SVG, 'path');
+        line.setAttribute('d', `M${leader[0]} ${leader[1]}L${leader[2]} ${leader[3]}`);
+        line.setAttribute('stroke', 'currentColor');
+        line.setAttribute('stroke-opacity', '0.4');
+        group.append(line);
+      }
+      const label = context.document.createElementNS(SVG, 'text');
+      const attributes = {
+        x: { start: box.x, middle: box.x + box.width / 2, end: box.x + box.width }[anchor],
+        y: box.y + box.height / 2 + 0.35 * FONT.small,
+        'text-anchor': anchor,
+        'data-sae': named[i]!.index,
+        'data-mark': 'label',
+      };
+      for (const [name, value] of Object.entries(attributes)) label.setAttribute(name, String(value));
+      label.textContent = requests[i]!.text;
+      group.append(label);
+    }
+    return group;
+  };
 }

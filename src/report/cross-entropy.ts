@@ -1,10 +1,9 @@
 import { link, ruleX, text } from '@observablehq/plot';
 import { attributed, drawn, FONT, figureSvg, textWidth } from './chart.js';
-import { logDomain, logTicks } from './domains.js';
 import { distinct, type Entry } from './entries.js';
-import { compact, fixed, percent } from './format.js';
-import type { Markup } from './markup.js';
-import { colour, dots } from './styles.js';
+import { colour, dots } from './family-styles.js';
+import { compact, fixed, logDomain, logTicks, percent } from './numbers-and-axes.js';
+import type { Markup } from './page.js';
 
 const WIDTH = 960;
 const ROW = 22;

@@ -1,21 +1,20 @@
 import { openStore, type Store } from '../activations/store.js';
-import { Refusal, UsageRefusal } from '../config/refusal.js';
+import { version } from '../config/flags.js';
 import type { FigureConfig } from '../config/stages.js';
-import { version } from '../config/version.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { compareFingerprints } from '../lm/fingerprint.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { openSameSae } from '../sae/identity.js';
 import { PLAIN } from '../sae/sae.js';
-import { readSae, type SaeFiles } from '../sae/saelens.js';
-import { evaluationFigure } from './evaluation-figure.js';
-import { type FigureFile, figurePage, svgFile } from './figure-file.js';
-import { featurePicture } from './jump-relu/feature-picture.js';
-import { featureOnTokens } from './jump-relu/projection.js';
-import { toyPicture } from './jump-relu/toy-picture.js';
-import { paperFigure } from './paper-figure.js';
+import { openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
+import { notDrawn, paretoFigure, pointsOf, shrinkageFigure } from './against-l0.js';
+import { entriesOf } from './entries.js';
+import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-ratio.js';
+import { featureOnTokens, featurePicture, toyPicture } from './jump-relu.js';
+import { captionedTable, figure, LIGHT, type Markup, markup, page } from './page.js';
 import { shellWord } from './provenance.js';
-import { readReference } from './reference.js';
-import { checkOutputFile, writeOutputFile } from './write.js';
+import { readEvaluation } from './read-evaluation.js';
+import { paperFigure, readReference } from './reference.js';
+import { checkOutputFile, writeOutputFile } from './report.js';
 
 /**
  * Draws a figure of its own as config.out: .svg, .html, .png or .pdf.
@@ -30,7 +29,7 @@ export async function drawFigure(config: FigureConfig, progress: Progress, stop:
     throw new UsageRefusal(`--out ${out} is not .svg, .html, .png or .pdf.`, 'Give it one of these endings.');
   checkFlags(config);
   await checkOutputFile(out, [evaluation, sae, activations]);
-  const file = await figureFile(config, commandOf(config), progress, stop);
+  const file = await figureFile(config, figureCommand(config), progress, stop);
   return writeOutputFile(out, await contentOf(kind, file, progress), config.overwrite);
 }
 
@@ -41,13 +40,13 @@ async function contentOf(kind: Kind, file: FigureFile, progress: Progress): Prom
   if (kind === 'html') return figurePage(file, `sae-pipe ${version()}`);
   const svg = svgFile(file);
   if (kind === 'svg') return svg;
-  const { outlined, pngOf, uncovered } = await import('./raster.js');
+  const { outlined, pngOf, uncovered } = await import('./png-and-pdf.js');
   const lacking = uncovered(svg);
   if (lacking.length > 0) {
     progress.say(`The font of .png and .pdf files lacks ${lacking.join(' ')}; an .svg or .html file shows them.`);
   }
   if (kind === 'png') return pngOf(svg);
-  const { pdfOf } = await import('./pdf.js');
+  const { pdfOf } = await import('./png-and-pdf.js');
   return pdfOf(await outlined(svg), file.title);
 }
 
@@ -97,7 +96,7 @@ async function figureFile(
   }
 }
 
-function commandOf({ name, evaluation, sae, feature, activations, tokens, seed, out }: FigureConfig): string {
+function figureCommand({ name, evaluation, sae, feature, activations, tokens, seed, out }: FigureConfig): string {
   const of =
     sae === undefined || activations === undefined
       ? []
@@ -185,4 +184,93 @@ async function featureFile(
     hook: store.manifest.hook,
   });
   return { title: `Feature ${feature} of ${directory}`, command, ...drawn };
+}
+
+/**
+ * One of the report's first two figures as a file of its own.
+ *
+ * @param directory that eval wrote
+ * @param command that draws it
+ */
+export async function evaluationFigure(
+  name: 'pareto' | 'shrinkage',
+  directory: string,
+  command: string,
+): Promise<FigureFile> {
+  const entries = entriesOf(await readEvaluation(directory));
+  if (name === 'shrinkage') {
+    const points = pointsOf(entries, 'relative_reconstruction_bias');
+    return {
+      title: 'Relative reconstruction bias',
+      svg: shrinkageFigure(points, {}),
+      caption: `Relative reconstruction bias γ against L0 of the SAEs in ${directory}, with 95 % intervals. Below 1 (dotted), reconstructions are too small: shrinkage (Rajamanoharan et al. 2024, section 4.2). ${notDrawn(points, 'γ')}`,
+      command,
+    };
+  }
+  const points = pointsOf(entries, 'loss_recovered');
+  const comparisons = comparisonsOf(points, null);
+  const table = comparisons.length === 0 ? null : firingTable(comparisons);
+  const overall = overallSentence(comparisons);
+  return {
+    title: 'Loss recovered against L0',
+    svg: paretoFigure(points, {}),
+    caption: `Loss recovered against L0 of the SAEs in ${directory}, with 95 % intervals; a panel a hook. ${notDrawn(points, 'loss recovered')}`,
+    sentences: [...comparisons.map(firingSentence), ...(overall === null ? [] : [overall])],
+    table: table && {
+      markup: table,
+      caption: 'Firing features at equal loss recovered: L0 of gated SAEs over that of standard ones.',
+    },
+    command,
+  };
+}
+
+/** A figure that is a file of its own. */
+export interface FigureFile {
+  title: string;
+  svg: Markup;
+  caption: string;
+  /** What is said below the caption. */
+  sentences?: readonly string[];
+  table?: { markup: Markup; caption: string } | null;
+  /** The command that draws it. */
+  command: string;
+}
+
+/** White around the figure (pixels). */
+const EDGE = 12;
+
+/**
+ * The figure as an SVG file: in the light palette on white, with every colour written out, since editors and typesetters
+ * know no variables.
+ */
+export function svgFile({ svg }: FigureFile): string {
+  const [, width = 0, height = 0] = (/viewBox="0 0 (\S+) (\S+)"/.exec(svg.text) ?? []).map(Number);
+  const [w, h] = [width + 2 * EDGE, height + 2 * EDGE];
+  const ground = `<rect x="${-EDGE}" y="${-EDGE}" width="${w}" height="${h}" fill="${LIGHT.paper}"/>`;
+  const type = `color="${LIGHT.ink}" fill="${LIGHT.ink}" font-family="Helvetica, Arial, sans-serif" font-size="11"`;
+  return `${svg.text
+    .replace(/<svg class="plot"/, `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}" ${type}`)
+    .replace(/viewBox="[^"]*" style="[^"]*"/, `viewBox="${-EDGE} ${-EDGE} ${w} ${h}"`)
+    .replace('</desc>', `</desc>\n${ground}`)
+    .replaceAll(/var\(--([\w-]+)\)/g, (_, name: string) => LIGHT[name] ?? 'none')}\n`;
+}
+
+/** The figure as a page, with its caption and numbers. */
+export function figurePage(file: FigureFile, generator: string): string {
+  const { title, svg, caption, sentences = [], table, command } = file;
+  const made = markup` <span class="made">Drawn by <code>${command}</code></span>`;
+  const list =
+    sentences.length === 0
+      ? null
+      : markup`<ul class="firing-sentences">
+${sentences.map((sentence) => markup`<li>${sentence}</li>\n`)}</ul>
+`;
+  return page({
+    title,
+    saes: 0,
+    body: markup`<header><h1>${title}</h1></header>
+${figure(1, svg, caption, made)}
+${table ? captionedTable(1, table.markup, table.caption, made) : null}${list}
+<footer>${generator}</footer>`,
+  });
 }

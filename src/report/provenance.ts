@@ -1,12 +1,13 @@
 import { resolve } from 'node:path';
-import type { GivenCommand } from '../config/command-words.js';
-import { flagName, flagsOf } from '../config/flags.js';
+import { flagName, flagsOf, type GivenCommand } from '../config/flags.js';
 import { trainSchema } from '../config/stages.js';
 import type { EvalRecord } from '../eval/record.js';
-import { distinct, type Entry } from './entries.js';
+import { distinct, type Entry, flattened } from './entries.js';
+import { inlineMarker } from './family-styles.js';
+import { type Markup, markup } from './page.js';
 
 /** What a report was told: the directory it read, the file it wrote. */
-export interface Source {
+export interface ReportSource {
   evaluation: string;
   out: string;
   title?: string;
@@ -56,7 +57,7 @@ export interface Commands {
  * The commands of `eval` and `report`. Where the evaluation records its own, they begin in the directory that it was
  * given in, and replace what it and the page left there.
  */
-export function commandsOf(entries: readonly Entry[], source: Source): Commands {
+export function commandsOf(entries: readonly Entry[], source: ReportSource): Commands {
   const given = recorded(entries);
   const { evaluation, out, title, reference, directory } = source;
   const same = given === undefined || directory === undefined || given.directory === directory;
@@ -111,4 +112,66 @@ export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
     return values.map((one) => `--${name} ${shellWord(String(one))}`);
   });
   return words.length === 0 ? null : words.join(' ');
+}
+
+/** Most columns that a table of differences may have. */
+const MOST = 10;
+
+/** Not settings, or said elsewhere: the architecture names its row, our record repeats it and d_sae, and ends with results. */
+const NO_SETTING = /^(architecture|metadata\.sae_pipe\.(arch|d_sae|final\..*))$/;
+
+/** The settings in which the SAEs differ, a row an SAE; null where there are none or too many to show. */
+function differences(entries: readonly Entry[]): Markup | null {
+  const configurations = entries.map(({ record }) => flattened(record.cfg));
+  const keys = distinct(configurations.flatMap((configuration) => [...configuration.keys()]))
+    .filter((key) => distinct(configurations.map((configuration) => configuration.get(key))).length > 1)
+    .filter((key) => !NO_SETTING.test(key));
+  if (keys.length === 0 || keys.length > MOST) return null;
+  const last = (key: string) => key.slice(key.lastIndexOf('.') + 1);
+  const heads = keys.map((key) => {
+    const plain = keys.filter((other) => last(other) === last(key)).length === 1;
+    return markup`<th scope="col" title="${key}"><span class="title">${plain ? last(key) : key}</span></th>`;
+  });
+  const rows = entries.map((entry, i) => {
+    const cells = keys.map((key) => {
+      const text = configurations[i]?.get(key);
+      const sortable = text === undefined || Number.isFinite(Number(text)) ? markup` data-value="${text ?? ''}"` : null;
+      return markup`<td${sortable}>${text ?? '–'}</td>`;
+    });
+    return markup`<tr data-sae="${entry.index}"><th scope="row"><span class="marker">${inlineMarker(entry.style)}</span>${entry.fullName}</th><td>${entry.record.sae}</td>${cells}</tr>
+`;
+  });
+  return markup`<p>Where the SAEs differ:</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Settings that differ"><table class="sortable settings">
+<thead><tr><th scope="col"><span class="title">SAE</span></th><th scope="col"><span class="title">Directory</span></th>${heads}</tr></thead>
+<tbody>${rows}</tbody>
+</table></div>`;
+}
+
+/** The command that trained an SAE; where there is none, its settings. */
+function training({ record }: Entry): Markup | null {
+  const command = trainCommand(record);
+  if (command !== null) {
+    return markup`<p class="path">Trained by (pasted into a shell, it replaces the SAE with the same one):</p>
+<pre class="training">${command}</pre>`;
+  }
+  const flags = trainFlags(record);
+  const by = record.training?.stage === 'sweep' ? markup`Of the <a href="#commands">sweep above</a>. ` : null;
+  if (flags === null) return by && markup`<p class="path">${by}</p>`;
+  return markup`<p class="path">${by}Settings, as flags of train: <code>${flags}</code></p>`;
+}
+
+/** The cfg.json of each SAE, folded, after a table of the settings in which they differ. */
+export function configurationSection(entries: readonly Entry[]): Markup {
+  const details = entries.map((entry) => {
+    return markup`<details data-sae="${entry.index}"><summary><span class="marker">${inlineMarker(entry.style)}</span>${entry.fullName}</summary>
+<p class="path">${entry.record.sae}, ${entry.record.architecture} at ${entry.record.hook} of ${entry.record.model}</p>
+${training(entry)}
+<pre>${JSON.stringify(entry.record.cfg, null, 2)}</pre>
+</details>
+`;
+  });
+  return markup`${entries.length > 1 ? differences(entries) : null}
+<p>The cfg.json of each SAE, and the command that trained it, where it is recorded.</p>
+${details}`;
 }

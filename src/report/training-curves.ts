@@ -1,14 +1,22 @@
 import { line, type Markish, text } from '@observablehq/plot';
-import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, fitted, textWidth, titles } from './chart.js';
-import { curveKey } from './curve-key.js';
-import { extent, logTicks } from './domains.js';
-import { bucketMeans, type CurvePoint, withoutRepeats } from './downsample.js';
-import { endLabels, type LineEnd } from './end-labels.js';
+import type { MetricsRecord } from '../sae/training-curve.js';
+import {
+  AXIS_LINES,
+  attributed,
+  type Box,
+  drawn,
+  endLabels,
+  FONT,
+  figureSvg,
+  fitted,
+  type LineEnd,
+  textWidth,
+  titles,
+} from './chart.js';
 import { distinct, families, type Placed } from './entries.js';
-import { compact, listed } from './format.js';
-import { type Markup, markup } from './markup.js';
-import { lineColour } from './styles.js';
-import { type Axis, beyond, type Quantity, yAxis } from './training-axes.js';
+import { key, lineColour } from './family-styles.js';
+import { compact, extent, listed, logDomain, logTicks, padded, quantile, wantsLog } from './numbers-and-axes.js';
+import { type Markup, markup } from './page.js';
 
 /** Most points a line has. */
 const POINTS = 400;
@@ -184,7 +192,7 @@ export function withoutCurve(entries: readonly Placed[]): Placed[] {
 }
 
 /** Widths of the plots of a figure and of the room right of them, the same for each of its sites. */
-interface Layout {
+interface PanelLayout {
   everyPanel: boolean;
   /** Height of a plot (pixels). */
   tall: number;
@@ -193,7 +201,7 @@ interface Layout {
   gutters: readonly [number, number];
 }
 
-function layoutOf(sites: readonly (readonly Curve[][])[]): Layout {
+function layoutOf(sites: readonly (readonly Curve[][])[]): PanelLayout {
   const most = Math.max(...sites.map(([first]) => first!.length));
   const everyPanel = most <= LABEL_EVERY_PANEL;
   const texts = sites.flatMap((quantities) =>
@@ -211,7 +219,7 @@ function layoutOf(sites: readonly (readonly Curve[][])[]): Layout {
 }
 
 /** The panels of one site, from `from` downwards. */
-function sitePanels(id: string, quantities: readonly (readonly Curve[])[], from: number, layout: Layout) {
+function sitePanels(id: string, quantities: readonly (readonly Curve[])[], from: number, layout: PanelLayout) {
   const { everyPanel, tall, plotWidth, gutters } = layout;
   let top = from;
   let q = 0;
@@ -230,7 +238,7 @@ function sitePanels(id: string, quantities: readonly (readonly Curve[])[], from:
 }
 
 /** The curves of each quantity of some SAEs. */
-function curvesOf(entries: readonly Placed[]): Curve[][] {
+function quantityCurves(entries: readonly Placed[]): Curve[][] {
   const records = entries.map((entry) => ({ entry, lines: withoutRepeats(entry.curve) }));
   return QUANTITIES.flat().map((quantity) =>
     records.map(({ entry, lines }) => ({
@@ -251,7 +259,7 @@ export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-tr
   const trained = entries.filter(({ curve }) => curve.length > 0);
   if (trained.length === 0) return null;
   const sites = distinct(trained.map(({ site }) => site));
-  const curves = sites.map((site) => curvesOf(trained.filter((entry) => entry.site === site)));
+  const curves = sites.map((site) => quantityCurves(trained.filter((entry) => entry.site === site)));
   const layout = layoutOf(curves);
   // Where every line is named in every panel, and by its family, colours need no key.
   const plain = layout.everyPanel && trained.every(({ label, family }) => label.includes(family));
@@ -276,4 +284,132 @@ export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-tr
     },
     markup`${legend.svg}${blocks}`,
   );
+}
+
+/** A quantity of a training curve, and how its axis is chosen. */
+export interface Quantity {
+  title: string;
+  value: (line: MetricsRecord) => number;
+  /** Never: linear. Always: log10 of what is above 0. Wide: log10 if the span is more than a factor of 8. */
+  log: 'never' | 'always' | 'wide';
+  /** The y axis begins at 0. */
+  fromZero: boolean;
+  /** Limits are those of what comes after the start of training, its rarest values left out. */
+  cut: boolean;
+  /** Below this, values say only that training failed: no axis goes there for some curves while others stay above. */
+  floor?: number;
+}
+
+export interface Axis {
+  type: 'linear' | 'log';
+  domain: [number, number];
+}
+
+/** Share of a curve that is its start: far from all that follows, it would take the whole axis. */
+const START = 1 / 20;
+/** Share of the values after the start that an axis may leave out at each end. */
+const RARE = 0.01;
+
+/** The values that decide an axis: of each curve what follows its start. */
+function decisive(points: readonly CurvePoint[], { cut }: Quantity): number[] {
+  const end = points.at(-1)?.tokens ?? 0;
+  return points.filter(({ tokens }) => !cut || tokens >= START * end).map(({ value }) => value);
+}
+
+/** The y axis of a panel: its kind and its ends. What lies beyond them is not drawn (see `beyond`). */
+export function yAxis(curves: readonly (readonly CurvePoint[])[], quantity: Quantity): Axis {
+  const each = curves.map((points) => decisive(points, quantity));
+  const all = each.flat().filter(Number.isFinite);
+  const positive = all.filter((value) => value > 0);
+  const limits = (values: readonly number[]): [number, number] =>
+    quantity.cut ? [quantile(values, RARE), quantile(values, 1 - RARE)] : [quantile(values, 0), quantile(values, 1)];
+  if (positive.length > 0 && (quantity.log === 'always' || (quantity.log === 'wide' && wantsLog(positive)))) {
+    // The ends of curves are what is read off; a log axis has room for them.
+    const ends = each.map((values) => values.at(-1) ?? Number.NaN);
+    return { type: 'log', domain: logDomain([...limits(positive), ...ends], 0.05, 1.5) };
+  }
+  if (all.length === 0) return { type: 'linear', domain: [0, 1] };
+  let [least, most] = limits(all);
+  const { floor } = quantity;
+  if (floor !== undefined && least < floor && each.some((values) => quantile(values, 0.5) >= floor)) least = floor;
+  most = Math.max(most, least);
+  const [low, high] = padded([least, most], 0.06);
+  return {
+    type: 'linear',
+    domain: quantity.fromZero && least >= 0 ? [0, Math.max(high, most * 1.06)] : [low, high],
+  };
+}
+
+/** At which end of the axis a value has no place; null where it has one, or is not a number. */
+export function beyond(value: number, { type, domain }: Axis): 'below' | 'above' | null {
+  if (Number.isNaN(value)) return null;
+  if (value < domain[0] || (type === 'log' && value <= 0)) return 'below';
+  return value > domain[1] ? 'above' : null;
+}
+
+/** A quantity of metrics.jsonl against activations seen. */
+export interface CurvePoint {
+  /** Activations seen. */
+  tokens: number;
+  value: number;
+}
+
+/**
+ * The curve without what a resumed run did over: a run that goes on from its last checkpoint writes again what came
+ * after it, and the later lines are the ones that led to the weights.
+ */
+export function withoutRepeats(curve: readonly MetricsRecord[]): MetricsRecord[] {
+  const kept: MetricsRecord[] = [];
+  for (const line of curve) {
+    while (kept.length > 0 && kept.at(-1)!.tokens >= line.tokens) kept.pop();
+    kept.push(line);
+  }
+  return kept;
+}
+
+/**
+ * At most `limit` points: means over buckets of consecutive points, as equal in number as they can be, so that no spike
+ * is picked or lost by chance. Values that are not finite are left out; a bucket with no other is NaN, a gap.
+ */
+export function bucketMeans(points: readonly CurvePoint[], limit: number): CurvePoint[] {
+  const buckets = Math.min(limit, points.length);
+  return Array.from({ length: buckets }, (_, k) => {
+    const from = Math.floor((k * points.length) / buckets);
+    const to = Math.floor(((k + 1) * points.length) / buckets);
+    const bucket = points.slice(from, to);
+    const finite = bucket.filter(({ value }) => Number.isFinite(value));
+    const mean = (of: readonly CurvePoint[], pick: (point: CurvePoint) => number) =>
+      of.reduce((sum, point) => sum + pick(point), 0) / of.length;
+    if (finite.length === 0) return { tokens: mean(bucket, (point) => point.tokens), value: Number.NaN };
+    return { tokens: mean(finite, (point) => point.tokens), value: mean(finite, (point) => point.value) };
+  });
+}
+
+/** Which colour is which family, and which L0 its lines span; of a ramp its two ends. */
+export function curveKey(id: string, entries: readonly Placed[], width: number) {
+  const ramp = entries.filter(({ tone }) => tone === 0 || tone === 1);
+  if (ramp.length > 0) {
+    const ends = ramp.filter(({ tone }, i) => ramp.findIndex((other) => other.tone === tone) === i);
+    const items = ends
+      .sort((a, b) => a.tone! - b.tone!)
+      .map((entry) => ({
+        label: entry.label,
+        style: entry.style,
+        stroke: lineColour(entry),
+        sign: 'line' as const,
+      }));
+    return key(
+      id,
+      items.map((item, i) => (i === 0 && items.length > 1 ? { ...item, label: `${item.label} to` } : item)),
+      width,
+    );
+  }
+  const names = distinct(entries.map(({ family }) => family));
+  const items = names.map((name) => {
+    const own = entries.filter(({ family }) => family === name);
+    const sizes = extent(own.map(({ record }) => record.l0));
+    const range = sizes === null || own.length < 2 ? '' : `, L0 ${compact(sizes[0])} to ${compact(sizes[1])}`;
+    return { label: `${name}${range}`, style: own[0]!.style, sign: 'line' as const };
+  });
+  return key(id, items, width);
 }

@@ -1,5 +1,5 @@
-import { Refusal } from '../config/refusal.js';
-import type { Architecture, Parameters, Sae } from './sae.js';
+import { Refusal } from '../errors/refusal.js';
+import { type Architecture, type ParameterName, type Parameters, PLAIN, type Sae } from './sae.js';
 
 /**
  * The same function in the parameters of another architecture, up to float32 rounding; what `forward` says stays.
@@ -59,4 +59,106 @@ const CONVERSIONS: { readonly [pair: string]: Conversion | undefined } = {
 function magnified(W: Float32Array, r_mag: Float32Array): Float32Array {
   const e = Float64Array.from(r_mag, Math.exp);
   return W.map((value, k) => value * e[k % e.length]!);
+}
+
+/** Rows whose norm is as near to 1 as this are left alone: float32 tells no more. */
+const TOLERANCE = 1e-6;
+
+/** What is multiplied by |W_dec[j]| where row j is divided by it: all that makes π_gate, π_mag and f of feature j. */
+const COLUMNS: readonly ParameterName[] = ['W_enc', 'W_mag'];
+const BIASES: readonly ParameterName[] = ['b_enc', 'b_gate', 'b_mag', 'threshold'];
+
+/**
+ * The same function as training has it: x − b_dec is encoded, and rows of W_dec have norm 1. SAEs of other programs may
+ * encode x itself (b_dec W_enc goes into the biases), and have rows of any norm (f_j grows by it, row j shrinks). Rows of
+ * zeros stay: they have no direction.
+ *
+ * @param name of the SAE, for messages
+ * @param unitRows false leaves the rows of W_dec as they are
+ * @returns the SAE, and how many rows had another norm
+ * @throws Refusal where no weights compute the same: activations that are normalised one by one; a topk SAE that chooses
+ *   features by what rows of other norms would change
+ */
+export function folded(sae: Sae, unitRows: boolean, name: string): { sae: Sae; rows: number } {
+  const { apply_b_dec_to_input, normalize_activations } = sae.forward ?? PLAIN;
+  if (normalize_activations !== 'none') {
+    throw new Refusal(
+      `${name} has normalize_activations "${normalize_activations}", which no weights can stand for.`,
+      'Take an SAE that was trained without it, or with a constant factor.',
+    );
+  }
+  const centred = apply_b_dec_to_input ? sae : withCentredInput(sae);
+  return unitRows ? withUnitRows(centred, name) : { sae: centred, rows: 0 };
+}
+
+/** x W + b = (x − b_dec) W + (b + b_dec W) */
+function withCentredInput(sae: Sae): Sae {
+  const { W_enc, W_mag, b_dec, b_enc, b_gate, b_mag, r_mag } = sae.parameters;
+  const shift = product(b_dec!, W_enc!);
+  const parameters: Parameters = { ...sae.parameters };
+  if (b_enc) parameters.b_enc = b_enc.map((b, j) => b + shift[j]!);
+  if (b_gate) parameters.b_gate = b_gate.map((b, j) => b + shift[j]!);
+  if (b_mag && W_mag) {
+    const magnitude = product(b_dec!, W_mag);
+    parameters.b_mag = b_mag.map((b, j) => b + magnitude[j]!);
+  } else if (b_mag) parameters.b_mag = b_mag.map((b, j) => b + Math.exp(r_mag![j]!) * shift[j]!);
+  return { ...sae, forward: { ...sae.forward!, apply_b_dec_to_input: true }, parameters };
+}
+
+/** v W, [columns of W] */
+function product(v: Float32Array, W: Float32Array): Float64Array {
+  const columns = W.length / v.length;
+  const sums = new Float64Array(columns);
+  for (let i = 0; i < v.length; i++) {
+    for (let j = 0; j < columns; j++) sums[j]! += v[i]! * W[i * columns + j]!;
+  }
+  return sums;
+}
+
+function withUnitRows(sae: Sae, name: string): { sae: Sae; rows: number } {
+  const { dIn, dSae, parameters } = sae;
+  const norms = rowNorms(parameters.W_dec!, dIn);
+  const rows = norms.filter((norm) => norm !== 1).length;
+  if (rows === 0) return { sae, rows };
+  if (sae.architecture === 'topk' && !sae.forward?.rescale_acts_by_decoder_norm) {
+    throw new Refusal(
+      `${name} is a topk SAE whose rows of W_dec have other norms than 1: with norm 1, it would choose other features.`,
+      'Save it with rescale_acts_by_decoder_norm, or with rows of norm 1.',
+    );
+  }
+  const changed: Parameters = { ...parameters };
+  changed.W_dec = parameters.W_dec!.map((value, k) => value / norms[Math.floor(k / dIn)]!);
+  for (const column of COLUMNS) {
+    const W = parameters[column];
+    if (W) changed[column] = W.map((value, k) => value * norms[k % dSae]!);
+  }
+  for (const bias of BIASES) {
+    const b = parameters[bias];
+    if (b) changed[bias] = b.map((value, j) => value * norms[j]!);
+  }
+  return { sae: { ...sae, parameters: changed }, rows };
+}
+
+/** Norms of rows of length d; exactly 1 where they are as good as 1, or there is no direction. */
+function rowNorms(W: Float32Array, d: number): Float64Array {
+  return Float64Array.from({ length: W.length / d }, (_, j) => {
+    const norm = Math.sqrt(W.subarray(j * d, (j + 1) * d).reduce((sum, value) => sum + value * value, 0));
+    return norm === 0 || Math.abs(norm - 1) <= TOLERANCE ? 1 : norm;
+  });
+}
+
+/**
+ * Parameters that are proportional to activations. Every architecture is positively homogeneous: scaling x and these
+ * by s scales π_gate, f and x̂ by s and leaves W_enc, W_mag, the unit-norm W_dec and r_mag alone.
+ */
+export const PROPORTIONAL: readonly ParameterName[] = ['b_dec', 'b_enc', 'b_gate', 'b_mag', 'threshold'];
+
+/** The SAE that does to s·x what `sae` does to x: training starts from here when activations are scaled by s. */
+export function scaleActivations(sae: Sae, s: number): Sae {
+  const parameters = { ...sae.parameters };
+  for (const name of PROPORTIONAL) {
+    const values = parameters[name];
+    if (values) parameters[name] = values.map((value) => value * s);
+  }
+  return { ...sae, parameters };
 }

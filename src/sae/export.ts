@@ -1,13 +1,21 @@
 import { join, resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { Refusal, UsageRefusal } from '../config/refusal.js';
-import type { ExportConfig } from '../config/stages.js';
-import { exists } from '../disk/exists.js';
+import { exists } from '../disk/input-file.js';
 import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { canConvert, convert } from './convert.js';
-import { openSameSae } from './identity.js';
-import type { Sae } from './sae.js';
-import { CFG_FILE, cfgOf, openSae, readSae, type SaeMetadata, saveSae, WEIGHTS_FILE } from './saelens.js';
+import type { Architecture, Sae } from './sae.js';
+import { CFG_FILE, cfgOf, openSae, openSameSae, readSae, type SaeMetadata, saveSae, WEIGHTS_FILE } from './saelens.js';
+
+/** What to write, and where. */
+export interface ExportSettings {
+  /** Directory of the SAE. */
+  readonly sae: string;
+  readonly as: Architecture;
+  readonly out: string;
+  readonly overwrite: boolean;
+  readonly takeOver: boolean;
+}
 
 const ours = (name: string) => name === CFG_FILE || name === WEIGHTS_FILE;
 
@@ -19,7 +27,7 @@ const ours = (name: string) => name === CFG_FILE || name === WEIGHTS_FILE;
  * @returns the directory
  * @throws Refusal when the SAE cannot be written so
  */
-export async function exportSae(config: ExportConfig, say: (line: string) => void = () => {}): Promise<string> {
+export async function exportSae(config: ExportSettings, say: (line: string) => void = () => {}): Promise<string> {
   const { sae: from, out, overwrite } = config;
   if (resolve(from) === resolve(out)) throw new UsageRefusal('--out is the SAE itself.', 'Choose another --out.');
   const takeOver = config.takeOver ? say : undefined;
@@ -29,7 +37,7 @@ export async function exportSae(config: ExportConfig, say: (line: string) => voi
   return out;
 }
 
-async function exportInto({ sae: from, as, out }: ExportConfig, claim: ClaimOptions): Promise<void> {
+async function exportInto({ sae: from, as, out }: ExportSettings, claim: ClaimOptions): Promise<void> {
   const { files, unchanged } = await openSameSae(from);
   const { architecture, metadata } = files;
   if (!canConvert(architecture, as)) {

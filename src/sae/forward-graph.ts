@@ -1,5 +1,4 @@
 import type { GraphBuilder, Value } from '../onnx/graph.js';
-import { normalized } from './normalization.js';
 import { type Architecture, type ForwardSettings, type ParameterName, PLAIN } from './sae.js';
 
 /** The parameters of an SAE as values of a graph. */
@@ -103,4 +102,35 @@ function encoder(
     case 'topk':
       return topKEncoder(g, w, p, settings);
   }
+}
+
+/** SAELens's ε in its layer norm, beside the deviation and not under the root. */
+const LAYER_NORM_EPSILON = 1e-5;
+
+/**
+ * What the SAE sees of x [tokens, d_in], token by token, and how its output is brought back, as SAELens computes
+ * `normalize_activations` (sae_lens/saes/sae.py, 6.54).
+ */
+export function normalized(
+  g: GraphBuilder,
+  kind: ForwardSettings['normalize_activations'],
+  x: Value,
+): { inner: Value; restore: (xHat: Value) => Value } {
+  if (kind === 'none') return { inner: x, restore: (xHat) => xHat };
+  const dIn = g.cast(g.op('Slice', [g.op('Shape', [x]), g.ints(1), g.ints(2)]), 'float32');
+  if (kind === 'constant_norm_rescale') {
+    // x √d_in / |x|
+    const norm = g.op('Sqrt', [g.reduceSumSquare(x, [1], true)]);
+    const factor = g.div(g.op('Sqrt', [dIn]), norm);
+    return { inner: g.mul(x, factor), restore: (xHat) => g.div(xHat, factor) };
+  }
+  // (x − μ) / (σ + ε), σ with d_in − 1; back without ε
+  const mean = g.op('ReduceMean', [x, g.ints(1)], { keepdims: 1 });
+  const centred = g.sub(x, mean);
+  const variance = g.div(g.reduceSumSquare(centred, [1], true), g.sub(dIn, g.scalar(1)));
+  const deviation = g.op('Sqrt', [variance]);
+  return {
+    inner: g.div(centred, g.add(deviation, g.scalar(LAYER_NORM_EPSILON))),
+    restore: (xHat) => g.add(g.mul(xHat, deviation), mean),
+  };
 }

@@ -1,4 +1,4 @@
-import type { trainableParameters } from '../config/stages.js';
+import { Generator, Purpose } from '../random/generator.js';
 
 /**
  * Architectures that are known: those that are trained, gated_untied, which is a gated one with `--ablate
@@ -10,6 +10,8 @@ export type Architecture = (typeof architectures)[number];
 /** Those that training makes. */
 export type TrainedArchitecture = 'gated' | 'standard' | 'gated_untied';
 
+/** Parameters that are trained, of any architecture. */
+export const trainableParameters = ['W_enc', 'W_mag', 'W_dec', 'b_dec', 'b_enc', 'b_gate', 'b_mag', 'r_mag'] as const;
 export type ParameterName = (typeof trainableParameters)[number] | 'threshold';
 
 /**
@@ -63,4 +65,27 @@ export interface Sae {
   readonly forward?: ForwardSettings;
   /** Exactly PARAMETERS[architecture], row-major. */
   readonly parameters: Parameters;
+}
+
+/** Random unit rows for the decoder, the encoder its transpose (so is W_mag), all biases and r_mag zero. */
+export function initialise(architecture: TrainedArchitecture, dIn: number, dSae: number, seed: number): Sae {
+  const random = new Generator(seed, Purpose.initialisation);
+  const W_dec = new Float32Array(dSae * dIn);
+  const W_enc = new Float32Array(dIn * dSae);
+  for (let j = 0; j < dSae; j++) {
+    const row = Float64Array.from({ length: dIn }, () => random.normal());
+    const norm = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
+    for (let i = 0; i < dIn; i++) {
+      W_dec[j * dIn + i] = row[i]! / norm;
+      W_enc[i * dSae + j] = W_dec[j * dIn + i]!;
+    }
+  }
+  const parameters: Parameters = {};
+  for (const name of PARAMETERS[architecture]) {
+    if (name === 'W_dec') parameters[name] = W_dec;
+    else if (name === 'W_enc') parameters[name] = W_enc;
+    else if (name === 'W_mag') parameters[name] = W_enc.slice();
+    else parameters[name] = new Float32Array(parameterShape(name, dIn, dSae)[0]!);
+  }
+  return { architecture, dIn, dSae, parameters };
 }

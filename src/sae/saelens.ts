@@ -1,17 +1,20 @@
+import { createHash } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Refusal } from '../config/refusal.js';
-import { Displaced } from '../disk/held-locks.js';
-import { readJsonFile } from '../disk/json-file.js';
-import { Unconfirmed } from '../disk/refused-write.js';
-import { writeAside } from '../disk/write-aside.js';
+import { z } from 'zod';
+import { piecesOfFile, Unchanged } from '../disk/input-file.js';
+import { checkJson, readJsonFile } from '../disk/json.js';
+import { Displaced } from '../disk/lock.js';
+import { writeAside } from '../disk/output-file.js';
+import { Unconfirmed } from '../disk/refused.js';
+import { Refusal } from '../errors/refusal.js';
+import { compareFingerprints, shortFingerprint } from '../lm/fingerprint.js';
 import { isWeightDType } from '../onnx/weight.js';
-import { readSafetensorsHeader, type TensorLocation } from '../safetensors/header.js';
-import { readFloats } from '../safetensors/read.js';
-import { floatTensor, writeSafetensors } from '../safetensors/write.js';
-import { checkFinite } from './finite-weights.js';
+import { floatTensor, readSafetensorsHeader, type TensorLocation, writeSafetensors } from '../safetensors/file.js';
+import { firstNotFinite, readFloats } from '../safetensors/floats.js';
 import {
   type Architecture,
+  architectures,
   type ForwardSettings,
   PARAMETERS,
   type ParameterName,
@@ -20,9 +23,6 @@ import {
   parameterShape,
   type Sae,
 } from './sae.js';
-import { readCfg, type SaeMetadata } from './saelens-cfg.js';
-
-export type { SaeMetadata };
 
 /** SAELens drops the metadata of files that do not say they are of version 6 or later. */
 const SAELENS_FORMAT = '6.0.0';
@@ -80,7 +80,7 @@ export function cfgOf(sae: Sae, metadata: SaeMetadata): Record<string, unknown> 
     d_sae: sae.dSae,
     dtype: 'float32',
     device: 'cpu',
-    // Of what is trained here, the scale is folded into the weights (activation-scale.ts).
+    // Of what is trained here, the scale is folded into the weights (convert.ts).
     ...(sae.forward ?? PLAIN),
     // SAELens hands hook_z activations over by head unless it is told.
     reshape_activations: metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
@@ -160,4 +160,194 @@ export async function readSae(files: SaeFiles): Promise<Sae> {
   }
   const { architecture, dIn, dSae, forward } = files;
   return { architecture, dIn, dSae, forward, parameters };
+}
+
+/** What cfg.json tells beside the shapes; `sae_pipe` is our training record. */
+export interface SaeMetadata {
+  readonly model_name?: string;
+  readonly model_fingerprint?: string;
+  readonly hook_name?: string;
+  readonly context_size?: number;
+  readonly prepend_bos?: boolean;
+  /** Whether, or which, special tokens other than BOS it was not trained on. */
+  readonly exclude_special_tokens?: boolean | readonly number[];
+  readonly [key: string]: unknown;
+}
+
+/** What a cfg.json says. */
+export interface SaeCfg {
+  readonly architecture: Architecture;
+  readonly dIn: number;
+  readonly dSae: number;
+  readonly forward: ForwardSettings;
+  readonly metadata: SaeMetadata;
+}
+
+const OTHER_CFG = 'Use the cfg.json that came with the weights, or train the SAE again.';
+
+const NORMALIZATIONS = ['none', 'constant_norm_rescale', 'layer_norm'] as const;
+
+/** SAELens writes null where it has nothing to say. */
+const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
+
+const cfgSchema = z.looseObject({
+  architecture: z.string(),
+  d_in: z.number().int().positive(),
+  d_sae: z.number().int().positive(),
+  apply_b_dec_to_input: z.boolean().default(true),
+  normalize_activations: z.string().default('none'),
+  reshape_activations: z.string().default('none'),
+  k: optional(z.number().int().positive()),
+  rescale_acts_by_decoder_norm: z.boolean().default(false),
+  metadata: z
+    .looseObject({
+      model_name: optional(z.string()),
+      model_fingerprint: optional(z.string()),
+      hook_name: optional(z.string()),
+      context_size: optional(z.number().int().min(2)),
+      prepend_bos: optional(z.boolean()),
+      exclude_special_tokens: optional(z.union([z.boolean(), z.array(z.number().int().nonnegative())])),
+    })
+    .prefault({}),
+});
+
+type Json = Record<string, unknown>;
+const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null;
+
+/**
+ * Reads the content of a cfg.json of SAELens 6, or of an older one as SAELens 6 does.
+ *
+ * @param path the file, for messages
+ * @throws Refusal naming what is broken, or what we do not compute
+ */
+export function readCfg(json: unknown, path: string): SaeCfg {
+  const cfg = checkJson(cfgSchema, isObject(json) ? modernised(json, path) : json, path, OTHER_CFG);
+  const { apply_b_dec_to_input, k, d_in, d_sae } = cfg;
+  const among = <T extends string>(key: keyof typeof cfg & string, choices: readonly T[]): T => {
+    if (choices.includes(cfg[key] as T)) return cfg[key] as T;
+    throw new Refusal(
+      `${path}: ${key} is ${JSON.stringify(cfg[key])}; supported are ${choices.join(', ')}.`,
+      CFG_REMEDY[key] ?? 'Save the SAE with one of these.',
+    );
+  };
+  const architecture = among('architecture', architectures);
+  // Activations at hook_z are flat here, as SAELens makes them of its heads.
+  among('reshape_activations', ['none', 'hook_z']);
+  const plain = { apply_b_dec_to_input, normalize_activations: among('normalize_activations', NORMALIZATIONS) };
+  const rest = { dIn: d_in, dSae: d_sae, metadata: cfg.metadata as SaeMetadata };
+  if (architecture !== 'topk') return { architecture, forward: plain, ...rest };
+  if (k === undefined || k > d_sae) {
+    throw new Refusal(
+      `${path}: k is ${k ?? 'missing'}, where a topk SAE of ${d_sae} features needs 1 to ${d_sae}.`,
+      OTHER_CFG,
+    );
+  }
+  const { rescale_acts_by_decoder_norm } = cfg;
+  return { architecture, forward: { ...plain, k, rescale_acts_by_decoder_norm }, ...rest };
+}
+
+const CFG_REMEDY: Record<string, string> = {
+  normalize_activations: 'Fold the normalisation into the weights with SAELens, and save the SAE again.',
+};
+
+/** Keys that stood beside the shapes before SAELens 6, and stand in its metadata since. */
+const MOVED = ['model_name', 'hook_name', 'context_size', 'prepend_bos'] as const;
+
+/** A cfg.json written before SAELens 6 in the keys of SAELens 6 (its `handle_pre_6_0_config`). */
+function modernised(cfg: Json, path: string): Json {
+  const metadata = isObject(cfg.metadata) ? cfg.metadata : {};
+  const version = cfg.sae_lens_version ?? metadata.sae_lens_version;
+  if (typeof version === 'string' && Number.parseInt(version, 10) >= 6) return cfg;
+  const old: Json = { ...cfg, hook_name: cfg.hook_name ?? cfg.hook_point };
+  const activation = cfg.activation_fn ?? cfg.activation_fn_str ?? 'relu';
+  const isTopK = activation === 'topk' || cfg.architecture === 'topk';
+  if (activation !== 'relu' && activation !== 'topk') {
+    throw new Refusal(
+      `${path}: activation_fn is ${JSON.stringify(activation)}; supported are relu, topk.`,
+      'Use an SAE with one of them.',
+    );
+  }
+  const moved = Object.fromEntries(MOVED.filter((key) => old[key] !== undefined).map((key) => [key, old[key]]));
+  const k = isObject(cfg.activation_fn_kwargs) ? cfg.activation_fn_kwargs.k : cfg.k;
+  const { normalize_activations: norm } = cfg;
+  return {
+    ...cfg,
+    architecture: isTopK ? 'topk' : (cfg.architecture ?? 'standard'),
+    ...(isTopK ? { k } : {}),
+    // It was a boolean: false, or the factor that makes the mean norm √d_in.
+    normalize_activations: norm === true ? 'expected_average_only_in' : norm || 'none',
+    metadata: { prepend_bos: true, ...moved, ...metadata },
+  };
+}
+
+/** Bytes that are read and looked at together. */
+const PIECE = 2 ** 26;
+
+/**
+ * Looks at every weight of an SAE, in pieces: graphs read them from the file by themselves, and ReLU may hide a NaN.
+ *
+ * @throws Refusal naming the first that is NaN or infinite
+ */
+export async function checkFiniteWeights({ tensors }: SaeFiles): Promise<void> {
+  for (const [name, location] of Object.entries(tensors)) {
+    for (let done = 0; done < location.length; done += PIECE) {
+      const length = Math.min(PIECE, location.length - done);
+      checkFinite(await readFloats({ ...location, offset: location.offset + done, length }), name, location);
+    }
+  }
+}
+
+/** @throws Refusal where a value is NaN or infinite */
+export function checkFinite(values: Float32Array, name: string, { path }: TensorLocation): void {
+  const at = firstNotFinite(values, 'float32');
+  if (at < 0) return;
+  throw new Refusal(`${path} holds ${values[at]} in ${name}.`, 'The SAE is damaged: take another, or train it again.');
+}
+
+/** SHA-256 of an SAE's cfg.json and sae_weights.safetensors, one after the other. */
+export async function hashSae(directory: string): Promise<string> {
+  const hash = createHash('sha256');
+  for (const file of [CFG_FILE, WEIGHTS_FILE]) {
+    for await (const piece of piecesOfFile(join(directory, file))) hash.update(piece);
+  }
+  return hash.digest('hex');
+}
+
+/** An SAE that is read more than once, and must be the same each time: `unchanged.digest` is its hash. */
+export async function openSameSae(directory: string): Promise<{ files: SaeFiles; unchanged: Unchanged }> {
+  // First the headers: what is not an SAE may be a file without end.
+  let files = await openSae(directory);
+  const paths = [CFG_FILE, WEIGHTS_FILE].map((name) => join(directory, name));
+  const unchanged = await Unchanged.of(directory, paths, async () => {
+    files = await openSae(directory);
+    return hashSae(directory);
+  });
+  return { files, unchanged };
+}
+
+/**
+ * @param now the model in use, and what to call it
+ * @param remedy what to do where it is another one
+ * @throws Refusal where the SAE records another model, or records it by a fingerprint that cannot be compared
+ */
+export function checkModelOf(
+  path: string,
+  { model_fingerprint: recorded, model_name: name }: SaeMetadata,
+  now: { readonly label: string; readonly fingerprint: string },
+  remedy: string,
+): void {
+  if (recorded === undefined) return;
+  const found = compareFingerprints(recorded, now.fingerprint);
+  if (found === 'different') {
+    throw new Refusal(
+      `${path} was trained on another model (${name}, ${shortFingerprint(recorded)}) than ${now.label} (${shortFingerprint(now.fingerprint)}).`,
+      remedy,
+    );
+  }
+  if (found === 'incomparable') {
+    throw new Refusal(
+      `${path} was trained on ${name}, whose fingerprint is of another version of sae-pipe and cannot be compared with that of ${now.label}.`,
+      'Give --any-model if you know that it is the same model, or train the SAE again.',
+    );
+  }
 }

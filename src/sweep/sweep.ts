@@ -1,18 +1,21 @@
 import { basename, join, resolve } from 'node:path';
 import { readManifest } from '../activations/manifest.js';
+import { commandWords, isLasting, type TrainingCommand } from '../config/flags.js';
 import { loadConfig, section } from '../config/load.js';
-import { Interrupted, Refusal, UsageRefusal } from '../config/refusal.js';
-import type { SweepConfig } from '../config/stages.js';
+import { type EvalConfig, type SweepConfig, sweepSchema } from '../config/stages.js';
+import { openCorpus } from '../corpus/documents.js';
+import { exists } from '../disk/input-file.js';
 import { asOwner } from '../disk/output-directory.js';
-import type { EvalRecord } from '../eval/record.js';
+import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
+import { evaluate, evaluateUnlessSame } from '../eval/evaluate.js';
+import { EVAL_FILE, type EvalRecord } from '../eval/record.js';
 import { harvest } from '../harvest/harvest.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { writeReport } from '../report/write.js';
+import { readEvaluation } from '../report/read-evaluation.js';
+import { writeReport } from '../report/report.js';
 import { stepsOf } from '../train/run-settings.js';
-import { checkEvaluation, evaluationConfig, evaluationOf } from './evaluation.js';
-import { sweepHooks } from './hooks.js';
-import { type Outcome, trainRuns } from './pass.js';
-import { type SweepRun, sweepRuns } from './runs.js';
+import { type SweepRun, sweepHooks, sweepRuns } from './runs.js';
+import { type Outcome, trainRuns } from './train-runs.js';
 
 /** What a sweep made. */
 export interface SweepResult {
@@ -150,4 +153,60 @@ function sharingOrder(runs: readonly SweepRun[]): SweepRun[][] {
     groups.set(key, [...(groups.get(key) ?? []), run]);
   }
   return [...groups.values()];
+}
+
+/**
+ * Configuration of a sweep's evaluation: the file's section eval. Its model is the harvest's where it names none.
+ *
+ * @param sae directories of the SAEs
+ * @throws UsageRefusal where something is missing or does not fit
+ */
+export function evaluationConfig(config: SweepConfig, file: string, sae: readonly string[]): EvalConfig {
+  const evaluation = section(file, 'eval');
+  const { model, revision } = section(file, 'harvest');
+  const takeOver = config.takeOver ? { 'take-over': true } : {};
+  const inherited =
+    evaluation.model === undefined && model !== undefined
+      ? { model, ...(revision !== undefined && evaluation.revision === undefined && { revision }) }
+      : {};
+  const out = join(config.out, 'eval');
+  return loadConfig('eval', { ...inherited, sae: [...sae], out, overwrite: true, ...takeOver }, file);
+}
+
+/** @throws Refusal when the text of the evaluation is not there or cannot be read */
+export async function checkEvaluation({ corpus, textField, encoding }: EvalConfig): Promise<void> {
+  await openCorpus({ corpus, textField, encoding }, { say() {} });
+}
+
+/** Evaluates, unless nothing was trained since an evaluation of just these SAEs. */
+export async function evaluationOf(
+  config: SweepConfig,
+  file: string,
+  sae: readonly string[],
+  trained: boolean,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<readonly EvalRecord[]> {
+  const wanted = evaluationConfig(config, file, sae);
+  const command = sweepCommand(config, file);
+  if (trained || !(await exists(join(wanted.out, EVAL_FILE)))) return evaluate(wanted, progress, stop, command);
+  return evaluateUnlessSame(await recordsOf(wanted.out, progress), wanted, progress, stop, command);
+}
+
+/** The command of this sweep, which is how its SAEs are made again; null where its file was a pipe. */
+function sweepCommand(config: SweepConfig, file: string): TrainingCommand | null {
+  if (!isLasting(file)) return null;
+  const words = ['--config', file, ...commandWords(sweepSchema, { ...config }), '--out', config.out];
+  return { stage: 'sweep', directory: process.cwd(), words };
+}
+
+/** The records of an evaluation; none where it is broken, which is said. */
+async function recordsOf(directory: string, progress: Progress): Promise<EvalRecord[]> {
+  try {
+    return (await readEvaluation(directory)).map(({ record }) => record);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    progress.say(`${error.message} The SAEs are evaluated again.`);
+    return [];
+  }
 }

@@ -1,10 +1,10 @@
-import type { ActivationArray } from '../activations/arrow-files.js';
-import { widen } from '../activations/widen.js';
-import { Refusal } from '../config/refusal.js';
+import type { ActivationArray } from '../activations/rows.js';
+import { Refusal } from '../errors/refusal.js';
+import { firstNotFinite, widen } from '../safetensors/floats.js';
 import type { StepMetrics, StepSettings } from './engines/engine.js';
 
 /** Where a run stands when its numbers go wrong. */
-export interface Standing {
+export interface FailedStep {
   /** Steps done, the one that went wrong included. */
   readonly step: number;
   /** Name of the newest checkpoint in --out. */
@@ -16,7 +16,7 @@ export async function checkLoss(
   { mse, l1, aux }: StepMetrics,
   batch: ActivationArray,
   { lr }: StepSettings,
-  standing: () => Promise<Standing>,
+  standing: () => Promise<FailedStep>,
 ): Promise<void> {
   const loss = mse + l1 + aux;
   if (Number.isFinite(loss)) return;
@@ -26,13 +26,13 @@ export async function checkLoss(
 }
 
 /** The refusal of a step that left a state which no further step can mend. */
-export function poisoned(what: string, lr: number | undefined, at: Standing): Refusal {
+export function poisoned(what: string, lr: number | undefined, at: FailedStep): Refusal {
   const rate = lr === undefined ? '' : ` (learning rate ${short(lr)})`;
   return new Refusal(`After step ${at.step}${rate}, ${what}.`, remedy(at));
 }
 
 /** The learning rate is one of the settings that a run keeps, and the same settings take the same steps. */
-function remedy({ checkpoint }: Standing): string {
+function remedy({ checkpoint }: FailedStep): string {
   const kept =
     checkpoint === undefined
       ? 'no checkpoint had been written.'
@@ -46,3 +46,34 @@ function largestOf(batch: ActivationArray): number {
 }
 
 const short = (value: number) => String(Number(value.toPrecision(3)));
+
+/**
+ * What of a state can never be mended by further steps, in words; undefined where all is well. Exact: every number is
+ * looked at, which takes less time than writing them.
+ *
+ * @param state parameters, or a whole state of an engine
+ * @param dIn length of a row of W_dec
+ * @param unitRows whether the rows of W_dec are kept at norm 1: a row of zeros, as an overflowing norm leaves it, has none
+ */
+export function poisonIn(state: ReadonlyMap<string, Float32Array>, dIn: number, unitRows: boolean): string | undefined {
+  for (const [name, values] of state) {
+    const at = firstNotFinite(values, 'float32');
+    if (at >= 0) return `${name} holds ${values[at]} (entry ${at})`;
+  }
+  // r_mag is used as exp(r_mag) only.
+  const r = state.get('r_mag')?.findIndex((value) => Math.fround(Math.exp(value)) === Number.POSITIVE_INFINITY) ?? -1;
+  if (r >= 0) return `exp(r_mag) of feature ${r} overflows`;
+  const zero = unitRows ? zeroRow(state.get('W_dec'), dIn) : -1;
+  return zero >= 0 ? `row ${zero} of W_dec is zero` : undefined;
+}
+
+/** The first row without a number other than 0; −1 where there is none. */
+function zeroRow(matrix: Float32Array | undefined, d: number): number {
+  if (!matrix) return -1;
+  for (let row = 0; row < matrix.length / d; row++) {
+    let i = row * d;
+    while (i < (row + 1) * d && matrix[i] === 0) i++;
+    if (i === (row + 1) * d) return row;
+  }
+  return -1;
+}

@@ -1,31 +1,33 @@
-import type { ActivationSource, Batches } from '../activations/source.js';
-import { Interrupted } from '../config/refusal.js';
+import type { ActivationSource, Batches, SourceDescription } from '../activations/activation-source.js';
+import { writeRunFile } from '../config/run-file.js';
 import type { TrainConfig } from '../config/stages.js';
-import { checkFreeSpace } from '../disk/free-space.js';
-import type { JsonLines } from '../disk/json-lines.js';
 import { claimOutputDirectory } from '../disk/output-directory.js';
+import type { JsonLines } from '../disk/output-file.js';
+import { checkFreeSpace, type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
+import { Interrupted } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
-import { NOTHING_BEGUN, throwIfStopped } from '../progress/unless-stopped.js';
+import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import type { Parameters } from '../sae/sae.js';
-import { readCheckpoint, textSchema } from './checkpoint.js';
-import { openCurve } from './continued-curve.js';
-import { checkResampleSteps } from './dead-window.js';
+import type { MetricsRecord } from '../sae/training-curve.js';
 import type { Engine, EngineSettings } from './engines/engine.js';
-import { checkMemory, chooseEngine, type EngineName, type openEngine } from './engines/open.js';
+import {
+  checkMemory,
+  chooseEngine,
+  type EngineName,
+  memoryNeeded,
+  type openEngine,
+  threadsOf,
+} from './engines/open.js';
 import { stateBytes, stateShapes } from './engines/state.js';
-import { type Estimates, estimate, medianActivation } from './estimates.js';
-import { finishedIn, stateNotKept, tidyFinished } from './finished.js';
-import { continuedCourse, newCourse } from './further.js';
-import { MetricsLog } from './metrics.js';
-import type { MetricsRecord } from './metrics-record.js';
-import { withOwnThreads } from './own-threads.js';
-import { checkResampling } from './resampling.js';
-import { claimOptions, kept } from './run-directory.js';
-import { writeRunFile } from './run-file.js';
-import { activationScale, engineSettings, metadata } from './run-settings.js';
-import type { Schedule } from './schedule.js';
-import { type SparsityCoefficient, sparsityCoefficient } from './sparsity-coefficient.js';
+import { type Estimates, estimate, looksBefore, medianActivation } from './estimates.js';
+import { MetricsLog, openCurve } from './metrics-log.js';
+import { checkResampling, MOST_LOSS_ENTRIES } from './resampling.js';
+import { withOwnThreads } from './resumed-config.js';
+import { claimOptions, finishedIn, kept, stateNotKept, tidyFinished } from './run-directory.js';
+import { activationScale, continuedCourse, engineSettings, metadata, newCourse } from './run-settings.js';
+import { checkResampleSteps, type Schedule, type SparsityCoefficient, sparsityCoefficient } from './schedule.js';
 import { frozenBiases, openInit, startingPoint } from './starting-point.js';
+import { readCheckpoint, textSchema } from './training-checkpoint.js';
 
 /** What a run is fed from. */
 export interface Fed {
@@ -135,4 +137,40 @@ export async function openRun(
     await engine.close();
     return saying(error);
   }
+}
+
+/** Values of the graph of single inputs' losses that exist at a time. */
+const LOSS_VALUES = 8;
+/** Copies of looked-at rows as float32: as they are, scaled, the chunk under way, and one that is yet to be collected. */
+const LOOKED_AT = 4;
+/** A batch in the engine, one that is gathered, and one that bfloat16 was widened to. */
+const BATCHES = 3;
+/** A state on its way to a checkpoint: from the workers, put together, and the one before, yet to be collected. */
+const STATES = 3;
+
+/** What of a source decides the memory of training on it. */
+export interface MemorySource extends Pick<ActivationSource, 'memory'> {
+  readonly about: Pick<SourceDescription, 'meanNorm'>;
+}
+
+/** What training holds at most, bytes: the engine reserves all it can ever need, and touches it as it needs it. */
+export function trainingMemory(
+  config: TrainConfig,
+  settings: EngineSettings,
+  engine: EngineName,
+  source: MemorySource,
+): MemoryParts {
+  const { dIn, dSae, batch } = settings;
+  const { held, pieceRows } = source.memory(config.order);
+  const resamples = config.resampleAt.length > 0;
+  const looked = resamples || looksBefore(config, source.about) ? LOOKED_AT * 4 * pieceRows * dIn : 0;
+  const losses = resamples ? LOSS_VALUES * 4 * Math.min(MOST_LOSS_ENTRIES, pieceRows * dSae) : 0;
+  return {
+    engine: memoryNeeded(engine, settings),
+    checkpoints: STATES * stateBytes(settings),
+    // Resampling has the state that it changes and the SAE as it stands, and one array's parts on their way back.
+    resampling: looked + losses + (resamples ? 2 * stateBytes(settings) : 0),
+    rows: held + BATCHES * 4 * batch * dIn,
+    program: PROGRAM_MEMORY + THREAD_MEMORY * threadsOf(engine, settings),
+  };
 }

@@ -1,11 +1,12 @@
+import { availableParallelism } from 'node:os';
 import { section } from '../config/config-file.js';
 import { type Flag, flagsOf } from '../config/flags.js';
 import { loadConfig, withoutRivals } from '../config/load.js';
-import { UsageRefusal } from '../config/refusal.js';
+import { readRunFlags } from '../config/run-file.js';
 import { type TrainConfig, trainSchema } from '../config/stages.js';
-import { newestCheckpoint } from './checkpoint.js';
-import { type Finished, finishedIn } from './finished.js';
-import { readRunFlags } from './run-file.js';
+import { UsageRefusal } from '../errors/refusal.js';
+import { type Finished, finishedIn } from './run-directory.js';
+import { newestCheckpoint } from './training-checkpoint.js';
 
 /**
  * Flags that may differ when a run is resumed. They change where and how fast it is computed, where its inputs lie (what
@@ -78,4 +79,25 @@ function flagsOfFinished({ settings }: Finished): Record<string, unknown> {
     return key === 'decaySteps' && value === 0 ? [] : [[name, value] as const];
   });
   return Object.fromEntries(flags);
+}
+
+/**
+ * The configuration with the number of threads that the run has: as told, else as many as it had before it was stopped,
+ * else one per core. The sparse engine adds up partial sums of its threads, so their number decides last bits: a run that
+ * is resumed on another machine must not change it unasked.
+ *
+ * @param say told where the number is another than before
+ */
+export async function withOwnThreads(config: TrainConfig, say: (line: string) => void): Promise<TrainConfig> {
+  const { resume, out, model } = config;
+  const found = resume && (await newestCheckpoint(out)) ? (await readRunFlags(out))?.threads : undefined;
+  const before = Number.isInteger(found) && (found as number) > 0 ? (found as number) : undefined;
+  const threads = config.threads || (before ?? availableParallelism());
+  if (before !== undefined && threads !== before) {
+    say(
+      `--threads ${threads}: the run had ${before} so far, so that its last bits may differ from an undisturbed run's.`,
+    );
+  }
+  const modelThreads = model === undefined ? config.modelThreads : config.modelThreads || availableParallelism();
+  return { ...config, threads, modelThreads };
 }

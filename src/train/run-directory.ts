@@ -1,9 +1,14 @@
+import { join } from 'node:path';
+import { RUN_FILE, removeRunFile } from '../config/run-file.js';
 import type { TrainConfig } from '../config/stages.js';
-import type { ClaimOptions } from '../disk/output-directory.js';
-import { CFG_FILE, WEIGHTS_FILE } from '../sae/saelens.js';
-import { isCheckpoint } from './checkpoint.js';
-import { METRICS_FILE } from './metrics-record.js';
-import { RUN_FILE } from './run-file.js';
+import { exists } from '../disk/input-file.js';
+import { requireStillOwner } from '../disk/lock.js';
+import { type ClaimOptions, removeHalfWritten } from '../disk/output-directory.js';
+import { Refusal } from '../errors/refusal.js';
+import { CFG_FILE, openSae, WEIGHTS_FILE } from '../sae/saelens.js';
+import { METRICS_FILE } from '../sae/training-curve.js';
+import { endCurve } from './metrics-log.js';
+import { hasCheckpointBeyond, isCheckpoint, removeCheckpoints } from './training-checkpoint.js';
 
 const FILES = [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE];
 
@@ -21,4 +26,47 @@ export function claimOptions(config: TrainConfig, say?: (line: string) => void):
 /** What a stop leaves of a run. */
 export function kept(steps: number, wanted: number, out: string): string {
   return `step ${steps} of ${wanted} is kept in ${out}; continue with the same command and --resume.`;
+}
+
+/** The settings of a finished SAE. */
+export interface Finished {
+  /** Its cfg.json. */
+  readonly path: string;
+  readonly settings: Readonly<Record<string, unknown>>;
+  /** Steps that it was trained for; NaN where it was not trained here. */
+  readonly steps: number;
+}
+
+/** What an SAE in `directory` was trained with; undefined where there is none. */
+export async function finishedIn(directory: string): Promise<Finished | undefined> {
+  const path = join(directory, CFG_FILE);
+  if (!(await exists(path))) return undefined;
+  const { metadata } = await openSae(directory);
+  const settings = (metadata.sae_pipe ?? {}) as Record<string, unknown>;
+  return { path, settings, steps: typeof settings.steps === 'number' ? settings.steps : Number.NaN };
+}
+
+/**
+ * Removes what is superfluous beside a finished SAE: all but the state from which it can be trained further, and that
+ * with --discard-state. A kill before the end leaves it, and lines of the curve where it came before the first
+ * checkpoint of a run that was to be trained further. One that has such a checkpoint keeps everything.
+ */
+export async function tidyFinished(
+  { out, discardState }: Pick<TrainConfig, 'out' | 'discardState'>,
+  steps: number,
+): Promise<void> {
+  await requireStillOwner(out);
+  await removeHalfWritten(out, isRunFile);
+  if (await hasCheckpointBeyond(out, steps)) return;
+  await endCurve(out, steps);
+  await removeCheckpoints(out, discardState ? undefined : steps);
+  if (discardState) await removeRunFile(out);
+}
+
+/** The refusal of training a finished SAE further without its state. */
+export function stateNotKept(directory: string, steps: number): Refusal {
+  return new Refusal(
+    `${directory} was trained for ${steps} steps, and its state (Adam's moments) is not there to train it further.`,
+    `Start a new run from its weights with --init ${directory}, or train again without --discard-state.`,
+  );
 }

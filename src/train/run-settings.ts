@@ -1,12 +1,14 @@
-import type { Order, SourceDescription, TextRead } from '../activations/source.js';
-import { UsageRefusal } from '../config/refusal.js';
+import { z } from 'zod';
+import type { Order, SourceDescription, TextRead } from '../activations/activation-source.js';
 import type { TrainConfig } from '../config/stages.js';
-import { ablatedSettings, ablationsOf } from './ablations.js';
-import type { EngineSettings } from './engines/engine.js';
+import { ablations, activationDTypes } from '../config/values.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { PARAMETERS } from '../sae/sae.js';
+import type { MetricsRecord } from '../sae/training-curve.js';
+import type { Ablation, EngineSettings } from './engines/engine.js';
 import type { Estimates } from './estimates.js';
-import type { MetricsRecord } from './metrics-record.js';
-import type { Schedule } from './schedule.js';
-import type { SparsityCoefficient } from './sparsity-coefficient.js';
+import { checkSchedule, planned, type Schedule, type SparsityCoefficient } from './schedule.js';
+import { checkSameSettings } from './training-checkpoint.js';
 
 /** Optimiser steps of the run. */
 export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'rows'>): number {
@@ -126,4 +128,149 @@ export function metadata(
       final,
     },
   };
+}
+
+/** Pairs that leave one of the two nothing to change. */
+const CONTRADICTIONS: readonly (readonly [Ablation, Ablation, string])[] = [
+  ['untied-encoder', 'no-r-mag', 'an untied encoder has no r_mag'],
+  ['unfrozen-decoder', 'no-auxiliary', 'without an auxiliary loss nothing of its decoder is frozen'],
+];
+
+/** The ablations of a run, each once, in one order however they were given. */
+export function ablationsOf({ ablate = [] }: Pick<TrainConfig, 'ablate'>): Ablation[] {
+  return ablations.filter((name) => ablate.includes(name));
+}
+
+/**
+ * What --arch, --ablate and --train mean to an engine.
+ *
+ * @throws UsageRefusal where they contradict each other
+ */
+export function ablatedSettings(
+  config: Pick<TrainConfig, 'arch' | 'ablate' | 'train'>,
+): Required<Pick<EngineSettings, 'architecture' | 'ablations' | 'trained'>> {
+  const { arch, train } = config;
+  const ablate = ablationsOf(config);
+  if (ablate.length > 0 && arch !== 'gated') {
+    throw new UsageRefusal(`--ablate changes a gated SAE, and --arch is ${arch}.`, 'Leave --ablate out.');
+  }
+  for (const [a, b, because] of CONTRADICTIONS) {
+    if (ablate.includes(a) && ablate.includes(b)) {
+      throw new UsageRefusal(`--ablate ${a} and ${b} exclude each other: ${because}.`, 'Give one of them.');
+    }
+  }
+  const architecture = ablate.includes('untied-encoder') ? 'gated_untied' : arch;
+  const names = PARAMETERS[architecture].filter((name) => name !== 'r_mag' || !ablate.includes('no-r-mag'));
+  const foreign = train?.find((name) => !names.includes(name));
+  if (foreign !== undefined) {
+    throw new UsageRefusal(`--train ${foreign} is nothing that this SAE trains.`, `It trains ${names.join(', ')}.`);
+  }
+  return {
+    architecture,
+    ablations: ablate.filter((name) => name !== 'untied-encoder' && name !== 'no-r-mag'),
+    trained: train ? names.filter((name) => train.some((given) => given === name)) : names,
+  };
+}
+
+/** A command that trained a run further: from which step, and how many steps the run was to have before. */
+export interface Leg {
+  readonly from: number;
+  readonly of: number;
+}
+
+const legsSchema = z.array(z.object({ from: z.number(), of: z.number() })).catch([]);
+
+/** What decides a run's result. */
+export interface Course {
+  readonly plan: Schedule;
+  readonly fixed: Readonly<Record<string, unknown>>;
+}
+
+function courseOf(
+  config: TrainConfig,
+  about: SourceDescription,
+  initSha256: string | undefined,
+  steps: number,
+  legs: readonly Leg[],
+): Course {
+  // The warm-up is over, and stays what it was.
+  const plan = planned(config, steps, legs[0]?.of);
+  return {
+    plan,
+    fixed: { ...fixedSettings(config, about, plan, initSha256), ...(legs.length > 0 ? { trained_further: legs } : {}) },
+  };
+}
+
+/** The course of a run that begins. */
+export function newCourse(config: TrainConfig, about: SourceDescription, initSha256: string | undefined): Course {
+  const steps = stepsOf(config, about);
+  checkSchedule(config, steps);
+  return courseOf(config, about, initSha256, steps, []);
+}
+
+/**
+ * The course of a run that was begun before with `found` settings, and has done `done` steps. Where this command asks for
+ * more steps than the run was to have, it is trained further: the steps that were made stay as they are, and from there
+ * on learning rate and λ are those of a run of that many steps with the warm-up that it had.
+ *
+ * @param path where the settings were found
+ * @throws Refusal showing what differs otherwise
+ */
+export function continuedCourse(
+  path: string,
+  found: Readonly<Record<string, unknown>>,
+  done: number,
+  config: TrainConfig,
+  about: SourceDescription,
+  initSha256: string | undefined,
+): Course {
+  const wanted = stepsOf(config, about);
+  const before = typeof found.steps === 'number' ? found.steps : wanted;
+  const legs = legsSchema.parse(found.trained_further);
+  const same = courseOf(config, about, initSha256, before, legs);
+  // The same SAE may lie elsewhere by now.
+  const moved = initSha256 !== undefined && initSha256 === found.init_sha256 ? { init: found.init } : {};
+  const further = wanted > before;
+  if (further && isMade(config) && !sameActivations(found, same.fixed)) {
+    throw new Refusal(
+      `${path} is of a run on activations that were planned for ${before} steps: a stream or --model can be trained further only within what it brings.`,
+      'Harvest a store to train further, or start a new run from its weights with --init.',
+    );
+  }
+  checkSameSettings(path, found, { ...same.fixed, ...moved });
+  if (wanted === before) return same;
+  if (!further) {
+    throw new Refusal(
+      `${path} is of a run of ${before} steps, and this command says ${wanted}.`,
+      'Leave --steps and --tokens out to resume the run, or give more to train it further.',
+    );
+  }
+  checkSchedule(config, wanted, legs[0]?.of ?? before);
+  return courseOf(config, about, initSha256, wanted, [...legs, { from: done, of: before }]);
+}
+
+/** Are activations made while training, so that their order depends on how many are asked for? */
+const isMade = ({ activations }: TrainConfig) => activations === undefined || activations === '-';
+
+const sameActivations = (a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>) =>
+  JSON.stringify(a.activations) === JSON.stringify(b.activations);
+
+const activationsSchema = z.object({
+  ...{ model: z.string(), hook: z.string(), rows: z.number(), corpus: z.string(), sha256: z.string() },
+  dtype: z.enum(activationDTypes),
+});
+
+/**
+ * The source that a run's settings record, as far as they do.
+ *
+ * @throws Refusal where they record none
+ */
+export function recordedSource(found: Readonly<Record<string, unknown>>): SourceDescription {
+  const parsed = activationsSchema.safeParse(found.activations);
+  if (!parsed.success) {
+    throw new Refusal('The SAE in --out was not trained here.', 'Use --init to start a new run from it.');
+  }
+  const { model, sha256, ...about } = parsed.data;
+  const unknown = { place: 'the activations of the run', dIn: 0, context: 0, meanNorm: null };
+  return { ...about, ...unknown, model: { name: '', fingerprint: model }, identity: sha256 };
 }

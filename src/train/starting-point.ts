@@ -1,17 +1,13 @@
-import type { SourceDescription } from '../activations/source.js';
-import { Refusal } from '../config/refusal.js';
+import type { SourceDescription } from '../activations/activation-source.js';
 import type { TrainConfig } from '../config/stages.js';
-import type { Unchanged } from '../disk/unchanged.js';
-import { PROPORTIONAL, scaleActivations } from '../sae/activation-scale.js';
-import { canConvert, convert } from '../sae/convert.js';
-import { folded } from '../sae/fold.js';
-import { checkModelOf, openSameSae } from '../sae/identity.js';
-import { initialise } from '../sae/initialise.js';
-import type { Parameters, Sae } from '../sae/sae.js';
-import { readSae, type SaeFiles } from '../sae/saelens.js';
+import type { Unchanged } from '../disk/input-file.js';
+import { Refusal } from '../errors/refusal.js';
+import { canConvert, convert, folded, PROPORTIONAL, scaleActivations } from '../sae/convert.js';
+import { initialise, type Parameters, type Sae } from '../sae/sae.js';
+import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import type { EngineSettings, TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
-import { poisonIn } from './finite-state.js';
+import { poisonIn } from './not-finite.js';
 
 /** The SAE that --init names; `unchanged.digest` is its content, which a run keeps. */
 export interface Init {

@@ -1,33 +1,28 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ActivationArray } from '../activations/arrow-files.js';
-import { Interrupted } from '../config/refusal.js';
+import type { ActivationArray } from '../activations/rows.js';
 import type { TrainConfig } from '../config/stages.js';
-import { requireStillOwner } from '../disk/held-locks.js';
-import type { JsonLines } from '../disk/json-lines.js';
-import type { DirectoryLock } from '../disk/lock.js';
+import { type DirectoryLock, requireStillOwner } from '../disk/lock.js';
 import { lockOutputDirectory } from '../disk/output-directory.js';
-import { memoryLine } from '../progress/memory-line.js';
+import type { JsonLines } from '../disk/output-file.js';
+import { memoryLine } from '../disk/space.js';
+import { Interrupted } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
-import { scaleActivations } from '../sae/activation-scale.js';
+import { scaleActivations } from '../sae/convert.js';
 import { CFG_FILE, saveSae } from '../sae/saelens.js';
-import { newestCheckpoint, writeCheckpoint } from './checkpoint.js';
-import { CheckpointClock } from './checkpoint-clock.js';
+import type { MetricsRecord } from '../sae/training-curve.js';
 import type { Engine, TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
 import { openEngine } from './engines/open.js';
 import { stateShapes } from './engines/state.js';
-import { tidyFinished } from './finished.js';
-import { poisonIn } from './finite-state.js';
-import { trainingMemory } from './memory-bound.js';
-import type { MetricsLog } from './metrics.js';
-import type { MetricsRecord } from './metrics-record.js';
-import { checkLoss, poisoned, type Standing } from './not-finite.js';
-import { type Fed, type OpenRun, openRun, type Run, type Say } from './open-run.js';
+import type { MetricsLog } from './metrics-log.js';
+import { checkLoss, type FailedStep, poisoned, poisonIn } from './not-finite.js';
+import { type Fed, type OpenRun, openRun, type Run, type Say, trainingMemory } from './open-run.js';
 import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
-import { claimOptions, kept } from './run-directory.js';
+import { claimOptions, kept, tidyFinished } from './run-directory.js';
 import { metadata } from './run-settings.js';
-import type { SparsityCoefficient } from './sparsity-coefficient.js';
+import type { SparsityCoefficient } from './schedule.js';
+import { CheckpointClock, newestCheckpoint, writeCheckpoint } from './training-checkpoint.js';
 
 /**
  * One SAE in training: takes batches one after another, and keeps schedule, curve, checkpoints and resampling. Who
@@ -190,13 +185,13 @@ export class Trainer {
     return state;
   }
 
-  private checkState(state: TrainerState, standing: Standing, lr?: number): void {
+  private checkState(state: TrainerState, standing: FailedStep, lr?: number): void {
     const { settings } = this.run;
     const poison = poisonIn(state, settings.dIn, isTrained(settings, 'W_dec'));
     if (poison) throw poisoned(poison, lr, standing);
   }
 
-  private async standing(): Promise<Standing> {
+  private async standing(): Promise<FailedStep> {
     return { step: this.steps, checkpoint: await newestCheckpoint(this.run.config.out) };
   }
 

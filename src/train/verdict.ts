@@ -1,7 +1,6 @@
-import type { Progress } from '../progress/progress.js';
-import { count } from '../progress/spoken.js';
+import { count, type Progress } from '../progress/progress.js';
 import { openSae } from '../sae/saelens.js';
-import type { MetricsRecord } from './metrics-record.js';
+import type { MetricsRecord } from '../sae/training-curve.js';
 
 /** What makes a trained SAE useless, and what to change. */
 export interface Fault {

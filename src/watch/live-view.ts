@@ -1,7 +1,13 @@
 import { createHash } from 'node:crypto';
-import type { Markup } from '../report/markup.js';
-import { curvesOf, liveFragment } from './fragment.js';
-import type { WatchedRuns } from './watched-runs.js';
+import { basename, relative, resolve } from 'node:path';
+import { duration } from '../progress/progress.js';
+import { distinct, entriesOf, type Placed, type Subject } from '../report/entries.js';
+import { inlineMarker, lineColour } from '../report/family-styles.js';
+import { compact, counted, fixed, integer, MISSING, percent } from '../report/numbers-and-axes.js';
+import { type Markup, markup } from '../report/page.js';
+import { trainingCurvesFigure } from '../report/training-curves.js';
+import { thinned } from './run-files.js';
+import type { Run, RunStanding, Seen, WatchedRuns } from './watched-runs.js';
 
 /** What is shown is drawn anew after so long at the earliest (milliseconds), */
 const FRESH = 1000;
@@ -43,9 +49,179 @@ export class LiveView {
   private async draw(): Promise<View> {
     const seen = await this.runs.look();
     if (this.curves?.version !== seen.version) {
-      this.curves = { version: seen.version, drawn: curvesOf(seen.runs, this.root) };
+      this.curves = { version: seen.version, drawn: runCurves(seen.runs, this.root) };
     }
     const html = liveFragment(seen, this.root, this.curves.drawn).text;
     return { html, tag: `"${createHash('sha256').update(html).digest('hex').slice(0, 32)}"` };
   }
+}
+
+/** Most runs whose curves are drawn. */
+export const MOST_DRAWN = 100;
+/** With more runs than this the curves come first: the table is longer than a screen. */
+const SHORT_TABLE = 8;
+/** Points of all lines of a panel together, about; a line has 50 to 400. */
+const POINTS = 9600;
+
+/** A run as it stands on the page: the subject of its entry. */
+interface Shown extends Subject {
+  readonly run: Run;
+}
+
+/** What names a run, as cfg.json has it. */
+function trainingOf({ settings: { ablate, train, l1, dSae } }: Run): Record<string, unknown> {
+  return { ablate, train, ...(l1 === undefined ? {} : { l1 }), ...(dSae === undefined ? {} : { d_sae: dSae }) };
+}
+
+/** Puts the runs in the page's order: by hook, architecture and name, which stays while they grow. */
+function entriesOfRuns(runs: readonly Run[], root: string): Placed<Shown>[] {
+  return entriesOf(
+    runs.map((run) => ({
+      record: {
+        run,
+        sae: relative(root, run.directory) || basename(resolve(root)),
+        architecture: run.settings.architecture ?? 'unknown',
+        hook: run.settings.hook ?? 'unknown hook',
+        model: run.settings.model ?? 'unknown model',
+        l0: Number.NaN,
+        cfg: { metadata: { sae_pipe: trainingOf(run) } },
+      },
+      curve: run.curve,
+    })),
+  );
+}
+
+const STATES = ['running', 'stalled', 'finished'] as const;
+
+/** The hook of all runs that say theirs; undefined where they have several. */
+function commonHook(runs: readonly Run[]): string | undefined {
+  const hooks = distinct(runs.map(({ settings }) => settings.hook).filter((hook) => hook !== undefined));
+  return hooks.length === 1 ? hooks[0] : undefined;
+}
+
+function summary({ runs, complete, refused }: Seen): Markup {
+  const states = STATES.map((state) => [state, runs.filter(({ standing }) => standing.state === state).length] as const)
+    .filter(([, count]) => count > 0)
+    .map(([state, count]) => `${integer(count)} ${state}`);
+  const hook = commonHook(runs);
+  const at = hook === undefined ? '' : ` at ${hook}`;
+  const counts =
+    runs.length === 0
+      ? 'No run yet: waiting for a metrics.jsonl.'
+      : runs.length === 1
+        ? `One run${at}, ${runs[0]!.standing.state}.`
+        : `${counted(runs.length, 'run')}${at}: ${states.join(', ')}.`;
+  const more = complete ? '' : ' There is more below this directory than is shown: watch a part of it.';
+  const unread = refused > 0 ? ` The metrics.jsonl of ${counted(refused, 'run')} may not be read.` : '';
+  return markup`<p class="summary">${counts}${more}${unread}</p>`;
+}
+
+/** Minutes and hours only: a page that changes every second says nothing by it. */
+function silenceOf(seconds: number): string {
+  return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : duration(seconds);
+}
+
+function stateCell({ state, silence }: RunStanding): Markup {
+  const since = state === 'stalled' ? markup`<span class="unit">silent for ${silenceOf(silence)}</span>` : null;
+  return markup`<td class="state ${state}">${state}${since}</td>`;
+}
+
+function stepCell({ step, steps }: RunStanding): Markup {
+  const bar = steps === undefined ? null : markup`<progress max="${steps}" value="${step}"></progress>`;
+  return markup`<td class="number" data-value="${String(step)}">${integer(step)}${steps === undefined ? '' : ` of ${integer(steps)}`}${bar}</td>`;
+}
+
+/** A value that the page's script sorts by; nothing for a value that is missing: it stays last. */
+const sortable = (value: number | undefined) => (value !== undefined && Number.isFinite(value) ? String(value) : '');
+
+/** Where a run is and what kind it is, as far as it says and neither its name nor its directory does. */
+function kindOf(
+  { settings: { architecture, dSae, l1, hook }, unreadable }: Run,
+  sae: string,
+  name: string,
+  common: string | undefined,
+): string {
+  const said = (word: string) => `${sae} ${name}`.includes(word);
+  const parts = [
+    sae,
+    architecture === undefined || said(architecture) ? undefined : architecture,
+    dSae === undefined || said(`d-sae-${dSae}`) ? undefined : `${integer(dSae)} features`,
+    l1 === undefined || name.includes('λ') ? undefined : `λ\u00a0${compact(l1)}`,
+    hook === undefined || hook === common || said(hook) ? undefined : hook,
+    unreadable > 0 ? `${counted(unreadable, 'line')} of metrics.jsonl could not be read` : undefined,
+  ];
+  return parts.filter((part) => part !== undefined).join(' · ');
+}
+
+function row({ index, name, style, tone, record: { sae, run } }: Placed<Shown>, common: string | undefined): Markup {
+  const { standing, last } = run;
+  const measured = (value: number | null | undefined, text: (value: number) => string) =>
+    [value ?? undefined, text(value ?? Number.NaN)] as const;
+  const numbers = [
+    [standing.rate, standing.rate === undefined ? MISSING : compact(standing.rate)] as const,
+    [standing.left, standing.left === undefined ? MISSING : duration(standing.left)] as const,
+    measured(last?.l0, (value) => fixed(value, 1)),
+    measured(last?.explained_variance, (value) => fixed(value, 3)),
+    measured(last?.loss, compact),
+    measured(last?.dead_fraction, (value) => percent(value, 1)),
+  ];
+  const cells = numbers.map(([value, text]) => markup`<td class="number" data-value="${sortable(value)}">${text}</td>`);
+  const marker = inlineMarker(style, tone === null ? undefined : lineColour({ style, tone }));
+  return markup`<tr data-sae="${index}"><th scope="row" title="${sae}">${marker}${name}<span class="kind">${kindOf(run, sae, name, common)}</span></th>${stateCell(standing)}${stepCell(standing)}${cells}</tr>
+`;
+}
+
+const HEADS = [
+  ['Step', ''],
+  ['Rate', 'activations/s'],
+  ['Time left', ''],
+  ['L0', 'a token'],
+  ['Explained variance', ''],
+  ['Loss', ''],
+  ['Dead', '%'],
+] as const;
+
+function table(entries: readonly Placed<Shown>[]): Markup {
+  const common = commonHook(entries.map(({ record }) => record.run));
+  const heads = HEADS.map(
+    ([title, unit]) =>
+      markup`<th scope="col" class="number"><span class="title">${title}</span><span class="unit">${unit}</span></th>`,
+  );
+  return markup`<div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="runs">
+<thead><tr><th scope="col"><span class="title">Run</span></th><th scope="col"><span class="title">State</span></th>${heads}</tr></thead>
+<tbody>${entries.map((entry) => row(entry, common))}</tbody>
+</table></div>`;
+}
+
+/** The runs whose curves are drawn, those that wrote last, with fewer points the more there are. */
+export function drawnEntries(runs: readonly Run[], root: string): Placed<Shown>[] {
+  const begun = entriesOfRuns(runs, root).filter(({ curve }) => curve.length > 0);
+  const newest = [...begun].sort((a, b) => a.record.run.standing.silence - b.record.run.standing.silence);
+  const drawn = new Set(newest.slice(0, MOST_DRAWN));
+  const points = Math.max(50, Math.min(400, Math.floor(POINTS / drawn.size)));
+  return begun.filter((entry) => drawn.has(entry)).map((entry) => ({ ...entry, curve: thinned(entry.curve, points) }));
+}
+
+/** The curves of the runs; null where there is no line yet. */
+export function runCurves(runs: readonly Run[], root: string): Markup | null {
+  const figure = trainingCurvesFigure(drawnEntries(runs, root));
+  if (figure === null) return null;
+  const begun = runs.filter(({ curve }) => curve.length > 0).length;
+  const some = begun <= MOST_DRAWN ? '' : ` Of ${integer(begun)} runs, the ${MOST_DRAWN} that wrote last are drawn.`;
+  return markup`<figure><div class="scroll" tabindex="0" role="region" aria-label="Training curves">${figure}</div>
+<figcaption>Against activations seen. Values are means over the steps since the line of metrics.jsonl before, except dead features and learning rate, which are as they stood; long curves are averaged over consecutive lines. Loss is on normalised activations, and not comparable between architectures nor between sparsity coefficients.${some}</figcaption></figure>
+`;
+}
+
+/**
+ * The part of the page that changes.
+ *
+ * @param root the directory that is watched
+ * @param curves what runCurves gave for these runs
+ */
+export function liveFragment(seen: Seen, root: string, curves: Markup | null): Markup {
+  const entries = entriesOfRuns(seen.runs, root);
+  const rows = entries.length > 0 ? table(entries) : null;
+  return markup`${summary(seen)}
+${entries.length > SHORT_TABLE ? [curves, rows] : [rows, curves]}`;
 }

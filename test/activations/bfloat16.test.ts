@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fromBfloat16, toBfloat16 } from '../../src/activations/bfloat16.js';
 import { Generator } from '../../src/random/generator.js';
+import { fromBfloat16, toBfloat16 } from '../../src/safetensors/floats.js';
 
 function floatsOf(bits: readonly number[]): Float32Array {
   return new Float32Array(Uint32Array.from(bits).buffer);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { firstNotFinite, notFiniteRow } from '../../src/activations/finite.js';
+import { notFiniteRow } from '../../src/activations/rows.js';
+import { firstNotFinite } from '../../src/safetensors/floats.js';
 import { numberedRows } from './synthetic.js';
 
 test('the first entry that is NaN or infinite is found in every element type, by all patterns of 16 bits', () => {

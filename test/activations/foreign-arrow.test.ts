@@ -23,10 +23,9 @@ import {
   Uint32,
   vectorFromArray,
 } from 'apache-arrow';
-import { decodeShard } from '../../src/activations/arrow-files.js';
 import { checkMessage } from '../../src/activations/ipc-check.js';
-import { HEADER_KEY } from '../../src/activations/stream-header.js';
-import { RowStream } from '../../src/activations/stream-reader.js';
+import { HEADER_KEY, RowStream } from '../../src/activations/row-stream.js';
+import { decodeShard } from '../../src/activations/rows.js';
 import { refuses } from '../config/refuses.js';
 import { D, headerOf, inChunks } from './stream-bytes.js';
 

@@ -4,10 +4,9 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, wr
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { tableFromIPC } from 'apache-arrow';
-import { encodeContexts, type Rows } from '../../src/activations/arrow-files.js';
 import { type Manifest, readManifest, writeManifest } from '../../src/activations/manifest.js';
-import { StoreWriter } from '../../src/activations/store-writer.js';
-import { Window } from '../../src/activations/window.js';
+import { encodeContexts, type Rows } from '../../src/activations/rows.js';
+import { StoreWriter, Window } from '../../src/activations/store-writer.js';
 import { temporaryDirectory } from '../temporary.js';
 import { addPass, context, emptyManifest, filledWindow } from './synthetic.js';
 

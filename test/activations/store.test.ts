@@ -14,17 +14,15 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { encodeShard } from '../../src/activations/arrow-files.js';
 import {
   type ActivationDType,
   activationDTypes,
   type Manifest,
   writeManifest,
 } from '../../src/activations/manifest.js';
-import { openStore } from '../../src/activations/store.js';
-import { openStoreSource } from '../../src/activations/store-source.js';
-import { StoreWriter } from '../../src/activations/store-writer.js';
-import type { Window } from '../../src/activations/window.js';
+import { encodeShard } from '../../src/activations/rows.js';
+import { openStore, openStoreSource } from '../../src/activations/store.js';
+import { StoreWriter, type Window } from '../../src/activations/store-writer.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { emptyManifest, filledWindow, randomRows, rowTexts } from './synthetic.js';

@@ -1,8 +1,7 @@
 import { Writable } from 'node:stream';
-import type { Rows } from '../../src/activations/arrow-files.js';
 import type { Manifest } from '../../src/activations/manifest.js';
-import { type StreamHeader, streamHeader } from '../../src/activations/stream-header.js';
-import { writeStream } from '../../src/activations/stream-writer.js';
+import { type StreamHeader, streamHeader, writeStream } from '../../src/activations/row-stream.js';
+import type { Rows } from '../../src/activations/rows.js';
 import { emptyManifest } from './synthetic.js';
 
 const never = { signal: undefined };

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { RecordBatchStreamWriter, tableFromIPC } from 'apache-arrow';
-import { type Rows, rowsBatch, rowsSchema } from '../../src/activations/arrow-files.js';
 import { activationDTypes } from '../../src/activations/manifest.js';
-import { HEADER_KEY, type StreamHeader, streamSchema } from '../../src/activations/stream-header.js';
-import { RowStream } from '../../src/activations/stream-reader.js';
-import { Refusal } from '../../src/config/refusal.js';
+import { HEADER_KEY, RowStream, type StreamHeader, streamSchema } from '../../src/activations/row-stream.js';
+import { type Rows, rowsBatch, rowsSchema } from '../../src/activations/rows.js';
+import { Refusal } from '../../src/errors/refusal.js';
 import { refusalOf, refuses } from '../config/refuses.js';
 import { D, headerOf, inChunks, streamBytes } from './stream-bytes.js';
 import { numberedPieces, numberedRows, rowTexts } from './synthetic.js';

@@ -1,7 +1,7 @@
-import { type ActivationArray, allocateRows, type Rows } from '../../src/activations/arrow-files.js';
 import type { ActivationDType, Manifest } from '../../src/activations/manifest.js';
+import { type ActivationArray, allocateRows, type Rows } from '../../src/activations/rows.js';
 import type { Store } from '../../src/activations/store.js';
-import { Window } from '../../src/activations/window.js';
+import { Window } from '../../src/activations/store-writer.js';
 import type { Context } from '../../src/corpus/contexts.js';
 import { Generator } from '../../src/random/generator.js';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { providers } from '../../src/doctor/providers.js';
+import { providers } from '../../src/doctor/machine.js';
 import { temporaryDirectory } from '../temporary.js';
 
 function checkGpu(...flags: string[]): Promise<{ code: number; stdout: string; stderr: string }> {

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { type Steps, worst } from '../../bench/check-gpu-train.js';
 import { atRates, stepWork } from '../../bench/gpu-work.js';
-import { cudaTraining } from '../../src/doctor/cuda-training.js';
+import { cudaTraining } from '../../src/doctor/machine.js';
 
 function ends(script: string, ...flags: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { parametersOf, writeRandomCheckpoint } from '../../bench/random-checkpoint.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
-import { readFloats } from '../../src/safetensors/read.js';
+import { readFloats } from '../../src/safetensors/floats.js';
 import { temporaryDirectory } from '../temporary.js';
 
 test('the random model of the size of Gemma 7B has as many weights as Gemma 7B', () => {

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { HOOK_SITES } from '../../src/lm/hooks.js';
-import { sweepHooks } from '../../src/sweep/hooks.js';
+import { sweepHooks } from '../../src/sweep/runs.js';
 import { temporaryDirectory } from '../temporary.js';
 import { run } from './run-program.js';
 

@@ -5,7 +5,7 @@ import { readdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { homeDirectory } from '../../src/disk/home-directory.js';
+import { homeDirectory } from '../../src/disk/space.js';
 import { checkAddressSpace } from '../../src/train/engines/sparse/address-space.js';
 import { refuses } from '../config/refuses.js';
 import { HOOK, harvestWords, succeeds, trainWords } from '../faults/commands.js';

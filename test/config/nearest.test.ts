@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { editDistance, nearest } from '../../src/config/nearest.js';
+import { editDistance, nearest } from '../../src/errors/nearest.js';
 import { Generator } from '../../src/random/generator.js';
 
 test('edit distances known from the textbooks', () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseNumber } from '../../src/config/number.js';
+import { parseNumber } from '../../src/config/values.js';
 
 test('numbers as people write them are exactly the numbers that they mean', () => {
   const known: Record<string, number> = {

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { oneLine } from '../../src/config/one-line.js';
-import { Refusal } from '../../src/config/refusal.js';
+import { oneLine, Refusal } from '../../src/errors/refusal.js';
 
 test('what breaks a line or commands a terminal is escaped, and nothing else', () => {
   assert.equal(

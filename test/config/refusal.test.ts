@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Interrupted, Refusal, UsageRefusal } from '../../src/config/refusal.js';
+import { Interrupted, Refusal, UsageRefusal } from '../../src/errors/refusal.js';
 
 test('a refusal exits 1 and carries message, remedy and cause', () => {
   const cause = new Error('disk');

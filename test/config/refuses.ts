@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Refusal, UsageRefusal } from '../../src/config/refusal.js';
+import { Refusal, UsageRefusal } from '../../src/errors/refusal.js';
 
 /** The refusal that `action` ends in, as an error of exactly the class named; anything else fails the test. */
 export async function refusalOf(

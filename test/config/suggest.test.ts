@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { byTopic } from '../../src/cli/help.js';
 import { flagsOf } from '../../src/config/flags.js';
-import { flagFor } from '../../src/config/foreign-names.js';
 import { STAGES } from '../../src/config/stages.js';
-import { insteadOfFlag, insteadOfStage } from '../../src/config/suggest.js';
-import { byTopic } from '../../src/config/topics.js';
+import { flagFor, insteadOfFlag, insteadOfStage } from '../../src/config/suggest.js';
 
 const flag = (name: string) => `--${name}`;
 

@@ -4,8 +4,8 @@ import { batches, batchTokens, type Context, countActivations, packContexts } fr
 import { readDocuments } from '../../src/corpus/documents.js';
 import { openTokenizer, type Tokenizer } from '../../src/corpus/tokenizer.js';
 import { Generator } from '../../src/random/generator.js';
-import { readSafetensorsHeader } from '../../src/safetensors/header.js';
-import { readTensorBytes } from '../../src/safetensors/read.js';
+import { readSafetensorsHeader } from '../../src/safetensors/file.js';
+import { readTensorBytes } from '../../src/safetensors/floats.js';
 import { refuses } from '../config/refuses.js';
 
 const BOS = 1;

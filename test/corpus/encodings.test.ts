@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import type { Encoding } from '../../src/config/choices.js';
+import type { Encoding } from '../../src/config/values.js';
 import { Generator } from '../../src/random/generator.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';

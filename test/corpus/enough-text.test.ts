@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Interrupted } from '../../src/config/refusal.js';
-import type { Context } from '../../src/corpus/contexts.js';
-import { checkEnoughText } from '../../src/corpus/enough-text.js';
+import { type Context, checkEnoughText } from '../../src/corpus/contexts.js';
+import { Interrupted } from '../../src/errors/refusal.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { refuses } from '../config/refuses.js';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Refusal } from '../../src/config/refusal.js';
+import { Refusal } from '../../src/errors/refusal.js';
 import { Generator } from '../../src/random/generator.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';

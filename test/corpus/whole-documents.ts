@@ -1,4 +1,5 @@
-import { type Document, readDocuments } from '../../src/corpus/documents.js';
+import type { Document } from '../../src/corpus/contexts.js';
+import { readDocuments } from '../../src/corpus/documents.js';
 
 /** A document whose pieces are joined. */
 export interface WholeDocument {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { checkFreeSpace, formatBytes } from '../../src/disk/free-space.js';
+import { checkFreeSpace, formatBytes } from '../../src/disk/space.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, symlinkSync, truncateSync, writeFileSync } from 
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { z } from 'zod';
-import { checkJson, readJsonFile, readTextFile } from '../../src/disk/json-file.js';
+import { checkJson, readJsonFile, readTextFile } from '../../src/disk/json.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 

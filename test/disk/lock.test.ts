@@ -15,13 +15,17 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Displaced } from '../../src/disk/held-locks.js';
-import { JsonLines } from '../../src/disk/json-lines.js';
-import { checkUnlocked, lockDirectory } from '../../src/disk/lock.js';
-import { LOCK_FILE } from '../../src/disk/lock-file.js';
-import { type Owner, standingOf, thisProcess } from '../../src/disk/owner.js';
-import { writeAside } from '../../src/disk/write-aside.js';
-import { writeEvaluation } from '../../src/eval/write-evaluation.js';
+import {
+  checkUnlocked,
+  Displaced,
+  LOCK_FILE,
+  lockDirectory,
+  type Owner,
+  ownerState,
+  thisProcess,
+} from '../../src/disk/lock.js';
+import { JsonLines, writeAside } from '../../src/disk/output-file.js';
+import { writeEvaluation } from '../../src/eval/record.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { refusalOf, refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -201,7 +205,7 @@ test('what is not a lock is not read, nor taken for one: pipes, devices, links, 
 test('after a restart of the machine nobody is left, outside of containers', { skip: !LINUX }, () => {
   const own = { ...thisProcess(), boot: 'before the restart' };
   const outside = own.namespace === 'pid:[4026531836]' && own.machine !== '';
-  assert.equal(standingOf(own), outside ? 'gone' : 'unknown');
+  assert.equal(ownerState(own), outside ? 'gone' : 'unknown');
 });
 
 test('a lock that was torn or is garbage is taken over, after a moment in which it may be being written', async (t) => {
@@ -248,7 +252,7 @@ test('a lock that was deleted by hand and taken by another is not given up by th
 
 /** Many processes that try to take the same directories at the same moments; what each has taken. */
 async function race(root: string, processes: number, count: number): Promise<number[][]> {
-  const script = fileURLToPath(new URL('./lock-contender.js', import.meta.url));
+  const script = fileURLToPath(new URL('lock-contender.js', import.meta.url));
   const start = Date.now() + 1500;
   const args = [script, root, String(count), String(start), '40'];
   const children = Array.from({ length: processes }, () =>

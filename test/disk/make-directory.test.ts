@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { lookUp, makeDirectory } from '../../src/disk/make-directory.js';
+import { lookUp, makeDirectory } from '../../src/disk/durable.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { nearPath } from '../../src/disk/near-path.js';
+import { nearPath } from '../../src/errors/nearest.js';
 import { temporaryDirectory } from '../temporary.js';
 
 test('the entry that a path is a slip of, in its directory or in one whose name is a slip', async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseJson } from '../../src/disk/parse-json.js';
+import { parseJson } from '../../src/disk/json.js';
 
 test('JSON is parsed as it is', () => {
   const text = '{"a":[1,{"b":null}],"__proto__":{"c":"\\ud800"}}';

@@ -4,11 +4,10 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Refusal } from '../../src/config/refusal.js';
-import { errorCode } from '../../src/disk/error-code.js';
-import { makeDirectory } from '../../src/disk/make-directory.js';
-import { refusedWrite, Unconfirmed } from '../../src/disk/refused-write.js';
-import { writeAside, writtenAside } from '../../src/disk/write-aside.js';
+import { makeDirectory } from '../../src/disk/durable.js';
+import { writeAside, writtenAside } from '../../src/disk/output-file.js';
+import { errorCode, refusedWrite, Unconfirmed } from '../../src/disk/refused.js';
+import { Refusal } from '../../src/errors/refusal.js';
 import { refusalOf, refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { cudaTraining, cudaTrainingLines } from '../../src/doctor/cuda-training.js';
+import { cudaTraining, cudaTrainingLines } from '../../src/doctor/machine.js';
 import { buildStub } from '../train/engines/cuda-device/stub.js';
 
 test('a GPU that computes is ready; a library that is missing is named, with those that are there', async (t) => {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { doctorSchema } from '../../src/config/stages.js';
 import { harvestNeeds, modelWeights, trainingNeeds } from '../../src/doctor/needs.js';
 import { openForwardPass } from '../../src/harvest/forward-pass.js';
-import { activationMemory } from '../../src/harvest/memory-bound.js';
+import { activationMemory } from '../../src/harvest/harvest-plan.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { findHook } from '../../src/lm/hooks.js';
 

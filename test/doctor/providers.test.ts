@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { check, requireFit } from '../../src/doctor/checks.js';
-import { parseGpus, providers } from '../../src/doctor/providers.js';
+import { check, requireFit } from '../../src/doctor/doctor.js';
+import { parseGpus, providers } from '../../src/doctor/machine.js';
 import { refuses } from '../config/refuses.js';
 
 test('every provider is tried; one that does not work says why', async () => {

@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { noBias, noLossRecovered, standardError } from '../../src/eval/ablation-gap.js';
-import { beginContext } from '../../src/eval/context-sums.js';
-import { metricsOf } from '../../src/eval/metrics.js';
+import { metricsOf, noBias, noLossRecovered, standardError } from '../../src/eval/metrics.js';
 import { HEADLINE } from '../../src/eval/record.js';
-import { newSaeSums, newSiteSums } from '../../src/eval/sums.js';
-import { recordTable } from '../../src/eval/table.js';
+import { recordTable } from '../../src/eval/record-table.js';
+import { beginContext, newSaeSums, newSiteSums } from '../../src/eval/sums.js';
 import { Generator } from '../../src/random/generator.js';
+import { pointsOf } from '../../src/report/against-l0.js';
 import { entriesOf } from '../../src/report/entries.js';
-import { comparisonsOf } from '../../src/report/firing-table.js';
-import { pointsOf } from '../../src/report/points.js';
+import { comparisonsOf } from '../../src/report/firing-ratio.js';
 import { evalRecord } from '../report/sample.js';
 
 const tokens = (contexts: number) => Array.from({ length: contexts }, () => 100);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bootstrapIntervals } from '../../src/eval/bootstrap.js';
+import { bootstrapIntervals } from '../../src/eval/metrics.js';
 import { Generator } from '../../src/random/generator.js';
 import { intervalsByHand } from './intervals-by-hand.js';
 

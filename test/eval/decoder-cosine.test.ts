@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Interrupted } from '../../src/config/refusal.js';
+import { Interrupted } from '../../src/errors/refusal.js';
 import { decoderMaxCosine } from '../../src/eval/decoder-cosine.js';
 import { silent } from '../../src/progress/progress.js';
 import { Generator } from '../../src/random/generator.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { denseFraction, densityHistogram, l0Histogram } from '../../src/eval/histograms.js';
+import { denseFraction, densityHistogram, l0Histogram } from '../../src/eval/metrics.js';
 
 test('a feature is in the bin of its density, on an edge in the one above it', () => {
   const { log10_edges: edges, counts, dead } = densityHistogram(Float64Array.of(0, 1, 10, 99, 100, 1000), 1000);

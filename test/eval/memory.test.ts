@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { contextsInMemory } from '../../src/eval/pass-length.js';
-import { chunkRows, evenChunks } from '../../src/eval/token-losses.js';
+import { chunkRows, evenChunks } from '../../src/eval/splice-graph.js';
+import { contextsInMemory } from '../../src/eval/splice-pass.js';
 
 const MIB = 2 ** 20;
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { positionEdges } from '../../src/eval/position-bins.js';
 import { openSpliceIn } from '../../src/eval/splice-in.js';
+import { positionEdges } from '../../src/eval/sums.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { findHook } from '../../src/lm/hooks.js';
 import { openGolden, relativeDifference } from '../golden.js';

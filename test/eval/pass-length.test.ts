@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { contextsInMemory, evaluationContexts } from '../../src/eval/pass-length.js';
+import { contextsInMemory, evaluationContexts } from '../../src/eval/splice-pass.js';
 import type { GemmaConfig } from '../../src/lm/gemma-config.js';
-import { contextsAtOnce } from '../../src/lm/pass-length.js';
+import { contextsAtOnce } from '../../src/lm/pass.js';
 
 /** 40 blocks of 28,608 parameters and a head of 64,000. */
 const config = { layers: 40, hidden: 64, heads: 2, kvHeads: 1, headDim: 16, mlp: 117, vocabulary: 1000 } as GemmaConfig;

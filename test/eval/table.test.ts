@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { recordTable } from '../../src/eval/table.js';
+import { recordTable } from '../../src/eval/record-table.js';
 import { evalRecord } from '../report/sample.js';
 
 const lines = (...args: Parameters<typeof recordTable>) => recordTable(...args).split('\n');

@@ -3,7 +3,7 @@ import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { evalSchema, exportSchema, trainSchema } from '../../src/config/stages.js';
-import { LOCK_FILE } from '../../src/disk/lock-file.js';
+import { LOCK_FILE } from '../../src/disk/lock.js';
 import { checkOutputDirectory } from '../../src/disk/output-directory.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';

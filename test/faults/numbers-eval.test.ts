@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
-import { initialise } from '../../src/sae/initialise.js';
+import { initialise } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { run } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';

@@ -11,8 +11,7 @@ import {
   sweepSchema,
   trainSchema,
 } from '../../src/config/stages.js';
-import { lockDirectory } from '../../src/disk/lock.js';
-import { LOCK_FILE } from '../../src/disk/lock-file.js';
+import { LOCK_FILE, lockDirectory } from '../../src/disk/lock.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';

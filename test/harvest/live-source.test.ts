@@ -3,16 +3,15 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
-import type { ActivationArray, Rows } from '../../src/activations/arrow-files.js';
+import type { ActivationSource } from '../../src/activations/activation-source.js';
 import { activationDTypes } from '../../src/activations/manifest.js';
-import type { ActivationSource } from '../../src/activations/source.js';
-import { openStoreSource } from '../../src/activations/store-source.js';
-import { UsageRefusal } from '../../src/config/refusal.js';
+import type { ActivationArray, Rows } from '../../src/activations/rows.js';
+import { openStoreSource } from '../../src/activations/store.js';
 import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
+import { UsageRefusal } from '../../src/errors/refusal.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { LiveHarvest } from '../../src/harvest/live-harvest.js';
-import type { Reply } from '../../src/harvest/live-protocol.js';
-import { type LiveConfig, openLiveSource } from '../../src/harvest/live-source.js';
+import { type LiveConfig, type LiveReply, openLiveSource } from '../../src/harvest/live-source.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -90,7 +89,7 @@ test('seeking is dealing to there: between windows, within one, at the beginning
 
 /** A harvest in this thread, what it answers, and its forward passes. */
 async function here(more: Partial<HarvestConfig> = {}) {
-  const replies: Reply[] = [];
+  const replies: LiveReply[] = [];
   const passes = { count: 0 };
   const counting = { ...silent, update: () => passes.count++ };
   const start = { model: 'assets/tiny-gemma', config: harvestConfig(more) };
@@ -118,7 +117,7 @@ test('one window is made ahead of the one asked for, and no more', async () => {
     assert.equal(passes.count, 2 * window, 'made ahead');
     const before = replies.length;
     await live.window();
-    const pieces = replies.slice(before, -1) as (Reply & { kind: 'piece' })[];
+    const pieces = replies.slice(before, -1) as (LiveReply & { kind: 'piece' })[];
     assert.deepEqual(
       pieces.map(({ rows }) => rows.token.length),
       [100, 100, 100, 100, 100, 8],

@@ -3,7 +3,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readManifest } from '../../src/activations/manifest.js';
-import { Interrupted, Refusal } from '../../src/config/refusal.js';
+import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import { refuses } from '../config/refuses.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { harvestTokens, textOf } from './token-harvest.js';

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Context } from '../../src/corpus/contexts.js';
-import { epochs, rowsOfGroup } from '../../src/harvest/epochs.js';
-import { skipWindows } from '../../src/harvest/skip-windows.js';
+import { epochs, rowsOfGroup, skipWindows } from '../../src/harvest/assemble.js';
 import { Generator } from '../../src/random/generator.js';
 import { emptyManifest } from '../activations/synthetic.js';
 import { refuses } from '../config/refuses.js';

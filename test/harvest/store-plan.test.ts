@@ -3,7 +3,7 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { writeManifest } from '../../src/activations/manifest.js';
-import { bytesToCome, removeUnlisted, resumable } from '../../src/harvest/store-plan.js';
+import { bytesToCome, removeUnlisted, resumable } from '../../src/harvest/harvest-plan.js';
 import { emptyManifest } from '../activations/synthetic.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';

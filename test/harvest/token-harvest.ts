@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { FORMAT, type Manifest, VERSION } from '../../src/activations/manifest.js';
 import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
 import type { Context } from '../../src/corpus/contexts.js';
-import { openWriter, resumable } from '../../src/harvest/store-plan.js';
-import { harvestWindows } from '../../src/harvest/windows.js';
+import { harvestWindows } from '../../src/harvest/harvest.js';
+import { openWriter, resumable } from '../../src/harvest/harvest-plan.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { CONTEXT, contextAt, passOf } from './token-pass.js';
 

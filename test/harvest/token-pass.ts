@@ -1,4 +1,4 @@
-import { allocateRows } from '../../src/activations/arrow-files.js';
+import { allocateRows } from '../../src/activations/rows.js';
 import type { Context } from '../../src/corpus/contexts.js';
 import type { ForwardPass } from '../../src/harvest/forward-pass.js';
 

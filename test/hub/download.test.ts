@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Interrupted, Refusal } from '../../src/config/refusal.js';
+import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { refuses } from '../config/refuses.js';

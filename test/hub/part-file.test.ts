@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from
 import { open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
-import { claimPart, isOurs, partBytes, putDown, type Sightings } from '../../src/hub/part-file.js';
+import { claimPart, isOurPart, partBytes, putDown, type Sightings } from '../../src/hub/transfer.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const HASH = 'abcdef0123456789'.repeat(4);
@@ -76,11 +76,11 @@ test('a process whose part was taken over finds out', async (t) => {
   const part = (await claimPart(blob))!;
   const handle = await open(part.path, 'r+');
   try {
-    assert.equal(await isOurs(part.path, handle), true);
+    assert.equal(await isOurPart(part.path, handle), true);
     renameSync(part.path, `${part.path}.taken`);
-    assert.equal(await isOurs(part.path, handle), false);
+    assert.equal(await isOurPart(part.path, handle), false);
     writeFileSync(part.path, 'another file of that name');
-    assert.equal(await isOurs(part.path, handle), false);
+    assert.equal(await isOurPart(part.path, handle), false);
   } finally {
     await handle.close();
   }

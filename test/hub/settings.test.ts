@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { hubSettings } from '../../src/hub/settings.js';
+import { hubSettings } from '../../src/hub/request.js';
 import { refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 

@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { ModelSource } from '../../src/config/stages.js';
 import type { CheckConfig } from '../../src/hub/download.js';
-import { modelDirectory } from '../../src/hub/model-directory.js';
-import type { HubSettings } from '../../src/hub/settings.js';
+import type { ModelSource } from '../../src/hub/model-source.js';
+import { modelDirectory } from '../../src/hub/model-source.js';
+import type { HubSettings } from '../../src/hub/request.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { temporaryDirectory } from '../temporary.js';
 import { FakeHub, MODEL } from './fake-hub.js';

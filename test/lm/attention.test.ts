@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type AttentionForm, type AttentionShape, attention } from '../../src/lm/attention.js';
-import { chunksOf } from '../../src/lm/chunked-attention.js';
+import { type AttentionForm, type AttentionShape, attention, chunksOf } from '../../src/lm/attention.js';
 import { GraphBuilder } from '../../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../../src/onnx/session.js';
 import { Generator } from '../../src/random/generator.js';

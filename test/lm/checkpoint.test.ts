@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Refusal } from '../../src/config/refusal.js';
+import { Refusal } from '../../src/errors/refusal.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { parseGemmaConfig } from '../../src/lm/gemma-config.js';
 import { allHooks, findHook } from '../../src/lm/hooks.js';
-import { floatTensor, type TensorToWrite } from '../../src/safetensors/write.js';
+import { floatTensor, type TensorToWrite } from '../../src/safetensors/file.js';
 import { temporaryDirectory } from '../temporary.js';
 import { openRandomGemma, writeCheckpoint } from './random-gemma.js';
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { loadConfig } from '../../src/config/load.js';
 import { type GemmaConfig, parseGemmaConfig } from '../../src/lm/gemma-config.js';
 import { findHook } from '../../src/lm/hooks.js';
-import { sparsityCoefficient } from '../../src/train/sparsity-coefficient.js';
+import { sparsityCoefficient } from '../../src/train/schedule.js';
 
 /** The numbers of each model that its config.json gives. */
 const SIZES: Record<string, [type: string, layers: number, hidden: number, heads: number]> = {

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Checkpoint, openCheckpoint } from '../../src/lm/checkpoint.js';
 import { allHooks } from '../../src/lm/hooks.js';
-import type { Placement } from '../../src/lm/precision.js';
-import { readFloats } from '../../src/safetensors/read.js';
+import type { Placement } from '../../src/lm/pass.js';
+import { readFloats } from '../../src/safetensors/floats.js';
 import { relativeDifference } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
 import {

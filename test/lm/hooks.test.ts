@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { Refusal } from '../../src/config/refusal.js';
+import { Refusal } from '../../src/errors/refusal.js';
+import { expandHooks, expandOneHook, modelHooks } from '../../src/lm/chosen-hooks.js';
 import { parseGemmaConfig } from '../../src/lm/gemma-config.js';
-import { expandHooks, expandOneHook } from '../../src/lm/hook-names.js';
 import { allHooks, findHook, HOOK_SITES } from '../../src/lm/hooks.js';
-import { modelHooks } from '../../src/lm/model-hooks.js';
 import { refusalOf, refusesUsage } from '../config/refuses.js';
 
 const path = 'assets/tiny-gemma/config.json';

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { harvestContexts } from '../../src/harvest/pass-length.js';
+import { harvestContexts } from '../../src/harvest/forward-pass.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import type { GemmaConfig } from '../../src/lm/gemma-config.js';
 import { findHook } from '../../src/lm/hooks.js';
-import { blockParameters, contextsAtOnce } from '../../src/lm/pass-length.js';
+import { blockParameters, contextsAtOnce } from '../../src/lm/pass.js';
 
 /** Sizes of the models' published configurations. */
 const GEMMA_2B = { layers: 18, hidden: 2048, heads: 8, kvHeads: 1, headDim: 256, mlp: 16_384 } as GemmaConfig;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { attentionForm } from '../../src/lm/attention.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
-import { choosePrecision } from '../../src/lm/precision.js';
+import { choosePrecision } from '../../src/lm/pass.js';
 import { refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { openRandomGemma, writeCheckpoint } from './random-gemma.js';

@@ -1,7 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { SafetensorsDType } from '../../src/safetensors/header.js';
-import { type TensorToWrite, writeSafetensors } from '../../src/safetensors/write.js';
+import { type SafetensorsDType, type TensorToWrite, writeSafetensors } from '../../src/safetensors/file.js';
 import { openGolden } from '../golden.js';
 
 /** The models of scripts/golden_families.py: two of each family, multi-query and grouped-query. */

@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync, statSync, truncateSync, writeFileSync, 
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { spliceGraph } from '../../src/eval/splice-graph.js';
-import { harvestGraph } from '../../src/harvest/harvest-graph.js';
+import { harvestGraph } from '../../src/harvest/forward-pass.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { findHook } from '../../src/lm/hooks.js';
 import { TensorProto_DataType } from '../../src/onnx/onnx_pb.js';

@@ -1,8 +1,8 @@
-import { chunkRows, evenChunks, tokenLosses } from '../../src/eval/token-losses.js';
+import { chunkRows, evenChunks, tokenLosses } from '../../src/eval/splice-graph.js';
 import type { Checkpoint } from '../../src/lm/checkpoint.js';
 import { GemmaGraph } from '../../src/lm/gemma-graph.js';
 import { allHooks } from '../../src/lm/hooks.js';
-import type { Placement } from '../../src/lm/precision.js';
+import type { Placement } from '../../src/lm/pass.js';
 import { GraphBuilder } from '../../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../../src/onnx/session.js';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type DType, dtypeBytes, dtypeCode } from '../../src/onnx/dtype.js';
+import { type DType, dtypeBytes, dtypeCode } from '../../src/onnx/messages.js';
 
 test('element types have the codes and sizes of the ONNX specification', () => {
   const specification: Record<DType, [code: number, bytes: number]> = {

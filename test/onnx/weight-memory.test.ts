@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { GraphBuilder } from '../../src/onnx/graph.js';
-import { weightMemory } from '../../src/onnx/weight-memory.js';
+import { GraphBuilder, weightMemory } from '../../src/onnx/graph.js';
 
 test('a weight that is cast counts as float32, one used as stored as it is, one not used not at all', () => {
   const g = new GraphBuilder('weights');

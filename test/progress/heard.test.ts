@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { heard } from '../../src/progress/heard.js';
 import type { StopRequest } from '../../src/progress/progress.js';
+import { heard } from '../../src/progress/stop.js';
 
 test('a signal that came while the thread was occupied is heard before what follows', async () => {
   const stop: StopRequest = { signal: undefined };

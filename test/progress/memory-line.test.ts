@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { memoryLine } from '../../src/progress/memory-line.js';
+import { memoryLine } from '../../src/disk/space.js';
 
 test('the bound is the sum of its parts, and parts of nothing are left out', () => {
   const parts = { engine: 2 ** 30, rows: 2 ** 29, resampling: 0 };

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { secondsLeft, Task } from '../../src/progress/task.js';
+import { secondsLeft, Task } from '../../src/progress/progress.js';
 
 /** A task of 100 units and the clock it goes by, in milliseconds. */
 function taskOf100() {

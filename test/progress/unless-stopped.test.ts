@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Interrupted } from '../../src/config/refusal.js';
+import { Interrupted } from '../../src/errors/refusal.js';
 import type { StopRequest } from '../../src/progress/progress.js';
-import { unlessStopped, untilStopped } from '../../src/progress/unless-stopped.js';
+import { unlessStopped, untilStopped } from '../../src/progress/stop.js';
 
 const interrupted = (work: Promise<unknown>) =>
   assert.rejects(work, (error: unknown) => {

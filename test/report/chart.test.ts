@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { line, text } from '@observablehq/plot';
 import { attributed, drawn, fitted, textWidth } from '../../src/report/chart.js';
-import { key } from '../../src/report/key.js';
-import { colour, dots, inlineMarker, STYLES } from '../../src/report/styles.js';
+import { colour, dots, inlineMarker, key, STYLES } from '../../src/report/family-styles.js';
 import { elements } from './sample.js';
 
 const BOX = { x: 5, y: 7, width: 200, height: 100 };

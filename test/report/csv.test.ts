@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { csvOf } from '../../src/report/csv.js';
-import { writeReport } from '../../src/report/write.js';
+import { writeReport } from '../../src/report/report.js';
+import { csvOf } from '../../src/report/sae-tables.js';
 import { temporaryDirectory } from '../temporary.js';
 import { entries, evalRecord } from './sample.js';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { extent, logDomain, logTicks, padded, wantsLog } from '../../src/report/domains.js';
+import { extent, logDomain, logTicks, padded, wantsLog } from '../../src/report/numbers-and-axes.js';
 
 test('extents and padding leave out what is not finite, and give one value a span', () => {
   assert.equal(extent([Number.NaN, Number.POSITIVE_INFINITY]), null);

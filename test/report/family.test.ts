@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { familyOf } from '../../src/report/family.js';
+import { familyOf } from '../../src/report/family-styles.js';
 import { evalRecord } from './sample.js';
 
 const made = (architecture: string, sae_pipe: unknown) =>

@@ -1,17 +1,23 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { EvalRecord } from '../../src/eval/record.js';
+import { notDrawn, paretoFigure, pointsOf, recoveredDomain, shrinkageFigure } from '../../src/report/against-l0.js';
 import { crossEntropyFigure } from '../../src/report/cross-entropy.js';
-import { densityFigure } from '../../src/report/density.js';
-import { bucketMeans, withoutRepeats } from '../../src/report/downsample.js';
+import {
+  densityFigure,
+  distribution,
+  l0DistributionFigure,
+  lossByPositionFigure,
+} from '../../src/report/distributions.js';
 import { type Entry, entriesOf } from '../../src/report/entries.js';
-import { distribution, l0DistributionFigure } from '../../src/report/l0-distribution.js';
-import { lossByPositionFigure } from '../../src/report/loss-by-position.js';
-import { notDrawn, paretoFigure, recoveredDomain } from '../../src/report/pareto.js';
-import { pointsOf } from '../../src/report/points.js';
-import { shrinkageFigure } from '../../src/report/shrinkage.js';
-import { beyond, yAxis } from '../../src/report/training-axes.js';
-import { trainingCurvesFigure, withoutCurve } from '../../src/report/training-curves.js';
+import {
+  beyond,
+  bucketMeans,
+  trainingCurvesFigure,
+  withoutCurve,
+  withoutRepeats,
+  yAxis,
+} from '../../src/report/training-curves.js';
 import { curve, elements, entries, evalRecord, fullSweep, occurrences, sweep } from './sample.js';
 
 /** Marks of a figure against L0, those of its key left out. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Point, pointsOf } from '../../src/report/against-l0.js';
 import { entriesOf } from '../../src/report/entries.js';
-import { comparisonsOf, firingSentence, firingTable, overallSentence } from '../../src/report/firing-table.js';
-import { type Point, pointsOf } from '../../src/report/points.js';
+import { comparisonsOf, firingSentence, firingTable, overallSentence } from '../../src/report/firing-ratio.js';
 import { entries, fullSweep, occurrences } from './sample.js';
 
 const recovered = (of: Parameters<typeof pointsOf>[0]) => pointsOf(of, 'loss_recovered');

@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
+import { paretoFigure, pointsOf } from '../../src/report/against-l0.js';
+import { svgFile } from '../../src/report/draw-figure.js';
 import { entriesOf } from '../../src/report/entries.js';
-import { svgFile } from '../../src/report/figure-file.js';
-import { paretoFigure } from '../../src/report/pareto.js';
-import { pointsOf } from '../../src/report/points.js';
 import { shellWord } from '../../src/report/provenance.js';
 import { renderReport } from '../../src/report/report.js';
-import { curvesOf, liveFragment } from '../../src/watch/fragment.js';
-import { standingOf } from '../../src/watch/standing.js';
+import { liveFragment, runCurves } from '../../src/watch/live-view.js';
+import { standingOf } from '../../src/watch/watched-runs.js';
 import { curve, evalRecord } from './sample.js';
 
 /** One of each kind of character that HTML or XML forbids, and some that they allow. */
@@ -52,7 +51,7 @@ test('no character of a name makes the live page invalid', () => {
     return { ...run, unreadable: 0 };
   });
   const seen = { runs, complete: true, refused: 0, version: 1 };
-  assertLegal(liveFragment(seen, '/runs', curvesOf(runs, '/runs')).text);
+  assertLegal(liveFragment(seen, '/runs', runCurves(runs, '/runs')).text);
 });
 
 test('a path that no page can show is written so that a shell still finds it', () => {

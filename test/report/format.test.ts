@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compact, fixed, integer, listed, percent } from '../../src/report/format.js';
+import { compact, fixed, integer, listed, percent } from '../../src/report/numbers-and-axes.js';
 
 test('numbers are written for readers', () => {
   assert.equal(fixed(-0.00001, 3), '0.000');

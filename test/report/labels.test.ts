@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Box } from '../../src/report/chart.js';
-import { placeLabels, spread } from '../../src/report/labels.js';
+import { type Box, placeLabels, spread } from '../../src/report/chart.js';
 
 const BOUNDS: Box = { x: 0, y: 0, width: 400, height: 300 };
 

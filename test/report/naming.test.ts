@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { lambdaOf } from '../../src/report/naming.js';
+import { lambdaOf } from '../../src/report/entries.js';
 import { entries } from './sample.js';
 
 /** The cfg.json of an SAE that was trained here with these settings. */

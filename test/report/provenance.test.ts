@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { commandWords } from '../../src/config/command-words.js';
+import { commandWords } from '../../src/config/flags.js';
 import { evalSchema } from '../../src/config/stages.js';
 import { commandsOf, shellWord, sweepCommands, trainCommand, trainFlags } from '../../src/report/provenance.js';
 import { entries, evalRecord } from './sample.js';

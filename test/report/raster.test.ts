@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inflateSync } from 'node:zlib';
+import { paretoFigure, pointsOf } from '../../src/report/against-l0.js';
+import { svgFile } from '../../src/report/draw-figure.js';
 import { entriesOf } from '../../src/report/entries.js';
-import { svgFile } from '../../src/report/figure-file.js';
-import { toyPicture } from '../../src/report/jump-relu/toy-picture.js';
-import { paretoFigure } from '../../src/report/pareto.js';
-import { pdfOf } from '../../src/report/pdf.js';
-import { pointsOf } from '../../src/report/points.js';
-import { outlined, pngOf, uncovered } from '../../src/report/raster.js';
+import { toyPicture } from '../../src/report/jump-relu.js';
+import { outlined, pdfOf, pngOf, uncovered } from '../../src/report/png-and-pdf.js';
 import { fullSweep } from './sample.js';
 
 const file = svgFile({

@@ -3,8 +3,8 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Refusal } from '../../src/config/refusal.js';
-import { readEvaluation } from '../../src/report/read.js';
+import { Refusal } from '../../src/errors/refusal.js';
+import { readEvaluation } from '../../src/report/read-evaluation.js';
 import { curve, evalRecord, fullSweep } from './sample.js';
 
 let root = '';

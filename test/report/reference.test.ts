@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { Refusal } from '../../src/config/refusal.js';
+import { Refusal } from '../../src/errors/refusal.js';
 import { entriesOf } from '../../src/report/entries.js';
-import { paperFigure } from '../../src/report/paper-figure.js';
 import {
   checkReference,
   hookOf,
+  paperFigure,
   publishedSaes,
   readReference,
   referencePoints,

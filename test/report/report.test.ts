@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { flattened } from '../../src/report/configuration-keys.js';
-import { entriesOf } from '../../src/report/entries.js';
-import { coordinate, escapeText, markup } from '../../src/report/markup.js';
+import { entriesOf, flattened } from '../../src/report/entries.js';
+import { coordinate, escapeText, markup } from '../../src/report/page.js';
 import { renderReport } from '../../src/report/report.js';
-import { furtherTable, headlineTable } from '../../src/report/table.js';
+import { furtherTable, headlineTable } from '../../src/report/sae-tables.js';
 import { curve, elements, entries, evalRecord, fullSweep, occurrences, sweep } from './sample.js';
 
 /** A page with everything, drawn once. */

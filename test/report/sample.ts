@@ -1,8 +1,8 @@
 import { parseHTML } from 'linkedom';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { type Entry, entriesOf } from '../../src/report/entries.js';
-import type { EvaluatedSae } from '../../src/report/read.js';
-import type { MetricsRecord } from '../../src/train/metrics-record.js';
+import type { EvaluatedSae } from '../../src/report/read-evaluation.js';
+import type { MetricsRecord } from '../../src/sae/training-curve.js';
 
 /** A plausible SAE. Losses follow from loss_recovered unless they are given. */
 export function evalRecord(changes: Partial<EvalRecord> = {}): EvalRecord {

@@ -7,7 +7,7 @@ import { convert } from '../../src/sae/convert.js';
 import { exportSae } from '../../src/sae/export.js';
 import type { Architecture, ForwardSettings } from '../../src/sae/sae.js';
 import { openSae, readSae, saveSae } from '../../src/sae/saelens.js';
-import { readSafetensorsHeader } from '../../src/safetensors/header.js';
+import { readSafetensorsHeader } from '../../src/safetensors/file.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
 import { relativeDifference } from '../golden.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';

@@ -2,10 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { checkFiniteWeights } from '../../src/sae/finite-weights.js';
-import { initialise } from '../../src/sae/initialise.js';
-import { PARAMETERS } from '../../src/sae/sae.js';
-import { openSae, readSae, saveSae } from '../../src/sae/saelens.js';
+import { initialise, PARAMETERS } from '../../src/sae/sae.js';
+import { checkFiniteWeights, openSae, readSae, saveSae } from '../../src/sae/saelens.js';
 import { temporaryDirectory } from '../temporary.js';
 
 test('a weight that is NaN or infinite is named, wherever it stands, and finite ones pass', async () => {

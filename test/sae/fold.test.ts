@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { folded } from '../../src/sae/fold.js';
+import { folded } from '../../src/sae/convert.js';
 import { architectures, type Sae } from '../../src/sae/sae.js';
 import { refuses } from '../config/refuses.js';
 import { randomInputs, randomSae } from './random-sae.js';

@@ -1,8 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { scaleActivations } from '../../src/sae/activation-scale.js';
-import { initialise } from '../../src/sae/initialise.js';
-import { type Architecture, architectures, type ForwardSettings, PARAMETERS, type Sae } from '../../src/sae/sae.js';
+import { scaleActivations } from '../../src/sae/convert.js';
+import {
+  type Architecture,
+  architectures,
+  type ForwardSettings,
+  initialise,
+  PARAMETERS,
+  type Sae,
+} from '../../src/sae/sae.js';
 import { relativeDifference } from '../golden.js';
 import { randomInputs, randomSae } from './random-sae.js';
 import { runForward } from './run-forward.js';

@@ -1,8 +1,8 @@
 import { Generator } from '../../src/random/generator.js';
-import { initialise } from '../../src/sae/initialise.js';
 import {
   type Architecture,
   type ForwardSettings,
+  initialise,
   PARAMETERS,
   type Parameters,
   PLAIN,

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readSafetensorsHeader } from '../../src/safetensors/header.js';
+import { readSafetensorsHeader } from '../../src/safetensors/file.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { rawFile } from './raw-file.js';

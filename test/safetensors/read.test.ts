@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../src/random/generator.js';
-import { readSafetensorsHeader, type SafetensorsDType } from '../../src/safetensors/header.js';
-import { halfToFloat, readAllFloats, readFloats, readTensorBytes } from '../../src/safetensors/read.js';
+import { readSafetensorsHeader, type SafetensorsDType } from '../../src/safetensors/file.js';
+import { halfToFloat, readAllFloats, readFloats, readTensorBytes } from '../../src/safetensors/floats.js';
 import { refuses } from '../config/refuses.js';
 import { rawFile } from './raw-file.js';
 

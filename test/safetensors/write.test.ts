@@ -3,9 +3,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Generator } from '../../src/random/generator.js';
-import { readSafetensorsHeader } from '../../src/safetensors/header.js';
-import { readAllFloats, readTensorBytes } from '../../src/safetensors/read.js';
-import { floatTensor, type TensorToWrite, writeSafetensors } from '../../src/safetensors/write.js';
+import {
+  floatTensor,
+  readSafetensorsHeader,
+  type TensorToWrite,
+  writeSafetensors,
+} from '../../src/safetensors/file.js';
+import { readAllFloats, readTensorBytes } from '../../src/safetensors/floats.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { loadConfig, section } from '../../src/config/load.js';
-import { UsageRefusal } from '../../src/config/refusal.js';
+import { UsageRefusal } from '../../src/errors/refusal.js';
 import { sweepRuns } from '../../src/sweep/runs.js';
 import { temporaryDirectory } from '../temporary.js';
 

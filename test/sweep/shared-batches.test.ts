@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { SharedBatches } from '../../src/sweep/shared-batches.js';
+import { SharedBatches } from '../../src/sweep/train-runs.js';
 
 /** Batches that say which they are, and how many were read. */
 function counting(first: number) {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { Slots } from '../../src/sweep/slots.js';
+import { Slots } from '../../src/sweep/train-runs.js';
 
 test('no more than so many at a time, in the order of asking, failures included', async () => {
   const slots = new Slots(2);

@@ -3,11 +3,10 @@ import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { loadConfig } from '../../src/config/load.js';
-import { Interrupted, Refusal } from '../../src/config/refusal.js';
+import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
-import { evaluationConfig } from '../../src/sweep/evaluation.js';
-import { sweep } from '../../src/sweep/sweep.js';
+import { evaluationConfig, sweep } from '../../src/sweep/sweep.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 

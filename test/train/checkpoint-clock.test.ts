@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CheckpointClock } from '../../src/train/checkpoint-clock.js';
+import { CheckpointClock } from '../../src/train/training-checkpoint.js';
 
 test('by steps, counted from where the run went on', () => {
   const clock = new CheckpointClock('10', 7, () => 0);

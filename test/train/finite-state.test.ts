@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { poisonIn } from '../../src/train/finite-state.js';
+import { poisonIn } from '../../src/train/not-finite.js';
 
 const state = (changes: Record<string, number[]> = {}) =>
   new Map(

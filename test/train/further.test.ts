@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { Interrupted, UsageRefusal } from '../../src/config/refusal.js';
 import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { Interrupted, UsageRefusal } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { trainConfig } from '../../src/train/resumed-config.js';
 import { train } from '../../src/train/train.js';
-import { SettingsFile } from '../../src/watch/run-settings.js';
+import { SettingsFile } from '../../src/watch/run-files.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { curveOf, tinyActivations } from './tiny-activations.js';
 

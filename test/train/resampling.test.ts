@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { allocateRows, type Rows } from '../../src/activations/arrow-files.js';
-import type { Batches, SourceDescription } from '../../src/activations/source.js';
+import type { Batches, SourceDescription } from '../../src/activations/activation-source.js';
+import { allocateRows, type Rows } from '../../src/activations/rows.js';
 import { PARAMETERS, type Sae } from '../../src/sae/sae.js';
 import { objectiveOf } from '../../src/train/engines/objective.js';
-import { openInputLosses } from '../../src/train/input-losses.js';
-import { deadFeatures, drawInputs, resampleFeatures } from '../../src/train/resampling.js';
+import { deadFeatures, drawInputs, openInputLosses, resampleFeatures } from '../../src/train/resampling.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { smallSettings } from './engines/problem.js';
 

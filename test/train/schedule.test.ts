@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { UsageRefusal } from '../../src/config/refusal.js';
+import { UsageRefusal } from '../../src/errors/refusal.js';
 import { schedule } from '../../src/train/schedule.js';
 
 const PLAIN = {

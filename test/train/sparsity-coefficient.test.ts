@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../src/random/generator.js';
-import { sparsityCoefficient } from '../../src/train/sparsity-coefficient.js';
+import { sparsityCoefficient } from '../../src/train/schedule.js';
 
 const D_IN = 6;
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { harvestSchema } from '../../src/config/stages.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { silent } from '../../src/progress/progress.js';
-import type { MetricsRecord } from '../../src/train/metrics-record.js';
+import type { MetricsRecord } from '../../src/sae/training-curve.js';
 
 /** A store of a few thousand activations of the bundled model, d_in 192, in several shards. */
 export async function tinyActivations(root: string, hook = 'blocks.1.hook_mlp_out', tokens = 4000): Promise<string> {

@@ -3,10 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Refusal } from '../../src/config/refusal.js';
+import { RUN_FILE, trainingCommand, writeRunFile } from '../../src/config/run-file.js';
 import { trainSchema } from '../../src/config/stages.js';
-import { RUN_FILE, writeRunFile } from '../../src/train/run-file.js';
-import { trainingCommand } from '../../src/train/training-command.js';
+import { Refusal } from '../../src/errors/refusal.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const SETTINGS = { l1: 2, steps: 10, activations: { hook: 'h' } };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { Refusal } from '../../src/config/refusal.js';
+import { Refusal } from '../../src/errors/refusal.js';
 import { silent } from '../../src/progress/progress.js';
 import { faultsOf, type LastFigures } from '../../src/train/verdict.js';
 import { run } from '../cli/run-program.js';

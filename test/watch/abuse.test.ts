@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os';
 import { type TestContext, test } from 'node:test';
 import { Generator } from '../../src/random/generator.js';
 import { LiveView } from '../../src/watch/live-view.js';
-import { serve } from '../../src/watch/server.js';
+import { serve } from '../../src/watch/watch.js';
 import { WatchedRuns } from '../../src/watch/watched-runs.js';
 import { temporaryDirectory } from '../temporary.js';
 import { ask } from './request.js';

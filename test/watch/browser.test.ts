@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { LiveView } from '../../src/watch/live-view.js';
-import { FRAGMENT_PATH, watchPage } from '../../src/watch/page.js';
+import { FRAGMENT_PATH, watchPage } from '../../src/watch/watch-page.js';
 import { WatchedRuns } from '../../src/watch/watched-runs.js';
 import { skip, visited } from '../headless.js';
 import { curve } from '../report/sample.js';

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { CurveFile } from '../../src/watch/curve-file.js';
+import { CurveFile } from '../../src/watch/run-files.js';
 import { curve } from '../report/sample.js';
 import { temporaryDirectory } from '../temporary.js';
 import { textOf } from './runs.js';

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { curvesOf, drawnEntries, liveFragment, MOST_DRAWN } from '../../src/watch/fragment.js';
-import { standingOf } from '../../src/watch/standing.js';
-import type { Run, Seen } from '../../src/watch/watched-runs.js';
+import { drawnEntries, liveFragment, MOST_DRAWN, runCurves } from '../../src/watch/live-view.js';
+import { type Run, type Seen, standingOf } from '../../src/watch/watched-runs.js';
 import { curve, occurrences } from '../report/sample.js';
 
 const NOW = 1_700_000_000_000;
@@ -38,7 +37,7 @@ const seenOf = (runs: readonly Run[], more: Partial<Seen> = {}): Seen => ({
 });
 
 const fragmentOf = (runs: readonly Run[], more: Partial<Seen> = {}) =>
-  liveFragment(seenOf(runs, more), '/runs', curvesOf(runs, '/runs')).text;
+  liveFragment(seenOf(runs, more), '/runs', runCurves(runs, '/runs')).text;
 
 test('no run yet, and runs without a line, are said in words', () => {
   const none = fragmentOf([]);

@@ -1,6 +1,6 @@
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { MetricsRecord } from '../../src/train/metrics-record.js';
+import type { MetricsRecord } from '../../src/sae/training-curve.js';
 import { curve } from '../report/sample.js';
 
 /** Lines of metrics.jsonl. */

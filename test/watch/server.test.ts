@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { LiveView } from '../../src/watch/live-view.js';
-import { serve } from '../../src/watch/server.js';
+import { serve } from '../../src/watch/watch.js';
 import { WatchedRuns } from '../../src/watch/watched-runs.js';
 import { refuses } from '../config/refuses.js';
 import { curve, occurrences } from '../report/sample.js';

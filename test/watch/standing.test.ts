@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { standingOf } from '../../src/watch/standing.js';
+import { standingOf } from '../../src/watch/watched-runs.js';
 import { curve } from '../report/sample.js';
 
 const NOW = 1_700_000_000_000;

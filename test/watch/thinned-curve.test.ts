@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bucketMeans } from '../../src/report/downsample.js';
-import type { MetricsRecord } from '../../src/train/metrics-record.js';
-import { ThinnedCurve, thinned } from '../../src/watch/thinned-curve.js';
+import { bucketMeans } from '../../src/report/training-curves.js';
+import type { MetricsRecord } from '../../src/sae/training-curve.js';
+import { ThinnedCurve, thinned } from '../../src/watch/run-files.js';
 import { curve } from '../report/sample.js';
 
 const grown = (lines: readonly MetricsRecord[], limit: number) => {

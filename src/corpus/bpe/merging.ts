@@ -1,4 +1,3 @@
-import { MergeTable } from './merge-table.js';
 import type { Recipe } from './recipe.js';
 
 /** No pair at this place merges. */
@@ -207,4 +206,163 @@ export class Merging {
     heap[hole] = last;
     return top;
   }
+}
+
+/** Entries of a slot: left token, right token, rank, merged token. */
+const SLOT = 4;
+const FREE = -1;
+
+/** Which pairs of tokens merge, by both: an open hash table, of which a lookup mostly touches one cache line. */
+export class MergeTable {
+  private readonly slots: Int32Array;
+  private readonly mask: number;
+
+  /** @param merges pairs in the order of their priority, as [left, right, merged, …]; the last of equal pairs counts */
+  constructor(merges: Int32Array) {
+    const count = merges.length / 3;
+    const size = 2 ** Math.ceil(Math.log2(Math.max(16, 1.5 * count)));
+    this.mask = size - 1;
+    this.slots = new Int32Array(SLOT * size).fill(FREE);
+    for (let rank = 0; rank < count; rank++) {
+      const [left, right] = [merges[3 * rank]!, merges[3 * rank + 1]!];
+      const slot = this.find(left, right);
+      this.slots[slot] = left;
+      this.slots[slot + 1] = right;
+      this.slots[slot + 2] = rank;
+      this.slots[slot + 3] = merges[3 * rank + 2]!;
+    }
+  }
+
+  /** Where the pair is, for `rank` and `merged`; FREE stands in a place that holds none. */
+  find(left: number, right: number): number {
+    const { slots, mask } = this;
+    let hash = Math.imul(left, 0x9e3779b1) ^ Math.imul(right, 0x85ebca6b);
+    hash ^= hash >>> 15;
+    let slot = hash & mask;
+    for (;;) {
+      const at = slot * SLOT;
+      const there = slots[at]!;
+      if (there === FREE || (there === left && slots[at + 1] === right)) return at;
+      slot = (slot + 1) & mask;
+    }
+  }
+
+  has(slot: number): boolean {
+    return this.slots[slot] !== FREE;
+  }
+
+  rank(slot: number): number {
+    return this.slots[slot + 2]!;
+  }
+
+  merged(slot: number): number {
+    return this.slots[slot + 3]!;
+  }
+}
+
+const NARROW = 256;
+const EMPTY = 0;
+
+/** Which two characters (UTF-16 units, normalized) stand next to each other within some token. */
+export class Crossings {
+  /** Of units below NARROW, a byte each pair. */
+  private readonly narrow = new Uint8Array(NARROW * NARROW);
+  /** Of the others, an open hash table; no pair of them is EMPTY. */
+  private wide = new Int32Array(16);
+  private count = 0;
+
+  /** @param units of a token */
+  add(units: ArrayLike<number>): void {
+    for (let i = 1; i < units.length; i++) this.addPair(units[i - 1]!, units[i]!);
+  }
+
+  has(a: number, b: number): boolean {
+    if ((a | b) < NARROW) return this.narrow[a * NARROW + b] === 1;
+    return this.wide[this.slot((a << 16) | b)] !== EMPTY;
+  }
+
+  private addPair(a: number, b: number): void {
+    if ((a | b) < NARROW) {
+      this.narrow[a * NARROW + b] = 1;
+      return;
+    }
+    const pair = (a << 16) | b;
+    const slot = this.slot(pair);
+    if (this.wide[slot] !== EMPTY) return;
+    this.wide[slot] = pair;
+    this.count++;
+    if (2 * this.count < this.wide.length) return;
+    const before = this.wide;
+    this.wide = new Int32Array(2 * before.length);
+    for (const held of before) if (held !== EMPTY) this.wide[this.slot(held)] = held;
+  }
+
+  private slot(pair: number): number {
+    const mask = this.wide.length - 1;
+    let hash = Math.imul(pair, 0x9e3779b1);
+    hash ^= hash >>> 16;
+    let slot = hash & mask;
+    while (this.wide[slot] !== EMPTY && this.wide[slot] !== pair) slot = (slot + 1) & mask;
+    return slot;
+  }
+}
+
+/** Characters of a remembered word, and its tokens, at most. */
+const LONGEST_WORD = 64;
+/** Words of a generation: a generation is let go of when two newer ones are full. */
+const WORDS_KEPT = 2 ** 15;
+/** Tokens of a generation. */
+const TOKENS_KEPT = 2 ** 18;
+/** A word's place is begin × COUNTS + count. */
+const COUNTS = 128;
+
+interface Generation {
+  readonly words: Map<string, number>;
+  readonly tokens: Int32Array;
+  used: number;
+}
+
+const generation = (): Generation => ({ words: new Map(), tokens: new Int32Array(TOKENS_KEPT), used: 0 });
+
+/** The tokens of words met lately, within bounded memory. */
+export class WordMemory {
+  private young = generation();
+  private old = generation();
+  /** Where the tokens of the word last found are. */
+  tokens = this.young.tokens;
+  from = 0;
+  to = 0;
+
+  find(word: string): boolean {
+    let place = this.young.words.get(word);
+    let held = this.young;
+    if (place === undefined) {
+      place = this.old.words.get(word);
+      held = this.old;
+      if (place === undefined) return false;
+    }
+    this.tokens = held.tokens;
+    this.from = Math.floor(place / COUNTS);
+    this.to = this.from + (place % COUNTS);
+    if (held === this.old) this.keep(word, held.tokens, this.from, this.to - this.from);
+    return true;
+  }
+
+  /** Keeps tokens[from..from + count) for the word, where it is not too long. */
+  keep(word: string, tokens: Int32Array, from: number, count: number): void {
+    if (word.length > LONGEST_WORD || count >= COUNTS) return;
+    if (this.young.words.size >= WORDS_KEPT || this.young.used + count > TOKENS_KEPT) {
+      this.old = this.young;
+      this.young = generation();
+    }
+    const { young } = this;
+    young.tokens.set(tokens.subarray(from, from + count), young.used);
+    young.words.set(copy(word), young.used * COUNTS + count);
+    young.used += count;
+  }
+}
+
+/** A part of a string holds on to the whole; the copy does not. */
+function copy(word: string): string {
+  return Buffer.from(word, 'utf16le').toString('utf16le');
 }

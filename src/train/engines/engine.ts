@@ -1,7 +1,11 @@
-import type { ActivationArray } from '../../activations/arrow-files.js';
-import type { enginePrecisions } from '../../config/stages.js';
+import type { ActivationArray } from '../../activations/rows.js';
+import type { ablations, enginePrecisions } from '../../config/values.js';
 import type { ParameterName, Sae, TrainedArchitecture } from '../../sae/sae.js';
-import type { LossAblation } from './objective.js';
+
+export type Ablation = (typeof ablations)[number];
+
+/** Ablations of the loss; the other two are an architecture (gated_untied) and a parameter that is not trained. */
+export type LossAblation = Exclude<Ablation, 'untied-encoder' | 'no-r-mag'>;
 
 /** What stays the same over all steps of a run. */
 export interface EngineSettings {

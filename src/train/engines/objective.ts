@@ -1,11 +1,5 @@
-import type { ablations } from '../../config/stages.js';
 import { PARAMETERS, type ParameterName } from '../../sae/sae.js';
 import type { EngineSettings } from './engine.js';
-
-export type Ablation = (typeof ablations)[number];
-
-/** Ablations of the loss; the other two are an architecture (gated_untied) and a parameter that is not trained. */
-export type LossAblation = Exclude<Ablation, 'untied-encoder' | 'no-r-mag'>;
 
 /** Of what the loss of a run is made. */
 export interface Objective {

@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os';
-import { Refusal, UsageRefusal } from '../../config/refusal.js';
-import type { engines } from '../../config/stages.js';
-import { formatBytes } from '../../disk/free-space.js';
+import type { engines } from '../../config/values.js';
+import { formatBytes } from '../../disk/space.js';
+import { Refusal, UsageRefusal } from '../../errors/refusal.js';
 import type { TrainedArchitecture } from '../../sae/sae.js';
 import { openCudaEngine } from './cuda/engine.js';
 import { hostBytes } from './cuda/plan.js';

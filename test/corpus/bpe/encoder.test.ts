@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PreTrainedTokenizer } from '@huggingface/transformers';
-import { Refusal } from '../../../src/config/refusal.js';
-import { Encoder } from '../../../src/corpus/bpe/encoder.js';
+import { BpeEncoder } from '../../../src/corpus/bpe/encoder.js';
 import { readRecipe } from '../../../src/corpus/bpe/recipe.js';
 import { readDocuments } from '../../../src/corpus/documents.js';
+import { Refusal } from '../../../src/errors/refusal.js';
 import { Generator } from '../../../src/random/generator.js';
 import { CONFIG, type Edits, edited, encodePieces, GOLDEN, piecesOf, randomText } from './tokenizers.js';
 
-const open = (edits: Edits) => new Encoder(readRecipe(edited(edits), CONFIG));
+const open = (edits: Edits) => new BpeEncoder(readRecipe(edited(edits), CONFIG));
 /** The slow, obvious twin. It disagrees with Python about single_word, and about white space that tokens take. */
 const twin = (edits: Edits) => {
   const library = new PreTrainedTokenizer(edited(edits), CONFIG);
@@ -38,7 +38,7 @@ for (const { name, edits, ids } of GOLDEN.cases) {
 }
 
 /** What cannot be cut is refused, never wrong. */
-function encodeOrRefuse(encoder: Encoder, pieces: string[], window: number): number[] | undefined {
+function encodeOrRefuse(encoder: BpeEncoder, pieces: string[], window: number): number[] | undefined {
   try {
     return encodePieces(encoder, pieces, window);
   } catch (error) {

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { DocumentEncoder } from '../../../src/corpus/bpe/document-encoder.js';
-import type { Encoder } from '../../../src/corpus/bpe/encoder.js';
+import { type BpeEncoder, DocumentEncoder } from '../../../src/corpus/bpe/encoder.js';
 import type { Generator } from '../../../src/random/generator.js';
 
 /** What a case of the golden tokenizers has other than the bundled one. */
@@ -37,7 +36,7 @@ export function edited({ vocab, merges, ...rest }: Edits): TokenizerFile {
 }
 
 /** The tokens of a text that comes in these pieces. */
-export function encodePieces(encoder: Encoder, pieces: Iterable<string>, window?: number): number[] {
+export function encodePieces(encoder: BpeEncoder, pieces: Iterable<string>, window?: number): number[] {
   const document = new DocumentEncoder(encoder, 'a text', window);
   const ids: number[] = [];
   for (const piece of pieces) for (const some of document.push(piece)) ids.push(...some);

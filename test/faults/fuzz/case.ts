@@ -1,6 +1,6 @@
 import { linkSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { Refusal } from '../../../src/config/refusal.js';
+import { Refusal } from '../../../src/errors/refusal.js';
 import { Generator } from '../../../src/random/generator.js';
 import { pathsOutside } from './canary.js';
 import type { Canary, Files, Target } from './target.js';

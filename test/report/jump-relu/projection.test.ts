@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { toBfloat16 } from '../../../src/activations/bfloat16.js';
 import type { Store } from '../../../src/activations/store.js';
-import { Interrupted } from '../../../src/config/refusal.js';
+import { Interrupted } from '../../../src/errors/refusal.js';
 import { silent } from '../../../src/progress/progress.js';
 import { Generator } from '../../../src/random/generator.js';
-import { featurePicture, histogram } from '../../../src/report/jump-relu/feature-picture.js';
-import { featureOnTokens, unitOf } from '../../../src/report/jump-relu/projection.js';
-import { initialise } from '../../../src/sae/initialise.js';
-import type { Sae, TrainedArchitecture } from '../../../src/sae/sae.js';
+import { featureOnTokens, featurePicture, histogram, unitOf } from '../../../src/report/jump-relu.js';
+import { initialise, type Sae, type TrainedArchitecture } from '../../../src/sae/sae.js';
+import { toBfloat16 } from '../../../src/safetensors/floats.js';
 import { memoryStore } from '../../activations/synthetic.js';
 import { elements } from '../sample.js';
 

@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../src/random/generator.js';
-import { density, type Encoder, expectedError, jumpRelu, OFF, ON, relu } from '../../../src/report/jump-relu/toy.js';
-import { toyPicture } from '../../../src/report/jump-relu/toy-picture.js';
+import {
+  density,
+  expectedError,
+  type FeatureEncoder,
+  jumpRelu,
+  OFF,
+  ON,
+  relu,
+  toyPicture,
+} from '../../../src/report/jump-relu.js';
 import { elements } from '../sample.js';
 
 const near = (actual: number, expected: number, tolerance: number) =>
@@ -43,7 +51,7 @@ test('expected errors agree with sampling', () => {
     near((off.mean + on.mean) / 2, expected.all, 5 * Math.hypot(off.error, on.error));
     assert.ok(off.error < 0.005 && on.error < 0.005, 'enough samples to tell');
 
-    function error(encoder: Encoder, { mean, deviation }: typeof OFF, contribution: 0 | 1) {
+    function error(encoder: FeatureEncoder, { mean, deviation }: typeof OFF, contribution: 0 | 1) {
       let [sum, squares] = [0, 0];
       for (let i = 0; i < samples; i++) {
         const a = mean + deviation * random.normal();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
 import { type EngineName, openEngine } from '../../../src/train/engines/open.js';
-import { poisonIn } from '../../../src/train/finite-state.js';
+import { poisonIn } from '../../../src/train/not-finite.js';
 import { batches, randomStart, smallSettings } from './problem.js';
 
 const STEP = { lr: 1e-3, l1: 0.3 };

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { Generator } from '../../../src/random/generator.js';
-import { initialise } from '../../../src/sae/initialise.js';
-import { PARAMETERS, type TrainedArchitecture } from '../../../src/sae/sae.js';
+import { initialise, PARAMETERS, type TrainedArchitecture } from '../../../src/sae/sae.js';
 import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
 import { relativeDifference } from '../../golden.js';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Refusal, UsageRefusal } from '../../../src/config/refusal.js';
+import { Refusal, UsageRefusal } from '../../../src/errors/refusal.js';
 import { PARAMETERS } from '../../../src/sae/sae.js';
 import { checkMemory, chooseEngine } from '../../../src/train/engines/open.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';

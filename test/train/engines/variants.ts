@@ -1,6 +1,5 @@
 import { PARAMETERS } from '../../../src/sae/sae.js';
-import type { EngineSettings } from '../../../src/train/engines/engine.js';
-import type { LossAblation } from '../../../src/train/engines/objective.js';
+import type { EngineSettings, LossAblation } from '../../../src/train/engines/engine.js';
 
 /** Of what kind an SAE is, what its loss has and which parameters are trained. */
 export type Variant = Pick<EngineSettings, 'architecture' | 'ablations' | 'trained'>;

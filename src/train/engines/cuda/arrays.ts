@@ -1,4 +1,4 @@
-import { Refusal } from '../../../config/refusal.js';
+import { Refusal } from '../../../errors/refusal.js';
 import type { CudaDevice, DevicePointer } from './device.js';
 import { type CudaPlan, ENTRY_ARRAYS, MOST_ENTRIES } from './plan.js';
 

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { homeDirectory } from '../../../disk/home-directory.js';
-import { makeDirectory } from '../../../disk/make-directory.js';
-import { writeAside } from '../../../disk/write-aside.js';
+import { makeDirectory } from '../../../disk/durable.js';
+import { writeAside } from '../../../disk/output-file.js';
+import { homeDirectory } from '../../../disk/space.js';
 
 /** Everything that decides what compiled kernels are. */
 export interface CubinKey {

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { Refusal } from '../../../config/refusal.js';
+import { Refusal } from '../../../errors/refusal.js';
 import type { Product, ProductPrecision } from './device.js';
 import { CUBLAS, findLibrary, type Place } from './libraries.js';
 import type { Native } from './native.js';

@@ -1,5 +1,5 @@
-import { Refusal } from '../../../config/refusal.js';
-import { formatBytes } from '../../../disk/free-space.js';
+import { formatBytes } from '../../../disk/space.js';
+import { Refusal } from '../../../errors/refusal.js';
 import type { DevicePointer, HostBuffer } from './device.js';
 import type { Driver } from './driver.js';
 import { OUT_OF_MEMORY, SUCCESS } from './driver-failure.js';

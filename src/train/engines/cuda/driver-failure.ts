@@ -1,4 +1,4 @@
-import { Refusal } from '../../../config/refusal.js';
+import { Refusal } from '../../../errors/refusal.js';
 
 /** What a driver's function answered: a CUresult of cuda.h, its name, and the driver's own words. */
 export interface DriverStatus {

@@ -1,4 +1,4 @@
-import { Refusal } from '../../../config/refusal.js';
+import { Refusal } from '../../../errors/refusal.js';
 import { type DriverStatus, driverRefusal, isLost, NOT_READY, SUCCESS } from './driver-failure.js';
 import { DRIVER, findLibrary, type Place } from './libraries.js';
 import type { Native } from './native.js';

@@ -1,6 +1,6 @@
-import type { ActivationArray } from '../../../activations/arrow-files.js';
-import { Refusal } from '../../../config/refusal.js';
-import { formatBytes } from '../../../disk/free-space.js';
+import type { ActivationArray } from '../../../activations/rows.js';
+import { formatBytes } from '../../../disk/space.js';
+import { Refusal } from '../../../errors/refusal.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { checkSizes, stateShapes } from '../state.js';

@@ -1,4 +1,4 @@
-import { Refusal } from '../../../config/refusal.js';
+import { Refusal } from '../../../errors/refusal.js';
 import type { KernelArgument, Kernels } from './device.js';
 import type { Driver } from './driver.js';
 import { INVALID_VALUE, NOT_FOUND, SUCCESS } from './driver-failure.js';

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { Refusal } from '../../../config/refusal.js';
-import { homeDirectory } from '../../../disk/home-directory.js';
+import { homeDirectory } from '../../../disk/space.js';
+import { Refusal } from '../../../errors/refusal.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

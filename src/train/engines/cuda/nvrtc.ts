@@ -1,5 +1,5 @@
 import { promisify } from 'node:util';
-import { Refusal } from '../../../config/refusal.js';
+import { Refusal } from '../../../errors/refusal.js';
 import { findLibrary, NVRTC, type Place } from './libraries.js';
 import type { Native } from './native.js';
 

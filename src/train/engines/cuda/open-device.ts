@@ -1,4 +1,4 @@
-import { Refusal } from '../../../config/refusal.js';
+import { Refusal } from '../../../errors/refusal.js';
 import { type CubinCache, cubinCache } from './cubin-cache.js';
 import { type Cublas, openCublas } from './cublas.js';
 import type { CudaDevice, DevicePointer, HostBuffer, Kernels, Moment, Product } from './device.js';

@@ -1,4 +1,4 @@
-import { Refusal } from '../../../config/refusal.js';
+import { Refusal } from '../../../errors/refusal.js';
 import { CUBLAS, DRIVER, findLibrary, type Library, NVRTC, places } from './libraries.js';
 import { native } from './native.js';
 import { type CudaVersions, openCudaDevice } from './open-device.js';

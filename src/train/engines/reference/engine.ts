@@ -1,7 +1,6 @@
 import type { Tensor } from 'onnxruntime-node';
-import type { ActivationArray } from '../../../activations/arrow-files.js';
-import { float16Tensors } from '../../../onnx/float16-tensor.js';
-import { onnxRuntime, openSession } from '../../../onnx/session.js';
+import type { ActivationArray } from '../../../activations/rows.js';
+import { float16Tensors, onnxRuntime, openSession } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { checkSizes, stateShapes } from '../state.js';

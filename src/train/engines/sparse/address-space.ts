@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { Refusal } from '../../../config/refusal.js';
-import { formatBytes } from '../../../disk/free-space.js';
+import { formatBytes } from '../../../disk/space.js';
+import { Refusal } from '../../../errors/refusal.js';
 
 /**
  * Address space that V8 reserves for a WebAssembly.Memory of any size: 8 GiB that 32-bit addresses with 32-bit offsets

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import type { ActivationArray } from '../../../activations/arrow-files.js';
+import type { ActivationArray } from '../../../activations/rows.js';
 import { onnxRuntime } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Refusal } from '../../../../src/config/refusal.js';
+import { Refusal } from '../../../../src/errors/refusal.js';
 import type { Ending } from '../case.js';
 import type { Target } from '../target.js';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { evaluationFigure } from '../../../../src/report/evaluation-figure.js';
-import { writeReport } from '../../../../src/report/write.js';
+import { evaluationFigure } from '../../../../src/report/draw-figure.js';
+import { writeReport } from '../../../../src/report/report.js';
 import { fullSweep } from '../../../report/sample.js';
 import { linkOut } from '../canary.js';
 import { oneIn, pick } from '../chance.js';

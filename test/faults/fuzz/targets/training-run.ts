@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { Interrupted } from '../../../../src/config/refusal.js';
 import { type TrainConfig, trainSchema } from '../../../../src/config/stages.js';
+import { Interrupted } from '../../../../src/errors/refusal.js';
 import { silent } from '../../../../src/progress/progress.js';
 import { openSae, readSae } from '../../../../src/sae/saelens.js';
 import { train } from '../../../../src/train/train.js';

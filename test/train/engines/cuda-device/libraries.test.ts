@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Refusal } from '../../../../src/config/refusal.js';
+import { Refusal } from '../../../../src/errors/refusal.js';
 import { CUBLAS, DRIVER, findLibrary, NVRTC, places } from '../../../../src/train/engines/cuda/libraries.js';
 import { refusalOf } from '../../../config/refuses.js';
 import { temporaryDirectory } from '../../../temporary.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import { fromBfloat16, toBfloat16 } from '../../../../src/activations/bfloat16.js';
 import { Generator } from '../../../../src/random/generator.js';
+import { fromBfloat16, toBfloat16 } from '../../../../src/safetensors/floats.js';
 import type { CudaDevice, ProductPrecision } from '../../../../src/train/engines/cuda/device.js';
 import { openCudaDevice } from '../../../../src/train/engines/cuda/open-device.js';
 import { buildStub, type Stub } from './stub.js';

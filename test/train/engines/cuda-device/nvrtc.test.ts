@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Refusal } from '../../../../src/config/refusal.js';
+import { Refusal } from '../../../../src/errors/refusal.js';
 import { places } from '../../../../src/train/engines/cuda/libraries.js';
 import { native } from '../../../../src/train/engines/cuda/native.js';
 import { type Nvrtc, openNvrtc, targetOf } from '../../../../src/train/engines/cuda/nvrtc.js';

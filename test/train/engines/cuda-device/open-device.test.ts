@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
-import { Refusal } from '../../../../src/config/refusal.js';
+import { Refusal } from '../../../../src/errors/refusal.js';
 import type { CudaDevice, HostBuffer } from '../../../../src/train/engines/cuda/device.js';
 import { openCudaDevice } from '../../../../src/train/engines/cuda/open-device.js';
 import { refusalOf, refuses } from '../../../config/refuses.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { widen } from '../../../../src/activations/widen.js';
 import { Generator } from '../../../../src/random/generator.js';
+import { widen } from '../../../../src/safetensors/floats.js';
 import type { KernelArgument } from '../../../../src/train/engines/cuda/device.js';
 import { kernelSource } from '../../../../src/train/engines/cuda/kernels/source.js';
 import { type CudaPlan, planCuda } from '../../../../src/train/engines/cuda/plan.js';

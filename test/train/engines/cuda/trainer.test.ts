@@ -5,7 +5,7 @@ import { type TrainConfig, trainSchema } from '../../../../src/config/stages.js'
 import { silent } from '../../../../src/progress/progress.js';
 import { openSae, readSae } from '../../../../src/sae/saelens.js';
 import { type EngineName, openEngine } from '../../../../src/train/engines/open.js';
-import { openSource } from '../../../../src/train/source.js';
+import { openSource } from '../../../../src/train/train.js';
 import { Trainer } from '../../../../src/train/trainer.js';
 import { relativeDifference } from '../../../golden.js';
 import { temporaryDirectory } from '../../../temporary.js';

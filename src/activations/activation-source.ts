@@ -1,0 +1,75 @@
+import type { ActivationDType } from './manifest.js';
+import type { ActivationArray, Rows } from './rows.js';
+
+/** Order in which rows are dealt: mixed over the whole source, or as they lie. */
+export type Order = 'shuffled' | 'stored';
+
+/** What training must know of its activations before it sees the first of them. */
+export interface SourceDescription {
+  /** For messages: a directory, or what else the rows come from. */
+  readonly place: string;
+  readonly model: { readonly name: string; readonly fingerprint: string };
+  readonly hook: string;
+  readonly dIn: number;
+  readonly dtype: ActivationDType;
+  /** Tokens a context, BOS included. */
+  readonly context: number;
+  readonly corpus: string;
+  /** Other tokens than BOS at which there are no rows. */
+  readonly excludedTokens?: readonly number[];
+  /** Rows of one pass over the source. */
+  readonly rows: number;
+  /** E|x| over those rows; null where it cannot be known before they have passed. */
+  readonly meanNorm: number | null;
+  /** Stands for the rows and their order: sources of equal identity give the same training. */
+  readonly identity: string;
+}
+
+/** The text of a source that passes once, from its beginning to where its first `rows` rows end. */
+export interface TextRead {
+  readonly rows: number;
+  readonly sha256: string;
+}
+
+/** Where training takes its activations from: a store, a stream, or a model at work. */
+export interface ActivationSource {
+  readonly about: SourceDescription;
+  /** Begins dealing at the first row. A source that passes only once can be asked once. */
+  batches(order: Order, seed: number): Batches;
+  /** Bytes of rows in memory at a time, at most, and rows of a piece of `inputs`. */
+  memory(order: Order): { readonly held: number; readonly pieceRows: number };
+  /**
+   * Reads what training leaves of a stream, to its end: to its writer a reader that goes away has failed.
+   *
+   * @throws Refusal where the text is not the one that `Batches.expectText` was told
+   * @throws Interrupted
+   */
+  passOver?(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Activations dealt batch by batch. What is dealt is a function of (source, order, seed, rows dealt before) alone. */
+export interface Batches {
+  /** Goes to the state after `rows` rows were dealt; a source that passes only once goes forward only. */
+  seek(rows: number): Promise<void>;
+  /**
+   * The next `size` rows, [size × d_in]: float16 bits where the source's dtype is float16, float32 otherwise.
+   *
+   * @param into a batch of before that nobody reads any more: written to where it fits, which spares a new array
+   * @throws Refusal when the source ends before
+   */
+  next(size: number, into?: ActivationArray): Promise<ActivationArray>;
+  /**
+   * Rows to look at without training on them, for estimates and resampling, in pieces. A store gives its shards in a
+   * random order set by (seed, occasion); a source that passes only once gives the rows it holds in memory, those from
+   * which the next batch is dealt. Deals nothing.
+   */
+  inputs(occasion: number): AsyncIterable<Rows>;
+  /**
+   * Of a source that passes once: the text that was read for the first `rows` rows, for the checkpoint after them. A
+   * store's rows are known by its identity.
+   */
+  textRead?(rows: number): TextRead | undefined;
+  /** To be called before `seek`, which then refuses another text than this one, as far as it reaches. */
+  expectText?(text: TextRead): void;
+}

@@ -1,0 +1,386 @@
+import { createHash } from 'node:crypto';
+import type { Writable } from 'node:stream';
+import {
+  AsyncByteQueue,
+  type RecordBatch,
+  RecordBatchReader,
+  RecordBatchStreamWriter,
+  type Schema,
+} from 'apache-arrow';
+import { z } from 'zod';
+import { refusedWrite } from '../disk/refused.js';
+import { Refusal } from '../errors/refusal.js';
+import type { StopRequest } from '../progress/progress.js';
+import { unlessStopped } from '../progress/stop.js';
+import type { SourceDescription } from './activation-source.js';
+import { checkMessage, UnsupportedIpc } from './ipc-check.js';
+import { type Manifest, manifestSchema, rowBytes } from './manifest.js';
+import { notFiniteRow, type Rows, rowsBatch, rowsOf, rowsSchema } from './rows.js';
+
+export const STREAM_FORMAT = 'sae-pipe-activation-stream';
+export const STREAM_VERSION = 1;
+
+/** Key of the header in the metadata of the stream's Arrow schema. */
+export const HEADER_KEY = 'sae-pipe';
+
+const headerSchema = manifestSchema
+  .pick({
+    model: true,
+    hook: true,
+    d_in: true,
+    dtype: true,
+    precision: true,
+    context: true,
+    bos_token_id: true,
+    prepend_bos: true,
+    exclude_special_tokens: true,
+    corpus: true,
+    text_field: true,
+    encoding: true,
+    seed: true,
+    batch: true,
+    window_batches: true,
+  })
+  .extend({
+    format: z.literal(STREAM_FORMAT),
+    version: z.literal(STREAM_VERSION),
+    /** Rows that come. */
+    rows: z.number().int().positive(),
+    /** Rows of a record batch, at most. */
+    rows_per_batch: z.number().int().positive(),
+  });
+
+/** What a stream says of itself before its first row; keys are those of a store's manifest. */
+export type StreamHeader = z.infer<typeof headerSchema>;
+
+/** The header of a stream with the rows of the store that `manifest` begins. */
+export function streamHeader(manifest: Manifest): StreamHeader {
+  const { rows_wanted: rows, rows_per_shard: rows_per_batch, encoding, ...rest } = manifest;
+  // A run is resumed by its header, and was begun without this where there was no choice.
+  const other = encoding === undefined || encoding === 'utf-8' ? {} : { encoding };
+  // Keys that only a store has are dropped by the schema.
+  return headerSchema.parse({
+    ...rest,
+    ...other,
+    format: STREAM_FORMAT,
+    version: STREAM_VERSION,
+    rows,
+    rows_per_batch,
+  });
+}
+
+/** The Arrow schema of the stream: columns of a shard, and the header as JSON in its metadata. */
+export function streamSchema(header: StreamHeader): Schema {
+  return rowsSchema(header.d_in, header.dtype, new Map([[HEADER_KEY, JSON.stringify(header)]]));
+}
+
+/**
+ * The header in a stream's schema.
+ *
+ * @throws Refusal when it is none of ours, or of another version
+ */
+export function readStreamHeader(schema: Schema, place: string): StreamHeader {
+  const refused = (what: string) => new Refusal(`${place} ${what}.`, 'Feed it with `sae-pipe harvest … --out -`.');
+  const json = schema.metadata.get(HEADER_KEY);
+  if (json === undefined) throw refused(`is an Arrow stream without "${HEADER_KEY}" in its metadata`);
+  let header: unknown;
+  try {
+    header = JSON.parse(json);
+  } catch {
+    throw refused('is an Arrow stream whose header is not JSON');
+  }
+  const { format, version } = (header ?? {}) as { format?: unknown; version?: unknown };
+  if (format === STREAM_FORMAT && version !== STREAM_VERSION) {
+    throw new Refusal(
+      `${place} is a stream of format version ${JSON.stringify(version)}; this program reads version ${STREAM_VERSION}.`,
+      'Let the same version of sae-pipe write and read it.',
+    );
+  }
+  const parsed = headerSchema.safeParse(header);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw refused(`is an Arrow stream whose header is wrong at "${issue.path.join('.')}": ${issue.message}`);
+}
+
+/** A stream as training sees it before the first row. */
+export function describeStream(header: StreamHeader, place: string): SourceDescription {
+  const { model, hook, d_in, dtype, context, corpus, rows, exclude_special_tokens: excludedTokens } = header;
+  const identity = createHash('sha256').update(JSON.stringify(header)).digest('hex');
+  return {
+    place,
+    model,
+    hook,
+    dIn: d_in,
+    dtype,
+    context,
+    corpus,
+    rows,
+    meanNorm: null,
+    identity,
+    ...(excludedTokens && { excludedTokens }),
+  };
+}
+
+/** Padding of the buffers of a record batch, at most, and validity bitmaps that other writers may add. */
+const SLACK = 2 ** 16;
+
+/** A stream of rows under way: its header, and its rows as they come. */
+export class RowStream {
+  /** Rows that have come. */
+  rows = 0;
+  private over = false;
+
+  private constructor(
+    readonly header: StreamHeader,
+    private readonly place: string,
+    private readonly messages: StreamMessages,
+    private readonly schema: IpcMessage,
+  ) {}
+
+  /**
+   * Reads the header.
+   *
+   * @param place what is read, for messages
+   * @throws Refusal when it is no stream of rows, or one of another version
+   */
+  static async open(source: AsyncIterable<Uint8Array>, place: string): Promise<RowStream> {
+    const messages = new StreamMessages(source);
+    const first = await messages.next(0).catch((cause) => failedToRead(place, cause));
+    if (first === 'cut off') {
+      throw new Refusal(`${place} ended before its first row.`, 'The command that writes it says why.');
+    }
+    const found = typeof first === 'string' ? undefined : decode(first);
+    if (found === undefined) {
+      throw new Refusal(`${place} is not an Arrow stream.`, 'Feed it with `sae-pipe harvest … --out -`.');
+    }
+    return new RowStream(readStreamHeader(found.schema, place), place, messages, first as IpcMessage);
+  }
+
+  /**
+   * Rows of the next record batch; null after the last. The last rows are given only once the stream's end marker has
+   * come, so whoever has them knows that the stream was complete.
+   *
+   * @throws Refusal when the stream ends early, or a batch is not what the header says
+   */
+  async next(): Promise<Rows | null> {
+    if (this.over) return null;
+    const { d_in, dtype, rows, rows_per_batch } = this.header;
+    const message = await this.message(rows_per_batch * rowBytes(this.header) + rows_per_batch + SLACK);
+    if (typeof message === 'string') throw this.endedBy(message);
+    message.set(this.schema);
+    const batch = decode(message)?.batch;
+    if (batch === undefined) throw this.broken('it is no record batch');
+    const came = rowsOf(batch, d_in, dtype, (what) => {
+      throw this.broken(what);
+    });
+    const count = came.token.length;
+    if (count > rows_per_batch) throw this.broken(`it has ${count} rows where ${rows_per_batch} are the most`);
+    if (this.rows + count > rows) throw this.broken(`it goes on beyond the ${rows} rows of its header`);
+    const wild = notFiniteRow(came, dtype, this.rows);
+    if (wild) throw this.broken(wild);
+    this.rows += count;
+    if (this.rows === rows) {
+      const end = await this.message(0);
+      if (end !== 'end marker') throw this.endedBy(end === 'cut off' ? end : 'no message');
+      this.over = true;
+    }
+    return came;
+  }
+
+  private message(mostBody: number): Promise<IpcMessage | Ending> {
+    return this.messages.next(mostBody, this.schema.length).catch((cause) => failedToRead(this.place, cause));
+  }
+
+  private endedBy(ending: Ending): Refusal {
+    if (ending === 'no message') return this.broken('what comes is no Arrow message');
+    const { rows } = this.header;
+    return new Refusal(
+      this.rows === rows
+        ? `${this.place} ended after ${rows} of ${rows} rows, without its end marker.`
+        : `${this.place} ended after ${this.rows} of ${rows} rows.`,
+      'The command that writes it failed or was stopped, and says why.',
+    );
+  }
+
+  private broken(what: string): Refusal {
+    return new Refusal(
+      `${this.place} is broken after ${this.rows} of ${this.header.rows} rows: ${what}.`,
+      'Feed it with `sae-pipe harvest … --out -`, and nothing else.',
+    );
+  }
+}
+
+function failedToRead(place: string, cause: unknown): never {
+  if (cause instanceof UnsupportedIpc) {
+    throw new Refusal(`${place} cannot be read: ${cause.message}.`, 'Feed it with `sae-pipe harvest … --out -`.');
+  }
+  const reason = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;
+  throw new Refusal(`${place} could not be read: ${reason}.`, 'Run both ends of the pipe again.', { cause });
+}
+
+/** Schema, and record batch where there is one, of bytes that begin with a schema; undefined where they are not that. */
+function decode(bytes: IpcMessage): { schema: Schema; batch?: RecordBatch } | undefined {
+  try {
+    const reader = RecordBatchReader.from(bytes).open();
+    const { value: batch, done } = reader.next();
+    return { schema: reader.schema, batch: done ? undefined : batch };
+  } catch {
+    return undefined;
+  }
+}
+
+/** An encapsulated message (Arrow columnar format 1.5, "Encapsulated message format"), body included. */
+export type IpcMessage = Uint8Array<ArrayBuffer>;
+
+/** Why there is no further message. */
+export type Ending = 'end marker' | 'cut off' | 'no message';
+
+/** Where a message begins since Arrow 0.15; a length of 0 after it ends the stream. */
+const CONTINUATION = -1;
+const PREFIX = 8;
+/** Bytes of a message's metadata, at most; a schema with its header takes about one KiB. */
+const MOST_METADATA = 2 ** 20;
+
+/**
+ * Messages of an Arrow IPC stream, each in one piece of memory that is allocated once its size is known. Arrow's own
+ * reader takes bytes that end between two messages for a stream that is complete; here that is told from its end marker.
+ */
+export class StreamMessages {
+  private readonly source: AsyncIterator<Uint8Array>;
+  /** What has come and not been taken. */
+  private chunk: Uint8Array = new Uint8Array(0);
+
+  constructor(source: AsyncIterable<Uint8Array>) {
+    this.source = source[Symbol.asyncIterator]();
+  }
+
+  /**
+   * The next message. Its first `room` bytes are left free.
+   *
+   * @param mostBody bytes of the body, at most; more is no message
+   * @throws UnsupportedIpc where it is a message of a kind that is not read here
+   */
+  async next(mostBody: number, room = 0): Promise<IpcMessage | Ending> {
+    const prefix = new Uint8Array(PREFIX);
+    const length = await this.fill(prefix);
+    if (length < PREFIX) return 'cut off';
+    const [mark, metadata] = new Int32Array(prefix.buffer) as unknown as [number, number];
+    if (mark !== CONTINUATION || metadata < 0 || metadata > MOST_METADATA) return 'no message';
+    if (metadata === 0) return 'end marker';
+    const head = new Uint8Array(PREFIX + metadata);
+    head.set(prefix);
+    if ((await this.fill(head.subarray(PREFIX))) < metadata) return 'cut off';
+    const body = bodyLength(head);
+    if (body === undefined || body < 0 || body > mostBody) return 'no message';
+    const whole = new Uint8Array(room + head.length + body);
+    whole.set(head, room);
+    return (await this.fill(whole.subarray(room + head.length))) < body ? 'cut off' : whole;
+  }
+
+  /** Fills `target` as far as the source goes; the bytes that were there. */
+  private async fill(target: Uint8Array): Promise<number> {
+    let filled = 0;
+    while (filled < target.length) {
+      if (this.chunk.length === 0) {
+        const { value, done } = await this.source.next();
+        if (done) break;
+        this.chunk = value;
+        continue;
+      }
+      const part = this.chunk.subarray(0, target.length - filled);
+      target.set(part, filled);
+      filled += part.length;
+      this.chunk = this.chunk.subarray(part.length);
+    }
+    return filled;
+  }
+}
+
+function bodyLength(head: Uint8Array): number | undefined {
+  try {
+    return checkMessage(head.subarray(PREFIX));
+  } catch (cause) {
+    if (cause instanceof UnsupportedIpc) throw cause;
+    return undefined;
+  }
+}
+
+/** Takes what Arrow's writer encodes, buffer by buffer and without copying, until it is sent. */
+class Unsent extends AsyncByteQueue {
+  private buffers: Uint8Array[] = [];
+
+  override write(buffer: Uint8Array): void {
+    this.buffers.push(buffer);
+  }
+
+  take(): Uint8Array[] {
+    const taken = this.buffers;
+    this.buffers = [];
+    return taken;
+  }
+}
+
+/**
+ * Writes rows as an Arrow IPC stream. A piece is asked for when the one before has left: no more than one is ever held
+ * here, however slow the reader. `out` is left open after a complete stream, and destroyed after any other.
+ *
+ * @param place what is written to, for messages
+ * @throws Refusal when the reader goes away
+ * @throws Interrupted when a stop is asked for while the reader takes nothing, or ends the reader
+ */
+export async function writeStream(
+  out: Writable,
+  header: StreamHeader,
+  pieces: AsyncIterable<Rows>,
+  place: string,
+  stop: StopRequest,
+): Promise<void> {
+  const schema = streamSchema(header);
+  const encoded = new Unsent();
+  const writer = new RecordBatchStreamWriter().reset(encoded, schema);
+  let rows = 0;
+  const send = async () => {
+    for (const buffer of encoded.take()) {
+      await unlessStopped(written(out, buffer), stop, () => unfinished(rows, header, place));
+    }
+  };
+  // A failed write is told by its callback; the event beside it would end the process.
+  const heard = () => {};
+  out.on('error', heard);
+  try {
+    await send();
+    for await (const piece of pieces) {
+      writer.write(rowsBatch(schema, piece));
+      await send();
+      rows += piece.token.length;
+    }
+    writer.close();
+    await send();
+    out.off('error', heard);
+  } catch (cause) {
+    out.destroy();
+    throw failure(cause, rows, header, place);
+  }
+}
+
+/** What an interrupted stream leaves behind. */
+export function unfinished(rows: number, header: Pick<StreamHeader, 'rows'>, place: string): string {
+  return `${rows} of ${header.rows} rows went to ${place}, and the stream is not complete.`;
+}
+
+function written(out: Writable, buffer: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    out.write(buffer, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+const GONE = ['EPIPE', 'ECONNRESET', 'ERR_STREAM_DESTROYED', 'ERR_STREAM_WRITE_AFTER_END'];
+
+function failure(cause: unknown, rows: number, header: StreamHeader, place: string): unknown {
+  if (!GONE.includes((cause as NodeJS.ErrnoException).code ?? '')) return refusedWrite(place, cause);
+  return new Refusal(
+    `The reader of ${place} went away after ${rows} of ${header.rows} rows.`,
+    'See what it said, and run both ends of the pipe again.',
+    { cause },
+  );
+}

@@ -1,0 +1,223 @@
+import { execFile } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { freemem, platform, totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { CudaTrial } from '../train/engines/cuda/try-device.js';
+
+/** Memory for this process, bytes. */
+export interface Memory {
+  /** Of the machine. */
+  readonly total: number;
+  /** That this process may take: the machine's, or what a control group (Slurm, a container) allows. */
+  readonly limit: number;
+  /** Of it, not in use; file caches, which the system gives back, do not count as used. */
+  readonly available: number;
+}
+
+/** Where the system tells; another place in tests. */
+export interface MemorySources {
+  readonly total: number;
+  readonly free: number;
+  readonly cgroup: string;
+  readonly mount: string;
+}
+
+function thisMachine(): MemorySources {
+  const total = totalmem();
+  // Linux counts caches as free here; macOS does not, and its figure would say that nothing ever fits.
+  const free = platform() === 'linux' ? freemem() : total;
+  return { total, free, cgroup: '/proc/self/cgroup', mount: '/sys/fs/cgroup' };
+}
+
+/**
+ * Memory of this machine within the limits of control groups. A limit may be set at any level above this process's own
+ * group (Slurm sets it on the job), so all are read, and the tightest counts.
+ */
+export function memory({ total, free, cgroup, mount }: MemorySources = thisMachine()): Memory {
+  let [limit, available] = [total, free];
+  for (const group of groupsOf(cgroup, mount)) {
+    const most = figure(join(group.path, group.limit));
+    if (most === undefined || most >= total) continue;
+    const cached = Number(
+      new RegExp(`^${group.cached} (\\d+)$`, 'm').exec(fileText(join(group.path, 'memory.stat')))?.[1] ?? 0,
+    );
+    const used = (figure(join(group.path, group.usage)) ?? 0) - cached;
+    limit = Math.min(limit, most);
+    available = Math.min(available, Math.max(0, most - used));
+  }
+  return { total, limit, available };
+}
+
+/** Names of the files of the two versions of control groups. */
+const V1 = { limit: 'memory.limit_in_bytes', usage: 'memory.usage_in_bytes', cached: 'total_inactive_file' };
+const V2 = { limit: 'memory.max', usage: 'memory.current', cached: 'inactive_file' };
+
+/** This process's groups from the innermost to the root, as directories. */
+function groupsOf(cgroup: string, mount: string) {
+  const groups: (typeof V1 & { path: string })[] = [];
+  for (const line of fileText(cgroup).split('\n')) {
+    const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
+    if (path === undefined) continue;
+    const version = controllers === '' ? V2 : controllers!.split(',').includes('memory') ? V1 : undefined;
+    if (!version) continue;
+    const root = version === V2 ? mount : join(mount, 'memory');
+    for (let at = path; ; at = dirname(at)) {
+      groups.push({ ...version, path: join(root, at) });
+      if (at === '/') break;
+    }
+  }
+  return groups;
+}
+
+/** The number in a file; undefined where there is none ("max", or no such file). */
+function figure(path: string): number | undefined {
+  const content = fileText(path).trim();
+  return /^\d+$/.test(content) ? Number(content) : undefined;
+}
+
+function fileText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** An execution provider of ONNX Runtime, by the name that --device takes. */
+export interface Provider {
+  readonly name: 'cpu' | 'cuda' | 'webgpu';
+  readonly available: boolean;
+  /** What is in its way. */
+  readonly reasons: readonly string[];
+}
+
+/** An NVIDIA GPU, bytes. */
+export interface Gpu {
+  readonly name: string;
+  readonly total: number;
+  readonly free: number;
+}
+
+const PROVIDER_FILE = 'libonnxruntime_providers_cuda.so';
+/** What ONNX Runtime's CUDA provider loads: the driver, CUDA 13 and cuDNN 9. */
+const CUDA_LIBRARIES = [
+  ...['libcuda.so.1', 'libcudart.so.13', 'libcublas.so.13', 'libcublasLt.so.13'],
+  ...['libcudnn.so.9', 'libcurand.so.10', 'libcufft.so.12'],
+];
+
+/** Tries each provider with a small graph, in processes of their own. */
+export async function providers(): Promise<Provider[]> {
+  return Promise.all((['cpu', 'cuda', 'webgpu'] as const).map(tried));
+}
+
+async function tried(name: Provider['name']): Promise<Provider> {
+  const { answer, stderr, died } = await probe('device', name);
+  const error = died ?? (answer as { error?: string } | undefined)?.error;
+  if (error === undefined) return { name, available: true, reasons: [] };
+  const missing = name === 'cuda' ? await missingForCuda() : [];
+  return { name, available: false, reasons: [...missing, sentence(error), ...loaderLines(stderr)] };
+}
+
+/** Which of CUDA's libraries the loader does not find; what the provider's own file lacks is asked of it last. */
+async function missingForCuda(): Promise<string[]> {
+  if (process.platform !== 'linux') return [`CUDA is not looked for on ${process.platform}`];
+  const directory = runtimeDirectory();
+  const file = join(directory, PROVIDER_FILE);
+  const there = existsSync(file);
+  const { answer } = await probe('libraries', ...CUDA_LIBRARIES, ...(there ? [file] : []));
+  const lacking = notLoaded((answer ?? {}) as Record<string, string>);
+  return there ? lacking : [`${PROVIDER_FILE} is not in ${directory}`, ...lacking];
+}
+
+/** What the loader said, the libraries that it does not find in one line. */
+function notLoaded(errors: Readonly<Record<string, string>>): string[] {
+  const absent = Object.keys(errors).filter((name) =>
+    errors[name]!.startsWith(`${name}: cannot open shared object file`),
+  );
+  const others = Object.keys(errors).filter((name) => !absent.includes(name));
+  const line = absent.length > 0 ? [`not found by the loader (LD_LIBRARY_PATH): ${absent.join(', ')}`] : [];
+  return [...line, ...others.map((name) => errors[name]!)];
+}
+
+/** Where the ONNX Runtime of this package has its libraries. */
+function runtimeDirectory(): string {
+  const main = createRequire(import.meta.url).resolve('onnxruntime-node');
+  const bin = join(dirname(main), '..', 'bin');
+  const version = readdirSync(bin).find((name) => name.startsWith('napi-'))!;
+  return join(bin, version, process.platform, process.arch);
+}
+
+/** Milliseconds that a driver may take to answer. */
+const PATIENCE = 60_000;
+
+/** Keeps SIGUSR1 from opening Node's debugger in the child, where this Node can. */
+const NO_DEBUGGER = process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : [];
+
+/** Runs provider-probe.ts, and survives it. */
+export async function probe(...args: string[]): Promise<{ answer?: unknown; stderr: string; died?: string }> {
+  const program = fileURLToPath(new URL('provider-probe.js', import.meta.url));
+  return new Promise((resolve) => {
+    execFile(process.execPath, [...NO_DEBUGGER, program, ...args], { timeout: PATIENCE }, (error, stdout, stderr) => {
+      try {
+        resolve({ answer: JSON.parse(stdout), stderr });
+      } catch {
+        const how = error?.signal ?? error?.code ?? 'no answer';
+        resolve({ stderr, died: `its process ended with ${how}` });
+      }
+    });
+  });
+}
+
+/** The end of ONNX Runtime's message: what comes before it are source files and conditions. */
+function sentence(message: string): string {
+  const line = message.trim().replace(/\s+/g, ' ').replace(/\.$/, '');
+  return line.replace(/^.* was false\. /, '');
+}
+
+/** Lines of a driver's own complaints that name a library. */
+function loaderLines(stderr: string): string[] {
+  return stderr
+    .split('\n')
+    .filter((line) => /\.so\b/.test(line))
+    .map((line) => line.trim().replace(/^Warning: /, ''));
+}
+
+/** NVIDIA GPUs as nvidia-smi lists them; none where there is no driver. */
+export async function gpus(): Promise<Gpu[]> {
+  const query = ['--query-gpu=name,memory.total,memory.free', '--format=csv,noheader,nounits'];
+  return new Promise((resolve) => {
+    execFile('nvidia-smi', query, { timeout: PATIENCE }, (error, stdout) => resolve(error ? [] : parseGpus(stdout)));
+  });
+}
+
+/** Lines of `name, total, free` in MiB. */
+export function parseGpus(csv: string): Gpu[] {
+  const lines = csv.split('\n').filter((line) => line.trim() !== '');
+  return lines.map((line) => {
+    const cells = line.split(',').map((cell) => cell.trim());
+    const [free, total] = [cells.pop(), cells.pop()].map((cell) => Number(cell) * 2 ** 20);
+    return { name: cells.join(', '), total: total!, free: free! };
+  });
+}
+
+/** Whether `train --engine cuda` can use the GPU of a device's name; tried in a process of its own. */
+export async function cudaTraining(device: string): Promise<CudaTrial> {
+  const ordinal = /^cuda:(\d+)$/.exec(device)?.[1] ?? '0';
+  const { answer, died } = await probe('training', ordinal);
+  if (died !== undefined) return { found: [], missing: [], reason: died };
+  const trial = answer as CudaTrial & { error?: string };
+  return trial.error === undefined ? trial : { found: [], missing: [], reason: trial.error };
+}
+
+/** The trial in a line or two, for people. */
+export function cudaTrainingLines({ gpu, found, missing, reason }: CudaTrial): string[] {
+  if (gpu) {
+    const { driver, compiler, capability } = gpu.versions;
+    return [`ready: ${gpu.name}, compute capability ${capability}, driver for CUDA ${driver}, NVRTC ${compiler}`];
+  }
+  const obstacle = missing.length > 0 ? `not found: ${missing.join(', ')}` : (reason ?? 'no answer').replace(/\.$/, '');
+  const there = found.length > 0 ? [`found: ${found.join(', ')}`] : [];
+  return [`no: ${obstacle}`, ...there];
+}

@@ -1,0 +1,82 @@
+import { readdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+/**
+ * Least number of single-character insertions, deletions, substitutions and swaps of neighbours from a to b (optimal
+ * string alignment).
+ */
+export function editDistance(a: string, b: string): number {
+  let before: number[] = [];
+  let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const substitution = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      let least = Math.min(substitution, previous[j]! + 1, current[j - 1]! + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) least = Math.min(least, before[j - 2]! + 1);
+      current.push(least);
+    }
+    before = previous;
+    previous = current;
+  }
+  return previous[b.length]!;
+}
+
+/** Longest name that is compared: what a file says may be of any length. */
+const LONGEST = 100;
+
+/** Edits within which a name of so many characters is a slip of the other: further away it is another word. */
+const slips = (length: number) => (length < 3 ? 0 : Math.min(3, Math.floor((length + 1) / 3)));
+
+/**
+ * The names that `wanted` is probably a slip of, nearest first, at most `count`; none rather than a far guess. Case, and
+ * whether words are joined by -, _ or capitals, do not count.
+ */
+export function nearest(wanted: string, names: readonly string[], count = 3): string[] {
+  if (wanted.length > LONGEST) return [];
+  const plain = flattened(wanted);
+  return names
+    .map((name) => ({ name, distance: distanceTo(plain, flattened(name)) }))
+    .filter(({ distance }) => distance <= slips(plain.length))
+    .sort((a, b) => a.distance - b.distance)
+    .slice(0, count)
+    .map(({ name }) => name);
+}
+
+/** `Did you mean x?`, where a name is near enough. */
+export function didYouMean(
+  wanted: string,
+  names: readonly string[],
+  label = (name: string) => name,
+): string | undefined {
+  const [near] = nearest(wanted, names, 1);
+  return near === undefined ? undefined : `Did you mean ${label(near)}?`;
+}
+
+const flattened = (name: string) => name.toLowerCase().replace(/[-_]/g, '');
+
+/** A name that was begun and not ended (over → overwrite) is as near as one slip. */
+function distanceTo(wanted: string, name: string): number {
+  const distance = editDistance(wanted, name);
+  return wanted.length >= 4 && name.startsWith(wanted) ? Math.min(1, distance) : distance;
+}
+
+/** Entries of a directory that are compared, at most. */
+const MOST = 10_000;
+
+/**
+ * The path that one which does not exist is probably a slip of: another entry of the same directory, or, where that
+ * does not exist either, of its own slip.
+ */
+export async function nearPath(path: string): Promise<string | undefined> {
+  const parent = dirname(path);
+  const names = await readdir(parent).catch(() => undefined);
+  if (names === undefined) {
+    const near = parent === path ? undefined : await nearPath(parent);
+    if (near === undefined) return undefined;
+    const there = (await readdir(near).catch((): string[] => [])).includes(basename(path));
+    return there ? join(near, basename(path)) : undefined;
+  }
+  const [name] = nearest(basename(path), names.slice(0, MOST), 1);
+  return name === undefined || name === basename(path) ? undefined : join(parent, name);
+}

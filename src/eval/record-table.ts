@@ -1,0 +1,86 @@
+import type { EvalRecord, Headline, Interval } from './record.js';
+
+/** The evaluation as a table for the terminal: a line an SAE, headline numbers with their 95 % intervals. */
+export function recordTable(records: readonly EvalRecord[]): string {
+  const meanAblation = records.some(({ loss_recovered_mean }) => typeof loss_recovered_mean === 'number');
+  const columns: [string, (r: EvalRecord) => string][] = [
+    ['SAE', (r) => r.sae],
+    ['architecture', (r) => r.architecture],
+    ['d_sae', (r) => String(r.d_sae)],
+    ['L0', (r) => withInterval(r, 'l0', 1)],
+    ['loss recovered', (r) => withInterval(r, 'loss_recovered', 2, '%')],
+    ...(meanAblation
+      ? [
+          ['against mean', (r) => withInterval(r, 'loss_recovered_mean', 2, '%')] satisfies [
+            string,
+            (r: EvalRecord) => string,
+          ],
+        ]
+      : []),
+    ['ΔCE', (r) => withInterval(r, 'delta_ce', 4)],
+    ['KL', (r) => withInterval(r, 'kl', 4)],
+    ['expl. var.', (r) => withInterval(r, 'explained_variance', 4)],
+    ['cosine', (r) => r.cosine.toFixed(4)],
+    ['γ', (r) => withInterval(r, 'relative_reconstruction_bias', 3)],
+    ['dead', (r) => `${(100 * r.dead_fraction).toFixed(1)} %`],
+  ];
+  const rows = [columns.map(([head]) => head), ...records.map((record) => columns.map(([, cell]) => cell(record)))];
+  const widths = columns.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
+  const line = (row: string[]) =>
+    row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ');
+  return [...rows.map(line), ...notes(records)].join('\n');
+}
+
+/** A number with its interval, to the same decimals: with fewer, [0.99, 0.99] would stand next to 0.993. */
+function withInterval(record: EvalRecord, name: Headline, decimals: number, unit: '' | '%' = ''): string {
+  const value = record[name];
+  const factor = unit === '%' ? 100 : 1;
+  const number =
+    typeof value === 'number' && Number.isFinite(value)
+      ? `${(factor * value).toFixed(decimals)}${unit && ` ${unit}`}`
+      : '–';
+  const interval = record.intervals?.[name];
+  return interval && Number.isFinite(interval[0] + interval[1])
+    ? `${number} ${bounds(interval, factor, decimals)}`
+    : number;
+}
+
+function bounds([low, high]: Interval, factor: number, decimals: number): string {
+  return `[${(factor * low).toFixed(decimals)}, ${(factor * high).toFixed(decimals)}]`;
+}
+
+const SAID: Readonly<Record<string, string>> = {
+  loss_recovered: 'loss recovered',
+  loss_recovered_mean: 'loss recovered against mean ablation',
+  explained_variance: 'explained variance',
+  relative_reconstruction_bias: 'γ',
+};
+
+/** Why dashes stand where numbers are missing; what holds for a site is said once. */
+function reasons(records: readonly EvalRecord[]): string[] {
+  const lines = records.flatMap(({ sae, hook, reasons = {} }) =>
+    Object.entries(reasons).map(([name, reason]) => {
+      const place = name === 'relative_reconstruction_bias' ? sae : hook;
+      return `${place}: no ${SAID[name] ?? name}: ${reason}`;
+    }),
+  );
+  return [...new Set(lines)];
+}
+
+/** What the numbers are over, and the losses of each site. */
+function notes(records: readonly EvalRecord[]): string[] {
+  const first = records[0];
+  if (!first) return [];
+  const sites = new Map(records.map((record) => [record.hook, record]));
+  const losses = [...sites.values()].map(({ hook, ce_clean, ce_zero, ce_mean }) => {
+    const mean = typeof ce_mean === 'number' ? `, mean-ablated ${ce_mean.toFixed(4)}` : '';
+    return `${hook}: CE clean ${ce_clean.toFixed(4)}, zero-ablated ${ce_zero.toFixed(4)}${mean}`;
+  });
+  const contexts = first.contexts === undefined ? '' : ` of ${first.contexts} contexts`;
+  return [
+    ...losses,
+    ...reasons(records),
+    `over ${first.tokens} tokens${contexts}; BOS positions are left out of every mean; losses in nats per token; dead: active on none of these tokens`,
+    'intervals: 95 %, bootstrap over contexts',
+  ];
+}

@@ -1,0 +1,133 @@
+import { batchTokens, type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
+import type { GemmaConfig } from '../lm/gemma-config.js';
+import { blockParameters, contextsAtOnce } from '../lm/pass.js';
+import { type Device, onnxRuntime, type Session } from '../onnx/session.js';
+import { evenChunks } from './splice-graph.js';
+
+/** One run of the splice-in graph, and how to read what came out. */
+export interface Pass extends Positions {
+  readonly contexts: number;
+  /** An output by name. */
+  data(name: string): Float32Array;
+  /** The loss of the i-th row, of an output `nll` or `kl` that has `of` variants. */
+  loss(output: Float32Array, variant: number, of: number, i: number): number;
+}
+
+/** What a pass is run with. */
+export interface PassSettings {
+  readonly leftOut: LeftOut;
+  /** Positions that count, at most. */
+  readonly limit: number;
+  readonly vocabulary: number;
+  /** Rows a chunk of the losses, at most; 0: no losses are wanted. */
+  readonly chunkRows: number;
+  readonly centre: Float32Array;
+}
+
+/** Runs a batch of contexts of one length; null where no position of it counts. */
+export async function runPass(
+  session: Session,
+  batch: readonly Context[],
+  { leftOut, limit, vocabulary, chunkRows, centre }: PassSettings,
+): Promise<Pass | null> {
+  const { Tensor } = await onnxRuntime();
+  const positions = evaluationPositions(batch, leftOut, limit);
+  const { spliced, counted, rows, targets } = positions;
+  if (counted.length === 0) return null;
+  const { chunks, chunk } = chunkRows > 0 ? evenChunks(rows.length, chunkRows) : { chunks: 0, chunk: 0 };
+  const int64 = (values: readonly number[], length = values.length) => {
+    const data = new BigInt64Array(length);
+    for (const [i, value] of values.slice(0, length).entries()) data[i] = BigInt(value);
+    return new Tensor('int64', data, [length]);
+  };
+  const context = batch[0]!.tokens.length;
+  const members = new Float32Array(batch.length * spliced.length);
+  for (const [i, at] of counted.entries()) members[Math.floor(rows[i]! / context) * spliced.length + at] = 1;
+  const outputs = await session.run({
+    tokens: new Tensor('int64', batchTokens(batch, vocabulary), [batch.length, context]),
+    spliced: int64(spliced),
+    counted: new Tensor('float32', members, [batch.length, spliced.length]),
+    centre: new Tensor('float32', centre, [centre.length]),
+    rows: int64(rows, chunks * chunk),
+    targets: int64(targets, chunks * chunk),
+    chunks: int64([chunks]),
+  });
+  return {
+    ...positions,
+    contexts: batch.length,
+    data: (name) => outputs[name]!.data as Float32Array,
+    loss: (output, variant, of, i) => output[(Math.floor(i / chunk) * of + variant) * chunk + (i % chunk)]!,
+  };
+}
+
+/** Which positions of a batch are spliced, which count, and what follows them. */
+export interface Positions {
+  /** Flat positions of tokens other than BOS: their activations are replaced. */
+  readonly spliced: number[];
+  /** Indices into `spliced` of the positions that count. */
+  readonly counted: number[];
+  /** Flat position and following token of each position that counts. */
+  readonly rows: number[];
+  readonly targets: number[];
+}
+
+/**
+ * BOS keeps its clean activation in every variant: SAEs are not trained on it (its norm is far from all others), and
+ * zero-ablating it would break attention in ways that have nothing to do with the SAE. A position counts when neither
+ * it nor the token it predicts is BOS; at most `limit` count.
+ */
+export function evaluationPositions(batch: readonly Context[], leftOut: LeftOut, limit: number): Positions {
+  const positions: Positions = { spliced: [], counted: [], rows: [], targets: [] };
+  for (const [b, { tokens }] of batch.entries()) {
+    for (const [t, token] of tokens.entries()) {
+      if (isLeftOut(token, leftOut)) continue;
+      const next = tokens[t + 1];
+      if (next !== undefined && !isLeftOut(next, leftOut) && positions.counted.length < limit) {
+        positions.counted.push(positions.spliced.length);
+        positions.rows.push(b * tokens.length + t);
+        positions.targets.push(next);
+      }
+      positions.spliced.push(b * tokens.length + t);
+    }
+  }
+  return positions;
+}
+
+/** Positions of a context that count. */
+export function countPositions(context: Context, leftOut: LeftOut): number {
+  return evaluationPositions([context], leftOut, Number.POSITIVE_INFINITY).counted.length;
+}
+
+/** Entries of the widest value of a pass: 768 MiB in float32. */
+const WIDEST = 3 * 2 ** 26;
+
+/**
+ * Contexts that go through the model at one time, so that its memory is bounded whatever the batch and the SAEs. The
+ * widest value is the MLP's over all variants, or the features of the largest SAE.
+ */
+export function contextsInMemory(mlp: number, context: number, variants: number, dSae = 0): number {
+  return Math.max(1, Math.floor(WIDEST / (context * Math.max(mlp * variants, dSae))));
+}
+
+/** What an evaluation's pass consists of. */
+export interface EvaluationPass {
+  /** Block of the hook, above which every variant runs. */
+  readonly layer: number;
+  readonly variants: number;
+  readonly saes: readonly { readonly dIn: number; readonly dSae: number }[];
+  /** Tokens a context. */
+  readonly context: number;
+  readonly device: Device | undefined;
+}
+
+/** Contexts of one pass, at most: what memory allows, and on a CPU time. */
+export function evaluationContexts(config: GemmaConfig, pass: EvaluationPass): number {
+  const { layer, variants, saes, context, device } = pass;
+  const { layers, hidden, mlp, vocabulary } = config;
+  const below = layer + 1;
+  const blocks = below + variants * (layers - below);
+  const dictionaries = saes.reduce((sum, { dIn, dSae }) => sum + 2 * dIn * dSae, 0);
+  const parameters = blocks * blockParameters(config) + variants * hidden * vocabulary + dictionaries;
+  const widest = Math.max(0, ...saes.map(({ dSae }) => dSae));
+  return Math.min(contextsInMemory(mlp, context, variants, widest), contextsAtOnce(parameters, context, device));
+}

@@ -1,0 +1,306 @@
+import { readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest } from '../activations/manifest.js';
+import { ORDER_BYTES } from '../activations/pool.js';
+import { checkShardFiles } from '../activations/store.js';
+import { StoreWriter } from '../activations/store-writer.js';
+import type { HarvestConfig } from '../config/stages.js';
+import { type LeftOut, LOOK_AHEAD, leftOutTokens } from '../corpus/contexts.js';
+import { type CorpusFile, corpusFiles } from '../corpus/documents.js';
+import { Text, type TokenizerFacts } from '../corpus/text.js';
+import { requireStillOwner } from '../disk/lock.js';
+import { type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
+import { writtenAside } from '../disk/output-file.js';
+import { formatBytes, type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
+import { compareFingerprints } from '../lm/fingerprint.js';
+import type { GemmaConfig } from '../lm/gemma-config.js';
+import { findHook, type Hook } from '../lm/hooks.js';
+import { chooseContext, choosePrecision } from '../lm/pass.js';
+import { weightMemory } from '../onnx/graph.js';
+import { harvestContexts, harvestGraph } from './forward-pass.js';
+
+/** What a harvest is going to do, whatever its rows go to; no weight has been read. */
+export interface HarvestPlan {
+  readonly checkpoint: Checkpoint;
+  /** The corpus as tokens; its thread ends when it is closed. */
+  readonly text: Text;
+  readonly hooks: readonly Hook[];
+  /** Tokens a context, BOS included. */
+  readonly context: number;
+  /** Groups of --batch contexts a window. */
+  readonly windowBatches: number;
+  /** Of the stores of all hooks as they would be begun. */
+  readonly manifests: readonly Manifest[];
+}
+
+/**
+ * @param model the model's directory
+ * @param windowBytes memory for the windows of all hooks together, at most
+ * @throws Refusal when model, hooks or context do not fit one another
+ */
+export async function planHarvest(
+  config: HarvestConfig,
+  model: string,
+  windowBytes: number = WINDOW_BYTES,
+): Promise<HarvestPlan> {
+  const checkpoint = await openCheckpoint(model);
+  const context = chooseContext(config.context, checkpoint.config);
+  const hooks = [...new Set(config.hook)].map((name) => findHook(name, checkpoint.config));
+  const windowBatches = batchesPerWindow(config, hooks, context, windowBytes);
+  const { bosTokenId, vocabulary, special } = checkpoint.config;
+  const { files } = await corpusFiles(config);
+  const { corpus, textField, encoding } = config;
+  const text = await Text.open({
+    ...{ model, expected: { bosTokenId, vocabulary, special }, context },
+    ...{ corpus, textField, encoding },
+  });
+  try {
+    const manifests = hooks.map((hook) =>
+      newManifest(config, files, checkpoint, text.facts, hook, context, windowBatches),
+    );
+    return { checkpoint, text, hooks, context, windowBatches, manifests };
+  } catch (error) {
+    await text.close({ say() {} });
+    throw error;
+  }
+}
+
+/** Memory for the windows of all hooks together, at most; a window of a million rows of 2048 float16 takes it all. */
+export const WINDOW_BYTES = 4 * 2 ** 30;
+/** Bytes of a shard, at most: a file is one buffer, and Node's hashing takes less than 2 GiB. */
+const SHARD_BYTES = 2 ** 30;
+/**
+ * Groups of --batch contexts a window: about --window-rows rows, and no more than the windows of all hooks together
+ * may take.
+ *
+ * @throws UsageRefusal when a shard would be larger than SHARD_BYTES
+ */
+export function batchesPerWindow(
+  config: HarvestConfig,
+  hooks: readonly Hook[],
+  context: number,
+  windowBytes: number = WINDOW_BYTES,
+): number {
+  const bytes = hooks.map(({ width }) => rowBytes({ d_in: width, dtype: config.dtype }));
+  const most = Math.floor(SHARD_BYTES / Math.max(...bytes));
+  if (config.rowsPerShard > most) {
+    throw new UsageRefusal(
+      `--rows-per-shard ${config.rowsPerShard} makes shards of more than ${formatBytes(SHARD_BYTES)}.`,
+      `Use at most ${most}.`,
+    );
+  }
+  const fit = windowBytes / bytes.reduce((sum, b) => sum + b, 0);
+  return Math.max(1, Math.round(Math.min(config.windowRows, fit) / (config.batch * (context - 1))));
+}
+
+function otherThanBos(special: ReadonlyMap<number, string>, bos: number): number[] {
+  return [...special.keys()].filter((id) => id !== bos).sort((a, b) => a - b);
+}
+
+/** Tokens at which a store has no rows. */
+export function leftOutOf({ bos_token_id: bos, exclude_special_tokens: others }: Manifest): LeftOut {
+  return leftOutTokens(bos, others);
+}
+
+/** The manifest of a store that is about to be begun. */
+export function newManifest(
+  config: HarvestConfig,
+  files: readonly CorpusFile[],
+  checkpoint: Checkpoint,
+  { bosTokenId, special }: TokenizerFacts,
+  hook: Hook,
+  context: number,
+  windowBatches: number,
+): Manifest {
+  return {
+    format: FORMAT,
+    version: VERSION,
+    model: { name: checkpoint.name, fingerprint: checkpoint.fingerprint },
+    hook: hook.name,
+    d_in: hook.width,
+    dtype: config.dtype,
+    precision: choosePrecision(config.precision, config.device, checkpoint).precision,
+    context,
+    bos_token_id: bosTokenId,
+    prepend_bos: true,
+    ...(config.excludeSpecialTokens && { exclude_special_tokens: otherThanBos(special, bosTokenId) }),
+    corpus: config.corpus,
+    text_field: config.textField,
+    encoding: config.encoding,
+    corpus_files: listed(files),
+    seed: config.seed,
+    batch: config.batch,
+    rows_per_shard: config.rowsPerShard,
+    window_batches: windowBatches,
+    rows_wanted: config.tokens,
+    rows: 0,
+    mean_norm: null,
+    complete: false,
+    shards: [],
+    contexts: [],
+    pending: null,
+    partial: null,
+  };
+}
+
+/** Files that a manifest lists by name, at most: it is written anew with every shard. */
+const FILES_LISTED = 1000;
+
+function listed(files: readonly CorpusFile[]): Manifest['corpus_files'] {
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  const first = files.slice(0, FILES_LISTED).map((file) => ({ file: file.name, bytes: file.bytes }));
+  return { count: files.length, bytes, first };
+}
+
+/** Bytes that a harvest has yet to write: listed shards of a window that is not done are kept, or make room. */
+export function bytesToCome(manifest: Manifest): number {
+  const there = manifest.shards.reduce((sum, { rows }) => sum + rows, 0);
+  return Math.max(0, manifest.rows_wanted - there) * rowBytes(manifest);
+}
+
+const MANIFEST = 'manifest.json';
+const ours = (name: string) => name === MANIFEST || /^(shard|contexts|partial)-\d+\.arrow$/.test(name);
+
+/** What a store's directory may hold, and how it is claimed. */
+export function storeClaimOptions(config: HarvestConfig, say?: (line: string) => void): ClaimOptions {
+  const { overwrite, resume, model, corpus } = config;
+  const takeOver = config.takeOver ? say : undefined;
+  return { overwrite, resume, ours, resumeFlag: '--resume', result: MANIFEST, inputs: [model, corpus], takeOver };
+}
+
+/** Settings that an unfinished store and the command that goes on with it must share. */
+const FIXED = [
+  'hook',
+  'd_in',
+  'dtype',
+  'precision',
+  'context',
+  'exclude_special_tokens',
+  'corpus',
+  'text_field',
+  'encoding',
+  'seed',
+  'batch',
+  'rows_per_shard',
+  'window_batches',
+] as const;
+
+/**
+ * The manifest of the store in `directory`, or null where there is none; changes nothing. What it lists is looked at by
+ * size, its contents are checked when they are read.
+ */
+export async function resumable(directory: string, fresh: Manifest): Promise<Manifest | null> {
+  const names = await readdir(directory).catch((): string[] => []);
+  if (!names.includes(MANIFEST)) return null;
+  const found = await readManifest(directory);
+  const differs = (key: string, before: unknown, now: unknown) => {
+    throw new Refusal(
+      `${directory} was begun with ${key} ${JSON.stringify(before)}, and this command says ${JSON.stringify(now)}.`,
+      'Resume with the same settings, or start again with --overwrite.',
+    );
+  };
+  const now = { ...fresh, encoding: fresh.encoding ?? 'utf-8' };
+  const before = { ...found, precision: found.precision ?? 'float32', encoding: found.encoding ?? 'utf-8' };
+  const model = compareFingerprints(found.model.fingerprint, fresh.model.fingerprint);
+  if (model === 'incomparable') {
+    throw new Refusal(
+      `${directory} records its model by a fingerprint of another version of sae-pipe, which cannot be compared.`,
+      'Start again with --overwrite.',
+    );
+  }
+  if (model === 'different') differs('model', found.model, fresh.model);
+  for (const key of FIXED)
+    if (JSON.stringify(before[key]) !== JSON.stringify(now[key])) differs(key, before[key], now[key]);
+  await checkShardFiles(directory, found);
+  if (found.rows_wanted === fresh.rows_wanted) return found;
+  // A corpus that ended early may be finished at what it had; rows that are there are not taken away.
+  const kept = found.rows + (found.partial?.rows ?? 0);
+  if (found.complete || fresh.rows_wanted < kept) {
+    throw new Refusal(
+      `${directory} ${found.complete ? 'is complete with' : 'holds'} ${kept} rows, and --tokens asks for ${fresh.rows_wanted}.`,
+      found.complete
+        ? `Use --tokens ${kept}, or harvest again with --overwrite.`
+        : `Use at least --tokens ${kept}, or start again with --overwrite.`,
+    );
+  }
+  return { ...found, rows_wanted: fresh.rows_wanted };
+}
+
+/** Removes files of a store that its manifest does not list: a kill came between writing and listing, or unlisting. */
+export async function removeUnlisted(directory: string, { shards, contexts, partial }: Manifest): Promise<void> {
+  await requireStillOwner(directory);
+  const listed = new Set([...shards, ...contexts, ...(partial?.files ?? [])].map(({ file }) => file));
+  for (const name of await readdir(directory)) {
+    const unlisted = name !== MANIFEST && !listed.has(name) && ours(writtenAside(name) ?? name);
+    if (unlisted) await rm(join(directory, name), { recursive: true });
+  }
+}
+
+/** A writer on a new store, or on the unfinished one that is to be resumed. */
+export async function openWriter(
+  directory: string,
+  fresh: Manifest,
+  found: Manifest | null,
+  config: HarvestConfig,
+): Promise<StoreWriter> {
+  await claimOutputDirectory(directory, storeClaimOptions(config));
+  // Also without a manifest: --overwrite deletes it first, and a kill may have come right after.
+  await removeUnlisted(directory, found ?? fresh);
+  if (!found) await writeManifest(directory, fresh);
+  return new StoreWriter(directory, found ?? fresh);
+}
+
+/** Shards on their way to disk: rows, their encoding and its copy, and one that is yet to be collected. */
+const SHARDS = 4;
+/** Of the estimate of a pass's values, which a test holds to a factor of two. */
+const PASSES = 2;
+/** Weights while a session opens: some are there as they are stored and as they were cast. */
+const OPENING = 1.5;
+/** What a tokenizer takes in memory while it is opened, beside the size of tokenizer.json. */
+const TOKENIZER = 20;
+
+/**
+ * The most that is alive at once in a forward pass, about, in float32 (half precision takes less): the residual stream
+ * and its norm, beside either attention (q, k, v and the scores) or the MLP (gate, up and their product); and every
+ * hook's rows, gathered and as they leave. `test/doctor/needs.test.ts` holds it to what a pass takes.
+ */
+export function activationMemory(c: GemmaConfig, hooks: readonly Hook[], batch: number, context: number): number {
+  const positions = batch * context;
+  const attention = positions * (c.heads + 2 * c.kvHeads) * c.headDim + positions * c.heads * context;
+  const mlp = positions * 3 * c.mlp;
+  const rows = positions * hooks.reduce((sum, { width }) => sum + width, 0);
+  return 4 * (2 * positions * c.hidden + Math.max(attention, mlp)) + 8 * rows;
+}
+
+/** What of a plan decides its memory. */
+export type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'windowBatches'> & {
+  /** Rows of each hook. */
+  readonly manifests: readonly Pick<Manifest, 'd_in' | 'dtype'>[];
+};
+
+/** What a harvest holds at most, bytes; of a model on another device, less. */
+export async function harvestMemory(
+  { checkpoint, hooks, context, windowBatches, manifests }: HarvestShape,
+  config: Pick<HarvestConfig, 'tokens' | 'batch' | 'dtype' | 'device' | 'precision' | 'rowsPerShard'>,
+): Promise<MemoryParts> {
+  const { batch, dtype, tokens, rowsPerShard, device } = config;
+  const atOnce = Math.min(batch, harvestContexts(checkpoint.config, hooks, context, device));
+  const placement = choosePrecision(config.precision, config.device, checkpoint);
+  const { bytes: weights } = weightMemory(harvestGraph(checkpoint, hooks, context, dtype, placement));
+  const row = manifests.reduce((sum, manifest) => sum + rowBytes(manifest), 0);
+  const rows = Math.min(tokens, windowBatches * batch * (context - 1));
+  // Of each context its tokens and their documents, four bytes each; a context may have fewer rows than it has room for.
+  const contexts = windowBatches * batch * context * 8;
+  const widest = Math.max(...manifests.map((manifest) => rowBytes(manifest)));
+  const { size } = await stat(join(checkpoint.directory, 'tokenizer.json'));
+  return {
+    model: OPENING * weights,
+    text: THREAD_MEMORY + TOKENIZER * size + 4 * Math.min(2 * tokens, LOOK_AHEAD),
+    pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
+    window: rows * (row + ORDER_BYTES) + Math.min(contexts, 16 * tokens),
+    shards: SHARDS * Math.min(rows, rowsPerShard) * widest,
+    program: PROGRAM_MEMORY,
+  };
+}

@@ -1,0 +1,214 @@
+import { dot, link, type Markish, text } from '@observablehq/plot';
+import type { EvalRecord } from '../eval/record.js';
+import { attributed, drawn, FONT, textWidth } from './chart.js';
+import { listed } from './numbers-and-axes.js';
+import type { Markup } from './page.js';
+
+/** The part of cfg.json's record of training (metadata.sae_pipe) that says how the SAE was made otherwise than usual. */
+interface Made {
+  /** Parts of the paper's recipe that were left out (sections 5.1 and 5.2). */
+  ablate: readonly string[];
+  /** The only parameters that were trained; none: all were. */
+  train: readonly string[];
+}
+
+function words(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((word) => typeof word === 'string') : [];
+}
+
+function made({ cfg }: Pick<EvalRecord, 'cfg'>): Made {
+  const { sae_pipe } = (cfg.metadata ?? {}) as { sae_pipe?: unknown };
+  const { ablate, train } = (sae_pipe ?? {}) as Record<string, unknown>;
+  return { ablate: words(ablate), train: words(train) };
+}
+
+/** The ablations of `train --ablate` as a reader says them; another's name stands as it is. */
+const ABLATIONS: Readonly<Record<string, string>> = {
+  'untied-encoder': 'untied encoder',
+  'no-r-mag': 'no r_mag',
+  'unfrozen-decoder': 'unfrozen decoder',
+  'no-auxiliary': 'no auxiliary loss',
+  'l1-on-f': 'L1 on f',
+};
+
+/**
+ * What the SAE is one of: its architecture, and how it was made where that is not the usual way. SAEs of one family at
+ * one site are the points of one curve.
+ *
+ * "gated"; "gated, no r_mag" (an ablation of section 5.1); "standard, rescaled & shifted" (the frozen baseline with
+ * learned r_mag and b_mag of section 5.2, which is saved as a gated SAE).
+ */
+export function familyOf(record: Pick<EvalRecord, 'architecture' | 'cfg'>): string {
+  const { ablate, train } = made(record);
+  const rescaled = record.architecture === 'gated' && [...train].sort().join() === 'b_mag,r_mag';
+  // What --ablate untied-encoder makes has its own parameters, and so its own name in the file.
+  const untied = record.architecture === 'gated_untied' && ablate.includes('untied-encoder');
+  return [
+    rescaled ? 'standard' : untied ? 'gated' : record.architecture,
+    ...ablate.map((name) => ABLATIONS[name] ?? name),
+    ...(rescaled ? ['rescaled & shifted'] : train.length > 0 ? [`only ${listed(train)} trained`] : []),
+  ].join(', ');
+}
+
+/** The families that every page has in the same colours. */
+export const MAIN_FAMILIES: readonly string[] = ['gated', 'standard'];
+
+/** Colour is never the only sign. All have the same area. */
+const SYMBOLS = ['circle', 'square', 'diamond2', 'triangle', 'star', 'cross'] as const;
+
+/** Colours of the page that the families beside the main ones take turns at, from this one on. */
+const TURNING = MAIN_FAMILIES.length;
+const EACH_TURN = SYMBOLS.length - TURNING;
+/** Symbols that a colour has in its turns: every second one, so that a turn is unlike the one before. */
+const STEP = 2;
+
+/** Number of styles (pairs of colour and symbol) there are for families. */
+export const STYLES = TURNING + (EACH_TURN * SYMBOLS.length) / STEP;
+
+const hue = (style: number) => (style < TURNING ? style : TURNING + ((style - TURNING) % EACH_TURN));
+
+function symbolOf(style: number): (typeof SYMBOLS)[number] {
+  const turn = style < TURNING ? 0 : Math.floor((style - TURNING) / EACH_TURN);
+  return SYMBOLS[(hue(style) + turn * STEP) % SYMBOLS.length]!;
+}
+
+/** Radius of a circle as large as a symbol (pixels). */
+const RADIUS = 4.3;
+
+/** The colour of a style: a variable of the page, which has one for light and one for dark ground. */
+export function colour(style: number): string {
+  return `var(--style-${hue(style)})`;
+}
+
+/** Colours of a ramp of settings, of the page. */
+const TONES = 8;
+
+/** The colour of an SAE's lines: its place on the ramp where it has one, else its family's. */
+export function lineColour({ style, tone }: { style: number; tone: number | null }): string {
+  return tone === null ? colour(style) : `var(--tone-${Math.round(tone * (TONES - 1))})`;
+}
+
+/** What is drawn at a point. */
+export interface Dot {
+  x: number;
+  y: number | string;
+  style: number;
+  /** What a pointer resting on it reads. */
+  tip?: string;
+  /** Number of its SAE on the page. */
+  index?: number | null;
+  /** Instead of its style's colour. */
+  fill?: string;
+  /** Of a reference: drawn hollow and faint. */
+  faint?: boolean;
+}
+
+/** Symbols at points, each in the colour and shape of its style. */
+export function dots(points: readonly Dot[]): Markish[] {
+  const styles = [...new Set(points.map(({ style }) => style))].sort((a, b) => a - b);
+  const kinds = [true, false].flatMap((faint) => styles.map((style) => ({ faint, style })));
+  return kinds.flatMap(({ faint, style }) => {
+    const own = points.filter((point) => point.style === style && (point.faint ?? false) === faint);
+    if (own.length === 0) return [];
+    return [
+      dot(own, {
+        x: 'x',
+        y: 'y',
+        symbol: symbolOf(style),
+        r: RADIUS,
+        fill: faint ? 'var(--paper)' : { value: ({ fill }: Dot) => fill ?? colour(style), scale: null },
+        stroke: faint ? colour(style) : 'var(--paper)',
+        strokeWidth: faint ? 1.3 : 1,
+        opacity: faint ? 0.6 : 1,
+        title: ({ tip }: Dot) => tip ?? null,
+        ...attributed(own, ({ index, faint: reference }) => ({
+          'data-sae': index ?? null,
+          'data-mark': reference ? 'reference' : 'point',
+        })),
+      }),
+    ];
+  });
+}
+
+/** A family's symbol alone, for a line of text or a cell. */
+export function inlineMarker(style: number, fill?: string): Markup {
+  return drawn(
+    'inline',
+    { x: 0, y: 0, width: 14, height: 14 },
+    {
+      axis: null,
+      margin: 0,
+      x: { type: 'identity' },
+      y: { type: 'identity' },
+      marks: dots([{ x: 7, y: 7, style, fill }]),
+    },
+  );
+}
+
+/** A line of a figure's key. */
+export interface KeyItem {
+  label: string;
+  /** Colour and symbol; null: the ink of the text. */
+  style: number | null;
+  /** Colour of a line, where it is not its style's. */
+  stroke?: string;
+  /** Of a reference: a broken line and a hollow symbol. */
+  faint?: boolean;
+  /** A symbol, and a line through it where points are joined. */
+  sign: 'symbol' | 'line' | 'both';
+}
+
+const ROW = 20;
+const SWATCH = 26;
+
+/** A figure's key: swatches and their names in rows, at most `width` pixels wide. */
+export function key(id: string, items: readonly KeyItem[], width: number, y = 0): { svg: Markup; height: number } {
+  let [left, row] = [0, 0];
+  const placed = items.map((item) => {
+    const length = SWATCH + 6 + textWidth(item.label, FONT.label);
+    if (left > 0 && left + length > width) [left, row] = [0, row + 1];
+    const at = { ...item, x: left, y: row * ROW + ROW / 2 };
+    left += length + 18;
+    return at;
+  });
+  const height = items.length === 0 ? 0 : (row + 1) * ROW;
+  const lines = placed.filter(({ sign }) => sign !== 'symbol');
+  const symbols = placed.filter(({ sign, style }) => sign !== 'line' && style !== null);
+  const stroke = ({ style, stroke: own }: KeyItem) => own ?? (style === null ? 'currentColor' : colour(style));
+  const joined = (of: readonly (typeof placed)[number][], strokeDasharray?: string) =>
+    link(of, {
+      x1: 'x',
+      x2: ({ x }: { x: number }) => x + SWATCH,
+      y: 'y',
+      stroke: { value: stroke, scale: null },
+      strokeWidth: 1.6,
+      strokeDasharray,
+      strokeOpacity: strokeDasharray === undefined ? 1 : 0.6,
+    });
+  const svg = drawn(
+    id,
+    { x: 0, y, width, height },
+    {
+      axis: null,
+      margin: 0,
+      x: { type: 'identity' },
+      y: { type: 'identity' },
+      marks: [
+        joined(lines.filter(({ faint }) => !faint)),
+        joined(
+          lines.filter(({ faint }) => faint),
+          '4 3',
+        ),
+        dots(symbols.map(({ x, y: middle, style, faint }) => ({ x: x + SWATCH / 2, y: middle, style: style!, faint }))),
+        text(placed, {
+          x: ({ x }: { x: number }) => x + SWATCH + 6,
+          y: 'y',
+          text: 'label',
+          textAnchor: 'start',
+          fontSize: FONT.label,
+        }),
+      ],
+    },
+  );
+  return { svg, height };
+}

@@ -1,0 +1,482 @@
+import { areaY, dot, line, type Markish, rect, ruleX, text } from '@observablehq/plot';
+import { ActivationBatches, type Store } from '../activations/store.js';
+import { Interrupted } from '../errors/refusal.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import type { Sae } from '../sae/sae.js';
+import { fromBfloat16, halfToFloat } from '../safetensors/floats.js';
+import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, titles } from './chart.js';
+import { colour, type KeyItem, key } from './family-styles.js';
+import { extent, fixed, integer, padded, percent } from './numbers-and-axes.js';
+import { type Markup, markup } from './page.js';
+
+/** A normal distribution. */
+export interface Normal {
+  mean: number;
+  deviation: number;
+}
+
+/** Projection of x on the feature's direction where the feature is off, and where it is on: half the tokens each. */
+export const OFF: Normal = { mean: 0, deviation: 1 };
+/** N(2, 1/4): the second is the variance. */
+export const ON: Normal = { mean: 2, deviation: 0.5 };
+
+/** An encoder of one feature: its activation f as a function of the projection a. */
+export type FeatureEncoder = (a: number) => number;
+
+/** Where both encoders open. */
+export const THRESHOLD = 1;
+
+/** 1[a > t]·m·(a − t) with t = 1, m = 2: continuous, so that what is small is shrunk unless what is large is stretched. */
+export const relu: FeatureEncoder = (a) => (a > THRESHOLD ? 2 * (a - THRESHOLD) : 0);
+
+/** 1[a > t]·m·(a − d) with t = 1, m = 1, d = 0: from its jump on, the projection itself. */
+export const jumpRelu: FeatureEncoder = (a) => (a > THRESHOLD ? a : 0);
+
+/** Density of a normal distribution at a. */
+export function density({ mean, deviation }: Normal, a: number): number {
+  const z = (a - mean) / deviation;
+  return Math.exp(-0.5 * z * z) / (deviation * Math.sqrt(2 * Math.PI));
+}
+
+/** Deviations from the mean beyond which the normal density is below the last bit of a sum. */
+const REACH = 12;
+/** Intervals on either side of the threshold; Simpson's rule needs an even number. */
+const INTERVALS = 2000;
+
+/** ∫ g from low to high by Simpson's rule; g must be smooth between them. */
+function simpson(g: (a: number) => number, low: number, high: number): number {
+  const h = (high - low) / INTERVALS;
+  let sum = g(low) + g(high);
+  for (let i = 1; i < INTERVALS; i++) sum += (i % 2 === 1 ? 4 : 2) * g(low + i * h);
+  return (sum * h) / 3;
+}
+
+/** E g(a) for a of the distribution, g smooth on either side of the threshold. */
+function expected(of: Normal, g: (a: number) => number): number {
+  const weighted = (a: number) => density(of, a) * g(a);
+  const [low, high] = [of.mean - REACH * of.deviation, of.mean + REACH * of.deviation];
+  // At the threshold itself the encoder is closed: the right piece begins beside it.
+  const above = THRESHOLD + Number.EPSILON * 2;
+  return simpson(weighted, low, THRESHOLD) + simpson(weighted, above, high);
+}
+
+/** Mean squared error of a reconstruction: where the feature is off, where it is on, and over all tokens. */
+export interface SquaredError {
+  off: number;
+  on: number;
+  all: number;
+}
+
+/**
+ * Expected squared error of f against what the feature contributes: a where it is on, and nothing where it is off, where
+ * the projection is other features' doing. By quadrature.
+ */
+export function expectedError(f: FeatureEncoder): SquaredError {
+  const off = expected(OFF, (a) => f(a) ** 2);
+  const on = expected(ON, (a) => (f(a) - a) ** 2);
+  return { off, on, all: (off + on) / 2 };
+}
+
+/** Colours: as gated and standard have them, and two of their own for on and off. */
+const [JUMP, RELU, WHEN_ON, WHEN_OFF] = [0, 1, 2, 3];
+const ENCODERS = [
+  { name: 'ReLU', f: relu, style: RELU },
+  { name: 'JumpReLU', f: jumpRelu, style: JUMP },
+] as const;
+
+const RANGE = [-3.5, 4] as const;
+const STEP = 0.02;
+
+/** Places along the axis, and the two on either side of the threshold, where an encoder may jump. */
+function places(): number[] {
+  const count = Math.round((RANGE[1] - RANGE[0]) / STEP);
+  const even = Array.from({ length: count + 1 }, (_, i) => RANGE[0] + i * STEP);
+  return [...even, THRESHOLD, THRESHOLD + 1e-9].sort((a, b) => a - b);
+}
+
+const threshold = () =>
+  ruleX([THRESHOLD], {
+    strokeDasharray: '2 3',
+    strokeOpacity: 0.8,
+    ...attributed([THRESHOLD], () => ({ 'data-mark': 'threshold' })),
+  });
+
+function densities(): PicturePlot {
+  const curves = [
+    { of: OFF, style: WHEN_OFF },
+    { of: ON, style: WHEN_ON },
+  ].map(({ of, style }) => ({ style, points: places().map((a) => ({ a, p: density(of, a) / 2 })) }));
+  return {
+    heading: 'Projection on the feature’s direction',
+    x: 'Projection a',
+    y: 'Density',
+    xAxis: { domain: RANGE },
+    yAxis: { domain: [0, 0.42] },
+    key: [
+      { label: 'feature off', style: WHEN_OFF!, sign: 'line' },
+      { label: 'feature on', style: WHEN_ON!, sign: 'line' },
+    ],
+    marks: [
+      curves.map(({ style, points }) => areaY(points, { x: 'a', y: 'p', fill: colour(style!), fillOpacity: 0.35 })),
+      curves.map(({ style, points }) =>
+        line(points, {
+          x: 'a',
+          y: 'p',
+          stroke: colour(style!),
+          ...attributed(points, () => ({ 'data-mark': 'density' })),
+        }),
+      ),
+      threshold(),
+    ].flat(),
+  };
+}
+
+function reconstructions(): PicturePlot {
+  const curve = (f: FeatureEncoder) => places().map((a) => ({ a, f: f(a) }));
+  const identity = [0, RANGE[1]].map((a) => ({ a, f: a }));
+  return {
+    heading: 'Reconstruction',
+    x: 'Projection a',
+    y: 'Feature activation f',
+    xAxis: { domain: RANGE },
+    yAxis: { domain: [-0.25, 6], grid: true },
+    key: [
+      ...ENCODERS.map(({ name, style }) => ({ label: name, style: style!, sign: 'line' as const })),
+      { label: 'f = a', style: null, faint: true, sign: 'line' as const },
+    ],
+    marks: [
+      line(identity, { x: 'a', y: 'f', strokeDasharray: '4 3', strokeOpacity: 0.6 }),
+      ENCODERS.map(({ f, style }) => {
+        const points = curve(f);
+        return line(points, {
+          x: 'a',
+          y: 'f',
+          stroke: colour(style!),
+          strokeWidth: 2,
+          ...attributed(points, () => ({ 'data-mark': 'encoder' })),
+        });
+      }),
+      threshold(),
+    ].flat(),
+  };
+}
+
+function errors(): PicturePlot {
+  const bars = ENCODERS.flatMap(({ name, f, style }, e) => {
+    const { off, on, all } = expectedError(f);
+    return [off, on, all].map((error, i) => ({
+      name,
+      style,
+      error,
+      from: i + (e === 0 ? 0.04 : 0.36),
+      to: i + (e === 0 ? 0.34 : 0.66),
+    }));
+  });
+  return {
+    heading: 'Expected squared error',
+    x: 'E (f − a)² where on, E f² where off',
+    y: '',
+    left: 70,
+    xAxis: { domain: [0, 1.2 * Math.max(...bars.map(({ error }) => error))], ticks: 4, grid: true },
+    yAxis: { domain: [3, -0.15], axis: null },
+    key: ENCODERS.map(({ name, style }) => ({ label: name, style: style!, sign: 'line' as const })),
+    marks: [
+      rect(bars, {
+        x1: 0,
+        x2: 'error',
+        y1: 'from',
+        y2: 'to',
+        fill: { value: ({ style }: { style: number }) => colour(style), scale: null },
+        ...attributed(bars, () => ({ 'data-mark': 'error' })),
+      }),
+      text(bars, {
+        x: 'error',
+        y: ({ from, to }: { from: number; to: number }) => (from + to) / 2,
+        text: ({ error }: { error: number }) => fixed(error, 3),
+        textAnchor: 'start',
+        dx: 5,
+      }),
+      text(['feature off', 'feature on', 'all tokens'], {
+        frameAnchor: 'left',
+        textAnchor: 'end',
+        dx: -8,
+        y: (_: string, i: number) => i + 0.35,
+        text: (word: string) => word,
+        fontSize: FONT.small,
+      }),
+    ],
+  };
+}
+
+/** The toy model of the paper's appendix F in three plots, and the errors in words. */
+export function toyPicture(): { svg: Markup; caption: string } {
+  const [r, j] = [expectedError(relu), expectedError(jumpRelu)];
+  const caption = `The toy model of appendix F of the paper: the projection a of an activation on a feature’s direction is N(0, 1) where the feature is off and N(2, 1/4) where it is on, half the tokens each. Both encoders open at a = ${THRESHOLD} (dotted): ReLU gives f = 2 (a − 1), JumpReLU f = a. A ReLU must begin at 0 where it opens, so that it is too small just above its threshold or too large far above it; JumpReLU need not. Expected squared error against what the feature contributes (a where it is on, nothing where it is off), by quadrature: ReLU ${fixed(r.all, 3)} (off ${fixed(r.off, 3)}, on ${fixed(r.on, 3)}), JumpReLU ${fixed(j.all, 3)} (off ${fixed(j.off, 3)}, on ${fixed(j.on, 3)}).`;
+  return {
+    svg: picture([densities(), reconstructions(), errors()], 'ReLU and JumpReLU on a toy model', caption),
+    caption,
+  };
+}
+
+/** What the picture is of. */
+export interface FeatureName {
+  feature: number;
+  sae: string;
+  architecture: string;
+  hook: string;
+}
+
+const [RESPONSE, , TOKENS_ON, TOKENS_OFF] = [0, 1, 2, 3];
+const BINS = 80;
+/** Most tokens drawn as dots: more would only be a heavier blot. */
+const DOTS = 2000;
+
+interface Bin {
+  from: number;
+  to: number;
+  /** Share of the tokens in the bin, by its width: each histogram's area is 1. */
+  density: number;
+}
+
+/** Histogram of the values as a density, over bins that both histograms share. */
+export function histogram(values: readonly number[], [low, high]: readonly [number, number], bins = BINS): Bin[] {
+  const width = (high - low) / bins;
+  const counts = new Array<number>(bins).fill(0);
+  for (const value of values) counts[Math.min(bins - 1, Math.floor((value - low) / width))]!++;
+  return counts.flatMap((count, i) =>
+    count === 0 ? [] : [{ from: low + i * width, to: low + (i + 1) * width, density: count / values.length / width }],
+  );
+}
+
+/** Every k-th, so that at most `limit` are left. */
+function everyKth<T>(values: readonly T[], limit: number): T[] {
+  const stride = Math.max(1, Math.ceil(values.length / limit));
+  return values.filter((_, i) => i % stride === 0);
+}
+
+function histograms(
+  off: readonly number[],
+  on: readonly number[],
+  range: [number, number],
+  total: number,
+): PicturePlot {
+  const kinds = [
+    { word: 'off', values: off, style: TOKENS_OFF! },
+    { word: 'on', values: on, style: TOKENS_ON! },
+  ];
+  return {
+    heading: 'Projection on the feature’s direction',
+    x: 'Projection (x − b_dec) · d_j',
+    y: 'Density (each area is 1)',
+    xAxis: { domain: range },
+    yAxis: {},
+    key: kinds.map(({ word, values, style }) => ({
+      label: `feature ${word}: ${percent(values.length / total, 2)} % of tokens`,
+      style,
+      sign: 'line' as const,
+    })),
+    marks: kinds.map(({ word, values, style }) => {
+      const bins = histogram(values, range);
+      return rect(bins, {
+        x1: 'from',
+        x2: 'to',
+        y1: 0,
+        y2: 'density',
+        fill: colour(style),
+        fillOpacity: 0.5,
+        ...attributed(bins, () => ({ 'data-mark': `bar-${word}` })),
+      });
+    }),
+  };
+}
+
+function response(on: readonly { a: number; f: number }[], range: [number, number]): PicturePlot {
+  const shown = everyKth(on, DOTS);
+  const most = on.reduce((largest, { f }) => Math.max(largest, f), 0);
+  const identity = [
+    { a: 0, f: 0 },
+    { a: Math.min(range[1], 1.05 * most), f: Math.min(range[1], 1.05 * most) },
+  ];
+  return {
+    heading: 'Response of the encoder',
+    x: 'Projection (x − b_dec) · d_j',
+    y: 'Feature activation f_j',
+    xAxis: { domain: range },
+    yAxis: { domain: [0, 1.05 * most], grid: true },
+    key: [
+      {
+        label: shown.length < on.length ? `one token in ${Math.ceil(on.length / DOTS)}` : 'a token',
+        style: RESPONSE!,
+        sign: 'symbol',
+      },
+      { label: 'f = projection', style: null, faint: true, sign: 'line' },
+    ],
+    marks: [
+      dot(shown, {
+        x: 'a',
+        y: 'f',
+        r: 1.8,
+        fill: colour(RESPONSE!),
+        fillOpacity: 0.4,
+        ...attributed(shown, () => ({ 'data-mark': 'token' })),
+      }),
+      line(identity, { x: 'a', y: 'f', strokeDasharray: '4 3', strokeOpacity: 0.7 }),
+    ],
+  };
+}
+
+/** The toy model's picture for a trained feature: projections of tokens with it off and on, and its response. */
+export function featurePicture(
+  { projection, f }: FeatureOnTokens,
+  name: FeatureName,
+): { svg: Markup; caption: string } {
+  const tokens = Array.from(projection, (a, i) => ({ a, f: f[i]! }));
+  const on = tokens.filter((token) => token.f > 0);
+  const off = tokens.filter((token) => token.f <= 0).map(({ a }) => a);
+  // A single value gets a span of its own.
+  const range = padded(extent(projection) ?? [0, 1], 0);
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const least = on.reduce((low, token) => Math.min(low, token.f), Number.POSITIVE_INFINITY);
+  const error = mean(on.map((token) => (token.f - token.a) ** 2));
+  const caption = `Feature ${name.feature} of ${name.sae} (${name.architecture}) at ${name.hook}, on ${integer(tokens.length)} tokens. Left: projection of the activation, less the decoder’s bias, on the feature’s decoder direction, where the feature is off (${integer(off.length)} tokens, mean ${fixed(mean(off), 2)}) and on (${integer(on.length)} tokens, mean ${fixed(mean(on.map(({ a }) => a)), 2)}). Right: activation against projection where it is on; from ${fixed(least, 3)} upwards, and E (f − projection)² = ${fixed(error, 3)}. A ReLU encoder’s activations begin at 0; a gap below is a jump.`;
+  return {
+    svg: picture(
+      [
+        histograms(
+          off,
+          on.map(({ a }) => a),
+          range,
+          tokens.length,
+        ),
+        response(on, range),
+      ],
+      `Feature ${name.feature}: off, on, and its response`,
+      caption,
+    ),
+    caption,
+  };
+}
+
+/** A feature on many tokens: where x lies along its direction, and what the encoder says. */
+export interface FeatureOnTokens {
+  /** [tokens] (x − b_dec) · d_j, d_j the feature's decoder row. */
+  projection: Float64Array;
+  /** [tokens] f_j; 0 where the feature is off. */
+  f: Float64Array;
+}
+
+/** The rows of one encoder unit that its activation depends on. */
+interface Unit {
+  /** Column j of W_enc, and row j of W_dec: [d_in] each. */
+  encoder: Float64Array;
+  decoder: Float64Array;
+  b_dec: Float64Array;
+  /** f_j from p = (x − b_dec) · W_enc[:, j]. */
+  activation: (p: number) => number;
+}
+
+/** Feature j of an SAE by itself. The formulas are those of sae/forward-graph.ts. */
+export function unitOf({ architecture, dIn, dSae, parameters }: Sae, j: number): Unit {
+  const { W_enc, W_dec, b_dec } = parameters;
+  const of = (name: 'b_gate' | 'b_mag' | 'r_mag' | 'b_enc') => parameters[name]![j]!;
+  const gated = () => {
+    const [gate, magnitude, gain] = [of('b_gate'), of('b_mag'), Math.exp(of('r_mag'))];
+    return (p: number) => (p + gate > 0 ? Math.max(0, gain * p + magnitude) : 0);
+  };
+  const standard = () => {
+    const bias = of('b_enc');
+    return (p: number) => Math.max(0, p + bias);
+  };
+  return {
+    encoder: Float64Array.from({ length: dIn }, (_, i) => W_enc![i * dSae + j]!),
+    decoder: Float64Array.from(W_dec!.subarray(j * dIn, (j + 1) * dIn)),
+    b_dec: Float64Array.from(b_dec!),
+    activation: architecture === 'gated' ? gated() : standard(),
+  };
+}
+
+/** All values of binary16, by their bits: a look is quicker than the arithmetic, and there are few. */
+function halves(): Float32Array {
+  return Float32Array.from({ length: 2 ** 16 }, (_, bits) => halfToFloat(bits));
+}
+
+/**
+ * The feature on at most `limit` rows of the store, whole shards in an order that the seed sets, until there are enough.
+ *
+ * @throws Interrupted where the user asks to stop
+ */
+export async function featureOnTokens(
+  sae: Sae,
+  j: number,
+  store: Store,
+  { tokens: limit, seed }: { tokens: number; seed: number },
+  progress: Progress,
+  stop: StopRequest,
+): Promise<FeatureOnTokens> {
+  const { dtype, d_in: d, rows } = store.manifest;
+  const unit = unitOf(sae, j);
+  const total = Math.min(limit, rows);
+  const found = { projection: new Float64Array(total), f: new Float64Array(total) };
+  const half = dtype === 'float16' ? halves() : undefined;
+  progress.begin(`feature ${j}`, total, 'token');
+  let done = 0;
+  for await (const { activation, token } of new ActivationBatches(store, 'shuffled', seed).inputs(0)) {
+    const values = dtype === 'bfloat16' ? new Float32Array(activation.length) : activation;
+    if (dtype === 'bfloat16') fromBfloat16(activation as Uint16Array, values as Float32Array);
+    for (let row = 0; row < token.length && done < total; row++, done++) {
+      let [p, projection] = [0, 0];
+      for (let i = 0; i < d; i++) {
+        const raw = values[row * d + i]!;
+        const centred = (half === undefined ? raw : half[raw]!) - unit.b_dec[i]!;
+        p += centred * unit.encoder[i]!;
+        projection += centred * unit.decoder[i]!;
+      }
+      found.projection[done] = projection;
+      found.f[done] = unit.activation(p);
+    }
+    progress.update(done);
+    if (stop.signal) throw new Interrupted(stop.signal, 'the figure was not drawn and nothing was written.');
+    if (done === total) break;
+  }
+  progress.end();
+  return found;
+}
+
+/** A plot of the picture: its axes, its marks, and the key to them. */
+export interface PicturePlot {
+  heading: string;
+  x: string;
+  y: string;
+  xAxis: object;
+  yAxis: object;
+  marks: Markish[];
+  key: readonly KeyItem[];
+  /** Room left of the plot, for numbers or names (pixels). */
+  left?: number;
+}
+
+const HEIGHT = 330;
+const KEY = 44;
+
+/** Plots side by side, each with its key above it. */
+export function picture(parts: readonly PicturePlot[], title: string, description: string): Markup {
+  const width = parts.length === 3 ? 320 : 440;
+  const drawnParts = parts.map(({ heading, x, y, xAxis, yAxis, marks, key: items, left = 46 }, i) => {
+    const box: Box = { x: i * width, y: KEY, width, height: HEIGHT };
+    const legend = key(`figure-1-key-${i}`, items, width - 24);
+    const plotted = drawn(`figure-1-${i}`, box, {
+      marginLeft: left,
+      marginRight: 14,
+      marginTop: 48,
+      marginBottom: 46,
+      x: { label: null, ticks: 6, ...xAxis },
+      y: { label: null, ticks: 5, ...yAxis },
+      marks: [AXIS_LINES, marks, titles({ heading, x, y, left: left - 4 })],
+    });
+    return markup`<g transform="translate(${i * width + 6} 0)">${legend.svg}</g>${plotted}`;
+  });
+  return figureSvg(
+    { width: parts.length * width, height: KEY + HEIGHT, id: 'figure-1', title, description },
+    markup`${drawnParts}`,
+  );
+}

@@ -1,0 +1,248 @@
+import { type FileHandle, realpath } from 'node:fs/promises';
+import { openRegular, type RegularFile, refusedRead } from '../disk/input-file.js';
+import { parseJson } from '../disk/json.js';
+import { writeAside } from '../disk/output-file.js';
+import { formatBytes } from '../disk/space.js';
+import { Refusal } from '../errors/refusal.js';
+
+/** Where one tensor lies in its file. */
+export interface TensorLocation {
+  /** Absolute, symbolic links resolved: ONNX Runtime follows none. */
+  readonly path: string;
+  readonly dtype: SafetensorsDType;
+  readonly shape: readonly number[];
+  /** Bytes from the start of the file. */
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface SafetensorsHeader {
+  readonly tensors: ReadonlyMap<string, TensorLocation>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/**
+ * Bytes of JSON, at most. The format allows 100 MB, a million tensors, whose objects would take more memory than a
+ * process may have; checkpoints with tens of thousands of tensors stay below this.
+ */
+const HEADER_LIMIT = 2 ** 22;
+
+type Broken = (what: string) => never;
+
+/**
+ * Reads the header of a safetensors file: 8 bytes little-endian header length, that many bytes of JSON, then the data.
+ * Offsets are checked against shapes, the file's size and one another, so that later reads need no checks. What Hugging
+ * Face's reader refuses is refused here: tensors must fill the data without holes, and nothing may follow them.
+ *
+ * @throws Refusal when the file is missing, truncated or not what its header says
+ */
+export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
+  const file = await openRegular(path, 'A .safetensors file belongs there.');
+  if (!file) {
+    throw new Refusal(`There is no file ${path}.`, 'Check the path; a checkpoint needs its .safetensors file.');
+  }
+  const broken: Broken = (what) => {
+    throw new Refusal(`${path} is not a whole safetensors file: ${what}.`, 'Download or save the file again.');
+  };
+  try {
+    const header = await readHeaderBytes(file, broken);
+    const { tensors, metadata } = parsed(header, broken);
+    const place = { path: await realpath(path), dataStart: 8 + header.length, size: file.size };
+    const located = new Map<string, TensorLocation>();
+    for (const [name, value] of tensors) located.set(name, locationOf(name, value, place, broken));
+    checkCovered(located, place, broken);
+    return { tensors: located, metadata };
+  } catch (error) {
+    throw refusedRead(path, error);
+  } finally {
+    await file.handle.close();
+  }
+}
+
+async function readHeaderBytes({ path, handle, size }: RegularFile, broken: Broken): Promise<Buffer> {
+  if (size < 8) return broken(`it has ${size} bytes, fewer than the 8 of the header length`);
+  const prefix = Buffer.alloc(8);
+  await handle.read(prefix, 0, 8, 0);
+  const length = prefix.readBigUInt64LE();
+  if (length > BigInt(size - 8)) return broken(`its header claims ${length} bytes of ${size - 8}`);
+  if (length > BigInt(HEADER_LIMIT)) {
+    throw new Refusal(
+      `${path} has a header of ${formatBytes(Number(length))}, and at most ${formatBytes(HEADER_LIMIT)} are read.`,
+      'Check that it is a checkpoint; one of so many tensors must be saved in shards.',
+    );
+  }
+  const header = Buffer.alloc(Number(length));
+  const { bytesRead } = await handle.read(header, 0, header.length, 8);
+  return bytesRead === header.length ? header : broken('it became shorter while it was read');
+}
+
+/** What the JSON says, tensors by name. */
+function parsed(header: Buffer, broken: Broken) {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(header);
+  } catch {
+    return broken('its header is not UTF-8');
+  }
+  let json: unknown;
+  try {
+    json = parseJson(text);
+  } catch {
+    return broken('its header is not a JSON object');
+  }
+  // Not by a schema: of a hundred thousand keys, zod takes ten seconds.
+  if (!isObject(json)) return broken('its header is not a JSON object');
+  const { __metadata__: metadata } = json;
+  if (metadata != null && !isTexts(metadata)) return broken('its __metadata__ is not a map of strings');
+  return { metadata: metadata ?? {}, tensors: Object.entries(json).filter(([name]) => name !== '__metadata__') };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}
+
+function isTexts(value: unknown): value is Record<string, string> {
+  return isObject(value) && Object.values(value).every((text) => typeof text === 'string');
+}
+
+interface HeaderEntry {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data_offsets: readonly [number, number];
+}
+
+function isEntry(value: unknown): value is HeaderEntry {
+  if (!isObject(value)) return false;
+  const { dtype, shape, data_offsets: offsets } = value;
+  const sizes = (list: unknown) =>
+    Array.isArray(list) && list.every((size) => Number.isSafeInteger(size) && (size as number) >= 0);
+  return typeof dtype === 'string' && sizes(shape) && sizes(offsets) && (offsets as unknown[]).length === 2;
+}
+
+interface DataPlace {
+  readonly path: string;
+  /** Bytes before the data. */
+  readonly dataStart: number;
+  /** Bytes of the file. */
+  readonly size: number;
+}
+
+function locationOf(
+  name: string,
+  value: unknown,
+  { path, dataStart, size }: DataPlace,
+  broken: Broken,
+): TensorLocation {
+  if (!isEntry(value)) return broken(`the header entry of tensor ${name} is malformed`);
+  const { dtype, shape, data_offsets } = value;
+  if (!isSafetensorsDType(dtype)) return broken(`tensor ${name} has the unknown element type ${dtype}`);
+  const length = tensorBytes(dtype, shape);
+  const [begin, end] = data_offsets;
+  if (Number.isNaN(length)) return broken(`tensor ${name} has a shape of no whole number of bytes`);
+  if (end - begin !== length) broken(`tensor ${name} spans ${end - begin} bytes where its shape needs ${length}`);
+  if (dataStart + end > size) broken(`tensor ${name} ends at byte ${dataStart + end} of a file of ${size}`);
+  return { path, dtype, shape, offset: dataStart + begin, length };
+}
+
+/** Tensors in the order of their bytes begin where the one before ends, and the last one ends where the file does. */
+function checkCovered(
+  tensors: ReadonlyMap<string, TensorLocation>,
+  { dataStart, size }: DataPlace,
+  broken: Broken,
+): void {
+  const ordered = [...tensors].sort(
+    // An empty tensor shares the offset of the next one.
+    ([, a], [, b]) => a.offset - b.offset || a.length - b.length,
+  );
+  let [before, end] = ['the header', dataStart];
+  for (const [name, { offset, length }] of ordered) {
+    if (offset < end) broken(`tensors ${before} and ${name} overlap`);
+    if (offset > end) broken(`${offset - end} bytes between ${before} and tensor ${name} belong to none`);
+    [before, end] = [name, offset + length];
+  }
+  if (end !== size) broken(`${size - end} bytes follow its last tensor`);
+}
+
+/**
+ * Bits of an element of every type that the format has (safetensors 0.8). Types that we do not compute with are known so
+ * that a file may hold them: a tensor is refused when it is needed, not when it is passed over.
+ */
+export const SAFETENSORS_BITS = {
+  BOOL: 8,
+  F4: 4,
+  F6_E2M3: 6,
+  F6_E3M2: 6,
+  U8: 8,
+  I8: 8,
+  F8_E5M2: 8,
+  F8_E4M3: 8,
+  F8_E8M0: 8,
+  F8_E4M3FNUZ: 8,
+  F8_E5M2FNUZ: 8,
+  I16: 16,
+  U16: 16,
+  F16: 16,
+  BF16: 16,
+  I32: 32,
+  U32: 32,
+  F32: 32,
+  C64: 64,
+  F64: 64,
+  I64: 64,
+  U64: 64,
+} as const;
+export type SafetensorsDType = keyof typeof SAFETENSORS_BITS;
+
+export function isSafetensorsDType(name: string): name is SafetensorsDType {
+  return Object.hasOwn(SAFETENSORS_BITS, name);
+}
+
+/** Bytes that a tensor takes; NaN where its bits do not fill bytes, or a product is beyond exact integers. */
+export function tensorBytes(dtype: SafetensorsDType, shape: readonly number[]): number {
+  let bits: number = SAFETENSORS_BITS[dtype];
+  for (const dim of shape) {
+    bits *= dim;
+    if (!Number.isSafeInteger(bits)) return Number.NaN;
+  }
+  return bits % 8 === 0 ? bits / 8 : Number.NaN;
+}
+
+export interface TensorToWrite {
+  readonly name: string;
+  readonly dtype: SafetensorsDType;
+  readonly shape: readonly number[];
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * Writes a safetensors file. Tensors lie in the order given and the header is padded with spaces to 8 bytes, as the
+ * format's own writer does, so that equal contents make equal bytes. The file appears whole or not at all.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorToWrite[],
+  metadata: Record<string, string> = {},
+): Promise<void> {
+  const header: Record<string, unknown> = {};
+  if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
+  let offset = 0;
+  for (const { name, dtype, shape, bytes } of tensors) {
+    header[name] = { dtype, shape, data_offsets: [offset, offset + bytes.byteLength] };
+    offset += bytes.byteLength;
+  }
+  const json = Buffer.from(JSON.stringify(header));
+  const padded = Buffer.alloc(Math.ceil(json.length / 8) * 8, ' ');
+  json.copy(padded);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(padded.length));
+  await writeAside(path, async (file: FileHandle) => {
+    await file.writeFile(length);
+    await file.writeFile(padded);
+    for (const { bytes } of tensors) await file.writeFile(bytes);
+  });
+}
+
+/** A float32 tensor to write. */
+export function floatTensor(name: string, shape: readonly number[], values: Float32Array): TensorToWrite {
+  return { name, dtype: 'F32', shape, bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) };
+}

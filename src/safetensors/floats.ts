@@ -1,0 +1,131 @@
+import { openRegular, refusedRead } from '../disk/input-file.js';
+import { Refusal } from '../errors/refusal.js';
+import { readSafetensorsHeader, type SafetensorsDType, type TensorLocation } from './file.js';
+
+/** The bytes of one tensor, as they lie in the file. */
+export async function readTensorBytes({ path, offset, length }: TensorLocation): Promise<Uint8Array> {
+  const shorter = () => new Refusal(`${path} became shorter while it was read.`, 'Leave it alone while it is in use.');
+  const file = await openRegular(path);
+  if (!file) throw new Refusal(`${path} vanished while it was read.`, 'Leave it alone while it is in use.');
+  try {
+    // Before memory is taken for what is no longer there.
+    if (file.size < offset + length) throw shorter();
+    const bytes = new Uint8Array(length);
+    for (let done = 0; done < length; ) {
+      const { bytesRead } = await file.handle.read(bytes, done, Math.min(length - done, 1 << 30), offset + done);
+      if (bytesRead === 0) throw shorter();
+      done += bytesRead;
+    }
+    return bytes;
+  } catch (cause) {
+    throw refusedRead(path, cause);
+  } finally {
+    await file.handle.close();
+  }
+}
+
+/** Floats as they lie in memory: bits of float16 or bfloat16, or float32. */
+export type FloatArray = Uint16Array | Float32Array;
+export type FloatDType = 'float16' | 'bfloat16' | 'float32';
+
+/** Element types that are read as float32. */
+const FLOATS: ReadonlySet<SafetensorsDType> = new Set(['F64', 'F32', 'F16', 'BF16'] as const);
+
+/**
+ * A tensor of float32 values; float64, float16 and bfloat16 files are converted.
+ *
+ * @param name of the tensor, for messages
+ * @throws Refusal where it is of another type
+ */
+export async function readFloats(location: TensorLocation, name = 'A tensor'): Promise<Float32Array> {
+  if (!FLOATS.has(location.dtype)) {
+    throw new Refusal(
+      `${name} of ${location.path} holds ${location.dtype} where floating-point numbers of 16, 32 or 64 bits belong.`,
+      'Save the file again.',
+    );
+  }
+  const bytes = await readTensorBytes(location);
+  switch (location.dtype) {
+    case 'F32':
+      return new Float32Array(bytes.buffer);
+    case 'F64':
+      return Float32Array.from(new Float64Array(bytes.buffer));
+    case 'BF16': {
+      const bits = new Uint16Array(bytes.buffer);
+      const wide = new Float32Array(bits.length);
+      fromBfloat16(bits, wide);
+      return wide;
+    }
+    default:
+      return Float32Array.from(new Uint16Array(bytes.buffer), halfToFloat);
+  }
+}
+
+/** Value of an IEEE 754 binary16 bit pattern. */
+export function halfToFloat(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** One tensor by name, with its shape. */
+export interface NamedFloats {
+  readonly shape: readonly number[];
+  readonly dtype: SafetensorsDType;
+  readonly values: Float32Array;
+}
+
+/** Every floating-point tensor of a small file (an SAE, a trainer state) as float32. */
+export async function readAllFloats(path: string): Promise<Map<string, NamedFloats>> {
+  const { tensors } = await readSafetensorsHeader(path);
+  const floats = new Map<string, NamedFloats>();
+  for (const [name, location] of tensors) {
+    floats.set(name, { shape: location.shape, dtype: location.dtype, values: await readFloats(location, name) });
+  }
+  return floats;
+}
+
+/** Float32 to bfloat16 bits, rounding to nearest, ties to even; NaN stays NaN. */
+export function toBfloat16(values: Float32Array): Uint16Array {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const rounded = new Uint16Array(values.length);
+  for (let i = 0; i < bits.length; i++) {
+    const b = bits[i]!;
+    const notANumber = (b & 0x7fffffff) > 0x7f800000;
+    rounded[i] = notANumber ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16;
+  }
+  return rounded;
+}
+
+/** Widens bfloat16 bits into `target`. */
+export function fromBfloat16(bits: Uint16Array, target: Float32Array): void {
+  const wide = new Uint32Array(target.buffer, target.byteOffset, bits.length);
+  for (let i = 0; i < bits.length; i++) wide[i] = bits[i]! << 16;
+}
+
+let halves: Float32Array | undefined;
+
+/** Activations as float32: a new array, or the same where they are. */
+export function widen(values: FloatArray, dtype: FloatDType): Float32Array {
+  if (values instanceof Float32Array) return values;
+  const wide = new Float32Array(values.length);
+  if (dtype === 'bfloat16') {
+    fromBfloat16(values, wide);
+    return wide;
+  }
+  halves ??= Float32Array.from({ length: 2 ** 16 }, (_, bits) => halfToFloat(bits));
+  for (let i = 0; i < values.length; i++) wide[i] = halves[values[i]!]!;
+  return wide;
+}
+
+/** Index of the first entry that is NaN or infinite, −1 where there is none: all bits of its exponent are set. */
+export function firstNotFinite(values: FloatArray, dtype: FloatDType): number {
+  const bits =
+    values instanceof Float32Array ? new Uint32Array(values.buffer, values.byteOffset, values.length) : values;
+  const exponent = { float32: 0x7f800000, float16: 0x7c00, bfloat16: 0x7f80 }[dtype];
+  for (let i = 0; i < bits.length; i++) if ((bits[i]! & exponent) === exponent) return i;
+  return -1;
+}

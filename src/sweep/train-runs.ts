@@ -1,0 +1,253 @@
+import { availableParallelism, totalmem } from 'node:os';
+import type { ActivationSource } from '../activations/activation-source.js';
+import type { ActivationArray } from '../activations/rows.js';
+import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
+import type { Progress, StopRequest, Table } from '../progress/progress.js';
+import { heard } from '../progress/stop.js';
+import type { MetricsRecord } from '../sae/training-curve.js';
+import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
+import { engineSettings } from '../train/run-settings.js';
+import { openSource } from '../train/train.js';
+import { Trainer } from '../train/trainer.js';
+import { type Fault, reportVerdict } from '../train/verdict.js';
+import type { SweepRun } from './runs.js';
+
+/** Share of the machine's memory that runs of one pass may take together. */
+const MEMORY_SHARE = 0.8;
+
+/** How a run ended. */
+export interface Outcome {
+  readonly run: SweepRun;
+  /** `finished before` where --resume found it so; cause and remedy where it failed. */
+  readonly state: 'trained' | 'finished before' | { readonly failed: string };
+  /** What makes its SAE useless. */
+  readonly faults: readonly Fault[];
+}
+
+/** A run under way, with its row in the live table. */
+interface Lane {
+  readonly run: SweepRun;
+  readonly trainer: Trainer;
+  readonly row: number;
+}
+
+/**
+ * Trains runs that read the same activations in the same order, in as few passes over them as memory allows. Every run
+ * takes the same steps as it would alone with the same threads; cores are shared by letting as many runs step at a time
+ * as there are cores for their threads.
+ *
+ * @throws Interrupted when asked to stop, after every run under way has written a checkpoint
+ */
+export async function trainRuns(
+  runs: readonly SweepRun[],
+  table: Table,
+  rowOf: (run: SweepRun) => number,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<Outcome[]> {
+  const { order, seed } = runs[0]!.config;
+  const source = await openSource(runs[0]!.config, progress, stop);
+  const outcomes: Outcome[] = [];
+  try {
+    for (const together of passes(runs, source)) {
+      const lanes: Lane[] = [];
+      try {
+        const batches = source.batches(order, seed);
+        for (const run of together) {
+          const say = (line: string) => progress.say(`${run.name}: ${line}`);
+          const trainer = await Trainer.open(run.config, { source, batches }, say, stop).catch(refused);
+          if (trainer instanceof Refusal) {
+            outcomes.push({ run, state: { failed: said(trainer) }, faults: [] });
+            table.finish(rowOf(run), `failed: ${trainer.message}`);
+          } else if (trainer) lanes.push({ run, trainer, row: rowOf(run) });
+          else {
+            table.finish(rowOf(run), 'finished before');
+            const faults = await reportVerdict(run.config.out, progress, run.name);
+            outcomes.push({ run, state: 'finished before', faults });
+          }
+        }
+        outcomes.push(...(await trainLanes(lanes, batches, table, progress, stop)));
+      } finally {
+        await Promise.all(lanes.map(({ trainer }) => trainer.close()));
+      }
+    }
+  } finally {
+    await source.close();
+  }
+  return outcomes;
+}
+
+/** One run that fails must not take the others' work with it; a fault of the command or of the program must be seen. */
+function refused(error: unknown): Refusal {
+  if (error instanceof Refusal && !(error instanceof UsageRefusal)) return error;
+  throw error;
+}
+
+const said = ({ message, remedy }: Refusal) => [message, remedy ?? ''].join(' ').trim();
+
+/** Runs in groups that fit into memory together. */
+function passes(runs: readonly SweepRun[], source: ActivationSource): SweepRun[][] {
+  const groups: SweepRun[][] = [];
+  let left = 0;
+  for (const run of runs) {
+    const { config } = run;
+    const settings = engineSettings(config, source.about, 1);
+    const bytes = memoryNeeded(chooseEngine(config, settings.architecture), settings);
+    if (groups.length === 0 || bytes > left) {
+      groups.push([]);
+      left = MEMORY_SHARE * totalmem();
+    }
+    groups.at(-1)!.push(run);
+    left -= bytes;
+  }
+  return groups;
+}
+
+async function trainLanes(
+  lanes: readonly Lane[],
+  batches: ReturnType<ActivationSource['batches']>,
+  table: Table,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<Outcome[]> {
+  if (lanes.length === 0) return [];
+  const size = lanes[0]!.run.config.batch;
+  const first = Math.min(...lanes.map(({ trainer }) => trainer.steps)) * size;
+  // Not waited for: rows that cannot be read fail the runs that wait for them, one by one.
+  const ready = batches.seek(first);
+  ready.catch(() => {});
+  const shared = new SharedBatches(
+    () => ready.then(() => batches.next(size)),
+    lanes.map(({ trainer }) => trainer.steps),
+  );
+  const threads = Math.max(...lanes.map(({ run }) => run.config.threads || availableParallelism()));
+  const slots = new Slots(Math.max(1, Math.floor(availableParallelism() / threads)));
+  let interrupted: Interrupted | undefined;
+
+  const outcomes = await Promise.all(
+    lanes.map(async ({ run, trainer, row }, i): Promise<Outcome> => {
+      let faults: readonly Fault[] = [];
+      try {
+        table.update(row, trainer.steps * size, l0AndVariance(trainer.last));
+        while (trainer.steps < trainer.wanted && !(await heard(stop))) {
+          const batch = await shared.next(i).catch(async (cause) => {
+            // Rows that do not come must not cost the steps that were made.
+            await trainer.save();
+            throw cause;
+          });
+          await slots.use(() => trainer.step(batch));
+          table.update(row, trainer.steps * size, l0AndVariance(trainer.last));
+        }
+        if (trainer.steps < trainer.wanted) {
+          await trainer.save();
+          interrupted ??= new Interrupted(stop.signal!, 'every SAE under way has kept a checkpoint.');
+        } else {
+          await trainer.finish();
+          table.finish(row, l0AndVariance(trainer.last));
+          faults = await reportVerdict(run.config.out, progress, run.name);
+        }
+        return { run, state: 'trained', faults };
+      } catch (error) {
+        if (error instanceof Interrupted) {
+          interrupted ??= error;
+          return { run, state: 'trained', faults };
+        }
+        const refusal = refused(error);
+        table.finish(row, `failed: ${refusal.message}`);
+        return { run, state: { failed: said(refusal) }, faults };
+      } finally {
+        shared.leave(i);
+      }
+    }),
+  );
+  if (interrupted) throw interrupted;
+  return outcomes;
+}
+
+function l0AndVariance(line: MetricsRecord | undefined): string {
+  return line ? `L0 ${line.l0.toFixed(1)} · EV ${line.explained_variance?.toFixed(3) ?? '–'}` : '';
+}
+
+/** Batches that the quickest reader may be ahead of the slowest: so many are in memory at most. */
+const LEAD = 8;
+
+/**
+ * Batches read once and taken by several readers, each in order from where it stands. A reader that is far ahead waits
+ * for the slowest; one that leaves is waited for no more.
+ */
+export class SharedBatches {
+  /** Batches in memory, by number: those that a reader has yet to take. */
+  readonly held = new Map<number, Promise<ActivationArray>>();
+  private readonly positions: number[];
+  private dealt: number;
+  private waiting: (() => void)[] = [];
+  private last: Promise<unknown> = Promise.resolve();
+
+  /**
+   * @param read gives the next batch; it stands at batch min(positions)
+   * @param positions the next batch of each reader
+   */
+  constructor(
+    private readonly read: () => Promise<ActivationArray>,
+    positions: readonly number[],
+    private readonly lead = LEAD,
+  ) {
+    this.positions = [...positions];
+    this.dealt = this.slowest();
+  }
+
+  /** The next batch of reader `reader`. Every reader of it gets the same array and must not write to it. */
+  async next(reader: number): Promise<ActivationArray> {
+    const index = this.positions[reader]!;
+    while (index - this.slowest() >= this.lead) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    while (this.dealt <= index) {
+      const batch = this.last.then(() => this.read());
+      this.last = batch;
+      // Who waits for it is told; when all have left, nobody is.
+      batch.catch(() => {});
+      // What nobody needs any more, after the slowest has left, is only passed over.
+      if (this.dealt >= this.slowest()) this.held.set(this.dealt, batch);
+      this.dealt++;
+    }
+    const batch = await this.held.get(index)!;
+    this.move(reader, index + 1);
+    return batch;
+  }
+
+  /** The reader takes no more. */
+  leave(reader: number): void {
+    this.move(reader, Number.POSITIVE_INFINITY);
+  }
+
+  private move(reader: number, position: number): void {
+    this.positions[reader] = position;
+    const slowest = this.slowest();
+    for (const index of this.held.keys()) if (index < slowest) this.held.delete(index);
+    const waiting = this.waiting;
+    this.waiting = [];
+    for (const wake of waiting) wake();
+  }
+
+  private slowest(): number {
+    return Math.min(...this.positions);
+  }
+}
+
+/** So many things at a time, in the order in which they ask. */
+export class Slots {
+  private readonly queue: (() => void)[] = [];
+
+  constructor(private free: number) {}
+
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    if (this.free > 0) this.free--;
+    else await new Promise<void>((resolve) => this.queue.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = this.queue.shift();
+      if (next) next();
+      else this.free++;
+    }
+  }
+}

@@ -1,0 +1,98 @@
+import { join } from 'node:path';
+import { JsonLines, trimJsonLines } from '../disk/output-file.js';
+import { METRICS_FILE, type MetricsRecord } from '../sae/training-curve.js';
+import type { EngineSettings, StepMetrics } from './engines/engine.js';
+import { deadKnownFrom } from './schedule.js';
+
+/** Sums of the steps since the last line; part of a checkpoint, so that a resumed run writes the same lines. */
+export interface MetricSums {
+  steps: number;
+  mse: number;
+  l1: number;
+  aux: number;
+  l0: number;
+  variance: number;
+  resampled: number;
+}
+
+const zero = (): MetricSums => ({ steps: 0, mse: 0, l1: 0, aux: 0, l0: 0, variance: 0, resampled: 0 });
+
+/** Gathers step metrics into lines of metrics.jsonl. */
+export class MetricsLog {
+  private since = performance.now();
+  private stepsTimed = 0;
+
+  constructor(
+    private readonly settings: Pick<EngineSettings, 'dSae' | 'batch' | 'deadWindow'>,
+    private sums: MetricSums = zero(),
+  ) {}
+
+  add(step: StepMetrics): void {
+    this.sums.steps++;
+    this.stepsTimed++;
+    for (const key of ['mse', 'l1', 'aux', 'l0', 'variance'] as const) this.sums[key] += step[key];
+  }
+
+  /** `features` dead features were given new directions. */
+  resampled(features: number): void {
+    this.sums.resampled += features;
+  }
+
+  /** What a checkpoint keeps. */
+  state(): MetricSums {
+    return { ...this.sums };
+  }
+
+  /** The line after `step` steps; begins the next one. */
+  line(step: number, last: StepMetrics, lr: number): MetricsRecord {
+    const { steps, mse, l1, aux, l0, variance, resampled } = this.sums;
+    const { batch, dSae } = this.settings;
+    const seconds = (performance.now() - this.since) / 1000;
+    const record: MetricsRecord = {
+      step,
+      tokens: step * batch,
+      loss: (mse + l1 + aux) / steps,
+      mse: mse / steps,
+      l1: l1 / steps,
+      aux: aux / steps,
+      l0: l0 / steps,
+      explained_variance: variance > 0 && Number.isFinite(variance) ? 1 - mse / variance : null,
+      dead_fraction: step >= deadKnownFrom(this.settings) ? last.dead / dSae : null,
+      lr,
+      ...(resampled > 0 ? { resampled } : {}),
+      // No clock is so coarse twice, but NaN and infinities are no JSON.
+      tokens_per_second: Math.round((this.stepsTimed * batch) / Math.max(seconds, 1e-6)),
+    };
+    this.sums = zero();
+    this.since = performance.now();
+    this.stepsTimed = 0;
+    return record;
+  }
+}
+
+/**
+ * Opens a run's curve to continue it after `steps` steps; lines of later ones are dropped. A curve that ends before its
+ * checkpoint (the machine lost power, or someone cut it) is continued all the same, and the gap is told.
+ */
+export async function openCurve(
+  directory: string,
+  steps: number,
+  logEvery: number,
+  say: (line: string) => void,
+): Promise<JsonLines<MetricsRecord>> {
+  const curve = await JsonLines.open<MetricsRecord>(join(directory, METRICS_FILE), {
+    keep: (line) => line.step <= steps,
+  });
+  const last = curve.last?.step ?? 0;
+  if (last + logEvery <= steps) {
+    say(
+      `${METRICS_FILE} ends at step ${last}, and the checkpoint is of step ${steps}: the lines between are lost, and the curve has a gap there. The SAE is not affected.`,
+    );
+  }
+  return curve;
+}
+
+/** Drops the lines of steps that a finished SAE does not have. */
+export function endCurve(directory: string, steps: number): Promise<void> {
+  return trimJsonLines<MetricsRecord>(join(directory, METRICS_FILE), (line) => line.step <= steps);
+}

@@ -1,0 +1,260 @@
+import { readdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import type { TextRead } from '../activations/activation-source.js';
+import { parseJson } from '../disk/json.js';
+import { writtenAside } from '../disk/output-file.js';
+import { Refusal } from '../errors/refusal.js';
+import { floatTensor, readSafetensorsHeader, writeSafetensors } from '../safetensors/file.js';
+import { firstNotFinite, readAllFloats } from '../safetensors/floats.js';
+import type { TrainerState } from './engines/engine.js';
+import type { Estimates } from './estimates.js';
+import type { MetricSums } from './metrics-log.js';
+
+/** Checkpoints lie in the output directory, named by the steps done; they are removed when the SAE is finished. */
+export const isCheckpoint = (name: string) => /^checkpoint-\d{8}\.safetensors$/.test(name);
+const fileOf = (steps: number) => `checkpoint-${String(steps).padStart(8, '0')}.safetensors`;
+
+const AGAIN = 'Remove it and resume from the one before, or train again with --overwrite.';
+
+/** The text of a JSON value that fits a schema. */
+const jsonText = <S extends z.ZodType>(schema: S) =>
+  z
+    .string()
+    .transform((text, context) => {
+      try {
+        return parseJson(text);
+      } catch (error) {
+        context.addIssue({ code: 'custom', message: (error as Error).message });
+        return z.NEVER;
+      }
+    })
+    .pipe(schema);
+
+export const textSchema = z.object({
+  rows: z.number().int().nonnegative(),
+  sha256: z.string(),
+}) satisfies z.ZodType<TextRead>;
+
+const metadataSchema = z.object({
+  steps: z.coerce.number().int().nonnegative(),
+  rows: z.coerce.number().int().nonnegative(),
+  settings: jsonText(z.record(z.string(), z.unknown())),
+  estimates: jsonText(
+    z.object({ meanNorm: z.number().nonnegative(), meanSquare: z.number().nonnegative().nullable() }),
+  ) satisfies z.ZodType<Estimates>,
+  metric_sums: jsonText(
+    z.object({
+      steps: z.number().nonnegative(),
+      mse: z.number(),
+      l1: z.number(),
+      aux: z.number(),
+      l0: z.number(),
+      variance: z.number(),
+      resampled: z.number(),
+    }),
+  ) satisfies z.ZodType<MetricSums>,
+  resampled_at: jsonText(z.array(z.number().int().positive())),
+  text: jsonText(textSchema).optional(),
+});
+
+/**
+ * All that a run needs to go on as if it had never stopped. There is no state of a random generator in it: every random
+ * choice is a function of the seed, what it is for, and when (random/generator.ts).
+ */
+export interface TrainingCheckpoint {
+  readonly steps: number;
+  /** Rows dealt: where the data stand. */
+  readonly rows: number;
+  /** What must not change between a run and its continuation. */
+  readonly settings: Readonly<Record<string, unknown>>;
+  readonly estimates: Estimates;
+  readonly metricSums: MetricSums;
+  /** Steps after which features were resampled. */
+  readonly resampledAt: readonly number[];
+  /** Of a source that passes once, what was read of it. */
+  readonly text?: TextRead;
+  readonly state: TrainerState;
+}
+
+/** Writes a checkpoint, which appears whole or not at all, and removes all but the newest `keep`. */
+export async function writeCheckpoint(
+  directory: string,
+  { steps, rows, settings, estimates, metricSums, resampledAt, text, state }: TrainingCheckpoint,
+  shapes: ReadonlyMap<string, readonly number[]>,
+  keep: number,
+): Promise<void> {
+  const tensors = [...state].map(([name, values]) => floatTensor(name, shapes.get(name) ?? [values.length], values));
+  await writeSafetensors(join(directory, fileOf(steps)), tensors, {
+    steps: String(steps),
+    rows: String(rows),
+    settings: JSON.stringify(settings),
+    estimates: JSON.stringify(estimates),
+    metric_sums: JSON.stringify(metricSums),
+    resampled_at: JSON.stringify(resampledAt),
+    ...(text && { text: JSON.stringify(text) }),
+  });
+  for (const name of (await checkpointsOf(directory)).slice(keep)) await rm(join(directory, name), { force: true });
+}
+
+/** Names of the checkpoints in a directory, newest first. */
+async function checkpointsOf(directory: string): Promise<string[]> {
+  const names = await readdir(directory).catch((): string[] => []);
+  return names.filter(isCheckpoint).sort().reverse();
+}
+
+/** Name of the newest checkpoint; undefined where there is none. */
+export async function newestCheckpoint(directory: string): Promise<string | undefined> {
+  return (await checkpointsOf(directory))[0];
+}
+
+/**
+ * Removes the checkpoints of a finished SAE that are superfluous, and what a kill in the midst of writing one has left.
+ *
+ * @param keep steps of the one that stays, where one does
+ */
+export async function removeCheckpoints(directory: string, keep?: number): Promise<void> {
+  const kept = keep === undefined ? undefined : fileOf(keep);
+  for (const name of await readdir(directory)) {
+    if (isCheckpoint(writtenAside(name) ?? name) && name !== kept) await rm(join(directory, name), { force: true });
+  }
+}
+
+/** Are there steps of a run on disk that go beyond `steps`? */
+export async function hasCheckpointBeyond(directory: string, steps: number): Promise<boolean> {
+  const newest = await newestCheckpoint(directory);
+  return newest !== undefined && newest > fileOf(steps);
+}
+
+type Settings = Readonly<Record<string, unknown>>;
+
+function differencesOf(before: Settings, settings: Settings): string[] {
+  return Object.keys(settings).flatMap((key) => {
+    const [then, now] = [JSON.stringify(before[key]), JSON.stringify(settings[key])];
+    return then === now ? [] : [`${key} = ${then}, and this command says ${now}`];
+  });
+}
+
+/** @throws Refusal showing what differs */
+export function checkSameSettings(path: string, before: Settings, settings: Settings): void {
+  const differences = differencesOf(before, settings);
+  if (differences.length === 0) return;
+  throw new Refusal(
+    `${path} was written with ${differences.join('; ')}.`,
+    'A run keeps its settings: resume with the same, or train anew with others, into another --out or with --overwrite.',
+  );
+}
+
+/**
+ * Reads the newest checkpoint of an output directory; undefined where there is none. One that a failing disk has
+ * damaged is passed over for the one before.
+ *
+ * @param continued how the run goes on after the settings and steps of a checkpoint; refuses settings that differ
+ * @param shapes what a state of these settings consists of
+ * @param say told of a checkpoint that was passed over
+ * @throws Refusal when all are broken, or `continued` refuses
+ */
+export async function readCheckpoint<C>(
+  directory: string,
+  continued: (path: string, settings: Settings, steps: number) => C,
+  shapes: ReadonlyMap<string, readonly number[]>,
+  say: (line: string) => void,
+): Promise<{ readonly checkpoint: TrainingCheckpoint; readonly course: C } | undefined> {
+  const names = await checkpointsOf(directory);
+  for (const [i, name] of names.entries()) {
+    const path = join(directory, name);
+    let checkpoint: TrainingCheckpoint;
+    let course: () => C;
+    try {
+      [checkpoint, course] = await readWhole(path, continued, shapes);
+    } catch (error) {
+      if (!(error instanceof Refusal) || i === names.length - 1) throw error;
+      say(`${error.message} Going on from ${names[i + 1]}.`);
+      continue;
+    }
+    return { checkpoint, course: course() };
+  }
+  return undefined;
+}
+
+async function readWhole<C>(
+  path: string,
+  continued: (path: string, settings: Settings, steps: number) => C,
+  shapes: ReadonlyMap<string, readonly number[]>,
+): Promise<[TrainingCheckpoint, () => C]> {
+  const { metadata } = await readSafetensorsHeader(path);
+  const parsed = metadataSchema.safeParse(metadata);
+  if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN);
+  const { steps, rows, settings, estimates, metric_sums, resampled_at, text } = parsed.data;
+  if (path !== join(dirname(path), fileOf(steps))) {
+    throw new Refusal(`${path} is not the checkpoint of step ${steps}, as it says.`, AGAIN);
+  }
+  const floats = await readAllFloats(path);
+  for (const [name, { values }] of floats) {
+    const at = firstNotFinite(values, 'float32');
+    if (at >= 0) throw new Refusal(`${path} holds ${values[at]} in ${name}.`, AGAIN);
+  }
+  const course = outcomeOf(() => continued(path, settings, steps));
+  // Of a run of other settings they are others, and those are what is wrong.
+  if ('value' in course) {
+    for (const [name, shape] of shapes) {
+      if (floats.get(name)?.shape.join() === shape.join()) continue;
+      throw new Refusal(`${path} lacks ${name} of shape [${shape.join(', ')}].`, AGAIN);
+    }
+  }
+  const checkpoint = {
+    ...{ steps, rows, settings, estimates, metricSums: metric_sums, resampledAt: resampled_at },
+    text,
+    state: new Map([...floats].map(([name, { values }]) => [name, values])),
+  };
+  return [
+    checkpoint,
+    () => {
+      if ('error' in course) throw course.error;
+      return course.value;
+    },
+  ];
+}
+
+function outcomeOf<T>(work: () => T): { readonly value: T } | { readonly error: unknown } {
+  try {
+    return { value: work() };
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** When a run's next checkpoint is due: `1000` steps or `10min` after the last; 0 is never. */
+export class CheckpointClock {
+  private readonly steps: number;
+  private readonly milliseconds: number;
+  private last: { step: number; time: number };
+
+  /** @param every as --checkpoint-every has it */
+  constructor(
+    every: string,
+    step: number,
+    private readonly now: () => number = () => performance.now(),
+  ) {
+    const amount = Number.parseInt(every, 10) || Number.POSITIVE_INFINITY;
+    const minutes = every.endsWith('min');
+    this.steps = minutes ? Number.POSITIVE_INFINITY : amount;
+    this.milliseconds = minutes ? amount * 60_000 : Number.POSITIVE_INFINITY;
+    this.last = { step, time: now() };
+  }
+
+  /** The step of the last one, or where the run was opened. */
+  get lastStep(): number {
+    return this.last.step;
+  }
+
+  /** Is one due after `step` steps? */
+  due(step: number): boolean {
+    return step - this.last.step >= this.steps || this.now() - this.last.time >= this.milliseconds;
+  }
+
+  /** One was written after `step` steps. */
+  written(step: number): void {
+    this.last = { step, time: this.now() };
+  }
+}

@@ -1,0 +1,244 @@
+import { constants } from 'node:fs';
+import { type FileHandle, lstat, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { RUN_FILE } from '../config/run-file.js';
+import { readTextFile } from '../disk/json.js';
+import { metricsRecord } from '../report/read-evaluation.js';
+import { CFG_FILE } from '../sae/saelens.js';
+import type { MetricsRecord } from '../sae/training-curve.js';
+
+/** Bytes read at a time. */
+const CHUNK = 1 << 18;
+/** Most records kept of a curve: twice this. */
+const KEPT = 400;
+/** Lines between which speed is averaged. */
+const RECENT = 11;
+/** Bytes before the place reached that tell whether the file is still the one that was read. */
+const SEAM = 512;
+
+/** Follows one metrics.jsonl: each update reads what was added since the one before. */
+export class CurveFile {
+  curve = new ThinnedCurve(KEPT);
+  /** The last lines, in order. */
+  recent: MetricsRecord[] = [];
+  /** Lines that are not what training writes; they are left out. */
+  unreadable = 0;
+  /** When the file was last written (milliseconds since 1970). */
+  written = 0;
+  private size = -1;
+  private inode = -1;
+  /** Bytes of whole lines read. */
+  private offset = 0;
+  private seam = Buffer.alloc(0);
+
+  constructor(readonly path: string) {}
+
+  /**
+   * Takes in whole lines that were added; a torn last line waits for its rest. A file that was written anew (a run that
+   * was resumed, or overwritten) is read from its beginning.
+   *
+   * @returns whether anything changed
+   * @throws what the file system says, where the file cannot be read
+   */
+  async update(): Promise<boolean> {
+    const { size, mtimeMs, ino } = await lstat(this.path);
+    // Clocks of file systems tick slowly: another file of the same size may bear the same time.
+    if (size === this.size && mtimeMs === this.written && ino === this.inode) return false;
+    // Whatever bears the name: no link is followed, and opening a pipe does not wait for its other end.
+    const file = await open(this.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      if (!(await file.stat()).isFile()) return false;
+      if (!(await this.isSame(file))) this.restart();
+      await this.readOn(file);
+    } finally {
+      await file.close();
+    }
+    [this.size, this.written, this.inode] = [size, mtimeMs, ino];
+    return true;
+  }
+
+  private async isSame(file: FileHandle): Promise<boolean> {
+    const before = await bytesAt(file, this.offset - this.seam.length, this.seam.length);
+    return before.equals(this.seam);
+  }
+
+  private restart(): void {
+    this.curve = new ThinnedCurve(KEPT);
+    this.recent = [];
+    this.unreadable = 0;
+    this.offset = 0;
+    this.seam = Buffer.alloc(0);
+  }
+
+  private async readOn(file: FileHandle): Promise<void> {
+    for (;;) {
+      const bytes = await bytesAt(file, this.offset, CHUNK);
+      // A line longer than a chunk is no line of ours: it is passed over in pieces.
+      const end = bytes.lastIndexOf(0x0a) + 1 || (bytes.length === CHUNK ? CHUNK : 0);
+      if (end === 0) return;
+      const lines = bytes.subarray(0, end);
+      for (const line of lines.toString('utf8').split('\n')) if (line.trim() !== '') this.take(line);
+      // A copy: a view would keep the whole chunk in memory.
+      this.seam = Buffer.from(Buffer.concat([this.seam, lines]).subarray(-SEAM));
+      this.offset += end;
+    }
+  }
+
+  private take(line: string): void {
+    const parsed = metricsRecord.safeParse(parsedOrNull(line));
+    if (!parsed.success) {
+      this.unreadable++;
+      return;
+    }
+    this.curve.add(parsed.data);
+    this.recent = [...this.recent.filter(({ tokens }) => tokens < parsed.data.tokens), parsed.data].slice(-RECENT);
+  }
+}
+
+/** Up to `length` bytes of a file from `position`. */
+async function bytesAt(file: FileHandle, position: number, length: number): Promise<Buffer> {
+  const buffer = Buffer.alloc(length);
+  let read = 0;
+  while (read < length) {
+    const { bytesRead } = await file.read(buffer, read, length - read, position + read);
+    if (bytesRead === 0) break;
+    read += bytesRead;
+  }
+  return buffer.subarray(0, read);
+}
+
+function parsedOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * A curve of bounded size that grows by its end: means over `stride` consecutive lines each, the last over those there
+ * are. Whenever there are twice `limit` of them, neighbours are joined and the stride doubles, so that all have equal
+ * weight at any length (report/training-curves.ts has the same means of a curve that is known whole).
+ */
+export class ThinnedCurve {
+  private means: MetricsRecord[] = [];
+  private stride = 1;
+  private rest: MetricsRecord[] = [];
+  /** The newest line. */
+  last: MetricsRecord | undefined;
+
+  constructor(private readonly limit: number) {}
+
+  add(line: MetricsRecord): void {
+    // A resumed run may do over what it had written: the later lines are the ones that led to the weights.
+    for (const list of [this.rest, this.means]) {
+      while (list.length > 0 && list.at(-1)!.tokens >= line.tokens) list.pop();
+    }
+    this.last = line;
+    this.rest.push(line);
+    if (this.rest.length < this.stride) return;
+    this.means.push(meanOf(this.rest));
+    this.rest = [];
+    if (this.means.length < 2 * this.limit) return;
+    this.means = Array.from({ length: this.limit }, (_, i) => meanOf(this.means.slice(2 * i, 2 * i + 2)));
+    this.stride *= 2;
+  }
+
+  /** Less than twice `limit` records, in order. */
+  records(): MetricsRecord[] {
+    return this.rest.length > 0 ? [...this.means, meanOf(this.rest)] : [...this.means];
+  }
+}
+
+/** At most `limit` records that stand for the curve. */
+export function thinned(curve: readonly MetricsRecord[], limit: number): MetricsRecord[] {
+  const thin = new ThinnedCurve(Math.floor(limit / 2));
+  for (const line of curve) thin.add(line);
+  return thin.records();
+}
+
+/** The mean of each value; what is not a number is left out of it, and is NaN where there is nothing else. */
+function meanOf(lines: readonly MetricsRecord[]): MetricsRecord {
+  const keys = Object.keys(lines[0]!) as (keyof MetricsRecord)[];
+  const mean = (key: keyof MetricsRecord) => {
+    const values = lines.map((line) => line[key] ?? Number.NaN).filter(Number.isFinite);
+    return values.reduce((sum, value) => sum + value, 0) / values.length;
+  };
+  return Object.fromEntries(keys.map((key) => [key, mean(key)])) as unknown as MetricsRecord;
+}
+
+/** Settings are small; a larger file is none of ours. */
+const LARGEST = 1 << 20;
+
+const known = <T extends z.ZodType>(type: T) => type.optional().catch(undefined);
+const text = known(z.string());
+const number = known(z.number());
+const words = known(z.array(z.string()));
+const settingsSchema = z.object({
+  model_name: text,
+  hook_name: text,
+  sae_pipe: known(z.object({ arch: text, d_sae: number, l1: number, steps: number, ablate: words, train: words })),
+});
+
+/** What is known of a run; each of it may be missing. */
+export interface RunSettings {
+  /** Its SAE is saved. */
+  readonly finished: boolean;
+  readonly model?: string;
+  readonly hook?: string;
+  readonly architecture?: string;
+  readonly dSae?: number;
+  readonly l1?: number;
+  /** Steps of the whole run. */
+  readonly steps?: number;
+  /** --ablate and --train, which make a family of their own (report/family-styles.ts). */
+  readonly ablate?: readonly string[];
+  readonly train?: readonly string[];
+}
+
+/** Follows what a run says of itself: run.json until it is finished, and while it is trained further; else cfg.json. */
+export class SettingsFile {
+  settings: RunSettings = { finished: false };
+  private seen = '';
+
+  constructor(private readonly directory: string) {}
+
+  /** @returns whether anything changed */
+  async update(): Promise<boolean> {
+    const found = [await this.look(CFG_FILE), await this.look(RUN_FILE)].filter((file) => file !== undefined);
+    const seen = found.map(({ name, written, size }) => `${name} ${written} ${size}`).join(' ');
+    if (seen === this.seen) return false;
+    this.seen = seen;
+    const [first, second] = await Promise.all(found.map(({ name }) => this.read(name)));
+    const finished = found[0]?.name === CFG_FILE;
+    // A run.json beside cfg.json that asks for more steps: the SAE is being trained further.
+    const further = second?.steps !== undefined && first?.steps !== undefined && second.steps > first.steps;
+    this.settings = further ? { finished: false, ...second } : { finished, ...first };
+    return true;
+  }
+
+  private async look(name: string): Promise<{ name: string; written: number; size: number } | undefined> {
+    const stat = await lstat(join(this.directory, name)).catch(() => undefined);
+    return stat?.isFile() && stat.size <= LARGEST ? { name, written: stat.mtimeMs, size: stat.size } : undefined;
+  }
+
+  private async read(name: string): Promise<Omit<RunSettings, 'finished'>> {
+    const json = await readTextFile(join(this.directory, name), undefined, LARGEST)
+      .then((text) => JSON.parse(text ?? 'null'))
+      .catch(() => undefined);
+    const parsed = settingsSchema.safeParse(name === CFG_FILE ? json?.metadata : json);
+    if (!parsed.success) return {};
+    const { model_name: model, hook_name: hook, sae_pipe } = parsed.data;
+    return {
+      model,
+      hook,
+      architecture: sae_pipe?.arch,
+      dSae: sae_pipe?.d_sae,
+      l1: sae_pipe?.l1,
+      steps: sae_pipe?.steps,
+      ablate: sae_pipe?.ablate,
+      train: sae_pipe?.train,
+    };
+  }
+}
