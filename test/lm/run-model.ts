@@ -34,15 +34,8 @@ export async function runHooks(
   return values;
 }
 
-/** −log p of every next token of the contexts, through eval's chunked loss. */
-export async function nextTokenLosses(
-  checkpoint: Checkpoint,
-  tokens: Int32Array,
-  context: number,
-  chunk = chunkRows(checkpoint.config.vocabulary, 1),
-  placement?: Placement,
-): Promise<Float32Array> {
-  const { Tensor } = await onnxRuntime();
+/** The .onnx file of every next token's loss, through eval's chunks. */
+export function lossGraph(checkpoint: Checkpoint, context: number, placement?: Placement): Uint8Array {
   const g = new GraphBuilder('loss');
   const input = g.input('tokens', 'int64', ['batch', context]);
   const rows = g.input('rows', 'int64', ['rows']);
@@ -59,7 +52,19 @@ export async function nextTokenLosses(
     compared: 1,
   });
   g.output('nll', nll, 'float32', ['chunks', 1, 'chunk']);
-  const session = await openSession(g.encode());
+  return g.encode();
+}
+
+/** −log p of every next token of the contexts, through eval's chunked loss. */
+export async function nextTokenLosses(
+  checkpoint: Checkpoint,
+  tokens: Int32Array,
+  context: number,
+  chunk = chunkRows(checkpoint.config.vocabulary, 1),
+  placement?: Placement,
+): Promise<Float32Array> {
+  const { Tensor } = await onnxRuntime();
+  const session = await openSession(lossGraph(checkpoint, context, placement));
   const positions = [...tokens.keys()].filter((i) => i % context < context - 1);
   const even = evenChunks(positions.length, chunk);
   const int64 = (values: number[], length = even.chunks * even.chunk) => {

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { basename } from 'node:path';
+import { test } from 'node:test';
+import { spliceGraph } from '../../src/eval/splice-graph.js';
+import { harvestGraph } from '../../src/harvest/forward-pass.js';
+import { type Checkpoint, openCheckpoint } from '../../src/lm/checkpoint.js';
+import { allHooks } from '../../src/lm/hooks.js';
+import type { Placement } from '../../src/lm/pass.js';
+import { temporaryDirectory } from '../temporary.js';
+import { openRandomGemma, RANDOM_GEMMAS, writeCheckpoint } from './random-gemma.js';
+import { lossGraph } from './run-model.js';
+
+/** Each has another form of attention, or other casts. */
+const PLACEMENTS: Placement[] = [
+  { device: 'cpu', precision: 'float32' },
+  { device: 'cpu', precision: 'float16' },
+  { device: 'cuda', precision: 'bfloat16' },
+  { device: 'webgpu', precision: 'float32' },
+];
+
+/** SHA-256 of the encoded graphs as version 0.9 wrote them, of each model: harvest, splice-in, losses; and its
+ * fingerprint. */
+const BEFORE: Record<string, readonly [harvest: string, spliceIn: string, losses: string, fingerprint: string]> = {
+  'tiny-gemma': [
+    '89e3d8b267c1632cbf4cb15ec8646131cbd3de0543b3f98468805f9afc540f45',
+    'f949dc6090ce29c77607ec6a40c5437384e1dc6bb73b18954a31feeb76aad27d',
+    'e7f48fa89c1280678aa754c50caac16ba9d8f7c7e7f38e49310b11764518186d',
+    '2:b548a05363f4ac3bf400194922303815ef7ddd8a4887ab9af6f053f7d67a2e11',
+  ],
+  'gemma-mqa': [
+    '94a85bbbda32cd9d521f479dc98ea33da77dc6dc94700166f509c5c441492168',
+    'd740c98085420bd147260e829fe600affbc2168f59ef5a0013c3f909086e2499',
+    '61909d90ce2fdf0ddbccce1aee9fa1a5e99e14df64bc1306ea1d26992b37a862',
+    '2:fcac5775acad72a5db728050228c5db0babf849ce4cdf72faa5690fb53de9ec4',
+  ],
+  'gemma-gqa': [
+    '8aa3d524b032de6c4f990e24be11cdab45ec4d83ad045035f62aed6d3a2d38d0',
+    'bf6b84adf9f1e4674186408fa7f79e9f8daec05fa634930c9afb17f817e82a60',
+    'dc1918cc4b22050ab07ab891c8d1295b5f4ceb58fe5223c205615c9e7e49e503',
+    '2:edc7d6fdbf493fb8b301e0c969b7b6ddbfdb61835b23d5653276df5e8d04e564',
+  ],
+  'gemma2-mqa': [
+    'e2094ef59542c9725bf42d45772ae26f5e5f1af2a3cc7b898f379a74a39450e7',
+    '59297e328437e2a81cf34b1b78995872085fbc61a3b4ace5c47f6c5786ff5440',
+    '515189352855c8d5b3846f02a6384f5015ce545f5c50da63959e2ad32d0f7f72',
+    '2:72ade6d32390efe27a03609d0a73d3f07b955d6a655ef0dd789588ca708b8118',
+  ],
+  'gemma2-gqa': [
+    '7cc38161b0b3fff26d6090ceea34dff0c28474ed895c374477cfd0febb8875b8',
+    '8a5500f6b949cd351c1a5ff48bb3d9d86977c006424a3b730732d73288b1468d',
+    '0e5c5171a8d41adf439e1daff9c1cfb2f85506524595fdad54d4590f6fc261d9',
+    '2:6ba202243c886a244bd8592a6cf6001c1e0ee51ac71c5ad45ac441be5d05b5eb',
+  ],
+  'gemma3-mqa': [
+    'ba5234160e7c628ab60c810b5bf311dd1077b5d6eae3a4f6ffa4d3b11505d09b',
+    'c8203e1c32b72aa3f62390ff04301125c9e562b741e28529df6f08e4500910bf',
+    'f64358523ad0181558eb3e6c9efe30b0a831373351d4551d35748e133e7fedf2',
+    '2:261cf4bfcaa7013c6141e715d38eb1bf7810676cca662b47e9523b83899171f6',
+  ],
+  'gemma3-gqa': [
+    '4106088f121ed4a4abf29be84b2def6fa180078d26fa11681f74103bd774a22b',
+    '5db5a1cfb4deda8eff7a456f6e2a34716fd61a2a6275ad06f6a1a79f5346dce2',
+    '03ea4c105e6439f29352f864bfcdc0cb9928d1a9bec68148beba769a49103dcf',
+    '2:d293a908459af354c8fa52c1ccdbff90175377a581f7e9ba88de54a51132ab81',
+  ],
+};
+
+/** The checkpoint as if its files lay in /model: their paths are part of a graph. */
+function placed(checkpoint: Checkpoint): Checkpoint {
+  const tensors = [...checkpoint.tensors].map(
+    ([name, location]) => [name, { ...location, path: `/model/${basename(location.path)}` }] as const,
+  );
+  return { ...checkpoint, tensors: new Map(tensors) };
+}
+
+/** Digests of a model's graphs: long contexts with chunks and windows, and short ones. */
+function digests(checkpoint: Checkpoint) {
+  const hooks = allHooks(checkpoint.config);
+  const of = (graphs: Iterable<Uint8Array>) => {
+    const hash = createHash('sha256');
+    for (const graph of graphs) hash.update(graph);
+    return hash.digest('hex');
+  };
+  function* harvest() {
+    for (const hook of hooks) yield harvestGraph(checkpoint, [hook], 7, 'float16', PLACEMENTS[0]!);
+    for (const placement of PLACEMENTS) yield harvestGraph(checkpoint, hooks, 300, 'float32', placement);
+  }
+  function* spliceIn() {
+    for (const hook of hooks) yield spliceGraph(checkpoint, hook, [], 16, PLACEMENTS[0]!, true);
+    for (const placement of PLACEMENTS) yield spliceGraph(checkpoint, hooks[4]!, [], 300, placement);
+  }
+  function* losses() {
+    for (const placement of PLACEMENTS) yield lossGraph(checkpoint, 300, placement);
+  }
+  return [of(harvest()), of(spliceIn()), of(losses()), checkpoint.fingerprint];
+}
+
+for (const name of ['tiny-gemma', ...RANDOM_GEMMAS] as const) {
+  test(`${name}: its graphs are byte for byte those of before`, async (t) => {
+    const directory =
+      name === 'tiny-gemma'
+        ? 'assets/tiny-gemma'
+        : await writeCheckpoint(temporaryDirectory(t), await openRandomGemma(name));
+    assert.deepEqual(digests(placed(await openCheckpoint(directory))), BEFORE[name]);
+  });
+}
