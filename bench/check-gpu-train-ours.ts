@@ -37,7 +37,7 @@ const engine =
 const metrics: StepMetrics[] = [];
 for (let t = 0; t < Number(count); t++) {
   const x = Float32Array.from({ length: batch * dIn }, () => random.normal());
-  metrics.push(await engine.step(x, { lr: 5e-5, l1: 1 }));
+  metrics.push(await engine.step({ x }, { lr: 5e-5, l1: 1 }));
 }
 const state = await engine.state();
 await engine.close();

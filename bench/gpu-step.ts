@@ -53,10 +53,10 @@ async function step() {
   };
   const engine = await openCuda(settings, parameters, precision);
   const schedule = { lr: 1e-5, l1: 1 };
-  const { l0, mse, l1, aux } = await engine.step(batches[0]!, schedule);
+  const { l0, mse, l1, aux } = await engine.step({ x: batches[0]! }, schedule);
   let done = 1;
   const ms = await timed(async (count) => {
-    for (let i = 0; i < count; i++) await engine.step(batches[done++ % batches.length]!, schedule);
+    for (let i = 0; i < count; i++) await engine.step({ x: batches[done++ % batches.length]! }, schedule);
   });
   await engine.close();
   return { ms, l0, loss: mse + l1 + aux };

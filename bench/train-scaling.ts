@@ -32,7 +32,7 @@ async function times(point: Point, threads: number, steps: number, beta1 = 0): P
   let found = 0;
   for (let t = 0; t < steps + 2; t++) {
     const began = performance.now();
-    found = (await engine.step(x[t % 2]!, { lr: 1e-6, l1: 1 })).l0;
+    found = (await engine.step({ x: x[t % 2]! }, { lr: 1e-6, l1: 1 })).l0;
     if (t >= 2) ms.push(performance.now() - began);
   }
   await engine.close();

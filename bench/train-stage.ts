@@ -100,7 +100,7 @@ async function round(size: (typeof SIZES)[number], store: string, init: string, 
   const batches = new ActivationBatches(await openStore(store), 'shuffled', 0);
   const held: ActivationArray[] = [];
   // So many that they come from memory as in the stage, not from the processor's cache.
-  for (let k = 0; k < HELD; k++) held.push(await batches.next(B));
+  for (let k = 0; k < HELD; k++) held.push((await batches.next(B)).x);
   const { parameters } = await readSae(await openSae(init));
   const settings = { architecture: 'gated', dIn: d, dSae: n, batch: B, batchDType: 'float16', scale: 1 } as const;
   const engine = await openEngine(
@@ -109,7 +109,7 @@ async function round(size: (typeof SIZES)[number], store: string, init: string, 
     new Map(Object.entries(parameters)),
   );
   const start = performance.now();
-  for (let t = 0; t < steps; t++) await engine.step(held[t % held.length]!, { lr: 1e-6, l1: 1 });
+  for (let t = 0; t < steps; t++) await engine.step({ x: held[t % held.length]! }, { lr: 1e-6, l1: 1 });
   const alone = (performance.now() - start) / steps;
   await engine.close();
   return { stage, engine: alone };

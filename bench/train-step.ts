@@ -21,7 +21,7 @@ const dSae = tensors.get('W_dec')!.shape[0]!;
 const all = tensors.get('batches')!.values;
 const batches = Array.from({ length: count }, (_, k) => all.subarray(k * batch * dIn, (k + 1) * batch * dIn));
 
-async function product(): Promise<{ step(x: Float32Array): Promise<unknown>; close(): Promise<void> }> {
+async function product(): Promise<{ step(batch: { x: Float32Array }): Promise<unknown>; close(): Promise<void> }> {
   const { Tensor } = await onnxRuntime();
   const g = new GraphBuilder('product');
   const x = g.input('x', 'float32', [batch, dIn]);
@@ -34,7 +34,7 @@ async function product(): Promise<{ step(x: Float32Array): Promise<unknown>; clo
   };
   const p = new Tensor('float32', new Float32Array(batch * dSae), [batch, dSae]);
   return {
-    step: (rows) => session.run({ ...feeds, x: new Tensor('float32', rows, [batch, dIn]) }, { p }),
+    step: ({ x: rows }) => session.run({ ...feeds, x: new Tensor('float32', rows, [batch, dIn]) }, { p }),
     close: () => session.release(),
   };
 }
@@ -58,7 +58,7 @@ let l0: number | null = null;
 for (let t = 0; t < warmup + steps; t++) {
   const before = profiled?.profile();
   const began = performance.now();
-  const metrics = (await contender.step(batches[t % count]!, schedule)) as { l0?: number };
+  const metrics = (await contender.step({ x: batches[t % count]! }, schedule)) as { l0?: number };
   if (t >= warmup) {
     ms.push(performance.now() - began);
     for (const [part, spent] of Object.entries(profiled?.profile() ?? {})) {

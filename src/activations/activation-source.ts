@@ -1,6 +1,14 @@
 import type { ActivationDType } from './manifest.js';
 import type { ActivationArray, Rows } from './rows.js';
 
+/** Activations of one step: what is encoded, and what is to be reconstructed. */
+export interface Batch {
+  /** [rows × d_in] */
+  readonly x: ActivationArray;
+  /** [rows × d_out], row-aligned with x; x itself where absent. */
+  readonly y?: ActivationArray;
+}
+
 /** Order in which rows are dealt: mixed over the whole source, or as they lie. */
 export type Order = 'shuffled' | 'stored';
 
@@ -53,12 +61,12 @@ export interface Batches {
   /** Goes to the state after `rows` rows were dealt; a source that passes only once goes forward only. */
   seek(rows: number): Promise<void>;
   /**
-   * The next `size` rows, [size × d_in]: float16 bits where the source's dtype is float16, float32 otherwise.
+   * The next `size` rows: float16 bits where the source's dtype is float16, float32 otherwise.
    *
    * @param into a batch of before that nobody reads any more: written to where it fits, which spares a new array
    * @throws Refusal when the source ends before
    */
-  next(size: number, into?: ActivationArray): Promise<ActivationArray>;
+  next(size: number, into?: Batch): Promise<Batch>;
   /**
    * Rows to look at without training on them, for estimates and resampling, in pieces. A store gives its shards in a
    * random order set by (seed, occasion); a source that passes only once gives the rows it holds in memory, those from

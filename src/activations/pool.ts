@@ -1,10 +1,10 @@
 import { Interrupted, Refusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { throwIfStopped, unlessStopped } from '../progress/stop.js';
-import { fromBfloat16 } from '../safetensors/floats.js';
-import type { Batches, SourceDescription, TextRead } from './activation-source.js';
+import { widen } from '../safetensors/floats.js';
+import type { Batch, Batches, SourceDescription, TextRead } from './activation-source.js';
 import { type ActivationDType, rowBytes } from './manifest.js';
-import type { ActivationArray, Rows } from './rows.js';
+import type { Rows } from './rows.js';
 
 /** Rows held in memory at once, at most, for mixing. */
 export const POOL_ROWS = 2 ** 20;
@@ -41,28 +41,25 @@ export class Pool {
   }
 
   /** Copies the activations of rows `from` … `from + count` − 1 of the order into `batch`, from its row `at` on. */
-  deal(from: number, count: number, batch: ActivationArray, at: number, d: number): void {
+  deal(from: number, count: number, { x }: Batch, at: number, d: number): void {
     for (let i = 0; i < count; i++) {
       const row = this.order ? this.order[from + i]! : from + i;
       const piece = this.pieceOf[row]!;
       const start = (row - this.firstOf[piece]!) * d;
-      batch.set(this.pieces[piece]!.activation.subarray(start, start + d), (at + i) * d);
+      x.set(this.pieces[piece]!.activation.subarray(start, start + d), (at + i) * d);
     }
   }
 }
 
 /** Memory for a batch of `size` rows of a source: `into` where it is just that. */
-export function newBatch(size: number, d: number, dtype: ActivationDType, into?: ActivationArray): ActivationArray {
-  if (into?.length === size * d && into instanceof Float32Array === (dtype === 'float32')) return into;
-  return dtype === 'float32' ? new Float32Array(size * d) : new Uint16Array(size * d);
+export function newBatch(size: number, d: number, dtype: ActivationDType, into?: Batch): Batch {
+  if (into?.x.length === size * d && into.x instanceof Float32Array === (dtype === 'float32')) return into;
+  return { x: dtype === 'float32' ? new Float32Array(size * d) : new Uint16Array(size * d) };
 }
 
 /** A batch as training takes it: float16 bits and float32 as they are, bfloat16 widened to float32. */
-export function forTraining(batch: ActivationArray, dtype: ActivationDType): ActivationArray {
-  if (dtype !== 'bfloat16') return batch;
-  const wide = new Float32Array(batch.length);
-  fromBfloat16(batch as Uint16Array, wide);
-  return wide;
+export function forTraining(batch: Batch, dtype: ActivationDType): Batch {
+  return dtype === 'bfloat16' ? { x: widen(batch.x, dtype) } : batch;
 }
 
 /** Pools of a source that passes once, one after another. */
@@ -121,7 +118,7 @@ export class PoolBatches implements Batches {
     }
   }
 
-  async next(size: number, into?: ActivationArray): Promise<ActivationArray> {
+  async next(size: number, into?: Batch): Promise<Batch> {
     await this.begin();
     const { dIn, dtype } = this.about;
     const batch = newBatch(size, dIn, dtype, into);
@@ -174,7 +171,7 @@ export class PoolBatches implements Batches {
   }
 
   /** Rows dealt: as many as the pool still has, `most` at most. No pool outlives this in a suspended call. */
-  private deal(batch: ActivationArray, at: number, most: number): number {
+  private deal(batch: Batch, at: number, most: number): number {
     const pool = this.pool!;
     const count = Math.min(most, pool.size - this.cursor);
     pool.deal(this.cursor, count, batch, at, this.about.dIn);

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { exists, readRegular } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { Generator, Purpose } from '../random/generator.js';
-import type { ActivationSource, Batches, Order } from './activation-source.js';
+import type { ActivationSource, Batch, Batches, Order } from './activation-source.js';
 import { type Manifest, manifestPath, readManifest, rowBytes } from './manifest.js';
 import { forTraining, newBatch, ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin } from './pool.js';
-import { type ActivationArray, decodeShard, notFiniteRow, type Rows } from './rows.js';
+import { decodeShard, notFiniteRow, type Rows } from './rows.js';
 
 /** A complete activation store, open for reading. */
 export interface Store {
@@ -224,7 +224,7 @@ export class ActivationBatches implements Batches {
    * The next `size` rows, [size × d_in]: float16 bits for a float16 store, float32 otherwise: in `into` where
    * that fits, else in a new array.
    */
-  async next(size: number, into?: ActivationArray): Promise<ActivationArray> {
+  async next(size: number, into?: Batch): Promise<Batch> {
     const { d_in: d, dtype } = this.store.manifest;
     const batch = newBatch(size, d, dtype, into);
     for (let filled = 0; filled < size; ) {
@@ -241,7 +241,7 @@ export class ActivationBatches implements Batches {
   }
 
   /** Rows dealt: as many as the pool still has, `most` at most. No pool outlives this in a suspended call. */
-  private deal(batch: ActivationArray, at: number, most: number): number {
+  private deal(batch: Batch, at: number, most: number): number {
     const { pool } = this.loaded!;
     const count = Math.min(most, pool.size - this.cursor);
     pool.deal(this.cursor, count, batch, at, this.store.manifest.d_in);

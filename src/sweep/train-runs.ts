@@ -1,6 +1,5 @@
 import { availableParallelism, totalmem } from 'node:os';
-import type { ActivationSource } from '../activations/activation-source.js';
-import type { ActivationArray } from '../activations/rows.js';
+import type { ActivationSource, Batch } from '../activations/activation-source.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { Progress, StopRequest, Table } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
@@ -175,9 +174,9 @@ const LEAD = 8;
  * Batches read once and taken by several readers, each in order from where it stands. A reader that is far ahead waits
  * for the slowest; one that leaves is waited for no more.
  */
-export class SharedBatches {
+export class SharedBatches<T = Batch> {
   /** Batches in memory, by number: those that a reader has yet to take. */
-  readonly held = new Map<number, Promise<ActivationArray>>();
+  readonly held = new Map<number, Promise<T>>();
   private readonly positions: number[];
   private dealt: number;
   private waiting: (() => void)[] = [];
@@ -188,7 +187,7 @@ export class SharedBatches {
    * @param positions the next batch of each reader
    */
   constructor(
-    private readonly read: () => Promise<ActivationArray>,
+    private readonly read: () => Promise<T>,
     positions: readonly number[],
     private readonly lead = LEAD,
   ) {
@@ -197,7 +196,7 @@ export class SharedBatches {
   }
 
   /** The next batch of reader `reader`. Every reader of it gets the same array and must not write to it. */
-  async next(reader: number): Promise<ActivationArray> {
+  async next(reader: number): Promise<T> {
     const index = this.positions[reader]!;
     while (index - this.slowest() >= this.lead) await new Promise<void>((resolve) => this.waiting.push(resolve));
     while (this.dealt <= index) {

@@ -1,3 +1,4 @@
+import type { Batch } from '../activations/activation-source.js';
 import type { ActivationArray } from '../activations/rows.js';
 import { Refusal } from '../errors/refusal.js';
 import { firstNotFinite, widen } from '../safetensors/floats.js';
@@ -14,7 +15,7 @@ export interface FailedStep {
 /** @throws Refusal when the loss of a step is NaN or infinite */
 export async function checkLoss(
   { mse, l1, aux }: StepMetrics,
-  batch: ActivationArray,
+  batch: Batch,
   { lr }: StepSettings,
   standing: () => Promise<FailedStep>,
 ): Promise<void> {
@@ -41,8 +42,10 @@ function remedy({ checkpoint }: FailedStep): string {
 }
 
 /** The largest |entry| of a batch, which is float16 bits or float32. */
-function largestOf(batch: ActivationArray): number {
-  return widen(batch, 'float16').reduce((largest, value) => Math.max(largest, Math.abs(value)), 0);
+function largestOf({ x, y }: Batch): number {
+  const largest = (values: ActivationArray) =>
+    widen(values, 'float16').reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  return y ? Math.max(largest(x), largest(y)) : largest(x);
 }
 
 const short = (value: number) => String(Number(value.toPrecision(3)));

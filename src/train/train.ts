@@ -1,5 +1,4 @@
-import type { ActivationSource, Batches } from '../activations/activation-source.js';
-import type { ActivationArray } from '../activations/rows.js';
+import type { ActivationSource, Batch, Batches } from '../activations/activation-source.js';
 import { openStoreSource } from '../activations/store.js';
 import { openStreamSource } from '../activations/stream-source.js';
 import { flagName } from '../config/flags.js';
@@ -87,8 +86,8 @@ async function loop(
     progress.end();
   };
   // One batch is in the engine while the next is gathered: two arrays serve all steps.
-  const used: ActivationArray[] = [];
-  let ahead: Promise<ActivationArray> | undefined;
+  const used: Batch[] = [];
+  let ahead: Promise<Batch> | undefined;
   while (trainer.steps < trainer.wanted) {
     const { steps } = trainer;
     const x = await (ahead ?? batches.next(batch, used.shift())).catch(async (cause) => {

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ActivationArray } from '../activations/rows.js';
+import type { Batch } from '../activations/activation-source.js';
 import type { TrainConfig } from '../config/stages.js';
 import { type DirectoryLock, requireStillOwner } from '../disk/lock.js';
 import { lockOutputDirectory } from '../disk/output-directory.js';
@@ -107,7 +107,7 @@ export class Trainer {
    * @throws Refusal where the loss is not finite, or what the step leaves is not
    * @throws Interrupted where a stop comes while inputs are looked at; the checkpoint is of the step before then
    */
-  async step(batch: ActivationArray): Promise<void> {
+  async step(batch: Batch): Promise<void> {
     const { config, plan, lambda } = this.run;
     // Looking at inputs may take minutes, and what stops it must cost no more than this step.
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();

@@ -13,7 +13,7 @@ const POOLS = [1, 7, 15, 22, 1000];
 
 const batchesOf = (seed: number, poolRows?: number, order: 'shuffled' | 'stored' = 'shuffled') =>
   new ActivationBatches(memoryStore(SIZES), order, seed, poolRows);
-const deal = async (batches: ActivationBatches, size: number) => rowNumbers(await batches.next(size));
+const deal = async (batches: ActivationBatches, size: number) => rowNumbers((await batches.next(size)).x);
 const sorted = (numbers: readonly number[]) => [...numbers].sort((a, b) => a - b);
 const allRows = Array.from({ length: ROWS }, (_, i) => i);
 
@@ -154,7 +154,7 @@ test('a pool of several shards takes them from all over the store and mixes them
 
 test('batches share no memory', async () => {
   const batches = batchesOf(1);
-  const [first, second] = [await batches.next(4), await batches.next(4)];
+  const [{ x: first }, { x: second }] = [await batches.next(4), await batches.next(4)];
   const before = [...first];
   second.fill(-1);
   assert.deepEqual([...first], before);
@@ -164,7 +164,7 @@ test('batches share no memory', async () => {
 
 test('float16 is dealt as its bits, float32 as it is, bfloat16 widened to float32', async () => {
   const first = async (dtype: 'float16' | 'bfloat16' | 'float32') =>
-    new ActivationBatches(memoryStore([3], dtype), 'stored', 0).next(3);
+    (await new ActivationBatches(memoryStore([3], dtype), 'stored', 0).next(3)).x;
   assert.deepEqual(await first('float16'), Uint16Array.of(0, 0, 1, 0, 2, 0));
   assert.deepEqual(await first('float32'), Float32Array.of(0, 0, 1, 0, 2, 0));
   // Bits 1 and 2 are the smallest bfloat16 numbers.

@@ -10,9 +10,10 @@ test('rows are dealt in the order given, across pieces, into any place of a batc
   for (const sizes of [[9], [1, 8], [4, 1, 4], [3, 0, 3, 3]]) {
     const pool = new Pool(numberedPieces(sizes, D), order);
     assert.equal(pool.size, 9);
-    const batch = newBatch(6, D, 'float32').fill(-1);
+    const batch = newBatch(6, D, 'float32');
+    batch.x.fill(-1);
     pool.deal(2, 5, batch, 1, D);
-    assert.deepEqual(rowNumbers(batch, D), [-1, 8, 2, 7, 1, 3]);
+    assert.deepEqual(rowNumbers(batch.x, D), [-1, 8, 2, 7, 1, 3]);
   }
 });
 
@@ -20,7 +21,7 @@ test('without an order, rows are dealt as they lie', () => {
   const pool = new Pool(numberedPieces([2, 5, 2], D));
   const batch = newBatch(9, D, 'float32');
   pool.deal(0, 9, batch, 0, D);
-  assert.deepEqual(rowNumbers(batch, D), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  assert.deepEqual(rowNumbers(batch.x, D), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
 });
 
 test('a pool holds what is asked for as far as its bytes go, and at least one row', () => {

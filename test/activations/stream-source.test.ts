@@ -38,7 +38,7 @@ function pipeOf(bytes: Buffer, chunk = 100) {
 const openOn = (bytes: Buffer, poolRows?: number) => openStreamSource(pipeOf(bytes).readable, { place, poolRows });
 const opened = async (order: Order, poolRows?: number) => (await openOn(whole, poolRows)).batches(order, SEED);
 type Dealer = Awaited<ReturnType<typeof opened>>;
-const deal = async (batches: Dealer, size: number) => rowNumbers(await batches.next(size), D);
+const deal = async (batches: Dealer, size: number) => rowNumbers((await batches.next(size)).x, D);
 
 /** Pools of `size` rows of 0 … ROWS − 1, each in its own random order: what shuffling is defined to be. */
 function shuffled(size: number): number[] {
@@ -74,7 +74,7 @@ test('shuffled order deals pool after pool, each permuted by seed and number, to
 });
 
 test('a row is dealt whole', async () => {
-  const values = await (await opened('shuffled', 16)).next(ROWS);
+  const { x: values } = await (await opened('shuffled', 16)).next(ROWS);
   const pieces = numberedPieces(SIZES, D);
   const texts = pieces.flatMap(({ activation, token }) =>
     Array.from(token, (_, i) => [...activation.subarray(i * D, (i + 1) * D)].join()),
@@ -88,7 +88,7 @@ test('every element type is dealt as training takes it', async () => {
     const bytes = await streamBytes(headerOf(3, { dtype }), numberedPieces([3], D, dtype));
     const source = await openOn(bytes);
     assert.equal(source.about.dtype, dtype);
-    const batch = await source.batches('stored', 0).next(3);
+    const { x: batch } = await source.batches('stored', 0).next(3);
     assert.equal(batch.constructor, dtype === 'float16' ? Uint16Array : Float32Array);
     // Bits 1 and 2 are the smallest bfloat16 numbers.
     const unit = dtype === 'bfloat16' ? 2 ** -133 : 1;

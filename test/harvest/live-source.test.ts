@@ -57,7 +57,7 @@ async function storeRows(more: Partial<HarvestConfig>): Promise<ActivationArray>
   const out = join(root, JSON.stringify(more).replace(/\W+/g, '_'));
   const [directory] = await harvest(harvestConfig({ ...more, out }), silent, never);
   const source = await openStoreSource(directory!);
-  return source.batches('stored', 0).next(more.tokens ?? ROWS);
+  return (await source.batches('stored', 0).next(more.tokens ?? ROWS)).x;
 }
 const whole = await storeRows({});
 
@@ -70,7 +70,7 @@ test('a model at work deals the rows of the store with windows as large as its p
       assert.equal(source.about.hook, HOOK);
       const batches = source.batches('shuffled', 3);
       for (let at = 0; at < ROWS; at += 100) {
-        assert.deepEqual(await batches.next(100), expected.slice(at * D, (at + 100) * D), `${dtype} at ${at}`);
+        assert.deepEqual((await batches.next(100)).x, expected.slice(at * D, (at + 100) * D), `${dtype} at ${at}`);
       }
       await refuses(() => batches.next(1), `has ${ROWS} rows, and training asks for more`);
     });
@@ -82,7 +82,7 @@ test('seeking is dealing to there: between windows, within one, at the beginning
     await using(open(), async (source) => {
       const batches = source.batches('shuffled', 3);
       await batches.seek(rows);
-      assert.deepEqual(await batches.next(10), whole.slice(rows * D, (rows + 10) * D), `${rows} rows`);
+      assert.deepEqual((await batches.next(10)).x, whole.slice(rows * D, (rows + 10) * D), `${rows} rows`);
     });
   }
 });
@@ -171,7 +171,7 @@ test('inputs are the window under way, the same after a resume; looking deals no
     await batches.seek(seek);
     const pieces: Rows[] = [];
     for await (const rows of batches.inputs(0)) pieces.push(rows);
-    assert.deepEqual(await batches.next(5), whole.slice(seek * D, (seek + 5) * D));
+    assert.deepEqual((await batches.next(5)).x, whole.slice(seek * D, (seek + 5) * D));
     return pieces.flatMap(({ activation }) => [...activation]);
   };
   const window = [...whole.slice(508 * D, 1016 * D)];
@@ -187,7 +187,7 @@ test('a corpus that ends is read again, said once; windows and their orders go o
   // Windows of two passes of three contexts.
   const more = { corpus, context: 32, batch: 3, windowRows: 150, tokens: 3000 };
   const window = 2 * 3 * 31;
-  const dealt = await using(open(more, progress), async (source) => source.batches('shuffled', 3).next(3000));
+  const { x: dealt } = await using(open(more, progress), async (source) => source.batches('shuffled', 3).next(3000));
   const again = lines.filter((line) => line.includes('is read again'));
   assert.equal(again.length, 1);
   const reading = Number(/ended after (\d+) rows/.exec(again[0]!)![1]);
@@ -202,7 +202,7 @@ test('a corpus that ends is read again, said once; windows and their orders go o
   assert.deepEqual(new Set(rowsOf(dealt, 0, 3000)), new Set(rowsOf(first, 0, reading)));
   // A resumed run sees the same rows in later readings too.
   for (const rows of [reading - 1, 2 * reading + 50]) {
-    const resumed = await using(open(more), async (source) => {
+    const { x: resumed } = await using(open(more), async (source) => {
       const batches = source.batches('shuffled', 3);
       await batches.seek(rows);
       return batches.next(20);

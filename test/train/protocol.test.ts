@@ -158,7 +158,7 @@ test('--b-dec-init geometric-median starts from the median of the activations at
   const directory = await train(configured({ steps: 1, lr: 1e-30, bDecInit: 'geometric-median' }), silent, never);
   const store = await openStore(activations);
   // The median does not ask for an order.
-  const rows = widen(await new ActivationBatches(store, 'stored', 0).next(4000), 'float16');
+  const rows = widen((await new ActivationBatches(store, 'stored', 0).next(4000)).x, 'float16');
   const median = geometricMedian(rows, D_IN);
   assert.ok(relativeDifference((await parametersOf(directory)).b_dec!, median) < 1e-5);
   const plain = await train(configured({ steps: 1, lr: 1e-30 }), silent, never);

@@ -266,8 +266,8 @@ test('training on scaled activations is training without scaling on activations 
 test('shuffled training sees each activation once an epoch', async () => {
   const store = await openStore(activations);
   const batches = new ActivationBatches(store, 'shuffled', 0);
-  const first = await batches.next(4000);
-  const ordered = await new ActivationBatches(store, 'stored', 0).next(4000);
+  const { x: first } = await batches.next(4000);
+  const { x: ordered } = await new ActivationBatches(store, 'stored', 0).next(4000);
   const rows = (array: ArrayLike<number>) =>
     Array.from({ length: 4000 }, (_, i) => Array.from({ length: 192 }, (_, j) => array[i * 192 + j]).join());
   assert.deepEqual(rows(first).sort(), rows(ordered).sort());

@@ -1,4 +1,4 @@
-import type { ActivationArray } from '../../activations/rows.js';
+import type { Batch } from '../../activations/activation-source.js';
 import type { ablations, enginePrecisions } from '../../config/values.js';
 import type { ParameterName, Sae, TrainedArchitecture } from '../../sae/sae.js';
 
@@ -15,6 +15,8 @@ export interface EngineSettings {
   /** Parameters that are trained, all where absent; the others keep their bits, W_dec the norms of its rows. */
   readonly trained?: readonly ParameterName[];
   readonly dIn: number;
+  /** Width of the target, where that is not the input: batches then have y. */
+  readonly dOut?: number;
   readonly dSae: number;
   /** Activations a step. */
   readonly batch: number;
@@ -22,6 +24,8 @@ export interface EngineSettings {
   readonly batchDType: 'float16' | 'float32';
   /** Factor on the activations, s = √d_in / mean |x|, or 1. */
   readonly scale: number;
+  /** Factor on the target, √d_out / mean |y|, or 1; with dOut alone. */
+  readonly scaleOut?: number;
   readonly beta1: number;
   readonly beta2: number;
   /** A feature that has not fired during so many activations is dead. */
@@ -69,8 +73,8 @@ export type TrainerState = ReadonlyMap<string, Float32Array>;
  * trained is left alone.
  */
 export interface Engine {
-  /** @param batch [batch × d_in], unscaled */
-  step(batch: ActivationArray, settings: StepSettings): Promise<StepMetrics>;
+  /** @param batch of settings.batch rows, unscaled */
+  step(batch: Batch, settings: StepSettings): Promise<StepMetrics>;
   /** Steps done, counted from the first of the run (Adam's t). */
   readonly steps: number;
   /** The SAE of scaled activations. */

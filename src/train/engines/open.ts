@@ -109,6 +109,7 @@ export async function openEngine(
   start: TrainerState,
   steps = 0,
 ): Promise<Engine> {
+  if (settings.dOut !== undefined) throw new Error(`the ${name} engine reconstructs its input`);
   if (name === 'sparse') return openSparseEngine(settings, start, steps);
   if (name === 'reference') return openReferenceEngine(settings, start, steps);
   // Loaded only here: it looks for the driver's libraries.

@@ -36,7 +36,7 @@ for (const [name, variant] of Object.entries(CASES)) {
       const engine = await open(settings, start);
       const [all, lr, l1] = [await golden.floats('batches'), await golden.doubles('lr'), await golden.doubles('l1')];
       for (let t = 0; t < 10; t++) {
-        const metrics = await engine.step(all.slice(t * 128, (t + 1) * 128), { lr: lr[t]!, l1: l1[t]! });
+        const metrics = await engine.step({ x: all.slice(t * 128, (t + 1) * 128) }, { lr: lr[t]!, l1: l1[t]! });
         for (const [term, value] of [
           ['mse', metrics.mse],
           ['l1_term', metrics.l1],
@@ -97,15 +97,15 @@ test('state of a frozen run is continued to the same bits, and the state of a wh
   const before = await openSparseEngine(whole, randomStart(whole, -1.5));
   const next = batches(settings);
   const step = { lr: 1e-3, l1: 0.2 };
-  for (let t = 0; t < 5; t++) await before.step(next(), step);
+  for (let t = 0; t < 5; t++) await before.step({ x: next() }, step);
   const state = await before.state();
   // Moments of what is frozen now are there, and left behind.
   const [a, b] = [await openSparseEngine(settings, state, 5), await openSparseEngine(settings, state, 5)];
   const later = Array.from({ length: 10 }, next);
-  for (const x of later) await a.step(x, step);
-  for (const x of later.slice(0, 4)) await b.step(x, step);
+  for (const x of later) await a.step({ x }, step);
+  for (const x of later.slice(0, 4)) await b.step({ x }, step);
   const c = await openSparseEngine(settings, await b.state(), b.steps);
-  for (const x of later.slice(4)) await c.step(x, step);
+  for (const x of later.slice(4)) await c.step({ x }, step);
   assert.deepEqual(await c.state(), await a.state());
   await Promise.all([before, a, b, c].map((engine) => engine.close()));
 });

@@ -55,7 +55,8 @@ for (const architecture of ['gated', 'standard'] as const) {
       const all = await golden.floats('batches');
       const [lr, l1] = [await golden.doubles('lr'), await golden.doubles('l1')];
       const size = settings.batch * settings.dIn;
-      for (let t = 0; t < 10; t++) await engine.step(all.slice(t * size, (t + 1) * size), { lr: lr[t]!, l1: l1[t]! });
+      for (let t = 0; t < 10; t++)
+        await engine.step({ x: all.slice(t * size, (t + 1) * size) }, { lr: lr[t]!, l1: l1[t]! });
       const { parameters } = await engine.sae();
       for (const name of PARAMETERS[architecture]) {
         const difference = relativeDifference(parameters[name]!, await golden.doubles(`final/${name}`));
@@ -104,9 +105,9 @@ for (const [all, bias] of [
       const start = randomStart(settings, bias);
       const [reference, cuda] = [await openReferenceEngine(settings, start), await openOnCpu(settings, start)];
       await stepBoth(reference, cuda, 5, batches(settings));
-      const { l0 } = await cuda.step(batches(settings)(), { lr: 0, l1: 0 });
+      const { l0 } = await cuda.step({ x: batches(settings)() }, { lr: 0, l1: 0 });
       assert.equal(l0, bias > 0 ? settings.dSae : 0);
-      await reference.step(batches(settings)(), { lr: 0, l1: 0 });
+      await reference.step({ x: batches(settings)() }, { lr: 0, l1: 0 });
       await assertSameState(cuda, reference);
       await Promise.all([reference.close(), cuda.close()]);
     }
@@ -119,15 +120,15 @@ test('a step whose entries find no room is done again with more, and changes not
   const cuda = await openOnCpu(settings, start);
   const before = cuda.device.used;
   const x = batches(settings)();
-  const { l0 } = await cuda.step(x, { lr: 1e-3, l1: 0.2 });
+  const { l0 } = await cuda.step({ x }, { lr: 1e-3, l1: 0.2 });
   assert.ok(l0 > 64, `${l0} active features a token would have fitted`);
   assert.equal(cuda.device.launches.get('gather'), 2 * slices);
   // A quarter more than were asked for, here cut to all there can be; 24 bytes each.
   assert.equal(cuda.device.used - before, 24 * 26 * (settings.dSae - 64));
-  await cuda.step(x, { lr: 1e-3, l1: 0.2 });
+  await cuda.step({ x }, { lr: 1e-3, l1: 0.2 });
   assert.equal(cuda.device.launches.get('gather'), 3 * slices, 'room is kept');
   const reference = await openReferenceEngine(settings, start);
-  for (let t = 0; t < 2; t++) await reference.step(x, { lr: 1e-3, l1: 0.2 });
+  for (let t = 0; t < 2; t++) await reference.step({ x }, { lr: 1e-3, l1: 0.2 });
   await assertSameState(cuda, reference);
   await Promise.all([reference.close(), cuda.close()]);
 });
@@ -141,7 +142,7 @@ for (const beta1 of [0, 0.9]) {
       const engine = await openOnCpu(settings, randomStart(settings, -1), 0, options);
       const next = batches(settings);
       const metrics: StepMetrics[] = [];
-      for (let t = 0; t < 8; t++) metrics.push(await engine.step(next(), { lr: 1e-3, l1: 0.3 }));
+      for (let t = 0; t < 8; t++) metrics.push(await engine.step({ x: next() }, { lr: 1e-3, l1: 0.3 }));
       const state = await engine.state();
       await engine.close();
       return { metrics, state };
@@ -163,8 +164,8 @@ test('steps may be asked for ahead: each waits for the one before, and its batch
     const all = Array.from({ length: 7 }, (_, t) => next().map((x) => x * (t % 2 ? 0.01 : 20)));
     const step = { lr: 1e-3, l1: 0.3 };
     const waited: StepMetrics[] = [];
-    for (const x of all) waited.push(await one.step(x, step));
-    assert.deepEqual(await Promise.all(all.map((x) => ahead.step(x, step))), waited);
+    for (const x of all) waited.push(await one.step({ x }, step));
+    assert.deepEqual(await Promise.all(all.map((x) => ahead.step({ x }, step))), waited);
     assert.equal(ahead.steps, 7);
     assert.deepEqual(await ahead.state(), await one.state());
     await Promise.all([one.close(), ahead.close()]);
@@ -179,14 +180,14 @@ test('looking at the state, and going on from it, changes no bit of what follows
   const step = { lr: 1e-3, l1: 0.2 };
   const [a, b] = [batches(settings), batches(settings)];
   for (let t = 0; t < 20; t++) {
-    await whole.step(a(), step);
-    await watched.step(b(), step);
+    await whole.step({ x: a() }, step);
+    await watched.step({ x: b() }, step);
     if (t % 7 === 3) await watched.state();
   }
   const resumed = await openOnCpu(settings, await watched.state(), watched.steps);
   for (let t = 0; t < 10; t++) {
-    await whole.step(a(), step);
-    await resumed.step(b(), step);
+    await whole.step({ x: a() }, step);
+    await resumed.step({ x: b() }, step);
   }
   assert.equal(resumed.steps, 30);
   assert.deepEqual(await resumed.state(), await whole.state());
@@ -200,11 +201,11 @@ test('a state moves from the CUDA to the sparse engine and back', { skip }, asyn
     const pure = await openReferenceEngine(settings, start);
     const [a, b] = [batches(settings), batches(settings)];
     const step = { lr: 3e-4, l1: 0.3 };
-    for (let t = 0; t < 24; t++) await pure.step(a(), step);
+    for (let t = 0; t < 24; t++) await pure.step({ x: a() }, step);
     let state: TrainerState = start;
     for (const [i, open] of [openOnCpu, openSparseEngine, openOnCpu].entries()) {
       const engine: Engine = await open(settings, state, 8 * i);
-      for (let t = 0; t < 8; t++) await engine.step(b(), step);
+      for (let t = 0; t < 8; t++) await engine.step({ x: b() }, step);
       state = await engine.state();
       await engine.close();
     }
@@ -223,11 +224,11 @@ test('NaN in a batch or in the weights reaches the loss', { skip }, async () => 
   poisoned[100] = Number.NaN;
   const start = randomStart(settings, -1.5);
   const engine = await openOnCpu(settings, start);
-  assert.ok(Number.isFinite((await engine.step(x, { lr: 0, l1: 0.1 })).mse));
-  assert.ok(Number.isNaN((await engine.step(poisoned, { lr: 0, l1: 0.1 })).mse));
+  assert.ok(Number.isFinite((await engine.step({ x }, { lr: 0, l1: 0.1 })).mse));
+  assert.ok(Number.isNaN((await engine.step({ x: poisoned }, { lr: 0, l1: 0.1 })).mse));
   await engine.close();
   start.get('W_enc')![5] = Number.NaN;
   const broken = await openOnCpu(settings, start);
-  assert.ok(Number.isNaN((await broken.step(x, { lr: 0, l1: 0.1 })).mse));
+  assert.ok(Number.isNaN((await broken.step({ x }, { lr: 0, l1: 0.1 })).mse));
   await broken.close();
 });

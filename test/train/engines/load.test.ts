@@ -61,17 +61,17 @@ for (const { name, open, skip, cases } of ENGINES) {
       const next = batches(settings);
       const step = { lr: 1e-3, l1: 0.2 };
       for (const round of [1, 2]) {
-        for (let t = 0; t < 6; t++) await kept.step(next(), step);
+        for (let t = 0; t < 6; t++) await kept.step({ x: next() }, step);
         const changed = resample(await kept.state(), settings);
         // Since it was looked at, moments have fallen behind again.
-        for (let t = 0; t < 3; t++) await kept.step(next(), step);
+        for (let t = 0; t < 3; t++) await kept.step({ x: next() }, step);
         await kept.load(changed);
         assert.equal(kept.steps, round * 13 - 4);
         assert.deepEqual(await kept.state(), changed);
         const opened = await open(settings, changed, kept.steps);
         for (let t = 0; t < 4; t++) {
           const x = next();
-          assert.deepEqual(await kept.step(x, step), await opened.step(x, step), `${t} steps later`);
+          assert.deepEqual(await kept.step({ x }, step), await opened.step({ x }, step), `${t} steps later`);
         }
         assert.deepEqual(await kept.state(), await opened.state());
         assert.deepEqual(await kept.sae(), await opened.sae());
@@ -85,7 +85,7 @@ for (const { name, open, skip, cases } of ENGINES) {
     const settings = smallSettings('gated', { batch: 26 });
     const engine = await open(settings, randomStart(settings, -1.5));
     const next = batches(settings);
-    for (let t = 0; t < 3; t++) await engine.step(next(), { lr: 1e-3, l1: 0.2 });
+    for (let t = 0; t < 3; t++) await engine.step({ x: next() }, { lr: 1e-3, l1: 0.2 });
     const before = await engine.state();
     const other = () => new Map([...before].map(([array, values]) => [array, values.map(() => 3)]));
     for (const array of before.keys()) {

@@ -34,7 +34,7 @@ for (const name of ['sparse', 'reference'] as const) {
             const batch = batches(settings)();
             batch[at] = value;
             await using(name, settings, start, async (engine) => {
-              const { mse } = await engine.step(batch, STEP);
+              const { mse } = await engine.step({ x: batch }, STEP);
               assert.ok(!Number.isFinite(mse), `${value} at ${at}, bias ${bias}: ${mse}`);
             });
           }
@@ -49,7 +49,7 @@ for (const name of ['sparse', 'reference'] as const) {
           const start = randomStart(settings, -1);
           start.get(parameter)![values.length - 2] = value;
           await using(name, settings, start, async (engine) => {
-            const { mse, l1, aux } = await engine.step(batches(settings)(), STEP);
+            const { mse, l1, aux } = await engine.step({ x: batches(settings)() }, STEP);
             const found = poisonIn(await engine.state(), settings.dIn, true);
             assert.ok(!Number.isFinite(mse + l1 + aux) || found, `${value} in ${parameter}`);
           });
@@ -62,7 +62,7 @@ for (const name of ['sparse', 'reference'] as const) {
       await using(name, settings, randomStart(settings, 0), async (engine) => {
         const next = batches(settings);
         for (let t = 0; t < 20; t++) {
-          const { written } = await engine.step(next(), STEP);
+          const { written } = await engine.step({ x: next() }, STEP);
           assert.ok(Number.isFinite(written), `step ${t}: ${written}`);
         }
         assert.equal(poisonIn(await engine.state(), settings.dIn, true), undefined);
@@ -75,7 +75,7 @@ for (const name of ['sparse', 'reference'] as const) {
       ] as const) {
         await using(name, settings, randomStart(settings, 0), async (engine) => {
           const batch = batches(settings)().map((x) => x * change);
-          const { mse, l1, aux, written } = await engine.step(batch, { ...STEP, lr });
+          const { mse, l1, aux, written } = await engine.step({ x: batch }, { ...STEP, lr });
           assert.ok(Number.isFinite(mse + l1 + aux), `${mse} ${l1} ${aux}`);
           assert.ok(!Number.isFinite(written), `${written}`);
           assert.match(poisonIn(await engine.state(), settings.dIn, true) ?? 'nothing', poison);
@@ -88,7 +88,7 @@ for (const name of ['sparse', 'reference'] as const) {
       const row = batches(settings)().slice(0, settings.dIn);
       const batch = Float32Array.from({ length: settings.batch * settings.dIn }, (_, i) => row[i % settings.dIn]!);
       await using(name, settings, randomStart(settings, 0), async (engine) => {
-        assert.equal((await engine.step(batch, STEP)).variance, 0);
+        assert.equal((await engine.step({ x: batch }, STEP)).variance, 0);
       });
     });
   }

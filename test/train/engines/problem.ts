@@ -81,7 +81,7 @@ export async function stepBoth(
   const step = { lr: 3e-4, l1: 0.3 };
   for (let t = 0; t < steps; t++) {
     const x = next();
-    const [expected, found] = [await expecting.step(x, step), await tested.step(x, step)];
+    const [expected, found] = [await expecting.step({ x }, step), await tested.step({ x }, step)];
     for (const name of COMPARED) {
       const off = Math.abs(found[name] - expected[name]);
       assert.ok(off <= 1e-4 * Math.abs(expected[name]), `step ${t}, ${name}: ${found[name]}, not ${expected[name]}`);

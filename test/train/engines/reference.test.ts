@@ -39,7 +39,7 @@ for (const architecture of ['gated', 'standard'] as const) {
       );
       const size = SHAPE.batch * SHAPE.dIn;
       for (let t = 0; t < 10; t++) {
-        const metrics = await engine.step(batches.slice(t * size, (t + 1) * size), { lr: lr[t]!, l1: l1[t]! });
+        const metrics = await engine.step({ x: batches.slice(t * size, (t + 1) * size) }, { lr: lr[t]!, l1: l1[t]! });
         // Adam hides a constant factor on the loss; its terms show it.
         for (const [name, value] of [
           ['mse', metrics.mse],
@@ -67,7 +67,7 @@ test('features that never fire keep their rows, are counted dead after the windo
   const size = SHAPE.batch * SHAPE.dIn;
   const dead: number[] = [];
   for (let t = 0; t < 4; t++) {
-    dead.push((await engine.step(batches.slice(t * size, (t + 1) * size), { lr: 1e-3, l1: 0.1 })).dead);
+    dead.push((await engine.step({ x: batches.slice(t * size, (t + 1) * size) }, { lr: 1e-3, l1: 0.1 })).dead);
   }
   // The window of 96 activations is three batches long; features 0 to 2 of the golden never fire.
   assert.deepEqual(dead.slice(0, 2), [0, 0]);
@@ -98,8 +98,8 @@ test('float16 batches and the activation scale are applied in the graph', async 
   const a = await openReferenceEngine(settings('standard', 0, { batchDType: 'float16', scale: 0.25 }), start);
   const b = await openReferenceEngine(settings('standard', 0), start);
   for (let t = 0; t < 3; t++) {
-    await a.step(half, { lr: 1e-3, l1: 0.1 });
-    await b.step(scaled, { lr: 1e-3, l1: 0.1 });
+    await a.step({ x: half }, { lr: 1e-3, l1: 0.1 });
+    await b.step({ x: scaled }, { lr: 1e-3, l1: 0.1 });
   }
   for (const name of PARAMETERS.standard) {
     assert.deepEqual((await a.sae()).parameters[name], (await b.sae()).parameters[name], name);
@@ -116,11 +116,11 @@ test('an engine opened on the state of another goes on bit for bit', async () =>
   const size = SHAPE.batch * SHAPE.dIn;
   const batch = (t: number) => batches.slice(t * size, (t + 1) * size);
   const whole = await openReferenceEngine(settings('gated', 0.9), start);
-  for (let t = 0; t < 6; t++) await whole.step(batch(t), { lr: 1e-3, l1: 0.1 });
+  for (let t = 0; t < 6; t++) await whole.step({ x: batch(t) }, { lr: 1e-3, l1: 0.1 });
   const first = await openReferenceEngine(settings('gated', 0.9), start);
-  for (let t = 0; t < 3; t++) await first.step(batch(t), { lr: 1e-3, l1: 0.1 });
+  for (let t = 0; t < 3; t++) await first.step({ x: batch(t) }, { lr: 1e-3, l1: 0.1 });
   const second = await openReferenceEngine(settings('gated', 0.9), await first.state(), first.steps);
-  for (let t = 3; t < 6; t++) await second.step(batch(t), { lr: 1e-3, l1: 0.1 });
+  for (let t = 3; t < 6; t++) await second.step({ x: batch(t) }, { lr: 1e-3, l1: 0.1 });
   assert.deepEqual(await second.state(), await whole.state());
   for (const engine of [whole, first, second]) await engine.close();
 });
@@ -131,7 +131,7 @@ test('decoder rows have norm 1 after every step', async () => {
   for (const name of PARAMETERS.gated) start.set(name, await golden.floats(`init/${name}`));
   const engine = await openReferenceEngine(settings('gated', 0), start);
   const batches = await golden.floats('batches');
-  await engine.step(batches.slice(0, SHAPE.batch * SHAPE.dIn), { lr: 0.5, l1: 0.1 });
+  await engine.step({ x: batches.slice(0, SHAPE.batch * SHAPE.dIn) }, { lr: 0.5, l1: 0.1 });
   const { W_dec } = (await engine.sae()).parameters;
   const [rows, d] = parameterShape('W_dec', SHAPE.dIn, SHAPE.dSae) as [number, number];
   for (let j = 0; j < rows; j++) {

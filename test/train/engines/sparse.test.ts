@@ -35,7 +35,7 @@ for (const architecture of ['gated', 'standard'] as const) {
             await sparse.load(resample(await sparse.state(), settings));
           }
           const x = next();
-          const [expected, found] = [await reference.step(x, step), await sparse.step(x, step)];
+          const [expected, found] = [await reference.step({ x }, step), await sparse.step({ x }, step)];
           for (const name of COMPARED) {
             const off = Math.abs(found[name] - expected[name]);
             assert.ok(
@@ -65,7 +65,8 @@ for (const architecture of ['gated', 'standard'] as const) {
       const all = await golden.floats('batches');
       const [lr, l1] = [await golden.doubles('lr'), await golden.doubles('l1')];
       const size = settings.batch * settings.dIn;
-      for (let t = 0; t < 10; t++) await engine.step(all.slice(t * size, (t + 1) * size), { lr: lr[t]!, l1: l1[t]! });
+      for (let t = 0; t < 10; t++)
+        await engine.step({ x: all.slice(t * size, (t + 1) * size) }, { lr: lr[t]!, l1: l1[t]! });
       const { parameters } = await engine.sae();
       for (const name of PARAMETERS[architecture]) {
         const difference = relativeDifference(parameters[name]!, await golden.doubles(`final/${name}`));
@@ -82,7 +83,7 @@ for (const beta1 of [0, 0.9]) {
       const settings = smallSettings('gated', { beta1, threads, dSae: 330 });
       const engine = await openSparseEngine(settings, randomStart(settings, -1.5));
       const next = batches(settings);
-      for (let t = 0; t < 50; t++) await engine.step(next(), { lr: 3e-4, l1: 0.3 });
+      for (let t = 0; t < 50; t++) await engine.step({ x: next() }, { lr: 3e-4, l1: 0.3 });
       assert.equal(engine.workers, threads);
       return engine;
     };
@@ -107,14 +108,14 @@ test('looking at the state, and going on from it, changes no bit of what follows
   const step = { lr: 1e-3, l1: 0.2 };
   const [a, b] = [batches(settings), batches(settings)];
   for (let t = 0; t < 40; t++) {
-    await whole.step(a(), step);
-    await watched.step(b(), step);
+    await whole.step({ x: a() }, step);
+    await watched.step({ x: b() }, step);
     if (t % 7 === 3) await watched.state();
   }
   const resumed = await openSparseEngine(settings, await watched.state(), watched.steps);
   for (let t = 0; t < 20; t++) {
-    await whole.step(a(), step);
-    await resumed.step(b(), step);
+    await whole.step({ x: a() }, step);
+    await resumed.step({ x: b() }, step);
   }
   assert.equal(resumed.steps, 60);
   assert.deepEqual(await resumed.state(), await whole.state());
@@ -128,12 +129,12 @@ test('a state moves from the sparse to the reference engine and back', async () 
   const sparse = await openSparseEngine(settings, start);
   const step = { lr: 3e-4, l1: 0.3 };
   const [a, b] = [batches(settings), batches(settings)];
-  for (let t = 0; t < 30; t++) await pure.step(a(), step);
-  for (let t = 0; t < 10; t++) await sparse.step(b(), step);
+  for (let t = 0; t < 30; t++) await pure.step({ x: a() }, step);
+  for (let t = 0; t < 10; t++) await sparse.step({ x: b() }, step);
   const reference = await openReferenceEngine(settings, await sparse.state(), 10);
-  for (let t = 0; t < 10; t++) await reference.step(b(), step);
+  for (let t = 0; t < 10; t++) await reference.step({ x: b() }, step);
   const last = await openSparseEngine(settings, await reference.state(), 20);
-  for (let t = 0; t < 10; t++) await last.step(b(), step);
+  for (let t = 0; t < 10; t++) await last.step({ x: b() }, step);
   const { name, difference } = await stateDifference(last, pure);
   assert.ok(difference < 2e-5, `${name}: ${difference}`);
   await Promise.all([pure, sparse, reference, last].map((engine) => engine.close()));
@@ -147,7 +148,10 @@ test('float16 batches and batches of one activation', async () => {
     const [a, b] = [await openReferenceEngine(settings, start), await openSparseEngine(settings, start)];
     for (let t = 0; t < 5; t++) {
       const x = Uint16Array.from({ length: batch * settings.dIn }, (_, i) => bits[(i * 7 + (i >> 3) + t) % 6]!);
-      const [expected, found] = [await a.step(x, { lr: 1e-3, l1: 0.1 }), await b.step(x, { lr: 1e-3, l1: 0.1 })];
+      const [expected, found] = [
+        await a.step({ x }, { lr: 1e-3, l1: 0.1 }),
+        await b.step({ x }, { lr: 1e-3, l1: 0.1 }),
+      ];
       assert.ok(Math.abs(found.mse - expected.mse) < 1e-5 * expected.mse, `${found.mse}, not ${expected.mse}`);
     }
     const { name, difference } = await stateDifference(b, a);
@@ -163,12 +167,12 @@ test('NaN in a batch or in the weights reaches the loss', async () => {
   poisoned[100] = Number.NaN;
   const start = randomStart(settings, -1.5);
   const engine = await openSparseEngine(settings, start);
-  assert.ok(Number.isFinite((await engine.step(x, { lr: 0, l1: 0.1 })).mse));
-  assert.ok(Number.isNaN((await engine.step(poisoned, { lr: 0, l1: 0.1 })).mse));
+  assert.ok(Number.isFinite((await engine.step({ x }, { lr: 0, l1: 0.1 })).mse));
+  assert.ok(Number.isNaN((await engine.step({ x: poisoned }, { lr: 0, l1: 0.1 })).mse));
   await engine.close();
   start.get('W_enc')![5] = Number.NaN;
   const broken = await openSparseEngine(settings, start);
-  assert.ok(Number.isNaN((await broken.step(x, { lr: 0, l1: 0.1 })).mse));
+  assert.ok(Number.isNaN((await broken.step({ x }, { lr: 0, l1: 0.1 })).mse));
   await broken.close();
 });
 

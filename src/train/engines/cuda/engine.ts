@@ -1,3 +1,4 @@
+import type { Batch } from '../../../activations/activation-source.js';
 import type { ActivationArray } from '../../../activations/rows.js';
 import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
@@ -93,7 +94,7 @@ class CudaEngine implements Engine {
   }
 
   /** A step may be asked for before the one before is over: its batch then crosses while that computes. */
-  step(x: ActivationArray, step: StepSettings): Promise<StepMetrics> {
+  step({ x }: Batch, step: StepSettings): Promise<StepMetrics> {
     const t = ++this.done;
     const slot = t % 2;
     const fed = this.readers[slot]!.then(() => this.feed(slot, x));

@@ -1,5 +1,5 @@
 import type { Tensor } from 'onnxruntime-node';
-import type { ActivationArray } from '../../../activations/rows.js';
+import type { Batch } from '../../../activations/activation-source.js';
 import { float16Tensors, onnxRuntime, openSession } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
@@ -33,7 +33,7 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
   const metricsTensor = new Tensor('float32', new Float32Array(METRICS.length), [METRICS.length]);
   const scalar = (value: number) => new Tensor('float32', Float32Array.of(value), []);
 
-  async function step(x: ActivationArray, { lr, l1 }: StepSettings): Promise<StepMetrics> {
+  async function step({ x }: Batch, { lr, l1 }: StepSettings): Promise<StepMetrics> {
     steps++;
     const feeds: Record<string, Tensor> = {
       x: x instanceof Uint16Array ? float16Tensor(x, [batch, dIn]) : new Tensor('float32', x, [batch, dIn]),

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import type { ActivationArray } from '../../../activations/rows.js';
+import type { Batch } from '../../../activations/activation-source.js';
 import { onnxRuntime } from '../../../onnx/session.js';
 import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
@@ -107,7 +107,7 @@ export async function openSparseEngine(
 
   return {
     workers: count,
-    async step(x: ActivationArray, step: StepSettings): Promise<StepMetrics> {
+    async step({ x }: Batch, step: StepSettings): Promise<StepMetrics> {
       sharedBatch.set(x);
       steps++;
       const replies = (await crew.ask({ kind: 'step', step })).filter((reply) => reply.kind === 'step');

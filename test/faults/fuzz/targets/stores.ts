@@ -37,7 +37,7 @@ async function read(directory: string): Promise<string> {
   const batches = new ActivationBatches(store, 'shuffled', 1);
   await batches.seek(Math.floor(manifest.rows / 3));
   for (let dealt = 0; dealt < 1.5 * manifest.rows && dealt < 1000; dealt += 7) {
-    assert.equal((await batches.next(7)).length, 7 * manifest.d_in);
+    assert.equal((await batches.next(7)).x.length, 7 * manifest.d_in);
   }
   const { corpus: _, ...said } = manifest;
   return JSON.stringify([said, hash.digest('hex')]);

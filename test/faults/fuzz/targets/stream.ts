@@ -36,7 +36,7 @@ export const stream: Target = {
       const batches = source.batches('shuffled', 1);
       await batches.seek(0);
       for (let dealt = 0; dealt + 4 <= rows; dealt += 4) {
-        const batch = await batches.next(4);
+        const { x: batch } = await batches.next(4);
         assert.equal(batch.length, 4 * dIn);
         hash.update(batch);
       }

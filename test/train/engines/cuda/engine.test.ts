@@ -26,7 +26,7 @@ test('products have the precision of the settings, tf32 where they say none', { 
   for (const precision of ['float32', 'tf32', 'bfloat16', undefined] as const) {
     const device = await CpuDevice.open();
     const engine = await openCudaEngine({ ...settings, precision }, randomStart(settings, -1), 0, device);
-    await engine.step(batches(settings)(), step);
+    await engine.step({ x: batches(settings)() }, step);
     assert.deepEqual([...new Set(device.products.map((product) => product.precision))], [precision ?? 'tf32']);
     await engine.close();
   }
@@ -41,7 +41,7 @@ test('bfloat16 gives the bits of float32 where nothing is rounded, and nearly it
   const x = batches(settings)();
   const first = async (from: typeof start, batch: Float32Array, precision: 'float32' | 'bfloat16') => {
     const engine = await openOnCpu({ ...settings, scale: 1, precision }, from);
-    const metrics = await engine.step(batch, { lr: 0, l1: 0.2 });
+    const metrics = await engine.step({ x: batch }, { lr: 0, l1: 0.2 });
     await engine.close();
     return metrics;
   };
@@ -56,10 +56,10 @@ test('the rounded encoder follows its parameters: going on from the state gives 
   const rounding = { ...settings, precision: 'bfloat16' as const };
   const next = batches(settings);
   const whole = await openOnCpu(rounding, randomStart(settings, -1));
-  for (let t = 0; t < 4; t++) await whole.step(next(), step);
+  for (let t = 0; t < 4; t++) await whole.step({ x: next() }, step);
   const resumed = await openOnCpu(rounding, await whole.state(), 4);
   const x = next();
-  assert.deepEqual(await resumed.step(x, step), await whole.step(x, step));
+  assert.deepEqual(await resumed.step({ x }, step), await whole.step({ x }, step));
   assert.deepEqual(await resumed.state(), await whole.state());
   await Promise.all([whole.close(), resumed.close()]);
 });
