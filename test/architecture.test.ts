@@ -5,9 +5,9 @@ import { test } from 'node:test';
 
 /** Rooms in the order of the data: a room may use itself, those before it, and the side rooms. */
 const PIPELINE = [
-  'lm',
   'sae',
   'config',
+  'lm',
   'corpus',
   'activations',
   'harvest',

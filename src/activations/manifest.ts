@@ -1,10 +1,9 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { activationDTypes, encodings } from '../config/values.js';
+import { activationDTypes, encodings, precisions } from '../config/values.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
-import { precisions } from '../lm/pass.js';
 
 export const FORMAT = 'sae-pipe-activations';
 export const VERSION = 1;

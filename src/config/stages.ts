@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { precisions } from '../lm/pass.js';
 import { trainableParameters } from '../sae/sae.js';
 import {
   ablations,
@@ -10,6 +9,7 @@ import {
   exportFormats,
   figures,
   parseNumber,
+  precisions,
   references,
   trainableArchitectures,
 } from './values.js';

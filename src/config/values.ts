@@ -2,6 +2,8 @@
 
 /** Element types of activations on disk. */
 export const activationDTypes = ['float16', 'bfloat16', 'float32'] as const;
+/** Element types in which a model multiplies matrices. */
+export const precisions = ['auto', 'float32', 'bfloat16', 'float16'] as const;
 /** How a step is computed, train/engines/. */
 export const engines = ['auto', 'sparse', 'reference', 'cuda'] as const;
 /** Precisions of the CUDA engine's encoder product. */

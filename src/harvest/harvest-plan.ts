@@ -14,11 +14,11 @@ import { writtenAside } from '../disk/output-file.js';
 import { formatBytes, type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
-import { compareFingerprints } from '../lm/fingerprint.js';
 import type { GemmaConfig } from '../lm/gemma-config.js';
 import { findHook, type Hook } from '../lm/hooks.js';
 import { chooseContext, choosePrecision } from '../lm/pass.js';
 import { weightMemory } from '../onnx/graph.js';
+import { compareFingerprints } from '../safetensors/fingerprint.js';
 import { harvestContexts, harvestGraph } from './forward-pass.js';
 
 /** What a harvest is going to do, whatever its rows go to; no weight has been read. */

@@ -6,8 +6,8 @@ import { checkJson, readJsonFile } from '../disk/json.js';
 import { Refusal } from '../errors/refusal.js';
 import { isWeightDType } from '../onnx/weight.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/file.js';
-import { fingerprint } from './fingerprint.js';
-import { type GemmaConfig, parseGemmaConfig } from './gemma-config.js';
+import { fingerprint } from '../safetensors/fingerprint.js';
+import { type GemmaConfig, parseGemmaConfig, shapeOf } from './gemma-config.js';
 
 /** A Hugging Face checkpoint on disk: its configuration and where each tensor lies. No weight has been read. */
 export interface Checkpoint {
@@ -17,7 +17,7 @@ export interface Checkpoint {
   readonly config: GemmaConfig;
   /** The language model's tensors by their Hugging Face names, without what stands before `layers.` there. */
   readonly tensors: ReadonlyMap<string, TensorLocation>;
-  /** Identifies the model wherever it lies; see fingerprint.ts. */
+  /** Identifies the model wherever it lies; see safetensors/fingerprint.ts. */
   readonly fingerprint: string;
   /**
    * Graphs read the weights by themselves, and map them into memory.
@@ -50,7 +50,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   let read = await readModel(directory);
   const unchanged = await Unchanged.of(`The model ${path}`, read.paths, async () => {
     read = await readModel(directory);
-    return fingerprint(read.config, read.tensors);
+    return fingerprint(shapeOf(read.config), read.tensors);
   });
   const { config, tensors } = read;
   return {

@@ -267,3 +267,11 @@ function layerTypes(
     return known ? (type as LayerType) : unsupported('layer_types', type);
   });
 }
+
+/** What of config.json changes what the model computes, in one order. */
+export function shapeOf(c: GemmaConfig): string {
+  const sizes = [c.layers, c.hidden, c.heads, c.kvHeads, c.headDim, c.mlp, c.vocabulary];
+  const constants = [c.rmsNormEps, c.attentionScale, c.attentionSoftcap, c.logitSoftcap, c.tiedHead, c.bosTokenId];
+  const layers = c.attention.map(({ window, rope }) => [window, rope.theta, rope.factor]);
+  return JSON.stringify([c.family.name, sizes, constants, layers]);
+}

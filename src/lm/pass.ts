@@ -1,11 +1,10 @@
+import type { precisions } from '../config/values.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import type { Device } from '../onnx/session.js';
 import { weightDType } from '../onnx/weight.js';
 import type { Checkpoint } from './checkpoint.js';
 import type { GemmaConfig } from './gemma-config.js';
 
-/** Element types in which a model multiplies matrices, as flags name them. */
-export const precisions = ['auto', 'float32', 'bfloat16', 'float16'] as const;
 /** Element type in which matrices are multiplied; norms, softmax, the residual stream and losses are float32 always. */
 export type Precision = Exclude<(typeof precisions)[number], 'auto'>;
 

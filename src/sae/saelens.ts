@@ -8,9 +8,9 @@ import { Displaced } from '../disk/lock.js';
 import { writeAside } from '../disk/output-file.js';
 import { Unconfirmed } from '../disk/refused.js';
 import { Refusal } from '../errors/refusal.js';
-import { compareFingerprints, shortFingerprint } from '../lm/fingerprint.js';
 import { isWeightDType } from '../onnx/weight.js';
 import { floatTensor, readSafetensorsHeader, type TensorLocation, writeSafetensors } from '../safetensors/file.js';
+import { compareFingerprints, shortFingerprint } from '../safetensors/fingerprint.js';
 import { firstNotFinite, readFloats } from '../safetensors/floats.js';
 import {
   type Architecture,

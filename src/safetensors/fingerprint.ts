@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { refusedRead } from '../disk/input-file.js';
-import type { TensorLocation } from '../safetensors/file.js';
-import type { GemmaConfig } from './gemma-config.js';
+import type { TensorLocation } from './file.js';
 
 /** Of the rule below. Fingerprints of different versions cannot be compared; those without a number are of version 1. */
 const VERSION = 2;
@@ -17,21 +16,22 @@ const AT_A_TIME = 64;
 
 /**
  * Identity of a model, i.e. of the function from tokens to activations and logits: SHA-256 over what of config.json
- * shapes the graph, and over name, type, shape and samples of every tensor of the language model, by name. It does not
+ * shapes the function, and over name, type, shape and samples of every tensor of the language model, by name. It does not
  * depend on where the model lies, on how it is cut into files, or on tensors that are not used. Nothing larger than
  * STRIDE can differ unnoticed; hashing 17 GB whole would take a minute of every command. The tokenizer is left out: the
  * tokens themselves are hashed wherever a text must be the same.
  *
+ * @param shape what of config.json changes what the model computes, written in one way
  * @param tensors by their names without prefix
  * @returns "2:" and 64 hexadecimal digits
  */
-export async function fingerprint(config: GemmaConfig, tensors: ReadonlyMap<string, TensorLocation>): Promise<string> {
-  const hash = createHash('sha256').update(shapeOf(config));
+export async function fingerprint(shape: string, tensors: ReadonlyMap<string, TensorLocation>): Promise<string> {
+  const hash = createHash('sha256').update(shape);
   const files = new Map<string, FileHandle>();
   try {
     for (const [name, location] of [...tensors].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      const { path, dtype, shape } = location;
-      hash.update(`\n${JSON.stringify([name, dtype, shape])}\n`);
+      const { path, dtype } = location;
+      hash.update(`\n${JSON.stringify([name, dtype, location.shape])}\n`);
       const file = files.get(path) ?? (await open(path));
       files.set(path, file);
       for await (const sample of samples(file, location)) hash.update(sample);
@@ -40,14 +40,6 @@ export async function fingerprint(config: GemmaConfig, tensors: ReadonlyMap<stri
     for (const file of files.values()) await file.close();
   }
   return `${VERSION}:${hash.digest('hex')}`;
-}
-
-/** What of config.json changes what the model computes, in one order. */
-function shapeOf(c: GemmaConfig): string {
-  const sizes = [c.layers, c.hidden, c.heads, c.kvHeads, c.headDim, c.mlp, c.vocabulary];
-  const constants = [c.rmsNormEps, c.attentionScale, c.attentionSoftcap, c.logitSoftcap, c.tiedHead, c.bosTokenId];
-  const layers = c.attention.map(({ window, rope }) => [window, rope.theta, rope.factor]);
-  return JSON.stringify([c.family.name, sizes, constants, layers]);
 }
 
 async function* samples(file: FileHandle, { path, offset, length }: TensorLocation): AsyncGenerator<Uint8Array> {
