@@ -51,6 +51,12 @@ export function checkJson<S extends z.ZodType>(schema: S, json: unknown, path: s
   throw new Refusal(`${path}: ${issue.path.join('.') || 'the file'}: ${issue.message}.`, remedy);
 }
 
+/**
+ * What is written: every key is given, undefined where an optional one is left out of the file. A writer that forgets
+ * one does not compile.
+ */
+export type EveryKey<T> = { [K in keyof Required<T>]: T[K] };
+
 /** Deepest nesting of a file that is ours or Hugging Face's is below ten. */
 const MOST_LEVELS = 200;
 

@@ -1,10 +1,11 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { exists } from '../disk/input-file.js';
 import { parseJson as parsed, readTextFile } from '../disk/json.js';
 import { Refusal } from '../errors/refusal.js';
 import type { EvalRecord } from '../eval/record.js';
-import { type MetricsRecord, MOST_CURVE } from '../sae/training-curve.js';
+import { type MetricsRecord, readCurve } from '../sae/training-curve.js';
 
 /** What `eval` left in a directory: a record an SAE, each with the curve of its training (empty where there is none). */
 export type Evaluation = readonly EvaluatedSae[];
@@ -116,21 +117,6 @@ const evalRecord = z.object({
   cfg: z.custom<Record<string, unknown>>((cfg) => cfg !== null && typeof cfg === 'object' && !Array.isArray(cfg)),
 }) satisfies z.ZodType<EvalRecord>;
 
-/** A line of metrics.jsonl. */
-export const metricsRecord = z.object({
-  step: count,
-  tokens: count,
-  loss: measured,
-  mse: measured,
-  l1: measured,
-  aux: measured,
-  l0: measured,
-  explained_variance: measured,
-  dead_fraction: measured,
-  lr: measured,
-  tokens_per_second: measured,
-}) satisfies z.ZodType<MetricsRecord>;
-
 /** The first thing zod found, as "place: what", with the place written as one would in a program: [2].cfg. */
 function firstIssue(error: z.ZodError): string {
   const issue = error.issues[0];
@@ -147,16 +133,7 @@ function parseJson(text: string, place: string): unknown {
   }
 }
 
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-async function readCurve(directory: string, name: string): Promise<MetricsRecord[]> {
+async function curveOf(directory: string, name: string): Promise<MetricsRecord[]> {
   // eval.json may come from anyone; a name in it must not reach out of the directory.
   if (name === '' || name === '.' || name === '..' || /[/\\\0]/.test(name)) {
     throw new Refusal(
@@ -165,23 +142,13 @@ async function readCurve(directory: string, name: string): Promise<MetricsRecord
     );
   }
   const path = join(directory, name);
-  const text = await readTextFile(path, AGAIN, MOST_CURVE);
-  if (text === null) {
+  if (!(await exists(path))) {
     throw new Refusal(
       `${path}, a training curve that eval.json names, does not exist.`,
       'Copy it from where eval wrote it, or set "training_curve" to null in eval.json to do without.',
     );
   }
-  const lines = text.split('\n');
-  return lines.flatMap((line, i) => {
-    if (line.trim() === '') return [];
-    // A run that was killed while it wrote leaves half a line at the end, without its newline.
-    if (i > 0 && i === lines.length - 1 && !isJson(line)) return [];
-    const place = `${path}, line ${i + 1}`;
-    const parsed = metricsRecord.safeParse(parseJson(line, place));
-    if (!parsed.success) throw new Refusal(`${place}: ${firstIssue(parsed.error)}.`, AGAIN);
-    return [parsed.data];
-  });
+  return readCurve(path);
 }
 
 /**
@@ -193,11 +160,11 @@ export async function readEvaluation(directory: string): Promise<Evaluation> {
   const path = join(directory, 'eval.json');
   const text = await readTextFile(path, AGAIN);
   if (text === null) {
-    const exists = await stat(directory).then(
+    const isThere = await stat(directory).then(
       (entry) => entry.isDirectory(),
       () => false,
     );
-    if (!exists)
+    if (!isThere)
       throw new Refusal(`There is no directory ${directory}.`, 'Give the directory that `sae-pipe eval --out` wrote.');
     throw new Refusal(`${directory} has no eval.json.`, 'Give the directory that `sae-pipe eval --out` wrote.');
   }
@@ -207,7 +174,7 @@ export async function readEvaluation(directory: string): Promise<Evaluation> {
   const evaluation: EvaluatedSae[] = [];
   for (const record of parsed.data) {
     const { training_curve: name } = record;
-    evaluation.push({ record, curve: name === null ? [] : await readCurve(directory, name) });
+    evaluation.push({ record, curve: name === null ? [] : await curveOf(directory, name) });
   }
   return evaluation;
 }

@@ -1,122 +1,147 @@
+import { z } from 'zod';
 import { piecesOfFile } from '../disk/input-file.js';
-import { parseJson } from '../disk/json.js';
+import { type EveryKey, parseJson } from '../disk/json.js';
 import { formatBytes } from '../disk/space.js';
 import { Refusal } from '../errors/refusal.js';
 
-/** Name of the training curve beside the SAE. */
+/** Name of the training curve next to the SAE. */
 export const METRICS_FILE = 'metrics.jsonl';
+
+/** Nothing that is measured is larger, or as small and not 0: axes over the whole range of doubles overflow. */
+export const RANGE = 1e100;
+
+const count = z.int().nonnegative();
+
+/** A value that is null in the file where it is not known, since JSON has no NaN; NaN once it is read. */
+const measured = z
+  .number()
+  .refine((value) => Math.abs(value) < RANGE, 'no measured value')
+  .nullable()
+  // A tiny --lr or --l1 is one that trains nothing.
+  .transform((value) => (value === null ? Number.NaN : Math.abs(value) > 1 / RANGE ? value : 0));
 
 /**
  * One line of metrics.jsonl. Values are means over the steps since the line before, except dead_fraction (as it stood
  * at `step`) and lr (of `step`).
  */
-export interface MetricsRecord {
+export const metricsLine = z.object({
   /** Steps done. */
-  step: number;
+  step: count,
   /** Activations seen. */
-  tokens: number;
+  tokens: count,
   /** mse + l1 + aux, on normalised activations. */
-  loss: number;
+  loss: measured,
   /** Mean |x − x̂|², summed over d_in. */
-  mse: number;
+  mse: measured,
   /** λ · mean Σ_j ReLU(π_gate)_j (gated) or λ · mean Σ_j f_j (standard, --ablate l1-on-f). */
-  l1: number;
+  l1: measured,
   /** Mean |x − x̂_frozen(ReLU(π_gate))|²; 0 for standard and with --ablate no-auxiliary. */
-  aux: number;
+  aux: measured,
   /** Mean number of active features. */
-  l0: number;
-  /** 1 − Σ|x − x̂|² / Σ|x − x̄|²; null where the activations of each batch are all alike (batches of one), or so large that no float32 holds their variance. */
-  explained_variance: number | null;
+  l0: measured,
+  /**
+   * 1 − Σ|x − x̂|² / Σ|x − x̄|²; null where the activations of each batch are all alike (batches of one), or so large
+   * that no float32 holds their variance.
+   */
+  explained_variance: measured,
   /** Share of features that fired on none of the last dead-window activations; null while the run has seen fewer. */
-  dead_fraction: number | null;
-  lr: number;
+  dead_fraction: measured,
+  lr: measured,
   /** Dead features resampled since the line before, where there were any. */
-  resampled?: number;
-  /** Activations a second since the line before. */
-  tokens_per_second: number;
-}
+  resampled: count.optional(),
+  /** Activations per second since the line before. */
+  tokens_per_second: measured,
+});
+
+/** A line as it is written: null where a value is not known. */
+export type MetricsLine = EveryKey<z.input<typeof metricsLine>>;
+/** A line as it is read: NaN where a value is not known. */
+export type MetricsRecord = z.output<typeof metricsLine>;
 
 /** Bytes of a curve, at most: a million lines. */
-export const MOST_CURVE = 2 ** 28;
+const MOST_CURVE = 2 ** 28;
 /** Bytes of a line, at most; ours have 300. */
 const MOST_LINE = 2 ** 14;
-/** Nothing that is measured is larger. */
-const RANGE = 1e100;
-
-const NUMBER = (value: unknown) => value === null || (typeof value === 'number' && Math.abs(value) < RANGE);
-const COUNT = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
-
-/** The keys of a line, and what they hold. */
-const KEYS: Readonly<Record<keyof MetricsRecord, (value: unknown) => boolean>> = {
-  step: COUNT,
-  tokens: COUNT,
-  loss: NUMBER,
-  mse: NUMBER,
-  l1: NUMBER,
-  aux: NUMBER,
-  l0: NUMBER,
-  explained_variance: NUMBER,
-  dead_fraction: NUMBER,
-  lr: NUMBER,
-  resampled: COUNT,
-  tokens_per_second: NUMBER,
-};
 
 /**
- * The lines of a metrics.jsonl written anew: an SAE may be a stranger's, and its curve a link to any file, so nothing of
- * the file is copied but numbers under the keys that training writes. A torn last line is left out.
+ * Reads a metrics.jsonl. An SAE may be a stranger's, and its curve a link to any file, so nothing of the file is kept but
+ * numbers under the keys that training writes. A torn last line is left out: a run that was killed leaves one.
+ *
+ * @throws Refusal where it is not such a curve, naming the line
+ */
+export async function readCurve(path: string): Promise<MetricsRecord[]> {
+  const curve: MetricsRecord[] = [];
+  for await (const { record } of recordsOf(path)) curve.push(record);
+  return curve;
+}
+
+/**
+ * The lines of a metrics.jsonl written anew, byte for byte those that training wrote.
  *
  * @param steps of the SAE, where they are known: while it is trained further its curve is longer, and it is not of those
  *   steps yet
- * @throws Refusal where it is not such a curve, naming the line
+ * @throws Refusal as readCurve does
  */
 export async function copiedCurve(path: string, steps = Number.POSITIVE_INFINITY): Promise<string> {
-  const copied: Copied[] = [];
-  let [rest, bytes, number] = ['', 0, 0];
-  const broken = (what: string) =>
-    new Refusal(`${path}, line ${number}, ${what}.`, 'Restore or remove the curve that training wrote.');
-  const decoder = new TextDecoder();
-  for await (const piece of piecesOfFile(path, 2 ** 16)) {
-    bytes += piece.length;
-    if (bytes > MOST_CURVE) throw broken(`is beyond ${formatBytes(MOST_CURVE)}`);
-    const lines = (rest + decoder.decode(piece, { stream: true })).split('\n');
-    rest = lines.pop()!;
-    for (const line of lines) {
-      number++;
-      if (line.trim() === '') continue;
-      const copy = line.length > MOST_LINE ? undefined : copiedLine(line);
-      if (copy === undefined) throw broken('is not a line that training writes');
-      copied.push(copy);
-    }
-    if (rest.length > MOST_LINE) {
-      number++;
-      throw broken('is not a line that training writes');
-    }
+  const lines: string[] = [];
+  for await (const { record, keys } of recordsOf(path)) {
+    const inOrder = keys.filter((key) => Object.hasOwn(record, key)).map((key) => [key, record[key as keyof MetricsRecord]]);
+    if (record.step <= steps) lines.push(`${JSON.stringify(Object.fromEntries(inOrder))}\n`);
   }
-  return copied
-    .filter(({ step }) => step <= steps)
-    .map(({ text }) => `${text}\n`)
-    .join('');
+  return lines.join('');
 }
 
-/** A line written anew. */
-interface Copied {
-  readonly step: number;
-  readonly text: string;
+/** The lines of a curve, each with its keys in the file's order. */
+async function* recordsOf(path: string): AsyncGenerator<{ record: MetricsRecord; keys: string[] }> {
+  let number = 0;
+  for await (const { text, ended } of linesOf(path)) {
+    number++;
+    if (text.trim() === '') continue;
+    const json = jsonOf(text);
+    if (json === undefined && !ended && number > 1) continue;
+    const parsed = metricsLine.safeParse(json);
+    if (!parsed.success) {
+      const { path: key, message } = parsed.error.issues[0]!;
+      throw notACurve(
+        path,
+        number,
+        json === undefined ? 'not valid JSON' : `${key.join('.') || 'the line'}: ${message}`,
+      );
+    }
+    yield { record: parsed.data, keys: Object.keys(json as object) };
+  }
 }
 
-/** The numbers of a line as JSON, in their order; undefined where one is missing, or is not a number. */
-function copiedLine(line: string): Copied | undefined {
-  let json: unknown;
+function notACurve(path: string, line: number, why: string): Refusal {
+  return new Refusal(
+    `${path}, line ${line}, is not a line that training writes (${why}).`,
+    'Restore or remove the curve that training wrote.',
+  );
+}
+
+function jsonOf(text: string): unknown {
   try {
-    json = parseJson(line);
+    return parseJson(text);
   } catch {
     return undefined;
   }
-  if (json === null || typeof json !== 'object' || Array.isArray(json)) return undefined;
-  const found = Object.entries(json).filter(([key]) => Object.hasOwn(KEYS, key));
-  const wanted = Object.keys(KEYS).filter((key) => key !== 'resampled');
-  if (!wanted.every((key) => Object.hasOwn(json, key))) return undefined;
-  if (!found.every(([key, value]) => KEYS[key as keyof MetricsRecord](value))) return undefined;
-  return { step: (json as Record<'step', number>).step, text: JSON.stringify(Object.fromEntries(found)) };
+}
+
+/** The lines of a file of bounded size; the last has no newline at its end where `ended` is false. */
+async function* linesOf(path: string): AsyncGenerator<{ text: string; ended: boolean }> {
+  let [rest, bytes, number] = ['', 0, 1];
+  const decoder = new TextDecoder();
+  for await (const piece of piecesOfFile(path, 2 ** 16)) {
+    bytes += piece.length;
+    const lines = (rest + decoder.decode(piece, { stream: true })).split('\n');
+    rest = lines.pop()!;
+    for (const text of lines) {
+      if (text.length > MOST_LINE) throw notACurve(path, number, 'it is too long');
+      yield { text, ended: true };
+      number++;
+    }
+    if (rest.length > MOST_LINE) throw notACurve(path, number, 'it is too long');
+    if (bytes > MOST_CURVE) throw notACurve(path, number, `the file is larger than ${formatBytes(MOST_CURVE)}`);
+  }
+  if (rest !== '') yield { text: rest, ended: false };
 }

@@ -3,8 +3,8 @@ import type { ActivationSource, Batch } from '../activations/activation-source.j
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { Progress, StopRequest, Table } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
-import type { MetricsRecord } from '../sae/training-curve.js';
 import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
+import { l0AndVariance } from '../train/metrics-log.js';
 import { engineSettings } from '../train/run-settings.js';
 import { openSource } from '../train/train.js';
 import { Trainer } from '../train/trainer.js';
@@ -161,10 +161,6 @@ async function trainLanes(
   );
   if (interrupted) throw interrupted;
   return outcomes;
-}
-
-function l0AndVariance(line: MetricsRecord | undefined): string {
-  return line ? `L0 ${line.l0.toFixed(1)} · EV ${line.explained_variance?.toFixed(3) ?? '–'}` : '';
 }
 
 /** Batches that the quickest reader may be ahead of the slowest: so many are in memory at most. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { JsonLines, trimJsonLines } from '../disk/output-file.js';
-import { METRICS_FILE, type MetricsRecord } from '../sae/training-curve.js';
+import { METRICS_FILE, type MetricsLine } from '../sae/training-curve.js';
 import type { EngineSettings, StepMetrics } from './engines/engine.js';
 import { deadKnownFrom } from './schedule.js';
 
@@ -44,11 +44,11 @@ export class MetricsLog {
   }
 
   /** The line after `step` steps; begins the next one. */
-  line(step: number, last: StepMetrics, lr: number): MetricsRecord {
+  line(step: number, last: StepMetrics, lr: number): MetricsLine {
     const { steps, mse, l1, aux, l0, variance, resampled } = this.sums;
     const { batch, dSae } = this.settings;
     const seconds = (performance.now() - this.since) / 1000;
-    const record: MetricsRecord = {
+    const written: MetricsLine = {
       step,
       tokens: step * batch,
       loss: (mse + l1 + aux) / steps,
@@ -59,15 +59,22 @@ export class MetricsLog {
       explained_variance: variance > 0 && Number.isFinite(variance) ? 1 - mse / variance : null,
       dead_fraction: step >= deadKnownFrom(this.settings) ? last.dead / dSae : null,
       lr,
-      ...(resampled > 0 ? { resampled } : {}),
+      resampled: resampled > 0 ? resampled : undefined,
       // No clock is so coarse twice, but NaN and infinities are no JSON.
       tokens_per_second: Math.round((this.stepsTimed * batch) / Math.max(seconds, 1e-6)),
     };
     this.sums = zero();
     this.since = performance.now();
     this.stepsTimed = 0;
-    return record;
+    return written;
   }
+}
+
+/** L0 and explained variance of a line, for the terminal while a run is under way; empty before its first line. */
+export function l0AndVariance(line: MetricsLine | undefined): string {
+  if (!line) return '';
+  const decimals = (value: number | null, digits: number) => value?.toFixed(digits) ?? '–';
+  return `L0 ${decimals(line.l0, 1)} · EV ${decimals(line.explained_variance, 3)}`;
 }
 
 /**
@@ -79,8 +86,8 @@ export async function openCurve(
   steps: number,
   logEvery: number,
   say: (line: string) => void,
-): Promise<JsonLines<MetricsRecord>> {
-  const curve = await JsonLines.open<MetricsRecord>(join(directory, METRICS_FILE), {
+): Promise<JsonLines<MetricsLine>> {
+  const curve = await JsonLines.open<MetricsLine>(join(directory, METRICS_FILE), {
     keep: (line) => line.step <= steps,
   });
   const last = curve.last?.step ?? 0;
@@ -94,5 +101,5 @@ export async function openCurve(
 
 /** Drops the lines of steps that a finished SAE does not have. */
 export function endCurve(directory: string, steps: number): Promise<void> {
-  return trimJsonLines<MetricsRecord>(join(directory, METRICS_FILE), (line) => line.step <= steps);
+  return trimJsonLines<MetricsLine>(join(directory, METRICS_FILE), (line) => line.step <= steps);
 }

@@ -8,7 +8,7 @@ import { Interrupted } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import type { Parameters } from '../sae/sae.js';
-import type { MetricsRecord } from '../sae/training-curve.js';
+import type { MetricsLine } from '../sae/training-curve.js';
 import type { Engine, EngineSettings } from './engines/engine.js';
 import {
   checkMemory,
@@ -63,7 +63,7 @@ export interface OpenRun {
   readonly run: Run;
   readonly engine: Engine;
   readonly log: MetricsLog;
-  readonly curve: JsonLines<MetricsRecord>;
+  readonly curve: JsonLines<MetricsLine>;
   /** Steps after which features were resampled. */
   readonly resampledAt: number[];
 }

@@ -4,7 +4,7 @@ import type { TrainConfig } from '../config/stages.js';
 import { ablations, activationDTypes } from '../config/values.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { PARAMETERS } from '../sae/sae.js';
-import type { MetricsRecord } from '../sae/training-curve.js';
+import type { MetricsLine } from '../sae/training-curve.js';
 import type { Ablation, EngineSettings } from './engines/engine.js';
 import type { Estimates } from './estimates.js';
 import { checkSchedule, planned, type Schedule, type SparsityCoefficient } from './schedule.js';
@@ -105,10 +105,10 @@ export function metadata(
   settings: EngineSettings,
   steps: number,
   lambda: SparsityCoefficient,
-  last: MetricsRecord | undefined,
+  last: MetricsLine | undefined,
   text?: TextRead,
 ) {
-  const { tokens_per_second: _, ...final } = last ?? ({} as Partial<MetricsRecord>);
+  const { tokens_per_second: _, ...final } = last ?? ({} as Partial<MetricsLine>);
   return {
     model_name: about.model.name,
     model_fingerprint: about.model.fingerprint,

@@ -7,7 +7,7 @@ import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { openLiveSource } from '../harvest/live-source.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
-import type { MetricsRecord } from '../sae/training-curve.js';
+import { l0AndVariance } from './metrics-log.js';
 import { finishedIn, kept, stateNotKept } from './run-directory.js';
 import { continuedCourse, recordedSource } from './run-settings.js';
 import { checkResampleSteps } from './schedule.js';
@@ -103,17 +103,13 @@ async function loop(
     ahead?.catch(() => {});
     await stepping;
     used.push(x);
-    progress.update(trainer.steps * batch, figures(trainer.last));
+    progress.update(trainer.steps * batch, trainer.last && `· ${l0AndVariance(trainer.last)}`);
     if (trainer.steps < trainer.wanted && (await heard(stop))) {
       await keep();
       throw new Interrupted(stop.signal!, left());
     }
   }
   progress.end();
-}
-
-function figures(line: MetricsRecord | undefined): string {
-  return line ? `· L0 ${line.l0.toFixed(1)} · EV ${line.explained_variance?.toFixed(3) ?? '–'}` : '';
 }
 
 /** `--activations` that means standard input. */

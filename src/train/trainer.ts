@@ -10,7 +10,7 @@ import { Interrupted } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { scaleActivations } from '../sae/convert.js';
 import { CFG_FILE, saveSae } from '../sae/saelens.js';
-import type { MetricsRecord } from '../sae/training-curve.js';
+import type { MetricsLine } from '../sae/training-curve.js';
 import type { Engine, TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
 import { openEngine } from './engines/open.js';
@@ -33,7 +33,7 @@ export class Trainer {
   private readonly run: Run;
   private readonly engine: Engine;
   private readonly log: MetricsLog;
-  private readonly curve: JsonLines<MetricsRecord>;
+  private readonly curve: JsonLines<MetricsLine>;
   /** Steps after which features were resampled. */
   private readonly resampledAt: number[];
 
@@ -92,7 +92,7 @@ export class Trainer {
   }
 
   /** The newest line of the curve. */
-  get last(): MetricsRecord | undefined {
+  get last(): MetricsLine | undefined {
     return this.curve.last;
   }
 

@@ -1,6 +1,6 @@
 import { count, type Progress } from '../progress/progress.js';
 import { openSae } from '../sae/saelens.js';
-import type { MetricsRecord } from '../sae/training-curve.js';
+import { type MetricsRecord, metricsLine } from '../sae/training-curve.js';
 
 /** What makes a trained SAE useless, and what to change. */
 export interface Fault {
@@ -11,7 +11,7 @@ export interface Fault {
   readonly remedy: string;
 }
 
-/** The last line of a training curve, without its speed. */
+/** Of the last line of a training curve, what is judged; NaN where it is not known. */
 export type LastFigures = Pick<
   MetricsRecord,
   'step' | 'tokens' | 'loss' | 'l0' | 'explained_variance' | 'dead_fraction'
@@ -37,14 +37,14 @@ export function faultsOf(
       remedy: 'Use a smaller --l1; where the loss jumped in metrics.jsonl, a smaller --lr.',
     });
   }
-  if (explained !== null && explained < 0) {
+  if (explained < 0) {
     faults.push({
       kind: 'worse-than-mean',
       message: `Explained variance is ${short(explained)}: the mean activation would be a better reconstruction.`,
       remedy: 'Use a smaller --lr, or train on more --tokens.',
     });
   }
-  if (dead !== null && dead > MOSTLY_DEAD) {
+  if (dead > MOSTLY_DEAD) {
     faults.push({
       kind: 'dead',
       message: `${percent(dead)} of the features are dead.`,
@@ -69,8 +69,9 @@ export function faultsOf(
  */
 export async function reportVerdict(directory: string, progress: Progress, name?: string): Promise<Fault[]> {
   const { dIn, dSae, metadata } = await openSae(directory);
-  const { final } = (metadata.sae_pipe ?? {}) as { final?: Partial<LastFigures> };
-  if (!isWhole(final)) return [];
+  const { final: recorded } = (metadata.sae_pipe ?? {}) as { final?: unknown };
+  const { data: final } = metricsLine.omit({ tokens_per_second: true }).safeParse(recorded);
+  if (!final) return [];
   const faults = faultsOf(final, { dIn, dSae });
   const { step, tokens, loss, l0, explained_variance, dead_fraction } = final;
   const figures = { step, tokens, loss, l0, explained_variance, dead_fraction };
@@ -84,21 +85,11 @@ export async function reportVerdict(directory: string, progress: Progress, name?
   return faults;
 }
 
-/** cfg.json may come from elsewhere. */
-function isWhole(final: Partial<LastFigures> | undefined): final is LastFigures {
-  const numbers = [final?.step, final?.tokens, final?.loss, final?.l0];
-  const values = [final?.explained_variance, final?.dead_fraction];
-  return (
-    numbers.every((value) => typeof value === 'number') &&
-    values.every((value) => typeof value === 'number' || value === null)
-  );
-}
-
 function inWords({ step, tokens, l0, explained_variance: explained, dead_fraction: dead }: LastFigures): string {
   const parts = [
     `L0 ${short(l0)}`,
-    `explained variance ${explained === null ? 'not defined' : explained.toFixed(3)}`,
-    `dead features ${dead === null ? 'not known yet (shorter than --dead-window)' : percent(dead)}`,
+    `explained variance ${Number.isNaN(explained) ? 'not defined' : explained.toFixed(3)}`,
+    `dead features ${Number.isNaN(dead) ? 'not known yet (shorter than --dead-window)' : percent(dead)}`,
   ];
   return `${parts.join(', ')} after step ${step} (${count(tokens)} activations).`;
 }

@@ -3,10 +3,9 @@ import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { RUN_FILE } from '../config/run-file.js';
-import { readTextFile } from '../disk/json.js';
-import { metricsRecord } from '../report/read-evaluation.js';
+import { parseJson, readTextFile } from '../disk/json.js';
 import { CFG_FILE } from '../sae/saelens.js';
-import type { MetricsRecord } from '../sae/training-curve.js';
+import { type MetricsRecord, metricsLine } from '../sae/training-curve.js';
 
 /** Bytes read at a time. */
 const CHUNK = 1 << 18;
@@ -86,7 +85,7 @@ export class CurveFile {
   }
 
   private take(line: string): void {
-    const parsed = metricsRecord.safeParse(parsedOrNull(line));
+    const parsed = metricsLine.safeParse(parsedOrNull(line));
     if (!parsed.success) {
       this.unreadable++;
       return;
@@ -110,7 +109,7 @@ async function bytesAt(file: FileHandle, position: number, length: number): Prom
 
 function parsedOrNull(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch {
     return null;
   }

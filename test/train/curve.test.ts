@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { copiedCurve } from '../../src/sae/training-curve.js';
+import { copiedCurve, readCurve } from '../../src/sae/training-curve.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
@@ -32,7 +32,7 @@ test('of an SAE that is being trained further, the curve of its own steps is cop
 
 test('nothing but the numbers of a curve is copied', async (t) => {
   const path = join(temporaryDirectory(t), 'metrics.jsonl');
-  writeFileSync(path, text([line(1, { password: 'secret', nested: { a: 'secret' } })]));
+  writeFileSync(path, text([line(1, { password: 'secret', nested: { a: 'secret' }, constructor: 'secret' })]));
   assert.equal(await copiedCurve(path), text([line(1)]));
   for (const bad of [
     '-----BEGIN PRIVATE KEY-----\nsecret\n',
@@ -62,4 +62,19 @@ test('what has no end, or is no regular file, is refused at once', async (t) => 
   for (const name of ['pipe', 'folder', 'zero']) {
     await refuses(() => copiedCurve(join(directory, name)), 'is not a file');
   }
+});
+
+test('what is copied can be read: a value that is not known is NaN, one that trains nothing is 0', async (t) => {
+  const path = join(temporaryDirectory(t), 'metrics.jsonl');
+  writeFileSync(path, text([line(1, { lr: 1e-200, resampled: 2, later_addition: 1 }), line(2)]));
+  const curve = await readCurve(path);
+  assert.deepEqual(
+    curve.map(({ step, lr, resampled, dead_fraction }) => [step, lr, resampled, dead_fraction]),
+    [
+      [1, 0, 2, Number.NaN],
+      [2, 3e-4, undefined, Number.NaN],
+    ],
+  );
+  writeFileSync(path, await copiedCurve(path));
+  assert.deepEqual(await readCurve(path), curve);
 });

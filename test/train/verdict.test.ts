@@ -27,11 +27,11 @@ test('a usable SAE has no fault, and each threshold is where the docs say', () =
   assert.deepEqual(kinds({}), []);
   assert.deepEqual([kinds({ l0: 1 }), kinds({ l0: 0.99 })], [[], ['silent']]);
   assert.deepEqual(
-    [kinds({ explained_variance: 0 }), kinds({ explained_variance: -0.01 }), kinds({ explained_variance: null })],
+    [kinds({ explained_variance: 0 }), kinds({ explained_variance: -0.01 }), kinds({ explained_variance: Number.NaN })],
     [[], ['worse-than-mean'], []],
   );
   assert.deepEqual(
-    [kinds({ dead_fraction: 0.9 }), kinds({ dead_fraction: 0.91 }), kinds({ dead_fraction: null })],
+    [kinds({ dead_fraction: 0.9 }), kinds({ dead_fraction: 0.91 }), kinds({ dead_fraction: Number.NaN })],
     [[], ['dead'], []],
   );
   assert.deepEqual([kinds({ l0: 192 }), kinds({ l0: 193 })], [[], ['not-sparse']]);

@@ -99,7 +99,7 @@ test('lines that are not what training writes are counted and left out', async (
 
 test('null is a value that is not a number', async (t) => {
   const path = fileIn(temporaryDirectory(t));
-  writeFileSync(path, textOf(curve(1, { explained_variance: null })));
+  writeFileSync(path, textOf([{ ...curve(1)[0]!, explained_variance: null }]));
   const file = new CurveFile(path);
   await file.update();
   assert.ok(Number.isNaN(file.curve.last!.explained_variance));

@@ -1,10 +1,10 @@
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { MetricsRecord } from '../../src/sae/training-curve.js';
+import type { MetricsLine, MetricsRecord } from '../../src/sae/training-curve.js';
 import { curve } from '../report/sample.js';
 
 /** Lines of metrics.jsonl. */
-export const textOf = (lines: readonly Partial<MetricsRecord>[]) =>
+export const textOf = (lines: readonly Partial<MetricsLine>[]) =>
   lines.map((line) => `${JSON.stringify(line)}\n`).join('');
 
 /** A run's directory with a curve of `lines` lines, of 1000 activations each. */
