@@ -3,161 +3,222 @@ import { count, duration, type Progress, type Table, Task } from './progress.js'
 
 /** Seconds between lines where there is no terminal to draw on (a log file, a cluster job). */
 const LINE_INTERVAL = 10;
+/** Milliseconds between two drawings of a table. */
+const DRAW_INTERVAL = 200;
+const WHOLE_BAR = '{label} {bar} {percentage}% · {rate} · {left} left {note}';
+const TABLE_BAR = '{label} {bar} {percentage}% {note}';
 
-/** Progress on standard error: a bar in a terminal, a line now and then elsewhere. */
+type CliProgress = typeof import('cli-progress');
+
+/** Progress on standard error: bars in a terminal, a line now and then elsewhere. */
 export async function terminalProgress(): Promise<Progress> {
-  const { default: cliProgress } = await import('cli-progress');
-  const interactive = process.stderr.isTTY === true;
-  let bar: SingleBar | undefined;
-  let table: TerminalTable | undefined;
-  const multiBar = (format: string) =>
-    new cliProgress.MultiBar(
-      { format, stream: process.stderr, barsize: 16, hideCursor: true, fps: 8 },
-      cliProgress.Presets.shades_classic,
-    );
-  let task: Task | undefined;
-  let printed = 0;
-
-  const figures = (of: Task) => {
-    const left = of.left();
-    return { rate: `${count(of.rate())} ${of.unit}s/s`, left: left === undefined ? '?' : duration(left) };
-  };
-  const draw = (of: Task) => {
-    bar = new cliProgress.SingleBar(
-      {
-        format: '{label} {bar} {percentage}% · {rate} · {left} left {note}',
-        stream: process.stderr,
-        barsize: 28,
-        hideCursor: true,
-        fps: 8,
-      },
-      cliProgress.Presets.shades_classic,
-    );
-    bar.start(of.total, of.done, { label: of.label.padEnd(18), rate: '', left: '?', note: '' });
-    return bar;
-  };
-  const erase = () => {
-    bar?.stop();
-    bar = undefined;
-  };
-  const progress: Progress = {
-    begin(label, total, unit) {
-      progress.end();
-      task = new Task(label, total, unit);
-      printed = performance.now();
-      if (interactive) draw(task);
-    },
-    update(done, note = '') {
-      if (!task) return;
-      task.update(done);
-      if (interactive) {
-        // A line that was said has ended the bar before.
-        (bar ?? draw(task)).update(done, { ...figures(task), note });
-      } else if ((performance.now() - printed) / 1000 >= LINE_INTERVAL) {
-        printed = performance.now();
-        const { rate, left } = figures(task);
-        const percent = Math.floor((100 * done) / task.total);
-        process.stderr.write(`${task.label}: ${percent} % · ${rate} · ${left} left ${note}\n`);
-      }
-    },
-    end() {
-      table?.end();
-      table = undefined;
-      erase();
-      if (!interactive && task?.begun) {
-        process.stderr.write(`${task.label}: ${count(task.done)} ${task.unit}s in ${duration(task.seconds())}\n`);
-      }
-      task = undefined;
-    },
-    table(label, rows, unit) {
-      progress.end();
-      table = terminalTable(interactive ? multiBar : undefined, label, rows, unit);
-      return table;
-    },
-    say(line) {
-      if (table) {
-        table.say(line);
-        return;
-      }
-      erase();
-      process.stderr.write(`${line}\n`);
-    },
-    tell: (_event, line) => progress.say(line),
-  };
-  return progress;
+  return process.stderr.isTTY === true ? new Bars((await import('cli-progress')).default) : new Lines();
 }
 
-/** Seconds between lines where there is no terminal to draw on. */
-const TABLE_LINE_INTERVAL = 10;
-/** Milliseconds between two drawings. */
-const DRAW_INTERVAL = 200;
+/** What both have: one task or one table at a time, and lines above it. Its functions may be taken from it. */
+abstract class Display implements Progress {
+  protected task: Task | undefined;
+  protected running: TerminalTable | undefined;
 
-/** A live table on a terminal, or lines now and then; `end` takes it away. */
-export interface TerminalTable extends Table {
-  end(): void;
-  /** A line above the table. */
-  say(line: string): void;
+  readonly begin = (label: string, total: number, unit: string): void => {
+    this.end();
+    this.task = new Task(label, total, unit);
+    this.shown(this.task, '');
+  };
+
+  readonly update = (done: number, note = ''): void => {
+    this.task?.update(done);
+    if (this.task) this.shown(this.task, note);
+  };
+
+  readonly end = (): void => {
+    this.running?.end();
+    this.running = undefined;
+    if (this.task) this.ended(this.task);
+    this.task = undefined;
+  };
+
+  readonly table = (label: string, rows: readonly TableRow[], unit: string): Table => {
+    this.end();
+    this.running = new TerminalTable(this.bars(), label, rows, unit);
+    return this.running;
+  };
+
+  readonly say = (line: string): void => {
+    if (this.running) {
+      this.running.say(line);
+      return;
+    }
+    this.erase();
+    process.stderr.write(`${line}\n`);
+  };
+
+  readonly tell = (_event: 'result' | 'warning', line: string): void => {
+    this.say(line);
+  };
+
+  /** Shows how far the task is; `begin` has no note. */
+  protected abstract shown(task: Task, note: string): void;
+  protected abstract ended(task: Task): void;
+  /** Makes room for a line. */
+  protected abstract erase(): void;
+  protected abstract bars(): MultiBar | undefined;
+}
+
+class Bars extends Display {
+  private bar: SingleBar | undefined;
+
+  constructor(private readonly cliProgress: CliProgress) {
+    super();
+  }
+
+  protected shown(task: Task, note: string): void {
+    // A line that was said has ended the bar before.
+    const bar = this.bar ?? this.draw(task);
+    if (task.begun) bar.update(task.done, { ...figuresOf(task), note });
+  }
+
+  private draw(task: Task): SingleBar {
+    const { SingleBar, Presets } = this.cliProgress;
+    const options = { format: WHOLE_BAR, stream: process.stderr, barsize: 28, hideCursor: true, fps: 8 };
+    this.bar = new SingleBar(options, Presets.shades_classic);
+    this.bar.start(task.total, task.done, { label: task.label.padEnd(18), rate: '', left: '?', note: '' });
+    return this.bar;
+  }
+
+  protected ended(): void {
+    this.erase();
+  }
+
+  protected erase(): void {
+    this.bar?.stop();
+    this.bar = undefined;
+  }
+
+  protected bars(): MultiBar {
+    const { MultiBar, Presets } = this.cliProgress;
+    const options = { format: TABLE_BAR, stream: process.stderr, barsize: 16, hideCursor: true, fps: 8 };
+    return new MultiBar(options, Presets.shades_classic);
+  }
+}
+
+class Lines extends Display {
+  private printed = 0;
+
+  protected shown(task: Task, note: string): void {
+    const now = performance.now();
+    if (!task.begun) this.printed = now;
+    if ((now - this.printed) / 1000 < LINE_INTERVAL) return;
+    this.printed = now;
+    const { rate, left } = figuresOf(task);
+    const percent = Math.floor((100 * task.done) / task.total);
+    process.stderr.write(`${task.label}: ${percent} % · ${rate} · ${left} left ${note}\n`);
+  }
+
+  protected ended(task: Task): void {
+    if (!task.begun) return;
+    process.stderr.write(`${task.label}: ${count(task.done)} ${task.unit}s in ${duration(task.seconds())}\n`);
+  }
+
+  protected erase(): void {}
+
+  protected bars(): undefined {
+    return undefined;
+  }
+}
+
+function figuresOf(task: Task): { rate: string; left: string } {
+  const left = task.left();
+  return { rate: `${count(task.rate())} ${task.unit}s/s`, left: left === undefined ? '?' : duration(left) };
+}
+
+interface TableRow {
+  readonly label: string;
+  readonly total: number;
 }
 
 /**
  * A table with a bar for every task under way and one for all of them. A task that is over leaves a line above, so that
  * the table fits any terminal. Without a terminal, lines with the sums.
  */
-export function terminalTable(
-  multiBar: ((format: string) => MultiBar) | undefined,
-  label: string,
-  rows: readonly { label: string; total: number }[],
-  unit: string,
-): TerminalTable {
-  const started = performance.now();
-  const total = rows.reduce((sum, row) => sum + row.total, 0);
-  const widest = Math.max(label.length, ...rows.map((row) => row.label.length));
-  const done = new Array<number>(rows.length).fill(0);
-  const drawn = new Array<number>(rows.length).fill(Number.NEGATIVE_INFINITY);
-  const bars = new Map<number, SingleBar>();
-  const over = new Set<number>();
-  // What an earlier run had done does not count into the rate.
-  const first = new Map<number, number>();
-  let printed = started;
+class TerminalTable implements Table {
+  private readonly started = performance.now();
+  private readonly total: number;
+  private readonly widest: number;
+  private readonly done: number[];
+  private readonly drawn: number[];
+  private readonly bars = new Map<number, SingleBar>();
+  private readonly over = new Set<number>();
+  /** What an earlier run had done does not count into the rate. */
+  private readonly first = new Map<number, number>();
+  private printed = this.started;
+  private readonly all: SingleBar | undefined;
 
-  const bar = multiBar?.('{label} {bar} {percentage}% {note}');
-  const all = bar?.create(total, 0, { label: label.padEnd(widest), note: '' });
-  const write = (line: string) => (bar ? bar.log(`${line}\n`) : process.stderr.write(`${line}\n`));
-  const sums = () => {
-    const sum = done.reduce((a, b) => a + b, 0);
-    const gained = sum - [...first.values()].reduce((a, b) => a + b, 0);
-    const rate = gained / ((performance.now() - started) / 1000);
-    const left = rate > 0 ? duration((total - sum) / rate) : '?';
-    return { sum, note: `${over.size} of ${rows.length} done · ${count(rate)} ${unit}s/s · ${left} left` };
-  };
+  constructor(
+    private readonly multiBar: MultiBar | undefined,
+    private readonly label: string,
+    private readonly rows: readonly TableRow[],
+    private readonly unit: string,
+  ) {
+    this.total = rows.reduce((sum, row) => sum + row.total, 0);
+    this.widest = Math.max(label.length, ...rows.map((row) => row.label.length));
+    this.done = new Array<number>(rows.length).fill(0);
+    this.drawn = new Array<number>(rows.length).fill(Number.NEGATIVE_INFINITY);
+    this.all = multiBar?.create(this.total, 0, { label: this.padded(label), note: '' });
+  }
 
-  return {
-    update(row, units, note = '') {
-      done[row] = units;
-      if (!first.has(row)) first.set(row, units);
-      const now = performance.now();
-      if (bar && now - drawn[row]! >= DRAW_INTERVAL) {
-        drawn[row] = now;
-        const own =
-          bars.get(row) ?? bar.create(rows[row]!.total, units, { label: rows[row]!.label.padEnd(widest), note });
-        bars.set(row, own);
-        own.update(units, { note });
-        const { sum, note: together } = sums();
-        all!.update(sum, { note: together });
-      } else if (!bar && (now - printed) / 1000 >= TABLE_LINE_INTERVAL) {
-        printed = now;
-        const { sum, note: together } = sums();
-        process.stderr.write(`${label}: ${Math.floor((100 * sum) / total)} % · ${together}\n`);
-      }
-    },
-    finish(row, note) {
-      over.add(row);
-      const own = bars.get(row);
-      if (own) bar!.remove(own);
-      bars.delete(row);
-      write(`${rows[row]!.label.padEnd(widest)}  ${note}`);
-    },
-    end: () => bar?.stop(),
-    say: write,
-  };
+  update(row: number, units: number, note = ''): void {
+    this.done[row] = units;
+    if (!this.first.has(row)) this.first.set(row, units);
+    const now = performance.now();
+    if (this.multiBar && now - this.drawn[row]! >= DRAW_INTERVAL) {
+      this.drawn[row] = now;
+      this.draw(this.multiBar, row, note);
+    } else if (!this.multiBar && (now - this.printed) / 1000 >= LINE_INTERVAL) {
+      this.printed = now;
+      const { sum, note: together } = this.sums();
+      process.stderr.write(`${this.label}: ${Math.floor((100 * sum) / this.total)} % · ${together}\n`);
+    }
+  }
+
+  private draw(multiBar: MultiBar, row: number, note: string): void {
+    const { label, total } = this.rows[row]!;
+    const units = this.done[row]!;
+    const bar = this.bars.get(row) ?? multiBar.create(total, units, { label: this.padded(label), note });
+    this.bars.set(row, bar);
+    bar.update(units, { note });
+    const { sum, note: together } = this.sums();
+    this.all!.update(sum, { note: together });
+  }
+
+  private sums(): { sum: number; note: string } {
+    const sum = this.done.reduce((a, b) => a + b, 0);
+    const gained = sum - [...this.first.values()].reduce((a, b) => a + b, 0);
+    const rate = gained / ((performance.now() - this.started) / 1000);
+    const left = rate > 0 ? duration((this.total - sum) / rate) : '?';
+    const standing = `${this.over.size} of ${this.rows.length} done`;
+    return { sum, note: `${standing} · ${count(rate)} ${this.unit}s/s · ${left} left` };
+  }
+
+  finish(row: number, note: string): void {
+    this.over.add(row);
+    const bar = this.bars.get(row);
+    if (bar) this.multiBar!.remove(bar);
+    this.bars.delete(row);
+    this.say(`${this.padded(this.rows[row]!.label)}  ${note}`);
+  }
+
+  end(): void {
+    this.multiBar?.stop();
+  }
+
+  /** A line above the table. */
+  say(line: string): void {
+    if (this.multiBar) this.multiBar.log(`${line}\n`);
+    else process.stderr.write(`${line}\n`);
+  }
+
+  private padded(label: string): string {
+    return label.padEnd(this.widest);
+  }
 }

@@ -53,23 +53,48 @@ function rowsOf(entries: readonly Entry[]): { rows: Row[]; headings: { site: str
   return { rows, headings, count: at };
 }
 
-/**
- * The cross-entropy figure: a row an SAE. On a log axis of nats above the clean model, the spliced loss (symbol) and the
- * zero-ablated loss (bar's end): the two can be a factor of a thousand apart, which a linear axis cannot show. The
- * length of the bar is −log(1 − loss recovered).
- */
-export function crossEntropyFigure(entries: readonly Entry[], id: string): Markup {
+/** What is drawn, and where: the text of names at the left, a log axis, columns of numbers at the right. */
+interface Frame {
+  readonly rows: Row[];
+  readonly headings: { site: string; at: number }[];
+  /** Rows, headings included. */
+  readonly count: number;
+  readonly marginLeft: number;
+  readonly marginRight: number;
+  readonly height: number;
+  readonly domain: [number, number];
+  readonly ticks: number[];
+}
+
+function frameOf(entries: readonly Entry[]): Frame {
   const { rows, headings, count } = rowsOf(entries);
   const names = 26 + Math.max(60, ...entries.map(({ label }) => textWidth(label, FONT.label)));
   const marginLeft = names + 20;
   const numbers = COLUMNS.length * COLUMN;
-  const height = HEAD + count * ROW + FOOT;
   const domain = logDomain(
     rows.flatMap(({ spliced, zero }) => [spliced ?? 0, zero ?? 0]),
     0.04,
   );
   const ticks = logTicks(domain, (WIDTH - marginLeft - numbers) / 45);
-  const saeOf = ({ entry }: Row) => ({ 'data-sae': entry.index });
+  const height = HEAD + count * ROW + FOOT;
+  return { rows, headings, count, marginLeft, marginRight: numbers + 14, height, domain, ticks };
+}
+
+const LEFT = { frameAnchor: 'left', textAnchor: 'start', fontSize: FONT.label } as const;
+const ABOVE = { frameAnchor: 'top-left', lineAnchor: 'bottom', textAnchor: 'start' } as const;
+const saeOf = ({ entry }: Row) => ({ 'data-sae': entry.index });
+const rowColour = { value: ({ entry }: Row) => colour(entry.style), scale: null } as const;
+
+function nameMarks({ rows, headings, marginLeft }: Frame) {
+  const label = ({ entry }: Row) => entry.label;
+  return [
+    text(headings, { ...LEFT, y: 'at', text: 'site', dx: -marginLeft, fontWeight: 600 }),
+    text(rows, { ...LEFT, y: 'at', text: label, dx: 18 - marginLeft, ...attributed(rows, saeOf) }),
+  ];
+}
+
+/** The spliced loss as a symbol with its interval, the zero-ablated loss as the end of a bar. */
+function lossMarks({ rows, domain }: Frame) {
   const bars = rows.filter(({ entry, zero }) => zero !== null && !Number.isNaN(addedLoss(entry).spliced));
   const ends = rows.filter(({ zero }) => zero !== null);
   const still = rows.filter(({ entry }) => addedLoss(entry).spliced <= 0);
@@ -77,93 +102,97 @@ export function crossEntropyFigure(entries: readonly Entry[], id: string): Marku
     const [low, high] = row.entry.record.intervals?.delta_ce ?? [];
     return low !== undefined && high !== undefined && high > 0 ? [{ ...row, low: Math.max(low, domain[0]), high }] : [];
   });
-  const left = { frameAnchor: 'left', textAnchor: 'start', fontSize: FONT.label } as const;
-  const above = { frameAnchor: 'top-left', lineAnchor: 'bottom', textAnchor: 'start' } as const;
+  return [
+    link(bars, {
+      x1: ({ spliced }: Row) => spliced ?? domain[0],
+      x2: 'zero',
+      y: 'at',
+      stroke: rowColour,
+      strokeWidth: 2,
+      strokeOpacity: 0.5,
+      title: 'tip',
+      ...attributed(bars, (row) => ({ ...saeOf(row), 'data-mark': 'recovered' })),
+    }),
+    link(intervals, {
+      x1: 'low',
+      x2: 'high',
+      y: 'at',
+      stroke: rowColour,
+      strokeWidth: 6,
+      strokeOpacity: 0.35,
+      ...attributed(intervals, (row) => ({ ...saeOf(row), 'data-mark': 'interval' })),
+    }),
+    ruleX(ends, {
+      x: 'zero',
+      y1: ({ at }: Row) => at - 0.24,
+      y2: ({ at }: Row) => at + 0.24,
+      strokeWidth: 1.5,
+      ...attributed(ends, (row) => ({ ...saeOf(row), 'data-mark': 'zero' })),
+    }),
+    dots(
+      rows.flatMap(({ entry, at, spliced, tip }) =>
+        spliced === null ? [] : [{ x: spliced, y: at, style: entry.style, tip, index: entry.index }],
+      ),
+    ),
+    // A log axis has no place for a loss that splicing did not raise: an arrow at its left end stands for it.
+    text(still, { ...LEFT, y: 'at', text: () => '◂', dx: -10, title: 'tip', ...attributed(still, saeOf) }),
+  ];
+}
+
+function numberMarks({ rows, marginRight }: Frame) {
+  return COLUMNS.map(({ head, cell }, i) => {
+    const dx = marginRight - (COLUMNS.length - 1 - i) * COLUMN;
+    return [
+      text([head], { frameAnchor: 'top-right', lineAnchor: 'bottom', textAnchor: 'end', dx, dy: -6 }),
+      text(rows, {
+        frameAnchor: 'right',
+        textAnchor: 'end',
+        y: 'at',
+        dx,
+        text: ({ entry }: Row) => cell(entry),
+        fontVariant: 'tabular-nums',
+        ...attributed(rows, saeOf),
+      }),
+    ];
+  });
+}
+
+/** The figure in words. */
+function described(entries: readonly Entry[]): string {
+  const sentences = entries.map(({ fullName, record }) => {
+    const { ce_clean: clean, ce_spliced: spliced, ce_zero: zero } = record;
+    return `${fullName}: clean ${fixed(clean, 3)}, spliced ${fixed(spliced, 3)}, zero-ablated ${fixed(zero, 3)} nats.`;
+  });
+  return sentences.join(' ');
+}
+
+/**
+ * The cross-entropy figure: one row per SAE. On a log axis of nats above the clean model, the spliced loss (symbol) and
+ * the zero-ablated loss (end of the bar): the two can be a factor of a thousand apart, which a linear axis cannot show.
+ * The length of the bar is −log(1 − loss recovered).
+ */
+export function crossEntropyFigure(entries: readonly Entry[], id: string): Markup {
+  const frame = frameOf(entries);
+  const { count, marginLeft, marginRight, height, domain, ticks } = frame;
   const svg = drawn(
     id,
     { x: 0, y: 0, width: WIDTH, height },
     {
       marginLeft,
-      marginRight: numbers + 14,
+      marginRight,
       marginTop: HEAD,
       marginBottom: FOOT,
       x: { type: 'log', domain, label: null, ticks, tickFormat: compact, grid: true },
       y: { domain: [-0.5, count - 0.5], reverse: true, axis: null },
       marks: [
-        text(headings, { ...left, y: 'at', text: 'site', dx: -marginLeft, fontWeight: 600 }),
-        text(rows, {
-          ...left,
-          y: 'at',
-          text: ({ entry }: Row) => entry.label,
-          dx: 18 - marginLeft,
-          ...attributed(rows, saeOf),
-        }),
-        link(bars, {
-          x1: ({ spliced }: Row) => spliced ?? domain[0],
-          x2: 'zero',
-          y: 'at',
-          stroke: { value: ({ entry }: Row) => colour(entry.style), scale: null },
-          strokeWidth: 2,
-          strokeOpacity: 0.5,
-          title: 'tip',
-          ...attributed(bars, (row) => ({ ...saeOf(row), 'data-mark': 'recovered' })),
-        }),
-        link(intervals, {
-          x1: 'low',
-          x2: 'high',
-          y: 'at',
-          stroke: { value: ({ entry }: Row) => colour(entry.style), scale: null },
-          strokeWidth: 6,
-          strokeOpacity: 0.35,
-          ...attributed(intervals, (row) => ({ ...saeOf(row), 'data-mark': 'interval' })),
-        }),
-        ruleX(ends, {
-          x: 'zero',
-          y1: ({ at }: Row) => at - 0.24,
-          y2: ({ at }: Row) => at + 0.24,
-          strokeWidth: 1.5,
-          ...attributed(ends, (row) => ({ ...saeOf(row), 'data-mark': 'zero' })),
-        }),
-        dots(
-          rows.flatMap(({ entry, at, spliced, tip }) =>
-            spliced === null ? [] : [{ x: spliced, y: at, style: entry.style, tip, index: entry.index }],
-          ),
-        ),
-        // A log axis has no place for a loss that splicing did not raise: an arrow at its left end stands for it.
-        text(still, { ...left, y: 'at', text: () => '◂', dx: -10, title: 'tip', ...attributed(still, saeOf) }),
-        COLUMNS.flatMap(({ head, cell }, i) => {
-          const dx = numbers + 14 - (COLUMNS.length - 1 - i) * COLUMN;
-          return [
-            text([head], { frameAnchor: 'top-right', lineAnchor: 'bottom', textAnchor: 'end', dx, dy: -6 }),
-            text(rows, {
-              frameAnchor: 'right',
-              textAnchor: 'end',
-              y: 'at',
-              dx,
-              text: ({ entry }: Row) => cell(entry),
-              fontVariant: 'tabular-nums',
-              ...attributed(rows, saeOf),
-            }),
-          ];
-        }),
-        text(['Loss added to the clean model (nats a token)'], { ...above, dy: -20, fontSize: FONT.label }),
-        text(['symbol: SAE spliced in; end of the bar: zero-ablated'], { ...above, dy: -6, fillOpacity: 0.7 }),
+        ...nameMarks(frame),
+        ...lossMarks(frame),
+        ...numberMarks(frame),
+        text(['Loss added to the clean model (nats a token)'], { ...ABOVE, dy: -20, fontSize: FONT.label }),
+        text(['symbol: SAE spliced in; end of the bar: zero-ablated'], { ...ABOVE, dy: -6, fillOpacity: 0.7 }),
       ],
     },
   );
-  return figureSvg(
-    {
-      width: WIDTH,
-      height,
-      id,
-      title: 'Cross-entropy: clean, spliced and zero-ablated',
-      description: entries
-        .map(
-          ({ fullName, record }) =>
-            `${fullName}: clean ${fixed(record.ce_clean, 3)}, spliced ${fixed(record.ce_spliced, 3)}, zero-ablated ${fixed(record.ce_zero, 3)} nats.`,
-        )
-        .join(' '),
-    },
-    svg,
-  );
+  const title = 'Cross-entropy: clean, spliced and zero-ablated';
+  return figureSvg({ width: WIDTH, height, id, title, description: described(entries) }, svg);
 }
