@@ -85,7 +85,9 @@ export async function readCurve(path: string): Promise<MetricsRecord[]> {
 export async function copiedCurve(path: string, steps = Number.POSITIVE_INFINITY): Promise<string> {
   const lines: string[] = [];
   for await (const { record, keys } of recordsOf(path)) {
-    const inOrder = keys.filter((key) => Object.hasOwn(record, key)).map((key) => [key, record[key as keyof MetricsRecord]]);
+    const inOrder = keys
+      .filter((key) => Object.hasOwn(record, key))
+      .map((key) => [key, record[key as keyof MetricsRecord]]);
     if (record.step <= steps) lines.push(`${JSON.stringify(Object.fromEntries(inOrder))}\n`);
   }
   return lines.join('');
