@@ -53,32 +53,46 @@ function readFlags() {
       },
     }).values as typeof flags;
   } catch (error) {
-    throw new UsageRefusal((error as Error).message);
+    throw new UsageRefusal((error as Error).message, undefined, 'config/unknown-flag');
   }
   const { size, device, directory } = flags as Record<string, string>;
-  if (size !== '7b' && size !== 'small') throw new UsageRefusal(`There is no size "${size}".`, 'Use 7b or small.');
+  if (size !== '7b' && size !== 'small')
+    throw new UsageRefusal(`There is no size "${size}".`, 'Use 7b or small.', 'config/wrong-value');
   if (!/^(cpu|cuda(:\d+)?)$/.test(device!)) {
-    throw new UsageRefusal(`"${device}" is no device for this check.`, 'Use cuda, cuda:N or cpu.');
+    throw new UsageRefusal(`"${device}" is no device for this check.`, 'Use cuda, cuda:N or cpu.', 'onnx/no-device');
   }
   const part = flags.part ?? (device === 'cpu' ? 'lm' : 'all');
   if (part !== 'lm' && part !== 'train' && part !== 'all') {
-    throw new UsageRefusal(`There is no part "${part}".`, 'Use lm, train or all.');
+    throw new UsageRefusal(`There is no part "${part}".`, 'Use lm, train or all.', 'config/wrong-value');
   }
   if (device === 'cpu' && part !== 'lm') {
-    throw new UsageRefusal(`Part "${part}" needs a GPU.`, 'Use --part lm, or --device cuda.');
+    throw new UsageRefusal(`Part "${part}" needs a GPU.`, 'Use --part lm, or --device cuda.', 'config/wrong-together');
   }
   const precision = (flags.precision ?? (device === 'cpu' ? 'float32' : 'bfloat16')) as Job['precision'];
   if (!precisions.includes(precision) || (precision as string) === 'auto') {
-    throw new UsageRefusal(`There is no precision "${precision}".`, 'Use bfloat16, float16 or float32.');
+    throw new UsageRefusal(
+      `There is no precision "${precision}".`,
+      'Use bfloat16, float16 or float32.',
+      'config/wrong-value',
+    );
   }
   if (device === 'cpu' && precision === 'bfloat16') {
-    throw new UsageRefusal('On the CPU, ONNX Runtime multiplies no bfloat16 matrices.', 'Use --precision float32.');
+    throw new UsageRefusal(
+      'On the CPU, ONNX Runtime multiplies no bfloat16 matrices.',
+      'Use --precision float32.',
+      'lm/bfloat16',
+    );
   }
   const [context, batch] = [Number(flags.context), Number(flags.batch)];
   if (!Number.isInteger(context) || context < 4 || context > SIZES[size].max_position_embeddings) {
-    throw new UsageRefusal(`--context must be from 4 to ${SIZES[size].max_position_embeddings}.`);
+    throw new UsageRefusal(
+      `--context must be from 4 to ${SIZES[size].max_position_embeddings}.`,
+      undefined,
+      'config/wrong-value',
+    );
   }
-  if (!Number.isInteger(batch) || batch < 1) throw new UsageRefusal('--batch must be a whole number from 1.');
+  if (!Number.isInteger(batch) || batch < 1)
+    throw new UsageRefusal('--batch must be a whole number from 1.', undefined, 'config/wrong-value');
   const [keep, withoutPeer, record] = [flags.keep === true, flags['without-peer'] === true, flags.record === true];
   const chosen = { size: size as Size, device: device!, directory: directory!, precision, context, batch };
   return { ...chosen, part: part as 'lm' | 'train' | 'all', keep, withoutPeer, record };
@@ -110,7 +124,11 @@ async function checkRoom({ size, device, directory, precision }: Settings): Prom
   const fits = (what: string, needed: number, free: number) => {
     if (needed <= free) return;
     const sizes = `${formatBytes(needed)} are needed and ${formatBytes(free)} are free`;
-    throw new Refusal(`${what} is too small for this check: ${sizes}.`, 'Use --size small, or a larger machine.');
+    throw new Refusal(
+      `${what} is too small for this check: ${sizes}.`,
+      'Use --size small, or a larger machine.',
+      'doctor/does-not-fit',
+    );
   };
   const { available } = memory();
   if (device === 'cpu') {

@@ -118,6 +118,7 @@ export async function readManifest(directory: string): Promise<Manifest> {
     [
       `${directory} is not an activation store (it has no manifest.json).`,
       'Name a directory that `sae-pipe harvest` wrote, OUT/<hook>.',
+      'activations/not-a-store',
     ],
     AGAIN,
   );
@@ -126,6 +127,7 @@ export async function readManifest(directory: string): Promise<Manifest> {
     throw new Refusal(
       `${path} is of format version ${JSON.stringify(version)}; this program reads version ${VERSION}.`,
       AGAIN,
+      'activations/other-version',
     );
   }
   return checkJson(manifestSchema, json, path, AGAIN);

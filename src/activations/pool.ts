@@ -185,6 +185,7 @@ export class PoolBatches implements Batches {
     throw new Refusal(
       `${this.about.place} has ${this.about.rows} rows, and training asks for more.`,
       'Ask for fewer --tokens or --steps, or let it have more rows.',
+      'activations/too-few-rows',
     );
   }
 
@@ -214,6 +215,7 @@ export class PoolBatches implements Batches {
     throw new Refusal(
       `${this.about.place} brings another text than the one that this run was trained on: it differs within the first ${expected.rows} rows.`,
       'Put the text and the tokenizer back, or train anew into another --out or with --overwrite.',
+      'activations/other-text',
     );
   }
 

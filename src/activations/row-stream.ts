@@ -80,7 +80,8 @@ export function streamSchema(header: StreamHeader): Schema {
  * @throws Refusal when it is none of ours, or of another version
  */
 export function readStreamHeader(schema: Schema, place: string): StreamHeader {
-  const refused = (what: string) => new Refusal(`${place} ${what}.`, 'Feed it with `sae-pipe harvest … --out -`.');
+  const refused = (what: string) =>
+    new Refusal(`${place} ${what}.`, 'Feed it with `sae-pipe harvest … --out -`.', 'activations/foreign-stream');
   const json = schema.metadata.get(HEADER_KEY);
   if (json === undefined) throw refused(`is an Arrow stream without "${HEADER_KEY}" in its metadata`);
   let header: unknown;
@@ -94,6 +95,7 @@ export function readStreamHeader(schema: Schema, place: string): StreamHeader {
     throw new Refusal(
       `${place} is a stream of format version ${JSON.stringify(version)}; this program reads version ${STREAM_VERSION}.`,
       'Let the same version of sae-pipe write and read it.',
+      'activations/other-version',
     );
   }
   const parsed = headerSchema.safeParse(header);
@@ -147,11 +149,19 @@ export class RowStream {
     const messages = new StreamMessages(source);
     const first = await messages.next(0).catch((cause) => failedToRead(place, cause));
     if (first === 'cut off') {
-      throw new Refusal(`${place} ended before its first row.`, 'The command that writes it says why.');
+      throw new Refusal(
+        `${place} ended before its first row.`,
+        'The command that writes it says why.',
+        'activations/empty-stream',
+      );
     }
     const found = typeof first === 'string' ? undefined : decode(first);
     if (found === undefined) {
-      throw new Refusal(`${place} is not an Arrow stream.`, 'Feed it with `sae-pipe harvest … --out -`.');
+      throw new Refusal(
+        `${place} is not an Arrow stream.`,
+        'Feed it with `sae-pipe harvest … --out -`.',
+        'activations/not-arrow',
+      );
     }
     return new RowStream(readStreamHeader(found.schema, place), place, messages, first as IpcMessage);
   }
@@ -199,6 +209,7 @@ export class RowStream {
         ? `${this.place} ended after ${rows} of ${rows} rows, without its end marker.`
         : `${this.place} ended after ${this.rows} of ${rows} rows.`,
       'The command that writes it failed or was stopped, and says why.',
+      'activations/stream-cut-short',
     );
   }
 
@@ -206,16 +217,26 @@ export class RowStream {
     return new Refusal(
       `${this.place} is broken after ${this.rows} of ${this.header.rows} rows: ${what}.`,
       'Feed it with `sae-pipe harvest … --out -`, and nothing else.',
+      'activations/broken-stream',
     );
   }
 }
 
 function failedToRead(place: string, cause: unknown): never {
   if (cause instanceof UnsupportedIpc) {
-    throw new Refusal(`${place} cannot be read: ${cause.message}.`, 'Feed it with `sae-pipe harvest … --out -`.');
+    throw new Refusal(
+      `${place} cannot be read: ${cause.message}.`,
+      'Feed it with `sae-pipe harvest … --out -`.',
+      'activations/stream-not-readable',
+    );
   }
   const reason = (cause as NodeJS.ErrnoException).code ?? (cause as Error).message;
-  throw new Refusal(`${place} could not be read: ${reason}.`, 'Run both ends of the pipe again.', { cause });
+  throw new Refusal(
+    `${place} could not be read: ${reason}.`,
+    'Run both ends of the pipe again.',
+    'activations/stream-not-readable',
+    { cause },
+  );
 }
 
 /** Schema, and record batch where there is one, of bytes that begin with a schema; undefined where they are not that. */
@@ -381,6 +402,7 @@ function failure(cause: unknown, rows: number, header: StreamHeader, place: stri
   return new Refusal(
     `The reader of ${place} went away after ${rows} of ${header.rows} rows.`,
     'See what it said, and run both ends of the pipe again.',
+    'activations/reader-gone',
     { cause },
   );
 }

@@ -140,7 +140,11 @@ export function encodeShard(rows: Rows, d: number, dtype: ActivationDType): Uint
  */
 export function decodeShard(bytes: Uint8Array, d: number, dtype: ActivationDType, path: string): Rows {
   const broken = (what: string): never => {
-    throw new Refusal(`${path} is not a shard of this store: ${what}.`, 'Harvest the store again.');
+    throw new Refusal(
+      `${path} is not a shard of this store: ${what}.`,
+      'Harvest the store again.',
+      'activations/foreign-shard',
+    );
   };
   let batch: RecordBatch;
   try {

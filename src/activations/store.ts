@@ -36,13 +36,18 @@ export async function openStore(named: string): Promise<Store> {
     throw new Refusal(
       `${directory} is not complete: ${manifest.rows} of ${manifest.rows_wanted} rows.`,
       'Finish it with `sae-pipe harvest … --resume`.',
+      'activations/incomplete',
     );
   }
   const listed = manifest.shards.reduce((sum, shard) => sum + shard.rows, 0);
   if (listed !== manifest.rows) {
-    throw new Refusal(`${directory}: the manifest lists shards of ${listed} rows and counts ${manifest.rows}.`, AGAIN);
+    throw new Refusal(
+      `${directory}: the manifest lists shards of ${listed} rows and counts ${manifest.rows}.`,
+      AGAIN,
+      'activations/wrong-counts',
+    );
   }
-  if (listed === 0) throw new Refusal(`${directory} holds no rows.`, AGAIN);
+  if (listed === 0) throw new Refusal(`${directory} holds no rows.`, AGAIN, 'activations/no-rows');
   await checkShardFiles(directory, manifest);
   return { directory, manifest, readShard: (i) => readShard(directory, manifest, i) };
 }
@@ -69,18 +74,28 @@ async function checkShardFile(
 ): Promise<void> {
   const path = join(directory, file);
   const found = await stat(path).catch((cause) => unreadable(path, cause));
-  if (!found.isFile()) throw new Refusal(`${path} is not a file.`, AGAIN);
+  if (!found.isFile()) throw new Refusal(`${path} is not a file.`, AGAIN, 'activations/shard-not-a-file');
   if (bytes !== undefined && found.size !== bytes) {
-    throw new Refusal(`${path} has ${found.size} bytes, and the manifest says ${bytes}.`, AGAIN);
+    throw new Refusal(
+      `${path} has ${found.size} bytes, and the manifest says ${bytes}.`,
+      AGAIN,
+      'activations/shard-size',
+    );
   }
   // What is asked for by the rows must not be allocated for rows that are nowhere.
   const least = rows * rowBytes(manifest);
   if (found.size < least)
-    throw new Refusal(`${path} has ${found.size} bytes, and its ${rows} rows take ${least}.`, AGAIN);
+    throw new Refusal(
+      `${path} has ${found.size} bytes, and its ${rows} rows take ${least}.`,
+      AGAIN,
+      'activations/shard-size',
+    );
 }
 
 function unreadable(path: string, cause: unknown): never {
-  throw new Refusal(`${path} is listed in the manifest but could not be read.`, AGAIN, { cause });
+  throw new Refusal(`${path} is listed in the manifest but could not be read.`, AGAIN, 'activations/no-shard', {
+    cause,
+  });
 }
 
 async function readShard(directory: string, manifest: Manifest, i: number): Promise<Rows> {
@@ -94,14 +109,19 @@ async function readShard(directory: string, manifest: Manifest, i: number): Prom
     throw new Refusal(
       `${path} was changed after it was written: its SHA-256 is ${found.slice(0, 12)}…, and the manifest says ${shard.sha256.slice(0, 12)}….`,
       AGAIN,
+      'activations/shard-changed',
     );
   }
   const rows = decodeShard(bytes, manifest.d_in, manifest.dtype, path);
   if (rows.token.length !== shard.rows) {
-    throw new Refusal(`${path} holds ${rows.token.length} rows where the manifest says ${shard.rows}.`, AGAIN);
+    throw new Refusal(
+      `${path} holds ${rows.token.length} rows where the manifest says ${shard.rows}.`,
+      AGAIN,
+      'activations/wrong-counts',
+    );
   }
   const wild = notFiniteRow(rows, manifest.dtype);
-  if (wild) throw new Refusal(`${path}: ${wild}.`, 'Harvest the store again.');
+  if (wild) throw new Refusal(`${path}: ${wild}.`, 'Harvest the store again.', 'activations/not-finite');
   return rows;
 }
 
@@ -120,6 +140,7 @@ export async function findStore(directory: string): Promise<string> {
     throw new Refusal(
       `${directory} holds ${stores.length} stores: ${stores.join(', ')}.`,
       `Name one of them, e.g. ${join(directory, stores[0]!)}.`,
+      'activations/several-stores',
     );
   }
   return stores.length === 1 ? join(directory, stores[0]!) : directory;

@@ -36,6 +36,7 @@ export async function openStreamSource(
     throw new UsageRefusal(
       `${place} is a terminal, and a stream of rows is read from it.`,
       'Pipe one in: `sae-pipe harvest … --out - | sae-pipe train --activations - …`.',
+      'activations/terminal',
     );
   }
   let stream: RowStream;

@@ -61,9 +61,14 @@ function flagNamed(
   if (flag && written.startsWith('--')) return { flag, negated: false };
   const positive = written.startsWith('--no-') ? byName.get(name.slice('no-'.length)) : undefined;
   if (positive?.type === 'boolean') return { flag: positive, negated: true };
-  if (positive) return new UsageRefusal(`${written} is not known: --${positive.name} takes a value.`, 'Leave it out.');
+  if (positive)
+    return new UsageRefusal(
+      `${written} is not known: --${positive.name} takes a value.`,
+      'Leave it out.',
+      'config/unknown-flag',
+    );
   const remedy = flag ? `Did you mean --${name}?` : insteadOfFlag(stage, name, (near) => `--${near}`);
-  return new UsageRefusal(`${written} is not known.`, remedy);
+  return new UsageRefusal(`${written} is not known.`, remedy, 'config/unknown-flag');
 }
 
 /** Of a command line from another tool, every name at once: one at a time would take as many tries. */
@@ -71,7 +76,7 @@ function allUnknown(unknown: ReadonlyMap<string, UsageRefusal>): UsageRefusal {
   const [first, ...others] = unknown.values();
   if (others.length === 0) return first!;
   const remedies = [...unknown].map(([name, { remedy }]) => `${name}: ${remedy}`);
-  return new UsageRefusal(`${listed([...unknown.keys()])} are not known.`, remedies.join(' '));
+  return new UsageRefusal(`${listed([...unknown.keys()])} are not known.`, remedies.join(' '), 'config/unknown-flag');
 }
 
 /** May the word after an unknown flag be its value? */
@@ -89,6 +94,7 @@ function switched(flag: Flag, value: string | undefined, negated: boolean): bool
     throw new UsageRefusal(
       `--${negated ? 'no-' : ''}${flag.name}=${value} is not known.`,
       `Write --${flag.name} or --no-${flag.name}.`,
+      'config/switch-with-value',
     );
   }
   return value === 'true';
@@ -97,10 +103,14 @@ function switched(flag: Flag, value: string | undefined, negated: boolean): bool
 function put(given: Record<string, unknown>, flag: Flag, value: unknown): void {
   const { name, repeated } = flag;
   if (value === undefined || value === '') {
-    throw new UsageRefusal(`--${name} has no value.`, `Give it one: --${name} ${placeholder(flag)}.`);
+    throw new UsageRefusal(
+      `--${name} has no value.`,
+      `Give it one: --${name} ${placeholder(flag)}.`,
+      'config/no-value',
+    );
   }
   if (!repeated && Object.hasOwn(given, name)) {
-    throw new UsageRefusal(`--${name} was given more than once.`, 'Give it once.');
+    throw new UsageRefusal(`--${name} was given more than once.`, 'Give it once.', 'config/flag-twice');
   }
   given[name] = repeated ? [...((given[name] as unknown[] | undefined) ?? []), value] : value;
 }
@@ -120,11 +130,19 @@ export function withPositional(stage: StageName, { given, positionals }: Argumen
   const [first, ...others] = positionals;
   const surplus = positional === undefined ? first : others[0];
   if (surplus !== undefined) {
-    throw new UsageRefusal(`sae-pipe ${stage} takes no argument "${surplus}".`, `See sae-pipe ${stage} --help.`);
+    throw new UsageRefusal(
+      `sae-pipe ${stage} takes no argument "${surplus}".`,
+      `See sae-pipe ${stage} --help.`,
+      'cli/surplus-argument',
+    );
   }
   if (positional === undefined || first === undefined) return given;
   if (Object.hasOwn(given, positional)) {
-    throw new UsageRefusal(`--${positional} was given more than once.`, 'Give it once, with or without its name.');
+    throw new UsageRefusal(
+      `--${positional} was given more than once.`,
+      'Give it once, with or without its name.',
+      'config/flag-twice',
+    );
   }
   return { ...given, [positional]: first };
 }

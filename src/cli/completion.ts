@@ -42,6 +42,7 @@ export function completionScript(args: readonly string[]): string {
     throw new UsageRefusal(
       args.length === 0 ? 'No shell is given.' : `"${args.join(' ')}" is not one of ${SHELLS.join(', ')}.`,
       (args[0] && didYouMean(args[0], SHELLS)) || `Name one: sae-pipe ${COMPLETION} ${SHELLS.join('|')}.`,
+      'cli/unknown-shell',
     );
   }
   return { bash: bashScript, zsh: zshScript, fish: fishScript }[shell](offers());

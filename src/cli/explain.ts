@@ -30,7 +30,7 @@ export function explain(error: unknown, { verbose, log }: { verbose: boolean; lo
   if (log === 'json') {
     const remedy = refusal ? refusal.remedy : trace ? undefined : A_FAULT;
     const stack = trace && { stack: trace.stack, cause: trace.cause === undefined ? undefined : String(trace.cause) };
-    write(jsonLine('error', { message, remedy, exit, ...stack }));
+    write(jsonLine('error', { code: refusal?.code, message, remedy, exit, ...stack }));
     return exit;
   }
   write(`sae-pipe: ${message}${refusal?.remedy ? ` ${refusal.remedy}` : ''}\n`);
@@ -73,6 +73,7 @@ export class StandardStreams {
     throw new Refusal(
       `Standard output could not be written (${this.failed.code}).`,
       'Send it elsewhere; what was to be written below --out is whole.',
+      'cli/output-not-written',
       { cause: this.failed },
     );
   }

@@ -52,7 +52,7 @@ async function dispatch(args: readonly string[]): Promise<number> {
   const name = at > 0 && known < 0 ? undefined : args[at];
   const help = asks('--help', '-h');
   if (name === undefined) {
-    if (args.length > 0 && !help) throw new UsageRefusal('No command is given.', SEE_HELP);
+    if (args.length > 0 && !help) throw new UsageRefusal('No command is given.', SEE_HELP, 'cli/no-command');
     process.stdout.write(`${programHelp()}\n`);
     return 0;
   }
@@ -61,7 +61,7 @@ async function dispatch(args: readonly string[]): Promise<number> {
     return 0;
   }
   if (!Object.hasOwn(COMMANDS, name)) {
-    throw new UsageRefusal(`There is no command "${name}".`, insteadOfStage(name) ?? SEE_HELP);
+    throw new UsageRefusal(`There is no command "${name}".`, insteadOfStage(name) ?? SEE_HELP, 'cli/unknown-command');
   }
   const stage = name as StageName;
   if (help) process.stdout.write(`${commandHelp(stage)}\n`);
@@ -80,7 +80,7 @@ async function runCommand(stage: StageName, args: readonly string[]): Promise<vo
     log?: string;
   };
   if (log !== undefined && !isLogFormat(log)) {
-    throw new UsageRefusal(`--log "${log}" is not known.`, `It is ${LOG_FORMATS.join(' or ')}.`);
+    throw new UsageRefusal(`--log "${log}" is not known.`, `It is ${LOG_FORMATS.join(' or ')}.`, 'config/wrong-value');
   }
   const config = (await COMMANDS[stage].load?.(given, file)) ?? loadConfig(stage, given, file, {}, spelling(stage));
   const progress = await progressFor(log ?? LOG_FORMATS[0]);

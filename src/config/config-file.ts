@@ -20,19 +20,21 @@ export function section(file: string, stage: StageName): Record<string, unknown>
     throw new UsageRefusal(
       `${file} has no sections.`,
       `Give each stage a section: "${stage}:", with the flags as keys.`,
+      'config/no-sections',
     );
   }
   const stages = Object.keys(STAGES);
   for (const name of Object.keys(document)) {
     if (stages.includes(name)) continue;
     const remedy = insteadOfStage(name) ?? `Sections are named like the commands: ${stages.join(', ')}.`;
-    throw new UsageRefusal(`${file}, ${name} is not known.`, remedy);
+    throw new UsageRefusal(`${file}, ${name} is not known.`, remedy, 'config/unknown-section');
   }
   const found = (document as Record<string, unknown>)[stage] ?? {};
   if (typeof found !== 'object' || Array.isArray(found)) {
     throw new UsageRefusal(
       `${file}: the section "${stage}" is not a mapping of flags to values.`,
       'Write a line for each flag: "name: value".',
+      'config/wrong-section',
     );
   }
   return found as Record<string, unknown>;
@@ -55,11 +57,12 @@ function textOf(file: string): string {
     if (cause instanceof UsageRefusal) throw cause;
     const { code } = cause as NodeJS.ErrnoException;
     if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') {
-      throw new UsageRefusal(`${file} is not UTF-8 text, so it is not YAML.`, 'Save it as UTF-8.');
+      throw new UsageRefusal(`${file} is not UTF-8 text, so it is not YAML.`, 'Save it as UTF-8.', 'config/not-utf8');
     }
     throw new UsageRefusal(
       `The configuration file ${file} could not be read (${code}).`,
       'Check the path and its permissions.',
+      'config/file-not-readable',
     );
   }
 }
@@ -80,12 +83,14 @@ const notRegular = (file: string, directory: boolean) =>
   new UsageRefusal(
     `The configuration file ${file} is ${directory ? 'a directory' : 'a pipe or a device, not a regular file'}.`,
     'Write the YAML to a file and name that.',
+    'config/not-a-file',
   );
 
 const tooLarge = (file: string) =>
   new UsageRefusal(
     `The configuration file ${file} is larger than ${LARGEST / 1024} KiB.`,
     'Name a YAML file with a section for each command; see configs/ for examples.',
+    'config/file-too-large',
   );
 
 let last: { text: string; document: unknown } | undefined;
@@ -105,7 +110,11 @@ function parsed(file: string, text: string): unknown {
     last = { text, document: document.toJS() };
     return last.document;
   } catch (cause) {
-    throw new UsageRefusal(`${file} is not YAML that can be read: ${wordsFor(cause as Error)}.`, FIX);
+    throw new UsageRefusal(
+      `${file} is not YAML that can be read: ${wordsFor(cause as Error)}.`,
+      FIX,
+      'config/not-yaml',
+    );
   }
 }
 

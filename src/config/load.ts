@@ -61,13 +61,13 @@ function take(
     const where = label(name);
     const flag = flags.get(name);
     if (flag === undefined && !structured.includes(name)) {
-      throw new UsageRefusal(`${where} is not known.`, insteadOfFlag(stage, name, label));
+      throw new UsageRefusal(`${where} is not known.`, insteadOfFlag(stage, name, label), 'config/unknown-flag');
     }
     if (Array.isArray(value) && flag?.repeated === false) {
-      throw new UsageRefusal(`${where} was given more than once.`, 'Give one value.');
+      throw new UsageRefusal(`${where} was given more than once.`, 'Give one value.', 'config/flag-twice');
     }
     if ([value].flat().some((one) => typeof one === 'string' && one.includes('\0'))) {
-      throw new UsageRefusal(`${where} has a NUL character in it.`, 'Remove it.');
+      throw new UsageRefusal(`${where} has a NUL character in it.`, 'Remove it.', 'config/nul-character');
     }
     written.set(flag?.key ?? name, { value, where });
   }
@@ -111,11 +111,15 @@ function refusalOf(
   const { where, value } = written.get(key)!;
   const flag = flags.get(key);
   if (flag === undefined) {
-    return new UsageRefusal(`${where} is not a list of mappings.`, 'See configs/sweep-tiny.yaml for an example.');
+    return new UsageRefusal(
+      `${where} is not a list of mappings.`,
+      'See configs/sweep-tiny.yaml for an example.',
+      'config/wrong-runs',
+    );
   }
   const element = wrong.path.length > 1 ? listOf(flag, value)[Number(wrong.path[1])] : value;
   const { message, remedy } = wrongValue(wrong, flag, where, element, stage);
-  return new UsageRefusal(message, remedy);
+  return new UsageRefusal(message, remedy, 'config/wrong-value');
 }
 
 /** All that is required and not given, at once. */
@@ -128,11 +132,20 @@ function missing(
   const lacking = issues.flatMap(({ path }) => flags.get(String(path[0])) ?? []);
   const help = `See sae-pipe ${stage} --help.`;
   // A rule about several flags together.
-  if (lacking.length === 0) return new UsageRefusal(`sae-pipe ${stage}: ${issues[0]!.message}.`, help);
+  if (lacking.length === 0)
+    return new UsageRefusal(`sae-pipe ${stage}: ${issues[0]!.message}.`, help, 'config/wrong-together');
   if (lacking.length === 1) {
-    return new UsageRefusal(`${spelled(lacking[0]!.name)} is missing: ${lacking[0]!.description}.`, help);
+    return new UsageRefusal(
+      `${spelled(lacking[0]!.name)} is missing: ${lacking[0]!.description}.`,
+      help,
+      'config/missing-flag',
+    );
   }
-  return new UsageRefusal(`${listed(lacking.map(({ name }) => spelled(name)))} are missing.`, help);
+  return new UsageRefusal(
+    `${listed(lacking.map(({ name }) => spelled(name)))} are missing.`,
+    help,
+    'config/missing-flag',
+  );
 }
 
 /** Flags that say the same thing in two ways: where the command line gives one, the file's other is not meant. */

@@ -151,6 +151,7 @@ export function batchTokens(batch: readonly Context[], vocabulary: number): BigI
         throw new Refusal(
           `The tokenizer gives token ${token}, and the model's vocabulary has ${vocabulary}.`,
           'Tokenizer and weights must be of one checkpoint.',
+          'corpus/token-outside-vocabulary',
         );
       }
       tokens[b * length + t] = BigInt(token);
@@ -216,10 +217,15 @@ export async function checkEnoughText(
 /** The refusal of a corpus that ends too early. */
 export function tooFewTokens(corpus: string, found: number, wanted: number, how = ''): Refusal {
   if (found === 0) {
-    return new Refusal(`${corpus} does not fill a single context.`, 'Use more text, or a shorter --context.');
+    return new Refusal(
+      `${corpus} does not fill a single context.`,
+      'Use more text, or a shorter --context.',
+      'corpus/too-short',
+    );
   }
   return new Refusal(
     `${corpus} has ${found} tokens in whole contexts (BOS not counted); --tokens asks for ${wanted}.`,
     `Use --tokens ${found}${how && ` ${how}`}, or more text.`,
+    'corpus/too-short',
   );
 }

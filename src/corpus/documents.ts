@@ -43,6 +43,7 @@ export async function corpusFiles({ corpus, textField, encoding = 'utf-8' }: Cor
     throw new Refusal(
       `${parquet.path} is Parquet, whose strings are UTF-8, and --encoding ${encoding} is given.`,
       'Leave --encoding out, or give the text files alone.',
+      'corpus/encoding-of-parquet',
     );
   }
   return found;
@@ -161,6 +162,7 @@ export async function findCorpusFiles(path: string, encoding: Encoding, probe: P
     throw new Refusal(
       `There is no corpus at ${path}.`,
       `Give a file ending in ${READ}, or a directory of such files.`,
+      'corpus/none',
       {
         cause,
       },
@@ -179,7 +181,11 @@ export async function findCorpusFiles(path: string, encoding: Encoding, probe: P
   if (files.length === 0) {
     const [first] = walk.skipped;
     const skipped = first ? ` (skipped: ${first.name}, ${first.why}${walk.skipped.length > 1 ? ', …' : ''})` : '';
-    throw new Refusal(`${path} has no file ending in ${READ}${skipped}.`, 'The ending tells how a corpus is read.');
+    throw new Refusal(
+      `${path} has no file ending in ${READ}${skipped}.`,
+      'The ending tells how a corpus is read.',
+      'corpus/nothing-to-read',
+    );
   }
   refuseDoubles(files);
   await refuseSameFile(files);
@@ -189,16 +195,26 @@ export async function findCorpusFiles(path: string, encoding: Encoding, probe: P
 async function namedFile(path: string, encoding: Encoding, probe: Probe): Promise<CorpusFile> {
   const name = path.split('/').at(-1)!;
   const how = kindOf(name);
-  if (!how) throw new Refusal(`${path} does not end in ${READ}.`, 'The ending tells how a corpus is read.');
+  if (!how)
+    throw new Refusal(
+      `${path} does not end in ${READ}.`,
+      'The ending tells how a corpus is read.',
+      'corpus/unknown-ending',
+    );
   const file = { path, name, bytes: await sizeOf(path), ...how };
   if (how.kind === 'parquet' && how.packing !== 'none') {
-    throw new Refusal(`${path} is Parquet, and compressed as a whole.`, 'Unpack it: Parquet compresses within.');
+    throw new Refusal(
+      `${path} is Parquet, and compressed as a whole.`,
+      'Unpack it: Parquet compresses within.',
+      'corpus/packed-parquet',
+    );
   }
   const why = isJson(name) ? await notLines(file, encoding, probe) : undefined;
   if (why !== undefined)
     throw new Refusal(
       `${path} is not JSON Lines: ${why}.`,
       'Convert it with jq: -c ".[]" for a list, -c "." for objects over several lines.',
+      'corpus/not-json-lines',
     );
   return file;
 }
@@ -210,6 +226,7 @@ async function sizeOf(path: string): Promise<number> {
   throw new Refusal(
     `${path} is not a file${found ? '' : ' that can be opened'}.`,
     'Give files; write what comes from a pipe to one.',
+    'corpus/not-a-file',
   );
 }
 
@@ -253,9 +270,14 @@ class Walk {
   private async entries(below: string): Promise<string[]> {
     const path = join(this.root, below);
     return readdir(path).catch((cause: NodeJS.ErrnoException) => {
-      throw new Refusal(`The directory ${path} could not be read (${cause.code}).`, 'Check its permissions.', {
-        cause,
-      });
+      throw new Refusal(
+        `The directory ${path} could not be read (${cause.code}).`,
+        'Check its permissions.',
+        'corpus/directory-not-readable',
+        {
+          cause,
+        },
+      );
     });
   }
 
@@ -266,6 +288,7 @@ class Walk {
       throw new Refusal(
         `${join(this.root, name)} is more than ${DEEPEST} directories deep.`,
         'Give a directory nearer to the files.',
+        'corpus/too-deep',
       );
     } else await this.into(`${name}/`, [...around, real]);
   }
@@ -280,7 +303,11 @@ class Walk {
       this.files.push({ path, name, bytes: await sizeOf(path), ...how });
     }
     if (this.files.length > MOST_FILES) {
-      throw new Refusal(`${this.root} has more than ${MOST_FILES} files.`, 'Put several texts into one .jsonl file.');
+      throw new Refusal(
+        `${this.root} has more than ${MOST_FILES} files.`,
+        'Put several texts into one .jsonl file.',
+        'corpus/too-many-files',
+      );
     }
   }
 }
@@ -303,6 +330,7 @@ function refuseDoubles(files: readonly CorpusFile[]): void {
       throw new Refusal(
         `${other.path} and ${file.path} look like the same text in two forms, which would be counted twice.`,
         'Remove or rename one of them.',
+        'corpus/same-text-twice',
       );
     }
     forms.set(stem, file);
@@ -319,6 +347,7 @@ async function refuseSameFile(files: readonly CorpusFile[]): Promise<void> {
       throw new Refusal(
         `${other.path} and ${file.path} are one file (a link), which would be counted twice.`,
         'Remove one of them.',
+        'corpus/same-file-twice',
       );
     }
     known.set(key, file);

@@ -25,6 +25,7 @@ export async function* textOf(file: string, packing: Packing, encoding: Encoding
     throw new Refusal(
       `${file} is not valid ${NAMES[encoding]} at byte ${cause.at}${unpackedText}; it looks like ${what}.`,
       remedy,
+      'corpus/wrong-encoding',
       { cause },
     );
   }

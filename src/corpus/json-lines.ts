@@ -111,17 +111,25 @@ function refused(cause: BadLine, source: string, textField: string): Refusal {
   const { fault } = cause;
   switch (fault.kind) {
     case 'not JSON':
-      return new Refusal(`${source} is not JSON.`, 'JSON Lines have one JSON object per line.', { cause });
+      return new Refusal(`${source} is not JSON.`, 'JSON Lines have one JSON object per line.', 'corpus/not-json', {
+        cause,
+      });
     case 'twice':
-      return new Refusal(`${source} has "${textField}" twice.`, 'Keep one of them.', { cause });
+      return new Refusal(`${source} has "${textField}" twice.`, 'Keep one of them.', 'corpus/text-twice', { cause });
     case 'too deep':
-      return new Refusal(`${source} is nested too deeply.`, 'Keep little more than the text in each line.', { cause });
+      return new Refusal(
+        `${source} is nested too deeply.`,
+        'Keep little more than the text in each line.',
+        'corpus/nested-too-deeply',
+        { cause },
+      );
     default: {
       const shown = fault.keys.slice(0, KEYS_SHOWN).map((key) => key.slice(0, KEY_SHOWN));
       const keys = shown.length > 0 ? shown.join(', ') : 'no keys';
       return new Refusal(
         `${source} has no text in "${textField}" (it has: ${keys}).`,
         'Name the key with --text-field.',
+        'corpus/no-text',
         { cause },
       );
     }

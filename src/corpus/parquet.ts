@@ -96,11 +96,13 @@ function refused(reply: Exclude<ParquetReply, { kind: 'parts' | 'end' }>, file: 
       return new Refusal(
         `${file} ${reply.what} (its columns: ${reply.columns.join(', ')}).`,
         'Name the column with --text-field.',
+        'corpus/no-text-column',
       );
     case 'not utf-8':
       return new Refusal(
         `${file}, row ${reply.row}: "${textField}" is not valid UTF-8 at its byte ${reply.at}; it looks like ${reply.looksLike}.`,
         'Write the column anew as UTF-8 strings.',
+        'corpus/wrong-encoding',
       );
     default:
       return unreadable(file, reply.reason);
@@ -108,5 +110,10 @@ function refused(reply: Exclude<ParquetReply, { kind: 'parts' | 'end' }>, file: 
 }
 
 function unreadable(file: string, reason: string, cause?: unknown): Refusal {
-  return new Refusal(`${file} could not be read as Parquet: ${reason}.`, 'Write or fetch the file again.', { cause });
+  return new Refusal(
+    `${file} could not be read as Parquet: ${reason}.`,
+    'Write or fetch the file again.',
+    'corpus/broken-parquet',
+    { cause },
+  );
 }

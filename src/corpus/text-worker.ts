@@ -1,5 +1,5 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
-import { Refusal } from '../errors/refusal.js';
+import { Refusal, refusedReply } from '../errors/refusal.js';
 import { type Context, packContexts, type WrittenOut } from './contexts.js';
 import { readDocuments } from './documents.js';
 import { chunkOf, type Heard, type TextReply, type TextRequest, type TextStart } from './text.js';
@@ -66,8 +66,7 @@ function main(port: MessagePort): void {
       port.postMessage(value, transfer as ArrayBuffer[]);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      const { message, remedy, exitCode } = error;
-      port.postMessage({ kind: 'refused', message, remedy, exitCode } satisfies TextReply);
+      port.postMessage(refusedReply(error) satisfies TextReply);
     }
   };
   const close = async () => {

@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import type { Encoding } from '../config/values.js';
-import { Refusal } from '../errors/refusal.js';
+import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import type { Context, WrittenOut } from './contexts.js';
 import type { ExpectedTokens } from './tokenizer.js';
@@ -217,7 +217,7 @@ export class TextReader {
   private async reply(): Promise<Exclude<TextReply, { kind: 'refused' }>> {
     const reply = this.replies.shift() ?? (await this.arrival());
     if (reply.kind === 'refused') {
-      throw new Refusal(reply.message, reply.remedy, { exitCode: reply.exitCode });
+      throw refusalFrom(reply);
     }
     if (reply.kind !== 'ready') this.hear(reply.heard);
     return reply;
@@ -288,7 +288,7 @@ export type TextReply =
   | { readonly kind: 'chunk'; readonly chunk: TextChunk; readonly heard: Heard }
   | { readonly kind: 'end'; readonly heard: Heard }
   | { readonly kind: 'closed'; readonly heard: Heard }
-  | { readonly kind: 'refused'; readonly message: string; readonly remedy?: string; readonly exitCode: 1 | 2 };
+  | RefusedReply;
 
 /** Contexts of one length as a chunk. */
 export function chunkOf(contexts: readonly Context[]): TextChunk {

@@ -49,7 +49,7 @@ export async function openTokenizer(directory: string, expected: ExpectedTokens)
   const read = (name: string) =>
     readJsonFile(
       join(directory, name),
-      [`${directory} has no ${name}.`, 'Download the whole checkpoint, tokenizer included.'],
+      [`${directory} has no ${name}.`, 'Download the whole checkpoint, tokenizer included.', 'corpus/no-tokenizer'],
       `Download ${name} again.`,
       MOST_BYTES,
     );
@@ -74,13 +74,19 @@ async function openWith(directory: string, file: unknown, config: unknown): Prom
     };
   } catch (cause) {
     if (cause instanceof BrokenPart) {
-      throw new Refusal(`The tokenizer in ${directory} ${cause.message}.`, 'Download tokenizer.json again.', { cause });
+      throw new Refusal(
+        `The tokenizer in ${directory} ${cause.message}.`,
+        'Download tokenizer.json again.',
+        'corpus/broken-tokenizer',
+        { cause },
+      );
     }
     if (!(cause instanceof UnknownPart)) throw cause;
     if (!cause.libraryAgrees) {
       throw new Refusal(
         `The tokenizer in ${directory} has ${cause.part}, which is not supported.`,
         'Use the tokenizer.json of a Gemma checkpoint.',
+        'corpus/unsupported-tokenizer',
         { cause },
       );
     }
@@ -97,7 +103,7 @@ function namedToken(config: unknown, key: string): string {
 
 function checkFits(directory: string, tokenizer: Tokenizer, expected: ExpectedTokens): void {
   const refuse = (what: string) => {
-    throw new Refusal(what, 'Tokenizer and weights must be of one checkpoint.');
+    throw new Refusal(what, 'Tokenizer and weights must be of one checkpoint.', 'corpus/other-tokenizer');
   };
   const { bosTokenId: bos, vocabulary, special } = tokenizer;
   if (bos !== expected.bosTokenId) {
@@ -131,7 +137,9 @@ export async function openLibraryTokenizer(directory: string, file: unknown, par
   const { AutoTokenizer, env } = await import('@huggingface/transformers');
   env.allowRemoteModels = false;
   const broken = (what: string, cause?: unknown) =>
-    new Refusal(`The tokenizer in ${directory} ${what}.`, 'Download tokenizer.json again.', { cause });
+    new Refusal(`The tokenizer in ${directory} ${what}.`, 'Download tokenizer.json again.', 'corpus/broken-tokenizer', {
+      cause,
+    });
   const reason = (cause: unknown) => (cause instanceof Error ? cause.message : String(cause));
   const tokenizer = await AutoTokenizer.from_pretrained(resolve(directory), { local_files_only: true }).catch(
     (cause) => {
@@ -153,6 +161,7 @@ export async function openLibraryTokenizer(directory: string, file: unknown, par
     throw new Refusal(
       `The tokenizer in ${directory} has ${part}, and the added token ${JSON.stringify(token.content)} with ${flag}: the two are not supported together.`,
       'Use the tokenizer.json of a Gemma checkpoint.',
+      'corpus/unsupported-tokenizer',
     );
   }
   const encode = (text: string): Int32Array => {
@@ -199,6 +208,7 @@ class WholeDocument implements DocumentTokens {
     throw new Refusal(
       `${this.source} has more than ${LONGEST_DOCUMENT} characters, and the tokenizer has ${this.part}: where its texts may be cut is not known.`,
       'Split the document into several.',
+      'corpus/document-too-long',
     );
   }
 

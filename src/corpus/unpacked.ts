@@ -34,7 +34,11 @@ export async function* unpacked(file: string, packing: Packing): AsyncGenerator<
 async function streamOf(path: string, start = 0): Promise<ReadStream> {
   const opened = await openRegular(path);
   if (!opened)
-    throw new Refusal(`There is no file ${path}.`, 'Check the path; it was there when the corpus was listed.');
+    throw new Refusal(
+      `There is no file ${path}.`,
+      'Check the path; it was there when the corpus was listed.',
+      'corpus/vanished',
+    );
   return opened.handle.createReadStream({ highWaterMark: CHUNK, start });
 }
 
@@ -68,6 +72,7 @@ function broken(file: string, cause: unknown, packing: Packing): Refusal {
   return new Refusal(
     `${file} could not be read to its end: ${reason}.`,
     packed ? 'Fetch or compress the file again.' : 'Check the file and its permissions.',
+    'corpus/cut-short',
     { cause },
   );
 }
@@ -145,7 +150,11 @@ async function readFrameHeader(input: ByteReader, file: string): Promise<{ heade
   const rest = await input.take(1 - single + dictionary + content);
   const id = rest.subarray(1 - single, 1 - single + dictionary);
   if (id.some((byte) => byte !== 0)) {
-    throw new Refusal(`${file} was compressed with a dictionary.`, 'Compress it without one: zstd file.');
+    throw new Refusal(
+      `${file} was compressed with a dictionary.`,
+      'Compress it without one: zstd file.',
+      'corpus/zstd-dictionary',
+    );
   }
   const size = rest.subarray(rest.length - content);
   const window = single ? contentSize(size) : windowSize(rest[0]!);
@@ -153,6 +162,7 @@ async function readFrameHeader(input: ByteReader, file: string): Promise<{ heade
     throw new Refusal(
       `${file} needs a window of ${formatBytes(window)} to be unpacked, and at most ${formatBytes(MOST_WINDOW)} is allowed.`,
       'Compress it without --ultra and --long, or with --long=27 at most.',
+      'corpus/zstd-window',
     );
   }
   const header = Buffer.alloc(5 + rest.length);

@@ -25,7 +25,11 @@ export async function makeDirectory(path: string): Promise<string | undefined> {
       if (cause !== VANISHED) throw refusedWrite(path, cause);
     }
   }
-  throw new Refusal(`${path} could not be made: the directories above it keep vanishing.`, 'Check --out.');
+  throw new Refusal(
+    `${path} could not be made: the directories above it keep vanishing.`,
+    'Check --out.',
+    'disk/vanishing-parents',
+  );
 }
 
 /** Removes `path` and the directories above it down from `first`, as far as they are empty. Never fails. */
@@ -54,7 +58,11 @@ export async function lookUp(path: string): Promise<NearestDirectory> {
   for (let at = resolve(path); ; at = dirname(at)) {
     try {
       if ((await stat(at)).isDirectory()) return { nearest: at, missing };
-      throw new Refusal(`${path} could not be made: ${at} is not a directory.`, 'Choose another --out.');
+      throw new Refusal(
+        `${path} could not be made: ${at} is not a directory.`,
+        'Choose another --out.',
+        'disk/parent-not-a-directory',
+      );
     } catch (cause) {
       const code = errorCode(cause);
       // ENOTDIR: something further up is not a directory.
@@ -63,6 +71,7 @@ export async function lookUp(path: string): Promise<NearestDirectory> {
         throw new Refusal(
           `${path} could not be made: ${at} is a link to nothing.`,
           'Remove the link or make its target.',
+          'disk/broken-link',
         );
       }
       missing.unshift(at);
@@ -95,6 +104,7 @@ async function makeOne(path: string, one: string): Promise<boolean> {
     throw new Refusal(
       `${path} could not be made: ${above} takes no new directories.`,
       'Choose an --out on an ordinary file system.',
+      'disk/no-new-directories',
       { cause },
     );
   }

@@ -25,7 +25,8 @@ const PIECE = 2 ** 16;
  */
 export async function openRegular(path: string, remedy?: string): Promise<RegularFile | null> {
   const check = (found: Stats) => {
-    if (!found.isFile()) throw new Refusal(`${path} is not a file.`, remedy ?? 'Put a regular file there.');
+    if (!found.isFile())
+      throw new Refusal(`${path} is not a file.`, remedy ?? 'Put a regular file there.', 'disk/not-a-file');
   };
   try {
     // Before opening as well: opening a device may do something to it.
@@ -57,7 +58,11 @@ export async function readRegular(path: string, most: number, remedy?: string): 
   const file = await openRegular(path, remedy);
   if (!file) return null;
   const tooLarge = () =>
-    new Refusal(`${path} has more than ${formatBytes(most)}.`, remedy ?? 'Check that it is the file you mean.');
+    new Refusal(
+      `${path} has more than ${formatBytes(most)}.`,
+      remedy ?? 'Check that it is the file you mean.',
+      'disk/file-too-large',
+    );
   try {
     if (file.size > most) throw tooLarge();
     const whole = Buffer.allocUnsafeSlow(file.size);
@@ -86,7 +91,7 @@ export async function readRegular(path: string, most: number, remedy?: string): 
  */
 export async function* piecesOfFile(path: string, pieceBytes = 2 ** 20): AsyncGenerator<Buffer> {
   const file = await openRegular(path);
-  if (!file) throw new Refusal(`There is no file ${path}.`, 'Check the path.');
+  if (!file) throw new Refusal(`There is no file ${path}.`, 'Check the path.', 'disk/no-file');
   try {
     const piece = Buffer.allocUnsafe(pieceBytes);
     for (let done = 0; ; ) {
@@ -118,7 +123,7 @@ export function refusedRead(path: string, cause: unknown): unknown {
   if (cause instanceof Refusal) return cause;
   const { code } = cause as NodeJS.ErrnoException;
   const remedy = code === 'EACCES' || code === 'EPERM' ? 'Check its permissions.' : 'Check the path and the disk.';
-  return new Refusal(`${path} could not be read (${code}).`, remedy, { cause });
+  return new Refusal(`${path} could not be read (${code}).`, remedy, 'disk/not-readable', { cause });
 }
 
 /**
@@ -163,6 +168,7 @@ export class Unchanged {
     return new Refusal(
       `${this.what} was changed while it was in use.`,
       'Leave it alone until the command has ended, and run the command again.',
+      'disk/changed-in-use',
       { cause },
     );
   }
@@ -213,7 +219,11 @@ export async function checkNotInputs(
 
 function isInput(output: string, input: string): UsageRefusal {
   const same = output === input ? 'an input of this command' : `the same file as ${input}, an input of this command`;
-  return new UsageRefusal(`${output} would be replaced, and it is ${same}.`, 'Choose another --out.');
+  return new UsageRefusal(
+    `${output} would be replaced, and it is ${same}.`,
+    'Choose another --out.',
+    'disk/out-is-input',
+  );
 }
 
 /** Is there anything at `path` that can be reached? */

@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import type { RefusalCode } from '../errors/codes.js';
 import { Refusal } from '../errors/refusal.js';
 import { readRegular } from './input-file.js';
 
@@ -20,22 +21,22 @@ export async function readTextFile(path: string, remedy?: string, most = MOST_TE
 /**
  * Reads a JSON file.
  *
- * @param missing what to say when there is no such file: message and remedy
+ * @param missing what to say when there is no such file: message, remedy and code
  * @param remedy what to do when the file is broken
  * @param most bytes, at most
  */
 export async function readJsonFile(
   path: string,
-  missing: readonly [string, string],
+  missing: readonly [message: string, remedy: string, code?: RefusalCode],
   remedy?: string,
   most?: number,
 ): Promise<unknown> {
   const text = await readTextFile(path, remedy, most);
-  if (text === null) throw new Refusal(...missing);
+  if (text === null) throw new Refusal(missing[0], missing[1], missing[2] ?? 'disk/no-json');
   try {
     return parseJson(text);
   } catch (cause) {
-    throw new Refusal(`${path} is not JSON (${(cause as Error).message}).`, remedy, { cause });
+    throw new Refusal(`${path} is not JSON (${(cause as Error).message}).`, remedy, 'disk/not-json', { cause });
   }
 }
 
@@ -48,7 +49,7 @@ export function checkJson<S extends z.ZodType>(schema: S, json: unknown, path: s
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
-  throw new Refusal(`${path}: ${issue.path.join('.') || 'the file'}: ${issue.message}.`, remedy);
+  throw new Refusal(`${path}: ${issue.path.join('.') || 'the file'}: ${issue.message}.`, remedy, 'disk/wrong-json');
 }
 
 /**

@@ -65,7 +65,11 @@ export async function lockDirectory(path: string, takeOver?: TakeOver): Promise<
       throw refusedWrite(path, cause);
     }
   }
-  throw new Refusal(`${join(path, LOCK_FILE)} could not be taken.`, 'Delete it where no other command writes there.');
+  throw new Refusal(
+    `${join(path, LOCK_FILE)} could not be taken.`,
+    'Delete it where no other command writes there.',
+    'disk/lock-not-taken',
+  );
 }
 
 /**
@@ -96,12 +100,17 @@ async function requireGone(path: string, found: FoundLock, takeOver?: TakeOver):
   if (standing === 'gone') return;
   const who = describeOwner(owner);
   if (standing === 'running') {
-    throw new Refusal(`${path} is in use by ${who}.`, 'Wait for it or stop it, or choose another --out.');
+    throw new Refusal(
+      `${path} is in use by ${who}.`,
+      'Wait for it or stop it, or choose another --out.',
+      'disk/in-use',
+    );
   }
   if (takeOver) return takeOver(`Taking ${path} over from ${who}, which ran ${whereabouts(owner)}.`);
   throw new Refusal(
     `${path} is in use by ${who}, which cannot be checked from here: it ran ${whereabouts(owner)}.`,
     'Wait for it, or choose another --out; where you know that it is gone, add --take-over.',
+    'disk/in-use-elsewhere',
   );
 }
 
@@ -217,7 +226,7 @@ export async function readLock(path: string): Promise<FoundLock | undefined> {
     const code = errorCode(cause);
     if (code === undefined) throw cause;
     if (ABSENT.includes(code)) return undefined;
-    throw new Refusal(`${path} could not be read (${code}).`, 'Check its permissions.', { cause });
+    throw new Refusal(`${path} could not be read (${code}).`, 'Check its permissions.', 'disk/not-readable', { cause });
   }
 }
 
@@ -225,6 +234,7 @@ function notALock(path: string, what: string): Refusal {
   return new Refusal(
     `${path} ${what}, so it is not a lock of sae-pipe.`,
     'Delete it where no other command writes there, or choose another --out.',
+    'disk/not-a-lock',
   );
 }
 
@@ -266,6 +276,7 @@ export async function requireStillOwner(directory: string): Promise<void> {
     throw new Displaced(
       `${directory} was taken over by ${describeOwner(found.owner)} while this command wrote there.`,
       'It stopped without writing any more; the other one continues.',
+      'disk/taken-over',
     );
   }
   // Deleted with its directory: whoever writes there finds that out, and says it better.
@@ -273,6 +284,7 @@ export async function requireStillOwner(directory: string): Promise<void> {
   throw new Displaced(
     `The lock of ${directory} is gone: another command took the directory over and has ended since, or the lock was deleted.`,
     'This command stopped without writing any more; check what is there before you run it again.',
+    'disk/taken-over',
   );
 }
 

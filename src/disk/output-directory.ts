@@ -42,14 +42,19 @@ export interface ClaimOptions {
  */
 export async function checkOutputDirectory(path: string, options: ClaimOptions): Promise<string[]> {
   if (options.overwrite && options.resume) {
-    throw new UsageRefusal('--overwrite and --resume exclude each other.', 'Give the one you mean.');
+    throw new UsageRefusal(
+      '--overwrite and --resume exclude each other.',
+      'Give the one you mean.',
+      'disk/overwrite-and-resume',
+    );
   }
   const existing = await stat(path).catch(() => undefined);
   if (!existing) {
     await checkWritable(path);
     return [];
   }
-  if (!existing.isDirectory()) throw new Refusal(`${path} is a file, not a directory.`, 'Choose another --out.');
+  if (!existing.isDirectory())
+    throw new Refusal(`${path} is a file, not a directory.`, 'Choose another --out.', 'disk/out-not-a-directory');
   await checkWritable(path);
   const names = (await readdir(path)).filter((name) => !isLockFile(name));
   if (names.length === 0 || options.resume) return [];
@@ -58,6 +63,7 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
     throw new Refusal(
       `${path} exists and is not empty.`,
       `Choose another --out, or add --overwrite to replace it${resume}.`,
+      'disk/out-exists',
     );
   }
   const foreign = names.find((name) => !isOurs(name, options));
@@ -65,6 +71,7 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
     throw new Refusal(
       `${path} holds ${foreign}, which this command did not write.`,
       'Choose another --out; --overwrite deletes only its own files.',
+      'disk/foreign-files',
     );
   }
   await checkNotInputs(

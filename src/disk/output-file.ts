@@ -104,7 +104,8 @@ export class JsonLines<T> {
     this.last = line;
     const { size, nlink } = await this.file.stat();
     // Writing to it would succeed, and nobody would ever read it.
-    if (nlink === 0) throw new Refusal(`${this.path} was deleted while it was written.`, 'Check --out.');
+    if (nlink === 0)
+      throw new Refusal(`${this.path} was deleted while it was written.`, 'Check --out.', 'disk/out-deleted');
     await requireStillOwner(dirname(this.path));
     try {
       await this.file.appendFile(`${JSON.stringify(line)}\n`);
@@ -149,7 +150,9 @@ function parseJsonLines<T>(text: string, path: string): T[] {
       if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new SyntaxError('no JSON object');
       return value as T;
     } catch (cause) {
-      throw new Refusal(`${path}:${i + 1} is not a JSON object.`, 'Mend or remove the line.', { cause });
+      throw new Refusal(`${path}:${i + 1} is not a JSON object.`, 'Mend or remove the line.', 'disk/not-json-lines', {
+        cause,
+      });
     }
   });
 }

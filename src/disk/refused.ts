@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import type { RefusalCode } from '../errors/codes.js';
 import { Refusal } from '../errors/refusal.js';
 
 const AGAIN = 'give the same command again (harvest and train: with --resume)';
@@ -17,6 +18,7 @@ export class Unconfirmed extends Refusal {
     super(
       `${path} was written, but the disk did not confirm that it would survive a power failure (${errorCode(cause)} on ${syscall}).`,
       `Check the disk, then ${AGAIN}.`,
+      'disk/unconfirmed',
       { cause },
     );
     this.name = 'Unconfirmed';
@@ -28,44 +30,65 @@ export function refusedWrite(path: string, cause: unknown): unknown {
   const code = errorCode(cause);
   if (code === undefined) return cause;
   const { syscall = 'write' } = cause as NodeJS.ErrnoException;
-  const refusal = (message: string, remedy: string) => new Refusal(message, remedy, { cause });
+  const refusal = (message: string, remedy: string, code: RefusalCode) => new Refusal(message, remedy, code, { cause });
   switch (code) {
     case 'ENOSPC':
       return refusal(
         `The disk is full: ${path} could not be written.`,
         `Free space and ${AGAIN}, or choose another --out.`,
+        'disk/full',
       );
     case 'EDQUOT':
       return refusal(
         `Your disk quota is used up: ${path} could not be written.`,
         `Free space or raise the quota (quota -s shows it) and ${AGAIN}, or choose another --out.`,
+        'disk/quota',
       );
     case 'EFBIG':
       return refusal(
         `${path} could not be written: it would exceed the file size limit.`,
         `Raise the limit (ulimit -f) and ${AGAIN}; smaller --rows-per-shard makes smaller shards.`,
+        'disk/file-size-limit',
       );
     case 'EMFILE':
     case 'ENFILE':
       return refusal(
         `${path} could not be written: ${code === 'EMFILE' ? 'this process has' : 'the machine has'} too many files open (${code}).`,
         `Raise the limit (${code === 'EMFILE' ? 'ulimit -n' : 'sysctl fs.file-max'}) and ${AGAIN}.`,
+        'disk/too-many-open-files',
       );
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
-      return refusal(`${path} may not be written (${code}).`, 'Choose an --out that you may write to.');
+      return refusal(
+        `${path} may not be written (${code}).`,
+        'Choose an --out that you may write to.',
+        'disk/not-writable',
+      );
     case 'ENAMETOOLONG':
-      return refusal(`${path} could not be written: the name is too long.`, 'Choose a shorter --out.');
+      return refusal(
+        `${path} could not be written: the name is too long.`,
+        'Choose a shorter --out.',
+        'disk/name-too-long',
+      );
     case 'ELOOP':
-      return refusal(`${path} could not be written: symbolic links on its way form a loop.`, 'Fix the links.');
+      return refusal(
+        `${path} could not be written: symbolic links on its way form a loop.`,
+        'Fix the links.',
+        'disk/link-loop',
+      );
     case 'ENOENT':
     case 'ENOTDIR':
-      return refusal(`${path} could not be written: its directory is gone or not a directory.`, 'Check --out.');
+      return refusal(
+        `${path} could not be written: its directory is gone or not a directory.`,
+        'Check --out.',
+        'disk/out-vanished',
+      );
     default:
       return refusal(
         `${path} could not be written (${code} on ${syscall}).`,
         `Check the disk and ${AGAIN}, or choose another --out.`,
+        'disk/not-written',
       );
   }
 }
@@ -76,13 +99,18 @@ export function systemRefusal(error: unknown): Refusal | undefined {
     return new Refusal(
       'This process may not open as many files as it needs (EMFILE).',
       'Raise the limit (ulimit -n 1024), or take fewer --threads.',
+      'disk/too-many-open-files',
     );
   }
   const { syscall, path } = (error ?? {}) as NodeJS.ErrnoException;
   const code = errorCode(error);
   if (code === undefined) return undefined;
   const what = code === 'EACCES' || code === 'EPERM' ? 'may not be accessed' : 'could not be used';
-  return new Refusal(`${path ?? syscall} ${what} (${code} on ${syscall}).`, 'Check the path and its permissions.');
+  return new Refusal(
+    `${path ?? syscall} ${what} (${code} on ${syscall}).`,
+    'Check the path and its permissions.',
+    'disk/system-refused',
+  );
 }
 
 /** Is that the cause, or the cause of a cause? From a worker thread an error comes without its code. */

@@ -39,6 +39,7 @@ export async function checkFreeSpace(
     throw new Refusal(
       `The disk is too full for ${path}: ${formatBytes(needed)} are needed and ${formatBytes(free)} are free.`,
       remedy,
+      'disk/too-full',
     );
   }
 }

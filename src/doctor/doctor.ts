@@ -31,10 +31,14 @@ export async function doctor(config: DoctorConfig, progress: Progress, stop: Sto
   for (const flag of ['tokens', 'hook', 'dSae'] as const) {
     if (config[flag] === undefined || config.model !== undefined) continue;
     const name = flag === 'dSae' ? 'd-sae' : flag;
-    throw new UsageRefusal(`--${name} without --model says nothing.`, 'Add --model.');
+    throw new UsageRefusal(`--${name} without --model says nothing.`, 'Add --model.', 'doctor/flag-without-model');
   }
   if (!/^(cpu|webgpu|cuda(:\d+)?)$/.test(config.device)) {
-    throw new UsageRefusal(`There is no device "${config.device}".`, 'Use cpu, cuda, cuda:N or webgpu.');
+    throw new UsageRefusal(
+      `There is no device "${config.device}".`,
+      'Use cpu, cuda, cuda:N or webgpu.',
+      'onnx/no-device',
+    );
   }
   const machine = await machineReport(config);
   if (config.model === undefined)
@@ -192,6 +196,7 @@ export function requireFit({ device, providers, checks }: Verdict): void {
     throw new Refusal(
       `Device ${device} cannot be used: ${provider.reasons[0]}.`,
       'Use --device cpu, or install what is missing.',
+      'onnx/device-unusable',
     );
   }
   const failed = checks.find(({ fits }) => !fits);
@@ -199,5 +204,6 @@ export function requireFit({ device, providers, checks }: Verdict): void {
   throw new Refusal(
     `This does not fit: ${failed.what} takes ${formatBytes(failed.needed)}, and ${formatBytes(failed.available!)} are free.`,
     failed.remedy,
+    'doctor/does-not-fit',
   );
 }

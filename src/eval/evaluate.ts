@@ -309,14 +309,19 @@ export async function openCandidate(path: string, config: EvalConfig, checkpoint
   const { files, unchanged } = await openSameSae(path);
   const { hook_name, prepend_bos } = files.metadata;
   const name = hook_name ?? config.hook;
-  if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.');
+  if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.', 'eval/no-hook');
   if (config.hook !== undefined && config.hook !== name) {
-    throw new Refusal(`${path} was trained at ${name}, and --hook says ${config.hook}.`, 'Leave --hook out.');
+    throw new Refusal(
+      `${path} was trained at ${name}, and --hook says ${config.hook}.`,
+      'Leave --hook out.',
+      'eval/other-hook',
+    );
   }
   if (prepend_bos === false) {
     throw new Refusal(
       `${path} was trained on contexts without BOS, which is not supported.`,
       'Use an SAE that was trained with prepend_bos.',
+      'eval/without-bos',
     );
   }
   if (!config.anyModel) {
@@ -328,6 +333,7 @@ export async function openCandidate(path: string, config: EvalConfig, checkpoint
     throw new Refusal(
       `${path} has d_in ${files.dIn}, and ${hook.name} of ${checkpoint.name} is ${hook.width} wide.`,
       'The SAE belongs to another model or hook.',
+      'eval/wrong-width',
     );
   }
   await checkFiniteWeights(files);
@@ -341,6 +347,7 @@ export function sharedContext(candidates: readonly Candidate[]): number | undefi
     throw new Refusal(
       `The SAEs were trained with different context lengths (${[...lengths].join(', ')}).`,
       'Say which to evaluate with: --context.',
+      'eval/several-contexts',
     );
   }
   return [...lengths][0];
@@ -368,6 +375,7 @@ export function excludedTokens(
     throw new Refusal(
       'The SAEs were trained with different special tokens left out.',
       'Say how to evaluate them: --exclude-special-tokens, or --no-exclude-special-tokens.',
+      'eval/several-exclusions',
     );
   }
   return JSON.parse([...rules][0]!) as number[];

@@ -232,12 +232,14 @@ export async function checkPass(
     throw new Refusal(
       `The loss of ${checkpoint.name} is not finite in contexts ${contexts[0]!.index} to ${contexts.at(-1)!.index}${where}.`,
       notFiniteRemedy(placement),
+      'eval/loss-not-finite',
     );
   }
   if (!finite(site.byContext.nllZero)) {
     throw new Refusal(
       `The loss of ${checkpoint.name} is not finite where ${hook.name} is replaced by 0.`,
       notFiniteRemedy(placement),
+      'eval/loss-not-finite',
     );
   }
   for (const [k, { byContext }] of sums.entries()) {
@@ -245,6 +247,7 @@ export async function checkPass(
     throw new Refusal(
       `${saes[k]!.directory} reconstructs values that are not finite, or make the model's so.`,
       placement.precision === 'float16' ? notFiniteRemedy(placement) : 'Its weights are too large: take another SAE.',
+      'eval/reconstruction-not-finite',
     );
   }
 }

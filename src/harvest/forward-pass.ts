@@ -128,7 +128,7 @@ async function notFinite(
       ? `The model gives values beyond 10¹⁹ at ${hook.name} (layer ${hook.layer})`
       : `The model gives values that are not finite at ${hook.name} (layer ${hook.layer})`;
   const since = origin === undefined || origin.name === hook.name ? '' : `, and first at ${origin.name}`;
-  return new Refusal(`${what}, ${where}${since}.`, notFiniteRemedy(placement));
+  return new Refusal(`${what}, ${where}${since}.`, notFiniteRemedy(placement), 'harvest/not-finite');
 }
 
 /** The refusal of rows that overflow float16: in its bits they are infinite, or were rounded to its largest number. */
@@ -138,6 +138,7 @@ function overflows(hook: Hook, largest: number, rows: Rows): Refusal {
   return new Refusal(
     `An activation of ${hook.name} (layer ${hook.layer}) is ${largest.toPrecision(4)} and overflows float16 (largest ${FLOAT16_MAX}), ${placeOf(rows, at)}.`,
     'Use --dtype bfloat16 or --dtype float32.',
+    'harvest/float16-overflow',
   );
 }
 

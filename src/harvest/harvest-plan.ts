@@ -89,6 +89,7 @@ export function batchesPerWindow(
     throw new UsageRefusal(
       `--rows-per-shard ${config.rowsPerShard} makes shards of more than ${formatBytes(SHARD_BYTES)}.`,
       `Use at most ${most}.`,
+      'harvest/shards-too-large',
     );
   }
   const fit = windowBytes / bytes.reduce((sum, b) => sum + b, 0);
@@ -199,6 +200,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
     throw new Refusal(
       `${directory} was begun with ${key} ${JSON.stringify(before)}, and this command says ${JSON.stringify(now)}.`,
       'Resume with the same settings, or start again with --overwrite.',
+      'harvest/other-settings',
     );
   };
   const now = { ...fresh, encoding: fresh.encoding ?? 'utf-8' };
@@ -208,6 +210,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
     throw new Refusal(
       `${directory} records its model by a fingerprint of another version of sae-pipe, which cannot be compared.`,
       'Start again with --overwrite.',
+      'harvest/other-fingerprint',
     );
   }
   if (model === 'different') differs('model', found.model, fresh.model);
@@ -223,6 +226,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
       found.complete
         ? `Use --tokens ${kept}, or harvest again with --overwrite.`
         : `Use at least --tokens ${kept}, or start again with --overwrite.`,
+      'harvest/fewer-tokens',
     );
   }
   return { ...found, rows_wanted: fresh.rows_wanted };

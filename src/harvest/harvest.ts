@@ -311,5 +311,6 @@ function otherText(corpus: string): Refusal {
   return new Refusal(
     `The text of ${corpus}, or how it is tokenized, is not what this harvest began with.`,
     'Put the text and the tokenizer back, or start again with --overwrite.',
+    'harvest/other-text',
   );
 }

@@ -8,7 +8,7 @@ import type { Rows } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { type CorpusFile, openCorpus } from '../corpus/documents.js';
 import { formatBytes, type MemoryParts, THREAD_MEMORY } from '../disk/space.js';
-import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { type RefusedReply, refusalFrom, UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { parseGemmaConfig } from '../lm/gemma-config.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
@@ -63,6 +63,7 @@ export async function openLiveSource(
         throw new UsageRefusal(
           'A model at work has no stored order: its rows come permuted, a window at a time.',
           'Leave --order out, or harvest a store and train on that.',
+          'harvest/no-stored-order',
         );
       }
       if (asked) throw new Error(`${place} passes once`);
@@ -199,16 +200,7 @@ export type LiveReply =
   /** There is no further window. */
   | { readonly kind: 'end' }
   | { readonly kind: 'say'; readonly line: string }
-  | { readonly kind: 'refused'; readonly message: string; readonly remedy?: string; readonly exitCode: 1 | 2 };
-
-/** A refusal as it crosses between threads, where errors lose what they are. */
-export function refusedReply({ message, remedy, exitCode }: Refusal): LiveReply {
-  return { kind: 'refused', message, remedy, exitCode };
-}
-
-export function refusalFrom({ message, remedy, exitCode }: LiveReply & { readonly kind: 'refused' }): Refusal {
-  return exitCode === 2 ? new UsageRefusal(message, remedy) : new Refusal(message, remedy);
-}
+  | RefusedReply;
 
 /** Memory of rows, to be handed over. */
 export function buffersOf({ activation, token, context, pos }: Rows): ArrayBuffer[] {

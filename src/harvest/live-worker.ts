@@ -1,14 +1,14 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { Refusal } from '../errors/refusal.js';
+import { Refusal, refusedReply } from '../errors/refusal.js';
 import { LiveHarvest } from './live-harvest.js';
-import { type LiveRequest, type LiveStart, refusedReply } from './live-source.js';
+import type { LiveReply, LiveRequest, LiveStart } from './live-source.js';
 
 async function main(port: NonNullable<typeof parentPort>): Promise<void> {
   /** Tells refusals as what they are; anything else ends the thread, which is told by its error. */
   const attempt = (work: Promise<void>) =>
     work.catch((error) => {
       if (!(error instanceof Refusal)) throw error;
-      port.postMessage(refusedReply(error));
+      port.postMessage(refusedReply(error) satisfies LiveReply);
     });
   let harvest: LiveHarvest;
   port.on('message', (request: LiveRequest) => {

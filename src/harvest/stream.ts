@@ -64,16 +64,26 @@ async function streamPlan(
 function checkFlags(config: HarvestConfig, out: Writable): void {
   const hooks = new Set(config.hook).size;
   if (hooks > 1) {
-    throw new UsageRefusal(`--out - takes the rows of one hook, and ${hooks} are given.`, 'Give one --hook.');
+    throw new UsageRefusal(
+      `--out - takes the rows of one hook, and ${hooks} are given.`,
+      'Give one --hook.',
+      'harvest/several-hooks',
+    );
   }
   for (const flag of ['resume', 'overwrite', 'takeOver'] as const) {
     const name = flag === 'takeOver' ? 'take-over' : flag;
-    if (config[flag]) throw new UsageRefusal(`--${name} is for stores, and --out - writes none.`, 'Leave it out.');
+    if (config[flag])
+      throw new UsageRefusal(
+        `--${name} is for stores, and --out - writes none.`,
+        'Leave it out.',
+        'harvest/flag-of-stores',
+      );
   }
   if ((out as { isTTY?: boolean }).isTTY) {
     throw new UsageRefusal(
       '--out - writes binary data, and standard output is a terminal.',
       'Pipe it: `sae-pipe harvest … --out - | sae-pipe train --activations - …`.',
+      'harvest/terminal',
     );
   }
 }

@@ -151,10 +151,12 @@ export function shardsOf(text: string, path: string): string[] {
   try {
     map = (JSON.parse(text) as { weight_map?: unknown } | null)?.weight_map;
   } catch (cause) {
-    throw new Refusal(`${path} is not JSON.`, 'Remove the file, and it is downloaded again.', { cause });
+    throw new Refusal(`${path} is not JSON.`, 'Remove the file, and it is downloaded again.', 'hub/broken-index', {
+      cause,
+    });
   }
   if (map === null || typeof map !== 'object' || Object.keys(map).length === 0) {
-    throw new Refusal(`${path} has no weight_map.`, 'Remove the file, and it is downloaded again.');
+    throw new Refusal(`${path} has no weight_map.`, 'Remove the file, and it is downloaded again.', 'hub/broken-index');
   }
   const shards = new Set<string>();
   for (const name of Object.values(map)) {
@@ -162,6 +164,7 @@ export function shardsOf(text: string, path: string): string[] {
       throw new Refusal(
         `${path} names the shard ${JSON.stringify(name)}, which is not a plain .safetensors file name.`,
         'Do not use this model: its index reaches out of its directory or is damaged.',
+        'hub/unsafe-shard-name',
       );
     }
     shards.add(name);
@@ -194,5 +197,6 @@ export function checkRevision(revision: string): void {
   throw new UsageRefusal(
     `--revision ${JSON.stringify(revision)} is not a revision.`,
     'Give a branch, a tag or a full commit hash of the model, e.g. main.',
+    'hub/wrong-revision',
   );
 }

@@ -64,6 +64,7 @@ export async function downloadModel(
     throw new Refusal(
       `${asked.model} at revision "${asked.revision}" has no ${missing.join(', no ')}.`,
       'Choose a model that has its weights as safetensors and a tokenizer.json.',
+      'hub/files-missing',
     );
   }
   const fetchAll = async (label: string, files: readonly HubFile[]) => {
@@ -86,7 +87,9 @@ export async function downloadModel(
   await checkRoom(cached, files);
   try {
     await makeDirectory(cached.blobs).catch((cause: Error) => {
-      throw new Refusal(`There can be no Hugging Face cache: ${cause.message}`, OTHER_CACHE, { cause });
+      throw new Refusal(`There can be no Hugging Face cache: ${cause.message}`, OTHER_CACHE, 'hub/no-cache-directory', {
+        cause,
+      });
     });
     // The small ones first: what is refused is refused early, and an index names the shards.
     await fetchAll(
@@ -99,7 +102,11 @@ export async function downloadModel(
       for (const shard of shardsOf(await readFile(cached.blob(index.hash), 'utf8'), path)) {
         const file = listing.get(shard);
         if (!file)
-          throw new Refusal(`${path} names ${shard}, which the model does not have.`, 'Its upload is not whole.');
+          throw new Refusal(
+            `${path} names ${shard}, which the model does not have.`,
+            'Its upload is not whole.',
+            'hub/shard-missing',
+          );
         large.push(file);
       }
     }
@@ -108,9 +115,14 @@ export async function downloadModel(
   } catch (cause) {
     const { code, syscall } = cause as NodeJS.ErrnoException;
     if (code === undefined || syscall === undefined) throw cause;
-    throw new Refusal(`The Hugging Face cache ${settings.cache} could not be written (${code}).`, OTHER_CACHE, {
-      cause,
-    });
+    throw new Refusal(
+      `The Hugging Face cache ${settings.cache} could not be written (${code}).`,
+      OTHER_CACHE,
+      'hub/cache-not-writable',
+      {
+        cause,
+      },
+    );
   }
   return cached.snapshot(commit);
 }
@@ -128,6 +140,7 @@ export async function downloadConfig(asked: Asked, settings: HubSettings, stop: 
       throw new Refusal(
         `${asked.model} at revision "${asked.revision}" has no ${CONFIG}.`,
         'Choose a model in the format of transformers.',
+        'hub/no-config',
       );
     }
     return (await ask(`${settings.endpoint}/${asked.model}/resolve/${commit}/${CONFIG}`)).text();
@@ -151,14 +164,19 @@ function parsedConfig(text: string, model: string): unknown {
   try {
     return parseJson(text);
   } catch (cause) {
-    throw new Refusal(`${model}/${CONFIG} is not JSON.`, 'Choose another model: its upload is damaged.', { cause });
+    throw new Refusal(
+      `${model}/${CONFIG} is not JSON.`,
+      'Choose another model: its upload is damaged.',
+      'hub/config-not-json',
+      { cause },
+    );
   }
 }
 
 /** The commit that a revision stands at, and those of its files that may be needed, by name. */
 async function listModel(asked: Asked, { endpoint: hubUrl }: HubSettings, fetch: typeof globalThis.fetch) {
   const odd = (what: string, cause?: unknown) =>
-    new Refusal(`${hubUrl} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.', { cause });
+    new Refusal(`${hubUrl} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub', { cause });
   try {
     const { modelInfo, listFiles } = await import('@huggingface/hub');
     const { sha } = await modelInfo({

@@ -59,6 +59,7 @@ async function snapshotOf(
       throw new Refusal(
         `The cache ${hub.cache} does not say which commit of ${model} is "${wanted}"; it has ${commits.join(', ')}.`,
         `Add --revision ${commits[0]}.`,
+        'hub/commit-unknown',
       );
     }
     throw new Refusal(
@@ -66,6 +67,7 @@ async function snapshotOf(
         ? `${model} at revision "${wanted}" is not whole in the cache ${hub.cache}: it lacks ${found.missing.join(', ')}.`
         : `${model} at revision "${wanted}" is not in the cache ${hub.cache}, nor is there a directory of that name.`,
       'Run once without --offline and HF_HUB_OFFLINE, or copy the cache from a machine that has the model.',
+      'hub/not-cached',
     );
   }
   const [{ downloadModel }, { mayPass }] = await Promise.all([import('./download.js'), import('./request.js')]);
@@ -74,8 +76,8 @@ async function snapshotOf(
   } catch (error) {
     const [commit] = error instanceof Refusal && mayPass(error) ? await cached.commits() : [];
     if (commit === undefined || found) throw error;
-    const { message } = error as Refusal;
-    throw new Refusal(message, `The cache has commit ${commit}; --revision ${commit} uses it.`, { cause: error });
+    const { message, code } = error as Refusal;
+    throw new Refusal(message, `The cache has commit ${commit}; --revision ${commit} uses it.`, code, { cause: error });
   }
 }
 
@@ -104,6 +106,7 @@ export async function modelConfig(
       throw new Refusal(
         `${model} at revision "${revision}" has no ${CONFIG} in the cache ${hub.cache}.`,
         'Run once without --offline and HF_HUB_OFFLINE, or copy the cache from a machine that has the model.',
+        'hub/not-cached',
       );
     }
     const { downloadConfig } = await import('./download.js');
@@ -115,7 +118,7 @@ export async function modelConfig(
 
 async function configIn(directory: string): Promise<{ json: unknown; path: string }> {
   const path = join(directory, CONFIG);
-  const missing = [`There is no file ${path}.`, 'A model directory needs its config.json.'] as const;
+  const missing = [`There is no file ${path}.`, 'A model directory needs its config.json.', 'lm/no-config'] as const;
   return { json: await readJsonFile(path, missing, 'Download the file again.'), path };
 }
 
@@ -133,15 +136,24 @@ export async function modelPlace(model: string, revision: string | undefined): P
   const found = await stat(model).catch(() => undefined);
   if (found?.isDirectory()) {
     if (revision === undefined) return { directory: model };
-    throw new UsageRefusal(`--revision is for models of the hub, and ${model} is a directory.`, 'Leave it out.');
+    throw new UsageRefusal(
+      `--revision is for models of the hub, and ${model} is a directory.`,
+      'Leave it out.',
+      'hub/revision-of-directory',
+    );
   }
   if (found) {
-    throw new Refusal(`${model} is a file, not a model directory.`, `Did you mean ${dirname(model)}?`);
+    throw new Refusal(
+      `${model} is a file, not a model directory.`,
+      `Did you mean ${dirname(model)}?`,
+      'hub/model-is-a-file',
+    );
   }
   if (!isModelId(model)) {
     throw new Refusal(
       `There is no model directory ${model}, and it is not an id of the Hugging Face hub.`,
       `${await nearDirectory(model)}Give a directory with config.json, weights and tokenizer files, or an id like google/gemma-2-2b.`,
+      'hub/no-model-directory',
     );
   }
   const wanted = revision ?? DEFAULT_REVISION;
@@ -156,10 +168,11 @@ export async function modelPlace(model: string, revision: string | undefined): P
 export async function orDirectory(model: string, error: unknown): Promise<unknown> {
   const near = await stat(dirname(model)).catch(() => undefined);
   if (!(error instanceof Refusal) || !(near?.isDirectory() || mayPass(error))) return error;
-  const { message, remedy = '', exitCode } = error;
+  const { message, remedy = '', code, exitCode } = error;
   return new Refusal(
     `There is no directory ${model}, and as a model of the hub: ${message}`,
     `${await nearDirectory(model)}${remedy}`,
+    code,
     { exitCode, cause: error },
   );
 }

@@ -78,6 +78,7 @@ function checkToken(token: string, from: string): string {
   throw new UsageRefusal(
     `${from} does not hold an access token: it has a space, a line break or another character that no token has.`,
     'Set it to the token alone, e.g. hf_… .',
+    'hub/malformed-token',
   );
 }
 
@@ -86,12 +87,13 @@ function checkEndpoint(endpoint: string): string {
   const url = URL.canParse(endpoint) ? new URL(endpoint) : undefined;
   if (!url || !/^https?:$/.test(url.protocol)) {
     const shown = endpoint.includes('@') ? '' : ` (${endpoint})`;
-    throw new UsageRefusal(`HF_ENDPOINT${shown} is not an http(s) URL.`, 'Fix or unset it.');
+    throw new UsageRefusal(`HF_ENDPOINT${shown} is not an http(s) URL.`, 'Fix or unset it.', 'hub/wrong-endpoint');
   }
   if (url.username || url.password || url.search || url.hash) {
     throw new UsageRefusal(
       `HF_ENDPOINT (${url.origin}${url.pathname}) has a user, a password or a query, which are not supported.`,
       'Give the address alone; a token goes into HF_TOKEN.',
+      'hub/endpoint-with-password',
     );
   }
   return endpoint;
@@ -115,6 +117,7 @@ function homeOrRefusal(): string {
     throw new UsageRefusal(
       'There is no home directory to look for the Hugging Face cache in (HOME is not set).',
       'Set HF_HOME, or give --model as a directory.',
+      'hub/no-home',
     );
   }
 }
@@ -176,6 +179,7 @@ function unreachable(where: string, cause: unknown, settings: HubSettings): Refu
   return new Refusal(
     `${where} could not be reached (${reason}).`,
     `Check the network and HF_ENDPOINT; or fill the cache ${cache} on a machine that has network and copy it here.`,
+    'hub/unreachable',
     { cause },
   );
 }
@@ -203,6 +207,7 @@ function refusedRequest(response: Response, { endpoint, token }: HubSettings, { 
         return new Refusal(
           `${endpoint} does not let this token read ${model} (401): it is invalid or expired, or there is no such model.`,
           `Check the name; make a new token at ${tokens} and set HF_TOKEN to it.`,
+          'hub/token-refused',
         );
       }
       // The hub answers so for names that do not exist, too: it does not tell strangers what is private.
@@ -211,6 +216,7 @@ function refusedRequest(response: Response, { endpoint, token }: HubSettings, { 
           ? `There is no model ${model} on ${endpoint}, or it is private (401).`
           : `${model} is not open to everyone (401).`,
         `Check the name; accept the model's terms at ${page} while logged in, and ${setToken} of that account.`,
+        'hub/not-open',
       );
     case 403:
       return new Refusal(
@@ -218,22 +224,27 @@ function refusedRequest(response: Response, { endpoint, token }: HubSettings, { 
           ? `${model} is gated, and its terms have not been accepted by ${token ? "this token's account" : 'anyone here'} (403).`
           : `This token may not read ${model} (403): its terms are not accepted, or it is not allowed to read gated models.`,
         `Accept the terms at ${page} while logged in, and ${setToken} of that account that may read gated models.`,
+        'hub/gated',
       );
     case 404:
       if (code === 'RevisionNotFound') {
         return new Refusal(
           `${model} has no revision "${revision}" (404).`,
           `Choose a --revision from ${page}/tree/main.`,
+          'hub/no-revision',
         );
       }
       return new Refusal(
         `${endpoint} has no model ${model} at revision "${revision}" (404), and there is no directory of that name.`,
         'Check --model and --revision.',
+        'hub/no-model',
       );
     default: {
       const sentence = `${new URL(response.url || endpoint).origin} answered ${response.status} for ${model}.`;
       const trouble = response.status === 429 || response.status >= 500;
-      return trouble ? passing(new Refusal(sentence, 'Try again later.')) : new Refusal(sentence, 'Check HF_ENDPOINT.');
+      return trouble
+        ? passing(new Refusal(sentence, 'Try again later.', 'hub/refused-status'))
+        : new Refusal(sentence, 'Check HF_ENDPOINT.', 'hub/refused-status');
     }
   }
 }
@@ -280,7 +291,11 @@ export function boundedFetch(fetch: typeof globalThis.fetch, bounds: AnswerBound
     } catch (cause) {
       if (cause instanceof Refusal) throw cause;
       const reason = cause instanceof Error ? cause.message : String(cause);
-      throw passing(new Refusal(`The answer of ${where} broke off: ${reason}.`, 'Try again later.', { cause }));
+      throw passing(
+        new Refusal(`The answer of ${where} broke off: ${reason}.`, 'Try again later.', 'hub/answer-cut-short', {
+          cause,
+        }),
+      );
     }
     total += length;
     // What was packed on the way is unpacked here, and its length is another.
@@ -291,5 +306,5 @@ export function boundedFetch(fetch: typeof globalThis.fetch, bounds: AnswerBound
 }
 
 function excess(where: string, what: string): Refusal {
-  return new Refusal(`${where} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.');
+  return new Refusal(`${where} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub');
 }

@@ -80,6 +80,7 @@ async function fillPart(source: BlobSource, file: HubFile, blob: string, part: P
   throw new Refusal(
     `${file.name} arrived with another hash than the hub names for it (${file.hash.slice(0, 12)}…), and was not kept.`,
     'Something between here and the hub alters files, or the server is damaged; try again, or another network.',
+    'hub/wrong-hash',
   );
 }
 
@@ -198,6 +199,7 @@ function brokeOff(file: HubFile, position: number, trouble: unknown): Refusal {
   return new Refusal(
     `The download of ${file.name} breaks off at ${formatBytes(position)} of ${formatBytes(file.size)}${reason}.`,
     'The same command goes on from there.',
+    'hub/download-cut-short',
     { cause: trouble },
   );
 }
@@ -206,6 +208,7 @@ function otherSize(file: HubFile, what: string): Refusal {
   return new Refusal(
     `The server's ${file.name} is not the one of ${file.size} bytes that the hub lists: ${what}.`,
     'Try again later; if it stays so, the server is damaged.',
+    'hub/wrong-size',
   );
 }
 

@@ -45,6 +45,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
     throw new Refusal(
       `There is no model directory ${path}.`,
       'Give a directory with config.json and model.safetensors.',
+      'lm/no-directory',
     );
   }
   let read = await readModel(directory);
@@ -68,7 +69,7 @@ async function readModel(directory: string) {
   const configPath = join(directory, 'config.json');
   const json = await readJsonFile(
     configPath,
-    [`There is no file ${configPath}.`, 'A model directory needs its config.json.'],
+    [`There is no file ${configPath}.`, 'A model directory needs its config.json.', 'lm/no-config'],
     'Download the file again.',
     MOST_CONFIG,
   );
@@ -101,7 +102,7 @@ async function readMap(index: string): Promise<Map<string, string>> {
   const json = await readJsonFile(index, [`There is no file ${index}.`, AGAIN], AGAIN, MOST_INDEX);
   const entries = Object.entries(checkJson(indexSchema, json, index, AGAIN).weight_map);
   const odd = entries.find(([, file]) => typeof file !== 'string');
-  if (odd) throw new Refusal(`${index}: weight_map.${odd[0]}: expected the name of a file.`, AGAIN);
+  if (odd) throw new Refusal(`${index}: weight_map.${odd[0]}: expected the name of a file.`, AGAIN, 'lm/broken-index');
   return new Map(entries);
 }
 
@@ -126,7 +127,11 @@ export async function readWeightFiles(directory: string): Promise<WeightFiles> {
   }
   const index = join(directory, INDEX);
   if (!(await exists(index))) {
-    throw new Refusal(`${directory} has no ${SINGLE}.`, `Download the whole checkpoint; shards need their ${INDEX}.`);
+    throw new Refusal(
+      `${directory} has no ${SINGLE}.`,
+      `Download the whole checkpoint; shards need their ${INDEX}.`,
+      'lm/no-weights',
+    );
   }
   const map = await readMap(index);
   const names = [...new Set(map.values())].sort();
@@ -135,19 +140,21 @@ export async function readWeightFiles(directory: string): Promise<WeightFiles> {
       throw new Refusal(
         `${index} names the file ${JSON.stringify(name)}, which is not a .safetensors file beside it.`,
         AGAIN,
+        'lm/unsafe-shard-name',
       );
     }
   }
-  if (names.length === 0) throw new Refusal(`${index} names no files.`, AGAIN);
+  if (names.length === 0) throw new Refusal(`${index} names no files.`, AGAIN, 'lm/broken-index');
   const tensors = new Map<string, TensorLocation>();
   for (const name of names) {
     const path = join(directory, name);
-    if (!(await exists(path))) throw new Refusal(`${directory} lacks the shard ${name}.`, AGAIN);
+    if (!(await exists(path))) throw new Refusal(`${directory} lacks the shard ${name}.`, AGAIN, 'lm/no-shard');
     const shard = (await readSafetensorsHeader(path)).tensors;
     for (const [tensor, file] of map) {
       if (file !== name) continue;
       const location = shard.get(tensor);
-      if (!location) throw new Refusal(`${path} lacks the tensor ${tensor} that ${INDEX} places there.`, AGAIN);
+      if (!location)
+        throw new Refusal(`${path} lacks the tensor ${tensor} that ${INDEX} places there.`, AGAIN, 'lm/no-tensor');
       tensors.set(tensor, location);
     }
   }
@@ -216,17 +223,19 @@ export function languageModelTensors(
   for (const [name, shape] of expected) {
     const full = name === 'lm_head.weight' ? head : prefix + name;
     const location = full === undefined ? undefined : found.get(full);
-    if (!location) throw new Refusal(`${path} lacks the tensor ${name}.`, REMEDY);
+    if (!location) throw new Refusal(`${path} lacks the tensor ${name}.`, REMEDY, 'lm/no-tensor');
     if (location.shape.join() !== shape.join()) {
       throw new Refusal(
         `${path}: tensor ${full} has shape [${location.shape.join(', ')}] where config.json implies [${shape.join(', ')}].`,
         REMEDY,
+        'lm/wrong-shape',
       );
     }
     if (!isWeightDType(location.dtype)) {
       throw new Refusal(
         `${path}: tensor ${full} is ${location.dtype}, which is not supported.`,
         'Use a checkpoint in BF16, F16 or F32; quantised ones are not supported.',
+        'lm/wrong-dtype',
       );
     }
     tensors.set(name, location);
@@ -234,7 +243,11 @@ export function languageModelTensors(
   for (const full of found.keys()) {
     const inner = full.startsWith(`${prefix}layers.`) && !expected.has(full.slice(prefix.length));
     if (inner && !DERIVED.test(full)) {
-      throw new Refusal(`${path} has a tensor ${full}, which this architecture does not have.`, REMEDY);
+      throw new Refusal(
+        `${path} has a tensor ${full}, which this architecture does not have.`,
+        REMEDY,
+        'lm/unknown-tensor',
+      );
     }
   }
   return tensors;

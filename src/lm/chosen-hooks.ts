@@ -71,7 +71,11 @@ export async function expandHooks(
 ): Promise<string[]> {
   const split = splitHooks(given);
   if (split.includes('')) {
-    throw new UsageRefusal(`--hook "${given.join(' ')}" has an empty name in it.`, 'Separate names by single commas.');
+    throw new UsageRefusal(
+      `--hook "${given.join(' ')}" has an empty name in it.`,
+      'Separate names by single commas.',
+      'lm/empty-hook',
+    );
   }
   if (!split.some(isPattern)) return split;
   const all = await names();
@@ -85,6 +89,7 @@ export async function expandOneHook(given: string, names: () => Promise<readonly
   throw new UsageRefusal(
     `--hook ${given} stands for ${found.length} hooks (${abridged(found)}), and one is needed.`,
     'Name one hook.',
+    'lm/several-hooks',
   );
 }
 
@@ -96,6 +101,7 @@ function matching(pattern: string, names: readonly string[]): string[] {
   throw new UsageRefusal(
     `No hook matches ${pattern}.`,
     didYouMean(pattern, [...new Set(layers)]) ?? `There are ${abridged(names)}.`,
+    'lm/no-hook',
   );
 }
 

@@ -179,6 +179,7 @@ export function parseGemmaConfig(json: unknown, path: string): GemmaConfig {
     throw new Refusal(
       `${path} sets ${key} to ${JSON.stringify(value)}, which is not supported.`,
       'It would change what the model computes; use a checkpoint without it.',
+      'lm/unsupported-setting',
     );
   };
   for (const level of [outer, keys]) for (const key of NOWHERE) if (level[key]) unsupported(key, level[key]);
@@ -233,7 +234,11 @@ function languageModel(json: unknown, path: string): { family: Family; keys: Key
   if (inner) {
     const keys = outer.text_config as Keys | null | undefined;
     if (!keys || typeof keys !== 'object') {
-      throw new Refusal(`${path} has no text_config.`, 'Use the config.json that came with the checkpoint.');
+      throw new Refusal(
+        `${path} has no text_config.`,
+        'Use the config.json that came with the checkpoint.',
+        'lm/no-text-config',
+      );
     }
     if ((keys.model_type ?? inner) === inner) {
       return { family: FAMILIES[inner], keys: { bos_token_id: outer.bos_token_id ?? 2, ...keys }, outer };
@@ -246,6 +251,7 @@ function languageModel(json: unknown, path: string): { family: Family; keys: Key
   throw new Refusal(
     `${path} describes a model of type ${found}, which is not supported.`,
     `Use a model of type ${[...Object.keys(FAMILIES), ...Object.keys(WRAPPERS)].join(', ')}.`,
+    'lm/unsupported-model',
   );
 }
 

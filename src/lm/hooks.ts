@@ -69,6 +69,7 @@ export function findHookAmong(name: string, hooks: readonly Hook[]): Hook {
   throw new Refusal(
     `There is no hook "${name}" in this model of ${last + 1} layers (blocks.0 to blocks.${last}).`,
     `${meantHook(name, sites, last)}A hook is blocks.LAYER.SITE, the site one of ${sites.join(', ')}.`,
+    'lm/no-hook',
   );
 }
 

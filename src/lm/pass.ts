@@ -27,6 +27,7 @@ export function choosePrecision(wanted: Precision | 'auto', device: Device, chec
     throw new UsageRefusal(
       `ONNX Runtime does not multiply bfloat16 matrices on the device ${device}.`,
       'Use --precision float32, or --device cuda.',
+      'lm/bfloat16',
     );
   }
   return { device, precision: wanted };
@@ -73,6 +74,7 @@ export function chooseContext(wanted: number | undefined, config: GemmaConfig): 
     throw new UsageRefusal(
       `--context ${wanted} is longer than the model's ${longest} tokens.`,
       `Use at most ${longest}.`,
+      'lm/context-too-long',
     );
   }
   return wanted ?? Math.min(DEFAULT_CONTEXT, longest);

@@ -67,12 +67,14 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
       throw new Refusal(
         `Device ${device} could not be used: ${reason}.`,
         'Use --device cpu, or install the execution provider and its libraries.',
+        'onnx/device-unusable',
         { cause },
       );
     }
     throw new Refusal(
       `ONNX Runtime could not load the graph: ${reason}.`,
       'See that the files of the model and of the SAEs are whole.',
+      'onnx/graph-not-loaded',
       { cause },
     );
   }
@@ -85,7 +87,8 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
 
 function executionProvider(device: Device): InferenceSession.ExecutionProviderConfig {
   const match = /^(cpu|webgpu|cuda(?::(\d+))?)$/.exec(device);
-  if (!match) throw new UsageRefusal(`There is no device "${device}".`, 'Use cpu, cuda, cuda:N or webgpu.');
+  if (!match)
+    throw new UsageRefusal(`There is no device "${device}".`, 'Use cpu, cuda, cuda:N or webgpu.', 'onnx/no-device');
   if (device === 'cpu' || device === 'webgpu') return device;
   return { name: 'cuda', deviceId: Number(match[2] ?? 0) };
 }

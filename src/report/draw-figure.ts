@@ -26,7 +26,11 @@ export async function drawFigure(config: FigureConfig, progress: Progress, stop:
   const { out, evaluation, sae, activations } = config;
   const kind = /\.(svg|html|png|pdf)$/.exec(out)?.[1] as Kind | undefined;
   if (kind === undefined)
-    throw new UsageRefusal(`--out ${out} is not .svg, .html, .png or .pdf.`, 'Give it one of these endings.');
+    throw new UsageRefusal(
+      `--out ${out} is not .svg, .html, .png or .pdf.`,
+      'Give it one of these endings.',
+      'report/unknown-ending',
+    );
   checkFlags(config);
   await checkOutputFile(out, [evaluation, sae, activations]);
   const file = await figureFile(config, figureCommand(config), progress, stop);
@@ -65,7 +69,11 @@ function checkFlags(config: FigureConfig): void {
   for (const [other, flags] of Object.entries(FLAGS)) {
     const foreign = flags.find((flag) => !own.includes(flag) && config[flag] !== undefined);
     if (foreign) {
-      throw new UsageRefusal(`--${foreign} says nothing to figure ${name}.`, `It belongs to figure ${other}.`);
+      throw new UsageRefusal(
+        `--${foreign} says nothing to figure ${name}.`,
+        `It belongs to figure ${other}.`,
+        'report/flag-of-another-figure',
+      );
     }
   }
   const missing = own.filter((flag) => config[flag] === undefined).map((flag) => `--${flag}`);
@@ -75,6 +83,7 @@ function checkFlags(config: FigureConfig): void {
     name === 'jump-relu'
       ? 'A trained feature is named by --sae, --feature and --activations.'
       : 'Name the directory that eval wrote.',
+    'report/missing-flag',
   );
 }
 
@@ -127,19 +136,25 @@ async function paperFile(command: string): Promise<FigureFile> {
 function checkFeature(files: SaeFiles, feature: number, { directory: activations, manifest }: Store): void {
   const { directory, architecture, forward, metadata } = files;
   if (architecture !== 'gated' && architecture !== 'standard') {
-    throw new Refusal(`${directory} is a ${architecture} SAE.`, 'figure jump-relu knows gated and standard ones.');
+    throw new Refusal(
+      `${directory} is a ${architecture} SAE.`,
+      'figure jump-relu knows gated and standard ones.',
+      'report/unsupported-sae',
+    );
   }
   const { apply_b_dec_to_input: centred, normalize_activations: normalised } = forward ?? PLAIN;
   if (!centred || normalised !== 'none') {
     throw new Refusal(
       `${directory} encodes something else than x − b_dec (apply_b_dec_to_input ${centred}, normalize_activations ${normalised}).`,
       'figure jump-relu knows SAEs as they are trained here.',
+      'report/unsupported-sae',
     );
   }
   if (feature >= files.dSae) {
     throw new UsageRefusal(
       `--feature ${feature} is not among the ${files.dSae} features of ${directory}.`,
       'They are counted from 0.',
+      'report/no-feature',
     );
   }
   const { d_in, hook, model } = manifest;
@@ -148,12 +163,14 @@ function checkFeature(files: SaeFiles, feature: number, { directory: activations
     throw new Refusal(
       `${directory} and ${activations} record their model by fingerprints of different versions, which cannot be compared.`,
       'Harvest the store again with this version, and train the SAE on it.',
+      'report/other-fingerprint',
     );
   }
   if (d_in !== files.dIn || hook_name !== hook || model_fingerprint !== model.fingerprint) {
     throw new Refusal(
       `${activations} holds activations of ${model.name} at ${hook} (d_in ${d_in}), which ${directory} was not trained on.`,
       `Give a store of ${model_name} at ${hook_name} (d_in ${files.dIn}).`,
+      'report/other-store',
     );
   }
 }
@@ -175,6 +192,7 @@ async function featureFile(
     throw new Refusal(
       `Feature ${feature} is on on none of the ${found.f.length} tokens looked at.`,
       'Choose another --feature, or more --tokens.',
+      'report/silent-feature',
     );
   }
   const drawn = featurePicture(found, {

@@ -129,7 +129,9 @@ function parseJson(text: string, place: string): unknown {
   try {
     return parsed(text);
   } catch (error) {
-    throw new Refusal(`${place} is not valid JSON: ${(error as Error).message}.`, AGAIN, { cause: error });
+    throw new Refusal(`${place} is not valid JSON: ${(error as Error).message}.`, AGAIN, 'report/broken-evaluation', {
+      cause: error,
+    });
   }
 }
 
@@ -139,6 +141,7 @@ async function curveOf(directory: string, name: string): Promise<MetricsRecord[]
     throw new Refusal(
       `${join(directory, 'eval.json')} names the training curve ${JSON.stringify(name)}, which is not a plain file name.`,
       'A training curve is a file beside eval.json; put it there and name it without a folder.',
+      'report/unsafe-curve-name',
     );
   }
   const path = join(directory, name);
@@ -146,6 +149,7 @@ async function curveOf(directory: string, name: string): Promise<MetricsRecord[]
     throw new Refusal(
       `${path}, a training curve that eval.json names, does not exist.`,
       'Copy it from where eval wrote it, or set "training_curve" to null in eval.json to do without.',
+      'report/no-curve',
     );
   }
   return readCurve(path);
@@ -165,12 +169,21 @@ export async function readEvaluation(directory: string): Promise<Evaluation> {
       () => false,
     );
     if (!isThere)
-      throw new Refusal(`There is no directory ${directory}.`, 'Give the directory that `sae-pipe eval --out` wrote.');
-    throw new Refusal(`${directory} has no eval.json.`, 'Give the directory that `sae-pipe eval --out` wrote.');
+      throw new Refusal(
+        `There is no directory ${directory}.`,
+        'Give the directory that `sae-pipe eval --out` wrote.',
+        'report/no-evaluation',
+      );
+    throw new Refusal(
+      `${directory} has no eval.json.`,
+      'Give the directory that `sae-pipe eval --out` wrote.',
+      'report/no-evaluation',
+    );
   }
   const parsed = z.array(evalRecord).safeParse(parseJson(text, path));
-  if (!parsed.success) throw new Refusal(`${path}: ${firstIssue(parsed.error)}.`, AGAIN);
-  if (parsed.data.length === 0) throw new Refusal(`${path} holds no SAE.`, 'Evaluate at least one: `sae-pipe eval`.');
+  if (!parsed.success) throw new Refusal(`${path}: ${firstIssue(parsed.error)}.`, AGAIN, 'report/broken-evaluation');
+  if (parsed.data.length === 0)
+    throw new Refusal(`${path} holds no SAE.`, 'Evaluate at least one: `sae-pipe eval`.', 'report/no-sae');
   const evaluation: EvaluatedSae[] = [];
   for (const record of parsed.data) {
     const { training_curve: name } = record;

@@ -55,7 +55,8 @@ export function publishedSaes(csv: string, path: string): PublishedSae[] {
 export async function readReference(name: ReferenceName): Promise<PublishedSae[]> {
   const path = fileURLToPath(new URL(`../../../${FILES[name]}`, import.meta.url));
   const csv = await readTextFile(path);
-  if (csv === null) throw new Refusal(`${path} is missing.`, 'Install the package again: it brings this file.');
+  if (csv === null)
+    throw new Refusal(`${path} is missing.`, 'Install the package again: it brings this file.', 'report/no-reference');
   return publishedSaes(csv, path);
 }
 
@@ -101,6 +102,7 @@ export function checkReference(saes: readonly PublishedSae[], entries: readonly 
   throw new Refusal(
     `${name} has no points for ${listed(distinct(entries.map(({ record }) => record.hook)))}; it has ${listed(hooks)}.`,
     'Leave --reference out.',
+    'report/reference-hooks',
   );
 }
 

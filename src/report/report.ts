@@ -42,6 +42,7 @@ export async function writeReport(config: ReportConfig): Promise<string> {
     throw new UsageRefusal(
       `--out ${out} is neither an .html nor a .csv file.`,
       'For a PDF of the page, print the .html file from a browser; `sae-pipe figure` writes single figures as .svg, .png and .pdf.',
+      'report/unknown-ending',
     );
   }
   const published = reference === undefined ? undefined : { name: reference, saes: await readReference(reference) };
@@ -61,7 +62,8 @@ export async function writeReport(config: ReportConfig): Promise<string> {
 export async function checkOutputFile(path: string, inputs: readonly (string | undefined)[]): Promise<void> {
   await checkNotInputs([path], inputs);
   const existing = await stat(path).catch(() => undefined);
-  if (existing?.isDirectory()) throw new Refusal(`${path} is a directory.`, 'Name the file to write with --out.');
+  if (existing?.isDirectory())
+    throw new Refusal(`${path} is a directory.`, 'Name the file to write with --out.', 'report/out-is-a-directory');
   await checkWritable(existing ? dirname(path) : path);
 }
 
@@ -77,7 +79,7 @@ export async function writeOutputFile(path: string, content: string | Uint8Array
     const bytes = Buffer.from(content);
     const comparable = existing.isFile() && existing.size === bytes.length;
     if (comparable && (await readRegular(path, bytes.length))?.equals(bytes)) return path;
-    throw new Refusal(`${path} exists.`, 'Choose another --out, or add --overwrite to replace it.');
+    throw new Refusal(`${path} exists.`, 'Choose another --out, or add --overwrite to replace it.', 'disk/out-exists');
   }
   await makeDirectory(dirname(path));
   await writeAside(path, content);

@@ -10,7 +10,11 @@ export function convert(sae: Sae, to: Architecture): Sae {
   if (sae.architecture === to) return sae;
   const parameters = CONVERSIONS[`${sae.architecture} → ${to}`]?.(sae.parameters, sae.dSae);
   if (!parameters)
-    throw new Refusal(`A ${sae.architecture} SAE cannot be written as a ${to} one.`, 'Use a gated or a standard SAE.');
+    throw new Refusal(
+      `A ${sae.architecture} SAE cannot be written as a ${to} one.`,
+      'Use a gated or a standard SAE.',
+      'sae/not-convertible',
+    );
   return { ...sae, architecture: to, parameters };
 }
 
@@ -85,6 +89,7 @@ export function folded(sae: Sae, unitRows: boolean, name: string): { sae: Sae; r
     throw new Refusal(
       `${name} has normalize_activations "${normalize_activations}", which no weights can stand for.`,
       'Take an SAE that was trained without it, or with a constant factor.',
+      'sae/normalisation',
     );
   }
   const centred = apply_b_dec_to_input ? sae : withCentredInput(sae);
@@ -124,6 +129,7 @@ function withUnitRows(sae: Sae, name: string): { sae: Sae; rows: number } {
     throw new Refusal(
       `${name} is a topk SAE whose rows of W_dec have other norms than 1: with norm 1, it would choose other features.`,
       'Save it with rescale_acts_by_decoder_norm, or with rows of norm 1.',
+      'sae/topk-norms',
     );
   }
   const changed: Parameters = { ...parameters };

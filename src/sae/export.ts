@@ -29,7 +29,8 @@ const ours = (name: string) => name === CFG_FILE || name === WEIGHTS_FILE;
  */
 export async function exportSae(config: ExportSettings, say: (line: string) => void = () => {}): Promise<string> {
   const { sae: from, out, overwrite } = config;
-  if (resolve(from) === resolve(out)) throw new UsageRefusal('--out is the SAE itself.', 'Choose another --out.');
+  if (resolve(from) === resolve(out))
+    throw new UsageRefusal('--out is the SAE itself.', 'Choose another --out.', 'disk/out-is-input');
   const takeOver = config.takeOver ? say : undefined;
   const claim = { overwrite, ours, result: CFG_FILE, beginsAnew: true, inputs: [from], takeOver };
   // What may lie there is looked at by its owner: it may be just this export.
@@ -44,6 +45,7 @@ async function exportInto({ sae: from, as, out }: ExportSettings, claim: ClaimOp
     throw new Refusal(
       `${from} is a ${architecture} SAE, which no ${as} SAE equals.`,
       'Export a gated or a standard SAE.',
+      'sae/not-convertible',
     );
   }
   const converted = convert(await readSae(files), as);

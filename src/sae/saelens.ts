@@ -100,6 +100,7 @@ export async function openSae(directory: string): Promise<SaeFiles> {
     [
       `${directory} is not an SAE directory (it has no ${CFG_FILE}).`,
       'Name a directory that `sae-pipe train` finished, or a SAELens one.',
+      'sae/not-an-sae',
     ],
     AGAIN,
     MOST_CFG,
@@ -111,17 +112,24 @@ export async function openSae(directory: string): Promise<SaeFiles> {
   for (const name of PARAMETERS[architecture]) {
     const shape = parameterShape(name, dIn, dSae);
     const tensor = found.get(name);
-    if (!tensor) throw new Refusal(`${weights} lacks ${name}, a parameter of a ${architecture} SAE.`, AGAIN);
+    if (!tensor)
+      throw new Refusal(
+        `${weights} lacks ${name}, a parameter of a ${architecture} SAE.`,
+        AGAIN,
+        'sae/parameter-missing',
+      );
     if (tensor.shape.join() !== shape.join()) {
       throw new Refusal(
         `${weights}: ${name} has shape [${tensor.shape.join(', ')}] where ${CFG_FILE} implies [${shape.join(', ')}].`,
         AGAIN,
+        'sae/wrong-shape',
       );
     }
     if (!isWeightDType(tensor.dtype)) {
       throw new Refusal(
         `${weights}: ${name} is ${tensor.dtype}; supported are F32, F16 and BF16.`,
         'Save the SAE in one of these.',
+        'sae/wrong-dtype',
       );
     }
     tensors[name] = tensor;
@@ -142,7 +150,11 @@ export async function openSae(directory: string): Promise<SaeFiles> {
 /** SAELens before 6 could fine-tune a factor on f; SAELens 6 opens such a file only where every factor is 1. */
 async function checkScalingFactor(path: string, tensor: TensorLocation | undefined): Promise<void> {
   if (!tensor || (await readFloats(tensor, 'scaling_factor')).every((factor) => factor === 1)) return;
-  throw new Refusal(`${path} has a scaling_factor, which is not supported.`, 'Multiply the rows of W_dec by it.');
+  throw new Refusal(
+    `${path} has a scaling_factor, which is not supported.`,
+    'Multiply the rows of W_dec by it.',
+    'sae/scaling-factor',
+  );
 }
 
 /**
@@ -228,6 +240,7 @@ export function readCfg(json: unknown, path: string): SaeCfg {
     throw new Refusal(
       `${path}: ${key} is ${JSON.stringify(cfg[key])}; supported are ${choices.join(', ')}.`,
       CFG_REMEDY[key] ?? 'Save the SAE with one of these.',
+      'sae/unsupported-cfg',
     );
   };
   const architecture = among('architecture', architectures);
@@ -240,6 +253,7 @@ export function readCfg(json: unknown, path: string): SaeCfg {
     throw new Refusal(
       `${path}: k is ${k ?? 'missing'}, where a topk SAE of ${d_sae} features needs 1 to ${d_sae}.`,
       OTHER_CFG,
+      'sae/wrong-k',
     );
   }
   const { rescale_acts_by_decoder_norm } = cfg;
@@ -265,6 +279,7 @@ function modernised(cfg: Json, path: string): Json {
     throw new Refusal(
       `${path}: activation_fn is ${JSON.stringify(activation)}; supported are relu, topk.`,
       'Use an SAE with one of them.',
+      'sae/unsupported-cfg',
     );
   }
   const moved = Object.fromEntries(MOVED.filter((key) => old[key] !== undefined).map((key) => [key, old[key]]));
@@ -301,7 +316,11 @@ export async function checkFiniteWeights({ tensors }: SaeFiles): Promise<void> {
 export function checkFinite(values: Float32Array, name: string, { path }: TensorLocation): void {
   const at = firstNotFinite(values, 'float32');
   if (at < 0) return;
-  throw new Refusal(`${path} holds ${values[at]} in ${name}.`, 'The SAE is damaged: take another, or train it again.');
+  throw new Refusal(
+    `${path} holds ${values[at]} in ${name}.`,
+    'The SAE is damaged: take another, or train it again.',
+    'sae/not-finite',
+  );
 }
 
 /** SHA-256 of an SAE's cfg.json and sae_weights.safetensors, one after the other. */
@@ -342,12 +361,14 @@ export function checkModelOf(
     throw new Refusal(
       `${path} was trained on another model (${name}, ${shortFingerprint(recorded)}) than ${now.label} (${shortFingerprint(now.fingerprint)}).`,
       remedy,
+      'sae/other-model',
     );
   }
   if (found === 'incomparable') {
     throw new Refusal(
       `${path} was trained on ${name}, whose fingerprint is of another version of sae-pipe and cannot be compared with that of ${now.label}.`,
       'Give --any-model if you know that it is the same model, or train the SAE again.',
+      'sae/other-fingerprint',
     );
   }
 }

@@ -118,6 +118,7 @@ function notACurve(path: string, line: number, why: string): Refusal {
   return new Refusal(
     `${path}, line ${line}, is not a line that training writes (${why}).`,
     'Restore or remove the curve that training wrote.',
+    'sae/broken-curve',
   );
 }
 

@@ -39,10 +39,18 @@ type Broken = (what: string) => never;
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsHeader> {
   const file = await openRegular(path, 'A .safetensors file belongs there.');
   if (!file) {
-    throw new Refusal(`There is no file ${path}.`, 'Check the path; a checkpoint needs its .safetensors file.');
+    throw new Refusal(
+      `There is no file ${path}.`,
+      'Check the path; a checkpoint needs its .safetensors file.',
+      'safetensors/no-file',
+    );
   }
   const broken: Broken = (what) => {
-    throw new Refusal(`${path} is not a whole safetensors file: ${what}.`, 'Download or save the file again.');
+    throw new Refusal(
+      `${path} is not a whole safetensors file: ${what}.`,
+      'Download or save the file again.',
+      'safetensors/broken',
+    );
   };
   try {
     const header = await readHeaderBytes(file, broken);
@@ -69,6 +77,7 @@ async function readHeaderBytes({ path, handle, size }: RegularFile, broken: Brok
     throw new Refusal(
       `${path} has a header of ${formatBytes(Number(length))}, and at most ${formatBytes(HEADER_LIMIT)} are read.`,
       'Check that it is a checkpoint; one of so many tensors must be saved in shards.',
+      'safetensors/header-too-large',
     );
   }
   const header = Buffer.alloc(Number(length));

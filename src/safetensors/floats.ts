@@ -4,9 +4,19 @@ import { readSafetensorsHeader, type SafetensorsDType, type TensorLocation } fro
 
 /** The bytes of one tensor, as they lie in the file. */
 export async function readTensorBytes({ path, offset, length }: TensorLocation): Promise<Uint8Array> {
-  const shorter = () => new Refusal(`${path} became shorter while it was read.`, 'Leave it alone while it is in use.');
+  const shorter = () =>
+    new Refusal(
+      `${path} became shorter while it was read.`,
+      'Leave it alone while it is in use.',
+      'safetensors/shortened',
+    );
   const file = await openRegular(path);
-  if (!file) throw new Refusal(`${path} vanished while it was read.`, 'Leave it alone while it is in use.');
+  if (!file)
+    throw new Refusal(
+      `${path} vanished while it was read.`,
+      'Leave it alone while it is in use.',
+      'safetensors/vanished',
+    );
   try {
     // Before memory is taken for what is no longer there.
     if (file.size < offset + length) throw shorter();
@@ -42,6 +52,7 @@ export async function readFloats(location: TensorLocation, name = 'A tensor'): P
     throw new Refusal(
       `${name} of ${location.path} holds ${location.dtype} where floating-point numbers of 16, 32 or 64 bits belong.`,
       'Save the file again.',
+      'safetensors/wrong-dtype',
     );
   }
   const bytes = await readTensorBytes(location);

@@ -52,7 +52,11 @@ export function sweepRuns(
   for (const name of groups.flatMap(({ flags }) => Object.keys(flags))) checkFlag(name);
   const count = groups.reduce((sum, { hooks, flags }) => sum + hooks.length * combinationsOf(flags), 0);
   if (count > MOST_RUNS) {
-    throw new UsageRefusal(`The sweep has ${count} runs, and at most ${MOST_RUNS} are made.`, 'Shorten its lists.');
+    throw new UsageRefusal(
+      `The sweep has ${count} runs, and at most ${MOST_RUNS} are made.`,
+      'Shorten its lists.',
+      'sweep/too-many-runs',
+    );
   }
   const runs: SweepRun[] = [];
   for (const { hook, flags } of groups.flatMap(({ hooks, flags }) => hooks.map((hook) => ({ hook, flags })))) {
@@ -61,6 +65,7 @@ export function sweepRuns(
       throw new UsageRefusal(
         `A group of the sweep is at ${hook}, which is not one of its hooks.`,
         `They are ${[...new Set([...known, ...hooks])].join(', ')}.`,
+        'sweep/group-hook',
       );
     }
     for (const values of combinations(flags)) {
@@ -69,7 +74,11 @@ export function sweepRuns(
       const loaded = loadConfig('train', { ...own, ...values }, file);
       const name = join(hook, runName(loaded, values));
       if (runs.some((run) => run.name === name)) {
-        throw new UsageRefusal(`The sweep has ${name} twice.`, 'Leave out one of the equal values.');
+        throw new UsageRefusal(
+          `The sweep has ${name} twice.`,
+          'Leave out one of the equal values.',
+          'sweep/value-twice',
+        );
       }
       // Before anything is harvested.
       checkResampleSteps(loaded);
@@ -78,7 +87,11 @@ export function sweepRuns(
   }
   if (runs.length === 0) {
     const named = [...new Set(groups.flatMap((group) => group.hooks))];
-    throw new UsageRefusal(`The sweep has no run at ${hooks.join(', ')}.`, `Its groups are at ${named.join(', ')}.`);
+    throw new UsageRefusal(
+      `The sweep has no run at ${hooks.join(', ')}.`,
+      `Its groups are at ${named.join(', ')}.`,
+      'sweep/hook-without-run',
+    );
   }
   // Site by site, so that runs that read the same rows stand together.
   runs.sort((a, b) => hooks.indexOf(dirname(a.name)) - hooks.indexOf(dirname(b.name)));
@@ -89,7 +102,11 @@ export function sweepRuns(
 function hooksOf(value: unknown): string[] {
   const hooks = [value].flat();
   if (hooks.every((hook) => typeof hook === 'string')) return hooks;
-  throw new UsageRefusal('A group of the sweep has a hook that is no text.', 'Write the name of a hook point.');
+  throw new UsageRefusal(
+    'A group of the sweep has a hook that is no text.',
+    'Write the name of a hook point.',
+    'sweep/group-hook',
+  );
 }
 
 /** Settings of every run where the train section has no others. */
@@ -106,11 +123,13 @@ function listsOf(values: Readonly<Record<string, unknown>>): Record<string, read
 
 function checkFlag(name: string): void {
   const flags = flagsOf(trainSchema).map((flag) => flag.name);
-  if (OWN.includes(name)) throw new UsageRefusal(`A sweep sets ${name} of each run itself.`, 'Leave it out.');
+  if (OWN.includes(name))
+    throw new UsageRefusal(`A sweep sets ${name} of each run itself.`, 'Leave it out.', 'sweep/flag-of-runs');
   if (flags.includes(name)) return;
   throw new UsageRefusal(
     `train has no flag "${name}".`,
     insteadOfFlag('train', name, (near) => near),
+    'config/unknown-flag',
   );
 }
 
@@ -164,7 +183,11 @@ export async function sweepHooks(
     file === undefined ? [] : [section(file, stage).hook ?? []].flat().map(String);
   const given = config.hook ?? named('harvest');
   if (given.length === 0) {
-    throw new UsageRefusal('No hook given for the sweep.', 'Give --hook, or a section harvest with one.');
+    throw new UsageRefusal(
+      'No hook given for the sweep.',
+      'Give --hook, or a section harvest with one.',
+      'sweep/no-hook',
+    );
   }
   let names: Promise<readonly string[]> | undefined;
   const all = () => {

@@ -70,6 +70,7 @@ async function stages(
       throw new UsageRefusal(
         'There is nothing to take activations from.',
         'Give the file a section harvest, or name a directory of stores with --activations.',
+        'sweep/no-source',
       );
     }
     const missing = { hook: hooks, out: stores, resume: true, ...takenOver(config) };
@@ -105,6 +106,7 @@ async function stages(
     throw new Refusal(
       `${failed.length} of ${runs.length} SAEs failed. ${failed.join(' ')}`,
       'The others are whole; fix what is named and run the same command again.',
+      'sweep/runs-failed',
     );
   }
   if (config.strict || runs.some((run) => run.config.strict)) checkUseful(outcomes);
@@ -119,6 +121,7 @@ function checkUseful(outcomes: readonly Outcome[]): void {
   throw new Refusal(
     `${useless.length} of ${outcomes.length} SAEs are written, but useless (--strict). ${said.join(' ')}`,
     [...new Set(useless.flatMap(({ faults }) => faults.map(({ remedy }) => remedy)))].join(' '),
+    'train/useless',
   );
 }
 

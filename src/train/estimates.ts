@@ -52,6 +52,7 @@ export async function estimate(
     throw new Refusal(
       `${about.place}: every activation is zero, and --l2-normalise divides by E|x|².`,
       'Leave --l2-normalise out, or choose another hook.',
+      'train/all-zero',
     );
   }
   return { meanNorm: meanNorm ?? 0, meanSquare };
@@ -65,6 +66,7 @@ function checkScalable(meanNorm: number, { place, dIn }: SourceDescription): voi
   throw new Refusal(
     `${place}: ${what}, which --normalize mean-norm cannot scale.`,
     'Use --normalize none, or choose another hook.',
+    'train/no-scale',
   );
 }
 

@@ -23,13 +23,17 @@ export async function checkLoss(
   if (Number.isFinite(loss)) return;
   const at = await standing();
   const data = `the largest activation of its batch is ${short(largestOf(batch))}`;
-  throw new Refusal(`The loss is ${loss} at step ${at.step} (learning rate ${short(lr)}; ${data}).`, remedy(at));
+  throw new Refusal(
+    `The loss is ${loss} at step ${at.step} (learning rate ${short(lr)}; ${data}).`,
+    remedy(at),
+    'train/not-finite',
+  );
 }
 
 /** The refusal of a step that left a state which no further step can mend. */
 export function poisoned(what: string, lr: number | undefined, at: FailedStep): Refusal {
   const rate = lr === undefined ? '' : ` (learning rate ${short(lr)})`;
-  return new Refusal(`After step ${at.step}${rate}, ${what}.`, remedy(at));
+  return new Refusal(`After step ${at.step}${rate}, ${what}.`, remedy(at), 'train/not-finite');
 }
 
 /** The learning rate is one of the settings that a run keeps, and the same settings take the same steps. */

@@ -30,6 +30,7 @@ export function checkResampling({ resampleAt }: TrainConfig, settings: EngineSet
   throw new UsageRefusal(
     `--resample-at would change ${frozen.join(', ')}, which --train leaves as they are.`,
     'Leave one of the two out.',
+    'train/resample-frozen',
   );
 }
 
@@ -77,6 +78,7 @@ export async function drawInputs(
           throw new Refusal(
             `Resampling after step ${step}: the loss of input ${keys.length} is ${loss}.`,
             'Train again with a smaller --lr, into another --out or with --overwrite.',
+            'train/not-finite',
           );
         keys.push(Math.log(1 - random.uniform()) / (loss * loss));
       }

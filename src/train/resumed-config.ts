@@ -37,7 +37,11 @@ export async function trainConfig(given: Readonly<Record<string, unknown>>, file
   const recorded = flags ?? (finished && flagsOfFinished(finished));
   if (recorded === undefined) {
     if ('d-sae' in explicit) return loadConfig('train', given, file);
-    throw new UsageRefusal(`There is no run in ${out} to resume.`, 'Check --out, or give the flags of a new run.');
+    throw new UsageRefusal(
+      `There is no run in ${out} to resume.`,
+      'Check --out, or give the flags of a new run.',
+      'train/no-run',
+    );
   }
   const config = loadConfig('train', given, file, withoutRivals(recorded, 'train', explicit));
   // A finished SAE's cfg.json has the values that came out, such as the warm-up as it was capped; they are compared later.
@@ -66,6 +70,7 @@ function checkSame(
   throw new UsageRefusal(
     `The run in ${out} has ${said.join('; ')}.`,
     `Leave ${changed.map(({ name }) => `--${name}`).join(', ')} out: a run keeps its settings. Or train anew, into another --out or with --overwrite.`,
+    'train/other-settings',
   );
 }
 

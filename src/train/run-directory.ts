@@ -68,5 +68,6 @@ export function stateNotKept(directory: string, steps: number): Refusal {
   return new Refusal(
     `${directory} was trained for ${steps} steps, and its state (Adam's moments) is not there to train it further.`,
     `Start a new run from its weights with --init ${directory}, or train again without --discard-state.`,
+    'train/state-discarded',
   );
 }

@@ -13,7 +13,7 @@ import { checkSameSettings } from './training-checkpoint.js';
 /** Optimiser steps of the run. */
 export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'rows'>): number {
   if (config.steps !== undefined && config.tokens !== undefined) {
-    throw new UsageRefusal('--steps and --tokens exclude each other.', 'Give one of them.');
+    throw new UsageRefusal('--steps and --tokens exclude each other.', 'Give one of them.', 'train/steps-and-tokens');
   }
   if (config.steps !== undefined) return config.steps;
   const tokens = config.tokens ?? about.rows;
@@ -22,6 +22,7 @@ export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'row
     throw new UsageRefusal(
       `${tokens} activations do not fill a batch of ${config.batch}.`,
       'Use a smaller --batch or more activations.',
+      'train/no-batch',
     );
   }
   return steps;
@@ -152,18 +153,30 @@ export function ablatedSettings(
   const { arch, train } = config;
   const ablate = ablationsOf(config);
   if (ablate.length > 0 && arch !== 'gated') {
-    throw new UsageRefusal(`--ablate changes a gated SAE, and --arch is ${arch}.`, 'Leave --ablate out.');
+    throw new UsageRefusal(
+      `--ablate changes a gated SAE, and --arch is ${arch}.`,
+      'Leave --ablate out.',
+      'train/ablation-of-gated',
+    );
   }
   for (const [a, b, because] of CONTRADICTIONS) {
     if (ablate.includes(a) && ablate.includes(b)) {
-      throw new UsageRefusal(`--ablate ${a} and ${b} exclude each other: ${because}.`, 'Give one of them.');
+      throw new UsageRefusal(
+        `--ablate ${a} and ${b} exclude each other: ${because}.`,
+        'Give one of them.',
+        'train/ablations-together',
+      );
     }
   }
   const architecture = ablate.includes('untied-encoder') ? 'gated_untied' : arch;
   const names = PARAMETERS[architecture].filter((name) => name !== 'r_mag' || !ablate.includes('no-r-mag'));
   const foreign = train?.find((name) => !names.includes(name));
   if (foreign !== undefined) {
-    throw new UsageRefusal(`--train ${foreign} is nothing that this SAE trains.`, `It trains ${names.join(', ')}.`);
+    throw new UsageRefusal(
+      `--train ${foreign} is nothing that this SAE trains.`,
+      `It trains ${names.join(', ')}.`,
+      'train/unknown-parameter',
+    );
   }
   return {
     architecture,
@@ -235,6 +248,7 @@ export function continuedCourse(
     throw new Refusal(
       `${path} is of a run on activations that were planned for ${before} steps: a stream or --model can be trained further only within what it brings.`,
       'Harvest a store to train further, or start a new run from its weights with --init.',
+      'train/fixed-length',
     );
   }
   checkSameSettings(path, found, { ...same.fixed, ...moved });
@@ -243,6 +257,7 @@ export function continuedCourse(
     throw new Refusal(
       `${path} is of a run of ${before} steps, and this command says ${wanted}.`,
       'Leave --steps and --tokens out to resume the run, or give more to train it further.',
+      'train/fewer-steps',
     );
   }
   checkSchedule(config, wanted, legs[0]?.of ?? before);
@@ -268,7 +283,11 @@ const activationsSchema = z.object({
 export function recordedSource(found: Readonly<Record<string, unknown>>): SourceDescription {
   const parsed = activationsSchema.safeParse(found.activations);
   if (!parsed.success) {
-    throw new Refusal('The SAE in --out was not trained here.', 'Use --init to start a new run from it.');
+    throw new Refusal(
+      'The SAE in --out was not trained here.',
+      'Use --init to start a new run from it.',
+      'train/not-trained-here',
+    );
   }
   const { model, sha256, ...about } = parsed.data;
   const unknown = { place: 'the activations of the run', dIn: 0, context: 0, meanNorm: null };

@@ -50,12 +50,14 @@ export function checkSchedule(config: ScheduleConfig, steps: number, first = ste
     throw new UsageRefusal(
       `--resample-at ${late} is not before the end of ${steps} steps.`,
       'Resample earlier, or train longer.',
+      'train/resample-late',
     );
   }
   if (decaySteps > steps - warmup) {
     throw new UsageRefusal(
       `--decay-steps ${decaySteps} and a warm-up of ${warmup} are more than ${steps} steps.`,
       'Use fewer.',
+      'train/schedule-too-long',
     );
   }
 }
@@ -169,5 +171,6 @@ export function checkResampleSteps({ resampleAt, ...window }: DeadWindow & Pick<
   throw new UsageRefusal(
     `--resample-at ${early} comes before dead features are known: with --dead-window ${deadWindow} and --batch ${batch}, they are from step ${from} on.`,
     `Resample at step ${from} or later, or use a smaller --dead-window (at most ${early * batch} for step ${early}).`,
+    'train/resample-early',
   );
 }

@@ -32,6 +32,7 @@ export async function openInit(
     throw new Refusal(
       `${path} has ${what} ${found} where this run has ${wanted}.`,
       'Start from an SAE of the same size, of the same architecture or standard.',
+      'train/init-shape',
     );
   };
   if (!canConvert(files.architecture, architecture)) differs('architecture', files.architecture, architecture);
@@ -42,6 +43,7 @@ export async function openInit(
     throw new Refusal(
       `${path} was trained at ${hook}, and ${about.place} has activations of ${about.hook}.`,
       'Start from an SAE of the same hook, or give --any-hook to start from this one all the same.',
+      'train/init-hook',
     );
   }
   if (!anyModel) {
@@ -108,11 +110,13 @@ async function initialSae(
   const { sae: plain, rows } = folded(read, trainsDecoder, path);
   const sae = convert(plain, settings.architecture);
   const poison = poisonIn(new Map(Object.entries(sae.parameters)), settings.dIn, trainsDecoder);
-  if (poison) throw new Refusal(`${path} cannot be trained: ${poison}.`, 'Start from another SAE.');
+  if (poison)
+    throw new Refusal(`${path} cannot be trained: ${poison}.`, 'Start from another SAE.', 'train/init-not-finite');
   if (config.ablate?.includes('no-r-mag') && sae.parameters.r_mag!.some((r) => r !== 0)) {
     throw new Refusal(
       `${path} has an r_mag that is not 0, and --ablate no-r-mag keeps it at 0.`,
       'Use --train to freeze r_mag as it is.',
+      'train/init-r-mag',
     );
   }
   return { sae, rows };

@@ -66,7 +66,7 @@ async function judged({ out, strict }: TrainConfig, progress: Progress): Promise
   const [message, remedy] = (['message', 'remedy'] as const).map((part) =>
     faults.map((fault) => fault[part]).join(' '),
   );
-  throw new Refusal(`The SAE in ${out} is written, but useless (--strict). ${message}`, remedy);
+  throw new Refusal(`The SAE in ${out} is written, but useless (--strict). ${message}`, remedy, 'train/useless');
 }
 
 /** Steps to the end; the next batch is gathered while the engine's threads are at work. */
@@ -131,6 +131,7 @@ export function openSource(config: TrainConfig, progress: Progress, stop: StopRe
     throw new UsageRefusal(
       `--activations ${activations} is already harvested, and --${flagName(other)} is for running a model.`,
       'Give either --activations, or --model, --corpus and --hook.',
+      'train/store-and-model',
     );
   }
   if (activations !== STANDARD_INPUT) return openStoreSource(activations, poolRows);
@@ -151,6 +152,7 @@ async function openStandardInput(
   throw new UsageRefusal(
     `${place} brings ${rows} activations once, and ${wanted} are asked for.`,
     'Ask for fewer --tokens or --steps, or harvest more.',
+    'train/too-few-activations',
   );
 }
 
@@ -163,6 +165,7 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
         ? 'There is nothing to train on.'
         : `A model at work needs --model, --corpus and --hook; only ${given.map((key) => `--${key}`).join(' and ')} is given.`,
       'Give --activations DIR (a store), --activations - (standard input), or --model, --corpus and --hook.',
+      'train/no-source',
     );
   }
   const tokens = config.tokens ?? (steps === undefined ? undefined : steps * batch);
@@ -170,6 +173,7 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
     throw new UsageRefusal(
       'A model at work reads its corpus again and again, and has no end of its own.',
       'Say how long to train, with --tokens or --steps.',
+      'train/no-end',
     );
   }
   const {

@@ -142,6 +142,7 @@ export function checkSameSettings(path: string, before: Settings, settings: Sett
   throw new Refusal(
     `${path} was written with ${differences.join('; ')}.`,
     'A run keeps its settings: resume with the same, or train anew with others, into another --out or with --overwrite.',
+    'train/other-settings',
   );
 }
 
@@ -184,22 +185,23 @@ async function readWhole<C>(
 ): Promise<[TrainingCheckpoint, () => C]> {
   const { metadata } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
-  if (!parsed.success) throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN);
+  if (!parsed.success)
+    throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN, 'train/foreign-checkpoint');
   const { steps, rows, settings, estimates, metric_sums, resampled_at, text } = parsed.data;
   if (path !== join(dirname(path), fileOf(steps))) {
-    throw new Refusal(`${path} is not the checkpoint of step ${steps}, as it says.`, AGAIN);
+    throw new Refusal(`${path} is not the checkpoint of step ${steps}, as it says.`, AGAIN, 'train/broken-checkpoint');
   }
   const floats = await readAllFloats(path);
   for (const [name, { values }] of floats) {
     const at = firstNotFinite(values, 'float32');
-    if (at >= 0) throw new Refusal(`${path} holds ${values[at]} in ${name}.`, AGAIN);
+    if (at >= 0) throw new Refusal(`${path} holds ${values[at]} in ${name}.`, AGAIN, 'train/broken-checkpoint');
   }
   const course = outcomeOf(() => continued(path, settings, steps));
   // Of a run of other settings they are others, and those are what is wrong.
   if ('value' in course) {
     for (const [name, shape] of shapes) {
       if (floats.get(name)?.shape.join() === shape.join()) continue;
-      throw new Refusal(`${path} lacks ${name} of shape [${shape.join(', ')}].`, AGAIN);
+      throw new Refusal(`${path} lacks ${name} of shape [${shape.join(', ')}].`, AGAIN, 'train/broken-checkpoint');
     }
   }
   const checkpoint = {

@@ -28,6 +28,7 @@ export async function watch(
     throw new Refusal(
       found ? `${directory} is not a directory.` : `There is no directory ${directory}.`,
       'Give the --out of train, or a directory that holds several.',
+      'watch/no-directory',
     );
   }
   const root = resolve(directory);
@@ -195,7 +196,9 @@ function listen(server: Server, port: number): Promise<number> {
 
 function refusedPort(port: number, cause: NodeJS.ErrnoException): unknown {
   const another = 'Choose another with --port; 0 takes any that is free.';
-  if (cause.code === 'EADDRINUSE') return new Refusal(`Port ${port} of ${ADDRESS} is in use.`, another, { cause });
-  if (cause.code === 'EACCES') return new Refusal(`Port ${port} may not be used.`, another, { cause });
+  if (cause.code === 'EADDRINUSE')
+    return new Refusal(`Port ${port} of ${ADDRESS} is in use.`, another, 'watch/port-in-use', { cause });
+  if (cause.code === 'EACCES')
+    return new Refusal(`Port ${port} may not be used.`, another, 'watch/port-refused', { cause });
   return cause;
 }

@@ -129,7 +129,7 @@ test('what fails in making the rows ends the stream, and passes on', async () =>
   const out = new Writable({ write: (_chunk, _, done) => done() });
   async function* failing() {
     yield* numberedPieces([10], D);
-    throw new Refusal('no more text');
+    throw new Refusal('no more text', undefined, 'corpus/too-short');
   }
   await refuses(() => writeStream(out, headerOf(ROWS), failing(), 'out', never), 'no more text');
   assert.ok(out.destroyed);

@@ -17,6 +17,6 @@ test('what is too long is cut in the middle', () => {
 });
 
 test('a refusal is one line, whatever a file has put into it', () => {
-  const { message, remedy } = new Refusal('key "a\nb" is wrong.', 'Mend\u001b it.');
+  const { message, remedy } = new Refusal('key "a\nb" is wrong.', 'Mend\u001b it.', 'disk/not-json');
   assert.deepEqual([message, remedy], ['key "a\\u000ab" is wrong.', 'Mend\\u001b it.']);
 });

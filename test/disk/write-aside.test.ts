@@ -191,7 +191,7 @@ test('an error that libuv has no name for is told by its number', { skip: proces
 test('other errors, refusals among them, pass through unchanged', () => {
   for (const cause of [
     new TypeError('bug'),
-    new Refusal('No.'),
+    new Refusal('No.', undefined, 'disk/not-a-file'),
     Object.assign(new Error(), { code: 'ERR_OUT_OF_RANGE' }),
     'text',
     undefined,

@@ -40,14 +40,17 @@ test('what is cached is not asked for again, and serves offline', async (t) => {
 test('a path of two parts that does not exist is said to be no directory first, with the one that is near', async () => {
   const root = temporaryDirectory();
   mkdirSync(join(root, 'tiny-gemma'));
-  const refused = new Refusal('The hub could not be reached.', 'Check the network.');
+  const refused = new Refusal('The hub could not be reached.', 'Check the network.', 'hub/unreachable');
   const { message, remedy } = (await orDirectory(join(root, 'tiny-gema'), refused)) as Refusal;
   assert.match(message, /^There is no directory .*tiny-gema, and .*could not be reached/);
   assert.ok(remedy!.startsWith(`Did you mean ${join(root, 'tiny-gemma')}?`), remedy);
   // Where not even its first part is here, a model of the hub was meant.
   assert.equal(await orDirectory('google/gemma-2-2b', refused), refused);
   // Without an answer of the hub it may have been either.
-  const unanswered = (await orDirectory('assets/tiny', passing(new Refusal('No answer.')))) as Refusal;
+  const unanswered = (await orDirectory(
+    'assets/tiny',
+    passing(new Refusal('No answer.', undefined, 'hub/unreachable')),
+  )) as Refusal;
   assert.match(unanswered.message, /^There is no directory assets\/tiny, and .*No answer\./);
 });
 

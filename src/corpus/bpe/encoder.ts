@@ -237,6 +237,7 @@ export class DocumentEncoder {
     return new Refusal(
       `${this.source}: the text from ${begin} on, ${this.window} characters, has no place where its tokens can be told apart.`,
       'Break it by a space or a line, or leave it out.',
+      'corpus/no-cut',
     );
   }
 }

@@ -33,18 +33,21 @@ export function chooseEngine(choice: EngineChoice, architecture?: TrainedArchite
     throw new UsageRefusal(
       `--engine-precision ${enginePrecision} is for --engine cuda; the other engines compute in float32.`,
       'Leave --engine-precision out.',
+      'train/precision-of-cuda',
     );
   }
   if ((engine === 'sparse' || engine === 'cuda') && untied) {
     throw new UsageRefusal(
       `--engine ${engine} has one encoder matrix, and --ablate untied-encoder wants two.`,
       'Leave --engine out, or say --engine reference.',
+      'train/engine-cannot',
     );
   }
   if (engine === 'sparse' && !onCpu) {
     throw new UsageRefusal(
       `--engine sparse runs on the CPU, not on ${device}.`,
       'Use --device cpu or --engine reference.',
+      'train/engine-device',
     );
   }
   if (engine === 'cuda') checkCuda(choice);
@@ -54,12 +57,17 @@ export function chooseEngine(choice: EngineChoice, architecture?: TrainedArchite
 
 function checkCuda({ device = 'cpu', experimental }: EngineChoice): void {
   if (ordinalOf(device) === undefined) {
-    throw new UsageRefusal(`--engine cuda runs on an NVIDIA GPU, not on ${device}.`, 'Add --device cuda, or cuda:N.');
+    throw new UsageRefusal(
+      `--engine cuda runs on an NVIDIA GPU, not on ${device}.`,
+      'Add --device cuda, or cuda:N.',
+      'train/engine-device',
+    );
   }
   if (experimental) return;
   throw new UsageRefusal(
     '--engine cuda has never run on a GPU; its kernels have been tested on a CPU only.',
     'Add --experimental to try it all the same, or leave --engine out.',
+    'train/experimental',
   );
 }
 
@@ -96,6 +104,7 @@ export function checkMemory(name: EngineName, settings: EngineSettings, availabl
   throw new Refusal(
     `--d-sae ${dSae} at d_in ${dIn} and --batch ${batch} needs ${formatBytes(needed)} of memory, and there are ${formatBytes(available)}.`,
     'Train a smaller dictionary, or use a smaller --batch.',
+    'train/too-large',
   );
 }
 

@@ -43,6 +43,7 @@ export class DeviceArrays {
       throw new Refusal(
         `${entries} features are active in one batch, and the CUDA engine counts to ${MOST_ENTRIES}.`,
         'Use a smaller --batch.',
+        'cuda/too-many-entries',
       );
     }
     // The old arrays go first: the device need not hold both.

@@ -55,7 +55,7 @@ export class Cublas {
       this.functions = Object.fromEntries(bound);
       this.statusName = library.func('cublasGetStatusName', 'str', ['int']);
     } catch (error) {
-      throw new Refusal(`${path} is too old: ${(error as Error).message}.`, CUBLAS.remedy);
+      throw new Refusal(`${path} is too old: ${(error as Error).message}.`, CUBLAS.remedy, 'cuda/library-too-old');
     }
     const out = new BigUint64Array(1);
     this.call('cublasCreate_v2', out);
@@ -101,16 +101,21 @@ export class Cublas {
       throw new Refusal(
         `cuBLAS found too little memory on the GPU (${name}: ${said}).`,
         'Use a smaller --batch or --d-sae, or stop what else runs on the GPU.',
+        'cuda/out-of-memory',
       );
     }
     if (status === NOT_SUPPORTED) {
-      throw new Refusal(`cuBLAS cannot compute this product on this GPU (${said}).`, 'Use --engine-precision float32.');
+      throw new Refusal(
+        `cuBLAS cannot compute this product on this GPU (${said}).`,
+        'Use --engine-precision float32.',
+        'cuda/unsupported-product',
+      );
     }
     const remedy =
       name === 'cublasCreate_v2'
         ? 'See whether the driver serves this version (nvidia-smi), or name another in SAE_PIPE_CUDA_LIBS.'
         : 'Go on from the last checkpoint with --resume.';
-    throw new Refusal(`cuBLAS (${this.path}) failed: ${name} answered ${said}.`, remedy);
+    throw new Refusal(`cuBLAS (${this.path}) failed: ${name} answered ${said}.`, remedy, 'cuda/cublas-failed');
   }
 }
 

@@ -38,6 +38,7 @@ export class DeviceMemory {
       return new Refusal(
         `The memory of ${this.name} is too small: ${formatBytes(bytes)} more were asked for, and ${formatBytes(free)} of ${formatBytes(total)} are free.`,
         'Use a smaller --batch or --d-sae, stop what else runs on the GPU, or use a larger one.',
+        'cuda/out-of-memory',
       );
     });
     this.device.set(pointer, bytes);
@@ -55,6 +56,7 @@ export class DeviceMemory {
       return new Refusal(
         `The system gives no ${formatBytes(bytes)} of page-locked memory for copies to the GPU.`,
         'Free main memory, raise its limit for this process (ulimit -l, or the job), or use a smaller --batch.',
+        'cuda/no-locked-memory',
       );
     });
     this.host.add(address);

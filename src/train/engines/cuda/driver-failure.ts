@@ -33,25 +33,33 @@ export function driverRefusal(call: string, status: DriverStatus): Refusal {
     return new Refusal(
       `The driver finds no GPU (${said}).`,
       'See what nvidia-smi lists, CUDA_VISIBLE_DEVICES, and whether a container was given the GPU.',
+      'cuda/no-gpu',
     );
   }
   if (isLost(status)) {
     return new Refusal(
       `The GPU failed at ${call} or in work before it (${said}).`,
       'Go on from the last checkpoint with --resume; dmesg says under "Xid" what the driver saw.',
+      'cuda/gpu-failed',
     );
   }
   if (UNSUITED.has(status.code)) {
     return new Refusal(
       `The driver does not take the compiled kernels at ${call} (${said}).`,
       'Update the driver, or put a CUDA no newer than it (nvidia-smi says which) in SAE_PIPE_CUDA_LIBS.',
+      'cuda/kernels-refused',
     );
   }
   if (DRIVER_AMISS.has(status.code)) {
     return new Refusal(
       `The NVIDIA driver cannot be used: ${call} answered ${said}.`,
       'Install the driver anew and start the machine again, or use another machine.',
+      'cuda/driver-unusable',
     );
   }
-  return new Refusal(`CUDA refused ${call} (${said}).`, 'Use --engine sparse or reference, and report this.');
+  return new Refusal(
+    `CUDA refused ${call} (${said}).`,
+    'Use --engine sparse or reference, and report this.',
+    'cuda/call-refused',
+  );
 }

@@ -76,7 +76,11 @@ export class Driver {
       try {
         this.functions.set(name as DriverFunction, library.func(name, 'int', [...parameters]));
       } catch {
-        throw new Refusal(`The driver's library ${path} has no ${name}: it is too old.`, DRIVER.remedy);
+        throw new Refusal(
+          `The driver's library ${path} has no ${name}: it is too old.`,
+          DRIVER.remedy,
+          'cuda/library-too-old',
+        );
       }
     }
     try {

@@ -190,5 +190,6 @@ function checkDeviceMemory({ dIn, dSae, batch }: EngineSettings, { bytes }: Cuda
   throw new Refusal(
     `--d-sae ${dSae} at d_in ${dIn} and --batch ${batch} needs ${formatBytes(bytes)} of memory on ${device.name}, and ${formatBytes(free)} are free.`,
     'Train a smaller dictionary, use a smaller --batch, or wait until the device is free.',
+    'cuda/out-of-memory',
   );
 }

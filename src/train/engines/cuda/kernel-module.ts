@@ -56,6 +56,7 @@ export class KernelModule implements Kernels {
         throw new Refusal(
           `Kernel ${name} needs ${kernel.staticShared + sharedBytes} bytes of shared memory a block, more than this GPU has.`,
           'Use a smaller SAE, another GPU, or another --engine.',
+          'cuda/shared-memory',
         );
       }
       if (code !== SUCCESS) throw this.driver.refusal('cuFuncSetAttribute', code);

@@ -142,7 +142,11 @@ export function findLibrary<T>(
   }
   const looked = where.map(({ origin, directory }) => (directory === null ? origin : `${directory} (${origin})`));
   const why = obstacles.length > 0 ? `; ${obstacles.join('; ')}` : '';
-  throw new Refusal(`${name} (${files.join(' or ')}) is not usable: looked in ${looked.join(', ')}${why}.`, remedy);
+  throw new Refusal(
+    `${name} (${files.join(' or ')}) is not usable: looked in ${looked.join(', ')}${why}.`,
+    remedy,
+    'cuda/no-library',
+  );
 }
 
 /** Of `libnvrtc.so.12`: 12. */

@@ -45,6 +45,7 @@ export function targetOf(architecture: number, supported: readonly number[], com
     throw new Refusal(
       `This GPU (compute capability ${(architecture / 10).toFixed(1)}) is too old for NVRTC ${compiler}, which begins at ${(Math.min(...supported) / 10).toFixed(1)}.`,
       'Put an older CUDA in SAE_PIPE_CUDA_LIBS (12 at the oldest), or use another GPU.',
+      'cuda/gpu-too-old',
     );
   }
   return { options: [`--gpu-architecture=compute_${Math.max(...older)}`], code: 'PTX' };
@@ -68,7 +69,7 @@ export class Nvrtc {
       try {
         return [name, library.func(name, 'int', [...parameters])];
       } catch {
-        throw new Refusal(`${path} has no ${name}: it is too old.`, NVRTC.remedy);
+        throw new Refusal(`${path} has no ${name}: it is too old.`, NVRTC.remedy, 'cuda/library-too-old');
       }
     });
     this.functions = Object.fromEntries(bound);
@@ -106,6 +107,7 @@ export class Nvrtc {
         throw new Refusal(
           `The CUDA kernels do not compile (NVRTC ${this.version}, ${options.join(' ')}): ${log.trim().replace(/\s*\n\s*/g, ' ')}`,
           'Put another CUDA version in SAE_PIPE_CUDA_LIBS, or use another --engine, and report this.',
+          'cuda/kernels-do-not-compile',
         );
       }
       if (status !== 0) throw failed('nvrtcCompileProgram', status);
@@ -138,7 +140,11 @@ export class Nvrtc {
 }
 
 function failed(name: NvrtcFunction, status: number): Refusal {
-  return new Refusal(`CUDA's run-time compiler failed: ${name} answered nvrtcResult ${status}.`, NVRTC.remedy);
+  return new Refusal(
+    `CUDA's run-time compiler failed: ${name} answered nvrtcResult ${status}.`,
+    NVRTC.remedy,
+    'cuda/compiler-failed',
+  );
 }
 
 /** @param newest see findLibrary; @throws Refusal when there is none */

@@ -36,7 +36,11 @@ export interface CudaVersions {
  */
 export async function openCudaDevice(ordinal: number): Promise<OpenDevice> {
   if (process.platform !== 'linux') {
-    throw new Refusal(`The CUDA engine runs on Linux, not on ${process.platform}.`, 'Use --engine sparse.');
+    throw new Refusal(
+      `The CUDA engine runs on Linux, not on ${process.platform}.`,
+      'Use --engine sparse.',
+      'cuda/not-linux',
+    );
   }
   const koffi = await native();
   const where = places();
@@ -46,6 +50,7 @@ export async function openCudaDevice(ordinal: number): Promise<OpenDevice> {
     throw new Refusal(
       `There is no GPU ${ordinal}: the driver counts ${count}, from 0.`,
       'Say --device cuda:N with another N, or look at CUDA_VISIBLE_DEVICES.',
+      'cuda/no-gpu',
     );
   }
   const version = driver.number('cuDriverGetVersion');

@@ -56,7 +56,11 @@ async function answered(ordinal: number) {
     await device.mark().reached();
     const value = new Int32Array(host.bytes)[0];
     if (value !== ANSWER)
-      throw new Refusal(`A kernel on ${device.name} wrote ${value}, not ${ANSWER}.`, 'Try another GPU.');
+      throw new Refusal(
+        `A kernel on ${device.name} wrote ${value}, not ${ANSWER}.`,
+        'Try another GPU.',
+        'cuda/wrong-answer',
+      );
     return { name: device.name, versions: device.versions };
   } finally {
     device.close();

@@ -36,6 +36,7 @@ export function checkAddressSpace(workers: number, limit = addressSpace(), optio
   throw new Refusal(
     `The address space of this process is limited to ${formatBytes(limit)} (ulimit -v), and ${workers} threads of the sparse engine reserve ${formatBytes(needed)} of it (not memory).`,
     `Set NODE_OPTIONS=${CHECKS_BOUNDS} (Node.js 20.15 or newer), raise the limit, or use ${fewer}.`,
+    'train/address-space',
   );
 }
 

@@ -28,7 +28,7 @@ function broken(does: string, ending: Ending, read: (directory: string) => unkno
 export const BROKEN_READERS = [
   broken('throws what is no refusal', 'fault', () => (undefined as unknown as string).length),
   broken('refuses without a remedy', 'fault', () => {
-    throw new Refusal('This is broken.');
+    throw new Refusal('This is broken.', undefined, 'disk/not-json');
   }),
   broken('forgets a promise', 'fault', () => void Promise.reject(new Error('nobody hears this'))),
   broken('has no end', 'hang', () => {
@@ -38,6 +38,6 @@ export const BROKEN_READERS = [
   broken('ends the process', 'crash', () => process.abort()),
   broken('leaves its directory', 'outside', (directory) => readFileSync(join(directory, '../../outside/outside'))),
   broken('refuses as it should', 'refused', () => {
-    throw new Refusal('This is broken.', 'Mend it.');
+    throw new Refusal('This is broken.', 'Mend it.', 'disk/not-json');
   }),
 ];
