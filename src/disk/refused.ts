@@ -52,11 +52,7 @@ export function refusedWrite(path: string, cause: unknown): unknown {
       );
     case 'EMFILE':
     case 'ENFILE':
-      return refusal(
-        `${path} could not be written: ${code === 'EMFILE' ? 'this process has' : 'the machine has'} too many files open (${code}).`,
-        `Raise the limit (${code === 'EMFILE' ? 'ulimit -n' : 'sysctl fs.file-max'}) and ${AGAIN}.`,
-        'disk/too-many-open-files',
-      );
+      return refusal(...tooManyFiles(path, code));
     case 'EACCES':
     case 'EPERM':
     case 'EROFS':
@@ -91,6 +87,16 @@ export function refusedWrite(path: string, cause: unknown): unknown {
         'disk/not-written',
       );
   }
+}
+
+function tooManyFiles(path: string, code: 'EMFILE' | 'ENFILE'): [string, string, RefusalCode] {
+  const [who, raise] =
+    code === 'EMFILE' ? ['this process has', 'ulimit -n'] : ['the machine has', 'sysctl fs.file-max'];
+  return [
+    `${path} could not be written: ${who} too many files open (${code}).`,
+    `Raise the limit (${raise}) and ${AGAIN}.`,
+    'disk/too-many-open-files',
+  ];
 }
 
 /** What the operating system refused, where no stage had a better sentence for it. */

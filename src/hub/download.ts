@@ -113,18 +113,17 @@ export async function downloadModel(
     await fetchAll('fetching weights', large);
     await cached.pointRef(asked.revision, commit);
   } catch (cause) {
-    const { code, syscall } = cause as NodeJS.ErrnoException;
-    if (code === undefined || syscall === undefined) throw cause;
-    throw new Refusal(
-      `The Hugging Face cache ${settings.cache} could not be written (${code}).`,
-      OTHER_CACHE,
-      'hub/cache-not-writable',
-      {
-        cause,
-      },
-    );
+    throw cacheRefused(settings.cache, cause);
   }
   return cached.snapshot(commit);
+}
+
+/** The sentence where the operating system refused to write the cache; other errors pass through. */
+function cacheRefused(cache: string, cause: unknown): unknown {
+  const { code, syscall } = cause as NodeJS.ErrnoException;
+  if (code === undefined || syscall === undefined) return cause;
+  const message = `The Hugging Face cache ${cache} could not be written (${code}).`;
+  return new Refusal(message, OTHER_CACHE, 'hub/cache-not-writable', { cause });
 }
 
 /**
