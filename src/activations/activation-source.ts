@@ -1,5 +1,5 @@
 import type { ActivationDType } from './manifest.js';
-import type { ActivationArray, Rows } from './rows.js';
+import type { ActivationArray, Examples } from './rows.js';
 
 /** Activations of one step: what is encoded, and what is to be reconstructed. */
 export interface Batch {
@@ -12,6 +12,14 @@ export interface Batch {
 /** Order in which rows are dealt: mixed over the whole source, or as they lie. */
 export type Order = 'shuffled' | 'stored';
 
+/** What is to be reconstructed, where that is not the input: activations of another hook at the same positions. */
+export interface Target {
+  readonly hook: string;
+  readonly dOut: number;
+  /** E|y|, as SourceDescription.meanNorm. */
+  readonly meanNorm: number | null;
+}
+
 /** What training must know of its activations before it sees the first of them. */
 export interface SourceDescription {
   /** For messages: a directory, or what else the rows come from. */
@@ -19,7 +27,10 @@ export interface SourceDescription {
   readonly model: { readonly name: string; readonly fingerprint: string };
   readonly hook: string;
   readonly dIn: number;
+  /** Of the input, and of the target. */
   readonly dtype: ActivationDType;
+  /** The input itself where absent. */
+  readonly target?: Target;
   /** Tokens a context, BOS included. */
   readonly context: number;
   readonly corpus: string;
@@ -72,7 +83,7 @@ export interface Batches {
    * random order set by (seed, occasion); a source that passes only once gives the rows it holds in memory, those from
    * which the next batch is dealt. Deals nothing.
    */
-  inputs(occasion: number): AsyncIterable<Rows>;
+  inputs(occasion: number): AsyncIterable<Examples>;
   /**
    * Of a source that passes once: the text that was read for the first `rows` rows, for the checkpoint after them. A
    * store's rows are known by its identity.

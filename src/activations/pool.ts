@@ -2,9 +2,8 @@ import { Interrupted, Refusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { throwIfStopped, unlessStopped } from '../progress/stop.js';
 import { widen } from '../safetensors/floats.js';
-import type { Batch, Batches, SourceDescription, TextRead } from './activation-source.js';
-import { type ActivationDType, rowBytes } from './manifest.js';
-import type { Rows } from './rows.js';
+import type { Batch, Batches, SourceDescription, Target, TextRead } from './activation-source.js';
+import type { ActivationArray, Examples } from './rows.js';
 
 /** Rows held in memory at once, at most, for mixing. */
 export const POOL_ROWS = 2 ** 20;
@@ -13,9 +12,9 @@ export const POOL_BYTES = 2 * 2 ** 30;
 /** Bytes of a row's place in a pool: its piece, and its place in the order. */
 export const ORDER_BYTES = 8;
 
-/** Rows that a pool may hold: as many as are asked for and fit POOL_BYTES, at least one. */
-export function poolRowsWithin(asked: number, row: { readonly d_in: number; readonly dtype: ActivationDType }): number {
-  return Math.max(1, Math.min(asked, Math.floor(POOL_BYTES / rowBytes(row))));
+/** Rows of `bytes` bytes that a pool may hold: as many as are asked for and fit POOL_BYTES, at least one. */
+export function poolRowsWithin(asked: number, bytes: number): number {
+  return Math.max(1, Math.min(asked, Math.floor(POOL_BYTES / bytes)));
 }
 
 /** Rows in memory, in pieces as they came, and the order in which they are dealt. */
@@ -27,7 +26,7 @@ export class Pool {
 
   /** @param order [size] rows counted through all pieces; as they lie where it is not given */
   constructor(
-    readonly pieces: readonly Rows[],
+    readonly pieces: readonly Examples[],
     private readonly order?: Uint32Array,
   ) {
     this.size = pieces.reduce((sum, { token }) => sum + token.length, 0);
@@ -40,26 +39,38 @@ export class Pool {
     }
   }
 
-  /** Copies the activations of rows `from` … `from + count` − 1 of the order into `batch`, from its row `at` on. */
-  deal(from: number, count: number, { x }: Batch, at: number, d: number): void {
+  /** Copies rows `from` … `from + count` − 1 of the order into `batch`, from its row `at` on. */
+  deal(from: number, count: number, { x, y }: Batch, at: number, { dIn, target }: RowShape): void {
     for (let i = 0; i < count; i++) {
       const row = this.order ? this.order[from + i]! : from + i;
       const piece = this.pieceOf[row]!;
-      const start = (row - this.firstOf[piece]!) * d;
-      x.set(this.pieces[piece]!.activation.subarray(start, start + d), (at + i) * d);
+      const rows = this.pieces[piece]!;
+      const place = row - this.firstOf[piece]!;
+      x.set(rows.activation.subarray(place * dIn, (place + 1) * dIn), (at + i) * dIn);
+      if (target) y!.set(rows.target!.subarray(place * target.dOut, (place + 1) * target.dOut), (at + i) * target.dOut);
     }
   }
 }
 
-/** Memory for a batch of `size` rows of a source: `into` where it is just that. */
-export function newBatch(size: number, d: number, dtype: ActivationDType, into?: Batch): Batch {
-  if (into?.x.length === size * d && into.x instanceof Float32Array === (dtype === 'float32')) return into;
-  return { x: dtype === 'float32' ? new Float32Array(size * d) : new Uint16Array(size * d) };
+/** Widths and element type of the rows of a source. */
+export interface RowShape extends Pick<SourceDescription, 'dIn' | 'dtype'> {
+  readonly target?: Pick<Target, 'dOut'>;
+}
+
+/** Memory for a batch of `size` rows of a source: that of `into` where it fits. */
+export function newBatch(size: number, { dIn, dtype, target }: RowShape, into?: Batch): Batch {
+  const memory = (d: number, used?: ActivationArray) => {
+    if (used?.length === size * d && used instanceof Float32Array === (dtype === 'float32')) return used;
+    return dtype === 'float32' ? new Float32Array(size * d) : new Uint16Array(size * d);
+  };
+  return { x: memory(dIn, into?.x), ...(target && { y: memory(target.dOut, into?.y) }) };
 }
 
 /** A batch as training takes it: float16 bits and float32 as they are, bfloat16 widened to float32. */
-export function forTraining(batch: Batch, dtype: ActivationDType): Batch {
-  return dtype === 'bfloat16' ? { x: widen(batch.x, dtype) } : batch;
+export function forTraining(batch: Batch, { dtype }: RowShape): Batch {
+  if (dtype !== 'bfloat16') return batch;
+  const { x, y } = batch;
+  return { x: widen(x, dtype), ...(y && { y: widen(y, dtype) }) };
 }
 
 /** Pools of a source that passes once, one after another. */
@@ -120,17 +131,16 @@ export class PoolBatches implements Batches {
 
   async next(size: number, into?: Batch): Promise<Batch> {
     await this.begin();
-    const { dIn, dtype } = this.about;
-    const batch = newBatch(size, dIn, dtype, into);
+    const batch = newBatch(size, this.about, into);
     for (let filled = 0; filled < size; ) {
       if (!this.holds()) await this.advance();
       filled += this.deal(batch, filled, size - filled);
     }
-    return forTraining(batch, dtype);
+    return forTraining(batch, this.about);
   }
 
   /** The pool from which the next row is dealt, in the order in which its rows came. */
-  async *inputs(): AsyncIterable<Rows> {
+  async *inputs(): AsyncIterable<Examples> {
     await this.begin();
     if (!this.holds()) await this.advance();
     yield* this.pool!.pieces;
@@ -174,7 +184,7 @@ export class PoolBatches implements Batches {
   private deal(batch: Batch, at: number, most: number): number {
     const pool = this.pool!;
     const count = Math.min(most, pool.size - this.cursor);
-    pool.deal(this.cursor, count, batch, at, this.about.dIn);
+    pool.deal(this.cursor, count, batch, at, this.about);
     this.cursor += count;
     return count;
   }

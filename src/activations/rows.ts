@@ -37,6 +37,12 @@ export interface Rows {
   readonly pos: Uint32Array;
 }
 
+/** Rows as training reads them: with what is to be reconstructed, where that is not the input. */
+export interface Examples extends Rows {
+  /** [rows × d_out] activations of another hook at the same positions */
+  readonly target?: ActivationArray;
+}
+
 /** Memory for `rows` rows. */
 export function allocateRows(rows: number, d: number, dtype: ActivationDType): Rows {
   return {

@@ -4,17 +4,19 @@ import { join } from 'node:path';
 import { exists, readRegular } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { Generator, Purpose } from '../random/generator.js';
-import type { ActivationSource, Batch, Batches, Order } from './activation-source.js';
+import type { ActivationSource, Batch, Batches, Order, SourceDescription, Target } from './activation-source.js';
 import { type Manifest, manifestPath, readManifest, rowBytes } from './manifest.js';
-import { forTraining, newBatch, ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin } from './pool.js';
-import { decodeShard, notFiniteRow, type Rows } from './rows.js';
+import { forTraining, newBatch, ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin, type RowShape } from './pool.js';
+import { decodeShard, type Examples, notFiniteRow, type Rows } from './rows.js';
 
 /** A complete activation store, open for reading. */
 export interface Store {
   readonly directory: string;
   readonly manifest: Manifest;
+  /** Of the store whose rows are the targets of these, where there is one. */
+  readonly target?: Pick<Store, 'directory' | 'manifest'>;
   /** Loads shard i; its hash is checked against the manifest, and every activation is finite. */
-  readShard(i: number): Promise<Rows>;
+  readShard(i: number): Promise<Examples>;
 }
 
 const AGAIN = 'Harvest the store again.';
@@ -125,6 +127,80 @@ async function readShard(directory: string, manifest: Manifest, i: number): Prom
   return rows;
 }
 
+const ALIGN = 'Harvest both hooks with one command: `sae-pipe harvest … --hook A --hook B`.';
+
+/**
+ * Two stores of one harvest, read row by row: row i of both is the same position of the same text. What they say of
+ * themselves is compared here, the columns of a shard whenever it is read.
+ *
+ * @throws Refusal where their rows are not the same positions in the same order, or not of the same model
+ */
+export function alignedStores(input: Store, target: Store): Store {
+  const [of, to] = [input, target].map(({ manifest }) => alignment(manifest)) as [Alignment, Alignment];
+  for (const [what, value] of Object.entries(of)) {
+    const other = to[what as keyof Alignment];
+    if (JSON.stringify(value) === JSON.stringify(other)) continue;
+    const values = typeof value === 'object' ? '' : ` (${value} and ${other})`;
+    throw new Refusal(
+      `${input.directory} and ${target.directory} are not row-aligned: they differ in ${what}${values}.`,
+      ALIGN,
+      'activations/not-aligned',
+    );
+  }
+  return {
+    directory: input.directory,
+    manifest: input.manifest,
+    target: { directory: target.directory, manifest: target.manifest },
+    async readShard(i) {
+      const [rows, others] = [await input.readShard(i), await target.readShard(i)];
+      const at = firstDifference(rows, others);
+      if (at >= 0) {
+        const file = input.manifest.shards[i]!.file;
+        const place = ({ context, pos, token }: Rows) =>
+          `token ${token[at]} (context ${context[at]}, position ${pos[at]})`;
+        throw new Refusal(
+          `${input.directory} and ${target.directory} are not row-aligned: row ${at} of ${file} is ${place(rows)} in one and ${place(others)} in the other.`,
+          ALIGN,
+          'activations/not-aligned',
+        );
+      }
+      return { ...rows, target: others.activation };
+    },
+  };
+}
+
+type Alignment = ReturnType<typeof alignment>;
+
+/** What decides which position of which text each row of a store is, and how it was computed; for messages, in words. */
+function alignment(manifest: Manifest) {
+  const { model, dtype, precision = 'float32', context, bos_token_id, rows, seed, shards, contexts } = manifest;
+  return {
+    model: model.fingerprint,
+    dtype,
+    precision,
+    context,
+    bos_token_id,
+    prepend_bos: manifest.prepend_bos,
+    exclude_special_tokens: manifest.exclude_special_tokens ?? 'none',
+    rows,
+    seed,
+    rows_per_shard: manifest.rows_per_shard,
+    batch: manifest.batch,
+    window_batches: manifest.window_batches,
+    'the text of their contexts': contexts.map(({ sha256, rows }) => [sha256, rows]),
+    'the rows of their shards': shards.map(({ rows, window }) => [rows, window]),
+  };
+}
+
+/** The first row whose token, context or position differs; −1 where there is none. */
+function firstDifference(a: Rows, b: Rows): number {
+  const columns = (['token', 'context', 'pos'] as const).map((name) => [a[name], b[name]] as const);
+  for (let row = 0; row < Math.max(a.token.length, b.token.length); row++) {
+    if (columns.some(([one, other]) => one[row] !== other[row])) return row;
+  }
+  return -1;
+}
+
 /**
  * The store that is meant by a directory: itself, or the only one in it. A harvest's --out holds one store per hook.
  *
@@ -146,47 +222,68 @@ export async function findStore(directory: string): Promise<string> {
   return stores.length === 1 ? join(directory, stores[0]!) : directory;
 }
 
+/** Where a store lies, and how it is read for training. */
+export interface StoreReading {
+  /** Its directory, or one in which it is the only store. */
+  readonly activations: string;
+  /** That of the store with the targets; its own rows are their targets where absent. */
+  readonly target?: string;
+  /** Rows mixed in memory, at most. */
+  readonly poolRows?: number;
+}
+
 /**
  * A store as a source for training.
  *
- * @param named its directory, or one in which it is the only store
- * @param poolRows rows mixed in memory, at most
- * @throws Refusal when the directory is no store, or not complete
+ * @throws Refusal when a directory is no store, or not complete, or the two are not row-aligned
  */
-export async function openStoreSource(named: string, poolRows?: number): Promise<ActivationSource> {
-  const store = await openStore(named);
-  const { directory } = store;
-  const { model, hook, d_in, dtype, context, corpus, rows, mean_norm, shards } = store.manifest;
-  const { exclude_special_tokens: excludedTokens } = store.manifest;
-  const hash = createHash('sha256');
-  for (const shard of shards) hash.update(shard.sha256);
-  const identity = hash.digest('hex');
+export async function openStoreSource({ activations, target, poolRows }: StoreReading): Promise<ActivationSource> {
+  const input = await openStore(activations);
+  const store = target === undefined ? input : alignedStores(input, await openStore(target));
+  const { rows, shards } = store.manifest;
   return {
-    about: {
-      ...{ place: directory, model, hook, dIn: d_in, dtype, context, corpus, rows, meanNorm: mean_norm, identity },
-      ...(excludedTokens && { excludedTokens }),
-    },
+    about: describeStore(store),
     batches: (order, seed) => new ActivationBatches(store, order, seed, poolRows),
-    memory: () => storeMemory(store.manifest, rows, Math.max(...shards.map((shard) => shard.rows)), poolRows),
+    memory: () => storeMemory(bytesPerRow(store), rows, Math.max(...shards.map((shard) => shard.rows)), poolRows),
     close: async () => {},
   };
+}
+
+function describeStore({ directory: place, manifest, target }: Store): SourceDescription {
+  const { model, hook, d_in: dIn, dtype, context, corpus, rows, mean_norm: meanNorm } = manifest;
+  const { exclude_special_tokens: excludedTokens } = manifest;
+  const hash = createHash('sha256');
+  for (const shard of [...manifest.shards, ...(target?.manifest.shards ?? [])]) hash.update(shard.sha256);
+  return {
+    ...{ place, model, hook, dIn, dtype, context, corpus, rows, meanNorm, identity: hash.digest('hex') },
+    ...(target && { target: targetOf(target.manifest) }),
+    ...(excludedTokens && { excludedTokens }),
+  };
+}
+
+const targetOf = ({ hook, d_in: dOut, mean_norm: meanNorm }: Manifest): Target => ({ hook, dOut, meanNorm });
+
+/** Bytes in memory of a row and its target. */
+function bytesPerRow({ manifest, target }: Pick<Store, 'manifest' | 'target'>): number {
+  return rowBytes(manifest) + (target ? rowBytes(target.manifest) : 0);
 }
 
 /**
  * What reading a store holds in memory, bytes.
  *
+ * @param bytes of a row, its target included
  * @param pieceRows rows of its largest shard
  * @param poolRows rows mixed in memory, at most
  */
 export function storeMemory(
-  row: Parameters<typeof rowBytes>[0],
+  bytes: number,
   rows: number,
   pieceRows: number,
   poolRows = POOL_ROWS,
 ): { readonly held: number; readonly pieceRows: number } {
-  const inPool = Math.min(rows, Math.max(pieceRows, poolRowsWithin(poolRows, row)));
+  const inPool = Math.min(rows, Math.max(pieceRows, poolRowsWithin(poolRows, bytes)));
   // Next to a pool with its order, the shard that is being read, or was last.
-  return { held: inPool * (rowBytes(row) + ORDER_BYTES) + pieceRows * rowBytes(row), pieceRows };
+  return { held: inPool * (bytes + ORDER_BYTES) + pieceRows * bytes, pieceRows };
 }
 
 /** What is in memory of a store. */
@@ -204,6 +301,7 @@ interface Loaded {
  */
 export class ActivationBatches implements Batches {
   private readonly poolShards: number;
+  private readonly shape: RowShape;
   private epoch = 0;
   private shardOrder: Uint32Array;
   /** Index into shardOrder of the first shard of the current pool. */
@@ -218,9 +316,10 @@ export class ActivationBatches implements Batches {
     private readonly seed: number,
     poolRows = POOL_ROWS,
   ) {
-    const { shards } = store.manifest;
+    const { shards, d_in: dIn, dtype } = store.manifest;
+    this.shape = { dIn, dtype, ...(store.target && { target: targetOf(store.target.manifest) }) };
     const largest = shards.reduce((most, { rows }) => Math.max(most, rows), 1);
-    this.poolShards = Math.max(1, Math.floor(poolRowsWithin(poolRows, store.manifest) / largest));
+    this.poolShards = Math.max(1, Math.floor(poolRowsWithin(poolRows, bytesPerRow(store)) / largest));
     this.shardOrder = this.orderOfShards();
   }
 
@@ -241,22 +340,17 @@ export class ActivationBatches implements Batches {
     this.cursor = left;
   }
 
-  /**
-   * The next `size` rows, [size × d_in]: float16 bits for a float16 store, float32 otherwise: in `into` where
-   * that fits, else in a new array.
-   */
   async next(size: number, into?: Batch): Promise<Batch> {
-    const { d_in: d, dtype } = this.store.manifest;
-    const batch = newBatch(size, d, dtype, into);
+    const batch = newBatch(size, this.shape, into);
     for (let filled = 0; filled < size; ) {
       this.loaded ??= await this.load();
       if (this.cursor === this.loaded.pool.size) await this.nextPool();
       filled += this.deal(batch, filled, size - filled);
     }
-    return forTraining(batch, dtype);
+    return forTraining(batch, this.shape);
   }
 
-  async *inputs(occasion: number): AsyncIterable<Rows> {
+  async *inputs(occasion: number): AsyncIterable<Examples> {
     const order = new Generator(this.seed, Purpose.inputs, occasion).permutation(this.store.manifest.shards.length);
     for (const shard of order) yield await this.store.readShard(shard);
   }
@@ -265,7 +359,7 @@ export class ActivationBatches implements Batches {
   private deal(batch: Batch, at: number, most: number): number {
     const { pool } = this.loaded!;
     const count = Math.min(most, pool.size - this.cursor);
-    pool.deal(this.cursor, count, batch, at, this.store.manifest.d_in);
+    pool.deal(this.cursor, count, batch, at, this.shape);
     this.cursor += count;
     return count;
   }
@@ -302,7 +396,7 @@ export class ActivationBatches implements Batches {
     // Let go of the old pool before loading, or two would be in memory.
     this.loaded = undefined;
     if (!pieces) {
-      const read: Rows[] = [];
+      const read: Examples[] = [];
       for (const shard of shards) read.push(await this.store.readShard(shard));
       pieces = read;
     }

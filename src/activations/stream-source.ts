@@ -74,7 +74,7 @@ export async function openStreamSource(
 /** Rows in memory at a time, at most, and of a record batch. */
 function heldRows(header: StreamHeader, order: Order, poolRows: number): { rows: number; pieceRows: number } {
   const pieceRows = Math.min(header.rows, header.rows_per_batch);
-  const inPool = Math.min(header.rows, poolRowsWithin(poolRows, header));
+  const inPool = Math.min(header.rows, poolRowsWithin(poolRows, rowBytes(header)));
   return { rows: order === 'stored' ? 2 * pieceRows : 2 * inPool + pieceRows, pieceRows };
 }
 
@@ -93,7 +93,7 @@ class StreamSupply implements PoolSupply {
     private readonly seed: number,
     poolRows: number,
   ) {
-    this.size = poolRowsWithin(poolRows, stream.header);
+    this.size = poolRowsWithin(poolRows, rowBytes(stream.header));
   }
 
   /** The bound on memory in words. */

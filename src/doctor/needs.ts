@@ -128,7 +128,7 @@ export function trainingNeeds(
   const source = {
     // A harvested store knows its mean norm.
     about: { meanNorm: 1 },
-    memory: () => storeMemory({ d_in: dIn, dtype }, tokens, pieceRows, config.poolRows),
+    memory: () => storeMemory(rowBytes({ d_in: dIn, dtype }), tokens, pieceRows, config.poolRows),
   };
   const parts = trainingMemory(config, settings, chooseEngine(config, settings.architecture), source);
   return { parameters, state: stateBytes(settings), parts, memory: memoryTotal(parts) };

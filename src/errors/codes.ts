@@ -11,6 +11,7 @@ export const REFUSALS = {
   'activations/no-rows': 'a store holds no rows',
   'activations/no-shard': 'a listed shard could not be read',
   'activations/not-a-store': 'a directory is not an activation store',
+  'activations/not-aligned': 'rows of two stores are not the same positions',
   'activations/not-arrow': 'a stream is not an Arrow stream',
   'activations/not-finite': 'a store holds a value that is not finite',
   'activations/other-text': 'a resumed run is given another text',

@@ -1,5 +1,6 @@
 import { POOL_BYTES } from '../activations/pool.js';
 import { streamHeader } from '../activations/row-stream.js';
+import type { Examples, Rows } from '../activations/rows.js';
 import type { Window } from '../activations/store-writer.js';
 import { type Progress, silent } from '../progress/progress.js';
 import { assembleWindows, atWindow, epochs, skipWindows, TextHash } from './assemble.js';
@@ -17,8 +18,9 @@ const never = { signal: undefined } as const;
  * handed over before, two are in memory.
  */
 export class LiveHarvest {
-  private windows: AsyncGenerator<Window> | undefined;
-  private ahead: Promise<IteratorResult<Window>> | undefined;
+  /** Of both hooks where there are two: their rows have one order. */
+  private windows: AsyncGenerator<readonly Window[]> | undefined;
+  private ahead: Promise<IteratorResult<readonly Window[]>> | undefined;
   private seed = 0;
   /** Of the text of all windows that were left out or handed over. */
   private readonly text = new TextHash();
@@ -35,7 +37,9 @@ export class LiveHarvest {
     const plan = await planHarvest(start.config, start.model, POOL_BYTES);
     const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, start.config);
     const memory = await harvestMemory(plan, start.config);
-    send({ kind: 'ready', header: streamHeader(plan.manifests[0]!), memory });
+    const [input, output] = plan.manifests;
+    const target = output && { hook: output.hook, dOut: output.d_in };
+    send({ kind: 'ready', header: streamHeader(input!), ...(target && { target }), memory });
     return new LiveHarvest(start, plan, pass, send, progress);
   }
 
@@ -54,11 +58,12 @@ export class LiveHarvest {
 
   /** Hands over the window that is ready, or will be, and begins the one after it. */
   async window(): Promise<void> {
-    const { value: window, done } = await this.ahead!;
+    const { value: windows, done } = await this.ahead!;
     if (done) return this.send({ kind: 'end' });
-    this.text.add(window.contexts);
-    for (const rows of window.shards(this.start.config.rowsPerShard, this.seed)) {
-      this.send({ kind: 'piece', rows }, buffersOf(rows));
+    const [input, output] = windows;
+    this.text.add(input!.contexts);
+    for (const piece of examplesOf(input!, output, this.start.config.rowsPerShard, this.seed)) {
+      this.send({ kind: 'piece', rows: piece }, buffersOf(piece));
     }
     this.send({ kind: 'whole', text: this.text.digest() });
     this.plan.text.remark({ say: (line) => this.send({ kind: 'say', line }) });
@@ -71,12 +76,24 @@ export class LiveHarvest {
     this.ahead.catch(() => {});
   }
 
-  private async *assemble({ index, rows, groups }: Awaited<ReturnType<typeof skipWindows>>): AsyncGenerator<Window> {
+  private async *assemble({
+    index,
+    rows,
+    groups,
+  }: Awaited<ReturnType<typeof skipWindows>>): AsyncGenerator<readonly Window[]> {
     const { plan, pass, progress } = this;
     const standing = atWindow(index, rows, plan.manifests);
     // Groups have no end, and the thread ends when it is told to: every window is full.
     for await (const { windows } of assembleWindows(standing, plan.manifests, groups, pass, progress, never)) {
-      yield windows[0]!;
+      yield windows;
     }
+  }
+}
+
+/** Rows of a window in the order in which they are dealt, with those of another hook's window as their targets. */
+function* examplesOf(input: Window, output: Window | undefined, most: number, seed: number): Iterable<Examples> {
+  const targets = output?.shards(most, seed)[Symbol.iterator]();
+  for (const rows of input.shards(most, seed)) {
+    yield targets ? { ...rows, target: (targets.next().value as Rows).activation } : rows;
   }
 }

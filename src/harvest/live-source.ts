@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { Worker } from 'node:worker_threads';
-import type { ActivationSource, TextRead } from '../activations/activation-source.js';
+import type { ActivationSource, SourceDescription, Target, TextRead } from '../activations/activation-source.js';
 import { rowBytes } from '../activations/manifest.js';
 import { type Filled, Pool, PoolBatches, type PoolSupply } from '../activations/pool.js';
 import { describeStream, type StreamHeader } from '../activations/row-stream.js';
-import type { Rows } from '../activations/rows.js';
+import type { Examples } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { type CorpusFile, openCorpus } from '../corpus/documents.js';
 import { formatBytes, type MemoryParts, THREAD_MEMORY } from '../disk/space.js';
@@ -14,9 +14,13 @@ import { parseGemmaConfig } from '../lm/gemma-config.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, unlessStopped } from '../progress/stop.js';
 
-/** A harvest of one hook, --tokens rows, in windows of about --window-rows. The corpus is read again when it ends. */
+/**
+ * A harvest of one hook, and of another for targets where there is one: --tokens rows, in windows of about --window-rows.
+ * The corpus is read again when it ends.
+ */
 export type LiveConfig = Omit<HarvestConfig, 'hook' | 'out' | 'overwrite' | 'resume' | 'takeOver' | 'rowsPerShard'> & {
   readonly hook: string;
+  readonly hookOut?: string;
 };
 
 /** Rows that change hands in one message. */
@@ -37,24 +41,19 @@ export async function openLiveSource(
   const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
   // Of a harvest's settings, those of its output have no part here.
   const harvest = { out: '-', overwrite: false, resume: false, takeOver: false, rowsPerShard: PIECE_ROWS };
-  const supply = new LiveSupply({ model, config: { ...config, ...harvest, hook: [config.hook] } }, progress);
-  let header: StreamHeader;
-  let harvesting: MemoryParts;
-  let corpus: string;
+  const { hook, hookOut, ...rest } = config;
+  const hooks = hookOut === undefined ? [hook] : [hook, hookOut];
+  const supply = new LiveSupply({ model, config: { ...rest, ...harvest, hook: hooks } }, progress);
+  let ready: LiveReady;
+  let about: SourceDescription;
   try {
-    ({ header, memory: harvesting } = await unlessStopped(supply.open(), stop, () => NOTHING_BEGUN));
-    corpus = outline(files);
+    ready = await unlessStopped(supply.open(), stop, () => NOTHING_BEGUN);
+    about = describeLive(ready, config.corpus, files);
   } catch (error) {
     await supply.close();
     throw error;
   }
-  const place = `${header.model.name} at ${header.hook} over ${config.corpus}`;
-  // The order's seed is told when rows are asked for.
-  const { seed: _, ...rest } = header;
-  const identity = createHash('sha256')
-    .update(JSON.stringify({ ...rest, corpus }))
-    .digest('hex');
-  const about = { ...describeStream(header, place), identity };
+  const { place } = about;
   let asked = false;
   return {
     about,
@@ -69,22 +68,35 @@ export async function openLiveSource(
       if (asked) throw new Error(`${place} passes once`);
       asked = true;
       supply.seed = seed;
-      progress.say(bound(header, place));
+      progress.say(bound(ready, place));
       return new PoolBatches(about, supply, stop);
     },
     memory: () => {
       // The window that is dealt, that which is made, and the pieces into which it is copied to be handed over.
-      const { window = 0, model = 0, pass = 0, text = 0 } = harvesting;
+      const { window = 0, model = 0, pass = 0, text = 0 } = ready.memory;
       return { held: 3 * window + model + pass + text + THREAD_MEMORY, pieceRows: PIECE_ROWS };
     },
     close: () => supply.close(),
   };
 }
 
+function describeLive({ header, target }: LiveReady, corpus: string, files: readonly CorpusFile[]): SourceDescription {
+  const hooks = target ? `${header.hook} and ${target.hook}` : header.hook;
+  // The order's seed is told when rows are asked for.
+  const { seed: _, ...rest } = header;
+  const said = { ...rest, ...(target && { target }), corpus: outline(files) };
+  return {
+    ...describeStream(header, `${header.model.name} at ${hooks} over ${corpus}`),
+    identity: createHash('sha256').update(JSON.stringify(said)).digest('hex'),
+    ...(target && { target: { ...target, meanNorm: null } }),
+  };
+}
+
 /** The bound on memory in words. */
-function bound(header: StreamHeader, place: string): string {
+function bound({ header, target }: LiveReady, place: string): string {
   const rows = Math.min(header.rows, header.window_batches * header.batch * (header.context - 1));
-  return `${place}: at most 2 windows of ${rows} rows in memory, ${formatBytes(2 * rows * rowBytes(header))}`;
+  const bytes = rowBytes(header) + (target ? rowBytes({ ...header, d_in: target.dOut }) : 0);
+  return `${place}: at most 2 windows of ${rows} rows in memory, ${formatBytes(2 * rows * bytes)}`;
 }
 
 /** Names and sizes of the corpus's files: another text is most likely told by them. */
@@ -118,7 +130,7 @@ class LiveSupply implements PoolSupply {
   }
 
   /** Resolves when model and corpus are open. */
-  open(): Promise<LiveReply & { kind: 'ready' }> {
+  open(): Promise<LiveReady> {
     return this.reply('ready');
   }
 
@@ -129,7 +141,7 @@ class LiveSupply implements PoolSupply {
 
   async next(): Promise<Filled | null> {
     this.ask({ kind: 'window' });
-    const pieces: Rows[] = [];
+    const pieces: Examples[] = [];
     for (;;) {
       const reply = await this.reply('piece', 'whole', 'end');
       if (reply.kind === 'end') return null;
@@ -188,13 +200,22 @@ export type LiveRequest =
   /** Ends the thread, after the forward pass under way. */
   | { readonly kind: 'close' };
 
+/** Model and corpus are open. */
+export interface LiveReady {
+  readonly kind: 'ready';
+  /** Of the rows of the first hook. */
+  readonly header: StreamHeader;
+  /** Of a second hook. */
+  readonly target?: Omit<Target, 'meanNorm'>;
+  readonly memory: MemoryParts;
+}
+
 export type LiveReply =
-  /** Model and corpus are open. */
-  | { readonly kind: 'ready'; readonly header: StreamHeader; readonly memory: MemoryParts }
+  | LiveReady
   /** The text of the rows that were left out. */
   | { readonly kind: 'begun'; readonly skipped: TextRead }
   /** Rows of the window asked for, in the order in which they are to be dealt. Their memory changes hands. */
-  | { readonly kind: 'piece'; readonly rows: Rows }
+  | { readonly kind: 'piece'; readonly rows: Examples }
   /** After the last piece of a window: SHA-256 of the text up to there. */
   | { readonly kind: 'whole'; readonly text: string }
   /** There is no further window. */
@@ -203,6 +224,7 @@ export type LiveReply =
   | RefusedReply;
 
 /** Memory of rows, to be handed over. */
-export function buffersOf({ activation, token, context, pos }: Rows): ArrayBuffer[] {
-  return [activation, token, context, pos].map(({ buffer }) => buffer as ArrayBuffer);
+export function buffersOf({ activation, target, token, context, pos }: Examples): ArrayBuffer[] {
+  const columns = [activation, ...(target ? [target] : []), token, context, pos];
+  return columns.map(({ buffer }) => buffer as ArrayBuffer);
 }

@@ -134,7 +134,7 @@ export function openSource(config: TrainConfig, progress: Progress, stop: StopRe
       'train/store-and-model',
     );
   }
-  if (activations !== STANDARD_INPUT) return openStoreSource(activations, poolRows);
+  if (activations !== STANDARD_INPUT) return openStoreSource({ activations, poolRows });
   return openStandardInput(config, progress, stop);
 }
 

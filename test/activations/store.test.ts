@@ -76,7 +76,7 @@ test('a store is found in the directory that holds it alone; where there are sev
   const store = await openStore(out);
   assert.equal(store.directory, join(out, 'blocks.1.hook_mlp_out'));
   assert.equal((await store.readShard(0)).token.length, 10);
-  assert.equal((await openStoreSource(out)).about.place, store.directory);
+  assert.equal((await openStoreSource({ activations: out })).about.place, store.directory);
   cpSync(directory, join(out, 'blocks.0.hook_attn_out'), { recursive: true });
   await refuses(() => openStore(out), 'holds 2 stores', 'blocks.0.hook_attn_out, blocks.1.hook_mlp_out');
   // A directory that is a store itself is meant, whatever lies in it.

@@ -154,7 +154,7 @@ test('a stop while inputs are looked at for resampling keeps the step before, an
   assert.match(said.join('\n'), /Step 40: [1-9]\d* of \d+ dead features resampled/);
 
   const config = configured('resampling');
-  const source = await openStoreSource(activations);
+  const source = await openStoreSource({ activations });
   const stored = source.batches(config.order, config.seed);
   const stop: StopRequest = { signal: undefined };
   const batches: typeof stored = {

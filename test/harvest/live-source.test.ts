@@ -56,7 +56,7 @@ async function using<T>(opening: Promise<ActivationSource>, use: (source: Activa
 async function storeRows(more: Partial<HarvestConfig>): Promise<ActivationArray> {
   const out = join(root, JSON.stringify(more).replace(/\W+/g, '_'));
   const [directory] = await harvest(harvestConfig({ ...more, out }), silent, never);
-  const source = await openStoreSource(directory!);
+  const source = await openStoreSource({ activations: directory! });
   return (await source.batches('stored', 0).next(more.tokens ?? ROWS)).x;
 }
 const whole = await storeRows({});
@@ -75,6 +75,29 @@ test('a model at work deals the rows of the store with windows as large as its p
       await refuses(() => batches.next(1), `has ${ROWS} rows, and training asks for more`);
     });
   }
+});
+
+test('a model at work at two hooks deals the rows of their stores, row by row', async () => {
+  const OUT = 'blocks.0.attn.hook_z';
+  const directories = await harvest(harvestConfig({ hook: [HOOK, OUT], out: join(root, 'pair') }), silent, never);
+  const store = await openStoreSource({ activations: directories[0]!, target: directories[1]! });
+  const expected = await store.batches('stored', 0).next(ROWS);
+  const width = store.about.target!.dOut;
+  assert.notEqual(width, D);
+  // Windows of both hooks' rows.
+  const source = openLiveSource({ ...liveConfig(), hookOut: OUT }, silent, never);
+  await using(source, async (live) => {
+    assert.deepEqual(live.about.target, { hook: OUT, dOut: width, meanNorm: null });
+    assert.notEqual(live.about.identity, store.about.identity);
+    const batches = live.batches('shuffled', 3);
+    await batches.seek(700);
+    const { x, y } = await batches.next(600);
+    assert.deepEqual(x, expected.x.slice(700 * D, 1300 * D));
+    assert.deepEqual(y, expected.y!.slice(700 * width, 1300 * width));
+    for await (const { activation, target } of batches.inputs(0)) {
+      assert.equal(target!.length / width, activation.length / D);
+    }
+  });
 });
 
 test('seeking is dealing to there: between windows, within one, at the beginning and near the end', async () => {
