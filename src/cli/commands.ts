@@ -116,12 +116,11 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       'Say what this machine has (execution providers, memory, disk) and whether a model, a harvest and an SAE fit it.',
     example: 'sae-pipe doctor --model assets/tiny-gemma --hook blocks.2.hook_resid_post --tokens 500000 --d-sae 1536',
     run: async (config, { progress, stop, print }) => {
-      const { doctor } = await import('../doctor/doctor.js');
-      const { requireFit } = await import('../doctor/doctor.js');
-      const { reportTable } = await import('../doctor/doctor-table.js');
+      const { doctor, requireFit } = await import('../doctor/doctor.js');
+      const { doctorTable } = await import('../doctor/doctor-table.js');
       const { withHooks } = await import('../lm/chosen-hooks.js');
       const report = await doctor(await withHooks(config, stop), progress, stop);
-      print(config.json ? JSON.stringify(report, null, 1) : reportTable(report));
+      print(config.json ? JSON.stringify(report, null, 1) : doctorTable(report));
       requireFit(report);
     },
   },

@@ -7,8 +7,6 @@ import { STAGES, type StageName } from './stages.js';
 import { insteadOfFlag, listed } from './suggest.js';
 import { NUMBER_FORMS, parseNumber } from './values.js';
 
-export { section } from './config-file.js';
-
 /** A value as the user wrote it, and where. */
 interface Written {
   readonly value: unknown;

@@ -1,4 +1,4 @@
-import { didYouMean } from '../errors/nearest.js';
+import { didYouMean, plainName } from '../errors/nearest.js';
 import { flagsOf } from './flags.js';
 import { STAGES, type StageName } from './stages.js';
 
@@ -28,11 +28,11 @@ const COMMANDS_ELSEWHERE: Readonly<Record<string, StageName>> = {
 export function insteadOfFlag(stage: StageName, name: string, label: (name: string) => string): string {
   const names = flagsOf(STAGES[stage]).map((flag) => flag.name);
   const foreign = flagFor(name, names);
-  if (foreign && !names.some((known) => plain(known) === plain(name))) {
+  if (foreign && !names.some((known) => plainName(known) === plainName(name))) {
     return `Did you mean ${label(foreign.flag)}?${foreign.note === undefined ? '' : ` ${foreign.note}`}`;
   }
   const elsewhere = stagesWith(name);
-  if (elsewhere.length > 0 && !names.some((known) => plain(known) === plain(name))) {
+  if (elsewhere.length > 0 && !names.some((known) => plainName(known) === plainName(name))) {
     return `It belongs to ${listed(elsewhere)}. See sae-pipe ${stage} --help.`;
   }
   return didYouMean(name, names, label) ?? `See sae-pipe ${stage} --help.`;
@@ -49,11 +49,9 @@ export function listed(names: readonly string[], last = 'and'): string {
   return names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} ${last} ${names.at(-1)}`;
 }
 
-const plain = (name: string) => name.toLowerCase().replace(/[-_]/g, '');
-
 function stagesWith(name: string): string[] {
   const stages = Object.entries(STAGES).filter(([, schema]) =>
-    flagsOf(schema).some((flag) => plain(flag.name) === plain(name)),
+    flagsOf(schema).some((flag) => plainName(flag.name) === plainName(name)),
   );
   return stages.map(([stage]) => stage);
 }
@@ -181,7 +179,6 @@ const FOREIGN: Readonly<Record<string, readonly string[] | Foreign>> = {
   num_workers: ['threads'],
 };
 
-const plainName = (name: string) => name.toLowerCase().replace(/[-_]/g, '');
 const BY_PLAIN = new Map(Object.entries(FOREIGN).map(([name, foreign]) => [plainName(name), foreign]));
 
 /**

@@ -360,7 +360,12 @@ export function ownerState(owner: Owner): 'running' | 'gone' | 'unknown' {
   return isRunning(owner) ? 'running' : 'gone';
 }
 
-function isRunning({ pid, started }: Owner): boolean {
+/**
+ * Does a process of this machine and this pid namespace run?
+ *
+ * @param started as in a lock; '' where it is not known, and a number given to another process since counts as running
+ */
+export function isRunning({ pid, started }: Pick<Owner, 'pid' | 'started'>): boolean {
   try {
     process.kill(pid, 0);
   } catch (error) {
@@ -368,9 +373,11 @@ function isRunning({ pid, started }: Owner): boolean {
     if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
   }
   const status = statusOf(pid);
-  if (!status || started === '') return true;
-  // A number that was given to another process since, or a process that only waits for its parent to hear of its end.
-  return status.started === started && status.state !== 'Z' && status.state !== 'X';
+  if (!status) return true;
+  // It only waits for its parent to hear of its end.
+  if (status.state === 'Z' || status.state === 'X') return false;
+  // Else the number was given to another process since.
+  return started === '' || status.started === started;
 }
 
 /** Fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)); undefined where they may not be seen. */
@@ -393,7 +400,8 @@ function firstLine(path: string): string {
   }
 }
 
-function pidNamespace(): string {
+/** The pid namespace of this process, which its pid means nothing outside of; '' where there is no /proc. */
+export function pidNamespace(): string {
   try {
     return readlinkSync('/proc/self/ns/pid');
   } catch {

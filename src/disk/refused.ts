@@ -25,78 +25,79 @@ export class Unconfirmed extends Refusal {
   }
 }
 
+/** What a failed write comes of, by the name of its error. */
+interface WriteError {
+  readonly message: (path: string, error: string) => string;
+  readonly remedy: string;
+  readonly code: RefusalCode;
+}
+
+const tooManyOpen = (who: string, limit: string): WriteError => ({
+  message: (path, error) => `${path} could not be written: ${who} too many files open (${error}).`,
+  remedy: `Raise the limit (${limit}) and ${AGAIN}.`,
+  code: 'disk/too-many-open-files',
+});
+
+const notWritable: WriteError = {
+  message: (path, error) => `${path} may not be written (${error}).`,
+  remedy: 'Choose an --out that you may write to.',
+  code: 'disk/not-writable',
+};
+
+const vanished: WriteError = {
+  message: (path) => `${path} could not be written: its directory is gone or not a directory.`,
+  remedy: 'Check --out.',
+  code: 'disk/out-vanished',
+};
+
+const WRITE_ERRORS: Readonly<Record<string, WriteError>> = {
+  ENOSPC: {
+    message: (path) => `The disk is full: ${path} could not be written.`,
+    remedy: `Free space and ${AGAIN}, or choose another --out.`,
+    code: 'disk/full',
+  },
+  EDQUOT: {
+    message: (path) => `Your disk quota is used up: ${path} could not be written.`,
+    remedy: `Free space or raise the quota (quota -s shows it) and ${AGAIN}, or choose another --out.`,
+    code: 'disk/quota',
+  },
+  EFBIG: {
+    message: (path) => `${path} could not be written: it would exceed the file size limit.`,
+    remedy: `Raise the limit (ulimit -f) and ${AGAIN}; smaller --rows-per-shard makes smaller shards.`,
+    code: 'disk/file-size-limit',
+  },
+  EMFILE: tooManyOpen('this process has', 'ulimit -n'),
+  ENFILE: tooManyOpen('the machine has', 'sysctl fs.file-max'),
+  EACCES: notWritable,
+  EPERM: notWritable,
+  EROFS: notWritable,
+  ENAMETOOLONG: {
+    message: (path) => `${path} could not be written: the name is too long.`,
+    remedy: 'Choose a shorter --out.',
+    code: 'disk/name-too-long',
+  },
+  ELOOP: {
+    message: (path) => `${path} could not be written: symbolic links on its way form a loop.`,
+    remedy: 'Fix the links.',
+    code: 'disk/link-loop',
+  },
+  ENOENT: vanished,
+  ENOTDIR: vanished,
+};
+
 /** The sentence for a failed write; errors that are not the file system's pass through. */
 export function refusedWrite(path: string, cause: unknown): unknown {
   const code = errorCode(cause);
   if (code === undefined) return cause;
+  const known = WRITE_ERRORS[code];
+  if (known) return new Refusal(known.message(path, code), known.remedy, known.code, { cause });
   const { syscall = 'write' } = cause as NodeJS.ErrnoException;
-  const refusal = (message: string, remedy: string, code: RefusalCode) => new Refusal(message, remedy, code, { cause });
-  switch (code) {
-    case 'ENOSPC':
-      return refusal(
-        `The disk is full: ${path} could not be written.`,
-        `Free space and ${AGAIN}, or choose another --out.`,
-        'disk/full',
-      );
-    case 'EDQUOT':
-      return refusal(
-        `Your disk quota is used up: ${path} could not be written.`,
-        `Free space or raise the quota (quota -s shows it) and ${AGAIN}, or choose another --out.`,
-        'disk/quota',
-      );
-    case 'EFBIG':
-      return refusal(
-        `${path} could not be written: it would exceed the file size limit.`,
-        `Raise the limit (ulimit -f) and ${AGAIN}; smaller --rows-per-shard makes smaller shards.`,
-        'disk/file-size-limit',
-      );
-    case 'EMFILE':
-    case 'ENFILE':
-      return refusal(...tooManyFiles(path, code));
-    case 'EACCES':
-    case 'EPERM':
-    case 'EROFS':
-      return refusal(
-        `${path} may not be written (${code}).`,
-        'Choose an --out that you may write to.',
-        'disk/not-writable',
-      );
-    case 'ENAMETOOLONG':
-      return refusal(
-        `${path} could not be written: the name is too long.`,
-        'Choose a shorter --out.',
-        'disk/name-too-long',
-      );
-    case 'ELOOP':
-      return refusal(
-        `${path} could not be written: symbolic links on its way form a loop.`,
-        'Fix the links.',
-        'disk/link-loop',
-      );
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return refusal(
-        `${path} could not be written: its directory is gone or not a directory.`,
-        'Check --out.',
-        'disk/out-vanished',
-      );
-    default:
-      return refusal(
-        `${path} could not be written (${code} on ${syscall}).`,
-        `Check the disk and ${AGAIN}, or choose another --out.`,
-        'disk/not-written',
-      );
-  }
-}
-
-function tooManyFiles(path: string, code: 'EMFILE' | 'ENFILE'): [string, string, RefusalCode] {
-  const [who, raise] =
-    code === 'EMFILE' ? ['this process has', 'ulimit -n'] : ['the machine has', 'sysctl fs.file-max'];
-  return [
-    `${path} could not be written: ${who} too many files open (${code}).`,
-    `Raise the limit (${raise}) and ${AGAIN}.`,
-    'disk/too-many-open-files',
-  ];
+  return new Refusal(
+    `${path} could not be written (${code} on ${syscall}).`,
+    `Check the disk and ${AGAIN}, or choose another --out.`,
+    'disk/not-written',
+    { cause },
+  );
 }
 
 /** What the operating system refused, where no stage had a better sentence for it. */

@@ -6,7 +6,7 @@ import { cudaTrainingLines } from './machine.js';
 type Line = readonly [name: string, value: string];
 
 /** The report as plain text: sections of two columns. */
-export function reportTable(report: DoctorReport): string {
+export function doctorTable(report: DoctorReport): string {
   const sections: [string, Line[]][] = [
     ['this machine', machineLines(report)],
     ['ONNX Runtime providers', providerLines(report)],

@@ -34,9 +34,9 @@ const slips = (length: number) => (length < 3 ? 0 : Math.min(3, Math.floor((leng
  */
 export function nearest(wanted: string, names: readonly string[], count = 3): string[] {
   if (wanted.length > LONGEST) return [];
-  const plain = flattened(wanted);
+  const plain = plainName(wanted);
   return names
-    .map((name) => ({ name, distance: distanceTo(plain, flattened(name)) }))
+    .map((name) => ({ name, distance: distanceTo(plain, plainName(name)) }))
     .filter(({ distance }) => distance <= slips(plain.length))
     .sort((a, b) => a.distance - b.distance)
     .slice(0, count)
@@ -53,7 +53,8 @@ export function didYouMean(
   return near === undefined ? undefined : `Did you mean ${label(near)}?`;
 }
 
-const flattened = (name: string) => name.toLowerCase().replace(/[-_]/g, '');
+/** A name in whatever case, its words joined in whatever way: d-sae, d_sae and dSae are one. */
+export const plainName = (name: string) => name.toLowerCase().replace(/[-_]/g, '');
 
 /** A name that was begun and not ended (over → overwrite) is as near as one slip. */
 function distanceTo(wanted: string, name: string): number {

@@ -111,6 +111,9 @@ export const WEIGHTS = 'model.safetensors';
 /** Or this, naming the shards. */
 export const WEIGHTS_INDEX = 'model.safetensors.index.json';
 
+/** Is this what a shard may be called? Its name is data of an index: it must not lead out of the model's directory. */
+export const isShardName = (name: string) => /^\w[\w.-]*\.safetensors$/.test(name);
+
 /** Every file that may be needed, save shards. */
 export const CANDIDATES: readonly string[] = [...REQUIRED, ...OPTIONAL, WEIGHTS, WEIGHTS_INDEX];
 
@@ -160,7 +163,7 @@ export function shardsOf(text: string, path: string): string[] {
   }
   const shards = new Set<string>();
   for (const name of Object.values(map)) {
-    if (typeof name !== 'string' || !/^[A-Za-z0-9][\w.-]*\.safetensors$/.test(name)) {
+    if (typeof name !== 'string' || !isShardName(name)) {
       throw new Refusal(
         `${path} names the shard ${JSON.stringify(name)}, which is not a plain .safetensors file name.`,
         'Do not use this model: its index reaches out of its directory or is damaged.',

@@ -48,17 +48,61 @@ export async function downloadModel(
   const fetch = hubFetch(settings, asked);
   const ask = boundedFetch(fetch, API_BOUNDS);
   const { commit, listing } = await unlessStopped(listModel(asked, settings, ask), stop, () => NOTHING_BEGUN);
-  const at = (name: string) => `${settings.endpoint}/${asked.model}/resolve/${commit}/${name}`;
   const cached = new CachedModel(settings.cache, asked.model);
+  const download: Download = { asked, settings, progress, stop, fetch, commit, listing, cached };
   const config = listing.get(CONFIG);
-  if (config) {
-    const blob = cached.blob(config.hash);
-    const fetched = async () => (await ask(at(CONFIG))).text();
-    const text = (await isThere(blob, config))
-      ? readFile(blob, 'utf8')
-      : unlessStopped(fetched(), stop, () => NOTHING_BEGUN);
-    checkConfig(parsedConfig(await text, asked.model), `${asked.model}/${CONFIG}`);
-  }
+  if (config) checkConfig(await configOf(download, config, ask), `${asked.model}/${CONFIG}`);
+  const files = wantedFiles(download);
+  const large = files.filter(({ name }) => name === WEIGHTS);
+  await checkRoom(cached, files);
+  await writingCache(settings.cache, async () => {
+    await makeDirectory(cached.blobs).catch((cause: Error) => {
+      throw new Refusal(`There can be no Hugging Face cache: ${cause.message}`, OTHER_CACHE, 'hub/no-cache-directory', {
+        cause,
+      });
+    });
+    // The small ones first: what is refused is refused early, and an index names the shards.
+    await fetchAll(
+      download,
+      'fetching files',
+      files.filter((file) => !large.includes(file)),
+    );
+    const index = files.find(({ name }) => name === WEIGHTS_INDEX);
+    await fetchAll(download, 'fetching weights', index ? [...large, ...(await shardFiles(download, index))] : large);
+    await cached.pointRef(asked.revision, commit);
+  });
+  return cached.snapshot(commit);
+}
+
+/** One model on its way into the cache. */
+interface Download {
+  readonly asked: Asked;
+  readonly settings: HubSettings;
+  readonly progress: Progress;
+  readonly stop: StopRequest;
+  readonly fetch: typeof globalThis.fetch;
+  readonly commit: string;
+  /** Files that may be needed, by name. */
+  readonly listing: ReadonlyMap<string, HubFile>;
+  readonly cached: CachedModel;
+}
+
+const addressOf = ({ asked, settings, commit }: Pick<Download, 'asked' | 'settings' | 'commit'>, name: string) =>
+  `${settings.endpoint}/${asked.model}/resolve/${commit}/${name}`;
+
+/** config.json, parsed: from the cache, or asked for without being kept. */
+async function configOf(download: Download, file: HubFile, ask: typeof globalThis.fetch): Promise<unknown> {
+  const { asked, stop, cached } = download;
+  const blob = cached.blob(file.hash);
+  const fetched = async () => (await ask(addressOf(download, CONFIG))).text();
+  const text = (await isThere(blob, file))
+    ? readFile(blob, 'utf8')
+    : unlessStopped(fetched(), stop, () => NOTHING_BEGUN);
+  return parsedConfig(await text, asked.model);
+}
+
+/** The files that are needed, save the shards that an index names. */
+function wantedFiles({ asked, listing }: Download): HubFile[] {
   const { names, missing } = neededFiles((name) => listing.has(name));
   if (missing.length > 0) {
     throw new Refusal(
@@ -67,63 +111,55 @@ export async function downloadModel(
       'hub/files-missing',
     );
   }
-  const fetchAll = async (label: string, files: readonly HubFile[]) => {
-    await checkRoom(cached, files);
-    progress.begin(label, sum(files), 'byte');
-    let before = 0;
-    for (const file of files) {
-      const url = at(file.name);
-      const tell = (bytes: number) => progress.update(before + bytes, file.name);
-      const waiting = () => progress.say(`Another process downloads ${file.name}; waiting for it.`);
-      const blob = cached.blob(file.hash);
-      await fetchBlob({ url, fetch, patience: settings.patience, stop, tell, waiting }, file, blob);
-      await cached.link(commit, file.name, file.hash);
-      before += file.size;
-    }
-    progress.end();
-  };
-  const files = names.map((name) => listing.get(name)!);
-  const large = files.filter(({ name }) => name === WEIGHTS);
-  await checkRoom(cached, files);
-  try {
-    await makeDirectory(cached.blobs).catch((cause: Error) => {
-      throw new Refusal(`There can be no Hugging Face cache: ${cause.message}`, OTHER_CACHE, 'hub/no-cache-directory', {
-        cause,
-      });
-    });
-    // The small ones first: what is refused is refused early, and an index names the shards.
-    await fetchAll(
-      'fetching files',
-      files.filter((file) => !large.includes(file)),
-    );
-    const index = listing.get(WEIGHTS_INDEX);
-    if (index && names.includes(WEIGHTS_INDEX)) {
-      const path = `${asked.model}/${WEIGHTS_INDEX}`;
-      for (const shard of shardsOf(await readFile(cached.blob(index.hash), 'utf8'), path)) {
-        const file = listing.get(shard);
-        if (!file)
-          throw new Refusal(
-            `${path} names ${shard}, which the model does not have.`,
-            'Its upload is not whole.',
-            'hub/shard-missing',
-          );
-        large.push(file);
-      }
-    }
-    await fetchAll('fetching weights', large);
-    await cached.pointRef(asked.revision, commit);
-  } catch (cause) {
-    throw cacheRefused(settings.cache, cause);
-  }
-  return cached.snapshot(commit);
+  return names.map((name) => listing.get(name)!);
 }
 
-/** The sentence where the operating system refused to write the cache; other errors pass through. */
-function cacheRefused(cache: string, cause: unknown): unknown {
-  const { code, syscall } = cause as NodeJS.ErrnoException;
-  if (code === undefined || syscall === undefined) return cause;
-  const message = `The Hugging Face cache ${cache} could not be written (${code}).`;
-  return new Refusal(message, OTHER_CACHE, 'hub/cache-not-writable', { cause });
+/** The files that a downloaded index names. */
+async function shardFiles({ asked, listing, cached }: Download, index: HubFile): Promise<HubFile[]> {
+  const path = `${asked.model}/${WEIGHTS_INDEX}`;
+  const shards = shardsOf(await readFile(cached.blob(index.hash), 'utf8'), path);
+  return shards.map((shard) => {
+    const file = listing.get(shard);
+    if (file) return file;
+    throw new Refusal(
+      `${path} names ${shard}, which the model does not have.`,
+      'Its upload is not whole.',
+      'hub/shard-missing',
+    );
+  });
+}
+
+async function fetchAll(download: Download, label: string, files: readonly HubFile[]): Promise<void> {
+  const { settings, progress, stop, fetch, commit, cached } = download;
+  await checkRoom(cached, files);
+  progress.begin(label, sum(files), 'byte');
+  let before = 0;
+  for (const file of files) {
+    const url = addressOf(download, file.name);
+    const tell = (bytes: number) => progress.update(before + bytes, file.name);
+    const waiting = () => progress.say(`Another process downloads ${file.name}; waiting for it.`);
+    const blob = cached.blob(file.hash);
+    await fetchBlob({ url, fetch, patience: settings.patience, stop, tell, waiting }, file, blob);
+    await cached.link(commit, file.name, file.hash);
+    before += file.size;
+  }
+  progress.end();
+}
+
+/** Does what writes to the cache. */
+async function writingCache(cache: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (cause) {
+    const { code, syscall } = cause as NodeJS.ErrnoException;
+    if (code === undefined || syscall === undefined) throw cause;
+    throw new Refusal(
+      `The Hugging Face cache ${cache} could not be written (${code}).`,
+      OTHER_CACHE,
+      'hub/cache-not-writable',
+      { cause },
+    );
+  }
 }
 
 /**
@@ -142,7 +178,7 @@ export async function downloadConfig(asked: Asked, settings: HubSettings, stop: 
         'hub/no-config',
       );
     }
-    return (await ask(`${settings.endpoint}/${asked.model}/resolve/${commit}/${CONFIG}`)).text();
+    return (await ask(addressOf({ asked, settings, commit }, CONFIG))).text();
   };
   return parsedConfig(await unlessStopped(fetched(), stop, () => NOTHING_BEGUN), asked.model);
 }

@@ -70,7 +70,7 @@ async function snapshotOf(
       'hub/not-cached',
     );
   }
-  const [{ downloadModel }, { mayPass }] = await Promise.all([import('./download.js'), import('./request.js')]);
+  const { downloadModel } = await import('./download.js');
   try {
     return await downloadModel({ model, revision: wanted }, hub, progress, stop, checkConfig);
   } catch (error) {

@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { createReadStream, readlinkSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isRunning, pidNamespace } from '../disk/lock.js';
 import { formatBytes } from '../disk/space.js';
 import { Interrupted, Refusal, type StopSignal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
@@ -245,14 +246,6 @@ const NOBODY = 0;
 /** This machine and this container: only there does a process id mean anything. */
 const OUR_MACHINE = createHash('sha256').update(`${hostname()};${pidNamespace()}`).digest('hex').slice(0, 8);
 
-function pidNamespace(): string {
-  try {
-    return readlinkSync('/proc/self/ns/pid');
-  } catch {
-    return '';
-  }
-}
-
 /**
  * A part file of our own for `blob`, begun with what an earlier download left. Who is alive may be misjudged (a process
  * that was stopped for long, one on a machine that hangs): then two processes write the same bytes to one file, and the
@@ -314,7 +307,11 @@ async function partsOf(blob: string, now: number, seen: Sightings): Promise<Foun
     const pid = Number(match[3]);
     const ofHere = match[2] === OUR_MACHINE;
     const growing = hasGrown(path, status.size, seen) && (ofHere || now - status.mtimeMs < ABANDONED);
-    found.push({ path, size: status.size, live: growing && pid !== NOBODY && (!ofHere || isRunning(pid)) });
+    found.push({
+      path,
+      size: status.size,
+      live: growing && pid !== NOBODY && (!ofHere || isRunning({ pid, started: '' })),
+    });
   }
   return found;
 }
@@ -325,15 +322,6 @@ function hasGrown(path: string, size: number, seen: Sightings): boolean {
   if (before?.size === size) return performance.now() - before.since < ABANDONED;
   seen.set(path, { size, since: performance.now() });
   return true;
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }
 
 async function renamed(from: string, to: string): Promise<boolean> {

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { exists, Unchanged } from '../disk/input-file.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { Refusal } from '../errors/refusal.js';
+import { isShardName, WEIGHTS, WEIGHTS_INDEX } from '../hub/cache.js';
 import { isWeightDType } from '../onnx/weight.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/file.js';
 import { fingerprint } from '../safetensors/fingerprint.js';
@@ -85,12 +86,7 @@ function modelName(directory: string): string {
   return cached ? `${cached[1]}/${cached[2]}` : basename(directory);
 }
 
-const SINGLE = 'model.safetensors';
-const INDEX = 'model.safetensors.index.json';
 const AGAIN = 'Download the whole checkpoint again.';
-
-/** A shard's name is data: it must not lead out of the checkpoint's directory. */
-const PLAIN_NAME = /^[\w][\w.-]*\.safetensors$/;
 
 /** Bytes of an index, at most: it has a line for each tensor. */
 const MOST_INDEX = 2 ** 22;
@@ -120,23 +116,23 @@ export interface WeightFiles {
  * @throws Refusal when a file is missing or broken, or the index names what is not there
  */
 export async function readWeightFiles(directory: string): Promise<WeightFiles> {
-  const single = join(directory, SINGLE);
+  const single = join(directory, WEIGHTS);
   if (await exists(single)) {
     const { tensors } = await readSafetensorsHeader(single);
     return { paths: [single], tensors, label: single };
   }
-  const index = join(directory, INDEX);
+  const index = join(directory, WEIGHTS_INDEX);
   if (!(await exists(index))) {
     throw new Refusal(
-      `${directory} has no ${SINGLE}.`,
-      `Download the whole checkpoint; shards need their ${INDEX}.`,
+      `${directory} has no ${WEIGHTS}.`,
+      `Download the whole checkpoint; shards need their ${WEIGHTS_INDEX}.`,
       'lm/no-weights',
     );
   }
   const map = await readMap(index);
   const names = [...new Set(map.values())].sort();
   for (const name of names) {
-    if (!PLAIN_NAME.test(name)) {
+    if (!isShardName(name)) {
       throw new Refusal(
         `${index} names the file ${JSON.stringify(name)}, which is not a .safetensors file beside it.`,
         AGAIN,
@@ -154,7 +150,11 @@ export async function readWeightFiles(directory: string): Promise<WeightFiles> {
       if (file !== name) continue;
       const location = shard.get(tensor);
       if (!location)
-        throw new Refusal(`${path} lacks the tensor ${tensor} that ${INDEX} places there.`, AGAIN, 'lm/no-tensor');
+        throw new Refusal(
+          `${path} lacks the tensor ${tensor} that ${WEIGHTS_INDEX} places there.`,
+          AGAIN,
+          'lm/no-tensor',
+        );
       tensors.set(tensor, location);
     }
   }

@@ -44,13 +44,12 @@ async function contentOf(kind: Kind, file: FigureFile, progress: Progress): Prom
   if (kind === 'html') return figurePage(file, `sae-pipe ${version()}`);
   const svg = svgFile(file);
   if (kind === 'svg') return svg;
-  const { outlined, pngOf, uncovered } = await import('./png-and-pdf.js');
+  const { outlined, pdfOf, pngOf, uncovered } = await import('./png-and-pdf.js');
   const lacking = uncovered(svg);
   if (lacking.length > 0) {
     progress.say(`The font of .png and .pdf files lacks ${lacking.join(' ')}; an .svg or .html file shows them.`);
   }
   if (kind === 'png') return pngOf(svg);
-  const { pdfOf } = await import('./png-and-pdf.js');
   return pdfOf(await outlined(svg), file.title);
 }
 

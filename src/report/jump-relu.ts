@@ -3,7 +3,7 @@ import { ActivationBatches, type Store } from '../activations/store.js';
 import { Interrupted } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import type { Sae } from '../sae/sae.js';
-import { fromBfloat16, halfToFloat } from '../safetensors/floats.js';
+import { halfValues, widen } from '../safetensors/floats.js';
 import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, titles } from './chart.js';
 import { colour, type KeyItem, key } from './family-styles.js';
 import { extent, fixed, integer, padded, percent } from './numbers-and-axes.js';
@@ -395,11 +395,6 @@ export function unitOf({ architecture, dIn, dSae, parameters }: Sae, j: number):
   };
 }
 
-/** All values of binary16, by their bits: a look is quicker than the arithmetic, and there are few. */
-function halves(): Float32Array {
-  return Float32Array.from({ length: 2 ** 16 }, (_, bits) => halfToFloat(bits));
-}
-
 /**
  * The feature on at most `limit` rows of the store, whole shards in an order that the seed sets, until there are enough.
  *
@@ -417,12 +412,12 @@ export async function featureOnTokens(
   const unit = unitOf(sae, j);
   const total = Math.min(limit, rows);
   const found = { projection: new Float64Array(total), f: new Float64Array(total) };
-  const half = dtype === 'float16' ? halves() : undefined;
+  const half = dtype === 'float16' ? halfValues() : undefined;
   progress.begin(`feature ${j}`, total, 'token');
   let done = 0;
   for await (const { activation, token } of new ActivationBatches(store, 'shuffled', seed).inputs(0)) {
-    const values = dtype === 'bfloat16' ? new Float32Array(activation.length) : activation;
-    if (dtype === 'bfloat16') fromBfloat16(activation as Uint16Array, values as Float32Array);
+    // Halves are looked up one by one: a shard would be in memory twice.
+    const values = dtype === 'bfloat16' ? widen(activation, dtype) : activation;
     for (let row = 0; row < token.length && done < total; row++, done++) {
       let [p, projection] = [0, 0];
       for (let i = 0; i < d; i++) {

@@ -1,7 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { section } from '../config/config-file.js';
 import { flagsOf } from '../config/flags.js';
-import { loadConfig, section } from '../config/load.js';
+import { loadConfig } from '../config/load.js';
 import { type SweepConfig, type TrainConfig, trainSchema } from '../config/stages.js';
 import { insteadOfFlag } from '../config/suggest.js';
 import { UsageRefusal } from '../errors/refusal.js';

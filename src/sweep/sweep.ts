@@ -1,7 +1,8 @@
 import { basename, join, resolve } from 'node:path';
 import { readManifest } from '../activations/manifest.js';
+import { section } from '../config/config-file.js';
 import { commandWords, isLasting, type TrainingCommand } from '../config/flags.js';
-import { loadConfig, section } from '../config/load.js';
+import { loadConfig } from '../config/load.js';
 import { type EvalConfig, type SweepConfig, sweepSchema } from '../config/stages.js';
 import { openCorpus } from '../corpus/documents.js';
 import { exists } from '../disk/input-file.js';
