@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { Generator } from '../src/random/generator.js';
 import { readAllFloats, toBfloat16 } from '../src/safetensors/floats.js';
 import type { CudaDevice } from '../src/train/engines/cuda/device.js';
-import { openCudaDevice } from '../src/train/engines/cuda/open-device.js';
+import { openCudaDevice } from '../src/train/engines/cuda/gpu.js';
 import type { EngineSettings } from '../src/train/engines/engine.js';
 import { type CudaPrecision, openCuda } from './cuda-engine.js';
 import type { CardRates } from './gpu-work.js';

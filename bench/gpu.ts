@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { formatBytes } from '../src/disk/space.js';
 import { cudaTraining } from '../src/doctor/machine.js';
-import type { CudaVersions } from '../src/train/engines/cuda/open-device.js';
+import type { CudaVersions } from '../src/train/engines/cuda/gpu.js';
 import { answer, type GpuContender, type GpuRun, type GpuTiming, gpuContenders } from './gpu-contenders.js';
 import { atRates, type CardRates, type StepSize, stepWork } from './gpu-work.js';
 import { markdownTable } from './markdown.js';

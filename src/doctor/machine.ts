@@ -4,7 +4,7 @@ import { createRequire } from 'node:module';
 import { freemem, platform, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { CudaTrial } from '../train/engines/cuda/try-device.js';
+import type { CudaTrial } from '../train/engines/cuda/gpu.js';
 
 /** Memory for this process, bytes. */
 export interface Memory {

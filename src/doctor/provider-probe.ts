@@ -3,7 +3,7 @@ import { openTokenizer } from '../corpus/tokenizer.js';
 import { openForwardPass } from '../harvest/forward-pass.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { findHook } from '../lm/hooks.js';
-import { type CudaTrial, tryCudaDevice } from '../train/engines/cuda/try-device.js';
+import { type CudaTrial, tryCudaDevice } from '../train/engines/cuda/gpu.js';
 
 /** Has a GPU compute something through the CUDA engine's own device. */
 async function training(ordinal: string): Promise<CudaTrial | { error: string }> {

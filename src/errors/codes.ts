@@ -93,7 +93,6 @@ export const REFUSALS = {
   'cuda/no-locked-memory': 'the system gives no page-locked memory',
   'cuda/not-linux': 'the CUDA engine runs on Linux',
   'cuda/out-of-memory': 'the GPU has too little memory',
-  'cuda/shared-memory': 'a kernel needs more shared memory than the GPU has',
   'cuda/too-many-entries': 'more features are active in a batch than can be counted',
   'cuda/unsupported-product': 'cuBLAS cannot compute this product on this GPU',
   'cuda/wrong-answer': 'a kernel gave a wrong answer',

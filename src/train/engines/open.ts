@@ -3,7 +3,7 @@ import type { engines } from '../../config/values.js';
 import { formatBytes } from '../../disk/space.js';
 import { Refusal, UsageRefusal } from '../../errors/refusal.js';
 import type { TrainedArchitecture } from '../../sae/sae.js';
-import { openCudaEngine } from './cuda/engine.js';
+import { openCudaEngine } from './cuda/cuda-engine.js';
 import { hostBytes } from './cuda/plan.js';
 import type { Engine, EngineSettings, TrainerState } from './engine.js';
 import { openReferenceEngine } from './reference/engine.js';
@@ -122,6 +122,6 @@ export async function openEngine(
   if (name === 'sparse') return openSparseEngine(settings, start, steps);
   if (name === 'reference') return openReferenceEngine(settings, start, steps);
   // Loaded only here: it looks for the driver's libraries.
-  const { openCudaDevice } = await import('./cuda/open-device.js');
+  const { openCudaDevice } = await import('./cuda/gpu.js');
   return openCudaEngine(settings, start, steps, await openCudaDevice(ordinalOf(settings.device ?? 'cuda') ?? 0));
 }

@@ -13,30 +13,17 @@ export interface Moment {
   readonly reached: () => Promise<void>;
 }
 
-/** An argument of a kernel: a pointer (bigint), an int, a long long or a float, as the kernel declares it. */
-export type KernelArgument =
-  | DevicePointer
-  | { readonly int: number }
-  | { readonly long: number }
-  | { readonly float: number };
-
 /** Compiled kernels of one source text. */
 export interface Kernels {
   /**
    * Starts a kernel after all work that was asked for before, and returns at once.
    *
    * @param name of an `extern "C" __global__` function
-   * @param grid blocks in x, or in x and y
-   * @param block threads in x
-   * @param sharedBytes dynamic shared memory a block
+   * @param blocks in x, or in x and y
+   * @param threads of a block, in x
+   * @param argument the bytes of its only parameter
    */
-  launch(
-    name: string,
-    grid: number | readonly [number, number],
-    block: number,
-    args: readonly KernelArgument[],
-    sharedBytes?: number,
-  ): void;
+  launch(name: string, blocks: number | readonly [number, number], threads: number, argument: Uint8Array): void;
   unload(): void;
 }
 

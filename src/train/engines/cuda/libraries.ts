@@ -1,7 +1,26 @@
+/** CUDA's libraries: where they are looked for, and how they are loaded. */
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { homeDirectory } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
+
+/** koffi, which calls C functions of shared libraries. */
+export type Native = typeof import('koffi');
+
+/** Bytes of stack for a call on another thread: a compiler recurses deeper than koffi's preset of 128 KiB allows. */
+const COMPILER_STACK = 16 * 2 ** 20;
+
+let loaded: Promise<Native> | undefined;
+
+/** koffi, loaded on first use: training on the CPU must not depend on it. */
+export function native(): Promise<Native> {
+  loaded ??= import('koffi').then((koffi) => {
+    // Settled here for the whole process, since koffi takes no settings once it has loaded a library.
+    koffi.config({ ...koffi.config(), async_stack_size: COMPILER_STACK });
+    return koffi;
+  });
+  return loaded;
+}
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -104,7 +123,7 @@ function entries(directory: string): string[] {
 }
 
 /** A library that was loaded. */
-export interface Found<T> {
+export interface LoadedLibrary<T> {
   readonly library: T;
   /** Its path, or its name where the loader found it. */
   readonly path: string;
@@ -122,7 +141,7 @@ export function findLibrary<T>(
   where: readonly Place[],
   load: (path: string) => T,
   newest = Number.POSITIVE_INFINITY,
-): Found<T> {
+): LoadedLibrary<T> {
   const obstacles: string[] = [];
   for (const { directory } of where) {
     for (const file of files) {

@@ -1,7 +1,11 @@
+/** What lies on the device: sizes that follow from the settings, every array by name, and room for entries, which grows. */
+import { Refusal } from '../../../errors/refusal.js';
 import type { EngineSettings } from '../engine.js';
-import { isTrained, objectiveOf } from '../objective.js';
+import { isTrained } from '../objective.js';
 import { stateBytes, stateShapes } from '../state.js';
-import type { ProductPrecision } from './device.js';
+import type { CudaDevice, DevicePointer, ProductPrecision } from './device.js';
+import { formOf, type SparseForm } from './form.js';
+import { METRIC_SUMS } from './kernels/numbers.js';
 
 /** Pre-activations that exist at a time: of so many bytes, whatever the dictionary. */
 const SLICE_BYTES = 2 ** 28;
@@ -13,18 +17,34 @@ export const WARP = 32;
 export const CHUNK = 128;
 /** Blocks of the update, each with a partial sum of W_enc Σ dp: a constant, for the order of sums decides their bits. */
 const ROW_BLOCKS = 1024;
-/** Entries a token that there is room for at first. */
+/** Entries per token that there is room for at first. */
 const FIRST_ENTRIES = 64;
 /** Arrays of an entry: feature, p, df, dg token-major, token and entry feature-major. */
-export const ENTRY_ARRAYS = ['feature', 'p', 'df', 'dg', 'token', 'entry'] as const;
+const ENTRY_ARRAYS = ['feature', 'p', 'df', 'dg', 'token', 'entry'] as const;
 /** Entries are counted in int. */
-export const MOST_ENTRIES = 2 ** 31 - 1;
+const MOST_ENTRIES = 2 ** 31 - 1;
+/** Share of the entries asked for that is added to them, so that the next step does not ask again. */
+const SPARE = 0.25;
+/** Two long longs, entries token-major and feature-major, and an int, dead features. */
+export const COUNTER_BYTES = 24;
+/** Doubles. */
+export const METRICS_BYTES = 8 * METRIC_SUMS.length;
+
+/** Part of an array, or all of it, under another name. */
+interface View {
+  readonly of: string;
+  /** Bytes. */
+  readonly offset: number;
+}
 
 /** Sizes that follow from the settings, and every array on the device. */
 export interface CudaPlan {
+  readonly form: SparseForm;
   readonly precision: ProductPrecision;
-  /** Row length, d_in padded to 16 bytes of bfloat16; the padding is zero and stays so. */
-  readonly d: number;
+  /** Length of rows of W_enc and of x on the device: d_in padded to 16 bytes of bfloat16 with zeros, which stay zero. */
+  readonly dInRow: number;
+  /** That of rows of W_dec and of what is reconstructed. */
+  readonly dOutRow: number;
   /** Words of 32 features in a row of the mask. */
   readonly words: number;
   /** Features whose pre-activations exist at a time. */
@@ -34,8 +54,9 @@ export interface CudaPlan {
   /** Threads of a block that works on one row. */
   readonly threads: number;
   readonly rowBlocks: number;
-  /** Bytes of each array but those of entries. */
+  /** Bytes of each array except those of entries. */
   readonly arrays: ReadonlyMap<string, number>;
+  readonly views: ReadonlyMap<string, View>;
   /** Room for entries at first. */
   readonly entries: number;
   /** Bytes of the device at most, with half of all features active: so it is at the start from random weights. */
@@ -44,49 +65,108 @@ export interface CudaPlan {
 
 /** @param sliceBytes of pre-activations; tests make slices small */
 export function planCuda(settings: EngineSettings, sliceBytes = SLICE_BYTES): CudaPlan {
-  const { dIn, dSae, batch, batchDType, precision = 'tf32' } = settings;
-  const d = 8 * Math.ceil(dIn / 8);
+  const { dIn, dSae, batch, precision = 'tf32' } = settings;
+  const row = paddedRow(dIn);
   const words = Math.ceil(dSae / WARP);
   const sliceWords = Math.min(words, Math.max(1, Math.floor(sliceBytes / (4 * batch * WARP))));
   const slice = sliceWords * WARP;
-  const slices = Math.ceil(dSae / slice);
-  const chunks = Math.ceil(batch / CHUNK);
-  const threads = Math.min(1024, WARP * Math.ceil(d / 256));
-  const rowBlocks = Math.min(ROW_BLOCKS, dSae);
-  const { auxiliary } = objectiveOf(settings);
+  const sizes = {
+    form: formOf(settings),
+    precision,
+    dInRow: row,
+    dOutRow: row,
+    words,
+    slice,
+    slices: Math.ceil(dSae / slice),
+    chunks: Math.ceil(batch / CHUNK),
+    threads: Math.min(1024, WARP * Math.ceil(row / 256)),
+    rowBlocks: Math.min(ROW_BLOCKS, dSae),
+  };
+  const arrays = arraysOf(settings, sizes);
+  const bytes = [...arrays.values()].reduce((sum, size) => sum + size, 0) + entryBytes((batch * dSae) / 2);
+  const entries = Math.min(batch * dSae, FIRST_ENTRIES * batch);
+  return { ...sizes, arrays, views: viewsOf(sizes.form), entries, bytes };
+}
 
+type PlannedSizes = Omit<CudaPlan, 'arrays' | 'views' | 'entries' | 'bytes'>;
+
+/** Bytes of each array except those of entries. */
+function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, number> {
+  const { dIn, dSae, batch, batchDType } = settings;
+  const { dInRow, dOutRow, words, slices, form } = sizes;
   const arrays = new Map<string, number>();
-  for (const name of stateShapes(settings).keys()) arrays.set(name, 4 * paddedSize(name, dSae, d));
-  for (const slot of [0, 1]) arrays.set(`batch${slot}`, batch * dIn * (batchDType === 'float16' ? 2 : 4));
-  arrays.set('xc', 4 * batch * d);
-  if (precision === 'bfloat16') {
-    arrays.set('xc_bfloat16', 2 * batch * d);
-    arrays.set('W_enc_bfloat16', 2 * dSae * d);
+  for (const name of stateShapes(settings).keys()) {
+    const { rows, padded } = shapeOnDevice(name, settings);
+    arrays.set(name, 4 * rows * padded);
   }
-  arrays.set('p_slice', 4 * batch * slice);
+  for (const slot of [0, 1]) arrays.set(`batch${slot}`, batch * dIn * (batchDType === 'float16' ? 2 : 4));
+  arrays.set('xc', 4 * batch * dInRow);
+  if (sizes.precision === 'bfloat16') {
+    arrays.set('xc_bfloat16', 2 * batch * dInRow);
+    arrays.set('W_enc_bfloat16', 2 * dSae * dInRow);
+  }
+  arrays.set('p_slice', 4 * batch * sizes.slice);
   arrays.set('mask', 4 * batch * words);
   arrays.set('word_start', 4 * batch * words);
   arrays.set('counts', 4 * batch);
   arrays.set('token_start', 4 * (slices * batch + 1));
-  arrays.set('chunk_counts', 4 * chunks * dSae);
+  arrays.set('chunk_counts', 4 * sizes.chunks * dSae);
   arrays.set('feature_counts', 4 * dSae);
   arrays.set('feature_start', 4 * (dSae + 1));
   arrays.set('updated', 4 * dSae);
-  arrays.set('r', 4 * batch * d);
-  if (auxiliary) arrays.set('r_aux', 4 * batch * d);
+  arrays.set('r', 4 * batch * dOutRow);
+  if (form.second) arrays.set('r_aux', 4 * batch * dOutRow);
   arrays.set('token_sums', 4 * 4 * batch);
-  arrays.set('variance', 4 * Math.ceil(d / WARP));
+  arrays.set('variance', 4 * Math.ceil(dOutRow / WARP));
   arrays.set('dp_sum', 4 * dSae);
   if (isTrained(settings, 'b_dec')) {
-    arrays.set('pull_parts', 4 * rowBlocks * d);
-    for (const name of ['pull', 'r_sum', 'r_aux_sum']) arrays.set(name, 4 * d);
+    arrays.set('pull_parts', 4 * sizes.rowBlocks * dInRow);
+    arrays.set('pull', 4 * dInRow);
+    for (const name of ['r_sum', 'r_aux_sum']) arrays.set(name, 4 * dOutRow);
   }
   arrays.set('counters', COUNTER_BYTES);
   arrays.set('metrics', METRICS_BYTES);
+  return arrays;
+}
 
-  const entries = Math.min(batch * dSae, FIRST_ENTRIES * batch);
-  const bytes = [...arrays.values()].reduce((sum, size) => sum + size, 0) + entryBytes((batch * dSae) / 2);
-  return { precision, d, words, slice, slices, chunks, threads, rowBlocks, arrays, entries, bytes };
+function viewsOf({ select }: SparseForm): Map<string, View> {
+  const all = (of: string): View => ({ of, offset: 0 });
+  return new Map<string, View>([
+    ['bias', all(select.bias)],
+    ['m/bias', all(`m/${select.bias}`)],
+    ['v/bias', all(`v/${select.bias}`)],
+    // The target is the input.
+    ['yc', all('xc')],
+    // A feature's gradients lie where the dots of its entries were.
+    ['f', all('df')],
+    ['dp', all('dg')],
+    ['g', all('p')],
+    ['total', all('counters')],
+    ['total_by_feature', { of: 'counters', offset: 8 }],
+    ['dead', { of: 'counters', offset: 16 }],
+  ]);
+}
+
+/** How an array of the state lies on the device. */
+export interface DeviceShape {
+  /** One per feature where it is a matrix, else one. */
+  readonly rows: number;
+  readonly width: number;
+  /** Elements from one row to the next; what has a row per feature, and b_dec, is padded. */
+  readonly padded: number;
+  /** The state has it by columns: W_enc [d_in, d_sae]. */
+  readonly transposed: boolean;
+}
+
+export function shapeOnDevice(name: string, { dIn, dSae }: EngineSettings): DeviceShape {
+  const transposed = name.endsWith('W_enc');
+  if (transposed || name.endsWith('W_dec')) return { rows: dSae, width: dIn, padded: paddedRow(dIn), transposed };
+  if (name.endsWith('b_dec')) return { rows: 1, width: dIn, padded: paddedRow(dIn), transposed };
+  return { rows: 1, width: dSae, padded: dSae, transposed };
+}
+
+function paddedRow(width: number): number {
+  return 8 * Math.ceil(width / 8);
 }
 
 /** Bytes of the host: a copy of the state for a checkpoint, the batches on their way, and a piece of the state. */
@@ -95,18 +175,65 @@ export function hostBytes(settings: EngineSettings): number {
   return stateBytes(settings) + 2 * batch * dIn * (batchDType === 'float16' ? 2 : 4) + PIECE_BYTES;
 }
 
-/** Two long longs, entries token-major and feature-major, and an int, dead features. */
-export const COUNTER_BYTES = 24;
-/** Doubles; kernels/metrics.ts has their order. */
-export const METRICS_BYTES = 7 * 8;
-
 /** Bytes of the arrays of so many entries. */
 export function entryBytes(entries: number): number {
   return ENTRY_ARRAYS.length * 4 * entries;
 }
 
-/** Elements of an array of the state on the device: what has d_in entries a row is padded, W_enc lies by features. */
-export function paddedSize(name: string, dSae: number, d: number): number {
-  if (name.endsWith('b_dec')) return d;
-  return /W_(enc|dec)$/.test(name) ? dSae * d : dSae;
+/** The arrays of a plan on the device, by name, and those of entries, which grow. */
+export class DeviceArrays {
+  private readonly pointers = new Map<string, DevicePointer>();
+  private entries = 0;
+
+  constructor(
+    private readonly device: CudaDevice,
+    private readonly plan: CudaPlan,
+    /** B · d_sae: there are never more entries. */
+    private readonly most: number,
+  ) {
+    for (const [name, bytes] of plan.arrays) {
+      this.pointers.set(name, device.allocate(bytes));
+      device.clear(this.at(name), bytes);
+    }
+    this.makeRoom(plan.entries);
+  }
+
+  /** Entries that there is room for. */
+  get room(): number {
+    return this.entries;
+  }
+
+  /** Where an array lies; 0 where this run has none of that name. */
+  at(name: string): DevicePointer {
+    const view = this.plan.views.get(name);
+    if (!view) return this.pointers.get(name) ?? 0n;
+    const array = this.pointers.get(view.of);
+    return array === undefined ? 0n : array + BigInt(view.offset);
+  }
+
+  /**
+   * Makes room for more entries than there was; what the arrays held is lost.
+   *
+   * @throws Refusal where they cannot be counted
+   */
+  grow(entries: number): void {
+    if (entries > MOST_ENTRIES) {
+      throw new Refusal(
+        `${entries} features are active in one batch, and the CUDA engine counts to ${MOST_ENTRIES}.`,
+        'Use a smaller --batch.',
+        'cuda/too-many-entries',
+      );
+    }
+    // The old arrays go first: the device need not hold both.
+    for (const name of ENTRY_ARRAYS) {
+      this.device.free(this.at(name));
+      this.pointers.delete(name);
+    }
+    this.makeRoom(Math.min(Math.ceil(entries * (1 + SPARE)), this.most, MOST_ENTRIES));
+  }
+
+  private makeRoom(entries: number): void {
+    for (const name of ENTRY_ARRAYS) this.pointers.set(name, this.device.allocate(4 * entries));
+    this.entries = entries;
+  }
 }

@@ -1,8 +1,9 @@
+/** The kernels of a run, launched by name on its arrays, and the order in which a step asks for them. */
 import type { EngineSettings, StepSettings } from '../engine.js';
-import { isTrained, objectiveOf } from '../objective.js';
-import type { DeviceArrays } from './arrays.js';
-import type { CudaDevice, KernelArgument, Kernels } from './device.js';
-import { COUNTER_BYTES, type CudaPlan, WARP } from './plan.js';
+import { isTrained } from '../objective.js';
+import type { CudaDevice, DevicePointer, Kernels } from './device.js';
+import { type ArrayField, type Field, type KernelName, type NumberField, packArguments } from './kernels/source.js';
+import { COUNTER_BYTES, type CudaPlan, type DeviceArrays, WARP } from './plan.js';
 
 /** Threads of blocks whose size nothing dictates. */
 const THREADS = 256;
@@ -10,22 +11,43 @@ const THREADS = 256;
 const COLUMN_THREADS = 1024;
 const WARPS = THREADS / WARP;
 
+export type KernelValues = Partial<Record<ArrayField, DevicePointer> & Record<NumberField, number>>;
+
+/** Blocks in x, or in x and y, and threads in x. */
+export interface Shape {
+  readonly blocks: number | readonly [number, number];
+  readonly threads: number;
+}
+
+/** Launches kernels on the arrays of their fields' names. */
+export class Launcher {
+  constructor(
+    private readonly kernels: Kernels,
+    private readonly arrays: DeviceArrays,
+  ) {}
+
+  /** @param values of fields that are numbers, and of those that are not the array of their name */
+  run(kernel: KernelName, { blocks, threads }: Shape, values: KernelValues = {}): void {
+    const valueFor = (field: Field) => {
+      if (field === 'room') return this.arrays.room;
+      return values[field] ?? this.arrays.at(field.replace(/^([mv])_/, '$1/'));
+    };
+    this.kernels.launch(kernel, blocks, threads, packArguments(kernel, valueFor));
+  }
+}
+
 /**
  * Asks for the kernels of a step, one after another; nothing here waits. A step that finds too little room for its
  * entries changes nothing and says so in its metrics.
  */
 export class StepLauncher {
-  private readonly bias: string;
-
   constructor(
     private readonly settings: EngineSettings,
     private readonly plan: CudaPlan,
     private readonly device: CudaDevice,
-    private readonly kernels: Kernels,
     private readonly arrays: DeviceArrays,
-  ) {
-    this.bias = settings.architecture === 'gated' ? 'b_gate' : 'b_enc';
-  }
+    private readonly launcher: Launcher,
+  ) {}
 
   /**
    * @param slot of the two batches
@@ -33,122 +55,90 @@ export class StepLauncher {
    */
   launch(slot: number, t: number, { lr, l1 }: StepSettings): void {
     const { batch, beta1, beta2 } = this.settings;
-    const numbers = [lr, l1 / batch, 1 / (1 - beta1 ** t), 1 / (1 - beta2 ** t)].map((float) => ({ float }));
+    const corrections = { correction1: 1 / (1 - beta1 ** t), correction2: 1 / (1 - beta2 ** t) };
     this.device.clear(this.arrays.at('counters'), COUNTER_BYTES);
-    this.encode(slot);
+    this.select(slot);
     this.decode();
     this.regroup();
-    this.update(t, numbers);
-    this.run('metrics', 1, THREADS, 'token_sums', 'variance', this.tokenMajor, this.dead, 'metrics');
+    this.update({ step: t, lr, l1: l1 / batch, ...corrections });
+    this.launcher.run('metrics', { blocks: 1, threads: THREADS });
   }
 
-  /** Counters: entries token-major, entries feature-major, dead features. */
-  private get tokenMajor() {
-    return this.arrays.at('counters');
-  }
-
-  private get featureMajor() {
-    return this.arrays.at('counters') + 8n;
-  }
-
-  private get dead() {
-    return this.arrays.at('counters') + 16n;
-  }
-
-  private get room(): KernelArgument {
-    return { long: this.arrays.room };
-  }
-
-  /** The batch centred; its active entries, slice by slice of the dictionary. */
-  private encode(slot: number): void {
-    const { settings, plan, device, arrays, bias } = this;
+  /** The batch centred; its entries, slice by slice of the dictionary. */
+  private select(slot: number): void {
+    const { settings, plan, arrays, launcher } = this;
     const { dSae, batch } = settings;
-    const { d, slice, slices, precision, threads } = plan;
-    this.run('centre', batch, threads, `batch${slot}`, 'b_dec', 'xc', 'xc_bfloat16');
-    this.run('variance', Math.ceil(d / WARP), COLUMN_THREADS, 'xc', 'variance');
-    const rounded = precision === 'bfloat16';
-    for (let s = 0; s < slices; s++) {
-      const first = s * slice;
-      const count = Math.min(slice, dSae - first);
-      device.multiply({
-        m: batch,
-        n: count,
-        k: d,
-        a: arrays.at(rounded ? 'xc_bfloat16' : 'xc'),
-        b: rounded ? arrays.at('W_enc_bfloat16') + BigInt(2 * first * d) : arrays.at('W_enc') + BigInt(4 * first * d),
-        transposedB: true,
-        c: arrays.at('p_slice'),
-        strideC: slice,
-        precision,
-      });
-      const range = [{ int: first }, { int: count }] as const;
-      this.run('mark', batch, THREADS, 'p_slice', bias, ...range, 'mask', 'counts');
-      const start = arrays.at('token_start') + BigInt(4 * s * batch);
-      this.run('scan', 1, THREADS, 'counts', { int: batch }, start, this.tokenMajor);
-      const lists = ['word_start', 'feature', 'p'] as const;
-      this.run('gather', batch, THREADS, 'p_slice', 'mask', start, ...range, ...lists, this.tokenMajor, this.room);
+    const perToken = { blocks: batch, threads: THREADS };
+    launcher.run('centre', { blocks: batch, threads: plan.threads }, { x: arrays.at(`batch${slot}`) });
+    launcher.run('variance', { blocks: Math.ceil(plan.dOutRow / WARP), threads: COLUMN_THREADS });
+    for (let s = 0; s < plan.slices; s++) {
+      const first = s * plan.slice;
+      const count = Math.min(plan.slice, dSae - first);
+      this.encode(first, count);
+      const token_start = arrays.at('token_start') + BigInt(4 * s * batch);
+      launcher.run('mark', perToken, { first, count });
+      launcher.run('scan', { blocks: 1, threads: THREADS }, { n: batch, starts: token_start, end: arrays.at('total') });
+      launcher.run('gather', perToken, { first, count, token_start });
     }
   }
 
-  /** x̂ and x̂_aux, what they leave of x, and its dots with the entries' rows of W_dec. */
+  /** p of a slice. */
+  private encode(first: number, count: number): void {
+    const { arrays, plan } = this;
+    const { dInRow, precision, slice } = plan;
+    const [suffix, bytes] = precision === 'bfloat16' ? ['_bfloat16', 2] : ['', 4];
+    this.device.multiply({
+      m: this.settings.batch,
+      n: count,
+      k: dInRow,
+      a: arrays.at(`xc${suffix}`),
+      b: arrays.at(`W_enc${suffix}`) + BigInt(bytes * first * dInRow),
+      transposedB: true,
+      c: arrays.at('p_slice'),
+      strideC: slice,
+      precision,
+    });
+  }
+
+  /** ŷ and the second reconstruction, what they leave of y, and its dots with the entries' rows of W_dec. */
   private decode(): void {
-    const { settings, plan, bias, tokenMajor, room } = this;
-    const biases = [bias, 'b_mag', 'r_mag'] as const;
-    const entries = ['token_start', 'feature', 'p'] as const;
-    const out = ['r', 'r_aux', 'token_sums'] as const;
-    this.run('decode', settings.batch, plan.threads, 'xc', 'W_dec', ...biases, ...entries, ...out, tokenMajor, room);
-    const [start, feature] = entries;
-    this.run('dots', settings.batch, THREADS, 'W_dec', 'r', 'r_aux', start, feature, 'df', 'dg', tokenMajor, room);
+    const { settings, plan, launcher } = this;
+    launcher.run('decode', { blocks: settings.batch, threads: plan.threads });
+    launcher.run('dots', { blocks: settings.batch, threads: THREADS });
   }
 
   /** The entries feature-major. */
   private regroup(): void {
-    const { plan, settings, tokenMajor, room } = this;
-    const { chunks, words } = plan;
-    const tiles = [Math.ceil(words / WARPS), chunks] as const;
-    this.run('countColumns', tiles, THREADS, 'mask', 'chunk_counts');
-    const blocks = Math.ceil(settings.dSae / THREADS);
-    this.run('prefixChunks', blocks, THREADS, 'chunk_counts', { int: chunks }, 'feature_counts');
-    const [counts, start] = ['feature_counts', 'feature_start'] as const;
-    this.run('scan', 1, COLUMN_THREADS, counts, { int: settings.dSae }, start, this.featureMajor);
-    const lists = ['token', 'entry'] as const;
-    this.run('fillColumns', tiles, THREADS, 'mask', 'word_start', 'chunk_counts', start, ...lists, tokenMajor, room);
+    const { plan, settings, arrays, launcher } = this;
+    const tiles = { blocks: [Math.ceil(plan.words / WARPS), plan.chunks], threads: THREADS } as const;
+    const { chunks } = plan;
+    launcher.run('countColumns', tiles);
+    launcher.run('prefixChunks', { blocks: Math.ceil(settings.dSae / THREADS), threads: THREADS }, { chunks });
+    const ends = { starts: arrays.at('feature_start'), end: arrays.at('total_by_feature') };
+    launcher.run(
+      'scan',
+      { blocks: 1, threads: COLUMN_THREADS },
+      { counts: arrays.at('feature_counts'), n: settings.dSae, ...ends },
+    );
+    launcher.run('fillColumns', tiles);
   }
 
   /** Gradients and Adam, of what a feature owns and then of b_dec. */
-  private update(t: number, numbers: readonly KernelArgument[]): void {
-    const { plan, settings, bias, tokenMajor, room } = this;
-    const { d, rowBlocks, threads } = plan;
-    const step = { int: t };
-    const moved = (name: string) => [name, `m/${name}`, `v/${name}`] as const;
-    const entries = ['feature_start', 'entry', 'p', 'df', 'dg'] as const;
-    const state = [...moved(bias), ...moved('b_mag'), ...moved('r_mag'), 'updated', step] as const;
-    const counts = ['dp_sum', 'since_fired', this.dead, tokenMajor, room] as const;
-    this.run('features', Math.ceil(settings.dSae / WARPS), THREADS, ...entries, ...state, ...counts, ...numbers);
-
-    const lists = ['feature_start', 'token', 'entry', 'df', 'dg', 'p', 'xc', 'r', 'r_aux', 'dp_sum'] as const;
-    const matrices = [...moved('W_enc'), 'W_enc_bfloat16', ...moved('W_dec'), 'updated', step, 'pull_parts'] as const;
-    this.run('updateRows', rowBlocks, threads, ...lists, ...matrices, tokenMajor, room, ...numbers);
-
+  private update(numbers: KernelValues): void {
+    const { plan, settings, launcher } = this;
+    launcher.run('features', { blocks: Math.ceil(settings.dSae / WARPS), threads: THREADS }, numbers);
+    launcher.run('updateRows', { blocks: plan.rowBlocks, threads: plan.threads }, numbers);
     if (!isTrained(settings, 'b_dec')) return;
-    const columns = Math.ceil(d / WARP);
-    const sum = (from: string, rows: number, to: string) =>
-      this.run('sumColumns', columns, COLUMN_THREADS, from, { int: rows }, to);
-    sum('r', settings.batch, 'r_sum');
-    if (objectiveOf(settings).unfrozen) sum('r_aux', settings.batch, 'r_aux_sum');
-    sum('pull_parts', rowBlocks, 'pull');
-    const sums = ['r_sum', 'r_aux_sum', 'pull', tokenMajor, room] as const;
-    this.run('updateDecoderBias', Math.ceil(settings.dIn / THREADS), THREADS, ...moved('b_dec'), ...sums, ...numbers);
+    this.sumColumns('r', 'r_sum', settings.batch, plan.dOutRow);
+    if (plan.form.second?.trainsDecoder) this.sumColumns('r_aux', 'r_aux_sum', settings.batch, plan.dOutRow);
+    this.sumColumns('pull_parts', 'pull', plan.rowBlocks, plan.dInRow);
+    const blocks = Math.ceil(settings.dIn / THREADS);
+    launcher.run('updateDecoderBias', { blocks, threads: THREADS }, numbers);
   }
 
-  /** Launches a kernel; a name stands for where that array lies. */
-  private run(
-    kernel: string,
-    grid: number | readonly [number, number],
-    threads: number,
-    ...args: readonly (string | KernelArgument)[]
-  ): void {
-    const values = args.map((arg) => (typeof arg === 'string' ? this.arrays.at(arg) : arg));
-    this.kernels.launch(kernel, grid, threads, values);
+  private sumColumns(from: ArrayField, to: ArrayField, rows: number, width: number): void {
+    const ends = { from: this.arrays.at(from), to: this.arrays.at(to) };
+    const shape = { blocks: Math.ceil(width / WARP), threads: COLUMN_THREADS };
+    this.launcher.run('sumColumns', shape, { ...ends, rows, width });
   }
 }

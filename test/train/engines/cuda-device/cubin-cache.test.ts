@@ -3,10 +3,10 @@ import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from '
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, test } from 'node:test';
-import { CubinCache, cubinCache } from '../../../../src/train/engines/cuda/cubin-cache.js';
-import { openCudaDevice } from '../../../../src/train/engines/cuda/open-device.js';
+import { openCudaDevice } from '../../../../src/train/engines/cuda/gpu.js';
+import { CubinCache, cubinCache } from '../../../../src/train/engines/cuda/toolkit.js';
 import { temporaryDirectory } from '../../../temporary.js';
-import { buildStub, type Stub } from './stub.js';
+import { buildStub, echoArgument, type Stub } from './stub.js';
 
 const built = await buildStub();
 const skip = typeof built === 'string' ? built : false;
@@ -73,8 +73,8 @@ async function compilations(source: string): Promise<number> {
   const before = stub.compiled();
   const device = await openCudaDevice(0);
   const kernels = await device.compile(source);
-  const out = device.allocate(52);
-  kernels.launch('echo', 1, 1, [out, { int: 1 }, { long: 1 }, { float: 1 }]);
+  const out = device.allocate(48);
+  kernels.launch('echo', 1, 1, echoArgument(out));
   await device.mark().reached();
   device.close();
   return stub.compiled() - before;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { Refusal } from '../../../../src/errors/refusal.js';
-import { openCudaDevice } from '../../../../src/train/engines/cuda/open-device.js';
+import { openCudaDevice } from '../../../../src/train/engines/cuda/gpu.js';
 import { refusalOf, refuses } from '../../../config/refuses.js';
-import { buildStub, type Stub } from './stub.js';
+import { buildStub, echoArgument, type Stub } from './stub.js';
 
 const built = await buildStub();
 const skip = typeof built === 'string' ? built : false;
@@ -34,7 +34,7 @@ async function everything(): Promise<void> {
     device.copy(x, x, 16);
     const [kernels, others] = [await device.compile(KERNELS), await device.compile(`${KERNELS}.`)];
     others.unload();
-    kernels.launch('echo', 1, 1, [device.allocate(52), { int: 1 }, { long: 1 }, { float: 1 }], 50_000);
+    kernels.launch('echo', 1, 1, echoArgument(device.allocate(48)));
     device.multiply({ m: 1, n: 1, k: 1, a: x, b: x, c: x, transposedB: false, strideC: 1, precision: 'tf32' });
     device.download(buffer, x, 16);
     await device.mark().reached();
@@ -51,8 +51,8 @@ const FUNCTIONS = [
   ...['cuDevicePrimaryCtxRetain', 'cuCtxSetCurrent', 'cuStreamCreate', 'cublasCreate_v2', 'cublasSetStream_v2'],
   ...['cublasSetMathMode', 'cuMemGetInfo_v2', 'cuMemAlloc_v2', 'cuMemFree_v2', 'cuMemHostAlloc', 'cuMemFreeHost'],
   ...['cuMemsetD8Async', 'cuEventCreate', 'cuEventRecord', 'cuStreamWaitEvent', 'cuMemcpyHtoDAsync_v2'],
-  ...['cuMemcpyDtoDAsync_v2', 'cuModuleLoadData', 'cuModuleGetFunction', 'cuFuncGetAttribute', 'cuFuncGetParamInfo'],
-  ...['cuFuncSetAttribute', 'cuLaunchKernel', 'cublasGemmEx', 'cuMemcpyDtoHAsync_v2', 'cuEventQuery', 'cuModuleUnload'],
+  ...['cuMemcpyDtoDAsync_v2', 'cuModuleLoadData', 'cuModuleGetFunction', 'cuFuncGetParamInfo'],
+  ...['cuLaunchKernel', 'cublasGemmEx', 'cuMemcpyDtoHAsync_v2', 'cuEventQuery', 'cuModuleUnload'],
   ...['cuStreamSynchronize', 'cublasDestroy_v2', 'cuEventDestroy_v2', 'cuStreamDestroy_v2'],
   'cuDevicePrimaryCtxRelease_v2',
 ];
@@ -118,7 +118,7 @@ test('a failure that is not the GPU’s end leaves it usable, and closing whole'
   await device.mark().reached();
   const kernels = await device.compile(KERNELS);
   await refuses(
-    () => kernels.launch('echo', 0, 32, [pointer, { int: 1 }, { long: 1 }, { float: 1 }]),
+    () => kernels.launch('echo', 0, 32, echoArgument(pointer)),
     'CUDA refused kernel echo of 0 × 1 blocks of 32 threads (CUDA_ERROR_1',
   );
   device.close();

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
 import { fromBfloat16, toBfloat16 } from '../../../../src/safetensors/floats.js';
 import type { CudaDevice, ProductPrecision } from '../../../../src/train/engines/cuda/device.js';
-import { openCudaDevice } from '../../../../src/train/engines/cuda/open-device.js';
+import { openCudaDevice } from '../../../../src/train/engines/cuda/gpu.js';
 import { buildStub, type Stub } from './stub.js';
 
 const built = await buildStub();

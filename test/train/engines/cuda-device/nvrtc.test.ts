@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Refusal } from '../../../../src/errors/refusal.js';
-import { places } from '../../../../src/train/engines/cuda/libraries.js';
-import { native } from '../../../../src/train/engines/cuda/native.js';
-import { type Nvrtc, openNvrtc, targetOf } from '../../../../src/train/engines/cuda/nvrtc.js';
+import { native, places } from '../../../../src/train/engines/cuda/libraries.js';
+import { type Nvrtc, openNvrtc, targetOf } from '../../../../src/train/engines/cuda/toolkit.js';
 import { refusalOf, refuses } from '../../../config/refuses.js';
 
 const SUPPORTED = [75, 80, 90, 100];

@@ -2,10 +2,9 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { CUBLAS_FUNCTIONS } from '../../../../src/train/engines/cuda/cublas.js';
 import { DRIVER_FUNCTIONS, NEWER_FUNCTIONS } from '../../../../src/train/engines/cuda/driver.js';
 import { places } from '../../../../src/train/engines/cuda/libraries.js';
-import { NVRTC_FUNCTIONS } from '../../../../src/train/engines/cuda/nvrtc.js';
+import { CUBLAS_FUNCTIONS, NVRTC_FUNCTIONS } from '../../../../src/train/engines/cuda/toolkit.js';
 
 /** A header of the toolkit, or beside the libraries of a Python package. */
 function header(name: string): string | undefined {

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { native } from '../../../../src/train/engines/cuda/native.js';
+import { native } from '../../../../src/train/engines/cuda/libraries.js';
 import { temporaryDirectory } from '../../../temporary.js';
 
 const SOURCES = 'test/train/engines/cuda-device/stub';
@@ -71,4 +71,22 @@ export async function buildStub(...flags: string[]): Promise<Stub | string> {
     live: () => driver.func('str stub_live()')().trim(),
     compiled: () => compiled(),
   };
+}
+
+/** The argument of the stub's kernel echo, as its struct lies. */
+export function echoArgument(out: bigint, int = 1, long = 1n, float = 1): Uint8Array {
+  const view = new DataView(new ArrayBuffer(32));
+  view.setBigUint64(0, out, true);
+  view.setInt32(8, int, true);
+  view.setBigInt64(16, long, true);
+  view.setFloat32(24, float, true);
+  return new Uint8Array(view.buffer);
+}
+
+/** That of saxpy: y [n] += a x [n]. */
+export function saxpyArgument(y: bigint, x: bigint, n: bigint, a: number): Uint8Array {
+  const view = new DataView(new ArrayBuffer(32));
+  for (const [i, value] of [y, x, n].entries()) view.setBigUint64(8 * i, value, true);
+  view.setFloat32(24, a, true);
+  return new Uint8Array(view.buffer);
 }

@@ -2,7 +2,6 @@ import type {
   CudaDevice,
   DevicePointer,
   HostBuffer,
-  KernelArgument,
   Kernels,
   Moment,
   Product,
@@ -156,20 +155,19 @@ export class CpuDevice implements CudaDevice {
     const library = await kernelLibrary(source);
     const kernels = new Map<string, (...args: unknown[]) => string | null>();
     const find = (name: string) => {
-      const type = `const char *launch_${name}(int, int, int, int, uint32_t, const uint8_t *, const char *)`;
+      const type = `const char *launch_${name}(int, int, int, int, uint32_t, const uint8_t *, int)`;
       if (!kernels.has(name)) kernels.set(name, library.func(type) as (...args: unknown[]) => string | null);
       return kernels.get(name)!;
     };
     return {
-      launch: (name, grid, block, args, sharedBytes = 0) => {
-        if (sharedBytes !== 0) throw new Error('the shim has no dynamic shared memory');
+      launch: (name, blocks, threads, argument) => {
         const kernel = find(name);
-        const [x, y] = typeof grid === 'number' ? [grid, 1] : grid;
-        const { packed, kinds } = pack(args);
+        const [x, y] = typeof blocks === 'number' ? [blocks, 1] : blocks;
         this.launches.set(name, (this.launches.get(name) ?? 0) + 1);
+        const bytes = argument.slice();
         this.queue.push(() => {
           const order = ORDERS.indexOf(this.options.order ?? 'forwards');
-          const wrong = kernel(x, y, block, order, this.seed++, packed, kinds);
+          const wrong = kernel(x, y, threads, order, this.seed++, bytes, bytes.length);
           if (wrong) throw new Error(`${name}: ${wrong}`);
           this.checkGuards(name);
         });
@@ -238,16 +236,4 @@ export class CpuDevice implements CudaDevice {
     }
     return found(...args);
   }
-}
-
-function pack(args: readonly KernelArgument[]): { packed: Uint8Array; kinds: string } {
-  const view = new DataView(new ArrayBuffer(8 * args.length));
-  const kinds = args.map((arg, i) => {
-    if (typeof arg === 'bigint') view.setBigUint64(8 * i, arg, true);
-    else if ('int' in arg) view.setInt32(8 * i, arg.int, true);
-    else if ('long' in arg) view.setBigInt64(8 * i, BigInt(arg.long), true);
-    else view.setFloat32(8 * i, arg.float, true);
-    return typeof arg === 'bigint' ? 'p' : 'int' in arg ? 'i' : 'long' in arg ? 'l' : 'f';
-  });
-  return { packed: new Uint8Array(view.buffer), kinds: kinds.join('') };
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Refusal, UsageRefusal } from '../../../../src/errors/refusal.js';
-import { openCudaEngine } from '../../../../src/train/engines/cuda/engine.js';
+import { openCudaEngine } from '../../../../src/train/engines/cuda/cuda-engine.js';
 import { entryBytes, hostBytes, planCuda } from '../../../../src/train/engines/cuda/plan.js';
 import { chooseEngine, memoryNeeded } from '../../../../src/train/engines/open.js';
 import { stateBytes } from '../../../../src/train/engines/state.js';

@@ -2,8 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
 import { widen } from '../../../../src/safetensors/floats.js';
-import type { KernelArgument } from '../../../../src/train/engines/cuda/device.js';
-import { kernelSource } from '../../../../src/train/engines/cuda/kernels/source.js';
+import {
+  type Field,
+  type KernelName,
+  kernelSource,
+  packArguments,
+} from '../../../../src/train/engines/cuda/kernels/source.js';
 import { type CudaPlan, planCuda } from '../../../../src/train/engines/cuda/plan.js';
 import type { EngineSettings } from '../../../../src/train/engines/engine.js';
 import { smallSettings } from '../problem.js';
@@ -34,8 +38,19 @@ class Bench {
     return at;
   }
 
-  run(name: string, grid: number | readonly [number, number], block: number, ...args: KernelArgument[]): void {
-    this.kernels.launch(name, grid, block, args);
+  /** @param values of the fields that matter; other arrays are absent */
+  run(
+    name: KernelName,
+    blocks: number | readonly [number, number],
+    threads: number,
+    values: Partial<Record<Field, bigint | number>>,
+  ): void {
+    this.kernels.launch(
+      name,
+      blocks,
+      threads,
+      packArguments(name, (field) => values[field] ?? 0n),
+    );
   }
 
   async get(at: bigint, bytes: number): Promise<ArrayBuffer> {
@@ -55,7 +70,7 @@ test('every float16 is widened exactly', { skip }, async () => {
   const bench = await Bench.open(smallSettings('standard', { dIn, batch, batchDType: 'float16', scale: 1, dSae: 32 }));
   const halves = Uint16Array.from({ length: 65_536 }, (_, i) => i);
   const xc = bench.put(new Float32Array(65_536).fill(9));
-  bench.run('centre', batch, 32, bench.put(halves), bench.put(new Float32Array(dIn)), xc, 0n);
+  bench.run('centre', batch, 32, { x: bench.put(halves), b_dec: bench.put(new Float32Array(dIn)), xc });
   const found = new Float32Array(await bench.get(xc, 4 * 65_536));
   const wanted = widen(halves, 'float16');
   for (const [i, x] of found.entries()) assert.ok(Object.is(x, wanted[i]), `${i.toString(16)} becomes ${x}`);
@@ -70,7 +85,7 @@ test('floats become the nearest bfloat16, ties to even, NaN NaN', { skip }, asyn
   // Ties, the largest number, infinities, a NaN whose upper half is that of infinity, zeros, subnormals.
   bits.set([0x3f808000, 0x3f818000, 0x3f808001, 0x7f7fffff, 0x7f800000, 0xff800000, 0x7f800001, 0, 0x80000000, 0x8001]);
   const out = bench.put(new Uint16Array(320));
-  bench.run('roundRows', 40, 32, bench.put(bits), out);
+  bench.run('roundRows', 40, 32, { W_enc: bench.put(bits), W_enc_bfloat16: out });
   const found = new Uint16Array(await bench.get(out, 640));
   for (const [i, bit] of bits.entries()) {
     const value = new Float32Array(Uint32Array.of(bit).buffer)[0]!;
@@ -102,7 +117,7 @@ test('starts are the sums of the counts before, on top of what there was', { ski
     for (const before of [0n, 11n, 2n ** 33n]) {
       const starts = bench.put(new Int32Array(n + 1));
       const total = bench.put(BigInt64Array.of(before));
-      bench.run('scan', 1, 256, bench.put(counts), { int: n }, starts, total);
+      bench.run('scan', 1, 256, { counts: bench.put(counts), n, starts, end: total });
       const sums = [before];
       for (const count of counts) sums.push(sums.at(-1)! + BigInt(count));
       assert.deepEqual(new BigInt64Array(await bench.get(total, 8)), BigInt64Array.of(sums.at(-1)!));
@@ -153,11 +168,12 @@ test('entries are listed token after token within slices, and regrouped feature 
       const [first, count] = [s * slice, Math.min(slice, dSae - s * slice)];
       const product = new Float32Array(batch * slice).fill(5);
       for (let b = 0; b < batch; b++) product.set(p.subarray(b * dSae + first, b * dSae + first + count), b * slice);
-      const [at, start] = [bench.put(product), starts + BigInt(4 * s * batch)];
-      bench.run('mark', batch, 256, at, device, { int: first }, { int: count }, mask, counts);
-      bench.run('scan', 1, 256, counts, { int: batch }, start, total);
-      const range = [{ int: first }, { int: count }] as const;
-      bench.run('gather', batch, 256, at, mask, start, ...range, wordStart, feature, entryP, total, { long: E });
+      const ofSlice = { p_slice: bench.put(product), first, count, mask };
+      const token_start = starts + BigInt(4 * s * batch);
+      bench.run('mark', batch, 256, { ...ofSlice, bias: device, counts });
+      bench.run('scan', 1, 256, { counts, n: batch, starts: token_start, end: total });
+      const lists = { word_start: wordStart, feature, p: entryP };
+      bench.run('gather', batch, 256, { ...ofSlice, token_start, ...lists, total, room: E });
     }
     const listed = async (at: bigint, n: number) => [...new Int32Array(await bench.get(at, 4 * n))];
     assert.deepEqual(
@@ -173,10 +189,12 @@ test('entries are listed token after token within slices, and regrouped feature 
     const [chunkCounts, featureCounts, featureStart] = [ints(chunks * dSae), ints(dSae), ints(dSae + 1)];
     const [token, entry, sum] = [ints(E), ints(E), bench.put(BigInt64Array.of(0n))];
     const tiles = [Math.ceil(words / 8), chunks] as const;
-    bench.run('countColumns', tiles, 256, mask, chunkCounts);
-    bench.run('prefixChunks', Math.ceil(dSae / 256), 256, chunkCounts, { int: chunks }, featureCounts);
-    bench.run('scan', 1, 1024, featureCounts, { int: dSae }, featureStart, sum);
-    bench.run('fillColumns', tiles, 256, mask, wordStart, chunkCounts, featureStart, token, entry, total, { long: E });
+    const chunked = { mask, chunk_counts: chunkCounts };
+    bench.run('countColumns', tiles, 256, chunked);
+    bench.run('prefixChunks', Math.ceil(dSae / 256), 256, { ...chunked, chunks, feature_counts: featureCounts });
+    bench.run('scan', 1, 1024, { counts: featureCounts, n: dSae, starts: featureStart, end: sum });
+    const places = { word_start: wordStart, feature_start: featureStart, token, entry };
+    bench.run('fillColumns', tiles, 256, { ...chunked, ...places, total, room: E });
     const order = wanted
       .map((_, k) => k)
       .sort((a, b) => wanted[a]!.feature - wanted[b]!.feature || wanted[a]!.token - wanted[b]!.token);
@@ -191,21 +209,9 @@ test('entries are listed token after token within slices, and regrouped feature 
     // One entry too many, and nothing is written.
     if (E > 0) {
       const few = ints(1);
-      const range = [{ int: 0 }, { int: Math.min(slice, dSae) }] as const;
-      bench.run(
-        'gather',
-        batch,
-        256,
-        bench.put(new Float32Array(batch * slice)),
-        mask,
-        starts,
-        ...range,
-        wordStart,
-        few,
-        few,
-        total,
-        { long: E - 1 },
-      );
+      const p_slice = bench.put(new Float32Array(batch * slice));
+      const range = { first: 0, count: Math.min(slice, dSae), mask, token_start: starts, total, room: E - 1 };
+      bench.run('gather', batch, 256, { p_slice, ...range, word_start: wordStart, feature: few, p: few });
       assert.deepEqual(await listed(few, 1), [-7]);
     }
     bench.close();
@@ -215,12 +221,12 @@ test('entries are listed token after token within slices, and regrouped feature 
 test('sums down columns, and the variance, are those of plain loops', { skip }, async () => {
   const settings = smallSettings('standard', { dIn: 61, batch: 77 });
   const bench = await Bench.open(settings);
-  const { d } = bench.plan;
+  const { dOutRow: d } = bench.plan;
   const random = new Generator(9);
   const x = Float32Array.from({ length: 77 * d }, (_, k) => (k % d < 61 ? 3 + random.normal() : 0));
   const [at, out, spread] = [bench.put(x), bench.put(new Float32Array(d)), bench.put(new Float32Array(2))];
-  bench.run('sumColumns', 2, 1024, at, { int: 77 }, out);
-  bench.run('variance', 2, 1024, at, spread);
+  bench.run('sumColumns', 2, 1024, { from: at, to: out, rows: 77, width: d });
+  bench.run('variance', 2, 1024, { yc: at, variance: spread });
   const found = new Float32Array(await bench.get(out, 4 * d));
   let variance = 0;
   for (let i = 0; i < d; i++) {

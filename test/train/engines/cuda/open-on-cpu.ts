@@ -1,4 +1,4 @@
-import { openCudaEngine } from '../../../../src/train/engines/cuda/engine.js';
+import { openCudaEngine } from '../../../../src/train/engines/cuda/cuda-engine.js';
 import { WARP } from '../../../../src/train/engines/cuda/plan.js';
 import type { Engine, EngineSettings, TrainerState } from '../../../../src/train/engines/engine.js';
 import { CpuDevice, type CpuDeviceOptions } from './cpu-device.js';

@@ -1,46 +1,111 @@
+/** Sparse decode: what becomes of an entry, the reconstructions from the rows of W_dec, and what they leave of y. */
+import type { ParameterName } from '../../../../sae/sae.js';
+import type { SparseForm } from '../form.js';
+
+/** What becomes of an entry under a rule. */
+export interface EntryRule {
+  /** Parameters of a feature next to the bias of its selection. */
+  readonly scalars: readonly ParameterName[];
+  /**
+   * The same names for every rule: `Scalars` of a feature and `scalarsAt`; `magnitudeOf` an entry, of which ReLU is f;
+   * and its `gradientOf`, given what the loss has for f and for g = ReLU(p + bias), the penalties included. `Gradient`
+   * has p and each scalar; EACH_SCALAR(DO) calls DO for each of the latter.
+   */
+  readonly text: string;
+}
+
+export const RULES: Readonly<Record<SparseForm['rule'], EntryRule>> = {
+  // f = ReLU(p + bias)
+  relu: {
+    scalars: [],
+    text: /* cuda */ `
+#define EACH_SCALAR(DO) DO(bias)
+struct Scalars { float bias; };
+struct Gradient { float p, bias; };
+
+template <class Arguments> __device__ Scalars scalarsAt(const Arguments &a, int j) {
+  return {a.bias[j]};
+}
+
+__device__ float magnitudeOf(Scalars s, float p) {
+  return p + s.bias;
+}
+
+__device__ Gradient gradientOf(Scalars, float, float magnitude, float of_f, float) {
+  const float change = magnitude > 0.0f ? of_f : 0.0f;
+  return {change, change};
+}
+`,
+  },
+  // f = ReLU(exp(r_mag) p + b_mag) where p + bias > 0 (Rajamanoharan et al. 2024, equations 6 and 7)
+  gated: {
+    scalars: ['b_mag', 'r_mag'],
+    text: /* cuda */ `
+#define EACH_SCALAR(DO) DO(bias) DO(b_mag) DO(r_mag)
+struct Scalars { float bias, b_mag, factor; };
+struct Gradient { float p, bias, b_mag, r_mag; };
+
+template <class Arguments> __device__ Scalars scalarsAt(const Arguments &a, int j) {
+  return {a.bias[j], a.b_mag[j], expf(a.r_mag[j])};
+}
+
+__device__ float magnitudeOf(Scalars s, float p) {
+  return p * s.factor + s.b_mag;
+}
+
+__device__ Gradient gradientOf(Scalars s, float p, float magnitude, float of_f, float of_g) {
+  const float change = magnitude > 0.0f ? of_f : 0.0f;
+  return {of_g + s.factor * change, of_g, change, change * (s.factor * p)};
+}
+`,
+  },
+};
+
 /**
- * x̂ and x̂_aux of a token from the rows of W_dec of its entries, slice after slice, and what follows from them:
- * r = 2 (x̂ − x) / B and r_aux alike. token_sums [4, BATCH]: |x − x̂|², |x − x̂_aux|², what is penalised, features
- * with f > 0. A block a token; a thread keeps the same elements of the row throughout.
+ * ŷ of a token from the rows of W_dec of its entries, slice after slice, and a second one of g where the form has it;
+ * r = 2 (ŷ − y) / B and r_aux alike. token_sums [4, BATCH]: |y − ŷ|², that of the second, what is penalised, features
+ * with f > 0. One block per token; a thread keeps the same elements of the row throughout.
  */
 export const decode = /* cuda */ `
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(
-    const float *xc, const float *w_dec, const float *bias, const float *b_mag, const float *r_mag,
-    const int *token_start, const int *feature, const float *p, float *r, float *r_aux, float *token_sums,
-    const long long *total, long long room) {
-  if (*total > room) return;
+__device__ float relu(float x) {
+  return x <= 0.0f ? 0.0f : x;
+}
+
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_arguments a) {
+  if (*a.total > a.room) return;
   __shared__ int rows[ROW_THREADS];
   __shared__ float f[ROW_THREADS];
   __shared__ float g[ROW_THREADS];
   const long long b = blockIdx.x;
-  float sum[PER_THREAD] = {0.0f};
-  float sum_aux[PER_THREAD] = {0.0f};
+  float sum[OUT_PER_THREAD] = {0.0f};
+  float sum_aux[OUT_PER_THREAD] = {0.0f};
   float penalty = 0.0f;
   float fired = 0.0f;
   for (int slice = 0; slice < SLICES; slice++) {
-    const int last = token_start[slice * BATCH + b + 1];
-    for (int k = token_start[slice * BATCH + b]; k < last; k += ROW_THREADS) {
+    const int last = a.token_start[slice * BATCH + b + 1];
+    for (int k = a.token_start[slice * BATCH + b]; k < last; k += ROW_THREADS) {
       const int here = min(ROW_THREADS, last - k);
       if ((int)threadIdx.x < here) {
-        const int j = feature[k + threadIdx.x];
-        const float p_entry = p[k + threadIdx.x];
+        const int j = a.feature[k + threadIdx.x];
+        const float p = a.p[k + threadIdx.x];
+        const Scalars scalars = scalarsAt(a, j);
+        const float f_entry = relu(magnitudeOf(scalars, p));
+        const float g_entry = relu(p + scalars.bias);
         rows[threadIdx.x] = j;
-        const float f_entry = relu(MAGNITUDE(p_entry, j));
-        const float g_entry = relu(p_entry + bias[j]);
         f[threadIdx.x] = f_entry;
         g[threadIdx.x] = g_entry;
-        penalty += L1_ON_F ? f_entry : g_entry;
+        penalty += PENALTY_ON_F ? f_entry : PENALTY_ON_G ? g_entry : 0.0f;
         fired += f_entry > 0.0f ? 1.0f : 0.0f;
       }
       __syncthreads();
       for (int e = 0; e < here; e++) {
-        const float *row = w_dec + (long long)rows[e] * D_ROW;
+        const float *row = a.W_dec + (long long)rows[e] * D_OUT_ROW;
 #pragma unroll
-        for (int c = 0; c < PER_THREAD; c++) {
+        for (int c = 0; c < OUT_PER_THREAD; c++) {
           const int i = threadIdx.x + c * ROW_THREADS;
-          const float w = i < D_ROW ? row[i] : 0.0f;
+          const float w = i < D_OUT_ROW ? row[i] : 0.0f;
           sum[c] += f[e] * w;
-#if AUXILIARY
+#if SECOND
           sum_aux[c] += g[e] * w;
 #endif
         }
@@ -51,18 +116,18 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(
   float squares = 0.0f;
   float squares_aux = 0.0f;
 #pragma unroll
-  for (int c = 0; c < PER_THREAD; c++) {
+  for (int c = 0; c < OUT_PER_THREAD; c++) {
     const int i = threadIdx.x + c * ROW_THREADS;
-    if (i >= D_ROW) continue;
-    // x̂ − x = f W_dec + b_dec − x, and b_dec has been taken from x before.
-    const float x = xc[b * D_ROW + i];
-    const float error = sum[c] - x;
+    if (i >= D_OUT_ROW) continue;
+    // ŷ − y = f W_dec + b_dec − y, and b_dec has been taken from y before.
+    const float y = a.yc[b * D_OUT_ROW + i];
+    const float error = sum[c] - y;
     squares += error * error;
-    r[b * D_ROW + i] = error * TWO_OVER_BATCH;
-#if AUXILIARY
-    const float error_aux = sum_aux[c] - x;
+    a.r[b * D_OUT_ROW + i] = error * TWO_OVER_BATCH;
+#if SECOND
+    const float error_aux = sum_aux[c] - y;
     squares_aux += error_aux * error_aux;
-    r_aux[b * D_ROW + i] = error_aux * TWO_OVER_BATCH;
+    a.r_aux[b * D_OUT_ROW + i] = error_aux * TWO_OVER_BATCH;
 #endif
   }
   squares = blockSum(squares);
@@ -70,9 +135,44 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(
   penalty = blockSum(penalty);
   fired = blockSum(fired);
   if (threadIdx.x != 0) return;
-  token_sums[b] = squares;
-  token_sums[BATCH + b] = squares_aux;
-  token_sums[2 * BATCH + b] = penalty;
-  token_sums[3 * BATCH + b] = fired;
+  a.token_sums[b] = squares;
+  a.token_sums[BATCH + b] = squares_aux;
+  a.token_sums[2 * BATCH + b] = penalty;
+  a.token_sums[3 * BATCH + b] = fired;
+}
+`;
+
+/**
+ * df = W_dec[j]·r_b and dg = W_dec[j]·r_aux,b of every entry; 0 where the latter trains nothing. One block per token, one
+ * warp per entry.
+ */
+export const dots = /* cuda */ `
+extern "C" __global__ void dots(const dots_arguments a) {
+  if (*a.total > a.room) return;
+  const long long b = blockIdx.x;
+  const int lane = threadIdx.x % 32;
+  const int warps = blockDim.x / 32;
+  for (int slice = 0; slice < SLICES; slice++) {
+    const int last = a.token_start[slice * BATCH + b + 1];
+    for (int k = a.token_start[slice * BATCH + b] + (int)threadIdx.x / 32; k < last; k += warps) {
+      const float *row = a.W_dec + (long long)a.feature[k] * D_OUT_ROW;
+      float dot = 0.0f;
+      float dot_aux = 0.0f;
+#pragma unroll 8
+      for (int i = lane; i < D_OUT_ROW; i += 32) {
+        const float w = row[i];
+        dot += w * a.r[b * D_OUT_ROW + i];
+#if SECOND_DOTS
+        dot_aux += w * a.r_aux[b * D_OUT_ROW + i];
+#endif
+      }
+      dot = warpSum(dot);
+      dot_aux = warpSum(dot_aux);
+      if (lane == 0) {
+        a.df[k] = dot;
+        a.dg[k] = dot_aux;
+      }
+    }
+  }
 }
 `;

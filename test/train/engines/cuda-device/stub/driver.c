@@ -25,12 +25,13 @@ typedef struct work {
 } work;
 struct CUstream_st { int number; work *first, *last; struct CUstream_st *next; };
 
-typedef struct { unsigned grid[3], block[3], shared; void **values; } launch;
+/* A kernel takes one struct. */
+typedef struct { unsigned grid[3], block[3]; const void *argument; } launch;
 struct CUfunc_st {
   const char *name;
-  int parameters, sizes[8], fixed_shared;
+  int parameters;
+  size_t size;
   void (*run)(launch *);
-  int allowed_shared;
 };
 
 typedef struct memory { CUdeviceptr address; size_t bytes; int host; struct memory *next; } memory;
@@ -392,30 +393,29 @@ CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUst
 /* ---- kernels ---- */
 
 /* y [n] += a x [n] */
+typedef struct { float *y; const float *x; long long n; float a; } saxpy_arguments;
 static void saxpy(launch *l) {
-  float *y = *(float **)l->values[0];
-  const float *x = *(const float **)l->values[1];
-  long long n = *(long long *)l->values[2];
-  float a = *(float *)l->values[3];
-  for (long long i = 0; i < n; i++) y[i] += a * x[i];
+  const saxpy_arguments *a = l->argument;
+  for (long long i = 0; i < a->n; i++) a->y[i] += a->a * a->x[i];
 }
-/* Its arguments, bit by bit, and the shape of its launch. */
+/* Its argument, bit by bit, and the shape of its launch. */
+typedef struct { unsigned char *out; int i; long long l; float f; } echo_arguments;
 static void echo(launch *l) {
-  unsigned char *out = *(unsigned char **)l->values[0];
-  memcpy(out, l->values[1], 4);
-  memcpy(out + 4, l->values[2], 8);
-  memcpy(out + 12, l->values[3], 4);
-  memcpy(out + 16, l->values[0], 8);
-  memcpy(out + 24, l->grid, 12);
-  memcpy(out + 36, l->block, 12);
-  memcpy(out + 48, &l->shared, 4);
+  const echo_arguments *a = l->argument;
+  memcpy(a->out, &a->i, 4);
+  memcpy(a->out + 4, &a->l, 8);
+  memcpy(a->out + 12, &a->f, 4);
+  memcpy(a->out + 16, &a->out, 8);
+  memcpy(a->out + 24, l->grid, 12);
+  memcpy(a->out + 36, l->block, 12);
 }
 /* What doctor has a GPU compute. */
-static void answer(launch *l) { **(int **)l->values[0] = 42; }
+static void answer(launch *l) { **(int *const *)l->argument = 42; }
 static struct CUfunc_st kernels[] = {
-  {"saxpy", 4, {8, 8, 8, 4}, 0, saxpy, 0},
-  {"echo", 4, {8, 4, 8, 4}, 1024, echo, 0},
-  {"answer", 1, {8}, 0, answer, 0},
+  {"saxpy", 1, sizeof(saxpy_arguments), saxpy},
+  {"echo", 1, sizeof(echo_arguments), echo},
+  {"answer", 1, sizeof(int *), answer},
+  {"two", 2, sizeof(saxpy_arguments), saxpy},
 };
 
 CUresult cuModuleLoadData(CUmodule *out, const void *image) {
@@ -439,53 +439,36 @@ CUresult cuModuleGetFunction(CUfunction *out, CUmodule module, const char *name)
   ENTER("cuModuleGetFunction");
   for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
     if (strcmp(kernels[i].name, name) != 0) continue;
-    kernels[i].allowed_shared = 48 * 1024 - kernels[i].fixed_shared;
     *out = &kernels[i];
     return 0;
   }
   return 500;
 }
-CUresult cuFuncGetAttribute(int *out, CUfunction_attribute attribute, CUfunction f) {
-  ENTER("cuFuncGetAttribute");
-  if (attribute != 1) return 1;
-  *out = f->fixed_shared;
-  return 0;
-}
-CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute attribute, int value) {
-  ENTER("cuFuncSetAttribute");
-  stub_log("cuFuncSetAttribute %s %d %d", f->name, (int)attribute, value);
-  if (attribute != 8 || value + f->fixed_shared > 227 * 1024) return 1;
-  f->allowed_shared = value;
-  return 0;
-}
 #ifndef OLD_DRIVER
 CUresult cuFuncGetParamInfo(CUfunction f, size_t index, size_t *offset, size_t *size) {
   ENTER("cuFuncGetParamInfo");
   if ((int)index >= f->parameters) return 1;
-  *offset = 8 * index;
-  *size = f->sizes[index];
+  *offset = f->size * index;
+  *size = f->size;
   return 0;
 }
 #endif
 
-typedef struct { launch shape; CUfunction function; void *values[8]; unsigned char bytes[64]; } started;
+typedef struct { launch shape; CUfunction function; long long argument[8]; } started;
 static void run_kernel(void *data) {
   started *s = data;
-  s->shape.values = s->values;
+  s->shape.argument = s->argument;
   s->function->run(&s->shape);
 }
 CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                         unsigned shared, CUstream stream, void **params, void **extra) {
   ENTER("cuLaunchKernel");
   stub_log("cuLaunchKernel %s (%u %u %u) (%u %u %u) shared %u S%d", f->name, gx, gy, gz, bx, by, bz, shared, stream->number);
-  if (gx == 0 || gy == 0 || bx == 0 || bx > 1024 || (int)shared > f->allowed_shared || extra != NULL) return 1;
+  if (gx == 0 || gy == 0 || bx == 0 || bx > 1024 || shared > 48 * 1024 || extra != NULL) return 1;
   started *s = malloc(sizeof *s);
-  *s = (started){.shape = {{gx, gy, gz}, {bx, by, bz}, shared, NULL}, .function = f};
+  *s = (started){.shape = {{gx, gy, gz}, {bx, by, bz}, NULL}, .function = f};
   /* As the driver does, before it returns. */
-  for (int i = 0; i < f->parameters; i++) {
-    s->values[i] = s->bytes + 8 * i;
-    memcpy(s->values[i], params[i], f->sizes[i]);
-  }
+  memcpy(s->argument, params[0], f->size);
   stub_enqueue(stream, run_kernel, s);
   return 0;
 }

@@ -6,7 +6,6 @@
 typedef int CUresult;
 typedef int CUdevice;
 typedef int CUdevice_attribute;
-typedef int CUfunction_attribute;
 typedef unsigned long long CUdeviceptr;
 typedef struct CUctx_st *CUcontext;
 typedef struct CUstream_st *CUstream;

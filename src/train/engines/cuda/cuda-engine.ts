@@ -1,0 +1,292 @@
+/** The CUDA engine: the sparse engine's algorithm with everything on the device (docs/gpu.md, "The training engine"). */
+import type { Batch } from '../../../activations/activation-source.js';
+import type { ActivationArray } from '../../../activations/rows.js';
+import { formatBytes } from '../../../disk/space.js';
+import { Refusal } from '../../../errors/refusal.js';
+import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
+import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
+import { checkSizes, stateShapes } from '../state.js';
+import type { CudaDevice, DevicePointer, HostBuffer, Kernels, Moment } from './device.js';
+import { METRIC_SUMS } from './kernels/numbers.js';
+import { kernelSource } from './kernels/source.js';
+import { type CudaPlan, DeviceArrays, METRICS_BYTES, PIECE_BYTES, planCuda, shapeOnDevice } from './plan.js';
+import { Launcher, StepLauncher } from './step.js';
+
+/** How memory is cut; tests make it small. */
+export interface CudaSizes {
+  /** Bytes of pre-activations that exist at a time. */
+  readonly slice?: number;
+  /** Bytes of the state that cross to or from the device at a time. */
+  readonly piece?: number;
+}
+
+/** What an engine works with. */
+interface Run {
+  readonly settings: EngineSettings;
+  readonly plan: CudaPlan;
+  readonly device: CudaDevice;
+  readonly kernels: Kernels;
+  readonly arrays: DeviceArrays;
+  readonly launcher: Launcher;
+}
+
+/**
+ * It has never run on a GPU.
+ *
+ * @param start parameters, or a whole state to continue from; what is missing of the state begins at zero
+ * @param steps steps already done
+ * @param device is the engine's from here on, closed with it or when it cannot be opened
+ * @throws Refusal where the device has too little memory
+ */
+export async function openCudaEngine(
+  settings: EngineSettings,
+  start: TrainerState,
+  steps: number,
+  device: CudaDevice,
+  sizes: CudaSizes = {},
+): Promise<Engine> {
+  try {
+    checkSizes(start, settings, 'start');
+    const plan = planCuda(settings, sizes.slice);
+    checkDeviceMemory(settings, plan, device);
+    const kernels = await device.compile(kernelSource(settings, plan));
+    const arrays = new DeviceArrays(device, plan, settings.batch * settings.dSae);
+    const run: Run = { settings, plan, device, kernels, arrays, launcher: new Launcher(kernels, arrays) };
+    const engine = new CudaEngine(run, new StateTransfer(run, sizes.piece), steps);
+    await engine.begin(start);
+    return engine;
+  } catch (error) {
+    device.close();
+    throw error;
+  }
+}
+
+class CudaEngine implements Engine {
+  private readonly stepLauncher: StepLauncher;
+  private readonly batches: readonly HostBuffer[];
+  private readonly metrics: HostBuffer;
+  /** The last step, and for each half of the double buffer the last that read it. */
+  private last: Promise<unknown> = Promise.resolve();
+  private readonly readers: Promise<unknown>[] = [Promise.resolve(), Promise.resolve()];
+  private closed = false;
+
+  constructor(
+    private readonly run: Run,
+    private readonly transfer: StateTransfer,
+    private done: number,
+  ) {
+    const { settings, plan, device, arrays, launcher } = run;
+    this.stepLauncher = new StepLauncher(settings, plan, device, arrays, launcher);
+    this.batches = [0, 1].map((slot) => device.allocateHost(plan.arrays.get(`batch${slot}`)!));
+    this.metrics = device.allocateHost(METRICS_BYTES);
+  }
+
+  /** Takes over what there is of a state. */
+  async begin(start: TrainerState): Promise<void> {
+    const { plan, launcher, settings, device } = this.run;
+    // Moments that steps left behind and those about to come are then alike as of now.
+    this.settle();
+    await this.transfer.load(start);
+    if (plan.precision === 'bfloat16') launcher.run('roundRows', { blocks: settings.dSae, threads: plan.threads });
+    await device.mark().reached();
+  }
+
+  get steps(): number {
+    return this.done;
+  }
+
+  /** A step may be asked for before the one before is over: its batch then crosses while that computes. */
+  step({ x }: Batch, step: StepSettings): Promise<StepMetrics> {
+    const t = ++this.done;
+    const slot = t % 2;
+    const fed = this.readers[slot]!.then(() => this.feed(slot, x));
+    const before = this.last;
+    const computed = fed.then(async (moment) => {
+      await before;
+      return this.compute(slot, moment, t, step);
+    });
+    this.last = computed;
+    this.readers[slot] = computed;
+    return computed;
+  }
+
+  async sae(): Promise<Sae> {
+    await this.last;
+    const { architecture, dIn, dSae } = this.run.settings;
+    const parameters = Object.fromEntries(await this.transfer.read(PARAMETERS[architecture])) as Parameters;
+    return { architecture, dIn, dSae, parameters };
+  }
+
+  async state(): Promise<TrainerState> {
+    await this.last;
+    this.settle();
+    return this.transfer.read(stateShapes(this.run.settings).keys());
+  }
+
+  async load(state: TrainerState): Promise<void> {
+    checkSizes(state, this.run.settings, 'whole');
+    await this.last;
+    await this.begin(state);
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    // A step that failed has told its caller.
+    await this.last.catch(() => {});
+    try {
+      for (const buffer of [...this.batches, this.metrics]) buffer.free();
+      this.run.kernels.unload();
+    } finally {
+      this.run.device.close();
+    }
+  }
+
+  private feed(slot: number, x: ActivationArray): Moment {
+    const { device, arrays } = this.run;
+    const host = this.batches[slot]!;
+    new Uint8Array(host.bytes).set(new Uint8Array(x.buffer, x.byteOffset, x.byteLength));
+    return device.upload(arrays.at(`batch${slot}`), host, x.byteLength);
+  }
+
+  private async compute(slot: number, fed: Moment, t: number, step: StepSettings): Promise<StepMetrics> {
+    const { device, arrays, settings } = this.run;
+    device.waitFor(fed);
+    for (;;) {
+      const { room } = arrays;
+      this.stepLauncher.launch(slot, t, step);
+      device.download(this.metrics, arrays.at('metrics'), METRICS_BYTES);
+      await device.mark().reached();
+      const values = new Float64Array(this.metrics.bytes, 0, METRIC_SUMS.length);
+      const sums = Object.fromEntries(METRIC_SUMS.map((name, i) => [name, values[i]!])) as MetricSums;
+      // Where the entries found no room, the step has changed nothing.
+      if (sums.entries <= room) return metricsOf(sums, settings, step);
+      arrays.grow(sums.entries);
+    }
+  }
+
+  /** Brings moments that lazy steps left behind up to date, so that the state is what every engine would have. */
+  private settle(): void {
+    const { launcher, settings, plan } = this.run;
+    launcher.run('settle', { blocks: settings.dSae, threads: plan.threads }, { step: this.done });
+  }
+}
+
+type MetricSums = Record<(typeof METRIC_SUMS)[number], number>;
+
+function metricsOf(sums: MetricSums, { batch }: EngineSettings, { l1 }: StepSettings): StepMetrics {
+  return {
+    mse: sums.squares / batch,
+    l1: (l1 * sums.penalty) / batch,
+    aux: sums.auxSquares / batch,
+    l0: sums.active / batch,
+    variance: sums.variance / batch,
+    dead: sums.dead,
+  };
+}
+
+function checkDeviceMemory({ dIn, dSae, batch }: EngineSettings, { bytes }: CudaPlan, device: CudaDevice): void {
+  const { free } = device.memory();
+  if (bytes <= free) return;
+  throw new Refusal(
+    `--d-sae ${dSae} at d_in ${dIn} and --batch ${batch} needs ${formatBytes(bytes)} of memory on ${device.name}, and ${formatBytes(free)} are free.`,
+    'Train a smaller dictionary, use a smaller --batch, or wait until the device is free.',
+    'cuda/out-of-memory',
+  );
+}
+
+/** A run of an array's rows. */
+interface Piece {
+  readonly name: string;
+  readonly first: number;
+  readonly count: number;
+}
+
+/** Carries the state between the engines' arrays and the device's, in pieces through page-locked memory. */
+class StateTransfer {
+  constructor(
+    private readonly run: Run,
+    private readonly pieceBytes = PIECE_BYTES,
+  ) {}
+
+  /** Writes what `start` has of the state; the rest stays as it is. */
+  async load(start: TrainerState): Promise<void> {
+    const { device, settings } = this.run;
+    for (const name of stateShapes(settings).keys()) {
+      const values = start.get(name);
+      if (!values) continue;
+      await this.inPieces(name, async (piece, host, staging) => {
+        const floats = new Float32Array(host.bytes);
+        this.forRuns(piece, (at, from, length) => floats.set(values.subarray(from, from + length), at));
+        device.waitFor(device.upload(staging, host, 4 * this.elements(piece)));
+        this.move('toRows', piece, staging);
+        await device.mark().reached();
+      });
+    }
+  }
+
+  /** A copy of those arrays of the state. */
+  async read(names: Iterable<string>): Promise<Map<string, Float32Array>> {
+    const { device, settings } = this.run;
+    const state = new Map<string, Float32Array>();
+    const shapes = stateShapes(settings);
+    for (const name of names) {
+      const values = new Float32Array(shapes.get(name)!.reduce((product, dim) => product * dim, 1));
+      await this.inPieces(name, async (piece, host, staging) => {
+        this.move('fromRows', piece, staging);
+        device.download(host, staging, 4 * this.elements(piece));
+        await device.mark().reached();
+        const floats = new Float32Array(host.bytes);
+        this.forRuns(piece, (at, from, length) => values.set(floats.subarray(at, at + length), from));
+      });
+      state.set(name, values);
+    }
+    return state;
+  }
+
+  private async inPieces(
+    name: string,
+    visit: (piece: Piece, host: HostBuffer, staging: DevicePointer) => Promise<void>,
+  ): Promise<void> {
+    const { device, settings } = this.run;
+    const { rows, width } = shapeOnDevice(name, settings);
+    const each = Math.min(rows, Math.max(1, Math.floor(this.pieceBytes / (4 * width))));
+    const host = device.allocateHost(4 * each * width);
+    try {
+      const staging = device.allocate(4 * each * width);
+      try {
+        for (let first = 0; first < rows; first += each) {
+          await visit({ name, first, count: Math.min(each, rows - first) }, host, staging);
+        }
+      } finally {
+        device.free(staging);
+      }
+    } finally {
+      host.free();
+    }
+  }
+
+  private elements({ name, count }: Piece): number {
+    return count * shapeOnDevice(name, this.run.settings).width;
+  }
+
+  /** Where runs of the piece lie in it and in the whole array. */
+  private forRuns(piece: Piece, copy: (at: number, from: number, length: number) => void): void {
+    const { first, count } = piece;
+    const { rows, width, transposed } = shapeOnDevice(piece.name, this.run.settings);
+    if (transposed) for (let i = 0; i < width; i++) copy(i * count, i * rows + first, count);
+    else copy(0, first * width, this.elements(piece));
+  }
+
+  /** Between the piece on the device and its place there. */
+  private move(kernel: 'toRows' | 'fromRows', { name, first, count }: Piece, staging: DevicePointer): void {
+    const { settings, plan, arrays, launcher } = this.run;
+    const { width, padded, transposed } = shapeOnDevice(name, settings);
+    const numbers = { first, count, width, padded, transposed: Number(transposed) };
+    launcher.run(
+      kernel,
+      { blocks: count, threads: plan.threads },
+      { piece: staging, matrix: arrays.at(name), ...numbers },
+    );
+  }
+}

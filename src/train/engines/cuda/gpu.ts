@@ -1,0 +1,584 @@
+/** A GPU in use by this process: memory, moments, kernels and products through the driver, NVRTC and cuBLAS. */
+import { setTimeout as later, setImmediate as nextTurn } from 'node:timers/promises';
+import { formatBytes } from '../../../disk/space.js';
+import { Refusal } from '../../../errors/refusal.js';
+import type { CudaDevice, DevicePointer, HostBuffer, Kernels, Moment, Product } from './device.js';
+import { type Driver, INVALID_VALUE, NOT_FOUND, OUT_OF_MEMORY, openDriver, SUCCESS } from './driver.js';
+import { CUBLAS, DRIVER, findLibrary, type Library, type Native, NVRTC, native, places } from './libraries.js';
+import {
+  type CubinCache,
+  type Cublas,
+  cubinCache,
+  type Nvrtc,
+  openCublas,
+  openNvrtc,
+  type Target,
+  targetOf,
+} from './toolkit.js';
+
+/** CUdevice_attribute: the compute capability's two numbers. */
+const [CAPABILITY_MAJOR, CAPABILITY_MINOR] = [75, 76];
+/** Its order is its own: it does not wait for the stream 0 that other libraries of the process may use. */
+const STREAM_NON_BLOCKING = 1;
+const NAME_LENGTH = 256;
+
+/** What the libraries are, for whoever tells the user. */
+export interface CudaVersions {
+  /** CUDA's version that the driver serves, `13.0`. */
+  readonly driver: string;
+  /** NVRTC's, `12.9`. */
+  readonly compiler: string;
+  /** The card's compute capability, `9.0`. */
+  readonly capability: string;
+  /** Files that were loaded, by path, or by name where the loader found them. */
+  readonly libraries: readonly string[];
+}
+
+/**
+ * Opens a GPU by its number as the driver counts (CUDA_VISIBLE_DEVICES applies).
+ *
+ * @throws Refusal when the driver, NVRTC, cuBLAS or the GPU is missing, with what to do about it
+ */
+export async function openCudaDevice(ordinal: number): Promise<OpenDevice> {
+  if (process.platform !== 'linux') {
+    throw new Refusal(
+      `The CUDA engine runs on Linux, not on ${process.platform}.`,
+      'Use --engine sparse.',
+      'cuda/not-linux',
+    );
+  }
+  const koffi = await native();
+  const where = places();
+  const driver = openDriver(koffi, where);
+  const count = driver.number('cuDeviceGetCount');
+  if (!Number.isInteger(ordinal) || ordinal < 0 || ordinal >= count) {
+    throw new Refusal(
+      `There is no GPU ${ordinal}: the driver counts ${count}, from 0.`,
+      'Say --device cuda:N with another N, or look at CUDA_VISIBLE_DEVICES.',
+      'cuda/no-gpu',
+    );
+  }
+  const version = driver.number('cuDriverGetVersion');
+  const newest = Math.floor(version / 1000);
+  const nvrtc = openNvrtc(koffi, where, newest);
+  const device = driver.number('cuDeviceGet', ordinal);
+  const [major, minor] = [CAPABILITY_MAJOR, CAPABILITY_MINOR].map((attribute) =>
+    driver.number('cuDeviceGetAttribute', attribute, device),
+  );
+  const target = targetOf(10 * major! + minor!, nvrtc.architectures, nvrtc.version);
+  const name = Buffer.alloc(NAME_LENGTH);
+  driver.call('cuDeviceGetName', name, NAME_LENGTH, device);
+
+  driver.use(driver.made('cuDevicePrimaryCtxRetain', device));
+  const streams: bigint[] = [];
+  try {
+    for (let i = 0; i < 2; i++) streams.push(driver.made('cuStreamCreate', STREAM_NON_BLOCKING));
+    const [work, uploads] = streams as [bigint, bigint];
+    const cublas = openCublas(koffi, where, work, newest);
+    const versions: CudaVersions = {
+      driver: `${newest}.${Math.floor((version % 1000) / 10)}`,
+      compiler: nvrtc.version,
+      capability: `${major}.${minor}`,
+      libraries: [driver.path, nvrtc.path, cublas.path],
+    };
+    const card = { device, version, target, name: name.toString('utf8').replace(/\0.*$/s, ''), versions };
+    return new OpenDevice(koffi, driver, nvrtc, cublas, cubinCache(), { ...card, work, uploads });
+  } catch (error) {
+    for (const stream of streams) driver.answer('cuStreamDestroy_v2', stream);
+    driver.use(null);
+    driver.answer('cuDevicePrimaryCtxRelease_v2', device);
+    throw error;
+  }
+}
+
+interface Opened {
+  readonly name: string;
+  readonly versions: CudaVersions;
+  readonly device: number;
+  /** The driver's. */
+  readonly version: number;
+  readonly target: Target;
+  /** The stream of the work. */
+  readonly work: bigint;
+  /** The stream of copies beside it. */
+  readonly uploads: bigint;
+}
+
+/** A GPU in use by this process. */
+class OpenDevice implements CudaDevice {
+  readonly name: string;
+  readonly versions: CudaVersions;
+  private readonly held: DeviceMemory;
+  private readonly moments: Moments;
+  private readonly argument: LaunchArgument;
+  private readonly modules = new Set<KernelModule>();
+  private closed = false;
+
+  constructor(
+    koffi: Native,
+    private readonly driver: Driver,
+    private readonly nvrtc: Nvrtc,
+    private readonly cublas: Cublas,
+    private readonly cache: CubinCache,
+    private readonly opened: Opened,
+  ) {
+    this.name = opened.name;
+    this.versions = opened.versions;
+    this.held = new DeviceMemory(koffi, driver, this.name);
+    this.moments = new Moments(driver);
+    this.argument = new LaunchArgument(koffi);
+  }
+
+  memory(): { readonly free: number; readonly total: number } {
+    this.mustBeOpen();
+    return this.held.now();
+  }
+
+  allocate(bytes: number): DevicePointer {
+    this.mustBeOpen();
+    return this.held.allocate(bytes);
+  }
+
+  free(pointer: DevicePointer): void {
+    this.mustBeOpen();
+    this.held.free(pointer);
+  }
+
+  clear(pointer: DevicePointer, bytes: number): void {
+    this.mustBeOpen();
+    this.driver.call('cuMemsetD8Async', pointer, 0, bytes, this.opened.work);
+  }
+
+  allocateHost(bytes: number): HostBuffer {
+    this.mustBeOpen();
+    return this.held.allocateHost(bytes);
+  }
+
+  upload(to: DevicePointer, from: HostBuffer, bytes: number, since?: Moment): Moment {
+    this.mustBeOpen();
+    const { uploads } = this.opened;
+    if (since !== undefined) this.moments.wait(uploads, since);
+    this.driver.call('cuMemcpyHtoDAsync_v2', to, addressOf(from, bytes), bytes, uploads);
+    return this.moments.record(uploads);
+  }
+
+  download(to: HostBuffer, from: DevicePointer, bytes: number): void {
+    this.mustBeOpen();
+    this.driver.call('cuMemcpyDtoHAsync_v2', addressOf(to, bytes), from, bytes, this.opened.work);
+  }
+
+  copy(to: DevicePointer, from: DevicePointer, bytes: number): void {
+    this.mustBeOpen();
+    this.driver.call('cuMemcpyDtoDAsync_v2', to, from, bytes, this.opened.work);
+  }
+
+  mark(): Moment {
+    this.mustBeOpen();
+    return this.moments.record(this.opened.work);
+  }
+
+  waitFor(moment: Moment): void {
+    this.mustBeOpen();
+    this.moments.wait(this.opened.work, moment);
+  }
+
+  async compile(source: string): Promise<Kernels> {
+    this.mustBeOpen();
+    const { target, version } = this.opened;
+    const key = { source, options: target.options, compiler: this.nvrtc.version, driver: version };
+    const cached = await this.cache.read(key);
+    if (cached !== null) {
+      try {
+        return this.load(cached);
+      } catch (error) {
+        if (this.driver.lost) throw error;
+        // A whole file that the driver does not take is made again. If the driver is what is wrong, it says so again.
+      }
+    }
+    const code = await this.nvrtc.compile(source, target);
+    const kernels = this.load(code);
+    await this.cache.write(key, code);
+    return kernels;
+  }
+
+  multiply(product: Product): void {
+    this.mustBeOpen();
+    this.driver.enter();
+    this.cublas.multiply(product);
+  }
+
+  /**
+   * Waits for the work, gives back all that is held, and closes; a second call does nothing.
+   *
+   * @throws Refusal of the first thing that failed, after everything was tried, unless the GPU was lost and a call
+   * before has said so
+   */
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    const { driver } = this;
+    const said = driver.lost;
+    const failures: unknown[] = [];
+    const run = (release: () => void) => {
+      try {
+        release();
+      } catch (error) {
+        failures.push(error);
+      }
+    };
+    const { device, work, uploads } = this.opened;
+    for (const stream of [uploads, work]) run(() => driver.call('cuStreamSynchronize', stream));
+    run(() => {
+      driver.enter();
+      this.cublas.close();
+    });
+    for (const module of [...this.modules]) run(() => module.unload());
+    this.moments.close((event) => run(() => driver.call('cuEventDestroy_v2', event)));
+    this.held.close(run);
+    for (const stream of [uploads, work]) run(() => driver.call('cuStreamDestroy_v2', stream));
+    driver.use(null);
+    run(() => driver.call('cuDevicePrimaryCtxRelease_v2', device));
+    if (failures.length > 0 && !said) throw failures[0];
+  }
+
+  private load(code: Uint8Array): KernelModule {
+    this.mustBeOpen();
+    const module = new KernelModule(this.driver, this.argument, this.opened.work, code, (gone) =>
+      this.modules.delete(gone),
+    );
+    this.modules.add(module);
+    return module;
+  }
+
+  private mustBeOpen(): void {
+    if (this.closed) throw new Error('the CUDA device is closed');
+  }
+}
+
+export type { OpenDevice };
+
+/** @throws RangeError when the buffer is shorter than the copy */
+function addressOf(buffer: HostBuffer, bytes: number): bigint {
+  if (!(buffer instanceof PinnedMemory)) throw new TypeError('a buffer of another device');
+  if (bytes > buffer.bytes.byteLength) {
+    throw new RangeError(`a copy of ${bytes} bytes does not fit a buffer of ${buffer.bytes.byteLength}`);
+  }
+  return buffer.address;
+}
+
+/** Page-locked memory of the driver. Once it is freed, `bytes` is no longer to be touched. */
+class PinnedMemory implements HostBuffer {
+  constructor(
+    readonly address: bigint,
+    readonly bytes: ArrayBuffer,
+    readonly free: () => void,
+  ) {}
+}
+
+/** Memory of the GPU, and page-locked memory of the host; knows what is held. */
+class DeviceMemory {
+  private readonly device = new Map<DevicePointer, number>();
+  private readonly host = new Set<bigint>();
+
+  constructor(
+    private readonly koffi: Native,
+    private readonly driver: Driver,
+    private readonly name: string,
+  ) {}
+
+  now(): { readonly free: number; readonly total: number } {
+    const [free, total] = [new BigUint64Array(1), new BigUint64Array(1)];
+    this.driver.call('cuMemGetInfo_v2', free, total);
+    return { free: Number(free[0]), total: Number(total[0]) };
+  }
+
+  /** @throws Refusal with the sizes when there is not enough */
+  allocate(bytes: number): DevicePointer {
+    const pointer = this.asked('cuMemAlloc_v2', [bytes], () => {
+      const { free, total } = this.now();
+      return new Refusal(
+        `The memory of ${this.name} is too small: ${formatBytes(bytes)} more were asked for, and ${formatBytes(free)} of ${formatBytes(total)} are free.`,
+        'Use a smaller --batch or --d-sae, stop what else runs on the GPU, or use a larger one.',
+        'cuda/out-of-memory',
+      );
+    });
+    this.device.set(pointer, bytes);
+    return pointer;
+  }
+
+  free(pointer: DevicePointer): void {
+    if (!this.device.delete(pointer)) throw new RangeError(`${pointer} was not allocated here, or is free already`);
+    this.driver.call('cuMemFree_v2', pointer);
+  }
+
+  /** @throws Refusal when the system gives no more page-locked memory */
+  allocateHost(bytes: number): PinnedMemory {
+    const address = this.asked('cuMemHostAlloc', [bytes, 0], () => {
+      return new Refusal(
+        `The system gives no ${formatBytes(bytes)} of page-locked memory for copies to the GPU.`,
+        'Free main memory, raise its limit for this process (ulimit -l, or the job), or use a smaller --batch.',
+        'cuda/no-locked-memory',
+      );
+    });
+    this.host.add(address);
+    const free = () => {
+      if (!this.host.delete(address)) throw new RangeError('this page-locked memory is free already');
+      this.driver.call('cuMemFreeHost', address);
+    };
+    return new PinnedMemory(address, this.koffi.view(address, bytes), free);
+  }
+
+  /** Frees what is held, by way of `run`. */
+  close(run: (release: () => void) => void): void {
+    for (const pointer of this.device.keys()) run(() => this.driver.call('cuMemFree_v2', pointer));
+    for (const address of this.host) run(() => this.driver.call('cuMemFreeHost', address));
+    this.device.clear();
+    this.host.clear();
+  }
+
+  private asked(
+    name: 'cuMemAlloc_v2' | 'cuMemHostAlloc',
+    sizes: readonly [bytes: number, flags?: number],
+    tooLittle: () => Refusal,
+  ): bigint {
+    const [bytes] = sizes;
+    if (!Number.isSafeInteger(bytes) || bytes < 1) throw new RangeError(`${bytes} bytes cannot be allocated`);
+    const out = new BigUint64Array(1);
+    const code = this.driver.answer(name, out, ...sizes.map(Number));
+    if (code === OUT_OF_MEMORY) throw tooLittle();
+    if (code !== SUCCESS) throw this.driver.refusal(name, code);
+    return out[0]!;
+  }
+}
+
+/** CU_EVENT_DISABLE_TIMING: nobody reads times from them, and recording is cheaper. */
+const WITHOUT_TIMING = 2;
+/** Milliseconds for which a wait looks at every turn of the event loop, before it looks once a millisecond. */
+const EAGER = 20;
+
+class Recorded implements Moment {
+  /** The event, until it is known to be reached. */
+  event: bigint | null;
+
+  constructor(
+    event: bigint,
+    readonly reached: () => Promise<void>,
+  ) {
+    this.event = event;
+  }
+}
+
+/** Moments of a device, each an event recorded in a stream. Events of moments that are over serve again. */
+class Moments {
+  private readonly pending: Recorded[] = [];
+  private readonly spare: bigint[] = [];
+  private closed = false;
+
+  constructor(private readonly driver: Driver) {}
+
+  /** Now, in the order of the stream's work. */
+  record(stream: bigint): Moment {
+    this.sweep();
+    const event = this.spare.pop() ?? this.driver.made('cuEventCreate', WITHOUT_TIMING);
+    try {
+      this.driver.call('cuEventRecord', event, stream);
+    } catch (error) {
+      this.spare.push(event);
+      throw error;
+    }
+    const moment: Recorded = new Recorded(event, () => this.reached(moment));
+    this.pending.push(moment);
+    return moment;
+  }
+
+  /** Work of the stream from here on starts after the moment. */
+  wait(stream: bigint, moment: Moment): void {
+    const { event } = own(moment);
+    if (event !== null) this.driver.call('cuStreamWaitEvent', stream, event, 0);
+  }
+
+  private async reached(moment: Recorded): Promise<void> {
+    const begun = performance.now();
+    while (!this.isOver(moment)) {
+      await (performance.now() - begun < EAGER ? nextTurn() : later(1));
+    }
+  }
+
+  private isOver(moment: Recorded): boolean {
+    if (moment.event === null) return true;
+    if (this.closed) throw new Error('the device was closed while a moment of it was waited for');
+    if (!this.driver.reached(moment.event)) return false;
+    this.spare.push(moment.event);
+    moment.event = null;
+    return true;
+  }
+
+  /** Takes back the events of the oldest moments that are over, so that there are no more than work in flight has. */
+  private sweep(): void {
+    while (this.pending.length > 0 && this.isOver(this.pending[0]!)) this.pending.shift();
+  }
+
+  /** @param destroy is called with each event, all work being done or lost */
+  close(destroy: (event: bigint) => void): void {
+    this.closed = true;
+    const waitedFor = this.pending.filter(({ event }) => event !== null);
+    for (const event of [...this.spare, ...waitedFor.map(({ event }) => event!)]) destroy(event);
+    this.spare.length = this.pending.length = 0;
+  }
+}
+
+function own(moment: Moment): Recorded {
+  if (moment instanceof Recorded) return moment;
+  throw new TypeError('a moment of another device');
+}
+
+interface LoadedKernel {
+  readonly handle: bigint;
+  /** Bytes of its parameter; undefined where the driver does not tell. */
+  readonly argumentBytes: number | undefined;
+}
+
+/** CUDA's bound on the parameters of a kernel, bytes. */
+const MOST_ARGUMENT_BYTES = 4096;
+
+/** The argument of one launch, as cuLaunchKernel takes it: a pointer to a pointer to its bytes. */
+class LaunchArgument {
+  // The driver copies them before a launch returns, so one place serves all launches.
+  private readonly bytes = new Uint8Array(MOST_ARGUMENT_BYTES);
+  private readonly pointers: BigUint64Array;
+
+  constructor(koffi: Native) {
+    this.pointers = BigUint64Array.of(koffi.address(this.bytes));
+  }
+
+  /** Valid until the next call. */
+  put(argument: Uint8Array): BigUint64Array {
+    this.bytes.set(argument);
+    return this.pointers;
+  }
+}
+
+/** Compiled kernels loaded into the GPU, started in one stream. */
+class KernelModule implements Kernels {
+  private readonly kernels = new Map<string, LoadedKernel>();
+  private readonly handle: bigint;
+
+  /**
+   * @param code a cubin, or PTX with its closing zero
+   * @throws Refusal when the driver does not take it
+   */
+  constructor(
+    private readonly driver: Driver,
+    private readonly argument: LaunchArgument,
+    private readonly stream: bigint,
+    code: Uint8Array,
+    private readonly unloaded: (module: KernelModule) => void,
+  ) {
+    this.handle = driver.made('cuModuleLoadData', code);
+  }
+
+  launch(name: string, blocks: number | readonly [number, number], threads: number, argument: Uint8Array): void {
+    const { handle, argumentBytes } = this.kernels.get(name) ?? this.find(name);
+    if (argumentBytes !== undefined && argumentBytes !== argument.length) {
+      throw new TypeError(`kernel ${name} takes ${argumentBytes} bytes of arguments, and was given ${argument.length}`);
+    }
+    const [x, y] = typeof blocks === 'number' ? [blocks, 1] : blocks;
+    const shape = [x, y, 1, threads, 1, 1, 0];
+    const code = this.driver.answer('cuLaunchKernel', handle, ...shape, this.stream, this.argument.put(argument), null);
+    if (code !== SUCCESS) {
+      throw this.driver.refusal(`kernel ${name} of ${x} × ${y} blocks of ${threads} threads`, code);
+    }
+  }
+
+  unload(): void {
+    this.unloaded(this);
+    this.driver.call('cuModuleUnload', this.handle);
+  }
+
+  private find(name: string): LoadedKernel {
+    const out = new BigUint64Array(1);
+    const code = this.driver.answer('cuModuleGetFunction', out, this.handle, name);
+    if (code === NOT_FOUND) throw new TypeError(`there is no kernel ${name}`);
+    if (code !== SUCCESS) throw this.driver.refusal('cuModuleGetFunction', code);
+    const kernel = { handle: out[0]!, argumentBytes: this.argumentBytesOf(name, out[0]!) };
+    this.kernels.set(name, kernel);
+    return kernel;
+  }
+
+  private argumentBytesOf(name: string, handle: bigint): number | undefined {
+    if (!this.driver.has('cuFuncGetParamInfo')) return undefined;
+    const [offset, size] = [new BigUint64Array(1), new BigUint64Array(1)];
+    const first = this.driver.answer('cuFuncGetParamInfo', handle, 0, offset, size);
+    if (first !== SUCCESS) throw this.driver.refusal('cuFuncGetParamInfo', first);
+    const bytes = Number(size[0]);
+    // Past the last parameter, the driver answers that the value is invalid.
+    const second = this.driver.answer('cuFuncGetParamInfo', handle, 1, offset, size);
+    if (second === SUCCESS) throw new TypeError(`kernel ${name} takes more than one argument`);
+    if (second !== INVALID_VALUE) throw this.driver.refusal('cuFuncGetParamInfo', second);
+    return bytes;
+  }
+}
+
+/** Whether the CUDA engine's device works here. */
+export interface CudaTrial {
+  /** The GPU and the versions, where a kernel ran on it. */
+  readonly gpu?: { readonly name: string; readonly versions: CudaVersions };
+  /** Libraries that load, by path, or by name where the loader found them. */
+  readonly found: readonly string[];
+  /** Libraries that do not, each with its files' names. */
+  readonly missing: readonly string[];
+  /** What is in the way, and the remedy. */
+  readonly reason?: string;
+}
+
+const ANSWER = 42;
+const KERNEL = `extern "C" __global__ void answer(int *x) { *x = ${ANSWER}; }`;
+
+/** Loads the libraries one by one, then has a GPU compute something. A driver may bring the process down. */
+export async function tryCudaDevice(ordinal: number): Promise<CudaTrial> {
+  if (process.platform !== 'linux') {
+    return { found: [], missing: [], reason: `the CUDA engine runs on Linux, not on ${process.platform}` };
+  }
+  const koffi = await native();
+  const where = places();
+  const [found, missing]: string[][] = [[], []];
+  for (const library of [DRIVER, NVRTC, CUBLAS]) {
+    try {
+      found!.push(findLibrary(library, where, (path) => koffi.load(path)).path);
+    } catch {
+      missing!.push(described(library));
+    }
+  }
+  try {
+    return { found: found!, missing: missing!, gpu: await answered(ordinal) };
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return { found: found!, missing: missing!, reason: [error.message, error.remedy].filter(Boolean).join(' ') };
+  }
+}
+
+/** `cuBLAS (libcublas.so.13 or libcublas.so.12)` */
+function described({ name, files }: Library): string {
+  return `${name} (${files.join(' or ')})`;
+}
+
+async function answered(ordinal: number) {
+  const device = await openCudaDevice(ordinal);
+  try {
+    const kernels = await device.compile(KERNEL);
+    const [x, host] = [device.allocate(4), device.allocateHost(4)];
+    kernels.launch('answer', 1, 1, new Uint8Array(BigUint64Array.of(x).buffer));
+    device.download(host, x, 4);
+    await device.mark().reached();
+    const value = new Int32Array(host.bytes)[0];
+    if (value !== ANSWER)
+      throw new Refusal(
+        `A kernel on ${device.name} wrote ${value}, not ${ANSWER}.`,
+        'Try another GPU.',
+        'cuda/wrong-answer',
+      );
+    return { name: device.name, versions: device.versions };
+  } finally {
+    device.close();
+  }
+}
