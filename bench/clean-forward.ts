@@ -1,8 +1,7 @@
 import { batchTokens, type Context } from '../src/corpus/contexts.js';
 import { chunkRows, evenChunks, tokenLosses } from '../src/eval/splice-graph.js';
 import { evaluationPositions } from '../src/eval/splice-pass.js';
-import type { Checkpoint } from '../src/lm/checkpoint.js';
-import { GemmaGraph } from '../src/lm/gemma-graph.js';
+import { type Checkpoint, writeModel } from '../src/lm/checkpoint.js';
 import { GraphBuilder } from '../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../src/onnx/session.js';
 
@@ -14,7 +13,7 @@ export async function openCleanForward(checkpoint: Checkpoint, context: number, 
   const tokens = g.input('tokens', 'int64', ['batch', context]);
   const rows = g.input('rows', 'int64', ['rows']);
   const targets = g.input('targets', 'int64', ['rows']);
-  const lm = new GemmaGraph(g, checkpoint, context, { device: 'cpu', precision: 'float32' });
+  const lm = writeModel(g, checkpoint, context, { device: 'cpu', precision: 'float32' });
   const residual = lm.finalNorm(lm.residual(tokens, (_, value) => value));
   const { nll } = tokenLosses(g, {
     hidden: g.gather(g.reshape(residual, 1, -1, hidden), rows, 1),

@@ -20,8 +20,8 @@ import { join } from 'node:path';
 import { openSpliceIn } from '../src/eval/splice-in.js';
 import { contextsInMemory } from '../src/eval/splice-pass.js';
 import { openForwardPass } from '../src/harvest/forward-pass.js';
-import { expectedTensors, openCheckpoint } from '../src/lm/checkpoint.js';
-import { parseGemmaConfig } from '../src/lm/gemma-config.js';
+import { openCheckpoint } from '../src/lm/checkpoint.js';
+import { parseModelConfig } from '../src/lm/families/registry.js';
 import { findHook } from '../src/lm/hooks.js';
 
 const EIGHTH = {
@@ -49,7 +49,7 @@ function writeZeros(directory: string): void {
   writeFileSync(join(directory, 'config.json'), JSON.stringify(EIGHTH));
   const header: Record<string, unknown> = {};
   let end = 0;
-  for (const [name, shape] of expectedTensors(parseGemmaConfig(EIGHTH, 'config.json'))) {
+  for (const [name, shape] of parseModelConfig(EIGHTH, 'config.json').tensors()) {
     const begin = end;
     end += shape.reduce((product, dim) => product * dim, 4);
     header[`model.${name}`] = { dtype: 'F32', shape, data_offsets: [begin, end] };

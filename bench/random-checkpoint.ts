@@ -1,8 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expectedTensors } from '../src/lm/checkpoint.js';
-import { parseGemmaConfig } from '../src/lm/gemma-config.js';
+import { parseModelConfig } from '../src/lm/families/registry.js';
 import { Generator } from '../src/random/generator.js';
 import { toBfloat16 } from '../src/safetensors/floats.js';
 
@@ -58,7 +57,7 @@ type Tensor = readonly [name: string, shape: readonly number[]];
 const entries = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 1);
 
 function tensorsOf(size: Size): Tensor[] {
-  const expected = expectedTensors(parseGemmaConfig(SIZES[size], 'config.json'));
+  const expected = parseModelConfig(SIZES[size], 'config.json').tensors();
   return [...expected].map(([name, shape]) => [`model.${name}`, shape]);
 }
 

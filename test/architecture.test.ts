@@ -92,6 +92,15 @@ test('imports go to earlier rooms of the pipeline and to side rooms, never back 
   assert.ok(seen > 2 * FILES.length, 'too few imports were found for the search to have worked');
 });
 
+test('a family is imported by the registry alone: the rest of the program knows the interface', () => {
+  const families = FILES.filter((file) => dirname(file) === join('lm', 'families') && basename(file) !== 'registry.ts');
+  assert.ok(families.length > 0);
+  for (const file of FILES) {
+    const imported = importsOf(file, readFileSync(join('src', file), 'utf8')).filter((path) => families.includes(path));
+    if (file !== join('lm', 'families', 'registry.ts')) assert.deepEqual(imported, [], file);
+  }
+});
+
 test('nothing in src is called util, common or helpers', () => {
   const everything = readdirSync('src', { recursive: true, encoding: 'utf8' });
   const stem = (path: string) => basename(path).replace(/\..*$/, '').toLowerCase();

@@ -7,7 +7,7 @@ import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { activationMemory } from '../harvest/harvest-plan.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
-import { parseGemmaConfig } from '../lm/gemma-config.js';
+import { parseModelConfig } from '../lm/families/registry.js';
 import { findHook, type Hook, hookName } from '../lm/hooks.js';
 import { blockParameters, chooseContext, contextsAtOnce } from '../lm/pass.js';
 import { onnxRuntime } from '../onnx/session.js';
@@ -43,7 +43,7 @@ export async function doctor(config: DoctorConfig, progress: Progress, stop: Sto
   const machine = await machineReport(config);
   if (config.model === undefined)
     return { ...machine, model: null, harvest: null, training: null, checks: [], fits: true };
-  const directory = await modelDirectory({ ...config, model: config.model }, progress, stop, parseGemmaConfig);
+  const directory = await modelDirectory({ ...config, model: config.model }, progress, stop, parseModelConfig);
   const checkpoint = await openCheckpoint(directory);
   const { layers } = checkpoint.config;
   const names = config.hook ?? [hookName(layers - 1, 'hook_resid_post')];
@@ -131,7 +131,7 @@ function freeOn(device: string, { gpus, memory }: Pick<Machine, 'gpus' | 'memory
 /** The whole model, as an evaluation needs it. */
 function modelReport(checkpoint: Checkpoint, context: number, doctor: DoctorConfig) {
   const { name, directory, tensors, config } = checkpoint;
-  const atOnce = contextsAtOnce(config.layers * blockParameters(config), context, doctor.device);
+  const atOnce = contextsAtOnce(blockParameters(config), context, doctor.device);
   let [parameters, stored] = [0, 0];
   for (const { shape, length } of tensors.values()) {
     parameters += shape.reduce((product, dim) => product * dim, 1);

@@ -6,10 +6,10 @@ import { type MemoryParts, memoryTotal } from '../disk/space.js';
 import { Refusal } from '../errors/refusal.js';
 import { harvestContexts, harvestGraph, openForwardPass } from '../harvest/forward-pass.js';
 import { activationMemory, batchesPerWindow, harvestMemory } from '../harvest/harvest-plan.js';
-import type { Checkpoint } from '../lm/checkpoint.js';
-import { GemmaGraph } from '../lm/gemma-graph.js';
+import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
-import { choosePrecision, type Placement } from '../lm/pass.js';
+import type { Placement } from '../lm/model-writer.js';
+import { choosePrecision } from '../lm/pass.js';
 import { GraphBuilder, type WeightMemory, weightMemory } from '../onnx/graph.js';
 import { Generator } from '../random/generator.js';
 import { PARAMETERS, parameterShape } from '../sae/sae.js';
@@ -92,7 +92,7 @@ export function harvestWeights(
 export function modelWeights(checkpoint: Checkpoint, placement: Placement): WeightMemory {
   const g = new GraphBuilder('whole-model');
   const tokens = g.input('tokens', 'int64', ['batch', 2]);
-  const lm = new GemmaGraph(g, checkpoint, 2, placement);
+  const lm = writeModel(g, checkpoint, 2, placement);
   const x = lm.finalNorm(lm.residual(tokens, (_, value) => value));
   g.output('logits', lm.logits(x), 'float32', ['batch', 2, 'vocabulary']);
   return weightMemory(g.encode());

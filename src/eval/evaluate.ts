@@ -17,7 +17,7 @@ import { asOwner, type ClaimOptions, checkOutputDirectory, claimOutputDirectory 
 import { Refusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
-import { parseGemmaConfig } from '../lm/gemma-config.js';
+import { parseModelConfig } from '../lm/families/registry.js';
 import { findHook, type Hook } from '../lm/hooks.js';
 import { chooseContext, choosePrecision } from '../lm/pass.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
@@ -125,7 +125,7 @@ async function withPlan<T>(
   work: (plan: PlannedEvaluation) => Promise<T>,
 ): Promise<T> {
   for (const path of config.sae) await openSae(path);
-  const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
+  const model = await modelDirectory(config, progress, stop, parseModelConfig);
   const checkpoint = await openCheckpoint(model);
   const candidates: Candidate[] = [];
   for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));

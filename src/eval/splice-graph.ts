@@ -1,7 +1,6 @@
-import type { Checkpoint } from '../lm/checkpoint.js';
-import { GemmaGraph } from '../lm/gemma-graph.js';
+import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
-import type { Placement } from '../lm/pass.js';
+import type { Placement } from '../lm/model-writer.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { asFloat32, storedWeight } from '../onnx/weight.js';
 import { forward, type ParameterValues } from '../sae/forward-graph.js';
@@ -105,7 +104,7 @@ export function spliceGraph(
     for (const [k, sae] of saes.entries()) tall.push(variant(reconstruct(g, sae, k, { x, u, spread, counted })));
     return g.concat(tall, 0);
   };
-  const lm = new GemmaGraph(g, checkpoint, context, placement);
+  const lm = writeModel(g, checkpoint, context, placement);
   const residual = lm.residual(tokens, (name, value) => (name === hook.name ? splice(value) : value));
   const hidden = g.reshape(lm.finalNorm(residual), variants.count, -1, checkpoint.config.hidden);
   const { nll, kl } = tokenLosses(g, {

@@ -1,9 +1,9 @@
 import { batchTokens, type Context, type LeftOut } from '../corpus/contexts.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
-import { firstHookNotFinite, notFiniteRemedy } from '../lm/first-not-finite.js';
 import type { Hook } from '../lm/hooks.js';
-import { choosePrecision, type Placement, type Precision } from '../lm/pass.js';
+import type { Placement, Precision } from '../lm/model-writer.js';
+import { choosePrecision, firstHookNotFinite, notFiniteRemedy } from '../lm/pass.js';
 import { openSession, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
 import { type Metrics, metricsOf } from './metrics.js';

@@ -1,5 +1,5 @@
 import { batchTokens, type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
-import type { GemmaConfig } from '../lm/gemma-config.js';
+import type { ModelConfig } from '../lm/family.js';
 import { blockParameters, contextsAtOnce } from '../lm/pass.js';
 import { type Device, onnxRuntime, type Session } from '../onnx/session.js';
 import { evenChunks } from './splice-graph.js';
@@ -103,10 +103,12 @@ const WIDEST = 3 * 2 ** 26;
 
 /**
  * Contexts that go through the model at one time, so that its memory is bounded whatever the batch and the SAEs. The
- * widest value is the MLP's over all variants, or the features of the largest SAE.
+ * widest value is the model's own over all variants, or the features of the largest SAE.
+ *
+ * @param modelWidth entries per token of the model's widest value
  */
-export function contextsInMemory(mlp: number, context: number, variants: number, dSae = 0): number {
-  return Math.max(1, Math.floor(WIDEST / (context * Math.max(mlp * variants, dSae))));
+export function contextsInMemory(modelWidth: number, context: number, variants: number, dSae = 0): number {
+  return Math.max(1, Math.floor(WIDEST / (context * Math.max(modelWidth * variants, dSae))));
 }
 
 /** What an evaluation's pass consists of. */
@@ -121,13 +123,16 @@ export interface EvaluationPass {
 }
 
 /** Contexts of one pass, at most: what memory allows, and on a CPU time. */
-export function evaluationContexts(config: GemmaConfig, pass: EvaluationPass): number {
+export function evaluationContexts(config: ModelConfig, pass: EvaluationPass): number {
   const { layer, variants, saes, context, device } = pass;
-  const { layers, hidden, mlp, vocabulary } = config;
+  const { hidden, vocabulary } = config;
   const below = layer + 1;
-  const blocks = below + variants * (layers - below);
+  const blocks = blockParameters(config, 0, below) + variants * blockParameters(config, below);
   const dictionaries = saes.reduce((sum, { dIn, dSae }) => sum + 2 * dIn * dSae, 0);
-  const parameters = blocks * blockParameters(config) + variants * hidden * vocabulary + dictionaries;
+  const parameters = blocks + variants * hidden * vocabulary + dictionaries;
   const widest = Math.max(0, ...saes.map(({ dSae }) => dSae));
-  return Math.min(contextsInMemory(mlp, context, variants, widest), contextsAtOnce(parameters, context, device));
+  return Math.min(
+    contextsInMemory(config.costs.widest, context, variants, widest),
+    contextsAtOnce(parameters, context, device),
+  );
 }

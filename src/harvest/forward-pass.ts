@@ -3,12 +3,11 @@ import type { ActivationArray, Rows } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { batchTokens, type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
 import { Refusal } from '../errors/refusal.js';
-import type { Checkpoint } from '../lm/checkpoint.js';
-import { firstHookNotFinite, notFiniteRemedy } from '../lm/first-not-finite.js';
-import type { GemmaConfig } from '../lm/gemma-config.js';
-import { GemmaGraph } from '../lm/gemma-graph.js';
+import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
+import type { ModelConfig } from '../lm/family.js';
 import type { Hook } from '../lm/hooks.js';
-import { blockParameters, choosePrecision, contextsAtOnce, type Placement } from '../lm/pass.js';
+import type { Placement } from '../lm/model-writer.js';
+import { blockParameters, choosePrecision, contextsAtOnce, firstHookNotFinite, notFiniteRemedy } from '../lm/pass.js';
 import { GraphBuilder } from '../onnx/graph.js';
 import { type Device, onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { toBfloat16 } from '../safetensors/floats.js';
@@ -173,7 +172,7 @@ export function harvestGraph(
   const wanted = new Map(hooks.map((hook) => [hook.name, hook]));
   // The JavaScript binding knows no bfloat16; those rows leave as float32 and are rounded outside.
   const outType = dtype === 'float16' ? 'float16' : 'float32';
-  new GemmaGraph(g, checkpoint, context, placement).residual(tokens, (name, value) => {
+  writeModel(g, checkpoint, context, placement).residual(tokens, (name, value) => {
     const hook = wanted.get(name);
     if (hook) {
       const output = outputsOf(hook);
@@ -189,11 +188,11 @@ export function harvestGraph(
 
 /** Contexts of one forward pass to the deepest of the hooks, at most. */
 export function harvestContexts(
-  config: GemmaConfig,
+  config: ModelConfig,
   hooks: readonly Hook[],
   context: number,
   device: Device | undefined,
 ): number {
   const blocks = Math.max(1, ...hooks.map(({ layer }) => layer + 1));
-  return contextsAtOnce(blocks * blockParameters(config), context, device);
+  return contextsAtOnce(blockParameters(config, 0, blocks), context, device);
 }

@@ -14,7 +14,7 @@ import { writtenAside } from '../disk/output-file.js';
 import { formatBytes, type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
-import type { GemmaConfig } from '../lm/gemma-config.js';
+import type { ModelConfig } from '../lm/family.js';
 import { findHook, type Hook } from '../lm/hooks.js';
 import { chooseContext, choosePrecision } from '../lm/pass.js';
 import { weightMemory } from '../onnx/graph.js';
@@ -266,16 +266,18 @@ const OPENING = 1.5;
 const TOKENIZER = 20;
 
 /**
- * The most that is alive at once in a forward pass, about, in float32 (half precision takes less): the residual stream
- * and its norm, beside either attention (q, k, v and the scores) or the MLP (gate, up and their product); and every
- * hook's rows, gathered and as they leave. `test/doctor/needs.test.ts` holds it to what a pass takes.
+ * The most that is alive at once in a forward pass, about, in float32 (half precision takes less), and every hook's rows,
+ * gathered and as they leave. `test/doctor/needs.test.ts` holds it to what a pass takes.
  */
-export function activationMemory(c: GemmaConfig, hooks: readonly Hook[], batch: number, context: number): number {
+export function activationMemory(
+  { costs }: Pick<ModelConfig, 'costs'>,
+  hooks: readonly Hook[],
+  batch: number,
+  context: number,
+): number {
   const positions = batch * context;
-  const attention = positions * (c.heads + 2 * c.kvHeads) * c.headDim + positions * c.heads * context;
-  const mlp = positions * 3 * c.mlp;
   const rows = positions * hooks.reduce((sum, { width }) => sum + width, 0);
-  return 4 * (2 * positions * c.hidden + Math.max(attention, mlp)) + 8 * rows;
+  return 4 * positions * costs.alive(context) + 8 * rows;
 }
 
 /** What of a plan decides its memory. */

@@ -10,7 +10,7 @@ import { asOwner } from '../disk/output-directory.js';
 import { checkFreeSpace, memoryLine } from '../disk/space.js';
 import { Interrupted, Refusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
-import { parseGemmaConfig } from '../lm/gemma-config.js';
+import { parseModelConfig } from '../lm/families/registry.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { assembleWindows, atWindow } from './assemble.js';
@@ -49,7 +49,7 @@ async function harvestInto(
   progress: Progress,
   stop: StopRequest,
 ): Promise<void> {
-  const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
+  const model = await modelDirectory(config, progress, stop, parseModelConfig);
   const plan = await planHarvest(config, model);
   try {
     await harvestPlan(plan, directories, config, progress, stop);

@@ -10,7 +10,7 @@ import { type CorpusFile, openCorpus } from '../corpus/documents.js';
 import { formatBytes, type MemoryParts, THREAD_MEMORY } from '../disk/space.js';
 import { type RefusedReply, refusalFrom, UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
-import { parseGemmaConfig } from '../lm/gemma-config.js';
+import { parseModelConfig } from '../lm/families/registry.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, unlessStopped } from '../progress/stop.js';
 
@@ -38,7 +38,7 @@ export async function openLiveSource(
   stop: StopRequest,
 ): Promise<ActivationSource> {
   const { files } = await openCorpus(config, progress);
-  const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
+  const model = await modelDirectory(config, progress, stop, parseModelConfig);
   // Of a harvest's settings, those of its output have no part here.
   const harvest = { out: '-', overwrite: false, resume: false, takeOver: false, rowsPerShard: PIECE_ROWS };
   const { hook, hookOut, ...rest } = config;

@@ -7,7 +7,7 @@ import { openCorpus } from '../corpus/documents.js';
 import { memoryLine } from '../disk/space.js';
 import { Interrupted, UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
-import { parseGemmaConfig } from '../lm/gemma-config.js';
+import { parseModelConfig } from '../lm/families/registry.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { untilStopped } from '../progress/stop.js';
 import { assembleWindows, atWindow } from './assemble.js';
@@ -30,7 +30,7 @@ export async function harvestToStream(
 ): Promise<void> {
   checkFlags(config, out);
   await openCorpus(config, progress);
-  const model = await modelDirectory(config, progress, stop, parseGemmaConfig);
+  const model = await modelDirectory(config, progress, stop, parseModelConfig);
   const plan = await planHarvest(config, model);
   try {
     const count = (c: Context) => countActivations(c, leftOutOf(plan.manifests[0]!));

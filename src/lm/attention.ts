@@ -1,8 +1,7 @@
 import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph.js';
 import type { Attribute } from '../onnx/messages.js';
 import type { Device } from '../onnx/session.js';
-import type { GemmaConfig } from './gemma-config.js';
-import type { Precision } from './pass.js';
+import type { Precision } from './model-writer.js';
 
 /**
  * How attention is computed; measurements are in docs/architecture.md. In chunks of queries is the quickest on the CPU.
@@ -30,7 +29,15 @@ export interface AttentionInputs {
 }
 
 /** Sizes and constants of attention. */
-export type AttentionShape = Pick<GemmaConfig, 'heads' | 'kvHeads' | 'headDim' | 'attentionScale' | 'attentionSoftcap'>;
+export interface AttentionShape {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Factor of the attention scores. */
+  readonly attentionScale: number;
+  /** Scores become cap · tanh(score / cap); null: they stay as they are. */
+  readonly attentionSoftcap: number | null;
+}
 
 /**
  * Causal attention with grouped queries: softmax(cap(q kᵀ · scale) + mask) v, → [batch, context, heads × headDim].

@@ -5,18 +5,21 @@ import { exists, Unchanged } from '../disk/input-file.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { Refusal } from '../errors/refusal.js';
 import { isShardName, WEIGHTS, WEIGHTS_INDEX } from '../hub/cache.js';
+import type { GraphBuilder } from '../onnx/graph.js';
 import { isWeightDType } from '../onnx/weight.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/file.js';
 import { fingerprint } from '../safetensors/fingerprint.js';
-import { type GemmaConfig, parseGemmaConfig, shapeOf } from './gemma-config.js';
+import { parseModelConfig } from './families/registry.js';
+import type { ModelConfig, ModelGraph } from './family.js';
+import { ModelWriter, type Placement } from './model-writer.js';
 
 /** A Hugging Face checkpoint on disk: its configuration and where each tensor lies. No weight has been read. */
 export interface Checkpoint {
   readonly directory: string;
   /** Last part of the directory's path; goes into manifests and SAE metadata. */
   readonly name: string;
-  readonly config: GemmaConfig;
-  /** The language model's tensors by their Hugging Face names, without what stands before `layers.` there. */
+  readonly config: ModelConfig;
+  /** The language model's tensors by the names of its family, without prefix. */
   readonly tensors: ReadonlyMap<string, TensorLocation>;
   /** Identifies the model wherever it lies; see safetensors/fingerprint.ts. */
   readonly fingerprint: string;
@@ -26,6 +29,16 @@ export interface Checkpoint {
    * @throws Refusal where config.json or weights are no longer those that were opened
    */
   checkUnchanged(): Promise<void>;
+}
+
+/** Begins to write a model into a graph. */
+export function writeModel(
+  g: GraphBuilder,
+  { config, tensors }: Pick<Checkpoint, 'config' | 'tensors'>,
+  context: number,
+  placement: Placement = { device: 'cpu', precision: 'float32' },
+): ModelGraph {
+  return config.write(new ModelWriter(g, tensors, context, placement));
 }
 
 /** Bytes of a config.json, at most. */
@@ -52,7 +65,7 @@ export async function openCheckpoint(path: string): Promise<Checkpoint> {
   let read = await readModel(directory);
   const unchanged = await Unchanged.of(`The model ${path}`, read.paths, async () => {
     read = await readModel(directory);
-    return fingerprint(shapeOf(read.config), read.tensors);
+    return fingerprint(read.config.shape, read.tensors);
   });
   const { config, tensors } = read;
   return {
@@ -74,7 +87,7 @@ async function readModel(directory: string) {
     'Download the file again.',
     MOST_CONFIG,
   );
-  const config = parseGemmaConfig(json, configPath);
+  const config = parseModelConfig(json, configPath);
   const weights = await readWeightFiles(directory);
   const tensors = languageModelTensors(weights.tensors, config, weights.label);
   return { config, tensors, paths: [configPath, ...weights.paths] };
@@ -161,47 +174,7 @@ export async function readWeightFiles(directory: string): Promise<WeightFiles> {
   return { paths: names.map((name) => join(directory, name)), tensors, label: index };
 }
 
-/**
- * What stands before the language model's tensor names, over the years: the causal models, the image-and-text models
- * saved since transformers 4.52 and before, and bare language models.
- */
-const PREFIXES = ['model.', 'model.language_model.', 'language_model.model.', 'language_model.', ''];
-const HEADS = ['lm_head.weight', 'language_model.lm_head.weight', 'model.lm_head.weight'];
-
-/** Tables that old checkpoints carry along; they follow from config.json. */
-const DERIVED = /\.rotary_emb\.inv_freq$/;
-
 const REMEDY = 'config.json and weights must be of one checkpoint.';
-
-/** Shapes of every tensor a Gemma of this configuration has, by name without prefix; matrices are [out, in]. */
-export function expectedTensors(c: GemmaConfig): Map<string, readonly number[]> {
-  const expected = new Map<string, readonly number[]>([
-    ['embed_tokens.weight', [c.vocabulary, c.hidden]],
-    ['norm.weight', [c.hidden]],
-  ]);
-  if (!c.tiedHead) expected.set('lm_head.weight', [c.vocabulary, c.hidden]);
-  for (let layer = 0; layer < c.layers; layer++) {
-    const set = (name: string, ...shape: number[]) => expected.set(`layers.${layer}.${name}.weight`, shape);
-    set('input_layernorm', c.hidden);
-    set('self_attn.q_proj', c.heads * c.headDim, c.hidden);
-    set('self_attn.k_proj', c.kvHeads * c.headDim, c.hidden);
-    set('self_attn.v_proj', c.kvHeads * c.headDim, c.hidden);
-    set('self_attn.o_proj', c.hidden, c.heads * c.headDim);
-    if (c.family.qkNorms) {
-      set('self_attn.q_norm', c.headDim);
-      set('self_attn.k_norm', c.headDim);
-    }
-    set('post_attention_layernorm', c.hidden);
-    if (c.family.postNorms) {
-      set('pre_feedforward_layernorm', c.hidden);
-      set('post_feedforward_layernorm', c.hidden);
-    }
-    set('mlp.gate_proj', c.mlp, c.hidden);
-    set('mlp.up_proj', c.mlp, c.hidden);
-    set('mlp.down_proj', c.hidden, c.mlp);
-  }
-  return expected;
-}
 
 /**
  * The language model's tensors among all of a checkpoint, by name without prefix. Other parts (a vision tower) are left
@@ -213,15 +186,16 @@ export function expectedTensors(c: GemmaConfig): Map<string, readonly number[]> 
  */
 export function languageModelTensors(
   found: ReadonlyMap<string, TensorLocation>,
-  config: GemmaConfig,
+  config: ModelConfig,
   path: string,
 ): Map<string, TensorLocation> {
-  const prefix = PREFIXES.find((p) => found.has(`${p}embed_tokens.weight`)) ?? PREFIXES[0]!;
-  const head = HEADS.find((name) => found.has(name));
-  const expected = expectedTensors(config);
+  const { prefixes, anchor, elsewhere, blocks, derived } = config.names;
+  const prefix = prefixes.find((p) => found.has(p + anchor)) ?? prefixes[0]!;
+  const expected = config.tensors();
   const tensors = new Map<string, TensorLocation>();
   for (const [name, shape] of expected) {
-    const full = name === 'lm_head.weight' ? head : prefix + name;
+    const outside = Object.hasOwn(elsewhere, name) ? elsewhere[name] : undefined;
+    const full = outside ? outside.find((other) => found.has(other)) : prefix + name;
     const location = full === undefined ? undefined : found.get(full);
     if (!location) throw new Refusal(`${path} lacks the tensor ${name}.`, REMEDY, 'lm/no-tensor');
     if (location.shape.join() !== shape.join()) {
@@ -241,8 +215,8 @@ export function languageModelTensors(
     tensors.set(name, location);
   }
   for (const full of found.keys()) {
-    const inner = full.startsWith(`${prefix}layers.`) && !expected.has(full.slice(prefix.length));
-    if (inner && !DERIVED.test(full)) {
+    const inner = full.startsWith(prefix + blocks) && !expected.has(full.slice(prefix.length));
+    if (inner && !derived.test(full)) {
       throw new Refusal(
         `${path} has a tensor ${full}, which this architecture does not have.`,
         REMEDY,

@@ -3,8 +3,8 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { type ModelSource, modelConfig } from '../hub/model-source.js';
 import type { HubSettings } from '../hub/request.js';
 import type { StopRequest } from '../progress/progress.js';
-import { parseGemmaConfig } from './gemma-config.js';
-import { allHooks, findHookAmong, type Hook } from './hooks.js';
+import { parseModelConfig } from './families/registry.js';
+import { findHookAmong, type Hook } from './hooks.js';
 
 type PossibleModel = Partial<Pick<ModelSource, 'model'>> & Omit<ModelSource, 'model'>;
 
@@ -127,9 +127,13 @@ const abridged = (names: readonly string[]) =>
  * of a model of the hub nothing else is downloaded.
  *
  * @param settings of the hub, read from the environment by default
- * @throws Refusal when there is no such model, or it is not a Gemma
+ * @throws Refusal when there is no such model, or it is of no family that is supported
  */
-export async function modelHooks(source: ModelSource, stop: StopRequest, settings?: HubSettings): Promise<Hook[]> {
+export async function modelHooks(
+  source: ModelSource,
+  stop: StopRequest,
+  settings?: HubSettings,
+): Promise<readonly Hook[]> {
   const { json, path } = await modelConfig(source, stop, settings);
-  return allHooks(parseGemmaConfig(json, path));
+  return parseModelConfig(json, path).hooks;
 }

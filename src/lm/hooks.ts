@@ -1,33 +1,30 @@
 import { nearest } from '../errors/nearest.js';
 import { Refusal } from '../errors/refusal.js';
-import type { GemmaConfig } from './gemma-config.js';
+import type { Value } from '../onnx/graph.js';
 
 /**
- * Hook points, by TransformerLens's names, in the order in which a block computes them. Values are the raw ones of the
- * Hugging Face model (nothing folded), with a flat last dimension.
+ * Hook points of a block by TransformerLens's names. Values are the raw ones of the Hugging Face model (nothing folded),
+ * with a flat last dimension. A family has those of them that its blocks compute.
  */
-export const HOOK_SITES = {
+export type HookSite =
   /** Residual stream before the block. */
-  hook_resid_pre: (c: GemmaConfig) => c.hidden,
+  | 'hook_resid_pre'
   /** Attention's output by head, before W_O. */
-  'attn.hook_z': (c: GemmaConfig) => c.heads * c.headDim,
+  | 'attn.hook_z'
   /** What attention adds to the residual stream. */
-  hook_attn_out: (c: GemmaConfig) => c.hidden,
+  | 'hook_attn_out'
   /** Residual stream between attention and MLP. */
-  hook_resid_mid: (c: GemmaConfig) => c.hidden,
-  /** Gate of the gated MLP, before its activation function. */
-  'mlp.hook_pre': (c: GemmaConfig) => c.mlp,
-  /** The MLP's linear (up) branch. */
-  'mlp.hook_pre_linear': (c: GemmaConfig) => c.mlp,
-  /** act(gate) · up, the input of the down projection. */
-  'mlp.hook_post': (c: GemmaConfig) => c.mlp,
+  | 'hook_resid_mid'
+  /** What the MLP's activation function is applied to: of a gated MLP, its gate. */
+  | 'mlp.hook_pre'
+  /** A gated MLP's linear (up) branch. */
+  | 'mlp.hook_pre_linear'
+  /** Input of the MLP's last projection: of a gated MLP, act(gate) · up. */
+  | 'mlp.hook_post'
   /** What the MLP adds to the residual stream. */
-  hook_mlp_out: (c: GemmaConfig) => c.hidden,
+  | 'hook_mlp_out'
   /** Residual stream after the block. */
-  hook_resid_post: (c: GemmaConfig) => c.hidden,
-} satisfies Record<string, (config: GemmaConfig) => number>;
-
-export type HookSite = keyof typeof HOOK_SITES;
+  | 'hook_resid_post';
 
 export interface Hook {
   /** Full name, `blocks.L.site`. */
@@ -38,16 +35,34 @@ export interface Hook {
   readonly width: number;
 }
 
+/**
+ * Called at every hook point with its value [..., width] in float32; what it returns takes the value's place. It may
+ * record the value (harvest), or return a tall one with a leading dimension of variants (splice-in): later operations
+ * broadcast over that dimension, and the end of the block folds it into the batch.
+ */
+export type HookFunction = (name: string, value: Value) => Value;
+
 /** Full name of a hook point. */
 export function hookName(layer: number, site: HookSite): string {
   return `blocks.${layer}.${site}`;
 }
 
-/** All hook points of a model, first layer first. */
-export function allHooks(config: GemmaConfig): Hook[] {
-  const sites = Object.entries(HOOK_SITES) as [HookSite, (c: GemmaConfig) => number][];
-  return Array.from({ length: config.layers }, (_, layer) =>
-    sites.map(([site, width]) => ({ name: hookName(layer, site), layer, site, width: width(config) })),
+/** The hook function of one block, which knows hook points by their sites. */
+export type HookOfBlock = (site: HookSite, value: Value) => Value;
+
+export function hookOfBlock(layer: number, hook: HookFunction): HookOfBlock {
+  return (site, value) => hook(hookName(layer, site), value);
+}
+
+/** All hook points of a model, first layer first, from the widths at a block's sites in the order of computation. */
+export function hooksOfBlocks(
+  layers: number,
+  widths: (layer: number) => Readonly<Partial<Record<HookSite, number>>>,
+): Hook[] {
+  return Array.from({ length: layers }, (_, layer) =>
+    (Object.entries(widths(layer)) as [HookSite, number][]).map(([site, width]) => {
+      return { name: hookName(layer, site), layer, site, width };
+    }),
   ).flat();
 }
 
@@ -56,15 +71,15 @@ export function allHooks(config: GemmaConfig): Hook[] {
  *
  * @throws Refusal with the hook that is probably meant, and every site
  */
-export function findHook(name: string, config: GemmaConfig): Hook {
-  return findHookAmong(name, allHooks(config));
+export function findHook(name: string, { hooks }: { readonly hooks: readonly Hook[] }): Hook {
+  return findHookAmong(name, hooks);
 }
 
 /** The same among the hooks of a model. */
 export function findHookAmong(name: string, hooks: readonly Hook[]): Hook {
   const hook = hooks.find((candidate) => candidate.name === name);
   if (hook) return hook;
-  const sites = Object.keys(HOOK_SITES) as HookSite[];
+  const sites = [...new Set(hooks.map(({ site }) => site))];
   const last = hooks.at(-1)!.layer;
   throw new Refusal(
     `There is no hook "${name}" in this model of ${last + 1} layers (blocks.0 to blocks.${last}).`,

@@ -1,18 +1,11 @@
-import type { precisions } from '../config/values.js';
 import { UsageRefusal } from '../errors/refusal.js';
-import type { Device } from '../onnx/session.js';
+import { GraphBuilder } from '../onnx/graph.js';
+import { type Device, onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { weightDType } from '../onnx/weight.js';
-import type { Checkpoint } from './checkpoint.js';
-import type { GemmaConfig } from './gemma-config.js';
-
-/** Element type in which matrices are multiplied; norms, softmax, the residual stream and losses are float32 always. */
-export type Precision = Exclude<(typeof precisions)[number], 'auto'>;
-
-/** Where a model runs, and in which precision. */
-export interface Placement {
-  readonly device: Device;
-  readonly precision: Precision;
-}
+import { type Checkpoint, writeModel } from './checkpoint.js';
+import type { ModelConfig } from './family.js';
+import type { Hook } from './hooks.js';
+import type { Placement, Precision } from './model-writer.js';
 
 /**
  * The precision that was asked for; `auto` is the checkpoint's own on CUDA, whose kernels have them all, and float32
@@ -33,9 +26,9 @@ export function choosePrecision(wanted: Precision | 'auto', device: Device, chec
   return { device, precision: wanted };
 }
 
-/** The element type of most weights, told by the first block's largest matrix. */
-function ownPrecision({ tensors }: Checkpoint): Precision {
-  return weightDType(tensors.get('layers.0.mlp.gate_proj.weight')!) as Precision;
+/** The element type of most weights. */
+function ownPrecision({ tensors, config }: Checkpoint): Precision {
+  return weightDType(tensors.get(config.names.typical)!) as Precision;
 }
 
 /**
@@ -44,9 +37,9 @@ function ownPrecision({ tensors }: Checkpoint): Precision {
  */
 const OPERATIONS = 1e12;
 
-/** Parameters of one block's matrices. */
-export function blockParameters({ hidden, heads, kvHeads, headDim, mlp }: GemmaConfig): number {
-  return hidden * (2 * (heads + kvHeads) * headDim + 3 * mlp);
+/** Parameters of the matrices of blocks [first, end). */
+export function blockParameters({ costs }: Pick<ModelConfig, 'costs'>, first = 0, end?: number): number {
+  return costs.blocks.slice(first, end).reduce((sum, parameters) => sum + parameters, 0);
 }
 
 /**
@@ -68,7 +61,7 @@ const DEFAULT_CONTEXT = 1024;
  *
  * @throws UsageRefusal when it is longer than the model's positions
  */
-export function chooseContext(wanted: number | undefined, config: GemmaConfig): number {
+export function chooseContext(wanted: number | undefined, config: ModelConfig): number {
   const longest = config.maxContext;
   if (wanted !== undefined && wanted > longest) {
     throw new UsageRefusal(
@@ -78,4 +71,47 @@ export function chooseContext(wanted: number | undefined, config: GemmaConfig): 
     );
   }
   return wanted ?? Math.min(DEFAULT_CONTEXT, longest);
+}
+
+/**
+ * The first hook point, in the order in which a model computes, where values of these contexts are NaN or infinite;
+ * undefined where all are finite. It opens the model once more with an output a hook, so it is for when something has
+ * gone wrong.
+ *
+ * @param ids tokens of contexts of one length, [contexts × length], as the model takes them
+ * @param last looks no further than this hook
+ */
+export async function firstHookNotFinite(
+  checkpoint: Checkpoint,
+  { ids, length }: { readonly ids: BigInt64Array; readonly length: number },
+  placement: Placement,
+  options: SessionOptions,
+  last?: Hook,
+): Promise<Hook | undefined> {
+  const all = checkpoint.config.hooks;
+  const end = last === undefined ? all.length : all.findIndex(({ name }) => name === last.name) + 1;
+  const hooks = all.slice(0, end);
+  const g = new GraphBuilder('first-not-finite');
+  const tokens = g.input('tokens', 'int64', ['batch', length]);
+  writeModel(g, checkpoint, length, placement).residual(tokens, (name, value) => {
+    // 0 · x is 0 for numbers, and NaN for everything else.
+    const zero = g.reduceSum(g.mul(value, g.scalar(0)), [0, 1, 2]);
+    if (hooks.some((hook) => hook.name === name)) g.output(name, zero, 'float32', []);
+    return value;
+  });
+  const session = await openSession(g.encode(), options);
+  try {
+    const { Tensor } = await onnxRuntime();
+    const outputs = await session.run({ tokens: new Tensor('int64', ids, [ids.length / length, length]) });
+    return hooks.find(({ name }) => Number.isNaN((outputs[name]!.data as Float32Array)[0]));
+  } finally {
+    await session.release();
+  }
+}
+
+/** What to do about a model whose values are not finite. */
+export function notFiniteRemedy({ precision, device }: Placement): string {
+  if (precision === 'float16') return 'float16 ends at 65504: use --precision float32, or bfloat16 on CUDA.';
+  const elsewhere = device === 'cpu' ? '' : ', or the device miscalculates; try --device cpu';
+  return `The weights are damaged${elsewhere}.`;
 }

@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import type { GraphBuilder, Value } from '../onnx/graph.js';
+import type { Unsupported } from './family.js';
+import type { ModelWriter } from './model-writer.js';
 
 /** What attention of a layer sees: everything before it, or a window. Names of Hugging Face's `layer_types`. */
 export type LayerType = 'full_attention' | 'sliding_attention';
@@ -37,7 +39,7 @@ export interface RopeKeys {
 export function parseRope(
   file: RopeKeys,
   family: { readonly ropeTheta: Readonly<Record<LayerType, number>>; readonly ropeByType: boolean },
-  unsupported: (key: string, value: unknown) => never,
+  unsupported: Unsupported,
 ): Record<LayerType, Rope> {
   if (file.rope_parameters != null && file.rope_scaling != null) return unsupported('rope_scaling', file.rope_scaling);
   const rope = (key: string, value: unknown, theta: number | null | undefined, type: LayerType): Rope => {
@@ -74,7 +76,7 @@ export function parseRope(
 }
 
 /** Cosines and sines of position · frequency, float32 [context, headDim / 2] each. */
-export function ropeTables(g: GraphBuilder, { theta, factor }: Rope, context: number, headDim: number): [Value, Value] {
+function ropeTables(g: GraphBuilder, { theta, factor }: Rope, context: number, headDim: number): [Value, Value] {
   const half = headDim / 2;
   const cos = new Float32Array(context * half);
   const sin = new Float32Array(context * half);
@@ -91,4 +93,29 @@ export function ropeTables(g: GraphBuilder, { theta, factor }: Rope, context: nu
   const table = (name: string, values: Float32Array) =>
     g.table(`rope_${name}/${theta}/${factor}`, [context, half], values);
   return [table('cos', cos), table('sin', sin)];
+}
+
+/** Rotations of queries and keys; layers that rotate alike share their tables. */
+export class Rotary {
+  private readonly tables = new Map<string, [Value, Value]>();
+
+  constructor(
+    private readonly writer: ModelWriter,
+    private readonly headDim: number,
+  ) {}
+
+  /**
+   * @param x float32 [batch, context, heads × headDim]
+   * @param positions int64 [batch, context]
+   */
+  rotate(x: Value, heads: number, rope: Rope, positions: Value): Value {
+    return this.writer.g.op('RotaryEmbedding', [x, ...this.tablesOf(rope), positions], { num_heads: heads });
+  }
+
+  private tablesOf(rope: Rope): [Value, Value] {
+    const key = `${rope.theta}/${rope.factor}`;
+    const made = this.tables.get(key) ?? ropeTables(this.writer.g, rope, this.writer.context, this.headDim);
+    this.tables.set(key, made);
+    return made;
+  }
 }

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { contextsInMemory, evaluationContexts } from '../../src/eval/splice-pass.js';
-import type { GemmaConfig } from '../../src/lm/gemma-config.js';
 import { contextsAtOnce } from '../../src/lm/pass.js';
+import { gemmaOfSizes } from '../lm/gemma-config.js';
 
 /** 40 blocks of 28,608 parameters and a head of 64,000. */
-const config = { layers: 40, hidden: 64, heads: 2, kvHeads: 1, headDim: 16, mlp: 117, vocabulary: 1000 } as GemmaConfig;
+const config = gemmaOfSizes({ layers: 40, hidden: 64, heads: 2, kvHeads: 1, headDim: 16, mlp: 117, vocabulary: 1000 });
 const BLOCK = 64 * (2 * 3 * 16 + 3 * 117);
 const HEAD = 64 * 1000;
 const saes = [
@@ -33,8 +33,8 @@ test('elsewhere, and where that is less, memory decides', () => {
 });
 
 test('Gemma 2B goes through an evaluation one context of 1024 at a time on a CPU, four on a GPU', () => {
-  const gemma = { layers: 18, hidden: 2048, heads: 8, kvHeads: 1, headDim: 256, mlp: 16_384, vocabulary: 256_000 };
+  const gemma = gemmaOfSizes({ layers: 18, hidden: 2048, heads: 8, kvHeads: 1, headDim: 256, mlp: 16_384 });
   const pass = { layer: 5, variants: 3, saes: [{ dIn: 2048, dSae: 16_384 }], context: 1024 };
-  const contexts = (device: string) => evaluationContexts(gemma as GemmaConfig, { ...pass, device });
+  const contexts = (device: string) => evaluationContexts(gemma, { ...pass, device });
   assert.deepEqual([contexts('cpu'), contexts('cuda')], [1, 4]);
 });

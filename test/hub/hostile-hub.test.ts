@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { boundedFetch, hubSettings, withoutSecrets } from '../../src/hub/request.js';
-import { parseGemmaConfig } from '../../src/lm/gemma-config.js';
+import { parseModelConfig } from '../../src/lm/families/registry.js';
 import { silent } from '../../src/progress/progress.js';
 import { refuses } from '../config/refuses.js';
 import { COMMIT, MODEL } from './fake-hub.js';
@@ -104,7 +104,7 @@ test('a model that is not supported is named with its architecture, before its w
     if (!weights) files.delete('model.safetensors');
     const { hub, fetch, cache } = await tinyHub(t, files);
     await refuses(
-      () => fetch({}, {}, silent, { signal: undefined }, parseGemmaConfig),
+      () => fetch({}, {}, silent, { signal: undefined }, parseModelConfig),
       MODEL,
       '"gpt_neox" (GPTNeoXForCausalLM)',
       'not supported',

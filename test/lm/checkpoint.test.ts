@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
-import { parseGemmaConfig } from '../../src/lm/gemma-config.js';
-import { allHooks, findHook } from '../../src/lm/hooks.js';
+import type { GemmaConfig } from '../../src/lm/families/gemma.js';
+import { parseModelConfig } from '../../src/lm/families/registry.js';
+import { findHook } from '../../src/lm/hooks.js';
 import { floatTensor, type TensorToWrite } from '../../src/safetensors/file.js';
 import { temporaryDirectory } from '../temporary.js';
+import { parseGemmaConfig } from './gemma-config.js';
 import { openRandomGemma, writeCheckpoint } from './random-gemma.js';
 
 const root = temporaryDirectory();
@@ -34,7 +36,7 @@ test('the bundled model opens with the numbers of its config.json', async () => 
   let parameters = 0;
   for (const { shape } of checkpoint.tensors.values()) parameters += shape.reduce((product, dim) => product * dim, 1);
   assert.equal(parameters, 3_344_064);
-  const { layers, hidden, heads, headDim, mlp, vocabulary } = checkpoint.config;
+  const { layers, hidden, heads, headDim, mlp, vocabulary } = checkpoint.config as GemmaConfig;
   assert.deepEqual([layers, hidden, heads, headDim, mlp, vocabulary], [4, 192, 4, 64, 768, 4096]);
 });
 
@@ -107,19 +109,19 @@ test('settings that would change the result are refused by name', async () => {
     [config, 'head_dim', 7],
   ] as [Record<string, unknown>, string, unknown][]) {
     assert.throws(
-      () => parseGemmaConfig({ ...file, [key]: value }, 'config.json'),
+      () => parseModelConfig({ ...file, [key]: value }, 'config.json'),
       refusal(new RegExp(`sets ${key}(\\.rope_type)? to`)),
       `${key} ${JSON.stringify(value)}`,
     );
   }
   const yarn = { rope_type: 'yarn', rope_theta: 10000 };
   assert.throws(
-    () => parseGemmaConfig({ ...config, rope_parameters: yarn }, 'c'),
+    () => parseModelConfig({ ...config, rope_parameters: yarn }, 'c'),
     refusal(/sets rope_parameters\.rope_type to "yarn"/),
   );
   const byType = { full_attention: yarn, sliding_attention: { rope_type: 'default' } };
   assert.throws(
-    () => parseGemmaConfig({ ...gemma3, rope_parameters: byType }, 'c'),
+    () => parseModelConfig({ ...gemma3, rope_parameters: byType }, 'c'),
     refusal(/sets rope_parameters\.full_attention\.rope_type to "yarn"/),
   );
 });
@@ -130,7 +132,7 @@ test('what a nested configuration sets is refused at either level', async () => 
   const quantized = { quantization_config: { quant_method: 'gptq' } };
   const inside = { ...nested, text_config: { ...text, ...quantized } };
   for (const file of [{ ...nested, ...quantized }, inside]) {
-    assert.throws(() => parseGemmaConfig(file, 'c'), refusal(/sets quantization_config to/));
+    assert.throws(() => parseModelConfig(file, 'c'), refusal(/sets quantization_config to/));
   }
 });
 
@@ -144,7 +146,7 @@ test('an unsupported architecture is refused by its name', () => {
     [[], /of type undefined/],
     [null, /of type undefined/],
   ] as const) {
-    assert.throws(() => parseGemmaConfig(file, 'c'), refusal(message));
+    assert.throws(() => parseModelConfig(file, 'c'), refusal(message));
   }
 });
 
@@ -171,8 +173,8 @@ test('rope_theta is read in its old and its new spelling', () => {
 });
 
 test('hooks have TransformerLens names and widths; an unknown one lists the nearest', () => {
-  const gemma = parseGemmaConfig(config, 'c');
-  assert.equal(allHooks(gemma).length, 4 * 9);
+  const gemma = parseModelConfig(config, 'c');
+  assert.equal(gemma.hooks.length, 4 * 9);
   assert.equal(findHook('blocks.3.attn.hook_z', gemma).width, 256);
   assert.equal(findHook('blocks.0.mlp.hook_post', gemma).width, 768);
   assert.throws(

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadConfig } from '../../src/config/load.js';
-import { type GemmaConfig, parseGemmaConfig } from '../../src/lm/gemma-config.js';
+import { parseModelConfig } from '../../src/lm/families/registry.js';
+import type { ModelConfig } from '../../src/lm/family.js';
 import { findHook } from '../../src/lm/hooks.js';
 import { sparsityCoefficient } from '../../src/train/schedule.js';
 
@@ -13,11 +14,11 @@ const SIZES: Record<string, [type: string, layers: number, hidden: number, heads
   'gemma-3-270m': ['gemma3_text', 18, 640, 4],
 };
 
-function modelOf(name: string): GemmaConfig {
+function modelOf(name: string): ModelConfig {
   const [model_type, num_hidden_layers, hidden_size, num_attention_heads] = SIZES[name]!;
   const sizes = { num_hidden_layers, hidden_size, num_attention_heads, num_key_value_heads: 1, head_dim: 256 };
   const rest = { intermediate_size: 2048, vocab_size: 256_000, max_position_embeddings: 8192, rms_norm_eps: 1e-6 };
-  return parseGemmaConfig({ model_type, ...sizes, ...rest, bos_token_id: 2 }, 'config.json');
+  return parseModelConfig({ model_type, ...sizes, ...rest, bos_token_id: 2 }, 'config.json');
 }
 
 for (const name of Object.keys(SIZES)) {

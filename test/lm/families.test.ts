@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Checkpoint, openCheckpoint } from '../../src/lm/checkpoint.js';
-import { allHooks } from '../../src/lm/hooks.js';
-import type { Placement } from '../../src/lm/pass.js';
+import type { Placement } from '../../src/lm/model-writer.js';
 import { readFloats } from '../../src/safetensors/floats.js';
 import { relativeDifference } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -30,7 +29,7 @@ async function matches(
     assert.ok(Math.abs(loss - expected[i]!) < tolerance * Math.max(1, expected[i]!), `nll ${loss}, not ${expected[i]}`);
   }
   const values = await runHooks(checkpoint, tokens.subarray(0, context), context, placement);
-  const widths = new Map(allHooks(checkpoint.config).map(({ name, width }) => [name, width]));
+  const widths = new Map(checkpoint.config.hooks.map(({ name, width }) => [name, width]));
   assert.deepEqual([...values.keys()].sort(), [...hooks].sort());
   const positions = await golden.ints('positions');
   const norms = await golden.doubles('norms');

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
-import { allHooks } from '../../src/lm/hooks.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { nextTokenLosses, runHooks } from './run-model.js';
 
@@ -11,7 +10,7 @@ const golden = await openGolden('tiny-gemma');
 const tokens = await golden.ints('tokens');
 
 test('every hook at every layer equals transformers within 1e-4 of its largest entry', async () => {
-  const hooks = allHooks(checkpoint.config);
+  const hooks = checkpoint.config.hooks;
   assert.equal(hooks.length, 36);
   const outputs = await runHooks(checkpoint, tokens.subarray(0, CONTEXT), CONTEXT);
   const positions = await golden.ints('positions');

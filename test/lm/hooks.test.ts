@@ -3,13 +3,14 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.js';
 import { expandHooks, expandOneHook, modelHooks } from '../../src/lm/chosen-hooks.js';
-import { parseGemmaConfig } from '../../src/lm/gemma-config.js';
-import { allHooks, findHook, HOOK_SITES } from '../../src/lm/hooks.js';
+import { parseModelConfig } from '../../src/lm/families/registry.js';
+import { findHook } from '../../src/lm/hooks.js';
 import { refusalOf, refusesUsage } from '../config/refuses.js';
 
 const path = 'assets/tiny-gemma/config.json';
-const config = parseGemmaConfig(JSON.parse(readFileSync(path, 'utf8')), path);
-const all = allHooks(config).map(({ name }) => name);
+const config = parseModelConfig(JSON.parse(readFileSync(path, 'utf8')), path);
+const all = config.hooks.map(({ name }) => name);
+const SITES = config.hooks.filter(({ layer }) => layer === 0).map(({ site }) => site);
 const names = async () => all;
 const none = async (): Promise<string[]> => assert.fail('the model was asked');
 
@@ -31,7 +32,7 @@ test('names of other tools lead to the hook that they mean, and every site is na
     const { message, remedy } = await refusalOf(() => findHook(theirs, config), Refusal);
     assert.ok(message.includes(theirs));
     assert.ok(remedy!.startsWith(`Did you mean ${ours}`), `${theirs}: ${remedy}`);
-    for (const site of Object.keys(HOOK_SITES)) assert.ok(remedy!.includes(site), site);
+    for (const site of SITES) assert.ok(remedy!.includes(site), site);
   }
 });
 
@@ -51,7 +52,7 @@ test('patterns and lists stand for names, each once, in the order of the model',
     post[0],
     ...post.slice(2),
   ]);
-  assert.deepEqual(await expandHooks(['blocks.0.*'], names), all.slice(0, Object.keys(HOOK_SITES).length));
+  assert.deepEqual(await expandHooks(['blocks.0.*'], names), all.slice(0, SITES.length));
   assert.deepEqual(await expandHooks(['*'], names), all);
   assert.deepEqual(
     await expandHooks(['*s.*.hook_z'], names),
@@ -74,5 +75,5 @@ test('a pattern without a match, one hook too many, and empty names are refused'
 
 test('a model’s hooks come from its config.json alone', async () => {
   const found = await modelHooks({ model: 'assets/tiny-gemma', offline: true }, { signal: undefined });
-  assert.deepEqual(found, allHooks(config));
+  assert.deepEqual(found, config.hooks);
 });

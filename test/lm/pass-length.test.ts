@@ -2,21 +2,23 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { harvestContexts } from '../../src/harvest/forward-pass.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
-import type { GemmaConfig } from '../../src/lm/gemma-config.js';
+import type { ModelConfig } from '../../src/lm/family.js';
 import { findHook } from '../../src/lm/hooks.js';
 import { blockParameters, contextsAtOnce } from '../../src/lm/pass.js';
+import { gemmaOfSizes } from './gemma-config.js';
 
 /** Sizes of the models' published configurations. */
-const GEMMA_2B = { layers: 18, hidden: 2048, heads: 8, kvHeads: 1, headDim: 256, mlp: 16_384 } as GemmaConfig;
-const GEMMA_3_270M = { layers: 18, hidden: 640, heads: 4, kvHeads: 1, headDim: 256, mlp: 2048 } as GemmaConfig;
+const GEMMA_2B = gemmaOfSizes({ layers: 18, hidden: 2048, heads: 8, kvHeads: 1, headDim: 256, mlp: 16_384 });
+const GEMMA_3_270M = gemmaOfSizes({ layers: 18, hidden: 640, heads: 4, kvHeads: 1, headDim: 256, mlp: 2048 });
 
 test('parameters of a block are those of its seven matrices', async () => {
   const { config, tensors } = await openCheckpoint('assets/tiny-gemma');
   let matrices = 0;
   for (const [name, { shape }] of tensors) if (/^layers\.1\..*proj/.test(name)) matrices += shape[0]! * shape[1]!;
-  assert.equal(blockParameters(config), matrices);
+  assert.deepEqual(config.costs.blocks, Array(4).fill(matrices));
+  assert.equal(blockParameters(config, 1, 3), 2 * matrices);
   // 2.51 billion less the embedding of 256,000 × 2048.
-  assert.ok(Math.abs(GEMMA_2B.layers * blockParameters(GEMMA_2B) - 1.98e9) < 1e7);
+  assert.ok(Math.abs(blockParameters(GEMMA_2B) - 1.98e9) < 1e7);
 });
 
 test('a pass on a CPU has no more than 10¹² operations, or one context', () => {
@@ -35,7 +37,7 @@ test('a pass on a CPU has no more than 10¹² operations, or one context', () =>
 });
 
 test('contexts of a harvest go by its deepest hook', async () => {
-  const at = (config: GemmaConfig, ...layers: number[]) => {
+  const at = (config: ModelConfig, ...layers: number[]) => {
     const hooks = layers.map((layer) => ({ layer }) as ReturnType<typeof findHook>);
     return harvestContexts(config, hooks, 1024, 'cpu');
   };

@@ -1,8 +1,6 @@
 import { chunkRows, evenChunks, tokenLosses } from '../../src/eval/splice-graph.js';
-import type { Checkpoint } from '../../src/lm/checkpoint.js';
-import { GemmaGraph } from '../../src/lm/gemma-graph.js';
-import { allHooks } from '../../src/lm/hooks.js';
-import type { Placement } from '../../src/lm/pass.js';
+import { type Checkpoint, writeModel } from '../../src/lm/checkpoint.js';
+import type { Placement } from '../../src/lm/model-writer.js';
 import { GraphBuilder } from '../../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../../src/onnx/session.js';
 
@@ -10,8 +8,8 @@ import { onnxRuntime, openSession } from '../../src/onnx/session.js';
 export function hooksGraph(checkpoint: Checkpoint, context: number, placement?: Placement): Uint8Array {
   const g = new GraphBuilder('all-hooks');
   const input = g.input('tokens', 'int64', ['batch', context]);
-  const widths = new Map(allHooks(checkpoint.config).map(({ name, width }) => [name, width]));
-  new GemmaGraph(g, checkpoint, context, placement).residual(input, (name, value) => {
+  const widths = new Map(checkpoint.config.hooks.map(({ name, width }) => [name, width]));
+  writeModel(g, checkpoint, context, placement).residual(input, (name, value) => {
     g.output(name, value, 'float32', ['batch', context, widths.get(name)!]);
     return value;
   });
@@ -40,7 +38,7 @@ export function lossGraph(checkpoint: Checkpoint, context: number, placement?: P
   const input = g.input('tokens', 'int64', ['batch', context]);
   const rows = g.input('rows', 'int64', ['rows']);
   const targets = g.input('targets', 'int64', ['rows']);
-  const lm = new GemmaGraph(g, checkpoint, context, placement);
+  const lm = writeModel(g, checkpoint, context, placement);
   const residual = lm.residual(input, (_, value) => value);
   const hidden = g.reshape(lm.finalNorm(residual), 1, -1, checkpoint.config.hidden);
   const { nll } = tokenLosses(g, {

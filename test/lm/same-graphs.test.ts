@@ -5,8 +5,7 @@ import { test } from 'node:test';
 import { spliceGraph } from '../../src/eval/splice-graph.js';
 import { harvestGraph } from '../../src/harvest/forward-pass.js';
 import { type Checkpoint, openCheckpoint } from '../../src/lm/checkpoint.js';
-import { allHooks } from '../../src/lm/hooks.js';
-import type { Placement } from '../../src/lm/pass.js';
+import type { Placement } from '../../src/lm/model-writer.js';
 import { temporaryDirectory } from '../temporary.js';
 import { openRandomGemma, RANDOM_GEMMAS, writeCheckpoint } from './random-gemma.js';
 import { lossGraph } from './run-model.js';
@@ -76,7 +75,7 @@ function placed(checkpoint: Checkpoint): Checkpoint {
 
 /** Digests of a model's graphs: long contexts with chunks and windows, and short ones. */
 function digests(checkpoint: Checkpoint) {
-  const hooks = allHooks(checkpoint.config);
+  const hooks = checkpoint.config.hooks;
   const of = (graphs: Iterable<Uint8Array>) => {
     const hash = createHash('sha256');
     for (const graph of graphs) hash.update(graph);

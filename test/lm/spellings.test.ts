@@ -3,9 +3,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
-import { parseGemmaConfig } from '../../src/lm/gemma-config.js';
 import { relativeDifference } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
+import { parseGemmaConfig } from './gemma-config.js';
 import { type Json, openRandomGemma, RANDOM_GEMMAS, writeCheckpoint } from './random-gemma.js';
 import { hooksGraph, nextTokenLosses } from './run-model.js';
 

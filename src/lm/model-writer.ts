@@ -1,0 +1,89 @@
+import type { precisions } from '../config/values.js';
+import type { GraphBuilder, Value } from '../onnx/graph.js';
+import type { DType } from '../onnx/messages.js';
+import type { Device } from '../onnx/session.js';
+import { storedWeight, weightAs } from '../onnx/weight.js';
+import type { TensorLocation } from '../safetensors/file.js';
+import type { HookOfBlock, HookSite } from './hooks.js';
+
+/** Element type in which matrices are multiplied; norms, softmax, the residual stream and losses are float32 always. */
+export type Precision = Exclude<(typeof precisions)[number], 'auto'>;
+
+/** Where a model runs, and in which precision. */
+export interface Placement {
+  readonly device: Device;
+  readonly precision: Precision;
+}
+
+/**
+ * What the parts of a model are written with: the graph, the weights as they lie on disk, and the precision in which
+ * matrices are multiplied. The residual stream, norms, rotations and activation functions are float32.
+ */
+export class ModelWriter {
+  private readonly storedWeights = new Map<string, Value>();
+  private readonly weights = new Map<string, Value>();
+
+  /**
+   * @param tensors of the model, by name without prefix
+   * @param context tokens a context; fixed, so that reshapes need no shape arithmetic
+   */
+  constructor(
+    readonly g: GraphBuilder,
+    private readonly tensors: ReadonlyMap<string, TensorLocation>,
+    readonly context: number,
+    readonly placement: Placement,
+  ) {}
+
+  /** A tensor in the given element type. */
+  weight(name: string, dtype: DType): Value {
+    const key = `${name}/${dtype}`;
+    const value = this.weights.get(key) ?? weightAs(this.g, dtype, this.stored(name), this.tensors.get(name)!);
+    this.weights.set(key, value);
+    return value;
+  }
+
+  /** A tensor in the element type of the checkpoint. */
+  stored(name: string): Value {
+    const value = this.storedWeights.get(name) ?? storedWeight(this.g, name, this.tensors.get(name)!);
+    this.storedWeights.set(name, value);
+    return value;
+  }
+
+  /** x [..., in] times a matrix stored as [out, in], in the precision of the products. */
+  linear(x: Value, name: string): Value {
+    return this.g.matmul(x, this.weight(name, this.placement.precision), { transB: true });
+  }
+
+  /**
+   * From float32 to the precision of the products.
+   *
+   * @param g the builder of the Loop that x is a value of, if it is
+   */
+  narrow(x: Value, g: GraphBuilder = this.g): Value {
+    return this.placement.precision === 'float32' ? x : g.cast(x, this.placement.precision);
+  }
+
+  /** From the precision of the products to float32. */
+  wide(x: Value, g: GraphBuilder = this.g): Value {
+    return this.placement.precision === 'float32' ? x : g.cast(x, 'float32');
+  }
+
+  /** [variants, batch, context, width] or [batch, context, width] → [variants × batch, context, width]. */
+  foldVariants(x: Value, width: number): Value {
+    return this.g.reshape(x, -1, this.context, width);
+  }
+
+  /** 0 … context − 1 for each row of the batch of x. */
+  positions(x: Value): Value {
+    const batchAndContext = this.g.op('Shape', [x], { start: 0, end: 2 });
+    const range = this.g.op('Range', [this.g.int(0), this.g.int(this.context), this.g.int(1)]);
+    return this.g.op('Expand', [range, batchAndContext]);
+  }
+
+  /** A hook on the way from one product to the next: nothing is cast there and back where nothing was replaced. */
+  hookBetween(hook: HookOfBlock, site: HookSite, value: Value): Value {
+    const seen = this.wide(value);
+    const returned = hook(site, seen);
+    return returned === seen ? value : this.narrow(returned);
+  }
+}
