@@ -108,7 +108,7 @@ export function checkIpcFile(bytes: Uint8Array): void {
 }
 
 /** What a field of a FlatBuffers table refers to; fields that hold a number refer to nothing and are left out. */
-export type Reference =
+type Reference =
   | { readonly table: Fields }
   | { readonly tables: Fields }
   /** A vector of strings' bytes or of structs, of so many bytes each. */
@@ -126,7 +126,7 @@ const MOST_TABLES = 100_000;
  *
  * @throws RangeError where something lies outside
  */
-export class FlatbufferCheck {
+class FlatbufferCheck {
   private readonly view: DataView;
   private tables = 0;
 

@@ -10,10 +10,8 @@ export const VERSION = 1;
 
 export type ActivationDType = (typeof activationDTypes)[number];
 
-export { activationDTypes };
-
 /** Bytes of one activation entry on disk. */
-export const ACTIVATION_BYTES: Record<ActivationDType, number> = { float16: 2, bfloat16: 2, float32: 4 };
+const ACTIVATION_BYTES: Record<ActivationDType, number> = { float16: 2, bfloat16: 2, float32: 4 };
 /** Bytes of token, context and pos beside a row's activation. */
 const POSITION_BYTES = 12;
 

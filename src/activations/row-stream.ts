@@ -17,8 +17,8 @@ import { checkMessage, UnsupportedIpc } from './ipc-check.js';
 import { type Manifest, manifestSchema, rowBytes } from './manifest.js';
 import { notFiniteRow, type Rows, rowsBatch, rowsOf, rowsSchema } from './rows.js';
 
-export const STREAM_FORMAT = 'sae-pipe-activation-stream';
-export const STREAM_VERSION = 1;
+const STREAM_FORMAT = 'sae-pipe-activation-stream';
+const STREAM_VERSION = 1;
 
 /** Key of the header in the metadata of the stream's Arrow schema. */
 export const HEADER_KEY = 'sae-pipe';
@@ -79,7 +79,7 @@ export function streamSchema(header: StreamHeader): Schema {
  *
  * @throws Refusal when it is none of ours, or of another version
  */
-export function readStreamHeader(schema: Schema, place: string): StreamHeader {
+function readStreamHeader(schema: Schema, place: string): StreamHeader {
   const refused = (what: string) =>
     new Refusal(`${place} ${what}.`, 'Feed it with `sae-pipe harvest … --out -`.', 'activations/foreign-stream');
   const json = schema.metadata.get(HEADER_KEY);
@@ -251,7 +251,7 @@ function decode(bytes: IpcMessage): { schema: Schema; batch?: RecordBatch } | un
 }
 
 /** An encapsulated message (Arrow columnar format 1.5, "Encapsulated message format"), body included. */
-export type IpcMessage = Uint8Array<ArrayBuffer>;
+type IpcMessage = Uint8Array<ArrayBuffer>;
 
 /** Why there is no further message. */
 export type Ending = 'end marker' | 'cut off' | 'no message';
@@ -266,7 +266,7 @@ const MOST_METADATA = 2 ** 20;
  * Messages of an Arrow IPC stream, each in one piece of memory that is allocated once its size is known. Arrow's own
  * reader takes bytes that end between two messages for a stream that is complete; here that is told from its end marker.
  */
-export class StreamMessages {
+class StreamMessages {
   private readonly source: AsyncIterator<Uint8Array>;
   /** What has come and not been taken. */
   private chunk: Uint8Array = new Uint8Array(0);

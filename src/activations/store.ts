@@ -135,7 +135,7 @@ const ALIGN = 'Harvest both hooks with one command: `sae-pipe harvest … --hook
  *
  * @throws Refusal where their rows are not the same positions in the same order, or not of the same model
  */
-export function alignedStores(input: Store, target: Store): Store {
+function alignedStores(input: Store, target: Store): Store {
   const [of, to] = [input, target].map(({ manifest }) => alignment(manifest)) as [Alignment, Alignment];
   for (const [what, value] of Object.entries(of)) {
     const other = to[what as keyof Alignment];
@@ -207,7 +207,7 @@ function firstDifference(a: Rows, b: Rows): number {
  * @returns the directory itself where there is none, which its reader explains
  * @throws Refusal naming all where there are several
  */
-export async function findStore(directory: string): Promise<string> {
+async function findStore(directory: string): Promise<string> {
   if (await exists(manifestPath(directory))) return directory;
   const names = await readdir(directory).catch((): string[] => []);
   const stores: string[] = [];
@@ -223,7 +223,7 @@ export async function findStore(directory: string): Promise<string> {
 }
 
 /** Where a store lies, and how it is read for training. */
-export interface StoreReading {
+interface StoreReading {
   /** Its directory, or one in which it is the only store. */
   readonly activations: string;
   /** That of the store with the targets; its own rows are their targets where absent. */

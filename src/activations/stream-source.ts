@@ -10,7 +10,7 @@ import { type Filled, ORDER_BYTES, POOL_ROWS, Pool, PoolBatches, type PoolSupply
 import { describeStream, RowStream, type StreamHeader } from './row-stream.js';
 import { type Rows, RowsHash } from './rows.js';
 
-export interface StreamOptions {
+interface StreamOptions {
   /** What is read, for messages. */
   readonly place: string;
   /** Rows mixed in memory, at most; no more than fit POOL_BYTES. */

@@ -160,7 +160,7 @@ function runName(config: TrainConfig, values: Readonly<Record<string, unknown>>)
 }
 
 /** Where the SAEs of a sweep are trained. */
-export interface SweepHooks {
+interface SweepHooks {
   /** Hooks of the sweep. */
   readonly hooks: readonly string[];
   /** Every hook that a group of runs may name besides. */

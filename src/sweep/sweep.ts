@@ -19,7 +19,7 @@ import { type SweepRun, sweepHooks, sweepRuns } from './runs.js';
 import { type Outcome, trainRuns } from './train-runs.js';
 
 /** What a sweep made. */
-export interface SweepResult {
+interface SweepResult {
   readonly outcomes: readonly Outcome[];
   /** Empty where the file has no section eval. */
   readonly records: readonly EvalRecord[];
@@ -178,12 +178,12 @@ export function evaluationConfig(config: SweepConfig, file: string, sae: readonl
 }
 
 /** @throws Refusal when the text of the evaluation is not there or cannot be read */
-export async function checkEvaluation({ corpus, textField, encoding }: EvalConfig): Promise<void> {
+async function checkEvaluation({ corpus, textField, encoding }: EvalConfig): Promise<void> {
   await openCorpus({ corpus, textField, encoding }, { say() {} });
 }
 
 /** Evaluates, unless nothing was trained since an evaluation of just these SAEs. */
-export async function evaluationOf(
+async function evaluationOf(
   config: SweepConfig,
   file: string,
   sae: readonly string[],

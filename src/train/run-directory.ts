@@ -13,7 +13,7 @@ import { hasCheckpointBeyond, isCheckpoint, removeCheckpoints } from './training
 const FILES = [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE];
 
 /** Is this a name that a run's directory may hold? */
-export const isRunFile = (name: string) => FILES.includes(name) || isCheckpoint(name);
+const isRunFile = (name: string) => FILES.includes(name) || isCheckpoint(name);
 
 /** What a run's directory may hold, and how it is claimed. */
 export function claimOptions(config: TrainConfig, say?: (line: string) => void): ClaimOptions {

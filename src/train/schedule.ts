@@ -103,7 +103,7 @@ function cosine(part: number): number {
 }
 
 /** What turns λ from one convention into the other. */
-export interface Scales {
+interface Scales {
   readonly dIn: number;
   /** Factor on the activations while training, s. */
   readonly scale: number;

@@ -10,7 +10,7 @@ import { isTrained } from './engines/objective.js';
 import { poisonIn } from './not-finite.js';
 
 /** The SAE that --init names; `unchanged.digest` is its content, which a run keeps. */
-export interface Init {
+interface Init {
   readonly path: string;
   readonly files: SaeFiles;
   readonly unchanged: Unchanged;

@@ -62,7 +62,7 @@ const metadataSchema = z.object({
  * All that a run needs to go on as if it had never stopped. There is no state of a random generator in it: every random
  * choice is a function of the seed, what it is for, and when (random/generator.ts).
  */
-export interface TrainingCheckpoint {
+interface TrainingCheckpoint {
   readonly steps: number;
   /** Rows dealt: where the data stand. */
   readonly rows: number;

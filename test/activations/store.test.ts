@@ -14,15 +14,11 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import {
-  type ActivationDType,
-  activationDTypes,
-  type Manifest,
-  writeManifest,
-} from '../../src/activations/manifest.js';
+import { type ActivationDType, type Manifest, writeManifest } from '../../src/activations/manifest.js';
 import { encodeShard } from '../../src/activations/rows.js';
 import { openStore, openStoreSource } from '../../src/activations/store.js';
 import { StoreWriter, type Window } from '../../src/activations/store-writer.js';
+import { activationDTypes } from '../../src/config/values.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { emptyManifest, filledWindow, randomRows, rowTexts } from './synthetic.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { activationDTypes } from '../../src/activations/manifest.js';
 import { Window } from '../../src/activations/store-writer.js';
+import { activationDTypes } from '../../src/config/values.js';
 import { chiSquare, chiSquareBound } from '../random/chi-square.js';
 import { emptyManifest, filledWindow, randomRows, rowTexts } from './synthetic.js';
 
