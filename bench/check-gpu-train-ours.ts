@@ -7,7 +7,8 @@
  */
 
 import { Generator } from '../src/random/generator.js';
-import { initialise, PARAMETERS } from '../src/sae/sae.js';
+import { initialise, PARAMETERS } from '../src/sae/registry.js';
+import { square } from '../src/sae/sae.js';
 import { writeSafetensors } from '../src/safetensors/file.js';
 import type { EngineSettings, StepMetrics } from '../src/train/engines/engine.js';
 import { openEngine } from '../src/train/engines/open.js';
@@ -21,7 +22,7 @@ const settings: EngineSettings = {
 const { dIn, dSae, batch, architecture } = settings;
 
 const random = new Generator(11);
-const { parameters } = initialise(architecture, dIn, dSae, 11);
+const { parameters } = initialise(architecture, square(dIn, dSae), 11);
 const start = new Map<string, Float32Array>(Object.entries(parameters));
 // Rows of W_enc are unit vectors, so that a pre-activation is about a standard normal number: 1 in 50 is above 2.
 for (const name of PARAMETERS[architecture]) {

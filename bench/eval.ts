@@ -13,7 +13,8 @@ import { openSpliceIn } from '../src/eval/splice-in.js';
 import { openCheckpoint } from '../src/lm/checkpoint.js';
 import { findHook } from '../src/lm/hooks.js';
 import { Generator } from '../src/random/generator.js';
-import { initialise } from '../src/sae/sae.js';
+import { initialise } from '../src/sae/registry.js';
+import { square } from '../src/sae/sae.js';
 import { openSae, type SaeFiles, saveSae } from '../src/sae/saelens.js';
 import { openCleanForward } from './clean-forward.js';
 import { markdownTable } from './markdown.js';
@@ -60,7 +61,7 @@ async function randomSaes(directory: string, dIn: number, dSae: number): Promise
     Array.from({ length: SAES }, async (_, k) => {
       const path = join(directory, `sae-${k}`);
       mkdirSync(path, { recursive: true });
-      await saveSae(path, initialise('gated', dIn, dSae, k), {});
+      await saveSae(path, initialise('gated', square(dIn, dSae), k), {});
       return openSae(path);
     }),
   );

@@ -10,7 +10,8 @@ import { StoreWriter, Window } from '../src/activations/store-writer.js';
 import { trainSchema } from '../src/config/stages.js';
 import { silent } from '../src/progress/progress.js';
 import { Generator } from '../src/random/generator.js';
-import { initialise } from '../src/sae/sae.js';
+import { initialise } from '../src/sae/registry.js';
+import { square } from '../src/sae/sae.js';
 import { openSae, readSae, saveSae } from '../src/sae/saelens.js';
 import { openEngine } from '../src/train/engines/open.js';
 import { train } from '../src/train/train.js';
@@ -144,7 +145,7 @@ for (const index of options.sizes.split(',')) {
     const { d, n, l0 } = size;
     for (const path of [store, init]) mkdirSync(path);
     await makeStore(store, d, size.rows);
-    const sae = initialise('gated', d, n, 1);
+    const sae = initialise('gated', square(d, n), 1);
     // Rows of W_enc are unit vectors and x is normal, and so is every pre-activation.
     sae.parameters.b_gate!.fill(normalQuantile(l0 / n));
     await saveSae(init, sae, {});

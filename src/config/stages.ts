@@ -1,17 +1,15 @@
 import { z } from 'zod';
-import { trainableParameters } from '../sae/sae.js';
+import { exportFormats } from '../sae/convert.js';
+import { ARCHITECTURES, architectureFlags, trainable, trainableParameters } from '../sae/registry.js';
 import {
-  ablations,
   activationDTypes,
   encodings,
   enginePrecisions,
   engines,
-  exportFormats,
   figures,
   parseNumber,
   precisions,
   references,
-  trainableArchitectures,
 } from './values.js';
 
 // What several commands take, said once.
@@ -71,6 +69,11 @@ export const precision = z
   .default('auto')
   .describe("element type of the model's matrix products; auto: the checkpoint's own on cuda, else float32");
 
+const architecture = z.enum(trainable).default(trainable[0]!);
+
+/** λ where --l1 is not given. */
+export const USUAL_L1 = 4;
+
 /** A count as digits, however it was written (5k); what is no count stays as it is. */
 const plainCount = (text: string) => String(parseNumber(text) ?? text);
 
@@ -80,16 +83,14 @@ const plainCount = (text: string) => String(parseNumber(text) ?? text);
  * λ multiplies sums; docs/training.md has the paper's settings.
  */
 export const trainSchema = z.object({
-  arch: z
-    .enum(trainableArchitectures)
-    .default('gated')
-    .describe('gated (Rajamanoharan et al. 2024) or standard (ReLU + L1)'),
-  ablate: z
-    .array(z.enum(ablations))
-    .optional()
-    .describe(
-      'change the gated SAE; several with commas. Section 5.1 of the paper shows what comes of untied-encoder (own W_mag, b_mag), no-r-mag (r_mag stays 0) and unfrozen-decoder (the auxiliary loss trains W_dec, b_dec too); no-auxiliary (no such loss) and l1-on-f (λ Σ f) change its eq. 8 further. Section 5.2 freezes a baseline: see --train',
-    ),
+  arch: architecture.describe(
+    trainable
+      .map((name) => `${name} (${ARCHITECTURES[name].about})`)
+      .join(' or ')
+      .replaceAll(/ or (?=.* or )/g, ', '),
+  ),
+  // Each belongs to one architecture, which reads its own (sae/architecture.ts).
+  ...(architectureFlags as object),
   train: z
     .array(z.enum(trainableParameters))
     .min(1)
@@ -122,10 +123,12 @@ export const trainSchema = z.object({
       'activations mixed together in memory, as far as 2 GiB hold them; streams and --model hold two such pools',
     ),
   dSae: positive.describe('number of features, d_sae'),
+  // Without a default here: it is told whether it was given.
   l1: z
     .number()
     .nonnegative()
-    .default(4)
+    .optional()
+    .meta({ default: USUAL_L1 })
     .describe("λ in |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), in sums; the paper's λ × d_in"),
   l1Convention: z
     .enum(['sums', 'paper'])
@@ -274,7 +277,7 @@ export const sweepSchema = z.object({
     .describe(
       'hook points: names, patterns or lists as for harvest; may be repeated [default: those of the harvest section]',
     ),
-  arch: z.array(z.enum(trainableArchitectures)).min(1).optional().describe('architecture; may be repeated'),
+  arch: z.array(z.enum(trainable)).min(1).optional().describe('architecture; may be repeated'),
   dSae: z.array(positive).min(1).optional().describe('number of features; may be repeated'),
   l1: z.array(z.number().nonnegative()).min(1).optional().describe('λ; may be repeated'),
   seed: z.array(seed).min(1).optional().describe('seed of initialisation and order; may be repeated'),
@@ -395,7 +398,7 @@ export const doctorSchema = z.object({
     ),
   tokens: positive.optional().describe('activations to harvest: room on disk and time are worked out for them'),
   dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
-  arch: z.enum(trainableArchitectures).default('gated').describe('architecture of that SAE'),
+  arch: architecture.describe('architecture of that SAE'),
   context,
   batch: positive.default(16).describe('max contexts per forward pass'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type of activations on disk'),

@@ -8,12 +8,6 @@ export const precisions = ['auto', 'float32', 'bfloat16', 'float16'] as const;
 export const engines = ['auto', 'sparse', 'reference', 'cuda'] as const;
 /** Precisions of the CUDA engine's encoder product. */
 export const enginePrecisions = ['float32', 'tf32', 'bfloat16'] as const;
-/** SAE architectures that are trained; sae/sae.ts lists those that are read. */
-export const trainableArchitectures = ['gated', 'standard'] as const;
-/** Ablations of the gated SAE; they compose, but for the pairs that train/run-settings.ts refuses. */
-export const ablations = ['untied-encoder', 'no-r-mag', 'unfrozen-decoder', 'no-auxiliary', 'l1-on-f'] as const;
-/** What an SAE can be exported as. */
-export const exportFormats = ['jumprelu'] as const;
 
 /** Published points that a report can be drawn beside. */
 export const references = ['paper-gemma-7b'] as const;

@@ -12,7 +12,8 @@ import type { Placement } from '../lm/model-writer.js';
 import { choosePrecision } from '../lm/pass.js';
 import { GraphBuilder, type WeightMemory, weightMemory } from '../onnx/graph.js';
 import { Generator } from '../random/generator.js';
-import { PARAMETERS, parameterShape } from '../sae/sae.js';
+import { PARAMETERS } from '../sae/registry.js';
+import { parameterShape, square } from '../sae/sae.js';
 import { chooseEngine } from '../train/engines/open.js';
 import { stateBytes } from '../train/engines/state.js';
 import { trainingMemory } from '../train/open-run.js';
@@ -122,7 +123,7 @@ export function trainingNeeds(
   const { arch, device, threads, dtype, tokens = Number.MAX_SAFE_INTEGER } = doctor;
   const config = trainSchema.parse({ ...{ activations: '-', out: '-', dSae, arch, device, threads } });
   const settings = engineSettings(config, { dIn, dtype }, 1);
-  const shapes = PARAMETERS[arch].map((name) => parameterShape(name, dIn, dSae));
+  const shapes = PARAMETERS[arch].map((name) => parameterShape(name, square(dIn, dSae)));
   const parameters = shapes.reduce((sum, shape) => sum + shape.reduce((product, dim) => product * dim, 1), 0);
   const pieceRows = Math.min(tokens, harvestSchema.shape.rowsPerShard.parse(undefined));
   const source = {
@@ -130,7 +131,7 @@ export function trainingNeeds(
     about: { meanNorm: 1 },
     memory: () => storeMemory(rowBytes({ d_in: dIn, dtype }), tokens, pieceRows, config.poolRows),
   };
-  const parts = trainingMemory(config, settings, chooseEngine(config, settings.architecture), source);
+  const parts = trainingMemory(config, settings, chooseEngine(config, settings), source);
   return { parameters, state: stateBytes(settings), parts, memory: memoryTotal(parts) };
 }
 

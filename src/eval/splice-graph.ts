@@ -3,8 +3,9 @@ import type { Hook } from '../lm/hooks.js';
 import type { Placement } from '../lm/model-writer.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { asFloat32, storedWeight } from '../onnx/weight.js';
-import { forward, type ParameterValues } from '../sae/forward-graph.js';
-import { PARAMETERS } from '../sae/sae.js';
+import type { ParameterValues } from '../sae/architecture.js';
+import { forward } from '../sae/forward-graph.js';
+import { PARAMETERS } from '../sae/registry.js';
 import type { SaeFiles } from '../sae/saelens.js';
 
 /** Variants of the tall batch, by their place in it: the clean run, x replaced by 0, by its mean, and by each x̂. */

@@ -49,6 +49,7 @@ export class GraphBuilder {
   private readonly outputs: ValueInfoProto[] = [];
   private readonly initializers: TensorProto[] = [];
   private readonly constants = new Map<string, Value>();
+  private readonly stopped = new Set<Value>();
   private counter = 0;
 
   constructor(
@@ -205,6 +206,13 @@ export class GraphBuilder {
 
   relu(value: Value): Value {
     return this.op('Relu', [value]);
+  }
+
+  /** The same value, constant to `gradients` (gradient.ts). */
+  stopGradient(value: Value): Value {
+    const stopped = this.op('Identity', [value]);
+    this.stopped.add(stopped);
+    return stopped;
   }
 
   /** The bytes of the .onnx file. */

@@ -1,76 +1,46 @@
 import { Refusal } from '../errors/refusal.js';
-import { type Architecture, type ParameterName, type Parameters, PLAIN, type Sae } from './sae.js';
+import { ARCHITECTURES } from './registry.js';
+import { type ArchitectureName, architectures, type ParameterName, type Parameters, PLAIN, type Sae } from './sae.js';
 
 /**
  * The same function in the parameters of another architecture, up to float32 rounding; what `forward` says stays.
  *
  * @throws Refusal where the other architecture cannot express it
  */
-export function convert(sae: Sae, to: Architecture): Sae {
+export function convert(sae: Sae, to: ArchitectureName): Sae {
   if (sae.architecture === to) return sae;
-  const parameters = CONVERSIONS[`${sae.architecture} → ${to}`]?.(sae.parameters, sae.dSae);
-  if (!parameters)
+  const parameters = ARCHITECTURES[sae.architecture].writtenAs?.[to]?.(sae.parameters, sae);
+  if (!parameters) {
     throw new Refusal(
       `A ${sae.architecture} SAE cannot be written as a ${to} one.`,
-      'Use a gated or a standard SAE.',
+      `Use ${expressible(to)}.`,
       'sae/not-convertible',
     );
+  }
   return { ...sae, architecture: to, parameters };
 }
 
 /** Is there a conversion? */
-export function canConvert(from: Architecture, to: Architecture): boolean {
-  return from === to || CONVERSIONS[`${from} → ${to}`] !== undefined;
+export function canConvert(from: ArchitectureName, to: ArchitectureName): boolean {
+  return from === to || ARCHITECTURES[from].writtenAs?.[to] !== undefined;
 }
 
-type Conversion = (w: Parameters, dSae: number) => Parameters;
-
-const CONVERSIONS: { readonly [pair: string]: Conversion | undefined } = {
-  /** One bias decides and measures, and r_mag = 0: 1[p + b > 0] ReLU(p + b) = ReLU(p + b), to the bit. */
-  'standard → gated': ({ W_enc, W_dec, b_dec, b_enc }, dSae) => ({
-    W_enc,
-    W_dec,
-    b_dec,
-    b_gate: b_enc!.slice(),
-    b_mag: b_enc!.slice(),
-    r_mag: new Float32Array(dSae),
-  }),
-  'standard → gated_untied': ({ W_enc, W_dec, b_dec, b_enc }) => ({
-    W_enc,
-    W_mag: W_enc!.slice(),
-    W_dec,
-    b_dec,
-    b_gate: b_enc!.slice(),
-    b_mag: b_enc!.slice(),
-  }),
-  /** W_mag = W_gate ∘ exp(r_mag), the paper's eq. 7. */
-  'gated → gated_untied': ({ r_mag, W_enc, ...rest }) => ({ ...rest, W_enc, W_mag: magnified(W_enc!, r_mag!) }),
-  'standard → jumprelu': (w, dSae) => ({ ...w, threshold: new Float32Array(dSae) }),
-  /**
-   * Appendix E: with e = exp(r_mag), π_gate = p + b_gate > 0 where e p + b_mag > b_mag − e b_gate. Where that gap is
-   * negative the gate opens before the magnitude is positive, and ReLU decides: threshold 0.
-   */
-  'gated → jumprelu': ({ W_enc, W_dec, b_dec, b_gate, b_mag, r_mag }) => ({
-    W_enc: magnified(W_enc!, r_mag!),
-    W_dec,
-    b_dec,
-    b_enc: b_mag!.slice(),
-    threshold: b_mag!.map((bias, j) => Math.max(0, bias - Math.exp(r_mag![j]!) * b_gate![j]!)),
-  }),
-};
-
-/** W [d_in, d_sae] ∘ exp(r_mag), column by column. */
-function magnified(W: Float32Array, r_mag: Float32Array): Float32Array {
-  const e = Float64Array.from(r_mag, Math.exp);
-  return W.map((value, k) => value * e[k % e.length]!);
+/** The SAEs that an architecture can express, in words: "a gated or a standard SAE". */
+export function expressible(to: ArchitectureName): string {
+  const from = architectures.filter((name) => canConvert(name, to));
+  return `${from.map((name) => `a ${name}`).join(' or ')} SAE`;
 }
+
+/** Architectures that SAEs of others can be written as. */
+export const exportFormats = architectures.filter((to) =>
+  architectures.some((from) => canConvert(from, to) && from !== to),
+);
 
 /** Rows whose norm is as near to 1 as this are left alone: float32 tells no more. */
 const TOLERANCE = 1e-6;
 
-/** What is multiplied by |W_dec[j]| where row j is divided by it: all that makes π_gate, π_mag and f of feature j. */
+/** Matrices that are multiplied by |W_dec[j]| where row j is divided by it; so are the biases of feature j. */
 const COLUMNS: readonly ParameterName[] = ['W_enc', 'W_mag'];
-const BIASES: readonly ParameterName[] = ['b_enc', 'b_gate', 'b_mag', 'threshold'];
 
 /**
  * The same function as training has it: x − b_dec is encoded, and rows of W_dec have norm 1. SAEs of other programs may
@@ -121,26 +91,26 @@ function product(v: Float32Array, W: Float32Array): Float64Array {
 }
 
 function withUnitRows(sae: Sae, name: string): { sae: Sae; rows: number } {
-  const { dIn, dSae, parameters } = sae;
-  const norms = rowNorms(parameters.W_dec!, dIn);
+  const { dOut, dSae, parameters } = sae;
+  const norms = rowNorms(parameters.W_dec!, dOut);
   const rows = norms.filter((norm) => norm !== 1).length;
   if (rows === 0) return { sae, rows };
-  if (sae.architecture === 'topk' && !sae.forward?.rescale_acts_by_decoder_norm) {
+  if (ARCHITECTURES[sae.architecture].competes && !sae.forward?.rescale_acts_by_decoder_norm) {
     throw new Refusal(
-      `${name} is a topk SAE whose rows of W_dec have other norms than 1: with norm 1, it would choose other features.`,
+      `${name} is a ${sae.architecture} SAE whose rows of W_dec have other norms than 1: with norm 1, it would choose other features.`,
       'Save it with rescale_acts_by_decoder_norm, or with rows of norm 1.',
       'sae/topk-norms',
     );
   }
   const changed: Parameters = { ...parameters };
-  changed.W_dec = parameters.W_dec!.map((value, k) => value / norms[Math.floor(k / dIn)]!);
+  changed.W_dec = parameters.W_dec!.map((value, k) => value / norms[Math.floor(k / dOut)]!);
   for (const column of COLUMNS) {
     const W = parameters[column];
     if (W) changed[column] = W.map((value, k) => value * norms[k % dSae]!);
   }
-  for (const bias of BIASES) {
+  for (const bias of ARCHITECTURES[sae.architecture].proportional) {
     const b = parameters[bias];
-    if (b) changed[bias] = b.map((value, j) => value * norms[j]!);
+    if (b && bias !== 'b_dec') changed[bias] = b.map((value, j) => value * norms[j]!);
   }
   return { sae: { ...sae, parameters: changed }, rows };
 }
@@ -154,17 +124,19 @@ function rowNorms(W: Float32Array, d: number): Float64Array {
 }
 
 /**
- * Parameters that are proportional to activations. Every architecture is positively homogeneous: scaling x and these
- * by s scales π_gate, f and x̂ by s and leaves W_enc, W_mag, the unit-norm W_dec and r_mag alone.
+ * The SAE that does to s·x what `sae` does to x: training starts from here when activations are scaled by s. Every
+ * architecture is positively homogeneous: scaling x and what is proportional to it by s scales f and x̂ by s.
+ *
+ * @param sOut the target's scale, where it has another: f then is scaled by it, and the encoder by sOut / s
  */
-export const PROPORTIONAL: readonly ParameterName[] = ['b_dec', 'b_enc', 'b_gate', 'b_mag', 'threshold'];
-
-/** The SAE that does to s·x what `sae` does to x: training starts from here when activations are scaled by s. */
-export function scaleActivations(sae: Sae, s: number): Sae {
+export function scaleActivations(sae: Sae, s: number, sOut = s): Sae {
   const parameters = { ...sae.parameters };
-  for (const name of PROPORTIONAL) {
-    const values = parameters[name];
-    if (values) parameters[name] = values.map((value) => value * s);
+  for (const name of ARCHITECTURES[sae.architecture].proportional) {
+    parameters[name] = parameters[name]!.map((value) => value * sOut);
+  }
+  for (const name of sOut === s ? [] : COLUMNS) {
+    const W = parameters[name];
+    if (W) parameters[name] = W.map((value) => value * (sOut / s));
   }
   return { ...sae, parameters };
 }

@@ -3,15 +3,15 @@ import { isDeepStrictEqual } from 'node:util';
 import { exists } from '../disk/input-file.js';
 import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
-import { canConvert, convert } from './convert.js';
-import type { Architecture, Sae } from './sae.js';
+import { canConvert, convert, expressible } from './convert.js';
+import type { ArchitectureName, Sae } from './sae.js';
 import { CFG_FILE, cfgOf, openSae, openSameSae, readSae, type SaeMetadata, saveSae, WEIGHTS_FILE } from './saelens.js';
 
 /** What to write, and where. */
 export interface ExportSettings {
   /** Directory of the SAE. */
   readonly sae: string;
-  readonly as: Architecture;
+  readonly as: ArchitectureName;
   readonly out: string;
   readonly overwrite: boolean;
   readonly takeOver: boolean;
@@ -44,7 +44,7 @@ async function exportInto({ sae: from, as, out }: ExportSettings, claim: ClaimOp
   if (!canConvert(architecture, as)) {
     throw new Refusal(
       `${from} is a ${architecture} SAE, which no ${as} SAE equals.`,
-      'Export a gated or a standard SAE.',
+      `Export ${expressible(as)}.`,
       'sae/not-convertible',
     );
   }

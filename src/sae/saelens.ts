@@ -12,27 +12,26 @@ import { isWeightDType } from '../onnx/weight.js';
 import { floatTensor, readSafetensorsHeader, type TensorLocation, writeSafetensors } from '../safetensors/file.js';
 import { compareFingerprints, shortFingerprint } from '../safetensors/fingerprint.js';
 import { firstNotFinite, readFloats } from '../safetensors/floats.js';
+import { ARCHITECTURES, PARAMETERS } from './registry.js';
 import {
-  type Architecture,
+  type ArchitectureName,
   architectures,
   type ForwardSettings,
-  PARAMETERS,
   type ParameterName,
   type Parameters,
   PLAIN,
   parameterShape,
   type Sae,
+  type Sizes,
 } from './sae.js';
 
 /** SAELens drops the metadata of files that do not say they are of version 6 or later. */
 const SAELENS_FORMAT = '6.0.0';
 
 /** An SAE directory: its configuration, and where each parameter lies. */
-export interface SaeFiles {
+export interface SaeFiles extends Sizes {
   readonly directory: string;
-  readonly architecture: Architecture;
-  readonly dIn: number;
-  readonly dSae: number;
+  readonly architecture: ArchitectureName;
   /** PLAIN where absent. */
   readonly forward?: ForwardSettings;
   readonly metadata: SaeMetadata;
@@ -56,7 +55,7 @@ export const WEIGHTS_FILE = 'sae_weights.safetensors';
  */
 export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata): Promise<void> {
   const tensors = PARAMETERS[sae.architecture].map((name) =>
-    floatTensor(name, parameterShape(name, sae.dIn, sae.dSae), sae.parameters[name]!),
+    floatTensor(name, parameterShape(name, sae), sae.parameters[name]!),
   );
   const weights = join(directory, WEIGHTS_FILE);
   const cfg = cfgOf(sae, metadata);
@@ -74,14 +73,17 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
 
 /** What cfg.json says of an SAE. */
 export function cfgOf(sae: Sae, metadata: SaeMetadata): Record<string, unknown> {
+  const { saelens } = ARCHITECTURES[sae.architecture];
+  const forward = sae.forward ?? PLAIN;
   return {
-    architecture: sae.architecture,
+    architecture: saelens.names[0],
     d_in: sae.dIn,
+    ...(sae.dOut !== sae.dIn && { d_out: sae.dOut }),
     d_sae: sae.dSae,
     dtype: 'float32',
     device: 'cpu',
     // Of what is trained here, the scale is folded into the weights (convert.ts).
-    ...(sae.forward ?? PLAIN),
+    ...forward,
     // SAELens hands hook_z activations over by head unless it is told.
     reshape_activations: metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
     metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata },
@@ -105,12 +107,12 @@ export async function openSae(directory: string): Promise<SaeFiles> {
     AGAIN,
     MOST_CFG,
   );
-  const { architecture, dIn, dSae, forward, metadata } = readCfg(json, path);
+  const { architecture, dIn, dOut, dSae, forward, metadata } = readCfg(json, path);
   const weights = join(directory, WEIGHTS_FILE);
   const { tensors: found } = await readSafetensorsHeader(weights);
   const tensors: Partial<Record<ParameterName, TensorLocation>> = {};
   for (const name of PARAMETERS[architecture]) {
-    const shape = parameterShape(name, dIn, dSae);
+    const shape = parameterShape(name, { dIn, dOut, dSae });
     const tensor = found.get(name);
     if (!tensor)
       throw new Refusal(
@@ -139,6 +141,7 @@ export async function openSae(directory: string): Promise<SaeFiles> {
     directory,
     architecture,
     dIn,
+    dOut,
     dSae,
     forward,
     metadata,
@@ -170,8 +173,8 @@ export async function readSae(files: SaeFiles): Promise<Sae> {
     checkFinite(values, name, location);
     parameters[name] = values;
   }
-  const { architecture, dIn, dSae, forward } = files;
-  return { architecture, dIn, dSae, forward, parameters };
+  const { architecture, dIn, dOut, dSae, forward } = files;
+  return { architecture, dIn, dOut, dSae, forward, parameters };
 }
 
 /** What cfg.json tells beside the shapes; `sae_pipe` is our training record. */
@@ -187,10 +190,8 @@ export interface SaeMetadata {
 }
 
 /** What a cfg.json says. */
-export interface SaeCfg {
-  readonly architecture: Architecture;
-  readonly dIn: number;
-  readonly dSae: number;
+export interface SaeCfg extends Sizes {
+  readonly architecture: ArchitectureName;
   readonly forward: ForwardSettings;
   readonly metadata: SaeMetadata;
 }
@@ -205,12 +206,11 @@ const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform(
 const cfgSchema = z.looseObject({
   architecture: z.string(),
   d_in: z.number().int().positive(),
+  d_out: optional(z.number().int().positive()),
   d_sae: z.number().int().positive(),
   apply_b_dec_to_input: z.boolean().default(true),
   normalize_activations: z.string().default('none'),
   reshape_activations: z.string().default('none'),
-  k: optional(z.number().int().positive()),
-  rescale_acts_by_decoder_norm: z.boolean().default(false),
   metadata: z
     .looseObject({
       model_name: optional(z.string()),
@@ -234,7 +234,7 @@ const isObject = (value: unknown): value is Json => typeof value === 'object' &&
  */
 export function readCfg(json: unknown, path: string): SaeCfg {
   const cfg = checkJson(cfgSchema, isObject(json) ? modernised(json, path) : json, path, OTHER_CFG);
-  const { apply_b_dec_to_input, k, d_in, d_sae } = cfg;
+  const { apply_b_dec_to_input, d_in, d_out = d_in, d_sae } = cfg;
   const among = <T extends string>(key: keyof typeof cfg & string, choices: readonly T[]): T => {
     if (choices.includes(cfg[key] as T)) return cfg[key] as T;
     throw new Refusal(
@@ -243,21 +243,20 @@ export function readCfg(json: unknown, path: string): SaeCfg {
       'sae/unsupported-cfg',
     );
   };
-  const architecture = among('architecture', architectures);
+  const known = architectures.flatMap((name) => ARCHITECTURES[name].saelens.names);
+  const said = among('architecture', known);
+  const architecture = architectures.find((name) => ARCHITECTURES[name].saelens.names.includes(said))!;
   // Activations at hook_z are flat here, as SAELens makes them of its heads.
   among('reshape_activations', ['none', 'hook_z']);
   const plain = { apply_b_dec_to_input, normalize_activations: among('normalize_activations', NORMALIZATIONS) };
-  const rest = { dIn: d_in, dSae: d_sae, metadata: cfg.metadata as SaeMetadata };
-  if (architecture !== 'topk') return { architecture, forward: plain, ...rest };
-  if (k === undefined || k > d_sae) {
-    throw new Refusal(
-      `${path}: k is ${k ?? 'missing'}, where a topk SAE of ${d_sae} features needs 1 to ${d_sae}.`,
-      OTHER_CFG,
-      'sae/wrong-k',
-    );
-  }
-  const { rescale_acts_by_decoder_norm } = cfg;
-  return { architecture, forward: { ...plain, k, rescale_acts_by_decoder_norm }, ...rest };
+  return {
+    architecture,
+    dIn: d_in,
+    dOut: d_out,
+    dSae: d_sae,
+    forward: { ...plain, ...ARCHITECTURES[architecture].saelens.read?.(cfg, d_sae, path) },
+    metadata: cfg.metadata as SaeMetadata,
+  };
 }
 
 const CFG_REMEDY: Record<string, string> = {
@@ -274,10 +273,12 @@ function modernised(cfg: Json, path: string): Json {
   if (typeof version === 'string' && Number.parseInt(version, 10) >= 6) return cfg;
   const old: Json = { ...cfg, hook_name: cfg.hook_name ?? cfg.hook_point };
   const activation = cfg.activation_fn ?? cfg.activation_fn_str ?? 'relu';
-  const isTopK = activation === 'topk' || cfg.architecture === 'topk';
-  if (activation !== 'relu' && activation !== 'topk') {
+  const told = architectures.filter((name) => ARCHITECTURES[name].saelens.activation !== undefined);
+  const architecture = told.find((name) => ARCHITECTURES[name].saelens.activation === activation);
+  if (architecture === undefined) {
+    const supported = told.map((name) => ARCHITECTURES[name].saelens.activation).join(', ');
     throw new Refusal(
-      `${path}: activation_fn is ${JSON.stringify(activation)}; supported are relu, topk.`,
+      `${path}: activation_fn is ${JSON.stringify(activation)}; supported are ${supported}.`,
       'Use an SAE with one of them.',
       'sae/unsupported-cfg',
     );
@@ -287,8 +288,9 @@ function modernised(cfg: Json, path: string): Json {
   const { normalize_activations: norm } = cfg;
   return {
     ...cfg,
-    architecture: isTopK ? 'topk' : (cfg.architecture ?? 'standard'),
-    ...(isTopK ? { k } : {}),
+    // ReLU is the activation of every other architecture, too.
+    architecture: activation === 'relu' ? (cfg.architecture ?? architecture) : architecture,
+    ...(k === undefined ? {} : { k }),
     // It was a boolean: false, or the factor that makes the mean norm √d_in.
     normalize_activations: norm === true ? 'expected_average_only_in' : norm || 'none',
     metadata: { prepend_bos: true, ...moved, ...metadata },

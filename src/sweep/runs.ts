@@ -3,11 +3,12 @@ import { basename, dirname, join } from 'node:path';
 import { section } from '../config/config-file.js';
 import { flagsOf } from '../config/flags.js';
 import { loadConfig } from '../config/load.js';
-import { type SweepConfig, type TrainConfig, trainSchema } from '../config/stages.js';
+import { type SweepConfig, type TrainConfig, trainSchema, USUAL_L1 } from '../config/stages.js';
 import { insteadOfFlag } from '../config/suggest.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { expandHooks, modelHooks } from '../lm/chosen-hooks.js';
 import type { StopRequest } from '../progress/progress.js';
+import { trainingOf } from '../sae/registry.js';
 import { checkResampleSteps } from '../train/schedule.js';
 
 /** One SAE of a sweep. */
@@ -150,7 +151,8 @@ function combinations(lists: Readonly<Record<string, readonly unknown[]>>): Reco
 /** gated_d-sae-1536_l1-5_seed-0, with whatever else a group sets. */
 function runName(config: TrainConfig, values: Readonly<Record<string, unknown>>): string {
   const others = Object.keys(values).filter((flag) => !NAMED.includes(flag));
-  const parts = [`d-sae-${config.dSae}`, `l1-${config.l1}`, `seed-${config.seed}`];
+  const { penalised } = trainingOf(config.arch);
+  const parts = [`d-sae-${config.dSae}`, ...(penalised ? [`l1-${config.l1 ?? USUAL_L1}`] : []), `seed-${config.seed}`];
   for (const flag of others) {
     // Of a path its last segment tells enough.
     const value = [values[flag]].flat().map((one) => basename(String(one)));

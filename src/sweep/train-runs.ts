@@ -91,7 +91,7 @@ function passes(runs: readonly SweepRun[], source: ActivationSource): SweepRun[]
   for (const run of runs) {
     const { config } = run;
     const settings = engineSettings(config, source.about, 1);
-    const bytes = memoryNeeded(chooseEngine(config, settings.architecture), settings);
+    const bytes = memoryNeeded(chooseEngine(config, settings), settings);
     if (groups.length === 0 || bytes > left) {
       groups.push([]);
       left = MEMORY_SHARE * totalmem();

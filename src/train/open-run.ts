@@ -7,6 +7,7 @@ import { checkFreeSpace, type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from 
 import { Interrupted } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
+import { trainingOf } from '../sae/registry.js';
 import type { Parameters } from '../sae/sae.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import type { Engine, EngineSettings } from './engines/engine.js';
@@ -25,7 +26,13 @@ import { checkResampling, MOST_LOSS_ENTRIES } from './resampling.js';
 import { withOwnThreads } from './resumed-config.js';
 import { claimOptions, finishedIn, kept, stateNotKept, tidyFinished } from './run-directory.js';
 import { activationScale, continuedCourse, engineSettings, metadata, newCourse } from './run-settings.js';
-import { checkResampleSteps, type Schedule, type SparsityCoefficient, sparsityCoefficient } from './schedule.js';
+import {
+  checkResampleSteps,
+  NO_PENALTY,
+  type Schedule,
+  type SparsityCoefficient,
+  sparsityCoefficient,
+} from './schedule.js';
 import { frozenBiases, openInit, startingPoint } from './starting-point.js';
 import { readCheckpoint, textSchema } from './training-checkpoint.js';
 
@@ -101,7 +108,7 @@ export async function openRun(
   // Of a run that is resumed, the course may be another.
   const begun = resume ? undefined : newCourse(config, about, initSha256);
   checkResampling(config, sizes);
-  const engineName = chooseEngine(config, sizes.architecture);
+  const engineName = chooseEngine(config, sizes);
   checkMemory(engineName, sizes);
   // A new checkpoint is written beside those that are kept.
   await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
@@ -117,10 +124,12 @@ export async function openRun(
   const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop).catch(saying));
   const scale = activationScale(config, about, estimates);
   const settings = engineSettings(config, about, scale);
-  const lambda = sparsityCoefficient(config, { dIn: about.dIn, scale, meanSquare: estimates.meanSquare });
+  const lambda = trainingOf(config.arch).penalised
+    ? sparsityCoefficient(config, { dIn: about.dIn, scale, meanSquare: estimates.meanSquare })
+    : NO_PENALTY;
   const median = () => medianActivation(about, batches, stop);
   const start = checkpoint?.state ?? (await startingPoint(config, settings, init, median, say).catch(saying));
-  const frozen = await frozenBiases(config, settings, init);
+  const frozen = await frozenBiases(settings, init);
   throwIfStopped(stop, left);
   const engine = await open(engineName, settings, start, checkpoint?.steps);
   try {

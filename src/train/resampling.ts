@@ -6,26 +6,29 @@ import { onnxRuntime, openSession } from '../onnx/session.js';
 import type { StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped } from '../progress/stop.js';
 import { Generator, Purpose } from '../random/generator.js';
-import {
-  decode,
-  gatedEncoder,
-  type ParameterValues,
-  preActivation,
-  standardEncoder,
-  untiedEncoder,
-} from '../sae/forward-graph.js';
-import { PARAMETERS, parameterShape, type Sae } from '../sae/sae.js';
+import { centredInput, type ParameterValues } from '../sae/architecture.js';
+import { PARAMETERS, trainingOf } from '../sae/registry.js';
+import { parameterShape, type Sae } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
-import type { EngineSettings, TrainerState } from './engines/engine.js';
-import { isTrained, type Objective, objectiveOf } from './engines/objective.js';
+import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
+import { isTrained, optionsOf } from './engines/objective.js';
 
 /** Length of a resampled encoder row beside the mean of those alive (Bricken et al. 2023). */
 const ENCODER_SHARE = 0.2;
 
-/** What resampling would change must not be frozen; r_mag may be (--ablate no-r-mag), it becomes 0 anyway. */
-export function checkResampling({ resampleAt }: TrainConfig, settings: EngineSettings): void {
+/** @throws UsageRefusal where the architecture has no use for resampling, or --train freezes what it would change */
+export function checkResampling({ arch, resampleAt }: TrainConfig, settings: EngineSettings): void {
   if (resampleAt.length === 0) return;
-  const frozen = PARAMETERS[settings.architecture].filter((name) => name !== 'r_mag' && !isTrained(settings, name));
+  const { resampling, trains } = trainingOf(settings.architecture);
+  if (resampling) {
+    throw new UsageRefusal(
+      `--resample-at does not apply to --arch ${arch}: ${resampling.unsupported}.`,
+      'Leave --resample-at out.',
+      'train/foreign-flag',
+    );
+  }
+  // What its options never train (--ablate no-r-mag) stays as it is.
+  const frozen = trains(optionsOf(settings)).filter((name) => !isTrained(settings, name));
   if (frozen.length === 0) return;
   throw new UsageRefusal(
     `--resample-at would change ${frozen.join(', ')}, which --train leaves as they are.`,
@@ -68,7 +71,7 @@ export async function drawInputs(
   { batches, about, most, step, seed, l1, stop = { signal: undefined } }: InputsToDraw,
   settings: EngineSettings,
 ): Promise<{ drawn: Float32Array[]; inputs: number }> {
-  const losses = await openInputLosses(sae, objectiveOf(settings), l1, settings);
+  const losses = await openInputLosses(sae, settings, l1);
   const random = new Generator(seed, Purpose.resampling, step);
   const keys: number[] = [];
   try {
@@ -198,12 +201,7 @@ export interface InputLosses {
  * @param sae of scaled activations
  * @param l1 λ in the engines' convention
  */
-export async function openInputLosses(
-  sae: Sae,
-  objective: Objective,
-  l1: number,
-  session: { readonly device?: string; readonly threads?: number },
-): Promise<InputLosses> {
+export async function openInputLosses(sae: Sae, settings: EngineSettings, l1: number): Promise<InputLosses> {
   const { Tensor } = await onnxRuntime();
   const { architecture, dIn, dSae, parameters } = sae;
   const g = new GraphBuilder('input-losses');
@@ -211,12 +209,12 @@ export async function openInputLosses(
   const w: ParameterValues = {};
   const weights: Record<string, InstanceType<typeof Tensor>> = {};
   for (const name of PARAMETERS[architecture]) {
-    const shape = parameterShape(name, dIn, dSae);
+    const shape = parameterShape(name, sae);
     w[name] = g.input(name, 'float32', shape);
     weights[name] = new Tensor('float32', parameters[name]!, shape);
   }
-  g.output('loss', lossOfEach(g, sae, objective, w, x, l1), 'float32', ['rows']);
-  const open = await openSession(g.encode(), session);
+  g.output('loss', lossOfEach(g, settings, w, x, l1), 'float32', ['rows']);
+  const open = await openSession(g.encode(), settings);
   const chunk = Math.max(1, Math.floor(MOST_LOSS_ENTRIES / dSae));
 
   return {
@@ -236,24 +234,16 @@ export async function openInputLosses(
   };
 }
 
-/** |x − x̂|² + λ Σ_j (…) + |x − x̂_aux|², [rows]: the terms of the step that trains (paper, eq. 8; baseline). */
-function lossOfEach(
-  g: GraphBuilder,
-  { architecture }: Sae,
-  { auxiliary, l1OnF }: Objective,
-  w: ParameterValues,
-  x: Value,
-  l1: number,
-): Value {
-  const squaredError = (f: Value) => g.reduceSumSquare(g.sub(decode(g, w, f), x), [1]);
-  const penalty = (f: Value) => g.mul(g.reduceSum(f, [1]), g.scalar(l1));
-  const { centred, p } = preActivation(g, w, x);
-  if (architecture === 'standard') {
-    const f = standardEncoder(g, w, p);
-    return g.add(squaredError(f), penalty(f));
-  }
-  const { piGate, f } = architecture === 'gated' ? gatedEncoder(g, w, p) : untiedEncoder(g, w, centred, p);
-  const reluGate = g.relu(piGate);
-  const loss = g.add(squaredError(f), penalty(l1OnF ? f : reluGate));
-  return auxiliary ? g.add(loss, squaredError(reluGate)) : loss;
+/** The terms of the loss that trains, summed per input: [rows]. */
+function lossOfEach(g: GraphBuilder, settings: EngineSettings, w: ParameterValues, x: Value, l1: number): Value {
+  const loss = trainingOf(settings.architecture).loss(
+    g,
+    w,
+    {
+      ...{ x: centredInput(g, w, x), y: x, sparsity: g.scalar(l1), sizes: sizesOf(settings) },
+      dead: g.table('dead', [settings.dSae], new Float32Array(settings.dSae)),
+    },
+    optionsOf(settings),
+  );
+  return [loss.penalty, loss.auxiliary].reduce<Value>((sum, term) => (term ? g.add(sum, term) : sum), loss.mse);
 }

@@ -33,6 +33,7 @@ export interface Finished {
   /** Its cfg.json. */
   readonly path: string;
   readonly settings: Readonly<Record<string, unknown>>;
+  readonly dIn: number;
   /** Steps that it was trained for; NaN where it was not trained here. */
   readonly steps: number;
 }
@@ -41,9 +42,9 @@ export interface Finished {
 export async function finishedIn(directory: string): Promise<Finished | undefined> {
   const path = join(directory, CFG_FILE);
   if (!(await exists(path))) return undefined;
-  const { metadata } = await openSae(directory);
+  const { metadata, dIn } = await openSae(directory);
   const settings = (metadata.sae_pipe ?? {}) as Record<string, unknown>;
-  return { path, settings, steps: typeof settings.steps === 'number' ? settings.steps : Number.NaN };
+  return { path, settings, dIn, steps: typeof settings.steps === 'number' ? settings.steps : Number.NaN };
 }
 
 /**

@@ -1,11 +1,13 @@
 import { z } from 'zod';
 import type { Order, SourceDescription, TextRead } from '../activations/activation-source.js';
-import type { TrainConfig } from '../config/stages.js';
-import { ablations, activationDTypes } from '../config/values.js';
+import { flagName } from '../config/flags.js';
+import { type TrainConfig, USUAL_L1 } from '../config/stages.js';
+import { activationDTypes } from '../config/values.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
-import { PARAMETERS } from '../sae/sae.js';
+import { architectureFlags, trainable, trainingOf } from '../sae/registry.js';
+import { type Sizes, square } from '../sae/sae.js';
 import type { MetricsLine } from '../sae/training-curve.js';
-import type { Ablation, EngineSettings } from './engines/engine.js';
+import type { EngineSettings } from './engines/engine.js';
 import type { Estimates } from './estimates.js';
 import { checkSchedule, planned, type Schedule, type SparsityCoefficient } from './schedule.js';
 import { checkSameSettings } from './training-checkpoint.js';
@@ -40,7 +42,7 @@ export function engineSettings(
   scale: number,
 ): EngineSettings {
   return {
-    ...ablatedSettings(config),
+    ...architectureSettings(config, square(about.dIn, config.dSae)),
     dIn: about.dIn,
     dSae: config.dSae,
     batch: config.batch,
@@ -63,13 +65,14 @@ export function fixedSettings(
   initSha256: string | undefined,
 ): Record<string, unknown> {
   const { model, hook, rows, corpus, dtype, identity } = about;
+  const { options, trained } = architectureSettings(config, square(about.dIn, config.dSae));
   return {
     arch: config.arch,
-    ablate: ablationsOf(config),
-    // Null: all that its architecture and ablations have.
-    train: config.train ? ablatedSettings(config).trained : null,
+    ...recordedFlags(config, options),
+    // Null: all that its architecture and flags train.
+    train: config.train ? trained : null,
     d_sae: config.dSae,
-    l1: config.l1,
+    l1: trainingOf(config.arch).penalised ? (config.l1 ?? USUAL_L1) : null,
     l1_convention: config.l1Convention,
     l2_normalise: config.l2Normalise,
     l1_warmup: config.l1Warmup,
@@ -123,7 +126,7 @@ export function metadata(
       tokens: steps * settings.batch,
       activation_scale: settings.scale,
       // λ beside sums of squared errors of scaled activations, whatever convention l1 is in.
-      lambda: lambda.value,
+      lambda: trainingOf(settings.architecture).penalised ? lambda.value : null,
       // Of a source that passes once: the text that it was trained on.
       ...(text && { text }),
       final,
@@ -131,45 +134,51 @@ export function metadata(
   };
 }
 
-/** Pairs that leave one of the two nothing to change. */
-const CONTRADICTIONS: readonly (readonly [Ablation, Ablation, string])[] = [
-  ['untied-encoder', 'no-r-mag', 'an untied encoder has no r_mag'],
-  ['unfrozen-decoder', 'no-auxiliary', 'without an auxiliary loss nothing of its decoder is frozen'],
-];
+/** Flags that weigh the sparsity penalty, with the values that they have when they are not given. */
+const OF_PENALTY = { l1: undefined, l1Convention: 'sums', l2Normalise: false, l1Warmup: 0 } as const;
 
-/** The ablations of a run, each once, in one order however they were given. */
-export function ablationsOf({ ablate = [] }: Pick<TrainConfig, 'ablate'>): Ablation[] {
-  return ablations.filter((name) => ablate.includes(name));
-}
+/** Is it said, other than by a default? */
+const given = (value: unknown, usual: unknown) =>
+  JSON.stringify(value) !== JSON.stringify(usual) && JSON.stringify(value) !== '[]';
 
-/**
- * What --arch, --ablate and --train mean to an engine.
- *
- * @throws UsageRefusal where they contradict each other
- */
-export function ablatedSettings(
-  config: Pick<TrainConfig, 'arch' | 'ablate' | 'train'>,
-): Required<Pick<EngineSettings, 'architecture' | 'ablations' | 'trained'>> {
-  const { arch, train } = config;
-  const ablate = ablationsOf(config);
-  if (ablate.length > 0 && arch !== 'gated') {
-    throw new UsageRefusal(
-      `--ablate changes a gated SAE, and --arch is ${arch}.`,
-      'Leave --ablate out.',
-      'train/ablation-of-gated',
-    );
-  }
-  for (const [a, b, because] of CONTRADICTIONS) {
-    if (ablate.includes(a) && ablate.includes(b)) {
+/** @throws UsageRefusal where a flag is given that does not belong to --arch */
+function checkFlagsOf({ arch, ...flags }: Pick<TrainConfig, 'arch'> & Readonly<Record<string, unknown>>): void {
+  const { flags: own, penalised } = trainingOf(arch);
+  for (const other of trainable) {
+    for (const [key, schema] of Object.entries(trainingOf(other).flags)) {
+      if (key in own || !given(flags[key], (schema as z.ZodType).parse(undefined))) continue;
       throw new UsageRefusal(
-        `--ablate ${a} and ${b} exclude each other: ${because}.`,
-        'Give one of them.',
-        'train/ablations-together',
+        `--${flagName(key)} is for --arch ${other}, and --arch is ${arch}.`,
+        `Leave --${flagName(key)} out.`,
+        'train/foreign-flag',
       );
     }
   }
-  const architecture = ablate.includes('untied-encoder') ? 'gated_untied' : arch;
-  const names = PARAMETERS[architecture].filter((name) => name !== 'r_mag' || !ablate.includes('no-r-mag'));
+  for (const [key, usual] of Object.entries(penalised ? {} : OF_PENALTY)) {
+    if (!given(flags[key] ?? usual, usual)) continue;
+    throw new UsageRefusal(
+      `--${flagName(key)} is about a sparsity penalty, and the loss of --arch ${arch} has none.`,
+      `Leave --${flagName(key)} out.`,
+      'train/foreign-flag',
+    );
+  }
+}
+
+/**
+ * What --arch, its own flags and --train mean to an engine.
+ *
+ * @throws UsageRefusal where they contradict each other, or a flag belongs to another architecture
+ */
+export function architectureSettings(
+  config: Pick<TrainConfig, 'arch' | 'train'>,
+  sizes: Sizes,
+): Required<Pick<EngineSettings, 'architecture' | 'options' | 'trained'>> {
+  const { arch, train } = config;
+  checkFlagsOf(config);
+  const chosen = trainingOf(arch);
+  const options = chosen.options(config, sizes);
+  const architecture = chosen.variant?.(options) ?? arch;
+  const names = trainingOf(architecture).trains(options);
   const foreign = train?.find((name) => !names.includes(name));
   if (foreign !== undefined) {
     throw new UsageRefusal(
@@ -178,11 +187,18 @@ export function ablatedSettings(
       'train/unknown-parameter',
     );
   }
-  return {
-    architecture,
-    ablations: ablate.filter((name) => name !== 'untied-encoder' && name !== 'no-r-mag'),
-    trained: train ? names.filter((name) => train.some((given) => given === name)) : names,
-  };
+  return { architecture, options, trained: train ? names.filter((name) => train.includes(name)) : names };
+}
+
+/** The flags of all architectures as a run records them: its own as they were understood, others as they were given. */
+function recordedFlags(config: TrainConfig, options: unknown): Record<string, unknown> {
+  const values: Readonly<Record<string, unknown>> = { ...config, ...(options as object) };
+  return Object.fromEntries(
+    Object.keys(architectureFlags).flatMap((key) => {
+      const value = values[key] ?? (architectureFlags[key] as z.ZodType).safeParse([]).data;
+      return value === undefined ? [] : [[flagName(key).replaceAll('-', '_'), value]];
+    }),
+  );
 }
 
 /** A command that trained a run further: from which step, and how many steps the run was to have before. */
@@ -280,7 +296,7 @@ const activationsSchema = z.object({
  *
  * @throws Refusal where they record none
  */
-export function recordedSource(found: Readonly<Record<string, unknown>>): SourceDescription {
+export function recordedSource(found: Readonly<Record<string, unknown>>, dIn: number): SourceDescription {
   const parsed = activationsSchema.safeParse(found.activations);
   if (!parsed.success) {
     throw new Refusal(
@@ -290,6 +306,6 @@ export function recordedSource(found: Readonly<Record<string, unknown>>): Source
     );
   }
   const { model, sha256, ...about } = parsed.data;
-  const unknown = { place: 'the activations of the run', dIn: 0, context: 0, meanNorm: null };
+  const unknown = { place: 'the activations of the run', dIn, context: 0, meanNorm: null };
   return { ...about, ...unknown, model: { name: '', fingerprint: model }, identity: sha256 };
 }

@@ -1,4 +1,4 @@
-import type { TrainConfig } from '../config/stages.js';
+import { type TrainConfig, USUAL_L1 } from '../config/stages.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import type { StepSettings } from './engines/engine.js';
 
@@ -118,6 +118,9 @@ export interface SparsityCoefficient {
   readonly sentence: string;
 }
 
+/** Of a loss without one. */
+export const NO_PENALTY: SparsityCoefficient = { value: 0, sentence: 'The loss has no sparsity penalty.' };
+
 /**
  * λ in the engines' convention: loss = |s·x − x̂|² + λ Σ, a sum over d_in, on activations scaled by s.
  *
@@ -128,7 +131,7 @@ export interface SparsityCoefficient {
  * multiplying λ instead gives the same steps.
  */
 export function sparsityCoefficient(
-  { l1, l1Convention, l2Normalise }: Pick<TrainConfig, 'l1' | 'l1Convention' | 'l2Normalise'>,
+  { l1 = USUAL_L1, l1Convention, l2Normalise }: Pick<TrainConfig, 'l1' | 'l1Convention' | 'l2Normalise'>,
   { dIn, scale, meanSquare }: Scales,
 ): SparsityCoefficient {
   if (l2Normalise && meanSquare === null) throw new Error('E|x|² is needed and was not estimated');

@@ -2,11 +2,12 @@ import type { SourceDescription } from '../activations/activation-source.js';
 import type { TrainConfig } from '../config/stages.js';
 import type { Unchanged } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
-import { canConvert, convert, folded, PROPORTIONAL, scaleActivations } from '../sae/convert.js';
-import { initialise, type Parameters, type Sae } from '../sae/sae.js';
+import { canConvert, convert, expressible, folded, scaleActivations } from '../sae/convert.js';
+import { ARCHITECTURES, initialise, trainingOf } from '../sae/registry.js';
+import type { Parameters, Sae } from '../sae/sae.js';
 import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
-import type { EngineSettings, TrainerState } from './engines/engine.js';
-import { isTrained } from './engines/objective.js';
+import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
+import { isTrained, optionsOf } from './engines/objective.js';
 import { poisonIn } from './not-finite.js';
 
 /** The SAE that --init names; `unchanged.digest` is its content, which a run keeps. */
@@ -31,7 +32,7 @@ export async function openInit(
   const differs = (what: string, found: unknown, wanted: unknown) => {
     throw new Refusal(
       `${path} has ${what} ${found} where this run has ${wanted}.`,
-      'Start from an SAE of the same size, of the same architecture or standard.',
+      `Start from ${expressible(architecture)} of the same size.`,
       'train/init-shape',
     );
   };
@@ -67,41 +68,36 @@ export async function startingPoint(
   median: () => Promise<Float64Array>,
   say: (line: string) => void,
 ): Promise<TrainerState> {
-  const { architecture, dIn, dSae, scale } = settings;
+  const { architecture, dSae, scale, scaleOut } = settings;
   let sae: Sae;
   if (init) {
-    const initial = await initialSae(init, config, settings);
+    const initial = await initialSae(init, settings);
     if (initial.rows > 0) {
       say(
         `${init.path}: ${initial.rows} of ${dSae} decoder rows have a norm other than 1; norms are folded into the encoder and its biases.`,
       );
     }
-    sae = scaleActivations(initial.sae, scale);
+    sae = scaleActivations(initial.sae, scale, scaleOut);
   } else {
-    sae = initialise(architecture, dIn, dSae, config.seed);
+    sae = initialise(architecture, sizesOf(settings), config.seed);
     if (config.bDecInit === 'geometric-median') {
-      sae.parameters.b_dec = Float32Array.from(await median(), (x) => x * scale);
+      sae.parameters.b_dec = Float32Array.from(await median(), (x) => x * (scaleOut ?? scale));
     }
   }
   return new Map(Object.entries(sae.parameters));
 }
 
 /** Biases of --init that are not trained, at the scale of raw activations: scaling them there and back would round them. */
-export async function frozenBiases(
-  config: TrainConfig,
-  settings: EngineSettings,
-  init: Init | undefined,
-): Promise<Parameters> {
-  const names = PROPORTIONAL.filter((name) => !isTrained(settings, name));
+export async function frozenBiases(settings: EngineSettings, init: Init | undefined): Promise<Parameters> {
+  const names = ARCHITECTURES[settings.architecture].proportional.filter((name) => !isTrained(settings, name));
   if (!init || names.length === 0) return {};
-  const { parameters } = (await initialSae(init, config, settings)).sae;
+  const { parameters } = (await initialSae(init, settings)).sae;
   return Object.fromEntries(names.filter((name) => parameters[name]).map((name) => [name, parameters[name]]));
 }
 
 /** @throws Refusal when it cannot be trained */
 async function initialSae(
   { path, files, unchanged }: Init,
-  config: TrainConfig,
   settings: EngineSettings,
 ): Promise<{ sae: Sae; rows: number }> {
   const read = await readSae(files);
@@ -112,12 +108,6 @@ async function initialSae(
   const poison = poisonIn(new Map(Object.entries(sae.parameters)), settings.dIn, trainsDecoder);
   if (poison)
     throw new Refusal(`${path} cannot be trained: ${poison}.`, 'Start from another SAE.', 'train/init-not-finite');
-  if (config.ablate?.includes('no-r-mag') && sae.parameters.r_mag!.some((r) => r !== 0)) {
-    throw new Refusal(
-      `${path} has an r_mag that is not 0, and --ablate no-r-mag keeps it at 0.`,
-      'Use --train to freeze r_mag as it is.',
-      'train/init-r-mag',
-    );
-  }
+  trainingOf(settings.architecture).checkStart?.(sae, optionsOf(settings), path);
   return { sae, rows };
 }

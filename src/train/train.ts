@@ -52,9 +52,9 @@ async function finishedAlone(config: TrainConfig): Promise<boolean> {
   if (!config.resume || config.activations !== undefined || config.model !== undefined) return false;
   const finished = await finishedIn(config.out);
   if (!finished) return false;
-  const { path, settings, steps } = finished;
+  const { path, settings, dIn, steps } = finished;
   const init = typeof settings.init_sha256 === 'string' ? settings.init_sha256 : undefined;
-  const wanted = continuedCourse(path, settings, steps, config, recordedSource(settings), init).plan.steps;
+  const wanted = continuedCourse(path, settings, steps, config, recordedSource(settings, dIn), init).plan.steps;
   if (wanted > steps) throw stateNotKept(config.out, steps);
   return true;
 }

@@ -82,17 +82,20 @@ test('numbers and choices of a repeated flag may be separated by commas', async 
 test('choices and hooks may be separated by commas, on the command line and in a file; paths may not', async (t) => {
   const given = { activations: 'a', out: 'o', 'd-sae': 8 };
   const both = ['no-r-mag', 'l1-on-f'];
-  assert.deepEqual(loadConfig('train', { ...given, ablate: 'no-r-mag,l1-on-f' }).ablate, both);
-  assert.deepEqual(loadConfig('train', { ...given, ablate: ['no-r-mag', 'l1-on-f'] }).ablate, both);
+  // A flag of one architecture.
+  const ablate = (values: Record<string, unknown>, file?: string) =>
+    (loadConfig('train', values, file) as Record<string, unknown>).ablate;
+  assert.deepEqual(ablate({ ...given, ablate: 'no-r-mag,l1-on-f' }), both);
+  assert.deepEqual(ablate({ ...given, ablate: ['no-r-mag', 'l1-on-f'] }), both);
   assert.deepEqual(loadConfig('train', { ...given, train: ['r_mag, b_mag', 'W_dec'] }).train, [
     'r_mag',
     'b_mag',
     'W_dec',
   ]);
   for (const text of ['"no-r-mag, l1-on-f"', '[no-r-mag, l1-on-f]']) {
-    assert.deepEqual(loadConfig('train', given, yaml(t, `train: {ablate: ${text}}`)).ablate, both);
+    assert.deepEqual(ablate(given, yaml(t, `train: {ablate: ${text}}`)), both);
   }
-  assert.equal(loadConfig('train', given).ablate, undefined);
+  assert.equal(ablate(given), undefined);
   assert.deepEqual(loadConfig('harvest', { ...required, hook: ['a, b', 'c'] }).hook, ['a', 'b', 'c']);
   assert.deepEqual(loadConfig('eval', { sae: 'a,b', model: 'm', corpus: 'c', out: 'o' }).sae, ['a,b']);
   await refusesUsage(() => loadConfig('train', { ...given, ablate: 'no-r-mag,no-bias' }), '--ablate: ');

@@ -165,7 +165,10 @@ test('an owner that was taken over from writes no more', async (t) => {
   const zeros = { W_enc: [0], W_dec: [0], b_dec: [0], b_enc: [0] };
   const parameters = Object.fromEntries(Object.entries(zeros).map(([name, x]) => [name, Float32Array.from(x)]));
   writeFileSync(join(path, 'sae_weights.safetensors'), 'of the second');
-  await refusalOf(() => saveSae(path, { architecture: 'standard', dIn: 1, dSae: 1, parameters }, {}), Displaced);
+  await refusalOf(
+    () => saveSae(path, { architecture: 'standard', dIn: 1, dOut: 1, dSae: 1, parameters }, {}),
+    Displaced,
+  );
   writeFileSync(join(path, 'eval.json'), 'of the second');
   await refusalOf(() => writeEvaluation(path, [], () => {}), Displaced);
   await curve.close();

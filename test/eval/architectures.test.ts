@@ -56,7 +56,7 @@ test('a gated SAE and the JumpReLU exported from it have the same metrics', asyn
 
 test('topk, jumprelu and untied gated SAEs that are the identity, or shrink it, give what is known', async () => {
   const zeros = () => new Float32Array(2 * D);
-  const shape = { dIn: D, dSae: 2 * D };
+  const shape = { dIn: D, dOut: D, dSae: 2 * D };
   const topk = (k: number): Sae => ({
     ...shape,
     architecture: 'topk',

@@ -25,7 +25,11 @@ async function saved(W_dec: Float32Array): Promise<SaeFiles> {
     Float32Array,
     Float32Array,
   ];
-  await saveSae(directory, { architecture: 'standard', dIn: D, dSae, parameters: { W_enc, W_dec, b_dec, b_enc } }, {});
+  await saveSae(
+    directory,
+    { architecture: 'standard', dIn: D, dOut: D, dSae, parameters: { W_enc, W_dec, b_dec, b_enc } },
+    {},
+  );
   return openSae(directory);
 }
 

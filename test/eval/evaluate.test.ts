@@ -11,7 +11,8 @@ import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { readEvaluation } from '../../src/report/read-evaluation.js';
 import { renderReport } from '../../src/report/report.js';
-import { PARAMETERS, parameterShape, type Sae } from '../../src/sae/sae.js';
+import { PARAMETERS } from '../../src/sae/registry.js';
+import { parameterShape, type Sae, square } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { writeSafetensors } from '../../src/safetensors/file.js';
 import { deadOwner } from '../disk/dead-owner.js';
@@ -35,7 +36,7 @@ function identity(d: number, gain = 1): Sae {
     W_dec[(d + i) * d + i] = -gain;
   }
   const parameters = { W_enc, W_dec, b_dec: new Float32Array(d), b_enc: new Float32Array(2 * d) };
-  return { architecture: 'standard', dIn: d, dSae: 2 * d, parameters };
+  return { architecture: 'standard', dIn: d, dOut: d, dSae: 2 * d, parameters };
 }
 
 async function saved(sae: Sae, metadata: Record<string, unknown> = {}): Promise<string> {
@@ -227,7 +228,7 @@ for (const [dtype, one] of [
     const tensors = PARAMETERS.standard.map((name) => {
       // Its entries are 0, 1 and −1, exact in every type.
       const bits = Uint16Array.from(sae.parameters[name]!, (x) => (x === 0 ? 0 : x > 0 ? one : one | 0x8000));
-      return { name, dtype, shape: parameterShape(name, 192, 384), bytes: new Uint8Array(bits.buffer) };
+      return { name, dtype, shape: parameterShape(name, square(192, 384)), bytes: new Uint8Array(bits.buffer) };
     });
     await writeSafetensors(join(directory, 'sae_weights.safetensors'), tensors);
     const [record] = await evaluate(configured([directory]), silent, never);

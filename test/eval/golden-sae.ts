@@ -1,5 +1,6 @@
 import type { Context } from '../../src/corpus/contexts.js';
-import { type Architecture, PARAMETERS } from '../../src/sae/sae.js';
+import { PARAMETERS } from '../../src/sae/registry.js';
+import type { ArchitectureName } from '../../src/sae/sae.js';
 import type { SaeFiles } from '../../src/sae/saelens.js';
 import { openGolden } from '../golden.js';
 
@@ -18,9 +19,9 @@ export function goldenContexts(indices: Iterable<number>): Context[] {
 }
 
 /** An SAE whose weights lie in the golden file, for blocks.2.hook_resid_post of the bundled model. */
-export function goldenSae(architecture: Architecture): SaeFiles {
+export function goldenSae(architecture: ArchitectureName): SaeFiles {
   const tensors = Object.fromEntries(
     PARAMETERS[architecture].map((name) => [name, golden.location(`${architecture}/${name}`)]),
   );
-  return { directory: 'golden', architecture, dIn: 192, dSae: 48, metadata: {}, tensors, cfg: {} };
+  return { directory: 'golden', architecture, dIn: 192, dOut: 192, dSae: 48, metadata: {}, tensors, cfg: {} };
 }

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
-import { initialise } from '../../src/sae/sae.js';
+import { initialise } from '../../src/sae/registry.js';
+import { square } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { run } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -22,7 +23,7 @@ before(async () => {
   mkdirSync(sae);
   const { fingerprint } = await openCheckpoint('assets/tiny-gemma');
   const metadata = { hook_name: HOOK, context_size: 128, model_fingerprint: fingerprint };
-  await saveSae(sae, initialise('gated', 192, 300, 3), metadata);
+  await saveSae(sae, initialise('gated', square(192, 300), 3), metadata);
 });
 
 const evaluate = (out: string, of: string, model: string, ...more: string[]) =>

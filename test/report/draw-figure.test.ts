@@ -9,7 +9,8 @@ import { type FigureConfig, figureSchema } from '../../src/config/stages.js';
 import { Refusal } from '../../src/errors/refusal.js';
 import { silent } from '../../src/progress/progress.js';
 import { drawFigure } from '../../src/report/draw-figure.js';
-import { initialise, PLAIN } from '../../src/sae/sae.js';
+import { initialise } from '../../src/sae/registry.js';
+import { PLAIN, square } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { emptyManifest, randomRows } from '../activations/synthetic.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -40,7 +41,7 @@ async function store(name: string, changes: Parameters<typeof emptyManifest>[1] 
 async function sae(name: string, metadata: Record<string, unknown> = {}, forward = PLAIN): Promise<string> {
   const directory = join(root, name);
   mkdirSync(directory);
-  const made = initialise('gated', D, 4, 1);
+  const made = initialise('gated', square(D, 4), 1);
   made.parameters.b_gate![1] = -1e6;
   await saveSae(
     directory,

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { exportSchema } from '../../src/config/stages.js';
 import { convert } from '../../src/sae/convert.js';
 import { exportSae } from '../../src/sae/export.js';
-import type { Architecture, ForwardSettings } from '../../src/sae/sae.js';
+import type { ArchitectureName, ForwardSettings } from '../../src/sae/sae.js';
 import { openSae, readSae, saveSae } from '../../src/sae/saelens.js';
 import { readSafetensorsHeader } from '../../src/safetensors/file.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
@@ -18,7 +18,7 @@ const root = temporaryDirectory();
 const [D_IN, D_SAE, ROWS] = [16, 70, 40];
 let counter = 0;
 
-async function saved(architecture: Architecture, more: Partial<ForwardSettings> = {}): Promise<string> {
+async function saved(architecture: ArchitectureName, more: Partial<ForwardSettings> = {}): Promise<string> {
   const directory = join(root, `sae-${counter++}`);
   mkdirSync(directory);
   const metadata = { model_name: 'm', hook_name: 'blocks.1.attn.hook_z', context_size: 64, sae_pipe: { l1: 4 } };

@@ -1,14 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { scaleActivations } from '../../src/sae/convert.js';
-import {
-  type Architecture,
-  architectures,
-  type ForwardSettings,
-  initialise,
-  PARAMETERS,
-  type Sae,
-} from '../../src/sae/sae.js';
+import { initialise, PARAMETERS } from '../../src/sae/registry.js';
+import { type ArchitectureName, architectures, type ForwardSettings, type Sae, square } from '../../src/sae/sae.js';
 import { relativeDifference } from '../golden.js';
 import { randomInputs, randomSae } from './random-sae.js';
 import { runForward } from './run-forward.js';
@@ -61,7 +55,7 @@ for (const [architecture, more] of [
   ['topk', { k: 1 }],
   ['topk', { k: 33 }],
   ['topk', { k: 4, rescale_acts_by_decoder_norm: true, normalize_activations: 'layer_norm' }],
-] as const satisfies [Architecture, Partial<ForwardSettings>][]) {
+] as const satisfies [ArchitectureName, Partial<ForwardSettings>][]) {
   test(`the ${architecture} forward pass with ${JSON.stringify(more)}`, async () => {
     const sae = randomSae(architecture, 16, 33, 6, more);
     // Far from norm √d_in and mean 0, and rows of W_dec of different norms.
@@ -75,7 +69,7 @@ for (const [architecture, more] of [
 
 test('initialisation: unit decoder rows, the encoder their transpose, zero biases, set by the seed', () => {
   for (const architecture of ['gated', 'standard', 'gated_untied'] as const) {
-    const { parameters: w } = initialise(architecture, 10, 25, 7);
+    const { parameters: w } = initialise(architecture, square(10, 25), 7);
     for (let j = 0; j < 25; j++) {
       assert.ok(Math.abs(Math.hypot(...w.W_dec!.subarray(j * 10, (j + 1) * 10)) - 1) < 1e-6);
       for (let i = 0; i < 10; i++) assert.equal(w.W_enc![i * 25 + j], w.W_dec![j * 10 + i]);
@@ -91,7 +85,7 @@ test('initialisation: unit decoder rows, the encoder their transpose, zero biase
       assert.deepEqual(w.W_mag, w.W_enc);
       assert.notEqual(w.W_mag, w.W_enc);
     }
-    assert.deepEqual(initialise(architecture, 10, 25, 7).parameters, w);
-    assert.notDeepEqual(initialise(architecture, 10, 25, 8).parameters.W_dec, w.W_dec);
+    assert.deepEqual(initialise(architecture, square(10, 25), 7).parameters, w);
+    assert.notDeepEqual(initialise(architecture, square(10, 25), 8).parameters.W_dec, w.W_dec);
   }
 });

@@ -1,7 +1,8 @@
 import { GraphBuilder } from '../../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../../src/onnx/session.js';
 import { forward } from '../../src/sae/forward-graph.js';
-import { PARAMETERS, parameterShape, type Sae } from '../../src/sae/sae.js';
+import { PARAMETERS } from '../../src/sae/registry.js';
+import { parameterShape, type Sae, square } from '../../src/sae/sae.js';
 
 /** f [rows, d_sae] and x̂ [rows, d_in] by the forward graph; x is [rows, d_in]. */
 export async function runForward(sae: Sae, x: Float32Array): Promise<{ f: Float32Array; xHat: Float32Array }> {
@@ -12,7 +13,7 @@ export async function runForward(sae: Sae, x: Float32Array): Promise<{ f: Float3
   const w = Object.fromEntries(
     PARAMETERS[architecture].map((name) => [
       name,
-      g.table(name, parameterShape(name, dIn, dSae), sae.parameters[name]!),
+      g.table(name, parameterShape(name, square(dIn, dSae)), sae.parameters[name]!),
     ]),
   );
   const { f, xHat } = forward(g, sae, w, input);

@@ -3,7 +3,8 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.js';
-import { architectures, PARAMETERS, parameterShape } from '../../src/sae/sae.js';
+import { PARAMETERS } from '../../src/sae/registry.js';
+import { architectures, parameterShape, square } from '../../src/sae/sae.js';
 import { openSae, readSae, saveSae } from '../../src/sae/saelens.js';
 import { floatTensor, readSafetensorsHeader, writeSafetensors } from '../../src/safetensors/file.js';
 import { refuses } from '../config/refuses.js';
@@ -133,7 +134,7 @@ test('a scaling factor that is not 1 is refused, as SAELens 6 does', async () =>
   const { parameters: w } = await readSae(await openSae(directory));
   const write = (factor: number) =>
     writeSafetensors(join(directory, 'sae_weights.safetensors'), [
-      ...PARAMETERS.standard.map((name) => floatTensor(name, parameterShape(name, 6, 11), w[name]!)),
+      ...PARAMETERS.standard.map((name) => floatTensor(name, parameterShape(name, square(6, 11)), w[name]!)),
       floatTensor('scaling_factor', [11], new Float32Array(11).fill(1).fill(factor, 4, 5)),
     ]);
   await write(1);
@@ -170,7 +171,9 @@ test('an SAE whose directory and files are links is read, and further tensors of
   symlinkSync(links, linked);
   const { parameters } = await readSae(await openSae(directory));
   for (const path of [links, linked]) assert.deepEqual((await readSae(await openSae(path))).parameters, parameters);
-  const tensors = PARAMETERS.gated.map((name) => floatTensor(name, parameterShape(name, 6, 11), parameters[name]!));
+  const tensors = PARAMETERS.gated.map((name) =>
+    floatTensor(name, parameterShape(name, square(6, 11)), parameters[name]!),
+  );
   const more = { name: 'log', dtype: 'C64' as const, shape: [1], bytes: new Uint8Array(8) };
   await writeSafetensors(join(directory, 'sae_weights.safetensors'), [...tensors, more]);
   assert.deepEqual((await readSae(await openSae(linked))).parameters, parameters);

@@ -6,9 +6,10 @@ import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { Generator } from '../../src/random/generator.js';
-import { PARAMETERS, type Sae } from '../../src/sae/sae.js';
+import { PARAMETERS } from '../../src/sae/registry.js';
+import { type Sae, square } from '../../src/sae/sae.js';
 import { openSae, readSae, saveSae } from '../../src/sae/saelens.js';
-import { ablatedSettings, ablationsOf } from '../../src/train/run-settings.js';
+import { architectureSettings } from '../../src/train/run-settings.js';
 import { train } from '../../src/train/train.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
 import { randomInputs } from '../sae/random-sae.js';
@@ -27,7 +28,8 @@ before(async () => {
   baseline = await train(configured({ arch: 'standard', steps: 60 }), silent, never);
 });
 
-const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
+type Configured = TrainConfig & { readonly ablate?: readonly string[] };
+const configured = (more: Partial<Configured> = {}): Configured =>
   trainSchema.parse({
     activations,
     dSae: 200,
@@ -42,38 +44,34 @@ const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
 const saeOf = async (directory: string): Promise<Sae> => readSae(await openSae(directory));
 const recordOf = async (directory: string) =>
   (await openSae(directory)).metadata.sae_pipe as { ablate: string[]; train: string[] };
-const rescaleAndShift = (more: Partial<TrainConfig> = {}) =>
+const rescaleAndShift = (more: Partial<Configured> = {}) =>
   configured({ init: baseline, train: ['r_mag', 'b_mag'], ...more });
 
 test('ablations come once each and in one order; two of them are an architecture and a parameter left alone', () => {
-  assert.deepEqual(ablationsOf({ ablate: ['l1-on-f', 'no-r-mag', 'l1-on-f'] }), ['no-r-mag', 'l1-on-f']);
-  assert.deepEqual(ablatedSettings({ arch: 'gated' }), {
+  const settings = (more: Partial<Configured>) => architectureSettings(configured(more), square(192, 200));
+  assert.deepEqual(settings({}), { architecture: 'gated', options: { ablate: [] }, trained: PARAMETERS.gated });
+  assert.deepEqual(settings({ ablate: ['l1-on-f', 'no-r-mag', 'no-auxiliary', 'l1-on-f'] }), {
     architecture: 'gated',
-    ablations: [],
-    trained: PARAMETERS.gated,
-  });
-  assert.deepEqual(ablatedSettings({ arch: 'gated', ablate: ['l1-on-f', 'no-r-mag', 'no-auxiliary'] }), {
-    architecture: 'gated',
-    ablations: ['no-auxiliary', 'l1-on-f'],
+    options: { ablate: ['no-r-mag', 'no-auxiliary', 'l1-on-f'] },
     trained: ['W_enc', 'W_dec', 'b_dec', 'b_gate', 'b_mag'],
   });
-  assert.deepEqual(ablatedSettings({ arch: 'gated', ablate: ['untied-encoder'], train: ['W_mag', 'W_enc'] }), {
+  assert.deepEqual(settings({ ablate: ['untied-encoder'], train: ['W_mag', 'W_enc'] }), {
     architecture: 'gated_untied',
-    ablations: [],
+    options: { ablate: ['untied-encoder'] },
     trained: ['W_enc', 'W_mag'],
   });
 });
 
 test('contradictions are refused', async () => {
   for (const [config, ...parts] of [
-    [{ arch: 'standard', ablate: ['l1-on-f'] }, '--ablate changes a gated SAE', '--arch is standard'],
+    [{ arch: 'standard', ablate: ['l1-on-f'] }, '--ablate is for --arch gated', '--arch is standard'],
     [{ arch: 'gated', ablate: ['no-r-mag', 'untied-encoder'] }, 'untied-encoder and no-r-mag exclude each other'],
     [{ arch: 'gated', ablate: ['no-auxiliary', 'unfrozen-decoder'] }, 'unfrozen-decoder and no-auxiliary exclude'],
     [{ arch: 'gated', ablate: ['no-r-mag'], train: ['r_mag'] }, '--train r_mag', 'b_gate, b_mag.'],
     [{ arch: 'standard', train: ['b_dec', 'b_mag'] }, '--train b_mag', 'W_enc, W_dec, b_dec, b_enc'],
     [{ arch: 'gated', ablate: ['untied-encoder'], train: ['r_mag'] }, '--train r_mag', 'W_mag'],
   ] as const) {
-    await refusesUsage(() => ablatedSettings(config as never), ...parts);
+    await refusesUsage(() => architectureSettings(config as never, square(192, 200)), ...parts);
   }
   const untied = configured({ ablate: ['untied-encoder'], engine: 'sparse' });
   await refusesUsage(() => train(untied, silent, never), '--engine sparse', 'untied-encoder');
@@ -124,7 +122,10 @@ test('an interrupted rescale and shift is resumed to the same bytes, and with th
   await assert.rejects(train(config, silent, stop), Interrupted);
   const other = { ...config, resume: true, train: ['r_mag' as const] };
   await refuses(() => train(other, silent, never), 'train = ["b_mag","r_mag"]', 'says ["r_mag"]');
-  await refuses(() => train({ ...config, resume: true, ablate: ['l1-on-f'] }, silent, never), 'ablate = []');
+  await refuses(
+    () => train({ ...config, resume: true, ablate: ['l1-on-f'] } as Configured, silent, never),
+    'ablate = []',
+  );
   await train({ ...config, resume: true }, silent, never);
   const resumed = filesBelow(config.out);
   for (const name of ['cfg.json', 'sae_weights.safetensors'])

@@ -28,7 +28,7 @@ before(async () => {
 });
 
 // A strong λ kills most features within the first steps.
-const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
+const configured = (more: Partial<TrainConfig> & { ablate?: readonly string[] } = {}): TrainConfig =>
   trainSchema.parse({
     activations,
     dSae: D_SAE,

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Batches, SourceDescription } from '../../src/activations/activation-source.js';
 import { allocateRows, type Rows } from '../../src/activations/rows.js';
-import { PARAMETERS, type Sae } from '../../src/sae/sae.js';
-import { objectiveOf } from '../../src/train/engines/objective.js';
+import { PARAMETERS } from '../../src/sae/registry.js';
+import type { Sae } from '../../src/sae/sae.js';
 import { deadFeatures, drawInputs, openInputLosses, resampleFeatures } from '../../src/train/resampling.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { smallSettings } from './engines/problem.js';
@@ -12,7 +12,7 @@ const [D_IN, D_SAE] = [12, 40];
 
 async function goldenSae(architecture: 'gated' | 'standard') {
   const golden = await openGolden(`resampling-${architecture}`);
-  const sae: Sae = { architecture, dIn: D_IN, dSae: D_SAE, parameters: {} };
+  const sae: Sae = { architecture, dIn: D_IN, dOut: D_IN, dSae: D_SAE, parameters: {} };
   for (const name of PARAMETERS[architecture]) sae.parameters[name] = await golden.floats(name);
   return { golden, sae, l1: await golden.scalar('l1') };
 }
@@ -36,7 +36,7 @@ const about = { dIn: D_IN, dtype: 'float32' } as SourceDescription;
 for (const architecture of ['gated', 'standard'] as const) {
   test(`the loss of single inputs of a ${architecture} SAE equals PyTorch's in float64`, async () => {
     const { golden, sae, l1 } = await goldenSae(architecture);
-    const losses = await openInputLosses(sae, objectiveOf(settings(architecture)), l1, { threads: 1 });
+    const losses = await openInputLosses(sae, settings(architecture), l1);
     assert.ok(relativeDifference(await losses.of(await golden.floats('x')), await golden.doubles('loss')) < 1e-6);
     await losses.close();
   });
@@ -73,8 +73,8 @@ for (const architecture of ['gated', 'standard'] as const) {
 test('of an ablated gated SAE, the loss of single inputs has the terms that train it', async () => {
   const { golden, sae, l1 } = await goldenSae('gated');
   const x = await golden.floats('x');
-  const losses = async (ablations: ('no-auxiliary' | 'l1-on-f')[], lambda: number) => {
-    const open = await openInputLosses(sae, objectiveOf({ ...settings('gated'), ablations }), lambda, { threads: 1 });
+  const losses = async (ablate: ('no-auxiliary' | 'l1-on-f')[], lambda: number) => {
+    const open = await openInputLosses(sae, { ...settings('gated'), options: { ablate } }, lambda);
     const found = await open.of(x);
     await open.close();
     return found;

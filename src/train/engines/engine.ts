@@ -1,17 +1,12 @@
 import type { Batch } from '../../activations/activation-source.js';
-import type { ablations, enginePrecisions } from '../../config/values.js';
-import type { ParameterName, Sae, TrainedArchitecture } from '../../sae/sae.js';
-
-export type Ablation = (typeof ablations)[number];
-
-/** Ablations of the loss; the other two are an architecture (gated_untied) and a parameter that is not trained. */
-export type LossAblation = Exclude<Ablation, 'untied-encoder' | 'no-r-mag'>;
+import type { enginePrecisions } from '../../config/values.js';
+import type { ArchitectureName, ParameterName, Sae, Sizes } from '../../sae/sae.js';
 
 /** What stays the same over all steps of a run. */
 export interface EngineSettings {
-  readonly architecture: TrainedArchitecture;
-  /** Changes to the loss of a gated SAE; none where absent. */
-  readonly ablations?: readonly LossAblation[];
+  readonly architecture: ArchitectureName;
+  /** Its own settings, as its descriptor's `options` gives them; those of no flags where absent. */
+  readonly options?: unknown;
   /** Parameters that are trained, all where absent; the others keep their bits, W_dec the norms of its rows. */
   readonly trained?: readonly ParameterName[];
   readonly dIn: number;
@@ -36,6 +31,10 @@ export interface EngineSettings {
   readonly precision?: (typeof enginePrecisions)[number];
 }
 
+export function sizesOf({ dIn, dOut = dIn, dSae }: Pick<EngineSettings, 'dIn' | 'dOut' | 'dSae'>): Sizes {
+  return { dIn, dOut, dSae };
+}
+
 /** What a schedule sets for one step. */
 export interface StepSettings {
   readonly lr: number;
@@ -45,15 +44,15 @@ export interface StepSettings {
 
 /** Sums and means over the batch of one step, before its update. */
 export interface StepMetrics {
-  /** mean_b |x − x̂|² */
+  /** mean_b |y − ŷ|² */
   readonly mse: number;
-  /** λ · mean_b Σ_j (ReLU(π_gate)_j, or f_j where that is penalised) */
+  /** λ · mean_b of what is penalised; 0 where nothing is */
   readonly l1: number;
-  /** mean_b |x − x̂_aux|²; 0 without auxiliary loss */
+  /** mean_b of the auxiliary loss; 0 without */
   readonly aux: number;
   /** Mean number of features with f > 0. */
   readonly l0: number;
-  /** mean_b |x − x̄|², x̄ the mean of the batch */
+  /** mean_b |y − ȳ|², ȳ the mean of the batch */
   readonly variance: number;
   /** Features dead after this step. */
   readonly dead: number;

@@ -2,10 +2,12 @@ import { totalmem } from 'node:os';
 import type { engines } from '../../config/values.js';
 import { formatBytes } from '../../disk/space.js';
 import { Refusal, UsageRefusal } from '../../errors/refusal.js';
-import type { TrainedArchitecture } from '../../sae/sae.js';
+import { isUnsupported } from '../../sae/architecture.js';
+import { trainingOf } from '../../sae/registry.js';
 import { openCudaEngine } from './cuda/cuda-engine.js';
 import { hostBytes } from './cuda/plan.js';
 import type { Engine, EngineSettings, TrainerState } from './engine.js';
+import { optionsOf } from './objective.js';
 import { openReferenceEngine } from './reference/engine.js';
 import { openSparseEngine, planWorkers } from './sparse/engine.js';
 import { stateBytes } from './state.js';
@@ -20,15 +22,27 @@ export interface EngineChoice {
   readonly enginePrecision?: EngineSettings['precision'];
 }
 
+/** What of a run decides whether an engine can train it. */
+type Trained = Parameters<typeof optionsOf>[0];
+
+/** Why an engine cannot train it; undefined where it can. */
+function reasonAgainst(engine: 'sparse' | 'cuda', settings: Trained): string | undefined {
+  if (settings.dOut !== undefined) return 'its target is its input';
+  const form = trainingOf(settings.architecture)[engine](optionsOf(settings));
+  return isUnsupported(form) ? form.unsupported : undefined;
+}
+
 /**
- * The engine that the flags mean: by itself sparse on the CPU, reference elsewhere and for gated_untied, and never cuda.
+ * The engine that the flags mean: by itself sparse on the CPU where that can train the SAE, else reference, and never
+ * cuda.
  *
+ * @param settings of the run; absent where any engine can train it
  * @throws UsageRefusal where flags contradict each other, or cuda is asked for without --experimental
  */
-export function chooseEngine(choice: EngineChoice, architecture?: TrainedArchitecture): EngineName {
+export function chooseEngine(choice: EngineChoice, settings?: Trained): EngineName {
   const { engine, device, enginePrecision } = choice;
   const onCpu = (device ?? 'cpu') === 'cpu';
-  const untied = architecture === 'gated_untied';
+  const against = (name: 'sparse' | 'cuda') => settings && reasonAgainst(name, settings);
   if (enginePrecision !== undefined && engine !== 'cuda') {
     throw new UsageRefusal(
       `--engine-precision ${enginePrecision} is for --engine cuda; the other engines compute in float32.`,
@@ -36,9 +50,10 @@ export function chooseEngine(choice: EngineChoice, architecture?: TrainedArchite
       'train/precision-of-cuda',
     );
   }
-  if ((engine === 'sparse' || engine === 'cuda') && untied) {
+  const reason = engine === 'sparse' || engine === 'cuda' ? against(engine) : undefined;
+  if (reason !== undefined) {
     throw new UsageRefusal(
-      `--engine ${engine} has one encoder matrix, and --ablate untied-encoder wants two.`,
+      `--engine ${engine} cannot train this SAE: ${reason}.`,
       'Leave --engine out, or say --engine reference.',
       'train/engine-cannot',
     );
@@ -52,7 +67,7 @@ export function chooseEngine(choice: EngineChoice, architecture?: TrainedArchite
   }
   if (engine === 'cuda') checkCuda(choice);
   if (engine !== 'auto') return engine;
-  return onCpu && !untied ? 'sparse' : 'reference';
+  return onCpu && against('sparse') === undefined ? 'sparse' : 'reference';
 }
 
 function checkCuda({ device = 'cpu', experimental }: EngineChoice): void {

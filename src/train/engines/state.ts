@@ -1,12 +1,13 @@
-import { PARAMETERS, parameterShape } from '../../sae/sae.js';
-import type { EngineSettings, TrainerState } from './engine.js';
-import { isTrained } from './objective.js';
+import { PARAMETERS, trainingOf } from '../../sae/registry.js';
+import { type Parameters, PLAIN, parameterShape, type Sae } from '../../sae/sae.js';
+import { type EngineSettings, sizesOf, type TrainerState } from './engine.js';
+import { isTrained, optionsOf } from './objective.js';
 
 /** Names and shapes of what a step reads and writes: parameters, Adam's moments of those trained, since_fired. */
 export function stateShapes(settings: EngineSettings): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
   for (const name of PARAMETERS[settings.architecture]) {
-    const shape = parameterShape(name, settings.dIn, settings.dSae);
+    const shape = parameterShape(name, sizesOf(settings));
     shapes.set(name, shape);
     if (!isTrained(settings, name)) continue;
     // With β1 = 0 the first moment is the gradient itself and no state.
@@ -25,6 +26,17 @@ export function checkSizes(state: TrainerState, settings: EngineSettings, what: 
     const size = shape.reduce((product, dim) => product * dim, 1);
     if (found !== size) throw new Error(`state ${name}: ${found ?? 'no'} values where ${size} belong`);
   }
+}
+
+/** The SAE in training, of scaled activations. */
+export function saeOf(settings: EngineSettings, state: TrainerState): Sae {
+  const { architecture } = settings;
+  const parameters: Parameters = {};
+  for (const name of PARAMETERS[architecture]) parameters[name] = state.get(name)!;
+  const own = trainingOf(architecture).forward?.(optionsOf(settings));
+  // A target of another kind has another bias: it is the input as it is that is encoded.
+  const forward = { ...PLAIN, apply_b_dec_to_input: settings.dOut === undefined, ...own };
+  return { architecture, ...sizesOf(settings), forward, parameters };
 }
 
 /** Bytes of the whole state. */

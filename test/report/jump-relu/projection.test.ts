@@ -5,7 +5,8 @@ import { Interrupted } from '../../../src/errors/refusal.js';
 import { silent } from '../../../src/progress/progress.js';
 import { Generator } from '../../../src/random/generator.js';
 import { featureOnTokens, featurePicture, histogram, unitOf } from '../../../src/report/jump-relu.js';
-import { initialise, type Sae, type TrainedArchitecture } from '../../../src/sae/sae.js';
+import { initialise } from '../../../src/sae/registry.js';
+import { type ArchitectureName, type Sae, square } from '../../../src/sae/sae.js';
 import { toBfloat16 } from '../../../src/safetensors/floats.js';
 import { memoryStore } from '../../activations/synthetic.js';
 import { elements } from '../sample.js';
@@ -14,8 +15,8 @@ const D = 6;
 const FEATURE = 3;
 
 /** An SAE in which nothing is zero, so that each term of the encoder counts. */
-function sae(architecture: TrainedArchitecture): Sae {
-  const made = initialise(architecture, D, 5, 1);
+function sae(architecture: ArchitectureName): Sae {
+  const made = initialise(architecture, square(D, 5), 1);
   const random = new Generator(2, 3);
   for (const [name, values] of Object.entries(made.parameters)) {
     if (name !== 'W_dec') for (const i of values.keys()) values[i] = values[i]! + 0.3 * random.normal();

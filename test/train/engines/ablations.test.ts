@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { convert } from '../../../src/sae/convert.js';
-import { PARAMETERS, type Parameters, type TrainedArchitecture } from '../../../src/sae/sae.js';
+import { PARAMETERS } from '../../../src/sae/registry.js';
+import type { ArchitectureName, Parameters } from '../../../src/sae/sae.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
 import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
 import { stateShapes } from '../../../src/train/engines/state.js';
@@ -14,10 +15,10 @@ import { CASES, VARIANTS, type Variant } from './variants.js';
 const golden = await openGolden('ablations');
 
 async function startOf(name: string, { architecture }: Variant): Promise<Map<string, Float32Array>> {
-  const from: TrainedArchitecture = name === 'rescale-and-shift' ? 'standard' : architecture;
+  const from: ArchitectureName = name === 'rescale-and-shift' ? 'standard' : architecture;
   const parameters: Parameters = {};
   for (const parameter of PARAMETERS[from]) parameters[parameter] = await golden.floats(`${from}/${parameter}`);
-  const sae = convert({ architecture: from, dIn: 8, dSae: 24, parameters }, architecture);
+  const sae = convert({ architecture: from, dIn: 8, dOut: 8, dSae: 24, parameters }, architecture);
   if (name === 'no-r-mag' || name === 'combined') sae.parameters.r_mag!.fill(0);
   return new Map(Object.entries(sae.parameters));
 }
@@ -72,7 +73,7 @@ for (const [i, variant] of VARIANTS.entries()) {
       await stepBoth(reference, sparse, 120, batches(settings));
       const { name, difference } = await stateDifference(sparse, reference);
       // With no term in π_gate, b_gate has no gradient.
-      const gateless = variant.ablations?.join() === 'no-auxiliary,l1-on-f';
+      const gateless = variant.options?.ablate.join() === 'no-auxiliary,l1-on-f';
       assert.ok(difference < 1e-4, `${name}: ${difference}`);
       for (const engine of [reference, sparse]) {
         const state = await engine.state();

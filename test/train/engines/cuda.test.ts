@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PARAMETERS } from '../../../src/sae/sae.js';
+import { PARAMETERS } from '../../../src/sae/registry.js';
 import type { Engine, EngineSettings, StepMetrics, TrainerState } from '../../../src/train/engines/engine.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
 import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
@@ -137,7 +137,13 @@ for (const beta1 of [0, 0.9]) {
   test(`the same run gives the same bits, in whatever order threads and blocks run (β1 = ${beta1})`, {
     skip,
   }, async () => {
-    const settings = small('gated', { beta1, dIn: 290, dSae: 75, batch: 11, ablations: ['unfrozen-decoder'] });
+    const settings = small('gated', {
+      beta1,
+      dIn: 290,
+      dSae: 75,
+      batch: 11,
+      options: { ablate: ['unfrozen-decoder'] },
+    });
     const run = async (options: Parameters<typeof openOnCpu>[3]) => {
       const engine = await openOnCpu(settings, randomStart(settings, -1), 0, options);
       const next = batches(settings);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { Generator } from '../../../src/random/generator.js';
-import { initialise, PARAMETERS, type TrainedArchitecture } from '../../../src/sae/sae.js';
+import { initialise, PARAMETERS } from '../../../src/sae/registry.js';
+import { type ArchitectureName, square } from '../../../src/sae/sae.js';
 import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
 import { relativeDifference } from '../../golden.js';
 
@@ -8,7 +9,7 @@ import { relativeDifference } from '../../golden.js';
 export const COMPARED = ['mse', 'l1', 'aux', 'l0', 'variance', 'dead'] as const;
 
 /** Engine settings of a small problem with odd sizes. */
-export function smallSettings(architecture: TrainedArchitecture, more: Partial<EngineSettings> = {}): EngineSettings {
+export function smallSettings(architecture: ArchitectureName, more: Partial<EngineSettings> = {}): EngineSettings {
   return {
     architecture,
     dIn: 22,
@@ -27,7 +28,7 @@ export function smallSettings(architecture: TrainedArchitecture, more: Partial<E
 /** Random parameters; biases around `bias` in units of a typical pre-activation decide how many features are active. */
 export function randomStart({ architecture, dIn, dSae }: EngineSettings, bias: number, seed = 7) {
   const random = new Generator(seed);
-  const { parameters } = initialise(architecture, dIn, dSae, seed);
+  const { parameters } = initialise(architecture, square(dIn, dSae), seed);
   const start = new Map<string, Float32Array>(Object.entries(parameters));
   for (const name of PARAMETERS[architecture]) {
     if (name === 'W_enc' || name === 'W_dec') continue;

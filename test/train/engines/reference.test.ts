@@ -1,17 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PARAMETERS, parameterShape, type TrainedArchitecture } from '../../../src/sae/sae.js';
+import { PARAMETERS } from '../../../src/sae/registry.js';
+import { type ArchitectureName, parameterShape, square } from '../../../src/sae/sae.js';
 import type { Engine, EngineSettings } from '../../../src/train/engines/engine.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
 import { openGolden, relativeDifference } from '../../golden.js';
 
 const SHAPE = { dIn: 12, dSae: 40, batch: 32 };
 
-function settings(
-  architecture: TrainedArchitecture,
-  beta1: number,
-  more: Partial<EngineSettings> = {},
-): EngineSettings {
+function settings(architecture: ArchitectureName, beta1: number, more: Partial<EngineSettings> = {}): EngineSettings {
   return { architecture, ...SHAPE, batchDType: 'float32', scale: 1, beta1, beta2: 0.999, deadWindow: 96, ...more };
 }
 
@@ -133,7 +130,7 @@ test('decoder rows have norm 1 after every step', async () => {
   const batches = await golden.floats('batches');
   await engine.step({ x: batches.slice(0, SHAPE.batch * SHAPE.dIn) }, { lr: 0.5, l1: 0.1 });
   const { W_dec } = (await engine.sae()).parameters;
-  const [rows, d] = parameterShape('W_dec', SHAPE.dIn, SHAPE.dSae) as [number, number];
+  const [rows, d] = parameterShape('W_dec', square(SHAPE.dIn, SHAPE.dSae)) as [number, number];
   for (let j = 0; j < rows; j++) {
     const norm = Math.hypot(...W_dec!.subarray(j * d, (j + 1) * d));
     assert.ok(Math.abs(norm - 1) < 1e-6, `row ${j}: ${norm}`);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Refusal, UsageRefusal } from '../../../src/errors/refusal.js';
-import { PARAMETERS } from '../../../src/sae/sae.js';
+import { PARAMETERS } from '../../../src/sae/registry.js';
 import { checkMemory, chooseEngine } from '../../../src/train/engines/open.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
 import { openSparseEngine, planWorkers } from '../../../src/train/engines/sparse/engine.js';
@@ -196,7 +196,7 @@ test('the sparse engine is the default on the CPU, and refuses other devices', (
   assert.equal(chooseEngine({ engine: 'auto', device: 'cuda:1' }), 'reference');
   assert.equal(chooseEngine({ engine: 'reference', device: 'cpu' }), 'reference');
   assert.throws(() => chooseEngine({ engine: 'sparse', device: 'cuda' }), UsageRefusal);
-  assert.equal(chooseEngine({ engine: 'auto', device: 'cpu' }, 'gated_untied'), 'reference');
-  assert.equal(chooseEngine({ engine: 'auto', device: 'cpu' }, 'gated'), 'sparse');
-  assert.throws(() => chooseEngine({ engine: 'sparse', device: 'cpu' }, 'gated_untied'), /wants two/);
+  assert.equal(chooseEngine({ engine: 'auto', device: 'cpu' }, smallSettings('gated_untied')), 'reference');
+  assert.equal(chooseEngine({ engine: 'auto', device: 'cpu' }, smallSettings('gated')), 'sparse');
+  assert.throws(() => chooseEngine({ engine: 'sparse', device: 'cpu' }, smallSettings('gated_untied')), /wants two/);
 });

@@ -1,11 +1,12 @@
-import { PARAMETERS } from '../../../src/sae/sae.js';
-import type { EngineSettings, LossAblation } from '../../../src/train/engines/engine.js';
+import type { GatedOptions } from '../../../src/sae/architectures/gated.js';
+import { PARAMETERS } from '../../../src/sae/registry.js';
+import type { EngineSettings } from '../../../src/train/engines/engine.js';
 
 /** Of what kind an SAE is, what its loss has and which parameters are trained. */
-export type Variant = Pick<EngineSettings, 'architecture' | 'ablations' | 'trained'>;
+export type Variant = Pick<EngineSettings, 'architecture' | 'trained'> & { readonly options?: GatedOptions };
 
 const without = (...names: string[]) => PARAMETERS.gated.filter((name) => !names.includes(name));
-const gated = (...ablations: LossAblation[]): Variant => ({ architecture: 'gated', ablations });
+const gated = (...ablate: GatedOptions['ablate']): Variant => ({ architecture: 'gated', options: { ablate } });
 
 /** The cases of the golden, by their names there. */
 export const CASES: Record<string, Variant> = {

@@ -3,9 +3,10 @@ import type { Batch } from '../../../activations/activation-source.js';
 import type { ActivationArray } from '../../../activations/rows.js';
 import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
-import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
+import { PARAMETERS } from '../../../sae/registry.js';
+import type { Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
-import { checkSizes, stateShapes } from '../state.js';
+import { checkSizes, saeOf, stateShapes } from '../state.js';
 import type { CudaDevice, DevicePointer, HostBuffer, Kernels, Moment } from './device.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 import { kernelSource } from './kernels/source.js';
@@ -112,9 +113,7 @@ class CudaEngine implements Engine {
 
   async sae(): Promise<Sae> {
     await this.last;
-    const { architecture, dIn, dSae } = this.run.settings;
-    const parameters = Object.fromEntries(await this.transfer.read(PARAMETERS[architecture])) as Parameters;
-    return { architecture, dIn, dSae, parameters };
+    return saeOf(this.run.settings, await this.transfer.read(PARAMETERS[this.run.settings.architecture]));
   }
 
   async state(): Promise<TrainerState> {

@@ -1,9 +1,9 @@
 import type { Tensor } from 'onnxruntime-node';
 import type { Batch } from '../../../activations/activation-source.js';
 import { float16Tensors, onnxRuntime, openSession } from '../../../onnx/session.js';
-import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
+import type { Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
-import { checkSizes, stateShapes } from '../state.js';
+import { checkSizes, saeOf, stateShapes } from '../state.js';
 import { METRICS, stepGraph } from './step-graph.js';
 
 /**
@@ -17,7 +17,7 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
   const { Tensor } = await onnxRuntime();
   const float16Tensor = await float16Tensors();
   const session = await openSession(stepGraph(settings), settings);
-  const { batch, dIn, dSae, architecture, beta1, beta2 } = settings;
+  const { batch, dIn, beta1, beta2 } = settings;
 
   // Two copies of the state: a step reads one and writes the other.
   const tensors = (values: (name: string, size: number) => Float32Array) => {
@@ -51,17 +51,18 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
     return Object.fromEntries(METRICS.map((name, i) => [name, values[i]!])) as unknown as StepMetrics;
   }
 
+  const state = async () =>
+    new Map([...current].map(([name, tensor]) => [name, (tensor.data as Float32Array).slice()]));
+
   return {
     step,
     get steps() {
       return steps;
     },
     async sae(): Promise<Sae> {
-      const parameters: Parameters = {};
-      for (const name of PARAMETERS[architecture]) parameters[name] = (current.get(name)!.data as Float32Array).slice();
-      return { architecture, dIn, dSae, parameters };
+      return saeOf(settings, await state());
     },
-    state: async () => new Map([...current].map(([name, tensor]) => [name, (tensor.data as Float32Array).slice()])),
+    state,
     async load(state) {
       checkSizes(state, settings, 'whole');
       for (const [name, tensor] of current) (tensor.data as Float32Array).set(state.get(name)!);

@@ -1,15 +1,10 @@
 import { GraphBuilder, type Value } from '../../../onnx/graph.js';
-import {
-  decode,
-  gatedEncoder,
-  type ParameterValues,
-  preActivation,
-  standardEncoder,
-  untiedEncoder,
-} from '../../../sae/forward-graph.js';
-import { PARAMETERS, type ParameterName, parameterShape } from '../../../sae/sae.js';
-import { ADAM_EPSILON, type EngineSettings } from '../engine.js';
-import { isTrained, objectiveOf } from '../objective.js';
+import { decode, type ParameterValues, centredInput as preActivationOf } from '../../../sae/architecture.js';
+import type { GatedOptions } from '../../../sae/architectures/gated.js';
+import { PARAMETERS } from '../../../sae/registry.js';
+import { type ParameterName, parameterShape } from '../../../sae/sae.js';
+import { ADAM_EPSILON, type EngineSettings, sizesOf } from '../engine.js';
+import { isTrained, optionsOf } from '../objective.js';
 import { stateShapes } from '../state.js';
 
 /** The metrics output, in order. */
@@ -38,7 +33,7 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
   const written: Value[] = [];
   const adam = adamUpdate(g, settings, state, written);
   for (const name of PARAMETERS[architecture]) {
-    const shape = parameterShape(name, dIn, settings.dSae);
+    const shape = parameterShape(name, sizesOf(settings));
     if (!isTrained(settings, name)) {
       g.output(`next/${name}`, w[name]!, 'float32', shape);
       continue;
@@ -90,7 +85,10 @@ interface Step {
 /** Gated SAE: loss of the paper's eq. 8, or an ablation of it, and its gradient. */
 function gatedStep(g: GraphBuilder, w: ParameterValues, x: Value, l1: Value, settings: EngineSettings): Step {
   const { batch, architecture } = settings;
-  const { auxiliary, unfrozen, l1OnF } = objectiveOf(settings);
+  const { ablate } = optionsOf(settings) as GatedOptions;
+  const auxiliary = !ablate.includes('no-auxiliary');
+  const unfrozen = auxiliary && ablate.includes('unfrozen-decoder');
+  const l1OnF = ablate.includes('l1-on-f');
   const { centred, p } = preActivation(g, w, x);
   const tied = architecture === 'gated' ? gatedEncoder(g, w, p) : undefined;
   const { piGate, open, magnitude, f } = tied ?? untiedEncoder(g, w, centred, p);
@@ -189,7 +187,7 @@ function unitRows(g: GraphBuilder, W_dec: Value): Value {
 
 /** Adam (Kingma and Ba 2015, algorithm 1) for one parameter after another; writes the moments' outputs, and sums of them. */
 function adamUpdate(g: GraphBuilder, settings: EngineSettings, state: ReadonlyMap<string, Value>, written: Value[]) {
-  const { beta1, beta2, dIn, dSae } = settings;
+  const { beta1, beta2 } = settings;
   const lr = g.input('lr', 'float32', []);
   const correction1 = g.input('correction1', 'float32', []);
   const correction2 = g.input('correction2', 'float32', []);
@@ -197,7 +195,7 @@ function adamUpdate(g: GraphBuilder, settings: EngineSettings, state: ReadonlyMa
     g.add(g.mul(moment, g.scalar(beta)), g.mul(value, g.scalar(1 - beta)));
 
   return (name: ParameterName, gradient: Value): Value => {
-    const shape = parameterShape(name, dIn, dSae);
+    const shape = parameterShape(name, sizesOf(settings));
     let m = gradient;
     if (beta1 > 0) {
       m = decayed(state.get(`m/${name}`)!, beta1, gradient);
@@ -210,4 +208,37 @@ function adamUpdate(g: GraphBuilder, settings: EngineSettings, state: ReadonlyMa
     const denominator = g.add(g.op('Sqrt', [g.mul(v, correction2)]), g.scalar(ADAM_EPSILON));
     return g.sub(state.get(name)!, g.mul(lr, g.div(m, denominator)));
   };
+}
+
+/** The gated encoder (paper, eq. 6 and 7, weights tied by W_mag = exp(r_mag) ∘ W_gate). */
+function gatedEncoder(g: GraphBuilder, w: ParameterValues, p: Value) {
+  const expRMag = g.op('Exp', [w.r_mag!]);
+  return { expRMag, ...gate(g, w, p, g.mul(p, expRMag)) };
+}
+
+/** The gated encoder with a matrix of its own for magnitudes (paper, eq. 6 without 7); p = centred · W_enc. */
+function untiedEncoder(g: GraphBuilder, w: ParameterValues, centred: Value, p: Value) {
+  return gate(g, w, p, g.matmul(centred, w.W_mag!));
+}
+
+/** f = 1[π_gate > 0] ReLU(π_mag); `scaled` is π_mag without its bias. */
+function gate(g: GraphBuilder, w: ParameterValues, p: Value, scaled: Value) {
+  /** π_gate, which decides. */
+  const piGate = g.add(p, w.b_gate!);
+  /** 1 where the gate is open. */
+  const open = g.positive(piGate);
+  /** Magnitude before its ReLU. */
+  const magnitude = g.add(scaled, w.b_mag!);
+  const f = g.mul(open, g.relu(magnitude));
+  return { piGate, open, magnitude, f };
+}
+
+/** The standard encoder: f = ReLU(p + b_enc). */
+function standardEncoder(g: GraphBuilder, w: ParameterValues, p: Value): Value {
+  return g.relu(g.add(p, w.b_enc!));
+}
+
+function preActivation(g: GraphBuilder, w: ParameterValues, x: Value) {
+  const { input, p } = preActivationOf(g, w, x);
+  return { centred: input, p };
 }

@@ -1,9 +1,11 @@
 import { availableParallelism } from 'node:os';
 import type { Batch } from '../../../activations/activation-source.js';
 import { onnxRuntime } from '../../../onnx/session.js';
-import { PARAMETERS, type Parameters, type Sae } from '../../../sae/sae.js';
+import { PARAMETERS } from '../../../sae/registry.js';
+import type { Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
-import { checkSizes, stateShapes } from '../state.js';
+import { formOf } from '../objective.js';
+import { checkSizes, saeOf, stateShapes } from '../state.js';
 import { checkAddressSpace } from './address-space.js';
 import { LARGEST_MEMORY } from './arena.js';
 import { Crew } from './crew.js';
@@ -59,7 +61,7 @@ export async function openSparseEngine(
   steps = 0,
 ): Promise<SparseEngine> {
   const { architecture, dIn, dSae, batch, batchDType } = settings;
-  if (architecture === 'gated_untied') throw new Error('the sparse engine has no untied encoder');
+  formOf('sparse', settings);
   const shapes = stateShapes(settings);
   checkSizes(start, settings, 'start');
   const { workers: count } = planWorkers(settings);
@@ -128,8 +130,7 @@ export async function openSparseEngine(
       return steps;
     },
     async sae(): Promise<Sae> {
-      const parameters = Object.fromEntries(await gather(PARAMETERS[architecture])) as Parameters;
-      return { architecture, dIn, dSae, parameters };
+      return saeOf(settings, await gather(PARAMETERS[architecture]));
     },
     state: () => gather([...shapes.keys()]),
     async load(state) {

@@ -1,4 +1,4 @@
-import { PARAMETERS } from '../../../sae/sae.js';
+import { PARAMETERS } from '../../../sae/registry.js';
 import type { EngineSettings } from '../engine.js';
 import { isTrained, objectiveOf } from '../objective.js';
 import { Plan } from './arena.js';

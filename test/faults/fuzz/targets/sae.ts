@@ -7,7 +7,7 @@ import { asFloat32, storedWeight } from '../../../../src/onnx/weight.js';
 import type { Generator } from '../../../../src/random/generator.js';
 import { canConvert, convert } from '../../../../src/sae/convert.js';
 import { forward } from '../../../../src/sae/forward-graph.js';
-import { PARAMETERS } from '../../../../src/sae/sae.js';
+import { PARAMETERS } from '../../../../src/sae/registry.js';
 import { openSae, readSae, type SaeFiles, saveSae } from '../../../../src/sae/saelens.js';
 import { randomSae } from '../../../sae/random-sae.js';
 import { linkOut } from '../canary.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PARAMETERS } from '../../../../src/sae/sae.js';
+import { PARAMETERS } from '../../../../src/sae/registry.js';
 import { openReferenceEngine } from '../../../../src/train/engines/reference/engine.js';
 import { stateShapes } from '../../../../src/train/engines/state.js';
 import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../problem.js';
@@ -23,7 +23,7 @@ for (const [i, variant] of VARIANTS.entries()) {
     const { name, difference } = await stateDifference(cuda, reference);
     assert.ok(difference < 1e-4, `${name}: ${difference}`);
     // With no term in π_gate, b_gate has no gradient.
-    const gateless = variant.ablations?.join() === 'no-auxiliary,l1-on-f';
+    const gateless = variant.options?.ablate.join() === 'no-auxiliary,l1-on-f';
     const state = await cuda.state();
     assert.deepEqual([...state.keys()], [...stateShapes(settings).keys()]);
     for (const parameter of PARAMETERS[settings.architecture]) {

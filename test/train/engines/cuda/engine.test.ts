@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { Refusal, UsageRefusal } from '../../../../src/errors/refusal.js';
 import { openCudaEngine } from '../../../../src/train/engines/cuda/cuda-engine.js';
 import { entryBytes, hostBytes, planCuda } from '../../../../src/train/engines/cuda/plan.js';
+import type { EngineSettings } from '../../../../src/train/engines/engine.js';
 import { chooseEngine, memoryNeeded } from '../../../../src/train/engines/open.js';
 import { stateBytes } from '../../../../src/train/engines/state.js';
 import { batches, randomStart, smallSettings } from '../problem.js';
@@ -100,7 +101,7 @@ test('a device with too little memory is refused with the numbers, and closed', 
 
 test('an untied encoder is refused, and a state of other sizes', { skip }, async () => {
   const untied = { ...settings, architecture: 'gated_untied' as const };
-  await assert.rejects(openOnCpu(untied, new Map()), /no untied encoder/);
+  await assert.rejects(openOnCpu(untied, new Map()), /wants two/);
   await assert.rejects(
     openOnCpu(settings, new Map([['b_dec', new Float32Array(3)]])),
     /b_dec: 3 values where 22 belong/,
@@ -109,10 +110,10 @@ test('an untied encoder is refused, and a state of other sizes', { skip }, async
 
 test('--engine cuda needs --experimental and a CUDA device, and auto never picks it', () => {
   const cuda = { engine: 'cuda', device: 'cuda:1', experimental: true } as const;
-  assert.equal(chooseEngine(cuda, 'gated'), 'cuda');
+  assert.equal(chooseEngine(cuda, settings), 'cuda');
   assert.equal(chooseEngine({ ...cuda, device: 'cuda', enginePrecision: 'float32' }), 'cuda');
   assert.equal(chooseEngine({ ...cuda, engine: 'auto' }), 'reference');
-  const refused = (choice: Parameters<typeof chooseEngine>[0], words: RegExp, ...more: ['gated_untied'?]) =>
+  const refused = (choice: Parameters<typeof chooseEngine>[0], words: RegExp, ...more: [EngineSettings?]) =>
     assert.throws(
       () => chooseEngine(choice, ...more),
       (error) => error instanceof UsageRefusal && words.test(error.message),
@@ -121,7 +122,7 @@ test('--engine cuda needs --experimental and a CUDA device, and auto never picks
   refused({ ...cuda, device: 'cpu' }, /runs on an NVIDIA GPU, not on cpu/);
   refused({ engine: 'cuda', experimental: true }, /not on cpu/);
   refused({ ...cuda, device: 'webgpu' }, /not on webgpu/);
-  refused(cuda, /wants two/, 'gated_untied');
+  refused(cuda, /wants two/, { ...settings, architecture: 'gated_untied' });
   refused({ engine: 'auto', enginePrecision: 'tf32' }, /--engine-precision tf32 is for --engine cuda/);
   refused({ engine: 'reference', device: 'cuda', enginePrecision: 'bfloat16' }, /is for --engine cuda/);
 });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
-import { PARAMETERS, parameterShape } from '../../../../src/sae/sae.js';
+import { PARAMETERS } from '../../../../src/sae/registry.js';
+import { parameterShape, square } from '../../../../src/sae/sae.js';
 import type { EngineSettings } from '../../../../src/train/engines/engine.js';
 import { featuresOf, putPart, takePart } from '../../../../src/train/engines/sparse/partition.js';
 import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
@@ -79,7 +80,7 @@ for (const architecture of ['gated', 'standard'] as const) {
     const d = padded(dIn);
     const [first, last] = [3, 8];
     for (const parameter of PARAMETERS[architecture]) {
-      const length = parameterShape(parameter, dIn, dSae).reduce((a, b) => a * b, 1);
+      const length = parameterShape(parameter, square(dIn, dSae)).reduce((a, b) => a * b, 1);
       for (const name of [parameter, `m/${parameter}`, `v/${parameter}`]) {
         const values = normals(random, length);
         const part = takePart(name, values, dIn, dSae, [first, last]);

@@ -96,8 +96,8 @@ test('what is not trained has no moments, and r_aux is there with an auxiliary l
   const gated = bytes({});
   const frozen = 2 * lines(rows, rows, 4 * d, numbers);
   assert.equal(gated - bytes({ trained: ['r_mag', 'b_mag'] }), frozen);
-  assert.equal(gated - bytes({ ablations: ['no-auxiliary', 'l1-on-f'] }), lines(4 * 64 * d));
-  assert.equal(bytes({ ablations: ['unfrozen-decoder'] }) - gated, lines(4 * 128 * d));
+  assert.equal(gated - bytes({ options: { ablate: ['no-auxiliary', 'l1-on-f'] } }), lines(4 * 64 * d));
+  assert.equal(bytes({ options: { ablate: ['unfrozen-decoder'] } }) - gated, lines(4 * 128 * d));
 });
 
 test('a slice smaller than a strip plans a strip of its padded size', () => {

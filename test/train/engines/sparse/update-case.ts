@@ -1,5 +1,5 @@
 import type { Generator } from '../../../../src/random/generator.js';
-import { PARAMETERS } from '../../../../src/sae/sae.js';
+import { PARAMETERS } from '../../../../src/sae/registry.js';
 import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
 import { BLOCK_FIELDS, type StepNumbers, writeBlock } from '../../../../src/train/engines/sparse/step-block.js';
 import { assertClose, assertSame, assertZeroPadding } from './compare.js';

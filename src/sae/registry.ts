@@ -1,0 +1,89 @@
+import type { ZodRawShape } from 'zod';
+import { Generator, Purpose } from '../random/generator.js';
+import type { Architecture, Training } from './architecture.js';
+import { gated } from './architectures/gated.js';
+import { gatedUntied } from './architectures/gated_untied.js';
+import { jumprelu } from './architectures/jumprelu.js';
+import { standard } from './architectures/standard.js';
+import { topk } from './architectures/topk.js';
+import {
+  type ArchitectureName,
+  architectures,
+  type ParameterName,
+  type Parameters,
+  parameterNames,
+  parameterShape,
+  type Sae,
+  type Sizes,
+} from './sae.js';
+
+/** Every architecture. A name without its descriptor does not compile. */
+export const ARCHITECTURES: Readonly<Record<ArchitectureName, Architecture>> = {
+  gated,
+  standard,
+  gated_untied: gatedUntied,
+  jumprelu,
+  topk,
+};
+
+/** The parameters of each, in the order of files. */
+export const PARAMETERS = Object.fromEntries(
+  architectures.map((name) => [name, ARCHITECTURES[name].parameters]),
+) as Readonly<Record<ArchitectureName, readonly ParameterName[]>>;
+
+/** The descriptor of a name that a file says; undefined where it is not known here. */
+export function architectureNamed(name: string): Architecture | undefined {
+  return Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name as ArchitectureName] : undefined;
+}
+
+/** How an architecture is trained. @throws Error where it is not */
+export function trainingOf(name: ArchitectureName): Training<unknown> {
+  const { training } = ARCHITECTURES[name];
+  if (!training) throw new Error(`${name} SAEs are not trained here`);
+  return training;
+}
+
+/** The choices of --arch. */
+export const trainable = architectures.filter((name) => {
+  const { training } = ARCHITECTURES[name];
+  return training !== undefined && training.variantOf === undefined;
+});
+
+/** The flags of `train` that belong to one architecture, by their keys. */
+export const architectureFlags: ZodRawShape = Object.assign({}, ...trainable.map((name) => trainingOf(name).flags));
+
+/** Parameters that some architecture trains. */
+export const trainableParameters = parameterNames.filter((parameter) =>
+  architectures.some((name) => ARCHITECTURES[name].training && PARAMETERS[name].includes(parameter)),
+);
+
+/** Random unit rows for the decoder, the encoder its transpose, zeros; and what the architecture has of its own. */
+export function initialise(architecture: ArchitectureName, sizes: Sizes, seed: number): Sae {
+  const random = new Generator(seed, Purpose.initialisation);
+  const { dIn, dOut, dSae } = sizes;
+  const W_dec = new Float32Array(dSae * dOut);
+  for (let j = 0; j < dSae; j++) W_dec.set(unitVector(random, dOut), j * dOut);
+  const W_enc = new Float32Array(dIn * dSae);
+  for (let j = 0; j < dSae; j++) {
+    // An input of another width has directions of its own.
+    const column = dIn === dOut ? W_dec.subarray(j * dOut, (j + 1) * dOut) : unitVector(random, dIn);
+    for (let i = 0; i < dIn; i++) W_enc[i * dSae + j] = column[i]!;
+  }
+  const parameters: Parameters = {};
+  const { initial } = trainingOf(architecture);
+  for (const name of PARAMETERS[architecture]) {
+    if (name === 'W_dec') parameters[name] = W_dec;
+    else if (name === 'W_enc') parameters[name] = W_enc;
+    else {
+      const size = parameterShape(name, sizes).reduce((product, dim) => product * dim, 1);
+      parameters[name] = initial?.[name]?.({ W_enc, W_dec }) ?? new Float32Array(size);
+    }
+  }
+  return { architecture, ...sizes, parameters };
+}
+
+function unitVector(random: Generator, length: number): Float32Array {
+  const row = Float64Array.from({ length }, () => random.normal());
+  const norm = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
+  return Float32Array.from(row, (x) => x / norm);
+}
