@@ -20,6 +20,11 @@ const PIPELINE = [
 ];
 /** Rooms that any other may use; they use one another only. */
 const SIDE = ['errors', 'disk', 'progress', 'random', 'safetensors', 'onnx', 'hub'];
+/** An SAE is read and evaluated whoever trained it, and on whatever: these rooms know nothing of how that was done. */
+const APART: Readonly<Record<string, readonly string[]>> = {
+  sae: ['activations', 'harvest', 'train'],
+  eval: ['activations', 'harvest', 'train'],
+};
 /** May use every room; nothing uses it. */
 const TOP = 'cli';
 
@@ -38,6 +43,7 @@ function importsOf(file: string, text: string): string[] {
 function mayImport(from: string, to: string): boolean {
   if (from === to || from === TOP) return true;
   if (SIDE.includes(to)) return true;
+  if (APART[from]?.includes(to)) return false;
   return PIPELINE.includes(from) && PIPELINE.includes(to) && PIPELINE.indexOf(to) < PIPELINE.indexOf(from);
 }
 
@@ -63,6 +69,9 @@ test('the rule lets data walk one way only', () => {
   assert.ok(mayImport('train', 'activations') && mayImport('train', 'train') && mayImport('train', 'disk'));
   assert.ok(mayImport('cli', 'report') && mayImport('disk', 'errors'));
   assert.ok(!mayImport('activations', 'train') && !mayImport('disk', 'lm') && !mayImport('report', 'cli'));
+  for (const room of ['activations', 'harvest', 'train']) {
+    assert.ok(!mayImport('eval', room) && !mayImport('sae', room), room);
+  }
   assert.ok(!mayImport('nowhere', 'lm') && !mayImport('lm', 'nowhere'));
 });
 

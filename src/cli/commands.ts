@@ -60,7 +60,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     example:
       'sae-pipe eval --sae runs/gated --sae runs/standard --model assets/tiny-gemma --corpus assets/corpus/validation.jsonl.gz --tokens 50000 --context 256 --out runs/eval',
     run: async (config, { progress, stop, print }) => {
-      const { evaluateOnce } = await import('./evaluate-once.js');
+      const { evaluateOnce } = await import('../eval/evaluate.js');
       const { recordTable } = await import('../eval/record-table.js');
       const { withOneHook } = await import('../lm/chosen-hooks.js');
       print(recordTable(await evaluateOnce(await withOneHook(config, stop), progress, stop)));

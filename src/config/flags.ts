@@ -84,17 +84,17 @@ export function flagsOf(schema: z.ZodObject): Flag[] {
 }
 
 /** A command as it was given: paths in it are seen from the directory that it was given in. */
-export interface GivenCommand {
+export const givenCommand = z.object({
   /** Absolute. */
-  directory: string;
+  directory: z.string(),
   /** What followed the command's name, but --out and --overwrite. */
-  words: string[];
-}
+  words: z.array(z.string()),
+});
+export type GivenCommand = z.infer<typeof givenCommand>;
 
 /** The command that made an SAE, whole; where it is one SAE's, the SAE is its --out. */
-export interface TrainingCommand extends GivenCommand {
-  stage: 'train' | 'sweep';
-}
+export const trainingCommandSchema = z.object({ stage: z.enum(['train', 'sweep']), ...givenCommand.shape });
+export type TrainingCommand = z.infer<typeof trainingCommandSchema>;
 
 /** Flags that say where a result goes, not what it is: equal results are equal files, wherever they lie. */
 const NOT_REPEATED = ['out', 'overwrite', 'resume', 'takeOver'];

@@ -2,9 +2,9 @@ import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { storedWeight, weightDType } from '../onnx/weight.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard } from '../progress/stop.js';
+import { heard, throwIfStopped } from '../progress/stop.js';
 import type { SaeFiles } from '../sae/saelens.js';
-import { type DecoderMaxCosine, interrupted } from './record.js';
+import { type DecoderMaxCosine, NOTHING_WRITTEN } from './record.js';
 
 /** Rows of a block: the cosines of two blocks are 64 MiB. */
 const BLOCK = 4096;
@@ -74,7 +74,7 @@ export async function decoderMaxCosine(
         keep(right, of_right!.data as Float32Array);
         done += sizes[left / block]! * sizes[right / block]!;
         progress.update(done);
-        if (await heard(stop)) throw interrupted(stop.signal!);
+        if (await heard(stop)) throwIfStopped(stop, NOTHING_WRITTEN);
       }
     }
     progress.end();

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { commandWords, type TrainingCommand, version } from '../config/flags.js';
 import { trainingCommand } from '../config/run-file.js';
@@ -12,7 +14,7 @@ import {
 } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import { Text, type TokenizerFacts } from '../corpus/text.js';
-import type { Unchanged } from '../disk/input-file.js';
+import { exists, type Unchanged } from '../disk/input-file.js';
 import { asOwner, type ClaimOptions, checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
 import { Refusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
@@ -21,7 +23,7 @@ import { parseModelConfig } from '../lm/families/registry.js';
 import { findHook, type Hook } from '../lm/hooks.js';
 import { chooseContext, choosePrecision } from '../lm/pass.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { heard, untilStopped } from '../progress/stop.js';
+import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { checkFiniteWeights, checkModelOf, openSae, openSameSae, type SaeFiles } from '../sae/saelens.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
 import type { Metrics } from './metrics.js';
@@ -30,10 +32,11 @@ import {
   EVAL_FILE,
   type EvalRecord,
   type EvalSettings,
-  HashedContexts,
-  interrupted,
   isEvaluationFile,
   type MeasuredRecord,
+  NOTHING_WRITTEN,
+  readEvaluation,
+  settingsAsRead,
   writeEvaluation,
 } from './record.js';
 import { openSpliceIn } from './splice-in.js';
@@ -42,8 +45,17 @@ import { countPositions } from './splice-pass.js';
 /** Counted positions, the first of the text, whose mean is taken beforehand for that of all. */
 const MEAN_POSITIONS = 16_384;
 
+/** An evaluation that was asked for. */
+interface Asked {
+  readonly config: EvalConfig;
+  readonly progress: Progress;
+  readonly stop: StopRequest;
+  /** The one command that made all of the SAEs; undefined where each may have its own next to it. */
+  readonly trainedBy?: TrainingCommand | null;
+}
+
 /** An evaluation whose SAEs, model and text fit one another; nothing has been measured. */
-interface PlannedEvaluation {
+interface PlannedEvaluation extends Asked {
   readonly checkpoint: Checkpoint;
   readonly candidates: readonly Candidate[];
   readonly context: number;
@@ -54,8 +66,8 @@ interface PlannedEvaluation {
 }
 
 /**
- * Splices SAEs into the model on held-out text and writes eval.json; SAEs of one hook share a forward pass. There is
- * nothing to go on with after a kill: the same command begins again.
+ * Splices SAEs into the model on held-out text and writes eval.json; SAEs of one hook share a forward pass. Nothing is
+ * kept of an evaluation that was killed: the same command begins it again.
  *
  * @param trainedBy the one command that made all of the SAEs; else each may have its own next to it
  */
@@ -65,65 +77,74 @@ export async function evaluate(
   stop: StopRequest,
   trainedBy?: TrainingCommand | null,
 ): Promise<MeasuredRecord[]> {
-  return inItsDirectory(config, progress, claimOf(config, progress), () =>
-    withPlan(config, progress, stop, (planned) => measure(planned, config, progress, stop, trainedBy)),
-  );
+  const asked = { config, progress, stop, trainedBy };
+  return inItsDirectory(asked, claimOf(asked), () => withPlan(asked, measure));
 }
 
 /**
- * The same, but for an evaluation of just these SAEs, as they are now, on this text with these settings: that is given
- * back.
+ * Evaluates, unless config.out holds just this evaluation: of these SAEs, as they are now, on this text with these
+ * settings. A scheduler runs a command again that was killed after its last file was written, and that has to succeed.
  *
- * @param before what stands in config.out
- * @throws Refusal where that is another evaluation, and may not be overwritten
+ * @param anew whether to measure again whatever is there
+ * @param trainedBy as for `evaluate`
+ * @throws Refusal where another evaluation is there, and may not be overwritten
  */
-export async function evaluateUnlessSame(
-  before: readonly EvalRecord[],
+export async function evaluateOnce(
   config: EvalConfig,
   progress: Progress,
   stop: StopRequest,
+  anew = config.overwrite,
   trainedBy?: TrainingCommand | null,
 ): Promise<readonly EvalRecord[]> {
-  return inItsDirectory(config, progress, { ...claimOf(config, progress), resume: !config.overwrite }, () =>
-    withPlan(config, progress, stop, async (planned): Promise<readonly EvalRecord[]> => {
-      const wanted = planned.candidates.map(({ path, hook }, i) => [
-        path,
-        hook.name,
-        config.tokens,
-        planned.settings[i],
-      ]);
-      const found = before.map(({ sae, hook, tokens, settings }) => [sae, hook, tokens, settings]);
-      if (isDeepStrictEqual(found, wanted)) return before;
-      await checkOutputDirectory(config.out, claimOf(config, progress));
-      return measure(planned, config, progress, stop, trainedBy);
+  const before = anew ? undefined : await recordsIn(config, progress);
+  if (before === undefined) return evaluate(config, progress, stop, trainedBy);
+  const asked = { config, progress, stop, trainedBy };
+  return inItsDirectory(asked, { ...claimOf(asked), resume: !config.overwrite }, () =>
+    withPlan(asked, async (planned): Promise<readonly EvalRecord[]> => {
+      if (isSame(before, planned)) {
+        progress.say(`${config.out} holds this evaluation already; nothing was measured again.`);
+        return before;
+      }
+      await checkOutputDirectory(config.out, claimOf(asked));
+      return measure(planned);
     }),
   );
 }
 
-async function inItsDirectory<T>(
-  config: EvalConfig,
-  progress: Progress,
-  claim: ClaimOptions,
-  work: () => Promise<T>,
-): Promise<T> {
+/** The records in config.out; undefined where there are none, or none that can be read. */
+async function recordsIn({ out, overwrite }: EvalConfig, progress: Progress): Promise<EvalRecord[] | undefined> {
+  if (!(await exists(join(out, EVAL_FILE)))) return undefined;
+  try {
+    return (await readEvaluation(out)).map(({ record }) => record);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    if (overwrite) progress.say(`${error.message} The SAEs are evaluated again.`);
+    return undefined;
+  }
+}
+
+/** Are these the records that the planned evaluation would measure? */
+function isSame(before: readonly EvalRecord[], { config, candidates, settings }: PlannedEvaluation): boolean {
+  const wanted = candidates.map(({ path, hook }, i) => [path, hook.name, config.tokens, settings[i]]);
+  const found = before.map(({ sae, hook, tokens, settings }) => [sae, hook, tokens, settings]);
+  return isDeepStrictEqual(found, wanted);
+}
+
+async function inItsDirectory<T>({ config, progress }: Asked, claim: ClaimOptions, work: () => Promise<T>): Promise<T> {
   // Before the model, which may have to be downloaded.
   await openCorpus(config, progress);
   return asOwner([config.out], claim, work);
 }
 
-function claimOf(config: EvalConfig, progress: Progress): ClaimOptions {
+function claimOf({ config, progress }: Asked): ClaimOptions {
   const { overwrite, sae, model, corpus } = config;
   const takeOver = config.takeOver ? (line: string) => progress.say(line) : undefined;
   const inputs = [...sae, model, corpus];
   return { overwrite, ours: isEvaluationFile, result: EVAL_FILE, beginsAnew: true, inputs, takeOver };
 }
 
-async function withPlan<T>(
-  config: EvalConfig,
-  progress: Progress,
-  stop: StopRequest,
-  work: (plan: PlannedEvaluation) => Promise<T>,
-): Promise<T> {
+async function withPlan<T>(asked: Asked, work: (plan: PlannedEvaluation) => Promise<T>): Promise<T> {
+  const { config, progress, stop } = asked;
   for (const path of config.sae) await openSae(path);
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
   const checkpoint = await openCheckpoint(model);
@@ -137,69 +158,62 @@ async function withPlan<T>(
   });
   try {
     const excluded = excludedTokens(candidates, config, text.facts);
-    const settings = await settle(checkpoint, candidates, context, excluded, text, config, progress, stop);
     const leftOut = leftOutTokens(bosTokenId, excluded);
-    return await work({ checkpoint, candidates, context, leftOut, text, settings });
+    const digest = await digestOfEnough(text, leftOut, asked);
+    const settings = settingsOf(config, checkpoint, candidates, { context, excluded, digest });
+    return await work({ ...asked, checkpoint, candidates, context, leftOut, text, settings });
   } finally {
     await text.close(progress);
   }
 }
 
-/** Reads as much of the text as is wanted; the settings of each candidate. */
-async function settle(
+/** Reads as much of the text as is wanted; the SHA-256 of its contexts. */
+async function digestOfEnough(ahead: Text, leftOut: LeftOut, { config, progress, stop }: Asked): Promise<string> {
+  const hash = createHash('sha256');
+  const contexts = async function* () {
+    for await (const context of untilStopped(ahead.ahead(), stop)) {
+      hash.update(Int32Array.from(context.tokens));
+      yield context;
+    }
+  };
+  const count = (context: Context) => countPositions(context, leftOut);
+  await checkEnoughText(contexts(), count, config.tokens, config.corpus, progress, stop);
+  ahead.remark(progress);
+  return hash.digest('hex');
+}
+
+/** The settings of each candidate. */
+function settingsOf(
+  config: EvalConfig,
   checkpoint: Checkpoint,
   candidates: readonly Candidate[],
-  context: number,
-  excluded: readonly number[],
-  ahead: Text,
-  config: EvalConfig,
-  progress: Progress,
-  stop: StopRequest,
-): Promise<EvalSettings[]> {
+  { context, excluded, digest }: { context: number; excluded: number[]; digest: string },
+): EvalSettings[] {
   const { precision } = choosePrecision(config.precision, config.device, checkpoint);
-  const count = (c: Context) => countPositions(c, leftOutTokens(checkpoint.config.bosTokenId, excluded));
-  const text = new HashedContexts();
-  await checkEnoughText(
-    text.pass(untilStopped(ahead.ahead(), stop)),
-    count,
-    config.tokens,
-    config.corpus,
-    progress,
-    stop,
-  );
-  ahead.remark(progress);
   const shared = {
     model_fingerprint: checkpoint.fingerprint,
     corpus: config.corpus,
     text_field: config.textField,
     encoding: config.encoding,
-    text_sha256: text.digest(),
+    text_sha256: digest,
     context,
-    ...(excluded.length > 0 && { exclude_special_tokens: excluded }),
+    exclude_special_tokens: excluded.length > 0 ? excluded : undefined,
     batch: config.batch,
     mean_ablation: config.meanAblation,
     device: config.device,
     precision,
   };
-  const settings: EvalSettings[] = [];
-  for (const { unchanged } of candidates) {
-    settings.push({ version: version(), sae_sha256: unchanged.digest, ...shared });
-  }
-  return settings;
+  return candidates.map(({ unchanged }) =>
+    settingsAsRead({ version: version(), sae_sha256: unchanged.digest, ...shared }),
+  );
 }
 
-async function measure(
-  { checkpoint, candidates, context, leftOut, text, settings }: PlannedEvaluation,
-  config: EvalConfig,
-  progress: Progress,
-  stop: StopRequest,
-  trainedBy: TrainingCommand | null | undefined,
-): Promise<MeasuredRecord[]> {
+async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
+  const { checkpoint, candidates, settings, config, progress, stop } = planned;
   const measured = new Map<Candidate, Metrics>();
-  const contexts = () => untilStopped(text.contexts(), stop);
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
     const group = candidates.filter(({ hook }) => hook.name === name);
-    const metrics = await evaluateHook(group, checkpoint, contexts, context, leftOut, config, progress, stop);
+    const metrics = await evaluateHook(group, planned);
     for (const [k, candidate] of group.entries()) measured.set(candidate, metrics[k]!);
   }
   const cosines = new Map<Candidate, DecoderMaxCosine>();
@@ -208,12 +222,12 @@ async function measure(
   }
 
   await checkUnchanged(checkpoint, candidates);
-  await claimOutputDirectory(config.out, claimOf(config, progress));
+  await claimOutputDirectory(config.out, claimOf(planned));
   const command = { directory: process.cwd(), words: commandWords(evalSchema, config) };
   const say = (line: string) => progress.say(line);
   const training: (TrainingCommand | null)[] = [];
   for (const candidate of candidates) {
-    training.push(trainedBy === undefined ? await ownTraining(candidate, say) : trainedBy);
+    training.push(planned.trainedBy === undefined ? await ownTraining(candidate, say) : planned.trainedBy);
   }
   const records = candidates.map((candidate, i) => {
     const { architecture, dIn, dSae, cfg } = candidate.files;
@@ -251,36 +265,29 @@ async function checkUnchanged(checkpoint: Checkpoint, candidates: readonly Candi
 }
 
 /** Metrics of SAEs that share a hook, over exactly config.tokens positions. */
-async function evaluateHook(
-  group: readonly Candidate[],
-  checkpoint: Checkpoint,
-  contexts: () => AsyncGenerator<Context>,
-  context: number,
-  leftOut: LeftOut,
-  config: EvalConfig,
-  progress: Progress,
-  stop: StopRequest,
-): Promise<Metrics[]> {
+async function evaluateHook(group: readonly Candidate[], planned: PlannedEvaluation): Promise<Metrics[]> {
+  const { checkpoint, context, leftOut, text, config, progress, stop } = planned;
   // Opening the model may take minutes.
-  if (stop.signal) throw interrupted(stop.signal);
+  throwIfStopped(stop, NOTHING_WRITTEN);
   const { hook } = group[0]!;
   const files = group.map((candidate) => candidate.files);
   const spliceIn = await openSpliceIn(checkpoint, hook, files, context, config);
-  /** Feeds the first `wanted` positions of the text to `take`, which says how many it counted. */
+  /** Feeds the first `wanted` positions of the text to `take`, which returns how many it counted. */
   const feed = async (label: string, wanted: number, take: typeof spliceIn.add) => {
     progress.begin(`${label} ${hook.name}`, wanted, 'token');
     let tokens = 0;
-    for await (const batch of batches(contexts(), config.batch)) {
+    for await (const batch of batches(untilStopped(text.contexts(), stop), config.batch)) {
       tokens += await take(batch, leftOut, wanted - tokens, async (counted) => {
         progress.update(tokens + counted);
         await checkUnchanged(checkpoint, group);
-        if (await heard(stop)) throw interrupted(stop.signal!);
+        if (await heard(stop)) throwIfStopped(stop, NOTHING_WRITTEN);
       });
       if (tokens === wanted) break;
     }
     progress.end();
     if (tokens === wanted) return;
-    throw stop.signal ? interrupted(stop.signal) : tooFewTokens(config.corpus, tokens, wanted);
+    throwIfStopped(stop, NOTHING_WRITTEN);
+    throw tooFewTokens(config.corpus, tokens, wanted);
   };
   try {
     await feed('taking the mean of', Math.min(config.tokens, MEAN_POSITIONS), spliceIn.addToMean);
@@ -292,7 +299,7 @@ async function evaluateHook(
 }
 
 /** An SAE that is to be evaluated, and where it is spliced in. */
-export interface Candidate {
+interface Candidate {
   readonly path: string;
   readonly files: SaeFiles;
   /** Its files are read more than once. */
@@ -305,7 +312,7 @@ export interface Candidate {
  *
  * @throws Refusal when it belongs to another model or hook, or a weight is NaN or infinite
  */
-export async function openCandidate(path: string, config: EvalConfig, checkpoint: Checkpoint): Promise<Candidate> {
+async function openCandidate(path: string, config: EvalConfig, checkpoint: Checkpoint): Promise<Candidate> {
   const { files, unchanged } = await openSameSae(path);
   const { hook_name, prepend_bos } = files.metadata;
   const name = hook_name ?? config.hook;
@@ -341,7 +348,7 @@ export async function openCandidate(path: string, config: EvalConfig, checkpoint
 }
 
 /** The context length the SAEs were trained with, where they agree. */
-export function sharedContext(candidates: readonly Candidate[]): number | undefined {
+function sharedContext(candidates: readonly Candidate[]): number | undefined {
   const lengths = new Set(candidates.map(({ files }) => files.metadata.context_size));
   if (lengths.size > 1) {
     throw new Refusal(
@@ -359,7 +366,7 @@ export function sharedContext(candidates: readonly Candidate[]): number | undefi
  *
  * @throws Refusal where the SAEs disagree
  */
-export function excludedTokens(
+function excludedTokens(
   candidates: readonly Candidate[],
   { excludeSpecialTokens: asked }: Pick<EvalConfig, 'excludeSpecialTokens'>,
   { bosTokenId, special }: TokenizerFacts,

@@ -2,6 +2,7 @@ import { openStore, type Store } from '../activations/store.js';
 import { version } from '../config/flags.js';
 import type { FigureConfig } from '../config/stages.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { readEvaluation } from '../eval/record.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { PLAIN } from '../sae/sae.js';
 import { openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
@@ -12,7 +13,6 @@ import { comparisonsOf, firingSentence, firingTable, overallSentence } from './f
 import { featureOnTokens, featurePicture, toyPicture } from './jump-relu.js';
 import { captionedTable, figure, LIGHT, type Markup, markup, page } from './page.js';
 import { shellWord } from './provenance.js';
-import { readEvaluation } from './read-evaluation.js';
 import { paperFigure, readReference } from './reference.js';
 import { checkOutputFile, writeOutputFile } from './report.js';
 

@@ -7,6 +7,7 @@ import { checkNotInputs, readRegular } from '../disk/input-file.js';
 import { checkWritable } from '../disk/output-directory.js';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { type Evaluation, readEvaluation } from '../eval/record.js';
 import { drawable, notDrawn, type Point, paretoFigure, pointsOf, shrinkageFigure } from './against-l0.js';
 import { crossEntropyFigure } from './cross-entropy.js';
 import { densityFigure, l0DistributionFigure, lossByPositionFigure } from './distributions.js';
@@ -15,7 +16,6 @@ import { comparisonsOf, firingSentence, firingTable, overallSentence } from './f
 import { counted, fixed, integer, listed, percent } from './numbers-and-axes.js';
 import { absentFigure, captionedTable, figure, type Markup, markup, type Part, page } from './page.js';
 import { commandsOf, configurationSection, type ReportSource, sweepCommands, trainCommand } from './provenance.js';
-import { type Evaluation, readEvaluation } from './read-evaluation.js';
 import {
   checkReference,
   type PublishedSae,

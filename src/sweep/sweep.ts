@@ -5,14 +5,12 @@ import { commandWords, isLasting, type TrainingCommand } from '../config/flags.j
 import { loadConfig } from '../config/load.js';
 import { type EvalConfig, type SweepConfig, sweepSchema } from '../config/stages.js';
 import { openCorpus } from '../corpus/documents.js';
-import { exists } from '../disk/input-file.js';
 import { asOwner } from '../disk/output-directory.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
-import { evaluate, evaluateUnlessSame } from '../eval/evaluate.js';
-import { EVAL_FILE, type EvalRecord } from '../eval/record.js';
+import { evaluateOnce } from '../eval/evaluate.js';
+import type { EvalRecord } from '../eval/record.js';
 import { harvest } from '../harvest/harvest.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { readEvaluation } from '../report/read-evaluation.js';
 import { writeReport } from '../report/report.js';
 import { stepsOf } from '../train/run-settings.js';
 import { type SweepRun, sweepHooks, sweepRuns } from './runs.js';
@@ -97,7 +95,8 @@ async function stages(
   const result: { records: readonly EvalRecord[]; report: string | undefined } = { records: [], report: undefined };
   if (has('eval') && whole.length > 0) {
     const trained = outcomes.some(({ state }) => state !== 'finished before');
-    result.records = await evaluationOf(config, file!, whole, trained, progress, stop);
+    const wanted = evaluationConfig(config, file!, whole);
+    result.records = await evaluateOnce(wanted, progress, stop, trained, sweepCommand(config, file!));
     result.report = await writeReport(loadConfig('report', pageOf(config), has('report') ? file : undefined));
   }
   const failed = outcomes.flatMap(({ run, state }) =>
@@ -182,35 +181,9 @@ async function checkEvaluation({ corpus, textField, encoding }: EvalConfig): Pro
   await openCorpus({ corpus, textField, encoding }, { say() {} });
 }
 
-/** Evaluates, unless nothing was trained since an evaluation of just these SAEs. */
-async function evaluationOf(
-  config: SweepConfig,
-  file: string,
-  sae: readonly string[],
-  trained: boolean,
-  progress: Progress,
-  stop: StopRequest,
-): Promise<readonly EvalRecord[]> {
-  const wanted = evaluationConfig(config, file, sae);
-  const command = sweepCommand(config, file);
-  if (trained || !(await exists(join(wanted.out, EVAL_FILE)))) return evaluate(wanted, progress, stop, command);
-  return evaluateUnlessSame(await recordsOf(wanted.out, progress), wanted, progress, stop, command);
-}
-
 /** The command of this sweep, which is how its SAEs are made again; null where its file was a pipe. */
 function sweepCommand(config: SweepConfig, file: string): TrainingCommand | null {
   if (!isLasting(file)) return null;
   const words = ['--config', file, ...commandWords(sweepSchema, { ...config }), '--out', config.out];
   return { stage: 'sweep', directory: process.cwd(), words };
-}
-
-/** The records of an evaluation; none where it is broken, which is said. */
-async function recordsOf(directory: string, progress: Progress): Promise<EvalRecord[]> {
-  try {
-    return (await readEvaluation(directory)).map(({ record }) => record);
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    progress.say(`${error.message} The SAEs are evaluated again.`);
-    return [];
-  }
 }

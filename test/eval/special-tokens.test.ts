@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { openStore } from '../../src/activations/store.js';
 import { evalSchema, harvestSchema, trainSchema } from '../../src/config/stages.js';
-import { evaluate } from '../../src/eval/evaluate.js';
+import { evaluate, evaluateOnce } from '../../src/eval/evaluate.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { silent } from '../../src/progress/progress.js';
 import { train } from '../../src/train/train.js';
@@ -77,4 +77,16 @@ test('special tokens are left out of a store where that is asked for, its manife
     both.map(({ ce_clean }) => ce_clean),
     [some!.ce_clean, some!.ce_clean],
   );
+});
+
+test('an evaluation that left out special tokens is known again, and nothing is measured', async () => {
+  const sae = await trained(await harvested('once', { excludeSpecialTokens: true }), 'sae-once');
+  const config = evalSchema.parse({ ...shared, sae: [sae], tokens: 200, batch: 4, out: join(root, 'eval-once') });
+  const first = await evaluateOnce(config, silent, never);
+  assert.deepEqual(first[0]!.settings!.exclude_special_tokens, [0, 1, 3]);
+  const begun: string[] = [];
+  const again = await evaluateOnce(config, { ...silent, begin: (label) => void begun.push(label) }, never);
+  assert.ok(!begun.some((label) => label.startsWith('evaluating')), begun.join());
+  assert.deepEqual(again, first);
+  await refuses(() => evaluateOnce({ ...config, excludeSpecialTokens: false }, silent, never), '--overwrite');
 });

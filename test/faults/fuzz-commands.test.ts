@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { readManifest } from '../../src/activations/manifest.js';
-import { readEvaluation } from '../../src/report/read-evaluation.js';
+import { readEvaluation } from '../../src/eval/record.js';
 import { openSae } from '../../src/sae/saelens.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { plantCanary } from './fuzz/canary.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.js';
-import { readEvaluation } from '../../src/report/read-evaluation.js';
+import { readEvaluation } from '../../src/eval/record.js';
 import { curve, evalRecord, fullSweep } from './sample.js';
 
 let root = '';

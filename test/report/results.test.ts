@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { readEvaluation } from '../../src/eval/record.js';
 import { pointsOf } from '../../src/report/against-l0.js';
 import { entriesOf } from '../../src/report/entries.js';
 import { comparisonsOf, firingSentence, overallSentence } from '../../src/report/firing-ratio.js';
-import { readEvaluation } from '../../src/report/read-evaluation.js';
 
 test('ratio of firing features on the committed evaluation: three sites, and their geometric mean', async () => {
   const entries = entriesOf(await readEvaluation('docs/results/pareto-tiny/eval'));

@@ -1,7 +1,6 @@
 import { parseHTML } from 'linkedom';
-import type { EvalRecord } from '../../src/eval/record.js';
+import type { EvalRecord, EvaluatedSae } from '../../src/eval/record.js';
 import { type Entry, entriesOf } from '../../src/report/entries.js';
-import type { EvaluatedSae } from '../../src/report/read-evaluation.js';
 import type { MetricsRecord } from '../../src/sae/training-curve.js';
 
 /** A plausible SAE. Losses follow from loss_recovered unless they are given. */
