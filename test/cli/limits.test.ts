@@ -6,7 +6,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { homeDirectory } from '../../src/disk/space.js';
-import { checkAddressSpace } from '../../src/train/engines/sparse/address-space.js';
+import { checkAddressSpace } from '../../src/train/engines/sparse/engine.js';
 import { refuses } from '../config/refuses.js';
 import { HOOK, harvestWords, succeeds, trainWords } from '../faults/commands.js';
 import { temporaryDirectory } from '../temporary.js';

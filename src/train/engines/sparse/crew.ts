@@ -90,3 +90,147 @@ export class Crew<Data, Request, Reply> {
     this.waiting = undefined;
   }
 }
+
+/** Sizes of what workers share; rows are padded. */
+export interface SharedSizes {
+  readonly workers: number;
+  /** Bytes of a batch as it is stored, and of its target, 0 where that is the input. */
+  readonly batchBytes: number;
+  readonly targetBytes: number;
+  readonly B: number;
+  readonly dIn: number;
+  readonly dOut: number;
+  /** Arrays of partial sums [B, d_out]. */
+  readonly sums: number;
+  /** Most entries of a token in each list; 0 where any number may be. */
+  readonly limits: readonly number[];
+}
+
+/** What workers share: the batch, partial sums, the k largest of each token, and a barrier. Plain data, to be sent to them. */
+export interface Shared {
+  readonly sizes: SharedSizes;
+  readonly control: SharedArrayBuffer;
+  readonly batch: SharedArrayBuffer;
+  readonly target: SharedArrayBuffer;
+  /** For each worker, `sums` arrays of [B, d_out]. */
+  readonly partial: SharedArrayBuffer;
+  /** For each worker its parts of Σ_b r_b [d_out] and of the pull on b_dec [d_in]. */
+  readonly bias: SharedArrayBuffer;
+  /** For each list and worker, heaps [B, k]. */
+  readonly tops: SharedArrayBuffer;
+  /** For each list [B] the k-th largest, and for each worker [B] how many of its entries may equal it. */
+  readonly floors: SharedArrayBuffer;
+  readonly ties: SharedArrayBuffer;
+  /** For each worker the float64 numbers that it tells the others. */
+  readonly numbers: SharedArrayBuffer;
+}
+
+/** Numbers that a worker tells the others: its dead features, and its columns' part of two variances. */
+const NUMBERS = 3;
+
+/** Bytes of each shared buffer. */
+export function sharedBytes({ workers, B, dIn, dOut, sums, limits, ...sizes }: SharedSizes) {
+  const limited = limits.filter((k) => k > 0).length;
+  return {
+    control: 8,
+    batch: sizes.batchBytes,
+    target: sizes.targetBytes,
+    partial: workers * sums * B * dOut * 4,
+    bias: workers * (dOut + dIn) * 4,
+    tops: workers * B * limits.reduce((a, b) => a + b, 0) * 4,
+    floors: limited * B * 4,
+    ties: limited * workers * B * 4,
+    numbers: workers * NUMBERS * 8,
+  };
+}
+
+export function allocateShared(sizes: SharedSizes): Shared {
+  const buffers = Object.entries(sharedBytes(sizes)).map(([name, bytes]) => [name, new SharedArrayBuffer(bytes)]);
+  return { sizes, ...Object.fromEntries(buffers) };
+}
+
+const ARRIVED = 0;
+const GENERATION = 1;
+/** Looks before a waiting worker goes to sleep: waking takes longer than most waits. */
+const LOOKS = 2000;
+
+/** One worker's end of what is shared. */
+export class Exchange {
+  private readonly control: Int32Array;
+
+  readonly workers: number;
+
+  constructor(
+    readonly shared: Shared,
+    readonly index: number,
+  ) {
+    this.workers = shared.sizes.workers;
+    this.control = new Int32Array(shared.control);
+  }
+
+  /** Returns when every worker has come here. */
+  barrier(): void {
+    if (this.workers === 1) return;
+    const generation = Atomics.load(this.control, GENERATION);
+    if (Atomics.add(this.control, ARRIVED, 1) === this.workers - 1) {
+      Atomics.store(this.control, ARRIVED, 0);
+      Atomics.add(this.control, GENERATION, 1);
+      Atomics.notify(this.control, GENERATION);
+      return;
+    }
+    for (let look = 0; look < LOOKS; look++) {
+      if (Atomics.load(this.control, GENERATION) !== generation) return;
+    }
+    while (Atomics.load(this.control, GENERATION) === generation) Atomics.wait(this.control, GENERATION, generation);
+  }
+
+  /** Rows [first, last) of the batch whose sums `worker` completes. */
+  range(worker = this.index): readonly [first: number, last: number] {
+    const { B } = this.shared.sizes;
+    return [Math.floor((B * worker) / this.workers), Math.floor((B * (worker + 1)) / this.workers)];
+  }
+
+  /** Partial sum number `sum` of `worker`: rows [first, last). */
+  partial(worker: number, sum: number, [first, last]: readonly [number, number]): Float32Array {
+    const { B, dOut, sums } = this.shared.sizes;
+    const start = ((worker * sums + sum) * B + first) * dOut;
+    return new Float32Array(this.shared.partial, start * 4, (last - first) * dOut);
+  }
+
+  /** `worker`'s part of the gradient of b_dec: as the decoder's bias (row 0), or through the encoder's input (1). */
+  bias(worker: number, row: 0 | 1): Float32Array {
+    const { dIn, dOut } = this.shared.sizes;
+    const start = worker * (dOut + dIn) + row * dOut;
+    return new Float32Array(this.shared.bias, start * 4, row === 0 ? dOut : dIn);
+  }
+
+  /** `worker`'s heaps of a list: rows [first, last). */
+  top(list: number, worker: number, [first, last]: readonly [number, number]): Float32Array {
+    const { B, limits } = this.shared.sizes;
+    const k = limits[list]!;
+    const before = limits.slice(0, list).reduce((a, b) => a + b, 0) * this.workers * B;
+    return new Float32Array(this.shared.tops, (before + (worker * B + first) * k) * 4, (last - first) * k);
+  }
+
+  /** The k-th largest of each token in a list: rows [first, last). */
+  floor(list: number, [first, last]: readonly [number, number]): Float32Array {
+    const start = this.limited(list) * this.shared.sizes.B + first;
+    return new Float32Array(this.shared.floors, start * 4, last - first);
+  }
+
+  /** How many of `worker`'s entries may equal it. */
+  ties(list: number, worker: number, [first, last]: readonly [number, number]): Uint32Array {
+    const start = (this.limited(list) * this.workers + worker) * this.shared.sizes.B + first;
+    return new Uint32Array(this.shared.ties, start * 4, last - first);
+  }
+
+  /** What `worker` tells the others. */
+  numbers(worker: number): Float64Array {
+    return new Float64Array(this.shared.numbers, worker * NUMBERS * 8, NUMBERS);
+  }
+
+  /** Lists with a limit before this one. */
+  private limited(list: number): number {
+    return this.shared.sizes.limits.slice(0, list).filter((k) => k > 0).length;
+  }
+}

@@ -1,19 +1,27 @@
+import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import type { Batch } from '../../../activations/activation-source.js';
+import { formatBytes } from '../../../disk/space.js';
+import { Refusal } from '../../../errors/refusal.js';
 import { onnxRuntime } from '../../../onnx/session.js';
+import type { SparseForm } from '../../../sae/architecture.js';
 import { PARAMETERS } from '../../../sae/registry.js';
-import type { Sae } from '../../../sae/sae.js';
-import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
+import type { Sae, Sizes } from '../../../sae/sae.js';
+import {
+  type Engine,
+  type EngineSettings,
+  type StepMetrics,
+  type StepSettings,
+  sizesOf,
+  type TrainerState,
+} from '../engine.js';
 import { formOf } from '../objective.js';
 import { checkSizes, saeOf, stateShapes } from '../state.js';
-import { checkAddressSpace } from './address-space.js';
-import { LARGEST_MEMORY } from './arena.js';
-import { Crew } from './crew.js';
-import { allocateShared, sharedBytes } from './exchange.js';
+import { allocateShared, Crew, type SharedSizes, sharedBytes } from './crew.js';
 import { compileKernels } from './kernels.js';
-import { featuresOf, putPart, takePart } from './partition.js';
-import { PARTS, type Profile } from './profile.js';
-import { exchangedSums, padded, planSlice } from './slice-plan.js';
+import { featuresOf, LARGEST_MEMORY, limitOf, padded, planSlice, putPart, takePart } from './memory.js';
+import { PARTS, type Profile } from './select.js';
+import type { SliceSums } from './slice.js';
 import type { Reply, Request, WorkerStart } from './worker.js';
 
 /** An engine that also tells where its time went. */
@@ -33,10 +41,10 @@ export interface SparsePlan {
 }
 
 /** One worker a core, or as many more as it takes for each slice to fit a WebAssembly.Memory. */
-export function planWorkers(settings: EngineSettings): SparsePlan {
-  const { dSae, dIn, batch, batchDType } = settings;
+export function planWorkers(settings: EngineSettings, form = formOf('sparse', settings)): SparsePlan {
+  const { dSae } = settings;
   const wanted = settings.threads || availableParallelism();
-  const slice = (workers: number) => planSlice(settings, Math.ceil(dSae / workers)).bytes;
+  const slice = (workers: number) => planSlice({ settings, form, features: Math.ceil(dSae / workers), workers }).bytes;
   let workers = Math.max(1, Math.min(wanted, Math.floor(dSae / FEWEST_FEATURES)));
   // A slice only shrinks with more workers, so the fewest are found by halves, whatever size is asked for.
   for (let most = slice(workers) > LARGEST_MEMORY ? Math.max(workers, dSae) : workers; workers < most; ) {
@@ -44,98 +52,78 @@ export function planWorkers(settings: EngineSettings): SparsePlan {
     if (slice(middle) > LARGEST_MEMORY) workers = middle + 1;
     else most = middle;
   }
-  const sums = exchangedSums(settings).length;
-  const shared = sharedBytes(workers, batch * dIn * (batchDType === 'float16' ? 2 : 4), batch, padded(dIn), sums);
-  return { workers, bytes: workers * slice(workers) + Object.values(shared).reduce((a, b) => a + b, 0) };
+  const shared = Object.values(sharedBytes(sharedSizes(settings, form, workers)));
+  return { workers, bytes: workers * slice(workers) + shared.reduce((a, b) => a + b, 0) };
+}
+
+function sharedSizes(settings: EngineSettings, form: SparseForm, workers: number): SharedSizes {
+  const { batch, batchDType, dIn, dOut } = settings;
+  const bytes = (width: number) => batch * width * (batchDType === 'float16' ? 2 : 4);
+  return {
+    workers,
+    ...{ batchBytes: bytes(dIn), targetBytes: bytes(dOut ?? 0) },
+    ...{ B: batch, dIn: padded(dIn), dOut: padded(dOut ?? dIn) },
+    sums: form.second || form.auxK ? 2 : 1,
+    limits: [limitOf(form), form.auxK?.k ?? 0],
+  };
 }
 
 /**
  * The sparse engine (README.md in the folder above): a step for little more than its encoder product, exact.
  *
- * @param start parameters, or a whole state to go on from; what is missing of the state begins at zero
+ * @param start parameters, or a whole state to continue from; what is missing of the state begins at zero
  * @param steps steps already done
+ * @param form of the loss; the architecture's
  */
 export async function openSparseEngine(
   settings: EngineSettings,
   start: TrainerState,
   steps = 0,
+  form = formOf('sparse', settings),
 ): Promise<SparseEngine> {
-  const { architecture, dIn, dSae, batch, batchDType } = settings;
-  formOf('sparse', settings);
-  const shapes = stateShapes(settings);
   checkSizes(start, settings, 'start');
-  const { workers: count } = planWorkers(settings);
-  checkAddressSpace(count);
+  const { workers } = planWorkers(settings, form);
+  checkAddressSpace(workers);
   // Its settings are environment variables, which a worker's copy of the environment would not hand on.
   await onnxRuntime();
   const module = await compileKernels();
-  const bytes = batch * dIn * (batchDType === 'float16' ? 2 : 4);
-  const shared = allocateShared(sharedBytes(count, bytes, batch, padded(dIn), exchangedSums(settings).length));
-  const sharedBatch = batchDType === 'float16' ? new Uint16Array(shared.batch) : new Float32Array(shared.batch);
-  const ranges = Array.from({ length: count }, (_, index) => featuresOf(dSae, index, count));
+  const shared = allocateShared(sharedSizes(settings, form, workers));
+  const ranges = Array.from({ length: workers }, (_, index) => featuresOf(settings.dSae, index, workers));
   const starts = ranges.map((range, index): WorkerStart => {
-    return { settings, index, workers: count, features: range[1] - range[0], steps, shared, module };
+    return { settings, form, index, features: range[1] - range[0], steps, shared, module };
   });
   const crew = new Crew<WorkerStart, Request, Reply>(new URL('worker.js', import.meta.url), starts);
-  let profiles: Profile[] = [];
   await crew.ready();
-  await scatter(start);
-
-  /** One array after another, so that only one of them exists twice. */
-  async function scatter(state: TrainerState): Promise<void> {
-    for (const name of shapes.keys()) {
-      const whole = state.get(name);
-      // Memory that is never written costs nothing.
-      if (!whole) continue;
-      const parts = ranges.map((range) => takePart(name, whole, dIn, dSae, range));
-      await crew.askEach(
-        parts.map((values) => ({ request: { kind: 'load', name, values }, transfer: [values.buffer] })),
-      );
-    }
-  }
-
-  async function gather(names: readonly string[]): Promise<Map<string, Float32Array>> {
-    const replies = await crew.ask({ kind: 'state', names });
-    const state = new Map<string, Float32Array>();
-    for (const name of names) {
-      const values = new Float32Array(shapes.get(name)!.reduce((product, dim) => product * dim, 1));
-      replies.forEach((reply, index) => {
-        if (reply.kind === 'state') putPart(name, reply.state.get(name)!, values, dIn, dSae, ranges[index]!);
-      });
-      state.set(name, values);
-    }
-    return state;
-  }
+  const state = new SharedState(settings, crew, ranges);
+  await state.scatter(start);
+  const sharedBatch = batchView(settings.batchDType, shared.batch);
+  const sharedTarget = batchView(settings.batchDType, shared.target);
+  let profiles: Profile[] = [];
 
   return {
-    workers: count,
-    async step({ x }: Batch, step: StepSettings): Promise<StepMetrics> {
+    workers,
+    async step({ x, y }: Batch, step: StepSettings): Promise<StepMetrics> {
       sharedBatch.set(x);
+      if (y) sharedTarget.set(y);
       steps++;
       const replies = (await crew.ask({ kind: 'step', step })).filter((reply) => reply.kind === 'step');
       profiles = replies.map((reply) => reply.profile);
-      const sum = (of: (s: (typeof replies)[number]['sums']) => number) =>
-        replies.reduce((total, reply) => total + of(reply.sums), 0);
-      return {
-        mse: sum((s) => s.squares) / batch,
-        l1: (step.l1 * sum((s) => s.l1)) / batch,
-        aux: sum((s) => s.auxSquares) / batch,
-        l0: sum((s) => s.active) / batch,
-        variance: sum((s) => s.variance) / batch,
-        dead: sum((s) => s.dead),
-        written: sum((s) => s.written),
-      };
+      return metricsOf(
+        replies.map((reply) => reply.sums),
+        settings.batch,
+        form.penalty === 'none' ? 0 : step.l1,
+      );
     },
     get steps() {
       return steps;
     },
     async sae(): Promise<Sae> {
-      return saeOf(settings, await gather(PARAMETERS[architecture]));
+      return saeOf(settings, await state.gather(PARAMETERS[settings.architecture]));
     },
-    state: () => gather([...shapes.keys()]),
-    async load(state) {
-      checkSizes(state, settings, 'whole');
-      await scatter(state);
+    state: () => state.gather([...stateShapes(settings).keys()]),
+    async load(values) {
+      checkSizes(values, settings, 'whole');
+      await state.scatter(values);
     },
     profile() {
       const mean = (part: (typeof PARTS)[number]) =>
@@ -149,3 +137,102 @@ export async function openSparseEngine(
     },
   };
 }
+
+function batchView(type: EngineSettings['batchDType'], buffer: SharedArrayBuffer): Uint16Array | Float32Array {
+  return type === 'float16' ? new Uint16Array(buffer) : new Float32Array(buffer);
+}
+
+/** A step's figures from the workers' shares. */
+function metricsOf(sums: readonly SliceSums[], batch: number, l1: number): StepMetrics {
+  const sum = (of: (s: SliceSums) => number) => sums.reduce((total, s) => total + of(s), 0);
+  return {
+    mse: sum((s) => s.squares) / batch,
+    l1: (l1 * sum((s) => s.l1)) / batch,
+    aux: sum((s) => s.auxSquares) / batch,
+    l0: sum((s) => s.active) / batch,
+    variance: sum((s) => s.variance) / batch,
+    dead: sum((s) => s.dead),
+    written: sum((s) => s.written),
+  };
+}
+
+/** The state in the workers' memories. */
+class SharedState {
+  private readonly shapes: Map<string, readonly number[]>;
+  private readonly sizes: Sizes;
+
+  constructor(
+    settings: EngineSettings,
+    private readonly crew: Crew<WorkerStart, Request, Reply>,
+    private readonly ranges: readonly (readonly [number, number])[],
+  ) {
+    this.shapes = stateShapes(settings);
+    this.sizes = sizesOf(settings);
+  }
+
+  /** One array after another, so that only one of them exists twice. */
+  async scatter(state: TrainerState): Promise<void> {
+    for (const name of this.shapes.keys()) {
+      const whole = state.get(name);
+      // Memory that is never written costs nothing.
+      if (!whole) continue;
+      const parts = this.ranges.map((range) => takePart(name, whole, this.sizes, range));
+      await this.crew.askEach(
+        parts.map((values) => ({ request: { kind: 'load', name, values }, transfer: [values.buffer] })),
+      );
+    }
+  }
+
+  async gather(names: readonly string[]): Promise<Map<string, Float32Array>> {
+    const replies = await this.crew.ask({ kind: 'state', names });
+    const state = new Map<string, Float32Array>();
+    for (const name of names) {
+      const values = new Float32Array(this.shapes.get(name)!.reduce((product, dim) => product * dim, 1));
+      replies.forEach((reply, index) => {
+        if (reply.kind === 'state') putPart(name, reply.state.get(name)!, values, this.sizes, this.ranges[index]!);
+      });
+      state.set(name, values);
+    }
+    return state;
+  }
+}
+
+/**
+ * Address space that V8 reserves for a WebAssembly.Memory of any size: 8 GiB that 32-bit addresses with 32-bit offsets
+ * reach, and guard pages, so that it need not check bounds (kFullGuardSize of V8's backing-store.cc). Not memory.
+ */
+const RESERVED = 10 * 2 ** 30;
+/** What Node.js, ONNX Runtime and threads' stacks reserve; measured, rounded up. */
+const PROGRAM = 4 * 2 ** 30;
+/** With it V8 checks bounds and reserves nothing. */
+const CHECKS_BOUNDS = '--disable-wasm-trap-handler';
+
+/** Bytes of address space that this process may have (`ulimit -v`); infinite where it is not limited, or not known. */
+function addressSpace(): number {
+  try {
+    const limits = readFileSync('/proc/self/limits', 'utf8');
+    return Number(/^Max address space\s+(\d+)/m.exec(limits)?.[1] ?? Number.POSITIVE_INFINITY);
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+/**
+ * Makes sure that the memories of all workers can be made: where they cannot, libraries end the process in the midst of
+ * their own work.
+ *
+ * @throws Refusal with what there is and what it takes
+ */
+export function checkAddressSpace(workers: number, limit = addressSpace(), options = nodeOptions()): void {
+  const needed = workers * RESERVED + PROGRAM;
+  if (limit >= needed || options.includes(CHECKS_BOUNDS)) return;
+  const threads = Math.floor((limit - PROGRAM) / RESERVED);
+  const fewer = threads > 0 ? `--threads ${threads}` : '--engine reference';
+  throw new Refusal(
+    `The address space of this process is limited to ${formatBytes(limit)} (ulimit -v), and ${workers} threads of the sparse engine reserve ${formatBytes(needed)} of it (not memory).`,
+    `Set NODE_OPTIONS=${CHECKS_BOUNDS} (Node.js 20.15 or newer), raise the limit, or use ${fewer}.`,
+    'train/address-space',
+  );
+}
+
+const nodeOptions = () => [...process.execArgv, ...(process.env.NODE_OPTIONS ?? '').split(/\s+/)];

@@ -1,177 +1,119 @@
 import { readFile } from 'node:fs/promises';
 
+declare global {
+  /** The part of the WebAssembly JavaScript interface that is used here; Node's types leave it to a browser's. */
+  namespace WebAssembly {
+    class Module {
+      private constructor();
+    }
+    class Memory {
+      constructor(descriptor: { initial: number; maximum: number });
+      readonly buffer: ArrayBuffer;
+    }
+    class Instance {
+      constructor(module: Module, imports: { env: { memory: Memory } });
+      readonly exports: Readonly<Record<string, unknown>>;
+    }
+    function compile(bytes: Uint8Array): Promise<Module>;
+  }
+}
+
 /** Byte address within a worker's memory. */
 export type Pointer = number;
 
-/** The kernels compiled from kernels/*.ts, where each is described. */
+/**
+ * Fields of the kernels' blocks, four bytes each, in the order of the classes in kernels/memory.ts, which say what they
+ * are: integers and addresses are `u32`.
+ */
+export const BLOCKS = {
+  Step: {
+    ...{ rule: 'u32', features: 'u32', B: 'u32', Bp: 'u32', dIn: 'u32', dOut: 'u32', step: 'u32' },
+    ...{ lr: 'f32', beta1: 'f32', beta2: 'f32', fresh1: 'f32', fresh2: 'f32' },
+    ...{ correction1: 'f32', correction2: 'f32', epsilon: 'f32', pulls: 'u32' },
+    ...{ xc: 'u32', x: 'u32', w: 'u32', wide: 'f32', tile: 'u32' },
+    ...{ candidateStart: 'u32', candidates: 'u32', dots: 'u32' },
+    ...{ wEnc: 'u32', mEnc: 'u32', vEnc: 'u32', wDec: 'u32', mDec: 'u32', vDec: 'u32' },
+    ...{ bias: 'u32', mBias: 'u32', vBias: 'u32', bMag: 'u32', mBMag: 'u32', vBMag: 'u32' },
+    ...{ rMag: 'u32', mRMag: 'u32', vRMag: 'u32', expRMag: 'u32', updated: 'u32' },
+    ...{ gEnc: 'u32', gDec: 'u32', sums: 'u32', pull: 'u32' },
+  },
+  Entries: {
+    ...{ k: 'u32', count: 'u32', next: 'u32', start: 'u32', token: 'u32', p: 'u32' },
+    ...{ tokenStart: 'u32', feature: 'u32', f: 'u32', g: 'u32', r: 'u32', second: 'u32', unfrozen: 'u32' },
+    ...{ l1: 'f32', l1F: 'f32', sumsF: 'u32', fired: 'u32', totals: 'u32' },
+    ...{ top: 'u32', above: 'u32', floor: 'u32', ties: 'u32' },
+  },
+  Quantised: { d: 'u32', levels: 'f32', flip: 'u32', q: 'u32', inverse: 'u32', error: 'u32', length: 'u32' },
+  Side: { source: 'u32', half: 'u32', width: 'u32', d: 'u32', scale: 'f32', taken: 'u32', centred: 'u32' },
+} as const;
+
+export type BlockName = keyof typeof BLOCKS;
+export type BlockFields<N extends BlockName> = Record<keyof (typeof BLOCKS)[N], number>;
+
+/** Elements of an array of 32 bits that holds a block. */
+export function blockLength(block: BlockName): number {
+  return Object.keys(BLOCKS[block]).length;
+}
+
+/** Arrays of 32 bits by name. */
+interface Words {
+  u32(array: string): Uint32Array;
+  f32(array: string): Float32Array;
+}
+
+/** Writes fields of a block to an array of the arena. */
+export function writeBlock<N extends BlockName>(
+  arena: Words,
+  array: string,
+  block: N,
+  fields: Partial<BlockFields<N>>,
+): void {
+  const [integers, floats] = [arena.u32(array), arena.f32(array)];
+  for (const [i, [name, type]] of Object.entries(BLOCKS[block]).entries()) {
+    const value = (fields as Record<string, number | undefined>)[name];
+    if (value !== undefined) (type === 'f32' ? floats : integers)[i] = value;
+  }
+}
+
+/** One field of a block, as it is now. */
+export function readField<N extends BlockName>(
+  arena: Words,
+  array: string,
+  block: N,
+  field: keyof BlockFields<N> & string,
+): number {
+  return arena.u32(array)[Object.keys(BLOCKS[block]).indexOf(field)]!;
+}
+
+/** The rules' numbers in kernels/rules.ts. */
+export const RULES = { relu: 0, gated: 1 } as const;
+
+/** The kernels compiled from kernels/*.ts, where each is described; blocks are given by their address. */
 export interface Kernels {
-  centre(
-    source: Pointer,
-    half: boolean,
-    scale: number,
-    bDec: Pointer,
-    xc: Pointer,
-    rows: number,
-    dIn: number,
-    d: number,
-  ): void;
+  centre(side: Pointer, rows: number): void;
   columnVariance(x: Pointer, rows: number, d: number, first: number, last: number): number;
-  quantise(
-    source: Pointer,
-    rows: number,
-    d: number,
-    levels: number,
-    flip: number,
-    q: Pointer,
-    inverse: Pointer,
-    error: Pointer,
-    length: Pointer,
-  ): void;
+  quantise(source: Pointer, rows: number, to: Pointer): void;
   transposeBytes(from: Pointer, to: Pointer, rows: number, rowsPadded: number, d: number): void;
-  screen(
-    acc: Pointer,
-    rows: number,
-    B: number,
-    Bp: number,
-    bias: Pointer,
-    wInverse: Pointer,
-    wError: Pointer,
-    wLength: Pointer,
-    xInverse: Pointer,
-    xError: Pointer,
-    xLength: Pointer,
-    wide: number,
-    start: Pointer,
-    candidates: Pointer,
-    capacity: number,
-  ): number;
-  encode(
-    w: Pointer,
-    rows: number,
-    x: Pointer,
-    d: number,
-    start: Pointer,
-    candidates: Pointer,
-    bias: Pointer,
-    entryStart: Pointer,
-    token: Pointer,
-    p: Pointer,
-    entries: number,
-  ): number;
-  compact(
-    product: Pointer,
-    rows: number,
-    B: number,
-    Bp: number,
-    bias: Pointer,
-    entryStart: Pointer,
-    token: Pointer,
-    p: Pointer,
-    entries: number,
-    limit: number,
-  ): number;
-  regroup(
-    gated: boolean,
-    l1OnF: boolean,
-    features: number,
-    B: number,
-    bias: Pointer,
-    bMag: Pointer,
-    expRMag: Pointer,
-    entryStart: Pointer,
-    token: Pointer,
-    p: Pointer,
-    fired: Pointer,
-    tokenStart: Pointer,
-    feature: Pointer,
-    f: Pointer,
-    g: Pointer,
-    totals: Pointer,
-  ): void;
-  decodeGated(
-    tokenStart: Pointer,
-    feature: Pointer,
-    f: Pointer,
-    g: Pointer,
-    wDec: Pointer,
-    B: number,
-    d: number,
-    out: Pointer,
-    aux: Pointer,
-  ): void;
-  decodeStandard(
-    tokenStart: Pointer,
-    feature: Pointer,
-    f: Pointer,
-    wDec: Pointer,
-    B: number,
-    d: number,
-    out: Pointer,
-  ): void;
+  open(step: Pointer, list: Pointer): void;
+  screen(step: Pointer, list: Pointer, first: number, from: number, to: number, capacity: number): number;
+  exact(step: Pointer, list: Pointer, first: number, from: number, to: number): void;
+  /** Returns 0 for false. */
+  compact(step: Pointer, list: Pointer, features: Pointer, first: number, rows: number, limit: number): number;
+  findFloor(tops: Pointer, parts: number, rows: number, k: number, floor: Pointer, ties: Pointer): void;
+  prune(step: Pointer, list: Pointer): void;
+  close(step: Pointer, list: Pointer): void;
+  regroup(step: Pointer, list: Pointer): void;
+  decode(step: Pointer, list: Pointer): void;
+  residual(sum: Pointer, target: Pointer, rows: number, d: number, factor: number): number;
+  scale(to: Pointer, from: Pointer, bytes: number, factor: number): void;
   addTo(to: Pointer, from: Pointer, bytes: number): void;
-  residual(sum: Pointer, xc: Pointer, rows: number, d: number, factor: number): number;
   sumRows(source: Pointer, rows: number, d: number, out: Pointer): void;
-  updateGated(block: Pointer, first: number, last: number): void;
-  updateStandard(block: Pointer, first: number, last: number): void;
+  valueStrip(step: Pointer, list: Pointer, first: number, rows: number, second: boolean, to: number): void;
+  gradientStrip(step: Pointer, list: Pointer, first: number, rows: number, sums: Pointer): void;
+  update(step: Pointer, list: Pointer, more: Pointer, first: number, last: number): void;
+  applyStrip(step: Pointer, first: number, rows: number, gEnc: Pointer, gDec: Pointer, sums: Pointer): void;
   takeWritten(): number;
-  applyStrip(
-    block: Pointer,
-    gated: boolean,
-    first: number,
-    rows: number,
-    gEnc: Pointer,
-    gDec: Pointer,
-    sums: Pointer,
-  ): void;
-  decayMoments(block: Pointer, gated: boolean, first: number, last: number): void;
-  gatedStrip(
-    p: Pointer,
-    rows: number,
-    B: number,
-    Bp: number,
-    bGate: Pointer,
-    bMag: Pointer,
-    expRMag: Pointer,
-    auxiliary: boolean,
-    penalised: boolean,
-    out: Pointer,
-    fired: Pointer,
-    totals: Pointer,
-  ): void;
-  standardStrip(
-    p: Pointer,
-    rows: number,
-    B: number,
-    Bp: number,
-    bEnc: Pointer,
-    out: Pointer,
-    fired: Pointer,
-    totals: Pointer,
-  ): void;
-  gatedGradientStrip(
-    p: Pointer,
-    df: Pointer,
-    dg: Pointer,
-    rows: number,
-    B: number,
-    Bp: number,
-    bGate: Pointer,
-    bMag: Pointer,
-    expRMag: Pointer,
-    l1: number,
-    l1F: number,
-    sums: Pointer,
-  ): void;
-  standardGradientStrip(
-    p: Pointer,
-    df: Pointer,
-    rows: number,
-    B: number,
-    Bp: number,
-    bEnc: Pointer,
-    l1: number,
-    sums: Pointer,
-  ): void;
+  decayMoments(step: Pointer, first: number, last: number): void;
 }
 
 /** The compiled module, which any number of workers may instantiate. */

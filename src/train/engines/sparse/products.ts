@@ -1,7 +1,7 @@
 import type { Tensor } from 'onnxruntime-node';
 import { GraphBuilder } from '../../../onnx/graph.js';
 import { onnxRuntime, openSession, type Session } from '../../../onnx/session.js';
-import type { Arena } from './arena.js';
+import type { Arena } from './memory.js';
 
 /** A float32 matrix within an arena's array, beginning at element `from`. */
 export interface Matrix {

@@ -1,25 +1,19 @@
 import { ADAM_EPSILON, type EngineSettings, type StepSettings } from '../engine.js';
-import { isTrained, type Objective, objectiveOf } from '../objective.js';
-import type { Arena } from './arena.js';
-import { DensePasses } from './dense-passes.js';
-import { Encoder } from './encoder.js';
-import type { Exchange } from './exchange.js';
-import type { Kernels } from './kernels.js';
-import type { Products } from './products.js';
-import { Stopwatch } from './profile.js';
-import { exchangedSums, padded, STRIP } from './slice-plan.js';
-import { type StepNumbers, writeBlock } from './step-block.js';
-import { cut, type Strip } from './strip.js';
+import { isTrained } from '../objective.js';
+import { DensePasses } from './dense.js';
+import { RULES, writeBlock } from './kernels.js';
+import { exchangedSums, type ListName, limitOf, padded, STRIP } from './memory.js';
+import { cut, type Equipment, Selection, type Strip } from './select.js';
 
 /** A worker's share of a step's sums: over its features, its rows of the batch, or its columns. */
 export interface SliceSums {
-  /** Σ |x − x̂|² and Σ |x − x̂_aux|² over its rows. */
+  /** Σ |y − x̂|² over its rows, and of the auxiliary loss, coefficient included. */
   readonly squares: number;
   readonly auxSquares: number;
-  /** Σ of what is penalised, ReLU(π_gate) or f, and the number of f > 0, over its features. */
+  /** Σ of what is penalised, g or f, and the number of f > 0, over its features. */
   readonly l1: number;
   readonly active: number;
-  /** Σ (x − x̄)² over its columns. */
+  /** Σ (y − ȳ)² over its columns. */
   readonly variance: number;
   /** Its dead features. */
   readonly dead: number;
@@ -32,228 +26,326 @@ export interface SliceSums {
  * Features are visited strip by strip, so the pre-activations of the whole dictionary never exist.
  */
 export class Slice {
-  readonly watch = new Stopwatch();
-  private readonly gated: boolean;
-  private readonly objective: Objective;
-  private readonly d: number;
+  private readonly settings: EngineSettings;
+  private readonly d: { readonly in: number; readonly out: number };
+  /** Is there a target that is not the input? Then nothing is taken from the input. */
+  private readonly aims: boolean;
   private readonly strips: readonly Strip[];
-  private readonly encoder: Encoder;
+  private readonly selection: Selection;
   private readonly dense: DensePasses;
 
   /** @param steps steps already done */
   constructor(
-    private readonly settings: EngineSettings,
-    private readonly features: number,
-    private readonly arena: Arena,
-    private readonly kernels: Kernels,
-    products: Products,
-    private readonly exchange: Exchange,
+    private readonly equipment: Equipment,
     private steps: number,
   ) {
-    this.gated = settings.architecture === 'gated';
-    this.objective = objectiveOf(settings);
-    this.d = padded(settings.dIn);
+    const { settings, features, arena, products } = equipment;
+    this.settings = settings;
+    this.d = { in: padded(settings.dIn), out: padded(settings.dOut ?? settings.dIn) };
+    this.aims = settings.dOut !== undefined;
     this.strips = cut(0, features, STRIP);
     arena.u32('updated').fill(steps);
-    this.encoder = new Encoder(settings, arena, kernels, products, this.watch);
-    this.dense = new DensePasses(settings, arena, kernels, products, this.encoder, this.watch);
+    this.selection = new Selection(equipment);
+    this.dense = new DensePasses(equipment, this.selection);
+    this.writeBatchBlocks(products.levels);
   }
 
   /** This slice's part of a step on the shared batch; all workers are in it at once. */
   async step(step: StepSettings): Promise<SliceSums> {
+    const { form, arena, kernels, watch } = this.equipment;
     this.steps++;
     this.begin(step);
     const variance = this.centre();
+    const dense = await this.select();
+    this.decode('main');
+    const [squares, second] = this.residuals();
+    // Dense passes of the update add to them once more.
+    const [l1, active] = arena.f64('main/totals') as unknown as [number, number];
+    const auxiliary = form.auxK && this.selection.allDead > 0 ? this.reconstructError(variance) : undefined;
 
-    this.encoder.begin();
-    const dense = new Set<Strip>();
-    for (const name of exchangedSums(this.settings)) this.arena.f32(name).fill(0);
-    for (const strip of this.strips) {
-      if ((await this.encoder.strip(strip)) === 'sparse') continue;
-      dense.add(strip);
-      await this.dense.decode(strip);
-    }
-    this.decode();
-    const [squares, auxSquares] = this.residuals();
-
-    const { kernels, gated, arena } = this;
-    const update = gated ? kernels.updateGated : kernels.updateStandard;
     arena.f32('pull').fill(0);
+    const [block, list] = [arena.pointer('step'), arena.pointer('main/block')];
+    const more = auxiliary ? arena.pointer('dead/block') : 0;
     for (const strip of this.strips) {
-      if (dense.has(strip)) await this.dense.update(strip, this.numbers(step));
-      else update(arena.pointer('block'), strip.first, strip.first + strip.rows);
+      if (dense.has(strip)) await this.dense.update(strip);
+      else kernels.update(block, list, more, strip.first, strip.first + strip.rows);
     }
-    this.watch.done('update');
+    watch.done('update');
     const bias = this.updateDecoderBias(step.lr);
-    const [l1, active] = arena.f64('totals') as unknown as [number, number];
     const written = kernels.takeWritten() + bias;
-    return { squares, auxSquares, l1, active, variance, dead: this.age(), written };
+    const auxSquares = auxiliary ?? second ?? 0;
+    return { squares: squares!, auxSquares, l1, active, variance, dead: this.age(), written };
   }
 
   /** Brings moments that lazy steps left behind up to date, so that the arena holds what every engine would. */
   settle(): void {
-    writeBlock(this.arena, this.numbers({ lr: 0, l1: 0 }), this.gated);
-    if (this.settings.beta1 === 0) {
-      this.kernels.decayMoments(this.arena.pointer('block'), this.gated, 0, this.features);
-    }
+    const { arena, kernels, features } = this.equipment;
+    this.writeStepBlock(0);
+    if (this.settings.beta1 === 0) kernels.decayMoments(arena.pointer('step'), 0, features);
   }
 
-  private numbers({ lr, l1 }: StepSettings): StepNumbers {
+  /** Blocks that stay the same over all steps. */
+  private writeBatchBlocks(levels: number): void {
+    const { arena } = this.equipment;
+    const { batchDType, dIn, dOut, scale, scaleOut = 1 } = this.settings;
+    const half = Number(batchDType === 'float16');
+    const at = (name: string) => arena.pointer(name);
+    const Bp = padded(this.settings.batch);
+    writeBlock(arena, 'x_block', 'Quantised', {
+      ...{ d: this.d.in, levels, flip: 0, q: at('received') },
+      ...{ inverse: at('x_numbers'), error: at('x_numbers') + 4 * Bp, length: at('x_numbers') + 8 * Bp },
+    });
+    writeBlock(arena, 'w_block', 'Quantised', {
+      ...{ d: this.d.in, levels: 127, flip: 128, q: at('w_q') },
+      ...{ inverse: at('w_inverse'), error: at('w_error'), length: at('w_length') },
+    });
+    writeBlock(arena, 'x_side', 'Side', {
+      ...{ source: at('batch'), half, width: dIn, d: this.d.in, scale },
+      ...{ taken: at(this.aims ? 'nothing' : 'b_dec'), centred: at('xc') },
+    });
+    if (dOut === undefined) return;
+    writeBlock(arena, 'y_side', 'Side', {
+      ...{ source: at('target'), half, width: dOut, d: this.d.out, scale: scaleOut },
+      ...{ taken: at('b_dec'), centred: at('yc') },
+    });
+  }
+
+  private writeStepBlock(lr: number): void {
+    const { arena, features, form } = this.equipment;
     const { batch, beta1, beta2 } = this.settings;
-    const { l1OnF, unfrozen } = this.objective;
-    return {
-      d: this.d,
-      step: this.steps,
-      lr,
-      l1: l1OnF ? 0 : l1 / batch,
-      l1F: l1OnF ? l1 / batch : 0,
-      unfrozen: Number(unfrozen),
-      pulls: Number(isTrained(this.settings, 'b_dec')),
-      beta1,
-      beta2,
-      fresh1: 1 - beta1,
-      fresh2: 1 - beta2,
-      correction1: 1 / (1 - beta1 ** this.steps),
-      correction2: 1 / (1 - beta2 ** this.steps),
-      epsilon: ADAM_EPSILON,
-    };
+    const at = (name: string) => arena.pointer(name);
+    const { bias } = form.select;
+    writeBlock(arena, 'step', 'Step', {
+      ...{ rule: RULES[form.rule], features, B: batch, Bp: padded(batch), dIn: this.d.in, dOut: this.d.out },
+      ...{ step: this.steps, lr, beta1, beta2, fresh1: 1 - beta1, fresh2: 1 - beta2, epsilon: ADAM_EPSILON },
+      ...{ correction1: 1 / (1 - beta1 ** this.steps), correction2: 1 / (1 - beta2 ** this.steps) },
+      pulls: Number(!this.aims && isTrained(this.settings, 'b_dec')),
+      ...{ xc: at('xc'), x: at('x_block'), w: at('w_block'), tile: at('tile') },
+      // A lane of the exact product sums d / 4 terms, each off by at most 2⁻²⁴ relative; twice that, and some for the rest.
+      wide: (this.d.in / 4 + 16) * 2 ** -23,
+      ...{ candidateStart: at('candidate_start'), candidates: at('candidates'), dots: at('dots') },
+      ...{ wEnc: at('W_enc'), mEnc: at('m/W_enc'), vEnc: at('v/W_enc') },
+      ...{ wDec: at('W_dec'), mDec: at('m/W_dec'), vDec: at('v/W_dec') },
+      ...{ bias: at(bias), mBias: at(`m/${bias}`), vBias: at(`v/${bias}`) },
+      ...{ bMag: at('b_mag'), mBMag: at('m/b_mag'), vBMag: at('v/b_mag') },
+      ...{ rMag: at('r_mag'), mRMag: at('m/r_mag'), vRMag: at('v/r_mag'), expRMag: at('exp_r_mag') },
+      ...{ updated: at('updated'), gEnc: at('g_enc'), gDec: at('g_dec'), sums: at('sums'), pull: at('pull') },
+    });
   }
 
-  private begin(step: StepSettings): void {
-    const { arena } = this;
-    this.watch.skip();
-    writeBlock(arena, this.numbers(step), this.gated);
-    arena.f64('totals').fill(0);
+  /** @param l1 λ / B */
+  private writeList(list: ListName, l1: number): void {
+    const { arena, form } = this.equipment;
+    const at = (name: string) => arena.pointer(`${list}/${name}`);
+    const main = list === 'main';
+    const second = main && form.second !== undefined;
+    writeBlock(arena, `${list}/block`, 'Entries', {
+      k: main ? limitOf(form) : form.auxK!.k,
+      ...{ start: at('start'), token: at('token'), p: at('p'), tokenStart: at('token_start') },
+      ...{ feature: at('feature'), f: at('f'), g: at('g'), totals: at('totals') },
+      ...{ r: arena.pointer(main ? 'r' : 'r_aux'), second: second ? arena.pointer('r_aux') : 0 },
+      unfrozen: Number(main && form.second?.trainsDecoder === true),
+      l1: main && form.penalty === 'g' ? l1 : 0,
+      l1F: main && form.penalty === 'f' ? l1 : 0,
+      sumsF: Number(form.penalty !== 'g'),
+      fired: main ? arena.pointer('fired') : 0,
+      ...{ top: at('top'), above: at('above'), floor: at('floor'), ties: at('ties') },
+    });
+    arena.f64(`${list}/totals`).fill(0);
+  }
+
+  private begin({ lr, l1 }: StepSettings): void {
+    const { arena, form, watch } = this.equipment;
+    watch.skip();
+    this.writeStepBlock(lr);
+    this.writeList('main', l1 / this.settings.batch);
+    if (form.auxK) this.writeList('dead', 0);
     arena.u32('fired').fill(0);
-    if (!this.gated) return;
+    if (form.rule !== 'gated') return;
     const exp = arena.f32('exp_r_mag');
     arena.f32('r_mag').forEach((r, j) => {
       exp[j] = Math.exp(r);
     });
   }
 
-  /** x − b_dec of the whole batch; the variance of this worker's columns. */
+  /** What is encoded, and what is aimed at, of the whole batch; the variance of this worker's columns of that. */
   private centre(): number {
-    const { arena, kernels, exchange, settings, d } = this;
-    const { batch, dIn, scale, batchDType } = settings;
-    const half = batchDType === 'float16';
-    if (half) arena.view('u16', 'batch', 0).set(new Uint16Array(exchange.shared.batch));
-    else arena.f32('batch').set(new Float32Array(exchange.shared.batch));
-    const xc = arena.pointer('xc');
-    kernels.centre(arena.pointer('batch'), half, scale, arena.pointer('b_dec'), xc, batch, dIn, d);
-    const column = (worker: number) => 4 * Math.floor((d / 4) * (worker / exchange.workers));
-    return kernels.columnVariance(xc, batch, d, column(exchange.index), column(exchange.index + 1));
+    const { arena, kernels, exchange } = this.equipment;
+    const { batch } = this.settings;
+    const shared = exchange.shared;
+    arena.view('u8', 'batch', 0).set(new Uint8Array(shared.batch));
+    kernels.centre(arena.pointer('x_side'), batch);
+    if (this.aims) {
+      arena.view('u8', 'target', 0).set(new Uint8Array(shared.target));
+      kernels.centre(arena.pointer('y_side'), batch);
+    }
+    return this.variance(arena.pointer(this.aims ? 'yc' : 'xc'));
   }
 
-  /** Adds its entries' part to x̂ − b_dec (in `r`) and x̂_aux − b_dec (in `r_aux`). */
-  private decode(): void {
-    const { arena, kernels, watch, gated, objective, features, d } = this;
-    const { batch } = this.settings;
-    const at = (name: string) => arena.pointer(name);
-    kernels.regroup(
-      gated,
-      objective.l1OnF,
-      features,
-      batch,
-      at(gated ? 'b_gate' : 'b_enc'),
-      at('b_mag'),
-      at('exp_r_mag'),
-      at('entry_start'),
-      at('token'),
-      at('p'),
-      at('fired'),
-      at('token_start'),
-      at('feature'),
-      at('f'),
-      at('g'),
-      at('totals'),
-    );
+  /** Σ (y − ȳ)² over this worker's columns of an array [B, d_out]. */
+  private variance(pointer: number): number {
+    const { kernels, exchange } = this.equipment;
+    const column = (worker: number) => 4 * Math.floor((this.d.out / 4) * (worker / exchange.workers));
+    const [first, last] = [column(exchange.index), column(exchange.index + 1)];
+    return kernels.columnVariance(pointer, this.settings.batch, this.d.out, first, last);
+  }
+
+  /** Lists the entries; returns the strips that have too many, whose part of the reconstructions is there already. */
+  private async select(): Promise<Set<Strip>> {
+    const { selection, equipment } = this;
+    if (equipment.form.auxK) selection.countDead();
+    selection.begin();
+    const dense = new Set<Strip>();
+    for (const name of exchangedSums(equipment.form)) equipment.arena.f32(name).fill(0);
+    for (const strip of this.strips) {
+      if ((await selection.strip(strip)) === 'sparse') continue;
+      dense.add(strip);
+      await this.dense.decode(strip);
+    }
+    if (selection.allDead > 0) await selection.listDead();
+    selection.settle();
+    return dense;
+  }
+
+  /** Adds a list's part to x̂ − b_dec (in `r`), and to what there is in `r_aux`. */
+  private decode(list: ListName): void {
+    const { arena, kernels, watch } = this.equipment;
+    const [step, block] = [arena.pointer('step'), arena.pointer(`${list}/block`)];
+    kernels.regroup(step, block);
     watch.done('regroup');
-    const [start, feature, f, wDec] = [at('token_start'), at('feature'), at('f'), at('W_dec')];
-    if (objective.auxiliary) kernels.decodeGated(start, feature, f, at('g'), wDec, batch, d, at('r'), at('r_aux'));
-    else kernels.decodeStandard(start, feature, f, wDec, batch, d, at('r'));
+    kernels.decode(step, block);
     watch.done('decode');
   }
 
   /**
-   * Adds up the workers' partial sums, each worker for its rows and always in the same order, makes residuals of them
-   * and hands them round: afterwards `r` and `r_aux` are whole.
+   * Makes residuals of the reconstructions, and this worker's rows' part of the gradient of b_dec as the decoder's bias.
    *
-   * @returns Σ |x − x̂|² and Σ |x − x̂_aux|² over this worker's rows
+   * @returns Σ |y − x̂|² and Σ |y − x̂_aux|² over this worker's rows
    */
-  private residuals(): [number, number] {
-    const { arena, kernels, exchange, watch, d } = this;
-    const { batch } = this.settings;
-    const sums = exchangedSums(this.settings);
-    const mine = exchange.range();
-    const [first, last] = mine;
-    const several = exchange.workers > 1;
-    if (several) {
-      sums.forEach((name, i) => {
-        exchange.partial(exchange.index, i, [0, batch]).set(arena.f32(name, 0, batch * d));
-      });
-      watch.done('exchange');
-      exchange.barrier();
-      watch.done('waiting');
-    }
-    const squares = sums.map((name, i) => {
-      const rows = arena.f32(name, first * d, (last - first) * d);
-      const pointer = arena.pointer(name) + 4 * first * d;
-      if (several) rows.set(exchange.partial(0, i, mine));
-      for (let worker = 1; worker < exchange.workers; worker++) {
-        arena.f32('received', 0, rows.length).set(exchange.partial(worker, i, mine));
-        kernels.addTo(pointer, arena.pointer('received'), 4 * rows.length);
-      }
-      const total = kernels.residual(pointer, arena.pointer('xc') + 4 * first * d, last - first, d, 2 / batch);
-      // Nobody reads these rows of worker 0's partial sums any more.
-      if (several) exchange.partial(0, i, mine).set(rows);
-      return total;
-    });
-    kernels.sumRows(arena.pointer('r') + 4 * first * d, last - first, d, arena.pointer('column'));
-    if (this.objective.unfrozen) {
+  private residuals(): number[] {
+    const { arena, kernels, exchange, form, watch } = this.equipment;
+    const [first, last] = exchange.range();
+    const [d, rows] = [this.d.out, last - first];
+    const of = (name: string) => arena.pointer(name) + 4 * first * d;
+    const target = of(this.aims ? 'yc' : 'xc');
+    const factor = 2 / this.settings.batch;
+    const squares = this.complete(exchangedSums(form), (name) => kernels.residual(of(name), target, rows, d, factor));
+    kernels.sumRows(of('r'), rows, d, arena.pointer('column'));
+    if (form.second?.trainsDecoder) {
       // The auxiliary decode trains b_dec as the decode of f does.
-      kernels.sumRows(arena.pointer('r_aux') + 4 * first * d, last - first, d, arena.pointer('g_dec'));
+      kernels.sumRows(of('r_aux'), rows, d, arena.pointer('g_dec'));
       kernels.addTo(arena.pointer('column'), arena.pointer('g_dec'), 4 * d);
     }
     exchange.bias(exchange.index, 0).set(arena.f32('column'));
-    if (several) {
-      watch.done('exchange');
-      exchange.barrier();
-      watch.done('waiting');
-      sums.forEach((name, i) => {
-        for (let worker = 0; worker < exchange.workers; worker++) {
-          if (worker === exchange.index) continue;
-          const range = exchange.range(worker);
-          const rows = arena.f32(name, range[0] * d, (range[1] - range[0]) * d);
-          rows.set(exchange.partial(0, i, range));
-        }
-      });
-    }
     watch.done('exchange');
-    return [squares[0]!, squares[1] ?? 0];
+    return squares;
   }
 
   /**
-   * Adam on b_dec, by every worker alike: ∂b_dec = Σ_b r_b − W_enc Σ_b dp_b, in the workers' order.
+   * AuxK (Gao et al. 2024, section A.2): dead features reconstruct the error e = y − x̂, and `r_aux` becomes the gradient
+   * of α |e − ê|² var(y) / var(e) by ê, with e and the variances as constants.
+   *
+   * @param variance Σ (y − ȳ)² over this worker's columns
+   * @returns that loss, of this worker's rows; undefined where var(e) is 0
+   */
+  private reconstructError(variance: number): number | undefined {
+    const { arena, kernels, exchange, form } = this.equipment;
+    const { batch } = this.settings;
+    const [first, last] = exchange.range();
+    const [d, rows] = [this.d.out, last - first];
+    const of = (name: string) => arena.pointer(name) + 4 * first * d;
+    arena.f32('r_aux').fill(0);
+    this.decode('dead');
+    const mine = exchange.numbers(exchange.index);
+    mine[1] = variance;
+    // r is −2 e / B.
+    mine[2] = this.variance(arena.pointer('r')) * (batch / 2) ** 2;
+    let coefficient = 0;
+    const [squares] = this.complete(['r_aux'], () => {
+      const numbers = Array.from({ length: exchange.workers }, (_, worker) => exchange.numbers(worker));
+      const [whole, left] = [1, 2].map((i) => numbers.reduce((sum, values) => sum + values[i]!, 0));
+      coefficient = left === 0 ? 0 : (form.auxK!.coefficient * whole!) / left!;
+      kernels.scale(arena.pointer('received'), of('r'), 4 * rows * d, -batch / 2);
+      return kernels.residual(of('r_aux'), arena.pointer('received'), rows, d, (2 * coefficient) / batch);
+    });
+    return coefficient === 0 ? undefined : coefficient * squares!;
+  }
+
+  /**
+   * Adds up the workers' partial sums, each worker for its rows and always in the same order, lets `finish` make of its
+   * rows what it wants and hands them round: afterwards the arrays are whole.
+   *
+   * @returns what `finish` did, for each array
+   */
+  private complete(names: readonly ('r' | 'r_aux')[], finish: (name: 'r' | 'r_aux') => number): number[] {
+    const { arena, kernels, exchange } = this.equipment;
+    const { batch } = this.settings;
+    const d = this.d.out;
+    const mine = exchange.range();
+    const [first, last] = mine;
+    const several = exchange.workers > 1;
+    const slot = (name: string) => (name === 'r' ? 0 : 1);
+    if (several) {
+      for (const name of names) {
+        exchange.partial(exchange.index, slot(name), [0, batch]).set(arena.f32(name, 0, batch * d));
+      }
+      this.meet();
+    }
+    const results = names.map((name) => {
+      const rows = arena.f32(name, first * d, (last - first) * d);
+      const pointer = arena.pointer(name) + 4 * first * d;
+      if (several) rows.set(exchange.partial(0, slot(name), mine));
+      for (let worker = 1; worker < exchange.workers; worker++) {
+        arena.f32('received', 0, rows.length).set(exchange.partial(worker, slot(name), mine));
+        kernels.addTo(pointer, arena.pointer('received'), 4 * rows.length);
+      }
+      const result = finish(name);
+      // Nobody reads these rows of worker 0's partial sums any more.
+      if (several) exchange.partial(0, slot(name), mine).set(rows);
+      return result;
+    });
+    if (several) this.meet();
+    for (const name of names) {
+      for (let worker = 0; worker < exchange.workers; worker++) {
+        if (worker === exchange.index) continue;
+        const range = exchange.range(worker);
+        const rows = arena.f32(name, range[0] * d, (range[1] - range[0]) * d);
+        rows.set(exchange.partial(0, slot(name), range));
+      }
+    }
+    this.equipment.watch.done('exchange');
+    return results;
+  }
+
+  /** Waits for the other workers. */
+  private meet(): void {
+    this.equipment.watch.done('exchange');
+    this.equipment.exchange.barrier();
+    this.equipment.watch.done('waiting');
+  }
+
+  /**
+   * Adam on b_dec, by every worker alike: ∂b_dec = Σ_b r_b, less W_enc Σ_b dp_b where it is taken from the input, in the
+   * workers' order.
    *
    * @returns Σ of what was written
    */
   private updateDecoderBias(lr: number): number {
-    const { arena, exchange, watch } = this;
+    const { arena, exchange, watch } = this.equipment;
     if (!isTrained(this.settings, 'b_dec')) return 0;
     const { beta1, beta2 } = this.settings;
-    const { correction1, correction2 } = this.numbers({ lr, l1: 0 });
+    const [correction1, correction2] = [1 / (1 - beta1 ** this.steps), 1 / (1 - beta2 ** this.steps)];
     exchange.bias(exchange.index, 1).set(arena.f32('pull'));
     exchange.barrier();
     watch.done('waiting');
     const parts = Array.from({ length: exchange.workers }, (_, worker) => worker);
     const sums = parts.map((worker) => exchange.bias(worker, 0));
-    const pulls = parts.map((worker) => exchange.bias(worker, 1));
+    const pulls = this.aims ? [] : parts.map((worker) => exchange.bias(worker, 1));
     const bias = arena.f32('b_dec');
     const v = arena.f32('v/b_dec');
     const m = beta1 > 0 ? arena.f32('m/b_dec') : undefined;
     let written = 0;
-    for (let i = 0; i < this.settings.dIn; i++) {
+    for (let i = 0; i < (this.settings.dOut ?? this.settings.dIn); i++) {
       let gradient = 0;
       for (const sum of sums) gradient += sum[i]!;
       for (const pull of pulls) gradient -= pull[i]!;
@@ -273,8 +365,8 @@ export class Slice {
   /** Counts activations since features fired; returns how many are dead. */
   private age(): number {
     const { batch, deadWindow } = this.settings;
-    const since = this.arena.f32('since_fired');
-    const fired = this.arena.u32('fired');
+    const since = this.equipment.arena.f32('since_fired');
+    const fired = this.equipment.arena.u32('fired');
     let dead = 0;
     for (let j = 0; j < since.length; j++) {
       since[j] = fired[j] ? 0 : since[j]! + batch;

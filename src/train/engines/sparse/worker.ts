@@ -1,18 +1,18 @@
 import { parentPort, workerData } from 'node:worker_threads';
+import type { SparseForm } from '../../../sae/architecture.js';
 import type { EngineSettings, StepSettings } from '../engine.js';
-import { Arena } from './arena.js';
-import { Exchange, type Shared } from './exchange.js';
+import { Exchange, type Shared } from './crew.js';
 import { bindKernels } from './kernels.js';
+import { Arena, planSlice } from './memory.js';
 import { Products } from './products.js';
-import type { Profile } from './profile.js';
+import { type Profile, Stopwatch } from './select.js';
 import { Slice, type SliceSums } from './slice.js';
-import { exchangedSums, padded, planSlice } from './slice-plan.js';
 
 /** What a worker is started with. */
 export interface WorkerStart {
   readonly settings: EngineSettings;
+  readonly form: SparseForm;
   readonly index: number;
-  readonly workers: number;
   readonly features: number;
   readonly steps: number;
   readonly shared: Shared;
@@ -35,17 +35,17 @@ export type Reply =
   | { readonly kind: 'state'; readonly state: ReadonlyMap<string, Float32Array> };
 
 async function main(port: NonNullable<typeof parentPort>): Promise<void> {
-  const { settings, index, workers, features, steps, shared, module } = workerData as WorkerStart;
-  const arena = new Arena(planSlice(settings, features));
-  const sums = exchangedSums(settings).length;
-  const exchange = new Exchange(shared, index, workers, settings.batch, padded(settings.dIn), sums);
+  const { settings, form, index, features, steps, shared, module } = workerData as WorkerStart;
+  const exchange = new Exchange(shared, index);
+  const arena = new Arena(planSlice({ settings, form, features, workers: exchange.workers }));
   const products = await Products.open(arena);
   const kernels = bindKernels(module, arena.memory);
-  const slice = new Slice(settings, features, arena, kernels, products, exchange, steps);
+  const watch = new Stopwatch();
+  const slice = new Slice({ settings, form, features, arena, kernels, products, exchange, watch }, steps);
 
   async function answer(request: Request): Promise<Reply> {
     if (request.kind === 'step') {
-      return { kind: 'step', sums: await slice.step(request.step), profile: { ...slice.watch.spent } };
+      return { kind: 'step', sums: await slice.step(request.step), profile: { ...watch.spent } };
     }
     if (request.kind === 'release') {
       await products.close();

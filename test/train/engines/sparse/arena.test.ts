@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Arena, Plan } from '../../../../src/train/engines/sparse/arena.js';
+import { Arena, Plan } from '../../../../src/train/engines/sparse/memory.js';
 
 test('arrays begin at cache lines, do not overlap, and leave address 0 free', () => {
   const plan = new Plan();

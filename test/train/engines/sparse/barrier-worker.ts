@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { Exchange, type Shared } from '../../../../src/train/engines/sparse/exchange.js';
+import { Exchange, type Shared } from '../../../../src/train/engines/sparse/crew.js';
 
 export interface BarrierStart {
   readonly shared: Shared;
@@ -18,7 +18,7 @@ export interface BarrierReport {
 
 /** Passes barriers with workers that dawdle in turn, and watches who has arrived. */
 function watch({ shared, index, workers, rounds, arrivals }: BarrierStart): BarrierReport {
-  const exchange = new Exchange(shared, index, workers, 1, 16, 1);
+  const exchange = new Exchange(shared, index);
   const seen = new Int32Array(arrivals);
   let [early, overtaken] = [0, 0];
   for (let round = 1; round <= rounds; round++) {

@@ -1,10 +1,23 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
-import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { padded } from '../../../../src/train/engines/sparse/memory.js';
 import { assertSame, assertZeroPadding } from './compare.js';
 import { fromFloat16 } from './float16.js';
-import { memoryOf, normalRows, normals, padRows, unset } from './memory.js';
+import { type Memory, memoryOf, normalRows, normals, padRows, unset } from './memory.js';
+
+interface Arrays extends Record<string, Uint16Array | Float32Array> {
+  source: Uint16Array | Float32Array;
+  bias: Float32Array;
+  xc: Float32Array;
+}
+
+function sideOf(memory: Memory<Arrays>, scale: number, width: number): number {
+  const { at, now } = memory;
+  const half = Number(now.source instanceof Uint16Array);
+  const arrays = { source: at('source'), taken: at('bias'), centred: at('xc') };
+  return memory.block('Side', { ...arrays, half, width, d: padded(width), scale });
+}
 
 test('all 65536 float16 numbers are widened exactly, in lanes and one by one', () => {
   const source = Uint16Array.from({ length: 65536 }, (_, bits) => bits);
@@ -14,7 +27,7 @@ test('all 65536 float16 numbers are widened exactly, in lanes and one by one', (
     const rows = 65536 / dIn;
     const d = padded(dIn);
     const memory = memoryOf({ source, bias: new Float32Array(d), xc: unset(rows * d) });
-    memory.kernels.centre(memory.at('source'), true, 1, memory.at('bias'), memory.at('xc'), rows, dIn, d);
+    memory.kernels.centre(sideOf(memory, 1, dIn), rows);
     const wanted = padRows(exact, rows, dIn);
     assertSame(memory.now.xc, wanted, 'xc');
     // −0 is told from 0 by its bits; NaN may have any.
@@ -44,7 +57,7 @@ test('x · scale − b_dec is rounded twice, and the padding is written', () => 
       const bias = normalRows(random, 1, dIn);
       const scale = Math.fround(0.37);
       const memory = memoryOf({ source, bias, xc: unset(rows * d) });
-      memory.kernels.centre(memory.at('source'), half, scale, memory.at('bias'), memory.at('xc'), rows, dIn, d);
+      memory.kernels.centre(sideOf(memory, scale, dIn), rows);
       const wanted = x.map((value, i) => Math.fround(value * scale) - bias[i % dIn]!);
       assertSame(memory.now.xc, padRows(wanted, rows, dIn), `${rows} rows of ${dIn}`);
       memory.assertMargins();
@@ -55,7 +68,7 @@ test('x · scale − b_dec is rounded twice, and the padding is written', () => 
 test('NaN and infinities go through', () => {
   const source = Float32Array.of(Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1, Number.NaN);
   const memory = memoryOf({ source, bias: new Float32Array(16).fill(2), xc: unset(16) });
-  memory.kernels.centre(memory.at('source'), false, 0.5, memory.at('bias'), memory.at('xc'), 1, 5, 16);
+  memory.kernels.centre(sideOf(memory, 0.5, 5), 1);
   const wanted = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -1.5, Number.NaN];
   assertSame(memory.now.xc, padRows(wanted, 1, 5), 'xc');
 });

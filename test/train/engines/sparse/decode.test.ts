@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
-import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { padded } from '../../../../src/train/engines/sparse/memory.js';
 import { assertClose, assertSame, assertZeroPadding } from './compare.js';
 import { PATTERNS, randomEntries } from './entries.js';
-import { memoryOf, normalRows, normals, unset } from './memory.js';
+import { type Memory, memoryOf, normalRows, normals, unset } from './memory.js';
 
 /** out[b] + Σ values W_dec over the entries of b, in float64. */
 function decoded(out: Float32Array, start: Uint32Array, feature: Uint32Array, values: Float32Array, w: Float32Array) {
@@ -16,6 +16,20 @@ function decoded(out: Float32Array, start: Uint32Array, feature: Uint32Array, va
     }
   }
   return sums;
+}
+
+/** Decodes f into `out` and the values `second` into `aux`, then f alone into `standard`. */
+function decodeBoth<T extends Parameters<typeof memoryOf>[0]>(
+  memory: Memory<T>,
+  second: 'f' | 'g',
+  B: number,
+  d: number,
+) {
+  const { at, kernels } = memory;
+  const step = memory.block('Step', { B, dOut: d, wDec: at('wDec') });
+  const lists = { tokenStart: at('start'), feature: at('feature'), f: at('f') };
+  kernels.decode(step, memory.block('Entries', { ...lists, g: at(second), r: at('out'), second: at('aux') }));
+  kernels.decode(step, memory.block('Entries', { ...lists, g: 0, r: at('standard'), second: 0 }));
 }
 
 test('decoding adds each token’s sums of decoder rows to what is there', () => {
@@ -35,10 +49,8 @@ test('decoding adds each token’s sums of decoder rows to what is there', () =>
     const wDec = normalRows(random, features, dIn);
     const [out, aux] = [normalRows(random, B, dIn), normalRows(random, B, dIn)];
     const memory = memoryOf({ start, feature, f, g, wDec, out, aux, standard: out });
-    const { at, kernels, now } = memory;
-    const lists = [at('start'), at('feature'), at('f')] as const;
-    kernels.decodeGated(...lists, at('g'), at('wDec'), B, d, at('out'), at('aux'));
-    kernels.decodeStandard(...lists, at('wDec'), B, d, at('standard'));
+    const { now } = memory;
+    decodeBoth(memory, 'g', B, d);
     memory.assertMargins();
     const what = `${count} entries of ${features} × ${B}`;
     assertClose(now.out, decoded(out, start, feature, f, wDec), `out, ${what}`);
@@ -61,9 +73,9 @@ test('an entry that is NaN reaches its token’s sums, and no other’s', () => 
     const f = new Float32Array(9).fill(1);
     f[at] = Number.NaN;
     const w = new Float32Array(5 * d).fill(1);
-    const memory = memoryOf({ start, feature, f, w, out: new Float32Array(2 * d), aux: new Float32Array(2 * d) });
-    const lists = [memory.at('start'), memory.at('feature'), memory.at('f')] as const;
-    memory.kernels.decodeGated(...lists, memory.at('f'), memory.at('w'), 2, d, memory.at('out'), memory.at('aux'));
+    const sums = { out: new Float32Array(2 * d), aux: new Float32Array(2 * d), standard: new Float32Array(2 * d) };
+    const memory = memoryOf({ start, feature, f, wDec: w, ...sums });
+    decodeBoth(memory, 'f', 2, d);
     for (const sums of [memory.now.out, memory.now.aux]) {
       assertSame(
         sums,
@@ -83,11 +95,9 @@ test('a decoder row that is NaN reaches the tokens that have its feature, and no
     const feature = Uint32Array.from({ length: count + 1 }, (_, k) => (k < count ? k : 7));
     const f = new Float32Array(count + 1).fill(1);
     const sums = { out: new Float32Array(2 * d), aux: new Float32Array(2 * d), standard: new Float32Array(2 * d) };
-    const memory = memoryOf({ start, feature, f, w, ...sums });
-    const { at, kernels, now } = memory;
-    const lists = [at('start'), at('feature'), at('f')] as const;
-    kernels.decodeGated(...lists, at('f'), at('w'), 2, d, at('out'), at('aux'));
-    kernels.decodeStandard(...lists, at('w'), 2, d, at('standard'));
+    const memory = memoryOf({ start, feature, f, wDec: w, ...sums });
+    const { now } = memory;
+    decodeBoth(memory, 'f', 2, d);
     for (const name of ['out', 'aux', 'standard'] as const) {
       const wanted = Float32Array.from({ length: 2 * d }, (_, i) => (i < d ? count : Number.NaN));
       assertSame(now[name], wanted, `${name} of ${count} entries`);
@@ -121,6 +131,16 @@ test('residual makes factor · (sum − xc) in place and returns the sum of squa
   }
   const memory = memoryOf({ sum: new Float32Array(16).fill(Number.NaN, 7, 8), xc: new Float32Array(16) });
   assert.equal(memory.kernels.residual(memory.at('sum'), memory.at('xc'), 1, 16, 1), Number.NaN);
+});
+
+test('scale gives that many bytes of the factor’s multiple', () => {
+  const memory = memoryOf({ from: Float32Array.from({ length: 32 }, (_, i) => i), to: unset(32) });
+  memory.kernels.scale(memory.at('to'), memory.at('from'), 64, -0.5);
+  assertSame(
+    memory.now.to,
+    unset(32).map((value, i) => (i < 16 ? -i / 2 : value)),
+    'to',
+  );
 });
 
 test('addTo adds that many bytes, sumRows adds rows in their order', () => {

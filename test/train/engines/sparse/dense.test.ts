@@ -1,8 +1,9 @@
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
-import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { RULES } from '../../../../src/train/engines/sparse/kernels.js';
+import { padded } from '../../../../src/train/engines/sparse/memory.js';
 import { assertClose, assertSame } from './compare.js';
-import { memoryOf, normals, unset } from './memory.js';
+import { type Memory, memoryOf, normals, unset } from './memory.js';
 
 const SHAPES = [
   { rows: 1, B: 1 },
@@ -67,128 +68,99 @@ function spoiled(strip: Strip, bad: boolean): Strip {
   return { ...strip, p };
 }
 
-test('gatedStrip makes f or g of a strip, counts f and sums what is penalised', () => {
-  const random = new Generator(70);
-  for (const { rows, B } of SHAPES) {
-    for (const bad of [false, true]) {
-      const strip = spoiled(randomStrip(random, rows, B), bad);
-      const Bp = padded(B);
-      for (const [auxiliary, penalised] of [
-        [false, false],
-        [true, true],
-        [false, true],
-        [true, false],
+/** Blocks for a strip whose features begin at 2, so that biases and marks are those of rows + 2. */
+function blocksOf<T extends Parameters<typeof memoryOf>[0]>(memory: Memory<T>, rule: 'relu' | 'gated', B: number) {
+  const { at } = memory;
+  const step = memory.block('Step', {
+    ...{ rule: RULES[rule], B, Bp: padded(B), tile: at('tile'), bias: at('bias') },
+    ...(rule === 'gated' ? { bMag: at('bMag'), expRMag: at('expRMag') } : {}),
+  });
+  return { step, list: (more: object) => memory.block('Entries', more) };
+}
+
+/** Arrays of features before the strip's. */
+const FIRST = 2;
+const shifted = (values: Float32Array) => Float32Array.of(...new Array(FIRST).fill(Number.NaN), ...values);
+const numbersOf = ({ bias, bMag, expRMag }: Strip) => ({
+  ...{ bias: shifted(bias), bMag: shifted(bMag), expRMag: shifted(expRMag) },
+});
+
+for (const rule of ['gated', 'relu'] as const) {
+  test(`valueStrip makes f or g of a strip of a ${rule} SAE, counts f and sums what is penalised`, () => {
+    const random = new Generator(70);
+    for (const { rows, B } of SHAPES) {
+      for (const [bad, second, sumsF] of [
+        [false, false, false],
+        [true, true, false],
+        [false, true, true],
+        [true, false, true],
+        [false, false, true],
       ] as const) {
-        const results = {
-          out: unset(rows * Bp),
-          fired: new Uint32Array(rows).fill(7),
-          totals: Float64Array.of(0.5, 9),
-        };
-        const memory = memoryOf({ ...strip, ...results });
+        if (rule === 'relu' && (second || !sumsF)) continue;
+        const strip = spoiled(randomStrip(random, rows, B), bad);
+        const Bp = padded(B);
+        const tile = unset(4 * rows * Bp);
+        tile.set(strip.p);
+        const memory = memoryOf({
+          ...{ ...numbersOf(strip), tile, totals: Float64Array.of(0.5, 9) },
+          fired: new Uint32Array(FIRST + rows).fill(7),
+        });
         const { at, kernels, now } = memory;
-        const biases = [at('bias'), at('bMag'), at('expRMag')] as const;
-        kernels.gatedStrip(at('p'), rows, B, Bp, ...biases, auxiliary, penalised, at('out'), at('fired'), at('totals'));
+        const { step, list } = blocksOf(memory, rule, B);
+        const entries = list({ fired: at('fired'), totals: at('totals'), sumsF: Number(sumsF) });
+        kernels.valueStrip(step, entries, FIRST, rows, second, 3);
         memory.assertMargins();
-        const wanted = gated(strip, B, (_, __, pi, m) => (auxiliary ? relu(pi) : pi <= 0 ? 0 : relu(m)));
-        assertSame(now.out, wanted, auxiliary ? 'g' : 'f');
-        assertSame(now.p, strip.p, 'p');
+        const wanted = gated(strip, B, (_, __, pi, m) =>
+          second || rule === 'relu' ? relu(pi) : pi <= 0 ? 0 : relu(m),
+        );
+        assertSame(now.tile.subarray(3 * rows * Bp), wanted, second ? 'g' : 'f');
+        assertSame(now.tile.subarray(0, rows * Bp), strip.p, 'p');
         const { active, fired } = counted(wanted, rows);
-        assertSame(now.fired, auxiliary ? new Array(rows).fill(7) : fired, 'fired');
-        assertSame(now.totals.subarray(1), [auxiliary ? 9 : 9 + active], 'count');
+        assertSame(now.fired.subarray(FIRST), second ? new Array(rows).fill(7) : fired, 'fired');
+        assertSame(now.totals.subarray(1), [second ? 9 : 9 + active], 'count');
+        const penalised = second !== sumsF;
         // Where a pre-activation is NaN, so is the sum.
         if (penalised && bad) assertSame(now.totals.subarray(0, 1), [Number.NaN], 'sum');
         else assertClose(now.totals.subarray(0, 1), [penalised ? 0.5 + sum(wanted) : 0.5], 'sum');
       }
     }
-  }
-});
+  });
 
-test('standardStrip makes f of a strip, sums and counts it', () => {
-  const random = new Generator(71);
-  for (const { rows, B } of SHAPES) {
-    for (const bad of [false, true]) {
-      const strip = spoiled(randomStrip(random, rows, B), bad);
+  test(`gradientStrip makes f and dp of residual dots of a ${rule} SAE, and sums the biases’ gradients`, () => {
+    const random = new Generator(72);
+    for (const [i, { rows, B }] of [...SHAPES, ...SHAPES].entries()) {
+      const strip = randomStrip(random, rows, B);
       const Bp = padded(B);
-      const results = { out: unset(rows * Bp), fired: new Uint32Array(rows).fill(7), totals: Float64Array.of(0.5, 9) };
-      const memory = memoryOf({ ...strip, ...results });
+      const [df, dg] = [normals(random, rows * Bp), normals(random, rows * Bp)];
+      // The penalty is on g, and then on f.
+      const [l1, l1F] = i < SHAPES.length && rule === 'gated' ? [f32(0.3), 0] : [0, f32(0.3)];
+      const tile = Float32Array.of(...strip.p, ...df, ...dg);
+      const memory = memoryOf({ ...numbersOf(strip), tile, sums: unset(4 * rows) });
       const { at, kernels, now } = memory;
-      kernels.standardStrip(at('p'), rows, B, Bp, at('bias'), at('out'), at('fired'), at('totals'));
+      const { step, list } = blocksOf(memory, rule, B);
+      kernels.gradientStrip(step, list({ l1, l1F }), FIRST, rows, at('sums'));
       memory.assertMargins();
-      const wanted = gated(strip, B, (_, __, pi) => relu(pi));
-      assertSame(now.out, wanted, 'f');
-      const { active, fired } = counted(wanted, rows);
-      assertSame(now.fired, fired, 'fired');
-      // Where a pre-activation is NaN, so is the sum, but not the count.
-      const total = 0.5 + sum(wanted);
-      if (bad) assertSame(now.totals.subarray(0, 1), [Number.NaN], 'sum');
-      else assertClose(now.totals.subarray(0, 1), [total], 'sum');
-      assertSame(now.totals.subarray(1), [9 + active], 'count');
-    }
-  }
-});
-
-test('gatedGradientStrip makes dp and f of residual dots, and sums the biases’ gradients', () => {
-  const random = new Generator(72);
-  for (const [i, { rows, B }] of [...SHAPES, ...SHAPES].entries()) {
-    const strip = randomStrip(random, rows, B);
-    const Bp = padded(B);
-    const [df, dg] = [normals(random, rows * Bp), normals(random, rows * Bp)];
-    // The penalty is on g, and then on f.
-    const [l1, l1F] = i < SHAPES.length ? [f32(0.3), 0] : [0, f32(0.3)];
-    const memory = memoryOf({ ...strip, df, dg, sums: unset(4 * rows) });
-    const { at, kernels, now } = memory;
-    const biases = [at('bias'), at('bMag'), at('expRMag')] as const;
-    kernels.gatedGradientStrip(at('p'), at('df'), at('dg'), rows, B, Bp, ...biases, l1, l1F, at('sums'));
-    memory.assertMargins();
-    const sums = new Float64Array(4 * rows);
-    const dp = gated(strip, B, (k, j, pi, m) => {
-      const dPi = pi > 0 ? f32(l1 + dg[k]!) : 0;
-      const dM = pi > 0 && m > 0 ? f32(l1F + df[k]!) : 0;
-      const e = strip.expRMag[j]!;
-      const value = f32(dPi + f32(e * dM));
-      [value, dPi, dM, dM * e * strip.p[k]!].forEach((term, n) => {
-        sums[4 * j + n]! += term;
+      const sums = new Float64Array(4 * rows);
+      const dp = gated(strip, B, (k, j, pi, m) => {
+        const dPi = pi > 0 ? f32(l1 + dg[k]!) : 0;
+        const dM = pi > 0 && (m > 0 || rule === 'relu') ? f32(l1F + df[k]!) : 0;
+        const e = strip.expRMag[j]!;
+        const value = rule === 'relu' ? dM : f32(dPi + f32(e * dM));
+        const terms = rule === 'relu' ? [value, value, 0, 0] : [value, dPi, dM, dM * e * strip.p[k]!];
+        terms.forEach((term, n) => {
+          sums[4 * j + n]! += term;
+        });
+        return value;
       });
-      return value;
-    });
-    assertSame(now.dg, dp, 'dp');
-    assertSame(
-      now.df,
-      gated(strip, B, (_, __, pi, m) => (pi > 0 ? relu(m) : 0)),
-      'f',
-    );
-    assertSame(now.p, strip.p, 'p');
-    for (let n = 0; n < 4; n++) {
-      const column = (values: ArrayLike<number>) => Array.from({ length: rows }, (_, j) => values[4 * j + n]!);
-      assertClose(column(now.sums), column(sums), `sum ${n}`, 1e-5);
+      const matrix = (n: number) => now.tile.subarray(n * rows * Bp, (n + 1) * rows * Bp);
+      assertSame(matrix(2), dp, 'dp');
+      const f = gated(strip, B, (_, __, pi, m) => (pi > 0 ? relu(rule === 'relu' ? pi : m) : 0));
+      assertSame(matrix(1), f, 'f');
+      assertSame(matrix(0), strip.p, 'p');
+      for (let n = 0; n < 4; n++) {
+        const column = (values: ArrayLike<number>) => Array.from({ length: rows }, (_, j) => values[4 * j + n]!);
+        assertClose(column(now.sums), column(sums), `sum ${n}`, 1e-5);
+      }
     }
-  }
-});
-
-test('standardGradientStrip makes f and dp of residual dots, and sums dp', () => {
-  const random = new Generator(73);
-  for (const { rows, B } of SHAPES) {
-    const strip = randomStrip(random, rows, B);
-    const Bp = padded(B);
-    const df = normals(random, rows * Bp);
-    const l1 = f32(0.3);
-    const memory = memoryOf({ ...strip, df, sums: unset(4 * rows) });
-    const { at, kernels, now } = memory;
-    kernels.standardGradientStrip(at('p'), at('df'), rows, B, Bp, at('bias'), l1, at('sums'));
-    memory.assertMargins();
-    const sums = new Float64Array(4 * rows);
-    const dp = gated(strip, B, (k, j, pi) => {
-      const value = pi > 0 ? f32(l1 + df[k]!) : 0;
-      sums[4 * j]! += value;
-      sums[4 * j + 1]! += value;
-      return value;
-    });
-    assertSame(now.df, dp, 'dp');
-    assertSame(
-      now.p,
-      gated(strip, B, (_, __, pi) => relu(pi)),
-      'f',
-    );
-    assertClose(now.sums, sums, 'sums', 1e-5);
-  }
-});
+  });
+}

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
-import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { padded } from '../../../../src/train/engines/sparse/memory.js';
 import { assertClose, assertSame } from './compare.js';
 import { ROOM } from './entries.js';
-import { memoryOf, normalRows, normals, unset, unsetIntegers } from './memory.js';
+import { type Memory, memoryOf, normalRows, normals, unset, unsetIntegers } from './memory.js';
 
 interface Rows {
   readonly w: Float32Array;
@@ -22,26 +22,31 @@ function encoded({ w, x, rows, d, bias }: Rows, lists: readonly ArrayLike<number
     start[j + 1] = start[j]! + list.length;
   });
   const room = before + candidates.length + 1;
-  const out = { entryStart: unsetIntegers(rows), token: unsetIntegers(room), p: unset(room) };
-  const memory = memoryOf({ w, x, start, candidates, bias, ...out });
+  const out = { entryStart: unsetIntegers(rows + 1), token: unsetIntegers(room), p: unset(room) };
+  const memory = memoryOf({ w, x, start, candidates, bias, ...out, dots: unset(8) });
   const { at } = memory;
-  const results = [at('entryStart'), at('token'), at('p')] as const;
-  const end = memory.kernels.encode(
-    at('w'),
-    rows,
-    at('x'),
-    d,
-    at('start'),
-    at('candidates'),
-    at('bias'),
-    ...results,
-    before,
-  );
+  const step = memory.block('Step', {
+    ...{ features: rows, dIn: d, xc: at('x'), wEnc: at('w'), bias: at('bias') },
+    ...{ candidateStart: at('start'), candidates: at('candidates'), dots: at('dots') },
+  });
+  const list = listOf(memory, before);
+  memory.kernels.exact(step, list, 0, 0, rows);
+  memory.kernels.close(step, list);
   memory.assertMargins();
   const { entryStart, token, p } = memory.now;
+  const end = entryStart[rows]!;
   assertSame(token.subarray(0, before), unsetIntegers(before), 'token of entries listed before');
   assertSame(p.subarray(0, before), unset(before), 'p of entries listed before');
-  return { entryStart, token: token.slice(before, end), p: p.slice(before, end), end };
+  return { entryStart: entryStart.slice(0, rows), token: token.slice(before, end), p: p.slice(before, end), end };
+}
+
+/** A list of entries without a limit, of which there are `count` already. */
+function listOf<T extends Record<'entryStart' | 'token', Uint32Array> & Record<'p', Float32Array>>(
+  memory: Memory<T>,
+  count: number,
+): number {
+  const { at } = memory;
+  return memory.block('Entries', { k: 0, count, next: 0, start: at('entryStart'), token: at('token'), p: at('p') });
 }
 
 /** Where each of `lists` begins when they follow `before` other entries. */
@@ -56,7 +61,7 @@ function dot({ w, x, d }: Rows, j: number, b: number): number {
   return sum;
 }
 
-test('encode keeps the candidates with w·x + bias > 0, in order, after the entries listed before', () => {
+test('exact keeps the candidates with w·x + bias > 0, in order, after the entries listed before', () => {
   const random = new Generator(30);
   for (const [rows, B, dIn] of [
     [1, 1, 16],
@@ -98,7 +103,7 @@ test('a candidate’s product has the same bits in any group of eight and alone'
   }
 });
 
-test('encode keeps NaN, drops an exact zero, and decides by the rounded sum', () => {
+test('exact keeps NaN, drops an exact zero, and decides by the rounded sum', () => {
   const d = 16;
   const first = (...values: number[]) => Float32Array.from(values.flatMap((v) => [v, ...new Array(d - 1).fill(0)]));
   const x = first(1, Number.NaN, -1, 2, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 1 + 2 ** -23, 3);
@@ -114,7 +119,7 @@ test('encode keeps NaN, drops an exact zero, and decides by the rounded sum', ()
   assertSame(encoded({ ...operands, bias: Float32Array.of(Number.NaN) }, [[2, 3]]).token, [2, 3], 'token of NaN bias');
 });
 
-test('compact lists what encode would, and stops exactly beyond its limit', () => {
+test('compact lists what exact would, and stops exactly beyond its limit', () => {
   const random = new Generator(32);
   for (const [rows, B] of [
     [1, 1],
@@ -138,20 +143,25 @@ test('compact lists what encode would, and stops exactly beyond its limit', () =
       for (const before of [0, 5]) {
         for (const limit of [count - 1, count, count + 1, rows * B].filter((n) => n >= 0)) {
           const room = before + count + ROOM;
-          const out = { entryStart: unsetIntegers(rows), token: unsetIntegers(room), p: unset(room) };
+          const out = { entryStart: unsetIntegers(rows + 1), token: unsetIntegers(room), p: unset(room) };
           const memory = memoryOf({ product, bias, ...out });
           const { at } = memory;
-          const results = [at('entryStart'), at('token'), at('p')] as const;
-          const end = memory.kernels.compact(at('product'), rows, B, Bp, at('bias'), ...results, before, limit);
+          const step = memory.block('Step', { features: rows, B, Bp, tile: at('product'), bias: at('bias') });
+          const list = listOf(memory, before);
+          const fits = memory.kernels.compact(step, list, 0, 0, rows, limit);
+          memory.kernels.close(step, list);
           memory.assertMargins();
-          assert.equal(end, limit < count ? -1 : before + count, `${count} entries, limit ${limit}`);
-          if (end < 0) continue;
+          const end = memory.now.entryStart[rows]!;
+          assert.equal(Boolean(fits), limit >= count, `${count} entries, limit ${limit}`);
+          if (!fits) assertSame(memory.now.entryStart, new Uint32Array(rows + 1).fill(before), 'no entry is left');
+          if (!fits) continue;
+          assert.equal(end, before + count);
           const { entryStart, token, p } = memory.now;
           assertSame(token.subarray(before, end), kept.flat(), 'token');
           const values = kept.flatMap((list, j) => list.map((b) => product[j * Bp + b]!));
           assertSame(p.subarray(before, end), values, 'p');
           assertSame(p.subarray(0, before), unset(before), 'p of entries listed before');
-          assertSame(entryStart, startsOf(kept, before), 'entryStart');
+          assertSame(entryStart.subarray(0, rows), startsOf(kept, before), 'entryStart');
         }
       }
     }

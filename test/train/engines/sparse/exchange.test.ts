@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { allocateShared, Exchange, sharedBytes } from '../../../../src/train/engines/sparse/exchange.js';
+import { allocateShared, Exchange, type SharedSizes, sharedBytes } from '../../../../src/train/engines/sparse/crew.js';
 import type { BarrierReport, BarrierStart } from './barrier-worker.js';
+
+const ONE: SharedSizes = {
+  ...{ workers: 1, batchBytes: 4, targetBytes: 0, B: 1, dIn: 16, dOut: 16, sums: 1, limits: [0, 0] },
+};
 
 function report(start: BarrierStart): Promise<BarrierReport> {
   const worker = new Worker(new URL('barrier-worker.js', import.meta.url), { workerData: start });
@@ -17,7 +21,7 @@ test('nobody leaves a barrier before all have come, nor passes two while another
   timeout: 20_000,
 }, async () => {
   const [workers, rounds] = [3, 2000];
-  const shared = allocateShared(sharedBytes(workers, 4, 1, 16, 1));
+  const shared = allocateShared({ ...ONE, workers });
   const arrivals = new SharedArrayBuffer(4 * workers);
   const starts = Array.from({ length: workers }, (_, index) => ({ shared, index, workers, rounds, arrivals }));
   const reports = await Promise.all(starts.map(report));
@@ -26,7 +30,7 @@ test('nobody leaves a barrier before all have come, nor passes two while another
 });
 
 test('one worker waits for nobody', () => {
-  const exchange = new Exchange(allocateShared(sharedBytes(1, 4, 1, 16, 1)), 0, 1, 1, 16, 1);
+  const exchange = new Exchange(allocateShared(ONE), 0);
   exchange.barrier();
   exchange.barrier();
   assert.deepEqual([...new Int32Array(exchange.shared.control)], [0, 0]);
@@ -39,10 +43,10 @@ test('workers complete rows of the batch: each row belongs to one', () => {
     [10, 3],
     [64, 7],
   ] as const) {
-    const shared = allocateShared(sharedBytes(workers, 4, B, 16, 1));
+    const shared = allocateShared({ ...ONE, workers, B });
     const owners = new Array(B).fill(0);
     for (let index = 0; index < workers; index++) {
-      const exchange = new Exchange(shared, index, workers, B, 16, 1);
+      const exchange = new Exchange(shared, index);
       const [first, last] = exchange.range();
       assert.deepEqual(exchange.range(index), [first, last]);
       for (let row = first; row < last; row++) owners[row]++;
@@ -51,32 +55,44 @@ test('workers complete rows of the batch: each row belongs to one', () => {
   }
 });
 
-test('partial sums and bias rows are places of their own in what is shared', () => {
-  const [workers, B, d, sums] = [3, 5, 16, 2];
-  const bytes = sharedBytes(workers, 40, B, d, sums);
-  assert.deepEqual(bytes, { control: 8, batch: 40, partial: 3 * 2 * 5 * 16 * 4, bias: 3 * 2 * 16 * 4 });
-  const shared = allocateShared(bytes);
-  const [mine, other] = [0, 2].map((index) => new Exchange(shared, index, workers, B, d, sums));
-  let mark = 1;
-  for (let worker = 0; worker < workers; worker++) {
-    for (let sum = 0; sum < sums; sum++) {
-      for (let row = 0; row < B; row++) mine!.partial(worker, sum, [row, row + 1]).fill(mark++);
-    }
-    for (const row of [0, 1] as const) mine!.bias(worker, row).fill(100 * worker + row + 1);
-  }
-  mark = 1;
-  for (let worker = 0; worker < workers; worker++) {
-    for (let sum = 0; sum < sums; sum++) {
-      const rows = other!.partial(worker, sum, [0, B]);
-      assert.deepEqual(
-        rows,
-        Float32Array.from({ length: B * d }, (_, i) => mark + Math.floor(i / d)),
-      );
-      assert.deepEqual(other!.partial(worker, sum, [2, 4]), rows.slice(2 * d, 4 * d));
-      mark += B;
-    }
-    for (const row of [0, 1] as const) {
-      assert.deepEqual(other!.bias(worker, row), new Float32Array(d).fill(100 * worker + row + 1));
-    }
-  }
+test('what workers share has places of its own', () => {
+  const sizes: SharedSizes = {
+    ...{ workers: 3, batchBytes: 40, targetBytes: 20, B: 5, dIn: 32, dOut: 16, sums: 2, limits: [4, 2] },
+  };
+  assert.deepEqual(sharedBytes(sizes), {
+    ...{ control: 8, batch: 40, target: 20, partial: 3 * 2 * 5 * 16 * 4, bias: 3 * (32 + 16) * 4 },
+    ...{ tops: 3 * 5 * (4 + 2) * 4, floors: 2 * 5 * 4, ties: 2 * 3 * 5 * 4, numbers: 3 * 3 * 8 },
+  });
+  const shared = allocateShared(sizes);
+  const [mine, other] = [0, 2].map((index) => new Exchange(shared, index));
+  const places = (e: Exchange) => {
+    const rows = Array.from({ length: 5 }, (_, row) => [row, row + 1] as const);
+    return [0, 1, 2].flatMap((worker) => [
+      ...[0, 1].flatMap((sum) => rows.map((row) => e.partial(worker, sum, row))),
+      ...([0, 1] as const).map((row) => e.bias(worker, row)),
+      ...[0, 1].flatMap((list) => rows.flatMap((row) => [e.top(list, worker, row), e.ties(list, worker, row)])),
+      e.numbers(worker),
+      ...(worker === 0 ? [0, 1].flatMap((list) => rows.map((row) => e.floor(list, row))) : []),
+    ]);
+  };
+  for (const [i, place] of places(mine!).entries()) place.fill(i + 1);
+  for (const [i, place] of places(other!).entries()) assert.deepEqual([...place], new Array(place.length).fill(i + 1));
+  const whole = Object.values(sharedBytes({ ...sizes, batchBytes: 0, targetBytes: 0 })).reduce((a, b) => a + b, 0) - 8;
+  assert.equal(
+    places(mine!).reduce((sum, place) => sum + place.byteLength, 0),
+    whole,
+  );
+  assert.deepEqual(mine!.partial(1, 1, [2, 4]).byteLength, 2 * 16 * 4);
+});
+
+test('a list without a limit has no heaps', () => {
+  const shared = allocateShared({ ...ONE, workers: 2, B: 3, limits: [0, 2] });
+  const exchange = new Exchange(shared, 0);
+  exchange.top(1, 1, [0, 3]).fill(1);
+  exchange.ties(1, 1, [0, 3]).fill(2);
+  exchange.floor(1, [0, 3]).fill(3);
+  assert.deepEqual(
+    [shared.tops, shared.ties, shared.floors].map((buffer) => buffer.byteLength / 4),
+    [12, 6, 3],
+  );
 });

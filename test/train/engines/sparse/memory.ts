@@ -1,8 +1,16 @@
 import assert from 'node:assert/strict';
 import type { Generator } from '../../../../src/random/generator.js';
-import { Arena, Plan } from '../../../../src/train/engines/sparse/arena.js';
-import { bindKernels, compileKernels, type Kernels } from '../../../../src/train/engines/sparse/kernels.js';
-import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import {
+  BLOCKS,
+  type BlockFields,
+  type BlockName,
+  bindKernels,
+  blockLength,
+  compileKernels,
+  type Kernels,
+  writeBlock,
+} from '../../../../src/train/engines/sparse/kernels.js';
+import { Arena, Plan, padded } from '../../../../src/train/engines/sparse/memory.js';
 
 type ElementType = Parameters<Plan['add']>[1];
 type Numbers = Float32Array | Float64Array | Uint32Array | Int32Array | Uint16Array | Uint8Array | Int8Array;
@@ -21,6 +29,8 @@ export interface Memory<T extends Record<string, Numbers>> {
   readonly now: T;
   /** Address of an array's element. */
   at(name: keyof T & string, element?: number): number;
+  /** Writes a block, of which there may be two of a kind, and gives its address; fields left out keep their values, 0 at first. */
+  block<N extends BlockName>(block: N, fields: Partial<BlockFields<N>>, which?: 0 | 1): number;
   /** Fails if anything was written between the arrays, or at addresses near 0. */
   assertMargins(): void;
 }
@@ -32,8 +42,11 @@ export function memoryOf<T extends Record<string, Numbers>>(arrays: T): Memory<T
     plan.add(name, typeOf(values), values.length);
     plan.add(`after ${name}`, 'u8', MARGIN);
   }
+  const blocks = Object.keys(BLOCKS) as BlockName[];
+  for (const name of blocks) for (const which of [0, 1]) plan.add(`${name} ${which}`, 'u32', blockLength(name));
   const arena = new Arena(plan);
   const bytes = new Uint8Array(arena.memory.buffer).fill(UNTOUCHED);
+  for (const name of blocks) for (const which of [0, 1]) arena.u32(`${name} ${which}`).fill(0);
   const views = Object.entries(arrays).map(([name, values]) => {
     const view = arena.view(typeOf(values), name, 0);
     view.set(values);
@@ -44,6 +57,10 @@ export function memoryOf<T extends Record<string, Numbers>>(arrays: T): Memory<T
     kernels: bindKernels(module, arena.memory),
     now: Object.fromEntries(views) as unknown as T,
     at: (name, element = 0) => plan.at(name).pointer + element * arrays[name]!.BYTES_PER_ELEMENT,
+    block(block, fields, which = 0) {
+      writeBlock(arena, `${block} ${which}`, block, fields);
+      return arena.pointer(`${block} ${which}`);
+    },
     assertMargins() {
       // Address 0 stands for arrays that a standard SAE does without.
       assert.ok(

@@ -4,9 +4,8 @@ import { Generator } from '../../../../src/random/generator.js';
 import { PARAMETERS } from '../../../../src/sae/registry.js';
 import { parameterShape, square } from '../../../../src/sae/sae.js';
 import type { EngineSettings } from '../../../../src/train/engines/engine.js';
-import { featuresOf, putPart, takePart } from '../../../../src/train/engines/sparse/partition.js';
-import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
-import { cut } from '../../../../src/train/engines/sparse/strip.js';
+import { featuresOf, padded, putPart, takePart } from '../../../../src/train/engines/sparse/memory.js';
+import { cut } from '../../../../src/train/engines/sparse/select.js';
 import { stateShapes } from '../../../../src/train/engines/state.js';
 import { assertZeroPadding } from './compare.js';
 import { normals } from './memory.js';
@@ -63,10 +62,10 @@ for (const architecture of ['gated', 'standard'] as const) {
       for (const workers of [1, 3, 11]) {
         const ranges = Array.from({ length: workers }, (_, index) => featuresOf(s.dSae, index, workers));
         for (const [name, values] of state) {
-          const parts = ranges.map((range) => takePart(name, values, s.dIn, s.dSae, range));
+          const parts = ranges.map((range) => takePart(name, values, { ...s, dOut: s.dIn }, range));
           const whole = new Float32Array(values.length).fill(Number.NaN);
           parts.forEach((part, i) => {
-            putPart(name, part, whole, s.dIn, s.dSae, ranges[i]!);
+            putPart(name, part, whole, { ...s, dOut: s.dIn }, ranges[i]!);
           });
           assert.deepEqual(whole, values, `${name} of ${workers} workers`);
         }
@@ -83,7 +82,7 @@ for (const architecture of ['gated', 'standard'] as const) {
       const length = parameterShape(parameter, square(dIn, dSae)).reduce((a, b) => a * b, 1);
       for (const name of [parameter, `m/${parameter}`, `v/${parameter}`]) {
         const values = normals(random, length);
-        const part = takePart(name, values, dIn, dSae, [first, last]);
+        const part = takePart(name, values, { dIn, dOut: dIn, dSae }, [first, last]);
         if (parameter === 'b_dec') {
           assert.deepEqual(
             part,
@@ -106,3 +105,21 @@ for (const architecture of ['gated', 'standard'] as const) {
     }
   });
 }
+
+test('rows of W_dec and b_dec have the target’s width, rows of W_enc the input’s', () => {
+  const sizes = { dIn: 5, dOut: 18, dSae: 7 };
+  const lengths = { W_enc: 5 * 7, W_dec: 7 * 18, b_dec: 18 };
+  for (const [name, length] of Object.entries(lengths)) {
+    const values = normals(new Generator(82), length);
+    const whole = new Float32Array(length);
+    for (const range of [
+      [0, 4],
+      [4, 7],
+    ] as const) {
+      const part = takePart(name, values, sizes, range);
+      assert.equal(part.length, name === 'b_dec' ? 32 : (range[1] - range[0]) * (name === 'W_enc' ? 16 : 32));
+      putPart(name, part, whole, sizes, range);
+    }
+    assert.deepEqual(whole, values, name);
+  }
+});

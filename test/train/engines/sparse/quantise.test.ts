@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
-import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { padded } from '../../../../src/train/engines/sparse/memory.js';
 import { assertSame } from './compare.js';
 import { memoryOf, normalRows, normals, padRows, unset } from './memory.js';
 
@@ -10,7 +10,8 @@ function quantised(source: Float32Array, rows: number, d: number, levels: number
   const numbers = { inverse: unset(rows), error: unset(rows), length: unset(rows) };
   const memory = memoryOf({ source, q: new Uint8Array(rows * d).fill(77), ...numbers });
   const { at } = memory;
-  memory.kernels.quantise(at('source'), rows, d, levels, flip, at('q'), at('inverse'), at('error'), at('length'));
+  const fields = { q: at('q'), inverse: at('inverse'), error: at('error'), length: at('length') };
+  memory.kernels.quantise(at('source'), rows, memory.block('Quantised', { d, levels, flip, ...fields }));
   memory.assertMargins();
   return memory.now;
 }

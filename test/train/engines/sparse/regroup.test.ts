@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
+import { RULES } from '../../../../src/train/engines/sparse/kernels.js';
 import { assertSame } from './compare.js';
 import { type Entries, PATTERNS, randomEntries } from './entries.js';
 import { memoryOf, normals, unset, unsetIntegers } from './memory.js';
@@ -42,7 +43,7 @@ function twin(
   return { entries: byToken.flat(), tokenStart, fired, sum, active };
 }
 
-function regrouped(gated: boolean, l1OnF: boolean, B: number, entries: Entries, gates: Gates) {
+function regrouped(gated: boolean, l1OnF: boolean, B: number, entries: Entries, gates: Gates, firing = true) {
   const features = entries.entryStart.length - 1;
   const memory = memoryOf({
     ...gates,
@@ -57,9 +58,16 @@ function regrouped(gated: boolean, l1OnF: boolean, B: number, entries: Entries, 
     totals: Float64Array.of(0.5, 1000),
   });
   const { at } = memory;
-  const inputs = [at('bias'), at('bMag'), at('expRMag'), at('entryStart'), at('token'), at('p')] as const;
-  const results = [at('fired'), at('tokenStart'), at('feature'), at('f'), at('g'), at('totals')] as const;
-  memory.kernels.regroup(gated, l1OnF, features, B, ...inputs, ...results);
+  const step = memory.block('Step', {
+    ...{ rule: gated ? RULES.gated : RULES.relu, features, B, bias: at('bias') },
+    ...{ bMag: gated ? at('bMag') : 0, expRMag: at('expRMag') },
+  });
+  const list = memory.block('Entries', {
+    ...{ start: at('entryStart'), token: at('token'), p: at('p'), tokenStart: at('tokenStart') },
+    ...{ feature: at('feature'), f: at('f'), g: gated ? at('g') : 0, totals: at('totals') },
+    ...{ fired: firing ? at('fired') : 0, sumsF: Number(!gated || l1OnF) },
+  });
+  memory.kernels.regroup(step, list);
   memory.assertMargins();
   return memory.now;
 }
@@ -81,6 +89,11 @@ for (const [gated, l1OnF] of [
         expRMag: normals(random, features).map((r) => Math.exp(r)),
       };
       const wanted = twin(gated, l1OnF, B, entries, gates);
+      assertSame(
+        regrouped(gated, l1OnF, B, entries, gates, false).fired,
+        new Uint32Array(features).fill(7),
+        'fired of a list that does not tell',
+      );
       const { fired, tokenStart, feature, f, g, totals } = regrouped(gated, l1OnF, B, entries, gates);
       const of = (name: 'j' | 'f' | 'g') => wanted.entries.map((entry) => entry[name]);
       assertSame(tokenStart, wanted.tokenStart, 'tokenStart');

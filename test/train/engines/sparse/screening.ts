@@ -1,4 +1,4 @@
-import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
+import { padded } from '../../../../src/train/engines/sparse/memory.js';
 import { type Memory, memoryOf, unset, unsetIntegers } from './memory.js';
 
 /** Weight rows and token rows, as `normalRows` makes them. */
@@ -29,6 +29,7 @@ export class Screening {
   readonly acc: Int32Array;
   private readonly Bp: number;
   private readonly memory: Memory<ReturnType<typeof arraysOf>>;
+  private readonly step: number;
 
   constructor(
     readonly operands: Operands,
@@ -38,8 +39,21 @@ export class Screening {
     this.Bp = padded(B);
     this.memory = memoryOf(arraysOf(operands, this.Bp));
     const { at, kernels, now } = this.memory;
-    kernels.quantise(at('x'), B, d, levels, 0, at('xQ'), at('xInverse'), at('xError'), at('xLength'));
-    kernels.quantise(at('w'), rows, d, 127, 128, at('wQ'), at('wInverse'), at('wError'), at('wLength'));
+    const { memory } = this;
+    // Error and length of tokens follow 1 / step, as in the engine.
+    const numbers = (of: 'x' | 'w', apart: number) => {
+      const [inverse, error, length] = [0, 1, 2].map((n) => at(`${of}Numbers`, n * apart)) as [number, number, number];
+      return { d, q: at(`${of}Q`), inverse, error, length };
+    };
+    const x = memory.block('Quantised', { ...numbers('x', this.Bp), levels, flip: 0 }, 0);
+    const w = memory.block('Quantised', { ...numbers('w', rows), levels: 127, flip: 128 }, 1);
+    kernels.quantise(at('x'), B, x);
+    kernels.quantise(at('w'), rows, w);
+    const lists = { candidateStart: at('start'), candidates: at('candidates'), dots: at('dots') };
+    this.step = memory.block('Step', {
+      ...{ features: rows, B, Bp: this.Bp, dIn: d, xc: at('x'), x, w, wide: widening(d), tile: at('acc') },
+      ...{ ...lists, wEnc: at('w'), bias: at('bias') },
+    });
     const signed = new Int8Array(now.xQ.buffer, now.xQ.byteOffset, now.xQ.length);
     for (let j = 0; j < rows; j++) {
       for (let b = 0; b < B; b++) {
@@ -52,17 +66,20 @@ export class Screening {
     this.exact = this.products();
   }
 
-  /** Candidates by the kernel; `capacity` counts candidates. */
-  run(bias: Float32Array, capacity = this.operands.rows * this.operands.B): Found {
-    const { rows, B, d } = this.operands;
+  /**
+   * Candidates by the kernel; `capacity` counts candidates.
+   *
+   * @param tops the k largest of each token so far, where that is what is above
+   */
+  run(bias: Float32Array, capacity = this.operands.rows * this.operands.B, tops?: Float32Array): Found {
+    const { rows, B } = this.operands;
     const { at, kernels, now } = this.memory;
     now.bias.set(bias);
     now.start.fill(0xdeadbeef);
-    const w = [at('wInverse'), at('wError'), at('wLength')] as const;
-    const x = [at('xInverse'), at('xError'), at('xLength')] as const;
-    const lists = [at('start'), at('candidates')] as const;
-    const wide = widening(d);
-    const count = kernels.screen(at('acc'), rows, B, this.Bp, at('bias'), ...w, ...x, wide, ...lists, capacity);
+    if (tops) now.top.set(tops);
+    const k = tops ? tops.length / B : 0;
+    const list = this.memory.block('Entries', { k, top: at('top'), above: at('above') });
+    const count = kernels.screen(this.step, list, 0, 0, rows, capacity);
     this.memory.assertMargins();
     if (count < 0) return { count, candidates: [] };
     const { start } = now;
@@ -72,7 +89,7 @@ export class Screening {
 
   /** The bound's value in float64 for each feature and token, and the size of its terms. */
   bound(bias: Float32Array, j: number, b: number): { value: number; size: number } {
-    const { wInverse, wError, wLength, xInverse, xError, xLength } = this.memory.now;
+    const { wInverse, wError, wLength, xInverse, xError, xLength } = this.numbers();
     const product = this.acc[j * this.Bp + b]!;
     const shift = bias[j]! * wInverse[j]! * xInverse[b]!;
     const slack =
@@ -82,13 +99,22 @@ export class Screening {
 
   /** What the bias of feature j is to make up for, in its own units, before token b is excluded. */
   boundWithout(j: number, b: number): number {
-    const { wInverse, xInverse } = this.memory.now;
+    const { wInverse, xInverse } = this.numbers();
     return this.bound(new Float32Array(this.operands.rows), j, b).value / wInverse[j]! / xInverse[b]!;
   }
 
-  /** All products by `encode`, which keeps every token whose bias is infinite. */
+  private numbers() {
+    const { xNumbers, wNumbers } = this.memory.now;
+    const { rows } = this.operands;
+    const part = (values: Float32Array, n: number, length: number) => values.subarray(n * length, (n + 1) * length);
+    const [xInverse, xError, xLength] = [0, 1, 2].map((n) => part(xNumbers, n, this.Bp)) as [F32, F32, F32];
+    const [wInverse, wError, wLength] = [0, 1, 2].map((n) => part(wNumbers, n, rows)) as [F32, F32, F32];
+    return { xInverse, xError, xLength, wInverse, wError, wLength };
+  }
+
+  /** All products by `exact`, which keeps every token whose bias is infinite. */
   private products(): Float32Array {
-    const { rows, B, d } = this.operands;
+    const { rows, B } = this.operands;
     const { at, kernels, now } = this.memory;
     now.bias.fill(Number.POSITIVE_INFINITY);
     now.start.forEach((_, j) => {
@@ -97,13 +123,14 @@ export class Screening {
     now.candidates.forEach((_, k) => {
       now.candidates[k] = k % B;
     });
-    const lists = [at('start'), at('candidates')] as const;
-    const out = [at('entryStart'), at('token'), at('p')] as const;
-    const entries = kernels.encode(at('w'), rows, at('x'), d, ...lists, at('bias'), ...out, 0);
-    if (entries !== rows * B) throw new Error(`encode kept ${entries} of ${rows * B} products`);
-    return now.p.slice(0, entries);
+    const out = { start: at('entryStart'), token: at('token'), p: at('p') };
+    const list = this.memory.block('Entries', { k: 0, count: 0, next: 0, ...out });
+    kernels.exact(this.step, list, 0, 0, rows);
+    return now.p.slice(0, rows * B);
   }
 }
+
+type F32 = Float32Array;
 
 function arraysOf({ w, x, rows, B, d }: Operands, Bp: number) {
   return {
@@ -111,18 +138,17 @@ function arraysOf({ w, x, rows, B, d }: Operands, Bp: number) {
     x,
     wQ: new Uint8Array(rows * d),
     xQ: new Uint8Array(B * d),
-    wInverse: unset(rows),
-    wError: unset(rows),
-    wLength: unset(rows),
+    wNumbers: unset(3 * rows),
     // Zero beyond B, as in the engine.
-    xInverse: new Float32Array(Bp),
-    xError: new Float32Array(Bp),
-    xLength: new Float32Array(Bp),
+    xNumbers: new Float32Array(3 * Bp),
+    top: new Float32Array(4 * B),
+    above: new Float32Array(Bp),
+    dots: new Float32Array(8),
     acc: new Int32Array(rows * Bp),
     bias: unset(rows),
     start: unsetIntegers(rows + 1),
     candidates: unsetIntegers(rows * B),
-    entryStart: unsetIntegers(rows),
+    entryStart: unsetIntegers(rows + 1),
     token: unsetIntegers(rows * B + 1),
     p: unset(rows * B + 1),
   };

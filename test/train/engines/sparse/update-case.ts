@@ -1,11 +1,11 @@
 import type { Generator } from '../../../../src/random/generator.js';
 import { PARAMETERS } from '../../../../src/sae/registry.js';
-import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
-import { BLOCK_FIELDS, type StepNumbers, writeBlock } from '../../../../src/train/engines/sparse/step-block.js';
+import { RULES } from '../../../../src/train/engines/sparse/kernels.js';
+import { padded } from '../../../../src/train/engines/sparse/memory.js';
 import { assertClose, assertSame, assertZeroPadding } from './compare.js';
 import { randomEntries } from './entries.js';
 import { type Memory, memoryOf, normalRows, normals } from './memory.js';
-import { type Architecture, type Arrays, BIASES } from './update-twin.js';
+import { type Architecture, type Arrays, BIASES, type StepNumbers } from './update-twin.js';
 
 export interface Size {
   readonly features: number;
@@ -15,13 +15,20 @@ export interface Size {
 }
 
 /** Numbers of step `step`, of sizes that make each of them count: a large rate, large ε, quick decays. */
-export function stepNumbers(dIn: number, step: number, beta1: number, beta2 = 0.9): StepNumbers {
+export function stepNumbers(
+  architecture: Architecture,
+  dIn: number,
+  step: number,
+  beta1: number,
+  beta2 = 0.9,
+): StepNumbers {
   return {
     d: padded(dIn),
     step,
     lr: 0.2,
-    l1: 0.15,
-    l1F: 0,
+    // A standard SAE has no g.
+    l1: architecture === 'gated' ? 0.15 : 0,
+    l1F: architecture === 'gated' ? 0 : 0.15,
     unfrozen: 0,
     pulls: 1,
     beta1,
@@ -62,15 +69,33 @@ export function randomArrays(random: Generator, architecture: Architecture, size
   arrays.updated = new Uint32Array(features);
   for (const name of ['g_enc', 'g_dec']) arrays[name] = normals(random, d);
   arrays.pull = normalRows(random, 1, dIn);
-  arrays.block = new Uint32Array(BLOCK_FIELDS.length);
+  arrays.sums = new Float32Array(4);
   return arrays;
 }
 
-/** The kernels on such arrays, with the step's block written. */
-export function memoryAt(arrays: Arrays, architecture: Architecture, numbers: StepNumbers): Memory<Arrays> {
+/** The kernels on such arrays, with their blocks. */
+export function memoryAt(arrays: Arrays, architecture: Architecture, numbers: StepNumbers) {
   const memory = memoryOf(arrays);
-  writeBlock(memory.arena, numbers, architecture === 'gated');
-  return memory;
+  // What a run does without lies at 0.
+  const at = (name: string) => (name in arrays ? memory.at(name) : 0);
+  const { d, step, lr, pulls, beta1, beta2, fresh1, fresh2, correction1, correction2, epsilon } = numbers;
+  const bias = architecture === 'gated' ? 'b_gate' : 'b_enc';
+  const block = memory.block('Step', {
+    ...{ rule: RULES[architecture === 'gated' ? 'gated' : 'relu'], features: arrays.updated!.length, dIn: d, dOut: d },
+    ...{ step, lr, pulls, beta1, beta2, fresh1, fresh2, correction1, correction2, epsilon, xc: at('xc') },
+    ...{ wEnc: at('W_enc'), mEnc: at('m/W_enc'), vEnc: at('v/W_enc') },
+    ...{ wDec: at('W_dec'), mDec: at('m/W_dec'), vDec: at('v/W_dec') },
+    ...{ bias: at(bias), mBias: at(`m/${bias}`), vBias: at(`v/${bias}`) },
+    ...{ bMag: at('b_mag'), mBMag: at('m/b_mag'), vBMag: at('v/b_mag') },
+    ...{ rMag: at('r_mag'), mRMag: at('m/r_mag'), vRMag: at('v/r_mag'), expRMag: at('exp_r_mag') },
+    ...{ updated: at('updated'), gEnc: at('g_enc'), gDec: at('g_dec'), sums: at('sums'), pull: at('pull') },
+  });
+  const list = memory.block('Entries', {
+    ...{ start: at('entry_start'), token: at('token'), p: at('p'), r: at('r') },
+    second: architecture === 'gated' ? at('r_aux') : 0,
+    ...{ unfrozen: numbers.unfrozen, l1: numbers.l1, l1F: numbers.l1F },
+  });
+  return { ...memory, step: block, list };
 }
 
 /** Names of what an update changes, `pull` aside; of what is not trained, nothing. */

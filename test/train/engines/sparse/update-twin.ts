@@ -1,4 +1,20 @@
-import type { StepNumbers } from '../../../../src/train/engines/sparse/step-block.js';
+/** Numbers of a step, as the kernels' blocks have them, and one row length. */
+export interface StepNumbers extends Record<string, number> {
+  readonly d: number;
+  readonly step: number;
+  readonly lr: number;
+  readonly l1: number;
+  readonly l1F: number;
+  readonly unfrozen: number;
+  readonly pulls: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly fresh1: number;
+  readonly fresh2: number;
+  readonly correction1: number;
+  readonly correction2: number;
+  readonly epsilon: number;
+}
 
 /** Arrays of a step by the engine's names. */
 export type Arrays = Record<string, Float32Array | Uint32Array>;
@@ -53,7 +69,7 @@ export function gradientOf(
       sumM += dM;
       sumR += dM * e * p;
     } else {
-      dp = Math.fround(l1) + dot('r');
+      dp = Math.fround(l1F) + dot('r');
       f = Math.max(0, p + at('b_enc'));
       sumPi += dp;
     }

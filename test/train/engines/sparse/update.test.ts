@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
-import { padded } from '../../../../src/train/engines/sparse/slice-plan.js';
-import type { StepNumbers } from '../../../../src/train/engines/sparse/step-block.js';
+import { padded } from '../../../../src/train/engines/sparse/memory.js';
 import { assertSame } from './compare.js';
 import { PATTERNS } from './entries.js';
 import { normalRows, normals } from './memory.js';
 import { assertUpdated, changedNames, memoryAt, randomArrays, stepNumbers } from './update-case.js';
-import { type Arrays, applyGradient, BIASES, gradientOf, inDoubles } from './update-twin.js';
+import { type Arrays, applyGradient, BIASES, gradientOf, inDoubles, type StepNumbers } from './update-twin.js';
 
 /** Steps that features have missed; the engine never misses one with β1 > 0. */
 const MISSED = [0, 1, 40];
@@ -28,9 +27,7 @@ const VARIANTS: readonly (readonly [string, readonly string[], Partial<StepNumbe
 
 for (const architecture of ['gated', 'standard'] as const) {
   for (const beta1 of [0, 0.8]) {
-    const update = architecture === 'gated' ? 'updateGated' : 'updateStandard';
-
-    test(`${update} with β1 = ${beta1}: gradient, missed decays, projection, Adam and norm`, () => {
+    test(`update of a ${architecture} SAE with β1 = ${beta1}: gradient, missed decays, projection, Adam and norm`, () => {
       const random = new Generator(60, beta1 * 10, architecture.length);
       for (const size of PATTERNS) {
         for (const missed of beta1 > 0 ? [0] : MISSED) {
@@ -39,7 +36,7 @@ for (const architecture of ['gated', 'standard'] as const) {
           arrays.updated!.forEach((_, j) => {
             arrays.updated![j] = STEP - 1 - (beta1 > 0 || j % 2 ? 0 : missed);
           });
-          const numbers = stepNumbers(size.dIn, STEP, beta1);
+          const numbers = stepNumbers(architecture, size.dIn, STEP, beta1);
           const memory = memoryAt(arrays, architecture, numbers);
           const wanted = inDoubles(arrays);
           // The first and the last of several features belong to other strips.
@@ -49,7 +46,7 @@ for (const architecture of ['gated', 'standard'] as const) {
           for (let j = first; j < last; j++) {
             if (moved(j)) applyGradient(architecture, wanted, numbers, j, gradientOf(architecture, arrays, numbers, j));
           }
-          memory.kernels[update](memory.at('block'), first, last);
+          memory.kernels.update(memory.step, memory.list, 0, first, last);
           assertUpdated(memory, arrays, wanted, changedNames(architecture, beta1), size, moved);
         }
       }
@@ -57,7 +54,7 @@ for (const architecture of ['gated', 'standard'] as const) {
 
     for (const [what, frozen, more] of VARIANTS) {
       if (architecture === 'standard' && more) continue;
-      test(`${update} with β1 = ${beta1}, ${what}`, () => {
+      test(`update of a ${architecture} SAE with β1 = ${beta1}, ${what}`, () => {
         const random = new Generator(65, beta1 * 10, architecture.length);
         for (const size of PATTERNS) {
           const arrays = randomArrays(random, architecture, size, beta1);
@@ -67,7 +64,7 @@ for (const architecture of ['gated', 'standard'] as const) {
           for (const name of frozen) for (const key of [`m/${name}`, `v/${name}`]) delete arrays[key];
           if (what === 'no auxiliary loss') delete arrays.r_aux;
           const pulls = Number(!frozen.includes('b_dec'));
-          const numbers = { ...stepNumbers(size.dIn, STEP, beta1), pulls, ...more };
+          const numbers = { ...stepNumbers(architecture, size.dIn, STEP, beta1), pulls, ...more };
           const memory = memoryAt(arrays, architecture, numbers);
           const wanted = inDoubles(arrays);
           const starts = arrays.entry_start!;
@@ -75,10 +72,10 @@ for (const architecture of ['gated', 'standard'] as const) {
           for (let j = 0; j < size.features; j++) {
             if (moved(j)) applyGradient(architecture, wanted, numbers, j, gradientOf(architecture, arrays, numbers, j));
           }
-          memory.kernels[update](memory.at('block'), 0, size.features);
+          memory.kernels.update(memory.step, memory.list, 0, 0, size.features);
           assertUpdated(memory, arrays, wanted, changedNames(architecture, beta1, frozen), size, moved);
           for (const name of frozen) if (arrays[name]) assertSame(memory.now[name]!, arrays[name], `frozen ${name}`);
-          memory.kernels.decayMoments(memory.at('block'), architecture === 'gated', 0, size.features);
+          memory.kernels.decayMoments(memory.step, 0, size.features);
           memory.assertMargins();
         }
       });
@@ -96,8 +93,8 @@ for (const architecture of ['gated', 'standard'] as const) {
         const [first, rows] = features > 5 ? [2, features - 3] : [0, features];
         const [enc, dec] = [normalRows(random, rows, dIn), normalRows(random, rows, dIn)];
         const sums = normals(random, 4 * rows);
-        const numbers = stepNumbers(dIn, STEP, beta1);
-        const memory = memoryAt({ ...arrays, enc, dec, sums }, architecture, numbers);
+        const numbers = stepNumbers(architecture, dIn, STEP, beta1);
+        const memory = memoryAt({ ...arrays, enc, dec, strip_sums: sums }, architecture, numbers);
         const wanted = inDoubles(arrays);
         for (let row = 0; row < rows; row++) {
           const part = (values: Float32Array) => Float64Array.from(values.subarray(row * d, (row + 1) * d));
@@ -106,7 +103,7 @@ for (const architecture of ['gated', 'standard'] as const) {
           applyGradient(architecture, wanted, numbers, first + row, gradient);
         }
         const { at, kernels } = memory;
-        kernels.applyStrip(at('block'), architecture === 'gated', first, rows, at('enc'), at('dec'), at('sums'));
+        kernels.applyStrip(memory.step, first, rows, at('enc'), at('dec'), at('strip_sums'));
         const moved = (j: number) => j >= first && j < first + rows;
         assertUpdated(memory, arrays, wanted, changedNames(architecture, beta1), size, moved);
       }
@@ -123,8 +120,8 @@ for (const architecture of ['gated', 'standard'] as const) {
       arrays.token![count] = 8;
       for (const name of ['xc', 'r', 'r_aux']) arrays[name]!.fill(Number.NaN, 8 * 16);
       arrays.updated!.fill(STEP - 1);
-      const memory = memoryAt(arrays, architecture, stepNumbers(16, STEP, 0));
-      memory.kernels[architecture === 'gated' ? 'updateGated' : 'updateStandard'](memory.at('block'), 0, 2);
+      const memory = memoryAt(arrays, architecture, stepNumbers(architecture, 16, STEP, 0));
+      memory.kernels.update(memory.step, memory.list, 0, 0, 2);
       assert.ok(Number.isNaN(memory.now.W_enc!.at(-1)), 'the NaN was not met at all');
       for (const name of ['W_enc', 'W_dec', ...BIASES[architecture]]) {
         const values = memory.now[name]!;
@@ -139,23 +136,22 @@ for (const architecture of ['gated', 'standard'] as const) {
 
   test(`a lazy ${architecture} update has the bits of one whose moments decayed in every step`, () => {
     const random = new Generator(62, architecture.length);
-    const update = architecture === 'gated' ? 'updateGated' : 'updateStandard';
     for (const size of PATTERNS) {
       const { features, dIn } = size;
       const arrays = randomArrays(random, architecture, size, 0);
       const missed = 23;
       arrays.updated!.fill(STEP - 1 - missed);
-      const lazy = memoryAt(arrays, architecture, stepNumbers(dIn, STEP, 0, 0.999));
-      lazy.kernels[update](lazy.at('block'), 0, features);
-      lazy.kernels.decayMoments(lazy.at('block'), architecture === 'gated', 0, features);
+      const lazy = memoryAt(arrays, architecture, stepNumbers(architecture, dIn, STEP, 0, 0.999));
+      lazy.kernels.update(lazy.step, lazy.list, 0, 0, features);
+      lazy.kernels.decayMoments(lazy.step, 0, features);
       const decayed: Arrays = { ...arrays, updated: new Uint32Array(features).fill(STEP - 1) };
       for (const name of changedNames(architecture, 0).filter((n) => n.startsWith('v/'))) {
         decayed[name] = Float32Array.from(arrays[name]!, (value) => repeated(value, 0.999, missed));
       }
-      const eager = memoryAt(decayed, architecture, stepNumbers(dIn, STEP, 0, 0.999));
-      eager.kernels[update](eager.at('block'), 0, features);
+      const eager = memoryAt(decayed, architecture, stepNumbers(architecture, dIn, STEP, 0, 0.999));
+      eager.kernels.update(eager.step, eager.list, 0, 0, features);
       // Features without entries take the step's own decay.
-      eager.kernels.decayMoments(eager.at('block'), architecture === 'gated', 0, features);
+      eager.kernels.decayMoments(eager.step, 0, features);
       for (const name of changedNames(architecture, 0)) assertSame(lazy.now[name]!, eager.now[name]!, name);
     }
   });
@@ -171,12 +167,11 @@ for (const architecture of ['gated', 'standard'] as const) {
         for (const name of vs) arrays[name] = arrays[name]!.map((v, k) => (k % 3 === 0 ? v * 1e-38 : v));
         const missed = (j: number) => [0, 1, 2, 300][j % 4]!;
         arrays.updated = Uint32Array.from({ length: features }, (_, j) => 400 - missed(j + features));
-        const memory = memoryAt(arrays, architecture, stepNumbers(dIn, 400, 0, beta2));
+        const memory = memoryAt(arrays, architecture, stepNumbers(architecture, dIn, 400, 0, beta2));
         const [first, last] = features > 5 ? [1, features - 2] : [0, features];
-        memory.kernels.decayMoments(memory.at('block'), architecture === 'gated', first, last);
+        memory.kernels.decayMoments(memory.step, first, last);
         const inside = (j: number) => j >= first && j < last;
         for (const [name, values] of Object.entries(arrays)) {
-          if (name === 'block') continue;
           const length = values.length / features;
           const wanted = Array.from(values, (value, k) => {
             const j = Math.floor(k / length);

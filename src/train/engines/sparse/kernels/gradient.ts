@@ -1,147 +1,160 @@
-import { magnitude, relu } from './gate';
-import { at, indexAt, sumLanes } from './lanes';
-import { StepBlock } from './step-block';
+import { at, Entries, indexAt, Step, sumLanes } from './memory';
+import { GATED, Gated, numberOf, Relu, relu, relu4 } from './rules';
 
-/** Sums over the entries of the feature accumulated last: Σ_b dp, ∂bias, ∂b_mag, ∂r_mag. */
-export let sumP: f32 = 0;
-export let sumBias: f32 = 0;
-export let sumBMag: f32 = 0;
-export let sumRMag: f32 = 0;
+// Four tokens a pass, so that their rows are read from the cache the second time. The last group of a feature repeats
+// its first token with weight zero.
+let t0: usize = 0;
+let t1: usize = 0;
+let t2: usize = 0;
+let t3: usize = 0;
+/** Their dots of W_dec[j] with r, and with the second residual. */
+let d0: f32 = 0;
+let d1: f32 = 0;
+let d2: f32 = 0;
+let d3: f32 = 0;
+let a0: f32 = 0;
+let a1: f32 = 0;
+let a2: f32 = 0;
+let a3: f32 = 0;
+/** Weights of their rows in a sum. */
+let c0: f32 = 0;
+let c1: f32 = 0;
+let c2: f32 = 0;
+let c3: f32 = 0;
 
 /**
- * Gradients of one feature of a gated SAE into s.gEnc and s.gDec: the residual dots of its entries, and from them
- * ∂W_enc[:,j] = Σ_b dp (x_b − b_dec) and ∂W_dec[j] = Σ_b f r_b; four tokens a pass, so that their rows are read from
- * the cache the second time. The rows of parameters that are not trained, and dots that train none, are left out.
+ * Adds the gradients of a list's entries of feature j to gEnc, gDec and the sums: the residual dots of its entries, and
+ * from them ∂W_enc[:,j] = Σ_b dp xc_b and ∂W_dec[j] = Σ_b f r_b. The rows of parameters that are not trained, and dots
+ * that train none, are left out.
  */
-export function accumulateGated(s: StepBlock, j: usize): void {
-  const bytes = <usize>s.d << 2;
-  memory.fill(s.gEnc, 0, bytes);
-  memory.fill(s.gDec, 0, bytes);
-  sumP = 0;
-  sumBias = 0;
-  sumBMag = 0;
-  sumRMag = 0;
-  const w = s.wDec + j * bytes;
+export function accumulate<R>(s: Step, list: Entries, j: usize): void {
+  const rule = changetype<R>(0);
+  const bytesIn = <usize>s.dIn << 2;
+  const bytesOut = <usize>s.dOut << 2;
+  const w = s.wDec + j * bytesOut;
   const bias = at(s.bias, j);
-  const bMag = at(s.bMag, j);
-  const e = at(s.expRMag, j);
-  // Fields are read once: in the loops below the compiler could not know that they stay the same.
-  const r = s.r;
-  const rAux = s.rAux;
+  const e = numberOf<R>(s.expRMag, j);
+  const shift = numberOf<R>(s.bMag, j);
   const trainsEnc = s.vEnc != 0;
   const trainsDec = s.vDec != 0;
-  const auxiliary = rAux != 0 && (trainsEnc || s.vBias != 0 || s.pulls != 0);
-  const end = indexAt(s.entryStart, j + 1);
-  for (let k = indexAt(s.entryStart, j); k < end; k += 4) {
-    // The last group repeats its first token with weight zero.
+  const second = rule.hasSecond() && list.second != 0 && (trainsEnc || s.vBias != 0 || s.pulls != 0);
+  const p = list.p;
+  const end = indexAt(list.start, j + 1);
+  for (let k = indexAt(list.start, j); k < end; k += 4) {
     const last = end - k;
-    const o0 = indexAt(s.token, k) * bytes;
-    const o1 = last > 1 ? indexAt(s.token, k + 1) * bytes : o0;
-    const o2 = last > 2 ? indexAt(s.token, k + 2) * bytes : o0;
-    const o3 = last > 3 ? indexAt(s.token, k + 3) * bytes : o0;
-    let d0 = f32x4.splat(0);
-    let d1 = f32x4.splat(0);
-    let d2 = f32x4.splat(0);
-    let d3 = f32x4.splat(0);
-    let a0 = f32x4.splat(0);
-    let a1 = f32x4.splat(0);
-    let a2 = f32x4.splat(0);
-    let a3 = f32x4.splat(0);
-    const r0 = r + o0;
-    const r1 = r + o1;
-    const r2 = r + o2;
-    const r3 = r + o3;
-    if (auxiliary) {
-      const q0 = rAux + o0;
-      const q1 = rAux + o1;
-      const q2 = rAux + o2;
-      const q3 = rAux + o3;
-      for (let i: usize = 0; i < bytes; i += 16) {
-        const row = v128.load(w + i);
-        d0 = f32x4.add(d0, f32x4.mul(row, v128.load(r0 + i)));
-        d1 = f32x4.add(d1, f32x4.mul(row, v128.load(r1 + i)));
-        d2 = f32x4.add(d2, f32x4.mul(row, v128.load(r2 + i)));
-        d3 = f32x4.add(d3, f32x4.mul(row, v128.load(r3 + i)));
-        a0 = f32x4.add(a0, f32x4.mul(row, v128.load(q0 + i)));
-        a1 = f32x4.add(a1, f32x4.mul(row, v128.load(q1 + i)));
-        a2 = f32x4.add(a2, f32x4.mul(row, v128.load(q2 + i)));
-        a3 = f32x4.add(a3, f32x4.mul(row, v128.load(q3 + i)));
-      }
-    } else {
-      for (let i: usize = 0; i < bytes; i += 16) {
-        const row = v128.load(w + i);
-        d0 = f32x4.add(d0, f32x4.mul(row, v128.load(r0 + i)));
-        d1 = f32x4.add(d1, f32x4.mul(row, v128.load(r1 + i)));
-        d2 = f32x4.add(d2, f32x4.mul(row, v128.load(r2 + i)));
-        d3 = f32x4.add(d3, f32x4.mul(row, v128.load(r3 + i)));
-      }
-    }
-    const p0 = entry(s, k, bias, bMag, e, sumLanes(d0), sumLanes(a0));
-    const p1 = last > 1 ? entry(s, k + 1, bias, bMag, e, sumLanes(d1), sumLanes(a1)) : 0;
-    const p2 = last > 2 ? entry(s, k + 2, bias, bMag, e, sumLanes(d2), sumLanes(a2)) : 0;
-    const p3 = last > 3 ? entry(s, k + 3, bias, bMag, e, sumLanes(d3), sumLanes(a3)) : 0;
-    if (trainsEnc) weighted(s.gEnc, s.xc, o0, o1, o2, o3, p0, p1, p2, p3, bytes);
+    t0 = indexAt(list.token, k);
+    t1 = last > 1 ? indexAt(list.token, k + 1) : t0;
+    t2 = last > 2 ? indexAt(list.token, k + 2) : t0;
+    t3 = last > 3 ? indexAt(list.token, k + 3) : t0;
+    if (second) twoDots(w, list.r, list.second, bytesOut);
+    else dots(w, list.r, bytesOut);
+    const p0 = at(p, k);
+    const p1 = last > 1 ? at(p, k + 1) : 0;
+    const p2 = last > 2 ? at(p, k + 2) : 0;
+    const p3 = last > 3 ? at(p, k + 3) : 0;
+    c0 = rule.gradient(list, p0, e, shift, d0, a0);
+    c1 = last > 1 ? rule.gradient(list, p1, e, shift, d1, a1) : 0;
+    c2 = last > 2 ? rule.gradient(list, p2, e, shift, d2, a2) : 0;
+    c3 = last > 3 ? rule.gradient(list, p3, e, shift, d3, a3) : 0;
+    rule.sum4(c0, c1, c2, c3);
+    if (trainsEnc) weigh(s.gEnc, s.xc, bytesIn);
     if (!trainsDec) continue;
-    const f0 = value(s, k, bMag, e);
-    const f1 = last > 1 ? value(s, k + 1, bMag, e) : 0;
-    const f2 = last > 2 ? value(s, k + 2, bMag, e) : 0;
-    const f3 = last > 3 ? value(s, k + 3, bMag, e) : 0;
-    weighted(s.gDec, r, o0, o1, o2, o3, f0, f1, f2, f3, bytes);
-    if (!s.unfrozen) continue;
-    const g0 = relu(at(s.p, k) + bias);
-    const g1 = last > 1 ? relu(at(s.p, k + 1) + bias) : 0;
-    const g2 = last > 2 ? relu(at(s.p, k + 2) + bias) : 0;
-    const g3 = last > 3 ? relu(at(s.p, k + 3) + bias) : 0;
-    weighted(s.gDec, rAux, o0, o1, o2, o3, g0, g1, g2, g3, bytes);
+    c0 = relu(rule.magnitude(p0, bias, e, shift));
+    c1 = last > 1 ? relu(rule.magnitude(p1, bias, e, shift)) : 0;
+    c2 = last > 2 ? relu(rule.magnitude(p2, bias, e, shift)) : 0;
+    c3 = last > 3 ? relu(rule.magnitude(p3, bias, e, shift)) : 0;
+    weigh(s.gDec, list.r, bytesOut);
+    if (!rule.hasSecond() || !list.unfrozen) continue;
+    c0 = relu(p0 + bias);
+    c1 = last > 1 ? relu(p1 + bias) : 0;
+    c2 = last > 2 ? relu(p2 + bias) : 0;
+    c3 = last > 3 ? relu(p3 + bias) : 0;
+    weigh(s.gDec, list.second, bytesOut);
   }
 }
 
-/** dp of one entry from its residual dots; adds to the sums. */
+/** The four dots with r; those with the second residual are 0. */
 // @ts-ignore: decorator
 @inline
-function entry(s: StepBlock, k: usize, bias: f32, bMag: f32, e: f32, df: f32, dg: f32): f32 {
-  const p = at(s.p, k);
-  const dPi: f32 = s.l1 + dg;
-  const dMag: f32 = magnitude(p, e, bMag) > 0 ? s.l1F + df : 0;
-  const dp: f32 = dPi + e * dMag;
-  sumP += dp;
-  sumBias += dPi;
-  sumBMag += dMag;
-  sumRMag += dMag * (e * p);
-  return dp;
+function dots(w: usize, r: usize, bytes: usize): void {
+  const r0 = r + t0 * bytes;
+  const r1 = r + t1 * bytes;
+  const r2 = r + t2 * bytes;
+  const r3 = r + t3 * bytes;
+  let s0 = f32x4.splat(0);
+  let s1 = f32x4.splat(0);
+  let s2 = f32x4.splat(0);
+  let s3 = f32x4.splat(0);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const row = v128.load(w + i);
+    s0 = f32x4.add(s0, f32x4.mul(row, v128.load(r0 + i)));
+    s1 = f32x4.add(s1, f32x4.mul(row, v128.load(r1 + i)));
+    s2 = f32x4.add(s2, f32x4.mul(row, v128.load(r2 + i)));
+    s3 = f32x4.add(s3, f32x4.mul(row, v128.load(r3 + i)));
+  }
+  d0 = sumLanes(s0);
+  d1 = sumLanes(s1);
+  d2 = sumLanes(s2);
+  d3 = sumLanes(s3);
+  a0 = 0;
+  a1 = 0;
+  a2 = 0;
+  a3 = 0;
 }
 
-/** f of one entry, whose gate is open. */
+/** The four dots with each residual; the row of W_dec is read once for both. */
 // @ts-ignore: decorator
 @inline
-function value(s: StepBlock, k: usize, bMag: f32, e: f32): f32 {
-  return relu(magnitude(at(s.p, k), e, bMag));
+function twoDots(w: usize, r: usize, second: usize, bytes: usize): void {
+  const r0 = r + t0 * bytes;
+  const r1 = r + t1 * bytes;
+  const r2 = r + t2 * bytes;
+  const r3 = r + t3 * bytes;
+  const q0 = second + t0 * bytes;
+  const q1 = second + t1 * bytes;
+  const q2 = second + t2 * bytes;
+  const q3 = second + t3 * bytes;
+  let s0 = f32x4.splat(0);
+  let s1 = f32x4.splat(0);
+  let s2 = f32x4.splat(0);
+  let s3 = f32x4.splat(0);
+  let u0 = f32x4.splat(0);
+  let u1 = f32x4.splat(0);
+  let u2 = f32x4.splat(0);
+  let u3 = f32x4.splat(0);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const row = v128.load(w + i);
+    s0 = f32x4.add(s0, f32x4.mul(row, v128.load(r0 + i)));
+    s1 = f32x4.add(s1, f32x4.mul(row, v128.load(r1 + i)));
+    s2 = f32x4.add(s2, f32x4.mul(row, v128.load(r2 + i)));
+    s3 = f32x4.add(s3, f32x4.mul(row, v128.load(r3 + i)));
+    u0 = f32x4.add(u0, f32x4.mul(row, v128.load(q0 + i)));
+    u1 = f32x4.add(u1, f32x4.mul(row, v128.load(q1 + i)));
+    u2 = f32x4.add(u2, f32x4.mul(row, v128.load(q2 + i)));
+    u3 = f32x4.add(u3, f32x4.mul(row, v128.load(q3 + i)));
+  }
+  d0 = sumLanes(s0);
+  d1 = sumLanes(s1);
+  d2 = sumLanes(s2);
+  d3 = sumLanes(s3);
+  a0 = sumLanes(u0);
+  a1 = sumLanes(u1);
+  a2 = sumLanes(u2);
+  a3 = sumLanes(u3);
 }
 
-/** to += Σ c_i rows[o_i] for four tokens at offsets o_i. */
+/** to += Σ c_i rows[t_i] over the four tokens. */
 // @ts-ignore: decorator
 @inline
-function weighted(
-  to: usize,
-  rows: usize,
-  o0: usize,
-  o1: usize,
-  o2: usize,
-  o3: usize,
-  c0: f32,
-  c1: f32,
-  c2: f32,
-  c3: f32,
-  bytes: usize,
-): void {
+function weigh(to: usize, rows: usize, bytes: usize): void {
   const s0 = f32x4.splat(c0);
   const s1 = f32x4.splat(c1);
   const s2 = f32x4.splat(c2);
   const s3 = f32x4.splat(c3);
-  const r0 = rows + o0;
-  const r1 = rows + o1;
-  const r2 = rows + o2;
-  const r3 = rows + o3;
+  const r0 = rows + t0 * bytes;
+  const r1 = rows + t1 * bytes;
+  const r2 = rows + t2 * bytes;
+  const r3 = rows + t3 * bytes;
   for (let i: usize = 0; i < bytes; i += 16) {
     const sum = f32x4.add(
       f32x4.add(f32x4.mul(s0, v128.load(r0 + i)), f32x4.mul(s1, v128.load(r1 + i))),
@@ -151,51 +164,120 @@ function weighted(
   }
 }
 
-/** Gradients of one feature of a standard SAE: dp = λ / B + W_dec[j]·r_b on its entries, f = ReLU(p + b_enc). */
-export function accumulateStandard(s: StepBlock, j: usize): void {
-  const bytes = <usize>s.d << 2;
-  memory.fill(s.gEnc, 0, bytes);
-  memory.fill(s.gDec, 0, bytes);
-  sumP = 0;
-  const w = s.wDec + j * bytes;
-  const bias = at(s.bias, j);
-  const r = s.r;
-  const trainsEnc = s.vEnc != 0;
-  const trainsDec = s.vDec != 0;
-  const end = indexAt(s.entryStart, j + 1);
-  for (let k = indexAt(s.entryStart, j); k < end; k += 4) {
-    const last = end - k;
-    const o0 = indexAt(s.token, k) * bytes;
-    const o1 = last > 1 ? indexAt(s.token, k + 1) * bytes : o0;
-    const o2 = last > 2 ? indexAt(s.token, k + 2) * bytes : o0;
-    const o3 = last > 3 ? indexAt(s.token, k + 3) * bytes : o0;
-    let d0 = f32x4.splat(0);
-    let d1 = f32x4.splat(0);
-    let d2 = f32x4.splat(0);
-    let d3 = f32x4.splat(0);
-    const r0 = r + o0;
-    const r1 = r + o1;
-    const r2 = r + o2;
-    const r3 = r + o3;
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const row = v128.load(w + i);
-      d0 = f32x4.add(d0, f32x4.mul(row, v128.load(r0 + i)));
-      d1 = f32x4.add(d1, f32x4.mul(row, v128.load(r1 + i)));
-      d2 = f32x4.add(d2, f32x4.mul(row, v128.load(r2 + i)));
-      d3 = f32x4.add(d3, f32x4.mul(row, v128.load(r3 + i)));
+// The same for strips that are passed through densely: elementwise passes over matrices [rows, Bp] of features from
+// `first` on, which lie in the tile one after another. Columns from B on are written as zeros, so that products over
+// whole rows do not see them.
+
+/**
+ * f, or g if `second`, of a strip from its pre-activations, matrix 0, to matrix `to`. Adds it to totals[0] if it is
+ * what is penalised; f is counted in totals[1] and marks `fired`.
+ */
+export function valueStrip(s: Step, list: Entries, first: i32, rows: i32, second: bool, to: i32): void {
+  if (s.rule == GATED) valueStripBy<Gated>(s, list, first, rows, second, to);
+  else valueStripBy<Relu>(s, list, first, rows, second, to);
+}
+
+function valueStripBy<R>(s: Step, list: Entries, first: i32, rows: i32, second: bool, to: i32): void {
+  const rule = changetype<R>(0);
+  const zero = f32x4.splat(0);
+  const B = s.B;
+  const Bp = s.Bp;
+  const out = s.tile + ((<usize>to * <usize>rows * <usize>Bp) << 2);
+  const penalised = second != (list.sumsF != 0);
+  for (let row: usize = 0; row < <usize>rows; row++) {
+    const j = <usize>first + row;
+    const offset = (row * <usize>Bp) << 2;
+    const bias = f32x4.splat(at(s.bias, j));
+    const e = f32x4.splat(numberOf<R>(s.expRMag, j));
+    const shift = f32x4.splat(numberOf<R>(s.bMag, j));
+    let sum = zero;
+    let on = zero;
+    for (let b = 0; b < Bp; b += 4) {
+      const k = offset + (<usize>b << 2);
+      const pre = v128.load(s.tile + k);
+      const pi = f32x4.add(pre, bias);
+      let value = relu4(pi);
+      if (rule.hasSecond() && !second) {
+        value = v128.andnot(relu4(rule.magnitude4(pre, bias, e, shift)), f32x4.le(pi, zero));
+      }
+      value = v128.and(value, inside(b, B));
+      v128.store(out + k, value);
+      sum = f32x4.add(sum, value);
+      on = i32x4.sub(on, f32x4.gt(value, zero));
     }
-    const p0: f32 = s.l1 + sumLanes(d0);
-    const p1: f32 = last > 1 ? s.l1 + sumLanes(d1) : 0;
-    const p2: f32 = last > 2 ? s.l1 + sumLanes(d2) : 0;
-    const p3: f32 = last > 3 ? s.l1 + sumLanes(d3) : 0;
-    sumP += p0 + p1 + (p2 + p3);
-    if (trainsEnc) weighted(s.gEnc, s.xc, o0, o1, o2, o3, p0, p1, p2, p3, bytes);
-    if (!trainsDec) continue;
-    const f0 = relu(at(s.p, k) + bias);
-    const f1 = last > 1 ? relu(at(s.p, k + 1) + bias) : 0;
-    const f2 = last > 2 ? relu(at(s.p, k + 2) + bias) : 0;
-    const f3 = last > 3 ? relu(at(s.p, k + 3) + bias) : 0;
-    weighted(s.gDec, r, o0, o1, o2, o3, f0, f1, f2, f3, bytes);
+    if (penalised) store<f64>(list.totals, load<f64>(list.totals) + <f64>sumLanes(sum));
+    if (!second) count(on, list.fired + (j << 2), list.totals);
   }
-  sumBias = sumP;
+}
+
+/**
+ * From the residual dots of a strip to what its gradients are products of: p (matrix 0), W_dec·r (1) and W_dec times
+ * the second residual (2) become f (1) and dp (2).
+ *
+ * @param sums [rows, 4] out: Σ_b dp, and the gradients of bias, b_mag and r_mag
+ */
+export function gradientStrip(s: Step, list: Entries, first: i32, rows: i32, sums: usize): void {
+  for (let row = 0; row < rows; row++) {
+    const out = sums + (<usize>row << 4);
+    if (s.rule == GATED) gradientRow<Gated>(s, list, first, rows, row, out);
+    else gradientRow<Relu>(s, list, first, rows, row, out);
+  }
+}
+
+function gradientRow<R>(s: Step, list: Entries, first: i32, rows: i32, row: i32, sums: usize): void {
+  const rule = changetype<R>(0);
+  const zero = f32x4.splat(0);
+  const j = <usize>(first + row);
+  const matrix = (<usize>rows * <usize>s.Bp) << 2;
+  const line = s.tile + ((<usize>row * <usize>s.Bp) << 2);
+  const l1 = f32x4.splat(list.l1);
+  const l1F = f32x4.splat(list.l1F);
+  const bias = f32x4.splat(at(s.bias, j));
+  const e = f32x4.splat(numberOf<R>(s.expRMag, j));
+  const shift = f32x4.splat(numberOf<R>(s.bMag, j));
+  const B = s.B;
+  let sumP = zero;
+  let sumPi = zero;
+  let sumMag = zero;
+  let sumR = zero;
+  for (let b = 0; b < s.Bp; b += 4) {
+    const at = line + (<usize>b << 2);
+    const pre = v128.load(at);
+    const open = v128.and(f32x4.gt(f32x4.add(pre, bias), zero), inside(b, B));
+    const m = rule.magnitude4(pre, bias, e, shift);
+    const dMag = v128.and(f32x4.add(l1F, v128.load(at + matrix)), v128.and(open, f32x4.gt(m, zero)));
+    let dp = dMag;
+    if (rule.hasSecond()) {
+      const dPi = v128.and(f32x4.add(l1, v128.load(at + 2 * matrix)), open);
+      dp = f32x4.add(dPi, f32x4.mul(e, dMag));
+      sumPi = f32x4.add(sumPi, dPi);
+      sumMag = f32x4.add(sumMag, dMag);
+      sumR = f32x4.add(sumR, f32x4.mul(dMag, f32x4.mul(e, pre)));
+    }
+    sumP = f32x4.add(sumP, dp);
+    v128.store(at + matrix, v128.and(relu4(m), open));
+    v128.store(at + 2 * matrix, dp);
+  }
+  const total = sumLanes(sumP);
+  store<f32>(sums, total);
+  store<f32>(sums, rule.hasSecond() ? sumLanes(sumPi) : total, 4);
+  store<f32>(sums, sumLanes(sumMag), 8);
+  store<f32>(sums, sumLanes(sumR), 12);
+}
+
+/** Lanes of columns b to b + 3 that belong to the batch. */
+// @ts-ignore: decorator
+@inline
+function inside(b: i32, B: i32): v128 {
+  return i32x4.lt_s(i32x4.add(i32x4.splat(b), i32x4(0, 1, 2, 3)), i32x4.splat(B));
+}
+
+/** Adds a row's number of f > 0, in integer lanes, to totals[1], and marks the feature if there is any. */
+// @ts-ignore: decorator
+@inline
+function count(on: v128, fired: usize, totals: usize): void {
+  const number =
+    i32x4.extract_lane(on, 0) + i32x4.extract_lane(on, 1) + i32x4.extract_lane(on, 2) + i32x4.extract_lane(on, 3);
+  store<f64>(totals + 8, load<f64>(totals + 8) + <f64>number);
+  if (number > 0) store<u32>(fired, 1);
 }

@@ -1,7 +1,6 @@
-import { adam1, adam4, decay1, decayRow } from './adam';
-import { accumulateGated, accumulateStandard, sumBias, sumBMag, sumP, sumRMag } from './gradient';
-import { at, indexAt, sumLanes } from './lanes';
-import { StepBlock } from './step-block';
+import { accumulate } from './gradient';
+import { at, Entries, indexAt, Step, sumLanes } from './memory';
+import { clearSums, GATED, Gated, Relu, storeSums } from './rules';
 
 /** Σ of what was written since it was last asked for: finite only if all of it is. */
 let written: f64 = 0;
@@ -14,79 +13,78 @@ export function takeWritten(): f64 {
 }
 
 /**
- * Gradient, tangent projection, Adam and norm of features [first, last) of a gated SAE, each row in one visit. With
- * β1 = 0 a feature without entries does not move, and is left until it is next active. A parameter that is not trained
- * keeps its bits, its row its norm.
+ * Gradient, tangent projection, Adam and norm of features [first, last), each row in one visit. With β1 = 0 a feature
+ * without entries does not move, and is left until it is next active. A parameter that is not trained keeps its bits,
+ * its row its norm.
+ *
+ * @param more another list of entries that trains the same parameters, or 0
  */
-export function updateGated(block: usize, first: i32, last: i32): void {
-  const s = changetype<StepBlock>(block);
+export function update(s: Step, list: Entries, more: usize, first: i32, last: i32): void {
+  const other = changetype<Entries>(more);
   for (let j = <usize>first; j < <usize>last; j++) {
-    if (s.beta1 == 0 && indexAt(s.entryStart, j) == indexAt(s.entryStart, j + 1)) continue;
-    accumulateGated(s, j);
-    applyRow(s, j, s.gEnc, s.gDec, sumP, true, sumBias, sumBMag, sumRMag);
+    if (s.beta1 == 0 && isEmpty(list, j) && (!more || isEmpty(other, j))) continue;
+    memory.fill(s.gEnc, 0, <usize>s.dIn << 2);
+    memory.fill(s.gDec, 0, <usize>s.dOut << 2);
+    clearSums();
+    if (s.rule == GATED) accumulate<Gated>(s, list, j);
+    else accumulate<Relu>(s, list, j);
+    if (more) accumulate<Relu>(s, other, j);
+    storeSums(s.sums);
+    applyRow(s, j, s.gEnc, s.gDec, s.sums);
   }
 }
 
-/** The same for a standard SAE. */
-export function updateStandard(block: usize, first: i32, last: i32): void {
-  const s = changetype<StepBlock>(block);
-  for (let j = <usize>first; j < <usize>last; j++) {
-    if (s.beta1 == 0 && indexAt(s.entryStart, j) == indexAt(s.entryStart, j + 1)) continue;
-    accumulateStandard(s, j);
-    applyRow(s, j, s.gEnc, s.gDec, sumP, false, sumBias, 0, 0);
-  }
+// @ts-ignore: decorator
+@inline
+function isEmpty(list: Entries, j: usize): bool {
+  return indexAt(list.start, j) == indexAt(list.start, j + 1);
 }
 
 /**
  * The same for features [first, first + rows) whose gradients are given, as dense passes compute them.
  *
- * @param gEnc, gDec [rows, d]
- * @param sums [rows, 4]: Σ_b dp, ∂bias, ∂b_mag, ∂r_mag
+ * @param gEnc, gDec [rows, dIn] and [rows, dOut]
+ * @param sums [rows, 4] as gradientStrip gives them
  */
-export function applyStrip(
-  block: usize,
-  gated: bool,
-  first: i32,
-  rows: i32,
-  gEnc: usize,
-  gDec: usize,
-  sums: usize,
-): void {
-  const s = changetype<StepBlock>(block);
-  const bytes = (<usize>s.d) << 2;
+export function applyStrip(s: Step, first: i32, rows: i32, gEnc: usize, gDec: usize, sums: usize): void {
+  const bytesIn = (<usize>s.dIn) << 2;
+  const bytesOut = (<usize>s.dOut) << 2;
   for (let row: usize = 0; row < <usize>rows; row++) {
-    const t = row << 2;
-    const g = gDec + row * bytes;
-    applyRow(
-      s,
-      <usize>first + row,
-      gEnc + row * bytes,
-      g,
-      at(sums, t),
-      gated,
-      at(sums, t + 1),
-      at(sums, t + 2),
-      at(sums, t + 3),
-    );
+    applyRow(s, <usize>first + row, gEnc + row * bytesIn, gDec + row * bytesOut, sums + (row << 4));
   }
 }
 
-function applyRow(
-  s: StepBlock,
-  j: usize,
-  gEnc: usize,
-  gDec: usize,
-  dp: f32,
-  gated: bool,
-  dBias: f32,
-  dBMag: f32,
-  dRMag: f32,
-): void {
-  catchUp(s, j, s.step - 1, gated);
+function applyRow(s: Step, j: usize, gEnc: usize, gDec: usize, sums: usize): void {
+  catchUp(s, j, s.step - 1);
   store<u32>(s.updated + (j << 2), s.step);
-  const bytes = (<usize>s.d) << 2;
-  const row = j * bytes;
+  if (s.vEnc) moveRow(s, j, gEnc, load<f32>(sums), false);
+  else if (s.pulls) pullRow(s, j, load<f32>(sums));
+  if (s.vDec) {
+    moveRow(s, j, gDec, alongRow(s, j, gDec), true);
+    normaliseRow(s, j);
+  }
+  const k = j << 2;
+  if (s.vBias) move(s, s.bias + k, load<f32>(sums, 4), s.mBias + k, s.vBias + k);
+  if (s.vBMag) move(s, s.bMag + k, load<f32>(sums, 8), s.mBMag + k, s.vBMag + k);
+  if (s.vRMag) move(s, s.rMag + k, load<f32>(sums, 12), s.mRMag + k, s.vRMag + k);
+}
 
+/** |row|² of the row of W_dec moved last. */
+let rowSquare: f32 = 0;
+
+/**
+ * Adam (Kingma and Ba 2015, algorithm 1) on the row of feature j of W_enc, or of W_dec: then the gradient's part along
+ * the row, `weight` times the row, is taken off first. Of W_enc, `weight` times the row is added to pull.
+ */
+// @ts-ignore: decorator
+@inline
+function moveRow(s: Step, j: usize, gradient: usize, weight: f32, decoder: bool): void {
+  const bytes = (<usize>(decoder ? s.dOut : s.dIn)) << 2;
+  const row = j * bytes;
+  const w = (decoder ? s.wDec : s.wEnc) + row;
+  const m = (decoder ? s.mDec : s.mEnc) + row;
+  const v = (decoder ? s.vDec : s.vEnc) + row;
+  const pull = s.pull;
   const momentum = s.beta1 > 0;
   const beta1 = f32x4.splat(s.beta1);
   const fresh1 = f32x4.splat(s.fresh1);
@@ -96,120 +94,139 @@ function applyRow(
   const correction2 = f32x4.splat(s.correction2);
   const epsilon = f32x4.splat(s.epsilon);
   const lr = f32x4.splat(s.lr);
-
-  const w = s.wEnc + row;
-  const m = s.mEnc + row;
-  const v = s.vEnc + row;
-  const pull = s.pull;
-  const weight = f32x4.splat(dp);
+  const factor = f32x4.splat(weight);
   // A NaN, or infinities of whatever signs, never add up to a finite number.
   let sum = f32x4.splat(0);
-  if (s.vEnc) {
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const value = v128.load(w + i);
-      v128.store(pull + i, f32x4.add(v128.load(pull + i), f32x4.mul(weight, value)));
-      const g = v128.load(gEnc + i);
-      const change = adam4(
-        g,
-        m + i,
-        v + i,
-        momentum,
-        beta1,
-        fresh1,
-        correction1,
-        beta2,
-        fresh2,
-        correction2,
-        epsilon,
-        lr,
-      );
-      const moved = f32x4.sub(value, change);
-      v128.store(w + i, moved);
-      sum = f32x4.add(sum, f32x4.add(moved, v128.load(v + i)));
+  let squares = f32x4.splat(0);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const value = v128.load(w + i);
+    const share = f32x4.mul(factor, value);
+    let g = v128.load(gradient + i);
+    if (decoder) g = f32x4.sub(g, share);
+    else v128.store(pull + i, f32x4.add(v128.load(pull + i), share));
+    const v1 = f32x4.add(f32x4.mul(v128.load(v + i), beta2), f32x4.mul(f32x4.mul(g, g), fresh2));
+    v128.store(v + i, v1);
+    if (momentum) {
+      const m1 = f32x4.add(f32x4.mul(v128.load(m + i), beta1), f32x4.mul(g, fresh1));
+      v128.store(m + i, m1);
+      g = f32x4.mul(m1, correction1);
     }
-  } else if (s.pulls) {
-    for (let i: usize = 0; i < bytes; i += 16) {
-      v128.store(pull + i, f32x4.add(v128.load(pull + i), f32x4.mul(weight, v128.load(w + i))));
-    }
+    const denominator = f32x4.add(f32x4.sqrt(f32x4.mul(v1, correction2)), epsilon);
+    const moved = f32x4.sub(value, f32x4.mul(lr, f32x4.div(g, denominator)));
+    v128.store(w + i, moved);
+    sum = f32x4.add(sum, f32x4.add(moved, v1));
+    if (decoder) squares = f32x4.add(squares, f32x4.mul(moved, moved));
   }
-
-  if (s.vDec) {
-    const wDec = s.wDec + row;
-    const mDec = s.mDec + row;
-    const vDec = s.vDec + row;
-    let along = f32x4.splat(0);
-    for (let i: usize = 0; i < bytes; i += 16) {
-      along = f32x4.add(along, f32x4.mul(v128.load(gDec + i), v128.load(wDec + i)));
-    }
-    const radial = f32x4.splat(sumLanes(along));
-    let squares = f32x4.splat(0);
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const value = v128.load(wDec + i);
-      const g = f32x4.sub(v128.load(gDec + i), f32x4.mul(radial, value));
-      const change = adam4(
-        g,
-        mDec + i,
-        vDec + i,
-        momentum,
-        beta1,
-        fresh1,
-        correction1,
-        beta2,
-        fresh2,
-        correction2,
-        epsilon,
-        lr,
-      );
-      const moved = f32x4.sub(value, change);
-      squares = f32x4.add(squares, f32x4.mul(moved, moved));
-      v128.store(wDec + i, moved);
-      sum = f32x4.add(sum, v128.load(vDec + i));
-    }
-    const square = sumLanes(squares);
-    const norm: f32 = 1 / Mathf.sqrt(square);
-    written += <f64>square + <f64>norm;
-    const inverse = f32x4.splat(norm);
-    for (let i: usize = 0; i < bytes; i += 16) v128.store(wDec + i, f32x4.mul(v128.load(wDec + i), inverse));
-  }
-
   written += <f64>sumLanes(sum);
+  if (decoder) rowSquare = sumLanes(squares);
+}
 
-  const k = j << 2;
-  if (s.vBias) update1(s, s.bias + k, dBias, s.mBias + k, s.vBias + k);
-  if (gated) {
-    if (s.vBMag) update1(s, s.bMag + k, dBMag, s.mBMag + k, s.vBMag + k);
-    if (s.vRMag) update1(s, s.rMag + k, dRMag, s.mRMag + k, s.vRMag + k);
+/** pull += weight times the row of W_enc, where that does not move. */
+function pullRow(s: Step, j: usize, weight: f32): void {
+  const bytes = (<usize>s.dIn) << 2;
+  const w = s.wEnc + j * bytes;
+  const factor = f32x4.splat(weight);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    v128.store(s.pull + i, f32x4.add(v128.load(s.pull + i), f32x4.mul(factor, v128.load(w + i))));
   }
+}
+
+/** The gradient's dot with the (unit) row of W_dec. */
+// @ts-ignore: decorator
+@inline
+function alongRow(s: Step, j: usize, gradient: usize): f32 {
+  const bytes = (<usize>s.dOut) << 2;
+  const w = s.wDec + j * bytes;
+  let along = f32x4.splat(0);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    along = f32x4.add(along, f32x4.mul(v128.load(gradient + i), v128.load(w + i)));
+  }
+  return sumLanes(along);
+}
+
+/** Divides the row of W_dec, which moveRow has just moved, by its norm. */
+// @ts-ignore: decorator
+@inline
+function normaliseRow(s: Step, j: usize): void {
+  const bytes = (<usize>s.dOut) << 2;
+  const w = s.wDec + j * bytes;
+  const norm: f32 = 1 / Mathf.sqrt(rowSquare);
+  written += <f64>rowSquare + <f64>norm;
+  const inverse = f32x4.splat(norm);
+  for (let i: usize = 0; i < bytes; i += 16) v128.store(w + i, f32x4.mul(v128.load(w + i), inverse));
 }
 
 /** Adam on one number. */
 // @ts-ignore: decorator
 @inline
-function update1(s: StepBlock, w: usize, g: f32, m: usize, v: usize): void {
-  adam1(s, w, g, m, v);
-  written += <f64>load<f32>(w) + <f64>load<f32>(v);
+function move(s: Step, w: usize, g: f32, m: usize, v: usize): void {
+  const v1: f32 = load<f32>(v) * s.beta2 + g * g * s.fresh2;
+  store<f32>(v, v1);
+  let numerator = g;
+  if (s.beta1 > 0) {
+    const m1: f32 = load<f32>(m) * s.beta1 + g * s.fresh1;
+    store<f32>(m, m1);
+    numerator = m1 * s.correction1;
+  }
+  const moved: f32 = load<f32>(w) - s.lr * (numerator / (Mathf.sqrt(v1 * s.correction2) + s.epsilon));
+  store<f32>(w, moved);
+  written += <f64>moved + <f64>v1;
 }
 
 /** Brings second moments of features [first, last) to the block's step. */
-export function decayMoments(block: usize, gated: bool, first: i32, last: i32): void {
-  const s = changetype<StepBlock>(block);
+export function decayMoments(s: Step, first: i32, last: i32): void {
   for (let j = <usize>first; j < <usize>last; j++) {
-    catchUp(s, j, s.step, gated);
+    catchUp(s, j, s.step);
     store<u32>(s.updated + (j << 2), s.step);
   }
 }
 
 /** Decays that a feature missed up to and with step `until`. */
-function catchUp(s: StepBlock, j: usize, until: i32, gated: bool): void {
+function catchUp(s: Step, j: usize, until: i32): void {
   const missed = until - <i32>indexAt(s.updated, j);
   if (missed <= 0) return;
-  const bytes = (<usize>s.d) << 2;
-  if (s.vEnc) decayRow(s.vEnc + j * bytes, bytes, s.beta2, missed);
-  if (s.vDec) decayRow(s.vDec + j * bytes, bytes, s.beta2, missed);
+  const bytesIn = (<usize>s.dIn) << 2;
+  const bytesOut = (<usize>s.dOut) << 2;
+  if (s.vEnc) decayRow(s.vEnc + j * bytesIn, bytesIn, s.beta2, missed);
+  if (s.vDec) decayRow(s.vDec + j * bytesOut, bytesOut, s.beta2, missed);
   const k = j << 2;
-  if (s.vBias) decay1(s.vBias + k, s.beta2, missed);
-  if (gated) {
-    if (s.vBMag) decay1(s.vBMag + k, s.beta2, missed);
-    if (s.vRMag) decay1(s.vRMag + k, s.beta2, missed);
+  if (s.vBias) decay(s.vBias + k, s.beta2, missed);
+  if (s.vBMag) decay(s.vBMag + k, s.beta2, missed);
+  if (s.vRMag) decay(s.vRMag + k, s.beta2, missed);
+}
+
+/**
+ * v ← β2^missed v for steps without gradient. Multiplied once a step missed, not by a power: this gives the very bits
+ * of Adam on every row in every step, and does not depend on when rows are brought up to date.
+ */
+// @ts-ignore: decorator
+@inline
+function decayRow(v: usize, bytes: usize, beta2: f32, missed: i32): void {
+  const beta = f32x4.splat(beta2);
+  for (let i: usize = 0; i < bytes; i += 64) {
+    let a = v128.load(v + i);
+    let b = v128.load(v + i, 16);
+    let c = v128.load(v + i, 32);
+    let e = v128.load(v + i, 48);
+    // What has decayed to nothing stays so.
+    for (let k = 0; k < missed && v128.any_true(v128.or(v128.or(a, b), v128.or(c, e))); k++) {
+      a = f32x4.mul(a, beta);
+      b = f32x4.mul(b, beta);
+      c = f32x4.mul(c, beta);
+      e = f32x4.mul(e, beta);
+    }
+    v128.store(v + i, a);
+    v128.store(v + i, b, 16);
+    v128.store(v + i, c, 32);
+    v128.store(v + i, e, 48);
   }
+}
+
+/** The same for one number. */
+// @ts-ignore: decorator
+@inline
+function decay(v: usize, beta2: f32, missed: i32): void {
+  let value = load<f32>(v);
+  for (let k = 0; k < missed && value != 0; k++) value *= beta2;
+  store<f32>(v, value);
 }

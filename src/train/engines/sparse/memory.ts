@@ -1,0 +1,333 @@
+import type { SparseForm } from '../../../sae/architecture.js';
+import { PARAMETERS } from '../../../sae/registry.js';
+import type { ParameterName, Sizes } from '../../../sae/sae.js';
+import type { EngineSettings } from '../engine.js';
+import { isTrained } from '../objective.js';
+import { blockLength } from './kernels.js';
+
+const TYPES = {
+  f32: Float32Array,
+  f64: Float64Array,
+  u32: Uint32Array,
+  u16: Uint16Array,
+  u8: Uint8Array,
+  i8: Int8Array,
+  i32: Int32Array,
+} as const;
+
+type Views = { [T in keyof typeof TYPES]: InstanceType<(typeof TYPES)[T]> };
+type ElementType = keyof Views;
+
+const PAGE = 65_536;
+/** Arrays begin at cache lines. */
+const LINE = 64;
+/** Bytes that one WebAssembly.Memory can hold. */
+export const LARGEST_MEMORY = PAGE * PAGE;
+
+/** Where named arrays lie in a memory that is yet to be made; address 0 stays unused. */
+export class Plan {
+  bytes = LINE;
+  private readonly places = new Map<string, { type: ElementType; pointer: number; length: number }>();
+
+  add(name: string, type: ElementType, length: number): void {
+    if (this.places.has(name)) throw new Error(`array ${name} is planned twice`);
+    this.places.set(name, { type, pointer: this.bytes, length });
+    this.bytes += Math.ceil((length * TYPES[type].BYTES_PER_ELEMENT) / LINE) * LINE;
+  }
+
+  at(name: string): { type: ElementType; pointer: number; length: number } {
+    const place = this.places.get(name);
+    if (!place) throw new Error(`no array ${name} is planned`);
+    return place;
+  }
+
+  has(name: string): boolean {
+    return this.places.has(name);
+  }
+}
+
+/**
+ * Named arrays in one WebAssembly.Memory, which kernels know by address and ONNX Runtime by view. The memory never
+ * grows, so views stay valid; pages that are not written cost nothing.
+ */
+export class Arena {
+  readonly memory: WebAssembly.Memory;
+
+  constructor(private readonly plan: Plan) {
+    const pages = Math.ceil(plan.bytes / PAGE);
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  }
+
+  has(name: string): boolean {
+    return this.plan.has(name);
+  }
+
+  /** Address of an array; 0, which no kernel reads, for one that this run does without. */
+  pointer(name: string): number {
+    return this.plan.has(name) ? this.plan.at(name).pointer : 0;
+  }
+
+  f32(name: string, from = 0, length?: number): Float32Array {
+    return this.view('f32', name, from, length);
+  }
+
+  u32(name: string): Uint32Array {
+    return this.view('u32', name, 0);
+  }
+
+  f64(name: string): Float64Array {
+    return this.view('f64', name, 0);
+  }
+
+  /** A view of `length` elements of an array from element `from` on. */
+  view<T extends ElementType>(type: T, name: string, from: number, length?: number): Views[T] {
+    const place = this.plan.at(name);
+    const size = TYPES[type].BYTES_PER_ELEMENT;
+    const bytes = place.length * TYPES[place.type].BYTES_PER_ELEMENT;
+    const count = length ?? bytes / size - from;
+    if ((from + count) * size > bytes) throw new Error(`view beyond array ${name}`);
+    return new TYPES[type](this.memory.buffer, place.pointer + from * size, count) as Views[T];
+  }
+}
+
+/** Features whose pre-activations are computed at once. */
+export const STRIP = 256;
+/** A strip with more candidates than this fraction of its entries takes the float32 product. */
+export const MOST_CANDIDATES = 1 / 4;
+/** A strip with more active entries than this fraction is passed through densely. */
+export const MOST_ENTRIES = 1 / 4;
+
+/** Rows are padded to whole cache lines of float32. */
+export function padded(length: number): number {
+  return Math.ceil(length / 16) * 16;
+}
+
+/** Most entries that a slice can hold. */
+export function entryCapacity(features: number, batch: number): number {
+  return Math.floor(features / STRIP) * entryLimit(STRIP, batch) + entryLimit(features % STRIP, batch);
+}
+
+/** Most entries that a strip may add before it becomes dense; small strips are always held sparse. */
+export function entryLimit(rows: number, batch: number): number {
+  return Math.ceil(rows * batch * MOST_ENTRIES);
+}
+
+/** Most entries of a token; 0 where any number may be. */
+export function limitOf({ select }: SparseForm): number {
+  return select.kind === 'k-per-token' ? select.k : 0;
+}
+
+/** Arrays [B, d_out] of partial reconstructions that workers exchange together. */
+export function exchangedSums({ second }: SparseForm): readonly ('r' | 'r_aux')[] {
+  return second ? ['r', 'r_aux'] : ['r'];
+}
+
+/** What of a run decides where a worker's arrays lie. */
+export interface SliceShape {
+  readonly settings: EngineSettings;
+  readonly form: SparseForm;
+  readonly features: number;
+  readonly workers: number;
+}
+
+/** The arrays of a worker that owns `features` features, W_enc feature-major like W_dec. */
+export function planSlice(shape: SliceShape): Plan {
+  const plan = new Plan();
+  planState(plan, shape);
+  planBatch(plan, shape);
+  planStrip(plan, shape);
+  planLists(plan, shape);
+  const { form, features, settings } = shape;
+  const dIn = padded(settings.dIn);
+  const dOut = padded(settings.dOut ?? settings.dIn);
+  plan.add('g_enc', 'f32', dIn);
+  plan.add('g_dec', 'f32', dOut);
+  plan.add('sums', 'f32', 4);
+  plan.add('pull', 'f32', dIn);
+  plan.add('column', 'f32', dOut);
+  for (const [array, block] of [
+    ['step', 'Step'],
+    ['x_block', 'Quantised'],
+    ['w_block', 'Quantised'],
+    ['x_side', 'Side'],
+    ['y_side', 'Side'],
+  ] as const) {
+    plan.add(array, 'u32', blockLength(block));
+  }
+  if (limitOf(form) > 0) return plan;
+  // Dense passes: gradients of half a strip.
+  const half = stripOf(features) / 2;
+  plan.add('strip_enc', 'f32', half * dIn);
+  plan.add('strip_dec', 'f32', half * dOut);
+  if (form.second?.trainsDecoder) plan.add('strip_aux', 'f32', half * dOut);
+  plan.add('strip_sums', 'f32', 8 * half);
+  return plan;
+}
+
+const stripOf = (features: number) => Math.min(STRIP, padded(features));
+
+/** Parameters, Adam's moments of those that are trained, and what is counted for each feature. */
+function planState(plan: Plan, { settings, features }: SliceShape): void {
+  const [dIn, dOut] = [padded(settings.dIn), padded(settings.dOut ?? settings.dIn)];
+  const lengths: Partial<Record<ParameterName, number>> = {
+    W_enc: features * dIn,
+    W_dec: features * dOut,
+    b_dec: dOut,
+  };
+  for (const name of PARAMETERS[settings.architecture]) {
+    const length = lengths[name] ?? features;
+    plan.add(name, 'f32', length);
+    if (!isTrained(settings, name)) continue;
+    if (settings.beta1 > 0) plan.add(`m/${name}`, 'f32', length);
+    plan.add(`v/${name}`, 'f32', length);
+  }
+  plan.add('since_fired', 'f32', features);
+  plan.add('updated', 'u32', features);
+  plan.add('fired', 'u32', features);
+  plan.add('exp_r_mag', 'f32', features);
+}
+
+/** The batch as it is read, what is encoded, targets and residuals; per token what bounds its int8 products. */
+function planBatch(plan: Plan, { settings, form }: SliceShape): void {
+  const { batch, dOut: width } = settings;
+  const [dIn, dOut] = [padded(settings.dIn), padded(settings.dOut ?? settings.dIn)];
+  const Bp = padded(batch);
+  const stored = settings.batchDType === 'float16' ? 'u16' : 'f32';
+  plan.add('batch', stored, batch * settings.dIn);
+  plan.add('xc', 'f32', Bp * dIn);
+  if (width !== undefined) {
+    plan.add('target', stored, batch * width);
+    plan.add('nothing', 'f32', dIn);
+    plan.add('yc', 'f32', Bp * dOut);
+  }
+  plan.add('r', 'f32', Bp * dOut);
+  if (form.second || form.auxK) plan.add('r_aux', 'f32', Bp * dOut);
+  plan.add('received', 'f32', Bp * Math.max(dIn, dOut));
+  plan.add('x_q', 'i8', Bp * dIn);
+  // 1 / step, error and length, [Bp] each: the screen reads them Bp apart.
+  plan.add('x_numbers', 'f32', 3 * Bp);
+}
+
+/** One tile, the pre-activations of two strips; a strip as integers, and its candidates. */
+function planStrip(plan: Plan, { settings, features }: SliceShape): void {
+  const { batch, dIn } = settings;
+  const strip = stripOf(features);
+  plan.add('tile', 'f32', 2 * strip * padded(batch));
+  plan.add('w_q', 'u8', strip * padded(dIn));
+  for (const name of ['w_inverse', 'w_error', 'w_length']) plan.add(name, 'f32', strip);
+  plan.add('candidate_start', 'u32', strip + 1);
+  plan.add('candidates', 'u32', candidateCapacity(strip, batch) + 16);
+  plan.add('dots', 'f32', 8);
+}
+
+/** Lists of entries, whose arrays begin with this: those that reconstruct the target, and dead features' for AuxK. */
+export const LISTS = ['main', 'dead'] as const;
+export type ListName = (typeof LISTS)[number];
+
+/** Most entries that a list can hold. */
+export function listCapacity({ settings, form, features }: SliceShape, list: ListName): number {
+  const k = list === 'main' ? limitOf(form) : (form.auxK?.k ?? 0);
+  if (k === 0) return entryCapacity(features, settings.batch);
+  // What is kept of earlier strips, and all of one.
+  return settings.batch * (Math.min(k, features) + Math.min(STRIP, features));
+}
+
+function planLists(plan: Plan, shape: SliceShape): void {
+  const { settings, form, features, workers } = shape;
+  const { batch, dIn } = settings;
+  const limits = { main: limitOf(form), dead: form.auxK?.k ?? 0 };
+  for (const list of form.auxK ? (['main', 'dead'] as const) : (['main'] as const)) {
+    const entries = listCapacity(shape, list) + 16;
+    plan.add(`${list}/block`, 'u32', blockLength('Entries'));
+    plan.add(`${list}/start`, 'u32', features + 1);
+    plan.add(`${list}/token_start`, 'u32', batch + 1);
+    for (const name of ['token', 'feature']) plan.add(`${list}/${name}`, 'u32', entries);
+    for (const name of ['p', 'f']) plan.add(`${list}/${name}`, 'f32', entries);
+    if (form.rule === 'gated') plan.add(`${list}/g`, 'f32', entries);
+    plan.add(`${list}/totals`, 'f64', 2);
+    if (limits[list] === 0) continue;
+    // A heap more, of one part of the batch.
+    plan.add(`${list}/top`, 'f32', (batch + 1) * limits[list]);
+    plan.add(`${list}/above`, 'f32', padded(batch));
+    plan.add(`${list}/floor`, 'f32', batch);
+    plan.add(`${list}/ties`, 'u32', batch);
+  }
+  const most = Math.max(...Object.values(limits));
+  if (most > 0) {
+    // Heaps of all workers for a worker's share of the batch.
+    plan.add('heaps', 'f32', (batch + workers + 1) * most);
+    plan.add('heap_ties', 'u32', batch + workers);
+  }
+  if (!form.auxK) return;
+  plan.add('dead', 'u32', features);
+  plan.add('dead_rows', 'f32', stripOf(features) * padded(dIn));
+}
+
+/** Most candidates of a strip. */
+export function candidateCapacity(rows: number, batch: number): number {
+  return Math.ceil(rows * batch * MOST_CANDIDATES);
+}
+
+/** Features [first, last) of worker `index`: parts as equal as can be. */
+export function featuresOf(dSae: number, index: number, workers: number): readonly [first: number, last: number] {
+  return [Math.floor((dSae * index) / workers), Math.floor((dSae * (index + 1)) / workers)];
+}
+
+/** How an array of the state lies in a worker's memory. */
+type Layout = 'columns' | 'rows' | 'numbers' | 'whole';
+
+function layoutOf(name: string): Layout {
+  const parameter = name.replace(/^[mv]\//, '');
+  if (parameter === 'W_enc') return 'columns';
+  if (parameter === 'W_dec') return 'rows';
+  return parameter === 'b_dec' ? 'whole' : 'numbers';
+}
+
+/** The part of an array that belongs to features [first, last): W_enc transposed, rows padded. */
+export function takePart(
+  name: string,
+  values: Float32Array,
+  { dIn, dOut, dSae }: Sizes,
+  [first, last]: readonly [number, number],
+): Float32Array<ArrayBuffer> {
+  const layout = layoutOf(name);
+  if (layout === 'numbers') return values.slice(first, last);
+  if (layout === 'whole') {
+    const part = new Float32Array(padded(dOut));
+    part.set(values);
+    return part;
+  }
+  const d = padded(layout === 'rows' ? dOut : dIn);
+  const part = new Float32Array((last - first) * d);
+  if (layout === 'rows') {
+    for (let j = first; j < last; j++) part.set(values.subarray(j * dOut, (j + 1) * dOut), (j - first) * d);
+    return part;
+  }
+  for (let i = 0; i < dIn; i++) {
+    const row = values.subarray(i * dSae, (i + 1) * dSae);
+    for (let j = first; j < last; j++) part[(j - first) * d + i] = row[j]!;
+  }
+  return part;
+}
+
+/** Writes such a part back into the whole array. */
+export function putPart(
+  name: string,
+  part: Float32Array,
+  values: Float32Array,
+  { dIn, dOut, dSae }: Sizes,
+  [first, last]: readonly [number, number],
+): void {
+  const layout = layoutOf(name);
+  const d = padded(layout === 'rows' ? dOut : dIn);
+  if (layout === 'numbers') values.set(part, first);
+  else if (layout === 'whole') values.set(part.subarray(0, dOut));
+  else if (layout === 'rows') {
+    for (let j = first; j < last; j++) values.set(part.subarray((j - first) * d, (j - first) * d + dOut), j * dOut);
+  } else {
+    for (let i = 0; i < dIn; i++) {
+      const row = values.subarray(i * dSae, (i + 1) * dSae);
+      for (let j = first; j < last; j++) row[j] = part[(j - first) * d + i]!;
+    }
+  }
+}
