@@ -120,11 +120,11 @@ test('stores of which one was made otherwise are refused by what differs', async
   ];
   for (const [settings, what] of others) {
     const { activations, target } = await pair(t, settings);
-    await refuses(() => openStoreSource({ activations, target }), activations, target, 'not row-aligned', what);
+    await refuses(() => openStoreSource({ activations, target }), 'activations/not-aligned', activations, target, what);
   }
   const { activations } = await pair(t);
   const halves = await written(join(temporaryDirectory(t), OUTPUT), { ...TARGET, dtype: 'float16' });
-  await refuses(() => openStoreSource({ activations, target: halves }), 'not row-aligned', 'dtype');
+  await refuses(() => openStoreSource({ activations, target: halves }), 'activations/not-aligned', 'dtype');
 });
 
 test('another text with equal settings is refused by its contexts', async (t) => {
@@ -133,7 +133,11 @@ test('another text with equal settings is refused by its contexts', async (t) =>
   const other = await written(join(temporaryDirectory(t), 'other'), TARGET);
   manifest.contexts[1]!.sha256 = '0'.repeat(64);
   await writeManifest(other, manifest);
-  await refuses(() => openStoreSource({ activations, target: other }), 'not row-aligned', 'the text of their contexts');
+  await refuses(
+    () => openStoreSource({ activations, target: other }),
+    'activations/not-aligned',
+    'the text of their contexts',
+  );
 });
 
 test('rows of other positions are found in the shard that has them, whatever the manifests say', async (t) => {
@@ -151,7 +155,7 @@ test('rows of other positions are found in the shard that has them, whatever the
       async () => {
         for (let row = 0; row < 10; row++) await batches.next(1);
       },
-      'not row-aligned',
+      'activations/not-aligned',
       '(context 7, position 3)',
     );
   }
@@ -159,12 +163,12 @@ test('rows of other positions are found in the shard that has them, whatever the
 
 test('a target that is not complete, or no store, is refused', async (t) => {
   const { activations } = await pair(t);
-  await refuses(() => openStoreSource({ activations, target: temporaryDirectory(t) }), 'not an activation store');
+  await refuses(() => openStoreSource({ activations, target: temporaryDirectory(t) }), 'activations/not-a-store');
   const part = temporaryDirectory(t);
   const manifest = emptyManifest(ROWS, { ...TARGET });
   const window = new Window(0, D_OUT, 'float32');
   window.contexts.push(context(0));
   window.add(numberedRows(4, D_OUT), new Float32Array(4));
   await new StoreWriter(part, manifest).writeWindow(window);
-  await refuses(() => openStoreSource({ activations, target: part }), '4 of 60 rows');
+  await refuses(() => openStoreSource({ activations, target: part }), 'activations/incomplete', '4 of 60 rows');
 });

@@ -83,14 +83,24 @@ test('values are those of the rows for any Arrow reader', () => {
 test('a shard of another width is refused by name', async () => {
   const bytes = encodeShard(randomRows(6, 4, 'float32'), 4, 'float32');
   for (const d of [2, 3, 8])
-    await refuses(() => decodeShard(bytes, d, 'float32', 'shard-7'), 'shard-7', `not ${d} wide`);
+    await refuses(
+      () => decodeShard(bytes, d, 'float32', 'shard-7'),
+      'activations/foreign-shard',
+      'shard-7',
+      `not ${d} wide`,
+    );
 });
 
 test('a shard of another element type is refused by name', async () => {
   for (const written of activationDTypes) {
     const bytes = encodeShard(randomRows(6, 4, written), 4, written);
     for (const wanted of activationDTypes.filter((dtype) => (dtype === 'float32') !== (written === 'float32'))) {
-      await refuses(() => decodeShard(bytes, 4, wanted, 'shard-7'), 'shard-7', `not ${wanted}`);
+      await refuses(
+        () => decodeShard(bytes, 4, wanted, 'shard-7'),
+        'activations/foreign-shard',
+        'shard-7',
+        `not ${wanted}`,
+      );
     }
   }
 });
@@ -101,7 +111,12 @@ test('float16 is not taken for bfloat16, nor bfloat16 for float16, though both h
     ['bfloat16', 'float16'],
   ] as const) {
     const bytes = encodeShard(randomRows(6, 4, written), 4, written);
-    await refuses(() => decodeShard(bytes, 4, wanted, 'shard-7'), 'shard-7', `not ${wanted}`);
+    await refuses(
+      () => decodeShard(bytes, 4, wanted, 'shard-7'),
+      'activations/foreign-shard',
+      'shard-7',
+      `not ${wanted}`,
+    );
   }
 });
 
@@ -109,7 +124,7 @@ test('bytes that are no Arrow file, or not all of one, are refused by name', asy
   const whole = encodeShard(randomRows(64, 4, 'float32'), 4, 'float32');
   const text = new TextEncoder().encode('not an Arrow file at all, but long enough to be read as one');
   for (const bytes of [new Uint8Array(0), text, whole.slice(0, whole.length >> 1), whole.slice(0, 100)]) {
-    await refuses(() => decodeShard(bytes, 4, 'float32', 'shard-7'), 'shard-7');
+    await refuses(() => decodeShard(bytes, 4, 'float32', 'shard-7'), 'activations/foreign-shard', 'shard-7');
   }
 });
 
@@ -118,16 +133,21 @@ test('an Arrow file without one of the columns is refused, naming it', async () 
   for (const column of ['activation', 'token', 'context', 'pos']) {
     const others = table.schema.fields.map(({ name }) => name).filter((name) => name !== column);
     const bytes = tableToIPC(table.select(others), 'file');
-    await refuses(() => decodeShard(bytes, 4, 'float32', 'shard-7'), 'shard-7', `"${column}"`);
+    await refuses(
+      () => decodeShard(bytes, 4, 'float32', 'shard-7'),
+      'activations/foreign-shard',
+      'shard-7',
+      `"${column}"`,
+    );
   }
 });
 
 test('an Arrow file of several record batches, or with a plain column of activations, is refused', async () => {
   const table = tableFromIPC(encodeShard(randomRows(6, 4, 'float32'), 4, 'float32'));
   const twice = tableToIPC(new Table(table.schema, [...table.batches, ...table.batches]), 'file');
-  await refuses(() => decodeShard(twice, 4, 'float32', 'shard-7'), '2 record batches');
+  await refuses(() => decodeShard(twice, 4, 'float32', 'shard-7'), 'activations/foreign-shard', '2 record batches');
   const plain = tableToIPC(tableFromArrays({ activation: new Float32Array(4) }), 'file');
-  await refuses(() => decodeShard(plain, 4, 'float32', 'shard-7'), 'shard-7');
+  await refuses(() => decodeShard(plain, 4, 'float32', 'shard-7'), 'activations/foreign-shard', 'shard-7');
 });
 
 test('contexts are kept with their tokens and the documents these came from', () => {

@@ -68,13 +68,17 @@ function written(batch: RecordBatch, options = {}): { file: Uint8Array; stream: 
   return { file: file!, stream: stream! };
 }
 
-async function refusesBoth({ file, stream }: ReturnType<typeof written>, what: string): Promise<void> {
-  await refuses(() => decodeShard(file, D, 'float32', 'shard'), 'shard', what);
+async function refusesBoth(
+  { file, stream }: ReturnType<typeof written>,
+  what: string,
+  code: 'activations/broken-stream' | 'activations/stream-not-readable' = 'activations/broken-stream',
+): Promise<void> {
+  await refuses(() => decodeShard(file, D, 'float32', 'shard'), 'activations/foreign-shard', 'shard', what);
   const reading = async () => {
     const rows = await RowStream.open(inChunks(stream, 100), 'the pipe');
     await rows.next();
   };
-  await refuses(reading, 'the pipe', what);
+  await refuses(reading, code, 'the pipe', what);
 }
 
 const withColumn = (name: string, data: Data) => Object.entries({ ...columns, [name]: data });
@@ -140,7 +144,11 @@ test('columns of other types, of nulls, doubled or dictionary-encoded are refuse
   await refusesBoth(written(batchOf(withColumn('activation', nullRow))), '"activation" has nulls');
   await refusesBoth(written(batchOf([...Object.entries(columns), ['token', columns.token!]])), '2 columns "token"');
   const words = vectorFromArray(['a', 'b', 'a', 'b', 'a', 'b', 'a', 'b', 'a', 'b']).data[0]!;
-  await refusesBoth(written(batchOf(withColumn('more', words))), 'dictionary-encoded');
+  await refusesBoth(
+    written(batchOf(withColumn('more', words))),
+    'dictionary-encoded',
+    'activations/stream-not-readable',
+  );
 });
 
 test('bits that say that they are of another type are refused', async () => {
@@ -152,7 +160,7 @@ test('bits that say that they are of another type are refused', async () => {
   ] as const) {
     const { file } = written(batchOf(withColumn('activation', fixed(new Uint16(), bits)), metadata));
     const decoded = () => decodeShard(file, D, 'bfloat16', 'shard');
-    if (refused) await refuses(decoded, 'not bfloat16');
+    if (refused) await refuses(decoded, 'activations/foreign-shard', 'not bfloat16');
     else decoded();
   }
 });
@@ -162,7 +170,11 @@ test('compressed files and streams are refused as what they are', async () => {
   const frame = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0, 0);
   compressionRegistry.set(CompressionType.ZSTD, { encode: () => frame, decode: () => frame });
   const options = { compressionType: CompressionType.ZSTD };
-  await refusesBoth(written(batchOf(Object.entries(columns)), options), 'compressed');
+  await refusesBoth(
+    written(batchOf(Object.entries(columns)), options),
+    'compressed',
+    'activations/stream-not-readable',
+  );
 });
 
 test('a big-endian schema is refused', () => {

@@ -51,6 +51,11 @@ const words = (from: number, length: number) => Array.from({ length: length >> 2
 test('a file that is no Arrow file, or was cut, is refused', async () => {
   for (const bytes of [Buffer.alloc(0), Buffer.from('ARROW1'), Buffer.from('{"schema":1}'), whole.subarray(0, -1)]) {
     assert.throws(() => checkIpcFile(bytes), RangeError);
-    await refuses(() => decodeShard(bytes, 3, 'float32', 'shard'), 'shard', 'not an Arrow IPC file');
+    await refuses(
+      () => decodeShard(bytes, 3, 'float32', 'shard'),
+      'activations/foreign-shard',
+      'shard',
+      'not an Arrow IPC file',
+    );
   }
 });

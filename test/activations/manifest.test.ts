@@ -24,27 +24,27 @@ test('a manifest is read as it was written', async (t) => {
 
 test('a directory without a manifest is refused as no store', async (t) => {
   const directory = temporaryDirectory(t);
-  await refuses(() => readManifest(directory), directory, 'not an activation store');
-  await refuses(() => readManifest(join(directory, 'gone')), 'not an activation store');
+  await refuses(() => readManifest(directory), 'activations/not-a-store', directory);
+  await refuses(() => readManifest(join(directory, 'gone')), 'activations/not-a-store');
 });
 
 test('a manifest that is not JSON is refused by name', async (t) => {
   const directory = temporaryDirectory(t);
   writeFileSync(join(directory, 'manifest.json'), '{"format": "sae-pipe-activ');
-  await refuses(() => readManifest(directory), join(directory, 'manifest.json'), 'not JSON');
+  await refuses(() => readManifest(directory), 'disk/not-json', join(directory, 'manifest.json'));
 });
 
 test('a manifest of another version is refused with both versions', async (t) => {
   const directory = temporaryDirectory(t);
   writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, version: 2, hook: undefined }));
-  await refuses(() => readManifest(directory), 'version 2', 'version 1');
+  await refuses(() => readManifest(directory), 'activations/other-version', 'version 2', 'version 1');
 });
 
 test('JSON of another kind is refused', async (t) => {
   const directory = temporaryDirectory(t);
   for (const text of ['null', '[]', '3', '{}', '{"format":"other","version":1}']) {
     writeFileSync(join(directory, 'manifest.json'), text);
-    await refuses(() => readManifest(directory), join(directory, 'manifest.json'));
+    await refuses(() => readManifest(directory), 'disk/wrong-json', join(directory, 'manifest.json'));
   }
 });
 
@@ -53,7 +53,8 @@ test('each missing key is refused by name', async (t) => {
   // Stores of before `pending` was written are read.
   for (const key of Object.keys(full).filter((key) => key !== 'pending')) {
     writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, [key]: undefined }));
-    await refuses(() => readManifest(directory), 'manifest.json', key);
+    const code = key === 'version' ? 'activations/other-version' : 'disk/wrong-json';
+    await refuses(() => readManifest(directory), code, 'manifest.json', key);
   }
 });
 
@@ -73,7 +74,7 @@ test('a value that does not fit is refused, naming its place', async (t) => {
   ];
   for (const [place, change] of bad) {
     writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, ...change }));
-    await refuses(() => readManifest(directory), 'manifest.json', `${place}: `);
+    await refuses(() => readManifest(directory), 'disk/wrong-json', 'manifest.json', `${place}: `);
   }
 });
 
@@ -99,25 +100,25 @@ test('no file that a manifest lists may lie outside its directory', async (t) =>
     ];
     for (const [place, change] of changes) {
       writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, ...change }));
-      await refuses(() => readManifest(directory), `${place}: `);
+      await refuses(() => readManifest(directory), 'disk/wrong-json', `${place}: `);
     }
   }
 });
 
 test('a directory that is gone is refused when a manifest is to be written', (t) => {
   const directory = join(temporaryDirectory(t), 'gone');
-  return refuses(() => writeManifest(directory, full), directory);
+  return refuses(() => writeManifest(directory, full), 'disk/out-vanished', directory);
 });
 
 test('a version that is no number is refused, not a fault', async (t) => {
   const directory = temporaryDirectory(t);
   const text = JSON.stringify({ ...emptyManifest(1), version: { toString: 1 } });
   writeFileSync(join(directory, 'manifest.json'), text);
-  await refuses(() => readManifest(directory), directory, 'format version {"toString":1}');
+  await refuses(() => readManifest(directory), 'activations/other-version', directory, 'format version {"toString":1}');
 });
 
 test('a context that has no room for more than BOS is refused', async (t) => {
   const directory = temporaryDirectory(t);
   await writeManifest(directory, emptyManifest(1, { context: 1 }));
-  await refuses(() => readManifest(directory), directory, 'context');
+  await refuses(() => readManifest(directory), 'disk/wrong-json', directory, 'context');
 });

@@ -60,7 +60,7 @@ test('a store that is not complete is refused with how far it got', async (t) =>
   const manifest = emptyManifest(40);
   const writer = new StoreWriter(directory, manifest);
   await writer.writeWindow(filledWindow(0, 3, manifest));
-  await refuses(() => openStore(directory), directory, '24 of 40 rows', '--resume');
+  await refuses(() => openStore(directory), 'activations/incomplete', directory, '24 of 40 rows', '--resume');
 });
 
 test('a store is found in the directory that holds it alone; where there are several, all are named', async (t) => {
@@ -74,7 +74,12 @@ test('a store is found in the directory that holds it alone; where there are sev
   assert.equal((await store.readShard(0)).token.length, 10);
   assert.equal((await openStoreSource({ activations: out })).about.place, store.directory);
   cpSync(directory, join(out, 'blocks.0.hook_attn_out'), { recursive: true });
-  await refuses(() => openStore(out), 'holds 2 stores', 'blocks.0.hook_attn_out, blocks.1.hook_mlp_out');
+  await refuses(
+    () => openStore(out),
+    'activations/several-stores',
+    'holds 2 stores',
+    'blocks.0.hook_attn_out, blocks.1.hook_mlp_out',
+  );
   // A directory that is a store itself is meant, whatever lies in it.
   cpSync(out, join(directory, 'more'), { recursive: true });
   assert.equal((await openStore(directory)).directory, directory);
@@ -82,7 +87,7 @@ test('a store is found in the directory that holds it alone; where there are sev
 
 test('a directory that is no store is refused', (t) => {
   const directory = temporaryDirectory(t);
-  return refuses(() => openStore(directory), directory, 'not an activation store');
+  return refuses(() => openStore(directory), 'activations/not-a-store', directory);
 });
 
 test('a shard with a single bit changed is refused by name, the others are read', async (t) => {
@@ -92,7 +97,7 @@ test('a shard with a single bit changed is refused by name, the others are read'
   bytes[bytes.length >> 1]! ^= 1;
   writeFileSync(path, bytes);
   const store = await openStore(directory);
-  await refuses(() => store.readShard(1), path, 'SHA-256');
+  await refuses(() => store.readShard(1), 'activations/shard-changed', path, 'SHA-256');
   assert.equal((await store.readShard(0)).token.length, 10);
 });
 
@@ -101,7 +106,7 @@ test('a shard that is missing is refused by name, when a store is opened and whe
   const store = await openStore(directory);
   rmSync(join(directory, 'shard-00002.arrow'));
   for (const read of [() => store.readShard(2), () => openStore(directory)]) {
-    await refuses(read, join(directory, 'shard-00002.arrow'), 'could not be read');
+    await refuses(read, 'activations/no-shard', join(directory, 'shard-00002.arrow'));
   }
 });
 
@@ -110,13 +115,19 @@ test('a shard of another size is refused when the store is opened, before anythi
   const path = join(directory, 'shard-00003.arrow');
   const { size } = statSync(path);
   truncateSync(path, size - 8);
-  await refuses(() => openStore(directory), path, `has ${size - 8} bytes, and the manifest says ${size}`, 'again');
+  await refuses(
+    () => openStore(directory),
+    'activations/shard-size',
+    path,
+    `has ${size - 8} bytes, and the manifest says ${size}`,
+    'again',
+  );
   // A store of before sizes were listed: less than its rows take cannot be whole.
   const shards = manifest.shards.map(({ bytes: _, ...shard }) => shard);
   await writeManifest(directory, { ...manifest, shards });
   assert.ok(await openStore(directory));
   truncateSync(path, 10 * 24 - 1);
-  await refuses(() => openStore(directory), path, `has 239 bytes, and its 10 rows take 240`);
+  await refuses(() => openStore(directory), 'activations/shard-size', path, `has 239 bytes, and its 10 rows take 240`);
 });
 
 test('a shard in the place of another is refused with both hashes', async (t) => {
@@ -125,20 +136,25 @@ test('a shard in the place of another is refused with both hashes', async (t) =>
   const store = await openStore(directory);
   const [first, second] = manifest.shards.map(({ sha256 }) => sha256.slice(0, 12));
   const path = join(directory, 'shard-00001.arrow');
-  await refuses(() => store.readShard(1), path, `SHA-256 is ${first}…, and the manifest says ${second}…`);
+  await refuses(
+    () => store.readShard(1),
+    'activations/shard-changed',
+    path,
+    `SHA-256 is ${first}…, and the manifest says ${second}…`,
+  );
 });
 
 test('a shard that is too small for the rows that the manifest lists is refused before any is read', async (t) => {
   const { directory, manifest } = await written(t);
   const shards = manifest.shards.map((shard, i) => (i === 1 ? { ...shard, rows: 2 ** 40 } : shard));
   await writeManifest(directory, { ...manifest, shards, rows: manifest.rows - 10 + 2 ** 40 });
-  await refuses(() => openStore(directory), 'shard-00001.arrow', `its ${2 ** 40} rows take`);
+  await refuses(() => openStore(directory), 'activations/shard-size', 'shard-00001.arrow', `its ${2 ** 40} rows take`);
 });
 
 test('a store without rows is refused: there would be no end to looking for the first', async (t) => {
   const { directory, manifest } = await written(t);
   await writeManifest(directory, { ...manifest, shards: [], contexts: [], rows: 0, rows_wanted: 0 });
-  await refuses(() => openStore(directory), directory, 'holds no rows');
+  await refuses(() => openStore(directory), 'activations/no-rows', directory);
 });
 
 test('shards that are links are read, wherever they lead; a pipe behind one is refused', async (t) => {
@@ -153,8 +169,8 @@ test('shards that are links are read, wherever they lead; a pipe behind one is r
   const store = await openStore(directory);
   rmSync(elsewhere);
   execFileSync('mkfifo', [elsewhere]);
-  await refuses(() => openStore(directory), 'shard-00000.arrow', 'is not a file');
-  await refuses(() => store.readShard(0), 'shard-00000.arrow', 'is not a file');
+  await refuses(() => openStore(directory), 'activations/shard-not-a-file', 'shard-00000.arrow');
+  await refuses(() => store.readShard(0), 'disk/not-a-file', 'shard-00000.arrow');
 });
 
 /** Puts other bytes in the place of shard 0 and lists their hash. */
@@ -169,18 +185,23 @@ test('a shard with another number of rows than is listed is refused with both', 
   const { directory, manifest } = await written(t);
   await replaceShard(directory, manifest, encodeShard(randomRows(9, 3, 'float32'), 3, 'float32'));
   const store = await openStore(directory);
-  await refuses(() => store.readShard(0), 'shard-00000.arrow', '9 rows', 'says 10');
+  await refuses(() => store.readShard(0), 'activations/wrong-counts', 'shard-00000.arrow', '9 rows', 'says 10');
 });
 
 test('a shard of another width than the manifest says is refused by name', async (t) => {
   const { directory, manifest } = await written(t);
   await replaceShard(directory, manifest, encodeShard(randomRows(10, 4, 'float32'), 4, 'float32'));
   const store = await openStore(directory);
-  await refuses(() => store.readShard(0), join(directory, 'shard-00000.arrow'), 'not 3 wide');
+  await refuses(
+    () => store.readShard(0),
+    'activations/foreign-shard',
+    join(directory, 'shard-00000.arrow'),
+    'not 3 wide',
+  );
 });
 
 test('a complete store whose shards do not add up to its rows is refused when it is opened', async (t) => {
   const { directory, manifest } = await written(t);
   await writeManifest(directory, { ...manifest, shards: manifest.shards.slice(1) });
-  await refuses(() => openStore(directory), directory);
+  await refuses(() => openStore(directory), 'activations/wrong-counts', directory);
 });

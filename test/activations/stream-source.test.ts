@@ -216,20 +216,20 @@ test('a stream that ends early is refused when its missing rows are wanted, and 
   const cut = whole.subarray(0, whole.length - 300);
   const batches = (await openOn(cut, 16)).batches('shuffled', SEED);
   assert.deepEqual(await deal(batches, 48), shuffled(16).slice(0, 48));
-  await refuses(() => batches.next(3), 'the pipe ended after 50 of 51 rows.');
+  await refuses(() => batches.next(3), 'activations/stream-cut-short', 'the pipe ended after 50 of 51 rows.');
 });
 
 test('more rows than the stream has are refused', async () => {
   const batches = await opened('shuffled', 16);
   await batches.next(50);
-  await refuses(() => batches.next(2), 'the pipe has 51 rows, and training asks for more');
+  await refuses(() => batches.next(2), 'activations/too-few-rows', 'the pipe has 51 rows, and training asks for more');
 });
 
 test('a terminal, a pipe without a stream and a second pass are refused', async () => {
   const terminal = Object.assign(pipeOf(whole).readable, { isTTY: true });
-  await refusesUsage(() => openStreamSource(terminal, { place }), 'the pipe is a terminal', 'Pipe one in');
+  await refusesUsage(() => openStreamSource(terminal, { place }), 'activations/terminal');
   const { readable } = pipeOf(Buffer.alloc(100));
-  await refuses(() => openStreamSource(readable, { place }), 'not an Arrow stream');
+  await refuses(() => openStreamSource(readable, { place }), 'activations/not-arrow');
   assert.ok(readable.destroyed, 'its writer must not wait for a reader that has given up');
   const source = await openOn(whole);
   source.batches('stored', 0);
@@ -287,7 +287,7 @@ test('the text read so far is known at every row, however the stream is cut, and
       ] as const) {
         const resumed = (await openOn(bytes, poolRows)).batches('shuffled', SEED);
         resumed.expectText!(read);
-        if (refused) await refuses(() => resumed.seek(dealt), 'the pipe brings another text');
+        if (refused) await refuses(() => resumed.seek(dealt), 'activations/other-text');
         else await resumed.seek(dealt);
       }
     }
@@ -305,7 +305,7 @@ test('a finished run is told of another text while its stream is passed over', a
   ] as const) {
     const source = await openOn(bytes, 8);
     source.batches('shuffled', SEED).expectText!(first.textRead!(40)!);
-    if (refused) await refuses(() => source.passOver!(), 'another text');
+    if (refused) await refuses(() => source.passOver!(), 'activations/other-text');
     else await source.passOver!();
     await source.close();
   }

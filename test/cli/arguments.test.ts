@@ -27,6 +27,7 @@ test('every unknown flag is named at once, with its own remedy', async () => {
   const saelens = ['--hook_name', 'blocks.0.hook_z', '--l1_coefficient', '-1', '--d_sae=64', '--normalise', '--out'];
   await refusesUsage(
     () => given('train', ...saelens, '--seed', '1', '--seed', '2'),
+    'config/unknown-flag',
     '--hook_name, --l1_coefficient, --d_sae and --normalise are not known',
     '--l1_coefficient: Did you mean --l1?',
     '--d_sae: Did you mean --d-sae?',
@@ -35,22 +36,22 @@ test('every unknown flag is named at once, with its own remedy', async () => {
 });
 
 test('what is doubtful is refused by name', async () => {
-  for (const [stage, args, ...parts] of [
-    ['train', ['--seed', '0', '--seed', '1'], '--seed was given more than once'],
-    ['train', ['--overwrite', '--no-overwrite'], '--overwrite was given more than once'],
-    ['train', ['--config', 'a', '--config', 'a'], '--config was given more than once'],
-    ['report', ['e', '--evaluation', 'f'], '--evaluation was given more than once'],
-    ['train', ['--out', '--overwrite'], '--out has no value'],
-    ['train', ['--out'], '--out has no value'],
-    ['train', ['--out='], '--out has no value'],
-    ['train', ['--no-seed'], '--no-seed', 'takes a value'],
-    ['train', ['--no-such'], '--no-such is not known'],
-    ['train', ['--overwrite=maybe'], '--overwrite=maybe'],
-    ['train', ['-seed', '1'], '-seed is not known', '--seed?'],
-    ['train', ['--modle', 'x'], '--modle is not known', '--model?'],
-    ['train', ['word'], 'takes no argument "word"'],
-    ['report', ['a', 'b'], 'takes no argument "b"'],
+  for (const [stage, args, code, ...named] of [
+    ['train', ['--seed', '0', '--seed', '1'], 'config/flag-twice', '--seed'],
+    ['train', ['--overwrite', '--no-overwrite'], 'config/flag-twice', '--overwrite'],
+    ['train', ['--config', 'a', '--config', 'a'], 'config/flag-twice', '--config'],
+    ['report', ['e', '--evaluation', 'f'], 'config/flag-twice', '--evaluation'],
+    ['train', ['--out', '--overwrite'], 'config/no-value', '--out'],
+    ['train', ['--out'], 'config/no-value', '--out'],
+    ['train', ['--out='], 'config/no-value', '--out'],
+    ['train', ['--no-seed'], 'config/unknown-flag', '--no-seed', 'takes a value'],
+    ['train', ['--no-such'], 'config/unknown-flag', '--no-such'],
+    ['train', ['--overwrite=maybe'], 'config/switch-with-value', '--overwrite=maybe'],
+    ['train', ['-seed', '1'], 'config/unknown-flag', '-seed', '--seed?'],
+    ['train', ['--modle', 'x'], 'config/unknown-flag', '--modle', '--model?'],
+    ['train', ['word'], 'cli/surplus-argument', '"word"'],
+    ['report', ['a', 'b'], 'cli/surplus-argument', '"b"'],
   ] as const) {
-    await refusesUsage(() => given(stage, ...args), ...parts);
+    await refusesUsage(() => given(stage, ...args), code, ...named);
   }
 });

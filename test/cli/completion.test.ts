@@ -102,6 +102,7 @@ test('completion prints a script and refuses other shells', async () => {
   const { code, stdout, stderr } = await run('completion', 'bash');
   assert.deepEqual([code, stderr, stdout], [0, '', completionScript(['bash'])]);
   assert.match((await run('completion', '--help')).stdout, /source <\(/);
-  for (const args of [[], ['csh'], ['bash', 'zsh']]) await refusesUsage(() => completionScript(args), 'bash');
+  for (const args of [[], ['csh'], ['bash', 'zsh']])
+    await refusesUsage(() => completionScript(args), 'cli/unknown-shell', 'bash');
   assert.equal((await run('completion')).code, 2);
 });

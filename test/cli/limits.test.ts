@@ -78,8 +78,8 @@ test('what threads reserve decides how many are advised', async () => {
   checkAddressSpace(4, Number.POSITIVE_INFINITY, []);
   checkAddressSpace(4, 44 * GiB, []);
   checkAddressSpace(4, GiB, ['--disable-wasm-trap-handler']);
-  await refuses(() => checkAddressSpace(4, 43 * GiB, []), '43.0 GiB', '44.0 GiB', '--threads 3');
-  await refuses(() => checkAddressSpace(4, 8 * GiB, []), '--engine reference');
+  await refuses(() => checkAddressSpace(4, 43 * GiB, []), 'train/address-space', '43.0 GiB', '44.0 GiB', '--threads 3');
+  await refuses(() => checkAddressSpace(4, 8 * GiB, []), 'train/address-space', '--engine reference');
 });
 
 const NOBODY = 54_321;

@@ -23,6 +23,7 @@ test('what is no regular file is refused at once: a pipe that nobody writes to, 
   for (const file of [pipe, '/dev/zero', '/dev/null', join(root, 'directory')]) {
     await refusesUsage(
       () => loadConfig('train', {}, file),
+      'config/not-a-file',
       file,
       file === join(root, 'directory') ? 'a directory' : 'not a regular file',
     );
@@ -31,9 +32,10 @@ test('what is no regular file is refused at once: a pipe that nobody writes to, 
 
 test('a file that is too large, or not UTF-8, is refused by name', async () => {
   const keys = Array.from({ length: 100_000 }, (_, i) => `  k${i}: ${i}\n`).join('');
-  await refusesUsage(() => loadConfig('train', {}, yaml(`train:\n${keys}`)), 'larger than');
+  await refusesUsage(() => loadConfig('train', {}, yaml(`train:\n${keys}`)), 'config/file-too-large');
   await refusesUsage(
     () => loadConfig('train', {}, yaml(Buffer.from(`${section}  text-field: caf\xe9\n`, 'latin1'))),
+    'config/not-utf8',
     'UTF-8',
   );
   assert.equal(loadConfig('train', {}, yaml(`\ufeff${section.replaceAll('\n', '\r\n')}`)).dSae, 64);
@@ -41,24 +43,48 @@ test('a file that is too large, or not UTF-8, is refused by name', async () => {
 
 test('as many keys and levels as the size allows end in a sentence', async () => {
   const many = Array.from({ length: 40_000 }, (_, i) => `k${i.toString(36)}:\n`).join('');
-  await refusesUsage(() => loadConfig('train', {}, yaml(many)), 'is not known');
+  await refusesUsage(() => loadConfig('train', {}, yaml(many)), 'config/unknown-section');
   for (const deep of ['['.repeat(1e5), `train: ${'{a: '.repeat(2e4)}1${'}'.repeat(2e4)}`]) {
-    await refusesUsage(() => loadConfig('train', {}, yaml(deep)), 'not YAML');
+    await refusesUsage(() => loadConfig('train', {}, yaml(deep)), 'config/not-yaml', 'not YAML');
   }
-  await refusesUsage(() => loadConfig('train', {}, yaml('train: &t\n  out: *t\n')), '*t stands within its own anchor');
-  await refusesUsage(() => loadConfig('train', {}, yaml(`train: &a [*a${', *a'.repeat(5e4)}]`)), 'aliases');
+  await refusesUsage(
+    () => loadConfig('train', {}, yaml('train: &t\n  out: *t\n')),
+    'config/not-yaml',
+    '*t stands within its own anchor',
+  );
+  await refusesUsage(
+    () => loadConfig('train', {}, yaml(`train: &a [*a${', *a'.repeat(5e4)}]`)),
+    'config/not-yaml',
+    'aliases',
+  );
   const aliases = Array.from({ length: 6000 }, (_, i) => `  k${i}: &k${i} x\n  j${i}: *k${i}\n`).join('');
-  await refusesUsage(() => loadConfig('train', {}, yaml(`train:\n${aliases}`)), 'more than 100 aliases');
+  await refusesUsage(
+    () => loadConfig('train', {}, yaml(`train:\n${aliases}`)),
+    'config/not-yaml',
+    'more than 100 aliases',
+  );
   const shared = 'sweep: {out: &o runs/x}\ntrain: {activations: *o, d-sae: 8, out: *o}\n';
   assert.equal(loadConfig('train', {}, yaml(shared)).activations, 'runs/x');
 });
 
 test('a key that is there twice is refused at any depth, and nothing but the refusal is said', async () => {
-  await refusesUsage(() => loadConfig('train', {}, yaml(`${section}  d-sae: 128\n`)), '"d-sae" is there twice');
-  await refusesUsage(() => loadConfig('train', {}, yaml(section + section)), '"train" is there twice');
+  await refusesUsage(
+    () => loadConfig('train', {}, yaml(`${section}  d-sae: 128\n`)),
+    'config/not-yaml',
+    '"d-sae" is there twice',
+  );
+  await refusesUsage(
+    () => loadConfig('train', {}, yaml(section + section)),
+    'config/not-yaml',
+    '"train" is there twice',
+  );
   const group = 'sweep:\n  out: o\n  runs:\n    - {l1: 1, l1: 2}\n';
-  await refusesUsage(() => loadConfig('sweep', {}, yaml(group)), '"l1" is there twice');
-  await refusesUsage(() => loadConfig('train', {}, yaml(`${section}  ? [a, b]\n  : 1\n`)), 'is not known');
+  await refusesUsage(() => loadConfig('sweep', {}, yaml(group)), 'config/not-yaml', '"l1" is there twice');
+  await refusesUsage(
+    () => loadConfig('train', {}, yaml(`${section}  ? [a, b]\n  : 1\n`)),
+    'config/unknown-flag',
+    'is not known',
+  );
 });
 
 test('numbers in a file may be written as on the command line', () => {
@@ -68,16 +94,16 @@ test('numbers in a file may be written as on the command line', () => {
 });
 
 test('values of another kind are named, whatever they are', async () => {
-  for (const [text, ...parts] of [
-    ['lr: {a: 1}', 'train.lr', 'a mapping is not a number'],
-    ['lr: 1MM', '"1MM" is not a number'],
-    ['lr: .inf', 'Infinity is not a number'],
-    ['overwrite: yes', '"yes" is neither true nor false'],
-    ['steps: 9007199254740993', 'too large'],
-    ['text-field: "a\\0b"', 'NUL'],
-    ['l1_coefficient: 3', 'train.l1_coefficient', 'Did you mean', 'train.l1?'],
-    ['d_sae: 3', 'train.d-sae?'],
+  for (const [text, code, ...named] of [
+    ['lr: {a: 1}', 'config/wrong-value', 'train.lr', 'a mapping'],
+    ['lr: 1MM', 'config/wrong-value', '"1MM"'],
+    ['lr: .inf', 'config/wrong-value', 'Infinity'],
+    ['overwrite: yes', 'config/wrong-value', '"yes"'],
+    ['steps: 9007199254740993', 'config/wrong-value', 'train.steps'],
+    ['text-field: "a\\0b"', 'config/nul-character', 'train.text-field'],
+    ['l1_coefficient: 3', 'config/unknown-flag', 'train.l1_coefficient', 'train.l1?'],
+    ['d_sae: 3', 'config/unknown-flag', 'train.d-sae?'],
   ] as const) {
-    await refusesUsage(() => loadConfig('train', {}, yaml(`${section}  ${text}\n`)), ...parts);
+    await refusesUsage(() => loadConfig('train', {}, yaml(`${section}  ${text}\n`)), code, ...named);
   }
 });

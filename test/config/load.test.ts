@@ -43,7 +43,12 @@ test('a text that YAML takes for a number is what was written', (t) => {
   for (const [written, read] of Object.entries({ '2.5k': '2500', '1_000': '1000', '10min': '10min', '0': '0' })) {
     assert.equal(loadConfig('train', { 'checkpoint-every': written }, file).checkpointEvery, read);
   }
-  return refusesUsage(() => loadConfig('train', { 'checkpoint-every': '1.5' }, file), '--checkpoint-every', '10min');
+  return refusesUsage(
+    () => loadConfig('train', { 'checkpoint-every': '1.5' }, file),
+    'config/wrong-value',
+    '--checkpoint-every',
+    '10min',
+  );
 });
 
 test('the command line wins over the file, key by key', (t) => {
@@ -75,7 +80,11 @@ test('numbers and choices of a repeated flag may be separated by commas', async 
     ],
   );
   for (const bad of ['10,x', '10,', '']) {
-    await refusesUsage(() => loadConfig('train', { ...given, 'resample-at': bad }), '--resample-at: ');
+    await refusesUsage(
+      () => loadConfig('train', { ...given, 'resample-at': bad }),
+      'config/wrong-value',
+      '--resample-at: ',
+    );
   }
 });
 
@@ -98,8 +107,12 @@ test('choices and hooks may be separated by commas, on the command line and in a
   assert.equal(ablate(given), undefined);
   assert.deepEqual(loadConfig('harvest', { ...required, hook: ['a, b', 'c'] }).hook, ['a', 'b', 'c']);
   assert.deepEqual(loadConfig('eval', { sae: 'a,b', model: 'm', corpus: 'c', out: 'o' }).sae, ['a,b']);
-  await refusesUsage(() => loadConfig('train', { ...given, ablate: 'no-r-mag,no-bias' }), '--ablate: ');
-  await refusesUsage(() => loadConfig('train', { ...given, train: 'r_mag,' }), '--train: ');
+  await refusesUsage(
+    () => loadConfig('train', { ...given, ablate: 'no-r-mag,no-bias' }),
+    'config/wrong-value',
+    '--ablate: ',
+  );
+  await refusesUsage(() => loadConfig('train', { ...given, train: 'r_mag,' }), 'config/wrong-value', '--train: ');
 });
 
 test('sections of other stages are left alone, and a missing or blank one is empty', (t) => {
@@ -109,57 +122,86 @@ test('sections of other stages are left alone, and a missing or blank one is emp
 });
 
 test('an unknown flag is refused with the nearest one', () =>
-  refusesUsage(() => loadConfig('harvest', { ...required, tokns: 3 }), '--tokns', 'Did you mean --tokens?'));
+  refusesUsage(
+    () => loadConfig('harvest', { ...required, tokns: 3 }),
+    'config/unknown-flag',
+    '--tokns',
+    'Did you mean --tokens?',
+  ));
 
 test('a schema key in camel case is not a flag', () =>
-  refusesUsage(() => loadConfig('harvest', { ...required, rowsPerShard: 3 }), '--rowsPerShard', '--rows-per-shard?'));
+  refusesUsage(
+    () => loadConfig('harvest', { ...required, rowsPerShard: 3 }),
+    'config/unknown-flag',
+    '--rowsPerShard',
+    '--rows-per-shard?',
+  ));
 
 test('an unknown key in the file is refused with file, section and the nearest one', (t) => {
   const file = yaml(t, 'harvest: {modle: m}');
-  return refusesUsage(() => loadConfig('harvest', required, file), file, 'harvest.modle', 'harvest.model?');
+  return refusesUsage(
+    () => loadConfig('harvest', required, file),
+    'config/unknown-flag',
+    file,
+    'harvest.modle',
+    'harvest.model?',
+  );
 });
 
 test('an unknown section is refused with the nearest one, whatever stage is wanted', (t) => {
   const file = yaml(t, 'harvset: {model: m}');
-  return refusesUsage(() => loadConfig('train', {}, file), file, 'harvset', 'Did you mean harvest?');
+  return refusesUsage(() => loadConfig('train', {}, file), 'config/unknown-section', file, 'harvset');
 });
 
 test('a file that is missing or not YAML is refused by name', async (t) => {
   const file = yaml(t, 'harvest: [1, 2\ntrain: }');
-  await refusesUsage(() => loadConfig('harvest', required, file), file, 'not YAML');
-  await refusesUsage(() => loadConfig('harvest', required, `${file}.gone`), `${file}.gone`, 'ENOENT');
+  await refusesUsage(() => loadConfig('harvest', required, file), 'config/not-yaml', file, 'not YAML');
+  await refusesUsage(
+    () => loadConfig('harvest', required, `${file}.gone`),
+    'config/file-not-readable',
+    `${file}.gone`,
+    'ENOENT',
+  );
 });
 
 test('a file without sections is refused', async (t) => {
   for (const text of ['', '- harvest', 'harvest', '3']) {
     const file = yaml(t, text);
-    await refusesUsage(() => loadConfig('harvest', required, file), file, 'no sections', '"harvest:"');
+    await refusesUsage(() => loadConfig('harvest', required, file), 'config/no-sections', file, '"harvest:"');
   }
 });
 
 test('a section that is no mapping is refused by name', async (t) => {
   for (const text of ['harvest: 3', 'harvest: [model, m]', 'harvest: model']) {
     const file = yaml(t, text);
-    await refusesUsage(() => loadConfig('harvest', required, file), file, 'section "harvest"');
+    await refusesUsage(() => loadConfig('harvest', required, file), 'config/wrong-section', file, 'section "harvest"');
   }
 });
 
 test('each missing required flag is named', async () => {
   for (const name of Object.keys(required)) {
     const { [name as keyof typeof required]: _, ...rest } = required;
-    await refusesUsage(() => loadConfig('harvest', rest), `--${name} is missing`);
+    await refusesUsage(() => loadConfig('harvest', rest), 'config/missing-flag', `--${name} is missing`);
   }
-  await refusesUsage(() => loadConfig('train', { activations: 'a', out: 'o' }), '--d-sae is missing');
+  await refusesUsage(
+    () => loadConfig('train', { activations: 'a', out: 'o' }),
+    'config/missing-flag',
+    '--d-sae is missing',
+  );
 });
 
 test('a value of the wrong type is refused, naming where it stands', async (t) => {
-  await refusesUsage(() => loadConfig('harvest', { ...required, tokens: 'many' }), '--tokens');
-  await refusesUsage(() => loadConfig('harvest', { ...required, tokens: Number.NaN }), '--tokens');
+  await refusesUsage(() => loadConfig('harvest', { ...required, tokens: 'many' }), 'config/wrong-value', '--tokens');
+  await refusesUsage(
+    () => loadConfig('harvest', { ...required, tokens: Number.NaN }),
+    'config/wrong-value',
+    '--tokens',
+  );
   const file = yaml(t, 'harvest: {tokens: many}');
   const { tokens: _, ...rest } = required;
-  await refusesUsage(() => loadConfig('harvest', rest, file), `${file}, harvest.tokens`);
+  await refusesUsage(() => loadConfig('harvest', rest, file), 'config/wrong-value', `${file}, harvest.tokens`);
   const blank = yaml(t, 'harvest: {tokens: }');
-  await refusesUsage(() => loadConfig('harvest', rest, blank), `${blank}, harvest.tokens`);
+  await refusesUsage(() => loadConfig('harvest', rest, blank), 'config/wrong-value', `${blank}, harvest.tokens`);
 });
 
 test('a value out of range is refused, naming the flag', async () => {
@@ -173,15 +215,28 @@ test('a value out of range is refused, naming the flag', async () => {
     ['train', { activations: 'a', out: 'o', 'd-sae': 8, beta2: 1 }, '--beta2'],
     ['train', { activations: 'a', out: 'o', 'd-sae': 8, lr: 0 }, '--lr'],
   ];
-  for (const [stage, given, name] of bad) await refusesUsage(() => loadConfig(stage, given), `${name}: `);
-  await refusesUsage(() => loadConfig('harvest', { ...required, hook: [] }), '--hook has no value');
+  for (const [stage, given, name] of bad)
+    await refusesUsage(() => loadConfig(stage, given), 'config/wrong-value', `${name}: `);
+  await refusesUsage(
+    () => loadConfig('harvest', { ...required, hook: [] }),
+    'config/wrong-value',
+    '--hook has no value',
+  );
   assert.equal(loadConfig('harvest', { ...required, context: 2, seed: 2 ** 32 - 1 }).seed, 2 ** 32 - 1);
 });
 
 test('a flag given twice is refused unless it may be repeated', async (t) => {
-  await refusesUsage(() => loadConfig('harvest', { ...required, tokens: [1, 2] }), '--tokens was given more than once');
+  await refusesUsage(
+    () => loadConfig('harvest', { ...required, tokens: [1, 2] }),
+    'config/flag-twice',
+    '--tokens was given more than once',
+  );
   const file = yaml(t, 'harvest: {tokens: [1, 2]}');
-  await refusesUsage(() => loadConfig('harvest', required, file), 'harvest.tokens was given more than once');
+  await refusesUsage(
+    () => loadConfig('harvest', required, file),
+    'config/flag-twice',
+    'harvest.tokens was given more than once',
+  );
 });
 
 test('every file in configs/ holds only known sections, keys and values that fit', () => {
@@ -250,6 +305,6 @@ test('YAML that grows without end, or has tags of its own, is refused by name', 
     'harvest: {model: 1, model: 2}',
   ]) {
     const file = yaml(t, text);
-    await refusesUsage(() => loadConfig('harvest', required, file), file, 'not YAML');
+    await refusesUsage(() => loadConfig('harvest', required, file), 'config/not-yaml', file, 'not YAML');
   }
 });

@@ -180,7 +180,7 @@ test('tokens of a batch are laid context after context', async () => {
 
 test('a token beyond the vocabulary is refused', async () => {
   const batch = await pack(['ab', 'cd'], 3);
-  await refuses(() => batchTokens(batch, 13), 'token 13', 'vocabulary has 13');
+  await refuses(() => batchTokens(batch, 13), 'corpus/token-outside-vocabulary', 'token 13', 'vocabulary has 13');
 });
 
 test('activations are counted where the token is not BOS, inserted, leading or written out', async () => {

@@ -83,8 +83,8 @@ test('a .json file that is named is read where it holds JSON Lines, and refused 
     'c.json': '{\n"text":"c"}',
   });
   assert.deepEqual(await texts(join(root, 'a.json')), ['A']);
-  await refuses(() => texts(join(root, 'b.json')), join(root, 'b.json'), 'not JSON Lines');
-  await refuses(() => texts(join(root, 'c.json')), join(root, 'c.json'), 'not JSON Lines', 'line 1');
+  await refuses(() => texts(join(root, 'b.json')), 'corpus/not-json-lines', join(root, 'b.json'));
+  await refuses(() => texts(join(root, 'c.json')), 'corpus/not-json-lines', join(root, 'c.json'), 'line 1');
 });
 
 test('one text in two forms is refused, naming both', async (t) => {
@@ -96,7 +96,7 @@ test('one text in two forms is refused, naming both', async (t) => {
     ['a.jsonl', 'a.txt'],
   ] as const) {
     const root = corpus(t, { [a]: line('A'), [b]: 'A' });
-    await refuses(() => listed(root), join(root, a), join(root, b), 'twice');
+    await refuses(() => listed(root), 'corpus/same-text-twice', join(root, a), join(root, b), 'twice');
   }
   const apart = corpus(t, { 'a.txt': 'A', 'b.jsonl': line('B'), 'sub/a.jsonl': line('C') });
   assert.deepEqual(await texts(apart), ['A', 'B', 'C']);
@@ -105,13 +105,19 @@ test('one text in two forms is refused, naming both', async (t) => {
 test('one file by two names is refused, naming both', async (t) => {
   const root = corpus(t, { 'a.jsonl': line('A') });
   symlinkSync('a.jsonl', join(root, 'b.jsonl'));
-  await refuses(() => listed(root), join(root, 'a.jsonl'), join(root, 'b.jsonl'), 'twice');
+  await refuses(() => listed(root), 'corpus/same-file-twice', join(root, 'a.jsonl'), join(root, 'b.jsonl'), 'twice');
   const hard = corpus(t, { 'a.txt': 'A' });
   linkSync(join(hard, 'a.txt'), join(hard, 'b.txt'));
-  await refuses(() => listed(hard), join(hard, 'a.txt'), join(hard, 'b.txt'), 'twice');
+  await refuses(() => listed(hard), 'corpus/same-file-twice', join(hard, 'a.txt'), join(hard, 'b.txt'), 'twice');
   const linked = corpus(t, { 'sub/a.jsonl': line('A') });
   symlinkSync('sub', join(linked, 'sub2'));
-  await refuses(() => listed(linked), join(linked, 'sub/a.jsonl'), join(linked, 'sub2/a.jsonl'), 'twice');
+  await refuses(
+    () => listed(linked),
+    'corpus/same-file-twice',
+    join(linked, 'sub/a.jsonl'),
+    join(linked, 'sub2/a.jsonl'),
+    'twice',
+  );
 });
 
 test('links to files and directories elsewhere are followed, and one to a directory around it is not', async (t) => {
@@ -137,10 +143,10 @@ test('links to files and directories elsewhere are followed, and one to a direct
 test('a link that leads nowhere is refused by name', async (t) => {
   const root = corpus(t, { 'a.txt': 'A' });
   symlinkSync('gone.txt', join(root, 'b.txt'));
-  await refuses(() => listed(root), join(root, 'b.txt'));
+  await refuses(() => listed(root), 'corpus/not-a-file', join(root, 'b.txt'));
 });
 
 test('a directory in which all is skipped is refused with a reason', async (t) => {
   const root = corpus(t, { 'info.json': '{"a":1}', 'x.parquet.gz': 'x' });
-  await refuses(() => listed(root), root, 'has no file', 'x.parquet.gz');
+  await refuses(() => listed(root), 'corpus/nothing-to-read', root, 'x.parquet.gz');
 });

@@ -101,25 +101,25 @@ test('a directory is read in the order of names, other files left out', async (t
 
 test('a missing path is refused by name', async (t) => {
   const path = join(temporaryDirectory(t), 'gone.jsonl');
-  await refuses(() => read(path), `no corpus at ${path}`);
+  await refuses(() => read(path), 'corpus/none', `no corpus at ${path}`);
 });
 
 test('a file with another ending is refused, naming those that are read', async (t) => {
   const path = file(t, 'corpus.csv', 'a,b');
-  await refuses(() => read(path), path, '.jsonl', '.gz', '.zst', '.parquet');
+  await refuses(() => read(path), 'corpus/unknown-ending', path, '.jsonl', '.gz', '.zst', '.parquet');
 });
 
 test('a directory without a corpus file is refused by name', async (t) => {
   const directory = temporaryDirectory(t);
-  await refuses(() => read(directory), directory, 'has no file');
+  await refuses(() => read(directory), 'corpus/nothing-to-read', directory);
   writeFileSync(join(directory, 'README.md'), '');
-  await refuses(() => read(directory), directory, 'has no file', 'README.md');
+  await refuses(() => read(directory), 'corpus/nothing-to-read', directory, 'README.md');
 });
 
 test('a directory that is named like a corpus file is a directory', async (t) => {
   const directory = temporaryDirectory(t);
   mkdirSync(join(directory, 'inner.txt'));
-  await refuses(() => read(directory), directory, 'has no file');
+  await refuses(() => read(directory), 'corpus/nothing-to-read', directory);
   writeFileSync(join(directory, 'inner.txt', 'a.txt'), 'inner');
   assert.deepEqual(await textsOf(directory), ['inner']);
 });
@@ -127,43 +127,47 @@ test('a directory that is named like a corpus file is a directory', async (t) =>
 test('a line that is not JSON is refused with file and line, after the documents before it', async (t) => {
   const path = file(t, 'a.jsonl', '{"text":"one"}\n\n{"text":"thr\n{"text":"four"}\n');
   const found: string[] = [];
-  await refuses(async () => {
-    for await (const { text } of wholeDocuments(path, 'text')) found.push(text);
-  }, `${path}:3 is not JSON`);
+  await refuses(
+    async () => {
+      for await (const { text } of wholeDocuments(path, 'text')) found.push(text);
+    },
+    'corpus/not-json',
+    `${path}:3 is not JSON`,
+  );
   assert.deepEqual(found, ['one']);
 });
 
 test('a line without the text is refused with file, line and the keys it has', async (t) => {
   const path = file(t, 'a.jsonl', '{"text":"one"}\n{"id":2,"content":"two"}\n');
-  await refuses(() => read(path), `${path}:2`, '"text"', 'id, content', '--text-field');
+  await refuses(() => read(path), 'corpus/no-text', `${path}:2`, '"text"', '--text-field');
 });
 
 test('a text that is no string is refused, and so is a line that is no object', async (t) => {
   for (const line of ['{"text":5}', '{"text":{}}', '{"text":["a"]}', 'null', '5', '"text"', '[]']) {
     const path = file(t, 'a.jsonl', `${line}\n`);
-    await refuses(() => read(path), `${path}:1`, 'no text');
+    await refuses(() => read(path), 'corpus/no-text', `${path}:1`);
   }
 });
 
 test('a truncated .txt.gz is refused by name', async (t) => {
   const packed = gzipSync(randomTexts(3).join(''));
   const path = file(t, 'a.txt.gz', packed.subarray(0, packed.length - 50));
-  await refuses(() => read(path), path, 'to its end');
+  await refuses(() => read(path), 'corpus/cut-short', path, 'to its end');
 });
 
 test('a truncated .jsonl.gz is refused by name', async (t) => {
   const packed = gzipSync(jsonl(randomTexts(4)));
   for (const length of [packed.length - 50, packed.length >> 1, 0]) {
     const path = file(t, 'a.jsonl.gz', packed.subarray(0, length));
-    await refuses(() => read(path), path, 'to its end');
+    await refuses(() => read(path), 'corpus/cut-short', path, 'to its end');
   }
 });
 
 test('a .gz file that is not packed at all is refused by name', async (t) => {
   const text = file(t, 'a.txt.gz', 'plain');
-  await refuses(() => read(text), text);
+  await refuses(() => read(text), 'corpus/cut-short', text);
   const lines = file(t, 'a.jsonl.gz', jsonl(['plain']));
-  await refuses(() => read(lines), lines);
+  await refuses(() => read(lines), 'corpus/cut-short', lines);
 });
 
 test('who stops reading before a damaged place does not hear of it', async (t) => {
@@ -194,6 +198,6 @@ test('links in a corpus directory are followed, and the directory may be one', a
 test('what is no file is refused: reading a pipe might never end', async (t) => {
   const directory = temporaryDirectory(t);
   execFileSync('mkfifo', [join(directory, 'a.txt')]);
-  await refuses(() => read(directory), join(directory, 'a.txt'), 'is not a file');
-  await refuses(() => read(join(directory, 'a.txt')), join(directory, 'a.txt'), 'is not a file');
+  await refuses(() => read(directory), 'corpus/not-a-file', join(directory, 'a.txt'));
+  await refuses(() => read(join(directory, 'a.txt')), 'corpus/not-a-file', join(directory, 'a.txt'));
 });

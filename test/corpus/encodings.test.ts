@@ -58,7 +58,7 @@ test('UTF-16 is read where it is asked for, and refused elsewhere', async () => 
   for (const [name, bytes, encoding] of forms) {
     const path = file(name, bytes);
     assert.ok((await read(path, encoding))[0] === text, name);
-    await refuses(() => read(path), path, 'not valid UTF-8 at byte');
+    await refuses(() => read(path), 'corpus/wrong-encoding', path, 'not valid UTF-8 at byte');
   }
   const lines = file('le.jsonl', Buffer.from(`${mark}{"text":"één"}\r\n{"text":"😀"}\r\n`, 'utf16le'));
   assert.deepEqual(await read(lines, 'utf-16'), ['één', '😀']);
@@ -99,7 +99,7 @@ test('what is not UTF-8 is refused with file, byte, and the encoding that it loo
     ['overlong.txt', Buffer.from([0x61, 0xc0, 0xaf, 0x62]), 1, 'UTF-8'],
   ] as [string, Buffer, number, ...string[]][]) {
     const path = file(name, bytes);
-    await refuses(() => read(path), path, `at byte ${offset}`, ...words);
+    await refuses(() => read(path), 'corpus/wrong-encoding', path, `at byte ${offset}`, ...words);
   }
 });
 
@@ -118,7 +118,7 @@ test('what Latin-1 would read as garbage without an error is not called Latin-1'
     ['han-be.txt', utf16be(han), 'UTF-16', '--encoding utf-16be'],
   ] as [string, Buffer, ...string[]][]) {
     const path = file(name, bytes);
-    await refuses(() => read(path), path, 'not valid UTF-8', ...words);
+    await refuses(() => read(path), 'corpus/wrong-encoding', path, 'not valid UTF-8', ...words);
   }
 });
 
@@ -130,7 +130,7 @@ test('a byte far into a file is counted from its beginning', async () => {
     while (start > 0 && bytes[start]! >> 6 === 0b10) start--;
     bytes[start] = 0xff;
     const path = file('far.txt', bytes);
-    await refuses(() => read(path), `at byte ${start};`);
+    await refuses(() => read(path), 'corpus/wrong-encoding', `at byte ${start};`);
   }
 });
 
@@ -139,31 +139,47 @@ test('encodings of one byte are read where they are asked for', async () => {
   const path = file('bytes.txt', bytes);
   assert.deepEqual(await read(path, 'latin-1'), [bytes.toString('latin1')]);
   const undefinedBytes = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
-  await refuses(() => read(path, 'windows-1252'), path, 'at byte 128');
+  await refuses(() => read(path, 'windows-1252'), 'corpus/wrong-encoding', path, 'at byte 128');
   const defined = bytes.filter((byte) => !undefinedBytes.includes(byte));
   // (Node's own decoder of this name gives Latin-1 in some versions.)
   const decoded = Buffer.from(defined)
     .toString('latin1')
     .replace(/[\x80-\x9f]+/, '€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ');
   assert.deepEqual(await read(file('windows.txt', defined), 'windows-1252'), [decoded]);
-  await refuses(() => read(file('utf16.txt', Buffer.from('words', 'utf16le')), 'latin-1'), 'at byte 1', 'UTF-16');
+  await refuses(
+    () => read(file('utf16.txt', Buffer.from('words', 'utf16le')), 'latin-1'),
+    'corpus/wrong-encoding',
+    'at byte 1',
+    'UTF-16',
+  );
 });
 
 test('an encoding that cannot be the right one is refused', async () => {
   const prose = 'Plain prose, longer than a few bytes, in ASCII.';
   const utf8 = file('ascii.txt', Buffer.from(prose));
   for (const encoding of ['utf-16', 'utf-16le', 'utf-16be'] as const) {
-    await refuses(() => read(utf8, encoding), utf8, 'looks like UTF-8', 'Leave --encoding out');
+    await refuses(
+      () => read(utf8, encoding),
+      'corpus/wrong-encoding',
+      utf8,
+      'looks like UTF-8',
+      'Leave --encoding out',
+    );
   }
   const le = file('marked-le.txt', Buffer.from(`\ufeff${prose}`, 'utf16le'));
-  await refuses(() => read(le, 'utf-16be'), le, '--encoding utf-16le');
+  await refuses(() => read(le, 'utf-16be'), 'corpus/wrong-encoding', le, '--encoding utf-16le');
   const bare = file('bare.txt', Buffer.from(prose, 'utf16le'));
-  await refuses(() => read(bare, 'utf-16'), bare, 'byte order mark', 'utf-16le');
+  await refuses(() => read(bare, 'utf-16'), 'corpus/wrong-encoding', bare, 'utf-16le');
   const odd = file('odd.txt', Buffer.concat([Buffer.from(`\ufeff${prose}`, 'utf16le'), Buffer.of(0x61)]));
-  await refuses(() => read(odd, 'utf-16'), odd, `at byte ${2 * prose.length + 2}`);
+  await refuses(() => read(odd, 'utf-16'), 'corpus/wrong-encoding', odd, `at byte ${2 * prose.length + 2}`);
   const lone = file('lone.txt', Buffer.from('\ufeffab\ud83dcd', 'utf16le'));
-  await refuses(() => read(lone, 'utf-16'), lone, 'at byte 6');
-  await refuses(() => read('test/corpus/fixtures/tiny.parquet', 'latin-1'), 'Parquet', '--encoding');
+  await refuses(() => read(lone, 'utf-16'), 'corpus/wrong-encoding', lone, 'at byte 6');
+  await refuses(
+    () => read('test/corpus/fixtures/tiny.parquet', 'latin-1'),
+    'corpus/encoding-of-parquet',
+    'Parquet',
+    '--encoding',
+  );
 });
 
 test('half a surrogate pair in JSON is read as U+FFFD, and counted', async () => {

@@ -25,6 +25,7 @@ test('exactly enough text is let through', () =>
 test('one token too few is refused with corpus, what there is, what was asked for, and the remedy', () =>
   refuses(
     () => checkEnoughText(contexts(10).make(), seven, 71, 'c.jsonl', silent, never),
+    'corpus/too-short',
     'c.jsonl',
     '70 tokens',
     '71',
@@ -34,8 +35,8 @@ test('one token too few is refused with corpus, what there is, what was asked fo
 test('a corpus that fills no context is refused as that', () =>
   refuses(
     () => checkEnoughText(contexts(0).make(), seven, 1, 'c.jsonl', silent, never),
+    'corpus/too-short',
     'c.jsonl',
-    'a single context',
     '--context',
   ));
 
@@ -48,6 +49,7 @@ test('counting stops once there is enough', async () => {
 test('only the positions that count are counted', () =>
   refuses(
     () => checkEnoughText(contexts(10).make(), ({ index }) => (index === 3 ? 2 : 0), 3, 'c.jsonl', silent, never),
+    'corpus/too-short',
     '2 tokens',
   ));
 

@@ -32,10 +32,10 @@ test('the column of the text can be chosen', async () => {
 });
 
 test('a missing column is refused, listing those there are', () =>
-  refuses(() => read(FILE, 'body'), FILE, '"body"', 'title, text, year, summary', '--text-field'));
+  refuses(() => read(FILE, 'body'), 'corpus/no-text-column', FILE, '"body"', '--text-field'));
 
 test('a column of numbers is refused by its type', () =>
-  refuses(() => read(FILE, 'year'), FILE, '"year"', 'INT64', '--text-field'));
+  refuses(() => read(FILE, 'year'), 'corpus/no-text-column', FILE, '"year"', 'INT64', '--text-field'));
 
 test('a row without a text is passed over, and counted', async () => {
   const said: string[] = [];
@@ -56,7 +56,7 @@ test('a truncated file, and one that is no Parquet, are refused by name', async 
   const whole = readFileSync(FILE);
   for (const bytes of [whole.subarray(0, whole.length - 100), Buffer.from('PAR1 but nothing else'), Buffer.alloc(0)]) {
     writeFileSync(path, bytes);
-    await refuses(() => read(path, 'text'), path);
+    await refuses(() => read(path, 'text'), 'corpus/broken-parquet', path);
   }
 });
 
@@ -82,7 +82,7 @@ test('every codec, page version and encoding of strings has the same rows', asyn
 
 test('a string that is not UTF-8 is refused with row and byte, and what it looks like', () => {
   const path = 'test/corpus/fixtures/latin-1.parquet';
-  return refuses(() => read(path, 'text'), `${path}, row 1`, 'byte 3', 'Latin-1');
+  return refuses(() => read(path, 'text'), 'corpus/wrong-encoding', `${path}, row 1`, 'byte 3', 'Latin-1');
 });
 
 test('a change of any byte comes to rows or to a refusal', async (t) => {
@@ -101,5 +101,5 @@ test('a change of any byte comes to rows or to a refusal', async (t) => {
 
 test('two columns of the name that is asked for are refused', async () => {
   const path = 'test/corpus/fixtures/two-columns.parquet';
-  await refuses(() => read(path, 'text'), path, '2 columns');
+  await refuses(() => read(path, 'text'), 'corpus/no-text-column', path, '2 columns');
 });

@@ -70,14 +70,22 @@ test('chunks keep which document each token is of', () => {
 });
 
 test('what is wrong with tokenizer or text is refused from its thread as it would be here', async (t) => {
-  await refuses(() => Text.open(start({ model: join(MODEL, 'nowhere') })), 'has no tokenizer.json');
+  await refuses(
+    () => Text.open(start({ model: join(MODEL, 'nowhere') })),
+    'corpus/no-tokenizer',
+    'has no tokenizer.json',
+  );
   const corpus = join(temporaryDirectory(t), 'c.jsonl');
   writeFileSync(corpus, `${JSON.stringify({ text: 'The state of the Union. '.repeat(100) })}\n{"broken\n`);
   const text = await Text.open(start({ corpus }));
   const taken: Context[] = [];
-  await refuses(async () => {
-    for await (const context of text.contexts()) taken.push(context);
-  }, 'c.jsonl:2 is not JSON');
+  await refuses(
+    async () => {
+      for await (const context of text.contexts()) taken.push(context);
+    },
+    'corpus/not-json',
+    'c.jsonl:2 is not JSON',
+  );
   assert.ok(taken.length > 0);
   await text.close(silent);
 });

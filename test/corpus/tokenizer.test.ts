@@ -29,7 +29,12 @@ test('a directory without one of the files is refused, naming it', async (t) => 
   for (const missing of FILES) {
     const directory = temporaryDirectory(t);
     for (const name of FILES) if (name !== missing) copyFileSync(join(MODEL, name), join(directory, name));
-    await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), directory, `has no ${missing}`);
+    await refuses(
+      () => openTokenizer(directory, { bosTokenId: 2 }),
+      'corpus/no-tokenizer',
+      directory,
+      `has no ${missing}`,
+    );
   }
 });
 
@@ -38,7 +43,7 @@ test('a broken tokenizer.json is refused by directory', async (t) => {
   copyFileSync(join(MODEL, FILES[1]), join(directory, FILES[1]));
   const whole = readFileSync(join(MODEL, FILES[0]));
   writeFileSync(join(directory, FILES[0]), whole.subarray(0, whole.length >> 1));
-  await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), directory, 'tokenizer.json');
+  await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), 'disk/not-json', directory, 'tokenizer.json');
 });
 
 test('a tokenizer whose BOS is not that of config.json is refused', async (t) => {
@@ -46,23 +51,34 @@ test('a tokenizer whose BOS is not that of config.json is refused', async (t) =>
   copyFileSync(join(MODEL, FILES[0]), join(directory, FILES[0]));
   const config = JSON.parse(readFileSync(join(MODEL, FILES[1]), 'utf8')) as Record<string, unknown>;
   const { bos_token: _, ...rest } = config;
-  await refuses(() => openTokenizer(MODEL, { bosTokenId: 1 }), MODEL, 'BOS is token 2', 'and 1');
+  await refuses(
+    () => openTokenizer(MODEL, { bosTokenId: 1 }),
+    'corpus/other-tokenizer',
+    MODEL,
+    'BOS is token 2',
+    'and 1',
+  );
   writeFileSync(join(directory, FILES[1]), JSON.stringify(rest));
-  await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), directory, 'BOS is no token');
+  await refuses(
+    () => openTokenizer(directory, { bosTokenId: 2 }),
+    'corpus/other-tokenizer',
+    directory,
+    'BOS is no token',
+  );
 });
 
 test('a tokenizer that does not fit the weights is refused', async () => {
   const open = (vocabulary: number, special: [string, number[]][] = []) =>
     openTokenizer(MODEL, { bosTokenId: 2, vocabulary, special: new Map(special) });
-  await refuses(() => open(4000), MODEL, '4096', '4000');
-  await refuses(() => open(256_000), MODEL, '4096', '256000');
+  await refuses(() => open(4000), 'corpus/other-tokenizer', MODEL, '4096', '4000');
+  await refuses(() => open(256_000), 'corpus/other-tokenizer', MODEL, '4096', '256000');
   // Rows to spare are what Gemma 3 has.
   await open(4224, [
     ['eos_token_id', [1]],
     ['pad_token_id', [0]],
   ]);
-  await refuses(() => open(4096, [['eos_token_id', [1, 106]]]), 'eos_token_id 106');
-  await refuses(() => open(4096, [['pad_token_id', [5]]]), 'pad_token_id 5');
+  await refuses(() => open(4096, [['eos_token_id', [1, 106]]]), 'corpus/other-tokenizer', 'eos_token_id 106');
+  await refuses(() => open(4096, [['pad_token_id', [5]]]), 'corpus/other-tokenizer', 'pad_token_id 5');
 });
 
 const FILE = JSON.parse(readFileSync(join(MODEL, FILES[0]), 'utf8')) as { added_tokens: object[]; model: object };
@@ -87,12 +103,15 @@ test('a tokenizer with parts that our encoder lacks is left to the library, or r
   const plain = await openTokenizer(changed(t, { normalizer: null }), expected);
   assert.deepEqual(encodeText(folded, 'ＳＥＮ', 'ate'), encodeText(plain, 'SENate'));
   // Where a text of such a tokenizer may be cut is not known.
-  await refuses(() => encodeText(folded, 'a '.repeat(2 ** 20)), 'a text', 'NFKC');
+  await refuses(() => encodeText(folded, 'a '.repeat(2 ** 20)), 'corpus/document-too-long', 'NFKC');
   for (const flag of ['single_word', 'lstrip', 'rstrip']) {
     const both = changed(t, { normalizer: { type: 'NFKC' }, added_tokens: [...ADDED, added({ [flag]: true })] });
-    await refuses(() => openTokenizer(both, expected), both, flag);
+    await refuses(() => openTokenizer(both, expected), 'corpus/unsupported-tokenizer', both, flag);
   }
 });
+
+/** Parts of a tokenizer.json that no tokenizer has so. */
+const BROKEN: readonly string[] = ['merge', 'rstrip', 'special'];
 
 test('what the library does otherwise than Python, or Python refuses, is refused', async (t) => {
   const split = (pattern: object, behavior: string, invert = false) => ({
@@ -126,7 +145,8 @@ test('what the library does otherwise than Python, or Python refuses, is refused
     ['special', tokens(added({ special: 1 }))],
   ] as const) {
     const directory = changed(t, change);
-    await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), directory, what);
+    const code = BROKEN.includes(what) ? 'corpus/broken-tokenizer' : 'corpus/unsupported-tokenizer';
+    await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), code, directory, what);
   }
 });
 
@@ -142,7 +162,7 @@ test('a tokenizer class that is not a name is answered by the library, or refuse
     join(directory, FILES[1]),
     JSON.stringify({ ...JSON.parse(readFileSync(join(MODEL, FILES[1]), 'utf8')), tokenizer_class: { toString: 1 } }),
   );
-  await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), directory);
+  await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), 'corpus/unsupported-tokenizer', directory);
 });
 
 test('a tokenizer that gives what is no token is refused when it does', async (t) => {
@@ -155,6 +175,7 @@ test('a tokenizer that gives what is no token is refused when it does', async (t
     writeFileSync(join(directory, FILES[0]), JSON.stringify(json));
     await refuses(
       async () => encodeText(await openTokenizer(directory, { bosTokenId: 2 }), 'a'),
+      'corpus/broken-tokenizer',
       directory,
       'Download tokenizer.json',
     );

@@ -47,26 +47,31 @@ test('a file that is torn, damaged or not Zstandard is refused by name', async (
   const whole = readFileSync(`${FIXTURES}/prose.txt.zst`);
   for (const length of [0, 3, 5, 9, 1000, whole.length - 5, whole.length - 1]) {
     const path = file('torn.txt.zst', whole.subarray(0, length));
-    await refuses(() => texts(path), path, 'to its end');
+    await refuses(() => texts(path), 'corpus/cut-short', path, 'to its end');
   }
   for (const at of [20, 500, 4000, whole.length - 2]) {
     const bytes = Buffer.from(whole);
     bytes[at]! ^= 0x10;
-    await refuses(() => texts(file('damaged.txt.zst', bytes)), 'damaged.txt.zst');
+    await refuses(() => texts(file('damaged.txt.zst', bytes)), 'corpus/cut-short', 'damaged.txt.zst');
   }
   const garbage = file('garbage.txt.zst', Buffer.concat([whole, Buffer.from('garbage')]));
-  await refuses(() => texts(garbage), garbage, 'not Zstandard');
+  await refuses(() => texts(garbage), 'corpus/cut-short', garbage, 'not Zstandard');
   const plain = file('plain.jsonl.zst', Buffer.from('{"text":"a"}\n'));
-  await refuses(() => texts(plain), plain, 'not Zstandard');
+  await refuses(() => texts(plain), 'corpus/cut-short', plain, 'not Zstandard');
 });
 
 test('what asks for more memory than is allowed, or for a dictionary, is refused', async () => {
   const wide = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0x90, 1, 0, 0]);
-  await refuses(() => texts(file('wide.txt.zst', wide)), 'wide.txt.zst', 'window', '--long');
+  await refuses(() => texts(file('wide.txt.zst', wide)), 'corpus/zstd-window', 'wide.txt.zst', 'window', '--long');
   const single = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0]);
-  await refuses(() => texts(file('single.txt.zst', single)), 'single.txt.zst', 'window');
+  await refuses(() => texts(file('single.txt.zst', single)), 'corpus/zstd-window', 'single.txt.zst', 'window');
   const dictionary = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 1, 0x38, 7, 1, 0, 0]);
-  await refuses(() => texts(file('dictionary.txt.zst', dictionary)), 'dictionary.txt.zst', 'dictionary');
+  await refuses(
+    () => texts(file('dictionary.txt.zst', dictionary)),
+    'corpus/zstd-dictionary',
+    'dictionary.txt.zst',
+    'dictionary',
+  );
 });
 
 test('a few bytes that unpack to very many come a block at a time', async () => {

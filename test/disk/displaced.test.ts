@@ -44,7 +44,7 @@ test('an owner whose successor has ended writes nothing and deletes nothing', as
     tidySae: () => tidyFinished({ out: path, discardState: true }, 9),
   };
   for (const [name, deed] of Object.entries(deeds)) {
-    const refusal = await refusalOf(deed, Displaced);
+    const refusal = await refusalOf(deed, Displaced, 'disk/taken-over');
     assert.match(refusal.message, /lock of .* is gone/, name);
     assert.deepEqual(readdirSync(path).sort(), [...names].sort(), name);
     for (const file of names) assert.equal(readFileSync(join(path, file), 'utf8'), 'of the second', `${name} ${file}`);
@@ -64,6 +64,6 @@ test('a training whose place was taken, by a run that has ended since, leaves th
     writeFileSync(join(out, 'cfg.json'), 'of the second');
     left = filesBelow(out);
   };
-  await refusalOf(() => train(config, { ...silent, update }, { signal: undefined }), Displaced);
+  await refusalOf(() => train(config, { ...silent, update }, { signal: undefined }), Displaced, 'disk/taken-over');
   assert.deepEqual(filesBelow(out), left);
 });

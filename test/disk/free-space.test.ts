@@ -22,7 +22,7 @@ test('what fits is let through', async (t) => {
 
 test('an absurd need is refused with both sizes and the path', async (t) => {
   const directory = temporaryDirectory(t);
-  await refuses(() => checkFreeSpace(directory, 2 ** 61), directory, '2048.0 PiB are needed', 'iB are free', '--out');
+  await refuses(() => checkFreeSpace(directory, 2 ** 61), 'disk/too-full', directory, '2048.0 PiB are needed', '--out');
 });
 
 test('the free size named is that of the disk', async (t) => {
@@ -42,11 +42,11 @@ test('the free size named is that of the disk', async (t) => {
 test('a path that does not exist yet is judged by the nearest directory that does', async (t) => {
   const path = join(temporaryDirectory(t), 'not', 'there', 'yet');
   await checkFreeSpace(path, 1);
-  await refuses(() => checkFreeSpace(path, 2 ** 61), '2048.0 PiB are needed');
+  await refuses(() => checkFreeSpace(path, 2 ** 61), 'disk/too-full', '2048.0 PiB are needed');
   await checkFreeSpace('a-relative-path-that-does-not-exist/either', 1);
 });
 
 test('the refusal names the path that was asked for, also where it does not exist yet', async (t) => {
   const path = join(temporaryDirectory(t), 'not', 'there', 'yet');
-  await refuses(() => checkFreeSpace(path, 2 ** 61), path);
+  await refuses(() => checkFreeSpace(path, 2 ** 61), 'disk/too-full', path);
 });

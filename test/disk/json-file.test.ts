@@ -26,10 +26,10 @@ test('a directory and a pipe are refused at once, never waited for', async (t) =
   for (const name of ['folder', 'pipe']) {
     await refuses(
       () => readTextFile(join(directory, name), 'Put a file there.'),
+      'disk/not-a-file',
       `${name} is not a file`,
-      'Put a file',
     );
-    await refuses(() => readJsonFile(join(directory, name), MISSING), `${name} is not a file`);
+    await refuses(() => readJsonFile(join(directory, name), MISSING), 'disk/not-a-file', `${name} is not a file`);
   }
 });
 
@@ -44,7 +44,7 @@ test('links are followed; what they lead to is a regular file, or refused', asyn
   assert.equal(await readTextFile(join(directory, 'dangling')), null);
   for (const [i, target] of ['/dev/zero', '/dev/null', 'folder'].entries()) {
     symlinkSync(target, join(directory, `odd${i}`));
-    await refuses(() => readTextFile(join(directory, `odd${i}`)), 'is not a file');
+    await refuses(() => readTextFile(join(directory, `odd${i}`)), 'disk/not-a-file');
   }
 });
 
@@ -52,22 +52,28 @@ test('a file of more bytes than its reader takes is refused, whatever size it sa
   const path = join(temporaryDirectory(t), 'large');
   writeFileSync(path, 'abc');
   assert.equal(await readTextFile(path, undefined, 3), 'abc');
-  await refuses(() => readTextFile(path, 'Take a smaller one.', 2), path, 'has more than 2 B', 'Take a smaller one.');
+  await refuses(
+    () => readTextFile(path, 'Take a smaller one.', 2),
+    'disk/file-too-large',
+    path,
+    'has more than 2 B',
+    'Take a smaller one.',
+  );
   truncateSync(path, 2 ** 40);
-  await refuses(() => readTextFile(path), path, 'has more than');
+  await refuses(() => readTextFile(path), 'disk/file-too-large', path);
   // Of size 0 as far as stat knows.
   if (existsSync('/proc/cpuinfo'))
-    await refuses(() => readTextFile('/proc/cpuinfo', undefined, 10), '/proc/cpuinfo', 'has more than');
+    await refuses(() => readTextFile('/proc/cpuinfo', undefined, 10), 'disk/file-too-large', '/proc/cpuinfo');
 });
 
 test('JSON that is missing, broken or of another shape is refused, each in its own words', async (t) => {
   const path = join(temporaryDirectory(t), 'a.json');
-  await refuses(() => readJsonFile(path, MISSING), 'There is no such thing.', 'Make one.');
+  await refuses(() => readJsonFile(path, MISSING), 'disk/no-json', 'There is no such thing.', 'Make one.');
   writeFileSync(path, '{"n": ');
-  await refuses(() => readJsonFile(path, MISSING, 'Mend it.'), `${path} is not JSON`, 'Mend it.');
+  await refuses(() => readJsonFile(path, MISSING, 'Mend it.'), 'disk/not-json', `${path} is not JSON`, 'Mend it.');
   writeFileSync(path, '{"a": {"n": "one"}}');
   const json = await readJsonFile(path, MISSING);
   const schema = z.object({ a: z.object({ n: z.number(), m: z.number().default(2) }) });
-  await refuses(() => checkJson(schema, json, path, 'Mend it.'), `${path}: a.n: `, 'Mend it.');
+  await refuses(() => checkJson(schema, json, path, 'Mend it.'), 'disk/wrong-json', `${path}: a.n: `, 'Mend it.');
   assert.deepEqual(checkJson(schema, { a: { n: 1 } }, path), { a: { n: 1, m: 2 } });
 });

@@ -70,7 +70,7 @@ test('only the lines to keep stay, and the last of them is the last', async (t) 
 
 test('a directory that is missing is refused by name', (t) => {
   const path = join(temporaryDirectory(t), 'gone', 'metrics.jsonl');
-  return refuses(() => JsonLines.open<Line>(path, all), path);
+  return refuses(() => JsonLines.open<Line>(path, all), 'disk/out-vanished', path);
 });
 
 test('a file that was deleted is refused by name: nobody would read what is added', async (t) => {
@@ -78,7 +78,7 @@ test('a file that was deleted is refused by name: nobody would read what is adde
   const lines = await JsonLines.open<Line>(path, all);
   await lines.append({ step: 1 });
   rmSync(path);
-  await refuses(() => lines.append({ step: 2 }), path, 'was deleted', '--out');
+  await refuses(() => lines.append({ step: 2 }), 'disk/out-deleted', path, '--out');
   await lines.close();
 });
 
@@ -86,6 +86,10 @@ test('a line that is no object is refused by its number', async (t) => {
   for (const line of ['null', '1', '[]', '"a"', '{', `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`]) {
     const path = join(temporaryDirectory(t), 'lines.jsonl');
     writeFileSync(path, `{"step":1}\n${line}\n`);
-    await refuses(() => JsonLines.open<{ step: number }>(path, { keep: ({ step }) => step > 0 }), `${path}:2`);
+    await refuses(
+      () => JsonLines.open<{ step: number }>(path, { keep: ({ step }) => step > 0 }),
+      'disk/not-json-lines',
+      `${path}:2`,
+    );
   }
 });

@@ -48,7 +48,16 @@ test('a lock says who holds it, refuses every other, and is gone after its relea
   assert.deepEqual(readdirSync(path), [LOCK_FILE]);
   const { pid, host, since } = lockIn(path);
   assert.deepEqual([pid, host], [process.pid, hostname()]);
-  await refuses(() => lockDirectory(path), path, `pid ${pid} of`, `on ${host}`, since, 'lock.test', 'another --out');
+  await refuses(
+    () => lockDirectory(path),
+    'disk/in-use',
+    path,
+    `pid ${pid} of`,
+    `on ${host}`,
+    since,
+    'lock.test',
+    'another --out',
+  );
   assert.deepEqual(readdirSync(path), [LOCK_FILE]);
   await lock.release();
   assert.deepEqual(readdirSync(path), []);
@@ -80,7 +89,7 @@ test('the lock of a process that is gone is taken over, that of one that runs is
   // Of an hour ago or of the next year: clocks say nothing about life.
   for (const since of ['1990-01-01T00:00:00.000Z', '2190-01-01T00:00:00.000Z']) {
     leave(path, { ...thisProcess(), since });
-    await refuses(() => lockDirectory(path), 'is in use by', since);
+    await refuses(() => lockDirectory(path), 'disk/in-use', since);
     leave(path, { ...(await deadOwner()), since });
     await (await lockDirectory(path)).release();
   }
@@ -95,7 +104,7 @@ test('a process that has the number of a dead one is not its owner', { skip: !LI
   await lock.release();
   // Where its start is not known, a process with the number counts as the owner.
   leave(path, { ...own, started: '' });
-  await refuses(() => lockDirectory(path), 'is in use by');
+  await refuses(() => lockDirectory(path), 'disk/in-use');
 });
 
 test('a killed process counts as gone before its parent has heard of it', { skip: !LINUX }, async (t) => {
@@ -107,7 +116,7 @@ test('a killed process counts as gone before its parent has heard of it', { skip
   const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
   const started = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]!;
   leave(path, { ...thisProcess(), pid, started });
-  await refuses(() => lockDirectory(path), `pid ${pid} of`);
+  await refuses(() => lockDirectory(path), 'disk/in-use', `pid ${pid} of`);
   process.kill(pid, 'SIGKILL');
   for (let state = ''; state !== 'Z'; ) state = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1]![0]!;
   await (await lockDirectory(path)).release();
@@ -125,7 +134,7 @@ test('a lock of another machine or container is refused, and taken over when tha
   ]) {
     leave(path, { ...dead, ...other });
     const before = readFileSync(join(path, LOCK_FILE));
-    await refuses(() => lockDirectory(path), `pid ${dead.pid} of`, 'cannot be checked from here', '--take-over');
+    await refuses(() => lockDirectory(path), 'disk/in-use-elsewhere', `pid ${dead.pid} of`, '--take-over');
     assert.deepEqual(readFileSync(join(path, LOCK_FILE)), before);
     assert.equal(await checkUnlocked(path, assert.fail), true);
     const told: string[] = [];
@@ -147,8 +156,8 @@ test('a lock of another machine or container is refused, and taken over when tha
 test('an owner that runs on this machine is never taken over from', async (t) => {
   const path = directory(t);
   leave(path, thisProcess());
-  await refuses(() => lockDirectory(path, assert.fail), 'is in use by', 'Wait for it or stop it');
-  await refuses(() => checkUnlocked(path, assert.fail), 'is in use by');
+  await refuses(() => lockDirectory(path, assert.fail), 'disk/in-use');
+  await refuses(() => checkUnlocked(path, assert.fail), 'disk/in-use');
 });
 
 test('an owner that was taken over from writes no more', async (t) => {
@@ -158,9 +167,13 @@ test('an owner that was taken over from writes no more', async (t) => {
   const curve = await JsonLines.open(join(path, 'metrics.jsonl'), { keep: () => true });
   // What another machine does with --take-over.
   leave(path, { ...thisProcess(), host: 'node17', pid: 4711 });
-  const again = await refusalOf(() => writeAside(join(path, 'cfg.json'), 'again of the first'), Displaced);
+  const again = await refusalOf(
+    () => writeAside(join(path, 'cfg.json'), 'again of the first'),
+    Displaced,
+    'disk/taken-over',
+  );
   assert.match(again.message, /taken over by .*4711.*node17/);
-  await refusalOf(() => curve.append({ step: 1 }), Displaced);
+  await refusalOf(() => curve.append({ step: 1 }), Displaced, 'disk/taken-over');
   // Nor does it clean up what is now another's.
   const zeros = { W_enc: [0], W_dec: [0], b_dec: [0], b_enc: [0] };
   const parameters = Object.fromEntries(Object.entries(zeros).map(([name, x]) => [name, Float32Array.from(x)]));
@@ -168,9 +181,10 @@ test('an owner that was taken over from writes no more', async (t) => {
   await refusalOf(
     () => saveSae(path, { architecture: 'standard', dIn: 1, dOut: 1, dSae: 1, parameters }, {}),
     Displaced,
+    'disk/taken-over',
   );
   writeFileSync(join(path, 'eval.json'), 'of the second');
-  await refusalOf(() => writeEvaluation(path, [], () => {}), Displaced);
+  await refusalOf(() => writeEvaluation(path, [], () => {}), Displaced, 'disk/taken-over');
   await curve.close();
   await lock.release();
   const left = ['cfg.json', 'eval.json', 'metrics.jsonl', 'sae_weights.safetensors', LOCK_FILE];
@@ -198,8 +212,8 @@ test('what is not a lock is not read, nor taken for one: pipes, devices, links, 
   ];
   for (const [, make] of kinds) {
     make();
-    await refuses(() => lockDirectory(path), file, 'not a lock of sae-pipe', 'Delete it');
-    await refuses(() => checkUnlocked(path, assert.fail), file);
+    await refuses(() => lockDirectory(path), 'disk/not-a-lock', file, 'not a lock of sae-pipe', 'Delete it');
+    await refuses(() => checkUnlocked(path, assert.fail), 'disk/not-a-lock', file);
     rmSync(file, { recursive: true });
   }
   await (await lockDirectory(path)).release();
@@ -223,7 +237,7 @@ test('a lock that was torn or is garbage is taken over, after a moment in which 
   leave(path, '{');
   const waiting = lockDirectory(path);
   setTimeout(() => leave(path, thisProcess()), 300);
-  await refuses(() => waiting, 'is in use by');
+  await refuses(() => waiting, 'disk/in-use');
 });
 
 test('what processes left that were killed while they took the lock is understood, and tidied up', async (t) => {
@@ -235,7 +249,7 @@ test('what processes left that were killed while they took the lock is understoo
   leave(path, await deadOwner(), `${LOCK_FILE}.after-${'0'.repeat(32)}`);
   // The last of the chain is the owner.
   leave(path, third, `${LOCK_FILE}.after-${second.id}`);
-  await refuses(() => lockDirectory(path), 'is in use by');
+  await refuses(() => lockDirectory(path), 'disk/in-use');
   leave(path, { ...third, pid: (await deadOwner()).pid }, `${LOCK_FILE}.after-${second.id}`);
   const lock = await lockDirectory(path);
   assert.deepEqual(readdirSync(path), [LOCK_FILE]);

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSyn
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { lookUp, makeDirectory } from '../../src/disk/durable.js';
+import type { RefusalCode } from '../../src/errors/codes.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
@@ -38,26 +39,31 @@ test('what is in the way is named: a file, links to nothing, loops of links, lon
   symlinkSync(join(root, 'nothing'), join(root, 'dangling'));
   symlinkSync(join(root, 'two'), join(root, 'one'));
   symlinkSync(join(root, 'one'), join(root, 'two'));
-  const cases: [name: string, ...parts: string[]][] = [
-    ['file', join(root, 'file'), 'is not a directory'],
-    ['file/a/b', join(root, 'file'), 'is not a directory'],
-    ['dangling', join(root, 'dangling'), 'a link to nothing'],
-    ['dangling/a/b', join(root, 'dangling'), 'a link to nothing'],
-    ['one', 'loop'],
-    ['one/a/b', 'loop'],
-    ['n'.repeat(300), 'too long'],
-    [join('n'.repeat(300), 'a'), 'too long'],
+  const cases: [name: string, code: RefusalCode, place?: string][] = [
+    ['file', 'disk/parent-not-a-directory', join(root, 'file')],
+    ['file/a/b', 'disk/parent-not-a-directory', join(root, 'file')],
+    ['dangling', 'disk/broken-link', join(root, 'dangling')],
+    ['dangling/a/b', 'disk/broken-link', join(root, 'dangling')],
+    ['one', 'disk/link-loop'],
+    ['one/a/b', 'disk/link-loop'],
+    ['n'.repeat(300), 'disk/name-too-long'],
+    [join('n'.repeat(300), 'a'), 'disk/name-too-long'],
   ];
-  for (const [name, ...parts] of cases) {
+  for (const [name, code, place = ''] of cases) {
     const path = join(root, name);
-    await refuses(() => lookUp(path), path, ...parts);
-    await refuses(() => makeDirectory(path), path, ...parts);
+    await refuses(() => lookUp(path), code, path, place);
+    await refuses(() => makeDirectory(path), code, path, place);
   }
   assert.deepEqual(readdirSync(root).sort(), ['dangling', 'file', 'one', 'two']);
 });
 
 test('file systems of the kernel take no directories, and are not asked for ever', { skip: !LINUX }, async () => {
-  for (const place of ['/proc/sae-pipe/a', '/sys/sae-pipe/a', '/dev/null/a']) {
-    await refuses(() => makeDirectory(place), place);
+  for (const [place, ...codes] of [
+    ['/proc/sae-pipe/a', 'disk/no-new-directories'],
+    // Users other than root may not try.
+    ['/sys/sae-pipe/a', 'disk/not-writable', 'disk/no-new-directories'],
+    ['/dev/null/a', 'disk/parent-not-a-directory'],
+  ] as const) {
+    await refuses(() => makeDirectory(place), codes, place);
   }
 });

@@ -29,13 +29,17 @@ test('an empty directory is taken as it is', async (t) => {
 
 test('a directory with something in it is refused and keeps it', async (t) => {
   const path = filled(t, 'cfg.json');
-  await refuses(() => claimOutputDirectory(path, { overwrite: false, ours }), path, 'not empty', '--overwrite');
+  await refuses(() => claimOutputDirectory(path, { overwrite: false, ours }), 'disk/out-exists', path, '--overwrite');
   assert.deepEqual(readdirSync(path), ['cfg.json']);
 });
 
 test('the refusal offers to resume exactly where the stage can', async (t) => {
   const path = filled(t, 'cfg.json');
-  await refuses(() => claimOutputDirectory(path, { overwrite: false, ours, resumeFlag: '--resume' }), '--resume');
+  await refuses(
+    () => claimOutputDirectory(path, { overwrite: false, ours, resumeFlag: '--resume' }),
+    'disk/out-exists',
+    '--resume',
+  );
   await assert.rejects(claimOutputDirectory(path, { overwrite: false, ours }), (error: { remedy: string }) => {
     return !error.remedy.includes('resume');
   });
@@ -69,9 +73,13 @@ test('overwriting never deletes an input, by whatever name', async (t) => {
   symlinkSync(other, join(path, '..', 'link'));
   for (const input of [join(other, 'text'), other, join(path, '..', 'link')]) {
     const claim = { overwrite: true, ours, inputs: [undefined, join(path, 'missing'), input] };
-    await refusesUsage(() => claimOutputDirectory(path, claim), join(path, 'weights'), 'input');
+    await refusesUsage(() => claimOutputDirectory(path, claim), 'disk/out-is-input', join(path, 'weights'), 'input');
   }
-  await refusesUsage(() => checkOutputDirectory(path, { overwrite: true, ours, inputs: [path] }), 'cfg.json');
+  await refusesUsage(
+    () => checkOutputDirectory(path, { overwrite: true, ours, inputs: [path] }),
+    'disk/out-is-input',
+    'cfg.json',
+  );
   assert.deepEqual(readdirSync(path), ['cfg.json', 'weights']);
   await claimOutputDirectory(path, { overwrite: true, ours, inputs: [filled(t, 'else')] });
   assert.deepEqual(readdirSync(path), []);
@@ -80,13 +88,13 @@ test('overwriting never deletes an input, by whatever name', async (t) => {
 test('overwriting is refused where a foreign file lies, and nothing is deleted', async (t) => {
   const names = ['cfg.json', 'thesis.tex', 'weights'];
   const path = filled(t, ...names);
-  await refuses(() => claimOutputDirectory(path, { overwrite: true, ours }), path, 'thesis.tex');
+  await refuses(() => claimOutputDirectory(path, { overwrite: true, ours }), 'disk/foreign-files', path, 'thesis.tex');
   assert.deepEqual(readdirSync(path).sort(), names);
 });
 
 test('a foreign name that only ends in .tmp is foreign', async (t) => {
   const path = filled(t, 'thesis.tex.tmp');
-  await refuses(() => claimOutputDirectory(path, { overwrite: true, ours }), 'thesis.tex.tmp');
+  await refuses(() => claimOutputDirectory(path, { overwrite: true, ours }), 'disk/foreign-files', 'thesis.tex.tmp');
   assert.ok(existsSync(join(path, 'thesis.tex.tmp')));
 });
 
@@ -99,7 +107,7 @@ test('resuming keeps everything, foreign files included', async (t) => {
 test('a file in the way is refused and kept, even when overwriting', async (t) => {
   const path = join(temporaryDirectory(t), 'out');
   writeFileSync(path, 'mine');
-  await refuses(() => claimOutputDirectory(path, { overwrite: true, ours }), path, 'is a file');
+  await refuses(() => claimOutputDirectory(path, { overwrite: true, ours }), 'disk/out-not-a-directory', path);
   assert.ok(statSync(path).isFile());
 });
 
@@ -107,5 +115,10 @@ test('a directory that cannot be made is refused by name', async (t) => {
   const file = join(temporaryDirectory(t), 'file');
   writeFileSync(file, '');
   const path = join(file, 'out');
-  await refuses(() => claimOutputDirectory(path, { overwrite: false, ours }), path, `${file} is not a directory`);
+  await refuses(
+    () => claimOutputDirectory(path, { overwrite: false, ours }),
+    'disk/parent-not-a-directory',
+    path,
+    `${file} is not a directory`,
+  );
 });

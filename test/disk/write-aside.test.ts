@@ -115,7 +115,7 @@ test('a directory that cannot be synced after the rename: the file stays, whole,
   const path = join(temporaryDirectory(t), 'file');
   writeFileSync(path, 'old');
   await failingSync(t, 'EIO', (isDirectory) => isDirectory);
-  const refusal = await refusalOf(() => writeAside(path, 'new'), Unconfirmed);
+  const refusal = await refusalOf(() => writeAside(path, 'new'), Unconfirmed, 'disk/unconfirmed');
   assert.match(refusal.message, /was written, .*EIO on fsync/);
   assert.equal((refusal as Unconfirmed).path, path);
   assert.equal(readFileSync(path, 'utf8'), 'new');
@@ -126,7 +126,7 @@ test('a file that cannot be synced before the rename: the old one stays', async 
   const path = join(temporaryDirectory(t), 'file');
   writeFileSync(path, 'old');
   await failingSync(t, 'EIO', (isDirectory) => !isDirectory);
-  await refuses(() => writeAside(path, 'new'), 'could not be written (EIO on fsync)');
+  await refuses(() => writeAside(path, 'new'), 'disk/not-written');
   assert.equal(readFileSync(path, 'utf8'), 'old');
   assert.deepEqual(readdirSync(dirname(path)), ['file']);
 });
@@ -144,10 +144,10 @@ for (const code of ['EINVAL', 'ENOTSUP', 'ENOSYS']) {
 test('a directory that is missing, or is a file, is refused with the path', async (t) => {
   const directory = temporaryDirectory(t);
   const missing = join(directory, 'gone', 'file');
-  await refuses(() => writeAside(missing, 'x'), missing, 'directory is gone', '--out');
+  await refuses(() => writeAside(missing, 'x'), 'disk/out-vanished', missing, '--out');
   writeFileSync(join(directory, 'plain'), '');
   const below = join(directory, 'plain', 'file');
-  await refuses(() => writeAside(below, 'x'), below, 'not a directory');
+  await refuses(() => writeAside(below, 'x'), 'disk/out-vanished', below);
 });
 
 test('each error of the file system that a user can mend has its sentence, with path and cause', () => {

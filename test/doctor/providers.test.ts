@@ -29,11 +29,15 @@ test('what does not fit, and a device that cannot be used, are refused; what is 
   const none = { name: 'cuda', available: false, reasons: ['no driver', 'no GPU'] } as const;
   const verdict = { device: 'cpu', providers: [ready, none], checks: [check('a', 5, 5, ''), check('b', 9, null, '')] };
   requireFit(verdict);
-  await refuses(() => requireFit({ ...verdict, device: 'cuda:1' }), 'Device cuda:1 cannot be used: no driver.');
+  await refuses(
+    () => requireFit({ ...verdict, device: 'cuda:1' }),
+    'onnx/device-unusable',
+    'Device cuda:1 cannot be used: no driver.',
+  );
   const checks = [...verdict.checks, check('the store', 2048, 1024, 'Ask for less.')];
   await refuses(
     () => requireFit({ ...verdict, checks }),
+    'doctor/does-not-fit',
     'the store takes 2.0 KiB, and 1.0 KiB are free',
-    'Ask for less',
   );
 });

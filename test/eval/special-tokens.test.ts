@@ -59,7 +59,7 @@ test('special tokens are left out of a store where that is asked for, its manife
   assert.ok(tokens.every((token) => token > 3));
   assert.deepEqual((await openStore(excluding)).manifest.exclude_special_tokens, [0, 1, 3]);
   // A store is resumed by the rule that it was begun with.
-  await refuses(() => harvested('excluding', { resume: true }), 'exclude_special_tokens');
+  await refuses(() => harvested('excluding', { resume: true }), 'harvest/other-settings', 'exclude_special_tokens');
 
   const [with_, without] = [await trained(plain, 'sae-plain'), await trained(excluding, 'sae-excluding')];
   const metadata = (sae: string) => JSON.parse(readFileSync(join(sae, 'cfg.json'), 'utf8')).metadata;
@@ -71,7 +71,7 @@ test('special tokens are left out of a store where that is asked for, its manife
   assert.equal('exclude_special_tokens' in all!.settings!, false);
   assert.deepEqual(some!.settings!.exclude_special_tokens, [0, 1, 3]);
   assert.notEqual(some!.ce_clean, all!.ce_clean);
-  await refuses(() => evaluated([with_, without], 'eval-both'), '--exclude-special-tokens');
+  await refuses(() => evaluated([with_, without], 'eval-both'), 'eval/several-exclusions', '--exclude-special-tokens');
   const both = await evaluated([with_, without], 'eval-both', { excludeSpecialTokens: true });
   assert.deepEqual(
     both.map(({ ce_clean }) => ce_clean),
@@ -88,5 +88,9 @@ test('an evaluation that left out special tokens is known again, and nothing is 
   const again = await evaluateOnce(config, { ...silent, begin: (label) => void begun.push(label) }, never);
   assert.ok(!begun.some((label) => label.startsWith('evaluating')), begun.join());
   assert.deepEqual(again, first);
-  await refuses(() => evaluateOnce({ ...config, excludeSpecialTokens: false }, silent, never), '--overwrite');
+  await refuses(
+    () => evaluateOnce({ ...config, excludeSpecialTokens: false }, silent, never),
+    'disk/out-exists',
+    '--overwrite',
+  );
 });

@@ -57,7 +57,7 @@ test('train: a killed --overwrite and --resume leave nothing of the run before',
   await killedAnywhere(old, 'cfg.json', whole, async (out) => {
     if (readdirSync(out).some((name) => name.startsWith('checkpoint-'))) {
       // It is the old run still, and said to be: other settings do not continue it.
-      await refuses(() => trained(out, { resume: true }), 'l1 = 9', '--overwrite');
+      await refuses(() => trained(out, { resume: true }), 'train/other-settings', 'l1 = 9', '--overwrite');
       await trained(out, { overwrite: true });
     } else await trained(out, { resume: true });
   });

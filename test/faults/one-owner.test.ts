@@ -135,7 +135,8 @@ test('every stage refuses a directory that has an owner, whatever it holds, and 
     writeFileSync(join(held, 'manifest.json'), 'of the owner');
     const before = filesBelow(out);
     for (const overwrite of [false, true]) {
-      await refuses(() => write(out, overwrite), `${held} is in use by`, `pid ${process.pid} of`);
+      const code = name === 'swept' ? 'sweep/runs-failed' : 'disk/in-use';
+      await refuses(() => write(out, overwrite), code, held, `pid ${process.pid} of`);
     }
     assert.deepEqual(filesBelow(out), before, name);
     await lock.release();
@@ -146,7 +147,10 @@ test('every stage refuses a directory that has an owner, whatever it holds, and 
 test('what a stage ends with does not matter: the directory is given up', async () => {
   const out = join(root, 'given-up');
   const configured = { model, corpus, hook: [HOOK], tokens: 500, context: 64, out };
-  await refuses(() => harvest(harvestSchema.parse({ ...configured, device: 'cuda' }), silent, never), 'Device cuda');
+  await refuses(
+    () => harvest(harvestSchema.parse({ ...configured, device: 'cuda' }), silent, never),
+    'onnx/device-unusable',
+  );
   assert.throws(() => readdirSync(out), /ENOENT/);
   await assert.rejects(harvest(harvestSchema.parse(configured), silent, { signal: 'SIGINT' }), /nothing was begun yet/);
   assert.throws(() => readdirSync(out), /ENOENT/);
@@ -164,7 +168,7 @@ test('a killed owner’s lock in a directory that is not empty does not make it 
   copyFileSync(join(sae, 'cfg.json'), join(out, 'cfg.json'));
   writeFileSync(join(out, LOCK_FILE), '{"torn');
   const configured = { sae, as: 'jumprelu', out };
-  await refuses(() => exportSae(exportSchema.parse(configured)), 'exists and is not empty');
+  await refuses(() => exportSae(exportSchema.parse(configured)), 'disk/out-exists');
   assert.deepEqual(readFileSync(join(out, 'cfg.json')), readFileSync(join(sae, 'cfg.json')));
   await exportSae(exportSchema.parse({ ...configured, overwrite: true }));
   assert.deepEqual(readdirSync(out).sort(), ['cfg.json', 'sae_weights.safetensors']);
@@ -173,7 +177,7 @@ test('a killed owner’s lock in a directory that is not empty does not make it 
   mkdirSync(begun);
   const left = ['sae_weights.safetensors', 'cfg.json.0123456789abcdef.tmp', LOCK_FILE];
   for (const name of [...left, 'thesis.tex']) writeFileSync(join(begun, name), '{"torn');
-  await refuses(() => exportSae(exportSchema.parse({ ...configured, out: begun })), 'not empty');
+  await refuses(() => exportSae(exportSchema.parse({ ...configured, out: begun })), 'disk/out-exists');
   assert.deepEqual(readdirSync(begun).sort(), [
     'cfg.json.0123456789abcdef.tmp',
     'sae_weights.safetensors',

@@ -54,10 +54,22 @@ test('to resume with another encoding is refused, and a store that says none is 
   const first = config(corpus, 'resumed');
   const manifest = await harvested(first);
   const directory = join(first.out, HOOK);
-  await refuses(() => harvested({ ...first, resume: true, encoding: 'latin-1' }), 'encoding', 'utf-8', 'latin-1');
+  await refuses(
+    () => harvested({ ...first, resume: true, encoding: 'latin-1' }),
+    'harvest/other-settings',
+    'encoding',
+    'utf-8',
+    'latin-1',
+  );
   await writeManifest(directory, { ...manifest, encoding: undefined });
   await harvested({ ...first, resume: true });
-  await refuses(() => harvested({ ...first, resume: true, encoding: 'latin-1' }), 'encoding', 'utf-8', 'latin-1');
+  await refuses(
+    () => harvested({ ...first, resume: true, encoding: 'latin-1' }),
+    'harvest/other-settings',
+    'encoding',
+    'utf-8',
+    'latin-1',
+  );
 });
 
 test('a store lists the files that were read, and what was skipped or passed over is said', async () => {

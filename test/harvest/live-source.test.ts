@@ -72,7 +72,7 @@ test('a model at work deals the rows of the store with windows as large as its p
       for (let at = 0; at < ROWS; at += 100) {
         assert.deepEqual((await batches.next(100)).x, expected.slice(at * D, (at + 100) * D), `${dtype} at ${at}`);
       }
-      await refuses(() => batches.next(1), `has ${ROWS} rows, and training asks for more`);
+      await refuses(() => batches.next(1), 'activations/too-few-rows', `has ${ROWS} rows, and training asks for more`);
     });
   }
 });
@@ -182,7 +182,7 @@ test('resumed over a text that was changed, a model at work is refused; where it
     await using(open({ corpus }), async (source) => {
       const batches = source.batches('shuffled', 3);
       batches.expectText!(read);
-      if (refused) await refuses(() => batches.seek(600), 'another text');
+      if (refused) await refuses(() => batches.seek(600), 'activations/other-text');
       else await batches.seek(600);
     });
   }
@@ -261,11 +261,11 @@ test('sources of other rows have another identity, and the seed is no part of it
 });
 
 test('what is wrong in the thread is refused here, with its sentence, remedy and exit code', async () => {
-  await refuses(() => open({ model: root }), 'config.json');
-  await refuses(() => open({ hook: ['blocks.9.hook_mlp_out'] }), 'There is no hook', 'blocks.9.hook_mlp_out');
-  await refuses(() => open({ corpus: join(root, 'none.txt') }), 'There is no corpus');
-  await refusesUsage(() => open({ context: 100_000 }), '--context 100000 is longer', 'Use at most');
-  await refusesUsage(() => open({ device: 'tpu' }), 'no device "tpu"');
+  await refuses(() => open({ model: root }), 'lm/no-config', 'config.json');
+  await refuses(() => open({ hook: ['blocks.9.hook_mlp_out'] }), 'lm/no-hook', 'blocks.9.hook_mlp_out');
+  await refuses(() => open({ corpus: join(root, 'none.txt') }), 'corpus/none');
+  await refusesUsage(() => open({ context: 100_000 }), 'lm/context-too-long', '--context 100000 is longer');
+  await refusesUsage(() => open({ device: 'tpu' }), 'onnx/no-device', 'no device "tpu"');
 });
 
 test('what goes wrong later is refused when its rows are asked for', async () => {
@@ -275,7 +275,7 @@ test('what goes wrong later is refused when its rows are asked for', async () =>
   await using(open({ corpus, windowRows: 200 }), async (source) => {
     const batches = source.batches('shuffled', 3);
     await batches.next(200);
-    await refuses(() => batches.next(1500), 'breaks.jsonl:3 is not JSON');
+    await refuses(() => batches.next(1500), 'corpus/not-json', 'breaks.jsonl:3 is not JSON');
   });
 });
 

@@ -67,10 +67,19 @@ test('--tokens changed again and again between failures ends in the rows of the 
 test('fewer --tokens than are kept are refused with the number that is kept', async () => {
   const out = newDirectory();
   await assert.rejects(harvestTokens({ tokens: TOKENS, out, atOnce: 1, stopAt: 39 }), Interrupted);
-  await refuses(() => harvestTokens({ tokens: 38, out, resume: true }), 'holds 39 rows', '--tokens 39');
+  await refuses(
+    () => harvestTokens({ tokens: 38, out, resume: true }),
+    'harvest/fewer-tokens',
+    'holds 39 rows',
+    '--tokens 39',
+  );
   await harvestTokens({ tokens: 39, out, resume: true, atOnce: 1 });
   assert.deepEqual(filesBelow(out), await undisturbed(39));
-  await refuses(() => harvestTokens({ tokens: 38, out, resume: true }), 'complete with 39 rows');
+  await refuses(
+    () => harvestTokens({ tokens: 38, out, resume: true }),
+    'harvest/fewer-tokens',
+    'complete with 39 rows',
+  );
 });
 
 test('another text is refused whatever there is of the first, and nothing of it is written', async () => {
@@ -87,7 +96,7 @@ test('another text is refused whatever there is of the first, and nothing of it 
     for (const tokens of [TOKENS, 90, 60]) {
       for (const other of [0, contexts - 1]) {
         const resumed = () => harvestTokens({ tokens, out, resume: true, text: textOf(other) });
-        await refuses(resumed, 'text', 'is not what this harvest began with');
+        await refuses(resumed, 'harvest/other-text', 'text');
         assert.deepEqual(filesBelow(out), before);
       }
     }
@@ -106,7 +115,11 @@ test('another text is refused beside a store that is ahead', async () => {
   for (const other of [0, 9, 10, 24]) {
     const behind = newDirectory();
     const out = [ahead, behind];
-    await refuses(() => harvestTokens({ tokens: TOKENS, out, resume: true, text: textOf(other) }), 'text');
+    await refuses(
+      () => harvestTokens({ tokens: TOKENS, out, resume: true, text: textOf(other) }),
+      'harvest/other-text',
+      'text',
+    );
     const { shards } = await readManifest(behind);
     assert.ok(
       shards.every(({ window }) => window < Math.floor(other / 10)),

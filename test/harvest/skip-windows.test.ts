@@ -50,7 +50,7 @@ test('a corpus without a single row is refused instead of being read for ever', 
     about,
     () => {},
   );
-  await refuses(() => empty.next(), 'c.txt does not fill a single context');
+  await refuses(() => empty.next(), 'corpus/too-short', 'c.txt does not fill a single context');
   const hollow = { index: 0, tokens: new Int32Array(6).fill(BOS), documents: new Uint32Array(6) };
   const bosOnly = epochs(
     () => corpus([hollow]),
@@ -59,7 +59,7 @@ test('a corpus without a single row is refused instead of being read for ever', 
     () => {},
   );
   await bosOnly.next();
-  await refuses(() => bosOnly.next(), 'c.txt does not fill a single context');
+  await refuses(() => bosOnly.next(), 'corpus/too-short', 'c.txt does not fill a single context');
 });
 
 /** The contexts that the first `rows` rows came from. */

@@ -40,8 +40,8 @@ test('a store of another model is not resumed, nor one whose model cannot be com
   const of = (fingerprint: string, name = 'm') =>
     emptyManifest(9, { model: { name, fingerprint }, precision: 'float32' });
   await writeManifest(directory, of('2:ab'));
-  await refuses(() => resumable(directory, of('2:cd')), directory, 'was begun with model');
+  await refuses(() => resumable(directory, of('2:cd')), 'harvest/other-settings', directory, 'was begun with model');
   assert.deepEqual(await resumable(directory, of('2:ab', 'another name')), of('2:ab'));
   await writeManifest(directory, of('ab'));
-  await refuses(() => resumable(directory, of('2:ab')), directory, 'cannot be compared', '--overwrite');
+  await refuses(() => resumable(directory, of('2:ab')), 'harvest/other-fingerprint', directory, '--overwrite');
 });

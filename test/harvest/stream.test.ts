@@ -66,11 +66,15 @@ test('several hooks, flags of stores and a terminal are refused before the model
   const out = new PassThrough();
   const attempt = (more: Partial<HarvestConfig>, to: Writable = out) =>
     harvestToStream(configured({ model: join(root, 'none'), ...more }), to, silent, never);
-  await refusesUsage(() => attempt({ hook: [HOOK, 'blocks.0.hook_mlp_out'] }), 'rows of one hook, and 2 are given');
-  await refusesUsage(() => attempt({ resume: true }), '--resume is for stores');
-  await refusesUsage(() => attempt({ overwrite: true }), '--overwrite is for stores');
+  await refusesUsage(
+    () => attempt({ hook: [HOOK, 'blocks.0.hook_mlp_out'] }),
+    'harvest/several-hooks',
+    'rows of one hook, and 2 are given',
+  );
+  await refusesUsage(() => attempt({ resume: true }), 'harvest/flag-of-stores', '--resume is for stores');
+  await refusesUsage(() => attempt({ overwrite: true }), 'harvest/flag-of-stores', '--overwrite is for stores');
   const terminal = Object.assign(new PassThrough(), { isTTY: true });
-  await refusesUsage(() => attempt({}, terminal), 'standard output is a terminal', 'Pipe it');
+  await refusesUsage(() => attempt({}, terminal), 'harvest/terminal');
   assert.equal(out.readableLength + terminal.readableLength, 0);
 });
 
@@ -78,7 +82,7 @@ test('a corpus with too little text is refused before a byte is written', async 
   const corpus = join(root, 'short.txt');
   writeFileSync(corpus, 'The state of the Union is strong. '.repeat(100));
   const out = new PassThrough();
-  await refuses(() => harvestToStream(configured({ corpus }), out, silent, never), 'tokens in whole contexts');
+  await refuses(() => harvestToStream(configured({ corpus }), out, silent, never), 'corpus/too-short');
   assert.equal(out.readableLength, 0);
 });
 
@@ -110,8 +114,12 @@ test('a stop ends the stream without its end marker, and says how much of it the
   assert.ok(out.destroyed);
   const stream = await RowStream.open(Readable.from(chunks), 'the pipe');
   let rows = 0;
-  await refuses(async () => {
-    for (let piece = await stream.next(); piece; piece = await stream.next()) rows += piece.token.length;
-  }, 'the pipe ended after 1016 of 1700 rows');
+  await refuses(
+    async () => {
+      for (let piece = await stream.next(); piece; piece = await stream.next()) rows += piece.token.length;
+    },
+    'activations/stream-cut-short',
+    'the pipe ended after 1016 of 1700 rows',
+  );
   assert.equal(rows, 1016);
 });

@@ -60,7 +60,7 @@ test('a snapshot that lacks a file, or whose blob is gone, is filled up', async 
   const path = await fetch();
   rmSync(join(path, 'tokenizer.json'));
   rmSync(join(home, 'blobs', gitHash(hub.files.get('config.json')!)));
-  await refuses(() => fetch({}, { offline: true }), 'lacks config.json, tokenizer.json', '--offline');
+  await refuses(() => fetch({}, { offline: true }), 'hub/not-cached', 'lacks config.json, tokenizer.json', '--offline');
   hub.seen.length = 0;
   assert.equal(await fetch(), path);
   assert.deepEqual(readFileSync(join(path, 'config.json')), hub.files.get('config.json'));
@@ -113,13 +113,13 @@ test('a server that is overloaded is asked again, and then named', async (t) => 
   await fetch();
   const again = await tinyHub(t);
   again.hub.faults = { fails: { times: 9, status: 503 } };
-  await refuses(() => again.fetch(), 'answered 503', 'Try again later');
+  await refuses(() => again.fetch(), 'hub/refused-status', 'answered 503', 'Try again later');
 });
 
 test('a connection that always breaks ends in a refusal; the next run goes on from there', async (t) => {
   const { hub, fetch, home } = await tinyHub(t);
   hub.faults = { cuts: { times: 100, after: 0 } };
-  await refuses(() => fetch(), 'could not be reached (other side closed)');
+  await refuses(() => fetch(), 'hub/unreachable');
   hub.faults = { cuts: { times: 1, after: 2 ** 21 }, fails: { times: 0, status: 500 } };
   const stop: StopRequest = { signal: undefined };
   const progress: Progress = {
@@ -167,7 +167,7 @@ test('bytes with another hash are refused and not kept', async (t) => {
   for (const corrupt of [WEIGHTS, 'tokenizer.json']) {
     const { hub, fetch, home } = await tinyHub(t);
     hub.faults = { corrupt };
-    await refuses(() => fetch(), corrupt, 'another hash', 'not kept');
+    await refuses(() => fetch(), 'hub/wrong-hash', corrupt);
     const blobs = readdirSync(join(home, 'blobs'));
     assert.ok(!blobs.includes(sha256(hub.files.get(corrupt)!)));
     assert.ok(!blobs.some((name) => name.endsWith('.incomplete')), String(blobs));
@@ -178,7 +178,7 @@ test('bytes with another hash are refused and not kept', async (t) => {
 test('a small file is proven by its git hash', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { lies: { 'config.json': { oid: '0'.repeat(40) } } };
-  await refuses(() => fetch(), 'config.json arrived with another hash');
+  await refuses(() => fetch(), 'hub/wrong-hash', 'config.json arrived with another hash');
 });
 
 test('a leftover that is not the beginning of the file is found out, and the file fetched anew', async (t) => {
@@ -198,13 +198,13 @@ test('sizes that differ from the listing are refused', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   const { length } = hub.files.get(WEIGHTS)!;
   hub.faults = { lies: { [WEIGHTS]: { size: length - 1 } } };
-  await refuses(() => fetch(), `not the one of ${length - 1} bytes`);
+  await refuses(() => fetch(), 'hub/wrong-size', `not the one of ${length - 1} bytes`);
 });
 
 test('a disk that is too full is refused before a file is fetched', async (t) => {
   const { hub, fetch, home } = await tinyHub(t);
   hub.faults = { lies: { [WEIGHTS]: { size: 2 ** 52 } } };
-  await refuses(() => fetch(), '4.0 PiB are needed', 'HF_HUB_CACHE');
+  await refuses(() => fetch(), 'disk/too-full', '4.0 PiB are needed', 'HF_HUB_CACHE');
   // Only the configuration is asked for, to see whether the model is supported.
   const asked = hub.seen.filter(({ url }) => url.includes('/resolve/')).map(({ url }) => url.split('/').at(-1));
   assert.deepEqual(asked, ['config.json']);
@@ -231,7 +231,7 @@ test('of a sharded model, the index and the shards it names are fetched', async 
   );
   assert.equal(readFileSync(join(path, b), 'utf8'), 'two');
   rmSync(join(path, b));
-  await refuses(() => fetch({}, { offline: true }), `lacks ${b}`);
+  await refuses(() => fetch({}, { offline: true }), 'hub/not-cached', `lacks ${b}`);
 });
 
 test('an index that names anything but files beside it is refused, and nothing leaves the cache', async (t) => {
@@ -245,18 +245,22 @@ test('an index that names anything but files beside it is refused, and nothing l
     const files = sharded({ x: shard });
     files.set(String(shard), Buffer.from('evil'));
     const { fetch, cache } = await tinyHub(t, files);
-    await refuses(() => fetch(), JSON.stringify(shard), 'not a plain .safetensors file name');
+    await refuses(() => fetch(), 'hub/unsafe-shard-name', JSON.stringify(shard), 'not a plain .safetensors file name');
     const evil = [...filesBelow(join(cache, '..')).values()].filter((content) => content.toString() === 'evil');
     assert.equal(evil.length, 0);
   }
   const { fetch } = await tinyHub(t, sharded({ x: 'model-00009-of-00009.safetensors' }));
-  await refuses(() => fetch(), 'names model-00009-of-00009.safetensors, which the model does not have');
+  await refuses(
+    () => fetch(),
+    'hub/shard-missing',
+    'names model-00009-of-00009.safetensors, which the model does not have',
+  );
 });
 
 test('hashes and commits that are none do not become file names', async (t) => {
   const { hub, fetch, cache } = await tinyHub(t);
   hub.faults = { lies: { 'config.json': { oid: '../../../evil' } } };
-  await refuses(() => fetch(), 'lists config.json without size or hash');
+  await refuses(() => fetch(), 'hub/not-a-hub', 'lists config.json without size or hash');
   assert.ok(!existsSync(cache));
 });
 
@@ -265,7 +269,7 @@ test('a model without safetensors or tokenizer is refused before anything is fet
   files.delete(WEIGHTS);
   files.delete('tokenizer.json');
   const { fetch, cache } = await tinyHub(t, files);
-  await refuses(() => fetch(), 'has no tokenizer.json, no model.safetensors', 'safetensors');
+  await refuses(() => fetch(), 'hub/files-missing', 'has no tokenizer.json, no model.safetensors', 'safetensors');
   assert.ok(!existsSync(cache));
 });
 

@@ -30,7 +30,7 @@ test('an answer without end is refused, wherever the hub gives it', async (t) =>
     const { hub, fetch, cache } = await tinyHub(t);
     hub.faults = { instead: (url, response) => url.pathname.includes(path) && endless(response) };
     const before = process.memoryUsage().rss;
-    await refuses(() => fetch(), 'an answer is larger than 16.0 MiB', 'HF_ENDPOINT');
+    await refuses(() => fetch(), 'hub/not-a-hub', 'an answer is larger than 16.0 MiB', 'HF_ENDPOINT');
     assert.ok(process.memoryUsage().rss - before < 2 ** 28, path);
     assert.ok(!existsSync(cache));
   }
@@ -47,7 +47,7 @@ test('an answer is bounded as unpacked, however small it came', async (t) => {
       return true;
     },
   };
-  await refuses(() => fetch(), 'an answer is larger than 16.0 MiB');
+  await refuses(() => fetch(), 'hub/not-a-hub', 'an answer is larger than 16.0 MiB');
 });
 
 test('pages that lead in a circle, and pages without end, are refused', async (t) => {
@@ -58,32 +58,35 @@ test('pages that lead in a circle, and pages without end, are refused', async (t
     return true;
   };
   hub.faults = { instead: (url, response) => page(url, response, url.searchParams.get('cursor') === 'a' ? 'b' : 'a') };
-  await refuses(() => fetch(), 'lead back', 'HF_ENDPOINT');
+  await refuses(() => fetch(), 'hub/not-a-hub', 'lead back', 'HF_ENDPOINT');
   hub.faults = {
     instead: (url, response) => page(url, response, `${Number(url.searchParams.get('cursor') ?? 0) + 1}`),
   };
-  await refuses(() => fetch(), 'more than 200 pages', 'HF_ENDPOINT');
+  await refuses(() => fetch(), 'hub/not-a-hub', 'more than 200 pages', 'HF_ENDPOINT');
 });
 
 test('answers are bounded together, too', async () => {
   const answer: typeof globalThis.fetch = async () => new Response(new Uint8Array(100));
   const fetch = boundedFetch(answer, { answer: 1000, total: 250, requests: 100 });
   for (const i of [1, 2]) assert.equal((await (await fetch(`http://hub.invalid/${i}`)).arrayBuffer()).byteLength, 100);
-  await refuses(() => fetch('http://hub.invalid/3'), 'answers together are larger than 250 B');
+  await refuses(() => fetch('http://hub.invalid/3'), 'hub/not-a-hub', 'answers together are larger than 250 B');
 });
 
 test('files too large to be what they are called are refused before they are fetched', async (t) => {
   for (const name of ['config.json', 'tokenizer.json']) {
     const { hub, fetch } = await tinyHub(t);
     hub.faults = { lies: { [name]: { size: 2 ** 40 } } };
-    await refuses(() => fetch(), `lists ${name} with 1.0 TiB`);
+    await refuses(() => fetch(), 'hub/not-a-hub', `lists ${name} with 1.0 TiB`);
   }
 });
 
 test('a storage that sends a byte now and then is given up', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { trickle: 20 };
-  await refuses(() => fetch({}, { patience: { attempts: 2, delay: 1, stall: 300, poll: 5 } }), 'next to nothing came');
+  await refuses(
+    () => fetch({}, { patience: { attempts: 2, delay: 1, stall: 300, poll: 5 } }),
+    'hub/download-cut-short',
+  );
 });
 
 test('a stop is heard while the hub does not answer', async (t) => {
@@ -105,15 +108,15 @@ test('a model that is not supported is named with its architecture, before its w
     const { hub, fetch, cache } = await tinyHub(t, files);
     await refuses(
       () => fetch({}, {}, silent, { signal: undefined }, parseModelConfig),
+      'lm/unsupported-model',
       MODEL,
       '"gpt_neox" (GPTNeoXForCausalLM)',
-      'not supported',
     );
     assert.ok(!hub.seen.some(({ server }) => server === 'cdn'));
     assert.ok(!existsSync(cache));
   }
   const { fetch } = await tinyHub(t, new Map([...files, ['config.json', Buffer.from('{')]]));
-  await refuses(() => fetch(), `${MODEL}/config.json is not JSON`);
+  await refuses(() => fetch(), 'hub/config-not-json', `${MODEL}/config.json is not JSON`);
 });
 
 test('a token or password never stands in a message', async () => {
@@ -143,9 +146,9 @@ test('a cache without refs names the commit that it has', async (t) => {
   const { hub, fetch, home } = await tinyHub(t);
   const path = await fetch();
   rmSync(`${home}/refs`, { recursive: true });
-  await refuses(() => fetch({}, { offline: true }), COMMIT, `--revision ${COMMIT}`);
+  await refuses(() => fetch({}, { offline: true }), 'hub/commit-unknown', COMMIT, `--revision ${COMMIT}`);
   hub.stop();
-  await refuses(() => fetch(), 'could not be reached', `--revision ${COMMIT}`);
+  await refuses(() => fetch(), 'hub/unreachable', `--revision ${COMMIT}`);
   assert.equal(await fetch({ revision: COMMIT }, { offline: true }), path);
 });
 

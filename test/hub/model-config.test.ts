@@ -28,6 +28,7 @@ test('what is cached is not asked for again, and serves offline', async (t) => {
   const { hub, settings, fetch } = await tinyHub(t);
   await refuses(
     () => modelConfig({ model: MODEL, offline: true }, never, { ...settings, offline: true }),
+    'hub/not-cached',
     'config.json',
     'cache',
   );
@@ -59,11 +60,13 @@ test('a file is not a model directory, and a path that is no id has its neighbou
   const file = await refusalOf(
     () => modelConfig({ model: 'assets/tiny-gemma/config.json', offline: true }, never),
     Refusal,
+    'hub/model-is-a-file',
   );
   assert.match(file.message, /is a file/);
   assert.ok(file.remedy!.includes(dirname('assets/tiny-gemma/config.json')));
   await refuses(
     () => modelConfig({ model: './assets/tiny-gema', offline: true }, never),
+    'hub/no-model-directory',
     'There is no model directory ./assets/tiny-gema',
     'Did you mean assets/tiny-gemma?',
   );

@@ -9,9 +9,16 @@ test('a gated model names its page, the terms and HF_TOKEN', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { gated: 'secret' };
   const page = `${hub.endpoint}/${MODEL}`;
-  await refuses(() => fetch(), `${MODEL} is not open to everyone (401)`, `terms at ${page}`, 'set HF_TOKEN');
+  await refuses(
+    () => fetch(),
+    'hub/not-open',
+    `${MODEL} is not open to everyone (401)`,
+    `terms at ${page}`,
+    'set HF_TOKEN',
+  );
   await refuses(
     () => fetch({}, { token: 'of-someone-else' }),
+    'hub/gated',
     "terms have not been accepted by this token's account (403)",
     `Accept the terms at ${page}`,
     `${hub.endpoint}/settings/tokens`,
@@ -23,16 +30,24 @@ test('a model that is not there is named: 404 with a token, 401 without', async 
   const model = 'google/nothing';
   await refuses(
     () => fetch({ model }, { token: 'any' }),
+    'hub/no-model',
     'no model google/nothing at revision "main" (404)',
     '--model',
   );
-  await refuses(() => fetch({ model }), 'no model google/nothing', 'or it is private (401)', 'HF_TOKEN');
+  await refuses(
+    () => fetch({ model }),
+    'hub/not-open',
+    'no model google/nothing',
+    'or it is private (401)',
+    'HF_TOKEN',
+  );
 });
 
 test('a revision that is not there is named', async (t) => {
   const { fetch, home, hub } = await tinyHub(t);
   await refuses(
     () => fetch({ revision: 'v7' }),
+    'hub/no-revision',
     `${MODEL} has no revision "v7" (404)`,
     `${hub.endpoint}/${MODEL}/tree`,
   );
@@ -42,19 +57,20 @@ test('a revision that is not there is named', async (t) => {
 test('no network: the cause, the place and the remedy', async (t) => {
   const { fetch, hub, cache } = await tinyHub(t);
   hub.stop();
-  await refuses(() => fetch(), hub.endpoint, 'could not be reached', 'ECONNREFUSED', 'HF_ENDPOINT', cache);
-  await refuses(() => fetch({}, { endpoint: 'http://no-such-host.invalid' }), 'could not be reached', 'no-such-host');
+  await refuses(() => fetch(), 'hub/unreachable', hub.endpoint, 'ECONNREFUSED', 'HF_ENDPOINT', cache);
+  await refuses(() => fetch({}, { endpoint: 'http://no-such-host.invalid' }), 'hub/unreachable', 'no-such-host');
 });
 
 test('a server that is no hub is found out', async (t) => {
   const { fetch, hub } = await tinyHub(t);
-  await refuses(() => fetch({}, { endpoint: `${hub.endpoint}/elsewhere` }), 'no model', 'private');
+  await refuses(() => fetch({}, { endpoint: `${hub.endpoint}/elsewhere` }), 'hub/not-open', 'no model', 'private');
 });
 
 test('offline, nothing is asked, and what is missing is said', async (t) => {
   const { fetch, hub, cache } = await tinyHub(t);
   await refuses(
     () => fetch({}, { offline: true }),
+    'hub/not-cached',
     `${MODEL} at revision "main" is not in the cache ${cache}`,
     '--offline',
   );
@@ -74,7 +90,7 @@ test('a directory is itself; what is neither directory nor id is refused', async
     '../no-such-place',
     'a/..',
   ]) {
-    await refuses(() => fetch({ model }), `no model directory ${model}`, 'google/gemma-2-2b');
+    await refuses(() => fetch({ model }), 'hub/no-model-directory', `no model directory ${model}`, 'google/gemma-2-2b');
   }
   assert.equal(hub.seen.length, 0);
 });
@@ -82,8 +98,8 @@ test('a directory is itself; what is neither directory nor id is refused', async
 test('a revision that is none is refused before it becomes a path', async (t) => {
   const { fetch, hub } = await tinyHub(t);
   for (const revision of ['../../x', '/etc', 'a//b', 'a b', '..', '.git', 'x/../y', 'a..b', '']) {
-    await refusesUsage(() => fetch({ revision }), `--revision ${JSON.stringify(revision)}`);
+    await refusesUsage(() => fetch({ revision }), 'hub/wrong-revision', `--revision ${JSON.stringify(revision)}`);
   }
-  await refusesUsage(() => fetch({ model: 'assets/tiny-gemma', revision: 'main' }), 'is a directory', 'Leave it out');
+  await refusesUsage(() => fetch({ model: 'assets/tiny-gemma', revision: 'main' }), 'hub/revision-of-directory');
   assert.equal(hub.seen.length, 0);
 });

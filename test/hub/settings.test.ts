@@ -51,6 +51,11 @@ test('an endpoint loses its last slash, and must be a URL', async () => {
     'http://127.0.0.1:1/hf',
   );
   for (const endpoint of ['hf.example', 'file:///etc', 'ftp://x']) {
-    await refusesUsage(() => hubSettings({ HF_ENDPOINT: endpoint }, false), endpoint, 'HF_ENDPOINT');
+    await refusesUsage(
+      () => hubSettings({ HF_ENDPOINT: endpoint }, false),
+      'hub/wrong-endpoint',
+      endpoint,
+      'HF_ENDPOINT',
+    );
   }
 });

@@ -29,7 +29,7 @@ test('names of other tools lead to the hook that they mean, and every site is na
     // dictionary_learning.
     ...{ resid_post_layer_2: 'blocks.2.hook_resid_post', mlp_out_layer_1: 'blocks.1.hook_mlp_out' },
   })) {
-    const { message, remedy } = await refusalOf(() => findHook(theirs, config), Refusal);
+    const { message, remedy } = await refusalOf(() => findHook(theirs, config), Refusal, 'lm/no-hook');
     assert.ok(message.includes(theirs));
     assert.ok(remedy!.startsWith(`Did you mean ${ours}`), `${theirs}: ${remedy}`);
     for (const site of SITES) assert.ok(remedy!.includes(site), site);
@@ -38,7 +38,7 @@ test('names of other tools lead to the hook that they mean, and every site is na
 
 test('what is near no hook gets no guess', async () => {
   for (const far of ['lm_head', 'model.embed_tokens', 'x', '', 'blocks', 'blocks.1.ln1.hook_scale']) {
-    const { remedy } = await refusalOf(() => findHook(far, config), Refusal);
+    const { remedy } = await refusalOf(() => findHook(far, config), Refusal, 'lm/no-hook');
     assert.ok(!remedy!.includes('Did you mean'), `${far}: ${remedy}`);
   }
 });
@@ -64,13 +64,13 @@ test('patterns and lists stand for names, each once, in the order of the model',
 });
 
 test('a pattern without a match, one hook too many, and empty names are refused', async () => {
-  await refusesUsage(() => expandHooks(['blocks.*.hook_resid_pots'], names), 'blocks.*.hook_resid_post?');
-  await refusesUsage(() => expandHooks(['layers.*.q'], names), 'No hook matches layers.*.q', 'blocks.0.');
-  await refusesUsage(() => expandOneHook('blocks.*.attn.hook_z', names), 'one is needed');
-  await refusesUsage(() => expandHooks(['a,,b'], none), 'empty name');
+  await refusesUsage(() => expandHooks(['blocks.*.hook_resid_pots'], names), 'lm/no-hook', 'blocks.*.hook_resid_post?');
+  await refusesUsage(() => expandHooks(['layers.*.q'], names), 'lm/no-hook', 'No hook matches layers.*.q', 'blocks.0.');
+  await refusesUsage(() => expandOneHook('blocks.*.attn.hook_z', names), 'lm/several-hooks');
+  await refusesUsage(() => expandHooks(['a,,b'], none), 'lm/empty-hook');
   // As many stars as one likes; a part may be used once only.
-  await refusesUsage(() => expandHooks([`${'*o'.repeat(5000)}*x`], names), 'No hook matches');
-  await refusesUsage(() => expandHooks(['blocks.0.hook_resid_pre*pre'], names), 'No hook matches');
+  await refusesUsage(() => expandHooks([`${'*o'.repeat(5000)}*x`], names), 'lm/no-hook');
+  await refusesUsage(() => expandHooks(['blocks.0.hook_resid_pre*pre'], names), 'lm/no-hook');
 });
 
 test('a model’s hooks come from its config.json alone', async () => {

@@ -35,6 +35,7 @@ test('bfloat16 products where ONNX Runtime has none are refused with a way out',
   for (const device of ['cpu', 'webgpu']) {
     await refusesUsage(
       () => choosePrecision('bfloat16', device, checkpoint),
+      'lm/bfloat16',
       'bfloat16',
       device,
       '--precision float32',

@@ -33,14 +33,14 @@ test('an index whose paths lead elsewhere is refused, naming the path', async ()
     const directory = withMap((map) => {
       map['model.norm.weight'] = path;
     });
-    await refuses(() => openCheckpoint(directory), JSON.stringify(path), INDEX);
+    await refuses(() => openCheckpoint(directory), 'lm/unsafe-shard-name', JSON.stringify(path), INDEX);
   }
 });
 
 test('a missing shard is named', async () => {
   const directory = withMap(() => {});
   rmSync(join(directory, SHARD));
-  await refuses(() => openCheckpoint(directory), `lacks the shard ${SHARD}`);
+  await refuses(() => openCheckpoint(directory), 'lm/no-shard', `lacks the shard ${SHARD}`);
 });
 
 test('a tensor that is not in its shard is named, with the shard', async () => {
@@ -48,26 +48,31 @@ test('a tensor that is not in its shard is named, with the shard', async () => {
     map['model.layers.4.mlp.up_proj.weight'] =
       map['model.layers.4.mlp.up_proj.weight'] === SHARD ? 'model-00001-of-00003.safetensors' : SHARD;
   });
-  await refuses(() => openCheckpoint(directory), 'model.layers.4.mlp.up_proj.weight', 'of-00003.safetensors');
+  await refuses(
+    () => openCheckpoint(directory),
+    'lm/no-tensor',
+    'model.layers.4.mlp.up_proj.weight',
+    'of-00003.safetensors',
+  );
 });
 
 test('a tensor that the index does not have is named', async () => {
   const directory = withMap((map) => {
     delete map['model.norm.weight'];
   });
-  await refuses(() => openCheckpoint(directory), 'lacks the tensor norm.weight', INDEX);
+  await refuses(() => openCheckpoint(directory), 'lm/no-tensor', 'lacks the tensor norm.weight', INDEX);
 });
 
 test('an index that is broken or empty is refused', async () => {
-  for (const [text, message] of [
-    ['{', 'is not JSON'],
-    ['{}', 'weight_map'],
-    ['{"weight_map": {"a": 1}}', 'weight_map.a'],
-    ['{"weight_map": {}}', 'names no files'],
+  for (const [text, code, named] of [
+    ['{', 'disk/not-json', ''],
+    ['{}', 'disk/wrong-json', 'weight_map'],
+    ['{"weight_map": {"a": 1}}', 'lm/broken-index', 'weight_map.a'],
+    ['{"weight_map": {}}', 'lm/broken-index', ''],
   ] as const) {
     const directory = withMap(() => {});
     writeFileSync(join(directory, INDEX), text);
-    await refuses(() => openCheckpoint(directory), INDEX, message);
+    await refuses(() => openCheckpoint(directory), code, INDEX, named);
   }
 });
 
@@ -123,5 +128,5 @@ test('tensors of types that are not computed with are passed over, and named whe
   const { [norm]: _, ...shapes } = model.shapes;
   const needed = { name: norm, dtype: 'F8_E4M3' as const, shape: [size!], bytes: new Uint8Array(size!) };
   const quantised = await writeCheckpoint(join(root, String(counter++)), { ...model, shapes }, { more: [needed] });
-  await refuses(() => openCheckpoint(quantised), norm, 'F8_E4M3');
+  await refuses(() => openCheckpoint(quantised), 'lm/wrong-dtype', norm, 'F8_E4M3');
 });

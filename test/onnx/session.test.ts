@@ -117,21 +117,21 @@ test('a length that is not what type and shape need is an error that names the i
 test('weights that are gone, or end too early, are refused when the graph is opened', async (t) => {
   const path = join(temporaryDirectory(t), 'short');
   const model = givenOut('float32', [4], { path, offset: 8, length: 16 }).encode();
-  await refuses(() => openSession(model), 'could not load');
+  await refuses(() => openSession(model), 'onnx/graph-not-loaded');
   writeFileSync(path, new Uint8Array(20));
-  await refuses(() => openSession(model), 'could not load');
+  await refuses(() => openSession(model), 'onnx/graph-not-loaded');
 });
 
 test('a device that does not exist is a mistake in the command, and those that do are named', async () => {
   for (const device of ['gpu', 'cuda:', 'cuda:x', 'cuda:-1', 'CPU', 'cpu ', 'webgpu:0', '']) {
-    await refusesUsage(() => openSession(doubled().encode(), { device }), `"${device}"`, 'cpu, cuda, cuda:N or webgpu');
+    await refusesUsage(() => openSession(doubled().encode(), { device }), 'onnx/no-device', `"${device}"`);
   }
 });
 
 test('a graph that is broken, or uses an unknown operator, is refused', async () => {
-  await refuses(() => openSession(doubled().encode().slice(0, 40)), 'could not load the graph');
-  await refuses(() => openSession(Uint8Array.of(1, 2, 3)), 'could not load the graph');
+  await refuses(() => openSession(doubled().encode().slice(0, 40)), 'onnx/graph-not-loaded');
+  await refuses(() => openSession(Uint8Array.of(1, 2, 3)), 'onnx/graph-not-loaded');
   const g = new GraphBuilder('unknown');
   g.output('y', g.op('NoSuchOperator', [g.scalar(1)]), 'float32', []);
-  await refuses(() => openSession(g.encode()), 'NoSuchOperator');
+  await refuses(() => openSession(g.encode()), 'onnx/graph-not-loaded', 'NoSuchOperator');
 });

@@ -63,7 +63,7 @@ test('an export that is there already is left as it is; another one, or half of 
   assert.deepEqual(filesBelow(out), before);
   // The same weights under another name are another export.
   for (const other of [await saved('gated'), await saved('standard')]) {
-    await refuses(() => exported(other, out), 'exists and is not empty');
+    await refuses(() => exported(other, out), 'disk/out-exists');
   }
   const [weights, cfg] = [join(out, 'sae_weights.safetensors'), join(out, 'cfg.json')];
   for (const [file, change] of [
@@ -72,7 +72,7 @@ test('an export that is there already is left as it is; another one, or half of 
     [cfg, (bytes: Buffer) => bytes.toString().replace('"context_size": 64', '"context_size": 65')],
   ] as const) {
     writeFileSync(file, change(readFileSync(file)));
-    await refuses(() => exported(sae, out), 'exists and is not empty');
+    await refuses(() => exported(sae, out), 'disk/out-exists');
     await exportSae(exportSchema.parse({ sae, as: 'jumprelu', out, overwrite: true }));
     assert.deepEqual(filesBelow(out), before);
   }
@@ -120,19 +120,19 @@ test('what has no JumpReLU, and outputs in the way, are refused; nothing is writ
     const out = fresh();
     await refuses(
       async () => exported(await saved(architecture), out),
+      'sae/not-convertible',
       `is a ${architecture} SAE`,
-      'gated or a standard',
     );
     assert.ok(!existsSync(out));
   }
   const sae = await saved('gated');
-  await refusesUsage(() => exported(sae, `${sae}/.`), '--out is the SAE itself');
+  await refusesUsage(() => exported(sae, `${sae}/.`), 'disk/out-is-input', '--out is the SAE itself');
   const out = await exported(sae);
-  await refuses(async () => exported(await saved('gated'), out), 'is not empty', '--overwrite');
+  await refuses(async () => exported(await saved('gated'), out), 'disk/out-exists', '--overwrite');
   const again = { sae, as: 'jumprelu', out, overwrite: true };
   assert.equal(await exportSae(exportSchema.parse(again)), out);
   writeFileSync(join(out, 'notes.txt'), '');
-  await refuses(() => exportSae(exportSchema.parse(again)), 'notes.txt');
+  await refuses(() => exportSae(exportSchema.parse(again)), 'disk/foreign-files', 'notes.txt');
   assert.ok(existsSync(join(out, 'cfg.json')));
 });
 

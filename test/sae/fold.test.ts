@@ -55,7 +55,12 @@ test('a decoder that is not trained keeps its rows, and rows of zeros stay what 
 test('what no weights of that form compute is refused', async () => {
   for (const normalize_activations of ['layer_norm', 'constant_norm_rescale'] as const) {
     const sae = randomSae('gated', D_IN, D_SAE, 5, { normalize_activations });
-    await refuses(async () => folded(sae, true, 'runs/a'), 'runs/a', normalize_activations);
+    await refuses(async () => folded(sae, true, 'runs/a'), 'sae/normalisation', 'runs/a', normalize_activations);
   }
-  await refuses(async () => folded(randomSae('topk', D_IN, D_SAE, 5), true, 'runs/a'), 'runs/a', 'topk');
+  await refuses(
+    async () => folded(randomSae('topk', D_IN, D_SAE, 5), true, 'runs/a'),
+    'sae/topk-norms',
+    'runs/a',
+    'topk',
+  );
 });

@@ -180,7 +180,7 @@ test('an SAE whose directory and files are links is read, and further tensors of
   const needed = { name: 'r_mag', dtype: 'F8_E4M3' as const, shape: [11], bytes: new Uint8Array(11) };
   const others = tensors.filter(({ name }) => name !== 'r_mag');
   await writeSafetensors(join(directory, 'sae_weights.safetensors'), [...others, needed]);
-  await refuses(() => openSae(linked), 'r_mag', 'F8_E4M3');
+  await refuses(() => openSae(linked), 'sae/wrong-dtype', 'r_mag', 'F8_E4M3');
 });
 
 test('a cfg.json that is another file is not quoted, and one of many keys is refused at once', async () => {
@@ -194,5 +194,5 @@ test('a cfg.json that is another file is not quoted, and one of many keys is ref
   assert.ok(refusal instanceof Refusal && !/PRIVATE/.test(refusal.message + refusal.remedy));
   rmSync(path);
   writeFileSync(path, `{${Array.from({ length: 150_000 }, (_, i) => `"${i}":1`).join()}}`);
-  await refuses(() => openSae(directory), path, 'has more than');
+  await refuses(() => openSae(directory), 'disk/file-too-large', path);
 });

@@ -102,9 +102,9 @@ test('a model that is replaced while it is in use is refused; one that is touche
   const other = Buffer.from(whole);
   other[norm.offset]! ^= 1;
   writeFileSync(path, other);
-  await refuses(() => checkpoint.checkUnchanged(), copy, 'was changed while it was in use');
+  await refuses(() => checkpoint.checkUnchanged(), 'disk/changed-in-use', copy);
   writeFileSync(path, whole);
   await checkpoint.checkUnchanged();
   writeFileSync(join(copy, 'config.json'), '{}');
-  await refuses(() => checkpoint.checkUnchanged(), copy, 'was changed while it was in use');
+  await refuses(() => checkpoint.checkUnchanged(), 'disk/changed-in-use', copy);
 });

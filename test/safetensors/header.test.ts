@@ -90,7 +90,7 @@ test('a link is followed wherever it leads, and a pipe behind it refused at once
   execFileSync('mkfifo', [join(directory, 'pipe')]);
   for (const [i, target] of ['pipe', '/dev/zero'].entries()) {
     symlinkSync(target, join(directory, `odd${i}.safetensors`));
-    await refuses(() => readSafetensorsHeader(join(directory, `odd${i}.safetensors`)), 'is not a file');
+    await refuses(() => readSafetensorsHeader(join(directory, `odd${i}.safetensors`)), 'disk/not-a-file');
   }
 });
 
@@ -99,15 +99,15 @@ test('a header that is no UTF-8, or nested without end, is refused', async (t) =
   const bytes = readFileSync(path);
   bytes[10] = 0xff;
   writeFileSync(path, bytes);
-  await refuses(() => readSafetensorsHeader(path), path, 'not UTF-8');
+  await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, 'not UTF-8');
   const nested = rawFile(t, `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`);
-  await refuses(() => readSafetensorsHeader(nested), nested, 'not a JSON object');
+  await refuses(() => readSafetensorsHeader(nested), 'safetensors/broken', nested, 'not a JSON object');
 });
 
 test('a name that every object has is no element type', async (t) => {
   for (const dtype of ['toString', 'constructor', '__proto__']) {
     const path = rawFile(t, { a: { dtype, shape: [1], data_offsets: [0, 4] } }, new Uint8Array(4));
-    await refuses(() => readSafetensorsHeader(path), path, `unknown element type ${dtype}`);
+    await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, `unknown element type ${dtype}`);
   }
 });
 
@@ -121,20 +121,20 @@ test('the files that the Python library wrote are read as they are', async () =>
 
 test('a missing file is refused by name', async (t) => {
   const path = join(temporaryDirectory(t), 'gone.safetensors');
-  await refuses(() => readSafetensorsHeader(path), `There is no file ${path}`);
+  await refuses(() => readSafetensorsHeader(path), 'safetensors/no-file', `There is no file ${path}`);
 });
 
 test('a directory in the place of the file is refused by name', async (t) => {
   const path = join(temporaryDirectory(t), 'model.safetensors');
   mkdirSync(path);
-  await refuses(() => readSafetensorsHeader(path), path);
+  await refuses(() => readSafetensorsHeader(path), 'disk/not-a-file', path);
 });
 
 test('a file shorter than the header length is refused', async (t) => {
   const path = join(temporaryDirectory(t), 'short.safetensors');
   for (const size of [0, 7]) {
     writeFileSync(path, new Uint8Array(size));
-    await refuses(() => readSafetensorsHeader(path), path, `${size} bytes`);
+    await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, `${size} bytes`);
   }
 });
 
@@ -144,21 +144,21 @@ test('a header longer than the file is refused, up to the largest length there i
     const bytes = Buffer.alloc(10, '{}');
     bytes.writeBigUInt64LE(claim);
     writeFileSync(path, bytes);
-    await refuses(() => readSafetensorsHeader(path), path, `claims ${claim} bytes of 2`);
+    await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, `claims ${claim} bytes of 2`);
   }
 });
 
 test('a header that is no JSON object is refused', async (t) => {
   for (const header of ['{"a": ', 'null', '[]', '3', '']) {
     const path = rawFile(t, header);
-    await refuses(() => readSafetensorsHeader(path), path, 'not a JSON object');
+    await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, 'not a JSON object');
   }
 });
 
 test('metadata other than a map of strings is refused', async (t) => {
   for (const metadata of [3, ['x'], { step: 7 }]) {
     const path = rawFile(t, { __metadata__: metadata });
-    await refuses(() => readSafetensorsHeader(path), path, '__metadata__');
+    await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, '__metadata__');
   }
 });
 
@@ -178,30 +178,42 @@ test('a malformed entry is refused, naming file and tensor', async (t) => {
   ];
   for (const entry of bad) {
     const path = rawFile(t, { W_enc: entry }, new Uint8Array(4));
-    await refuses(() => readSafetensorsHeader(path), path, 'tensor W_enc', 'malformed');
+    await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, 'tensor W_enc', 'malformed');
   }
 });
 
 test('an unknown element type is refused, naming file, tensor and type', async (t) => {
   for (const dtype of ['F7', 'f32', '']) {
     const path = rawFile(t, { W_enc: { ...f32(0, 4), dtype } }, new Uint8Array(4));
-    await refuses(() => readSafetensorsHeader(path), path, 'tensor W_enc', `unknown element type ${dtype}`);
+    await refuses(
+      () => readSafetensorsHeader(path),
+      'safetensors/broken',
+      path,
+      'tensor W_enc',
+      `unknown element type ${dtype}`,
+    );
   }
 });
 
 test('a span that is not what the shape needs is refused, naming file, tensor and both sizes', async (t) => {
   const path = rawFile(t, { W_enc: { dtype: 'F32', shape: [2, 3], data_offsets: [0, 20] } }, new Uint8Array(24));
-  await refuses(() => readSafetensorsHeader(path), path, 'tensor W_enc', '20 bytes', 'needs 24');
+  await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, 'tensor W_enc', '20 bytes', 'needs 24');
   const wide = rawFile(t, { W_enc: { dtype: 'F32', shape: [2, 3], data_offsets: [0, 28] } }, new Uint8Array(28));
-  await refuses(() => readSafetensorsHeader(wide), wide, 'tensor W_enc', '28 bytes', 'needs 24');
+  await refuses(() => readSafetensorsHeader(wide), 'safetensors/broken', wide, 'tensor W_enc', '28 bytes', 'needs 24');
   const backwards = rawFile(t, { W_enc: { dtype: 'F32', shape: [1], data_offsets: [8, 4] } }, new Uint8Array(8));
-  await refuses(() => readSafetensorsHeader(backwards), 'tensor W_enc');
+  await refuses(() => readSafetensorsHeader(backwards), 'safetensors/broken', 'tensor W_enc');
 });
 
 test('a tensor that ends after the file does is refused, naming file and tensor', async (t) => {
   const path = rawFile(t, { a: f32(0, 4), W_enc: f32(4, 12) }, new Uint8Array(11));
   const size = readFileSync(path).length;
-  await refuses(() => readSafetensorsHeader(path), path, 'tensor W_enc', `byte ${size + 1} of a file of ${size}`);
+  await refuses(
+    () => readSafetensorsHeader(path),
+    'safetensors/broken',
+    path,
+    'tensor W_enc',
+    `byte ${size + 1} of a file of ${size}`,
+  );
 });
 
 test('tensors that overlap are refused, naming file and both', async (t) => {
@@ -212,7 +224,7 @@ test('tensors that overlap are refused, naming file and both', async (t) => {
     [f32(0, 12), f32(4, 8)],
   ]) {
     const path = rawFile(t, { W_enc: a, W_dec: b, tail: f32(12, 16) }, new Uint8Array(16));
-    await refuses(() => readSafetensorsHeader(path), path, 'W_enc', 'W_dec', 'overlap');
+    await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, 'W_enc', 'W_dec', 'overlap');
   }
 });
 
@@ -231,7 +243,7 @@ test('elements that do not fill their last byte are refused, and shapes beyond e
   const entry = (dtype: string, shape: number[], end: number) => ({ a: { dtype, shape, data_offsets: [0, end] } });
   for (const header of [entry('F4', [3], 2), entry('F6_E2M3', [2], 2), entry('F32', [2 ** 40, 2 ** 40], 4)]) {
     const path = rawFile(t, header, new Uint8Array(header.a.data_offsets[1]!));
-    await refuses(() => readSafetensorsHeader(path), path, 'tensor a', 'whole number of bytes');
+    await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, 'tensor a', 'whole number of bytes');
   }
 });
 
@@ -243,7 +255,7 @@ test("bytes that belong to no tensor are refused, as by Hugging Face's reader", 
     [{}, 3, '3 bytes follow'],
   ] as const) {
     const path = rawFile(t, header, new Uint8Array(bytes));
-    await refuses(() => readSafetensorsHeader(path), path, said);
+    await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, said);
   }
   assert.equal((await readSafetensorsHeader(rawFile(t, {}))).tensors.size, 0);
 });
@@ -257,6 +269,6 @@ test('a header of a million tensors is refused before it is read', async (t) => 
     writeFileSync(path, prefix);
     // Sparse: as large as its header says, and on disk it takes a block.
     truncateSync(path, claim + 8);
-    await refuses(() => readSafetensorsHeader(path), path, 'a header of', '4.0 MiB');
+    await refuses(() => readSafetensorsHeader(path), 'safetensors/header-too-large', path, '4.0 MiB');
   }
 });

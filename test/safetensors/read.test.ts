@@ -102,7 +102,7 @@ test('a tensor of integers where floats belong is refused, naming file and type'
   for (const dtype of ['I32', 'U8', 'BOOL', 'I64'] as const) {
     const header = { tokens: { dtype, shape: [0], data_offsets: [0, 0] } };
     const path = rawFile(t, header);
-    await refuses(() => readAllFloats(path), path, dtype);
+    await refuses(() => readAllFloats(path), 'safetensors/wrong-dtype', path, dtype);
   }
 });
 
@@ -132,5 +132,5 @@ test('the bytes of a tensor are those of its place in the file', async (t) => {
 test('a file that became shorter after its header was read is refused by name', async (t) => {
   const path = rawFile(t, {}, new Uint8Array(4));
   const location = { path, dtype: 'F32', shape: [100], offset: 8, length: 400 } as const;
-  await refuses(() => readTensorBytes(location), path, 'shorter');
+  await refuses(() => readTensorBytes(location), 'safetensors/shortened', path, 'shorter');
 });

@@ -63,18 +63,41 @@ test('ablations come once each and in one order; two of them are an architecture
 });
 
 test('contradictions are refused', async () => {
-  for (const [config, ...parts] of [
-    [{ arch: 'standard', ablate: ['l1-on-f'] }, '--ablate is for --arch gated', '--arch is standard'],
-    [{ arch: 'gated', ablate: ['no-r-mag', 'untied-encoder'] }, 'untied-encoder and no-r-mag exclude each other'],
-    [{ arch: 'gated', ablate: ['no-auxiliary', 'unfrozen-decoder'] }, 'unfrozen-decoder and no-auxiliary exclude'],
-    [{ arch: 'gated', ablate: ['no-r-mag'], train: ['r_mag'] }, '--train r_mag', 'b_gate, b_mag.'],
-    [{ arch: 'standard', train: ['b_dec', 'b_mag'] }, '--train b_mag', 'W_enc, W_dec, b_dec, b_enc'],
-    [{ arch: 'gated', ablate: ['untied-encoder'], train: ['r_mag'] }, '--train r_mag', 'W_mag'],
+  for (const [config, code, ...named] of [
+    [{ arch: 'standard', ablate: ['l1-on-f'] }, 'train/foreign-flag', '--arch is standard'],
+    [
+      { arch: 'gated', ablate: ['no-r-mag', 'untied-encoder'] },
+      'train/ablations-together',
+      'untied-encoder and no-r-mag',
+    ],
+    [
+      { arch: 'gated', ablate: ['no-auxiliary', 'unfrozen-decoder'] },
+      'train/ablations-together',
+      'unfrozen-decoder and no-auxiliary',
+    ],
+    [
+      { arch: 'gated', ablate: ['no-r-mag'], train: ['r_mag'] },
+      'train/unknown-parameter',
+      '--train r_mag',
+      'b_gate, b_mag.',
+    ],
+    [
+      { arch: 'standard', train: ['b_dec', 'b_mag'] },
+      'train/unknown-parameter',
+      '--train b_mag',
+      'W_enc, W_dec, b_dec, b_enc',
+    ],
+    [
+      { arch: 'gated', ablate: ['untied-encoder'], train: ['r_mag'] },
+      'train/unknown-parameter',
+      '--train r_mag',
+      'W_mag',
+    ],
   ] as const) {
-    await refusesUsage(() => architectureSettings(config as never, square(192, 200)), ...parts);
+    await refusesUsage(() => architectureSettings(config as never, square(192, 200)), code, ...named);
   }
   const untied = configured({ ablate: ['untied-encoder'], engine: 'sparse' });
-  await refusesUsage(() => train(untied, silent, never), '--engine sparse', 'untied-encoder');
+  await refusesUsage(() => train(untied, silent, never), 'train/engine-cannot', '--engine sparse', 'untied-encoder');
   assert.ok(!existsSync(untied.out));
 });
 
@@ -121,9 +144,15 @@ test('an interrupted rescale and shift is resumed to the same bytes, and with th
   };
   await assert.rejects(train(config, silent, stop), Interrupted);
   const other = { ...config, resume: true, train: ['r_mag' as const] };
-  await refuses(() => train(other, silent, never), 'train = ["b_mag","r_mag"]', 'says ["r_mag"]');
+  await refuses(
+    () => train(other, silent, never),
+    'train/other-settings',
+    'train = ["b_mag","r_mag"]',
+    'says ["r_mag"]',
+  );
   await refuses(
     () => train({ ...config, resume: true, ablate: ['l1-on-f'] } as Configured, silent, never),
+    'train/other-settings',
     'ablate = []',
   );
   await train({ ...config, resume: true }, silent, never);
@@ -160,15 +189,24 @@ test('an untied encoder has a name and a matrix of its own on disk, and starts f
     const largest = Math.max(...a.f);
     assert.ok(largest > 0 && a.f.every((value, i) => Math.abs(value - b.f[i]!) < 1e-5 * largest), from.architecture);
   }
-  await refuses(() => train(configured({ init: out }), silent, never), 'architecture gated_untied', 'has gated');
+  await refuses(
+    () => train(configured({ init: out }), silent, never),
+    'train/init-shape',
+    'architecture gated_untied',
+    'has gated',
+  );
 });
 
 test('a start that the ablation or training itself would change is refused', async () => {
   const gated = await train(configured(), silent, never);
-  await refuses(() => train(configured({ init: gated, ablate: ['no-r-mag'] }), silent, never), 'r_mag that is not 0');
+  await refuses(
+    () => train(configured({ init: gated, ablate: ['no-r-mag'] }), silent, never),
+    'train/init-r-mag',
+    'r_mag that is not 0',
+  );
   const other = join(root, String(counter++));
   const sae = await saeOf(baseline);
   const forward = { ...sae.forward!, normalize_activations: 'layer_norm' as const };
   await saveSae(await train(configured({ out: other, steps: 1 }), silent, never), { ...sae, forward }, {});
-  await refuses(() => train(configured({ init: other }), silent, never), 'layer_norm');
+  await refuses(() => train(configured({ init: other }), silent, never), 'sae/normalisation', 'layer_norm');
 });

@@ -46,7 +46,7 @@ test('nothing but the numbers of a curve is copied', async (t) => {
     'secret'.repeat(10_000),
   ]) {
     writeFileSync(path, bad);
-    await refuses(() => copiedCurve(path), path, 'is not a line that training writes');
+    await refuses(() => copiedCurve(path), 'sae/broken-curve', path, 'is not a line that training writes');
   }
 });
 
@@ -55,12 +55,12 @@ test('what has no end, or is no regular file, is refused at once', async (t) => 
   const path = join(directory, 'sparse');
   writeFileSync(path, '');
   truncateSync(path, 2e10);
-  await refuses(() => copiedCurve(path), path, 'line 1');
+  await refuses(() => copiedCurve(path), 'sae/broken-curve', path, 'line 1');
   execFileSync('mkfifo', [join(directory, 'pipe')]);
   mkdirSync(join(directory, 'folder'));
   symlinkSync('/dev/zero', join(directory, 'zero'));
   for (const name of ['pipe', 'folder', 'zero']) {
-    await refuses(() => copiedCurve(join(directory, name)), 'is not a file');
+    await refuses(() => copiedCurve(join(directory, name)), 'disk/not-a-file');
   }
 });
 

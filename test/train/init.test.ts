@@ -81,13 +81,19 @@ for (const [arch, ablate] of [
 test('an --init of another hook or model is refused unless that is asked for', async () => {
   const sae = randomSae('gated', 192, 100, 1);
   const hook = await saved(sae, { hook_name: 'blocks.0.hook_resid_pre' });
-  await refuses(() => train(configured({ init: hook }), silent, never), hook, 'blocks.0.hook_resid_pre', HOOK);
+  await refuses(
+    () => train(configured({ init: hook }), silent, never),
+    'train/init-hook',
+    hook,
+    'blocks.0.hook_resid_pre',
+    HOOK,
+  );
   await train(configured({ init: hook, anyHook: true }), silent, never);
   const model = await saved(sae, { hook_name: HOOK, model_name: 'other', model_fingerprint: `2:${'0'.repeat(64)}` });
-  await refuses(() => train(configured({ init: model }), silent, never), model, 'another model');
+  await refuses(() => train(configured({ init: model }), silent, never), 'sae/other-model', model);
   await train(configured({ init: model, anyModel: true }), silent, never);
   const old = await saved(sae, { hook_name: HOOK, model_name: 'other', model_fingerprint: '0'.repeat(64) });
-  await refuses(() => train(configured({ init: old }), silent, never), old, 'cannot be compared');
+  await refuses(() => train(configured({ init: old }), silent, never), 'sae/other-fingerprint', old);
 });
 
 test('an --init that was replaced is not resumed with, before and after the run is finished', async () => {
@@ -104,7 +110,7 @@ test('an --init that was replaced is not resumed with, before and after the run 
   await assert.rejects(train(config, { ...silent, update }, stop), Interrupted);
   const resumed = { ...config, resume: true };
   cpSync(other, init, { recursive: true });
-  await refuses(() => train(resumed, silent, never), 'init_sha256');
+  await refuses(() => train(resumed, silent, never), 'train/other-settings', 'init_sha256');
   rmSync(init, { recursive: true });
   cpSync(first, init, { recursive: true });
   await train(resumed, silent, never);
@@ -112,5 +118,5 @@ test('an --init that was replaced is not resumed with, before and after the run 
   const [a, b] = [await readSae(await openSae(config.out)), await readSae(await openSae(undisturbed))];
   assert.deepEqual(a.parameters, b.parameters);
   cpSync(other, init, { recursive: true });
-  await refuses(() => train(resumed, silent, never), 'init_sha256');
+  await refuses(() => train(resumed, silent, never), 'train/other-settings', 'init_sha256');
 });

@@ -23,9 +23,19 @@ const open = (more: Partial<TrainConfig>) => openSource(configured(more), silent
 
 test('flags that name no source, or more than one, are refused with what would be right', async () => {
   const remedy = 'Give --activations DIR (a store), --activations - (standard input), or --model, --corpus and --hook';
-  await refusesUsage(() => open({}), 'There is nothing to train on', remedy);
-  await refusesUsage(() => open({ model: 'm' }), 'needs --model, --corpus and --hook; only --model is given', remedy);
-  await refusesUsage(() => open({ corpus: 'c', hook: 'h' }), 'only --corpus and --hook is given', remedy);
+  await refusesUsage(() => open({}), 'train/no-source', remedy);
+  await refusesUsage(
+    () => open({ model: 'm' }),
+    'train/no-source',
+    'needs --model, --corpus and --hook; only --model is given',
+    remedy,
+  );
+  await refusesUsage(
+    () => open({ corpus: 'c', hook: 'h' }),
+    'train/no-source',
+    'only --corpus and --hook is given',
+    remedy,
+  );
   for (const [key, flag] of [
     ['model', '--model'],
     ['corpus', '--corpus'],
@@ -34,12 +44,17 @@ test('flags that name no source, or more than one, are refused with what would b
     ['modelDevice', '--model-device'],
   ] as const) {
     for (const activations of ['-', 'store'])
-      await refusesUsage(() => open({ activations, [key]: 'x' }), `--activations ${activations} is`, `${flag} is for`);
+      await refusesUsage(
+        () => open({ activations, [key]: 'x' }),
+        'train/store-and-model',
+        `--activations ${activations} is`,
+        `${flag} is for`,
+      );
   }
 });
 
 test('a model at work needs to know how long, and takes the rows of --tokens or of --steps', async () => {
-  await refusesUsage(() => open(MODEL), 'has no end of its own', '--tokens or --steps');
+  await refusesUsage(() => open(MODEL), 'train/no-end', '--tokens or --steps');
   for (const [more, rows] of [
     [{ tokens: 1000 }, 1000],
     [{ steps: 3, batch: 70 }, 210],

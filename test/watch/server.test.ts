@@ -200,7 +200,12 @@ test('a port in use is refused in one sentence; a closed server is gone, its con
   const view = () => new LiveView(new WatchedRuns(root), root);
   const server = await serve(view(), 'a', 0);
   const { port } = new URL(server.url);
-  await refuses(() => serve(view(), 'b', Number(port)), `Port ${port} of 127.0.0.1 is in use.`, '--port');
+  await refuses(
+    () => serve(view(), 'b', Number(port)),
+    'watch/port-in-use',
+    `Port ${port} of 127.0.0.1 is in use.`,
+    '--port',
+  );
   const idle = connect(Number(port), '127.0.0.1');
   await new Promise((resolve) => idle.once('connect', resolve));
   idle.on('error', () => {});

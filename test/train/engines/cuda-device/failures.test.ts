@@ -66,7 +66,7 @@ for (const name of FUNCTIONS) {
   test(`${name}: a failure is a refusal that names it, and nothing goes on`, { skip }, async () => {
     const blas = name.startsWith('cublas');
     stub.fail(name, blas ? 14 : LAUNCH_FAILED);
-    const refusal = await refusalOf(everything, Refusal);
+    const refusal = await refusalOf(everything, Refusal, blas ? 'cuda/cublas-failed' : 'cuda/gpu-failed');
     const named = name === 'cuLaunchKernel' ? 'kernel echo of 1 × 1 blocks of 1 threads' : name;
     assert.ok(refusal.message.includes(named), refusal.message);
     if (!blas) {
@@ -89,7 +89,7 @@ test('too little memory is told in bytes: asked for, free, in all', { skip }, as
   stub.set({ total: 3 * 2 ** 20 });
   const device = await openCudaDevice(0);
   device.allocate(2 ** 20);
-  const refusal = await refusalOf(() => device.allocate(2.5 * 2 ** 20), Refusal);
+  const refusal = await refusalOf(() => device.allocate(2.5 * 2 ** 20), Refusal, 'cuda/out-of-memory');
   assert.equal(
     refusal.message,
     'The memory of Stub 40 is too small: 2.5 MiB more were asked for, and 2.0 MiB of 3.0 MiB are free.',
@@ -98,11 +98,16 @@ test('too little memory is told in bytes: asked for, free, in all', { skip }, as
   // Nothing is broken: less can still be had.
   device.allocate(2 ** 20);
   stub.fail('cuMemHostAlloc', 2);
-  await refuses(() => device.allocateHost(2 ** 20), 'The system gives no 1.0 MiB of page-locked memory');
+  await refuses(
+    () => device.allocateHost(2 ** 20),
+    'cuda/no-locked-memory',
+    'The system gives no 1.0 MiB of page-locked memory',
+  );
   stub.fail('cublasGemmEx', 3);
   const product = { m: 1, n: 1, k: 1, a: 0n, b: 0n, c: 0n, transposedB: false, strideC: 1, precision: 'tf32' } as const;
   await refuses(
     () => device.multiply(product),
+    'cuda/out-of-memory',
     'cuBLAS found too little memory on the GPU (cublasGemmEx: CUBLAS_STATUS_ALLOC_FAILED)',
   );
   device.close();
@@ -113,12 +118,17 @@ test('a failure that is not the GPU’s end leaves it usable, and closing whole'
   const device = await openCudaDevice(0);
   const pointer = device.allocate(16);
   stub.fail('cuMemsetD8Async', 1);
-  await refuses(() => device.clear(pointer, 16), 'CUDA refused cuMemsetD8Async (CUDA_ERROR_1: words of 1)');
+  await refuses(
+    () => device.clear(pointer, 16),
+    'cuda/call-refused',
+    'CUDA refused cuMemsetD8Async (CUDA_ERROR_1: words of 1)',
+  );
   device.clear(pointer, 16);
   await device.mark().reached();
   const kernels = await device.compile(KERNELS);
   await refuses(
     () => kernels.launch('echo', 0, 32, echoArgument(pointer)),
+    'cuda/call-refused',
     'CUDA refused kernel echo of 0 × 1 blocks of 32 threads (CUDA_ERROR_1',
   );
   device.close();
@@ -128,7 +138,12 @@ test('a failure that is not the GPU’s end leaves it usable, and closing whole'
 test('work that fails on the GPU is told by the wait for it, and closing adds nothing to that', { skip }, async () => {
   const device = await openCudaDevice(0);
   const pointer = device.allocate(16);
-  await refuses(() => device.clear(pointer, 17), 'The GPU failed at cuMemsetD8Async', 'CUDA_ERROR_700');
+  await refuses(
+    () => device.clear(pointer, 17),
+    'cuda/gpu-failed',
+    'The GPU failed at cuMemsetD8Async',
+    'CUDA_ERROR_700',
+  );
   stub.reset();
   const second = await openCudaDevice(0);
   const moment = second.mark();
@@ -142,13 +157,13 @@ test('work that fails on the GPU is told by the wait for it, and closing adds no
 test('a status that the driver has no name for is told by its number', { skip }, async () => {
   const device = await openCudaDevice(0);
   stub.fail('cuMemGetInfo_v2', 321);
-  await refuses(() => device.memory(), 'CUDA refused cuMemGetInfo_v2 (status 321: words of 321)');
+  await refuses(() => device.memory(), 'cuda/call-refused', 'CUDA refused cuMemGetInfo_v2 (status 321: words of 321)');
   device.close();
 });
 
 test('kernels that the driver does not take are refused with the remedy for versions', { skip }, async () => {
   const device = await openCudaDevice(0);
   stub.fail('cuModuleLoadData', 200);
-  await refuses(() => device.compile('// of another driver'), 'does not take the compiled kernels', 'CUDA_ERROR_200');
+  await refuses(() => device.compile('// of another driver'), 'cuda/kernels-refused', 'CUDA_ERROR_200');
   device.close();
 });

@@ -87,7 +87,11 @@ test('a library that is nowhere is refused by name, with every place, every obst
     { origin: "the system's loader", directory: null },
     { origin: 'CUDA toolkits', directory: empty },
   ];
-  const refusal = await refusalOf(() => findLibrary(NVRTC, where, loader('libnvrtc.so.13'), 12), Refusal);
+  const refusal = await refusalOf(
+    () => findLibrary(NVRTC, where, loader('libnvrtc.so.13'), 12),
+    Refusal,
+    'cuda/no-library',
+  );
   assert.equal(
     refusal.message,
     `CUDA's run-time compiler NVRTC (libnvrtc.so.13 or libnvrtc.so.12) is not usable: looked in ${broken} (SAE_PIPE_CUDA_LIBS), the system's loader, ${empty} (CUDA toolkits); ${broken}/libnvrtc.so.12 did not load: invalid ELF header; libnvrtc.so.13 is newer than the driver, which serves CUDA 12.`,
@@ -96,6 +100,6 @@ test('a library that is nowhere is refused by name, with every place, every obst
     refusal.remedy!,
     /toolkit 12 or 13 or the Python package nvidia-cuda-nvrtc, or name .* SAE_PIPE_CUDA_LIBS/,
   );
-  const none = await refusalOf(() => findLibrary(DRIVER, [where[1]!], loader()), Refusal);
+  const none = await refusalOf(() => findLibrary(DRIVER, [where[1]!], loader()), Refusal, 'cuda/no-library');
   assert.equal(none.message, "NVIDIA's driver (libcuda.so.1) is not usable: looked in the system's loader.");
 });

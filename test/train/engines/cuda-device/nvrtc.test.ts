@@ -30,7 +30,12 @@ test('machine code for a card that the compiler knows, PTX of the nearest older 
   assert.deepEqual(targetOf(75, SUPPORTED, '12.9'), { options: ['--gpu-architecture=sm_75'], code: 'CUBIN' });
   assert.deepEqual(targetOf(120, SUPPORTED, '12.9'), { options: ['--gpu-architecture=compute_100'], code: 'PTX' });
   assert.deepEqual(targetOf(89, [90, 80, 75], '12.9'), { options: ['--gpu-architecture=compute_80'], code: 'PTX' });
-  await refuses(() => targetOf(70, SUPPORTED, '13.0'), '(compute capability 7.0) is too old for NVRTC 13.0', 'at 7.5');
+  await refuses(
+    () => targetOf(70, SUPPORTED, '13.0'),
+    'cuda/gpu-too-old',
+    '(compute capability 7.0) is too old for NVRTC 13.0',
+    'at 7.5',
+  );
 });
 
 test('NVRTC compiles for the cards it knows: an ELF file for the machine asked for', { skip }, async () => {
@@ -59,6 +64,7 @@ test('what the compiler says of a broken source is in the refusal; the next sour
   const refusal = await refusalOf(
     () => nvrtc.compile('extern "C" __global__ void f() { nothing = 1; }', target),
     Refusal,
+    'cuda/kernels-do-not-compile',
   );
   assert.match(
     refusal.message,
@@ -67,6 +73,7 @@ test('what the compiler says of a broken source is in the refusal; the next sour
   assert.ok(!refusal.message.includes('\0'));
   await refuses(
     () => nvrtc.compile(SOURCE, { options: ['--no-such-option'], code: 'CUBIN' }),
+    'cuda/compiler-failed',
     'answered nvrtcResult 5',
   );
   assert.ok((await nvrtc.compile(SOURCE, target)).length > 1000);

@@ -261,9 +261,9 @@ test('closing gives back everything that is held, once, after the work is done',
 });
 
 test('a GPU that is not there is refused with what there is', { skip }, async () => {
-  await refuses(() => opened(1), 'There is no GPU 1: the driver counts 1, from 0.');
+  await refuses(() => opened(1), 'cuda/no-gpu', 'There is no GPU 1: the driver counts 1, from 0.');
   stub.set({ devices: 0 });
-  const refusal = await refusalOf(() => opened(), Refusal);
+  const refusal = await refusalOf(() => opened(), Refusal, 'cuda/no-gpu');
   assert.match(refusal.message, /^The driver finds no GPU \(CUDA_ERROR_100: words of 100\)\.$/);
   assert.match(refusal.remedy!, /CUDA_VISIBLE_DEVICES/);
 });
@@ -272,7 +272,11 @@ test('a GPU older than the compiler, and a driver older than the libraries, are 
   skip,
 }, async () => {
   stub.set({ capability: 61 });
-  await refuses(() => opened(), 'This GPU (compute capability 6.1) is too old for NVRTC 12.9, which begins at 7.5');
+  await refuses(
+    () => opened(),
+    'cuda/gpu-too-old',
+    'This GPU (compute capability 6.1) is too old for NVRTC 12.9, which begins at 7.5',
+  );
   stub.set({ version: 11_080 });
-  await refuses(() => opened(), 'libnvrtc.so.12 is newer than the driver, which serves CUDA 11');
+  await refuses(() => opened(), 'cuda/no-library', 'libnvrtc.so.12 is newer than the driver, which serves CUDA 11');
 });
