@@ -1,6 +1,5 @@
-import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
 import { Refusal } from '../errors/refusal.js';
+import { Thread } from '../progress/thread.js';
 import type { Document } from './contexts.js';
 import type { Remarks } from './encodings.js';
 import type { ParquetReply, ParquetTask, RowPart } from './parquet-worker.js';
@@ -23,13 +22,14 @@ export async function* readParquetDocuments(
   remarks: Remarks,
 ): AsyncGenerator<Document> {
   const task: ParquetTask = { file, textField };
-  const worker = new Worker(new URL('parquet-worker.js', import.meta.url), {
-    workerData: task,
+  const reader: ParquetReader = new Thread(new URL('parquet-worker.js', import.meta.url), {
+    name: 'its reader',
+    data: task,
     resourceLimits: { maxOldGenerationSizeMb: HEAP },
+    idle: true,
   });
-  worker.unref();
   try {
-    const parts = partsOf(worker, file, textField);
+    const parts = partsOf(reader, file, textField);
     for (let row = 0; ; row++) {
       const { value: first, done } = await parts.next();
       if (done) return;
@@ -52,41 +52,24 @@ export async function* readParquetDocuments(
     const { code, message } = cause as NodeJS.ErrnoException;
     throw unreadable(file, code === 'ERR_WORKER_OUT_OF_MEMORY' ? 'it claims more than fits in memory' : message, cause);
   } finally {
-    await worker.terminate();
+    await reader.terminate();
   }
 }
+
+type ParquetReader = Thread<'next', ParquetReply>;
 
 async function nextOf(parts: AsyncGenerator<RowPart>): Promise<RowPart> {
   const { value, done } = await parts.next();
   return done ? { text: null, last: true } : value;
 }
 
-async function* partsOf(worker: Worker, file: string, textField: string): AsyncGenerator<RowPart> {
+async function* partsOf(reader: ParquetReader, file: string, textField: string): AsyncGenerator<RowPart> {
   for (;;) {
-    const reply = await ask(worker);
+    reader.ask('next');
+    const reply = await reader.reply();
     if (reply.kind === 'end') return;
     if (reply.kind !== 'parts') throw refused(reply, file, textField);
     yield* reply.parts;
-  }
-}
-
-async function ask(worker: Worker): Promise<ParquetReply> {
-  const control = new AbortController();
-  const { signal } = control;
-  // An error rejects this, too.
-  const reply = once(worker, 'message', { signal }).then(([message]) => message as ParquetReply);
-  const ended = once(worker, 'exit', { signal }).then(([code]) => {
-    throw new Error(`its reader ended with code ${code}`);
-  });
-  worker.ref();
-  try {
-    worker.postMessage('next');
-    return await Promise.race([reply, ended]);
-  } finally {
-    worker.unref();
-    control.abort();
-    // Neither is waited for any more.
-    for (const promise of [reply, ended]) promise.catch(() => {});
   }
 }
 

@@ -1,7 +1,7 @@
-import { Worker } from 'node:worker_threads';
 import type { Encoding } from '../config/values.js';
 import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
+import { Thread } from '../progress/thread.js';
 import type { Context, WrittenOut } from './contexts.js';
 import type { ExpectedTokens } from './tokenizer.js';
 
@@ -141,11 +141,8 @@ const AHEAD = 2;
 const PATIENCE = 1000;
 
 /** One reading of a text, in a thread next to the model's: text-worker.ts is its other end. */
-export class TextReader {
-  private readonly worker: Worker;
-  private readonly replies: TextReply[] = [];
-  private waiting: { resolve: (reply: TextReply) => void; reject: (cause: Error) => void } | undefined;
-  private failure: Error | undefined;
+class TextReader {
+  private readonly thread: Thread<TextRequest, TextReply>;
   private asked = 0;
   private over = false;
 
@@ -154,16 +151,9 @@ export class TextReader {
     start: TextStart,
     private readonly hear: (heard: Heard) => void,
   ) {
-    this.worker = new Worker(new URL('text-worker.js', import.meta.url), { workerData: start });
     // What has been made ahead keeps no process alive; who waits for more does.
-    this.worker.unref();
-    this.worker.on('message', (reply: TextReply) => {
-      if (this.waiting) this.waiting.resolve(reply);
-      else this.replies.push(reply);
-      this.waiting = undefined;
-    });
-    this.worker.on('error', (cause) => this.fail(cause as Error));
-    this.worker.on('exit', (code) => this.fail(new Error(`The text's thread ended with code ${code}`)));
+    const options = { name: "The text's thread", data: start, idle: true };
+    this.thread = new Thread(new URL('text-worker.js', import.meta.url), options);
   }
 
   /**
@@ -183,21 +173,21 @@ export class TextReader {
    * @throws Refusal when the text cannot be read
    */
   async next(): Promise<TextChunk | null> {
-    for (; this.asked < AHEAD; this.asked++) this.ask('next');
+    for (; this.asked < AHEAD; this.asked++) this.thread.ask('next');
     const reply = await this.reply();
     if (reply.kind === 'end') this.over = true;
     if (reply.kind !== 'chunk') return null;
-    this.ask('next');
+    this.thread.ask('next');
     return reply.chunk;
   }
 
   /** Ends the thread; it is given a moment to say what it has to say. */
   async close(): Promise<void> {
-    this.waiting?.reject(new Error('The text was closed'));
-    this.waiting = undefined;
-    if (!this.failure && !this.over) {
-      this.ask('close');
-      const timer = setTimeout(() => this.fail(new Error('The text was closed')), PATIENCE);
+    const closed = new Error('The text was closed');
+    this.thread.abandon(closed);
+    if (!this.thread.failure && !this.over) {
+      this.thread.ask('close');
+      const timer = setTimeout(() => this.thread.fail(closed), PATIENCE);
       try {
         while ((await this.reply()).kind !== 'closed');
       } catch {
@@ -206,39 +196,15 @@ export class TextReader {
         clearTimeout(timer);
       }
     }
-    this.failure ??= new Error('The text was closed');
-    await this.worker.terminate();
-  }
-
-  private ask(request: TextRequest): void {
-    this.worker.postMessage(request);
+    this.thread.fail(closed);
+    await this.thread.terminate();
   }
 
   private async reply(): Promise<Exclude<TextReply, { kind: 'refused' }>> {
-    const reply = this.replies.shift() ?? (await this.arrival());
-    if (reply.kind === 'refused') {
-      throw refusalFrom(reply);
-    }
+    const reply = await this.thread.reply();
+    if (reply.kind === 'refused') throw refusalFrom(reply);
     if (reply.kind !== 'ready') this.hear(reply.heard);
     return reply;
-  }
-
-  private async arrival(): Promise<TextReply> {
-    if (this.failure) throw this.failure;
-    this.worker.ref();
-    try {
-      return await new Promise((resolve, reject) => {
-        this.waiting = { resolve, reject };
-      });
-    } finally {
-      this.worker.unref();
-    }
-  }
-
-  private fail(cause: Error): void {
-    this.failure ??= cause;
-    this.waiting?.reject(this.failure);
-    this.waiting = undefined;
   }
 }
 

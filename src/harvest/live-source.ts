@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { Worker } from 'node:worker_threads';
 import type { ActivationSource, SourceDescription, Target, TextRead } from '../activations/activation-source.js';
 import { rowBytes } from '../activations/manifest.js';
 import { type Filled, Pool, PoolBatches, type PoolSupply } from '../activations/pool.js';
@@ -13,6 +12,7 @@ import { modelDirectory } from '../hub/model-source.js';
 import { parseModelConfig } from '../lm/families/registry.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, unlessStopped } from '../progress/stop.js';
+import { Thread } from '../progress/thread.js';
 
 /**
  * A harvest of one hook, and of another for targets where there is one: --tokens rows, in windows of about --window-rows.
@@ -107,26 +107,17 @@ function outline(files: readonly CorpusFile[]): string {
 /** The other end of live-worker.ts: asks for a window when the one before has been dealt. */
 class LiveSupply implements PoolSupply {
   seed = 0;
-  private readonly worker: Worker;
-  private readonly ended: Promise<void>;
-  private waiting: { resolve: (reply: LiveReply) => void; reject: (cause: Error) => void } | undefined;
-  private readonly replies: LiveReply[] = [];
-  private failure: Error | undefined;
+  private readonly thread: Thread<LiveRequest, LiveReply>;
 
   constructor(start: LiveStart, progress: Progress) {
-    this.worker = new Worker(new URL('live-worker.js', import.meta.url), { workerData: start });
-    this.worker.on('message', (reply: LiveReply) => {
+    const aside = (reply: LiveReply) => {
       if (reply.kind === 'say') progress.say(reply.line);
-      else if (reply.kind === 'refused') this.fail(refusalFrom(reply));
-      else this.receive(reply);
-    });
-    this.worker.on('error', (cause) => this.fail(cause));
-    this.ended = new Promise((resolve) => {
-      this.worker.on('exit', (code) => {
-        this.fail(new Error(`The harvest's thread ended with code ${code}`));
-        resolve();
-      });
-    });
+      else if (reply.kind === 'refused') this.thread.fail(refusalFrom(reply));
+      else return false;
+      return true;
+    };
+    const options = { name: "The harvest's thread", data: start, aside };
+    this.thread = new Thread(new URL('live-worker.js', import.meta.url), options);
   }
 
   /** Resolves when model and corpus are open. */
@@ -135,12 +126,12 @@ class LiveSupply implements PoolSupply {
   }
 
   async skip(rows: number): Promise<TextRead> {
-    this.ask({ kind: 'begin', seed: this.seed, skip: rows });
+    this.thread.ask({ kind: 'begin', seed: this.seed, skip: rows });
     return (await this.reply('begun')).skipped;
   }
 
   async next(): Promise<Filled | null> {
-    this.ask({ kind: 'window' });
+    this.thread.ask({ kind: 'window' });
     const pieces: Examples[] = [];
     for (;;) {
       const reply = await this.reply('piece', 'whole', 'end');
@@ -151,37 +142,14 @@ class LiveSupply implements PoolSupply {
   }
 
   async close(): Promise<void> {
-    this.ask({ kind: 'close' });
-    await this.ended;
-  }
-
-  private ask(request: LiveRequest): void {
-    this.worker.postMessage(request);
+    this.thread.ask({ kind: 'close' });
+    await this.thread.ended;
   }
 
   private async reply<K extends LiveReply['kind']>(...kinds: K[]): Promise<LiveReply & { kind: K }> {
-    const reply = this.replies.shift() ?? (await this.arrival());
+    const reply = await this.thread.reply();
     if (!(kinds as string[]).includes(reply.kind)) throw new Error(`the harvest answered ${reply.kind}`);
     return reply as LiveReply & { kind: K };
-  }
-
-  private arrival(): Promise<LiveReply> {
-    if (this.failure) return Promise.reject(this.failure);
-    return new Promise((resolve, reject) => {
-      this.waiting = { resolve, reject };
-    });
-  }
-
-  private receive(reply: LiveReply): void {
-    if (this.waiting) this.waiting.resolve(reply);
-    else this.replies.push(reply);
-    this.waiting = undefined;
-  }
-
-  private fail(cause: Error): void {
-    this.failure ??= cause;
-    this.waiting?.reject(cause);
-    this.waiting = undefined;
   }
 }
 
