@@ -1,5 +1,5 @@
 import { formatBytes, memoryLine } from '../disk/space.js';
-import { count, duration } from '../progress/progress.js';
+import { count, duration, textTable } from '../progress/progress.js';
 import type { DoctorReport } from './doctor.js';
 import { cudaTrainingLines } from './machine.js';
 
@@ -20,8 +20,7 @@ export function doctorTable(report: DoctorReport): string {
 }
 
 function sectionText(title: string, lines: readonly Line[]): string {
-  const width = Math.max(...lines.map(([name]) => name.length)) + 2;
-  return [title, ...lines.map(([name, value]) => `  ${name.padEnd(width)}${value}`)].join('\n');
+  return [title, ...textTable(lines).map((line) => `  ${line}`)].join('\n');
 }
 
 const yesOrNo = (fits: boolean) => (fits ? 'yes' : 'NO');

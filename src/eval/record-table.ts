@@ -1,3 +1,4 @@
+import { textTable } from '../progress/progress.js';
 import type { EvalRecord, Headline, Interval } from './record.js';
 
 /** The evaluation as a table for the terminal: a line an SAE, headline numbers with their 95 % intervals. */
@@ -25,10 +26,7 @@ export function recordTable(records: readonly EvalRecord[]): string {
     ['dead', (r) => `${(100 * r.dead_fraction).toFixed(1)} %`],
   ];
   const rows = [columns.map(([head]) => head), ...records.map((record) => columns.map(([, cell]) => cell(record)))];
-  const widths = columns.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
-  const line = (row: string[]) =>
-    row.map((cell, i) => (i < 2 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  ');
-  return [...rows.map(line), ...notes(records)].join('\n');
+  return [...textTable(rows, 2), ...notes(records)].join('\n');
 }
 
 /** A number with its interval, to the same decimals: with fewer, [0.99, 0.99] would stand next to 0.993. */

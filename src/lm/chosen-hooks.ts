@@ -2,7 +2,7 @@ import { didYouMean } from '../errors/nearest.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { type ModelSource, modelConfig } from '../hub/model-source.js';
 import type { HubSettings } from '../hub/request.js';
-import type { StopRequest } from '../progress/progress.js';
+import { type StopRequest, textTable } from '../progress/progress.js';
 import { parseModelConfig } from './families/registry.js';
 import { findHookAmong, type Hook } from './hooks.js';
 
@@ -44,8 +44,7 @@ export async function hookTable(
   const wanted = config.hook === undefined ? names : await expandHooks(config.hook, async () => names);
   const hooks = wanted.map((name) => findHookAmong(name, all));
   if (config.json) return JSON.stringify(hooks, null, 1);
-  const longest = Math.max(...hooks.map(({ name }) => name.length));
-  return hooks.map(({ name, width }) => `${name.padEnd(longest)}  ${width}`).join('\n');
+  return textTable(hooks.map(({ name, width }) => [name, String(width)])).join('\n');
 }
 
 /** May a name stand for several hooks? `*` is any text. */

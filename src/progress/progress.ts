@@ -106,6 +106,22 @@ export function duration(seconds: number): string {
   return `${Math.floor(s / 3600)} h ${String(Math.floor((s % 3600) / 60)).padStart(2, '0')} min`;
 }
 
+/**
+ * Rows as lines of text, columns two spaces apart.
+ *
+ * @param numbers the first column of numbers, which stand to the right
+ */
+export function textTable(rows: readonly (readonly string[])[], numbers = Number.POSITIVE_INFINITY): string[] {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
+  return rows.map((row) => {
+    const cells = row.map((cell, i) => {
+      if (i >= numbers) return cell.padStart(widths[i]!);
+      return i === row.length - 1 ? cell : cell.padEnd(widths[i]!);
+    });
+    return cells.join('  ');
+  });
+}
+
 /** What a command gets beside its configuration. */
 export interface Terminal {
   readonly progress: Progress;

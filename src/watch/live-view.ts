@@ -5,8 +5,8 @@ import { distinct, entriesOf, type Placed, type Subject } from '../report/entrie
 import { inlineMarker, lineColour } from '../report/family-styles.js';
 import { compact, counted, fixed, integer, MISSING, percent } from '../report/numbers-and-axes.js';
 import { type Markup, markup } from '../report/page.js';
+import { thinned } from '../report/thinned-curve.js';
 import { trainingCurvesFigure } from '../report/training-curves.js';
-import { thinned } from './run-files.js';
 import type { Run, RunStanding, Seen, WatchedRuns } from './watched-runs.js';
 
 /** What is shown is drawn anew after so long at the earliest (milliseconds), */

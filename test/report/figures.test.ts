@@ -10,14 +10,8 @@ import {
   lossByPositionFigure,
 } from '../../src/report/distributions.js';
 import { type Entry, entriesOf } from '../../src/report/entries.js';
-import {
-  beyond,
-  bucketMeans,
-  trainingCurvesFigure,
-  withoutCurve,
-  withoutRepeats,
-  yAxis,
-} from '../../src/report/training-curves.js';
+import { bucketMeans, withoutRepeats } from '../../src/report/thinned-curve.js';
+import { beyond, trainingCurvesFigure, withoutCurve, yAxis } from '../../src/report/training-curves.js';
 import { curve, elements, entries, evalRecord, fullSweep, occurrences, sweep } from './sample.js';
 
 /** Marks of a figure against L0, those of its key left out. */

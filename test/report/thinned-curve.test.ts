@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bucketMeans } from '../../src/report/training-curves.js';
+import { bucketMeans, ThinnedCurve, thinned } from '../../src/report/thinned-curve.js';
 import type { MetricsRecord } from '../../src/sae/training-curve.js';
-import { ThinnedCurve, thinned } from '../../src/watch/run-files.js';
-import { curve } from '../report/sample.js';
+import { curve } from './sample.js';
 
 const grown = (lines: readonly MetricsRecord[], limit: number) => {
   const thin = new ThinnedCurve(limit);

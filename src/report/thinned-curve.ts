@@ -1,0 +1,91 @@
+import type { MetricsRecord } from '../sae/training-curve.js';
+
+// Training curves of bounded length: of a run that has ended, and of one that goes on.
+
+/** A quantity of metrics.jsonl against activations seen. */
+export interface CurvePoint {
+  /** Activations seen. */
+  tokens: number;
+  value: number;
+}
+
+/**
+ * The curve without what a resumed run did over: a run that goes on from its last checkpoint writes again what came
+ * after it, and the later lines are the ones that led to the weights.
+ */
+export function withoutRepeats(curve: readonly MetricsRecord[]): MetricsRecord[] {
+  const kept: MetricsRecord[] = [];
+  for (const line of curve) {
+    while (kept.length > 0 && kept.at(-1)!.tokens >= line.tokens) kept.pop();
+    kept.push(line);
+  }
+  return kept;
+}
+
+/**
+ * At most `limit` points: means over buckets of consecutive points, as equal in number as they can be, so that no spike
+ * is picked or lost by chance. Values that are not finite are left out; a bucket with no other is NaN, a gap.
+ */
+export function bucketMeans(points: readonly CurvePoint[], limit: number): CurvePoint[] {
+  const buckets = Math.min(limit, points.length);
+  return Array.from({ length: buckets }, (_, k) => {
+    const from = Math.floor((k * points.length) / buckets);
+    const to = Math.floor(((k + 1) * points.length) / buckets);
+    const bucket = points.slice(from, to);
+    const finite = bucket.filter(({ value }) => Number.isFinite(value));
+    const counted = finite.length === 0 ? bucket : finite;
+    return { tokens: mean(counted.map(({ tokens }) => tokens)), value: mean(finite.map(({ value }) => value)) };
+  });
+}
+
+/** NaN of no values. */
+const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/**
+ * A curve of bounded size that grows by its end: means over `stride` consecutive lines each, the last over those there
+ * are. Whenever there are twice `limit` of them, neighbours are joined and the stride doubles, so that all have equal
+ * weight at any length: the means that `bucketMeans` takes of a curve that is known whole.
+ */
+export class ThinnedCurve {
+  private means: MetricsRecord[] = [];
+  private stride = 1;
+  private rest: MetricsRecord[] = [];
+  /** The newest line. */
+  last: MetricsRecord | undefined;
+
+  constructor(private readonly limit: number) {}
+
+  add(line: MetricsRecord): void {
+    // A resumed run may do over what it had written: the later lines are the ones that led to the weights.
+    for (const list of [this.rest, this.means]) {
+      while (list.length > 0 && list.at(-1)!.tokens >= line.tokens) list.pop();
+    }
+    this.last = line;
+    this.rest.push(line);
+    if (this.rest.length < this.stride) return;
+    this.means.push(meanOf(this.rest));
+    this.rest = [];
+    if (this.means.length < 2 * this.limit) return;
+    this.means = Array.from({ length: this.limit }, (_, i) => meanOf(this.means.slice(2 * i, 2 * i + 2)));
+    this.stride *= 2;
+  }
+
+  /** Less than twice `limit` records, in order. */
+  records(): MetricsRecord[] {
+    return this.rest.length > 0 ? [...this.means, meanOf(this.rest)] : [...this.means];
+  }
+}
+
+/** At most `limit` records that stand for the curve. */
+export function thinned(curve: readonly MetricsRecord[], limit: number): MetricsRecord[] {
+  const thin = new ThinnedCurve(Math.floor(limit / 2));
+  for (const line of curve) thin.add(line);
+  return thin.records();
+}
+
+/** The mean of each value; what is not a number is left out of it, and is NaN where there is nothing else. */
+function meanOf(lines: readonly MetricsRecord[]): MetricsRecord {
+  const keys = Object.keys(lines[0]!) as (keyof MetricsRecord)[];
+  const valuesOf = (key: keyof MetricsRecord) => lines.map((line) => line[key] ?? Number.NaN).filter(Number.isFinite);
+  return Object.fromEntries(keys.map((key) => [key, mean(valuesOf(key))])) as unknown as MetricsRecord;
+}
