@@ -34,6 +34,13 @@ export const MICROSOFT = 'com.microsoft';
 declare const valueBrand: unique symbol;
 /** A tensor of the graph, by name. */
 export type Value = string & { readonly [valueBrand]: true };
+
+/** Gradients of a value in `inputs`, given the gradient in it; of the inputs' shapes, or what broadcasting made of them. */
+export interface Derivative {
+  readonly inputs: readonly Value[];
+  of(g: GraphBuilder, gradient: Value): readonly Value[];
+}
+
 export interface OpOptions {
   readonly domain?: string;
 }
@@ -44,12 +51,14 @@ export interface OpOptions {
  * value of the graph around it.
  */
 export class GraphBuilder {
-  private readonly nodes: NodeProto[] = [];
-  private readonly inputs: ValueInfoProto[] = [];
+  /** What has been written so far, for those who read it (shapes.ts, gradient.ts). */
+  readonly nodes: NodeProto[] = [];
+  readonly inputs: ValueInfoProto[] = [];
+  readonly initializers: TensorProto[] = [];
+  /** Values whose gradient is not that of the operator that made them. */
+  readonly derivatives = new Map<Value, Derivative>();
   private readonly outputs: ValueInfoProto[] = [];
-  private readonly initializers: TensorProto[] = [];
   private readonly constants = new Map<string, Value>();
-  private readonly stopped = new Set<Value>();
   private counter = 0;
 
   constructor(
@@ -210,9 +219,14 @@ export class GraphBuilder {
 
   /** The same value, constant to `gradients` (gradient.ts). */
   stopGradient(value: Value): Value {
-    const stopped = this.op('Identity', [value]);
-    this.stopped.add(stopped);
-    return stopped;
+    return this.withDerivative(value, { inputs: [], of: () => [] });
+  }
+
+  /** The same value, with another derivative than its own: that of a straight-through estimator, say. */
+  withDerivative(value: Value, derivative: Derivative): Value {
+    const same = this.op('Identity', [value]);
+    this.derivatives.set(same, derivative);
+    return same;
   }
 
   /** The bytes of the .onnx file. */

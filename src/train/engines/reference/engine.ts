@@ -1,6 +1,8 @@
 import type { Tensor } from 'onnxruntime-node';
 import type { Batch } from '../../../activations/activation-source.js';
+import type { ActivationArray } from '../../../activations/rows.js';
 import { float16Tensors, onnxRuntime, openSession } from '../../../onnx/session.js';
+import { trainingOf } from '../../../sae/registry.js';
 import type { Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { checkSizes, saeOf, stateShapes } from '../state.js';
@@ -17,7 +19,8 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
   const { Tensor } = await onnxRuntime();
   const float16Tensor = await float16Tensors();
   const session = await openSession(stepGraph(settings), settings);
-  const { batch, dIn, beta1, beta2 } = settings;
+  const { batch, dIn, dOut, beta1, beta2 } = settings;
+  const { penalised } = trainingOf(settings.architecture);
 
   // Two copies of the state: a step reads one and writes the other.
   const tensors = (values: (name: string, size: number) => Float32Array) => {
@@ -33,15 +36,20 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
   const metricsTensor = new Tensor('float32', new Float32Array(METRICS.length), [METRICS.length]);
   const scalar = (value: number) => new Tensor('float32', Float32Array.of(value), []);
 
-  async function step({ x }: Batch, { lr, l1 }: StepSettings): Promise<StepMetrics> {
+  const rows = (values: ActivationArray, width: number) =>
+    values instanceof Uint16Array
+      ? float16Tensor(values, [batch, width])
+      : new Tensor('float32', values, [batch, width]);
+
+  async function step({ x, y }: Batch, { lr, l1 }: StepSettings): Promise<StepMetrics> {
     steps++;
     const feeds: Record<string, Tensor> = {
-      x: x instanceof Uint16Array ? float16Tensor(x, [batch, dIn]) : new Tensor('float32', x, [batch, dIn]),
-      l1: scalar(l1),
-      lr: scalar(lr),
-      correction2: scalar(1 / (1 - beta2 ** steps)),
+      ...{ x: rows(x, dIn), lr: scalar(lr), correction2: scalar(1 / (1 - beta2 ** steps)) },
+      ...(dOut !== undefined && { y: rows(y!, dOut) }),
+      // A graph that does not need one has no such input.
+      ...(penalised && { l1: scalar(l1) }),
+      ...(beta1 > 0 && { correction1: scalar(1 / (1 - beta1 ** steps)) }),
     };
-    if (beta1 > 0) feeds.correction1 = scalar(1 / (1 - beta1 ** steps));
     const fetches: Record<string, Tensor> = { metrics: metricsTensor };
     for (const [name, tensor] of current) feeds[name] = tensor;
     for (const [name, tensor] of next) fetches[`next/${name}`] = tensor;

@@ -1,7 +1,8 @@
+import { gradients } from '../../../onnx/gradient.js';
 import { GraphBuilder, type Value } from '../../../onnx/graph.js';
-import { decode, type ParameterValues, centredInput as preActivationOf } from '../../../sae/architecture.js';
-import type { GatedOptions } from '../../../sae/architectures/gated.js';
-import { PARAMETERS } from '../../../sae/registry.js';
+import { zerosLike } from '../../../onnx/shapes.js';
+import { centredInput, type Loss, type LossInput, type ParameterValues } from '../../../sae/architecture.js';
+import { PARAMETERS, trainingOf } from '../../../sae/registry.js';
 import { type ParameterName, parameterShape } from '../../../sae/sae.js';
 import { ADAM_EPSILON, type EngineSettings, sizesOf } from '../engine.js';
 import { isTrained, optionsOf } from '../objective.js';
@@ -10,168 +11,103 @@ import { stateShapes } from '../state.js';
 /** The metrics output, in order. */
 export const METRICS = ['mse', 'l1', 'aux', 'l0', 'variance', 'dead', 'written'] as const;
 
+type Metrics = Record<(typeof METRICS)[number], Value>;
+
 /**
- * One training step as a dense graph: forward, backward derived by hand (design: docs/architecture.md), Adam. It is the
- * oracle of the faster engines, so it says each formula once, in the paper's order, and saves nothing.
+ * One training step as a dense graph: the loss that the architecture writes, differentiated, and Adam. It is the oracle
+ * of the faster engines, so it says each thing once and saves nothing.
  *
- * Inputs: `x` [batch, d_in], scalars `l1`, `lr`, `correction1` = 1 / (1 − β1^t), `correction2` = 1 / (1 − β2^t), and the
- * state by name. Outputs: `next/<name>` for each of the state, and `metrics`.
+ * Inputs: `x` [batch, d_in], `y` [batch, d_out] where the target is another, scalars `l1`, `lr`, `correction1` =
+ * 1 / (1 − β1^t), `correction2` = 1 / (1 − β2^t), and the state by name; what the step does not need is no input.
+ * Outputs: `next/<name>` for each of the state, and `metrics`.
  */
 export function stepGraph(settings: EngineSettings): Uint8Array {
-  const { batch, dIn, architecture } = settings;
+  const { architecture } = settings;
   const g = new GraphBuilder('training-step');
-  const stored = g.input('x', settings.batchDType, [batch, dIn]);
-  const x = g.mul(g.cast(stored, 'float32'), g.scalar(settings.scale));
-  const l1 = g.input('l1', 'float32', []);
   const state = new Map<string, Value>();
   for (const [name, shape] of stateShapes(settings)) state.set(name, g.input(name, 'float32', shape));
   const w: ParameterValues = Object.fromEntries(PARAMETERS[architecture].map((name) => [name, state.get(name)!]));
+  const since = state.get('since_fired')!;
+  const deadOf = (rows: Value) => g.cast(g.op('GreaterOrEqual', [rows, g.scalar(settings.deadWindow)]), 'float32');
+  const batch = { ...lossInput(g, w, settings), dead: deadOf(since) };
+  const loss = trainingOf(architecture).loss(g, w, batch, optionsOf(settings));
 
-  const step = architecture === 'standard' ? standardStep(g, w, x, l1, batch) : gatedStep(g, w, x, l1, settings);
-
-  step.gradients.W_dec = tangent(g, step.gradients.W_dec!, w.W_dec!);
+  const trained = PARAMETERS[architecture].filter((name) => isTrained(settings, name));
+  const total = [loss.penalty, loss.auxiliary].reduce<Value>((sum, term) => (term ? g.add(sum, term) : sum), loss.mse);
+  const found = gradients(
+    g,
+    mean(g, total),
+    trained.map((name) => w[name]!),
+  );
   const written: Value[] = [];
   const adam = adamUpdate(g, settings, state, written);
   for (const name of PARAMETERS[architecture]) {
     const shape = parameterShape(name, sizesOf(settings));
-    if (!isTrained(settings, name)) {
-      g.output(`next/${name}`, w[name]!, 'float32', shape);
-      continue;
+    let next = w[name]!;
+    if (trained.includes(name)) {
+      const gradient = found.get(next) ?? zerosLike(g, next);
+      next = adam(name, name === 'W_dec' ? tangent(g, gradient, next) : gradient);
+      // A row whose norm overflows is divided to zero, and would look well afterwards.
+      if (name === 'W_dec') written.push(g.reduceSumSquare(next, [0, 1]));
+      if (name === 'W_dec') next = unitRows(g, next);
+      written.push(sumOfAll(g, next, shape));
     }
-    const updated = adam(name, step.gradients[name]!);
-    // A row whose norm overflows is divided to zero, and would look well afterwards.
-    if (name === 'W_dec') written.push(g.reduceSumSquare(updated, [0, 1]));
-    const next = name === 'W_dec' ? unitRows(g, updated) : updated;
-    written.push(sumOfAll(g, next, shape));
     g.output(`next/${name}`, next, 'float32', shape);
   }
 
-  const fired = g.positive(step.f);
-  const since = g.mul(g.add(state.get('since_fired')!, g.scalar(batch)), g.sub(g.scalar(1), g.reduceMax(fired, [0])));
-  g.output('next/since_fired', since, 'float32', [settings.dSae]);
-  const dead = g.reduceSum(g.cast(g.op('GreaterOrEqual', [since, g.scalar(settings.deadWindow)]), 'float32'), [0]);
-  // About the first of them: activations that are all alike have no variance at all, not that of rounded means.
-  const aboutFirst = g.sub(x, g.gather(x, g.ints(0)));
-  const meanX = g.op('ReduceMean', [aboutFirst, g.ints(0)], { keepdims: 1 });
-  const metrics = {
-    mse: step.mse,
-    l1: step.l1,
-    aux: step.aux,
-    l0: perToken(g, g.reduceSum(fired, [0, 1]), batch),
-    variance: perToken(g, g.reduceSumSquare(g.sub(aboutFirst, meanX), [0, 1]), batch),
-    dead,
-    written: sumOf(g, ...written),
-  };
-  g.output(
-    'metrics',
-    g.concat(
-      METRICS.map((name) => g.reshape(metrics[name], 1)),
-      0,
-    ),
-    'float32',
-    [METRICS.length],
-  );
+  const fired = g.positive(loss.f);
+  const silent = g.mul(g.add(since, g.scalar(settings.batch)), g.sub(g.scalar(1), g.reduceMax(fired, [0])));
+  g.output('next/since_fired', silent, 'float32', [settings.dSae]);
+  outputMetrics(g, {
+    ...terms(g, loss),
+    l0: mean(g, g.reduceSum(fired, [1])),
+    variance: mean(g, squaredDeviation(g, batch.y)),
+    dead: g.reduceSum(deadOf(silent), [0]),
+    written: written.reduce((sum, one) => g.add(sum, one)),
+  });
   return g.encode();
 }
 
-interface Step {
-  readonly f: Value;
-  readonly gradients: Partial<Record<ParameterName, Value>>;
-  readonly mse: Value;
-  readonly l1: Value;
-  readonly aux: Value;
+/** The batch as the loss takes it, but for what is dead. */
+function lossInput(g: GraphBuilder, w: ParameterValues, settings: EngineSettings): Omit<LossInput, 'dead'> {
+  const { batch, batchDType, scale, scaleOut = 1 } = settings;
+  const sizes = sizesOf(settings);
+  const fed = (name: string, width: number, factor: number) =>
+    g.mul(g.cast(g.input(name, batchDType, [batch, width]), 'float32'), g.scalar(factor));
+  const sparsity = g.input('l1', 'float32', []);
+  const x = fed('x', sizes.dIn, scale);
+  if (settings.dOut === undefined) return { x: centredInput(g, w, x), y: x, sparsity, sizes };
+  // b_dec belongs to the target, which is another: the input is encoded as it is.
+  return { x: { input: x, p: g.matmul(x, w.W_enc!) }, y: fed('y', sizes.dOut, scaleOut), sparsity, sizes };
 }
 
-/** Gated SAE: loss of the paper's eq. 8, or an ablation of it, and its gradient. */
-function gatedStep(g: GraphBuilder, w: ParameterValues, x: Value, l1: Value, settings: EngineSettings): Step {
-  const { batch, architecture } = settings;
-  const { ablate } = optionsOf(settings) as GatedOptions;
-  const auxiliary = !ablate.includes('no-auxiliary');
-  const unfrozen = auxiliary && ablate.includes('unfrozen-decoder');
-  const l1OnF = ablate.includes('l1-on-f');
-  const { centred, p } = preActivation(g, w, x);
-  const tied = architecture === 'gated' ? gatedEncoder(g, w, p) : undefined;
-  const { piGate, open, magnitude, f } = tied ?? untiedEncoder(g, w, centred, p);
-  const reluGate = g.relu(piGate);
-  const error = g.sub(decode(g, w, f), x);
-  // The decoder is frozen here: the auxiliary loss trains the gate, and neither W_dec nor b_dec of the decoder, unless
-  // that is what is ablated.
-  const auxError = g.sub(decode(g, w, reluGate), x);
-
-  const twoOverB = g.scalar(2 / batch);
-  const r = g.mul(error, twoOverB);
-  const rAux = g.mul(auxError, twoOverB);
-  const penalty = perToken(g, l1, batch);
-  const df = sumOf(g, g.matmul(r, w.W_dec!, { transB: true }), l1OnF && penalty);
-  const dMagnitude = g.mul(df, g.mul(open, g.positive(magnitude)));
-  const dReluGate = sumOf(g, auxiliary && g.matmul(rAux, w.W_dec!, { transB: true }), !l1OnF && penalty);
-  const dPiGate = g.mul(dReluGate, open);
-  const dp = tied ? g.add(dPiGate, g.mul(dMagnitude, tied.expRMag)) : dPiGate;
-  const gradients: Step['gradients'] = {
-    W_enc: g.matmul(centred, dp, { transA: true }),
-    W_dec: sumOf(g, g.matmul(f, r, { transA: true }), unfrozen && g.matmul(reluGate, rAux, { transA: true })),
-    b_dec: sumOf(g, biasGradient(g, w, r, dp), unfrozen && g.reduceSum(rAux, [0])),
-    b_gate: g.reduceSum(dPiGate, [0]),
-    b_mag: g.reduceSum(dMagnitude, [0]),
-  };
-  if (tied) gradients.r_mag = g.reduceSum(g.mul(dMagnitude, g.mul(p, tied.expRMag)), [0]);
-  else {
-    gradients.W_mag = g.matmul(centred, dMagnitude, { transA: true });
-    gradients.b_dec = g.sub(gradients.b_dec!, g.matmul(w.W_mag!, g.reduceSum(dMagnitude, [0])));
-  }
-  return {
-    f,
-    gradients,
-    mse: perToken(g, g.reduceSumSquare(error, [0, 1]), batch),
-    l1: g.mul(l1, perToken(g, g.reduceSum(l1OnF ? f : reluGate, [0, 1]), batch)),
-    aux: auxiliary ? perToken(g, g.reduceSumSquare(auxError, [0, 1]), batch) : g.scalar(0),
-  };
+/** Σ of every entry of an array of the state. */
+function sumOfAll(g: GraphBuilder, value: Value, { length }: readonly number[]): Value {
+  return g.reduceSum(value, [...Array(length).keys()]);
 }
 
-/** Standard SAE: |x − x̂|² + λ Σ f with unit-norm decoder rows, the paper's baseline. */
-function standardStep(g: GraphBuilder, w: ParameterValues, x: Value, l1: Value, batch: number): Step {
-  const { centred, p } = preActivation(g, w, x);
-  const f = standardEncoder(g, w, p);
-  const error = g.sub(decode(g, w, f), x);
-  const r = g.mul(error, g.scalar(2 / batch));
-  const df = g.add(g.matmul(r, w.W_dec!, { transB: true }), perToken(g, l1, batch));
-  const dp = g.mul(df, g.positive(f));
-  return {
-    f,
-    gradients: {
-      W_enc: g.matmul(centred, dp, { transA: true }),
-      W_dec: g.matmul(f, r, { transA: true }),
-      b_dec: biasGradient(g, w, r, dp),
-      b_enc: g.reduceSum(dp, [0]),
-    },
-    mse: perToken(g, g.reduceSumSquare(error, [0, 1]), batch),
-    l1: g.mul(l1, perToken(g, g.reduceSum(f, [0, 1]), batch)),
-    aux: g.scalar(0),
-  };
+/** The mean over tokens of what is [tokens]. */
+function mean(g: GraphBuilder, perToken: Value): Value {
+  return g.op('ReduceMean', [perToken, g.ints(0)], { keepdims: 0 });
 }
 
-/** ∂b_dec = Σ_b r_b − W_enc · Σ_b dp_b: once as the decoder's bias, once through the encoder's x − b_dec. */
-function biasGradient(g: GraphBuilder, w: ParameterValues, r: Value, dp: Value): Value {
-  const throughEncoder = g.matmul(w.W_enc!, g.reduceSum(dp, [0]));
-  return g.sub(g.reduceSum(r, [0]), throughEncoder);
+/** |y − ȳ|² per token, ȳ the mean of the batch. */
+function squaredDeviation(g: GraphBuilder, y: Value): Value {
+  // About the first of them: targets that are all alike have no variance at all, not that of rounded means.
+  const aboutFirst = g.sub(y, g.gather(y, g.ints(0)));
+  const centre = g.op('ReduceMean', [aboutFirst, g.ints(0)], { keepdims: 1 });
+  return g.reduceSumSquare(g.sub(aboutFirst, centre), [1]);
 }
 
-function perToken(g: GraphBuilder, sum: Value, batch: number): Value {
-  return g.mul(sum, g.scalar(1 / batch));
+/** The terms of the loss, each a mean over tokens. */
+function terms(g: GraphBuilder, { mse, penalty, auxiliary }: Loss): Pick<Metrics, 'mse' | 'l1' | 'aux'> {
+  const meanOf = (term: Value | undefined) => (term ? mean(g, term) : g.scalar(0));
+  return { mse: meanOf(mse), l1: meanOf(penalty), aux: meanOf(auxiliary) };
 }
 
-/** Σ of every entry. */
-function sumOfAll(g: GraphBuilder, value: Value, shape: readonly number[]): Value {
-  return g.reduceSum(
-    value,
-    shape.map((_, axis) => axis),
-  );
-}
-
-/** The sum of those terms that the loss has, 0 without any. */
-function sumOf(g: GraphBuilder, ...terms: (Value | false)[]): Value {
-  const present = terms.filter((term) => term !== false);
-  return present.length === 0 ? g.scalar(0) : present.reduce((sum, term) => g.add(sum, term));
+function outputMetrics(g: GraphBuilder, metrics: Metrics): void {
+  const numbers = METRICS.map((name) => g.reshape(metrics[name], 1));
+  g.output('metrics', g.concat(numbers, 0), 'float32', [METRICS.length]);
 }
 
 /** Removes from each row of the gradient its part along the (unit) row of W_dec. */
@@ -208,37 +144,4 @@ function adamUpdate(g: GraphBuilder, settings: EngineSettings, state: ReadonlyMa
     const denominator = g.add(g.op('Sqrt', [g.mul(v, correction2)]), g.scalar(ADAM_EPSILON));
     return g.sub(state.get(name)!, g.mul(lr, g.div(m, denominator)));
   };
-}
-
-/** The gated encoder (paper, eq. 6 and 7, weights tied by W_mag = exp(r_mag) ∘ W_gate). */
-function gatedEncoder(g: GraphBuilder, w: ParameterValues, p: Value) {
-  const expRMag = g.op('Exp', [w.r_mag!]);
-  return { expRMag, ...gate(g, w, p, g.mul(p, expRMag)) };
-}
-
-/** The gated encoder with a matrix of its own for magnitudes (paper, eq. 6 without 7); p = centred · W_enc. */
-function untiedEncoder(g: GraphBuilder, w: ParameterValues, centred: Value, p: Value) {
-  return gate(g, w, p, g.matmul(centred, w.W_mag!));
-}
-
-/** f = 1[π_gate > 0] ReLU(π_mag); `scaled` is π_mag without its bias. */
-function gate(g: GraphBuilder, w: ParameterValues, p: Value, scaled: Value) {
-  /** π_gate, which decides. */
-  const piGate = g.add(p, w.b_gate!);
-  /** 1 where the gate is open. */
-  const open = g.positive(piGate);
-  /** Magnitude before its ReLU. */
-  const magnitude = g.add(scaled, w.b_mag!);
-  const f = g.mul(open, g.relu(magnitude));
-  return { piGate, open, magnitude, f };
-}
-
-/** The standard encoder: f = ReLU(p + b_enc). */
-function standardEncoder(g: GraphBuilder, w: ParameterValues, p: Value): Value {
-  return g.relu(g.add(p, w.b_enc!));
-}
-
-function preActivation(g: GraphBuilder, w: ParameterValues, x: Value) {
-  const { input, p } = preActivationOf(g, w, x);
-  return { centred: input, p };
 }
