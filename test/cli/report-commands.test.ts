@@ -3,8 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { elements } from '../report/sample.js';
 import { temporaryDirectory } from '../temporary.js';
-import { elements } from './sample.js';
 
 const PROGRAM = resolve('bin/sae-pipe.js');
 const HOOK = 'blocks.2.hook_resid_post';

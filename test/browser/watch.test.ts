@@ -6,10 +6,10 @@ import { test } from 'node:test';
 import { LiveView } from '../../src/watch/live-view.js';
 import { FRAGMENT_PATH, watchPage } from '../../src/watch/watch-page.js';
 import { WatchedRuns } from '../../src/watch/watched-runs.js';
-import { skip, visited } from '../headless.js';
 import { curve } from '../report/sample.js';
 import { temporaryDirectory } from '../temporary.js';
-import { append, begin, runIn, textOf } from './runs.js';
+import { append, begin, runIn, textOf } from '../watch/runs.js';
+import { skip, visited } from './headless.js';
 
 /** Does what a reader does, waits for the next answer of the server, and tells what was to be seen after each. */
 const PROBE = `

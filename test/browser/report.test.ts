@@ -6,9 +6,9 @@ import { pathToFileURL } from 'node:url';
 import { entriesOf } from '../../src/report/entries.js';
 import { scriptHash } from '../../src/report/page.js';
 import { renderReport } from '../../src/report/report.js';
-import { skip, visited } from '../headless.js';
+import { elements, fullSweep } from '../report/sample.js';
 import { temporaryDirectory } from '../temporary.js';
-import { elements, fullSweep } from './sample.js';
+import { skip, visited } from './headless.js';
 
 /** Runs when the page has loaded: what went wrong, what is there, and what sorting does. */
 const PROBE = `
