@@ -1,6 +1,5 @@
 /** The CUDA engine: the sparse engine's algorithm with everything on the device (docs/gpu.md, "The training engine"). */
 import type { Batch } from '../../../activations/activation-source.js';
-import type { ActivationArray } from '../../../activations/rows.js';
 import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
 import { PARAMETERS } from '../../../sae/registry.js';
@@ -8,17 +7,28 @@ import type { Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { checkSizes, saeOf, stateShapes } from '../state.js';
 import type { CudaDevice, DevicePointer, HostBuffer, Kernels, Moment } from './device.js';
+import type { SparseForm } from './form.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 import { kernelSource } from './kernels/source.js';
-import { type CudaPlan, DeviceArrays, METRICS_BYTES, PIECE_BYTES, planCuda, shapeOnDevice } from './plan.js';
+import {
+  batchBytes,
+  type CudaPlan,
+  DeviceArrays,
+  METRICS_BYTES,
+  PIECE_BYTES,
+  planCuda,
+  shapeOnDevice,
+} from './plan.js';
 import { Launcher, StepLauncher } from './step.js';
 
-/** How memory is cut; tests make it small. */
-export interface CudaSizes {
+/** How memory is cut, and forms that no architecture has: tests set these. */
+export interface CudaOverrides {
   /** Bytes of pre-activations that exist at a time. */
   readonly slice?: number;
   /** Bytes of the state that cross to or from the device at a time. */
   readonly piece?: number;
+  /** The form of the loss, where it is not what the architecture says. */
+  readonly form?: SparseForm;
 }
 
 /** What an engine works with. */
@@ -44,16 +54,16 @@ export async function openCudaEngine(
   start: TrainerState,
   steps: number,
   device: CudaDevice,
-  sizes: CudaSizes = {},
+  overrides: CudaOverrides = {},
 ): Promise<Engine> {
   try {
     checkSizes(start, settings, 'start');
-    const plan = planCuda(settings, sizes.slice);
+    const plan = planCuda(settings, overrides.slice, overrides.form);
     checkDeviceMemory(settings, plan, device);
     const kernels = await device.compile(kernelSource(settings, plan));
     const arrays = new DeviceArrays(device, plan, settings.batch * settings.dSae);
     const run: Run = { settings, plan, device, kernels, arrays, launcher: new Launcher(kernels, arrays) };
-    const engine = new CudaEngine(run, new StateTransfer(run, sizes.piece), steps);
+    const engine = new CudaEngine(run, new StateTransfer(run, overrides.piece), steps);
     await engine.begin(start);
     return engine;
   } catch (error) {
@@ -64,7 +74,8 @@ export async function openCudaEngine(
 
 class CudaEngine implements Engine {
   private readonly stepLauncher: StepLauncher;
-  private readonly batches: readonly HostBuffer[];
+  /** What of a batch crosses, for each half of the double buffer. */
+  private readonly batches: readonly Readonly<Partial<Record<'x' | 'y', HostBuffer>>>[];
   private readonly metrics: HostBuffer;
   /** The last step, and for each half of the double buffer the last that read it. */
   private last: Promise<unknown> = Promise.resolve();
@@ -78,7 +89,10 @@ class CudaEngine implements Engine {
   ) {
     const { settings, plan, device, arrays, launcher } = run;
     this.stepLauncher = new StepLauncher(settings, plan, device, arrays, launcher);
-    this.batches = [0, 1].map((slot) => device.allocateHost(plan.arrays.get(`batch${slot}`)!));
+    const sizes = Object.entries(batchBytes(settings));
+    this.batches = [0, 1].map(() =>
+      Object.fromEntries(sizes.map(([name, bytes]) => [name, device.allocateHost(bytes)])),
+    );
     this.metrics = device.allocateHost(METRICS_BYTES);
   }
 
@@ -97,14 +111,14 @@ class CudaEngine implements Engine {
   }
 
   /** A step may be asked for before the one before is over: its batch then crosses while that computes. */
-  step({ x }: Batch, step: StepSettings): Promise<StepMetrics> {
+  step(batch: Batch, step: StepSettings): Promise<StepMetrics> {
     const t = ++this.done;
     const slot = t % 2;
-    const fed = this.readers[slot]!.then(() => this.feed(slot, x));
+    const fed = this.readers[slot]!.then(() => this.feed(slot, batch));
     const before = this.last;
-    const computed = fed.then(async (moment) => {
+    const computed = fed.then(async (moments) => {
       await before;
-      return this.compute(slot, moment, t, step);
+      return this.compute(slot, moments, t, step);
     });
     this.last = computed;
     this.readers[slot] = computed;
@@ -134,23 +148,29 @@ class CudaEngine implements Engine {
     // A step that failed has told its caller.
     await this.last.catch(() => {});
     try {
-      for (const buffer of [...this.batches, this.metrics]) buffer.free();
+      for (const buffer of [...this.batches.flatMap((batch) => Object.values(batch)), this.metrics]) buffer.free();
       this.run.kernels.unload();
     } finally {
       this.run.device.close();
     }
   }
 
-  private feed(slot: number, x: ActivationArray): Moment {
+  /** Moments at which the batch's arrays have crossed. */
+  private feed(slot: number, batch: Batch): Moment[] {
     const { device, arrays } = this.run;
-    const host = this.batches[slot]!;
-    new Uint8Array(host.bytes).set(new Uint8Array(x.buffer, x.byteOffset, x.byteLength));
-    return device.upload(arrays.at(`batch${slot}`), host, x.byteLength);
+    return Object.entries(this.batches[slot]!).map(([name, host]) => {
+      const values = batch[name as 'x' | 'y'];
+      if (values?.byteLength !== host.bytes.byteLength) {
+        throw new Error(`a batch's ${name} has ${values?.byteLength ?? 'no'} bytes, not ${host.bytes.byteLength}`);
+      }
+      new Uint8Array(host.bytes).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+      return device.upload(arrays.at(`${name}${slot}`), host, values.byteLength);
+    });
   }
 
-  private async compute(slot: number, fed: Moment, t: number, step: StepSettings): Promise<StepMetrics> {
+  private async compute(slot: number, fed: readonly Moment[], t: number, step: StepSettings): Promise<StepMetrics> {
     const { device, arrays, settings } = this.run;
-    device.waitFor(fed);
+    for (const moment of fed) device.waitFor(moment);
     for (;;) {
       const { room } = arrays;
       this.stepLauncher.launch(slot, t, step);

@@ -50,6 +50,12 @@ export interface CudaPlan {
   /** Features whose pre-activations exist at a time. */
   readonly slice: number;
   readonly slices: number;
+  /** Lists of entries, each token-major: one per slice, or one of them all. */
+  readonly lists: number;
+  /** Entries per token at most, where a token's largest are selected; else 0. */
+  readonly k: number;
+  /** Of each slice as many as can be among them. */
+  readonly candidates: number;
   readonly chunks: number;
   /** Threads of a block that works on one row. */
   readonly threads: number;
@@ -63,44 +69,59 @@ export interface CudaPlan {
   readonly bytes: number;
 }
 
-/** @param sliceBytes of pre-activations; tests make slices small */
-export function planCuda(settings: EngineSettings, sliceBytes = SLICE_BYTES): CudaPlan {
-  const { dIn, dSae, batch, precision = 'tf32' } = settings;
-  const row = paddedRow(dIn);
+/**
+ * @param sliceBytes of pre-activations; tests make slices small
+ * @param form of the loss; tests give forms that no architecture has
+ */
+export function planCuda(
+  settings: EngineSettings,
+  sliceBytes = SLICE_BYTES,
+  form: SparseForm = formOf(settings),
+): CudaPlan {
+  const { dIn, dOut = dIn, dSae, batch, precision = 'tf32' } = settings;
+  const [dInRow, dOutRow] = [paddedRow(dIn), paddedRow(dOut)];
   const words = Math.ceil(dSae / WARP);
   const sliceWords = Math.min(words, Math.max(1, Math.floor(sliceBytes / (4 * batch * WARP))));
   const slice = sliceWords * WARP;
+  const slices = Math.ceil(dSae / slice);
+  const k = form.select.kind === 'k-per-token' ? Math.min(form.select.k, dSae) : 0;
   const sizes = {
-    form: formOf(settings),
+    form,
     precision,
-    dInRow: row,
-    dOutRow: row,
+    dInRow,
+    dOutRow,
     words,
     slice,
-    slices: Math.ceil(dSae / slice),
+    slices,
+    lists: k > 0 ? 1 : slices,
+    k,
+    candidates: slices * Math.min(k, slice),
     chunks: Math.ceil(batch / CHUNK),
-    threads: Math.min(1024, WARP * Math.ceil(row / 256)),
+    threads: Math.min(1024, WARP * Math.ceil(Math.max(dInRow, dOutRow) / 256)),
     rowBlocks: Math.min(ROW_BLOCKS, dSae),
   };
   const arrays = arraysOf(settings, sizes);
-  const bytes = [...arrays.values()].reduce((sum, size) => sum + size, 0) + entryBytes((batch * dSae) / 2);
-  const entries = Math.min(batch * dSae, FIRST_ENTRIES * batch);
-  return { ...sizes, arrays, views: viewsOf(sizes.form), entries, bytes };
+  const bytes = [...arrays.values()].reduce((sum, size) => sum + size, 0) + entryBytes(batch * (k > 0 ? k : dSae / 2));
+  const entries = batch * (k > 0 ? k : Math.min(dSae, FIRST_ENTRIES));
+  return { ...sizes, arrays, views: viewsOf(settings, sizes.form), entries, bytes };
 }
 
 type PlannedSizes = Omit<CudaPlan, 'arrays' | 'views' | 'entries' | 'bytes'>;
 
 /** Bytes of each array except those of entries. */
 function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, number> {
-  const { dIn, dSae, batch, batchDType } = settings;
-  const { dInRow, dOutRow, words, slices, form } = sizes;
+  const { dOut, dSae, batch } = settings;
+  const { dInRow, dOutRow, words, form } = sizes;
   const arrays = new Map<string, number>();
   for (const name of stateShapes(settings).keys()) {
     const { rows, padded } = shapeOnDevice(name, settings);
     arrays.set(name, 4 * rows * padded);
   }
-  for (const slot of [0, 1]) arrays.set(`batch${slot}`, batch * dIn * (batchDType === 'float16' ? 2 : 4));
+  for (const [name, bytes] of Object.entries(batchBytes(settings))) {
+    for (const slot of [0, 1]) arrays.set(`${name}${slot}`, bytes);
+  }
   arrays.set('xc', 4 * batch * dInRow);
+  if (dOut !== undefined) arrays.set('yc', 4 * batch * dOutRow);
   if (sizes.precision === 'bfloat16') {
     arrays.set('xc_bfloat16', 2 * batch * dInRow);
     arrays.set('W_enc_bfloat16', 2 * dSae * dInRow);
@@ -109,7 +130,12 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   arrays.set('mask', 4 * batch * words);
   arrays.set('word_start', 4 * batch * words);
   arrays.set('counts', 4 * batch);
-  arrays.set('token_start', 4 * (slices * batch + 1));
+  arrays.set('token_start', 4 * (sizes.lists * batch + 1));
+  if (sizes.k > 0) {
+    for (const name of ['candidate', 'candidate_p']) arrays.set(name, 4 * batch * sizes.candidates);
+    arrays.set('candidate_counts', 4 * batch);
+    arrays.set('chosen_p', 4 * batch * sizes.k);
+  }
   arrays.set('chunk_counts', 4 * sizes.chunks * dSae);
   arrays.set('feature_counts', 4 * dSae);
   arrays.set('feature_start', 4 * (dSae + 1));
@@ -120,8 +146,10 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   arrays.set('variance', 4 * Math.ceil(dOutRow / WARP));
   arrays.set('dp_sum', 4 * dSae);
   if (isTrained(settings, 'b_dec')) {
-    arrays.set('pull_parts', 4 * sizes.rowBlocks * dInRow);
-    arrays.set('pull', 4 * dInRow);
+    if (dOut === undefined) {
+      arrays.set('pull_parts', 4 * sizes.rowBlocks * dInRow);
+      arrays.set('pull', 4 * dInRow);
+    }
     for (const name of ['r_sum', 'r_aux_sum']) arrays.set(name, 4 * dOutRow);
   }
   arrays.set('counters', COUNTER_BYTES);
@@ -129,14 +157,13 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   return arrays;
 }
 
-function viewsOf({ select }: SparseForm): Map<string, View> {
+function viewsOf({ dOut }: EngineSettings, { select }: SparseForm): Map<string, View> {
   const all = (of: string): View => ({ of, offset: 0 });
   return new Map<string, View>([
     ['bias', all(select.bias)],
     ['m/bias', all(`m/${select.bias}`)],
     ['v/bias', all(`v/${select.bias}`)],
-    // The target is the input.
-    ['yc', all('xc')],
+    ...(dOut === undefined ? [['yc', all('xc')] as const] : []),
     // A feature's gradients lie where the dots of its entries were.
     ['f', all('df')],
     ['dp', all('dg')],
@@ -158,10 +185,11 @@ export interface DeviceShape {
   readonly transposed: boolean;
 }
 
-export function shapeOnDevice(name: string, { dIn, dSae }: EngineSettings): DeviceShape {
+export function shapeOnDevice(name: string, { dIn, dOut = dIn, dSae }: EngineSettings): DeviceShape {
   const transposed = name.endsWith('W_enc');
-  if (transposed || name.endsWith('W_dec')) return { rows: dSae, width: dIn, padded: paddedRow(dIn), transposed };
-  if (name.endsWith('b_dec')) return { rows: 1, width: dIn, padded: paddedRow(dIn), transposed };
+  if (transposed) return { rows: dSae, width: dIn, padded: paddedRow(dIn), transposed };
+  if (name.endsWith('W_dec')) return { rows: dSae, width: dOut, padded: paddedRow(dOut), transposed };
+  if (name.endsWith('b_dec')) return { rows: 1, width: dOut, padded: paddedRow(dOut), transposed };
   return { rows: 1, width: dSae, padded: dSae, transposed };
 }
 
@@ -169,10 +197,21 @@ function paddedRow(width: number): number {
   return 8 * Math.ceil(width / 8);
 }
 
+/** Bytes of x in a batch, and of its target where that is another. */
+export function batchBytes({
+  batch,
+  dIn,
+  dOut,
+  batchDType,
+}: EngineSettings): Readonly<Partial<Record<'x' | 'y', number>>> {
+  const bytes = batch * (batchDType === 'float16' ? 2 : 4);
+  return dOut === undefined ? { x: bytes * dIn } : { x: bytes * dIn, y: bytes * dOut };
+}
+
 /** Bytes of the host: a copy of the state for a checkpoint, the batches on their way, and a piece of the state. */
 export function hostBytes(settings: EngineSettings): number {
-  const { batch, dIn, batchDType } = settings;
-  return stateBytes(settings) + 2 * batch * dIn * (batchDType === 'float16' ? 2 : 4) + PIECE_BYTES;
+  const { x = 0, y = 0 } = batchBytes(settings);
+  return stateBytes(settings) + 2 * (x + y) + PIECE_BYTES;
 }
 
 /** Bytes of the arrays of so many entries. */

@@ -64,31 +64,57 @@ export class StepLauncher {
     this.launcher.run('metrics', { blocks: 1, threads: THREADS });
   }
 
-  /** The batch centred; its entries, slice by slice of the dictionary. */
+  /** The batch centred, and its entries. */
   private select(slot: number): void {
     const { settings, plan, arrays, launcher } = this;
-    const { dSae, batch } = settings;
-    const perToken = { blocks: batch, threads: THREADS };
-    launcher.run('centre', { blocks: batch, threads: plan.threads }, { x: arrays.at(`batch${slot}`) });
+    const { batch } = settings;
+    const perRow = { blocks: batch, threads: plan.threads };
+    launcher.run('centre', perRow, { x: arrays.at(`x${slot}`) });
+    if (settings.dOut !== undefined) launcher.run('centreTarget', perRow, { y: arrays.at(`y${slot}`) });
     launcher.run('variance', { blocks: Math.ceil(plan.dOutRow / WARP), threads: COLUMN_THREADS });
+    if (plan.k > 0) this.selectLargest();
+    else this.selectPositive();
+  }
+
+  /** Those above 0: a slice alone decides its entries. */
+  private selectPositive(): void {
+    const { settings, plan, arrays, launcher } = this;
+    const perToken = { blocks: settings.batch, threads: THREADS };
     for (let s = 0; s < plan.slices; s++) {
-      const first = s * plan.slice;
-      const count = Math.min(plan.slice, dSae - first);
-      this.encode(first, count);
-      const token_start = arrays.at('token_start') + BigInt(4 * s * batch);
-      launcher.run('mark', perToken, { first, count });
-      launcher.run('scan', { blocks: 1, threads: THREADS }, { n: batch, starts: token_start, end: arrays.at('total') });
-      launcher.run('gather', perToken, { first, count, token_start });
+      const range = this.encode(s);
+      launcher.run('mark', perToken, range);
+      const token_start = arrays.at('token_start') + BigInt(4 * s * settings.batch);
+      this.startTokens(token_start);
+      launcher.run('gather', perToken, { ...range, token_start });
     }
   }
 
-  /** p of a slice. */
-  private encode(first: number, count: number): void {
-    const { arrays, plan } = this;
+  /** A token's k largest. */
+  private selectLargest(): void {
+    const { settings, plan, device, arrays, launcher } = this;
+    const perToken = { blocks: settings.batch, threads: THREADS };
+    for (let s = 0; s < plan.slices; s++) launcher.run('shortlist', perToken, this.encode(s));
+    device.clear(arrays.at('mask'), plan.arrays.get('mask')!);
+    launcher.run('choose', perToken);
+    this.startTokens(arrays.at('token_start'));
+    launcher.run('gather', perToken, { first: 0, count: settings.dSae });
+  }
+
+  /** Where the entries of each token begin, from their counts. */
+  private startTokens(starts: DevicePointer): void {
+    const { launcher, arrays, settings } = this;
+    launcher.run('scan', { blocks: 1, threads: THREADS }, { n: settings.batch, starts, end: arrays.at('total') });
+  }
+
+  /** p of a slice, and the range of its features. */
+  private encode(s: number): { readonly first: number; readonly count: number } {
+    const { arrays, plan, settings } = this;
     const { dInRow, precision, slice } = plan;
+    const first = s * slice;
+    const count = Math.min(slice, settings.dSae - first);
     const [suffix, bytes] = precision === 'bfloat16' ? ['_bfloat16', 2] : ['', 4];
     this.device.multiply({
-      m: this.settings.batch,
+      m: settings.batch,
       n: count,
       k: dInRow,
       a: arrays.at(`xc${suffix}`),
@@ -98,6 +124,7 @@ export class StepLauncher {
       strideC: slice,
       precision,
     });
+    return { first, count };
   }
 
   /** ŷ and the second reconstruction, what they leave of y, and its dots with the entries' rows of W_dec. */
@@ -131,8 +158,9 @@ export class StepLauncher {
     if (!isTrained(settings, 'b_dec')) return;
     this.sumColumns('r', 'r_sum', settings.batch, plan.dOutRow);
     if (plan.form.second?.trainsDecoder) this.sumColumns('r_aux', 'r_aux_sum', settings.batch, plan.dOutRow);
-    this.sumColumns('pull_parts', 'pull', plan.rowBlocks, plan.dInRow);
-    const blocks = Math.ceil(settings.dIn / THREADS);
+    const { dIn, dOut } = settings;
+    if (dOut === undefined) this.sumColumns('pull_parts', 'pull', plan.rowBlocks, plan.dInRow);
+    const blocks = Math.ceil((dOut ?? dIn) / THREADS);
     launcher.run('updateDecoderBias', { blocks, threads: THREADS }, numbers);
   }
 

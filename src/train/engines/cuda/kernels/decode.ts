@@ -62,7 +62,8 @@ __device__ Gradient gradientOf(Scalars s, float p, float magnitude, float of_f, 
 };
 
 /**
- * ŷ of a token from the rows of W_dec of its entries, slice after slice, and a second one of g where the form has it;
+ * ŷ of a token from the rows of W_dec of its entries, list after list (they have one per
+ * slice where a slice alone decides its entries), and a second one of g where the form has it;
  * r = 2 (ŷ − y) / B and r_aux alike. token_sums [4, BATCH]: |y − ŷ|², that of the second, what is penalised, features
  * with f > 0. One block per token; a thread keeps the same elements of the row throughout.
  */
@@ -81,9 +82,9 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_ar
   float sum_aux[OUT_PER_THREAD] = {0.0f};
   float penalty = 0.0f;
   float fired = 0.0f;
-  for (int slice = 0; slice < SLICES; slice++) {
-    const int last = a.token_start[slice * BATCH + b + 1];
-    for (int k = a.token_start[slice * BATCH + b]; k < last; k += ROW_THREADS) {
+  for (int list = 0; list < LISTS; list++) {
+    const int last = a.token_start[list * BATCH + b + 1];
+    for (int k = a.token_start[list * BATCH + b]; k < last; k += ROW_THREADS) {
       const int here = min(ROW_THREADS, last - k);
       if ((int)threadIdx.x < here) {
         const int j = a.feature[k + threadIdx.x];
@@ -152,9 +153,9 @@ extern "C" __global__ void dots(const dots_arguments a) {
   const long long b = blockIdx.x;
   const int lane = threadIdx.x % 32;
   const int warps = blockDim.x / 32;
-  for (int slice = 0; slice < SLICES; slice++) {
-    const int last = a.token_start[slice * BATCH + b + 1];
-    for (int k = a.token_start[slice * BATCH + b] + (int)threadIdx.x / 32; k < last; k += warps) {
+  for (int list = 0; list < LISTS; list++) {
+    const int last = a.token_start[list * BATCH + b + 1];
+    for (int k = a.token_start[list * BATCH + b] + (int)threadIdx.x / 32; k < last; k += warps) {
       const float *row = a.W_dec + (long long)a.feature[k] * D_OUT_ROW;
       float dot = 0.0f;
       float dot_aux = 0.0f;

@@ -5,13 +5,14 @@ import type { DevicePointer } from '../device.js';
 import { CHUNK, type CudaPlan } from '../plan.js';
 import { decode, dots, RULES } from './decode.js';
 import { columns, halves, layout, metrics, reductions } from './numbers.js';
-import { centre, gather, mark, regroup, scan } from './select.js';
+import { centre, gather, largest, mark, regroup, scan } from './select.js';
 import { adam, decoderBias, features, rows, settle } from './update.js';
 
 /** Element types of the arrays that kernels are given. */
 const ARRAYS = {
   // The batch as it comes, centred, and what is to be reconstructed, less b_dec.
   x: 'Stored',
+  y: 'Stored',
   xc: 'float',
   xc_bfloat16: 'unsigned short',
   yc: 'float',
@@ -43,6 +44,11 @@ const ARRAYS = {
   counts: 'int',
   starts: 'int',
   end: 'long long',
+  // Of the k largest per token.
+  candidate: 'int',
+  candidate_p: 'float',
+  candidate_counts: 'int',
+  chosen_p: 'float',
   token_start: 'int',
   word_start: 'int',
   total: 'long long',
@@ -117,11 +123,18 @@ const PIECE = ['first', 'count', 'width', 'padded', 'transposed'] as const;
 /** What each kernel takes. The kernels' structs and what is packed for a launch both come from here. */
 const KERNELS = {
   centre: { reads: ['x', 'b_dec'], writes: ['xc', 'xc_bfloat16'] },
+  centreTarget: { reads: ['y', 'b_dec'], writes: ['yc'] },
   variance: { reads: ['yc'], writes: ['variance'] },
   mark: { reads: ['p_slice', 'bias'], writes: ['mask', 'counts'], numbers: ['first', 'count'] },
+  shortlist: {
+    reads: ['p_slice', 'bias'],
+    writes: ['candidate', 'candidate_p', 'candidate_counts'],
+    numbers: ['first', 'count'],
+  },
+  choose: { reads: ['candidate', 'candidate_p', 'candidate_counts', 'bias'], writes: ['mask', 'counts', 'chosen_p'] },
   scan: { reads: ['counts'], writes: ['starts', 'end'], numbers: ['n'] },
   gather: {
-    reads: ['p_slice', 'mask', 'token_start', 'total'],
+    reads: ['p_slice', 'chosen_p', 'mask', 'token_start', 'total'],
     writes: ['word_start', 'feature', 'p'],
     numbers: ['first', 'count', 'room'],
   },
@@ -241,7 +254,7 @@ function fits(type: string, value: DevicePointer | number | undefined): boolean 
 
 /** What is compiled into the kernels: shapes, Adam's constants, the form of the loss and what of it is trained. */
 function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string {
-  const { dIn, dSae, batch, batchDType, beta1, beta2, scale, deadWindow } = settings;
+  const { dIn, dOut, dSae, batch, batchDType, beta1, beta2, scale, scaleOut = 1, deadWindow } = settings;
   const trains = (name: Parameters<typeof isTrained>[1]) => isTrained(settings, name);
   const { bias } = form.select;
   // Does the gradient of g reach anything that is trained?
@@ -250,18 +263,23 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
   const values: Record<string, boolean | number | string> = {
     D_IN: dIn,
     D_IN_ROW: plan.dInRow,
-    D_OUT: dIn,
+    D_OUT: dOut ?? dIn,
     D_OUT_ROW: plan.dOutRow,
     N_FEATURES: dSae,
     BATCH: batch,
     WORDS: plan.words,
     SLICE: plan.slice,
-    SLICES: plan.slices,
+    LISTS: plan.lists,
+    // Entries per token where they are the largest, else 0.
+    TOP_K: plan.k,
+    CANDIDATES: plan.candidates,
     CHUNK,
     ROW_THREADS: plan.threads,
     // Elements of a row that a thread of its block holds.
     IN_PER_THREAD: Math.ceil(plan.dInRow / plan.threads),
     OUT_PER_THREAD: Math.ceil(plan.dOutRow / plan.threads),
+    // Is the target another array than the input?
+    TARGET: dOut !== undefined,
     HALF_BATCH: batchDType === 'float16',
     BFLOAT16: plan.precision === 'bfloat16',
     SECOND: form.second !== undefined,
@@ -271,10 +289,12 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     PENALTY_ON_G: form.penalty === 'g',
     TRAINS_W_ENC: trains('W_enc'),
     TRAINS_W_DEC: trains('W_dec'),
-    TRAINS_B_DEC: trains('b_dec'),
+    // Does the encoder's gradient reach b_dec?
+    PULLS: trains('b_dec') && dOut === undefined,
     'EACH_TRAINED_SCALAR(DO)': [...(trains(bias) ? ['bias'] : []), ...scalars].map((name) => `DO(${name})`).join(' '),
     MOMENTUM: beta1 > 0,
     SCALE: float(scale),
+    SCALE_OUT: float(scaleOut),
     DEAD_WINDOW: float(deadWindow),
     TWO_OVER_BATCH: float(2 / batch),
     BETA1: float(beta1),
@@ -296,6 +316,7 @@ function float(value: number): string {
 /** All kernels of a run as one text; what later ones use comes first. It includes nothing: NVRTC has no headers. */
 export function kernelSource(settings: EngineSettings, plan: CudaPlan): string {
   const shared = [defines(settings, plan), reductions, halves, argumentStructs(), RULES[plan.form.rule].text, adam];
-  const ofAStep = [centre, columns, mark, scan, gather, decode, dots, regroup, features, rows, decoderBias, metrics];
+  const select = plan.k > 0 ? largest : mark;
+  const ofAStep = [centre, columns, select, scan, gather, decode, dots, regroup, features, rows, decoderBias, metrics];
   return [...shared, ...ofAStep, layout, settle].join('\n');
 }

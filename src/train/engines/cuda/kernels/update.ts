@@ -116,7 +116,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) updateRows(const updat
 #endif
 #endif
     }
-#if TRAINS_W_ENC || TRAINS_B_DEC
+#if TRAINS_W_ENC || PULLS
     const float weight = a.dp_sum[j];
     FOR_IN {
       const float w = a.W_enc[in_row + i];
@@ -152,22 +152,25 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) updateRows(const updat
 #endif
     if (threadIdx.x == 0) a.updated[j] = a.step;
   }
-#if TRAINS_B_DEC
+#if PULLS
   FOR_IN a.pull_parts[(long long)blockIdx.x * D_IN_ROW + i] = pull[c];
 #endif
 }
 `;
 
 /**
- * Adam on b_dec: ∂b_dec = Σ_b r_b − W_enc Σ_b ∂p_b, and Σ_b r_aux,b where the second reconstruction trains the bias of
- * its decode.
+ * Adam on b_dec: ∂b_dec = Σ_b r_b, less W_enc Σ_b ∂p_b where it is taken from the input, and Σ_b r_aux,b where the second
+ * reconstruction trains the bias of its decode.
  */
 export const decoderBias = /* cuda */ `
 extern "C" __global__ void updateDecoderBias(const updateDecoderBias_arguments a) {
   if (*a.total > a.room) return;
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= D_OUT) return;
-  float gradient = a.r_sum[i] - a.pull[i];
+  float gradient = a.r_sum[i];
+#if PULLS
+  gradient -= a.pull[i];
+#endif
 #if SECOND_TRAINS_DECODER
   gradient += a.r_aux_sum[i];
 #endif

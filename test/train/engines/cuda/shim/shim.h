@@ -50,3 +50,8 @@ static inline int atomicAdd(int *at, int value) {
   *at += value;
   return before;
 }
+static inline unsigned atomicOr(unsigned *at, unsigned bits) {
+  const unsigned before = *at;
+  *at |= bits;
+  return before;
+}
