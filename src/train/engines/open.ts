@@ -5,7 +5,7 @@ import { Refusal, UsageRefusal } from '../../errors/refusal.js';
 import { isUnsupported } from '../../sae/architecture.js';
 import { trainingOf } from '../../sae/registry.js';
 import { openCudaEngine } from './cuda/cuda-engine.js';
-import { hostBytes } from './cuda/plan.js';
+import { hostBytes, lacking } from './cuda/plan.js';
 import type { Engine, EngineSettings, TrainerState } from './engine.js';
 import { optionsOf } from './objective.js';
 import { openReferenceEngine } from './reference/engine.js';
@@ -27,9 +27,10 @@ type Trained = Parameters<typeof optionsOf>[0];
 
 /** Why an engine cannot train it; undefined where it can. */
 function reasonAgainst(engine: 'sparse' | 'cuda', settings: Trained): string | undefined {
-  if (settings.dOut !== undefined) return 'its target is its input';
+  if (engine === 'sparse' && settings.dOut !== undefined) return 'its target is its input';
   const form = trainingOf(settings.architecture)[engine](optionsOf(settings));
-  return isUnsupported(form) ? form.unsupported : undefined;
+  if (isUnsupported(form)) return form.unsupported;
+  return engine === 'cuda' ? lacking(form) : undefined;
 }
 
 /**

@@ -2,12 +2,12 @@
 import type { Batch } from '../../../activations/activation-source.js';
 import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
+import type { SparseForm } from '../../../sae/architecture.js';
 import { PARAMETERS } from '../../../sae/registry.js';
 import type { Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { checkSizes, saeOf, stateShapes } from '../state.js';
 import type { CudaDevice, DevicePointer, HostBuffer, Kernels, Moment } from './device.js';
-import type { SparseForm } from './form.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 import { kernelSource } from './kernels/source.js';
 import {
@@ -28,7 +28,7 @@ export interface CudaOverrides {
   /** Bytes of the state that cross to or from the device at a time. */
   readonly piece?: number;
   /** The form of the loss, where it is not what the architecture says. */
-  readonly form?: SparseForm;
+  readonly form?: SparseForm | undefined;
 }
 
 /** What an engine works with. */

@@ -1,10 +1,11 @@
 /** What lies on the device: sizes that follow from the settings, every array by name, and room for entries, which grows. */
 import { Refusal } from '../../../errors/refusal.js';
+import { isUnsupported, type SparseForm } from '../../../sae/architecture.js';
+import { trainingOf } from '../../../sae/registry.js';
 import type { EngineSettings } from '../engine.js';
-import { isTrained } from '../objective.js';
+import { isTrained, optionsOf } from '../objective.js';
 import { stateBytes, stateShapes } from '../state.js';
 import type { CudaDevice, DevicePointer, ProductPrecision } from './device.js';
-import { formOf, type SparseForm } from './form.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 
 /** Pre-activations that exist at a time: of so many bytes, whatever the dictionary. */
@@ -104,6 +105,20 @@ export function planCuda(
   const bytes = [...arrays.values()].reduce((sum, size) => sum + size, 0) + entryBytes(batch * (k > 0 ? k : dSae / 2));
   const entries = batch * (k > 0 ? k : Math.min(dSae, FIRST_ENTRIES));
   return { ...sizes, arrays, views: viewsOf(settings, sizes.form), entries, bytes };
+}
+
+/** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
+export function lacking({ auxK, rule, second }: SparseForm): string | undefined {
+  if (auxK) return 'it has no auxiliary loss of dead features';
+  return second && rule !== 'gated' ? 'it has a second reconstruction of gated SAEs only' : undefined;
+}
+
+/** @throws Error where the engine cannot train it; chooseEngine has refused that before */
+function formOf(settings: EngineSettings): SparseForm {
+  const form = trainingOf(settings.architecture).cuda(optionsOf(settings));
+  const reason = isUnsupported(form) ? form.unsupported : lacking(form);
+  if (reason === undefined) return form as SparseForm;
+  throw new Error(`the CUDA engine cannot train ${settings.architecture} SAEs: ${reason}`);
 }
 
 type PlannedSizes = Omit<CudaPlan, 'arrays' | 'views' | 'entries' | 'bytes'>;

@@ -25,7 +25,10 @@ class Bench {
   ) {}
 
   static async open(settings: EngineSettings, slice?: number): Promise<Bench> {
-    const plan = planCuda(settings, slice);
+    return Bench.of(settings, planCuda(settings, slice));
+  }
+
+  static async of(settings: EngineSettings, plan: CudaPlan): Promise<Bench> {
     const device = await CpuDevice.open();
     return new Bench(plan, device, await device.compile(kernelSource(settings, plan)));
   }
@@ -214,6 +217,71 @@ test('entries are listed token after token within slices, and regrouped feature 
       bench.run('gather', batch, 256, { p_slice, ...range, word_start: wordStart, feature: few, p: few });
       assert.deepEqual(await listed(few, 1), [-7]);
     }
+    bench.close();
+  }
+});
+
+test('of a token, the largest above 0 are chosen across slices; of equals the lower features, and NaN first', {
+  skip,
+}, async () => {
+  const random = new Generator(10);
+  for (const [dSae, batch, k] of [
+    [203, 6, 5],
+    [70, 40, 64],
+    [9000, 3, 700],
+    [33, 4, 1],
+  ] as const) {
+    const settings = smallSettings('standard', { dSae, batch });
+    const form = { select: { kind: 'k-per-token', bias: 'b_enc', k }, rule: 'relu', penalty: 'none' } as const;
+    const plan = planCuda(settings, 4 * batch * (dSae > 1000 ? 4096 : 64), form);
+    const bench = await Bench.of(settings, plan);
+    const { words, slice, slices, candidates } = plan;
+    // Few values, so that many are equal; the last token has fewer above 0 than may be chosen.
+    const values = [-1, 0, 0.25, 0.5, 1, 1.5, 3e30, 2e-40];
+    const bias = Float32Array.from({ length: dSae }, (_, j) => (j % 5 === 0 ? 0.25 : 0));
+    const p = Float32Array.from({ length: batch * dSae }, (_, i) =>
+      i < (batch - 1) * dSae || i % 50 === 0 ? values[Math.floor(random.uniform() * values.length)]! : -1,
+    );
+    p[7] = Number.NaN;
+    const wanted = Array.from({ length: batch }, (_, b) => {
+      const h = (j: number) => Math.fround(p[b * dSae + j]! + bias[j]!);
+      const order = (j: number) => (Number.isNaN(h(j)) ? Number.POSITIVE_INFINITY : h(j));
+      return [...bias.keys()]
+        .filter((j) => !(h(j) <= 0))
+        .sort((i, j) => order(j) - order(i) || i - j)
+        .slice(0, k)
+        .sort((i, j) => i - j);
+    });
+    const arrays = {
+      bias: bench.put(bias),
+      candidate: bench.put(new Int32Array(batch * candidates)),
+      candidate_p: bench.put(new Float32Array(batch * candidates)),
+      candidate_counts: bench.put(new Int32Array(batch)),
+      chosen_p: bench.put(new Float32Array(batch * k)),
+      mask: bench.put(new Int32Array(batch * words)),
+      counts: bench.put(new Int32Array(batch)),
+      word_start: bench.put(new Int32Array(batch * words)),
+      feature: bench.put(new Int32Array(batch * k)),
+      p: bench.put(new Float32Array(batch * k)),
+      token_start: bench.put(new Int32Array(batch + 1)),
+      total: bench.put(BigInt64Array.of(0n)),
+    };
+    for (let s = 0; s < slices; s++) {
+      const [first, count] = [s * slice, Math.min(slice, dSae - s * slice)];
+      const product = new Float32Array(batch * slice).fill(5);
+      for (let b = 0; b < batch; b++) product.set(p.subarray(b * dSae + first, b * dSae + first + count), b * slice);
+      bench.run('shortlist', batch, 256, { ...arrays, p_slice: bench.put(product), first, count });
+    }
+    bench.run('choose', batch, 256, arrays);
+    bench.run('scan', 1, 256, { ...arrays, n: batch, starts: arrays.token_start, end: arrays.total });
+    bench.run('gather', batch, 256, { ...arrays, first: 0, count: dSae, room: batch * k });
+    const total = wanted.flat().length;
+    assert.deepEqual([...new Int32Array(await bench.get(arrays.feature, 4 * total))], wanted.flat());
+    assert.deepEqual(
+      new Float32Array(await bench.get(arrays.p, 4 * total)),
+      Float32Array.from(wanted.flatMap((features, b) => features.map((j) => p[b * dSae + j]!))),
+    );
+    assert.equal(new Int32Array(await bench.get(arrays.token_start + BigInt(4 * batch), 4))[0], total);
     bench.close();
   }
 });

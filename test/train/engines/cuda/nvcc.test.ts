@@ -4,6 +4,7 @@ import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import type { SparseForm } from '../../../../src/sae/architecture.js';
 import { kernelSource } from '../../../../src/train/engines/cuda/kernels/source.js';
 import { planCuda } from '../../../../src/train/engines/cuda/plan.js';
 import type { EngineSettings } from '../../../../src/train/engines/engine.js';
@@ -18,16 +19,23 @@ const skip =
     : "needs NVIDIA's nvcc to compile for a GPU; none is on the PATH";
 
 /** The paper's scale, Gemma's widest site, and small ones with everything there is to switch. */
-const SETTINGS: readonly EngineSettings[] = [
-  smallSettings('gated', { dIn: 3072, dSae: 131_072, batch: 4096, batchDType: 'float16', precision: 'bfloat16' }),
-  smallSettings('standard', { dIn: 24_576, dSae: 196_608, batch: 4096, beta1: 0.9 }),
-  ...VARIANTS.slice(1, 7).map((variant) => ({ ...smallSettings('gated'), ...variant })),
+const LARGE = { dIn: 3072, dSae: 131_072, batch: 4096, batchDType: 'float16', precision: 'bfloat16' } as const;
+const LARGEST: SparseForm = {
+  select: { kind: 'k-per-token', bias: 'b_enc', k: 64 },
+  rule: 'relu',
+  penalty: 'none',
+};
+const CASES: readonly (readonly [settings: EngineSettings, form?: SparseForm])[] = [
+  [smallSettings('gated', LARGE)],
+  [smallSettings('standard', { ...LARGE, dOut: 2304 }), LARGEST],
+  [smallSettings('standard', { dIn: 24_576, dSae: 196_608, batch: 4096, beta1: 0.9 })],
+  ...VARIANTS.slice(1, 7).map((variant) => [{ ...smallSettings('gated'), ...variant }] as const),
 ];
 
 test('NVIDIA’s compiler takes the kernels, and they keep their sums in registers', { skip }, async () => {
-  for (const [i, settings] of SETTINGS.entries()) {
+  for (const [i, [settings, form]] of CASES.entries()) {
     const source = join(directory, `${i}.cu`);
-    const text = kernelSource(settings, planCuda(settings));
+    const text = kernelSource(settings, planCuda(settings, undefined, form));
     assert.ok(!text.includes('#include'), 'there are no headers where it is compiled');
     writeFileSync(source, text);
     const cubin = join(directory, `${i}.cubin`);

@@ -1,3 +1,4 @@
+import type { SparseForm } from '../../../../src/sae/architecture.js';
 import { openCudaEngine } from '../../../../src/train/engines/cuda/cuda-engine.js';
 import { WARP } from '../../../../src/train/engines/cuda/plan.js';
 import type { Engine, EngineSettings, TrainerState } from '../../../../src/train/engines/engine.js';
@@ -11,11 +12,11 @@ export async function openOnCpu(
   settings: EngineSettings,
   start: TrainerState,
   steps = 0,
-  options: CpuDeviceOptions = {},
+  { form, ...options }: CpuDeviceOptions & { readonly form?: SparseForm } = {},
 ): Promise<Engine & { readonly device: CpuDevice }> {
   const device = await CpuDevice.open(options);
   // Three features a piece of the state, so that pieces have a rest.
-  const sizes = { slice: 4 * settings.batch * SLICE, piece: 4 * settings.dIn * 3 };
-  const engine = await openCudaEngine({ precision: 'float32', ...settings }, start, steps, device, sizes);
+  const overrides = { slice: 4 * settings.batch * SLICE, piece: 4 * settings.dIn * 3, form };
+  const engine = await openCudaEngine({ precision: 'float32', ...settings }, start, steps, device, overrides);
   return Object.assign(Object.create(engine) as Engine, { device });
 }

@@ -1,6 +1,7 @@
 /** Sparse decode: what becomes of an entry, the reconstructions from the rows of W_dec, and what they leave of y. */
+
+import type { SparseForm } from '../../../../sae/architecture.js';
 import type { ParameterName } from '../../../../sae/sae.js';
-import type { SparseForm } from '../form.js';
 
 /** What becomes of an entry under a rule. */
 export interface EntryRule {
