@@ -6,6 +6,11 @@ export function flagName(key: string): string {
   return key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
+/** Key under which a training record has the value of a flag of `train`: dSae → d_sae. */
+export function recordName(key: string): string {
+  return flagName(key).replaceAll('-', '_');
+}
+
 /** What the command line and the help need to know of one flag. */
 export interface Flag {
   /** Key in the schema. */

@@ -6,36 +6,147 @@ import { z } from 'zod';
 import { exists } from '../disk/input-file.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
+import { runMetadata, type TrainingRecord } from '../sae/training-record.js';
 import { commandWords, flagsOf, isLasting, type TrainingCommand } from './flags.js';
 import { loadConfig } from './load.js';
 import { type TrainConfig, trainSchema } from './stages.js';
 
 /**
  * Name of the file that says what a run is: the metadata that its cfg.json will have, without results, and the flags
- * that it was begun with. It exists from before the first line of metrics.jsonl; beside a finished SAE it stays with the
+ * that it was begun with. It exists from before the first line of metrics.jsonl; next to a finished SAE it stays with the
  * state from which the run can be trained further.
  */
 export const RUN_FILE = 'run.json';
 
-/** Flags of a command, not of the run. */
-const OF_COMMAND = ['out', 'overwrite', 'resume', 'takeOver', 'strict'];
+/** Bytes of run.json, at most. */
+export const LARGEST_RUN_FILE = 1 << 20;
 
-/** What run.json says of the command that began the run. */
-export const runCommandSchema = z.object({ flags: z.record(z.string(), z.unknown()), directory: z.string() });
+/** What a flag of `train` is to a run. */
+export type FlagOfRun =
+  /** Decides the SAE: cfg.json records it, and --resume takes no other value. */
+  | 'result'
+  /** Decides the SAE by what it leads to, which is recorded: steps may become more, and an SAE may lie elsewhere. */
+  | 'outcome'
+  /** Decides the activations, which are recorded by their content: --resume takes no other value. */
+  | 'activations'
+  /** Where inputs lie, how it is computed and what is kept: may be another on --resume. */
+  | 'circumstance'
+  /** Of one command, not of the run: run.json does not have it. */
+  | 'command';
+
+/**
+ * Every flag of `train`, those of architectures left out: they are `result`. A flag that is added does not compile
+ * before it is declared here. cfg.json records flags in this order.
+ */
+const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
+  arch: 'result',
+  train: 'result',
+  dSae: 'result',
+  l1: 'result',
+  l1Convention: 'result',
+  l2Normalise: 'result',
+  l1Warmup: 'result',
+  steps: 'outcome',
+  batch: 'result',
+  lr: 'result',
+  warmup: 'result',
+  lrDecay: 'result',
+  decaySteps: 'result',
+  lrEnd: 'result',
+  resampleAt: 'result',
+  resampleInputs: 'result',
+  resampleWarmup: 'result',
+  beta1: 'result',
+  beta2: 'result',
+  seed: 'result',
+  init: 'outcome',
+  bDecInit: 'result',
+  normalize: 'result',
+  order: 'result',
+  poolRows: 'result',
+  deadWindow: 'result',
+  logEvery: 'result',
+
+  hook: 'activations',
+  context: 'activations',
+  textField: 'activations',
+  encoding: 'activations',
+  excludeSpecialTokens: 'activations',
+  dtype: 'activations',
+  precision: 'activations',
+  contextsPerPass: 'activations',
+
+  tokens: 'circumstance',
+  activations: 'circumstance',
+  model: 'circumstance',
+  revision: 'circumstance',
+  offline: 'circumstance',
+  corpus: 'circumstance',
+  anyHook: 'circumstance',
+  anyModel: 'circumstance',
+  engine: 'circumstance',
+  enginePrecision: 'circumstance',
+  experimental: 'circumstance',
+  device: 'circumstance',
+  threads: 'circumstance',
+  modelDevice: 'circumstance',
+  modelThreads: 'circumstance',
+  checkpointEvery: 'circumstance',
+  keepCheckpoints: 'circumstance',
+  discardState: 'circumstance',
+
+  out: 'command',
+  overwrite: 'command',
+  resume: 'command',
+  takeOver: 'command',
+  strict: 'command',
+};
+
+/** @param key of a flag of `train`, or of an architecture's own */
+export function flagOfRun(key: string): FlagOfRun {
+  return (OF_RUN as Readonly<Record<string, FlagOfRun>>)[key] ?? 'result';
+}
+
+/** Flags that cfg.json records, in its order. */
+export const RECORDED_FLAGS = (Object.keys(OF_RUN) as (keyof TrainConfig)[]).filter((key) =>
+  ['result', 'outcome'].includes(OF_RUN[key]),
+);
+
+/** run.json: what shows a run, and the command that began it. */
+const runFile = z.object({
+  ...runMetadata.shape,
+  /** By name, as they were understood. */
+  flags: z.record(z.string(), z.unknown()),
+  /** To which their paths are relative. */
+  directory: z.string(),
+});
 
 const BROKEN = 'Remove it, and give all flags of the run with --resume.';
 
 export function writeRunFile(
   directory: string,
-  metadata: Readonly<Record<string, unknown>>,
+  metadata: z.input<typeof runMetadata>,
   config: TrainConfig,
 ): Promise<void> {
   const flags = flagsOf(trainSchema).flatMap(({ key, name }) => {
     const value = config[key as keyof TrainConfig];
-    return value === undefined || OF_COMMAND.includes(key) ? [] : [[name, value] as const];
+    return value === undefined || flagOfRun(key) === 'command' ? [] : [[name, value] as const];
   });
-  const content = { ...metadata, flags: Object.fromEntries(flags), directory: process.cwd() };
+  const content: z.input<typeof runFile> = { ...metadata, flags: Object.fromEntries(flags), directory: process.cwd() };
   return writeAside(join(directory, RUN_FILE), `${JSON.stringify(content, null, 2)}\n`);
+}
+
+/**
+ * Undefined where there is no run.json, or it is of another program.
+ *
+ * @throws Refusal where it is broken
+ */
+async function readRunFile(directory: string): Promise<z.output<typeof runFile> | undefined> {
+  const path = join(directory, RUN_FILE);
+  if (!(await exists(path))) return undefined;
+  const json = await readJsonFile(path, [`${path} does not exist.`, BROKEN], BROKEN, LARGEST_RUN_FILE);
+  if (typeof json !== 'object' || json === null || !('flags' in json)) return undefined;
+  return checkJson(runFile, json, path, BROKEN);
 }
 
 /**
@@ -45,11 +156,9 @@ export function writeRunFile(
  * @throws Refusal where it is broken
  */
 export async function readRunFlags(directory: string): Promise<Record<string, unknown> | undefined> {
-  const path = join(directory, RUN_FILE);
-  if (!(await exists(path))) return undefined;
-  const json = await readJsonFile(path, [`${path} does not exist.`, BROKEN], BROKEN);
-  if (typeof json !== 'object' || json === null || !('flags' in json)) return undefined;
-  const { flags, directory: from } = checkJson(runCommandSchema, json, path, BROKEN);
+  const run = await readRunFile(directory);
+  if (!run) return undefined;
+  const { flags, directory: from } = run;
   if (from === process.cwd()) return flags;
   const paths = flagsOf(trainSchema).filter((flag) => flag.path && typeof flags[flag.name] === 'string');
   return Object.fromEntries(
@@ -66,11 +175,6 @@ export function removeRunFile(directory: string): Promise<void> {
   return rm(join(directory, RUN_FILE), { force: true });
 }
 
-/** Bytes of run.json, at most. */
-const LARGEST_RUN_FILE = 1 << 20;
-
-const runFile = runCommandSchema.extend({ sae_pipe: z.record(z.string(), z.unknown()) });
-
 /** What cfg.json adds to the settings of run.json when the run has ended. */
 const RESULTS = ['text', 'final'];
 
@@ -79,18 +183,13 @@ const RESULTS = ['text', 'final'];
  * none, where it is of other settings than the SAE's own, and where one command does not tell all: an SAE that was
  * trained further, or on what came through a pipe.
  *
- * @param settings sae_pipe in the metadata of its cfg.json
+ * @param made the SAE's own record of its training
  * @throws Refusal where run.json is broken
  */
-export async function trainingCommand(directory: string, settings: unknown): Promise<TrainingCommand | null> {
-  const path = join(directory, RUN_FILE);
-  if (!existsSync(path)) return null;
-  const json = await readJsonFile(path, [`${path} does not exist.`, ''], undefined, LARGEST_RUN_FILE);
-  // Of an older program.
-  if (typeof json !== 'object' || json === null || !('flags' in json)) return null;
-  const run = checkJson(runFile, json, path);
-  const made = (settings ?? {}) as Record<string, unknown>;
-  if ('trained_further' in made || !isDeepStrictEqual(withoutResults(run.sae_pipe), withoutResults(made))) return null;
+export async function trainingCommand(directory: string, made: TrainingRecord): Promise<TrainingCommand | null> {
+  const run = await readRunFile(directory);
+  if (!run?.sae_pipe || made.trained_further) return null;
+  if (!isDeepStrictEqual(withoutResults(run.sae_pipe), withoutResults(made))) return null;
   const config = loadConfig('train', { out: directory }, undefined, run.flags);
   if (!isAbsolute(run.directory) || !inputsOf(config).every(isLasting)) return null;
   const [from, out] = [run.directory, resolve(directory)];
@@ -99,8 +198,8 @@ export async function trainingCommand(directory: string, settings: unknown): Pro
   return { stage: 'train', directory: from, words };
 }
 
-function withoutResults(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(settings).filter(([key]) => !RESULTS.includes(key)));
+function withoutResults(record: TrainingRecord): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(record).filter(([key]) => !RESULTS.includes(key)));
 }
 
 /** What the flags name that is read. */

@@ -25,6 +25,7 @@ import { chooseContext, choosePrecision } from '../lm/pass.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { checkFiniteWeights, checkModelOf, openSae, openSameSae, type SaeFiles } from '../sae/saelens.js';
+import { trainingRecordOf } from '../sae/training-record.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
 import type { Metrics } from './metrics.js';
 import {
@@ -251,7 +252,7 @@ async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
 
 /** The command that trained an SAE; null where what lies next to it tells none. */
 async function ownTraining({ path, files }: Candidate, say: (line: string) => void): Promise<TrainingCommand | null> {
-  return trainingCommand(path, files.metadata.sae_pipe).catch((error: unknown) => {
+  return trainingCommand(path, trainingRecordOf(files.cfg)).catch((error: unknown) => {
     if (!(error instanceof Refusal)) throw error;
     say(`${error.message} The evaluation is written without the command that trained ${path}.`);
     return null;

@@ -9,6 +9,7 @@ import { writeAside } from '../disk/output-file.js';
 import { Unconfirmed } from '../disk/refused.js';
 import { Refusal } from '../errors/refusal.js';
 import { copiedCurve, METRICS_FILE, type MetricsRecord, RANGE, readCurve } from '../sae/training-curve.js';
+import { trainingRecordOf } from '../sae/training-record.js';
 
 /** A number that something may measure. */
 const measurable = z
@@ -258,9 +259,6 @@ export async function writeEvaluation(
   }
 }
 
-/** Of a cfg.json, how long its SAE was trained. */
-const trainedSchema = z.object({ metadata: z.object({ sae_pipe: z.object({ steps: z.number() }) }) });
-
 /** The curve of an SAE's training; null where it came without one, or with something else under that name. */
 async function curveOf(
   { sae, cfg }: Pick<MeasuredRecord, 'sae' | 'cfg'>,
@@ -268,9 +266,8 @@ async function curveOf(
 ): Promise<string | null> {
   const path = join(sae, METRICS_FILE);
   if (!(await exists(path))) return null;
-  const trained = trainedSchema.safeParse(cfg);
   try {
-    return await copiedCurve(path, trained.data?.metadata.sae_pipe.steps);
+    return await copiedCurve(path, trainingRecordOf(cfg).steps);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     say(`${error.message} The evaluation is written without this training curve.`);

@@ -1,5 +1,6 @@
 import { dot, link, type Markish, text } from '@observablehq/plot';
 import type { EvalRecord } from '../eval/record.js';
+import { trainingRecordOf } from '../sae/training-record.js';
 import { attributed, drawn, FONT, textWidth } from './chart.js';
 import { listed } from './numbers-and-axes.js';
 import type { Markup } from './page.js';
@@ -12,14 +13,9 @@ interface Made {
   train: readonly string[];
 }
 
-function words(value: unknown): string[] {
-  return Array.isArray(value) ? value.filter((word) => typeof word === 'string') : [];
-}
-
 function made({ cfg }: Pick<EvalRecord, 'cfg'>): Made {
-  const { sae_pipe } = (cfg.metadata ?? {}) as { sae_pipe?: unknown };
-  const { ablate, train } = (sae_pipe ?? {}) as Record<string, unknown>;
-  return { ablate: words(ablate), train: words(train) };
+  const { ablate, train } = trainingRecordOf(cfg);
+  return { ablate: ablate ?? [], train: train ?? [] };
 }
 
 /** The ablations of `train --ablate` as a reader says them; another's name stands as it is. */

@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
-import { flagName, flagsOf, type GivenCommand } from '../config/flags.js';
+import { flagsOf, type GivenCommand, recordName } from '../config/flags.js';
 import { trainSchema } from '../config/stages.js';
 import type { EvalRecord } from '../eval/record.js';
+import { trainingRecordOf } from '../sae/training-record.js';
 import { distinct, type Entry, flattened } from './entries.js';
 import { inlineMarker } from './family-styles.js';
 import { type Markup, markup } from './page.js';
@@ -97,15 +98,14 @@ const TRAINED = /^(gated|standard|gated_untied)$/;
 
 /** The settings that cfg.json records, as flags of `train`; null where it records none. */
 export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
-  const { sae_pipe } = (cfg.metadata ?? {}) as { sae_pipe?: unknown };
-  if (typeof sae_pipe !== 'object' || sae_pipe === null || !TRAINED.test(architecture)) return null;
-  const settings = sae_pipe as Record<string, unknown>;
+  if (!TRAINED.test(architecture)) return null;
+  const settings = trainingRecordOf(cfg);
   const words = flagsOf(trainSchema).flatMap(({ key, name, default: usual }) => {
     if (key === 'activations' || key === 'out') return [];
     // Steps and tokens say one thing, of which a command may have one word; a rate that never falls falls in no steps.
     if (key === 'tokens' && 'steps' in settings) return [];
     if (key === 'decaySteps' && settings.lr_decay === 'constant') return [];
-    const value = settings[flagName(key).replaceAll('-', '_')];
+    const value = settings[recordName(key)];
     if (value === usual || value === false) return [];
     if (value === true) return [`--${name}`];
     const values = [value].flat().filter((one) => ['string', 'number'].includes(typeof one));

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { piecesOfFile, Unchanged } from '../disk/input-file.js';
-import { checkJson, readJsonFile } from '../disk/json.js';
+import { checkJson, type EveryKey, readJsonFile } from '../disk/json.js';
 import { Displaced } from '../disk/lock.js';
 import { writeAside } from '../disk/output-file.js';
 import { Unconfirmed } from '../disk/refused.js';
@@ -24,6 +24,7 @@ import {
   type Sae,
   type Sizes,
 } from './sae.js';
+import type { WrittenRecord } from './training-record.js';
 
 /** SAELens drops the metadata of files that do not say they are of version 6 or later. */
 const SAELENS_FORMAT = '6.0.0';
@@ -53,7 +54,7 @@ export const WEIGHTS_FILE = 'sae_weights.safetensors';
  * Writes cfg.json and sae_weights.safetensors as SAELens reads them. cfg.json comes last: a directory with one holds a
  * whole SAE, and one without has no weights either: they go where it cannot be written.
  */
-export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata): Promise<void> {
+export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata | WrittenMetadata): Promise<void> {
   const tensors = PARAMETERS[sae.architecture].map((name) =>
     floatTensor(name, parameterShape(name, sae), sae.parameters[name]!),
   );
@@ -72,7 +73,7 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
 }
 
 /** What cfg.json says of an SAE. */
-export function cfgOf(sae: Sae, metadata: SaeMetadata): Record<string, unknown> {
+export function cfgOf(sae: Sae, metadata: SaeMetadata | WrittenMetadata): Record<string, unknown> {
   const { saelens } = ARCHITECTURES[sae.architecture];
   const forward = sae.forward ?? PLAIN;
   return {
@@ -177,18 +178,6 @@ export async function readSae(files: SaeFiles): Promise<Sae> {
   return { architecture, dIn, dOut, dSae, forward, parameters };
 }
 
-/** What cfg.json tells beside the shapes; `sae_pipe` is our training record. */
-export interface SaeMetadata {
-  readonly model_name?: string;
-  readonly model_fingerprint?: string;
-  readonly hook_name?: string;
-  readonly context_size?: number;
-  readonly prepend_bos?: boolean;
-  /** Whether, or which, special tokens other than BOS it was not trained on. */
-  readonly exclude_special_tokens?: boolean | readonly number[];
-  readonly [key: string]: unknown;
-}
-
 /** What a cfg.json says. */
 export interface SaeCfg extends Sizes {
   readonly architecture: ArchitectureName;
@@ -203,6 +192,26 @@ const NORMALIZATIONS = ['none', 'constant_norm_rescale', 'layer_norm'] as const;
 /** SAELens writes null where it has nothing to say. */
 const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? undefined);
 
+const metadataKeys = {
+  model_name: optional(z.string()),
+  model_fingerprint: optional(z.string()),
+  hook_name: optional(z.string()),
+  context_size: optional(z.number().int().min(2)),
+  prepend_bos: optional(z.boolean()),
+  /** Whether, or which, special tokens other than BOS it was not trained on. */
+  exclude_special_tokens: optional(z.union([z.boolean(), z.array(z.number().int().nonnegative()).readonly()])),
+};
+const metadataSchema = z.looseObject(metadataKeys);
+
+/** What cfg.json tells in addition to the shapes; `sae_pipe` is read by trainingRecordOf. */
+export type SaeMetadata = Readonly<Partial<z.output<typeof metadataSchema>>>;
+/** The same as training writes it. */
+export type WrittenMetadata = Readonly<EveryKey<z.input<z.ZodObject<typeof metadataKeys>>>> & {
+  /** SAELens has it for SAEs of one head. */
+  readonly hook_head_index: null;
+  readonly sae_pipe: WrittenRecord;
+};
+
 const cfgSchema = z.looseObject({
   architecture: z.string(),
   d_in: z.number().int().positive(),
@@ -211,16 +220,7 @@ const cfgSchema = z.looseObject({
   apply_b_dec_to_input: z.boolean().default(true),
   normalize_activations: z.string().default('none'),
   reshape_activations: z.string().default('none'),
-  metadata: z
-    .looseObject({
-      model_name: optional(z.string()),
-      model_fingerprint: optional(z.string()),
-      hook_name: optional(z.string()),
-      context_size: optional(z.number().int().min(2)),
-      prepend_bos: optional(z.boolean()),
-      exclude_special_tokens: optional(z.union([z.boolean(), z.array(z.number().int().nonnegative())])),
-    })
-    .prefault({}),
+  metadata: metadataSchema.prefault({}),
 });
 
 type Json = Record<string, unknown>;
@@ -255,7 +255,7 @@ export function readCfg(json: unknown, path: string): SaeCfg {
     dOut: d_out,
     dSae: d_sae,
     forward: { ...plain, ...ARCHITECTURES[architecture].saelens.read?.(cfg, d_sae, path) },
-    metadata: cfg.metadata as SaeMetadata,
+    metadata: cfg.metadata,
   };
 }
 

@@ -10,6 +10,7 @@ import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import { trainingOf } from '../sae/registry.js';
 import type { Parameters } from '../sae/sae.js';
 import type { MetricsLine } from '../sae/training-curve.js';
+import type { TrainingRecord, WrittenRecord } from '../sae/training-record.js';
 import type { Engine, EngineSettings } from './engines/engine.js';
 import {
   checkMemory,
@@ -34,7 +35,7 @@ import {
   sparsityCoefficient,
 } from './schedule.js';
 import { frozenBiases, openInit, startingPoint } from './starting-point.js';
-import { readCheckpoint, textSchema } from './training-checkpoint.js';
+import { readCheckpoint } from './training-checkpoint.js';
 
 /** What a run is fed from. */
 export interface Fed {
@@ -54,7 +55,7 @@ export interface Run {
   readonly source: ActivationSource;
   readonly batches: Batches;
   readonly plan: Schedule;
-  readonly fixed: Readonly<Record<string, unknown>>;
+  readonly fixed: WrittenRecord;
   readonly settings: EngineSettings;
   /** Biases of --init that are not trained. */
   readonly frozen: Parameters;
@@ -96,12 +97,12 @@ export async function openRun(
   const initSha256 = init?.unchanged.digest;
   const { resume, out } = config;
   const finished = resume ? await finishedIn(out) : undefined;
-  const continued = (path: string, found: Readonly<Record<string, unknown>>, done: number) =>
+  const continued = (path: string, found: TrainingRecord, done: number) =>
     continuedCourse(path, found, done, config, about, initSha256);
   if (finished && continued(finished.path, finished.settings, finished.steps).plan.steps === finished.steps) {
     // Should the rows be read all the same, they must be of the text that it was trained on.
-    const text = textSchema.safeParse(finished.settings.text);
-    if (text.success) batches.expectText?.(text.data);
+    const { text } = finished.settings;
+    if (text) batches.expectText?.(text);
     await tidyFinished(config, finished.steps);
     return undefined;
   }
@@ -137,7 +138,7 @@ export async function openRun(
     await begin?.(engine.steps);
     throwIfStopped(stop, left);
     await claimOutputDirectory(out, claimOptions(config));
-    await writeRunFile(out, metadata(about, fixed, settings, plan.steps, lambda, undefined), config);
+    await writeRunFile(out, metadata({ about, fixed, settings, steps: plan.steps, lambda }), config);
     const curve = await openCurve(out, engine.steps, config.logEvery, say);
     const log = new MetricsLog(settings, checkpoint?.metricSums);
     const run = { config, source, batches, plan, fixed, settings, frozen, engineName, estimates, lambda, say, stop };

@@ -1,23 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { section } from '../config/config-file.js';
-import { type Flag, flagsOf } from '../config/flags.js';
+import { type Flag, flagsOf, recordName } from '../config/flags.js';
 import { loadConfig, withoutRivals } from '../config/load.js';
-import { readRunFlags } from '../config/run-file.js';
+import { flagOfRun, readRunFlags } from '../config/run-file.js';
 import { type TrainConfig, trainSchema } from '../config/stages.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { type Finished, finishedIn } from './run-directory.js';
 import { newestCheckpoint } from './training-checkpoint.js';
-
-/**
- * Flags that may differ when a run is resumed. They change where and how fast it is computed, where its inputs lie (what
- * they hold is compared by content later) or how far it goes.
- */
-const MAY_CHANGE: readonly (keyof TrainConfig)[] = [
-  ...(['out', 'overwrite', 'resume', 'takeOver', 'strict', 'discardState', 'steps', 'tokens'] as const),
-  ...(['activations', 'model', 'revision', 'offline', 'corpus', 'init'] as const),
-  ...(['engine', 'enginePrecision', 'experimental', 'device', 'threads', 'modelDevice', 'modelThreads'] as const),
-  ...(['checkpointEvery', 'keepCheckpoints'] as const),
-];
 
 /**
  * The configuration of `train`. With --resume, what is not given is as the run in --out has it, so that
@@ -59,7 +48,7 @@ function checkSame(
 ): void {
   const differs = ({ key, name }: Flag) =>
     name in explicit &&
-    !MAY_CHANGE.includes(key as keyof TrainConfig) &&
+    ['result', 'activations'].includes(flagOfRun(key)) &&
     JSON.stringify(before[key as keyof TrainConfig]) !== JSON.stringify(now[key as keyof TrainConfig]);
   const changed = flagsOf(trainSchema).filter(differs);
   if (changed.length === 0) return;
@@ -79,7 +68,7 @@ const words = (value: unknown) => (value === undefined ? 'not given' : [value].f
 /** Flags of a finished SAE whose run.json is gone, from its cfg.json. */
 function flagsOfFinished({ settings }: Finished): Record<string, unknown> {
   const flags = flagsOf(trainSchema).flatMap(({ key, name }) => {
-    const value = settings[name.replaceAll('-', '_')];
+    const value = settings[recordName(key)];
     if (value === undefined || value === null || key === 'activations' || key === 'tokens') return [];
     return key === 'decaySteps' && value === 0 ? [] : [[name, value] as const];
   });

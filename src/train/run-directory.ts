@@ -7,6 +7,7 @@ import { type ClaimOptions, removeHalfWritten } from '../disk/output-directory.j
 import { Refusal } from '../errors/refusal.js';
 import { CFG_FILE, openSae, WEIGHTS_FILE } from '../sae/saelens.js';
 import { METRICS_FILE } from '../sae/training-curve.js';
+import { type TrainingRecord, trainingRecordOf } from '../sae/training-record.js';
 import { endCurve } from './metrics-log.js';
 import { hasCheckpointBeyond, isCheckpoint, removeCheckpoints } from './training-checkpoint.js';
 
@@ -32,7 +33,7 @@ export function kept(steps: number, wanted: number, out: string): string {
 export interface Finished {
   /** Its cfg.json. */
   readonly path: string;
-  readonly settings: Readonly<Record<string, unknown>>;
+  readonly settings: TrainingRecord;
   readonly dIn: number;
   /** Steps that it was trained for; NaN where it was not trained here. */
   readonly steps: number;
@@ -42,9 +43,9 @@ export interface Finished {
 export async function finishedIn(directory: string): Promise<Finished | undefined> {
   const path = join(directory, CFG_FILE);
   if (!(await exists(path))) return undefined;
-  const { metadata, dIn } = await openSae(directory);
-  const settings = (metadata.sae_pipe ?? {}) as Record<string, unknown>;
-  return { path, settings, dIn, steps: typeof settings.steps === 'number' ? settings.steps : Number.NaN };
+  const { cfg, dIn } = await openSae(directory);
+  const settings = trainingRecordOf(cfg);
+  return { path, settings, dIn, steps: settings.steps ?? Number.NaN };
 }
 
 /**

@@ -1,16 +1,18 @@
-import { z } from 'zod';
-import type { Order, SourceDescription, TextRead } from '../activations/activation-source.js';
-import { flagName } from '../config/flags.js';
+import type { z } from 'zod';
+import type { SourceDescription, TextRead } from '../activations/activation-source.js';
+import { flagName, recordName } from '../config/flags.js';
+import { RECORDED_FLAGS } from '../config/run-file.js';
 import { type TrainConfig, USUAL_L1 } from '../config/stages.js';
 import { activationDTypes } from '../config/values.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { architectureFlags, trainable, trainingOf } from '../sae/registry.js';
 import { type Sizes, square } from '../sae/sae.js';
+import type { WrittenMetadata } from '../sae/saelens.js';
 import type { MetricsLine } from '../sae/training-curve.js';
+import type { TrainingRecord, WrittenRecord, WrittenResults } from '../sae/training-record.js';
 import type { EngineSettings } from './engines/engine.js';
 import type { Estimates } from './estimates.js';
 import { checkSchedule, planned, type Schedule, type SparsityCoefficient } from './schedule.js';
-import { checkSameSettings } from './training-checkpoint.js';
 
 /** Optimiser steps of the run. */
 export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'rows'>): number {
@@ -58,61 +60,58 @@ export function engineSettings(
 }
 
 /** What decides the result: a run may only be continued with the same, and cfg.json records it. */
-export function fixedSettings(
+function fixedSettings(
   config: TrainConfig,
   about: SourceDescription,
   plan: Schedule,
   initSha256: string | undefined,
-): Record<string, unknown> {
+): WrittenRecord {
   const { model, hook, rows, corpus, dtype, identity } = about;
   const { options, trained } = architectureSettings(config, square(about.dIn, config.dSae));
-  return {
-    arch: config.arch,
-    ...recordedFlags(config, options),
+  /** Of flags whose value is not recorded as it was given. */
+  const derived: Partial<Record<keyof TrainConfig, WrittenRecord>> = {
+    arch: { arch: config.arch, ...recordedFlags(config, options) },
     // Null: all that its architecture and flags train.
-    train: config.train ? trained : null,
-    d_sae: config.dSae,
-    l1: trainingOf(config.arch).penalised ? (config.l1 ?? USUAL_L1) : null,
-    l1_convention: config.l1Convention,
-    l2_normalise: config.l2Normalise,
-    l1_warmup: config.l1Warmup,
-    steps: plan.steps,
-    batch: config.batch,
-    lr: config.lr,
-    warmup: plan.warmup,
-    lr_decay: config.lrDecay,
-    decay_steps: plan.decaySteps,
-    lr_end: config.lrEnd,
-    resample_at: config.resampleAt,
-    resample_inputs: config.resampleInputs,
-    resample_warmup: config.resampleWarmup,
-    beta1: config.beta1,
-    beta2: config.beta2,
-    seed: config.seed,
-    init: config.init ?? null,
-    // Its content: another SAE at the same place is another start.
-    ...(initSha256 !== undefined && { init_sha256: initSha256 }),
-    b_dec_init: config.bDecInit,
-    normalize: config.normalize,
-    order: config.order satisfies Order,
-    pool_rows: config.poolRows,
-    dead_window: config.deadWindow,
-    log_every: config.logEvery,
-    activations: { model: model.fingerprint, hook, rows, corpus, dtype, sha256: identity },
+    train: { train: config.train ? [...trained] : null },
+    l1: { l1: trainingOf(config.arch).penalised ? (config.l1 ?? USUAL_L1) : null },
+    steps: { steps: plan.steps },
+    warmup: { warmup: plan.warmup },
+    decaySteps: { decay_steps: plan.decaySteps },
+    init: { init: config.init ?? null, init_sha256: initSha256 },
   };
+  const record = RECORDED_FLAGS.map((key) => derived[key] ?? { [recordName(key)]: config[key] });
+  const activations = { model: model.fingerprint, hook, rows, corpus, dtype, sha256: identity };
+  return Object.assign({}, ...record, { activations });
 }
 
-/** What cfg.json says beside the shapes. */
+/** What of a run is in its metadata. */
+interface MetadataParts {
+  readonly about: SourceDescription;
+  readonly fixed: WrittenRecord;
+  readonly settings: EngineSettings;
+  readonly steps: number;
+  readonly lambda: SparsityCoefficient;
+}
+
+/**
+ * What cfg.json says in addition to the shapes.
+ *
+ * @param last the newest line of the curve
+ * @param text of a source that passes once, what it was trained on
+ */
 export function metadata(
-  about: SourceDescription,
-  fixed: Readonly<Record<string, unknown>>,
-  settings: EngineSettings,
-  steps: number,
-  lambda: SparsityCoefficient,
-  last: MetricsLine | undefined,
+  { about, fixed, settings, steps, lambda }: MetadataParts,
+  last?: MetricsLine,
   text?: TextRead,
-) {
+): WrittenMetadata {
   const { tokens_per_second: _, ...final } = last ?? ({} as Partial<MetricsLine>);
+  const results: WrittenResults = {
+    tokens: steps * settings.batch,
+    activation_scale: settings.scale,
+    lambda: trainingOf(settings.architecture).penalised ? lambda.value : null,
+    text,
+    final: final as WrittenResults['final'],
+  };
   return {
     model_name: about.model.name,
     model_fingerprint: about.model.fingerprint,
@@ -120,17 +119,8 @@ export function metadata(
     hook_head_index: null,
     context_size: about.context,
     prepend_bos: true,
-    ...(about.excludedTokens && { exclude_special_tokens: about.excludedTokens }),
-    sae_pipe: {
-      ...fixed,
-      tokens: steps * settings.batch,
-      activation_scale: settings.scale,
-      // λ beside sums of squared errors of scaled activations, whatever convention l1 is in.
-      lambda: trainingOf(settings.architecture).penalised ? lambda.value : null,
-      // Of a source that passes once: the text that it was trained on.
-      ...(text && { text }),
-      final,
-    },
+    exclude_special_tokens: about.excludedTokens,
+    sae_pipe: { ...fixed, ...results },
   };
 }
 
@@ -196,23 +186,18 @@ function recordedFlags(config: TrainConfig, options: unknown): Record<string, un
   return Object.fromEntries(
     Object.keys(architectureFlags).flatMap((key) => {
       const value = values[key] ?? (architectureFlags[key] as z.ZodType).safeParse([]).data;
-      return value === undefined ? [] : [[flagName(key).replaceAll('-', '_'), value]];
+      return value === undefined ? [] : [[recordName(key), value]];
     }),
   );
 }
 
-/** A command that trained a run further: from which step, and how many steps the run was to have before. */
-export interface Leg {
-  readonly from: number;
-  readonly of: number;
-}
-
-const legsSchema = z.array(z.object({ from: z.number(), of: z.number() })).catch([]);
+/** Commands that trained a run further. */
+type Legs = NonNullable<TrainingRecord['trained_further']>;
 
 /** What decides a run's result. */
 export interface Course {
   readonly plan: Schedule;
-  readonly fixed: Readonly<Record<string, unknown>>;
+  readonly fixed: WrittenRecord;
 }
 
 function courseOf(
@@ -220,7 +205,7 @@ function courseOf(
   about: SourceDescription,
   initSha256: string | undefined,
   steps: number,
-  legs: readonly Leg[],
+  legs: Legs,
 ): Course {
   // The warm-up is over, and stays what it was.
   const plan = planned(config, steps, legs[0]?.of);
@@ -247,15 +232,15 @@ export function newCourse(config: TrainConfig, about: SourceDescription, initSha
  */
 export function continuedCourse(
   path: string,
-  found: Readonly<Record<string, unknown>>,
+  found: TrainingRecord,
   done: number,
   config: TrainConfig,
   about: SourceDescription,
   initSha256: string | undefined,
 ): Course {
   const wanted = stepsOf(config, about);
-  const before = typeof found.steps === 'number' ? found.steps : wanted;
-  const legs = legsSchema.parse(found.trained_further);
+  const before = found.steps ?? wanted;
+  const legs = found.trained_further ?? [];
   const same = courseOf(config, about, initSha256, before, legs);
   // The same SAE may lie elsewhere by now.
   const moved = initSha256 !== undefined && initSha256 === found.init_sha256 ? { init: found.init } : {};
@@ -283,29 +268,42 @@ export function continuedCourse(
 /** Are activations made while training, so that their order depends on how many are asked for? */
 const isMade = ({ activations }: TrainConfig) => activations === undefined || activations === '-';
 
-const sameActivations = (a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>) =>
+const sameActivations = (a: TrainingRecord, b: WrittenRecord) =>
   JSON.stringify(a.activations) === JSON.stringify(b.activations);
 
-const activationsSchema = z.object({
-  ...{ model: z.string(), hook: z.string(), rows: z.number(), corpus: z.string(), sha256: z.string() },
-  dtype: z.enum(activationDTypes),
-});
+function differencesOf(before: TrainingRecord, settings: WrittenRecord): string[] {
+  return Object.keys(settings).flatMap((key) => {
+    const [then, now] = [JSON.stringify(before[key]), JSON.stringify(settings[key])];
+    return then === now ? [] : [`${key} = ${then}, and this command says ${now}`];
+  });
+}
+
+/** @throws Refusal showing what differs */
+function checkSameSettings(path: string, before: TrainingRecord, settings: WrittenRecord): void {
+  const differences = differencesOf(before, settings);
+  if (differences.length === 0) return;
+  throw new Refusal(
+    `${path} was written with ${differences.join('; ')}.`,
+    'A run keeps its settings: resume with the same, or train anew with others, into another --out or with --overwrite.',
+    'train/other-settings',
+  );
+}
 
 /**
  * The source that a run's settings record, as far as they do.
  *
  * @throws Refusal where they record none
  */
-export function recordedSource(found: Readonly<Record<string, unknown>>, dIn: number): SourceDescription {
-  const parsed = activationsSchema.safeParse(found.activations);
-  if (!parsed.success) {
+export function recordedSource({ activations }: TrainingRecord, dIn: number): SourceDescription {
+  const dtype = activationDTypes.find((name) => name === activations?.dtype);
+  if (!activations || !dtype) {
     throw new Refusal(
       'The SAE in --out was not trained here.',
       'Use --init to start a new run from it.',
       'train/not-trained-here',
     );
   }
-  const { model, sha256, ...about } = parsed.data;
+  const { model, sha256, hook, rows, corpus } = activations;
   const unknown = { place: 'the activations of the run', dIn, context: 0, meanNorm: null };
-  return { ...about, ...unknown, model: { name: '', fingerprint: model }, identity: sha256 };
+  return { ...{ hook, rows, corpus, dtype }, ...unknown, model: { name: '', fingerprint: model }, identity: sha256 };
 }

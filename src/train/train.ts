@@ -53,8 +53,8 @@ async function finishedAlone(config: TrainConfig): Promise<boolean> {
   const finished = await finishedIn(config.out);
   if (!finished) return false;
   const { path, settings, dIn, steps } = finished;
-  const init = typeof settings.init_sha256 === 'string' ? settings.init_sha256 : undefined;
-  const wanted = continuedCourse(path, settings, steps, config, recordedSource(settings, dIn), init).plan.steps;
+  const about = recordedSource(settings, dIn);
+  const wanted = continuedCourse(path, settings, steps, config, about, settings.init_sha256).plan.steps;
   if (wanted > steps) throw stateNotKept(config.out, steps);
   return true;
 }

@@ -165,7 +165,8 @@ export class Trainer {
     // Of a run that was trained further: its cfg.json must not stand beside the new weights.
     await rm(join(config.out, CFG_FILE), { force: true });
     const text = batches.textRead?.(plan.steps * config.batch);
-    await saveSae(config.out, sae, metadata(source.about, fixed, settings, plan.steps, lambda, this.last, text));
+    const about = { about: source.about, fixed, settings, steps: plan.steps, lambda };
+    await saveSae(config.out, sae, metadata(about, this.last, text));
     await tidyFinished(config, plan.steps);
   }
 

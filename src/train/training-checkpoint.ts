@@ -5,6 +5,7 @@ import type { TextRead } from '../activations/activation-source.js';
 import { parseJson } from '../disk/json.js';
 import { writtenAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
+import { type TrainingRecord, textRead, trainingRecord, type WrittenRecord } from '../sae/training-record.js';
 import { floatTensor, readSafetensorsHeader, writeSafetensors } from '../safetensors/file.js';
 import { firstNotFinite, readAllFloats } from '../safetensors/floats.js';
 import type { TrainerState } from './engines/engine.js';
@@ -31,15 +32,10 @@ const jsonText = <S extends z.ZodType>(schema: S) =>
     })
     .pipe(schema);
 
-export const textSchema = z.object({
-  rows: z.number().int().nonnegative(),
-  sha256: z.string(),
-}) satisfies z.ZodType<TextRead>;
-
 const metadataSchema = z.object({
   steps: z.coerce.number().int().nonnegative(),
   rows: z.coerce.number().int().nonnegative(),
-  settings: jsonText(z.record(z.string(), z.unknown())),
+  settings: jsonText(trainingRecord),
   estimates: jsonText(
     z.object({ meanNorm: z.number().nonnegative(), meanSquare: z.number().nonnegative().nullable() }),
   ) satisfies z.ZodType<Estimates>,
@@ -55,7 +51,7 @@ const metadataSchema = z.object({
     }),
   ) satisfies z.ZodType<MetricSums>,
   resampled_at: jsonText(z.array(z.number().int().positive())),
-  text: jsonText(textSchema).optional(),
+  text: jsonText(textRead).optional(),
 });
 
 /**
@@ -67,7 +63,7 @@ interface TrainingCheckpoint {
   /** Rows dealt: where the data stand. */
   readonly rows: number;
   /** What must not change between a run and its continuation. */
-  readonly settings: Readonly<Record<string, unknown>>;
+  readonly settings: WrittenRecord;
   readonly estimates: Estimates;
   readonly metricSums: MetricSums;
   /** Steps after which features were resampled. */
@@ -126,26 +122,6 @@ export async function hasCheckpointBeyond(directory: string, steps: number): Pro
   return newest !== undefined && newest > fileOf(steps);
 }
 
-type Settings = Readonly<Record<string, unknown>>;
-
-function differencesOf(before: Settings, settings: Settings): string[] {
-  return Object.keys(settings).flatMap((key) => {
-    const [then, now] = [JSON.stringify(before[key]), JSON.stringify(settings[key])];
-    return then === now ? [] : [`${key} = ${then}, and this command says ${now}`];
-  });
-}
-
-/** @throws Refusal showing what differs */
-export function checkSameSettings(path: string, before: Settings, settings: Settings): void {
-  const differences = differencesOf(before, settings);
-  if (differences.length === 0) return;
-  throw new Refusal(
-    `${path} was written with ${differences.join('; ')}.`,
-    'A run keeps its settings: resume with the same, or train anew with others, into another --out or with --overwrite.',
-    'train/other-settings',
-  );
-}
-
 /**
  * Reads the newest checkpoint of an output directory; undefined where there is none. One that a failing disk has
  * damaged is passed over for the one before.
@@ -157,7 +133,7 @@ export function checkSameSettings(path: string, before: Settings, settings: Sett
  */
 export async function readCheckpoint<C>(
   directory: string,
-  continued: (path: string, settings: Settings, steps: number) => C,
+  continued: (path: string, settings: TrainingRecord, steps: number) => C,
   shapes: ReadonlyMap<string, readonly number[]>,
   say: (line: string) => void,
 ): Promise<{ readonly checkpoint: TrainingCheckpoint; readonly course: C } | undefined> {
@@ -180,7 +156,7 @@ export async function readCheckpoint<C>(
 
 async function readWhole<C>(
   path: string,
-  continued: (path: string, settings: Settings, steps: number) => C,
+  continued: (path: string, settings: TrainingRecord, steps: number) => C,
   shapes: ReadonlyMap<string, readonly number[]>,
 ): Promise<[TrainingCheckpoint, () => C]> {
   const { metadata } = await readSafetensorsHeader(path);

@@ -1,6 +1,7 @@
 import { count, type Progress } from '../progress/progress.js';
 import { openSae } from '../sae/saelens.js';
-import { type MetricsRecord, metricsLine } from '../sae/training-curve.js';
+import type { MetricsRecord } from '../sae/training-curve.js';
+import { trainingRecordOf } from '../sae/training-record.js';
 
 /** What makes a trained SAE useless, and what to change. */
 export interface Fault {
@@ -68,9 +69,8 @@ export function faultsOf(
  * @param name of the run, where several are trained together
  */
 export async function reportVerdict(directory: string, progress: Progress, name?: string): Promise<Fault[]> {
-  const { dIn, dSae, metadata } = await openSae(directory);
-  const { final: recorded } = (metadata.sae_pipe ?? {}) as { final?: unknown };
-  const { data: final } = metricsLine.omit({ tokens_per_second: true }).safeParse(recorded);
+  const { dIn, dSae, cfg } = await openSae(directory);
+  const final = trainingRecordOf(cfg).final;
   if (!final) return [];
   const faults = faultsOf(final, { dIn, dSae });
   const { step, tokens, loss, l0, explained_variance, dead_fraction } = final;

@@ -1,12 +1,12 @@
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
-import { RUN_FILE } from '../config/run-file.js';
+import { LARGEST_RUN_FILE, RUN_FILE } from '../config/run-file.js';
 import { parseJson, readTextFile } from '../disk/json.js';
 import { ThinnedCurve } from '../report/thinned-curve.js';
 import { CFG_FILE } from '../sae/saelens.js';
 import { type MetricsRecord, metricsLine } from '../sae/training-curve.js';
+import { runMetadata } from '../sae/training-record.js';
 
 /** Bytes read at a time. */
 const CHUNK = 1 << 18;
@@ -116,19 +116,6 @@ function parsedOrNull(text: string): unknown {
   }
 }
 
-/** Settings are small; a larger file is none of ours. */
-const LARGEST = 1 << 20;
-
-const known = <T extends z.ZodType>(type: T) => type.optional().catch(undefined);
-const text = known(z.string());
-const number = known(z.number());
-const words = known(z.array(z.string()));
-const settingsSchema = z.object({
-  model_name: text,
-  hook_name: text,
-  sae_pipe: known(z.object({ arch: text, d_sae: number, l1: number, steps: number, ablate: words, train: words })),
-});
-
 /** What is known of a run; each of it may be missing. */
 export interface RunSettings {
   /** Its SAE is saved. */
@@ -168,25 +155,27 @@ export class SettingsFile {
 
   private async look(name: string): Promise<{ name: string; written: number; size: number } | undefined> {
     const stat = await lstat(join(this.directory, name)).catch(() => undefined);
-    return stat?.isFile() && stat.size <= LARGEST ? { name, written: stat.mtimeMs, size: stat.size } : undefined;
+    return stat?.isFile() && stat.size <= LARGEST_RUN_FILE
+      ? { name, written: stat.mtimeMs, size: stat.size }
+      : undefined;
   }
 
   private async read(name: string): Promise<Omit<RunSettings, 'finished'>> {
-    const json = await readTextFile(join(this.directory, name), undefined, LARGEST)
+    const json = await readTextFile(join(this.directory, name), undefined, LARGEST_RUN_FILE)
       .then((text) => JSON.parse(text ?? 'null'))
       .catch(() => undefined);
-    const parsed = settingsSchema.safeParse(name === CFG_FILE ? json?.metadata : json);
+    const parsed = runMetadata.safeParse(name === CFG_FILE ? json?.metadata : json);
     if (!parsed.success) return {};
     const { model_name: model, hook_name: hook, sae_pipe } = parsed.data;
     return {
-      model,
-      hook,
+      model: model ?? undefined,
+      hook: hook ?? undefined,
       architecture: sae_pipe?.arch,
       dSae: sae_pipe?.d_sae,
-      l1: sae_pipe?.l1,
+      l1: sae_pipe?.l1 ?? undefined,
       steps: sae_pipe?.steps,
       ablate: sae_pipe?.ablate,
-      train: sae_pipe?.train,
+      train: sae_pipe?.train ?? undefined,
     };
   }
 }

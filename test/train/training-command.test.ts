@@ -6,10 +6,12 @@ import { type TestContext, test } from 'node:test';
 import { RUN_FILE, trainingCommand, writeRunFile } from '../../src/config/run-file.js';
 import { trainSchema } from '../../src/config/stages.js';
 import { Refusal } from '../../src/errors/refusal.js';
+import { trainingRecord } from '../../src/sae/training-record.js';
 import { temporaryDirectory } from '../temporary.js';
 
-const SETTINGS = { l1: 2, steps: 10, activations: { hook: 'h' } };
-const MADE = { ...SETTINGS, final: { l0: 3 } };
+const ACTIVATIONS = { model: 'm', hook: 'h', rows: 10, corpus: 'c', dtype: 'float16', sha256: '0' };
+const SETTINGS = { l1: 2, steps: 10, activations: ACTIVATIONS };
+const MADE = trainingRecord.parse({ ...SETTINGS, final: { l0: 3 } });
 
 async function sae(t: TestContext, flags: Record<string, unknown> = {}): Promise<string> {
   const out = temporaryDirectory(t);
@@ -31,7 +33,7 @@ test('no command is told where there is none, or not one that makes this SAE', a
   assert.equal(await trainingCommand(temporaryDirectory(t), MADE), null);
   const out = await sae(t);
   assert.equal(await trainingCommand(out, { ...MADE, l1: 3 }), null, 'of another SAE');
-  assert.equal(await trainingCommand(out, undefined), null, 'of a published SAE');
+  assert.equal(await trainingCommand(out, {}), null, 'of a published SAE');
   for (const activations of ['-', '/dev/fd/63']) {
     assert.equal(await trainingCommand(await sae(t, { activations }), MADE), null, activations);
   }

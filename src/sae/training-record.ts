@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import type { EveryKey } from '../disk/json.js';
+import { metricsLine } from './training-curve.js';
+
+/** Undefined where the key is missing or holds something else: the file may be a stranger's. */
+const known = <T extends z.ZodType>(schema: T) => schema.optional().catch(undefined);
+
+/** The last line of a training curve, without its speed. */
+const finalFigures = metricsLine.omit({ tokens_per_second: true });
+
+/** Of activations that pass once, the text that they were made of: what was read by the time that `rows` had come. */
+export const textRead = z.object({ rows: z.int().nonnegative(), sha256: z.string() });
+
+/** Of the record: what came out of the run. */
+const results = {
+  /** Activations seen. */
+  tokens: known(z.number()),
+  /** Factor on the activations while training. */
+  activation_scale: known(z.number()),
+  /** λ next to sums of squared errors of scaled activations, whatever convention l1 is in; null without a penalty. */
+  lambda: known(z.number().nullable()),
+  text: known(textRead),
+  /** Empty while the run is under way. */
+  final: known(z.union([finalFigures, z.strictObject({}).transform((): undefined => undefined)])),
+};
+
+/**
+ * How an SAE was trained: `metadata.sae_pipe` of its cfg.json, `sae_pipe` of run.json, and without results the settings
+ * of a checkpoint. Every flag of `train` that decides the result is in it (config/run-file.ts); named here is what is
+ * read by its name, everything else stays as it is.
+ */
+export const trainingRecord = z.looseObject({
+  arch: known(z.string()),
+  ablate: known(z.array(z.string())),
+  /** Null where all parameters are trained. */
+  train: known(z.array(z.string()).nullable()),
+  d_sae: known(z.number()),
+  l1: known(z.number().nullable()),
+  steps: known(z.number()),
+  lr_decay: known(z.string()),
+  init: known(z.string().nullable()),
+  /** Of the SAE of --init: another one at the same place is another start. */
+  init_sha256: known(z.string()),
+  activations: known(
+    z.looseObject({
+      /** Its fingerprint. */
+      model: z.string(),
+      hook: z.string(),
+      rows: z.number(),
+      corpus: z.string(),
+      dtype: z.string(),
+      /** Of what is in the store, or decides what comes. */
+      sha256: z.string(),
+    }),
+  ),
+  /** Commands that trained it further: from which step, and how many steps the run was to have before. */
+  trained_further: known(z.array(z.object({ from: z.number(), of: z.number() }))),
+  ...results,
+});
+export type TrainingRecord = Readonly<z.output<typeof trainingRecord>>;
+/** A record as it is written; results come last. */
+export type WrittenRecord = Readonly<z.input<typeof trainingRecord>>;
+export type WrittenResults = Readonly<EveryKey<z.input<z.ZodObject<typeof results>>>>;
+
+/** What run.json, and cfg.json under `metadata`, tell anyone who shows a run. */
+export const runMetadata = z.object({
+  model_name: known(z.string().nullable()),
+  hook_name: known(z.string().nullable()),
+  sae_pipe: known(trainingRecord),
+});
+
+/** The record of an SAE that was trained here; empty where its cfg.json has none. */
+export function trainingRecordOf(cfg: Readonly<Record<string, unknown>>): TrainingRecord {
+  return runMetadata.safeParse(cfg.metadata).data?.sae_pipe ?? {};
+}
