@@ -60,7 +60,7 @@ export const manifestSchema = z.object({
   /** Mean |x| over all rows, before rounding to dtype; null until there are rows. */
   mean_norm: z.number().nullable(),
   complete: z.boolean(),
-  /** `bytes` is the size of the file; stores of 0.1.0 do not say it. */
+  /** `bytes` is the size of the file; older stores do not have it. */
   shards: z.array(
     z.object({ file: fileName, rows: count.positive(), bytes: count.positive().optional(), sha256, window: count }),
   ),
