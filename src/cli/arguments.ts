@@ -39,7 +39,7 @@ export function splitArguments(stage: StageName, flags: readonly Flag[], args: r
     const found = flagNamed(stage, name, byName);
     if (found instanceof UsageRefusal) {
       unknown.set(name, found);
-      if (equals < 0 && isValue(args[i + 1])) i++;
+      if (equals < 0 && mayBeValue(args[i + 1])) i++;
       continue;
     }
     const { flag, negated } = found;
@@ -80,7 +80,7 @@ function allUnknown(unknown: ReadonlyMap<string, UsageRefusal>): UsageRefusal {
 }
 
 /** May the word after an unknown flag be its value? */
-const isValue = (word: string | undefined) => word !== undefined && (!word.startsWith('-') || !Number.isNaN(+word));
+const mayBeValue = (word: string | undefined) => word !== undefined && (!word.startsWith('-') || !Number.isNaN(+word));
 
 /** Is the next word this flag's value? A number may be negative; what looks like a flag is one. */
 function takesNext(flag: Flag, next: string | undefined): boolean {

@@ -69,7 +69,7 @@ export function offers(): CommandOffers[] {
     const flags = flagsOf(STAGES[name as StageName]);
     const argument = flags.find((flag) => flag.name === positional);
     const named = [...flags.filter((flag) => flag !== argument), ...COMMON].map(offerOf);
-    return { name, about: brief(summary), flags: [...named, HELP], argument: argument && offerOf(argument) };
+    return { name, about: briefly(summary), flags: [...named, HELP], argument: argument && offerOf(argument) };
   });
   const choice = { value: 'choice', repeated: false, commas: false, about: 'shell', name: 'shell' } as const;
   return [
@@ -88,11 +88,11 @@ const HELP: Offer = { name: 'help', about: 'help', value: 'none', choices: [], r
 
 function offerOf({ name, type, choices = [], path, repeated, commas, description }: Flag): Offer {
   const value = type === 'boolean' ? 'none' : choices.length > 0 ? 'choice' : path ? 'path' : 'any';
-  return { name, about: brief(description), value, choices, repeated, commas };
+  return { name, about: briefly(description), value, choices, repeated, commas };
 }
 
 /** The first words of a description, without what a shell would take for its own. */
-function brief(description: string): string {
+function briefly(description: string): string {
   const words = description
     .split(/[;:([]/)[0]!
     .replace(/["'`\\$]/g, '')
@@ -107,8 +107,10 @@ export function bashScript(commands: readonly CommandOffers[]): string {
     flags.filter((flag) => flag.repeated).map((flag) => `${name}${dashed(flag)}`),
   );
   const values = commands.flatMap(({ name, flags, argument }) => [
-    ...flags.filter(({ value }) => value !== 'none').map((flag) => `    '${name} ${dashed(flag)}') ${answer(flag)} ;;`),
-    ...(argument ? [`    '${name} ') ${answer(argument)} ;;`] : []),
+    ...flags
+      .filter(({ value }) => value !== 'none')
+      .map((flag) => `    '${name} ${dashed(flag)}') ${answerOf(flag)} ;;`),
+    ...(argument ? [`    '${name} ') ${answerOf(argument)} ;;`] : []),
   ]);
   return `# Completion of sae-pipe for bash: source <(sae-pipe completion bash)
 _sae_pipe_flags() {
@@ -176,7 +178,7 @@ complete -F _sae_pipe sae-pipe
 
 const dashed = ({ name }: Offer) => `--${name}`;
 
-function answer({ value, choices, commas }: Offer): string {
+function answerOf({ value, choices, commas }: Offer): string {
   if (value === 'path' || value === 'any') return `printf '@${value}'`;
   return `printf '%s' '${commas ? ',' : ''}${choices.join(' ')}'`;
 }

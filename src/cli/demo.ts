@@ -1,7 +1,7 @@
 import { join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../config/load.js';
 import type { DemoConfig } from '../config/stages.js';
+import { packagedFile } from '../disk/input-file.js';
 import { asOwner } from '../disk/output-directory.js';
 import { Interrupted } from '../errors/refusal.js';
 import { evaluate } from '../eval/evaluate.js';
@@ -12,7 +12,7 @@ import { writeReport } from '../report/report.js';
 import { train } from '../train/train.js';
 
 /** A file of the package, as a path from here. */
-const packaged = (path: string) => relative('', fileURLToPath(new URL(`../../../${path}`, import.meta.url)));
+const packaged = (path: string) => relative('', packagedFile(path));
 
 /** How many times fewer tokens --quick takes. */
 const QUICKER = 10;
@@ -24,14 +24,14 @@ export async function demo(config: DemoConfig, terminal: Terminal): Promise<void
   const takeOver = config.takeOver ? (line: string) => terminal.progress.say(line) : undefined;
   const claim = { overwrite: false, resume: config.overwrite, ours: () => false, takeOver };
   try {
-    await asOwner([config.out], claim, () => stages(config, terminal));
+    await asOwner([config.out], claim, () => demoStages(config, terminal));
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     throw new Interrupted(error.signal, 'the demo is not finished; the same command with --overwrite begins it again.');
   }
 }
 
-async function stages(
+async function demoStages(
   { out, overwrite, quick, takeOver }: DemoConfig,
   { progress, stop, print }: Terminal,
 ): Promise<void> {

@@ -5,13 +5,13 @@ import { COMMANDS } from './commands.js';
 import { COMPLETION } from './completion.js';
 
 /** Columns, at most. */
-const WIDEST = 110;
+const HELP_WIDTH = 110;
 /** Columns of a flag's name; a longer one has a line for itself. */
 const NAME_COLUMNS = 30;
 
 /** Help of the program. */
 export function programHelp(): string {
-  const commands = Object.entries(COMMANDS).map(([name, { summary }]) => row(name, summary));
+  const commands = Object.entries(COMMANDS).map(([name, { summary }]) => helpRow(name, summary));
   return [
     'sae-pipe <command> [flags]',
     '',
@@ -19,10 +19,10 @@ export function programHelp(): string {
     '',
     'Commands',
     ...commands,
-    row(`${COMPLETION} <shell>`, 'Print a script that completes commands, flags and values in your shell.'),
+    helpRow(`${COMPLETION} <shell>`, 'Print a script that completes commands, flags and values in your shell.'),
     '',
-    row('-h, --help', 'help of the program, or of a command'),
-    row('-V, -v, --version', 'version of the program'),
+    helpRow('-h, --help', 'help of the program, or of a command'),
+    helpRow('-V, -v, --version', 'version of the program'),
     '',
     'Details of a command: sae-pipe <command> --help. Start with: sae-pipe demo',
   ].join('\n');
@@ -44,13 +44,13 @@ export function commandHelp(stage: StageName): string {
     wrapped(usage, 2).trimStart(),
     '',
     wrapped(summary, 0),
-    ...(argument ? ['', row(`<${argument.name}>`, text(argument))] : []),
+    ...(argument ? ['', helpRow(`<${argument.name}>`, flagText(argument))] : []),
     ...[...topics, ['Every command', COMMON] as const].flatMap(([topic, inside]) => [
       '',
       topic,
       ...inside.map(flagRow),
     ]),
-    row('-h, --help', 'this help'),
+    helpRow('-h, --help', 'this help'),
     '',
     'Example',
     `  ${example}`,
@@ -59,11 +59,11 @@ export function commandHelp(stage: StageName): string {
 
 function flagRow(flag: Flag): string {
   const value = flag.type === 'boolean' ? '' : ` ${placeholder(flag)}${flag.repeated ? ' …' : ''}`;
-  return row(`--${flag.name}${value}`, text(flag));
+  return helpRow(`--${flag.name}${value}`, flagText(flag));
 }
 
 /** What a flag is, its choices, and its default or that it is required. */
-function text({ description, choices, default: value, type, required }: Flag): string {
+function flagText({ description, choices, default: value, type, required }: Flag): string {
   const shown = String(value) === '' ? 'none' : String(value);
   const notes = [
     ...(required ? ['[required]'] : []),
@@ -73,7 +73,7 @@ function text({ description, choices, default: value, type, required }: Flag): s
   return [description, ...notes].join(' ');
 }
 
-function row(name: string, description: string): string {
+function helpRow(name: string, description: string): string {
   const indented = wrapped(description, NAME_COLUMNS + 4);
   const first = `  ${name}`;
   return first.length + 2 > NAME_COLUMNS + 4 ? `${first}\n${indented}` : first + indented.slice(first.length);
@@ -81,7 +81,7 @@ function row(name: string, description: string): string {
 
 /** Lines of a text, each indented by so many columns. */
 function wrapped(words: string, indent: number): string {
-  const width = Math.max(40, Math.min(WIDEST, process.stdout.columns ?? WIDEST)) - indent;
+  const width = Math.max(40, Math.min(HELP_WIDTH, process.stdout.columns ?? HELP_WIDTH)) - indent;
   const lines = [''];
   for (const word of words.split(' ')) {
     const line = lines.at(-1)!;

@@ -6,7 +6,7 @@ import { STAGES, type StageName } from './stages.js';
 import { insteadOfStage } from './suggest.js';
 
 /** Bytes of a configuration file, at most: a thousand times what is written by hand, and parsed in a second. */
-const LARGEST = 256 * 1024;
+const LARGEST_CONFIG = 256 * 1024;
 const FIX = 'Fix the YAML; see configs/ for examples.';
 
 /**
@@ -15,7 +15,7 @@ const FIX = 'Fix the YAML; see configs/ for examples.';
  * @throws UsageRefusal when the file cannot be read, is not YAML, or has a section that no stage has
  */
 export function section(file: string, stage: StageName): Record<string, unknown> {
-  const document = parsed(file, textOf(file));
+  const document = parsedYaml(file, configText(file));
   if (document === null || typeof document !== 'object' || Array.isArray(document)) {
     throw new UsageRefusal(
       `${file} has no sections.`,
@@ -41,14 +41,14 @@ export function section(file: string, stage: StageName): Record<string, unknown>
 }
 
 /** The text of a regular file of bounded size; a pipe or a device may never end. */
-function textOf(file: string): string {
+function configText(file: string): string {
   try {
     // A pipe that nobody writes to would keep a plain open waiting.
     const handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       const status = fstatSync(handle);
       if (!status.isFile()) throw notRegular(file, status.isDirectory());
-      if (status.size > LARGEST) throw tooLarge(file);
+      if (status.size > LARGEST_CONFIG) throw tooLarge(file);
       return new TextDecoder('utf-8', { fatal: true }).decode(bytesOf(file, handle));
     } finally {
       closeSync(handle);
@@ -69,12 +69,12 @@ function textOf(file: string): string {
 
 /** All of it, but no more than is allowed even where it grows while it is read. */
 function bytesOf(file: string, handle: number): Uint8Array {
-  const buffer = Buffer.alloc(LARGEST + 1);
+  const buffer = Buffer.alloc(LARGEST_CONFIG + 1);
   let length = 0;
   for (;;) {
     const read = readSync(handle, buffer, length, buffer.length - length, null);
     length += read;
-    if (length > LARGEST) throw tooLarge(file);
+    if (length > LARGEST_CONFIG) throw tooLarge(file);
     if (read === 0) return buffer.subarray(0, length);
   }
 }
@@ -88,7 +88,7 @@ const notRegular = (file: string, directory: boolean) =>
 
 const tooLarge = (file: string) =>
   new UsageRefusal(
-    `The configuration file ${file} is larger than ${LARGEST / 1024} KiB.`,
+    `The configuration file ${file} is larger than ${LARGEST_CONFIG / 1024} KiB.`,
     'Name a YAML file with a section for each command; see configs/ for examples.',
     'config/file-too-large',
   );
@@ -96,7 +96,7 @@ const tooLarge = (file: string) =>
 let last: { text: string; document: unknown } | undefined;
 
 /** What a YAML text says. A sweep asks for the same one once for each run. */
-function parsed(file: string, text: string): unknown {
+function parsedYaml(file: string, text: string): unknown {
   if (last?.text === text) return last.document;
   try {
     // Loaded only where a file is given: `--help` must be quick.

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { packagedFile } from '../disk/input-file.js';
 
 /** Flag, and YAML key, of a configuration key: dSae → d-sae. */
 export function flagName(key: string): string {
@@ -47,7 +48,7 @@ interface Properties {
 
 const jsonSchemas = new WeakMap<z.ZodObject, Properties>();
 
-function described(schema: z.ZodObject): Properties {
+function jsonSchemaOf(schema: z.ZodObject): Properties {
   let properties = jsonSchemas.get(schema);
   if (!properties) {
     properties = z.toJSONSchema(schema, { io: 'input' }) as Properties;
@@ -58,7 +59,7 @@ function described(schema: z.ZodObject): Properties {
 
 /** Keys of a stage that only a configuration file can hold: lists of mappings. */
 export function structuredKeys(schema: z.ZodObject): string[] {
-  return Object.entries(described(schema).properties ?? {}).flatMap(([key, { items }]) =>
+  return Object.entries(jsonSchemaOf(schema).properties ?? {}).flatMap(([key, { items }]) =>
     items?.type === 'object' ? [key] : [],
   );
 }
@@ -66,7 +67,7 @@ export function structuredKeys(schema: z.ZodObject): string[] {
 /** The flags of a stage, from its schema: one place says name, type, default and help of each. */
 export function flagsOf(schema: z.ZodObject): Flag[] {
   const structured = structuredKeys(schema);
-  const { properties = {}, required = [] } = described(schema);
+  const { properties = {}, required = [] } = jsonSchemaOf(schema);
   const simple = Object.entries(properties).filter(([key]) => !structured.includes(key));
   return simple.map(([key, property]) => {
     const element = property.items ?? property;
@@ -128,6 +129,5 @@ export function isLasting(path: string): boolean {
 
 /** Version of this program, from its package.json. */
 export function version(): string {
-  const file = new URL('../../../package.json', import.meta.url);
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+  return (JSON.parse(readFileSync(packagedFile('package.json'), 'utf8')) as { version: string }).version;
 }

@@ -39,7 +39,7 @@ export function loadConfig<S extends StageName>(
   take(stage, given, spelled, written);
   const schema: z.ZodObject = STAGES[stage];
   const flags = new Map(flagsOf(schema).map((flag) => [flag.key, flag]));
-  const values = [...written].map(([key, { value }]) => [key, read(flags.get(key), value)] as const);
+  const values = [...written].map(([key, { value }]) => [key, typedValue(flags.get(key), value)] as const);
   const parsed = schema.safeParse(Object.fromEntries(values));
   if (parsed.success) return parsed.data as z.infer<(typeof STAGES)[S]>;
   throw refusalOf(stage, parsed.error.issues, flags, written, spelled);
@@ -72,7 +72,7 @@ function take(
 }
 
 /** A value in the type of its flag, as far as it has one: numbers may be written 1M, and lists with commas. */
-function read(flag: Flag | undefined, value: unknown): unknown {
+function typedValue(flag: Flag | undefined, value: unknown): unknown {
   if (flag === undefined) return value;
   if (flag.repeated) return listOf(flag, value);
   return flag.type === 'number' ? numberOf(value) : asText(flag, value);
@@ -200,24 +200,25 @@ export function wrongValue(issue: Issue, flag: Flag, where: string, written: unk
   if (issue.code === 'too_small' || issue.code === 'too_big') {
     if (issue.origin === 'array') return { message: `${where} has no value.`, remedy: help };
     if (issue.origin === 'string') return { message: `${where} is empty.`, remedy: help };
-    return is(`is too ${issue.code === 'too_small' ? 'small' : 'large'}; ${bound(issue)}`);
+    return is(`is too ${issue.code === 'too_small' ? 'small' : 'large'}; ${boundOf(issue)}`);
   }
   return { message: `${where}: ${value} does not fit; ${issue.message}.`, remedy: help };
 }
 
 /** The bound that a number breaks. */
-function bound(issue: Extract<Issue, { code: 'too_small' | 'too_big' }>): string {
+function boundOf(issue: Extract<Issue, { code: 'too_small' | 'too_big' }>): string {
   if (issue.code === 'too_small')
     return issue.inclusive ? `the least is ${issue.minimum}` : `it must be above ${issue.minimum}`;
   return issue.inclusive ? `the most is ${issue.maximum}` : `it must be below ${issue.maximum}`;
 }
 
 /** Longest text that is quoted in full. */
-const LONGEST = 60;
+const LONGEST_QUOTE = 60;
 
 /** A value as a word of a sentence, whatever a file has put there. */
 function shown(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.length > LONGEST ? `${value.slice(0, LONGEST)}…` : value);
+  if (typeof value === 'string')
+    return JSON.stringify(value.length > LONGEST_QUOTE ? `${value.slice(0, LONGEST_QUOTE)}…` : value);
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
   if (value === null || value === undefined) return 'nothing';
   return Array.isArray(value) ? 'a list' : 'a mapping';

@@ -6,7 +6,7 @@ import {
   encodings,
   enginePrecisions,
   engines,
-  figures,
+  figureNames,
   parseNumber,
   precisions,
   references,
@@ -361,7 +361,7 @@ export type WatchConfig = z.infer<typeof watchSchema>;
 /** `figure`: a picture of its own, one file. */
 export const figureSchema = z.object({
   name: z
-    .enum(figures)
+    .enum(figureNames)
     .describe(
       "jump-relu: the toy model of the paper's appendix F, or with --sae the same picture of a trained feature; paper-gemma-7b: the paper's loss recovered against L0 on Gemma 7B, from its published numbers; pareto and shrinkage: loss recovered, and relative reconstruction bias, against L0 in an evaluation",
     ),

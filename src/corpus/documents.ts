@@ -100,7 +100,7 @@ async function* documentsOf(
 }
 
 /** How documents lie in a file. */
-export type Kind = 'lines' | 'text' | 'parquet';
+export type FileKind = 'lines' | 'text' | 'parquet';
 
 export interface CorpusFile {
   readonly path: string;
@@ -108,7 +108,7 @@ export interface CorpusFile {
   readonly name: string;
   /** As it lies on disk. */
   readonly bytes: number;
-  readonly kind: Kind;
+  readonly kind: FileKind;
   readonly packing: Packing;
 }
 
@@ -127,7 +127,7 @@ export interface SkippedFile {
 /** Whether a file whose ending does not tell holds JSON Lines: reads its first document. */
 export type Probe = (file: CorpusFile, encoding: Encoding) => Promise<void>;
 
-const KINDS: Readonly<Record<string, Kind>> = {
+const KINDS: Readonly<Record<string, FileKind>> = {
   ...{ jsonl: 'lines', ndjson: 'lines', json: 'lines', txt: 'text', parquet: 'parquet' },
 };
 const PACKINGS: Readonly<Record<string, Packing>> = { gz: 'gzip', zst: 'zstd' };
@@ -138,13 +138,13 @@ const READ = '.jsonl, .ndjson, .json, .txt (each also .gz or .zst) or .parquet';
 /** Files in a corpus, at most: all are listed before the first is read. */
 const MOST_FILES = 100_000;
 /** Directories within one another, at most. */
-const DEEPEST = 64;
+const DEEPEST_DIRECTORY = 64;
 
 /** Names in a dataset's directory that are about it. */
 const ABOUT = /^(readme|licen[cs]e|copying|notice|changelog|citation|authors|contributing)([._-][^.]*)?\.(txt|json)$/i;
 
 /** Kind and packing by the name; undefined where it has none of the endings that are read. */
-function kindOf(name: string): Pick<CorpusFile, 'kind' | 'packing'> | undefined {
+function fileKindOf(name: string): Pick<CorpusFile, 'kind' | 'packing'> | undefined {
   const [, ending, packed] = ENDING.exec(name) ?? [];
   const kind = KINDS[ending?.toLowerCase() ?? ''];
   const packing = packed === undefined ? 'none' : PACKINGS[packed.toLowerCase()];
@@ -194,7 +194,7 @@ export async function findCorpusFiles(path: string, encoding: Encoding, probe: P
 
 async function namedFile(path: string, encoding: Encoding, probe: Probe): Promise<CorpusFile> {
   const name = path.split('/').at(-1)!;
-  const how = kindOf(name);
+  const how = fileKindOf(name);
   if (!how)
     throw new Refusal(
       `${path} does not end in ${READ}.`,
@@ -284,9 +284,9 @@ class Walk {
   private async directory(name: string, around: readonly string[]): Promise<void> {
     const real = await realpath(join(this.root, name));
     if (around.includes(real)) this.skipped.push({ name, why: 'a link to a directory around it' });
-    else if (around.length > DEEPEST) {
+    else if (around.length > DEEPEST_DIRECTORY) {
       throw new Refusal(
-        `${join(this.root, name)} is more than ${DEEPEST} directories deep.`,
+        `${join(this.root, name)} is more than ${DEEPEST_DIRECTORY} directories deep.`,
         'Give a directory nearer to the files.',
         'corpus/too-deep',
       );
@@ -294,7 +294,7 @@ class Walk {
   }
 
   private async file(name: string, entry: string): Promise<void> {
-    const how = kindOf(entry);
+    const how = fileKindOf(entry);
     if (!how) this.skipped.push({ name, why: 'another ending' });
     else if (how.kind === 'parquet' && how.packing !== 'none') {
       this.skipped.push({ name, why: 'Parquet that is compressed as a whole' });

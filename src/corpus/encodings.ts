@@ -23,7 +23,7 @@ export async function* textOf(file: string, packing: Packing, encoding: Encoding
     const { what, remedy } = cause.guess;
     const unpackedText = packing === 'none' ? '' : ' of its unpacked text';
     throw new Refusal(
-      `${file} is not valid ${NAMES[encoding]} at byte ${cause.at}${unpackedText}; it looks like ${what}.`,
+      `${file} is not valid ${ENCODING_NAMES[encoding]} at byte ${cause.at}${unpackedText}; it looks like ${what}.`,
       remedy,
       'corpus/wrong-encoding',
       { cause },
@@ -31,7 +31,7 @@ export async function* textOf(file: string, packing: Packing, encoding: Encoding
   }
 }
 
-const NAMES: Record<Encoding, string> = {
+const ENCODING_NAMES: Record<Encoding, string> = {
   'utf-8': 'UTF-8',
   'utf-16': 'UTF-16',
   'utf-16le': 'UTF-16LE',
@@ -59,7 +59,7 @@ export interface Decoder {
 }
 
 /** Bytes of the beginning, by which an encoding is guessed. */
-const HEAD = 4096;
+const GUESSED_BYTES = 4096;
 const NOTHING = Buffer.alloc(0);
 
 /** Of a file's bytes from the first one; a byte order mark at the beginning is left out. */
@@ -84,7 +84,7 @@ class Utf8 implements Decoder {
 
   push(chunk: Buffer): string {
     const bytes = this.carry.length === 0 ? chunk : Buffer.concat([this.carry, chunk]);
-    if (this.before === 0) this.head = Buffer.from(bytes.subarray(0, HEAD));
+    if (this.before === 0) this.head = Buffer.from(bytes.subarray(0, GUESSED_BYTES));
     const end = wholeCharacters(bytes);
     const whole = bytes.subarray(0, end);
     const wrong = firstWrong(whole);
@@ -250,7 +250,7 @@ export interface Guess {
   readonly remedy: string;
 }
 
-const convert = (flag: string, iconv: string) =>
+const convertRemedy = (flag: string, iconv: string) =>
   `Read it with --encoding ${flag}, or convert it: iconv -f ${iconv} -t utf-8.`;
 
 /** First bytes of files that are not text. */
@@ -267,11 +267,11 @@ const SIGNATURES: readonly (readonly [bytes: readonly number[], what: string, re
   [[0xfd, 0x37, 0x7a, 0x58, 0x5a], 'an xz-compressed file', 'Unpack it: unxz.'],
   [[0x25, 0x50, 0x44, 0x46], 'a PDF file', 'Extract its text first: pdftotext.'],
   [[0xff, 0xfe, 0, 0], 'UTF-32', 'Convert it: iconv -f utf-32 -t utf-8.'],
-  [[0xff, 0xfe], 'UTF-16 (little-endian)', convert('utf-16', 'utf-16')],
-  [[0xfe, 0xff], 'UTF-16 (big-endian)', convert('utf-16', 'utf-16')],
+  [[0xff, 0xfe], 'UTF-16 (little-endian)', convertRemedy('utf-16', 'utf-16')],
+  [[0xfe, 0xff], 'UTF-16 (big-endian)', convertRemedy('utf-16', 'utf-16')],
 ];
 
-const BINARY: Guess = { what: 'binary data', remedy: 'Give text: .jsonl, .txt or .parquet.' };
+const BINARY_DATA: Guess = { what: 'binary data', remedy: 'Give text: .jsonl, .txt or .parquet.' };
 
 const MIXED: Guess = {
   what: 'UTF-8 in some places and another encoding in others',
@@ -293,15 +293,15 @@ export function guessEncoding(head: Uint8Array, at: Uint8Array): Guess {
   if (known) return { what: known[1], remedy: known[2] };
   const inUnits = wide(head) ?? wide(at);
   if (inUnits) return inUnits;
-  if (isBinary(head) || isBinary(at)) return wideScript(head) ?? BINARY;
+  if (isBinary(head) || isBinary(at)) return wideScript(head) ?? BINARY_DATA;
   return narrow([head, at]);
 }
 
 /** Bytes from which on a pattern is told from chance. */
 const TELLING_SAMPLE = 8;
 
-const littleEndian = (): Guess => ({ what: 'UTF-16 (little-endian)', remedy: convert('utf-16le', 'utf-16le') });
-const bigEndian = (): Guess => ({ what: 'UTF-16 (big-endian)', remedy: convert('utf-16be', 'utf-16be') });
+const littleEndian = (): Guess => ({ what: 'UTF-16 (little-endian)', remedy: convertRemedy('utf-16le', 'utf-16le') });
+const bigEndian = (): Guess => ({ what: 'UTF-16 (big-endian)', remedy: convertRemedy('utf-16be', 'utf-16be') });
 
 /** UTF-16 without a byte order mark: in most texts every other byte is often 0. */
 function wide(bytes: Uint8Array): Guess | undefined {
@@ -374,8 +374,8 @@ function narrow(samples: readonly Uint8Array[]): Guess {
   if (2 * (invalid + sequences) > letters) return OTHER_ALPHABET;
   if (4 * sequences > invalid) return MIXED;
   return c1 > 0
-    ? { what: 'Windows-1252', remedy: convert('windows-1252', 'windows-1252') }
-    : { what: 'Latin-1', remedy: convert('latin-1', 'latin1') };
+    ? { what: 'Windows-1252', remedy: convertRemedy('windows-1252', 'windows-1252') }
+    : { what: 'Latin-1', remedy: convertRemedy('latin-1', 'latin1') };
 }
 
 /** Bytes of the valid UTF-8 sequence at `i`; 0 where there is none. The Unicode Standard, table 3-7. */
@@ -420,14 +420,14 @@ export class Remarks {
 
   *lines(): Generator<string> {
     if (this.nulls > 0) {
-      yield `${this.file}: ${counted(this.nulls, 'document')} with null in "${this.textField}" passed over`;
+      yield `${this.file}: ${withCount(this.nulls, 'document')} with null in "${this.textField}" passed over`;
     }
     if (this.halves > 0) {
-      yield `${this.file}: ${counted(this.halves, 'unpaired surrogate escape')} read as U+FFFD, the first at ${this.firstHalf}`;
+      yield `${this.file}: ${withCount(this.halves, 'unpaired surrogate escape')} read as U+FFFD, the first at ${this.firstHalf}`;
     }
   }
 }
 
 const LONE = /\p{Surrogate}/u;
 const LONES = /\p{Surrogate}/gu;
-const counted = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`;
+const withCount = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`;

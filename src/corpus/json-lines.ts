@@ -1,3 +1,4 @@
+import { isJsonObject } from '../disk/json.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Document } from './contexts.js';
 import type { Remarks } from './encodings.js';
@@ -46,18 +47,16 @@ function shortLine(line: string, source: string, textField: string, remarks: Rem
   try {
     value = JSON.parse(line);
   } catch (cause) {
-    throw refused(new BadLine({ kind: 'not JSON' }, cause), source, textField);
+    throw refusedLine(new BadLine({ kind: 'not JSON' }, cause), source, textField);
   }
-  const isObject = value !== null && typeof value === 'object' && !Array.isArray(value);
-  const text =
-    isObject && Object.hasOwn(value as object, textField) ? (value as Record<string, unknown>)[textField] : undefined;
+  const text = isJsonObject(value) && Object.hasOwn(value, textField) ? value[textField] : undefined;
   if (text === null) {
     remarks.addNull();
     return undefined;
   }
   if (typeof text === 'string') return remarks.wellFormed(text, source);
-  throw refused(
-    new BadLine({ kind: 'no text', keys: isObject ? Object.keys(value as object) : [] }),
+  throw refusedLine(
+    new BadLine({ kind: 'no text', keys: isJsonObject(value) ? Object.keys(value) : [] }),
     source,
     textField,
   );
@@ -70,7 +69,7 @@ async function* longLine(lines: Lines, source: string, textField: string, remark
     try {
       return await work();
     } catch (cause) {
-      throw cause instanceof BadLine ? refused(cause, source, textField) : cause;
+      throw cause instanceof BadLine ? refusedLine(cause, source, textField) : cause;
     }
   };
   /** Reads on until the text begins or ends, or the line ends, or there is some text; false where the line is over. */
@@ -107,7 +106,7 @@ async function* textPieces(
   }
 }
 
-function refused(cause: BadLine, source: string, textField: string): Refusal {
+function refusedLine(cause: BadLine, source: string, textField: string): Refusal {
   const { fault } = cause;
   switch (fault.kind) {
     case 'not JSON':
@@ -213,14 +212,14 @@ export class BadLine extends Error {
 /** Keys that a message lists. */
 export const KEYS_SHOWN = 20;
 /** Characters of a key or number that are kept: of a longer key, its beginning and that it is longer. */
-const KEPT = 65_536;
+const KEPT_BYTES = 65_536;
 /** Objects and lists within one another, at most. */
-const DEEPEST = 10_000;
+const DEEPEST_VALUE = 10_000;
 const ESCAPES: Readonly<Record<string, string>> = {
   ...{ '"': '"', '\\': '\\', '/': '/', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t' },
 };
-const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
-const WORDS = new Set(['true', 'false', 'null']);
+const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
+const JSON_WORDS = new Set(['true', 'false', 'null']);
 
 type State =
   | 'value'
@@ -328,7 +327,7 @@ export class LongLine {
       if (wanted) this.text = 'within';
       this.state = 'string';
     } else if (character === '{' || character === '[') {
-      if (this.around.length === DEEPEST) throw new BadLine({ kind: 'too deep' });
+      if (this.around.length === DEEPEST_VALUE) throw new BadLine({ kind: 'too deep' });
       this.around.push(character === '{');
       this.state = character === '{' ? 'first key' : 'first element';
     } else {
@@ -364,7 +363,7 @@ export class LongLine {
 
   private content(text: string): void {
     if (this.role === 'text') this.out.push(text);
-    else if (this.role === 'key' && this.held.length < KEPT) this.held += text;
+    else if (this.role === 'key' && this.held.length < KEPT_BYTES) this.held += text;
   }
 
   private stringEnds(): void {
@@ -406,13 +405,13 @@ export class LongLine {
     end.lastIndex = from;
     const to = end.exec(chunk)?.index ?? chunk.length;
     this.held += chunk.slice(from, to);
-    if (this.held.length > KEPT) throw notJson();
+    if (this.held.length > KEPT_BYTES) throw notJson();
     if (to < chunk.length) this.wordEnds();
     return to;
   }
 
   private wordEnds(): void {
-    if (!WORDS.has(this.held) && !NUMBER.test(this.held)) throw notJson();
+    if (!JSON_WORDS.has(this.held) && !JSON_NUMBER.test(this.held)) throw notJson();
     this.valueEnds();
   }
 

@@ -45,7 +45,7 @@ export async function openTextColumn(file: string, name: string): Promise<TextCo
   if (!opened) throw new Error('it is not there');
   const { handle, size } = opened;
   try {
-    const slice = async (start: number, end = size) => (await bytesAt(handle, start, end)).buffer as ArrayBuffer;
+    const slice = async (start: number, end = size) => (await bytesBetween(handle, start, end)).buffer as ArrayBuffer;
     const metadata = await parquetMetadataAsync({ byteLength: size, slice });
     checkColumn(metadata, name);
     return { pages: () => pagesOf(handle, metadata, name), close: () => handle.close() };
@@ -69,13 +69,13 @@ function checkColumn(metadata: FileMetaData, name: string): void {
     (logical === undefined || logical.type === 'STRING' || logical.type === 'ENUM');
   if (column.children.length > 0 || repetition === 'REPEATED' || !isText) {
     throw new NoTextColumn(
-      `has no text in column "${name}", which is ${described(column.element.type, converted, repetition)}`,
+      `has no text in column "${name}", which is ${typeInWords(column.element.type, converted, repetition)}`,
       columns,
     );
   }
 }
 
-function described(type: string | undefined, converted: string | undefined, repetition: string | undefined): string {
+function typeInWords(type: string | undefined, converted: string | undefined, repetition: string | undefined): string {
   if (type === undefined || repetition === 'REPEATED') return 'nested';
   return `of type ${type}${converted ? ` (${converted})` : ''}`;
 }
@@ -115,7 +115,7 @@ async function* pagesOf(
       if (count < 0 || count > rows) throw new Error('a page has more values than its row group has rows');
       if (count === 0) continue;
       const values = Array.from(read().data ?? []);
-      if (values.length !== count || !values.every(isValue))
+      if (values.length !== count || !values.every(isTextValue))
         throw new Error('a page does not have the values that it claims');
       rows -= count;
       yield values as (Uint8Array | null)[];
@@ -124,7 +124,7 @@ async function* pagesOf(
 }
 
 /** What no value was found for is undefined, other than null. */
-const isValue = (value: unknown): value is Uint8Array | null => value === null || value instanceof Uint8Array;
+const isTextValue = (value: unknown): value is Uint8Array | null => value === null || value instanceof Uint8Array;
 
 type Header = ReturnType<typeof parquetHeader>;
 
@@ -132,7 +132,7 @@ async function headerAt(handle: FileHandle, at: number, end: number): Promise<{ 
   for (let window = HEADER.first; ; window *= 8) {
     const most = Math.min(end, at + window);
     if (most <= at) throw new Error('a row group ends before its last row');
-    const reader = { view: new DataView((await bytesAt(handle, at, most)).buffer), offset: 0 };
+    const reader = { view: new DataView((await bytesBetween(handle, at, most)).buffer), offset: 0 };
     try {
       return { header: parquetHeader(reader), length: reader.offset };
     } catch (error) {
@@ -146,11 +146,11 @@ async function pageAt(handle: FileHandle, at: number, end: number, header: Heade
   const { compressed_page_size: packed, uncompressed_page_size: whole } = header;
   if (!(packed >= 0 && packed <= end - at)) throw new Error('a page reaches beyond its column');
   if (!(whole >= 0 && whole <= MOST_PAGE)) throw new Error(`a page of ${whole} bytes is longer than ${MOST_PAGE}`);
-  return (await bytesAt(handle, at, at + packed)).buffer;
+  return (await bytesBetween(handle, at, at + packed)).buffer;
 }
 
 /** Bytes `start` … `end` − 1, in memory of their own: what is read beyond them is an error. */
-async function bytesAt(handle: FileHandle, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+async function bytesBetween(handle: FileHandle, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(end - start);
   for (let filled = 0; filled < bytes.length; ) {
     const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, start + filled);
@@ -195,12 +195,12 @@ export type ParquetReply =
   | { readonly kind: 'failed'; readonly reason: string };
 
 /** Of a reply, at most; they are copied to the other thread. Characters are exceeded by those of one part. */
-const MOST = { parts: 1000, characters: 2 ** 18 };
+const MOST_IN_REPLY = { parts: 1000, characters: 2 ** 18 };
 /** Bytes of a part, at most. */
 const PART = 2 ** 18;
 
 /** The texts of the column, page by page, in replies of bounded size. */
-async function* read({ file, textField }: ParquetTask): AsyncGenerator<ParquetReply> {
+async function* repliesOf({ file, textField }: ParquetTask): AsyncGenerator<ParquetReply> {
   const column = await openTextColumn(file, textField);
   try {
     let parts: RowPart[] = [];
@@ -214,10 +214,10 @@ async function* read({ file, textField }: ParquetTask): AsyncGenerator<ParquetRe
           yield { kind: 'not utf-8', row, at, looksLike: guessEncoding(bytes, bytes.subarray(at)).what };
           return;
         }
-        for (const part of bytes ? partsOf(bytes) : NULL) {
+        for (const part of bytes ? textParts(bytes) : NULL) {
           parts.push(part);
           characters += part.text?.length ?? 0;
-          if (parts.length < MOST.parts && characters < MOST.characters) continue;
+          if (parts.length < MOST_IN_REPLY.parts && characters < MOST_IN_REPLY.characters) continue;
           yield { kind: 'parts', parts };
           parts = [];
           characters = 0;
@@ -233,7 +233,7 @@ async function* read({ file, textField }: ParquetTask): AsyncGenerator<ParquetRe
 
 const NULL: readonly RowPart[] = [{ text: null, last: true }];
 
-function* partsOf(bytes: Buffer): Generator<RowPart> {
+function* textParts(bytes: Buffer): Generator<RowPart> {
   let from = 0;
   while (bytes.length - from > PART) {
     const part = bytes.subarray(from, from + PART);
@@ -244,17 +244,17 @@ function* partsOf(bytes: Buffer): Generator<RowPart> {
   yield { text: bytes.toString('utf8', from), last: true };
 }
 
-function failure(cause: unknown): ParquetReply {
+function failureReply(cause: unknown): ParquetReply {
   if (cause instanceof NoTextColumn) return { kind: 'no text', what: cause.what, columns: cause.columns };
   return { kind: 'failed', reason: cause instanceof Error ? cause.message : String(cause) };
 }
 
 if (!parentPort) throw new Error('parquet-worker.js runs in a worker thread');
 const port = parentPort;
-const replies = read(workerData as ParquetTask);
+const replies = repliesOf(workerData as ParquetTask);
 port.on('message', () => {
   replies.next().then(
     ({ value, done }) => port.postMessage(done ? { kind: 'end' } : value),
-    (cause) => port.postMessage(failure(cause)),
+    (cause) => port.postMessage(failureReply(cause)),
   );
 });

@@ -29,7 +29,7 @@ export async function* readParquetDocuments(
     idle: true,
   });
   try {
-    const parts = partsOf(reader, file, textField);
+    const parts = rowParts(reader, file, textField);
     for (let row = 0; ; row++) {
       const { value: first, done } = await parts.next();
       if (done) return;
@@ -50,7 +50,11 @@ export async function* readParquetDocuments(
   } catch (cause) {
     if (cause instanceof Refusal) throw cause;
     const { code, message } = cause as NodeJS.ErrnoException;
-    throw unreadable(file, code === 'ERR_WORKER_OUT_OF_MEMORY' ? 'it claims more than fits in memory' : message, cause);
+    throw unreadableParquet(
+      file,
+      code === 'ERR_WORKER_OUT_OF_MEMORY' ? 'it claims more than fits in memory' : message,
+      cause,
+    );
   } finally {
     await reader.terminate();
   }
@@ -63,17 +67,21 @@ async function nextOf(parts: AsyncGenerator<RowPart>): Promise<RowPart> {
   return done ? { text: null, last: true } : value;
 }
 
-async function* partsOf(reader: ParquetReader, file: string, textField: string): AsyncGenerator<RowPart> {
+async function* rowParts(reader: ParquetReader, file: string, textField: string): AsyncGenerator<RowPart> {
   for (;;) {
     reader.ask('next');
     const reply = await reader.reply();
     if (reply.kind === 'end') return;
-    if (reply.kind !== 'parts') throw refused(reply, file, textField);
+    if (reply.kind !== 'parts') throw refusedParquet(reply, file, textField);
     yield* reply.parts;
   }
 }
 
-function refused(reply: Exclude<ParquetReply, { kind: 'parts' | 'end' }>, file: string, textField: string): Refusal {
+function refusedParquet(
+  reply: Exclude<ParquetReply, { kind: 'parts' | 'end' }>,
+  file: string,
+  textField: string,
+): Refusal {
   switch (reply.kind) {
     case 'no text':
       return new Refusal(
@@ -88,11 +96,11 @@ function refused(reply: Exclude<ParquetReply, { kind: 'parts' | 'end' }>, file: 
         'corpus/wrong-encoding',
       );
     default:
-      return unreadable(file, reply.reason);
+      return unreadableParquet(file, reply.reason);
   }
 }
 
-function unreadable(file: string, reason: string, cause?: unknown): Refusal {
+function unreadableParquet(file: string, reason: string, cause?: unknown): Refusal {
   return new Refusal(
     `${file} could not be read as Parquet: ${reason}.`,
     'Write or fetch the file again.',

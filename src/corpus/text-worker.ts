@@ -29,7 +29,7 @@ class Ears {
 }
 
 /** Reads the text from its beginning, in chunks. */
-async function* read(start: TextStart, ears: Ears): AsyncGenerator<TextReply> {
+async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextReply> {
   const { model, expected, corpus, textField, encoding, context } = start;
   const tokenizer = await openTokenizer(model, expected);
   yield { kind: 'ready', facts: { bosTokenId: tokenizer.bosTokenId, special: tokenizer.special } };
@@ -55,9 +55,9 @@ async function* read(start: TextStart, ears: Ears): AsyncGenerator<TextReply> {
   yield { kind: 'end', heard: ears.heard() };
 }
 
-function main(port: MessagePort): void {
+function serveText(port: MessagePort): void {
   const ears = new Ears();
-  const replies = read(workerData as TextStart, ears);
+  const replies = textReplies(workerData as TextStart, ears);
   const answer = async () => {
     try {
       const { value, done } = await replies.next();
@@ -79,4 +79,4 @@ function main(port: MessagePort): void {
 }
 
 if (!parentPort) throw new Error('text-worker.js runs in a worker thread');
-main(parentPort);
+serveText(parentPort);

@@ -138,7 +138,7 @@ export function writtenOutLines(
 /** Chunks that are made ahead of what is taken. */
 const AHEAD = 2;
 /** Milliseconds that a thread has to close its files. */
-const PATIENCE = 1000;
+const CLOSING_PATIENCE = 1000;
 
 /** One reading of a text, in a thread next to the model's: text-worker.ts is its other end. */
 class TextReader {
@@ -187,7 +187,7 @@ class TextReader {
     this.thread.abandon(closed);
     if (!this.thread.failure && !this.over) {
       this.thread.ask('close');
-      const timer = setTimeout(() => this.thread.fail(closed), PATIENCE);
+      const timer = setTimeout(() => this.thread.fail(closed), CLOSING_PATIENCE);
       try {
         while ((await this.reply()).kind !== 'closed');
       } catch {

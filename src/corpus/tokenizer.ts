@@ -5,7 +5,7 @@ import { BpeEncoder, DocumentEncoder } from './bpe/encoder.js';
 import { BrokenPart, isToken, readRecipe, UnknownPart } from './bpe/recipe.js';
 
 /** Bytes of a file, at most; Gemma 3's tokenizer.json has 33 MiB. */
-const MOST_BYTES = 2 ** 28;
+const MOST_TOKENIZER_BYTES = 2 ** 28;
 
 /** The tokens of one document, as its text comes. */
 export interface DocumentTokens {
@@ -51,7 +51,7 @@ export async function openTokenizer(directory: string, expected: ExpectedTokens)
       join(directory, name),
       [`${directory} has no ${name}.`, 'Download the whole checkpoint, tokenizer included.', 'corpus/no-tokenizer'],
       `Download ${name} again.`,
-      MOST_BYTES,
+      MOST_TOKENIZER_BYTES,
     );
   const [file, config] = [await read('tokenizer.json'), await read('tokenizer_config.json')];
   const tokenizer = await openWith(directory, file, config);

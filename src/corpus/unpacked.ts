@@ -7,7 +7,7 @@ import { formatBytes } from '../disk/space.js';
 import { Refusal } from '../errors/refusal.js';
 
 /** Bytes that are read, or unpacked, at a time. */
-const CHUNK = 65_536;
+const UNPACKED_CHUNK = 65_536;
 
 /** How a file is packed, as its ending says. */
 export type Packing = 'gzip' | 'zstd' | 'none';
@@ -39,11 +39,11 @@ async function streamOf(path: string, start = 0): Promise<ReadStream> {
       'Check the path; it was there when the corpus was listed.',
       'corpus/vanished',
     );
-  return opened.handle.createReadStream({ highWaterMark: CHUNK, start });
+  return opened.handle.createReadStream({ highWaterMark: UNPACKED_CHUNK, start });
 }
 
 async function* gunzipped(file: string, raw: ReadStream): AsyncGenerator<Buffer> {
-  const unzip = createGunzip({ chunkSize: CHUNK });
+  const unzip = createGunzip({ chunkSize: UNPACKED_CHUNK });
   // pipeline hands an error of either stream to the reader of `unzip`.
   const piped = pipeline(raw, unzip).catch((error) => unzip.destroy(error));
   try {
@@ -81,7 +81,7 @@ function broken(file: string, cause: unknown, packing: Packing): Refusal {
 const MOST_WINDOW = 2 ** 27;
 /** Bytes of a block, packed or not, at most (RFC 8878, section 3.1.1.2.4). */
 const MOST_BLOCK = 2 ** 17;
-const MAGIC = 0xfd2fb528;
+const ZSTD_MAGIC = 0xfd2fb528;
 /** Of a frame to be passed over; the last four bits are free. */
 const SKIPPABLE = 0x184d2a50;
 
@@ -102,7 +102,7 @@ export async function* unpackZstd(source: AsyncIterable<Buffer>, file: string): 
     while (!(await input.atEnd())) {
       const magic = (await input.take(4)).readUInt32LE();
       if (magic >>> 4 === SKIPPABLE >>> 4) await input.skip((await input.take(4)).readUInt32LE());
-      else if (magic === MAGIC) yield* unpackFrame(input, file);
+      else if (magic === ZSTD_MAGIC) yield* unpackFrame(input, file);
       else throw new BrokenZstd('what comes is not Zstandard');
     }
   } finally {
@@ -166,7 +166,7 @@ async function readFrameHeader(input: ByteReader, file: string): Promise<{ heade
     );
   }
   const header = Buffer.alloc(5 + rest.length);
-  header.writeUInt32LE(MAGIC);
+  header.writeUInt32LE(ZSTD_MAGIC);
   header[4] = descriptor & ~4;
   rest.copy(header, 5);
   return { header, checked: (descriptor & 4) !== 0 };
@@ -179,7 +179,7 @@ async function readFrameHeader(input: ByteReader, file: string): Promise<{ heade
  */
 export function checkFrame(data: Uint8Array, most: number): void {
   const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  if (bytes.length < 6 || bytes.readUInt32LE() !== MAGIC) throw new BrokenZstd('a page is not Zstandard');
+  if (bytes.length < 6 || bytes.readUInt32LE() !== ZSTD_MAGIC) throw new BrokenZstd('a page is not Zstandard');
   const descriptor = bytes[4]!;
   const single = (descriptor >> 5) & 1;
   const content = [single, 2, 4, 8][descriptor >> 6]!;

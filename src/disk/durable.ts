@@ -4,7 +4,7 @@ import { Refusal } from '../errors/refusal.js';
 import { errorCode, refusedWrite } from './refused.js';
 
 /** Another process may remove a directory that it had made between two of our calls. */
-const ATTEMPTS = 100;
+const MAKE_ATTEMPTS = 100;
 
 /**
  * Makes a directory with its parents, each entered durably in the one above. Node's own recursive mkdir tries for ever
@@ -14,7 +14,7 @@ const ATTEMPTS = 100;
  * @throws Refusal naming `path` and what is in the way; what was made is removed again
  */
 export async function makeDirectory(path: string): Promise<string | undefined> {
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+  for (let attempt = 0; attempt < MAKE_ATTEMPTS; attempt++) {
     const { missing } = await lookUp(path);
     const made: string[] = [];
     try {

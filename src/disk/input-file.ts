@@ -1,6 +1,7 @@
 import { constants, type Stats } from 'node:fs';
 import { access, type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { formatBytes } from './space.js';
 
@@ -13,7 +14,7 @@ export interface RegularFile {
 }
 
 /** Bytes asked for beyond the size that a file had when it was opened. */
-const PIECE = 2 ** 16;
+const READ_AHEAD = 2 ** 16;
 
 /**
  * Opens a regular file for reading; null where nothing exists at `path`. Symbolic links are followed: clusters and moved
@@ -70,7 +71,7 @@ export async function readRegular(path: string, most: number, remedy?: string): 
     if (length < whole.length) return whole.subarray(0, length);
     const pieces = [whole];
     for (;;) {
-      const more = Buffer.allocUnsafe(PIECE);
+      const more = Buffer.allocUnsafe(READ_AHEAD);
       const bytes = await fill(file, more, length);
       if (bytes === 0) return pieces.length === 1 ? whole : Buffer.concat(pieces);
       length += bytes;
@@ -225,6 +226,9 @@ function isInput(output: string, input: string): UsageRefusal {
     'disk/out-is-input',
   );
 }
+
+/** Where a file of this package lies, by its path from the package's root. */
+export const packagedFile = (path: string) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 
 /** Is there anything at `path` that can be reached? */
 export function exists(path: string): Promise<boolean> {

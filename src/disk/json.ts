@@ -58,6 +58,12 @@ export function checkJson<S extends z.ZodType>(schema: S, json: unknown, path: s
  */
 export type EveryKey<T> = { [K in keyof Required<T>]: T[K] };
 
+export type JsonObject = Record<string, unknown>;
+
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /** Deepest nesting of a file that is ours or Hugging Face's is below ten. */
 const MOST_LEVELS = 200;
 
@@ -68,7 +74,7 @@ const MOST_LEVELS = 200;
  * @throws SyntaxError where it is not JSON, or nested too deeply; its message shows nothing of the text
  */
 export function parseJson(text: string): unknown {
-  const value = parsed(text);
+  const value = parsedQuietly(text);
   let level = [value];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > MOST_LEVELS) throw new SyntaxError(`nested more than ${MOST_LEVELS} levels deep`);
@@ -83,7 +89,7 @@ export function parseJson(text: string): unknown {
 }
 
 /** V8 quotes the text, which may be another file than its reader believes: a link to a private key, say. */
-function parsed(text: string): unknown {
+function parsedQuietly(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {

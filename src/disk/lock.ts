@@ -21,9 +21,9 @@ export interface DirectoryLock {
 export type TakeOver = (sentence: string) => void;
 
 /** Looks again after another process was quicker: it has the lock then, or is gone. */
-const ATTEMPTS = 100;
+const LOCK_ATTEMPTS = 100;
 /** A broken lock may be in the midst of being written; it is taken for what it is after so many milliseconds. */
-const PATIENCE = 1000;
+const BROKEN_LOCK_PATIENCE = 1000;
 
 /**
  * Makes `path` where it is missing and takes its lock, from an owner that is gone too.
@@ -40,7 +40,7 @@ const PATIENCE = 1000;
 export async function lockDirectory(path: string, takeOver?: TakeOver): Promise<DirectoryLock> {
   const owner = thisProcess();
   let made: string | undefined;
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+  for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
     try {
       // Another process may have made it, failed and removed it again.
       const now = await makeDirectory(path);
@@ -88,7 +88,7 @@ export async function checkUnlocked(path: string, takeOver?: TakeOver): Promise<
 async function requireGone(path: string, found: FoundLock, takeOver?: TakeOver): Promise<void> {
   const { owner, path: file, id } = found;
   if (owner === undefined) {
-    for (let waited = 0; waited < PATIENCE; waited += 100) {
+    for (let waited = 0; waited < BROKEN_LOCK_PATIENCE; waited += 100) {
       await new Promise((resolve) => setTimeout(resolve, 100));
       const now = await readLock(file);
       if (now?.owner) return requireGone(path, now, takeOver);

@@ -74,7 +74,7 @@ async function writeNew(path: string, content: Parameters<typeof writeAside>[1])
 }
 
 /** Bytes of a file that is continued, at most: it is one string for a moment, and V8 has none longer. */
-const MOST_TEXT = 2 ** 29 - 24;
+const MOST_LINES_TEXT = 2 ** 29 - 24;
 
 /** A file of one JSON object a line that grows while work goes on. A torn last line is dropped when it is reopened. */
 export class JsonLines<T> {
@@ -135,7 +135,7 @@ export async function trimJsonLines<T>(path: string, keep: (line: T) => boolean)
 
 /** Which lines of a file stay, and their text; `found` is the file's, undefined where there is none. */
 async function keptOf<T>(path: string, keep: (line: T) => boolean) {
-  const found = await readTextFile(path, 'Remove it, or choose another --out.', MOST_TEXT);
+  const found = await readTextFile(path, 'Remove it, or choose another --out.', MOST_LINES_TEXT);
   const kept = parseJsonLines<T>(found ?? '', path).filter(keep);
   return { found, kept, text: kept.map((line) => `${JSON.stringify(line)}\n`).join('') };
 }

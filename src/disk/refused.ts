@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import type { RefusalCode } from '../errors/codes.js';
 import { Refusal } from '../errors/refusal.js';
 
-const AGAIN = 'give the same command again (harvest and train: with --resume)';
+const SAME_COMMAND = 'give the same command again (harvest and train: with --resume)';
 
 /**
  * A file that is in place, whole, and may be lost if the machine loses power now. It is an error, for the command's
@@ -17,7 +17,7 @@ export class Unconfirmed extends Refusal {
     const { syscall } = cause as NodeJS.ErrnoException;
     super(
       `${path} was written, but the disk did not confirm that it would survive a power failure (${errorCode(cause)} on ${syscall}).`,
-      `Check the disk, then ${AGAIN}.`,
+      `Check the disk, then ${SAME_COMMAND}.`,
       'disk/unconfirmed',
       { cause },
     );
@@ -34,7 +34,7 @@ interface WriteError {
 
 const tooManyOpen = (who: string, limit: string): WriteError => ({
   message: (path, error) => `${path} could not be written: ${who} too many files open (${error}).`,
-  remedy: `Raise the limit (${limit}) and ${AGAIN}.`,
+  remedy: `Raise the limit (${limit}) and ${SAME_COMMAND}.`,
   code: 'disk/too-many-open-files',
 });
 
@@ -53,17 +53,17 @@ const vanished: WriteError = {
 const WRITE_ERRORS: Readonly<Record<string, WriteError>> = {
   ENOSPC: {
     message: (path) => `The disk is full: ${path} could not be written.`,
-    remedy: `Free space and ${AGAIN}, or choose another --out.`,
+    remedy: `Free space and ${SAME_COMMAND}, or choose another --out.`,
     code: 'disk/full',
   },
   EDQUOT: {
     message: (path) => `Your disk quota is used up: ${path} could not be written.`,
-    remedy: `Free space or raise the quota (quota -s shows it) and ${AGAIN}, or choose another --out.`,
+    remedy: `Free space or raise the quota (quota -s shows it) and ${SAME_COMMAND}, or choose another --out.`,
     code: 'disk/quota',
   },
   EFBIG: {
     message: (path) => `${path} could not be written: it would exceed the file size limit.`,
-    remedy: `Raise the limit (ulimit -f) and ${AGAIN}; smaller --rows-per-shard makes smaller shards.`,
+    remedy: `Raise the limit (ulimit -f) and ${SAME_COMMAND}; smaller --rows-per-shard makes smaller shards.`,
     code: 'disk/file-size-limit',
   },
   EMFILE: tooManyOpen('this process has', 'ulimit -n'),
@@ -94,7 +94,7 @@ export function refusedWrite(path: string, cause: unknown): unknown {
   const { syscall = 'write' } = cause as NodeJS.ErrnoException;
   return new Refusal(
     `${path} could not be written (${code} on ${syscall}).`,
-    `Check the disk and ${AGAIN}, or choose another --out.`,
+    `Check the disk and ${SAME_COMMAND}, or choose another --out.`,
     'disk/not-written',
     { cause },
   );
@@ -126,7 +126,7 @@ function hasTooManyFiles(error: unknown): boolean {
   return errorCode(error) === 'EMFILE' || /\bEMFILE\b/.test(error.message) || hasTooManyFiles(error.cause);
 }
 
-const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [-number, name]));
+const ERROR_NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [-number, name]));
 
 /**
  * The name of what the operating system refused: EDQUOT, ENOSPC. libuv has no name for some errors of file systems
@@ -139,5 +139,5 @@ export function errorCode(error: unknown): string | undefined {
   // A stream may hand on the code alone.
   if (syscall === undefined) return code !== undefined && Object.hasOwn(constants.errno, code) ? code : undefined;
   if (code !== undefined && !code.startsWith('Unknown system error')) return code;
-  return NAMES.get(errno ?? 0) ?? code;
+  return ERROR_NAMES.get(errno ?? 0) ?? code;
 }

@@ -1,5 +1,5 @@
 import { formatBytes, memoryLine } from '../disk/space.js';
-import { count, duration, textTable } from '../progress/progress.js';
+import { duration, shortCount, textTable } from '../progress/progress.js';
 import type { DoctorReport } from './doctor.js';
 import { cudaTrainingLines } from './machine.js';
 
@@ -50,7 +50,7 @@ function providerLines({ providers }: DoctorReport): Line[] {
 function modelLines(model: NonNullable<DoctorReport['model']>): Line[] {
   const { stored, memory } = model.weights;
   return [
-    ['parameters', `${count(model.parameters)}, ${model.layers} layers, d_model ${model.d_model}`],
+    ['parameters', `${shortCount(model.parameters)}, ${model.layers} layers, d_model ${model.d_model}`],
     ['weights', `${formatBytes(stored)} on disk, ${formatBytes(memory)} in memory`],
     ['activations', `about ${formatBytes(model.activations)} a forward pass through the whole model`],
   ];
@@ -67,7 +67,7 @@ function harvestLines(harvest: NonNullable<DoctorReport['harvest']>): Line[] {
   const speed: Line[] =
     'reason' in timing
       ? [['speed', `not timed: ${timing.reason.replace(/\.$/, '')}`]]
-      : [['speed', `${count(timing.tokensPerSecond)} tokens/s (timed, ${timing.batch} contexts a pass)`]];
+      : [['speed', `${shortCount(timing.tokensPerSecond)} tokens/s (timed, ${timing.batch} contexts a pass)`]];
   return [
     ...harvest.hooks.map(({ name, width }): Line => ['hook', `${name}, d_in ${width}`]),
     ['weights', `${formatBytes(harvest.weights)} in memory, up to the deepest hook`],
@@ -92,7 +92,7 @@ function storeLine(tokens: number, dtype: string, bytes: number): Line {
 function trainingLines(training: NonNullable<DoctorReport['training']>): Line[] {
   const { hook, arch, d_in, d_sae, batch } = training;
   return [
-    ['SAE', `${arch}, d_in ${d_in} (${hook}), d_sae ${d_sae}, ${count(training.parameters)} parameters`],
+    ['SAE', `${arch}, d_in ${d_in} (${hook}), d_sae ${d_sae}, ${shortCount(training.parameters)} parameters`],
     ['state', `${formatBytes(training.state)}: parameters and Adam's second moments, float32`],
     ['batch', `${batch}`],
     ['memory', memoryLine(training.parts).replace(/^Memory: |\.$/g, '')],

@@ -38,12 +38,12 @@ function thisMachine(): MemorySources {
 export function memory({ total, free, cgroup, mount }: MemorySources = thisMachine()): Memory {
   let [limit, available] = [total, free];
   for (const group of groupsOf(cgroup, mount)) {
-    const most = figure(join(group.path, group.limit));
+    const most = figureIn(join(group.path, group.limit));
     if (most === undefined || most >= total) continue;
     const cached = Number(
       new RegExp(`^${group.cached} (\\d+)$`, 'm').exec(fileText(join(group.path, 'memory.stat')))?.[1] ?? 0,
     );
-    const used = (figure(join(group.path, group.usage)) ?? 0) - cached;
+    const used = (figureIn(join(group.path, group.usage)) ?? 0) - cached;
     limit = Math.min(limit, most);
     available = Math.min(available, Math.max(0, most - used));
   }
@@ -72,7 +72,7 @@ function groupsOf(cgroup: string, mount: string) {
 }
 
 /** The number in a file; undefined where there is none ("max", or no such file). */
-function figure(path: string): number | undefined {
+function figureIn(path: string): number | undefined {
   const content = fileText(path).trim();
   return /^\d+$/.test(content) ? Number(content) : undefined;
 }
@@ -150,7 +150,7 @@ function runtimeDirectory(): string {
 }
 
 /** Milliseconds that a driver may take to answer. */
-const PATIENCE = 60_000;
+const PROBE_PATIENCE = 60_000;
 
 /** Keeps SIGUSR1 from opening Node's debugger in the child, where this Node can. */
 const NO_DEBUGGER = process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : [];
@@ -159,14 +159,19 @@ const NO_DEBUGGER = process.allowedNodeEnvironmentFlags.has('--disable-sigusr1')
 export async function probe(...args: string[]): Promise<{ answer?: unknown; stderr: string; died?: string }> {
   const program = fileURLToPath(new URL('provider-probe.js', import.meta.url));
   return new Promise((resolve) => {
-    execFile(process.execPath, [...NO_DEBUGGER, program, ...args], { timeout: PATIENCE }, (error, stdout, stderr) => {
-      try {
-        resolve({ answer: JSON.parse(stdout), stderr });
-      } catch {
-        const how = error?.signal ?? error?.code ?? 'no answer';
-        resolve({ stderr, died: `its process ended with ${how}` });
-      }
-    });
+    execFile(
+      process.execPath,
+      [...NO_DEBUGGER, program, ...args],
+      { timeout: PROBE_PATIENCE },
+      (error, stdout, stderr) => {
+        try {
+          resolve({ answer: JSON.parse(stdout), stderr });
+        } catch {
+          const how = error?.signal ?? error?.code ?? 'no answer';
+          resolve({ stderr, died: `its process ended with ${how}` });
+        }
+      },
+    );
   });
 }
 
@@ -188,7 +193,9 @@ function loaderLines(stderr: string): string[] {
 export async function gpus(): Promise<Gpu[]> {
   const query = ['--query-gpu=name,memory.total,memory.free', '--format=csv,noheader,nounits'];
   return new Promise((resolve) => {
-    execFile('nvidia-smi', query, { timeout: PATIENCE }, (error, stdout) => resolve(error ? [] : parseGpus(stdout)));
+    execFile('nvidia-smi', query, { timeout: PROBE_PATIENCE }, (error, stdout) =>
+      resolve(error ? [] : parseGpus(stdout)),
+    );
   });
 }
 

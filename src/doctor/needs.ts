@@ -147,7 +147,7 @@ export interface Timing {
 
 /** Seconds that timed passes may take together, about. */
 const BUDGET = 6;
-const PASSES = 3;
+const TIMED_PASSES = 3;
 
 /**
  * Times a few of harvest's own forward passes on random tokens. The first, of one context, warms up and tells how many
@@ -179,14 +179,14 @@ export async function timeForwardPass(
     };
     await time(1);
     const one = await time(1);
-    const batch = Math.max(1, Math.min(config.batch, pass.contexts, Math.floor(BUDGET / PASSES / one.seconds)));
+    const batch = Math.max(1, Math.min(config.batch, pass.contexts, Math.floor(BUDGET / TIMED_PASSES / one.seconds)));
     const rates: number[] = [];
-    for (let i = 0; i < PASSES; i++) {
+    for (let i = 0; i < TIMED_PASSES; i++) {
       const timed = await time(batch);
       rates.push(timed.rows / timed.seconds);
     }
     rates.sort((a, b) => a - b);
-    return { tokensPerSecond: rates[Math.floor(PASSES / 2)]!, batch, opening };
+    return { tokensPerSecond: rates[Math.floor(TIMED_PASSES / 2)]!, batch, opening };
   } finally {
     await pass.release();
   }

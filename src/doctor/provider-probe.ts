@@ -1,22 +1,22 @@
-import { fileURLToPath } from 'node:url';
 import { openTokenizer } from '../corpus/tokenizer.js';
+import { packagedFile } from '../disk/input-file.js';
 import { openForwardPass } from '../harvest/forward-pass.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { findHook } from '../lm/hooks.js';
 import { type CudaTrial, tryCudaDevice } from '../train/engines/cuda/gpu.js';
 
 /** Has a GPU compute something through the CUDA engine's own device. */
-async function training(ordinal: string): Promise<CudaTrial | { error: string }> {
+async function probedTraining(ordinal: string): Promise<CudaTrial | { error: string }> {
   return tryCudaDevice(Number(ordinal)).catch((error: Error) => ({ error: error.message }));
 }
 
 /** How far |x| on a device may be from that on the CPU: sums in another order, not another result. */
-const TOLERANCE = 0.01;
+const PROBE_TOLERANCE = 0.01;
 
 /** Tokenizes a sentence and runs the bundled model on it, as a harvest does. */
-async function device(name: string): Promise<{ error?: string }> {
+async function probedDevice(name: string): Promise<{ error?: string }> {
   try {
-    const directory = fileURLToPath(new URL('../../../assets/tiny-gemma', import.meta.url));
+    const directory = packagedFile('assets/tiny-gemma');
     const checkpoint = await openCheckpoint(directory);
     const { bosTokenId: bos } = checkpoint.config;
     const document = (await openTokenizer(directory, checkpoint.config)).begin('the sentence');
@@ -24,7 +24,7 @@ async function device(name: string): Promise<{ error?: string }> {
     const tokens = Int32Array.from([bos, ...known.flatMap((ids) => [...ids])]);
     const expected = await norms(checkpoint, tokens, 'cpu');
     const found = name === 'cpu' ? expected : await norms(checkpoint, tokens, name);
-    const off = found.findIndex((norm, i) => !(Math.abs(norm - expected[i]!) <= TOLERANCE * expected[i]!));
+    const off = found.findIndex((norm, i) => !(Math.abs(norm - expected[i]!) <= PROBE_TOLERANCE * expected[i]!));
     if (off >= 0) return { error: `it computes |x| = ${found[off]} where the CPU has ${expected[off]}` };
     return {};
   } catch (error) {
@@ -70,6 +70,6 @@ function libraries(paths: readonly string[]): Record<string, string> {
 // Of an older Node, which opens its debugger on SIGUSR1 where nothing listens.
 process.on('SIGUSR1', () => process.exit(1));
 const [kind, ...names] = process.argv.slice(2);
-const answers = { device, training, libraries: async () => libraries(names) };
-const answer = await answers[kind as keyof typeof answers](names[0]!);
-process.stdout.write(JSON.stringify(answer));
+const answers = { device: probedDevice, training: probedTraining, libraries: async () => libraries(names) };
+const probeAnswer = await answers[kind as keyof typeof answers](names[0]!);
+process.stdout.write(JSON.stringify(probeAnswer));

@@ -23,7 +23,7 @@ export function editDistance(a: string, b: string): number {
 }
 
 /** Longest name that is compared: what a file says may be of any length. */
-const LONGEST = 100;
+const LONGEST_COMPARED = 100;
 
 /** Edits within which a name of so many characters is a slip of the other: further away it is another word. */
 const slips = (length: number) => (length < 3 ? 0 : Math.min(3, Math.floor((length + 1) / 3)));
@@ -33,7 +33,7 @@ const slips = (length: number) => (length < 3 ? 0 : Math.min(3, Math.floor((leng
  * whether words are joined by -, _ or capitals, do not count.
  */
 export function nearest(wanted: string, names: readonly string[], count = 3): string[] {
-  if (wanted.length > LONGEST) return [];
+  if (wanted.length > LONGEST_COMPARED) return [];
   const plain = plainName(wanted);
   return names
     .map((name) => ({ name, distance: distanceTo(plain, plainName(name)) }))
@@ -63,7 +63,7 @@ function distanceTo(wanted: string, name: string): number {
 }
 
 /** Entries of a directory that are compared, at most. */
-const MOST = 10_000;
+const MOST_COMPARED = 10_000;
 
 /**
  * The path that one which does not exist is probably a slip of: another entry of the same directory, or, where that
@@ -78,6 +78,6 @@ export async function nearPath(path: string): Promise<string | undefined> {
     const there = (await readdir(near).catch((): string[] => [])).includes(basename(path));
     return there ? join(near, basename(path)) : undefined;
   }
-  const [name] = nearest(basename(path), names.slice(0, MOST), 1);
+  const [name] = nearest(basename(path), names.slice(0, MOST_COMPARED), 1);
   return name === undefined || name === basename(path) ? undefined : join(parent, name);
 }

@@ -130,7 +130,7 @@ export function newManifest(
     corpus: config.corpus,
     text_field: config.textField,
     encoding: config.encoding,
-    corpus_files: listed(files),
+    corpus_files: filesListed(files),
     seed: config.seed,
     batch: config.batch,
     rows_per_shard: config.rowsPerShard,
@@ -149,7 +149,7 @@ export function newManifest(
 /** Files that a manifest lists by name, at most: it is written anew with every shard. */
 const FILES_LISTED = 1000;
 
-function listed(files: readonly CorpusFile[]): Manifest['corpus_files'] {
+function filesListed(files: readonly CorpusFile[]): Manifest['corpus_files'] {
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
   const first = files.slice(0, FILES_LISTED).map((file) => ({ file: file.name, bytes: file.bytes }));
   return { count: files.length, bytes, first };
@@ -235,9 +235,9 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
 /** Removes files of a store that its manifest does not list: a kill came between writing and listing, or unlisting. */
 export async function removeUnlisted(directory: string, { shards, contexts, partial }: Manifest): Promise<void> {
   await requireStillOwner(directory);
-  const listed = new Set([...shards, ...contexts, ...(partial?.files ?? [])].map(({ file }) => file));
+  const filesListed = new Set([...shards, ...contexts, ...(partial?.files ?? [])].map(({ file }) => file));
   for (const name of await readdir(directory)) {
-    const unlisted = name !== MANIFEST && !listed.has(name) && ours(writtenAside(name) ?? name);
+    const unlisted = name !== MANIFEST && !filesListed.has(name) && ours(writtenAside(name) ?? name);
     if (unlisted) await rm(join(directory, name), { recursive: true });
   }
 }

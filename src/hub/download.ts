@@ -87,14 +87,14 @@ interface Download {
   readonly cached: CachedModel;
 }
 
-const addressOf = ({ asked, settings, commit }: Pick<Download, 'asked' | 'settings' | 'commit'>, name: string) =>
+const urlOf = ({ asked, settings, commit }: Pick<Download, 'asked' | 'settings' | 'commit'>, name: string) =>
   `${settings.endpoint}/${asked.model}/resolve/${commit}/${name}`;
 
 /** config.json, parsed: from the cache, or asked for without being kept. */
 async function configOf(download: Download, file: HubFile, ask: typeof globalThis.fetch): Promise<unknown> {
   const { asked, stop, cached } = download;
   const blob = cached.blob(file.hash);
-  const fetched = async () => (await ask(addressOf(download, CONFIG))).text();
+  const fetched = async () => (await ask(urlOf(download, CONFIG))).text();
   const text = (await isThere(blob, file))
     ? readFile(blob, 'utf8')
     : unlessStopped(fetched(), stop, () => NOTHING_BEGUN);
@@ -135,7 +135,7 @@ async function fetchAll(download: Download, label: string, files: readonly HubFi
   progress.begin(label, sum(files), 'byte');
   let before = 0;
   for (const file of files) {
-    const url = addressOf(download, file.name);
+    const url = urlOf(download, file.name);
     const tell = (bytes: number) => progress.update(before + bytes, file.name);
     const waiting = () => progress.say(`Another process downloads ${file.name}; waiting for it.`);
     const blob = cached.blob(file.hash);
@@ -178,7 +178,7 @@ export async function downloadConfig(asked: Asked, settings: HubSettings, stop: 
         'hub/no-config',
       );
     }
-    return (await ask(addressOf({ asked, settings, commit }, CONFIG))).text();
+    return (await ask(urlOf({ asked, settings, commit }, CONFIG))).text();
   };
   return parsedConfig(await unlessStopped(fetched(), stop, () => NOTHING_BEGUN), asked.model);
 }

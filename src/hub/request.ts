@@ -28,9 +28,9 @@ export interface Patience {
   readonly poll: number;
 }
 
-const PATIENCE: Patience = { attempts: 6, delay: 1000, stall: 60_000, poll: 1000 };
+const HUB_PATIENCE: Patience = { attempts: 6, delay: 1000, stall: 60_000, poll: 1000 };
 
-type Environment = Readonly<Record<string, string | undefined>>;
+type HubEnvironment = Readonly<Record<string, string | undefined>>;
 
 /**
  * The settings that Hugging Face's own tools read from the environment, with their names and defaults (documentation of
@@ -38,7 +38,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
  *
  * @throws UsageRefusal when HF_ENDPOINT is not an address, or HF_TOKEN cannot be a token
  */
-export async function hubSettings(environment: Environment, offline: boolean): Promise<HubSettings> {
+export async function hubSettings(environment: HubEnvironment, offline: boolean): Promise<HubSettings> {
   const set = (name: string) => environment[name]?.trim() || undefined;
   // Asked for only where nothing else says where: not every user has a home directory.
   const home = () =>
@@ -52,7 +52,7 @@ export async function hubSettings(environment: Environment, offline: boolean): P
     cache: path(cache ?? join(home(), 'hub')),
     offline: offline || /^(1|true|yes|on)$/i.test(set('HF_HUB_OFFLINE') ?? ''),
     token: token === undefined ? await savedToken(tokenFile) : checkToken(token, 'HF_TOKEN'),
-    patience: PATIENCE,
+    patience: HUB_PATIENCE,
   };
 }
 

@@ -258,7 +258,7 @@ export async function claimPart(blob: string, seen: Sightings = new Map()): Prom
   const mine = partPath(blob, process.pid);
   const handle = await open(mine, 'wx');
   const { mtimeMs: now } = await handle.stat().finally(() => handle.close());
-  const others = (await partsOf(blob, now, seen)).filter(({ path }) => path !== mine);
+  const others = (await partFilesOf(blob, now, seen)).filter(({ path }) => path !== mine);
   // Names begin with the time, so of two that begin at once both see the same order, and one goes on.
   if (others.some(({ path, live }) => live && path < mine)) {
     await rm(mine, { force: true });
@@ -275,7 +275,7 @@ export async function claimPart(blob: string, seen: Sightings = new Map()): Prom
 
 /** Bytes of a blob that earlier downloads left. */
 export async function partBytes(blob: string): Promise<number> {
-  return Math.max(0, ...(await partsOf(blob, 0, new Map())).map(({ size }) => size));
+  return Math.max(0, ...(await partFilesOf(blob, 0, new Map())).map(({ size }) => size));
 }
 
 /** Leaves a part for whoever downloads the blob next. */
@@ -295,7 +295,7 @@ export async function isOurPart(path: string, file: FileHandle): Promise<boolean
 }
 
 /** @param now time of a file made just now, by the clock of the files' server */
-async function partsOf(blob: string, now: number, seen: Sightings): Promise<FoundPart[]> {
+async function partFilesOf(blob: string, now: number, seen: Sightings): Promise<FoundPart[]> {
   const found: FoundPart[] = [];
   const pattern = /^([0-9a-f]+)\.[0-9a-z]+-([0-9a-f]{8})-(\d+)-[0-9a-f]{6}\.incomplete$/;
   for (const name of await readdir(dirname(blob)).catch((): string[] => [])) {

@@ -1,5 +1,5 @@
 import type { MultiBar, SingleBar } from 'cli-progress';
-import { count, duration, type Progress, type Table, Task } from './progress.js';
+import { duration, type Progress, shortCount, type Table, Task } from './progress.js';
 
 /** Seconds between lines where there is no terminal to draw on (a log file, a cluster job). */
 const LINE_INTERVAL = 10;
@@ -12,7 +12,7 @@ type CliProgress = typeof import('cli-progress');
 
 /** Progress on standard error: bars in a terminal, a line now and then elsewhere. */
 export async function terminalProgress(): Promise<Progress> {
-  return process.stderr.isTTY === true ? new Bars((await import('cli-progress')).default) : new Lines();
+  return process.stderr.isTTY === true ? new BarDisplay((await import('cli-progress')).default) : new LineDisplay();
 }
 
 /** What both have: one task or one table at a time, and lines above it. Its functions may be taken from it. */
@@ -65,7 +65,7 @@ abstract class Display implements Progress {
   protected abstract bars(): MultiBar | undefined;
 }
 
-class Bars extends Display {
+class BarDisplay extends Display {
   private bar: SingleBar | undefined;
 
   constructor(private readonly cliProgress: CliProgress) {
@@ -75,7 +75,7 @@ class Bars extends Display {
   protected shown(task: Task, note: string): void {
     // A line that was said has ended the bar before.
     const bar = this.bar ?? this.draw(task);
-    if (task.begun) bar.update(task.done, { ...figuresOf(task), note });
+    if (task.begun) bar.update(task.done, { ...rateAndLeft(task), note });
   }
 
   private draw(task: Task): SingleBar {
@@ -102,7 +102,7 @@ class Bars extends Display {
   }
 }
 
-class Lines extends Display {
+class LineDisplay extends Display {
   private printed = 0;
 
   protected shown(task: Task, note: string): void {
@@ -110,14 +110,14 @@ class Lines extends Display {
     if (!task.begun) this.printed = now;
     if ((now - this.printed) / 1000 < LINE_INTERVAL) return;
     this.printed = now;
-    const { rate, left } = figuresOf(task);
+    const { rate, left } = rateAndLeft(task);
     const percent = Math.floor((100 * task.done) / task.total);
     process.stderr.write(`${task.label}: ${percent} % · ${rate} · ${left} left ${note}\n`);
   }
 
   protected ended(task: Task): void {
     if (!task.begun) return;
-    process.stderr.write(`${task.label}: ${count(task.done)} ${task.unit}s in ${duration(task.seconds())}\n`);
+    process.stderr.write(`${task.label}: ${shortCount(task.done)} ${task.unit}s in ${duration(task.seconds())}\n`);
   }
 
   protected erase(): void {}
@@ -127,9 +127,9 @@ class Lines extends Display {
   }
 }
 
-function figuresOf(task: Task): { rate: string; left: string } {
+function rateAndLeft(task: Task): { rate: string; left: string } {
   const left = task.left();
-  return { rate: `${count(task.rate())} ${task.unit}s/s`, left: left === undefined ? '?' : duration(left) };
+  return { rate: `${shortCount(task.rate())} ${task.unit}s/s`, left: left === undefined ? '?' : duration(left) };
 }
 
 interface TableRow {
@@ -197,7 +197,7 @@ class TerminalTable implements Table {
     const rate = gained / ((performance.now() - this.started) / 1000);
     const left = rate > 0 ? duration((this.total - sum) / rate) : '?';
     const standing = `${this.over.size} of ${this.rows.length} done`;
-    return { sum, note: `${standing} · ${count(rate)} ${this.unit}s/s · ${left} left` };
+    return { sum, note: `${standing} · ${shortCount(rate)} ${this.unit}s/s · ${left} left` };
   }
 
   finish(row: number, note: string): void {

@@ -1,27 +1,30 @@
 import { line, link, type Markish, ruleY } from '@observablehq/plot';
+import { listed } from '../config/suggest.js';
 import type { EvalRecord, Interval } from '../eval/record.js';
 import {
   AXIS_LINES,
   attributed,
   type Box,
   drawn,
+  FIGURE_WIDTH,
   FONT,
   figureSvg,
   fitted,
   placeLabels,
   type Segment,
+  SVG_NAMESPACE,
   textWidth,
   titles,
 } from './chart.js';
 import { distinct, type Entry } from './entries.js';
-import { colour, dots, type KeyItem, key } from './family-styles.js';
-import { compact, fixed, listed, logDomain, logTicks, padded } from './numbers-and-axes.js';
+import { familySymbols, type KeyItem, key, styleColour } from './family-styles.js';
+import { compact, fixed, logDomain, logTicks, paddedDomain } from './numbers-and-axes.js';
 import { type Markup, markup } from './page.js';
 
 /** Ends of the axis of loss recovered (%): up to 100 where that is no further than the points are wide, or all are above 50. */
 export function recoveredDomain(values: readonly number[]): [number, number] {
   const [least, most] = values.length === 0 ? [0, 100] : [Math.min(...values), Math.max(...values)];
-  const [low, high] = padded([least, most], 0.1);
+  const [low, high] = paddedDomain([least, most], 0.1);
   const toFull = least >= 50 || 100 - high < high - low;
   return [low, toFull ? Math.max(100, most) : high];
 }
@@ -78,7 +81,7 @@ export function shrinkageFigure(points: readonly Point[], options: { reference?:
     title: 'Relative reconstruction bias against L0',
     ...options,
     y: 'γ, relative reconstruction bias',
-    domain: (values) => padded([Math.min(1, ...values), Math.max(1, ...values)], 0.1),
+    domain: (values) => paddedDomain([Math.min(1, ...values), Math.max(1, ...values)], 0.1),
     factor: 1,
     level: 1,
     tip: ({ name, l0, value, valueInterval: interval }) =>
@@ -108,22 +111,21 @@ export interface AgainstL0 {
   reference?: string;
 }
 
-const WIDTH = 960;
-const MARGIN = { marginLeft: 46, marginRight: 14, marginTop: 44, marginBottom: 46 };
+const L0_MARGIN = { marginLeft: 46, marginRight: 14, marginTop: 44, marginBottom: 46 };
 /** With more points than this, names of points are left to the tooltips. */
-const NAMED = 4;
+const MOST_NAMED = 4;
 
 /** Panels of a row, and the size of each. */
-function layout(panels: number): { columns: number; width: number; height: number } {
+function panelGrid(panels: number): { columns: number; width: number; height: number } {
   if (panels <= 1) return { columns: 1, width: 720, height: 430 };
-  return panels === 2 ? { columns: 2, width: 480, height: 360 } : { columns: 3, width: WIDTH / 3, height: 310 };
+  return panels === 2 ? { columns: 2, width: 480, height: 360 } : { columns: 3, width: FIGURE_WIDTH / 3, height: 310 };
 }
 
 /** The lines that intervals are: vertical for the value, horizontal for L0. */
 function intervals(points: readonly Point[]): Markish[] {
   const ends = points.flatMap((point) => {
     const { l0, value, l0Interval: across, valueInterval: up, index } = point;
-    const of = { stroke: colour(point.style), index };
+    const of = { stroke: styleColour(point.style), index };
     return [
       ...(up ? [{ ...of, x1: l0, x2: l0, y1: up[0], y2: up[1] }] : []),
       ...(across && across[0] > 0 ? [{ ...of, x1: across[0], x2: across[1], y1: value, y2: value }] : []),
@@ -152,7 +154,7 @@ function inUnit(points: readonly Point[], factor: number): Point[] {
   }));
 }
 
-function panel(id: string, points: readonly Point[], box: Box, heading: string | undefined, what: AgainstL0): Markup {
+function l0Panel(id: string, points: readonly Point[], box: Box, heading: string | undefined, what: AgainstL0): Markup {
   const curves = familyCurves(points);
   const joined = curves.filter((curve) => curve.length > 1);
   const across = logDomain(
@@ -166,17 +168,17 @@ function panel(id: string, points: readonly Point[], box: Box, heading: string |
   const empty = points.length === 0;
   const yTitle = empty ? `${what.y}: no value here` : what.y;
   // Without a heading there is only the title of the axis above the plot.
-  const marginTop = heading === undefined ? 26 : MARGIN.marginTop;
-  const room = box.width - MARGIN.marginLeft - MARGIN.marginRight;
+  const marginTop = heading === undefined ? 26 : L0_MARGIN.marginTop;
+  const room = box.width - L0_MARGIN.marginLeft - L0_MARGIN.marginRight;
   const own = points.filter(({ index }) => index !== null);
   const corner: Box = {
-    x: MARGIN.marginLeft,
+    x: L0_MARGIN.marginLeft,
     y: marginTop,
     width: what.corner === undefined ? 0 : 12 + textWidth(what.corner, FONT.small),
     height: 22,
   };
   return drawn(id, box, {
-    ...MARGIN,
+    ...L0_MARGIN,
     marginTop,
     x: {
       type: 'log',
@@ -194,14 +196,14 @@ function panel(id: string, points: readonly Point[], box: Box, heading: string |
         line(curve, {
           x: 'l0',
           y: 'value',
-          stroke: colour(curve[0]!.style),
+          stroke: styleColour(curve[0]!.style),
           strokeWidth: 1.6,
           ...(curve[0]!.index === null ? { strokeDasharray: '4 3', strokeOpacity: 0.55 } : {}),
           ...attributed(curve, ({ index }) => ({ 'data-mark': index === null ? 'reference-curve' : 'curve' })),
         }),
       ),
       intervals(points),
-      dots(
+      familySymbols(
         points.map((point) => ({
           x: point.l0,
           y: point.value,
@@ -211,12 +213,12 @@ function panel(id: string, points: readonly Point[], box: Box, heading: string |
           faint: point.index === null,
         })),
       ),
-      own.length > 0 && own.length <= NAMED ? pointLabels(points, curves, corner) : [],
+      own.length > 0 && own.length <= MOST_NAMED ? pointLabels(points, curves, corner) : [],
       titles({
         heading: heading === undefined ? undefined : fitted(heading, FONT.title, box.width - 4),
         x: 'L0 (active features per token)',
         y: note === undefined ? yTitle : `${yTitle} · ${note}`,
-        left: MARGIN.marginLeft,
+        left: L0_MARGIN.marginLeft,
         corner: empty ? undefined : what.corner,
       }),
     ],
@@ -240,13 +242,13 @@ function keyItems(points: readonly Point[], reference: string | undefined): KeyI
 export function againstL0(all: readonly Point[], what: AgainstL0): Markup {
   const sites = distinct(all.map(({ site }) => site));
   const points = inUnit(all, what.factor);
-  const { columns, width, height } = layout(sites.length);
+  const { columns, width, height } = panelGrid(sites.length);
   const legend = key(`${what.id}-key`, keyItems(points, what.reference), columns * width);
   const top = legend.height + (legend.height > 0 ? 8 : 0);
   const panels = sites.map((site, i) => {
     const box = { x: (i % columns) * width, y: top + Math.floor(i / columns) * height, width, height };
     const own = points.filter((point) => point.site === site);
-    return panel(`${what.id}-${i}`, own, box, sites.length > 1 ? site : undefined, what);
+    return l0Panel(`${what.id}-${i}`, own, box, sites.length > 1 ? site : undefined, what);
   });
   return figureSvg(
     {
@@ -286,7 +288,7 @@ export interface Point {
 }
 
 /** The interval, where it has two finite ends. */
-function known(interval: Interval | undefined): Interval | undefined {
+function finiteInterval(interval: Interval | undefined): Interval | undefined {
   return interval?.every(Number.isFinite) ? interval : undefined;
 }
 
@@ -295,7 +297,7 @@ export function pointsOf(
   entries: readonly Entry[],
   quantity: 'loss_recovered' | 'relative_reconstruction_bias',
 ): Point[] {
-  const interval = (record: EvalRecord, name: string) => known(record.intervals?.[name]);
+  const interval = (record: EvalRecord, name: string) => finiteInterval(record.intervals?.[name]);
   return entries.map(({ site, family, style, fullName, label, index, record }) => ({
     site,
     family,
@@ -325,8 +327,6 @@ export function familyCurves(points: readonly Point[]): Point[][] {
   }
   return [...curves.values()].map((curve) => curve.sort((a, b) => a.l0 - b.l0));
 }
-
-const SVG = 'http://www.w3.org/2000/svg';
 
 /** Half a side of the square that a symbol and its air take (pixels). */
 const SYMBOL = 7;
@@ -364,7 +364,7 @@ export function pointLabels(points: readonly Point[], curves: readonly (readonly
     };
     const named = points.filter(({ index }) => index !== null);
     const requests = named.map((point) => ({ text: point.label, size: FONT.small, near: [at(point)] }));
-    const group = context.document.createElementNS(SVG, 'g');
+    const group = context.document.createElementNS(SVG_NAMESPACE, 'g');
     for (const [i, placed] of placeLabels(
       requests,
       [...obstacles, corner],
@@ -374,13 +374,13 @@ export function pointLabels(points: readonly Point[], curves: readonly (readonly
       if (placed === null) continue;
       const { box, anchor, leader } = placed;
       if (leader !== null) {
-        const line = context.document.createElementNS(SVG, 'path');
+        const line = context.document.createElementNS(SVG_NAMESPACE, 'path');
         line.setAttribute('d', `M${leader[0]} ${leader[1]}L${leader[2]} ${leader[3]}`);
         line.setAttribute('stroke', 'currentColor');
         line.setAttribute('stroke-opacity', '0.4');
         group.append(line);
       }
-      const label = context.document.createElementNS(SVG, 'text');
+      const label = context.document.createElementNS(SVG_NAMESPACE, 'text');
       const attributes = {
         x: { start: box.x, middle: box.x + box.width / 2, end: box.x + box.width }[anchor],
         y: box.y + box.height / 2 + 0.35 * FONT.small,

@@ -1,6 +1,6 @@
 import { frame, type Markish, type PlotOptions, plot, text } from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
-import { Markup, markup, type Part, withoutForbidden } from './page.js';
+import { Markup, type MarkupPart, markup, withoutForbidden } from './page.js';
 
 /** Where Plot makes its elements: there is no browser when a report is built. */
 const { document } = parseHTML('<!doctype html><html></html>');
@@ -12,6 +12,9 @@ export interface Box {
   width: number;
   height: number;
 }
+
+/** Width of a figure that takes the whole page (pixels). */
+export const FIGURE_WIDTH = 960;
 
 /** Sizes of type in figures (pixels). */
 export const FONT = { title: 12, label: 11.5, small: 11 } as const;
@@ -88,7 +91,7 @@ export function drawn(id: string, box: Box, options: PlotOptions): Markup {
 }
 
 /** What a mark is drawn from, as Plot keeps it with the element: its place in the data, or those of a line's points. */
-function placeOf(element: Drawn): number | undefined {
+function dataPlace(element: Drawn): number | undefined {
   const bound = (element as { __data__?: number | readonly number[] }).__data__;
   return typeof bound === 'number' ? bound : bound?.[0];
 }
@@ -107,7 +110,7 @@ export function attributed<T>(
   const render = (index: any, scales: any, values: any, dimensions: any, context: any, next: any) => {
     const group = next(index, scales, values, dimensions, context) as Drawn;
     for (const element of group.querySelectorAll(MARKS)) {
-      const place = placeOf(element);
+      const place = dataPlace(element);
       if (place === undefined) continue;
       for (const [name, value] of Object.entries(attributes(data[place]!))) {
         if (value !== null) element.setAttribute(name, String(value));
@@ -138,14 +141,14 @@ export function textWidth(text: string, size: number): number {
 export function fitted(text: string, size: number, width: number): string {
   if (textWidth(text, size) <= width) return text;
   for (let kept = [...text].length - 1; kept > 2; kept--) {
-    const shorter = cut(text, kept);
+    const shorter = middleCut(text, kept);
     if (textWidth(shorter, size) <= width) return shorter;
   }
   return '…';
 }
 
 /** The text without its middle, `kept` characters of it, more of them from its end. */
-export function cut(text: string, kept: number): string {
+export function middleCut(text: string, kept: number): string {
   // By code points: half a surrogate pair is not a character.
   const characters = [...text];
   const tail = Math.ceil(kept * 0.6);
@@ -167,7 +170,7 @@ export function figureSvg(
     title: string;
     description: string;
   }>,
-  content: Part,
+  content: MarkupPart,
 ): Markup {
   const style = `max-width:${Math.ceil(width)}px;min-width:${Math.ceil(width * 0.72)}px`;
   return markup`<svg class="plot" role="img" id="${id}" aria-labelledby="${id}-title ${id}-desc" viewBox="0 0 ${width} ${height}" style="${style}">
@@ -344,7 +347,8 @@ export interface LineEnd {
   index: number;
 }
 
-const SVG = 'http://www.w3.org/2000/svg';
+/** What elements of an SVG are made in, by createElementNS. */
+export const SVG_NAMESPACE = 'http://www.w3.org/2000/svg';
 
 /** Names of lines at their ends, right of the plot, moved apart where they are near, with a leader each. */
 export function endLabels(ends: readonly LineEnd[]) {
@@ -356,7 +360,7 @@ export function endLabels(ends: readonly LineEnd[]) {
     const from = ends.map((end) => Math.max(top, Math.min(bottom, y(end.y))));
     const to = spread(from, FONT.small + 1.5, top - 6, bottom - 4);
     const create = (name: string, attributes: Readonly<Record<string, string | number>>) => {
-      const element = document.createElementNS(SVG, name);
+      const element = document.createElementNS(SVG_NAMESPACE, name);
       for (const [attribute, value] of Object.entries(attributes)) element.setAttribute(attribute, String(value));
       return element;
     };

@@ -1,15 +1,14 @@
 import { link, ruleX, text } from '@observablehq/plot';
-import { attributed, drawn, FONT, figureSvg, textWidth } from './chart.js';
+import { attributed, drawn, FIGURE_WIDTH, FONT, figureSvg, textWidth } from './chart.js';
 import { distinct, type Entry } from './entries.js';
-import { colour, dots } from './family-styles.js';
+import { familySymbols, styleColour } from './family-styles.js';
 import { compact, fixed, logDomain, logTicks, percent } from './numbers-and-axes.js';
 import type { Markup } from './page.js';
 
-const WIDTH = 960;
-const ROW = 22;
-const HEAD = 48;
-const FOOT = 26;
-const COLUMN = 82;
+const ROW_HEIGHT = 22;
+const HEAD_HEIGHT = 48;
+const FOOT_HEIGHT = 26;
+const COLUMN_WIDTH = 82;
 
 /** What splicing the SAE in, and ablating its site, add to the clean model's cross-entropy (nats a token). */
 export function addedLoss({ record }: Entry): { spliced: number; zero: number } {
@@ -17,7 +16,7 @@ export function addedLoss({ record }: Entry): { spliced: number; zero: number } 
 }
 
 /** The numbers at the right of a row, and their heads. */
-const COLUMNS: readonly { head: string; cell: (entry: Entry) => string }[] = [
+const NUMBER_COLUMNS: readonly { head: string; cell: (entry: Entry) => string }[] = [
   { head: 'clean\n(nats)', cell: ({ record }) => fixed(record.ce_clean, 3) },
   { head: 'spliced\n(nats)', cell: ({ record }) => fixed(record.ce_spliced, 3) },
   { head: 'zero-ablated\n(nats)', cell: ({ record }) => fixed(record.ce_zero, 3) },
@@ -34,10 +33,14 @@ interface Row {
   tip: string;
 }
 
-const positive = (value: number) => (value > 0 ? value : null);
+const positiveOrNull = (value: number) => (value > 0 ? value : null);
 
 /** The rows in order, a heading before each site's where there are several sites. */
-function rowsOf(entries: readonly Entry[]): { rows: Row[]; headings: { site: string; at: number }[]; count: number } {
+function figureRows(entries: readonly Entry[]): {
+  rows: Row[];
+  headings: { site: string; at: number }[];
+  count: number;
+} {
   const sites = distinct(entries.map(({ site }) => site));
   const rows: Row[] = [];
   const headings: { site: string; at: number }[] = [];
@@ -47,7 +50,7 @@ function rowsOf(entries: readonly Entry[]): { rows: Row[]; headings: { site: str
     for (const entry of entries.filter((other) => other.site === site)) {
       const { spliced, zero } = addedLoss(entry);
       const tip = `${entry.name}: ${fixed(spliced, 4)} nats added by splicing, ${fixed(zero, 4)} by zero-ablation`;
-      rows.push({ entry, at: at++, spliced: positive(spliced), zero: positive(zero), tip });
+      rows.push({ entry, at: at++, spliced: positiveOrNull(spliced), zero: positiveOrNull(zero), tip });
     }
   }
   return { rows, headings, count: at };
@@ -67,29 +70,29 @@ interface Frame {
 }
 
 function frameOf(entries: readonly Entry[]): Frame {
-  const { rows, headings, count } = rowsOf(entries);
+  const { rows, headings, count } = figureRows(entries);
   const names = 26 + Math.max(60, ...entries.map(({ label }) => textWidth(label, FONT.label)));
   const marginLeft = names + 20;
-  const numbers = COLUMNS.length * COLUMN;
+  const numbers = NUMBER_COLUMNS.length * COLUMN_WIDTH;
   const domain = logDomain(
     rows.flatMap(({ spliced, zero }) => [spliced ?? 0, zero ?? 0]),
     0.04,
   );
-  const ticks = logTicks(domain, (WIDTH - marginLeft - numbers) / 45);
-  const height = HEAD + count * ROW + FOOT;
+  const ticks = logTicks(domain, (FIGURE_WIDTH - marginLeft - numbers) / 45);
+  const height = HEAD_HEIGHT + count * ROW_HEIGHT + FOOT_HEIGHT;
   return { rows, headings, count, marginLeft, marginRight: numbers + 14, height, domain, ticks };
 }
 
 const LEFT = { frameAnchor: 'left', textAnchor: 'start', fontSize: FONT.label } as const;
 const ABOVE = { frameAnchor: 'top-left', lineAnchor: 'bottom', textAnchor: 'start' } as const;
-const saeOf = ({ entry }: Row) => ({ 'data-sae': entry.index });
-const rowColour = { value: ({ entry }: Row) => colour(entry.style), scale: null } as const;
+const rowAttributes = ({ entry }: Row) => ({ 'data-sae': entry.index });
+const rowColour = { value: ({ entry }: Row) => styleColour(entry.style), scale: null } as const;
 
 function nameMarks({ rows, headings, marginLeft }: Frame) {
   const label = ({ entry }: Row) => entry.label;
   return [
     text(headings, { ...LEFT, y: 'at', text: 'site', dx: -marginLeft, fontWeight: 600 }),
-    text(rows, { ...LEFT, y: 'at', text: label, dx: 18 - marginLeft, ...attributed(rows, saeOf) }),
+    text(rows, { ...LEFT, y: 'at', text: label, dx: 18 - marginLeft, ...attributed(rows, rowAttributes) }),
   ];
 }
 
@@ -111,7 +114,7 @@ function lossMarks({ rows, domain }: Frame) {
       strokeWidth: 2,
       strokeOpacity: 0.5,
       title: 'tip',
-      ...attributed(bars, (row) => ({ ...saeOf(row), 'data-mark': 'recovered' })),
+      ...attributed(bars, (row) => ({ ...rowAttributes(row), 'data-mark': 'recovered' })),
     }),
     link(intervals, {
       x1: 'low',
@@ -120,28 +123,28 @@ function lossMarks({ rows, domain }: Frame) {
       stroke: rowColour,
       strokeWidth: 6,
       strokeOpacity: 0.35,
-      ...attributed(intervals, (row) => ({ ...saeOf(row), 'data-mark': 'interval' })),
+      ...attributed(intervals, (row) => ({ ...rowAttributes(row), 'data-mark': 'interval' })),
     }),
     ruleX(ends, {
       x: 'zero',
       y1: ({ at }: Row) => at - 0.24,
       y2: ({ at }: Row) => at + 0.24,
       strokeWidth: 1.5,
-      ...attributed(ends, (row) => ({ ...saeOf(row), 'data-mark': 'zero' })),
+      ...attributed(ends, (row) => ({ ...rowAttributes(row), 'data-mark': 'zero' })),
     }),
-    dots(
+    familySymbols(
       rows.flatMap(({ entry, at, spliced, tip }) =>
         spliced === null ? [] : [{ x: spliced, y: at, style: entry.style, tip, index: entry.index }],
       ),
     ),
     // A log axis has no place for a loss that splicing did not raise: an arrow at its left end stands for it.
-    text(still, { ...LEFT, y: 'at', text: () => '◂', dx: -10, title: 'tip', ...attributed(still, saeOf) }),
+    text(still, { ...LEFT, y: 'at', text: () => '◂', dx: -10, title: 'tip', ...attributed(still, rowAttributes) }),
   ];
 }
 
 function numberMarks({ rows, marginRight }: Frame) {
-  return COLUMNS.map(({ head, cell }, i) => {
-    const dx = marginRight - (COLUMNS.length - 1 - i) * COLUMN;
+  return NUMBER_COLUMNS.map(({ head, cell }, i) => {
+    const dx = marginRight - (NUMBER_COLUMNS.length - 1 - i) * COLUMN_WIDTH;
     return [
       text([head], { frameAnchor: 'top-right', lineAnchor: 'bottom', textAnchor: 'end', dx, dy: -6 }),
       text(rows, {
@@ -151,14 +154,14 @@ function numberMarks({ rows, marginRight }: Frame) {
         dx,
         text: ({ entry }: Row) => cell(entry),
         fontVariant: 'tabular-nums',
-        ...attributed(rows, saeOf),
+        ...attributed(rows, rowAttributes),
       }),
     ];
   });
 }
 
 /** The figure in words. */
-function described(entries: readonly Entry[]): string {
+function figureInWords(entries: readonly Entry[]): string {
   const sentences = entries.map(({ fullName, record }) => {
     const { ce_clean: clean, ce_spliced: spliced, ce_zero: zero } = record;
     return `${fullName}: clean ${fixed(clean, 3)}, spliced ${fixed(spliced, 3)}, zero-ablated ${fixed(zero, 3)} nats.`;
@@ -176,12 +179,12 @@ export function crossEntropyFigure(entries: readonly Entry[], id: string): Marku
   const { count, marginLeft, marginRight, height, domain, ticks } = frame;
   const svg = drawn(
     id,
-    { x: 0, y: 0, width: WIDTH, height },
+    { x: 0, y: 0, width: FIGURE_WIDTH, height },
     {
       marginLeft,
       marginRight,
-      marginTop: HEAD,
-      marginBottom: FOOT,
+      marginTop: HEAD_HEIGHT,
+      marginBottom: FOOT_HEIGHT,
       x: { type: 'log', domain, label: null, ticks, tickFormat: compact, grid: true },
       y: { domain: [-0.5, count - 0.5], reverse: true, axis: null },
       marks: [
@@ -194,5 +197,5 @@ export function crossEntropyFigure(entries: readonly Entry[], id: string): Marku
     },
   );
   const title = 'Cross-entropy: clean, spliced and zero-ablated';
-  return figureSvg({ width: WIDTH, height, id, title, description: described(entries) }, svg);
+  return figureSvg({ width: FIGURE_WIDTH, height, id, title, description: figureInWords(entries) }, svg);
 }

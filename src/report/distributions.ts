@@ -1,14 +1,14 @@
 import { line, type Markish, rect } from '@observablehq/plot';
-import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, fitted, titles } from './chart.js';
+import { listed } from '../config/suggest.js';
+import { AXIS_LINES, attributed, type Box, drawn, FIGURE_WIDTH, FONT, figureSvg, fitted, titles } from './chart.js';
 import { distinct, type Entry, families } from './entries.js';
-import { colour, type KeyItem, key, lineColour } from './family-styles.js';
-import { compact, counted, extent, integer, listed, logDomain, logTicks, padded, percent } from './numbers-and-axes.js';
+import { type KeyItem, key, lineColour, styleColour } from './family-styles.js';
+import { compact, counted, extent, integer, logDomain, logTicks, paddedDomain, percent } from './numbers-and-axes.js';
 import { type Markup, markup } from './page.js';
 
-const DENSITY_WIDTH = 960;
 const DENSITY_HEIGHT = 158;
 /** Room for the name of a site above its panels. */
-const HEADING = 32;
+const DENSITY_HEADING = 32;
 const DENSITY_MARGIN = { marginLeft: 40, marginRight: 8, marginTop: 40, marginBottom: 24 };
 
 /** Left edge of the shared x axis: below the rarest feature of any SAE, a whole power of ten. */
@@ -35,7 +35,13 @@ function barsOf({ record, index }: Entry) {
 }
 
 /** The histogram of one SAE; `low` and `most` are the ends of the axes that all share. */
-function panel(id: string, entry: Entry, box: Box, [low, most]: readonly [number, number], last: boolean): Markup {
+function densityPanel(
+  id: string,
+  entry: Entry,
+  box: Box,
+  [low, most]: readonly [number, number],
+  last: boolean,
+): Markup {
   const { record, style, label } = entry;
   const bars = barsOf(entry);
   const { dead } = record.density_histogram;
@@ -49,7 +55,7 @@ function panel(id: string, entry: Entry, box: Box, [low, most]: readonly [number
         x2: 'to',
         y1: 0,
         y2: 'count',
-        fill: colour(style),
+        fill: styleColour(style),
         fillOpacity: 0.8,
         title: 'tip',
         ...attributed(bars, ({ index }) => ({ 'data-sae': index, 'data-mark': 'bar' })),
@@ -68,11 +74,11 @@ function panel(id: string, entry: Entry, box: Box, [low, most]: readonly [number
 /** The density figure: how many features (y) fire on which share of positions (log10, x); a panel an SAE, all on the same axes. */
 export function densityFigure(entries: readonly Entry[], id: string): Markup {
   const columns = entries.length <= 3 ? 3 : 4;
-  const width = DENSITY_WIDTH / columns;
+  const width = FIGURE_WIDTH / columns;
   const low = leastLog10(entries);
   const most = Math.max(1, ...entries.flatMap(({ record }) => record.density_histogram.counts));
   const sites = distinct(entries.map(({ site }) => site));
-  const heading = sites.length > 1 ? HEADING : 0;
+  const heading = sites.length > 1 ? DENSITY_HEADING : 0;
   let top = 0;
   const blocks = sites.map((site) => {
     const own = entries.filter((entry) => entry.site === site);
@@ -86,10 +92,10 @@ export function densityFigure(entries: readonly Entry[], id: string): Markup {
         height: DENSITY_HEIGHT,
       };
       // The last panel of each column has the axis's name.
-      return panel(`${id}-${entry.index}`, entry, box, [low, most], i + columns >= own.length);
+      return densityPanel(`${id}-${entry.index}`, entry, box, [low, most], i + columns >= own.length);
     });
     if (heading === 0) return panels;
-    const name = fitted(site, FONT.title, DENSITY_WIDTH);
+    const name = fitted(site, FONT.title, FIGURE_WIDTH);
     return [
       markup`<text x="0" y="${from - 10}" font-size="${FONT.title}" font-weight="600" fill="currentColor">${name}</text>`,
       panels,
@@ -174,7 +180,7 @@ export function l0DistributionFigure(entries: readonly Entry[], id: string): Mar
   });
 }
 
-type Loss = 'ce_clean' | 'ce_spliced' | 'ce_zero';
+type LossKey = 'ce_clean' | 'ce_spliced' | 'ce_zero';
 
 interface PositionPoint {
   position: number;
@@ -183,7 +189,7 @@ interface PositionPoint {
 }
 
 /** The losses of one variant at the middles of their bins; NaN, a gap, where a bin has no counted position. */
-function lossPoints(entry: Entry, loss: Loss): PositionPoint[] {
+function lossPoints(entry: Entry, loss: LossKey): PositionPoint[] {
   const found = entry.record.loss_by_position;
   if (found === undefined) return [];
   // The last position of a bin is one before its upper edge.
@@ -206,7 +212,7 @@ export function lossByPositionFigure(entries: readonly Entry[], id: string): Mar
     const along = { x: 'position', y: 'loss', clip: true } as const;
     return {
       x: { domain: [0, extent(clean.map(({ position }) => position))?.[1] ?? 1], nice: true },
-      y: { domain: padded(reach, 0.08) },
+      y: { domain: paddedDomain(reach, 0.08) },
       marks: [
         line(zero, { ...along, strokeDasharray: '1 3', ...attributed(zero, () => ({ 'data-mark': 'zero' })) }),
         line(spliced, {
@@ -245,7 +251,6 @@ export interface BySite {
   more?: readonly KeyItem[];
 }
 
-const SITE_WIDTH = 960;
 const SITE_HEIGHT = 230;
 const SITE_MARGIN = { marginLeft: 46, marginRight: 14, marginTop: 44, marginBottom: 46 };
 
@@ -253,7 +258,7 @@ const SITE_MARGIN = { marginLeft: 46, marginRight: 14, marginTop: 44, marginBott
 export function bySite(entries: readonly Entry[], what: BySite): Markup {
   const sites = distinct(entries.map(({ site }) => site));
   const columns = Math.min(sites.length, 3);
-  const width = columns === 1 ? 560 : SITE_WIDTH / columns;
+  const width = columns === 1 ? 560 : FIGURE_WIDTH / columns;
   const names = distinct(families(entries).map(([first]) => first!.family));
   const items = names.map((family) => ({
     label: family,

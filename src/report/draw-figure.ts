@@ -11,7 +11,7 @@ import { notDrawn, paretoFigure, pointsOf, shrinkageFigure } from './against-l0.
 import { entriesOf } from './entries.js';
 import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-ratio.js';
 import { featureOnTokens, featurePicture, toyPicture } from './jump-relu.js';
-import { captionedTable, figure, LIGHT, type Markup, markup, page } from './page.js';
+import { captionedFigure, captionedTable, LIGHT, type Markup, markup, page } from './page.js';
 import { shellWord } from './provenance.js';
 import { paperFigure, readReference } from './reference.js';
 import { checkOutputFile, writeOutputFile } from './report.js';
@@ -24,23 +24,23 @@ import { checkOutputFile, writeOutputFile } from './report.js';
  */
 export async function drawFigure(config: FigureConfig, progress: Progress, stop: StopRequest): Promise<string> {
   const { out, evaluation, sae, activations } = config;
-  const kind = /\.(svg|html|png|pdf)$/.exec(out)?.[1] as Kind | undefined;
+  const kind = /\.(svg|html|png|pdf)$/.exec(out)?.[1] as FigureFormat | undefined;
   if (kind === undefined)
     throw new UsageRefusal(
       `--out ${out} is not .svg, .html, .png or .pdf.`,
       'Give it one of these endings.',
       'report/unknown-ending',
     );
-  checkFlags(config);
+  checkFigureFlags(config);
   await checkOutputFile(out, [evaluation, sae, activations]);
   const file = await figureFile(config, figureCommand(config), progress, stop);
   return writeOutputFile(out, await contentOf(kind, file, progress), config.overwrite);
 }
 
 /** Kinds of files that figures are written as. */
-type Kind = 'svg' | 'html' | 'png' | 'pdf';
+type FigureFormat = 'svg' | 'html' | 'png' | 'pdf';
 
-async function contentOf(kind: Kind, file: FigureFile, progress: Progress): Promise<string | Uint8Array> {
+async function contentOf(kind: FigureFormat, file: FigureFile, progress: Progress): Promise<string | Uint8Array> {
   if (kind === 'html') return figurePage(file, `sae-pipe ${version()}`);
   const svg = svgFile(file);
   if (kind === 'svg') return svg;
@@ -62,7 +62,7 @@ const FLAGS: Record<FigureConfig['name'], readonly ('evaluation' | 'sae' | 'feat
 };
 
 /** @throws UsageRefusal where flags belong to another figure, or some are missing */
-function checkFlags(config: FigureConfig): void {
+function checkFigureFlags(config: FigureConfig): void {
   const { name } = config;
   const own = FLAGS[name];
   for (const [other, flags] of Object.entries(FLAGS)) {
@@ -254,7 +254,7 @@ export interface FigureFile {
 }
 
 /** White around the figure (pixels). */
-const EDGE = 12;
+const WHITE_EDGE = 12;
 
 /**
  * The figure as an SVG file: in the light palette on white, with every colour written out, since editors and typesetters
@@ -262,12 +262,12 @@ const EDGE = 12;
  */
 export function svgFile({ svg }: FigureFile): string {
   const [, width = 0, height = 0] = (/viewBox="0 0 (\S+) (\S+)"/.exec(svg.text) ?? []).map(Number);
-  const [w, h] = [width + 2 * EDGE, height + 2 * EDGE];
-  const ground = `<rect x="${-EDGE}" y="${-EDGE}" width="${w}" height="${h}" fill="${LIGHT.paper}"/>`;
+  const [w, h] = [width + 2 * WHITE_EDGE, height + 2 * WHITE_EDGE];
+  const ground = `<rect x="${-WHITE_EDGE}" y="${-WHITE_EDGE}" width="${w}" height="${h}" fill="${LIGHT.paper}"/>`;
   const type = `color="${LIGHT.ink}" fill="${LIGHT.ink}" font-family="Helvetica, Arial, sans-serif" font-size="11"`;
   return `${svg.text
     .replace(/<svg class="plot"/, `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}" ${type}`)
-    .replace(/viewBox="[^"]*" style="[^"]*"/, `viewBox="${-EDGE} ${-EDGE} ${w} ${h}"`)
+    .replace(/viewBox="[^"]*" style="[^"]*"/, `viewBox="${-WHITE_EDGE} ${-WHITE_EDGE} ${w} ${h}"`)
     .replace('</desc>', `</desc>\n${ground}`)
     .replaceAll(/var\(--([\w-]+)\)/g, (_, name: string) => LIGHT[name] ?? 'none')}\n`;
 }
@@ -286,7 +286,7 @@ ${sentences.map((sentence) => markup`<li>${sentence}</li>\n`)}</ul>
     title,
     saes: 0,
     body: markup`<header><h1>${title}</h1></header>
-${figure(1, svg, caption, made)}
+${captionedFigure(1, svg, caption, made)}
 ${table ? captionedTable(1, table.markup, table.caption, made) : null}${list}
 <footer>${generator}</footer>`,
   });

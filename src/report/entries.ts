@@ -1,6 +1,6 @@
 import type { EvalRecord } from '../eval/record.js';
 import type { MetricsRecord } from '../sae/training-curve.js';
-import { cut } from './chart.js';
+import { middleCut } from './chart.js';
 import { familyOf, MAIN_FAMILIES, STYLES } from './family-styles.js';
 import { exact } from './numbers-and-axes.js';
 
@@ -38,10 +38,10 @@ export interface Placed<S extends Subject = Subject> {
 export type Entry = Placed<EvalRecord>;
 
 /** Longest name in a figure (characters). */
-const LONGEST = 36;
+const LONGEST_LABEL = 36;
 
 function shortened(name: string): string {
-  return [...name].length <= LONGEST ? name : cut(name, LONGEST - 1);
+  return [...name].length <= LONGEST_LABEL ? name : middleCut(name, LONGEST_LABEL - 1);
 }
 
 /** Numbers names that occur more than once: a, a (2), a (3). */
@@ -191,17 +191,17 @@ interface Facet {
   readonly say: (value: string) => string;
 }
 
-const number = (value: string) => (value !== '' && Number.isFinite(Number(value)) ? exact(Number(value)) : value);
+const shownNumber = (value: string) => (value !== '' && Number.isFinite(Number(value)) ? exact(Number(value)) : value);
 
 /** Settings that a reader tells SAEs apart by, the more telling first; any other one follows these. */
 const FACETS: readonly Facet[] = [
-  { keys: ['l1', 'l1_coefficient'], say: (value) => `λ\u00a0${number(value)}` },
-  { keys: ['d_sae'], say: (value) => `${number(value)} features` },
-  { keys: ['k'], say: (value) => `k\u00a0${number(value)}` },
+  { keys: ['l1', 'l1_coefficient'], say: (value) => `λ\u00a0${shownNumber(value)}` },
+  { keys: ['d_sae'], say: (value) => `${shownNumber(value)} features` },
+  { keys: ['k'], say: (value) => `k\u00a0${shownNumber(value)}` },
   { keys: ['seed'], say: (value) => `seed ${value}` },
-  { keys: ['lr'], say: (value) => `lr ${number(value)}` },
-  { keys: ['tokens'], say: (value) => `${number(value)} activations` },
-  { keys: ['batch'], say: (value) => `batch ${number(value)}` },
+  { keys: ['lr'], say: (value) => `lr ${shownNumber(value)}` },
+  { keys: ['tokens'], say: (value) => `${shownNumber(value)} activations` },
+  { keys: ['batch'], say: (value) => `batch ${shownNumber(value)}` },
 ];
 
 /** Keys that say where an SAE lies, what it became or what it was checked by, or that follow from others. */
@@ -213,7 +213,7 @@ const LONGEST_VALUE = 16;
 const lastPart = (key: string) => key.slice(key.lastIndexOf('.') + 1);
 
 /** Settings of cfg.json by the last part of their keys; ours, of training, before others of that name. */
-function settingsOf(cfg: Readonly<Record<string, unknown>>): Map<string, string> {
+function cfgSettings(cfg: Readonly<Record<string, unknown>>): Map<string, string> {
   const found = new Map<string, string>();
   const all = [...flattened(cfg)].filter(([key]) => !NOT_SETTINGS.test(key));
   const ours = all.filter(([key]) => key.startsWith('metadata.sae_pipe.'));
@@ -223,19 +223,19 @@ function settingsOf(cfg: Readonly<Record<string, unknown>>): Map<string, string>
 
 /** λ, the sparsity coefficient that cfg.json records; NaN where it records none. */
 export function lambdaOf(cfg: Readonly<Record<string, unknown>>): number {
-  const settings = settingsOf(cfg);
+  const settings = cfgSettings(cfg);
   const value = FACETS[0]!.keys.map((key) => settings.get(key)).find((text) => text !== undefined);
   return value === undefined || value === '' || value === 'null' ? Number.NaN : Number(value);
 }
 
 /** The words of each facet for each SAE; null where it has none. Other settings than the known ones are "name value". */
 function facetsOf(saes: readonly Named[]): (string | null)[][] {
-  const settings = saes.map(({ cfg }) => settingsOf(cfg));
+  const settings = saes.map(({ cfg }) => cfgSettings(cfg));
   const known = FACETS.flatMap(({ keys }) => keys);
   const others = [...new Set(settings.flatMap((own) => [...own.keys()]))].filter((key) => !known.includes(key)).sort();
   const facets = [
     ...FACETS,
-    ...others.map((key): Facet => ({ keys: [key], say: (value) => `${key} ${number(value)}` })),
+    ...others.map((key): Facet => ({ keys: [key], say: (value) => `${key} ${shownNumber(value)}` })),
   ];
   const usable = (value: string | undefined): value is string =>
     value !== undefined && value !== 'null' && value !== '[]' && value.length <= LONGEST_VALUE;

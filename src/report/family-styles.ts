@@ -1,8 +1,8 @@
 import { dot, link, type Markish, text } from '@observablehq/plot';
+import { listed } from '../config/suggest.js';
 import type { EvalRecord } from '../eval/record.js';
 import { trainingRecordOf } from '../sae/training-record.js';
 import { attributed, drawn, FONT, textWidth } from './chart.js';
-import { listed } from './numbers-and-axes.js';
 import type { Markup } from './page.js';
 
 /** The part of cfg.json's record of training (metadata.sae_pipe) that says how the SAE was made otherwise than usual. */
@@ -56,23 +56,23 @@ const SYMBOLS = ['circle', 'square', 'diamond2', 'triangle', 'star', 'cross'] as
 const TURNING = MAIN_FAMILIES.length;
 const EACH_TURN = SYMBOLS.length - TURNING;
 /** Symbols that a colour has in its turns: every second one, so that a turn is unlike the one before. */
-const STEP = 2;
+const KEY_STEP = 2;
 
 /** Number of styles (pairs of colour and symbol) there are for families. */
-export const STYLES = TURNING + (EACH_TURN * SYMBOLS.length) / STEP;
+export const STYLES = TURNING + (EACH_TURN * SYMBOLS.length) / KEY_STEP;
 
 const hue = (style: number) => (style < TURNING ? style : TURNING + ((style - TURNING) % EACH_TURN));
 
 function symbolOf(style: number): (typeof SYMBOLS)[number] {
   const turn = style < TURNING ? 0 : Math.floor((style - TURNING) / EACH_TURN);
-  return SYMBOLS[(hue(style) + turn * STEP) % SYMBOLS.length]!;
+  return SYMBOLS[(hue(style) + turn * KEY_STEP) % SYMBOLS.length]!;
 }
 
 /** Radius of a circle as large as a symbol (pixels). */
 const RADIUS = 4.3;
 
 /** The colour of a style: a variable of the page, which has one for light and one for dark ground. */
-export function colour(style: number): string {
+export function styleColour(style: number): string {
   return `var(--style-${hue(style)})`;
 }
 
@@ -81,7 +81,7 @@ const TONES = 8;
 
 /** The colour of an SAE's lines: its place on the ramp where it has one, else its family's. */
 export function lineColour({ style, tone }: { style: number; tone: number | null }): string {
-  return tone === null ? colour(style) : `var(--tone-${Math.round(tone * (TONES - 1))})`;
+  return tone === null ? styleColour(style) : `var(--tone-${Math.round(tone * (TONES - 1))})`;
 }
 
 /** What is drawn at a point. */
@@ -100,7 +100,7 @@ export interface Dot {
 }
 
 /** Symbols at points, each in the colour and shape of its style. */
-export function dots(points: readonly Dot[]): Markish[] {
+export function familySymbols(points: readonly Dot[]): Markish[] {
   const styles = [...new Set(points.map(({ style }) => style))].sort((a, b) => a - b);
   const kinds = [true, false].flatMap((faint) => styles.map((style) => ({ faint, style })));
   return kinds.flatMap(({ faint, style }) => {
@@ -112,8 +112,8 @@ export function dots(points: readonly Dot[]): Markish[] {
         y: 'y',
         symbol: symbolOf(style),
         r: RADIUS,
-        fill: faint ? 'var(--paper)' : { value: ({ fill }: Dot) => fill ?? colour(style), scale: null },
-        stroke: faint ? colour(style) : 'var(--paper)',
+        fill: faint ? 'var(--paper)' : { value: ({ fill }: Dot) => fill ?? styleColour(style), scale: null },
+        stroke: faint ? styleColour(style) : 'var(--paper)',
         strokeWidth: faint ? 1.3 : 1,
         opacity: faint ? 0.6 : 1,
         title: ({ tip }: Dot) => tip ?? null,
@@ -136,7 +136,7 @@ export function inlineMarker(style: number, fill?: string): Markup {
       margin: 0,
       x: { type: 'identity' },
       y: { type: 'identity' },
-      marks: dots([{ x: 7, y: 7, style, fill }]),
+      marks: familySymbols([{ x: 7, y: 7, style, fill }]),
     },
   );
 }
@@ -154,7 +154,7 @@ export interface KeyItem {
   sign: 'symbol' | 'line' | 'both';
 }
 
-const ROW = 20;
+const KEY_ROW = 20;
 const SWATCH = 26;
 
 /** A figure's key: swatches and their names in rows, at most `width` pixels wide. */
@@ -163,14 +163,14 @@ export function key(id: string, items: readonly KeyItem[], width: number, y = 0)
   const placed = items.map((item) => {
     const length = SWATCH + 6 + textWidth(item.label, FONT.label);
     if (left > 0 && left + length > width) [left, row] = [0, row + 1];
-    const at = { ...item, x: left, y: row * ROW + ROW / 2 };
+    const at = { ...item, x: left, y: row * KEY_ROW + KEY_ROW / 2 };
     left += length + 18;
     return at;
   });
-  const height = items.length === 0 ? 0 : (row + 1) * ROW;
+  const height = items.length === 0 ? 0 : (row + 1) * KEY_ROW;
   const lines = placed.filter(({ sign }) => sign !== 'symbol');
   const symbols = placed.filter(({ sign, style }) => sign !== 'line' && style !== null);
-  const stroke = ({ style, stroke: own }: KeyItem) => own ?? (style === null ? 'currentColor' : colour(style));
+  const stroke = ({ style, stroke: own }: KeyItem) => own ?? (style === null ? 'currentColor' : styleColour(style));
   const joined = (of: readonly (typeof placed)[number][], strokeDasharray?: string) =>
     link(of, {
       x1: 'x',
@@ -195,7 +195,9 @@ export function key(id: string, items: readonly KeyItem[], width: number, y = 0)
           lines.filter(({ faint }) => faint),
           '4 3',
         ),
-        dots(symbols.map(({ x, y: middle, style, faint }) => ({ x: x + SWATCH / 2, y: middle, style: style!, faint }))),
+        familySymbols(
+          symbols.map(({ x, y: middle, style, faint }) => ({ x: x + SWATCH / 2, y: middle, style: style!, faint })),
+        ),
         text(placed, {
           x: ({ x }: { x: number }) => x + SWATCH + 6,
           y: 'y',

@@ -172,7 +172,7 @@ export function overallSentence(comparisons: readonly Comparison[]): string | nu
   return `Geometric mean over ${counted(means.length, 'site')}: ${fixed(mean, 2)}.`;
 }
 
-function rows({ site, reference, result }: Comparison): Markup | null {
+function firingRows({ site, reference, result }: Comparison): Markup | null {
   if (result.kind !== 'ratio') return null;
   const heading = reference === null ? site : `${site}, ${reference}`;
   const levels = result.levels.map(
@@ -190,5 +190,5 @@ export function firingTable(comparisons: readonly Comparison[]): Markup | null {
   if (!comparisons.some(({ result }) => result.kind === 'ratio')) return null;
   return markup`<table class="firing">
 <thead><tr><th scope="col" class="number">Loss recovered<span class="unit">%</span></th><th scope="col" class="number">L0, gated<span class="unit">a token</span></th><th scope="col" class="number">L0, standard<span class="unit">a token</span></th><th scope="col" class="number">Firing ratio<span class="unit">gated / standard</span></th></tr></thead>
-${comparisons.map(rows)}</table>`;
+${comparisons.map(firingRows)}</table>`;
 }

@@ -5,8 +5,8 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import type { Sae } from '../sae/sae.js';
 import { halfValues, widen } from '../safetensors/floats.js';
 import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, titles } from './chart.js';
-import { colour, type KeyItem, key } from './family-styles.js';
-import { extent, fixed, integer, padded, percent } from './numbers-and-axes.js';
+import { type KeyItem, key, styleColour } from './family-styles.js';
+import { extent, fixed, integer, paddedDomain, percent } from './numbers-and-axes.js';
 import { type Markup, markup } from './page.js';
 
 /** A normal distribution. */
@@ -84,13 +84,13 @@ const ENCODERS = [
   { name: 'JumpReLU', f: jumpRelu, style: JUMP },
 ] as const;
 
-const RANGE = [-3.5, 4] as const;
-const STEP = 0.02;
+const AXIS_RANGE = [-3.5, 4] as const;
+const AXIS_STEP = 0.02;
 
 /** Places along the axis, and the two on either side of the threshold, where an encoder may jump. */
-function places(): number[] {
-  const count = Math.round((RANGE[1] - RANGE[0]) / STEP);
-  const even = Array.from({ length: count + 1 }, (_, i) => RANGE[0] + i * STEP);
+function axisPlaces(): number[] {
+  const count = Math.round((AXIS_RANGE[1] - AXIS_RANGE[0]) / AXIS_STEP);
+  const even = Array.from({ length: count + 1 }, (_, i) => AXIS_RANGE[0] + i * AXIS_STEP);
   return [...even, THRESHOLD, THRESHOLD + 1e-9].sort((a, b) => a - b);
 }
 
@@ -105,24 +105,26 @@ function densities(): PicturePlot {
   const curves = [
     { of: OFF, style: WHEN_OFF },
     { of: ON, style: WHEN_ON },
-  ].map(({ of, style }) => ({ style, points: places().map((a) => ({ a, p: density(of, a) / 2 })) }));
+  ].map(({ of, style }) => ({ style, points: axisPlaces().map((a) => ({ a, p: density(of, a) / 2 })) }));
   return {
     heading: 'Projection on the feature’s direction',
     x: 'Projection a',
     y: 'Density',
-    xAxis: { domain: RANGE },
+    xAxis: { domain: AXIS_RANGE },
     yAxis: { domain: [0, 0.42] },
     key: [
       { label: 'feature off', style: WHEN_OFF!, sign: 'line' },
       { label: 'feature on', style: WHEN_ON!, sign: 'line' },
     ],
     marks: [
-      curves.map(({ style, points }) => areaY(points, { x: 'a', y: 'p', fill: colour(style!), fillOpacity: 0.35 })),
+      curves.map(({ style, points }) =>
+        areaY(points, { x: 'a', y: 'p', fill: styleColour(style!), fillOpacity: 0.35 }),
+      ),
       curves.map(({ style, points }) =>
         line(points, {
           x: 'a',
           y: 'p',
-          stroke: colour(style!),
+          stroke: styleColour(style!),
           ...attributed(points, () => ({ 'data-mark': 'density' })),
         }),
       ),
@@ -132,13 +134,13 @@ function densities(): PicturePlot {
 }
 
 function reconstructions(): PicturePlot {
-  const curve = (f: FeatureEncoder) => places().map((a) => ({ a, f: f(a) }));
-  const identity = [0, RANGE[1]].map((a) => ({ a, f: a }));
+  const curve = (f: FeatureEncoder) => axisPlaces().map((a) => ({ a, f: f(a) }));
+  const identity = [0, AXIS_RANGE[1]].map((a) => ({ a, f: a }));
   return {
     heading: 'Reconstruction',
     x: 'Projection a',
     y: 'Feature activation f',
-    xAxis: { domain: RANGE },
+    xAxis: { domain: AXIS_RANGE },
     yAxis: { domain: [-0.25, 6], grid: true },
     key: [
       ...ENCODERS.map(({ name, style }) => ({ label: name, style: style!, sign: 'line' as const })),
@@ -151,7 +153,7 @@ function reconstructions(): PicturePlot {
         return line(points, {
           x: 'a',
           y: 'f',
-          stroke: colour(style!),
+          stroke: styleColour(style!),
           strokeWidth: 2,
           ...attributed(points, () => ({ 'data-mark': 'encoder' })),
         });
@@ -186,7 +188,7 @@ function errors(): PicturePlot {
         x2: 'error',
         y1: 'from',
         y2: 'to',
-        fill: { value: ({ style }: { style: number }) => colour(style), scale: null },
+        fill: { value: ({ style }: { style: number }) => styleColour(style), scale: null },
         ...attributed(bars, () => ({ 'data-mark': 'error' })),
       }),
       text(bars, {
@@ -227,7 +229,7 @@ export interface FeatureName {
 }
 
 const [RESPONSE, , TOKENS_ON, TOKENS_OFF] = [0, 1, 2, 3];
-const BINS = 80;
+const HISTOGRAM_BINS = 80;
 /** Most tokens drawn as dots: more would only be a heavier blot. */
 const DOTS = 2000;
 
@@ -239,7 +241,11 @@ interface Bin {
 }
 
 /** Histogram of the values as a density, over bins that both histograms share. */
-export function histogram(values: readonly number[], [low, high]: readonly [number, number], bins = BINS): Bin[] {
+export function histogram(
+  values: readonly number[],
+  [low, high]: readonly [number, number],
+  bins = HISTOGRAM_BINS,
+): Bin[] {
   const width = (high - low) / bins;
   const counts = new Array<number>(bins).fill(0);
   for (const value of values) counts[Math.min(bins - 1, Math.floor((value - low) / width))]!++;
@@ -282,7 +288,7 @@ function histograms(
         x2: 'to',
         y1: 0,
         y2: 'density',
-        fill: colour(style),
+        fill: styleColour(style),
         fillOpacity: 0.5,
         ...attributed(bins, () => ({ 'data-mark': `bar-${word}` })),
       });
@@ -316,7 +322,7 @@ function response(on: readonly { a: number; f: number }[], range: [number, numbe
         x: 'a',
         y: 'f',
         r: 1.8,
-        fill: colour(RESPONSE!),
+        fill: styleColour(RESPONSE!),
         fillOpacity: 0.4,
         ...attributed(shown, () => ({ 'data-mark': 'token' })),
       }),
@@ -334,7 +340,7 @@ export function featurePicture(
   const on = tokens.filter((token) => token.f > 0);
   const off = tokens.filter((token) => token.f <= 0).map(({ a }) => a);
   // A single value gets a span of its own.
-  const range = padded(extent(projection) ?? [0, 1], 0);
+  const range = paddedDomain(extent(projection) ?? [0, 1], 0);
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const least = on.reduce((low, token) => Math.min(low, token.f), Number.POSITIVE_INFINITY);
   const error = mean(on.map((token) => (token.f - token.a) ** 2));

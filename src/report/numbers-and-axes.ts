@@ -63,12 +63,6 @@ export function counted(count: number, noun: string): string {
   return `${integer(count)} ${noun}${count === 1 ? '' : 's'}`;
 }
 
-/** a; a and b; a, b and c. */
-export function listed(words: readonly string[]): string {
-  if (words.length < 2) return words[0] ?? '';
-  return `${words.slice(0, -1).join(', ')} and ${words.at(-1)}`;
-}
-
 /** Least and greatest of the finite values, or null where there is none. */
 export function extent(values: Iterable<number>): [number, number] | null {
   let low = Number.POSITIVE_INFINITY;
@@ -82,13 +76,13 @@ export function extent(values: Iterable<number>): [number, number] | null {
 }
 
 /** The value below which a share of the finite values lies; NaN where there is none. */
-export function quantile(values: Iterable<number>, share: number): number {
+export function nearestRank(values: Iterable<number>, share: number): number {
   const sorted = [...values].filter(Number.isFinite).sort((a, b) => a - b);
   return sorted[Math.round(share * (sorted.length - 1))] ?? Number.NaN;
 }
 
 /** The domain made wider by a share of its length at both ends; a single value gets a span of its own. */
-export function padded([low, high]: readonly [number, number], share: number): [number, number] {
+export function paddedDomain([low, high]: readonly [number, number], share: number): [number, number] {
   const length = high - low || Math.abs(low) * 0.2 || 1;
   const pad = high === low ? length / 2 : length * share;
   return [low - pad, high + pad];

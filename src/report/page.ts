@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 
 /** A figure and its caption. The number is the figure's on the page, and its SVG's id is figure-NUMBER. */
-export function figure(number: number, svg: Markup, caption: Part, made: Part = null): Markup {
+export function captionedFigure(number: number, svg: Markup, caption: MarkupPart, made: MarkupPart = null): Markup {
   const region = `Figure ${number}`;
   return markup`<figure>
 <div class="scroll" tabindex="0" role="region" aria-label="${region}">${svg}</div>
@@ -17,7 +17,7 @@ export function absentFigure(number: number, reason: string): Markup {
 }
 
 /** A table and its caption, which stands above it. */
-export function captionedTable(number: number, table: Markup, caption: Part, made: Part = null): Markup {
+export function captionedTable(number: number, table: Markup, caption: MarkupPart, made: MarkupPart = null): Markup {
   return markup`<figure class="table">
 <figcaption id="table-${number}"><b>Table ${number}.</b> ${caption}${made}</figcaption>
 <div class="scroll" tabindex="0" role="region" aria-labelledby="table-${number}">${table}</div>
@@ -30,13 +30,13 @@ export function captionedTable(number: number, table: Markup, caption: Part, mad
  *
  * @param saes number of SAEs on the page
  */
-export function page({ title, saes, body }: Readonly<{ title: string; saes: number; body: Part }>): string {
+export function page({ title, saes, body }: Readonly<{ title: string; saes: number; body: MarkupPart }>): string {
   return markup`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src ${new Markup(scriptHash(SCRIPT))}">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src ${new Markup(scriptHash(PAGE_SCRIPT))}">
 <title>${title}</title>
 <style>
 ${new Markup(styleSheet(saes))}</style>
@@ -45,7 +45,7 @@ ${new Markup(styleSheet(saes))}</style>
 <main>
 ${body}
 </main>
-<script>${new Markup(SCRIPT)}</script>
+<script>${new Markup(PAGE_SCRIPT)}</script>
 </body>
 </html>
 `.text;
@@ -65,7 +65,7 @@ export class Markup {
 }
 
 /** What a template may hold. Text is escaped, numbers are coordinates (two decimals), nothing is left out silently. */
-export type Part = Markup | string | number | null | readonly Part[];
+export type MarkupPart = Markup | string | number | null | readonly MarkupPart[];
 
 const ENTITIES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
 
@@ -88,7 +88,7 @@ export function coordinate(value: number): string {
   return String(Math.round(value * 100) / 100);
 }
 
-function write(part: Part): string {
+function write(part: MarkupPart): string {
   if (part === null) return '';
   if (part instanceof Markup) return part.text;
   if (typeof part === 'string') return escapeText(part);
@@ -97,7 +97,7 @@ function write(part: Part): string {
 }
 
 /** Template tag for HTML and SVG: what is written in the source stands, what is interpolated is escaped. */
-export function markup(literal: TemplateStringsArray, ...parts: Part[]): Markup {
+export function markup(literal: TemplateStringsArray, ...parts: MarkupPart[]): Markup {
   let text = literal[0] ?? '';
   for (const [i, part] of parts.entries()) text += write(part) + (literal[i + 1] ?? '');
   return new Markup(text);
@@ -189,7 +189,7 @@ for (const table of document.querySelectorAll('table.sortable')) {
 `;
 
 /** All that the page runs. */
-export const SCRIPT = `{${SAVE_SCRIPT}}
+export const PAGE_SCRIPT = `{${SAVE_SCRIPT}}
 {${SORT_SCRIPT}}
 `;
 
@@ -251,7 +251,7 @@ function declared(palette: Readonly<Record<string, string>>): string {
 const SANS = 'system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif';
 
 /** How figures take the page's type and colours; all else of them is in their attributes. */
-const FIGURES = `
+const FIGURE_STYLE = `
 svg.plot { display: block; width: 100%; height: auto; overflow: visible; color: var(--ink); font-family: var(--sans); font-size: 11px; }
 svg.plot text { white-space: pre; }
 span.marker { display: inline-block; width: 0.95em; margin-right: 0.45em; vertical-align: -0.12em; line-height: 0; }
@@ -260,7 +260,7 @@ svg .hit { pointer-events: stroke; }
 `;
 
 /** The page around the figures. */
-const PAGE = `
+const PAGE_STYLE = `
 * { box-sizing: border-box; }
 body { margin: 0; padding: 3rem 1.5rem 5rem; background: var(--paper); color: var(--ink); font: 16px/1.55 var(--sans); }
 main { max-width: 1060px; margin: 0 auto; }
@@ -354,5 +354,5 @@ export function styleSheet(saes: number): string {
   );
   return `:root { color-scheme: light dark; --sans: ${SANS}; ${declared(LIGHT)} }
 @media screen and (prefers-color-scheme: dark) { :root:not([data-theme="light"]) { ${declared(DARK)} } }
-${FIGURES}${PAGE}${saes > 1 ? `@media (hover: hover) {\n${highlights.join('\n')}\n}\n` : ''}`;
+${FIGURE_STYLE}${PAGE_STYLE}${saes > 1 ? `@media (hover: hover) {\n${highlights.join('\n')}\n}\n` : ''}`;
 }

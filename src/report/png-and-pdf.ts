@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { deflateSync } from 'node:zlib';
 import { initWasm, Resvg } from '@resvg/resvg-wasm';
 import { parseHTML } from 'linkedom';
+import { packagedFile } from '../disk/input-file.js';
 
 /** Pixels of the picture for one of the figure: about 290 dots per inch at the figure's own size. */
 const SCALE = 3;
@@ -15,18 +16,17 @@ const COVERED =
 
 let ready: Promise<Uint8Array[]> | undefined;
 
-const packaged = (path: string) => readFile(fileURLToPath(new URL(`../../../assets/fonts/${path}`, import.meta.url)));
-
 /** Compiles resvg once a process and reads the faces that figures are set in. */
-async function load(): Promise<Uint8Array[]> {
+async function loadResvg(): Promise<Uint8Array[]> {
+  const font = (name: string) => readFile(packagedFile(`assets/fonts/${name}`));
   const wasm = fileURLToPath(import.meta.resolve('@resvg/resvg-wasm/index_bg.wasm'));
   await initWasm(await readFile(wasm));
-  return Promise.all([packaged('DejaVuSans.ttf'), packaged('DejaVuSans-Bold.ttf')]);
+  return Promise.all([font('DejaVuSans.ttf'), font('DejaVuSans-Bold.ttf')]);
 }
 
 /** A figure as resvg reads it. */
 async function opened(svg: string): Promise<InstanceType<typeof Resvg>> {
-  ready ??= load();
+  ready ??= loadResvg();
   const fontBuffers = await ready;
   const font = { fontBuffers, defaultFontFamily: FAMILY, sansSerifFamily: FAMILY };
   return new Resvg(svg, { font, fitTo: { mode: 'zoom', value: SCALE } });
@@ -59,7 +59,7 @@ export function uncovered(svg: string): string[] {
 }
 
 /** CSS pixels are a ninety-sixth of an inch, PDF's units a seventy-second. */
-const POINTS = 72 / 96;
+const POINTS_PER_PIXEL = 72 / 96;
 
 /** A text string of a PDF: UTF-16 with its mark, in hexadecimal digits. */
 const hex = (text: string) => `<${Buffer.from(`\uFEFF${text}`, 'utf16le').swap16().toString('hex').toUpperCase()}>`;
@@ -78,7 +78,7 @@ export function pdfOf(svg: string, title: string): Uint8Array {
     .split(/[\s,]+/)
     .map(Number) as [number, number, number, number];
   // PDF counts upwards from the lower left corner.
-  const place = `${POINTS} 0 0 ${-POINTS} ${-left * POINTS} ${(top + height) * POINTS} cm`;
+  const place = `${POINTS_PER_PIXEL} 0 0 ${-POINTS_PER_PIXEL} ${-left * POINTS_PER_PIXEL} ${(top + height) * POINTS_PER_PIXEL} cm`;
   const { operators, states } = operatorsOf(root);
   const stream = deflateSync(Buffer.from(`${place}\n${operators}`));
   const resources = states.map(({ fill, stroke }, i) => `/G${i} << /ca ${fill} /CA ${stroke} >>`).join(' ');
@@ -86,7 +86,7 @@ export function pdfOf(svg: string, title: string): Uint8Array {
     ['<< /Type /Catalog /Pages 2 0 R /Lang (en) /ViewerPreferences << /DisplayDocTitle true >> >>'],
     ['<< /Type /Pages /Kids [3 0 R] /Count 1 >>'],
     [
-      `<< /Type /Page /Parent 2 0 R /MediaBox [0 0 ${width * POINTS} ${height * POINTS}] /Contents 4 0 R /Group << /S /Transparency /CS /DeviceRGB >> /Resources << /ExtGState << ${resources} >> >> >>`,
+      `<< /Type /Page /Parent 2 0 R /MediaBox [0 0 ${width * POINTS_PER_PIXEL} ${height * POINTS_PER_PIXEL}] /Contents 4 0 R /Group << /S /Transparency /CS /DeviceRGB >> /Resources << /ExtGState << ${resources} >> >> >>`,
     ],
     [`<< /Length ${stream.length} /Filter /FlateDecode >>\nstream\n`, stream, '\nendstream'],
     [`<< /Title ${hex(title)} /Producer ${hex('sae-pipe')} >>`],
@@ -135,32 +135,32 @@ export interface Opacities {
 const CAPS: Readonly<Record<string, number>> = { butt: 0, round: 1, square: 2 };
 const JOINS: Readonly<Record<string, number>> = { miter: 0, round: 1, bevel: 2 };
 
-const NUMBER = /-?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?/gi;
-const numbers = (text: string) => [...text.matchAll(NUMBER)].map(([number]) => Number(number));
+const PATH_NUMBER = /-?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?/gi;
+const numbersIn = (text: string) => [...text.matchAll(PATH_NUMBER)].map(([number]) => Number(number));
 /** PDF knows no exponents. */
-const written = (value: number) => String(Number(value.toFixed(4)));
-const list = (values: readonly number[]) => values.map(written).join(' ');
+const pdfNumber = (value: number) => String(Number(value.toFixed(4)));
+const pdfNumbers = (values: readonly number[]) => values.map(pdfNumber).join(' ');
 
 /** A path's outline. Its commands are M, L, C, Q and Z, with absolute coordinates. */
-function outline(d: string): string {
+function pathOperators(d: string): string {
   let [x, y] = [0, 0];
   const steps = [...d.matchAll(/([a-z])([^a-z]*(?:e[-+]?\d[^a-z]*)*)/gi)].map(([, command, text]) => {
-    const at = numbers(text!);
+    const at = numbersIn(text!);
     switch (command) {
       case 'M':
       case 'L':
         [x, y] = at as [number, number];
-        return `${list(at)} ${command === 'M' ? 'm' : 'l'}`;
+        return `${pdfNumbers(at)} ${command === 'M' ? 'm' : 'l'}`;
       case 'C':
         [x, y] = at.slice(4) as [number, number];
-        return `${list(at)} c`;
+        return `${pdfNumbers(at)} c`;
       case 'Q': {
         // The cubic curve that is the same.
         const [cx, cy, toX, toY] = at as [number, number, number, number];
         const from = [x + (2 / 3) * (cx - x), y + (2 / 3) * (cy - y)];
         const to = [toX + (2 / 3) * (cx - toX), toY + (2 / 3) * (cy - toY)];
         [x, y] = [toX, toY];
-        return `${list([...from, ...to, toX, toY])} c`;
+        return `${pdfNumbers([...from, ...to, toX, toY])} c`;
       }
       case 'Z':
         return 'h';
@@ -171,17 +171,17 @@ function outline(d: string): string {
   return steps.join('\n');
 }
 
-function colour(text: string): string {
+function pdfColour(text: string): string {
   const found = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$/i.exec(text);
   if (found === null) throw new Error(`a colour is ${text}`);
-  return list(found.slice(1).map((digits) => Number.parseInt(digits, 16) / 255));
+  return pdfNumbers(found.slice(1).map((digits) => Number.parseInt(digits, 16) / 255));
 }
 
-function matrix(element: SvgElement): string[] {
+function matrixOperator(element: SvgElement): string[] {
   const transform = element.getAttribute('transform');
   if (transform === null) return [];
   if (!transform.startsWith('matrix(')) throw new Error(`a transformation is ${transform}`);
-  return [`${list(numbers(transform))} cm`];
+  return [`${pdfNumbers(numbersIn(transform))} cm`];
 }
 
 /** Writes a simplified SVG as the operators of a PDF's page. */
@@ -203,10 +203,10 @@ class Writer {
     if (name === undefined) return;
     const clip = this.clips.get(name) ?? raise(`no clip path is called ${name}`);
     const paths = [...clip.querySelectorAll('path')];
-    if (matrix(clip).length > 0 || paths.some((path) => matrix(path).length > 0))
+    if (matrixOperator(clip).length > 0 || paths.some((path) => matrixOperator(path).length > 0))
       throw new Error('a clip path is transformed');
     const rule = paths.some((path) => path.getAttribute('clip-rule') === 'evenodd') ? 'W*' : 'W';
-    this.lines.push(...paths.map((path) => outline(path.getAttribute('d')!)), `${rule} n`);
+    this.lines.push(...paths.map((path) => pathOperators(path.getAttribute('d')!)), `${rule} n`);
   }
 
   /** @param opacity of the groups around it; their parts hardly overlap, so that each part may have it by itself */
@@ -217,7 +217,7 @@ class Writer {
       case 'g': {
         for (const name of ['mask', 'filter'])
           if (element.getAttribute(name) !== null) throw new Error(`a group has a ${name}`);
-        this.lines.push('q', ...matrix(element));
+        this.lines.push('q', ...matrixOperator(element));
         this.clip(element);
         for (const child of element.children)
           this.element(child, opacity * Number(element.getAttribute('opacity') ?? 1));
@@ -237,21 +237,23 @@ class Writer {
     const [fill, stroke] = [of('fill', '#000000'), of('stroke', 'none')];
     if (of('visibility', 'visible') !== 'visible' || (fill === 'none' && stroke === 'none')) return;
     const opacities = [of('fill-opacity', '1'), of('stroke-opacity', '1')].map((text) => Number(text) * opacity);
-    this.lines.push('q', ...matrix(path), this.state(opacities[0]!, opacities[1]!));
-    if (fill !== 'none') this.lines.push(`${colour(fill)} rg`);
+    this.lines.push('q', ...matrixOperator(path), this.state(opacities[0]!, opacities[1]!));
+    if (fill !== 'none') this.lines.push(`${pdfColour(fill)} rg`);
     if (stroke !== 'none') {
       const dashes = of('stroke-dasharray', 'none');
       this.lines.push(
-        `${colour(stroke)} RG`,
-        `${written(Number(of('stroke-width', '1')))} w`,
+        `${pdfColour(stroke)} RG`,
+        `${pdfNumber(Number(of('stroke-width', '1')))} w`,
         `${CAPS[of('stroke-linecap', 'butt')]} J ${JOINS[of('stroke-linejoin', 'miter')]} j`,
-        `${written(Math.max(1, Number(of('stroke-miterlimit', '4'))))} M`,
-        ...(dashes === 'none' ? [] : [`[${list(numbers(dashes))}] ${written(Number(of('stroke-dashoffset', '0')))} d`]),
+        `${pdfNumber(Math.max(1, Number(of('stroke-miterlimit', '4'))))} M`,
+        ...(dashes === 'none'
+          ? []
+          : [`[${pdfNumbers(numbersIn(dashes))}] ${pdfNumber(Number(of('stroke-dashoffset', '0')))} d`]),
       );
     }
     const star = of('fill-rule', 'nonzero') === 'evenodd' ? '*' : '';
     const paint = fill === 'none' ? 'S' : stroke === 'none' ? `f${star}` : `B${star}`;
-    this.lines.push(outline(of('d', '')), paint, 'Q');
+    this.lines.push(pathOperators(of('d', '')), paint, 'Q');
   }
 }
 

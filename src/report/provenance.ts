@@ -115,7 +115,7 @@ export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
 }
 
 /** Most columns that a table of differences may have. */
-const MOST = 10;
+const MOST_COLUMNS = 10;
 
 /** Not settings, or said elsewhere: the architecture names its row, our record repeats it and d_sae, and ends with results. */
 const NO_SETTING = /^(architecture|metadata\.sae_pipe\.(arch|d_sae|final\..*))$/;
@@ -126,7 +126,7 @@ function differences(entries: readonly Entry[]): Markup | null {
   const keys = distinct(configurations.flatMap((configuration) => [...configuration.keys()]))
     .filter((key) => distinct(configurations.map((configuration) => configuration.get(key))).length > 1)
     .filter((key) => !NO_SETTING.test(key));
-  if (keys.length === 0 || keys.length > MOST) return null;
+  if (keys.length === 0 || keys.length > MOST_COLUMNS) return null;
   const last = (key: string) => key.slice(key.lastIndexOf('.') + 1);
   const heads = keys.map((key) => {
     const plain = keys.filter((other) => last(other) === last(key)).length === 1;
@@ -149,7 +149,7 @@ function differences(entries: readonly Entry[]): Markup | null {
 }
 
 /** The command that trained an SAE; where there is none, its settings. */
-function training({ record }: Entry): Markup | null {
+function trainedBy({ record }: Entry): Markup | null {
   const command = trainCommand(record);
   if (command !== null) {
     return markup`<p class="path">Trained by (pasted into a shell, it replaces the SAE with the same one):</p>
@@ -166,7 +166,7 @@ export function configurationSection(entries: readonly Entry[]): Markup {
   const details = entries.map((entry) => {
     return markup`<details data-sae="${entry.index}"><summary><span class="marker">${inlineMarker(entry.style)}</span>${entry.fullName}</summary>
 <p class="path">${entry.record.sae}, ${entry.record.architecture} at ${entry.record.hook} of ${entry.record.model}</p>
-${training(entry)}
+${trainedBy(entry)}
 <pre>${JSON.stringify(entry.record.cfg, null, 2)}</pre>
 </details>
 `;

@@ -1,11 +1,12 @@
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
+import { listed } from '../config/suggest.js';
+import { packagedFile } from '../disk/input-file.js';
 import { checkJson, readTextFile } from '../disk/json.js';
 import { Refusal } from '../errors/refusal.js';
 import { type Point, paretoFigure } from './against-l0.js';
 import { distinct, type Entry, styleOf } from './entries.js';
 import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-ratio.js';
-import { fixed, listed } from './numbers-and-axes.js';
+import { fixed } from './numbers-and-axes.js';
 import type { Markup } from './page.js';
 
 /** A published SAE: a row of assets/paper/gemma-7b.csv, whose README explains the columns. */
@@ -22,16 +23,16 @@ export interface PublishedSae {
 export const REFERENCE_NAMES = { 'paper-gemma-7b': 'Gemma 7B in the paper' } as const;
 export type ReferenceName = keyof typeof REFERENCE_NAMES;
 
-const FILES: Record<ReferenceName, string> = { 'paper-gemma-7b': 'assets/paper/gemma-7b.csv' };
+const REFERENCE_FILES: Record<ReferenceName, string> = { 'paper-gemma-7b': 'assets/paper/gemma-7b.csv' };
 
-const number = z.coerce.number();
-const row = z.object({
+const csvNumber = z.coerce.number();
+const publishedRow = z.object({
   arch: z.enum(['gated', 'standard']),
   site: z.enum(['resid', 'mlp_out', 'attn_z']),
-  layer: number.int().nonnegative(),
-  l0: number.positive(),
-  loss_recovered: number,
-  gamma: number,
+  layer: csvNumber.int().nonnegative(),
+  l0: csvNumber.positive(),
+  loss_recovered: csvNumber,
+  gamma: csvNumber,
 }) satisfies z.ZodType<PublishedSae>;
 
 /**
@@ -47,13 +48,13 @@ export function publishedSaes(csv: string, path: string): PublishedSae[] {
     // An empty cell would be read as 0.
     return Object.fromEntries(columns.map((column, i) => [column, cells[i] || undefined]));
   });
-  const saes = checkJson(z.array(row), rows, path);
+  const saes = checkJson(z.array(publishedRow), rows, path);
   return saes.sort((a, b) => (a.arch === b.arch ? 0 : a.arch === 'gated' ? -1 : 1));
 }
 
 /** The published points of a reference, as the package brings them. */
 export async function readReference(name: ReferenceName): Promise<PublishedSae[]> {
-  const path = fileURLToPath(new URL(`../../../${FILES[name]}`, import.meta.url));
+  const path = packagedFile(REFERENCE_FILES[name]);
   const csv = await readTextFile(path);
   if (csv === null)
     throw new Refusal(`${path} is missing.`, 'Install the package again: it brings this file.', 'report/no-reference');
@@ -113,14 +114,16 @@ export interface PaperFigure {
   sentences: string[];
 }
 
-const NAMES = { resid: 'Residual stream', attn_z: 'Attention output before W_O', mlp_out: 'MLP output' } as const;
-const ORDER = ['resid', 'attn_z', 'mlp_out'] as const;
+const SITE_TITLES = { resid: 'Residual stream', attn_z: 'Attention output before W_O', mlp_out: 'MLP output' } as const;
+const SITE_ORDER = ['resid', 'attn_z', 'mlp_out'] as const;
 
 /** The published points as the points of a report: drawn in full, since there are no others. */
 function ownPoints(saes: readonly PublishedSae[]): Point[] {
-  const ordered = [...saes].sort((a, b) => ORDER.indexOf(a.site) - ORDER.indexOf(b.site) || a.layer - b.layer);
+  const ordered = [...saes].sort(
+    (a, b) => SITE_ORDER.indexOf(a.site) - SITE_ORDER.indexOf(b.site) || a.layer - b.layer,
+  );
   return ordered.flatMap((sae, index) => {
-    const site = `${NAMES[sae.site]}, layer ${sae.layer}`;
+    const site = `${SITE_TITLES[sae.site]}, layer ${sae.layer}`;
     return referencePoints([sae], new Map([[hookOf(sae), [site]]]), 'loss_recovered', 'Gemma 7B').map((point) => ({
       ...point,
       index,

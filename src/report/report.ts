@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { version } from '../config/flags.js';
 import type { ReportConfig } from '../config/stages.js';
+import { listed } from '../config/suggest.js';
 import { makeDirectory } from '../disk/durable.js';
 import { checkNotInputs, readRegular } from '../disk/input-file.js';
 import { checkWritable } from '../disk/output-directory.js';
@@ -13,8 +14,8 @@ import { crossEntropyFigure } from './cross-entropy.js';
 import { densityFigure, l0DistributionFigure, lossByPositionFigure } from './distributions.js';
 import { distinct, type Entry, entriesOf, families } from './entries.js';
 import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-ratio.js';
-import { counted, fixed, integer, listed, percent } from './numbers-and-axes.js';
-import { absentFigure, captionedTable, figure, type Markup, markup, type Part, page } from './page.js';
+import { counted, fixed, integer, percent } from './numbers-and-axes.js';
+import { absentFigure, captionedFigure, captionedTable, type Markup, type MarkupPart, markup, page } from './page.js';
 import { commandsOf, configurationSection, type ReportSource, sweepCommands, trainCommand } from './provenance.js';
 import {
   checkReference,
@@ -106,7 +107,7 @@ function familyCounts(entries: readonly Entry[]): string {
 }
 
 /** One sentence: which SAEs, of which model and hook, evaluated on how many tokens. */
-function summary(entries: readonly Entry[]): string {
+function summarySentence(entries: readonly Entry[]): string {
   const records = entries.map(({ record }) => record);
   const of =
     entries.length === 1
@@ -120,7 +121,7 @@ function summary(entries: readonly Entry[]): string {
 }
 
 /** What the evaluation found, in one sentence: the firing ratio where it can be told, else the best of the SAEs. */
-function result(entries: readonly Entry[]): string {
+function resultSentence(entries: readonly Entry[]): string {
   const points = pointsOf(entries, 'loss_recovered').filter(drawable);
   const means = comparisonsOf(points).flatMap(({ result }) => (result.kind === 'ratio' ? [result.mean] : []));
   if (means.length > 0) {
@@ -151,7 +152,7 @@ function tokensNote(entries: readonly Entry[]): string {
 }
 
 /** Whole commands, once; captions name them short. */
-function commands(entries: readonly Entry[], source: ReportSource): Markup {
+function commandsSection(entries: readonly Entry[], source: ReportSource): Markup {
   const { text, measure } = commandsOf(entries, source);
   const sweeps = sweepCommands(entries);
   const how = measure
@@ -200,14 +201,14 @@ export function renderReport(evaluation: Evaluation, options: ReportOptions = {}
     saes: entries.length,
     body: markup`<header>
 <h1>${title}</h1>
-<p class="result">${result(entries)}</p>
-<p class="summary">${summary(entries)}</p>
+<p class="result">${resultSentence(entries)}</p>
+<p class="summary">${summarySentence(entries)}</p>
 </header>
 ${figures.first}
 ${captionedTable(1, headlineTable(entries), tableCaption, measured)}
 ${further === null ? null : captionedTable(2, further, 'Further measurements of the same evaluation.', measured)}
 ${figures.rest}
-${source ? commands(entries, source) : null}<section><h2>Definitions</h2>
+${source ? commandsSection(entries, source) : null}<section><h2>Definitions</h2>
 ${DEFINITIONS}
 </section>
 <section><h2>Configuration</h2>
@@ -254,7 +255,7 @@ function firing(
   points: readonly Point[],
   published: string | undefined,
   { measured, tables }: FigureContext,
-): { sentences: Part; table: Part } {
+): { sentences: MarkupPart; table: MarkupPart } {
   const comparisons = comparisonsOf(points, published ?? null);
   if (comparisons.length === 0) return { sentences: null, table: null };
   const table = firingTable(comparisons);
@@ -268,7 +269,7 @@ ${items.map((sentence) => markup`<li>${sentence}</li>\n`)}</ul>
 }
 
 /** Figures 1 to 7 with their captions: the first with the sentences of its firing ratios, and their table before the rest. */
-export function figuresOf(entries: readonly Entry[], context: FigureContext): { first: Part; rest: Part } {
+export function figuresOf(entries: readonly Entry[], context: FigureContext): { first: MarkupPart; rest: MarkupPart } {
   const { reference, measured, trained } = context;
   const published = reference === undefined ? undefined : REFERENCE_NAMES[reference.name];
   const layer = (quantity: 'loss_recovered' | 'gamma') =>
@@ -279,7 +280,7 @@ export function figuresOf(entries: readonly Entry[], context: FigureContext): { 
   const ratios = firing(recovered, published, context);
   const against = (number: number, drawn: Markup, points: readonly Point[], quantity: string, caption: string) =>
     points.some(drawable)
-      ? figure(number, drawn, `${caption} ${pointsNote(entries, points, quantity, published)} `, measured)
+      ? captionedFigure(number, drawn, `${caption} ${pointsNote(entries, points, quantity, published)} `, measured)
       : absentFigure(
           number,
           `No SAE has a place in a picture of ${quantity} against L0. ${notDrawn(points, quantity)}`,
@@ -304,13 +305,13 @@ export function figuresOf(entries: readonly Entry[], context: FigureContext): { 
       'Relative reconstruction bias γ against L0. Below 1 (dotted), reconstructions are too small: shrinkage.',
     ),
     trainingFigure(entries, trained),
-    figure(
+    captionedFigure(
       4,
       densityFigure(entries, 'figure-4'),
       `Feature density: how many features (height) are active on which share of the counted positions (log₁₀, −2 is one position in a hundred).${entries.length === 1 ? '' : ' All panels have the same axes.'} Features that were active on no counted position have no density; they are counted as dead above each histogram and are in none of its bins. `,
       measured,
     ),
-    figure(
+    captionedFigure(
       5,
       crossEntropyFigure(entries, 'figure-5'),
       `Next-token cross-entropy of the clean model, with the SAE spliced in, and with the site zero-ablated. The axis shows what the latter two add to the clean loss, in nats a token. It is logarithmic: the length of the bar, from spliced to zero-ablated, is −log(1 − loss recovered), so that equal lengths are equal factors. An arrow (◂) at the left end is an SAE that adds no loss.${banded ? ' The band at a symbol is its 95 % interval, by bootstrap over contexts.' : ''} `,
@@ -327,7 +328,7 @@ function trainingFigure(entries: readonly Entry[], trained: Markup): Markup {
   const absent = withoutCurve(entries).map(({ fullName }) => fullName);
   const absentNote = absent.length === 0 ? '' : ` No training curve came with ${listed(absent)}.`;
   const compared = families(entries).some((family) => family.length > 1);
-  return figure(
+  return captionedFigure(
     3,
     curves,
     `Training curves against activations seen. Values are means over the steps since the line of metrics.jsonl before, except dead features and learning rate, which are as they stood; curves of more than 400 lines are averaged over buckets of consecutive lines. ${!compared ? '' : 'Within an architecture, the stronger the line, the larger the SAE’s L0 in the evaluation. '}Loss is on normalised activations. Axes show what follows the first 5 % of training, without its rarest values (1 % at each end) and without explained variance far below 0 while other SAEs are above; ▾ and ▴ mark curves that end beyond an axis, with their last value.${absentNote} `,
@@ -336,14 +337,14 @@ function trainingFigure(entries: readonly Entry[], trained: Markup): Markup {
 }
 
 /** Figures 6 and 7, of what newer evaluations measure. */
-function distributions(entries: readonly Entry[], measured: Markup): Part {
+function distributions(entries: readonly Entry[], measured: Markup): MarkupPart {
   const positions = lossByPositionFigure(entries, 'figure-6');
   const l0 = l0DistributionFigure(entries, 'figure-7');
   const strength = entries.length > 1 ? ' The stronger the line, the larger the SAE’s L0.' : '';
   return [
     positions === null
       ? null
-      : figure(
+      : captionedFigure(
           6,
           positions,
           `Cross-entropy by position in the context, mean over bins of positions: clean model (broken line) and SAEs spliced in; dotted, where it is within the axis, the site zero-ablated.${strength} `,
@@ -351,7 +352,7 @@ function distributions(entries: readonly Entry[], measured: Markup): Part {
         ),
     l0 === null
       ? null
-      : figure(
+      : captionedFigure(
           7,
           l0,
           `Distribution of L0 over tokens: on which share of the counted positions at most so many features are active (log scale). The height 50 is the median.${strength} `,

@@ -231,7 +231,7 @@ function breakable(name: string): Markup {
   return markup`${name.split(/(?<=[/._])/).map((piece) => markup`${piece}<wbr>`)}`;
 }
 
-function table(entries: readonly Entry[], columns: readonly Column[]): Markup {
+function saeTable(entries: readonly Entry[], columns: readonly Column[]): Markup {
   const sites = distinct(entries.map(({ site }) => site));
   const notes = distinct(entries.flatMap((entry) => columns.map((column) => reasonOf(entry, column)))).filter(
     (reason) => reason !== undefined,
@@ -263,7 +263,7 @@ function footNotes(notes: readonly string[], width: number): Markup {
 
 /** The headline numbers, a row an SAE, a group of rows a hook. */
 export function headlineTable(entries: readonly Entry[]): Markup {
-  return table(entries, HEADLINE_COLUMNS);
+  return saeTable(entries, HEADLINE_COLUMNS);
 }
 
 /** What newer evaluations measure beside; null where no SAE has any of it. */
@@ -273,7 +273,7 @@ export function furtherTable(entries: readonly Entry[]): Markup | null {
       (entry) => Number.isFinite(column.value(entry.record) ?? Number.NaN) || reasonOf(entry, column) !== undefined,
     );
   const columns = FURTHER_COLUMNS.filter(measured);
-  return columns.length === 0 ? null : table(entries, columns);
+  return columns.length === 0 ? null : saeTable(entries, columns);
 }
 
 /** A cell as RFC 4180 has it. */

@@ -63,16 +63,16 @@ export class ThinnedCurve {
     this.last = line;
     this.rest.push(line);
     if (this.rest.length < this.stride) return;
-    this.means.push(meanOf(this.rest));
+    this.means.push(meanRecord(this.rest));
     this.rest = [];
     if (this.means.length < 2 * this.limit) return;
-    this.means = Array.from({ length: this.limit }, (_, i) => meanOf(this.means.slice(2 * i, 2 * i + 2)));
+    this.means = Array.from({ length: this.limit }, (_, i) => meanRecord(this.means.slice(2 * i, 2 * i + 2)));
     this.stride *= 2;
   }
 
   /** Less than twice `limit` records, in order. */
   records(): MetricsRecord[] {
-    return this.rest.length > 0 ? [...this.means, meanOf(this.rest)] : [...this.means];
+    return this.rest.length > 0 ? [...this.means, meanRecord(this.rest)] : [...this.means];
   }
 }
 
@@ -84,7 +84,7 @@ export function thinned(curve: readonly MetricsRecord[], limit: number): Metrics
 }
 
 /** The mean of each value; what is not a number is left out of it, and is NaN where there is nothing else. */
-function meanOf(lines: readonly MetricsRecord[]): MetricsRecord {
+function meanRecord(lines: readonly MetricsRecord[]): MetricsRecord {
   const keys = Object.keys(lines[0]!) as (keyof MetricsRecord)[];
   const valuesOf = (key: keyof MetricsRecord) => lines.map((line) => line[key] ?? Number.NaN).filter(Number.isFinite);
   return Object.fromEntries(keys.map((key) => [key, mean(valuesOf(key))])) as unknown as MetricsRecord;

@@ -1,4 +1,5 @@
 import { line, type Markish, text } from '@observablehq/plot';
+import { listed } from '../config/suggest.js';
 import type { MetricsRecord } from '../sae/training-curve.js';
 import {
   AXIS_LINES,
@@ -6,6 +7,7 @@ import {
   type Box,
   drawn,
   endLabels,
+  FIGURE_WIDTH,
   FONT,
   figureSvg,
   fitted,
@@ -15,20 +17,19 @@ import {
 } from './chart.js';
 import { distinct, families, type Placed } from './entries.js';
 import { key, lineColour } from './family-styles.js';
-import { compact, extent, listed, logDomain, logTicks, padded, quantile, wantsLog } from './numbers-and-axes.js';
+import { compact, extent, logDomain, logTicks, nearestRank, paddedDomain, wantsLog } from './numbers-and-axes.js';
 import { type Markup, markup } from './page.js';
 import { bucketMeans, type CurvePoint, withoutRepeats } from './thinned-curve.js';
 
 /** Most points a line has. */
-const POINTS = 400;
+const MOST_POINTS = 400;
 /** With this many lines or fewer every panel names them; with more, the panels of the left column do. */
 const LABEL_EVERY_PANEL = 4;
 /** With more lines than this, only the largest and the smallest L0 of a family are named. */
 const LABEL_EVERY_LINE = 24;
-const WIDTH = 960;
-const MARGIN = { marginLeft: 46, marginTop: 30, marginBottom: 24 };
+const CURVE_MARGIN = { marginLeft: 46, marginTop: 30, marginBottom: 24 };
 /** Room for the name of a site above its panels. */
-const HEADING = 22;
+const CURVE_HEADING = 22;
 /** Height of the plot in the row of the learning rate. */
 const LOW = 74;
 
@@ -124,7 +125,7 @@ function clipMarks(curves: readonly Curve[], axis: Axis): Markish[] {
   });
 }
 
-function panel(
+function curvePanel(
   id: string,
   curves: readonly Curve[],
   quantity: Quantity,
@@ -151,9 +152,9 @@ function panel(
   const saeOf = ({ entry }: { entry: Placed }) => ({ 'data-sae': entry.index });
   // Dead features are not known at first, explained variance may have no value.
   const blank = points.some(({ value }) => Number.isFinite(value)) ? '' : ': not known yet';
-  const ticks = Math.max(2, Math.min(6, (box.height - MARGIN.marginTop - MARGIN.marginBottom) / 34));
+  const ticks = Math.max(2, Math.min(6, (box.height - CURVE_MARGIN.marginTop - CURVE_MARGIN.marginBottom) / 34));
   return drawn(id, box, {
-    ...MARGIN,
+    ...CURVE_MARGIN,
     marginRight: gutter,
     x: { domain: [0, seen[1] || 1], label: null, ticks: 5, tickFormat: compact },
     y: {
@@ -182,7 +183,10 @@ function panel(
       }),
       clipMarks(curves, y),
       last ? endLabels(lineEnds(curves, y)) : [],
-      titles({ y: `${quantity.title}${y.type === 'log' ? ' (log scale)' : ''}${blank}`, left: MARGIN.marginLeft - 4 }),
+      titles({
+        y: `${quantity.title}${y.type === 'log' ? ' (log scale)' : ''}${blank}`,
+        left: CURVE_MARGIN.marginLeft - 4,
+      }),
     ],
   });
 }
@@ -202,7 +206,7 @@ interface PanelLayout {
   gutters: readonly [number, number];
 }
 
-function layoutOf(sites: readonly (readonly Curve[][])[]): PanelLayout {
+function panelLayout(sites: readonly (readonly Curve[][])[]): PanelLayout {
   const most = Math.max(...sites.map(([first]) => first!.length));
   const everyPanel = most <= LABEL_EVERY_PANEL;
   const texts = sites.flatMap((quantities) =>
@@ -214,7 +218,7 @@ function layoutOf(sites: readonly (readonly Curve[][])[]): PanelLayout {
   return {
     everyPanel,
     tall: Math.max(150, (FONT.small + 1.5) * Math.min(most, LABEL_EVERY_LINE)),
-    plotWidth: (WIDTH - 2 * MARGIN.marginLeft - gutters[0] - gutters[1]) / 2,
+    plotWidth: (FIGURE_WIDTH - 2 * CURVE_MARGIN.marginLeft - gutters[0] - gutters[1]) / 2,
     gutters,
   };
 }
@@ -225,12 +229,12 @@ function sitePanels(id: string, quantities: readonly (readonly Curve[])[], from:
   let top = from;
   let q = 0;
   const rows = QUANTITIES.map((row, r) => {
-    const height = (row.length > 1 ? tall : LOW) + MARGIN.marginTop + MARGIN.marginBottom;
+    const height = (row.length > 1 ? tall : LOW) + CURVE_MARGIN.marginTop + CURVE_MARGIN.marginBottom;
     const panels = row.map((quantity, c) => {
-      const left = c === 0 ? 0 : MARGIN.marginLeft + plotWidth + gutters[0];
-      const box = { x: left, y: top, width: MARGIN.marginLeft + plotWidth + gutters[c]!, height };
+      const left = c === 0 ? 0 : CURVE_MARGIN.marginLeft + plotWidth + gutters[0];
+      const box = { x: left, y: top, width: CURVE_MARGIN.marginLeft + plotWidth + gutters[c]!, height };
       const names = row.length > 1 && (everyPanel || c === 0);
-      return panel(`${id}-${r}${c}`, quantities[q++]!, quantity, box, gutters[c]!, names);
+      return curvePanel(`${id}-${r}${c}`, quantities[q++]!, quantity, box, gutters[c]!, names);
     });
     top += height;
     return panels;
@@ -246,7 +250,7 @@ function quantityCurves(entries: readonly Placed[]): Curve[][] {
       entry,
       points: bucketMeans(
         lines.map((one) => ({ tokens: one.tokens, value: quantity.value(one) })),
-        POINTS,
+        MOST_POINTS,
       ),
     })),
   );
@@ -261,23 +265,23 @@ export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-tr
   if (trained.length === 0) return null;
   const sites = distinct(trained.map(({ site }) => site));
   const curves = sites.map((site) => quantityCurves(trained.filter((entry) => entry.site === site)));
-  const layout = layoutOf(curves);
+  const layout = panelLayout(curves);
   // Where every line is named in every panel, and by its family, colours need no key.
   const plain = layout.everyPanel && trained.every(({ label, family }) => label.includes(family));
-  const legend = plain ? { svg: null, height: 0 } : curveKey(`${id}-key`, trained, WIDTH);
+  const legend = plain ? { svg: null, height: 0 } : curveKey(`${id}-key`, trained, FIGURE_WIDTH);
   let top = legend.height + (plain ? 0 : 6);
-  const middle = MARGIN.marginLeft + layout.plotWidth / 2;
+  const middle = CURVE_MARGIN.marginLeft + layout.plotWidth / 2;
   const blocks = curves.map((of, i) => {
-    const heading = sites.length > 1 ? HEADING : 0;
+    const heading = sites.length > 1 ? CURVE_HEADING : 0;
     const { svg, bottom } = sitePanels(sites.length > 1 ? `${id}-site${i}` : id, of, top + heading, layout);
-    const name = fitted(sites[i]!, FONT.title, WIDTH);
+    const name = fitted(sites[i]!, FONT.title, FIGURE_WIDTH);
     const block = markup`${heading === 0 ? null : markup`<text x="0" y="${top + 16}" font-size="${FONT.title}" font-weight="600" fill="currentColor">${name}</text>`}${svg}<text x="${middle}" y="${bottom + 11}" text-anchor="middle" font-size="${FONT.label}" fill="currentColor">Activations seen</text>`;
     top = bottom + 16 + (i < sites.length - 1 ? 18 : 0);
     return block;
   });
   return figureSvg(
     {
-      width: WIDTH,
+      width: FIGURE_WIDTH,
       height: top,
       id,
       title: 'Training curves',
@@ -323,7 +327,9 @@ export function yAxis(curves: readonly (readonly CurvePoint[])[], quantity: Quan
   const all = each.flat().filter(Number.isFinite);
   const positive = all.filter((value) => value > 0);
   const limits = (values: readonly number[]): [number, number] =>
-    quantity.cut ? [quantile(values, RARE), quantile(values, 1 - RARE)] : [quantile(values, 0), quantile(values, 1)];
+    quantity.cut
+      ? [nearestRank(values, RARE), nearestRank(values, 1 - RARE)]
+      : [nearestRank(values, 0), nearestRank(values, 1)];
   if (positive.length > 0 && (quantity.log === 'always' || (quantity.log === 'wide' && wantsLog(positive)))) {
     // The ends of curves are what is read off; a log axis has room for them.
     const ends = each.map((values) => values.at(-1) ?? Number.NaN);
@@ -332,9 +338,9 @@ export function yAxis(curves: readonly (readonly CurvePoint[])[], quantity: Quan
   if (all.length === 0) return { type: 'linear', domain: [0, 1] };
   let [least, most] = limits(all);
   const { floor } = quantity;
-  if (floor !== undefined && least < floor && each.some((values) => quantile(values, 0.5) >= floor)) least = floor;
+  if (floor !== undefined && least < floor && each.some((values) => nearestRank(values, 0.5) >= floor)) least = floor;
   most = Math.max(most, least);
-  const [low, high] = padded([least, most], 0.06);
+  const [low, high] = paddedDomain([least, most], 0.06);
   return {
     type: 'linear',
     domain: quantity.fromZero && least >= 0 ? [0, Math.max(high, most * 1.06)] : [low, high],

@@ -1,6 +1,6 @@
 import { type FileHandle, realpath } from 'node:fs/promises';
 import { openRegular, type RegularFile, refusedRead } from '../disk/input-file.js';
-import { parseJson } from '../disk/json.js';
+import { isJsonObject, parseJson } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
 import { formatBytes } from '../disk/space.js';
 import { Refusal } from '../errors/refusal.js';
@@ -54,7 +54,7 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
   };
   try {
     const header = await readHeaderBytes(file, broken);
-    const { tensors, metadata } = parsed(header, broken);
+    const { tensors, metadata } = parsedHeader(header, broken);
     const place = { path: await realpath(path), dataStart: 8 + header.length, size: file.size };
     const located = new Map<string, TensorLocation>();
     for (const [name, value] of tensors) located.set(name, locationOf(name, value, place, broken));
@@ -86,7 +86,7 @@ async function readHeaderBytes({ path, handle, size }: RegularFile, broken: Brok
 }
 
 /** What the JSON says, tensors by name. */
-function parsed(header: Buffer, broken: Broken) {
+function parsedHeader(header: Buffer, broken: Broken) {
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(header);
@@ -100,18 +100,14 @@ function parsed(header: Buffer, broken: Broken) {
     return broken('its header is not a JSON object');
   }
   // Not by a schema: of a hundred thousand keys, zod takes ten seconds.
-  if (!isObject(json)) return broken('its header is not a JSON object');
+  if (!isJsonObject(json)) return broken('its header is not a JSON object');
   const { __metadata__: metadata } = json;
   if (metadata != null && !isTexts(metadata)) return broken('its __metadata__ is not a map of strings');
   return { metadata: metadata ?? {}, tensors: Object.entries(json).filter(([name]) => name !== '__metadata__') };
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return value !== null && typeof value === 'object' && !Array.isArray(value);
-}
-
 function isTexts(value: unknown): value is Record<string, string> {
-  return isObject(value) && Object.values(value).every((text) => typeof text === 'string');
+  return isJsonObject(value) && Object.values(value).every((text) => typeof text === 'string');
 }
 
 interface HeaderEntry {
@@ -121,7 +117,7 @@ interface HeaderEntry {
 }
 
 function isEntry(value: unknown): value is HeaderEntry {
-  if (!isObject(value)) return false;
+  if (!isJsonObject(value)) return false;
   const { dtype, shape, data_offsets: offsets } = value;
   const sizes = (list: unknown) =>
     Array.isArray(list) && list.every((size) => Number.isSafeInteger(size) && (size as number) >= 0);

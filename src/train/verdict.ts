@@ -1,4 +1,4 @@
-import { count, type Progress } from '../progress/progress.js';
+import { type Progress, shortCount } from '../progress/progress.js';
 import { openSae } from '../sae/saelens.js';
 import type { MetricsRecord } from '../sae/training-curve.js';
 import { trainingRecordOf } from '../sae/training-record.js';
@@ -91,7 +91,7 @@ function inWords({ step, tokens, l0, explained_variance: explained, dead_fractio
     `explained variance ${Number.isNaN(explained) ? 'not defined' : explained.toFixed(3)}`,
     `dead features ${Number.isNaN(dead) ? 'not known yet (shorter than --dead-window)' : percent(dead)}`,
   ];
-  return `${parts.join(', ')} after step ${step} (${count(tokens)} activations).`;
+  return `${parts.join(', ')} after step ${step} (${shortCount(tokens)} activations).`;
 }
 
 const short = (value: number) => String(Number(value.toPrecision(3)));

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { line, text } from '@observablehq/plot';
 import { attributed, drawn, fitted, textWidth } from '../../src/report/chart.js';
-import { colour, dots, inlineMarker, key, STYLES } from '../../src/report/family-styles.js';
+import { familySymbols, inlineMarker, key, STYLES, styleColour } from '../../src/report/family-styles.js';
 import { elements } from './sample.js';
 
 const BOX = { x: 5, y: 7, width: 200, height: 100 };
@@ -59,9 +59,9 @@ test('each style has a pair of symbol and colour of its own, the first ones both
   assert.equal(new Set(markers).size, STYLES);
   const symbols = markers.slice(0, 6).map((svg) => svg.replace(/var\(--style-\d\)/g, ''));
   assert.equal(new Set(symbols).size, 6);
-  assert.equal(new Set(Array.from({ length: 6 }, (_, style) => colour(style))).size, 6);
+  assert.equal(new Set(Array.from({ length: 6 }, (_, style) => styleColour(style))).size, 6);
   const svg = drawn('f', BOX, {
-    marks: dots([
+    marks: familySymbols([
       { x: 0, y: 0, style: 1, index: 4 },
       { x: 1, y: 1, style: 1, faint: true },
     ]),

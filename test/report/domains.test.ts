@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { extent, logDomain, logTicks, padded, wantsLog } from '../../src/report/numbers-and-axes.js';
+import { extent, logDomain, logTicks, paddedDomain, wantsLog } from '../../src/report/numbers-and-axes.js';
 
 test('extents and padding leave out what is not finite, and give one value a span', () => {
   assert.equal(extent([Number.NaN, Number.POSITIVE_INFINITY]), null);
   assert.deepEqual(extent([3, Number.NaN, -1]), [-1, 3]);
-  assert.deepEqual(padded([0, 10], 0.1), [-1, 11]);
-  assert.deepEqual(padded([10, 10], 0.1), [9, 11]);
-  assert.deepEqual(padded([0, 0], 0.1), [-0.5, 0.5]);
+  assert.deepEqual(paddedDomain([0, 10], 0.1), [-1, 11]);
+  assert.deepEqual(paddedDomain([10, 10], 0.1), [9, 11]);
+  assert.deepEqual(paddedDomain([0, 0], 0.1), [-0.5, 0.5]);
 });
 
 test('a log domain is padded by factors, takes only what is above 0, and is never too short', () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compact, fixed, integer, listed, percent } from '../../src/report/numbers-and-axes.js';
+import { listed } from '../../src/config/suggest.js';
+import { compact, fixed, integer, percent } from '../../src/report/numbers-and-axes.js';
 
 test('numbers are written for readers', () => {
   assert.equal(fixed(-0.00001, 3), '0.000');

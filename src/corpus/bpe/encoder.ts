@@ -247,7 +247,7 @@ const SPACE = /\p{White_Space}/u;
 const WORD = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
 
 /** First or last unit of a token that must be a single word, last unit of one that takes the space after it. */
-const EDGE = { wordBegins: 1, wordEnds: 2, takesSpace: 4 };
+const PIECE_EDGE = { wordBegins: 1, wordEnds: 2, takesSpace: 4 };
 
 /** A stretch of text: an added token, or, where `id` is −1, what lies between two. */
 export interface Stretch {
@@ -298,10 +298,10 @@ export class AddedTokens {
       const [begin, end] = [units[0]!, units.at(-1)!];
       this.first[begin] = 1;
       if (token.singleWord) {
-        this.atEdge[begin]! |= EDGE.wordBegins;
-        this.atEdge[end]! |= EDGE.wordEnds;
+        this.atEdge[begin]! |= PIECE_EDGE.wordBegins;
+        this.atEdge[end]! |= PIECE_EDGE.wordEnds;
       }
-      if (token.rstrip) this.atEdge[end]! |= EDGE.takesSpace;
+      if (token.rstrip) this.atEdge[end]! |= PIECE_EDGE.takesSpace;
       // As in Python, the first of two that are the same after normalizing.
       this.ends[node] ??= token;
     }
@@ -355,9 +355,13 @@ export class AddedTokens {
   /** The same, where it is known that no token goes on over the place. */
   needsNothingAcross(text: string, at: number): boolean {
     const [a, b] = [this.atEdge[this.unit(text, at - 1)]!, this.atEdge[this.unit(text, at)]!];
-    if ((a & EDGE.wordEnds) !== 0 || (b & EDGE.wordBegins) !== 0) return false;
+    if ((a & PIECE_EDGE.wordEnds) !== 0 || (b & PIECE_EDGE.wordBegins) !== 0) return false;
     if (this.lstrip && this.isSpace(text, at - 1)) return false;
-    return !(this.rstrip && this.isSpace(text, at) && ((a & EDGE.takesSpace) !== 0 || this.isSpace(text, at - 1)));
+    return !(
+      this.rstrip &&
+      this.isSpace(text, at) &&
+      ((a & PIECE_EDGE.takesSpace) !== 0 || this.isSpace(text, at - 1))
+    );
   }
 
   private unit(text: string, at: number): number {

@@ -209,7 +209,7 @@ export class Merging {
 }
 
 /** Entries of a slot: left token, right token, rank, merged token. */
-const SLOT = 4;
+const SLOT_FIELDS = 4;
 const FREE = -1;
 
 /** Which pairs of tokens merge, by both: an open hash table, of which a lookup mostly touches one cache line. */
@@ -222,7 +222,7 @@ export class MergeTable {
     const count = merges.length / 3;
     const size = 2 ** Math.ceil(Math.log2(Math.max(16, 1.5 * count)));
     this.mask = size - 1;
-    this.slots = new Int32Array(SLOT * size).fill(FREE);
+    this.slots = new Int32Array(SLOT_FIELDS * size).fill(FREE);
     for (let rank = 0; rank < count; rank++) {
       const [left, right] = [merges[3 * rank]!, merges[3 * rank + 1]!];
       const slot = this.find(left, right);
@@ -240,7 +240,7 @@ export class MergeTable {
     hash ^= hash >>> 15;
     let slot = hash & mask;
     for (;;) {
-      const at = slot * SLOT;
+      const at = slot * SLOT_FIELDS;
       const there = slots[at]!;
       if (there === FREE || (there === left && slots[at + 1] === right)) return at;
       slot = (slot + 1) & mask;
@@ -316,13 +316,13 @@ const TOKENS_KEPT = 2 ** 18;
 /** A word's place is begin × COUNTS + count. */
 const COUNTS = 128;
 
-interface Generation {
+interface CacheGeneration {
   readonly words: Map<string, number>;
   readonly tokens: Int32Array;
   used: number;
 }
 
-const generation = (): Generation => ({ words: new Map(), tokens: new Int32Array(TOKENS_KEPT), used: 0 });
+const generation = (): CacheGeneration => ({ words: new Map(), tokens: new Int32Array(TOKENS_KEPT), used: 0 });
 
 /** The tokens of words met lately, within bounded memory. */
 export class WordMemory {

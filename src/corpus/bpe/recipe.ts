@@ -1,3 +1,5 @@
+import { isJsonObject, type JsonObject } from '../../disk/json.js';
+
 /** A token that is looked for in the text before anything is merged. */
 export interface AddedToken {
   readonly id: number;
@@ -43,15 +45,12 @@ export class UnknownPart extends Error {
 /** What stands in a file is not what it must be. */
 export class BrokenPart extends Error {}
 
-type Json = Record<string, unknown>;
-const isObject = (value: unknown): value is Json =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 /** Tokens are stored as int32. */
 export const isToken = (id: unknown): id is number =>
   Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31;
 const absent = (value: unknown) =>
   value === undefined || value === null || value === '' || value === false || value === 0;
-const brief = (value: unknown) => String(JSON.stringify(value)).slice(0, 120);
+const quoted = (value: unknown) => String(JSON.stringify(value)).slice(0, 120);
 
 /**
  * Reads what a tokenizer.json says into a recipe.
@@ -59,11 +58,11 @@ const brief = (value: unknown) => String(JSON.stringify(value)).slice(0, 120);
  * @throws UnknownPart where it has what Gemma's have not, BrokenPart where it cannot be meant
  */
 export function readRecipe(file: unknown, config: unknown): Recipe {
-  if (!isObject(file) || !isObject(config)) throw new BrokenPart('is not an object');
-  if (file.version !== undefined && file.version !== '1.0') throw new UnknownPart(`version ${brief(file.version)}`);
+  if (!isJsonObject(file) || !isJsonObject(config)) throw new BrokenPart('is not an object');
+  if (file.version !== undefined && file.version !== '1.0') throw new UnknownPart(`version ${quoted(file.version)}`);
   const model = file.model;
-  if (!isObject(model)) throw new BrokenPart('has no model');
-  if (model.type !== 'BPE') throw new UnknownPart(`a model of type ${brief(model.type)}`);
+  if (!isJsonObject(model)) throw new BrokenPart('has no model');
+  if (model.type !== 'BPE') throw new UnknownPart(`a model of type ${quoted(model.type)}`);
   const vocabulary = readVocabulary(model.vocab);
   // What is refused in any case comes before what may be left to the library.
   const added = readAdded(file.added_tokens, vocabulary);
@@ -89,30 +88,30 @@ export function readRecipe(file: unknown, config: unknown): Recipe {
   return { replaced, wordStart, vocabulary, merges, bytes: bytes!, added };
 }
 
-function checkConfig(config: Json): void {
+function checkConfig(config: JsonObject): void {
   for (const key of ['remove_space', 'do_lowercase_and_remove_accent']) {
     if (!absent(config[key])) throw new UnknownPart(key);
   }
   const name = config.tokenizer_class;
   if (!absent(name) && (typeof name !== 'string' || !/^(Gemma|PreTrained)Tokenizer(Fast)?$/.test(name))) {
-    throw new UnknownPart(`tokenizer_class ${brief(name)}`, typeof name === 'string');
+    throw new UnknownPart(`tokenizer_class ${quoted(name)}`, typeof name === 'string');
   }
 }
 
-function checkModel(model: Json): void {
+function checkModel(model: JsonObject): void {
   for (const key of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix']) {
-    if (!absent(model[key])) throw new UnknownPart(`${key} ${brief(model[key])}`);
+    if (!absent(model[key])) throw new UnknownPart(`${key} ${quoted(model[key])}`);
   }
   if (!absent(model.ignore_merges)) throw new UnknownPart('ignore_merges', true);
   if (model.byte_fallback !== true) throw new UnknownPart('no byte_fallback', typeof model.unk_token === 'string');
 }
 
 function readVocabulary(vocab: unknown): Map<string, number> {
-  if (!isObject(vocab)) throw new BrokenPart('has no vocabulary');
+  if (!isJsonObject(vocab)) throw new BrokenPart('has no vocabulary');
   const vocabulary = new Map<string, number>();
   const seen = new Set<number>();
   for (const [token, id] of Object.entries(vocab)) {
-    if (!isToken(id)) throw new BrokenPart(`gives ${brief(id)} where a token's number belongs`);
+    if (!isToken(id)) throw new BrokenPart(`gives ${quoted(id)} where a token's number belongs`);
     if (seen.has(id)) throw new UnknownPart(`two tokens of number ${id}`);
     seen.add(id);
     vocabulary.set(token, id);
@@ -124,15 +123,15 @@ function readVocabulary(vocab: unknown): Map<string, number> {
 function readNormalizer(normalizer: unknown): Map<number, number> {
   const replaced = new Map<number, number>();
   if (normalizer === null || normalizer === undefined) return replaced;
-  const steps = isObject(normalizer) && normalizer.type === 'Sequence' ? normalizer.normalizers : [normalizer];
+  const steps = isJsonObject(normalizer) && normalizer.type === 'Sequence' ? normalizer.normalizers : [normalizer];
   if (!Array.isArray(steps)) throw new BrokenPart('has a normalizer without steps');
   for (const step of steps as unknown[]) {
     const pattern =
-      isObject(step) && step.type === 'Replace' && isObject(step.pattern) ? step.pattern.String : undefined;
-    const content = isObject(step) ? step.content : undefined;
+      isJsonObject(step) && step.type === 'Replace' && isJsonObject(step.pattern) ? step.pattern.String : undefined;
+    const content = isJsonObject(step) ? step.content : undefined;
     if (!isUnit(pattern) || !isUnit(content)) {
       const other = (steps as unknown[]).find((one) => !isAgreed(one));
-      throw new UnknownPart(`the normalizer ${brief(other ?? step)}`, other === undefined);
+      throw new UnknownPart(`the normalizer ${quoted(other ?? step)}`, other === undefined);
     }
     const [from, to] = [pattern.charCodeAt(0), content.charCodeAt(0)];
     for (const [key, value] of replaced) if (value === from) replaced.set(key, to);
@@ -143,10 +142,10 @@ function readNormalizer(normalizer: unknown): Map<number, number> {
 
 /** Normalizers of transformers.js that do what Python's do; its white space and lower case, for example, are others. */
 function isAgreed(step: unknown): boolean {
-  if (!isObject(step)) return false;
+  if (!isJsonObject(step)) return false;
   if (step.type === 'Prepend') return typeof step.prepend === 'string';
   if (step.type !== 'Replace') return /^NFK?[CD]$/.test(String(step.type));
-  const text = isObject(step.pattern) ? step.pattern.String : undefined;
+  const text = isJsonObject(step.pattern) ? step.pattern.String : undefined;
   // JavaScript gives "$" a meaning in what replaces.
   return typeof text === 'string' && text !== '' && typeof step.content === 'string' && !step.content.includes('$');
 }
@@ -154,20 +153,21 @@ function isAgreed(step: unknown): boolean {
 /** A character that is one UTF-16 unit. */
 const isUnit = (text: unknown): text is string => typeof text === 'string' && /^[^\ud800-\udfff]$/s.test(text);
 
-const WORDS = '▁?[^▁]+';
+const WORD_PATTERN = '▁?[^▁]+';
 
 function readPreTokenizer(split: unknown, replaced: ReadonlyMap<number, number>): number | null {
   if (split === null || split === undefined) return null;
-  const known = isObject(split) && split.type === 'Split' && absent(split.invert) && isObject(split.pattern);
-  if (!known) throw new UnknownPart(`the pre-tokenizer ${brief(split)}`, isObject(split) && split.type === 'Metaspace');
-  const { pattern, behavior } = split as { pattern: Json; behavior: unknown };
-  if (pattern.Regex === WORDS && behavior === 'Isolated') return WORDS.charCodeAt(0);
+  const known = isJsonObject(split) && split.type === 'Split' && absent(split.invert) && isJsonObject(split.pattern);
+  if (!known)
+    throw new UnknownPart(`the pre-tokenizer ${quoted(split)}`, isJsonObject(split) && split.type === 'Metaspace');
+  const { pattern, behavior } = split as { pattern: JsonObject; behavior: unknown };
+  if (pattern.Regex === WORD_PATTERN && behavior === 'Isolated') return WORD_PATTERN.charCodeAt(0);
   const { String: text } = pattern;
   // Gemma 3's splits at spaces, of which its normalizer leaves none.
   if (isUnit(text) && replaced.has(text.charCodeAt(0)) && ![...replaced.values()].includes(text.charCodeAt(0)))
     return null;
   throw new UnknownPart(
-    `the pre-tokenizer ${brief(split)}`,
+    `the pre-tokenizer ${quoted(split)}`,
     !!text && typeof text === 'string' && behavior === 'Isolated',
   );
 }
@@ -180,11 +180,11 @@ function readMerges(merges: unknown, vocabulary: ReadonlyMap<string, number>): I
     const parts: unknown[] = typeof merge === 'string' ? merge.split(' ') : Array.isArray(merge) ? merge : [];
     const [left, right] = parts;
     if (typeof merge !== kind || parts.length !== 2 || typeof left !== 'string' || typeof right !== 'string') {
-      throw new BrokenPart(`has a merge of ${brief(merge)}`);
+      throw new BrokenPart(`has a merge of ${quoted(merge)}`);
     }
     for (const [k, token] of [left, right, left + right].entries()) {
       const id = vocabulary.get(token);
-      if (id === undefined) throw new BrokenPart(`merges ${brief(token)}, which is not in its vocabulary`);
+      if (id === undefined) throw new BrokenPart(`merges ${quoted(token)}, which is not in its vocabulary`);
       read[3 * i + k] = id;
     }
   }
@@ -207,19 +207,20 @@ function readAdded(list: unknown, vocabulary: ReadonlyMap<string, number>): Adde
   const seen = new Set<string>();
   let largest = -1;
   return (list as unknown[]).map((token): AddedToken => {
-    if (!isObject(token) || typeof token.content !== 'string' || token.content === '') {
-      throw new BrokenPart(`has an added token of ${brief(token)}`);
+    if (!isJsonObject(token) || typeof token.content !== 'string' || token.content === '') {
+      throw new BrokenPart(`has an added token of ${quoted(token)}`);
     }
     const { id, content } = token;
-    if (!isToken(id)) throw new BrokenPart(`gives ${brief(id)} where a token's number belongs`);
-    if (seen.has(content)) throw new UnknownPart(`${brief(content)} twice among its added tokens`);
+    if (!isToken(id)) throw new BrokenPart(`gives ${quoted(id)} where a token's number belongs`);
+    if (seen.has(content)) throw new UnknownPart(`${quoted(content)} twice among its added tokens`);
     seen.add(content);
     // Python takes the vocabulary's number, or the next free one, whatever the file says.
     const number = vocabulary.get(content) ?? Math.max(largest + 1, vocabulary.size);
-    if (number !== id) throw new UnknownPart(`number ${id} for ${brief(content)}, which Python gives ${number},`);
+    if (number !== id) throw new UnknownPart(`number ${id} for ${quoted(content)}, which Python gives ${number},`);
     largest = Math.max(largest, id);
     const flag = (key: string) => {
-      if (typeof token[key] !== 'boolean') throw new BrokenPart(`has the added token ${brief(content)} without ${key}`);
+      if (typeof token[key] !== 'boolean')
+        throw new BrokenPart(`has the added token ${quoted(content)} without ${key}`);
       return token[key];
     };
     return {
