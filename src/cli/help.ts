@@ -95,6 +95,7 @@ function wrapped(words: string, indent: number): string {
 const TOPICS: Readonly<Record<string, readonly string[]>> = {
   Input: [
     'activations',
+    'target',
     'evaluation',
     'directory',
     'name',
@@ -106,7 +107,18 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'encoding',
     'excludeSpecialTokens',
   ],
-  Model: ['model', 'revision', 'offline', 'hook', 'context', 'batch', 'contextsPerPass', 'anyModel', 'precision'],
+  Model: [
+    'model',
+    'revision',
+    'offline',
+    'hook',
+    'hookOut',
+    'context',
+    'batch',
+    'contextsPerPass',
+    'anyModel',
+    'precision',
+  ],
   'How much': ['tokens', 'steps', 'quick'],
   Dictionary: ['arch', 'dSae', 'ablate', 'train', 'init', 'anyHook', 'anyModel', 'bDecInit', 'normalize', 'runs'],
   Sparsity: ['l1', 'l1Convention', 'l2Normalise', 'l1Warmup'],

@@ -151,8 +151,11 @@ const RIVALS: Partial<Record<StageName, readonly (readonly [string, string])[]>>
   train: [
     ['steps', 'tokens'],
     ['tokens', 'steps'],
-    ...['model', 'revision', 'corpus', 'hook', 'context', 'model-device'].map((of) => ['activations', of] as const),
+    ...['model', 'revision', 'corpus', 'hook', 'hook-out', 'context', 'model-device'].map(
+      (of) => ['activations', of] as const,
+    ),
     ['model', 'activations'],
+    ['model', 'target'],
   ],
 };
 

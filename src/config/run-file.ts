@@ -68,6 +68,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   logEvery: 'result',
 
   hook: 'activations',
+  hookOut: 'activations',
   context: 'activations',
   textField: 'activations',
   encoding: 'activations',
@@ -78,6 +79,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
 
   tokens: 'circumstance',
   activations: 'circumstance',
+  target: 'circumstance',
   model: 'circumstance',
   revision: 'circumstance',
   offline: 'circumstance',

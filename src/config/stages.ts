@@ -103,11 +103,21 @@ export const trainSchema = z.object({
     .describe(
       'activation store, OUT/<hook> of harvest, or OUT where it holds one store; - reads what `harvest --out -` writes, from standard input',
     ),
+  target: directory
+    .optional()
+    .describe(
+      "activation store of what is to be reconstructed, where that is not the input: OUT/<hook_out> of the same harvest, e.g. an MLP's output from its input (a transcoder, Dunefsky et al. 2024); --arch standard, and not the sparse engine [default: --activations itself]",
+    ),
   model: modelSource.model.optional().describe(`instead of --activations, with --corpus and --hook: ${MODEL}`),
   revision: modelSource.revision,
   offline: modelSource.offline,
   corpus: corpus.optional().describe(`what --model is run over: ${CORPUS}`),
   hook: z.string().min(1).optional().describe('hook point whose activations --model gives'),
+  hookOut: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('hook point whose activations are to be reconstructed, as --target with --model [default: --hook]'),
   context,
   textField,
   encoding,

@@ -122,7 +122,7 @@ export function trainingNeeds(
 ): TrainingNeeds {
   const { arch, device, threads, dtype, tokens = Number.MAX_SAFE_INTEGER } = doctor;
   const config = trainSchema.parse({ ...{ activations: '-', out: '-', dSae, arch, device, threads } });
-  const settings = engineSettings(config, { dIn, dtype }, 1);
+  const settings = engineSettings(config, { dIn, dtype });
   const shapes = PARAMETERS[arch].map((name) => parameterShape(name, square(dIn, dSae)));
   const parameters = shapes.reduce((sum, shape) => sum + shape.reduce((product, dim) => product * dim, 1), 0);
   const pieceRows = Math.min(tokens, harvestSchema.shape.rowsPerShard.parse(undefined));

@@ -139,6 +139,8 @@ export interface SparseForm {
 export interface SaelensCodec {
   /** Names that mean this architecture in cfg.json; the first is written. */
   readonly names: readonly string[];
+  /** The name of one that reconstructs another hook than it reads; absent: none is trained or read. */
+  readonly transcoder?: string;
   /** What SAELens before version 6 called its activation function, where that told the architecture. */
   readonly activation?: string;
   /**

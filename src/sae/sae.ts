@@ -56,6 +56,8 @@ export interface Sae extends Sizes {
   readonly architecture: ArchitectureName;
   /** PLAIN where absent. */
   readonly forward?: ForwardSettings;
+  /** Does it reconstruct another hook's activations than those it reads (Dunefsky et al. 2024)? */
+  readonly transcoder?: true;
   /** Exactly those of its architecture, row-major. */
   readonly parameters: Parameters;
 }

@@ -33,6 +33,8 @@ const SAELENS_FORMAT = '6.0.0';
 export interface SaeFiles extends Sizes {
   readonly directory: string;
   readonly architecture: ArchitectureName;
+  /** As Sae has it. */
+  readonly transcoder?: true;
   /** PLAIN where absent. */
   readonly forward?: ForwardSettings;
   readonly metadata: SaeMetadata;
@@ -77,16 +79,17 @@ export function cfgOf(sae: Sae, metadata: SaeMetadata | WrittenMetadata): Record
   const { saelens } = ARCHITECTURES[sae.architecture];
   const forward = sae.forward ?? PLAIN;
   return {
-    architecture: saelens.names[0],
+    // By this name alone SAELens takes it for what it is.
+    architecture: sae.transcoder ? saelens.transcoder : saelens.names[0],
     d_in: sae.dIn,
-    ...(sae.dOut !== sae.dIn && { d_out: sae.dOut }),
+    ...((sae.transcoder || sae.dOut !== sae.dIn) && { d_out: sae.dOut }),
     d_sae: sae.dSae,
     dtype: 'float32',
     device: 'cpu',
     // Of what is trained here, the scale is folded into the weights (convert.ts).
     ...forward,
     // SAELens hands hook_z activations over by head unless it is told.
-    reshape_activations: metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
+    reshape_activations: !sae.transcoder && metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
     metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata },
   };
 }
@@ -94,9 +97,10 @@ export function cfgOf(sae: Sae, metadata: SaeMetadata | WrittenMetadata): Record
 /**
  * Opens an SAE directory without reading its weights.
  *
- * @throws Refusal when files are missing or broken, or say something we do not compute
+ * @param taken what else than an SAE of one hook is meant
+ * @throws Refusal when files are missing or broken, or say something we do not compute, or it is a transcoder
  */
-export async function openSae(directory: string): Promise<SaeFiles> {
+export async function openSae(directory: string, taken?: 'transcoder'): Promise<SaeFiles> {
   const path = join(directory, CFG_FILE);
   const json = await readJsonFile(
     path,
@@ -108,7 +112,8 @@ export async function openSae(directory: string): Promise<SaeFiles> {
     AGAIN,
     MOST_CFG,
   );
-  const { architecture, dIn, dOut, dSae, forward, metadata } = readCfg(json, path);
+  const { architecture, transcoder, dIn, dOut, dSae, forward, metadata } = readCfg(json, path);
+  if (transcoder && taken !== 'transcoder') throw notOfOneHook(directory, metadata);
   const weights = join(directory, WEIGHTS_FILE);
   const { tensors: found } = await readSafetensorsHeader(weights);
   const tensors: Partial<Record<ParameterName, TensorLocation>> = {};
@@ -141,6 +146,7 @@ export async function openSae(directory: string): Promise<SaeFiles> {
   return {
     directory,
     architecture,
+    ...(transcoder && { transcoder }),
     dIn,
     dOut,
     dSae,
@@ -149,6 +155,15 @@ export async function openSae(directory: string): Promise<SaeFiles> {
     tensors,
     cfg: json as Record<string, unknown>,
   };
+}
+
+function notOfOneHook(directory: string, { hook_name: from, hook_name_out: to }: SaeMetadata): Refusal {
+  const hooks = from === undefined || to === undefined ? '' : ` from ${from} to ${to}`;
+  return new Refusal(
+    `${directory} is a transcoder${hooks}, which is trained here, and not yet taken by any other command.`,
+    'Name an SAE that reconstructs the hook it reads.',
+    'sae/transcoder',
+  );
 }
 
 /** SAELens before 6 could fine-tune a factor on f; SAELens 6 opens such a file only where every factor is 1. */
@@ -181,6 +196,7 @@ export async function readSae(files: SaeFiles): Promise<Sae> {
 /** What a cfg.json says. */
 export interface SaeCfg extends Sizes {
   readonly architecture: ArchitectureName;
+  readonly transcoder?: true;
   readonly forward: ForwardSettings;
   readonly metadata: SaeMetadata;
 }
@@ -196,6 +212,8 @@ const metadataKeys = {
   model_name: optional(z.string()),
   model_fingerprint: optional(z.string()),
   hook_name: optional(z.string()),
+  /** Of a transcoder: the hook that it reconstructs. */
+  hook_name_out: optional(z.string()),
   context_size: optional(z.number().int().min(2)),
   prepend_bos: optional(z.boolean()),
   /** Whether, or which, special tokens other than BOS it was not trained on. */
@@ -243,20 +261,42 @@ export function readCfg(json: unknown, path: string): SaeCfg {
       'sae/unsupported-cfg',
     );
   };
-  const known = architectures.flatMap((name) => ARCHITECTURES[name].saelens.names);
-  const said = among('architecture', known);
-  const architecture = architectures.find((name) => ARCHITECTURES[name].saelens.names.includes(said))!;
+  const namesOf = (name: ArchitectureName) => {
+    const { names, transcoder } = ARCHITECTURES[name].saelens;
+    return transcoder === undefined ? names : [...names, transcoder];
+  };
+  const said = among('architecture', architectures.flatMap(namesOf));
+  const architecture = architectures.find((name) => namesOf(name).includes(said))!;
+  const transcoder = said === ARCHITECTURES[architecture].saelens.transcoder;
+  checkTarget(cfg, transcoder, path);
   // Activations at hook_z are flat here, as SAELens makes them of its heads.
   among('reshape_activations', ['none', 'hook_z']);
   const plain = { apply_b_dec_to_input, normalize_activations: among('normalize_activations', NORMALIZATIONS) };
   return {
     architecture,
+    ...(transcoder && { transcoder }),
     dIn: d_in,
     dOut: d_out,
     dSae: d_sae,
     forward: { ...plain, ...ARCHITECTURES[architecture].saelens.read?.(cfg, d_sae, path) },
     metadata: cfg.metadata,
   };
+}
+
+/** @throws Refusal where a transcoder's keys and its name do not go together: SAELens then computes something else, or nothing */
+function checkTarget(
+  { architecture, d_in, d_out, apply_b_dec_to_input }: z.infer<typeof cfgSchema>,
+  transcoder: boolean,
+  path: string,
+): void {
+  const wrong = (what: string) => new Refusal(`${path}: ${what}.`, OTHER_CFG, 'sae/unsupported-cfg');
+  if (!transcoder && d_out !== undefined && d_out !== d_in) {
+    throw wrong(`d_out is ${d_out} and d_in ${d_in}, where a ${architecture} SAE has one width`);
+  }
+  if (transcoder && d_out === undefined) throw wrong('d_out is missing, which a transcoder has');
+  if (transcoder && apply_b_dec_to_input) {
+    throw wrong('apply_b_dec_to_input is not false, and the b_dec of a transcoder is of its target');
+  }
 }
 
 const CFG_REMEDY: Record<string, string> = {

@@ -17,6 +17,8 @@ const results = {
   tokens: known(z.number()),
   /** Factor on the activations while training. */
   activation_scale: known(z.number()),
+  /** Factor on a target that is not the input. */
+  target_scale: known(z.number()),
   /** λ next to sums of squared errors of scaled activations, whatever convention l1 is in; null without a penalty. */
   lambda: known(z.number().nullable()),
   text: known(textRead),
@@ -46,6 +48,8 @@ export const trainingRecord = z.looseObject({
       /** Its fingerprint. */
       model: z.string(),
       hook: z.string(),
+      /** Of a target that is not the input. */
+      hook_out: z.string().optional(),
       rows: z.number(),
       corpus: z.string(),
       dtype: z.string(),

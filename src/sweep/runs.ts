@@ -20,6 +20,8 @@ export interface SweepRun {
 
 /** Flags that every run's name tells, in its order. */
 const NAMED = ['arch', 'd-sae', 'l1', 'seed'];
+/** Flags of transcoders; a sweep trains SAEs, each at one hook. */
+const OF_TARGETS = ['target', 'hook-out'];
 /** Flags that the sweep itself sets. */
 const OWN = ['activations', 'out', 'overwrite', 'resume', 'take-over'];
 
@@ -82,6 +84,7 @@ export function sweepRuns(
           'sweep/value-twice',
         );
       }
+      if (loaded.target !== undefined || loaded.hookOut !== undefined) throw noTarget('target');
       // Before anything is harvested.
       checkResampleSteps(loaded);
       runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true, takeOver } });
@@ -125,6 +128,7 @@ function listsOf(values: Readonly<Record<string, unknown>>): Record<string, read
 
 function checkFlag(name: string): void {
   const flags = flagsOf(trainSchema).map((flag) => flag.name);
+  if (OF_TARGETS.includes(name)) throw noTarget(name);
   if (OWN.includes(name))
     throw new UsageRefusal(`A sweep sets ${name} of each run itself.`, 'Leave it out.', 'sweep/flag-of-runs');
   if (flags.includes(name)) return;
@@ -132,6 +136,14 @@ function checkFlag(name: string): void {
     `train has no flag "${name}".`,
     insteadOfFlag('train', name, (near) => near),
     'config/unknown-flag',
+  );
+}
+
+function noTarget(name: string): UsageRefusal {
+  return new UsageRefusal(
+    `A sweep trains SAEs, whose target is their input, and --${name} is given.`,
+    'Leave it out, and train transcoders one by one.',
+    'sweep/target',
   );
 }
 

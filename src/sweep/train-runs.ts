@@ -90,7 +90,7 @@ function passes(runs: readonly SweepRun[], source: ActivationSource): SweepRun[]
   let left = 0;
   for (const run of runs) {
     const { config } = run;
-    const settings = engineSettings(config, source.about, 1);
+    const settings = engineSettings(config, source.about);
     const bytes = memoryNeeded(chooseEngine(config, settings), settings);
     if (groups.length === 0 || bytes > left) {
       groups.push([]);

@@ -1,4 +1,4 @@
-import type { Batches, SourceDescription } from '../activations/activation-source.js';
+import type { Batches, SourceDescription, Target } from '../activations/activation-source.js';
 import type { TrainConfig } from '../config/stages.js';
 import { Refusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
@@ -9,7 +9,9 @@ import { widen } from '../safetensors/floats.js';
 export interface Estimates {
   /** E|x|, of the whole source where it knows it, else of a sample. */
   readonly meanNorm: number;
-  /** E|x|², of a sample; null where nothing asks for it. */
+  /** E|y| in the same way, where the target is not the input. */
+  readonly meanNormOut?: number;
+  /** E|y|² of what is reconstructed, of a sample; null where nothing asks for it. */
   readonly meanSquare: number | null;
 }
 
@@ -21,12 +23,19 @@ const MEDIAN_ROWS = 8192;
 /** The occasion of `Batches.inputs` that estimates take; resampling takes its step. */
 const OCCASION = 0;
 
+/** Are norms asked for that the source does not know? */
+function lacksNorms({ normalize }: TrainConfig, { meanNorm, target }: KnownNorms): boolean {
+  return normalize === 'mean-norm' && (meanNorm === null || target?.meanNorm === null);
+}
+
+/** What a source may know of norms. */
+export interface KnownNorms extends Pick<SourceDescription, 'meanNorm'> {
+  readonly target?: Pick<Target, 'meanNorm'>;
+}
+
 /** Are activations looked at before the first step? */
-export function looksBefore(
-  { l2Normalise, normalize, bDecInit }: TrainConfig,
-  { meanNorm }: Pick<SourceDescription, 'meanNorm'>,
-): boolean {
-  return l2Normalise || (meanNorm === null && normalize === 'mean-norm') || bDecInit === 'geometric-median';
+export function looksBefore(config: TrainConfig, about: KnownNorms): boolean {
+  return config.l2Normalise || lacksNorms(config, about) || config.bDecInit === 'geometric-median';
 }
 
 /** @throws Refusal when activations are zero, or beyond float32 once squared, and the run would divide by what is estimated */
@@ -36,31 +45,50 @@ export async function estimate(
   batches: Batches,
   stop: StopRequest,
 ): Promise<Estimates> {
+  const { place, dIn, target } = about;
   let { meanNorm } = about;
+  let meanNormOut = target?.meanNorm;
   let meanSquare: number | null = null;
-  if (config.l2Normalise || (meanNorm === null && config.normalize === 'mean-norm')) {
+  if (config.l2Normalise || lacksNorms(config, about)) {
     const sample = await sampleRows(batches, about, SAMPLE_ROWS, stop);
-    const norms = Float64Array.from({ length: sample.length / about.dIn }, (_, row) => {
-      const x = sample.subarray(row * about.dIn, (row + 1) * about.dIn);
-      return Math.sqrt(x.reduce((sum, value) => sum + value * value, 0));
-    });
-    meanNorm ??= norms.reduce((sum, norm) => sum + norm, 0) / norms.length;
-    if (config.l2Normalise) meanSquare = norms.reduce((sum, norm) => sum + norm * norm, 0) / norms.length;
+    const norms = normsOf(sample.x, dIn);
+    const targets = target ? normsOf(sample.y!, target.dOut) : norms;
+    meanNorm ??= mean(norms);
+    if (target) meanNormOut ??= mean(targets);
+    if (config.l2Normalise) meanSquare = mean(targets.map((norm) => norm * norm));
   }
-  if (config.normalize === 'mean-norm') checkScalable(meanNorm!, about);
+  if (config.normalize === 'mean-norm') {
+    checkScalable(place, meanNorm!, dIn);
+    if (target) checkScalable(`${place}, targets at ${target.hook}`, meanNormOut!, target.dOut);
+  }
   if (meanSquare === 0) {
     throw new Refusal(
-      `${about.place}: every activation is zero, and --l2-normalise divides by E|x|².`,
+      `${place}: every activation is zero, and --l2-normalise divides by E|x|².`,
       'Leave --l2-normalise out, or choose another hook.',
       'train/all-zero',
     );
   }
-  return { meanNorm: meanNorm ?? 0, meanSquare };
+  return { meanNorm: meanNorm ?? 0, ...(target && { meanNormOut: meanNormOut ?? 0 }), meanSquare };
 }
 
-/** @throws Refusal where √d_in / E|x| is no number of float32 */
-function checkScalable(meanNorm: number, { place, dIn }: SourceDescription): void {
-  const scale = Math.fround(Math.sqrt(dIn) / meanNorm);
+/** Norms of rows of length d. */
+function normsOf(values: Float32Array, d: number): Float64Array {
+  return Float64Array.from({ length: values.length / d }, (_, row) => {
+    const x = values.subarray(row * d, (row + 1) * d);
+    return Math.sqrt(x.reduce((sum, value) => sum + value * value, 0));
+  });
+}
+
+const mean = (values: Float64Array) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** Factor that brings activations of width d to a mean norm of √d. */
+export function scaleOf(meanNorm: number, d: number): number {
+  return Math.sqrt(d) / meanNorm;
+}
+
+/** @throws Refusal where the factor is not a number of float32 */
+function checkScalable(place: string, meanNorm: number, d: number): void {
+  const scale = Math.fround(scaleOf(meanNorm, d));
   if (scale > 0 && scale < Number.POSITIVE_INFINITY) return;
   const what = meanNorm === 0 ? 'every activation is zero' : `the mean norm of activations is ${meanNorm}`;
   throw new Refusal(
@@ -70,32 +98,35 @@ function checkScalable(meanNorm: number, { place, dIn }: SourceDescription): voi
   );
 }
 
-/** The geometric median of a sample of raw activations, [d_in]. */
-export async function medianActivation(
+/** The geometric median of a sample of what is reconstructed, raw, [d_out]. */
+export async function medianTarget(
   about: SourceDescription,
   batches: Batches,
   stop: StopRequest,
 ): Promise<Float64Array> {
-  return geometricMedian(await sampleRows(batches, about, MEDIAN_ROWS, stop), about.dIn);
+  const { x, y } = await sampleRows(batches, about, MEDIAN_ROWS, stop);
+  return geometricMedian(y ?? x, about.target?.dOut ?? about.dIn);
 }
 
-/** The first `most` rows of the source's inputs, [rows × d_in]. */
+/** The first `most` rows of the source's inputs, x [rows × d_in] and y [rows × d_out]. */
 async function sampleRows(
   batches: Batches,
-  { dIn, dtype }: SourceDescription,
+  { dIn, dtype, target }: SourceDescription,
   most: number,
   stop: StopRequest,
-): Promise<Float32Array> {
-  const sample = new Float32Array(most * dIn);
+): Promise<{ x: Float32Array; y?: Float32Array }> {
+  const dOut = target?.dOut ?? 0;
+  const [x, y] = [new Float32Array(most * dIn), new Float32Array(most * dOut)];
   let filled = 0;
-  for await (const { activation } of batches.inputs(OCCASION)) {
+  for await (const piece of batches.inputs(OCCASION)) {
     throwIfStopped(stop, NOTHING_BEGUN);
-    const values = widen(activation.subarray(0, Math.min(activation.length, sample.length - filled)), dtype);
-    sample.set(values, filled);
-    filled += values.length;
-    if (filled === sample.length) break;
+    const rows = Math.min(piece.activation.length / dIn, most - filled);
+    x.set(widen(piece.activation.subarray(0, rows * dIn), dtype), filled * dIn);
+    if (target) y.set(widen(piece.target!.subarray(0, rows * dOut), dtype), filled * dOut);
+    filled += rows;
+    if (filled === most) break;
   }
-  return sample.subarray(0, filled);
+  return { x: x.subarray(0, filled * dIn), ...(target && { y: y.subarray(0, filled * dOut) }) };
 }
 
 /** Weiszfeld's iteration ends when it moves less than this share of the points' spread. */

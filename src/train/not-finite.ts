@@ -59,10 +59,14 @@ const short = (value: number) => String(Number(value.toPrecision(3)));
  * looked at, which takes less time than writing them.
  *
  * @param state parameters, or a whole state of an engine
- * @param dIn length of a row of W_dec
+ * @param rowLength of W_dec
  * @param unitRows whether the rows of W_dec are kept at norm 1: a row of zeros, as an overflowing norm leaves it, has none
  */
-export function poisonIn(state: ReadonlyMap<string, Float32Array>, dIn: number, unitRows: boolean): string | undefined {
+export function poisonIn(
+  state: ReadonlyMap<string, Float32Array>,
+  rowLength: number,
+  unitRows: boolean,
+): string | undefined {
   for (const [name, values] of state) {
     const at = firstNotFinite(values, 'float32');
     if (at >= 0) return `${name} holds ${values[at]} (entry ${at})`;
@@ -70,7 +74,7 @@ export function poisonIn(state: ReadonlyMap<string, Float32Array>, dIn: number, 
   // r_mag is used as exp(r_mag) only.
   const r = state.get('r_mag')?.findIndex((value) => Math.fround(Math.exp(value)) === Number.POSITIVE_INFINITY) ?? -1;
   if (r >= 0) return `exp(r_mag) of feature ${r} overflows`;
-  const zero = unitRows ? zeroRow(state.get('W_dec'), dIn) : -1;
+  const zero = unitRows ? zeroRow(state.get('W_dec'), rowLength) : -1;
   return zero >= 0 ? `row ${zero} of W_dec is zero` : undefined;
 }
 

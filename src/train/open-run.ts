@@ -1,4 +1,4 @@
-import type { ActivationSource, Batches, SourceDescription } from '../activations/activation-source.js';
+import type { ActivationSource, Batches } from '../activations/activation-source.js';
 import { writeRunFile } from '../config/run-file.js';
 import type { TrainConfig } from '../config/stages.js';
 import { claimOutputDirectory } from '../disk/output-directory.js';
@@ -7,7 +7,6 @@ import { checkFreeSpace, type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from 
 import { Interrupted } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
-import { trainingOf } from '../sae/registry.js';
 import type { Parameters } from '../sae/sae.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import type { TrainingRecord, WrittenRecord } from '../sae/training-record.js';
@@ -21,19 +20,21 @@ import {
   threadsOf,
 } from './engines/open.js';
 import { stateBytes, stateShapes } from './engines/state.js';
-import { type Estimates, estimate, looksBefore, medianActivation } from './estimates.js';
+import { type Estimates, estimate, type KnownNorms, looksBefore, medianTarget } from './estimates.js';
 import { MetricsLog, openCurve } from './metrics-log.js';
 import { checkResampling, MOST_LOSS_ENTRIES } from './resampling.js';
 import { withOwnThreads } from './resumed-config.js';
 import { claimOptions, finishedIn, kept, stateNotKept, tidyFinished } from './run-directory.js';
-import { activationScale, continuedCourse, engineSettings, metadata, newCourse } from './run-settings.js';
 import {
-  checkResampleSteps,
-  NO_PENALTY,
-  type Schedule,
-  type SparsityCoefficient,
-  sparsityCoefficient,
-} from './schedule.js';
+  activationScales,
+  checkTarget,
+  continuedCourse,
+  engineSettings,
+  lambdaOf,
+  metadata,
+  newCourse,
+} from './run-settings.js';
+import { checkResampleSteps, type Schedule, type SparsityCoefficient } from './schedule.js';
 import { frozenBiases, openInit, startingPoint } from './starting-point.js';
 import { readCheckpoint } from './training-checkpoint.js';
 
@@ -91,8 +92,9 @@ export async function openRun(
 ): Promise<OpenRun | undefined> {
   const { about } = source;
   checkResampleSteps(given);
+  checkTarget(given);
   const config = await withOwnThreads(given, say);
-  const sizes = engineSettings(config, about, 1);
+  const sizes = engineSettings(config, about);
   const init = await openInit(config, about, sizes);
   const initSha256 = init?.unchanged.digest;
   const { resume, out } = config;
@@ -123,12 +125,9 @@ export async function openRun(
     throw error instanceof Interrupted ? new Interrupted(error.signal, left) : error;
   };
   const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop).catch(saying));
-  const scale = activationScale(config, about, estimates);
-  const settings = engineSettings(config, about, scale);
-  const lambda = trainingOf(config.arch).penalised
-    ? sparsityCoefficient(config, { dIn: about.dIn, scale, meanSquare: estimates.meanSquare })
-    : NO_PENALTY;
-  const median = () => medianActivation(about, batches, stop);
+  const settings = engineSettings(config, about, activationScales(config, about, estimates));
+  const lambda = lambdaOf(config, settings, estimates);
+  const median = () => medianTarget(about, batches, stop);
   const start = checkpoint?.state ?? (await startingPoint(config, settings, init, median, say).catch(saying));
   const frozen = await frozenBiases(settings, init);
   throwIfStopped(stop, left);
@@ -160,7 +159,7 @@ const STATES = 3;
 
 /** What of a source decides the memory of training on it. */
 export interface MemorySource extends Pick<ActivationSource, 'memory'> {
-  readonly about: Pick<SourceDescription, 'meanNorm'>;
+  readonly about: KnownNorms;
 }
 
 /** What training holds at most, bytes: the engine reserves all it can ever need, and touches it as it needs it. */
@@ -170,17 +169,19 @@ export function trainingMemory(
   engine: EngineName,
   source: MemorySource,
 ): MemoryParts {
-  const { dIn, dSae, batch } = settings;
+  const { dIn, dOut = 0, dSae, batch } = settings;
+  // Of the rows that batches have.
+  const width = dIn + dOut;
   const { held, pieceRows } = source.memory(config.order);
   const resamples = config.resampleAt.length > 0;
-  const looked = resamples || looksBefore(config, source.about) ? LOOKED_AT * 4 * pieceRows * dIn : 0;
+  const looked = resamples || looksBefore(config, source.about) ? LOOKED_AT * 4 * pieceRows * width : 0;
   const losses = resamples ? LOSS_VALUES * 4 * Math.min(MOST_LOSS_ENTRIES, pieceRows * dSae) : 0;
   return {
     engine: memoryNeeded(engine, settings),
     checkpoints: STATES * stateBytes(settings),
     // Resampling has the state that it changes and the SAE as it stands, and one array's parts on their way back.
     resampling: looked + losses + (resamples ? 2 * stateBytes(settings) : 0),
-    rows: held + BATCHES * 4 * batch * dIn,
+    rows: held + BATCHES * 4 * batch * width,
     program: PROGRAM_MEMORY + THREAD_MEMORY * threadsOf(engine, settings),
   };
 }

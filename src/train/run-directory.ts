@@ -5,6 +5,7 @@ import { exists } from '../disk/input-file.js';
 import { requireStillOwner } from '../disk/lock.js';
 import { type ClaimOptions, removeHalfWritten } from '../disk/output-directory.js';
 import { Refusal } from '../errors/refusal.js';
+import type { Sizes } from '../sae/sae.js';
 import { CFG_FILE, openSae, WEIGHTS_FILE } from '../sae/saelens.js';
 import { METRICS_FILE } from '../sae/training-curve.js';
 import { type TrainingRecord, trainingRecordOf } from '../sae/training-record.js';
@@ -30,11 +31,10 @@ export function kept(steps: number, wanted: number, out: string): string {
 }
 
 /** The settings of a finished SAE. */
-export interface Finished {
+export interface Finished extends Pick<Sizes, 'dIn' | 'dOut'> {
   /** Its cfg.json. */
   readonly path: string;
   readonly settings: TrainingRecord;
-  readonly dIn: number;
   /** Steps that it was trained for; NaN where it was not trained here. */
   readonly steps: number;
 }
@@ -43,9 +43,9 @@ export interface Finished {
 export async function finishedIn(directory: string): Promise<Finished | undefined> {
   const path = join(directory, CFG_FILE);
   if (!(await exists(path))) return undefined;
-  const { cfg, dIn } = await openSae(directory);
+  const { cfg, dIn, dOut } = await openSae(directory, 'transcoder');
   const settings = trainingRecordOf(cfg);
-  return { path, settings, dIn, steps: settings.steps ?? Number.NaN };
+  return { path, settings, dIn, dOut, steps: settings.steps ?? Number.NaN };
 }
 
 /**

@@ -1,18 +1,26 @@
 import type { z } from 'zod';
 import type { SourceDescription, TextRead } from '../activations/activation-source.js';
+import type { RowShape } from '../activations/pool.js';
 import { flagName, recordName } from '../config/flags.js';
 import { RECORDED_FLAGS } from '../config/run-file.js';
 import { type TrainConfig, USUAL_L1 } from '../config/stages.js';
 import { activationDTypes } from '../config/values.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
-import { architectureFlags, trainable, trainingOf } from '../sae/registry.js';
-import { type Sizes, square } from '../sae/sae.js';
+import { ARCHITECTURES, architectureFlags, trainable, trainingOf } from '../sae/registry.js';
+import type { Sizes } from '../sae/sae.js';
 import type { WrittenMetadata } from '../sae/saelens.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import type { TrainingRecord, WrittenRecord, WrittenResults } from '../sae/training-record.js';
-import type { EngineSettings } from './engines/engine.js';
-import type { Estimates } from './estimates.js';
-import { checkSchedule, planned, type Schedule, type SparsityCoefficient } from './schedule.js';
+import { type EngineSettings, sizesOf } from './engines/engine.js';
+import { type Estimates, scaleOf } from './estimates.js';
+import {
+  checkSchedule,
+  NO_PENALTY,
+  planned,
+  type Schedule,
+  type SparsityCoefficient,
+  sparsityCoefficient,
+} from './schedule.js';
 
 /** Optimiser steps of the run. */
 export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'rows'>): number {
@@ -32,24 +40,63 @@ export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'row
   return steps;
 }
 
-/** Factor on the activations while training: s = √d_in / E|x|, or 1. */
-export function activationScale(config: TrainConfig, { dIn }: SourceDescription, { meanNorm }: Estimates): number {
-  return config.normalize === 'mean-norm' ? Math.sqrt(dIn) / meanNorm : 1;
+type ActivationScales = Pick<EngineSettings, 'scale' | 'scaleOut'>;
+
+/** Factors while training: √d_in / E|x| on the input, √d_out / E|y| on a target that is not the input; or 1. */
+export function activationScales(
+  { normalize }: TrainConfig,
+  { dIn, target }: SourceDescription,
+  { meanNorm, meanNormOut }: Estimates,
+): ActivationScales {
+  const scaled = normalize === 'mean-norm';
+  return {
+    scale: scaled ? scaleOf(meanNorm, dIn) : 1,
+    ...(target && { scaleOut: scaled ? scaleOf(meanNormOut!, target.dOut) : 1 }),
+  };
+}
+
+/** λ as the engine takes it. */
+export function lambdaOf(
+  config: TrainConfig,
+  { dIn, dOut, scale, scaleOut }: EngineSettings,
+  { meanSquare }: Estimates,
+): SparsityCoefficient {
+  if (!trainingOf(config.arch).penalised) return NO_PENALTY;
+  const target = dOut !== undefined;
+  return sparsityCoefficient(config, { width: dOut ?? dIn, scale: scaleOut ?? scale, meanSquare, target });
+}
+
+/** @throws UsageRefusal where a target is given, and another flag that does not go with one */
+export function checkTarget(config: TrainConfig): void {
+  const { arch, target, hookOut } = config;
+  if (target === undefined && hookOut === undefined) return;
+  const flag = target === undefined ? '--hook-out' : '--target';
+  const alone = (what: string, remedy: string) => new UsageRefusal(`${flag} ${what}.`, remedy, 'train/target');
+  if (ARCHITECTURES[arch].saelens.transcoder === undefined) {
+    const can = trainable.filter((name) => ARCHITECTURES[name].saelens.transcoder !== undefined);
+    throw alone(`trains a transcoder, which --arch ${arch} cannot be yet`, `Use --arch ${can.join(' or ')}.`);
+  }
+  if (config.init !== undefined) throw alone('trains from random weights, and --init is given', 'Leave --init out.');
+  if (config.resampleAt.length > 0) {
+    throw alone('trains without resampling, and --resample-at is given', 'Leave --resample-at out.');
+  }
 }
 
 /** What the engine needs to know. */
 export function engineSettings(
   config: TrainConfig,
-  about: Pick<SourceDescription, 'dIn' | 'dtype'>,
-  scale: number,
+  about: RowShape,
+  scales: ActivationScales = { scale: 1 },
 ): EngineSettings {
+  const { dIn, target } = about;
   return {
-    ...architectureSettings(config, square(about.dIn, config.dSae)),
-    dIn: about.dIn,
+    ...architectureSettings(config, sizesOf({ dIn, dOut: target?.dOut, dSae: config.dSae })),
+    dIn,
+    ...(target && { dOut: target.dOut }),
     dSae: config.dSae,
     batch: config.batch,
     batchDType: about.dtype === 'float16' ? 'float16' : 'float32',
-    scale,
+    ...scales,
     beta1: config.beta1,
     beta2: config.beta2,
     deadWindow: config.deadWindow,
@@ -66,8 +113,9 @@ function fixedSettings(
   plan: Schedule,
   initSha256: string | undefined,
 ): WrittenRecord {
-  const { model, hook, rows, corpus, dtype, identity } = about;
-  const { options, trained } = architectureSettings(config, square(about.dIn, config.dSae));
+  const { model, hook, rows, corpus, dtype, identity, target } = about;
+  const sizes = sizesOf({ dIn: about.dIn, dOut: target?.dOut, dSae: config.dSae });
+  const { options, trained } = architectureSettings(config, sizes);
   /** Of flags whose value is not recorded as it was given. */
   const derived: Partial<Record<keyof TrainConfig, WrittenRecord>> = {
     arch: { arch: config.arch, ...recordedFlags(config, options) },
@@ -80,7 +128,8 @@ function fixedSettings(
     init: { init: config.init ?? null, init_sha256: initSha256 },
   };
   const record = RECORDED_FLAGS.map((key) => derived[key] ?? { [recordName(key)]: config[key] });
-  const activations = { model: model.fingerprint, hook, rows, corpus, dtype, sha256: identity };
+  const hooks = { hook, hook_out: target?.hook };
+  const activations = { model: model.fingerprint, ...hooks, rows, corpus, dtype, sha256: identity };
   return Object.assign({}, ...record, { activations });
 }
 
@@ -108,6 +157,7 @@ export function metadata(
   const results: WrittenResults = {
     tokens: steps * settings.batch,
     activation_scale: settings.scale,
+    target_scale: settings.scaleOut,
     lambda: trainingOf(settings.architecture).penalised ? lambda.value : null,
     text,
     final: final as WrittenResults['final'],
@@ -116,6 +166,7 @@ export function metadata(
     model_name: about.model.name,
     model_fingerprint: about.model.fingerprint,
     hook_name: about.hook,
+    hook_name_out: about.target?.hook,
     hook_head_index: null,
     context_size: about.context,
     prepend_bos: true,
@@ -294,7 +345,10 @@ function checkSameSettings(path: string, before: TrainingRecord, settings: Writt
  *
  * @throws Refusal where they record none
  */
-export function recordedSource({ activations }: TrainingRecord, dIn: number): SourceDescription {
+export function recordedSource(
+  { activations }: TrainingRecord,
+  { dIn, dOut }: Pick<Sizes, 'dIn' | 'dOut'>,
+): SourceDescription {
   const dtype = activationDTypes.find((name) => name === activations?.dtype);
   if (!activations || !dtype) {
     throw new Refusal(
@@ -303,7 +357,14 @@ export function recordedSource({ activations }: TrainingRecord, dIn: number): So
       'train/not-trained-here',
     );
   }
-  const { model, sha256, hook, rows, corpus } = activations;
+  const { model, sha256, hook, hook_out, rows, corpus } = activations;
+  const target = hook_out === undefined ? {} : { target: { hook: hook_out, dOut, meanNorm: null } };
   const unknown = { place: 'the activations of the run', dIn, context: 0, meanNorm: null };
-  return { ...{ hook, rows, corpus, dtype }, ...unknown, model: { name: '', fingerprint: model }, identity: sha256 };
+  return {
+    ...{ hook, rows, corpus, dtype },
+    ...target,
+    ...unknown,
+    model: { name: '', fingerprint: model },
+    identity: sha256,
+  };
 }

@@ -104,11 +104,14 @@ function cosine(part: number): number {
 
 /** What turns λ from one convention into the other. */
 interface Scales {
-  readonly dIn: number;
-  /** Factor on the activations while training, s. */
+  /** Width of what is reconstructed, d. */
+  readonly width: number;
+  /** Factor on it while training, s. */
   readonly scale: number;
-  /** E|x|² of raw activations; needed with --l2-normalise alone. */
+  /** E|x|² of it, raw; needed with --l2-normalise alone. */
   readonly meanSquare: number | null;
+  /** Is it a target, and not the input? */
+  readonly target?: boolean;
 }
 
 /** λ as the engines take it, and how it came about. */
@@ -128,29 +131,29 @@ export const NO_PENALTY: SparsityCoefficient = { value: 0, sentence: 'The loss h
  * s times as large, squared errors s² times, so λ = l1 · d_in · s. With --l2-normalise, squared errors are divided by
  * E|x|² (the paper's baseline; d_in cancels, as both are means over it): λ = l1 · E|x|² · s for the paper's --l1, and
  * l1 · E|s·x|² for one on activations as they are trained on. The loss is not divided: Adam does not see its scale, so
- * multiplying λ instead gives the same steps.
+ * multiplying λ instead gives the same steps. With a target it is the target's width, scale and norm.
  */
 export function sparsityCoefficient(
   { l1 = USUAL_L1, l1Convention, l2Normalise }: Pick<TrainConfig, 'l1' | 'l1Convention' | 'l2Normalise'>,
-  { dIn, scale, meanSquare }: Scales,
+  { width, scale, meanSquare, target = false }: Scales,
 ): SparsityCoefficient {
   if (l2Normalise && meanSquare === null) throw new Error('E|x|² is needed and was not estimated');
+  const [d, x, what] = target ? ['d_out', 'y', 'targets'] : ['d_in', 'x', 'activations'];
   const factors: [name: string, value: number][] = [];
   if (l1Convention === 'paper') {
-    factors.push(l2Normalise ? ['E|x|²', meanSquare!] : ['d_in', dIn]);
-    if (scale !== 1) factors.push(['activation scale', scale]);
+    factors.push(l2Normalise ? [`E|${x}|²`, meanSquare!] : [d, width]);
+    if (scale !== 1) factors.push([target ? 'target scale' : 'activation scale', scale]);
   } else if (l2Normalise) {
-    factors.push(['E|x|² of scaled activations', meanSquare! * scale * scale]);
+    factors.push([`E|${x}|² of scaled ${what}`, meanSquare! * scale * scale]);
   }
   const value = factors.reduce((product, [, factor]) => product * factor, l1);
   const short = (n: number) => String(Number(n.toPrecision(4)));
   const product = [`--l1 ${short(l1)}`, ...factors.map(([name, factor]) => `${name} ${short(factor)}`)].join(' × ');
-  const other = short(value / (dIn * scale));
-  const paper =
-    l1Convention === 'paper' ? '' : `; in the paper's convention (means over d_in, raw activations) ${other}`;
+  const other = short(value / (width * scale));
+  const paper = l1Convention === 'paper' ? '' : `; in the paper's convention (means over ${d}, raw ${what}) ${other}`;
   return {
     value,
-    sentence: `λ = ${factors.length > 0 ? `${product} = ` : ''}${short(value)} beside sums of squared errors${scale === 1 ? '' : ' of scaled activations'}${paper}.`,
+    sentence: `λ = ${factors.length > 0 ? `${product} = ` : ''}${short(value)} beside sums of squared errors${scale === 1 ? '' : ` of scaled ${what}`}${paper}.`,
   };
 }
 

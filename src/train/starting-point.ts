@@ -58,7 +58,7 @@ export async function openInit(
  * Random weights, or the SAE of --init as it is at the training scale. One of another architecture, or with decoder rows
  * of other norms than 1, is rewritten where that changes nothing of what it computes.
  *
- * @param median of raw activations, [d_in], where --b-dec-init asks for it
+ * @param median of what is reconstructed, raw, [d_out], where --b-dec-init asks for it
  * @param say told of rows that had another norm
  */
 export async function startingPoint(
@@ -105,7 +105,7 @@ async function initialSae(
   const trainsDecoder = isTrained(settings, 'W_dec');
   const { sae: plain, rows } = folded(read, trainsDecoder, path);
   const sae = convert(plain, settings.architecture);
-  const poison = poisonIn(new Map(Object.entries(sae.parameters)), settings.dIn, trainsDecoder);
+  const poison = poisonIn(new Map(Object.entries(sae.parameters)), sizesOf(settings).dOut, trainsDecoder);
   if (poison)
     throw new Refusal(`${path} cannot be trained: ${poison}.`, 'Start from another SAE.', 'train/init-not-finite');
   trainingOf(settings.architecture).checkStart?.(sae, optionsOf(settings), path);

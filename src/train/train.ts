@@ -9,7 +9,7 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
 import { l0AndVariance } from './metrics-log.js';
 import { finishedIn, kept, stateNotKept } from './run-directory.js';
-import { continuedCourse, recordedSource } from './run-settings.js';
+import { checkTarget, continuedCourse, recordedSource } from './run-settings.js';
 import { checkResampleSteps } from './schedule.js';
 import { Trainer } from './trainer.js';
 import { reportVerdict } from './verdict.js';
@@ -22,6 +22,7 @@ import { reportVerdict } from './verdict.js';
 export async function train(config: TrainConfig, progress: Progress, stop: StopRequest): Promise<string> {
   // Before the source, which may be a model that takes minutes to open.
   checkResampleSteps(config);
+  checkTarget(config);
   if (await finishedAlone(config)) return judged(config, progress);
   const source = await openSource(config, progress, stop);
   let trainer: Trainer | undefined;
@@ -52,8 +53,8 @@ async function finishedAlone(config: TrainConfig): Promise<boolean> {
   if (!config.resume || config.activations !== undefined || config.model !== undefined) return false;
   const finished = await finishedIn(config.out);
   if (!finished) return false;
-  const { path, settings, dIn, steps } = finished;
-  const about = recordedSource(settings, dIn);
+  const { path, settings, steps } = finished;
+  const about = recordedSource(settings, finished);
   const wanted = continuedCourse(path, settings, steps, config, about, settings.init_sha256).plan.steps;
   if (wanted > steps) throw stateNotKept(config.out, steps);
   return true;
@@ -116,7 +117,7 @@ async function loop(
 const STANDARD_INPUT = '-';
 
 /** Flags that say how a model at work is run, where they are given. */
-const OF_MODEL = ['model', 'corpus', 'hook', 'revision', 'context', 'modelDevice'] as const;
+const OF_MODEL = ['model', 'corpus', 'hook', 'hookOut', 'revision', 'context', 'modelDevice'] as const;
 
 /**
  * Opens what training takes its activations from: a store, standard input, or a model at work.
@@ -124,7 +125,14 @@ const OF_MODEL = ['model', 'corpus', 'hook', 'revision', 'context', 'modelDevice
  * @throws UsageRefusal when the flags name none of the three, or more than one
  */
 export function openSource(config: TrainConfig, progress: Progress, stop: StopRequest): Promise<ActivationSource> {
-  const { activations, poolRows } = config;
+  const { activations, target } = config;
+  if (target !== undefined && (activations === undefined || activations === STANDARD_INPUT)) {
+    throw new UsageRefusal(
+      `--target names a store, and ${activations === undefined ? 'no store is given to align it with' : 'standard input brings the rows of one hook'}.`,
+      'Give --activations OUT/<hook> of the same harvest, or --model with --hook and --hook-out.',
+      'train/target-alone',
+    );
+  }
   if (activations === undefined) return openModel(config, progress, stop);
   const other = OF_MODEL.find((key) => config[key] !== undefined);
   if (other !== undefined) {
@@ -134,8 +142,23 @@ export function openSource(config: TrainConfig, progress: Progress, stop: StopRe
       'train/store-and-model',
     );
   }
-  if (activations !== STANDARD_INPUT) return openStoreSource({ activations, poolRows });
+  if (activations !== STANDARD_INPUT) return openStores(activations, config);
   return openStandardInput(config, progress, stop);
+}
+
+/** @throws UsageRefusal where the target is the input, which it is without --target */
+async function openStores(activations: string, { target, poolRows }: TrainConfig): Promise<ActivationSource> {
+  const source = await openStoreSource({ activations, target, poolRows });
+  if (source.about.target?.hook === source.about.hook) throw targetIsInput('target', source.about.hook);
+  return source;
+}
+
+function targetIsInput(flag: 'target' | 'hook-out', hook: string): UsageRefusal {
+  return new UsageRefusal(
+    `--${flag} is of ${hook}, which is the input.`,
+    `Leave --${flag} out to train an SAE of that hook.`,
+    'train/target-is-input',
+  );
 }
 
 async function openStandardInput(
@@ -176,39 +199,10 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
       'train/no-end',
     );
   }
-  const {
-    revision,
-    offline,
-    context,
-    textField,
-    encoding,
-    excludeSpecialTokens,
-    dtype,
-    precision,
-    contextsPerPass,
-    modelThreads,
-    poolRows,
-    seed,
-  } = config;
+  if (hook === config.hookOut) throw targetIsInput('hook-out', hook);
+  const { contextsPerPass: contexts, modelThreads: threads, poolRows: windowRows } = config;
   return openLiveSource(
-    {
-      ...{
-        model,
-        revision,
-        offline,
-        corpus,
-        hook,
-        tokens,
-        context,
-        textField,
-        encoding,
-        excludeSpecialTokens,
-        dtype,
-        precision,
-        seed,
-      },
-      ...{ batch: contextsPerPass, windowRows: poolRows, device: modelDevice ?? device, threads: modelThreads },
-    },
+    { ...config, model, corpus, hook, tokens, batch: contexts, windowRows, device: modelDevice ?? device, threads },
     progress,
     stop,
   );

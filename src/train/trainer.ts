@@ -11,7 +11,7 @@ import type { StopRequest } from '../progress/progress.js';
 import { scaleActivations } from '../sae/convert.js';
 import { CFG_FILE, saveSae } from '../sae/saelens.js';
 import type { MetricsLine } from '../sae/training-curve.js';
-import type { Engine, TrainerState } from './engines/engine.js';
+import { type Engine, sizesOf, type TrainerState } from './engines/engine.js';
 import { isTrained } from './engines/objective.js';
 import { openEngine } from './engines/open.js';
 import { stateShapes } from './engines/state.js';
@@ -156,7 +156,11 @@ export class Trainer {
   /** Writes the SAE. Of its checkpoints the last stays, from which it can be trained further; none with --discard-state. */
   async finish(): Promise<void> {
     const { config, source, batches, fixed, settings, frozen, plan, lambda } = this.run;
-    const sae = scaleActivations(await this.engine.sae(), 1 / settings.scale);
+    const sae = scaleActivations(
+      await this.engine.sae(),
+      1 / settings.scale,
+      1 / (settings.scaleOut ?? settings.scale),
+    );
     Object.assign(sae.parameters, frozen);
     this.checkState(new Map(Object.entries(sae.parameters)), await this.standing());
     await this.curve.sync();
@@ -188,7 +192,7 @@ export class Trainer {
 
   private checkState(state: TrainerState, standing: FailedStep, lr?: number): void {
     const { settings } = this.run;
-    const poison = poisonIn(state, settings.dIn, isTrained(settings, 'W_dec'));
+    const poison = poisonIn(state, sizesOf(settings).dOut, isTrained(settings, 'W_dec'));
     if (poison) throw poisoned(poison, lr, standing);
   }
 

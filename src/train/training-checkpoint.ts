@@ -37,7 +37,11 @@ const metadataSchema = z.object({
   rows: z.coerce.number().int().nonnegative(),
   settings: jsonText(trainingRecord),
   estimates: jsonText(
-    z.object({ meanNorm: z.number().nonnegative(), meanSquare: z.number().nonnegative().nullable() }),
+    z.object({
+      meanNorm: z.number().nonnegative(),
+      meanNormOut: z.number().nonnegative().optional(),
+      meanSquare: z.number().nonnegative().nullable(),
+    }),
   ) satisfies z.ZodType<Estimates>,
   metric_sums: jsonText(
     z.object({

@@ -69,7 +69,7 @@ export function faultsOf(
  * @param name of the run, where several are trained together
  */
 export async function reportVerdict(directory: string, progress: Progress, name?: string): Promise<Fault[]> {
-  const { dIn, dSae, cfg } = await openSae(directory);
+  const { dIn, dSae, cfg } = await openSae(directory, 'transcoder');
   const final = trainingRecordOf(cfg).final;
   if (!final) return [];
   const faults = faultsOf(final, { dIn, dSae });

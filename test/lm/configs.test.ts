@@ -33,7 +33,7 @@ for (const name of Object.keys(SIZES)) {
     assert.ok(trained, train.activations);
     assert.equal(train.normalize, 'none');
     assert.deepEqual([train.l1, train.l1Convention], [3e-4, 'paper']);
-    const lambda = sparsityCoefficient(train, { dIn: trained.width, scale: 1, meanSquare: null }).value;
+    const lambda = sparsityCoefficient(train, { width: trained.width, scale: 1, meanSquare: null }).value;
     assert.ok(Math.abs(lambda / (3e-4 * trained.width) - 1) < 1e-12, `λ ${lambda} at width ${trained.width}`);
     const { beta1, beta2, batch, lr, arch } = train;
     assert.deepEqual(

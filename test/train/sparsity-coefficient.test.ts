@@ -35,7 +35,7 @@ function handmade(scale: number) {
 test("λ of either convention gives the engines' loss, up to the factor that Adam does not see", () => {
   const scale = 0.37;
   const { raw, scaled, meanSquare } = handmade(scale);
-  const scales = { dIn: D_IN, scale, meanSquare };
+  const scales = { width: D_IN, scale, meanSquare };
   const l1 = 0.11;
   /** What the convention says the loss is, over what the engine computes with its λ, must not depend on λ. */
   const agrees = (value: number, theirs: (l1: number) => number) => {
@@ -54,7 +54,7 @@ test("λ of either convention gives the engines' loss, up to the factor that Ada
 
 test('the conversion is printed', () => {
   const sentence = (l1: number, l1Convention: 'sums' | 'paper', l2Normalise: boolean, scale = 1) =>
-    sparsityCoefficient({ l1, l1Convention, l2Normalise }, { dIn: 3072, scale, meanSquare: 2500 }).sentence;
+    sparsityCoefficient({ l1, l1Convention, l2Normalise }, { width: 3072, scale, meanSquare: 2500 }).sentence;
   assert.equal(sentence(3e-4, 'paper', false), 'λ = --l1 0.0003 × d_in 3072 = 0.9216 beside sums of squared errors.');
   assert.match(
     sentence(4e-5, 'paper', true, 0.5),

@@ -27,7 +27,7 @@ type Trained = Parameters<typeof optionsOf>[0];
 
 /** Why an engine cannot train it; undefined where it can. */
 function reasonAgainst(engine: 'sparse' | 'cuda', settings: Trained): string | undefined {
-  if (engine === 'sparse' && settings.dOut !== undefined) return 'its target is its input';
+  if (engine === 'sparse' && settings.dOut !== undefined) return 'it has no target but the input';
   const form = trainingOf(settings.architecture)[engine](optionsOf(settings));
   if (isUnsupported(form)) return form.unsupported;
   return engine === 'cuda' ? lacking(form) : undefined;
@@ -134,7 +134,6 @@ export async function openEngine(
   start: TrainerState,
   steps = 0,
 ): Promise<Engine> {
-  if (settings.dOut !== undefined) throw new Error(`the ${name} engine reconstructs its input`);
   if (name === 'sparse') return openSparseEngine(settings, start, steps);
   if (name === 'reference') return openReferenceEngine(settings, start, steps);
   // Loaded only here: it looks for the driver's libraries.

@@ -36,7 +36,8 @@ export function saeOf(settings: EngineSettings, state: TrainerState): Sae {
   const own = trainingOf(architecture).forward?.(optionsOf(settings));
   // A target of another kind has another bias: it is the input as it is that is encoded.
   const forward = { ...PLAIN, apply_b_dec_to_input: settings.dOut === undefined, ...own };
-  return { architecture, ...sizesOf(settings), forward, parameters };
+  const transcoder = settings.dOut === undefined ? {} : { transcoder: true as const };
+  return { architecture, ...sizesOf(settings), ...transcoder, forward, parameters };
 }
 
 /** Bytes of the whole state. */
