@@ -376,7 +376,7 @@ export const figureSchema = z.object({
       "jump-relu: the toy model of the paper's appendix F, or with --sae the same picture of a trained feature; paper-gemma-7b: the paper's loss recovered against L0 on Gemma 7B, from its published numbers; pareto and shrinkage: loss recovered, and relative reconstruction bias, against L0 in an evaluation",
     ),
   evaluation: directory.optional().describe('directory that eval wrote (pareto, shrinkage)'),
-  sae: directory.optional().describe('SAE directory of the feature, gated or standard (jump-relu)'),
+  sae: directory.optional().describe('SAE directory of the feature (jump-relu)'),
   feature: natural.optional().describe('number of the feature, from 0 (jump-relu)'),
   activations: directory.optional().describe('activation store of the SAE’s hook (jump-relu)'),
   tokens: positive.default(200_000).describe('activations to look at, at most (jump-relu)'),

@@ -4,13 +4,14 @@ import type { FigureConfig } from '../config/stages.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { readEvaluation } from '../eval/record.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { ARCHITECTURES } from '../sae/registry.js';
 import { PLAIN } from '../sae/sae.js';
 import { openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import { compareFingerprints } from '../safetensors/fingerprint.js';
 import { notDrawn, paretoFigure, pointsOf, shrinkageFigure } from './against-l0.js';
 import { entriesOf } from './entries.js';
 import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-ratio.js';
-import { featureOnTokens, featurePicture, toyPicture } from './jump-relu.js';
+import { DRAWN, featureOnTokens, featurePicture, toyPicture } from './jump-relu.js';
 import { captionedFigure, captionedTable, LIGHT, type Markup, markup, page } from './page.js';
 import { shellWord } from './provenance.js';
 import { paperFigure, readReference } from './reference.js';
@@ -134,10 +135,10 @@ async function paperFile(command: string): Promise<FigureFile> {
 /** @throws Refusal where the picture cannot be drawn of this feature, or not on this store */
 function checkFeature(files: SaeFiles, feature: number, { directory: activations, manifest }: Store): void {
   const { directory, architecture, forward, metadata } = files;
-  if (architecture !== 'gated' && architecture !== 'standard') {
+  if (!ARCHITECTURES[architecture].unit) {
     throw new Refusal(
       `${directory} is a ${architecture} SAE.`,
-      'figure jump-relu knows gated and standard ones.',
+      `figure jump-relu draws features of ${DRAWN} SAEs.`,
       'report/unsupported-sae',
     );
   }

@@ -91,14 +91,14 @@ export function distinct<T>(values: Iterable<T>): T[] {
   return [...new Set(values)];
 }
 
-/** Gated and standard have styles of their own on every page; the others share what is left, by their names' order. */
+/** The main families have styles of their own on every page; the others share what is left, by their names' order. */
 export function styleOf(family: string, others: readonly string[]): number {
   const main = MAIN_FAMILIES.indexOf(family);
   return main >= 0 ? main : MAIN_FAMILIES.length + (others.indexOf(family) % (STYLES - MAIN_FAMILIES.length));
 }
 
 function familyOrder(family: string): string {
-  return `${MAIN_FAMILIES.indexOf(family) + 1 || 3}${family}`;
+  return `${MAIN_FAMILIES.indexOf(family) + 1 || MAIN_FAMILIES.length + 1}${family}`;
 }
 
 const compareText = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);

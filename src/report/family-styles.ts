@@ -1,31 +1,10 @@
 import { dot, link, type Markish, text } from '@observablehq/plot';
 import { listed } from '../config/suggest.js';
 import type { EvalRecord } from '../eval/record.js';
+import { ARCHITECTURES, architectureNamed } from '../sae/registry.js';
 import { trainingRecordOf } from '../sae/training-record.js';
 import { attributed, drawn, FONT, textWidth } from './chart.js';
 import type { Markup } from './page.js';
-
-/** The part of cfg.json's record of training (metadata.sae_pipe) that says how the SAE was made otherwise than usual. */
-interface Made {
-  /** Parts of the paper's recipe that were left out (sections 5.1 and 5.2). */
-  ablate: readonly string[];
-  /** The only parameters that were trained; none: all were. */
-  train: readonly string[];
-}
-
-function made({ cfg }: Pick<EvalRecord, 'cfg'>): Made {
-  const { ablate, train } = trainingRecordOf(cfg);
-  return { ablate: ablate ?? [], train: train ?? [] };
-}
-
-/** The ablations of `train --ablate` as a reader says them; another's name stands as it is. */
-const ABLATIONS: Readonly<Record<string, string>> = {
-  'untied-encoder': 'untied encoder',
-  'no-r-mag': 'no r_mag',
-  'unfrozen-decoder': 'unfrozen decoder',
-  'no-auxiliary': 'no auxiliary loss',
-  'l1-on-f': 'L1 on f',
-};
 
 /**
  * What the SAE is one of: its architecture, and how it was made where that is not the usual way. SAEs of one family at
@@ -34,20 +13,22 @@ const ABLATIONS: Readonly<Record<string, string>> = {
  * "gated"; "gated, no r_mag" (an ablation of section 5.1); "standard, rescaled & shifted" (the frozen baseline with
  * learned r_mag and b_mag of section 5.2, which is saved as a gated SAE).
  */
-export function familyOf(record: Pick<EvalRecord, 'architecture' | 'cfg'>): string {
-  const { ablate, train } = made(record);
-  const rescaled = record.architecture === 'gated' && [...train].sort().join() === 'b_mag,r_mag';
-  // What --ablate untied-encoder makes has its own parameters, and so its own name in the file.
-  const untied = record.architecture === 'gated_untied' && ablate.includes('untied-encoder');
-  return [
-    rescaled ? 'standard' : untied ? 'gated' : record.architecture,
-    ...ablate.map((name) => ABLATIONS[name] ?? name),
-    ...(rescaled ? ['rescaled & shifted'] : train.length > 0 ? [`only ${listed(train)} trained`] : []),
-  ].join(', ');
+export function familyOf({ architecture, cfg }: Pick<EvalRecord, 'architecture' | 'cfg'>): string {
+  const made = trainingRecordOf(cfg);
+  const trained = made.train ?? [];
+  const only = trained.length > 0 ? [`only ${listed(trained)} trained`] : [];
+  const look = architectureNamed(architecture)?.look;
+  return (look?.family?.(made, trained, only) ?? [look?.label ?? architecture, ...only]).join(', ');
 }
 
-/** The families that every page has in the same colours. */
-export const MAIN_FAMILIES: readonly string[] = ['gated', 'standard'];
+/** The families that every page has in the same colours: those of architectures with a place in the palette. */
+export const MAIN_FAMILIES: readonly string[] = Object.values(ARCHITECTURES)
+  .flatMap(({ look }) => (look.colour === undefined ? [] : [{ label: look.label, place: look.colour }]))
+  .sort((a, b) => a.place - b.place)
+  .map(({ label }) => label);
+
+/** The two whose firing features figure 1 compares: the first per feature of the second. */
+export const COMPARED = MAIN_FAMILIES.slice(0, 2) as [string, string];
 
 /** Colour is never the only sign. All have the same area. */
 const SYMBOLS = ['circle', 'square', 'diamond2', 'triangle', 'star', 'cross'] as const;

@@ -1,5 +1,6 @@
 import { drawable, type Point } from './against-l0.js';
 import { distinct } from './entries.js';
+import { COMPARED } from './family-styles.js';
 import { counted, fixed, percent } from './numbers-and-axes.js';
 import { type Markup, markup } from './page.js';
 
@@ -135,7 +136,7 @@ export function comparisonsOf(points: readonly Point[], reference: string | null
   const usable = points.filter(drawable);
   return distinct(usable.map(({ site }) => site)).flatMap((site) =>
     [false, true].flatMap((faint) => {
-      const [gated, standard] = ['gated', 'standard'].map((family) =>
+      const [gated, standard] = COMPARED.map((family) =>
         usable
           .filter((point) => point.site === site && point.family === family && (point.index === null) === faint)
           .map(({ l0, value }) => ({ l0, recovered: value })),

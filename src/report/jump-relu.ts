@@ -1,8 +1,10 @@
 import { areaY, dot, line, type Markish, rect, ruleX, text } from '@observablehq/plot';
 import { ActivationBatches, type Store } from '../activations/store.js';
+import { listed } from '../config/suggest.js';
 import { Interrupted } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import type { Sae } from '../sae/sae.js';
+import { ARCHITECTURES } from '../sae/registry.js';
+import { architectures, type Sae } from '../sae/sae.js';
 import { halfValues, widen } from '../safetensors/floats.js';
 import { AXIS_LINES, attributed, type Box, drawn, FONT, figureSvg, titles } from './chart.js';
 import { type KeyItem, key, styleColour } from './family-styles.js';
@@ -381,23 +383,19 @@ interface Unit {
   activation: (p: number) => number;
 }
 
-/** Feature j of an SAE by itself. The formulas are those of sae/forward-graph.ts. */
+/** Architectures of which a feature by itself can be drawn, in words. */
+export const DRAWN = listed(architectures.filter((name) => ARCHITECTURES[name].unit));
+
+/** Feature j of an SAE by itself. @throws Error where its activation depends on others */
 export function unitOf({ architecture, dIn, dSae, parameters }: Sae, j: number): Unit {
   const { W_enc, W_dec, b_dec } = parameters;
-  const of = (name: 'b_gate' | 'b_mag' | 'r_mag' | 'b_enc') => parameters[name]![j]!;
-  const gated = () => {
-    const [gate, magnitude, gain] = [of('b_gate'), of('b_mag'), Math.exp(of('r_mag'))];
-    return (p: number) => (p + gate > 0 ? Math.max(0, gain * p + magnitude) : 0);
-  };
-  const standard = () => {
-    const bias = of('b_enc');
-    return (p: number) => Math.max(0, p + bias);
-  };
+  const { unit } = ARCHITECTURES[architecture];
+  if (!unit) throw new Error(`a feature of a ${architecture} SAE is no function of its own input alone`);
   return {
     encoder: Float64Array.from({ length: dIn }, (_, i) => W_enc![i * dSae + j]!),
     decoder: Float64Array.from(W_dec!.subarray(j * dIn, (j + 1) * dIn)),
     b_dec: Float64Array.from(b_dec!),
-    activation: architecture === 'gated' ? gated() : standard(),
+    activation: unit(parameters, j),
   };
 }
 

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { flagsOf, type GivenCommand, recordName } from '../config/flags.js';
 import { trainSchema } from '../config/stages.js';
 import type { EvalRecord } from '../eval/record.js';
+import { architectureNamed } from '../sae/registry.js';
 import { trainingRecordOf } from '../sae/training-record.js';
 import { distinct, type Entry, flattened } from './entries.js';
 import { inlineMarker } from './family-styles.js';
@@ -93,12 +94,10 @@ export function sweepCommands(entries: readonly Entry[]): string[] {
   );
 }
 
-/** What `train` makes; an SAE of another architecture was exported, or comes from elsewhere. */
-const TRAINED = /^(gated|standard|gated_untied)$/;
-
 /** The settings that cfg.json records, as flags of `train`; null where it records none. */
 export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
-  if (!TRAINED.test(architecture)) return null;
+  // An SAE of another architecture was exported, or comes from elsewhere.
+  if (!architectureNamed(architecture)?.training) return null;
   const settings = trainingRecordOf(cfg);
   const words = flagsOf(trainSchema).flatMap(({ key, name, default: usual }) => {
     if (key === 'activations' || key === 'out') return [];

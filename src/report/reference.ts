@@ -5,6 +5,7 @@ import { checkJson, readTextFile } from '../disk/json.js';
 import { Refusal } from '../errors/refusal.js';
 import { type Point, paretoFigure } from './against-l0.js';
 import { distinct, type Entry, styleOf } from './entries.js';
+import { COMPARED } from './family-styles.js';
 import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-ratio.js';
 import { fixed } from './numbers-and-axes.js';
 import type { Markup } from './page.js';
@@ -27,7 +28,7 @@ const REFERENCE_FILES: Record<ReferenceName, string> = { 'paper-gemma-7b': 'asse
 
 const csvNumber = z.coerce.number();
 const publishedRow = z.object({
-  arch: z.enum(['gated', 'standard']),
+  arch: z.enum(COMPARED),
   site: z.enum(['resid', 'mlp_out', 'attn_z']),
   layer: csvNumber.int().nonnegative(),
   l0: csvNumber.positive(),
@@ -49,7 +50,7 @@ export function publishedSaes(csv: string, path: string): PublishedSae[] {
     return Object.fromEntries(columns.map((column, i) => [column, cells[i] || undefined]));
   });
   const saes = checkJson(z.array(publishedRow), rows, path);
-  return saes.sort((a, b) => (a.arch === b.arch ? 0 : a.arch === 'gated' ? -1 : 1));
+  return saes.sort((a, b) => COMPARED.indexOf(a.arch) - COMPARED.indexOf(b.arch));
 }
 
 /** The published points of a reference, as the package brings them. */

@@ -69,8 +69,8 @@ interface Shown extends Subject {
 }
 
 /** What names a run, as cfg.json has it. */
-function trainingOf({ settings: { ablate, train, l1, dSae } }: Run): Record<string, unknown> {
-  return { ablate, train, ...(l1 === undefined ? {} : { l1 }), ...(dSae === undefined ? {} : { d_sae: dSae }) };
+function trainingOf({ settings: { own, train, l1, dSae } }: Run): Record<string, unknown> {
+  return { ...own, train, ...(l1 === undefined ? {} : { l1 }), ...(dSae === undefined ? {} : { d_sae: dSae }) };
 }
 
 /** Puts the runs in the page's order: by hook, architecture and name, which stays while they grow. */

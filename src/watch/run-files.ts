@@ -1,12 +1,14 @@
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { recordName } from '../config/flags.js';
 import { LARGEST_RUN_FILE, RUN_FILE } from '../config/run-file.js';
 import { parseJson, readTextFile } from '../disk/json.js';
 import { ThinnedCurve } from '../report/thinned-curve.js';
+import { architectureFlags } from '../sae/registry.js';
 import { CFG_FILE } from '../sae/saelens.js';
 import { type MetricsRecord, metricsLine } from '../sae/training-curve.js';
-import { runMetadata } from '../sae/training-record.js';
+import { runMetadata, type TrainingRecord } from '../sae/training-record.js';
 
 /** Bytes read at a time. */
 const CHUNK = 1 << 18;
@@ -116,6 +118,13 @@ function parsedOrNull(text: string): unknown {
   }
 }
 
+/** The flags of single architectures that a record holds, by their keys in it; undefined without any. */
+function ownOf(record: TrainingRecord | undefined): RunSettings['own'] {
+  const keys = Object.keys(architectureFlags).map(recordName);
+  const said = keys.flatMap((key) => (record?.[key] === undefined ? [] : [[key, record[key]]]));
+  return said.length > 0 ? Object.fromEntries(said) : undefined;
+}
+
 /** What is known of a run; each of it may be missing. */
 export interface RunSettings {
   /** Its SAE is saved. */
@@ -127,8 +136,8 @@ export interface RunSettings {
   readonly l1?: number;
   /** Steps of the whole run. */
   readonly steps?: number;
-  /** --ablate and --train, which make a family of their own (report/family-styles.ts). */
-  readonly ablate?: readonly string[];
+  /** Its architecture's flags, by their keys in cfg.json; they and --train make families (report/family-styles.ts). */
+  readonly own?: Readonly<Record<string, unknown>>;
   readonly train?: readonly string[];
 }
 
@@ -174,7 +183,7 @@ export class SettingsFile {
       dSae: sae_pipe?.d_sae,
       l1: sae_pipe?.l1 ?? undefined,
       steps: sae_pipe?.steps,
-      ablate: sae_pipe?.ablate,
+      own: ownOf(sae_pipe),
       train: sae_pipe?.train ?? undefined,
     };
   }

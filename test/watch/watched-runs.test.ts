@@ -82,7 +82,7 @@ test('a run is what run.json says until cfg.json says it is finished', async (t)
     dSae: 512,
     l1: 4,
     steps: 200,
-    ablate: undefined,
+    own: undefined,
     train: undefined,
   });
   assert.equal(standing.state, 'running');
