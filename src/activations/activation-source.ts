@@ -33,6 +33,8 @@ export interface SourceDescription {
   readonly target?: Target;
   /** Tokens a context, BOS included. */
   readonly context: number;
+  /** Do contexts begin with BOS, at which there are no rows? */
+  readonly prependBos: boolean;
   readonly corpus: string;
   /** Other tokens than BOS at which there are no rows. */
   readonly excludedTokens?: readonly number[];

@@ -34,10 +34,11 @@ export const manifestSchema = z.object({
   dtype: z.enum(activationDTypes),
   /** In which the model's matrices were multiplied; float32 where it is not said. */
   precision: z.enum(precisions).exclude(['auto']).optional(),
-  /** Tokens a context, its BOS included: an SAE that says less than 2 could not be opened again. */
+  /** Tokens a context, BOS included: an SAE that says less than 2 could not be opened again. */
   context: count.min(2),
   bos_token_id: count,
-  prepend_bos: z.literal(true),
+  /** Do documents and contexts begin with BOS? They do where it is not said. */
+  prepend_bos: z.boolean().default(true),
   /** Other tokens than BOS at which there are no rows; none where it is not said. */
   exclude_special_tokens: z.array(count).optional(),
   corpus: z.string(),

@@ -106,7 +106,8 @@ function readStreamHeader(schema: Schema, place: string): StreamHeader {
 
 /** A stream as training sees it before the first row. */
 export function describeStream(header: StreamHeader, place: string): SourceDescription {
-  const { model, hook, d_in, dtype, context, corpus, rows, exclude_special_tokens: excludedTokens } = header;
+  const { model, hook, d_in, dtype, context, corpus, rows } = header;
+  const { prepend_bos: prependBos, exclude_special_tokens: excludedTokens } = header;
   const identity = createHash('sha256').update(JSON.stringify(header)).digest('hex');
   return {
     place,
@@ -115,6 +116,7 @@ export function describeStream(header: StreamHeader, place: string): SourceDescr
     dIn: d_in,
     dtype,
     context,
+    prependBos,
     corpus,
     rows,
     meanNorm: null,

@@ -251,11 +251,11 @@ export async function openStoreSource({ activations, target, poolRows }: StoreRe
 
 function describeStore({ directory: place, manifest, target }: Store): SourceDescription {
   const { model, hook, d_in: dIn, dtype, context, corpus, rows, mean_norm: meanNorm } = manifest;
-  const { exclude_special_tokens: excludedTokens } = manifest;
+  const { prepend_bos: prependBos, exclude_special_tokens: excludedTokens } = manifest;
   const hash = createHash('sha256');
   for (const shard of [...manifest.shards, ...(target?.manifest.shards ?? [])]) hash.update(shard.sha256);
   return {
-    ...{ place, model, hook, dIn, dtype, context, corpus, rows, meanNorm, identity: hash.digest('hex') },
+    ...{ place, model, hook, dIn, dtype, context, prependBos, corpus, rows, meanNorm, identity: hash.digest('hex') },
     ...(target && { target: targetOf(target.manifest) }),
     ...(excludedTokens && { excludedTokens }),
   };

@@ -114,6 +114,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'hook',
     'hookOut',
     'context',
+    'prependBos',
     'batch',
     'contextsPerPass',
     'anyModel',

@@ -70,6 +70,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   hook: 'activations',
   hookOut: 'activations',
   context: 'activations',
+  prependBos: 'activations',
   textField: 'activations',
   encoding: 'activations',
   excludeSpecialTokens: 'activations',

@@ -59,6 +59,11 @@ export const encoding = z
   .describe('encoding of .txt and JSON Lines files; utf-16: the byte order mark says which');
 const EXCLUDE = 'leave special tokens that a text has written out (<eos>, <pad>, …) out, as BOS always is';
 export const excludeSpecialTokens = z.boolean().default(false).describe(EXCLUDE);
+/** Undefined: as the model's family has it. */
+export const prependBos = z
+  .boolean()
+  .optional()
+  .describe('begin every document and every context with BOS [default: as models of the family expect; Gemma: yes]');
 export const context = positive
   .min(2)
   .optional()
@@ -119,6 +124,7 @@ export const trainSchema = z.object({
     .optional()
     .describe('hook point whose activations are to be reconstructed, as --target with --model [default: --hook]'),
   context,
+  prependBos,
   textField,
   encoding,
   excludeSpecialTokens,
@@ -255,6 +261,7 @@ export const harvestSchema = z.object({
   ),
   tokens: positive.describe('activations (rows) in each store, exactly; BOS positions are not activations'),
   context,
+  prependBos,
   out: directory.describe(
     'directory for the stores, OUT/<hook>/; - writes the rows of one hook to standard output, for `train --activations -`',
   ),
@@ -314,6 +321,9 @@ export const evalSchema = z.object({
   corpus,
   tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),
   context: context.describe('tokens per context, BOS included [default: what the SAEs were trained with]'),
+  prependBos: prependBos.describe(
+    'begin every document and every context with BOS [default: as the SAEs were trained]',
+  ),
   batch: positive.default(8).describe('max contexts per forward pass'),
   hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
   meanAblation: z

@@ -11,7 +11,7 @@ export interface Document {
   readonly source: string;
 }
 
-/** A piece of the corpus as the model sees it: `length` tokens, the first of them BOS. */
+/** A piece of the corpus as the model sees it: `length` tokens, the first of them BOS unless contexts have none. */
 export interface Context {
   /** Counts from 0 over the corpus. */
   readonly index: number;
@@ -33,7 +33,8 @@ export interface WrittenOut {
  * Lays documents end to end, each begun by BOS, and cuts the stream into contexts that each begin with BOS: where the
  * cut falls before a document's own BOS that one serves, elsewhere one is put in front and the context holds
  * `length` − 1 tokens of the stream. A last piece that fills no context is left out. A BOS that a document's text
- * begins with is left out.
+ * begins with is left out. Where the tokenizer prepends no BOS, the stream is the documents alone, and contexts are
+ * `length` tokens of it.
  *
  * @param written takes what special tokens were met so far
  */
@@ -81,9 +82,9 @@ class Packer {
   }
 
   *add(ids: Int32Array): Generator<Context> {
-    const { bosTokenId: bos, special } = this.tokenizer;
+    const { bosTokenId: bos, prependBos, special } = this.tokenizer;
     for (const id of ids) {
-      if (!this.begun) {
+      if (prependBos && !this.begun) {
         if (id === bos) {
           if (!this.wroteBos) this.written.documents++;
           this.wroteBos = true;
@@ -93,7 +94,7 @@ class Packer {
         // The document's own BOS; an empty document adds nothing.
         if (this.put(bos)) yield this.take();
       }
-      if (this.filled === 0 && id !== bos) this.put(bos);
+      if (prependBos && this.filled === 0 && id !== bos) this.put(bos);
       if (special.has(id)) this.written.tokens.set(id, (this.written.tokens.get(id) ?? 0) + 1);
       if (this.put(id)) yield this.take();
     }
@@ -160,15 +161,25 @@ export function batchTokens(batch: readonly Context[], vocabulary: number): BigI
   return tokens;
 }
 
-/** Tokens at which activations are neither stored nor measured: BOS, or BOS and others. */
+/** Tokens at which activations are neither stored nor measured: BOS where contexts begin with it, and others. */
 export type LeftOut = number | ReadonlySet<number>;
 
 export const isLeftOut = (token: number, leftOut: LeftOut): boolean =>
   typeof leftOut === 'number' ? token === leftOut : leftOut.has(token);
 
-/** BOS, and the others where there are any. */
-export function leftOutTokens(bos: number, others: readonly number[] = []): LeftOut {
+/**
+ * BOS, and the others where there are any.
+ *
+ * @param bos null where contexts do not begin with it: there it is a token like any other
+ */
+export function leftOutTokens(bos: number | null, others: readonly number[] = []): LeftOut {
+  if (bos === null) return new Set(others);
   return others.length === 0 ? bos : new Set([bos, ...others]);
+}
+
+/** Positions of a context of `length` tokens that can have a row. */
+export function rowsPerContext(length: number, prependBos: boolean): number {
+  return prependBos ? length - 1 : length;
 }
 
 /** Positions of a context that hold a token which is not left out: those whose activations are stored. */

@@ -32,7 +32,8 @@ class Ears {
 async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextReply> {
   const { model, expected, corpus, textField, encoding, context } = start;
   const tokenizer = await openTokenizer(model, expected);
-  yield { kind: 'ready', facts: { bosTokenId: tokenizer.bosTokenId, special: tokenizer.special } };
+  const { bosTokenId, prependBos, special } = tokenizer;
+  yield { kind: 'ready', facts: { bosTokenId, prependBos, special } };
   const most = Math.max(1, Math.floor(TOKENS / context));
   let held: Context[] = [];
   const chunk = (): TextReply => {

@@ -223,6 +223,8 @@ export interface TextStart {
 /** What is known of the tokenizer. */
 export interface TokenizerFacts {
   readonly bosTokenId: number;
+  /** Do documents and contexts begin with BOS? */
+  readonly prependBos: boolean;
   /** Tokens that stand for no text, by their numbers. */
   readonly special: ReadonlyMap<number, string>;
 }

@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path';
 import { readJsonFile } from '../disk/json.js';
 import { Refusal } from '../errors/refusal.js';
+import type { BosPolicy } from '../lm/family.js';
 import { BpeEncoder, DocumentEncoder } from './bpe/encoder.js';
 import { BrokenPart, isToken, readRecipe, UnknownPart } from './bpe/recipe.js';
 
@@ -17,7 +18,10 @@ export interface DocumentTokens {
 
 /** Text to token ids. */
 export interface Tokenizer {
+  /** −1 where it has none. */
   readonly bosTokenId: number;
+  /** Do documents and contexts begin with BOS? */
+  readonly prependBos: boolean;
   /** Tokens that stand for no text, such as <eos>, by their numbers. */
   readonly special: ReadonlyMap<number, string>;
   /** One more than the largest number in the vocabulary; added tokens may be beyond. */
@@ -33,6 +37,8 @@ export interface Tokenizer {
 /** What of config.json a tokenizer must agree with. */
 export interface ExpectedTokens {
   readonly bosTokenId: number;
+  /** Always where it is not said. */
+  readonly bos?: BosPolicy;
   /** Rows of the embedding. */
   readonly vocabulary?: number;
   /** Tokens that it gives a meaning to, by the key that does. */
@@ -54,12 +60,32 @@ export async function openTokenizer(directory: string, expected: ExpectedTokens)
       MOST_TOKENIZER_BYTES,
     );
   const [file, config] = [await read('tokenizer.json'), await read('tokenizer_config.json')];
-  const tokenizer = await openWith(directory, file, config);
+  const { bos = 'always' } = expected;
+  const prependBos = bos === 'tokenizer' ? prependsBos(file, config) : bos === 'always';
+  const tokenizer = { ...(await openWith(directory, file, config)), prependBos };
   checkFits(directory, tokenizer, expected);
   return tokenizer;
 }
 
-async function openWith(directory: string, file: unknown, config: unknown): Promise<Tokenizer> {
+/**
+ * Does the tokenizer itself begin every text with BOS? `add_bos_token` of tokenizer_config.json says it, or else the
+ * template of tokenizer.json.
+ */
+function prependsBos(file: unknown, config: unknown): boolean {
+  const { add_bos_token: said } = config as Keys;
+  if (typeof said === 'boolean') return said;
+  const bos = namedToken(config, 'bos_token');
+  const { post_processor: processor } = file as Keys;
+  const steps = [processor, (processor as Keys | null | undefined)?.processors].flat() as (Keys | null | undefined)[];
+  const templates = steps.map((step) => step?.single).filter(Array.isArray);
+  return templates.some(([first]) => bos !== '' && (first as { SpecialToken?: Keys })?.SpecialToken?.id === bos);
+}
+
+type Keys = Readonly<Record<string, unknown>>;
+
+type UnsettledTokenizer = Omit<Tokenizer, 'prependBos'>;
+
+async function openWith(directory: string, file: unknown, config: unknown): Promise<UnsettledTokenizer> {
   try {
     const recipe = readRecipe(file, config);
     const bos = namedToken(config, 'bos_token');
@@ -96,7 +122,7 @@ async function openWith(directory: string, file: unknown, config: unknown): Prom
 
 /** The text of a token that tokenizer_config.json names: a string, or an object that holds one. */
 function namedToken(config: unknown, key: string): string {
-  const value = (config as Readonly<Record<string, unknown>>)[key];
+  const value = (config as Keys)[key];
   const text = value !== null && typeof value === 'object' ? (value as { content?: unknown }).content : value;
   return typeof text === 'string' ? text : '';
 }
@@ -106,7 +132,8 @@ function checkFits(directory: string, tokenizer: Tokenizer, expected: ExpectedTo
     throw new Refusal(what, 'Tokenizer and weights must be of one checkpoint.', 'corpus/other-tokenizer');
   };
   const { bosTokenId: bos, vocabulary, special } = tokenizer;
-  if (bos !== expected.bosTokenId) {
+  // Where no BOS is written, config.json may well name one that the tokenizer does not have.
+  if (tokenizer.prependBos && bos !== expected.bosTokenId) {
     const found = bos < 0 ? 'no token' : `token ${bos}`;
     refuse(`BOS is ${found} for the tokenizer in ${directory} and ${expected.bosTokenId} in its config.json.`);
   }
@@ -133,7 +160,11 @@ const LONGEST_DOCUMENT = 2 ** 20;
  * @param part why our encoder was not taken, to be read after "has"
  * @throws Refusal where it cannot be opened, or its tokens are known to differ from Python's
  */
-export async function openLibraryTokenizer(directory: string, file: unknown, part: string): Promise<Tokenizer> {
+export async function openLibraryTokenizer(
+  directory: string,
+  file: unknown,
+  part: string,
+): Promise<UnsettledTokenizer> {
   const { AutoTokenizer, env } = await import('@huggingface/transformers');
   env.allowRemoteModels = false;
   const broken = (what: string, cause?: unknown) =>

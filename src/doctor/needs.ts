@@ -1,7 +1,7 @@
 import { rowBytes } from '../activations/manifest.js';
 import { storeMemory } from '../activations/store.js';
 import { type DoctorConfig, harvestSchema, trainSchema } from '../config/stages.js';
-import type { Context } from '../corpus/contexts.js';
+import { type Context, leftOutTokens, rowsPerContext } from '../corpus/contexts.js';
 import { type MemoryParts, memoryTotal } from '../disk/space.js';
 import { Refusal } from '../errors/refusal.js';
 import { harvestContexts, harvestGraph, openForwardPass } from '../harvest/forward-pass.js';
@@ -50,7 +50,8 @@ export function harvestNeeds(
     ...{ model: '-', corpus: '-', out: '-', hook: hooks.map(({ name }) => name) },
     ...{ tokens: tokens ?? 1, batch, dtype },
   });
-  const rows = batchesPerWindow(harvest, hooks, context) * batch * (context - 1);
+  const contextRows = rowsPerContext(context, beginsWithBos(checkpoint));
+  const rows = batchesPerWindow(harvest, hooks, contextRows) * batch * contextRows;
   return {
     weights: harvestWeights(checkpoint, hooks, context, config, config.device),
     activations: activationMemory(checkpoint.config, hooks, atOnce, context),
@@ -72,10 +73,14 @@ export function harvestMemoryNeeds(
     ...{ model: '-', corpus: '-', out: '-', hook: hooks.map(({ name }) => name) },
     ...{ tokens, batch, dtype, device, precision },
   });
-  const windowBatches = batchesPerWindow(harvest, hooks, context);
-  const manifests = hooks.map(({ width }) => ({ d_in: width, dtype }));
+  const prepend_bos = beginsWithBos(checkpoint);
+  const windowBatches = batchesPerWindow(harvest, hooks, rowsPerContext(context, prepend_bos));
+  const manifests = hooks.map(({ width }) => ({ d_in: width, dtype, prepend_bos }));
   return harvestMemory({ checkpoint, hooks, context, windowBatches, manifests }, harvest);
 }
+
+/** Does a context begin with BOS, if the command does not say? Where the tokenizer decides, that is taken for a yes. */
+const beginsWithBos = ({ config }: Checkpoint) => config.bos !== 'never';
 
 /** Memory of the weights up to the deepest hook on a device. */
 export function harvestWeights(
@@ -137,7 +142,7 @@ export function trainingNeeds(
 
 /** How fast the model runs here. */
 export interface Timing {
-  /** Activations (tokens other than BOS) a second of the forward pass alone. */
+  /** Activations a second of the forward pass alone. */
   readonly tokensPerSecond: number;
   /** Contexts a pass in the timed passes. */
   readonly batch: number;
@@ -165,16 +170,15 @@ export async function timeForwardPass(
   const pass = await openForwardPass(checkpoint, hooks, context, config);
   const opening = seconds(begun);
   try {
-    const bos = checkpoint.config.bosTokenId;
+    const { bosTokenId, vocabulary } = checkpoint.config;
+    const bos = beginsWithBos(checkpoint) ? bosTokenId : null;
     const random = new Generator(0);
     const contexts = (count: number) =>
-      Array.from({ length: count }, (_, index) =>
-        randomContext(random, context, checkpoint.config.vocabulary, bos, index),
-      );
+      Array.from({ length: count }, (_, index) => randomContext(random, context, vocabulary, bos, index));
     const time = async (count: number) => {
       const group = contexts(count);
       const start = performance.now();
-      const result = await pass.run(group, bos, Number.POSITIVE_INFINITY);
+      const result = await pass.run(group, leftOutTokens(bos), Number.POSITIVE_INFINITY);
       return { rows: result.count, seconds: seconds(start) };
     };
     await time(1);
@@ -194,9 +198,16 @@ export async function timeForwardPass(
 
 const seconds = (since: number) => (performance.now() - since) / 1000;
 
-/** BOS, then any other tokens. */
-function randomContext(random: Generator, length: number, vocabulary: number, bos: number, index: number): Context {
+/** BOS where contexts begin with it, then any other tokens. */
+function randomContext(
+  random: Generator,
+  length: number,
+  vocabulary: number,
+  bos: number | null,
+  index: number,
+): Context {
   const tokens = Int32Array.from({ length }, (_, t) => {
+    if (bos === null) return random.below(vocabulary);
     if (t === 0) return bos;
     const token = random.below(vocabulary - 1);
     return token < bos ? token : token + 1;

@@ -20,8 +20,9 @@ import { Refusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { parseModelConfig } from '../lm/families/registry.js';
+import type { BosPolicy, ModelConfig } from '../lm/family.js';
 import { findHook, type Hook } from '../lm/hooks.js';
-import { chooseContext, choosePrecision } from '../lm/pass.js';
+import { chooseBos, chooseContext, choosePrecision } from '../lm/pass.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { checkFiniteWeights, checkModelOf, openSae, openSameSae, type SaeFiles } from '../sae/saelens.js';
@@ -152,16 +153,19 @@ async function withPlan<T>(asked: Asked, work: (plan: PlannedEvaluation) => Prom
   const candidates: Candidate[] = [];
   for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
+  const wanted = config.prependBos;
+  const bos = wanted === undefined ? sharedBos(candidates, checkpoint.config) : chooseBos(wanted, checkpoint.config);
   const { bosTokenId, vocabulary, special } = checkpoint.config;
   const text = await Text.open({
-    ...{ model, expected: { bosTokenId, vocabulary, special }, context },
+    ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
     ...{ corpus: config.corpus, textField: config.textField, encoding: config.encoding },
   });
   try {
     const excluded = excludedTokens(candidates, config, text.facts);
-    const leftOut = leftOutTokens(bosTokenId, excluded);
+    const { prependBos } = text.facts;
+    const leftOut = leftOutTokens(prependBos ? bosTokenId : null, excluded);
     const digest = await digestOfEnough(text, leftOut, asked);
-    const settings = settingsOf(config, checkpoint, candidates, { context, excluded, digest });
+    const settings = settingsOf(config, checkpoint, candidates, { context, prependBos, excluded, digest });
     return await work({ ...asked, checkpoint, candidates, context, leftOut, text, settings });
   } finally {
     await text.close(progress);
@@ -188,9 +192,10 @@ function settingsOf(
   config: EvalConfig,
   checkpoint: Checkpoint,
   candidates: readonly Candidate[],
-  { context, excluded, digest }: { context: number; excluded: number[]; digest: string },
+  text: { context: number; prependBos: boolean; excluded: number[]; digest: string },
 ): EvalSettings[] {
   const { precision } = choosePrecision(config.precision, config.device, checkpoint);
+  const { context, prependBos, excluded, digest } = text;
   const shared = {
     model_fingerprint: checkpoint.fingerprint,
     corpus: config.corpus,
@@ -198,6 +203,7 @@ function settingsOf(
     encoding: config.encoding,
     text_sha256: digest,
     context,
+    prepend_bos: prependBos ? undefined : false,
     exclude_special_tokens: excluded.length > 0 ? excluded : undefined,
     batch: config.batch,
     mean_ablation: config.meanAblation,
@@ -272,7 +278,8 @@ async function evaluateHook(group: readonly Candidate[], planned: PlannedEvaluat
   throwIfStopped(stop, NOTHING_WRITTEN);
   const { hook } = group[0]!;
   const files = group.map((candidate) => candidate.files);
-  const spliceIn = await openSpliceIn(checkpoint, hook, files, context, config);
+  const { prependBos } = text.facts;
+  const spliceIn = await openSpliceIn(checkpoint, hook, files, context, { ...config, prependBos });
   /** Feeds the first `wanted` positions of the text to `take`, which returns how many it counted. */
   const feed = async (label: string, wanted: number, take: typeof spliceIn.add) => {
     progress.begin(`${label} ${hook.name}`, wanted, 'token');
@@ -315,7 +322,7 @@ interface Candidate {
  */
 async function openCandidate(path: string, config: EvalConfig, checkpoint: Checkpoint): Promise<Candidate> {
   const { files, unchanged } = await openSameSae(path);
-  const { hook_name, prepend_bos } = files.metadata;
+  const { hook_name } = files.metadata;
   const name = hook_name ?? config.hook;
   if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.', 'eval/no-hook');
   if (config.hook !== undefined && config.hook !== name) {
@@ -323,13 +330,6 @@ async function openCandidate(path: string, config: EvalConfig, checkpoint: Check
       `${path} was trained at ${name}, and --hook says ${config.hook}.`,
       'Leave --hook out.',
       'eval/other-hook',
-    );
-  }
-  if (prepend_bos === false) {
-    throw new Refusal(
-      `${path} was trained on contexts without BOS, which is not supported.`,
-      'Use an SAE that was trained with prepend_bos.',
-      'eval/without-bos',
     );
   }
   if (!config.anyModel) {
@@ -362,7 +362,25 @@ function sharedContext(candidates: readonly Candidate[]): number | undefined {
 }
 
 /**
- * Tokens other than BOS whose positions do not count: those that the SAEs were not trained on, where the command does
+ * Whether contexts begin with BOS in what the SAEs were trained on: as their cfg.json says, or else as the model's family
+ * has it.
+ *
+ * @throws Refusal where they disagree
+ */
+function sharedBos(candidates: readonly Candidate[], config: ModelConfig): BosPolicy {
+  const rules = new Set(candidates.map(({ files }) => chooseBos(files.metadata.prepend_bos, config)));
+  if (rules.size > 1) {
+    throw new Refusal(
+      'Some of the SAEs were trained on contexts that begin with BOS, and some on contexts without it.',
+      'Say how to evaluate them: --prepend-bos, or --no-prepend-bos.',
+      'eval/several-bos',
+    );
+  }
+  return [...rules][0]!;
+}
+
+/**
+ * Tokens other than a prepended BOS whose positions do not count: those that the SAEs were not trained on, where the command does
  * not say.
  *
  * @throws Refusal where the SAEs disagree
@@ -370,13 +388,15 @@ function sharedContext(candidates: readonly Candidate[]): number | undefined {
 function excludedTokens(
   candidates: readonly Candidate[],
   { excludeSpecialTokens: asked }: Pick<EvalConfig, 'excludeSpecialTokens'>,
-  { bosTokenId, special }: TokenizerFacts,
+  { bosTokenId, prependBos, special }: TokenizerFacts,
 ): number[] {
   const rules = new Set(
     candidates.map(({ files }) => {
       const rule = asked ?? files.metadata.exclude_special_tokens ?? false;
       const tokens = rule === true ? [...special.keys()] : rule === false ? [] : rule;
-      return JSON.stringify([...new Set(tokens)].filter((id) => id !== bosTokenId).sort((a, b) => a - b));
+      return JSON.stringify(
+        [...new Set(tokens)].filter((id) => !prependBos || id !== bosTokenId).sort((a, b) => a - b),
+      );
     }),
   );
   if (rules.size > 1) {

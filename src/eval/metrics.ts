@@ -22,6 +22,8 @@ export type Metrics = Omit<
 /** How a site was evaluated. */
 export interface Measured {
   readonly context: number;
+  /** The first position of a context that can count; 1 where it is not said. */
+  readonly first?: number;
   readonly meanAblation: boolean;
 }
 
@@ -50,7 +52,7 @@ function headline(t: Totals<Sums>): Record<Headline, number> {
 }
 
 /** The metrics of record.ts, from sums; docs/metrics.md has the equations. */
-export function metricsOf(site: SiteSums, sae: SaeSums, { context, meanAblation }: Measured): Metrics {
+export function metricsOf(site: SiteSums, sae: SaeSums, { context, first, meanAblation }: Measured): Metrics {
   const contexts = site.byContext.tokens;
   const tokens = contexts.reduce((sum, n) => sum + n, 0);
   // Where x̄ − centre is δ, |x − x̄|² = |u|² − 2 u·δ + |δ|². Resamples keep the evaluation's own x̄.
@@ -82,7 +84,7 @@ export function metricsOf(site: SiteSums, sae: SaeSums, { context, meanAblation 
     dead_fraction: sae.active.reduce((count, n) => count + (n === 0 ? 1 : 0), 0) / sae.active.length,
     dense_fraction: denseFraction(sae.active, tokens),
     density_histogram: densityHistogram(sae.active, tokens),
-    loss_by_position: lossByPosition(site, sae, context),
+    loss_by_position: lossByPosition(site, sae, positionEdges(context, first)),
     reasons,
     intervals: meanAblation
       ? { ...intervals, loss_recovered_mean: meanInterval }
@@ -104,10 +106,10 @@ function reasonsOf(sums: ContextSums<Sums>, { spread }: Totals<Sums>, meanAblati
   );
 }
 
-function lossByPosition({ byPosition }: SiteSums, sae: SaeSums, context: number): LossByPosition {
+function lossByPosition({ byPosition }: SiteSums, sae: SaeSums, edges: number[]): LossByPosition {
   const mean = (sums: Float64Array) => Array.from(sums, (sum, bin) => ratio(sum, byPosition.tokens[bin]!));
   return {
-    edges: positionEdges(context),
+    edges,
     ce_clean: mean(byPosition.nllClean),
     ce_spliced: mean(sae.byPosition),
     ce_zero: mean(byPosition.nllZero),

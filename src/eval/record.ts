@@ -97,6 +97,8 @@ const evalSettings = z.object({
   text_sha256: z.string(),
   /** Tokens per context, BOS included. */
   context: count,
+  /** Do contexts begin with BOS? They do where the key is missing. */
+  prepend_bos: z.boolean().optional(),
   /** Tokens other than BOS whose positions do not count; none where the key is missing. */
   exclude_special_tokens: z.array(count).optional(),
   /** Contexts per forward pass. */

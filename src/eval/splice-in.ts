@@ -25,6 +25,8 @@ export type Passed = (counted: number) => void | Promise<void>;
 export interface SpliceInOptions extends SessionOptions {
   readonly precision?: Precision | 'auto';
   readonly meanAblation?: boolean;
+  /** Do contexts begin with BOS? They do where it is not said. */
+  readonly prependBos?: boolean;
   /** Contexts a pass; by default what memory allows, and on a CPU time. */
   readonly passContexts?: number;
 }
@@ -41,13 +43,14 @@ export async function openSpliceIn(
   context: number,
   options: SpliceInOptions,
 ) {
-  const { meanAblation = false } = options;
+  const { meanAblation = false, prependBos = true } = options;
+  const first = prependBos ? 1 : 0;
   const placement = choosePrecision(options.precision ?? 'auto', options.device ?? 'cpu', checkpoint);
   const { vocabulary } = checkpoint.config;
   const variants = variantsOf(saes.length, meanAblation);
   const session = await openSession(spliceGraph(checkpoint, hook, saes, context, placement, meanAblation), options);
-  const site = newSiteSums(context);
-  const sums = saes.map(({ dIn, dSae }) => newSaeSums(dIn, dSae, context));
+  const site = newSiteSums(context, first);
+  const sums = saes.map(({ dIn, dSae }) => newSaeSums(dIn, dSae, context, first));
   const about = { layer: hook.layer, variants: variants.count, saes, context, device: options.device };
   const passContexts = options.passContexts ?? evaluationContexts(checkpoint.config, about);
   const pilot = { positions: 0, x: new Float64Array(hook.width) };
@@ -94,7 +97,7 @@ export async function openSpliceIn(
       const pass = await runPass(session, part, { ...settings, limit: left });
       if (!pass) return 0;
       const before = site.byContext.tokens.length;
-      addPass(pass, openContexts(pass, context, site, sums), variants, site, sums);
+      addPass(pass, openContexts(pass, { context, first }, site, sums), variants, site, sums);
       await checkPass({ checkpoint, hook, saes, placement, options }, site, sums, part, before);
       return pass.counted.length;
     });
@@ -103,7 +106,7 @@ export async function openSpliceIn(
   return {
     addToMean,
     add,
-    metrics: (): Metrics[] => sums.map((sae) => metricsOf(site, sae, { context, meanAblation })),
+    metrics: (): Metrics[] => sums.map((sae) => metricsOf(site, sae, { context, first, meanAblation })),
     /** Share of counted positions on which each feature is active, [d_sae] an SAE. */
     density: () => {
       const { tokens } = totalsOf(site.byContext);
@@ -125,10 +128,15 @@ interface PlaceInSums {
 }
 
 /** Begins an entry of the sums for every context of a pass that has a counted position; a place for each of these. */
-export function openContexts(pass: Pass, context: number, site: SiteSums, saes: readonly SaeSums[]): PlaceInSums[] {
+export function openContexts(
+  pass: Pass,
+  { context, first }: { readonly context: number; readonly first: number },
+  site: SiteSums,
+  saes: readonly SaeSums[],
+): PlaceInSums[] {
   const u = pass.data('u');
   const width = u.length / pass.contexts;
-  const bins = binsOfPositions(context);
+  const bins = binsOfPositions(context, first);
   let last = -1;
   return pass.rows.map((row) => {
     const index = Math.floor(row / context);

@@ -43,20 +43,21 @@ export interface SaeSums {
   readonly byPosition: Float64Array;
 }
 
-const binsOf = (context: number) => new Float64Array(positionEdges(context).length - 1);
+const binsOf = (context: number, first: number) => new Float64Array(positionEdges(context, first).length - 1);
 
-export const newSiteSums = (context: number): SiteSums => ({
+/** @param first the first position of a context that can count: 1 where BOS is at 0 */
+export const newSiteSums = (context: number, first = 1): SiteSums => ({
   byContext: newContextSums(SITE),
   u: [],
-  byPosition: { tokens: binsOf(context), nllClean: binsOf(context), nllZero: binsOf(context) },
+  byPosition: { tokens: binsOf(context, first), nllClean: binsOf(context, first), nllZero: binsOf(context, first) },
 });
 
-export const newSaeSums = (dIn: number, dSae: number, context: number): SaeSums => ({
+export const newSaeSums = (dIn: number, dSae: number, context: number, first = 1): SaeSums => ({
   byContext: newContextSums(SAE),
   slope: new Float64Array(dIn),
   active: new Float64Array(dSae),
   l0: new Float64Array(dSae + 1),
-  byPosition: binsOf(context),
+  byPosition: binsOf(context, first),
 });
 
 /**
@@ -88,18 +89,18 @@ export function totalsOf<Name extends string>(sums: ContextSums<Name>): Totals<N
 const BINS = 16;
 
 /**
- * Edges of bins over the positions that can count, 1 to context − 2 (BOS is at 0, and the last token predicts nothing):
- * bin i has edges[i] ≤ position < edges[i + 1], and all bins are as wide as one another but for rounding.
+ * Edges of bins over the positions that can count, from the first to context − 2 (the last token predicts nothing): bin i
+ * has edges[i] ≤ position < edges[i + 1], and all bins are as wide as one another but for rounding.
  */
-export function positionEdges(context: number): number[] {
-  const positions = Math.max(1, context - 2);
+export function positionEdges(context: number, first = 1): number[] {
+  const positions = Math.max(1, context - 1 - first);
   const bins = Math.min(BINS, positions);
-  return Array.from({ length: bins + 1 }, (_, i) => 1 + Math.floor((i * positions) / bins));
+  return Array.from({ length: bins + 1 }, (_, i) => first + Math.floor((i * positions) / bins));
 }
 
 /** The bin of each position, [context]; positions that cannot count are in none (−1). */
-export function binsOfPositions(context: number): Int32Array {
-  const edges = positionEdges(context);
+export function binsOfPositions(context: number, first = 1): Int32Array {
+  const edges = positionEdges(context, first);
   const bins = new Int32Array(context).fill(-1);
   for (let i = 0; i + 1 < edges.length; i++) bins.fill(i, edges[i]!, edges[i + 1]!);
   return bins;

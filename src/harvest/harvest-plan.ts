@@ -5,7 +5,7 @@ import { ORDER_BYTES } from '../activations/pool.js';
 import { checkShardFiles } from '../activations/store.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages.js';
-import { type LeftOut, LOOK_AHEAD, leftOutTokens } from '../corpus/contexts.js';
+import { type LeftOut, LOOK_AHEAD, leftOutTokens, rowsPerContext } from '../corpus/contexts.js';
 import { type CorpusFile, corpusFiles } from '../corpus/documents.js';
 import { Text, type TokenizerFacts } from '../corpus/text.js';
 import { requireStillOwner } from '../disk/lock.js';
@@ -16,7 +16,7 @@ import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import type { ModelConfig } from '../lm/family.js';
 import { findHook, type Hook } from '../lm/hooks.js';
-import { chooseContext, choosePrecision } from '../lm/pass.js';
+import { chooseBos, chooseContext, choosePrecision } from '../lm/pass.js';
 import { weightMemory } from '../onnx/graph.js';
 import { compareFingerprints } from '../safetensors/fingerprint.js';
 import { harvestContexts, harvestGraph } from './forward-pass.js';
@@ -48,19 +48,19 @@ export async function planHarvest(
   const checkpoint = await openCheckpoint(model);
   const context = chooseContext(config.context, checkpoint.config);
   const hooks = [...new Set(config.hook)].map((name) => findHook(name, checkpoint.config));
-  const windowBatches = batchesPerWindow(config, hooks, context, windowBytes);
   const { bosTokenId, vocabulary, special } = checkpoint.config;
+  const bos = chooseBos(config.prependBos, checkpoint.config);
   const { files } = await corpusFiles(config);
   const { corpus, textField, encoding } = config;
   const text = await Text.open({
-    ...{ model, expected: { bosTokenId, vocabulary, special }, context },
+    ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
     ...{ corpus, textField, encoding },
   });
   try {
-    const manifests = hooks.map((hook) =>
-      newManifest(config, files, checkpoint, text.facts, hook, context, windowBatches),
-    );
-    return { checkpoint, text, hooks, context, windowBatches, manifests };
+    const contextRows = rowsPerContext(context, text.facts.prependBos);
+    const windowBatches = batchesPerWindow(config, hooks, contextRows, windowBytes);
+    const plan = { checkpoint, text, hooks, context, windowBatches };
+    return { ...plan, manifests: hooks.map((hook) => newManifest(config, files, plan, hook)) };
   } catch (error) {
     await text.close({ say() {} });
     throw error;
@@ -75,12 +75,13 @@ const SHARD_BYTES = 2 ** 30;
  * Groups of --batch contexts a window: about --window-rows rows, and no more than the windows of all hooks together
  * may take.
  *
+ * @param contextRows rows of a context
  * @throws UsageRefusal when a shard would be larger than SHARD_BYTES
  */
 export function batchesPerWindow(
   config: HarvestConfig,
   hooks: readonly Hook[],
-  context: number,
+  contextRows: number,
   windowBytes: number = WINDOW_BYTES,
 ): number {
   const bytes = hooks.map(({ width }) => rowBytes({ d_in: width, dtype: config.dtype }));
@@ -93,27 +94,26 @@ export function batchesPerWindow(
     );
   }
   const fit = windowBytes / bytes.reduce((sum, b) => sum + b, 0);
-  return Math.max(1, Math.round(Math.min(config.windowRows, fit) / (config.batch * (context - 1))));
+  return Math.max(1, Math.round(Math.min(config.windowRows, fit) / (config.batch * contextRows)));
 }
 
-function otherThanBos(special: ReadonlyMap<number, string>, bos: number): number[] {
-  return [...special.keys()].filter((id) => id !== bos).sort((a, b) => a - b);
+/** Special tokens that are left out where that is asked for: a prepended BOS always is. */
+function specialTokens({ special, bosTokenId, prependBos }: TokenizerFacts): number[] {
+  return [...special.keys()].filter((id) => !prependBos || id !== bosTokenId).sort((a, b) => a - b);
 }
 
 /** Tokens at which a store has no rows. */
-export function leftOutOf({ bos_token_id: bos, exclude_special_tokens: others }: Manifest): LeftOut {
-  return leftOutTokens(bos, others);
+export function leftOutOf(manifest: Manifest): LeftOut {
+  const { prepend_bos, bos_token_id: bos, exclude_special_tokens: others } = manifest;
+  return leftOutTokens(prepend_bos ? bos : null, others);
 }
 
 /** The manifest of a store that is about to be begun. */
-export function newManifest(
+function newManifest(
   config: HarvestConfig,
   files: readonly CorpusFile[],
-  checkpoint: Checkpoint,
-  { bosTokenId, special }: TokenizerFacts,
+  { checkpoint, text, context, windowBatches }: Omit<HarvestPlan, 'manifests'>,
   hook: Hook,
-  context: number,
-  windowBatches: number,
 ): Manifest {
   return {
     format: FORMAT,
@@ -124,9 +124,9 @@ export function newManifest(
     dtype: config.dtype,
     precision: choosePrecision(config.precision, config.device, checkpoint).precision,
     context,
-    bos_token_id: bosTokenId,
-    prepend_bos: true,
-    ...(config.excludeSpecialTokens && { exclude_special_tokens: otherThanBos(special, bosTokenId) }),
+    bos_token_id: checkpoint.config.bosTokenId,
+    prepend_bos: text.facts.prependBos,
+    ...(config.excludeSpecialTokens && { exclude_special_tokens: specialTokens(text.facts) }),
     corpus: config.corpus,
     text_field: config.textField,
     encoding: config.encoding,
@@ -178,6 +178,7 @@ const FIXED = [
   'dtype',
   'precision',
   'context',
+  'prepend_bos',
   'exclude_special_tokens',
   'corpus',
   'text_field',
@@ -283,7 +284,7 @@ export function activationMemory(
 /** What of a plan decides its memory. */
 export type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'windowBatches'> & {
   /** Rows of each hook. */
-  readonly manifests: readonly Pick<Manifest, 'd_in' | 'dtype'>[];
+  readonly manifests: readonly Pick<Manifest, 'd_in' | 'dtype' | 'prepend_bos'>[];
 };
 
 /** What a harvest holds at most, bytes; of a model on another device, less. */
@@ -296,7 +297,8 @@ export async function harvestMemory(
   const placement = choosePrecision(config.precision, config.device, checkpoint);
   const { bytes: weights } = weightMemory(harvestGraph(checkpoint, hooks, context, dtype, placement));
   const row = manifests.reduce((sum, manifest) => sum + rowBytes(manifest), 0);
-  const rows = Math.min(tokens, windowBatches * batch * (context - 1));
+  const contextRows = rowsPerContext(context, manifests[0]!.prepend_bos);
+  const rows = Math.min(tokens, windowBatches * batch * contextRows);
   // Of each context its tokens and their documents, four bytes each; a context may have fewer rows than it has room for.
   const contexts = windowBatches * batch * context * 8;
   const widest = Math.max(...manifests.map((manifest) => rowBytes(manifest)));

@@ -5,6 +5,7 @@ import { type Filled, Pool, PoolBatches, type PoolSupply } from '../activations/
 import { describeStream, type StreamHeader } from '../activations/row-stream.js';
 import type { Examples } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages.js';
+import { rowsPerContext } from '../corpus/contexts.js';
 import { type CorpusFile, openCorpus } from '../corpus/documents.js';
 import { formatBytes, type MemoryParts, THREAD_MEMORY } from '../disk/space.js';
 import { type RefusedReply, refusalFrom, UsageRefusal } from '../errors/refusal.js';
@@ -94,7 +95,8 @@ function describeLive({ header, target }: LiveReady, corpus: string, files: read
 
 /** The bound on memory in words. */
 function bound({ header, target }: LiveReady, place: string): string {
-  const rows = Math.min(header.rows, header.window_batches * header.batch * (header.context - 1));
+  const contextRows = rowsPerContext(header.context, header.prepend_bos);
+  const rows = Math.min(header.rows, header.window_batches * header.batch * contextRows);
   const bytes = rowBytes(header) + (target ? rowBytes({ ...header, d_in: target.dOut }) : 0);
   return `${place}: at most 2 windows of ${rows} rows in memory, ${formatBytes(2 * rows * bytes)}`;
 }

@@ -3,7 +3,7 @@ import { GraphBuilder } from '../onnx/graph.js';
 import { type Device, onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { weightDType } from '../onnx/weight.js';
 import { type Checkpoint, writeModel } from './checkpoint.js';
-import type { ModelConfig } from './family.js';
+import type { BosPolicy, ModelConfig } from './family.js';
 import type { Hook } from './hooks.js';
 import type { Placement, Precision } from './model-writer.js';
 
@@ -51,6 +51,12 @@ export function blockParameters({ costs }: Pick<ModelConfig, 'costs'>, first = 0
 export function contextsAtOnce(parameters: number, context: number, device: Device = 'cpu'): number {
   if (device !== 'cpu') return Number.POSITIVE_INFINITY;
   return Math.max(1, Math.floor(OPERATIONS / (2 * parameters * context)));
+}
+
+/** Whether contexts begin with BOS: as the command says, or else as the family does. */
+export function chooseBos(wanted: boolean | undefined, { bos }: Pick<ModelConfig, 'bos'>): BosPolicy {
+  if (wanted === undefined) return bos;
+  return wanted ? 'always' : 'never';
 }
 
 /** Longest context by default: that of the paper's Gemma 7B runs (appendix D). */

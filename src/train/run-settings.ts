@@ -169,7 +169,7 @@ export function metadata(
     hook_name_out: about.target?.hook,
     hook_head_index: null,
     context_size: about.context,
-    prepend_bos: true,
+    prepend_bos: about.prependBos,
     exclude_special_tokens: about.excludedTokens,
     sae_pipe: { ...fixed, ...results },
   };
@@ -359,7 +359,7 @@ export function recordedSource(
   }
   const { model, sha256, hook, hook_out, rows, corpus } = activations;
   const target = hook_out === undefined ? {} : { target: { hook: hook_out, dOut, meanNorm: null } };
-  const unknown = { place: 'the activations of the run', dIn, context: 0, meanNorm: null };
+  const unknown = { place: 'the activations of the run', dIn, context: 0, prependBos: true, meanNorm: null };
   return {
     ...{ hook, rows, corpus, dtype },
     ...target,

@@ -50,12 +50,18 @@ test('JSON of another kind is refused', async (t) => {
 
 test('each missing key is refused by name', async (t) => {
   const directory = temporaryDirectory(t);
-  // Stores of before `pending` was written are read.
-  for (const key of Object.keys(full).filter((key) => key !== 'pending')) {
+  // Stores of before these were written are read.
+  for (const key of Object.keys(full).filter((key) => key !== 'pending' && key !== 'prepend_bos')) {
     writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, [key]: undefined }));
     const code = key === 'version' ? 'activations/other-version' : 'disk/wrong-json';
     await refuses(() => readManifest(directory), code, 'manifest.json', key);
   }
+});
+
+test('a store that does not say so has contexts that begin with BOS', async (t) => {
+  const directory = temporaryDirectory(t);
+  writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, prepend_bos: undefined }));
+  assert.equal((await readManifest(directory)).prepend_bos, true);
 });
 
 test('a value that does not fit is refused, naming its place', async (t) => {
@@ -63,7 +69,7 @@ test('a value that does not fit is refused, naming its place', async (t) => {
   const bad: [string, Record<string, unknown>][] = [
     ['d_in', { d_in: 0 }],
     ['dtype', { dtype: 'float64' }],
-    ['prepend_bos', { prepend_bos: false }],
+    ['prepend_bos', { prepend_bos: 'never' }],
     ['rows', { rows: -1 }],
     ['mean_norm', { mean_norm: 'x' }],
     ['complete', { complete: 1 }],

@@ -198,6 +198,7 @@ test('a source says what its header says; equal headers are equal sources', asyn
       dIn: D,
       dtype: 'float32',
       context: 5,
+      prependBos: true,
       corpus: 'c.jsonl',
       rows: ROWS,
       meanNorm: null,

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { batches, batchTokens, type Context, countActivations, packContexts } from '../../src/corpus/contexts.js';
+import {
+  batches,
+  batchTokens,
+  type Context,
+  countActivations,
+  leftOutTokens,
+  packContexts,
+  rowsPerContext,
+} from '../../src/corpus/contexts.js';
 import { readDocuments } from '../../src/corpus/documents.js';
 import { openTokenizer, type Tokenizer } from '../../src/corpus/tokenizer.js';
 import { Generator } from '../../src/random/generator.js';
@@ -12,6 +20,7 @@ const BOS = 1;
 /** A token a letter, a = 10; a ^ in the text is a BOS written out. */
 const letters: Tokenizer = {
   bosTokenId: BOS,
+  prependBos: true,
   special: new Map([
     [BOS, '^'],
     [10, 'a'],
@@ -23,10 +32,10 @@ const letters: Tokenizer = {
   }),
 };
 
-async function pack(texts: readonly string[], length: number): Promise<Context[]> {
+async function pack(texts: readonly string[], length: number, tokenizer = letters): Promise<Context[]> {
   const contexts: Context[] = [];
   const documents = texts.map((text) => ({ pieces: [text], source: '' }));
-  for await (const context of packContexts(documents, letters, length)) contexts.push(context);
+  for await (const context of packContexts(documents, tokenizer, length)) contexts.push(context);
   return contexts;
 }
 /** Tokens as letters, BOS as ^. */
@@ -120,6 +129,27 @@ test('a BOS that a text begins with is left out, and special tokens elsewhere ar
       [BOS, 1],
     ],
   );
+});
+
+test('where no BOS is prepended, contexts are the documents end to end, and one written out is a token like others', async () => {
+  const contexts = await pack(['abc', '', '^de', 'f^ghij'], 4, { ...letters, prependBos: false });
+  assert.deepEqual(contexts.map(spelt), ['abc^', 'def^', 'ghij']);
+  assert.deepEqual(
+    contexts.map(({ documents }) => [...documents]),
+    [
+      [0, 0, 0, 2],
+      [2, 2, 3, 3],
+      [3, 3, 3, 3],
+    ],
+  );
+  assert.deepEqual([rowsPerContext(4, false), rowsPerContext(4, true)], [4, 3]);
+  // All of its positions count.
+  const all = leftOutTokens(null);
+  assert.deepEqual(
+    contexts.map((context) => countActivations(context, all)),
+    [4, 4, 4],
+  );
+  assert.equal(countActivations(contexts[0]!, leftOutTokens(null, [BOS])), 3);
 });
 
 test('a last piece that fills no context is left out', async () => {

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { openTokenizer } from '../../src/corpus/tokenizer.js';
 import { Refusal } from '../../src/errors/refusal.js';
+import type { BosPolicy } from '../../src/lm/family.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { encodeText } from './encode-text.js';
@@ -65,6 +66,30 @@ test('a tokenizer whose BOS is not that of config.json is refused', async (t) =>
     directory,
     'BOS is no token',
   );
+});
+
+test('BOS is prepended always, never, or as the tokenizer itself does', async (t) => {
+  const directory = temporaryDirectory(t);
+  const read = (name: string) => JSON.parse(readFileSync(join(MODEL, name), 'utf8')) as Record<string, unknown>;
+  const { add_bos_token: _, ...config } = read(FILES[1]);
+  const file = read(FILES[0]);
+  const prepends = async (bos: BosPolicy, more: object, template: object = {}) => {
+    writeFileSync(join(directory, FILES[0]), JSON.stringify({ ...file, ...template }));
+    writeFileSync(join(directory, FILES[1]), JSON.stringify({ ...config, ...more }));
+    return (await openTokenizer(directory, { bosTokenId: 2, bos })).prependBos;
+  };
+  const none = { post_processor: null };
+  const inSequence = { post_processor: { type: 'Sequence', processors: [{ type: 'ByteLevel' }, file.post_processor] } };
+  assert.equal(await prepends('always', { add_bos_token: false }, none), true);
+  assert.equal(await prepends('never', { add_bos_token: true }), false);
+  assert.equal(await prepends('tokenizer', { add_bos_token: true }, none), true);
+  assert.equal(await prepends('tokenizer', { add_bos_token: false }), false);
+  assert.equal(await prepends('tokenizer', {}), true);
+  assert.equal(await prepends('tokenizer', {}, inSequence), true);
+  assert.equal(await prepends('tokenizer', {}, none), false);
+  // Qwen's config.json names a BOS that its tokenizer does not have, and contexts have none.
+  assert.equal(await prepends('tokenizer', { bos_token: null }, none), false);
+  await refuses(() => prepends('always', { bos_token: null }), 'corpus/other-tokenizer', directory);
 });
 
 test('a tokenizer that does not fit the weights is refused', async () => {

@@ -200,7 +200,7 @@ test('what does not belong together is refused, and nothing is written', async (
       { hook: 'blocks.0.hook_resid_pre' },
       /was trained at blocks\.2\.hook_resid_post, and --hook says blocks\.0/,
     ],
-    [[await saved(identity(192), { prepend_bos: false })], {}, /without BOS/],
+    [[fits, await saved(identity(192), { prepend_bos: false })], {}, /contexts without it/],
     [[await saved(identity(192), { context_size: -3 })], {}, /metadata\.context_size/],
     [[await saved(identity(192, Number.NaN))], {}, /holds NaN in W_dec/],
     [[root], {}, /is not an SAE directory/],

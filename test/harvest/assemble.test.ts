@@ -22,7 +22,7 @@ interface Told {
 
 async function assembled(pass: ForwardPass, wanted: number, update = (_: number) => {}, stop?: StopRequest) {
   const manifest = {
-    ...{ d_in: 1, dtype: 'float32', window_batches: 2, rows_wanted: wanted, bos_token_id: 0 },
+    ...{ d_in: 1, dtype: 'float32', window_batches: 2, rows_wanted: wanted, bos_token_id: 0, prepend_bos: true },
   } as Manifest;
   const beginning = atWindow(0, 0, [manifest]);
   const progress = { ...silent, update };

@@ -16,7 +16,17 @@ import { temporaryDirectory } from '../temporary.js';
 const FLAGS = flagsOf(trainSchema);
 const config = trainSchema.parse({ activations: 'acts', dSae: 8, steps: 10, batch: 4, out: 'out', l1: 2 });
 const about: SourceDescription = {
-  ...{ place: 'acts', hook: 'h', dIn: 4, context: 8, rows: 100, corpus: 'c', dtype: 'float16', meanNorm: 1 },
+  ...{
+    place: 'acts',
+    hook: 'h',
+    dIn: 4,
+    context: 8,
+    prependBos: true,
+    rows: 100,
+    corpus: 'c',
+    dtype: 'float16',
+    meanNorm: 1,
+  },
   ...{ model: { name: 'm', fingerprint: 'f' }, identity: 'i' },
 };
 
