@@ -6,7 +6,7 @@ import { COMMANDS } from './commands.js';
 import { LOG_FORMATS } from './explain.js';
 
 /** What a command line says, as text; nothing is checked or defaulted, so that a YAML file can stand below it. */
-export interface Arguments {
+interface Arguments {
   /** Values by flag name: text, a boolean, or a list where the flag may be repeated. */
   readonly given: Record<string, unknown>;
   /** Words that belong to no flag. */

@@ -3,7 +3,7 @@ import type { STAGES, StageName } from '../config/stages.js';
 import type { Terminal } from '../progress/progress.js';
 
 /** A command: what its help says, and the one call it makes. Stages are loaded when they run, not before. */
-export interface Command<S extends StageName> {
+interface Command<S extends StageName> {
   readonly summary: string;
   readonly example: string;
   /** Flag that may be given without its name. */

@@ -10,7 +10,7 @@ export const COMPLETION = 'completion';
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 
 /** What a shell offers for one flag or argument. */
-export interface Offer {
+interface Offer {
   readonly name: string;
   /** A few words. */
   readonly about: string;
@@ -24,7 +24,7 @@ export interface Offer {
 }
 
 /** What a shell offers after a command. */
-export interface CommandOffers {
+interface CommandOffers {
   readonly name: string;
   readonly about: string;
   readonly flags: readonly Offer[];
@@ -101,7 +101,7 @@ function briefly(description: string): string {
 }
 
 /** For bash 3.2 (macOS) and later; the package bash-completion is not needed. */
-export function bashScript(commands: readonly CommandOffers[]): string {
+function bashScript(commands: readonly CommandOffers[]): string {
   const flags = commands.map(({ name, flags }) => `    ${name}) printf '%s' '${flags.map(dashed).join(' ')}' ;;`);
   const repeated = commands.flatMap(({ name, flags }) =>
     flags.filter((flag) => flag.repeated).map((flag) => `${name}${dashed(flag)}`),
@@ -184,7 +184,7 @@ function answerOf({ value, choices, commas }: Offer): string {
 }
 
 /** For zsh's own completion system (compinit). */
-export function zshScript(commands: readonly CommandOffers[]): string {
+function zshScript(commands: readonly CommandOffers[]): string {
   const described = commands.map(({ name, about }) => `    '${name}:${about}'`);
   const cases = commands.map(({ name, flags, argument }) => {
     const specs = [...flags.map(flagSpec), ...(argument ? [`'1:${argument.name}:${action(argument)}'`] : [])];
@@ -233,7 +233,7 @@ function action({ value, choices, commas }: Offer): string {
 }
 
 /** For fish 3 and later. */
-export function fishScript(commands: readonly CommandOffers[]): string {
+function fishScript(commands: readonly CommandOffers[]): string {
   const names = commands.map(({ name }) => name).join(' ');
   const lines = ['# Completion of sae-pipe for fish: sae-pipe completion fish | source', 'complete -c sae-pipe -f'];
   const first = `-n 'not __fish_seen_subcommand_from ${names}'`;

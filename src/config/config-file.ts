@@ -142,7 +142,7 @@ interface AnyNode {
  *
  * @throws Error for a mapping with the same key twice, an alias within its own anchor, and too many aliases
  */
-export function checkNodes(root: unknown, isAlias: (node: unknown) => node is Alias): void {
+function checkNodes(root: unknown, isAlias: (node: unknown) => node is Alias): void {
   const left: unknown[] = [root];
   const anchors: { name: string; start: number; end: number }[] = [];
   const aliases: { name: string; at: number }[] = [];

@@ -173,7 +173,7 @@ export function withoutRivals(
 type Issue = z.core.$ZodIssue;
 
 /** A cause and a remedy. */
-export interface Sentences {
+interface Sentences {
   readonly message: string;
   readonly remedy: string;
 }
@@ -185,7 +185,7 @@ export interface Sentences {
  * @param where the value stands: `--tokens`, or `runs.yaml, train.tokens`
  * @param written the value as the user wrote it
  */
-export function wrongValue(issue: Issue, flag: Flag, where: string, written: unknown, stage: string): Sentences {
+function wrongValue(issue: Issue, flag: Flag, where: string, written: unknown, stage: string): Sentences {
   const help = `It is ${flag.description.split(/[;[(]/)[0]!.trim()}; see sae-pipe ${stage} --help.`;
   const value = shown(written);
   const is = (message: string, remedy = help): Sentences => ({ message: `${where}: ${value} ${message}.`, remedy });

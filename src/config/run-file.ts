@@ -22,7 +22,7 @@ export const RUN_FILE = 'run.json';
 export const LARGEST_RUN_FILE = 1 << 20;
 
 /** What a flag of `train` is to a run. */
-export type FlagOfRun =
+type FlagOfRun =
   /** Decides the SAE: cfg.json records it, and --resume takes no other value. */
   | 'result'
   /** Decides the SAE by what it leads to, which is recorded: steps may become more, and an SAE may lie elsewhere. */

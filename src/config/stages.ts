@@ -15,28 +15,28 @@ import {
 // What several commands take, said once.
 
 /** A path, or what may be one (a model may also be an id of the hub): shells complete it. */
-export const directory = z.string().min(1).meta({ path: true });
+const directory = z.string().min(1).meta({ path: true });
 /** Hook points where several may be meant: names, patterns with *, and lists of both with commas. */
-export const hookList = z.array(z.string()).min(1).meta({ commas: true });
-export const positive = z.number().int().positive();
-export const natural = z.number().int().nonnegative();
-export const threads = natural.max(1024).default(0).describe('threads per operator (0 = all cores)');
-export const device = z.string().default('cpu').describe('where the graph runs: cpu, cuda, cuda:N or webgpu');
-export const overwrite = z.boolean().default(false).describe('replace what an earlier run wrote to --out');
-export const takeOver = z
+const hookList = z.array(z.string()).min(1).meta({ commas: true });
+const positive = z.number().int().positive();
+const natural = z.number().int().nonnegative();
+const threads = natural.max(1024).default(0).describe('threads per operator (0 = all cores)');
+const device = z.string().default('cpu').describe('where the graph runs: cpu, cuda, cuda:N or webgpu');
+const overwrite = z.boolean().default(false).describe('replace what an earlier run wrote to --out');
+const takeOver = z
   .boolean()
   .default(false)
   .describe(
     'take --out over from a command on another machine or in another container, where you know that it has ended; it is named first, and one that runs on this machine is still refused',
   );
-export const seed = natural
+const seed = natural
   .max(2 ** 32 - 1)
   .default(0)
   .describe('seed of every random choice; the same seed gives the same bytes');
-export const MODEL =
+const MODEL =
   'model directory (config.json, weights in one .safetensors or shards with their index, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there';
 /** Where a model comes from: the three flags of every command that opens one. */
-export const modelSource = {
+const modelSource = {
   model: directory.describe(MODEL),
   revision: z
     .string()
@@ -45,31 +45,31 @@ export const modelSource = {
     .describe('branch, tag or full commit hash of a model of the hub; a commit never moves [default: main]'),
   offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
 };
-export const CORPUS =
+const CORPUS =
   'text: a .jsonl, .ndjson, .json (JSON Lines) or .txt file (each also .gz or .zst), a .parquet file, or a directory of such files, read with the directories in it';
-export const corpus = directory.describe(CORPUS);
-export const textField = z
+const corpus = directory.describe(CORPUS);
+const textField = z
   .string()
   .min(1)
   .default('text')
   .describe('key or column that holds the text in .jsonl and .parquet');
-export const encoding = z
+const encoding = z
   .enum(encodings)
   .default('utf-8')
   .describe('encoding of .txt and JSON Lines files; utf-16: the byte order mark says which');
 const EXCLUDE = 'leave special tokens that a text has written out (<eos>, <pad>, …) out, as BOS always is';
-export const excludeSpecialTokens = z.boolean().default(false).describe(EXCLUDE);
+const excludeSpecialTokens = z.boolean().default(false).describe(EXCLUDE);
 /** Undefined: as the model's family has it. */
-export const prependBos = z
+const prependBos = z
   .boolean()
   .optional()
   .describe('begin every document and every context with BOS [default: as models of the family expect; Gemma: yes]');
-export const context = positive
+const context = positive
   .min(2)
   .optional()
   .describe("tokens per context, BOS included [default: 1024, or the model's longest]");
 
-export const precision = z
+const precision = z
   .enum(precisions)
   .default('auto')
   .describe("element type of the model's matrix products; auto: the checkpoint's own on cuda, else float32");
@@ -354,10 +354,9 @@ export const exportSchema = z.object({
   overwrite,
   takeOver,
 });
-export type ExportConfig = z.infer<typeof exportSchema>;
 
 /** `report`: eval.json → one HTML file. */
-export const reportSchema = z.object({
+const reportSchema = z.object({
   evaluation: directory.describe('directory that eval wrote'),
   out: directory.describe('the file to write: .html (the page) or .csv (its tables, one row per SAE)'),
   title: z.string().optional().describe('title of the page'),
@@ -372,7 +371,7 @@ export const reportSchema = z.object({
 export type ReportConfig = z.infer<typeof reportSchema>;
 
 /** `watch`: metrics.jsonl of runs → a live page. */
-export const watchSchema = z.object({
+const watchSchema = z.object({
   directory: directory.describe('the --out of a run, finished or not, or a directory with several below it (a sweep)'),
   port: natural.max(65_535).default(6464).describe('port of the page on 127.0.0.1; 0: any that is free'),
 });
@@ -399,12 +398,11 @@ export const figureSchema = z.object({
 export type FigureConfig = z.infer<typeof figureSchema>;
 
 /** `hooks`: the hook points of a model and their widths, from its config.json alone. */
-export const hooksSchema = z.object({
+const hooksSchema = z.object({
   ...modelSource,
   hook: hookList.optional().describe('only these hook points; names, patterns such as blocks.*.hook_z, or a list'),
   json: z.boolean().default(false).describe('print JSON: a list of objects with name, layer, site and width'),
 });
-export type HooksConfig = z.infer<typeof hooksSchema>;
 
 /** `doctor`: what this machine has, and whether a piece of work fits it. */
 export const doctorSchema = z.object({

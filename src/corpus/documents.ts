@@ -10,14 +10,14 @@ import { readParquetDocuments } from './parquet.js';
 import type { Packing } from './unpacked.js';
 
 /** Where a corpus is and how it is read, as commands are told. */
-export interface CorpusSettings {
+interface CorpusSettings {
   readonly corpus: string;
   /** The column or JSON key that holds the text. */
   readonly textField: string;
   readonly encoding?: Encoding;
 }
 
-export interface ReadOptions {
+interface ReadOptions {
   /** Of .txt and JSON Lines; strings in Parquet are UTF-8. */
   readonly encoding?: Encoding;
   /** Hears what was passed over or replaced in each file, once that is closed. */
@@ -100,7 +100,7 @@ async function* documentsOf(
 }
 
 /** How documents lie in a file. */
-export type FileKind = 'lines' | 'text' | 'parquet';
+type FileKind = 'lines' | 'text' | 'parquet';
 
 export interface CorpusFile {
   readonly path: string;
@@ -112,20 +112,20 @@ export interface CorpusFile {
   readonly packing: Packing;
 }
 
-export interface CorpusFiles {
+interface CorpusFiles {
   /** In the order in which they are read. */
   readonly files: readonly CorpusFile[];
   /** What a directory has besides them. */
   readonly skipped: readonly SkippedFile[];
 }
 
-export interface SkippedFile {
+interface SkippedFile {
   readonly name: string;
   readonly why: string;
 }
 
 /** Whether a file whose ending does not tell holds JSON Lines: reads its first document. */
-export type Probe = (file: CorpusFile, encoding: Encoding) => Promise<void>;
+type Probe = (file: CorpusFile, encoding: Encoding) => Promise<void>;
 
 const KINDS: Readonly<Record<string, FileKind>> = {
   ...{ jsonl: 'lines', ndjson: 'lines', json: 'lines', txt: 'text', parquet: 'parquet' },
@@ -157,7 +157,7 @@ function fileKindOf(name: string): Pick<CorpusFile, 'kind' | 'packing'> | undefi
  *
  * @throws Refusal when there is nothing to read, or something that is not a file, or the same text twice
  */
-export async function findCorpusFiles(path: string, encoding: Encoding, probe: Probe): Promise<CorpusFiles> {
+async function findCorpusFiles(path: string, encoding: Encoding, probe: Probe): Promise<CorpusFiles> {
   const found = await stat(path).catch((cause) => {
     throw new Refusal(
       `There is no corpus at ${path}.`,

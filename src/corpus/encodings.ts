@@ -41,7 +41,7 @@ const ENCODING_NAMES: Record<Encoding, string> = {
 };
 
 /** Bytes that are not text in the encoding; `at` counts from the first byte of all. */
-export class NotText extends Error {
+class NotText extends Error {
   constructor(
     readonly at: number,
     readonly guess: Guess,
@@ -51,7 +51,7 @@ export class NotText extends Error {
 }
 
 /** Turns bytes into text, chunk by chunk. No text that it gives ends in a high surrogate. */
-export interface Decoder {
+interface Decoder {
   /** @throws NotText */
   push(bytes: Buffer): string;
   /** The text that was waiting for more bytes. @throws NotText where they end within a character */
@@ -63,7 +63,7 @@ const GUESSED_BYTES = 4096;
 const NOTHING = Buffer.alloc(0);
 
 /** Of a file's bytes from the first one; a byte order mark at the beginning is left out. */
-export function decoderOf(encoding: Encoding): Decoder {
+function decoderOf(encoding: Encoding): Decoder {
   switch (encoding) {
     case 'utf-8':
       return new Utf8();
@@ -244,7 +244,7 @@ function unitsOf(bytes: Buffer, order: 'le' | 'be'): string {
 }
 
 /** What bytes that are not text in the encoding asked for look like, and what to do about it. */
-export interface Guess {
+interface Guess {
   /** As in "it looks like …". */
   readonly what: string;
   readonly remedy: string;
@@ -379,7 +379,7 @@ function narrow(samples: readonly Uint8Array[]): Guess {
 }
 
 /** Bytes of the valid UTF-8 sequence at `i`; 0 where there is none. The Unicode Standard, table 3-7. */
-export function sequenceLength(bytes: Uint8Array, i: number): number {
+function sequenceLength(bytes: Uint8Array, i: number): number {
   const lead = bytes[i]!;
   if (lead < 0x80) return 1;
   const length = lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;

@@ -4,7 +4,7 @@ import type { Document } from './contexts.js';
 import type { Remarks } from './encodings.js';
 
 /** Characters of a line that is held whole, at most. */
-export const SHORT_LINE = 2 ** 20;
+const SHORT_LINE = 2 ** 20;
 /** Characters of a longer line that are taken at a time, and of a piece of its text, at most. */
 const LONGEST_PIECE = 2 ** 18;
 /** Characters of a key in a message. */
@@ -194,7 +194,7 @@ class Lines {
 }
 
 /** What makes a line unusable. */
-export type LineFault =
+type LineFault =
   | { readonly kind: 'not JSON' }
   | { readonly kind: 'no text'; readonly keys: readonly string[] }
   | { readonly kind: 'twice' }
@@ -210,7 +210,7 @@ export class BadLine extends Error {
 }
 
 /** Keys that a message lists. */
-export const KEYS_SHOWN = 20;
+const KEYS_SHOWN = 20;
 /** Characters of a key or number that are kept: of a longer key, its beginning and that it is longer. */
 const KEPT_BYTES = 65_536;
 /** Objects and lists within one another, at most. */
@@ -239,7 +239,7 @@ type State =
  * gives the string under one key of its outermost object as it comes. It has the same results as JSON.parse, but for a
  * key that is there twice, which is refused: its first text has left by then.
  */
-export class LongLine {
+class LongLine {
   /** Has the text begun, and ended? */
   text: 'before' | 'within' | 'after' = 'before';
   /** The key is there with null instead of a text. */

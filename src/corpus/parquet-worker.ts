@@ -12,19 +12,19 @@ import { firstWrong, guessEncoding, wholeCharacters } from './encodings.js';
 import { checkFrame } from './unpacked.js';
 
 /** Bytes of an unpacked page, at most; writers make them of 1 MiB to 100 MB. */
-export const MOST_PAGE = 2 ** 29;
+const MOST_PAGE = 2 ** 29;
 /** Bytes read to find a page's header: first, and at most (statistics may hold long texts). */
 const HEADER = { first: 8192, most: 2 ** 24 };
 
 /** One column of text of a Parquet file. */
-export interface TextColumn {
+interface TextColumn {
   /** Values page by page, as bytes; null where a row has none. */
   pages(): AsyncGenerator<readonly (Uint8Array | null)[]>;
   close(): Promise<void>;
 }
 
 /** The file has no column of texts under this name; why, as in "x.parquet …". */
-export class NoTextColumn extends Error {
+class NoTextColumn extends Error {
   constructor(
     readonly what: string,
     /** Of the whole file. */
@@ -40,7 +40,7 @@ export class NoTextColumn extends Error {
  *
  * @throws NoTextColumn
  */
-export async function openTextColumn(file: string, name: string): Promise<TextColumn> {
+async function openTextColumn(file: string, name: string): Promise<TextColumn> {
   const opened = await openRegular(file);
   if (!opened) throw new Error('it is not there');
   const { handle, size } = opened;

@@ -117,10 +117,7 @@ export class Text {
 }
 
 /** What to say of special tokens that texts had written out. */
-export function writtenOutLines(
-  { documents, tokens }: WrittenOut,
-  { bosTokenId: bos, special }: TokenizerFacts,
-): string[] {
+function writtenOutLines({ documents, tokens }: WrittenOut, { bosTokenId: bos, special }: TokenizerFacts): string[] {
   const lines: string[] = [];
   if (documents > 0) {
     const those = documents === 1 ? '1 document begins' : `${documents} documents begin`;
@@ -230,7 +227,7 @@ export interface TokenizerFacts {
 }
 
 /** Contexts that follow each other, as they cross between threads and are kept. */
-export interface TextChunk {
+interface TextChunk {
   /** Number of the first context. */
   readonly first: number;
   /** [contexts × context] */

@@ -9,7 +9,7 @@ import { BrokenPart, isToken, readRecipe, UnknownPart } from './bpe/recipe.js';
 const MOST_TOKENIZER_BYTES = 2 ** 28;
 
 /** The tokens of one document, as its text comes. */
-export interface DocumentTokens {
+interface DocumentTokens {
   /** Takes a piece of the text, cut anywhere but within a character; gives the tokens that are known by now. */
   push(piece: string): Iterable<Int32Array>;
   /** The tokens of what is left. */
@@ -160,11 +160,7 @@ const LONGEST_DOCUMENT = 2 ** 20;
  * @param part why our encoder was not taken, to be read after "has"
  * @throws Refusal where it cannot be opened, or its tokens are known to differ from Python's
  */
-export async function openLibraryTokenizer(
-  directory: string,
-  file: unknown,
-  part: string,
-): Promise<UnsettledTokenizer> {
+async function openLibraryTokenizer(directory: string, file: unknown, part: string): Promise<UnsettledTokenizer> {
   const { AutoTokenizer, env } = await import('@huggingface/transformers');
   env.allowRemoteModels = false;
   const broken = (what: string, cause?: unknown) =>

@@ -86,7 +86,7 @@ const ZSTD_MAGIC = 0xfd2fb528;
 const SKIPPABLE = 0x184d2a50;
 
 /** What is wrong with Zstandard data. */
-export class BrokenZstd extends Error {}
+class BrokenZstd extends Error {}
 
 /**
  * Unpacks Zstandard frames (RFC 8878), one after another, a block of at most 128 KiB at a time: a few bytes may unpack

@@ -43,7 +43,7 @@ export async function removeEmpty(path: string, first: string): Promise<void> {
 }
 
 /** The nearest directory at or above `path`, and the directories below it that `path` lacks, the highest first. */
-export interface NearestDirectory {
+interface NearestDirectory {
   readonly nearest: string;
   readonly missing: readonly string[];
 }

@@ -169,12 +169,12 @@ async function release(path: string, { id }: Owner, made: string | undefined): P
 /** The file in an output directory that names the process that writes there. */
 export const LOCK_FILE = 'sae-pipe.lock';
 /** Name of the lock that takes over from the lock `id`. */
-export const successor = (id: string) => `${LOCK_FILE}.after-${id}`;
+const successor = (id: string) => `${LOCK_FILE}.after-${id}`;
 /** Is this a lock, or what a process that was killed while it took one has left? */
 export const isLockFile = (name: string) => name === LOCK_FILE || name.startsWith(`${LOCK_FILE}.`);
 
 /** A lock on disk. */
-export interface FoundLock {
+interface FoundLock {
   readonly path: string;
   readonly id: string;
   /** Undefined where the file is broken. */
@@ -191,7 +191,7 @@ const LARGEST_LOCK = 65_536;
 const ABSENT = ['ENOENT', 'ENOTDIR', 'ESTALE', 'ELOOP', 'ENAMETOOLONG'];
 
 /** The lock and those that took over from it, the owner's last; empty where there is none. */
-export async function lockChain(directory: string): Promise<FoundLock[]> {
+async function lockChain(directory: string): Promise<FoundLock[]> {
   const chain: FoundLock[] = [];
   let name = LOCK_FILE;
   for (;;) {
@@ -207,7 +207,7 @@ export async function lockChain(directory: string): Promise<FoundLock[]> {
  *
  * @throws Refusal where something else has its name: a pipe or a device, which might never end, or a large file
  */
-export async function readLock(path: string): Promise<FoundLock | undefined> {
+async function readLock(path: string): Promise<FoundLock | undefined> {
   try {
     // Opening a device may do something to it, and a link is not followed, for no lock is one.
     if (!(await lstat(path)).isFile()) throw notALock(path, 'is not a regular file');
@@ -254,8 +254,8 @@ function ownerIn(text: string): Owner | undefined {
 /** Ids of the locks that this process holds, by directory. */
 const held = new Map<string, string>();
 
-export const hold = (directory: string, id: string) => held.set(resolve(directory), id);
-export const letGo = (directory: string) => held.delete(resolve(directory));
+const hold = (directory: string, id: string) => held.set(resolve(directory), id);
+const letGo = (directory: string) => held.delete(resolve(directory));
 
 /** The directory belongs to another process now: nothing in it is this one's to clean up. */
 export class Displaced extends Refusal {}
@@ -292,7 +292,7 @@ export async function requireStillOwner(directory: string): Promise<void> {
  * A process as a lock names it. Nothing of it is a time to be compared: clocks go back and differ between machines.
  * `since` is for people; `started` counts from the machine's own start.
  */
-export const ownerSchema = z.object({
+const ownerSchema = z.object({
   /** Of this one claim, never used again. */
   id: z.string().regex(/^[0-9a-f]{32}$/),
   host: z.string().min(1),
@@ -335,12 +335,12 @@ export function thisProcess(): Owner {
 }
 
 /** The owner for people: command, pid, user, host and time. */
-export function describeOwner({ pid, user, host, command, since }: Owner): string {
+function describeOwner({ pid, user, host, command, since }: Owner): string {
   return `\`${command}\` (pid ${pid} of ${user} on ${host}, since ${since})`;
 }
 
 /** Where an owner of unknown standing is, for people. */
-export function whereabouts({ host, machine, boot }: Owner): string {
+function whereabouts({ host, machine, boot }: Owner): string {
   if (host !== HERE.host) return 'on another machine';
   if (machine !== HERE.machine) return 'on another machine or in another container of this name';
   return boot === HERE.boot

@@ -162,7 +162,7 @@ function durationOf(tokens: number, timing: Timing | { reason: string }): number
 }
 
 /** One thing that must fit another. */
-export interface Check {
+interface Check {
   /** What needs it, and what it needs: "harvest: memory". */
   readonly what: string;
   /** Bytes. */
@@ -174,7 +174,7 @@ export interface Check {
 }
 
 /** What of a report decides the exit code. */
-export interface Verdict {
+interface Verdict {
   readonly device: string;
   readonly providers: readonly Provider[];
   readonly checks: readonly Check[];

@@ -17,7 +17,7 @@ export interface Memory {
 }
 
 /** Where the system tells; another place in tests. */
-export interface MemorySources {
+interface MemorySources {
   readonly total: number;
   readonly free: number;
   readonly cgroup: string;
@@ -156,7 +156,7 @@ const PROBE_PATIENCE = 60_000;
 const NO_DEBUGGER = process.allowedNodeEnvironmentFlags.has('--disable-sigusr1') ? ['--disable-sigusr1'] : [];
 
 /** Runs provider-probe.ts, and survives it. */
-export async function probe(...args: string[]): Promise<{ answer?: unknown; stderr: string; died?: string }> {
+async function probe(...args: string[]): Promise<{ answer?: unknown; stderr: string; died?: string }> {
   const program = fileURLToPath(new URL('provider-probe.js', import.meta.url));
   return new Promise((resolve) => {
     execFile(

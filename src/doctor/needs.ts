@@ -20,7 +20,7 @@ import { trainingMemory } from '../train/open-run.js';
 import { engineSettings } from '../train/run-settings.js';
 
 /** What a harvest takes, bytes. */
-export interface HarvestNeeds {
+interface HarvestNeeds {
   /** Weights up to the deepest hook, as the open session holds them. */
   readonly weights: number;
   /** Values of one forward pass, about. */
@@ -105,7 +105,7 @@ export function modelWeights(checkpoint: Checkpoint, placement: Placement): Weig
 }
 
 /** What training an SAE takes, bytes. */
-export interface TrainingNeeds {
+interface TrainingNeeds {
   readonly parameters: number;
   /** Parameters, Adam's second moment of each (β1 = 0: no first), and a counter a feature; float32. */
   readonly state: number;
@@ -160,7 +160,7 @@ const TIMED_PASSES = 3;
  *
  * @throws Refusal when the model cannot run on the device
  */
-export async function timeForwardPass(
+async function timeForwardPass(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
   context: number,

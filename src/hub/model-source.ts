@@ -125,14 +125,14 @@ async function configIn(directory: string): Promise<{ json: unknown; path: strin
 const DEFAULT_REVISION = 'main';
 
 /** What `--model` names: a directory, or an id of the hub with its revision. */
-export type ModelPlace = { readonly directory: string } | { readonly model: string; readonly revision: string };
+type ModelPlace = { readonly directory: string } | { readonly model: string; readonly revision: string };
 
 /**
  * Where a model is to be found, as its name says; the hub is not asked.
  *
  * @throws Refusal for what is neither a directory nor an id, and for a revision of a directory
  */
-export async function modelPlace(model: string, revision: string | undefined): Promise<ModelPlace> {
+async function modelPlace(model: string, revision: string | undefined): Promise<ModelPlace> {
   const found = await stat(model).catch(() => undefined);
   if (found?.isDirectory()) {
     if (revision === undefined) return { directory: model };

@@ -250,7 +250,7 @@ function refusedRequest(response: Response, { endpoint, token }: HubSettings, { 
 }
 
 /** What one conversation with a hub's API may take; a server that is damaged or hostile could go on without end. */
-export interface AnswerBounds {
+interface AnswerBounds {
   /** Bytes of one answer, unpacked. A page of a listing has 1,000 entries, some 300 KB. */
   readonly answer: number;
   /** Bytes of all answers together. */

@@ -11,7 +11,7 @@ import type { StopRequest } from '../progress/progress.js';
 import { mayPass, type Patience } from './request.js';
 
 /** Where one file comes from and who watches. */
-export interface BlobSource {
+interface BlobSource {
   readonly url: string;
   readonly fetch: typeof fetch;
   readonly patience: Patience;
@@ -222,7 +222,7 @@ function downloadInterrupted(signal: StopSignal): Interrupted {
  * file of its own, so no two processes share one, and its name says whether anyone still works on it; locks would not
  * do, because Node has none that the system drops when a process is killed.
  */
-export interface PartFile {
+interface PartFile {
   readonly path: string;
   /** Bytes there already, from a download that was cut short. */
   readonly size: number;
@@ -344,7 +344,7 @@ export interface HubFile {
 }
 
 /** Are the bytes at `path` those of `file`? Reads the whole file. */
-export async function hasHash(path: string, { hash, size }: HubFile): Promise<boolean> {
+async function hasHash(path: string, { hash, size }: HubFile): Promise<boolean> {
   // git hashes a blob with its kind and length in front.
   const digest = hash.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
   for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) digest.update(chunk as Buffer);

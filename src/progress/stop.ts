@@ -59,7 +59,7 @@ export function watchSignals(progress: Progress): StopRequest {
 }
 
 /** Ends the process by the signal itself: process.exit would end worker threads within ONNX Runtime, and abort. */
-export function endBy(signal: NodeJS.Signals): void {
+function endBy(signal: NodeJS.Signals): void {
   process.removeAllListeners(signal);
   process.kill(process.pid, signal);
 }

@@ -1,7 +1,7 @@
 import { type ResourceLimits, Worker } from 'node:worker_threads';
 
 /** How a worker thread is started, and heard. */
-export interface ThreadOptions<Reply> {
+interface ThreadOptions<Reply> {
   /** What it is of, for messages: "the text's thread". */
   readonly name: string;
   readonly data: unknown;

@@ -37,7 +37,7 @@ function tip({ name, l0, value, l0Interval, valueInterval }: Point): string {
 }
 
 /** What the figure says beside the evaluation's points. */
-export interface ParetoOptions {
+interface ParetoOptions {
   title?: string;
   note?: (site: string) => string | undefined;
   reference?: string;
@@ -90,7 +90,7 @@ export function shrinkageFigure(points: readonly Point[], options: { reference?:
 }
 
 /** What a figure of a quantity against L0 says and shows beside its points. */
-export interface AgainstL0 {
+interface AgainstL0 {
   id: string;
   title: string;
   /** Title of the y axis, with the unit. */
@@ -239,7 +239,7 @@ function keyItems(points: readonly Point[], reference: string | undefined): KeyI
 }
 
 /** A quantity against L0 (log axis), a panel a site, the SAEs of a family joined in the order of their L0. */
-export function againstL0(all: readonly Point[], what: AgainstL0): Markup {
+function againstL0(all: readonly Point[], what: AgainstL0): Markup {
   const sites = distinct(all.map(({ site }) => site));
   const points = inUnit(all, what.factor);
   const { columns, width, height } = panelGrid(sites.length);
@@ -319,7 +319,7 @@ export function drawable({ l0, value }: Point): boolean {
 }
 
 /** Points of one family at one site, of the report or of the reference, by L0 upwards: one curve. */
-export function familyCurves(points: readonly Point[]): Point[][] {
+function familyCurves(points: readonly Point[]): Point[][] {
   const curves = new Map<string, Point[]>();
   for (const point of points.filter(drawable)) {
     const curve = JSON.stringify([point.site, point.family, point.index === null]);
@@ -338,7 +338,7 @@ const SYMBOL = 7;
  * @param points of one panel, all drawable
  * @param curves the points that lines join, in order
  */
-export function pointLabels(points: readonly Point[], curves: readonly (readonly Point[])[], corner: Box) {
+function pointLabels(points: readonly Point[], curves: readonly (readonly Point[])[], corner: Box) {
   // biome-ignore lint/suspicious/noExplicitAny: Plot's own signature, whose types are a browser's
   return (_index: any, { x, y }: any, _values: any, dimensions: any, context: any) => {
     const at = (point: Point) => [x(point.l0), y(point.value)] as const;

@@ -184,14 +184,14 @@ ${content}
 export type Segment = readonly [number, number, number, number];
 
 /** Text that wants to stand beside any one of some points. */
-export interface LabelRequest {
+interface LabelRequest {
   text: string;
   size: number;
   near: readonly (readonly [number, number])[];
 }
 
 /** Where the text goes. */
-export interface PlacedLabel {
+interface PlacedLabel {
   box: Box;
   /** Which end of the text is next to the point. */
   anchor: 'start' | 'middle' | 'end';

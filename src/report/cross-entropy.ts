@@ -11,7 +11,7 @@ const FOOT_HEIGHT = 26;
 const COLUMN_WIDTH = 82;
 
 /** What splicing the SAE in, and ablating its site, add to the clean model's cross-entropy (nats a token). */
-export function addedLoss({ record }: Entry): { spliced: number; zero: number } {
+function addedLoss({ record }: Entry): { spliced: number; zero: number } {
   return { spliced: record.ce_spliced - record.ce_clean, zero: record.ce_zero - record.ce_clean };
 }
 

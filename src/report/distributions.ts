@@ -239,7 +239,7 @@ export function lossByPositionFigure(entries: readonly Entry[], id: string): Mar
 }
 
 /** A small figure of lines, a panel a site. */
-export interface BySite {
+interface BySite {
   id: string;
   title: string;
   description: string;
@@ -255,7 +255,7 @@ const SITE_HEIGHT = 230;
 const SITE_MARGIN = { marginLeft: 46, marginRight: 14, marginTop: 44, marginBottom: 46 };
 
 /** Three panels a row, one for each site; colours are the families', strength says which SAE's L0 is larger. */
-export function bySite(entries: readonly Entry[], what: BySite): Markup {
+function bySite(entries: readonly Entry[], what: BySite): Markup {
   const sites = distinct(entries.map(({ site }) => site));
   const columns = Math.min(sites.length, 3);
   const width = columns === 1 ? 560 : FIGURE_WIDTH / columns;

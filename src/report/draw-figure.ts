@@ -243,7 +243,7 @@ export async function evaluationFigure(
 }
 
 /** A figure that is a file of its own. */
-export interface FigureFile {
+interface FigureFile {
   title: string;
   svg: Markup;
   caption: string;
@@ -274,7 +274,7 @@ export function svgFile({ svg }: FigureFile): string {
 }
 
 /** The figure as a page, with its caption and numbers. */
-export function figurePage(file: FigureFile, generator: string): string {
+function figurePage(file: FigureFile, generator: string): string {
   const { title, svg, caption, sentences = [], table, command } = file;
   const made = markup` <span class="made">Drawn by <code>${command}</code></span>`;
   const list =

@@ -165,7 +165,7 @@ function toneByDifference(entries: Placed[]): void {
 }
 
 /** True for SAEs of one family at one site: the points of one trade-off curve. */
-export function sameFamily(a: Placed, b: Placed): boolean {
+function sameFamily(a: Placed, b: Placed): boolean {
   return a.site === b.site && a.family === b.family;
 }
 
@@ -177,7 +177,7 @@ export function families<S extends Subject>(entries: readonly Placed<S>[]): Plac
 }
 
 /** What names an SAE: its place on disk, its site, and what its cfg.json says of how it was made. */
-export interface Named {
+interface Named {
   readonly sae: string;
   readonly site: string;
   readonly architecture: string;
@@ -261,7 +261,7 @@ const clashes = (names: readonly string[], saes: readonly Named[]) => {
  * @param tails the ends of the SAEs' paths, all different
  * @returns names that differ within each site
  */
-export function namesByDifference(saes: readonly Named[], tails: readonly string[]): string[] {
+function namesByDifference(saes: readonly Named[], tails: readonly string[]): string[] {
   let names = saes.map((sae) => familyOf({ architecture: sae.architecture, cfg: sae.cfg as Record<string, unknown> }));
   const distinctSays = (says: readonly (string | null)[]) => new Set(says).size;
   for (const [i, says] of facetsOf(saes).entries()) {

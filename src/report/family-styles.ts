@@ -66,7 +66,7 @@ export function lineColour({ style, tone }: { style: number; tone: number | null
 }
 
 /** What is drawn at a point. */
-export interface Dot {
+interface Dot {
   x: number;
   y: number | string;
   style: number;

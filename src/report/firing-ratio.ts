@@ -12,7 +12,7 @@ export interface Tradeoff {
 }
 
 /** Two trade-off curves at one loss recovered. */
-export interface Level {
+interface Level {
   recovered: number;
   gated: number;
   standard: number;
@@ -21,10 +21,10 @@ export interface Level {
 }
 
 /** The loss recovered that a curve spans, [least, most]. */
-export type Span = readonly [number, number];
+type Span = readonly [number, number];
 
 /** What the comparison of two curves gives. */
-export type FiringRatio =
+type FiringRatio =
   | { readonly kind: 'ratio'; readonly levels: readonly Level[]; readonly mean: number; readonly span: Span }
   /** The curves have no loss recovered in common. */
   | { readonly kind: 'apart'; readonly gated: Span; readonly standard: Span }
@@ -124,7 +124,7 @@ function spanOf(knots: readonly Knot[]): Span {
 }
 
 /** Gated against standard at one site, of the report's own SAEs or of a reference. */
-export interface Comparison {
+interface Comparison {
   site: string;
   /** What the points are of, where they are a reference's. */
   reference: string | null;

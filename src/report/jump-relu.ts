@@ -12,7 +12,7 @@ import { extent, fixed, integer, paddedDomain, percent } from './numbers-and-axe
 import { type Markup, markup } from './page.js';
 
 /** A normal distribution. */
-export interface Normal {
+interface Normal {
   mean: number;
   deviation: number;
 }
@@ -26,7 +26,7 @@ export const ON: Normal = { mean: 2, deviation: 0.5 };
 export type FeatureEncoder = (a: number) => number;
 
 /** Where both encoders open. */
-export const THRESHOLD = 1;
+const THRESHOLD = 1;
 
 /** 1[a > t]·m·(a − t) with t = 1, m = 2: continuous, so that what is small is shrunk unless what is large is stretched. */
 export const relu: FeatureEncoder = (a) => (a > THRESHOLD ? 2 * (a - THRESHOLD) : 0);
@@ -63,7 +63,7 @@ function expected(of: Normal, g: (a: number) => number): number {
 }
 
 /** Mean squared error of a reconstruction: where the feature is off, where it is on, and over all tokens. */
-export interface SquaredError {
+interface SquaredError {
   off: number;
   on: number;
   all: number;
@@ -223,7 +223,7 @@ export function toyPicture(): { svg: Markup; caption: string } {
 }
 
 /** What the picture is of. */
-export interface FeatureName {
+interface FeatureName {
   feature: number;
   sae: string;
   architecture: string;
@@ -366,7 +366,7 @@ export function featurePicture(
 }
 
 /** A feature on many tokens: where x lies along its direction, and what the encoder says. */
-export interface FeatureOnTokens {
+interface FeatureOnTokens {
   /** [tokens] (x − b_dec) · d_j, d_j the feature's decoder row. */
   projection: Float64Array;
   /** [tokens] f_j; 0 where the feature is off. */
@@ -442,7 +442,7 @@ export async function featureOnTokens(
 }
 
 /** A plot of the picture: its axes, its marks, and the key to them. */
-export interface PicturePlot {
+interface PicturePlot {
   heading: string;
   x: string;
   y: string;
@@ -458,7 +458,7 @@ const HEIGHT = 330;
 const KEY = 44;
 
 /** Plots side by side, each with its key above it. */
-export function picture(parts: readonly PicturePlot[], title: string, description: string): Markup {
+function picture(parts: readonly PicturePlot[], title: string, description: string): Markup {
   const width = parts.length === 3 ? 320 : 440;
   const drawnParts = parts.map(({ heading, x, y, xAxis, yAxis, marks, key: items, left = 46 }, i) => {
     const box: Box = { x: i * width, y: KEY, width, height: HEIGHT };

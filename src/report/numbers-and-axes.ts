@@ -2,7 +2,7 @@
 export const MISSING = '–';
 
 /** A true minus sign. */
-export const MINUS = '\u2212';
+const MINUS = '\u2212';
 
 /** `digits` with commas between thousands, whatever the locale of the machine. */
 function grouped(digits: string): string {

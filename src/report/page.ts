@@ -189,7 +189,7 @@ for (const table of document.querySelectorAll('table.sortable')) {
 `;
 
 /** All that the page runs. */
-export const PAGE_SCRIPT = `{${SAVE_SCRIPT}}
+const PAGE_SCRIPT = `{${SAVE_SCRIPT}}
 {${SORT_SCRIPT}}
 `;
 

@@ -119,7 +119,7 @@ function assembled(objects: readonly (readonly (string | Uint8Array)[])[]): Uint
 }
 
 /** An element of a simplified SVG, as far as it is read here. */
-export interface SvgElement {
+interface SvgElement {
   localName: string;
   children: Iterable<SvgElement>;
   getAttribute(name: string): string | null;
@@ -127,7 +127,7 @@ export interface SvgElement {
 }
 
 /** Opacities that are set together. */
-export interface Opacities {
+interface Opacities {
   fill: number;
   stroke: number;
 }
@@ -262,7 +262,7 @@ function raise(message: string): never {
 }
 
 /** The operators that draw a simplified SVG in its own coordinates, and the opacities that they set as /G0, /G1, …. */
-export function operatorsOf(root: SvgElement): { operators: string; states: readonly Opacities[] } {
+function operatorsOf(root: SvgElement): { operators: string; states: readonly Opacities[] } {
   const clips = [...root.querySelectorAll('clipPath, clippath')].map(
     (clip) => [clip.getAttribute('id')!, clip] as const,
   );

@@ -49,7 +49,7 @@ function recorded(entries: readonly Entry[]): GivenCommand | undefined {
 }
 
 /** Commands that measure and draw again what a page shows. */
-export interface Commands {
+interface Commands {
   text: string;
   /** `eval` is among them; else the evaluation does not record its command. */
   measure: boolean;

@@ -109,7 +109,7 @@ export function checkReference(saes: readonly PublishedSae[], entries: readonly 
 }
 
 /** The paper's figure 1, redrawn: its picture, its firing ratios, and what they say. */
-export interface PaperFigure {
+interface PaperFigure {
   svg: Markup;
   table: Markup | null;
   sentences: string[];

@@ -88,7 +88,7 @@ export async function writeOutputFile(path: string, content: string | Uint8Array
 }
 
 /** What the page says beside the evaluation. */
-export interface ReportOptions {
+interface ReportOptions {
   /** Heading of the page. Default: "Sparse autoencoders on MODEL". */
   title?: string;
   /** What made the page, for its foot, as "sae-pipe 0.1.0". */
@@ -219,7 +219,7 @@ ${footer}`,
 }
 
 /** What the figures take beside the SAEs. */
-export interface FigureContext {
+interface FigureContext {
   reference?: { name: ReferenceName; saes: readonly PublishedSae[] };
   /** The commands that a caption names: for what was evaluated, and for what was recorded while training. */
   measured: Markup;
@@ -269,7 +269,7 @@ ${items.map((sentence) => markup`<li>${sentence}</li>\n`)}</ul>
 }
 
 /** Figures 1 to 7 with their captions: the first with the sentences of its firing ratios, and their table before the rest. */
-export function figuresOf(entries: readonly Entry[], context: FigureContext): { first: MarkupPart; rest: MarkupPart } {
+function figuresOf(entries: readonly Entry[], context: FigureContext): { first: MarkupPart; rest: MarkupPart } {
   const { reference, measured, trained } = context;
   const published = reference === undefined ? undefined : REFERENCE_NAMES[reference.name];
   const layer = (quantity: 'loss_recovered' | 'gamma') =>

@@ -4,7 +4,7 @@ import { inlineMarker } from './family-styles.js';
 import { exact, fixed } from './numbers-and-axes.js';
 import { type Markup, markup } from './page.js';
 
-export interface Column {
+interface Column {
   title: string;
   /** Its name in a CSV file: the key of eval.json. */
   key: string;
@@ -23,7 +23,7 @@ export interface Column {
 }
 
 /** The headline columns, with their definitions as src/eval/record.ts has them. */
-export const HEADLINE_COLUMNS: readonly Column[] = [
+const HEADLINE_COLUMNS: readonly Column[] = [
   {
     title: 'λ',
     key: 'lambda',
@@ -121,7 +121,7 @@ export const HEADLINE_COLUMNS: readonly Column[] = [
 ];
 
 /** The columns that older files lack; a column shows where an SAE has a value. */
-export const FURTHER_COLUMNS: readonly Column[] = [
+const FURTHER_COLUMNS: readonly Column[] = [
   {
     title: 'Contexts',
     key: 'contexts',

@@ -292,7 +292,7 @@ export function trainingCurvesFigure(entries: readonly Placed[], id = 'figure-tr
 }
 
 /** A quantity of a training curve, and how its axis is chosen. */
-export interface Quantity {
+interface Quantity {
   title: string;
   value: (line: MetricsRecord) => number;
   /** Never: linear. Always: log10 of what is above 0. Wide: log10 if the span is more than a factor of 8. */
@@ -305,7 +305,7 @@ export interface Quantity {
   floor?: number;
 }
 
-export interface Axis {
+interface Axis {
   type: 'linear' | 'log';
   domain: [number, number];
 }
@@ -355,7 +355,7 @@ export function beyond(value: number, { type, domain }: Axis): 'below' | 'above'
 }
 
 /** Which colour is which family, and which L0 its lines span; of a ramp its two ends. */
-export function curveKey(id: string, entries: readonly Placed[], width: number) {
+function curveKey(id: string, entries: readonly Placed[], width: number) {
   const ramp = entries.filter(({ tone }) => tone === 0 || tone === 1);
   if (ramp.length > 0) {
     const ends = ramp.filter(({ tone }, i) => ramp.findIndex((other) => other.tone === tone) === i);

@@ -16,7 +16,7 @@ export interface TensorLocation {
   readonly length: number;
 }
 
-export interface SafetensorsHeader {
+interface SafetensorsHeader {
   readonly tensors: ReadonlyMap<string, TensorLocation>;
   readonly metadata: Readonly<Record<string, string>>;
 }
@@ -172,7 +172,7 @@ function checkCovered(
  * Bits of an element of every type that the format has (safetensors 0.8). Types that we do not compute with are known so
  * that a file may hold them: a tensor is refused when it is needed, not when it is passed over.
  */
-export const SAFETENSORS_BITS = {
+const SAFETENSORS_BITS = {
   BOOL: 8,
   F4: 4,
   F6_E2M3: 6,
@@ -198,12 +198,12 @@ export const SAFETENSORS_BITS = {
 } as const;
 export type SafetensorsDType = keyof typeof SAFETENSORS_BITS;
 
-export function isSafetensorsDType(name: string): name is SafetensorsDType {
+function isSafetensorsDType(name: string): name is SafetensorsDType {
   return Object.hasOwn(SAFETENSORS_BITS, name);
 }
 
 /** Bytes that a tensor takes; NaN where its bits do not fill bytes, or a product is beyond exact integers. */
-export function tensorBytes(dtype: SafetensorsDType, shape: readonly number[]): number {
+function tensorBytes(dtype: SafetensorsDType, shape: readonly number[]): number {
   let bits: number = SAFETENSORS_BITS[dtype];
   for (const dim of shape) {
     bits *= dim;

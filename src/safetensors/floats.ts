@@ -35,8 +35,8 @@ export async function readTensorBytes({ path, offset, length }: TensorLocation):
 }
 
 /** Floats as they lie in memory: bits of float16 or bfloat16, or float32. */
-export type FloatArray = Uint16Array | Float32Array;
-export type FloatDType = 'float16' | 'bfloat16' | 'float32';
+type FloatArray = Uint16Array | Float32Array;
+type FloatDType = 'float16' | 'bfloat16' | 'float32';
 
 /** Element types that are read as float32. */
 const FLOATS: ReadonlySet<SafetensorsDType> = new Set(['F64', 'F32', 'F16', 'BF16'] as const);
@@ -83,7 +83,7 @@ export function halfToFloat(bits: number): number {
 }
 
 /** One tensor by name, with its shape. */
-export interface NamedFloats {
+interface NamedFloats {
   readonly shape: readonly number[];
   readonly dtype: SafetensorsDType;
   readonly values: Float32Array;

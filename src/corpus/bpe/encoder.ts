@@ -6,7 +6,7 @@ import type { AddedToken, Recipe } from './recipe.js';
 const MEMORABLE = 64;
 
 /** A place at which a text may be cut. */
-export interface Seam {
+interface Seam {
   readonly at: number;
   /** The characters of the token before it, where what follows must join them; null where nothing can go wrong. */
   readonly last: string | null;
@@ -250,7 +250,7 @@ const WORD = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u;
 const PIECE_EDGE = { wordBegins: 1, wordEnds: 2, takesSpace: 4 };
 
 /** A stretch of text: an added token, or, where `id` is −1, what lies between two. */
-export interface Stretch {
+interface Stretch {
   readonly from: number;
   readonly to: number;
   readonly id: number;
@@ -260,7 +260,7 @@ export interface Stretch {
  * Finds added tokens of one kind (to be looked for before or after normalizing) as Python's tokenizers do: the leftmost,
  * of several the longest, none that begins within another.
  */
-export class AddedTokens {
+class AddedTokens {
   /** Whether a unit begins a token. */
   private readonly first = new Uint8Array(65_536);
   /** From node × 65,536 + unit to the node after it; node 0 is the root. */
@@ -389,7 +389,7 @@ export class AddedTokens {
 }
 
 /** Tokens, one after another, in memory that grows. */
-export class TokenList {
+class TokenList {
   private held = new Int32Array(1024);
   length = 0;
 

@@ -213,7 +213,7 @@ const SLOT_FIELDS = 4;
 const FREE = -1;
 
 /** Which pairs of tokens merge, by both: an open hash table, of which a lookup mostly touches one cache line. */
-export class MergeTable {
+class MergeTable {
   private readonly slots: Int32Array;
   private readonly mask: number;
 
