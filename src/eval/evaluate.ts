@@ -28,7 +28,7 @@ import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { checkFiniteWeights, checkModelOf, openSae, openSameSae, type SaeFiles } from '../sae/saelens.js';
 import { trainingRecordOf } from '../sae/training-record.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
-import type { Metrics } from './metrics.js';
+import type { SpliceMetrics } from './metrics.js';
 import {
   type DecoderMaxCosine,
   EVAL_FILE,
@@ -48,7 +48,7 @@ import { countPositions } from './splice-pass.js';
 const MEAN_POSITIONS = 16_384;
 
 /** An evaluation that was asked for. */
-interface Asked {
+interface EvaluationRequest {
   readonly config: EvalConfig;
   readonly progress: Progress;
   readonly stop: StopRequest;
@@ -57,7 +57,7 @@ interface Asked {
 }
 
 /** An evaluation whose SAEs, model and text fit one another; nothing has been measured. */
-interface PlannedEvaluation extends Asked {
+interface PlannedEvaluation extends EvaluationRequest {
   readonly checkpoint: Checkpoint;
   readonly candidates: readonly Candidate[];
   readonly context: number;
@@ -132,20 +132,24 @@ function isSame(before: readonly EvalRecord[], { config, candidates, settings }:
   return isDeepStrictEqual(found, wanted);
 }
 
-async function inItsDirectory<T>({ config, progress }: Asked, claim: ClaimOptions, work: () => Promise<T>): Promise<T> {
+async function inItsDirectory<T>(
+  { config, progress }: EvaluationRequest,
+  claim: ClaimOptions,
+  work: () => Promise<T>,
+): Promise<T> {
   // Before the model, which may have to be downloaded.
   await openCorpus(config, progress);
   return asOwner([config.out], claim, work);
 }
 
-function claimOf({ config, progress }: Asked): ClaimOptions {
+function claimOf({ config, progress }: EvaluationRequest): ClaimOptions {
   const { overwrite, sae, model, corpus } = config;
   const takeOver = config.takeOver ? (line: string) => progress.say(line) : undefined;
   const inputs = [...sae, model, corpus];
   return { overwrite, ours: isEvaluationFile, result: EVAL_FILE, beginsAnew: true, inputs, takeOver };
 }
 
-async function withPlan<T>(asked: Asked, work: (plan: PlannedEvaluation) => Promise<T>): Promise<T> {
+async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluation) => Promise<T>): Promise<T> {
   const { config, progress, stop } = asked;
   for (const path of config.sae) await openSae(path);
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
@@ -165,7 +169,7 @@ async function withPlan<T>(asked: Asked, work: (plan: PlannedEvaluation) => Prom
     const { prependBos } = text.facts;
     const leftOut = leftOutTokens(prependBos ? bosTokenId : null, excluded);
     const digest = await digestOfEnough(text, leftOut, asked);
-    const settings = settingsOf(config, checkpoint, candidates, { context, prependBos, excluded, digest });
+    const settings = evaluationSettings(config, checkpoint, candidates, { context, prependBos, excluded, digest });
     return await work({ ...asked, checkpoint, candidates, context, leftOut, text, settings });
   } finally {
     await text.close(progress);
@@ -173,7 +177,11 @@ async function withPlan<T>(asked: Asked, work: (plan: PlannedEvaluation) => Prom
 }
 
 /** Reads as much of the text as is wanted; the SHA-256 of its contexts. */
-async function digestOfEnough(ahead: Text, leftOut: LeftOut, { config, progress, stop }: Asked): Promise<string> {
+async function digestOfEnough(
+  ahead: Text,
+  leftOut: LeftOut,
+  { config, progress, stop }: EvaluationRequest,
+): Promise<string> {
   const hash = createHash('sha256');
   const contexts = async function* () {
     for await (const context of untilStopped(ahead.ahead(), stop)) {
@@ -188,7 +196,7 @@ async function digestOfEnough(ahead: Text, leftOut: LeftOut, { config, progress,
 }
 
 /** The settings of each candidate. */
-function settingsOf(
+function evaluationSettings(
   config: EvalConfig,
   checkpoint: Checkpoint,
   candidates: readonly Candidate[],
@@ -217,7 +225,7 @@ function settingsOf(
 
 async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
   const { checkpoint, candidates, settings, config, progress, stop } = planned;
-  const measured = new Map<Candidate, Metrics>();
+  const measured = new Map<Candidate, SpliceMetrics>();
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
     const group = candidates.filter(({ hook }) => hook.name === name);
     const metrics = await evaluateHook(group, planned);
@@ -271,8 +279,8 @@ async function checkUnchanged(checkpoint: Checkpoint, candidates: readonly Candi
   for (const { unchanged } of candidates) await unchanged.check();
 }
 
-/** Metrics of SAEs that share a hook, over exactly config.tokens positions. */
-async function evaluateHook(group: readonly Candidate[], planned: PlannedEvaluation): Promise<Metrics[]> {
+/** SpliceMetrics of SAEs that share a hook, over exactly config.tokens positions. */
+async function evaluateHook(group: readonly Candidate[], planned: PlannedEvaluation): Promise<SpliceMetrics[]> {
   const { checkpoint, context, leftOut, text, config, progress, stop } = planned;
   // Opening the model may take minutes.
   throwIfStopped(stop, NOTHING_WRITTEN);

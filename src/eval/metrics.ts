@@ -1,9 +1,10 @@
+import { significant } from '../progress/progress.js';
 import { Generator, Purpose } from '../random/generator.js';
 import type { DensityHistogram, Headline, Interval, L0Histogram, LossByPosition, MeasuredRecord } from './record.js';
 import { type ContextSums, positionEdges, type SaeSums, type SiteSums, type Totals, totalsOf } from './sums.js';
 
 /** The part of an evaluation record that is measured by splicing in. */
-export type Metrics = Omit<
+export type SpliceMetrics = Omit<
   MeasuredRecord,
   | 'sae'
   | 'architecture'
@@ -52,11 +53,11 @@ function headline(t: Totals<Sums>): Record<Headline, number> {
 }
 
 /** The metrics of record.ts, from sums; docs/metrics.md has the equations. */
-export function metricsOf(site: SiteSums, sae: SaeSums, { context, first, meanAblation }: Measured): Metrics {
+export function metricsOf(site: SiteSums, sae: SaeSums, { context, first, meanAblation }: Measured): SpliceMetrics {
   const contexts = site.byContext.tokens;
   const tokens = contexts.reduce((sum, n) => sum + n, 0);
   // Where x̄ − centre is δ, |x − x̄|² = |u|² − 2 u·δ + |δ|². Resamples keep the evaluation's own x̄.
-  const delta = meanOf(site.u, tokens);
+  const delta = meanOfContexts(site.u, tokens);
   const shift = dot(delta, delta);
   const spread = site.byContext.spread.map((sum, c) => sum - 2 * dot(delta, site.u[c]!) + contexts[c]! * shift);
   const sums: ContextSums<Sums> = { ...site.byContext, ...sae.byContext, spread };
@@ -117,7 +118,7 @@ function lossByPosition({ byPosition }: SiteSums, sae: SaeSums, edges: number[])
 }
 
 /** x̄ − centre, [d_in]. */
-function meanOf(u: readonly Float32Array[], tokens: number): Float64Array {
+function meanOfContexts(u: readonly Float32Array[], tokens: number): Float64Array {
   const mean = new Float64Array(u[0]!.length);
   for (const sums of u) for (const [i, sum] of sums.entries()) mean[i]! += sum / tokens;
   return mean;
@@ -174,13 +175,13 @@ export function l0Histogram(positions: Float64Array): L0Histogram {
 }
 
 /** Nats per token that removing a site must cost for loss recovered to mean something: 1 % of perplexity. */
-export const LEAST_GAP = 0.01;
+const LEAST_GAP = 0.01;
 
 /** Standard errors that this cost must be away from 0: a ratio's denominator is then known to a tenth. */
-export const GAP_ERRORS = 10;
+const GAP_ERRORS = 10;
 
 /** Standard errors that Σ x̂·x must be above 0 for γ: below, resamples of it change their sign. */
-export const PRODUCT_ERRORS = 3;
+const PRODUCT_ERRORS = 3;
 
 /**
  * Standard error of the ratio Σ sums / Σ weights over contexts, linearised; that of the bootstrap but for terms of 1 / C.
@@ -215,9 +216,9 @@ export function noLossRecovered(
   const error = standardError(gaps, tokens);
   const uncertain = Number.isNaN(error)
     ? ''
-    : `, with a standard error of ${short(error)} over ${gaps.length} contexts`;
+    : `, with a standard error of ${significant(error, 2)} over ${gaps.length} contexts`;
   const change = gap < 0 ? 'lowers' : 'raises';
-  const cost = `replacing the activation by ${by} ${change} the loss by ${short(Math.abs(gap))} nats per token${uncertain}`;
+  const cost = `replacing the activation by ${by} ${change} the loss by ${significant(Math.abs(gap), 2)} nats per token${uncertain}`;
   if (gap < 0) return `${cost}: on this text there is no loss to recover at this site`;
   if (!(gap >= LEAST_GAP)) return `${cost}: the site does not matter to the loss on this text`;
   // With one context there is no standard error to compare with.
@@ -234,15 +235,13 @@ export function noBias(products: readonly number[], tokens: readonly number[]): 
 }
 
 const total = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0);
-const short = (value: number) => String(Number(value.toPrecision(2)));
-
 /** Resamples an interval is made from. */
 const RESAMPLES = 2000;
 
 /** Of the resampled values, the share below the interval, and above it. */
 const TAIL = 0.025;
 
-export interface BootstrapOptions {
+interface BootstrapOptions {
   readonly resamples?: number;
   readonly seed?: number;
 }
@@ -288,7 +287,7 @@ export function bootstrapIntervals<Name extends string, Metric extends string>(
   const interval = (column: Float64Array, estimate: number): Interval => {
     if (contexts < 2 || column.some(Number.isNaN)) return [Number.NaN, Number.NaN];
     column.sort();
-    return [Math.min(quantile(column, TAIL), estimate), Math.max(quantile(column, 1 - TAIL), estimate)];
+    return [Math.min(percentile(column, TAIL), estimate), Math.max(percentile(column, 1 - TAIL), estimate)];
   };
   return Object.fromEntries(
     [...values].map(([metric, column]) => [metric, interval(column, estimates[metric])]),
@@ -296,7 +295,7 @@ export function bootstrapIntervals<Name extends string, Metric extends string>(
 }
 
 /** The value below which a share `q` of ascending values lies; linear between neighbours. */
-function quantile(sorted: Float64Array, q: number): number {
+function percentile(sorted: Float64Array, q: number): number {
   const at = (sorted.length - 1) * q;
   const low = Math.floor(at);
   return sorted[low]! + (at - low) * ((sorted[low + 1] ?? sorted[low]!) - sorted[low]!);

@@ -304,7 +304,7 @@ export async function readEvaluation(directory: string): Promise<Evaluation> {
     const cause = isThere ? `${directory} has no ${EVAL_FILE}.` : `There is no directory ${directory}.`;
     throw new Refusal(cause, OTHER_DIRECTORY, 'eval/no-evaluation');
   }
-  const parsed = z.array(evalRecord).safeParse(jsonOf(text, path));
+  const parsed = z.array(evalRecord).safeParse(parsedOrRefused(text, path));
   if (!parsed.success) throw new Refusal(`${path}: ${firstIssue(parsed.error)}.`, AGAIN, 'eval/broken-evaluation');
   if (parsed.data.length === 0)
     throw new Refusal(`${path} holds no SAE.`, 'Evaluate at least one: `sae-pipe eval`.', 'eval/no-sae');
@@ -334,7 +334,7 @@ async function curveNamed(directory: string, { training_curve: name }: EvalRecor
   return readCurve(path);
 }
 
-function jsonOf(text: string, path: string): unknown {
+function parsedOrRefused(text: string, path: string): unknown {
   try {
     return parseJson(text);
   } catch (error) {

@@ -168,7 +168,7 @@ export function evenChunks(rows: number, most: number): { chunks: number; chunk:
   return { chunks, chunk: chunks === 0 ? 0 : Math.ceil(rows / chunks) };
 }
 
-export interface LossInputs {
+interface LossInputs {
   /** float32 [variants, rows, hidden] after the final norm; variant 0 is the clean run. */
   readonly hidden: Value;
   /** The model's head, called once with the Loop's body. */

@@ -6,7 +6,7 @@ import type { Placement, Precision } from '../lm/model-writer.js';
 import { choosePrecision, firstHookNotFinite, notFiniteRemedy } from '../lm/pass.js';
 import { openSession, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
-import { type Metrics, metricsOf } from './metrics.js';
+import { metricsOf, type SpliceMetrics } from './metrics.js';
 import { chunkRows, saeOutputs, spliceGraph, type Variants, variantsOf } from './splice-graph.js';
 import { evaluationContexts, type Pass, runPass } from './splice-pass.js';
 import {
@@ -20,9 +20,9 @@ import {
 } from './sums.js';
 
 /** Told after each pass over a part of a batch: positions of the batch that have counted so far. */
-export type Passed = (counted: number) => void | Promise<void>;
+type Passed = (counted: number) => void | Promise<void>;
 
-export interface SpliceInOptions extends SessionOptions {
+interface SpliceInOptions extends SessionOptions {
   readonly precision?: Precision | 'auto';
   readonly meanAblation?: boolean;
   /** Do contexts begin with BOS? They do where it is not said. */
@@ -106,7 +106,7 @@ export async function openSpliceIn(
   return {
     addToMean,
     add,
-    metrics: (): Metrics[] => sums.map((sae) => metricsOf(site, sae, { context, first, meanAblation })),
+    metrics: (): SpliceMetrics[] => sums.map((sae) => metricsOf(site, sae, { context, first, meanAblation })),
     /** Share of counted positions on which each feature is active, [d_sae] an SAE. */
     density: () => {
       const { tokens } = totalsOf(site.byContext);
@@ -127,8 +127,8 @@ interface PlaceInSums {
   readonly bin: number;
 }
 
-/** Begins an entry of the sums for every context of a pass that has a counted position; a place for each of these. */
-export function openContexts(
+/** Allocates an entry of the sums per context of a pass with counted positions; returns the place of each position. */
+function openContexts(
   pass: Pass,
   { context, first }: { readonly context: number; readonly first: number },
   site: SiteSums,
@@ -219,12 +219,12 @@ export interface Site {
 }
 
 /**
- * Looks at the sums of the contexts from number `from` on, those of one pass.
+ * Checks the sums of the contexts from number `from` on, those of one pass.
  *
  * @param contexts of the pass
  * @throws Refusal naming the model and the hook where it begins, or the SAE, whose values are not finite
  */
-export async function checkPass(
+async function checkPass(
   { checkpoint, hook, saes, placement, options }: Site,
   site: SiteSums,
   sums: readonly SaeSums[],

@@ -14,7 +14,7 @@ export interface Pass extends Positions {
 }
 
 /** What a pass is run with. */
-export interface PassSettings {
+interface PassSettings {
   readonly leftOut: LeftOut;
   /** Positions that count, at most. */
   readonly limit: number;
@@ -112,7 +112,7 @@ export function contextsInMemory(modelWidth: number, context: number, variants: 
 }
 
 /** What an evaluation's pass consists of. */
-export interface EvaluationPass {
+interface EvaluationPass {
   /** Block of the hook, above which every variant runs. */
   readonly layer: number;
   readonly variants: number;

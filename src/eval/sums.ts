@@ -68,7 +68,7 @@ export type ContextSums<Name extends string> = Readonly<Record<Name, number[]>>;
 
 export type Totals<Name extends string> = Record<Name, number>;
 
-export function newContextSums<Name extends string>(names: readonly Name[]): ContextSums<Name> {
+function newContextSums<Name extends string>(names: readonly Name[]): ContextSums<Name> {
   return Object.fromEntries(names.map((name) => [name, []])) as unknown as ContextSums<Name>;
 }
 

@@ -98,6 +98,11 @@ export function shortCount(n: number): string {
   return `${value.toPrecision(3)}${unit}`;
 }
 
+/** A number to `digits` significant digits, without trailing zeros. */
+export function significant(value: number, digits: number): string {
+  return String(Number(value.toPrecision(digits)));
+}
+
 /** Seconds as people say them: 1 h 02 min, 3 min 05 s, 12 s. */
 export function duration(seconds: number): string {
   const s = Math.round(seconds);

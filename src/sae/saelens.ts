@@ -194,7 +194,7 @@ export async function readSae(files: SaeFiles): Promise<Sae> {
 }
 
 /** What a cfg.json says. */
-export interface SaeCfg extends Sizes {
+interface SaeCfg extends Sizes {
   readonly architecture: ArchitectureName;
   readonly transcoder?: true;
   readonly forward: ForwardSettings;
@@ -250,7 +250,7 @@ const isObject = (value: unknown): value is Json => typeof value === 'object' &&
  * @param path the file, for messages
  * @throws Refusal naming what is broken, or what we do not compute
  */
-export function readCfg(json: unknown, path: string): SaeCfg {
+function readCfg(json: unknown, path: string): SaeCfg {
   const cfg = checkJson(cfgSchema, isObject(json) ? modernised(json, path) : json, path, OTHER_CFG);
   const { apply_b_dec_to_input, d_in, d_out = d_in, d_sae } = cfg;
   const among = <T extends string>(key: keyof typeof cfg & string, choices: readonly T[]): T => {
@@ -355,7 +355,7 @@ export async function checkFiniteWeights({ tensors }: SaeFiles): Promise<void> {
 }
 
 /** @throws Refusal where a value is NaN or infinite */
-export function checkFinite(values: Float32Array, name: string, { path }: TensorLocation): void {
+function checkFinite(values: Float32Array, name: string, { path }: TensorLocation): void {
   const at = firstNotFinite(values, 'float32');
   if (at < 0) return;
   throw new Refusal(
@@ -366,7 +366,7 @@ export function checkFinite(values: Float32Array, name: string, { path }: Tensor
 }
 
 /** SHA-256 of an SAE's cfg.json and sae_weights.safetensors, one after the other. */
-export async function hashSae(directory: string): Promise<string> {
+async function hashSae(directory: string): Promise<string> {
   const hash = createHash('sha256');
   for (const file of [CFG_FILE, WEIGHTS_FILE]) {
     for await (const piece of piecesOfFile(join(directory, file))) hash.update(piece);

@@ -99,7 +99,7 @@ async function* recordsOf(path: string): AsyncGenerator<{ record: MetricsRecord;
   for await (const { text, ended } of linesOf(path)) {
     number++;
     if (text.trim() === '') continue;
-    const json = jsonOf(text);
+    const json = parsedOrUndefined(text);
     if (json === undefined && !ended && number > 1) continue;
     const parsed = metricsLine.safeParse(json);
     if (!parsed.success) {
@@ -122,7 +122,7 @@ function notACurve(path: string, line: number, why: string): Refusal {
   );
 }
 
-function jsonOf(text: string): unknown {
+function parsedOrUndefined(text: string): unknown {
   try {
     return parseJson(text);
   } catch {

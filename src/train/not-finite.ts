@@ -1,6 +1,7 @@
 import type { Batch } from '../activations/activation-source.js';
 import type { ActivationArray } from '../activations/rows.js';
 import { Refusal } from '../errors/refusal.js';
+import { significant } from '../progress/progress.js';
 import { firstNotFinite, widen } from '../safetensors/floats.js';
 import type { StepMetrics, StepSettings } from './engines/engine.js';
 
@@ -22,9 +23,9 @@ export async function checkLoss(
   const loss = mse + l1 + aux;
   if (Number.isFinite(loss)) return;
   const at = await standing();
-  const data = `the largest activation of its batch is ${short(largestOf(batch))}`;
+  const data = `the largest activation of its batch is ${significant(largestOf(batch), 3)}`;
   throw new Refusal(
-    `The loss is ${loss} at step ${at.step} (learning rate ${short(lr)}; ${data}).`,
+    `The loss is ${loss} at step ${at.step} (learning rate ${significant(lr, 3)}; ${data}).`,
     remedy(at),
     'train/not-finite',
   );
@@ -32,7 +33,7 @@ export async function checkLoss(
 
 /** The refusal of a step that left a state which no further step can mend. */
 export function poisoned(what: string, lr: number | undefined, at: FailedStep): Refusal {
-  const rate = lr === undefined ? '' : ` (learning rate ${short(lr)})`;
+  const rate = lr === undefined ? '' : ` (learning rate ${significant(lr, 3)})`;
   return new Refusal(`After step ${at.step}${rate}, ${what}.`, remedy(at), 'train/not-finite');
 }
 
@@ -51,8 +52,6 @@ function largestOf({ x, y }: Batch): number {
     widen(values, 'float16').reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   return y ? Math.max(largest(x), largest(y)) : largest(x);
 }
-
-const short = (value: number) => String(Number(value.toPrecision(3)));
 
 /**
  * What of a state can never be mended by further steps, in words; undefined where all is well. Exact: every number is

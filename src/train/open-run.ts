@@ -158,7 +158,7 @@ const BATCHES = 3;
 const STATES = 3;
 
 /** What of a source decides the memory of training on it. */
-export interface MemorySource extends Pick<ActivationSource, 'memory'> {
+interface MemorySource extends Pick<ActivationSource, 'memory'> {
   readonly about: KnownNorms;
 }
 

@@ -49,7 +49,7 @@ export async function finishedIn(directory: string): Promise<Finished | undefine
 }
 
 /**
- * Removes what is superfluous beside a finished SAE: all but the state from which it can be trained further, and that
+ * Removes what is superfluous next to a finished SAE: all but the state from which it can be trained further, and that
  * with --discard-state. A kill before the end leaves it, and lines of the curve where it came before the first
  * checkpoint of a run that was to be trained further. One that has such a checkpoint keeps everything.
  */

@@ -246,7 +246,7 @@ function recordedFlags(config: TrainConfig, options: unknown): Record<string, un
 type Legs = NonNullable<TrainingRecord['trained_further']>;
 
 /** What decides a run's result. */
-export interface Course {
+interface Course {
   readonly plan: Schedule;
   readonly fixed: WrittenRecord;
 }

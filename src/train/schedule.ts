@@ -1,5 +1,6 @@
 import { type TrainConfig, USUAL_L1 } from '../config/stages.js';
 import { UsageRefusal } from '../errors/refusal.js';
+import { significant } from '../progress/progress.js';
 import type { StepSettings } from './engines/engine.js';
 
 /** Learning rate and λ of every step of a run. */
@@ -147,7 +148,7 @@ export function sparsityCoefficient(
     factors.push([`E|${x}|² of scaled ${what}`, meanSquare! * scale * scale]);
   }
   const value = factors.reduce((product, [, factor]) => product * factor, l1);
-  const short = (n: number) => String(Number(n.toPrecision(4)));
+  const short = (n: number) => significant(n, 4);
   const product = [`--l1 ${short(l1)}`, ...factors.map(([name, factor]) => `${name} ${short(factor)}`)].join(' × ');
   const other = short(value / (width * scale));
   const paper = l1Convention === 'paper' ? '' : `; in the paper's convention (means over ${d}, raw ${what}) ${other}`;

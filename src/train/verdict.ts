@@ -1,4 +1,4 @@
-import { type Progress, shortCount } from '../progress/progress.js';
+import { type Progress, shortCount, significant } from '../progress/progress.js';
 import { openSae } from '../sae/saelens.js';
 import type { MetricsRecord } from '../sae/training-curve.js';
 import { trainingRecordOf } from '../sae/training-record.js';
@@ -34,14 +34,14 @@ export function faultsOf(
   if (l0 < 1) {
     faults.push({
       kind: 'silent',
-      message: `L0 is ${short(l0)}: fewer than one feature fires per activation, so the reconstruction is little more than b_dec.`,
+      message: `L0 is ${significant(l0, 3)}: fewer than one feature fires per activation, so the reconstruction is little more than b_dec.`,
       remedy: 'Use a smaller --l1; where the loss jumped in metrics.jsonl, a smaller --lr.',
     });
   }
   if (explained < 0) {
     faults.push({
       kind: 'worse-than-mean',
-      message: `Explained variance is ${short(explained)}: the mean activation would be a better reconstruction.`,
+      message: `Explained variance is ${significant(explained, 3)}: the mean activation would be a better reconstruction.`,
       remedy: 'Use a smaller --lr, or train on more --tokens.',
     });
   }
@@ -55,7 +55,7 @@ export function faultsOf(
   if (l0 > dense) {
     faults.push({
       kind: 'not-sparse',
-      message: `L0 is ${short(l0)}, more than ${dense === dIn ? `d_in (${dIn})` : `half of d_sae (${dSae})`}: the code is not sparse.`,
+      message: `L0 is ${significant(l0, 3)}, more than ${dense === dIn ? `d_in (${dIn})` : `half of d_sae (${dSae})`}: the code is not sparse.`,
       remedy: 'Use a larger --l1, or train on more --tokens.',
     });
   }
@@ -87,12 +87,11 @@ export async function reportVerdict(directory: string, progress: Progress, name?
 
 function inWords({ step, tokens, l0, explained_variance: explained, dead_fraction: dead }: LastFigures): string {
   const parts = [
-    `L0 ${short(l0)}`,
+    `L0 ${significant(l0, 3)}`,
     `explained variance ${Number.isNaN(explained) ? 'not defined' : explained.toFixed(3)}`,
     `dead features ${Number.isNaN(dead) ? 'not known yet (shorter than --dead-window)' : percent(dead)}`,
   ];
   return `${parts.join(', ')} after step ${step} (${shortCount(tokens)} activations).`;
 }
 
-const short = (value: number) => String(Number(value.toPrecision(3)));
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;

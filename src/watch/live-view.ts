@@ -7,7 +7,7 @@ import { compact, counted, fixed, integer, MISSING, percent } from '../report/nu
 import { type Markup, markup } from '../report/page.js';
 import { thinned } from '../report/thinned-curve.js';
 import { trainingCurvesFigure } from '../report/training-curves.js';
-import type { Run, RunStanding, Seen, WatchedRuns } from './watched-runs.js';
+import type { RunStanding, Seen, WatchedRun, WatchedRuns } from './watched-runs.js';
 
 /** What is shown is drawn anew after so long at the earliest (milliseconds), */
 const FRESH = 1000;
@@ -15,7 +15,7 @@ const FRESH = 1000;
 const TIMES = 5;
 
 /** The part of the page that changes, as it stood at one time. */
-export interface View {
+export interface PageView {
   readonly html: string;
   /** Another text whenever `html` is another. */
   readonly tag: string;
@@ -23,7 +23,7 @@ export interface View {
 
 /** Draws what is watched when it is asked for, once for all who ask at about the same time. */
 export class LiveView {
-  private view: Promise<View> | undefined;
+  private view: Promise<PageView> | undefined;
   private staleAt = 0;
   private curves: { version: number; drawn: Markup | null } | undefined;
 
@@ -33,9 +33,9 @@ export class LiveView {
     private readonly fresh = FRESH,
   ) {}
 
-  current(): Promise<View> {
+  current(): Promise<PageView> {
     if (this.view === undefined || performance.now() >= this.staleAt) {
-      // Nobody draws beside the one who is drawing.
+      // One draws at a time.
       this.staleAt = Number.POSITIVE_INFINITY;
       const began = performance.now();
       this.view = this.draw().finally(() => {
@@ -46,7 +46,7 @@ export class LiveView {
     return this.view;
   }
 
-  private async draw(): Promise<View> {
+  private async draw(): Promise<PageView> {
     const seen = await this.runs.look();
     if (this.curves?.version !== seen.version) {
       this.curves = { version: seen.version, drawn: runCurves(seen.runs, this.root) };
@@ -65,16 +65,16 @@ const POINTS = 9600;
 
 /** A run as it stands on the page: the subject of its entry. */
 interface Shown extends Subject {
-  readonly run: Run;
+  readonly run: WatchedRun;
 }
 
 /** What names a run, as cfg.json has it. */
-function trainingOf({ settings: { own, train, l1, dSae } }: Run): Record<string, unknown> {
+function recordOf({ settings: { own, train, l1, dSae } }: WatchedRun): Record<string, unknown> {
   return { ...own, train, ...(l1 === undefined ? {} : { l1 }), ...(dSae === undefined ? {} : { d_sae: dSae }) };
 }
 
 /** Puts the runs in the page's order: by hook, architecture and name, which stays while they grow. */
-function entriesOfRuns(runs: readonly Run[], root: string): Placed<Shown>[] {
+function entriesOfRuns(runs: readonly WatchedRun[], root: string): Placed<Shown>[] {
   return entriesOf(
     runs.map((run) => ({
       record: {
@@ -84,7 +84,7 @@ function entriesOfRuns(runs: readonly Run[], root: string): Placed<Shown>[] {
         hook: run.settings.hook ?? 'unknown hook',
         model: run.settings.model ?? 'unknown model',
         l0: Number.NaN,
-        cfg: { metadata: { sae_pipe: trainingOf(run) } },
+        cfg: { metadata: { sae_pipe: recordOf(run) } },
       },
       curve: run.curve,
     })),
@@ -94,12 +94,12 @@ function entriesOfRuns(runs: readonly Run[], root: string): Placed<Shown>[] {
 const STATES = ['running', 'stalled', 'finished'] as const;
 
 /** The hook of all runs that say theirs; undefined where they have several. */
-function commonHook(runs: readonly Run[]): string | undefined {
+function commonHook(runs: readonly WatchedRun[]): string | undefined {
   const hooks = distinct(runs.map(({ settings }) => settings.hook).filter((hook) => hook !== undefined));
   return hooks.length === 1 ? hooks[0] : undefined;
 }
 
-function summary({ runs, complete, refused }: Seen): Markup {
+function runsSummary({ runs, complete, refused }: Seen): Markup {
   const states = STATES.map((state) => [state, runs.filter(({ standing }) => standing.state === state).length] as const)
     .filter(([, count]) => count > 0)
     .map(([state, count]) => `${integer(count)} ${state}`);
@@ -116,7 +116,7 @@ function summary({ runs, complete, refused }: Seen): Markup {
   return markup`<p class="summary">${counts}${more}${unread}</p>`;
 }
 
-/** Minutes and hours only: a page that changes every second says nothing by it. */
+/** Minutes and hours only: a page that changes every second tells no more. */
 function silenceOf(seconds: number): string {
   return seconds < 3600 ? `${Math.floor(seconds / 60)} min` : duration(seconds);
 }
@@ -136,7 +136,7 @@ const sortable = (value: number | undefined) => (value !== undefined && Number.i
 
 /** Where a run is and what kind it is, as far as it says and neither its name nor its directory does. */
 function kindOf(
-  { settings: { architecture, dSae, l1, hook }, unreadable }: Run,
+  { settings: { architecture, dSae, l1, hook }, unreadable }: WatchedRun,
   sae: string,
   name: string,
   common: string | undefined,
@@ -153,7 +153,7 @@ function kindOf(
   return parts.filter((part) => part !== undefined).join(' · ');
 }
 
-function row({ index, name, style, tone, record: { sae, run } }: Placed<Shown>, common: string | undefined): Markup {
+function runRow({ index, name, style, tone, record: { sae, run } }: Placed<Shown>, common: string | undefined): Markup {
   const { standing, last } = run;
   const measured = (value: number | null | undefined, text: (value: number) => string) =>
     [value ?? undefined, text(value ?? Number.NaN)] as const;
@@ -181,7 +181,7 @@ const HEADS = [
   ['Dead', '%'],
 ] as const;
 
-function table(entries: readonly Placed<Shown>[]): Markup {
+function runTable(entries: readonly Placed<Shown>[]): Markup {
   const common = commonHook(entries.map(({ record }) => record.run));
   const heads = HEADS.map(
     ([title, unit]) =>
@@ -189,12 +189,12 @@ function table(entries: readonly Placed<Shown>[]): Markup {
   );
   return markup`<div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="runs">
 <thead><tr><th scope="col"><span class="title">Run</span></th><th scope="col"><span class="title">State</span></th>${heads}</tr></thead>
-<tbody>${entries.map((entry) => row(entry, common))}</tbody>
+<tbody>${entries.map((entry) => runRow(entry, common))}</tbody>
 </table></div>`;
 }
 
 /** The runs whose curves are drawn, those that wrote last, with fewer points the more there are. */
-export function drawnEntries(runs: readonly Run[], root: string): Placed<Shown>[] {
+export function drawnEntries(runs: readonly WatchedRun[], root: string): Placed<Shown>[] {
   const begun = entriesOfRuns(runs, root).filter(({ curve }) => curve.length > 0);
   const newest = [...begun].sort((a, b) => a.record.run.standing.silence - b.record.run.standing.silence);
   const drawn = new Set(newest.slice(0, MOST_DRAWN));
@@ -203,7 +203,7 @@ export function drawnEntries(runs: readonly Run[], root: string): Placed<Shown>[
 }
 
 /** The curves of the runs; null where there is no line yet. */
-export function runCurves(runs: readonly Run[], root: string): Markup | null {
+export function runCurves(runs: readonly WatchedRun[], root: string): Markup | null {
   const figure = trainingCurvesFigure(drawnEntries(runs, root));
   if (figure === null) return null;
   const begun = runs.filter(({ curve }) => curve.length > 0).length;
@@ -221,7 +221,7 @@ export function runCurves(runs: readonly Run[], root: string): Markup | null {
  */
 export function liveFragment(seen: Seen, root: string, curves: Markup | null): Markup {
   const entries = entriesOfRuns(seen.runs, root);
-  const rows = entries.length > 0 ? table(entries) : null;
-  return markup`${summary(seen)}
+  const rows = entries.length > 0 ? runTable(entries) : null;
+  return markup`${runsSummary(seen)}
 ${entries.length > SHORT_TABLE ? [curves, rows] : [rows, curves]}`;
 }

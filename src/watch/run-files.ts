@@ -76,7 +76,7 @@ export class CurveFile {
   private async readOn(file: FileHandle): Promise<void> {
     for (;;) {
       const bytes = await bytesAt(file, this.offset, CHUNK);
-      // A line longer than a chunk is no line of ours: it is passed over in pieces.
+      // A line longer than a chunk is not one of ours: it is skipped in pieces.
       const end = bytes.lastIndexOf(0x0a) + 1 || (bytes.length === CHUNK ? CHUNK : 0);
       if (end === 0) return;
       const lines = bytes.subarray(0, end);
@@ -156,7 +156,7 @@ export class SettingsFile {
     this.seen = seen;
     const [first, second] = await Promise.all(found.map(({ name }) => this.read(name)));
     const finished = found[0]?.name === CFG_FILE;
-    // A run.json beside cfg.json that asks for more steps: the SAE is being trained further.
+    // A run.json next to cfg.json that asks for more steps: the SAE is being trained further.
     const further = second?.steps !== undefined && first?.steps !== undefined && second.steps > first.steps;
     this.settings = further ? { finished: false, ...second } : { finished, ...first };
     return true;
@@ -171,7 +171,7 @@ export class SettingsFile {
 
   private async read(name: string): Promise<Omit<RunSettings, 'finished'>> {
     const json = await readTextFile(join(this.directory, name), undefined, LARGEST_RUN_FILE)
-      .then((text) => JSON.parse(text ?? 'null'))
+      .then((text) => parseJson(text ?? 'null') as { metadata?: unknown } | null)
       .catch(() => undefined);
     const parsed = runMetadata.safeParse(name === CFG_FILE ? json?.metadata : json);
     if (!parsed.success) return {};

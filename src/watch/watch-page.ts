@@ -1,5 +1,5 @@
 import { Markup, markup, scriptHash, styleSheet } from '../report/page.js';
-import { MOST_DRAWN, type View } from './live-view.js';
+import { MOST_DRAWN, type PageView } from './live-view.js';
 
 /** Where the part of the page that changes is fetched from. */
 export const FRAGMENT_PATH = '/runs';
@@ -139,7 +139,7 @@ export const CONTENT_SECURITY_POLICY = [
 ].join('; ');
 
 /** The whole document, which needs nothing but the server it came from. */
-export function watchPage(title: string, { html, tag }: View): string {
+export function watchPage(title: string, { html, tag }: PageView): string {
   return markup`<!doctype html>
 <html lang="en">
 <head>

@@ -5,11 +5,11 @@ import { basename, resolve } from 'node:path';
 import type { WatchConfig } from '../config/stages.js';
 import { Interrupted, Refusal, type StopSignal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
-import { LiveView, type View } from './live-view.js';
+import { LiveView, type PageView } from './live-view.js';
 import { CONTENT_SECURITY_POLICY, FRAGMENT_PATH, watchPage } from './watch-page.js';
 import { WatchedRuns } from './watched-runs.js';
 
-/** How often the user's wish to stop is looked at (milliseconds). */
+/** How often the stop request is checked (milliseconds). */
 const STOP_INTERVAL = 100;
 
 /**
@@ -36,7 +36,7 @@ export async function watch(
   print(server.url);
   const signal = await stopOf(stop);
   await server.close();
-  throw new Interrupted(signal, 'the page is closed; what it showed goes on.');
+  throw new Interrupted(signal, 'the page is closed; what it showed continues.');
 }
 
 function stopOf(stop: StopRequest): Promise<StopSignal> {
@@ -57,7 +57,7 @@ const LIMITS = {
   headersTimeout: 10_000,
   requestTimeout: 10_000,
   keepAliveTimeout: 5000,
-  /** How often the two above are looked at. */
+  /** How often the two above are checked. */
   connectionsCheckingInterval: 2000,
   /** A connection on which nothing moves, because its other end does not read, is closed after so long. */
   idle: 30_000,
@@ -91,7 +91,7 @@ const said = (status: number, sentence: string, headers: Readonly<Record<string,
 });
 
 /** A server that listens. */
-export interface Listening {
+interface Listening {
   readonly url: string;
   /** Ends it, connections that are open included. */
   close(): Promise<void>;
@@ -99,7 +99,7 @@ export interface Listening {
 
 /**
  * Serves the page of a view on 127.0.0.1. There are two fixed paths; nothing of a request but its method, its path, its
- * Host and its If-None-Match is looked at, and none of it reaches the disk.
+ * Host and its If-None-Match is read, and none of it reaches the disk.
  *
  * @param port 0: any that is free
  * @throws Refusal where the port cannot be had
@@ -164,12 +164,12 @@ async function replyTo(
 
 /** What is sent of the newest view, each made when it is first asked for. */
 class Bodies {
-  private view: View | undefined;
+  private view: PageView | undefined;
   private made: { page?: Buffer; fragment?: Buffer } = {};
 
   constructor(private readonly title: string) {}
 
-  of(view: View): { page: () => Buffer; fragment: () => Buffer } {
+  of(view: PageView): { page: () => Buffer; fragment: () => Buffer } {
     if (this.view !== view) [this.view, this.made] = [view, {}];
     const { made } = this;
     return {

@@ -8,7 +8,7 @@ import { CurveFile, type RunSettings, SettingsFile } from './run-files.js';
 const SEARCH_INTERVAL = 5000;
 
 /** One run as it was last seen. */
-export interface Run {
+export interface WatchedRun {
   readonly directory: string;
   readonly settings: RunSettings;
   readonly standing: RunStanding;
@@ -21,7 +21,7 @@ export interface Run {
 }
 
 export interface Seen {
-  readonly runs: readonly Run[];
+  readonly runs: readonly WatchedRun[];
   /** False where not every directory was looked into. */
   readonly complete: boolean;
   /** Runs whose metrics.jsonl may not be read. */
@@ -107,7 +107,7 @@ const MOST_DIRECTORIES = 5000;
 /** Most runs that are followed. */
 const MOST_FOLLOWED = 500;
 
-export interface FoundRuns {
+interface FoundRuns {
   /** Directories with a metrics.jsonl, in the order of their paths. */
   readonly directories: string[];
   /** False where there was more than is looked into. */

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { drawnEntries, liveFragment, MOST_DRAWN, runCurves } from '../../src/watch/live-view.js';
-import { type Run, type Seen, standingOf } from '../../src/watch/watched-runs.js';
+import { type Seen, standingOf, type WatchedRun } from '../../src/watch/watched-runs.js';
 import { curve, occurrences } from '../report/sample.js';
 
 const NOW = 1_700_000_000_000;
 
 function runNamed(
   name: string,
-  { lines = 30, silence = 1, ...changes }: Partial<Run> & { lines?: number; silence?: number } = {},
-): Run {
+  { lines = 30, silence = 1, ...changes }: Partial<WatchedRun> & { lines?: number; silence?: number } = {},
+): WatchedRun {
   const records = curve(lines);
   const settings = changes.settings ?? {
     finished: false,
@@ -28,7 +28,7 @@ function runNamed(
   };
 }
 
-const seenOf = (runs: readonly Run[], more: Partial<Seen> = {}): Seen => ({
+const seenOf = (runs: readonly WatchedRun[], more: Partial<Seen> = {}): Seen => ({
   runs,
   complete: true,
   refused: 0,
@@ -36,7 +36,7 @@ const seenOf = (runs: readonly Run[], more: Partial<Seen> = {}): Seen => ({
   ...more,
 });
 
-const fragmentOf = (runs: readonly Run[], more: Partial<Seen> = {}) =>
+const fragmentOf = (runs: readonly WatchedRun[], more: Partial<Seen> = {}) =>
   liveFragment(seenOf(runs, more), '/runs', runCurves(runs, '/runs')).text;
 
 test('no run yet, and runs without a line, are said in words', () => {

@@ -66,13 +66,20 @@ test('curves grow, runs appear and go, and the version changes with each', async
   assert.deepEqual((await runs.look()).runs, []);
 });
 
+test('what a record says of how an SAE is made, its architecture’s own flags included, names the run', async (t) => {
+  const root = temporaryDirectory(t);
+  begin(runIn(root, 'a', 3), { ablate: ['no-r-mag'], train: ['r_mag'], seed: 3 });
+  const [run] = (await watched(root).runs.look()).runs;
+  assert.deepEqual([run!.settings.own, run!.settings.train], [{ ablate: ['no-r-mag'] }, ['r_mag']]);
+});
+
 test('a run is what run.json says until cfg.json says it is finished', async (t) => {
   const root = temporaryDirectory(t);
   const directory = runIn(root, 'a', 3);
   const { runs } = watched(root);
   const only = async () => (await runs.look()).runs[0]!;
   assert.deepEqual((await only()).settings, { finished: false });
-  begin(directory);
+  begin(directory, { train: null });
   const { settings, standing } = await only();
   assert.deepEqual(settings, {
     finished: false,
