@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import type { Batch } from '../../../src/activations/activation-source.js';
 import { Generator } from '../../../src/random/generator.js';
 import { initialise, PARAMETERS } from '../../../src/sae/registry.js';
-import { type ArchitectureName, square } from '../../../src/sae/sae.js';
-import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
+import type { ArchitectureName } from '../../../src/sae/sae.js';
+import { type Engine, type EngineSettings, sizesOf, type TrainerState } from '../../../src/train/engines/engine.js';
 import { relativeDifference } from '../../golden.js';
 
 /** Figures of a step that engines agree on. */
@@ -26,9 +27,10 @@ export function smallSettings(architecture: ArchitectureName, more: Partial<Engi
 }
 
 /** Random parameters; biases around `bias` in units of a typical pre-activation decide how many features are active. */
-export function randomStart({ architecture, dIn, dSae }: EngineSettings, bias: number, seed = 7) {
+export function randomStart(settings: EngineSettings, bias: number, seed = 7) {
+  const { architecture } = settings;
   const random = new Generator(seed);
-  const { parameters } = initialise(architecture, square(dIn, dSae), seed);
+  const { parameters } = initialise(architecture, sizesOf(settings), seed);
   const start = new Map<string, Float32Array>(Object.entries(parameters));
   for (const name of PARAMETERS[architecture]) {
     if (name === 'W_enc' || name === 'W_dec') continue;
@@ -77,12 +79,13 @@ export async function stepBoth(
   expecting: Engine,
   tested: Engine,
   steps: number,
-  next: () => Float32Array | Uint16Array,
+  next: () => Batch | Batch['x'],
 ): Promise<void> {
   const step = { lr: 3e-4, l1: 0.3 };
   for (let t = 0; t < steps; t++) {
-    const x = next();
-    const [expected, found] = [await expecting.step({ x }, step), await tested.step({ x }, step)];
+    const given = next();
+    const batch = ArrayBuffer.isView(given) ? { x: given } : given;
+    const [expected, found] = [await expecting.step(batch, step), await tested.step(batch, step)];
     for (const name of COMPARED) {
       const off = Math.abs(found[name] - expected[name]);
       assert.ok(off <= 1e-4 * Math.abs(expected[name]), `step ${t}, ${name}: ${found[name]}, not ${expected[name]}`);
