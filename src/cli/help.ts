@@ -1,5 +1,6 @@
 import { type Flag, flagsOf } from '../config/flags.js';
 import { STAGES, type StageName } from '../config/stages.js';
+import { architectureFlags } from '../sae/registry.js';
 import { COMMON, placeholder } from './arguments.js';
 import { COMMANDS } from './commands.js';
 import { COMPLETION } from './completion.js';
@@ -121,7 +122,18 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'precision',
   ],
   'How much': ['tokens', 'steps', 'quick'],
-  Dictionary: ['arch', 'dSae', 'ablate', 'train', 'init', 'anyHook', 'anyModel', 'bDecInit', 'normalize', 'runs'],
+  Dictionary: [
+    'arch',
+    'dSae',
+    ...Object.keys(architectureFlags),
+    'train',
+    'init',
+    'anyHook',
+    'anyModel',
+    'bDecInit',
+    'normalize',
+    'runs',
+  ],
   Sparsity: ['l1', 'l1Convention', 'l2Normalise', 'l1Warmup'],
   Optimiser: ['lr', 'warmup', 'lrDecay', 'decaySteps', 'lrEnd', 'beta1', 'beta2', 'order', 'poolRows'],
   'Dead features': ['deadWindow', 'resampleAt', 'resampleInputs', 'resampleWarmup'],

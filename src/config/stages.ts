@@ -417,6 +417,7 @@ export const doctorSchema = z.object({
   tokens: positive.optional().describe('activations to harvest: room on disk and time are worked out for them'),
   dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
   arch: architecture.describe('architecture of that SAE'),
+  ...(architectureFlags as object),
   context,
   batch: positive.default(16).describe('max contexts per forward pass'),
   dtype: z.enum(activationDTypes).default('float16').describe('element type of activations on disk'),

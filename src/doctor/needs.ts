@@ -12,7 +12,7 @@ import type { Placement } from '../lm/model-writer.js';
 import { choosePrecision } from '../lm/pass.js';
 import { GraphBuilder, type WeightMemory, weightMemory } from '../onnx/graph.js';
 import { Generator } from '../random/generator.js';
-import { PARAMETERS } from '../sae/registry.js';
+import { architectureFlags, PARAMETERS } from '../sae/registry.js';
 import { parameterShape, square } from '../sae/sae.js';
 import { chooseEngine } from '../train/engines/open.js';
 import { stateBytes } from '../train/engines/state.js';
@@ -126,9 +126,13 @@ export function trainingNeeds(
   dSae: number,
 ): TrainingNeeds {
   const { arch, device, threads, dtype, tokens = Number.MAX_SAFE_INTEGER } = doctor;
-  const config = trainSchema.parse({ ...{ activations: '-', out: '-', dSae, arch, device, threads } });
+  const own = Object.entries(doctor).filter(([key]) => key in architectureFlags);
+  const config = trainSchema.parse({
+    ...{ activations: '-', out: '-', dSae, arch, device, threads },
+    ...Object.fromEntries(own),
+  });
   const settings = engineSettings(config, { dIn, dtype });
-  const shapes = PARAMETERS[arch].map((name) => parameterShape(name, square(dIn, dSae)));
+  const shapes = PARAMETERS[settings.architecture].map((name) => parameterShape(name, square(dIn, dSae)));
   const parameters = shapes.reduce((sum, shape) => sum + shape.reduce((product, dim) => product * dim, 1), 0);
   const pieceRows = Math.min(tokens, harvestSchema.shape.rowsPerShard.parse(undefined));
   const source = {

@@ -253,6 +253,7 @@ export const REFUSALS = {
   'train/ablations-together': 'ablations exclude each other',
   'train/address-space': "the process's address space is limited",
   'train/all-zero': 'every activation is zero',
+  'train/architecture-flags': 'flags of an architecture contradict each other or the sizes, or one is missing',
   'train/broken-checkpoint': 'a checkpoint is damaged',
   'train/engine-cannot': 'the engine cannot do what is asked of the architecture',
   'train/engine-device': 'the engine does not run on this device',

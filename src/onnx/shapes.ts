@@ -66,6 +66,10 @@ export class Shapes {
         return [...this.of(input[0]!).slice(0, -1), this.constantLength(input[1]!) ?? made.output[0]!];
       case 'ScatterElements':
         return this.of(input[0]!);
+      case 'Gather': {
+        const [data, axis] = [this.of(input[0]!), intAttribute(made, 'axis', 0)];
+        return [...data.slice(0, axis), ...this.of(input[1]!), ...data.slice(axis + 1)];
+      }
       case 'GatherElements':
         return this.of(input[1]!);
       case 'Shape':

@@ -189,6 +189,14 @@ export function squaredDistance(g: GraphBuilder, a: Value, b: Value): Value {
   return g.reduceSumSquare(g.sub(a, b), [1]);
 }
 
+/** |v − v̄|² per token of v [tokens, width], v̄ the mean of the batch: [tokens]. */
+export function squaredDeviation(g: GraphBuilder, v: Value): Value {
+  // About the first of them: values that are all alike have no variance at all, not that of rounded means.
+  const aboutFirst = g.sub(v, g.gather(v, g.ints(0)));
+  const centre = g.op('ReduceMean', [aboutFirst, g.ints(0)], { keepdims: 1 });
+  return g.reduceSumSquare(g.sub(aboutFirst, centre), [1]);
+}
+
 /** |W_dec[j]|, [d_sae]. */
 export function decoderNorms(g: GraphBuilder, w: ParameterValues): Value {
   return g.op('Sqrt', [g.reduceSumSquare(w.W_dec!, [1])]);

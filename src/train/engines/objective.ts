@@ -29,26 +29,6 @@ export function isTrained(settings: Trained, name: ParameterName): boolean {
   return (settings.trained ?? trainingOf(settings.architecture).trains(optionsOf(settings))).includes(name);
 }
 
-/** Of what the loss of a run is made. */
-export interface Objective {
-  /** Is there |x − x̂_aux|²? */
-  readonly auxiliary: boolean;
-  /** Does it train W_dec and b_dec of its decode? */
-  readonly unfrozen: boolean;
-  /** Is the penalty of a gated SAE λ Σ f, not λ Σ ReLU(π_gate)? */
-  readonly l1OnF: boolean;
-}
-
-/** What the engines still ask instead of their form. */
-export function objectiveOf(settings: Trained): Objective {
-  const { second, rule, penalty } = formOf('sparse', settings);
-  return {
-    auxiliary: second !== undefined,
-    unfrozen: second?.trainsDecoder ?? false,
-    l1OnF: rule === 'gated' && penalty === 'f',
-  };
-}
-
 /** Does dπ_gate reach anything that is trained? */
 export function trainsGate(settings: Trained): boolean {
   return (['W_enc', 'b_gate', 'b_dec'] as const).some((name) => isTrained(settings, name));

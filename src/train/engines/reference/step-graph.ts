@@ -1,7 +1,13 @@
 import { gradients } from '../../../onnx/gradient.js';
 import { GraphBuilder, type Value } from '../../../onnx/graph.js';
 import { zerosLike } from '../../../onnx/shapes.js';
-import { centredInput, type Loss, type LossInput, type ParameterValues } from '../../../sae/architecture.js';
+import {
+  centredInput,
+  type Loss,
+  type LossInput,
+  type ParameterValues,
+  squaredDeviation,
+} from '../../../sae/architecture.js';
 import { PARAMETERS, trainingOf } from '../../../sae/registry.js';
 import { type ParameterName, parameterShape } from '../../../sae/sae.js';
 import { ADAM_EPSILON, type EngineSettings, sizesOf } from '../engine.js';
@@ -89,14 +95,6 @@ function sumOfAll(g: GraphBuilder, value: Value, { length }: readonly number[]):
 /** The mean over tokens of what is [tokens]. */
 function mean(g: GraphBuilder, perToken: Value): Value {
   return g.op('ReduceMean', [perToken, g.ints(0)], { keepdims: 0 });
-}
-
-/** |y − ȳ|² per token, ȳ the mean of the batch. */
-function squaredDeviation(g: GraphBuilder, y: Value): Value {
-  // About the first of them: targets that are all alike have no variance at all, not that of rounded means.
-  const aboutFirst = g.sub(y, g.gather(y, g.ints(0)));
-  const centre = g.op('ReduceMean', [aboutFirst, g.ints(0)], { keepdims: 1 });
-  return g.reduceSumSquare(g.sub(aboutFirst, centre), [1]);
 }
 
 /** The terms of the loss, each a mean over tokens. */
