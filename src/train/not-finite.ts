@@ -18,11 +18,11 @@ export async function checkLoss(
   { mse, l1, aux }: StepMetrics,
   batch: Batch,
   { lr }: StepSettings,
-  standing: () => Promise<FailedStep>,
+  failedStep: () => Promise<FailedStep>,
 ): Promise<void> {
   const loss = mse + l1 + aux;
   if (Number.isFinite(loss)) return;
-  const at = await standing();
+  const at = await failedStep();
   const data = `the largest activation of its batch is ${significant(largestOf(batch), 3)}`;
   throw new Refusal(
     `The loss is ${loss} at step ${at.step} (learning rate ${significant(lr, 3)}; ${data}).`,
@@ -32,7 +32,7 @@ export async function checkLoss(
 }
 
 /** The refusal of a step that left a state which no further step can mend. */
-export function poisoned(what: string, lr: number | undefined, at: FailedStep): Refusal {
+export function refusalOfBroken(what: string, lr: number | undefined, at: FailedStep): Refusal {
   const rate = lr === undefined ? '' : ` (learning rate ${significant(lr, 3)})`;
   return new Refusal(`After step ${at.step}${rate}, ${what}.`, remedy(at), 'train/not-finite');
 }
@@ -61,7 +61,7 @@ function largestOf({ x, y }: Batch): number {
  * @param rowLength of W_dec
  * @param unitRows whether the rows of W_dec are kept at norm 1: a row of zeros, as an overflowing norm leaves it, has none
  */
-export function poisonIn(
+export function findBroken(
   state: ReadonlyMap<string, Float32Array>,
   rowLength: number,
   unitRows: boolean,

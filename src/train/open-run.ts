@@ -39,7 +39,7 @@ import { frozenBiases, openInit, startingPoint } from './starting-point.js';
 import { readCheckpoint } from './training-checkpoint.js';
 
 /** What a run is fed from. */
-export interface Fed {
+export interface Feed {
   readonly source: ActivationSource;
   /** Of the source; only `begin` moves them. */
   readonly batches: Batches;
@@ -85,7 +85,7 @@ export interface OpenRun {
  */
 export async function openRun(
   given: TrainConfig,
-  { source, batches, begin }: Fed,
+  { source, batches, begin }: Feed,
   say: Say,
   stop: StopRequest,
   open: typeof openEngine,

@@ -42,7 +42,7 @@ export function deadFeatures(state: TrainerState, deadWindow: number): number[] 
   return [...state.get('since_fired')!].flatMap((since, j) => (since >= deadWindow ? [j] : []));
 }
 
-export interface InputsToDraw {
+interface InputsToDraw {
   readonly batches: Batches;
   readonly about: SourceDescription;
   /** Looked at, at most. */
@@ -181,10 +181,10 @@ function meanEncoderNorm(W_enc: Float32Array, without: ReadonlySet<number>, dIn:
 export const MOST_LOSS_ENTRIES = 2 ** 25;
 
 /** What a stop meanwhile says; who asked for the losses knows what is kept. */
-export const STOPPED = 'inputs were looked at.';
+const STOPPED = 'inputs were looked at.';
 
 /** The training loss of inputs one by one. */
-export interface InputLosses {
+interface InputLosses {
   /**
    * @param x [rows × d_in] scaled activations
    * @returns [rows]

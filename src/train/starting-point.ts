@@ -8,7 +8,7 @@ import type { Parameters, Sae } from '../sae/sae.js';
 import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
 import { isTrained, optionsOf } from './engines/objective.js';
-import { poisonIn } from './not-finite.js';
+import { findBroken } from './not-finite.js';
 
 /** The SAE that --init names; `unchanged.digest` is its content, which a run keeps. */
 interface Init {
@@ -105,9 +105,9 @@ async function initialSae(
   const trainsDecoder = isTrained(settings, 'W_dec');
   const { sae: plain, rows } = folded(read, trainsDecoder, path);
   const sae = convert(plain, settings.architecture);
-  const poison = poisonIn(new Map(Object.entries(sae.parameters)), sizesOf(settings).dOut, trainsDecoder);
-  if (poison)
-    throw new Refusal(`${path} cannot be trained: ${poison}.`, 'Start from another SAE.', 'train/init-not-finite');
+  const broken = findBroken(new Map(Object.entries(sae.parameters)), sizesOf(settings).dOut, trainsDecoder);
+  if (broken)
+    throw new Refusal(`${path} cannot be trained: ${broken}.`, 'Start from another SAE.', 'train/init-not-finite');
   trainingOf(settings.architecture).checkStart?.(sae, optionsOf(settings), path);
   return { sae, rows };
 }

@@ -16,8 +16,8 @@ import { isTrained } from './engines/objective.js';
 import { openEngine } from './engines/open.js';
 import { stateShapes } from './engines/state.js';
 import type { MetricsLog } from './metrics-log.js';
-import { checkLoss, type FailedStep, poisoned, poisonIn } from './not-finite.js';
-import { type Fed, type OpenRun, openRun, type Run, type Say, trainingMemory } from './open-run.js';
+import { checkLoss, type FailedStep, findBroken, refusalOfBroken } from './not-finite.js';
+import { type Feed, type OpenRun, openRun, type Run, type Say, trainingMemory } from './open-run.js';
 import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
 import { claimOptions, kept, tidyFinished } from './run-directory.js';
 import { metadata } from './run-settings.js';
@@ -54,7 +54,7 @@ export class Trainer {
    */
   static async open(
     config: TrainConfig,
-    fed: Fed,
+    feed: Feed,
     say: Say,
     stop: StopRequest,
     open = openEngine,
@@ -62,7 +62,7 @@ export class Trainer {
     const lock = await lockOutputDirectory(config.out, claimOptions(config, say));
     let trainer: Trainer | undefined;
     try {
-      const opened = await openRun(config, fed, say, stop, open);
+      const opened = await openRun(config, feed, say, stop, open);
       trainer = opened && new Trainer(opened, lock);
       return trainer;
     } finally {
@@ -113,9 +113,9 @@ export class Trainer {
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
     const at = plan.at(this.steps, lambda.value, this.resampledAt);
     const metrics = await this.engine.step(batch, at);
-    await checkLoss(metrics, batch, at, () => this.standing());
+    await checkLoss(metrics, batch, at, () => this.failedStep());
     if (!Number.isFinite(metrics.written ?? 0))
-      this.checkState(await this.engine.state(), await this.standing(), at.lr);
+      this.checkState(await this.engine.state(), await this.failedStep(), at.lr);
     this.log.add(metrics);
     if (config.resampleAt.includes(this.steps)) await this.resample(at.l1);
     if (this.steps % config.logEvery === 0 || this.steps === plan.steps) {
@@ -162,7 +162,7 @@ export class Trainer {
       1 / (settings.scaleOut ?? settings.scale),
     );
     Object.assign(sae.parameters, frozen);
-    this.checkState(new Map(Object.entries(sae.parameters)), await this.standing());
+    this.checkState(new Map(Object.entries(sae.parameters)), await this.failedStep());
     await this.curve.sync();
     if (!config.discardState && this.clock.lastStep !== this.steps) await this.save();
     await requireStillOwner(config.out);
@@ -186,17 +186,17 @@ export class Trainer {
   /** The engine's state, which is finite. */
   private async state(): Promise<TrainerState> {
     const state = await this.engine.state();
-    this.checkState(state, await this.standing());
+    this.checkState(state, await this.failedStep());
     return state;
   }
 
-  private checkState(state: TrainerState, standing: FailedStep, lr?: number): void {
+  private checkState(state: TrainerState, at: FailedStep, lr?: number): void {
     const { settings } = this.run;
-    const poison = poisonIn(state, sizesOf(settings).dOut, isTrained(settings, 'W_dec'));
-    if (poison) throw poisoned(poison, lr, standing);
+    const broken = findBroken(state, sizesOf(settings).dOut, isTrained(settings, 'W_dec'));
+    if (broken) throw refusalOfBroken(broken, lr, at);
   }
 
-  private async standing(): Promise<FailedStep> {
+  private async failedStep(): Promise<FailedStep> {
     return { step: this.steps, checkpoint: await newestCheckpoint(this.run.config.out) };
   }
 

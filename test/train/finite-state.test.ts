@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { poisonIn } from '../../src/train/not-finite.js';
+import { findBroken } from '../../src/train/not-finite.js';
 
 const state = (changes: Record<string, number[]> = {}) =>
   new Map(
@@ -10,13 +10,13 @@ const state = (changes: Record<string, number[]> = {}) =>
   );
 
 test('a finite state is well, zeros of moments and the largest numbers included', () => {
-  assert.equal(poisonIn(state({ b_dec: [3.4028234e38, -3.4028234e38, 1e-45] }), 2, true), undefined);
+  assert.equal(findBroken(state({ b_dec: [3.4028234e38, -3.4028234e38, 1e-45] }), 2, true), undefined);
 });
 
 test('what no step can mend is named', () => {
-  assert.equal(poisonIn(state({ b_dec: [0, Number.NaN] }), 2, true), 'b_dec holds NaN (entry 1)');
-  assert.equal(poisonIn(state({ 'v/W_dec': [0, 0, 0, 1e39] }), 2, true), 'v/W_dec holds Infinity (entry 3)');
-  assert.equal(poisonIn(state({ r_mag: [0, 89] }), 2, true), 'exp(r_mag) of feature 1 overflows');
-  assert.equal(poisonIn(state({ W_dec: [1, 0, 0, 0] }), 2, true), 'row 1 of W_dec is zero');
-  assert.equal(poisonIn(state({ W_dec: [1, 0, 0, 0] }), 2, false), undefined, 'rows that are not kept at norm 1');
+  assert.equal(findBroken(state({ b_dec: [0, Number.NaN] }), 2, true), 'b_dec holds NaN (entry 1)');
+  assert.equal(findBroken(state({ 'v/W_dec': [0, 0, 0, 1e39] }), 2, true), 'v/W_dec holds Infinity (entry 3)');
+  assert.equal(findBroken(state({ r_mag: [0, 89] }), 2, true), 'exp(r_mag) of feature 1 overflows');
+  assert.equal(findBroken(state({ W_dec: [1, 0, 0, 0] }), 2, true), 'row 1 of W_dec is zero');
+  assert.equal(findBroken(state({ W_dec: [1, 0, 0, 0] }), 2, false), undefined, 'rows that are not kept at norm 1');
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
 import { type EngineName, openEngine } from '../../../src/train/engines/open.js';
-import { poisonIn } from '../../../src/train/not-finite.js';
+import { findBroken } from '../../../src/train/not-finite.js';
 import { batches, randomStart, smallSettings } from './problem.js';
 
 const STEP = { lr: 1e-3, l1: 0.3 };
@@ -50,7 +50,7 @@ for (const name of ['sparse', 'reference'] as const) {
           start.get(parameter)![values.length - 2] = value;
           await using(name, settings, start, async (engine) => {
             const { mse, l1, aux } = await engine.step({ x: batches(settings)() }, STEP);
-            const found = poisonIn(await engine.state(), settings.dIn, true);
+            const found = findBroken(await engine.state(), settings.dIn, true);
             assert.ok(!Number.isFinite(mse + l1 + aux) || found, `${value} in ${parameter}`);
           });
         }
@@ -65,7 +65,7 @@ for (const name of ['sparse', 'reference'] as const) {
           const { written } = await engine.step({ x: next() }, STEP);
           assert.ok(Number.isFinite(written), `step ${t}: ${written}`);
         }
-        assert.equal(poisonIn(await engine.state(), settings.dIn, true), undefined);
+        assert.equal(findBroken(await engine.state(), settings.dIn, true), undefined);
       });
       for (const [change, lr, poison] of [
         // Gradients of some 10²¹, whose squares are beyond float32; losses of some 10²⁴.
@@ -78,7 +78,7 @@ for (const name of ['sparse', 'reference'] as const) {
           const { mse, l1, aux, written } = await engine.step({ x: batch }, { ...STEP, lr });
           assert.ok(Number.isFinite(mse + l1 + aux), `${mse} ${l1} ${aux}`);
           assert.ok(!Number.isFinite(written), `${written}`);
-          assert.match(poisonIn(await engine.state(), settings.dIn, true) ?? 'nothing', poison);
+          assert.match(findBroken(await engine.state(), settings.dIn, true) ?? 'nothing', poison);
         });
       }
     });
