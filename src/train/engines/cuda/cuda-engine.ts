@@ -7,7 +7,7 @@ import { PARAMETERS } from '../../../sae/registry.js';
 import type { Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { checkSizes, saeOf, stateShapes } from '../state.js';
-import type { CudaDevice, DevicePointer, HostBuffer, Kernels, Moment } from './device.js';
+import type { CompiledKernels, CudaDevice, DeviceEvent, DevicePointer, HostBuffer } from './device.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 import { kernelSource } from './kernels/source.js';
 import {
@@ -32,11 +32,11 @@ export interface CudaOverrides {
 }
 
 /** What an engine works with. */
-interface Run {
+interface CudaRun {
   readonly settings: EngineSettings;
   readonly plan: CudaPlan;
   readonly device: CudaDevice;
-  readonly kernels: Kernels;
+  readonly kernels: CompiledKernels;
   readonly arrays: DeviceArrays;
   readonly launcher: Launcher;
 }
@@ -62,7 +62,7 @@ export async function openCudaEngine(
     checkDeviceMemory(settings, plan, device);
     const kernels = await device.compile(kernelSource(settings, plan));
     const arrays = new DeviceArrays(device, plan, settings.batch * settings.dSae);
-    const run: Run = { settings, plan, device, kernels, arrays, launcher: new Launcher(kernels, arrays) };
+    const run: CudaRun = { settings, plan, device, kernels, arrays, launcher: new Launcher(kernels, arrays) };
     const engine = new CudaEngine(run, new StateTransfer(run, overrides.piece), steps);
     await engine.begin(start);
     return engine;
@@ -83,7 +83,7 @@ class CudaEngine implements Engine {
   private closed = false;
 
   constructor(
-    private readonly run: Run,
+    private readonly run: CudaRun,
     private readonly transfer: StateTransfer,
     private done: number,
   ) {
@@ -99,7 +99,7 @@ class CudaEngine implements Engine {
   /** Takes over what there is of a state. */
   async begin(start: TrainerState): Promise<void> {
     const { plan, launcher, settings, device } = this.run;
-    // Moments that steps left behind and those about to come are then alike as of now.
+    // EventPool that steps left behind and those about to come are then alike as of now.
     this.settle();
     await this.transfer.load(start);
     if (plan.precision === 'bfloat16') launcher.run('roundRows', { blocks: settings.dSae, threads: plan.threads });
@@ -116,9 +116,9 @@ class CudaEngine implements Engine {
     const slot = t % 2;
     const fed = this.readers[slot]!.then(() => this.feed(slot, batch));
     const before = this.last;
-    const computed = fed.then(async (moments) => {
+    const computed = fed.then(async (crossed) => {
       await before;
-      return this.compute(slot, moments, t, step);
+      return this.compute(slot, crossed, t, step);
     });
     this.last = computed;
     this.readers[slot] = computed;
@@ -155,8 +155,8 @@ class CudaEngine implements Engine {
     }
   }
 
-  /** Moments at which the batch's arrays have crossed. */
-  private feed(slot: number, batch: Batch): Moment[] {
+  /** EventPool at which the batch's arrays have crossed. */
+  private feed(slot: number, batch: Batch): DeviceEvent[] {
     const { device, arrays } = this.run;
     return Object.entries(this.batches[slot]!).map(([name, host]) => {
       const values = batch[name as 'x' | 'y'];
@@ -168,16 +168,21 @@ class CudaEngine implements Engine {
     });
   }
 
-  private async compute(slot: number, fed: readonly Moment[], t: number, step: StepSettings): Promise<StepMetrics> {
+  private async compute(
+    slot: number,
+    fed: readonly DeviceEvent[],
+    t: number,
+    step: StepSettings,
+  ): Promise<StepMetrics> {
     const { device, arrays, settings } = this.run;
-    for (const moment of fed) device.waitFor(moment);
+    for (const event of fed) device.waitFor(event);
     for (;;) {
       const { room } = arrays;
       this.stepLauncher.launch(slot, t, step);
       device.download(this.metrics, arrays.at('metrics'), METRICS_BYTES);
       await device.mark().reached();
       const values = new Float64Array(this.metrics.bytes, 0, METRIC_SUMS.length);
-      const sums = Object.fromEntries(METRIC_SUMS.map((name, i) => [name, values[i]!])) as MetricSums;
+      const sums = Object.fromEntries(METRIC_SUMS.map((name, i) => [name, values[i]!])) as StepSums;
       // Where the entries found no room, the step has changed nothing.
       if (sums.entries <= room) return metricsOf(sums, settings, step);
       arrays.grow(sums.entries);
@@ -191,9 +196,9 @@ class CudaEngine implements Engine {
   }
 }
 
-type MetricSums = Record<(typeof METRIC_SUMS)[number], number>;
+type StepSums = Record<(typeof METRIC_SUMS)[number], number>;
 
-function metricsOf(sums: MetricSums, { batch }: EngineSettings, { l1 }: StepSettings): StepMetrics {
+function metricsOf(sums: StepSums, { batch }: EngineSettings, { l1 }: StepSettings): StepMetrics {
   return {
     mse: sums.squares / batch,
     l1: (l1 * sums.penalty) / batch,
@@ -224,7 +229,7 @@ interface Piece {
 /** Carries the state between the engines' arrays and the device's, in pieces through page-locked memory. */
 class StateTransfer {
   constructor(
-    private readonly run: Run,
+    private readonly run: CudaRun,
     private readonly pieceBytes = PIECE_BYTES,
   ) {}
 

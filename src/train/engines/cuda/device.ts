@@ -9,12 +9,12 @@ export interface HostBuffer {
 }
 
 /** A place in the order of the device's work; reached once everything before it is done. */
-export interface Moment {
+export interface DeviceEvent {
   readonly reached: () => Promise<void>;
 }
 
 /** Compiled kernels of one source text. */
-export interface Kernels {
+export interface CompiledKernels {
   /**
    * Starts a kernel after all work that was asked for before, and returns at once.
    *
@@ -61,18 +61,18 @@ export interface CudaDevice {
   /** Sets bytes to 0, in order with the other work. */
   clear(pointer: DevicePointer, bytes: number): void;
   allocateHost(bytes: number): HostBuffer;
-  /** Copies to the device beside its work, after `since` where given; work that reads it must `waitFor` the moment. */
-  upload(to: DevicePointer, from: HostBuffer, bytes: number, since?: Moment): Moment;
+  /** Copies to the device beside its work, after `since` where given; work that reads it must `waitFor` the event. */
+  upload(to: DevicePointer, from: HostBuffer, bytes: number, since?: DeviceEvent): DeviceEvent;
   /** Copies to the host, in order with the other work. */
   download(to: HostBuffer, from: DevicePointer, bytes: number): void;
   /** Copies within the device, in order with the other work. */
   copy(to: DevicePointer, from: DevicePointer, bytes: number): void;
   /** Now, in the order of the work asked for so far. */
-  mark(): Moment;
-  /** Work asked for from here on starts after the moment. */
-  waitFor(moment: Moment): void;
+  mark(): DeviceEvent;
+  /** Work asked for from here on starts after the event. */
+  waitFor(event: DeviceEvent): void;
   /** @param source CUDA C; @throws Refusal with the compiler's words when it does not compile */
-  compile(source: string): Promise<Kernels>;
+  compile(source: string): Promise<CompiledKernels>;
   multiply(product: Product): void;
   close(): void;
 }

@@ -1,6 +1,6 @@
 /** NVIDIA's driver: its functions, each status checked, and what its failures mean. */
 import { Refusal } from '../../../errors/refusal.js';
-import { DRIVER, findLibrary, type Native, type Place } from './libraries.js';
+import { DRIVER, findLibrary, type LibraryPlace, type Native } from './libraries.js';
 
 /** Handles (CUstream, CUmodule, …) and pointers to what is written or read. */
 const POINTER = 'void *';
@@ -49,9 +49,9 @@ export const DRIVER_FUNCTIONS = {
 /** Drivers before CUDA 12.4 lack it. */
 export const NEWER_FUNCTIONS = { cuFuncGetParamInfo: [POINTER, 'size_t', POINTER, POINTER] } as const;
 
-export type DriverFunction = keyof typeof DRIVER_FUNCTIONS | keyof typeof NEWER_FUNCTIONS;
+type DriverFunction = keyof typeof DRIVER_FUNCTIONS | keyof typeof NEWER_FUNCTIONS;
 /** Memory of JavaScript, a handle or address, a number, a name, or null. */
-export type DriverArgument = ArrayBufferView | bigint | number | string | null;
+type DriverArgument = ArrayBufferView | bigint | number | string | null;
 
 /** The driver's functions, each status looked at. All are called from one thread. */
 export class Driver {
@@ -165,7 +165,7 @@ export class Driver {
  *
  * @throws Refusal when there is none, or no GPU
  */
-export function openDriver(koffi: Native, where: readonly Place[]): Driver {
+export function openDriver(koffi: Native, where: readonly LibraryPlace[]): Driver {
   const { library, path } = findLibrary(DRIVER, where, (file) => koffi.load(file));
   const driver = new Driver(koffi, library, path);
   driver.call('cuInit', 0);
@@ -173,7 +173,7 @@ export function openDriver(koffi: Native, where: readonly Place[]): Driver {
 }
 
 /** What a driver's function answered: a CUresult of cuda.h, its name, and the driver's own words. */
-export interface DriverStatus {
+interface DriverStatus {
   readonly code: number;
   readonly name: string;
   readonly text: string;
@@ -184,7 +184,7 @@ export const SUCCESS = 0;
 export const INVALID_VALUE = 1;
 export const OUT_OF_MEMORY = 2;
 export const NOT_FOUND = 500;
-export const NOT_READY = 600;
+const NOT_READY = 600;
 
 /** After these the context answers nothing else: the run is over. */
 const LOST = new Set([46, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 810, 999]);
@@ -194,12 +194,12 @@ const UNSUITED = new Set([200, 209, 218, 221, 222, 223]);
 const DRIVER_AMISS = new Set([3, 34, 36, 802, 803, 804]);
 
 /** Did the GPU fail in a way from which the process cannot go on? */
-export function isLost({ code }: DriverStatus): boolean {
+function isLost({ code }: DriverStatus): boolean {
   return LOST.has(code);
 }
 
 /** @param call the function, or what it was to do */
-export function driverRefusal(call: string, status: DriverStatus): Refusal {
+function driverRefusal(call: string, status: DriverStatus): Refusal {
   const said = `${status.name}: ${status.text}`;
   if (status.code === 100) {
     return new Refusal(

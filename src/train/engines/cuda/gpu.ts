@@ -1,18 +1,18 @@
-/** A GPU in use by this process: memory, moments, kernels and products through the driver, NVRTC and cuBLAS. */
+/** A GPU in use by this process: memory, events, kernels and products through the driver, NVRTC and cuBLAS. */
 import { setTimeout as later, setImmediate as nextTurn } from 'node:timers/promises';
 import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
-import type { CudaDevice, DevicePointer, HostBuffer, Kernels, Moment, Product } from './device.js';
+import type { CompiledKernels, CudaDevice, DeviceEvent, DevicePointer, HostBuffer, Product } from './device.js';
 import { type Driver, INVALID_VALUE, NOT_FOUND, OUT_OF_MEMORY, openDriver, SUCCESS } from './driver.js';
 import { CUBLAS, DRIVER, findLibrary, type Library, type Native, NVRTC, native, places } from './libraries.js';
 import {
+  type CompileTarget,
   type CubinCache,
   type Cublas,
   cubinCache,
   type Nvrtc,
   openCublas,
   openNvrtc,
-  type Target,
   targetOf,
 } from './toolkit.js';
 
@@ -97,7 +97,7 @@ interface Opened {
   readonly device: number;
   /** The driver's. */
   readonly version: number;
-  readonly target: Target;
+  readonly target: CompileTarget;
   /** The stream of the work. */
   readonly work: bigint;
   /** The stream of copies beside it. */
@@ -109,7 +109,7 @@ class OpenDevice implements CudaDevice {
   readonly name: string;
   readonly versions: CudaVersions;
   private readonly held: DeviceMemory;
-  private readonly moments: Moments;
+  private readonly events: EventPool;
   private readonly argument: LaunchArgument;
   private readonly modules = new Set<KernelModule>();
   private closed = false;
@@ -125,7 +125,7 @@ class OpenDevice implements CudaDevice {
     this.name = opened.name;
     this.versions = opened.versions;
     this.held = new DeviceMemory(koffi, driver, this.name);
-    this.moments = new Moments(driver);
+    this.events = new EventPool(driver);
     this.argument = new LaunchArgument(koffi);
   }
 
@@ -154,12 +154,12 @@ class OpenDevice implements CudaDevice {
     return this.held.allocateHost(bytes);
   }
 
-  upload(to: DevicePointer, from: HostBuffer, bytes: number, since?: Moment): Moment {
+  upload(to: DevicePointer, from: HostBuffer, bytes: number, since?: DeviceEvent): DeviceEvent {
     this.mustBeOpen();
     const { uploads } = this.opened;
-    if (since !== undefined) this.moments.wait(uploads, since);
+    if (since !== undefined) this.events.wait(uploads, since);
     this.driver.call('cuMemcpyHtoDAsync_v2', to, addressOf(from, bytes), bytes, uploads);
-    return this.moments.record(uploads);
+    return this.events.record(uploads);
   }
 
   download(to: HostBuffer, from: DevicePointer, bytes: number): void {
@@ -172,17 +172,17 @@ class OpenDevice implements CudaDevice {
     this.driver.call('cuMemcpyDtoDAsync_v2', to, from, bytes, this.opened.work);
   }
 
-  mark(): Moment {
+  mark(): DeviceEvent {
     this.mustBeOpen();
-    return this.moments.record(this.opened.work);
+    return this.events.record(this.opened.work);
   }
 
-  waitFor(moment: Moment): void {
+  waitFor(event: DeviceEvent): void {
     this.mustBeOpen();
-    this.moments.wait(this.opened.work, moment);
+    this.events.wait(this.opened.work, event);
   }
 
-  async compile(source: string): Promise<Kernels> {
+  async compile(source: string): Promise<CompiledKernels> {
     this.mustBeOpen();
     const { target, version } = this.opened;
     const key = { source, options: target.options, compiler: this.nvrtc.version, driver: version };
@@ -233,7 +233,7 @@ class OpenDevice implements CudaDevice {
       this.cublas.close();
     });
     for (const module of [...this.modules]) run(() => module.unload());
-    this.moments.close((event) => run(() => driver.call('cuEventDestroy_v2', event)));
+    this.events.close((handle) => run(() => driver.call('cuEventDestroy_v2', handle)));
     this.held.close(run);
     for (const stream of [uploads, work]) run(() => driver.call('cuStreamDestroy_v2', stream));
     driver.use(null);
@@ -356,80 +356,80 @@ const WITHOUT_TIMING = 2;
 /** Milliseconds for which a wait looks at every turn of the event loop, before it looks once a millisecond. */
 const EAGER = 20;
 
-class Recorded implements Moment {
-  /** The event, until it is known to be reached. */
-  event: bigint | null;
+class RecordedEvent implements DeviceEvent {
+  /** The driver's, until it is known to be reached. */
+  handle: bigint | null;
 
   constructor(
-    event: bigint,
+    handle: bigint,
     readonly reached: () => Promise<void>,
   ) {
-    this.event = event;
+    this.handle = handle;
   }
 }
 
-/** Moments of a device, each an event recorded in a stream. Events of moments that are over serve again. */
-class Moments {
-  private readonly pending: Recorded[] = [];
+/** Events of a device, each recorded in a stream once; the handle of one that is over serves again. */
+class EventPool {
+  private readonly pending: RecordedEvent[] = [];
   private readonly spare: bigint[] = [];
   private closed = false;
 
   constructor(private readonly driver: Driver) {}
 
   /** Now, in the order of the stream's work. */
-  record(stream: bigint): Moment {
+  record(stream: bigint): DeviceEvent {
     this.sweep();
-    const event = this.spare.pop() ?? this.driver.made('cuEventCreate', WITHOUT_TIMING);
+    const handle = this.spare.pop() ?? this.driver.made('cuEventCreate', WITHOUT_TIMING);
     try {
-      this.driver.call('cuEventRecord', event, stream);
+      this.driver.call('cuEventRecord', handle, stream);
     } catch (error) {
-      this.spare.push(event);
+      this.spare.push(handle);
       throw error;
     }
-    const moment: Recorded = new Recorded(event, () => this.reached(moment));
-    this.pending.push(moment);
-    return moment;
+    const event: RecordedEvent = new RecordedEvent(handle, () => this.reached(event));
+    this.pending.push(event);
+    return event;
   }
 
-  /** Work of the stream from here on starts after the moment. */
-  wait(stream: bigint, moment: Moment): void {
-    const { event } = own(moment);
-    if (event !== null) this.driver.call('cuStreamWaitEvent', stream, event, 0);
+  /** Work of the stream from here on starts after the event. */
+  wait(stream: bigint, event: DeviceEvent): void {
+    const { handle } = own(event);
+    if (handle !== null) this.driver.call('cuStreamWaitEvent', stream, handle, 0);
   }
 
-  private async reached(moment: Recorded): Promise<void> {
+  private async reached(event: RecordedEvent): Promise<void> {
     const begun = performance.now();
-    while (!this.isOver(moment)) {
+    while (!this.isOver(event)) {
       await (performance.now() - begun < EAGER ? nextTurn() : later(1));
     }
   }
 
-  private isOver(moment: Recorded): boolean {
-    if (moment.event === null) return true;
-    if (this.closed) throw new Error('the device was closed while a moment of it was waited for');
-    if (!this.driver.reached(moment.event)) return false;
-    this.spare.push(moment.event);
-    moment.event = null;
+  private isOver(event: RecordedEvent): boolean {
+    if (event.handle === null) return true;
+    if (this.closed) throw new Error('the device was closed while one of its events was waited for');
+    if (!this.driver.reached(event.handle)) return false;
+    this.spare.push(event.handle);
+    event.handle = null;
     return true;
   }
 
-  /** Takes back the events of the oldest moments that are over, so that there are no more than work in flight has. */
+  /** Takes back the handles of the oldest events that are over, so that there are no more than work in flight has. */
   private sweep(): void {
     while (this.pending.length > 0 && this.isOver(this.pending[0]!)) this.pending.shift();
   }
 
-  /** @param destroy is called with each event, all work being done or lost */
-  close(destroy: (event: bigint) => void): void {
+  /** @param destroy is called with each handle, all work being done or lost */
+  close(destroy: (handle: bigint) => void): void {
     this.closed = true;
-    const waitedFor = this.pending.filter(({ event }) => event !== null);
-    for (const event of [...this.spare, ...waitedFor.map(({ event }) => event!)]) destroy(event);
+    const waitedFor = this.pending.filter(({ handle }) => handle !== null);
+    for (const handle of [...this.spare, ...waitedFor.map(({ handle }) => handle!)]) destroy(handle);
     this.spare.length = this.pending.length = 0;
   }
 }
 
-function own(moment: Moment): Recorded {
-  if (moment instanceof Recorded) return moment;
-  throw new TypeError('a moment of another device');
+function own(event: DeviceEvent): RecordedEvent {
+  if (event instanceof RecordedEvent) return event;
+  throw new TypeError('an event of another device');
 }
 
 interface LoadedKernel {
@@ -459,7 +459,7 @@ class LaunchArgument {
 }
 
 /** Compiled kernels loaded into the GPU, started in one stream. */
-class KernelModule implements Kernels {
+class KernelModule implements CompiledKernels {
   private readonly kernels = new Map<string, LoadedKernel>();
   private readonly handle: bigint;
 

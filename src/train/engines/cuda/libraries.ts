@@ -25,7 +25,7 @@ export function native(): Promise<Native> {
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Where libraries are looked for: a directory, or wherever the system's loader looks (null). */
-export interface Place {
+export interface LibraryPlace {
   /** Who names it. */
   readonly origin: string;
   readonly directory: string | null;
@@ -64,7 +64,7 @@ export const CUBLAS: Library = {
  *
  * @param root the file system's, for tests
  */
-export function places(environment: Environment = process.env, root = '/'): Place[] {
+export function places(environment: Environment = process.env, root = '/'): LibraryPlace[] {
   const listed = (name: string) => (environment[name] ?? '').split(':').filter((path) => path !== '');
   const named = listed('SAE_PIPE_CUDA_LIBS').flatMap((path) => [path, ...below(path)]);
   const local = join(root, 'usr/local');
@@ -74,7 +74,7 @@ export function places(environment: Environment = process.env, root = '/'): Plac
     .flatMap((name) => [join(local, name, 'lib64'), join(local, name, 'lib')]);
   const from = (origin: string, directories: readonly string[]) =>
     directories.map((directory) => ({ origin, directory }));
-  const all: Place[] = [
+  const all: LibraryPlace[] = [
     ...from('SAE_PIPE_CUDA_LIBS', named),
     { origin: "the system's loader", directory: null },
     ...from('LD_LIBRARY_PATH', listed('LD_LIBRARY_PATH')),
@@ -123,7 +123,7 @@ function entries(directory: string): string[] {
 }
 
 /** A library that was loaded. */
-export interface LoadedLibrary<T> {
+interface LoadedLibrary<T> {
   readonly library: T;
   /** Its path, or its name where the loader found it. */
   readonly path: string;
@@ -138,7 +138,7 @@ export interface LoadedLibrary<T> {
  */
 export function findLibrary<T>(
   { name, files, remedy }: Library,
-  where: readonly Place[],
+  where: readonly LibraryPlace[],
   load: (path: string) => T,
   newest = Number.POSITIVE_INFINITY,
 ): LoadedLibrary<T> {

@@ -190,7 +190,7 @@ function viewsOf({ dOut }: EngineSettings, { select }: SparseForm): Map<string, 
 }
 
 /** How an array of the state lies on the device. */
-export interface DeviceShape {
+interface DeviceShape {
   /** One per feature where it is a matrix, else one. */
   readonly rows: number;
   readonly width: number;

@@ -1,7 +1,7 @@
 /** The kernels of a run, launched by name on its arrays, and the order in which a step asks for them. */
 import type { EngineSettings, StepSettings } from '../engine.js';
 import { isTrained } from '../objective.js';
-import type { CudaDevice, DevicePointer, Kernels } from './device.js';
+import type { CompiledKernels, CudaDevice, DevicePointer } from './device.js';
 import { type ArrayField, type Field, type KernelName, type NumberField, packArguments } from './kernels/source.js';
 import { COUNTER_BYTES, type CudaPlan, type DeviceArrays, WARP } from './plan.js';
 
@@ -14,7 +14,7 @@ const WARPS = THREADS / WARP;
 export type KernelValues = Partial<Record<ArrayField, DevicePointer> & Record<NumberField, number>>;
 
 /** Blocks in x, or in x and y, and threads in x. */
-export interface Shape {
+export interface GridShape {
   readonly blocks: number | readonly [number, number];
   readonly threads: number;
 }
@@ -22,12 +22,12 @@ export interface Shape {
 /** Launches kernels on the arrays of their fields' names. */
 export class Launcher {
   constructor(
-    private readonly kernels: Kernels,
+    private readonly kernels: CompiledKernels,
     private readonly arrays: DeviceArrays,
   ) {}
 
   /** @param values of fields that are numbers, and of those that are not the array of their name */
-  run(kernel: KernelName, { blocks, threads }: Shape, values: KernelValues = {}): void {
+  run(kernel: KernelName, { blocks, threads }: GridShape, values: KernelValues = {}): void {
     const valueFor = (field: Field) => {
       if (field === 'room') return this.arrays.room;
       return values[field] ?? this.arrays.at(field.replace(/^([mv])_/, '$1/'));

@@ -9,7 +9,7 @@ import { writeAside } from '../../../disk/output-file.js';
 import { homeDirectory } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
 import type { Product, ProductPrecision } from './device.js';
-import { CUBLAS, findLibrary, type Native, NVRTC, type Place } from './libraries.js';
+import { CUBLAS, findLibrary, type LibraryPlace, type Native, NVRTC } from './libraries.js';
 
 const POINTER = 'void *';
 
@@ -33,7 +33,7 @@ type NvrtcFunction = keyof typeof NVRTC_FUNCTIONS;
 const COMPILATION_FAILED = 6;
 
 /** How to compile for a card. */
-export interface Target {
+export interface CompileTarget {
   readonly options: readonly string[];
   /** Machine code, or PTX, which the driver translates. */
   readonly code: 'CUBIN' | 'PTX';
@@ -46,7 +46,7 @@ export interface Target {
  * @param supported the compiler's
  * @throws Refusal when the card is too old
  */
-export function targetOf(architecture: number, supported: readonly number[], compiler: string): Target {
+export function targetOf(architecture: number, supported: readonly number[], compiler: string): CompileTarget {
   if (supported.includes(architecture)) return { options: [`--gpu-architecture=sm_${architecture}`], code: 'CUBIN' };
   const older = supported.filter((known) => known < architecture);
   if (older.length === 0) {
@@ -96,7 +96,7 @@ export class Nvrtc {
    *
    * @throws Refusal with the compiler's words when the source does not compile
    */
-  async compile(source: string, { options, code }: Target): Promise<Uint8Array> {
+  async compile(source: string, { options, code }: CompileTarget): Promise<Uint8Array> {
     const out = new BigUint64Array(1);
     this.call('nvrtcCreateProgram', out, source, 'kernels.cu', 0, null, null);
     const program = out[0]!;
@@ -156,13 +156,13 @@ function failed(name: NvrtcFunction, status: number): Refusal {
 }
 
 /** @param newest see findLibrary; @throws Refusal when there is none */
-export function openNvrtc(koffi: Native, where: readonly Place[], newest?: number): Nvrtc {
+export function openNvrtc(koffi: Native, where: readonly LibraryPlace[], newest?: number): Nvrtc {
   const { library, path } = findLibrary(NVRTC, where, (file) => koffi.load(file), newest);
   return new Nvrtc(koffi, library, path);
 }
 
 /** Everything that decides what compiled kernels are. */
-export interface CubinKey {
+interface CubinKey {
   readonly source: string;
   readonly options: readonly string[];
   /** Of NVRTC, `12.9`. */
@@ -333,7 +333,7 @@ export class Cublas {
 }
 
 /** @param newest see findLibrary; @throws Refusal when there is none */
-export function openCublas(koffi: Native, where: readonly Place[], stream: bigint, newest?: number): Cublas {
+export function openCublas(koffi: Native, where: readonly LibraryPlace[], stream: bigint, newest?: number): Cublas {
   const load = (path: string) => {
     // Its other half, which the loader would look for in its own places only.
     const half = path.replace('libcublas.so', 'libcublasLt.so');

@@ -1,9 +1,9 @@
 import type {
+  CompiledKernels,
   CudaDevice,
+  DeviceEvent,
   DevicePointer,
   HostBuffer,
-  Kernels,
-  Moment,
   Product,
 } from '../../../../src/train/engines/cuda/device.js';
 import { kernelLibrary, type Library, memoryLibrary } from './compiler.js';
@@ -20,7 +20,7 @@ export interface CpuDeviceOptions {
   readonly bytes?: number;
 }
 
-class Point implements Moment {
+class Point implements DeviceEvent {
   passed = false;
   /** Brings it about. */
   constructor(
@@ -42,7 +42,7 @@ class Point implements Moment {
  */
 export class CpuDevice implements CudaDevice {
   readonly name = 'a processor in place of a GPU';
-  /** Kernels launched, by name. */
+  /** CompiledKernels launched, by name. */
   readonly launches = new Map<string, number>();
   readonly products: Product[] = [];
   private readonly arrays = new Map<DevicePointer, number>();
@@ -109,7 +109,7 @@ export class CpuDevice implements CudaDevice {
     return { bytes: buffer, free: () => void this.hostBuffers-- };
   }
 
-  upload(to: DevicePointer, from: HostBuffer, bytes: number, since?: Moment): Moment {
+  upload(to: DevicePointer, from: HostBuffer, bytes: number, since?: DeviceEvent): DeviceEvent {
     this.inBounds(to, bytes);
     const point: Point = new Point(
       () => this.complete(point),
@@ -136,7 +136,7 @@ export class CpuDevice implements CudaDevice {
     this.queue.push(() => this.call('void copy_bytes(uint64_t, uint64_t, uint64_t)', to, from, bytes));
   }
 
-  mark(): Moment {
+  mark(): DeviceEvent {
     const point = new Point(
       () => this.finishUntil(point),
       () => this.checkGuards('mark'),
@@ -147,11 +147,11 @@ export class CpuDevice implements CudaDevice {
     return point;
   }
 
-  waitFor(moment: Moment): void {
+  waitFor(moment: DeviceEvent): void {
     this.queue.push(() => this.complete(moment as Point));
   }
 
-  async compile(source: string): Promise<Kernels> {
+  async compile(source: string): Promise<CompiledKernels> {
     const library = await kernelLibrary(source);
     const kernels = new Map<string, (...args: unknown[]) => string | null>();
     const find = (name: string) => {

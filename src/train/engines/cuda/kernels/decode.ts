@@ -4,7 +4,7 @@ import type { SparseForm } from '../../../../sae/architecture.js';
 import type { ParameterName } from '../../../../sae/sae.js';
 
 /** What becomes of an entry under a rule. */
-export interface EntryRule {
+interface EntryRule {
   /** Parameters of a feature next to the bias of its selection. */
   readonly scalars: readonly ParameterName[];
   /**

@@ -172,15 +172,15 @@ const KERNELS = {
 
 export type KernelName = keyof typeof KERNELS;
 
-interface Place {
+interface ArgumentPlace {
   readonly name: Field;
   /** In C. */
   readonly type: string;
   readonly offset: number;
 }
 
-interface Layout {
-  readonly places: readonly Place[];
+interface ArgumentLayout {
+  readonly places: readonly ArgumentPlace[];
   readonly size: number;
 }
 
@@ -190,8 +190,8 @@ const MOST_BYTES = 4096;
 const BYTES: Readonly<Record<string, number>> = { int: 4, float: 4, 'long long': 8 };
 
 /** As C lays a struct out: each field at a multiple of its size, the whole a multiple of the largest. */
-function layoutOf({ reads = [], writes, numbers = [] }: Takes): Layout {
-  const places: Place[] = [];
+function layoutOf({ reads = [], writes, numbers = [] }: Takes): ArgumentLayout {
+  const places: ArgumentPlace[] = [];
   let size = 0;
   const add = (name: Field, type: string) => {
     const bytes = BYTES[type] ?? 8;
@@ -207,11 +207,11 @@ function layoutOf({ reads = [], writes, numbers = [] }: Takes): Layout {
 
 const LAYOUTS = Object.fromEntries(Object.entries(KERNELS).map(([name, takes]) => [name, layoutOf(takes)])) as Record<
   KernelName,
-  Layout
+  ArgumentLayout
 >;
 
 /** `struct NAME_arguments` of every kernel. */
-export function argumentStructs(): string {
+function argumentStructs(): string {
   return Object.entries(LAYOUTS)
     .map(([name, { places, size }]) => {
       const fields = places.map(({ name: field, type }) => `  ${type}${type.endsWith('*') ? '' : ' '}${field};`);
