@@ -1,25 +1,37 @@
-import type { Value } from '../onnx/graph.js';
+import type { GraphBuilder, Value } from '../onnx/graph.js';
 import type { HookOfBlock } from './hooks.js';
 import type { ModelWriter } from './model-writer.js';
 
-/** Names of a gated MLP's matrices. */
+/** Activation functions, of float32. */
+const ACTIVATIONS = {
+  /** GELU by its tanh approximation. */
+  geluTanh: (g: GraphBuilder, x: Value) => g.op('Gelu', [x], { approximate: 'tanh' }),
+};
+
+/** A gated MLP: its activation function, and names of its matrices. */
 export interface GatedMlp {
   readonly gate: string;
   readonly up: string;
   readonly down: string;
+  readonly activation: keyof typeof ACTIVATIONS;
 }
 
 /**
- * A gated MLP with GELU by its tanh approximation (Shazeer 2020): W_down (gelu(W_gate x) ⊙ W_up x).
+ * W_down (act(W_gate x) ⊙ W_up x) (Shazeer 2020, arXiv 2002.05202).
  *
  * @param x [..., hidden], in the precision of the products
  * @param hook called with the sites mlp.hook_pre, mlp.hook_pre_linear and mlp.hook_post
  * @returns float32 [..., hidden]
  */
-export function gatedMlp(writer: ModelWriter, x: Value, { gate, up, down }: GatedMlp, hook: HookOfBlock): Value {
+export function gatedMlp(
+  writer: ModelWriter,
+  x: Value,
+  { gate, up, down, activation }: GatedMlp,
+  hook: HookOfBlock,
+): Value {
   const { g } = writer;
   const pre = writer.hookBetween(hook, 'mlp.hook_pre', writer.linear(x, gate));
-  const activated = writer.narrow(g.op('Gelu', [writer.wide(pre)], { approximate: 'tanh' }));
+  const activated = writer.narrow(ACTIVATIONS[activation](g, writer.wide(pre)));
   const linear = writer.hookBetween(hook, 'mlp.hook_pre_linear', writer.linear(x, up));
   const post = writer.hookBetween(hook, 'mlp.hook_post', g.mul(activated, linear));
   return writer.wide(writer.linear(post, down));

@@ -375,7 +375,7 @@ class GemmaGraph implements ModelGraph {
 
     const mlpIn = norm(residMid, postNorms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm');
     const matrix = (name: string) => `${weights}.mlp.${name}_proj.weight`;
-    const matrices = { gate: matrix('gate'), up: matrix('up'), down: matrix('down') };
+    const matrices = { gate: matrix('gate'), up: matrix('up'), down: matrix('down'), activation: 'geluTanh' } as const;
     const down = gatedMlp(writer, writer.narrow(mlpIn), matrices, hook);
     const mlpOut = hook('hook_mlp_out', postNorms ? norm(down, 'post_feedforward_layernorm') : down);
     return writer.foldVariants(hook('hook_resid_post', writer.g.add(residMid, mlpOut)), config.hidden);
