@@ -1,3 +1,5 @@
+import type { z } from 'zod';
+import type { textRead } from '../sae/training-record.js';
 import type { ActivationDType } from './manifest.js';
 import type { ActivationArray, Examples } from './rows.js';
 
@@ -47,10 +49,7 @@ export interface SourceDescription {
 }
 
 /** The text of a source that passes once, from its beginning to where its first `rows` rows end. */
-export interface TextRead {
-  readonly rows: number;
-  readonly sha256: string;
-}
+export type TextRead = Readonly<z.infer<typeof textRead>>;
 
 /** Where training takes its activations from: a store, a stream, or a model at work. */
 export interface ActivationSource {

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import type { Batches, SourceDescription, Target } from '../activations/activation-source.js';
 import type { TrainConfig } from '../config/stages.js';
 import { Refusal } from '../errors/refusal.js';
@@ -6,14 +7,15 @@ import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import { widen } from '../safetensors/floats.js';
 
 /** What a run must know of its activations before the first step; part of a checkpoint. */
-export interface Estimates {
+export const estimatesSchema = z.object({
   /** E|x|, of the whole source where it knows it, else of a sample. */
-  readonly meanNorm: number;
+  meanNorm: z.number().nonnegative(),
   /** E|y| in the same way, where the target is not the input. */
-  readonly meanNormOut?: number;
+  meanNormOut: z.number().nonnegative().optional(),
   /** E|y|² of what is reconstructed, of a sample; null where nothing asks for it. */
-  readonly meanSquare: number | null;
-}
+  meanSquare: z.number().nonnegative().nullable(),
+});
+export type Estimates = Readonly<z.infer<typeof estimatesSchema>>;
 
 /** Activations of the sample. */
 const SAMPLE_ROWS = 65_536;

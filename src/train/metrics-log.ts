@@ -1,19 +1,21 @@
 import { join } from 'node:path';
+import { z } from 'zod';
 import { JsonLines, trimJsonLines } from '../disk/output-file.js';
 import { METRICS_FILE, type MetricsLine } from '../sae/training-curve.js';
 import type { EngineSettings, StepMetrics } from './engines/engine.js';
 import { deadKnownFrom } from './schedule.js';
 
 /** Sums of the steps since the last line; part of a checkpoint, so that a resumed run writes the same lines. */
-export interface MetricSums {
-  steps: number;
-  mse: number;
-  l1: number;
-  aux: number;
-  l0: number;
-  variance: number;
-  resampled: number;
-}
+export const metricSums = z.object({
+  steps: z.number().nonnegative(),
+  mse: z.number(),
+  l1: z.number(),
+  aux: z.number(),
+  l0: z.number(),
+  variance: z.number(),
+  resampled: z.number(),
+});
+export type MetricSums = z.infer<typeof metricSums>;
 
 const zero = (): MetricSums => ({ steps: 0, mse: 0, l1: 0, aux: 0, l0: 0, variance: 0, resampled: 0 });
 

@@ -2,15 +2,15 @@ import { readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import type { TextRead } from '../activations/activation-source.js';
-import { parseJson } from '../disk/json.js';
+import { type EveryKey, parseJson } from '../disk/json.js';
 import { writtenAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { type TrainingRecord, textRead, trainingRecord, type WrittenRecord } from '../sae/training-record.js';
 import { floatTensor, readSafetensorsHeader, writeSafetensors } from '../safetensors/file.js';
 import { firstNotFinite, readAllFloats } from '../safetensors/floats.js';
 import type { TrainerState } from './engines/engine.js';
-import type { Estimates } from './estimates.js';
-import type { MetricSums } from './metrics-log.js';
+import { type Estimates, estimatesSchema } from './estimates.js';
+import { type MetricSums, metricSums } from './metrics-log.js';
 
 /** Checkpoints lie in the output directory, named by the steps done; they are removed when the SAE is finished. */
 export const isCheckpoint = (name: string) => /^checkpoint-\d{8}\.safetensors$/.test(name);
@@ -36,24 +36,8 @@ const metadataSchema = z.object({
   steps: z.coerce.number().int().nonnegative(),
   rows: z.coerce.number().int().nonnegative(),
   settings: jsonText(trainingRecord),
-  estimates: jsonText(
-    z.object({
-      meanNorm: z.number().nonnegative(),
-      meanNormOut: z.number().nonnegative().optional(),
-      meanSquare: z.number().nonnegative().nullable(),
-    }),
-  ) satisfies z.ZodType<Estimates>,
-  metric_sums: jsonText(
-    z.object({
-      steps: z.number().nonnegative(),
-      mse: z.number(),
-      l1: z.number(),
-      aux: z.number(),
-      l0: z.number(),
-      variance: z.number(),
-      resampled: z.number(),
-    }),
-  ) satisfies z.ZodType<MetricSums>,
+  estimates: jsonText(estimatesSchema),
+  metric_sums: jsonText(metricSums),
   resampled_at: jsonText(z.array(z.number().int().positive())),
   text: jsonText(textRead).optional(),
 });
@@ -80,20 +64,22 @@ interface TrainingCheckpoint {
 /** Writes a checkpoint, which appears whole or not at all, and removes all but the newest `keep`. */
 export async function writeCheckpoint(
   directory: string,
-  { steps, rows, settings, estimates, metricSums, resampledAt, text, state }: TrainingCheckpoint,
+  { steps, rows, settings, estimates, metricSums: sums, resampledAt, text, state }: TrainingCheckpoint,
   shapes: ReadonlyMap<string, readonly number[]>,
   keep: number,
 ): Promise<void> {
   const tensors = [...state].map(([name, values]) => floatTensor(name, shapes.get(name) ?? [values.length], values));
-  await writeSafetensors(join(directory, fileOf(steps)), tensors, {
+  const metadata: EveryKey<z.input<typeof metadataSchema>> = {
     steps: String(steps),
     rows: String(rows),
     settings: JSON.stringify(settings),
     estimates: JSON.stringify(estimates),
-    metric_sums: JSON.stringify(metricSums),
+    metric_sums: JSON.stringify(sums),
     resampled_at: JSON.stringify(resampledAt),
-    ...(text && { text: JSON.stringify(text) }),
-  });
+    text: text && JSON.stringify(text),
+  };
+  const texts = Object.entries(metadata).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  await writeSafetensors(join(directory, fileOf(steps)), tensors, Object.fromEntries(texts));
   for (const name of (await checkpointsOf(directory)).slice(keep)) await rm(join(directory, name), { force: true });
 }
 
