@@ -3,7 +3,7 @@
     pip install torch==2.13.0 sae-lens==6.54.12 pyarrow      # on Python 3.11
     python scripts/check-saelens.py SAE_DIR [ACTIVATIONS_STORE]
 
-Loads cfg.json and sae_weights.safetensors (architecture "gated", "standard" or "jumprelu") with
+Loads cfg.json and sae_weights.safetensors (architecture "gated", "standard", "topk" or "jumprelu") with
 sae_lens.SAE.load_from_disk, and compares its encode and decode with numpy on rows of the store, or on
 random rows about b_dec. Exit status 1 if they differ by more than 1e-5 of the largest entry.
 """
@@ -20,12 +20,16 @@ from safetensors.numpy import load_file
 TOLERANCE = 1e-5
 
 
-def encode(arch, P, x):
+def encode(arch, P, x, k=None):
     """float64, so that only SAELens rounds. -> f, and how near each feature is to its threshold"""
     p = (x - P['b_dec']) @ P['W_enc']
     if arch == 'standard':
         pre = p + P['b_enc']
         return np.maximum(pre, 0), np.abs(pre)
+    if arch == 'topk':
+        pre = p + P['b_enc']
+        edge = np.sort(pre, axis=1)[:, -k - 1:-k + 1 or None].mean(axis=1, keepdims=True)
+        return np.where(pre > edge, np.maximum(pre, 0), 0), np.minimum(np.abs(pre - edge), np.abs(pre))
     if arch == 'jumprelu':
         pre = p + P['b_enc']
         return (pre > P['threshold']) * np.maximum(pre, 0), np.abs(pre - P['threshold'])
@@ -78,7 +82,7 @@ def main():
         x_hat_theirs = sae.decode(f_theirs).numpy()
         f_theirs = f_theirs.numpy()
 
-    f, margin = encode(cfg['architecture'], P, x.astype(np.float64))
+    f, margin = encode(cfg['architecture'], P, x.astype(np.float64), cfg.get('k'))
     # on a threshold float32 may fall on either side, and a gated feature then jumps: take theirs there
     tie = margin < TOLERANCE * margin.max()
     f = np.where(tie, f_theirs, f)

@@ -74,6 +74,7 @@ const FOREIGN: Readonly<Record<string, readonly string[] | Foreign>> = {
   architecture: ['arch'],
   l1_coefficient: ['l1'],
   l1_warm_up_steps: ['l1-warmup'],
+  aux_loss_coefficient: ['aux-coefficient'],
   lr_warm_up_steps: ['warmup'],
   lr_decay_steps: ['decay-steps'],
   lr_scheduler_name: ['lr-decay'],
@@ -143,7 +144,7 @@ const FOREIGN: Readonly<Record<string, readonly string[] | Foreign>> = {
   finetune: ['init'],
   dataset: ['corpus'],
   text_column: ['text-field'],
-  k: { ours: ['l1'], note: 'The architectures trained here set their sparsity by λ.' },
+  auxk_alpha: ['aux-coefficient'],
   // what many call it
   batch_size: ['batch'],
   learning_rate: ['lr'],

@@ -11,7 +11,13 @@ test('names of other tools lead to the flag here, in either spelling', () => {
   for (const [theirs, ours] of Object.entries({
     ...{ l1_coefficient: 'l1', expansion_factor: 'd-sae', model_name: 'model', hook_name: 'hook', hook_layer: 'hook' },
     ...{ lr_warm_up_steps: 'warmup', train_batch_size_tokens: 'batch', training_tokens: 'tokens' },
-    ...{ context_size: 'context', dead_feature_window: 'dead-window', k: 'l1', dict_size: 'd-sae', d_sae: 'd-sae' },
+    ...{
+      context_size: 'context',
+      dead_feature_window: 'dead-window',
+      auxk_alpha: 'aux-coefficient',
+      dict_size: 'd-sae',
+      d_sae: 'd-sae',
+    },
     ...{ sparsity_penalty: 'l1', ctx_len: 'context', num_latents: 'd-sae', dataset_path: 'corpus' },
     ...{ store_batch_size_prompts: 'contexts-per-pass', adam_beta1: 'beta1', checkpoint_path: 'out' },
   })) {
