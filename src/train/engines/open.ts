@@ -6,7 +6,7 @@ import { isUnsupported } from '../../sae/architecture.js';
 import { trainingOf } from '../../sae/registry.js';
 import { openCudaEngine } from './cuda/cuda-engine.js';
 import { hostBytes, lacking } from './cuda/plan.js';
-import type { Engine, EngineSettings, TrainerState } from './engine.js';
+import { type Engine, type EngineSettings, sizesOf, type TrainerState } from './engine.js';
 import { optionsOf } from './objective.js';
 import { openReferenceEngine } from './reference/engine.js';
 import { openSparseEngine, planWorkers } from './sparse/engine.js';
@@ -99,11 +99,15 @@ export function memoryNeeded(name: EngineName, settings: EngineSettings): number
   if (name === 'sparse') return planWorkers(settings).bytes;
   // The engine keeps two copies of the state; the graph has gradients and Adam's terms of both matrices, and its
   // arrays of a batch's features, of which ONNX Runtime keeps about so many at a time.
-  const { batch, dIn, dSae } = settings;
-  return 2 * stateBytes(settings) + 4 * (GRAPH_MATRICES * dIn + GRAPH_FEATURES * batch) * dSae + 4 * 8 * batch * dIn;
+  const { batch } = settings;
+  const { dIn, dOut, dSae } = sizesOf(settings);
+  const width = (dIn + dOut) / 2;
+  return (
+    2 * stateBytes(settings) + 4 * (GRAPH_MATRICES * width + GRAPH_FEATURES * batch) * dSae + 4 * 8 * batch * width
+  );
 }
 
-/** Values [d_in, d_sae], and [batch, d_sae], of the reference engine's graph at a time; bench:soak measures them. */
+/** Values [d_in, d_sae] or [d_sae, d_out], half of each, and [batch, d_sae], of the reference engine's graph at a time; bench:soak measures them. */
 const GRAPH_MATRICES = 8;
 const GRAPH_FEATURES = 20;
 
