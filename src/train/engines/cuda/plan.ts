@@ -1,9 +1,8 @@
 /** What lies on the device: sizes that follow from the settings, every array by name, and room for entries, which grows. */
 import { Refusal } from '../../../errors/refusal.js';
-import { isUnsupported, type SparseForm } from '../../../sae/architecture.js';
-import { trainingOf } from '../../../sae/registry.js';
+import type { SparseForm } from '../../../sae/architecture.js';
 import type { EngineSettings } from '../engine.js';
-import { isTrained, optionsOf } from '../objective.js';
+import { formOf, isTrained } from '../objective.js';
 import { stateBytes, stateShapes } from '../state.js';
 import type { CudaDevice, DevicePointer, ProductPrecision } from './device.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
@@ -73,12 +72,15 @@ export interface CudaPlan {
 /**
  * @param sliceBytes of pre-activations; tests make slices small
  * @param form of the loss; tests give forms that no architecture has
+ * @throws Error where the engine does not compute it; chooseEngine has refused that before
  */
 export function planCuda(
   settings: EngineSettings,
   sliceBytes = SLICE_BYTES,
-  form: SparseForm = formOf(settings),
+  form: SparseForm = formOf('cuda', settings),
 ): CudaPlan {
+  const reason = lacking(form);
+  if (reason !== undefined) throw new Error(`the CUDA engine cannot train ${settings.architecture}: ${reason}`);
   const { dIn, dOut = dIn, dSae, batch, precision = 'tf32' } = settings;
   const [dInRow, dOutRow] = [paddedRow(dIn), paddedRow(dOut)];
   const words = Math.ceil(dSae / WARP);
@@ -109,16 +111,8 @@ export function planCuda(
 
 /** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
 export function lacking({ auxK, rule, second }: SparseForm): string | undefined {
-  if (auxK) return 'it has no auxiliary loss of dead features';
-  return second && rule !== 'gated' ? 'it has a second reconstruction of gated SAEs only' : undefined;
-}
-
-/** @throws Error where the engine cannot train it; chooseEngine has refused that before */
-function formOf(settings: EngineSettings): SparseForm {
-  const form = trainingOf(settings.architecture).cuda(optionsOf(settings));
-  const reason = isUnsupported(form) ? form.unsupported : lacking(form);
-  if (reason === undefined) return form as SparseForm;
-  throw new Error(`the CUDA engine cannot train ${settings.architecture} SAEs: ${reason}`);
+  if (auxK) return 'it computes no auxiliary loss of dead features';
+  return second && rule !== 'gated' ? 'it computes a second reconstruction for gated SAEs only' : undefined;
 }
 
 type PlannedSizes = Omit<CudaPlan, 'arrays' | 'views' | 'entries' | 'bytes'>;

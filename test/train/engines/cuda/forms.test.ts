@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { SparseForm } from '../../../../src/sae/architecture.js';
 import { trainingOf } from '../../../../src/sae/registry.js';
 import { square } from '../../../../src/sae/sae.js';
-import { lacking } from '../../../../src/train/engines/cuda/plan.js';
+import { lacking, planCuda } from '../../../../src/train/engines/cuda/plan.js';
 import type { Engine, EngineSettings } from '../../../../src/train/engines/engine.js';
 import { batches, randomStart, smallSettings } from '../problem.js';
 import { withoutCompiler } from './compiler.js';
@@ -73,4 +73,6 @@ test('what the engine does not compute of a form is said by name', () => {
   assert.equal(lacking(largest(3)), undefined);
   assert.match(lacking({ ...largest(3), auxK: { k: 4, coefficient: 1 / 32 } })!, /dead features/);
   assert.match(lacking({ ...gated, rule: 'relu' })!, /second reconstruction/);
+  const auxK = { ...largest(3), auxK: { k: 4, coefficient: 1 / 32 } };
+  assert.throws(() => planCuda(smallSettings('standard'), undefined, auxK), /cannot train standard: .* dead features/);
 });
