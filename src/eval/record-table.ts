@@ -1,5 +1,5 @@
 import { textTable } from '../progress/progress.js';
-import type { EvalRecord, Headline, Interval } from './record.js';
+import { type EvalRecord, type Headline, hasNoBos, type Interval } from './record.js';
 
 /** The evaluation as a table for the terminal: a line an SAE, headline numbers with their 95 % intervals. */
 export function recordTable(records: readonly EvalRecord[]): string {
@@ -75,10 +75,11 @@ function notes(records: readonly EvalRecord[]): string[] {
     return `${hook}: CE clean ${ce_clean.toFixed(4)}, zero-ablated ${ce_zero.toFixed(4)}${mean}`;
   });
   const contexts = first.contexts === undefined ? '' : ` of ${first.contexts} contexts`;
+  const bos = hasNoBos(first) ? 'contexts do not begin with BOS' : 'BOS positions are left out of every mean';
   return [
     ...losses,
     ...reasons(records),
-    `over ${first.tokens} tokens${contexts}; BOS positions are left out of every mean; losses in nats per token; dead: active on none of these tokens`,
+    `over ${first.tokens} tokens${contexts}; ${bos}; losses in nats per token; dead: active on none of these tokens`,
     'intervals: 95 %, bootstrap over contexts',
   ];
 }

@@ -70,7 +70,7 @@ export type DecoderMaxCosine = z.output<typeof decoderMaxCosine>;
 /** Mean losses (nats) by the position in the context; NaN where a bin has no counted position. */
 const lossByPosition = z
   .object({
-    /** Integers, one more than losses: bin i has edges[i] ≤ position < edges[i + 1]; BOS is at 0. */
+    /** Integers, one more than losses: bin i has edges[i] ≤ position < edges[i + 1]; a BOS is at 0. */
     edges: z.array(measurable),
     ce_clean: z.array(measured),
     ce_spliced: z.array(measured),
@@ -193,6 +193,11 @@ const evalRecord = z.object({
 
 /** A record as it is read. */
 export type EvalRecord = z.output<typeof evalRecord>;
+
+/** Was it measured on contexts without BOS? There, every position that is followed by a token counts. */
+export function hasNoBos({ settings }: Pick<EvalRecord, 'settings'>): boolean {
+  return settings?.prepend_bos === false;
+}
 
 /** A record as `eval` makes it today, with every key. */
 export type MeasuredRecord = Required<EvalRecord>;

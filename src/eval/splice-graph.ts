@@ -61,7 +61,7 @@ interface Spliced {
  * once on the tall batch (design: docs/architecture.md).
  *
  * Inputs: `tokens` int64 [batch, context]; `spliced` int64 [spliced], flat positions whose activation is replaced (all
- * but BOS); `counted` float32 [batch, spliced], 1 where a position counts and is of the context; `centre` float32
+ * but a leading BOS); `counted` float32 [batch, spliced], 1 where a position counts and is of the context; `centre` float32
  * [d_in]; `rows` and `targets` int64 [rows], flat positions whose next-token losses are wanted and the tokens that
  * follow; `chunks` int64 [1], into which rows are cut evenly.
  *

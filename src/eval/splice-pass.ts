@@ -62,7 +62,7 @@ export async function runPass(
 
 /** Which positions of a batch are spliced, which count, and what follows them. */
 export interface Positions {
-  /** Flat positions of tokens other than BOS: their activations are replaced. */
+  /** Flat positions of tokens that are not left out: their activations are replaced. */
   readonly spliced: number[];
   /** Indices into `spliced` of the positions that count. */
   readonly counted: number[];

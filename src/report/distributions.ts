@@ -1,5 +1,6 @@
 import { line, type Markish, rect } from '@observablehq/plot';
 import { listed } from '../config/suggest.js';
+import { hasNoBos } from '../eval/record.js';
 import { AXIS_LINES, attributed, type Box, drawn, FIGURE_WIDTH, FONT, figureSvg, fitted, titles } from './chart.js';
 import { distinct, type Entry, families } from './entries.js';
 import { type KeyItem, key, lineColour, styleColour } from './family-styles.js';
@@ -231,7 +232,9 @@ export function lossByPositionFigure(entries: readonly Entry[], id: string): Mar
     id,
     title: 'Loss by position',
     description: `Cross-entropy by place in the context, for ${listed(measured.map(({ fullName }) => fullName))}.`,
-    x: 'Position in the context (BOS at 0)',
+    x: measured.some(({ record }) => hasNoBos(record))
+      ? 'Position in the context'
+      : 'Position in the context (BOS at 0)',
     y: 'Cross-entropy (nats a token)',
     panel,
     more: [{ label: 'clean model', style: null, faint: true, sign: 'line' }],

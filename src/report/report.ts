@@ -8,7 +8,7 @@ import { checkNotInputs, readRegular } from '../disk/input-file.js';
 import { checkWritable } from '../disk/output-directory.js';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
-import { type Evaluation, readEvaluation } from '../eval/record.js';
+import { type Evaluation, hasNoBos, readEvaluation } from '../eval/record.js';
 import { drawable, notDrawn, type Point, paretoFigure, pointsOf, shrinkageFigure } from './against-l0.js';
 import { crossEntropyFigure } from './cross-entropy.js';
 import { densityFigure, l0DistributionFigure, lossByPositionFigure } from './distributions.js';
@@ -26,7 +26,7 @@ import {
   referencePoints,
   sitesByHook,
 } from './reference.js';
-import { csvOf, DEFINITIONS, furtherTable, headlineTable } from './sae-tables.js';
+import { csvOf, DEFINITIONS, furtherTable, headlineTable, WITHOUT_BOS } from './sae-tables.js';
 import { trainingCurvesFigure, withoutCurve } from './training-curves.js';
 
 /**
@@ -209,7 +209,7 @@ ${captionedTable(1, headlineTable(entries), tableCaption, measured)}
 ${further === null ? null : captionedTable(2, further, 'Further measurements of the same evaluation.', measured)}
 ${figures.rest}
 ${source ? commandsSection(entries, source) : null}<section><h2>Definitions</h2>
-${DEFINITIONS}
+${DEFINITIONS}${entries.some(({ record }) => hasNoBos(record)) ? WITHOUT_BOS : null}
 </section>
 <section><h2>Configuration</h2>
 ${configurationSection(entries)}

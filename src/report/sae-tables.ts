@@ -309,6 +309,9 @@ export function csvOf(entries: readonly Entry[]): string {
   return [names, ...rows].map((row) => `${row.map(cell).join(',')}\r\n`).join('');
 }
 
+/** What of the definitions is otherwise for evaluations without BOS. */
+export const WITHOUT_BOS: Markup = markup`<p>Contexts of SAEs with prepend_bos false do not begin with BOS: there, every position that is followed by a token is counted.</p>`;
+
 /** How each number of the page is defined. */
 export const DEFINITIONS: Markup = markup`<p>x is the activation at the hook, x̂ its reconstruction by the SAE, f the SAE’s feature activations, T the number of counted positions. A position is counted if it holds a token other than BOS and is followed by one: BOS positions are left out of every mean. CE(·) is the model’s mean next-token cross-entropy, in nats a token, with the activation at the hook replaced as written; CE(x) is the clean model.</p>
 <dl>

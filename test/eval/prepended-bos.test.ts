@@ -8,6 +8,7 @@ import { openStore } from '../../src/activations/store.js';
 import { evalSchema, harvestSchema, trainSchema } from '../../src/config/stages.js';
 import { openTokenizer } from '../../src/corpus/tokenizer.js';
 import { evaluate } from '../../src/eval/evaluate.js';
+import { recordTable } from '../../src/eval/record-table.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { harvestToStream } from '../../src/harvest/stream.js';
 import { silent } from '../../src/progress/progress.js';
@@ -91,7 +92,9 @@ test('an evaluation follows its SAEs: without BOS, every position that is follow
   assert.ok(without!.loss_by_position!.ce_clean.every((loss) => loss !== null && loss > 0));
   // 200 positions of 31 a context; a context with BOS has 30.
   assert.equal(without!.contexts, Math.ceil(200 / (CONTEXT - 1)));
+  assert.doesNotMatch(recordTable([without!]), /BOS positions are left out/);
   const [with_] = await evaluated([ofPlain], 'eval-plain');
+  assert.match(recordTable([with_!]), /BOS positions are left out/);
   assert.equal('prepend_bos' in with_!.settings!, false);
   assert.deepEqual([with_!.loss_by_position!.edges[0], with_!.contexts], [1, Math.ceil(200 / (CONTEXT - 2))]);
   assert.notEqual(without!.ce_clean, with_!.ce_clean);
