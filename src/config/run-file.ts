@@ -110,10 +110,11 @@ export function flagOfRun(key: string): FlagOfRun {
   return (OF_RUN as Readonly<Record<string, FlagOfRun>>)[key] ?? 'result';
 }
 
-/** Flags that cfg.json records, in its order. */
-export const RECORDED_FLAGS = (Object.keys(OF_RUN) as (keyof TrainConfig)[]).filter((key) =>
-  ['result', 'outcome'].includes(OF_RUN[key]),
-);
+/** Does cfg.json record this flag of `train`? */
+export const isRecorded = (key: string) => ['result', 'outcome'].includes(flagOfRun(key));
+
+/** Flags that cfg.json records, in its order; those of architectures follow `arch`. */
+export const RECORDED_FLAGS = (Object.keys(OF_RUN) as (keyof TrainConfig)[]).filter(isRecorded);
 
 /** run.json: what shows a run, and the command that began it. */
 const runFile = z.object({

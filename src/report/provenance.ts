@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { flagsOf, type GivenCommand, recordName } from '../config/flags.js';
+import { isRecorded } from '../config/run-file.js';
 import { trainSchema } from '../config/stages.js';
 import type { EvalRecord } from '../eval/record.js';
 import { architectureNamed } from '../sae/registry.js';
@@ -100,9 +101,9 @@ export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
   if (!architectureNamed(architecture)?.training) return null;
   const settings = trainingRecordOf(cfg);
   const words = flagsOf(trainSchema).flatMap(({ key, name, default: usual }) => {
-    if (key === 'activations' || key === 'out') return [];
-    // Steps and tokens say one thing, of which a command may have one word; a rate that never falls falls in no steps.
-    if (key === 'tokens' && 'steps' in settings) return [];
+    // What is recorded of tokens is a result, but steps and tokens say one thing.
+    if (!isRecorded(key) && (key !== 'tokens' || settings.steps !== undefined)) return [];
+    // A rate that never falls falls in no steps.
     if (key === 'decaySteps' && settings.lr_decay === 'constant') return [];
     const value = settings[recordName(key)];
     if (value === usual || value === false) return [];

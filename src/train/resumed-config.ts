@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { section } from '../config/config-file.js';
 import { type Flag, flagsOf, recordName } from '../config/flags.js';
 import { loadConfig, withoutRivals } from '../config/load.js';
-import { flagOfRun, readRunFlags } from '../config/run-file.js';
+import { flagOfRun, isRecorded, readRunFlags } from '../config/run-file.js';
 import { type TrainConfig, trainSchema } from '../config/stages.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { type Finished, finishedIn } from './run-directory.js';
@@ -68,8 +68,8 @@ const words = (value: unknown) => (value === undefined ? 'not given' : [value].f
 /** Flags of a finished SAE whose run.json is gone, from its cfg.json. */
 function flagsOfFinished({ settings }: Finished): Record<string, unknown> {
   const flags = flagsOf(trainSchema).flatMap(({ key, name }) => {
-    const value = settings[recordName(key)];
-    if (value === undefined || value === null || key === 'activations' || key === 'tokens') return [];
+    const value = isRecorded(key) ? settings[recordName(key)] : undefined;
+    if (value === undefined || value === null) return [];
     return key === 'decaySteps' && value === 0 ? [] : [[name, value] as const];
   });
   return Object.fromEntries(flags);
