@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { completionScript, offers, SHELLS } from '../../src/cli/completion.js';
 import { flagsOf } from '../../src/config/flags.js';
 import { STAGES, type StageName } from '../../src/config/stages.js';
+import { trainable } from '../../src/sae/registry.js';
 import { refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { run } from './run-program.js';
@@ -33,7 +34,7 @@ test('bash: commands, flags, choices, lists of choices, and paths', () => {
   assert.deepEqual(bash('sae-pipe tr'), ['train']);
   assert.ok(bash('sae-pipe ').includes('harvest') && bash('sae-pipe ').includes('completion'));
   assert.deepEqual(bash('sae-pipe train --ov'), ['--overwrite']);
-  assert.deepEqual(bash('sae-pipe train --arch '), ['gated', 'standard']);
+  assert.deepEqual(bash('sae-pipe train --arch '), trainable);
   assert.deepEqual(bash('sae-pipe train --arch=ga'), ['gated']);
   assert.deepEqual(bash('sae-pipe train --log-every 5 --log '), ['text', 'json']);
   assert.deepEqual(bash('sae-pipe train --ablate no-r-mag,un'), [
@@ -93,7 +94,7 @@ test('fish offers what the script tells it', { skip: !has('fish') && 'fish is no
   };
   assert.deepEqual(fish('sae-pipe trai'), ['train']);
   assert.deepEqual(fish('sae-pipe train --overw'), ['--overwrite']);
-  assert.deepEqual(fish('sae-pipe train --arch '), ['gated', 'standard']);
+  assert.deepEqual(fish('sae-pipe train --arch '), trainable);
   assert.deepEqual(fish('sae-pipe train --config runs.'), ['runs.yaml']);
   assert.deepEqual(fish('sae-pipe figure par'), ['pareto']);
 });

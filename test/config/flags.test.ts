@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { z } from 'zod';
 import { flagName, flagsOf } from '../../src/config/flags.js';
 import { STAGES } from '../../src/config/stages.js';
+import { trainable } from '../../src/sae/registry.js';
 
 const flagOf = (schema: z.ZodType) => flagsOf(z.object({ someKey: schema }))[0]!;
 
@@ -79,5 +80,6 @@ test('harvest and train have the flags that their users know', () => {
   assert.equal(harvest.get('resume')!.type, 'boolean');
   const train = new Map(flagsOf(STAGES.train).map((flag) => [flag.name, flag]));
   assert.equal(train.get('d-sae')!.type, 'number');
-  assert.deepEqual(train.get('arch')!.choices, ['gated', 'standard']);
+  assert.deepEqual(train.get('arch')!.choices, trainable);
+  assert.ok(trainable.includes('gated') && trainable.includes('topk') && !trainable.includes('gated_untied'));
 });
