@@ -204,9 +204,18 @@ test('a client that takes its answer drop by drop is closed', async (t) => {
   const closed = new Promise((resolve) => socket.once('close', resolve));
   socket.pause();
   socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`);
+  await new Promise((resolve) => socket.once('readable', resolve));
   const sip = setInterval(() => socket.read(1000), 20);
-  t.after(() => clearInterval(sip));
+  // Later than the server's patience, whose timer was set before the answer began.
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  clearInterval(sip);
+  let bytes = 0;
+  socket.on('data', (data: Uint8Array) => {
+    bytes += data.length;
+  });
+  socket.resume();
   await closed;
+  assert.ok(bytes < 50_000_000, 'the whole answer came');
 });
 
 test('many who ask at once are all answered, from one drawing', async (t) => {
