@@ -4,21 +4,17 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { homeDirectory } from '../../src/disk/space.js';
 import { checkAddressSpace } from '../../src/train/engines/sparse/engine.js';
 import { refuses } from '../config/refuses.js';
-import { HOOK, harvestWords, succeeds, trainWords } from '../faults/commands.js';
+import { HOOK, harvestWords, made, trainWords } from '../faults/commands.js';
 import { temporaryDirectory } from '../temporary.js';
 import type { Outcome } from './run-program.js';
 
 const LINUX = process.platform === 'linux';
 const root = temporaryDirectory();
-const store = join(root, 'acts', HOOK);
-
-before(async () => {
-  await succeeds(harvestWords(join(root, 'acts')));
-});
+const { store } = await made();
 
 /** Runs a command after some lines of the shell. */
 async function after(lines: string, args: readonly string[]): Promise<Outcome> {

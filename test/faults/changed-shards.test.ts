@@ -1,16 +1,14 @@
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { run } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
-import { HOOK, harvestWords, refused, succeeds, trainWords } from './commands.js';
+import { copyOfMade, HOOK, harvestWords, refused, succeeds, trainWords } from './commands.js';
 
 const root = temporaryDirectory();
-const acts = join(root, 'acts');
+const { acts } = await copyOfMade(root);
 const [FIRST, OTHER] = ['shard-00000.arrow', 'shard-00003.arrow'] as const;
-
-before(() => succeeds(harvestWords(acts)));
 
 /** What can happen to a shard after it was written, and what is said of it. */
 const CHANGES: Record<string, { change: (store: string) => void; said: RegExp }> = {

@@ -1,24 +1,17 @@
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { Task } from '../../src/progress/progress.js';
 import { CheckpointClock } from '../../src/train/training-checkpoint.js';
 import { WatchedRuns } from '../../src/watch/watched-runs.js';
 import { startIn } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
 import { runIn } from '../watch/runs.js';
-import { evalWords, HOOK, harvestWords, resultsBelow, succeeds, trainWords } from './commands.js';
+import { evalWords, harvestWords, made, resultsBelow, trainWords } from './commands.js';
 
 const root = temporaryDirectory();
-const acts = join(root, 'acts');
-const store = join(acts, HOOK);
-const sae = join(root, 'sae');
-
-before(async () => {
-  await succeeds(harvestWords(acts));
-  await succeeds(trainWords(store, sae));
-});
+const { acts, store, sae, evaluated } = await made();
 
 interface Line {
   readonly time: string;
@@ -58,10 +51,9 @@ test('a clock that is set back changes no result, no rate and no time left', asy
     }
     assert.deepEqual(resultsBelow(out), resultsBelow(whole));
   }
-  const evaluated = [join(root, 'eval'), join(root, 'eval-backwards')] as const;
-  await succeeds(evalWords(sae, evaluated[0]));
-  await backwards(evalWords(sae, evaluated[1]));
-  assert.deepEqual(resultsBelow(evaluated[1]), resultsBelow(evaluated[0]));
+  const out = join(root, 'eval-backwards');
+  await backwards(evalWords(sae, out));
+  assert.deepEqual(resultsBelow(out), resultsBelow(evaluated));
 });
 
 test('checkpoints by time and durations go by a clock that cannot be set', (t) => {

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { cpSync, existsSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { type Outcome, run } from '../cli/run-program.js';
+import { fixture } from '../fixtures.js';
 import { filesBelow } from '../temporary.js';
 
 export const HOOK = 'blocks.1.hook_mlp_out';
@@ -35,6 +36,37 @@ export async function succeeds(args: readonly string[]): Promise<Outcome> {
   const outcome = await run(...args);
   assert.equal(outcome.code, 0, outcome.stderr);
   return outcome;
+}
+
+/** What the commands above make with their own flags, one from the other. */
+export interface Made {
+  readonly acts: string;
+  readonly store: string;
+  readonly sae: string;
+  readonly evaluated: string;
+}
+
+const placesIn = (directory: string): Made => {
+  const at = (name: string) => join(directory, name);
+  return { acts: at('acts'), store: join(at('acts'), HOOK), sae: at('sae'), evaluated: at('evaluated') };
+};
+
+/** Made once for all test files, which leave it as it is. */
+export async function made(): Promise<Made> {
+  const directory = await fixture('made', async (own) => {
+    const { acts, store, sae, evaluated } = placesIn(own);
+    await succeeds(harvestWords(acts));
+    await succeeds(trainWords(store, sae));
+    await succeeds(evalWords(sae, evaluated));
+  });
+  return placesIn(directory);
+}
+
+/** A copy of it, to be changed. */
+export async function copyOfMade(directory: string): Promise<Made> {
+  const { acts } = await made();
+  cpSync(dirname(acts), directory, { recursive: true });
+  return placesIn(directory);
 }
 
 /** Ended with 1, one line of cause and remedy, and no stack. */

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { temporaryDirectory } from '../temporary.js';
 import {
   evalWords,
   HOOK,
   harvestWords,
+  made,
   nothingHalfWritten,
   refused,
   resultsBelow,
@@ -18,17 +19,10 @@ import { operationsOf, runOnFailingDisk } from './run-on-failing-disk.js';
 /** `SAE_PIPE_LONG=1 node --test dist/test/faults/failing-writes.test.js` lets every single operation fail. */
 const LONG = process.env.SAE_PIPE_LONG === '1';
 /** Else so many of each command's, spread from the first to the last. */
-const POINTS = 4;
+const POINTS = 3;
 
 const root = temporaryDirectory();
-const store = join(root, 'acts', HOOK);
-const sae = join(root, 'sae');
-
-before(async () => {
-  await succeeds(harvestWords(join(root, 'acts')));
-  await succeeds(trainWords(store, sae));
-  await succeeds(evalWords(sae, join(root, 'evaluated')));
-});
+const { store, sae, evaluated } = await made();
 
 function pointsOf(operations: number): number[] {
   if (LONG) return Array.from({ length: operations }, (_, i) => i + 1);
@@ -98,7 +92,7 @@ test('export: the same', () =>
   ]));
 
 test('report and figure: the same', async () => {
-  await failsAnywhere('report', (directory) => ['report', join(root, 'evaluated'), '--out', join(directory, 'a.html')]);
+  await failsAnywhere('report', (directory) => ['report', evaluated, '--out', join(directory, 'a.html')]);
   await failsAnywhere('figure', (directory) => ['figure', 'jump-relu', '--out', join(directory, 'a.svg')]);
 });
 

@@ -3,13 +3,13 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { type Outcome, run, sleep, start } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
 import {
   evalWords,
-  HOOK,
   harvestWords,
+  made,
   nothingHalfWritten,
   refused,
   resultsBelow,
@@ -18,16 +18,7 @@ import {
 } from './commands.js';
 
 const root = temporaryDirectory();
-const acts = join(root, 'acts');
-const store = join(acts, HOOK);
-const sae = join(root, 'sae');
-const evaluated = join(root, 'evaluated');
-
-before(async () => {
-  await succeeds(harvestWords(acts));
-  await succeeds(trainWords(store, sae));
-  await succeeds(evalWords(sae, evaluated));
-});
+const { acts, store, sae, evaluated } = await made();
 
 /** A file system of `bytes` in memory; undefined, with the test skipped, where none can be mounted. */
 function smallDisk(t: TestContext, bytes: number): string | undefined {

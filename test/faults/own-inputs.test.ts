@@ -1,21 +1,13 @@
 import assert from 'node:assert/strict';
 import { linkSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { run } from '../cli/run-program.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { evalWords, HOOK, harvestWords, succeeds, trainWords } from './commands.js';
+import { copyOfMade, trainWords } from './commands.js';
 
 const root = temporaryDirectory();
-const store = join(root, 'acts', HOOK);
-const sae = join(root, 'sae');
-const evaluated = join(root, 'evaluated');
-
-before(async () => {
-  await succeeds(harvestWords(join(root, 'acts')));
-  await succeeds(trainWords(store, sae));
-  await succeeds(evalWords(sae, evaluated));
-});
+const { store, sae, evaluated } = await copyOfMade(root);
 
 test('no command replaces what it reads, whatever name it is given', async () => {
   symlinkSync(join(evaluated, 'eval.json'), join(root, 'link.html'));

@@ -2,21 +2,12 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { run } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
-import { evalWords, HOOK, harvestWords, refused, succeeds, trainWords } from './commands.js';
+import { evalWords, harvestWords, made, refused, trainWords } from './commands.js';
 
-const root = temporaryDirectory();
-const store = join(root, 'acts', HOOK);
-const sae = join(root, 'sae');
-const evaluated = join(root, 'evaluated');
-
-before(async () => {
-  await succeeds(harvestWords(join(root, 'acts')));
-  await succeeds(trainWords(store, sae));
-  await succeeds(evalWords(sae, evaluated));
-});
+const { store, sae, evaluated } = await made();
 
 /** A directory that nobody may write to, root included; undefined, with the test skipped, where none can be had. */
 function readOnly(t: TestContext): string | undefined {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { temporaryDirectory } from '../temporary.js';
 import {
   evalWords,
-  HOOK,
   harvestWords,
+  made,
   nothingHalfWritten,
   refused,
   resultsBelow,
@@ -19,14 +19,7 @@ import { type Disk, operationsOf, runOnFailingDisk } from './run-on-failing-disk
 const LONG = process.env.SAE_PIPE_LONG === '1';
 
 const root = temporaryDirectory();
-const store = join(root, 'acts', HOOK);
-const sae = join(root, 'sae');
-
-before(async () => {
-  await succeeds(harvestWords(join(root, 'acts')));
-  await succeeds(trainWords(store, sae));
-  await succeeds(evalWords(sae, join(root, 'evaluated')));
-});
+const { store, sae, evaluated } = await made();
 
 /** Of `count` syncs those that are tried: the first, and those of the results, which come last. */
 const pointsOf = (count: number) =>
@@ -102,7 +95,7 @@ test('export', () =>
 test('report', () =>
   failsOnce(
     'report',
-    (to) => ['report', join(root, 'evaluated'), '--out', join(to, 'pages', 'a.html')],
+    (to) => ['report', evaluated, '--out', join(to, 'pages', 'a.html')],
     ['--overwrite'],
     ['a.html'],
   ));

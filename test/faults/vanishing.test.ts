@@ -1,17 +1,15 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { before, test } from 'node:test';
+import { test } from 'node:test';
 import { type Outcome, sleep, start } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
-import { HOOK, harvestWords, refused, resultsBelow, succeeds, trainWords } from './commands.js';
+import { HOOK, harvestWords, made, refused, resultsBelow, succeeds, trainWords } from './commands.js';
 
 const root = temporaryDirectory();
-const acts = join(root, 'acts');
+const { acts } = await made();
 /** More rows than one pool: training comes back to the disk again and again. */
-const LONG_TRAINING = { steps: 4000, 'pool-rows': 500, 'log-every': 10 };
-
-before(() => succeeds(harvestWords(acts)));
+const LONG_TRAINING = { steps: 4000, 'pool-rows': 500, 'log-every': 10, 'checkpoint-every': 100 };
 
 /** Whichever is met first: a file that is open and has no name any more, or a directory to write a new one to. */
 const GONE = String.raw`.* (was deleted while it was written|could not be written: its directory is gone or not a directory)\. Check`;

@@ -26,7 +26,7 @@ const yaml = (name: string, runs: string, harvest = HARVEST) => {
     file,
     `${harvest === STORED ? '' : harvest}train: {steps: 25, batch: 128, d-sae: 200, lr: 0.001, log-every: 5, dead-window: 300, resample-at: [10], resample-inputs: 900}
 ${harvest === STORED ? STORED : 'sweep: {'}seed: [0, 1], runs: ${runs}}
-eval: {model: assets/tiny-gemma, corpus: assets/corpus/validation.jsonl.gz, tokens: 500}
+eval: {model: assets/tiny-gemma, corpus: assets/corpus/validation.jsonl.gz, tokens: 250}
 report: {title: A sweep}
 `,
   );
@@ -147,7 +147,7 @@ test('an evaluation that cannot be made is refused before anything is harvested'
   for (const [from, to, said] of [
     [/(eval: .*corpus: )[^,]*/, '$1nowhere.txt', /nowhere\.txt/],
     [/(eval: .*)corpus: [^,]*, /, '$1', /--corpus is missing/],
-    [/(eval: .*)tokens: 500/, '$1tokens: none', /eval\.tokens/],
+    [/(eval: .*)tokens: 250/, '$1tokens: none', /eval\.tokens/],
     [/title: A sweep/, 'titel: A sweep', /report\.titel/],
   ] as const) {
     const file = join(root, 'no-evaluation.yaml');
