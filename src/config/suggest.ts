@@ -131,7 +131,7 @@ const FOREIGN: Readonly<Record<string, readonly string[] | Foreign>> = {
   log_steps: ['log-every'],
   save_steps: ['checkpoint-every'],
   save_dir: ['out'],
-  remove_bos: { ours: ['context'], note: 'BOS positions are always left out.' },
+  remove_bos: { ours: ['prepend-bos'], note: 'Positions of a prepended BOS are always left out.' },
   // sparsify
   num_latents: ['d-sae'],
   lr_warmup_steps: ['warmup'],
