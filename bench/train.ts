@@ -53,7 +53,7 @@ function measure(size: Size, directory: string): Map<Contender, Timing | string>
       const key = [...results.keys()].find((known) => known.label === contender.label) ?? contender;
       const before = results.get(key);
       if (typeof before === 'string') continue;
-      const timing = time(contender, { start, warmup: size.warmup, steps: size.steps, python });
+      const timing = time(contender, { start, k: size.l0, warmup: size.warmup, steps: size.steps, python });
       process.stderr.write(
         `(${size.d}, ${size.n}, ${size.B}) round ${round + 1} ${contender.label}: ${typeof timing === 'string' ? timing : `${median(timing.ms).toFixed(1)} ms`}\n`,
       );
@@ -68,12 +68,17 @@ function measure(size: Size, directory: string): Map<Contender, Timing | string>
 const digits = (ms: number) => (ms < 100 ? ms.toFixed(1) : ms.toFixed(0));
 
 function table(results: Map<Contender, Timing | string>): string {
-  const eager = [...results].find(([contender]) => contender.label === 'PyTorch, eager')?.[1];
-  const base = eager && typeof eager !== 'string' ? median(eager.ms) : Number.NaN;
+  // Each is compared with eager PyTorch of its own maths.
+  const baseOf = ({ topk }: Contender) => {
+    const label = topk ? 'TopK, PyTorch, eager' : 'PyTorch, eager';
+    const eager = [...results].find(([contender]) => contender.label === label)?.[1];
+    return eager && typeof eager !== 'string' ? median(eager.ms) : Number.NaN;
+  };
   const rows = [...results].map(([contender, timing]) => {
     if (typeof timing === 'string') return [contender.label, `could not run: ${timing}`, '', '', ''];
     const middle = median(timing.ms);
     const spread = `${digits(quantile(timing.ms, 0.25))}–${digits(quantile(timing.ms, 0.75))}`;
+    const base = baseOf(contender);
     const ratio = Number.isFinite(base) ? `${(base / middle).toFixed(2)} ×` : '–';
     return [contender.label, digits(middle), spread, ratio, timing.l0?.toFixed(1) ?? '–'];
   });
@@ -87,7 +92,8 @@ function profileTable(all: ReadonlyMap<Size, Map<Contender, Timing | string>>): 
     for (const [contender, timing] of results) {
       if (typeof timing === 'string' || !timing.profile) continue;
       parts = Object.keys(timing.profile);
-      const name = `(${size.d}, ${size.n}, ${size.B}, ${size.l0}), ${contender.threads} worker${contender.threads > 1 ? 's' : ''}`;
+      const maths = contender.topk ? ', TopK' : '';
+      const name = `(${size.d}, ${size.n}, ${size.B}, ${size.l0})${maths}, ${contender.threads} worker${contender.threads > 1 ? 's' : ''}`;
       rows.push([name, ...parts.map((part) => digits(timing.profile![part]!))]);
     }
   }

@@ -80,6 +80,32 @@ def parameters(contender, peer):
                 r_mag=ae.r_mag, b_dec=ae.decoder_bias)
 
 
+def check_topk(start, batches, k=7):
+    """The peer's first loss, against a float64 one token by token: without dead features, and with every third dead."""
+    from peer_topk import ALPHA, DEAD, TopK
+    peer = TopK({name: p.clone() for name, p in start.items()}, lr=LR, l1=0, n_steps=1, batch_size=B, k=k)
+    P = {name: p.detach().double() for name, p in peer.P.items()}
+    x = batches[0].double()
+    for dead in ((), range(0, N, 3)):
+        peer.since[list(dead)] = DEAD
+        errors, offs = [], []
+        for token in x:
+            h = (P['W_enc'].T @ (token - P['b_dec']) + P['b_enc']).tolist()
+            def decoded(features, most):
+                best = sorted((j for j in features if h[j] > 0), key=lambda j: -h[j])[:most]
+                return sum((h[j] * P['W_dec'][j] for j in best), torch.zeros(D, dtype=torch.float64))
+            e = token - P['b_dec'] - decoded(range(N), k)
+            errors.append(e)
+            offs.append(((e - decoded(dead, D // 2)) ** 2).sum())
+        errors, offs = torch.stack(errors), torch.stack(offs)
+        loss = (errors ** 2).sum() / B
+        if dead:
+            loss = loss + ALPHA * offs.mean() * x.var(0, correction=0).sum() / errors.var(0, correction=0).sum()
+        difference = abs(peer.loss(batches[0]) / loss.item() - 1)
+        assert difference < 1e-6, ('pytorch-topk', len(dead), difference)
+        print(f'pytorch-topk, {len(dead)} dead features: loss differs by {difference:.0e}')
+
+
 def main():
     torch.set_num_threads(1)
     start, batches = problem()
@@ -92,6 +118,7 @@ def main():
         sizes = torch.stack([g[name].abs() for g in history])
         sure[name] = ((sizes == 0) | (sizes > 1e-4 * sizes.max())).all(0)
         assert sure[name].double().mean() > 0.98, name
+    check_topk(start, batches)
     for contender in (*SAME_MATHS, 'saelens'):
         module, name = CONTENDERS[contender].split(':')
         make = getattr(importlib.import_module(module), name)

@@ -32,7 +32,7 @@ import time
 import traceback
 import warnings
 
-# Each is module:class; a class is made with (start, lr, l1, n_steps, batch_size) and has
+# Each is module:class; a class is made with (start, lr, l1, n_steps, batch_size), and k where it has one, and has
 #     version    text
 #     step(x)    one whole step on x [B, d]; nothing else is timed
 #     loss(x), l0(x)    floats, at the present parameters, or None where the contender has no such thing
@@ -40,6 +40,7 @@ import warnings
 CONTENDERS = {
     'pytorch-eager': 'peer_torch:Eager',
     'pytorch-compile': 'peer_torch:Compiled',
+    'pytorch-topk': 'peer_topk:TopK',
     'dictionary_learning': 'peer_dictionary_learning:Published',
     'saelens': 'peer_saelens:Published',
     'product': 'peer_torch:Product',
@@ -63,6 +64,7 @@ def parse_args():
     parser.add_argument('--threads', type=positive, required=True)
     parser.add_argument('--lr', type=float, required=True)
     parser.add_argument('--l1', type=float, required=True, help='lambda, beside sums of squares')
+    parser.add_argument('--k', type=positive, help='features a token, of pytorch-topk alone')
     return parser.parse_args()
 
 
@@ -97,7 +99,8 @@ def run(args):
     start, batches = load(args.start)
     module, name = CONTENDERS[args.contender].split(':')
     make = getattr(importlib.import_module(module), name)
-    peer = make(start, lr=args.lr, l1=args.l1, n_steps=args.warmup + args.steps, batch_size=batches.shape[1])
+    peer = make(start, lr=args.lr, l1=args.l1, n_steps=args.warmup + args.steps, batch_size=batches.shape[1],
+                **({} if args.k is None else dict(k=args.k)))
     # again, in case the contender's package set it on import
     torch.set_num_threads(args.threads)
     version = ' '.join(dict.fromkeys([peer.version, f'torch {torch.__version__}']))

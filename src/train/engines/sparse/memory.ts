@@ -224,12 +224,15 @@ function planStrip(plan: Plan, { settings, features }: SliceShape): void {
 export const LISTS = ['main', 'dead'] as const;
 export type ListName = (typeof LISTS)[number];
 
+/** Entries of a token, in units of k, at which those that are not among the k largest any more are dropped. */
+const SPARE = 4;
+
 /** Most entries that a list can hold. */
 export function listCapacity({ settings, form, features }: SliceShape, list: ListName): number {
   const k = list === 'main' ? limitOf(form) : (form.auxK?.k ?? 0);
   if (k === 0) return entryCapacity(features, settings.batch);
-  // What is kept of earlier strips, and all of one.
-  return settings.batch * (Math.min(k, features) + Math.min(STRIP, features));
+  // What is kept of earlier strips, as much that is below the k largest by now, and all of the next.
+  return settings.batch * Math.min(features, SPARE * k + STRIP);
 }
 
 function planLists(plan: Plan, shape: SliceShape): void {

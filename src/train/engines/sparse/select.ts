@@ -1,7 +1,7 @@
 import type { SparseForm } from '../../../sae/architecture.js';
 import type { EngineSettings } from '../engine.js';
 import type { Exchange } from './crew.js';
-import { type Kernels, readField } from './kernels.js';
+import { type Kernels, readField, writeBlock } from './kernels.js';
 import {
   type Arena,
   candidateCapacity,
@@ -80,6 +80,8 @@ export type Selected = 'sparse' | 'dense';
 
 /** Features between two looks at the k-th largest. */
 const ROWS_AT_ONCE = 32;
+/** A part of a strip with more candidates than this fraction takes the float32 product of the rest of the strip. */
+const MOST_OF_PART = 1 / 8;
 
 /**
  * Selects the entries of a slice: an int8 product excludes what a rigorous bound can exclude, and the exact float32
@@ -128,37 +130,63 @@ export class Selection {
       { array: 'tile', rows, columns: this.Bp },
     );
     watch.done('product');
-    for (const part of cut(0, rows, this.limits.main > 0 ? ROWS_AT_ONCE : rows)) {
+    if (this.limits.main > 0) {
+      await this.byParts({ first, rows });
+      return 'sparse';
+    }
+    const candidates = kernels.screen(step, list, first, 0, rows, candidateCapacity(rows, batch));
+    watch.done('select');
+    if (candidates < 0) return this.whole({ first, rows });
+    // There is room for as many entries: candidates are never allowed to be more (memory.ts).
+    kernels.exact(step, list, first, 0, rows);
+    watch.done('exact');
+    return 'sparse';
+  }
+
+  /** Appends the entries of a strip a few features at a time, so that thresholds rise within it. */
+  private async byParts({ first, rows }: Strip): Promise<void> {
+    const { arena, kernels, watch } = this.equipment;
+    const { batch } = this.equipment.settings;
+    const [step, list] = [arena.pointer('step'), arena.pointer('main/block')];
+    for (const part of cut(0, rows, ROWS_AT_ONCE)) {
       const [from, to] = [part.first, part.first + part.rows];
-      const candidates = kernels.screen(step, list, first, from, to, candidateCapacity(part.rows, batch));
+      const candidates = kernels.screen(step, list, first, from, to, Math.ceil(part.rows * batch * MOST_OF_PART));
       watch.done('select');
-      if (candidates < 0) return this.whole({ first: first + from, rows: rows - from });
-      // There is room for as many entries: candidates are never allowed to be more (memory.ts).
+      if (candidates < 0) {
+        const rest = { first: first + from, rows: rows - from };
+        kernels.compact(step, list, await this.product(rest), 0, rest.first, rest.rows);
+        watch.done('select');
+        return;
+      }
       kernels.exact(step, list, first, from, to);
       watch.done('exact');
     }
-    return 'sparse';
   }
 
   /** Appends the entries of a strip by its float32 product, unless they are too many. */
   private async whole(strip: Strip): Promise<Selected> {
     const { arena, kernels, watch, settings } = this.equipment;
+    const product = await this.product(strip);
+    writeBlock(arena, 'main/block', 'Entries', { limit: entryLimit(strip.rows, settings.batch) });
     const [step, list] = [arena.pointer('step'), arena.pointer('main/block')];
-    await this.product(strip);
-    const limit = entryLimit(strip.rows, settings.batch);
-    const fits = kernels.compact(step, list, 0, strip.first, strip.rows, limit);
+    const fits = kernels.compact(step, list, product, 0, strip.first, strip.rows);
     watch.done('select');
     return fits ? 'sparse' : 'dense';
   }
 
-  /** The strip's pre-activations p in float32, into the tile. */
-  async product({ first, rows }: Strip, array = 'W_enc'): Promise<void> {
+  /**
+   * A strip's pre-activations p in float32, into the tile; their address.
+   *
+   * @param array with the strip's rows of W_enc
+   */
+  async product({ first, rows }: Strip, array = 'W_enc'): Promise<number> {
     await this.equipment.products.transposedB(
       { array, from: first * this.d, rows, columns: this.d },
       { array: 'xc', rows: this.Bp, columns: this.d },
       { array: 'tile', rows, columns: this.Bp },
     );
     this.equipment.watch.done('product');
+    return this.equipment.arena.pointer('tile');
   }
 
   /** Features that are dead before the step, in this slice and in all. */
@@ -187,8 +215,8 @@ export class Selection {
       for (let row = 0; row < strip.rows; row++) {
         rows.set(arena.f32('W_enc', features[strip.first + row]! * this.d, this.d), row * this.d);
       }
-      await this.product({ first: 0, rows: strip.rows }, 'dead_rows');
-      kernels.compact(step, list, arena.pointer('dead') + 4 * strip.first, 0, strip.rows, 0);
+      const product = await this.product({ first: 0, rows: strip.rows }, 'dead_rows');
+      kernels.compact(step, list, product, arena.pointer('dead') + 4 * strip.first, 0, strip.rows);
       watch.done('select');
     }
   }
@@ -209,48 +237,41 @@ export class Selection {
     this.equipment.kernels.findFloor(at('top'), 1, batch, this.limits[list], at('floor'), at('ties'));
   }
 
-  /** Ends the lists: of what all workers found, the k largest of each token stay. */
-  settle(): void {
+  /** Ends a list: of what all workers found, the k largest of each token stay. */
+  settle(list: ListName): void {
     const { arena, kernels, exchange, watch } = this.equipment;
+    const [step, block] = [arena.pointer('step'), arena.pointer(`${list}/block`)];
     // Of no more dead features than k, all entries stay.
-    const lists = LISTS.filter((list) => this.limits[list] > 0 && (list === 'main' || this.allDead > this.limits.dead));
-    if (exchange.workers === 1) for (const list of lists) this.findFloor(list);
-    else if (lists.length > 0) this.shareFloors(lists);
-    const step = arena.pointer('step');
-    for (const list of lists) kernels.prune(step, arena.pointer(`${list}/block`));
-    kernels.close(step, arena.pointer('main/block'));
-    if (this.allDead > 0) kernels.close(step, arena.pointer('dead/block'));
+    if (this.limits[list] > 0 && (list === 'main' || this.allDead > this.limits.dead)) {
+      if (exchange.workers === 1) this.findFloor(list);
+      else this.shareFloors(list);
+      kernels.prune(step, block);
+    }
+    kernels.close(step, block);
     watch.done('select');
   }
 
   /** Each worker finds the k-th largest of its rows of the batch in what all have found, and tells the others. */
-  private shareFloors(lists: readonly ListName[]): void {
+  private shareFloors(list: ListName): void {
     const { arena, kernels, exchange, watch, settings } = this.equipment;
     const all = [0, settings.batch] as const;
     const mine = exchange.range();
     const rows = mine[1] - mine[0];
-    for (const list of lists) {
-      const heaps = arena.f32(`${list}/top`, 0, settings.batch * this.limits[list]);
-      exchange.top(LISTS.indexOf(list), exchange.index, all).set(heaps);
+    const [number, k] = [LISTS.indexOf(list), this.limits[list]];
+    exchange.top(number, exchange.index, all).set(arena.f32(`${list}/top`, 0, settings.batch * k));
+    this.meet();
+    for (let worker = 0; worker < exchange.workers; worker++) {
+      arena.f32('heaps', worker * rows * k, rows * k).set(exchange.top(number, worker, mine));
+    }
+    const floor = arena.pointer(`${list}/floor`) + 4 * mine[0];
+    kernels.findFloor(arena.pointer('heaps'), exchange.workers, rows, k, floor, arena.pointer('heap_ties'));
+    exchange.floor(number, mine).set(arena.f32(`${list}/floor`, mine[0], rows));
+    for (let worker = 0; worker < exchange.workers; worker++) {
+      exchange.ties(number, worker, mine).set(arena.view('u32', 'heap_ties', worker * rows, rows));
     }
     this.meet();
-    for (const list of lists) {
-      const [number, k] = [LISTS.indexOf(list), this.limits[list]];
-      for (let worker = 0; worker < exchange.workers; worker++) {
-        arena.f32('heaps', worker * rows * k, rows * k).set(exchange.top(number, worker, mine));
-      }
-      const floor = arena.pointer(`${list}/floor`) + 4 * mine[0];
-      kernels.findFloor(arena.pointer('heaps'), exchange.workers, rows, k, floor, arena.pointer('heap_ties'));
-      exchange.floor(number, mine).set(arena.f32(`${list}/floor`, mine[0], rows));
-      for (let worker = 0; worker < exchange.workers; worker++) {
-        exchange.ties(number, worker, mine).set(arena.view('u32', 'heap_ties', worker * rows, rows));
-      }
-    }
-    this.meet();
-    for (const list of lists) {
-      arena.f32(`${list}/floor`).set(exchange.floor(LISTS.indexOf(list), all));
-      arena.u32(`${list}/ties`).set(exchange.ties(LISTS.indexOf(list), exchange.index, all));
-    }
+    arena.f32(`${list}/floor`).set(exchange.floor(number, all));
+    arena.u32(`${list}/ties`).set(exchange.ties(number, exchange.index, all));
     watch.done('exchange');
   }
 

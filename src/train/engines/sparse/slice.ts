@@ -194,16 +194,17 @@ export class Slice {
   private async select(): Promise<Set<Strip>> {
     const { selection, equipment } = this;
     if (equipment.form.auxK) selection.countDead();
-    selection.begin();
+    if (selection.allDead > 0) await selection.listDead();
     const dense = new Set<Strip>();
     for (const name of exchangedSums(equipment.form)) equipment.arena.f32(name).fill(0);
+    selection.begin();
     for (const strip of this.strips) {
       if ((await selection.strip(strip)) === 'sparse') continue;
       dense.add(strip);
       await this.dense.decode(strip);
     }
-    if (selection.allDead > 0) await selection.listDead();
-    selection.settle();
+    selection.settle('main');
+    if (selection.allDead > 0) selection.settle('dead');
     return dense;
   }
 

@@ -44,9 +44,18 @@ function encoded({ w, x, rows, d, bias }: Rows, lists: readonly ArrayLike<number
 function listOf<T extends Record<'entryStart' | 'token', Uint32Array> & Record<'p', Float32Array>>(
   memory: Memory<T>,
   count: number,
+  limit = 0,
 ): number {
   const { at } = memory;
-  return memory.block('Entries', { k: 0, count, next: 0, start: at('entryStart'), token: at('token'), p: at('p') });
+  return memory.block('Entries', {
+    k: 0,
+    count,
+    next: 0,
+    limit,
+    start: at('entryStart'),
+    token: at('token'),
+    p: at('p'),
+  });
 }
 
 /** Where each of `lists` begins when they follow `before` other entries. */
@@ -146,9 +155,9 @@ test('compact lists what exact would, and stops exactly beyond its limit', () =>
           const out = { entryStart: unsetIntegers(rows + 1), token: unsetIntegers(room), p: unset(room) };
           const memory = memoryOf({ product, bias, ...out });
           const { at } = memory;
-          const step = memory.block('Step', { features: rows, B, Bp, tile: at('product'), bias: at('bias') });
-          const list = listOf(memory, before);
-          const fits = memory.kernels.compact(step, list, 0, 0, rows, limit);
+          const step = memory.block('Step', { features: rows, B, Bp, bias: at('bias') });
+          const list = listOf(memory, before, limit);
+          const fits = memory.kernels.compact(step, list, at('product'), 0, 0, rows);
           memory.kernels.close(step, list);
           memory.assertMargins();
           const end = memory.now.entryStart[rows]!;

@@ -22,7 +22,9 @@ function open(run: KRun, threads: number, start: Map<string, Float32Array>) {
     penalty: 'none',
     ...auxK,
   };
-  const sizes = { dIn, dSae, batch, beta1, beta2, deadWindow, threads };
+  // Another target than the input has a width and a scale.
+  const target = run.centred ? {} : { dOut: run.dOut, scaleOut: 2 };
+  const sizes = { dIn, dSae, batch, beta1, beta2, deadWindow, threads, ...target };
   const settings: EngineSettings = { ...sizes, architecture: 'standard', batchDType: 'float32', scale: 1 };
   return openSparseEngine(settings, start, 0, form);
 }
@@ -53,10 +55,11 @@ async function stepsOf(run: KRun, threads: number, steps: number, check = false)
   const lr = 1e-3;
   for (let t = 1; t <= steps; t++) {
     const x = normals(random, run.batch * run.dIn);
-    const found = await engine.step({ x }, { lr, l1: 0.7 });
+    const y = run.centred ? undefined : normals(random, run.batch * run.dOut);
+    const found = await engine.step({ x, ...(y ? { y } : {}) }, { lr, l1: 0.7 });
     assert.equal(found.l1, 0);
     if (!check) continue;
-    const wanted = stepOfK(run, state, x, x, lr, t);
+    const wanted = stepOfK(run, state, x, y?.map((value) => 2 * value) ?? x, lr, t);
     for (const name of ['mse', 'aux', 'l0', 'variance'] as const) {
       const off = Math.abs(found[name] - wanted[name]);
       assert.ok(off <= 1e-4 * Math.abs(wanted[name]), `step ${t}, ${name}: ${found[name]}, not ${wanted[name]}`);
@@ -80,6 +83,8 @@ for (const [what, more] of [
   ['with β1 = 0.9', { beta1: 0.9 }],
   ['of one feature a token', { k: 1, kAux: 1 }],
   ['with k above what is positive', { k: 210 }],
+  ['of a wider target', { centred: false, dOut: 37 }],
+  ['of a narrower target', { centred: false, dOut: 5, beta1: 0.9 }],
 ] as const) {
   test(`200 steps ${what} equal the same formulas in float64`, async () => {
     await stepsOf({ ...RUN, ...more }, 2, 200, true);

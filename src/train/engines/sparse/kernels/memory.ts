@@ -79,6 +79,8 @@ export class Entries {
   /** Entries listed so far, and the first feature after theirs. */
   count: u32;
   next: u32;
+  /** Most entries that rows whose products are known may add, where any number of a token may be. */
+  limit: u32;
   /** Feature-major: [features + 1], then one for each entry. */
   start: usize;
   token: usize;

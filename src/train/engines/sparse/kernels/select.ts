@@ -233,21 +233,23 @@ function eightDots(w: usize, x: usize, bytes: usize, tokens: usize, out: usize):
 }
 
 /**
- * Appends the entries of rows whose float32 products with the batch are in the tile.
+ * Appends the entries of rows whose float32 products with the batch are known. If they have more than the list's limit,
+ * it stays as it was.
  *
+ * @param product [rows, Bp]
  * @param features [rows] u32, ascending: the features of the rows; 0: those from `first` on
- * @param limit the list stays as it was if the rows have more entries than this
- * @returns whether they have not
+ * @returns whether they were appended
  */
-export function compact(s: Step, list: Entries, features: usize, first: i32, rows: i32, limit: i32): bool {
+export function compact(s: Step, list: Entries, product: usize, features: usize, first: i32, rows: i32): bool {
   const token = list.token;
   const p = list.p;
   const next = list.next;
+  const limit = <i32>list.limit;
   let count = <usize>list.count;
   for (let row: usize = 0; row < <usize>rows; row++) {
     const j = features ? indexAt(features, row) : <usize>first + row;
     begin(list, j, count);
-    const line = s.tile + ((row * <usize>s.Bp) << 2);
+    const line = product + ((row * <usize>s.Bp) << 2);
     const bias = at(s.bias, j);
     if (list.k) {
       for (let t: usize = 0; t < <usize>s.B; t++) count = keepAbove(list, count, t, at(line, t), bias);

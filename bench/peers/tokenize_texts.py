@@ -1,6 +1,6 @@
 """Hugging Face's tokenizers for `npm run bench:tokenize`: one thread, each text by itself.
 
-    python bench/peers/tokenize.py TOKENIZER.json TEXTS.json
+    python bench/peers/tokenize_texts.py TOKENIZER.json TEXTS.json
 
 prints a line of JSON: CPU seconds, tokens, SHA-256 of the ids as int32, version.
 """
