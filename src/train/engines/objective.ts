@@ -16,8 +16,6 @@ export function optionsOf(settings: Trained): unknown {
  * @throws Error where the engine cannot train it; chooseEngine has refused that before
  */
 export function formOf(engine: 'sparse' | 'cuda', settings: Trained): SparseForm {
-  if (engine === 'sparse' && settings.dOut !== undefined)
-    throw new Error('the sparse engine has no target but the input');
   const form = trainingOf(settings.architecture)[engine](optionsOf(settings));
   if (isUnsupported(form))
     throw new Error(`the ${engine} engine cannot train ${settings.architecture}: ${form.unsupported}`);

@@ -27,7 +27,6 @@ type Trained = Parameters<typeof optionsOf>[0];
 
 /** Why an engine cannot train it; undefined where it can. */
 function reasonAgainst(engine: 'sparse' | 'cuda', settings: Trained): string | undefined {
-  if (engine === 'sparse' && settings.dOut !== undefined) return 'it has no target but the input';
   const form = trainingOf(settings.architecture)[engine](optionsOf(settings));
   if (isUnsupported(form)) return form.unsupported;
   return engine === 'cuda' ? lacking(form) : undefined;

@@ -38,8 +38,10 @@ for (const architecture of ['gated', 'standard'] as const) {
           const [expected, found] = [await reference.step({ x }, step), await sparse.step({ x }, step)];
           for (const name of COMPARED) {
             const off = Math.abs(found[name] - expected[name]);
+            // A pre-activation that is 0 but for rounding may fall to either side.
+            const allowed = name === 'l0' ? 1.01 / settings.batch : 0;
             assert.ok(
-              off <= 1e-4 * Math.abs(expected[name]),
+              off <= Math.max(allowed, 1e-4 * Math.abs(expected[name])),
               `step ${t}, ${name}: ${found[name]}, not ${expected[name]}`,
             );
           }

@@ -4,6 +4,7 @@ import { Generator } from '../../../src/random/generator.js';
 import { initialise } from '../../../src/sae/registry.js';
 import type { EngineSettings } from '../../../src/train/engines/engine.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
+import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
 import { relativeDifference } from '../../golden.js';
 
 const [D_IN, D_OUT, D_SAE, BATCH] = [5, 9, 14, 24];
@@ -71,48 +72,53 @@ function adam(w: State, gradient: State, v: State, t: number, lr: number): void 
   });
 }
 
-test('ten steps towards another target equal plain loops in float64', async () => {
-  const settings: EngineSettings = {
-    ...{ architecture: 'standard', dIn: D_IN, dOut: D_OUT, dSae: D_SAE, batch: BATCH, batchDType: 'float32' },
-    ...{ scale: SCALE, scaleOut: SCALE_OUT, beta1: 0, beta2: 0.999, deadWindow: 1000, threads: 1 },
-  };
-  const random = new Generator(11);
-  const sizes = { dIn: D_IN, dOut: D_OUT, dSae: D_SAE };
-  const start = new Map(Object.entries(initialise('standard', sizes, 5).parameters));
-  for (const name of ['b_dec', 'b_enc']) {
-    const bias = start.get(name)!;
-    for (let i = 0; i < bias.length; i++) bias[i] = 0.3 * random.normal();
-  }
-  const engine = await openReferenceEngine(settings, start);
-  const w = Object.fromEntries([...start].map(([name, values]) => [name, Float64Array.from(values)])) as State;
-  const v = zeros(w);
-  for (let t = 1; t <= 10; t++) {
-    const x = Float32Array.from({ length: BATCH * D_IN }, () => random.normal());
-    const y = Float32Array.from({ length: BATCH * D_OUT }, () => random.normal());
-    const at = { lr: 3e-3, l1: 0.02 * t };
-    const found = await engine.step({ x, y }, at);
-    const scaled = (values: Float32Array, s: number) => Float64Array.from(values, (value) => value * s);
-    const { gradient, ...expected } = lossOf(w, scaled(x, SCALE), scaled(y, SCALE_OUT), at.l1);
-    for (const name of ['mse', 'l1', 'l0'] as const) {
-      const off = Math.abs(found[name] - expected[name]) / expected[name];
-      assert.ok(off < 1e-5, `step ${t}, ${name}: ${found[name]}, not ${expected[name]}`);
+for (const [name, open] of [
+  ['reference', openReferenceEngine],
+  ['sparse', openSparseEngine],
+] as const) {
+  test(`ten steps of the ${name} engine towards another target equal plain loops in float64`, async () => {
+    const settings: EngineSettings = {
+      ...{ architecture: 'standard', dIn: D_IN, dOut: D_OUT, dSae: D_SAE, batch: BATCH, batchDType: 'float32' },
+      ...{ scale: SCALE, scaleOut: SCALE_OUT, beta1: 0, beta2: 0.999, deadWindow: 1000, threads: 1 },
+    };
+    const random = new Generator(11);
+    const sizes = { dIn: D_IN, dOut: D_OUT, dSae: D_SAE };
+    const start = new Map(Object.entries(initialise('standard', sizes, 5).parameters));
+    for (const name of ['b_dec', 'b_enc']) {
+      const bias = start.get(name)!;
+      for (let i = 0; i < bias.length; i++) bias[i] = 0.3 * random.normal();
     }
-    let variance = 0;
-    for (let o = 0; o < D_OUT; o++) {
-      const column = Array.from({ length: BATCH }, (_, b) => SCALE_OUT * y[b * D_OUT + o]!);
-      const mean = column.reduce((sum, value) => sum + value, 0) / BATCH;
-      for (const value of column) variance += (value - mean) ** 2 / BATCH;
+    const engine = await open(settings, start);
+    const w = Object.fromEntries([...start].map(([name, values]) => [name, Float64Array.from(values)])) as State;
+    const v = zeros(w);
+    for (let t = 1; t <= 10; t++) {
+      const x = Float32Array.from({ length: BATCH * D_IN }, () => random.normal());
+      const y = Float32Array.from({ length: BATCH * D_OUT }, () => random.normal());
+      const at = { lr: 3e-3, l1: 0.02 * t };
+      const found = await engine.step({ x, y }, at);
+      const scaled = (values: Float32Array, s: number) => Float64Array.from(values, (value) => value * s);
+      const { gradient, ...expected } = lossOf(w, scaled(x, SCALE), scaled(y, SCALE_OUT), at.l1);
+      for (const name of ['mse', 'l1', 'l0'] as const) {
+        const off = Math.abs(found[name] - expected[name]) / expected[name];
+        assert.ok(off < 1e-5, `step ${t}, ${name}: ${found[name]}, not ${expected[name]}`);
+      }
+      let variance = 0;
+      for (let o = 0; o < D_OUT; o++) {
+        const column = Array.from({ length: BATCH }, (_, b) => SCALE_OUT * y[b * D_OUT + o]!);
+        const mean = column.reduce((sum, value) => sum + value, 0) / BATCH;
+        for (const value of column) variance += (value - mean) ** 2 / BATCH;
+      }
+      assert.ok(Math.abs(found.variance / variance - 1) < 1e-5, 'the variance is that of the target');
+      adam(w, gradient, v, t, at.lr);
+      const sae = await engine.sae();
+      for (const name of Object.keys(w) as (keyof State)[]) {
+        const difference = relativeDifference(sae.parameters[name]!, w[name]);
+        assert.ok(difference < 2e-5, `step ${t}, ${name}: ${difference}`);
+      }
     }
-    assert.ok(Math.abs(found.variance / variance - 1) < 1e-5, 'the variance is that of the target');
-    adam(w, gradient, v, t, at.lr);
-    const sae = await engine.sae();
-    for (const name of Object.keys(w) as (keyof State)[]) {
-      const difference = relativeDifference(sae.parameters[name]!, w[name]);
-      assert.ok(difference < 2e-5, `step ${t}, ${name}: ${difference}`);
-    }
-  }
-  const { dIn, dOut, transcoder, forward } = await engine.sae();
-  assert.deepEqual({ dIn, dOut, transcoder }, { dIn: D_IN, dOut: D_OUT, transcoder: true });
-  assert.equal(forward!.apply_b_dec_to_input, false);
-  await engine.close();
-});
+    const { dIn, dOut, transcoder, forward } = await engine.sae();
+    assert.deepEqual({ dIn, dOut, transcoder }, { dIn: D_IN, dOut: D_OUT, transcoder: true });
+    assert.equal(forward!.apply_b_dec_to_input, false);
+    await engine.close();
+  });
+}
