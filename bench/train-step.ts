@@ -45,14 +45,13 @@ async function product(): Promise<{ step(batch: { x: Float32Array }): Promise<un
 /** Our TopK with AuxK, of which no feature is dead here. */
 async function topk(): Promise<Engine> {
   const settings: EngineSettings = {
-    ...{ architecture: 'standard', dIn, dSae, batch, batchDType: 'float32', scale: 1, beta1: 0, beta2: 0.999 },
-    ...{ deadWindow: 1_000_000, threads },
+    ...{ architecture: 'topk', dIn, dSae, batch, batchDType: 'float32', scale: 1, beta1: 0, beta2: 0.999 },
+    ...{ deadWindow: 1_000_000, threads, options: { k: number('k'), kAux: dIn / 2, auxCoefficient: 1 / 32 } },
   };
-  const start = new Map(['W_enc', 'W_dec', 'b_dec'].map((name) => [name, tensors.get(name)!.values]));
-  return openSparseEngine(settings, start, 0, {
-    select: { kind: 'k-per-token', bias: 'b_enc', k: number('k') },
-    ...{ rule: 'relu', penalty: 'none', auxK: { k: dIn / 2, coefficient: 1 / 32 } },
-  });
+  return openSparseEngine(
+    settings,
+    new Map(['W_enc', 'W_dec', 'b_dec'].map((name) => [name, tensors.get(name)!.values])),
+  );
 }
 
 async function engine(): Promise<Engine> {

@@ -41,8 +41,9 @@ export interface SparsePlan {
 }
 
 /** One worker a core, or as many more as it takes for each slice to fit a WebAssembly.Memory. */
-export function planWorkers(settings: EngineSettings, form = formOf('sparse', settings)): SparsePlan {
+export function planWorkers(settings: EngineSettings): SparsePlan {
   const { dSae } = settings;
+  const form = formOf('sparse', settings);
   const wanted = settings.threads || availableParallelism();
   const slice = (workers: number) => planSlice({ settings, form, features: Math.ceil(dSae / workers), workers }).bytes;
   let workers = Math.max(1, Math.min(wanted, Math.floor(dSae / FEWEST_FEATURES)));
@@ -73,16 +74,15 @@ function sharedSizes(settings: EngineSettings, form: SparseForm, workers: number
  *
  * @param start parameters, or a whole state to continue from; what is missing of the state begins at zero
  * @param steps steps already done
- * @param form of the loss; the architecture's
  */
 export async function openSparseEngine(
   settings: EngineSettings,
   start: TrainerState,
   steps = 0,
-  form = formOf('sparse', settings),
 ): Promise<SparseEngine> {
+  const form = formOf('sparse', settings);
   checkSizes(start, settings, 'start');
-  const { workers } = planWorkers(settings, form);
+  const { workers } = planWorkers(settings);
   checkAddressSpace(workers);
   // Its settings are environment variables, which a worker's copy of the environment would not hand on.
   await onnxRuntime();

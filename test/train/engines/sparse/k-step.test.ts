@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
-import type { SparseForm } from '../../../../src/sae/architecture.js';
+import type { TopKOptions } from '../../../../src/sae/architectures/topk.js';
 import type { EngineSettings } from '../../../../src/train/engines/engine.js';
 import { openSparseEngine } from '../../../../src/train/engines/sparse/engine.js';
 import { relativeDifference } from '../../../golden.js';
@@ -15,18 +15,12 @@ const DEAD = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 69, 70, 71, 100, 104, 105, 139, 140,
 
 function open(run: KRun, threads: number, start: Map<string, Float32Array>) {
   const { k, kAux, coefficient, dIn, dSae, batch, beta1, beta2, deadWindow } = run;
-  const auxK = kAux > 0 ? { auxK: { k: kAux, coefficient } } : {};
-  const form: SparseForm = {
-    select: { kind: 'k-per-token', bias: 'b_enc', k },
-    rule: 'relu',
-    penalty: 'none',
-    ...auxK,
-  };
   // Another target than the input has a width and a scale.
   const target = run.centred ? {} : { dOut: run.dOut, scaleOut: 2 };
   const sizes = { dIn, dSae, batch, beta1, beta2, deadWindow, threads, ...target };
-  const settings: EngineSettings = { ...sizes, architecture: 'standard', batchDType: 'float32', scale: 1 };
-  return openSparseEngine(settings, start, 0, form);
+  const options: TopKOptions = { k, kAux: Math.max(kAux, 1), auxCoefficient: kAux > 0 ? coefficient : 0 };
+  const settings: EngineSettings = { ...sizes, architecture: 'topk', options, batchDType: 'float32', scale: 1 };
+  return openSparseEngine(settings, start);
 }
 
 function startOf({ dIn, dOut, dSae }: KRun): Map<string, Float32Array> {
