@@ -145,7 +145,7 @@ class CudaEngine implements Engine {
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
-    // A step that failed has told its caller.
+    // The caller of a failed step has its error.
     await this.last.catch(() => {});
     try {
       for (const buffer of [...this.batches.flatMap((batch) => Object.values(batch)), this.metrics]) buffer.free();

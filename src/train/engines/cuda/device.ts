@@ -3,7 +3,7 @@ export type DevicePointer = bigint;
 
 /** Page-locked memory of the host: copies to and from it do not hold up whoever asks for them. */
 export interface HostBuffer {
-  /** The memory itself. Not to be touched between a copy's start and the moment it is over. */
+  /** The memory itself. Must not be touched while a copy from or to it is under way. */
   readonly bytes: ArrayBuffer;
   free(): void;
 }
@@ -47,7 +47,7 @@ export interface Product {
 }
 
 /**
- * The little of CUDA that the engine needs: memory, one order of work, copies beside it, kernels and matrix products.
+ * What the engine needs of CUDA: memory, one stream of work, copies alongside, kernels and matrix products.
  * The real one calls the driver, NVRTC and cuBLAS; tests put one in its place that runs the same kernels on the CPU.
  *
  * @throws Refusal from every call when the device is out of memory, or has failed
@@ -61,7 +61,7 @@ export interface CudaDevice {
   /** Sets bytes to 0, in order with the other work. */
   clear(pointer: DevicePointer, bytes: number): void;
   allocateHost(bytes: number): HostBuffer;
-  /** Copies to the device beside its work, after `since` where given; work that reads it must `waitFor` the event. */
+  /** Copies to the device alongside its work, after `since` where given; work that reads it must `waitFor` the event. */
   upload(to: DevicePointer, from: HostBuffer, bytes: number, since?: DeviceEvent): DeviceEvent;
   /** Copies to the host, in order with the other work. */
   download(to: HostBuffer, from: DevicePointer, bytes: number): void;

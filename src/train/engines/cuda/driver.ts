@@ -53,7 +53,7 @@ type DriverFunction = keyof typeof DRIVER_FUNCTIONS | keyof typeof NEWER_FUNCTIO
 /** Memory of JavaScript, a handle or address, a number, a name, or null. */
 type DriverArgument = ArrayBufferView | bigint | number | string | null;
 
-/** The driver's functions, each status looked at. All are called from one thread. */
+/** The driver's functions, each status checked. All are called from one thread. */
 export class Driver {
   private readonly functions = new Map<DriverFunction, (...args: DriverArgument[]) => number>();
   private context: bigint | null = null;
@@ -96,7 +96,7 @@ export class Driver {
 
   /**
    * All calls from here on are of this context. It is set again for every one, because another library of this
-   * process, ONNX Runtime say, may have set its own in between.
+   * process, such as ONNX Runtime, may have set another in between.
    */
   use(context: bigint | null): void {
     this.context = context;
@@ -179,7 +179,7 @@ interface DriverStatus {
   readonly text: string;
 }
 
-/** CUresults that the device looks at. */
+/** CUresults that callers distinguish. */
 export const SUCCESS = 0;
 export const INVALID_VALUE = 1;
 export const OUT_OF_MEMORY = 2;
@@ -188,12 +188,12 @@ const NOT_READY = 600;
 
 /** After these the context answers nothing else: the run is over. */
 const LOST = new Set([46, 214, 220, 226, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 721, 810, 999]);
-/** The compiled kernels do not suit the driver or the card. */
+/** The compiled kernels do not match the driver or the card. */
 const UNSUITED = new Set([200, 209, 218, 221, 222, 223]);
-/** The driver's library and its kernel module do not suit one another or the card. */
+/** The driver's library and its kernel module do not match each other or the card. */
 const DRIVER_AMISS = new Set([3, 34, 36, 802, 803, 804]);
 
-/** Did the GPU fail in a way from which the process cannot go on? */
+/** Did the GPU fail so that this process cannot use it again? */
 function isLost({ code }: DriverStatus): boolean {
   return LOST.has(code);
 }

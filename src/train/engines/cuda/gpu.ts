@@ -18,11 +18,11 @@ import {
 
 /** CUdevice_attribute: the compute capability's two numbers. */
 const [CAPABILITY_MAJOR, CAPABILITY_MINOR] = [75, 76];
-/** Its order is its own: it does not wait for the stream 0 that other libraries of the process may use. */
+/** Not ordered with stream 0, which other libraries of the process may use. */
 const STREAM_NON_BLOCKING = 1;
 const NAME_LENGTH = 256;
 
-/** What the libraries are, for whoever tells the user. */
+/** Versions of the libraries, for messages. */
 export interface CudaVersions {
   /** CUDA's version that the driver serves, `13.0`. */
   readonly driver: string;
@@ -54,7 +54,7 @@ export async function openCudaDevice(ordinal: number): Promise<OpenDevice> {
   if (!Number.isInteger(ordinal) || ordinal < 0 || ordinal >= count) {
     throw new Refusal(
       `There is no GPU ${ordinal}: the driver counts ${count}, from 0.`,
-      'Say --device cuda:N with another N, or look at CUDA_VISIBLE_DEVICES.',
+      'Say --device cuda:N with another N, or check CUDA_VISIBLE_DEVICES.',
       'cuda/no-gpu',
     );
   }
@@ -100,7 +100,7 @@ interface Opened {
   readonly target: CompileTarget;
   /** The stream of the work. */
   readonly work: bigint;
-  /** The stream of copies beside it. */
+  /** The stream of uploads, alongside the work. */
   readonly uploads: bigint;
 }
 
@@ -266,7 +266,7 @@ function addressOf(buffer: HostBuffer, bytes: number): bigint {
   return buffer.address;
 }
 
-/** Page-locked memory of the driver. Once it is freed, `bytes` is no longer to be touched. */
+/** Page-locked memory of the driver. Once it is freed, `bytes` must not be touched. */
 class PinnedMemory implements HostBuffer {
   constructor(
     readonly address: bigint,
@@ -328,7 +328,7 @@ class DeviceMemory {
     return new PinnedMemory(address, this.koffi.view(address, bytes), free);
   }
 
-  /** Frees what is held, by way of `run`. */
+  /** Frees what is held, each release through `run`. */
   close(run: (release: () => void) => void): void {
     for (const pointer of this.device.keys()) run(() => this.driver.call('cuMemFree_v2', pointer));
     for (const address of this.host) run(() => this.driver.call('cuMemFreeHost', address));
@@ -353,7 +353,7 @@ class DeviceMemory {
 
 /** CU_EVENT_DISABLE_TIMING: nobody reads times from them, and recording is cheaper. */
 const WITHOUT_TIMING = 2;
-/** Milliseconds for which a wait looks at every turn of the event loop, before it looks once a millisecond. */
+/** Milliseconds for which a wait polls on every turn of the event loop, before it polls once per millisecond. */
 const EAGER = 20;
 
 class RecordedEvent implements DeviceEvent {

@@ -130,7 +130,7 @@ interface LoadedLibrary<T> {
 }
 
 /**
- * Loads the first of a library's files that is there, place after place.
+ * Loads the first of a library's files that exists, place after place.
  *
  * @param load throws where the file is not there or cannot be loaded
  * @param newest CUDA's major version that the driver serves; libraries of later ones are passed over
@@ -153,7 +153,7 @@ export function findLibrary<T>(
         if (directory === null) load(path);
         obstacles.push(`${path} is newer than the driver, which serves CUDA ${newest}`);
       } catch (error) {
-        // The loader's own word for a file that it does not find is no news.
+        // That the loader does not find a file is expected.
         const absent = directory === null && /No such file/.test((error as Error).message);
         if (!absent) obstacles.push(`${path} did not load: ${(error as Error).message}`);
       }

@@ -7,9 +7,9 @@ import { stateBytes, stateShapes } from '../state.js';
 import type { CudaDevice, DevicePointer, ProductPrecision } from './device.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 
-/** Pre-activations that exist at a time: of so many bytes, whatever the dictionary. */
+/** Bytes of pre-activations in memory at a time, whatever the size of the dictionary. */
 const SLICE_BYTES = 2 ** 28;
-/** The state crosses to and from the device in pieces of so many bytes. */
+/** Bytes per piece in which the state crosses to and from the device. */
 export const PIECE_BYTES = 2 ** 26;
 /** Lanes of a warp; features in a word of the mask. */
 export const WARP = 32;
@@ -223,7 +223,7 @@ export function hostBytes(settings: EngineSettings): number {
   return stateBytes(settings) + 2 * (x + y) + PIECE_BYTES;
 }
 
-/** Bytes of the arrays of so many entries. */
+/** Bytes of the arrays of that many entries. */
 export function entryBytes(entries: number): number {
   return ENTRY_ARRAYS.length * 4 * entries;
 }

@@ -92,7 +92,7 @@ export class Nvrtc {
   }
 
   /**
-   * Compiles on another thread; the event loop goes on.
+   * Compiles on another thread; the event loop continues.
    *
    * @throws Refusal with the compiler's words when the source does not compile
    */
@@ -289,7 +289,7 @@ export class Cublas {
    */
   multiply({ m, n, k, a, b, c, transposedB, strideC, precision }: Product): void {
     for (const size of [m, n, k, strideC]) {
-      if (!Number.isInteger(size) || size < 1 || size > INT_MAX) throw new RangeError(`${size} is no size of a matrix`);
+      if (!Number.isInteger(size) || size < 1 || size > INT_MAX) throw new RangeError(`${size} is not a matrix size`);
     }
     if (strideC < n) throw new RangeError(`rows of ${n} do not fit a stride of ${strideC}`);
     const { operands, compute } = TYPES[precision];
@@ -335,7 +335,7 @@ export class Cublas {
 /** @param newest see findLibrary; @throws Refusal when there is none */
 export function openCublas(koffi: Native, where: readonly LibraryPlace[], stream: bigint, newest?: number): Cublas {
   const load = (path: string) => {
-    // Its other half, which the loader would look for in its own places only.
+    // Its other half, for which the loader would search only its own directories.
     const half = path.replace('libcublas.so', 'libcublasLt.so');
     if (existsSync(half)) koffi.load(half);
     return koffi.load(path);
