@@ -167,3 +167,59 @@ test('no file asks Node to make directories with their parents: on /proc it neve
     assert.doesNotMatch(text, /\bmkdir(Sync)?\([^)]*recursive/, `${file}: use disk/durable.ts`);
   }
 });
+
+const SOURCES = FILES.map((file) => ({ file, text: readFileSync(join('src', file), 'utf8') }));
+
+/** Names that a file exports where it declares them. */
+function exportsOf(text: string): string[] {
+  const declared =
+    /^export (?:declare )?(?:abstract )?(?:async )?(?:function\*?|const|let|class|interface|type|enum)\s+([\w$]+)/gm;
+  return [...new Set([...text.matchAll(declared)].map((match) => match[1]!))];
+}
+
+test('no two files export one name for two things', () => {
+  assert.deepEqual(exportsOf('export const a = 1;\nexport async function b() {}\nexport type a = 1;\nconst c = 2;'), [
+    'a',
+    'b',
+  ]);
+  const files = new Map<string, string[]>();
+  // Generated, of another language, or texts of CUDA that are called like the functions in them.
+  const others = /onnx_pb\.ts$|[\\/]kernels[\\/]/;
+  for (const { file, text } of SOURCES.filter(({ file }) => !others.test(file))) {
+    for (const name of exportsOf(text)) files.set(name, [...(files.get(name) ?? []), file]);
+  }
+  assert.deepEqual(
+    [...files].filter(([, declaredIn]) => declaredIn.length > 1),
+    [],
+  );
+});
+
+/** Parameters and lines of the functions of AssemblyScript, which Biome does not parse. */
+function functionsOf(text: string): { name: string; parameters: number; lines: number }[] {
+  const heads = text.matchAll(/^(?:export )?function (\w+)(?:<[^>\n]*>)?\(([^)]*)\)[^{\n]*\{\n/gm);
+  return [...heads].map(({ 0: head, 1: name, 2: list, index }) => {
+    const body = text.slice(index + head.length, text.indexOf('\n}', index));
+    const parameters = list!.split(',').filter((one) => one.trim() !== '').length;
+    return { name: name!, parameters, lines: body.split('\n').length };
+  });
+}
+
+test('a function of the kernels has at most 60 lines and 6 parameters, as Biome asks of the others', () => {
+  const two = functionsOf(
+    '@inline\nfunction a(b: f32,\n  c: f32): void {\n  d();\n  e();\n}\nexport function f(): i32 {\n  1;\n}',
+  );
+  assert.deepEqual(
+    two.map(({ parameters, lines }) => [parameters, lines]),
+    [
+      [2, 2],
+      [0, 1],
+    ],
+  );
+  const kernels = SOURCES.filter(({ file }) => file.startsWith(join('train', 'engines', 'sparse', 'kernels')));
+  const found = kernels.flatMap(({ file, text }) => functionsOf(text).map((one) => ({ file, ...one })));
+  assert.ok(found.length > 20, 'too few functions were found for the search to have worked');
+  assert.deepEqual(
+    found.filter(({ parameters, lines }) => parameters > 6 || lines > 60),
+    [],
+  );
+});

@@ -114,7 +114,7 @@ type Reference =
   /** A vector of strings' bytes or of structs, of so many bytes each. */
   | { readonly items: number };
 /** By the fields' numbers in the schema; a function, since tables may hold tables of their own kind. */
-export type Fields = () => Readonly<Record<number, Reference | undefined>>;
+type Fields = () => Readonly<Record<number, Reference | undefined>>;
 
 /** Tables looked at, at most: tables may be shared, and a small file could describe a tree without end. */
 const MOST_TABLES = 100_000;

@@ -157,7 +157,7 @@ export class RowStream {
         'activations/empty-stream',
       );
     }
-    const found = typeof first === 'string' ? undefined : decode(first);
+    const found = typeof first === 'string' ? undefined : decodeMessage(first);
     if (found === undefined) {
       throw new Refusal(
         `${place} is not an Arrow stream.`,
@@ -180,7 +180,7 @@ export class RowStream {
     const message = await this.message(rows_per_batch * rowBytes(this.header) + rows_per_batch + SLACK);
     if (typeof message === 'string') throw this.endedBy(message);
     message.set(this.schema);
-    const batch = decode(message)?.batch;
+    const batch = decodeMessage(message)?.batch;
     if (batch === undefined) throw this.broken('it is no record batch');
     const came = rowsOf(batch, d_in, dtype, (what) => {
       throw this.broken(what);
@@ -242,7 +242,7 @@ function failedToRead(place: string, cause: unknown): never {
 }
 
 /** Schema, and record batch where there is one, of bytes that begin with a schema; undefined where they are not that. */
-function decode(bytes: IpcMessage): { schema: Schema; batch?: RecordBatch } | undefined {
+function decodeMessage(bytes: IpcMessage): { schema: Schema; batch?: RecordBatch } | undefined {
   try {
     const reader = RecordBatchReader.from(bytes).open();
     const { value: batch, done } = reader.next();
@@ -256,7 +256,7 @@ function decode(bytes: IpcMessage): { schema: Schema; batch?: RecordBatch } | un
 type IpcMessage = Uint8Array<ArrayBuffer>;
 
 /** Why there is no further message. */
-export type Ending = 'end marker' | 'cut off' | 'no message';
+type Ending = 'end marker' | 'cut off' | 'no message';
 
 /** Where a message begins since Arrow 0.15; a length of 0 after it ends the stream. */
 const CONTINUATION = -1;

@@ -72,16 +72,22 @@ export async function openTokenizer(directory: string, expected: ExpectedTokens)
  * template of tokenizer.json.
  */
 function prependsBos(file: unknown, config: unknown): boolean {
-  const { add_bos_token: said } = config as Keys;
+  const { add_bos_token: said } = config as TokenizerKeys;
   if (typeof said === 'boolean') return said;
   const bos = namedToken(config, 'bos_token');
-  const { post_processor: processor } = file as Keys;
-  const steps = [processor, (processor as Keys | null | undefined)?.processors].flat() as (Keys | null | undefined)[];
+  const { post_processor: processor } = file as TokenizerKeys;
+  const steps = [processor, (processor as TokenizerKeys | null | undefined)?.processors].flat() as (
+    | TokenizerKeys
+    | null
+    | undefined
+  )[];
   const templates = steps.map((step) => step?.single).filter(Array.isArray);
-  return templates.some(([first]) => bos !== '' && (first as { SpecialToken?: Keys })?.SpecialToken?.id === bos);
+  return templates.some(
+    ([first]) => bos !== '' && (first as { SpecialToken?: TokenizerKeys })?.SpecialToken?.id === bos,
+  );
 }
 
-type Keys = Readonly<Record<string, unknown>>;
+type TokenizerKeys = Readonly<Record<string, unknown>>;
 
 type UnsettledTokenizer = Omit<Tokenizer, 'prependBos'>;
 
@@ -122,7 +128,7 @@ async function openWith(directory: string, file: unknown, config: unknown): Prom
 
 /** The text of a token that tokenizer_config.json names: a string, or an object that holds one. */
 function namedToken(config: unknown, key: string): string {
-  const value = (config as Keys)[key];
+  const value = (config as TokenizerKeys)[key];
   const text = value !== null && typeof value === 'object' ? (value as { content?: unknown }).content : value;
   return typeof text === 'string' ? text : '';
 }

@@ -21,7 +21,7 @@ export type SpliceMetrics = Omit<
 >;
 
 /** How a site was evaluated. */
-export interface Measured {
+interface Measured {
   readonly context: number;
   /** The first position of a context that can count; 1 where it is not said. */
   readonly first?: number;

@@ -145,7 +145,7 @@ function reconstruct(g: GraphBuilder, sae: SaeFiles, k: number, { x, u, spread, 
 }
 
 /** Logits [..., vocabulary] in float32 of hidden states [..., hidden] that are values of `body`. */
-export type Logits = (hidden: Value, body: GraphBuilder) => Value;
+type Logits = (hidden: Value, body: GraphBuilder) => Value;
 
 /** Entries of the logits that exist at one time, over all variants: 128 MiB in float32. */
 const LOGITS = 2 ** 25;

@@ -150,7 +150,7 @@ function openContexts(
 }
 
 /** Adds what a pass measured to the sums of its site and of every SAE. */
-export function addPass(
+function addPass(
   pass: Pass,
   places: readonly PlaceInSums[],
   variants: Variants,
@@ -210,7 +210,7 @@ function orZero(value: number): number {
 }
 
 /** What was evaluated, to say who is at fault. */
-export interface Site {
+interface Site {
   readonly checkpoint: Checkpoint;
   readonly hook: Hook;
   readonly saes: readonly SaeFiles[];

@@ -61,7 +61,7 @@ export async function runPass(
 }
 
 /** Which positions of a batch are spliced, which count, and what follows them. */
-export interface Positions {
+interface Positions {
   /** Flat positions of tokens that are not left out: their activations are replaced. */
   readonly spliced: number[];
   /** Indices into `spliced` of the positions that count. */

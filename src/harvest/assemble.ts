@@ -8,7 +8,7 @@ import type { ForwardPass } from './forward-pass.js';
 import { leftOutOf } from './harvest-plan.js';
 
 /** Where a harvest stands: at the beginning, or where it stopped. */
-export interface HarvestStanding {
+interface HarvestStanding {
   /** Number of the window under way. */
   readonly index: number;
   /** The windows under way, one a hook; they may have rows already. */
@@ -73,7 +73,7 @@ export async function* assembleWindows(
 }
 
 /** Where a harvest is after whole windows were left out. */
-export interface SkippedWindows {
+interface SkippedWindows {
   /** Number of the first window that is not left out. */
   readonly index: number;
   /** Rows of a hook in the windows before it. */

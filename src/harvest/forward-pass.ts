@@ -15,7 +15,7 @@ import { toBfloat16 } from '../safetensors/floats.js';
 /** Largest finite float16. */
 const FLOAT16_MAX = 65504;
 
-export interface PassResult {
+interface PassResult {
   /** Rows of each hook, in the order of the hooks. */
   readonly rows: readonly Rows[];
   /** |x| of each row, by hook. */
@@ -145,7 +145,7 @@ const placeOf = ({ context, pos }: Pick<Rows, 'context' | 'pos'>, row: number) =
   `in context ${context[row]} at position ${pos[row]}`;
 
 /** Output names of a hook in the harvest graph. */
-export const outputsOf = (hook: Hook) => ({
+const outputsOf = (hook: Hook) => ({
   /** [rows, width], in the store's element type (float32 for bfloat16). */
   activation: hook.name,
   /** float32 [rows]: |x|. */

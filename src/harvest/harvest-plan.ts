@@ -68,7 +68,7 @@ export async function planHarvest(
 }
 
 /** Memory for the windows of all hooks together, at most; a window of a million rows of 2048 float16 takes it all. */
-export const WINDOW_BYTES = 4 * 2 ** 30;
+const WINDOW_BYTES = 4 * 2 ** 30;
 /** Bytes of a shard, at most: a file is one buffer, and Node's hashing takes less than 2 GiB. */
 const SHARD_BYTES = 2 ** 30;
 /**
@@ -282,7 +282,7 @@ export function activationMemory(
 }
 
 /** What of a plan decides its memory. */
-export type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'windowBatches'> & {
+type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'windowBatches'> & {
   /** Rows of each hook. */
   readonly manifests: readonly Pick<Manifest, 'd_in' | 'dtype' | 'prepend_bos'>[];
 };

@@ -219,7 +219,7 @@ async function restorePartial(
 }
 
 /** What a stop of a resumed harvest comes to before its first forward pass. */
-export const NOTHING_ADDED = 'nothing had been added yet; continue with the same command and --resume.';
+const NOTHING_ADDED = 'nothing had been added yet; continue with the same command and --resume.';
 
 /** The first contexts of a window, as a store has recorded them. */
 interface RecordedContexts {
@@ -250,7 +250,7 @@ function recordedOf({ contexts, pending, partial }: Manifest, index: number): Re
  * @returns contexts from the beginning of window `done` on
  * @throws Refusal where the text is another one; nothing has been changed by then
  */
-export async function readRecorded(
+async function readRecorded(
   manifests: readonly Manifest[],
   done: number,
   contexts: AsyncGenerator<Context>,
@@ -267,7 +267,7 @@ export async function readRecorded(
 }
 
 /** @throws Refusal where a store has finished window `index` with other contexts than these */
-export function checkFinished(
+function checkFinished(
   { contexts: finished }: Manifest,
   index: number,
   contexts: readonly Context[],
@@ -286,11 +286,7 @@ function checkRecorded(recorded: readonly RecordedContexts[], window: readonly C
 }
 
 /** The next `count` contexts, or as many as there are. */
-export async function takeContexts(
-  contexts: AsyncGenerator<Context>,
-  count: number,
-  stop: StopRequest,
-): Promise<Context[]> {
+async function takeContexts(contexts: AsyncGenerator<Context>, count: number, stop: StopRequest): Promise<Context[]> {
   const taken: Context[] = [];
   while (taken.length < count) {
     throwIfStopped(stop, NOTHING_ADDED);

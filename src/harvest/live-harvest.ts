@@ -9,7 +9,7 @@ import { harvestMemory, leftOutOf, planHarvest } from './harvest-plan.js';
 import { buffersOf, type LiveReply, type LiveStart } from './live-source.js';
 
 /** How the harvest answers: replies, and memory that changes hands with them. */
-export type Send = (reply: LiveReply, transfer?: ArrayBuffer[]) => void;
+type Send = (reply: LiveReply, transfer?: ArrayBuffer[]) => void;
 
 const never = { signal: undefined } as const;
 

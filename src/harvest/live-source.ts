@@ -171,7 +171,7 @@ export type LiveRequest =
   | { readonly kind: 'close' };
 
 /** Model and corpus are open. */
-export interface LiveReady {
+interface LiveReady {
   readonly kind: 'ready';
   /** Of the rows of the first hook. */
   readonly header: StreamHeader;

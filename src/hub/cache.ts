@@ -121,7 +121,7 @@ export const CANDIDATES: readonly string[] = [...REQUIRED, ...OPTIONAL, WEIGHTS,
  * The largest that a file may be, bytes. All but weights are read into memory whole: the largest tokenizer.json of a
  * vocabulary of 262,144 has 33 MB.
  */
-export function largest(name: string): number {
+export function mostBytesOf(name: string): number {
   if (name === 'tokenizer.json') return 2 ** 28;
   if (name === WEIGHTS_INDEX) return 2 ** 26;
   return name.endsWith('.safetensors') ? Number.MAX_SAFE_INTEGER : 2 ** 24;

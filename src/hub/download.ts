@@ -10,7 +10,7 @@ import {
   CachedModel,
   CONFIG,
   isCommit,
-  largest,
+  mostBytesOf,
   neededFiles,
   shardsOf,
   WEIGHTS,
@@ -231,7 +231,7 @@ async function listModel(asked: Asked, { endpoint: hubUrl }: HubSettings, fetch:
       const proven = /^[0-9a-f]{40}$|^[0-9a-f]{64}$/.test(file.hash);
       if (!proven || !Number.isSafeInteger(file.size) || file.size < 0)
         throw odd(`it lists ${name} without size or hash`);
-      const most = largest(name);
+      const most = mostBytesOf(name);
       if (file.size > most) throw odd(`it lists ${name} with ${formatBytes(file.size)} (at most ${formatBytes(most)})`);
       listing.set(name, file);
     }

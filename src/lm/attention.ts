@@ -17,7 +17,7 @@ export function attentionForm(device: Device, precision: Precision, headDim: num
 }
 
 /** What attention of one layer is computed from. */
-export interface AttentionInputs {
+interface AttentionInputs {
   /** [batch, context, heads × headDim], rotated. */
   readonly q: Value;
   /** [batch, context, kvHeads × headDim], rotated. */
@@ -70,7 +70,7 @@ function nearerThan(g: GraphBuilder, window: number, context: number): Value {
 }
 
 /** Queries a chunk, at least; a context has at most `MOST_CHUNKS` of them, so that the graph stays small. */
-const CHUNK = 128;
+const QUERY_CHUNK = 128;
 const MOST_CHUNKS = 16;
 
 /** Queries [first, last) with the keys [firstKey, last) that any of them sees. */
@@ -84,7 +84,7 @@ interface QueryChunk {
  * Causal attention by chunks of queries, each against the keys that it can see and no others: half of the products of
  * whole causal attention, fewer with a window. What a chunk sees in part is masked.
  */
-export function chunkedAttention(g: GraphBuilder, shape: AttentionShape, inputs: AttentionInputs): Value {
+function chunkedAttention(g: GraphBuilder, shape: AttentionShape, inputs: AttentionInputs): Value {
   const chunks = chunksOf(inputs.context, inputs.window);
   return shape.attentionSoftcap === null
     ? byOperator(g, shape, inputs, chunks)
@@ -92,7 +92,7 @@ export function chunkedAttention(g: GraphBuilder, shape: AttentionShape, inputs:
 }
 
 export function chunksOf(context: number, window: number | null): QueryChunk[] {
-  const size = CHUNK * Math.ceil(context / (CHUNK * MOST_CHUNKS));
+  const size = QUERY_CHUNK * Math.ceil(context / (QUERY_CHUNK * MOST_CHUNKS));
   return Array.from({ length: Math.ceil(context / size) }, (_, i) => {
     const first = i * size;
     const firstKey = window === null ? 0 : Math.max(0, first - window + 1);

@@ -116,7 +116,7 @@ async function readMap(index: string): Promise<Map<string, string>> {
 }
 
 /** The weights of a checkpoint: its files, in the order of their names, and every tensor of all of them. */
-export interface WeightFiles {
+interface WeightFiles {
   readonly paths: readonly string[];
   readonly tensors: ReadonlyMap<string, TensorLocation>;
   /** What to call them in messages: the file, or the index of the shards. */
@@ -128,7 +128,7 @@ export interface WeightFiles {
  *
  * @throws Refusal when a file is missing or broken, or the index names what is not there
  */
-export async function readWeightFiles(directory: string): Promise<WeightFiles> {
+async function readWeightFiles(directory: string): Promise<WeightFiles> {
   const single = join(directory, WEIGHTS);
   if (await exists(single)) {
     const { tensors } = await readSafetensorsHeader(single);
@@ -184,7 +184,7 @@ const REMEDY = 'config.json and weights must be of one checkpoint.';
  * @param path where they come from, for messages
  * @throws Refusal when one is missing, unexpected, or of another shape or element type
  */
-export function languageModelTensors(
+function languageModelTensors(
   found: ReadonlyMap<string, TensorLocation>,
   config: ModelConfig,
   path: string,

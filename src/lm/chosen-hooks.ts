@@ -48,10 +48,10 @@ export async function hookTable(
 }
 
 /** May a name stand for several hooks? `*` is any text. */
-export const isPattern = (name: string): boolean => name.includes('*');
+const isPattern = (name: string): boolean => name.includes('*');
 
 /** Hooks as they were given, lists with commas split, each once. */
-export function splitHooks(given: readonly string[]): string[] {
+function splitHooks(given: readonly string[]): string[] {
   return [...new Set(given.flatMap((one) => one.split(',').map((name) => name.trim())))];
 }
 

@@ -62,7 +62,7 @@ export interface ModelConfig {
 }
 
 /** What a forward pass takes, in numbers that are multiplied or held. */
-export interface ModelCosts {
+interface ModelCosts {
   /** Of each block, parameters that are multiplied with every token. */
   readonly blocks: readonly number[];
   /** Entries per token of the widest value. */
@@ -109,9 +109,9 @@ export interface ModelGraph {
 }
 
 /** Refuses a key of config.json. */
-export type Unsupported = (key: string, value: unknown) => never;
+export type UnsupportedModel = (key: string, value: unknown) => never;
 
-export function unsupportedIn(path: string): Unsupported {
+export function unsupportedIn(path: string): UnsupportedModel {
   return (key, value) => {
     throw new Refusal(
       `${path} sets ${key} to ${JSON.stringify(value)}, which is not supported.`,

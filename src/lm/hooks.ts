@@ -136,14 +136,14 @@ const BLOCK = /^(?:[a-z_]+\.)*?(?:blocks?|layers?|h)[._]?(\d+)(?:\.|$)|^(\d+)\./
 const AT_END = /^(.*?[a-z])(?:_?layer)?_?(\d+)$/i;
 
 /** What a name that is not one of ours probably stands for. */
-export interface Meant {
+interface Meant {
   /** The block it names, if any; may be one that the model does not have. */
   readonly layer: number | undefined;
   readonly site: string | undefined;
 }
 
 /** @param sites those there are */
-export function hookMeant(name: string, sites: readonly string[]): Meant {
+function hookMeant(name: string, sites: readonly string[]): Meant {
   const block = BLOCK.exec(name);
   const end = block ? null : AT_END.exec(name);
   const layer = block?.[1] ?? block?.[2] ?? end?.[2];

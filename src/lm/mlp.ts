@@ -9,7 +9,7 @@ const ACTIVATIONS = {
 };
 
 /** A gated MLP: its activation function, and names of its matrices. */
-export interface GatedMlp {
+interface GatedMlp {
   readonly gate: string;
   readonly up: string;
   readonly down: string;

@@ -2,7 +2,7 @@ import type { Value } from '../onnx/graph.js';
 import type { ModelWriter } from './model-writer.js';
 
 /** An RMS norm (Zhang and Sennrich 2019, arXiv 1910.07467). */
-export interface RmsNorm {
+interface RmsNorm {
   readonly epsilon: number;
   /** Weights are stored as offsets from 1. */
   readonly offset: boolean;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { GraphBuilder, Value } from '../onnx/graph.js';
-import type { Unsupported } from './family.js';
+import type { UnsupportedModel } from './family.js';
 import type { ModelWriter } from './model-writer.js';
 
 /** What attention of a layer sees: everything before it, or a window. Names of Hugging Face's `layer_types`. */
@@ -24,7 +24,7 @@ const parameters = z.strictObject({
 const byType = z.strictObject({ full_attention: z.unknown().optional(), sliding_attention: z.unknown().optional() });
 
 /** The keys about rotary embeddings, in the spelling before transformers 5 and in the one since. */
-export interface RopeKeys {
+interface RopeKeys {
   readonly rope_theta?: number | null;
   readonly rope_local_base_freq?: number | null;
   readonly rope_scaling?: unknown;
@@ -39,7 +39,7 @@ export interface RopeKeys {
 export function parseRope(
   file: RopeKeys,
   family: { readonly ropeTheta: Readonly<Record<LayerType, number>>; readonly ropeByType: boolean },
-  unsupported: Unsupported,
+  unsupported: UnsupportedModel,
 ): Record<LayerType, Rope> {
   if (file.rope_parameters != null && file.rope_scaling != null) return unsupported('rope_scaling', file.rope_scaling);
   const rope = (key: string, value: unknown, theta: number | null | undefined, type: LayerType): Rope => {

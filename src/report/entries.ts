@@ -125,7 +125,7 @@ export function entriesOf<S extends Subject>(saes: readonly Pick<Placed<S>, 'rec
     name: names[i]!,
     label: labels[i]!,
     fullName: severalSites ? `${names[i]} at ${sites[i]}` : names[i]!,
-    lambda: lambdaOf(record.cfg),
+    lambda: recordedLambda(record.cfg),
     site: sites[i]!,
     family: familyOf(record),
     style: styleOf(familyOf(record), others),
@@ -222,7 +222,7 @@ function cfgSettings(cfg: Readonly<Record<string, unknown>>): Map<string, string
 }
 
 /** λ, the sparsity coefficient that cfg.json records; NaN where it records none. */
-export function lambdaOf(cfg: Readonly<Record<string, unknown>>): number {
+export function recordedLambda(cfg: Readonly<Record<string, unknown>>): number {
   const settings = cfgSettings(cfg);
   const value = FACETS[0]!.keys.map((key) => settings.get(key)).find((text) => text !== undefined);
   return value === undefined || value === '' || value === 'null' ? Number.NaN : Number(value);

@@ -1,5 +1,5 @@
 import type { EvalRecord, Headline } from '../eval/record.js';
-import { distinct, type Entry, lambdaOf } from './entries.js';
+import { distinct, type Entry, recordedLambda } from './entries.js';
 import { inlineMarker } from './family-styles.js';
 import { exact, fixed } from './numbers-and-axes.js';
 import { type Markup, markup } from './page.js';
@@ -28,7 +28,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
     title: 'λ',
     key: 'lambda',
     definition: 'Sparsity coefficient that the SAE was trained with, as its cfg.json records it.',
-    value: ({ cfg }) => lambdaOf(cfg),
+    value: ({ cfg }) => recordedLambda(cfg),
     decimals: 3,
     written: exact,
   },

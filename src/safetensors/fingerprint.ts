@@ -4,7 +4,7 @@ import { refusedRead } from '../disk/input-file.js';
 import type { TensorLocation } from './file.js';
 
 /** Of the rule below. Fingerprints of different versions cannot be compared; those without a number are of version 1. */
-const VERSION = 2;
+const FINGERPRINT_VERSION = 2;
 
 /** Tensors of at most so many bytes are hashed whole: all norms, and everything of a small model. */
 const WHOLE = 2 ** 22;
@@ -39,7 +39,7 @@ export async function fingerprint(shape: string, tensors: ReadonlyMap<string, Te
   } finally {
     for (const file of files.values()) await file.close();
   }
-  return `${VERSION}:${hash.digest('hex')}`;
+  return `${FINGERPRINT_VERSION}:${hash.digest('hex')}`;
 }
 
 async function* samples(file: FileHandle, { path, offset, length }: TensorLocation): AsyncGenerator<Uint8Array> {

@@ -48,7 +48,7 @@ export function faultsOf(
   if (dead > MOSTLY_DEAD) {
     faults.push({
       kind: 'dead',
-      message: `${percent(dead)} of the features are dead.`,
+      message: `${wholePercent(dead)} of the features are dead.`,
       remedy: 'Use a smaller --l1 or --lr, a longer --l1-warmup, or --resample-at.',
     });
   }
@@ -89,9 +89,9 @@ function inWords({ step, tokens, l0, explained_variance: explained, dead_fractio
   const parts = [
     `L0 ${significant(l0, 3)}`,
     `explained variance ${Number.isNaN(explained) ? 'not defined' : explained.toFixed(3)}`,
-    `dead features ${Number.isNaN(dead) ? 'not known yet (shorter than --dead-window)' : percent(dead)}`,
+    `dead features ${Number.isNaN(dead) ? 'not known yet (shorter than --dead-window)' : wholePercent(dead)}`,
   ];
   return `${parts.join(', ')} after step ${step} (${shortCount(tokens)} activations).`;
 }
 
-const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+const wholePercent = (share: number) => `${(100 * share).toFixed(1)} %`;

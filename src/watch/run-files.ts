@@ -11,7 +11,7 @@ import { type MetricsRecord, metricsLine } from '../sae/training-curve.js';
 import { runMetadata, type TrainingRecord } from '../sae/training-record.js';
 
 /** Bytes read at a time. */
-const CHUNK = 1 << 18;
+const READ_CHUNK = 1 << 18;
 /** Most records kept of a curve: twice this. */
 const KEPT = 400;
 /** Lines between which speed is averaged. */
@@ -75,9 +75,9 @@ export class CurveFile {
 
   private async readOn(file: FileHandle): Promise<void> {
     for (;;) {
-      const bytes = await bytesAt(file, this.offset, CHUNK);
+      const bytes = await bytesAt(file, this.offset, READ_CHUNK);
       // A line longer than a chunk is not one of ours: it is skipped in pieces.
-      const end = bytes.lastIndexOf(0x0a) + 1 || (bytes.length === CHUNK ? CHUNK : 0);
+      const end = bytes.lastIndexOf(0x0a) + 1 || (bytes.length === READ_CHUNK ? READ_CHUNK : 0);
       if (end === 0) return;
       const lines = bytes.subarray(0, end);
       for (const line of lines.toString('utf8').split('\n')) if (line.trim() !== '') this.take(line);

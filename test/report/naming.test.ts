@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { lambdaOf } from '../../src/report/entries.js';
+import { recordedLambda } from '../../src/report/entries.js';
 import { entries } from './sample.js';
 
 /** The cfg.json of an SAE that was trained here with these settings. */
@@ -51,10 +51,10 @@ test('what no setting tells apart has the end of its path, and a site is told wh
 });
 
 test('λ is read from our record and from that of SAELens; its absence is no number', () => {
-  assert.equal(lambdaOf(trained({ l1: 2.5 })), 2.5);
-  assert.equal(lambdaOf({ l1_coefficient: 4 }), 4);
-  assert.equal(lambdaOf({ training: { l1_coefficient: 4 }, metadata: { sae_pipe: { l1: 5 } } }), 5);
-  assert.ok(Number.isNaN(lambdaOf({ l1: null })));
-  assert.ok(Number.isNaN(lambdaOf({})));
-  assert.ok(Number.isNaN(lambdaOf({ l1: 'many' })));
+  assert.equal(recordedLambda(trained({ l1: 2.5 })), 2.5);
+  assert.equal(recordedLambda({ l1_coefficient: 4 }), 4);
+  assert.equal(recordedLambda({ training: { l1_coefficient: 4 }, metadata: { sae_pipe: { l1: 5 } } }), 5);
+  assert.ok(Number.isNaN(recordedLambda({ l1: null })));
+  assert.ok(Number.isNaN(recordedLambda({})));
+  assert.ok(Number.isNaN(recordedLambda({ l1: 'many' })));
 });

@@ -8,7 +8,7 @@ import {
   type ModelConfig,
   type ModelGraph,
   type TensorNames,
-  type Unsupported,
+  type UnsupportedModel,
   unsupportedIn,
 } from '../family.js';
 import { type HookFunction, hookOfBlock, hooksOfBlocks } from '../hooks.js';
@@ -112,7 +112,7 @@ export const gemma2: Family = { parse: (file) => parseGemma(GEMMA_2, file) };
 export const gemma3: Family = { parse: (file) => parseGemma(GEMMA_3, file) };
 
 /** What attention does in one layer. */
-export interface LayerAttention {
+interface LayerAttention {
   /** Tokens it sees, its own included; null: all before it. */
   readonly window: number | null;
   readonly rope: Rope;
@@ -201,7 +201,7 @@ function parseGemma(generation: Generation, { path, keys, outer }: ConfigFile): 
 type File = z.infer<typeof fileSchema>;
 
 /** Refuses an activation function that this generation does not have, and heads that do not fit one another. */
-function checkSizes(file: File, generation: Generation, unsupported: Unsupported): void {
+function checkSizes(file: File, generation: Generation, unsupported: UnsupportedModel): void {
   const activation = file.hidden_activation ?? file.hidden_act ?? 'gelu_pytorch_tanh';
   if (!generation.activations.includes(activation)) unsupported('hidden_activation', activation);
   if (file.num_attention_heads % file.num_key_value_heads !== 0) {
@@ -210,7 +210,7 @@ function checkSizes(file: File, generation: Generation, unsupported: Unsupported
   if (file.head_dim % 2 !== 0) unsupported('head_dim', file.head_dim);
 }
 
-function attentionOfLayers(file: File, generation: Generation, unsupported: Unsupported): LayerAttention[] {
+function attentionOfLayers(file: File, generation: Generation, unsupported: UnsupportedModel): LayerAttention[] {
   const rope = parseRope(file, generation, unsupported);
   return layerTypes(file, generation, unsupported).map((type) => {
     if (type === 'full_attention') return { window: null, rope: rope[type] };
@@ -219,7 +219,7 @@ function attentionOfLayers(file: File, generation: Generation, unsupported: Unsu
 }
 
 /** Type of every layer: as listed, or by the pattern. */
-function layerTypes(file: File, generation: Generation, unsupported: Unsupported): LayerType[] {
+function layerTypes(file: File, generation: Generation, unsupported: UnsupportedModel): LayerType[] {
   const { layer_types: listed, num_hidden_layers: layers } = file;
   const pattern = generation.pattern === null ? null : (file.sliding_window_pattern ?? generation.pattern);
   if (!listed) {
