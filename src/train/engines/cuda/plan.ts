@@ -112,7 +112,7 @@ export function planCuda(
 /** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
 export function lacking({ auxK, rule, second }: SparseForm): string | undefined {
   if (auxK) return 'it computes no auxiliary loss of dead features';
-  return second && rule !== 'gated' ? 'it computes a second reconstruction for gated SAEs only' : undefined;
+  return second && rule === 'relu' ? 'it computes a second reconstruction for gated SAEs only' : undefined;
 }
 
 type PlannedSizes = Omit<CudaPlan, 'arrays' | 'views' | 'entries' | 'bytes'>;
