@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { editDistance, nearest } from '../../src/errors/nearest.js';
+import { editDistance, nearest, nearPath } from '../../src/errors/nearest.js';
 import { Generator } from '../../src/random/generator.js';
+import { temporaryDirectory } from '../temporary.js';
 
 test('edit distances known from the textbooks', () => {
   assert.equal(editDistance('kitten', 'sitting'), 3);
@@ -63,4 +66,17 @@ test('names equally near keep their order', () => {
 test('case does not count for nearness and is kept in the answer', () => {
   assert.deepEqual(nearest('DTYPE', ['batch', 'dType'], 1), ['dType']);
   assert.deepEqual(nearest('dtype', ['batch', 'DTYPE'], 1), ['DTYPE']);
+});
+
+test('the entry that a path is a slip of, in its directory or in one whose name is a slip', async () => {
+  const root = temporaryDirectory();
+  mkdirSync(join(root, 'assets', 'tiny-gemma'), { recursive: true });
+  writeFileSync(join(root, 'assets', 'train.jsonl'), '');
+  assert.equal(await nearPath(join(root, 'assets', 'tiny-gema')), join(root, 'assets', 'tiny-gemma'));
+  assert.equal(await nearPath(join(root, 'asets', 'tiny-gemma')), join(root, 'assets', 'tiny-gemma'));
+  assert.equal(await nearPath(join(root, 'assets', 'trian.jsonl')), join(root, 'assets', 'train.jsonl'));
+  for (const far of ['elsewhere', 'assets/gpt2', 'nowhere/tiny-gemma'])
+    assert.equal(await nearPath(join(root, far)), undefined);
+  assert.equal(await nearPath('/no-such-root/x'), undefined);
+  assert.equal(await nearPath('./asets'), 'assets');
 });
