@@ -13,7 +13,7 @@ import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '
 import { VARIANTS } from './variants.js';
 
 const skip = withoutCompiler;
-const small = (architecture: 'gated' | 'standard', more: Partial<EngineSettings> = {}) =>
+const small = (architecture: 'gated' | 'standard' | 'topk', more: Partial<EngineSettings> = {}) =>
   smallSettings(architecture, { batch: 26, deadWindow: 104, ...more });
 
 /** Features whose gate is far closed. */
@@ -30,12 +30,17 @@ async function assertSameState(a: Engine, b: Engine): Promise<void> {
   assert.ok(difference < 1e-4, `${name}: ${difference}`);
 }
 
+/** TopK without its auxiliary loss, which the engine does not compute. */
+const largest = (k: number) => ({ k, kAux: 1, auxCoefficient: 0 });
+
 /** Runs whose kernels differ: architectures and ablations, what is trained, sizes, dtypes, targets, densities. */
 const RUNS: Readonly<Record<string, { readonly settings: EngineSettings; readonly bias: number }>> = {
   gated: { settings: small('gated'), bias: -1.5 },
   'gated, half full': { settings: small('gated', { beta1: 0.9 }), bias: 0 },
   standard: { settings: small('standard', { beta1: 0.9 }), bias: -1.5 },
   'standard, half full': { settings: small('standard'), bias: 0 },
+  topk: { settings: small('topk', { options: largest(8) }), bias: -0.5 },
+  'topk, more than are above 0': { settings: small('topk', { options: largest(150), beta1: 0.9 }), bias: -0.3 },
   ...Object.fromEntries(
     VARIANTS.map((variant, i) => {
       const sizes = { dIn: 19, dSae: 90, batch: 14, deadWindow: 42, beta1: i % 2 === 0 ? 0 : 0.9 };
