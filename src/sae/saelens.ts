@@ -268,7 +268,7 @@ function readCfg(json: unknown, path: string): SaeCfg {
   const said = among('architecture', architectures.flatMap(namesOf));
   const architecture = architectures.find((name) => namesOf(name).includes(said))!;
   const transcoder = said === ARCHITECTURES[architecture].saelens.transcoder;
-  checkTarget(cfg, transcoder, path);
+  checkWidths(cfg, transcoder, path);
   // Activations at hook_z are flat here, as SAELens makes them of its heads.
   among('reshape_activations', ['none', 'hook_z']);
   const plain = { apply_b_dec_to_input, normalize_activations: among('normalize_activations', NORMALIZATIONS) };
@@ -284,7 +284,7 @@ function readCfg(json: unknown, path: string): SaeCfg {
 }
 
 /** @throws Refusal where a transcoder's keys and its name do not go together: SAELens then computes something else, or nothing */
-function checkTarget(
+function checkWidths(
   { architecture, d_in, d_out, apply_b_dec_to_input }: z.infer<typeof cfgSchema>,
   transcoder: boolean,
   path: string,

@@ -19,9 +19,9 @@ const isRunFile = (name: string) => FILES.includes(name) || isCheckpoint(name);
 
 /** What a run's directory may hold, and how it is claimed. */
 export function claimOptions(config: TrainConfig, say?: (line: string) => void): ClaimOptions {
-  const { overwrite, resume, activations, init, model, corpus } = config;
+  const { overwrite, resume, activations, target, init, model, corpus } = config;
   const takeOver = config.takeOver ? say : undefined;
-  const inputs = [activations, init, model, corpus];
+  const inputs = [activations, target, init, model, corpus];
   return { overwrite, resume, ours: isRunFile, resumeFlag: '--resume', result: CFG_FILE, inputs, takeOver };
 }
 
