@@ -135,7 +135,7 @@ test('what the screen excludes below a token’s k-th largest is not among the k
     let [found, excluded] = [0, 0];
     for (let round = 0; round < 20; round++) {
       // Biases far above the products are what float32 rounds most.
-      const bias = normals(random, rows, [0, scale, 1e5 * scale][round % 3]);
+      const bias = normals(random, rows, [0, scale, 1e5 * scale, 1e8 * scale][round % 4]);
       // Roots that some feature's pre-activation exceeds by the least that float32 can tell.
       const tops = Float32Array.from({ length: B * 3 }, (_, n) => {
         const b = Math.floor(n / 3);
