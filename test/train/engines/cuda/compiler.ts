@@ -1,8 +1,10 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import koffi from 'koffi';
+import { fixture } from '../../../fixtures.js';
 import { temporaryDirectory } from '../../../temporary.js';
 
 const SHIM = 'test/train/engines/cuda/shim';
@@ -19,7 +21,8 @@ function missing(): string | false {
 
 export type Library = ReturnType<typeof koffi.load>;
 
-// Removed when the test file is over; opened while it is loaded, or it would go with the test that needed it first.
+// For sources. Removed when the test file is over; opened while it is loaded, or it would go with the test that needed
+// it first.
 const directory = temporaryDirectory();
 let made = 0;
 let runtime: Promise<string> | undefined;
@@ -30,9 +33,12 @@ export function memoryLibrary(): Promise<Library> {
   return library('memory', ['-O2', join(SHIM, 'memory.cpp')]);
 }
 
-/** CUDA C as a library for the CPU, with `launch_<name>` for each of its kernels; compiled once for the same text. */
+/**
+ * CUDA C as a library for the CPU, with `launch_<name>` for each of its kernels; compiled once a build for the same text,
+ * by whichever test file asks first.
+ */
 export async function kernelLibrary(source: string): Promise<Library> {
-  runtime ??= compiled('runtime.o', ['-O2', '-c', join(SHIM, 'runtime.cpp')]);
+  runtime ??= compiled('runtime', ['-O2', '-c', join(SHIM, 'runtime.cpp')]);
   const object = await runtime;
   const names = [...source.matchAll(/extern "C" __global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(/g)].map(
     (match) => match[1]!,
@@ -46,14 +52,21 @@ export async function kernelLibrary(source: string): Promise<Library> {
 function library(key: string, inputs: readonly string[]): Promise<Library> {
   let found = libraries.get(key);
   if (!found) {
-    found = compiled(`library-${made++}.so`, ['-shared', ...inputs]).then((path) => koffi.load(path));
+    found = compiled(key, ['-shared', ...inputs]).then((path) => koffi.load(path));
     libraries.set(key, found);
   }
   return found;
 }
 
-async function compiled(name: string, args: readonly string[]): Promise<string> {
-  const out = join(directory, name);
-  await promisify(execFile)('g++', [...FLAGS, ...args, '-o', out]);
-  return out;
+const shimText = () => readdirSync(SHIM).map((name) => readFileSync(join(SHIM, name), 'utf8'));
+
+/** @param key tells apart what is compiled, together with the shim */
+async function compiled(key: string, args: readonly string[]): Promise<string> {
+  const hash = createHash('sha256')
+    .update(JSON.stringify([FLAGS, key, shimText()]))
+    .digest('hex');
+  const place = await fixture(`compiled-${hash.slice(0, 32)}`, (own) =>
+    promisify(execFile)('g++', [...FLAGS, ...args, '-o', join(own, 'out')]),
+  );
+  return join(place, 'out');
 }
