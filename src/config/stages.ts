@@ -111,7 +111,7 @@ export const trainSchema = z.object({
   target: directory
     .optional()
     .describe(
-      "activation store of what is to be reconstructed, where that is not the input: OUT/<hook_out> of the same harvest, e.g. an MLP's output from its input (a transcoder, Dunefsky et al. 2024); --arch standard, and not the sparse engine [default: --activations itself]",
+      "activation store of what is to be reconstructed, where that is not the input: OUT/<hook_out> of the same harvest, e.g. an MLP's output from its input (a transcoder, Dunefsky et al. 2024); --arch standard [default: --activations itself]",
     ),
   model: modelSource.model.optional().describe(`instead of --activations, with --corpus and --hook: ${MODEL}`),
   revision: modelSource.revision,

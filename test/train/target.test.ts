@@ -152,7 +152,6 @@ test('what does not go with a target is refused before anything is written', asy
       .map((arch) => [flags({ arch, l1: undefined }), 'train/target'] as [Record<string, unknown>, RefusalCode]),
     [flags({ init: activations }), 'train/target'],
     [flags({ 'resample-at': [20], 'dead-window': 256 }), 'train/target'],
-    [flags({ engine: 'sparse' }), 'train/engine-cannot'],
     [flags({ target: activations }), 'train/target-is-input'],
     [flags({ activations: '-' }), 'train/target-alone'],
     [without('activations', MODEL), 'train/target-alone'],
