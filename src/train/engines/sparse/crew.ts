@@ -84,10 +84,10 @@ export class Crew<Data, Request, Reply> {
     if (this.closing || this.failure) return;
     const reason = cause.message.trim().replace(/\.$/, '');
     this.failure = new Error(`Worker ${index} of the training engine failed: ${reason}`, { cause });
-    // The others may wait for it at a barrier for ever.
-    void this.close();
-    this.waiting?.reject(this.failure);
+    const { failure, waiting } = this;
     this.waiting = undefined;
+    // The others may wait for it at a barrier for ever. Whoever is told may need the files that they hold open.
+    void this.close().finally(() => waiting?.reject(failure));
   }
 }
 

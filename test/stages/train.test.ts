@@ -9,7 +9,7 @@ import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { curveOf, tinyActivations } from './tiny-activations.js';
+import { curveOf, tinyActivations } from '../train/tiny-activations.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
-import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
-import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
-import { withoutCompiler } from './cuda/compiler.js';
-import { openOnCpu } from './cuda/open-on-cpu.js';
-import { batches, randomStart, resample, smallSettings } from './problem.js';
-import type { Variant } from './variants.js';
+import type { Engine, EngineSettings, TrainerState } from '../../src/train/engines/engine.js';
+import { openReferenceEngine } from '../../src/train/engines/reference/engine.js';
+import { openSparseEngine } from '../../src/train/engines/sparse/engine.js';
+import { withoutCompiler } from '../train/engines/cuda/compiler.js';
+import { openOnCpu } from '../train/engines/cuda/open-on-cpu.js';
+import { batches, randomStart, resample, smallSettings } from '../train/engines/problem.js';
+import type { Variant } from '../train/engines/variants.js';
 
 type Case = readonly [variant: keyof typeof VARIANTS, beta1: number];
 type Open = (settings: EngineSettings, start: TrainerState, steps?: number) => Promise<Engine>;

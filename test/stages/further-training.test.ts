@@ -9,7 +9,7 @@ import { trainConfig } from '../../src/train/resumed-config.js';
 import { train } from '../../src/train/train.js';
 import { SettingsFile } from '../../src/watch/run-files.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { curveOf, tinyActivations } from './tiny-activations.js';
+import { curveOf, tinyActivations } from '../train/tiny-activations.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };

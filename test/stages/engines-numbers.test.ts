@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
-import { type EngineName, openEngine } from '../../../src/train/engines/open.js';
-import { findBroken } from '../../../src/train/not-finite.js';
-import { batches, randomStart, smallSettings } from './problem.js';
+import type { Engine, EngineSettings, TrainerState } from '../../src/train/engines/engine.js';
+import { type EngineName, openEngine } from '../../src/train/engines/open.js';
+import { findBroken } from '../../src/train/not-finite.js';
+import { batches, randomStart, smallSettings } from '../train/engines/problem.js';
 
 const STEP = { lr: 1e-3, l1: 0.3 };
 const WILD = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];

@@ -12,7 +12,7 @@ import { geometricMedian } from '../../src/train/estimates.js';
 import { train } from '../../src/train/train.js';
 import { relativeDifference } from '../golden.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { curveOf, tinyActivations } from './tiny-activations.js';
+import { curveOf, tinyActivations } from '../train/tiny-activations.js';
 
 // The protocol's parts at work together; each has its own test of its maths beside this file.
 

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { convert } from '../../../src/sae/convert.js';
-import { PARAMETERS } from '../../../src/sae/registry.js';
-import type { ArchitectureName, Parameters } from '../../../src/sae/sae.js';
-import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
-import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
-import { stateShapes } from '../../../src/train/engines/state.js';
-import { openGolden, relativeDifference } from '../../golden.js';
-import { withoutCompiler } from './cuda/compiler.js';
-import { openOnCpu } from './cuda/open-on-cpu.js';
-import { batches, randomStart, smallSettings, stateDifference, stepBoth } from './problem.js';
-import { CASES, VARIANTS, type Variant } from './variants.js';
+import { convert } from '../../src/sae/convert.js';
+import { PARAMETERS } from '../../src/sae/registry.js';
+import type { ArchitectureName, Parameters } from '../../src/sae/sae.js';
+import { openReferenceEngine } from '../../src/train/engines/reference/engine.js';
+import { openSparseEngine } from '../../src/train/engines/sparse/engine.js';
+import { stateShapes } from '../../src/train/engines/state.js';
+import { openGolden, relativeDifference } from '../golden.js';
+import { withoutCompiler } from '../train/engines/cuda/compiler.js';
+import { openOnCpu } from '../train/engines/cuda/open-on-cpu.js';
+import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../train/engines/problem.js';
+import { CASES, VARIANTS, type Variant } from '../train/engines/variants.js';
 
 const golden = await openGolden('ablations');
 
