@@ -11,7 +11,7 @@ import { PARAMETERS, trainingOf } from '../sae/registry.js';
 import { parameterShape, type Sae } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
-import { isTrained, optionsOf } from './engines/objective.js';
+import { isTrained, optionsOf } from './engines/state.js';
 
 /** Length of a resampled encoder row beside the mean of those alive (Bricken et al. 2023). */
 const ENCODER_SHARE = 0.2;

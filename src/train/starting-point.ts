@@ -7,7 +7,7 @@ import { ARCHITECTURES, initialise, trainingOf } from '../sae/registry.js';
 import type { Parameters, Sae } from '../sae/sae.js';
 import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
-import { isTrained, optionsOf } from './engines/objective.js';
+import { isTrained, optionsOf } from './engines/state.js';
 import { findBroken } from './not-finite.js';
 
 /** The SAE that --init names; `unchanged.digest` is its content, which a run keeps. */

@@ -12,9 +12,8 @@ import {
   unsupportedIn,
 } from '../family.js';
 import { type HookFunction, hookOfBlock, hooksOfBlocks } from '../hooks.js';
-import { gatedMlp } from '../mlp.js';
+import { gatedMlp, headNorm, rmsNorm } from '../layers.js';
 import type { ModelWriter } from '../model-writer.js';
-import { headNorm, rmsNorm } from '../norms.js';
 import { type LayerType, parseRope, type Rope, Rotary } from '../rope.js';
 
 // Gemma 1 (Gemma Team 2024, arXiv 2403.08295), Gemma 2 (arXiv 2408.00118) and the language model of Gemma 3

@@ -7,10 +7,9 @@ import { trainingOf } from '../../sae/registry.js';
 import { openCudaEngine } from './cuda/cuda-engine.js';
 import { hostBytes, lacking } from './cuda/plan.js';
 import { type Engine, type EngineSettings, sizesOf, type TrainerState } from './engine.js';
-import { optionsOf } from './objective.js';
 import { openReferenceEngine } from './reference/engine.js';
 import { openSparseEngine, planWorkers } from './sparse/engine.js';
-import { stateBytes } from './state.js';
+import { optionsOf, stateBytes } from './state.js';
 
 export type EngineName = Exclude<(typeof engines)[number], 'auto'>;
 

@@ -2,8 +2,7 @@
 import { Refusal } from '../../../errors/refusal.js';
 import type { SparseForm } from '../../../sae/architecture.js';
 import type { EngineSettings } from '../engine.js';
-import { formOf, isTrained } from '../objective.js';
-import { stateBytes, stateShapes } from '../state.js';
+import { formOf, isTrained, stateBytes, stateShapes } from '../state.js';
 import type { CudaDevice, DevicePointer, ProductPrecision } from './device.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 

@@ -1,6 +1,7 @@
 /** The kernels of a run, launched by name on its arrays, and the order in which a step asks for them. */
+
 import type { EngineSettings, StepSettings } from '../engine.js';
-import { isTrained } from '../objective.js';
+import { isTrained } from '../state.js';
 import type { CompiledKernels, CudaDevice, DevicePointer } from './device.js';
 import { type ArrayField, type Field, type KernelName, type NumberField, packArguments } from './kernels/source.js';
 import { COUNTER_BYTES, type CudaPlan, type DeviceArrays, WARP } from './plan.js';

@@ -11,8 +11,7 @@ import {
 import { PARAMETERS, trainingOf } from '../../../sae/registry.js';
 import { type ParameterName, parameterShape } from '../../../sae/sae.js';
 import { ADAM_EPSILON, type EngineSettings, sizesOf } from '../engine.js';
-import { isTrained, optionsOf } from '../objective.js';
-import { stateShapes } from '../state.js';
+import { isTrained, optionsOf, stateShapes } from '../state.js';
 
 /** The metrics output, in order. */
 export const METRICS = ['mse', 'l1', 'aux', 'l0', 'variance', 'dead', 'written'] as const;

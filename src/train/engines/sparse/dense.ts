@@ -1,4 +1,4 @@
-import { isTrained, trainsGate } from '../objective.js';
+import { isTrained, trainsGate } from '../state.js';
 import { padded } from './memory.js';
 import { cut, type Equipment, type Selection, type Strip } from './select.js';
 

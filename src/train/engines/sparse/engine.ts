@@ -15,8 +15,7 @@ import {
   sizesOf,
   type TrainerState,
 } from '../engine.js';
-import { formOf } from '../objective.js';
-import { checkSizes, saeOf, stateShapes } from '../state.js';
+import { checkSizes, formOf, saeOf, stateShapes } from '../state.js';
 import { allocateShared, Crew, type SharedSizes, sharedBytes } from './crew.js';
 import { compileKernels } from './kernels.js';
 import { featuresOf, LARGEST_MEMORY, limitOf, padded, planSlice, putPart, takePart } from './memory.js';

@@ -2,7 +2,7 @@ import type { SparseForm } from '../../../sae/architecture.js';
 import { PARAMETERS } from '../../../sae/registry.js';
 import type { ParameterName, Sizes } from '../../../sae/sae.js';
 import type { EngineSettings } from '../engine.js';
-import { isTrained } from '../objective.js';
+import { isTrained } from '../state.js';
 import { blockLength } from './kernels.js';
 
 const TYPES = {

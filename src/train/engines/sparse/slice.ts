@@ -1,5 +1,5 @@
 import { ADAM_EPSILON, type EngineSettings, type StepSettings } from '../engine.js';
-import { isTrained } from '../objective.js';
+import { isTrained } from '../state.js';
 import { DensePasses } from './dense.js';
 import { RULES, writeBlock } from './kernels.js';
 import { exchangedSums, type ListName, limitOf, padded, STRIP } from './memory.js';

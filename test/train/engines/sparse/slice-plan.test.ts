@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { SparseForm } from '../../../../src/sae/architecture.js';
 import type { EngineSettings } from '../../../../src/train/engines/engine.js';
-import { formOf } from '../../../../src/train/engines/objective.js';
 import { planWorkers } from '../../../../src/train/engines/sparse/engine.js';
 import { BLOCKS } from '../../../../src/train/engines/sparse/kernels.js';
 import {
@@ -14,6 +13,7 @@ import {
   padded,
   planSlice,
 } from '../../../../src/train/engines/sparse/memory.js';
+import { formOf } from '../../../../src/train/engines/state.js';
 
 const SETTINGS: EngineSettings = {
   architecture: 'gated',

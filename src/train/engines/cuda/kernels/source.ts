@@ -1,6 +1,7 @@
 /** The text of a run's kernels, and what they take: one struct of named fields per kernel, passed by value. */
+
 import { ADAM_EPSILON, type EngineSettings } from '../../engine.js';
-import { isTrained } from '../../objective.js';
+import { isTrained } from '../../state.js';
 import type { DevicePointer } from '../device.js';
 import { CHUNK, type CudaPlan } from '../plan.js';
 import { decode, dots, RULES } from './decode.js';
