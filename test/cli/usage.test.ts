@@ -59,8 +59,8 @@ test('mistakes in the command exit 2 with one line that says what is meant', asy
     [['train', '--activations', 'x', '--d-sae', 'many'], /--d-sae: "many" is not a number/],
     [['train', '--activations', 'x', '--d-sae', '0'], /--d-sae: "0" is too small/],
     [
-      ['train', '--activations', 'x', '--d-sae', '8', '--arch', 'topk'],
-      /--arch: "topk" is not one of .*gated.*standard/,
+      ['train', '--activations', 'x', '--d-sae', '8', '--arch', 'batchtop'],
+      /--arch: "batchtop" is not one of .*gated.*standard/,
     ],
     [
       ['train', '--activations', 'x', '--activations', 'y', '--d-sae', '8', '--out', 'z'],
