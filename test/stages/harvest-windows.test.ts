@@ -3,9 +3,9 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Interrupted } from '../../src/errors/refusal.js';
+import { harvestTokens } from '../harvest/token-harvest.js';
+import { ROWS } from '../harvest/token-pass.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { harvestTokens } from './token-harvest.js';
-import { ROWS } from './token-pass.js';
 
 const root = temporaryDirectory();
 /** The last context of the last window is not full. */

@@ -9,7 +9,7 @@ import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { withOwnThreads } from '../../src/train/resumed-config.js';
 import { train } from '../../src/train/train.js';
 import { temporaryDirectory } from '../temporary.js';
-import { tinyActivations } from './tiny-activations.js';
+import { tinyActivations } from '../train/tiny-activations.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };

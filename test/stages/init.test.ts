@@ -12,7 +12,7 @@ import { refuses } from '../config/refuses.js';
 import { randomInputs, randomSae } from '../sae/random-sae.js';
 import { runForward } from '../sae/run-forward.js';
 import { temporaryDirectory } from '../temporary.js';
-import { curveOf, tinyActivations } from './tiny-activations.js';
+import { curveOf, tinyActivations } from '../train/tiny-activations.js';
 
 const HOOK = 'blocks.1.hook_mlp_out';
 const root = temporaryDirectory();

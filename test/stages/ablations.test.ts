@@ -15,7 +15,7 @@ import { refuses, refusesUsage } from '../config/refuses.js';
 import { randomInputs } from '../sae/random-sae.js';
 import { runForward } from '../sae/run-forward.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { tinyActivations } from './tiny-activations.js';
+import { tinyActivations } from '../train/tiny-activations.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };

@@ -7,7 +7,7 @@ import { trainSchema } from '../../src/config/stages.js';
 import { type Progress, silent } from '../../src/progress/progress.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { curveOf, tinyActivations } from './tiny-activations.js';
+import { curveOf, tinyActivations } from '../train/tiny-activations.js';
 
 const root = temporaryDirectory();
 let activations: string;

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { TopKOptions } from '../../../src/sae/architectures/topk.js';
-import { PARAMETERS, trainingOf } from '../../../src/sae/registry.js';
-import { square } from '../../../src/sae/sae.js';
-import type { EngineSettings } from '../../../src/train/engines/engine.js';
-import { chooseEngine } from '../../../src/train/engines/open.js';
-import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
-import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
-import { openGolden, relativeDifference } from '../../golden.js';
-import { batches, randomStart, smallSettings, stateDifference, stepBoth } from './problem.js';
+import type { TopKOptions } from '../../src/sae/architectures/topk.js';
+import { PARAMETERS, trainingOf } from '../../src/sae/registry.js';
+import { square } from '../../src/sae/sae.js';
+import type { EngineSettings } from '../../src/train/engines/engine.js';
+import { chooseEngine } from '../../src/train/engines/open.js';
+import { openReferenceEngine } from '../../src/train/engines/reference/engine.js';
+import { openSparseEngine } from '../../src/train/engines/sparse/engine.js';
+import { openGolden, relativeDifference } from '../golden.js';
+import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../train/engines/problem.js';
 
 const golden = await openGolden('topk');
 const OPTIONS: Readonly<Record<string, TopKOptions>> = {

@@ -10,7 +10,7 @@ import { train } from '../../src/train/train.js';
 import { randomInputs } from '../sae/random-sae.js';
 import { runForward } from '../sae/run-forward.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { tinyActivations } from './tiny-activations.js';
+import { tinyActivations } from '../train/tiny-activations.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };

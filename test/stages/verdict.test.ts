@@ -6,7 +6,7 @@ import { Refusal } from '../../src/errors/refusal.js';
 import { silent } from '../../src/progress/progress.js';
 import { faultsOf, type LastFigures } from '../../src/train/verdict.js';
 import { temporaryDirectory } from '../temporary.js';
-import { tinyActivations } from './tiny-activations.js';
+import { tinyActivations } from '../train/tiny-activations.js';
 
 const HOOK = 'blocks.1.hook_mlp_out';
 const root = temporaryDirectory();

@@ -5,8 +5,8 @@ import { test } from 'node:test';
 import { readManifest } from '../../src/activations/manifest.js';
 import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import { refuses } from '../config/refuses.js';
+import { harvestTokens, textOf } from '../harvest/token-harvest.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { harvestTokens, textOf } from './token-harvest.js';
 
 const root = temporaryDirectory();
 let counter = 0;

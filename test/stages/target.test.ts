@@ -18,7 +18,7 @@ import { trainConfig } from '../../src/train/resumed-config.js';
 import { train } from '../../src/train/train.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
-import { curveOf } from './tiny-activations.js';
+import { curveOf } from '../train/tiny-activations.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };

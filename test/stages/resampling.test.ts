@@ -6,7 +6,7 @@ import { PARAMETERS } from '../../src/sae/registry.js';
 import type { Sae } from '../../src/sae/sae.js';
 import { deadFeatures, drawInputs, openInputLosses, resampleFeatures } from '../../src/train/resampling.js';
 import { openGolden, relativeDifference } from '../golden.js';
-import { smallSettings } from './engines/problem.js';
+import { smallSettings } from '../train/engines/problem.js';
 
 const [D_IN, D_SAE] = [12, 40];
 

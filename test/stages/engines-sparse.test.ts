@@ -1,12 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Refusal, UsageRefusal } from '../../../src/errors/refusal.js';
-import { PARAMETERS } from '../../../src/sae/registry.js';
-import { checkMemory, chooseEngine } from '../../../src/train/engines/open.js';
-import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
-import { openSparseEngine, planWorkers } from '../../../src/train/engines/sparse/engine.js';
-import { openGolden, relativeDifference } from '../../golden.js';
-import { batches, COMPARED, RESAMPLED, randomStart, resample, smallSettings, stateDifference } from './problem.js';
+import { Refusal, UsageRefusal } from '../../src/errors/refusal.js';
+import { PARAMETERS } from '../../src/sae/registry.js';
+import { checkMemory, chooseEngine } from '../../src/train/engines/open.js';
+import { openReferenceEngine } from '../../src/train/engines/reference/engine.js';
+import { openSparseEngine, planWorkers } from '../../src/train/engines/sparse/engine.js';
+import { openGolden, relativeDifference } from '../golden.js';
+import {
+  batches,
+  COMPARED,
+  RESAMPLED,
+  randomStart,
+  resample,
+  smallSettings,
+  stateDifference,
+} from '../train/engines/problem.js';
 
 /** Features whose gate is far closed. */
 const SILENT = [1, 0, 57, 209];
