@@ -125,8 +125,8 @@ export interface Shared {
   readonly numbers: SharedArrayBuffer;
 }
 
-/** Numbers that a worker tells the others: its dead features, and its columns' part of two variances. */
-const NUMBERS = 3;
+/** Numbers that a worker tells the others: its dead features, its columns' part of two variances, did it guess wrong. */
+const NUMBERS = 4;
 
 /** Bytes of each shared buffer. */
 export function sharedBytes({ workers, B, dIn, dOut, sums, limits, ...sizes }: SharedSizes) {

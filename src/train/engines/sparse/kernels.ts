@@ -99,6 +99,8 @@ export interface Kernels {
   exact(step: Pointer, list: Pointer, first: number, from: number, to: number): void;
   /** Returns 0 for false. */
   compact(step: Pointer, list: Pointer, p: Pointer, features: Pointer, first: number, rows: number): number;
+  guess(step: Pointer, list: Pointer, rows: number, m: number, guesses: Pointer): void;
+  raise(step: Pointer, list: Pointer, m: number, guesses: Pointer): void;
   findFloor(tops: Pointer, parts: number, rows: number, k: number, floor: Pointer, ties: Pointer): void;
   prune(step: Pointer, list: Pointer): void;
   close(step: Pointer, list: Pointer): void;

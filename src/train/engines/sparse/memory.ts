@@ -255,6 +255,7 @@ function planLists(plan: Plan, shape: SliceShape): void {
     plan.add(`${list}/floor`, 'f32', batch);
     plan.add(`${list}/ties`, 'u32', batch);
   }
+  if (limits.main > 0) plan.add('guesses', 'f32', batch);
   const most = Math.max(...Object.values(limits));
   if (most > 0) {
     // Heaps of all workers for a worker's share of the batch.

@@ -84,6 +84,15 @@ const ROWS_AT_ONCE = 32;
 const MOST_OF_PART = 1 / 8;
 
 /**
+ * A count that a part of the features reaches in about one token in 10⁶, if the part is like the rest.
+ *
+ * @param mean how many of the k largest lie in the part on average
+ */
+function almostNever(mean: number): number {
+  return Math.floor(mean + 5 * Math.sqrt(mean) + 3);
+}
+
+/**
  * Selects the entries of a slice: an int8 product excludes what a rigorous bound can exclude, and the exact float32
  * product decides the rest. Where the bound leaves too many candidates, a float32 product of all is made.
  */
@@ -96,6 +105,8 @@ export class Selection {
   /** Features that were dead before the step, of this slice and of all. */
   private dead = 0;
   allDead = 0;
+  /** Are thresholds guessed ahead of what is known? */
+  private guessing = false;
 
   constructor(private readonly equipment: Equipment) {
     const { settings, form, features, exchange } = equipment;
@@ -107,8 +118,10 @@ export class Selection {
   }
 
   /** Quantises the encoder's input; begins an empty list. */
-  begin(): void {
+  begin(guessing: boolean): void {
     const { arena, kernels, settings, watch } = this.equipment;
+    this.guessing = guessing && this.limits.main > 0;
+    if (this.guessing) arena.f32('guesses').fill(0);
     const at = (name: string) => arena.pointer(name);
     kernels.quantise(at('xc'), settings.batch, at('x_block'));
     // What is received comes later, and lends its room to the rows that are now turned into columns.
@@ -131,6 +144,7 @@ export class Selection {
     );
     watch.done('product');
     if (this.limits.main > 0) {
+      this.guess(first, rows);
       await this.byParts({ first, rows });
       return 'sparse';
     }
@@ -161,6 +175,29 @@ export class Selection {
       kernels.exact(step, list, first, from, to);
       watch.done('exact');
     }
+  }
+
+  /** Guesses thresholds from the first strip, and again whenever the features before this strip have doubled. */
+  private guess(first: number, rows: number): void {
+    const { arena, kernels, settings, watch } = this.equipment;
+    const k = this.limits.main;
+    const m = almostNever(((first || rows) * k) / settings.dSae);
+    const doubled = first !== STRIP && Number.isInteger(Math.log2((first || STRIP) / STRIP));
+    if (!this.guessing || !doubled || m >= k) return;
+    const [step, list, guesses] = [arena.pointer('step'), arena.pointer('main/block'), arena.pointer('guesses')];
+    if (first === 0) kernels.guess(step, list, rows, m, guesses);
+    else kernels.raise(step, list, m, guesses);
+    watch.done('select');
+  }
+
+  /** Is a worker's guess not below some token's k-th largest? All workers get the same answer. */
+  private guessedWrong(): boolean {
+    const { arena, exchange } = this.equipment;
+    const floor = arena.f32('main/floor');
+    const wrong = arena.f32('guesses').some((guess, b) => guess > 0 && guess >= floor[b]!);
+    exchange.numbers(exchange.index)[3] = Number(wrong);
+    this.meet();
+    return Array.from({ length: exchange.workers }, (_, worker) => exchange.numbers(worker)[3]!).includes(1);
   }
 
   /** Appends the entries of a strip by its float32 product, unless they are too many. */
@@ -237,18 +274,24 @@ export class Selection {
     this.equipment.kernels.findFloor(at('top'), 1, batch, this.limits[list], at('floor'), at('ties'));
   }
 
-  /** Ends a list: of what all workers found, the k largest of each token stay. */
-  settle(list: ListName): void {
+  /**
+   * Ends a list: of what all workers found, the k largest of each token stay.
+   *
+   * @returns whether it has them all; if not, it is to be begun again, without guessing
+   */
+  settle(list: ListName): boolean {
     const { arena, kernels, exchange, watch } = this.equipment;
     const [step, block] = [arena.pointer('step'), arena.pointer(`${list}/block`)];
     // Of no more dead features than k, all entries stay.
     if (this.limits[list] > 0 && (list === 'main' || this.allDead > this.limits.dead)) {
       if (exchange.workers === 1) this.findFloor(list);
       else this.shareFloors(list);
+      if (list === 'main' && this.guessing && this.guessedWrong()) return false;
       kernels.prune(step, block);
     }
     kernels.close(step, block);
     watch.done('select');
+    return true;
   }
 
   /** Each worker finds the k-th largest of its rows of the batch in what all have found, and tells the others. */

@@ -197,13 +197,15 @@ export class Slice {
     if (selection.allDead > 0) await selection.listDead();
     const dense = new Set<Strip>();
     for (const name of exchangedSums(equipment.form)) equipment.arena.f32(name).fill(0);
-    selection.begin();
-    for (const strip of this.strips) {
-      if ((await selection.strip(strip)) === 'sparse') continue;
-      dense.add(strip);
-      await this.dense.decode(strip);
+    for (const guessing of [true, false]) {
+      selection.begin(guessing);
+      for (const strip of this.strips) {
+        if ((await selection.strip(strip)) === 'sparse') continue;
+        dense.add(strip);
+        await this.dense.decode(strip);
+      }
+      if (selection.settle('main')) break;
     }
-    selection.settle('main');
     if (selection.allDead > 0) selection.settle('dead');
     return dense;
   }

@@ -42,8 +42,8 @@ function startOf({ dIn, dOut, dSae }: KRun): Map<string, Float32Array> {
   ]);
 }
 
-async function stepsOf(run: KRun, threads: number, steps: number, check = false) {
-  const engine = await open(run, threads, startOf(run));
+async function stepsOf(run: KRun, threads: number, steps: number, check = false, start = startOf(run)) {
+  const engine = await open(run, threads, start);
   const state = Object.fromEntries([...(await engine.state())].map(([name, v]) => [name, Float64Array.from(v)]));
   const random = new Generator(92);
   const lr = 1e-3;
@@ -97,6 +97,18 @@ test('1, 2 and 3 workers compute the same, and the same number the same bits', a
       }
     }
   }
+});
+
+test('thresholds are guessed without loss: right guesses, and ones that are wrong for some tokens', async () => {
+  // Slices of several strips, and k large enough for a guess.
+  const run = { ...RUN, dSae: 1200, k: 24, kAux: 0 };
+  await stepsOf(run, 2, 3, true);
+  // Tokens with x₀ > 0 have all of their k largest in the first strip, so what is guessed from it is too high.
+  const start = startOf(run);
+  const first = start.get('W_enc')!.subarray(0, 256);
+  start.get('W_enc')!.set(first.map((value) => value + 3));
+  const found = await stepsOf(run, 2, 3, true, start);
+  assert.deepEqual(await stepsOf(run, 2, 3, false, start), found);
 });
 
 function changed(values: Float32Array, i: number): Float32Array {

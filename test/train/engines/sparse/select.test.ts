@@ -125,6 +125,37 @@ test('compact of chosen features lists them under their own indices, the others 
   assertSame(now.p.subarray(B, 2 * B), product.subarray(Bp, Bp + B), 'p');
 });
 
+test('raised guesses are roots of the heaps, and just below the m-th largest of each token', () => {
+  const random = new Generator(98);
+  const [B, k, m, features] = [9, 7, 4, 40];
+  const product = normals(random, features * padded(B));
+  const memory = memoryOf({
+    ...{ product, bias: new Float32Array(features), start: unsetIntegers(features + 1) },
+    ...{ token: unsetIntegers(features * B + 1), p: unset(features * B + 1), top: unset(B * k), guesses: unset(B) },
+  });
+  const { at, kernels, now } = memory;
+  const step = memory.block('Step', { features, B, Bp: padded(B), bias: at('bias') });
+  const arrays = { start: at('start'), token: at('token'), p: at('p'), top: at('top') };
+  const list = memory.block('Entries', { k, ...arrays });
+  kernels.open(step, list);
+  kernels.compact(step, list, at('product'), 0, 0, features);
+  const before = now.top.slice();
+  kernels.raise(step, list, m, at('guesses'));
+  memory.assertMargins();
+  for (const b of all(B)) {
+    const [old, heap] = [before, now.top].map((top) => top.subarray(b * k, (b + 1) * k));
+    const guess = now.guesses[b]!;
+    assertSame(
+      heap!,
+      old!.map((value) => Math.max(value, guess)),
+      'heap',
+    );
+    assert.equal(heap![0], guess);
+    const sorted = old!.toSorted().reverse();
+    assert.ok(guess < sorted[m - 1]! && guess > sorted[m - 1]! - 0.01, `${guess} of ${sorted}`);
+  }
+});
+
 test('what the screen excludes below a token’s k-th largest is not among the k largest', () => {
   const random = new Generator(97);
   const [rows, B, dIn] = [9, 21, 40];

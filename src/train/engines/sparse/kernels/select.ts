@@ -336,6 +336,72 @@ function replaceRoot(heap: usize, k: i32, value: f32): void {
 }
 
 /**
+ * Fills each token's heap with a guess of what its k-th largest is above: about the m-th largest of the first strip, by
+ * the int8 products in the tile alone. No entry is lost where, in the end, the k-th largest is above the guess.
+ *
+ * @param m at most k
+ * @param guesses [B] out
+ */
+export function guess(s: Step, list: Entries, rows: i32, m: i32, guesses: usize): void {
+  const heaps = list.top;
+  const apart = <usize>m << 2;
+  const inverse = s.x.inverse;
+  for (let row = 0; row < rows; row++) {
+    const line = s.tile + ((<usize>row * <usize>s.Bp) << 2);
+    const bias = at(s.bias, row);
+    const w = at(s.w.inverse, row);
+    let heap = heaps;
+    for (let b: usize = 0; b < <usize>s.B; b++, heap += apart) {
+      const h = <f32>load<i32>(line + (b << 2)) / (w * at(inverse, b)) + bias;
+      if (h > load<f32>(heap) && h < Infinity) replaceRoot(heap, m, h);
+    }
+  }
+  for (let b: usize = 0; b < <usize>s.B; b++) store<f32>(guesses + (b << 2), at(heaps, b * <usize>m));
+  for (let b: usize = 0; b < <usize>s.B; b++) {
+    for (let i: usize = 0; i < <usize>list.k; i++) store<f32>(heaps + ((b * <usize>list.k + i) << 2), at(guesses, b));
+  }
+}
+
+/**
+ * Raises guesses to just below the m-th largest of each token so far. Smaller numbers in a heap give their places to the
+ * guess: it stays a heap, and the guess is its root.
+ *
+ * @param m at most k
+ * @param guesses [B]
+ */
+export function raise(s: Step, list: Entries, m: i32, guesses: usize): void {
+  const k = list.k;
+  for (let b: usize = 0; b < <usize>s.B; b++) {
+    const heap = list.top + ((b * <usize>k) << 2);
+    const root = load<f32>(heap);
+    let below = root;
+    let above: f32 = 0;
+    for (let i = 0; i < k; i++) above = max(above, at(heap, i));
+    for (let halving = 0; halving < 10; halving++) {
+      const middle = (below + above) / 2;
+      if (countAbove(heap, k, middle) < m) above = middle;
+      else below = middle;
+    }
+    if (!(below > root)) continue;
+    store<f32>(guesses + (b << 2), below);
+    for (let i = 0; i < k; i++) store<f32>(heap + (<usize>i << 2), max(at(heap, i), below));
+  }
+}
+
+/** How many of a heap are above a number. */
+function countAbove(heap: usize, k: i32, value: f32): i32 {
+  const least = f32x4.splat(value);
+  let counts = i32x4.splat(0);
+  let i = 0;
+  // A true lane is −1.
+  for (; i + 4 <= k; i += 4) counts = i32x4.sub(counts, f32x4.gt(v128.load(heap + (<usize>i << 2)), least));
+  let count = i32x4.extract_lane(counts, 0) + i32x4.extract_lane(counts, 1);
+  count += i32x4.extract_lane(counts, 2) + i32x4.extract_lane(counts, 3);
+  for (; i < k; i++) count += i32(at(heap, i) > value);
+  return count;
+}
+
+/**
  * The k-th largest of tokens whose k largest are known by parts, and how many entries of each part may equal it: those
  * of earlier parts come first, as they are of lower features.
  *
