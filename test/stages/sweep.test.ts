@@ -205,10 +205,11 @@ test('an evaluation is taken over only where nothing that it was made of has cha
   ]) {
     evalLine(change);
     assert.equal(await again(), true, change);
+    assert.equal(await again(), false, change);
   }
-  assert.equal(await again(), false);
   writeFileSync(text, words(2));
   assert.equal(await again(), true, 'another text of the same size under the same name');
+  assert.equal(await again(), false);
   const weights = join(out, 'saes', HOOK, 'gated_d-sae-200_l1-2_seed-0', 'sae_weights.safetensors');
   const bytes = readFileSync(weights);
   const before = settings()[0]!.sae_sha256;
@@ -235,7 +236,7 @@ test('a broken eval.json is said and made again', async () => {
   await run(out, file);
   const path = join(out, 'eval', 'eval.json');
   const whole = readFileSync(path, 'utf8');
-  for (const broken of [whole.slice(0, 100), '[{"sae": 3}]', '[]']) {
+  for (const broken of ['', whole.slice(0, 100), '{}', '[{"sae": 3}]', '[]']) {
     writeFileSync(path, broken);
     const said: string[] = [];
     const { records } = await run(out, file, never, { ...silent, say: (line) => said.push(line) });
