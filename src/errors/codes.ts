@@ -147,7 +147,7 @@ export const REFUSALS = {
   'eval/several-exclusions': 'SAEs were trained with different special tokens left out',
   'eval/unsafe-curve-name': 'an evaluation names a curve outside its directory',
   'eval/wrong-width': "an SAE's width is not that of the hook",
-  'harvest/fewer-tokens': 'a resumed store already has more tokens than were asked for',
+  'harvest/fewer-tokens': 'a store cannot be resumed to this number of tokens',
   'harvest/flag-of-stores': 'a flag is for stores, and --out - writes none',
   'harvest/float16-overflow': 'an activation overflows float16',
   'harvest/no-stored-order': 'a running model has no stored order of rows',
