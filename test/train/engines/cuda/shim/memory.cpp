@@ -1,4 +1,4 @@
-// The device's memory: every array ends at a page that nobody may touch, and has a zone before it that must stay as it
+// The device's memory: every array ends at pages that nobody may touch, and has a zone before it that must stay as it
 // is. What is not yet written is NaN. And matrix products, as plain loops.
 #include <cmath>
 #include <cstdint>
@@ -10,6 +10,8 @@
 namespace {
 constexpr unsigned char GUARD = 0xa5;
 const size_t page = sysconf(_SC_PAGESIZE);
+// What lies behind an array and may not be touched; a stray index reaches further than a page.
+const size_t forbidden = 64 * page;
 size_t pages(size_t bytes) { return (bytes + page - 1) / page * page; }
 
 float fromBfloat16(uint16_t bits) { return __builtin_bit_cast(float, uint32_t(bits) << 16); }
@@ -22,13 +24,13 @@ float toTf32(float value) {
 }
 }  // namespace
 
-// [guard … array][page that nobody may touch]; the array's end is rounded up to 16 bytes, and checked by the guard too.
+// [guard … array][forbidden]; the array's end is rounded up to 16 bytes, and checked by the guard too.
 extern "C" uint64_t allocate_guarded(uint64_t bytes) {
   const size_t aligned = (bytes + 15) / 16 * 16;
   const size_t whole = pages(aligned + page);
-  char *at = (char *)mmap(nullptr, whole + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  char *at = (char *)mmap(nullptr, whole + forbidden, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (at == MAP_FAILED) return 0;
-  mprotect(at + whole, page, PROT_NONE);
+  mprotect(at + whole, forbidden, PROT_NONE);
   char *array = at + whole - aligned;
   memset(at, GUARD, whole);
   memset(array, 0xff, bytes);
@@ -48,7 +50,7 @@ extern "C" int guards_hold(uint64_t pointer, uint64_t bytes) {
 extern "C" void free_guarded(uint64_t pointer, uint64_t bytes) {
   const size_t aligned = (bytes + 15) / 16 * 16;
   const size_t whole = pages(aligned + page);
-  munmap((char *)pointer - (whole - aligned), whole + page);
+  munmap((char *)pointer - (whole - aligned), whole + forbidden);
 }
 
 extern "C" void copy_bytes(uint64_t to, uint64_t from, uint64_t bytes) { memmove((void *)to, (void *)from, bytes); }
