@@ -61,6 +61,14 @@ interface Words {
   f32(array: string): Float32Array;
 }
 
+/** Where each field of a block stands, and of what type it is. */
+const FIELDS = Object.fromEntries(
+  Object.entries(BLOCKS).map(([block, types]) => [
+    block,
+    new Map(Object.entries(types).map(([name, type], place) => [name, { place, type }])),
+  ]),
+) as unknown as Record<BlockName, ReadonlyMap<string, { readonly place: number; readonly type: 'u32' | 'f32' }>>;
+
 /** Writes fields of a block to an array of the arena. */
 export function writeBlock<N extends BlockName>(
   arena: Words,
@@ -69,9 +77,9 @@ export function writeBlock<N extends BlockName>(
   fields: Partial<BlockFields<N>>,
 ): void {
   const [integers, floats] = [arena.u32(array), arena.f32(array)];
-  for (const [i, [name, type]] of Object.entries(BLOCKS[block]).entries()) {
-    const value = (fields as Record<string, number | undefined>)[name];
-    if (value !== undefined) (type === 'f32' ? floats : integers)[i] = value;
+  for (const name in fields) {
+    const { place, type } = FIELDS[block].get(name)!;
+    (type === 'f32' ? floats : integers)[place] = fields[name as keyof BlockFields<N>]!;
   }
 }
 
@@ -82,7 +90,7 @@ export function readField<N extends BlockName>(
   block: N,
   field: keyof BlockFields<N> & string,
 ): number {
-  return arena.u32(array)[Object.keys(BLOCKS[block]).indexOf(field)]!;
+  return arena.u32(array)[FIELDS[block].get(field)!.place]!;
 }
 
 /** The rules' numbers in kernels/rules.ts. */

@@ -48,6 +48,9 @@ export class Slice {
     this.selection = new Selection(equipment);
     this.dense = new DensePasses(equipment, this.selection);
     this.writeBatchBlocks(products.levels);
+    this.writeStepBlock();
+    this.writeList('main');
+    if (equipment.form.auxK) this.writeList('dead');
   }
 
   /** This slice's part of a step on the shared batch; all workers are in it at once. */
@@ -80,7 +83,7 @@ export class Slice {
   /** Brings moments that lazy steps left behind up to date, so that the arena holds what every engine would. */
   settle(): void {
     const { arena, kernels, features } = this.equipment;
-    this.writeStepBlock(0);
+    this.writeSchedule({ lr: 0, l1: 0 });
     if (this.settings.beta1 === 0) kernels.decayMoments(arena.pointer('step'), 0, features);
   }
 
@@ -110,15 +113,15 @@ export class Slice {
     });
   }
 
-  private writeStepBlock(lr: number): void {
+  /** What of a step's block stays the same over all steps. */
+  private writeStepBlock(): void {
     const { arena, features, form } = this.equipment;
     const { batch, beta1, beta2 } = this.settings;
     const at = (name: string) => arena.pointer(name);
     const { bias } = form.select;
     writeBlock(arena, 'step', 'Step', {
       ...{ rule: RULES[form.rule], features, B: batch, Bp: padded(batch), dIn: this.d.in, dOut: this.d.out },
-      ...{ step: this.steps, lr, beta1, beta2, fresh1: 1 - beta1, fresh2: 1 - beta2, epsilon: ADAM_EPSILON },
-      ...{ correction1: 1 / (1 - beta1 ** this.steps), correction2: 1 / (1 - beta2 ** this.steps) },
+      ...{ beta1, beta2, fresh1: 1 - beta1, fresh2: 1 - beta2, epsilon: ADAM_EPSILON },
       pulls: Number(!this.aims && isTrained(this.settings, 'b_dec')),
       ...{ xc: at('xc'), x: at('x_block'), w: at('w_block'), tile: at('tile') },
       // A lane of the exact product sums d / 4 terms, each off by at most 2⁻²⁴ relative; twice that, and some for the rest.
@@ -133,8 +136,7 @@ export class Slice {
     });
   }
 
-  /** @param l1 λ / B */
-  private writeList(list: ListName, l1: number): void {
+  private writeList(list: ListName): void {
     const { arena, form } = this.equipment;
     const at = (name: string) => arena.pointer(`${list}/${name}`);
     const main = list === 'main';
@@ -145,21 +147,31 @@ export class Slice {
       ...{ feature: at('feature'), f: at('f'), g: at('g'), totals: at('totals') },
       ...{ r: arena.pointer(main ? 'r' : 'r_aux'), second: second ? arena.pointer('r_aux') : 0 },
       unfrozen: Number(main && form.second?.trainsDecoder === true),
-      l1: main && form.penalty === 'g' ? l1 : 0,
-      l1F: main && form.penalty === 'f' ? l1 : 0,
       sumsF: Number(form.penalty !== 'g'),
       fired: main ? arena.pointer('fired') : 0,
       ...{ top: at('top'), above: at('above'), floor: at('floor'), ties: at('ties') },
     });
-    arena.f64(`${list}/totals`).fill(0);
   }
 
-  private begin({ lr, l1 }: StepSettings): void {
+  /** What of the blocks changes from step to step. */
+  private writeSchedule({ lr, l1 }: StepSettings): void {
+    const { arena, form } = this.equipment;
+    const { batch, beta1, beta2 } = this.settings;
+    const corrections = { correction1: 1 / (1 - beta1 ** this.steps), correction2: 1 / (1 - beta2 ** this.steps) };
+    writeBlock(arena, 'step', 'Step', { step: this.steps, lr, ...corrections });
+    const penalty = l1 / batch;
+    writeBlock(arena, 'main/block', 'Entries', {
+      l1: form.penalty === 'g' ? penalty : 0,
+      l1F: form.penalty === 'f' ? penalty : 0,
+    });
+  }
+
+  private begin(step: StepSettings): void {
     const { arena, form, watch } = this.equipment;
     watch.skip();
-    this.writeStepBlock(lr);
-    this.writeList('main', l1 / this.settings.batch);
-    if (form.auxK) this.writeList('dead', 0);
+    this.writeSchedule(step);
+    arena.f64('main/totals').fill(0);
+    if (form.auxK) arena.f64('dead/totals').fill(0);
     arena.u32('fired').fill(0);
     if (form.rule !== 'gated') return;
     const exp = arena.f32('exp_r_mag');
