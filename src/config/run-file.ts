@@ -43,6 +43,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   train: 'result',
   dSae: 'result',
   l1: 'result',
+  l0: 'result',
   l1Convention: 'result',
   l2Normalise: 'result',
   l1Warmup: 'result',

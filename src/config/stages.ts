@@ -76,6 +76,9 @@ const precision = z
 
 const architecture = z.enum(trainable).default(trainable[0]!);
 
+/** Mean number of features per token that training aims at, where that is not left to λ. */
+const targetL0 = z.number().positive();
+
 /** λ where --l1 is not given. */
 export const USUAL_L1 = 4;
 
@@ -146,6 +149,11 @@ export const trainSchema = z.object({
     .optional()
     .meta({ default: USUAL_L1 })
     .describe("λ in |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), in sums; the paper's λ × d_in"),
+  l0: targetL0
+    .optional()
+    .describe(
+      'train to this L0, the mean number of features per token, instead of to a given λ: λ begins at --l1 and is adjusted until L0 is there',
+    ),
   l1Convention: z
     .enum(['sums', 'paper'])
     .default('sums')
@@ -297,6 +305,7 @@ export const sweepSchema = z.object({
   arch: z.array(z.enum(trainable)).min(1).optional().describe('architecture; may be repeated'),
   dSae: z.array(positive).min(1).optional().describe('number of features; may be repeated'),
   l1: z.array(z.number().nonnegative()).min(1).optional().describe('λ; may be repeated'),
+  l0: z.array(targetL0).min(1).optional().describe('L0 to train to; may be repeated'),
   seed: z.array(seed).min(1).optional().describe('seed of initialisation and order; may be repeated'),
   /** In the file only: lists of their own for groups of runs, e.g. a wider dictionary for the baseline. */
   runs: z
@@ -417,6 +426,7 @@ export const doctorSchema = z.object({
   tokens: positive.optional().describe('activations to harvest: room on disk and time are worked out for them'),
   dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
   arch: architecture.describe('architecture of that SAE'),
+  l0: targetL0.optional().describe('L0 to train that SAE to'),
   ...(architectureFlags as object),
   context,
   batch: positive.default(16).describe('max contexts per forward pass'),

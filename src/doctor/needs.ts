@@ -126,7 +126,7 @@ export function trainingNeeds(
   dSae: number,
 ): TrainingNeeds {
   const { arch, device, threads, dtype, tokens = Number.MAX_SAFE_INTEGER } = doctor;
-  const own = Object.entries(doctor).filter(([key]) => key in architectureFlags);
+  const own = Object.entries(doctor).filter(([key]) => key in architectureFlags || key === 'l0');
   const config = trainSchema.parse({
     ...{ activations: '-', out: '-', dSae, arch, device, threads },
     ...Object.fromEntries(own),

@@ -266,6 +266,7 @@ export const REFUSALS = {
   'train/init-not-finite': 'the SAE of --init is not finite',
   'train/init-r-mag': 'the SAE of --init has an r_mag that is not 0',
   'train/init-shape': 'the SAE of --init has another size or architecture',
+  'train/l0': '--l0 is more than a dictionary can have',
   'train/no-batch': 'the activations do not fill a batch',
   'train/no-end': 'a running model needs --tokens or --steps',
   'train/no-run': 'there is no run to resume',

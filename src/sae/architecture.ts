@@ -50,7 +50,11 @@ export interface Training<Options> {
   /** Does λ mean anything? Where it does not, --l1 and what belongs to it are refused. */
   readonly penalised: boolean;
   /**
-   * @param flags values of its flags; those not given are absent, or as their schema's default has them
+   * Does the loss itself lead to the L0 of --l0, which `options` then reads? Where it does not, λ is adjusted to it.
+   */
+  aimsAtL0?(options: Options): boolean;
+  /**
+   * @param flags values of its flags, and --l0; those not given are absent, or as their schema's default has them
    * @throws UsageRefusal where flags contradict each other or the sizes
    */
   options(flags: Readonly<Record<string, unknown>>, sizes: Sizes): Options;

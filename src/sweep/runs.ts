@@ -48,7 +48,7 @@ export function sweepRuns(
   file?: string,
   known: readonly string[] = [],
 ): SweepRun[] {
-  const lists = listsOf({ arch: config.arch, 'd-sae': config.dSae, l1: config.l1, seed: config.seed });
+  const lists = listsOf({ arch: config.arch, 'd-sae': config.dSae, l1: config.l1, l0: config.l0, seed: config.seed });
   const groups = (config.runs ?? [{}]).map(({ hook, ...group }) => ({
     hooks: hook === undefined ? hooks : hooksOf(hook),
     flags: { ...lists, ...listsOf(group) },

@@ -176,7 +176,7 @@ export function metadata(
 }
 
 /** Flags that weigh the sparsity penalty, with the values that they have when they are not given. */
-const OF_PENALTY = { l1: undefined, l1Convention: 'sums', l2Normalise: false, l1Warmup: 0 } as const;
+const OF_PENALTY = { l1: undefined, l0: undefined, l1Convention: 'sums', l2Normalise: false, l1Warmup: 0 } as const;
 
 /** Is it said, other than by a default? */
 const given = (value: unknown, usual: unknown) =>
@@ -205,19 +205,33 @@ function checkFlagsOf({ arch, ...flags }: Pick<TrainConfig, 'arch'> & Readonly<R
   }
 }
 
+/** @throws UsageRefusal where more features are to fire than there are */
+function checkL0({ l0 }: Pick<TrainConfig, 'l0'>, { dSae }: Sizes): void {
+  if (l0 === undefined || l0 < dSae) return;
+  throw new UsageRefusal(
+    `--l0 ${l0} is not less than the ${dSae} features of --d-sae.`,
+    'Use a smaller --l0, or a larger --d-sae.',
+    'train/l0',
+  );
+}
+
 /**
  * What --arch, its own flags and --train mean to an engine.
  *
  * @throws UsageRefusal where they contradict each other, or a flag belongs to another architecture
  */
 export function architectureSettings(
-  config: Pick<TrainConfig, 'arch' | 'train'>,
+  config: Pick<TrainConfig, 'arch' | 'train' | 'l0'>,
   sizes: Sizes,
 ): Required<Pick<EngineSettings, 'architecture' | 'options' | 'trained'>> {
   const { arch, train } = config;
   checkFlagsOf(config);
   const chosen = trainingOf(arch);
   const options = chosen.options(config, sizes);
+  checkL0(config, sizes);
+  if (config.l0 !== undefined && !chosen.aimsAtL0?.(options)) {
+    throw new UsageRefusal(`--l0 does not go with --arch ${arch} yet.`, 'Give --l1 instead.', 'train/foreign-flag');
+  }
   const architecture = chosen.variant?.(options) ?? arch;
   const names = trainingOf(architecture).trains(options);
   const foreign = train?.find((name) => !names.includes(name));
