@@ -78,6 +78,11 @@ def pack(documents, n_contexts):
     return torch.tensor(contexts, dtype=torch.int32).unbind(-1)
 
 
+def mlp_norm(layer):
+    """-> the norm before a block's MLP; it reads the residual stream just after attention was added"""
+    return getattr(layer, 'pre_feedforward_layernorm', layer.post_attention_layernorm)
+
+
 def hook_points(model):
     """-> hook name -> (module, is the value its output? else its first input), in the order of computation.
 
@@ -91,8 +96,8 @@ def hook_points(model):
             'hook_resid_pre': (layer, False),
             'attn.hook_z': (attn.o_proj, False),
             'hook_attn_out': (layer.post_attention_layernorm if post_norms else attn.o_proj, True),
-            # the norm before the MLP reads the residual stream just after attention was added
-            'hook_resid_mid': (layer.pre_feedforward_layernorm if post_norms else layer.post_attention_layernorm, False),
+            'hook_resid_mid': (mlp_norm(layer), False),
+            'mlp.hook_in': (mlp, False),
             'mlp.hook_pre': (mlp.gate_proj, True),
             'mlp.hook_pre_linear': (mlp.up_proj, True),
             'mlp.hook_post': (mlp.down_proj, False),
@@ -117,6 +122,10 @@ def record_hooks(model):
             module.register_forward_hook(keep_output(name))
         else:
             module.register_forward_pre_hook(keep_input(name))
+    for i, layer in enumerate(model.layers):
+        # x / sqrt(mean x^2 + eps), before the weight: a function of transformers' norms
+        mlp_norm(layer).register_forward_pre_hook(
+            lambda norm, args, name=f'blocks.{i}.ln2.hook_normalized': acts.update({name: norm._norm(args[0].float())}))
     return acts
 
 

@@ -7,7 +7,7 @@ import { Refusal } from '../errors/refusal.js';
 import { harvestContexts, harvestGraph, openForwardPass } from '../harvest/forward-pass.js';
 import { activationMemory, batchesPerWindow, harvestMemory } from '../harvest/harvest-plan.js';
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
-import type { Hook } from '../lm/hooks.js';
+import { type Hook, noHook } from '../lm/hooks.js';
 import type { Placement } from '../lm/model-writer.js';
 import { choosePrecision } from '../lm/pass.js';
 import { GraphBuilder, type WeightMemory, weightMemory } from '../onnx/graph.js';
@@ -99,7 +99,7 @@ export function modelWeights(checkpoint: Checkpoint, placement: Placement): Weig
   const g = new GraphBuilder('whole-model');
   const tokens = g.input('tokens', 'int64', ['batch', 2]);
   const lm = writeModel(g, checkpoint, 2, placement);
-  const x = lm.finalNorm(lm.residual(tokens, (_, value) => value));
+  const x = lm.finalNorm(lm.residual(tokens, noHook));
   g.output('logits', lm.logits(x), 'float32', ['batch', 2, 'vocabulary']);
   return weightMemory(g.encode());
 }

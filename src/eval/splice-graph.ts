@@ -1,5 +1,5 @@
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
-import type { Hook } from '../lm/hooks.js';
+import { type Hook, hookAt } from '../lm/hooks.js';
 import type { Placement } from '../lm/model-writer.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { asFloat32, storedWeight } from '../onnx/weight.js';
@@ -106,7 +106,10 @@ export function spliceGraph(
     return g.concat(tall, 0);
   };
   const lm = writeModel(g, checkpoint, context, placement);
-  const residual = lm.residual(tokens, (name, value) => (name === hook.name ? splice(value) : value));
+  const residual = lm.residual(
+    tokens,
+    hookAt([hook.name], (_, value) => splice(value)),
+  );
   const hidden = g.reshape(lm.finalNorm(residual), variants.count, -1, checkpoint.config.hidden);
   const { nll, kl } = tokenLosses(g, {
     hidden: g.gather(hidden, rows, 1),

@@ -5,7 +5,7 @@ import { batchTokens, type Context, isLeftOut, type LeftOut } from '../corpus/co
 import { Refusal } from '../errors/refusal.js';
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import type { ModelConfig } from '../lm/family.js';
-import type { Hook } from '../lm/hooks.js';
+import { type Hook, hookAt } from '../lm/hooks.js';
 import type { Placement } from '../lm/model-writer.js';
 import { blockParameters, choosePrecision, contextsAtOnce, firstHookNotFinite, notFiniteRemedy } from '../lm/pass.js';
 import { GraphBuilder } from '../onnx/graph.js';
@@ -172,17 +172,16 @@ export function harvestGraph(
   const wanted = new Map(hooks.map((hook) => [hook.name, hook]));
   // The JavaScript binding knows no bfloat16; those rows leave as float32 and are rounded outside.
   const outType = dtype === 'float16' ? 'float16' : 'float32';
-  writeModel(g, checkpoint, context, placement).residual(tokens, (name, value) => {
-    const hook = wanted.get(name);
-    if (hook) {
-      const output = outputsOf(hook);
-      const x = g.gather(g.reshape(value, -1, hook.width), rows);
-      g.output(output.activation, outType === 'float16' ? g.cast(x, 'float16') : x, outType, ['rows', hook.width]);
-      g.output(output.norm, g.op('Sqrt', [g.reduceSumSquare(x, [1])]), 'float32', ['rows']);
-      g.output(output.largest, g.reduceMax(g.op('Abs', [x]), [0, 1]), 'float32', []);
-    }
+  const record = hookAt(wanted.keys(), (name, value) => {
+    const hook = wanted.get(name)!;
+    const output = outputsOf(hook);
+    const x = g.gather(g.reshape(value, -1, hook.width), rows);
+    g.output(output.activation, outType === 'float16' ? g.cast(x, 'float16') : x, outType, ['rows', hook.width]);
+    g.output(output.norm, g.op('Sqrt', [g.reduceSumSquare(x, [1])]), 'float32', ['rows']);
+    g.output(output.largest, g.reduceMax(g.op('Abs', [x]), [0, 1]), 'float32', []);
     return value;
   });
+  writeModel(g, checkpoint, context, placement).residual(tokens, record);
   return g.encode();
 }
 

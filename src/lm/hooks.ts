@@ -15,6 +15,10 @@ export type HookSite =
   | 'hook_attn_out'
   /** Residual stream between attention and MLP. */
   | 'hook_resid_mid'
+  /** The residual stream as the norm before the MLP divides it, x / √(mean x² + ε), without the norm's weight. */
+  | 'ln2.hook_normalized'
+  /** Input of the MLP: the same times the norm's weight. */
+  | 'mlp.hook_in'
   /** What the MLP's activation function is applied to: of a gated MLP, its gate. */
   | 'mlp.hook_pre'
   /** A gated MLP's linear (up) branch. */
@@ -40,18 +44,38 @@ export interface Hook {
  * record the value (harvest), or return a tall one with a leading dimension of variants (splice-in): later operations
  * broadcast over that dimension, and the end of the block folds it into the batch.
  */
-export type HookFunction = (name: string, value: Value) => Value;
+export interface HookFunction {
+  (name: string, value: Value): Value;
+  /** The only hook points it acts on; any where absent. What others alone would show is not computed for it. */
+  readonly only?: ReadonlySet<string>;
+}
+
+/** A hook function that acts on these hook points alone; values of all others stay. */
+export function hookAt(names: Iterable<string>, hook: HookFunction): HookFunction {
+  const only = new Set(names);
+  return Object.assign((name: string, value: Value) => (only.has(name) ? hook(name, value) : value), { only });
+}
 
 /** Full name of a hook point. */
 export function hookName(layer: number, site: HookSite): string {
   return `blocks.${layer}.${site}`;
 }
 
+/** Sees nothing and replaces nothing. */
+export const noHook: HookFunction = hookAt([], (_, value) => value);
+
 /** The hook function of one block, which knows hook points by their sites. */
-export type HookOfBlock = (site: HookSite, value: Value) => Value;
+export interface HookOfBlock {
+  (site: HookSite, value: Value): Value;
+  /** Does it act on the site? */
+  readonly actsOn: (site: HookSite) => boolean;
+}
 
 export function hookOfBlock(layer: number, hook: HookFunction): HookOfBlock {
-  return (site, value) => hook(hookName(layer, site), value);
+  const { only } = hook;
+  return Object.assign((site: HookSite, value: Value) => hook(hookName(layer, site), value), {
+    actsOn: (site: HookSite) => only === undefined || only.has(hookName(layer, site)),
+  });
 }
 
 /** All hook points of a model, first layer first, from the widths at a block's sites in the order of computation. */
@@ -115,6 +139,8 @@ const SITES: Readonly<Record<string, string>> = {
   ...{ 'attn.o.hook_in': 'attn.hook_z', post_attention_layernorm: 'hook_attn_out', attention: 'hook_attn_out' },
   ...{ mlp_out: 'hook_mlp_out', 'mlp.hook_out': 'hook_mlp_out', 'mlp.out': 'hook_mlp_out', mlp: 'hook_mlp_out' },
   ...{ 'mlp.hook_mlp_out': 'hook_mlp_out', post_feedforward_layernorm: 'hook_mlp_out' },
+  ...{ mlp_in: 'mlp.hook_in', 'mlp.in': 'mlp.hook_in', 'mlp.in.hook_in': 'mlp.hook_in', 'ln2.hook_out': 'mlp.hook_in' },
+  ...{ pre_feedforward_layernorm: 'mlp.hook_in', ln2: 'ln2.hook_normalized', hook_normalized: 'ln2.hook_normalized' },
   ...{ 'mlp.down_proj': 'hook_mlp_out', 'mlp.gate_proj': 'mlp.hook_pre', 'mlp.up_proj': 'mlp.hook_pre_linear' },
   ...{ pre: 'mlp.hook_pre', hook_pre: 'mlp.hook_pre', mlp_pre: 'mlp.hook_pre', 'mlp.gate.hook_out': 'mlp.hook_pre' },
   ...{

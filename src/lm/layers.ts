@@ -1,5 +1,5 @@
 import type { GraphBuilder, Value } from '../onnx/graph.js';
-import type { HookOfBlock } from './hooks.js';
+import type { HookOfBlock, HookSite } from './hooks.js';
 import type { ModelWriter } from './model-writer.js';
 
 /** An RMS norm (Zhang and Sennrich 2019, arXiv 1910.07467). */
@@ -15,11 +15,37 @@ interface RmsNorm {
  * @param x float32 [..., width]
  * @param name of the weights w, [width]
  */
-export function rmsNorm(writer: ModelWriter, x: Value, name: string, { epsilon, offset }: RmsNorm): Value {
+export function rmsNorm(writer: ModelWriter, x: Value, name: string, norm: RmsNorm): Value {
+  const scale = weightOf(writer, name, norm);
+  return writer.g.op('RMSNormalization', [x, scale], { axis: -1, epsilon: { float: norm.epsilon } });
+}
+
+/**
+ * The same, its value before the weight shown at a hook: x / √(mean x² + ε), float32. Where that is replaced, its
+ * replacement is weighted, else the norm stays one operator.
+ */
+export function hookedRmsNorm(
+  writer: ModelWriter,
+  x: Value,
+  name: string,
+  norm: RmsNorm & { readonly width: number },
+  [hook, site]: readonly [HookOfBlock, HookSite],
+): Value {
+  const { g } = writer;
+  if (hook.actsOn(site)) {
+    const ones = g.table(`${name}/ones`, [norm.width], new Float32Array(norm.width).fill(1));
+    const normalised = g.op('RMSNormalization', [x, ones], { axis: -1, epsilon: { float: norm.epsilon } });
+    const hooked = hook(site, normalised);
+    if (hooked !== normalised) return g.mul(hooked, weightOf(writer, name, norm));
+  }
+  return rmsNorm(writer, x, name, norm);
+}
+
+/** w of a norm, [width]. */
+function weightOf(writer: ModelWriter, name: string, { offset }: RmsNorm): Value {
   const { g } = writer;
   const stored = writer.weight(name, 'float32');
-  const scale = offset ? g.add(stored, g.scalar(1)) : stored;
-  return g.op('RMSNormalization', [x, scale], { axis: -1, epsilon: { float: epsilon } });
+  return offset ? g.add(stored, g.scalar(1)) : stored;
 }
 
 /** The same over each head of x, float32 [batch, context, heads × headDim]. */

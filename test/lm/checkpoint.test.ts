@@ -174,7 +174,7 @@ test('rope_theta is read in its old and its new spelling', () => {
 
 test('hooks have TransformerLens names and widths; an unknown one lists the nearest', () => {
   const gemma = parseModelConfig(config, 'c');
-  assert.equal(gemma.hooks.length, 4 * 9);
+  assert.equal(gemma.hooks.length, 4 * 11);
   assert.equal(findHook('blocks.3.attn.hook_z', gemma).width, 256);
   assert.equal(findHook('blocks.0.mlp.hook_post', gemma).width, 768);
   assert.throws(

@@ -1,5 +1,6 @@
 import { chunkRows, evenChunks, tokenLosses } from '../../src/eval/splice-graph.js';
 import { type Checkpoint, writeModel } from '../../src/lm/checkpoint.js';
+import { noHook } from '../../src/lm/hooks.js';
 import type { Placement } from '../../src/lm/model-writer.js';
 import { GraphBuilder } from '../../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../../src/onnx/session.js';
@@ -39,7 +40,7 @@ export function lossGraph(checkpoint: Checkpoint, context: number, placement?: P
   const rows = g.input('rows', 'int64', ['rows']);
   const targets = g.input('targets', 'int64', ['rows']);
   const lm = writeModel(g, checkpoint, context, placement);
-  const residual = lm.residual(input, (_, value) => value);
+  const residual = lm.residual(input, noHook);
   const hidden = g.reshape(lm.finalNorm(residual), 1, -1, checkpoint.config.hidden);
   const { nll } = tokenLosses(g, {
     hidden: g.gather(hidden, rows, 1),

@@ -75,7 +75,8 @@ function placed(checkpoint: Checkpoint): Checkpoint {
 
 /** Digests of a model's graphs: long contexts with chunks and windows, and short ones. */
 function digests(checkpoint: Checkpoint) {
-  const hooks = checkpoint.config.hooks;
+  // Version 0.9 had neither of these.
+  const hooks = checkpoint.config.hooks.filter(({ site }) => site !== 'ln2.hook_normalized' && site !== 'mlp.hook_in');
   const of = (graphs: Iterable<Uint8Array>) => {
     const hash = createHash('sha256');
     for (const graph of graphs) hash.update(graph);

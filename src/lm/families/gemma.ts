@@ -12,7 +12,7 @@ import {
   unsupportedIn,
 } from '../family.js';
 import { type HookFunction, hookOfBlock, hooksOfBlocks } from '../hooks.js';
-import { gatedMlp, headNorm, rmsNorm } from '../layers.js';
+import { gatedMlp, headNorm, hookedRmsNorm, rmsNorm } from '../layers.js';
 import type { ModelWriter } from '../model-writer.js';
 import { type LayerType, parseRope, type Rope, Rotary } from '../rope.js';
 
@@ -247,6 +247,8 @@ function modelOf(numbers: GemmaNumbers): GemmaConfig {
       'attn.hook_z': heads * headDim,
       hook_attn_out: hidden,
       hook_resid_mid: hidden,
+      'ln2.hook_normalized': hidden,
+      'mlp.hook_in': hidden,
       'mlp.hook_pre': mlp,
       'mlp.hook_pre_linear': mlp,
       'mlp.hook_post': mlp,
@@ -372,7 +374,10 @@ class GemmaGraph implements ModelGraph {
     const attnOut = hook('hook_attn_out', postNorms ? norm(headsOut, 'post_attention_layernorm') : headsOut);
     const residMid = hook('hook_resid_mid', writer.g.add(residPre, attnOut));
 
-    const mlpIn = norm(residMid, postNorms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm');
+    const mlpNorm = `${weights}.${postNorms ? 'pre_feedforward' : 'post_attention'}_layernorm.weight`;
+    const normOf = { ...this.rms, width: config.hidden };
+    const normalised = hookedRmsNorm(writer, residMid, mlpNorm, normOf, [hook, 'ln2.hook_normalized']);
+    const mlpIn = hook('mlp.hook_in', normalised);
     const matrix = (name: string) => `${weights}.mlp.${name}_proj.weight`;
     const matrices = { gate: matrix('gate'), up: matrix('up'), down: matrix('down'), activation: 'geluTanh' } as const;
     const down = gatedMlp(writer, writer.narrow(mlpIn), matrices, hook);
