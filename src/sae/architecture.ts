@@ -85,8 +85,10 @@ export interface Training<Options> {
 export interface LossInput {
   /** What is encoded. */
   readonly x: EncoderInput;
-  /** [tokens, d_out], what is to be reconstructed. */
+  /** [tokens, d_out], what is to be reconstructed: the target, less what a skip connection gives of it. */
   readonly y: Value;
+  /** The target itself, of which variances are taken. */
+  readonly target: Value;
   /** λ, a scalar. */
   readonly sparsity: Value;
   /** [d_sae] 1 for features that were dead before the step, else 0. */
@@ -143,8 +145,11 @@ export interface SparseForm {
 export interface SaelensCodec {
   /** Names that mean this architecture in cfg.json; the first is written. */
   readonly names: readonly string[];
-  /** The name of one that reconstructs another hook than it reads; absent: none is trained or read. */
-  readonly transcoder?: string;
+  /**
+   * What the names of its transcoders begin with, where not with its own: PREFIXtranscoder, PREFIXskip_transcoder.
+   * SAELens has those of ReLU and JumpReLU.
+   */
+  readonly transcoderPrefix?: string;
   /** What SAELens before version 6 called its activation function, where that told the architecture. */
   readonly activation?: string;
   /**

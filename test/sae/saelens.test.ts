@@ -61,7 +61,8 @@ for (const architecture of architectures) {
 test('what cannot be computed is refused by name', async () => {
   for (const [change, message] of [
     [{ architecture: 'transcoder' }, /d_out is missing/],
-    [{ architecture: 'skip_transcoder' }, /architecture is "skip_transcoder"/],
+    [{ architecture: 'gated_skip_transcoder' }, /d_out is missing/],
+    [{ architecture: 'other_transcoder' }, /architecture is "other_transcoder"/],
     [{ architecture: 'batchtopk' }, /architecture is "batchtopk"/],
     [{ apply_b_dec_to_input: 'no' }, /apply_b_dec_to_input/],
     [{ normalize_activations: 'expected_average_only_in' }, /normalize_activations is "expected_average_only_in"/],

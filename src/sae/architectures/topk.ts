@@ -89,7 +89,7 @@ function auxiliary(
   g: GraphBuilder,
   w: ParameterValues,
   { pre, yHat }: { readonly pre: Value; readonly yHat: Value },
-  { y, dead }: LossInput,
+  { y, target, dead }: LossInput,
   { kAux, auxCoefficient }: TopKOptions,
 ): Value {
   const e = g.stopGradient(g.sub(y, yHat));
@@ -98,7 +98,7 @@ function auxiliary(
   const eHat = g.matmul(largest(g, g.mul(g.relu(pre), dead), count), w.W_dec!);
   const left = variance(g, e);
   const any = g.mul(g.positive(left), g.positive(g.reduceSum(allDead, [0])));
-  const ratio = g.op('Where', [g.op('Greater', [any, g.scalar(0)]), g.div(variance(g, y), left), g.scalar(0)]);
+  const ratio = g.op('Where', [g.op('Greater', [any, g.scalar(0)]), g.div(variance(g, target), left), g.scalar(0)]);
   return g.mul(squaredDistance(g, e, eHat), g.mul(ratio, g.scalar(auxCoefficient)));
 }
 

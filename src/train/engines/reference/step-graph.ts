@@ -8,7 +8,8 @@ import {
   type ParameterValues,
   squaredDeviation,
 } from '../../../sae/architecture.js';
-import { PARAMETERS, trainingOf } from '../../../sae/registry.js';
+import { skipped } from '../../../sae/forward-graph.js';
+import { parametersOf, trainingOf } from '../../../sae/registry.js';
 import { type ParameterName, parameterShape } from '../../../sae/sae.js';
 import { ADAM_EPSILON, type EngineSettings, sizesOf } from '../engine.js';
 import { isTrained, optionsOf, stateShapes } from '../state.js';
@@ -31,13 +32,13 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
   const g = new GraphBuilder('training-step');
   const state = new Map<string, Value>();
   for (const [name, shape] of stateShapes(settings)) state.set(name, g.input(name, 'float32', shape));
-  const w: ParameterValues = Object.fromEntries(PARAMETERS[architecture].map((name) => [name, state.get(name)!]));
+  const w: ParameterValues = Object.fromEntries(parametersOf(settings).map((name) => [name, state.get(name)!]));
   const since = state.get('since_fired')!;
   const deadOf = (rows: Value) => g.cast(g.op('GreaterOrEqual', [rows, g.scalar(settings.deadWindow)]), 'float32');
   const batch = { ...lossInput(g, w, settings), dead: deadOf(since) };
   const loss = trainingOf(architecture).loss(g, w, batch, optionsOf(settings));
 
-  const trained = PARAMETERS[architecture].filter((name) => isTrained(settings, name));
+  const trained = parametersOf(settings).filter((name) => isTrained(settings, name));
   const total = [loss.penalty, loss.auxiliary].reduce<Value>((sum, term) => (term ? g.add(sum, term) : sum), loss.mse);
   const found = gradients(
     g,
@@ -46,7 +47,7 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
   );
   const written: Value[] = [];
   const adam = adamUpdate(g, settings, state, written);
-  for (const name of PARAMETERS[architecture]) {
+  for (const name of parametersOf(settings)) {
     const shape = parameterShape(name, sizesOf(settings));
     let next = w[name]!;
     if (trained.includes(name)) {
@@ -66,7 +67,7 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
   outputMetrics(g, {
     ...terms(g, loss),
     l0: mean(g, g.reduceSum(fired, [1])),
-    variance: mean(g, squaredDeviation(g, batch.y)),
+    variance: mean(g, squaredDeviation(g, batch.target)),
     dead: g.reduceSum(deadOf(silent), [0]),
     written: written.reduce((sum, one) => g.add(sum, one)),
   });
@@ -81,9 +82,11 @@ function lossInput(g: GraphBuilder, w: ParameterValues, settings: EngineSettings
     g.mul(g.cast(g.input(name, batchDType, [batch, width]), 'float32'), g.scalar(factor));
   const sparsity = g.input('l1', 'float32', []);
   const x = fed('x', sizes.dIn, scale);
-  if (settings.dOut === undefined) return { x: centredInput(g, w, x), y: x, sparsity, sizes };
+  if (settings.dOut === undefined) return { x: centredInput(g, w, x), y: x, target: x, sparsity, sizes };
   // b_dec belongs to the target, which is another: the input is encoded as it is.
-  return { x: { input: x, p: g.matmul(x, w.W_enc!) }, y: fed('y', sizes.dOut, scaleOut), sparsity, sizes };
+  const target = fed('y', sizes.dOut, scaleOut);
+  const y = settings.skip ? g.sub(target, skipped(g, w, x)) : target;
+  return { x: { input: x, p: g.matmul(x, w.W_enc!) }, y, target, sparsity, sizes };
 }
 
 /** Σ of every entry of an array of the state. */

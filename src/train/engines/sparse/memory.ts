@@ -1,5 +1,5 @@
 import type { SparseForm } from '../../../sae/architecture.js';
-import { PARAMETERS } from '../../../sae/registry.js';
+import { parametersOf } from '../../../sae/registry.js';
 import type { ParameterName, Sizes } from '../../../sae/sae.js';
 import type { EngineSettings } from '../engine.js';
 import { isTrained } from '../state.js';
@@ -137,6 +137,7 @@ export function planSlice(shape: SliceShape): Plan {
   planBatch(plan, shape);
   planStrip(plan, shape);
   planLists(plan, shape);
+  planSkip(plan, shape);
   const { form, features, settings } = shape;
   const dIn = padded(settings.dIn);
   const dOut = padded(settings.dOut ?? settings.dIn);
@@ -167,14 +168,15 @@ export function planSlice(shape: SliceShape): Plan {
 const stripOf = (features: number) => Math.min(STRIP, padded(features));
 
 /** Parameters, Adam's moments of those that are trained, and what is counted for each feature. */
-function planState(plan: Plan, { settings, features }: SliceShape): void {
+function planState(plan: Plan, { settings, features, workers }: SliceShape): void {
   const [dIn, dOut] = [padded(settings.dIn), padded(settings.dOut ?? settings.dIn)];
   const lengths: Partial<Record<ParameterName, number>> = {
     W_enc: features * dIn,
     W_dec: features * dOut,
     b_dec: dOut,
+    W_skip: Math.ceil((settings.dOut ?? 0) / workers) * dIn,
   };
-  for (const name of PARAMETERS[settings.architecture]) {
+  for (const name of parametersOf(settings)) {
     const length = lengths[name] ?? features;
     plan.add(name, 'f32', length);
     if (!isTrained(settings, name)) continue;
@@ -185,6 +187,14 @@ function planState(plan: Plan, { settings, features }: SliceShape): void {
   plan.add('updated', 'u32', features);
   plan.add('fired', 'u32', features);
   plan.add('exp_r_mag', 'f32', features);
+}
+
+/** What a skip connection's products take and give, for a worker's share of the target's columns. */
+function planSkip(plan: Plan, { settings, workers }: SliceShape): void {
+  if (!settings.skip) return;
+  const columns = Math.ceil(settings.dOut! / workers);
+  plan.add('skip_share', 'f32', settings.batch * columns);
+  plan.add('skip_gradient', 'f32', columns * padded(settings.dIn));
 }
 
 /** The batch as it is read, what is encoded, targets and residuals; per token what bounds its int8 products. */
@@ -278,16 +288,27 @@ export function featuresOf(dSae: number, index: number, workers: number): readon
 }
 
 /** How an array of the state lies in a worker's memory. */
-type Layout = 'columns' | 'rows' | 'numbers' | 'whole';
+type Layout = 'columns' | 'rows' | 'numbers' | 'whole' | 'outputs';
 
 function layoutOf(name: string): Layout {
   const parameter = name.replace(/^[mv]\//, '');
   if (parameter === 'W_enc') return 'columns';
   if (parameter === 'W_dec') return 'rows';
+  if (parameter === 'W_skip') return 'outputs';
   return parameter === 'b_dec' ? 'whole' : 'numbers';
 }
 
-/** The part of an array that belongs to features [first, last): W_enc transposed, rows padded. */
+/** The part of an array that belongs to worker `index`: features, or of W_skip columns of the target. */
+export function rangeOf(
+  name: string,
+  { dOut, dSae }: Sizes,
+  index: number,
+  workers: number,
+): readonly [first: number, last: number] {
+  return featuresOf(layoutOf(name) === 'outputs' ? dOut : dSae, index, workers);
+}
+
+/** The part [first, last) of an array, as rangeOf gives it: W_enc transposed, rows padded. */
 export function takePart(
   name: string,
   values: Float32Array,
@@ -301,10 +322,11 @@ export function takePart(
     part.set(values);
     return part;
   }
-  const d = padded(layout === 'rows' ? dOut : dIn);
+  const width = layout === 'rows' ? dOut : dIn;
+  const d = padded(width);
   const part = new Float32Array((last - first) * d);
-  if (layout === 'rows') {
-    for (let j = first; j < last; j++) part.set(values.subarray(j * dOut, (j + 1) * dOut), (j - first) * d);
+  if (layout !== 'columns') {
+    for (let j = first; j < last; j++) part.set(values.subarray(j * width, (j + 1) * width), (j - first) * d);
     return part;
   }
   for (let i = 0; i < dIn; i++) {
@@ -323,11 +345,12 @@ export function putPart(
   [first, last]: readonly [number, number],
 ): void {
   const layout = layoutOf(name);
-  const d = padded(layout === 'rows' ? dOut : dIn);
+  const width = layout === 'rows' ? dOut : dIn;
+  const d = padded(width);
   if (layout === 'numbers') values.set(part, first);
   else if (layout === 'whole') values.set(part.subarray(0, dOut));
-  else if (layout === 'rows') {
-    for (let j = first; j < last; j++) values.set(part.subarray((j - first) * d, (j - first) * d + dOut), j * dOut);
+  else if (layout !== 'columns') {
+    for (let j = first; j < last; j++) values.set(part.subarray((j - first) * d, (j - first) * d + width), j * width);
   } else {
     for (let i = 0; i < dIn; i++) {
       const row = values.subarray(i * dSae, (i + 1) * dSae);
