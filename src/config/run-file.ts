@@ -42,7 +42,6 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   arch: 'result',
   train: 'result',
   dSae: 'result',
-  skip: 'result',
   l1: 'result',
   l0: 'result',
   l1Convention: 'result',
