@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { trainable } from '../src/sae/registry.js';
 
 /** What a contender prints: times of whole steps, in milliseconds. */
 export interface Timing {
@@ -11,6 +12,10 @@ export interface Timing {
   readonly profile?: Readonly<Record<string, number>>;
 }
 
+/** Those of which published trainers are timed; ours are those of them that are trained here. */
+export const BENCH_ARCHITECTURES = ['gated', 'standard', 'topk', 'batchtopk', 'jumprelu', 'matryoshka'] as const;
+export type BenchArchitecture = (typeof BENCH_ARCHITECTURES)[number];
+
 /** One way to compute a training step, run in a process of its own. */
 export interface Contender {
   readonly name: string;
@@ -18,42 +23,63 @@ export interface Contender {
   readonly label: string;
   readonly threads: number;
   readonly program: 'ours' | 'peer';
-  /** Has it as many features a token as the gated SAE has on average, and no more? Then its maths are others. */
-  readonly topk?: boolean;
+  readonly architecture: BenchArchitecture;
   readonly env?: Readonly<Record<string, string>>;
 }
 
 /** PyTorch's allocator asks for huge pages when glibc is told to; where that helps, it is PyTorch's due. */
 const HUGE_PAGES = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' };
 
-export function contenders(threads: number): Contender[] {
+/** Of the gated SAE: the paper's maths in several programs, and what bounds them. */
+function gatedContenders(threads: number): Contender[] {
+  const architecture = 'gated';
   const ours = (name: string, label: string, own = threads): Contender => {
-    return { name, label, threads: own, program: 'ours' };
+    return { name, label, threads: own, program: 'ours', architecture };
   };
   const peer = (name: string, label: string, env?: Record<string, string>): Contender => {
-    return { name, label, threads, program: 'peer', ...(env ? { env } : {}) };
+    return { name, label, threads, program: 'peer', architecture, ...(env ? { env } : {}) };
   };
   return [
     ours('sparse', `sparse engine, ${threads} workers`),
     ours('sparse', 'sparse engine, 1 worker', 1),
     ours('reference', 'reference engine (dense graph)'),
-    peer('pytorch-eager', 'PyTorch, eager'),
+    peer('pytorch-eager', EAGER),
     peer('pytorch-eager', 'PyTorch, eager, huge pages', HUGE_PAGES),
     peer('pytorch-compile', 'PyTorch, torch.compile'),
     peer('dictionary_learning', 'dictionary_learning'),
     peer('saelens', 'SAELens'),
-    { ...ours('topk', `TopK, sparse engine, ${threads} workers`), topk: true },
-    { ...peer('pytorch-topk', 'TopK, PyTorch, eager'), topk: true },
     ours('product', 'encoder product alone, ONNX Runtime'),
     peer('product', 'encoder product alone, PyTorch'),
   ];
+}
+
+/** The sparse engine and published trainers of an architecture; at equal L0 and on the same batches. */
+function zooContenders(architecture: BenchArchitecture, threads: number): Contender[] {
+  const of = (program: 'ours' | 'peer', name: string, label: string): Contender => {
+    return { name, label, threads, program, architecture };
+  };
+  return [
+    ...(trainable.some((name) => name === architecture)
+      ? [of('ours', 'sparse', `sparse engine, ${threads} workers`)]
+      : []),
+    of('peer', 'saelens', 'SAELens'),
+    of('peer', 'dictionary_learning', 'dictionary_learning'),
+    ...(architecture === 'topk' ? [of('peer', 'sparsify', 'sparsify'), of('peer', 'pytorch-topk', EAGER)] : []),
+  ];
+}
+
+/** What gated contenders are compared with. */
+export const EAGER = 'PyTorch, eager';
+
+export function contenders(architectures: readonly BenchArchitecture[], threads: number): Contender[] {
+  return architectures.flatMap((name) => (name === 'gated' ? gatedContenders(threads) : zooContenders(name, threads)));
 }
 
 /** What a run of a contender is given. */
 export interface Run {
   /** safetensors: parameters, and batches [k, B, d]. */
   readonly start: string;
-  /** Features a token of TopK SAEs. */
+  /** Features per token of those that keep the k largest. */
   readonly k: number;
   readonly warmup: number;
   readonly steps: number;
@@ -70,7 +96,7 @@ export function time(contender: Contender, { start, k, warmup, steps, python }: 
     threads: contender.threads,
     lr: 1e-5,
     l1: 1,
-    ...(contender.topk ? { k } : {}),
+    ...(contender.architecture === 'gated' ? {} : { architecture: contender.architecture, k }),
   };
   const args = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)]);
   const [command, script] =

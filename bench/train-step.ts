@@ -2,6 +2,8 @@
 import { parseArgs } from 'node:util';
 import { GraphBuilder } from '../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../src/onnx/session.js';
+import { PARAMETERS, trainingOf } from '../src/sae/registry.js';
+import { type ArchitectureName, type ParameterName, parameterShape, square } from '../src/sae/sae.js';
 import { readAllFloats } from '../src/safetensors/floats.js';
 import type { Engine, EngineSettings } from '../src/train/engines/engine.js';
 import { openReferenceEngine } from '../src/train/engines/reference/engine.js';
@@ -9,7 +11,7 @@ import { openSparseEngine, type SparseEngine } from '../src/train/engines/sparse
 
 const { values } = parseArgs({
   options: Object.fromEntries(
-    ['contender', 'start', 'warmup', 'steps', 'threads', 'lr', 'l1', 'beta1', 'k'].map((name) => [
+    ['contender', 'architecture', 'start', 'warmup', 'steps', 'threads', 'lr', 'l1', 'beta1', 'k'].map((name) => [
       name,
       { type: 'string' },
     ]),
@@ -42,30 +44,38 @@ async function product(): Promise<{ step(batch: { x: Float32Array }): Promise<un
   };
 }
 
-/** Our TopK with AuxK, of which no feature is dead here. */
-async function topk(): Promise<Engine> {
-  const settings: EngineSettings = {
-    ...{ architecture: 'topk', dIn, dSae, batch, batchDType: 'float32', scale: 1, beta1: 0, beta2: 0.999 },
-    ...{ deadWindow: 1_000_000, threads, options: { k: number('k'), kAux: dIn / 2, auxCoefficient: 1 / 32 } },
+const architecture = (values.architecture ?? 'gated') as ArchitectureName;
+
+/** What belongs to the architecture, as its defaults have it; levels as bench/peers/start_parameters.py has them. */
+function options(): unknown {
+  const { flags, options } = trainingOf(architecture);
+  const prefixes = [8, 4, 2, 1].map((share) => Math.trunc(dSae / share));
+  const given = Object.entries({ k: number('k'), prefixes }).filter(([flag]) => flag in flags);
+  return options(Object.fromEntries(given), square(dIn, dSae));
+}
+
+/** The start as bench/peers/start_parameters.py has it: about the L0 of the file whatever the architecture. */
+function startParameters(): Map<string, Float32Array> {
+  const gate = tensors.get('b_gate')!.values as Float32Array;
+  const of = (name: ParameterName): Float32Array => {
+    if (architecture === 'standard' && name === 'b_enc') return gate;
+    if (architecture === 'jumprelu' && name === 'threshold') return gate.map((bias) => -bias);
+    if (name === 'W_enc' || name === 'W_dec' || architecture === 'gated') return tensors.get(name)!.values;
+    return new Float32Array(parameterShape(name, square(dIn, dSae)).reduce((size, dim) => size * dim, 1));
   };
-  return openSparseEngine(
-    settings,
-    new Map(['W_enc', 'W_dec', 'b_dec'].map((name) => [name, tensors.get(name)!.values])),
-  );
+  return new Map(PARAMETERS[architecture].map((name) => [name, of(name)]));
 }
 
 async function engine(): Promise<Engine> {
-  const beta1 = number('beta1', 0);
   const settings: EngineSettings = {
-    ...{ architecture: 'gated', dIn, dSae, batch, batchDType: 'float32', scale: 1, beta1, beta2: 0.999 },
-    ...{ deadWindow: 1_000_000, threads },
+    ...{ architecture, dIn, dSae, batch, batchDType: 'float32', scale: 1, beta1: number('beta1', 0), beta2: 0.999 },
+    ...{ deadWindow: 1_000_000, threads, options: options() },
   };
-  const start = new Map([...tensors].filter(([name]) => name !== 'batches').map(([name, t]) => [name, t.values]));
-  return values.contender === 'sparse' ? openSparseEngine(settings, start) : openReferenceEngine(settings, start);
+  const open = values.contender === 'sparse' ? openSparseEngine : openReferenceEngine;
+  return open(settings, startParameters());
 }
 
-const contender =
-  values.contender === 'product' ? await product() : await (values.contender === 'topk' ? topk() : engine());
+const contender = values.contender === 'product' ? await product() : await engine();
 const schedule = { lr: number('lr'), l1: number('l1') };
 const ms: number[] = [];
 const parts: Record<string, number[]> = {};

@@ -1,10 +1,18 @@
-// npm run bench:train: one training step, side by side with PyTorch, dictionary_learning and SAELens on the same cores.
+// npm run bench:train: one training step, side by side with PyTorch, dictionary_learning, SAELens and sparsify on the same cores.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Contender, contenders, type Timing, time } from './contenders.js';
+import {
+  BENCH_ARCHITECTURES,
+  type BenchArchitecture,
+  type Contender,
+  contenders,
+  EAGER,
+  type Timing,
+  time,
+} from './contenders.js';
 import { markdownTable } from './markdown.js';
 import { circumstances, writeSection } from './section.js';
 import { median, quantile } from './statistics.js';
@@ -27,38 +35,45 @@ const { values: options } = parseArgs({
     sizes: { type: 'string', default: '0,1,2,3' },
     threads: { type: 'string', default: String(availableParallelism()) },
     rounds: { type: 'string' },
+    architectures: { type: 'string', default: BENCH_ARCHITECTURES.join(',') },
     document: { type: 'string', default: DOCUMENT },
     help: { type: 'boolean', default: false },
   },
 });
 if (options.help) {
-  console.log(`npm run bench:train -- [--sizes 0,1,2,3] [--threads N] [--rounds N] [--document FILE]
+  console.log(`npm run bench:train -- [--sizes 0,1,2,3] [--architectures ${BENCH_ARCHITECTURES.join(',')}] [--threads N] [--rounds N] [--document FILE]
 Times one training step of each contender; sizes are numbers in the table of docs/benchmarks.md, from 0.`);
   process.exit();
 }
 const python = process.env.SAE_PIPE_BENCH_PYTHON ?? 'bench/.venv/bin/python';
 const threads = Number(options.threads);
+const chosen = options.architectures.split(',').map((name) => {
+  const known = BENCH_ARCHITECTURES.find((architecture) => architecture === name);
+  if (!known) throw new Error(`${name} is not one of ${BENCH_ARCHITECTURES.join(', ')}`);
+  return known;
+});
 
 /** Runs every contender in each round, so that a slow minute of the machine falls on all of them. */
-function measure(size: Size, directory: string): Map<Contender, Timing | string> {
+function measure(size: Size, directory: string): Results {
   const start = join(directory, 'start.safetensors');
   const flags = { d: size.d, n: size.n, batch: size.B, l0: size.l0, out: start };
   execFileSync(python, [
     'bench/peers/make_start.py',
     ...Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)]),
   ]);
+  const all = contenders(chosen, threads);
   const results = new Map<Contender, Timing | string>();
   for (let round = 0; round < Number(options.rounds ?? size.rounds); round++) {
-    for (const contender of contenders(threads)) {
-      const key = [...results.keys()].find((known) => known.label === contender.label) ?? contender;
-      const before = results.get(key);
+    for (const contender of all) {
+      const before = results.get(contender);
       if (typeof before === 'string') continue;
       const timing = time(contender, { start, k: size.l0, warmup: size.warmup, steps: size.steps, python });
+      const seen = typeof timing === 'string' ? timing : `${median(timing.ms).toFixed(1)} ms`;
       process.stderr.write(
-        `(${size.d}, ${size.n}, ${size.B}) round ${round + 1} ${contender.label}: ${typeof timing === 'string' ? timing : `${median(timing.ms).toFixed(1)} ms`}\n`,
+        `(${size.d}, ${size.n}, ${size.B}) round ${round + 1} ${contender.architecture}, ${contender.label}: ${seen}\n`,
       );
-      if (typeof timing === 'string') results.set(key, timing);
-      else results.set(key, before ? { ...timing, ms: [...before.ms, ...timing.ms] } : timing);
+      if (typeof timing === 'string') results.set(contender, timing);
+      else results.set(contender, before ? { ...timing, ms: [...before.ms, ...timing.ms] } : timing);
     }
   }
   rmSync(start);
@@ -67,32 +82,56 @@ function measure(size: Size, directory: string): Map<Contender, Timing | string>
 
 const digits = (ms: number) => (ms < 100 ? ms.toFixed(1) : ms.toFixed(0));
 
-function table(results: Map<Contender, Timing | string>): string {
-  // Each is compared with eager PyTorch of its own maths.
-  const baseOf = ({ topk }: Contender) => {
-    const label = topk ? 'TopK, PyTorch, eager' : 'PyTorch, eager';
-    const eager = [...results].find(([contender]) => contender.label === label)?.[1];
-    return eager && typeof eager !== 'string' ? median(eager.ms) : Number.NaN;
-  };
-  const rows = [...results].map(([contender, timing]) => {
-    if (typeof timing === 'string') return [contender.label, `could not run: ${timing}`, '', '', ''];
+type Results = ReadonlyMap<Contender, Timing | string>;
+
+/** A row per contender, compared with a time. */
+function rowsOf(results: Results, architecture: BenchArchitecture, base: number): string[][] {
+  return [...results].flatMap(([contender, timing]) => {
+    if (contender.architecture !== architecture) return [];
+    if (typeof timing === 'string') return [[contender.label, `could not run: ${timing}`, '', '', '']];
     const middle = median(timing.ms);
     const spread = `${digits(quantile(timing.ms, 0.25))}–${digits(quantile(timing.ms, 0.75))}`;
-    const base = baseOf(contender);
     const ratio = Number.isFinite(base) ? `${(base / middle).toFixed(2)} ×` : '–';
-    return [contender.label, digits(middle), spread, ratio, timing.l0?.toFixed(1) ?? '–'];
+    return [[contender.label, digits(middle), spread, ratio, timing.l0?.toFixed(1) ?? '–']];
   });
-  return markdownTable(['', 'ms a step, median', 'quartiles', 'eager PyTorch / this', 'L0'], rows);
 }
 
-function profileTable(all: ReadonlyMap<Size, Map<Contender, Timing | string>>): string {
+/** Medians of an architecture's peers, of those with this label where one is given. */
+function peerTimes(results: Results, architecture: BenchArchitecture, label?: string): number[] {
+  return [...results].flatMap(([contender, timing]) => {
+    const counted = contender.program === 'peer' && contender.architecture === architecture;
+    return counted && typeof timing !== 'string' && (label ?? contender.label) === contender.label
+      ? [median(timing.ms)]
+      : [];
+  });
+}
+
+/** The gated SAE against eager PyTorch. */
+function gatedTable(results: Results): string {
+  const [base = Number.NaN] = peerTimes(results, 'gated', EAGER);
+  const head = ['', 'ms a step, median', 'quartiles', 'eager PyTorch / this', 'L0'];
+  return markdownTable(head, rowsOf(results, 'gated', base));
+}
+
+/** Every other architecture against its fastest peer. */
+function zooTable(results: Results): string {
+  const rows = chosen
+    .filter((architecture) => architecture !== 'gated')
+    .flatMap((architecture) => {
+      const fastest = Math.min(...peerTimes(results, architecture));
+      return rowsOf(results, architecture, fastest).map((row) => [architecture, ...row]);
+    });
+  return markdownTable(['architecture', '', 'ms per step, median', 'quartiles', 'fastest peer / this', 'L0'], rows);
+}
+
+function profileTable(all: ReadonlyMap<Size, Results>): string {
   const rows: string[][] = [];
   let parts: string[] = [];
   for (const [size, results] of all) {
     for (const [contender, timing] of results) {
       if (typeof timing === 'string' || !timing.profile) continue;
       parts = Object.keys(timing.profile);
-      const maths = contender.topk ? ', TopK' : '';
+      const maths = contender.architecture === 'gated' ? '' : `, ${contender.architecture}`;
       const name = `(${size.d}, ${size.n}, ${size.B}, ${size.l0})${maths}, ${contender.threads} worker${contender.threads > 1 ? 's' : ''}`;
       rows.push([name, ...parts.map((part) => digits(timing.profile![part]!))]);
     }
@@ -100,9 +139,12 @@ function profileTable(all: ReadonlyMap<Size, Map<Contender, Timing | string>>): 
   return markdownTable(['(d, n, B, L0)', ...parts], rows);
 }
 
+const figureLabel = ({ architecture, label }: Contender) =>
+  architecture === 'gated' ? label : `${architecture}: ${label}`;
+
 const directory = mkdtempSync(join(tmpdir(), 'bench-train-'));
 try {
-  const all = new Map<Size, Map<Contender, Timing | string>>();
+  const all = new Map<Size, Results>();
   for (const index of options.sizes.split(',')) {
     const size = SIZES[Number(index)];
     if (!size) throw new Error(`there is no size ${index}`);
@@ -114,13 +156,17 @@ try {
     ),
   ].filter((version) => version !== 'ours');
   const sections = [...all].map(
-    ([size, results]) => `### d ${size.d}, n ${size.n}, B ${size.B}, L0 ${size.l0}\n\n${table(results)}`,
+    ([size, results]) =>
+      `### d ${size.d}, n ${size.n}, B ${size.B}, L0 ${size.l0}\n\n${[
+        ...(chosen.includes('gated') ? [gatedTable(results)] : []),
+        ...(chosen.some((name) => name !== 'gated') ? [zooTable(results)] : []),
+      ].join('\n\n')}`,
   );
   const text = [
     `${circumstances()}; ${versions.join('; ')}; ${threads} threads.`,
     ...sections,
     `### Where a step of the sparse engine goes\n\nMedian milliseconds a step, mean over the workers.\n\n${profileTable(all)}`,
-    await scalingSection(threads),
+    ...(chosen.includes('gated') ? [await scalingSection(threads)] : []),
   ].join('\n\n');
   writeSection('train', 'One training step', text, options.document);
   if (options.document === DOCUMENT)
@@ -130,11 +176,10 @@ try {
     bars: [...results].flatMap(([contender, timing]) =>
       typeof timing === 'string'
         ? []
-        : [{ label: contender.label, ours: contender.program === 'ours', ms: median(timing.ms) }],
+        : [{ label: figureLabel(contender), ours: contender.program === 'ours', ms: median(timing.ms) }],
     ),
   }));
-  mkdirSync('bench/results', { recursive: true });
-  writeFileSync('bench/results/train.svg', trainFigure(bars));
+  if (options.document === DOCUMENT) writeFileSync('bench/results/train.svg', trainFigure(bars));
 } finally {
   rmSync(directory, { recursive: true, force: true });
 }

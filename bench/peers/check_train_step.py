@@ -5,13 +5,15 @@
 The loss is written out again here, token by token, with a decoder that is frozen by being a different constant tensor
 instead of a detached view; gradients are torch.autograd.grad's, and projection, Adam and normalisation are formulas.
 Compared are the first loss and each parameter after a few steps: one step would not see Adam's memory. SAELens trains
-another objective (see its file), so that only its first loss is compared.
+another objective (see its file), so that only its first loss is compared; and so it is with the published trainers of
+the other architectures.
 """
 import importlib
 
 import numpy as np
 import torch
 
+from start_parameters import parameters as parameters_of, prefixes
 from train_step import CONTENDERS
 
 D, N, B, STEPS, LR, L1 = 24, 80, 64, 4, 1e-3, 0.7
@@ -106,6 +108,45 @@ def check_topk(start, batches, k=7):
         print(f'pytorch-topk, {len(dead)} dead features: loss differs by {difference:.0e}')
 
 
+def dense_features(architecture, P, x, k):
+    """-> f [B, N] in float64, by sorting"""
+    h = (x - P['b_dec']) @ P['W_enc'] + P['b_enc']
+    if architecture == 'jumprelu':
+        return h * (h > P['threshold'])
+    h = h.clamp(min=0)
+    if architecture == 'standard':
+        return h
+    rows = h if architecture == 'topk' else h.reshape(1, -1)
+    most = k if architecture == 'topk' else k * len(x)
+    least = rows.sort(-1, descending=True).values[:, most - 1:most]
+    return (rows * (rows >= least)).reshape(h.shape)
+
+
+def check_published(start, batches, k=7):
+    """First losses without a penalty of all architectures but the gated one; each trainer has a unit for its loss."""
+    x = batches[0]
+    # dictionary_learning's JumpReLU encodes x, not x - b_dec; and no threshold is below 0
+    start = dict(start, b_dec=torch.zeros_like(start['b_dec']), b_gate=start['b_gate'].clamp(max=-0.1))
+    for architecture in ('standard', 'topk', 'batchtopk', 'jumprelu', 'matryoshka'):
+        P = {name: p.double() for name, p in parameters_of(start, architecture).items()}
+        f = dense_features(architecture, P, x.double(), k)
+        levels = prefixes(N) if architecture == 'matryoshka' else [N]
+        loss = sum((x.double() - f[:, :m] @ P['W_dec'][:m] - P['b_dec']).square().sum(-1).mean() for m in levels).item()
+        units = dict(saelens=1, dictionary_learning=1 / len(levels) ** 2)  # the latter: a mean of weighted levels
+        if architecture == 'topk':
+            units['sparsify'] = 1
+        for contender, unit in units.items():
+            module, name = CONTENDERS[contender].split(':')
+            peer = getattr(importlib.import_module(module), name)(
+                {name: p.clone() for name, p in start.items()}, lr=LR, l1=0, n_steps=1, batch_size=B,
+                architecture=architecture, k=k)
+            off, l0 = abs(peer.loss(x) / (loss * unit) - 1), peer.l0(x)
+            assert off < 1e-5, (contender, architecture, off)
+            expected = (f > 0).sum().item() / B
+            assert abs(l0 - expected) < 1.5 / B, (contender, architecture, l0, expected)
+            print(f'{contender}, {architecture}: loss differs by {off:.0e}')
+
+
 def main():
     torch.set_num_threads(1)
     start, batches = problem()
@@ -137,6 +178,7 @@ def main():
             assert max(off.values()) < 1e-3, (contender, off)
             line += ', parameters by ' + ', '.join(f'{k} {v:.0e}' for k, v in off.items()) + ' of a step'
         print(line)
+    check_published(start, batches)  # last: some packages change torch as they load
 
 
 if __name__ == '__main__':

@@ -24,7 +24,7 @@ def variance(rows):
 
 
 class TopK(Eager):
-    def __init__(self, start, lr, l1, n_steps, batch_size, k):
+    def __init__(self, start, lr, l1, n_steps, batch_size, k, architecture='topk'):
         n = len(start['W_dec'])
         super().__init__(dict(W_enc=start['W_enc'], W_dec=start['W_dec'], b_dec=start['b_dec'], b_enc=torch.zeros(n)),
                          lr, l1, n_steps, batch_size)

@@ -23,7 +23,7 @@ echo "installing torch"
 echo "installing the other packages of requirements-train.txt"
 "$venv/bin/pip" install --quiet --no-deps --requirement "$requirements"
 echo "trying to import each contender"
-for module in torch dictionary_learning.trainers.gdm sae_lens; do
+for module in torch dictionary_learning.trainers.gdm sae_lens sparsify.sparse_coder; do
   "$venv/bin/python" -W ignore -c "import $module"
 done
 cp "$requirements" "$installed" # last, so that an interrupted run starts over

@@ -1,10 +1,12 @@
-"""Time one training step of a Gated SAE in one of the programs that `npm run bench:train` compares.
+"""Time one training step of an SAE in one of the programs that `npm run bench:train` compares.
 
     python bench/peers/train_step.py --contender pytorch-eager --start FILE.safetensors \
         --warmup 5 --steps 20 --threads 2 --lr 3e-4 --l1 5
+    python bench/peers/train_step.py --contender saelens --architecture batchtopk --k 64 …
 
 FILE holds float32 tensors W_enc [d, n], W_dec [n, d] (rows of norm 1), b_gate, b_mag, r_mag [n], b_dec [d], and
-batches [k, B, d]: step i takes batch i mod k.
+batches [k, B, d]: step i takes batch i mod k. Other architectures than the gated one start from the same tensors as
+start_parameters.py has it.
 
 Standard output is one line of JSON:
     contender
@@ -32,7 +34,9 @@ import time
 import traceback
 import warnings
 
-# Each is module:class; a class is made with (start, lr, l1, n_steps, batch_size), and k where it has one, and has
+ARCHITECTURES = ('gated', 'standard', 'topk', 'batchtopk', 'jumprelu', 'matryoshka')
+# Each is module:class; a class is made with (start, lr, l1, n_steps, batch_size), and with architecture and k where
+# they are given, and has
 #     version    text
 #     step(x)    one whole step on x [B, d]; nothing else is timed
 #     loss(x), l0(x)    floats, at the present parameters, or None where the contender has no such thing
@@ -43,6 +47,7 @@ CONTENDERS = {
     'pytorch-topk': 'peer_topk:TopK',
     'dictionary_learning': 'peer_dictionary_learning:Published',
     'saelens': 'peer_saelens:Published',
+    'sparsify': 'peer_sparsify:Published',
     'product': 'peer_torch:Product',
 }
 
@@ -64,7 +69,8 @@ def parse_args():
     parser.add_argument('--threads', type=positive, required=True)
     parser.add_argument('--lr', type=float, required=True)
     parser.add_argument('--l1', type=float, required=True, help='lambda, beside sums of squares')
-    parser.add_argument('--k', type=positive, help='features a token, of pytorch-topk alone')
+    parser.add_argument('--architecture', choices=ARCHITECTURES, help='of saelens, dictionary_learning and sparsify')
+    parser.add_argument('--k', type=positive, help='features per token, where an architecture keeps the k largest')
     return parser.parse_args()
 
 
@@ -100,7 +106,8 @@ def run(args):
     module, name = CONTENDERS[args.contender].split(':')
     make = getattr(importlib.import_module(module), name)
     peer = make(start, lr=args.lr, l1=args.l1, n_steps=args.warmup + args.steps, batch_size=batches.shape[1],
-                **({} if args.k is None else dict(k=args.k)))
+                **{name: value for name, value in (('architecture', args.architecture), ('k', args.k))
+                   if value is not None})
     # again, in case the contender's package set it on import
     torch.set_num_threads(args.threads)
     version = ' '.join(dict.fromkeys([peer.version, f'torch {torch.__version__}']))

@@ -42,6 +42,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   arch: 'result',
   train: 'result',
   dSae: 'result',
+  skip: 'result',
   l1: 'result',
   l0: 'result',
   l1Convention: 'result',

@@ -114,7 +114,7 @@ export const trainSchema = z.object({
   target: directory
     .optional()
     .describe(
-      "activation store of what is to be reconstructed, where that is not the input: OUT/<hook_out> of the same harvest, e.g. an MLP's output from its input (a transcoder, Dunefsky et al. 2024); --arch standard [default: --activations itself]",
+      "activation store of what is to be reconstructed, where that is not the input: OUT/<hook_out> of the same harvest, e.g. an MLP's output from its input (a transcoder, Dunefsky et al. 2024) [default: --activations itself]",
     ),
   model: modelSource.model.optional().describe(`instead of --activations, with --corpus and --hook: ${MODEL}`),
   revision: modelSource.revision,
@@ -142,6 +142,12 @@ export const trainSchema = z.object({
       'activations mixed together in memory, as far as 2 GiB hold them; streams and --model hold two such pools',
     ),
   dSae: positive.describe('number of features, d_sae'),
+  skip: z
+    .boolean()
+    .default(false)
+    .describe(
+      'with a target: a skip connection from the input to it, W_skip (Paulo et al. 2025); not with --engine cuda',
+    ),
   // Without a default here: it is told whether it was given.
   l1: z
     .number()

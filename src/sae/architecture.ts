@@ -62,11 +62,6 @@ export interface Training<Options> {
   variant?(options: Options): ArchitectureName;
   /** Parameters that these options train; --train chooses among them. */
   trains(options: Options): readonly ParameterName[];
-  /**
-   * A parameter [d_sae] without a gradient: the running mean of the smallest f > 0 of a batch, of which a step's is
-   * `share`. A batch in which nothing fires leaves it as it is.
-   */
-  readonly follows?: { readonly parameter: ParameterName; readonly share: number };
   /** What its forward pass depends on beyond PLAIN. */
   forward?(options: Options): Partial<ForwardSettings>;
   /** Initial values of parameters other than W_dec (random unit rows), W_enc (their transpose) and zeros. */
@@ -90,8 +85,10 @@ export interface Training<Options> {
 export interface LossInput {
   /** What is encoded. */
   readonly x: EncoderInput;
-  /** [tokens, d_out], what is to be reconstructed. */
+  /** [tokens, d_out], what is to be reconstructed: the target, less what a skip connection gives of it. */
   readonly y: Value;
+  /** The target itself, of which variances are taken. */
+  readonly target: Value;
   /** λ, a scalar. */
   readonly sparsity: Value;
   /** [d_sae] 1 for features that were dead before the step, else 0. */
@@ -126,9 +123,7 @@ export type Select =
   /** Those above 0. */
   | { readonly kind: 'positive'; readonly bias: ParameterName }
   /** Of those, the k largest of each token; of equals, the one of the lower feature. */
-  | { readonly kind: 'k-per-token'; readonly bias: ParameterName; readonly k: number }
-  /** Of those, the k · B largest of a batch of B; of equals, the one of the lower feature, then of the lower token. */
-  | { readonly kind: 'k-per-batch'; readonly bias: ParameterName; readonly k: number };
+  | { readonly kind: 'k-per-token'; readonly bias: ParameterName; readonly k: number };
 
 /** A loss step in terms of the engines' primitives: select, sparse decode, sparse gradient + Adam on rows. */
 export interface SparseForm {
@@ -148,15 +143,13 @@ export interface SparseForm {
 
 /** How cfg.json tells an architecture, and what of its forward pass it says; that is written as ForwardSettings has it. */
 export interface SaelensCodec {
-  /** Names that mean this architecture in cfg.json; the first is written, unless it is saved as another. */
+  /** Names that mean this architecture in cfg.json; the first is written. */
   readonly names: readonly string[];
   /**
-   * Saved as the architecture that it is once trained, with the same parameters; `training` is the
-   * `training_architecture` in the metadata by which it is known again.
+   * What the names of its transcoders begin with, where not with its own: PREFIXtranscoder, PREFIXskip_transcoder.
+   * SAELens has those of ReLU and JumpReLU.
    */
-  readonly savedAs?: { readonly architecture: ArchitectureName; readonly training: string };
-  /** The name of one that reconstructs another hook than it reads; absent: none is trained or read. */
-  readonly transcoder?: string;
+  readonly transcoderPrefix?: string;
   /** What SAELens before version 6 called its activation function, where that told the architecture. */
   readonly activation?: string;
   /**

@@ -22,7 +22,8 @@ export function convert(sae: Sae, to: ArchitectureName): Sae {
       'sae/not-convertible',
     );
   }
-  return { ...sae, architecture: to, parameters };
+  const { W_skip } = sae.parameters;
+  return { ...sae, architecture: to, parameters: { ...parameters, ...(W_skip && { W_skip }) } };
 }
 
 /** Is there a conversion? */
@@ -67,7 +68,8 @@ export function folded(sae: Sae, unitRows: boolean, name: string): { sae: Sae; r
       'sae/normalisation',
     );
   }
-  const centred = apply_b_dec_to_input ? sae : withCentredInput(sae);
+  // The b_dec of a transcoder belongs to its target: nothing is taken from its input.
+  const centred = apply_b_dec_to_input || sae.transcoder ? sae : withCentredInput(sae);
   return unitRows ? withUnitRows(centred, name) : { sae: centred, rows: 0 };
 }
 
@@ -139,7 +141,7 @@ export function scaleActivations(sae: Sae, s: number, sOut = s): Sae {
   for (const name of ARCHITECTURES[sae.architecture].proportional) {
     parameters[name] = parameters[name]!.map((value) => value * sOut);
   }
-  for (const name of sOut === s ? [] : COLUMNS) {
+  for (const name of sOut === s ? [] : ([...COLUMNS, 'W_skip'] as const)) {
     const W = parameters[name];
     if (W) parameters[name] = W.map((value) => value * (sOut / s));
   }
@@ -178,7 +180,7 @@ export async function exportSae(config: ExportSettings, say: (line: string) => v
 }
 
 async function exportInto({ sae: from, as, out }: ExportSettings, claim: ClaimOptions): Promise<void> {
-  const { files, unchanged } = await openSameSae(from);
+  const { files, unchanged } = await openSameSae(from, 'transcoder');
   const { architecture, metadata } = files;
   if (!canConvert(architecture, as)) {
     throw new Refusal(
@@ -189,9 +191,7 @@ async function exportInto({ sae: from, as, out }: ExportSettings, claim: ClaimOp
   }
   const converted = convert(await readSae(files), as);
   await unchanged.check();
-  // It is that of the SAE that is read, and would make this one be read as that.
-  const { training_architecture: _, ...kept } = metadata;
-  const described = { ...kept, exported_from: { sae: from, architecture } };
+  const described = { ...metadata, exported_from: { sae: from, architecture } };
   // The same command again, as a scheduler gives it after a kill, succeeds.
   if (!claim.overwrite && (await holds(out, converted, described))) return;
   await claimOutputDirectory(out, claim);
@@ -202,7 +202,7 @@ async function exportInto({ sae: from, as, out }: ExportSettings, claim: ClaimOp
 async function holds(directory: string, sae: Sae, metadata: SaeMetadata): Promise<boolean> {
   if (!(await exists(join(directory, CFG_FILE)))) return false;
   try {
-    const files = await openSae(directory);
+    const files = await openSae(directory, 'transcoder');
     const cfg = JSON.parse(JSON.stringify(cfgOf(sae, metadata))) as unknown;
     return isDeepStrictEqual(files.cfg, cfg) && isDeepStrictEqual((await readSae(files)).parameters, sae.parameters);
   } catch (error) {

@@ -6,6 +6,8 @@ import { type ArchitectureName, type ForwardSettings, PLAIN } from './sae.js';
 /** What a forward pass needs to know of an SAE. */
 export interface ForwardForm {
   readonly architecture: ArchitectureName;
+  readonly transcoder?: true;
+  readonly skip?: true;
   /** PLAIN where absent. */
   readonly forward?: ForwardSettings;
 }
@@ -19,7 +21,15 @@ export function forward(g: GraphBuilder, sae: ForwardForm, w: ParameterValues, x
     : { input: inner, p: g.matmul(inner, w.W_enc!) };
   const f = ARCHITECTURES[sae.architecture].encode(g, w, input, settings);
   const decoded = settings.rescale_acts_by_decoder_norm ? g.div(f, decoderNorms(g, w)) : f;
-  return { f, xHat: restore(decode(g, w, decoded)) };
+  const reconstruction = decode(g, w, decoded);
+  // SAELens brings the output of no transcoder back: it is of another hook. A skip connection reads x as it is.
+  if (!sae.transcoder) return { f, xHat: restore(reconstruction) };
+  return { f, xHat: sae.skip ? g.add(reconstruction, skipped(g, w, x)) : reconstruction };
+}
+
+/** x W_skipᵀ, [tokens, d_out]. */
+export function skipped(g: GraphBuilder, w: ParameterValues, x: Value): Value {
+  return g.matmul(x, w.W_skip!, { transB: true });
 }
 
 /** SAELens's ε in its layer norm, beside the deviation and not under the root. */

@@ -1,7 +1,6 @@
 import type { ZodRawShape } from 'zod';
 import { Generator, Purpose } from '../random/generator.js';
 import type { Architecture, Training } from './architecture.js';
-import { batchtopk } from './architectures/batchtopk.js';
 import { gated } from './architectures/gated.js';
 import { gatedUntied } from './architectures/gated_untied.js';
 import { jumprelu } from './architectures/jumprelu.js';
@@ -25,13 +24,17 @@ export const ARCHITECTURES: Readonly<Record<ArchitectureName, Architecture>> = {
   gated_untied: gatedUntied,
   jumprelu,
   topk,
-  batchtopk,
 };
 
 /** The parameters of each, in the order of files. */
 export const PARAMETERS = Object.fromEntries(
   architectures.map((name) => [name, ARCHITECTURES[name].parameters]),
 ) as Readonly<Record<ArchitectureName, readonly ParameterName[]>>;
+
+/** The parameters of an SAE, in the order of files. */
+export function parametersOf({ architecture, skip }: Pick<Sae, 'architecture' | 'skip'>): readonly ParameterName[] {
+  return skip ? [...PARAMETERS[architecture], 'W_skip'] : PARAMETERS[architecture];
+}
 
 /** The descriptor of a name that a file says; undefined where it is not known here. */
 export function architectureNamed(name: string): Architecture | undefined {
@@ -55,8 +58,10 @@ export const trainable = architectures.filter((name) => {
 export const architectureFlags: ZodRawShape = Object.assign({}, ...trainable.map((name) => trainingOf(name).flags));
 
 /** Parameters that some architecture trains. */
-export const trainableParameters = parameterNames.filter((parameter) =>
-  architectures.some((name) => ARCHITECTURES[name].training && PARAMETERS[name].includes(parameter)),
+export const trainableParameters = parameterNames.filter(
+  (parameter) =>
+    parameter === 'W_skip' ||
+    architectures.some((name) => ARCHITECTURES[name].training && PARAMETERS[name].includes(parameter)),
 );
 
 /** Random unit rows for the decoder, the encoder its transpose, zeros; and what the architecture has of its own. */

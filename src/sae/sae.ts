@@ -1,12 +1,12 @@
 /**
  * Architectures that are known. Each has a descriptor under architectures/ (registry.ts), which says all the rest.
  */
-export const architectures = ['gated', 'standard', 'gated_untied', 'jumprelu', 'topk', 'batchtopk'] as const;
+export const architectures = ['gated', 'standard', 'gated_untied', 'jumprelu', 'topk'] as const;
 export type ArchitectureName = (typeof architectures)[number];
 
-/** Parameters of any architecture; those that start with W_ are matrices, all but b_dec have an entry per feature. */
+/** Parameters of any architecture; those that start with W_ are matrices, all but b_dec and W_skip have an entry per feature. */
 // biome-ignore format: one line
-export const parameterNames = ['W_enc', 'W_mag', 'W_dec', 'b_dec', 'b_enc', 'b_gate', 'b_mag', 'r_mag', 'threshold'] as const;
+export const parameterNames = ['W_enc', 'W_mag', 'W_dec', 'b_dec', 'b_enc', 'b_gate', 'b_mag', 'r_mag', 'threshold', 'W_skip'] as const;
 export type ParameterName = (typeof parameterNames)[number];
 
 /** Widths of an SAE: what it reads, what it reconstructs (the same thing unless it is a transcoder), its features. */
@@ -30,6 +30,8 @@ export function parameterShape(name: ParameterName, { dIn, dOut, dSae }: Sizes):
       return [dSae, dOut];
     case 'b_dec':
       return [dOut];
+    case 'W_skip':
+      return [dOut, dIn];
     default:
       return [dSae];
   }
@@ -58,6 +60,8 @@ export interface Sae extends Sizes {
   readonly forward?: ForwardSettings;
   /** Does it reconstruct another hook's activations than those it reads (Dunefsky et al. 2024)? */
   readonly transcoder?: true;
-  /** Exactly those of its architecture, row-major. */
+  /** Of a transcoder: does it have W_skip, which reaches the target past the features (Paulo et al. 2025)? */
+  readonly skip?: true;
+  /** Exactly those of its architecture, and W_skip with `skip`; row-major. */
   readonly parameters: Parameters;
 }

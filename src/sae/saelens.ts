@@ -12,7 +12,7 @@ import { isWeightDType } from '../onnx/weight.js';
 import { floatTensor, readSafetensorsHeader, type TensorLocation, writeSafetensors } from '../safetensors/file.js';
 import { compareFingerprints, shortFingerprint } from '../safetensors/fingerprint.js';
 import { firstNotFinite, readFloats } from '../safetensors/floats.js';
-import { ARCHITECTURES, PARAMETERS } from './registry.js';
+import { ARCHITECTURES, parametersOf } from './registry.js';
 import {
   type ArchitectureName,
   architectures,
@@ -25,6 +25,7 @@ import {
   type Sizes,
 } from './sae.js';
 import type { WrittenRecord } from './training-record.js';
+import { transcoderName, transcoderNames } from './transcoder-names.js';
 
 /** SAELens drops the metadata of files that do not say they are of version 6 or later. */
 const SAELENS_FORMAT = '6.0.0';
@@ -35,6 +36,7 @@ export interface SaeFiles extends Sizes {
   readonly architecture: ArchitectureName;
   /** As Sae has it. */
   readonly transcoder?: true;
+  readonly skip?: true;
   /** PLAIN where absent. */
   readonly forward?: ForwardSettings;
   readonly metadata: SaeMetadata;
@@ -57,9 +59,7 @@ export const WEIGHTS_FILE = 'sae_weights.safetensors';
  * whole SAE, and one without has no weights either: they go where it cannot be written.
  */
 export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata | WrittenMetadata): Promise<void> {
-  const tensors = PARAMETERS[sae.architecture].map((name) =>
-    floatTensor(name, parameterShape(name, sae), sae.parameters[name]!),
-  );
+  const tensors = parametersOf(sae).map((name) => floatTensor(name, parameterShape(name, sae), sae.parameters[name]!));
   const weights = join(directory, WEIGHTS_FILE);
   const cfg = cfgOf(sae, metadata);
   try {
@@ -78,11 +78,9 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
 export function cfgOf(sae: Sae, metadata: SaeMetadata | WrittenMetadata): Record<string, unknown> {
   const { saelens } = ARCHITECTURES[sae.architecture];
   const forward = sae.forward ?? PLAIN;
-  const saved = saelens.savedAs ? ARCHITECTURES[saelens.savedAs.architecture].saelens : saelens;
-  const training = saelens.savedAs && { training_architecture: saelens.savedAs.training };
   return {
     // By this name alone SAELens takes it for what it is.
-    architecture: sae.transcoder ? saved.transcoder : saved.names[0],
+    architecture: sae.transcoder ? transcoderName(sae) : saelens.names[0],
     d_in: sae.dIn,
     ...((sae.transcoder || sae.dOut !== sae.dIn) && { d_out: sae.dOut }),
     d_sae: sae.dSae,
@@ -92,7 +90,7 @@ export function cfgOf(sae: Sae, metadata: SaeMetadata | WrittenMetadata): Record
     ...forward,
     // SAELens hands hook_z activations over by head unless it is told.
     reshape_activations: !sae.transcoder && metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
-    metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata, ...training },
+    metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata },
   };
 }
 
@@ -114,12 +112,12 @@ export async function openSae(directory: string, taken?: 'transcoder'): Promise<
     AGAIN,
     MOST_CFG,
   );
-  const { architecture, transcoder, dIn, dOut, dSae, forward, metadata } = readCfg(json, path);
+  const { architecture, transcoder, skip, dIn, dOut, dSae, forward, metadata } = readCfg(json, path);
   if (transcoder && taken !== 'transcoder') throw notOfOneHook(directory, metadata);
   const weights = join(directory, WEIGHTS_FILE);
   const { tensors: found } = await readSafetensorsHeader(weights);
   const tensors: Partial<Record<ParameterName, TensorLocation>> = {};
-  for (const name of PARAMETERS[architecture]) {
+  for (const name of parametersOf({ architecture, skip })) {
     const shape = parameterShape(name, { dIn, dOut, dSae });
     const tensor = found.get(name);
     if (!tensor)
@@ -149,6 +147,7 @@ export async function openSae(directory: string, taken?: 'transcoder'): Promise<
     directory,
     architecture,
     ...(transcoder && { transcoder }),
+    ...(skip && { skip }),
     dIn,
     dOut,
     dSae,
@@ -162,7 +161,7 @@ export async function openSae(directory: string, taken?: 'transcoder'): Promise<
 function notOfOneHook(directory: string, { hook_name: from, hook_name_out: to }: SaeMetadata): Refusal {
   const hooks = from === undefined || to === undefined ? '' : ` from ${from} to ${to}`;
   return new Refusal(
-    `${directory} is a transcoder${hooks}, which is trained here, and not yet taken by any other command.`,
+    `${directory} is a transcoder${hooks}, which this command does not take.`,
     'Name an SAE that reconstructs the hook it reads.',
     'sae/transcoder',
   );
@@ -185,20 +184,22 @@ async function checkScalingFactor(path: string, tensor: TensorLocation | undefin
  */
 export async function readSae(files: SaeFiles): Promise<Sae> {
   const parameters: Parameters = {};
-  for (const name of PARAMETERS[files.architecture]) {
+  for (const name of parametersOf(files)) {
     const location = files.tensors[name]!;
     const values = await readFloats(location);
     checkFinite(values, name, location);
     parameters[name] = values;
   }
-  const { architecture, dIn, dOut, dSae, forward } = files;
-  return { architecture, dIn, dOut, dSae, forward, parameters };
+  const { architecture, transcoder, skip, dIn, dOut, dSae, forward } = files;
+  const kind = { ...(transcoder && { transcoder }), ...(skip && { skip }) };
+  return { architecture, ...kind, dIn, dOut, dSae, forward, parameters };
 }
 
 /** What a cfg.json says. */
 interface SaeCfg extends Sizes {
   readonly architecture: ArchitectureName;
   readonly transcoder?: true;
+  readonly skip?: true;
   readonly forward: ForwardSettings;
   readonly metadata: SaeMetadata;
 }
@@ -216,8 +217,6 @@ const metadataKeys = {
   hook_name: optional(z.string()),
   /** Of a transcoder: the hook that it reconstructs. */
   hook_name_out: optional(z.string()),
-  /** Of an SAE that is saved as another than it was trained as. */
-  training_architecture: optional(z.string()),
   context_size: optional(z.number().int().min(2)),
   prepend_bos: optional(z.boolean()),
   /** Whether, or which, special tokens other than BOS it was not trained on. */
@@ -265,14 +264,11 @@ function readCfg(json: unknown, path: string): SaeCfg {
       'sae/unsupported-cfg',
     );
   };
-  const namesOf = (name: ArchitectureName) => {
-    const { names, transcoder } = ARCHITECTURES[name].saelens;
-    return transcoder === undefined ? names : [...names, transcoder];
-  };
+  const namesOf = (name: ArchitectureName) => [...ARCHITECTURES[name].saelens.names, ...transcoderNames(name)];
   const said = among('architecture', architectures.flatMap(namesOf));
-  const found = architectures.find((name) => namesOf(name).includes(said))!;
-  const transcoder = said === ARCHITECTURES[found].saelens.transcoder;
-  const architecture = trainedAs(found, cfg.metadata.training_architecture);
+  const architecture = architectures.find((name) => namesOf(name).includes(said))!;
+  const transcoder = transcoderNames(architecture).includes(said);
+  const skip = said === transcoderName({ architecture, skip: true });
   checkWidths(cfg, transcoder, path);
   // Activations at hook_z are flat here, as SAELens makes them of its heads.
   among('reshape_activations', ['none', 'hook_z']);
@@ -280,21 +276,13 @@ function readCfg(json: unknown, path: string): SaeCfg {
   return {
     architecture,
     ...(transcoder && { transcoder }),
+    ...(skip && { skip }),
     dIn: d_in,
     dOut: d_out,
     dSae: d_sae,
     forward: { ...plain, ...ARCHITECTURES[architecture].saelens.read?.(cfg, d_sae, path) },
     metadata: cfg.metadata,
   };
-}
-
-/** The architecture that an SAE was trained as, where it is one that is saved as another. */
-function trainedAs(saved: ArchitectureName, training: string | undefined): ArchitectureName {
-  const trained = architectures.find((name) => {
-    const { savedAs } = ARCHITECTURES[name].saelens;
-    return savedAs?.architecture === saved && savedAs.training === training;
-  });
-  return trained ?? saved;
 }
 
 /** @throws Refusal where a transcoder's keys and its name do not go together: SAELens then computes something else, or nothing */
@@ -389,12 +377,15 @@ async function hashSae(directory: string): Promise<string> {
 }
 
 /** An SAE that is read more than once, and must be the same each time: `unchanged.digest` is its hash. */
-export async function openSameSae(directory: string): Promise<{ files: SaeFiles; unchanged: Unchanged }> {
+export async function openSameSae(
+  directory: string,
+  taken?: 'transcoder',
+): Promise<{ files: SaeFiles; unchanged: Unchanged }> {
   // First the headers: what is not an SAE may be a file without end.
-  let files = await openSae(directory);
+  let files = await openSae(directory, taken);
   const paths = [CFG_FILE, WEIGHTS_FILE].map((name) => join(directory, name));
   const unchanged = await Unchanged.of(directory, paths, async () => {
-    files = await openSae(directory);
+    files = await openSae(directory, taken);
     return hashSae(directory);
   });
   return { files, unchanged };

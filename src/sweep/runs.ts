@@ -21,7 +21,7 @@ export interface SweepRun {
 /** Flags that every run's name tells, in its order. */
 const NAMED = ['arch', 'd-sae', 'l1', 'seed'];
 /** Flags of transcoders; a sweep trains SAEs, each at one hook. */
-const OF_TARGETS = ['target', 'hook-out'];
+const OF_TARGETS = ['target', 'hook-out', 'skip'];
 /** Flags that the sweep itself sets. */
 const OWN = ['activations', 'out', 'overwrite', 'resume', 'take-over'];
 

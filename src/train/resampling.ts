@@ -240,7 +240,7 @@ function lossOfEach(g: GraphBuilder, settings: EngineSettings, w: ParameterValue
     g,
     w,
     {
-      ...{ x: centredInput(g, w, x), y: x, sparsity: g.scalar(l1), sizes: sizesOf(settings) },
+      ...{ x: centredInput(g, w, x), y: x, target: x, sparsity: g.scalar(l1), sizes: sizesOf(settings) },
       dead: g.table('dead', [settings.dSae], new Float32Array(settings.dSae)),
     },
     optionsOf(settings),

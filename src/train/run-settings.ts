@@ -6,7 +6,7 @@ import { RECORDED_FLAGS } from '../config/run-file.js';
 import { type TrainConfig, USUAL_L1 } from '../config/stages.js';
 import { activationDTypes } from '../config/values.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
-import { ARCHITECTURES, architectureFlags, trainable, trainingOf } from '../sae/registry.js';
+import { architectureFlags, trainable, trainingOf } from '../sae/registry.js';
 import type { Sizes } from '../sae/sae.js';
 import type { WrittenMetadata } from '../sae/saelens.js';
 import type { MetricsLine } from '../sae/training-curve.js';
@@ -66,16 +66,19 @@ export function lambdaOf(
   return sparsityCoefficient(config, { width: dOut ?? dIn, scale: scaleOut ?? scale, meanSquare, target });
 }
 
-/** @throws UsageRefusal where a target is given, and another flag that does not go with one */
+/** @throws UsageRefusal where a target is given, and another flag that does not go with one; or --skip without one */
 export function checkTarget(config: TrainConfig): void {
-  const { arch, target, hookOut } = config;
-  if (target === undefined && hookOut === undefined) return;
+  const { target, hookOut, skip } = config;
+  if (target === undefined && hookOut === undefined) {
+    if (!skip) return;
+    throw new UsageRefusal(
+      '--skip is for a transcoder, and this run reconstructs its input.',
+      'Leave --skip out, or give a --target.',
+      'train/target',
+    );
+  }
   const flag = target === undefined ? '--hook-out' : '--target';
   const alone = (what: string, remedy: string) => new UsageRefusal(`${flag} ${what}.`, remedy, 'train/target');
-  if (ARCHITECTURES[arch].saelens.transcoder === undefined) {
-    const can = trainable.filter((name) => ARCHITECTURES[name].saelens.transcoder !== undefined);
-    throw alone(`trains a transcoder, which --arch ${arch} cannot be yet`, `Use --arch ${can.join(' or ')}.`);
-  }
   if (config.init !== undefined) throw alone('trains from random weights, and --init is given', 'Leave --init out.');
   if (config.resampleAt.length > 0) {
     throw alone('trains without resampling, and --resample-at is given', 'Leave --resample-at out.');
@@ -94,6 +97,7 @@ export function engineSettings(
     dIn,
     ...(target && { dOut: target.dOut }),
     dSae: config.dSae,
+    ...(config.skip && { skip: true }),
     batch: config.batch,
     batchDType: about.dtype === 'float16' ? 'float16' : 'float32',
     ...scales,
@@ -126,6 +130,8 @@ function fixedSettings(
     warmup: { warmup: plan.warmup },
     decaySteps: { decay_steps: plan.decaySteps },
     init: { init: config.init ?? null, init_sha256: initSha256 },
+    // Absent without, as in records of before there was one.
+    skip: { skip: config.skip || undefined },
   };
   const record = RECORDED_FLAGS.map((key) => derived[key] ?? { [recordName(key)]: config[key] });
   const hooks = { hook, hook_out: target?.hook };
@@ -167,7 +173,6 @@ export function metadata(
     model_fingerprint: about.model.fingerprint,
     hook_name: about.hook,
     hook_name_out: about.target?.hook,
-    training_architecture: ARCHITECTURES[settings.architecture].saelens.savedAs?.training,
     hook_head_index: null,
     context_size: about.context,
     prepend_bos: about.prependBos,
@@ -186,14 +191,15 @@ const given = (value: unknown, usual: unknown) =>
 /** @throws UsageRefusal where a flag is given that does not belong to --arch */
 function checkFlagsOf({ arch, ...flags }: Pick<TrainConfig, 'arch'> & Readonly<Record<string, unknown>>): void {
   const { flags: own, penalised } = trainingOf(arch);
-  for (const [key, schema] of Object.entries(architectureFlags)) {
-    if (key in own || !given(flags[key], (schema as z.ZodType).parse(undefined))) continue;
-    const owners = trainable.filter((other) => key in trainingOf(other).flags);
-    throw new UsageRefusal(
-      `--${flagName(key)} is for --arch ${owners.join(' or ')}, and --arch is ${arch}.`,
-      `Leave --${flagName(key)} out.`,
-      'train/foreign-flag',
-    );
+  for (const other of trainable) {
+    for (const [key, schema] of Object.entries(trainingOf(other).flags)) {
+      if (key in own || !given(flags[key], (schema as z.ZodType).parse(undefined))) continue;
+      throw new UsageRefusal(
+        `--${flagName(key)} is for --arch ${other}, and --arch is ${arch}.`,
+        `Leave --${flagName(key)} out.`,
+        'train/foreign-flag',
+      );
+    }
   }
   for (const [key, usual] of Object.entries(penalised ? {} : OF_PENALTY)) {
     if (!given(flags[key] ?? usual, usual)) continue;
@@ -221,7 +227,7 @@ function checkL0({ l0 }: Pick<TrainConfig, 'l0'>, { dSae }: Sizes): void {
  * @throws UsageRefusal where they contradict each other, or a flag belongs to another architecture
  */
 export function architectureSettings(
-  config: Pick<TrainConfig, 'arch' | 'train' | 'l0'>,
+  config: Pick<TrainConfig, 'arch' | 'train' | 'l0'> & Partial<Pick<TrainConfig, 'skip'>>,
   sizes: Sizes,
 ): Required<Pick<EngineSettings, 'architecture' | 'options' | 'trained'>> {
   const { arch, train } = config;
@@ -233,7 +239,7 @@ export function architectureSettings(
     throw new UsageRefusal(`--l0 does not go with --arch ${arch} yet.`, 'Give --l1 instead.', 'train/foreign-flag');
   }
   const architecture = chosen.variant?.(options) ?? arch;
-  const names = trainingOf(architecture).trains(options);
+  const names = [...trainingOf(architecture).trains(options), ...(config.skip ? (['W_skip'] as const) : [])];
   const foreign = train?.find((name) => !names.includes(name));
   if (foreign !== undefined) {
     throw new UsageRefusal(

@@ -9,8 +9,6 @@ import { Interrupted } from '../../src/errors/refusal.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
-import { exportSae } from '../../src/sae/convert.js';
-import { trainable } from '../../src/sae/registry.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { widen } from '../../src/safetensors/floats.js';
 import { sweepRuns } from '../../src/sweep/runs.js';
@@ -147,9 +145,9 @@ test('--model with --hook-out gives the bytes of the stores of both hooks', asyn
 
 test('what does not go with a target is refused before anything is written', async () => {
   const cases: [Record<string, unknown>, RefusalCode][] = [
-    ...trainable
-      .filter((arch) => arch !== 'standard')
-      .map((arch) => [flags({ arch, l1: undefined }), 'train/target'] as [Record<string, unknown>, RefusalCode]),
+    [without('target', { skip: true }), 'train/target'],
+    [flags({ skip: true, engine: 'cuda', device: 'cuda', experimental: true }), 'train/engine-cannot'],
+    [flags({ train: ['W_skip'] }), 'train/unknown-parameter'],
     [flags({ init: activations }), 'train/target'],
     [flags({ 'resample-at': [20], 'dead-window': 256 }), 'train/target'],
     [flags({ target: activations }), 'train/target-is-input'],
@@ -171,14 +169,6 @@ test('other commands refuse a transcoder by what it is', async () => {
   const directory = await begin(flags({ steps: 5 }));
   const evaluation = evalSchema.parse({ ...MODEL, sae: [directory], tokens: 100, out: join(root, 'eval') });
   await refuses(() => evaluate(evaluation, silent, never), 'sae/transcoder');
-  const exported = {
-    sae: directory,
-    as: 'jumprelu',
-    out: join(root, 'export'),
-    overwrite: false,
-    takeOver: false,
-  } as const;
-  await refuses(() => exportSae(exported), 'sae/transcoder');
   const init = without('target', { init: directory });
   await refuses(() => begin(init), 'sae/transcoder');
 });

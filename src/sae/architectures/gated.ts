@@ -67,12 +67,14 @@ export function gatedLoss(
 ): Loss {
   const reluGate = g.relu(piGate);
   const frozen = { W_dec: g.stopGradient(w.W_dec!), b_dec: g.stopGradient(w.b_dec!) };
-  const decoder = ablate.includes('unfrozen-decoder') ? w : frozen;
+  const unfrozen = ablate.includes('unfrozen-decoder');
+  // A skip connection is part of the decoder.
+  const [decoder, wanted] = unfrozen ? [w, y] : [frozen, g.stopGradient(y)];
   return {
     f,
     mse: squaredDistance(g, decode(g, w, f), y),
     penalty: g.mul(sparsity, g.reduceSum(ablate.includes('l1-on-f') ? f : reluGate, [1])),
-    auxiliary: ablate.includes('no-auxiliary') ? undefined : squaredDistance(g, decode(g, decoder, reluGate), y),
+    auxiliary: ablate.includes('no-auxiliary') ? undefined : squaredDistance(g, decode(g, decoder, reluGate), wanted),
   };
 }
 

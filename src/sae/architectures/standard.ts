@@ -39,7 +39,7 @@ export const standard: Architecture<object> = {
     }),
     jumprelu: (w, { dSae }) => ({ ...w, threshold: new Float32Array(dSae) }),
   },
-  saelens: { names: ['standard'], transcoder: 'transcoder', activation: 'relu' },
+  saelens: { names: ['standard'], transcoderPrefix: '', activation: 'relu' },
   look: { label: 'standard', colour: 1 },
   training: {
     flags: {},

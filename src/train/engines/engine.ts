@@ -13,6 +13,8 @@ export interface EngineSettings {
   /** Width of the target, where that is not the input: batches then have y. */
   readonly dOut?: number;
   readonly dSae: number;
+  /** Is there a W_skip, from the input to the target? With dOut alone. */
+  readonly skip?: true;
   /** Activations a step. */
   readonly batch: number;
   /** Element type of the batches: float16 bits, or float32. */

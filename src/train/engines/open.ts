@@ -28,6 +28,7 @@ type Trained = Parameters<typeof optionsOf>[0];
 function reasonAgainst(engine: 'sparse' | 'cuda', settings: Trained): string | undefined {
   const form = trainingOf(settings.architecture)[engine](optionsOf(settings));
   if (isUnsupported(form)) return form.unsupported;
+  if (settings.skip && engine === 'cuda') return 'it has no skip connection';
   return engine === 'cuda' ? lacking(form) : undefined;
 }
 

@@ -1,9 +1,9 @@
 import { isUnsupported, type SparseForm } from '../../sae/architecture.js';
-import { PARAMETERS, trainingOf } from '../../sae/registry.js';
+import { parametersOf, trainingOf } from '../../sae/registry.js';
 import { type ParameterName, type Parameters, PLAIN, parameterShape, type Sae } from '../../sae/sae.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engine.js';
 
-type Trained = Pick<EngineSettings, 'architecture' | 'options' | 'trained' | 'dIn' | 'dOut' | 'dSae'>;
+type Trained = Pick<EngineSettings, 'architecture' | 'options' | 'trained' | 'dIn' | 'dOut' | 'dSae' | 'skip'>;
 
 /** The architecture's own settings. */
 export function optionsOf(settings: Trained): unknown {
@@ -24,12 +24,10 @@ export function formOf(engine: 'sparse' | 'cuda', settings: Trained): SparseForm
 
 /** Is the parameter trained? Others have no moments and keep their bits. */
 export function isTrained(settings: Trained, name: ParameterName): boolean {
-  return (settings.trained ?? trainingOf(settings.architecture).trains(optionsOf(settings))).includes(name);
-}
-
-/** A parameter that follows the smallest f > 0 of each batch. */
-export function followedBy({ architecture }: Trained) {
-  return trainingOf(architecture).follows;
+  if (settings.trained) return settings.trained.includes(name);
+  return name === 'W_skip'
+    ? settings.skip === true
+    : trainingOf(settings.architecture).trains(optionsOf(settings)).includes(name);
 }
 
 /** Does dπ_gate reach anything that is trained? */
@@ -40,7 +38,7 @@ export function trainsGate(settings: Trained): boolean {
 /** Names and shapes of what a step reads and writes: parameters, Adam's moments of those trained, since_fired. */
 export function stateShapes(settings: EngineSettings): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
-  for (const name of PARAMETERS[settings.architecture]) {
+  for (const name of parametersOf(settings)) {
     const shape = parameterShape(name, sizesOf(settings));
     shapes.set(name, shape);
     if (!isTrained(settings, name)) continue;
@@ -66,12 +64,13 @@ export function checkSizes(state: TrainerState, settings: EngineSettings, what: 
 export function saeOf(settings: EngineSettings, state: TrainerState): Sae {
   const { architecture } = settings;
   const parameters: Parameters = {};
-  for (const name of PARAMETERS[architecture]) parameters[name] = state.get(name)!;
+  for (const name of parametersOf(settings)) parameters[name] = state.get(name)!;
   const own = trainingOf(architecture).forward?.(optionsOf(settings));
   // A target of another kind has another bias: it is the input as it is that is encoded.
   const forward = { ...PLAIN, apply_b_dec_to_input: settings.dOut === undefined, ...own };
   const transcoder = settings.dOut === undefined ? {} : { transcoder: true as const };
-  return { architecture, ...sizesOf(settings), ...transcoder, forward, parameters };
+  const skip = settings.skip ? { skip: true as const } : {};
+  return { architecture, ...sizesOf(settings), ...transcoder, ...skip, forward, parameters };
 }
 
 /** Bytes of the whole state. */

@@ -78,7 +78,7 @@ export function planCuda(
   sliceBytes = SLICE_BYTES,
   form: SparseForm = formOf('cuda', settings),
 ): CudaPlan {
-  const reason = lacking(form);
+  const reason = settings.skip ? 'it has no skip connection' : lacking(form);
   if (reason !== undefined) throw new Error(`the CUDA engine cannot train ${settings.architecture}: ${reason}`);
   const { dIn, dOut = dIn, dSae, batch, precision = 'tf32' } = settings;
   const [dInRow, dOutRow] = [paddedRow(dIn), paddedRow(dOut)];

@@ -6,7 +6,7 @@ import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
 import { onnxRuntime } from '../../../onnx/session.js';
 import type { SparseForm } from '../../../sae/architecture.js';
-import { PARAMETERS } from '../../../sae/registry.js';
+import { parametersOf } from '../../../sae/registry.js';
 import type { Sae, Sizes } from '../../../sae/sae.js';
 import {
   type Engine,
@@ -19,7 +19,7 @@ import {
 import { checkSizes, formOf, saeOf, stateShapes } from '../state.js';
 import { allocateShared, Crew, type SharedSizes, sharedBytes } from './crew.js';
 import { compileKernels } from './kernels.js';
-import { featuresOf, LARGEST_MEMORY, limitOf, padded, planSlice, putPart, TALLIES, TALLY, takePart } from './memory.js';
+import { featuresOf, LARGEST_MEMORY, limitOf, padded, planSlice, putPart, rangeOf, takePart } from './memory.js';
 import { PARTS, type Profile } from './select.js';
 import type { SliceSums } from './slice.js';
 import type { Reply, Request, WorkerStart } from './worker.js';
@@ -73,7 +73,6 @@ function sharedSizes(settings: EngineSettings, form: SparseForm, workers: number
     ...{ B: batch, dIn: padded(dIn), dOut: padded(dOut ?? dIn) },
     sums: form.second || form.auxK ? 2 : 1,
     limits: [limitOf(form), form.auxK?.k ?? 0],
-    tallies: form.select.kind === 'k-per-batch' ? TALLIES * TALLY : 0,
   };
 }
 
@@ -103,7 +102,7 @@ export async function openSparseEngine(
   });
   const crew = new Crew<WorkerStart, Request, Reply>(new URL('worker.js', import.meta.url), starts);
   await crew.ready();
-  const state = new SharedState(settings, crew, ranges);
+  const state = new SharedState(settings, crew, workers);
   await state.scatter(start);
   const sharedBatch = batchView(settings.batchDType, shared.batch);
   const sharedTarget = batchView(settings.batchDType, shared.target);
@@ -127,7 +126,7 @@ export async function openSparseEngine(
       return steps;
     },
     async sae(): Promise<Sae> {
-      return saeOf(settings, await state.gather(PARAMETERS[settings.architecture]));
+      return saeOf(settings, await state.gather(parametersOf(settings)));
     },
     state: () => state.gather([...stateShapes(settings).keys()]),
     async load(values) {
@@ -173,7 +172,7 @@ class SharedState {
   constructor(
     settings: EngineSettings,
     private readonly crew: Crew<WorkerStart, Request, Reply>,
-    private readonly ranges: readonly (readonly [number, number])[],
+    private readonly workers: number,
   ) {
     this.shapes = stateShapes(settings);
     this.sizes = sizesOf(settings);
@@ -185,11 +184,15 @@ class SharedState {
       const whole = state.get(name);
       // Memory that is never written costs nothing.
       if (!whole) continue;
-      const parts = this.ranges.map((range) => takePart(name, whole, this.sizes, range));
+      const parts = this.rangesOf(name).map((range) => takePart(name, whole, this.sizes, range));
       await this.crew.askEach(
         parts.map((values) => ({ request: { kind: 'load', name, values }, transfer: [values.buffer] })),
       );
     }
+  }
+
+  private rangesOf(name: string): (readonly [number, number])[] {
+    return Array.from({ length: this.workers }, (_, index) => rangeOf(name, this.sizes, index, this.workers));
   }
 
   async gather(names: readonly string[]): Promise<Map<string, Float32Array>> {
@@ -197,8 +200,9 @@ class SharedState {
     const state = new Map<string, Float32Array>();
     for (const name of names) {
       const values = new Float32Array(this.shapes.get(name)!.reduce((product, dim) => product * dim, 1));
+      const ranges = this.rangesOf(name);
       replies.forEach((reply, index) => {
-        if (reply.kind === 'state') putPart(name, reply.state.get(name)!, values, this.sizes, this.ranges[index]!);
+        if (reply.kind === 'state') putPart(name, reply.state.get(name)!, values, this.sizes, ranges[index]!);
       });
       state.set(name, values);
     }

@@ -1,5 +1,5 @@
 import type { SparseForm } from '../../../sae/architecture.js';
-import { PARAMETERS } from '../../../sae/registry.js';
+import { parametersOf } from '../../../sae/registry.js';
 import type { ParameterName, Sizes } from '../../../sae/sae.js';
 import type { EngineSettings } from '../engine.js';
 import { isTrained } from '../state.js';
@@ -117,26 +117,6 @@ export function limitOf({ select }: SparseForm): number {
   return select.kind === 'k-per-token' ? select.k : 0;
 }
 
-/** Most entries of a batch; 0 where any number may be. */
-export function limitOfBatch({ select }: SparseForm, batch: number): number {
-  return select.kind === 'k-per-batch' ? select.k * batch : 0;
-}
-
-/** Entries of which a batch keeps so many at which those that are not among the largest any more are dropped. */
-export function roomOfBatch(kept: number): number {
-  return Math.ceil(1.25 * kept);
-}
-
-/** Values of a digit by which entries of a batch are counted, at most. */
-export const TALLY = 2 ** 11;
-/** Tallies that a worker shares in a step: one for each of three digits, and the first once more where a guess fails. */
-export const TALLIES = 4;
-
-/** Are there so few entries that no strip is passed through densely? */
-export function isLimited({ select }: SparseForm): boolean {
-  return select.kind !== 'positive';
-}
-
 /** Arrays [B, d_out] of partial reconstructions that workers exchange together. */
 export function exchangedSums({ second }: SparseForm): readonly ('r' | 'r_aux')[] {
   return second ? ['r', 'r_aux'] : ['r'];
@@ -157,6 +137,7 @@ export function planSlice(shape: SliceShape): Plan {
   planBatch(plan, shape);
   planStrip(plan, shape);
   planLists(plan, shape);
+  planSkip(plan, shape);
   const { form, features, settings } = shape;
   const dIn = padded(settings.dIn);
   const dOut = padded(settings.dOut ?? settings.dIn);
@@ -174,7 +155,7 @@ export function planSlice(shape: SliceShape): Plan {
   ] as const) {
     plan.add(array, 'u32', blockLength(block));
   }
-  if (isLimited(form)) return plan;
+  if (limitOf(form) > 0) return plan;
   // Dense passes: gradients of half a strip.
   const half = stripOf(features) / 2;
   plan.add('strip_enc', 'f32', half * dIn);
@@ -187,14 +168,15 @@ export function planSlice(shape: SliceShape): Plan {
 const stripOf = (features: number) => Math.min(STRIP, padded(features));
 
 /** Parameters, Adam's moments of those that are trained, and what is counted for each feature. */
-function planState(plan: Plan, { settings, features }: SliceShape): void {
+function planState(plan: Plan, { settings, features, workers }: SliceShape): void {
   const [dIn, dOut] = [padded(settings.dIn), padded(settings.dOut ?? settings.dIn)];
   const lengths: Partial<Record<ParameterName, number>> = {
     W_enc: features * dIn,
     W_dec: features * dOut,
     b_dec: dOut,
+    W_skip: Math.ceil((settings.dOut ?? 0) / workers) * dIn,
   };
-  for (const name of PARAMETERS[settings.architecture]) {
+  for (const name of parametersOf(settings)) {
     const length = lengths[name] ?? features;
     plan.add(name, 'f32', length);
     if (!isTrained(settings, name)) continue;
@@ -205,6 +187,14 @@ function planState(plan: Plan, { settings, features }: SliceShape): void {
   plan.add('updated', 'u32', features);
   plan.add('fired', 'u32', features);
   plan.add('exp_r_mag', 'f32', features);
+}
+
+/** What a skip connection's products take and give, for a worker's share of the target's columns. */
+function planSkip(plan: Plan, { settings, workers }: SliceShape): void {
+  if (!settings.skip) return;
+  const columns = Math.ceil(settings.dOut! / workers);
+  plan.add('skip_share', 'f32', settings.batch * columns);
+  plan.add('skip_gradient', 'f32', columns * padded(settings.dIn));
 }
 
 /** The batch as it is read, what is encoded, targets and residuals; per token what bounds its int8 products. */
@@ -229,16 +219,14 @@ function planBatch(plan: Plan, { settings, form }: SliceShape): void {
 }
 
 /** One tile, the pre-activations of two strips; a strip as integers, and its candidates. */
-function planStrip(plan: Plan, { settings, form, features }: SliceShape): void {
+function planStrip(plan: Plan, { settings, features }: SliceShape): void {
   const { batch, dIn } = settings;
   const strip = stripOf(features);
   plan.add('tile', 'f32', 2 * strip * padded(batch));
   plan.add('w_q', 'u8', strip * padded(dIn));
   for (const name of ['w_inverse', 'w_error', 'w_length']) plan.add(name, 'f32', strip);
   plan.add('candidate_start', 'u32', strip + 1);
-  // With a limit, a few rows are screened at a time, and all of them may be candidates.
-  const most = isLimited(form) ? ROWS_AT_ONCE * batch : 0;
-  plan.add('candidates', 'u32', Math.max(candidateCapacity(strip, batch), most) + 16);
+  plan.add('candidates', 'u32', candidateCapacity(strip, batch) + 16);
   plan.add('dots', 'f32', 8);
 }
 
@@ -246,19 +234,12 @@ function planStrip(plan: Plan, { settings, form, features }: SliceShape): void {
 export const LISTS = ['main', 'dead'] as const;
 export type ListName = (typeof LISTS)[number];
 
-/** Features that are screened at a time where the number of entries is limited, so that thresholds rise within a strip. */
-export const ROWS_AT_ONCE = 32;
-
 /** Entries of a token, in units of k, at which those that are not among the k largest any more are dropped. */
 const SPARE = 4;
 
 /** Most entries that a list can hold. */
 export function listCapacity({ settings, form, features }: SliceShape, list: ListName): number {
   const k = list === 'main' ? limitOf(form) : (form.auxK?.k ?? 0);
-  const kept = limitOfBatch(form, settings.batch);
-  if (list === 'main' && kept > 0) {
-    return Math.min(features * settings.batch, roomOfBatch(kept) + ROWS_AT_ONCE * settings.batch);
-  }
   if (k === 0) return entryCapacity(features, settings.batch);
   // What is kept of earlier strips, as much that is below the k largest by now, and all of the next.
   return settings.batch * Math.min(features, SPARE * k + STRIP);
@@ -277,12 +258,6 @@ function planLists(plan: Plan, shape: SliceShape): void {
     for (const name of ['p', 'f']) plan.add(`${list}/${name}`, 'f32', entries);
     if (form.rule === 'gated') plan.add(`${list}/g`, 'f32', entries);
     plan.add(`${list}/totals`, 'f64', 2);
-    if (list === 'main' && form.select.kind === 'k-per-batch') {
-      plan.add('main/above', 'f32', padded(batch));
-      plan.add('main/floor', 'f32', 1);
-      plan.add('main/ties', 'u32', 1);
-      plan.add('tally', 'u32', TALLY);
-    }
     if (limits[list] === 0) continue;
     // A heap more, of one part of the batch.
     plan.add(`${list}/top`, 'f32', (batch + 1) * limits[list]);
@@ -313,16 +288,27 @@ export function featuresOf(dSae: number, index: number, workers: number): readon
 }
 
 /** How an array of the state lies in a worker's memory. */
-type Layout = 'columns' | 'rows' | 'numbers' | 'whole';
+type Layout = 'columns' | 'rows' | 'numbers' | 'whole' | 'outputs';
 
 function layoutOf(name: string): Layout {
   const parameter = name.replace(/^[mv]\//, '');
   if (parameter === 'W_enc') return 'columns';
   if (parameter === 'W_dec') return 'rows';
+  if (parameter === 'W_skip') return 'outputs';
   return parameter === 'b_dec' ? 'whole' : 'numbers';
 }
 
-/** The part of an array that belongs to features [first, last): W_enc transposed, rows padded. */
+/** The part of an array that belongs to worker `index`: features, or of W_skip columns of the target. */
+export function rangeOf(
+  name: string,
+  { dOut, dSae }: Sizes,
+  index: number,
+  workers: number,
+): readonly [first: number, last: number] {
+  return featuresOf(layoutOf(name) === 'outputs' ? dOut : dSae, index, workers);
+}
+
+/** The part [first, last) of an array, as rangeOf gives it: W_enc transposed, rows padded. */
 export function takePart(
   name: string,
   values: Float32Array,
@@ -336,10 +322,11 @@ export function takePart(
     part.set(values);
     return part;
   }
-  const d = padded(layout === 'rows' ? dOut : dIn);
+  const width = layout === 'rows' ? dOut : dIn;
+  const d = padded(width);
   const part = new Float32Array((last - first) * d);
-  if (layout === 'rows') {
-    for (let j = first; j < last; j++) part.set(values.subarray(j * dOut, (j + 1) * dOut), (j - first) * d);
+  if (layout !== 'columns') {
+    for (let j = first; j < last; j++) part.set(values.subarray(j * width, (j + 1) * width), (j - first) * d);
     return part;
   }
   for (let i = 0; i < dIn; i++) {
@@ -358,11 +345,12 @@ export function putPart(
   [first, last]: readonly [number, number],
 ): void {
   const layout = layoutOf(name);
-  const d = padded(layout === 'rows' ? dOut : dIn);
+  const width = layout === 'rows' ? dOut : dIn;
+  const d = padded(width);
   if (layout === 'numbers') values.set(part, first);
   else if (layout === 'whole') values.set(part.subarray(0, dOut));
-  else if (layout === 'rows') {
-    for (let j = first; j < last; j++) values.set(part.subarray((j - first) * d, (j - first) * d + dOut), j * dOut);
+  else if (layout !== 'columns') {
+    for (let j = first; j < last; j++) values.set(part.subarray((j - first) * d, (j - first) * d + width), j * width);
   } else {
     for (let i = 0; i < dIn; i++) {
       const row = values.subarray(i * dSae, (i + 1) * dSae);

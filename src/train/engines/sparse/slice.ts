@@ -1,9 +1,11 @@
+import type { SparseForm } from '../../../sae/architecture.js';
 import { ADAM_EPSILON, type EngineSettings, type StepSettings } from '../engine.js';
-import { followedBy, isTrained } from '../state.js';
+import { isTrained } from '../state.js';
 import { DensePasses } from './dense.js';
 import { RULES, writeBlock } from './kernels.js';
 import { exchangedSums, type ListName, limitOf, padded, STRIP } from './memory.js';
 import { cut, type Equipment, Selection, type Strip } from './select.js';
+import { SkipConnection } from './skip.js';
 
 /** A worker's share of a step's sums: over its features, its rows of the batch, or its columns. */
 export interface SliceSums {
@@ -21,6 +23,11 @@ export interface SliceSums {
   readonly written: number;
 }
 
+/** Residuals of the decodes that train W_skip: as a decoder's bias, it is part of every one that is not frozen. */
+function skipTrainers({ second }: SparseForm): readonly ('r' | 'r_aux')[] {
+  return second?.trainsDecoder ? ['r', 'r_aux'] : ['r'];
+}
+
 /**
  * One worker's slice of the dictionary and its part of a step; README.md in the folder above tells the algorithm.
  * Features are visited strip by strip, so the pre-activations of the whole dictionary never exist.
@@ -33,6 +40,7 @@ export class Slice {
   private readonly strips: readonly Strip[];
   private readonly selection: Selection;
   private readonly dense: DensePasses;
+  private readonly skip: SkipConnection | undefined;
 
   /** @param steps steps already done */
   constructor(
@@ -47,6 +55,7 @@ export class Slice {
     arena.u32('updated').fill(steps);
     this.selection = new Selection(equipment);
     this.dense = new DensePasses(equipment, this.selection);
+    this.skip = settings.skip && new SkipConnection(equipment);
     this.writeBatchBlocks(products.levels);
     this.writeStepBlock();
     this.writeList('main');
@@ -60,6 +69,7 @@ export class Slice {
     this.begin(step);
     const variance = this.centre();
     const dense = await this.select();
+    await this.skip?.decode(exchangedSums(form));
     this.decode('main');
     const [squares, second] = this.residuals();
     // Dense passes of the update add to them once more.
@@ -75,7 +85,8 @@ export class Slice {
     }
     watch.done('update');
     const bias = this.updateDecoderBias(step.lr);
-    const written = kernels.takeWritten() + bias + this.follow();
+    const skipped = await this.skip?.update(skipTrainers(form), step.lr, this.steps);
+    const written = kernels.takeWritten() + bias + (skipped ?? 0);
     const auxSquares = auxiliary ?? second ?? 0;
     return { squares: squares!, auxSquares, l1, active, variance, dead: this.age(), written };
   }
@@ -374,20 +385,6 @@ export class Slice {
       written += bias[i]! + v[i]!;
     }
     watch.done('update');
-    return written;
-  }
-
-  /** Moves the parameter that follows the smallest activation of a batch; returns the sum of what was written. */
-  private follow(): number {
-    const follows = followedBy(this.settings);
-    const { smallest } = this.selection;
-    if (!follows || smallest === undefined) return 0;
-    const values = this.equipment.arena.f32(follows.parameter);
-    let written = 0;
-    for (let j = 0; j < values.length; j++) {
-      values[j] = (1 - follows.share) * values[j]! + follows.share * smallest;
-      written += values[j]!;
-    }
     return written;
   }
 

@@ -1,0 +1,13 @@
+import { ARCHITECTURES } from './registry.js';
+import type { ArchitectureName, Sae } from './sae.js';
+
+/** How cfg.json calls a transcoder, with or without a skip connection; SAELens's name where it has one. */
+export function transcoderName({ architecture, skip }: Pick<Sae, 'architecture' | 'skip'>): string {
+  const { names, transcoderPrefix = `${names[0]}_` } = ARCHITECTURES[architecture].saelens;
+  return `${transcoderPrefix}${skip ? 'skip_' : ''}transcoder`;
+}
+
+/** The names of an architecture's transcoders. */
+export function transcoderNames(architecture: ArchitectureName): readonly string[] {
+  return [transcoderName({ architecture }), transcoderName({ architecture, skip: true })];
+}
