@@ -145,6 +145,7 @@ export const REFUSALS = {
   'eval/several-bos': 'SAEs were trained with and without BOS',
   'eval/several-contexts': 'SAEs were trained with different context lengths',
   'eval/several-exclusions': 'SAEs were trained with different special tokens left out',
+  'eval/target-before-input': 'a transcoder reads a hook that the model computes after its target',
   'eval/unsafe-curve-name': 'an evaluation names a curve outside its directory',
   'eval/wrong-width': "an SAE's width is not that of the hook",
   'harvest/fewer-tokens': 'a store cannot be resumed to this number of tokens',

@@ -151,7 +151,7 @@ function claimOf({ config, progress }: EvaluationRequest): ClaimOptions {
 
 async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluation) => Promise<T>): Promise<T> {
   const { config, progress, stop } = asked;
-  for (const path of config.sae) await openSae(path);
+  for (const path of config.sae) await openSae(path, 'transcoder');
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
   const checkpoint = await openCheckpoint(model);
   const candidates: Candidate[] = [];
@@ -250,6 +250,7 @@ async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
       sae: candidate.path,
       architecture,
       hook: candidate.hook.name,
+      hook_in: candidate.input === candidate.hook ? null : candidate.input.name,
       model: checkpoint.name,
       d_in: dIn,
       d_sae: dSae,
@@ -286,8 +287,9 @@ async function evaluateHook(group: readonly Candidate[], planned: PlannedEvaluat
   throwIfStopped(stop, NOTHING_WRITTEN);
   const { hook } = group[0]!;
   const files = group.map((candidate) => candidate.files);
+  const inputs = group.map(({ input }) => input);
   const { prependBos } = text.facts;
-  const spliceIn = await openSpliceIn(checkpoint, hook, files, context, { ...config, prependBos });
+  const spliceIn = await openSpliceIn(checkpoint, hook, files, context, { ...config, prependBos, inputs });
   /** Feeds the first `wanted` positions of the text to `take`, which returns how many it counted. */
   const feed = async (label: string, wanted: number, take: typeof spliceIn.add) => {
     progress.begin(`${label} ${hook.name}`, wanted, 'token');
@@ -321,6 +323,8 @@ interface Candidate {
   /** Its files are read more than once. */
   readonly unchanged: Unchanged;
   readonly hook: Hook;
+  /** What it reads: `hook`, or of a transcoder another. */
+  readonly input: Hook;
 }
 
 /**
@@ -329,7 +333,7 @@ interface Candidate {
  * @throws Refusal when it belongs to another model or hook, or a weight is NaN or infinite
  */
 async function openCandidate(path: string, config: EvalConfig, checkpoint: Checkpoint): Promise<Candidate> {
-  const { files, unchanged } = await openSameSae(path);
+  const { files, unchanged } = await openSameSae(path, 'transcoder');
   const { hook_name } = files.metadata;
   const name = hook_name ?? config.hook;
   if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.', 'eval/no-hook');
@@ -344,16 +348,45 @@ async function openCandidate(path: string, config: EvalConfig, checkpoint: Check
     const now = { label: config.model, fingerprint: checkpoint.fingerprint };
     checkModelOf(path, files.metadata, now, 'Give its own model, or --any-model to measure how it transfers.');
   }
-  const hook = findHook(name, checkpoint.config);
-  if (files.dIn !== hook.width) {
+  const input = findHook(name, checkpoint.config);
+  const hook = files.transcoder ? targetHook(path, files, input, checkpoint) : input;
+  for (const [what, width, at] of [
+    ['d_in', files.dIn, input],
+    ['d_out', files.dOut, hook],
+  ] as const) {
+    if (width === at.width) continue;
     throw new Refusal(
-      `${path} has d_in ${files.dIn}, and ${hook.name} of ${checkpoint.name} is ${hook.width} wide.`,
+      `${path} has ${what} ${width}, and ${at.name} of ${checkpoint.name} is ${at.width} wide.`,
       'The SAE belongs to another model or hook.',
       'eval/wrong-width',
     );
   }
   await checkFiniteWeights(files);
-  return { path, files, unchanged, hook };
+  return { path, files, unchanged, hook, input };
+}
+
+/**
+ * The hook whose activation a transcoder's output replaces.
+ *
+ * @throws Refusal where cfg.json names none, or the model computes it before the input
+ */
+function targetHook(path: string, { metadata }: SaeFiles, input: Hook, { config }: Checkpoint): Hook {
+  const name = metadata.hook_name_out;
+  if (name === undefined) {
+    throw new Refusal(
+      `${path}/cfg.json says that it is a transcoder, and names no hook of its output.`,
+      'Name it there: hook_name_out in metadata.',
+      'eval/no-hook',
+    );
+  }
+  const hook = findHook(name, config);
+  const place = (wanted: Hook) => config.hooks.findIndex((one) => one.name === wanted.name);
+  if (place(input) < place(hook)) return hook;
+  throw new Refusal(
+    `${path} reads ${input.name}, which the model computes after ${name}, where its output belongs.`,
+    'Evaluate a transcoder whose input comes first.',
+    'eval/target-before-input',
+  );
 }
 
 /** The context length the SAEs were trained with, where they agree. */

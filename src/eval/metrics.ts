@@ -9,6 +9,7 @@ export type SpliceMetrics = Omit<
   | 'sae'
   | 'architecture'
   | 'hook'
+  | 'hook_in'
   | 'model'
   | 'd_in'
   | 'd_sae'

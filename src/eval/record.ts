@@ -130,7 +130,10 @@ const evalRecord = z.object({
   /** The SAE's directory as it was named on the command line. */
   sae: z.string(),
   architecture: z.string(),
+  /** Where it is spliced in; of a transcoder the hook of its target. In what follows, x is the activation there. */
   hook: z.string(),
+  /** The hook that a transcoder reads; null where that is `hook`. */
+  hook_in: z.string().nullable().optional(),
   model: z.string(),
   d_in: count,
   d_sae: count,

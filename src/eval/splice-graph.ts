@@ -5,10 +5,10 @@ import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { asFloat32, storedWeight } from '../onnx/weight.js';
 import type { ParameterValues } from '../sae/architecture.js';
 import { forward } from '../sae/forward-graph.js';
-import { PARAMETERS } from '../sae/registry.js';
+import { parametersOf } from '../sae/registry.js';
 import type { SaeFiles } from '../sae/saelens.js';
 
-/** Variants of the tall batch, by their place in it: the clean run, x replaced by 0, by its mean, and by each x̂. */
+/** Variants of the tall batch, by their place in it: the clean run, x replaced by 0, by its mean, and by each x̂ (of a transcoder, y by ŷ). */
 export interface Variants {
   readonly clean: 0;
   readonly zero: 1;
@@ -36,7 +36,7 @@ export const saeOutputs = (k: number) => ({
   l0: `sae${k}/l0`,
   /** [d_sae]: counted positions on which the feature is active. */
   active: `sae${k}/active`,
-  /** [d_in]: Σ u |x − x̂|² / |u|⁴ with u = x − centre, over counted positions. */
+  /** [width of the hook]: Σ u |x − x̂|² / |u|⁴ with u = x − centre, over counted positions. */
   slope: `sae${k}/slope`,
 });
 
@@ -45,7 +45,7 @@ const TINY = 1e-30;
 
 /** The activations to replace, and which of them count. */
 interface Spliced {
-  /** [spliced, d_in] */
+  /** [spliced, width of the hook] */
   readonly x: Value;
   /** x − centre */
   readonly u: Value;
@@ -58,16 +58,19 @@ interface Spliced {
 /**
  * Clean run, ablations and the splice-in of every SAE in one graph: the model runs once up to the hook, the batch
  * becomes [x; 0; centre; x̂₁; x̂₂; …] there (centre where mean ablation is asked for), and the rest of the model runs
- * once on the tall batch (design: docs/architecture.md).
+ * once on the tall batch (design: docs/architecture.md). A transcoder reads another hook, further up, which stays as it
+ * is: in its variant, too, x there is the model's own.
  *
  * Inputs: `tokens` int64 [batch, context]; `spliced` int64 [spliced], flat positions whose activation is replaced (all
  * but a leading BOS); `counted` float32 [batch, spliced], 1 where a position counts and is of the context; `centre` float32
- * [d_in]; `rows` and `targets` int64 [rows], flat positions whose next-token losses are wanted and the tokens that
+ * [width]; `rows` and `targets` int64 [rows], flat positions whose next-token losses are wanted and the tokens that
  * follow; `chunks` int64 [1], into which rows are cut evenly.
  *
  * Outputs: `nll` [chunks, variants, chunk] and `kl` [chunks, SAEs, chunk], rows being padded to chunks × chunk;
- * `x_squared` and `spread` [spliced], |x|² and |x − centre|²; `u` [batch, d_in], Σ (x − centre) over the counted
+ * `x_squared` and `spread` [spliced], |x|² and |x − centre|²; `u` [batch, width], Σ (x − centre) over the counted
  * positions of each context; and saeOutputs(k) of each SAE.
+ *
+ * @param inputs the hook that each SAE reads: that at which it is spliced in, or one that the model computes before it
  */
 export function spliceGraph(
   checkpoint: Checkpoint,
@@ -76,6 +79,7 @@ export function spliceGraph(
   context: number,
   placement: Placement,
   meanAblation = false,
+  inputs: readonly Hook[] = saes.map(() => hook),
 ): Uint8Array {
   const variants = variantsOf(saes.length, meanAblation);
   const g = new GraphBuilder('splice-in');
@@ -87,9 +91,11 @@ export function spliceGraph(
   const targets = g.input('targets', 'int64', ['rows']);
   const chunks = g.input('chunks', 'int64', [1]);
 
+  const read = new Map<string, Value>();
   const splice = (value: Value): Value => {
     const flat = g.reshape(value, -1, hook.width);
     const x = g.gather(flat, positions);
+    read.set(hook.name, x);
     const u = g.sub(x, centre);
     const spread = g.reduceSumSquare(u, [1]);
     g.output('x_squared', g.reduceSumSquare(x, [1]), 'float32', ['spliced']);
@@ -102,14 +108,21 @@ export function spliceGraph(
     const zero = g.sub(x, x);
     const tall = [g.reshape(value, 1, -1, context, hook.width), variant(zero)];
     if (meanAblation) tall.push(variant(g.add(zero, centre)));
-    for (const [k, sae] of saes.entries()) tall.push(variant(reconstruct(g, sae, k, { x, u, spread, counted })));
+    for (const [k, sae] of saes.entries()) {
+      const input = read.get(inputs[k]!.name);
+      if (input === undefined) throw new Error(`${inputs[k]!.name} is computed after ${hook.name}`);
+      tall.push(variant(reconstruct(g, sae, k, input, { x, u, spread, counted })));
+    }
     return g.concat(tall, 0);
   };
+  const others = new Map(inputs.filter(({ name }) => name !== hook.name).map(({ name, width }) => [name, width]));
+  const onHook = (name: string, value: Value): Value => {
+    if (name === hook.name) return splice(value);
+    read.set(name, g.gather(g.reshape(value, -1, others.get(name)!), positions));
+    return value;
+  };
   const lm = writeModel(g, checkpoint, context, placement);
-  const residual = lm.residual(
-    tokens,
-    hookAt([hook.name], (_, value) => splice(value)),
-  );
+  const residual = lm.residual(tokens, hookAt([hook.name, ...others.keys()], onHook));
   const hidden = g.reshape(lm.finalNorm(residual), variants.count, -1, checkpoint.config.hidden);
   const { nll, kl } = tokenLosses(g, {
     hidden: g.gather(hidden, rows, 1),
@@ -124,14 +137,24 @@ export function spliceGraph(
   return g.encode();
 }
 
-/** x̂ of SAE k, whose weights are read from its own file; its figures become outputs. */
-function reconstruct(g: GraphBuilder, sae: SaeFiles, k: number, { x, u, spread, counted }: Spliced): Value {
+/**
+ * x̂ of SAE k, whose weights are read from its own file; its figures become outputs.
+ *
+ * @param input what it reads, [spliced, d_in]
+ */
+function reconstruct(
+  g: GraphBuilder,
+  sae: SaeFiles,
+  k: number,
+  input: Value,
+  { x, u, spread, counted }: Spliced,
+): Value {
   const w: ParameterValues = {};
-  for (const name of PARAMETERS[sae.architecture]) {
+  for (const name of parametersOf(sae)) {
     const location = sae.tensors[name]!;
     w[name] = asFloat32(g, storedWeight(g, `sae${k}/${name}`, location), location);
   }
-  const { f, xHat: reconstruction } = forward(g, sae, w, x);
+  const { f, xHat: reconstruction } = forward(g, sae, w, input);
   const active = g.positive(f);
   const error = g.reduceSumSquare(g.sub(x, reconstruction), [1]);
   const bounded = g.op('Max', [spread, g.scalar(TINY)]);
@@ -143,7 +166,7 @@ function reconstruct(g: GraphBuilder, sae: SaeFiles, k: number, { x, u, spread, 
   perToken(output.error, error);
   perToken(output.l0, g.reduceSum(active, [1]));
   g.output(output.active, g.reshape(g.matmul(counted, active), sae.dSae), 'float32', [sae.dSae]);
-  g.output(output.slope, g.reshape(g.matmul(weights, u), sae.dIn), 'float32', [sae.dIn]);
+  g.output(output.slope, g.reshape(g.matmul(weights, u), sae.dOut), 'float32', [sae.dOut]);
   return reconstruction;
 }
 

@@ -29,10 +29,12 @@ interface SpliceInOptions extends SessionOptions {
   readonly prependBos?: boolean;
   /** Contexts a pass; by default what memory allows, and on a CPU time. */
   readonly passContexts?: number;
+  /** The hook that each SAE reads, where that is not the one at which it is spliced in. */
+  readonly inputs?: readonly Hook[];
 }
 
 /**
- * SAEs of one hook, spliced into the model side by side; sums grow with every batch. Where there is an SAE or mean
+ * SAEs of one hook, transcoders to it among them, spliced into the model side by side; sums grow with every batch. Where there is an SAE or mean
  * ablation, addToMean comes first: it gives the centre, which mean ablation puts in the place of x and about which
  * squares are summed.
  */
@@ -43,14 +45,15 @@ export async function openSpliceIn(
   context: number,
   options: SpliceInOptions,
 ) {
-  const { meanAblation = false, prependBos = true } = options;
+  const { meanAblation = false, prependBos = true, inputs } = options;
   const first = prependBos ? 1 : 0;
   const placement = choosePrecision(options.precision ?? 'auto', options.device ?? 'cpu', checkpoint);
   const { vocabulary } = checkpoint.config;
   const variants = variantsOf(saes.length, meanAblation);
-  const session = await openSession(spliceGraph(checkpoint, hook, saes, context, placement, meanAblation), options);
+  const graph = spliceGraph(checkpoint, hook, saes, context, placement, meanAblation, inputs);
+  const session = await openSession(graph, options);
   const site = newSiteSums(context, first);
-  const sums = saes.map(({ dIn, dSae }) => newSaeSums(dIn, dSae, context, first));
+  const sums = saes.map(({ dOut, dSae }) => newSaeSums(dOut, dSae, context, first));
   const about = { layer: hook.layer, variants: variants.count, saes, context, device: options.device };
   const passContexts = options.passContexts ?? evaluationContexts(checkpoint.config, about);
   const pilot = { positions: 0, x: new Float64Array(hook.width) };

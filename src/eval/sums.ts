@@ -52,9 +52,9 @@ export const newSiteSums = (context: number, first = 1): SiteSums => ({
   byPosition: { tokens: binsOf(context, first), nllClean: binsOf(context, first), nllZero: binsOf(context, first) },
 });
 
-export const newSaeSums = (dIn: number, dSae: number, context: number, first = 1): SaeSums => ({
+export const newSaeSums = (dOut: number, dSae: number, context: number, first = 1): SaeSums => ({
   byContext: newContextSums(SAE),
-  slope: new Float64Array(dIn),
+  slope: new Float64Array(dOut),
   active: new Float64Array(dSae),
   l0: new Float64Array(dSae + 1),
   byPosition: binsOf(context, first),

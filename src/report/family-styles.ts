@@ -2,7 +2,9 @@ import { dot, link, type Markish, text } from '@observablehq/plot';
 import { listed } from '../config/suggest.js';
 import type { EvalRecord } from '../eval/record.js';
 import { ARCHITECTURES, architectureNamed } from '../sae/registry.js';
+import type { ArchitectureName } from '../sae/sae.js';
 import { trainingRecordOf } from '../sae/training-record.js';
+import { transcoderName } from '../sae/transcoder-names.js';
 import { attributed, drawn, FONT, textWidth } from './chart.js';
 import type { Markup } from './page.js';
 
@@ -11,14 +13,21 @@ import type { Markup } from './page.js';
  * one site are the points of one curve.
  *
  * "gated"; "gated, no r_mag" (an ablation of section 5.1); "standard, rescaled & shifted" (the frozen baseline with
- * learned r_mag and b_mag of section 5.2, which is saved as a gated SAE).
+ * learned r_mag and b_mag of section 5.2, which is saved as a gated SAE); "gated skip transcoder".
  */
 export function familyOf({ architecture, cfg }: Pick<EvalRecord, 'architecture' | 'cfg'>): string {
   const made = trainingRecordOf(cfg);
   const trained = made.train ?? [];
   const only = trained.length > 0 ? [`only ${listed(trained)} trained`] : [];
-  const look = architectureNamed(architecture)?.look;
-  return (look?.family?.(made, trained, only) ?? [look?.label ?? architecture, ...only]).join(', ');
+  const known = architectureNamed(architecture);
+  const [label, ...rest] = known?.look.family?.(made, trained, only) ?? [known?.look.label ?? architecture, ...only];
+  return [`${label}${known ? transcoderKind(known.name, cfg.architecture) : ''}`, ...rest].join(', ');
+}
+
+/** What of a name says which kind of transcoder it is; nothing where it is none. */
+function transcoderKind(architecture: ArchitectureName, name: unknown): string {
+  if (name === transcoderName({ architecture })) return ' transcoder';
+  return name === transcoderName({ architecture, skip: true }) ? ' skip transcoder' : '';
 }
 
 /** The families that every page has in the same colours: those of architectures with a place in the palette. */

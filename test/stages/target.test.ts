@@ -9,6 +9,7 @@ import { Interrupted } from '../../src/errors/refusal.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { exportSae } from '../../src/sae/convert.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { widen } from '../../src/safetensors/floats.js';
 import { sweepRuns } from '../../src/sweep/runs.js';
@@ -165,12 +166,28 @@ test('what does not go with a target is refused before anything is written', asy
   await refusesUsage(() => begin(live), 'train/target-is-input');
 });
 
-test('other commands refuse a transcoder by what it is', async () => {
+test('a gated transcoder with a skip connection is evaluated as it was trained, and exported as a jumprelu one', async () => {
+  const directory = await begin(flags({ arch: 'gated', skip: true, steps: 150 }));
+  assert.equal(cfgOf(directory).architecture, 'gated_skip_transcoder');
+  assert.equal(cfgOf(directory).metadata.sae_pipe.skip, true);
+  const out = join(root, 'exported');
+  await exportSae({ sae: directory, as: 'jumprelu', out, overwrite: false, takeOver: false });
+  assert.equal(cfgOf(out).architecture, 'jumprelu_skip_transcoder');
+  const evaluation = evalSchema.parse({ ...MODEL, sae: [directory, out], tokens: 1500, out: join(root, 'eval') });
+  const [trained, exported] = await evaluate(evaluation, silent, never);
+  assert.deepEqual([trained!.hook, trained!.hook_in], [OUTPUT, INPUT]);
+  // W_O is linear: a skip connection alone comes near.
+  assert.ok(trained!.loss_recovered > 0.5, `${trained!.loss_recovered}`);
+  const last = curveOf(directory).at(-1)!;
+  assert.ok(Math.abs(trained!.explained_variance - last.explained_variance!) < 0.1, `${trained!.explained_variance}`);
+  for (const key of ['ce_spliced', 'mse', 'l0', 'cosine'] as const) {
+    assert.ok(Math.abs(exported![key] / trained![key] - 1) < 1e-4, key);
+  }
+});
+
+test('what cannot take a transcoder refuses it by what it is', async () => {
   const directory = await begin(flags({ steps: 5 }));
-  const evaluation = evalSchema.parse({ ...MODEL, sae: [directory], tokens: 100, out: join(root, 'eval') });
-  await refuses(() => evaluate(evaluation, silent, never), 'sae/transcoder');
-  const init = without('target', { init: directory });
-  await refuses(() => begin(init), 'sae/transcoder');
+  await refuses(() => begin(without('target', { init: directory })), 'sae/transcoder');
 });
 
 test('a sweep sets no target', async () => {
