@@ -67,7 +67,7 @@ def random_problem(seed):
     return start, (randn(STEPS, B, D) + 0.5 * randn(D), 1e-2 * torch.linspace(0.1, 1, STEPS, dtype=torch.float64))
 
 
-def disagreement(case, start, data, final):
+def disagreement(case, start, data, final, train=train):
     """Largest relative difference of a float32 run from float64, over some orders of the rows; see golden.py"""
     batches, lr = data
     worst = 0.

@@ -283,6 +283,10 @@ const RULES: Readonly<Record<string, Rule>> = {
     const value = d.g.op('ScatterElements', [zerosLike(d.g, data), indices, gradient], attributes);
     return [[{ factor: 1, value, shape: d.shapes.of(data) }]];
   },
+  Transpose: (d, made, parts) => {
+    const value = d.g.op('Transpose', [d.whole(parts, made.output[0] as Value)]);
+    return [[{ factor: 1, value, shape: d.shapes.of(made.input[0]!) }]];
+  },
   Reshape: (d, made, parts) => {
     const shape = d.shapes.of(made.input[0]!);
     const value = d.g.reshape(d.whole(parts, made.output[0] as Value), ...shape.map((dim) => d.length(dim)));

@@ -79,7 +79,10 @@ export class Shapes {
       case 'Expand':
         return broadcast(this.of(input[0]!), this.asked(input[1]!));
       case 'Reshape':
-        return this.ints(input[1]!);
+        return this.asked(input[1]!);
+      case 'Transpose':
+        if (made.attribute.length === 0) return [...this.of(input[0]!)].reverse();
+        break;
     }
     throw new Error(`the shape of what ${opType} gives is not known here`);
   }

@@ -62,6 +62,11 @@ export interface Training<Options> {
   variant?(options: Options): ArchitectureName;
   /** Parameters that these options train; --train chooses among them. */
   trains(options: Options): readonly ParameterName[];
+  /**
+   * A parameter [d_sae] without a gradient: the running mean of the smallest f > 0 of a batch, of which a step's is
+   * `share`. A batch in which nothing fires leaves it as it is.
+   */
+  readonly follows?: { readonly parameter: ParameterName; readonly share: number };
   /** What its forward pass depends on beyond PLAIN. */
   forward?(options: Options): Partial<ForwardSettings>;
   /** Initial values of parameters other than W_dec (random unit rows), W_enc (their transpose) and zeros. */
@@ -123,7 +128,9 @@ export type Select =
   /** Those above 0. */
   | { readonly kind: 'positive'; readonly bias: ParameterName }
   /** Of those, the k largest of each token; of equals, the one of the lower feature. */
-  | { readonly kind: 'k-per-token'; readonly bias: ParameterName; readonly k: number };
+  | { readonly kind: 'k-per-token'; readonly bias: ParameterName; readonly k: number }
+  /** Of those, the k · B largest of a batch of B; of equals, the one of the lower feature, then of the lower token. */
+  | { readonly kind: 'k-per-batch'; readonly bias: ParameterName; readonly k: number };
 
 /** A loss step in terms of the engines' primitives: select, sparse decode, sparse gradient + Adam on rows. */
 export interface SparseForm {
@@ -143,8 +150,13 @@ export interface SparseForm {
 
 /** How cfg.json tells an architecture, and what of its forward pass it says; that is written as ForwardSettings has it. */
 export interface SaelensCodec {
-  /** Names that mean this architecture in cfg.json; the first is written. */
+  /** Names that mean this architecture in cfg.json; the first is written, unless it is saved as another. */
   readonly names: readonly string[];
+  /**
+   * Saved as the architecture that it is once trained, with the same parameters; `training` is the
+   * `training_architecture` in the metadata by which it is known again.
+   */
+  readonly savedAs?: { readonly architecture: ArchitectureName; readonly training: string };
   /**
    * What the names of its transcoders begin with, where not with its own: PREFIXtranscoder, PREFIXskip_transcoder.
    * SAELens has those of ReLU and JumpReLU.

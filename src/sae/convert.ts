@@ -191,7 +191,9 @@ async function exportInto({ sae: from, as, out }: ExportSettings, claim: ClaimOp
   }
   const converted = convert(await readSae(files), as);
   await unchanged.check();
-  const described = { ...metadata, exported_from: { sae: from, architecture } };
+  // It is that of the SAE that is read, and would make this one be read as that.
+  const { training_architecture: _, ...kept } = metadata;
+  const described = { ...kept, exported_from: { sae: from, architecture } };
   // The same command again, as a scheduler gives it after a kill, succeeds.
   if (!claim.overwrite && (await holds(out, converted, described))) return;
   await claimOutputDirectory(out, claim);

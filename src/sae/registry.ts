@@ -1,6 +1,7 @@
 import type { ZodRawShape } from 'zod';
 import { Generator, Purpose } from '../random/generator.js';
 import type { Architecture, Training } from './architecture.js';
+import { batchtopk } from './architectures/batchtopk.js';
 import { gated } from './architectures/gated.js';
 import { gatedUntied } from './architectures/gated_untied.js';
 import { jumprelu } from './architectures/jumprelu.js';
@@ -24,6 +25,7 @@ export const ARCHITECTURES: Readonly<Record<ArchitectureName, Architecture>> = {
   gated_untied: gatedUntied,
   jumprelu,
   topk,
+  batchtopk,
 };
 
 /** The parameters of each, in the order of files. */

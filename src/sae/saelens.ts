@@ -78,9 +78,11 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
 export function cfgOf(sae: Sae, metadata: SaeMetadata | WrittenMetadata): Record<string, unknown> {
   const { saelens } = ARCHITECTURES[sae.architecture];
   const forward = sae.forward ?? PLAIN;
+  const saved = saelens.savedAs ? ARCHITECTURES[saelens.savedAs.architecture].saelens : saelens;
+  const training = saelens.savedAs && { training_architecture: saelens.savedAs.training };
   return {
     // By this name alone SAELens takes it for what it is.
-    architecture: sae.transcoder ? transcoderName(sae) : saelens.names[0],
+    architecture: sae.transcoder ? transcoderName(sae) : saved.names[0],
     d_in: sae.dIn,
     ...((sae.transcoder || sae.dOut !== sae.dIn) && { d_out: sae.dOut }),
     d_sae: sae.dSae,
@@ -90,7 +92,7 @@ export function cfgOf(sae: Sae, metadata: SaeMetadata | WrittenMetadata): Record
     ...forward,
     // SAELens hands hook_z activations over by head unless it is told.
     reshape_activations: !sae.transcoder && metadata.hook_name?.endsWith('.hook_z') ? 'hook_z' : 'none',
-    metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata },
+    metadata: { sae_lens_version: SAELENS_FORMAT, ...metadata, ...training },
   };
 }
 
@@ -217,6 +219,8 @@ const metadataKeys = {
   hook_name: optional(z.string()),
   /** Of a transcoder: the hook that it reconstructs. */
   hook_name_out: optional(z.string()),
+  /** Of an SAE that is saved as another than it was trained as. */
+  training_architecture: optional(z.string()),
   context_size: optional(z.number().int().min(2)),
   prepend_bos: optional(z.boolean()),
   /** Whether, or which, special tokens other than BOS it was not trained on. */
@@ -266,9 +270,10 @@ function readCfg(json: unknown, path: string): SaeCfg {
   };
   const namesOf = (name: ArchitectureName) => [...ARCHITECTURES[name].saelens.names, ...transcoderNames(name)];
   const said = among('architecture', architectures.flatMap(namesOf));
-  const architecture = architectures.find((name) => namesOf(name).includes(said))!;
-  const transcoder = transcoderNames(architecture).includes(said);
-  const skip = said === transcoderName({ architecture, skip: true });
+  const found = architectures.find((name) => namesOf(name).includes(said))!;
+  const transcoder = transcoderNames(found).includes(said);
+  const skip = said === transcoderName({ architecture: found, skip: true });
+  const architecture = trainedAs(found, cfg.metadata.training_architecture);
   checkWidths(cfg, transcoder, path);
   // Activations at hook_z are flat here, as SAELens makes them of its heads.
   among('reshape_activations', ['none', 'hook_z']);
@@ -283,6 +288,15 @@ function readCfg(json: unknown, path: string): SaeCfg {
     forward: { ...plain, ...ARCHITECTURES[architecture].saelens.read?.(cfg, d_sae, path) },
     metadata: cfg.metadata,
   };
+}
+
+/** The architecture that an SAE was trained as, where it is one that is saved as another. */
+function trainedAs(saved: ArchitectureName, training: string | undefined): ArchitectureName {
+  const trained = architectures.find((name) => {
+    const { savedAs } = ARCHITECTURES[name].saelens;
+    return savedAs?.architecture === saved && savedAs.training === training;
+  });
+  return trained ?? saved;
 }
 
 /** @throws Refusal where a transcoder's keys and its name do not go together: SAELens then computes something else, or nothing */

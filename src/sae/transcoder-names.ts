@@ -3,7 +3,8 @@ import type { ArchitectureName, Sae } from './sae.js';
 
 /** How cfg.json calls a transcoder, with or without a skip connection; SAELens's name where it has one. */
 export function transcoderName({ architecture, skip }: Pick<Sae, 'architecture' | 'skip'>): string {
-  const { names, transcoderPrefix = `${names[0]}_` } = ARCHITECTURES[architecture].saelens;
+  const { savedAs } = ARCHITECTURES[architecture].saelens;
+  const { names, transcoderPrefix = `${names[0]}_` } = ARCHITECTURES[savedAs?.architecture ?? architecture].saelens;
   return `${transcoderPrefix}${skip ? 'skip_' : ''}transcoder`;
 }
 

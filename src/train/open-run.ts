@@ -19,7 +19,7 @@ import {
   type openEngine,
   threadsOf,
 } from './engines/open.js';
-import { stateBytes, stateShapes } from './engines/state.js';
+import { followedBy, stateBytes, stateShapes } from './engines/state.js';
 import { type Estimates, estimate, type KnownNorms, looksBefore, medianTarget } from './estimates.js';
 import { MetricsLog, openCurve } from './metrics-log.js';
 import { checkResampling, MOST_LOSS_ENTRIES } from './resampling.js';
@@ -130,6 +130,9 @@ export async function openRun(
   const median = () => medianTarget(about, batches, stop);
   const start = checkpoint?.state ?? (await startingPoint(config, settings, init, median, say).catch(saying));
   const frozen = await frozenBiases(settings, init);
+  const follows = followedBy(settings);
+  // It has no gradient, and moves all the same.
+  if (follows) delete frozen[follows.parameter];
   throwIfStopped(stop, left);
   const engine = await open(engineName, settings, start, checkpoint?.steps);
   try {

@@ -6,7 +6,7 @@ import { RECORDED_FLAGS } from '../config/run-file.js';
 import { type TrainConfig, USUAL_L1 } from '../config/stages.js';
 import { activationDTypes } from '../config/values.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
-import { architectureFlags, trainable, trainingOf } from '../sae/registry.js';
+import { ARCHITECTURES, architectureFlags, trainable, trainingOf } from '../sae/registry.js';
 import type { Sizes } from '../sae/sae.js';
 import type { WrittenMetadata } from '../sae/saelens.js';
 import type { MetricsLine } from '../sae/training-curve.js';
@@ -173,6 +173,7 @@ export function metadata(
     model_fingerprint: about.model.fingerprint,
     hook_name: about.hook,
     hook_name_out: about.target?.hook,
+    training_architecture: ARCHITECTURES[settings.architecture].saelens.savedAs?.training,
     hook_head_index: null,
     context_size: about.context,
     prepend_bos: about.prependBos,
@@ -191,15 +192,14 @@ const given = (value: unknown, usual: unknown) =>
 /** @throws UsageRefusal where a flag is given that does not belong to --arch */
 function checkFlagsOf({ arch, ...flags }: Pick<TrainConfig, 'arch'> & Readonly<Record<string, unknown>>): void {
   const { flags: own, penalised } = trainingOf(arch);
-  for (const other of trainable) {
-    for (const [key, schema] of Object.entries(trainingOf(other).flags)) {
-      if (key in own || !given(flags[key], (schema as z.ZodType).parse(undefined))) continue;
-      throw new UsageRefusal(
-        `--${flagName(key)} is for --arch ${other}, and --arch is ${arch}.`,
-        `Leave --${flagName(key)} out.`,
-        'train/foreign-flag',
-      );
-    }
+  for (const [key, schema] of Object.entries(architectureFlags)) {
+    if (key in own || !given(flags[key], (schema as z.ZodType).parse(undefined))) continue;
+    const owners = trainable.filter((other) => key in trainingOf(other).flags);
+    throw new UsageRefusal(
+      `--${flagName(key)} is for --arch ${owners.join(' or ')}, and --arch is ${arch}.`,
+      `Leave --${flagName(key)} out.`,
+      'train/foreign-flag',
+    );
   }
   for (const [key, usual] of Object.entries(penalised ? {} : OF_PENALTY)) {
     if (!given(flags[key] ?? usual, usual)) continue;

@@ -98,6 +98,7 @@ const CASES: Readonly<Record<string, readonly [Build, readonly (readonly number[
     MATRIX,
   ],
   GatherElements: [(g, a, b) => g.op('GatherElements', [b!, largest(g, a!)[1]], { axis: 1 }), [MATRIX, MATRIX], [4, 2]],
+  'Transpose of a product': [(g, a, b) => g.op('Transpose', [g.matmul(a!, b!)]), [MATRIX, [3, 5]], [5, 4]],
   Reshape: [(g, a) => g.reshape(a!, 2, 6), [MATRIX], [2, 6]],
 };
 

@@ -145,6 +145,11 @@ function evaluated(made: NodeProto, operands: readonly Tensor[]): Tensor[] {
       return [mapped([], () => 0, [...a.values])];
     case 'Reshape':
       return [{ dims: [...b.values], values: a.values }];
+    case 'Transpose': {
+      const [rows, columns] = a.dims as [number, number];
+      const values = a.values.map((_, k) => a.values[(k % rows) * columns + Math.floor(k / rows)]!);
+      return [{ dims: [columns, rows], values }];
+    }
     case 'Expand':
       return [mapped([a], (x) => x!, [...b.values])];
     default:

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Refusal } from '../../src/errors/refusal.js';
-import { PARAMETERS } from '../../src/sae/registry.js';
+import { ARCHITECTURES, PARAMETERS } from '../../src/sae/registry.js';
 import { architectures, parameterShape, square } from '../../src/sae/sae.js';
 import { openSae, readSae, saveSae } from '../../src/sae/saelens.js';
 import { floatTensor, readSafetensorsHeader, writeSafetensors } from '../../src/safetensors/file.js';
@@ -48,7 +48,10 @@ for (const architecture of architectures) {
     const ofTopK = architecture === 'topk' ? ['k', 'rescale_acts_by_decoder_norm'] : [];
     const wanted = [...keys, ...ofTopK, 'normalize_activations', 'reshape_activations'];
     assert.deepEqual(Object.keys(cfg).sort(), wanted.sort());
-    assert.equal(cfg.architecture, architecture);
+    const { savedAs } = ARCHITECTURES[architecture].saelens;
+    assert.equal(cfg.architecture, savedAs?.architecture ?? architecture);
+    const { training_architecture } = cfg.metadata as Record<string, unknown>;
+    assert.equal(training_architecture, savedAs?.training);
     assert.equal(cfg.normalize_activations, 'none');
     // SAELens throws the metadata of older versions away.
     assert.match((cfg.metadata as { sae_lens_version: string }).sae_lens_version, /^[6-9]\./);

@@ -18,7 +18,7 @@ export function slowForward(sae: Sae, x: ArrayLike<number>): { f: Float64Array; 
   for (let j = 0; j < dSae; j++) {
     const p = pre[j]!;
     if (sae.architecture === 'standard') f[j] = Math.max(0, p);
-    else if (sae.architecture === 'jumprelu') f[j] = p > w.threshold![j]! ? Math.max(0, p) : 0;
+    else if (w.threshold) f[j] = p > w.threshold![j]! ? Math.max(0, p) : 0;
     else if (sae.architecture === 'topk') {
       const larger = pre.filter((other) => other > p).length;
       f[j] = larger < forward.k! ? Math.max(0, p) : 0;

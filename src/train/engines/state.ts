@@ -30,6 +30,11 @@ export function isTrained(settings: Trained, name: ParameterName): boolean {
     : trainingOf(settings.architecture).trains(optionsOf(settings)).includes(name);
 }
 
+/** A parameter that follows the smallest f > 0 of each batch. */
+export function followedBy({ architecture }: Trained) {
+  return trainingOf(architecture).follows;
+}
+
 /** Does dπ_gate reach anything that is trained? */
 export function trainsGate(settings: Trained): boolean {
   return (['W_enc', 'b_gate', 'b_dec'] as const).some((name) => isTrained(settings, name));

@@ -12,7 +12,7 @@ import { skipped } from '../../../sae/forward-graph.js';
 import { parametersOf, trainingOf } from '../../../sae/registry.js';
 import { type ParameterName, parameterShape } from '../../../sae/sae.js';
 import { ADAM_EPSILON, type EngineSettings, sizesOf } from '../engine.js';
-import { isTrained, optionsOf, stateShapes } from '../state.js';
+import { followedBy, isTrained, optionsOf, stateShapes } from '../state.js';
 
 /** The metrics output, in order. */
 export const METRICS = ['mse', 'l1', 'aux', 'l0', 'variance', 'dead', 'written'] as const;
@@ -47,6 +47,7 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
   );
   const written: Value[] = [];
   const adam = adamUpdate(g, settings, state, written);
+  const follows = followedBy(settings);
   for (const name of parametersOf(settings)) {
     const shape = parameterShape(name, sizesOf(settings));
     let next = w[name]!;
@@ -56,6 +57,10 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
       // A row whose norm overflows is divided to zero, and would look well afterwards.
       if (name === 'W_dec') written.push(g.reduceSumSquare(next, [0, 1]));
       if (name === 'W_dec') next = unitRows(g, next);
+      written.push(sumOfAll(g, next, shape));
+    }
+    if (follows?.parameter === name) {
+      next = followed(g, next, loss.f, follows.share);
       written.push(sumOfAll(g, next, shape));
     }
     g.output(`next/${name}`, next, 'float32', shape);
@@ -92,6 +97,15 @@ function lossInput(g: GraphBuilder, w: ParameterValues, settings: EngineSettings
 /** Σ of every entry of an array of the state. */
 function sumOfAll(g: GraphBuilder, value: Value, { length }: readonly number[]): Value {
   return g.reduceSum(value, [...Array(length).keys()]);
+}
+
+/** A parameter moved towards the smallest f > 0, where there is one. */
+function followed(g: GraphBuilder, value: Value, f: Value, share: number): Value {
+  const none = g.scalar(Number.POSITIVE_INFINITY);
+  const active = g.op('Where', [g.op('Greater', [f, g.scalar(0)]), f, none]);
+  const smallest = g.op('ReduceMin', [active, g.ints(0, 1)], { keepdims: 0 });
+  const moved = g.add(g.mul(value, g.scalar(1 - share)), g.mul(smallest, g.scalar(share)));
+  return g.op('Where', [g.op('Less', [smallest, none]), moved, value]);
 }
 
 /** The mean over tokens of what is [tokens]. */

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads';
+import { TALLY } from './memory.js';
 
 /** A request, and which of its buffers are handed over. */
 export interface Sent<Request> {
@@ -104,6 +105,8 @@ export interface SharedSizes {
   readonly sums: number;
   /** Most entries of a token in each list; 0 where any number may be. */
   readonly limits: readonly number[];
+  /** Counts of digits of entries that a worker shares in a step, where entries of a whole batch are compared. */
+  readonly tallies: number;
 }
 
 /** What workers share: the batch, partial sums, the k largest of each token, and a barrier. Plain data, to be sent to them. */
@@ -121,6 +124,8 @@ export interface Shared {
   /** For each list [B] the k-th largest, and for each worker [B] how many of its entries may equal it. */
   readonly floors: SharedArrayBuffer;
   readonly ties: SharedArrayBuffer;
+  /** For each worker, TALLIES of [TALLY] u32. */
+  readonly tallies: SharedArrayBuffer;
   /** For each worker the float64 numbers that it tells the others. */
   readonly numbers: SharedArrayBuffer;
 }
@@ -140,6 +145,7 @@ export function sharedBytes({ workers, B, dIn, dOut, sums, limits, ...sizes }: S
     tops: workers * B * limits.reduce((a, b) => a + b, 0) * 4,
     floors: limited * B * 4,
     ties: limited * workers * B * 4,
+    tallies: workers * sizes.tallies * 4,
     numbers: workers * NUMBERS * 8,
   };
 }
@@ -222,6 +228,12 @@ export class Exchange {
   ties(list: number, worker: number, [first, last]: readonly [number, number]): Uint32Array {
     const start = (this.limited(list) * this.workers + worker) * this.shared.sizes.B + first;
     return new Uint32Array(this.shared.ties, start * 4, last - first);
+  }
+
+  /** Counts that `worker` shares, number `slot` of a step. */
+  tally(worker: number, slot: number): Uint32Array {
+    const start = worker * this.shared.sizes.tallies + slot * TALLY;
+    return new Uint32Array(this.shared.tallies, start * 4, TALLY);
   }
 
   /** What `worker` tells the others. */

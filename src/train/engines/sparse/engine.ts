@@ -19,7 +19,18 @@ import {
 import { checkSizes, formOf, saeOf, stateShapes } from '../state.js';
 import { allocateShared, Crew, type SharedSizes, sharedBytes } from './crew.js';
 import { compileKernels } from './kernels.js';
-import { featuresOf, LARGEST_MEMORY, limitOf, padded, planSlice, putPart, rangeOf, takePart } from './memory.js';
+import {
+  featuresOf,
+  LARGEST_MEMORY,
+  limitOf,
+  padded,
+  planSlice,
+  putPart,
+  rangeOf,
+  TALLIES,
+  TALLY,
+  takePart,
+} from './memory.js';
 import { PARTS, type Profile } from './select.js';
 import type { SliceSums } from './slice.js';
 import type { Reply, Request, WorkerStart } from './worker.js';
@@ -73,6 +84,7 @@ function sharedSizes(settings: EngineSettings, form: SparseForm, workers: number
     ...{ B: batch, dIn: padded(dIn), dOut: padded(dOut ?? dIn) },
     sums: form.second || form.auxK ? 2 : 1,
     limits: [limitOf(form), form.auxK?.k ?? 0],
+    tallies: form.select.kind === 'k-per-batch' ? TALLIES * TALLY : 0,
   };
 }
 

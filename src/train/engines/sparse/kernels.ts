@@ -38,7 +38,7 @@ export const BLOCKS = {
     ...{ gEnc: 'u32', gDec: 'u32', sums: 'u32', pull: 'u32' },
   },
   Entries: {
-    ...{ k: 'u32', count: 'u32', next: 'u32', limit: 'u32', start: 'u32', token: 'u32', p: 'u32' },
+    ...{ k: 'u32', least: 'f32', count: 'u32', next: 'u32', limit: 'u32', start: 'u32', token: 'u32', p: 'u32' },
     ...{ tokenStart: 'u32', feature: 'u32', f: 'u32', g: 'u32', r: 'u32', second: 'u32', unfrozen: 'u32' },
     ...{ l1: 'f32', l1F: 'f32', sumsF: 'u32', fired: 'u32', totals: 'u32' },
     ...{ top: 'u32', above: 'u32', floor: 'u32', ties: 'u32' },
@@ -110,6 +110,7 @@ export interface Kernels {
   guess(step: Pointer, list: Pointer, rows: number, m: number, guesses: Pointer): void;
   raise(step: Pointer, list: Pointer, m: number, guesses: Pointer): void;
   findFloor(tops: Pointer, parts: number, rows: number, k: number, floor: Pointer, ties: Pointer): void;
+  tally(step: Pointer, list: Pointer, prefix: number, shift: number, width: number, counts: Pointer): void;
   prune(step: Pointer, list: Pointer): void;
   close(step: Pointer, list: Pointer): void;
   regroup(step: Pointer, list: Pointer): void;

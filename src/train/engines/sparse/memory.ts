@@ -117,6 +117,26 @@ export function limitOf({ select }: SparseForm): number {
   return select.kind === 'k-per-token' ? select.k : 0;
 }
 
+/** Most entries of a batch; 0 where any number may be. */
+export function limitOfBatch({ select }: SparseForm, batch: number): number {
+  return select.kind === 'k-per-batch' ? select.k * batch : 0;
+}
+
+/** Entries of which a batch keeps so many at which those that are not among the largest any more are dropped. */
+export function roomOfBatch(kept: number): number {
+  return Math.ceil(1.25 * kept);
+}
+
+/** Values of a digit by which entries of a batch are counted, at most. */
+export const TALLY = 2 ** 11;
+/** Tallies that a worker shares in a step: one for each of three digits, and the first once more where a guess fails. */
+export const TALLIES = 4;
+
+/** Are there so few entries that no strip is passed through densely? */
+export function isLimited({ select }: SparseForm): boolean {
+  return select.kind !== 'positive';
+}
+
 /** Arrays [B, d_out] of partial reconstructions that workers exchange together. */
 export function exchangedSums({ second }: SparseForm): readonly ('r' | 'r_aux')[] {
   return second ? ['r', 'r_aux'] : ['r'];
@@ -155,7 +175,7 @@ export function planSlice(shape: SliceShape): Plan {
   ] as const) {
     plan.add(array, 'u32', blockLength(block));
   }
-  if (limitOf(form) > 0) return plan;
+  if (isLimited(form)) return plan;
   // Dense passes: gradients of half a strip.
   const half = stripOf(features) / 2;
   plan.add('strip_enc', 'f32', half * dIn);
@@ -219,14 +239,16 @@ function planBatch(plan: Plan, { settings, form }: SliceShape): void {
 }
 
 /** One tile, the pre-activations of two strips; a strip as integers, and its candidates. */
-function planStrip(plan: Plan, { settings, features }: SliceShape): void {
+function planStrip(plan: Plan, { settings, form, features }: SliceShape): void {
   const { batch, dIn } = settings;
   const strip = stripOf(features);
   plan.add('tile', 'f32', 2 * strip * padded(batch));
   plan.add('w_q', 'u8', strip * padded(dIn));
   for (const name of ['w_inverse', 'w_error', 'w_length']) plan.add(name, 'f32', strip);
   plan.add('candidate_start', 'u32', strip + 1);
-  plan.add('candidates', 'u32', candidateCapacity(strip, batch) + 16);
+  // With a limit, a few rows are screened at a time, and all of them may be candidates.
+  const most = isLimited(form) ? ROWS_AT_ONCE * batch : 0;
+  plan.add('candidates', 'u32', Math.max(candidateCapacity(strip, batch), most) + 16);
   plan.add('dots', 'f32', 8);
 }
 
@@ -234,12 +256,19 @@ function planStrip(plan: Plan, { settings, features }: SliceShape): void {
 export const LISTS = ['main', 'dead'] as const;
 export type ListName = (typeof LISTS)[number];
 
+/** Features that are screened at a time where the number of entries is limited, so that thresholds rise within a strip. */
+export const ROWS_AT_ONCE = 32;
+
 /** Entries of a token, in units of k, at which those that are not among the k largest any more are dropped. */
 const SPARE = 4;
 
 /** Most entries that a list can hold. */
 export function listCapacity({ settings, form, features }: SliceShape, list: ListName): number {
   const k = list === 'main' ? limitOf(form) : (form.auxK?.k ?? 0);
+  const kept = limitOfBatch(form, settings.batch);
+  if (list === 'main' && kept > 0) {
+    return Math.min(features * settings.batch, roomOfBatch(kept) + ROWS_AT_ONCE * settings.batch);
+  }
   if (k === 0) return entryCapacity(features, settings.batch);
   // What is kept of earlier strips, as much that is below the k largest by now, and all of the next.
   return settings.batch * Math.min(features, SPARE * k + STRIP);
@@ -258,6 +287,12 @@ function planLists(plan: Plan, shape: SliceShape): void {
     for (const name of ['p', 'f']) plan.add(`${list}/${name}`, 'f32', entries);
     if (form.rule === 'gated') plan.add(`${list}/g`, 'f32', entries);
     plan.add(`${list}/totals`, 'f64', 2);
+    if (list === 'main' && form.select.kind === 'k-per-batch') {
+      plan.add('main/above', 'f32', padded(batch));
+      plan.add('main/floor', 'f32', 1);
+      plan.add('main/ties', 'u32', 1);
+      plan.add('tally', 'u32', TALLY);
+    }
     if (limits[list] === 0) continue;
     // A heap more, of one part of the batch.
     plan.add(`${list}/top`, 'f32', (batch + 1) * limits[list]);

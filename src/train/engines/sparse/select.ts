@@ -2,6 +2,7 @@ import type { SparseForm } from '../../../sae/architecture.js';
 import type { EngineSettings } from '../engine.js';
 import type { Exchange } from './crew.js';
 import { type Kernels, readField, writeBlock } from './kernels.js';
+import { LargestOfBatch } from './largest-of-batch.js';
 import {
   type Arena,
   candidateCapacity,
@@ -9,8 +10,10 @@ import {
   LISTS,
   type ListName,
   limitOf,
+  limitOfBatch,
   listCapacity,
   padded,
+  ROWS_AT_ONCE,
   STRIP,
 } from './memory.js';
 import type { Products } from './products.js';
@@ -78,8 +81,6 @@ export interface Equipment {
 /** What became of a strip: its entries are listed, or there are too many and its pre-activations lie in the tile. */
 export type Selected = 'sparse' | 'dense';
 
-/** Features between two looks at the k-th largest. */
-const ROWS_AT_ONCE = 32;
 /** A part of a strip with more candidates than this fraction takes the float32 product of the rest of the strip. */
 const MOST_OF_PART = 1 / 8;
 
@@ -107,6 +108,8 @@ export class Selection {
   allDead = 0;
   /** Are thresholds guessed ahead of what is known? */
   private guessing = false;
+  /** Where entries of a whole batch are compared. */
+  private readonly largest: LargestOfBatch | undefined;
 
   constructor(private readonly equipment: Equipment) {
     const { settings, form, features, exchange } = equipment;
@@ -115,6 +118,13 @@ export class Selection {
     this.d = padded(settings.dIn);
     this.limits = { main: limitOf(form), dead: form.auxK?.k ?? 0 };
     this.capacities = { main: listCapacity(shape, 'main'), dead: listCapacity(shape, 'dead') };
+    const kept = limitOfBatch(form, settings.batch);
+    if (kept > 0) this.largest = new LargestOfBatch({ ...equipment, meet: () => this.meet() }, kept);
+  }
+
+  /** The smallest that the last step kept of the k largest of a batch; undefined where it kept none. */
+  get smallest(): number | undefined {
+    return this.largest?.smallest;
   }
 
   /** Quantises the encoder's input; begins an empty list. */
@@ -127,6 +137,7 @@ export class Selection {
     // What is received comes later, and lends its room to the rows that are now turned into columns.
     kernels.transposeBytes(at('received'), at('x_q'), settings.batch, this.Bp, this.d);
     kernels.open(at('step'), at('main/block'));
+    this.largest?.begin(guessing);
     watch.done('prepare');
   }
 
@@ -143,6 +154,10 @@ export class Selection {
       { array: 'tile', rows, columns: this.Bp },
     );
     watch.done('product');
+    if (this.largest) {
+      this.ofBatch({ first, rows }, this.largest);
+      return 'sparse';
+    }
     if (this.limits.main > 0) {
       this.guess(first, rows);
       await this.byParts({ first, rows });
@@ -155,6 +170,19 @@ export class Selection {
     kernels.exact(step, list, first, 0, rows);
     watch.done('exact');
     return 'sparse';
+  }
+
+  /** Appends the entries of a strip that are among the largest of the batch so far, or may be. */
+  private ofBatch({ first, rows }: Strip, largest: LargestOfBatch): void {
+    const { arena, kernels, watch, settings } = this.equipment;
+    const [step, list] = [arena.pointer('step'), arena.pointer('main/block')];
+    for (const part of cut(0, rows, ROWS_AT_ONCE)) {
+      largest.makeRoom();
+      kernels.screen(step, list, first, part.first, part.first + part.rows, part.rows * settings.batch);
+      watch.done('select');
+      kernels.exact(step, list, first, part.first, part.first + part.rows);
+      watch.done('exact');
+    }
   }
 
   /** Appends the entries of a strip a few features at a time, so that thresholds rise within it. */
@@ -282,6 +310,7 @@ export class Selection {
   settle(list: ListName): boolean {
     const { arena, kernels, exchange, watch } = this.equipment;
     const [step, block] = [arena.pointer('step'), arena.pointer(`${list}/block`)];
+    if (list === 'main' && this.largest && !this.largest.settle()) return false;
     // Of no more dead features than k, all entries stay.
     if (this.limits[list] > 0 && (list === 'main' || this.allDead > this.limits.dead)) {
       if (exchange.workers === 1) this.findFloor(list);

@@ -1,6 +1,6 @@
 import type { SparseForm } from '../../../sae/architecture.js';
 import { ADAM_EPSILON, type EngineSettings, type StepSettings } from '../engine.js';
-import { isTrained } from '../state.js';
+import { followedBy, isTrained } from '../state.js';
 import { DensePasses } from './dense.js';
 import { RULES, writeBlock } from './kernels.js';
 import { exchangedSums, type ListName, limitOf, padded, STRIP } from './memory.js';
@@ -86,7 +86,7 @@ export class Slice {
     watch.done('update');
     const bias = this.updateDecoderBias(step.lr);
     const skipped = await this.skip?.update(skipTrainers(form), step.lr, this.steps);
-    const written = kernels.takeWritten() + bias + (skipped ?? 0);
+    const written = kernels.takeWritten() + bias + (skipped ?? 0) + this.follow();
     const auxSquares = auxiliary ?? second ?? 0;
     return { squares: squares!, auxSquares, l1, active, variance, dead: this.age(), written };
   }
@@ -385,6 +385,20 @@ export class Slice {
       written += bias[i]! + v[i]!;
     }
     watch.done('update');
+    return written;
+  }
+
+  /** Moves the parameter that follows the smallest activation of a batch; returns the sum of what was written. */
+  private follow(): number {
+    const follows = followedBy(this.settings);
+    const { smallest } = this.selection;
+    if (!follows || smallest === undefined) return 0;
+    const values = this.equipment.arena.f32(follows.parameter);
+    let written = 0;
+    for (let j = 0; j < values.length; j++) {
+      values[j] = (1 - follows.share) * values[j]! + follows.share * smallest;
+      written += values[j]!;
+    }
     return written;
   }
 

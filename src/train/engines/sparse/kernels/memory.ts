@@ -76,6 +76,8 @@ export class Step {
 export class Entries {
   /** Most of a token; 0: any number. */
   k: i32;
+  /** Where k is 0, what p + bias of an entry is above. */
+  least: f32;
   /** Entries listed so far, and the first feature after theirs. */
   count: u32;
   next: u32;
@@ -105,7 +107,7 @@ export class Entries {
   /** [B, k] heaps of the k largest so far, 0 where there are fewer; [Bp] their roots in the units of the screen. */
   top: usize;
   above: usize;
-  /** [B] the k-th largest, and how many entries may equal it. */
+  /** [B] the k-th largest, and how many entries may equal it; where k is 0, [1] of the whole batch. */
   floor: usize;
   ties: usize;
 }

@@ -1,8 +1,9 @@
 import { at, Entries, indexAt, Step, sumLanes } from './memory';
 
-// Which pre-activations h = p + bias become entries: those above 0, or of them the k largest of each token. In the second
-// case each token has a heap of the k largest so far, filled up with zeros: its root only grows, and what is not above
-// it is no entry. NaN counts as infinite, so that it is one and reaches the loss.
+// Which pre-activations h = p + bias become entries: those above 0, or of them the k largest of each token, or of the
+// batch. For those of a token there is a heap of the k largest so far, filled up with zeros: its root only grows, and
+// what is not above it is no entry. For those of the batch there is one number that entries are above, and whoever calls
+// raises it (largest-of-batch.ts above this folder). NaN counts as infinite, so that it is one and reaches the loss.
 
 /** What the screen leaves to rounding in a token's k-th largest and in biases; float32 needs a sixteenth of it. */
 const ROUNDING: f32 = 1e-6;
@@ -20,25 +21,27 @@ const ROUNDING: f32 = 1e-6;
  * @returns the number of candidates, listed from candidateStart[0] on, or −1 when there are more than capacity
  */
 export function screen(s: Step, list: Entries, first: i32, from: i32, to: i32, capacity: i32): i32 {
-  if (list.k) scaleRoots(s, list);
+  const limited = list.k != 0 || list.least > 0;
+  if (limited) scaleThresholds(s, list);
   let count = 0;
   for (let row = from; row < to; row++) {
     store<u32>(s.candidateStart + (<usize>(row - from) << 2), count);
     // The row might not fit; it is counted before it is written.
-    if (count + s.Bp > capacity && count + countRow(s, list, first, row, list.k != 0) > capacity) return -1;
-    if (list.k) count = screenRow(s, list, first, row, count, true);
+    if (count + s.Bp > capacity && count + countRow(s, list, first, row, limited) > capacity) return -1;
+    if (limited) count = screenRow(s, list, first, row, count, true);
     else count = screenRow(s, list, first, row, count, false);
   }
   store<u32>(s.candidateStart + (<usize>(to - from) << 2), count);
   return count;
 }
 
-/** The heaps' roots in the units of the screen. */
-function scaleRoots(s: Step, list: Entries): void {
+/** What is to be exceeded, the heaps' roots or one number, in the units of the screen. */
+function scaleThresholds(s: Step, list: Entries): void {
   const apart = <usize>list.k << 2;
   let root = list.top;
   for (let b: usize = 0; b < <usize>s.B; b++, root += apart) {
-    store<f32>(list.above + (b << 2), load<f32>(root) * (1 - ROUNDING) * at(s.x.inverse, b));
+    const threshold = list.k ? load<f32>(root) : list.least;
+    store<f32>(list.above + (b << 2), threshold * (1 - ROUNDING) * at(s.x.inverse, b));
   }
 }
 
@@ -145,6 +148,7 @@ function exactBy(s: Step, list: Entries, first: i32, from: i32, to: i32, limited
   // Fields are read once: in the loops the compiler could not know that they stay the same.
   const token = list.token;
   const p = list.p;
+  const least = list.least;
   let count = <usize>list.count;
   for (let row: usize = 0; row < <usize>(to - from); row++) {
     const j = <usize>(first + from) + row;
@@ -158,8 +162,9 @@ function exactBy(s: Step, list: Entries, first: i32, from: i32, to: i32, limited
       eightDots(w, x, bytes, tokens, dots);
       for (let i: usize = 0; i < 8; i++) {
         const t = indexAt(tokens, i);
-        if (limited) count = keepAbove(list, count, t, at(dots, i), bias);
-        else count = keep(token, p, count, t, at(dots, i), bias);
+        const value = at(dots, i);
+        if (limited) count = keepAbove(list, count, t, value, bias);
+        else count = keep(token, p, count, t, value, !(value + bias <= least));
       }
     }
     for (; k < end; k++) {
@@ -167,8 +172,9 @@ function exactBy(s: Step, list: Entries, first: i32, from: i32, to: i32, limited
       const xRow = x + t * bytes;
       let sum = f32x4.splat(0);
       for (let i: usize = 0; i < bytes; i += 16) sum = f32x4.add(sum, f32x4.mul(v128.load(w + i), v128.load(xRow + i)));
-      if (limited) count = keepAbove(list, count, t, sumLanes(sum), bias);
-      else count = keep(token, p, count, t, sumLanes(sum), bias);
+      const value = sumLanes(sum);
+      if (limited) count = keepAbove(list, count, t, value, bias);
+      else count = keep(token, p, count, t, value, !(value + bias <= least));
     }
   }
   list.count = <u32>count;
@@ -260,7 +266,10 @@ export function compact(s: Step, list: Entries, product: usize, features: usize,
       list.next = next;
       return false;
     }
-    for (let t: usize = 0; t < <usize>s.B; t++) count = keep(token, p, count, t, at(line, t), bias);
+    for (let t: usize = 0; t < <usize>s.B; t++) {
+      const value = at(line, t);
+      count = keep(token, p, count, t, value, !(value + bias <= 0));
+    }
   }
   list.count = <u32>count;
   return true;
@@ -293,13 +302,13 @@ export function close(s: Step, list: Entries): void {
   begin(list, s.features, list.count);
 }
 
-/** Appends an entry if it is active, or NaN, which must reach the loss; written without a branch. */
+/** Appends an entry if it is one: above a threshold, or NaN, which must reach the loss. Written without a branch. */
 // @ts-ignore: decorator
 @inline
-function keep(token: usize, p: usize, count: usize, t: usize, value: f32, bias: f32): usize {
+function keep(token: usize, p: usize, count: usize, t: usize, value: f32, open: bool): usize {
   store<u32>(token + (count << 2), <u32>t);
   store<f32>(p + (count << 2), value);
-  return count + <usize>!(value + bias <= 0);
+  return count + <usize>open;
 }
 
 /** Appends an entry if it is above the root of its token's heap, where it takes the root's place. */
@@ -438,7 +447,31 @@ function equals(heap: usize, k: i32, value: f32): i32 {
   return count;
 }
 
-/** Drops entries below `floor`, and of those that equal it all but the first `ties` of each token, which are counted down. */
+/**
+ * Counts the entries by a digit of what they are compared by: bits [shift, shift + width) of those whose higher bits are
+ * `prefix`. Numbers above 0 are in the order of their bits.
+ *
+ * @param counts [2^width] u32, added to
+ */
+export function tally(s: Step, list: Entries, prefix: u32, shift: u32, width: u32, counts: usize): void {
+  const mask: u32 = (1 << width) - 1;
+  let k: usize = 0;
+  for (let j: usize = 0; j < <usize>list.next; j++) {
+    const end = j + 1 < <usize>list.next ? indexAt(list.start, j + 1) : <usize>list.count;
+    const bias = at(s.bias, j);
+    for (; k < end; k++) {
+      const bits = reinterpret<u32>(key(at(list.p, k) + bias)) >> shift;
+      if (bits >> width != prefix) continue;
+      const count = counts + (<usize>(bits & mask) << 2);
+      store<u32>(count, load<u32>(count) + 1);
+    }
+  }
+}
+
+/**
+ * Drops entries below `floor`, and of those that equal it all but the first `ties`, which are counted down: of each
+ * token, or where k is 0 of all.
+ */
 export function prune(s: Step, list: Entries): void {
   let count: usize = 0;
   let k: usize = 0;
@@ -450,10 +483,11 @@ export function prune(s: Step, list: Entries): void {
       const t = indexAt(list.token, k);
       const p = at(list.p, k);
       const h = key(p + bias);
-      const least = at(list.floor, t);
+      const which = list.k ? t : 0;
+      const least = at(list.floor, which);
       if (h < least) continue;
       if (h == least) {
-        const ties = list.ties + (t << 2);
+        const ties = list.ties + (which << 2);
         if (load<u32>(ties) == 0) continue;
         store<u32>(ties, load<u32>(ties) - 1);
       }

@@ -1,0 +1,52 @@
+import { type Architecture, decode, type SparseForm, squaredDistance } from '../architecture.js';
+import { jumprelu } from './jumprelu.js';
+import { auxiliary, type KOptions, kFlags, kOptions, largestOfBatch } from './k-largest.js';
+
+export type BatchTopKOptions = KOptions;
+
+/**
+ * A step's share of the threshold, as SAELens's batchtopk_sae.py (6.54.12, `topk_threshold_lr`) has it. It begins at 0:
+ * after t steps of one smallest activation it is 1 − 0.99^t of that.
+ */
+export const THRESHOLD_SHARE = 0.01;
+
+function form({ k, kAux, auxCoefficient }: BatchTopKOptions): SparseForm {
+  return {
+    select: { kind: 'k-per-batch', bias: 'b_enc', k },
+    rule: 'relu',
+    penalty: 'none',
+    ...(auxCoefficient > 0 && { auxK: { k: kAux, coefficient: auxCoefficient } }),
+  };
+}
+
+/**
+ * The k · B largest of p + b_enc of a batch of B tokens, then ReLU; trained with AuxK. A token by itself has no batch: a
+ * trained one fires above a threshold, the running mean of the smallest activation that a batch kept.
+ */
+export const batchtopk: Architecture<BatchTopKOptions> = {
+  name: 'batchtopk',
+  about: 'BatchTopK + AuxK, Bussmann et al. 2024',
+  parameters: jumprelu.parameters,
+  proportional: jumprelu.proportional,
+  encode: jumprelu.encode,
+  unit: jumprelu.unit,
+  writtenAs: { jumprelu: (w) => w },
+  saelens: { names: [], savedAs: { architecture: 'jumprelu', training: 'batchtopk' } },
+  look: { label: 'batchtopk' },
+  training: {
+    flags: kFlags,
+    penalised: false,
+    options: (given, sizes) => kOptions('batchtopk', given, sizes),
+    trains: () => batchtopk.parameters.filter((name) => name !== 'threshold'),
+    follows: { parameter: 'threshold', share: THRESHOLD_SHARE },
+    loss(g, w, batch, chosen) {
+      const pre = g.add(batch.x.p, w.b_enc!);
+      const f = largestOfBatch(g, pre, chosen.k);
+      const yHat = decode(g, w, f);
+      return { f, mse: squaredDistance(g, yHat, batch.y), auxiliary: auxiliary(g, w, { pre, yHat }, batch, chosen) };
+    },
+    sparse: form,
+    cuda: () => ({ unsupported: 'it has no selection over a whole batch' }),
+    resampling: { unsupported: 'its auxiliary loss is what revives dead features' },
+  },
+};

@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { trainSchema } from '../../src/config/stages.js';
+import { Interrupted } from '../../src/errors/refusal.js';
+import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { exportSae } from '../../src/sae/convert.js';
+import { openSae, readSae } from '../../src/sae/saelens.js';
+import { train } from '../../src/train/train.js';
+import { runForward } from '../sae/run-forward.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { tinyActivations } from '../train/tiny-activations.js';
+
+const root = temporaryDirectory();
+const never: StopRequest = { signal: undefined };
+let activations: string;
+let counter = 0;
+
+before(async () => {
+  activations = await tinyActivations(root, 'blocks.1.hook_mlp_out', 2000);
+});
+
+const configured = (more: Readonly<Record<string, unknown>> = {}) =>
+  trainSchema.parse({
+    ...{ activations, arch: 'batchtopk', k: 5, dSae: 200, steps: 20, batch: 128, lr: 1e-3, deadWindow: 300 },
+    ...{ out: join(root, String(counter++)), logEvery: 5 },
+    ...more,
+  });
+
+test('a batchtopk SAE is saved as the jumprelu SAE that it is, and known again', async () => {
+  const out = await train(configured(), silent, never);
+  const cfg = JSON.parse(readFileSync(join(out, 'cfg.json'), 'utf8')) as Record<string, unknown>;
+  const { training_architecture, sae_pipe } = cfg.metadata as Record<string, unknown>;
+  assert.deepEqual([cfg.architecture, training_architecture, cfg.k], ['jumprelu', 'batchtopk', undefined]);
+  const record = sae_pipe as Record<string, unknown>;
+  const said = Object.fromEntries(['arch', 'k', 'k_aux', 'aux_coefficient'].map((key) => [key, record[key]]));
+  assert.deepEqual(said, { arch: 'batchtopk', k: 5, k_aux: 96, aux_coefficient: 1 / 32 });
+  const files = await openSae(out);
+  assert.equal(files.architecture, 'batchtopk');
+  const sae = await readSae(files);
+  const [threshold] = sae.parameters.threshold!;
+  assert.ok(threshold! > 0 && sae.parameters.threshold!.every((value) => value === threshold));
+
+  const exported = await exportSae({ sae: out, as: 'jumprelu', out: `${out}-j`, overwrite: false, takeOver: false });
+  const plain = await openSae(exported);
+  assert.equal(plain.architecture, 'jumprelu');
+  const x = Float32Array.from({ length: 192 * 8 }, (_, i) => 3 * Math.sin(i * i));
+  const [a, b] = [await runForward(sae, x), await runForward(await readSae(plain), x)];
+  assert.deepEqual(a, b);
+  assert.ok(a.f.some((value) => value > 0) && a.f.every((value) => value === 0 || value > threshold!));
+});
+
+test('a batchtopk run is resumed to the same bytes, and another starts from it', async () => {
+  const out = await train(configured(), silent, never);
+  const whole = filesBelow(out);
+  const config = configured();
+  let asked = 0;
+  const stop: StopRequest = {
+    get signal() {
+      return ++asked > 9 ? ('SIGINT' as const) : undefined;
+    },
+  };
+  await assert.rejects(train(config, silent, stop), Interrupted);
+  await train({ ...config, resume: true }, silent, never);
+  const resumed = filesBelow(config.out);
+  for (const name of ['cfg.json', 'sae_weights.safetensors'])
+    assert.deepEqual(resumed.get(name), whole.get(name), name);
+
+  const tuned = await train(configured({ init: out, steps: 30, lr: 1e-5 }), silent, never);
+  const [first, second] = [await readSae(await openSae(out)), await readSae(await openSae(tuned))];
+  assert.ok(second.parameters.threshold![0]! > first.parameters.threshold![0]!, 'the threshold goes on from there');
+});
+
+test('flags that mean nothing to it are refused before anything is written', async () => {
+  for (const more of [{ l1: 4 }, { l1Warmup: 3 }, { resampleAt: [10] }, { ablate: ['l1-on-f'] }]) {
+    const config = configured(more);
+    await assert.rejects(train(config, silent, never), { code: 'train/foreign-flag' }, JSON.stringify(more));
+    assert.ok(!existsSync(config.out));
+  }
+  for (const more of [{ k: undefined }, { k: 201 }]) {
+    await assert.rejects(train(configured(more), silent, never), { code: 'train/architecture-flags' });
+  }
+  await assert.rejects(train(configured({ train: ['threshold'] }), silent, never), { code: 'train/unknown-parameter' });
+});
