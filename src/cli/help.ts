@@ -131,6 +131,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'anyHook',
     'anyModel',
     'bDecInit',
+    'start',
     'normalize',
     'runs',
   ],

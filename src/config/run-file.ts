@@ -63,6 +63,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   seed: 'result',
   init: 'outcome',
   bDecInit: 'result',
+  start: 'result',
   normalize: 'result',
   order: 'result',
   poolRows: 'result',
@@ -112,6 +113,9 @@ export function flagOfRun(key: string): FlagOfRun {
   return (OF_RUN as Readonly<Record<string, FlagOfRun>>)[key] ?? 'result';
 }
 
+/** What a run did that was begun before a flag existed, by its name. */
+export const BEFORE_FLAGS: Readonly<Record<string, unknown>> = { start: 'zero' };
+
 /** Does cfg.json record this flag of `train`? */
 export const isRecorded = (key: string) => ['result', 'outcome'].includes(flagOfRun(key));
 
@@ -152,7 +156,8 @@ async function readRunFile(directory: string): Promise<z.output<typeof runFile> 
   if (!(await exists(path))) return undefined;
   const json = await readJsonFile(path, [`${path} does not exist.`, BROKEN], BROKEN, LARGEST_RUN_FILE);
   if (typeof json !== 'object' || json === null || !('flags' in json)) return undefined;
-  return checkJson(runFile, json, path, BROKEN);
+  const run = checkJson(runFile, json, path, BROKEN);
+  return { ...run, flags: { ...BEFORE_FLAGS, ...run.flags } };
 }
 
 /**

@@ -214,6 +214,12 @@ export const trainSchema = z.object({
     .enum(['zero', 'geometric-median'])
     .default('zero')
     .describe('b_dec at the start: zero, or the geometric median of a sample of activations'),
+  start: z
+    .enum(['sparse', 'zero'])
+    .default('sparse')
+    .describe(
+      'biases at the start; sparse: every feature fires on the same share of a sample, 32 features per token in all; zero: biases of 0, as in the paper, with which half of all features fire',
+    ),
   normalize: z
     .enum(['mean-norm', 'none'])
     .default('mean-norm')

@@ -72,6 +72,11 @@ export interface Training<Options> {
   /** Initial values of parameters other than W_dec (random unit rows), W_enc (their transpose) and zeros. */
   readonly initial?: Partial<Record<ParameterName, (w: Parameters) => Float32Array>>;
   /**
+   * Initial biases with which f of feature j rises from 0 where its p exceeds thresholds[j] [d_sae]. Absent where
+   * something else decides how many features fire.
+   */
+  readonly openingAt?: (thresholds: Float32Array) => Parameters;
+  /**
    * Checks the SAE of --init, in this architecture's parameters.
    *
    * @param path of that SAE, for the message

@@ -4,6 +4,8 @@ import type { TrainConfig } from '../config/stages.js';
 import { Refusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
+import { trainingOf } from '../sae/registry.js';
+import type { ArchitectureName } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
 
 /** What a run must know of its activations before the first step; part of a checkpoint. */
@@ -20,7 +22,7 @@ export type Estimates = Readonly<z.infer<typeof estimatesSchema>>;
 /** Activations of the sample. */
 const SAMPLE_ROWS = 65_536;
 /** Activations whose geometric median is taken: more than a few thousand change it by less than its noise. */
-const MEDIAN_ROWS = 8192;
+export const MEDIAN_ROWS = 8192;
 
 /** The occasion of `Batches.inputs` that estimates take; resampling takes its step. */
 const OCCASION = 0;
@@ -35,9 +37,15 @@ export interface KnownNorms extends Pick<SourceDescription, 'meanNorm'> {
   readonly target?: Pick<Target, 'meanNorm'>;
 }
 
+/** Are the thresholds of the start taken from a sample? */
+export function startsSparse({ start, init }: TrainConfig, architecture: ArchitectureName): boolean {
+  return start === 'sparse' && init === undefined && trainingOf(architecture).openingAt !== undefined;
+}
+
 /** Are activations looked at before the first step? */
-export function looksBefore(config: TrainConfig, about: KnownNorms): boolean {
-  return config.l2Normalise || lacksNorms(config, about) || config.bDecInit === 'geometric-median';
+export function looksBefore(config: TrainConfig, architecture: ArchitectureName, about: KnownNorms): boolean {
+  const median = config.init === undefined && config.bDecInit === 'geometric-median';
+  return config.l2Normalise || lacksNorms(config, about) || median || startsSparse(config, architecture);
 }
 
 /** @throws Refusal when activations are zero, or beyond float32 once squared, and the run would divide by what is estimated */
@@ -100,23 +108,19 @@ function checkScalable(place: string, meanNorm: number, d: number): void {
   );
 }
 
-/** The geometric median of a sample of what is reconstructed, raw, [d_out]. */
-export async function medianTarget(
-  about: SourceDescription,
-  batches: Batches,
-  stop: StopRequest,
-): Promise<Float64Array> {
-  const { x, y } = await sampleRows(batches, about, MEDIAN_ROWS, stop);
-  return geometricMedian(y ?? x, about.target?.dOut ?? about.dIn);
+/** Raw activations: x [rows × d_in], and y [rows × d_out] of a target that is not the input. */
+export interface Sample {
+  readonly x: Float32Array;
+  readonly y?: Float32Array;
 }
 
-/** The first `most` rows of the source's inputs, x [rows × d_in] and y [rows × d_out]. */
-async function sampleRows(
+/** The first `most` rows of the source's inputs. */
+export async function sampleRows(
   batches: Batches,
   { dIn, dtype, target }: SourceDescription,
   most: number,
   stop: StopRequest,
-): Promise<{ x: Float32Array; y?: Float32Array }> {
+): Promise<Sample> {
   const dOut = target?.dOut ?? 0;
   const [x, y] = [new Float32Array(most * dIn), new Float32Array(most * dOut)];
   let filled = 0;

@@ -20,7 +20,7 @@ import {
   threadsOf,
 } from './engines/open.js';
 import { followedBy, stateBytes, stateShapes } from './engines/state.js';
-import { type Estimates, estimate, type KnownNorms, looksBefore, medianTarget } from './estimates.js';
+import { type Estimates, estimate, type KnownNorms, looksBefore, sampleRows } from './estimates.js';
 import { MetricsLog, openCurve } from './metrics-log.js';
 import { checkResampling, MOST_LOSS_ENTRIES } from './resampling.js';
 import { withOwnThreads } from './resumed-config.js';
@@ -127,8 +127,8 @@ export async function openRun(
   const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop).catch(saying));
   const settings = engineSettings(config, about, activationScales(config, about, estimates));
   const lambda = lambdaOf(config, settings, estimates);
-  const median = () => medianTarget(about, batches, stop);
-  const start = checkpoint?.state ?? (await startingPoint(config, settings, init, median, say).catch(saying));
+  const sample = (rows: number) => sampleRows(batches, about, rows, stop);
+  const start = checkpoint?.state ?? (await startingPoint(config, settings, init, sample, say).catch(saying));
   const frozen = await frozenBiases(settings, init);
   const follows = followedBy(settings);
   // It has no gradient, and moves all the same.
@@ -177,7 +177,8 @@ export function trainingMemory(
   const width = dIn + dOut;
   const { held, pieceRows } = source.memory(config.order);
   const resamples = config.resampleAt.length > 0;
-  const looked = resamples || looksBefore(config, source.about) ? LOOKED_AT * 4 * pieceRows * width : 0;
+  const looked =
+    resamples || looksBefore(config, settings.architecture, source.about) ? LOOKED_AT * 4 * pieceRows * width : 0;
   const losses = resamples ? LOSS_VALUES * 4 * Math.min(MOST_LOSS_ENTRIES, pieceRows * dSae) : 0;
   return {
     engine: memoryNeeded(engine, settings),

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { section } from '../config/config-file.js';
 import { type Flag, flagsOf, recordName } from '../config/flags.js';
 import { loadConfig, withoutRivals } from '../config/load.js';
-import { flagOfRun, isRecorded, readRunFlags } from '../config/run-file.js';
+import { BEFORE_FLAGS, flagOfRun, isRecorded, readRunFlags } from '../config/run-file.js';
 import { type TrainConfig, trainSchema } from '../config/stages.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { type Finished, finishedIn } from './run-directory.js';
@@ -72,7 +72,7 @@ function flagsOfFinished({ settings }: Finished): Record<string, unknown> {
     if (value === undefined || value === null) return [];
     return key === 'decaySteps' && value === 0 ? [] : [[name, value] as const];
   });
-  return Object.fromEntries(flags);
+  return { ...BEFORE_FLAGS, ...Object.fromEntries(flags) };
 }
 
 /**

@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import type { SourceDescription, TextRead } from '../activations/activation-source.js';
 import type { RowShape } from '../activations/pool.js';
 import { flagName, recordName } from '../config/flags.js';
-import { RECORDED_FLAGS } from '../config/run-file.js';
+import { BEFORE_FLAGS, RECORDED_FLAGS } from '../config/run-file.js';
 import { type TrainConfig, USUAL_L1 } from '../config/stages.js';
 import { activationDTypes } from '../config/values.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
@@ -344,7 +344,7 @@ const sameActivations = (a: TrainingRecord, b: WrittenRecord) =>
 
 function differencesOf(before: TrainingRecord, settings: WrittenRecord): string[] {
   return Object.keys(settings).flatMap((key) => {
-    const [then, now] = [JSON.stringify(before[key]), JSON.stringify(settings[key])];
+    const [then, now] = [JSON.stringify(before[key] ?? BEFORE_FLAGS[key]), JSON.stringify(settings[key])];
     return then === now ? [] : [`${key} = ${then}, and this command says ${now}`];
   });
 }

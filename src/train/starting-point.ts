@@ -8,7 +8,9 @@ import type { Parameters, Sae } from '../sae/sae.js';
 import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
 import { isTrained, optionsOf } from './engines/state.js';
+import { geometricMedian, MEDIAN_ROWS, type Sample, startsSparse } from './estimates.js';
 import { findBroken } from './not-finite.js';
+import { firstThresholds, THRESHOLD_ROWS } from './sparse-start.js';
 
 /** The SAE that --init names; `unchanged.digest` is its content, which a run keeps. */
 interface Init {
@@ -58,14 +60,14 @@ export async function openInit(
  * Random weights, or the SAE of --init as it is at the training scale. One of another architecture, or with decoder rows
  * of other norms than 1, is rewritten where that changes nothing of what it computes.
  *
- * @param median of what is reconstructed, raw, [d_out], where --b-dec-init asks for it
+ * @param sample of activations, raw
  * @param say told of rows that had another norm
  */
 export async function startingPoint(
   config: TrainConfig,
   settings: EngineSettings,
   init: Init | undefined,
-  median: () => Promise<Float64Array>,
+  sample: (rows: number) => Promise<Sample>,
   say: (line: string) => void,
 ): Promise<TrainerState> {
   const { architecture, dSae, scale, scaleOut } = settings;
@@ -81,10 +83,29 @@ export async function startingPoint(
   } else {
     sae = initialise(architecture, sizesOf(settings), config.seed);
     if (config.bDecInit === 'geometric-median') {
-      sae.parameters.b_dec = Float32Array.from(await median(), (x) => x * (scaleOut ?? scale));
+      const { x, y } = await sample(MEDIAN_ROWS);
+      const median = geometricMedian(y ?? x, sae.dOut);
+      sae.parameters.b_dec = Float32Array.from(median, (value) => value * (scaleOut ?? scale));
+    }
+    if (startsSparse(config, architecture)) {
+      const { x } = await sample(THRESHOLD_ROWS);
+      const thresholds = await firstThresholds(
+        inputOf(x, sae, settings),
+        sae.parameters.W_enc!,
+        sae,
+        settings.threads ?? 0,
+      );
+      Object.assign(sae.parameters, trainingOf(architecture).openingAt!(thresholds));
     }
   }
   return new Map(Object.entries(sae.parameters));
+}
+
+/** What is encoded of raw activations [rows × d_in], at the training scale. */
+function inputOf(x: Float32Array, { dIn, parameters }: Sae, { scale, dOut }: EngineSettings): Float32Array {
+  // Nothing is taken from an input that is not the target.
+  const taken = dOut === undefined ? parameters.b_dec! : new Float32Array(dIn);
+  return x.map((value, k) => value * scale - taken[k % dIn]!);
 }
 
 /** Biases of --init that are not trained, at the scale of raw activations: scaling them there and back would round them. */

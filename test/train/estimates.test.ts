@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import type { Batches, SourceDescription } from '../../src/activations/activation-source.js';
 import type { Examples } from '../../src/activations/rows.js';
 import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
-import { estimate, looksBefore, medianTarget } from '../../src/train/estimates.js';
+import type { ArchitectureName } from '../../src/sae/sae.js';
+import { estimate, looksBefore } from '../../src/train/estimates.js';
 import { activationScales } from '../../src/train/run-settings.js';
 import { sparsityCoefficient } from '../../src/train/schedule.js';
 import { numberedRows } from '../activations/synthetic.js';
@@ -57,20 +58,30 @@ test('norms that no source knows are estimated of inputs and targets alike', asy
   assert.deepEqual(activationScales(configured({ normalize: 'none' }), known, estimates), { scale: 1, scaleOut: 1 });
 });
 
-test('what is reconstructed decides E|x|² and the median', async () => {
+test('what is reconstructed decides E|x|²', async () => {
   const { about, batches } = source(PIECES);
   const { meanSquare } = await estimate(configured({ l2Normalise: true }), about, batches, never);
   assert.equal(meanSquare, (4 + 16) / 2);
   const itself = { ...about, target: undefined };
   assert.equal((await estimate(configured({ l2Normalise: true }), itself, batches, never)).meanSquare, (25 + 100) / 2);
-  assert.equal((await medianTarget(about, batches, never)).length, 3);
-  assert.equal((await medianTarget(itself, batches, never)).length, 2);
 });
 
 test('activations are looked at only where a norm is not known', () => {
   const of = (meanNorm: number | null, out?: number | null) =>
-    looksBefore(configured(), { meanNorm, ...(out !== undefined && { target: { meanNorm: out } }) });
+    looksBefore(configured({ start: 'zero' }), 'gated', {
+      meanNorm,
+      ...(out !== undefined && { target: { meanNorm: out } }),
+    });
   assert.deepEqual([of(1), of(null), of(1, 2), of(1, null), of(null, 2)], [false, true, false, true, true]);
+});
+
+test('activations are looked at for the thresholds of a sparse start', () => {
+  const looks = (values: Partial<TrainConfig>, architecture: ArchitectureName = 'gated') =>
+    looksBefore(configured(values), architecture, { meanNorm: 1 });
+  assert.equal(looks({}), true);
+  assert.equal(looks({ start: 'zero' }), false);
+  assert.equal(looks({ init: 'a' }), false);
+  assert.equal(looks({}, 'topk'), false);
 });
 
 test('targets that are zero are refused by their hook', async () => {

@@ -11,6 +11,7 @@ import {
   type SparseForm,
   squaredDistance,
 } from '../architecture.js';
+import type { Parameters } from '../sae.js';
 
 /** Ablations; they compose, but for the pairs that `options` refuses. */
 const ablations = ['untied-encoder', 'no-r-mag', 'unfrozen-decoder', 'no-auxiliary', 'l1-on-f'] as const;
@@ -108,6 +109,15 @@ function magnified(W: Float32Array, r_mag: Float32Array): Float32Array {
   return W.map((value, k) => value * e[k % e.length]!);
 }
 
+/**
+ * The gate opens where the magnitude begins. With b_mag = 0 it would open at a magnitude of t instead, and features
+ * would start too large.
+ */
+export function gateOpeningAt(thresholds: Float32Array): Parameters {
+  const bias = thresholds.map((t) => -t);
+  return { b_gate: bias, b_mag: bias.slice() };
+}
+
 const words = (value: unknown) => (Array.isArray(value) ? value.filter((word) => typeof word === 'string') : []);
 
 /** What --ablate made of it, in words. */
@@ -163,6 +173,7 @@ export const gated: Architecture<GatedOptions> = {
     options,
     variant: ({ ablate }) => (ablate.includes('untied-encoder') ? 'gated_untied' : 'gated'),
     trains: ({ ablate }) => gated.parameters.filter((name) => name !== 'r_mag' || !ablate.includes('no-r-mag')),
+    openingAt: gateOpeningAt,
     checkStart({ parameters }, { ablate }, path) {
       if (!ablate.includes('no-r-mag') || !parameters.r_mag!.some((r) => r !== 0)) return;
       throw new Refusal(
