@@ -206,7 +206,7 @@ const FACETS: readonly Facet[] = [
 
 /** Keys that say where an SAE lies, what it became or what it was checked by, or that follow from others. */
 const NOT_SETTINGS =
-  /(^|\.)(final|activations|source|text)\.|(^|\.)(arch|architecture|ablate|train|lambda|steps|activation_scale)$|sha256|fingerprint|hook_|model_name|version/;
+  /(^|\.)(final|activations|source|text)\.|(^|\.)(arch|architecture|ablate|train|start|lambda|steps|activation_scale)$|sha256|fingerprint|hook_|model_name|version/;
 /** A longer value is no name. */
 const LONGEST_VALUE = 16;
 

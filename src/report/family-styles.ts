@@ -12,7 +12,7 @@ import type { Markup } from './page.js';
  * What the SAE is one of: its architecture, and how it was made where that is not the usual way. SAEs of one family at
  * one site are the points of one curve.
  *
- * "gated"; "gated, no r_mag" (an ablation of section 5.1); "standard, rescaled & shifted" (the frozen baseline with
+ * "gated"; "gated, zero start" (--start zero); "gated, no r_mag" (an ablation of section 5.1); "standard, rescaled & shifted" (the frozen baseline with
  * learned r_mag and b_mag of section 5.2, which is saved as a gated SAE); "gated skip transcoder".
  */
 export function familyOf({ architecture, cfg }: Pick<EvalRecord, 'architecture' | 'cfg'>): string {
@@ -21,7 +21,8 @@ export function familyOf({ architecture, cfg }: Pick<EvalRecord, 'architecture' 
   const only = trained.length > 0 ? [`only ${listed(trained)} trained`] : [];
   const known = architectureNamed(architecture);
   const [label, ...rest] = known?.look.family?.(made, trained, only) ?? [known?.look.label ?? architecture, ...only];
-  return [`${label}${known ? transcoderKind(known.name, cfg.architecture) : ''}`, ...rest].join(', ');
+  const start = made.start === 'zero' ? ['zero start'] : [];
+  return [`${label}${known ? transcoderKind(known.name, cfg.architecture) : ''}`, ...rest, ...start].join(', ');
 }
 
 /** What of a name says which kind of transcoder it is; nothing where it is none. */

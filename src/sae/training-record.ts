@@ -40,6 +40,7 @@ export const trainingRecord = z.looseObject({
   l1: known(z.number().nullable()),
   steps: known(z.number()),
   lr_decay: known(z.string()),
+  start: known(z.string()),
   init: known(z.string().nullable()),
   /** Of the SAE of --init: another one at the same place is another start. */
   init_sha256: known(z.string()),

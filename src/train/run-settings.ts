@@ -344,7 +344,10 @@ const sameActivations = (a: TrainingRecord, b: WrittenRecord) =>
 
 function differencesOf(before: TrainingRecord, settings: WrittenRecord): string[] {
   return Object.keys(settings).flatMap((key) => {
-    const [then, now] = [JSON.stringify(before[key] ?? BEFORE_FLAGS[key]), JSON.stringify(settings[key])];
+    const [then, now] = [
+      JSON.stringify(key in before ? before[key] : BEFORE_FLAGS[key]),
+      JSON.stringify(settings[key]),
+    ];
     return then === now ? [] : [`${key} = ${then}, and this command says ${now}`];
   });
 }

@@ -25,7 +25,16 @@ before(async () => {
 
 const fresh = () => join(root, String(counter++));
 const configured = (more: Partial<TrainConfig> & { ablate?: readonly string[] } = {}): TrainConfig =>
-  trainSchema.parse({ activations, dSae: 100, steps: 1, batch: 128, logEvery: 1, out: fresh(), ...more });
+  trainSchema.parse({
+    activations,
+    dSae: 100,
+    steps: 1,
+    batch: 128,
+    start: 'zero',
+    logEvery: 1,
+    out: fresh(),
+    ...more,
+  });
 
 async function saved(sae: Sae, metadata: Record<string, unknown> = {}): Promise<string> {
   const directory = fresh();

@@ -36,6 +36,8 @@ const configured = (more: Partial<TrainConfig> & { ablate?: readonly string[] } 
     batch: 128,
     lr: 1e-2,
     l1: 150,
+    // What is measured here is resampling: from a sparse start other features die.
+    start: 'zero',
     logEvery: 10,
     deadWindow: 384,
     out: join(root, String(counter++)),
