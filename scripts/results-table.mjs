@@ -23,6 +23,7 @@ const rows = records.map((record) => {
     bias.toFixed(3),
   ];
 });
-const head = ['hook', 'SAE', 'λ, k or target', 'L0', 'loss recovered', 'explained variance', 'γ'];
+const penalised = rows.every(([, , sparsity]) => typeof sparsity !== 'string');
+const head = ['hook', 'SAE', penalised ? 'λ' : 'λ, k or target', 'L0', 'loss recovered', 'explained variance', 'γ'];
 const lines = [head, head.map((_, i) => (i < 2 ? '---' : '--:')), ...rows].map((cells) => `| ${cells.join(' | ')} |`);
 process.stdout.write(`${lines.join('\n')}\n`);
