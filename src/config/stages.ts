@@ -218,7 +218,7 @@ export const trainSchema = z.object({
     .enum(['sparse', 'zero'])
     .default('sparse')
     .describe(
-      'biases at the start; sparse: every feature fires on the same share of a sample, 32 features per token in all; zero: biases of 0, as in the paper, with which half of all features fire',
+      'what a new SAE starts from; sparse: thresholds with which every feature fires on the same share of a sample, 32 features per token in all (topk kinds: an encoder scaled to the sample); zero: as in the paper, with which half of all features fire',
     ),
   normalize: z
     .enum(['mean-norm', 'none'])

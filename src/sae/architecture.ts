@@ -71,11 +71,8 @@ export interface Training<Options> {
   forward?(options: Options): Partial<ForwardSettings>;
   /** Initial values of parameters other than W_dec (random unit rows), W_enc (their transpose) and zeros. */
   readonly initial?: Partial<Record<ParameterName, (w: Parameters) => Float32Array>>;
-  /**
-   * Initial biases with which f of feature j rises from 0 where its p exceeds thresholds[j] [d_sae]. Absent where
-   * something else decides how many features fire.
-   */
-  readonly openingAt?: (thresholds: Float32Array) => Parameters;
+  /** What a sparse start sets (docs/training.md, "Where it starts"); absent: nothing. */
+  readonly sparseStart?: SparseStart<Options>;
   /**
    * Checks the SAE of --init, in this architecture's parameters.
    *
@@ -91,6 +88,12 @@ export interface Training<Options> {
   /** Why --resample-at does not apply, where it does not. */
   readonly resampling?: Unsupported;
 }
+
+export type SparseStart<Options> =
+  /** Initial biases with which f of feature j rises from 0 where its p exceeds thresholds[j] [d_sae]. */
+  | { readonly kind: 'thresholds'; opening(thresholds: Float32Array): Parameters }
+  /** The number that fires per token is given, so the encoder is scaled. */
+  | { readonly kind: 'scale'; firing(options: Options): number };
 
 export interface LossInput {
   /** What is encoded. */

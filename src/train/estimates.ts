@@ -37,9 +37,9 @@ export interface KnownNorms extends Pick<SourceDescription, 'meanNorm'> {
   readonly target?: Pick<Target, 'meanNorm'>;
 }
 
-/** Are the thresholds of the start taken from a sample? */
+/** Is the start taken from a sample? */
 export function startsSparse({ start, init }: TrainConfig, architecture: ArchitectureName): boolean {
-  return start === 'sparse' && init === undefined && trainingOf(architecture).openingAt !== undefined;
+  return start === 'sparse' && init === undefined && trainingOf(architecture).sparseStart !== undefined;
 }
 
 /** Are activations looked at before the first step? */

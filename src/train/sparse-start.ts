@@ -1,15 +1,39 @@
 import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession } from '../onnx/session.js';
-import type { Sizes } from '../sae/sae.js';
+import { trainingOf } from '../sae/registry.js';
+import type { Sae, Sizes } from '../sae/sae.js';
 
 /** Features that fire per token at the start, on average. docs/training.md has the measurements behind it. */
 export const FIRST_L0 = 32;
 /** Of a small dictionary, this share of it at most. */
 const LARGEST_SHARE = 1 / 16;
-/** Activations from which thresholds are taken. */
-export const THRESHOLD_ROWS = 4096;
+/** Where the number that fires is given: E[(x̂ − b_dec)·(x − b_dec)] / E|x − b_dec|² of the first reconstruction. */
+const FIRST_SIZE = 1 / 4;
+/** Activations of the sample, for thresholds and for a scale. */
+export const START_ROWS = 4096;
+const SCALE_ROWS = 1024;
 /** Features whose pre-activations exist at a time. */
 const STRIP = 256;
+
+/**
+ * Lets training start as sparse as it continues. With biases of 0 half of all features fire, and x̂ is many times as
+ * long as x.
+ *
+ * @param sae as `initialise` made it, changed in place
+ * @param input a sample of what is encoded [rows × d_in], at the training scale, b_dec subtracted where it is
+ */
+export async function startSparse(sae: Sae, input: Float32Array, options: unknown, threads: number): Promise<void> {
+  const { parameters, dIn } = sae;
+  const { sparseStart } = trainingOf(sae.architecture);
+  if (sparseStart?.kind === 'thresholds') {
+    const thresholds = await firstThresholds(input, parameters.W_enc!, sae, threads);
+    Object.assign(parameters, sparseStart.opening(thresholds));
+  } else if (sparseStart?.kind === 'scale') {
+    const sample = input.subarray(0, SCALE_ROWS * dIn);
+    const scale = await encoderScale(sample, parameters.W_enc!, sae, { k: sparseStart.firing(options), threads });
+    parameters.W_enc = parameters.W_enc!.map((value) => value * scale);
+  }
+}
 
 /** How many of `rows` pre-activations of a feature exceed its threshold: the same for every feature. */
 function exceeding(rows: number, dSae: number): number {
@@ -18,11 +42,10 @@ function exceeding(rows: number, dSae: number): number {
 }
 
 /**
- * Thresholds with which every feature fires on the same share of a sample, so that training starts as sparse as it
- * continues. They are quantiles of the feature's pre-activations, so neither their mean nor a few very long activations
- * matter.
+ * Thresholds with which every feature fires on the same share of a sample. They are quantiles of the feature's
+ * pre-activations, so neither their mean nor a few very long activations matter.
  *
- * @param input what is encoded [rows × d_in], at the training scale, b_dec subtracted where it is
+ * @param input [rows × d_in]
  * @param W_enc [d_in, d_sae]
  * @returns [d_sae]; the same for every number of threads
  */
@@ -41,11 +64,7 @@ export async function firstThresholds(
     const x = new Tensor('float32', input, [rows, dIn]);
     for (let first = 0; first < dSae; first += STRIP) {
       const features = Math.min(STRIP, dSae - first);
-      const columns = new Float32Array(dIn * features);
-      for (let i = 0; i < dIn; i++) {
-        columns.set(W_enc.subarray(i * dSae + first, i * dSae + first + features), i * features);
-      }
-      const W = new Tensor('float32', columns, [dIn, features]);
+      const W = new Tensor('float32', columns(W_enc, { dIn, dSae }, first, features), [dIn, features]);
       const { threshold } = await session.run({ x, W });
       thresholds.set(threshold!.data as Float32Array, first);
     }
@@ -64,4 +83,63 @@ function nextLargest(k: number): Uint8Array {
   const [largest] = g.ops('TopK', [g.matmul(W, x, { transA: true, transB: true }), g.ints(k + 1)], 2, { axis: -1 });
   g.output('threshold', g.op('ReduceMin', [largest!, g.ints(1)], { keepdims: 0 }), 'float32', ['features']);
   return g.encode();
+}
+
+/**
+ * The factor on W_enc with which the k largest of each token reconstruct FIRST_SIZE of the input: with unit decoder rows
+ * that are the encoder's, (x̂ − b_dec)·(x − b_dec) is the sum of their squares.
+ *
+ * @param input [rows × d_in]
+ * @param W_enc [d_in, d_sae], columns of norm 1
+ */
+export async function encoderScale(
+  input: Float32Array,
+  W_enc: Float32Array,
+  { dIn, dSae }: Pick<Sizes, 'dIn' | 'dSae'>,
+  { k, threads }: { readonly k: number; readonly threads: number },
+): Promise<number> {
+  const { Tensor } = await onnxRuntime();
+  const rows = input.length / dIn;
+  const session = await openSession(largestSoFar(k), { threads });
+  let largest = new Tensor('float32', new Float32Array(rows * k), [rows, k]);
+  try {
+    const x = new Tensor('float32', input, [rows, dIn]);
+    for (let first = 0; first < dSae; first += STRIP) {
+      const features = Math.min(STRIP, dSae - first);
+      const W = new Tensor('float32', columns(W_enc, { dIn, dSae }, first, features), [dIn, features]);
+      const { next } = await session.run({ x, W, largest });
+      largest = next as typeof largest;
+    }
+  } finally {
+    await session.release();
+  }
+  const squares = (values: Float32Array) => values.reduce((sum, value) => sum + value * value, 0);
+  const scale = (FIRST_SIZE * squares(input)) / squares(largest.data as Float32Array);
+  return Number.isFinite(scale) && scale > 0 ? scale : 1;
+}
+
+/** The k largest of each row of x W and of what was largest before: [rows, k]. Negative ones never are. */
+function largestSoFar(k: number): Uint8Array {
+  const g = new GraphBuilder('largest-so-far');
+  const x = g.input('x', 'float32', ['rows', 'd_in']);
+  const W = g.input('W', 'float32', ['d_in', 'features']);
+  const largest = g.input('largest', 'float32', ['rows', k]);
+  const all = g.op('Concat', [largest, g.matmul(x, W)], { axis: 1 });
+  const [next] = g.ops('TopK', [all, g.ints(k)], 2, { axis: -1 });
+  g.output('next', next!, 'float32', ['rows', k]);
+  return g.encode();
+}
+
+/** Columns [first, first + features) of W_enc: [d_in, features]. */
+function columns(
+  W_enc: Float32Array,
+  { dIn, dSae }: Pick<Sizes, 'dIn' | 'dSae'>,
+  first: number,
+  features: number,
+): Float32Array {
+  const strip = new Float32Array(dIn * features);
+  for (let i = 0; i < dIn; i++) {
+    strip.set(W_enc.subarray(i * dSae + first, i * dSae + first + features), i * features);
+  }
+  return strip;
 }

@@ -10,7 +10,7 @@ import { type EngineSettings, sizesOf, type TrainerState } from './engines/engin
 import { isTrained, optionsOf } from './engines/state.js';
 import { geometricMedian, MEDIAN_ROWS, type Sample, startsSparse } from './estimates.js';
 import { findBroken } from './not-finite.js';
-import { firstThresholds, THRESHOLD_ROWS } from './sparse-start.js';
+import { START_ROWS, startSparse } from './sparse-start.js';
 
 /** The SAE that --init names; `unchanged.digest` is its content, which a run keeps. */
 interface Init {
@@ -88,14 +88,8 @@ export async function startingPoint(
       sae.parameters.b_dec = Float32Array.from(median, (value) => value * (scaleOut ?? scale));
     }
     if (startsSparse(config, architecture)) {
-      const { x } = await sample(THRESHOLD_ROWS);
-      const thresholds = await firstThresholds(
-        inputOf(x, sae, settings),
-        sae.parameters.W_enc!,
-        sae,
-        settings.threads ?? 0,
-      );
-      Object.assign(sae.parameters, trainingOf(architecture).openingAt!(thresholds));
+      const { x } = await sample(START_ROWS);
+      await startSparse(sae, inputOf(x, sae, settings), optionsOf(settings), settings.threads ?? 0);
     }
   }
   return new Map(Object.entries(sae.parameters));

@@ -81,7 +81,8 @@ test('activations are looked at for the thresholds of a sparse start', () => {
   assert.equal(looks({}), true);
   assert.equal(looks({ start: 'zero' }), false);
   assert.equal(looks({ init: 'a' }), false);
-  assert.equal(looks({}, 'topk'), false);
+  assert.equal(looks({}, 'topk'), true);
+  assert.equal(looks({}, 'gated_untied'), true);
 });
 
 test('targets that are zero are refused by their hook', async () => {

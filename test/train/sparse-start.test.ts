@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator, Purpose } from '../../src/random/generator.js';
 import { ARCHITECTURES, initialise, trainable, trainingOf } from '../../src/sae/registry.js';
-import { FIRST_L0, firstThresholds } from '../../src/train/sparse-start.js';
+import { encoderScale, FIRST_L0, firstThresholds } from '../../src/train/sparse-start.js';
 
 const [dIn, dSae, rows] = [8, 600, 500];
 
@@ -66,14 +66,30 @@ test('a single activation, and ones that are not finite, leave thresholds at 0',
   assert.ok((await of(new Float32Array(rows * dIn).fill(Number.NaN))).every((t) => t === 0));
 });
 
+test('the k largest of a token reconstruct a quarter of it, whatever the number of strips', async () => {
+  const x = sample();
+  const { parameters } = initialise('topk', { dIn, dOut: dIn, dSae }, 0);
+  const W_enc = parameters.W_enc!;
+  const k = 7;
+  const scale = await encoderScale(x, W_enc, { dIn, dSae }, { k, threads: 1 });
+  const all = Array.from({ length: dSae }, (_, j) => preActivations(x, W_enc, j));
+  let found = 0;
+  for (let row = 0; row < rows; row++) {
+    const p = all.map((of) => Math.max(0, of[row]!)).sort((a, b) => b - a);
+    for (const value of p.slice(0, k)) found += scale * value * value;
+  }
+  const wanted = x.reduce((sum, value) => sum + value * value, 0);
+  assert.ok(Math.abs(found / wanted - 1 / 4) < 1e-4, String(found / wanted));
+});
+
 for (const name of trainable) {
-  const { openingAt } = trainingOf(name);
+  const { sparseStart } = trainingOf(name);
   const { unit, encode } = ARCHITECTURES[name];
-  if (!openingAt || !unit || !encode) continue;
+  if (sparseStart?.kind !== 'thresholds' || !unit || !encode) continue;
   test(`${name}: f of a feature rises from 0 at its threshold`, () => {
     const sizes = { dIn: 2, dOut: 2, dSae: 2 };
     const { parameters } = initialise(name, sizes, 0);
-    Object.assign(parameters, openingAt(Float32Array.of(1.5, -0.5)));
+    Object.assign(parameters, sparseStart.opening(Float32Array.of(1.5, -0.5)));
     for (const [feature, t] of [1.5, -0.5].entries()) {
       const f = unit(parameters, feature);
       assert.deepEqual([f(t - 1), f(t)], [0, 0]);

@@ -39,6 +39,7 @@ export const batchtopk: Architecture<BatchTopKOptions> = {
     options: (given, sizes) => kOptions('batchtopk', given, sizes),
     trains: () => batchtopk.parameters.filter((name) => name !== 'threshold'),
     follows: { parameter: 'threshold', share: THRESHOLD_SHARE },
+    sparseStart: { kind: 'scale', firing: ({ k }) => k },
     loss(g, w, batch, chosen) {
       const pre = g.add(batch.x.p, w.b_enc!);
       const f = largestOfBatch(g, pre, chosen.k);

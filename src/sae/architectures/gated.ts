@@ -113,7 +113,7 @@ function magnified(W: Float32Array, r_mag: Float32Array): Float32Array {
  * The gate opens where the magnitude begins. With b_mag = 0 it would open at a magnitude of t instead, and features
  * would start too large.
  */
-export function gateOpeningAt(thresholds: Float32Array): Parameters {
+export function gateOpening(thresholds: Float32Array): Parameters {
   const bias = thresholds.map((t) => -t);
   return { b_gate: bias, b_mag: bias.slice() };
 }
@@ -173,7 +173,7 @@ export const gated: Architecture<GatedOptions> = {
     options,
     variant: ({ ablate }) => (ablate.includes('untied-encoder') ? 'gated_untied' : 'gated'),
     trains: ({ ablate }) => gated.parameters.filter((name) => name !== 'r_mag' || !ablate.includes('no-r-mag')),
-    openingAt: gateOpeningAt,
+    sparseStart: { kind: 'thresholds', opening: gateOpening },
     checkStart({ parameters }, { ablate }, path) {
       if (!ablate.includes('no-r-mag') || !parameters.r_mag!.some((r) => r !== 0)) return;
       throw new Refusal(

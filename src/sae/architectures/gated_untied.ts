@@ -1,6 +1,6 @@
 import type { GraphBuilder } from '../../onnx/graph.js';
 import type { Architecture, EncoderInput, ParameterValues, Unsupported } from '../architecture.js';
-import { ablated, type Gated, type GatedOptions, gate, gated, gatedLoss, gateOpeningAt } from './gated.js';
+import { ablated, type Gated, type GatedOptions, gate, gated, gatedLoss, gateOpening } from './gated.js';
 
 /** Magnitudes have a matrix: eq. 6 of the paper without eq. 7. */
 function untied(g: GraphBuilder, w: ParameterValues, { input, p }: EncoderInput): Gated {
@@ -33,7 +33,7 @@ export const gatedUntied: Architecture<GatedOptions> = {
     penalised: true,
     options: (flags, sizes) => gated.training!.options(flags, sizes),
     trains: () => gatedUntied.parameters,
-    openingAt: gateOpeningAt,
+    sparseStart: { kind: 'thresholds', opening: gateOpening },
     initial: { W_mag: ({ W_enc }) => W_enc!.slice() },
     loss: (g, w, batch, chosen) => gatedLoss(g, w, untied(g, w, batch.x), batch, chosen),
     sparse: () => TWO_MATRICES,

@@ -46,7 +46,7 @@ export const standard: Architecture<object> = {
     penalised: true,
     options: () => ({}),
     trains: () => standard.parameters,
-    openingAt: (thresholds) => ({ b_enc: thresholds.map((t) => -t) }),
+    sparseStart: { kind: 'thresholds', opening: (thresholds) => ({ b_enc: thresholds.map((t) => -t) }) },
     loss(g, w, { x, y, sparsity }) {
       const f = encode(g, w, x.p);
       return {

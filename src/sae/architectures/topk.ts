@@ -52,6 +52,7 @@ export const topk: Architecture<TopKOptions> = {
     options: (given, sizes) => kOptions('topk', given, sizes),
     trains: () => topk.parameters,
     forward: ({ k }) => ({ k, rescale_acts_by_decoder_norm: false }),
+    sparseStart: { kind: 'scale', firing: ({ k }) => k },
     loss(g, w, batch, chosen) {
       const pre = g.add(batch.x.p, w.b_enc!);
       const f = largest(g, pre, g.ints(chosen.k));
