@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { statfsSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import { test } from 'node:test';
+import { logged, refused, refusedUsage } from './refused.js';
 import { run, startIn } from './run-program.js';
 
 const MODEL = ['--model', 'assets/tiny-gemma', '--hook', 'blocks.2.hook_resid_post', '--context', '64'];
@@ -60,16 +61,14 @@ test('the bundled model fits, and JSON has the figures', async () => {
 });
 
 test('what does not fit ends in exit code 1, after the table or the JSON', async () => {
-  for (const [more, message] of [
-    [['--tokens', '1e15'], /This does not fit: the activation store takes 351\.7 PiB, and .* are free\. .*--tokens/],
-    [['--d-sae', '1000000000'], /This does not fit: training the SAE takes .*--d-sae/],
-    [['--batch', '10000000'], /This does not fit: harvesting takes .*--batch/],
+  for (const [more, ...named] of [
+    [['--tokens', '1e15'], 'store', '351.7 PiB', '--tokens'],
+    [['--d-sae', '1000000000'], 'training', '--d-sae'],
+    [['--batch', '10000000'], 'harvesting', '--batch'],
   ] as const) {
-    const { code, stdout, stderr } = await run('doctor', ...MODEL, ...more);
-    assert.equal(code, 1, stderr);
-    assert.match(stderr, message);
-    assert.equal(stderr.trim().split('\n').length, 1, stderr);
-    assert.match(stdout, /does it fit\?\n(.*\n)*.* NO: /);
+    const outcome = await run(...logged(['doctor', ...MODEL, ...more]));
+    refused(outcome, 'doctor/does-not-fit', ...named);
+    assert.match(outcome.stdout, /does it fit\?\n(.*\n)*.* NO: /);
   }
   const { code, stdout } = await run('doctor', ...MODEL, '--tokens', '1e15', '--json');
   assert.equal(code, 1);
@@ -87,22 +86,17 @@ test('without a model, the machine alone is described', async () => {
 
 test('a model of the hub is taken from the cache, as everywhere', async () => {
   const environment = { HF_HUB_CACHE: '/nowhere/hub', HF_HUB_OFFLINE: '1' };
-  const { code, stderr } = await startIn(environment, 'doctor', '--model', 'google/tiny').outcome;
-  assert.equal(code, 1);
-  assert.match(stderr, /google\/tiny at revision "main" is not in the cache \/nowhere\/hub/);
+  const outcome = await startIn(environment, ...logged(['doctor', '--model', 'google/tiny'])).outcome;
+  refused(outcome, 'hub/not-cached', 'google/tiny', 'main', '/nowhere/hub');
 });
 
 test('a device that cannot be used, and flags that say nothing, are refused', async () => {
-  const { code, stderr } = await run('doctor', '--device', 'cuda:77');
-  assert.equal(code, 1);
-  assert.match(stderr, /^sae-pipe: Device cuda:77 cannot be used: /);
-  for (const [args, message] of [
-    [['--tokens', '5'], /--tokens without --model says nothing\. Add --model/],
-    [['--d-sae', '5'], /--d-sae without --model/],
-    [['--device', 'gpu'], /There is no device "gpu"/],
+  refused(await run(...logged(['doctor', '--device', 'cuda:77'])), 'onnx/device-unusable', 'cuda:77');
+  for (const [args, code, ...named] of [
+    [['--tokens', '5'], 'doctor/flag-without-model', '--tokens', '--model'],
+    [['--d-sae', '5'], 'doctor/flag-without-model', '--d-sae', '--model'],
+    [['--device', 'gpu'], 'onnx/no-device', '"gpu"'],
   ] as const) {
-    const refused = await run('doctor', ...args);
-    assert.equal(refused.code, 2, refused.stderr);
-    assert.match(refused.stderr, message);
+    refusedUsage(await run(...logged(['doctor', ...args])), code, ...named);
   }
 });

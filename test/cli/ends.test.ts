@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { temporaryDirectory } from '../temporary.js';
+import { logged, refused } from './refused.js';
 import { type Outcome, start, startPipe } from './run-program.js';
 
 /**
@@ -73,12 +74,12 @@ for (const [kind, make] of Object.entries(KINDS)) {
 }
 
 test('a harvest that asks for more than there is ends', async () => {
-  await ends(harvest(`${PROSE}.parquet`, at('more'), 1_000_000), 1);
+  refused(await ends(logged(harvest(`${PROSE}.parquet`, at('more'), 1_000_000)), 1), 'corpus/too-short', '1000000');
 });
 
 test('a harvest that stops for a text that is broken ends', async () => {
-  const { stderr } = await ends(harvest('test/corpus/fixtures/latin-1.parquet', at('broken')), 1);
-  assert.match(stderr, /row 1.*Latin-1/);
+  const outcome = await ends(logged(harvest('test/corpus/fixtures/latin-1.parquet', at('broken'))), 1);
+  refused(outcome, 'corpus/wrong-encoding', 'row 1', 'Latin-1');
 });
 
 test('training on a model over Parquet ends', async () => {
@@ -106,8 +107,7 @@ function endlessLine(): Buffer {
 
 test('a stop is heard while a text has nothing to give', async () => {
   const out = at('nothing');
-  const args = [...harvest(written('endless.jsonl.zst', endlessLine()), out), '--log', 'json'];
-  const { child, outcome } = start(...args);
+  const { child, outcome } = start(...logged(harvest(written('endless.jsonl.zst', endlessLine()), out)));
   child.stderr!.on('data', (data) => {
     if (String(data).includes('"counting tokens"')) child.kill('SIGTERM');
   });

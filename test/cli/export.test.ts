@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { openSae, saveSae } from '../../src/sae/saelens.js';
 import { randomSae } from '../sae/random-sae.js';
 import { temporaryDirectory } from '../temporary.js';
+import { logged, refusedUsage } from './refused.js';
 import { run } from './run-program.js';
 
 test('export writes a JumpReLU SAE and prints its directory; without --as it says what is missing', async () => {
@@ -12,9 +13,7 @@ test('export writes a JumpReLU SAE and prints its directory; without --as it say
   const [sae, out] = [join(root, 'gated'), join(root, 'jumprelu')];
   mkdirSync(sae);
   await saveSae(sae, randomSae('gated', 5, 9, 1), {});
-  const asked = await run('export', '--sae', sae, '--out', out);
-  assert.equal(asked.code, 2);
-  assert.match(asked.stderr, /--as is missing/);
+  refusedUsage(await run(...logged(['export', '--sae', sae, '--out', out])), 'config/missing-flag', '--as');
   assert.ok(!existsSync(out));
   const { code, stdout, stderr } = await run('export', '--sae', sae, '--as', 'jumprelu', '--out', out);
   assert.equal(code, 0, stderr);

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { sha256 } from '../hub/fake-hub.js';
 import { tinyHub } from '../hub/tiny-hub.js';
 import { temporaryDirectory } from '../temporary.js';
+import { logged, refused } from './refused.js';
 import { run, sleep, startIn } from './run-program.js';
 
 const HOOK = 'blocks.1.hook_resid_post';
@@ -38,22 +39,23 @@ test('harvest takes a hub id, and gives what the same files in a directory give'
   // And offline, from the cache.
   const offline = { ...environment, HF_HUB_OFFLINE: '1', HF_ENDPOINT: 'http://127.0.0.1:9' };
   assert.equal((await startIn(offline, ...harvest('offline')).outcome).code, 0);
-  const refused = await startIn({ ...offline, HF_HUB_CACHE: join(root, 'none') }, ...harvest('none')).outcome;
-  assert.equal(refused.code, 1);
-  assert.match(refused.stderr, /^sae-pipe: google\/tiny at revision "main" is not in the cache .* --offline/);
-  assert.equal(refused.stderr.trim().split('\n').length, 1);
+  const none = join(root, 'none');
+  const missing = await startIn({ ...offline, HF_HUB_CACHE: none }, ...logged(harvest('none'))).outcome;
+  refused(missing, 'hub/not-cached', 'google/tiny', 'main', none, '--offline');
+  assert.equal(missing.stderr.trim().split('\n').length, 1);
 });
 
 test('what can be refused without the model is refused before it is downloaded', async (t) => {
   const { hub, cache } = await tinyHub(t);
   const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
-  const { code } = await startIn(environment, ...harvest('x').map((arg) => (arg === corpus ? 'nowhere.txt' : arg)))
-    .outcome;
-  assert.equal(code, 1);
-  const evaluate = ['eval', '--sae', 'x', '--model', 'google/tiny', '--corpus', corpus, '--out', 'assets'];
-  assert.match((await startIn(environment, ...evaluate).outcome).stderr, /assets exists and is not empty/);
-  evaluate[evaluate.length - 1] = join(root, 'evaluation');
-  assert.match((await startIn(environment, ...evaluate).outcome).stderr, /x is not an SAE directory/);
+  const evaluate = ['eval', '--sae', 'x', '--model', 'google/tiny', '--corpus', corpus, '--out'];
+  for (const [words, code, named] of [
+    [harvest('x').map((arg) => (arg === corpus ? 'nowhere.txt' : arg)), 'corpus/none', 'nowhere.txt'],
+    [[...evaluate, 'assets'], 'disk/out-exists', 'assets'],
+    [[...evaluate, join(root, 'evaluation')], 'sae/not-an-sae', 'x'],
+  ] as const) {
+    refused(await startIn(environment, ...logged(words)).outcome, code, named);
+  }
   assert.equal(hub.seen.length, 0);
 });
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { logged, refused } from './refused.js';
 import { run, sleep, start, startIn } from './run-program.js';
 
 const HOOK = 'blocks.2.hook_resid_post';
@@ -46,9 +47,8 @@ test('the commands of the README work one after another, flags winning over the 
   assert.deepEqual([again.code, again.stdout], [0, evaluated.stdout], again.stderr);
   assert.match(again.stderr, /nothing was measured again/);
   for (const other of [{ tokens: 1999 }, { batch: 3 }, { corpus: 'assets/corpus/train.jsonl.gz' }] as Flags[]) {
-    const refused = await run(...command('eval', { sae, tokens: 2000, out: evaluation, ...other }));
-    assert.equal(refused.code, 1);
-    assert.match(refused.stderr, /exists and is not empty.*--overwrite/);
+    const outcome = await run(...logged(command('eval', { sae, tokens: 2000, out: evaluation, ...other })));
+    refused(outcome, 'disk/out-exists', evaluation, '--overwrite');
   }
   assert.deepEqual(filesBelow(evaluation), before);
   const page = join(root, 'report.html');
@@ -57,9 +57,8 @@ test('the commands of the README work one after another, flags winning over the 
   assert.match(readFileSync(page, 'utf8'), /^<!doctype html>/i);
   const drawn = readFileSync(page);
   assert.equal((await run('report', evaluation, '--out', page)).code, 0, 'the same page once more');
-  const retitled = await run('report', evaluation, '--out', page, '--title', 'Another');
-  assert.equal(retitled.code, 1);
-  assert.match(retitled.stderr, /exists\..*--overwrite/);
+  const retitled = await run(...logged(['report', evaluation, '--out', page, '--title', 'Another']));
+  refused(retitled, 'disk/out-exists', page, '--overwrite');
   assert.deepEqual(readFileSync(page), drawn);
   assert.deepEqual(readdirSync('assets/tiny-gemma'), assets, 'nothing is written beside the weights');
 });
@@ -77,25 +76,22 @@ test('the demo runs every stage, and refuses a directory that holds something be
   }
   assert.match(readFileSync(join(out, 'report.html'), 'utf8'), /Gated and standard SAEs on tiny-gemma/);
   rmSync(join(out, 'acts'), { recursive: true });
-  const again = await run('demo', '--out', out);
-  assert.equal(again.code, 1);
-  assert.match(again.stderr, /demo exists and is not empty/);
+  refused(await run(...logged(['demo', '--out', out])), 'disk/out-exists', out);
   assert.ok(!readdirSync(out).includes('acts'), 'nothing was harvested');
 });
 
 test('failures exit 1 with one line of cause and remedy; --verbose adds the stack', async () => {
-  for (const [args, message] of [
-    [harvest(join(root, 'f1'), { model: root }), /config\.json/],
-    [harvest(join(root, 'f2'), { hook: 'blocks.9.hook_resid_post' }), /There is no hook/],
-    [harvest(acts), /exists and is not empty.*--overwrite.*--resume/],
-    [train(join(root, 'f3'), { activations: root }), /is not an activation store/],
-    [command('eval', { sae: root, out: join(root, 'f4') }), /is not an SAE directory/],
-    [['report', root, '--out', join(root, 'f5.html')], /eval\.json/],
+  for (const [args, code, ...named] of [
+    [harvest(join(root, 'f1'), { model: root }), 'lm/no-config', root],
+    [harvest(join(root, 'f2'), { hook: 'blocks.9.hook_resid_post' }), 'lm/no-hook', 'blocks.9.hook_resid_post'],
+    [harvest(acts), 'disk/out-exists', acts, '--overwrite', '--resume'],
+    [train(join(root, 'f3'), { activations: root }), 'activations/not-a-store', root],
+    [command('eval', { sae: root, out: join(root, 'f4') }), 'sae/not-an-sae', root],
+    [['report', root, '--out', join(root, 'f5.html')], 'eval/no-evaluation', 'eval.json'],
   ] as const) {
-    const { code, stderr } = await run(...args);
-    assert.equal(code, 1, stderr);
-    assert.match(stderr, message);
-    assert.equal(stderr.trim().split('\n').length, 1, stderr);
+    const outcome = await run(...logged(args));
+    refused(outcome, code, ...named);
+    assert.equal(outcome.stderr.trim().split('\n').length, 1, outcome.stderr);
   }
   assert.match((await run('report', root, '--out', join(root, 'f5.html'), '--verbose')).stderr, /\n\s+at /);
   for (const name of ['f1', 'f2', 'f3', 'f4', 'f5.html']) assert.ok(!readdirSync(root).includes(name), name);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { prose } from '../corpus/prose.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { logged, refused, refusedUsage, saysRefusal } from './refused.js';
 import { type Outcome, run, sleep, start, startPipe } from './run-program.js';
 
 const HOOK = 'blocks.1.hook_mlp_out';
@@ -56,12 +57,6 @@ async function outputOf(args: readonly string[]): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-/** One line of cause and remedy at the end, and no stack. */
-function saysLast(stderr: string, message: RegExp): void {
-  assert.match(stderr.trim().split('\n').at(-1)!, message);
-  assert.doesNotMatch(stderr, /\n\s+at /);
-}
-
 async function until(condition: () => boolean): Promise<void> {
   for (let i = 0; i < 6000; i++) {
     if (condition()) return;
@@ -110,25 +105,22 @@ test('standard output holds the stream and nothing else', async () => {
   assert.deepEqual(weights('replayed'), weights('store'));
 
   // Cut, it trains nothing; with the whole again, the run goes on from what it had.
-  const cut = await fed(bytes.subarray(0, bytes.length / 2), train(at('cut'), stream));
-  assert.equal(cut.code, 1);
-  saysLast(cut.stderr, /^sae-pipe: standard input ended after \d+ of 3000 rows\. The command that writes it failed/);
-  assert.match(cut.stderr, /step \d+ of 23 is kept in .*cut; continue with the same command and --resume/);
+  const cut = await fed(bytes.subarray(0, bytes.length / 2), logged(train(at('cut'), stream)));
+  refused(cut, 'activations/stream-cut-short', /after \d+ of 3000 rows/);
+  assert.match(cut.stderr, /step \d+ of 23 is kept in .*cut; .*--resume/);
   assert.ok(!existsSync(join(at('cut'), 'cfg.json')), 'no SAE');
   const resumed = await fed(bytes, train(at('cut'), [...stream, '--resume']));
   assert.equal(resumed.code, 0, resumed.stderr);
   assert.deepEqual(weights('cut'), weights('store'));
 
-  const more = await fed(bytes, train(at('more'), [...stream, '--steps', '24']));
-  assert.equal(more.code, 2);
-  saysLast(more.stderr, /standard input brings 3000 activations once, and 3072 are asked for/);
+  const more = await fed(bytes, logged(train(at('more'), [...stream, '--steps', '24'])));
+  refusedUsage(more, 'train/too-few-activations', '3000', '3072');
   assert.ok(!existsSync(at('more')));
 
   const other = Buffer.from(bytes);
   other.write('"version":2', other.indexOf('"version":1'));
-  const refused = await fed(other, train(at('version'), stream));
-  assert.equal(refused.code, 1);
-  saysLast(refused.stderr, /stream of format version 2; this program reads version 1/);
+  const newer = await fed(other, logged(train(at('version'), stream)));
+  refused(newer, 'activations/other-version', 'version 2', 'version 1');
 });
 
 test('a stream of another text is refused on --resume, before and after the run is finished', async () => {
@@ -143,14 +135,11 @@ test('a stream of another text is refused on --resume, before and after the run 
   writeFileSync(corpus, `Another beginning. ${text}`);
   const other = await outputOf(writer);
   const reader = train(at('other'), [...stream, '--steps', '14', '--resume']);
-  const cut = await fed(first.subarray(0, first.length / 2), reader);
-  assert.equal(cut.code, 1, cut.stderr);
+  refused(await fed(first.subarray(0, first.length / 2), logged(reader)), 'activations/stream-cut-short');
 
   for (const finished of [false, true]) {
     const before = filesBelow(at('other'));
-    const refused = await fed(other, reader);
-    assert.equal(refused.code, 1, refused.stderr);
-    saysLast(refused.stderr, /^sae-pipe: standard input brings another text than the one that this run was trained on/);
+    refused(await fed(other, logged(reader)), 'activations/other-text', 'standard input');
     assert.deepEqual(filesBelow(at('other')), before);
     const resumed = await fed(first, reader);
     assert.equal(resumed.code, 0, resumed.stderr);
@@ -184,21 +173,21 @@ test('a stop while the rest of a stream is passed over is heard, and the SAE is 
 
 test('killing the writer ends training with one sentence, exit 1 and no SAE', async () => {
   const long = harvest('-', [], 400_000);
-  const pipe = startPipe(temporaryDirectory(), long, train(at('orphan'), stream));
+  const pipe = startPipe(temporaryDirectory(), long, logged(train(at('orphan'), stream)));
   await until(() => existsSync(join(at('orphan'), 'metrics.jsonl')) && stepsOf('orphan') > 3);
   process.kill(await pipe.left.pid(), 'SIGKILL');
   assert.deepEqual(await pipe.codes, [137, 1]);
-  saysLast(pipe.right.stderr(), /^sae-pipe: standard input ended after \d+ of 400000 rows\./);
+  saysRefusal(pipe.right.stderr(), 'activations/stream-cut-short', /after \d+ of 400000 rows/);
   assert.match(readdirSync(at('orphan')).sort().join(' '), /^checkpoint-\d{8}\.safetensors metrics\.jsonl run\.json$/);
 });
 
 test('killing the reader ends the harvest with one sentence and exit 1', async () => {
   const long = harvest('-', [], 400_000);
-  const pipe = startPipe(temporaryDirectory(), long, train(at('killed'), stream));
+  const pipe = startPipe(temporaryDirectory(), logged(long), train(at('killed'), stream));
   await until(() => existsSync(join(at('killed'), 'metrics.jsonl')) && stepsOf('killed') > 3);
   process.kill(await pipe.right.pid(), 'SIGKILL');
   assert.deepEqual(await pipe.codes, [1, 137]);
-  saysLast(pipe.left.stderr(), /^sae-pipe: The reader of standard output went away after \d+ of 400000 rows\./);
+  saysRefusal(pipe.left.stderr(), 'activations/reader-gone', /after \d+ of 400000 rows/);
 });
 
 test('a stop of the whole pipe keeps the steps that were made, and both sides exit 130', async () => {
@@ -268,21 +257,13 @@ test('a second signal ends a model at work at once, by the signal itself', async
 });
 
 test('what is no stream ends in one sentence, and nothing is written', async () => {
-  const garbage = await fed(
-    'not a stream, but a text that is long enough to be taken for one\n',
-    train(at('g'), stream),
-  );
-  assert.equal(garbage.code, 1);
-  saysLast(garbage.stderr, /^sae-pipe: standard input is not an Arrow stream\. Feed it with `sae-pipe harvest/);
-  const nothing = await fed('', train(at('g'), stream));
-  assert.equal(nothing.code, 1);
-  saysLast(
-    nothing.stderr,
-    /^sae-pipe: standard input ended before its first row\. The command that writes it says why\./,
-  );
-  const failing = startPipe(temporaryDirectory(), harvest('-', ['--text-field', 'none']), train(at('g'), stream));
+  const reader = logged(train(at('g'), stream));
+  const garbage = await fed('not a stream, but a text that is long enough to be taken for one\n', reader);
+  refused(garbage, 'activations/not-arrow', 'standard input', 'sae-pipe harvest');
+  refused(await fed('', reader), 'activations/empty-stream', 'standard input');
+  const failing = startPipe(temporaryDirectory(), logged(harvest('-', ['--text-field', 'none'])), reader);
   assert.deepEqual(await failing.codes, [1, 1]);
-  saysLast(failing.left.stderr(), /has no text in "none"/);
-  saysLast(failing.right.stderr(), /ended before its first row/);
+  saysRefusal(failing.left.stderr(), 'corpus/no-text', '"none"', '--text-field');
+  saysRefusal(failing.right.stderr(), 'activations/empty-stream');
   assert.ok(!existsSync(at('g')));
 });

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { temporaryDirectory } from '../temporary.js';
 import { ask } from '../watch/request.js';
 import { begin, runIn } from '../watch/runs.js';
+import { logged, refused, refusedUsage } from './refused.js';
 import { run, sleep, start } from './run-program.js';
 
 const root = temporaryDirectory();
@@ -52,25 +53,24 @@ test('SIGTERM exits 143, and --log json says so on a line', async () => {
 test('a directory may be empty but must be one, and the port must be free', async () => {
   const { child, outcome, url } = await watching(temporaryDirectory());
   assert.match((await ask(url, '/')).body, /No run yet/);
-  const taken = await run('watch', root, '--port', new URL(url).port);
-  assert.equal(taken.code, 1);
-  assert.match(taken.stderr, /^sae-pipe: Port \d+ of 127\.0\.0\.1 is in use\. Choose another with --port[^\n]*\n$/);
+  const { port } = new URL(url);
+  const taken = await run(...logged(['watch', root, '--port', port]));
+  refused(taken, 'watch/port-in-use', port, '127.0.0.1', '--port');
   child.kill('SIGINT');
   await outcome;
   const file = join(root, 'file');
   writeFileSync(file, '');
-  for (const [args, code, message] of [
-    [['watch', join(root, 'none')], 1, /^sae-pipe: There is no directory .*none\. Give the --out of train/],
-    [['watch', file], 1, /^sae-pipe: .*file is not a directory\./],
-    [['watch'], 2, /<directory> is missing/],
-    [['watch', root, '--port', '65536'], 2, /--port: "65536" is too large/],
-    [['watch', root, '--port', 'http'], 2, /--port: "http" is not a number/],
-    [['watch', root, root], 2, /takes no argument/],
+  for (const [how, args, code, ...named] of [
+    [refused, [join(root, 'none')], 'watch/no-directory', join(root, 'none'), '--out'],
+    [refused, [file], 'watch/no-directory', file],
+    [refusedUsage, [], 'config/missing-flag', '<directory>'],
+    [refusedUsage, [root, '--port', '65536'], 'config/wrong-value', '--port', '65536'],
+    [refusedUsage, [root, '--port', 'http'], 'config/wrong-value', '--port', 'http'],
+    [refusedUsage, [root, root], 'cli/surplus-argument', root],
   ] as const) {
-    const refused = await run(...args);
-    assert.equal(refused.code, code, `${args.join(' ')}: ${refused.stderr}`);
-    assert.match(refused.stderr, message);
-    assert.equal(refused.stderr.trim().split('\n').length, 1);
-    assert.equal(refused.stdout, '');
+    const outcome = await run(...logged(['watch', ...args]));
+    how(outcome, code, ...named);
+    assert.equal(outcome.stderr.trim().split('\n').length, 1);
+    assert.equal(outcome.stdout, '');
   }
 });

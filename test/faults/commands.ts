@@ -69,15 +69,6 @@ export async function copyOfMade(directory: string): Promise<Made> {
   return placesIn(directory);
 }
 
-/** Ended with 1, one line of cause and remedy, and no stack. */
-export function refused({ code, signal, stderr }: Outcome, message: RegExp): void {
-  assert.deepEqual([code, signal], [1, null], stderr);
-  const last = stderr.trim().split('\n').at(-1)!;
-  assert.match(last, message);
-  assert.match(last, /^sae-pipe: .+[.)] [A-Z].+\.$/, 'cause and remedy');
-  assert.doesNotMatch(stderr, /\n\s+at |fault of the program/);
-}
-
 /** Every file below a directory, which need not be there; of curves the speed, which no two runs share, left out. */
 export function resultsBelow(directory: string): Map<string, string> {
   if (!existsSync(directory)) return new Map();

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { logged, refused } from '../cli/refused.js';
 import { temporaryDirectory } from '../temporary.js';
 import {
   evalWords,
@@ -9,7 +10,6 @@ import {
   harvestWords,
   made,
   nothingHalfWritten,
-  refused,
   resultsBelow,
   succeeds,
   trainWords,
@@ -59,8 +59,13 @@ async function failsAnywhere(name: string, words: (directory: string) => string[
   const expected = named(whole);
   for (const point of pointsOf(operations)) {
     const directory = placed(join(root, `${name}-${point}`));
-    const failed = await runOnFailingDisk(disk(directory, point, point % 2 ? 'ENOSPC' : 'EIO'), words(directory));
-    refused(failed, point % 2 ? /The disk is full: .*Free space and give the same command again/ : /\(EIO on \w+\)\./);
+    const full = point % 2 === 1;
+    const failing = disk(directory, point, full ? 'ENOSPC' : 'EIO');
+    const failed = await runOnFailingDisk(failing, logged(words(directory)));
+    const codes = full ? (['disk/full'] as const) : (['disk/not-written', 'disk/unconfirmed'] as const);
+    // A sweep names the causes of its failed runs under one code.
+    const sweeps = name === 'sweep' ? (['sweep/runs-failed'] as const) : [];
+    refused(failed, [...codes, ...sweeps], directory, full ? 'disk is full' : /EIO on \w+/);
     nothingHalfWritten(directory, expected, named(directory));
     const resumed = await succeeds([...words(directory), ...again]);
     assert.doesNotMatch(resumed.stderr, /sae-pipe:/);

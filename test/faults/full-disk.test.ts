@@ -4,18 +4,10 @@ import { once } from 'node:events';
 import { readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { logged, refused } from '../cli/refused.js';
 import { type Outcome, run, sleep, start } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
-import {
-  evalWords,
-  harvestWords,
-  made,
-  nothingHalfWritten,
-  refused,
-  resultsBelow,
-  succeeds,
-  trainWords,
-} from './commands.js';
+import { evalWords, harvestWords, made, nothingHalfWritten, resultsBelow, succeeds, trainWords } from './commands.js';
 
 const root = temporaryDirectory();
 const { acts, store, sae, evaluated } = await made();
@@ -59,7 +51,8 @@ test('a disk that fills up in the midst of a harvest: one sentence, and --resume
   await succeeds(harvestWords(whole, LONGER));
   const words = harvestWords(join(place, 'acts'), LONGER);
   // Room for half of a shard.
-  refused(await filledOnce(place, /shard-00003\.arrow$/, 50_000, words), /The disk is full: .*arrow|manifest\.json/);
+  const full = await filledOnce(place, /shard-00003\.arrow$/, 50_000, logged(words));
+  refused(full, 'disk/full', /\.arrow|manifest\.json/);
   nothingHalfWritten(join(place, 'acts'), resultsBelow(whole));
   rmSync(join(place, 'ballast'));
   await succeeds([...words, '--resume']);
@@ -73,7 +66,8 @@ test('a disk that fills up in the midst of a training: the same', async (t) => {
   const words = (to: string) => trainWords(store, to, { steps: 600 });
   await succeeds(words(whole));
   // Room for a checkpoint, but not for one more beside it.
-  refused(await filledOnce(place, /checkpoint-\d+\.safetensors$/, 400_000, words(out)), /The disk is full: /);
+  const full = await filledOnce(place, /checkpoint-\d+\.safetensors$/, 400_000, logged(words(out)));
+  refused(full, 'disk/full', out);
   nothingHalfWritten(out, resultsBelow(whole));
   rmSync(join(place, 'ballast'));
   const resumed = await succeeds([...words(out), '--resume']);
@@ -84,7 +78,7 @@ test('a disk that fills up in the midst of a training: the same', async (t) => {
 test('what is known to be too large for the disk is refused before anything is written', async (t) => {
   const place = smallDisk(t, 2 ** 20);
   if (!place) return;
-  refused(await run(...harvestWords(join(place, 'acts'))), /too full for .*1\.1 MiB are needed/);
+  refused(await run(...logged(harvestWords(join(place, 'acts')))), 'disk/too-full', '1.1 MiB');
   assert.deepEqual(readdirSync(place), []);
 });
 
@@ -131,10 +125,7 @@ for (const [name, kibibytes, file, words, whole, again] of [
 ] as const) {
   test(`a limit on the size of files does not kill ${name}`, async () => {
     const out = join(root, name.replaceAll(' ', '-'));
-    refused(
-      await limited(kibibytes, words(out)),
-      new RegExp(`${file}.* could not be written: it would exceed the file size limit`),
-    );
+    refused(await limited(kibibytes, logged(words(out))), 'disk/file-size-limit', file);
     nothingHalfWritten(out, resultsBelow(whole));
     await succeeds([...words(out), ...again]);
     assert.deepEqual(resultsBelow(out), resultsBelow(whole));
@@ -145,7 +136,7 @@ test('the metrics of a training may reach the limit, too, and no torn line stays
   const out = join(root, 'metrics');
   const settings = { steps: 60, 'log-every': 1, 'checkpoint-every': 0 };
   const words = trainWords(store, out, settings);
-  refused(await limited(4, words), /metrics\.jsonl could not be written: it would exceed the file size limit/);
+  refused(await limited(4, logged(words)), 'disk/file-size-limit', 'metrics.jsonl');
   nothingHalfWritten(out, new Map());
   const whole = join(root, 'metrics-whole');
   await succeeds(trainWords(store, whole, settings));

@@ -7,6 +7,7 @@ import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { initialise } from '../../src/sae/registry.js';
 import { square } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
+import { logged, refused } from '../cli/refused.js';
 import { run } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
 import { changedTensor } from './damage.js';
@@ -28,9 +29,11 @@ before(async () => {
 
 const evaluate = (out: string, of: string, model: string, ...more: string[]) =>
   run(
-    'eval',
-    ...['--sae', of, '--model', model, '--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '600'],
-    ...['--any-model', '--out', out, ...more],
+    ...logged([
+      'eval',
+      ...['--sae', of, '--model', model, '--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '600'],
+      ...['--any-model', '--out', out, ...more],
+    ]),
   );
 
 const model = (change: (bytes: Buffer) => void) =>
@@ -42,9 +45,8 @@ for (const tensor of ['W_enc', 'W_dec', 'b_dec', 'b_gate', 'b_mag', 'r_mag']) {
       bytes.writeFloatLE(Number.NaN, bytes.length - 4);
     });
     const out = fresh();
-    const { code, stderr } = await evaluate(out, damaged, 'assets/tiny-gemma');
-    assert.equal(code, 1);
-    assert.match(stderr, new RegExp(`sae_weights\\.safetensors holds NaN in ${tensor}\\.`));
+    const outcome = await evaluate(out, damaged, 'assets/tiny-gemma');
+    refused(outcome, 'sae/not-finite', join(damaged, 'sae_weights.safetensors'), 'NaN', tensor);
     assert.ok(!existsSync(out));
   });
 }
@@ -54,39 +56,23 @@ test('an SAE whose reconstructions overflow is named, not the model', async () =
     for (let at = 0; at < bytes.length; at += 4) bytes.writeFloatLE(3e38, at);
   });
   const out = fresh();
-  const { code, stderr } = await evaluate(out, huge, 'assets/tiny-gemma');
-  assert.equal(code, 1);
-  assert.ok(stderr.includes(`${huge} reconstructs values that are not finite`), stderr);
+  refused(await evaluate(out, huge, 'assets/tiny-gemma'), 'eval/reconstruction-not-finite', huge);
   assert.ok(!existsSync(out));
 });
 
 test('a NaN in the weights of the model is told by the hook where it begins, of eval and of harvest', async () => {
   const damaged = model((bytes) => bytes.writeUInt16LE(0x7fc0, 100));
   const out = fresh();
-  const evaluated = await evaluate(out, sae, damaged);
-  assert.equal(evaluated.code, 1);
-  assert.match(
-    evaluated.stderr,
-    /The loss of \S+ is not finite in contexts 0 to \d+, first at blocks\.1\.hook_mlp_out/,
-  );
-  assert.match(evaluated.stderr, /weights are damaged/);
+  const begins = 'first at blocks.1.hook_mlp_out';
+  refused(await evaluate(out, sae, damaged), 'eval/loss-not-finite', /contexts 0 to \d+/, begins);
   const acts = fresh();
   const words = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '500', '--context', '128'];
-  const harvested = await run(
-    ...(['harvest', '--model', damaged, '--hook', 'blocks.3.hook_resid_post', ...words, '--out', acts] as const),
-  );
-  assert.equal(harvested.code, 1);
-  assert.match(
-    harvested.stderr,
-    /not finite at blocks\.3\.hook_resid_post \(layer 3\), in context 0 at position 1, and/,
-  );
-  assert.match(harvested.stderr, /first at blocks\.1\.hook_mlp_out/);
-  const trained = await run(
-    ...(['train', '--model', damaged, '--hook', 'blocks.3.hook_resid_post', ...words, '--d-sae', '64'] as const),
-    ...['--batch', '64', '--out', fresh()],
-  );
-  assert.equal(trained.code, 1);
-  assert.match(trained.stderr, /first at blocks\.1\.hook_mlp_out/);
+  const read = ['--model', damaged, '--hook', 'blocks.3.hook_resid_post', ...words];
+  const harvested = await run(...logged(['harvest', ...read, '--out', acts]));
+  const where = /blocks\.3\.hook_resid_post \(layer 3\), in context 0 at position 1/;
+  refused(harvested, 'harvest/not-finite', where, begins);
+  const trained = await run(...logged(['train', ...read, '--d-sae', '64', '--batch', '64', '--out', fresh()]));
+  refused(trained, 'harvest/not-finite', begins);
   assert.ok(!existsSync(out));
 });
 
@@ -100,16 +86,14 @@ test('a model that overflows in float16 is told so, with the precision to use', 
   });
   const words = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '500', '--context', '128'];
   const at = ['--hook', HOOK, '--dtype', 'float32'];
-  const half = await run('harvest', '--model', large, ...at, ...words, '--precision', 'float16', '--out', fresh());
-  assert.equal(half.code, 1);
-  assert.match(half.stderr, /not finite at blocks\.1\.hook_mlp_out \(layer 1\), in context \d+ at position \d+/);
-  assert.match(half.stderr, /--precision float32/);
+  const harvest = ['harvest', '--model', large, ...at, ...words, '--precision', 'float16', '--out', fresh()];
+  const where = /blocks\.1\.hook_mlp_out \(layer 1\), in context \d+ at position \d+/;
+  refused(await run(...logged(harvest)), 'harvest/not-finite', where, '--precision float32');
   const whole = await run('harvest', '--model', large, ...at, ...words, '--precision', 'float32', '--out', fresh());
   assert.equal(whole.code, 0, whole.stderr);
   const out = fresh();
   const evaluated = await evaluate(out, sae, large, '--precision', 'float16');
-  assert.equal(evaluated.code, 1);
-  assert.match(evaluated.stderr, /first at blocks\.1\.hook_mlp_out.*--precision float32/s);
+  refused(evaluated, 'eval/loss-not-finite', 'first at blocks.1.hook_mlp_out', '--precision float32');
 });
 
 test('what is not finite ends a harvest after the windows that are whole, which --resume keeps', async () => {
@@ -122,20 +106,18 @@ test('what is not finite ends a harvest after the windows that are whole, which 
   const flags = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '30000', '--context', '128'];
   const window = ['--batch', '4', '--window-rows', '508', '--rows-per-shard', '300', '--hook', HOOK];
   const args = ['harvest', '--model', damaged, ...flags, ...window, '--out', out];
-  const { code, stderr } = await run(...args);
-  assert.equal(code, 1);
-  assert.match(stderr, new RegExp(`in context ${first.context} at position ${first.pos}`));
+  const where = `in context ${first.context} at position ${first.pos}`;
+  refused(await run(...logged(args)), 'harvest/not-finite', where);
   const manifest = () => JSON.parse(readFileSync(join(out, HOOK, 'manifest.json'), 'utf8'));
   const windows = Math.floor(first.context / 4);
   assert.equal(manifest().contexts.length, windows);
   assert.equal(manifest().complete, false);
   const before = manifest();
-  const again = await run(...args, '--resume');
-  assert.equal(again.code, 1);
-  assert.match(again.stderr, new RegExp(`in context ${first.context} at position ${first.pos}`));
+  refused(await run(...logged([...args, '--resume'])), 'harvest/not-finite', where);
   assert.deepEqual(manifest(), before);
-  const trained = await run('train', '--activations', join(out, HOOK), '--d-sae', '64', '--out', fresh());
-  assert.match(trained.stderr, /is not complete/);
+  const store = join(out, HOOK);
+  const trained = await run(...logged(['train', '--activations', store, '--d-sae', '64', '--out', fresh()]));
+  refused(trained, 'activations/incomplete', store);
 });
 
 /** A token that contexts 0 to 7 lack, and where it comes first. */

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import type { RefusalCode } from '../../src/errors/codes.js';
+import { logged, refused } from '../cli/refused.js';
 import { run } from '../cli/run-program.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { evalWords, HOOK, harvestWords, made, refused, trainWords } from './commands.js';
+import { evalWords, HOOK, harvestWords, made, trainWords } from './commands.js';
 
 const root = temporaryDirectory();
 const { store, sae, evaluated } = await made();
@@ -30,17 +32,21 @@ const STAGES: Readonly<Record<string, (out: string) => string[]>> = {
 for (const [name, words] of Object.entries(STAGES)) {
   test(`${name}: an --out where nothing can be made is refused in a sentence, and nothing is left`, async () => {
     const before = [...filesBelowOf(root)];
-    const places: [path: string, cause: RegExp][] = [
-      [join(root, 'file', 'out'), /file is not a directory/],
-      [join(root, 'dangling', 'out'), /dangling is a link to nothing/],
-      [join(root, 'one', 'out'), /loop/],
-      [join(root, 'n'.repeat(300)), /too long/],
+    const places: [path: string, code: RefusalCode, name: string][] = [
+      [join(root, 'file', 'out'), 'disk/parent-not-a-directory', join(root, 'file')],
+      [join(root, 'dangling', 'out'), 'disk/broken-link', join(root, 'dangling')],
+      [join(root, 'one', 'out'), 'disk/link-loop', join(root, 'one')],
+      [join(root, 'n'.repeat(300)), 'disk/name-too-long', 'nnn'],
     ];
     if (process.platform === 'linux') {
-      places.push(['/proc/sae-pipe', /takes no new directories/], ['/dev/null/out', /\/dev\/null is not a directory/]);
+      places.push(['/proc/sae-pipe', 'disk/no-new-directories', '/proc']);
+      places.push(['/dev/null/out', 'disk/parent-not-a-directory', '/dev/null']);
     }
-    const outcomes = await Promise.all(places.map(([path]) => run(...words(path))));
-    for (const [i, outcome] of outcomes.entries()) refused(outcome, places[i]![1]);
+    const outcomes = await Promise.all(places.map(([path]) => run(...logged(words(path)))));
+    for (const [i, outcome] of outcomes.entries()) {
+      const [, code, name] = places[i]!;
+      refused(outcome, code, name);
+    }
     assert.deepEqual([...filesBelowOf(root)], before);
   });
 }

@@ -18,6 +18,7 @@ import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { exportSae } from '../../src/sae/convert.js';
 import { sweep } from '../../src/sweep/sweep.js';
 import { train } from '../../src/train/train.js';
+import { logged, refused } from '../cli/refused.js';
 import { run, sleep, start } from '../cli/run-program.js';
 import { refuses } from '../config/refuses.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
@@ -53,16 +54,11 @@ for (const again of ['', '--overwrite', '--resume']) {
     const command = ['train', '--activations', activations, ...flags, '--out', out];
     const { child, outcome } = start(...command);
     await until(() => linesOf(join(out, 'metrics.jsonl')) > 12);
-    const { code, stdout, stderr } = await run(...command, ...(again ? [again] : []));
-    assert.equal(code, 1);
-    assert.equal(stdout, '');
-    const [line, ...others] = stderr.trim().split('\n');
-    assert.deepEqual(others, [], stderr);
-    assert.ok(line!.startsWith(`sae-pipe: ${out} is in use by \`sae-pipe train\` (pid ${child.pid} of `), line);
-    assert.match(
-      line!,
-      / on \S+, since \d{4}-\d\d-\d\dT[\d:.]+Z\)\. Wait for it or stop it, or choose another --out\.$/,
-    );
+    const second = await run(...logged([...command, ...(again ? [again] : [])]));
+    const owner = ['`sae-pipe train`', `pid ${child.pid} of `, / on \S+, since \d{4}-\d\d-\d\dT[\d:.]+Z/];
+    refused(second, 'disk/in-use', out, ...owner, '--out');
+    assert.equal(second.stdout, '');
+    assert.equal(second.stderr.trim().split('\n').length, 1, second.stderr);
     assert.equal(child.exitCode, null, 'the first goes on');
     child.kill('SIGKILL');
     await outcome;
@@ -79,10 +75,10 @@ test('of harvests begun at once one writes the stores, and the others leave them
   const out = join(root, 'at-once');
   const flags = ['--model', model, '--corpus', corpus, '--hook', HOOK, '--tokens', '2000', '--context', '64'];
   const command = ['harvest', ...flags, '--rows-per-shard', '200'];
-  const outcomes = await Promise.all([1, 2, 3].map(() => run(...command, '--out', out, '--overwrite')));
+  const outcomes = await Promise.all([1, 2, 3].map(() => run(...logged([...command, '--out', out, '--overwrite']))));
   const won = outcomes.filter(({ code }) => code === 0);
   assert.ok(won.length >= 1, outcomes[0]!.stderr);
-  for (const { code, stderr } of outcomes) if (code !== 0) assert.match(stderr, /is in use by `sae-pipe harvest`/);
+  for (const outcome of outcomes.filter(({ code }) => code !== 0)) refused(outcome, 'disk/in-use', 'sae-pipe harvest');
   assert.deepEqual(leftOver(out), []);
   assert.equal((await run(...command, '--out', join(root, 'alone'))).code, 0);
   assert.deepEqual(filesBelow(out), filesBelow(join(root, 'alone')));

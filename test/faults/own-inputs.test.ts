@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { linkSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { logged, refusedUsage } from '../cli/refused.js';
 import { run } from '../cli/run-program.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { copyOfMade, trainWords } from './commands.js';
@@ -24,9 +25,7 @@ test('no command replaces what it reads, whatever name it is given', async () =>
     ['eval', '--sae', sae, '--model', 'assets/tiny-gemma', '--corpus', curve, '--tokens', '100', '--out', evaluated],
   ];
   for (const words of commands) {
-    const { code, stderr } = await run(...words, '--overwrite');
-    assert.equal(code, 2, `${words.join(' ')}: ${stderr}`);
-    assert.match(stderr, /would be replaced, and it is .*input/);
+    refusedUsage(await run(...logged([...words, '--overwrite'])), 'disk/out-is-input', words.at(-1)!);
     assert.deepEqual(filesBelow(root), before, words.join(' '));
   }
 });

@@ -3,9 +3,10 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { LOCK_FILE, type Owner, thisProcess } from '../../src/disk/lock.js';
+import { logged, refused } from '../cli/refused.js';
 import { run } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
-import { evalWords, HOOK, harvestWords, refused, succeeds, trainWords } from './commands.js';
+import { evalWords, HOOK, harvestWords, succeeds, trainWords } from './commands.js';
 
 const root = temporaryDirectory();
 const acts = join(root, 'acts');
@@ -39,14 +40,19 @@ for (const [name, [words, held]] of Object.entries(STAGES)) {
       writeFileSync(lock, JSON.stringify({ ...owner, id: thisProcess().id }));
     }
     const before = locks.map((lock) => readFileSync(lock, 'utf8'));
-    refused(await run(...words(out)), /`sae-pipe train` \(pid 4711 of someone on node17, since .*--take-over/);
+    const named = ['sae-pipe train', 'pid 4711 of someone on node17', '--take-over'];
+    refused(
+      await run(...logged(words(out))),
+      name === 'sweep' ? ['disk/in-use-elsewhere', 'sweep/runs-failed'] : 'disk/in-use-elsewhere',
+      ...named,
+    );
     assert.deepEqual(
       locks.map((lock) => readFileSync(lock, 'utf8')),
       before,
     );
     const { stderr } = await succeeds([...words(out), '--take-over']);
-    const named = stderr.split('\n').filter((line) => line.includes('pid 4711 of someone on node17'));
-    assert.equal(named.length, held.length, stderr);
+    const lines = stderr.split('\n').filter((line) => line.includes('pid 4711 of someone on node17'));
+    assert.equal(lines.length, held.length, stderr);
     for (const lock of locks) assert.ok(!existsSync(lock));
   });
 }
@@ -55,6 +61,6 @@ test('--take-over takes nothing from a process of this machine', async () => {
   const out = join(root, 'alive');
   mkdirSync(out);
   writeFileSync(join(out, LOCK_FILE), JSON.stringify(thisProcess()));
-  const outcome = await run(...trainWords(join(acts, HOOK), out), '--take-over');
-  refused(outcome, /is in use by .* Wait for it or stop it/);
+  const outcome = await run(...logged([...trainWords(join(acts, HOOK), out), '--take-over']));
+  refused(outcome, 'disk/in-use', out, `pid ${process.pid}`);
 });

@@ -2,17 +2,9 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { logged, refused } from '../cli/refused.js';
 import { temporaryDirectory } from '../temporary.js';
-import {
-  evalWords,
-  harvestWords,
-  made,
-  nothingHalfWritten,
-  refused,
-  resultsBelow,
-  succeeds,
-  trainWords,
-} from './commands.js';
+import { evalWords, harvestWords, made, nothingHalfWritten, resultsBelow, succeeds, trainWords } from './commands.js';
 import { type Disk, operationsOf, runOnFailingDisk } from './run-on-failing-disk.js';
 
 /** `SAE_PIPE_LONG=1 node --test dist/test/faults/unsynced-directories.test.js` lets every single sync fail. */
@@ -55,8 +47,8 @@ async function failsOnce(
   const expected = named(whole);
   for (const point of pointsOf(count)) {
     const directory = placed(join(root, `${name}-${point}`));
-    const failed = await runOnFailingDisk(disk(directory, point), words(directory));
-    refused(failed, /\(EIO on fsync\)/);
+    const failed = await runOnFailingDisk(disk(directory, point), logged(words(directory)));
+    refused(failed, ['disk/not-written', 'disk/unconfirmed'], directory, 'EIO on fsync');
     const found = named(directory);
     nothingHalfWritten(directory, expected, found);
     const [last, ...others] = result;
@@ -109,10 +101,8 @@ test('a file system that syncs nothing, and one whose quota is used up', async (
   assert.deepEqual(resultsBelow(out), resultsBelow(sae));
   for (const syscall of ['write', 'mkdir']) {
     const place = join(root, `quota-${syscall}`);
-    refused(
-      await runOnFailingDisk({ ...disk, code: 'EDQUOT', only: [syscall] }, trainWords(store, place)),
-      /quota is used up/,
-    );
+    const failing = { ...disk, code: 'EDQUOT', only: [syscall] };
+    refused(await runOnFailingDisk(failing, logged(trainWords(store, place))), 'disk/quota', place);
     assert.ok(!existsSync(place));
   }
 });
