@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { logged, saysRefusal } from '../cli/refused.js';
 import { temporaryDirectory } from '../temporary.js';
 import { evalWords, made, resultsBelow, trainWords } from './commands.js';
 
@@ -59,8 +60,8 @@ for (const [name, shell] of Object.entries(CLOSED)) {
 test('results that standard output cannot take are told, and files are whole', async (t) => {
   if (!existsSync('/dev/full')) return t.skip('there is no /dev/full here');
   const out = join(root, 'full');
-  const { stdout, stderr } = await inShell('"$@" >/dev/full; echo "$?"', evalWords(sae, out));
+  const { stdout, stderr } = await inShell('"$@" >/dev/full; echo "$?"', logged(evalWords(sae, out)));
   assert.equal(stdout, '1');
-  assert.match(stderr, /\nsae-pipe: Standard output could not be written \(ENOSPC\)\. Send it elsewhere;/);
+  saysRefusal(stderr, 'cli/output-not-written', 'ENOSPC', '--out');
   assert.deepEqual(resultsBelow(out), resultsBelow(evaluated));
 });
