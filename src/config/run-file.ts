@@ -187,7 +187,7 @@ export function removeRunFile(directory: string): Promise<void> {
 }
 
 /** What cfg.json adds to the settings of run.json when the run has ended. */
-const RESULTS = ['text', 'final'];
+const RESULTS = ['text', 'final', 'lambda'];
 
 /**
  * The command of `train` that makes the SAE in `directory` again, from the run.json next to it. Null where there is

@@ -1,5 +1,6 @@
 import type { EvalRecord } from '../eval/record.js';
 import type { MetricsRecord } from '../sae/training-curve.js';
+import { trainingRecordOf } from '../sae/training-record.js';
 import { middleCut } from './chart.js';
 import { familyOf, MAIN_FAMILIES, STYLES } from './family-styles.js';
 import { exact } from './numbers-and-axes.js';
@@ -196,6 +197,7 @@ const shownNumber = (value: string) => (value !== '' && Number.isFinite(Number(v
 /** Settings that a reader tells SAEs apart by, the more telling first; any other one follows these. */
 const FACETS: readonly Facet[] = [
   { keys: ['l1', 'l1_coefficient'], say: (value) => `λ\u00a0${shownNumber(value)}` },
+  { keys: ['l0'], say: (value) => `L0\u00a0target\u00a0${shownNumber(value)}` },
   { keys: ['d_sae'], say: (value) => `${shownNumber(value)} features` },
   { keys: ['k'], say: (value) => `k\u00a0${shownNumber(value)}` },
   { keys: ['seed'], say: (value) => `seed ${value}` },
@@ -218,12 +220,16 @@ function cfgSettings(cfg: Readonly<Record<string, unknown>>): Map<string, string
   const all = [...flattened(cfg)].filter(([key]) => !NOT_SETTINGS.test(key));
   const ours = all.filter(([key]) => key.startsWith('metadata.sae_pipe.'));
   for (const [key, value] of [...ours, ...all]) if (!found.has(lastPart(key))) found.set(lastPart(key), value);
+  // λ was adjusted to it, and began as l1 says.
+  if (trainingRecordOf(cfg).l0 !== undefined) found.delete('l1');
   return found;
 }
 
 /** λ, the sparsity coefficient that cfg.json records; NaN where it records none. */
 export function recordedLambda(cfg: Readonly<Record<string, unknown>>): number {
   const settings = cfgSettings(cfg);
+  const { l0, lambda } = trainingRecordOf(cfg);
+  if (l0 !== undefined) return lambda ?? Number.NaN;
   const value = FACETS[0]!.keys.map((key) => settings.get(key)).find((text) => text !== undefined);
   return value === undefined || value === '' || value === 'null' ? Number.NaN : Number(value);
 }

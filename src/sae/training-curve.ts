@@ -22,7 +22,7 @@ const measured = z
 
 /**
  * One line of metrics.jsonl. Values are means over the steps since the line before, except dead_fraction (as it stood
- * at `step`) and lr (of `step`).
+ * at `step`), lr and lambda (of `step`).
  */
 export const metricsLine = z.object({
   /** Steps done. */
@@ -47,6 +47,8 @@ export const metricsLine = z.object({
   /** Share of features that fired on none of the last dead-window activations; null while the run has seen fewer. */
   dead_fraction: measured,
   lr: measured,
+  /** λ of `step`, where it is adjusted to --l0; in the engines' convention. */
+  lambda: measured.optional(),
   /** Dead features resampled since the line before, where there were any. */
   resampled: count.optional(),
   /** Activations per second since the line before. */

@@ -19,7 +19,7 @@ const results = {
   activation_scale: known(z.number()),
   /** Factor on a target that is not the input. */
   target_scale: known(z.number()),
-  /** λ next to sums of squared errors of scaled activations, whatever convention l1 is in; null without a penalty. */
+  /** λ next to sums of squared errors of scaled activations, whatever convention l1 is in; null without a penalty. Where it is adjusted, what it was in the end, and null before. */
   lambda: known(z.number().nullable()),
   text: known(textRead),
   /** Empty while the run is under way. */
@@ -38,6 +38,8 @@ export const trainingRecord = z.looseObject({
   train: known(z.array(z.string()).nullable()),
   d_sae: known(z.number()),
   l1: known(z.number().nullable()),
+  /** That λ is adjusted to, or a loss aims at. */
+  l0: known(z.number()),
   steps: known(z.number()),
   lr_decay: known(z.string()),
   start: known(z.string()),

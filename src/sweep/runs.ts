@@ -19,7 +19,7 @@ export interface SweepRun {
 }
 
 /** Flags that every run's name tells, in its order. */
-const NAMED = ['arch', 'd-sae', 'l1', 'seed'];
+const NAMED = ['arch', 'd-sae', 'l1', 'l0', 'seed'];
 /** Flags of transcoders; a sweep trains SAEs, each at one hook. */
 const OF_TARGETS = ['target', 'hook-out', 'skip'];
 /** Flags that the sweep itself sets. */
@@ -164,7 +164,12 @@ function combinations(lists: Readonly<Record<string, readonly unknown[]>>): Reco
 function runName(config: TrainConfig, values: Readonly<Record<string, unknown>>): string {
   const others = Object.keys(values).filter((flag) => !NAMED.includes(flag));
   const { penalised } = trainingOf(config.arch);
-  const parts = [`d-sae-${config.dSae}`, ...(penalised ? [`l1-${config.l1 ?? USUAL_L1}`] : []), `seed-${config.seed}`];
+  const { l1, l0 } = config;
+  const parts = [`d-sae-${config.dSae}`];
+  // Where λ is adjusted, what it begins with tells little.
+  if (penalised && (l0 === undefined || 'l1' in values)) parts.push(`l1-${l1 ?? USUAL_L1}`);
+  if (l0 !== undefined) parts.push(`l0-${l0}`);
+  parts.push(`seed-${config.seed}`);
   for (const flag of others) {
     // Of a path its last segment tells enough.
     const value = [values[flag]].flat().map((one) => basename(String(one)));

@@ -45,8 +45,12 @@ export class MetricsLog {
     return { ...this.sums };
   }
 
-  /** The line after `step` steps; begins the next one. */
-  line(step: number, last: StepMetrics, lr: number): MetricsLine {
+  /**
+   * The line after `step` steps; begins the next one.
+   *
+   * @param lambda of the step, where it is adjusted
+   */
+  line(step: number, last: StepMetrics, lr: number, lambda?: number): MetricsLine {
     const { steps, mse, l1, aux, l0, variance, resampled } = this.sums;
     const { batch, dSae } = this.settings;
     const seconds = (performance.now() - this.since) / 1000;
@@ -61,6 +65,7 @@ export class MetricsLog {
       explained_variance: variance > 0 && Number.isFinite(variance) ? 1 - mse / variance : null,
       dead_fraction: step >= deadKnownFrom(this.settings) ? last.dead / dSae : null,
       lr,
+      lambda,
       resampled: resampled > 0 ? resampled : undefined,
       // No clock is so coarse twice, but NaN and infinities are no JSON.
       tokens_per_second: Math.round((this.stepsTimed * batch) / Math.max(seconds, 1e-6)),

@@ -27,6 +27,7 @@ import { withOwnThreads } from './resumed-config.js';
 import { claimOptions, finishedIn, kept, stateNotKept, tidyFinished } from './run-directory.js';
 import {
   activationScales,
+  adjustmentOf,
   checkTarget,
   continuedCourse,
   engineSettings,
@@ -36,6 +37,7 @@ import {
 } from './run-settings.js';
 import { checkResampleSteps, type Schedule, type SparsityCoefficient } from './schedule.js';
 import { frozenBiases, openInit, startingPoint } from './starting-point.js';
+import type { TargetL0 } from './target-l0.js';
 import { readCheckpoint } from './training-checkpoint.js';
 
 /** What a run is fed from. */
@@ -75,6 +77,8 @@ export interface OpenRun {
   readonly curve: JsonLines<MetricsLine>;
   /** Steps after which features were resampled. */
   readonly resampledAt: number[];
+  /** What adjusts λ, where it does not stay. */
+  readonly adjusted?: TargetL0;
 }
 
 /**
@@ -127,6 +131,7 @@ export async function openRun(
   const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop).catch(saying));
   const settings = engineSettings(config, about, activationScales(config, about, estimates));
   const lambda = lambdaOf(config, settings, estimates);
+  const adjusted = adjustmentOf(config, settings, plan, lambda, checkpoint?.adjustment);
   const sample = (rows: number) => sampleRows(batches, about, rows, stop);
   const start = checkpoint?.state ?? (await startingPoint(config, settings, init, sample, say).catch(saying));
   const frozen = await frozenBiases(settings, init);
@@ -140,11 +145,12 @@ export async function openRun(
     await begin?.(engine.steps);
     throwIfStopped(stop, left);
     await claimOutputDirectory(out, claimOptions(config));
-    await writeRunFile(out, metadata({ about, fixed, settings, steps: plan.steps, lambda }), config);
+    const parts = { about, fixed, settings, steps: plan.steps, lambda: adjusted ? null : lambda.value };
+    await writeRunFile(out, metadata(parts), config);
     const curve = await openCurve(out, engine.steps, config.logEvery, say);
     const log = new MetricsLog(settings, checkpoint?.metricSums);
     const run = { config, source, batches, plan, fixed, settings, frozen, engineName, estimates, lambda, say, stop };
-    return { run, engine, log, curve, resampledAt: [...(checkpoint?.resampledAt ?? [])] };
+    return { run, engine, log, curve, adjusted, resampledAt: [...(checkpoint?.resampledAt ?? [])] };
   } catch (error) {
     await engine.close();
     return saying(error);

@@ -21,6 +21,7 @@ import {
   type SparsityCoefficient,
   sparsityCoefficient,
 } from './schedule.js';
+import { type Adjustment, adjustment, type TargetL0 } from './target-l0.js';
 
 /** Optimiser steps of the run. */
 export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'rows'>): number {
@@ -85,6 +86,23 @@ export function checkTarget(config: TrainConfig): void {
   }
 }
 
+/**
+ * What adjusts λ to --l0; undefined where λ stays: without --l0, and where the loss itself aims at it.
+ *
+ * @param before what a checkpoint kept
+ * @throws UsageRefusal where λ cannot be adjusted
+ */
+export function adjustmentOf(
+  config: TrainConfig,
+  { options }: Pick<EngineSettings, 'options'>,
+  plan: Schedule,
+  lambda: SparsityCoefficient,
+  before?: Adjustment,
+): TargetL0 | undefined {
+  if (config.l0 === undefined || trainingOf(config.arch).aimsAtL0?.(options)) return undefined;
+  return adjustment(config, plan, lambda, before);
+}
+
 /** What the engine needs to know. */
 export function engineSettings(
   config: TrainConfig,
@@ -145,7 +163,8 @@ interface MetadataParts {
   readonly fixed: WrittenRecord;
   readonly settings: EngineSettings;
   readonly steps: number;
-  readonly lambda: SparsityCoefficient;
+  /** In the engines' convention; null while it is not known yet. */
+  readonly lambda: number | null;
 }
 
 /**
@@ -164,7 +183,7 @@ export function metadata(
     tokens: steps * settings.batch,
     activation_scale: settings.scale,
     target_scale: settings.scaleOut,
-    lambda: trainingOf(settings.architecture).penalised ? lambda.value : null,
+    lambda: trainingOf(settings.architecture).penalised ? lambda : null,
     text,
     final: final as WrittenResults['final'],
   };
@@ -235,9 +254,6 @@ export function architectureSettings(
   const chosen = trainingOf(arch);
   const options = chosen.options(config, sizes);
   checkL0(config, sizes);
-  if (config.l0 !== undefined && !chosen.aimsAtL0?.(options)) {
-    throw new UsageRefusal(`--l0 does not go with --arch ${arch} yet.`, 'Give --l1 instead.', 'train/foreign-flag');
-  }
   const architecture = chosen.variant?.(options) ?? arch;
   const names = [...trainingOf(architecture).trains(options), ...(config.skip ? (['W_skip'] as const) : [])];
   const foreign = train?.find((name) => !names.includes(name));

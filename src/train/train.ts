@@ -31,7 +31,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     const begin = (steps: number) => batches.seek(steps * config.batch);
     trainer = await Trainer.open(config, { source, batches, begin }, (line) => progress.say(line), stop);
     if (trainer) {
-      progress.say(trainer.lambda.sentence);
+      progress.say(trainer.aboutLambda);
       progress.say(trainer.memory);
       await loop(trainer, batches, config, progress, stop);
       await trainer.finish();

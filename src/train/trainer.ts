@@ -20,7 +20,7 @@ import { type Feed, type OpenRun, openRun, type Run, type Say, trainingMemory } 
 import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
 import { claimOptions, kept, tidyFinished } from './run-directory.js';
 import { metadata } from './run-settings.js';
-import type { SparsityCoefficient } from './schedule.js';
+import type { TargetL0 } from './target-l0.js';
 import { CheckpointClock, newestCheckpoint, writeCheckpoint } from './training-checkpoint.js';
 
 /**
@@ -35,11 +35,14 @@ export class Trainer {
   private readonly curve: JsonLines<MetricsLine>;
   /** Steps after which features were resampled. */
   private readonly resampledAt: number[];
+  /** What adjusts λ, where it does not stay. */
+  private readonly adjusted: TargetL0 | undefined;
 
   private constructor(
-    { run, engine, log, curve, resampledAt }: OpenRun,
+    { run, engine, log, curve, resampledAt, adjusted }: OpenRun,
     private readonly lock: DirectoryLock,
   ) {
+    this.adjusted = adjusted;
     [this.run, this.engine, this.log, this.curve, this.resampledAt] = [run, engine, log, curve, resampledAt];
     this.clock = new CheckpointClock(run.config.checkpointEvery, engine.steps);
   }
@@ -79,9 +82,14 @@ export class Trainer {
     return this.run.plan.steps;
   }
 
-  /** λ, and how it came about. */
-  get lambda(): SparsityCoefficient {
-    return this.run.lambda;
+  /** λ, and how it came about, in words. */
+  get aboutLambda(): string {
+    return [this.run.lambda.sentence, this.adjusted?.sentence ?? []].flat().join(' ');
+  }
+
+  /** λ of the next step, but for its warm-up; in the engines' convention. */
+  private get lambda(): number {
+    return this.adjusted?.lambda ?? this.run.lambda.value;
   }
 
   /** What the run takes of memory at most, in words. */
@@ -107,18 +115,19 @@ export class Trainer {
    * @throws Interrupted where a stop comes while inputs are looked at; the checkpoint is of the step before then
    */
   async step(batch: Batch): Promise<void> {
-    const { config, plan, lambda } = this.run;
+    const { config, plan } = this.run;
     // Looking at inputs may take minutes, and what stops it must cost no more than this step.
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
-    const at = plan.at(this.steps, lambda.value, this.resampledAt);
+    const at = plan.at(this.steps, this.lambda, this.resampledAt);
     const metrics = await this.engine.step(batch, at);
     await checkLoss(metrics, batch, at, () => this.failedStep());
     if (!Number.isFinite(metrics.written ?? 0))
       this.checkState(await this.engine.state(), await this.failedStep(), at.lr);
+    this.adjusted?.observe(this.steps - 1, metrics.l0);
     this.log.add(metrics);
     if (config.resampleAt.includes(this.steps)) await this.resample(at.l1);
     if (this.steps % config.logEvery === 0 || this.steps === plan.steps) {
-      await this.curve.append(this.log.line(this.steps, metrics, at.lr));
+      await this.curve.append(this.log.line(this.steps, metrics, at.lr, this.adjusted && at.l1));
     }
     if (this.clock.due(this.steps)) await this.save();
   }
@@ -144,6 +153,7 @@ export class Trainer {
         metricSums: this.log.state(),
         resampledAt: this.resampledAt,
         text: batches.textRead?.(steps * config.batch),
+        adjustment: this.adjusted?.state,
         state,
       },
       stateShapes(settings),
@@ -154,7 +164,7 @@ export class Trainer {
 
   /** Writes the SAE. Of its checkpoints the last stays, from which it can be trained further; none with --discard-state. */
   async finish(): Promise<void> {
-    const { config, source, batches, fixed, settings, frozen, plan, lambda } = this.run;
+    const { config, source, batches, fixed, settings, frozen, plan } = this.run;
     const sae = scaleActivations(
       await this.engine.sae(),
       1 / settings.scale,
@@ -168,7 +178,7 @@ export class Trainer {
     // Of a run that was trained further: its cfg.json must not stand beside the new weights.
     await rm(join(config.out, CFG_FILE), { force: true });
     const text = batches.textRead?.(plan.steps * config.batch);
-    const about = { about: source.about, fixed, settings, steps: plan.steps, lambda };
+    const about = { about: source.about, fixed, settings, steps: plan.steps, lambda: this.lambda };
     await saveSae(config.out, sae, metadata(about, this.last, text));
     await tidyFinished(config, plan.steps);
   }

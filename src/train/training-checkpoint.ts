@@ -11,6 +11,7 @@ import { firstNotFinite, readAllFloats } from '../safetensors/floats.js';
 import type { TrainerState } from './engines/engine.js';
 import { type Estimates, estimatesSchema } from './estimates.js';
 import { type MetricSums, metricSums } from './metrics-log.js';
+import { type Adjustment, adjustmentSchema } from './target-l0.js';
 
 /** Checkpoints lie in the output directory, named by the steps done; they are removed when the SAE is finished. */
 export const isCheckpoint = (name: string) => /^checkpoint-\d{8}\.safetensors$/.test(name);
@@ -40,6 +41,7 @@ const metadataSchema = z.object({
   metric_sums: jsonText(metricSums),
   resampled_at: jsonText(z.array(z.number().int().positive())),
   text: jsonText(textRead).optional(),
+  adjustment: jsonText(adjustmentSchema).optional(),
 });
 
 /**
@@ -58,13 +60,15 @@ interface TrainingCheckpoint {
   readonly resampledAt: readonly number[];
   /** Of a source that passes once, what was read of it. */
   readonly text?: TextRead;
+  /** Of a run that adjusts λ. */
+  readonly adjustment?: Adjustment;
   readonly state: TrainerState;
 }
 
 /** Writes a checkpoint, which appears whole or not at all, and removes all but the newest `keep`. */
 export async function writeCheckpoint(
   directory: string,
-  { steps, rows, settings, estimates, metricSums: sums, resampledAt, text, state }: TrainingCheckpoint,
+  { steps, rows, settings, estimates, metricSums: sums, resampledAt, text, adjustment, state }: TrainingCheckpoint,
   shapes: ReadonlyMap<string, readonly number[]>,
   keep: number,
 ): Promise<void> {
@@ -77,6 +81,7 @@ export async function writeCheckpoint(
     metric_sums: JSON.stringify(sums),
     resampled_at: JSON.stringify(resampledAt),
     text: text && JSON.stringify(text),
+    adjustment: adjustment && JSON.stringify(adjustment),
   };
   const texts = Object.entries(metadata).filter((entry): entry is [string, string] => entry[1] !== undefined);
   await writeSafetensors(join(directory, fileOf(steps)), tensors, Object.fromEntries(texts));
@@ -153,7 +158,7 @@ async function readWhole<C>(
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success)
     throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN, 'train/foreign-checkpoint');
-  const { steps, rows, settings, estimates, metric_sums, resampled_at, text } = parsed.data;
+  const { steps, rows, settings, estimates, metric_sums, resampled_at, text, adjustment } = parsed.data;
   if (path !== join(dirname(path), fileOf(steps))) {
     throw new Refusal(`${path} is not the checkpoint of step ${steps}, as it says.`, AGAIN, 'train/broken-checkpoint');
   }
@@ -172,7 +177,7 @@ async function readWhole<C>(
   }
   const checkpoint = {
     ...{ steps, rows, settings, estimates, metricSums: metric_sums, resampledAt: resampled_at },
-    text,
+    ...{ text, adjustment },
     state: new Map([...floats].map(([name, { values }]) => [name, values])),
   };
   return [

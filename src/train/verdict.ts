@@ -18,6 +18,9 @@ export type LastFigures = Pick<
   'step' | 'tokens' | 'loss' | 'l0' | 'explained_variance' | 'dead_fraction'
 >;
 
+/** Farther from its target than this share, L0 is warned of; the SAE is as useful as another of that L0. */
+const NEAR_TARGET = 0.1;
+
 /** Above this share of dead features, a tenth of the dictionary does all the work. */
 const MOSTLY_DEAD = 0.9;
 
@@ -70,7 +73,7 @@ export function faultsOf(
  */
 export async function reportVerdict(directory: string, progress: Progress, name?: string): Promise<Fault[]> {
   const { dIn, dSae, cfg } = await openSae(directory, 'transcoder');
-  const final = trainingRecordOf(cfg).final;
+  const { final, l0: target } = trainingRecordOf(cfg);
   if (!final) return [];
   const faults = faultsOf(final, { dIn, dSae });
   const { step, tokens, loss, l0, explained_variance, dead_fraction } = final;
@@ -80,6 +83,14 @@ export async function reportVerdict(directory: string, progress: Progress, name?
     progress.tell('warning', `Warning: ${name ?? directory}: ${message} ${remedy}`, {
       out: directory,
       ...{ kind, message, remedy },
+    });
+  }
+  if (target !== undefined && Math.abs(l0 / target - 1) > NEAR_TARGET) {
+    const message = `L0 is ${significant(l0, 3)}, where --l0 asks for ${target}.`;
+    const remedy = 'Train on more --tokens, or begin with another --l1.';
+    progress.tell('warning', `Warning: ${name ?? directory}: ${message} ${remedy}`, {
+      out: directory,
+      ...{ kind: 'off-target', message, remedy },
     });
   }
   return faults;

@@ -181,7 +181,8 @@ export class SettingsFile {
       hook: hook ?? undefined,
       architecture: sae_pipe?.arch,
       dSae: sae_pipe?.d_sae,
-      l1: sae_pipe?.l1 ?? undefined,
+      // Where λ is adjusted, it is no longer what it began with.
+      l1: sae_pipe?.l0 === undefined ? (sae_pipe?.l1 ?? undefined) : undefined,
       steps: sae_pipe?.steps,
       own: ownOf(sae_pipe),
       train: sae_pipe?.train ?? undefined,

@@ -66,7 +66,13 @@ test('--resume takes another value of a flag just where that leaves the result a
 
 test('a writer that forgets a key does not compile', () => {
   const numbers = { step: 1, tokens: 4, loss: 1, mse: 1, l1: 0, aux: 0, l0: 3, lr: 1e-3, tokens_per_second: 9 };
-  const line: MetricsLine = { ...numbers, explained_variance: null, dead_fraction: null, resampled: undefined };
+  const line: MetricsLine = {
+    ...numbers,
+    explained_variance: null,
+    dead_fraction: null,
+    lambda: undefined,
+    resampled: undefined,
+  };
   // @ts-expect-error an optional key is given too, if only as undefined
   const lacking: MetricsLine = { ...numbers, explained_variance: null, dead_fraction: null };
   assert.equal(JSON.stringify(line), JSON.stringify(lacking));

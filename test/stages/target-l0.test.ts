@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { before, test } from 'node:test';
+import { trainSchema } from '../../src/config/stages.js';
+import { Interrupted } from '../../src/errors/refusal.js';
+import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
+import { openSae } from '../../src/sae/saelens.js';
+import { train } from '../../src/train/train.js';
+import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { curveOf, tinyActivations } from '../train/tiny-activations.js';
+
+const root = temporaryDirectory();
+const never: StopRequest = { signal: undefined };
+let activations: string;
+let counter = 0;
+
+before(async () => {
+  activations = await tinyActivations(root, 'blocks.1.hook_mlp_out', 2000);
+});
+
+const configured = (more: Readonly<Record<string, unknown>> = {}) =>
+  trainSchema.parse({
+    ...{ activations, arch: 'standard', l0: 12, l1: 3, dSae: 200, steps: 400, batch: 64, lr: 5e-3, warmup: 15 },
+    ...{ out: join(root, String(counter++)), logEvery: 10, threads: 1 },
+    ...more,
+  });
+
+const recordOf = async (directory: string) =>
+  (await openSae(directory)).metadata.sae_pipe as Readonly<Record<string, number>>;
+
+for (const arch of ['standard', 'gated']) {
+  test(`--l0 trains a ${arch} SAE to that L0, and cfg.json has the λ that does it`, async () => {
+    const out = await train(configured({ arch }), silent, never);
+    const curve = curveOf(out);
+    const { l0, lambda, l1 } = await recordOf(out);
+    assert.deepEqual([l0, l1], [12, 3]);
+    assert.ok(Math.abs(curve.at(-1)!.l0 / 12 - 1) < 0.1, `L0 ${curve.at(-1)!.l0}`);
+    assert.equal(curve[0]!.lambda, 3);
+    assert.ok(lambda !== 3, `${lambda}`);
+    for (const line of curve.filter(({ step }) => step > 370)) assert.equal(line.lambda, lambda);
+    // Where λ stays, the curve does not repeat it.
+    assert.ok(!('lambda' in curveOf(await train(configured({ arch, l0: undefined, steps: 10 }), silent, never))[0]!));
+  });
+}
+
+test('a run that adjusts λ is resumed to the same bytes', async () => {
+  const whole = filesBelow(await train(configured(), silent, never));
+  const config = configured({ checkpointEvery: '20' });
+  let asked = 0;
+  const stop: StopRequest = {
+    get signal() {
+      return ++asked > 150 ? ('SIGINT' as const) : undefined;
+    },
+  };
+  await assert.rejects(train(config, silent, stop), Interrupted);
+  await train({ ...config, resume: true }, silent, never);
+  const resumed = filesBelow(config.out);
+  for (const name of ['cfg.json', 'sae_weights.safetensors'])
+    assert.deepEqual(resumed.get(name), whole.get(name), name);
+});
+
+test('an L0 that was not reached is warned of', async () => {
+  const warned: unknown[] = [];
+  const progress: Progress = {
+    ...silent,
+    tell: (kind, _line, more) => {
+      if (kind === 'warning') warned.push((more as { kind: string }).kind);
+    },
+  };
+  await train(configured({ l0: 150, steps: 30, lr: 1e-4 }), progress, never);
+  assert.ok(warned.includes('off-target'), JSON.stringify(warned));
+});
+
+test('a target that means nothing or is out of reach is refused before anything is written', async () => {
+  for (const [more, code] of [
+    [{ arch: 'topk', k: 5, l1: undefined }, 'train/foreign-flag'],
+    [{ l0: 200 }, 'train/l0'],
+    [{ l1: 0 }, 'train/l0'],
+    [{ l1Warmup: 250 }, 'train/l0'],
+  ] as const) {
+    const config = configured(more);
+    await assert.rejects(train(config, silent, never), { code }, JSON.stringify(more));
+    assert.ok(!existsSync(config.out));
+  }
+  for (const l0 of [0, -1]) assert.ok(!trainSchema.safeParse({ dSae: 8, out: 'x', l0 }).success);
+});
