@@ -59,7 +59,14 @@ function trained(trainer: string, architecture: string, k: string, lr: string, s
   const { tokens, batch, warmup, threads } = options;
   const common = { 'd-sae': dSae, tokens, batch, lr, warmup, seed, threads, out };
   if (trainer === 'sae-pipe') {
-    saePipe('train', ...flagsOf({ ...common, activations: store, arch: architecture, k }), '--discard-state');
+    // The levels of bench/peers/start_parameters.py.
+    const levels: Record<string, string> =
+      architecture === 'matryoshka' ? { prefixes: [8, 4, 2].map((share) => dSae / share).join() } : {};
+    saePipe(
+      'train',
+      ...flagsOf({ ...common, ...levels, activations: store, arch: architecture, k }),
+      '--discard-state',
+    );
   } else {
     command(python, [
       ...['-W', 'ignore', 'bench/peers/train_on_store.py'],
