@@ -70,7 +70,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     summary: 'Write an SAE as another architecture that computes the same, for tools that know that one.',
     example: 'sae-pipe export --sae runs/gated --as jumprelu --out runs/jumprelu',
     run: async (config, { progress, print }) => {
-      const { exportSae } = await import('../sae/convert.js');
+      const { exportSae } = await import('../sae/export.js');
       print(await exportSae(config, (line) => progress.say(line)));
     },
   },

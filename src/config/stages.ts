@@ -369,9 +369,17 @@ export type EvalConfig = z.infer<typeof evalSchema>;
 
 /** `export`: an SAE in another architecture's parameters, computing the same. */
 export const exportSchema = z.object({
-  sae: directory.describe('SAE directory, gated or standard'),
-  as: z.enum(exportFormats).describe('architecture to write; jumprelu: the JumpReLU view of the paper, appendix E'),
-  out: directory.describe('directory for cfg.json and sae_weights.safetensors'),
+  sae: directory.describe(
+    'SAE directory, gated or standard; for circuit-tracer a directory with one transcoder per layer below it',
+  ),
+  as: z
+    .enum([...exportFormats, 'circuit-tracer'])
+    .describe(
+      'architecture to write; jumprelu: the JumpReLU view of the paper, appendix E; circuit-tracer: a set of transcoders as that program loads them',
+    ),
+  out: directory.describe(
+    'directory for cfg.json and sae_weights.safetensors, or for config.yaml and layer_N.safetensors of circuit-tracer',
+  ),
   overwrite,
   takeOver,
 });

@@ -232,6 +232,7 @@ export const REFUSALS = {
   'sae/scaling-factor': 'an SAE has a scaling factor',
   'sae/topk-norms': "a topk SAE's decoder rows have other norms than 1",
   'sae/transcoder': 'the SAE is a transcoder, which the command does not take',
+  'sae/transcoder-set': 'transcoders are not one per layer, alike, from layer 0 on',
   'sae/unsupported-cfg': 'a setting of cfg.json is not supported',
   'sae/wrong-dtype': 'a parameter of an SAE has an unsupported element type',
   'sae/wrong-k': 'the k of a topk SAE is missing or out of range',

@@ -1,11 +1,6 @@
-import { join, resolve } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
-import { exists } from '../disk/input-file.js';
-import { asOwner, type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
-import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { Refusal } from '../errors/refusal.js';
 import { ARCHITECTURES } from './registry.js';
 import { type ArchitectureName, architectures, type ParameterName, type Parameters, PLAIN, type Sae } from './sae.js';
-import { CFG_FILE, cfgOf, openSae, openSameSae, readSae, type SaeMetadata, saveSae, WEIGHTS_FILE } from './saelens.js';
 
 /**
  * The same function in the parameters of another architecture, up to float32 rounding; what `forward` says stays.
@@ -146,69 +141,4 @@ export function scaleActivations(sae: Sae, s: number, sOut = s): Sae {
     if (W) parameters[name] = W.map((value) => value * (sOut / s));
   }
   return { ...sae, parameters };
-}
-
-/** What to write, and where. */
-export interface ExportSettings {
-  /** Directory of the SAE. */
-  readonly sae: string;
-  readonly as: ArchitectureName;
-  readonly out: string;
-  readonly overwrite: boolean;
-  readonly takeOver: boolean;
-}
-
-const ours = (name: string) => name === CFG_FILE || name === WEIGHTS_FILE;
-
-/**
- * Writes an SAE in the parameters of another architecture that computes the same (convert.ts). What cfg.json says of
- * model, hook and training goes with it, and `exported_from` names the SAE.
- *
- * @param say told of a directory that is taken over
- * @returns the directory
- * @throws Refusal when the SAE cannot be written so
- */
-export async function exportSae(config: ExportSettings, say: (line: string) => void = () => {}): Promise<string> {
-  const { sae: from, out, overwrite } = config;
-  if (resolve(from) === resolve(out))
-    throw new UsageRefusal('--out is the SAE itself.', 'Choose another --out.', 'disk/out-is-input');
-  const takeOver = config.takeOver ? say : undefined;
-  const claim = { overwrite, ours, result: CFG_FILE, beginsAnew: true, inputs: [from], takeOver };
-  // What may lie there is looked at by its owner: it may be just this export.
-  await asOwner([out], { ...claim, resume: !overwrite }, () => exportInto(config, claim));
-  return out;
-}
-
-async function exportInto({ sae: from, as, out }: ExportSettings, claim: ClaimOptions): Promise<void> {
-  const { files, unchanged } = await openSameSae(from, 'transcoder');
-  const { architecture, metadata } = files;
-  if (!canConvert(architecture, as)) {
-    throw new Refusal(
-      `${from} is a ${architecture} SAE, which no ${as} SAE equals.`,
-      `Export ${expressible(as)}.`,
-      'sae/not-convertible',
-    );
-  }
-  const converted = convert(await readSae(files), as);
-  await unchanged.check();
-  // It is that of the SAE that is read, and would make this one be read as that.
-  const { training_architecture: _, ...kept } = metadata;
-  const described = { ...kept, exported_from: { sae: from, architecture } };
-  // The same command again, as a scheduler gives it after a kill, succeeds.
-  if (!claim.overwrite && (await holds(out, converted, described))) return;
-  await claimOutputDirectory(out, claim);
-  await saveSae(out, converted, described);
-}
-
-/** Is the SAE in `directory` just this one? */
-async function holds(directory: string, sae: Sae, metadata: SaeMetadata): Promise<boolean> {
-  if (!(await exists(join(directory, CFG_FILE)))) return false;
-  try {
-    const files = await openSae(directory, 'transcoder');
-    const cfg = JSON.parse(JSON.stringify(cfgOf(sae, metadata))) as unknown;
-    return isDeepStrictEqual(files.cfg, cfg) && isDeepStrictEqual((await readSae(files)).parameters, sae.parameters);
-  } catch (error) {
-    if (error instanceof Refusal) return false;
-    throw error;
-  }
 }

@@ -7,7 +7,7 @@ import { LOCK_FILE } from '../../src/disk/lock.js';
 import { checkOutputDirectory } from '../../src/disk/output-directory.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
-import { exportSae } from '../../src/sae/convert.js';
+import { exportSae } from '../../src/sae/export.js';
 import { train } from '../../src/train/train.js';
 import { refuses } from '../config/refuses.js';
 import { deadOwner } from '../disk/dead-owner.js';

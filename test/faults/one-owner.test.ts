@@ -15,7 +15,7 @@ import { LOCK_FILE, lockDirectory } from '../../src/disk/lock.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
-import { exportSae } from '../../src/sae/convert.js';
+import { exportSae } from '../../src/sae/export.js';
 import { sweep } from '../../src/sweep/sweep.js';
 import { train } from '../../src/train/train.js';
 import { logged, refused } from '../cli/refused.js';

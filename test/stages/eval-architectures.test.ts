@@ -6,7 +6,7 @@ import { evalSchema, exportSchema } from '../../src/config/stages.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { silent } from '../../src/progress/progress.js';
-import { exportSae } from '../../src/sae/convert.js';
+import { exportSae } from '../../src/sae/export.js';
 import type { Sae } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { randomSae } from '../sae/random-sae.js';

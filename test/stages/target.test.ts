@@ -9,7 +9,7 @@ import { Interrupted } from '../../src/errors/refusal.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
-import { exportSae } from '../../src/sae/convert.js';
+import { exportSae } from '../../src/sae/export.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { widen } from '../../src/safetensors/floats.js';
 import { sweepRuns } from '../../src/sweep/runs.js';
