@@ -5,7 +5,7 @@ import { before, test } from 'node:test';
 import { trainSchema } from '../../src/config/stages.js';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
-import { exportSae } from '../../src/sae/convert.js';
+import { exportSae } from '../../src/sae/export.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { train } from '../../src/train/train.js';
 import { runForward } from '../sae/run-forward.js';
