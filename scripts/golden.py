@@ -15,6 +15,7 @@ tiny-gemma.safetensors: packing, and the model in float32
 
 {gemma,gemma2,gemma3}-{mqa,gqa}.safetensors: see golden_families.py; ablations.safetensors: see golden_ablations.py
 topk.safetensors: see golden_topk.py; batchtopk.safetensors: see golden_batchtopk.py
+matryoshka.safetensors: see golden_matryoshka.py
 transcoder.safetensors: see golden_transcoder.py
 
 train-{gated,standard}-{0,0.9}.safetensors: ten training steps in float64 with Adam beta1 0 or 0.9,
@@ -398,7 +399,7 @@ def save(name, tensors):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=['model', 'families', 'train', 'resampling', 'ablations', 'topk', 'batchtopk', 'transcoder', 'eval',
+    parser.add_argument('--only', choices=['model', 'families', 'train', 'resampling', 'ablations', 'topk', 'batchtopk', 'matryoshka', 'transcoder', 'eval',
                                            'metrics'],
                         help='make this part alone; eval needs model made, metrics needs both')
     only = parser.parse_args().only
@@ -425,6 +426,9 @@ def main():
     if only in (None, 'batchtopk'):
         from golden_batchtopk import make_batchtopk
         make_batchtopk()
+    if only in (None, 'matryoshka'):
+        from golden_matryoshka import make_matryoshka
+        make_matryoshka()
     if only in (None, 'transcoder'):
         from golden_transcoder import make_transcoder
         make_transcoder()

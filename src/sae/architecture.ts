@@ -152,6 +152,11 @@ export interface SparseForm {
   readonly second?: { readonly trainsDecoder: boolean };
   /** What λ multiplies. */
   readonly penalty: 'f' | 'g' | 'none';
+  /**
+   * Matryoshka: the first `width` features reconstruct the target by themselves, for each of these; ascending, the last
+   * is d_sae. The squared errors are added up by their weights.
+   */
+  readonly prefixes?: readonly { readonly width: number; readonly weight: number }[];
   /** AuxK: the k largest of the dead features reconstruct the error (Gao et al. 2024, section A.2). */
   readonly auxK?: { readonly k: number; readonly coefficient: number };
 }

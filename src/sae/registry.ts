@@ -5,6 +5,7 @@ import { batchtopk } from './architectures/batchtopk.js';
 import { gated } from './architectures/gated.js';
 import { gatedUntied } from './architectures/gated_untied.js';
 import { jumprelu } from './architectures/jumprelu.js';
+import { matryoshka } from './architectures/matryoshka.js';
 import { standard } from './architectures/standard.js';
 import { topk } from './architectures/topk.js';
 import {
@@ -26,6 +27,7 @@ export const ARCHITECTURES: Readonly<Record<ArchitectureName, Architecture>> = {
   jumprelu,
   topk,
   batchtopk,
+  matryoshka,
 };
 
 /** The parameters of each, in the order of files. */

@@ -1,7 +1,15 @@
 /**
  * Architectures that are known. Each has a descriptor under architectures/ (registry.ts), which says all the rest.
  */
-export const architectures = ['gated', 'standard', 'gated_untied', 'jumprelu', 'topk', 'batchtopk'] as const;
+export const architectures = [
+  'gated',
+  'standard',
+  'gated_untied',
+  'jumprelu',
+  'topk',
+  'batchtopk',
+  'matryoshka',
+] as const;
 export type ArchitectureName = (typeof architectures)[number];
 
 /** Parameters of any architecture; those that start with W_ are matrices, all but b_dec and W_skip have an entry per feature. */

@@ -72,8 +72,31 @@ test('a batchtopk run is resumed to the same bytes, and another starts from it',
   assert.ok(second.parameters.threshold![0]! > first.parameters.threshold![0]!, 'the threshold goes on from there');
 });
 
+test('a matryoshka SAE is saved and resumed like one, under its own name', async () => {
+  const more = { arch: 'matryoshka', prefixes: [30, 100], prefixWeights: [1, 1, 0.5] };
+  const out = await train(configured(more), silent, never);
+  const cfg = JSON.parse(readFileSync(join(out, 'cfg.json'), 'utf8')) as Record<string, unknown>;
+  const { training_architecture, sae_pipe } = cfg.metadata as Record<string, unknown>;
+  assert.deepEqual([cfg.architecture, training_architecture], ['jumprelu', 'matryoshka_batchtopk']);
+  const { prefixes, prefix_weights } = sae_pipe as Record<string, unknown>;
+  assert.deepEqual({ prefixes, prefix_weights }, { prefixes: [30, 100, 200], prefix_weights: [1, 1, 0.5] });
+  assert.equal((await openSae(out)).architecture, 'matryoshka');
+  const config = configured(more);
+  let asked = 0;
+  const stop: StopRequest = {
+    get signal() {
+      return ++asked > 9 ? ('SIGINT' as const) : undefined;
+    },
+  };
+  await assert.rejects(train(config, silent, stop), Interrupted);
+  await train({ ...config, resume: true }, silent, never);
+  const [whole, resumed] = [filesBelow(out), filesBelow(config.out)];
+  for (const name of ['cfg.json', 'sae_weights.safetensors'])
+    assert.deepEqual(resumed.get(name), whole.get(name), name);
+});
+
 test('flags that mean nothing to it are refused before anything is written', async () => {
-  for (const more of [{ l1: 4 }, { l1Warmup: 3 }, { resampleAt: [10] }, { ablate: ['l1-on-f'] }]) {
+  for (const more of [{ l1: 4 }, { l1Warmup: 3 }, { resampleAt: [10] }, { ablate: ['l1-on-f'] }, { prefixes: [5] }]) {
     const config = configured(more);
     await assert.rejects(train(config, silent, never), { code: 'train/foreign-flag' }, JSON.stringify(more));
     assert.ok(!existsSync(config.out));

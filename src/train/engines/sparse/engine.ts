@@ -20,6 +20,7 @@ import { checkSizes, formOf, saeOf, stateShapes } from '../state.js';
 import { allocateShared, Crew, type SharedSizes, sharedBytes } from './crew.js';
 import { compileKernels } from './kernels.js';
 import {
+  exchangedSums,
   featuresOf,
   LARGEST_MEMORY,
   limitOf,
@@ -82,7 +83,7 @@ function sharedSizes(settings: EngineSettings, form: SparseForm, workers: number
     workers,
     ...{ batchBytes: bytes(dIn), targetBytes: bytes(dOut ?? 0) },
     ...{ B: batch, dIn: padded(dIn), dOut: padded(dOut ?? dIn) },
-    sums: form.second || form.auxK ? 2 : 1,
+    sums: exchangedSums(form).length + (form.auxK ? 1 : 0),
     limits: [limitOf(form), form.auxK?.k ?? 0],
     tallies: form.select.kind === 'k-per-batch' ? TALLIES * TALLY : 0,
   };

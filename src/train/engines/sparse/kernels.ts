@@ -113,7 +113,7 @@ export interface Kernels {
   tally(step: Pointer, list: Pointer, prefix: number, shift: number, width: number, counts: Pointer): void;
   prune(step: Pointer, list: Pointer): void;
   close(step: Pointer, list: Pointer): void;
-  regroup(step: Pointer, list: Pointer): void;
+  regroup(step: Pointer, list: Pointer, first: number, last: number): void;
   decode(step: Pointer, list: Pointer): void;
   residual(sum: Pointer, target: Pointer, rows: number, d: number, factor: number): number;
   scale(to: Pointer, from: Pointer, bytes: number, factor: number): void;

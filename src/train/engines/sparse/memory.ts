@@ -137,9 +137,14 @@ export function isLimited({ select }: SparseForm): boolean {
   return select.kind !== 'positive';
 }
 
+/** Arrays [B, d_out] of levels' (levels.ts) partial sums, shortest prefix first; the last has the residual of the whole SAE. */
+export function levelSums({ prefixes }: SparseForm): readonly string[] {
+  return (prefixes ?? [undefined]).map((_, i, all) => (i === all.length - 1 ? 'r' : `r/${i}`));
+}
+
 /** Arrays [B, d_out] of partial reconstructions that workers exchange together. */
-export function exchangedSums({ second }: SparseForm): readonly ('r' | 'r_aux')[] {
-  return second ? ['r', 'r_aux'] : ['r'];
+export function exchangedSums(form: SparseForm): readonly string[] {
+  return form.second ? ['r', 'r_aux'] : levelSums(form);
 }
 
 /** What of a run decides where a worker's arrays lie. */
@@ -230,7 +235,7 @@ function planBatch(plan: Plan, { settings, form }: SliceShape): void {
     plan.add('nothing', 'f32', dIn);
     plan.add('yc', 'f32', Bp * dOut);
   }
-  plan.add('r', 'f32', Bp * dOut);
+  for (const name of levelSums(form)) plan.add(name, 'f32', Bp * dOut);
   if (form.second || form.auxK) plan.add('r_aux', 'f32', Bp * dOut);
   plan.add('received', 'f32', Bp * Math.max(dIn, dOut));
   plan.add('x_q', 'i8', Bp * dIn);

@@ -22,7 +22,7 @@ export class SkipConnection {
   }
 
   /** Adds this worker's columns of x W_skipᵀ to its partial sums, of which the workers' add up to x̂. */
-  async decode(sums: readonly ('r' | 'r_aux')[]): Promise<void> {
+  async decode(sums: readonly string[]): Promise<void> {
     if (this.columns === 0) return;
     const { arena, products, settings, watch } = this.equipment;
     await products.transposedB(this.input(), this.weights('W_skip'), this.share());
@@ -43,7 +43,7 @@ export class SkipConnection {
    * @param steps t of Adam
    * @returns Σ of what was written
    */
-  async update(residuals: readonly ('r' | 'r_aux')[], lr: number, steps: number): Promise<number> {
+  async update(residuals: readonly string[], lr: number, steps: number): Promise<number> {
     const { arena, products, settings, watch } = this.equipment;
     if (this.columns === 0 || !isTrained(settings, 'W_skip')) return 0;
     const share = arena.f32('skip_share');

@@ -3,7 +3,8 @@ import { ADAM_EPSILON, type EngineSettings, type StepSettings } from '../engine.
 import { followedBy, isTrained } from '../state.js';
 import { DensePasses } from './dense.js';
 import { RULES, writeBlock } from './kernels.js';
-import { exchangedSums, type ListName, limitOf, padded, STRIP } from './memory.js';
+import { finishLevels, type Level, lastWeight, levelsOf } from './levels.js';
+import { exchangedSums, type ListName, levelSums, limitOf, padded, STRIP } from './memory.js';
 import { cut, type Equipment, Selection, type Strip } from './select.js';
 import { SkipConnection } from './skip.js';
 
@@ -24,8 +25,13 @@ export interface SliceSums {
 }
 
 /** Residuals of the decodes that train W_skip: as a decoder's bias, it is part of every one that is not frozen. */
-function skipTrainers({ second }: SparseForm): readonly ('r' | 'r_aux')[] {
-  return second?.trainsDecoder ? ['r', 'r_aux'] : ['r'];
+function skipTrainers(form: SparseForm): readonly string[] {
+  return form.second?.trainsDecoder ? ['r', 'r_aux'] : [shortest(form)];
+}
+
+/** The sum of the shortest prefix, which all longer ones contain; later of all residuals. */
+function shortest(form: SparseForm): string {
+  return levelSums(form)[0]!;
 }
 
 /**
@@ -41,16 +47,18 @@ export class Slice {
   private readonly selection: Selection;
   private readonly dense: DensePasses;
   private readonly skip: SkipConnection | undefined;
+  private readonly levels: readonly Level[];
 
   /** @param steps steps already done */
   constructor(
     private readonly equipment: Equipment,
     private steps: number,
   ) {
-    const { settings, features, arena, products } = equipment;
+    const { settings, form, features, arena, products, exchange } = equipment;
     this.settings = settings;
     this.d = { in: padded(settings.dIn), out: padded(settings.dOut ?? settings.dIn) };
     this.aims = settings.dOut !== undefined;
+    this.levels = levelsOf(form, settings, exchange.index, exchange.workers);
     this.strips = cut(0, features, STRIP);
     arena.u32('updated').fill(steps);
     this.selection = new Selection(equipment);
@@ -59,7 +67,7 @@ export class Slice {
     this.writeBatchBlocks(products.levels);
     this.writeStepBlock();
     this.writeList('main');
-    if (equipment.form.auxK) this.writeList('dead');
+    if (form.auxK) this.writeList('dead');
   }
 
   /** This slice's part of a step on the shared batch; all workers are in it at once. */
@@ -69,26 +77,24 @@ export class Slice {
     this.begin(step);
     const variance = this.centre();
     const dense = await this.select();
-    await this.skip?.decode(exchangedSums(form));
-    this.decode('main');
-    const [squares, second] = this.residuals();
+    await this.skip?.decode(form.second ? exchangedSums(form) : [shortest(form)]);
+    for (const level of this.levels) this.decode('main', level);
+    const [squares, others] = this.residuals();
     // Dense passes of the update add to them once more.
     const [l1, active] = arena.f64('main/totals') as unknown as [number, number];
     const auxiliary = form.auxK && this.selection.allDead > 0 ? this.reconstructError(variance) : undefined;
 
     arena.f32('pull').fill(0);
-    const [block, list] = [arena.pointer('step'), arena.pointer('main/block')];
-    const more = auxiliary ? arena.pointer('dead/block') : 0;
     for (const strip of this.strips) {
       if (dense.has(strip)) await this.dense.update(strip);
-      else kernels.update(block, list, more, strip.first, strip.first + strip.rows);
+      else this.update(strip, auxiliary !== undefined);
     }
     watch.done('update');
     const bias = this.updateDecoderBias(step.lr);
     const skipped = await this.skip?.update(skipTrainers(form), step.lr, this.steps);
     const written = kernels.takeWritten() + bias + (skipped ?? 0) + this.follow();
-    const auxSquares = auxiliary ?? second ?? 0;
-    return { squares: squares!, auxSquares, l1, active, variance, dead: this.age(), written };
+    const auxSquares = others + (auxiliary ?? 0);
+    return { squares, auxSquares, l1, active, variance, dead: this.age(), written };
   }
 
   /** Brings moments that lazy steps left behind up to date, so that the arena holds what every engine would. */
@@ -233,11 +239,25 @@ export class Slice {
     return dense;
   }
 
-  /** Adds a list's part to x̂ − b_dec (in `r`), and to what there is in `r_aux`. */
-  private decode(list: ListName): void {
+  /** Gradient and Adam of a strip's features; those of each level have their own residual. */
+  private update({ first, rows }: Strip, alsoDead: boolean): void {
+    const { arena, kernels } = this.equipment;
+    const [step, list] = [arena.pointer('step'), arena.pointer('main/block')];
+    const more = alsoDead ? arena.pointer('dead/block') : 0;
+    for (const level of this.levels) {
+      const [from, to] = [Math.max(first, level.first), Math.min(first + rows, level.last)];
+      if (from >= to) continue;
+      writeBlock(arena, 'main/block', 'Entries', { r: arena.pointer(level.sum) });
+      kernels.update(step, list, more, from, to);
+    }
+  }
+
+  /** Adds the part of a list's features to a level's sum (without b_dec), and to what there is in `r_aux`. */
+  private decode(list: ListName, { first, last, sum }: Level): void {
     const { arena, kernels, watch } = this.equipment;
     const [step, block] = [arena.pointer('step'), arena.pointer(`${list}/block`)];
-    kernels.regroup(step, block);
+    writeBlock(arena, `${list}/block`, 'Entries', { r: arena.pointer(sum) });
+    kernels.regroup(step, block, first, last);
     watch.done('regroup');
     kernels.decode(step, block);
     watch.done('decode');
@@ -246,17 +266,20 @@ export class Slice {
   /**
    * Makes residuals of the reconstructions, and this worker's rows' part of the gradient of b_dec as the decoder's bias.
    *
-   * @returns Σ |y − x̂|² and Σ |y − x̂_aux|² over this worker's rows
+   * @returns Σ |y − x̂|² over this worker's rows; and Σ |y − x̂_aux|², or what shorter prefixes add to the loss
    */
-  private residuals(): number[] {
+  private residuals(): readonly [squares: number, others: number] {
     const { arena, kernels, exchange, form, watch } = this.equipment;
     const [first, last] = exchange.range();
     const [d, rows] = [this.d.out, last - first];
     const of = (name: string) => arena.pointer(name) + 4 * first * d;
     const target = of(this.aims ? 'yc' : 'xc');
     const factor = 2 / this.settings.batch;
-    const squares = this.complete(exchangedSums(form), (name) => kernels.residual(of(name), target, rows, d, factor));
-    kernels.sumRows(of('r'), rows, d, arena.pointer('column'));
+    const found = this.complete(exchangedSums(form), () => {
+      const { squares, more } = finishLevels(kernels, form, { sums: levelSums(form).map(of), target, rows, d }, factor);
+      return [squares, form.second ? kernels.residual(of('r_aux'), target, rows, d, factor) : more] as const;
+    });
+    kernels.sumRows(of(shortest(form)), rows, d, arena.pointer('column'));
     if (form.second?.trainsDecoder) {
       // The auxiliary decode trains b_dec as the decode of f does.
       kernels.sumRows(of('r_aux'), rows, d, arena.pointer('g_dec'));
@@ -264,7 +287,7 @@ export class Slice {
     }
     exchange.bias(exchange.index, 0).set(arena.f32('column'));
     watch.done('exchange');
-    return squares;
+    return found;
   }
 
   /**
@@ -281,43 +304,45 @@ export class Slice {
     const [d, rows] = [this.d.out, last - first];
     const of = (name: string) => arena.pointer(name) + 4 * first * d;
     arena.f32('r_aux').fill(0);
-    this.decode('dead');
+    this.decode('dead', { first: 0, last: this.equipment.features, sum: 'r_aux' });
     const mine = exchange.numbers(exchange.index);
     mine[1] = variance;
-    // r is −2 e / B.
-    mine[2] = this.variance(arena.pointer('r')) * (batch / 2) ** 2;
+    // r is −2 e / B, times the weight of the whole SAE's error.
+    const toError = -batch / (2 * lastWeight(form));
+    mine[2] = this.variance(arena.pointer('r')) * toError ** 2;
     let coefficient = 0;
-    const [squares] = this.complete(['r_aux'], () => {
+    const squares = this.complete(['r_aux'], () => {
       const numbers = Array.from({ length: exchange.workers }, (_, worker) => exchange.numbers(worker));
       const [whole, left] = [1, 2].map((i) => numbers.reduce((sum, values) => sum + values[i]!, 0));
       coefficient = left === 0 ? 0 : (form.auxK!.coefficient * whole!) / left!;
-      kernels.scale(arena.pointer('received'), of('r'), 4 * rows * d, -batch / 2);
+      kernels.scale(arena.pointer('received'), of('r'), 4 * rows * d, toError);
       return kernels.residual(of('r_aux'), arena.pointer('received'), rows, d, (2 * coefficient) / batch);
     });
-    return coefficient === 0 ? undefined : coefficient * squares!;
+    return coefficient === 0 ? undefined : coefficient * squares;
   }
 
   /**
    * Adds up the workers' partial sums, each worker for its rows and always in the same order, lets `finish` make of its
    * rows what it wants and hands them round: afterwards the arrays are whole.
    *
-   * @returns what `finish` did, for each array
+   * @returns what `finish` returns
    */
-  private complete(names: readonly ('r' | 'r_aux')[], finish: (name: 'r' | 'r_aux') => number): number[] {
-    const { arena, kernels, exchange } = this.equipment;
+  private complete<T>(names: readonly string[], finish: () => T): T {
+    const { arena, kernels, exchange, form } = this.equipment;
     const { batch } = this.settings;
     const d = this.d.out;
     const mine = exchange.range();
     const [first, last] = mine;
     const several = exchange.workers > 1;
-    const slot = (name: string) => (name === 'r' ? 0 : 1);
+    const sums = levelSums(form);
+    const slot = (name: string) => (name === 'r_aux' ? sums.length : sums.indexOf(name));
     if (several) {
       for (const name of names) {
         exchange.partial(exchange.index, slot(name), [0, batch]).set(arena.f32(name, 0, batch * d));
       }
       this.meet();
     }
-    const results = names.map((name) => {
+    for (const name of names) {
       const rows = arena.f32(name, first * d, (last - first) * d);
       const pointer = arena.pointer(name) + 4 * first * d;
       if (several) rows.set(exchange.partial(0, slot(name), mine));
@@ -325,12 +350,15 @@ export class Slice {
         arena.f32('received', 0, rows.length).set(exchange.partial(worker, slot(name), mine));
         kernels.addTo(pointer, arena.pointer('received'), 4 * rows.length);
       }
-      const result = finish(name);
+    }
+    const result = finish();
+    if (several) {
       // Nobody reads these rows of worker 0's partial sums any more.
-      if (several) exchange.partial(0, slot(name), mine).set(rows);
-      return result;
-    });
-    if (several) this.meet();
+      for (const name of names) {
+        exchange.partial(0, slot(name), mine).set(arena.f32(name, first * d, (last - first) * d));
+      }
+      this.meet();
+    }
     for (const name of names) {
       for (let worker = 0; worker < exchange.workers; worker++) {
         if (worker === exchange.index) continue;
@@ -340,7 +368,7 @@ export class Slice {
       }
     }
     this.equipment.watch.done('exchange');
-    return results;
+    return result;
   }
 
   /** Waits for the other workers. */

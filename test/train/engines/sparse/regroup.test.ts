@@ -67,7 +67,7 @@ function regrouped(gated: boolean, l1OnF: boolean, B: number, entries: Entries, 
     ...{ feature: at('feature'), f: at('f'), g: gated ? at('g') : 0, totals: at('totals') },
     ...{ fired: firing ? at('fired') : 0, sumsF: Number(!gated || l1OnF) },
   });
-  memory.kernels.regroup(step, list);
+  memory.kernels.regroup(step, list, 0, features);
   memory.assertMargins();
   return memory.now;
 }

@@ -2,14 +2,15 @@ import { at, Entries, indexAt, Step, sumLanes } from './memory';
 import { GATED, Gated, numberOf, Relu, relu } from './rules';
 
 /**
- * Regroups entries from feature-major to token-major by a counting sort, and computes their values f and g on the way.
+ * Regroups the entries of features [first, last) from feature-major to token-major by a counting sort, and computes their
+ * values f and g on the way.
  * Within a token, features stay in ascending order. Adds to the list's totals, and marks in `fired` the features with
  * f > 0; others are left.
  */
-export function regroup(s: Step, list: Entries): void {
-  countTokens(s, list);
-  if (s.rule == GATED) regroupBy<Gated>(s, list);
-  else regroupBy<Relu>(s, list);
+export function regroup(s: Step, list: Entries, first: i32, last: i32): void {
+  countTokens(s, list, first, last);
+  if (s.rule == GATED) regroupBy<Gated>(s, list, first, last);
+  else regroupBy<Relu>(s, list, first, last);
   // Each start was moved to its end; moved back by one place they are starts again.
   const tokenStart = list.tokenStart;
   for (let b = <usize>s.B; b > 0; b--) store<u32>(tokenStart + (b << 2), load<u32>(tokenStart + ((b - 1) << 2)));
@@ -17,11 +18,11 @@ export function regroup(s: Step, list: Entries): void {
 }
 
 /** Where the entries of each token begin. */
-function countTokens(s: Step, list: Entries): void {
+function countTokens(s: Step, list: Entries, first: i32, last: i32): void {
   const tokenStart = list.tokenStart;
-  const entries = indexAt(list.start, s.features);
+  const entries = indexAt(list.start, last);
   memory.fill(tokenStart, 0, (<usize>s.B + 1) << 2);
-  for (let k: usize = 0; k < entries; k++) {
+  for (let k = indexAt(list.start, first); k < entries; k++) {
     const count = tokenStart + (indexAt(list.token, k) << 2);
     store<u32>(count, load<u32>(count) + 1);
   }
@@ -33,7 +34,7 @@ function countTokens(s: Step, list: Entries): void {
   }
 }
 
-function regroupBy<R>(s: Step, list: Entries): void {
+function regroupBy<R>(s: Step, list: Entries, first: i32, last: i32): void {
   const rule = changetype<R>(0);
   // Fields are read once: in the loop the compiler could not know that they stay the same.
   const tokenStart = list.tokenStart;
@@ -45,7 +46,7 @@ function regroupBy<R>(s: Step, list: Entries): void {
   const sumsF = list.sumsF != 0;
   let sum: f64 = 0;
   let active: f64 = 0;
-  for (let j: usize = 0; j < <usize>s.features; j++) {
+  for (let j = <usize>first; j < <usize>last; j++) {
     const end = indexAt(list.start, j + 1);
     const bias = at(s.bias, j);
     const e = numberOf<R>(s.expRMag, j);
@@ -77,8 +78,7 @@ function regroupBy<R>(s: Step, list: Entries): void {
 
 /**
  * r[b] += Σ_j f[b,j] W_dec[j], and where there is a second reconstruction second[b] += Σ_j g[b,j] W_dec[j], over a
- * token's entries; four rows of W_dec a pass. Features ascend within a token, so the sum over a prefix of the dictionary
- * stands in r when the first entry beyond it is met.
+ * token's entries; four rows of W_dec a pass.
  */
 export function decode(s: Step, list: Entries): void {
   if (list.second) decodeBy(s, list, true);
