@@ -58,7 +58,7 @@ test('a name without its descriptor, or a descriptor without a part, does not co
     compiled(directory, 'sae/registry.ts', (text) => text),
     '',
   );
-  const named = compiled(directory, 'sae/sae.ts', (text) => text.replace("'topk', ", "'topk', 'toy', "));
+  const named = compiled(directory, 'sae/sae.ts', (text) => text.replace("'topk',", "'topk', 'toy',"));
   assert.match(named, /registry\.ts.*'toy' is missing/s);
   for (const part of ['encode(g, w,', 'saelens: {']) {
     const [name] = part.split(/[(:]/);

@@ -103,6 +103,7 @@ export const matryoshka: Architecture<MatryoshkaOptions> = {
     options,
     trains: () => matryoshka.parameters.filter((name) => name !== 'threshold'),
     follows: { parameter: 'threshold', share: THRESHOLD_SHARE },
+    sparseStart: { kind: 'scale', firing: ({ k }) => k },
     loss(g, w, batch, chosen) {
       const { y, sizes } = batch;
       const pre = g.add(batch.x.p, w.b_enc!);
