@@ -124,6 +124,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
   'How much': ['tokens', 'steps', 'quick'],
   Dictionary: [
     'arch',
+    'recipe',
     'dSae',
     ...Object.keys(architectureFlags),
     'train',

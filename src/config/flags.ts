@@ -102,8 +102,8 @@ export type GivenCommand = z.infer<typeof givenCommand>;
 export const trainingCommandSchema = z.object({ stage: z.enum(['train', 'sweep']), ...givenCommand.shape });
 export type TrainingCommand = z.infer<typeof trainingCommandSchema>;
 
-/** Flags that say where a result goes, not what it is: equal results are equal files, wherever they lie. */
-const NOT_REPEATED = ['out', 'overwrite', 'resume', 'takeOver'];
+/** Flags that say where a result goes, not what it is; and a recipe, whose settings are repeated one by one. */
+const NOT_REPEATED = ['out', 'overwrite', 'resume', 'takeOver', 'recipe'];
 
 /**
  * The flags that give a stage this configuration, wherever its values came from: the command line, a file, or another

@@ -3,6 +3,7 @@ import { didYouMean } from '../errors/nearest.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { section } from './config-file.js';
 import { type Flag, flagsOf, structuredKeys } from './flags.js';
+import { RECIPES, type RecipeName } from './recipes.js';
 import { STAGES, type StageName } from './stages.js';
 import { insteadOfFlag, listed } from './suggest.js';
 import { NUMBER_FORMS, parseNumber } from './values.js';
@@ -37,6 +38,7 @@ export function loadConfig<S extends StageName>(
     take(stage, fromFile, (name) => `${file}, ${stage}.${name}`, written);
   }
   take(stage, given, spelled, written);
+  takeRecipe(stage, written);
   const schema: z.ZodObject = STAGES[stage];
   const flags = new Map(flagsOf(schema).map((flag) => [flag.key, flag]));
   const values = [...written].map(([key, { value }]) => [key, typedValue(flags.get(key), value)] as const);
@@ -69,6 +71,15 @@ function take(
     }
     written.set(flag?.key ?? name, { value, where });
   }
+}
+
+/** What a recipe sets, where nothing else does; one that there is not is left to the schema. */
+function takeRecipe(stage: StageName, written: Map<string, Written>): void {
+  const name = written.get('recipe')?.value;
+  if (stage !== 'train' || typeof name !== 'string' || !Object.hasOwn(RECIPES, name)) return;
+  const set = new Map<string, Written>();
+  take(stage, RECIPES[name as RecipeName].flags, (flag) => `--${flag} of --recipe ${name}`, set);
+  for (const [key, value] of set) if (!written.has(key)) written.set(key, value);
 }
 
 /** A value in the type of its flag, as far as it has one: numbers may be written 1M, and lists with commas. */

@@ -40,6 +40,7 @@ type FlagOfRun =
  */
 const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   arch: 'result',
+  recipe: 'result',
   train: 'result',
   dSae: 'result',
   skip: 'result',

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { exportFormats } from '../sae/convert.js';
 import { ARCHITECTURES, architectureFlags, trainable, trainableParameters } from '../sae/registry.js';
+import { recipeNames } from './recipes.js';
 import {
   activationDTypes,
   encodings,
@@ -97,6 +98,10 @@ export const trainSchema = z.object({
       .join(' or ')
       .replaceAll(/ or (?=.* or )/g, ', '),
   ),
+  recipe: z
+    .enum(recipeNames)
+    .optional()
+    .describe('settings as someone published them, printed in full with their source; flags that are given win'),
   // Each belongs to one architecture, which reads its own (sae/architecture.ts).
   ...(architectureFlags as object),
   train: z

@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Batch } from '../activations/activation-source.js';
+import { recipeSentence } from '../config/recipes.js';
 import type { TrainConfig } from '../config/stages.js';
 import { type DirectoryLock, requireStillOwner } from '../disk/lock.js';
 import { lockOutputDirectory } from '../disk/output-directory.js';
@@ -64,6 +65,7 @@ export class Trainer {
     const lock = await lockOutputDirectory(config.out, claimOptions(config, say));
     let trainer: Trainer | undefined;
     try {
+      if (config.recipe) say(recipeSentence(config.recipe));
       const opened = await openRun(config, feed, say, stop, open);
       trainer = opened && new Trainer(opened, lock);
       return trainer;
