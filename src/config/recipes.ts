@@ -9,7 +9,8 @@ interface Recipe {
 /** Flags that are not named have their own defaults; sizes and lengths (d-sae, k, steps) are never named. */
 export const RECIPES = {
   'gated-sae': {
-    source: 'Rajamanoharan et al. 2024 (arXiv 2404.16014), appendix D, with λ of the residual stream of Gemma 7B at layer 20, without its resampling',
+    source:
+      'Rajamanoharan et al. 2024 (arXiv 2404.16014), appendix D, with λ of the residual stream of Gemma 7B at layer 20, without its resampling',
     flags: {
       ...{ arch: 'gated', start: 'zero', normalize: 'none', 'l1-convention': 'paper', batch: 4096, lr: 3e-4 },
       ...{ l1: 3e-4, warmup: 1000, beta1: 0, beta2: 0.999 },
