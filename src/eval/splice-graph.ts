@@ -55,6 +55,13 @@ interface Spliced {
   readonly counted: Value;
 }
 
+/** What may be asked for in addition. */
+interface SpliceOptions {
+  readonly meanAblation?: boolean;
+  /** The hook that each SAE reads: that at which it is spliced in, or one that the model computes before it. */
+  readonly inputs?: readonly Hook[];
+}
+
 /**
  * Clean run, ablations and the splice-in of every SAE in one graph: the model runs once up to the hook, the batch
  * becomes [x; 0; centre; x̂₁; x̂₂; …] there (centre where mean ablation is asked for), and the rest of the model runs
@@ -69,8 +76,6 @@ interface Spliced {
  * Outputs: `nll` [chunks, variants, chunk] and `kl` [chunks, SAEs, chunk], rows being padded to chunks × chunk;
  * `x_squared` and `spread` [spliced], |x|² and |x − centre|²; `u` [batch, width], Σ (x − centre) over the counted
  * positions of each context; and saeOutputs(k) of each SAE.
- *
- * @param inputs the hook that each SAE reads: that at which it is spliced in, or one that the model computes before it
  */
 export function spliceGraph(
   checkpoint: Checkpoint,
@@ -78,8 +83,7 @@ export function spliceGraph(
   saes: readonly SaeFiles[],
   context: number,
   placement: Placement,
-  meanAblation = false,
-  inputs: readonly Hook[] = saes.map(() => hook),
+  { meanAblation = false, inputs = saes.map(() => hook) }: SpliceOptions = {},
 ): Uint8Array {
   const variants = variantsOf(saes.length, meanAblation);
   const g = new GraphBuilder('splice-in');

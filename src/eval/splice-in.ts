@@ -50,7 +50,7 @@ export async function openSpliceIn(
   const placement = choosePrecision(options.precision ?? 'auto', options.device ?? 'cpu', checkpoint);
   const { vocabulary } = checkpoint.config;
   const variants = variantsOf(saes.length, meanAblation);
-  const graph = spliceGraph(checkpoint, hook, saes, context, placement, meanAblation, inputs);
+  const graph = spliceGraph(checkpoint, hook, saes, context, placement, { meanAblation, inputs });
   const session = await openSession(graph, options);
   const site = newSiteSums(context, first);
   const sums = saes.map(({ dOut, dSae }) => newSaeSums(dOut, dSae, context, first));

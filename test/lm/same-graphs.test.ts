@@ -87,7 +87,7 @@ function digests(checkpoint: Checkpoint) {
     for (const placement of PLACEMENTS) yield harvestGraph(checkpoint, hooks, 300, 'float32', placement);
   }
   function* spliceIn() {
-    for (const hook of hooks) yield spliceGraph(checkpoint, hook, [], 16, PLACEMENTS[0]!, true);
+    for (const hook of hooks) yield spliceGraph(checkpoint, hook, [], 16, PLACEMENTS[0]!, { meanAblation: true });
     for (const placement of PLACEMENTS) yield spliceGraph(checkpoint, hooks[4]!, [], 300, placement);
   }
   function* losses() {
