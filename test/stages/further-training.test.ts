@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
@@ -71,6 +71,34 @@ test('--resume and --out alone resume a run with the flags that it was begun wit
   } finally {
     process.chdir(here);
   }
+});
+
+/** Takes `"start":"zero"` out of a checkpoint's header, whose length stays. */
+function withoutStart(path: string): void {
+  const bytes = readFileSync(path);
+  const length = Number(bytes.readBigUInt64LE());
+  const header = bytes.toString('latin1', 8, 8 + length);
+  const before = header.replace(String.raw`\"start\":\"zero\",`, '');
+  assert.notEqual(before, header);
+  bytes.write(before.padEnd(length), 8, 'latin1');
+  writeFileSync(path, bytes);
+}
+
+test('a run that was begun before there was --start resumes as it was, from biases of zero', async () => {
+  const whole = await begin(flags({ start: 'zero' }));
+  const given = flags({ start: 'zero' });
+  await stoppedAt(10, (stop, progress) => begin(given, stop, progress));
+  const out = String(given.out);
+  const run = JSON.parse(String(file(out, 'run.json')));
+  assert.equal(run.flags.start, 'zero');
+  delete run.flags.start;
+  delete run.sae_pipe.start;
+  writeFileSync(join(out, 'run.json'), JSON.stringify(run));
+  for (const name of readdirSync(out)) if (name.startsWith('checkpoint-')) withoutStart(join(out, name));
+  await assert.rejects(again(out, { start: 'sparse' }), UsageRefusal);
+  await again(out);
+  assert.deepEqual(weights(out), weights(whole));
+  assert.equal(settingsOf(out).start, 'zero');
 });
 
 test('a flag that differs is refused by name, where it may not change, and nothing changes', async () => {
