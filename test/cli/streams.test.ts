@@ -20,7 +20,21 @@ const harvest = (out: string, more: readonly string[] = [], tokens = TOKENS) => 
   ...['--window-rows', '1000', '--rows-per-shard', '300', '--out', out, ...more],
 ];
 const train = (out: string, more: readonly string[] = []) => [
-  ...['train', '--d-sae', '64', '--batch', '128', '--normalize', 'none', '--lr', '1e-3', '--threads', '1'],
+  ...[
+    'train',
+    '--d-sae',
+    '64',
+    '--batch',
+    '128',
+    '--normalize',
+    'none',
+    '--start',
+    'zero',
+    '--lr',
+    '1e-3',
+    '--threads',
+    '1',
+  ],
   ...['--log-every', '1', '--out', out, ...more],
 ];
 const stream = ['--activations', '-', '--order', 'stored'];
