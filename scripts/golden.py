@@ -16,6 +16,7 @@ tiny-gemma.safetensors: packing, and the model in float32
 {gemma,gemma2,gemma3}-{mqa,gqa}.safetensors: see golden_families.py; ablations.safetensors: see golden_ablations.py
 topk.safetensors: see golden_topk.py; batchtopk.safetensors: see golden_batchtopk.py
 matryoshka.safetensors: see golden_matryoshka.py
+jumprelu.safetensors: see golden_jumprelu.py
 transcoder.safetensors: see golden_transcoder.py
 
 train-{gated,standard}-{0,0.9}.safetensors: ten training steps in float64 with Adam beta1 0 or 0.9,
@@ -399,8 +400,8 @@ def save(name, tensors):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=['model', 'families', 'train', 'resampling', 'ablations', 'topk', 'batchtopk', 'matryoshka', 'transcoder', 'eval',
-                                           'metrics'],
+    parser.add_argument('--only', choices=['model', 'families', 'train', 'resampling', 'ablations', 'topk', 'batchtopk', 'matryoshka',
+                                           'jumprelu', 'transcoder', 'eval', 'metrics'],
                         help='make this part alone; eval needs model made, metrics needs both')
     only = parser.parse_args().only
     torch.set_num_threads(1)  # sums are then rounded the same way on every run
@@ -432,6 +433,9 @@ def main():
     if only in (None, 'transcoder'):
         from golden_transcoder import make_transcoder
         make_transcoder()
+    if only in (None, 'jumprelu'):
+        from golden_jumprelu import make_jumprelu
+        make_jumprelu()
     if only in (None, 'eval'):
         make_eval()
     if only in (None, 'eval', 'metrics'):

@@ -231,6 +231,10 @@ const RULES: Readonly<Record<string, Rule>> = {
   },
   Relu: entrywise((g, { output }) => g.positive(output[0] as Value)),
   Exp: entrywise((_, { output }) => output[0] as Value),
+  Tanh: entrywise((g, { output }) => {
+    const y = output[0] as Value;
+    return g.sub(g.scalar(1), g.mul(y, y));
+  }),
   Sqrt: entrywise((g, { output }) => g.div(g.scalar(0.5), output[0] as Value)),
   Where: (d, made, parts) => {
     const part = d.sum(parts);

@@ -113,7 +113,7 @@ export class Shapes {
 
 /** Operators that work on entries, with their operands broadcast. */
 const ELEMENTWISE = new Set(
-  'Add Sub Mul Div Relu Exp Sqrt Neg Identity Cast Where Greater GreaterOrEqual Less Equal Not And Or Min Max'.split(
+  'Add Sub Mul Div Relu Exp Sqrt Tanh Abs Neg Identity Cast Where Greater GreaterOrEqual Less Equal Not And Or Min Max'.split(
     ' ',
   ),
 );

@@ -69,8 +69,10 @@ export interface Training<Options> {
   readonly follows?: { readonly parameter: ParameterName; readonly share: number };
   /** What its forward pass depends on beyond PLAIN. */
   forward?(options: Options): Partial<ForwardSettings>;
-  /** Initial values of parameters other than W_dec (random unit rows), W_enc (their transpose) and zeros. */
-  readonly initial?: Partial<Record<ParameterName, (w: Parameters) => Float32Array>>;
+  /** Parameters that a step leaves at 0 where it would take them below. */
+  readonly nonNegative?: readonly ParameterName[];
+  /** Initial values of parameters other than W_dec (random unit rows), W_enc (their transpose) and zeros, and their number. */
+  readonly initial?: Partial<Record<ParameterName, (w: Parameters, size: number) => Float32Array>>;
   /** What a sparse start sets (docs/training.md, "Where it starts"); absent: nothing. */
   readonly sparseStart?: SparseStart<Options>;
   /**
@@ -135,9 +137,11 @@ export function isUnsupported(form: object): form is Unsupported {
 export type Select =
   /** Those above 0. */
   | { readonly kind: 'positive'; readonly bias: ParameterName }
-  /** Of those, the k largest of each token; of equals, the one of the lower feature. */
+  /** Those above the feature's threshold, and those at most `window` below it. */
+  | { readonly kind: 'threshold'; readonly bias: ParameterName; readonly window: number }
+  /** Of those above 0, the k largest of each token; of equals, the one of the lower feature. */
   | { readonly kind: 'k-per-token'; readonly bias: ParameterName; readonly k: number }
-  /** Of those, the k · B largest of a batch of B; of equals, the one of the lower feature, then of the lower token. */
+  /** Of those above 0, the k · B largest of a batch of B; of equals, the one of the lower feature, then of the lower token. */
   | { readonly kind: 'k-per-batch'; readonly bias: ParameterName; readonly k: number };
 
 /** A loss step in terms of the engines' primitives: select, sparse decode, sparse gradient + Adam on rows. */
@@ -145,13 +149,15 @@ export interface SparseForm {
   readonly select: Select;
   /**
    * What becomes of an entry, inlined into the kernels: `relu` f = ReLU(p + bias); `gated` f = ReLU(exp(r_mag) p +
-   * b_mag), and g = p + bias as a second value.
+   * b_mag), and g = p + bias as a second value; `jumprelu` f = p + bias where that is above the threshold, which
+   * `jump` says how to train.
    */
-  readonly rule: 'relu' | 'gated';
+  readonly rule: 'relu' | 'gated' | 'jumprelu';
+  readonly jump?: Jump;
   /** Is there a second reconstruction, of g; and does it train W_dec and the bias of its decode? */
   readonly second?: { readonly trainsDecoder: boolean };
-  /** What λ multiplies. */
-  readonly penalty: 'f' | 'g' | 'none';
+  /** What λ multiplies; `jump` as its penalty says. */
+  readonly penalty: 'f' | 'g' | 'jump' | 'none';
   /**
    * Matryoshka: the first `width` features reconstruct the target by themselves, for each of these; ascending, the last
    * is d_sae. The squared errors are added up by their weights.
@@ -160,6 +166,23 @@ export interface SparseForm {
   /** AuxK: the k largest of the dead features reconstruct the error (Gao et al. 2024, section A.2). */
   readonly auxK?: { readonly k: number; readonly coefficient: number };
 }
+
+/** How jumps f = h where h > θ are trained: K is 1 where |h − θ| < bandwidth / 2, else 0. */
+export interface Jump {
+  /** ε: ∂f/∂θ stands for −(θ/ε) K, and ∂1[h > θ]/∂θ for −K/ε. */
+  readonly bandwidth: number;
+  /** Do the negatives of both also train what makes h? */
+  readonly toEncoder: boolean;
+  readonly penalty: JumpPenalty;
+  /** Weight of Σ ReLU(θ − h) over the features that were dead before the step. */
+  readonly preAct: number;
+}
+
+/** What λ multiplies, of a token: L0, Σ tanh(scale · f), or (2 / target) (L0 − target)². */
+export type JumpPenalty =
+  | { readonly kind: 'step' }
+  | { readonly kind: 'tanh'; readonly scale: number }
+  | { readonly kind: 'quadratic'; readonly target: number };
 
 /** How cfg.json tells an architecture, and what of its forward pass it says; that is written as ForwardSettings has it. */
 export interface SaelensCodec {

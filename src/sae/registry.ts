@@ -87,7 +87,7 @@ export function initialise(architecture: ArchitectureName, sizes: Sizes, seed: n
     else if (name === 'W_enc') parameters[name] = W_enc;
     else {
       const size = parameterShape(name, sizes).reduce((product, dim) => product * dim, 1);
-      parameters[name] = initial?.[name]?.({ W_enc, W_dec }) ?? new Float32Array(size);
+      parameters[name] = initial?.[name]?.({ W_enc, W_dec }, size) ?? new Float32Array(size);
     }
   }
   return { architecture, ...sizes, parameters };

@@ -47,6 +47,7 @@ const ENTRYWISE: Readonly<Record<string, (...x: number[]) => number>> = {
   Div: (a, b) => a! / b!,
   Relu: (a) => Math.max(0, a!),
   Exp: (a) => Math.exp(a!),
+  Tanh: (a) => Math.tanh(a!),
   Sqrt: (a) => Math.sqrt(a!),
   Neg: (a) => -a!,
   Identity: (a) => a!,

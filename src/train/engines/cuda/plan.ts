@@ -111,6 +111,7 @@ export function planCuda(
 /** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
 export function lacking({ auxK, rule, second }: SparseForm): string | undefined {
   if (auxK) return 'it computes no auxiliary loss of dead features';
+  if (rule === 'jumprelu') return 'it computes no straight-through estimators';
   return second && rule === 'relu' ? 'it computes a second reconstruction for gated SAEs only' : undefined;
 }
 

@@ -38,6 +38,7 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
   const batch = { ...lossInput(g, w, settings), dead: deadOf(since) };
   const loss = trainingOf(architecture).loss(g, w, batch, optionsOf(settings));
 
+  const { nonNegative = [] } = trainingOf(architecture);
   const trained = parametersOf(settings).filter((name) => isTrained(settings, name));
   const total = [loss.penalty, loss.auxiliary].reduce<Value>((sum, term) => (term ? g.add(sum, term) : sum), loss.mse);
   const found = gradients(
@@ -57,6 +58,7 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
       // A row whose norm overflows is divided to zero, and would look well afterwards.
       if (name === 'W_dec') written.push(g.reduceSumSquare(next, [0, 1]));
       if (name === 'W_dec') next = unitRows(g, next);
+      if (nonNegative.includes(name)) next = g.relu(next);
       written.push(sumOfAll(g, next, shape));
     }
     if (follows?.parameter === name) {

@@ -107,6 +107,8 @@ export interface SharedSizes {
   readonly limits: readonly number[];
   /** Counts of digits of entries that a worker shares in a step, where entries of a whole batch are compared. */
   readonly tallies: number;
+  /** Are there features to be counted, token by token? */
+  readonly counts: boolean;
 }
 
 /** What workers share: the batch, partial sums, the k largest of each token, and a barrier. Plain data, to be sent to them. */
@@ -126,6 +128,8 @@ export interface Shared {
   readonly ties: SharedArrayBuffer;
   /** For each worker, TALLIES of [TALLY] u32. */
   readonly tallies: SharedArrayBuffer;
+  /** For each worker [B] its features of each token. */
+  readonly counts: SharedArrayBuffer;
   /** For each worker the float64 numbers that it tells the others. */
   readonly numbers: SharedArrayBuffer;
 }
@@ -146,6 +150,7 @@ export function sharedBytes({ workers, B, dIn, dOut, sums, limits, ...sizes }: S
     floors: limited * B * 4,
     ties: limited * workers * B * 4,
     tallies: workers * sizes.tallies * 4,
+    counts: sizes.counts ? workers * B * 4 : 0,
     numbers: workers * NUMBERS * 8,
   };
 }
@@ -234,6 +239,12 @@ export class Exchange {
   tally(worker: number, slot: number): Uint32Array {
     const start = worker * this.shared.sizes.tallies + slot * TALLY;
     return new Uint32Array(this.shared.tallies, start * 4, TALLY);
+  }
+
+  /** `worker`'s features of each token. */
+  counts(worker: number): Uint32Array {
+    const { B } = this.shared.sizes;
+    return new Uint32Array(this.shared.counts, worker * B * 4, B);
   }
 
   /** What `worker` tells the others. */

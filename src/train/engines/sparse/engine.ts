@@ -20,6 +20,7 @@ import { checkSizes, formOf, saeOf, stateShapes } from '../state.js';
 import { allocateShared, Crew, type SharedSizes, sharedBytes } from './crew.js';
 import { compileKernels } from './kernels.js';
 import {
+  countsTokens,
   exchangedSums,
   featuresOf,
   LARGEST_MEMORY,
@@ -86,6 +87,7 @@ function sharedSizes(settings: EngineSettings, form: SparseForm, workers: number
     sums: exchangedSums(form).length + (form.auxK ? 1 : 0),
     limits: [limitOf(form), form.auxK?.k ?? 0],
     tallies: form.select.kind === 'k-per-batch' ? TALLIES * TALLY : 0,
+    counts: countsTokens(form),
   };
 }
 

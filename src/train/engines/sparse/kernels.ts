@@ -33,14 +33,15 @@ export const BLOCKS = {
     ...{ xc: 'u32', x: 'u32', w: 'u32', wide: 'f32', tile: 'u32' },
     ...{ candidateStart: 'u32', candidates: 'u32', dots: 'u32' },
     ...{ wEnc: 'u32', mEnc: 'u32', vEnc: 'u32', wDec: 'u32', mDec: 'u32', vDec: 'u32' },
-    ...{ bias: 'u32', mBias: 'u32', vBias: 'u32', bMag: 'u32', mBMag: 'u32', vBMag: 'u32' },
-    ...{ rMag: 'u32', mRMag: 'u32', vRMag: 'u32', expRMag: 'u32', updated: 'u32' },
+    ...{ opens: 'u32', bias: 'u32', mBias: 'u32', vBias: 'u32', shift: 'u32', mShift: 'u32', vShift: 'u32' },
+    ...{ rMag: 'u32', mRMag: 'u32', vRMag: 'u32', factor: 'u32', updated: 'u32' },
     ...{ gEnc: 'u32', gDec: 'u32', sums: 'u32', pull: 'u32' },
   },
   Entries: {
     ...{ k: 'u32', least: 'f32', count: 'u32', next: 'u32', limit: 'u32', start: 'u32', token: 'u32', p: 'u32' },
     ...{ tokenStart: 'u32', feature: 'u32', f: 'u32', g: 'u32', r: 'u32', second: 'u32', unfrozen: 'u32' },
-    ...{ l1: 'f32', l1F: 'f32', sumsF: 'u32', fired: 'u32', totals: 'u32' },
+    ...{ l1: 'f32', l1F: 'f32', sumsF: 'u32', half: 'f32', kernel: 'f32', toEncoder: 'u32', tanhScale: 'f32' },
+    ...{ weights: 'u32', counts: 'u32', fired: 'u32', totals: 'u32' },
     ...{ top: 'u32', above: 'u32', floor: 'u32', ties: 'u32' },
   },
   Quantised: { d: 'u32', levels: 'f32', flip: 'u32', q: 'u32', inverse: 'u32', error: 'u32', length: 'u32' },
@@ -94,7 +95,7 @@ export function readField<N extends BlockName>(
 }
 
 /** The rules' numbers in kernels/rules.ts. */
-export const RULES = { relu: 0, gated: 1 } as const;
+export const RULES = { relu: 0, gated: 1, jumprelu: 2 } as const;
 
 /** The kernels compiled from kernels/*.ts, where each is described; blocks are given by their address. */
 export interface Kernels {

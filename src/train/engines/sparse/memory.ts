@@ -134,7 +134,7 @@ export const TALLIES = 4;
 
 /** Are there so few entries that no strip is passed through densely? */
 export function isLimited({ select }: SparseForm): boolean {
-  return select.kind !== 'positive';
+  return select.kind === 'k-per-token' || select.kind === 'k-per-batch';
 }
 
 /** Arrays [B, d_out] of levels' (levels.ts) partial sums, shortest prefix first; the last has the residual of the whole SAE. */
@@ -145,6 +145,11 @@ export function levelSums({ prefixes }: SparseForm): readonly string[] {
 /** Arrays [B, d_out] of partial reconstructions that workers exchange together. */
 export function exchangedSums(form: SparseForm): readonly string[] {
   return form.second ? ['r', 'r_aux'] : levelSums(form);
+}
+
+/** Does the gradient depend on how many features of a token there are in all slices? */
+export function countsTokens({ jump }: SparseForm): boolean {
+  return jump?.penalty.kind === 'quadratic';
 }
 
 /** What of a run decides where a worker's arrays lie. */
@@ -193,7 +198,7 @@ export function planSlice(shape: SliceShape): Plan {
 const stripOf = (features: number) => Math.min(STRIP, padded(features));
 
 /** Parameters, Adam's moments of those that are trained, and what is counted for each feature. */
-function planState(plan: Plan, { settings, features, workers }: SliceShape): void {
+function planState(plan: Plan, { settings, form, features, workers }: SliceShape): void {
   const [dIn, dOut] = [padded(settings.dIn), padded(settings.dOut ?? settings.dIn)];
   const lengths: Partial<Record<ParameterName, number>> = {
     W_enc: features * dIn,
@@ -211,7 +216,8 @@ function planState(plan: Plan, { settings, features, workers }: SliceShape): voi
   plan.add('since_fired', 'f32', features);
   plan.add('updated', 'u32', features);
   plan.add('fired', 'u32', features);
-  plan.add('exp_r_mag', 'f32', features);
+  plan.add('factor', 'f32', features);
+  if (form.select.kind === 'threshold') plan.add('opens', 'f32', features);
 }
 
 /** What a skip connection's products take and give, for a worker's share of the target's columns. */
@@ -236,6 +242,8 @@ function planBatch(plan: Plan, { settings, form }: SliceShape): void {
     plan.add('yc', 'f32', Bp * dOut);
   }
   for (const name of levelSums(form)) plan.add(name, 'f32', Bp * dOut);
+  if (form.jump) plan.add('weights', 'f32', Bp);
+  if (countsTokens(form)) plan.add('counts', 'f32', Bp);
   if (form.second || form.auxK) plan.add('r_aux', 'f32', Bp * dOut);
   plan.add('received', 'f32', Bp * Math.max(dIn, dOut));
   plan.add('x_q', 'i8', Bp * dIn);
@@ -291,7 +299,7 @@ function planLists(plan: Plan, shape: SliceShape): void {
     for (const name of ['token', 'feature']) plan.add(`${list}/${name}`, 'u32', entries);
     for (const name of ['p', 'f']) plan.add(`${list}/${name}`, 'f32', entries);
     if (form.rule === 'gated') plan.add(`${list}/g`, 'f32', entries);
-    plan.add(`${list}/totals`, 'f64', 2);
+    plan.add(`${list}/totals`, 'f64', 3);
     if (list === 'main' && form.select.kind === 'k-per-batch') {
       plan.add('main/above', 'f32', padded(batch));
       plan.add('main/floor', 'f32', 1);

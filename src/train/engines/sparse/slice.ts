@@ -2,6 +2,7 @@ import type { SparseForm } from '../../../sae/architecture.js';
 import { ADAM_EPSILON, type EngineSettings, type StepSettings } from '../engine.js';
 import { followedBy, isTrained } from '../state.js';
 import { DensePasses } from './dense.js';
+import { JumpTraining } from './jump.js';
 import { RULES, writeBlock } from './kernels.js';
 import { finishLevels, type Level, lastWeight, levelsOf } from './levels.js';
 import { exchangedSums, type ListName, levelSums, limitOf, padded, STRIP } from './memory.js';
@@ -48,6 +49,7 @@ export class Slice {
   private readonly dense: DensePasses;
   private readonly skip: SkipConnection | undefined;
   private readonly levels: readonly Level[];
+  private readonly jump: JumpTraining | undefined;
 
   /** @param steps steps already done */
   constructor(
@@ -67,7 +69,8 @@ export class Slice {
     this.writeBatchBlocks(products.levels);
     this.writeStepBlock();
     this.writeList('main');
-    if (form.auxK) this.writeList('dead');
+    if (equipment.form.jump) this.jump = new JumpTraining(equipment, equipment.form.jump);
+    if (equipment.form.auxK) this.writeList('dead');
   }
 
   /** This slice's part of a step on the shared batch; all workers are in it at once. */
@@ -79,7 +82,9 @@ export class Slice {
     const dense = await this.select();
     await this.skip?.decode(form.second ? exchangedSums(form) : [shortest(form)]);
     for (const level of this.levels) this.decode('main', level);
+    this.jump?.tellCounts();
     const [squares, others] = this.residuals();
+    const jumps = this.jump?.weigh(step.l1);
     // Dense passes of the update add to them once more.
     const [l1, active] = arena.f64('main/totals') as unknown as [number, number];
     const auxiliary = form.auxK && this.selection.allDead > 0 ? this.reconstructError(variance) : undefined;
@@ -93,8 +98,9 @@ export class Slice {
     const bias = this.updateDecoderBias(step.lr);
     const skipped = await this.skip?.update(skipTrainers(form), step.lr, this.steps);
     const written = kernels.takeWritten() + bias + (skipped ?? 0) + this.follow();
-    const auxSquares = others + (auxiliary ?? 0);
-    return { squares, auxSquares, l1, active, variance, dead: this.age(), written };
+    const auxSquares = jumps?.auxiliary ?? others + (auxiliary ?? 0);
+    const dead = this.age();
+    return { squares, auxSquares, l1: jumps?.penalised ?? l1, active, variance, dead, written };
   }
 
   /** Brings moments that lazy steps left behind up to date, so that the arena holds what every engine would. */
@@ -136,6 +142,7 @@ export class Slice {
     const { batch, beta1, beta2 } = this.settings;
     const at = (name: string) => arena.pointer(name);
     const { bias } = form.select;
+    const shift = form.rule === 'jumprelu' ? 'threshold' : 'b_mag';
     writeBlock(arena, 'step', 'Step', {
       ...{ rule: RULES[form.rule], features, B: batch, Bp: padded(batch), dIn: this.d.in, dOut: this.d.out },
       ...{ beta1, beta2, fresh1: 1 - beta1, fresh2: 1 - beta2, epsilon: ADAM_EPSILON },
@@ -146,9 +153,10 @@ export class Slice {
       ...{ candidateStart: at('candidate_start'), candidates: at('candidates'), dots: at('dots') },
       ...{ wEnc: at('W_enc'), mEnc: at('m/W_enc'), vEnc: at('v/W_enc') },
       ...{ wDec: at('W_dec'), mDec: at('m/W_dec'), vDec: at('v/W_dec') },
+      opens: at(arena.has('opens') ? 'opens' : bias),
       ...{ bias: at(bias), mBias: at(`m/${bias}`), vBias: at(`v/${bias}`) },
-      ...{ bMag: at('b_mag'), mBMag: at('m/b_mag'), vBMag: at('v/b_mag') },
-      ...{ rMag: at('r_mag'), mRMag: at('m/r_mag'), vRMag: at('v/r_mag'), expRMag: at('exp_r_mag') },
+      ...{ shift: at(shift), mShift: at(`m/${shift}`), vShift: at(`v/${shift}`) },
+      ...{ rMag: at('r_mag'), mRMag: at('m/r_mag'), vRMag: at('v/r_mag'), factor: at('factor') },
       ...{ updated: at('updated'), gEnc: at('g_enc'), gDec: at('g_dec'), sums: at('sums'), pull: at('pull') },
     });
   }
@@ -179,7 +187,7 @@ export class Slice {
     const penalty = l1 / batch;
     writeBlock(arena, 'main/block', 'Entries', {
       l1: form.penalty === 'g' ? penalty : 0,
-      l1F: form.penalty === 'f' ? penalty : 0,
+      l1F: form.penalty === 'f' ? penalty : (this.jump?.slope(penalty) ?? 0),
     });
   }
 
@@ -190,10 +198,11 @@ export class Slice {
     arena.f64('main/totals').fill(0);
     if (form.auxK) arena.f64('dead/totals').fill(0);
     arena.u32('fired').fill(0);
+    this.jump?.begin();
     if (form.rule !== 'gated') return;
-    const exp = arena.f32('exp_r_mag');
+    const factor = arena.f32('factor');
     arena.f32('r_mag').forEach((r, j) => {
-      exp[j] = Math.exp(r);
+      factor[j] = Math.exp(r);
     });
   }
 

@@ -72,8 +72,8 @@ function spoiled(strip: Strip, bad: boolean): Strip {
 function blocksOf<T extends Parameters<typeof memoryOf>[0]>(memory: Memory<T>, rule: 'relu' | 'gated', B: number) {
   const { at } = memory;
   const step = memory.block('Step', {
-    ...{ rule: RULES[rule], B, Bp: padded(B), tile: at('tile'), bias: at('bias') },
-    ...(rule === 'gated' ? { bMag: at('bMag'), expRMag: at('expRMag') } : {}),
+    ...{ rule: RULES[rule], B, Bp: padded(B), tile: at('tile'), opens: at('bias'), bias: at('bias') },
+    ...(rule === 'gated' ? { shift: at('bMag'), factor: at('expRMag') } : {}),
   });
   return { step, list: (more: object) => memory.block('Entries', more) };
 }

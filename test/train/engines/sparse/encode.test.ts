@@ -26,7 +26,7 @@ function encoded({ w, x, rows, d, bias }: Rows, lists: readonly ArrayLike<number
   const memory = memoryOf({ w, x, start, candidates, bias, ...out, dots: unset(8) });
   const { at } = memory;
   const step = memory.block('Step', {
-    ...{ features: rows, dIn: d, xc: at('x'), wEnc: at('w'), bias: at('bias') },
+    ...{ features: rows, dIn: d, xc: at('x'), wEnc: at('w'), opens: at('bias'), bias: at('bias') },
     ...{ candidateStart: at('start'), candidates: at('candidates'), dots: at('dots') },
   });
   const list = listOf(memory, before);
@@ -155,7 +155,7 @@ test('compact lists what exact would, and stops exactly beyond its limit', () =>
           const out = { entryStart: unsetIntegers(rows + 1), token: unsetIntegers(room), p: unset(room) };
           const memory = memoryOf({ product, bias, ...out });
           const { at } = memory;
-          const step = memory.block('Step', { features: rows, B, Bp, bias: at('bias') });
+          const step = memory.block('Step', { features: rows, B, Bp, opens: at('bias'), bias: at('bias') });
           const list = listOf(memory, before, limit);
           const fits = memory.kernels.compact(step, list, at('product'), 0, 0, rows);
           memory.kernels.close(step, list);

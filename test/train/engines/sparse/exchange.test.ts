@@ -6,6 +6,7 @@ import type { BarrierReport, BarrierStart } from './barrier-worker.js';
 
 const ONE: SharedSizes = {
   ...{ workers: 1, batchBytes: 4, targetBytes: 0, B: 1, dIn: 16, dOut: 16, sums: 1, limits: [0, 0], tallies: 0 },
+  counts: false,
 };
 
 function report(start: BarrierStart): Promise<BarrierReport> {
@@ -58,11 +59,12 @@ test('workers complete rows of the batch: each row belongs to one', () => {
 test('what workers share has places of its own', () => {
   const sizes: SharedSizes = {
     ...{ workers: 3, batchBytes: 40, targetBytes: 20, B: 5, dIn: 32, dOut: 16, sums: 2, limits: [4, 2], tallies: 4096 },
+    counts: true,
   };
   assert.deepEqual(sharedBytes(sizes), {
     ...{ control: 8, batch: 40, target: 20, partial: 3 * 2 * 5 * 16 * 4, bias: 3 * (32 + 16) * 4 },
     ...{ tops: 3 * 5 * (4 + 2) * 4, floors: 2 * 5 * 4, ties: 2 * 3 * 5 * 4, numbers: 3 * 4 * 8 },
-    tallies: 3 * 4096 * 4,
+    ...{ tallies: 3 * 4096 * 4, counts: 3 * 5 * 4 },
   });
   const shared = allocateShared(sizes);
   const [mine, other] = [0, 2].map((index) => new Exchange(shared, index));
@@ -74,6 +76,7 @@ test('what workers share has places of its own', () => {
       ...[0, 1].flatMap((list) => rows.flatMap((row) => [e.top(list, worker, row), e.ties(list, worker, row)])),
       e.numbers(worker),
       ...[0, 1].map((slot) => e.tally(worker, slot)),
+      e.counts(worker),
       ...(worker === 0 ? [0, 1].flatMap((list) => rows.map((row) => e.floor(list, row))) : []),
     ]);
   };

@@ -20,12 +20,12 @@ function workerOf(h: Float32Array, features: number, B: number) {
     ...{ step: new Uint32Array(blockLength('Step')), 'main/block': new Uint32Array(blockLength('Entries')) },
   });
   const { arena, at, kernels, now } = memory;
-  writeBlock(arena, 'step', 'Step', { features, B, Bp: padded(B), bias: at('bias') });
+  writeBlock(arena, 'step', 'Step', { features, B, Bp: padded(B), opens: at('bias'), bias: at('bias') });
   writeBlock(arena, 'main/block', 'Entries', {
     ...{ limit: features * B, start: at('start'), token: at('token'), p: at('p') },
     ...{ floor: at('main/floor'), ties: at('main/ties') },
   });
-  const sizes = { batchBytes: 4, targetBytes: 0, B, dIn: 16, dOut: 16, sums: 1, limits: [0, 0], tallies: 0 };
+  const sizes = { batchBytes: 4, targetBytes: 0, B, dIn: 16, dOut: 16, sums: 1, limits: [0, 0], counts: false, tallies: 0 };
   const exchange = new Exchange(allocateShared({ workers: 1, ...sizes }), 0);
   const list = () => {
     kernels.open(at('step'), at('main/block'));

@@ -59,8 +59,8 @@ function regrouped(gated: boolean, l1OnF: boolean, B: number, entries: Entries, 
   });
   const { at } = memory;
   const step = memory.block('Step', {
-    ...{ rule: gated ? RULES.gated : RULES.relu, features, B, bias: at('bias') },
-    ...{ bMag: gated ? at('bMag') : 0, expRMag: at('expRMag') },
+    ...{ rule: gated ? RULES.gated : RULES.relu, features, B, opens: at('bias'), bias: at('bias') },
+    ...{ shift: gated ? at('bMag') : 0, factor: at('expRMag') },
   });
   const list = memory.block('Entries', {
     ...{ start: at('entryStart'), token: at('token'), p: at('p'), tokenStart: at('tokenStart') },

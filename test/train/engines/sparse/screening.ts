@@ -52,7 +52,7 @@ export class Screening {
     const lists = { candidateStart: at('start'), candidates: at('candidates'), dots: at('dots') };
     this.step = memory.block('Step', {
       ...{ features: rows, B, Bp: this.Bp, dIn: d, xc: at('x'), x, w, wide: widening(d), tile: at('acc') },
-      ...{ ...lists, wEnc: at('w'), bias: at('bias') },
+      ...{ ...lists, wEnc: at('w'), opens: at('bias'), bias: at('bias') },
     });
     const signed = new Int8Array(now.xQ.buffer, now.xQ.byteOffset, now.xQ.length);
     for (let j = 0; j < rows; j++) {

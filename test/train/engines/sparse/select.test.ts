@@ -22,7 +22,7 @@ function selected(h: Float32Array, features: number, B: number, k: number, slice
       ...{ floor: unset(B), ties: unsetIntegers(B) },
     });
     const { at, kernels } = memory;
-    const step = memory.block('Step', { features: rows, B, Bp, bias: at('bias') });
+    const step = memory.block('Step', { features: rows, B, Bp, opens: at('bias'), bias: at('bias') });
     const list = memory.block('Entries', {
       ...{ k, start: at('start'), token: at('token'), p: at('p') },
       ...{ top: at('top'), floor: at('floor'), ties: at('ties') },
@@ -115,7 +115,7 @@ test('compact of chosen features lists them under their own indices, the others 
     ...{ token: unsetIntegers(3 * B + 1), p: unset(3 * B + 1), top: unset(B * B) },
   });
   const { at, kernels, now } = memory;
-  const step = memory.block('Step', { features, B, Bp, bias: at('bias') });
+  const step = memory.block('Step', { features, B, Bp, opens: at('bias'), bias: at('bias') });
   const arrays = { start: at('start'), token: at('token'), p: at('p'), top: at('top') };
   const list = memory.block('Entries', { k: 4, ...arrays });
   kernels.open(step, list);
@@ -134,7 +134,7 @@ test('raised guesses are roots of the heaps, and just below the m-th largest of 
     ...{ token: unsetIntegers(features * B + 1), p: unset(features * B + 1), top: unset(B * k), guesses: unset(B) },
   });
   const { at, kernels, now } = memory;
-  const step = memory.block('Step', { features, B, Bp: padded(B), bias: at('bias') });
+  const step = memory.block('Step', { features, B, Bp: padded(B), opens: at('bias'), bias: at('bias') });
   const arrays = { start: at('start'), token: at('token'), p: at('p'), top: at('top') };
   const list = memory.block('Entries', { k, ...arrays });
   kernels.open(step, list);

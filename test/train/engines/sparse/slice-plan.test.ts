@@ -71,14 +71,14 @@ test('the planned bytes of a gated slice with β1 = 0 are those counted by hand'
     64 + // address 0 stays unused
     lines(rows, rows, rows, rows, 4 * d, 4 * d) + // W_enc, W_dec and b_dec, each with its v
     6 * lines(numbers) + // b_gate, b_mag and r_mag, each with its v
-    4 * lines(numbers) + // since_fired, updated, fired, exp_r_mag
+    4 * lines(numbers) + // since_fired, updated, fired, factor
     lines(2 * B * 20) + // the batch, unpadded float16
     4 * lines(4 * Bp * d) + // xc, r, r_aux, received
     lines(Bp * d, 3 * 4 * Bp) + // x_q, x_numbers
     lines(4 * 2 * 256 * Bp) + // tile
     lines(256 * d, 4 * 256, 4 * 256, 4 * 256) + // w_q, w_inverse, w_error, w_length
     lines(4 * 257, 4 * (3200 + 16), 4 * 8) + // candidate_start, candidates, dots
-    lines(4 * 301, 4 * 51, 16) + // start, token_start, totals
+    lines(4 * 301, 4 * 51, 24) + // start, token_start, totals
     5 * lines(entries) + // token, p, feature, f, g
     4 * lines(4 * d) + // g_enc, g_dec, pull, column
     lines(16) + // sums

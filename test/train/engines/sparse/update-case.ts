@@ -86,8 +86,8 @@ export function memoryAt(arrays: Arrays, architecture: Architecture, numbers: St
     ...{ wEnc: at('W_enc'), mEnc: at('m/W_enc'), vEnc: at('v/W_enc') },
     ...{ wDec: at('W_dec'), mDec: at('m/W_dec'), vDec: at('v/W_dec') },
     ...{ bias: at(bias), mBias: at(`m/${bias}`), vBias: at(`v/${bias}`) },
-    ...{ bMag: at('b_mag'), mBMag: at('m/b_mag'), vBMag: at('v/b_mag') },
-    ...{ rMag: at('r_mag'), mRMag: at('m/r_mag'), vRMag: at('v/r_mag'), expRMag: at('exp_r_mag') },
+    ...{ shift: at('b_mag'), mShift: at('m/b_mag'), vShift: at('v/b_mag') },
+    ...{ rMag: at('r_mag'), mRMag: at('m/r_mag'), vRMag: at('v/r_mag'), factor: at('exp_r_mag') },
     ...{ updated: at('updated'), gEnc: at('g_enc'), gDec: at('g_dec'), sums: at('sums'), pull: at('pull') },
   });
   const list = memory.block('Entries', {

@@ -3,6 +3,9 @@
 import type { SparseForm } from '../../../../sae/architecture.js';
 import type { ParameterName } from '../../../../sae/sae.js';
 
+/** The rules that it computes; plan.ts refuses others. */
+export type ComputedRule = Exclude<SparseForm['rule'], 'jumprelu'>;
+
 /** What becomes of an entry under a rule. */
 interface EntryRule {
   /** Parameters of a feature next to the bias of its selection. */
@@ -15,7 +18,7 @@ interface EntryRule {
   readonly text: string;
 }
 
-export const RULES: Readonly<Record<SparseForm['rule'], EntryRule>> = {
+export const RULES: Readonly<Record<ComputedRule, EntryRule>> = {
   // f = ReLU(p + bias)
   relu: {
     scalars: [],

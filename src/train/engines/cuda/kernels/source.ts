@@ -4,7 +4,7 @@ import { ADAM_EPSILON, type EngineSettings } from '../../engine.js';
 import { isTrained } from '../../state.js';
 import type { DevicePointer } from '../device.js';
 import { CHUNK, type CudaPlan } from '../plan.js';
-import { decode, dots, RULES } from './decode.js';
+import { type ComputedRule, decode, dots, RULES } from './decode.js';
 import { columns, halves, layout, metrics, reductions } from './numbers.js';
 import { centre, gather, largest, mark, regroup, scan } from './select.js';
 import { adam, decoderBias, features, rows, settle } from './update.js';
@@ -260,7 +260,7 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
   const { bias } = form.select;
   // Does the gradient of g reach anything that is trained?
   const reached = trains('W_enc') || trains(bias) || trains('b_dec');
-  const scalars = RULES[form.rule].scalars.filter(trains);
+  const scalars = RULES[form.rule as ComputedRule].scalars.filter(trains);
   const values: Record<string, boolean | number | string> = {
     D_IN: dIn,
     D_IN_ROW: plan.dInRow,
@@ -316,7 +316,14 @@ function float(value: number): string {
 
 /** All kernels of a run as one text; what later ones use comes first. It includes nothing: NVRTC has no headers. */
 export function kernelSource(settings: EngineSettings, plan: CudaPlan): string {
-  const shared = [defines(settings, plan), reductions, halves, argumentStructs(), RULES[plan.form.rule].text, adam];
+  const shared = [
+    defines(settings, plan),
+    reductions,
+    halves,
+    argumentStructs(),
+    RULES[plan.form.rule as ComputedRule].text,
+    adam,
+  ];
   const select = plan.k > 0 ? largest : mark;
   const ofAStep = [centre, columns, select, scan, gather, decode, dots, regroup, features, rows, decoderBias, metrics];
   return [...shared, ...ofAStep, layout, settle].join('\n');

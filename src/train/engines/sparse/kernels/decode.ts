@@ -1,5 +1,6 @@
 import { at, Entries, indexAt, Step, sumLanes } from './memory';
-import { GATED, Gated, numberOf, Relu, relu } from './rules';
+import { tanhOf } from './jump';
+import { GATED, Gated, JUMP, Jump, numberOf, Relu, relu } from './rules';
 
 /**
  * Regroups the entries of features [first, last) from feature-major to token-major by a counting sort, and computes their
@@ -8,8 +9,8 @@ import { GATED, Gated, numberOf, Relu, relu } from './rules';
  * f > 0; others are left.
  */
 export function regroup(s: Step, list: Entries, first: i32, last: i32): void {
-  countTokens(s, list, first, last);
   if (s.rule == GATED) regroupBy<Gated>(s, list, first, last);
+  else if (s.rule == JUMP) regroupBy<Jump>(s, list, first, last);
   else regroupBy<Relu>(s, list, first, last);
   // Each start was moved to its end; moved back by one place they are starts again.
   const tokenStart = list.tokenStart;
@@ -17,14 +18,20 @@ export function regroup(s: Step, list: Entries, first: i32, last: i32): void {
   store<u32>(tokenStart, 0);
 }
 
-/** Where the entries of each token begin. */
-function countTokens(s: Step, list: Entries, first: i32, last: i32): void {
+/** Where the entries of each token begin, silent ones left out. */
+function countTokens<R>(s: Step, list: Entries, first: i32, last: i32): void {
+  const rule = changetype<R>(0);
   const tokenStart = list.tokenStart;
-  const entries = indexAt(list.start, last);
   memory.fill(tokenStart, 0, (<usize>s.B + 1) << 2);
-  for (let k = indexAt(list.start, first); k < entries; k++) {
-    const count = tokenStart + (indexAt(list.token, k) << 2);
-    store<u32>(count, load<u32>(count) + 1);
+  for (let j = <usize>first; j < <usize>last; j++) {
+    const end = indexAt(list.start, j + 1);
+    const bias = at(s.bias, j);
+    const shift = numberOf<R>(s.shift, j);
+    for (let k = indexAt(list.start, j); k < end; k++) {
+      if (rule.hasSilent() && relu(rule.magnitude(at(list.p, k), bias, 0, shift)) == 0) continue;
+      const count = tokenStart + (indexAt(list.token, k) << 2);
+      store<u32>(count, load<u32>(count) + 1);
+    }
   }
   let before: u32 = 0;
   for (let b: usize = 0; b <= <usize>s.B; b++) {
@@ -35,6 +42,7 @@ function countTokens(s: Step, list: Entries, first: i32, last: i32): void {
 }
 
 function regroupBy<R>(s: Step, list: Entries, first: i32, last: i32): void {
+  countTokens<R>(s, list, first, last);
   const rule = changetype<R>(0);
   // Fields are read once: in the loop the compiler could not know that they stay the same.
   const tokenStart = list.tokenStart;
@@ -46,21 +54,27 @@ function regroupBy<R>(s: Step, list: Entries, first: i32, last: i32): void {
   const sumsF = list.sumsF != 0;
   let sum: f64 = 0;
   let active: f64 = 0;
+  let below: f64 = 0;
   for (let j = <usize>first; j < <usize>last; j++) {
     const end = indexAt(list.start, j + 1);
     const bias = at(s.bias, j);
-    const e = numberOf<R>(s.expRMag, j);
-    const shift = numberOf<R>(s.bMag, j);
+    const e = numberOf<R>(s.factor, j);
+    const shift = numberOf<R>(s.shift, j);
     let on: u32 = 0;
     for (let k = indexAt(list.start, j); k < end; k++) {
+      const pre = at(p, k);
+      const value = relu(rule.magnitude(pre, bias, e, shift));
+      if (rule.hasSilent() && value == 0) {
+        if (e > 0) below += <f64>relu(shift - (pre + bias));
+        continue;
+      }
       const next = tokenStart + (indexAt(token, k) << 2);
       const slot = <usize>load<u32>(next);
       store<u32>(next, <u32>slot + 1);
-      const pre = at(p, k);
-      const value = relu(rule.magnitude(pre, bias, e, shift));
       store<u32>(feature + (slot << 2), <u32>j);
       store<f32>(f + (slot << 2), value);
       let penalised = value;
+      if (rule.hasSilent() && list.tanhScale != 0) penalised = tanhOf(list, value);
       if (rule.hasSecond()) {
         const open = relu(pre + bias);
         store<f32>(g + (slot << 2), open);
@@ -74,6 +88,7 @@ function regroupBy<R>(s: Step, list: Entries, first: i32, last: i32): void {
   }
   store<f64>(list.totals, load<f64>(list.totals) + sum);
   store<f64>(list.totals + 8, load<f64>(list.totals + 8) + active);
+  if (rule.hasSilent()) store<f64>(list.totals, load<f64>(list.totals, 16) + below, 16);
 }
 
 /**

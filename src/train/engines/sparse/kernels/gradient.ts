@@ -1,5 +1,6 @@
-import { at, Entries, indexAt, Step, sumLanes } from './memory';
-import { GATED, Gated, numberOf, Relu, relu, relu4 } from './rules';
+import { at, Entries, indexAt, inside, Step, sumLanes } from './memory';
+import { jumpRow, silent4, tanh4 } from './jump';
+import { GATED, Gated, JUMP, Jump, numberOf, Relu, relu, relu4 } from './rules';
 
 // Four tokens a pass, so that their rows are read from the cache the second time. The last group of a feature repeats
 // its first token with weight zero.
@@ -33,8 +34,8 @@ export function accumulate<R>(s: Step, list: Entries, j: usize): void {
   const bytesOut = <usize>s.dOut << 2;
   const w = s.wDec + j * bytesOut;
   const bias = at(s.bias, j);
-  const e = numberOf<R>(s.expRMag, j);
-  const shift = numberOf<R>(s.bMag, j);
+  const e = numberOf<R>(s.factor, j);
+  const shift = numberOf<R>(s.shift, j);
   const trainsEnc = s.vEnc != 0;
   const trainsDec = s.vDec != 0;
   const second = rule.hasSecond() && list.second != 0 && (trainsEnc || s.vBias != 0 || s.pulls != 0);
@@ -52,10 +53,10 @@ export function accumulate<R>(s: Step, list: Entries, j: usize): void {
     const p1 = last > 1 ? at(p, k + 1) : 0;
     const p2 = last > 2 ? at(p, k + 2) : 0;
     const p3 = last > 3 ? at(p, k + 3) : 0;
-    c0 = rule.gradient(list, p0, e, shift, d0, a0);
-    c1 = last > 1 ? rule.gradient(list, p1, e, shift, d1, a1) : 0;
-    c2 = last > 2 ? rule.gradient(list, p2, e, shift, d2, a2) : 0;
-    c3 = last > 3 ? rule.gradient(list, p3, e, shift, d3, a3) : 0;
+    c0 = rule.gradient(list, t0, p0, bias, e, shift, d0, a0);
+    c1 = last > 1 ? rule.gradient(list, t1, p1, bias, e, shift, d1, a1) : 0;
+    c2 = last > 2 ? rule.gradient(list, t2, p2, bias, e, shift, d2, a2) : 0;
+    c3 = last > 3 ? rule.gradient(list, t3, p3, bias, e, shift, d3, a3) : 0;
     rule.sum4(c0, c1, c2, c3);
     if (trainsEnc) weigh(s.gEnc, s.xc, bytesIn);
     if (!trainsDec) continue;
@@ -174,6 +175,7 @@ function weigh(to: usize, rows: usize, bytes: usize): void {
  */
 export function valueStrip(s: Step, list: Entries, first: i32, rows: i32, second: bool, to: i32): void {
   if (s.rule == GATED) valueStripBy<Gated>(s, list, first, rows, second, to);
+  else if (s.rule == JUMP) valueStripBy<Jump>(s, list, first, rows, second, to);
   else valueStripBy<Relu>(s, list, first, rows, second, to);
 }
 
@@ -188,23 +190,30 @@ function valueStripBy<R>(s: Step, list: Entries, first: i32, rows: i32, second: 
     const j = <usize>first + row;
     const offset = (row * <usize>Bp) << 2;
     const bias = f32x4.splat(at(s.bias, j));
-    const e = f32x4.splat(numberOf<R>(s.expRMag, j));
-    const shift = f32x4.splat(numberOf<R>(s.bMag, j));
+    const e = f32x4.splat(numberOf<R>(s.factor, j));
+    const shift = f32x4.splat(numberOf<R>(s.shift, j));
     let sum = zero;
     let on = zero;
+    let below = zero;
     for (let b = 0; b < Bp; b += 4) {
       const k = offset + (<usize>b << 2);
       const pre = v128.load(s.tile + k);
       const pi = f32x4.add(pre, bias);
-      let value = relu4(pi);
+      let value = rule.hasSilent() ? rule.magnitude4(pre, bias, e, shift) : relu4(pi);
       if (rule.hasSecond() && !second) {
         value = v128.andnot(relu4(rule.magnitude4(pre, bias, e, shift)), f32x4.le(pi, zero));
       }
       value = v128.and(value, inside(b, B));
       v128.store(out + k, value);
-      sum = f32x4.add(sum, value);
       on = i32x4.sub(on, f32x4.gt(value, zero));
+      if (!rule.hasSilent()) sum = f32x4.add(sum, value);
+      else {
+        if (list.tanhScale != 0) sum = f32x4.add(sum, tanh4(list, value));
+        below = f32x4.add(below, v128.and(silent4(pi, shift, e), inside(b, B)));
+        if (list.counts) countTokens(list.counts + (<usize>b << 2), f32x4.gt(value, zero));
+      }
     }
+    if (rule.hasSilent()) store<f64>(list.totals, load<f64>(list.totals, 16) + <f64>sumLanes(below), 16);
     if (penalised) store<f64>(list.totals, load<f64>(list.totals) + <f64>sumLanes(sum));
     if (!second) count(on, list.fired + (j << 2), list.totals);
   }
@@ -220,6 +229,7 @@ export function gradientStrip(s: Step, list: Entries, first: i32, rows: i32, sum
   for (let row = 0; row < rows; row++) {
     const out = sums + (<usize>row << 4);
     if (s.rule == GATED) gradientRow<Gated>(s, list, first, rows, row, out);
+    else if (s.rule == JUMP) jumpRow(s, list, first, rows, row, out);
     else gradientRow<Relu>(s, list, first, rows, row, out);
   }
 }
@@ -233,8 +243,8 @@ function gradientRow<R>(s: Step, list: Entries, first: i32, rows: i32, row: i32,
   const l1 = f32x4.splat(list.l1);
   const l1F = f32x4.splat(list.l1F);
   const bias = f32x4.splat(at(s.bias, j));
-  const e = f32x4.splat(numberOf<R>(s.expRMag, j));
-  const shift = f32x4.splat(numberOf<R>(s.bMag, j));
+  const e = f32x4.splat(numberOf<R>(s.factor, j));
+  const shift = f32x4.splat(numberOf<R>(s.shift, j));
   const B = s.B;
   let sumP = zero;
   let sumPi = zero;
@@ -265,13 +275,6 @@ function gradientRow<R>(s: Step, list: Entries, first: i32, rows: i32, row: i32,
   store<f32>(sums, sumLanes(sumR), 12);
 }
 
-/** Lanes of columns b to b + 3 that belong to the batch. */
-// @ts-ignore: decorator
-@inline
-function inside(b: i32, B: i32): v128 {
-  return i32x4.lt_s(i32x4.add(i32x4.splat(b), i32x4(0, 1, 2, 3)), i32x4.splat(B));
-}
-
 /** Adds a row's number of f > 0, in integer lanes, to totals[1], and marks the feature if there is any. */
 // @ts-ignore: decorator
 @inline
@@ -280,4 +283,11 @@ function count(on: v128, fired: usize, totals: usize): void {
     i32x4.extract_lane(on, 0) + i32x4.extract_lane(on, 1) + i32x4.extract_lane(on, 2) + i32x4.extract_lane(on, 3);
   store<f64>(totals + 8, load<f64>(totals + 8) + <f64>number);
   if (number > 0) store<u32>(fired, 1);
+}
+
+/** Adds lanes that are true to the counts of four tokens. */
+// @ts-ignore: decorator
+@inline
+function countTokens(counts: usize, on: v128): void {
+  v128.store(counts, f32x4.add(v128.load(counts), v128.and(on, f32x4.splat(1))));
 }

@@ -4,7 +4,7 @@
 /** One step of a worker: sizes, Adam's numbers, addresses of parameters and moments. */
 @unmanaged
 export class Step {
-  /** GATED or RELU (rules.ts). */
+  /** RELU, GATED or JUMP (rules.ts). */
   rule: i32;
   features: i32;
   /** Tokens of a batch, and the padded length of rows [tokens]. */
@@ -50,17 +50,20 @@ export class Step {
   wDec: usize;
   mDec: usize;
   vDec: usize;
-  /** [features] each: b_gate or b_enc; then b_mag and r_mag, 0 in SAEs without them. */
+  /** [features] what is added to p to see whether it becomes an entry: the bias, or more where that is not all. */
+  opens: usize;
+  /** [features] each: b_gate or b_enc; then b_mag or the threshold, and r_mag, 0 in SAEs without them. */
   bias: usize;
   mBias: usize;
   vBias: usize;
-  bMag: usize;
-  mBMag: usize;
-  vBMag: usize;
+  shift: usize;
+  mShift: usize;
+  vShift: usize;
   rMag: usize;
   mRMag: usize;
   vRMag: usize;
-  expRMag: usize;
+  /** [features] exp(r_mag); of JUMP the weight of ReLU(θ − h), 0 of features that are not dead. */
+  factor: usize;
   /** [features] step whose moments are stored; older ones have missed decays. */
   updated: usize;
   /** Gradients of a feature: rows [dIn] and [dOut], and four sums (rules.ts). */
@@ -101,7 +104,21 @@ export class Entries {
   l1: f32;
   l1F: f32;
   sumsF: i32;
-  /** [features] 1 where f > 0 for any token, 0 where that is not asked; f64[2]: Σ penalised, number of f > 0. */
+  /**
+   * Of JUMP: half of the kernel's width and 1 over all of it; does the estimator reach p; the scale of a penalty by
+   * tanh(scale · f), else 0; [Bp] the derivative of the loss by a token's number of features, over B.
+   */
+  half: f32;
+  kernel: f32;
+  toEncoder: i32;
+  tanhScale: f32;
+  weights: usize;
+  /** [Bp] f > 0 of strips that were passed through densely, added to, as float32; 0 where that is not asked. */
+  counts: usize;
+  /**
+   * [features] 1 where f > 0 for any token, 0 where that is not asked; f64[3]: Σ penalised, number of f > 0, and of JUMP
+   * Σ ReLU(θ − h) over dead features.
+   */
   fired: usize;
   totals: usize;
   /** [B, k] heaps of the k largest so far, 0 where there are fewer; [Bp] their roots in the units of the screen. */
@@ -150,6 +167,13 @@ export function sumLanes(v: v128): f32 {
   return (
     f32x4.extract_lane(v, 0) + f32x4.extract_lane(v, 1) + (f32x4.extract_lane(v, 2) + f32x4.extract_lane(v, 3))
   );
+}
+
+/** Lanes of columns b to b + 3 that belong to the batch. */
+// @ts-ignore: decorator
+@inline
+export function inside(b: i32, B: i32): v128 {
+  return i32x4.lt_s(i32x4.add(i32x4.splat(b), i32x4(0, 1, 2, 3)), i32x4.splat(B));
 }
 
 /** The float32 at index i of an array. */

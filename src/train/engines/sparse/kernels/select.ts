@@ -53,7 +53,7 @@ function screenRow(s: Step, list: Entries, first: i32, row: i32, before: i32, li
   const Bp = s.Bp;
   const candidates = s.candidates;
   const length = at(s.w.length, row);
-  const bias = at(s.bias, first + row);
+  const bias = at(s.opens, first + row);
   const w = f32x4.splat(at(s.w.inverse, row));
   const a = f32x4.splat((limited ? bias + Mathf.abs(bias) * ROUNDING : bias) * at(s.w.inverse, row));
   const c = f32x4.splat(length);
@@ -111,7 +111,7 @@ function lanesOpen(value: v128, x: usize, apart: usize, a: v128, c: v128, e: v12
 /** Candidates of a row. */
 function countRow(s: Step, list: Entries, first: i32, row: i32, limited: bool): i32 {
   const length = at(s.w.length, row);
-  const bias = at(s.bias, first + row);
+  const bias = at(s.opens, first + row);
   const w = f32x4.splat(at(s.w.inverse, row));
   const a = f32x4.splat((limited ? bias + Mathf.abs(bias) * ROUNDING : bias) * at(s.w.inverse, row));
   const c = f32x4.splat(length);
@@ -154,7 +154,7 @@ function exactBy(s: Step, list: Entries, first: i32, from: i32, to: i32, limited
     const j = <usize>(first + from) + row;
     begin(list, j, count);
     const w = s.wEnc + j * bytes;
-    const bias = at(s.bias, j);
+    const bias = at(s.opens, j);
     let k = indexAt(s.candidateStart, row);
     const end = indexAt(s.candidateStart, row + 1);
     for (; k + 8 <= end; k += 8) {
@@ -256,7 +256,7 @@ export function compact(s: Step, list: Entries, product: usize, features: usize,
     const j = features ? indexAt(features, row) : <usize>first + row;
     begin(list, j, count);
     const line = product + ((row * <usize>s.Bp) << 2);
-    const bias = at(s.bias, j);
+    const bias = at(s.opens, j);
     if (list.k) {
       for (let t: usize = 0; t < <usize>s.B; t++) count = keepAbove(list, count, t, at(line, t), bias);
       continue;
@@ -357,7 +357,7 @@ export function guess(s: Step, list: Entries, rows: i32, m: i32, guesses: usize)
   const inverse = s.x.inverse;
   for (let row = 0; row < rows; row++) {
     const line = s.tile + ((<usize>row * <usize>s.Bp) << 2);
-    const bias = at(s.bias, row);
+    const bias = at(s.opens, row);
     const w = at(s.w.inverse, row);
     let heap = heaps;
     for (let b: usize = 0; b < <usize>s.B; b++, heap += apart) {
@@ -477,7 +477,7 @@ export function prune(s: Step, list: Entries): void {
   let k: usize = 0;
   for (let j: usize = 0; j < <usize>list.next; j++) {
     const end = j + 1 < <usize>list.next ? indexAt(list.start, j + 1) : <usize>list.count;
-    const bias = at(s.bias, j);
+    const bias = at(s.opens, j);
     store<u32>(list.start + (j << 2), <u32>count);
     for (; k < end; k++) {
       const t = indexAt(list.token, k);

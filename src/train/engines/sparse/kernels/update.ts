@@ -1,6 +1,6 @@
 import { accumulate } from './gradient';
 import { at, Entries, indexAt, Step, sumLanes } from './memory';
-import { clearSums, GATED, Gated, Relu, storeSums } from './rules';
+import { clearSums, GATED, Gated, JUMP, Jump, Relu, relu, storeSums } from './rules';
 
 /** Σ of what was written since it was last asked for: finite only if all of it is. */
 let written: f64 = 0;
@@ -27,6 +27,7 @@ export function update(s: Step, list: Entries, more: usize, first: i32, last: i3
     memory.fill(s.gDec, 0, <usize>s.dOut << 2);
     clearSums();
     if (s.rule == GATED) accumulate<Gated>(s, list, j);
+    else if (s.rule == JUMP) accumulate<Jump>(s, list, j);
     else accumulate<Relu>(s, list, j);
     if (more) accumulate<Relu>(s, other, j);
     storeSums(s.sums);
@@ -65,7 +66,11 @@ function applyRow(s: Step, j: usize, gEnc: usize, gDec: usize, sums: usize): voi
   }
   const k = j << 2;
   if (s.vBias) move(s, s.bias + k, load<f32>(sums, 4), s.mBias + k, s.vBias + k);
-  if (s.vBMag) move(s, s.bMag + k, load<f32>(sums, 8), s.mBMag + k, s.vBMag + k);
+  if (s.vShift) {
+    move(s, s.shift + k, load<f32>(sums, 8), s.mShift + k, s.vShift + k);
+    // A threshold below 0 would let negative numbers through.
+    if (s.rule == JUMP) store<f32>(s.shift + k, relu(load<f32>(s.shift + k)));
+  }
   if (s.vRMag) move(s, s.rMag + k, load<f32>(sums, 12), s.mRMag + k, s.vRMag + k);
 }
 
@@ -191,7 +196,7 @@ function catchUp(s: Step, j: usize, until: i32): void {
   if (s.vDec) decayRow(s.vDec + j * bytesOut, bytesOut, s.beta2, missed);
   const k = j << 2;
   if (s.vBias) decay(s.vBias + k, s.beta2, missed);
-  if (s.vBMag) decay(s.vBMag + k, s.beta2, missed);
+  if (s.vShift) decay(s.vShift + k, s.beta2, missed);
   if (s.vRMag) decay(s.vRMag + k, s.beta2, missed);
 }
 
