@@ -50,6 +50,11 @@ export interface Training<Options> {
   /** Does λ mean anything? Where it does not, --l1 and what belongs to it are refused. */
   readonly penalised: boolean;
   /**
+   * false: what λ multiplies stays the same when activations are scaled, as a count of features does; absent: it is s
+   * times as large. --l1-convention paper assumes that it scales, and is refused where it does not.
+   */
+  readonly penaltyScales?: false;
+  /**
    * Does the loss itself lead to the L0 of --l0, which `options` then reads? Where it does not, λ is adjusted to it.
    */
   aimsAtL0?(options: Options): boolean;
@@ -92,7 +97,7 @@ export interface Training<Options> {
 }
 
 export type SparseStart<Options> =
-  /** Initial biases with which f of feature j rises from 0 where its p exceeds thresholds[j] [d_sae]. */
+  /** Initial biases with which feature j fires where its p exceeds thresholds[j] [d_sae]. */
   | { readonly kind: 'thresholds'; opening(thresholds: Float32Array): Parameters }
   /** The number that fires per token is given, so the encoder is scaled. */
   | { readonly kind: 'scale'; firing(options: Options): number };

@@ -62,9 +62,10 @@ export function lambdaOf(
   { dIn, dOut, scale, scaleOut }: EngineSettings,
   { meanSquare }: Estimates,
 ): SparsityCoefficient {
-  if (!trainingOf(config.arch).penalised) return NO_PENALTY;
+  const { penalised, penaltyScales: scales } = trainingOf(config.arch);
+  if (!penalised) return NO_PENALTY;
   const target = dOut !== undefined;
-  return sparsityCoefficient(config, { width: dOut ?? dIn, scale: scaleOut ?? scale, meanSquare, target });
+  return sparsityCoefficient(config, { width: dOut ?? dIn, scale: scaleOut ?? scale, meanSquare, target, scales });
 }
 
 /** @throws UsageRefusal where a target is given, and another flag that does not go with one; or --skip without one */
@@ -210,7 +211,7 @@ const given = (value: unknown, usual: unknown) =>
 
 /** @throws UsageRefusal where a flag is given that does not belong to --arch */
 function checkFlagsOf({ arch, ...flags }: Pick<TrainConfig, 'arch'> & Readonly<Record<string, unknown>>): void {
-  const { flags: own, penalised } = trainingOf(arch);
+  const { flags: own, penalised, penaltyScales } = trainingOf(arch);
   for (const [key, schema] of Object.entries(architectureFlags)) {
     if (key in own || !given(flags[key], (schema as z.ZodType).parse(undefined))) continue;
     const owners = trainable.filter((other) => key in trainingOf(other).flags);
@@ -226,6 +227,13 @@ function checkFlagsOf({ arch, ...flags }: Pick<TrainConfig, 'arch'> & Readonly<R
       `--${flagName(key)} is about a sparsity penalty, and the loss of --arch ${arch} has none.`,
       `Leave --${flagName(key)} out.`,
       'train/foreign-flag',
+    );
+  }
+  if (penaltyScales === false && flags.l1Convention === 'paper') {
+    throw new UsageRefusal(
+      `--l1-convention paper is for a penalty that scales with the activations, and that of --arch ${arch} does not.`,
+      'Leave --l1-convention out, and give --l1 for sums of squared errors of activations as they are trained on.',
+      'train/l1-convention',
     );
   }
 }

@@ -113,6 +113,8 @@ interface Scales {
   readonly meanSquare: number | null;
   /** Is it a target, and not the input? */
   readonly target?: boolean;
+  /** false: what λ multiplies stays the same when activations are scaled; then only --l1-convention sums has a meaning. */
+  readonly scales?: boolean;
 }
 
 /** λ as the engines take it, and how it came about. */
@@ -136,7 +138,7 @@ export const NO_PENALTY: SparsityCoefficient = { value: 0, sentence: 'The loss h
  */
 export function sparsityCoefficient(
   { l1 = USUAL_L1, l1Convention, l2Normalise }: Pick<TrainConfig, 'l1' | 'l1Convention' | 'l2Normalise'>,
-  { width, scale, meanSquare, target = false }: Scales,
+  { width, scale, meanSquare, target = false, scales = true }: Scales,
 ): SparsityCoefficient {
   if (l2Normalise && meanSquare === null) throw new Error('E|x|² is needed and was not estimated');
   const [d, x, what] = target ? ['d_out', 'y', 'targets'] : ['d_in', 'x', 'activations'];
@@ -151,7 +153,8 @@ export function sparsityCoefficient(
   const short = (n: number) => significant(n, 4);
   const product = [`--l1 ${short(l1)}`, ...factors.map(([name, factor]) => `${name} ${short(factor)}`)].join(' × ');
   const other = short(value / (width * scale));
-  const paper = l1Convention === 'paper' ? '' : `; in the paper's convention (means over ${d}, raw ${what}) ${other}`;
+  const paper =
+    l1Convention === 'paper' || !scales ? '' : `; in the paper's convention (means over ${d}, raw ${what}) ${other}`;
   return {
     value,
     sentence: `λ = ${factors.length > 0 ? `${product} = ` : ''}${short(value)} beside sums of squared errors${scale === 1 ? '' : ` of scaled ${what}`}${paper}.`,

@@ -123,6 +123,16 @@ async function initialSae(
   const broken = findBroken(new Map(Object.entries(sae.parameters)), sizesOf(settings).dOut, trainsDecoder);
   if (broken)
     throw new Refusal(`${path} cannot be trained: ${broken}.`, 'Start from another SAE.', 'train/init-not-finite');
-  trainingOf(settings.architecture).checkStart?.(sae, optionsOf(settings), path);
+  const { nonNegative = [], checkStart } = trainingOf(settings.architecture);
+  for (const name of nonNegative) {
+    const negative = sae.parameters[name]?.filter((value) => value < 0).length ?? 0;
+    if (negative === 0) continue;
+    throw new Refusal(
+      `${path} has ${negative} of ${settings.dSae} values of ${name} below 0, and training keeps ${name} at 0 or above.`,
+      `Start from an SAE whose ${name} is nowhere below 0.`,
+      'train/init-negative',
+    );
+  }
+  checkStart?.(sae, optionsOf(settings), path);
   return { sae, rows };
 }

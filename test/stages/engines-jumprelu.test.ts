@@ -7,6 +7,8 @@ import type { EngineSettings } from '../../src/train/engines/engine.js';
 import { chooseEngine } from '../../src/train/engines/open.js';
 import { openReferenceEngine } from '../../src/train/engines/reference/engine.js';
 import { openSparseEngine } from '../../src/train/engines/sparse/engine.js';
+import { architectureSettings } from '../../src/train/run-settings.js';
+import { refusesUsage } from '../config/refuses.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../train/engines/problem.js';
 
@@ -114,6 +116,15 @@ test('flags are checked and completed', () => {
   const code = { code: 'train/architecture-flags' };
   assert.throws(() => of({ sparsityLoss: 'quadratic' }), code);
   assert.throws(() => of({ tanhScale: 2 }), code);
+});
+
+test('the convention of the paper, in which a penalty scales with the activations, is refused', async () => {
+  for (const more of [{}, { sparsityLoss: 'tanh' }, { l0: 8 }]) {
+    const of = (l1Convention: string) => () =>
+      architectureSettings({ arch: 'jumprelu', l1Convention, ...more } as never, square(16, 64));
+    await refusesUsage(of('paper'), 'train/l1-convention', '--l1-convention paper');
+    of('sums')();
+  }
 });
 
 test('auto takes the sparse engine, and CUDA says what it lacks', () => {

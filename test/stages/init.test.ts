@@ -105,6 +105,19 @@ test('an --init of another hook or model is refused unless that is asked for', a
   await refuses(() => train(configured({ init: old }), silent, never), 'sae/other-fingerprint', old);
 });
 
+test('a jumprelu --init with thresholds below 0 is refused by name, and one at 0 is trained', async () => {
+  const sae = randomSae('jumprelu', 192, 100, 1);
+  const of = (threshold: Float32Array) => saved({ ...sae, parameters: { ...sae.parameters, threshold } });
+  const low = new Float32Array(100);
+  low[7] = -0.01;
+  const init = await of(low);
+  for (const trained of [undefined, ['W_dec' as const]]) {
+    const config = configured({ arch: 'jumprelu', init, train: trained });
+    await refuses(() => train(config, silent, never), 'train/init-negative', init, 'threshold');
+  }
+  await train(configured({ arch: 'jumprelu', init: await of(new Float32Array(100)) }), silent, never);
+});
+
 test('an --init that was replaced is not resumed with, before and after the run is finished', async () => {
   const first = await saved(randomSae('gated', 192, 100, 1));
   const other = await saved(randomSae('gated', 192, 100, 2));

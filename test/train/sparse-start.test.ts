@@ -83,9 +83,10 @@ test('the k largest of a token reconstruct a quarter of it, whatever the number 
 });
 
 for (const name of trainable) {
-  const { sparseStart } = trainingOf(name);
+  const { sparseStart, nonNegative } = trainingOf(name);
   const { unit, encode } = ARCHITECTURES[name];
-  if (sparseStart?.kind !== 'thresholds' || !unit || !encode) continue;
+  // One with a threshold jumps there; it has a test below.
+  if (sparseStart?.kind !== 'thresholds' || nonNegative?.includes('threshold') || !unit || !encode) continue;
   test(`${name}: f of a feature rises from 0 at its threshold`, () => {
     const sizes = { dIn: 2, dOut: 2, dSae: 2 };
     const { parameters } = initialise(name, sizes, 0);
@@ -97,3 +98,20 @@ for (const name of trainable) {
     }
   });
 }
+
+test('jumprelu: a feature fires exactly above its threshold, from the θ that it begins with', () => {
+  const { sparseStart, initial } = trainingOf('jumprelu');
+  const { unit } = ARCHITECTURES.jumprelu;
+  assert.ok(sparseStart?.kind === 'thresholds' && initial?.threshold && unit);
+  const { parameters } = initialise('jumprelu', { dIn: 2, dOut: 2, dSae: 2 }, 0);
+  const first = Float32Array.from(parameters.threshold!);
+  assert.ok(first.every((theta) => theta > 0));
+  Object.assign(parameters, sparseStart.opening(Float32Array.of(1.5, -0.5)));
+  assert.deepEqual(parameters.threshold, first);
+  for (const [feature, t] of [1.5, -0.5].entries()) {
+    const f = unit(parameters, feature);
+    const theta = first[feature]!;
+    assert.deepEqual([f(t - 1), f(t - 1e-6)], [0, 0]);
+    for (const above of [1e-6, 0.25]) assert.ok(Math.abs(f(t + above) - (theta + above)) < 1e-6, `${t} + ${above}`);
+  }
+});

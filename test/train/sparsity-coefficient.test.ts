@@ -64,4 +64,9 @@ test('the conversion is printed', () => {
     sentence(5, 'sums', false, 0.5),
     /λ = 5 beside .* scaled activations; in the paper's convention .* 0\.003255/,
   );
+  // A count of features does not scale, so there is no such number.
+  const count = { width: 3072, scale: 0.5, meanSquare: null, scales: false };
+  const of = sparsityCoefficient({ l1: 5, l1Convention: 'sums', l2Normalise: false }, count);
+  assert.equal(of.value, 5);
+  assert.doesNotMatch(of.sentence, /paper/);
 });

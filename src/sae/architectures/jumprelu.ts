@@ -206,11 +206,14 @@ export const jumprelu: Architecture<JumpReluOptions> = {
   training: {
     flags,
     penalised: true,
+    penaltyScales: false,
     aimsAtL0: ({ sparsityLoss }) => sparsityLoss === 'quadratic',
     options,
     trains: () => jumprelu.parameters,
     nonNegative: ['threshold'],
     initial: { threshold: (_, size) => new Float32Array(size).fill(USUAL.threshold) },
+    // θ stays as it is, and h reaches it where p reaches t.
+    sparseStart: { kind: 'thresholds', opening: (t) => ({ b_enc: t.map((p) => USUAL.threshold - p) }) },
     loss,
     sparse: form,
     cuda: () => ({ unsupported: 'it computes no straight-through estimators' }),

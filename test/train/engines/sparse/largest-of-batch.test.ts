@@ -25,7 +25,17 @@ function workerOf(h: Float32Array, features: number, B: number) {
     ...{ limit: features * B, start: at('start'), token: at('token'), p: at('p') },
     ...{ floor: at('main/floor'), ties: at('main/ties') },
   });
-  const sizes = { batchBytes: 4, targetBytes: 0, B, dIn: 16, dOut: 16, sums: 1, limits: [0, 0], counts: false, tallies: 0 };
+  const sizes = {
+    batchBytes: 4,
+    targetBytes: 0,
+    B,
+    dIn: 16,
+    dOut: 16,
+    sums: 1,
+    limits: [0, 0],
+    counts: false,
+    tallies: 0,
+  };
   const exchange = new Exchange(allocateShared({ workers: 1, ...sizes }), 0);
   const list = () => {
     kernels.open(at('step'), at('main/block'));
