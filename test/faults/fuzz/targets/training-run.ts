@@ -21,6 +21,7 @@ const settings = (directory: string): TrainConfig =>
   trainSchema.parse({
     activations: join(directory, STORE),
     dSae: 8,
+    start: 'zero',
     steps: STEPS,
     batch: 4,
     logEvery: 1,
