@@ -97,8 +97,10 @@ export function sweepCommands(entries: readonly Entry[]): string[] {
 
 /** The settings that cfg.json records, as flags of `train`; null where it records none. */
 export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
-  // An SAE of another architecture was exported, or comes from elsewhere.
+  // An SAE of an architecture that is not trained comes from elsewhere.
   if (!architectureNamed(architecture)?.training) return null;
+  // What was exported was trained as something else.
+  if (typeof cfg.metadata === 'object' && cfg.metadata !== null && 'exported_from' in cfg.metadata) return null;
   const settings = trainingRecordOf(cfg);
   const words = flagsOf(trainSchema).flatMap(({ key, name, default: usual }) => {
     // What is recorded of tokens is a result, but steps and tokens say one thing.

@@ -25,7 +25,18 @@ type Flags = Record<string, string | number>;
 const fresh = () => join(root, `out-${counter++}`);
 
 function train(out: string, more: Flags = {}, ...rest: string[]) {
-  const flags: Flags = { activations, 'd-sae': 200, batch: 64, steps: 50, 'log-every': 1, lr: 1e-3, out, ...more };
+  // A sparse start reads a random shard before the first step, and would find what is broken there.
+  const flags: Flags = {
+    activations,
+    'd-sae': 200,
+    batch: 64,
+    steps: 50,
+    'log-every': 1,
+    lr: 1e-3,
+    start: 'zero',
+    out,
+    ...more,
+  };
   const words = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]);
   return run(...logged(['train', ...words, ...rest]));
 }

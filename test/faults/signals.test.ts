@@ -145,7 +145,17 @@ test('a signal while the program is loaded ends it, whenever it comes, and nothi
 test('a stop while inputs are looked at for resampling keeps the step before, and resumes to the same bytes', async () => {
   const configured = (out: string, more = {}) =>
     trainSchema.parse({
-      ...{ activations, dSae: 200, batch: 64, steps: 60, lr: 1e-2, l1: 150, deadWindow: 192, logEvery: 1 },
+      ...{
+        activations,
+        dSae: 200,
+        batch: 64,
+        steps: 60,
+        lr: 1e-2,
+        l1: 150,
+        start: 'zero',
+        deadWindow: 192,
+        logEvery: 1,
+      },
       ...{ resampleAt: [40], resampleInputs: 2000, out: at(out), ...more },
     });
   const said: string[] = [];

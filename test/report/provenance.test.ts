@@ -78,5 +78,6 @@ test('settings are the recorded ones that are not the defaults; what is on makes
   assert.equal(of({ l2_normalise: true, resample_at: [5, 9] }), '--l2-normalise --resample-at 5 --resample-at 9');
   assert.equal(of({ l2_normalise: false, train: null, activation_scale: 0.2 }), null);
   assert.equal(trainFlags(evalRecord()), null);
-  assert.equal(of({ steps: 10 }, { architecture: 'jumprelu' }), null, 'it was exported');
+  const exported = { metadata: { exported_from: { path: 'a', architecture: 'gated' }, sae_pipe: { steps: 10 } } };
+  assert.equal(trainFlags(evalRecord({ architecture: 'jumprelu', cfg: exported })), null, 'it was exported');
 });
