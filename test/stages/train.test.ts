@@ -24,6 +24,7 @@ const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
   trainSchema.parse({
     activations,
     dSae: 300,
+    start: 'zero',
     steps: 40,
     batch: 128,
     lr: 1e-3,
