@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes docs/results/NAME from configs/NAME.yaml: the sweep, its evaluation and report, and the figures of the README
-# and the docs. The same command goes on where an interrupted one stopped.
+# and the docs. The same command resumes an interrupted one.
 #
 #   scripts/results.sh pareto-tiny
 #   scripts/results.sh ablations-tiny

@@ -35,7 +35,7 @@ export async function exportSae(config: ExportSettings, say: (line: string) => v
     throw new UsageRefusal('--out is the SAE itself.', 'Choose another --out.', 'disk/out-is-input');
   const takeOver = config.takeOver ? say : undefined;
   const claim = { overwrite, ours, result: CFG_FILE, beginsAnew: true, inputs: [from], takeOver };
-  // What may lie there is looked at by its owner: it may be just this export.
+  // What may already be there is checked by asOwner: it may be this very export.
   await asOwner([out], { ...claim, resume: !overwrite }, () => exportInto({ ...config, as }, claim));
   return out;
 }
