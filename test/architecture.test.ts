@@ -16,6 +16,7 @@ const PIPELINE = [
   'report',
   'sweep',
   'watch',
+  'explore',
   'doctor',
 ];
 /** Rooms that any other may use; they use one another only. */
