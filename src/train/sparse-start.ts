@@ -59,7 +59,7 @@ export async function firstThresholds(
   const rows = input.length / dIn;
   const thresholds = new Float32Array(dSae);
   if (rows < 2) return thresholds;
-  const session = await openSession(nextLargest(exceeding(rows, dSae)), { threads });
+  const session = await openSession(belowTheLargest(exceeding(rows, dSae)), { threads });
   try {
     const x = new Tensor('float32', input, [rows, dIn]);
     for (let first = 0; first < dSae; first += STRIP) {
@@ -75,13 +75,17 @@ export async function firstThresholds(
   return thresholds.map((t) => (Number.isFinite(t) ? t : 0));
 }
 
-/** The (k + 1)-th largest of each column of x W, so that k are above it: [features]. */
-function nextLargest(k: number): Uint8Array {
+/**
+ * Halfway between the k-th and the (k + 1)-th largest of each column of x W: [features]. At either of them rounding would
+ * decide whether that activation fires.
+ */
+function belowTheLargest(k: number): Uint8Array {
   const g = new GraphBuilder('first-thresholds');
   const x = g.input('x', 'float32', ['rows', 'd_in']);
   const W = g.input('W', 'float32', ['d_in', 'features']);
   const [largest] = g.ops('TopK', [g.matmul(W, x, { transA: true, transB: true }), g.ints(k + 1)], 2, { axis: -1 });
-  g.output('threshold', g.op('ReduceMin', [largest!, g.ints(1)], { keepdims: 0 }), 'float32', ['features']);
+  const around = g.slice(largest!, k - 1, k + 1, 1);
+  g.output('threshold', g.op('ReduceMean', [around, g.ints(1)], { keepdims: 0 }), 'float32', ['features']);
   return g.encode();
 }
 

@@ -24,7 +24,6 @@ const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
   trainSchema.parse({
     activations,
     dSae: 300,
-    start: 'zero',
     steps: 40,
     batch: 128,
     lr: 1e-3,
@@ -63,7 +62,7 @@ for (const arch of ['gated', 'standard'] as const) {
     assert.deepEqual(curve.map(({ step }) => step).slice(0, 3), [7, 14, 21]);
     assert.equal(curve.at(-1)!.step, 200);
     assert.equal(curve.at(-1)!.tokens, 200 * 128);
-    assert.ok(curve.at(-1)!.loss < 0.6 * curve[0]!.loss, `${curve[0]!.loss} → ${curve.at(-1)!.loss}`);
+    assert.ok(curve.at(-1)!.loss < 0.75 * curve[0]!.loss, `${curve[0]!.loss} → ${curve.at(-1)!.loss}`);
     for (const { loss, mse, l1, aux } of curve) assert.ok(Math.abs(loss - mse - l1 - aux) < 1e-9 * loss);
     assert.deepEqual(
       [...filesBelow(directory).keys()],

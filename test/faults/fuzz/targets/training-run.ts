@@ -21,6 +21,7 @@ const settings = (directory: string): TrainConfig =>
   trainSchema.parse({
     activations: join(directory, STORE),
     dSae: 8,
+    // A sparse start would meet the broken rows before the first step.
     start: 'zero',
     steps: STEPS,
     batch: 4,

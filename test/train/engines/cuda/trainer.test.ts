@@ -26,8 +26,6 @@ const configured = (more: Partial<TrainConfig> = {}): TrainConfig =>
   trainSchema.parse({
     activations,
     dSae: 130,
-    // From a sparse start the sample itself lies on the thresholds, where rounding decides.
-    start: 'zero',
     steps: 24,
     batch: 40,
     lr: 1e-3,
