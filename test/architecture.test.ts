@@ -13,6 +13,7 @@ const PIPELINE = [
   'harvest',
   'train',
   'eval',
+  'features',
   'report',
   'sweep',
   'watch',

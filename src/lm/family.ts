@@ -106,6 +106,15 @@ export interface ModelGraph {
    * @returns float32 [..., vocabulary]
    */
   logits(hidden: Value, body?: GraphBuilder): Value;
+  /**
+   * What directions at a hook add to the logits on the direct path, past all blocks above: through the linear part of
+   * the way to the residual stream (W_O, W_down, weights of post norms), then the final norm's weight (a LayerNorm
+   * centres first) and the unembedding. What norms divide by, biases and soft-caps are left out.
+   *
+   * @param directions float32 [n, width of the hook]
+   * @returns float32 [n, vocabulary]; null where what the hook shows reaches the residual stream by no linear path
+   */
+  directLogits(hook: Hook, directions: Value): Value | null;
 }
 
 /** Refuses a key of config.json. */

@@ -16,7 +16,7 @@ interface RmsNorm {
  * @param name of the weights w, [width]
  */
 export function rmsNorm(writer: ModelWriter, x: Value, name: string, norm: RmsNorm): Value {
-  const scale = weightOf(writer, name, norm);
+  const scale = normWeight(writer, name, norm);
   return writer.g.op('RMSNormalization', [x, scale], { axis: -1, epsilon: { float: norm.epsilon } });
 }
 
@@ -36,13 +36,13 @@ export function hookedRmsNorm(
     const ones = g.table(`${name}/ones`, [norm.width], new Float32Array(norm.width).fill(1));
     const normalised = g.op('RMSNormalization', [x, ones], { axis: -1, epsilon: { float: norm.epsilon } });
     const hooked = hook(site, normalised);
-    if (hooked !== normalised) return g.mul(hooked, weightOf(writer, name, norm));
+    if (hooked !== normalised) return g.mul(hooked, normWeight(writer, name, norm));
   }
   return rmsNorm(writer, x, name, norm);
 }
 
 /** w of a norm, [width]. */
-function weightOf(writer: ModelWriter, name: string, { offset }: RmsNorm): Value {
+export function normWeight(writer: ModelWriter, name: string, { offset }: Pick<RmsNorm, 'offset'>): Value {
   const { g } = writer;
   const stored = writer.weight(name, 'float32');
   return offset ? g.add(stored, g.scalar(1)) : stored;

@@ -11,8 +11,8 @@ import {
   type UnsupportedModel,
   unsupportedIn,
 } from '../family.js';
-import { type HookFunction, hookOfBlock, hooksOfBlocks } from '../hooks.js';
-import { gatedMlp, headNorm, hookedRmsNorm, rmsNorm } from '../layers.js';
+import { type Hook, type HookFunction, hookOfBlock, hooksOfBlocks } from '../hooks.js';
+import { gatedMlp, headNorm, hookedRmsNorm, normWeight, rmsNorm } from '../layers.js';
 import type { ModelWriter } from '../model-writer.js';
 import { type LayerType, parseRope, type Rope, Rotary } from '../rope.js';
 
@@ -342,12 +342,49 @@ class GemmaGraph implements ModelGraph {
   }
 
   logits(hidden: Value, body: GraphBuilder = this.writer.g): Value {
-    const { writer } = this;
-    const { tiedHead, logitSoftcap: cap } = this.config;
-    const unembedding = writer.weight(tiedHead ? 'embed_tokens.weight' : 'lm_head.weight', writer.placement.precision);
-    const logits = writer.wide(body.matmul(writer.narrow(hidden, body), unembedding, { transB: true }), body);
+    const { logitSoftcap: cap } = this.config;
+    const logits = this.unembed(hidden, body);
     if (cap === null) return logits;
     return body.mul(body.op('Tanh', [body.mul(logits, body.scalar(1 / cap))]), body.scalar(cap));
+  }
+
+  directLogits({ layer, site }: Hook, directions: Value): Value | null {
+    const { writer } = this;
+    const { g } = writer;
+    const added = this.addedToResidual(`layers.${layer}`, site, directions);
+    return added && this.unembed(g.mul(added, normWeight(writer, 'norm.weight', this.rms)), g);
+  }
+
+  /** Logits before their cap. */
+  private unembed(hidden: Value, body: GraphBuilder): Value {
+    const { writer } = this;
+    const matrix = this.config.tiedHead ? 'embed_tokens.weight' : 'lm_head.weight';
+    const unembedding = writer.weight(matrix, writer.placement.precision);
+    return writer.wide(body.matmul(writer.narrow(hidden, body), unembedding, { transB: true }), body);
+  }
+
+  /** Directions at a site of a block as they are added to the residual stream; null where no linear path leads there. */
+  private addedToResidual(weights: string, site: Hook['site'], directions: Value): Value | null {
+    const { writer } = this;
+    const projected = (matrix: string, norm: string) => {
+      const out = writer.wide(writer.linear(writer.narrow(directions), `${weights}.${matrix}.weight`));
+      if (!this.config.generation.postNorms) return out;
+      return writer.g.mul(out, normWeight(writer, `${weights}.${norm}.weight`, this.rms));
+    };
+    switch (site) {
+      case 'hook_resid_pre':
+      case 'hook_resid_mid':
+      case 'hook_resid_post':
+      case 'hook_attn_out':
+      case 'hook_mlp_out':
+        return directions;
+      case 'attn.hook_z':
+        return projected('self_attn.o_proj', 'post_attention_layernorm');
+      case 'mlp.hook_post':
+        return projected('mlp.down_proj', 'post_feedforward_layernorm');
+      default:
+        return null;
+    }
   }
 
   /** Embeddings are scaled by √hidden; transformers rounds that factor to the precision of the model, so do we. */
