@@ -42,6 +42,8 @@ export const FEATURE_COLUMNS = [
   { name: 'encoder_decoder_cosine', type: 'FLOAT' },
   { name: 'histogram_first', type: 'INT32' },
   { name: 'histogram', type: 'INT64', list: true },
+  // Tokens at the peaks of band 0, strongest first, each once, 5 at most: `explore` lists and searches by them.
+  { name: 'peak_tokens', type: 'INT32', list: true },
   { name: 'top_logit_tokens', type: 'INT32', list: true },
   { name: 'top_logits', type: 'FLOAT', list: true },
   { name: 'bottom_logit_tokens', type: 'INT32', list: true },
