@@ -2,7 +2,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { Refusal, refusedReply } from '../errors/refusal.js';
 import { type Context, packContexts, type WrittenOut } from './contexts.js';
 import { readDocuments } from './documents.js';
-import { chunkOf, type Heard, type TextReply, type TextRequest, type TextStart } from './text.js';
+import { chunkOf, type Heard, type TextStart, type TextThreadReply, type TextThreadRequest } from './text.js';
 import { openTokenizer } from './tokenizer.js';
 
 /** Tokens that are handed over together, about. */
@@ -29,14 +29,14 @@ class Ears {
 }
 
 /** Reads the text from its beginning, in chunks. */
-async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextReply> {
+async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextThreadReply> {
   const { model, expected, corpus, textField, encoding, context } = start;
   const tokenizer = await openTokenizer(model, expected);
   const { bosTokenId, prependBos, special } = tokenizer;
   yield { kind: 'ready', facts: { bosTokenId, prependBos, special } };
   const most = Math.max(1, Math.floor(TOKENS / context));
   let held: Context[] = [];
-  const chunk = (): TextReply => {
+  const chunk = (): TextThreadReply => {
     const reply = { kind: 'chunk', chunk: chunkOf(held), heard: ears.heard() } as const;
     held = [];
     return reply;
@@ -67,15 +67,15 @@ function serveText(port: MessagePort): void {
       port.postMessage(value, transfer as ArrayBuffer[]);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      port.postMessage(refusedReply(error) satisfies TextReply);
+      port.postMessage(refusedReply(error) satisfies TextThreadReply);
     }
   };
   const close = async () => {
     // Files are closed, and what there is to say of them is said.
     await replies.return(undefined).catch(() => {});
-    port.postMessage({ kind: 'closed', heard: ears.heard() } satisfies TextReply);
+    port.postMessage({ kind: 'closed', heard: ears.heard() } satisfies TextThreadReply);
   };
-  port.on('message', (request: TextRequest) => void (request === 'close' ? close() : answer()));
+  port.on('message', (request: TextThreadRequest) => void (request === 'close' ? close() : answer()));
   void answer();
 }
 

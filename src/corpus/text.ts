@@ -139,7 +139,7 @@ const CLOSING_PATIENCE = 1000;
 
 /** One reading of a text, in a thread next to the model's: text-worker.ts is its other end. */
 class TextReader {
-  private readonly thread: Thread<TextRequest, TextReply>;
+  private readonly thread: Thread<TextThreadRequest, TextThreadReply>;
   private asked = 0;
   private over = false;
 
@@ -197,7 +197,7 @@ class TextReader {
     await this.thread.terminate();
   }
 
-  private async reply(): Promise<Exclude<TextReply, { kind: 'refused' }>> {
+  private async reply(): Promise<Exclude<TextThreadReply, { kind: 'refused' }>> {
     const reply = await this.thread.reply();
     if (reply.kind === 'refused') throw refusalFrom(reply);
     if (reply.kind !== 'ready') this.hear(reply.heard);
@@ -237,7 +237,7 @@ interface TextChunk {
 }
 
 /** The thread is asked for a chunk, as often as it is told `next`, or to end. */
-export type TextRequest = 'next' | 'close';
+export type TextThreadRequest = 'next' | 'close';
 
 /** What is said of the text while it is read. */
 export interface Heard {
@@ -248,7 +248,7 @@ export interface Heard {
 }
 
 /** What the thread says: first that its tokenizer is open, then an answer to each request. */
-export type TextReply =
+export type TextThreadReply =
   | { readonly kind: 'ready'; readonly facts: TokenizerFacts }
   | { readonly kind: 'chunk'; readonly chunk: TextChunk; readonly heard: Heard }
   | { readonly kind: 'end'; readonly heard: Heard }
