@@ -9,6 +9,7 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { expandHooks, modelHooks } from '../lm/chosen-hooks.js';
 import type { StopRequest } from '../progress/progress.js';
 import { trainingOf } from '../sae/registry.js';
+import { checkTarget } from '../train/run-settings.js';
 import { checkResampleSteps } from '../train/schedule.js';
 
 /** One SAE of a sweep. */
@@ -20,10 +21,8 @@ export interface SweepRun {
 
 /** Flags that every run's name tells, in its order. */
 const NAMED = ['arch', 'd-sae', 'l1', 'l0', 'seed'];
-/** Flags of transcoders; a sweep trains SAEs, each at one hook. */
-const OF_TARGETS = ['target', 'hook-out', 'skip'];
 /** Flags that the sweep itself sets. */
-const OWN = ['activations', 'out', 'overwrite', 'resume', 'take-over'];
+const OWN = ['activations', 'target', 'out', 'overwrite', 'resume', 'take-over'];
 
 /** One thread: on several cores several SAEs are trained at a time. No state: it takes twice as much disk as the SAEs. */
 const DEFAULTS = { threads: 1, 'discard-state': true };
@@ -75,7 +74,7 @@ export function sweepRuns(
     for (const values of combinations(flags)) {
       const own = { activations: join(stores, hook), out: config.out, ...unlessSaid(file) };
       const takeOver = config.takeOver;
-      const loaded = loadConfig('train', { ...own, ...values }, file);
+      const loaded = withTarget(loadConfig('train', { ...own, ...values }, file), hook, stores);
       const name = join(hook, runName(loaded, values));
       if (runs.some((run) => run.name === name)) {
         throw new UsageRefusal(
@@ -84,8 +83,8 @@ export function sweepRuns(
           'sweep/value-twice',
         );
       }
-      if (loaded.target !== undefined || loaded.hookOut !== undefined) throw noTarget('target');
       // Before anything is harvested.
+      checkTarget(loaded);
       checkResampleSteps(loaded);
       runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true, takeOver } });
     }
@@ -128,9 +127,7 @@ function listsOf(values: Readonly<Record<string, unknown>>): Record<string, read
 
 function checkFlag(name: string): void {
   const flags = flagsOf(trainSchema).map((flag) => flag.name);
-  if (OF_TARGETS.includes(name)) throw noTarget(name);
-  if (OWN.includes(name))
-    throw new UsageRefusal(`A sweep sets ${name} of each run itself.`, 'Leave it out.', 'sweep/flag-of-runs');
+  if (OWN.includes(name)) throw setsItself(name);
   if (flags.includes(name)) return;
   throw new UsageRefusal(
     `train has no flag "${name}".`,
@@ -139,10 +136,33 @@ function checkFlag(name: string): void {
   );
 }
 
-function noTarget(name: string): UsageRefusal {
+function setsItself(name: string): UsageRefusal {
   return new UsageRefusal(
-    `A sweep trains SAEs, whose target is their input, and --${name} is given.`,
-    'Leave it out, and train transcoders one by one.',
+    `A sweep sets ${name} of each run itself.`,
+    name === 'target' ? 'Name the hook of the target with hook-out.' : 'Leave it out.',
+    'sweep/flag-of-runs',
+  );
+}
+
+/**
+ * A run whose `hook-out` is said, with the store of that hook as its target. In its name, * stands for the layer of the
+ * hook that is read: one group makes transcoders of several layers.
+ *
+ * @throws UsageRefusal where --target is said, or the hook that is read has no layer for *
+ */
+function withTarget({ hookOut, ...config }: TrainConfig, hook: string, stores: string): TrainConfig {
+  if (config.target !== undefined) throw setsItself('target');
+  if (hookOut === undefined) return config;
+  return { ...config, target: join(stores, hookOfLayer(hookOut, hook)) };
+}
+
+function hookOfLayer(hookOut: string, hook: string): string {
+  if (!hookOut.includes('*')) return hookOut;
+  const layer = /^blocks\.(\d+)\./.exec(hook)?.[1];
+  if (layer !== undefined && /^blocks\.\*\.[^*]+$/.test(hookOut)) return hookOut.replace('*', layer);
+  throw new UsageRefusal(
+    `--hook-out ${hookOut} is to be of the layer of ${hook}, and one of the two does not name a layer.`,
+    'Write it as blocks.*.SITE, with a hook that is in a block, or name the hook in full.',
     'sweep/target',
   );
 }

@@ -72,7 +72,7 @@ async function stages(
         'sweep/no-source',
       );
     }
-    const missing = { hook: hooks, out: stores, resume: true, ...takenOver(config) };
+    const missing = { hook: [...hooks, ...targetsOf(runs, hooks)], out: stores, resume: true, ...takenOver(config) };
     await harvest(loadConfig('harvest', missing, file), progress, stop);
   }
 
@@ -135,6 +135,12 @@ const pageOf = ({ out }: SweepConfig) => ({
 /** --take-over for a stage of the sweep, whose section of the file may say it as well. */
 const takenOver = ({ takeOver }: SweepConfig) => (takeOver ? { 'take-over': true } : {});
 
+/** Hooks that runs reconstruct beside those of the sweep. */
+function targetsOf(runs: readonly SweepRun[], hooks: readonly string[]): string[] {
+  const targets = runs.flatMap(({ config }) => (config.target === undefined ? [] : [basename(config.target)]));
+  return [...new Set(targets)].filter((hook) => !hooks.includes(hook));
+}
+
 /** Activations that a run trains on. */
 async function tokensOf({ config }: SweepRun): Promise<number> {
   return stepsOf(config, await readManifest(config.activations!)) * config.batch;
@@ -151,8 +157,8 @@ function waves(runs: readonly SweepRun[]): SweepRun[][] {
 function sharingOrder(runs: readonly SweepRun[]): SweepRun[][] {
   const groups = new Map<string, SweepRun[]>();
   for (const run of runs) {
-    const { activations, order, seed, batch, poolRows } = run.config;
-    const key = JSON.stringify([activations, order, seed, batch, poolRows]);
+    const { activations, target, order, seed, batch, poolRows } = run.config;
+    const key = JSON.stringify([activations, target, order, seed, batch, poolRows]);
     groups.set(key, [...(groups.get(key) ?? []), run]);
   }
   return [...groups.values()];

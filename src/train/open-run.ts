@@ -36,7 +36,7 @@ import {
   newCourse,
 } from './run-settings.js';
 import { checkResampleSteps, type Schedule, type SparsityCoefficient } from './schedule.js';
-import { frozenBiases, openInit, startingPoint } from './starting-point.js';
+import { frozenParameters, openInit, startingPoint } from './starting-point.js';
 import type { TargetL0 } from './target-l0.js';
 import { readCheckpoint } from './training-checkpoint.js';
 
@@ -60,7 +60,7 @@ export interface Run {
   readonly plan: Schedule;
   readonly fixed: WrittenRecord;
   readonly settings: EngineSettings;
-  /** Biases of --init that are not trained. */
+  /** Parameters of --init that are not trained, where their scale is another while training. */
   readonly frozen: Parameters;
   readonly engineName: EngineName;
   readonly estimates: Estimates;
@@ -134,7 +134,7 @@ export async function openRun(
   const adjusted = adjustmentOf(config, settings, plan, lambda, checkpoint?.adjustment);
   const sample = (rows: number) => sampleRows(batches, about, rows, stop);
   const start = checkpoint?.state ?? (await startingPoint(config, settings, init, sample, say).catch(saying));
-  const frozen = await frozenBiases(settings, init);
+  const frozen = await frozenParameters(settings, init);
   const follows = followedBy(settings);
   // It has no gradient, and moves all the same.
   if (follows) delete frozen[follows.parameter];

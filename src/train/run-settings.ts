@@ -68,23 +68,14 @@ export function lambdaOf(
   return sparsityCoefficient(config, { width: dOut ?? dIn, scale: scaleOut ?? scale, meanSquare, target, scales });
 }
 
-/** @throws UsageRefusal where a target is given, and another flag that does not go with one; or --skip without one */
-export function checkTarget(config: TrainConfig): void {
-  const { target, hookOut, skip } = config;
-  if (target === undefined && hookOut === undefined) {
-    if (!skip) return;
-    throw new UsageRefusal(
-      '--skip is for a transcoder, and this run reconstructs its input.',
-      'Leave --skip out, or give a --target.',
-      'train/target',
-    );
-  }
-  const flag = target === undefined ? '--hook-out' : '--target';
-  const alone = (what: string, remedy: string) => new UsageRefusal(`${flag} ${what}.`, remedy, 'train/target');
-  if (config.init !== undefined) throw alone('trains from random weights, and --init is given', 'Leave --init out.');
-  if (config.resampleAt.length > 0) {
-    throw alone('trains without resampling, and --resample-at is given', 'Leave --resample-at out.');
-  }
+/** @throws UsageRefusal where --skip is given without a target */
+export function checkTarget({ target, hookOut, skip }: Pick<TrainConfig, 'target' | 'hookOut' | 'skip'>): void {
+  if (!skip || target !== undefined || hookOut !== undefined) return;
+  throw new UsageRefusal(
+    '--skip is for a transcoder, and this run reconstructs its input.',
+    'Leave --skip out, or give a --target.',
+    'train/target',
+  );
 }
 
 /**

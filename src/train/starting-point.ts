@@ -3,7 +3,7 @@ import type { TrainConfig } from '../config/stages.js';
 import type { Unchanged } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { canConvert, convert, expressible, folded, scaleActivations } from '../sae/convert.js';
-import { ARCHITECTURES, initialise, trainingOf } from '../sae/registry.js';
+import { ARCHITECTURES, initialise, parametersOf, trainingOf } from '../sae/registry.js';
 import type { Parameters, Sae } from '../sae/sae.js';
 import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
@@ -27,10 +27,11 @@ interface Init {
 export async function openInit(
   { init: path, anyModel, anyHook, activations }: TrainConfig,
   about: SourceDescription,
-  { architecture, dIn, dSae }: EngineSettings,
+  settings: EngineSettings,
 ): Promise<Init | undefined> {
   if (path === undefined) return undefined;
-  const { files, unchanged } = await openSameSae(path);
+  const { architecture, dIn, dOut, dSae } = settings;
+  const { files, unchanged } = await openSameSae(path, dOut === undefined ? undefined : 'transcoder');
   const differs = (what: string, found: unknown, wanted: unknown) => {
     throw new Refusal(
       `${path} has ${what} ${found} where this run has ${wanted}.`,
@@ -41,10 +42,18 @@ export async function openInit(
   if (!canConvert(files.architecture, architecture)) differs('architecture', files.architecture, architecture);
   if (files.dIn !== dIn) differs('d_in', files.dIn, `${dIn} (${activations ?? about.place})`);
   if (files.dSae !== dSae) differs('d_sae', files.dSae, dSae);
-  const { hook_name: hook } = files.metadata;
-  if (hook !== undefined && hook !== about.hook && !anyHook) {
+  if (dOut !== undefined) {
+    checkTranscoder(path, files, settings);
+    if (files.dOut !== dOut) differs('d_out', files.dOut, `${dOut} (${about.target?.hook})`);
+  }
+  const { hook_name: from, hook_name_out: to } = files.metadata;
+  for (const [hook, wanted] of [
+    [from, about.hook],
+    [to, about.target?.hook],
+  ]) {
+    if (hook === undefined || hook === wanted || wanted === undefined || anyHook) continue;
     throw new Refusal(
-      `${path} was trained at ${hook}, and ${about.place} has activations of ${about.hook}.`,
+      `${path} was trained at ${hook}, and ${about.place} has activations of ${wanted}.`,
       'Start from an SAE of the same hook, or give --any-hook to start from this one all the same.',
       'train/init-hook',
     );
@@ -54,6 +63,23 @@ export async function openInit(
     checkModelOf(path, files.metadata, now, 'Start from an SAE of the same model, or give --any-model.');
   }
   return { path, files, unchanged };
+}
+
+/** @throws Refusal where a run with a target cannot start from it */
+function checkTranscoder(path: string, { transcoder, skip }: SaeFiles, settings: EngineSettings): void {
+  if (!transcoder) {
+    throw new Refusal(
+      `${path} reconstructs the hook that it reads, and this run has another target.`,
+      'Start from a transcoder of the same two hooks, or leave --init out.',
+      'train/init-shape',
+    );
+  }
+  if (!skip || settings.skip) return;
+  throw new Refusal(
+    `${path} has a skip connection, and this run has none.`,
+    'Add --skip, or start from a transcoder without one.',
+    'train/init-shape',
+  );
 }
 
 /**
@@ -102,9 +128,11 @@ function inputOf(x: Float32Array, { dIn, parameters }: Sae, { scale, dOut }: Eng
   return x.map((value, k) => value * scale - taken[k % dIn]!);
 }
 
-/** Biases of --init that are not trained, at the scale of raw activations: scaling them there and back would round them. */
-export async function frozenBiases(settings: EngineSettings, init: Init | undefined): Promise<Parameters> {
-  const names = ARCHITECTURES[settings.architecture].proportional.filter((name) => !isTrained(settings, name));
+/** Parameters of --init that are not trained, at the scale of raw activations: scaling them there and back would round them. */
+export async function frozenParameters(settings: EngineSettings, init: Init | undefined): Promise<Parameters> {
+  const scaled =
+    settings.dOut === undefined ? ARCHITECTURES[settings.architecture].proportional : parametersOf(settings);
+  const names = scaled.filter((name) => !isTrained(settings, name));
   if (!init || names.length === 0) return {};
   const { parameters } = (await initialSae(init, settings)).sae;
   return Object.fromEntries(names.filter((name) => parameters[name]).map((name) => [name, parameters[name]]));

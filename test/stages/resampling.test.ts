@@ -37,7 +37,9 @@ for (const architecture of ['gated', 'standard'] as const) {
   test(`the loss of single inputs of a ${architecture} SAE equals PyTorch's in float64`, async () => {
     const { golden, sae, l1 } = await goldenSae(architecture);
     const losses = await openInputLosses(sae, settings(architecture), l1);
-    assert.ok(relativeDifference(await losses.of(await golden.floats('x')), await golden.doubles('loss')) < 1e-6);
+    assert.ok(
+      relativeDifference(await losses.of({ x: await golden.floats('x') }), await golden.doubles('loss')) < 1e-6,
+    );
     await losses.close();
   });
 
@@ -45,7 +47,7 @@ for (const architecture of ['gated', 'standard'] as const) {
     const { golden, sae } = await goldenSae(architecture);
     const x = await golden.floats('x');
     const features = [...(await golden.ints('features'))];
-    const inputs = [...(await golden.ints('inputs'))].map((row) => x.slice(row * D_IN, (row + 1) * D_IN));
+    const inputs = [...(await golden.ints('inputs'))].map((row) => ({ x: x.slice(row * D_IN, (row + 1) * D_IN) }));
     const state = new Map<string, Float32Array>(Object.entries(sae.parameters));
     for (const [name, values] of [...state]) {
       for (const moment of ['m', 'v']) state.set(`${moment}/${name}`, new Float32Array(values.length).fill(7));
@@ -75,7 +77,7 @@ test('of an ablated gated SAE, the loss of single inputs has the terms that trai
   const x = await golden.floats('x');
   const losses = async (ablate: ('no-auxiliary' | 'l1-on-f')[], lambda: number) => {
     const open = await openInputLosses(sae, { ...settings('gated'), options: { ablate } }, lambda);
-    const found = await open.of(x);
+    const found = await open.of({ x });
     await open.close();
     return found;
   };
@@ -100,6 +102,61 @@ test('of an ablated gated SAE, the loss of single inputs has the terms that trai
   assert.ok(relativeDifference(onF, sums) < 1e-5);
 });
 
+test('with a target, a loss is of both, and a dead feature reads along x and writes along what is left of y', async () => {
+  const [dIn, dOut, dSae, rows] = [3, 2, 4, 2];
+  const settings = smallSettings('standard', { dIn, dOut, dSae, skip: true, scale: 2, scaleOut: 3, threads: 1 });
+  const parameters = {
+    ...{ W_enc: new Float32Array(dIn * dSae).fill(0.1), W_dec: new Float32Array(dSae * dOut).fill(0.5) },
+    ...{ b_dec: Float32Array.of(1, 2), b_enc: new Float32Array(dSae).fill(0.25) },
+    W_skip: Float32Array.of(1, 0, 0, 0, 1, 0),
+  };
+  const sae: Sae = { architecture: 'standard', transcoder: true, skip: true, dIn, dOut, dSae, parameters };
+  const x = Float32Array.of(1, 2, 3, -1, 0.5, 0);
+  const y = Float32Array.of(4, -1, 2, 2);
+  const losses = await openInputLosses(sae, settings, 0.5);
+  const found = await losses.of({ x, y });
+  await losses.close();
+  for (let row = 0; row < rows; row++) {
+    const f = Math.max(0, 0.25 + 0.1 * (x[3 * row]! + x[3 * row + 1]! + x[3 * row + 2]!));
+    const errors = [0, 1].map((o) => y[2 * row + o]! - parameters.b_dec[o]! - x[3 * row + o]! - 4 * 0.5 * f);
+    const wanted = errors[0]! ** 2 + errors[1]! ** 2 + 0.5 * 4 * f;
+    assert.ok(Math.abs(found[row]! / wanted - 1) < 1e-6, `${found[row]}, not ${wanted}`);
+  }
+  const source = standing([x]);
+  const both = {
+    ...source,
+    inputs: async function* () {
+      yield { ...allocateRows(rows, 0, 'float32'), activation: x, target: y } as Rows;
+    },
+  };
+  const about = { dIn, dtype: 'float32', target: { dOut } } as SourceDescription;
+  const draw = { batches: both, about, most: rows, step: 1, seed: 0, l1: 0.5 };
+  const { drawn } = await drawInputs(sae, rows, draw, settings);
+  const first = drawn.find((one) => one.x[0] === 2)!;
+  assert.deepEqual(first, { x: Float32Array.of(2, 4, 6), y: Float32Array.of(12, -3) });
+
+  const state = new Map<string, Float32Array>(
+    Object.entries(parameters).map(([name, values]) => [name, values.slice()]),
+  );
+  state.set('v/W_dec', new Float32Array(dSae * dOut).fill(7));
+  resampleFeatures(state, [1], [first], settings);
+  const rest = [12 - 1 - 2, -3 - 2 - 4];
+  const unit = rest.map((value) => value / Math.hypot(...rest));
+  const near = (values: ArrayLike<number>, wanted: readonly number[]) =>
+    assert.ok(
+      relativeDifference(Float32Array.from(values), Float64Array.from(wanted)) < 1e-6,
+      String([...Array.from(values)]),
+    );
+  near(state.get('W_dec')!, [0.5, 0.5, ...unit, 0.5, 0.5, 0.5, 0.5]);
+  const length = 0.2 * Math.hypot(0.1, 0.1, 0.1);
+  near(
+    [0, 1, 2].map((i) => state.get('W_enc')![i * dSae + 1]!),
+    [2, 4, 6].map((v) => (length * v) / Math.hypot(2, 4, 6)),
+  );
+  assert.deepEqual([...state.get('v/W_dec')!], [7, 7, 0, 0, 7, 7, 7, 7]);
+  assert.deepEqual([state.get('W_skip'), state.get('b_dec')], [parameters.W_skip, parameters.b_dec]);
+});
+
 test('a feature is dead from --dead-window on', () => {
   assert.deepEqual(deadFeatures(new Map([['since_fired', Float32Array.of(0, 999, 1000, 5000)]]), 1000), [2, 3]);
 });
@@ -119,7 +176,7 @@ test('inputs are drawn with probability proportional to their squared loss', asy
     const draw = { batches: standing(pieces), about, most: rows, step: 9, seed, l1 };
     const { drawn, inputs } = await drawInputs(sae, 1, draw, settings('gated', 1));
     assert.equal(inputs, rows);
-    counts[rowOf(drawn[0]!)]!++;
+    counts[rowOf(drawn[0]!.x)]!++;
   }
   const total = loss.subarray(0, rows).reduce((sum, l) => sum + l * l, 0);
   const chiSquare = counts.reduce((sum, count, row) => {
@@ -139,7 +196,7 @@ test('inputs are drawn once each, from no more than were asked for, scaled, the 
   const first = await draw(100, 40);
   assert.equal(first.inputs, 40);
   assert.equal(first.drawn.length, 40, 'as many as there are');
-  const starts = first.drawn.map((input) => input[0]!);
+  const starts = first.drawn.map((input) => input.x[0]!);
   assert.equal(new Set(starts).size, 40);
   const halves = Array.from({ length: 40 }, (_, row) => x[row * D_IN]! * 0.5);
   assert.deepEqual([...starts].sort(), halves.map(Math.fround).sort());

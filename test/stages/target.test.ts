@@ -3,7 +3,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { openStoreSource } from '../../src/activations/store.js';
-import { evalSchema, harvestSchema, sweepSchema } from '../../src/config/stages.js';
+import { evalSchema, harvestSchema } from '../../src/config/stages.js';
 import type { RefusalCode } from '../../src/errors/codes.js';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { evaluate } from '../../src/eval/evaluate.js';
@@ -12,7 +12,6 @@ import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { exportSae } from '../../src/sae/export.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { widen } from '../../src/safetensors/floats.js';
-import { sweepRuns } from '../../src/sweep/runs.js';
 import { trainConfig } from '../../src/train/resumed-config.js';
 import { train } from '../../src/train/train.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
@@ -149,8 +148,6 @@ test('what does not go with a target is refused before anything is written', asy
     [without('target', { skip: true }), 'train/target'],
     [flags({ skip: true, engine: 'cuda', device: 'cuda', experimental: true }), 'train/engine-cannot'],
     [flags({ train: ['W_skip'] }), 'train/unknown-parameter'],
-    [flags({ init: activations }), 'train/target'],
-    [flags({ 'resample-at': [20], 'dead-window': 256 }), 'train/target'],
     [flags({ target: activations }), 'train/target-is-input'],
     [flags({ activations: '-' }), 'train/target-alone'],
     [without('activations', MODEL), 'train/target-alone'],
@@ -188,13 +185,4 @@ test('a gated transcoder with a skip connection is evaluated as it was trained, 
 test('what cannot take a transcoder refuses it by what it is', async () => {
   const directory = await begin(flags({ steps: 5 }));
   await refuses(() => begin(without('target', { init: directory })), 'sae/transcoder');
-});
-
-test('a sweep sets no target', async () => {
-  const config = sweepSchema.parse({ out: join(root, 'sweep'), runs: [{ 'd-sae': 10, target }] });
-  await refusesUsage(() => sweepRuns(config, [INPUT], root), 'sweep/target');
-  const yaml = join(root, 'sweep.yaml');
-  writeFileSync(yaml, `train:\n  target: ${target}\n`);
-  const inFile = sweepSchema.parse({ out: join(root, 'sweep'), dSae: [10] });
-  await refusesUsage(() => sweepRuns(inFile, [INPUT], root, yaml), 'sweep/target');
 });
