@@ -27,6 +27,7 @@ beta2 0.999, eps 1e-8; d=12, n=40, B=32
                                                 l0 counts features with f > 0
 
 resampling-{gated,standard}.safetensors: see golden_resampling.py
+clip.safetensors: see golden_clip.py
 
 eval.safetensors: splice-in metrics at blocks.2.hook_resid_post, n=48; see make_eval()
     gated/P, standard/P    float32, the two SAEs
@@ -44,6 +45,7 @@ import gzip
 import json
 import os
 from functools import partial
+from importlib import import_module
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -196,18 +198,20 @@ def losses(arch, P, x, l1):
 STEPS, B, D, N = 10, 32, 12, 40
 
 
-def adam_step(adam, W, loss, lr):
+def adam_step(adam, W, loss, lr, clip=None):
     """One step down the loss. Rows of the decoder W, if it is trained, stay on the unit sphere: tangent gradient,
-    then renormalise."""
+    then renormalise. The norm of all gradients is cut to clip, if there is one. -> that norm, before"""
     adam.zero_grad()
     loss.backward()
     with torch.no_grad():
         if W.requires_grad:
             W.grad -= (W.grad * W).sum(-1, keepdim=True) * W
         adam.param_groups[0]['lr'] = lr.item()
+        norm = torch.nn.utils.clip_grad_norm_(adam.param_groups[0]['params'], torch.inf if clip is None else clip)
         adam.step()
         if W.requires_grad:
             W /= W.norm(dim=-1, keepdim=True)
+    return norm
 
 
 def train(arch, beta1, init, batches, lr, l1):
@@ -398,44 +402,27 @@ def save(name, tensors):
     print(f'wrote {path}, {os.path.getsize(path)} bytes')
 
 
+# Each has a module of its own, golden_NAME.py with make_NAME().
+OTHERS = ['families', 'resampling', 'clip', 'ablations', 'topk', 'batchtopk', 'matryoshka', 'transcoder', 'jumprelu']
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=['model', 'families', 'train', 'resampling', 'ablations', 'topk', 'batchtopk', 'matryoshka',
-                                           'jumprelu', 'transcoder', 'eval', 'metrics'],
+    parser.add_argument('--only', choices=['model', 'train', *OTHERS, 'eval', 'metrics'],
                         help='make this part alone; eval needs model made, metrics needs both')
     only = parser.parse_args().only
     torch.set_num_threads(1)  # sums are then rounded the same way on every run
     os.makedirs(OUT, exist_ok=True)
     if only in (None, 'model'):
         make_model()
-    if only in (None, 'families'):
-        from golden_families import make_families  # which takes its hooks from here
-        make_families()
     if only in (None, 'train'):
         for arch in ('gated', 'standard'):
             for beta1 in (0., 0.9):
                 make_train(arch, beta1)
-    if only in (None, 'resampling'):
-        from golden_resampling import make_resampling
-        make_resampling()
-    if only in (None, 'ablations'):
-        from golden_ablations import make_ablations
-        make_ablations()
-    if only in (None, 'topk'):
-        from golden_topk import make_topk
-        make_topk()
-    if only in (None, 'batchtopk'):
-        from golden_batchtopk import make_batchtopk
-        make_batchtopk()
-    if only in (None, 'matryoshka'):
-        from golden_matryoshka import make_matryoshka
-        make_matryoshka()
-    if only in (None, 'transcoder'):
-        from golden_transcoder import make_transcoder
-        make_transcoder()
-    if only in (None, 'jumprelu'):
-        from golden_jumprelu import make_jumprelu
-        make_jumprelu()
+    for name in OTHERS:
+        if only in (None, name):
+            # They take what is common to all from here.
+            getattr(import_module(f'golden_{name}'), f'make_{name}')()
     if only in (None, 'eval'):
         make_eval()
     if only in (None, 'eval', 'metrics'):

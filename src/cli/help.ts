@@ -137,7 +137,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'runs',
   ],
   Sparsity: ['l1', 'l0', 'l1Convention', 'l2Normalise', 'l1Warmup'],
-  Optimiser: ['lr', 'warmup', 'lrDecay', 'decaySteps', 'lrEnd', 'beta1', 'beta2', 'order', 'poolRows'],
+  Optimiser: ['lr', 'warmup', 'lrDecay', 'decaySteps', 'lrEnd', 'beta1', 'beta2', 'clipGradNorm', 'order', 'poolRows'],
   'Dead features': ['deadWindow', 'resampleAt', 'resampleInputs', 'resampleWarmup'],
   Measuring: ['meanAblation'],
   Output: [

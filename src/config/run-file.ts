@@ -61,6 +61,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   resampleWarmup: 'result',
   beta1: 'result',
   beta2: 'result',
+  clipGradNorm: 'result',
   seed: 'result',
   init: 'outcome',
   bDecInit: 'result',

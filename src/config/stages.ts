@@ -207,6 +207,13 @@ export const trainSchema = z.object({
     .describe('steps over which the learning rate rises from a tenth by a cosine after resampling'),
   beta1: z.number().min(0).lt(1).default(0).describe('decay of the first moment in Adam, β1; 0 as in the paper'),
   beta2: z.number().min(0).lt(1).default(0.999).describe('decay of the second moment in Adam, β2'),
+  clipGradNorm: z
+    .number()
+    .positive()
+    .optional()
+    .describe(
+      'cut the norm of all gradients together to this, as SAELens and dictionary_learning do to 1; W_dec counts with the part tangent to its rows; not with --engine cuda [default: none]',
+    ),
   seed,
   init: directory
     .optional()

@@ -113,6 +113,7 @@ export function engineSettings(
     ...scales,
     beta1: config.beta1,
     beta2: config.beta2,
+    ...(config.clipGradNorm !== undefined && { clipGradNorm: config.clipGradNorm }),
     deadWindow: config.deadWindow,
     device: config.device,
     threads: config.threads,

@@ -25,6 +25,8 @@ export interface EngineSettings {
   readonly scaleOut?: number;
   readonly beta1: number;
   readonly beta2: number;
+  /** The norm of all gradients together is cut to this; absent: it is not. */
+  readonly clipGradNorm?: number;
   /** A feature that has not fired during so many activations is dead. */
   readonly deadWindow: number;
   readonly device?: string;
@@ -70,7 +72,7 @@ export type TrainerState = ReadonlyMap<string, Float32Array>;
 
 /**
  * Computes training steps. Engines differ in how, never in what: each is tested against the reference engine.
- * One step: forward, backward, ∂W_dec projected tangent to the unit sphere, Adam, W_dec rows renormalised; what is not
+ * One step: forward, backward, ∂W_dec projected tangent to the unit sphere, gradients clipped where asked, Adam, W_dec rows renormalised; what is not
  * trained is left alone.
  */
 export interface Engine {
@@ -95,3 +97,5 @@ export interface Engine {
 
 /** Adam's ε, PyTorch's default. */
 export const ADAM_EPSILON = 1e-8;
+/** What PyTorch's clip_grad_norm_ adds to the norm that it divides by. */
+export const CLIP_EPSILON = 1e-6;

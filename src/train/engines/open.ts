@@ -22,13 +22,14 @@ export interface EngineChoice {
 }
 
 /** What of a run decides whether an engine can train it. */
-type Trained = Parameters<typeof optionsOf>[0];
+type Trained = Parameters<typeof optionsOf>[0] & Pick<EngineSettings, 'clipGradNorm'>;
 
 /** Why an engine cannot train it; undefined where it can. */
 function reasonAgainst(engine: 'sparse' | 'cuda', settings: Trained): string | undefined {
   const form = trainingOf(settings.architecture)[engine](optionsOf(settings));
   if (isUnsupported(form)) return form.unsupported;
   if (settings.skip && engine === 'cuda') return 'it has no skip connection';
+  if (settings.clipGradNorm !== undefined && engine === 'cuda') return 'it does not clip gradients';
   return engine === 'cuda' ? lacking(form) : undefined;
 }
 

@@ -11,7 +11,7 @@ import {
 import { skipped } from '../../../sae/forward-graph.js';
 import { parametersOf, trainingOf } from '../../../sae/registry.js';
 import { type ParameterName, parameterShape } from '../../../sae/sae.js';
-import { ADAM_EPSILON, type EngineSettings, sizesOf } from '../engine.js';
+import { ADAM_EPSILON, CLIP_EPSILON, type EngineSettings, sizesOf } from '../engine.js';
 import { followedBy, isTrained, optionsOf, stateShapes } from '../state.js';
 
 /** The metrics output, in order. */
@@ -49,12 +49,20 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
   const written: Value[] = [];
   const adam = adamUpdate(g, settings, state, written);
   const follows = followedBy(settings);
+  const gradientOf = (name: ParameterName) => {
+    const gradient = found.get(w[name]!) ?? zerosLike(g, w[name]!);
+    return name === 'W_dec' ? tangent(g, gradient, w[name]!) : gradient;
+  };
+  const clipped = clipping(
+    g,
+    settings,
+    trained.map((name) => [name, gradientOf(name)]),
+  );
   for (const name of parametersOf(settings)) {
     const shape = parameterShape(name, sizesOf(settings));
     let next = w[name]!;
     if (trained.includes(name)) {
-      const gradient = found.get(next) ?? zerosLike(g, next);
-      next = adam(name, name === 'W_dec' ? tangent(g, gradient, next) : gradient);
+      next = adam(name, clipped.get(name)!);
       // A row whose norm overflows is divided to zero, and would look well afterwards.
       if (name === 'W_dec') written.push(g.reduceSumSquare(next, [0, 1]));
       if (name === 'W_dec') next = unitRows(g, next);
@@ -124,6 +132,22 @@ function terms(g: GraphBuilder, { mse, penalty, auxiliary }: Loss): Pick<Metrics
 function outputMetrics(g: GraphBuilder, metrics: Metrics): void {
   const numbers = METRICS.map((name) => g.reshape(metrics[name], 1));
   g.output('metrics', g.concat(numbers, 0), 'float32', [METRICS.length]);
+}
+
+/** Gradients by parameter, cut together to the norm that the settings ask for, as PyTorch's clip_grad_norm_ cuts them. */
+function clipping(
+  g: GraphBuilder,
+  settings: EngineSettings,
+  gradients: readonly (readonly [ParameterName, Value])[],
+): ReadonlyMap<ParameterName, Value> {
+  const { clipGradNorm: most } = settings;
+  if (most === undefined) return new Map(gradients);
+  const squares = gradients.map(([name, gradient]) =>
+    g.reduceSumSquare(gradient, [...Array(parameterShape(name, sizesOf(settings)).length).keys()]),
+  );
+  const norm = g.op('Sqrt', [squares.reduce((sum, one) => g.add(sum, one))]);
+  const factor = g.op('Min', [g.scalar(1), g.div(g.scalar(most), g.add(norm, g.scalar(CLIP_EPSILON)))]);
+  return new Map(gradients.map(([name, gradient]) => [name, g.mul(gradient, factor)]));
 }
 
 /** Removes from each row of the gradient its part along the (unit) row of W_dec. */

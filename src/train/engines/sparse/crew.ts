@@ -134,8 +134,8 @@ export interface Shared {
   readonly numbers: SharedArrayBuffer;
 }
 
-/** Numbers that a worker tells the others: its dead features, its columns' part of two variances, did it guess wrong. */
-const NUMBERS = 4;
+/** Numbers that a worker tells the others: its dead features, its columns' part of two variances, did it guess wrong, its gradients' squares. */
+const NUMBERS = 5;
 
 /** Bytes of each shared buffer. */
 export function sharedBytes({ workers, B, dIn, dOut, sums, limits, ...sizes }: SharedSizes) {

@@ -29,7 +29,8 @@ export const BLOCKS = {
   Step: {
     ...{ rule: 'u32', features: 'u32', B: 'u32', Bp: 'u32', dIn: 'u32', dOut: 'u32', step: 'u32' },
     ...{ lr: 'f32', beta1: 'f32', beta2: 'f32', fresh1: 'f32', fresh2: 'f32' },
-    ...{ correction1: 'f32', correction2: 'f32', epsilon: 'f32', pulls: 'u32' },
+    ...{ correction1: 'f32', correction2: 'f32', epsilon: 'f32' },
+    ...{ measures: 'u32', clip: 'f32', pulls: 'u32' },
     ...{ xc: 'u32', x: 'u32', w: 'u32', wide: 'f32', tile: 'u32' },
     ...{ candidateStart: 'u32', candidates: 'u32', dots: 'u32' },
     ...{ wEnc: 'u32', mEnc: 'u32', vEnc: 'u32', wDec: 'u32', mDec: 'u32', vDec: 'u32' },
@@ -125,6 +126,7 @@ export interface Kernels {
   update(step: Pointer, list: Pointer, more: Pointer, first: number, last: number): void;
   applyStrip(step: Pointer, first: number, rows: number, gEnc: Pointer, gDec: Pointer, sums: Pointer): void;
   takeWritten(): number;
+  takeSquares(): number;
   decayMoments(step: Pointer, first: number, last: number): void;
 }
 

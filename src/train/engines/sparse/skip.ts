@@ -37,13 +37,12 @@ export class SkipConnection {
   }
 
   /**
-   * Adam on this worker's rows.
+   * ∂W_skip of this worker's rows.
    *
    * @param residuals whole: those whose decode W_skip is trained by
-   * @param steps t of Adam
-   * @returns Σ of what was written
+   * @returns Σ of its squares
    */
-  async update(residuals: readonly string[], lr: number, steps: number): Promise<number> {
+  async gradient(residuals: readonly string[]): Promise<number> {
     const { arena, products, settings, watch } = this.equipment;
     if (this.columns === 0 || !isTrained(settings, 'W_skip')) return 0;
     const share = arena.f32('skip_share');
@@ -53,13 +52,21 @@ export class SkipConnection {
       for (let o = 0; o < this.columns; o++) share[i++] = values.reduce((sum, r) => sum + r[from + o]!, 0);
     }
     await products.transposedA(this.share(), this.input(), this.weights('skip_gradient'));
-    const written = this.adam(lr, steps);
+    const gradient = arena.f32('skip_gradient', 0, this.columns * this.d.in);
+    const squares = gradient.reduce((sum, value) => sum + value * value, 0);
     watch.done('update');
-    return written;
+    return squares;
   }
 
-  private adam(lr: number, steps: number): number {
-    const { arena, settings } = this.equipment;
+  /**
+   * Adam on this worker's rows, of `gradient` times `clip`.
+   *
+   * @param steps t of Adam
+   * @returns Σ of what was written
+   */
+  update({ lr, steps, clip }: { readonly lr: number; readonly steps: number; readonly clip: number }): number {
+    const { arena, settings, watch } = this.equipment;
+    if (this.columns === 0 || !isTrained(settings, 'W_skip')) return 0;
     const { beta1, beta2 } = settings;
     const [correction1, correction2] = [1 / (1 - beta1 ** steps), 1 / (1 - beta2 ** steps)];
     const length = this.columns * this.d.in;
@@ -68,7 +75,7 @@ export class SkipConnection {
     const m = beta1 > 0 ? arena.f32('m/W_skip') : undefined;
     let written = 0;
     for (let i = 0; i < length; i++) {
-      const g = gradient[i]!;
+      const g = clip * gradient[i]!;
       v[i] = beta2 * v[i]! + (1 - beta2) * g * g;
       let numerator = g;
       if (m) {
@@ -78,6 +85,7 @@ export class SkipConnection {
       W[i] = W[i]! - lr * (numerator / (Math.sqrt(v[i]! * correction2) + ADAM_EPSILON));
       written += W[i]! + v[i]!;
     }
+    watch.done('update');
     return written;
   }
 

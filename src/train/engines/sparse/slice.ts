@@ -1,5 +1,5 @@
 import type { SparseForm } from '../../../sae/architecture.js';
-import { ADAM_EPSILON, type EngineSettings, type StepSettings } from '../engine.js';
+import { ADAM_EPSILON, CLIP_EPSILON, type EngineSettings, type StepSettings } from '../engine.js';
 import { followedBy, isTrained } from '../state.js';
 import { DensePasses } from './dense.js';
 import { JumpTraining } from './jump.js';
@@ -23,6 +23,18 @@ export interface SliceSums {
   readonly dead: number;
   /** Σ of what it wrote of the state. */
   readonly written: number;
+}
+
+/** What a first visit found, where gradients are clipped. */
+interface Measured {
+  readonly clip: number;
+  /** [d_out] ∂b_dec; empty where it is not trained. */
+  readonly bias: Float64Array;
+}
+
+/** What gradients whose norm is `norm` are multiplied by for one of `most` at most, as PyTorch's clip_grad_norm_ has it. */
+export function clippedBy(norm: number, most: number): number {
+  return Math.min(1, most / (norm + CLIP_EPSILON));
 }
 
 /** Residuals of the decodes that train W_skip: as a decoder's bias, it is part of every one that is not frozen. */
@@ -89,14 +101,22 @@ export class Slice {
     const [l1, active] = arena.f64('main/totals') as unknown as [number, number];
     const auxiliary = form.auxK && this.selection.allDead > 0 ? this.reconstructError(variance) : undefined;
 
-    arena.f32('pull').fill(0);
-    for (const strip of this.strips) {
-      if (dense.has(strip)) await this.dense.update(strip);
-      else this.update(strip, auxiliary !== undefined);
-    }
-    watch.done('update');
-    const bias = this.updateDecoderBias(step.lr);
-    const skipped = await this.skip?.update(skipTrainers(form), step.lr, this.steps);
+    const visit = async () => {
+      arena.f32('pull').fill(0);
+      for (const strip of this.strips) {
+        if (dense.has(strip)) await this.dense.update(strip);
+        else this.update(strip, auxiliary !== undefined);
+      }
+      watch.done('update');
+    };
+    const most = this.settings.clipGradNorm;
+    const measured = most === undefined ? undefined : await this.measure(visit, most);
+    await visit();
+    const { lr } = step;
+    const bias = this.updateDecoderBias(lr, measured);
+    const clip = measured?.clip ?? 1;
+    if (!measured) await this.skip?.gradient(skipTrainers(form));
+    const skipped = this.skip?.update({ lr, steps: this.steps, clip });
     const written = kernels.takeWritten() + bias + (skipped ?? 0) + this.follow();
     const auxSquares = jumps?.auxiliary ?? others + (auxiliary ?? 0);
     const dead = this.age();
@@ -145,7 +165,7 @@ export class Slice {
     const shift = form.rule === 'jumprelu' ? 'threshold' : 'b_mag';
     writeBlock(arena, 'step', 'Step', {
       ...{ rule: RULES[form.rule], features, B: batch, Bp: padded(batch), dIn: this.d.in, dOut: this.d.out },
-      ...{ beta1, beta2, fresh1: 1 - beta1, fresh2: 1 - beta2, epsilon: ADAM_EPSILON },
+      ...{ beta1, beta2, fresh1: 1 - beta1, fresh2: 1 - beta2, epsilon: ADAM_EPSILON, measures: 0, clip: 1 },
       pulls: Number(!this.aims && isTrained(this.settings, 'b_dec')),
       ...{ xc: at('xc'), x: at('x_block'), w: at('w_block'), tile: at('tile') },
       // A lane of the exact product sums d / 4 terms, each off by at most 2⁻²⁴ relative; twice that, and some for the rest.
@@ -388,30 +408,64 @@ export class Slice {
   }
 
   /**
-   * Adam on b_dec, by every worker alike: ∂b_dec = Σ_b r_b, less W_enc Σ_b dp_b where it is taken from the input, in the
-   * workers' order.
+   * Visits all features without moving them, for the norm of all gradients together; the next visit moves them by
+   * gradients that are cut to it.
+   */
+  private async measure(visit: () => Promise<void>, most: number): Promise<Measured> {
+    const { arena, kernels, exchange, form, watch } = this.equipment;
+    writeBlock(arena, 'step', 'Step', { measures: 1 });
+    await visit();
+    const skip = (await this.skip?.gradient(skipTrainers(form))) ?? 0;
+    exchange.numbers(exchange.index)[4] = kernels.takeSquares() + skip;
+    exchange.bias(exchange.index, 1).set(arena.f32('pull'));
+    exchange.barrier();
+    watch.done('waiting');
+    const trained = isTrained(this.settings, 'b_dec');
+    const bias = trained ? this.biasGradient() : new Float64Array(0);
+    let squares = bias.reduce((sum, value) => sum + value * value, 0);
+    for (let worker = 0; worker < exchange.workers; worker++) squares += exchange.numbers(worker)[4]!;
+    const clip = clippedBy(Math.sqrt(squares), most);
+    writeBlock(arena, 'step', 'Step', { measures: 0, clip });
+    return { clip, bias };
+  }
+
+  /** ∂b_dec = Σ_b r_b, less W_enc Σ_b dp_b where it is taken from the input, in the workers' order, who have told theirs. */
+  private biasGradient(): Float64Array {
+    const { exchange } = this.equipment;
+    const parts = Array.from({ length: exchange.workers }, (_, worker) => worker);
+    const sums = parts.map((worker) => exchange.bias(worker, 0));
+    const pulls = this.aims ? [] : parts.map((worker) => exchange.bias(worker, 1));
+    return Float64Array.from({ length: this.settings.dOut ?? this.settings.dIn }, (_, i) => {
+      let gradient = 0;
+      for (const sum of sums) gradient += sum[i]!;
+      for (const pull of pulls) gradient -= pull[i]!;
+      return gradient;
+    });
+  }
+
+  /**
+   * Adam on b_dec, by every worker alike.
    *
+   * @param measured its gradient, where that is known already
    * @returns Σ of what was written
    */
-  private updateDecoderBias(lr: number): number {
+  private updateDecoderBias(lr: number, measured: Measured | undefined): number {
     const { arena, exchange, watch } = this.equipment;
     if (!isTrained(this.settings, 'b_dec')) return 0;
     const { beta1, beta2 } = this.settings;
     const [correction1, correction2] = [1 / (1 - beta1 ** this.steps), 1 / (1 - beta2 ** this.steps)];
-    exchange.bias(exchange.index, 1).set(arena.f32('pull'));
-    exchange.barrier();
-    watch.done('waiting');
-    const parts = Array.from({ length: exchange.workers }, (_, worker) => worker);
-    const sums = parts.map((worker) => exchange.bias(worker, 0));
-    const pulls = this.aims ? [] : parts.map((worker) => exchange.bias(worker, 1));
+    if (!measured) {
+      exchange.bias(exchange.index, 1).set(arena.f32('pull'));
+      exchange.barrier();
+      watch.done('waiting');
+    }
+    const { clip, bias: gradients } = measured ?? { clip: 1, bias: this.biasGradient() };
     const bias = arena.f32('b_dec');
     const v = arena.f32('v/b_dec');
     const m = beta1 > 0 ? arena.f32('m/b_dec') : undefined;
     let written = 0;
-    for (let i = 0; i < (this.settings.dOut ?? this.settings.dIn); i++) {
-      let gradient = 0;
-      for (const sum of sums) gradient += sum[i]!;
-      for (const pull of pulls) gradient -= pull[i]!;
+    for (const [i, value] of gradients.entries()) {
+      const gradient = clip * value;
       v[i] = beta2 * v[i]! + (1 - beta2) * gradient * gradient;
       let numerator = gradient;
       if (m) {

@@ -63,7 +63,7 @@ test('what workers share has places of its own', () => {
   };
   assert.deepEqual(sharedBytes(sizes), {
     ...{ control: 8, batch: 40, target: 20, partial: 3 * 2 * 5 * 16 * 4, bias: 3 * (32 + 16) * 4 },
-    ...{ tops: 3 * 5 * (4 + 2) * 4, floors: 2 * 5 * 4, ties: 2 * 3 * 5 * 4, numbers: 3 * 4 * 8 },
+    ...{ tops: 3 * 5 * (4 + 2) * 4, floors: 2 * 5 * 4, ties: 2 * 3 * 5 * 4, numbers: 3 * 5 * 8 },
     ...{ tallies: 3 * 4096 * 4, counts: 3 * 5 * 4 },
   });
   const shared = allocateShared(sizes);

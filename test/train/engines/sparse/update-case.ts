@@ -81,6 +81,7 @@ export function memoryAt(arrays: Arrays, architecture: Architecture, numbers: St
   const { d, step, lr, pulls, beta1, beta2, fresh1, fresh2, correction1, correction2, epsilon } = numbers;
   const bias = architecture === 'gated' ? 'b_gate' : 'b_enc';
   const block = memory.block('Step', {
+    clip: 1,
     ...{ rule: RULES[architecture === 'gated' ? 'gated' : 'relu'], features: arrays.updated!.length, dIn: d, dOut: d },
     ...{ step, lr, pulls, beta1, beta2, fresh1, fresh2, correction1, correction2, epsilon, xc: at('xc') },
     ...{ wEnc: at('W_enc'), mEnc: at('m/W_enc'), vEnc: at('v/W_enc') },

@@ -6,4 +6,4 @@ export { addTo, decode, regroup, residual, scale, sumRows } from './decode';
 export { gradientStrip, valueStrip } from './gradient';
 export { centre, columnVariance, quantise, transposeBytes } from './prepare';
 export { close, compact, exact, findFloor, guess, open, prune, tally, raise, screen } from './select';
-export { applyStrip, decayMoments, takeWritten, update } from './update';
+export { applyStrip, decayMoments, takeSquares, takeWritten, update } from './update';

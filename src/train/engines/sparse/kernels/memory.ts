@@ -25,6 +25,9 @@ export class Step {
   correction1: f32;
   correction2: f32;
   epsilon: f32;
+  /** Are gradients only measured; and what they are multiplied by, 1 where their norm is not clipped. */
+  measures: i32;
+  clip: f32;
   /** Is b_dec trained through the encoder's input, and pull wanted? */
   pulls: i32;
   /** [B, dIn] the encoder's input. */

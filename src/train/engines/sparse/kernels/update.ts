@@ -12,10 +12,20 @@ export function takeWritten(): f64 {
   return sum;
 }
 
+/** Σ of the squares of gradients that were measured since it was last asked for. */
+let squared: f64 = 0;
+
+/** That sum; begins the next one. */
+export function takeSquares(): f64 {
+  const sum = squared;
+  squared = 0;
+  return sum;
+}
+
 /**
  * Gradient, tangent projection, Adam and norm of features [first, last), each row in one visit. With β1 = 0 a feature
  * without entries does not move, and is left until it is next active. A parameter that is not trained keeps its bits,
- * its row its norm.
+ * its row its norm. Where gradients are measured, nothing moves: their squares and pull are added up.
  *
  * @param more another list of entries that trains the same parameters, or 0
  */
@@ -56,6 +66,10 @@ export function applyStrip(s: Step, first: i32, rows: i32, gEnc: usize, gDec: us
 }
 
 function applyRow(s: Step, j: usize, gEnc: usize, gDec: usize, sums: usize): void {
+  if (s.measures) {
+    measureRow(s, j, gEnc, gDec, sums);
+    return;
+  }
   catchUp(s, j, s.step - 1);
   store<u32>(s.updated + (j << 2), s.step);
   if (s.vEnc) moveRow(s, j, gEnc, load<f32>(sums), false);
@@ -72,6 +86,39 @@ function applyRow(s: Step, j: usize, gEnc: usize, gDec: usize, sums: usize): voi
     if (s.rule == JUMP) store<f32>(s.shift + k, relu(load<f32>(s.shift + k)));
   }
   if (s.vRMag) move(s, s.rMag + k, load<f32>(sums, 12), s.mRMag + k, s.vRMag + k);
+}
+
+/** Adds the squares of a feature's gradients, that of W_dec tangent to its row, and its part of pull. */
+function measureRow(s: Step, j: usize, gEnc: usize, gDec: usize, sums: usize): void {
+  if (s.vEnc || s.pulls) pullRow(s, j, load<f32>(sums));
+  if (s.vEnc) squared += squares(gEnc, <usize>s.dIn << 2);
+  if (s.vDec) {
+    const bytes = <usize>s.dOut << 2;
+    takeAway(gDec, s.wDec + j * bytes, bytes, alongRow(s, j, gDec));
+    squared += squares(gDec, bytes);
+  }
+  for (let k: usize = 4; k < 16; k += 4) {
+    const trained = k == 4 ? s.vBias : k == 8 ? s.vShift : s.vRMag;
+    const g = <f64>load<f32>(sums + k);
+    if (trained) squared += g * g;
+  }
+}
+
+function squares(row: usize, bytes: usize): f64 {
+  let sum = f32x4.splat(0);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    const g = v128.load(row + i);
+    sum = f32x4.add(sum, f32x4.mul(g, g));
+  }
+  return <f64>sumLanes(sum);
+}
+
+/** row −= weight · other */
+function takeAway(row: usize, other: usize, bytes: usize, weight: f32): void {
+  const factor = f32x4.splat(weight);
+  for (let i: usize = 0; i < bytes; i += 16) {
+    v128.store(row + i, f32x4.sub(v128.load(row + i), f32x4.mul(factor, v128.load(other + i))));
+  }
 }
 
 /** |row|² of the row of W_dec moved last. */
@@ -100,6 +147,7 @@ function moveRow(s: Step, j: usize, gradient: usize, weight: f32, decoder: bool)
   const epsilon = f32x4.splat(s.epsilon);
   const lr = f32x4.splat(s.lr);
   const factor = f32x4.splat(weight);
+  const clip = f32x4.splat(s.clip);
   // A NaN, or infinities of whatever signs, never add up to a finite number.
   let sum = f32x4.splat(0);
   let squares = f32x4.splat(0);
@@ -109,6 +157,7 @@ function moveRow(s: Step, j: usize, gradient: usize, weight: f32, decoder: bool)
     let g = v128.load(gradient + i);
     if (decoder) g = f32x4.sub(g, share);
     else v128.store(pull + i, f32x4.add(v128.load(pull + i), share));
+    g = f32x4.mul(g, clip);
     const v1 = f32x4.add(f32x4.mul(v128.load(v + i), beta2), f32x4.mul(f32x4.mul(g, g), fresh2));
     v128.store(v + i, v1);
     if (momentum) {
@@ -164,7 +213,8 @@ function normaliseRow(s: Step, j: usize): void {
 /** Adam on one number. */
 // @ts-ignore: decorator
 @inline
-function move(s: Step, w: usize, g: f32, m: usize, v: usize): void {
+function move(s: Step, w: usize, gradient: f32, m: usize, v: usize): void {
+  const g = gradient * s.clip;
   const v1: f32 = load<f32>(v) * s.beta2 + g * g * s.fresh2;
   store<f32>(v, v1);
   let numerator = g;
