@@ -13,7 +13,7 @@ tiny-gemma.safetensors: packing, and the model in float32
     <hook>                 float32 [8, width]   TransformerLens names, raw Hugging Face values
     norm/<hook>, absmax/<hook>   float64 [1]    Frobenius norm, largest |entry| over all of context 0
 
-{gemma,gemma2,gemma3}-{mqa,gqa}.safetensors: see golden_families.py; ablations.safetensors: see golden_ablations.py
+two models of each family, {gemma,gemma2,gemma3,llama,…}-*.safetensors: see golden_families.py; ablations.safetensors: see golden_ablations.py
 topk.safetensors: see golden_topk.py; batchtopk.safetensors: see golden_batchtopk.py
 matryoshka.safetensors: see golden_matryoshka.py
 jumprelu.safetensors: see golden_jumprelu.py
@@ -52,6 +52,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize, relu
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hook_points import record_hooks
+
 MODEL = 'assets/tiny-gemma'
 CORPUS = 'assets/corpus/validation.jsonl.gz'
 OUT = 'test/golden'
@@ -81,57 +83,6 @@ def pack(documents, n_contexts):
         contexts.append(front + stream[at:end])
         at = end
     return torch.tensor(contexts, dtype=torch.int32).unbind(-1)
-
-
-def mlp_norm(layer):
-    """-> the norm before a block's MLP; it reads the residual stream just after attention was added"""
-    return getattr(layer, 'pre_feedforward_layernorm', layer.post_attention_layernorm)
-
-
-def hook_points(model):
-    """-> hook name -> (module, is the value its output? else its first input), in the order of computation.
-
-    model: the transformer proper, with .layers. As in TransformerLens, hook_attn_out and hook_mlp_out are what is
-    added to the residual stream: in Gemma 2 and 3, what comes out of the norms after the two blocks."""
-    points = {}
-    for i, layer in enumerate(model.layers):
-        post_norms = hasattr(layer, 'post_feedforward_layernorm')
-        attn, mlp = layer.self_attn, layer.mlp
-        points |= {f'blocks.{i}.{site}': point for site, point in {
-            'hook_resid_pre': (layer, False),
-            'attn.hook_z': (attn.o_proj, False),
-            'hook_attn_out': (layer.post_attention_layernorm if post_norms else attn.o_proj, True),
-            'hook_resid_mid': (mlp_norm(layer), False),
-            'mlp.hook_in': (mlp, False),
-            'mlp.hook_pre': (mlp.gate_proj, True),
-            'mlp.hook_pre_linear': (mlp.up_proj, True),
-            'mlp.hook_post': (mlp.down_proj, False),
-            'hook_mlp_out': (layer.post_feedforward_layernorm if post_norms else mlp.down_proj, True),
-            'hook_resid_post': (layer, True),
-        }.items()}
-    return points
-
-
-def record_hooks(model):
-    """Register forward hooks that keep the activations at every hook point in the returned dict."""
-    acts = {}
-
-    def keep_input(name):
-        return lambda module, args: acts.update({name: args[0]})
-
-    def keep_output(name):
-        return lambda module, args, out: acts.update({name: out})
-
-    for name, (module, is_output) in hook_points(model).items():
-        if is_output:
-            module.register_forward_hook(keep_output(name))
-        else:
-            module.register_forward_pre_hook(keep_input(name))
-    for i, layer in enumerate(model.layers):
-        # x / sqrt(mean x^2 + eps), before the weight: a function of transformers' norms
-        mlp_norm(layer).register_forward_pre_hook(
-            lambda norm, args, name=f'blocks.{i}.ln2.hook_normalized': acts.update({name: norm._norm(args[0].float())}))
-    return acts
 
 
 @torch.no_grad()

@@ -1,20 +1,22 @@
-"""Make test/golden/{family}-{mqa,gqa}.safetensors: every family of Gemma in float32, by transformers.
+"""Make test/golden/{family}-*.safetensors: two models of every family in float32, by transformers.
 
     python scripts/golden.py --only families         # from the repo root; see golden.py for what to install
+    python scripts/golden_families.py llama          # only those whose names begin so
 
-The weights are not stored: integer_weights() gives them from their names, here and in test/lm/random-gemma.ts, as
+The weights are not stored: integer_weights() gives them from their names, here and in test/lm/random-model.ts, as
 multiples of a power of two below 128 in magnitude, which float32, float16 and bfloat16 all hold exactly. One golden so
 serves checkpoints of every element type.
 
-    tokens       int32 [2, 48]       nll      float32 [2, 47]     nll[c, t] is that of token t + 1, in nats
+    tokens       int32 [3, 48]       nll      float32 [3, 47]     nll[c, t] is that of token t + 1, in nats
     positions    int32 [4]           <hook>   float32 [4, width]  context 0 at the positions; TransformerLens's names
     norms, largest    float64 [hooks]         Frobenius norm and largest |entry| of each hook over all of context 0
-    zero/<hook>  float64 [1]    mean nll from position 1 on, with the hook zero at every position but the first,
+    zero/<hook>  float64 [1]    mean nll of the two contexts with BOS from position 1 on, with the hook zero at every position but the first,
                                 for the sites of ABLATED at layer 1
     metadata: config (the config.json that transformers wrote), tensors (name -> shape, as it saved them), hooks
 """
 import json
 import os
+import sys
 import tempfile
 
 import numpy as np
@@ -23,17 +25,19 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import (
     Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration,
-    Gemma3TextConfig, GemmaConfig, GemmaForCausalLM)
+    Gemma3TextConfig, GemmaConfig, GemmaForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
+    Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 from transformers.utils.logging import disable_progress_bar
 
-from golden import OUT, hook_points, record_hooks, scalar, token_nll
+from golden import OUT, scalar, token_nll
+from hook_points import INPUT, OUTPUT, hook_points, record_hooks, text_model
 
 disable_progress_bar()
 
 VOCABULARY, T = 97, 48
 POSITIONS = [0, 9, 24, 47]
-ABLATED = ['attn.hook_z', 'hook_attn_out', 'mlp.hook_pre', 'mlp.hook_post', 'hook_mlp_out', 'hook_resid_post']
+ABLATED = ['attn.hook_q', 'attn.hook_k', 'attn.hook_v', 'attn.hook_z', 'hook_attn_out', 'mlp.hook_pre', 'mlp.hook_post', 'hook_mlp_out', 'hook_resid_post']
 # small, odd, and such that heads * head_dim is not hidden_size
 SHARED = dict(vocab_size=VOCABULARY, max_position_embeddings=64, attn_implementation='eager')
 VISION = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=16, patch_size=8)
@@ -81,11 +85,52 @@ MODELS = {
         [dict(sliding_window=7), dict(layer_types=['sliding_attention'] * 7), dict(rope_parameters=dict(
             full_attention=dict(rope_type='default', rope_theta=1e6),
             sliding_attention=dict(rope_type='default', rope_theta=1e4)))]),
+    'llama-gqa': (LlamaForCausalLM, lambda **o: LlamaConfig(**dict(
+        hidden_size=24, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=10,
+        intermediate_size=36, bos_token_id=2, eos_token_id=1, rope_parameters=dict(
+            rope_type='llama3', rope_theta=500., factor=8., low_freq_factor=1., high_freq_factor=4.,
+            original_max_position_embeddings=32)) | o, **SHARED),
+        [dict(rope_parameters=dict(rope_type='default', rope_theta=500.)),
+         dict(rope_parameters=dict(rope_type='linear', rope_theta=500., factor=8.))]),
+    # biases everywhere, as Llama's code allows; a tied head, as Llama 3.2 has
+    'llama-biased': (LlamaForCausalLM, lambda **o: LlamaConfig(**dict(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=1,
+        intermediate_size=28, attention_bias=True, mlp_bias=True, tie_word_embeddings=True, rms_norm_eps=1e-2,
+        bos_token_id=2, eos_token_id=1, rope_parameters=dict(rope_type='linear', rope_theta=1e4, factor=2.)) | o,
+        **SHARED), [dict(rms_norm_eps=1e-6), dict(rope_parameters=dict(rope_type='default', rope_theta=1e4))]),
+    'mistral-window': (MistralForCausalLM, lambda **o: MistralConfig(**dict(
+        hidden_size=24, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+        intermediate_size=36, sliding_window=11, bos_token_id=2, eos_token_id=1) | o, **SHARED),
+        [dict(sliding_window=12), dict(sliding_window=None)]),
+    'mistral-full': (MistralForCausalLM, lambda **o: MistralConfig(**dict(
+        hidden_size=20, num_hidden_layers=2, num_attention_heads=5, num_key_value_heads=1, head_dim=6,
+        intermediate_size=28, sliding_window=None, bos_token_id=2, eos_token_id=1,
+        rope_parameters=dict(rope_type='default', rope_theta=1e6)) | o, **SHARED),
+        [dict(sliding_window=11), dict(rope_parameters=dict(rope_type='default', rope_theta=1e4))]),
+    'qwen2-gqa': (Qwen2ForCausalLM, lambda **o: Qwen2Config(**dict(
+        hidden_size=28, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, intermediate_size=36,
+        tie_word_embeddings=True, eos_token_id=1, rope_parameters=dict(rope_type='default', rope_theta=1e6)) | o,
+        **SHARED), [dict(rope_parameters=dict(rope_type='default', rope_theta=1e4))]),
+    'qwen2-window': (Qwen2ForCausalLM, lambda **o: Qwen2Config(**dict(
+        hidden_size=24, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=4, intermediate_size=28,
+        use_sliding_window=True, sliding_window=9, max_window_layers=2, eos_token_id=1) | o, **SHARED),
+        [dict(sliding_window=10), dict(max_window_layers=1), dict(use_sliding_window=False)]),
+    'qwen3-gqa': (Qwen3ForCausalLM, lambda **o: Qwen3Config(**dict(
+        hidden_size=24, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+        intermediate_size=36, eos_token_id=1, rope_parameters=dict(rope_type='default', rope_theta=1e6)) | o,
+        **SHARED), [dict(rope_parameters=dict(rope_type='default', rope_theta=1e4))]),
+    'qwen3-biased': (Qwen3ForCausalLM, lambda **o: Qwen3Config(**dict(
+        hidden_size=20, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=12,
+        intermediate_size=28, tie_word_embeddings=True, attention_bias=True, eos_token_id=1) | o, **SHARED), []),
 }
 
 
-def integer_weights(name, shape):
-    """-> float32 [shape], uniform on multiples of a power of two; the formula is that of random-gemma.ts"""
+# families that store norm weights as offsets from 1
+OFFSET_NORMS = ('gemma', 'gemma2', 'gemma3', 'gemma3_text', 'vaultgemma')
+
+
+def integer_weights(name, shape, model_type):
+    """-> float32 [shape], uniform on multiples of a power of two; the formula is that of random-model.ts"""
     seed = 0x811C9DC5
     for byte in name.encode():
         seed = (seed ^ byte) * 0x01000193 & 0xFFFFFFFF
@@ -95,8 +140,9 @@ def integer_weights(name, shape):
         h = (h ^ h >> np.uint32(13)) * np.uint32(0xC2B2AE35)
         h ^= h >> np.uint32(16)
     # queries and keys large enough for soft-caps and windows to matter, embeddings for the logits
-    wide = any(part in name for part in ('q_proj', 'k_proj', 'embed_tokens', 'lm_head'))
-    values = ((h % np.uint32(255)).astype(np.float32) - 127) * np.float32(2.0 ** (-7 if wide else -8))
+    norm = model_type not in OFFSET_NORMS and ('norm' in name or 'ln_' in name) and name.endswith('weight')
+    wide = norm or any(part in name for part in ('q_proj', 'k_proj', 'query_key', 'c_attn', 'embed', 'lm_head', 'wte'))
+    values = ((h % np.uint32(255)).astype(np.float32) - 127) * np.float32(2.0 ** (-7 if wide else -8)) + norm
     return torch.from_numpy(values.reshape(shape))
 
 
@@ -114,16 +160,12 @@ def load(cls, config, tensors):
     """-> the model with integer_weights(), through a checkpoint as transformers reads it"""
     with tempfile.TemporaryDirectory() as directory:
         cls(config).save_pretrained(directory)
-        save_file({name: integer_weights(name, shape) for name, shape in tensors.items()},
+        save_file({name: integer_weights(name, shape, config.model_type) for name, shape in tensors.items()},
                   f'{directory}/model.safetensors', {'format': 'pt'})
         model, report = cls.from_pretrained(directory, dtype=torch.float32, attn_implementation='eager',
                                             output_loading_info=True)
     assert not report['missing_keys'] and not report['unexpected_keys'], report
     return model.eval()
-
-
-def text_model(model):
-    return getattr(model.model, 'language_model', model.model)
 
 
 def losses(model, tokens):
@@ -132,12 +174,15 @@ def losses(model, tokens):
 
 def ablated_loss(model, name, tokens):
     """-> mean loss of what follows positions 1 and on, with the hook set to zero there; BOS at 0 stays clean"""
-    module, is_output = hook_points(text_model(model))[name]
+    module, read = hook_points(text_model(model))[name]
+    assert read in (INPUT, OUTPUT), name
 
     def zeroed(x):
+        if isinstance(x, tuple):
+            return zeroed(x[0]), *x[1:]
         return torch.cat([x[:, :1], torch.zeros_like(x[:, 1:])], 1)
 
-    handle = (module.register_forward_hook(lambda module, args, out: zeroed(out)) if is_output else
+    handle = (module.register_forward_hook(lambda module, args, out: zeroed(out)) if read is OUTPUT else
               module.register_forward_pre_hook(lambda module, args: (zeroed(args[0]), *args[1:])))
     nll = losses(model, tokens)
     handle.remove()
@@ -145,17 +190,24 @@ def ablated_loss(model, name, tokens):
 
 
 @torch.no_grad()
-def make_families():
+def make_families(begins=''):
     for name, (cls, configure, matters) in MODELS.items():
+        if not name.startswith(begins):
+            continue
         config, tensors = saved_as(cls(configure()))
         model = load(cls, configure(), tensors)
         tokens = torch.randint(3, 90, (2, T), generator=torch.Generator().manual_seed(1), dtype=torch.int32)
         tokens[:, 0] = 2
+        # the last context is one without BOS
+        tokens = torch.cat([tokens, torch.randint(3, 90, (1, T), generator=torch.Generator().manual_seed(2), dtype=torch.int32)])
         nll = losses(model, tokens)
         for change in matters:
             moved = (losses(load(cls, configure(**change), tensors), tokens) - nll).abs().max()
             assert moved > 1e-2, f'{name}: {change} moves no loss by more than {moved:.1e}'
-        zero = {f'blocks.1.{site}': ablated_loss(model, f'blocks.1.{site}', tokens) for site in ABLATED}
+        points = hook_points(text_model(model))
+        ablated = [name for name in (f'blocks.1.{site}' for site in ABLATED)
+                   if name in points and points[name][1] in (INPUT, OUTPUT)]
+        zero = {name: ablated_loss(model, name, tokens[:2]) for name in ablated}
         acts = record_hooks(text_model(model))
         model(input_ids=tokens[:1].long(), use_cache=False)
         hooks = list(acts)
@@ -169,3 +221,8 @@ def make_families():
         save_file({k: v.contiguous().clone() for k, v in out.items()}, path, metadata)
         print(f'wrote {path}, {os.path.getsize(path)} bytes; mean NLL {nll.mean():.4f}, '
               f'largest activation {out["largest"].max():.1f}')
+
+
+if __name__ == '__main__':
+    torch.set_num_threads(1)
+    make_families(*sys.argv[1:])

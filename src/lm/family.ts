@@ -7,7 +7,7 @@ import type { ModelWriter } from './model-writer.js';
  * `model_type` of every language model that can be opened. families/registry.ts has an entry for each, or it does not
  * compile.
  */
-export type ModelType = 'gemma' | 'gemma2' | 'gemma3_text';
+export type ModelType = 'gemma' | 'gemma2' | 'gemma3_text' | 'llama' | 'mistral' | 'qwen2' | 'qwen3';
 
 /** A family of models, one file in families/: it reads config.json; what it makes of it says all the rest. */
 export interface Family {
@@ -45,6 +45,7 @@ export interface ModelConfig {
   readonly hidden: number;
   readonly vocabulary: number;
   readonly maxContext: number;
+  /** −1 where the model has none. */
   readonly bosTokenId: number;
   readonly bos: BosPolicy;
   /** Other tokens that config.json gives a meaning to, by its key: eos_token_id, pad_token_id. */

@@ -1,5 +1,5 @@
 import type { GraphBuilder, Value } from '../onnx/graph.js';
-import type { HookOfBlock, HookSite } from './hooks.js';
+import { type HookFunction, type HookOfBlock, type HookSite, hookOutside, noHook } from './hooks.js';
 import type { ModelWriter } from './model-writer.js';
 
 /** An RMS norm (Zhang and Sennrich 2019, arXiv 1910.07467). */
@@ -41,11 +41,65 @@ export function hookedRmsNorm(
   return rmsNorm(writer, x, name, norm);
 }
 
+/**
+ * A norm whose value before the weight may be hooked, and replaced, outside the blocks: that before the unembedding. Its
+ * hook is called with the rest of the residual stream, and what it left is taken up where the norm is asked for.
+ */
+export class FinalNorm {
+  private shown: { readonly x: Value; readonly normalised: Value } | null = null;
+
+  /** @param norm the whole norm of x, which calls a hook at ln_final.hook_normalized */
+  constructor(private readonly norm: (x: Value, hook: HookOfBlock) => Value) {}
+
+  /** Shows the norm of x at its hook; gives x. */
+  show(x: Value, hook: HookFunction): Value {
+    const outside = hookOutside(hook);
+    if (outside.actsOn('ln_final.hook_normalized')) this.shown = { x, normalised: this.norm(x, outside) };
+    return x;
+  }
+
+  of(x: Value): Value {
+    return this.shown?.x === x ? this.shown.normalised : this.norm(x, hookOutside(noHook));
+  }
+}
+
 /** w of a norm, [width]. */
 export function normWeight(writer: ModelWriter, name: string, { offset }: Pick<RmsNorm, 'offset'>): Value {
   const { g } = writer;
   const stored = writer.weight(name, 'float32');
   return offset ? g.add(stored, g.scalar(1)) : stored;
+}
+
+/** Names of a layer norm's weight and bias, [width] both. */
+interface LayerNorm {
+  readonly weight: string;
+  readonly bias: string;
+  readonly epsilon: number;
+  readonly width: number;
+}
+
+/**
+ * Layer norm (Ba et al. 2016, arXiv 1607.06450): (x − mean x) / √(var x + ε) · w + b over the last dimension, float32;
+ * its value before w and b is shown at a hook.
+ *
+ * @param x float32 [..., width]
+ */
+export function hookedLayerNorm(
+  writer: ModelWriter,
+  x: Value,
+  { weight, bias, epsilon, width }: LayerNorm,
+  [hook, site]: readonly [HookOfBlock, HookSite],
+): Value {
+  const { g } = writer;
+  const attributes = { axis: -1, epsilon: { float: epsilon } };
+  const [w, b] = [writer.weight(weight, 'float32'), writer.weight(bias, 'float32')];
+  if (hook.actsOn(site)) {
+    const ones = g.table(`${weight}/ones`, [width], new Float32Array(width).fill(1));
+    const normalised = g.op('LayerNormalization', [x, ones], attributes);
+    const hooked = hook(site, normalised);
+    if (hooked !== normalised) return g.add(g.mul(hooked, w), b);
+  }
+  return g.op('LayerNormalization', [x, w, b], attributes);
 }
 
 /** The same over each head of x, float32 [batch, context, heads × headDim]. */
@@ -62,20 +116,25 @@ export function headNorm(
 
 /** Activation functions, of float32. */
 const ACTIVATIONS = {
+  gelu: (g: GraphBuilder, x: Value) => g.op('Gelu', [x], { approximate: 'none' }),
   /** GELU by its tanh approximation. */
   geluTanh: (g: GraphBuilder, x: Value) => g.op('Gelu', [x], { approximate: 'tanh' }),
+  silu: (g: GraphBuilder, x: Value) => g.mul(x, g.op('Sigmoid', [x])),
 };
 
-/** A gated MLP: its activation function, and names of its matrices. */
+export type Activation = keyof typeof ACTIVATIONS;
+
+/** A gated MLP: its activation function, and names of its matrices, each `NAME.weight` with, or without, `NAME.bias`. */
 interface GatedMlp {
   readonly gate: string;
   readonly up: string;
   readonly down: string;
-  readonly activation: keyof typeof ACTIVATIONS;
+  readonly activation: Activation;
+  readonly biases: boolean;
 }
 
 /**
- * W_down (act(W_gate x) ⊙ W_up x) (Shazeer 2020, arXiv 2002.05202).
+ * W_down (act(W_gate x) ⊙ W_up x) (Shazeer 2020, arXiv 2002.05202), with a bias after each matrix where there are.
  *
  * @param x [..., hidden], in the precision of the products
  * @param hook called with the sites mlp.hook_pre, mlp.hook_pre_linear and mlp.hook_post
@@ -84,13 +143,36 @@ interface GatedMlp {
 export function gatedMlp(
   writer: ModelWriter,
   x: Value,
-  { gate, up, down, activation }: GatedMlp,
+  { gate, up, down, activation, biases }: GatedMlp,
   hook: HookOfBlock,
 ): Value {
   const { g } = writer;
-  const pre = writer.hookBetween(hook, 'mlp.hook_pre', writer.linear(x, gate));
+  const linear = (input: Value, name: string) =>
+    writer.linear(input, `${name}.weight`, biases ? `${name}.bias` : undefined);
+  const pre = writer.hookBetween(hook, 'mlp.hook_pre', linear(x, gate));
   const activated = writer.narrow(ACTIVATIONS[activation](g, writer.wide(pre)));
-  const linear = writer.hookBetween(hook, 'mlp.hook_pre_linear', writer.linear(x, up));
-  const post = writer.hookBetween(hook, 'mlp.hook_post', g.mul(activated, linear));
-  return writer.wide(writer.linear(post, down));
+  const ungated = writer.hookBetween(hook, 'mlp.hook_pre_linear', linear(x, up));
+  const post = writer.hookBetween(hook, 'mlp.hook_post', g.mul(activated, ungated));
+  return writer.wide(linear(post, down));
+}
+
+/** A value of a plain MLP on its way through one matrix and bias. */
+type Linear = (x: Value) => Value;
+
+/**
+ * W_out act(W_in x), each matrix with its bias.
+ *
+ * @param x [..., hidden], in the precision of the products
+ * @param hook called with the sites mlp.hook_pre and mlp.hook_post
+ * @returns float32 [..., hidden]
+ */
+export function plainMlp(
+  writer: ModelWriter,
+  x: Value,
+  mlp: { readonly into: Linear; readonly out: Linear; readonly activation: Activation },
+  hook: HookOfBlock,
+): Value {
+  const pre = writer.hookBetween(hook, 'mlp.hook_pre', mlp.into(x));
+  const activated = writer.narrow(ACTIVATIONS[mlp.activation](writer.g, writer.wide(pre)));
+  return writer.wide(mlp.out(writer.hookBetween(hook, 'mlp.hook_post', activated)));
 }

@@ -49,9 +49,18 @@ export class ModelWriter {
     return value;
   }
 
-  /** x [..., in] times a matrix stored as [out, in], in the precision of the products. */
-  linear(x: Value, name: string): Value {
-    return this.g.matmul(x, this.weight(name, this.placement.precision), { transB: true });
+  /** x [..., in] times a matrix stored as [out, in], plus a bias [out] where there is one, in the precision of the products. */
+  linear(x: Value, name: string, bias?: string): Value {
+    return this.biased(this.g.matmul(x, this.weight(name, this.placement.precision), { transB: true }), bias);
+  }
+
+  /** The same with a matrix stored as [in, out], as GPT-2's are. */
+  linearOfColumns(x: Value, name: string, bias?: string): Value {
+    return this.biased(this.g.matmul(x, this.weight(name, this.placement.precision)), bias);
+  }
+
+  private biased(product: Value, bias: string | undefined): Value {
+    return bias === undefined ? product : this.g.add(product, this.weight(bias, this.placement.precision));
   }
 
   /**
@@ -71,6 +80,17 @@ export class ModelWriter {
   /** [variants, batch, context, width] or [batch, context, width] → [variants × batch, context, width]. */
   foldVariants(x: Value, width: number): Value {
     return this.g.reshape(x, -1, this.context, width);
+  }
+
+  /** How often the batch of b, its first dimension, is in that of a: int64 [1]. */
+  times(a: Value, b: Value): Value {
+    const size = (x: Value) => this.g.op('Shape', [x], { start: 0, end: 1 });
+    return this.g.div(size(a), size(b));
+  }
+
+  /** A batch [batch, context, width] `times` over, one after another. */
+  repeat(x: Value, times: Value): Value {
+    return this.g.op('Tile', [x, this.g.concat([times, this.g.ints(1, 1)], 0)]);
   }
 
   /** 0 … context − 1 for each row of the batch of x. */

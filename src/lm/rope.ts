@@ -6,20 +6,62 @@ import type { ModelWriter } from './model-writer.js';
 /** What attention of a layer sees: everything before it, or a window. Names of Hugging Face's `layer_types`. */
 export type LayerType = 'full_attention' | 'sliding_attention';
 
-/** Rotary position embedding of one layer (Su et al. 2021): frequencies θ^(−2i / headDim) / factor. */
+/** Rotary position embedding of one layer (Su et al. 2021): frequencies θ^(−2i / width) / factor. */
 export interface Rope {
   readonly theta: number;
-  /** Positions are divided by it (linear scaling); 1 where there is none. */
+  /** Positions are divided by it (linear scaling); 1 where there is none. With `bands`, only where those say so. */
   readonly factor: number;
+  /** Llama 3.1's scaling; absent: every frequency is divided by the factor. */
+  readonly bands?: RopeBands;
+  /**
+   * Entries of a head that are rotated, its first ones; absent: all of them. The width in the frequencies' exponents is
+   * this, or with `proportional` that of the head.
+   */
+  readonly rotated?: number;
+  readonly proportional?: boolean;
 }
 
+/**
+ * Which frequencies Llama 3.1 divides by the factor: those with wavelengths beyond original / low; none below
+ * original / high; in between, a mean of both.
+ */
+interface RopeBands {
+  readonly low: number;
+  readonly high: number;
+  /** Context length that the model was first trained on. */
+  readonly original: number;
+}
+
+/** What of it changes what a model computes, in one order. */
+export function ropeShape({ theta, factor, bands, rotated, proportional }: Rope): unknown[] {
+  const scaled = bands ? [[bands.low, bands.high, bands.original]] : [];
+  const partial = rotated === undefined ? [] : [[rotated, proportional ?? false]];
+  return [theta, factor, ...scaled, ...partial];
+}
+
+const positive = z.number().positive().nullish();
 const parameters = z.strictObject({
   rope_type: z.string().nullish(),
   /** `rope_type` before 2024. */
   type: z.string().nullish(),
-  rope_theta: z.number().positive().nullish(),
-  factor: z.number().positive().nullish(),
+  rope_theta: positive,
+  factor: positive,
+  low_freq_factor: positive,
+  high_freq_factor: positive,
+  original_max_position_embeddings: positive,
+  partial_rotary_factor: positive,
 });
+type Parameters = z.infer<typeof parameters>;
+
+/** Kinds of scaling, with the keys that each needs; `default` has none. */
+const KINDS: Readonly<Record<string, readonly (keyof Parameters)[]>> = {
+  default: [],
+  linear: ['factor'],
+  llama3: ['factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings'],
+  proportional: [],
+};
+/** Keys that change nothing where a kind does not need them. */
+const EVERYWHERE: readonly (keyof Parameters)[] = ['rope_type', 'type', 'rope_theta'];
 
 const byType = z.strictObject({ full_attention: z.unknown().optional(), sliding_attention: z.unknown().optional() });
 
@@ -38,20 +80,28 @@ interface RopeKeys {
  */
 export function parseRope(
   file: RopeKeys,
-  family: { readonly ropeTheta: Readonly<Record<LayerType, number>>; readonly ropeByType: boolean },
+  family: {
+    readonly ropeTheta: Readonly<Record<LayerType, number>>;
+    readonly ropeByType: boolean;
+    /** Kinds of scaling that its models may have besides `default`. */
+    readonly ropeKinds?: readonly string[];
+  },
   unsupported: UnsupportedModel,
 ): Record<LayerType, Rope> {
   if (file.rope_parameters != null && file.rope_scaling != null) return unsupported('rope_scaling', file.rope_scaling);
   const rope = (key: string, value: unknown, theta: number | null | undefined, type: LayerType): Rope => {
     const named = (value ?? {}) as { rope_type?: unknown; type?: unknown };
     const kind = named.rope_type ?? named.type ?? 'default';
-    if (kind !== 'default' && kind !== 'linear') return unsupported(`${key}.rope_type`, kind);
+    if (kind !== 'default' && !(family.ropeKinds ?? ['linear']).includes(String(kind))) {
+      return unsupported(`${key}.rope_type`, kind);
+    }
+    const needs = KINDS[String(kind)]!;
     const parsed = parameters.safeParse(named);
-    if (!parsed.success || (kind === 'linear' && parsed.data.factor == null)) return unsupported(key, value);
-    return {
-      theta: parsed.data.rope_theta ?? theta ?? family.ropeTheta[type],
-      factor: kind === 'linear' ? parsed.data.factor! : 1,
-    };
+    if (!parsed.success || needs.some((need) => parsed.data[need] == null)) return unsupported(key, value);
+    const known = [...EVERYWHERE, ...needs, 'factor'];
+    const odd = Object.keys(parsed.data).find((name) => !known.includes(name) && parsed.data[name as 'factor'] != null);
+    if (odd !== undefined) return unsupported(`${key}.${odd}`, parsed.data[odd as 'factor']);
+    return ropeOf(String(kind), parsed.data, parsed.data.rope_theta ?? theta ?? family.ropeTheta[type]);
   };
   if (!family.ropeByType) {
     const key = file.rope_parameters == null ? 'rope_scaling' : 'rope_parameters';
@@ -75,15 +125,40 @@ export function parseRope(
   };
 }
 
-/** Cosines and sines of position · frequency, float32 [context, headDim / 2] each. */
-function ropeTables(g: GraphBuilder, { theta, factor }: Rope, context: number, headDim: number): [Value, Value] {
-  const half = headDim / 2;
+/** @param kind one of KINDS, whose keys are there */
+function ropeOf(kind: string, keys: Parameters, theta: number): Rope {
+  const factor = kind === 'default' ? 1 : (keys.factor ?? 1);
+  if (kind !== 'llama3') return { theta, factor };
+  const original = keys.original_max_position_embeddings!;
+  return { theta, factor, bands: { low: keys.low_freq_factor!, high: keys.high_freq_factor!, original } };
+}
+
+/** Frequency i of a rope whose exponents are over `width`. */
+function frequencyOf({ theta, factor, bands }: Rope, i: number, width: number): number {
+  // transformers computes frequencies and angles in float32; so do we, or long contexts would drift apart.
+  const base = Math.fround(1 / Math.fround(theta ** Math.fround((2 * i) / width)));
+  if (!bands) return Math.fround(base / factor);
+  const { low, high, original } = bands;
+  const wavelength = Math.fround(Math.fround(2 * Math.PI) / base);
+  if (wavelength < original / high) return base;
+  if (wavelength > original / low) return Math.fround(base / factor);
+  const smooth = Math.fround(Math.fround(Math.fround(original / wavelength) - low) / (high - low));
+  const scaled = Math.fround(Math.fround(Math.fround(1 - smooth) * base) / factor);
+  return Math.fround(scaled + Math.fround(smooth * base));
+}
+
+/** Names the tables of a rope. */
+const ropeName = ({ theta, factor, ...more }: Rope): string =>
+  Object.keys(more).length === 0 ? `${theta}/${factor}` : JSON.stringify(ropeShape({ theta, factor, ...more }));
+
+/** Cosines and sines of position · frequency, float32 [context, rotated / 2] each. */
+function ropeTables(g: GraphBuilder, rope: Rope, context: number, headDim: number): [Value, Value] {
+  const { rotated = headDim, proportional = false } = rope;
+  const half = (proportional ? headDim : rotated) / 2;
   const cos = new Float32Array(context * half);
   const sin = new Float32Array(context * half);
   for (let i = 0; i < half; i++) {
-    // transformers computes frequencies and angles in float32; so do we, or long contexts would drift apart.
-    const base = Math.fround(1 / Math.fround(theta ** Math.fround((2 * i) / headDim)));
-    const frequency = Math.fround(base / factor);
+    const frequency = i < rotated / 2 ? frequencyOf(rope, i, 2 * half) : 0;
     for (let position = 0; position < context; position++) {
       const angle = Math.fround(position * frequency);
       cos[position * half + i] = Math.cos(angle);
@@ -91,7 +166,7 @@ function ropeTables(g: GraphBuilder, { theta, factor }: Rope, context: number, h
     }
   }
   const table = (name: string, values: Float32Array) =>
-    g.table(`rope_${name}/${theta}/${factor}`, [context, half], values);
+    g.table(`rope_${name}/${ropeName(rope)}`, [context, half], values);
   return [table('cos', cos), table('sin', sin)];
 }
 
@@ -109,11 +184,13 @@ export class Rotary {
    * @param positions int64 [batch, context]
    */
   rotate(x: Value, heads: number, rope: Rope, positions: Value): Value {
-    return this.writer.g.op('RotaryEmbedding', [x, ...this.tablesOf(rope), positions], { num_heads: heads });
+    const attributes: Record<string, number> = { num_heads: heads };
+    if (rope.rotated !== undefined && !rope.proportional) attributes.rotary_embedding_dim = rope.rotated;
+    return this.writer.g.op('RotaryEmbedding', [x, ...this.tablesOf(rope), positions], attributes);
   }
 
   private tablesOf(rope: Rope): [Value, Value] {
-    const key = `${rope.theta}/${rope.factor}`;
+    const key = ropeName(rope);
     const made = this.tables.get(key) ?? ropeTables(this.writer.g, rope, this.writer.context, this.headDim);
     this.tables.set(key, made);
     return made;

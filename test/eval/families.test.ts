@@ -3,14 +3,14 @@ import { test } from 'node:test';
 import { openSpliceIn } from '../../src/eval/splice-in.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { findHook } from '../../src/lm/hooks.js';
-import { openRandomGemma, RANDOM_GEMMAS, writeCheckpoint } from '../lm/random-gemma.js';
+import { openRandomModel, RANDOM_MODELS, writeCheckpoint } from '../lm/random-model.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const BOS = 2;
 
-for (const name of RANDOM_GEMMAS) {
+for (const name of RANDOM_MODELS) {
   test(`${name}: clean and zero-ablated losses equal transformers at every kind of site`, async (t) => {
-    const { golden, tokens, context, ...model } = await openRandomGemma(name);
+    const { golden, tokens, context, ...model } = await openRandomModel(name);
     const checkpoint = await openCheckpoint(await writeCheckpoint(temporaryDirectory(t), model));
     const contexts = [0, 1].map((index) => ({
       index,
@@ -18,10 +18,11 @@ for (const name of RANDOM_GEMMAS) {
       documents: new Uint32Array(context),
     }));
     const nll = await golden.floats('nll');
-    const counted = nll.filter((_, i) => i % (context - 1) > 0);
+    // Those that begin with BOS.
+    const counted = nll.slice(0, 2 * (context - 1)).filter((_, i) => i % (context - 1) > 0);
     const clean = counted.reduce((sum, x) => sum + x, 0) / counted.length;
     const sites = golden.names.flatMap((tensor) => /^zero\/(.*)/.exec(tensor)?.[1] ?? []);
-    assert.equal(sites.length, 6);
+    assert.ok(sites.length >= 5, sites.join());
     for (const site of sites) {
       const spliceIn = await openSpliceIn(checkpoint, findHook(site, checkpoint.config), [], context, {});
       await spliceIn.add(contexts, BOS, Number.POSITIVE_INFINITY);

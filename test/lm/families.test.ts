@@ -8,11 +8,11 @@ import { relativeDifference } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
 import {
   integerWeights,
-  type OpenRandomGemma,
-  openRandomGemma,
-  RANDOM_GEMMAS,
+  type OpenRandomModel,
+  openRandomModel,
+  RANDOM_MODELS,
   writeCheckpoint,
-} from './random-gemma.js';
+} from './random-model.js';
 import { nextTokenLosses, runHooks } from './run-model.js';
 
 const root = temporaryDirectory();
@@ -20,7 +20,7 @@ const root = temporaryDirectory();
 /** Losses and every hook are those of transformers, within `tolerance` of the largest entry. */
 async function matches(
   checkpoint: Checkpoint,
-  { golden, hooks, tokens, context }: OpenRandomGemma,
+  { golden, hooks, tokens, context }: OpenRandomModel,
   { tolerance = 1e-4, placement }: { tolerance?: number; placement?: Placement } = {},
 ): Promise<void> {
   const nll = await nextTokenLosses(checkpoint, tokens, context, 10, placement);
@@ -46,8 +46,8 @@ async function matches(
   }
 }
 
-for (const name of RANDOM_GEMMAS) {
-  const model = await openRandomGemma(name);
+for (const name of RANDOM_MODELS) {
+  const model = await openRandomModel(name);
 
   for (const dtype of ['F32', 'F16', 'BF16'] as const) {
     test(`${name} with ${dtype} weights: losses and all hooks equal transformers within 1e-4`, async () => {
@@ -73,16 +73,14 @@ for (const name of RANDOM_GEMMAS) {
 }
 
 test('the weights of the test models are exact in every element type', async () => {
-  const model = await openRandomGemma('gemma3-gqa');
+  const model = await openRandomModel('gemma3-gqa');
   for (const dtype of ['F32', 'F16', 'BF16'] as const) {
     const { tensors } = await openCheckpoint(join(root, 'gemma3-gqa', dtype));
     const location = tensors.get('layers.5.self_attn.q_proj.weight')!;
     assert.equal(location.dtype, dtype);
     const full = 'language_model.model.layers.5.self_attn.q_proj.weight';
-    const expected = integerWeights(
-      full,
-      model.shapes[full]!.reduce((a, b) => a * b, 1),
-    );
+    const count = model.shapes[full]!.reduce((a, b) => a * b, 1);
+    const expected = integerWeights(full, count, model.config.model_type);
     assert.deepEqual(await readFloats(location), expected);
   }
 });

@@ -11,7 +11,7 @@ const tokens = await golden.ints('tokens');
 
 test('every hook at every layer equals transformers within 1e-4 of its largest entry', async () => {
   const hooks = checkpoint.config.hooks;
-  assert.equal(hooks.length, 44);
+  assert.equal(hooks.length, 62);
   const outputs = await runHooks(checkpoint, tokens.subarray(0, CONTEXT), CONTEXT);
   const positions = await golden.ints('positions');
   for (const { name, width } of hooks) {

@@ -6,14 +6,14 @@ import { GraphBuilder } from '../../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../../src/onnx/session.js';
 import { relativeDifference } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
-import { openRandomGemma, writeCheckpoint } from './random-gemma.js';
+import { openRandomModel, writeCheckpoint } from './random-model.js';
 
 const SITES = ['ln2.hook_normalized', 'mlp.hook_in'] as const;
 const name = (site: string) => `blocks.1.${site}`;
 
 /** The residual stream after the last block, with what `replace` makes of the value at one hook. */
 async function residual(at: string, replace: (g: GraphBuilder) => HookFunction): Promise<Float32Array> {
-  const model = await openRandomGemma('gemma2-mqa');
+  const model = await openRandomModel('gemma2-mqa');
   const checkpoint = await openCheckpoint(await writeCheckpoint(temporaryDirectory(), model));
   const g = new GraphBuilder('replaced');
   const tokens = g.input('tokens', 'int64', ['batch', model.context]);

@@ -6,12 +6,12 @@ import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { choosePrecision } from '../../src/lm/pass.js';
 import { refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
-import { openRandomGemma, writeCheckpoint } from './random-gemma.js';
+import { openRandomModel, writeCheckpoint } from './random-model.js';
 import { readGraph } from './read-graph.js';
 import { hooksGraph } from './run-model.js';
 
 const root = temporaryDirectory();
-const model = await openRandomGemma('gemma2-mqa');
+const model = await openRandomModel('gemma2-mqa');
 const open = async (dtype: 'F32' | 'F16' | 'BF16') =>
   openCheckpoint(await writeCheckpoint(join(root, dtype), model, { dtype }));
 

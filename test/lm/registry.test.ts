@@ -7,7 +7,7 @@ import { gemmaOfSizes } from './gemma-config.js';
 
 test('a type of model without its family does not compile', () => {
   const family: Family = { parse: () => ({}) as ModelConfig };
-  // @ts-expect-error gemma3_text has none
+  // @ts-expect-error the others have none
   const lacking: Record<ModelType, Family> = { gemma: family, gemma2: family };
   assert.equal(Object.keys(lacking).length, 2);
 });
@@ -15,13 +15,20 @@ test('a type of model without its family does not compile', () => {
 test('every family says all that the rest of the program asks of a model', () => {
   const sizes = { hidden_size: 8, num_hidden_layers: 3, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 4 };
   const rest = { intermediate_size: 16, vocab_size: 32, max_position_embeddings: 64, rms_norm_eps: 1e-6 };
-  const types: Record<ModelType, true> = { gemma: true, gemma2: true, gemma3_text: true };
+  const types: Record<ModelType, true> = {
+    ...{ gemma: true, gemma2: true, gemma3_text: true, llama: true, mistral: true, qwen2: true, qwen3: true },
+  };
   const shapes = new Set<string>();
   for (const model_type of Object.keys(types)) {
     const config = parseModelConfig({ ...sizes, ...rest, model_type, bos_token_id: 2 }, 'config.json');
     const { layers, hooks, costs, names, shape } = config;
     assert.deepEqual([...new Set(hooks.map(({ layer }) => layer))], [0, 1, 2]);
-    assert.ok(hooks.every(({ name, width }) => width > 0 && name.startsWith('blocks.')));
+    assert.ok(hooks.every(({ width }) => width > 0));
+    const outside = hooks.filter(({ name }) => !name.startsWith('blocks.'));
+    assert.deepEqual(
+      outside.map(({ name }) => name),
+      ['hook_embed', 'ln_final.hook_normalized'],
+    );
     assert.equal(costs.blocks.length, layers);
     assert.ok(costs.widest > 0 && costs.alive(64) > costs.alive(2));
     const tensors = config.tensors();
@@ -29,7 +36,7 @@ test('every family says all that the rest of the program asks of a model', () =>
     assert.equal([...tensors.keys()].filter((name) => name.startsWith(`${names.blocks}2.`)).length > 5, true);
     shapes.add(shape);
   }
-  assert.equal(shapes.size, 3);
+  assert.equal(shapes.size, Object.keys(types).length);
 });
 
 test('contexts begin with BOS as the command says, or else as the family does: Gemma, always', () => {

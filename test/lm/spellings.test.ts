@@ -6,7 +6,7 @@ import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { relativeDifference } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
 import { parseGemmaConfig } from './gemma-config.js';
-import { type Json, openRandomGemma, RANDOM_GEMMAS, writeCheckpoint } from './random-gemma.js';
+import { type Json, openRandomModel, RANDOM_GEMMAS, writeCheckpoint } from './random-model.js';
 import { hooksGraph, nextTokenLosses } from './run-model.js';
 
 /** config.json as transformers 4 wrote it: flat rotary keys, torch_dtype, a pattern instead of a list of layers. */
@@ -27,7 +27,7 @@ function oldSpelling(config: Json): Json {
 
 for (const name of RANDOM_GEMMAS) {
   test(`${name}: both spellings of config.json give the same bytes of graph`, async (t) => {
-    const model = await openRandomGemma(name);
+    const model = await openRandomModel(name);
     const directory = await writeCheckpoint(temporaryDirectory(t), model);
     const fresh = hooksGraph(await openCheckpoint(directory), model.context);
     const old = oldSpelling(model.config);
@@ -39,7 +39,7 @@ for (const name of RANDOM_GEMMAS) {
 }
 
 test('the language model is found under every prefix that Hugging Face has used', async (t) => {
-  const model = await openRandomGemma('gemma3-gqa');
+  const model = await openRandomModel('gemma3-gqa');
   const root = temporaryDirectory(t);
   const expected = await model.golden.floats('nll');
   for (const prefix of ['language_model.model.', 'model.language_model.', 'model.', '']) {
@@ -53,7 +53,7 @@ test('the language model is found under every prefix that Hugging Face has used'
 });
 
 test('an untied head is found under every prefix, and its lack is told', async (t) => {
-  const model = await openRandomGemma('gemma-gqa');
+  const model = await openRandomModel('gemma-gqa');
   const root = temporaryDirectory(t);
   const expected = await model.golden.floats('nll');
   for (const head of ['lm_head.weight', 'language_model.lm_head.weight']) {
@@ -92,7 +92,7 @@ test('what a nested text_config leaves out is what transformers fills in', () =>
 });
 
 test('caps that config.json leaves out are those of Gemma 2; null is none', async () => {
-  const { config } = await openRandomGemma('gemma2-mqa');
+  const { config } = await openRandomModel('gemma2-mqa');
   const { attn_logit_softcapping: _, final_logit_softcapping: __, ...bare } = config;
   const filled = parseGemmaConfig(bare, 'c');
   assert.deepEqual([filled.attentionSoftcap, filled.logitSoftcap], [50, 30]);
@@ -101,7 +101,7 @@ test('caps that config.json leaves out are those of Gemma 2; null is none', asyn
 });
 
 test('bases and factors of both types of layers are read in either spelling', async () => {
-  const { rope_parameters: _, ...rest } = (await openRandomGemma('gemma3-mqa')).config;
+  const { rope_parameters: _, ...rest } = (await openRandomModel('gemma3-mqa')).config;
   const old = { rope_theta: 2e6, rope_local_base_freq: 5000, rope_scaling: { rope_type: 'linear', factor: 3 } };
   const fresh = {
     full_attention: { rope_type: 'linear', rope_theta: 2e6, factor: 3 },

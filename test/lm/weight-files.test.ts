@@ -6,13 +6,13 @@ import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { refuses } from '../config/refuses.js';
 import { relativeDifference } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
-import { openRandomGemma, writeCheckpoint } from './random-gemma.js';
+import { openRandomModel, writeCheckpoint } from './random-model.js';
 import { nextTokenLosses } from './run-model.js';
 
 const INDEX = 'model.safetensors.index.json';
 const SHARD = 'model-00002-of-00003.safetensors';
 const root = temporaryDirectory();
-const model = await openRandomGemma('gemma2-mqa');
+const model = await openRandomModel('gemma2-mqa');
 const whole = await writeCheckpoint(join(root, 'whole'), model, { shards: 3 });
 let counter = 0;
 

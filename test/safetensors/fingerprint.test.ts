@@ -6,11 +6,11 @@ import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { floatTensor, readSafetensorsHeader, type TensorLocation } from '../../src/safetensors/file.js';
 import { compareFingerprints, fingerprint } from '../../src/safetensors/fingerprint.js';
 import { refuses } from '../config/refuses.js';
-import { openRandomGemma, writeCheckpoint } from '../lm/random-gemma.js';
+import { openRandomModel, writeCheckpoint } from '../lm/random-model.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const root = temporaryDirectory();
-const model = await openRandomGemma('gemma2-mqa');
+const model = await openRandomModel('gemma2-mqa');
 const directory = await writeCheckpoint(join(root, 'model'), model);
 const { tensors, fingerprint: original } = await openCheckpoint(directory);
 let counter = 0;

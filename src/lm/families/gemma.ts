@@ -1,23 +1,17 @@
 import { z } from 'zod';
 import { checkJson } from '../../disk/json.js';
-import type { GraphBuilder, Value } from '../../onnx/graph.js';
-import { type AttentionForm, type AttentionShape, attention, attentionForm } from '../attention.js';
 import {
-  type ConfigFile,
-  type Family,
-  type ModelConfig,
-  type ModelGraph,
-  type TensorNames,
-  type UnsupportedModel,
-  unsupportedIn,
-} from '../family.js';
-import { type Hook, type HookFunction, hookOfBlock, hooksOfBlocks } from '../hooks.js';
-import { gatedMlp, headNorm, hookedRmsNorm, normWeight, rmsNorm } from '../layers.js';
-import type { ModelWriter } from '../model-writer.js';
-import { type LayerType, parseRope, type Rope, Rotary } from '../rope.js';
+  type DecoderConfig,
+  type DecoderForm,
+  type DecoderNumbers,
+  decoderOf,
+  type LayerAttention,
+} from '../decoder.js';
+import { type ConfigFile, type Family, type UnsupportedModel, unsupportedIn } from '../family.js';
+import { type LayerType, parseRope } from '../rope.js';
 
 // Gemma 1 (Gemma Team 2024, arXiv 2403.08295), Gemma 2 (arXiv 2408.00118) and the language model of Gemma 3
-// (arXiv 2503.19786): config.json, tensors, hook points, and the graph.
+// (arXiv 2503.19786), and VaultGemma (arXiv 2510.15001): what their config.json says of the shared decoder.
 
 /** What one generation of Gemma does otherwise than another; everything else about them is the same. */
 interface Generation {
@@ -110,25 +104,8 @@ export const gemma1: Family = { parse: (file) => parseGemma(GEMMA_1, file) };
 export const gemma2: Family = { parse: (file) => parseGemma(GEMMA_2, file) };
 export const gemma3: Family = { parse: (file) => parseGemma(GEMMA_3, file) };
 
-/** What attention does in one layer. */
-interface LayerAttention {
-  /** Tokens it sees, its own included; null: all before it. */
-  readonly window: number | null;
-  readonly rope: Rope;
-}
-
-/** What of config.json shapes the graph, in one spelling. */
-export interface GemmaConfig extends ModelConfig, AttentionShape {
-  readonly generation: Generation;
-  /** d_ff, the width of the gated MLP. */
-  readonly mlp: number;
-  readonly rmsNormEps: number;
-  /** Logits become cap · tanh(logit / cap); null: they stay as they are. */
-  readonly logitSoftcap: number | null;
-  /** One entry a layer. */
-  readonly attention: readonly LayerAttention[];
-  readonly tiedHead: boolean;
-}
+/** What of config.json shapes the graph, with the row that it was read by. */
+export type GemmaConfig = DecoderConfig & { readonly generation: Generation };
 
 const size = z.number().int().positive();
 const cap = z.number().positive().nullish();
@@ -173,8 +150,10 @@ function parseGemma(generation: Generation, { path, keys, outer }: ConfigFile): 
   const file = checkJson(fileSchema, { ...generation.defaults, ...keys }, path, remedy);
   checkSizes(file, generation, unsupported);
   const tiedHead = (outer.tie_word_embeddings as boolean | null | undefined) ?? file.tie_word_embeddings ?? true;
-  return modelOf({
+  const numbers: DecoderNumbers & { generation: Generation } = {
     generation,
+    form: formOf(generation),
+    biases: { qkv: false, out: false, mlp: false },
     layers: file.num_hidden_layers,
     hidden: file.hidden_size,
     heads: file.num_attention_heads,
@@ -194,7 +173,8 @@ function parseGemma(generation: Generation, { path, keys, outer }: ConfigFile): 
       // Below 0 stands for none.
       (['eos_token_id', 'pad_token_id'] as const).map((key) => [key, [file[key] ?? []].flat().filter((id) => id >= 0)]),
     ),
-  });
+  };
+  return decoderOf(numbers, 'always');
 }
 
 type File = z.infer<typeof fileSchema>;
@@ -232,222 +212,7 @@ function layerTypes(file: File, generation: Generation, unsupported: Unsupported
   });
 }
 
-/** The numbers of config.json, of which the rest of a model's description is made. */
-type GemmaNumbers = Omit<GemmaConfig, 'family' | 'bos' | 'hooks' | 'costs' | 'shape' | 'names' | 'tensors' | 'write'>;
-
-function modelOf(numbers: GemmaNumbers): GemmaConfig {
-  const { layers, hidden, heads, kvHeads, headDim, mlp } = numbers;
-  const block = hidden * (2 * (heads + kvHeads) * headDim + 3 * mlp);
-  const config: GemmaConfig = {
-    ...numbers,
-    family: numbers.generation.name,
-    bos: 'always',
-    hooks: hooksOfBlocks(layers, () => ({
-      hook_resid_pre: hidden,
-      'attn.hook_z': heads * headDim,
-      hook_attn_out: hidden,
-      hook_resid_mid: hidden,
-      'ln2.hook_normalized': hidden,
-      'mlp.hook_in': hidden,
-      'mlp.hook_pre': mlp,
-      'mlp.hook_pre_linear': mlp,
-      'mlp.hook_post': mlp,
-      hook_mlp_out: hidden,
-      hook_resid_post: hidden,
-    })),
-    costs: {
-      blocks: Array.from({ length: layers }, () => block),
-      widest: mlp,
-      // The residual stream and its norm, next to attention (q, k, v, the scores) or the MLP (gate, up, their product).
-      alive: (context) => 2 * hidden + Math.max((heads + 2 * kvHeads) * headDim + heads * context, 3 * mlp),
-    },
-    shape: shapeOf(numbers),
-    names: NAMES,
-    tensors: () => tensorsOf(numbers),
-    write: (writer) => new GemmaGraph(writer, config),
-  };
-  return config;
-}
-
-/** What of config.json changes what the model computes, in one order. */
-function shapeOf(c: GemmaNumbers): string {
-  const sizes = [c.layers, c.hidden, c.heads, c.kvHeads, c.headDim, c.mlp, c.vocabulary];
-  const constants = [c.rmsNormEps, c.attentionScale, c.attentionSoftcap, c.logitSoftcap, c.tiedHead, c.bosTokenId];
-  const layers = c.attention.map(({ window, rope }) => [window, rope.theta, rope.factor]);
-  return JSON.stringify([c.generation.name, sizes, constants, layers]);
-}
-
-const NAMES: TensorNames = {
-  // Over the years: the causal models, the image-and-text models saved since transformers 4.52 and before, and bare
-  // language models.
-  prefixes: ['model.', 'model.language_model.', 'language_model.model.', 'language_model.', ''],
-  anchor: 'embed_tokens.weight',
-  elsewhere: { 'lm_head.weight': ['lm_head.weight', 'language_model.lm_head.weight', 'model.lm_head.weight'] },
-  blocks: 'layers.',
-  derived: /\.rotary_emb\.inv_freq$/,
-  typical: 'layers.0.mlp.gate_proj.weight',
-};
-
-/** Matrices are [out, in]. */
-function tensorsOf(c: GemmaNumbers): Map<string, readonly number[]> {
-  const tensors = new Map<string, readonly number[]>([
-    ['embed_tokens.weight', [c.vocabulary, c.hidden]],
-    ['norm.weight', [c.hidden]],
-  ]);
-  if (!c.tiedHead) tensors.set('lm_head.weight', [c.vocabulary, c.hidden]);
-  for (let layer = 0; layer < c.layers; layer++) {
-    const set = (name: string, ...shape: number[]) => tensors.set(`layers.${layer}.${name}.weight`, shape);
-    set('input_layernorm', c.hidden);
-    set('self_attn.q_proj', c.heads * c.headDim, c.hidden);
-    set('self_attn.k_proj', c.kvHeads * c.headDim, c.hidden);
-    set('self_attn.v_proj', c.kvHeads * c.headDim, c.hidden);
-    set('self_attn.o_proj', c.hidden, c.heads * c.headDim);
-    if (c.generation.qkNorms) {
-      set('self_attn.q_norm', c.headDim);
-      set('self_attn.k_norm', c.headDim);
-    }
-    set('post_attention_layernorm', c.hidden);
-    if (c.generation.postNorms) {
-      set('pre_feedforward_layernorm', c.hidden);
-      set('post_feedforward_layernorm', c.hidden);
-    }
-    set('mlp.gate_proj', c.mlp, c.hidden);
-    set('mlp.up_proj', c.mlp, c.hidden);
-    set('mlp.down_proj', c.hidden, c.mlp);
-  }
-  return tensors;
-}
-
-class GemmaGraph implements ModelGraph {
-  private readonly form: AttentionForm;
-  private readonly rotary: Rotary;
-
-  constructor(
-    private readonly writer: ModelWriter,
-    private readonly config: GemmaConfig,
-  ) {
-    const { device, precision } = writer.placement;
-    this.form = attentionForm(device, precision, config.headDim);
-    this.rotary = new Rotary(writer, config.headDim);
-  }
-
-  residual(tokens: Value, hook: HookFunction): Value {
-    let x = this.embed(tokens);
-    for (let layer = 0; layer < this.config.layers; layer++) x = this.block(layer, x, hook);
-    return x;
-  }
-
-  finalNorm(x: Value): Value {
-    return this.norm(x, 'norm.weight');
-  }
-
-  logits(hidden: Value, body: GraphBuilder = this.writer.g): Value {
-    const { logitSoftcap: cap } = this.config;
-    const logits = this.unembed(hidden, body);
-    if (cap === null) return logits;
-    return body.mul(body.op('Tanh', [body.mul(logits, body.scalar(1 / cap))]), body.scalar(cap));
-  }
-
-  directLogits({ layer, site }: Hook, directions: Value): Value | null {
-    const { writer } = this;
-    const { g } = writer;
-    const added = this.addedToResidual(`layers.${layer}`, site, directions);
-    return added && this.unembed(g.mul(added, normWeight(writer, 'norm.weight', this.rms)), g);
-  }
-
-  /** Logits before their cap. */
-  private unembed(hidden: Value, body: GraphBuilder): Value {
-    const { writer } = this;
-    const matrix = this.config.tiedHead ? 'embed_tokens.weight' : 'lm_head.weight';
-    const unembedding = writer.weight(matrix, writer.placement.precision);
-    return writer.wide(body.matmul(writer.narrow(hidden, body), unembedding, { transB: true }), body);
-  }
-
-  /** Directions at a site of a block as they are added to the residual stream; null where no linear path leads there. */
-  private addedToResidual(weights: string, site: Hook['site'], directions: Value): Value | null {
-    const { writer } = this;
-    const projected = (matrix: string, norm: string) => {
-      const out = writer.wide(writer.linear(writer.narrow(directions), `${weights}.${matrix}.weight`));
-      if (!this.config.generation.postNorms) return out;
-      return writer.g.mul(out, normWeight(writer, `${weights}.${norm}.weight`, this.rms));
-    };
-    switch (site) {
-      case 'hook_resid_pre':
-      case 'hook_resid_mid':
-      case 'hook_resid_post':
-      case 'hook_attn_out':
-      case 'hook_mlp_out':
-        return directions;
-      case 'attn.hook_z':
-        return projected('self_attn.o_proj', 'post_attention_layernorm');
-      case 'mlp.hook_post':
-        return projected('mlp.down_proj', 'post_feedforward_layernorm');
-      default:
-        return null;
-    }
-  }
-
-  /** Embeddings are scaled by √hidden; transformers rounds that factor to the precision of the model, so do we. */
-  private embed(tokens: Value): Value {
-    const { writer } = this;
-    const { g } = writer;
-    const rows = g.gather(writer.stored('embed_tokens.weight'), tokens);
-    const scale = g.scalar(Math.sqrt(this.config.hidden));
-    return g.mul(g.cast(rows, 'float32'), writer.wide(writer.narrow(scale)));
-  }
-
-  private block(layer: number, input: Value, onHook: HookFunction): Value {
-    const { writer, config } = this;
-    const { postNorms } = config.generation;
-    const hook = hookOfBlock(layer, onHook);
-    const weights = `layers.${layer}`;
-    const norm = (x: Value, name: string) => this.norm(x, `${weights}.${name}.weight`);
-
-    const residPre = writer.foldVariants(hook('hook_resid_pre', input), config.hidden);
-    const attended = this.attention(layer, writer.narrow(norm(residPre, 'input_layernorm')));
-    const z = writer.hookBetween(hook, 'attn.hook_z', attended);
-    const headsOut = writer.wide(writer.linear(z, `${weights}.self_attn.o_proj.weight`));
-    // What hook_attn_out shows is what is added to the residual stream: after the post norm where there is one.
-    const attnOut = hook('hook_attn_out', postNorms ? norm(headsOut, 'post_attention_layernorm') : headsOut);
-    const residMid = hook('hook_resid_mid', writer.g.add(residPre, attnOut));
-
-    const mlpNorm = `${weights}.${postNorms ? 'pre_feedforward' : 'post_attention'}_layernorm.weight`;
-    const normOf = { ...this.rms, width: config.hidden };
-    const normalised = hookedRmsNorm(writer, residMid, mlpNorm, normOf, [hook, 'ln2.hook_normalized']);
-    const mlpIn = hook('mlp.hook_in', normalised);
-    const matrix = (name: string) => `${weights}.mlp.${name}_proj.weight`;
-    const matrices = { gate: matrix('gate'), up: matrix('up'), down: matrix('down'), activation: 'geluTanh' } as const;
-    const down = gatedMlp(writer, writer.narrow(mlpIn), matrices, hook);
-    const mlpOut = hook('hook_mlp_out', postNorms ? norm(down, 'post_feedforward_layernorm') : down);
-    return writer.foldVariants(hook('hook_resid_post', writer.g.add(residMid, mlpOut)), config.hidden);
-  }
-
-  /** Causal attention over heads [batch, context, hidden] → z [batch, context, heads × headDim]. */
-  private attention(layer: number, x: Value): Value {
-    const { writer, config } = this;
-    const { heads, kvHeads, headDim, generation } = config;
-    const { window, rope } = config.attention[layer]!;
-    const weights = `layers.${layer}.self_attn`;
-    const positions = writer.positions(x);
-    const rotated = (name: string, count: number) => {
-      let value = writer.wide(writer.linear(x, `${weights}.${name}_proj.weight`));
-      if (generation.qkNorms) {
-        value = headNorm(writer, value, `${weights}.${name}_norm.weight`, { ...this.rms, heads: count, headDim });
-      }
-      return writer.narrow(this.rotary.rotate(value, count, rope, positions));
-    };
-    const q = rotated('q', heads);
-    const k = rotated('k', kvHeads);
-    const v = writer.linear(x, `${weights}.v_proj.weight`);
-    return attention(writer.g, this.form, config, { q, k, v, context: writer.context, window });
-  }
-
-  /** Gemma stores its norm weights as offsets from 1. */
-  private get rms() {
-    return { epsilon: this.config.rmsNormEps, offset: true };
-  }
-
-  private norm(x: Value, name: string): Value {
-    return rmsNorm(this.writer, x, name, this.rms);
-  }
+function formOf({ name, postNorms, qkNorms }: Generation): DecoderForm {
+  const mlpNorm = postNorms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm';
+  return { name, postNorms, qkNorms, mlpNorm, normOffset: true, activation: 'geluTanh', scaledEmbedding: true };
 }

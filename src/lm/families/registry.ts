@@ -1,12 +1,17 @@
 import { Refusal } from '../../errors/refusal.js';
 import type { ConfigFile, Family, Keys, ModelConfig, ModelType } from '../family.js';
 import { gemma1, gemma2, gemma3 } from './gemma.js';
+import { llama, mistral, qwen2, qwen3 } from './llama.js';
 
 /** The families, by the `model_type` of config.json. */
 const FAMILIES: Readonly<Record<ModelType, Family>> = {
   gemma: gemma1,
   gemma2,
   gemma3_text: gemma3,
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
 };
 
 /** Types of model that wrap a language model's configuration in `text_config`, with the type expected there. */

@@ -5,7 +5,7 @@ import { openForwardPass } from '../../../../src/harvest/forward-pass.js';
 import { type Checkpoint, openCheckpoint } from '../../../../src/lm/checkpoint.js';
 import { findHook } from '../../../../src/lm/hooks.js';
 import type { Generator } from '../../../../src/random/generator.js';
-import { openRandomGemma, writeCheckpoint } from '../../../lm/random-gemma.js';
+import { openRandomModel, writeCheckpoint } from '../../../lm/random-model.js';
 import { linkOut } from '../canary.js';
 import { oneIn, pick } from '../chance.js';
 import { mutateJson } from '../json.js';
@@ -15,7 +15,7 @@ import { bytesOf, type Files, type Target } from '../target.js';
 const CONTEXT = 8;
 const INDEX = 'model.safetensors.index.json';
 const prepare = (shards: number) => async (directory: string) => {
-  await writeCheckpoint(directory, await openRandomGemma('gemma2-mqa'), { shards });
+  await writeCheckpoint(directory, await openRandomModel('gemma2-mqa'), { shards });
 };
 
 /** Opens the model, and once in four times runs it: what a header says reaches ONNX Runtime as it is. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { type SafetensorsDType, type TensorToWrite, writeSafetensors } from '../../src/safetensors/file.js';
 import { openGolden } from '../golden.js';
 
-/** The models of scripts/golden_families.py: two of each family, multi-query and grouped-query. */
+/** The Gemmas of scripts/golden_families.py: two of each generation, multi-query and grouped-query. */
 export const RANDOM_GEMMAS = [
   'gemma-mqa',
   'gemma-gqa',
@@ -12,12 +12,25 @@ export const RANDOM_GEMMAS = [
   'gemma3-mqa',
   'gemma3-gqa',
 ] as const;
-export type RandomGemma = (typeof RANDOM_GEMMAS)[number];
+
+/** All models of scripts/golden_families.py, two of each family at least. */
+export const RANDOM_MODELS = [
+  ...RANDOM_GEMMAS,
+  'llama-gqa',
+  'llama-biased',
+  'mistral-window',
+  'mistral-full',
+  'qwen2-gqa',
+  'qwen2-window',
+  'qwen3-gqa',
+  'qwen3-biased',
+] as const;
+export type RandomModel = (typeof RANDOM_MODELS)[number];
 
 export type Json = Record<string, unknown>;
 
 /** A model's reference data, with what is needed to make its checkpoint. */
-export async function openRandomGemma(name: RandomGemma) {
+export async function openRandomModel(name: RandomModel) {
   const golden = await openGolden(name);
   const parsed = (key: string) => JSON.parse(golden.metadata[key]!) as unknown;
   return {
@@ -31,19 +44,23 @@ export async function openRandomGemma(name: RandomGemma) {
     context: golden.location('tokens').shape[1]!,
   };
 }
-export type OpenRandomGemma = Awaited<ReturnType<typeof openRandomGemma>>;
+export type OpenRandomModel = Awaited<ReturnType<typeof openRandomModel>>;
+
+/** Families that store norm weights as offsets from 1. */
+const OFFSET_NORMS = ['gemma', 'gemma2', 'gemma3', 'gemma3_text', 'vaultgemma'];
 
 /** The weights that integer_weights() of scripts/golden_families.py gives: exact in every element type used here. */
-export function integerWeights(name: string, count: number): Float32Array {
+export function integerWeights(name: string, count: number, modelType: unknown): Float32Array {
   let seed = 0x811c9dc5;
   for (const byte of Buffer.from(name)) seed = Math.imul(seed ^ byte, 0x01000193);
-  const scale = /q_proj|k_proj|embed_tokens|lm_head/.test(name) ? 2 ** -7 : 2 ** -8;
+  const norm = !OFFSET_NORMS.includes(String(modelType)) && /(norm|ln_).*weight$/.test(name);
+  const scale = norm || /q_proj|k_proj|query_key|c_attn|embed|lm_head|wte/.test(name) ? 2 ** -7 : 2 ** -8;
   return Float32Array.from({ length: count }, (_, i) => {
     let h = (seed + Math.imul(i, 0x9e3779b1)) | 0;
     h = Math.imul(h ^ (h >>> 15), 0x85ebca6b);
     h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
     h ^= h >>> 16;
-    return (((h >>> 0) % 255) - 127) * scale;
+    return (((h >>> 0) % 255) - 127) * scale + Number(norm);
   });
 }
 
@@ -62,14 +79,14 @@ export interface CheckpointOptions {
 /** Writes a checkpoint directory of the model as Hugging Face lays one out. */
 export async function writeCheckpoint(
   directory: string,
-  { shapes, config }: Pick<OpenRandomGemma, 'shapes' | 'config'>,
+  { shapes, config }: Pick<OpenRandomModel, 'shapes' | 'config'>,
   { dtype = 'F32', shards = 1, rename = (name) => name, config: other, more = [] }: CheckpointOptions = {},
 ): Promise<string> {
   mkdirSync(directory, { recursive: true });
   writeFileSync(join(directory, 'config.json'), JSON.stringify(other ?? config, null, 2));
   const tensors = Object.entries(shapes).map(([name, shape]): TensorToWrite => {
     const count = shape.reduce((product, dim) => product * dim, 1);
-    return { name: rename(name), dtype, shape, bytes: encode(integerWeights(name, count), dtype) };
+    return { name: rename(name), dtype, shape, bytes: encode(integerWeights(name, count, config.model_type), dtype) };
   });
   if (shards === 1) {
     await writeSafetensors(join(directory, 'model.safetensors'), [...tensors, ...more]);

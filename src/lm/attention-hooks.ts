@@ -1,0 +1,56 @@
+import type { Value } from '../onnx/graph.js';
+import type { HookOfBlock, HookSite } from './hooks.js';
+import type { ModelWriter } from './model-writer.js';
+
+/**
+ * Hooks between the residual stream and attention's output by head. Attention takes a batch of contexts, so what
+ * replaces a value there by several variants is folded into the batch, its other inputs are repeated, and its output
+ * is unfolded again. Nothing is written where nothing is replaced.
+ */
+export class AttentionHooks {
+  /** Calls the hook with values in float32; what replaces one is [variants × batch, context, width]. */
+  readonly hook: HookOfBlock;
+  private readonly replaced = new Set<HookSite>();
+  /** int64 [1], how many variants there are; null: nothing was replaced. */
+  private variants: Value | null = null;
+
+  constructor(
+    private readonly writer: ModelWriter,
+    hook: HookOfBlock,
+    widths: Readonly<Partial<Record<HookSite, number>>>,
+  ) {
+    this.hook = Object.assign(
+      (site: HookSite, value: Value) => {
+        const returned = hook(site, value);
+        if (returned === value) return value;
+        const folded = writer.foldVariants(returned, widths[site]!);
+        this.variants ??= writer.times(folded, value);
+        this.replaced.add(site);
+        return folded;
+      },
+      { actsOn: hook.actsOn },
+    );
+  }
+
+  /** The value as the hook at `site` leaves it, in the precision of the products. */
+  between(site: HookSite, value: Value): Value {
+    return this.hook.actsOn(site) ? this.writer.hookBetween(this.hook, site, value) : value;
+  }
+
+  /** Was the value at any of the sites replaced? */
+  has(...sites: readonly HookSite[]): boolean {
+    return sites.some((site) => this.replaced.has(site));
+  }
+
+  /** A value [batch, …] repeated for each variant, where it does not follow from a replaced one at `sites`. */
+  even(value: Value, ...sites: readonly HookSite[]): Value {
+    return this.variants === null || this.has(...sites) ? value : this.writer.repeat(value, this.variants);
+  }
+
+  /** [variants × batch, context, width] → [variants, batch, context, width], where there are variants. */
+  unfold(value: Value, width: number): Value {
+    if (this.variants === null) return value;
+    const { g, context } = this.writer;
+    return g.op('Reshape', [value, g.concat([this.variants, g.ints(-1, context, width)], 0)]);
+  }
+}
