@@ -7,7 +7,7 @@ import { onnxRuntime, openSession } from '../../src/onnx/session.js';
 import { readFloats } from '../../src/safetensors/floats.js';
 import { relativeDifference } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
-import { openRandomGemma, writeCheckpoint } from './random-gemma.js';
+import { openRandomModel, writeCheckpoint } from './random-model.js';
 
 const DIRECTIONS = 3;
 
@@ -37,15 +37,16 @@ function times(x: Float32Array, matrix: Float32Array, width: number): Float32Arr
   });
 }
 
-for (const model of ['gemma-mqa', 'gemma2-gqa', 'gemma3-gqa'] as const) {
+for (const model of ['gemma-mqa', 'gemma2-gqa', 'gemma3-gqa', 'llama-gqa', 'qwen3-biased'] as const) {
   test(`${model}: directions reach the logits through the linear parts of the way`, async (t) => {
-    const random = await openRandomGemma(model);
+    const random = await openRandomModel(model);
     const checkpoint = await openCheckpoint(await writeCheckpoint(temporaryDirectory(t), random));
     const { hidden } = checkpoint.config;
     const weight = async (name: string) => readFloats(checkpoint.tensors.get(name)!);
     const normed = async (x: Float32Array, name: string) => {
       const w = await weight(name);
-      return x.map((value, at) => value * (1 + w[at % hidden]!));
+      const offset = model.startsWith('gemma') ? 1 : 0;
+      return x.map((value, at) => value * (offset + w[at % hidden]!));
     };
     const head = checkpoint.tensors.has('lm_head.weight') ? 'lm_head.weight' : 'embed_tokens.weight';
     const unembedded = async (x: Float32Array) => times(await normed(x, 'norm.weight'), await weight(head), hidden);
@@ -55,8 +56,10 @@ for (const model of ['gemma-mqa', 'gemma2-gqa', 'gemma3-gqa'] as const) {
     const some = (width: number) =>
       Float32Array.from({ length: DIRECTIONS * width }, (_, i) => Math.sin(1 + 7 * i) * (1 + (i % 3)));
     const widthOf = (site: string) => findHook(`blocks.1.${site}`, checkpoint.config).width;
+    // Those outside the blocks, too.
+    const residual = ['hook_embed', 'hook_resid_pre', 'hook_resid_mid', 'hook_resid_post', 'ln_final.hook_normalized'];
     const expected: Record<string, Float32Array> = {};
-    for (const site of ['hook_resid_pre', 'hook_resid_mid', 'hook_resid_post', 'hook_attn_out', 'hook_mlp_out']) {
+    for (const site of [...residual, 'hook_attn_out', 'hook_mlp_out']) {
       expected[site] = await unembedded(some(hidden));
     }
     for (const [site, matrix, norm] of [
@@ -68,7 +71,7 @@ for (const model of ['gemma-mqa', 'gemma2-gqa', 'gemma3-gqa'] as const) {
       expected[site] = await unembedded(await post(out, norm));
     }
     for (const { name, site, layer, width } of checkpoint.config.hooks) {
-      if (layer !== 1) continue;
+      if (layer !== 1 && name !== site) continue;
       const found = await directLogits(checkpoint, name, some(width));
       if (expected[site] === undefined) assert.equal(found, null, name);
       else assert.ok(relativeDifference(found!, expected[site]) < 1e-4, name);

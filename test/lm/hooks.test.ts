@@ -11,7 +11,6 @@ const path = 'assets/tiny-gemma/config.json';
 const config = parseModelConfig(JSON.parse(readFileSync(path, 'utf8')), path);
 const all = config.hooks.map(({ name }) => name);
 const inBlock = (layer: number) => config.hooks.filter(({ name }) => name.startsWith(`blocks.${layer}.`));
-const SITES = inBlock(0).map(({ site }) => site);
 const names = async () => all;
 const none = async (): Promise<string[]> => assert.fail('the model was asked');
 

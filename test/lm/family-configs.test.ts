@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Refusal } from '../../src/errors/refusal.js';
+import type { DecoderConfig } from '../../src/lm/decoder.js';
+import { parseModelConfig } from '../../src/lm/families/registry.js';
+import { refusalOf } from '../config/refuses.js';
+
+type Keys = Readonly<Record<string, unknown>>;
+
+/** As their publishers write them, without what is not read. */
+const LLAMA_3_1: Keys = {
+  ...{ model_type: 'llama', hidden_size: 4096, intermediate_size: 14336, num_hidden_layers: 32, vocab_size: 128256 },
+  ...{ num_attention_heads: 32, num_key_value_heads: 8, max_position_embeddings: 131072, rms_norm_eps: 1e-5 },
+  ...{ hidden_act: 'silu', attention_bias: false, mlp_bias: false, tie_word_embeddings: false, pretraining_tp: 1 },
+  ...{ bos_token_id: 128000, eos_token_id: 128001, rope_theta: 500000 },
+  rope_scaling: {
+    ...{ factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 },
+    rope_type: 'llama3',
+  },
+};
+const QWEN_2_5: Keys = {
+  ...{ model_type: 'qwen2', hidden_size: 896, intermediate_size: 4864, num_hidden_layers: 24, vocab_size: 151936 },
+  ...{ num_attention_heads: 14, num_key_value_heads: 2, max_position_embeddings: 32768, rms_norm_eps: 1e-6 },
+  ...{ bos_token_id: 151643, eos_token_id: 151643, hidden_act: 'silu', rope_theta: 1e6, tie_word_embeddings: true },
+  ...{ use_sliding_window: false, sliding_window: 32768, max_window_layers: 24 },
+};
+const QWEN_3: Keys = {
+  ...{ model_type: 'qwen3', hidden_size: 4096, intermediate_size: 12288, num_hidden_layers: 36, vocab_size: 151936 },
+  ...{ num_attention_heads: 32, num_key_value_heads: 8, head_dim: 128, max_position_embeddings: 40960 },
+  ...{ rms_norm_eps: 1e-6, attention_bias: false, hidden_act: 'silu', rope_scaling: null, rope_theta: 1e6 },
+  ...{ bos_token_id: 151643, eos_token_id: 151645, use_sliding_window: false, sliding_window: null },
+  ...{ max_window_layers: 36, tie_word_embeddings: false },
+};
+const MISTRAL: Keys = {
+  ...{ model_type: 'mistral', hidden_size: 4096, intermediate_size: 14336, num_hidden_layers: 32, vocab_size: 32000 },
+  ...{ num_attention_heads: 32, num_key_value_heads: 8, max_position_embeddings: 32768, rms_norm_eps: 1e-5 },
+  ...{ bos_token_id: 1, eos_token_id: 2, hidden_act: 'silu', rope_theta: 10000, sliding_window: 4096 },
+  tie_word_embeddings: false,
+};
+
+const parse = (json: Keys) => parseModelConfig(json, 'config.json') as DecoderConfig;
+
+test('config.json of Llama, Qwen and Mistral as their publishers write them', () => {
+  const llama = parse(LLAMA_3_1);
+  assert.deepEqual([llama.headDim, llama.kvHeads, llama.tiedHead, llama.bos], [128, 8, false, 'tokenizer']);
+  assert.deepEqual(llama.attention[31]!.rope, {
+    ...{ theta: 500000, factor: 8 },
+    bands: { low: 1, high: 4, original: 8192 },
+  });
+  assert.deepEqual(llama.biases, { qkv: false, out: false, mlp: false });
+  const qwen = parse(QWEN_2_5);
+  assert.deepEqual(qwen.biases, { qkv: true, out: false, mlp: false });
+  assert.ok(qwen.attention.every(({ window }) => window === null));
+  assert.equal(parse({ ...QWEN_2_5, bos_token_id: null }).bosTokenId, -1);
+  assert.equal(parse(QWEN_3).headDim, 128);
+  assert.ok(parse(MISTRAL).attention.every(({ window }) => window === 4096));
+  assert.ok(parse({ ...MISTRAL, sliding_window: null }).attention.every(({ window }) => window === null));
+  const { sliding_window: _, ...bare } = MISTRAL;
+  assert.equal(parse(bare).attention[0]!.window, 4096);
+});
+
+test('layers with a window are those that are listed, or those after the first ones', () => {
+  const sliding = { ...QWEN_2_5, use_sliding_window: true, sliding_window: 8, max_window_layers: 20 };
+  const windows = (json: Keys) => parse(json).attention.map(({ window }) => window);
+  assert.deepEqual(windows(sliding), [...Array(20).fill(null), ...Array(4).fill(8)]);
+  const listed = { ...sliding, layer_types: [...Array(23).fill('full_attention'), 'sliding_attention'] };
+  assert.deepEqual(windows(listed), [...Array(23).fill(null), 8]);
+});
+
+test('settings that would change the result are refused by name', async () => {
+  const scaling = (rope_type: string) => ({ rope_scaling: { rope_type, factor: 4 } });
+  for (const [json, key] of [
+    ...['yarn', 'dynamic', 'longrope', 'llama3'].map((type) => [{ ...LLAMA_3_1, ...scaling(type) }, 'rope_scaling']),
+    [
+      { ...LLAMA_3_1, rope_parameters: { rope_type: 'default', partial_rotary_factor: 0.5 }, rope_scaling: null },
+      'partial_rotary',
+    ],
+    [{ ...LLAMA_3_1, hidden_act: 'gelu' }, 'hidden_act'],
+    [{ ...LLAMA_3_1, sliding_window: 4096 }, 'sliding_window'],
+    [{ ...LLAMA_3_1, num_key_value_heads: 5 }, 'num_key_value_heads'],
+    [{ ...LLAMA_3_1, num_attention_heads: 24, num_key_value_heads: 8 }, 'num_attention_heads'],
+    [{ ...LLAMA_3_1, head_dim: 7 }, 'head_dim'],
+    [{ ...LLAMA_3_1, quantization_config: { quant_method: 'awq' } }, 'quantization_config'],
+    [{ ...MISTRAL, attention_bias: true }, 'attention_bias'],
+    [{ ...MISTRAL, layer_types: ['sliding_attention'] }, 'layer_types'],
+    [{ ...QWEN_2_5, mlp_bias: true }, 'mlp_bias'],
+    [{ ...QWEN_2_5, layer_types: Array(24).fill('sliding_attention') }, 'layer_types'],
+    [{ ...QWEN_3, layer_types: ['full_attention'] }, 'layer_types'],
+    [{ ...QWEN_3, num_experts: 8 }, 'num_experts'],
+  ] as [Keys, string][]) {
+    const { message } = await refusalOf(() => parse(json), Refusal, 'lm/unsupported-setting');
+    assert.ok(message.includes(key), message);
+  }
+});
+
+test('mixtures of experts and other relatives are refused by their type', async () => {
+  for (const type of ['mixtral', 'qwen2_moe', 'qwen3_moe', 'qwen3_next', 'llama4_text', 'gpt_oss', 'gemma3n_text']) {
+    const { message } = await refusalOf(() => parse({ ...QWEN_3, model_type: type }), Refusal, 'lm/unsupported-model');
+    assert.ok(message.includes(type), message);
+  }
+});
