@@ -14,7 +14,7 @@ const TEXT = [...MODEL, '--corpus', 'assets/corpus/validation.jsonl.gz', '--cont
 test('hooks lists names and widths, and as JSON', async () => {
   const { code, stdout } = await run('hooks', ...MODEL);
   assert.equal(code, 0);
-  assert.equal(stdout.trim().split('\n').length, 4 * 11);
+  assert.equal(stdout.trim().split('\n').length, 4 * 15 + 2);
   assert.match(stdout, /^blocks\.0\.mlp\.hook_post +\d+$/m);
   const json = await run('hooks', ...MODEL, '--json', '--hook', 'blocks.1.hook_resid_*');
   const sites = (JSON.parse(json.stdout) as { site: string }[]).map(({ site }) => site);
