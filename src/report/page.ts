@@ -250,6 +250,13 @@ function declared(palette: Readonly<Record<string, string>>): string {
 /** The reader's own sans-serif face: the page brings none. */
 const SANS = 'system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif';
 
+/** The colours and the face of every page, as variables: `var(--ink)`, `var(--sans)`. */
+export function paletteStyle(): string {
+  return `:root { color-scheme: light dark; --sans: ${SANS}; ${declared(LIGHT)} }
+@media screen and (prefers-color-scheme: dark) { :root:not([data-theme="light"]) { ${declared(DARK)} } }
+`;
+}
+
 /** How figures take the page's type and colours; all else of them is in their attributes. */
 const FIGURE_STYLE = `
 svg.plot { display: block; width: 100%; height: auto; overflow: visible; color: var(--ink); font-family: var(--sans); font-size: 11px; }
@@ -352,7 +359,5 @@ export function styleSheet(saes: number): string {
     { length: saes },
     (_, i) => `main:has([data-sae="${i}"]:hover) svg.plot [data-sae]:not([data-sae="${i}"]) { opacity: 0.18; }`,
   );
-  return `:root { color-scheme: light dark; --sans: ${SANS}; ${declared(LIGHT)} }
-@media screen and (prefers-color-scheme: dark) { :root:not([data-theme="light"]) { ${declared(DARK)} } }
-${FIGURE_STYLE}${PAGE_STYLE}${saes > 1 ? `@media (hover: hover) {\n${highlights.join('\n')}\n}\n` : ''}`;
+  return `${paletteStyle()}${FIGURE_STYLE}${PAGE_STYLE}${saes > 1 ? `@media (hover: hover) {\n${highlights.join('\n')}\n}\n` : ''}`;
 }

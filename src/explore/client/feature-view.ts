@@ -1,0 +1,123 @@
+import type { ExploreSae, FeaturePage } from '../api.js';
+import { type Child, el } from './dom.js';
+import { logitEffects, relatedFeatures } from './effects.js';
+import { exampleBands, heatLegend } from './examples.js';
+import { activationText, cosineText, integerText, shareText } from './format.js';
+import { activationHistogram } from './histogram.js';
+import { labelEditor } from './label-editor.js';
+import type { PageContext } from './page-context.js';
+import { addressOf, type FeaturePlace } from './route.js';
+
+/** One feature: what it fires on, how often, what it does, and what it is like. */
+export function featureView(page: FeaturePage, place: FeaturePlace, context: PageContext): HTMLElement {
+  const sae = context.sae(page.sae);
+  const related = relatedSections(page, place, context);
+  return el(
+    'article',
+    { class: 'feature' },
+    el(
+      'header',
+      {},
+      el(
+        'div',
+        { class: 'title' },
+        el('h1', { tabindex: -1 }, el('span', { class: 'quiet' }, 'Feature '), page.feature),
+        el('p', { class: 'quiet' }, saeText(sae)),
+      ),
+      labelEditor(page, context),
+      statistics(page),
+    ),
+    el(
+      'div',
+      { class: 'columns' },
+      el(
+        'section',
+        { class: 'examples', 'aria-label': 'Examples' },
+        examplesHead(page, place),
+        examplesOf(page, place, context),
+      ),
+      el(
+        'aside',
+        { class: 'effects', 'aria-label': 'Effects and neighbours' },
+        titled('Activations', activationHistogram(page)),
+        titled(sae.hookOut === null ? 'Logits' : `Logits, from ${sae.hookOut}`, logitEffects(page)),
+        related,
+      ),
+    ),
+  );
+}
+
+/** Where an SAE sits and what it is: "gated, 16,384 features at blocks.6.hook_resid_post". */
+export function saeText({ architecture, dSae, hook, hookOut, k }: ExploreSae): string {
+  const kind = k === null ? architecture : `${architecture}, k ${k}`;
+  return `${kind} · ${integerText(dSae)} features · ${hook}${hookOut === null ? '' : ` → ${hookOut}`}`;
+}
+
+/** The statistics of a feature by name, as text, and what each means. */
+export function statisticsOf(page: FeaturePage): readonly (readonly [name: string, value: string, meaning: string])[] {
+  return [
+    ['fires on', shareText(page.frequency), `${integerText(page.activeTokens)} tokens have f > 0`],
+    ['maximum', activationText(page.max), 'largest f'],
+    ['mean', activationText(page.mean), 'mean of f over the tokens where it fires'],
+    ['share of x̂', shareText(page.normShare), 'Σ f·‖d‖ of this feature / Σ over all features'],
+    ['‖d‖', activationText(page.decoderNorm), 'norm of its decoder direction'],
+    ['‖e‖', activationText(page.encoderNorm), 'norm of its encoder direction'],
+    ['cos(e, d)', cosineText(page.encoderDecoderCosine), 'cosine of its encoder and decoder directions'],
+  ];
+}
+
+function statistics(page: FeaturePage): HTMLElement {
+  return el(
+    'dl',
+    { class: 'statistics' },
+    statisticsOf(page).map(([name, value, title]) => el('div', { title }, el('dt', {}, name), el('dd', {}, value))),
+  );
+}
+
+function examplesHead({ max }: FeaturePage, place: FeaturePlace): HTMLElement {
+  const other = place.lines === 'aligned' ? 'wrapped' : 'aligned';
+  const toggle = { class: 'quiet', href: addressOf({ ...place, lines: other }), id: 'lines', title: 'Shortcut: w' };
+  return el(
+    'div',
+    { class: 'head' },
+    el('h2', {}, 'Examples'),
+    max > 0 && heatLegend(max),
+    el('a', toggle, other === 'wrapped' ? 'Whole lines' : 'Aligned lines'),
+  );
+}
+
+function examplesOf(page: FeaturePage, place: FeaturePlace, { source, announce }: PageContext): Child {
+  if (page.activeTokens === 0) {
+    return el(
+      'p',
+      { class: 'none' },
+      `It fires on none of the ${integerText(source.index.tokens)} tokens of this text.`,
+    );
+  }
+  return exampleBands(page, place.lines, announce);
+}
+
+function relatedSections(page: FeaturePage, place: FeaturePlace, { source, sae }: PageContext): HTMLElement[] {
+  const places = {
+    feature: (feature: number) => addressOf({ ...place, feature }),
+    compare: (feature: number) => {
+      const [left, right] = [page.feature, feature].map((one) => ({ sae: page.sae, feature: one }));
+      return addressOf({ view: 'compare', left: left!, right: right! });
+    },
+    only: source.index.only?.[page.sae] ?? null,
+  };
+  const cofiringTokens = integerText(sae(page.sae).cofiringTokens);
+  return [
+    titled('Nearest decoders', relatedFeatures(page.decoderNeighbours, places, 'None.'), 'cosine'),
+    titled('Nearest encoders', relatedFeatures(page.encoderNeighbours, places, 'None.'), 'cosine'),
+    titled(
+      'Fires together with',
+      relatedFeatures(page.cofiring, places, `None on the ${cofiringTokens} tokens that were compared.`),
+      'correlation',
+    ),
+  ];
+}
+
+function titled(title: string, content: Child, unit = ''): HTMLElement {
+  return el('section', {}, el('h2', {}, title, unit === '' ? null : el('span', { class: 'range' }, unit)), content);
+}

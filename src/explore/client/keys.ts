@@ -1,0 +1,53 @@
+import { el } from './dom.js';
+
+/** What a key does, outside of fields. */
+export interface Shortcut {
+  readonly keys: readonly string[];
+  /** For the help; null: not listed. */
+  readonly meaning: string | null;
+  run(): void;
+}
+
+/** Single keys, which do nothing while one types or chooses in a field, or holds another key down. */
+export function listenForKeys(shortcuts: readonly Shortcut[]): void {
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.isComposing) return;
+    const target = event.target as HTMLElement;
+    if (target.closest('input, textarea, select, dialog[open]')) return;
+    const shortcut = shortcuts.find(({ keys }) => keys.includes(event.key));
+    if (!shortcut) return;
+    event.preventDefault();
+    shortcut.run();
+  });
+}
+
+/** Lists the shortcuts. */
+export function keyHelp(shortcuts: readonly Shortcut[]): HTMLDialogElement {
+  const more: readonly (readonly [readonly string[], string])[] = [
+    [['←', '→'], 'in an example: from token to token'],
+    [['↑', '↓'], 'in an example: from line to line'],
+    [['Enter'], 'in an example: show the whole line'],
+  ];
+  const listed = [
+    ...shortcuts.flatMap(({ keys, meaning }) => (meaning === null ? [] : [[keys, meaning] as const])),
+    ...more,
+  ];
+  const rows = listed.map(([keys, meaning]) =>
+    el(
+      'div',
+      {},
+      el(
+        'dt',
+        {},
+        keys.map((key) => [el('kbd', {}, key), ' ']),
+      ),
+      el('dd', {}, meaning),
+    ),
+  );
+  const close = el('button', { type: 'button', 'aria-label': 'Close' }, '×');
+  const dialog = el('dialog', { class: 'keys', 'aria-labelledby': 'keys-title' }, close);
+  dialog.append(el('h2', { id: 'keys-title' }, 'Keyboard'), el('dl', {}, rows));
+  close.addEventListener('click', () => dialog.close());
+  dialog.addEventListener('click', ({ target }) => target === dialog && dialog.close());
+  return dialog;
+}

@@ -1,0 +1,129 @@
+import type { FeatureRow, ListColumn, ListQuery } from '../api.js';
+import { type Child, el } from './dom.js';
+import { tokenChip } from './effects.js';
+import { activationText, cosineText, logPlace, shareText } from './format.js';
+
+interface Column {
+  readonly title: string;
+  readonly meaning: string;
+  /** What its head sorts by; null: nothing. */
+  readonly sorts: ListColumn | null;
+  readonly kind: 'id' | 'text' | 'number' | 'number wide';
+  cell(row: FeatureRow): Child;
+}
+
+/** Tokens of a row that are shown; more would only be cut off. */
+const MOST_TOKENS = 6;
+/** Where the bars of frequencies begin: once in ten million tokens. */
+const RAREST = 1e-7;
+
+const COLUMNS: readonly Column[] = [
+  { title: '#', meaning: 'number of the feature', sorts: 'feature', kind: 'id', cell: ({ feature }) => feature },
+  {
+    ...{ title: 'Label, or tokens it fires on', meaning: 'strongest first', sorts: null, kind: 'text' },
+    cell: ({ label, tokens, max }) =>
+      label !== null
+        ? el('span', { class: 'given' }, label)
+        : max > 0
+          ? tokens.slice(0, MOST_TOKENS).map(tokenChip)
+          : el('span', { class: 'none' }, 'never fires'),
+  },
+  {
+    ...{ title: 'Raises', meaning: 'tokens whose logits it raises most', sorts: null, kind: 'text' },
+    cell: ({ logits }) => logits.slice(0, MOST_TOKENS).map(tokenChip),
+  },
+  {
+    ...{ title: 'Frequency', meaning: 'share of tokens with f > 0', sorts: 'frequency', kind: 'number' },
+    cell: ({ frequency }) => [
+      shareText(frequency),
+      el('span', { class: 'gauge', '--share': logPlace(frequency, RAREST, 1).toFixed(3) }),
+    ],
+  },
+  {
+    ...{ title: 'Max', meaning: 'largest f', sorts: 'max', kind: 'number' },
+    cell: ({ max }) => activationText(max),
+  },
+  {
+    ...{ title: 'Mean', meaning: 'mean of f where it fires', sorts: 'mean', kind: 'number wide' },
+    cell: ({ mean }) => activationText(mean),
+  },
+  {
+    ...{ title: 'of x̂', meaning: 'share of the norm of all reconstructions', sorts: 'normShare', kind: 'number wide' },
+    cell: ({ normShare }) => shareText(normShare),
+  },
+  {
+    ...{ title: 'cos d', meaning: 'cosine to the nearest decoder', sorts: 'decoderCosine', kind: 'number wide' },
+    cell: ({ decoderCosine }) => cosineText(decoderCosine),
+  },
+  {
+    ...{
+      title: 'cos(e, d)',
+      meaning: 'cosine of encoder and decoder',
+      sorts: 'encoderDecoderCosine',
+      kind: 'number wide',
+    },
+    cell: ({ encoderDecoderCosine }) => cosineText(encoderDecoderCosine),
+  },
+];
+
+/** The columns by which the table can be sorted, by name. */
+export const sortTitles: readonly (readonly [ListColumn, string])[] = COLUMNS.flatMap(({ sorts, title, meaning }) =>
+  sorts === null ? [] : [[sorts, title === '#' ? 'number' : `${title}: ${meaning}`] as const],
+);
+
+/** The order that a click on a column's head asks for. */
+export function sortedBy(query: ListQuery, column: ListColumn): ListQuery {
+  const { sort = 'frequency', order = 'desc' } = query;
+  // Numbers of features are read upwards, everything else from the largest.
+  const first = column === 'feature' ? 'asc' : 'desc';
+  const next = sort === column ? (order === 'desc' ? 'asc' : 'desc') : first;
+  return { ...query, sort: column, order: next, from: undefined };
+}
+
+export interface TableActions {
+  /** The address of a feature. */
+  href(feature: number): string;
+  sort(column: ListColumn): void;
+  /** A row is under the pointer or has the focus; null: none is. */
+  pointed(row: FeatureRow | null): void;
+}
+
+/** The rows of a list. The first cell of each is a link that covers its row. */
+export function featureTable(
+  rows: readonly FeatureRow[],
+  query: ListQuery,
+  chosen: number | null,
+  actions: TableActions,
+): HTMLTableElement {
+  const { sort = 'frequency', order = 'desc' } = query;
+  const heads = COLUMNS.map(({ title, meaning, sorts, kind }) => {
+    const sorted = sorts === sort ? (order === 'asc' ? 'ascending' : 'descending') : null;
+    const name = sorts === null ? title : el('button', { type: 'button', onclick: () => actions.sort(sorts) }, title);
+    return el('th', { class: kind, scope: 'col', title: meaning, 'aria-sort': sorted }, name);
+  });
+  const body = rows.map((row) => {
+    const current = row.feature === chosen;
+    const cells = COLUMNS.map((column) =>
+      column.kind === 'id'
+        ? el(
+            'th',
+            { class: 'id', scope: 'row' },
+            el('a', { href: actions.href(row.feature), 'aria-current': current && 'true' }, row.feature),
+          )
+        : el('td', { class: column.kind }, column.cell(row)),
+    );
+    return el(
+      'tr',
+      {
+        'data-feature': row.feature,
+        class: current ? 'chosen' : null,
+        onpointerenter: () => actions.pointed(row),
+        onpointerleave: () => actions.pointed(null),
+        onfocusin: () => actions.pointed(row),
+        onfocusout: () => actions.pointed(null),
+      },
+      cells,
+    );
+  });
+  return el('table', { class: 'features' }, el('thead', {}, el('tr', {}, heads)), el('tbody', {}, body));
+}

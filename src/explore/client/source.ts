@@ -1,0 +1,138 @@
+import type {
+  ExploreError,
+  ExploreIndex,
+  ExploreStatus,
+  FeatureLabel,
+  FeatureList,
+  FeaturePage,
+  FeatureScatter,
+  LabelRequest,
+  ListQuery,
+  TextReply,
+  TextRequest,
+} from '../api.js';
+import { listParameters } from './route.js';
+
+/** Where the page's data come from: a live server, plain files, or the page itself. */
+export interface Source {
+  readonly index: ExploreIndex;
+  list(sae: string, query: ListQuery, told: Told): Promise<FeatureList>;
+  scatter(sae: string): Promise<FeatureScatter>;
+  feature(sae: string, feature: number, told: Told): Promise<FeaturePage>;
+  saveLabel(request: LabelRequest): Promise<FeatureLabel>;
+  tryText(request: TextRequest, told: Told): Promise<TextReply>;
+}
+
+/** How far something is that takes a while: a share where that is known, else null, and what is done. */
+export type Told = (share: number | null, what: string) => void;
+
+/** What was asked for did not come: why, and what to do about it. */
+export class Unanswered extends Error {
+  constructor(
+    message: string,
+    readonly remedy: string | null = null,
+  ) {
+    super(message);
+  }
+}
+
+/** Asks `sae-pipe explore` for everything, and keeps the newest features: going back costs nothing. */
+export class LiveSource implements Source {
+  private readonly features = new Newest<Promise<FeaturePage>>(64);
+  private readonly lists = new Newest<Promise<FeatureList>>(16);
+  private readonly scatters = new Newest<Promise<FeatureScatter>>(8);
+
+  constructor(readonly index: ExploreIndex) {}
+
+  list(sae: string, query: ListQuery): Promise<FeatureList> {
+    const path = `data/${sae}/list?${listParameters(query)}`;
+    return this.lists.get(path, () => jsonAt<FeatureList>(path));
+  }
+
+  scatter(sae: string): Promise<FeatureScatter> {
+    const path = `data/${sae}/scatter.json`;
+    return this.scatters.get(path, () => jsonAt<FeatureScatter>(path));
+  }
+
+  feature(sae: string, feature: number): Promise<FeaturePage> {
+    const path = `data/${sae}/features/${feature}.json`;
+    return this.features.get(path, () => jsonAt<FeaturePage>(path));
+  }
+
+  async saveLabel(request: LabelRequest): Promise<FeatureLabel> {
+    const saved = await jsonAt<FeatureLabel>('api/labels', request);
+    // Labels stand in lists and next to neighbours, too.
+    this.features.clear();
+    this.lists.clear();
+    return saved;
+  }
+
+  async tryText(request: TextRequest, told: Told): Promise<TextReply> {
+    let answered = false;
+    const follow = async () => {
+      while (!answered) {
+        const status = await jsonAt<ExploreStatus>('api/status').catch(() => null);
+        if (answered) break;
+        if (status) told(null, statusText(status));
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+    };
+    const timer = setTimeout(follow, 300);
+    try {
+      return await jsonAt<TextReply>('api/text', request);
+    } finally {
+      answered = true;
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** A few values by key; the one that was not asked for longest goes first. A promise that fails is not kept. */
+export class Newest<T> {
+  private readonly values = new Map<string, T>();
+
+  constructor(private readonly most: number) {}
+
+  get(key: string, make: () => T): T {
+    const value = this.values.get(key) ?? make();
+    this.values.delete(key);
+    this.values.set(key, value);
+    if (value instanceof Promise) value.catch(() => this.values.delete(key));
+    if (this.values.size > this.most) this.values.delete(this.values.keys().next().value!);
+    return value;
+  }
+
+  clear(): void {
+    this.values.clear();
+  }
+}
+
+/**
+ * The JSON at a path.
+ *
+ * @param body sent by POST, where there is one
+ * @throws Unanswered with the server's own sentence, or one about the connection
+ */
+export async function jsonAt<T>(path: string, body?: object): Promise<T> {
+  const reply = await answerAt(path, body);
+  const parsed: unknown = await reply.json().catch(() => null);
+  if (reply.ok && parsed !== null) return parsed as T;
+  const { error, remedy } = (parsed ?? {}) as Partial<ExploreError>;
+  throw new Unanswered(error ?? `${path} could not be read (${reply.status}).`, remedy ?? null);
+}
+
+/** The answer of whatever serves this page. @throws Unanswered where there is none */
+export async function answerAt(path: string, body?: object): Promise<Response> {
+  const post = { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } };
+  try {
+    return await fetch(path, body === undefined ? { cache: 'no-cache' } : post);
+  } catch {
+    const remedy = 'Check that it is still running, then try again. What you typed is kept on this page.';
+    throw new Unanswered('The server of this page does not answer.', remedy);
+  }
+}
+
+function statusText({ model, waiting, seconds }: ExploreStatus): string {
+  if (model === 'closed' || model === 'opening') return `Opening the model, ${Math.round(seconds)} s`;
+  return waiting > 1 ? `Waiting for ${waiting - 1} other ${waiting === 2 ? 'text' : 'texts'}` : 'Running the model';
+}
