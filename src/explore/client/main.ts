@@ -1,13 +1,13 @@
 import { el, refill } from './dom.js';
 import { Explorer } from './explorer.js';
-import { openSource } from './open-source.js';
+import { sourceOfPage } from './open-source.js';
 import { problemText } from './trouble.js';
 
 /** Opens the page's data, and shows what its address asks for. */
 async function start(): Promise<void> {
   const main = document.querySelector('main')!;
   try {
-    const source = await openSource();
+    const source = await sourceOfPage();
     const empty = source.index.saes.length === 0;
     if (empty) refill(main, el('p', { class: 'none' }, 'There is no SAE in this folder.'));
     else new Explorer(source, main).start();

@@ -3,7 +3,7 @@ import { EmbeddedSource } from './embedded-source.js';
 import { jsonAt, LiveSource, type Source } from './source.js';
 
 /** The page's data: in the page itself, or where its index says. */
-export async function openSource(): Promise<Source> {
+export async function sourceOfPage(): Promise<Source> {
   const embedded = document.getElementById('data');
   if (embedded) return new EmbeddedSource(JSON.parse(embedded.textContent ?? '{}'));
   const index = await jsonAt<ExploreIndex>('data/index.json');
