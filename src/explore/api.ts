@@ -266,6 +266,8 @@ export interface TokenFeature {
   readonly feature: number;
   readonly value: number;
   readonly label: string | null;
+  /** Tokens at its strongest peaks in the folder's text. */
+  readonly tokens: readonly string[];
 }
 
 /** GET api/status: how far a text that is being tried is; to be asked while one waits for POST api/text. */
