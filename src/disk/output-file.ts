@@ -100,15 +100,20 @@ export class JsonLines<T> {
   }
 
   /** @throws Refusal where the line cannot be written, of which nothing stays then, or the file was deleted */
-  async append(line: T): Promise<void> {
-    this.last = line;
+  append(line: T): Promise<void> {
+    return this.appendAll([line]);
+  }
+
+  /** Appends several lines: all of them, or where it throws, none. */
+  async appendAll(lines: readonly T[]): Promise<void> {
+    this.last = lines.at(-1) ?? this.last;
     const { size, nlink } = await this.file.stat();
     // Writing to it would succeed, and nobody would ever read it.
     if (nlink === 0)
       throw new Refusal(`${this.path} was deleted while it was written.`, 'Check --out.', 'disk/out-deleted');
     await requireStillOwner(dirname(this.path));
     try {
-      await this.file.appendFile(`${JSON.stringify(line)}\n`);
+      await this.file.appendFile(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
     } catch (cause) {
       await this.file.truncate(size).catch(() => {});
       throw refusedWrite(this.path, cause);

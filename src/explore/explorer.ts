@@ -1,0 +1,107 @@
+import { join } from 'node:path';
+import { Refusal } from '../errors/refusal.js';
+import type { FeaturesOfSae } from '../features/folder.js';
+import type { Progress } from '../progress/progress.js';
+import type { ExploreIndex, ExploreSae } from './api.js';
+import { loadColumns, openFeatureTables } from './feature-columns.js';
+import { type FeatureFolder, openFeatureFolder } from './feature-folder.js';
+import { FeaturePages } from './feature-pages.js';
+import { GroupCache } from './group-cache.js';
+import { LabelFile } from './labels.js';
+import { type FeatureColumns, FeatureLists } from './query.js';
+
+/** An SAE of a folder of features, ready to be asked. */
+export interface ExploredSae {
+  readonly record: FeaturesOfSae;
+  readonly columns: FeatureColumns;
+  readonly lists: FeatureLists;
+  readonly pages: FeaturePages;
+  readonly labels: LabelFile;
+}
+
+/** A folder of features, open. */
+export interface ExploredFolder extends FeatureFolder {
+  /** By the name that stands in paths. */
+  readonly saes: ReadonlyMap<string, ExploredSae>;
+}
+
+/**
+ * Opens a folder of features and reads what lists need into memory, 96 bytes per feature.
+ *
+ * @param only names of SAEs; all where it is left out
+ * @throws Refusal where it is not such a folder, or a file is damaged
+ */
+export async function exploreFolder(
+  path: string,
+  progress: Progress,
+  only?: readonly string[],
+): Promise<ExploredFolder> {
+  const folder = await openFeatureFolder(path);
+  const cache = new GroupCache();
+  const saes = new Map<string, ExploredSae>();
+  for (const record of chosenSaes(folder, path, only)) {
+    const directory = join(folder.directory, record.folder);
+    const tables = await openFeatureTables(directory, record.d_sae);
+    const columns = await loadColumns(tables, record, progress);
+    const labels = await LabelFile.read(directory, record.d_sae);
+    const lists = new FeatureLists(columns, folder.vocabulary, () => labels);
+    const around = { vocabulary: folder.vocabulary, lists, labels: () => labels };
+    const pages = new FeaturePages(record, directory, tables, around, cache);
+    saes.set(record.folder, { record, columns, lists, pages, labels });
+  }
+  return { ...folder, saes };
+}
+
+/**
+ * The SAEs of a folder that are meant.
+ *
+ * @throws Refusal for a name that none has
+ */
+export function chosenSaes(
+  { record }: Pick<FeatureFolder, 'record'>,
+  path: string,
+  only?: readonly string[],
+): FeaturesOfSae[] {
+  const names = record.saes.map(({ folder }) => folder).join(', ');
+  for (const name of only ?? []) {
+    if (!record.saes.some(({ folder }) => folder === name))
+      throw new Refusal(`${path} has no SAE "${name}".`, `It has ${names}.`, 'explore/no-sae');
+  }
+  return record.saes.filter(({ folder }) => only?.includes(folder) ?? true);
+}
+
+/** data/index.json */
+export function indexOf(
+  explorer: ExploredFolder,
+  live: ExploreIndex['live'],
+  shape: Pick<ExploreIndex, 'packed' | 'only'> = { packed: null, only: null },
+): ExploreIndex {
+  const { title, record, saes } = explorer;
+  return {
+    title,
+    model: record.model.name,
+    corpus: record.corpus,
+    tokens: record.tokens,
+    contexts: record.contexts,
+    contextLength: record.context,
+    saes: [...saes.values()].map(summaryOf),
+    live,
+    ...shape,
+  };
+}
+
+function summaryOf({ record, columns, labels }: ExploredSae): ExploreSae {
+  return {
+    name: record.folder,
+    architecture: record.architecture,
+    hook: record.hook,
+    hookOut: record.hook_out ?? null,
+    dIn: record.d_in,
+    dSae: record.d_sae,
+    k: record.k ?? null,
+    alive: record.alive,
+    labelled: labels.byFeature.size,
+    max: columns.numbers.max.reduce((most, max) => Math.max(most, max), 0),
+    cofiringTokens: record.cofiring_tokens,
+  };
+}

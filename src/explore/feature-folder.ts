@@ -1,0 +1,89 @@
+import { stat } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { checkJson, readJsonFile } from '../disk/json.js';
+import { Refusal } from '../errors/refusal.js';
+import {
+  FEATURES_FILE,
+  type FeaturesOfSae,
+  type FeaturesRecord,
+  featuresRecord,
+  VOCABULARY_COLUMNS,
+  VOCABULARY_FILE,
+} from '../features/folder.js';
+import { ParquetTable } from './parquet-table.js';
+import { TokenTexts } from './query.js';
+
+const AGAIN = 'Collect the features again (`sae-pipe features`), or fetch the folder again.';
+/** Bytes of features.json, at most. */
+const MOST_RECORD = 2 ** 24;
+
+/** A folder that `features` wrote. */
+export interface FeatureFolder {
+  /** Absolute. */
+  readonly directory: string;
+  readonly title: string;
+  readonly record: FeaturesRecord;
+  readonly vocabulary: TokenTexts;
+}
+
+/**
+ * Opens a folder of features: its record and the texts of tokens.
+ *
+ * @throws Refusal where it is not one, or a file is damaged
+ */
+export async function openFeatureFolder(path: string): Promise<FeatureFolder> {
+  const directory = resolve(path);
+  const found = await stat(directory).catch(() => undefined);
+  if (!found?.isDirectory()) {
+    throw new Refusal(
+      found ? `${path} is not a directory.` : `There is no directory ${path}.`,
+      'Give the --out of `sae-pipe features`.',
+      'explore/no-directory',
+    );
+  }
+  const recordPath = join(directory, FEATURES_FILE);
+  const json = await readJsonFile(
+    recordPath,
+    [
+      `${path} holds no ${FEATURES_FILE}, so it is not a folder of features, or not a finished one.`,
+      'Give the --out of `sae-pipe features`; where that was stopped, finish it first.',
+      'explore/no-record',
+    ],
+    AGAIN,
+    MOST_RECORD,
+  );
+  const record = checkJson(featuresRecord, json, recordPath, AGAIN);
+  checkNames(record.saes, recordPath);
+  return {
+    directory,
+    title: basename(directory) || directory,
+    record,
+    vocabulary: await readVocabulary(join(directory, VOCABULARY_FILE), record.model.vocabulary),
+  };
+}
+
+/** Directories of two SAEs must not be one, on file systems that do not tell case apart either. */
+function checkNames(saes: readonly FeaturesOfSae[], path: string): void {
+  const folders = new Set(saes.map(({ folder }) => folder.toLowerCase()));
+  if (folders.size !== saes.length)
+    throw new Refusal(`${path} names one directory for two SAEs.`, AGAIN, 'explore/broken-file');
+}
+
+/** Tokens that a model may have: four times as many as any has. */
+const MOST_TOKENS = 2 ** 20;
+
+async function readVocabulary(path: string, expected: number): Promise<TokenTexts> {
+  const table = await ParquetTable.open(path, VOCABULARY_COLUMNS);
+  const broken = (what: string) => new Refusal(`${path} ${what}.`, AGAIN, 'explore/broken-file');
+  if (table.rows !== expected || table.rows > MOST_TOKENS)
+    throw broken(`has ${table.rows} tokens, and ${FEATURES_FILE} says ${expected}`);
+  const texts: string[] = [];
+  for (let group = 0; group < table.groups; group++) {
+    const { id, text } = await table.read(group, ['id', 'text']);
+    for (const [i, one] of (text.values as string[]).entries()) {
+      if (id.values[i] !== texts.length) throw broken('does not have its tokens in order');
+      texts.push(one);
+    }
+  }
+  return new TokenTexts(texts);
+}

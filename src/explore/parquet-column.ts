@@ -1,0 +1,321 @@
+import { parquetHeader } from 'hyparquet/src/column.js';
+import { snappyUncompress } from 'hyparquet/src/snappy.js';
+
+// A decoder of numbers and lists of numbers into typed arrays. hyparquet's own gives an array per list, which takes ten
+// times as long, and believes every length that it finds in a file; here none is believed.
+
+/** Element types of a column. */
+export type ColumnType = 'INT32' | 'INT64' | 'FLOAT' | 'DOUBLE' | 'BYTE_ARRAY';
+
+/** Values of a column of some rows: INT64 as numbers, BYTE_ARRAY as text. */
+export interface DecodedColumn<V extends ColumnValues = ColumnValues> {
+  readonly values: V;
+  /** Of lists [rows + 1]: row i has values offsets[i] … offsets[i + 1] − 1. Null where each row has one value. */
+  readonly offsets: Int32Array | null;
+}
+export type ColumnValues = Int32Array | Float32Array | Float64Array | string[];
+
+/** What the footer of a file says of a column in one row group. */
+export interface ColumnChunk {
+  readonly type: ColumnType;
+  /** Definition level of a value, and of an entry of the list; 0 where a row has one value that is always there. */
+  readonly maxDefinition: number;
+  /** 0: no list. */
+  readonly listDefinition: number;
+  readonly codec: 'SNAPPY' | 'UNCOMPRESSED';
+  readonly rows: number;
+  /** Values, an empty list counted as one. */
+  readonly entries: number;
+}
+
+/** Most entries of one chunk that are decoded. */
+export const MOST_DECODED = 2 ** 23;
+/** Bytes of a page, at most. */
+const MOST_PAGE = 2 ** 27;
+/** Values of a dictionary, at most. */
+const MOST_DICTIONARY = 2 ** 22;
+/** Snappy writes a copy of 64 bytes into 3: what claims to be packed tighter is damaged. */
+const TIGHTEST = 64;
+
+const ARRAYS = { INT32: Int32Array, FLOAT: Float32Array, DOUBLE: Float64Array, INT64: BigInt64Array } as const;
+
+/**
+ * Decodes a column of a row group.
+ *
+ * @param bytes its dictionary and pages
+ * @throws Error saying what is wrong with them
+ */
+export function decodeColumn(bytes: Uint8Array, chunk: ColumnChunk): DecodedColumn {
+  if (!(chunk.entries >= 0 && chunk.entries <= MOST_DECODED))
+    throw new Error(`a column claims ${chunk.entries} values`);
+  const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), offset: 0 };
+  const sink = new Sink(chunk);
+  let dictionary: ColumnValues | undefined;
+  while (sink.entries < chunk.entries) {
+    if (reader.offset >= bytes.length) throw new Error('a column ends before its last row');
+    const header = parquetHeader(reader);
+    const packed = header.compressed_page_size;
+    if (!(packed >= 0 && packed <= bytes.length - reader.offset)) throw new Error('a page reaches beyond its column');
+    const page = bytes.subarray(reader.offset, reader.offset + packed);
+    reader.offset += packed;
+    const whole = header.uncompressed_page_size;
+    if (header.type === 'DICTIONARY_PAGE') {
+      const count = header.dictionary_page_header?.num_values ?? -1;
+      if (!(count >= 0 && count <= MOST_DICTIONARY)) throw new Error(`a dictionary claims ${count} values`);
+      dictionary = plainValues(unpacked(page, whole, chunk.codec), chunk.type, count);
+    } else if (header.data_page_header_v2) {
+      takePage2(sink, page, whole, header.data_page_header_v2, dictionary);
+    } else if (header.data_page_header) {
+      takePage1(sink, unpacked(page, whole, chunk.codec), header.data_page_header, dictionary);
+    } else if (header.type !== 'INDEX_PAGE') throw new Error('a page is of an unknown kind');
+  }
+  return sink.column();
+}
+
+/** What has been decoded so far. */
+class Sink {
+  entries = 0;
+  private rows = 0;
+  private count = 0;
+  private readonly values: ColumnValues;
+  private readonly offsets: Int32Array | null;
+
+  constructor(readonly chunk: ColumnChunk) {
+    const { type, rows, entries, listDefinition } = chunk;
+    if (listDefinition === 0 && rows !== entries) throw new Error('a column has another number of values than rows');
+    this.values = type === 'BYTE_ARRAY' ? [] : type === 'INT64' ? new Float64Array(entries) : new ARRAYS[type](entries);
+    this.offsets = listDefinition === 0 ? null : new Int32Array(rows + 1);
+  }
+
+  /**
+   * Takes the entries of a page.
+   *
+   * @param repetition per entry, 0 where it begins a row; null without lists
+   * @param definition per entry; null where every entry has a value
+   * @param valuesOf given how many there are
+   */
+  take(
+    entries: number,
+    repetition: Uint8Array | null,
+    definition: Uint8Array | null,
+    valuesOf: (count: number) => ColumnValues,
+  ): void {
+    const { chunk, offsets } = this;
+    const { maxDefinition, listDefinition } = chunk;
+    let found = entries;
+    if (definition || repetition) {
+      found = 0;
+      for (let i = 0; i < entries; i++) {
+        if (repetition?.[i] === 0) {
+          if (this.rows >= chunk.rows) throw new Error('a column has more rows than its group');
+          offsets![this.rows++] = this.count + found;
+        } else if (repetition && this.rows === 0) throw new Error('a column begins within a row');
+        const level = definition === null ? maxDefinition : definition[i]!;
+        if (level === maxDefinition) found++;
+        else if (level >= listDefinition) throw new Error('a column has nulls');
+      }
+    }
+    this.append(valuesOf(found), found);
+    this.entries += entries;
+  }
+
+  private append(values: ColumnValues, count: number): void {
+    if (values.length !== count) throw new Error('a page does not have the values that it claims');
+    if (Array.isArray(this.values)) for (const text of values as string[]) this.values.push(text);
+    else this.values.set(values as Float64Array, this.count);
+    this.count += count;
+  }
+
+  column(): DecodedColumn {
+    const { chunk, offsets, count, values } = this;
+    if (offsets) {
+      if (this.rows !== chunk.rows) throw new Error('a column has fewer rows than its group');
+      offsets[chunk.rows] = count;
+    }
+    return { values: values.length === count ? values : (values.slice(0, count) as ColumnValues), offsets };
+  }
+}
+
+interface PageFacts {
+  readonly num_values: number;
+  readonly encoding: string;
+}
+
+const levelBits = (most: number) => 32 - Math.clz32(most);
+
+function checkEntries(sink: Sink, { num_values: entries }: PageFacts): void {
+  if (!(entries >= 0 && entries <= sink.chunk.entries - sink.entries))
+    throw new Error('a page has more values than its column');
+}
+
+/** A page of the second version: levels stand before what is compressed. */
+function takePage2(
+  sink: Sink,
+  page: Uint8Array,
+  whole: number,
+  facts: PageFacts & {
+    readonly repetition_levels_byte_length: number;
+    readonly definition_levels_byte_length: number;
+    readonly is_compressed?: boolean;
+  },
+  dictionary: ColumnValues | undefined,
+): void {
+  checkEntries(sink, facts);
+  const { chunk } = sink;
+  const { repetition_levels_byte_length: repeated, definition_levels_byte_length: defined } = facts;
+  const levels = repeated + defined;
+  if (!(repeated >= 0 && defined >= 0 && levels <= page.length)) throw new Error('levels reach beyond their page');
+  const entries = facts.num_values;
+  const repetition = chunk.listDefinition > 0 ? levelsIn(page, 0, repeated, 1, entries) : null;
+  const definition =
+    chunk.maxDefinition > 0 ? levelsIn(page, repeated, levels, levelBits(chunk.maxDefinition), entries) : null;
+  const rest = page.subarray(levels);
+  const packed = facts.is_compressed === false ? 'UNCOMPRESSED' : chunk.codec;
+  sink.take(entries, repetition, definition, (count) =>
+    encodedValues(unpacked(rest, whole - levels, packed), facts.encoding, chunk.type, count, dictionary),
+  );
+}
+
+/** A page of the first version: all of it is compressed, and levels say their own length. */
+function takePage1(sink: Sink, page: Uint8Array, facts: PageFacts, dictionary: ColumnValues | undefined): void {
+  checkEntries(sink, facts);
+  const { chunk } = sink;
+  const entries = facts.num_values;
+  let at = 0;
+  const next = (bits: number) => {
+    if (at + 4 > page.length) throw new Error('levels reach beyond their page');
+    const length = new DataView(page.buffer, page.byteOffset + at).getUint32(0, true);
+    if (length > page.length - at - 4) throw new Error('levels reach beyond their page');
+    at += 4 + length;
+    return levelsIn(page, at - length, at, bits, entries);
+  };
+  const repetition = chunk.listDefinition > 0 ? next(1) : null;
+  const definition = chunk.maxDefinition > 0 ? next(levelBits(chunk.maxDefinition)) : null;
+  sink.take(entries, repetition, definition, (count) =>
+    encodedValues(page.subarray(at), facts.encoding, chunk.type, count, dictionary),
+  );
+}
+
+function unpacked(page: Uint8Array, whole: number, codec: ColumnChunk['codec']): Uint8Array {
+  if (!(whole >= 0 && whole <= MOST_PAGE && whole <= TIGHTEST * (page.length + 1)))
+    throw new Error(`a page claims ${whole} bytes`);
+  if (codec === 'UNCOMPRESSED') {
+    if (page.length !== whole) throw new Error('a page does not have the bytes that it claims');
+    return page;
+  }
+  const bytes = new Uint8Array(whole);
+  if (whole > 0) snappyUncompress(page, bytes);
+  return bytes;
+}
+
+function encodedValues(
+  bytes: Uint8Array,
+  encoding: string,
+  type: ColumnType,
+  count: number,
+  dictionary: ColumnValues | undefined,
+): ColumnValues {
+  if (encoding === 'PLAIN') return plainValues(bytes, type, count);
+  if (encoding !== 'RLE_DICTIONARY' && encoding !== 'PLAIN_DICTIONARY')
+    throw new Error(`a page is encoded as ${encoding}, which is not supported`);
+  if (!dictionary) throw new Error('a page has no dictionary');
+  const width = count === 0 ? 0 : (bytes[0] ?? 255);
+  if (width > 24) throw new Error('a page has places that are too wide');
+  const places = new Uint32Array(count);
+  runs(bytes, 1, bytes.length, width, places);
+  const values = Array.isArray(dictionary)
+    ? new Array<string>(count)
+    : new (dictionary.constructor as Float64ArrayConstructor)(count);
+  const last = dictionary.length;
+  for (let i = 0; i < count; i++) {
+    const place = places[i]!;
+    if (place >= last) throw new Error('a page names a place beyond its dictionary');
+    values[i] = dictionary[place] as never;
+  }
+  return values;
+}
+
+function plainValues(bytes: Uint8Array, type: ColumnType, count: number): ColumnValues {
+  if (type === 'BYTE_ARRAY') return plainTexts(bytes, count);
+  const array = ARRAYS[type];
+  const length = count * array.BYTES_PER_ELEMENT;
+  if (length > bytes.length) throw new Error('a page does not have the values that it claims');
+  // A copy: values need not stand where their size wants them.
+  const copy = bytes.slice(0, length).buffer;
+  if (type !== 'INT64') return new array(copy) as ColumnValues;
+  const values = new Float64Array(count);
+  for (const [i, value] of new BigInt64Array(copy).entries()) values[i] = Number(value);
+  return values;
+}
+
+function plainTexts(bytes: Uint8Array, count: number): string[] {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const texts: string[] = [];
+  let at = 0;
+  for (let i = 0; i < count; i++) {
+    if (at + 4 > buffer.length) throw new Error('a page does not have the values that it claims');
+    const end = at + 4 + buffer.readUInt32LE(at);
+    if (end > buffer.length) throw new Error('a text reaches beyond its page');
+    texts.push(buffer.toString('utf8', at + 4, end));
+    at = end;
+  }
+  return texts;
+}
+
+function levelsIn(bytes: Uint8Array, from: number, to: number, width: number, count: number): Uint8Array {
+  const levels = new Uint8Array(count);
+  runs(bytes, from, to, width, levels);
+  return levels;
+}
+
+/** Fills `into` from the hybrid of runs and packed bits that stands in bytes [from, to), values of `width` bits. */
+function runs(bytes: Uint8Array, from: number, to: number, width: number, into: Uint8Array | Uint32Array): void {
+  if (width === 0) return;
+  const mask = 2 ** width - 1;
+  const valueBytes = (width + 7) >> 3;
+  let at = from;
+  for (let done = 0; done < into.length; ) {
+    let header = 0;
+    for (let shift = 0; ; shift += 7) {
+      if (at >= to || shift > 28) throw new Error('a run is cut short');
+      const byte = bytes[at++]!;
+      header += (byte & 0x7f) * 2 ** shift;
+      if (byte < 0x80) break;
+    }
+    const packed = header % 2 === 1;
+    const half = Math.floor(header / 2);
+    const count = Math.min(packed ? half * 8 : half, into.length - done);
+    if (at + (packed ? Math.ceil((count * width) / 8) : valueBytes) > to) throw new Error('a run is cut short');
+    if (packed) {
+      unpackBits(bytes, at, width, mask, into.subarray(done, done + count));
+      at = Math.min(to, at + half * width);
+    } else {
+      let value = 0;
+      for (let b = 0; b < valueBytes; b++) value |= bytes[at + b]! << (8 * b);
+      into.fill(value, done, done + count);
+      at += valueBytes;
+    }
+    done += count;
+  }
+}
+
+function unpackBits(
+  bytes: Uint8Array,
+  from: number,
+  width: number,
+  mask: number,
+  into: Uint8Array | Uint32Array,
+): void {
+  let at = from;
+  let bits = 0;
+  let data = 0;
+  for (let i = 0; i < into.length; i++) {
+    while (bits < width) {
+      data |= bytes[at++]! << bits;
+      bits += 8;
+    }
+    into[i] = data & mask;
+    data >>>= width;
+    bits -= width;
+  }
+}

@@ -1,0 +1,192 @@
+import type { IncomingMessage } from 'node:http';
+import { z } from 'zod';
+import { Refusal } from '../errors/refusal.js';
+import { jsonBody, NotTaken } from '../http/json-body.js';
+import { type HttpReply, hasBody, LIMITS, type Listening, listenLocally } from '../http/local-server.js';
+import {
+  type ExploreError,
+  type ExploreIndex,
+  type ExploreStatus,
+  type FeatureLabel,
+  MOST_LABEL,
+  MOST_NOTE,
+  MOST_TRIED_TEXT,
+  type TextReply,
+  type TextRequest,
+} from './api.js';
+import { type ExploredFolder, type ExploredSae, indexOf } from './explorer.js';
+import { askedList, WrongQuery } from './list-query.js';
+
+/** A file of the pages: the browser's side of them. */
+export interface SiteFile {
+  readonly body: Uint8Array;
+  readonly type: string;
+}
+
+/** What runs texts through the model. */
+export interface TextTrial {
+  status(): ExploreStatus;
+  /** @throws NotTaken where too many wait, Refusal where the model cannot be opened */
+  tryText(request: TextRequest): Promise<TextReply>;
+}
+
+/** What a server of pages has. */
+export interface SiteParts {
+  readonly explorer: ExploredFolder;
+  /** By path, without the leading slash; index.html is also the page itself. */
+  readonly files: ReadonlyMap<string, SiteFile>;
+  /** Why labels cannot be saved; null where they can. */
+  readonly readOnly: string | null;
+  /** Null without --model. */
+  readonly trial: TextTrial | null;
+}
+
+/** Bytes of the body of a POST, at most. */
+const MOST_BODY = 2 ** 17;
+
+/** Answers the requests of the pages. Nothing of a request reaches the file system but the number of a feature. */
+export class ExploreSite {
+  constructor(private readonly parts: SiteParts) {}
+
+  /** @param hosts names of the server, with the port */
+  async answer(request: IncomingMessage, hosts: readonly string[]): Promise<HttpReply> {
+    const { method, url = '' } = request;
+    const [path = '', search] = url.split(/\?(.*)/s) as [string, string | undefined];
+    try {
+      if (method === 'POST') return await this.post(path, request, hosts);
+      if (method !== 'GET' && method !== 'HEAD') {
+        return { ...failure(405, 'Only GET, HEAD and POST.'), headers: { Allow: 'GET, HEAD, POST' } };
+      }
+      if (hasBody(request)) throw new NotTaken(413, 'A request has no body here.');
+      return await this.get(path, search);
+    } catch (error) {
+      return failureOf(error);
+    }
+  }
+
+  private async get(path: string, search: string | undefined): Promise<HttpReply> {
+    const { explorer, files, trial } = this.parts;
+    const file = search === undefined ? files.get(path === '/' ? 'index.html' : path.slice(1)) : undefined;
+    if (file) return { status: 200, ...file };
+    if (path === '/data/index.json') return json(indexOf(explorer, this.live()));
+    if (path === '/api/status') return json(trial?.status() ?? { model: 'none', waiting: 0, seconds: 0 });
+    const [, name = '', rest = ''] = /^\/data\/([A-Za-z0-9._-]+)\/([a-z0-9/.]+)$/.exec(path) ?? [];
+    const sae = explorer.saes.get(name);
+    if (!sae) return NOTHING;
+    if (rest === 'list') return json(sae.lists.list(askedList(new URLSearchParams(search ?? ''))));
+    if (search !== undefined) return NOTHING;
+    if (rest === 'scatter.json') return json(sae.lists.scatter());
+    if (rest === 'labels.json') return json(sae.labels.all());
+    const feature = /^features\/(0|[1-9]\d{0,8})\.json$/.exec(rest)?.[1];
+    return feature === undefined ? NOTHING : this.feature(sae, Number(feature));
+  }
+
+  private async feature(sae: ExploredSae, feature: number): Promise<HttpReply> {
+    const { d_sae: features, folder } = sae.record;
+    if (feature >= features) return failure(404, `${folder} has features 0 to ${features - 1}.`);
+    return json(await sae.pages.page(feature));
+  }
+
+  private async post(path: string, request: IncomingMessage, hosts: readonly string[]): Promise<HttpReply> {
+    if (path === '/api/labels') return json(await this.label(await jsonBody(request, hosts, MOST_BODY)));
+    if (path === '/api/text') return json(await this.text(await jsonBody(request, hosts, MOST_BODY)));
+    throw new NotTaken(404, NOWHERE);
+  }
+
+  private async label(body: unknown): Promise<FeatureLabel> {
+    const { readOnly } = this.parts;
+    const { sae: name, feature, label, note } = checked(labelRequest, body);
+    if (readOnly !== null) throw new NotTaken(409, readOnly);
+    const sae = this.sae(name);
+    if (feature >= sae.record.d_sae) throw new NotTaken(404, `${name} has no feature ${feature}.`);
+    const [saved] = await sae.labels.save([{ feature, label, note }]);
+    return saved!;
+  }
+
+  private async text(body: unknown): Promise<TextReply> {
+    const { trial } = this.parts;
+    if (!trial) throw new NotTaken(409, 'Texts are tried where explore is given a model: add --model.');
+    const request = checked(textRequest, body);
+    for (const name of request.saes ?? []) this.sae(name);
+    if (request.feature) {
+      const { sae: name, feature } = request.feature;
+      if (feature >= this.sae(name).record.d_sae) throw new NotTaken(404, `${name} has no feature ${feature}.`);
+    }
+    return trial.tryText(request);
+  }
+
+  private sae(name: string): ExploredSae {
+    const sae = this.parts.explorer.saes.get(name);
+    if (!sae) throw new NotTaken(404, 'There is no SAE of that name.');
+    return sae;
+  }
+
+  private live(): ExploreIndex['live'] {
+    return { list: true, labels: this.parts.readOnly === null, text: this.parts.trial !== null };
+  }
+}
+
+const labelRequest = z.strictObject({
+  sae: z.string(),
+  feature: z.number().int().nonnegative(),
+  label: z.string().max(MOST_LABEL).nullable(),
+  note: z.string().max(MOST_NOTE).nullable(),
+});
+
+/** Features per token, where it is not said, and at most. */
+const textRequest = z.strictObject({
+  text: z.string().min(1).max(MOST_TRIED_TEXT),
+  saes: z.array(z.string()).min(1).max(1000).optional(),
+  count: z.number().int().min(1).max(20).optional(),
+  feature: z.strictObject({ sae: z.string(), feature: z.number().int().nonnegative() }).optional(),
+});
+
+function checked<S extends z.ZodType>(schema: S, body: unknown): z.infer<S> {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  throw new NotTaken(400, `${issue.path.join('.') || 'The body'}: ${issue.message}.`);
+}
+
+const json = (value: unknown, status = 200): HttpReply => ({
+  status,
+  body: Buffer.from(JSON.stringify(value)),
+  type: 'application/json; charset=utf-8',
+});
+
+const failure = (status: number, error: string, remedy: string | null = null): HttpReply =>
+  json({ error, remedy } satisfies ExploreError, status);
+
+const NOWHERE = 'There is nothing here; the page is at /.';
+const NOTHING = failure(404, NOWHERE);
+
+/** The reply for what went wrong; of what nobody expected, nothing is told. */
+function failureOf(error: unknown): HttpReply {
+  if (error instanceof WrongQuery) return failure(400, error.message);
+  // What was not read of a request's body would be taken for the next request.
+  if (error instanceof NotTaken) return { ...failure(error.status, error.message), headers: { Connection: 'close' } };
+  if (error instanceof Refusal) return failure(500, error.message, error.remedy ?? null);
+  return failure(500, 'This could not be computed.');
+}
+
+/**
+ * Serves the pages of a folder of features on 127.0.0.1.
+ *
+ * @param policy what a browser may do with them (Content-Security-Policy)
+ * @param port 0: any that is free
+ * @throws Refusal where the port cannot be had
+ */
+export function serveFeatures(
+  parts: SiteParts,
+  policy: string,
+  port: number,
+  limits: typeof LIMITS = LIMITS,
+): Promise<Listening> {
+  const site = new ExploreSite(parts);
+  return listenLocally({
+    ...{ port, limits, policy },
+    codes: ['explore/port-in-use', 'explore/port-refused'],
+    answer: (request, hosts) => site.answer(request, hosts),
+    failed: failure(500, 'This could not be computed.'),
+  });
+}

@@ -1,0 +1,162 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { RefusalCode } from '../errors/codes.js';
+import { Refusal, type StopSignal } from '../errors/refusal.js';
+import type { StopRequest } from '../progress/progress.js';
+
+const ADDRESS = '127.0.0.1';
+
+/** Bounds on what anyone may ask for at once, and how long they may take (milliseconds). */
+export const LIMITS = {
+  maxHeaderSize: 8192,
+  headersTimeout: 10_000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 5000,
+  /** How often the two above are checked. */
+  connectionsCheckingInterval: 2000,
+  /** A connection on which nothing moves, because its other end does not read, is closed after so long. */
+  idle: 30_000,
+  /** A client has so long to take an answer, however slowly it reads. */
+  answer: 60_000,
+  connections: 64,
+  /** Requests of one connection that wait for their answers; no browser sends a second one before the first is answered. */
+  waiting: 8,
+};
+
+export interface HttpReply {
+  readonly status: number;
+  /** Bytes, made once for all who ask: a client that does not read holds no copy. */
+  readonly body: Uint8Array;
+  /** Of the body; plain text where it is left out. */
+  readonly type?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** A reply of one sentence. */
+export const sentenceReply = (
+  status: number,
+  sentence: string,
+  headers: Readonly<Record<string, string>> = {},
+): HttpReply => ({ status, body: Buffer.from(`${sentence}\n`), headers });
+
+/** A server that listens. */
+export interface Listening {
+  readonly url: string;
+  /** Ends it, connections that are open included. */
+  close(): Promise<void>;
+}
+
+/** How pages are served on 127.0.0.1. */
+export interface LocalPages {
+  /** 0: any that is free. */
+  readonly port: number;
+  readonly limits?: typeof LIMITS;
+  /** What a browser may do with what is served (Content-Security-Policy). */
+  readonly policy: string;
+  /** Of the refusals of a port: it is in use; it may not be used. */
+  readonly codes: readonly [inUse: RefusalCode, refused: RefusalCode];
+  /** Told the names that this server answers to, with the port: those of its own pages. */
+  answer(request: IncomingMessage, hosts: readonly string[]): Promise<HttpReply>;
+  /** The reply where `answer` fails; it is told nothing of why. */
+  readonly failed: HttpReply;
+}
+
+/**
+ * Serves pages on 127.0.0.1, and to its names only: a page elsewhere can make a name of its own point here (DNS
+ * rebinding), and would then be of our origin. Nothing is known here of what is served.
+ *
+ * @throws Refusal where the port cannot be had
+ */
+export async function listenLocally(pages: LocalPages): Promise<Listening> {
+  const { port, limits = LIMITS } = pages;
+  const server = createServer(limits);
+  server.maxConnections = limits.connections;
+  server.timeout = limits.idle;
+  const taken = await listen(server, port, pages.codes);
+  const hosts = [`${ADDRESS}:${taken}`, `localhost:${taken}`];
+  // Browsers leave the port of http out.
+  if (taken === 80) hosts.push(ADDRESS, 'localhost');
+  const waiting = new WeakMap<Socket, number>();
+  server.on('request', (request, response) => {
+    const { socket } = request;
+    const before = waiting.get(socket) ?? 0;
+    if (before >= limits.waiting) {
+      socket.destroy();
+      return;
+    }
+    waiting.set(socket, before + 1);
+    const late = setTimeout(() => socket.destroy(), limits.answer).unref();
+    response.once('close', () => {
+      waiting.set(socket, waiting.get(socket)! - 1);
+      clearTimeout(late);
+    });
+    replyTo(request, hosts, pages)
+      .catch(() => pages.failed)
+      .then((reply) => send(request, response, reply, pages.policy));
+  });
+  return {
+    url: `http://${ADDRESS}:${taken}/`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+async function replyTo(request: IncomingMessage, hosts: readonly string[], { answer }: LocalPages): Promise<HttpReply> {
+  if (!hosts.includes(request.headers.host ?? '')) {
+    return sentenceReply(403, `Open http://${hosts[0]}/ instead; through ssh -L, use the same port on both sides.`);
+  }
+  return answer(request, hosts);
+}
+
+/** Does a request bring a body along? */
+export function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0;
+}
+
+function send(request: IncomingMessage, response: ServerResponse, reply: HttpReply, policy: string): void {
+  const { status, body, type = 'text/plain; charset=utf-8', headers } = reply;
+  const content = status === 304 ? {} : { 'Content-Type': type, 'Content-Length': body.byteLength };
+  response.writeHead(status, {
+    'Content-Security-Policy': policy,
+    'X-Content-Type-Options': 'nosniff',
+    'Cross-Origin-Resource-Policy': 'same-origin',
+    'Referrer-Policy': 'no-referrer',
+    'Cache-Control': 'no-store',
+    ...content,
+    ...headers,
+  });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+/** @returns the port */
+function listen(server: Server, port: number, codes: LocalPages['codes']): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.on('error', (cause: NodeJS.ErrnoException) => reject(refusedPort(port, cause, codes)));
+    server.listen(port, ADDRESS, () => resolve((server.address() as AddressInfo).port));
+  });
+}
+
+function refusedPort(port: number, cause: NodeJS.ErrnoException, [inUse, refused]: LocalPages['codes']): unknown {
+  const another = 'Choose another with --port; 0 takes any that is free.';
+  if (cause.code === 'EADDRINUSE')
+    return new Refusal(`Port ${port} of ${ADDRESS} is in use.`, another, inUse, { cause });
+  if (cause.code === 'EACCES') return new Refusal(`Port ${port} may not be used.`, another, refused, { cause });
+  return cause;
+}
+
+/** How often the stop request is checked (milliseconds). */
+const STOP_INTERVAL = 100;
+
+/** Resolves when the user asks to stop. */
+export function stopAsked(stop: StopRequest): Promise<StopSignal> {
+  return new Promise((resolve) => {
+    const timer = setInterval(() => {
+      if (stop.signal === undefined) return;
+      clearInterval(timer);
+      resolve(stop.signal);
+    }, STOP_INTERVAL);
+  });
+}
