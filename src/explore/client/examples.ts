@@ -17,7 +17,7 @@ export function exampleBands(
     'div',
     { class: `bands ${lines}` },
     bands.map((band) => [
-      el('h3', {}, bandTitle(band), el('span', { class: 'range' }, bandRange(band))),
+      el('h3', {}, bandTitle(band), el('span', { class: 'range' }, bandChoice(band))),
       el(
         'ol',
         { class: 'lines' },
@@ -49,19 +49,20 @@ export function colouredTokens(
     return el(
       'span',
       { class: `t${level > 0 ? ` h${level}` : ''}${isPeak ? ' peak' : ''}`, 'data-i': from + i },
-      runningPieces(token).map(({ text, mark }) => (mark ? el('span', { class: 'mark' }, text) : text)),
+      runningPieces(from + i === 0 ? token.replace(/^[ ▁]/, '') : token).map(({ text, mark }) =>
+        mark ? el('span', { class: 'mark' }, text) : text,
+      ),
     );
   });
 }
 
-function bandTitle({ band }: ExampleBand): string {
-  return band === 0 ? 'Strongest' : `Octave ${band}`;
+function bandTitle({ band, from, to }: ExampleBand): string {
+  return band === 0 ? 'Strongest' : `f from ${activationText(from)} to ${activationText(to)}`;
 }
 
-function bandRange({ band, from, to }: ExampleBand): string {
-  return band === 0
-    ? `${activationText(from)} to ${activationText(to)}`
-    : `${activationText(from)} ≤ f < ${activationText(to)}`;
+/** How the examples of a band were chosen. */
+function bandChoice({ band, examples }: ExampleBand): string {
+  return band === 0 ? 'one per context' : `${examples.length} at random`;
 }
 
 function exampleLine(example: FeatureExample, max: number, shown: Map<Element, FeatureExample>): HTMLElement {

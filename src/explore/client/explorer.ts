@@ -36,6 +36,8 @@ export class Explorer implements PageContext {
   private readonly shortcuts: readonly Shortcut[];
   private place: Place;
   private text: TextView | null = null;
+  /** The newest text that was tried: another feature is seen on it, too. */
+  private tried = '';
 
   constructor(
     readonly source: Source,
@@ -44,7 +46,12 @@ export class Explorer implements PageContext {
     this.place = this.addressed();
     this.shortcuts = this.makeShortcuts();
     this.help = keyHelp(this.shortcuts);
-    this.bar = new TopBar(source.index, this, () => this.help.showModal());
+    this.bar = new TopBar(
+      source.index,
+      this,
+      () => this.tried,
+      () => this.help.showModal(),
+    );
     this.told = (share, what) => this.bar.progress(share, what);
     this.side = new SidePane(this);
     this.list = new ListPane(this, (row) => this.side.mark(row));
@@ -70,6 +77,8 @@ export class Explorer implements PageContext {
     history.replaceState(null, '', address);
     this.show(place);
   };
+
+  readonly warn = (text: string): void => this.bar.warn(text);
 
   readonly announce = (text: string): void => refill(this.aloud, text);
 
@@ -129,6 +138,7 @@ export class Explorer implements PageContext {
 
   private showText(place: TextPlace): void {
     this.text ??= new TextView(place, this);
+    if (place.text !== '') this.tried = place.text;
     if (!this.text.element.isConnected) refill(this.detail, this.text.element);
     this.text.update(place);
   }
@@ -159,12 +169,15 @@ export class Explorer implements PageContext {
     }
   }
 
-  private async step(step: number): Promise<void> {
-    if (this.place.view === 'list') return this.list.focusRow(step);
+  readonly step = async (step: number): Promise<void> => {
+    if (this.place.view === 'list') {
+      this.list.focusRow(step);
+      return;
+    }
     const next = await this.list.beside(step).catch(() => null);
     if (next) this.go(next);
     else this.announce(step > 0 ? 'This is the last feature of the list.' : 'This is the first feature of the list.');
-  }
+  };
 
   private back(): void {
     const { place } = this;
@@ -172,14 +185,27 @@ export class Explorer implements PageContext {
     else if (place.view !== 'list') history.back();
   }
 
-  private compare(): void {
+  readonly compare = (): void => {
     const { place } = this;
     const sae = 'sae' in place ? place.sae : place.left.sae;
     const feature = place.view === 'feature' ? place.feature : null;
     const other = feature === null ? (this.source.index.saes.find(({ name }) => name !== sae)?.name ?? sae) : sae;
     const there: ComparePlace = { view: 'compare', left: { sae, feature }, right: { sae: other, feature: null } };
     this.go(there);
-  }
+  };
+
+  readonly tryText = (): void => {
+    const { place } = this;
+    if (!this.source.index.live.text) return;
+    const sae = 'sae' in place ? place.sae : place.left.sae;
+    this.go({
+      view: 'text',
+      sae,
+      text: this.tried,
+      feature: place.view === 'feature' ? place.feature : null,
+      at: null,
+    });
+  };
 
   private focusField(selector: string): void {
     const field = this.detail.querySelector<HTMLElement>(selector);
@@ -190,12 +216,6 @@ export class Explorer implements PageContext {
     const toggleLines = () => {
       const { place } = this;
       if (place.view === 'feature') this.go({ ...place, lines: place.lines === 'aligned' ? 'wrapped' : 'aligned' });
-    };
-    const toText = () => {
-      const { place } = this;
-      if (!this.source.index.live.text) return;
-      const sae = 'sae' in place ? place.sae : place.left.sae;
-      this.go({ view: 'text', sae, text: '', feature: place.view === 'feature' ? place.feature : null, at: null });
     };
     return [
       { keys: ['/'], meaning: 'search', run: () => this.toSearch() },
@@ -208,7 +228,7 @@ export class Explorer implements PageContext {
       { keys: ['l'], meaning: 'edit the label', run: () => this.focusField('.labels .label') },
       { keys: ['n'], meaning: 'edit the note', run: () => this.focusField('.labels .note') },
       { keys: ['c'], meaning: 'compare', run: () => this.compare() },
-      { keys: ['t'], meaning: 'try a text', run: toText },
+      { keys: ['t'], meaning: 'try a text', run: this.tryText },
       { keys: ['Escape', 'u'], meaning: 'back to the list', run: () => this.back() },
       { keys: ['?'], meaning: 'this help', run: () => this.help.showModal() },
     ];

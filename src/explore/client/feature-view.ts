@@ -23,6 +23,7 @@ export function featureView(page: FeaturePage, place: FeaturePlace, context: Pag
         { class: 'title' },
         el('h1', { tabindex: -1 }, el('span', { class: 'quiet' }, 'Feature '), page.feature),
         el('p', { class: 'quiet' }, saeText(sae)),
+        actions(context),
       ),
       labelEditor(page, context),
       statistics(page),
@@ -44,6 +45,19 @@ export function featureView(page: FeaturePage, place: FeaturePlace, context: Pag
         related,
       ),
     ),
+  );
+}
+
+function actions({ source, step, compare, tryText }: PageContext): HTMLElement {
+  const button = (text: string, title: string, run: () => void) =>
+    el('button', { type: 'button', title, onclick: run }, text);
+  return el(
+    'nav',
+    { 'aria-label': 'Feature' },
+    button('←', 'Previous in the list: k', () => step(-1)),
+    button('→', 'Next in the list: j', () => step(1)),
+    button('Compare', 'Shortcut: c', compare),
+    source.index.live.text && button('Try a text', 'Shortcut: t', tryText),
   );
 }
 

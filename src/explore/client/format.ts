@@ -22,7 +22,8 @@ export function shareText(value: number): string {
   const percent = value * 100;
   if (percent === 0) return '0%';
   if (percent < 0.0001) return `${percent.toExponential(0).replace('e-', 'e−')}%`;
-  const decimals = percent >= 9.95 ? 1 : Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(percent))));
+  const decimals =
+    percent >= 99.95 ? 0 : percent >= 9.95 ? 1 : Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(percent))));
   return `${percent.toFixed(decimals)}%`;
 }
 

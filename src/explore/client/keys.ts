@@ -21,6 +21,8 @@ export function listenForKeys(shortcuts: readonly Shortcut[]): void {
   });
 }
 
+const SIGNS: Readonly<Record<string, string>> = { ArrowDown: '↓', ArrowUp: '↑', Escape: 'Esc' };
+
 /** Lists the shortcuts. */
 export function keyHelp(shortcuts: readonly Shortcut[]): HTMLDialogElement {
   const more: readonly (readonly [readonly string[], string])[] = [
@@ -39,7 +41,7 @@ export function keyHelp(shortcuts: readonly Shortcut[]): HTMLDialogElement {
       el(
         'dt',
         {},
-        keys.map((key) => [el('kbd', {}, key), ' ']),
+        keys.map((key) => [el('kbd', {}, SIGNS[key] ?? key), ' ']),
       ),
       el('dd', {}, meaning),
     ),

@@ -7,7 +7,7 @@ import { Unanswered } from './source.js';
  * The label and the note of a feature: fields that look like text until they are used. They are saved when they are
  * left and on Enter; what could not be saved stays in them, and says so.
  */
-export function labelEditor(page: FeaturePage, { source, announce }: PageContext): HTMLElement {
+export function labelEditor(page: FeaturePage, { source, warn }: PageContext): HTMLElement {
   const { label, note } = page;
   if (!source.index.live.labels) {
     return el(
@@ -29,7 +29,7 @@ export function labelEditor(page: FeaturePage, { source, announce }: PageContext
   const saver = new LabelSaver(page, source, (sentence, failed) => {
     state.classList.toggle('failed', failed);
     refill(state, sentence);
-    if (failed) announce(sentence);
+    if (failed && !state.isConnected) warn(`${page.sae} ${page.feature}, “${name.value || text.value}”: ${sentence}`);
   });
   const save = () => saver.save(name.value, text.value);
   for (const field of [name, text]) field.addEventListener('change', save);

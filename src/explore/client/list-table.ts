@@ -6,6 +6,8 @@ import { activationText, cosineText, logPlace, shareText } from './format.js';
 interface Column {
   readonly title: string;
   readonly meaning: string;
+  /** As it is called where it is chosen from a list, "by …". */
+  readonly by?: string;
   /** What its head sorts by; null: nothing. */
   readonly sorts: ListColumn | null;
   readonly kind: 'id' | 'text' | 'number' | 'number wide';
@@ -18,7 +20,14 @@ const MOST_TOKENS = 6;
 const RAREST = 1e-7;
 
 const COLUMNS: readonly Column[] = [
-  { title: '#', meaning: 'number of the feature', sorts: 'feature', kind: 'id', cell: ({ feature }) => feature },
+  {
+    title: '#',
+    meaning: 'number of the feature',
+    sorts: 'feature',
+    by: 'number',
+    kind: 'id',
+    cell: ({ feature }) => feature,
+  },
   {
     ...{ title: 'Label, or tokens it fires on', meaning: 'strongest first', sorts: null, kind: 'text' },
     cell: ({ label, tokens, max }) =>
@@ -33,26 +42,44 @@ const COLUMNS: readonly Column[] = [
     cell: ({ logits }) => logits.slice(0, MOST_TOKENS).map(tokenChip),
   },
   {
-    ...{ title: 'Frequency', meaning: 'share of tokens with f > 0', sorts: 'frequency', kind: 'number' },
+    ...{
+      title: 'Frequency',
+      meaning: 'share of tokens with f > 0',
+      sorts: 'frequency',
+      by: 'frequency',
+      kind: 'number',
+    },
     cell: ({ frequency }) => [
       shareText(frequency),
       el('span', { class: 'gauge', '--share': logPlace(frequency, RAREST, 1).toFixed(3) }),
     ],
   },
   {
-    ...{ title: 'Max', meaning: 'largest f', sorts: 'max', kind: 'number' },
+    ...{ title: 'Max', meaning: 'largest f', sorts: 'max', by: 'maximum', kind: 'number' },
     cell: ({ max }) => activationText(max),
   },
   {
-    ...{ title: 'Mean', meaning: 'mean of f where it fires', sorts: 'mean', kind: 'number wide' },
+    ...{ title: 'Mean', meaning: 'mean of f where it fires', sorts: 'mean', by: 'mean', kind: 'number wide' },
     cell: ({ mean }) => activationText(mean),
   },
   {
-    ...{ title: 'of x̂', meaning: 'share of the norm of all reconstructions', sorts: 'normShare', kind: 'number wide' },
+    ...{
+      title: 'of x̂',
+      meaning: 'share of the norm of all reconstructions',
+      sorts: 'normShare',
+      by: 'share of x̂',
+      kind: 'number wide',
+    },
     cell: ({ normShare }) => shareText(normShare),
   },
   {
-    ...{ title: 'cos d', meaning: 'cosine to the nearest decoder', sorts: 'decoderCosine', kind: 'number wide' },
+    ...{
+      title: 'cos d',
+      meaning: 'cosine to the nearest decoder',
+      sorts: 'decoderCosine',
+      by: 'nearest decoder',
+      kind: 'number wide',
+    },
     cell: ({ decoderCosine }) => cosineText(decoderCosine),
   },
   {
@@ -60,6 +87,7 @@ const COLUMNS: readonly Column[] = [
       title: 'cos(e, d)',
       meaning: 'cosine of encoder and decoder',
       sorts: 'encoderDecoderCosine',
+      by: 'cos(e, d)',
       kind: 'number wide',
     },
     cell: ({ encoderDecoderCosine }) => cosineText(encoderDecoderCosine),
@@ -67,8 +95,8 @@ const COLUMNS: readonly Column[] = [
 ];
 
 /** The columns by which the table can be sorted, by name. */
-export const sortTitles: readonly (readonly [ListColumn, string])[] = COLUMNS.flatMap(({ sorts, title, meaning }) =>
-  sorts === null ? [] : [[sorts, title === '#' ? 'number' : `${title}: ${meaning}`] as const],
+export const sortTitles: readonly (readonly [ListColumn, string])[] = COLUMNS.flatMap(({ sorts, by }) =>
+  sorts === null || by === undefined ? [] : [[sorts, `by ${by}`] as const],
 );
 
 /** The order that a click on a column's head asks for. */

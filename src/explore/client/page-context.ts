@@ -9,7 +9,15 @@ export interface PageContext {
   go(place: Place, how?: { replace?: boolean }): void;
   /** Says something to those who do not see the page. */
   announce(text: string): void;
+  /** Something failed that nothing on the page shows any more. */
+  warn(text: string): void;
   /** Shows how far something is, in the bar on top. */
   readonly told: Told;
   sae(name: string): ExploreSae;
+  /** To the next feature of the list (1), or the one before (−1). */
+  step(step: number): void;
+  /** Compares what is shown with another of its kind. */
+  compare(): void;
+  /** Tries a text with what is shown. */
+  tryText(): void;
 }

@@ -177,14 +177,20 @@ export class TextView {
 
   private features(features: readonly TokenFeature[]): HTMLElement {
     const most = Math.max(...features.map(({ value }) => value));
-    const rows = features.map(({ feature, value, label }) =>
+    const rows = features.map(({ feature, value, label, tokens }) =>
       el(
         'li',
         { '--share': (value / most).toFixed(4) },
         el(
           'span',
           { class: 'name' },
-          el('a', { href: this.featureHref(feature) }, el('span', { class: 'id' }, feature), ' ', label),
+          el(
+            'a',
+            { href: this.featureHref(feature) },
+            el('span', { class: 'id' }, feature),
+            ' ',
+            label ?? tokens.slice(0, 4).map(tokenChip),
+          ),
         ),
         el(
           'a',

@@ -10,11 +10,13 @@ export class TopBar {
   private readonly links = el('nav', { 'aria-label': 'Views' });
   private readonly bar = el('progress', { max: 1, 'aria-label': 'Progress' });
   private readonly state = el('p', { class: 'progress', hidden: true, role: 'status' });
+  private readonly warning = el('p', { class: 'warning', role: 'alert', hidden: true });
   private place: Place | null = null;
 
   constructor(
     private readonly index: ExploreIndex,
     context: PageContext,
+    private readonly tried: () => string,
     help: () => void,
   ) {
     const options = index.saes.map(({ name }) => el('option', { value: name }, name));
@@ -27,6 +29,7 @@ export class TopBar {
       this.saes,
       this.links,
       this.state,
+      this.warning,
       el('button', { type: 'button', title: 'Keyboard: ?', 'aria-label': 'Keyboard shortcuts', onclick: help }, '?'),
     );
   }
@@ -39,7 +42,7 @@ export class TopBar {
     const other = this.index.saes.find(({ name }) => name !== sae)?.name ?? sae;
     const places: readonly (readonly [string, Place, boolean])[] = [
       ['Features', { view: 'list', sae, query }, place.view === 'list'],
-      ['Text', { view: 'text', sae, text: '', feature: null, at: null }, place.view === 'text'],
+      ['Text', { view: 'text', sae, text: this.tried(), feature: null, at: null }, place.view === 'text'],
       [
         'Compare',
         { view: 'compare', left: { sae, feature: null }, right: { sae: other, feature: null } },
@@ -51,6 +54,15 @@ export class TopBar {
       this.links,
       shown.map(([title, there, here]) => el('a', { href: addressOf(there), 'aria-current': here && 'page' }, title)),
     );
+  }
+
+  /** Shows a sentence until it is closed. */
+  warn(text: string): void {
+    const close = () => {
+      this.warning.hidden = true;
+    };
+    refill(this.warning, text, ' ', el('button', { type: 'button', onclick: close }, 'Close'));
+    this.warning.hidden = false;
   }
 
   /** @param share of the work that is done, 1 at its end; null: not known */

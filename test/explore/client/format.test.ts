@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { activationText, cosineText, logPlace, shareText, signedText } from '../../../src/explore/client/format.js';
+import { HEAT_LEVELS, heatLevel } from '../../../src/explore/client/heat.js';
+import { runningPieces, spokenToken, tokenPieces } from '../../../src/explore/client/token-text.js';
+
+test('numbers keep their significant digits, and no more', () => {
+  const shares = [0, 1, 0.5, 0.0955, 0.00424, 0.00012, 1.5e-6, 2e-9].map(shareText);
+  assert.deepEqual(shares, ['0%', '100%', '50.0%', '9.6%', '0.42%', '0.012%', '0.00015%', '2e−7%']);
+  const activations = [0, 123456.7, 99.96, 12.345, 9.996, 1.005, 0.0123, 0.00001, null, Number.NaN].map(activationText);
+  assert.deepEqual(activations, ['0', '123,457', '100', '12.3', '10.0', '1.00', '0.012', '1.0e−5', '–', '–']);
+  assert.deepEqual(
+    [cosineText(-0.5), cosineText(null), signedText(1.234), signedText(-0.1)],
+    ['−0.50', '–', '+1.23', '−0.10'],
+  );
+});
+
+test('places on a logarithmic scale stay on it', () => {
+  assert.deepEqual(
+    [1e-6, 1e-3, 1, 5, 1e-9, 0].map((value) => logPlace(value, 1e-6, 1)),
+    [0, 0.5, 1, 1, 0, 0],
+  );
+});
+
+test('only 0 has no colour, and the maximum has the last', () => {
+  assert.deepEqual(
+    [0, -1, Number.NaN, 1e-9, 5, 9, 20].map((value) => heatLevel(value, 9)),
+    [0, 0, 0, 1, 5, HEAT_LEVELS, HEAT_LEVELS],
+  );
+  assert.equal(heatLevel(1, 0), 0);
+});
+
+test('white space of a token is to be seen, and its text stays as it is', () => {
+  assert.deepEqual(tokenPieces('▁the<b>'), [
+    { text: '·', mark: true },
+    { text: 'the<b>', mark: false },
+  ]);
+  assert.deepEqual(tokenPieces('\n\n'), [{ text: '↵↵', mark: true }]);
+  assert.deepEqual(tokenPieces(''), [{ text: '∅', mark: true }]);
+  assert.deepEqual(runningPieces('▁ a\n'), [
+    { text: '  ', mark: false },
+    { text: 'a', mark: false },
+    { text: '↵', mark: true },
+  ]);
+  assert.deepEqual(['▁the', '\n', ''].map(spokenToken), ['the', 'white space', 'empty']);
+});
