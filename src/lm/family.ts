@@ -7,7 +7,16 @@ import type { ModelWriter } from './model-writer.js';
  * `model_type` of every language model that can be opened. families/registry.ts has an entry for each, or it does not
  * compile.
  */
-export type ModelType = 'gemma' | 'gemma2' | 'gemma3_text' | 'llama' | 'mistral' | 'qwen2' | 'qwen3';
+export type ModelType =
+  | 'gemma'
+  | 'gemma2'
+  | 'gemma3_text'
+  | 'llama'
+  | 'mistral'
+  | 'qwen2'
+  | 'qwen3'
+  | 'gpt_neox'
+  | 'gpt2';
 
 /** A family of models, one file in families/: it reads config.json; what it makes of it says all the rest. */
 export interface Family {

@@ -70,6 +70,11 @@ export function normWeight(writer: ModelWriter, name: string, { offset }: Pick<R
   return offset ? g.add(stored, g.scalar(1)) : stored;
 }
 
+/** x without its mean over the last dimension. */
+export function centred(g: GraphBuilder, x: Value): Value {
+  return g.sub(x, g.op('ReduceMean', [x, g.ints(-1)], { keepdims: 1 }));
+}
+
 /** Names of a layer norm's weight and bias, [width] both. */
 interface LayerNorm {
   readonly weight: string;

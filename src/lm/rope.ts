@@ -85,6 +85,8 @@ export function parseRope(
     readonly ropeByType: boolean;
     /** Kinds of scaling that its models may have besides `default`. */
     readonly ropeKinds?: readonly string[];
+    /** Width of a head of which a share is rotated, where config.json says no other; absent: all of it is. */
+    readonly rotated?: { readonly width: number; readonly share: number };
   },
   unsupported: UnsupportedModel,
 ): Record<LayerType, Rope> {
@@ -98,10 +100,15 @@ export function parseRope(
     const needs = KINDS[String(kind)]!;
     const parsed = parameters.safeParse(named);
     if (!parsed.success || needs.some((need) => parsed.data[need] == null)) return unsupported(key, value);
-    const known = [...EVERYWHERE, ...needs, 'factor'];
+    const known = [...EVERYWHERE, ...needs, 'factor', ...(family.rotated ? ['partial_rotary_factor'] : [])];
     const odd = Object.keys(parsed.data).find((name) => !known.includes(name) && parsed.data[name as 'factor'] != null);
     if (odd !== undefined) return unsupported(`${key}.${odd}`, parsed.data[odd as 'factor']);
-    return ropeOf(String(kind), parsed.data, parsed.data.rope_theta ?? theta ?? family.ropeTheta[type]);
+    const scaled = ropeOf(String(kind), parsed.data, parsed.data.rope_theta ?? theta ?? family.ropeTheta[type]);
+    if (!family.rotated) return scaled;
+    const { width, share } = family.rotated;
+    const rotated = Math.trunc(width * (parsed.data.partial_rotary_factor ?? share));
+    if (rotated === 0 || rotated % 2 !== 0) return unsupported('partial_rotary_factor', rotated / width);
+    return rotated === width ? scaled : { ...scaled, rotated };
   };
   if (!family.ropeByType) {
     const key = file.rope_parameters == null ? 'rope_scaling' : 'rope_parameters';

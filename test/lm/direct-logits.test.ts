@@ -1,30 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Checkpoint, openCheckpoint, writeModel } from '../../src/lm/checkpoint.js';
+import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { findHook } from '../../src/lm/hooks.js';
-import { GraphBuilder } from '../../src/onnx/graph.js';
-import { onnxRuntime, openSession } from '../../src/onnx/session.js';
 import { readFloats } from '../../src/safetensors/floats.js';
 import { relativeDifference } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
 import { openRandomModel, writeCheckpoint } from './random-model.js';
+import { runDirectLogits } from './run-model.js';
 
 const DIRECTIONS = 3;
-
-/** Direct logits of some directions [3, width] at a hook; null where there is no linear path. */
-async function directLogits(checkpoint: Checkpoint, name: string, directions: Float32Array) {
-  const hook = findHook(name, checkpoint.config);
-  const g = new GraphBuilder('direct');
-  const input = g.input('directions', 'float32', ['n', hook.width]);
-  const logits = writeModel(g, checkpoint, 4).directLogits(hook, input);
-  if (logits === null) return null;
-  g.output('logits', logits, 'float32', ['n', checkpoint.config.vocabulary]);
-  const { Tensor } = await onnxRuntime();
-  const session = await openSession(g.encode());
-  const outputs = await session.run({ directions: new Tensor('float32', directions, [DIRECTIONS, hook.width]) });
-  await session.release();
-  return outputs.logits!.data as Float32Array;
-}
 
 /** x [n, in] times a matrix [out, in]. */
 function times(x: Float32Array, matrix: Float32Array, width: number): Float32Array {
@@ -72,7 +56,7 @@ for (const model of ['gemma-mqa', 'gemma2-gqa', 'gemma3-gqa', 'llama-gqa', 'qwen
     }
     for (const { name, site, layer, width } of checkpoint.config.hooks) {
       if (layer !== 1 && name !== site) continue;
-      const found = await directLogits(checkpoint, name, some(width));
+      const found = await runDirectLogits(checkpoint, name, some(width));
       if (expected[site] === undefined) assert.equal(found, null, name);
       else assert.ok(relativeDifference(found!, expected[site]) < 1e-4, name);
     }

@@ -99,3 +99,39 @@ test('mixtures of experts and other relatives are refused by their type', async 
     assert.ok(message.includes(type), message);
   }
 });
+
+const PYTHIA: Keys = {
+  ...{ model_type: 'gpt_neox', hidden_size: 2560, intermediate_size: 10240, num_hidden_layers: 32, vocab_size: 50304 },
+  ...{ num_attention_heads: 32, max_position_embeddings: 2048, layer_norm_eps: 1e-5, rotary_pct: 0.25 },
+  ...{ rotary_emb_base: 10000, hidden_act: 'gelu', use_parallel_residual: true, bos_token_id: 0, eos_token_id: 0 },
+};
+const GPT_2: Keys = {
+  ...{ model_type: 'gpt2', n_embd: 768, n_layer: 12, n_head: 12, n_ctx: 1024, n_positions: 1024, vocab_size: 50257 },
+  ...{ activation_function: 'gelu_new', layer_norm_epsilon: 1e-5, bos_token_id: 50256, eos_token_id: 50256 },
+};
+
+test('Pythia and GPT-2 have the hooks that their blocks compute, and no others', () => {
+  const sites = (json: Keys) => new Set(parse(json).hooks.map(({ site }) => site));
+  for (const json of [PYTHIA, GPT_2]) assert.ok(!sites(json).has('mlp.hook_pre_linear'));
+  // Its attention and MLP both read the residual stream before the block.
+  assert.ok(!sites(PYTHIA).has('hook_resid_mid'));
+  assert.ok(sites({ ...PYTHIA, use_parallel_residual: false }).has('hook_resid_mid'));
+  assert.ok(sites(GPT_2).has('hook_resid_mid'));
+  for (const json of [PYTHIA, GPT_2]) assert.equal(parse(json).bos, 'tokenizer');
+});
+
+test('settings of GPT-NeoX and GPT-2 that would change the result are refused by name', async () => {
+  for (const [json, key] of [
+    [{ ...PYTHIA, hidden_act: 'relu' }, 'hidden_act'],
+    [{ ...PYTHIA, rotary_pct: 0.0125 }, 'partial_rotary_factor'],
+    [{ ...PYTHIA, rope_scaling: { type: 'dynamic', factor: 2 } }, 'rope_scaling'],
+    [{ ...PYTHIA, num_attention_heads: 33 }, 'num_attention_heads'],
+    [{ ...PYTHIA, quantization_config: { quant_method: 'gptq' } }, 'quantization_config'],
+    [{ ...GPT_2, activation_function: 'relu' }, 'activation_function'],
+    [{ ...GPT_2, add_cross_attention: true }, 'add_cross_attention'],
+    [{ ...GPT_2, n_head: 7 }, 'n_head'],
+  ] as [Keys, string][]) {
+    const { message } = await refusalOf(() => parse(json), Refusal, 'lm/unsupported-setting');
+    assert.ok(message.includes(key), message);
+  }
+});

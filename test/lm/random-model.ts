@@ -24,6 +24,10 @@ export const RANDOM_MODELS = [
   'qwen2-window',
   'qwen3-gqa',
   'qwen3-biased',
+  'neox-parallel',
+  'neox-sequential',
+  'gpt2-tied',
+  'gpt2-scaled',
 ] as const;
 export type RandomModel = (typeof RANDOM_MODELS)[number];
 

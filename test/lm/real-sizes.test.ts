@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdirSync, openSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { spliceGraph } from '../../src/eval/splice-graph.js';
@@ -9,8 +9,7 @@ import { findHook } from '../../src/lm/hooks.js';
 import { TensorProto_DataType } from '../../src/onnx/onnx_pb.js';
 import { temporaryDirectory } from '../temporary.js';
 import { attribute, readGraph } from './read-graph.js';
-
-type Shapes = [name: string, shape: number[]][];
+import { bytesOf, type Shapes, writeSparse } from './sparse-files.js';
 
 /** A model as its publisher describes it, and what is known of it otherwise. */
 interface Real {
@@ -214,50 +213,6 @@ function tensorsOf({ prefix, layers, heads: [q, k, d], hidden, mlp, vocabulary, 
   return [...shapes, [`${prefix}norm.weight`, [hidden]]];
 }
 
-const bytesOf = (shape: readonly number[]) => shape.reduce((product, dim) => product * dim, 2);
-
-/** Writes config.json and bfloat16 files of the true sizes that hold nothing but their headers. */
-function writeSparse(directory: string, real: Real): Map<string, { path: string; offset: number }> {
-  mkdirSync(directory, { recursive: true });
-  writeFileSync(join(directory, 'config.json'), JSON.stringify(real.config));
-  const files: Shapes[] = [[]];
-  let filled = 0;
-  for (const tensor of tensorsOf(real)) {
-    if (filled + bytesOf(tensor[1]) > real.shard) {
-      files.push([]);
-      filled = 0;
-    }
-    files.at(-1)!.push(tensor);
-    filled += bytesOf(tensor[1]);
-  }
-  const places = new Map<string, { path: string; offset: number }>();
-  const weight_map: Record<string, string> = {};
-  for (const [i, tensors] of files.entries()) {
-    const five = (n: number) => String(n).padStart(5, '0');
-    const name = files.length === 1 ? 'model.safetensors' : `model-${five(i + 1)}-of-${five(files.length)}.safetensors`;
-    const path = join(directory, name);
-    const header: Record<string, unknown> = {};
-    let end = 0;
-    const begins = tensors.map(([tensor, shape]) => {
-      const begin = end;
-      end += bytesOf(shape);
-      header[tensor] = { dtype: 'BF16', shape, data_offsets: [begin, end] };
-      weight_map[tensor] = name;
-      return begin;
-    });
-    const json = Buffer.from(JSON.stringify(header));
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(json.length));
-    const file = openSync(path, 'w');
-    writeSync(file, Buffer.concat([length, json]));
-    closeSync(file);
-    truncateSync(path, 8 + json.length + end);
-    for (const [j, [tensor]] of tensors.entries()) places.set(tensor, { path, offset: 8 + json.length + begins[j]! });
-  }
-  if (files.length > 1) writeFileSync(join(directory, 'model.safetensors.index.json'), JSON.stringify({ weight_map }));
-  return places;
-}
-
 const root = temporaryDirectory();
 
 for (const [name, real] of Object.entries(MODELS)) {
@@ -268,7 +223,7 @@ for (const [name, real] of Object.entries(MODELS)) {
     const parameters = [...shapes.values()].reduce((sum, shape) => sum + bytesOf(shape) / 2, 0);
     assert.equal(parameters, real.parameters);
     const directory = join(root, name);
-    const places = writeSparse(directory, real);
+    const places = writeSparse(directory, real.config, [...shapes], real.shard);
     const checkpoint = await openCheckpoint(directory);
 
     const context = 8192;

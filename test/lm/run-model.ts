@@ -1,6 +1,6 @@
 import { chunkRows, evenChunks, tokenLosses } from '../../src/eval/splice-graph.js';
 import { type Checkpoint, writeModel } from '../../src/lm/checkpoint.js';
-import { noHook } from '../../src/lm/hooks.js';
+import { findHook, type HookFunction, noHook } from '../../src/lm/hooks.js';
 import type { Placement } from '../../src/lm/model-writer.js';
 import { GraphBuilder } from '../../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../../src/onnx/session.js';
@@ -34,13 +34,18 @@ export async function runHooks(
 }
 
 /** The .onnx file of every next token's loss, through eval's chunks. */
-export function lossGraph(checkpoint: Checkpoint, context: number, placement?: Placement): Uint8Array {
+export function lossGraph(
+  checkpoint: Checkpoint,
+  context: number,
+  placement?: Placement,
+  hook: (g: GraphBuilder) => HookFunction = () => noHook,
+): Uint8Array {
   const g = new GraphBuilder('loss');
   const input = g.input('tokens', 'int64', ['batch', context]);
   const rows = g.input('rows', 'int64', ['rows']);
   const targets = g.input('targets', 'int64', ['rows']);
   const lm = writeModel(g, checkpoint, context, placement);
-  const residual = lm.residual(input, noHook);
+  const residual = lm.residual(input, hook(g));
   const hidden = g.reshape(lm.finalNorm(residual), 1, -1, checkpoint.config.hidden);
   const { nll } = tokenLosses(g, {
     hidden: g.gather(hidden, rows, 1),
@@ -61,9 +66,10 @@ export async function nextTokenLosses(
   context: number,
   chunk = chunkRows(checkpoint.config.vocabulary, 1),
   placement?: Placement,
+  hook?: (g: GraphBuilder) => HookFunction,
 ): Promise<Float32Array> {
   const { Tensor } = await onnxRuntime();
-  const session = await openSession(lossGraph(checkpoint, context, placement));
+  const session = await openSession(lossGraph(checkpoint, context, placement, hook));
   const positions = [...tokens.keys()].filter((i) => i % context < context - 1);
   const even = evenChunks(positions.length, chunk);
   const int64 = (values: number[], length = even.chunks * even.chunk) => {
@@ -79,4 +85,24 @@ export async function nextTokenLosses(
   });
   await session.release();
   return (outputs.nll!.data as Float32Array).slice(0, positions.length);
+}
+
+/** Direct logits of some directions [n, width] at a hook; null where there is no linear path. */
+export async function runDirectLogits(
+  checkpoint: Checkpoint,
+  name: string,
+  directions: Float32Array,
+): Promise<Float32Array | null> {
+  const hook = findHook(name, checkpoint.config);
+  const g = new GraphBuilder('direct');
+  const input = g.input('directions', 'float32', ['n', hook.width]);
+  const logits = writeModel(g, checkpoint, 4).directLogits(hook, input);
+  if (logits === null) return null;
+  g.output('logits', logits, 'float32', ['n', checkpoint.config.vocabulary]);
+  const { Tensor } = await onnxRuntime();
+  const session = await openSession(g.encode());
+  const rows = directions.length / hook.width;
+  const outputs = await session.run({ directions: new Tensor('float32', directions, [rows, hook.width]) });
+  await session.release();
+  return outputs.logits!.data as Float32Array;
 }

@@ -1,6 +1,8 @@
 import { Refusal } from '../../errors/refusal.js';
 import type { ConfigFile, Family, Keys, ModelConfig, ModelType } from '../family.js';
 import { gemma1, gemma2, gemma3 } from './gemma.js';
+import { gptNeox } from './gpt-neox.js';
+import { gpt2 } from './gpt2.js';
 import { llama, mistral, qwen2, qwen3 } from './llama.js';
 
 /** The families, by the `model_type` of config.json. */
@@ -12,6 +14,8 @@ const FAMILIES: Readonly<Record<ModelType, Family>> = {
   mistral,
   qwen2,
   qwen3,
+  gpt_neox: gptNeox,
+  gpt2,
 };
 
 /** Types of model that wrap a language model's configuration in `text_config`, with the type expected there. */
