@@ -1,0 +1,331 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import type { Page } from 'playwright-core';
+import type { TextReply, TextRequest } from '../../src/explore/api.js';
+import { exploreFolder } from '../../src/explore/explorer.js';
+import { EXPLORE_POLICY_HEADER, pageFiles } from '../../src/explore/page.js';
+import { serveFeatures } from '../../src/explore/site.js';
+import { silent } from '../../src/progress/progress.js';
+import { sampleFeature, writeSampleFolder } from '../explore/sample-folder.js';
+import { temporaryDirectory } from '../temporary.js';
+import { assertAccessible, driven, overflowOf } from './driver.js';
+import { skip } from './headless.js';
+
+const WORDS = [
+  '<bos>',
+  ' the',
+  ' cat',
+  ' dog',
+  '<b>bold</b>',
+  '<script>alert(1)</script>',
+  ' "sat"',
+  '\n',
+  ' sea',
+  ' on',
+];
+const FEATURES = 200;
+const STORED = Array.from({ length: FEATURES }, (_, j) => sampleFeature(j, FEATURES, WORDS.length));
+/** Features in the order of a list: equal ones by number. */
+const inOrder = (key: 'frequency' | 'max', stored = STORED) =>
+  [...stored].sort((a, b) => b[key] - a[key] || a.feature - b.feature).map(({ feature }) => feature);
+
+/** What a model would say of a text: its words, and at the word i the features i and i + 1. */
+function tried({ text, saes, feature }: TextRequest): TextReply {
+  const tokens = ['<bos>', ...(text.match(/ ?[^ ]+/g) ?? [])];
+  const top = tokens.map((_, i) =>
+    i === 0 ? [] : [i, i + 1].map((j, k) => ({ feature: j, value: 4 * i - k, label: null, tokens: [' cat'] })),
+  );
+  return {
+    ...{ tokens, counted: tokens.map((_, i) => i > 0), cut: false },
+    saes: (saes ?? ['gated']).map((sae) => ({ sae, top })),
+    heat: feature ? tokens.map((_, i) => (i === feature.feature ? 8 : 0)) : null,
+  };
+}
+
+async function served(t: TestContext) {
+  const directory = temporaryDirectory(t);
+  const saes = ['gated', 'topk-32'];
+  await writeSampleFolder(directory, { features: FEATURES, vocabulary: WORDS, saes, top: 4, perBand: 2 });
+  const files = new Map(pageFiles('features').map(({ path, body, type }) => [path, { body, type }]));
+  const trial = {
+    status: () => ({ model: 'ready', waiting: 1, seconds: 0 }) as const,
+    tryText: async (request: TextRequest) => tried(request),
+  };
+  const explorer = await exploreFolder(directory, silent);
+  const parts = { explorer, files, readOnly: null, trial };
+  const server = await serveFeatures(parts, EXPLORE_POLICY_HEADER, 0);
+  t.after(() => server.close());
+  return server;
+}
+
+const features = async (page: Page) => (await page.locator('#list tbody th').allTextContents()).map(Number);
+const current = (page: Page) => new URL(page.url()).hash;
+const heading = (page: Page, text: string) =>
+  page.getByRole('heading', { level: 1, name: text, exact: true }).waitFor();
+/** Waits until the list has the total that its summary says. */
+const total = (page: Page, text: string) => page.locator('#list .summary', { hasText: text }).waitFor();
+
+test('a list is sorted, filtered, searched and turned over, and its address leads back to it', { skip }, async (t) => {
+  const { url } = await served(t);
+  const { page, problems } = await driven(t, url);
+  await total(page, '200 features');
+  assert.deepEqual(await features(page), inOrder('frequency').slice(0, 50));
+  await page.getByRole('button', { name: 'Max', exact: true }).click();
+  await page.locator('th[aria-sort=descending]', { hasText: 'Max' }).waitFor();
+  assert.deepEqual(await features(page), inOrder('max').slice(0, 50));
+  await page.getByRole('link', { name: 'Next page' }).click();
+  await page.waitForFunction('document.querySelector(".pager").textContent.includes("51–100")');
+  assert.deepEqual(await features(page), inOrder('max').slice(50, 100));
+  await page.getByLabel('Activity').selectOption('fires');
+  const alive = STORED.filter(({ max }) => max > 0);
+  await total(page, `${alive.length} of 200`);
+  await page.getByLabel('Maximum, at least').fill('1');
+  await page.getByLabel('Maximum, at least').press('Enter');
+  const strong = alive.filter(({ max }) => max >= 1);
+  await total(page, `${strong.length} of 200`);
+  assert.deepEqual(await features(page), inOrder('max', strong).slice(0, 50));
+  await page.getByLabel('Search features').fill('sea');
+  const fits = strong.filter(({ peak_tokens: peaks, top_logit_tokens: logits }) => [...peaks, ...logits].includes(8));
+  await total(page, `${fits.length} of 200`);
+  const address = page.url();
+  assert.deepEqual(await features(page), inOrder('max', fits).slice(0, 50));
+  // What is read of the address alone is the same list; and going back leads through the filters, not the keystrokes.
+  const again = await driven(t, address);
+  await total(again.page, `${fits.length} of 200`);
+  assert.deepEqual(await features(again.page), await features(page));
+  assert.equal(await again.page.getByLabel('Search features').inputValue(), 'sea');
+  await page.goBack();
+  await total(page, `${alive.length} of 200`);
+  await page.getByRole('button', { name: /^fires/ }).click();
+  await total(page, '200 features');
+  assert.deepEqual([...problems, ...again.problems], []);
+});
+
+test('a feature shows its examples with values on hover, and leads on', { skip }, async (t) => {
+  const { url } = await served(t);
+  const { page, problems } = await driven(t, `${url}#/feature/gated/1?sort=feature&order=asc`);
+  await heading(page, 'Feature 1');
+  assert.equal(await page.locator('.lines > li').count(), 4 + 5 * 2);
+  const peak = page.locator('.lines .peak').first();
+  assert.match((await peak.getAttribute('class')) ?? '', /\bh9\b/, 'the strongest has the last colour');
+  await peak.hover();
+  const value = await page.locator('.lines .value').first().textContent();
+  await page.locator('.tip b', { hasText: value! }).waitFor();
+  assert.equal(await page.locator('.histogram .bar').count(), 3);
+  assert.equal(await page.locator('.logits li').count(), 20);
+  // The list next to it stands at the feature, and gives the next.
+  assert.equal(await page.locator('#list tr.chosen th').textContent(), '1');
+  await page.getByRole('button', { name: '→' }).click();
+  await heading(page, 'Feature 2');
+  const near = STORED[2]!.decoder_neighbours[0]!;
+  await page
+    .locator('.related a', { hasText: String(near) })
+    .first()
+    .click();
+  await heading(page, `Feature ${near}`);
+  assert.equal(current(page), `#/feature/gated/${near}?sort=feature&order=asc`);
+  await page.goBack();
+  await heading(page, 'Feature 2');
+  // Dead: it says so instead of showing nothing.
+  await page.goto(`${url}#/feature/gated/3`);
+  await page.getByText('It fires on none of the 1,000,000 tokens').waitFor();
+  // Not there: the server's own sentence.
+  await page.goto(`${url}#/feature/gated/200`);
+  await page.getByRole('alert').getByText('gated has features 0 to 199.').waitFor();
+  assert.deepEqual(
+    problems.splice(0).filter((one) => !one.includes('404')),
+    [],
+  );
+});
+
+test('HTML in tokens, labels and searches shows as text', { skip }, async (t) => {
+  const { url } = await served(t);
+  const { page, problems } = await driven(t, `${url}#/feature/gated/1`);
+  await heading(page, 'Feature 1');
+  const hostile = '<img src=x onerror=alert(1)><b>label</b>';
+  await page.getByLabel('Label', { exact: true }).fill(hostile);
+  await page.getByLabel('Label', { exact: true }).press('Enter');
+  await page.getByText('Saved', { exact: true }).waitFor();
+  await page.goto(`${url}#/list/gated?q=${encodeURIComponent('<b>label')}`);
+  await total(page, '1 of 200');
+  assert.equal(await page.locator('#list .given').textContent(), hostile);
+  await page.goto(`${url}#/list/gated?q=${encodeURIComponent('<script>')}`);
+  await page.getByText('<script>alert(1)</script>').first().waitFor();
+  assert.equal(await page.locator('main :is(img, script, b)').count(), 0);
+  assert.deepEqual(problems, []);
+});
+
+test('labels and notes are saved, come back, and what could not be saved is kept', { skip }, async (t) => {
+  const server = await served(t);
+  const { page } = await driven(t, `${server.url}#/feature/gated/5`);
+  const label = page.getByLabel('Label', { exact: true });
+  await label.fill('numbers of years');
+  await page.getByLabel('Note').fill('two\nlines');
+  await page.getByLabel('Note').press('Control+Enter');
+  await page.getByText('Saved', { exact: true }).waitFor();
+  await page.reload();
+  await heading(page, 'Feature 5');
+  assert.equal(await label.inputValue(), 'numbers of years');
+  assert.equal(await page.getByLabel('Note').inputValue(), 'two\nlines');
+  await label.fill('not this');
+  await label.press('Escape');
+  assert.equal(await label.inputValue(), 'numbers of years');
+  await page.locator('#list tr[data-feature="5"]', { hasText: 'numbers of years' }).waitFor();
+  await server.close();
+  await label.fill('years');
+  await label.press('Enter');
+  await page.locator('.saved.failed', { hasText: 'Not saved' }).waitFor();
+  assert.equal(await label.inputValue(), 'years');
+});
+
+test('a text shows the features of each token, and where one of them fires', { skip }, async (t) => {
+  const { url } = await served(t);
+  const { page, problems } = await driven(t, url);
+  await page.getByRole('link', { name: 'Text' }).click();
+  await page.getByLabel('Text', { exact: true }).fill('a cat sat <b>down</b>');
+  await page.keyboard.press('Control+Enter');
+  const strip = page.getByRole('toolbar', { name: 'Tokens of the text' });
+  await strip.getByRole('button', { name: '<b>down</b>' }).waitFor();
+  assert.equal(await strip.getByRole('button').count(), 5);
+  await strip.getByRole('button', { name: 'sat', exact: false }).click();
+  await page.getByRole('heading', { name: 'At ·sat' }).waitFor();
+  await page.keyboard.press('ArrowLeft');
+  await page.getByRole('heading', { name: 'At ·cat' }).waitFor();
+  await page.getByRole('link', { name: 'Colour the text by feature 3' }).first().click();
+  await page.getByText('Coloured by feature 3').waitFor();
+  assert.deepEqual(await strip.locator('.h9').allTextContents(), [' sat']);
+  await page.reload();
+  await page.getByText('Coloured by feature 3').waitFor();
+  await page.getByRole('heading', { name: 'At ·cat' }).waitFor();
+  assert.deepEqual(problems, []);
+});
+
+test('two features, or two SAEs, stand side by side', { skip }, async (t) => {
+  const { url } = await served(t);
+  const { page, problems } = await driven(t, `${url}#/feature/gated/1`);
+  await heading(page, 'Feature 1');
+  const near = STORED[1]!.decoder_neighbours.find((feature) => feature !== 1 && STORED[feature]!.max > 0)!;
+  await page.locator(`[aria-label="Compare with ${near}"]`).first().click({ force: true });
+  await heading(page, 'Compare features');
+  await page.getByText('cosine of decoders').waitFor();
+  assert.equal(await page.locator('.compare .histogram').count(), 2);
+  await page.getByLabel('Right SAE').selectOption('topk-32');
+  await page.getByRole('heading', { name: `topk-32 ${near}` }).waitFor();
+  assert.equal(current(page), `#/compare?a=gated%2F1&b=topk-32%2F${near}`);
+  await page.getByLabel('Left feature').fill('');
+  await page.getByLabel('Left feature').press('Enter');
+  await heading(page, 'Compare SAEs');
+  assert.equal(await page.locator('.compare .scatter').count(), 2);
+  assert.deepEqual(problems, []);
+});
+
+test('the scatter picks by pointer and by keyboard, and bounds the list', { skip }, async (t) => {
+  const { url } = await served(t);
+  const { page, problems } = await driven(t, url);
+  const scatter = page.getByRole('application');
+  await page.getByText('features that fire.').waitFor();
+  await scatter.focus();
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('ArrowLeft');
+  const [, picked] = (await page.locator('.tip b').textContent())!.split(' ');
+  const box = (await page.locator('.tip').boundingBox())!;
+  await page.keyboard.press('Enter');
+  await heading(page, `Feature ${picked}`);
+  await page.goBack();
+  await page.getByText('features that fire.').waitFor();
+  // The tooltip stands above or below the middle of its point.
+  const area = (await scatter.boundingBox())!;
+  await page.mouse.move(area.x + 40, area.y + 20);
+  await page.mouse.down();
+  await page.mouse.move(area.x + area.width / 2, area.y + area.height - 30, { steps: 4 });
+  await page.mouse.up();
+  await page.getByRole('button', { name: /frequency/ }).waitFor();
+  assert.match(current(page), /frequency=.*max=/);
+  const shown = await features(page);
+  assert.ok(shown.length > 0 && !shown.some((feature) => STORED[feature]!.max === 0));
+  assert.ok(box.width > 0);
+  assert.deepEqual(problems, []);
+});
+
+test('everything can be done with the keyboard', { skip }, async (t) => {
+  const { url } = await served(t);
+  const { page, problems } = await driven(t, url);
+  await total(page, '200 features');
+  await page.keyboard.press('/');
+  await page.keyboard.type('dog');
+  const found = inOrder(
+    'frequency',
+    STORED.filter(({ peak_tokens: peaks, top_logit_tokens: logits }) => [...peaks, ...logits].includes(3)),
+  );
+  await total(page, `${found.length} of 200`);
+  await page.keyboard.press('Enter');
+  await page.locator('#list tbody tr:first-child a:focus').waitFor();
+  await page.keyboard.press('j');
+  await page.keyboard.press('Enter');
+  await heading(page, `Feature ${found[1]}`);
+  await page.keyboard.press('j');
+  await heading(page, `Feature ${found[2]}`);
+  await page.keyboard.press('k');
+  await page.keyboard.press('k');
+  await heading(page, `Feature ${found[0]}`);
+  await page.keyboard.press('e');
+  await page.keyboard.press('ArrowRight');
+  await page.locator('.lines .at').waitFor();
+  await page.keyboard.press('ArrowDown');
+  await page.locator('.lines li:nth-child(2) .text:focus').waitFor();
+  await page.keyboard.press('w');
+  await page.locator('.bands.wrapped').waitFor();
+  await page.keyboard.press('l');
+  await page.keyboard.type('jk/?');
+  assert.equal(await page.getByLabel('Label', { exact: true }).inputValue(), 'jk/?', 'keys are text in a field');
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('?');
+  await page.getByRole('dialog').waitFor();
+  await page.keyboard.press('Escape');
+  await page.getByRole('dialog').waitFor({ state: 'hidden' });
+  await page.keyboard.press('u');
+  await page.locator('body[data-view=list]').waitFor();
+  assert.equal(current(page), '#/list/gated?q=dog');
+  assert.deepEqual(problems, []);
+});
+
+const VIEWS = {
+  list: '#/list/gated?alive=1&max=0.1..',
+  feature: '#/feature/gated/1',
+  wrapped: '#/feature/gated/1?lines=wrapped',
+  text: '#/text/gated?text=a%20cat%20sat&at=1',
+  features: '#/compare?a=gated/1&b=topk-32/2',
+  SAEs: '#/compare?a=gated&b=topk-32',
+};
+
+for (const colorScheme of ['light', 'dark'] as const) {
+  test(`no view shuts readers out, in the ${colorScheme} colours`, { skip }, async (t) => {
+    const { url } = await served(t);
+    const { page, problems } = await driven(t, url, { colorScheme });
+    const paper = await page.evaluate('getComputedStyle(document.body).backgroundColor');
+    assert.equal(paper, colorScheme === 'light' ? 'rgb(255, 255, 255)' : 'rgb(21, 23, 26)');
+    for (const [name, hash] of Object.entries(VIEWS)) {
+      await page.goto(url + hash);
+      await page.waitForLoadState('networkidle');
+      await assertAccessible(page, `${name}, ${colorScheme}`);
+    }
+    await page.keyboard.press('?');
+    await assertAccessible(page, `help, ${colorScheme}`);
+    assert.deepEqual(problems, []);
+  });
+}
+
+test('a phone shows every view without scrolling sideways', { skip }, async (t) => {
+  const { url } = await served(t);
+  const { page } = await driven(t, url, { viewport: { width: 380, height: 800 }, hasTouch: true, isMobile: true });
+  for (const [name, hash] of Object.entries(VIEWS)) {
+    await page.goto(url + hash);
+    await page.waitForLoadState('networkidle');
+    assert.ok((await overflowOf(page)) <= 0, name);
+  }
+  await page.goto(`${url}#/feature/gated/1`);
+  await page.getByRole('button', { name: '→' }).tap();
+  await page.getByRole('link', { name: 'Features' }).tap();
+  await page.locator('#list tbody a').first().tap();
+  await heading(page, `Feature ${inOrder('frequency')[0]}`);
+});
