@@ -157,12 +157,14 @@ test('HTML in tokens, labels and searches shows as text', { skip }, async (t) =>
 
 test('labels and notes are saved, come back, and what could not be saved is kept', { skip }, async (t) => {
   const server = await served(t);
-  const { page } = await driven(t, `${server.url}#/feature/gated/5`);
+  const { page } = await driven(t, `${server.url}#/feature/gated/5?sort=feature&order=asc`);
   const label = page.getByLabel('Label', { exact: true });
   await label.fill('numbers of years');
   await page.getByLabel('Note').fill('two\nlines');
   await page.getByLabel('Note').press('Control+Enter');
   await page.getByText('Saved', { exact: true }).waitFor();
+  const row = page.locator('#list tr[data-feature="5"]', { hasText: 'numbers of years' });
+  await row.waitFor();
   await page.reload();
   await heading(page, 'Feature 5');
   assert.equal(await label.inputValue(), 'numbers of years');
@@ -170,7 +172,7 @@ test('labels and notes are saved, come back, and what could not be saved is kept
   await label.fill('not this');
   await label.press('Escape');
   assert.equal(await label.inputValue(), 'numbers of years');
-  await page.locator('#list tr[data-feature="5"]', { hasText: 'numbers of years' }).waitFor();
+  await row.waitFor();
   await server.close();
   await label.fill('years');
   await label.press('Enter');

@@ -80,6 +80,10 @@ export class Explorer implements PageContext {
 
   readonly warn = (text: string): void => this.bar.warn(text);
 
+  readonly relist = (): void => {
+    if (this.place.view === 'feature') this.list.update(this.place);
+  };
+
   readonly announce = (text: string): void => refill(this.aloud, text);
 
   readonly sae = (name: string): ExploreSae =>

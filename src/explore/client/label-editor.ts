@@ -7,7 +7,7 @@ import { Unanswered } from './source.js';
  * The label and the note of a feature: fields that look like text until they are used. They are saved when they are
  * left and on Enter; what could not be saved stays in them, and says so.
  */
-export function labelEditor(page: FeaturePage, { source, warn }: PageContext): HTMLElement {
+export function labelEditor(page: FeaturePage, { source, warn, relist }: PageContext): HTMLElement {
   const { label, note } = page;
   if (!source.index.live.labels) {
     return el(
@@ -29,6 +29,7 @@ export function labelEditor(page: FeaturePage, { source, warn }: PageContext): H
   const saver = new LabelSaver(page, source, (sentence, failed) => {
     state.classList.toggle('failed', failed);
     refill(state, sentence);
+    if (sentence === SAVED) relist();
     if (failed && !state.isConnected) warn(`${page.sae} ${page.feature}, “${name.value || text.value}”: ${sentence}`);
   });
   const save = () => saver.save(name.value, text.value);
@@ -44,6 +45,8 @@ export function labelEditor(page: FeaturePage, { source, warn }: PageContext): H
   }
   return el('div', { class: 'labels' }, name, text, state);
 }
+
+const SAVED = 'Saved';
 
 /** Saves one after the other, and only what is new. */
 class LabelSaver {
@@ -71,7 +74,7 @@ class LabelSaver {
     try {
       const saved = await this.source.saveLabel({ sae, feature, label: label || null, note: note || null });
       [this.label, this.note] = [saved.label ?? '', saved.note ?? ''];
-      this.say('Saved', false);
+      this.say(SAVED, false);
     } catch (error) {
       const { message, remedy } = error as Unanswered;
       this.say(`Not saved. ${message}${error instanceof Unanswered && remedy ? ` ${remedy}` : ''}`, true);

@@ -14,6 +14,8 @@ export interface PageContext {
   /** Shows how far something is, in the bar on top. */
   readonly told: Told;
   sae(name: string): ExploreSae;
+  /** A label is another: lists that show it are asked for again. */
+  relist(): void;
   /** To the next feature of the list (1), or the one before (−1). */
   step(step: number): void;
   /** Compares what is shown with another of its kind. */
