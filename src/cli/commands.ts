@@ -92,6 +92,15 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       await watch(config, stop, print);
     },
   },
+  explore: {
+    summary: 'Look at the features of SAEs in a browser: lists, search, examples, labels, and texts of your own.',
+    example: 'sae-pipe explore runs/features --model assets/tiny-gemma',
+    positional: 'folder',
+    run: async (config, terminal) => {
+      const { explore } = await import('../explore/explore.js');
+      await explore(config, terminal);
+    },
+  },
   figure: {
     summary:
       'Draw one figure: an evaluation’s Pareto or shrinkage plot, a trained feature, the toy model of JumpReLU, or the paper’s curves on Gemma 7B.',

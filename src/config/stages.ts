@@ -418,6 +418,33 @@ const watchSchema = z.object({
 });
 export type WatchConfig = z.infer<typeof watchSchema>;
 
+/** `explore`: a folder of features → pages to look at them, live or as files. */
+export const exploreSchema = z.object({
+  folder: directory.describe('folder of features: the --out of `sae-pipe features`'),
+  sae: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe('SAEs to show, by the names of their directories in the folder; may be repeated [default: all]'),
+  model: modelSource.model.optional().describe(`to try texts on the SAEs: ${MODEL}`),
+  revision: modelSource.revision,
+  offline: modelSource.offline,
+  port: natural.max(65_535).default(6465).describe('port of the pages on 127.0.0.1; 0: any that is free'),
+  static: directory
+    .optional()
+    .describe(
+      'instead of serving the pages, write them into this directory, for any plain web server or a hub repository',
+    ),
+  html: directory.optional().describe('instead of serving the pages, write one self-contained page of --features'),
+  features: z.array(natural).min(1).optional().describe('features of the self-contained page: 1,17,42'),
+  device,
+  precision,
+  threads,
+  overwrite: overwrite.describe('replace what --static or --html wrote before'),
+  takeOver,
+});
+export type ExploreConfig = z.infer<typeof exploreSchema>;
+
 /** `figure`: a picture of its own, one file. */
 export const figureSchema = z.object({
   name: z
@@ -489,6 +516,7 @@ export const STAGES = {
   export: exportSchema,
   report: reportSchema,
   watch: watchSchema,
+  explore: exploreSchema,
   figure: figureSchema,
   hooks: hooksSchema,
   doctor: doctorSchema,

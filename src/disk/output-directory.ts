@@ -108,7 +108,7 @@ export async function lockOutputDirectory(path: string, options: ClaimOptions): 
 async function removeBeginning(path: string, options: ClaimOptions): Promise<void> {
   const names = (await readdir(path)).filter((name) => !isLockFile(name));
   if (names.some((name) => name === options.result || !isOurs(name, options))) return;
-  for (const name of names) await rm(join(path, name));
+  for (const name of names) await rm(join(path, name), { recursive: true });
 }
 
 const isOurs = (name: string, { ours }: Pick<ClaimOptions, 'ours'>) => ours(writtenAside(name) ?? name);

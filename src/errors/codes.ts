@@ -152,6 +152,7 @@ export const REFUSALS = {
   'explore/broken-label': 'a line of labels.jsonl is not a label',
   'explore/label-without-feature': 'labels.jsonl labels a feature that the SAE does not have',
   'explore/no-directory': 'the folder of features does not exist',
+  'explore/no-feature': 'an SAE does not have this feature',
   'explore/no-file': 'a file of a folder of features is missing',
   'explore/no-record': 'a directory is not a finished folder of features',
   'explore/no-sae': 'a folder of features has no SAE of that name',

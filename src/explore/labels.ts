@@ -1,6 +1,7 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { parseJson, readTextFile } from '../disk/json.js';
+import { requireStillOwner } from '../disk/lock.js';
 import { JsonLines, writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { type FeatureLabel, MOST_LABEL, MOST_NOTE } from './api.js';
@@ -85,6 +86,8 @@ export class LabelFile implements LabelView {
   }
 
   private async append(given: readonly GivenLabel[]): Promise<FeatureLabel[]> {
+    // The lock is the folder's, which holds a directory for each SAE.
+    await requireStillOwner(dirname(dirname(this.path)));
     this.lines ??= await openLines(this.path);
     const time = new Date().toISOString();
     const taken: LabelLine[] = given.map(({ feature, label, note, source = null }) => {

@@ -1,0 +1,93 @@
+import type { ExploreConfig } from '../config/stages.js';
+import { type DirectoryLock, lockDirectory, type TakeOver } from '../disk/lock.js';
+import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
+import { stopAsked } from '../http/local-server.js';
+import type { Terminal } from '../progress/progress.js';
+import { checkOutputFile, writeOutputFile } from '../report/report.js';
+import { type ExploredFolder, exploreFolder } from './explorer.js';
+import { EXPLORE_POLICY_HEADER, pageFiles, selfContainedPage } from './page.js';
+import { serveFeatures } from './site.js';
+import { embeddedData, writeStaticPages } from './static-pages.js';
+
+/**
+ * Shows a folder of features: serves pages until the user stops it, or writes them.
+ *
+ * @throws Refusal where the folder cannot be read, or the port or the output cannot be had; Interrupted in the end
+ */
+export async function explore(config: ExploreConfig, { progress, stop, print }: Terminal): Promise<void> {
+  checkTogether(config);
+  const takeOver = config.takeOver ? (line: string) => progress.say(line) : undefined;
+  if (config.html !== undefined) await checkOutputFile(config.html, [config.folder]);
+  const explorer = await exploreFolder(config.folder, progress, config.sae);
+  if (config.static !== undefined) {
+    const pages = { out: config.static, overwrite: config.overwrite, takeOver };
+    print(await writeStaticPages(explorer, pages, progress, stop));
+  } else if (config.html !== undefined) print(await writeOnePage(explorer, config));
+  else await serveUntilStopped(explorer, config, { progress, stop, print }, takeOver);
+}
+
+/** @throws UsageRefusal where flags contradict one another */
+function checkTogether({ static: directory, html, features, model }: ExploreConfig): void {
+  const refuse = (what: string, remedy: string): never => {
+    throw new UsageRefusal(what, remedy, 'config/wrong-together');
+  };
+  if (directory !== undefined && html !== undefined)
+    refuse('--static and --html write two kinds of pages.', 'Give one of them.');
+  if (html !== undefined && features === undefined)
+    refuse('--html writes a page of some features.', 'Name them: --features 1,17,42.');
+  if (html === undefined && features !== undefined)
+    refuse('--features chooses the features of --html.', 'Add --html FILE, or leave --features out.');
+  if (model !== undefined && (directory ?? html) !== undefined)
+    refuse('Pages that are files run no model.', 'Leave --model out.');
+}
+
+async function writeOnePage(explorer: ExploredFolder, { html, features = [], overwrite }: ExploreConfig) {
+  const [name, ...others] = explorer.saes.keys();
+  if (others.length > 0) {
+    throw new UsageRefusal(
+      `The folder has ${others.length + 1} SAEs, and --features does not say of which.`,
+      `Name one: --sae ${name}.`,
+      'config/wrong-together',
+    );
+  }
+  const { d_sae: count } = explorer.saes.get(name!)!.record;
+  const wrong = features.find((feature) => feature >= count);
+  if (wrong !== undefined)
+    throw new Refusal(`${name} has no feature ${wrong}.`, `It has 0 to ${count - 1}.`, 'explore/no-feature');
+  const data = await embeddedData(explorer, { [name!]: [...new Set(features)] });
+  return writeOutputFile(html!, selfContainedPage(explorer.title, data), overwrite);
+}
+
+async function serveUntilStopped(
+  explorer: ExploredFolder,
+  config: ExploreConfig,
+  { progress, stop, print }: Terminal,
+  takeOver: TakeOver | undefined,
+): Promise<never> {
+  const owned = await own(explorer.directory, takeOver);
+  const readOnly = owned instanceof Refusal ? `Labels cannot be saved: ${owned.message}` : null;
+  if (readOnly !== null) progress.say(readOnly);
+  try {
+    const files = new Map(pageFiles(explorer.title).map(({ path, ...file }) => [path, file]));
+    const server = await serveFeatures({ explorer, files, readOnly, trial: null }, EXPLORE_POLICY_HEADER, config.port);
+    try {
+      print(server.url);
+      throw new Interrupted(await stopAsked(stop), 'the pages are closed; labels that were given are saved.');
+    } finally {
+      await server.close();
+      for (const { labels } of explorer.saes.values()) await labels.close();
+    }
+  } finally {
+    if (!(owned instanceof Refusal)) await owned.release();
+  }
+}
+
+/** The lock of the folder, which allows to write labels there; or why it cannot be had: then all else works. */
+async function own(directory: string, takeOver: TakeOver | undefined): Promise<DirectoryLock | Refusal> {
+  try {
+    return await lockDirectory(directory, takeOver);
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
+  }
+}
