@@ -52,19 +52,27 @@ export interface ExpectedTokens {
  * @throws Refusal when a file is missing or broken, or it does not fit the weights
  */
 export async function openTokenizer(directory: string, expected: ExpectedTokens): Promise<Tokenizer> {
-  const read = (name: string) =>
-    readJsonFile(
-      join(directory, name),
-      [`${directory} has no ${name}.`, 'Download the whole checkpoint, tokenizer included.', 'corpus/no-tokenizer'],
-      `Download ${name} again.`,
-      MOST_TOKENIZER_BYTES,
-    );
-  const [file, config] = [await read('tokenizer.json'), await read('tokenizer_config.json')];
+  const file = await readTokenizerFile(directory, 'tokenizer.json');
+  const config = await readTokenizerFile(directory, 'tokenizer_config.json');
   const { bos = 'always' } = expected;
   const prependBos = bos === 'tokenizer' ? prependsBos(file, config) : bos === 'always';
   const tokenizer = { ...(await openWith(directory, file, config)), prependBos };
   checkFits(directory, tokenizer, expected);
   return tokenizer;
+}
+
+/**
+ * Reads a file of a tokenizer.
+ *
+ * @throws Refusal where it is missing or broken
+ */
+export function readTokenizerFile(directory: string, name: string): Promise<unknown> {
+  return readJsonFile(
+    join(directory, name),
+    [`${directory} has no ${name}.`, 'Download the whole checkpoint, tokenizer included.', 'corpus/no-tokenizer'],
+    `Download ${name} again.`,
+    MOST_TOKENIZER_BYTES,
+  );
 }
 
 /**

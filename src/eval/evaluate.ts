@@ -13,20 +13,19 @@ import {
   tooFewTokens,
 } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
-import { Text, type TokenizerFacts } from '../corpus/text.js';
-import { exists, type Unchanged } from '../disk/input-file.js';
+import { Text } from '../corpus/text.js';
+import { exists } from '../disk/input-file.js';
 import { asOwner, type ClaimOptions, checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
 import { Refusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { parseModelConfig } from '../lm/families/registry.js';
-import type { BosPolicy, ModelConfig } from '../lm/family.js';
-import { findHook, type Hook } from '../lm/hooks.js';
 import { chooseBos, chooseContext, choosePrecision } from '../lm/pass.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
-import { checkFiniteWeights, checkModelOf, openSae, openSameSae, type SaeFiles } from '../sae/saelens.js';
+import { openSae } from '../sae/saelens.js';
 import { trainingRecordOf } from '../sae/training-record.js';
+import { type Candidate, excludedTokens, openCandidate, sharedBos, sharedContext } from './candidates.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
 import type { SpliceMetrics } from './metrics.js';
 import {
@@ -314,138 +313,4 @@ async function evaluateHook(group: readonly Candidate[], planned: PlannedEvaluat
   } finally {
     await spliceIn.release();
   }
-}
-
-/** An SAE that is to be evaluated, and where it is spliced in. */
-interface Candidate {
-  readonly path: string;
-  readonly files: SaeFiles;
-  /** Its files are read more than once. */
-  readonly unchanged: Unchanged;
-  readonly hook: Hook;
-  /** What it reads: `hook`, or of a transcoder another. */
-  readonly input: Hook;
-}
-
-/**
- * Opens an SAE for evaluation in this model.
- *
- * @throws Refusal when it belongs to another model or hook, or a weight is NaN or infinite
- */
-async function openCandidate(path: string, config: EvalConfig, checkpoint: Checkpoint): Promise<Candidate> {
-  const { files, unchanged } = await openSameSae(path, 'transcoder');
-  const { hook_name } = files.metadata;
-  const name = hook_name ?? config.hook;
-  if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.', 'eval/no-hook');
-  if (config.hook !== undefined && config.hook !== name) {
-    throw new Refusal(
-      `${path} was trained at ${name}, and --hook says ${config.hook}.`,
-      'Leave --hook out.',
-      'eval/other-hook',
-    );
-  }
-  if (!config.anyModel) {
-    const now = { label: config.model, fingerprint: checkpoint.fingerprint };
-    checkModelOf(path, files.metadata, now, 'Give its own model, or --any-model to measure how it transfers.');
-  }
-  const input = findHook(name, checkpoint.config);
-  const hook = files.transcoder ? targetHook(path, files, input, checkpoint) : input;
-  for (const [what, width, at] of [
-    ['d_in', files.dIn, input],
-    ['d_out', files.dOut, hook],
-  ] as const) {
-    if (width === at.width) continue;
-    throw new Refusal(
-      `${path} has ${what} ${width}, and ${at.name} of ${checkpoint.name} is ${at.width} wide.`,
-      'The SAE belongs to another model or hook.',
-      'eval/wrong-width',
-    );
-  }
-  await checkFiniteWeights(files);
-  return { path, files, unchanged, hook, input };
-}
-
-/**
- * The hook whose activation a transcoder's output replaces.
- *
- * @throws Refusal where cfg.json names none, or the model computes it before the input
- */
-function targetHook(path: string, { metadata }: SaeFiles, input: Hook, { config }: Checkpoint): Hook {
-  const name = metadata.hook_name_out;
-  if (name === undefined) {
-    throw new Refusal(
-      `${path}/cfg.json says that it is a transcoder, and names no hook of its output.`,
-      'Name it there: hook_name_out in metadata.',
-      'eval/no-hook',
-    );
-  }
-  const hook = findHook(name, config);
-  const place = (wanted: Hook) => config.hooks.findIndex((one) => one.name === wanted.name);
-  if (place(input) < place(hook)) return hook;
-  throw new Refusal(
-    `${path} reads ${input.name}, which the model computes after ${name}, where its output belongs.`,
-    'Evaluate a transcoder whose input comes first.',
-    'eval/target-before-input',
-  );
-}
-
-/** The context length the SAEs were trained with, where they agree. */
-function sharedContext(candidates: readonly Candidate[]): number | undefined {
-  const lengths = new Set(candidates.map(({ files }) => files.metadata.context_size));
-  if (lengths.size > 1) {
-    throw new Refusal(
-      `The SAEs were trained with different context lengths (${[...lengths].join(', ')}).`,
-      'Say which to evaluate with: --context.',
-      'eval/several-contexts',
-    );
-  }
-  return [...lengths][0];
-}
-
-/**
- * Whether contexts begin with BOS in what the SAEs were trained on: as their cfg.json says, or else as the model's family
- * has it.
- *
- * @throws Refusal where they disagree
- */
-function sharedBos(candidates: readonly Candidate[], config: ModelConfig): BosPolicy {
-  const rules = new Set(candidates.map(({ files }) => chooseBos(files.metadata.prepend_bos, config)));
-  if (rules.size > 1) {
-    throw new Refusal(
-      'Some of the SAEs were trained on contexts that begin with BOS, and some on contexts without it.',
-      'Say how to evaluate them: --prepend-bos, or --no-prepend-bos.',
-      'eval/several-bos',
-    );
-  }
-  return [...rules][0]!;
-}
-
-/**
- * Tokens other than a prepended BOS whose positions do not count: those that the SAEs were not trained on, where the command does
- * not say.
- *
- * @throws Refusal where the SAEs disagree
- */
-function excludedTokens(
-  candidates: readonly Candidate[],
-  { excludeSpecialTokens: asked }: Pick<EvalConfig, 'excludeSpecialTokens'>,
-  { bosTokenId, prependBos, special }: TokenizerFacts,
-): number[] {
-  const rules = new Set(
-    candidates.map(({ files }) => {
-      const rule = asked ?? files.metadata.exclude_special_tokens ?? false;
-      const tokens = rule === true ? [...special.keys()] : rule === false ? [] : rule;
-      return JSON.stringify(
-        [...new Set(tokens)].filter((id) => !prependBos || id !== bosTokenId).sort((a, b) => a - b),
-      );
-    }),
-  );
-  if (rules.size > 1) {
-    throw new Refusal(
-      'The SAEs were trained with different special tokens left out.',
-      'Say how to evaluate them: --exclude-special-tokens, or --no-exclude-special-tokens.',
-      'eval/several-exclusions',
-    );
-  }
-  return JSON.parse([...rules][0]!) as number[];
 }

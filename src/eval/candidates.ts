@@ -1,0 +1,148 @@
+import type { EvalConfig } from '../config/stages.js';
+import type { TokenizerFacts } from '../corpus/text.js';
+import type { Unchanged } from '../disk/input-file.js';
+import { Refusal } from '../errors/refusal.js';
+import type { Checkpoint } from '../lm/checkpoint.js';
+import type { BosPolicy, ModelConfig } from '../lm/family.js';
+import { findHook, type Hook } from '../lm/hooks.js';
+import { chooseBos } from '../lm/pass.js';
+import { checkFiniteWeights, checkModelOf, openSameSae, type SaeFiles } from '../sae/saelens.js';
+
+// SAEs that a command uses in a model: whether each fits it, and what text they were trained on together.
+
+/** An SAE that belongs to a hook of this model. */
+export interface Candidate {
+  readonly path: string;
+  readonly files: SaeFiles;
+  /** Its files are read more than once. */
+  readonly unchanged: Unchanged;
+  readonly hook: Hook;
+  /** What it reads: `hook`, or of a transcoder another. */
+  readonly input: Hook;
+}
+
+/** What of a command decides which SAEs fit. */
+type Asked = Pick<EvalConfig, 'hook' | 'model' | 'anyModel'>;
+
+/**
+ * Opens an SAE for use in this model.
+ *
+ * @throws Refusal when it belongs to another model or hook, or a weight is NaN or infinite
+ */
+export async function openCandidate(path: string, config: Asked, checkpoint: Checkpoint): Promise<Candidate> {
+  const { files, unchanged } = await openSameSae(path, 'transcoder');
+  const { hook_name } = files.metadata;
+  const name = hook_name ?? config.hook;
+  if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.', 'eval/no-hook');
+  if (config.hook !== undefined && config.hook !== name) {
+    throw new Refusal(
+      `${path} was trained at ${name}, and --hook says ${config.hook}.`,
+      'Leave --hook out.',
+      'eval/other-hook',
+    );
+  }
+  if (!config.anyModel) {
+    const now = { label: config.model, fingerprint: checkpoint.fingerprint };
+    checkModelOf(path, files.metadata, now, 'Give its own model, or --any-model to measure how it transfers.');
+  }
+  const input = findHook(name, checkpoint.config);
+  const hook = files.transcoder ? targetHook(path, files, input, checkpoint) : input;
+  for (const [what, width, at] of [
+    ['d_in', files.dIn, input],
+    ['d_out', files.dOut, hook],
+  ] as const) {
+    if (width === at.width) continue;
+    throw new Refusal(
+      `${path} has ${what} ${width}, and ${at.name} of ${checkpoint.name} is ${at.width} wide.`,
+      'The SAE belongs to another model or hook.',
+      'eval/wrong-width',
+    );
+  }
+  await checkFiniteWeights(files);
+  return { path, files, unchanged, hook, input };
+}
+
+/**
+ * The hook whose activation a transcoder's output replaces.
+ *
+ * @throws Refusal where cfg.json names none, or the model computes it before the input
+ */
+function targetHook(path: string, { metadata }: SaeFiles, input: Hook, { config }: Checkpoint): Hook {
+  const name = metadata.hook_name_out;
+  if (name === undefined) {
+    throw new Refusal(
+      `${path}/cfg.json says that it is a transcoder, and names no hook of its output.`,
+      'Name it there: hook_name_out in metadata.',
+      'eval/no-hook',
+    );
+  }
+  const hook = findHook(name, config);
+  const place = (wanted: Hook) => config.hooks.findIndex((one) => one.name === wanted.name);
+  if (place(input) < place(hook)) return hook;
+  throw new Refusal(
+    `${path} reads ${input.name}, which the model computes after ${name}, where its output belongs.`,
+    'Use a transcoder whose input comes first.',
+    'eval/target-before-input',
+  );
+}
+
+/** The context length the SAEs were trained with, where they agree. */
+export function sharedContext(candidates: readonly Candidate[]): number | undefined {
+  const lengths = new Set(candidates.map(({ files }) => files.metadata.context_size));
+  if (lengths.size > 1) {
+    throw new Refusal(
+      `The SAEs were trained with different context lengths (${[...lengths].join(', ')}).`,
+      'Say which to use: --context.',
+      'eval/several-contexts',
+    );
+  }
+  return [...lengths][0];
+}
+
+/**
+ * Whether contexts begin with BOS in what the SAEs were trained on: as their cfg.json says, or else as the model's family
+ * has it.
+ *
+ * @throws Refusal where they disagree
+ */
+export function sharedBos(candidates: readonly Candidate[], config: ModelConfig): BosPolicy {
+  const rules = new Set(candidates.map(({ files }) => chooseBos(files.metadata.prepend_bos, config)));
+  if (rules.size > 1) {
+    throw new Refusal(
+      'Some of the SAEs were trained on contexts that begin with BOS, and some on contexts without it.',
+      'Say how to read the text: --prepend-bos, or --no-prepend-bos.',
+      'eval/several-bos',
+    );
+  }
+  return [...rules][0]!;
+}
+
+/**
+ * Tokens other than a prepended BOS whose positions do not count: those that the SAEs were not trained on, where the command does
+ * not say.
+ *
+ * @throws Refusal where the SAEs disagree
+ */
+export function excludedTokens(
+  candidates: readonly Candidate[],
+  { excludeSpecialTokens: asked }: Pick<EvalConfig, 'excludeSpecialTokens'>,
+  { bosTokenId, prependBos, special }: TokenizerFacts,
+): number[] {
+  const rules = new Set(
+    candidates.map(({ files }) => {
+      const rule = asked ?? files.metadata.exclude_special_tokens ?? false;
+      const tokens = rule === true ? [...special.keys()] : rule === false ? [] : rule;
+      return JSON.stringify(
+        [...new Set(tokens)].filter((id) => !prependBos || id !== bosTokenId).sort((a, b) => a - b),
+      );
+    }),
+  );
+  if (rules.size > 1) {
+    throw new Refusal(
+      'The SAEs were trained with different special tokens left out.',
+      'Say how to read the text: --exclude-special-tokens, or --no-exclude-special-tokens.',
+      'eval/several-exclusions',
+    );
+  }
+  return JSON.parse([...rules][0]!) as number[];
+}

@@ -1,0 +1,206 @@
+import type { Entries } from './entries.js';
+
+/** Tokens that co-firing is measured on, about: those of every s-th context. */
+const SAMPLED_TOKENS = 200_000;
+/** Entries kept of them, at most. */
+export const MOST_ENTRIES = 2 ** 25;
+/** Pairs of entries of one token that are added up, at most: about half a minute. Dense SAEs have many. */
+export const MOST_PAIRS = 2 ** 33;
+
+/** s: every s-th context is sampled. */
+export const samplingStep = (tokens: number): number => Math.ceil(tokens / SAMPLED_TOKENS);
+
+/** What a feature fires together with, the largest correlation first. */
+export interface Cofiring {
+  readonly features: number[];
+  readonly correlations: number[];
+  /** Tokens on which both fire. */
+  readonly tokens: number[];
+}
+
+/** The arrays of a sample, as they lie on disk. */
+interface SampleArrays {
+  readonly features: Int32Array;
+  readonly values: Float32Array;
+  /** Where the entries of each token end. */
+  readonly ends: Uint32Array;
+}
+
+/** Entries (token, feature, f) of sampled contexts, token after token (CSR). */
+export class CofiringSample {
+  private features: Int32Array = new Int32Array(2 ** 12);
+  private values: Float32Array = new Float32Array(2 ** 12);
+  private entries = 0;
+  private ends: Uint32Array = new Uint32Array(2 ** 10);
+  private pairs = 0;
+  /** Tokens in it. */
+  tokens = 0;
+  /** Is it full? Nothing is added from then on. */
+  full = false;
+
+  constructor(
+    private readonly dSae: number,
+    private readonly mostEntries = MOST_ENTRIES,
+    private readonly mostPairs = MOST_PAIRS,
+  ) {}
+
+  /**
+   * Adds a context, or none of it where that is too much.
+   *
+   * @param counted positions that count, ascending; entries at others are left out
+   */
+  add({ length, features, positions, values }: Entries, counted: ArrayLike<number>): void {
+    if (this.full) return;
+    const perToken = new Uint32Array(counted.length);
+    let [entry, total, pairs] = [0, 0, 0];
+    for (let t = 0; t < counted.length; t++) {
+      const from = entry;
+      while (entry < length && positions[entry] === counted[t]) entry++;
+      perToken[t] = entry - from;
+      total += entry - from;
+      pairs += (entry - from) ** 2;
+    }
+    if (this.entries + total > this.mostEntries || this.pairs + pairs > this.mostPairs) {
+      this.full = true;
+      return;
+    }
+    this.reserve(this.entries + total, this.tokens + counted.length);
+    this.features.set(features.subarray(0, total), this.entries);
+    this.values.set(values.subarray(0, total), this.entries);
+    for (const count of perToken) {
+      this.entries += count;
+      this.ends[this.tokens++] = this.entries;
+    }
+    this.pairs += pairs;
+  }
+
+  /** What is in it, for a state on disk. */
+  arrays(): SampleArrays {
+    const { entries, tokens } = this;
+    return {
+      features: this.features.subarray(0, entries),
+      values: this.values.subarray(0, entries),
+      ends: this.ends.subarray(0, tokens),
+    };
+  }
+
+  /** Takes what `arrays` gave. */
+  restore({ features, values, ends }: SampleArrays, full: boolean): void {
+    this.features = features;
+    this.values = values;
+    this.entries = features.length;
+    this.ends = ends;
+    this.tokens = ends.length;
+    this.full = full;
+    this.pairs = ends.reduce((sum, end, t) => sum + (end - (ends[t - 1] ?? 0)) ** 2, 0);
+  }
+
+  /** Pearson correlations over the tokens of the sample. */
+  correlations(): CofiringSums {
+    return new CofiringSums(this.arrays(), this.dSae);
+  }
+
+  private reserve(entries: number, tokens: number): void {
+    if (entries > this.values.length) {
+      const { features, values } = this;
+      const size = Math.min(this.mostEntries, Math.max(entries, 2 * values.length));
+      this.features = new Int32Array(size);
+      this.features.set(features);
+      this.values = new Float32Array(size);
+      this.values.set(values);
+    }
+    if (tokens > this.ends.length) {
+      const { ends } = this;
+      this.ends = new Uint32Array(Math.max(tokens, 2 * ends.length));
+      this.ends.set(ends);
+    }
+  }
+}
+
+/** Sums over all pairs of features that fire on one token, feature by feature, by way of the tokens that each fires on. */
+class CofiringSums {
+  /** Entries by feature: those of j from starts[j] to starts[j + 1], with token and value. */
+  private readonly starts: Uint32Array;
+  private readonly tokenOf: Uint32Array;
+  private readonly firing: Float32Array;
+  /** Of each feature. */
+  private readonly mean: Float64Array;
+  private readonly deviation: Float64Array;
+  /** Σ f_j f_k and the number of tokens on which both fire, of the feature j that is asked for. */
+  private readonly products: Float64Array;
+  private readonly together: Uint32Array;
+
+  constructor(
+    private readonly sample: SampleArrays,
+    dSae: number,
+  ) {
+    const { features, values, ends } = sample;
+    this.starts = new Uint32Array(dSae + 1);
+    for (const feature of features) this.starts[feature + 1]!++;
+    for (let j = 0; j < dSae; j++) this.starts[j + 1]! += this.starts[j]!;
+    const next = this.starts.slice(0, dSae);
+    this.tokenOf = new Uint32Array(features.length);
+    this.firing = new Float32Array(features.length);
+    this.mean = new Float64Array(dSae);
+    this.deviation = new Float64Array(dSae);
+    for (let t = 0, i = 0; t < ends.length; t++) {
+      for (; i < ends[t]!; i++) {
+        const feature = features[i]!;
+        const value = values[i]!;
+        const at = next[feature]!++;
+        this.tokenOf[at] = t;
+        this.firing[at] = value;
+        this.mean[feature]! += value;
+        this.deviation[feature]! += value * value;
+      }
+    }
+    for (let j = 0; j < dSae; j++) {
+      this.mean[j]! /= ends.length;
+      this.deviation[j] = Math.sqrt(Math.max(0, this.deviation[j]! / ends.length - this.mean[j]! ** 2));
+    }
+    this.products = new Float64Array(dSae);
+    this.together = new Uint32Array(dSae);
+  }
+
+  /** Of the features that fire together with j anywhere, the `most` with the largest positive correlation; of equals the first. */
+  of(j: number, most: number): Cofiring {
+    const { products, together, mean, deviation } = this;
+    const tokens = this.sample.ends.length;
+    const touched = this.sumPairs(j);
+    const found: { feature: number; correlation: number; tokens: number }[] = [];
+    for (const feature of touched) {
+      const covariance = products[feature]! / tokens - mean[j]! * mean[feature]!;
+      const correlation = covariance / (deviation[j]! * deviation[feature]!);
+      if (feature !== j && correlation > 0 && correlation < Number.POSITIVE_INFINITY) {
+        found.push({ feature, correlation, tokens: together[feature]! });
+      }
+      products[feature] = 0;
+      together[feature] = 0;
+    }
+    found.sort((a, b) => b.correlation - a.correlation || a.feature - b.feature);
+    const best = found.slice(0, most);
+    return {
+      features: best.map(({ feature }) => feature),
+      correlations: best.map(({ correlation }) => correlation),
+      tokens: best.map((one) => one.tokens),
+    };
+  }
+
+  /** Fills `products` and `together`; returns the features for which they are not 0. */
+  private sumPairs(j: number): number[] {
+    const { products, together, tokenOf, firing } = this;
+    const { features, values, ends } = this.sample;
+    const touched: number[] = [];
+    for (let at = this.starts[j]!; at < this.starts[j + 1]!; at++) {
+      const token = tokenOf[at]!;
+      const value = firing[at]!;
+      for (let i = token === 0 ? 0 : ends[token - 1]!; i < ends[token]!; i++) {
+        const feature = features[i]!;
+        if (together[feature]! === 0) touched.push(feature);
+        together[feature]!++;
+        products[feature]! += value * values[i]!;
+      }
+    }
+    return touched;
+  }
+}
