@@ -66,6 +66,17 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       print(recordTable(await evaluateOnce(await withOneHook(config, stop), progress, stop)));
     },
   },
+  features: {
+    summary:
+      'Collect what every feature of SAEs responds to in a text: frequencies, examples, logits, nearest and co-firing features.',
+    example:
+      'sae-pipe features --sae runs/gated --model assets/tiny-gemma --corpus assets/corpus/validation.jsonl.gz --tokens 200000 --out runs/features',
+    run: async (config, { progress, stop, print }) => {
+      const { collectFeatures } = await import('../features/features.js');
+      const { withOneHook } = await import('../lm/chosen-hooks.js');
+      print(await collectFeatures(await withOneHook(config, stop), progress, stop));
+    },
+  },
   export: {
     summary: 'Write an SAE as another architecture that computes the same, for tools that know that one.',
     example: 'sae-pipe export --sae runs/gated --as jumprelu --out runs/jumprelu',

@@ -141,7 +141,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
   Sparsity: ['l1', 'l0', 'l1Convention', 'l2Normalise', 'l1Warmup'],
   Optimiser: ['lr', 'warmup', 'lrDecay', 'decaySteps', 'lrEnd', 'beta1', 'beta2', 'clipGradNorm', 'order', 'poolRows'],
   'Dead features': ['deadWindow', 'resampleAt', 'resampleInputs', 'resampleWarmup'],
-  Measuring: ['meanAblation'],
+  Measuring: ['meanAblation', 'topK', 'window'],
   Output: [
     'out',
     'static',

@@ -379,6 +379,46 @@ export const evalSchema = z.object({
 });
 export type EvalConfig = z.infer<typeof evalSchema>;
 
+/** `features`: what every feature of SAEs responds to in a text, and what it writes → a folder for `explore`. */
+export const featuresSchema = z.object({
+  sae: z.array(directory).min(1).describe('SAE directory; may be repeated, one pass over the text serves all'),
+  ...modelSource,
+  corpus,
+  tokens: positive
+    .max(2 ** 32 - 1)
+    .default(2_000_000)
+    .describe('positions to collect from, exactly; BOS positions do not count'),
+  context: context.describe('tokens per context, BOS included [default: what the SAEs were trained with]'),
+  prependBos: prependBos.describe(
+    'begin every document and every context with BOS [default: as the SAEs were trained]',
+  ),
+  batch: positive.default(8).describe('max contexts per forward pass'),
+  hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
+  anyModel: z.boolean().default(false).describe('take SAEs that were trained on another model of the same width'),
+  topK: positive.max(1000).default(20).describe('examples of the largest activations per feature, one per context'),
+  window: z
+    .array(natural.max(1000))
+    .length(2)
+    .default([12, 8])
+    .describe('tokens of an example before and after its peak'),
+  textField,
+  encoding,
+  excludeSpecialTokens: z
+    .boolean()
+    .optional()
+    .describe('positions at special tokens other than BOS do not count either [default: as the SAEs were trained]'),
+  device,
+  precision,
+  threads,
+  out: directory.describe(
+    'folder of Parquet files and features.json, for `sae-pipe explore`, pandas, polars or DuckDB',
+  ),
+  overwrite,
+  resume: z.boolean().default(false).describe('continue an unfinished folder in --out'),
+  takeOver,
+});
+export type FeaturesConfig = z.infer<typeof featuresSchema>;
+
 /** `export`: an SAE in another architecture's parameters, computing the same. */
 export const exportSchema = z.object({
   sae: directory.describe(
@@ -513,6 +553,7 @@ export const STAGES = {
   train: trainSchema,
   sweep: sweepSchema,
   eval: evalSchema,
+  features: featuresSchema,
   export: exportSchema,
   report: reportSchema,
   watch: watchSchema,

@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import type { RefusalCode } from '../errors/codes.js';
 import { Refusal } from '../errors/refusal.js';
 
-const SAME_COMMAND = 'give the same command again (harvest and train: with --resume)';
+const SAME_COMMAND = 'give the same command again (harvest, train and features: with --resume)';
 
 /**
  * A file that is in place, whole, and may be lost if the machine loses power now. It is an error, for the command's

@@ -3,9 +3,9 @@ import type { Entries } from './entries.js';
 /** Tokens that co-firing is measured on, about: those of every s-th context. */
 const SAMPLED_TOKENS = 200_000;
 /** Entries kept of them, at most. */
-export const MOST_ENTRIES = 2 ** 25;
+export const MOST_SAMPLED = 2 ** 25;
 /** Pairs of entries of one token that are added up, at most: about half a minute. Dense SAEs have many. */
-export const MOST_PAIRS = 2 ** 33;
+export const MOST_SAMPLED_PAIRS = 2 ** 33;
 
 /** s: every s-th context is sampled. */
 export const samplingStep = (tokens: number): number => Math.ceil(tokens / SAMPLED_TOKENS);
@@ -40,8 +40,8 @@ export class CofiringSample {
 
   constructor(
     private readonly dSae: number,
-    private readonly mostEntries = MOST_ENTRIES,
-    private readonly mostPairs = MOST_PAIRS,
+    private readonly mostEntries = MOST_SAMPLED,
+    private readonly mostPairs = MOST_SAMPLED_PAIRS,
   ) {}
 
   /**
@@ -128,7 +128,7 @@ class CofiringSums {
   private readonly deviation: Float64Array;
   /** Σ f_j f_k and the number of tokens on which both fire, of the feature j that is asked for. */
   private readonly products: Float64Array;
-  private readonly together: Uint32Array;
+  private readonly together: Int32Array;
 
   constructor(
     private readonly sample: SampleArrays,
@@ -159,7 +159,7 @@ class CofiringSums {
       this.deviation[j] = Math.sqrt(Math.max(0, this.deviation[j]! / ends.length - this.mean[j]! ** 2));
     }
     this.products = new Float64Array(dSae);
-    this.together = new Uint32Array(dSae);
+    this.together = new Int32Array(dSae);
   }
 
   /** Of the features that fire together with j anywhere, the `most` with the largest positive correlation; of equals the first. */

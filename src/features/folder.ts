@@ -147,3 +147,9 @@ export const featuresRecord = z.object({
 });
 export type FeaturesRecord = z.infer<typeof featuresRecord>;
 export type FeaturesOfSae = z.infer<typeof featuresOfSae>;
+
+/** Labels and notes of an SAE, which `explore` writes next to its features. */
+export const LABELS_FILE = 'labels.jsonl';
+
+/** Is this the name of a file that `features` writes into the directory of an SAE? */
+export const isSaeFile = (name: string): boolean => /^(features|examples)-\d{5}\.parquet$/.test(name);

@@ -1,0 +1,156 @@
+import { createHash } from 'node:crypto';
+import { type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
+import { Refusal } from '../errors/refusal.js';
+import type { Candidate } from '../eval/candidates.js';
+import type { ForwardPass } from '../harvest/forward-pass.js';
+import type { SessionOptions } from '../onnx/session.js';
+import { CofiringSample, samplingStep } from './cofiring.js';
+import { type Encoder, openEncoder } from './encoder.js';
+import { Entries, SortedEntries, scanRows } from './entries.js';
+import { FILE_FEATURES } from './folder.js';
+import { type ExampleSettings, Tally } from './tally.js';
+
+/** What is collected of one SAE. */
+export class SaeCollection {
+  /** Features [i · FILE_FEATURES, (i + 1) · FILE_FEATURES) are in the i-th. */
+  readonly tallies: readonly Tally[];
+  readonly sample: CofiringSample;
+  private readonly entries = new Entries();
+  private readonly sorted: SortedEntries;
+
+  constructor(
+    readonly candidate: Candidate,
+    settings: ExampleSettings,
+  ) {
+    const { dSae } = candidate.files;
+    this.tallies = Array.from({ length: Math.ceil(dSae / FILE_FEATURES) }, (_, i) => {
+      const first = i * FILE_FEATURES;
+      return new Tally(first, Math.min(FILE_FEATURES, dSae - first), settings);
+    });
+    this.sample = new CofiringSample(dSae);
+    this.sorted = new SortedEntries(dSae);
+  }
+
+  /**
+   * Adds a context.
+   *
+   * @param x float32 [positions, d_in]
+   * @throws Refusal where an f is not finite
+   */
+  async add(encoder: Encoder, x: Float32Array, { index, positions, counted, sampled }: AddedContext): Promise<void> {
+    const { entries, sorted, candidate } = this;
+    const { dSae } = candidate.files;
+    entries.clear();
+    await encoder.run(x, (f, firstRow) => scanRows(f, dSae, positions.subarray(firstRow), entries));
+    for (let i = 0; i < entries.length; i++) {
+      if (!(entries.values[i]! < Number.POSITIVE_INFINITY)) throw notFinite(candidate, index, entries, i);
+    }
+    sorted.sort(entries);
+    const end = counted === positions.length ? Number.POSITIVE_INFINITY : positions[counted]!;
+    for (const tally of this.tallies) {
+      for (let local = 0; local < tally.features; local++) {
+        const feature = tally.first + local;
+        const [from, to] = [sorted.starts[feature]!, sorted.starts[feature + 1]!];
+        if (from < to) tally.add({ local, feature, context: index, end }, sorted, from, to);
+      }
+    }
+    if (sampled) this.sample.add(entries, positions.subarray(0, counted));
+  }
+}
+
+/** A context that is added. */
+interface AddedContext {
+  readonly index: number;
+  /** Of the tokens that are not left out, whose x is known. */
+  readonly positions: Uint32Array;
+  /** The first so many count; the others are seen in windows alone. */
+  readonly counted: number;
+  readonly sampled: boolean;
+}
+
+/** What decides a collection. */
+export interface CollectionSettings extends ExampleSettings {
+  /** Positions that count, exactly. */
+  readonly tokens: number;
+  readonly leftOut: LeftOut;
+}
+
+/** What one pass over a text collects of SAEs; a function of the contexts, in their order. */
+export class Collection {
+  /** Positions that have counted. */
+  tokens = 0;
+  /** Tokens of the contexts so far, 4 bytes a token: examples show them. */
+  readonly contexts: Int32Array[] = [];
+  readonly saes: readonly SaeCollection[];
+  private readonly hash = createHash('sha256');
+  private readonly step: number;
+
+  constructor(
+    candidates: readonly Candidate[],
+    private readonly settings: CollectionSettings,
+  ) {
+    this.saes = candidates.map((candidate) => new SaeCollection(candidate, settings));
+    this.step = samplingStep(settings.tokens);
+  }
+
+  /** SHA-256 of the contexts so far. */
+  get textDigest(): string {
+    return this.hash.copy().digest('hex');
+  }
+
+  get complete(): boolean {
+    return this.tokens >= this.settings.tokens;
+  }
+
+  /** Runs contexts through the model and adds what the SAEs make of them, as far as tokens are wanted. */
+  async addGroup(group: readonly Context[], pass: ForwardPass, inputs: InputsOf, encoders: readonly Encoder[]) {
+    const { leftOut } = this.settings;
+    const { rows } = await pass.run(group, leftOut, Number.POSITIVE_INFINITY);
+    let from = 0;
+    for (const context of group) {
+      if (this.complete) return;
+      const count = context.tokens.reduce((n, token) => n + (isLeftOut(token, leftOut) ? 0 : 1), 0);
+      const counted = Math.min(count, this.settings.tokens - this.tokens);
+      for (const [k, sae] of this.saes.entries()) {
+        const { activation, pos } = rows[inputs(sae.candidate)]!;
+        const { dIn } = sae.candidate.files;
+        const x = (activation as Float32Array).subarray(from * dIn, (from + count) * dIn);
+        const positions = pos.subarray(from, from + count);
+        const sampled = context.index % this.step === 0;
+        await sae.add(encoders[k]!, x, { index: context.index, positions, counted, sampled });
+      }
+      from += count;
+      this.tokens += counted;
+      this.addText(context);
+    }
+  }
+
+  /** Takes note of a context that has been added, now or before a stop. */
+  addText({ tokens }: Context): void {
+    this.contexts.push(tokens);
+    this.hash.update(Int32Array.from(tokens));
+  }
+}
+
+/** Which of the hooks that the pass gives an SAE reads. */
+export type InputsOf = (candidate: Candidate) => number;
+
+/** Opens the encoders of SAEs; where one cannot be opened, none stays open. */
+export async function openEncoders(candidates: readonly Candidate[], options: SessionOptions): Promise<Encoder[]> {
+  const encoders: Encoder[] = [];
+  try {
+    for (const { files } of candidates) encoders.push(await openEncoder(files, options));
+    return encoders;
+  } catch (error) {
+    for (const encoder of encoders) await encoder.release();
+    throw error;
+  }
+}
+
+function notFinite({ path }: Candidate, context: number, { features, positions, values }: Entries, i: number): Refusal {
+  return new Refusal(
+    `${path} gives ${values[i]} for feature ${features[i]} in context ${context} at position ${positions[i]}.`,
+    'Its weights are too large: take another SAE.',
+    'features/not-finite',
+  );
+}

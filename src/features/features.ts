@@ -1,0 +1,325 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { version } from '../config/flags.js';
+import type { FeaturesConfig } from '../config/stages.js';
+import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
+import { openCorpus } from '../corpus/documents.js';
+import { tokenTexts } from '../corpus/token-texts.js';
+import { makeDirectory } from '../disk/durable.js';
+import { exists } from '../disk/input-file.js';
+import { checkJson, parseJson, readJsonFile } from '../disk/json.js';
+import { asOwner, type ClaimOptions, claimOutputDirectory, removeHalfWritten } from '../disk/output-directory.js';
+import { writeAside, writtenAside } from '../disk/output-file.js';
+import { memoryLine } from '../disk/space.js';
+import { Interrupted, Refusal } from '../errors/refusal.js';
+import { openForwardPass } from '../harvest/forward-pass.js';
+import { modelDirectory } from '../hub/model-source.js';
+import { parseModelConfig } from '../lm/families/registry.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import { heard, NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
+import { Collection, openEncoders } from './collection.js';
+import {
+  FEATURES_FILE,
+  type FeaturesRecord,
+  featuresRecord,
+  isSaeFile,
+  LABELS_FILE,
+  VOCABULARY_FILE,
+} from './folder.js';
+import { writeVocabularyRows } from './parquet-rows.js';
+import { type FeaturesIdentity, type FeaturesPlan, featuresMemory, planFeatures } from './plan.js';
+import { type FoundState, findState, isState, removeStates, writeState } from './state.js';
+import { writeSaeFiles } from './write-folder.js';
+
+/** When a state is written, in milliseconds. */
+interface Saving {
+  /** After the last one, at least. */
+  readonly every: number;
+  readonly now: () => number;
+}
+
+const SAVING: Saving = { every: 120_000, now: () => performance.now() };
+
+/** Of the time of a run, at most so much goes into writing states: one in so many. */
+const SAVING_SHARE = 20;
+
+/**
+ * Collects what every feature of the SAEs responds to in one pass over the text, compares their directions, and writes the
+ * folder (folder.ts). A run that was stopped or killed is continued with --resume, and writes the same bytes.
+ *
+ * @returns the folder
+ */
+export async function collectFeatures(
+  config: FeaturesConfig,
+  progress: Progress,
+  stop: StopRequest,
+  saving: Saving = SAVING,
+): Promise<string> {
+  // Before the model, which may have to be downloaded.
+  await openCorpus(config, progress);
+  const claim = await claimOf(config, progress);
+  await asOwner([config.out], claim, async () => {
+    const model = await modelDirectory(config, progress, stop, parseModelConfig);
+    const plan = await planFeatures(config, model);
+    try {
+      await new FeaturesRun(plan, config, progress, stop, saving).run(claim);
+    } finally {
+      await plan.text.close(progress);
+    }
+  });
+  return config.out;
+}
+
+/** What the folder may hold: directories of SAEs are ours where they hold nothing else. */
+async function claimOf(
+  { out, overwrite, resume, takeOver, sae, model, corpus }: FeaturesConfig,
+  progress: Progress,
+): Promise<ClaimOptions> {
+  const folders = new Set<string>();
+  for (const entry of await readdir(out, { withFileTypes: true }).catch(() => [])) {
+    if (!entry.isDirectory()) continue;
+    const names = await readdir(join(out, entry.name));
+    if (overwrite && names.includes(LABELS_FILE)) {
+      throw new Refusal(
+        `${join(out, entry.name, LABELS_FILE)} holds labels, and --overwrite would delete them.`,
+        'Choose another --out, or move the labels away.',
+        'features/labels',
+      );
+    }
+    if (names.every((name) => isSaeFile(writtenAside(name) ?? name))) folders.add(entry.name);
+  }
+  const ours = (name: string) =>
+    name === FEATURES_FILE || name === VOCABULARY_FILE || isState(name) || folders.has(name);
+  const inputs = [...sae, model, corpus];
+  const told = takeOver ? (line: string) => progress.say(line) : undefined;
+  return { overwrite, resume, ours, resumeFlag: '--resume', result: FEATURES_FILE, inputs, takeOver: told };
+}
+
+class FeaturesRun {
+  private readonly collection: Collection;
+  private readonly identity: string;
+  /** Contexts of the state on disk, and when it was written. */
+  private saved = 0;
+  private savedAt: number;
+  private savingTook = 0;
+
+  constructor(
+    private readonly plan: FeaturesPlan,
+    private readonly config: FeaturesConfig,
+    private readonly progress: Progress,
+    private readonly stop: StopRequest,
+    private readonly saving: Saving,
+  ) {
+    const { topK, window, tokens } = config;
+    const settings = { topK, window: [window[0]!, window[1]!] as const, tokens, leftOut: plan.leftOut };
+    this.collection = new Collection(plan.candidates, settings);
+    this.identity = JSON.stringify(plan.identity);
+    this.savedAt = saving.now();
+  }
+
+  async run(claim: ClaimOptions): Promise<void> {
+    const { config, plan, progress, stop, collection } = this;
+    const { out } = config;
+    if (config.resume && (await isComplete(out, plan.identity))) {
+      progress.say(`${out} is complete already; nothing was collected again.`);
+      return;
+    }
+    const state = config.resume ? await findState(out) : undefined;
+    if (state) checkSame(state.path, parseJson(state.identity), plan.identity);
+    else await this.checkText();
+    throwIfStopped(stop, state ? NOTHING_ADDED : NOTHING_BEGUN);
+    await claimOutputDirectory(out, claim);
+    if (!state) await removeStates(out);
+    progress.say(memoryLine(await featuresMemory(plan, config)));
+    const contexts = untilStopped(plan.text.contexts(), stop);
+    try {
+      if (state) await this.restore(state, contexts);
+      // Files are begun when a whole collection is on disk: others are of a run that is not continued.
+      if (!collection.complete) {
+        await this.removeFiles();
+        await this.collect(contexts);
+      }
+    } finally {
+      await contexts.return(undefined);
+    }
+    await this.write();
+  }
+
+  private async removeFiles(): Promise<void> {
+    for (const { folder } of this.plan.identity.saes) {
+      const directory = join(this.config.out, folder);
+      for (const name of await readdir(directory).catch((): string[] => [])) {
+        if (isSaeFile(writtenAside(name) ?? name)) await rm(join(directory, name));
+      }
+    }
+  }
+
+  /** Makes sure of enough text before the model runs. */
+  private async checkText(): Promise<void> {
+    const { config, plan, progress, stop } = this;
+    const count = (context: Context) => countActivations(context, plan.leftOut);
+    const ahead = untilStopped(plan.text.ahead(), stop);
+    await checkEnoughText(ahead, count, config.tokens, config.corpus, progress, stop);
+    plan.text.remark(progress);
+  }
+
+  /** Continues from a state: its text is read again, and must be the same. */
+  private async restore(state: FoundState, contexts: AsyncGenerator<Context>): Promise<void> {
+    const { collection, config, progress, stop } = this;
+    progress.begin('reading the text again', state.contexts, 'context');
+    while (collection.contexts.length < state.contexts) {
+      const { value, done } = await contexts.next();
+      throwIfStopped(stop, NOTHING_ADDED);
+      if (done) throw otherText(config);
+      collection.addText(value);
+      if (value.index % 64 === 0) progress.update(collection.contexts.length);
+    }
+    progress.end();
+    if (collection.textDigest !== state.textDigest) throw otherText(config);
+    await state.readInto(collection);
+    this.saved = state.contexts;
+  }
+
+  private async collect(contexts: AsyncGenerator<Context>): Promise<void> {
+    const { collection, config, plan, progress, stop } = this;
+    const { checkpoint, candidates, inputs, context } = plan;
+    const pass = await openForwardPass(checkpoint, inputs, context, { ...config, dtype: 'float32' });
+    try {
+      const encoders = await openEncoders(candidates, config);
+      try {
+        const inputOf = new Map(
+          candidates.map((one) => [one, inputs.findIndex(({ name }) => name === one.input.name)]),
+        );
+        progress.begin('collecting features', config.tokens, 'token');
+        progress.update(collection.tokens);
+        for await (const group of batches(contexts, plan.batch)) {
+          await collection.addGroup(group, pass, (one) => inputOf.get(one)!, encoders);
+          progress.update(collection.tokens);
+          if (collection.complete) break;
+          await this.saveWhenDue();
+          if (await heard(stop)) await this.stopped();
+        }
+        progress.end();
+      } finally {
+        for (const encoder of encoders) await encoder.release();
+      }
+    } finally {
+      await pass.release();
+    }
+    if (collection.complete) return;
+    if (stop.signal) await this.stopped();
+    throw tooFewTokens(config.corpus, collection.tokens, config.tokens);
+  }
+
+  private async saveWhenDue(): Promise<void> {
+    const { saving } = this;
+    if (saving.now() - this.savedAt < Math.max(saving.every, SAVING_SHARE * this.savingTook)) return;
+    await this.save();
+  }
+
+  private async save(): Promise<void> {
+    const { collection, config, saving } = this;
+    if (collection.contexts.length === this.saved) return;
+    for (const { unchanged } of this.plan.candidates) await unchanged.check();
+    const begun = saving.now();
+    await writeState(config.out, collection, this.identity);
+    this.saved = collection.contexts.length;
+    this.savedAt = saving.now();
+    this.savingTook = this.savedAt - begun;
+  }
+
+  /** Keeps what there is, and stops. */
+  private async stopped(): Promise<never> {
+    await this.save();
+    throw new Interrupted(this.stop.signal!, this.kept());
+  }
+
+  private kept(): string {
+    const { tokens } = this.collection;
+    return `${tokens} of ${this.config.tokens} tokens are kept in ${this.config.out}; continue with --resume.`;
+  }
+
+  /** Writes the files from the collection, which is whole. */
+  private async write(): Promise<void> {
+    const { collection, config, plan, progress, stop } = this;
+    const { checkpoint, placement, identity } = plan;
+    const { out } = config;
+    // Comparing directions may take longer than the pass.
+    await this.save();
+    await checkpoint.checkUnchanged();
+    const { tokens, contexts } = collection;
+    const shared = { out, checkpoint, placement, options: config, tokens, contexts, window: identity.settings.window };
+    for (const [k, sae] of collection.saes.entries()) {
+      const { folder } = identity.saes[k]!;
+      await makeDirectory(join(out, folder));
+      await removeHalfWritten(join(out, folder), isSaeFile);
+      await writeSaeFiles(sae, folder, { ...shared, progress, stop, kept: () => this.kept() });
+      await sae.candidate.unchanged.check();
+    }
+    const texts = await tokenTexts(checkpoint.directory, checkpoint.config.vocabulary);
+    await writeVocabularyRows(
+      join(out, VOCABULARY_FILE),
+      texts.map((text, id) => ({ id, text })),
+    );
+    await writeAside(join(out, FEATURES_FILE), `${JSON.stringify(this.record(), null, 1)}\n`);
+    await removeStates(out);
+  }
+
+  private record(): FeaturesRecord {
+    const { collection, plan } = this;
+    const { saes, ...identity } = plan.identity;
+    return {
+      ...{ format: 'sae-pipe features', version: 1, made_by: `sae-pipe ${version()}` },
+      ...identity,
+      contexts: collection.contexts.length,
+      text_sha256: collection.textDigest,
+      saes: saes.map((sae, k) => {
+        const { tallies, sample } = collection.saes[k]!;
+        const active = tallies.flatMap(({ activeTokens }) => [...activeTokens]);
+        const total = active.reduce((sum, n) => sum + n, 0);
+        return {
+          ...sae,
+          alive: active.filter((n) => n > 0).length,
+          l0: total / collection.tokens,
+          cofiring_tokens: sample.tokens,
+        };
+      }),
+    };
+  }
+}
+
+const NOTHING_ADDED = 'nothing was added; continue with --resume.';
+
+/** Does the folder hold just what this command would write? @throws Refusal where it is complete with other settings */
+async function isComplete(out: string, identity: FeaturesIdentity): Promise<boolean> {
+  const path = join(out, FEATURES_FILE);
+  if (!(await exists(path))) return false;
+  const remedy = 'Write the folder again with --overwrite.';
+  const json = await readJsonFile(path, [`There is no file ${path}.`, remedy], remedy);
+  const { saes, ...record } = checkJson(featuresRecord, json, path, remedy);
+  const found = { ...record, saes: saes.map(({ alive: _, l0: __, cofiring_tokens: ___, ...sae }) => sae) };
+  checkSame(out, found, identity);
+  return true;
+}
+
+/** @throws Refusal naming the first setting that differs */
+function checkSame(where: string, before: unknown, now: FeaturesIdentity): void {
+  for (const [key, value] of Object.entries(JSON.parse(JSON.stringify(now)) as Record<string, unknown>)) {
+    const then = (before as Readonly<Record<string, unknown>> | null)?.[key];
+    if (isDeepStrictEqual(then, value)) continue;
+    throw new Refusal(
+      `${where} was begun with ${key} ${JSON.stringify(then)}, and this command says ${JSON.stringify(value)}.`,
+      'Continue with the same SAEs, model, text and settings, or start again with --overwrite.',
+      'features/other-settings',
+    );
+  }
+}
+
+function otherText({ corpus }: FeaturesConfig): Refusal {
+  return new Refusal(
+    `The text of ${corpus}, or how it is tokenized, is not what this folder was begun with.`,
+    'Put the text and the tokenizer back, or start again with --overwrite.',
+    'features/other-text',
+  );
+}

@@ -1,0 +1,156 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { FeaturesConfig } from '../config/stages.js';
+import { type LeftOut, LOOK_AHEAD, leftOutTokens } from '../corpus/contexts.js';
+import { Text } from '../corpus/text.js';
+import { type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
+import { type Candidate, excludedTokens, openCandidate, sharedBos, sharedContext } from '../eval/candidates.js';
+import { harvestContexts, harvestGraph } from '../harvest/forward-pass.js';
+import { activationMemory } from '../harvest/harvest-plan.js';
+import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
+import type { Hook } from '../lm/hooks.js';
+import type { Placement } from '../lm/model-writer.js';
+import { chooseBos, chooseContext, choosePrecision } from '../lm/pass.js';
+import { weightMemory } from '../onnx/graph.js';
+import { MOST_SAMPLED, samplingStep } from './cofiring.js';
+import { encoderGraph, encoderRows } from './encoder.js';
+import type { FeaturesRecord } from './folder.js';
+import { saeNames } from './sae-names.js';
+import { tallyBytes } from './tally.js';
+
+/** SAEs, model and text of a `features` command that fit one another; nothing has been computed. */
+export interface FeaturesPlan {
+  readonly checkpoint: Checkpoint;
+  readonly placement: Placement;
+  readonly candidates: readonly Candidate[];
+  /** The hooks that they read, each once. */
+  readonly inputs: readonly Hook[];
+  readonly text: Text;
+  /** Tokens per context. */
+  readonly context: number;
+  readonly leftOut: LeftOut;
+  /** Contexts of a forward pass. */
+  readonly batch: number;
+  /** What a continuation must share with its beginning: features.json but for what is found out. */
+  readonly identity: FeaturesIdentity;
+}
+
+/** All of features.json that is known beforehand. */
+export type FeaturesIdentity = Omit<
+  FeaturesRecord,
+  'format' | 'version' | 'made_by' | 'text_sha256' | 'contexts' | 'saes'
+> & {
+  readonly saes: Omit<FeaturesRecord['saes'][number], 'alive' | 'l0' | 'cofiring_tokens'>[];
+};
+
+/**
+ * Opens everything that a command names; its text is to be closed.
+ *
+ * @param model the model's directory
+ * @throws Refusal where something is missing, or does not fit
+ */
+export async function planFeatures(config: FeaturesConfig, model: string): Promise<FeaturesPlan> {
+  const checkpoint = await openCheckpoint(model);
+  const placement = choosePrecision(config.precision, config.device, checkpoint);
+  const candidates: Candidate[] = [];
+  for (const path of new Set(config.sae)) candidates.push(await openCandidate(path, config, checkpoint));
+  const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
+  const wanted = config.prependBos;
+  const bos = wanted === undefined ? sharedBos(candidates, checkpoint.config) : chooseBos(wanted, checkpoint.config);
+  const { bosTokenId, vocabulary, special } = checkpoint.config;
+  const text = await Text.open({
+    ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
+    ...{ corpus: config.corpus, textField: config.textField, encoding: config.encoding },
+  });
+  try {
+    const excluded = excludedTokens(candidates, config, text.facts);
+    const { prependBos } = text.facts;
+    const inputs = [...new Map(candidates.map(({ input }) => [input.name, input])).values()];
+    const batch = Math.min(config.batch, harvestContexts(checkpoint.config, inputs, context, config.device));
+    const about = { context, prependBos, excluded, batch, precision: placement.precision };
+    return {
+      ...{ checkpoint, placement, candidates, inputs, text, context, batch },
+      leftOut: leftOutTokens(prependBos ? bosTokenId : null, excluded),
+      identity: identityOf(config, checkpoint, candidates, about),
+    };
+  } catch (error) {
+    await text.close({ say() {} });
+    throw error;
+  }
+}
+
+function identityOf(
+  config: FeaturesConfig,
+  checkpoint: Checkpoint,
+  candidates: readonly Candidate[],
+  about: { context: number; prependBos: boolean; excluded: number[]; batch: number; precision: string },
+): FeaturesIdentity {
+  const names = saeNames(candidates.map(({ path }) => path));
+  const { topK, window, device, tokens, corpus, textField, encoding } = config;
+  const { name, fingerprint } = checkpoint;
+  return {
+    model: { name, fingerprint, vocabulary: checkpoint.config.vocabulary },
+    ...{ corpus, text_field: textField, encoding, tokens },
+    context: about.context,
+    prepend_bos: about.prependBos,
+    exclude_special_tokens: about.excluded,
+    settings: {
+      top_k: topK,
+      window: [window[0]!, window[1]!],
+      ...{ device, precision: about.precision, batch: about.batch },
+    },
+    saes: candidates.map(({ path, files, unchanged, hook, input }, i) => ({
+      ...names[i]!,
+      ...{ path, architecture: files.architecture, hook: input.name },
+      ...(files.transcoder && { transcoder: true, hook_out: hook.name }),
+      ...{ d_in: files.dIn, d_sae: files.dSae },
+      ...(files.forward?.k !== undefined && { k: files.forward.k }),
+      sha256: unchanged.digest,
+    })),
+  };
+}
+
+/** Weights while a session opens: some are there as they are stored and as they were cast. */
+const OPENING = 1.5;
+/** Of the estimate of a pass's values. */
+const PASSES = 2;
+/** What a tokenizer takes in memory while it is opened, next to the size of tokenizer.json. */
+const TOKENIZER = 20;
+/** Bins of a histogram: 40 octaves, more than activations span. */
+const BINS = 160;
+/** Matrices of 64 MiB that exist at one time when directions are compared: cosines, masked ones, the largest of them. */
+const COMPARED = 4 * 2 ** 26;
+
+/** What a run holds at most, bytes: by the number of features, and 4 bytes a token of the text. */
+export async function featuresMemory(
+  plan: FeaturesPlan,
+  { topK, window, tokens }: FeaturesConfig,
+): Promise<MemoryParts> {
+  const { checkpoint, placement, candidates, inputs, context, batch } = plan;
+  const { bytes: weights } = weightMemory(harvestGraph(checkpoint, inputs, context, 'float32', placement));
+  const files = candidates.map((candidate) => candidate.files);
+  const encoders = files.map((sae) => weightMemory(encoderGraph(sae)).bytes);
+  const features = files.reduce((sum, { dSae }) => sum + dSae, 0);
+  const sampled = Math.ceil(tokens / samplingStep(tokens));
+  const samples = files.map(({ dSae }) => Math.min(MOST_SAMPLED, sampled * dSae));
+  const f = files.map(({ dSae }) => 4 * Math.min(encoderRows(dSae), context) * dSae);
+  const entries = files.map(({ dSae }) => 28 * context * dSae);
+  const directions = files.map(({ dIn, dOut, dSae }) => 4 * (dIn + dOut) * dSae);
+  const { size } = await stat(join(checkpoint.directory, 'tokenizer.json'));
+  const settings = { topK, window: [window[0]!, window[1]!] as const };
+  // When directions are compared, the model and the encoders are closed.
+  const pass = PASSES * activationMemory(checkpoint.config, inputs, batch, context) + Math.max(...f);
+  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+  const { vocabulary, hidden } = checkpoint.config;
+  const compared = OPENING * (Math.max(...directions) + 4 * vocabulary * hidden) + COMPARED;
+  return {
+    'model and SAEs': Math.max(OPENING * (weights + sum(encoders)) + pass, compared),
+    features: features * tallyBytes(settings, BINS),
+    // As read, by feature, and sums.
+    'co-firing': sum(samples) * 8 + Math.max(...samples) * 8,
+    // Most entries are 0: a tenth of them is far more than an SAE has that is sparse.
+    entries: 0.1 * sum(entries),
+    text: THREAD_MEMORY + TOKENIZER * size + 4 * Math.min(tokens, LOOK_AHEAD) + 8 * tokens,
+    program: PROGRAM_MEMORY,
+  };
+}

@@ -1,0 +1,187 @@
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { parseJson } from '../disk/json.js';
+import { writtenAside } from '../disk/output-file.js';
+import { Refusal } from '../errors/refusal.js';
+import {
+  readSafetensorsHeader,
+  type SafetensorsDType,
+  type TensorLocation,
+  type TensorToWrite,
+  writeSafetensors,
+} from '../safetensors/file.js';
+import { readTensorBytes } from '../safetensors/floats.js';
+import type { Collection } from './collection.js';
+
+// A collection on disk, so that it can be continued. It lies in --out, named by the contexts done; all of it is in one
+// file, which appears whole.
+
+const fileOf = (contexts: number) => `state-${String(contexts).padStart(10, '0')}.safetensors`;
+
+/** Is this the name of a state? */
+export const isState = (name: string): boolean => /^state-\d{10}\.safetensors$/.test(name);
+
+const AGAIN = 'Start again with --overwrite.';
+
+type Numbers = Float64Array | Float32Array | Uint32Array | Int32Array | Uint16Array | Int16Array | Uint8Array;
+
+const DTYPES: Readonly<Record<string, SafetensorsDType>> = {
+  Float64Array: 'F64',
+  Float32Array: 'F32',
+  Uint32Array: 'U32',
+  Int32Array: 'I32',
+  Uint16Array: 'U16',
+  Int16Array: 'I16',
+  Uint8Array: 'U8',
+};
+
+const digits = z.coerce.number().int().nonnegative();
+const metadataSchema = z.object({
+  /** JSON of what a continuation must share. */
+  identity: z.string(),
+  tokens: digits,
+  contexts: digits,
+  text_sha256: z.string(),
+  /** JSON: of each SAE, is its co-firing sample full? */
+  full: z.string(),
+});
+
+/** Arrays of a collection by their names in the file: SAE, file of features, name. */
+function* arraysOf({ saes }: Collection): Generator<[name: string, array: Numbers]> {
+  for (const [k, { tallies, sample }] of saes.entries()) {
+    for (const [i, tally] of tallies.entries()) {
+      for (const [name, array] of Object.entries(tally.arrays())) yield [`${k}/${i}/${name}`, array];
+    }
+    for (const [name, array] of Object.entries(sample.arrays())) yield [`${k}/cofiring/${name}`, array as Numbers];
+  }
+}
+
+/** Writes a state and removes those before it. */
+export async function writeState(directory: string, collection: Collection, identity: string): Promise<void> {
+  const { tokens, contexts, textDigest, saes } = collection;
+  const tensors = [...arraysOf(collection)].map(([name, array]): TensorToWrite => {
+    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+    return { name, dtype: DTYPES[array.constructor.name]!, shape: [array.length], bytes };
+  });
+  const metadata: z.input<typeof metadataSchema> = {
+    identity,
+    tokens: String(tokens),
+    contexts: String(contexts.length),
+    text_sha256: textDigest,
+    full: JSON.stringify(saes.map(({ sample }) => sample.full)),
+  };
+  const file = fileOf(contexts.length);
+  await writeSafetensors(join(directory, file), tensors, metadata as Record<string, string>);
+  await removeStates(directory, file);
+}
+
+/** Removes states, and what a kill left of one that was being written. */
+export async function removeStates(directory: string, keep?: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (isState(writtenAside(name) ?? name) && name !== keep) await rm(join(directory, name), { force: true });
+  }
+}
+
+/** A state that was found. */
+export interface FoundState {
+  readonly path: string;
+  readonly identity: string;
+  readonly contexts: number;
+  readonly textDigest: string;
+  /** Fills a collection, whose contexts are to be added as text. */
+  readInto(collection: Collection): Promise<void>;
+}
+
+/**
+ * The newest state in a directory; undefined where there is none. Nothing but its header has been read.
+ *
+ * @throws Refusal where it is not one
+ */
+export async function findState(directory: string): Promise<FoundState | undefined> {
+  const names = (await readdir(directory).catch((): string[] => [])).filter(isState).sort();
+  const name = names.at(-1);
+  if (name === undefined) return undefined;
+  const path = join(directory, name);
+  const { metadata, tensors } = await readSafetensorsHeader(path);
+  const parsed = metadataSchema.safeParse(metadata);
+  if (!parsed.success || name !== fileOf(parsed.data.contexts)) throw broken(path, 'is not a state of this program');
+  const { identity, tokens, contexts, text_sha256: textDigest, full } = parsed.data;
+  const readInto = async (collection: Collection) => {
+    collection.tokens = tokens;
+    const flags = z.array(z.boolean()).safeParse(parsedOr(path, full));
+    if (!flags.success || flags.data.length !== collection.saes.length) throw broken(path, 'contradicts itself');
+    await readTallies(path, tensors, collection);
+    for (const [k, { sample, candidate }] of collection.saes.entries()) {
+      const read = (array: string) => readNumbers(path, tensors, `${k}/cofiring/${array}`);
+      const [features, values, ends] = [await read('features'), await read('values'), await read('ends')];
+      const sane =
+        features instanceof Int32Array &&
+        values instanceof Float32Array &&
+        ends instanceof Uint32Array &&
+        values.length === features.length &&
+        (ends.at(-1) ?? 0) === features.length &&
+        features.every((feature) => feature >= 0 && feature < candidate.files.dSae) &&
+        ends.every((end, t) => end >= (ends[t - 1] ?? 0));
+      if (!sane) throw broken(path, 'contradicts itself');
+      sample.restore({ features, values, ends }, flags.data[k]!);
+    }
+  };
+  return { path, identity, contexts, textDigest, readInto };
+}
+
+async function readTallies(
+  path: string,
+  tensors: ReadonlyMap<string, TensorLocation>,
+  { saes }: Collection,
+): Promise<void> {
+  for (const [k, { tallies }] of saes.entries()) {
+    for (const [i, tally] of tallies.entries()) {
+      const [first] = await readNumbers(path, tensors, `${k}/${i}/histogramFirst`);
+      const entries = tensors.get(`${k}/${i}/histogram`)?.shape[0] ?? 0;
+      if (entries % tally.features !== 0) throw broken(path, 'contradicts itself');
+      tally.shapeHistograms(first ?? 0, entries);
+      for (const [name, array] of Object.entries(tally.arrays())) {
+        const read = await readNumbers(path, tensors, `${k}/${i}/${name}`);
+        if (read.constructor !== array.constructor || read.length !== array.length) {
+          throw broken(path, `has ${name} of another size`);
+        }
+        array.set(read as never);
+      }
+    }
+  }
+}
+
+async function readNumbers(path: string, tensors: ReadonlyMap<string, TensorLocation>, name: string): Promise<Numbers> {
+  const location = tensors.get(name);
+  if (!location) throw broken(path, `lacks ${name}`);
+  const { buffer } = await readTensorBytes(location);
+  switch (location.dtype) {
+    case 'F64':
+      return new Float64Array(buffer);
+    case 'F32':
+      return new Float32Array(buffer);
+    case 'U32':
+      return new Uint32Array(buffer);
+    case 'I32':
+      return new Int32Array(buffer);
+    case 'U16':
+      return new Uint16Array(buffer);
+    case 'I16':
+      return new Int16Array(buffer);
+    case 'U8':
+      return new Uint8Array(buffer);
+    default:
+      throw broken(path, `has ${name} of type ${location.dtype}`);
+  }
+}
+
+function parsedOr(path: string, text: string): unknown {
+  try {
+    return parseJson(text);
+  } catch {
+    throw broken(path, 'contradicts itself');
+  }
+}
+
+const broken = (path: string, what: string) => new Refusal(`${path} ${what}.`, AGAIN, 'features/broken-state');
