@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import type { Page } from 'playwright-core';
-import type { TextReply, TextRequest } from '../../src/explore/api.js';
+import type { ExploreIndex, TextReply, TextRequest } from '../../src/explore/api.js';
 import { exploreFolder } from '../../src/explore/explorer.js';
-import { EXPLORE_POLICY_HEADER, pageFiles } from '../../src/explore/page.js';
+import { EXPLORE_POLICY_HEADER, pageFiles, selfContainedPage } from '../../src/explore/page.js';
 import { serveFeatures } from '../../src/explore/site.js';
 import { silent } from '../../src/progress/progress.js';
 import { sampleFeature, writeSampleFolder } from '../explore/sample-folder.js';
@@ -288,6 +291,40 @@ test('everything can be done with the keyboard', { skip }, async (t) => {
   await page.keyboard.press('u');
   await page.locator('body[data-view=list]').waitFor();
   assert.equal(current(page), '#/list/gated?q=dog');
+  assert.deepEqual(problems, []);
+});
+
+test('a self-contained page shows its features from a file, without a server', { skip }, async (t) => {
+  const { url } = await served(t);
+  const json = async (path: string) => (await fetch(url + path)).json();
+  const chosen = [1, 2, 5, 9];
+  const index = (await json('data/index.json')) as ExploreIndex;
+  const data: Record<string, unknown> = {
+    'data/index.json': {
+      ...index,
+      saes: index.saes.slice(0, 1),
+      live: { list: false, labels: false, text: false },
+      only: { gated: chosen },
+    },
+  };
+  for (const j of chosen) data[`data/gated/features/${j}.json`] = await json(`data/gated/features/${j}.json`);
+  const file = join(temporaryDirectory(t), 'page.html');
+  writeFileSync(file, selfContainedPage('</title><script>alert(1)</script>', data));
+  const { page, problems } = await driven(t, pathToFileURL(file).href);
+  await total(page, '4 of 200');
+  const own = STORED.filter(({ feature }) => chosen.includes(feature));
+  assert.deepEqual(await features(page), inOrder('frequency', own));
+  await page.getByRole('button', { name: 'Max', exact: true }).click();
+  await page.locator('th[aria-sort=descending]', { hasText: 'Max' }).waitFor();
+  assert.deepEqual(await features(page), inOrder('max', own));
+  const [first, second] = inOrder('max', own);
+  await page.locator('#list tbody a').first().click();
+  await heading(page, `Feature ${first}`);
+  await page.keyboard.press('j');
+  await heading(page, `Feature ${second}`);
+  assert.equal((await page.locator('.lines .h9').count()) > 0, true, 'its style is in it, too');
+  assert.equal(await page.locator('input.label').count(), 0, 'nothing that only a server can do');
+  await assertAccessible(page, 'self-contained');
   assert.deepEqual(problems, []);
 });
 

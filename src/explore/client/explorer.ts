@@ -128,8 +128,15 @@ export class Explorer implements PageContext {
     else {
       this.fill(place, async () =>
         featureView(await this.source.feature(place.sae, place.feature, this.told), place, this),
-      );
+      ).then(() => this.readAhead(place));
     }
+  }
+
+  /** Most go on to the next feature of the list: it is here by then. */
+  private async readAhead(place: FeaturePlace): Promise<void> {
+    if (this.place !== place) return;
+    const next = await this.list.beside(1).catch(() => null);
+    if (next) await this.source.feature(next.sae, next.feature, () => {}).catch(() => null);
   }
 
   /** The feature stays; the links on it lead on from the new list. */

@@ -54,7 +54,7 @@ export class TextView {
     this.place = place;
     if (document.activeElement !== this.field || this.field.value === '') this.field.value = place.text;
     const asked = JSON.stringify([place.sae, place.text, place.feature]);
-    if (place.text === '') return refill(this.result);
+    if (place.text === '') return refill(this.result, this.introduction());
     if (asked === this.asked) return this.draw();
     this.asked = asked;
     const turn = ++this.turn;
@@ -82,6 +82,12 @@ export class TextView {
         this.context.told(1, '');
       }
     }
+  }
+
+  private introduction(): HTMLElement {
+    const { model } = this.context.source.index;
+    const what = `Runs a text through ${model} and shows the strongest features at each token.`;
+    return el('p', { class: 'none introduction' }, what);
   }
 
   private draw(): void {
