@@ -1,11 +1,12 @@
 import type { ExploreIndex } from '../api.js';
 import { EmbeddedSource } from './embedded-source.js';
 import { jsonAt, LiveSource, type Source } from './source.js';
+import { StaticSource } from './static-source.js';
 
 /** The page's data: in the page itself, or where its index says. */
 export async function sourceOfPage(): Promise<Source> {
   const embedded = document.getElementById('data');
   if (embedded) return new EmbeddedSource(JSON.parse(embedded.textContent ?? '{}'));
   const index = await jsonAt<ExploreIndex>('data/index.json');
-  return new LiveSource(index);
+  return index.live.list ? new LiveSource(index) : new StaticSource(index);
 }
