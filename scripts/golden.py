@@ -39,6 +39,7 @@ eval.safetensors: splice-in metrics at blocks.2.hook_resid_post, n=48; see make_
     boundary/...           the same over one context that has a BOS inside
 
 metrics.safetensors: see golden_metrics.py
+features.safetensors: see golden_features.py
 """
 import argparse
 import gzip
@@ -359,8 +360,8 @@ OTHERS = ['families', 'resampling', 'clip', 'ablations', 'topk', 'batchtopk', 'm
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=['model', 'train', *OTHERS, 'eval', 'metrics'],
-                        help='make this part alone; eval needs model made, metrics needs both')
+    parser.add_argument('--only', choices=['model', 'train', *OTHERS, 'eval', 'metrics', 'features'],
+                        help='make this part alone; eval needs model made, metrics and features need both')
     only = parser.parse_args().only
     torch.set_num_threads(1)  # sums are then rounded the same way on every run
     os.makedirs(OUT, exist_ok=True)
@@ -379,6 +380,9 @@ def main():
     if only in (None, 'eval', 'metrics'):
         from golden_metrics import make_metrics  # which takes its SAEs' maths from here
         make_metrics()
+    if only in (None, 'eval', 'features'):
+        from golden_features import make_features
+        make_features()
 
 
 if __name__ == '__main__':
