@@ -3,9 +3,10 @@
     pip install torch==2.13.0 sae-lens==6.54.12 pyarrow      # on Python 3.11
     python scripts/check-saelens.py SAE_DIR [ACTIVATIONS_STORE]
 
-Loads cfg.json and sae_weights.safetensors (architecture "gated", "standard", "topk" or "jumprelu") with
-sae_lens.SAE.load_from_disk, and compares its encode and decode with numpy on rows of the store, or on
-random rows about b_dec. Exit status 1 if they differ by more than 1e-5 of the largest entry.
+Loads cfg.json and sae_weights.safetensors with sae_lens.SAE.load_from_disk: an SAE (gated, standard, topk or jumprelu,
+which batchtopk and matryoshka are saved as) or a transcoder of ReLU or JumpReLU with or without a skip connection; and
+compares its encode and decode, and what it makes of the rows as a whole, with numpy on rows of the store, or on random
+rows about b_dec. Exit status 1 if they differ by more than 1e-5 of the largest entry.
 """
 import argparse
 import json
@@ -22,7 +23,11 @@ TOLERANCE = 1e-5
 
 def encode(arch, P, x, k=None):
     """float64, so that only SAELens rounds. -> f, and how near each feature is to its threshold"""
-    p = (x - P['b_dec']) @ P['W_enc']
+    transcoder = arch.endswith('transcoder')
+    # The b_dec of a transcoder belongs to its target.
+    p = (x if transcoder else x - P['b_dec']) @ P['W_enc']
+    if transcoder:
+        arch = 'jumprelu' if arch.startswith('jumprelu') else 'standard'
     if arch == 'standard':
         pre = p + P['b_enc']
         return np.maximum(pre, 0), np.abs(pre)
@@ -57,9 +62,10 @@ def rows_of_store(store, limit):
 
 def random_rows(P, limit):
     """Rows about b_dec, long enough that features fire: pre-activations spread some times wider than the biases."""
-    bias = P.get('b_gate', P.get('b_enc'))
+    bias = P['b_gate'] if 'b_gate' in P else P['b_enc'] - P.get('threshold', 0)
     scale = 3 * (np.abs(bias).mean() + 1e-3) / np.linalg.norm(P['W_enc'], axis=0).mean()
-    return (P['b_dec'] + scale * np.random.default_rng(0).normal(size=(limit, len(P['b_dec'])))).astype(np.float32)
+    rows = scale * np.random.default_rng(0).normal(size=(limit, len(P['W_enc'])))
+    return (rows + P['b_dec'] if len(P['b_dec']) == len(P['W_enc']) else rows).astype(np.float32)
 
 
 def main():
@@ -80,6 +86,7 @@ def main():
     with torch.no_grad():
         f_theirs = sae.encode(torch.from_numpy(x))
         x_hat_theirs = sae.decode(f_theirs).numpy()
+        whole_theirs = sae(torch.from_numpy(x)).numpy()
         f_theirs = f_theirs.numpy()
 
     f, margin = encode(cfg['architecture'], P, x.astype(np.float64), cfg.get('k'))
@@ -87,15 +94,19 @@ def main():
     tie = margin < TOLERANCE * margin.max()
     f = np.where(tie, f_theirs, f)
     x_hat = f @ P['W_dec'] + P['b_dec']
+    whole = x_hat + x @ P['W_skip'].T if 'W_skip' in P else x_hat
 
     ok = bool((f > 0).any())
-    for name, ours, theirs in (('encode', f, f_theirs), ('decode', x_hat, x_hat_theirs)):
+    for name, ours, theirs in (('encode', f, f_theirs), ('decode', x_hat, x_hat_theirs), ('whole', whole, whole_theirs)):
         difference = np.abs(ours - theirs).max() / np.abs(ours).max()
         ok &= bool(difference <= TOLERANCE)
         print(f'{name}: largest difference {difference:.1e} of the largest entry {np.abs(ours).max():.4g}')
-    error = np.square(x - x_hat).sum() / np.square(x - x.mean(0, dtype=np.float64)).sum()
+    explained = ''
+    if not cfg['architecture'].endswith('transcoder'):
+        error = np.square(x - x_hat).sum() / np.square(x - x.mean(0, dtype=np.float64)).sum()
+        explained = f'explained variance {1 - error:.4f}, '
     print(f'{cfg["architecture"]}, {x.shape[1]} x {f.shape[1]}, {len(x)} {"store" if args.store else "random"} rows: '
-          f'L0 {(f > 0).sum(1).mean():.4g}, explained variance {1 - error:.4f}, {tie.sum()} ties; {"ok" if ok else "FAIL"}')
+          f'L0 {(f > 0).sum(1).mean():.4g}, {explained}{tie.sum()} ties; {"ok" if ok else "FAIL"}')
     sys.exit(0 if ok else 1)
 
 

@@ -159,7 +159,9 @@ export const trainSchema = z.object({
     .nonnegative()
     .optional()
     .meta({ default: USUAL_L1 })
-    .describe("λ in |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), in sums; the paper's λ × d_in"),
+    .describe(
+      "λ in |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), in sums; the paper's λ × d_in; what it multiplies in a jumprelu SAE is --sparsity-loss's (0.5 by default, 1 for quadratic)",
+    ),
   l0: targetL0
     .optional()
     .describe(

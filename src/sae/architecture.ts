@@ -49,15 +49,18 @@ export interface Training<Options> {
   readonly flags: z.ZodRawShape;
   /** Does λ mean anything? Where it does not, --l1 and what belongs to it are refused. */
   readonly penalised: boolean;
+  /** λ where --l1 is not given; USUAL_L1 where absent. */
+  usualL1?(options: Options): number;
   /**
    * false: what λ multiplies stays the same when activations are scaled, as a count of features does; absent: it is s
    * times as large. --l1-convention paper assumes that it scales, and is refused where it does not.
    */
   readonly penaltyScales?: false;
   /**
-   * Does the loss itself lead to the L0 of --l0, which `options` then reads? Where it does not, λ is adjusted to it.
+   * The L0 to which λ is adjusted, as a multiple of --l0; 1 where absent. A penalty that itself leads to --l0, which
+   * `options` then reads, comes nearer the larger λ is, and never to it.
    */
-  aimsAtL0?(options: Options): boolean;
+  adjustsTo?(options: Options): number;
   /**
    * @param flags values of its flags, and --l0; those not given are absent, or as their schema's default has them
    * @throws UsageRefusal where flags contradict each other or the sizes
@@ -76,8 +79,8 @@ export interface Training<Options> {
   forward?(options: Options): Partial<ForwardSettings>;
   /** Parameters that a step leaves at 0 where it would take them below. */
   readonly nonNegative?: readonly ParameterName[];
-  /** Initial values of parameters other than W_dec (random unit rows), W_enc (their transpose) and zeros, and their number. */
-  readonly initial?: Partial<Record<ParameterName, (w: Parameters, size: number) => Float32Array>>;
+  /** Initial values of a parameter of `size` numbers that is not W_dec (random unit rows), W_enc (their transpose) or zeros. */
+  initial?(name: ParameterName, w: Parameters, size: number, options?: Options): Float32Array | undefined;
   /** What a sparse start sets (docs/training.md, "Where it starts"); absent: nothing. */
   readonly sparseStart?: SparseStart<Options>;
   /**

@@ -68,8 +68,12 @@ export const trainableParameters = parameterNames.filter(
     architectures.some((name) => ARCHITECTURES[name].training && PARAMETERS[name].includes(parameter)),
 );
 
-/** Random unit rows for the decoder, the encoder its transpose, zeros; and what the architecture has of its own. */
-export function initialise(architecture: ArchitectureName, sizes: Sizes, seed: number): Sae {
+/**
+ * Random unit rows for the decoder, the encoder its transpose, zeros; and what the architecture has of its own.
+ *
+ * @param options of its training, where they decide any of it
+ */
+export function initialise(architecture: ArchitectureName, sizes: Sizes, seed: number, options?: unknown): Sae {
   const random = new Generator(seed, Purpose.initialisation);
   const { dIn, dOut, dSae } = sizes;
   const W_dec = new Float32Array(dSae * dOut);
@@ -81,13 +85,13 @@ export function initialise(architecture: ArchitectureName, sizes: Sizes, seed: n
     for (let i = 0; i < dIn; i++) W_enc[i * dSae + j] = column[i]!;
   }
   const parameters: Parameters = {};
-  const { initial } = trainingOf(architecture);
+  const training = trainingOf(architecture);
   for (const name of PARAMETERS[architecture]) {
     if (name === 'W_dec') parameters[name] = W_dec;
     else if (name === 'W_enc') parameters[name] = W_enc;
     else {
       const size = parameterShape(name, sizes).reduce((product, dim) => product * dim, 1);
-      parameters[name] = initial?.[name]?.({ W_enc, W_dec }, size) ?? new Float32Array(size);
+      parameters[name] = training.initial?.(name, { W_enc, W_dec }, size, options) ?? new Float32Array(size);
     }
   }
   return { architecture, ...sizes, parameters };

@@ -183,11 +183,11 @@ function combinations(lists: Readonly<Record<string, readonly unknown[]>>): Reco
 /** gated_d-sae-1536_l1-5_seed-0, with whatever else a group sets. */
 function runName(config: TrainConfig, values: Readonly<Record<string, unknown>>): string {
   const others = Object.keys(values).filter((flag) => !NAMED.includes(flag));
-  const { penalised } = trainingOf(config.arch);
+  const { penalised, usualL1 } = trainingOf(config.arch);
   const { l1, l0 } = config;
   const parts = [`d-sae-${config.dSae}`];
   // Where λ is adjusted, what it begins with tells little.
-  if (penalised && (l0 === undefined || 'l1' in values)) parts.push(`l1-${l1 ?? USUAL_L1}`);
+  if (penalised && (l0 === undefined || 'l1' in values)) parts.push(`l1-${l1 ?? (usualL1 ? 'default' : USUAL_L1)}`);
   if (l0 !== undefined) parts.push(`l0-${l0}`);
   parts.push(`seed-${config.seed}`);
   for (const flag of others) {

@@ -56,16 +56,26 @@ export function activationScales(
   };
 }
 
+/** --l1, or what it is where it is not given; undefined where there is no penalty. */
+export function usualL1({ arch, l1 }: Pick<TrainConfig, 'arch' | 'l1'>, options: unknown): number | undefined {
+  const { penalised, usualL1: usual } = trainingOf(arch);
+  return penalised ? (l1 ?? usual?.(options) ?? USUAL_L1) : undefined;
+}
+
 /** λ as the engine takes it. */
 export function lambdaOf(
   config: TrainConfig,
-  { dIn, dOut, scale, scaleOut }: EngineSettings,
+  { dIn, dOut, scale, scaleOut, options }: EngineSettings,
   { meanSquare }: Estimates,
 ): SparsityCoefficient {
-  const { penalised, penaltyScales: scales } = trainingOf(config.arch);
-  if (!penalised) return NO_PENALTY;
+  const { penaltyScales: scales } = trainingOf(config.arch);
+  const l1 = usualL1(config, options);
+  if (l1 === undefined) return NO_PENALTY;
   const target = dOut !== undefined;
-  return sparsityCoefficient(config, { width: dOut ?? dIn, scale: scaleOut ?? scale, meanSquare, target, scales });
+  return sparsityCoefficient(
+    { ...config, l1 },
+    { width: dOut ?? dIn, scale: scaleOut ?? scale, meanSquare, target, scales },
+  );
 }
 
 /** @throws UsageRefusal where --skip is given without a target */
@@ -79,7 +89,7 @@ export function checkTarget({ target, hookOut, skip }: Pick<TrainConfig, 'target
 }
 
 /**
- * What adjusts λ to --l0; undefined where λ stays: without --l0, and where the loss itself aims at it.
+ * What adjusts λ to --l0; undefined without.
  *
  * @param before what a checkpoint kept
  * @throws UsageRefusal where λ cannot be adjusted
@@ -91,8 +101,9 @@ export function adjustmentOf(
   lambda: SparsityCoefficient,
   before?: Adjustment,
 ): TargetL0 | undefined {
-  if (config.l0 === undefined || trainingOf(config.arch).aimsAtL0?.(options)) return undefined;
-  return adjustment(config, plan, lambda, before);
+  if (config.l0 === undefined) return undefined;
+  const l0 = config.l0 * (trainingOf(config.arch).adjustsTo?.(options) ?? 1);
+  return adjustment({ ...config, l0 }, plan, lambda, before);
 }
 
 /** What the engine needs to know. */
@@ -136,7 +147,7 @@ function fixedSettings(
     arch: { arch: config.arch, ...recordedFlags(config, options) },
     // Null: all that its architecture and flags train.
     train: { train: config.train ? [...trained] : null },
-    l1: { l1: trainingOf(config.arch).penalised ? (config.l1 ?? USUAL_L1) : null },
+    l1: { l1: usualL1(config, options) ?? null },
     steps: { steps: plan.steps },
     warmup: { warmup: plan.warmup },
     decaySteps: { decay_steps: plan.decaySteps },

@@ -107,7 +107,7 @@ export async function startingPoint(
     }
     sae = scaleActivations(initial.sae, scale, scaleOut);
   } else {
-    sae = initialise(architecture, sizesOf(settings), config.seed);
+    sae = initialise(architecture, sizesOf(settings), config.seed, optionsOf(settings));
     if (config.bDecInit === 'geometric-median') {
       const { x, y } = await sample(MEDIAN_ROWS);
       const median = geometricMedian(y ?? x, sae.dOut);

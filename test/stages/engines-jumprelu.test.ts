@@ -105,17 +105,25 @@ for (const [what, bias, options, more] of RUNS) {
 }
 
 test('flags are checked and completed', () => {
-  const { options, aimsAtL0 } = trainingOf('jumprelu');
+  const { options, adjustsTo, usualL1 } = trainingOf('jumprelu');
   const of = (flags: Readonly<Record<string, unknown>>) => options(flags, square(16, 64)) as JumpReluOptions;
-  const usual = { bandwidth: 0.05, steToEncoder: false, preActLoss: 0 };
+  const usual = { bandwidth: 0.5, steToEncoder: true, preActLoss: 0 };
   assert.deepEqual(of({}), { sparsityLoss: 'step', ...usual });
   assert.deepEqual(of({ sparsityLoss: 'tanh' }), { sparsityLoss: 'tanh', tanhScale: 4, ...usual });
-  assert.deepEqual(of({ l0: 32 }), { sparsityLoss: 'quadratic', targetL0: 32, ...usual });
-  // λ is adjusted to --l0 where the loss itself does not lead there.
-  assert.deepEqual([of({ l0: 32 }), of({ l0: 32, sparsityLoss: 'step' })].map(aimsAtL0!), [true, false]);
+  const quadratic = { l0: 32, sparsityLoss: 'quadratic' };
+  assert.deepEqual(of(quadratic), { sparsityLoss: 'quadratic', targetL0: 32, ...usual });
+  assert.deepEqual(of({ steToEncoder: false, thresholdInit: 0.1 }), {
+    ...{ sparsityLoss: 'step', ...usual, steToEncoder: false, thresholdInit: 0.1 },
+  });
+  // A penalty that leads to --l0 by itself is adjusted to a little more.
+  assert.deepEqual([of(quadratic), of({ l0: 32 })].map(adjustsTo!), [1.05, 1]);
+  assert.ok([quadratic, {}].map((flags) => usualL1!(of(flags))).every((l1) => l1 > 0));
   const code = { code: 'train/architecture-flags' };
   assert.throws(() => of({ sparsityLoss: 'quadratic' }), code);
   assert.throws(() => of({ tanhScale: 2 }), code);
+  for (const more of [{ start: 'sparse' }, { start: 'zero', init: 'x' }]) {
+    assert.throws(() => of({ thresholdInit: 0.1, ...more }), code);
+  }
 });
 
 test('the convention of the paper, in which a penalty scales with the activations, is refused', async () => {

@@ -5,7 +5,7 @@ import { before, test } from 'node:test';
 import { trainSchema } from '../../src/config/stages.js';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
-import { openSae } from '../../src/sae/saelens.js';
+import { openSae, readSae } from '../../src/sae/saelens.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { curveOf, tinyActivations } from '../train/tiny-activations.js';
@@ -43,6 +43,32 @@ for (const arch of ['standard', 'gated']) {
     assert.ok(!('lambda' in curveOf(await train(configured({ arch, l0: undefined, steps: 10 }), silent, never))[0]!));
   });
 }
+
+for (const sparsityLoss of ['step', 'tanh', 'quadratic'] as const) {
+  test(`--l0 trains a jumprelu SAE with the ${sparsityLoss} penalty to that L0`, async () => {
+    const out = await train(configured({ arch: 'jumprelu', sparsityLoss, l1: undefined }), silent, never);
+    const { l0, dead_fraction: dead } = curveOf(out).at(-1)!;
+    assert.ok(Math.abs(l0 / 12 - 1) < 0.1, `L0 ${l0}`);
+    assert.ok((dead ?? 0) < 0.1, `${dead}`);
+    const { lambda, l1 } = await recordOf(out);
+    assert.deepEqual([curveOf(out)[0]!.lambda, lambda !== l1], [l1, true]);
+  });
+}
+
+test('θ begins where --threshold-init says', async () => {
+  const config = configured({
+    arch: 'jumprelu',
+    l0: undefined,
+    l1: 0,
+    start: 'zero',
+    thresholdInit: 0.7,
+    steps: 1,
+    lr: 1e-9,
+    normalize: 'none',
+  });
+  const { parameters } = await readSae(await openSae(await train(config, silent, never)));
+  assert.ok(parameters.threshold!.every((theta) => Math.abs(theta - 0.7) < 1e-6));
+});
 
 test('a run that adjusts λ is resumed to the same bytes', async () => {
   const whole = filesBelow(await train(configured(), silent, never));

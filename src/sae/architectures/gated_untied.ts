@@ -34,7 +34,7 @@ export const gatedUntied: Architecture<GatedOptions> = {
     options: (flags, sizes) => gated.training!.options(flags, sizes),
     trains: () => gatedUntied.parameters,
     sparseStart: { kind: 'thresholds', opening: gateOpening },
-    initial: { W_mag: ({ W_enc }) => W_enc!.slice() },
+    initial: (name, { W_enc }) => (name === 'W_mag' ? W_enc!.slice() : undefined),
     loss: (g, w, batch, chosen) => gatedLoss(g, w, untied(g, w, batch.x), batch, chosen),
     sparse: () => TWO_MATRICES,
     cuda: () => TWO_MATRICES,

@@ -13,6 +13,9 @@ import {
   squaredDistance,
 } from '../architecture.js';
 
+/** With the quadratic penalty λ is adjusted until L0 is so near the target; more of it costs more than it brings. */
+const NEAR_TARGET = 1.05;
+
 const penalties = ['step', 'tanh', 'quadratic'] as const;
 
 export interface JumpReluOptions {
@@ -24,19 +27,26 @@ export interface JumpReluOptions {
   readonly bandwidth: number;
   /** Do straight-through estimators also train the encoder? */
   readonly steToEncoder: boolean;
+  /** θ at the start; USUAL where absent. */
+  readonly thresholdInit?: number;
   /** Weight of Σ ReLU(θ − h) over dead features; 0: none. */
   readonly preActLoss: number;
 }
 
-/** Those of SAELens 6.54.12. */
-const USUAL = { threshold: 0.01, bandwidth: 0.05, tanhScale: 4, preActLoss: 0 } as const;
+/**
+ * θ and c are SAELens's. Its ε of 0.05 without estimators for the encoder moves features by the learning rate of one
+ * number a step, and needs a hundred times as many; docs/training.md has the measurements.
+ */
+const USUAL = { threshold: 0.01, bandwidth: 0.5, tanhScale: 4, steToEncoder: true, preActLoss: 0 } as const;
+/** λ where --l1 is not given. */
+const USUAL_L1 = { step: 0.5, tanh: 0.5, quadratic: 1 } as const;
 
 const flags = {
   sparsityLoss: z
     .enum(penalties)
     .optional()
     .describe(
-      'what λ multiplies for a jumprelu SAE; step: L0 (Rajamanoharan et al. 2024b); tanh: Σ tanh(4 f) (Anthropic, January 2025); quadratic: (2 / T) (L0 − T)², T from --l0 (Gemma Scope 2) [default: quadratic with --l0, else step]',
+      'what λ multiplies for a jumprelu SAE; step: L0 (Rajamanoharan et al. 2024b); tanh: Σ tanh(4 f) (Anthropic, January 2025); quadratic: (2 / T) (L0 − T)², T from --l0 (Gemma Scope 2) [default: step, with --l0 too]',
     ),
   bandwidth: z
     .number()
@@ -55,10 +65,16 @@ const flags = {
   steToEncoder: z
     .boolean()
     .optional()
-    .meta({ default: false })
+    .meta({ default: USUAL.steToEncoder })
     .describe(
-      'let what trains θ of a jumprelu SAE train its encoder, too (as Anthropic does); else the encoder learns from active features only',
+      'let what trains θ of a jumprelu SAE train its encoder, too, as Anthropic does; --no-ste-to-encoder: the encoder learns from active features only (DeepMind)',
     ),
+  thresholdInit: z
+    .number()
+    .nonnegative()
+    .optional()
+    .meta({ default: USUAL.threshold })
+    .describe('θ of a new jumprelu SAE, with --start zero'),
   preActLoss: z
     .number()
     .nonnegative()
@@ -73,7 +89,7 @@ const flags = {
 function options(given: Readonly<Record<string, unknown>>): JumpReluOptions {
   const chosen = z.looseObject(flags).parse(given);
   const targetL0 = given.l0 as number | undefined;
-  const sparsityLoss = chosen.sparsityLoss ?? (targetL0 === undefined ? 'step' : 'quadratic');
+  const sparsityLoss = chosen.sparsityLoss ?? 'step';
   if (sparsityLoss === 'quadratic' && targetL0 === undefined) {
     throw new UsageRefusal(
       '--sparsity-loss quadratic needs --l0, the L0 that it leads to.',
@@ -88,12 +104,20 @@ function options(given: Readonly<Record<string, unknown>>): JumpReluOptions {
       'train/architecture-flags',
     );
   }
+  if (chosen.thresholdInit !== undefined && (given.start === 'sparse' || given.init !== undefined)) {
+    throw new UsageRefusal(
+      `--threshold-init is where θ begins with --start zero, and ${given.init === undefined ? 'a sparse start chooses where features fire' : '--init has a θ'}.`,
+      'Leave --threshold-init out, or add --start zero.',
+      'train/architecture-flags',
+    );
+  }
   return {
     sparsityLoss,
     ...(sparsityLoss === 'tanh' && { tanhScale: chosen.tanhScale ?? USUAL.tanhScale }),
     ...(sparsityLoss === 'quadratic' && { targetL0 }),
     bandwidth: chosen.bandwidth ?? USUAL.bandwidth,
-    steToEncoder: chosen.steToEncoder ?? false,
+    steToEncoder: chosen.steToEncoder ?? USUAL.steToEncoder,
+    ...(chosen.thresholdInit !== undefined && { thresholdInit: chosen.thresholdInit }),
     preActLoss: chosen.preActLoss ?? USUAL.preActLoss,
   };
 }
@@ -207,11 +231,15 @@ export const jumprelu: Architecture<JumpReluOptions> = {
     flags,
     penalised: true,
     penaltyScales: false,
-    aimsAtL0: ({ sparsityLoss }) => sparsityLoss === 'quadratic',
+    adjustsTo: ({ sparsityLoss }) => (sparsityLoss === 'quadratic' ? NEAR_TARGET : 1),
     options,
     trains: () => jumprelu.parameters,
     nonNegative: ['threshold'],
-    initial: { threshold: (_, size) => new Float32Array(size).fill(USUAL.threshold) },
+    usualL1: ({ sparsityLoss }) => USUAL_L1[sparsityLoss],
+    initial(name, _, size, chosen) {
+      if (name !== 'threshold') return undefined;
+      return new Float32Array(size).fill(chosen?.thresholdInit ?? USUAL.threshold);
+    },
     // θ stays as it is, and h reaches it where p reaches t.
     sparseStart: { kind: 'thresholds', opening: (t) => ({ b_enc: t.map((p) => USUAL.threshold - p) }) },
     loss,
