@@ -2,8 +2,11 @@ import { join, resolve } from 'node:path';
 import { readJsonFile } from '../disk/json.js';
 import { Refusal } from '../errors/refusal.js';
 import type { BosPolicy } from '../lm/family.js';
-import { BpeEncoder, DocumentEncoder } from './bpe/encoder.js';
-import { BrokenPart, isToken, readRecipe, UnknownPart } from './bpe/recipe.js';
+import { ByteLevelEncoder } from './bpe/byte-level.js';
+import { readByteLevel } from './bpe/byte-level-recipe.js';
+import { DocumentEncoder } from './bpe/document.js';
+import { BpeEncoder } from './bpe/encoder.js';
+import { BrokenPart, isToken, type Recipe, readRecipe, UnknownPart } from './bpe/recipe.js';
 
 /** Bytes of a file, at most; Gemma 3's tokenizer.json has 33 MiB. */
 const MOST_TOKENIZER_BYTES = 2 ** 28;
@@ -56,7 +59,7 @@ export async function openTokenizer(directory: string, expected: ExpectedTokens)
   const config = await readTokenizerFile(directory, 'tokenizer_config.json');
   const { bos = 'always' } = expected;
   const prependBos = bos === 'tokenizer' ? prependsBos(file, config) : bos === 'always';
-  const tokenizer = { ...(await openWith(directory, file, config)), prependBos };
+  const tokenizer = { ...(await openWith(directory, file, config, expected)), prependBos };
   checkFits(directory, tokenizer, expected);
   return tokenizer;
 }
@@ -99,15 +102,21 @@ type TokenizerKeys = Readonly<Record<string, unknown>>;
 
 type UnsettledTokenizer = Omit<Tokenizer, 'prependBos'>;
 
-async function openWith(directory: string, file: unknown, config: unknown): Promise<UnsettledTokenizer> {
+async function openWith(
+  directory: string,
+  file: unknown,
+  config: unknown,
+  expected: ExpectedTokens,
+): Promise<UnsettledTokenizer> {
   try {
-    const recipe = readRecipe(file, config);
+    const byteLevel = readByteLevel(file, config);
+    const recipe = byteLevel ?? readRecipe(file, config);
     const bos = namedToken(config, 'bos_token');
-    const encoder = new BpeEncoder(recipe);
+    const encoder = byteLevel ? new ByteLevelEncoder(byteLevel) : new BpeEncoder(readRecipe(file, config));
     let vocabulary = 0;
     for (const id of recipe.vocabulary.values()) vocabulary = Math.max(vocabulary, id + 1);
     return {
-      bosTokenId: recipe.added.find(({ content }) => content === bos)?.id ?? recipe.vocabulary.get(bos) ?? -1,
+      bosTokenId: bosOf(recipe, bos) ?? (byteLevel && unnamedBos(recipe, bos, expected)) ?? -1,
       special: new Map(recipe.added.filter((token) => token.special).map(({ id, content }) => [id, content])),
       vocabulary,
       begin: (source) => new DocumentEncoder(encoder, source),
@@ -125,13 +134,22 @@ async function openWith(directory: string, file: unknown, config: unknown): Prom
     if (!cause.libraryAgrees) {
       throw new Refusal(
         `The tokenizer in ${directory} has ${cause.part}, which is not supported.`,
-        'Use the tokenizer.json of a Gemma checkpoint.',
+        'Use the tokenizer.json that came with the checkpoint; those of Gemma, GPT-2, Pythia, Llama 3 and Qwen are known.',
         'corpus/unsupported-tokenizer',
         { cause },
       );
     }
     return openLibraryTokenizer(directory, file, cause.part);
   }
+}
+
+function bosOf({ added, vocabulary }: Pick<Recipe, 'added' | 'vocabulary'>, bos: string): number | undefined {
+  return added.find(({ content }) => content === bos)?.id ?? vocabulary.get(bos);
+}
+
+/** GPT-2's tokenizer_config.json names no BOS; its class knows it, and so does the model's config.json. */
+function unnamedBos({ added }: Pick<Recipe, 'added'>, bos: string, { bosTokenId }: ExpectedTokens): number | undefined {
+  return bos === '' && added.some(({ id, special }) => special && id === bosTokenId) ? bosTokenId : undefined;
 }
 
 /** The text of a token that tokenizer_config.json names: a string, or an object that holds one. */

@@ -48,9 +48,9 @@ export class BrokenPart extends Error {}
 /** Tokens are stored as int32. */
 export const isToken = (id: unknown): id is number =>
   Number.isInteger(id) && (id as number) >= 0 && (id as number) < 2 ** 31;
-const absent = (value: unknown) =>
+export const absent = (value: unknown) =>
   value === undefined || value === null || value === '' || value === false || value === 0;
-const quoted = (value: unknown) => String(JSON.stringify(value)).slice(0, 120);
+export const quoted = (value: unknown) => String(JSON.stringify(value)).slice(0, 120);
 
 /**
  * Reads what a tokenizer.json says into a recipe.
@@ -106,7 +106,7 @@ function checkModel(model: JsonObject): void {
   if (model.byte_fallback !== true) throw new UnknownPart('no byte_fallback', typeof model.unk_token === 'string');
 }
 
-function readVocabulary(vocab: unknown): Map<string, number> {
+export function readVocabulary(vocab: unknown): Map<string, number> {
   if (!isJsonObject(vocab)) throw new BrokenPart('has no vocabulary');
   const vocabulary = new Map<string, number>();
   const seen = new Set<number>();
@@ -172,7 +172,7 @@ function readPreTokenizer(split: unknown, replaced: ReadonlyMap<number, number>)
   );
 }
 
-function readMerges(merges: unknown, vocabulary: ReadonlyMap<string, number>): Int32Array {
+export function readMerges(merges: unknown, vocabulary: ReadonlyMap<string, number>): Int32Array {
   if (!Array.isArray(merges)) throw new BrokenPart('has no merges');
   const read = new Int32Array(3 * merges.length);
   const kind = typeof merges[0];
@@ -201,7 +201,7 @@ function readBytes(vocabulary: ReadonlyMap<string, number>): Int32Array {
   });
 }
 
-function readAdded(list: unknown, vocabulary: ReadonlyMap<string, number>): AddedToken[] {
+export function readAdded(list: unknown, vocabulary: ReadonlyMap<string, number>): AddedToken[] {
   if (list === undefined) return [];
   if (!Array.isArray(list)) throw new BrokenPart('has added tokens that are not a list');
   const seen = new Set<string>();

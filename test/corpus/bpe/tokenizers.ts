@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { type BpeEncoder, DocumentEncoder } from '../../../src/corpus/bpe/encoder.js';
+import { DocumentEncoder, type TextEncoder } from '../../../src/corpus/bpe/document.js';
 import type { Generator } from '../../../src/random/generator.js';
 
 /** What a case of the golden tokenizers has other than the bundled one. */
@@ -36,7 +36,7 @@ export function edited({ vocab, merges, ...rest }: Edits): TokenizerFile {
 }
 
 /** The tokens of a text that comes in these pieces. */
-export function encodePieces(encoder: BpeEncoder, pieces: Iterable<string>, window?: number): number[] {
+export function encodePieces(encoder: TextEncoder, pieces: Iterable<string>, window?: number): number[] {
   const document = new DocumentEncoder(encoder, 'a text', window);
   const ids: number[] = [];
   for (const piece of pieces) for (const some of document.push(piece)) ids.push(...some);
