@@ -136,7 +136,10 @@ export const trainSchema = z.object({
   textField,
   encoding,
   excludeSpecialTokens,
-  dtype: z.enum(activationDTypes).default('float16').describe("element type of --model's activations in memory"),
+  dtype: z
+    .enum(['auto', ...activationDTypes])
+    .default('auto')
+    .describe("element type of --model's activations in memory; auto: that of the checkpoint"),
   precision,
   contextsPerPass: positive.default(16).describe('max contexts per forward pass of --model'),
   modelDevice: z.string().optional().describe('where --model runs: cpu, cuda, cuda:N or webgpu [default: --device]'),
@@ -225,9 +228,11 @@ export const trainSchema = z.object({
   anyHook: z.boolean().default(false).describe('let --init be an SAE that was trained at another hook point'),
   anyModel: z.boolean().default(false).describe('let --init be an SAE that was trained on another model'),
   bDecInit: z
-    .enum(['zero', 'geometric-median'])
-    .default('zero')
-    .describe('b_dec at the start: zero, or the geometric median of a sample of activations'),
+    .enum(['geometric-median', 'mean', 'zero'])
+    .default('geometric-median')
+    .describe(
+      'b_dec at the start: the geometric median of a sample of activations, which a few very long ones do not move; their mean; or zero',
+    ),
   start: z
     .enum(['sparse', 'zero'])
     .default('sparse')
@@ -300,7 +305,10 @@ export const harvestSchema = z.object({
     'directory for the stores, OUT/<hook>/; - writes the rows of one hook to standard output, for `train --activations -`',
   ),
   batch: positive.default(16).describe('max contexts per forward pass'),
-  dtype: z.enum(activationDTypes).default('float16').describe('element type on disk'),
+  dtype: z
+    .enum(['auto', ...activationDTypes])
+    .default('auto')
+    .describe('element type on disk; auto: that of the checkpoint, which its activations do not overflow'),
   rowsPerShard: positive.default(65_536).describe('max rows per shard file'),
   windowRows: positive
     .default(1_048_576)
@@ -531,7 +539,10 @@ export const doctorSchema = z.object({
   ...(architectureFlags as object),
   context,
   batch: positive.default(16).describe('max contexts per forward pass'),
-  dtype: z.enum(activationDTypes).default('float16').describe('element type of activations on disk'),
+  dtype: z
+    .enum(['auto', ...activationDTypes])
+    .default('auto')
+    .describe('element type of activations on disk; auto: that of the checkpoint'),
   device,
   precision,
   threads,

@@ -9,7 +9,7 @@ import { modelDirectory } from '../hub/model-source.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { parseModelConfig } from '../lm/families/registry.js';
 import { findHook, type Hook, hookName } from '../lm/hooks.js';
-import { blockParameters, chooseContext, contextsAtOnce } from '../lm/pass.js';
+import { blockParameters, chooseContext, chooseDType, contextsAtOnce, type WithDType } from '../lm/pass.js';
 import { onnxRuntime } from '../onnx/session.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { cudaTraining, gpus, memory, type Provider, providers } from './machine.js';
@@ -48,7 +48,8 @@ export async function doctor(config: DoctorConfig, progress: Progress, stop: Sto
   const { layers } = checkpoint.config;
   const names = config.hook ?? [hookName(layers - 1, 'hook_resid_post')];
   const hooks = [...new Set(names)].map((name) => findHook(name, checkpoint.config));
-  return { ...machine, ...(await workReport(checkpoint, hooks, config, machine)) };
+  const chosen = { ...config, dtype: chooseDType(config.dtype, checkpoint) };
+  return { ...machine, ...(await workReport(checkpoint, hooks, chosen, machine)) };
 }
 
 async function machineReport(config: DoctorConfig) {
@@ -70,7 +71,12 @@ async function machineReport(config: DoctorConfig) {
 
 type Machine = Awaited<ReturnType<typeof machineReport>>;
 
-async function workReport(checkpoint: Checkpoint, hooks: readonly Hook[], config: DoctorConfig, machine: Machine) {
+async function workReport(
+  checkpoint: Checkpoint,
+  hooks: readonly Hook[],
+  config: WithDType<DoctorConfig>,
+  machine: Machine,
+) {
   const context = chooseContext(config.context, checkpoint.config);
   const needs = harvestNeeds(checkpoint, hooks, context, config);
   const parts = await harvestMemoryNeeds(checkpoint, hooks, context, config);
@@ -129,7 +135,7 @@ function freeOn(device: string, { gpus, memory }: Pick<Machine, 'gpus' | 'memory
 }
 
 /** The whole model, as an evaluation needs it. */
-function modelReport(checkpoint: Checkpoint, context: number, doctor: DoctorConfig) {
+function modelReport(checkpoint: Checkpoint, context: number, doctor: WithDType<DoctorConfig>) {
   const { name, directory, tensors, config } = checkpoint;
   const atOnce = contextsAtOnce(blockParameters(config), context, doctor.device);
   let [parameters, stored] = [0, 0];
@@ -144,7 +150,7 @@ function modelReport(checkpoint: Checkpoint, context: number, doctor: DoctorConf
   };
 }
 
-function trainingReport(config: DoctorConfig, { name, width }: Hook) {
+function trainingReport(config: WithDType<DoctorConfig>, { name, width }: Hook) {
   const batch = trainSchema.shape.batch.parse(undefined);
   const dSae = config.dSae!;
   return {

@@ -9,7 +9,7 @@ import { activationMemory, batchesPerWindow, harvestMemory } from '../harvest/ha
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import { type Hook, noHook } from '../lm/hooks.js';
 import type { Placement } from '../lm/model-writer.js';
-import { choosePrecision } from '../lm/pass.js';
+import { choosePrecision, type WithDType } from '../lm/pass.js';
 import { GraphBuilder, type WeightMemory, weightMemory } from '../onnx/graph.js';
 import { Generator } from '../random/generator.js';
 import { architectureFlags, PARAMETERS } from '../sae/registry.js';
@@ -32,7 +32,7 @@ interface HarvestNeeds {
 }
 
 /** Where the doctor is told to run the model, or what `auto` would be on another device. */
-export function placementOn(device: string, checkpoint: Checkpoint, config: DoctorConfig): Placement {
+export function placementOn(device: string, checkpoint: Checkpoint, config: WithDType<DoctorConfig>): Placement {
   return choosePrecision(device === config.device ? config.precision : 'auto', device, checkpoint);
 }
 
@@ -40,16 +40,19 @@ export function harvestNeeds(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
   context: number,
-  config: DoctorConfig,
+  config: WithDType<DoctorConfig>,
 ): HarvestNeeds {
   const { batch, dtype, tokens, device } = config;
   const atOnce = Math.min(batch, harvestContexts(checkpoint.config, hooks, context, device));
   const row = hooks.reduce((sum, { width }) => sum + rowBytes({ d_in: width, dtype }), 0);
   // A harvest with everything else at its default.
-  const harvest = harvestSchema.parse({
-    ...{ model: '-', corpus: '-', out: '-', hook: hooks.map(({ name }) => name) },
-    ...{ tokens: tokens ?? 1, batch, dtype },
-  });
+  const harvest = {
+    ...harvestSchema.parse({
+      ...{ model: '-', corpus: '-', out: '-', hook: hooks.map(({ name }) => name) },
+      ...{ tokens: tokens ?? 1, batch },
+    }),
+    dtype,
+  };
   const contextRows = rowsPerContext(context, beginsWithBos(checkpoint));
   const rows = batchesPerWindow(harvest, hooks, contextRows) * batch * contextRows;
   return {
@@ -65,18 +68,21 @@ export function harvestMemoryNeeds(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
   context: number,
-  config: DoctorConfig,
+  config: WithDType<DoctorConfig>,
 ): Promise<MemoryParts> {
   const { batch, dtype, device, precision } = config;
   const tokens = config.tokens ?? Number.MAX_SAFE_INTEGER;
-  const harvest = harvestSchema.parse({
-    ...{ model: '-', corpus: '-', out: '-', hook: hooks.map(({ name }) => name) },
-    ...{ tokens, batch, dtype, device, precision },
-  });
+  const harvest = {
+    ...harvestSchema.parse({
+      ...{ model: '-', corpus: '-', out: '-', hook: hooks.map(({ name }) => name) },
+      ...{ tokens, batch, device, precision },
+    }),
+    dtype,
+  };
   const prepend_bos = beginsWithBos(checkpoint);
   const windowBatches = batchesPerWindow(harvest, hooks, rowsPerContext(context, prepend_bos));
   const manifests = hooks.map(({ width }) => ({ d_in: width, dtype, prepend_bos }));
-  return harvestMemory({ checkpoint, hooks, context, windowBatches, manifests }, harvest);
+  return harvestMemory({ checkpoint, hooks, context, windowBatches, manifests, config: harvest });
 }
 
 /** Does a context begin with BOS, if the command does not say? Where the tokenizer decides, that is taken for a yes. */
@@ -87,7 +93,7 @@ export function harvestWeights(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
   context: number,
-  config: DoctorConfig,
+  config: WithDType<DoctorConfig>,
   device: string,
 ): number {
   const placement = placementOn(device, checkpoint, config);
@@ -121,7 +127,7 @@ interface TrainingNeeds {
  * @param dIn width of the hook
  */
 export function trainingNeeds(
-  doctor: Pick<DoctorConfig, 'arch' | 'device' | 'threads' | 'dtype' | 'tokens'>,
+  doctor: WithDType<Pick<DoctorConfig, 'arch' | 'device' | 'threads' | 'tokens'>>,
   dIn: number,
   dSae: number,
 ): TrainingNeeds {
@@ -168,7 +174,7 @@ async function timeForwardPass(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
   context: number,
-  config: DoctorConfig,
+  config: WithDType<DoctorConfig>,
 ): Promise<Timing> {
   const begun = performance.now();
   const pass = await openForwardPass(checkpoint, hooks, context, config);

@@ -7,6 +7,7 @@ import { choosePrecision, firstHookNotFinite, notFiniteRemedy } from '../lm/pass
 import { openSession, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
 import { metricsOf, type SpliceMetrics } from './metrics.js';
+import { SiteMean } from './site-mean.js';
 import { chunkRows, saeOutputs, spliceGraph, type Variants, variantsOf } from './splice-graph.js';
 import { evaluationContexts, type Pass, runPass } from './splice-pass.js';
 import {
@@ -56,7 +57,7 @@ export async function openSpliceIn(
   const sums = saes.map(({ dOut, dSae }) => newSaeSums(dOut, dSae, context, first));
   const about = { layer: hook.layer, variants: variants.count, saes, context, device: options.device };
   const passContexts = options.passContexts ?? evaluationContexts(checkpoint.config, about);
-  const pilot = { positions: 0, x: new Float64Array(hook.width) };
+  let siteMean: SiteMean | undefined;
   let centre: Float32Array | null = null;
 
   /** Runs a batch in passes, at most `limit` positions of it; returns how many counted. */
@@ -75,16 +76,19 @@ export async function openSpliceIn(
   }
 
   /** Adds at most `limit` positions of a batch to the mean of x; returns how many counted. Computes no logits. */
-  const addToMean = (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
+  const addToMean = async (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
     if (centre) throw new Error('the mean is in use already');
-    const origin = new Float32Array(hook.width);
-    return passes(batch, limit, passed, async (part, left) => {
-      const pass = await runPass(session, part, { leftOut, limit: left, vocabulary, chunkRows: 0, centre: origin });
-      if (!pass) return 0;
-      for (const [i, sum] of pass.data('u').entries()) pilot.x[i % hook.width]! += sum;
-      pilot.positions += pass.counted.length;
-      return pass.counted.length;
-    });
+    siteMean ??= await SiteMean.open(checkpoint, hook, context, placement, options);
+    return siteMean.add(batch, leftOut, limit, passed);
+  };
+
+  /** The mean, which is not added to any more. */
+  const takeCentre = async () => {
+    if (!siteMean && variants.count > 2) throw new Error('addToMean comes first');
+    centre = siteMean?.mean() ?? new Float32Array(hook.width);
+    await siteMean?.release();
+    siteMean = undefined;
+    return centre;
   };
 
   /**
@@ -92,10 +96,9 @@ export async function openSpliceIn(
    *
    * @throws Refusal where a loss or a reconstruction is not finite, saying whose
    */
-  const add = (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
-    if (pilot.positions === 0 && variants.count > 2) throw new Error('addToMean comes first');
-    centre ??= Float32Array.from(pilot.x, (sum) => sum / Math.max(1, pilot.positions));
-    const settings = { leftOut, vocabulary, chunkRows: chunkRows(vocabulary, variants.count), centre };
+  const add = async (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
+    const about = centre ?? (await takeCentre());
+    const settings = { leftOut, vocabulary, chunkRows: chunkRows(vocabulary, variants.count), centre: about };
     return passes(batch, limit, passed, async (part, left) => {
       const pass = await runPass(session, part, { ...settings, limit: left });
       if (!pass) return 0;
@@ -120,7 +123,10 @@ export async function openSpliceIn(
       const { tokens, nllClean, nllZero } = totalsOf(site.byContext);
       return { ce_clean: nllClean / tokens, ce_zero: nllZero / tokens };
     },
-    release: () => session.release(),
+    release: async () => {
+      await siteMean?.release();
+      await session.release();
+    },
   };
 }
 

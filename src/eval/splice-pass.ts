@@ -19,7 +19,7 @@ interface PassSettings {
   /** Positions that count, at most. */
   readonly limit: number;
   readonly vocabulary: number;
-  /** Rows a chunk of the losses, at most; 0: no losses are wanted. */
+  /** Rows a chunk of the losses, at most. */
   readonly chunkRows: number;
   readonly centre: Float32Array;
 }
@@ -34,7 +34,7 @@ export async function runPass(
   const positions = evaluationPositions(batch, leftOut, limit);
   const { spliced, counted, rows, targets } = positions;
   if (counted.length === 0) return null;
-  const { chunks, chunk } = chunkRows > 0 ? evenChunks(rows.length, chunkRows) : { chunks: 0, chunk: 0 };
+  const { chunks, chunk } = evenChunks(rows.length, chunkRows);
   const int64 = (values: readonly number[], length = values.length) => {
     const data = new BigInt64Array(length);
     for (const [i, value] of values.slice(0, length).entries()) data[i] = BigInt(value);

@@ -7,7 +7,14 @@ import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import type { ModelConfig } from '../lm/family.js';
 import { type Hook, hookAt } from '../lm/hooks.js';
 import type { Placement } from '../lm/model-writer.js';
-import { blockParameters, choosePrecision, contextsAtOnce, firstHookNotFinite, notFiniteRemedy } from '../lm/pass.js';
+import {
+  blockParameters,
+  choosePrecision,
+  contextsAtOnce,
+  firstHookNotFinite,
+  notFiniteRemedy,
+  type WithDType,
+} from '../lm/pass.js';
 import { GraphBuilder } from '../onnx/graph.js';
 import { type Device, onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { toBfloat16 } from '../safetensors/floats.js';
@@ -35,7 +42,7 @@ export async function openForwardPass(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
   context: number,
-  config: Pick<HarvestConfig, 'dtype' | 'device' | 'precision' | 'threads'>,
+  config: WithDType<Pick<HarvestConfig, 'device' | 'precision' | 'threads'>>,
 ) {
   const placement = choosePrecision(config.precision, config.device, checkpoint);
   const graph = harvestGraph(checkpoint, hooks, context, config.dtype, placement);
@@ -102,7 +109,7 @@ function selectRows(group: readonly Context[], length: number, leftOut: LeftOut,
   };
 }
 
-function storedArray(data: ArrayBufferView, dtype: HarvestConfig['dtype']): ActivationArray {
+function storedArray(data: ArrayBufferView, dtype: ActivationDType): ActivationArray {
   if (dtype === 'float32') return data as Float32Array;
   if (dtype === 'bfloat16') return toBfloat16(data as Float32Array);
   // Newer Nodes give a Float16Array; the store keeps bits.

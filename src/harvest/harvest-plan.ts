@@ -8,6 +8,7 @@ import type { HarvestConfig } from '../config/stages.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens, rowsPerContext } from '../corpus/contexts.js';
 import { type CorpusFile, corpusFiles } from '../corpus/documents.js';
 import { Text, type TokenizerFacts } from '../corpus/text.js';
+import { exists } from '../disk/input-file.js';
 import { requireStillOwner } from '../disk/lock.js';
 import { type ClaimOptions, claimOutputDirectory } from '../disk/output-directory.js';
 import { writtenAside } from '../disk/output-file.js';
@@ -16,7 +17,7 @@ import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import type { ModelConfig } from '../lm/family.js';
 import { findHook, type Hook } from '../lm/hooks.js';
-import { chooseBos, chooseContext, choosePrecision } from '../lm/pass.js';
+import { chooseBos, chooseContext, chooseDType, choosePrecision, type WithDType } from '../lm/pass.js';
 import { weightMemory } from '../onnx/graph.js';
 import { compareFingerprints } from '../safetensors/fingerprint.js';
 import { harvestContexts, harvestGraph } from './forward-pass.js';
@@ -31,6 +32,8 @@ export interface HarvestPlan {
   readonly context: number;
   /** Groups of --batch contexts a window. */
   readonly windowBatches: number;
+  /** The settings, the element type of activations chosen. */
+  readonly config: WithDType<HarvestConfig>;
   /** Of the stores of all hooks as they would be begun. */
   readonly manifests: readonly Manifest[];
 }
@@ -41,11 +44,12 @@ export interface HarvestPlan {
  * @throws Refusal when model, hooks or context do not fit one another
  */
 export async function planHarvest(
-  config: HarvestConfig,
+  asked: HarvestConfig,
   model: string,
   windowBytes: number = WINDOW_BYTES,
 ): Promise<HarvestPlan> {
   const checkpoint = await openCheckpoint(model);
+  const config = { ...asked, dtype: chooseDType(asked.dtype, checkpoint) };
   const context = chooseContext(config.context, checkpoint.config);
   const hooks = [...new Set(config.hook)].map((name) => findHook(name, checkpoint.config));
   const { bosTokenId, vocabulary, special } = checkpoint.config;
@@ -59,8 +63,8 @@ export async function planHarvest(
   try {
     const contextRows = rowsPerContext(context, text.facts.prependBos);
     const windowBatches = batchesPerWindow(config, hooks, contextRows, windowBytes);
-    const plan = { checkpoint, text, hooks, context, windowBatches };
-    return { ...plan, manifests: hooks.map((hook) => newManifest(config, files, plan, hook)) };
+    const plan = { checkpoint, text, hooks, context, windowBatches, config };
+    return { ...plan, manifests: hooks.map((hook) => newManifest(files, plan, hook)) };
   } catch (error) {
     await text.close({ say() {} });
     throw error;
@@ -79,7 +83,7 @@ const SHARD_BYTES = 2 ** 30;
  * @throws UsageRefusal when a shard would be larger than SHARD_BYTES
  */
 export function batchesPerWindow(
-  config: HarvestConfig,
+  config: WithDType<Pick<HarvestConfig, 'rowsPerShard' | 'windowRows' | 'batch'>>,
   hooks: readonly Hook[],
   contextRows: number,
   windowBytes: number = WINDOW_BYTES,
@@ -110,9 +114,8 @@ export function leftOutOf(manifest: Manifest): LeftOut {
 
 /** The manifest of a store that is about to be begun. */
 function newManifest(
-  config: HarvestConfig,
   files: readonly CorpusFile[],
-  { checkpoint, text, context, windowBatches }: Omit<HarvestPlan, 'manifests'>,
+  { checkpoint, text, context, windowBatches, config }: Omit<HarvestPlan, 'manifests'>,
   hook: Hook,
 ): Manifest {
   return {
@@ -163,6 +166,18 @@ export function bytesToCome(manifest: Manifest): number {
 
 const MANIFEST = 'manifest.json';
 const ours = (name: string) => name === MANIFEST || /^(shard|contexts|partial)-\d+\.arrow$/.test(name);
+
+/** The element type that was asked for; where none was, that of stores which are to be resumed. */
+export async function dtypeOfStores(
+  directories: readonly string[],
+  { dtype, resume }: Pick<HarvestConfig, 'dtype' | 'resume'>,
+): Promise<HarvestConfig['dtype']> {
+  if (dtype !== 'auto' || !resume) return dtype;
+  for (const directory of directories) {
+    if (await exists(join(directory, MANIFEST))) return (await readManifest(directory)).dtype;
+  }
+  return dtype;
+}
 
 /** What a store's directory may hold, and how it is claimed. */
 export function storeClaimOptions(config: HarvestConfig, say?: (line: string) => void): ClaimOptions {
@@ -283,15 +298,20 @@ export function activationMemory(
 
 /** What of a plan decides its memory. */
 type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'windowBatches'> & {
+  readonly config: WithDType<Pick<HarvestConfig, 'tokens' | 'batch' | 'device' | 'precision' | 'rowsPerShard'>>;
   /** Rows of each hook. */
   readonly manifests: readonly Pick<Manifest, 'd_in' | 'dtype' | 'prepend_bos'>[];
 };
 
 /** What a harvest holds at most, bytes; of a model on another device, less. */
-export async function harvestMemory(
-  { checkpoint, hooks, context, windowBatches, manifests }: HarvestShape,
-  config: Pick<HarvestConfig, 'tokens' | 'batch' | 'dtype' | 'device' | 'precision' | 'rowsPerShard'>,
-): Promise<MemoryParts> {
+export async function harvestMemory({
+  checkpoint,
+  hooks,
+  context,
+  windowBatches,
+  manifests,
+  config,
+}: HarvestShape): Promise<MemoryParts> {
   const { batch, dtype, tokens, rowsPerShard, device } = config;
   const atOnce = Math.min(batch, harvestContexts(checkpoint.config, hooks, context, device));
   const placement = choosePrecision(config.precision, config.device, checkpoint);

@@ -17,6 +17,7 @@ import { assembleWindows, atWindow } from './assemble.js';
 import { type ForwardPass, openForwardPass } from './forward-pass.js';
 import {
   bytesToCome,
+  dtypeOfStores,
   type HarvestPlan,
   harvestMemory,
   leftOutOf,
@@ -50,7 +51,8 @@ async function harvestInto(
   stop: StopRequest,
 ): Promise<void> {
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
-  const plan = await planHarvest(config, model);
+  const dtype = await dtypeOfStores(directories, config);
+  const plan = await planHarvest({ ...config, dtype }, model);
   try {
     await harvestPlan(plan, directories, config, progress, stop);
   } finally {
@@ -87,13 +89,13 @@ async function harvestPlan(
   }
   // Opening it may take minutes.
   throwIfStopped(stop, found.some((manifest) => manifest !== null) ? NOTHING_ADDED : NOTHING_BEGUN);
-  const pass = await openForwardPass(checkpoint, hooks, context, config);
+  const pass = await openForwardPass(checkpoint, hooks, context, plan.config);
   try {
     const writers: StoreWriter[] = [];
     for (const [i, directory] of directories.entries()) {
       writers.push(await openWriter(directory, manifests[i]!, found[i]!, config));
     }
-    progress.say(memoryLine(await harvestMemory(plan, config)));
+    progress.say(memoryLine(await harvestMemory(plan)));
     await harvestWindows(config, untilStopped(text.contexts(), stop), pass, writers, progress, stop);
   } finally {
     await pass.release();

@@ -35,8 +35,8 @@ export class LiveHarvest {
 
   static async open(start: LiveStart, send: Send, progress: Progress = silent): Promise<LiveHarvest> {
     const plan = await planHarvest(start.config, start.model, POOL_BYTES);
-    const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, start.config);
-    const memory = await harvestMemory(plan, start.config);
+    const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, plan.config);
+    const memory = await harvestMemory(plan);
     const [input, output] = plan.manifests;
     const target = output && { hook: output.hook, dOut: output.d_in };
     send({ kind: 'ready', header: streamHeader(input!), ...(target && { target }), memory });

@@ -49,10 +49,10 @@ async function streamPlan(
   progress: Progress,
   stop: StopRequest,
 ): Promise<void> {
-  const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, config);
+  const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, plan.config);
   try {
     const header = streamHeader(plan.manifests[0]!);
-    progress.say(memoryLine(await harvestMemory(plan, config)));
+    progress.say(memoryLine(await harvestMemory(plan)));
     progress.begin('harvesting', config.tokens, 'token');
     await writeStream(out, header, pieces(config, plan, pass, progress, stop), PLACE, stop);
     progress.end();

@@ -26,6 +26,14 @@ export function choosePrecision(wanted: Precision | 'auto', device: Device, chec
   return { device, precision: wanted };
 }
 
+/** Element type of activations that are kept: `auto` is the checkpoint's own, which its activations do not overflow. */
+export function chooseDType(wanted: Precision | 'auto', checkpoint: Checkpoint): Precision {
+  return wanted === 'auto' ? ownPrecision(checkpoint) : wanted;
+}
+
+/** Settings whose element type of activations has been chosen. */
+export type WithDType<Settings> = Omit<Settings, 'dtype'> & { readonly dtype: Precision };
+
 /** The element type of most weights. */
 function ownPrecision({ tensors, config }: Checkpoint): Precision {
   return weightDType(tensors.get(config.names.typical)!) as Precision;

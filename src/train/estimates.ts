@@ -44,8 +44,8 @@ export function startsSparse({ start, init }: TrainConfig, architecture: Archite
 
 /** Are activations looked at before the first step? */
 export function looksBefore(config: TrainConfig, architecture: ArchitectureName, about: KnownNorms): boolean {
-  const median = config.init === undefined && config.bDecInit === 'geometric-median';
-  return config.l2Normalise || lacksNorms(config, about) || median || startsSparse(config, architecture);
+  const centre = config.init === undefined && config.bDecInit !== 'zero';
+  return config.l2Normalise || lacksNorms(config, about) || centre || startsSparse(config, architecture);
 }
 
 /** @throws Refusal when activations are zero, or beyond float32 once squared, and the run would divide by what is estimated */
@@ -122,6 +122,7 @@ export async function sampleRows(
   stop: StopRequest,
 ): Promise<Sample> {
   const dOut = target?.dOut ?? 0;
+  if (most === 0) return { x: new Float32Array(0), ...(target && { y: new Float32Array(0) }) };
   const [x, y] = [new Float32Array(most * dIn), new Float32Array(most * dOut)];
   let filled = 0;
   for await (const piece of batches.inputs(OCCASION)) {
@@ -148,7 +149,7 @@ const MOST_ITERATIONS = 200;
  */
 export function geometricMedian(points: Float32Array, d: number): Float64Array {
   const rows = points.length / d;
-  let median = weightedMean(points, d, () => 1);
+  let median = arithmeticMean(points, d);
   for (let iteration = 0; iteration < MOST_ITERATIONS; iteration++) {
     const distances = Float64Array.from({ length: rows }, (_, row) => distance(points, row, median));
     const spread = distances.reduce((sum, x) => sum + x, 0) / rows;
@@ -160,6 +161,11 @@ export function geometricMedian(points: Float32Array, d: number): Float64Array {
     if (moved < TOLERANCE * spread) break;
   }
   return median;
+}
+
+/** @returns [d] */
+export function arithmeticMean(points: Float32Array, d: number): Float64Array {
+  return weightedMean(points, d, () => 1);
 }
 
 function weightedMean(points: Float32Array, d: number, weight: (row: number) => number): Float64Array {

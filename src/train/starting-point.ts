@@ -4,11 +4,11 @@ import type { Unchanged } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { canConvert, convert, expressible, folded, scaleActivations } from '../sae/convert.js';
 import { ARCHITECTURES, initialise, parametersOf, trainingOf } from '../sae/registry.js';
-import type { Parameters, Sae } from '../sae/sae.js';
+import type { ArchitectureName, Parameters, Sae } from '../sae/sae.js';
 import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
 import { isTrained, optionsOf } from './engines/state.js';
-import { geometricMedian, MEDIAN_ROWS, type Sample, startsSparse } from './estimates.js';
+import { arithmeticMean, geometricMedian, MEDIAN_ROWS, type Sample, startsSparse } from './estimates.js';
 import { findBroken } from './not-finite.js';
 import { START_ROWS, startSparse } from './sparse-start.js';
 
@@ -108,17 +108,22 @@ export async function startingPoint(
     sae = scaleActivations(initial.sae, scale, scaleOut);
   } else {
     sae = initialise(architecture, sizesOf(settings), config.seed, optionsOf(settings));
-    if (config.bDecInit === 'geometric-median') {
-      const { x, y } = await sample(MEDIAN_ROWS);
-      const median = geometricMedian(y ?? x, sae.dOut);
-      sae.parameters.b_dec = Float32Array.from(median, (value) => value * (scaleOut ?? scale));
+    const { x, y } = await sample(rowsOfStart(config, architecture));
+    if (config.bDecInit !== 'zero') {
+      const centre = config.bDecInit === 'mean' ? arithmeticMean : geometricMedian;
+      sae.parameters.b_dec = Float32Array.from(centre(y ?? x, sae.dOut), (value) => value * (scaleOut ?? scale));
     }
     if (startsSparse(config, architecture)) {
-      const { x } = await sample(START_ROWS);
-      await startSparse(sae, inputOf(x, sae, settings), optionsOf(settings), settings.threads ?? 0);
+      const first = x.subarray(0, START_ROWS * sae.dIn);
+      await startSparse(sae, inputOf(first, sae, settings), optionsOf(settings), settings.threads ?? 0);
     }
   }
   return new Map(Object.entries(sae.parameters));
+}
+
+/** Activations that a start of random weights looks at. */
+function rowsOfStart(config: TrainConfig, architecture: ArchitectureName): number {
+  return Math.max(config.bDecInit === 'zero' ? 0 : MEDIAN_ROWS, startsSparse(config, architecture) ? START_ROWS : 0);
 }
 
 /** What is encoded of raw activations [rows × d_in], at the training scale. */

@@ -75,8 +75,8 @@ test('harvest and train have the flags that their users know', () => {
   assert.equal(harvest.get('hook')!.repeated, true);
   assert.equal(harvest.get('tokens')!.type, 'number');
   assert.equal(harvest.get('tokens')!.default, undefined);
-  assert.deepEqual(harvest.get('dtype')!.choices, ['float16', 'bfloat16', 'float32']);
-  assert.equal(harvest.get('dtype')!.default, 'float16');
+  assert.deepEqual(harvest.get('dtype')!.choices, ['auto', 'float16', 'bfloat16', 'float32']);
+  assert.equal(harvest.get('dtype')!.default, 'auto');
   assert.equal(harvest.get('resume')!.type, 'boolean');
   const train = new Map(flagsOf(STAGES.train).map((flag) => [flag.name, flag]));
   assert.equal(train.get('d-sae')!.type, 'number');

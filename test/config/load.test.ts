@@ -22,7 +22,7 @@ test('flags given alone are completed with defaults under their schema keys', ()
   const config = loadConfig('harvest', { ...required, 'rows-per-shard': 7 });
   assert.equal(config.rowsPerShard, 7);
   assert.equal(config.model, 'm');
-  assert.equal(config.dtype, 'float16');
+  assert.equal(config.dtype, 'auto');
   assert.equal(config.seed, 0);
   assert.equal(config.overwrite, false);
   assert.equal(config.context, undefined);

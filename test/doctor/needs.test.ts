@@ -14,7 +14,7 @@ const EMBEDDING = 4096 * 192;
 const BLOCK = 4 * 192 * 256 + 3 * 192 * 768 + 2 * 192;
 
 test('weights are counted as the open session holds them', () => {
-  const config = doctorSchema.parse({ model: '-' });
+  const config = { ...doctorSchema.parse({ model: '-' }), dtype: 'bfloat16' } as const;
   // Blocks 0 to 2 as float32; the embedding is gathered from as it is stored.
   const blocks = 3 * BLOCK;
   assert.equal(harvestNeeds(checkpoint, [hook], 256, config).weights, 4 * blocks + 2 * EMBEDDING);
@@ -26,8 +26,8 @@ test('weights are counted as the open session holds them', () => {
 
 test('a store takes a row of activation, token, context and position for each token and hook', () => {
   const mlp = findHook('blocks.0.mlp.hook_post', checkpoint.config);
-  const needs = (tokens?: number, dtype = 'float16') =>
-    harvestNeeds(checkpoint, [hook, mlp], 256, doctorSchema.parse({ model: '-', tokens, dtype }));
+  const needs = (tokens?: number, dtype: 'bfloat16' | 'float32' = 'bfloat16') =>
+    harvestNeeds(checkpoint, [hook, mlp], 256, { ...doctorSchema.parse({ model: '-', tokens }), dtype });
   assert.equal(needs(1_000_000).store, 1e6 * (192 * 2 + 12 + 768 * 2 + 12));
   assert.equal(needs(1_000_000, 'float32').store, 1e6 * (192 * 4 + 12 + 768 * 4 + 12));
   assert.equal(needs().store, null);

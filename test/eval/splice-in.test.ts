@@ -147,10 +147,10 @@ test('the mean comes before what needs it, and is not changed afterwards', async
     [[], { meanAblation: true }],
   ] as const) {
     const spliceIn = await openSpliceIn(checkpoint, hook, saes, CONTEXT, options);
-    assert.throws(() => spliceIn.add(goldenContexts([0]), BOS, ALL), /addToMean comes first/);
+    await assert.rejects(spliceIn.add(goldenContexts([0]), BOS, ALL), /addToMean comes first/);
     assert.equal(await spliceIn.addToMean(goldenContexts([0]), BOS, 100), 100);
     assert.equal(await spliceIn.add(goldenContexts([0]), BOS, 50), 50);
-    assert.throws(() => spliceIn.addToMean(goldenContexts([1]), BOS, ALL), /in use already/);
+    await assert.rejects(spliceIn.addToMean(goldenContexts([1]), BOS, ALL), /in use already/);
     await spliceIn.release();
   }
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { appendFileSync, cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { Manifest } from '../../src/activations/manifest.js';
+import { type Manifest, readManifest } from '../../src/activations/manifest.js';
 import type { Rows } from '../../src/activations/rows.js';
 import { openStore } from '../../src/activations/store.js';
 import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
@@ -10,6 +10,7 @@ import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { halfToFloat, toBfloat16 } from '../../src/safetensors/floats.js';
+import { refuses } from '../config/refuses.js';
 import { prose } from '../corpus/prose.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
@@ -365,7 +366,7 @@ test('an activation that overflows float16 is refused with hook, layer and remed
   // 2¹⁸ times the weight: 18 on the exponent, which begins at bit 7.
   const model = damaged('large', (word) => ((word & 0x7fff) === 0 ? word : word + (18 << 7)));
   const hook = ['blocks.1.hook_mlp_out'];
-  const config = configured({ model, hook, tokens: 500 });
+  const config = configured({ model, hook, tokens: 500, dtype: 'float16' });
   await assert.rejects(harvest(config, silent, never), (error: unknown) => {
     assert.ok(error instanceof Refusal);
     assert.match(error.message, /blocks\.1\.hook_mlp_out \(layer 1\) is .* overflows float16/);
@@ -374,6 +375,20 @@ test('an activation that overflows float16 is refused with hook, layer and remed
   });
   await assert.rejects(openStore(join(config.out, hook[0]!)), /is not complete/);
   await run({ model, hook, tokens: 500, dtype: 'float32' });
+});
+
+test('without --dtype a store has the element type of the checkpoint, or the one with which it was begun', async () => {
+  const model = damaged('as-large', (word) => ((word & 0x7fff) === 0 ? word : word + (18 << 7)));
+  const hook = ['blocks.1.hook_mlp_out'];
+  const dtypeOf = async (config: HarvestConfig) => (await readManifest(join(config.out, hook[0]!))).dtype;
+  const config = configured({ model, hook, tokens: 500 });
+  await harvest(config, silent, never);
+  assert.equal(await dtypeOf(config), 'bfloat16');
+  const begun = configured({ hook, tokens: 500, dtype: 'float16' });
+  await harvest(begun, silent, never);
+  await harvest({ ...begun, dtype: 'auto', resume: true }, silent, never);
+  assert.equal(await dtypeOf(begun), 'float16');
+  await refuses(() => harvest({ ...begun, dtype: 'bfloat16', resume: true }, silent, never), 'harvest/other-settings');
 });
 
 test('activations that are not numbers are refused, naming the hook', async () => {

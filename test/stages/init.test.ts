@@ -31,6 +31,7 @@ const configured = (more: Partial<TrainConfig> & { ablate?: readonly string[] } 
     steps: 1,
     batch: 128,
     start: 'zero',
+    bDecInit: 'zero',
     logEvery: 1,
     out: fresh(),
     ...more,

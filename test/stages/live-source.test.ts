@@ -30,6 +30,7 @@ const harvestConfig = (more: Partial<HarvestConfig> = {}): HarvestConfig =>
     hook: [HOOK],
     tokens: ROWS,
     context: 128,
+    dtype: 'float16',
     batch: 2,
     windowRows: 500,
     seed: 3,

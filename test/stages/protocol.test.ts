@@ -36,8 +36,9 @@ const configured = (more: Partial<TrainConfig> & { ablate?: readonly string[] } 
     batch: 128,
     lr: 1e-2,
     l1: 150,
-    // What is measured here is resampling: from a sparse start other features die.
+    // What is measured here is resampling: from another start other features die.
     start: 'zero',
+    bDecInit: 'zero',
     logEvery: 10,
     deadWindow: 384,
     out: join(root, String(counter++)),
@@ -156,13 +157,22 @@ test('resampling and frozen parameters exclude each other', async () => {
   await train(configured({ steps: 10, resampleAt: [5], ablate: ['no-r-mag'] }), silent, never);
 });
 
-test('--b-dec-init geometric-median starts from the median of the activations at the training scale', async () => {
-  const directory = await train(configured({ steps: 1, lr: 1e-30, bDecInit: 'geometric-median' }), silent, never);
+test('b_dec starts from the geometric median of the activations at the training scale, or their mean, or 0', async () => {
+  const { bDecInit } = trainSchema.parse({ activations, dSae: 8, out: '-' });
+  assert.equal(bDecInit, 'geometric-median');
+  const directory = await train(configured({ steps: 1, lr: 1e-30, bDecInit }), silent, never);
   const store = await openStore(activations);
   // The median does not ask for an order.
   const rows = widen((await new ActivationBatches(store, 'stored', 0).next(4000)).x, 'float16');
   const median = geometricMedian(rows, D_IN);
   assert.ok(relativeDifference((await parametersOf(directory)).b_dec!, median) < 1e-5);
+  const about = await train(configured({ steps: 1, lr: 1e-30, bDecInit: 'mean' }), silent, never);
+  const mean = Float64Array.from({ length: D_IN }, (_, i) => {
+    let sum = 0;
+    for (let row = 0; row < 4000; row++) sum += rows[row * D_IN + i]!;
+    return sum / 4000;
+  });
+  assert.ok(relativeDifference((await parametersOf(about)).b_dec!, mean) < 1e-4);
   const plain = await train(configured({ steps: 1, lr: 1e-30 }), silent, never);
   assert.ok((await parametersOf(plain)).b_dec!.every((b) => Math.abs(b) < 1e-20));
 });

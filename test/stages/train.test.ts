@@ -316,7 +316,7 @@ test('a checkpoint that is whole and says what cannot be is passed over, or refu
   const stop = { asked: 0 };
   const later: StopRequest = {
     get signal() {
-      return ++stop.asked > 12 ? ('SIGINT' as const) : undefined;
+      return ++stop.asked > 16 ? ('SIGINT' as const) : undefined;
     },
   };
   await assert.rejects(train(config, silent, later), Interrupted);

@@ -68,17 +68,19 @@ test('what is reconstructed decides E|x|²', async () => {
 
 test('activations are looked at only where a norm is not known', () => {
   const of = (meanNorm: number | null, out?: number | null) =>
-    looksBefore(configured({ start: 'zero' }), 'gated', {
+    looksBefore(configured({ start: 'zero', bDecInit: 'zero' }), 'gated', {
       meanNorm,
       ...(out !== undefined && { target: { meanNorm: out } }),
     });
   assert.deepEqual([of(1), of(null), of(1, 2), of(1, null), of(null, 2)], [false, true, false, true, true]);
 });
 
-test('activations are looked at for the thresholds of a sparse start', () => {
+test('activations are looked at for the thresholds of a sparse start, and for b_dec', () => {
   const looks = (values: Partial<TrainConfig>, architecture: ArchitectureName = 'gated') =>
-    looksBefore(configured(values), architecture, { meanNorm: 1 });
+    looksBefore(configured({ bDecInit: 'zero', ...values }), architecture, { meanNorm: 1 });
   assert.equal(looks({}), true);
+  assert.equal(looks({ start: 'zero', bDecInit: 'geometric-median' }), true);
+  assert.equal(looks({ init: 'a', bDecInit: 'geometric-median' }), false);
   assert.equal(looks({ start: 'zero' }), false);
   assert.equal(looks({ init: 'a' }), false);
   assert.equal(looks({}, 'topk'), true);

@@ -15,6 +15,7 @@ export async function tinyActivations(root: string, hook = 'blocks.1.hook_mlp_ou
       hook: [hook],
       tokens,
       context: 128,
+      dtype: 'float16',
       rowsPerShard: Math.ceil(tokens / 4),
       out,
       overwrite: true,
