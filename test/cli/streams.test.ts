@@ -30,6 +30,8 @@ const train = (out: string, more: readonly string[] = []) => [
     'none',
     '--start',
     'zero',
+    '--b-dec-init',
+    'zero',
     '--lr',
     '1e-3',
     '--threads',

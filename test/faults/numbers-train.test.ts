@@ -34,6 +34,7 @@ function train(out: string, more: Flags = {}, ...rest: string[]) {
     'log-every': 1,
     lr: 1e-3,
     start: 'zero',
+    'b-dec-init': 'zero',
     out,
     ...more,
   };
@@ -180,7 +181,8 @@ test('rows of a stream that are not finite end training with the row', async () 
     [
       'bin/sae-pipe.js',
       ...['harvest', '--model', 'assets/tiny-gemma', '--corpus', 'assets/corpus/validation.jsonl.gz'],
-      ...['--hook', HOOK, '--tokens', '2000', '--context', '128', '--rows-per-shard', '500', '--out', '-'],
+      ...['--hook', HOOK, '--tokens', '2000', '--context', '128', '--dtype', 'float16'],
+      ...['--rows-per-shard', '500', '--out', '-'],
     ],
     { stdio: ['ignore', openSync(rows, 'w'), 'ignore'] },
   );

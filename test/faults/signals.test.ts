@@ -153,6 +153,7 @@ test('a stop while inputs are looked at for resampling keeps the step before, an
         lr: 1e-2,
         l1: 150,
         start: 'zero',
+        bDecInit: 'zero',
         deadWindow: 192,
         logEvery: 1,
       },

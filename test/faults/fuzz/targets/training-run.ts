@@ -23,6 +23,7 @@ const settings = (directory: string): TrainConfig =>
     dSae: 8,
     // A sparse start would meet the broken rows before the first step.
     start: 'zero',
+    bDecInit: 'zero',
     steps: STEPS,
     batch: 4,
     logEvery: 1,
