@@ -216,7 +216,7 @@ test('two features, or two SAEs, stand side by side', { skip }, async (t) => {
   assert.equal(await page.locator('.compare .histogram').count(), 2);
   await page.getByLabel('Right SAE').selectOption('topk-32');
   await page.getByRole('heading', { name: `topk-32 ${near}` }).waitFor();
-  assert.equal(current(page), `#/compare?a=gated%2F1&b=topk-32%2F${near}`);
+  assert.equal(current(page), `#/compare?a=gated/1&b=topk-32/${near}`);
   await page.getByLabel('Left feature').fill('');
   await page.getByLabel('Left feature').press('Enter');
   await heading(page, 'Compare SAEs');
@@ -288,6 +288,10 @@ test('everything can be done with the keyboard', { skip }, async (t) => {
   await page.getByRole('dialog').waitFor();
   await page.keyboard.press('Escape');
   await page.getByRole('dialog').waitFor({ state: 'hidden' });
+  await page.keyboard.press('/');
+  await page.keyboard.type('#42');
+  await page.keyboard.press('Enter');
+  await heading(page, 'Feature 42');
   await page.keyboard.press('u');
   await page.locator('body[data-view=list]').waitFor();
   assert.equal(current(page), '#/list/gated?q=dog');

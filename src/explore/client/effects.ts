@@ -3,10 +3,19 @@ import { type Child, el } from './dom.js';
 import { cosineText, integerText, signedText } from './format.js';
 import { tokenPieces } from './token-text.js';
 
-/** A token standing alone, its white space shown. */
-export function tokenChip(token: string): HTMLElement {
+/**
+ * A token standing alone, its white space shown.
+ *
+ * @param searched marks the token where it has this text, in any case
+ */
+export function tokenChip(token: string, searched = ''): HTMLElement {
   const pieces = tokenPieces(token).map(({ text, mark }) => (mark ? el('span', { class: 'mark' }, text) : text));
-  return el('span', { class: 'token' }, pieces);
+  const wanted = searched
+    .replace(/^"(.+)"$/s, '$1')
+    .trim()
+    .toLowerCase();
+  const hit = wanted !== '' && token.toLowerCase().includes(wanted);
+  return el('span', { class: hit ? 'token hit' : 'token' }, pieces);
 }
 
 /** The tokens that the feature makes more and less likely, directly: two lists of bars on one scale. */
@@ -51,7 +60,11 @@ export function relatedFeatures(related: readonly RelatedFeature[], places: Rela
     { class: 'bars related' },
     related.map(({ feature, value, together, label, tokens }) => {
       const has = places.only === null || places.only.includes(feature);
-      const name = [el('span', { class: 'id' }, feature), ' ', label ?? tokens.slice(0, 3).map(tokenChip)];
+      const name = [
+        el('span', { class: 'id' }, feature),
+        ' ',
+        label ?? tokens.slice(0, 3).map((token) => tokenChip(token)),
+      ];
       const tokensText = together === undefined ? null : `${integerText(together)} tokens together`;
       return barRow(
         Math.max(0, value),

@@ -40,7 +40,7 @@ export function featureView(page: FeaturePage, place: FeaturePlace, context: Pag
       el(
         'aside',
         { class: 'effects', 'aria-label': 'Effects and neighbours' },
-        titled('Activations', activationHistogram(page)),
+        titled('Activations', activationHistogram(page) ?? el('p', { class: 'none' }, 'None.')),
         titled(sae.hookOut === null ? 'Logits' : `Logits, from ${sae.hookOut}`, logitEffects(page)),
         related,
       ),

@@ -86,10 +86,13 @@ function rangeField({ column, title, scale }: RangeFilter, query: ListQuery, req
   const apply = () => {
     const ends = [least, most].map((field, i) => {
       const value = field.value.trim() === '' ? (i === 0 ? -Infinity : Infinity) : Number(field.value) * scale;
-      field.setAttribute('aria-invalid', String(Number.isNaN(value)));
       return value;
     }) as [number, number];
-    if (!ends.some(Number.isNaN)) requery(boundedBy(query, column, ends));
+    const crossed = ends[0] > ends[1];
+    for (const [i, field] of [least, most].entries()) {
+      field.setAttribute('aria-invalid', String(crossed || Number.isNaN(ends[i])));
+    }
+    if (!crossed && !ends.some(Number.isNaN)) requery(boundedBy(query, column, ends));
   };
   for (const field of [least, most]) field.addEventListener('change', apply);
   return el('div', { class: 'field', role: 'group', 'aria-label': title }, el('span', {}, title), least, most);

@@ -19,7 +19,12 @@ const PAUSE = 160;
 export class ListPane {
   readonly element: HTMLElement;
   private readonly search = el('input', {
-    ...{ type: 'search', id: 'search', placeholder: 'Search tokens, logits, labels', 'aria-label': 'Search features' },
+    ...{
+      type: 'search',
+      id: 'search',
+      placeholder: 'Search tokens, logits, labels, or #17',
+      'aria-label': 'Search features',
+    },
     ...{ autocomplete: 'off', spellcheck: 'false', 'aria-keyshortcuts': '/' },
   });
   private readonly within = el(
@@ -139,6 +144,8 @@ export class ListPane {
 
   private searchNow(): void {
     clearTimeout(this.typing);
+    // A number with # is a feature to go to, not a text to find.
+    if (numbered(this.search.value) !== null) return;
     const within = (this.within.value || undefined) as SearchPlace | undefined;
     this.requery({ ...this.query, q: this.search.value || undefined, in: within, from: undefined }, true);
   }
@@ -146,6 +153,13 @@ export class ListPane {
   private leaveSearch(event: KeyboardEvent): void {
     if (event.key === 'ArrowDown' || event.key === 'Enter') {
       event.preventDefault();
+      const feature = numbered(this.search.value);
+      if (feature !== null) {
+        this.search.value = this.query.q ?? '';
+        this.search.blur();
+        location.hash = this.hrefOf(feature);
+        return;
+      }
       this.searchNow();
       this.focusRow(0);
     }
@@ -205,6 +219,12 @@ export class ListPane {
     const lines = this.place!.view === 'feature' ? this.place!.lines : 'aligned';
     return addressOf({ view: 'feature', sae, feature, query, lines });
   }
+}
+
+/** The feature that "#17" asks for, or null. */
+function numbered(text: string): number | null {
+  const digits = /^#(\d{1,9})$/.exec(text.trim())?.[1];
+  return digits === undefined ? null : Number(digits);
 }
 
 const PLACES: Readonly<Record<SearchPlace | '', string>> = {

@@ -11,7 +11,7 @@ interface Column {
   /** What its head sorts by; null: nothing. */
   readonly sorts: ListColumn | null;
   readonly kind: 'id' | 'text' | 'number' | 'number wide';
-  cell(row: FeatureRow): Child;
+  cell(row: FeatureRow, searched: string): Child;
 }
 
 /** Tokens of a row that are shown; more would only be cut off. */
@@ -30,16 +30,16 @@ const COLUMNS: readonly Column[] = [
   },
   {
     ...{ title: 'Label, or tokens it fires on', meaning: 'strongest first', sorts: null, kind: 'text' },
-    cell: ({ label, tokens, max }) =>
+    cell: ({ label, tokens, max }, searched) =>
       label !== null
         ? el('span', { class: 'given' }, label)
         : max > 0
-          ? tokens.slice(0, MOST_TOKENS).map(tokenChip)
+          ? tokens.slice(0, MOST_TOKENS).map((token) => tokenChip(token, searched))
           : el('span', { class: 'none' }, 'never fires'),
   },
   {
     ...{ title: 'Raises', meaning: 'tokens whose logits it raises most', sorts: null, kind: 'text' },
-    cell: ({ logits }) => logits.slice(0, MOST_TOKENS).map(tokenChip),
+    cell: ({ logits }, searched) => logits.slice(0, MOST_TOKENS).map((token) => tokenChip(token, searched)),
   },
   {
     ...{
@@ -138,7 +138,7 @@ export function featureTable(
             { class: 'id', scope: 'row' },
             el('a', { href: actions.href(row.feature), 'aria-current': current && 'true' }, row.feature),
           )
-        : el('td', { class: column.kind }, column.cell(row)),
+        : el('td', { class: column.kind }, column.cell(row, query.q ?? '')),
     );
     return el(
       'tr',

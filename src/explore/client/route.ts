@@ -161,7 +161,8 @@ function featureIn(text: string | null | undefined): number | null {
 }
 
 function address(path: readonly string[], parameters: URLSearchParams): string {
-  const search = parameters.toString();
+  // A slash needs no escape here, and reads better.
+  const search = parameters.toString().replaceAll('%2F', '/');
   return `#/${path.map(encodeURIComponent).join('/')}${search === '' ? '' : `?${search}`}`;
 }
 

@@ -59,6 +59,9 @@ export class StaticSource implements Source {
       return answer.arrayBuffer();
     };
     this.vocabulary ??= jsonAt<string[]>(VOCABULARY_PATH).then((texts) => new TokenTexts(texts));
+    this.vocabulary.catch(() => {
+      this.vocabulary = undefined;
+    });
     const [columns, vocabulary, labels] = await Promise.all([
       columnsFromFiles(sae, bytesAt, (done, total) => told(done / total, `Reading the features of ${name}`)),
       this.vocabulary,

@@ -195,7 +195,7 @@ export class TextView {
             { href: this.featureHref(feature) },
             el('span', { class: 'id' }, feature),
             ' ',
-            label ?? tokens.slice(0, 4).map(tokenChip),
+            label ?? tokens.slice(0, 4).map((token) => tokenChip(token)),
           ),
         ),
         el(
