@@ -2,12 +2,15 @@ import type { ExploreConfig } from '../config/stages.js';
 import { type DirectoryLock, lockDirectory, type TakeOver } from '../disk/lock.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { stopAsked } from '../http/local-server.js';
+import { modelDirectory } from '../hub/model-source.js';
+import { parseModelConfig } from '../lm/families/registry.js';
 import type { Terminal } from '../progress/progress.js';
 import { checkOutputFile, writeOutputFile } from '../report/report.js';
 import { type ExploredFolder, exploreFolder } from './explorer.js';
 import { EXPLORE_POLICY_HEADER, pageFiles, selfContainedPage } from './page.js';
 import { serveFeatures } from './site.js';
 import { embeddedData, writeStaticPages } from './static-pages.js';
+import { ThreadedTrial } from './text-trial.js';
 
 /**
  * Shows a folder of features: serves pages until the user stops it, or writes them.
@@ -68,18 +71,31 @@ async function serveUntilStopped(
   const readOnly = owned instanceof Refusal ? `Labels cannot be saved: ${owned.message}` : null;
   if (readOnly !== null) progress.say(readOnly);
   try {
+    const trial = await trialOf(explorer, config, { progress, stop });
     const files = new Map(pageFiles(explorer.title).map(({ path, ...file }) => [path, file]));
-    const server = await serveFeatures({ explorer, files, readOnly, trial: null }, EXPLORE_POLICY_HEADER, config.port);
+    const server = await serveFeatures({ explorer, files, readOnly, trial }, EXPLORE_POLICY_HEADER, config.port);
     try {
       print(server.url);
       throw new Interrupted(await stopAsked(stop), 'the pages are closed; labels that were given are saved.');
     } finally {
       await server.close();
+      await trial?.close();
       for (const { labels } of explorer.saes.values()) await labels.close();
     }
   } finally {
     if (!(owned instanceof Refusal)) await owned.release();
   }
+}
+
+/** What tries texts, where there is a model: nothing of it is opened yet, but a hub's model is downloaded. */
+async function trialOf(
+  explorer: ExploredFolder,
+  { model, revision, offline, device, precision, threads }: ExploreConfig,
+  { progress, stop }: Pick<Terminal, 'progress' | 'stop'>,
+): Promise<ThreadedTrial | null> {
+  if (model === undefined) return null;
+  const directory = await modelDirectory({ model, revision, offline }, progress, stop, parseModelConfig);
+  return new ThreadedTrial(explorer, { directory, device, precision, threads });
 }
 
 /** The lock of the folder, which allows to write labels there; or why it cannot be had: then all else works. */

@@ -4,11 +4,9 @@ import { parseJson, readTextFile } from '../disk/json.js';
 import { requireStillOwner } from '../disk/lock.js';
 import { JsonLines, writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
+import { LABELS_FILE } from '../features/folder.js';
 import { type FeatureLabel, MOST_LABEL, MOST_NOTE } from './api.js';
 import type { LabelView } from './query.js';
-
-/** Labels and notes of an SAE's features, next to its Parquet files: a line each time one is given, the last counts. */
-export const LABELS_FILE = 'labels.jsonl';
 
 /** Bytes of labels.jsonl, at most. */
 const MOST_LABELS = 2 ** 28;

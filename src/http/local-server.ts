@@ -85,14 +85,20 @@ export async function listenLocally(pages: LocalPages): Promise<Listening> {
       return;
     }
     waiting.set(socket, before + 1);
-    const late = setTimeout(() => socket.destroy(), limits.answer).unref();
+    let late: NodeJS.Timeout | undefined;
     response.once('close', () => {
       waiting.set(socket, waiting.get(socket)! - 1);
       clearTimeout(late);
     });
+    // However long an answer takes to be made, patience with its reader begins when it is there.
+    socket.setTimeout(0);
     replyTo(request, hosts, pages)
       .catch(() => pages.failed)
-      .then((reply) => send(request, response, reply, pages.policy));
+      .then((reply) => {
+        socket.setTimeout(limits.idle);
+        if (!response.closed) late = setTimeout(() => socket.destroy(), limits.answer).unref();
+        send(request, response, reply, pages.policy);
+      });
   });
   return {
     url: `http://${ADDRESS}:${taken}/`,

@@ -1,0 +1,232 @@
+import { basename, dirname, join } from 'node:path';
+import type { Context, LeftOut } from '../corpus/contexts.js';
+import { isLeftOut, leftOutTokens } from '../corpus/contexts.js';
+import { openTokenizer, type Tokenizer } from '../corpus/tokenizer.js';
+import { exists } from '../disk/input-file.js';
+import { Refusal } from '../errors/refusal.js';
+import { type Encoder, openEncoder } from '../features/encoder.js';
+import type { FeaturesOfSae, FeaturesRecord } from '../features/folder.js';
+import { type ForwardPass, openForwardPass } from '../harvest/forward-pass.js';
+import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
+import { findHook } from '../lm/hooks.js';
+import type { Precision } from '../lm/model-writer.js';
+import type { Device } from '../onnx/session.js';
+import { openSameSae } from '../sae/saelens.js';
+import type { TextRequest } from './api.js';
+
+/** What a model and SAEs are opened with, to try texts on them. */
+export interface TrialSettings {
+  /** Of the model. */
+  readonly directory: string;
+  /** Of the folder of features. */
+  readonly folder: string;
+  readonly record: FeaturesRecord;
+  readonly device: Device;
+  readonly precision: Precision | 'auto';
+  readonly threads: number;
+}
+
+/** What a text gives, in numbers. */
+export interface TriedText {
+  readonly tokens: readonly number[];
+  readonly counted: readonly boolean[];
+  readonly cut: boolean;
+  readonly saes: readonly {
+    readonly sae: string;
+    readonly top: readonly (readonly [feature: number, value: number][])[];
+  }[];
+  readonly heat: readonly number[] | null;
+}
+
+/** Tokens of a context that most texts fit into: a pass costs what its context does, however short the text. */
+const SHORT = 128;
+/** Features per token where it is not said. */
+const USUAL_COUNT = 5;
+
+/** A model that texts are tried on, up to the hooks of the SAEs; each SAE is opened when it is first asked for. */
+export class TriedModel {
+  private pass: { readonly context: number; readonly run: ForwardPass } | undefined;
+  private readonly encoders = new Map<string, Promise<Encoder>>();
+
+  private constructor(
+    private readonly settings: TrialSettings,
+    private readonly checkpoint: Checkpoint,
+    private readonly tokenizer: Tokenizer,
+    private readonly leftOut: LeftOut,
+  ) {}
+
+  /** @throws Refusal where the model cannot be opened, or is not the one that the features were collected from */
+  static async open(settings: TrialSettings): Promise<TriedModel> {
+    const { directory, record } = settings;
+    const checkpoint = await openCheckpoint(directory);
+    if (checkpoint.fingerprint !== record.model.fingerprint) {
+      throw new Refusal(
+        `The features were collected from ${record.model.name}, and ${directory} is another model.`,
+        'Give --model the model of the features.',
+        'explore/other-model',
+      );
+    }
+    const { bosTokenId, vocabulary, special } = checkpoint.config;
+    const bos = record.prepend_bos ? 'always' : 'never';
+    const tokenizer = await openTokenizer(directory, { bosTokenId, vocabulary, special, bos });
+    const leftOut = leftOutTokens(record.prepend_bos ? bosTokenId : null, record.exclude_special_tokens);
+    return new TriedModel(settings, checkpoint, tokenizer, leftOut);
+  }
+
+  /**
+   * @throws Refusal where an SAE is not there any more, or was changed since its features were collected
+   */
+  async run({ text, saes, count = USUAL_COUNT, feature }: TextRequest): Promise<TriedText> {
+    const { record } = this.settings;
+    const asked = record.saes.filter(({ folder }) => saes?.includes(folder) ?? true);
+    const heated = record.saes.find(({ folder }) => folder === feature?.sae);
+    const encoded = this.encode(text);
+    const all = [...new Set([...asked, ...(heated ? [heated] : [])])];
+    const x = await this.activations(encoded.tokens);
+    const found = new Map<FeaturesOfSae, SaeFinding>();
+    for (const sae of all) {
+      const finding = new SaeFinding(
+        encoded.counted,
+        sae.d_sae,
+        asked.includes(sae) ? count : 0,
+        sae === heated ? feature!.feature : null,
+      );
+      const encoder = await this.encoder(sae);
+      const rows = x.get(sae.hook)!;
+      if (rows.length > 0) await encoder.run(rows, (f, first) => finding.take(f, first));
+      found.set(sae, finding);
+    }
+    return {
+      ...encoded,
+      saes: asked.map((sae) => ({ sae: sae.folder, top: found.get(sae)!.top })),
+      heat: heated ? found.get(heated)!.heat : null,
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.pass?.run.release();
+    for (const encoder of this.encoders.values()) await (await encoder.catch(() => undefined))?.release();
+  }
+
+  /** The tokens of a text as a context holds them, and which of them count. */
+  private encode(text: string) {
+    const { tokenizer, leftOut } = this;
+    const most = Math.min(this.settings.record.context, this.checkpoint.config.maxContext);
+    const document = tokenizer.begin('the text');
+    const ids = [...document.push(text), ...document.end()].flatMap((part) => [...part]);
+    // Of a context's own BOS there is one, as where features are collected.
+    if (tokenizer.prependBos && ids[0] !== tokenizer.bosTokenId) ids.unshift(tokenizer.bosTokenId);
+    const tokens = ids.slice(0, most);
+    return { tokens, counted: tokens.map((token) => !isLeftOut(token, leftOut)), cut: ids.length > most };
+  }
+
+  /** x of the tokens that count at each hook, by its name: float32 [tokens, width]. */
+  private async activations(tokens: readonly number[]): Promise<Map<string, Float32Array>> {
+    const { leftOut } = this;
+    const hooks = this.hooks();
+    const counted = tokens.filter((token) => !isLeftOut(token, leftOut)).length;
+    if (counted === 0) return new Map(hooks.map(({ name }) => [name, new Float32Array(0)]));
+    const { context, run } = await this.passFor(tokens.length);
+    // What follows a token does not change it: the rest is filled with whatever is at hand, and left out by the limit.
+    const filled = Int32Array.from({ length: context }, (_, i) => tokens[i] ?? tokens[0]!);
+    const padded: Context = { index: 0, tokens: filled, documents: new Uint32Array(context) };
+    const { rows } = await run.run([padded], leftOut, counted);
+    return new Map(hooks.map(({ name }, i) => [name, rows[i]!.activation as Float32Array]));
+  }
+
+  private hooks() {
+    const names = new Set(this.settings.record.saes.map(({ hook }) => hook));
+    return [...names].map((name) => findHook(name, this.checkpoint.config));
+  }
+
+  private async passFor(length: number) {
+    const longest = Math.min(this.settings.record.context, this.checkpoint.config.maxContext);
+    const context = length <= SHORT ? Math.min(SHORT, longest) : longest;
+    if (this.pass?.context === context) return this.pass;
+    const before = this.pass;
+    this.pass = undefined;
+    await before?.run.release();
+    const { device, precision, threads } = this.settings;
+    const run = await openForwardPass(this.checkpoint, this.hooks(), context, {
+      dtype: 'float32',
+      device,
+      precision,
+      threads,
+    });
+    this.pass = { context, run };
+    return this.pass;
+  }
+
+  private encoder(sae: FeaturesOfSae): Promise<Encoder> {
+    const opened = this.encoders.get(sae.folder) ?? this.openEncoder(sae);
+    this.encoders.set(sae.folder, opened);
+    opened.catch(() => this.encoders.delete(sae.folder));
+    return opened;
+  }
+
+  private async openEncoder(sae: FeaturesOfSae): Promise<Encoder> {
+    const path = await this.pathOf(sae);
+    const { files, unchanged } = await openSameSae(path, 'transcoder');
+    if (unchanged.digest !== sae.sha256) {
+      throw new Refusal(
+        `${path} is not the SAE that the features were collected from: its weights are others.`,
+        'Collect the features again, or put that SAE back.',
+        'explore/other-sae',
+      );
+    }
+    return openEncoder(files, this.settings);
+  }
+
+  /** Where the SAE was, or next to the folder, where both were moved together. */
+  private async pathOf({ path, folder }: FeaturesOfSae): Promise<string> {
+    const places = [path, join(dirname(this.settings.folder), basename(path))];
+    for (const place of places) if (await exists(place)) return place;
+    throw new Refusal(
+      `The SAE ${folder} is not at ${places.join(' nor at ')}.`,
+      'Start explore where `sae-pipe features` was started, or put the SAE next to the folder of features.',
+      'explore/sae-missing',
+    );
+  }
+}
+
+/** The strongest features at each token, and one feature at all of them. */
+class SaeFinding {
+  readonly top: [number, number][][];
+  readonly heat: number[];
+  private readonly positions: number[];
+
+  constructor(
+    counted: readonly boolean[],
+    private readonly dSae: number,
+    private readonly count: number,
+    private readonly heated: number | null,
+  ) {
+    this.top = counted.map(() => []);
+    this.heat = counted.map(() => 0);
+    this.positions = counted.flatMap((counts, position) => (counts ? [position] : []));
+  }
+
+  /** Takes f [rows, d_sae] of the tokens that count, from `first` on. */
+  take(f: Float32Array, first: number): void {
+    for (let row = 0; row < f.length / this.dSae; row++) {
+      const position = this.positions[first + row]!;
+      const values = f.subarray(row * this.dSae, (row + 1) * this.dSae);
+      if (this.heated !== null) this.heat[position] = values[this.heated]!;
+      if (this.count > 0) this.top[position] = strongest(values, this.count);
+    }
+  }
+}
+
+/** The features with the largest f > 0, the largest first; of equals the one with the smaller number. */
+function strongest(values: Float32Array, count: number): [number, number][] {
+  const top: [number, number][] = [];
+  for (let j = 0; j < values.length; j++) {
+    const value = values[j]!;
+    if (value <= 0 || (top.length === count && value <= top[count - 1]![1])) continue;
+    let at = top.length;
+    while (at > 0 && top[at - 1]![1] < value) at--;
+    top.splice(at, 0, [j, value]);
+    if (top.length > count) top.pop();
+  }
+  return top;
+}
