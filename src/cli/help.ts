@@ -138,8 +138,8 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'normalize',
     'runs',
   ],
-  Sparsity: ['l1', 'l0', 'l1Convention', 'l2Normalise', 'l1Warmup'],
-  Optimiser: ['lr', 'warmup', 'lrDecay', 'decaySteps', 'lrEnd', 'beta1', 'beta2', 'clipGradNorm', 'order', 'poolRows'],
+  Sparsity: ['l1', 'l0', 'l1Convention', 'l2Normalise', 'l1Warmup', 'l1WarmupShare'],
+  Optimiser: ['lr', 'warmup', 'lrDecay', 'decaySteps', 'decayShare', 'lrEnd', 'beta1', 'beta2', 'clipGradNorm', 'order', 'poolRows'],
   'Dead features': ['deadWindow', 'resampleAt', 'resampleInputs', 'resampleWarmup'],
   Measuring: ['meanAblation', 'topK', 'window'],
   Output: [

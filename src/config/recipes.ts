@@ -3,8 +3,14 @@ interface Recipe {
   /** Where they stand. */
   readonly source: string;
   /** By flag name, as the command line would have them. */
-  readonly flags: Readonly<Record<string, string | number>>;
+  readonly flags: Readonly<Record<string, string | number | boolean>>;
 }
+
+/** What its TopK trainers have in common (trainers/batch_top_k.py). */
+const DICTIONARY_LEARNING = {
+  ...{ start: 'zero', normalize: 'none', 'b-dec-init': 'geometric-median', lr: 2e-4, warmup: 1000 },
+  ...{ beta1: 0.9, beta2: 0.999, 'clip-grad-norm': 1, 'aux-coefficient': 1 / 32, 'dead-window': 10_000_000 },
+} as const;
 
 /** Flags that are not named have their own defaults; sizes and lengths (d-sae, k, steps) are never named. */
 export const RECIPES = {
@@ -23,6 +29,26 @@ export const RECIPES = {
       ...{ 'b-dec-init': 'geometric-median', beta1: 0.9, beta2: 0.999 },
     },
   },
+  batchtopk: {
+    source:
+      "dictionary_learning 0.1.0, its BatchTopK trainer, with the learning rate of 16,384 features (2·10⁻⁴ / √(n / 2¹⁴) of n), without its threshold's rule",
+    flags: { arch: 'batchtopk', ...DICTIONARY_LEARNING },
+  },
+  matryoshka: {
+    source:
+      "dictionary_learning 0.1.0, its Matryoshka BatchTopK trainer, with the learning rate of 16,384 features (2·10⁻⁴ / √(n / 2¹⁴) of n), without its threshold's rule; --prefixes are yours to give",
+    flags: { arch: 'matryoshka', ...DICTIONARY_LEARNING },
+  },
+  'anthropic-jan-2025': {
+    source:
+      "Anthropic's Circuits Updates of January 2025 as SAELens 6.54.12 has it (JumpReLU with tanh penalty), with SAELens's optimiser; λ is yours to give",
+    flags: {
+      ...{ arch: 'jumprelu', start: 'zero', 'sparsity-loss': 'tanh', 'tanh-scale': 4, bandwidth: 2 },
+      ...{ 'ste-to-encoder': true, 'threshold-init': 0.1, 'pre-act-loss': 3e-6, normalize: 'mean-norm' },
+      ...{ 'l1-warmup-share': 1, 'lr-decay': 'linear', 'decay-share': 0.2, lr: 3e-4, warmup: 0, batch: 4096 },
+      ...{ beta1: 0.9, beta2: 0.999, 'clip-grad-norm': 1, 'dead-window': 4_096_000 },
+    },
+  },
 } as const satisfies Readonly<Record<string, Recipe>>;
 export type RecipeName = keyof typeof RECIPES;
 export const recipeNames = Object.keys(RECIPES) as [RecipeName, ...RecipeName[]];
@@ -30,6 +56,6 @@ export const recipeNames = Object.keys(RECIPES) as [RecipeName, ...RecipeName[]]
 /** What a recipe sets, in full, with its source. */
 export function recipeSentence(name: RecipeName): string {
   const { source, flags } = RECIPES[name];
-  const words = Object.entries(flags).map(([flag, value]) => `--${flag} ${value}`);
+  const words = Object.entries(flags).map(([flag, value]) => (value === true ? `--${flag}` : `--${flag} ${value}`));
   return `Recipe ${name} (${source}), below the flags that are given: ${words.join(' ')}.`;
 }

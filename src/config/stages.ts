@@ -181,6 +181,12 @@ export const trainSchema = z.object({
     .default(false)
     .describe('divide squared errors by E|x|², as the paper does for the standard SAE; --l1 is then beside that'),
   l1Warmup: natural.default(0).describe('steps over which λ rises from 0'),
+  l1WarmupShare: z
+    .number()
+    .positive()
+    .max(1)
+    .optional()
+    .describe('the same as a share of the run, 1 for all of it [default: --l1-warmup]'),
   steps: positive.optional().describe('optimiser steps'),
   tokens: positive
     .optional()
@@ -197,6 +203,12 @@ export const trainSchema = z.object({
   decaySteps: positive
     .optional()
     .describe('the last steps, over which the learning rate falls [default: all after the warm-up]'),
+  decayShare: z
+    .number()
+    .positive()
+    .max(1)
+    .optional()
+    .describe('the same as a share of the run, 0.2 for its last fifth [default: --decay-steps]'),
   lrEnd: z.number().min(0).max(1).default(0).describe('final learning rate as a fraction of --lr'),
   resampleAt: z
     .array(positive)

@@ -301,6 +301,7 @@ export const REFUSALS = {
   'train/resample-early': '--resample-at comes before dead features are known',
   'train/resample-frozen': '--resample-at would change what --train leaves fixed',
   'train/resample-late': '--resample-at is not before the end',
+  'train/schedule-share': 'a part of the schedule is given in steps and as a share, or has no shape',
   'train/schedule-too-long': 'warm-up and decay are longer than the run',
   'train/state-discarded': "a finished run's state is not there to train it further",
   'train/steps-and-tokens': '--steps and --tokens exclude each other',

@@ -103,7 +103,7 @@ export function adjustmentOf(
 ): TargetL0 | undefined {
   if (config.l0 === undefined) return undefined;
   const l0 = config.l0 * (trainingOf(config.arch).adjustsTo?.(options) ?? 1);
-  return adjustment({ ...config, l0 }, plan, lambda, before);
+  return adjustment({ ...config, l0, l1Warmup: plan.l1Warmup }, plan, lambda, before);
 }
 
 /** What the engine needs to know. */
@@ -206,7 +206,14 @@ export function metadata(
 }
 
 /** Flags that weigh the sparsity penalty, with the values that they have when they are not given. */
-const OF_PENALTY = { l1: undefined, l0: undefined, l1Convention: 'sums', l2Normalise: false, l1Warmup: 0 } as const;
+const OF_PENALTY = {
+  l1: undefined,
+  l0: undefined,
+  l1Convention: 'sums',
+  l2Normalise: false,
+  l1Warmup: 0,
+  l1WarmupShare: undefined,
+} as const;
 
 /** Is it said, other than by a default? */
 const given = (value: unknown, usual: unknown) =>

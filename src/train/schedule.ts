@@ -10,6 +10,8 @@ export interface Schedule {
   readonly warmup: number;
   /** The last steps, over which it falls; 0 where it stays. */
   readonly decaySteps: number;
+  /** Steps over which λ rises. */
+  readonly l1Warmup: number;
   /**
    * Learning rate and λ of step `step`, counted from 0.
    *
@@ -22,7 +24,8 @@ export interface Schedule {
 type ScheduleConfig = Pick<
   TrainConfig,
   'lr' | 'warmup' | 'lrDecay' | 'decaySteps' | 'lrEnd' | 'l1Warmup' | 'resampleAt' | 'resampleWarmup'
->;
+> &
+  Partial<Pick<TrainConfig, 'l1WarmupShare' | 'decayShare'>>;
 
 /** Warm-up may take at most this share of a run: short runs would never reach their learning rate. */
 const LONGEST_WARMUP = 0.1;
@@ -45,6 +48,7 @@ export function schedule(config: ScheduleConfig, steps: number): Schedule {
  * @throws UsageRefusal where the parts of a schedule do not fit the number of steps
  */
 export function checkSchedule(config: ScheduleConfig, steps: number, first = steps): void {
+  checkShares(config);
   const { warmup, decaySteps } = planned(config, steps, first);
   const late = config.resampleAt.find((step) => step >= steps);
   if (late !== undefined) {
@@ -63,11 +67,31 @@ export function checkSchedule(config: ScheduleConfig, steps: number, first = ste
   }
 }
 
+/** @throws UsageRefusal where a part is given in steps and as a share, or falls that has no shape */
+function checkShares({ lrDecay, decaySteps, decayShare, l1Warmup, l1WarmupShare }: ScheduleConfig): void {
+  const refused = (cause: string, remedy: string) => new UsageRefusal(cause, remedy, 'train/schedule-share');
+  if (l1WarmupShare !== undefined && l1Warmup > 0) {
+    throw refused('--l1-warmup and --l1-warmup-share both say how long λ rises.', 'Give one of them.');
+  }
+  if (decayShare === undefined) return;
+  if (decaySteps !== undefined) {
+    throw refused('--decay-steps and --decay-share both say how long the learning rate falls.', 'Give one of them.');
+  }
+  if (lrDecay !== 'constant') return;
+  throw refused(
+    `--decay-share ${decayShare} is how long the learning rate falls, and it stays constant.`,
+    'Add --lr-decay linear or cosine.',
+  );
+}
+
 /** The schedule, unchecked; `first` as for checkSchedule. */
 export function planned(config: ScheduleConfig, steps: number, first = steps): Schedule {
-  const { lr, lrDecay, lrEnd, l1Warmup, resampleWarmup } = config;
+  const { lr, lrDecay, lrEnd, resampleWarmup, l1WarmupShare, decayShare } = config;
   const warmup = Math.min(config.warmup, Math.floor(first * LONGEST_WARMUP));
-  const decaySteps = lrDecay === 'constant' ? 0 : (config.decaySteps ?? steps - warmup);
+  const share = decayShare === undefined ? undefined : Math.round(decayShare * steps);
+  const decaySteps = lrDecay === 'constant' ? 0 : (config.decaySteps ?? share ?? steps - warmup);
+  // Of a run that is trained further, λ has risen.
+  const l1Warmup = l1WarmupShare === undefined ? config.l1Warmup : Math.round(l1WarmupShare * first);
 
   /** 1 before the fall, lrEnd in the last step. */
   const decay = (step: number) => {
@@ -86,6 +110,7 @@ export function planned(config: ScheduleConfig, steps: number, first = steps): S
     steps,
     warmup,
     decaySteps,
+    l1Warmup,
     at: (step, l1, resampled = []) => ({
       lr: lr * ramp(step, warmup) * decay(step) * recovery(step, resampled),
       l1: l1 * ramp(step, l1Warmup),

@@ -41,7 +41,7 @@ test('what decides the result is recorded, what an architecture brings included,
 /** Another value than the flag's own. */
 function otherValue({ key, choices, type, default: usual, repeated }: Flag): unknown {
   const before = config[key as keyof typeof config] ?? usual;
-  const fraction = ['lrEnd', 'beta1', 'beta2'].includes(key) ? 0.25 : 7;
+  const fraction = ['lrEnd', 'beta1', 'beta2', 'l1WarmupShare', 'decayShare'].includes(key) ? 0.25 : 7;
   const other = choices?.find((choice) => choice !== before);
   const value =
     other ?? { number: fraction, boolean: before !== true, string: key === 'checkpointEvery' ? '5' : 'x' }[type];

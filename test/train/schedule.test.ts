@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { UsageRefusal } from '../../src/errors/refusal.js';
-import { schedule } from '../../src/train/schedule.js';
+import { planned, schedule } from '../../src/train/schedule.js';
 
 const PLAIN = {
   lr: 1,
@@ -52,6 +52,25 @@ test('the learning rate falls over the last steps to its share, by a line or hal
     1 - 0.5 * ((1 - Math.SQRT1_2) / 2),
     'a quarter',
   );
+});
+
+test('λ and the learning rate move over a share of the run', () => {
+  const plan = schedule({ ...PLAIN, l1WarmupShare: 1, lrDecay: 'linear', decayShare: 0.2 }, 20);
+  assert.deepEqual([plan.l1Warmup, plan.decaySteps], [20, 4]);
+  for (const t of [0, 9, 19]) near(plan.at(t, 4).l1, (4 * (t + 1)) / 20, `λ, step ${t}`);
+  [1, 0.75, 0.5, 0.25, 0].forEach((lr, i) => {
+    near(plan.at(15 + i, 0).lr, lr, `step ${15 + i}`);
+  });
+  // Trained further, λ has risen; the learning rate falls at the new end.
+  const further = planned({ ...PLAIN, l1WarmupShare: 1, lrDecay: 'linear', decayShare: 0.2 }, 40, 20);
+  assert.deepEqual([further.l1Warmup, further.decaySteps, further.at(25, 4).l1], [20, 8, 4]);
+  for (const more of [
+    { l1WarmupShare: 1, l1Warmup: 3 },
+    { decayShare: 0.2 },
+    { decayShare: 0.2, decaySteps: 4, lrDecay: 'linear' },
+  ] as const) {
+    assert.throws(() => schedule({ ...PLAIN, ...more }, 20), { code: 'train/schedule-share' });
+  }
 });
 
 test('resampling drops the learning rate to a tenth, from where a cosine brings it back', () => {
