@@ -27,7 +27,8 @@ from transformers import (
     Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration,
     Gemma3TextConfig, GemmaConfig, GemmaForCausalLM, GPT2Config, GPT2LMHeadModel,
     GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
-    Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+    Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, VaultGemmaConfig,
+    VaultGemmaForCausalLM)
 
 from transformers.utils.logging import disable_progress_bar
 
@@ -86,6 +87,16 @@ MODELS = {
         [dict(sliding_window=7), dict(layer_types=['sliding_attention'] * 7), dict(rope_parameters=dict(
             full_attention=dict(rope_type='default', rope_theta=1e6),
             sliding_attention=dict(rope_type='default', rope_theta=1e4)))]),
+    # its code wants heads that divide hidden_size
+    'vault-gqa': (VaultGemmaForCausalLM, lambda **o: VaultGemmaConfig(**dict(
+        hidden_size=24, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=10,
+        intermediate_size=36, sliding_window=9, query_pre_attn_scalar=14, attn_logit_softcapping=5.,
+        final_logit_softcapping=4.) | o, **SHARED),
+        [dict(sliding_window=10), dict(query_pre_attn_scalar=24), dict(attn_logit_softcapping=None)]),
+    'vault-mqa': (VaultGemmaForCausalLM, lambda **o: VaultGemmaConfig(**dict(
+        hidden_size=20, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+        intermediate_size=28, sliding_window=13, rms_norm_eps=1e-2, final_logit_softcapping=None) | o, **SHARED),
+        [dict(rms_norm_eps=1e-6), dict(final_logit_softcapping=3.)]),
     'llama-gqa': (LlamaForCausalLM, lambda **o: LlamaConfig(**dict(
         hidden_size=24, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=10,
         intermediate_size=36, bos_token_id=2, eos_token_id=1, rope_parameters=dict(

@@ -36,7 +36,8 @@ export const manifestSchema = z.object({
   precision: z.enum(precisions).exclude(['auto']).optional(),
   /** Tokens a context, BOS included: an SAE that says less than 2 could not be opened again. */
   context: count.min(2),
-  bos_token_id: count,
+  /** −1 where the model has none. */
+  bos_token_id: z.number().int().min(-1),
   /** Do documents and contexts begin with BOS? They do where it is not said. */
   prepend_bos: z.boolean().default(true),
   /** Other tokens than BOS at which there are no rows; none where it is not said. */

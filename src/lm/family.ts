@@ -16,7 +16,8 @@ export type ModelType =
   | 'qwen2'
   | 'qwen3'
   | 'gpt_neox'
-  | 'gpt2';
+  | 'gpt2'
+  | 'vaultgemma';
 
 /** A family of models, one file in families/: it reads config.json; what it makes of it says all the rest. */
 export interface Family {

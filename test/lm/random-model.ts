@@ -16,6 +16,8 @@ export const RANDOM_GEMMAS = [
 /** All models of scripts/golden_families.py, two of each family at least. */
 export const RANDOM_MODELS = [
   ...RANDOM_GEMMAS,
+  'vault-gqa',
+  'vault-mqa',
   'llama-gqa',
   'llama-biased',
   'mistral-window',

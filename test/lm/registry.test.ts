@@ -18,7 +18,7 @@ test('every family says all that the rest of the program asks of a model', () =>
   const gpt2 = { n_embd: 8, n_layer: 3, n_head: 2 };
   const types: Record<ModelType, true> = {
     ...{ gemma: true, gemma2: true, gemma3_text: true, llama: true, mistral: true, qwen2: true, qwen3: true },
-    ...{ gpt_neox: true, gpt2: true },
+    ...{ gpt_neox: true, gpt2: true, vaultgemma: true },
   };
   const shapes = new Set<string>();
   for (const model_type of Object.keys(types)) {

@@ -19,6 +19,8 @@ interface Generation {
   readonly name: string;
   /** Attention's and the MLP's outputs are normalised, too, before they are added to the residual stream. */
   readonly postNorms: boolean;
+  /** Name of the norm before the MLP. */
+  readonly mlpNorm: DecoderForm['mlpNorm'];
   /** Queries and keys are normalised by head before they are rotated. */
   readonly qkNorms: boolean;
   /** Keys of config.json that say what the scores are divided by (squared) and how logits are capped. */
@@ -41,6 +43,7 @@ interface Generation {
 const GEMMA_1: Generation = {
   name: 'Gemma 1',
   postNorms: false,
+  mlpNorm: 'post_attention_layernorm',
   qkNorms: false,
   scaledBy: 'head_dim',
   softcaps: false,
@@ -56,6 +59,7 @@ const GEMMA_1: Generation = {
 const GEMMA_2: Generation = {
   name: 'Gemma 2',
   postNorms: true,
+  mlpNorm: 'pre_feedforward_layernorm',
   qkNorms: false,
   scaledBy: 'query_pre_attn_scalar',
   softcaps: true,
@@ -75,6 +79,7 @@ const GEMMA_2: Generation = {
 const GEMMA_3: Generation = {
   name: 'Gemma 3',
   postNorms: true,
+  mlpNorm: 'pre_feedforward_layernorm',
   qkNorms: true,
   scaledBy: 'query_pre_attn_scalar',
   softcaps: false,
@@ -100,6 +105,10 @@ const GEMMA_3: Generation = {
   foreign: ['attn_logit_softcapping', 'final_logit_softcapping'],
 };
 
+/** Gemma 2 without the norms after attention and MLP. */
+const VAULT_GEMMA: Generation = { ...GEMMA_2, name: 'VaultGemma', postNorms: false };
+
+export const vaultGemma: Family = { parse: (file) => parseGemma(VAULT_GEMMA, file) };
 export const gemma1: Family = { parse: (file) => parseGemma(GEMMA_1, file) };
 export const gemma2: Family = { parse: (file) => parseGemma(GEMMA_2, file) };
 export const gemma3: Family = { parse: (file) => parseGemma(GEMMA_3, file) };
@@ -212,7 +221,6 @@ function layerTypes(file: File, generation: Generation, unsupported: Unsupported
   });
 }
 
-function formOf({ name, postNorms, qkNorms }: Generation): DecoderForm {
-  const mlpNorm = postNorms ? 'pre_feedforward_layernorm' : 'post_attention_layernorm';
+function formOf({ name, postNorms, mlpNorm, qkNorms }: Generation): DecoderForm {
   return { name, postNorms, qkNorms, mlpNorm, normOffset: true, activation: 'geluTanh', scaledEmbedding: true };
 }

@@ -1,6 +1,6 @@
 import { Refusal } from '../../errors/refusal.js';
 import type { ConfigFile, Family, Keys, ModelConfig, ModelType } from '../family.js';
-import { gemma1, gemma2, gemma3 } from './gemma.js';
+import { gemma1, gemma2, gemma3, vaultGemma } from './gemma.js';
 import { gptNeox } from './gpt-neox.js';
 import { gpt2 } from './gpt2.js';
 import { llama, mistral, qwen2, qwen3 } from './llama.js';
@@ -10,6 +10,7 @@ const FAMILIES: Readonly<Record<ModelType, Family>> = {
   gemma: gemma1,
   gemma2,
   gemma3_text: gemma3,
+  vaultgemma: vaultGemma,
   llama,
   mistral,
   qwen2,
