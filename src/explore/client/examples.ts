@@ -76,6 +76,8 @@ function exampleLine(example: FeatureExample, max: number, shown: Map<Element, F
     el('span', { class: 'after' }, colouredTokens(tokens, levels, peak, tokens.length, peak)),
     el('span', { class: 'where' }, whereText(example)),
   );
+  // What a context begins with is not text; its feature is not asked for.
+  if (example.first === 0 && /^<[^<>]+>$/.test(tokens[0] ?? '')) text.querySelector('.t')?.classList.add('left-out');
   shown.set(text, example);
   return el('li', {}, el('span', { class: 'value' }, activationText(value)), text);
 }

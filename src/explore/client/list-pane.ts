@@ -76,6 +76,8 @@ export class ListPane {
     const { q = '', in: within = '', sort = 'frequency' } = place.query;
     if (document.activeElement !== this.search) this.search.value = q;
     [this.within.value, this.order.value] = [within, sort];
+    // A narrow list has room for one kind of text: that which was searched.
+    this.element.dataset.within = within;
     if (other) this.last = -1;
     this.element.classList.add('waiting');
     try {
