@@ -7,6 +7,9 @@ export const MOST_SAMPLED = 2 ** 25;
 /** Pairs of entries of one token that are added up, at most: about half a minute. Dense SAEs have many. */
 export const MOST_SAMPLED_PAIRS = 2 ** 33;
 
+/** Features between two looks at the stop request. */
+const BETWEEN = 16;
+
 /** s: every s-th context is sampled. */
 export const samplingStep = (tokens: number): number => Math.ceil(tokens / SAMPLED_TOKENS);
 
@@ -95,9 +98,22 @@ export class CofiringSample {
     this.pairs = ends.reduce((sum, end, t) => sum + (end - (ends[t - 1] ?? 0)) ** 2, 0);
   }
 
-  /** Pearson correlations over the tokens of the sample. */
-  correlations(): CofiringSums {
-    return new CofiringSums(this.arrays(), this.dSae);
+  /**
+   * Pearson correlations over the tokens of the sample: for each feature the `most` largest above 0, of the features that
+   * fire together with it anywhere; of equals the lower one comes first.
+   *
+   * @param between is waited for now and then, with the number of features that are done
+   * @returns what a feature fires together with
+   */
+  async correlations(most: number, between: (done: number) => Promise<void>): Promise<(feature: number) => Cofiring> {
+    const { dSae } = this;
+    const sums = new PairSums(this.arrays(), dSae);
+    const best = new BestPairs(dSae, most);
+    for (let j = 0; j < dSae; j++) {
+      if (j % BETWEEN === 0) await between(j);
+      sums.addPairs(j, best);
+    }
+    return (feature) => best.of(feature);
   }
 
   private reserve(entries: number, tokens: number): void {
@@ -117,12 +133,59 @@ export class CofiringSample {
   }
 }
 
+/** Of each feature the others with the largest correlation. */
+class BestPairs {
+  private readonly count: Uint8Array;
+  private readonly features: Int32Array;
+  private readonly correlations: Float64Array;
+  private readonly tokens: Int32Array;
+
+  constructor(
+    dSae: number,
+    private readonly most: number,
+  ) {
+    this.count = new Uint8Array(dSae);
+    this.features = new Int32Array(dSae * most);
+    this.correlations = new Float64Array(dSae * most);
+    this.tokens = new Int32Array(dSae * most);
+  }
+
+  /** Takes feature k into the list of feature j, where it belongs there. */
+  add(j: number, k: number, correlation: number, tokens: number): void {
+    const { most, features, correlations } = this;
+    const base = j * most;
+    const before = (at: number) =>
+      correlation > correlations[at]! || (correlation === correlations[at]! && k < features[at]!);
+    let at = base + this.count[j]!;
+    if (this.count[j]! < most) this.count[j]!++;
+    else if (before(at - 1)) at--;
+    else return;
+    for (; at > base && before(at - 1); at--) {
+      features[at] = features[at - 1]!;
+      correlations[at] = correlations[at - 1]!;
+      this.tokens[at] = this.tokens[at - 1]!;
+    }
+    features[at] = k;
+    correlations[at] = correlation;
+    this.tokens[at] = tokens;
+  }
+
+  of(j: number): Cofiring {
+    const [from, to] = [j * this.most, j * this.most + this.count[j]!];
+    return {
+      features: [...this.features.subarray(from, to)],
+      correlations: [...this.correlations.subarray(from, to)],
+      tokens: [...this.tokens.subarray(from, to)],
+    };
+  }
+}
+
 /** Sums over all pairs of features that fire on one token, feature by feature, by way of the tokens that each fires on. */
-class CofiringSums {
-  /** Entries by feature: those of j from starts[j] to starts[j + 1], with token and value. */
+class PairSums {
+  /** Entries by feature: those of j from starts[j] to starts[j + 1], with their place in the sample and their token. */
   private readonly starts: Uint32Array;
+  private readonly entryOf: Uint32Array;
   private readonly tokenOf: Uint32Array;
-  private readonly firing: Float32Array;
   /** Of each feature. */
   private readonly mean: Float64Array;
   private readonly deviation: Float64Array;
@@ -139,8 +202,8 @@ class CofiringSums {
     for (const feature of features) this.starts[feature + 1]!++;
     for (let j = 0; j < dSae; j++) this.starts[j + 1]! += this.starts[j]!;
     const next = this.starts.slice(0, dSae);
+    this.entryOf = new Uint32Array(features.length);
     this.tokenOf = new Uint32Array(features.length);
-    this.firing = new Float32Array(features.length);
     this.mean = new Float64Array(dSae);
     this.deviation = new Float64Array(dSae);
     for (let t = 0, i = 0; t < ends.length; t++) {
@@ -148,8 +211,8 @@ class CofiringSums {
         const feature = features[i]!;
         const value = values[i]!;
         const at = next[feature]!++;
+        this.entryOf[at] = i;
         this.tokenOf[at] = t;
-        this.firing[at] = value;
         this.mean[feature]! += value;
         this.deviation[feature]! += value * value;
       }
@@ -162,39 +225,33 @@ class CofiringSums {
     this.together = new Int32Array(dSae);
   }
 
-  /** Of the features that fire together with j anywhere, the `most` with the largest positive correlation; of equals the first. */
-  of(j: number, most: number): Cofiring {
+  /** Adds the pairs of j and features above it to the lists of both. */
+  addPairs(j: number, best: BestPairs): void {
     const { products, together, mean, deviation } = this;
     const tokens = this.sample.ends.length;
-    const touched = this.sumPairs(j);
-    const found: { feature: number; correlation: number; tokens: number }[] = [];
-    for (const feature of touched) {
-      const covariance = products[feature]! / tokens - mean[j]! * mean[feature]!;
-      const correlation = covariance / (deviation[j]! * deviation[feature]!);
-      if (feature !== j && correlation > 0 && correlation < Number.POSITIVE_INFINITY) {
-        found.push({ feature, correlation, tokens: together[feature]! });
+    for (const k of this.sumPairs(j)) {
+      const covariance = products[k]! / tokens - mean[j]! * mean[k]!;
+      const correlation = covariance / (deviation[j]! * deviation[k]!);
+      if (correlation > 0 && correlation < Number.POSITIVE_INFINITY) {
+        best.add(j, k, correlation, together[k]!);
+        best.add(k, j, correlation, together[k]!);
       }
-      products[feature] = 0;
-      together[feature] = 0;
+      products[k] = 0;
+      together[k] = 0;
     }
-    found.sort((a, b) => b.correlation - a.correlation || a.feature - b.feature);
-    const best = found.slice(0, most);
-    return {
-      features: best.map(({ feature }) => feature),
-      correlations: best.map(({ correlation }) => correlation),
-      tokens: best.map((one) => one.tokens),
-    };
   }
 
-  /** Fills `products` and `together`; returns the features for which they are not 0. */
+  /** Fills `products` and `together`; returns the features above j for which they are not 0. */
   private sumPairs(j: number): number[] {
-    const { products, together, tokenOf, firing } = this;
+    const { products, together, entryOf, tokenOf } = this;
     const { features, values, ends } = this.sample;
     const touched: number[] = [];
     for (let at = this.starts[j]!; at < this.starts[j + 1]!; at++) {
-      const token = tokenOf[at]!;
-      const value = firing[at]!;
-      for (let i = token === 0 ? 0 : ends[token - 1]!; i < ends[token]!; i++) {
+      const entry = entryOf[at]!;
+      const value = values[entry]!;
+      const end = ends[tokenOf[at]!]!;
+      // The features of a token ascend.
+      for (let i = entry + 1; i < end; i++) {
         const feature = features[i]!;
         if (together[feature]! === 0) touched.push(feature);
         together[feature]!++;

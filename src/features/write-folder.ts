@@ -61,7 +61,7 @@ interface Sources {
  * @param folder of the SAE in the folder
  */
 export async function writeSaeFiles(sae: SaeCollection, folder: string, writing: Writing): Promise<void> {
-  const { out, progress } = writing;
+  const { out, progress, stop, kept } = writing;
   const { files, path } = sae.candidate;
   const sessions: { release(): Promise<void> }[] = [];
   const opened = async <S extends { release(): Promise<void> } | null>(opening: Promise<S>): Promise<S> => {
@@ -69,11 +69,15 @@ export async function writeSaeFiles(sae: SaeCollection, folder: string, writing:
     if (session) sessions.push(session);
     return session;
   };
+  progress.begin(`correlating the features of ${path}`, files.dSae, 'feature');
+  const cofiring = await sae.sample.correlations(LISTED, async (done) => {
+    progress.update(done);
+    if (await heard(stop)) throwIfStopped(stop, kept());
+  });
   progress.begin(`comparing the features of ${path}`, files.dSae, 'feature');
   try {
     const norms = await directionNorms(files, writing.options);
     const weights = files.forward?.rescale_acts_by_decoder_norm ? norms.decoder.map(() => 1) : norms.decoder;
-    const sums = sae.sample.correlations();
     const { checkpoint, placement, options } = writing;
     const target = { hook: sae.candidate.hook, placement, most: LISTED };
     const sources: Sources = {
@@ -81,7 +85,7 @@ export async function writeSaeFiles(sae: SaeCollection, folder: string, writing:
       decoder: await opened(openNearest(files, 'decoder', LISTED, options)),
       encoder: await opened(openNearest(files, 'encoder', LISTED, options)),
       logits: await opened(openLogitEffects(checkpoint, files, target, options)),
-      cofiring: (feature) => sums.of(feature, LISTED),
+      cofiring,
     };
     for (const [i, tally] of sae.tallies.entries()) {
       const [features, examples] = [join(out, folder, featuresFile(i)), join(out, folder, examplesFile(i))];

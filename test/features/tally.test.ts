@@ -148,7 +148,7 @@ function fmix32(h: bigint): number {
   return Number(x ^ (x >> 16n));
 }
 
-test('co-firing equals sums over all pairs, and stops where it is full', () => {
+test('co-firing equals sums over all pairs, and stops where it is full', async () => {
   const contexts = randomContexts(30, 9);
   const sample = new CofiringSample(D_SAE);
   const rows: number[][] = [];
@@ -164,11 +164,11 @@ test('co-firing equals sums over all pairs, and stops where it is full', () => {
     rows.reduce((sum, row) => sum + row[j]! * (k === undefined ? 1 : row[k]!), 0) / rows.length;
   const covariance = (j: number, k: number) => mean(j, k) - mean(j) * mean(k);
   const pearson = (j: number, k: number) => covariance(j, k) / Math.sqrt(covariance(j, j) * covariance(k, k));
-  const sums = sample.correlations();
+  const cofiring = await sample.correlations(3, async () => {});
   for (let j = 0; j < D_SAE; j++) {
     const together = (k: number) => rows.filter((row) => row[j]! > 0 && row[k]! > 0).length;
     const all = [...Array(D_SAE).keys()].filter((k) => k !== j && together(k) > 0 && pearson(j, k) > 0);
-    const found = sums.of(j, 3);
+    const found = cofiring(j);
     const expected = all.sort((a, b) => pearson(j, b) - pearson(j, a)).slice(0, 3);
     assert.deepEqual(found.features, expected);
     assert.deepEqual(found.tokens, expected.map(together));
