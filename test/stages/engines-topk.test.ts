@@ -15,6 +15,7 @@ const OPTIONS: Readonly<Record<string, TopKOptions>> = {
   usual: { k: 3, kAux: 4, auxCoefficient: 1 / 32 },
   few: { k: 3, kAux: 2, auxCoefficient: 1 / 4 },
   none: { k: 3, kAux: 4, auxCoefficient: 0 },
+  multi: { k: 3, kAux: 4, auxCoefficient: 1 / 32, multiTopk: true },
 };
 const ENGINES = { reference: openReferenceEngine, sparse: openSparseEngine };
 
@@ -26,6 +27,7 @@ function settings(options: Partial<TopKOptions> = {}, more: Partial<EngineSettin
 
 for (const [name, options] of Object.entries(OPTIONS)) {
   for (const [engineName, open] of Object.entries(ENGINES)) {
+    if (options.multiTopk && open === openSparseEngine) continue;
     test(`ten topk steps (${name}) by the ${engineName} engine equal PyTorch autograd in float64`, async () => {
       const small = smallSettings('topk', { options, dIn: 8, dSae: 24, batch: 16, scale: 1, deadWindow: 24 });
       const start = new Map<string, Float32Array>();
@@ -112,4 +114,14 @@ test('k is needed and fits the dictionary; the rest has its usual value', () => 
   assert.deepEqual(options({ k: 8 }, square(17, 64)), { k: 8, kAux: 8, auxCoefficient: 1 / 32 });
   assert.deepEqual(options({ k: 8 }, square(17, 5 + 4)), { k: 8, kAux: 8, auxCoefficient: 1 / 32 });
   assert.deepEqual(options({ k: 1, kAux: 3, auxCoefficient: 0 }, square(1, 4)), { k: 1, kAux: 3, auxCoefficient: 0 });
+});
+
+test('multi-TopK is trained by the reference engine alone, and of no more than 4 k features', () => {
+  const multi = settings({ multiTopk: true });
+  assert.equal(chooseEngine({ engine: 'auto' }, multi), 'reference');
+  assert.throws(() => chooseEngine({ engine: 'sparse' }, multi), { code: 'train/engine-cannot' });
+  const { options } = trainingOf('topk');
+  assert.deepEqual(options({ k: 16, multiTopk: false }, square(8, 64)), options({ k: 16 }, square(8, 64)));
+  assert.equal((options({ k: 16, multiTopk: true }, square(8, 64)) as TopKOptions).multiTopk, true);
+  assert.throws(() => options({ k: 17, multiTopk: true }, square(8, 64)), { code: 'train/architecture-flags' });
 });

@@ -1,12 +1,50 @@
 import { z } from 'zod';
 import { checkJson } from '../../disk/json.js';
-import { Refusal } from '../../errors/refusal.js';
-import { type Architecture, decode, decoderNorms, type SparseForm, squaredDistance } from '../architecture.js';
+import { Refusal, UsageRefusal } from '../../errors/refusal.js';
+import {
+  type Architecture,
+  decode,
+  decoderNorms,
+  type SparseForm,
+  squaredDistance,
+  type Unsupported,
+} from '../architecture.js';
+import type { Sizes } from '../sae.js';
 import { auxiliary, type KOptions, kFlags, kOptions, largest } from './k-largest.js';
 
-export type TopKOptions = KOptions;
+export interface TopKOptions extends KOptions {
+  /** Is there a second squared error, of the 4 k largest, with an eighth of the weight? */
+  readonly multiTopk?: true;
+}
 
-function form({ k, kAux, auxCoefficient }: TopKOptions): SparseForm {
+/** Multi-TopK (Gao et al. 2024, section 4.3): how many times k, and the weight of that error. */
+const MULTI = { times: 4, weight: 1 / 8 } as const;
+
+const flags = {
+  ...kFlags,
+  multiTopk: z
+    .boolean()
+    .optional()
+    .meta({ default: false })
+    .describe(
+      'let the 4 k largest of a topk SAE reconstruct the target, too, with an eighth of the weight, so that other k work as well when it is used (Gao et al. 2024); --engine reference',
+    ),
+};
+
+/** @throws UsageRefusal where there are not 4 k features, or a count is wrong */
+function options(given: Readonly<Record<string, unknown>>, sizes: Sizes): TopKOptions {
+  const chosen = kOptions('topk', given, sizes);
+  if (given.multiTopk !== true) return chosen;
+  if (MULTI.times * chosen.k <= sizes.dSae) return { ...chosen, multiTopk: true };
+  throw new UsageRefusal(
+    `--multi-topk takes the ${MULTI.times * chosen.k} largest of a token, more than the ${sizes.dSae} features of --d-sae.`,
+    'Use a smaller --k, or leave --multi-topk out.',
+    'train/architecture-flags',
+  );
+}
+
+function form({ k, kAux, auxCoefficient, multiTopk }: TopKOptions): SparseForm | Unsupported {
+  if (multiTopk) return { unsupported: '--multi-topk has two reconstructions of a token, and it selects for one' };
   return {
     select: { kind: 'k-per-token', bias: 'b_enc', k },
     rule: 'relu',
@@ -47,9 +85,9 @@ export const topk: Architecture<TopKOptions> = {
   },
   look: { label: 'topk' },
   training: {
-    flags: kFlags,
+    flags,
     penalised: false,
-    options: (given, sizes) => kOptions('topk', given, sizes),
+    options,
     trains: () => topk.parameters,
     forward: ({ k }) => ({ k, rescale_acts_by_decoder_norm: false }),
     sparseStart: { kind: 'scale', firing: ({ k }) => k },
@@ -57,7 +95,16 @@ export const topk: Architecture<TopKOptions> = {
       const pre = g.add(batch.x.p, w.b_enc!);
       const f = largest(g, pre, g.ints(chosen.k));
       const yHat = decode(g, w, f);
-      return { f, mse: squaredDistance(g, yHat, batch.y), auxiliary: auxiliary(g, w, { pre, yHat }, batch, chosen) };
+      const terms = [auxiliary(g, w, { pre, yHat }, batch, chosen) ?? []].flat();
+      if (chosen.multiTopk) {
+        const wide = squaredDistance(g, decode(g, w, largest(g, pre, g.ints(MULTI.times * chosen.k))), batch.y);
+        terms.push(g.mul(wide, g.scalar(MULTI.weight)));
+      }
+      return {
+        f,
+        mse: squaredDistance(g, yHat, batch.y),
+        auxiliary: terms.length > 0 ? terms.reduce((sum, term) => g.add(sum, term)) : undefined,
+      };
     },
     sparse: form,
     cuda: form,
