@@ -295,6 +295,15 @@ test('everything can be done with the keyboard', { skip }, async (t) => {
   await page.keyboard.press('u');
   await page.locator('body[data-view=list]').waitFor();
   assert.equal(current(page), '#/list/gated?q=dog');
+  // From the last row of a page to the first of the next, and back.
+  const all = inOrder('frequency');
+  await page.goto(`${url}#/feature/gated/${all[49]}`);
+  await heading(page, `Feature ${all[49]}`);
+  await page.keyboard.press('j');
+  await heading(page, `Feature ${all[50]}`);
+  assert.equal(current(page), `#/feature/gated/${all[50]}?from=50`);
+  await page.keyboard.press('k');
+  await heading(page, `Feature ${all[49]}`);
   assert.deepEqual(problems, []);
 });
 

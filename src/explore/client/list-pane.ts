@@ -78,7 +78,8 @@ export class ListPane {
     [this.within.value, this.order.value] = [within, sort];
     // A narrow list has room for one kind of text: that which was searched.
     this.element.dataset.within = within;
-    if (other) this.last = -1;
+    // Rows that moved are others: the first is next.
+    if (moved) this.last = -1;
     this.element.classList.add('waiting');
     try {
       const list = await this.context.source.list(place.sae, this.asked(place.query), this.context.told);
