@@ -62,7 +62,7 @@ function bandTitle({ band, from, to }: ExampleBand): string {
 
 /** How the examples of a band were chosen. */
 function bandChoice({ band, examples }: ExampleBand): string {
-  return band === 0 ? 'one per context' : `${examples.length} at random`;
+  return band === 0 ? 'one per context' : `band ${band}, ${examples.length} at random`;
 }
 
 function exampleLine(example: FeatureExample, max: number, shown: Map<Element, FeatureExample>): HTMLElement {
