@@ -112,6 +112,24 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       await explore(config, terminal);
     },
   },
+  labels: {
+    summary: 'Print the labels of features, or read labels in from explanations of Neuronpedia.',
+    example: 'sae-pipe labels runs/features --import explanations.jsonl.gz',
+    positional: 'folder',
+    run: async (config, terminal) => {
+      const { labels } = await import('../explore/label-import.js');
+      await labels(config, terminal);
+    },
+  },
+  'export-features': {
+    summary: 'Write the features of an SAE in the formats of Neuronpedia or sae-dashboard.',
+    example: 'sae-pipe export-features runs/features --as neuronpedia --out runs/neuronpedia',
+    positional: 'folder',
+    run: async (config, { progress, stop, print }) => {
+      const { exportFeatures } = await import('../explore/export-features.js');
+      print(await exportFeatures(config, progress, stop));
+    },
+  },
   figure: {
     summary:
       'Draw one figure: an evaluation’s Pareto or shrinkage plot, a trained feature, the toy model of JumpReLU, or the paper’s curves on Gemma 7B.',

@@ -37,6 +37,9 @@ export async function run(args: readonly string[]): Promise<number> {
 }
 
 async function dispatch(args: readonly string[]): Promise<number> {
+  // As two words, they would be sought under the command whose folder they are about.
+  if (args[0] === 'features' && args[1] === 'export') return dispatch(['export-features', ...args.slice(2)]);
+  if (args[0] === 'features' && args[1] === 'labels') return dispatch(['labels', ...args.slice(2)]);
   if (args[0] === 'help') return dispatch([...args.slice(1), '--help']);
   const flags = args.slice(0, args.includes('--') ? args.indexOf('--') : undefined);
   const asks = (...names: string[]) => names.some((name) => flags.includes(name));

@@ -507,6 +507,41 @@ export const exploreSchema = z.object({
 });
 export type ExploreConfig = z.infer<typeof exploreSchema>;
 
+/** `labels`: labels of features, printed or read in. */
+export const labelsSchema = z.object({
+  folder: directory.describe('folder of features: the --out of `sae-pipe features`'),
+  import: directory
+    .optional()
+    .describe(
+      'explanations that Neuronpedia exported, .json or .jsonl, gzipped or not, or a directory of such files: their descriptions become labels [default: labels are printed]',
+    ),
+  sae: z.string().min(1).optional().describe('SAE by the name of its directory in the folder, where there are several'),
+  source: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('source of the explanations, where a file has several: 12-gemmascope-res-16k'),
+  overwrite: overwrite.describe('replace labels that are there'),
+  takeOver,
+});
+export type LabelsConfig = z.infer<typeof labelsSchema>;
+
+/** `export-features`: a folder of features in the formats of other tools. */
+export const exportFeaturesSchema = z.object({
+  folder: directory.describe('folder of features: the --out of `sae-pipe features`'),
+  sae: z.string().min(1).optional().describe('SAE by the name of its directory in the folder, where there are several'),
+  as: z
+    .enum(['neuronpedia', 'sae-dashboard'])
+    .describe(
+      'neuronpedia: the .jsonl.gz of its exports, labels as explanations; sae-dashboard: its batch-N.json. Features that never fire are left out, as there',
+    ),
+  set: z.string().min(1).optional().describe('name of the set there [default: the name of the SAE]'),
+  out: directory.describe('directory to write into'),
+  overwrite,
+  takeOver,
+});
+export type ExportFeaturesConfig = z.infer<typeof exportFeaturesSchema>;
+
 /** `figure`: a picture of its own, one file. */
 export const figureSchema = z.object({
   name: z
@@ -583,6 +618,8 @@ export const STAGES = {
   report: reportSchema,
   watch: watchSchema,
   explore: exploreSchema,
+  labels: labelsSchema,
+  'export-features': exportFeaturesSchema,
   figure: figureSchema,
   hooks: hooksSchema,
   doctor: doctorSchema,

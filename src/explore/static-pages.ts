@@ -58,10 +58,10 @@ export async function writeStaticPages(
   return join(out, RESULT);
 }
 
-type Write = (path: string, content: string | Uint8Array) => Promise<void>;
+export type Write = (path: string, content: string | Uint8Array) => Promise<void>;
 
 /** Writes files below a directory, and makes the directories that they lie in. */
-function writerInto(out: string): Write {
+export function writerInto(out: string): Write {
   const made = new Set<string>();
   return async (path, content) => {
     const full = join(out, ...path.split('/'));
