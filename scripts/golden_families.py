@@ -170,8 +170,10 @@ def integer_weights(name, shape, model_type):
         h = (h ^ h >> np.uint32(13)) * np.uint32(0xC2B2AE35)
         h ^= h >> np.uint32(16)
     # queries and keys large enough for soft-caps and windows to matter, embeddings for the logits
-    norm = model_type not in OFFSET_NORMS and ('norm' in name or 'ln_' in name) and name.endswith('weight')
-    wide = norm or any(part in name for part in ('q_proj', 'k_proj', 'query_key', 'c_attn', 'embed', 'lm_head', 'wte'))
+    is_norm = any(part in name for part in ('norm', 'ln_', '.ln')) and name.endswith(('weight', '.w'))
+    norm = model_type not in OFFSET_NORMS and is_norm
+    wide = norm or any(part in name for part in (
+        'q_proj', 'k_proj', 'query_key', 'c_attn', 'embed', 'lm_head', 'wte', 'W_Q', 'W_K'))
     values = ((h % np.uint32(255)).astype(np.float32) - 127) * np.float32(2.0 ** (-7 if wide else -8)) + norm
     return torch.from_numpy(values.reshape(shape))
 

@@ -39,6 +39,7 @@ export interface Tokenizer {
 
 /** What of config.json a tokenizer must agree with. */
 export interface ExpectedTokens {
+  /** −1 where it names none. */
   readonly bosTokenId: number;
   /** Always where it is not said. */
   readonly bos?: BosPolicy;
@@ -165,9 +166,11 @@ function checkFits(directory: string, tokenizer: Tokenizer, expected: ExpectedTo
   };
   const { bosTokenId: bos, vocabulary, special } = tokenizer;
   // Where no BOS is written, config.json may well name one that the tokenizer does not have.
-  if (tokenizer.prependBos && bos !== expected.bosTokenId) {
+  const named = expected.bosTokenId;
+  if (tokenizer.prependBos && (bos < 0 || (named >= 0 && bos !== named))) {
     const found = bos < 0 ? 'no token' : `token ${bos}`;
-    refuse(`BOS is ${found} for the tokenizer in ${directory} and ${expected.bosTokenId} in its config.json.`);
+    const there = named < 0 ? 'not named' : named;
+    refuse(`BOS is ${found} for the tokenizer in ${directory} and ${there} in its config.json.`);
   }
   // The embedding may have rows to spare; added tokens without a row are refused where a text has one.
   const rows = expected.vocabulary ?? vocabulary;

@@ -166,7 +166,7 @@ async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluat
   try {
     const excluded = excludedTokens(candidates, config, text.facts);
     const { prependBos } = text.facts;
-    const leftOut = leftOutTokens(prependBos ? bosTokenId : null, excluded);
+    const leftOut = leftOutTokens(prependBos ? text.facts.bosTokenId : null, excluded);
     const digest = await digestOfEnough(text, leftOut, asked);
     const settings = evaluationSettings(config, checkpoint, candidates, { context, prependBos, excluded, digest });
     return await work({ ...asked, checkpoint, candidates, context, leftOut, text, settings });

@@ -127,7 +127,7 @@ function newManifest(
     dtype: config.dtype,
     precision: choosePrecision(config.precision, config.device, checkpoint).precision,
     context,
-    bos_token_id: checkpoint.config.bosTokenId,
+    bos_token_id: text.facts.prependBos ? text.facts.bosTokenId : checkpoint.config.bosTokenId,
     prepend_bos: text.facts.prependBos,
     ...(config.excludeSpecialTokens && { exclude_special_tokens: specialTokens(text.facts) }),
     corpus: config.corpus,

@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { exists, Unchanged } from '../disk/input-file.js';
@@ -9,6 +9,7 @@ import type { GraphBuilder } from '../onnx/graph.js';
 import { isWeightDType } from '../onnx/weight.js';
 import { readSafetensorsHeader, type TensorLocation } from '../safetensors/file.js';
 import { fingerprint } from '../safetensors/fingerprint.js';
+import { readPthTensors } from '../safetensors/pth.js';
 import { parseModelConfig } from './families/registry.js';
 import type { ModelConfig, ModelGraph } from './family.js';
 import { ModelWriter, type Placement } from './model-writer.js';
@@ -136,6 +137,8 @@ async function readWeightFiles(directory: string): Promise<WeightFiles> {
   }
   const index = join(directory, WEIGHTS_INDEX);
   if (!(await exists(index))) {
+    const saved = await torchFile(directory);
+    if (saved !== null) return { paths: [saved], tensors: await readPthTensors(saved), label: saved };
     throw new Refusal(
       `${directory} has no ${WEIGHTS}.`,
       `Download the whole checkpoint; shards need their ${WEIGHTS_INDEX}.`,
@@ -172,6 +175,22 @@ async function readWeightFiles(directory: string): Promise<WeightFiles> {
     }
   }
   return { paths: names.map((name) => join(directory, name)), tensors, label: index };
+}
+
+/** The one file of torch.save in a directory, if there is one: a .pth or .pt, or Hugging Face's pytorch_model.bin. */
+async function torchFile(directory: string): Promise<string | null> {
+  const names = (await readdir(directory)).filter((name) => /\.(pth|pt)$/.test(name) || name === 'pytorch_model.bin');
+  // TransformerLens keeps those of earlier steps next to the last.
+  const last = names.filter((name) => name.endsWith('final.pth'));
+  const [only, other] = last.length === 1 ? last : names;
+  if (only !== undefined && other !== undefined) {
+    throw new Refusal(
+      `${directory} has several files of torch.save (${only}, ${other}).`,
+      'Leave the one that is meant, or convert it to safetensors.',
+      'lm/no-weights',
+    );
+  }
+  return only === undefined ? null : join(directory, only);
 }
 
 const REMEDY = 'config.json and weights must be of one checkpoint.';

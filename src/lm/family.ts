@@ -4,8 +4,8 @@ import type { Hook, HookFunction } from './hooks.js';
 import type { ModelWriter } from './model-writer.js';
 
 /**
- * `model_type` of every language model that can be opened. families/registry.ts has an entry for each, or it does not
- * compile.
+ * `model_type` of every language model that can be opened, and HookedTransformer, which TransformerLens's own files do
+ * not name. families/registry.ts has an entry for each, or it does not compile.
  */
 export type ModelType =
   | 'gemma'
@@ -17,7 +17,8 @@ export type ModelType =
   | 'qwen3'
   | 'gpt_neox'
   | 'gpt2'
-  | 'vaultgemma';
+  | 'vaultgemma'
+  | 'HookedTransformer';
 
 /** A family of models, one file in families/: it reads config.json; what it makes of it says all the rest. */
 export interface Family {

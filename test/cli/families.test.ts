@@ -21,7 +21,8 @@ const MODELS = [
   ['qwen3-biased', 'qwen', null, 'blocks.0.ln2.hook_normalized'],
   ['neox-parallel', 'neox', '<|endoftext|>', 'blocks.1.mlp.hook_post'],
   ['gpt2-tied', 'gpt2', '<|endoftext|>', 'hook_embed'],
-] as const satisfies readonly (readonly [RandomModel, string, string | null, string])[];
+  ['gelu-1l', 'digits', '<|endoftext|>', 'blocks.0.mlp.hook_post'],
+] as const satisfies readonly (readonly [RandomModel | 'gelu-1l', string, string | null, string])[];
 
 /** Runs a command that must end well; gives its output. */
 async function runs(...words: string[]): Promise<string> {
@@ -35,13 +36,14 @@ for (const [name, kind, bos, hook] of MODELS) {
     const root = temporaryDirectory(t);
     const { shapes, config } = await openRandomModel(name);
     const { file, size } = tokenizerOf(kind);
-    const rows = (shape: number[]) => (shape[0] === config.vocab_size ? [size, ...shape.slice(1)] : shape);
+    const vocabulary = config.vocab_size ?? config.d_vocab;
+    const rows = (shape: number[]) => shape.map((length) => (length === vocabulary ? size : length));
     const wider = Object.fromEntries(Object.entries(shapes).map(([tensor, shape]) => [tensor, rows(shape)]));
     const added = (file as { added_tokens: { content: string; id: number }[] }).added_tokens;
     const id = added.find(({ content }) => content === bos)?.id ?? null;
     const tokens = { bos_token_id: id, eos_token_id: id, pad_token_id: null };
     const model = join(root, 'model');
-    await writeCheckpoint(model, { shapes: wider, config: { ...config, ...tokens, vocab_size: size } });
+    await writeCheckpoint(model, { shapes: wider, config: { ...config, ...tokens, vocab_size: size, d_vocab: size } });
     const template = { type: 'TemplateProcessing', single: [{ SpecialToken: { id: bos } }, { Sequence: { id: 'A' } }] };
     const post_processor = kind === 'llama3' ? { type: 'Sequence', processors: [template] } : null;
     writeFileSync(join(model, 'tokenizer.json'), JSON.stringify({ ...(file as object), post_processor }));
@@ -64,8 +66,9 @@ for (const [name, kind, bos, hook] of MODELS) {
     const [record] = JSON.parse(readFileSync(join(evaluation, 'eval.json'), 'utf8')) as EvalRecord[];
     for (const value of Object.values(record!)) if (typeof value === 'number') assert.ok(Number.isFinite(value));
     await runs('report', evaluation, '--out', join(root, 'report.html'));
-    // As their tokenizers have it: of these, only Llama 3's begins a text with BOS.
+    // As their tokenizers have it: of these, only Llama 3's begins a text with BOS. GELU-1L was trained with one.
     const manifest = JSON.parse(readFileSync(join(acts, hook, 'manifest.json'), 'utf8'));
-    assert.equal(manifest.prepend_bos, name === 'llama-gqa');
+    assert.equal(manifest.prepend_bos, name === 'llama-gqa' || name === 'gelu-1l');
+    assert.equal(manifest.bos_token_id, id ?? -1);
   });
 }

@@ -36,7 +36,7 @@ export type RandomModel = (typeof RANDOM_MODELS)[number];
 export type Json = Record<string, unknown>;
 
 /** A model's reference data, with what is needed to make its checkpoint. */
-export async function openRandomModel(name: RandomModel) {
+export async function openRandomModel(name: RandomModel | 'gelu-1l' | 'gelu-2l') {
   const golden = await openGolden(name);
   const parsed = (key: string) => JSON.parse(golden.metadata[key]!) as unknown;
   return {
@@ -59,8 +59,8 @@ const OFFSET_NORMS = ['gemma', 'gemma2', 'gemma3', 'gemma3_text', 'vaultgemma'];
 export function integerWeights(name: string, count: number, modelType: unknown): Float32Array {
   let seed = 0x811c9dc5;
   for (const byte of Buffer.from(name)) seed = Math.imul(seed ^ byte, 0x01000193);
-  const norm = !OFFSET_NORMS.includes(String(modelType)) && /(norm|ln_).*weight$/.test(name);
-  const scale = norm || /q_proj|k_proj|query_key|c_attn|embed|lm_head|wte/.test(name) ? 2 ** -7 : 2 ** -8;
+  const norm = !OFFSET_NORMS.includes(String(modelType)) && /(norm|ln_|\.ln).*(weight|\.w)$/.test(name);
+  const scale = norm || /q_proj|k_proj|query_key|c_attn|embed|lm_head|wte|W_Q|W_K/.test(name) ? 2 ** -7 : 2 ** -8;
   return Float32Array.from({ length: count }, (_, i) => {
     let h = (seed + Math.imul(i, 0x9e3779b1)) | 0;
     h = Math.imul(h ^ (h >>> 15), 0x85ebca6b);

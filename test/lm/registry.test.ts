@@ -16,16 +16,16 @@ test('every family says all that the rest of the program asks of a model', () =>
   const sizes = { hidden_size: 8, num_hidden_layers: 3, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 4 };
   const rest = { intermediate_size: 16, vocab_size: 32, max_position_embeddings: 64, rms_norm_eps: 1e-6 };
   const gpt2 = { n_embd: 8, n_layer: 3, n_head: 2 };
+  const hooked = { d_model: 8, n_layers: 3, n_heads: 2, d_head: 4, d_mlp: 16, n_ctx: 64, d_vocab: 32, act_fn: 'gelu' };
   const types: Record<ModelType, true> = {
     ...{ gemma: true, gemma2: true, gemma3_text: true, llama: true, mistral: true, qwen2: true, qwen3: true },
-    ...{ gpt_neox: true, gpt2: true, vaultgemma: true },
+    ...{ gpt_neox: true, gpt2: true, vaultgemma: true, HookedTransformer: true },
   };
   const shapes = new Set<string>();
   for (const model_type of Object.keys(types)) {
-    const config = parseModelConfig(
-      { ...sizes, ...rest, ...gpt2, rotary_pct: 1, model_type, bos_token_id: 2 },
-      'config.json',
-    );
+    const named = { ...sizes, ...rest, ...gpt2, rotary_pct: 1, model_type, bos_token_id: 2 };
+    const json = model_type === 'HookedTransformer' ? { ...hooked, normalization: 'LN' } : named;
+    const config = parseModelConfig(json, 'config.json');
     const { layers, hooks, costs, names, shape } = config;
     assert.deepEqual([...new Set(hooks.map(({ layer }) => layer))], [0, 1, 2]);
     assert.ok(hooks.every(({ width }) => width > 0));

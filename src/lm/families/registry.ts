@@ -3,6 +3,7 @@ import type { ConfigFile, Family, Keys, ModelConfig, ModelType } from '../family
 import { gemma1, gemma2, gemma3, vaultGemma } from './gemma.js';
 import { gptNeox } from './gpt-neox.js';
 import { gpt2 } from './gpt2.js';
+import { hookedTransformer, isHookedTransformer } from './hooked-transformer.js';
 import { llama, mistral, qwen2, qwen3 } from './llama.js';
 
 /** The families, by the `model_type` of config.json. */
@@ -17,6 +18,7 @@ const FAMILIES: Readonly<Record<ModelType, Family>> = {
   qwen3,
   gpt_neox: gptNeox,
   gpt2,
+  HookedTransformer: hookedTransformer,
 };
 
 /** Types of model that wrap a language model's configuration in `text_config`, with the type expected there. */
@@ -31,7 +33,8 @@ const WRAPPERS: Readonly<Record<string, ModelType>> = { gemma3: 'gemma3_text' };
  */
 export function parseModelConfig(json: unknown, path: string): ModelConfig {
   const outer = (json !== null && typeof json === 'object' ? json : {}) as Keys;
-  const type = typeof outer.model_type === 'string' ? outer.model_type : '';
+  const named = typeof outer.model_type === 'string' ? outer.model_type : '';
+  const type = isHookedTransformer(outer) ? 'HookedTransformer' : named;
   if (Object.hasOwn(FAMILIES, type)) return FAMILIES[type as ModelType].parse({ path, keys: outer, outer });
   if (Object.hasOwn(WRAPPERS, type)) {
     const inner = WRAPPERS[type]!;
