@@ -86,7 +86,9 @@ function weightsOf(c: PlainNumbers): PlainWeights {
         ['embed.W_E', [vocabulary, hidden]],
         ['pos_embed.W_pos', [c.maxContext, hidden]],
       ]);
-      const norm = (name: string) => named(name).forEach((tensor) => tensors.set(tensor, [hidden]));
+      const norm = (name: string) => {
+        for (const tensor of named(name)) tensors.set(tensor, [hidden]);
+      };
       for (let layer = 0; layer < c.layers; layer++) {
         const block = `blocks.${layer}`;
         norm(`${block}.ln1`);
