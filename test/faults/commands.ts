@@ -31,6 +31,10 @@ export const evalWords = (sae: string, out: string) => [
   ...['eval', '--sae', sae, ...MODEL, '--tokens', '500', '--out', out],
 ];
 
+export const featuresWords = (sae: string, out: string) => [
+  ...['features', '--sae', sae, ...MODEL, '--tokens', '500', '--out', out],
+];
+
 /** Runs a command that must succeed. */
 export async function succeeds(args: readonly string[]): Promise<Outcome> {
   const outcome = await run(...args);

@@ -6,7 +6,7 @@ import type { RefusalCode } from '../../src/errors/codes.js';
 import { logged, refused } from '../cli/refused.js';
 import { run } from '../cli/run-program.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
-import { evalWords, HOOK, harvestWords, made, trainWords } from './commands.js';
+import { evalWords, featuresWords, HOOK, harvestWords, made, trainWords } from './commands.js';
 
 const root = temporaryDirectory();
 const { store, sae, evaluated } = await made();
@@ -22,6 +22,7 @@ const STAGES: Readonly<Record<string, (out: string) => string[]>> = {
   harvest: (out) => harvestWords(out),
   train: (out) => trainWords(store, out),
   eval: (out) => evalWords(sae, out),
+  features: (out) => featuresWords(sae, out),
   export: (out) => ['export', '--sae', sae, '--as', 'jumprelu', '--out', out],
   sweep: (out) => ['sweep', '--hook', HOOK, '--l1', '2', '--activations', join(root, 'acts'), '--out', out],
   demo: (out) => ['demo', '--quick', '--out', out],

@@ -6,7 +6,7 @@ import { LOCK_FILE, type Owner, thisProcess } from '../../src/disk/lock.js';
 import { logged, refused } from '../cli/refused.js';
 import { run } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
-import { evalWords, HOOK, harvestWords, succeeds, trainWords } from './commands.js';
+import { evalWords, featuresWords, HOOK, harvestWords, succeeds, trainWords } from './commands.js';
 
 const root = temporaryDirectory();
 const acts = join(root, 'acts');
@@ -22,6 +22,7 @@ const STAGES: Readonly<Record<string, [words: (out: string) => string[], held: s
   harvest: [(out) => harvestWords(out, 500), [HOOK]],
   train: [(out) => trainWords(join(acts, HOOK), out, { steps: 5 }), ['']],
   eval: [(out) => evalWords(sae, out), ['']],
+  features: [(out) => featuresWords(sae, out), ['']],
   export: [(out) => ['export', '--sae', sae, '--as', 'jumprelu', '--out', out], ['']],
   sweep: [
     (out) => ['sweep', '--config', join(root, 'sweep.yaml'), '--activations', acts, '--hook', HOOK, '--out', out],
