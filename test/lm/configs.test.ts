@@ -21,6 +21,33 @@ function modelOf(name: string): ModelConfig {
   return parseModelConfig({ model_type, ...sizes, ...rest, bos_token_id: 2 }, 'config.json');
 }
 
+test('configs of Pythia 2.8B and GELU-1L: the paper’s protocol at sites that the models have', () => {
+  const pythia = { hidden_size: 2560, num_hidden_layers: 32, num_attention_heads: 32, intermediate_size: 10240 };
+  const gelu = { d_model: 512, n_layers: 1, n_heads: 8, d_head: 64, d_mlp: 2048, n_ctx: 1024, d_vocab: 48262 };
+  for (const [name, json, protocol] of [
+    [
+      'pythia-2.8b',
+      { model_type: 'gpt_neox', ...pythia, vocab_size: 50304, max_position_embeddings: 2048 },
+      { width: 2560, dSae: 32768, context: 2048, steps: 400_000 },
+    ],
+    [
+      'gelu-1l',
+      { ...gelu, act_fn: 'gelu', normalization: 'LN' },
+      { width: 2048, dSae: 131_072, context: 128, steps: 300_000 },
+    ],
+  ] as const) {
+    const file = `configs/${name}.yaml`;
+    const model = parseModelConfig(json, 'config.json');
+    const [harvest, train] = [loadConfig('harvest', {}, file), loadConfig('train', {}, file)];
+    const hooks = harvest.hook.map((hook) => findHook(hook, model));
+    const { width } = hooks.find((hook) => train.activations === `${harvest.out}/${hook.name}`)!;
+    assert.deepEqual({ width, dSae: train.dSae, context: harvest.context, steps: train.steps }, protocol);
+    const { beta1, beta2, batch, lr, arch } = train;
+    assert.deepEqual([beta1, beta2, batch, lr, arch], [0, 0.999, 4096, 3e-4, 'gated']);
+    assert.deepEqual(loadConfig('eval', {}, file).sae, [train.out]);
+  }
+});
+
 for (const name of Object.keys(SIZES)) {
   test(`configs/${name}.yaml: sites exist, and λ is the paper's 3e-4 at the width of the site`, () => {
     const file = `configs/${name}.yaml`;
