@@ -280,6 +280,7 @@ export const REFUSALS = {
   'train/all-zero': 'every activation is zero',
   'train/architecture-flags': 'flags of an architecture contradict each other or the sizes, or one is missing',
   'train/broken-checkpoint': 'a checkpoint is damaged',
+  'train/coordinates': 'a flag is about raw activations, and --normalize per-dimension trains on others',
   'train/engine-cannot': 'the engine cannot do what is asked of the architecture',
   'train/engine-device': 'the engine does not run on this device',
   'train/experimental': 'the engine is used with --experimental only',

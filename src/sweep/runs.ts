@@ -9,7 +9,7 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { expandHooks, modelHooks } from '../lm/chosen-hooks.js';
 import type { StopRequest } from '../progress/progress.js';
 import { trainingOf } from '../sae/registry.js';
-import { checkTarget } from '../train/run-settings.js';
+import { checkCoordinates, checkTarget } from '../train/run-settings.js';
 import { checkResampleSteps } from '../train/schedule.js';
 
 /** One SAE of a sweep. */
@@ -85,6 +85,7 @@ export function sweepRuns(
       }
       // Before anything is harvested.
       checkTarget(loaded);
+      checkCoordinates(loaded);
       checkResampleSteps(loaded);
       runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true, takeOver } });
     }

@@ -7,6 +7,7 @@ import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import { trainingOf } from '../sae/registry.js';
 import type { ArchitectureName } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
+import { Coordinates, type Factors, perDimension } from './coordinates.js';
 
 /** What a run must know of its activations before the first step; part of a checkpoint. */
 export const estimatesSchema = z.object({
@@ -16,6 +17,13 @@ export const estimatesSchema = z.object({
   meanNormOut: z.number().nonnegative().optional(),
   /** E|y|² of what is reconstructed, of a sample; null where nothing asks for it. */
   meanSquare: z.number().nonnegative().nullable(),
+  /** Of --normalize per-dimension, [d_in], and [d_out] where the target is not the input. */
+  factors: z
+    .object({
+      input: z.array(z.number().positive()).readonly(),
+      target: z.array(z.number().positive()).readonly().optional(),
+    })
+    .optional(),
 });
 export type Estimates = Readonly<z.infer<typeof estimatesSchema>>;
 
@@ -45,7 +53,13 @@ export function startsSparse({ start, init }: TrainConfig, architecture: Archite
 /** Are activations looked at before the first step? */
 export function looksBefore(config: TrainConfig, architecture: ArchitectureName, about: KnownNorms): boolean {
   const centre = config.init === undefined && config.bDecInit !== 'zero';
-  return config.l2Normalise || lacksNorms(config, about) || centre || startsSparse(config, architecture);
+  return (
+    config.l2Normalise ||
+    config.normalize === 'per-dimension' ||
+    lacksNorms(config, about) ||
+    centre ||
+    startsSparse(config, architecture)
+  );
 }
 
 /** @throws Refusal when activations are zero, or beyond float32 once squared, and the run would divide by what is estimated */
@@ -59,8 +73,10 @@ export async function estimate(
   let { meanNorm } = about;
   let meanNormOut = target?.meanNorm;
   let meanSquare: number | null = null;
+  const factors = config.normalize === 'per-dimension' ? await factorsOf(about, batches, stop) : undefined;
   if (config.l2Normalise || lacksNorms(config, about)) {
-    const sample = await sampleRows(batches, about, SAMPLE_ROWS, stop);
+    const seen = factors && new Coordinates(factors, about);
+    const sample = await sampleRows(seen?.looking(batches) ?? batches, seen?.about ?? about, SAMPLE_ROWS, stop);
     const norms = normsOf(sample.x, dIn);
     const targets = target ? normsOf(sample.y!, target.dOut) : norms;
     meanNorm ??= mean(norms);
@@ -78,7 +94,19 @@ export async function estimate(
       'train/all-zero',
     );
   }
-  return { meanNorm: meanNorm ?? 0, ...(target && { meanNormOut: meanNormOut ?? 0 }), meanSquare };
+  return {
+    meanNorm: meanNorm ?? 0,
+    ...(target && { meanNormOut: meanNormOut ?? 0 }),
+    meanSquare,
+    ...(factors && { factors }),
+  };
+}
+
+/** Of --normalize per-dimension. */
+async function factorsOf(about: SourceDescription, batches: Batches, stop: StopRequest): Promise<Factors> {
+  const { dIn, target } = about;
+  const { x, y } = await sampleRows(batches, about, SAMPLE_ROWS, stop);
+  return { input: perDimension(x, dIn), ...(target && { target: perDimension(y!, target.dOut) }) };
 }
 
 /** Norms of rows of length d. */

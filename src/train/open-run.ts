@@ -1,4 +1,4 @@
-import type { ActivationSource, Batches } from '../activations/activation-source.js';
+import type { ActivationSource, Batches, SourceDescription } from '../activations/activation-source.js';
 import { writeRunFile } from '../config/run-file.js';
 import type { TrainConfig } from '../config/stages.js';
 import { claimOutputDirectory } from '../disk/output-directory.js';
@@ -10,6 +10,7 @@ import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import type { Parameters } from '../sae/sae.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import type { TrainingRecord, WrittenRecord } from '../sae/training-record.js';
+import { Coordinates } from './coordinates.js';
 import type { Engine, EngineSettings } from './engines/engine.js';
 import {
   checkMemory,
@@ -28,6 +29,7 @@ import { claimOptions, finishedIn, kept, stateNotKept, tidyFinished } from './ru
 import {
   activationScales,
   adjustmentOf,
+  checkCoordinates,
   checkTarget,
   continuedCourse,
   engineSettings,
@@ -57,6 +59,10 @@ export interface Run {
   readonly config: TrainConfig;
   readonly source: ActivationSource;
   readonly batches: Batches;
+  /** What the engine sees of the source. */
+  readonly seen: SourceDescription;
+  /** In which the engine sees its activations, where these are not raw ones times a factor. */
+  readonly coordinates: Coordinates | undefined;
   readonly plan: Schedule;
   readonly fixed: WrittenRecord;
   readonly settings: EngineSettings;
@@ -97,6 +103,7 @@ export async function openRun(
   const { about } = source;
   checkResampleSteps(given);
   checkTarget(given);
+  checkCoordinates(given);
   const config = await withOwnThreads(given, say);
   const sizes = engineSettings(config, about);
   const init = await openInit(config, about, sizes);
@@ -129,10 +136,13 @@ export async function openRun(
     throw error instanceof Interrupted ? new Interrupted(error.signal, left) : error;
   };
   const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop).catch(saying));
-  const settings = engineSettings(config, about, activationScales(config, about, estimates));
+  const coordinates = estimates.factors && new Coordinates(estimates.factors, about);
+  const seen = coordinates?.about ?? about;
+  const looked = coordinates?.looking(batches) ?? batches;
+  const settings = engineSettings(config, seen, activationScales(config, about, estimates));
   const lambda = lambdaOf(config, settings, estimates);
   const adjusted = adjustmentOf(config, settings, plan, lambda, checkpoint?.adjustment);
-  const sample = (rows: number) => sampleRows(batches, about, rows, stop);
+  const sample = (rows: number) => sampleRows(looked, seen, rows, stop);
   const start = checkpoint?.state ?? (await startingPoint(config, settings, init, sample, say).catch(saying));
   const frozen = await frozenParameters(settings, init);
   const follows = followedBy(settings);
@@ -149,7 +159,10 @@ export async function openRun(
     await writeRunFile(out, metadata(parts), config);
     const curve = await openCurve(out, engine.steps, config.logEvery, say);
     const log = new MetricsLog(settings, checkpoint?.metricSums);
-    const run = { config, source, batches, plan, fixed, settings, frozen, engineName, estimates, lambda, say, stop };
+    const run = {
+      ...{ config, source, batches: looked, seen, coordinates, plan, fixed, settings, frozen, engineName, estimates },
+      ...{ lambda, say, stop },
+    };
     return { run, engine, log, curve, adjusted, resampledAt: [...(checkpoint?.resampledAt ?? [])] };
   } catch (error) {
     await engine.close();
@@ -191,7 +204,7 @@ export function trainingMemory(
     checkpoints: STATES * stateBytes(settings),
     // Resampling has the state that it changes and the SAE as it stands, and one array's parts on their way back.
     resampling: looked + losses + (resamples ? 2 * stateBytes(settings) : 0),
-    rows: held + BATCHES * 4 * batch * width,
+    rows: held + (BATCHES + (config.normalize === 'per-dimension' ? 1 : 0)) * 4 * batch * width,
     program: PROGRAM_MEMORY + THREAD_MEMORY * threadsOf(engine, settings),
   };
 }

@@ -88,6 +88,25 @@ export function checkTarget({ target, hookOut, skip }: Pick<TrainConfig, 'target
   );
 }
 
+/** @throws UsageRefusal where --normalize per-dimension does not go with other flags */
+export function checkCoordinates({ normalize, init, l1Convention }: TrainConfig): void {
+  if (normalize !== 'per-dimension') return;
+  if (init !== undefined) {
+    throw new UsageRefusal(
+      '--init starts from an SAE of raw activations, and --normalize per-dimension trains on others.',
+      'Leave --init out, or train with --normalize mean-norm.',
+      'train/coordinates',
+    );
+  }
+  if (l1Convention === 'paper') {
+    throw new UsageRefusal(
+      'λ of --l1-convention paper is for raw activations, and --normalize per-dimension trains on others.',
+      'Give --l1 beside sums (--l1-convention sums), or --l0.',
+      'train/coordinates',
+    );
+  }
+}
+
 /**
  * What adjusts λ to --l0; undefined without.
  *

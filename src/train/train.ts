@@ -9,7 +9,7 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
 import { l0AndVariance } from './metrics-log.js';
 import { finishedIn, kept, stateNotKept } from './run-directory.js';
-import { checkTarget, continuedCourse, recordedSource } from './run-settings.js';
+import { checkCoordinates, checkTarget, continuedCourse, recordedSource } from './run-settings.js';
 import { checkResampleSteps } from './schedule.js';
 import { Trainer } from './trainer.js';
 import { reportVerdict } from './verdict.js';
@@ -23,6 +23,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
   // Before the source, which may be a model that takes minutes to open.
   checkResampleSteps(config);
   checkTarget(config);
+  checkCoordinates(config);
   if (await finishedAlone(config)) return judged(config, progress);
   const source = await openSource(config, progress, stop);
   let trainer: Trainer | undefined;

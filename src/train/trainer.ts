@@ -12,6 +12,7 @@ import type { StopRequest } from '../progress/progress.js';
 import { scaleActivations } from '../sae/convert.js';
 import { CFG_FILE, saveSae } from '../sae/saelens.js';
 import type { MetricsLine } from '../sae/training-curve.js';
+import { inRawCoordinates } from './coordinates.js';
 import { type Engine, sizesOf, type TrainerState } from './engines/engine.js';
 import { openEngine } from './engines/open.js';
 import { isTrained, stateShapes } from './engines/state.js';
@@ -121,7 +122,7 @@ export class Trainer {
     // Looking at inputs may take minutes, and what stops it must cost no more than this step.
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
     const at = plan.at(this.steps, this.lambda, this.resampledAt);
-    const metrics = await this.engine.step(batch, at);
+    const metrics = await this.engine.step(this.run.coordinates?.batch(batch) ?? batch, at);
     await checkLoss(metrics, batch, at, () => this.failedStep());
     if (!Number.isFinite(metrics.written ?? 0))
       this.checkState(await this.engine.state(), await this.failedStep(), at.lr);
@@ -167,11 +168,10 @@ export class Trainer {
   /** Writes the SAE. Of its checkpoints the last stays, from which it can be trained further; none with --discard-state. */
   async finish(): Promise<void> {
     const { config, source, batches, fixed, settings, frozen, plan } = this.run;
-    const sae = scaleActivations(
-      await this.engine.sae(),
-      1 / settings.scale,
-      1 / (settings.scaleOut ?? settings.scale),
-    );
+    const { factors } = this.run.estimates;
+    const trained = await this.engine.sae();
+    const { scale, scaleOut = scale } = settings;
+    const sae = factors ? inRawCoordinates(trained, factors) : scaleActivations(trained, 1 / scale, 1 / scaleOut);
     Object.assign(sae.parameters, frozen);
     this.checkState(new Map(Object.entries(sae.parameters)), await this.failedStep());
     await this.curve.sync();
@@ -213,7 +213,7 @@ export class Trainer {
 
   /** Gives dead features new directions (paper, appendix D): the engine goes on from the changed state. */
   private async resample(l1: number): Promise<void> {
-    const { config, source, batches, plan, settings, engineName, say, stop } = this.run;
+    const { config, seen, batches, plan, settings, engineName, say, stop } = this.run;
     const { steps } = this;
     const state = await this.state();
     const dead = deadFeatures(state, config.deadWindow);
@@ -223,7 +223,7 @@ export class Trainer {
     }
     const draw = {
       batches,
-      about: source.about,
+      about: seen,
       most: config.resampleInputs,
       step: steps,
       seed: config.seed,
