@@ -2,6 +2,7 @@ import type { Target } from './target.js';
 import { configuration } from './targets/configuration.js';
 import { CORPORA } from './targets/corpora.js';
 import { evaluation } from './targets/evaluation.js';
+import { FEATURE_FOLDERS } from './targets/features.js';
 import { MODELS } from './targets/models.js';
 import { sae } from './targets/sae.js';
 import { STORES } from './targets/stores.js';
@@ -20,6 +21,7 @@ export const TARGETS: readonly Target[] = [
   stream,
   watchedRun,
   evaluation,
+  ...FEATURE_FOLDERS,
   configuration,
   ...CORPORA,
 ];
