@@ -164,7 +164,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   demo: {
     summary:
-      'The whole pipeline on the bundled model and text: harvest, train a gated and a standard SAE, evaluate, report.',
+      'The whole pipeline on the bundled model and text: harvest, train a gated and a standard SAE, evaluate, report, collect their features.',
     example: 'sae-pipe demo',
     run: async (config, { progress, stop, print }) => {
       const { demo } = await import('./demo.js');

@@ -6,6 +6,7 @@ import { asOwner } from '../disk/output-directory.js';
 import { Interrupted } from '../errors/refusal.js';
 import { evaluate } from '../eval/evaluate.js';
 import { recordTable } from '../eval/record-table.js';
+import { checkNoLabels, collectFeatures } from '../features/features.js';
 import { harvest } from '../harvest/harvest.js';
 import type { Terminal } from '../progress/progress.js';
 import { writeReport } from '../report/report.js';
@@ -13,6 +14,9 @@ import { train } from '../train/train.js';
 
 /** A file of the package, as a path from here. */
 const packaged = (path: string) => relative('', packagedFile(path));
+
+/** Tokens whose features are collected: a few seconds. */
+const FEATURE_TOKENS = 20_000;
 
 /** How many times fewer tokens --quick takes. */
 const QUICKER = 10;
@@ -36,6 +40,9 @@ async function demoStages(
   { progress, stop, print }: Terminal,
 ): Promise<void> {
   const owning = { overwrite, 'take-over': takeOver };
+  const folder = join(out, 'features');
+  // Before minutes of training, not after them.
+  if (overwrite) await checkNoLabels(folder);
   const gated = packaged('configs/tiny-gemma.yaml');
   const standard = packaged('configs/tiny-gemma-standard.yaml');
   const model = packaged('assets/tiny-gemma');
@@ -59,6 +66,11 @@ async function demoStages(
 
   const page = join(out, 'report.html');
   await writeReport(loadConfig('report', { evaluation, out: page, overwrite }, gated));
+
+  const asked = { sae, model, corpus: heldOut, tokens: FEATURE_TOKENS, out: folder, ...owning };
+  await collectFeatures(sized(loadConfig('features', asked, gated)), progress, stop);
+
   print(recordTable(records));
   print(`Report: ${page}`);
+  print(`Features: sae-pipe explore ${folder} --model ${model}`);
 }

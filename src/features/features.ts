@@ -76,17 +76,11 @@ async function claimOf(
   { out, overwrite, resume, takeOver, sae, model, corpus }: FeaturesConfig,
   progress: Progress,
 ): Promise<ClaimOptions> {
+  if (overwrite) await checkNoLabels(out);
   const folders = new Set<string>();
   for (const entry of await readdir(out, { withFileTypes: true }).catch(() => [])) {
     if (!entry.isDirectory()) continue;
     const names = await readdir(join(out, entry.name));
-    if (overwrite && names.includes(LABELS_FILE)) {
-      throw new Refusal(
-        `${join(out, entry.name, LABELS_FILE)} holds labels, and --overwrite would delete them.`,
-        'Choose another --out, or move the labels away.',
-        'features/labels',
-      );
-    }
     if (names.every((name) => isSaeFile(writtenAside(name) ?? name))) folders.add(entry.name);
   }
   const ours = (name: string) =>
@@ -94,6 +88,19 @@ async function claimOf(
   const inputs = [...sae, model, corpus];
   const told = takeOver ? (line: string) => progress.say(line) : undefined;
   return { overwrite, resume, ours, resumeFlag: '--resume', result: FEATURES_FILE, inputs, takeOver: told };
+}
+
+/** @throws Refusal where a folder that is to be overwritten has labels: somebody wrote them by hand */
+export async function checkNoLabels(out: string): Promise<void> {
+  for (const name of await readdir(out).catch((): string[] => [])) {
+    const labels = join(out, name, LABELS_FILE);
+    if (!(await exists(labels))) continue;
+    throw new Refusal(
+      `${labels} holds labels, and --overwrite would delete them.`,
+      'Choose another --out, or move the labels away.',
+      'features/labels',
+    );
+  }
 }
 
 class FeaturesRun {
@@ -122,6 +129,8 @@ class FeaturesRun {
     const { config, plan, progress, stop, collection } = this;
     const { out } = config;
     if (config.resume && (await isComplete(out, plan.identity))) {
+      // A kill may have come between the last file and the end.
+      await removeStates(out);
       progress.say(`${out} is complete already; nothing was collected again.`);
       return;
     }

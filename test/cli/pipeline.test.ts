@@ -75,6 +75,9 @@ test('the demo runs every stage, and refuses a directory that holds something be
     assert.ok(record.loss_recovered > 0.8, `${record.architecture}: ${record.loss_recovered}`);
   }
   assert.match(readFileSync(join(out, 'report.html'), 'utf8'), /Gated and standard SAEs on tiny-gemma/);
+  assert.ok(stdout.includes(`sae-pipe explore ${join(out, 'features')} --model`));
+  const { tokens, saes } = JSON.parse(readFileSync(join(out, 'features', 'features.json'), 'utf8'));
+  assert.deepEqual([tokens, saes.map(({ name }: { name: string }) => name)], [2000, ['gated', 'standard']]);
   rmSync(join(out, 'acts'), { recursive: true });
   refused(await run(...logged(['demo', '--out', out])), 'disk/out-exists', out);
   assert.ok(!readdirSync(out).includes('acts'), 'nothing was harvested');
