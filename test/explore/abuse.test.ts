@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { connect, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import type { TextReply } from '../../src/explore/api.js';
+import { exploreFolder } from '../../src/explore/explorer.js';
+import { serveFeatures, type TextTrial } from '../../src/explore/site.js';
+import { silent } from '../../src/progress/progress.js';
+import { Generator } from '../../src/random/generator.js';
+import { temporaryDirectory } from '../temporary.js';
+import { ask } from '../watch/request.js';
+import { writeSampleFolder } from './sample-folder.js';
+
+const LIMITS = {
+  ...{ maxHeaderSize: 8192, headersTimeout: 300, requestTimeout: 300, keepAliveTimeout: 300 },
+  ...{ connectionsCheckingInterval: 50, idle: 300, answer: 30_000, connections: 16, waiting: 4 },
+};
+
+async function served(t: TestContext, trial: TextTrial | null = null) {
+  const directory = temporaryDirectory(t);
+  await writeSampleFolder(directory, { features: 100, top: 2, perBand: 1 });
+  const explorer = await exploreFolder(directory, silent);
+  const files = new Map([['index.html', { body: Buffer.from('page'), type: 'text/html' }]]);
+  const server = await serveFeatures({ explorer, files, readOnly: null, trial }, "default-src 'none'", 0, LIMITS);
+  t.after(() => server.close());
+  const { host, port } = new URL(server.url);
+  return { url: server.url, host, port: Number(port) };
+}
+
+function open(port: number, t: TestContext): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => {});
+  t.after(() => socket.destroy());
+  return new Promise((resolve) => socket.once('connect', () => resolve(socket)));
+}
+
+async function answerTo(port: number, t: TestContext, bytes: Uint8Array | string): Promise<string> {
+  const socket = await open(port, t);
+  let text = '';
+  socket.setEncoding('latin1').on('data', (data) => {
+    text += data;
+  });
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.end(bytes);
+  await closed;
+  return text;
+}
+
+const isServed = async (url: string) => assert.equal((await ask(url, '/data/index.json')).status, 200);
+
+test('garbage in paths, parameters and bodies is answered with a sentence, and pages are served after it', async (t) => {
+  const { url, host, port } = await served(t);
+  const random = new Generator(3);
+  const noise = (length: number) => Uint8Array.from({ length }, () => random.below(256));
+  const post = (path: string, body: string, more = '') =>
+    `POST ${path} HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nConnection: close\r\n${more}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+  const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+  for (const bytes of [
+    ...[10, 10_000].map(noise),
+    post('/api/labels', '{"sae":"gated","feature":1e400,"label":null,"note":null}'),
+    post('/api/labels', '{"__proto__":{"sae":"gated"},"feature":1}'),
+    post('/api/labels', '\u0000'),
+    post('/api/labels', '"'.repeat(1000)),
+    post('/api/text', '{"text":""}'),
+    post('/data/index.json', '{}'),
+    post('/api/labels', '{}', 'Transfer-Encoding: chunked\r\n'),
+    get(`/data/gated/list?q=${'%00'.repeat(100)}&count=500`),
+    get(`/data/gated/list?${'max=1..2&'.repeat(500)}`),
+    get('/data/gated/list?max=NaN..NaN'),
+    get('/data/gated/list?q=%F0%9F&in=tokens'),
+    get('/data/gated/list?from=99999999999999999999'),
+    get('/data/gated/list?__proto__=1'),
+    get('/data/gated/features/0.json/../../../../etc/passwd'),
+    get(`/data/${'a'.repeat(3000)}/list`),
+  ]) {
+    const answer = await answerTo(port, t, bytes);
+    assert.match(answer, /^(HTTP\/1\.1 (200|400|403|404|405|409|413|415|431) |$)/, String(bytes).slice(0, 120));
+    assert.doesNotMatch(answer, /node:internal|\n\s+at |\.ts:/);
+  }
+  await isServed(url);
+});
+
+test('bodies that come slowly, not at all, or are cut short do not keep their places', async (t) => {
+  const { url, host, port } = await served(t);
+  const head = `POST /api/labels HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n`;
+  const sockets: Socket[] = [];
+  for (let i = 0; i < LIMITS.connections; i++) sockets.push(await open(port, t));
+  const closed = sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve)));
+  for (const socket of sockets) socket.resume().write(head);
+  for (const socket of sockets.slice(12)) socket.end('{"sae"');
+  const drip = setInterval(() => {
+    for (const socket of sockets.slice(0, 6)) socket.write(' ');
+  }, 20);
+  t.after(() => clearInterval(drip));
+  await Promise.all(closed);
+  await isServed(url);
+  assert.deepEqual(JSON.parse((await ask(url, '/data/gated/labels.json')).body), []);
+});
+
+test('an answer may take longer than a connection may be idle', async (t) => {
+  let answer: ((reply: TextReply) => void) | undefined;
+  const trial: TextTrial = {
+    status: () => ({ model: 'opening', waiting: 1, seconds: 1 }),
+    tryText: () => new Promise((resolve) => (answer = resolve)),
+  };
+  const { url } = await served(t, trial);
+  const headers = { 'Content-Type': 'application/json' };
+  const asked = ask(url, '/api/text', { method: 'POST', headers, body: '{"text":"a"}' });
+  // Other requests are served meanwhile, for longer than any connection may be idle.
+  for (const end = performance.now() + 3 * LIMITS.idle; performance.now() < end; ) {
+    assert.equal(JSON.parse((await ask(url, '/api/status')).body).model, 'opening');
+  }
+  answer!({ tokens: ['a'], counted: [true], cut: false, saes: [], heat: null });
+  assert.equal((await asked).status, 200);
+});
+
+test('many labels at once are all saved, the last one of a feature counts', async (t) => {
+  const { url, host } = await served(t);
+  const headers = { 'Content-Type': 'application/json', Origin: `http://${host}` };
+  const save = (feature: number, label: string) =>
+    ask(url, '/api/labels', {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ sae: 'gated', feature, label, note: null }),
+    });
+  for (let round = 0; round < 5; round++) {
+    const answers = await Promise.all(Array.from({ length: 10 }, (_, i) => save(i, `${round} of ${i}`)));
+    assert.ok(answers.every(({ status }) => status === 200));
+  }
+  const labels = JSON.parse((await ask(url, '/data/gated/labels.json')).body) as { label: string }[];
+  assert.deepEqual(
+    labels.map(({ label }) => label),
+    Array.from({ length: 10 }, (_, i) => `4 of ${i}`),
+  );
+});
