@@ -7,7 +7,7 @@ import type { Page } from 'playwright-core';
 import type { ExploreIndex, TextReply, TextRequest } from '../../src/explore/api.js';
 import { exploreFolder } from '../../src/explore/explorer.js';
 import { EXPLORE_POLICY_HEADER, pageFiles, selfContainedPage } from '../../src/explore/page.js';
-import { serveFeatures } from '../../src/explore/site.js';
+import { serveFeatures, type TextTrial } from '../../src/explore/site.js';
 import { silent } from '../../src/progress/progress.js';
 import { sampleFeature, writeSampleFolder } from '../explore/sample-folder.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -45,15 +45,16 @@ function tried({ text, saes, feature }: TextRequest): TextReply {
   };
 }
 
-async function served(t: TestContext) {
+const READY: TextTrial = {
+  status: () => ({ model: 'ready', waiting: 1, seconds: 0 }),
+  tryText: async (request) => tried(request),
+};
+
+async function served(t: TestContext, trial: TextTrial = READY) {
   const directory = temporaryDirectory(t);
   const saes = ['gated', 'topk-32'];
   await writeSampleFolder(directory, { features: FEATURES, vocabulary: WORDS, saes, top: 4, perBand: 2 });
   const files = new Map(pageFiles('features').map(({ path, body, type }) => [path, { body, type }]));
-  const trial = {
-    status: () => ({ model: 'ready', waiting: 1, seconds: 0 }) as const,
-    tryText: async (request: TextRequest) => tried(request),
-  };
   const explorer = await exploreFolder(directory, silent);
   const parts = { explorer, files, readOnly: null, trial };
   const server = await serveFeatures(parts, EXPLORE_POLICY_HEADER, 0);
@@ -181,6 +182,10 @@ test('labels and notes are saved, come back, and what could not be saved is kept
   await label.press('Enter');
   await page.locator('.saved.failed', { hasText: 'Not saved' }).waitFor();
   assert.equal(await label.inputValue(), 'years');
+  // A list that cannot be had says so, and can be asked for again.
+  await page.getByRole('link', { name: 'Features' }).click();
+  await page.getByRole('button', { name: 'Max', exact: true }).click();
+  await page.locator('#list').getByRole('button', { name: 'Try again' }).waitFor();
 });
 
 test('a text shows the features of each token, and where one of them fires', { skip }, async (t) => {
@@ -203,6 +208,27 @@ test('a text shows the features of each token, and where one of them fires', { s
   await page.getByText('Coloured by feature 3').waitFor();
   await page.getByRole('heading', { name: 'At ·cat' }).waitFor();
   assert.deepEqual(problems, []);
+});
+
+test('who waits for a model is told how long it has been opening', { skip }, async (t) => {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const { url } = await served(t, {
+    status: () => ({ model: 'opening', waiting: 1, seconds: 7 }),
+    tryText: async (request) => {
+      await opened;
+      return tried(request);
+    },
+  });
+  const { page } = await driven(t, `${url}#/text/gated?text=a%20cat`);
+  const state = page.locator('#top .progress');
+  await state.getByText('Opening the model, 7 s').waitFor();
+  assert.equal(await page.getByRole('button', { name: 'Run' }).isDisabled(), true);
+  open();
+  await page.getByRole('heading', { name: 'Anywhere in the text' }).waitFor();
+  await state.waitFor({ state: 'hidden' });
 });
 
 test('two features, or two SAEs, stand side by side', { skip }, async (t) => {

@@ -1,6 +1,6 @@
 import type { ExampleBand, FeatureExample, FeaturePage } from '../api.js';
 import { el } from './dom.js';
-import { activationText, integerText } from './format.js';
+import { activationText, integerText, roundText } from './format.js';
 import { HEAT_LEVELS, heatLevel } from './heat.js';
 import type { Lines } from './route.js';
 import { tip } from './tip.js';
@@ -57,7 +57,7 @@ export function colouredTokens(
 }
 
 function bandTitle({ band, from, to }: ExampleBand): string {
-  return band === 0 ? 'Strongest' : `f from ${activationText(from)} to ${activationText(to)}`;
+  return band === 0 ? 'Strongest' : `f from ${roundText(from)} to ${roundText(to)}`;
 }
 
 /** How the examples of a band were chosen. */

@@ -27,6 +27,11 @@ export function shareText(value: number): string {
   return `${percent.toFixed(decimals)}%`;
 }
 
+/** A round value on an axis, or a power of two, without zeros behind it: "20", "0.0625". */
+export function roundText(value: number): string {
+  return minus(String(Number(value.toPrecision(4)))).replace('e-', 'e−');
+}
+
 /** A cosine or a correlation. */
 export function cosineText(value: number | null): string {
   return value === null || !Number.isFinite(value) ? '–' : minus(value.toFixed(2));

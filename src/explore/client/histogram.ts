@@ -1,6 +1,6 @@
 import type { FeaturePage } from '../api.js';
 import { el, svgElement } from './dom.js';
-import { activationText, integerText } from './format.js';
+import { activationText, integerText, roundText } from './format.js';
 import { heatLevel } from './heat.js';
 import { tip } from './tip.js';
 
@@ -60,6 +60,6 @@ function octaveLabels(first: number, bins: number, step: number): SVGElement[] {
     .map((octave) => {
       const x = (octave * QUARTERS - first) * step;
       const anchor = x < 12 ? 'start' : x > WIDTH - 12 ? 'end' : 'middle';
-      return svgElement('text', { x, y: HEIGHT - 4, 'text-anchor': anchor }, activationText(2 ** octave));
+      return svgElement('text', { x, y: HEIGHT - 4, 'text-anchor': anchor }, roundText(2 ** octave));
     });
 }

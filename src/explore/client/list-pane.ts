@@ -185,6 +185,7 @@ export class ListPane {
     this.table.querySelector<HTMLElement>(`tr[data-feature="${focused}"] a`)?.focus();
     this.table.querySelector('tr.chosen')?.scrollIntoView({ block: 'nearest' });
     const of = this.context.sae(place.sae).dSae;
+    this.table.style.setProperty('--digits', String(String(of - 1).length));
     const all = integerText(of);
     refill(this.summary, total === of ? `${all} features` : `${integerText(total)} of ${all} features`);
     refill(

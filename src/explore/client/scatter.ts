@@ -1,6 +1,6 @@
 import type { FeatureScatter } from '../api.js';
 import { el } from './dom.js';
-import { activationText, integerText, shareText } from './format.js';
+import { activationText, integerText, roundText, shareText } from './format.js';
 import { tip } from './tip.js';
 
 const MARGIN = { left: 34, right: 10, top: 10, bottom: 24 };
@@ -235,7 +235,7 @@ export class ScatterPlot {
       pen.fillRect(Math.round(x), MARGIN.top, 1, height - MARGIN.top - MARGIN.bottom);
       pen.fillStyle = colour('muted');
       pen.textAlign = x > width - 24 ? 'right' : 'center';
-      pen.fillText(shareText(value), Math.min(x, width - 2), height - 8);
+      pen.fillText(`${roundText(100 * value)}%`, Math.min(x, width - 2), height - 8);
     }
     pen.textAlign = 'right';
     for (const value of decades(this.y, 2)) {
@@ -243,7 +243,7 @@ export class ScatterPlot {
       pen.fillStyle = colour('grid');
       pen.fillRect(MARGIN.left, Math.round(y), width - MARGIN.left - MARGIN.right, 1);
       pen.fillStyle = colour('muted');
-      pen.fillText(activationText(value), MARGIN.left - 6, y + 4);
+      pen.fillText(roundText(value), MARGIN.left - 6, y + 4);
     }
   }
 }

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { activationText, cosineText, logPlace, shareText, signedText } from '../../../src/explore/client/format.js';
+import {
+  activationText,
+  cosineText,
+  logPlace,
+  roundText,
+  shareText,
+  signedText,
+} from '../../../src/explore/client/format.js';
 import { HEAT_LEVELS, heatLevel } from '../../../src/explore/client/heat.js';
 import { runningPieces, spokenToken, tokenPieces } from '../../../src/explore/client/token-text.js';
 
@@ -13,6 +20,10 @@ test('numbers keep their significant digits, and no more', () => {
     [cosineText(-0.5), cosineText(null), signedText(1.234), signedText(-0.1)],
     ['−0.50', '–', '+1.23', '−0.10'],
   );
+});
+
+test('round values have no zeros behind them', () => {
+  assert.deepEqual([20, 0.0625, 1024, 2 ** -8, 1e-9].map(roundText), ['20', '0.0625', '1024', '0.003906', '1e−9']);
 });
 
 test('places on a logarithmic scale stay on it', () => {
