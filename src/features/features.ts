@@ -11,7 +11,7 @@ import { exists } from '../disk/input-file.js';
 import { checkJson, parseJson, readJsonFile } from '../disk/json.js';
 import { asOwner, type ClaimOptions, claimOutputDirectory, removeHalfWritten } from '../disk/output-directory.js';
 import { writeAside, writtenAside } from '../disk/output-file.js';
-import { memoryLine } from '../disk/space.js';
+import { checkFreeSpace, memoryLine } from '../disk/space.js';
 import { Interrupted, Refusal } from '../errors/refusal.js';
 import { openForwardPass } from '../harvest/forward-pass.js';
 import { modelDirectory } from '../hub/model-source.js';
@@ -28,7 +28,7 @@ import {
   VOCABULARY_FILE,
 } from './folder.js';
 import { writeVocabularyRows } from './parquet-rows.js';
-import { type FeaturesIdentity, type FeaturesPlan, featuresMemory, planFeatures } from './plan.js';
+import { type FeaturesIdentity, type FeaturesPlan, featuresBytes, featuresMemory, planFeatures } from './plan.js';
 import { type FoundState, findState, isState, removeStates, writeState } from './state.js';
 import { writeSaeFiles } from './write-folder.js';
 
@@ -110,6 +110,8 @@ class FeaturesRun {
   private saved = 0;
   private savedAt: number;
   private savingTook = 0;
+  /** Of the tokens. */
+  private texts: readonly string[] = [];
 
   constructor(
     private readonly plan: FeaturesPlan,
@@ -138,6 +140,8 @@ class FeaturesRun {
     if (state) checkSame(state.path, parseJson(state.identity), plan.identity);
     else await this.checkText();
     throwIfStopped(stop, state ? NOTHING_ADDED : NOTHING_BEGUN);
+    this.texts = await tokenTexts(plan.checkpoint.directory, plan.checkpoint.config.vocabulary);
+    await checkFreeSpace(out, featuresBytes(plan, config));
     await claimOutputDirectory(out, claim);
     if (!state) await removeStates(out);
     progress.say(memoryLine(await featuresMemory(plan, config)));
@@ -204,6 +208,7 @@ class FeaturesRun {
         progress.update(collection.tokens);
         for await (const group of batches(contexts, plan.batch)) {
           await collection.addGroup(group, pass, (one) => inputOf.get(one)!, encoders);
+          await this.checkSaes();
           progress.update(collection.tokens);
           if (collection.complete) break;
           await this.saveWhenDue();
@@ -230,12 +235,16 @@ class FeaturesRun {
   private async save(): Promise<void> {
     const { collection, config, saving } = this;
     if (collection.contexts.length === this.saved) return;
-    for (const { unchanged } of this.plan.candidates) await unchanged.check();
     const begun = saving.now();
     await writeState(config.out, collection, this.identity);
     this.saved = collection.contexts.length;
     this.savedAt = saving.now();
     this.savingTook = this.savedAt - begun;
+  }
+
+  /** Figures of two SAEs are never mixed. */
+  private async checkSaes(): Promise<void> {
+    for (const { unchanged } of this.plan.candidates) await unchanged.check();
   }
 
   /** Keeps what there is, and stops. */
@@ -266,10 +275,9 @@ class FeaturesRun {
       await writeSaeFiles(sae, folder, { ...shared, progress, stop, kept: () => this.kept() });
       await sae.candidate.unchanged.check();
     }
-    const texts = await tokenTexts(checkpoint.directory, checkpoint.config.vocabulary);
     await writeVocabularyRows(
       join(out, VOCABULARY_FILE),
-      texts.map((text, id) => ({ id, text })),
+      this.texts.map((text, id) => ({ id, text })),
     );
     await writeAside(join(out, FEATURES_FILE), `${JSON.stringify(this.record(), null, 1)}\n`);
     await removeStates(out);

@@ -121,23 +121,41 @@ const BINS = 160;
 /** Matrices of 64 MiB that exist at one time when directions are compared: cosines, masked ones, the largest of them. */
 const COMPARED = 4 * 2 ** 26;
 
+/** Bytes of a feature in the files, about: its row and its examples, compressed. */
+const FILE_BYTES = 6000;
+/** Of entries that could be above 0, those that are: far more than in an SAE that is sparse. */
+const SPARSE = 0.1;
+
+/** Bytes that a run writes at most: two states, of which the older is removed when the newer is there, and the files. */
+export function featuresBytes({ candidates }: FeaturesPlan, config: FeaturesConfig): number {
+  const [features, sampled] = sizes(candidates, config);
+  return (
+    features * (2 * tallyBytes(settingsOf(config), BINS) + FILE_BYTES) +
+    16 * SPARSE * sampled.reduce((a, b) => a + b, 0)
+  );
+}
+
+const settingsOf = ({ topK, window }: FeaturesConfig) => ({ topK, window: [window[0]!, window[1]!] as const });
+
+/** Features of all SAEs, and entries of the co-firing sample of each, at most. */
+function sizes(candidates: readonly Candidate[], { tokens }: FeaturesConfig): [features: number, sampled: number[]] {
+  const each = candidates.map(({ files }) => files.dSae);
+  const sampled = Math.ceil(tokens / samplingStep(tokens));
+  return [each.reduce((a, b) => a + b, 0), each.map((dSae) => Math.min(MOST_SAMPLED, sampled * dSae))];
+}
+
 /** What a run holds at most, bytes: by the number of features, and 4 bytes a token of the text. */
-export async function featuresMemory(
-  plan: FeaturesPlan,
-  { topK, window, tokens }: FeaturesConfig,
-): Promise<MemoryParts> {
+export async function featuresMemory(plan: FeaturesPlan, config: FeaturesConfig): Promise<MemoryParts> {
+  const { tokens } = config;
   const { checkpoint, placement, candidates, inputs, context, batch } = plan;
   const { bytes: weights } = weightMemory(harvestGraph(checkpoint, inputs, context, 'float32', placement));
   const files = candidates.map((candidate) => candidate.files);
   const encoders = files.map((sae) => weightMemory(encoderGraph(sae)).bytes);
-  const features = files.reduce((sum, { dSae }) => sum + dSae, 0);
-  const sampled = Math.ceil(tokens / samplingStep(tokens));
-  const samples = files.map(({ dSae }) => Math.min(MOST_SAMPLED, sampled * dSae));
+  const [features, samples] = sizes(candidates, config);
   const f = files.map(({ dSae }) => 4 * Math.min(encoderRows(dSae), context) * dSae);
   const entries = files.map(({ dSae }) => 28 * context * dSae);
   const directions = files.map(({ dIn, dOut, dSae }) => 4 * (dIn + dOut) * dSae);
   const { size } = await stat(join(checkpoint.directory, 'tokenizer.json'));
-  const settings = { topK, window: [window[0]!, window[1]!] as const };
   // When directions are compared, the model and the encoders are closed.
   const pass = PASSES * activationMemory(checkpoint.config, inputs, batch, context) + Math.max(...f);
   const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
@@ -145,11 +163,10 @@ export async function featuresMemory(
   const compared = OPENING * (Math.max(...directions) + 4 * vocabulary * hidden) + COMPARED;
   return {
     'model and SAEs': Math.max(OPENING * (weights + sum(encoders)) + pass, compared),
-    features: features * tallyBytes(settings, BINS),
+    features: features * tallyBytes(settingsOf(config), BINS),
     // As read, by feature, and sums.
     'co-firing': sum(samples) * 8 + Math.max(...samples) * 8,
-    // Most entries are 0: a tenth of them is far more than an SAE has that is sparse.
-    entries: 0.1 * sum(entries),
+    entries: SPARSE * sum(entries),
     text: THREAD_MEMORY + TOKENIZER * size + 4 * Math.min(tokens, LOOK_AHEAD) + 8 * tokens,
     program: PROGRAM_MEMORY,
   };

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
@@ -45,6 +46,8 @@ const metadataSchema = z.object({
   text_sha256: z.string(),
   /** JSON: of each SAE, is its co-firing sample full? */
   full: z.string(),
+  /** Of all arrays, one after another. */
+  sha256: z.string(),
 });
 
 /** Arrays of a collection by their names in the file: SAE, file of features, name. */
@@ -57,12 +60,19 @@ function* arraysOf({ saes }: Collection): Generator<[name: string, array: Number
   }
 }
 
+const bytesOf = ({ buffer, byteOffset, byteLength }: Numbers) => new Uint8Array(buffer, byteOffset, byteLength);
+
+function digestOf(collection: Collection): string {
+  const hash = createHash('sha256');
+  for (const [, array] of arraysOf(collection)) hash.update(bytesOf(array));
+  return hash.digest('hex');
+}
+
 /** Writes a state and removes those before it. */
 export async function writeState(directory: string, collection: Collection, identity: string): Promise<void> {
   const { tokens, contexts, textDigest, saes } = collection;
   const tensors = [...arraysOf(collection)].map(([name, array]): TensorToWrite => {
-    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-    return { name, dtype: DTYPES[array.constructor.name]!, shape: [array.length], bytes };
+    return { name, dtype: DTYPES[array.constructor.name]!, shape: [array.length], bytes: bytesOf(array) };
   });
   const metadata: z.input<typeof metadataSchema> = {
     identity,
@@ -70,6 +80,7 @@ export async function writeState(directory: string, collection: Collection, iden
     contexts: String(contexts.length),
     text_sha256: textDigest,
     full: JSON.stringify(saes.map(({ sample }) => sample.full)),
+    sha256: digestOf(collection),
   };
   const file = fileOf(contexts.length);
   await writeSafetensors(join(directory, file), tensors, metadata as Record<string, string>);
@@ -106,26 +117,20 @@ export async function findState(directory: string): Promise<FoundState | undefin
   const { metadata, tensors } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success || name !== fileOf(parsed.data.contexts)) throw broken(path, 'is not a state of this program');
-  const { identity, tokens, contexts, text_sha256: textDigest, full } = parsed.data;
+  const { identity, tokens, contexts, text_sha256: textDigest, full, sha256 } = parsed.data;
   const readInto = async (collection: Collection) => {
     collection.tokens = tokens;
     const flags = z.array(z.boolean()).safeParse(parsedOr(path, full));
     if (!flags.success || flags.data.length !== collection.saes.length) throw broken(path, 'contradicts itself');
     await readTallies(path, tensors, collection);
-    for (const [k, { sample, candidate }] of collection.saes.entries()) {
+    for (const [k, { sample }] of collection.saes.entries()) {
       const read = (array: string) => readNumbers(path, tensors, `${k}/cofiring/${array}`);
       const [features, values, ends] = [await read('features'), await read('values'), await read('ends')];
-      const sane =
-        features instanceof Int32Array &&
-        values instanceof Float32Array &&
-        ends instanceof Uint32Array &&
-        values.length === features.length &&
-        (ends.at(-1) ?? 0) === features.length &&
-        features.every((feature) => feature >= 0 && feature < candidate.files.dSae) &&
-        ends.every((end, t) => end >= (ends[t - 1] ?? 0));
-      if (!sane) throw broken(path, 'contradicts itself');
+      const typed = features instanceof Int32Array && values instanceof Float32Array && ends instanceof Uint32Array;
+      if (!typed) throw broken(path, 'contradicts itself');
       sample.restore({ features, values, ends }, flags.data[k]!);
     }
+    if (digestOf(collection) !== sha256) throw broken(path, 'is damaged');
   };
   return { path, identity, contexts, textDigest, readInto };
 }

@@ -108,6 +108,10 @@ test('another setting, text or a damaged state is refused, and nothing is touche
   const bytes = before.get(name!)!;
   writeFileSync(join(out, name!), bytes.subarray(0, bytes.length - 8));
   await assert.rejects(collectFeatures({ ...config, resume: true }, silent, GOING), Refusal);
+  const flipped = Buffer.from(bytes);
+  flipped[bytes.length - 2000]! ^= 1;
+  writeFileSync(join(out, name!), flipped);
+  assert.equal(await again({}), 'features/broken-state');
   writeFileSync(join(out, name!), bytes);
   await collectFeatures({ ...config, resume: true }, silent, GOING);
   assert.deepEqual(filesBelow(out), filesBelow(whole));
