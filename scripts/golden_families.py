@@ -24,7 +24,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import (
-    Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration,
+    Gemma2Config, Gemma2ForCausalLM, Gemma4ForCausalLM, Gemma4TextConfig, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration,
     Gemma3TextConfig, GemmaConfig, GemmaForCausalLM, GPT2Config, GPT2LMHeadModel,
     GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM,
     Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, VaultGemmaConfig,
@@ -97,6 +97,24 @@ MODELS = {
         hidden_size=20, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=16,
         intermediate_size=28, sliding_window=13, rms_norm_eps=1e-2, final_logit_softcapping=None) | o, **SHARED),
         [dict(rms_norm_eps=1e-6), dict(final_logit_softcapping=3.)]),
+    # values that are keys, in wider heads
+    'gemma4-dense': (Gemma4ForCausalLM, lambda **o: Gemma4TextConfig(**dict(
+        hidden_size=24, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, head_dim=10,
+        global_head_dim=20, num_global_key_value_heads=1, attention_k_eq_v=True, intermediate_size=36, sliding_window=9,
+        hidden_size_per_layer_input=0, final_logit_softcapping=4., layer_types=['sliding_attention', 'full_attention'] * 2,
+        rope_parameters=dict(
+            full_attention=dict(rope_type='proportional', partial_rotary_factor=0.5, rope_theta=50.),
+            sliding_attention=dict(rope_type='default', rope_theta=1e4))) | o, **SHARED),
+        [dict(sliding_window=10), dict(final_logit_softcapping=None), dict(rope_parameters=dict(
+            full_attention=dict(rope_type='proportional', partial_rotary_factor=0.25, rope_theta=50.),
+            sliding_attention=dict(rope_type='default', rope_theta=1e4)))]),
+    # embeddings of each layer; the last two layers take the keys and values of others
+    'gemma4-e': (Gemma4ForCausalLM, lambda **o: Gemma4TextConfig(**dict(
+        hidden_size=20, num_hidden_layers=6, num_attention_heads=2, num_key_value_heads=1, head_dim=8,
+        global_head_dim=12, intermediate_size=28, sliding_window=7, hidden_size_per_layer_input=6,
+        vocab_size_per_layer_input=VOCABULARY, num_kv_shared_layers=3, use_double_wide_mlp=True,
+        layer_types=['sliding_attention', 'sliding_attention', 'full_attention'] * 2) | o, **SHARED),
+        [dict(sliding_window=8), dict(rms_norm_eps=1e-1)]),
     'llama-gqa': (LlamaForCausalLM, lambda **o: LlamaConfig(**dict(
         hidden_size=24, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=10,
         intermediate_size=36, bos_token_id=2, eos_token_id=1, rope_parameters=dict(
@@ -171,7 +189,9 @@ def integer_weights(name, shape, model_type):
         h ^= h >> np.uint32(16)
     # queries and keys large enough for soft-caps and windows to matter, embeddings for the logits
     is_norm = any(part in name for part in ('norm', 'ln_', '.ln')) and name.endswith(('weight', '.w'))
-    norm = model_type not in OFFSET_NORMS and is_norm
+    norm = model_type not in OFFSET_NORMS and is_norm or 'layer_scalar' in name
+    # Gemma 4 does not divide its scores: with larger weights here a softmax would amplify roundings
+    norm = norm and not (model_type == 'gemma4_text' and ('q_norm' in name or 'k_norm' in name))
     wide = norm or any(part in name for part in (
         'q_proj', 'k_proj', 'query_key', 'c_attn', 'embed', 'lm_head', 'wte', 'W_Q', 'W_K'))
     values = ((h % np.uint32(255)).astype(np.float32) - 127) * np.float32(2.0 ** (-7 if wide else -8)) + norm

@@ -37,8 +37,9 @@ def gated_block(layer):
         'hook_resid_pre': (layer, INPUT),
         'ln1.hook_normalized': (layer.input_layernorm, normalised),
         'attn.hook_q': (attn.q_proj, OUTPUT),
-        'attn.hook_k': (attn.k_proj, OUTPUT),
-        'attn.hook_v': (attn.v_proj, OUTPUT),
+        # a layer of Gemma 4 may take the keys and values of another, or its keys for values
+        **{f'attn.hook_{name}': (getattr(attn, f'{name}_proj'), OUTPUT)
+           for name in 'kv' if getattr(attn, f'{name}_proj', None) is not None},
         'attn.hook_z': (attn.o_proj, INPUT),
         'hook_attn_out': (layer.post_attention_layernorm if post_norms else attn.o_proj, OUTPUT),
         'hook_resid_mid': (before_mlp, INPUT),

@@ -42,9 +42,9 @@ export class AttentionHooks {
     return sites.some((site) => this.replaced.has(site));
   }
 
-  /** A value [batch, …] repeated for each variant, where it does not follow from a replaced one at `sites`. */
-  even(value: Value, ...sites: readonly HookSite[]): Value {
-    return this.variants === null || this.has(...sites) ? value : this.writer.repeat(value, this.variants);
+  /** A value [batch, context, width] repeated for each variant, where it does not follow from a replaced one at `sites`. */
+  even(value: Value, width: number, ...sites: readonly HookSite[]): Value {
+    return this.variants === null || this.has(...sites) ? value : this.writer.repeat(value, this.variants, width);
   }
 
   /** [variants × batch, context, width] → [variants, batch, context, width], where there are variants. */

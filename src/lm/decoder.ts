@@ -89,7 +89,7 @@ export function decoderOf<N extends DecoderNumbers>(numbers: N, bos: BosPolicy):
       alive: (context) => 2 * hidden + Math.max((heads + 2 * kvHeads) * headDim + heads * context, 3 * mlp),
     },
     shape: shapeOf(numbers),
-    names: NAMES,
+    names: DECODER_NAMES,
     tensors: () => tensorsOf(numbers),
     write: (writer) => new DecoderGraph(writer, numbers),
   };
@@ -104,7 +104,8 @@ function shapeOf(c: DecoderNumbers): string {
   return JSON.stringify([c.form.name, sizes, constants, layers]);
 }
 
-const NAMES: TensorNames = {
+/** Names that Gemma's, Llama's and Qwen's files share. */
+export const DECODER_NAMES: TensorNames = {
   // Over the years: the causal models, the image-and-text models saved since transformers 4.52 and before, and bare
   // language models.
   prefixes: ['model.', 'model.language_model.', 'language_model.model.', 'language_model.', ''],
@@ -279,7 +280,8 @@ class DecoderGraph implements ModelGraph {
     const q = rotated('q', heads);
     const k = rotated('k', kvHeads);
     const v = projected('v');
-    const even = (value: Value, name: 'q' | 'k' | 'v') => hooks.even(value, 'ln1.hook_normalized', `attn.hook_${name}`);
+    const even = (value: Value, name: 'q' | 'k' | 'v') =>
+      hooks.even(value, name === 'q' ? queries : keys, 'ln1.hook_normalized', `attn.hook_${name}`);
     const inputs = { q: even(q, 'q'), k: even(k, 'k'), v: even(v, 'v'), context: writer.context, window };
     return hooks.unfold(attention(writer.g, this.attentionForm, config, inputs), queries);
   }

@@ -18,6 +18,7 @@ export type ModelType =
   | 'gpt_neox'
   | 'gpt2'
   | 'vaultgemma'
+  | 'gemma4_text'
   | 'HookedTransformer';
 
 /** A family of models, one file in families/: it reads config.json; what it makes of it says all the rest. */

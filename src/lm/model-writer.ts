@@ -89,8 +89,10 @@ export class ModelWriter {
   }
 
   /** A batch [batch, context, width] `times` over, one after another. */
-  repeat(x: Value, times: Value): Value {
-    return this.g.op('Tile', [x, this.g.concat([times, this.g.ints(1, 1)], 0)]);
+  repeat(x: Value, times: Value, width: number): Value {
+    const tiled = this.g.op('Tile', [x, this.g.concat([times, this.g.ints(1, 1)], 0)]);
+    // ONNX Runtime does not know the shape of what was tiled so often, and guesses those that follow from it.
+    return this.foldVariants(tiled, width);
   }
 
   /** 0 … context − 1 for each row of the batch of x. */

@@ -217,7 +217,8 @@ class PlainGraph implements ModelGraph {
       return writer.narrow(this.rotary.rotate(wide, heads, rope, writer.positions(wide)));
     };
     const [query, key, values] = [rotated(seen('q', q)), rotated(seen('k', k)), seen('v', v)];
-    const even = (value: Value, name: 'q' | 'k' | 'v') => hooks.even(value, 'ln1.hook_normalized', `attn.hook_${name}`);
+    const even = (value: Value, name: 'q' | 'k' | 'v') =>
+      hooks.even(value, width, 'ln1.hook_normalized', `attn.hook_${name}`);
     const inputs = {
       q: even(query, 'q'),
       k: even(key, 'k'),

@@ -87,6 +87,8 @@ export function parseRope(
     readonly ropeKinds?: readonly string[];
     /** Width of a head of which a share is rotated, where config.json says no other; absent: all of it is. */
     readonly rotated?: { readonly width: number; readonly share: number };
+    /** Widths of a head, which proportional rotation needs. */
+    readonly widths?: Readonly<Record<LayerType, number>>;
   },
   unsupported: UnsupportedModel,
 ): Record<LayerType, Rope> {
@@ -100,10 +102,19 @@ export function parseRope(
     const needs = KINDS[String(kind)]!;
     const parsed = parameters.safeParse(named);
     if (!parsed.success || needs.some((need) => parsed.data[need] == null)) return unsupported(key, value);
-    const known = [...EVERYWHERE, ...needs, 'factor', ...(family.rotated ? ['partial_rotary_factor'] : [])];
+    const known = [
+      ...EVERYWHERE,
+      ...needs,
+      'factor',
+      ...(family.rotated || kind === 'proportional' ? ['partial_rotary_factor'] : []),
+    ];
     const odd = Object.keys(parsed.data).find((name) => !known.includes(name) && parsed.data[name as 'factor'] != null);
     if (odd !== undefined) return unsupported(`${key}.${odd}`, parsed.data[odd as 'factor']);
     const scaled = ropeOf(String(kind), parsed.data, parsed.data.rope_theta ?? theta ?? family.ropeTheta[type]);
+    if (kind === 'proportional') {
+      const rotated = 2 * Math.trunc(((parsed.data.partial_rotary_factor ?? 1) * family.widths![type]) / 2);
+      return { ...scaled, rotated, proportional: true };
+    }
     if (!family.rotated) return scaled;
     const { width, share } = family.rotated;
     const rotated = Math.trunc(width * (parsed.data.partial_rotary_factor ?? share));

@@ -9,7 +9,7 @@ import { temporaryDirectory } from '../temporary.js';
 
 const BOS = 2;
 
-for (const name of ['gemma2-mqa', 'qwen3-biased', 'neox-parallel', 'gpt2-scaled'] as const) {
+for (const name of ['gemma2-mqa', 'qwen3-biased', 'neox-parallel', 'gpt2-scaled', 'gemma4-e'] as const) {
   test(`${name}: at every hook, one run of all variants loses what runs of one variant lose`, async (t) => {
     const { tokens, context, golden, ...model } = await openRandomModel(name);
     const checkpoint = await openCheckpoint(await writeCheckpoint(temporaryDirectory(t), model));

@@ -18,6 +18,8 @@ export const RANDOM_MODELS = [
   ...RANDOM_GEMMAS,
   'vault-gqa',
   'vault-mqa',
+  'gemma4-dense',
+  'gemma4-e',
   'llama-gqa',
   'llama-biased',
   'mistral-window',
@@ -59,7 +61,9 @@ const OFFSET_NORMS = ['gemma', 'gemma2', 'gemma3', 'gemma3_text', 'vaultgemma'];
 export function integerWeights(name: string, count: number, modelType: unknown): Float32Array {
   let seed = 0x811c9dc5;
   for (const byte of Buffer.from(name)) seed = Math.imul(seed ^ byte, 0x01000193);
-  const norm = !OFFSET_NORMS.includes(String(modelType)) && /(norm|ln_|\.ln).*(weight|\.w)$/.test(name);
+  const isNorm = !OFFSET_NORMS.includes(String(modelType)) && /(norm|ln_|\.ln).*(weight|\.w)$/.test(name);
+  const soft = modelType === 'gemma4_text' && /[qk]_norm/.test(name);
+  const norm = (isNorm || name.includes('layer_scalar')) && !soft;
   const scale = norm || /q_proj|k_proj|query_key|c_attn|embed|lm_head|wte|W_Q|W_K/.test(name) ? 2 ** -7 : 2 ** -8;
   return Float32Array.from({ length: count }, (_, i) => {
     let h = (seed + Math.imul(i, 0x9e3779b1)) | 0;

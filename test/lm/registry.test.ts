@@ -19,11 +19,19 @@ test('every family says all that the rest of the program asks of a model', () =>
   const hooked = { d_model: 8, n_layers: 3, n_heads: 2, d_head: 4, d_mlp: 16, n_ctx: 64, d_vocab: 32, act_fn: 'gelu' };
   const types: Record<ModelType, true> = {
     ...{ gemma: true, gemma2: true, gemma3_text: true, llama: true, mistral: true, qwen2: true, qwen3: true },
-    ...{ gpt_neox: true, gpt2: true, vaultgemma: true, HookedTransformer: true },
+    ...{ gpt_neox: true, gpt2: true, vaultgemma: true, gemma4_text: true, HookedTransformer: true },
   };
   const shapes = new Set<string>();
   for (const model_type of Object.keys(types)) {
-    const named = { ...sizes, ...rest, ...gpt2, rotary_pct: 1, model_type, bos_token_id: 2 };
+    const named = {
+      ...sizes,
+      ...rest,
+      ...gpt2,
+      rotary_pct: 1,
+      hidden_size_per_layer_input: 0,
+      model_type,
+      bos_token_id: 2,
+    };
     const json = model_type === 'HookedTransformer' ? { ...hooked, normalization: 'LN' } : named;
     const config = parseModelConfig(json, 'config.json');
     const { layers, hooks, costs, names, shape } = config;

@@ -1,6 +1,7 @@
 import { Refusal } from '../../errors/refusal.js';
 import type { ConfigFile, Family, Keys, ModelConfig, ModelType } from '../family.js';
 import { gemma1, gemma2, gemma3, vaultGemma } from './gemma.js';
+import { gemma4 } from './gemma4.js';
 import { gptNeox } from './gpt-neox.js';
 import { gpt2 } from './gpt2.js';
 import { hookedTransformer, isHookedTransformer } from './hooked-transformer.js';
@@ -12,6 +13,7 @@ const FAMILIES: Readonly<Record<ModelType, Family>> = {
   gemma2,
   gemma3_text: gemma3,
   vaultgemma: vaultGemma,
+  gemma4_text: gemma4,
   llama,
   mistral,
   qwen2,
@@ -22,7 +24,7 @@ const FAMILIES: Readonly<Record<ModelType, Family>> = {
 };
 
 /** Types of model that wrap a language model's configuration in `text_config`, with the type expected there. */
-const WRAPPERS: Readonly<Record<string, ModelType>> = { gemma3: 'gemma3_text' };
+const WRAPPERS: Readonly<Record<string, ModelType>> = { gemma3: 'gemma3_text', gemma4: 'gemma4_text' };
 
 /**
  * Reads a config.json.
