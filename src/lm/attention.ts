@@ -5,15 +5,16 @@ import type { Precision } from './model-writer.js';
 
 /**
  * How attention is computed; measurements are in docs/architecture.md. In chunks of queries is the quickest on the CPU.
- * GroupQueryAttention has flash kernels on CUDA, for half precision only, and everywhere takes only head sizes that are
- * multiples of 8.
+ * GroupQueryAttention has flash kernels on CUDA, for half precision and heads of at most 256 only, and everywhere takes
+ * only head sizes that are multiples of 8.
  */
 export type AttentionForm = 'chunks' | 'GroupQueryAttention' | 'Attention';
 
 export function attentionForm(device: Device, precision: Precision, headDim: number): AttentionForm {
   if (device === 'cpu' && precision === 'float32') return 'chunks';
   const kernel = device === 'cpu' || (device.startsWith('cuda') && precision !== 'float32');
-  return kernel && headDim % 8 === 0 ? 'GroupQueryAttention' : 'Attention';
+  const fits = headDim % 8 === 0 && (device === 'cpu' || headDim <= 256);
+  return kernel && fits ? 'GroupQueryAttention' : 'Attention';
 }
 
 /** What attention of one layer is computed from. */

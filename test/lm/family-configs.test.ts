@@ -100,6 +100,63 @@ test('mixtures of experts and other relatives are refused by their type', async 
   }
 });
 
+const GEMMA_4: Keys = {
+  ...{ model_type: 'gemma4_text', hidden_size: 64, num_hidden_layers: 12, intermediate_size: 96, vocab_size: 256 },
+  ...{ num_attention_heads: 8, num_key_value_heads: 4, head_dim: 16, global_head_dim: 32, sliding_window: 32 },
+  ...{ num_global_key_value_heads: 2, attention_k_eq_v: true, hidden_size_per_layer_input: 0 },
+};
+
+test('Gemma 4: layers take the keys of others where it says so, and have the hooks that they compute', async () => {
+  const sites = (json: Keys, layer: number) =>
+    parse(json)
+      .hooks.filter(({ name }) => name.startsWith(`blocks.${layer}.attn.`))
+      .map(({ site, width }) => [site.slice('attn.hook_'.length), width]);
+  // Layers 5 and 11 see everything: wider heads, fewer keys, which are the values, too.
+  assert.deepEqual(sites(GEMMA_4, 4), [
+    ['q', 128],
+    ['k', 64],
+    ['v', 64],
+    ['z', 128],
+  ]);
+  assert.deepEqual(sites(GEMMA_4, 5), [
+    ['q', 256],
+    ['k', 64],
+    ['z', 256],
+  ]);
+  const shared = { ...GEMMA_4, num_kv_shared_layers: 4, use_double_wide_mlp: true };
+  assert.deepEqual(sites(shared, 9), [
+    ['q', 128],
+    ['z', 128],
+  ]);
+  const width = (layer: number) =>
+    parse(shared).hooks.find(({ name }) => name === `blocks.${layer}.mlp.hook_post`)!.width;
+  assert.deepEqual([width(7), width(8)], [96, 192]);
+  // Either spelling of the same sizes.
+  const per = { head_dim: 32, num_key_value_heads: 2 };
+  const { global_head_dim: _, num_global_key_value_heads: __, ...rest } = GEMMA_4;
+  assert.equal(parse({ ...rest, per_layer_config: { 5: per, 11: per } }).shape, parse(GEMMA_4).shape);
+  const wrapped = { model_type: 'gemma4', text_config: GEMMA_4, vision_config: {} };
+  assert.equal(parse(wrapped).shape, parse(GEMMA_4).shape);
+});
+
+test('settings of Gemma 4 that would change the result are refused by name', async () => {
+  for (const [change, key] of [
+    [{ enable_moe_block: true, num_experts: 8 }, 'enable_moe_block'],
+    [{ use_bidirectional_attention: 'all' }, 'use_bidirectional_attention'],
+    [{ hidden_activation: 'silu' }, 'hidden_activation'],
+    [{ num_kv_shared_layers: 12 }, 'num_kv_shared_layers'],
+    [{ layer_types: ['full_attention'] }, 'layer_types'],
+    [{ hidden_size_per_layer_input: 8, vocab_size_per_layer_input: 128 }, 'vocab_size_per_layer_input'],
+    [{ per_layer_config: { 4: { head_dim: 8 } } }, 'per_layer_config'],
+    [{ per_layer_config: { 5: { head_dim: 8 }, 11: { head_dim: 4 } } }, 'per_layer_config'],
+    [{ rope_parameters: { full_attention: { rope_type: 'yarn', factor: 2 } } }, 'rope_parameters'],
+    [{ quantization_config: { quant_method: 'gptq' } }, 'quantization_config'],
+  ] as [Keys, string][]) {
+    const { message } = await refusalOf(() => parse({ ...GEMMA_4, ...change }), Refusal, 'lm/unsupported-setting');
+    assert.ok(message.includes(key), message);
+  }
+});
+
 const PYTHIA: Keys = {
   ...{ model_type: 'gpt_neox', hidden_size: 2560, intermediate_size: 10240, num_hidden_layers: 32, vocab_size: 50304 },
   ...{ num_attention_heads: 32, max_position_embeddings: 2048, layer_norm_eps: 1e-5, rotary_pct: 0.25 },

@@ -19,6 +19,8 @@ interface Real {
   readonly width: number;
   /** Of attention: heads, heads of keys, factor of the scores. */
   readonly attention: readonly [heads: number, kvHeads: number, scale: number];
+  /** Layers whose heads are wider than those of the others. */
+  readonly wideHeads?: number;
 }
 
 function blocks(layers: number, block: (layer: number) => Shapes): Shapes {
@@ -197,7 +199,51 @@ const MODELS: Readonly<Record<string, Real>> = {
     width: 4096,
     attention: [32, 8, 128],
   },
+  // Sizes that transformers fills in; no config.json of a published size could be had.
+  'gemma-4-defaults': {
+    config: { architectures: ['Gemma4ForConditionalGeneration'], model_type: 'gemma4', text_config: {} },
+    parameters: 5077177886,
+    layers: 30,
+    shapes: gemma4(),
+    prefix: 'model.language_model.',
+    width: 2304,
+    attention: [8, 4, 1],
+    wideHeads: 5,
+  },
 };
+
+/** Of Gemma 4 as transformers fills in what config.json leaves out: every sixth layer has heads of 512. */
+function gemma4(): Shapes {
+  const [d, mlp, per, layers] = [2304, 9216, 256, 30];
+  const prefix = 'model.language_model.';
+  return [
+    [`${prefix}embed_tokens.weight`, [262144, d]],
+    [`${prefix}embed_tokens_per_layer.weight`, [262144, layers * per]],
+    [`${prefix}per_layer_model_projection.weight`, [layers * per, d]],
+    [`${prefix}per_layer_projection_norm.weight`, [per]],
+    ...blocks(layers, (layer) => {
+      const head = layer % 6 === 5 ? 512 : 256;
+      const norms = ['input', 'post_attention', 'pre_feedforward', 'post_feedforward'].map((n) => `${n}_layernorm`);
+      const shapes: Shapes = [
+        ['self_attn.q_proj', [8 * head, d]],
+        ['self_attn.k_proj', [4 * head, d]],
+        ['self_attn.v_proj', [4 * head, d]],
+        ['self_attn.o_proj', [d, 8 * head]],
+        ['self_attn.q_norm', [head]],
+        ['self_attn.k_norm', [head]],
+        ['mlp.gate_proj', [mlp, d]],
+        ['mlp.up_proj', [mlp, d]],
+        ['mlp.down_proj', [d, mlp]],
+        ['per_layer_input_gate', [per, d]],
+        ['per_layer_projection', [d, per]],
+        ...[...norms, 'post_per_layer_input_norm'].map((norm): Shapes[number] => [norm, [d]]),
+      ];
+      const named = shapes.map(([name, shape]): Shapes[number] => [`${prefix}layers.${layer}.${name}.weight`, shape]);
+      return [...named, [`${prefix}layers.${layer}.layer_scalar`, [1]]];
+    }),
+    [`${prefix}norm.weight`, [d]],
+  ];
+}
 
 const root = temporaryDirectory();
 
@@ -224,7 +270,8 @@ for (const [name, real] of Object.entries(MODELS)) {
     }
     const [heads, kvHeads, headDim] = real.attention;
     const attention = nodes('GroupQueryAttention');
-    assert.equal(attention.length, real.layers);
+    assert.equal(attention.length, real.layers - (real.wideHeads ?? 0));
+    assert.equal(nodes('Attention').length, real.wideHeads ?? 0);
     for (const node of attention) {
       assert.equal(attribute(node, 'num_heads'), heads);
       assert.equal(attribute(node, 'kv_num_heads'), kvHeads);
