@@ -321,6 +321,11 @@ test('everything can be done with the keyboard', { skip }, async (t) => {
   await page.keyboard.press('u');
   await page.locator('body[data-view=list]').waitFor();
   assert.equal(current(page), '#/list/gated?q=dog');
+  await page.keyboard.press('f');
+  await page.getByLabel('Activity').and(page.locator(':focus')).waitFor();
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('j');
+  await page.locator('#list tbody a:focus').waitFor();
   // From the last row of a page to the first of the next, and back.
   const all = inOrder('frequency');
   await page.goto(`${url}#/feature/gated/${all[49]}`);

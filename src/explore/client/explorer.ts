@@ -234,6 +234,7 @@ export class Explorer implements PageContext {
       { keys: ['k', 'ArrowUp'], meaning: 'previous feature', run: () => this.step(-1) },
       { keys: [']'], meaning: 'next page of the list', run: () => this.list.turnPage(1) },
       { keys: ['['], meaning: 'previous page of the list', run: () => this.list.turnPage(-1) },
+      { keys: ['f'], meaning: 'from the list to its filters', run: () => this.side.focus() },
       { keys: ['e'], meaning: 'to the examples', run: () => this.focusField('.lines .text') },
       { keys: ['w'], meaning: 'whole or aligned lines', run: toggleLines },
       { keys: ['l'], meaning: 'edit the label', run: () => this.focusField('.labels .label') },

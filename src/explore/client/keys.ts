@@ -8,12 +8,19 @@ export interface Shortcut {
   run(): void;
 }
 
-/** Single keys, which do nothing while one types or chooses in a field, or holds another key down. */
+/**
+ * Single keys, which do nothing while one types or chooses in a field, or holds another key down. Escape leaves a
+ * field, so that they work again.
+ */
 export function listenForKeys(shortcuts: readonly Shortcut[]): void {
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.isComposing) return;
     const target = event.target as HTMLElement;
-    if (target.closest('input, textarea, select, dialog[open]')) return;
+    if (target.closest('dialog[open]')) return;
+    if (target.closest('input, textarea, select')) {
+      if (event.key === 'Escape') target.blur();
+      return;
+    }
     const shortcut = shortcuts.find(({ keys }) => keys.includes(event.key));
     if (!shortcut) return;
     event.preventDefault();

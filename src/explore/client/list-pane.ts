@@ -50,6 +50,9 @@ export class ListPane {
   ) {
     const bar = el('div', { class: 'search', role: 'search' }, this.search, this.within, this.order);
     this.element = el('section', { id: 'list', 'aria-label': 'List of features' }, bar, this.summary, this.chips);
+    // On a phone they lie below the list.
+    const toSide = () => document.querySelector('#side')?.scrollIntoView();
+    this.element.append(el('button', { type: 'button', class: 'to-side', onclick: toSide }, 'Scatter and filters ↓'));
     this.element.append(this.table, this.pager);
     refill(
       this.order,

@@ -71,6 +71,11 @@ export class SidePane {
     }
   }
 
+  /** Puts the focus on the first filter. */
+  focus(): void {
+    this.filters.querySelector('select')?.focus();
+  }
+
   /** Shows where a row of the list is in the scatter. */
   mark(row: FeatureRow | null): void {
     if (this.place?.sae === this.sae) this.plot.mark(row);

@@ -104,7 +104,7 @@ export class TextView {
     refill(
       this.result,
       el('p', { class: 'head' }, el('span', {}, heading), heatLegend(most), place.feature !== null && clear),
-      this.tokens(reply, heat, most),
+      this.tokens(reply, heat, most, top),
       reply.cut && el('p', { class: 'none' }, 'The text is longer than a context; only its beginning was run.'),
       el(
         'div',
@@ -115,7 +115,12 @@ export class TextView {
     );
   }
 
-  private tokens({ tokens, counted }: TextReply, heat: readonly number[], most: number): HTMLElement {
+  private tokens(
+    { tokens, counted }: TextReply,
+    heat: readonly number[],
+    most: number,
+    top: readonly (readonly TokenFeature[])[],
+  ): HTMLElement {
     const levels = heat.map((f) => heatLevel(f, most));
     const spans = colouredTokens(tokens, levels, 0, tokens.length);
     const strip = el('div', { class: 'strip', role: 'toolbar', 'aria-label': 'Tokens of the text' }, spans);
@@ -129,7 +134,7 @@ export class TextView {
       if (!counted[i]) span.classList.add('left-out');
       span.addEventListener('click', () => this.choose(i));
       span.addEventListener('pointerenter', () =>
-        tip.show(span, activationText(heat[i] ?? 0), counted[i] ? `token ${i}` : 'left out of features'),
+        tip.show(span, activationText(heat[i] ?? 0), counted[i] ? this.behind(top[i]?.[0]) : 'left out of features'),
       );
       span.addEventListener('pointerleave', () => tip.hide(span));
     }
@@ -142,6 +147,14 @@ export class TextView {
       if (spans[to]) this.choose(to);
     });
     return strip;
+  }
+
+  /** Which feature a token has its colour from. */
+  private behind(strongest: TokenFeature | undefined): string {
+    if (this.place.feature !== null) return `feature ${this.place.feature}`;
+    if (!strongest) return 'no feature fires';
+    const { feature, label, tokens } = strongest;
+    return `feature ${feature}: ${label ?? tokens.slice(0, 3).join(' ')}`;
   }
 
   private choose(at: number): void {
