@@ -17,6 +17,8 @@ export interface ExploredSae {
   readonly lists: FeatureLists;
   readonly pages: FeaturePages;
   readonly labels: LabelFile;
+  /** The largest activation of any feature. */
+  readonly max: number;
 }
 
 /** A folder of features, open. */
@@ -47,7 +49,8 @@ export async function exploreFolder(
     const lists = new FeatureLists(columns, folder.vocabulary, () => labels);
     const around = { vocabulary: folder.vocabulary, lists, labels: () => labels };
     const pages = new FeaturePages(record, directory, tables, around, cache);
-    saes.set(record.folder, { record, columns, lists, pages, labels });
+    const max = columns.numbers.max.reduce((most, one) => Math.max(most, one), 0);
+    saes.set(record.folder, { record, columns, lists, pages, labels, max });
   }
   return { ...folder, saes };
 }
@@ -90,7 +93,7 @@ export function indexOf(
   };
 }
 
-function summaryOf({ record, columns, labels }: ExploredSae): ExploreSae {
+function summaryOf({ record, labels, max }: ExploredSae): ExploreSae {
   return {
     name: record.folder,
     architecture: record.architecture,
@@ -101,7 +104,7 @@ function summaryOf({ record, columns, labels }: ExploredSae): ExploreSae {
     k: record.k ?? null,
     alive: record.alive,
     labelled: labels.byFeature.size,
-    max: columns.numbers.max.reduce((most, max) => Math.max(most, max), 0),
+    max,
     cofiringTokens: record.cofiring_tokens,
   };
 }

@@ -34,6 +34,8 @@ interface Surroundings {
 /** Reads the pages of an SAE's features, each from one row group of either kind of file. */
 export class FeaturePages {
   private readonly examples = new Map<number, Promise<ParquetTable>>();
+  /** The first feature of each row group of examples; −1: not known yet. */
+  private readonly firstFeatures = new Map<ParquetTable, Int32Array>();
 
   /** @param tables the features-*.parquet, in order */
   constructor(
@@ -81,8 +83,9 @@ export class FeaturePages {
     const table = this.tables[Math.floor(feature / FILE_FEATURES)]!;
     const inFile = feature % FILE_FEATURES;
     const group = groupOf(table, inFile);
-    const columns = await this.cache.read(table, group, featureColumns);
-    const row = new TableRow<FeatureColumn>(columns, inFile - table.firstRow[group]!, table.path);
+    const place = inFile - table.firstRow[group]!;
+    const bytes = await this.cache.read(table, group, featureColumns);
+    const row = new TableRow<FeatureColumn>(table.decode(bytes, group, [place, place + 1]), 0, table.path);
     if (row.number('feature') !== feature) throw wrongFile(table.path, 'does not have its features in order');
     return row;
   }
@@ -92,10 +95,11 @@ export class FeaturePages {
     const table = await this.exampleTable(Math.floor(feature / FILE_FEATURES));
     const rows: TableRow<ExampleColumn>[] = [];
     for (const group of await this.groupsWith(table, feature)) {
-      const columns = await this.cache.read(table, group, exampleColumns);
-      const features = columns.feature.values as Int32Array;
-      for (let i = firstAtLeast(features, feature); features[i] === feature; i++)
-        rows.push(new TableRow(columns, i, table.path));
+      const bytes = await this.cache.read(table, group, exampleColumns);
+      const features = table.decode({ feature: bytes.feature }, group).feature.values as Int32Array;
+      const range = [firstAtLeast(features, feature), firstAtLeast(features, feature + 1)] as const;
+      const columns = table.decode(bytes, group, range);
+      for (let i = 0; i < range[1] - range[0]; i++) rows.push(new TableRow(columns, i, table.path));
     }
     return rows;
   }
@@ -123,7 +127,8 @@ export class FeaturePages {
   }
 
   private async firstFeature(table: ParquetTable, group: number): Promise<number> {
-    const firsts = this.cache.facts(table, () => new Int32Array(table.groups).fill(-1));
+    const firsts = this.firstFeatures.get(table) ?? new Int32Array(table.groups).fill(-1);
+    this.firstFeatures.set(table, firsts);
     if (firsts[group] === -1) {
       const { feature } = await table.read(group, ['feature']);
       firsts[group] = (feature.values as Int32Array)[0] ?? 0;

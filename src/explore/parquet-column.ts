@@ -39,19 +39,23 @@ const TIGHTEST = 64;
 
 const ARRAYS = { INT32: Int32Array, FLOAT: Float32Array, DOUBLE: Float64Array, INT64: BigInt64Array } as const;
 
+/** Rows of a row group: the first, and the one after the last. */
+export type RowRange = readonly [from: number, to: number];
+
 /**
  * Decodes a column of a row group.
  *
  * @param bytes its dictionary and pages
+ * @param range rows that are wanted; all where it is left out
  * @throws Error saying what is wrong with them
  */
-export function decodeColumn(bytes: Uint8Array, chunk: ColumnChunk): DecodedColumn {
+export function decodeColumn(bytes: Uint8Array, chunk: ColumnChunk, range: RowRange = [0, chunk.rows]): DecodedColumn {
   if (!(chunk.entries >= 0 && chunk.entries <= MOST_DECODED))
     throw new Error(`a column claims ${chunk.entries} values`);
   const reader = { view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), offset: 0 };
-  const sink = new Sink(chunk);
+  const sink = new Sink(chunk, range);
   let dictionary: ColumnValues | undefined;
-  while (sink.entries < chunk.entries) {
+  while (!sink.complete) {
     if (reader.offset >= bytes.length) throw new Error('a column ends before its last row');
     const header = parquetHeader(reader);
     const packed = header.compressed_page_size;
@@ -62,7 +66,7 @@ export function decodeColumn(bytes: Uint8Array, chunk: ColumnChunk): DecodedColu
     if (header.type === 'DICTIONARY_PAGE') {
       const count = header.dictionary_page_header?.num_values ?? -1;
       if (!(count >= 0 && count <= MOST_DICTIONARY)) throw new Error(`a dictionary claims ${count} values`);
-      dictionary = plainValues(unpacked(page, whole, chunk.codec), chunk.type, count);
+      dictionary = plainValues(unpacked(page, whole, chunk.codec), chunk.type, [0, count]);
     } else if (header.data_page_header_v2) {
       takePage2(sink, page, whole, header.data_page_header_v2, dictionary);
     } else if (header.data_page_header) {
@@ -74,17 +78,26 @@ export function decodeColumn(bytes: Uint8Array, chunk: ColumnChunk): DecodedColu
 
 /** What has been decoded so far. */
 class Sink {
+  /** Entries of the pages so far, and rows that have begun in them. */
   entries = 0;
   private rows = 0;
+  /** Values that are kept. */
   private count = 0;
-  private readonly values: ColumnValues;
+  private readonly parts: ColumnValues[] = [];
   private readonly offsets: Int32Array | null;
 
-  constructor(readonly chunk: ColumnChunk) {
-    const { type, rows, entries, listDefinition } = chunk;
+  constructor(
+    readonly chunk: ColumnChunk,
+    private readonly range: RowRange,
+  ) {
+    const { rows, entries, listDefinition } = chunk;
     if (listDefinition === 0 && rows !== entries) throw new Error('a column has another number of values than rows');
-    this.values = type === 'BYTE_ARRAY' ? [] : type === 'INT64' ? new Float64Array(entries) : new ARRAYS[type](entries);
-    this.offsets = listDefinition === 0 ? null : new Int32Array(rows + 1);
+    this.offsets = listDefinition === 0 ? null : new Int32Array(range[1] - range[0] + 1);
+  }
+
+  /** Is everything there that is wanted? */
+  get complete(): boolean {
+    return this.entries >= this.chunk.entries || (this.rows > this.range[1] && this.range[1] < this.chunk.rows);
   }
 
   /**
@@ -92,47 +105,72 @@ class Sink {
    *
    * @param repetition per entry, 0 where it begins a row; null without lists
    * @param definition per entry; null where every entry has a value
-   * @param valuesOf given how many there are
+   * @param valuesOf gives those of a range of the page's values
    */
   take(
     entries: number,
     repetition: Uint8Array | null,
     definition: Uint8Array | null,
-    valuesOf: (count: number) => ColumnValues,
+    valuesOf: (range: RowRange) => ColumnValues,
   ): void {
-    const { chunk, offsets } = this;
-    const { maxDefinition, listDefinition } = chunk;
-    let found = entries;
-    if (definition || repetition) {
-      found = 0;
-      for (let i = 0; i < entries; i++) {
-        if (repetition?.[i] === 0) {
-          if (this.rows >= chunk.rows) throw new Error('a column has more rows than its group');
-          offsets![this.rows++] = this.count + found;
-        } else if (repetition && this.rows === 0) throw new Error('a column begins within a row');
-        const level = definition === null ? maxDefinition : definition[i]!;
-        if (level === maxDefinition) found++;
-        else if (level >= listDefinition) throw new Error('a column has nulls');
-      }
-    }
-    this.append(valuesOf(found), found);
+    const wanted = repetition ? this.listRange(entries, repetition, definition) : this.flatRange(entries, definition);
     this.entries += entries;
-  }
-
-  private append(values: ColumnValues, count: number): void {
+    const count = wanted[1] - wanted[0];
+    if (count <= 0) return;
+    const values = valuesOf(wanted);
     if (values.length !== count) throw new Error('a page does not have the values that it claims');
-    if (Array.isArray(this.values)) for (const text of values as string[]) this.values.push(text);
-    else this.values.set(values as Float64Array, this.count);
+    this.parts.push(values);
     this.count += count;
   }
 
-  column(): DecodedColumn {
-    const { chunk, offsets, count, values } = this;
-    if (offsets) {
-      if (this.rows !== chunk.rows) throw new Error('a column has fewer rows than its group');
-      offsets[chunk.rows] = count;
+  /** Which values of a page are wanted, where each row has one. */
+  private flatRange(entries: number, definition: Uint8Array | null): RowRange {
+    const { maxDefinition } = this.chunk;
+    for (let i = 0; definition && i < entries; i++)
+      if (definition[i] !== maxDefinition) throw new Error('a column has nulls');
+    const before = this.rows;
+    this.rows += entries;
+    const [from, to] = this.range;
+    return [Math.max(0, from - before), Math.min(entries, to - before)];
+  }
+
+  /** The same where rows are lists; where each of them begins is noted. */
+  private listRange(entries: number, repetition: Uint8Array, definition: Uint8Array | null): RowRange {
+    const { maxDefinition, listDefinition, rows: all } = this.chunk;
+    const [from, to] = this.range;
+    const offsets = this.offsets!;
+    let found = 0;
+    // A row may have begun in the page before.
+    let first = this.rows > from && this.rows <= to ? 0 : -1;
+    let end = -1;
+    for (let i = 0; i < entries; i++) {
+      if (repetition[i] === 0) {
+        const row = this.rows++;
+        if (row >= all) throw new Error('a column has more rows than its group');
+        if (row === from) first = found;
+        if (row === to) end = found;
+        if (row >= from && row <= to) offsets[row - from] = this.count + found - first;
+      } else if (this.rows === 0) throw new Error('a column begins within a row');
+      const level = definition === null ? maxDefinition : definition[i]!;
+      if (level === maxDefinition) found++;
+      else if (level >= listDefinition) throw new Error('a column has nulls');
     }
-    return { values: values.length === count ? values : (values.slice(0, count) as ColumnValues), offsets };
+    return first < 0 ? [0, 0] : [first, end < 0 ? found : end];
+  }
+
+  column(): DecodedColumn {
+    const { chunk, offsets, count, parts, range } = this;
+    if (this.rows < range[1]) throw new Error('a column has fewer rows than its group');
+    if (offsets) offsets[range[1] - range[0]] = count;
+    if (parts.length === 1) return { values: parts[0]!, offsets };
+    if (chunk.type === 'BYTE_ARRAY') return { values: (parts as string[][]).flat(), offsets };
+    const values = chunk.type === 'INT64' ? new Float64Array(count) : new ARRAYS[chunk.type](count);
+    let at = 0;
+    for (const part of parts as Float64Array[]) {
+      (values as Float64Array).set(part, at);
+      at += part.length;
+    }
+    return { values: values as ColumnValues, offsets };
   }
 }
 
@@ -166,13 +204,13 @@ function takePage2(
   const levels = repeated + defined;
   if (!(repeated >= 0 && defined >= 0 && levels <= page.length)) throw new Error('levels reach beyond their page');
   const entries = facts.num_values;
-  const repetition = chunk.listDefinition > 0 ? levelsIn(page, 0, repeated, 1, entries) : null;
+  const repetition = chunk.listDefinition > 0 ? levelsIn(0, page, [0, repeated], 1, entries) : null;
   const definition =
-    chunk.maxDefinition > 0 ? levelsIn(page, repeated, levels, levelBits(chunk.maxDefinition), entries) : null;
+    chunk.maxDefinition > 0 ? levelsIn(1, page, [repeated, levels], levelBits(chunk.maxDefinition), entries) : null;
   const rest = page.subarray(levels);
   const packed = facts.is_compressed === false ? 'UNCOMPRESSED' : chunk.codec;
-  sink.take(entries, repetition, definition, (count) =>
-    encodedValues(unpacked(rest, whole - levels, packed), facts.encoding, chunk.type, count, dictionary),
+  sink.take(entries, repetition, definition, (range) =>
+    encodedValues(unpacked(rest, whole - levels, packed), facts.encoding, chunk.type, range, dictionary),
   );
 }
 
@@ -182,17 +220,17 @@ function takePage1(sink: Sink, page: Uint8Array, facts: PageFacts, dictionary: C
   const { chunk } = sink;
   const entries = facts.num_values;
   let at = 0;
-  const next = (bits: number) => {
+  const next = (which: 0 | 1, bits: number) => {
     if (at + 4 > page.length) throw new Error('levels reach beyond their page');
     const length = new DataView(page.buffer, page.byteOffset + at).getUint32(0, true);
     if (length > page.length - at - 4) throw new Error('levels reach beyond their page');
     at += 4 + length;
-    return levelsIn(page, at - length, at, bits, entries);
+    return levelsIn(which, page, [at - length, at], bits, entries);
   };
-  const repetition = chunk.listDefinition > 0 ? next(1) : null;
-  const definition = chunk.maxDefinition > 0 ? next(levelBits(chunk.maxDefinition)) : null;
-  sink.take(entries, repetition, definition, (count) =>
-    encodedValues(page.subarray(at), facts.encoding, chunk.type, count, dictionary),
+  const repetition = chunk.listDefinition > 0 ? next(0, 1) : null;
+  const definition = chunk.maxDefinition > 0 ? next(1, levelBits(chunk.maxDefinition)) : null;
+  sink.take(entries, repetition, definition, (range) =>
+    encodedValues(page.subarray(at), facts.encoding, chunk.type, range, dictionary),
   );
 }
 
@@ -203,48 +241,54 @@ function unpacked(page: Uint8Array, whole: number, codec: ColumnChunk['codec']):
     if (page.length !== whole) throw new Error('a page does not have the bytes that it claims');
     return page;
   }
-  const bytes = new Uint8Array(whole);
+  const bytes = whole <= SCRATCH ? scratch.unpacked.subarray(0, whole) : new Uint8Array(whole);
   if (whole > 0) snappyUncompress(page, bytes);
   return bytes;
 }
 
+/** The values of a range of a page's. */
 function encodedValues(
   bytes: Uint8Array,
   encoding: string,
   type: ColumnType,
-  count: number,
+  range: RowRange,
   dictionary: ColumnValues | undefined,
 ): ColumnValues {
-  if (encoding === 'PLAIN') return plainValues(bytes, type, count);
+  if (encoding === 'PLAIN') return plainValues(bytes, type, range);
   if (encoding !== 'RLE_DICTIONARY' && encoding !== 'PLAIN_DICTIONARY')
     throw new Error(`a page is encoded as ${encoding}, which is not supported`);
   if (!dictionary) throw new Error('a page has no dictionary');
-  const width = count === 0 ? 0 : (bytes[0] ?? 255);
+  const [from, to] = range;
+  const width = bytes[0] ?? 255;
   if (width > 24) throw new Error('a page has places that are too wide');
-  const places = new Uint32Array(count);
+  if (scratch.places.length < to) scratch.places = new Uint32Array(to);
+  const places = scratch.places.subarray(0, to);
+  if (width === 0) places.fill(0);
   runs(bytes, 1, bytes.length, width, places);
+  const count = to - from;
   const values = Array.isArray(dictionary)
     ? new Array<string>(count)
     : new (dictionary.constructor as Float64ArrayConstructor)(count);
   const last = dictionary.length;
   for (let i = 0; i < count; i++) {
-    const place = places[i]!;
+    const place = places[from + i]!;
     if (place >= last) throw new Error('a page names a place beyond its dictionary');
     values[i] = dictionary[place] as never;
   }
   return values;
 }
 
-function plainValues(bytes: Uint8Array, type: ColumnType, count: number): ColumnValues {
-  if (type === 'BYTE_ARRAY') return plainTexts(bytes, count);
+function plainValues(bytes: Uint8Array, type: ColumnType, [from, to]: RowRange): ColumnValues {
+  if (type === 'BYTE_ARRAY') return plainTexts(bytes, to).slice(from);
   const array = ARRAYS[type];
-  const length = count * array.BYTES_PER_ELEMENT;
-  if (length > bytes.length) throw new Error('a page does not have the values that it claims');
-  // A copy: values need not stand where their size wants them.
-  const copy = bytes.slice(0, length).buffer;
+  const size = array.BYTES_PER_ELEMENT;
+  if (to * size > bytes.length) throw new Error('a page does not have the values that it claims');
+  // A copy: values need not stand where their size wants them, and what they are unpacked into is used again.
+  const copy = bytes.slice(from * size, to * size).buffer;
   if (type !== 'INT64') return new array(copy) as ColumnValues;
-  const values = new Float64Array(count);
-  for (const [i, value] of new BigInt64Array(copy).entries()) values[i] = Number(value);
+  const integers = new BigInt64Array(copy);
+  const values = new Float64Array(integers.length);
+  for (let i = 0; i < values.length; i++) values[i] = Number(integers[i]!);
   return values;
 }
 
@@ -262,8 +306,23 @@ function plainTexts(bytes: Uint8Array, count: number): string[] {
   return texts;
 }
 
-function levelsIn(bytes: Uint8Array, from: number, to: number, width: number, count: number): Uint8Array {
-  const levels = new Uint8Array(count);
+/** Bytes of a page that are unpacked into memory that is used again. */
+const SCRATCH = 2 ** 22;
+
+/**
+ * Memory that is written over by every page: a page of one feature needs much more than is kept of it. Decoding is not
+ * interrupted, so it is one column's at a time.
+ */
+const scratch = {
+  unpacked: new Uint8Array(SCRATCH),
+  levels: [new Uint8Array(0), new Uint8Array(0)] as [Uint8Array, Uint8Array],
+  places: new Uint32Array(0),
+};
+
+/** @param which repetition levels, or definition levels */
+function levelsIn(which: 0 | 1, bytes: Uint8Array, [from, to]: RowRange, width: number, count: number): Uint8Array {
+  if (scratch.levels[which].length < count) scratch.levels[which] = new Uint8Array(count);
+  const levels = scratch.levels[which].subarray(0, count);
   runs(bytes, from, to, width, levels);
   return levels;
 }

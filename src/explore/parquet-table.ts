@@ -2,7 +2,14 @@ import { type FileMetaData, parquetMetadataAsync, type SchemaElement } from 'hyp
 import { openRegular, type RegularFile } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Columns } from '../features/folder.js';
-import { type ColumnChunk, type ColumnType, type DecodedColumn, decodeColumn, MOST_DECODED } from './parquet-column.js';
+import {
+  type ColumnChunk,
+  type ColumnType,
+  type DecodedColumn,
+  decodeColumn,
+  MOST_DECODED,
+  type RowRange,
+} from './parquet-column.js';
 
 /** Bytes of a footer, at most: parsed, it takes fifty times as many. A file of 256 row groups has 300 kB. */
 const MOST_FOOTER = 2 ** 22;
@@ -56,20 +63,49 @@ export class ParquetTable {
    *
    * @throws Refusal where the file is damaged, or is no longer the one that was opened
    */
-  read<Name extends string>(group: number, names: readonly Name[]): Promise<Record<Name, DecodedColumn>> {
+  async read<Name extends string>(group: number, names: readonly Name[]): Promise<Record<Name, DecodedColumn>> {
+    return this.decode(await this.bytes(group, names), group);
+  }
+
+  /** The bytes of columns of a row group, by name, as they are stored. */
+  bytes<Name extends string>(group: number, names: readonly Name[]): Promise<Record<Name, Uint8Array>> {
     return withFile(this.path, this.size, async (file) => {
-      const rows = this.firstRow[group + 1]! - this.firstRow[group]!;
       const wanted = names.map((name) => {
-        const { chunks, ...shape } = this.columns.get(name)!;
-        const [start, length, entries] = chunks.subarray(group * FACTS, (group + 1) * FACTS) as unknown as number[];
-        return { name, start: start!, length: length!, chunk: { ...shape, rows, entries: entries! } };
+        const [start, length] = this.facts(group, name);
+        return { start, length };
       });
-      const bytes = await piecesOf(file, wanted);
-      return Object.fromEntries(wanted.map(({ name, chunk }, i) => [name, decodeColumn(bytes[i]!, chunk)])) as Record<
-        Name,
-        DecodedColumn
-      >;
+      const pieces = await piecesOf(file, wanted);
+      return Object.fromEntries(names.map((name, i) => [name, pieces[i]])) as Record<Name, Uint8Array>;
     });
+  }
+
+  /**
+   * Rows of columns of a row group.
+   *
+   * @param bytes from this.bytes
+   * @param range rows of the group; all where it is left out
+   * @throws Refusal where they are damaged
+   */
+  decode<Name extends string>(
+    bytes: Readonly<Record<Name, Uint8Array>>,
+    group: number,
+    range?: RowRange,
+  ): Record<Name, DecodedColumn> {
+    const rows = this.firstRow[group + 1]! - this.firstRow[group]!;
+    try {
+      const columns = Object.entries<Uint8Array>(bytes).map(([name, piece]) => {
+        const { chunks: _, ...shape } = this.columns.get(name)!;
+        return [name, decodeColumn(piece, { ...shape, rows, entries: this.facts(group, name)[2] }, range)];
+      });
+      return Object.fromEntries(columns) as Record<Name, DecodedColumn>;
+    } catch (cause) {
+      throw unreadable(this.path, cause);
+    }
+  }
+
+  private facts(group: number, name: string): [start: number, length: number, entries: number] {
+    const { chunks } = this.columns.get(name)!;
+    return [...chunks.subarray(group * FACTS, (group + 1) * FACTS)] as [number, number, number];
   }
 }
 
@@ -81,16 +117,16 @@ async function withFile<T>(path: string, size: number | undefined, use: (file: R
     if (size !== undefined && file.size !== size) throw new Error('it was replaced while it was in use');
     return await use(file);
   } catch (cause) {
-    if (cause instanceof Refusal) throw cause;
-    throw new Refusal(
-      `${path} could not be read as Parquet: ${(cause as Error).message}.`,
-      AGAIN,
-      'explore/broken-file',
-      { cause },
-    );
+    throw unreadable(path, cause);
   } finally {
     await file.handle.close();
   }
+}
+
+function unreadable(path: string, cause: unknown): Refusal {
+  if (cause instanceof Refusal) return cause;
+  const why = (cause as Error).message;
+  return new Refusal(`${path} could not be read as Parquet: ${why}.`, AGAIN, 'explore/broken-file', { cause });
 }
 
 const AGAIN = 'Collect the features again (`sae-pipe features`), or fetch the folder again.';

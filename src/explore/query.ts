@@ -52,6 +52,7 @@ const MOST_POINTS = 5000;
 export class FeatureLists {
   private readonly orders = new Map<string, Uint32Array>();
   private readonly results = new Map<string, Uint32Array>();
+  private points: FeatureScatter | undefined;
 
   /** @param vocabulary text of each token */
   constructor(
@@ -94,6 +95,11 @@ export class FeatureLists {
 
   /** Features evenly chosen among those that fire: every one, or one of so many in the order of their frequency. */
   scatter(): FeatureScatter {
+    this.points ??= this.chosenPoints();
+    return this.points;
+  }
+
+  private chosenPoints(): FeatureScatter {
     const { frequency, max } = this.columns.numbers;
     const fires = this.order('frequency', 'desc').filter((feature) => frequency[feature]! > 0);
     const count = Math.min(fires.length, MOST_POINTS);
@@ -113,7 +119,7 @@ export class FeatureLists {
     return kept(this.results, key, KEPT_RESULTS, () => {
       const tests = this.testsOf(query);
       const all = this.order(sort, order);
-      return tests.length === 0 ? all : all.filter((feature) => tests.every((test) => test(feature)));
+      return tests.length === 0 ? all : passing(all, tests);
     });
   }
 
@@ -167,9 +173,13 @@ export class FeatureLists {
   }
 }
 
+/** Between tokens in the text that is searched: no token holds it, and no search. */
+const BETWEEN = '\uffff';
+
 /** The model's tokens as they are shown, and which of them hold a text. */
 export class TokenTexts {
-  private lower: readonly string[] | undefined;
+  /** All of them in lower case, one after another, and where each begins. */
+  private joined: { readonly text: string; readonly starts: Uint32Array } | undefined;
 
   constructor(readonly texts: readonly string[]) {}
 
@@ -180,15 +190,44 @@ export class TokenTexts {
 
   /** 1 for each token that holds `q`, in any case; that is nothing else, white space aside, where q stands in quotes. */
   matching(q: string): Uint8Array {
-    this.lower ??= this.texts.map((text) => text.toLowerCase());
-    const whole = /^"(.+)"$/s.exec(q)?.[1];
-    const wanted = (whole ?? q).toLowerCase();
+    this.joined ??= joinedTexts(this.texts);
+    const { text, starts } = this.joined;
+    const whole = /^"(.+)"$/s.exec(q)?.[1]?.trim();
+    const wanted = (whole ?? q).toLowerCase().replaceAll(BETWEEN, '');
     const matches = new Uint8Array(this.texts.length);
-    for (const [token, text] of this.lower.entries()) {
-      if (whole === undefined ? text.includes(wanted) : text.trim() === wanted.trim()) matches[token] = 1;
+    if (wanted === '') return matches;
+    let token = 0;
+    for (let at = text.indexOf(wanted); at >= 0; ) {
+      while (starts[token + 1]! <= at) token++;
+      const own = text.slice(starts[token]!, starts[token + 1]! - 1);
+      if (whole === undefined || own.trim() === wanted) matches[token] = 1;
+      // One place in a token is enough.
+      at = text.indexOf(wanted, starts[token + 1]!);
     }
     return matches;
   }
+}
+
+function joinedTexts(texts: readonly string[]): { text: string; starts: Uint32Array } {
+  const starts = new Uint32Array(texts.length + 1);
+  const lower = texts.map((text, token) => {
+    const own = text.toLowerCase().replaceAll(BETWEEN, '');
+    starts[token + 1] = starts[token]! + own.length + 1;
+    return own;
+  });
+  return { text: `${lower.join(BETWEEN)}${BETWEEN}`, starts };
+}
+
+/** The features that pass every test, in their order. */
+function passing(features: Uint32Array, tests: readonly ((feature: number) => boolean)[]): Uint32Array {
+  const found = new Uint32Array(features.length);
+  let count = 0;
+  next: for (let i = 0; i < features.length; i++) {
+    const feature = features[i]!;
+    for (const test of tests) if (!test(feature)) continue next;
+    found[count++] = feature;
+  }
+  return found.slice(0, count);
 }
 
 /** The tokens of a feature in a column. */
@@ -203,8 +242,8 @@ function tokensOf({ features, tokens }: FeatureColumns, column: TokenColumn, fea
 /** Marks features that have one of the tokens. */
 function mark(matches: Uint8Array, column: Int32Array, tokens: Uint8Array): void {
   const most = column.length / matches.length;
-  for (let i = 0; i < column.length; i++) {
-    if (tokens[column[i]!] === 1) matches[Math.floor(i / most)] = 1;
+  for (let feature = 0, i = 0; feature < matches.length; feature++) {
+    for (const end = i + most; i < end; i++) if (tokens[column[i]!] === 1) matches[feature] = 1;
   }
 }
 
@@ -231,20 +270,28 @@ const DIGIT = 11;
  * tenth of the time of a comparison per pair.
  */
 export function sortedOrder(values: Float32Array, order: 'asc' | 'desc'): Uint32Array {
-  const bits = new Uint32Array(Float32Array.from(values, (value) => value + 0).buffer);
-  const keys = new Uint32Array(values.length);
-  for (let i = 0; i < keys.length; i++) {
-    const raw = bits[i]!;
+  const { length } = values;
+  const floats = new Float32Array(length);
+  for (let i = 0; i < length; i++) floats[i] = values[i]! + 0;
+  const keys = new Uint32Array(floats.buffer);
+  let from = new Uint32Array(length);
+  for (let i = 0; i < length; i++) {
+    const raw = keys[i]!;
     const ascending = raw >= 0x80000000 ? ~raw >>> 0 : raw + 0x80000000;
-    keys[i] = Number.isNaN(values[i]!) ? 0xffffffff : order === 'asc' ? ascending : ~ascending >>> 0;
+    const missing = Number.isNaN(values[i]!);
+    keys[i] = missing ? 0xffffffff : order === 'asc' ? ascending : ~ascending >>> 0;
+    from[i] = i;
   }
-  let from = Uint32Array.from(keys, (_, i) => i);
-  let to = new Uint32Array(keys.length);
+  let to = new Uint32Array(length);
+  const mask = 2 ** DIGIT - 1;
   for (let shift = 0; shift < 32; shift += DIGIT) {
     const starts = new Uint32Array(2 ** DIGIT + 1);
-    for (const key of keys) starts[((key >>> shift) & (2 ** DIGIT - 1)) + 1]!++;
-    for (let digit = 0; digit < 2 ** DIGIT; digit++) starts[digit + 1]! += starts[digit]!;
-    for (const index of from) to[starts[(keys[index]! >>> shift) & (2 ** DIGIT - 1)]!++] = index;
+    for (let i = 0; i < length; i++) starts[((keys[i]! >>> shift) & mask) + 1]!++;
+    for (let digit = 0; digit <= mask; digit++) starts[digit + 1]! += starts[digit]!;
+    for (let i = 0; i < length; i++) {
+      const index = from[i]!;
+      to[starts[(keys[index]! >>> shift) & mask]!++] = index;
+    }
     [from, to] = [to, from];
   }
   return from;

@@ -111,3 +111,35 @@ test('damaged bytes are refused in a sentence or read as other numbers; nothing 
 function placeIn(length: number, kind: number, random: Generator): number {
   return kind === 0 ? random.below(length) : length - 1 - random.below(Math.min(length, 3000));
 }
+
+test('rows of a group are those of the whole group, whatever the range', async (t) => {
+  const directory = await sample(t, 1100);
+  for (const [name, columns] of FILES) {
+    const table = await ParquetTable.open(join(directory, name), columns);
+    const names = columns.map((column) => column.name);
+    const bytes = await table.bytes(0, names);
+    const whole = await table.read(0, names);
+    const rows = table.firstRow[1]!;
+    for (const [from, to] of [
+      [0, 1],
+      [5, 6],
+      [5, 9],
+      [rows - 1, rows],
+      [rows, rows],
+      [0, rows],
+    ] as const) {
+      const part = table.decode(bytes, 0, [from, to]);
+      for (const column of names) {
+        const { values, offsets } = whole[column]!;
+        if (offsets) {
+          const own = part[column]!.offsets!;
+          assert.deepEqual(
+            [...own],
+            [...offsets.slice(from, to + 1)].map((offset) => offset - offsets[from]!),
+          );
+          assert.deepEqual([...part[column]!.values], [...values.slice(offsets[from], offsets[to])]);
+        } else assert.deepEqual([...part[column]!.values], [...values.slice(from, to)]);
+      }
+    }
+  }
+});
