@@ -16,7 +16,8 @@ from functools import partial
 import torch
 from torch.nn.functional import normalize, relu
 
-from golden import adam_step, decode, save
+from golden import decode, save
+from golden_steps import collected, first_agreeing, train_steps
 
 STEPS, B, D, N, WINDOW, LAMBDA = 10, 16, 8, 24, 24, 0.05
 CASES = dict(
@@ -64,23 +65,12 @@ def losses(P, x, dead, kind, eps, to_encoder, pre_act):
         penalty = l0 if kind == 'step' else 2 / TARGET * (l0 - TARGET) ** 2
     return dict(mse=(x - decode(P, f)).square().sum(-1).mean(), l1_term=LAMBDA * penalty.mean(),
                 aux=pre_act * (relu(theta - h) * dead).sum(-1).mean(), l0=(f > 0).sum(-1).to(x.dtype).mean(),
-                dead=dead.sum().to(x.dtype)), (f > 0).any(0)
+                dead=dead.sum().to(x.dtype)), f
 
 
-def train(case, start, batches, lr):
-    P = {name: p.clone().requires_grad_() for name, p in start.items()}
-    adam = torch.optim.Adam(P.values(), betas=(0., 0.999), eps=1e-8)
-    since = torch.zeros(N)
-    history = []
-    for x, lr_t in zip(batches, lr):
-        terms, fired = losses(P, x, since >= WINDOW, **CASES[case])
-        history.append({name: v.detach() for name, v in terms.items()})
-        adam_step(adam, P['W_dec'], terms['mse'] + terms['l1_term'] + terms['aux'], lr_t)
-        with torch.no_grad():
-            P['threshold'].clamp_(min=0)
-        since = torch.where(fired, 0, since + len(x))
-    return ({name: p.detach() for name, p in P.items()},
-            {name: torch.stack([h[name] for h in history]) for name in history[0]})
+def train(case, start, data, lr):
+    return train_steps(lambda P, x, dead: losses(P, x, dead, **CASES[case]), start, data, lr, WINDOW,
+                       lambda P, f: P['threshold'].clamp_(min=0))
 
 
 def random_problem(seed):
@@ -90,38 +80,18 @@ def random_problem(seed):
     start = dict(W_enc=(0.6 * (W_dec + 0.2 * randn(N, D))).T, W_dec=W_dec, b_dec=0.3 * randn(D), b_enc=0.3 * randn(N),
                  # some are next to 0, and some are out of reach of most
                  threshold=rand(N) ** 2 * 1.4)
-    return start, (randn(STEPS, B, D) + 0.5 * randn(D), 1e-2 * torch.linspace(0.1, 1, STEPS, dtype=torch.float64))
-
-
-def disagreement(case, start, data, final):
-    """Largest relative difference of a float32 run from float64, over some orders of the rows; see golden.py"""
-    batches, lr = data
-    worst = 0.
-    for order in range(4):
-        rows = torch.randperm(B, generator=torch.Generator().manual_seed(order)) if order else torch.arange(B)
-        final32, _ = train(case, {name: p.float() for name, p in start.items()}, batches[:, rows].float(), lr)
-        for name, p in final.items():
-            worst = max(worst, ((final32[name] - p).abs().max() / p.abs().max()).item())
-    return worst
+    return start, [randn(STEPS, B, D) + 0.5 * randn(D)], 1e-2 * torch.linspace(0.1, 1, STEPS, dtype=torch.float64)
 
 
 def make_jumprelu():
-    for seed in range(100_000):
-        start, data = random_problem(seed)
-        results = {case: train(case, start, *data) for case in CASES}
+    def wanted(results):
         # Dead features come and go. A threshold next to 0 is pushed up by penalties of L0, but not by that of tanh.
-        if not all(len(history['dead'].unique()) > 3 for _, history in results.values()):
-            continue
-        if not all((results[case][0]['threshold'] == 0).any() for case in ('tanh', 'tanh_encoder')):
-            continue
-        if all(disagreement(case, start, data, final) < 5e-6 for case, (final, _) in results.items()):
-            break
-    else:
-        raise SystemExit('no seed has float32 agree with float64')
-    out = dict(batches=data[0], lr=data[1]) | {name: p.float() for name, p in start.items()}
-    for case, (final, history) in results.items():
-        out |= {f'{case}/{name}': p for name, p in (final | history).items()}
-        print(f'{case}: ' + ', '.join(f'{name} {v[0]:.3f} -> {v[-1]:.3f}' for name, v in history.items()))
+        return (all(len(history['dead'].unique()) > 3 for _, history in results.values())
+                and all((results[case][0]['threshold'] == 0).any() for case in ('tanh', 'tanh_encoder')))
+
+    seed, (start, data, lr), results = first_agreeing(random_problem, train, CASES, wanted)
+    out = collected(start, results, batches=data[0], lr=lr)
+    for final, _ in results.values():
         moved = final['threshold'] - start['threshold']
         assert (moved > 1e-2).any() and (moved < -1e-2).any(), moved
     print(f'seed {seed}')

@@ -17,8 +17,9 @@ from functools import partial
 import torch
 from torch.nn.functional import normalize, relu
 
-from golden import adam_step, save
-from golden_topk import largest, variance
+from golden import save
+from golden_steps import disagreement, train_steps
+from golden_topk import aux_k, largest
 
 STEPS, B, D_IN, D_OUT, N, K, K_AUX, COEFFICIENT, WINDOW = 10, 16, 7, 9, 24, 3, 2, 1 / 4, 24
 ARCHITECTURES = ['standard', 'gated', 'topk']
@@ -42,26 +43,15 @@ def losses(arch, P, x, y, l1, dead):
         if arch == 'standard':
             penalty = l1 * f.sum(-1).mean()
     y_hat = decode(P, f, x)
-    e = (y - y_hat).detach()
-    if arch == 'topk' and dead.any():
-        z = largest(torch.where(dead, h, -torch.inf), min(K_AUX, int(dead.sum())))
-        aux = COEFFICIENT * (e - z @ P['W_dec']).square().sum(-1).mean() * variance(y) / variance(e)
+    if arch == 'topk':
+        aux = aux_k(P, h, dead, (y - y_hat).detach(), y, K_AUX, COEFFICIENT)
     return dict(mse=(y - y_hat).square().sum(-1).mean(), l1_term=penalty, aux=aux,
-                l0=(f > 0).sum(-1).to(x.dtype).mean()), (f > 0).any(0)
+                l0=(f > 0).sum(-1).to(x.dtype).mean()), f
 
 
-def train(arch, start, data):
-    P = {name: p.clone().requires_grad_() for name, p in start.items()}
-    adam = torch.optim.Adam(P.values(), betas=(0., 0.999), eps=1e-8)
-    since = torch.zeros(N)
-    history = []
-    for x, y, lr, l1 in zip(*data):
-        terms, fired = losses(arch, P, x, y, l1, since >= WINDOW)
-        history.append({name: v.detach() for name, v in terms.items()})
-        adam_step(adam, P['W_dec'], terms['mse'] + terms['l1_term'] + terms['aux'], lr)
-        since = torch.where(fired, 0, since + len(x))
-    return ({name: p.detach() for name, p in P.items()},
-            {name: torch.stack([h[name] for h in history]) for name in history[0]})
+def train(arch, start, data, lr):
+    """data are x, y and, at every step, l1 for each row"""
+    return train_steps(lambda P, x, y, l1, dead: losses(arch, P, x, y, l1[0], dead), start, data, lr, WINDOW)
 
 
 def random_start(arch, randn):
@@ -71,26 +61,14 @@ def random_start(arch, randn):
     return start | dict(b_enc=(-0.4 if arch == 'standard' else 0) + 0.4 * randn(N))
 
 
-def disagreement(arch, start, data, final):
-    """Largest relative difference of a float32 run from float64, over some orders of the rows; see golden.py"""
-    worst = 0.
-    for order in range(4):
-        rows = torch.randperm(B, generator=torch.Generator().manual_seed(order)) if order else torch.arange(B)
-        x, y, lr, l1 = data
-        final32, _ = train(arch, {name: p.float() for name, p in start.items()},
-                           (x[:, rows].float(), y[:, rows].float(), lr, l1.float()))
-        for name, p in final.items():
-            worst = max(worst, ((final32[name] - p).abs().max() / p.abs().max()).item())
-    return worst
-
-
 def make_transcoder():
     randn = partial(torch.randn, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = randn(STEPS, B, D_IN) + 0.5 * randn(D_IN)
     y = x @ randn(D_IN, D_OUT) * 0.5 + randn(STEPS, B, D_OUT)
-    data = (x, y, 1e-2 * torch.linspace(0.1, 1, STEPS, dtype=torch.float64),
-            0.3 * torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)[1:])
-    out = dict(zip(('x', 'y', 'lr', 'l1'), data))
+    lr = 1e-2 * torch.linspace(0.1, 1, STEPS, dtype=torch.float64)
+    l1 = 0.3 * torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)[1:]
+    data = x, y, l1[:, None].expand(-1, B)
+    out = dict(x=x, y=y, lr=lr, l1=l1)
     for arch in ARCHITECTURES:
         for seed in range(1, 100_000):
             randn = partial(torch.randn, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -98,10 +76,11 @@ def make_transcoder():
             start = {name: p.float().double() for name, p in random_start(arch, randn).items()}
             skip = start | dict(W_skip=(0.3 * randn(D_OUT, D_IN)).float().double())
             cases = {arch: start, f'{arch}-skip': skip}
-            results = {case: train(arch, P, data) for case, P in cases.items()}
+            results = {case: train(arch, P, data, lr) for case, P in cases.items()}
             if arch == 'topk' and not all(history['aux'][-1] > 0 for _, history in results.values()):
                 continue
-            if all(disagreement(arch, cases[case], data, final) < 5e-6 for case, (final, _) in results.items()):
+            if all(disagreement(lambda P, rows: train(arch, P, rows, lr)[0], cases[case], data, final) < 5e-6
+                   for case, (final, _) in results.items()):
                 break
         else:
             raise SystemExit('no seed has float32 agree with float64')

@@ -3,14 +3,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { trainSchema } from '../../src/config/stages.js';
-import { Interrupted } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { exportSae } from '../../src/sae/export.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { train } from '../../src/train/train.js';
 import { runForward } from '../sae/run-forward.js';
-import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { temporaryDirectory } from '../temporary.js';
 import { tinyActivations } from '../train/tiny-activations.js';
+import { assertResumes } from './resumes.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
@@ -53,19 +53,7 @@ test('a batchtopk SAE is saved as the jumprelu SAE that it is, and known again',
 
 test('a batchtopk run is resumed to the same bytes, and another starts from it', async () => {
   const out = await train(configured(), silent, never);
-  const whole = filesBelow(out);
-  const config = configured();
-  let asked = 0;
-  const stop: StopRequest = {
-    get signal() {
-      return ++asked > 9 ? ('SIGINT' as const) : undefined;
-    },
-  };
-  await assert.rejects(train(config, silent, stop), Interrupted);
-  await train({ ...config, resume: true }, silent, never);
-  const resumed = filesBelow(config.out);
-  for (const name of ['cfg.json', 'sae_weights.safetensors'])
-    assert.deepEqual(resumed.get(name), whole.get(name), name);
+  await assertResumes(configured(), out, 9);
 
   const tuned = await train(configured({ init: out, steps: 30, lr: 1e-5 }), silent, never);
   const [first, second] = [await readSae(await openSae(out)), await readSae(await openSae(tuned))];
@@ -81,18 +69,7 @@ test('a matryoshka SAE is saved and resumed like one, under its own name', async
   const { prefixes, prefix_weights } = sae_pipe as Record<string, unknown>;
   assert.deepEqual({ prefixes, prefix_weights }, { prefixes: [30, 100, 200], prefix_weights: [1, 1, 0.5] });
   assert.equal((await openSae(out)).architecture, 'matryoshka');
-  const config = configured(more);
-  let asked = 0;
-  const stop: StopRequest = {
-    get signal() {
-      return ++asked > 9 ? ('SIGINT' as const) : undefined;
-    },
-  };
-  await assert.rejects(train(config, silent, stop), Interrupted);
-  await train({ ...config, resume: true }, silent, never);
-  const [whole, resumed] = [filesBelow(out), filesBelow(config.out)];
-  for (const name of ['cfg.json', 'sae_weights.safetensors'])
-    assert.deepEqual(resumed.get(name), whole.get(name), name);
+  await assertResumes(configured(more), out, 9);
 });
 
 test('flags that mean nothing to it are refused before anything is written', async () => {

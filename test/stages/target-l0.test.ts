@@ -3,12 +3,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { trainSchema } from '../../src/config/stages.js';
-import { Interrupted } from '../../src/errors/refusal.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { train } from '../../src/train/train.js';
-import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { temporaryDirectory } from '../temporary.js';
 import { curveOf, tinyActivations } from '../train/tiny-activations.js';
+import { assertResumes } from './resumes.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
@@ -71,19 +71,7 @@ test('θ begins where --threshold-init says', async () => {
 });
 
 test('a run that adjusts λ is resumed to the same bytes', async () => {
-  const whole = filesBelow(await train(configured(), silent, never));
-  const config = configured({ checkpointEvery: '20' });
-  let asked = 0;
-  const stop: StopRequest = {
-    get signal() {
-      return ++asked > 150 ? ('SIGINT' as const) : undefined;
-    },
-  };
-  await assert.rejects(train(config, silent, stop), Interrupted);
-  await train({ ...config, resume: true }, silent, never);
-  const resumed = filesBelow(config.out);
-  for (const name of ['cfg.json', 'sae_weights.safetensors'])
-    assert.deepEqual(resumed.get(name), whole.get(name), name);
+  await assertResumes(configured({ checkpointEvery: '20' }), await train(configured(), silent, never), 150);
 });
 
 test('an L0 that was not reached is warned of', async () => {

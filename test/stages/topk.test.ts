@@ -3,14 +3,14 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { trainSchema } from '../../src/config/stages.js';
-import { Interrupted } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { train } from '../../src/train/train.js';
 import { randomInputs } from '../sae/random-sae.js';
 import { runForward } from '../sae/run-forward.js';
-import { filesBelow, temporaryDirectory } from '../temporary.js';
+import { temporaryDirectory } from '../temporary.js';
 import { tinyActivations } from '../train/tiny-activations.js';
+import { assertResumes } from './resumes.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
@@ -43,19 +43,7 @@ test('a topk SAE is trained, says what it is, and fires at most k features a tok
 });
 
 test('a topk run with dead features is resumed to the same bytes', async () => {
-  const whole = filesBelow(await train(configured(), silent, never));
-  const config = configured();
-  let asked = 0;
-  const stop: StopRequest = {
-    get signal() {
-      return ++asked > 9 ? ('SIGINT' as const) : undefined;
-    },
-  };
-  await assert.rejects(train(config, silent, stop), Interrupted);
-  await train({ ...config, resume: true }, silent, never);
-  const resumed = filesBelow(config.out);
-  for (const name of ['cfg.json', 'sae_weights.safetensors'])
-    assert.deepEqual(resumed.get(name), whole.get(name), name);
+  await assertResumes(configured(), await train(configured(), silent, never), 9);
 });
 
 test('flags that mean nothing to an architecture are refused before anything is written', async () => {
