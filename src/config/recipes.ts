@@ -29,6 +29,15 @@ export const RECIPES = {
       ...{ 'b-dec-init': 'geometric-median', beta1: 0.9, beta2: 0.999 },
     },
   },
+  'gemma-scope': {
+    source:
+      'Lieberum et al. 2024 (arXiv 2408.05147), with a linear warm-up and the initialisation of this program; λ is yours to give',
+    flags: {
+      ...{ arch: 'jumprelu', start: 'zero', normalize: 'unit-square', 'b-dec-init': 'zero', 'sparsity-loss': 'step' },
+      ...{ 'ste-to-encoder': false, bandwidth: 0.001, 'threshold-init': 0.001, batch: 4096, lr: 7e-5 },
+      ...{ warmup: 1000, 'l1-warmup': 10_000, beta1: 0, beta2: 0.999 },
+    },
+  },
   batchtopk: {
     source:
       "dictionary_learning 0.1.0, its BatchTopK trainer, with the learning rate of 16,384 features (2·10⁻⁴ / √(n / 2¹⁴) of n), without its threshold's rule",
@@ -44,7 +53,13 @@ export const RECIPES = {
       "Anthropic's Circuits Updates of January 2025 as SAELens 6.54.12 has it (JumpReLU with tanh penalty), with SAELens's optimiser; λ is yours to give",
     flags: {
       ...{ arch: 'jumprelu', start: 'zero', 'sparsity-loss': 'tanh', 'tanh-scale': 4, bandwidth: 2 },
-      ...{ 'ste-to-encoder': true, 'threshold-init': 0.1, 'pre-act-loss': 3e-6, normalize: 'mean-norm' },
+      ...{
+        'ste-to-encoder': true,
+        'threshold-init': 0.1,
+        'pre-act-loss': 3e-6,
+        normalize: 'mean-norm',
+        'b-dec-init': 'zero',
+      },
       ...{ 'l1-warmup-share': 1, 'lr-decay': 'linear', 'decay-share': 0.2, lr: 3e-4, warmup: 0, batch: 4096 },
       ...{ beta1: 0.9, beta2: 0.999, 'clip-grad-norm': 1, 'dead-window': 4_096_000 },
     },
@@ -56,6 +71,8 @@ export const recipeNames = Object.keys(RECIPES) as [RecipeName, ...RecipeName[]]
 /** What a recipe sets, in full, with its source. */
 export function recipeSentence(name: RecipeName): string {
   const { source, flags } = RECIPES[name];
-  const words = Object.entries(flags).map(([flag, value]) => (value === true ? `--${flag}` : `--${flag} ${value}`));
+  const words = Object.entries(flags).map(([flag, value]) =>
+    typeof value === 'boolean' ? `--${value ? '' : 'no-'}${flag}` : `--${flag} ${value}`,
+  );
   return `Recipe ${name} (${source}), below the flags that are given: ${words.join(' ')}.`;
 }

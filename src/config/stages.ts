@@ -252,10 +252,10 @@ export const trainSchema = z.object({
       'what a new SAE starts from; sparse: thresholds with which every feature fires on the same share of a sample, 32 features per token in all (topk kinds: an encoder scaled to the sample); zero: as in the paper, with which half of all features fire',
     ),
   normalize: z
-    .enum(['mean-norm', 'per-dimension', 'none'])
+    .enum(['mean-norm', 'unit-square', 'per-dimension', 'none'])
     .default('mean-norm')
     .describe(
-      'while training, scale activations to mean |x| = √d_in (mean-norm), or every dimension to a standard deviation of 1 (per-dimension: for sites where a few dimensions hold most of the variance); folded into the saved weights',
+      'scale of activations while training, folded into the saved weights; mean-norm: mean |x| = √d_in; unit-square: mean |x|² = 1, for which --l1 is to be given; per-dimension: every dimension to a standard deviation of 1 (for sites where a few dimensions hold most of the variance)',
     ),
   order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
   engine: z

@@ -300,6 +300,7 @@ export const REFUSALS = {
   'train/no-run': 'there is no run to resume',
   'train/no-scale': 'activations cannot be scaled to a mean norm',
   'train/no-source': 'there is nothing to train on',
+  'train/no-usual-l1': 'no λ is given on a scale that has no usual one',
   'train/not-finite': 'a loss or a parameter is not finite',
   'train/not-trained-here': 'the SAE in --out was not trained here',
   'train/other-settings': 'a resumed run was begun with other settings',

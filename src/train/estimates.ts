@@ -24,6 +24,9 @@ export const estimatesSchema = z.object({
       target: z.array(z.number().positive()).readonly().optional(),
     })
     .optional(),
+  /** E|x|² and E|y|², of a sample; with --normalize unit-square alone. */
+  square: z.number().nonnegative().optional(),
+  squareOut: z.number().nonnegative().optional(),
 });
 export type Estimates = Readonly<z.infer<typeof estimatesSchema>>;
 
@@ -50,13 +53,17 @@ export function startsSparse({ start, init }: TrainConfig, architecture: Archite
   return start === 'sparse' && init === undefined && trainingOf(architecture).sparseStart !== undefined;
 }
 
+/** Is there a sample from which norms are estimated? */
+function estimatesNorms(config: TrainConfig, about: KnownNorms): boolean {
+  return config.l2Normalise || config.normalize === 'unit-square' || lacksNorms(config, about);
+}
+
 /** Are activations looked at before the first step? */
 export function looksBefore(config: TrainConfig, architecture: ArchitectureName, about: KnownNorms): boolean {
   const centre = config.init === undefined && config.bDecInit !== 'zero';
   return (
-    config.l2Normalise ||
     config.normalize === 'per-dimension' ||
-    lacksNorms(config, about) ||
+    estimatesNorms(config, about) ||
     centre ||
     startsSparse(config, architecture)
   );
@@ -74,7 +81,8 @@ export async function estimate(
   let meanNormOut = target?.meanNorm;
   let meanSquare: number | null = null;
   const factors = config.normalize === 'per-dimension' ? await factorsOf(about, batches, stop) : undefined;
-  if (config.l2Normalise || lacksNorms(config, about)) {
+  const squares: { square?: number; squareOut?: number } = {};
+  if (estimatesNorms(config, about)) {
     const seen = factors && new Coordinates(factors, about);
     const sample = await sampleRows(seen?.looking(batches) ?? batches, seen?.about ?? about, SAMPLE_ROWS, stop);
     const norms = normsOf(sample.x, dIn);
@@ -82,10 +90,18 @@ export async function estimate(
     meanNorm ??= mean(norms);
     if (target) meanNormOut ??= mean(targets);
     if (config.l2Normalise) meanSquare = mean(targets.map((norm) => norm * norm));
+    if (config.normalize === 'unit-square') {
+      squares.square = mean(norms.map((norm) => norm * norm));
+      if (target) squares.squareOut = mean(targets.map((norm) => norm * norm));
+    }
   }
   if (config.normalize === 'mean-norm') {
-    checkScalable(place, meanNorm!, dIn);
-    if (target) checkScalable(`${place}, targets at ${target.hook}`, meanNormOut!, target.dOut);
+    checkScalable(place, scaleOf(meanNorm!, dIn), meanNorm!);
+    if (target) checkScalable(targetsAt(place, target), scaleOf(meanNormOut!, target.dOut), meanNormOut!);
+  }
+  if (squares.square !== undefined) checkScalable(place, unitScale(squares.square), Math.sqrt(squares.square));
+  if (target && squares.squareOut !== undefined) {
+    checkScalable(targetsAt(place, target), unitScale(squares.squareOut), Math.sqrt(squares.squareOut));
   }
   if (meanSquare === 0) {
     throw new Refusal(
@@ -99,6 +115,7 @@ export async function estimate(
     ...(target && { meanNormOut: meanNormOut ?? 0 }),
     meanSquare,
     ...(factors && { factors }),
+    ...squares,
   };
 }
 
@@ -124,13 +141,20 @@ export function scaleOf(meanNorm: number, d: number): number {
   return Math.sqrt(d) / meanNorm;
 }
 
+/** Factor that brings activations of that E|x|² to one of 1. */
+export function unitScale(square: number): number {
+  return 1 / Math.sqrt(square);
+}
+
+const targetsAt = (place: string, { hook }: Target) => `${place}, targets at ${hook}`;
+
 /** @throws Refusal where the factor is not a number of float32 */
-function checkScalable(place: string, meanNorm: number, d: number): void {
-  const scale = Math.fround(scaleOf(meanNorm, d));
+function checkScalable(place: string, factor: number, norm: number): void {
+  const scale = Math.fround(factor);
   if (scale > 0 && scale < Number.POSITIVE_INFINITY) return;
-  const what = meanNorm === 0 ? 'every activation is zero' : `the mean norm of activations is ${meanNorm}`;
+  const what = norm === 0 ? 'every activation is zero' : `the mean norm of activations is ${norm}`;
   throw new Refusal(
-    `${place}: ${what}, which --normalize mean-norm cannot scale.`,
+    `${place}: ${what}, which --normalize mean-norm or unit-square cannot scale.`,
     'Use --normalize none, or choose another hook.',
     'train/no-scale',
   );

@@ -12,7 +12,7 @@ import type { WrittenMetadata } from '../sae/saelens.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import type { TrainingRecord, WrittenRecord, WrittenResults } from '../sae/training-record.js';
 import { type EngineSettings, sizesOf } from './engines/engine.js';
-import { type Estimates, scaleOf } from './estimates.js';
+import { type Estimates, scaleOf, unitScale } from './estimates.js';
 import {
   checkSchedule,
   NO_PENALTY,
@@ -43,12 +43,18 @@ export function stepsOf(config: TrainConfig, about: Pick<SourceDescription, 'row
 
 type ActivationScales = Pick<EngineSettings, 'scale' | 'scaleOut'>;
 
-/** Factors while training: √d_in / E|x| on the input, √d_out / E|y| on a target that is not the input; or 1. */
+/**
+ * Factors while training: √d_in / E|x| on the input, √d_out / E|y| on a target that is not the input; 1 / √E|x|² and
+ * 1 / √E|y|²; or 1.
+ */
 export function activationScales(
   { normalize }: TrainConfig,
   { dIn, target }: SourceDescription,
-  { meanNorm, meanNormOut }: Estimates,
+  { meanNorm, meanNormOut, square, squareOut }: Estimates,
 ): ActivationScales {
+  if (normalize === 'unit-square') {
+    return { scale: unitScale(square!), ...(target && { scaleOut: unitScale(squareOut!) }) };
+  }
   const scaled = normalize === 'mean-norm';
   return {
     scale: scaled ? scaleOf(meanNorm, dIn) : 1,
@@ -56,10 +62,25 @@ export function activationScales(
   };
 }
 
-/** --l1, or what it is where it is not given; undefined where there is no penalty. */
-export function usualL1({ arch, l1 }: Pick<TrainConfig, 'arch' | 'l1'>, options: unknown): number | undefined {
+/**
+ * --l1, or what it is where it is not given; undefined where there is no penalty.
+ *
+ * @throws UsageRefusal where it is not given, and activations have another scale than the usual one is for
+ */
+export function usualL1(
+  { arch, l1, normalize }: Pick<TrainConfig, 'arch' | 'l1' | 'normalize'>,
+  options: unknown,
+): number | undefined {
   const { penalised, usualL1: usual } = trainingOf(arch);
-  return penalised ? (l1 ?? usual?.(options) ?? USUAL_L1) : undefined;
+  if (!penalised) return undefined;
+  if (l1 === undefined && normalize === 'unit-square') {
+    throw new UsageRefusal(
+      '--normalize unit-square needs --l1: the usual λ is for activations of a mean norm of √d_in.',
+      'Add --l1, or use --normalize mean-norm.',
+      'train/no-usual-l1',
+    );
+  }
+  return l1 ?? usual?.(options) ?? USUAL_L1;
 }
 
 /** λ as the engine takes it. */

@@ -16,7 +16,12 @@ for (const recipe of recipeNames) {
     const config = loaded(recipe);
     for (const [flag, value] of Object.entries(RECIPES[recipe].flags)) {
       assert.equal(config[keys.get(flag)!], value, flag);
-      assert.ok(recipeSentence(recipe).includes(typeof value === 'boolean' ? `--${flag}` : `--${flag} ${value}`), flag);
+      assert.ok(
+        recipeSentence(recipe).includes(
+          typeof value === 'boolean' ? `--${value ? '' : 'no-'}${flag}` : `--${flag} ${value}`,
+        ),
+        flag,
+      );
     }
     assert.equal(loaded(recipe, { beta2: 0.5 }).beta2, 0.5);
     // The command that is repeated names the settings one by one: a default that was given must not turn into the recipe's.

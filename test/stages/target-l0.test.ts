@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { openStoreSource } from '../../src/activations/store.js';
 import { trainSchema } from '../../src/config/stages.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
+import { widen } from '../../src/safetensors/floats.js';
 import { train } from '../../src/train/train.js';
 import { temporaryDirectory } from '../temporary.js';
 import { curveOf, tinyActivations } from '../train/tiny-activations.js';
@@ -98,4 +100,22 @@ test('a target that means nothing or is out of reach is refused before anything 
     assert.ok(!existsSync(config.out));
   }
   for (const l0 of [0, -1]) assert.ok(!trainSchema.safeParse({ dSae: 8, out: 'x', l0 }).success);
+});
+
+test('--normalize unit-square brings activations to a mean square of 1, and asks for a λ', async () => {
+  const more = { l0: undefined, l1: 0.01, normalize: 'unit-square', steps: 2, lr: 1e-9 };
+  const out = await train(configured(more), silent, never);
+  const { activation_scale } = await recordOf(out);
+  const raw = await recordOf(await train(configured({ ...more, normalize: 'none' }), silent, never));
+  assert.equal(raw.activation_scale, 1);
+  const source = await openStoreSource({ activations });
+  const { x } = await source.batches('stored', 0).next(2000);
+  const squares = widen(x, 'float16').reduce((sum, value) => sum + value * value, 0) / 2000;
+  await source.close();
+  assert.ok(Math.abs(activation_scale! * Math.sqrt(squares) - 1) < 1e-3, `${activation_scale}`);
+  for (const l0 of [undefined, 12]) {
+    const config = configured({ ...more, l1: undefined, l0 });
+    await assert.rejects(train(config, silent, never), { code: 'train/no-usual-l1' });
+    assert.ok(!existsSync(config.out));
+  }
 });
