@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { checkJson } from '../../disk/json.js';
 import { type ConfigFile, type Family, type ModelConfig, type UnsupportedModel, unsupportedIn } from '../family.js';
+import { gemma4Of } from '../gemma4-graph.js';
+import type { Gemma4Layer, Gemma4Numbers } from '../gemma4-layout.js';
 import { type LayerType, parseRope } from '../rope.js';
-import { type Gemma4Layer, type Gemma4Numbers, gemma4Of } from './gemma4-graph.js';
 
 // The language model of Gemma 4: what config.json says of it. Its dense sizes, and those with embeddings of each layer
 // (E2B, E4B).
