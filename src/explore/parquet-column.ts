@@ -365,6 +365,10 @@ function unpackBits(
   mask: number,
   into: Uint8Array | Uint32Array,
 ): void {
+  if (width === 1) {
+    for (let i = 0; i < into.length; i++) into[i] = (bytes[from + (i >> 3)]! >> (i & 7)) & 1;
+    return;
+  }
   let at = from;
   let bits = 0;
   let data = 0;
