@@ -181,7 +181,7 @@ async function timeForwardPass(
   const opening = seconds(begun);
   try {
     const { bosTokenId, vocabulary } = checkpoint.config;
-    const bos = beginsWithBos(checkpoint) ? bosTokenId : null;
+    const bos = beginsWithBos(checkpoint) && bosTokenId >= 0 ? bosTokenId : null;
     const random = new Generator(0);
     const contexts = (count: number) =>
       Array.from({ length: count }, (_, index) => randomContext(random, context, vocabulary, bos, index));

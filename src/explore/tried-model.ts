@@ -69,7 +69,7 @@ export class TriedModel {
     const { bosTokenId, vocabulary, special } = checkpoint.config;
     const bos = record.prepend_bos ? 'always' : 'never';
     const tokenizer = await openTokenizer(directory, { bosTokenId, vocabulary, special, bos });
-    const leftOut = leftOutTokens(record.prepend_bos ? bosTokenId : null, record.exclude_special_tokens);
+    const leftOut = leftOutTokens(record.prepend_bos ? tokenizer.bosTokenId : null, record.exclude_special_tokens);
     return new TriedModel(settings, checkpoint, tokenizer, leftOut);
   }
 

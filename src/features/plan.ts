@@ -70,7 +70,7 @@ export async function planFeatures(config: FeaturesConfig, model: string): Promi
     const about = { context, prependBos, excluded, batch, precision: placement.precision };
     return {
       ...{ checkpoint, placement, candidates, inputs, text, context, batch },
-      leftOut: leftOutTokens(prependBos ? bosTokenId : null, excluded),
+      leftOut: leftOutTokens(prependBos ? text.facts.bosTokenId : null, excluded),
       identity: identityOf(config, checkpoint, candidates, about),
     };
   } catch (error) {

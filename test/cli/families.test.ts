@@ -66,6 +66,8 @@ for (const [name, kind, bos, hook] of MODELS) {
     const [record] = JSON.parse(readFileSync(join(evaluation, 'eval.json'), 'utf8')) as EvalRecord[];
     for (const value of Object.values(record!)) if (typeof value === 'number') assert.ok(Number.isFinite(value));
     await runs('report', evaluation, '--out', join(root, 'report.html'));
+    await runs('features', ...text, '--sae', straight, '--tokens', '1000', '--out', join(root, 'features'));
+    if (name === 'gelu-1l') await runs('doctor', '--model', model, '--hook', hook, '--context', '48');
     // As their tokenizers have it: of these, only Llama 3's begins a text with BOS. GELU-1L was trained with one.
     const manifest = JSON.parse(readFileSync(join(acts, hook, 'manifest.json'), 'utf8'));
     assert.equal(manifest.prepend_bos, name === 'llama-gqa' || name === 'gelu-1l');

@@ -3,6 +3,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symli
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
+import { floatTensor } from '../../src/safetensors/file.js';
 import { refuses } from '../config/refuses.js';
 import { relativeDifference } from '../golden.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -129,4 +130,22 @@ test('tensors of types that are not computed with are passed over, and named whe
   const needed = { name: norm, dtype: 'F8_E4M3' as const, shape: [size!], bytes: new Uint8Array(size!) };
   const quantised = await writeCheckpoint(join(root, String(counter++)), { ...model, shapes }, { more: [needed] });
   await refuses(() => openCheckpoint(quantised), 'lm/wrong-dtype', norm, 'F8_E4M3');
+});
+
+test('GPT-2 and Pythia are read as they were published: other names, and buffers along with the weights', async (t) => {
+  for (const [name, changes, buffer] of [
+    ['gpt2-tied', [['transformer.', '']], 'h.0.attn.bias'],
+    ['neox-parallel', [['lm_head.weight', 'embed_out.weight']], 'gpt_neox.layers.1.attention.masked_bias'],
+  ] as const) {
+    const model = await openRandomModel(name);
+    const checkpoint = await openCheckpoint(await writeCheckpoint(temporaryDirectory(t), model));
+    // The weights follow from the names of before.
+    const rename = (tensor: string) => changes.reduce((known, [from, to]) => known.replace(from, to), tensor);
+    const more = [floatTensor(buffer, [1], Float32Array.of(1))];
+    const published = await openCheckpoint(await writeCheckpoint(temporaryDirectory(t), model, { rename, more }));
+    assert.deepEqual([...published.tensors.keys()].sort(), [...checkpoint.tensors.keys()].sort());
+    const losses = [checkpoint, published].map((one) => nextTokenLosses(one, model.tokens, model.context, 10));
+    const [before, after] = await Promise.all(losses);
+    assert.deepEqual(before, after);
+  }
 });

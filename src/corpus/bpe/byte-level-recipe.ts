@@ -89,9 +89,12 @@ export function readByteLevel(file: unknown, config: unknown): ByteLevelRecipe |
   if (!isJsonObject(file) || !isJsonObject(config)) return null;
   const steps = preTokenizers(file.pre_tokenizer);
   const { model } = file;
-  if (!isJsonObject(model) || model.type !== 'BPE' || !steps.some(({ type }) => type === 'ByteLevel')) return null;
+  // Early files, GPT-2's own among them, do not name the type of their model.
+  const isBpe = isJsonObject(model) && (model.type ?? (Array.isArray(model.merges) ? 'BPE' : '')) === 'BPE';
+  if (!isBpe || !steps.some(({ type }) => type === 'ByteLevel')) return null;
   if (file.version !== undefined && file.version !== '1.0') throw new UnknownPart(`version ${quoted(file.version)}`);
-  for (const key of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix', 'byte_fallback', 'unk_token']) {
+  // A token for what is unknown is never needed: every byte has its own.
+  for (const key of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix', 'byte_fallback']) {
     if (!absent(model[key])) throw new UnknownPart(`${key} ${quoted(model[key])}`);
   }
   const name = config.tokenizer_class;

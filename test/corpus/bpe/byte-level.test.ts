@@ -67,6 +67,16 @@ for (const one of GOLDEN.cases) {
   });
 }
 
+test('an early file that does not name its model, or how it splits, is read', () => {
+  const gpt2 = GOLDEN.cases.find(({ name }) => name === 'gpt2')!;
+  const file = fileOf(gpt2);
+  const { type: _, ...model } = file.model as Record<string, unknown>;
+  const pre_tokenizer = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true };
+  const early = { ...file, pre_tokenizer, model: { ...model, unk_token: '<|endoftext|>', fuse_unk: false } };
+  const encoder = new ByteLevelEncoder(readByteLevel(early, { model_max_length: 1024 })!);
+  for (const [i, text] of GOLDEN.texts.entries()) assert.deepEqual(encodePieces(encoder, [text]), gpt2.ids[i], text);
+});
+
 test('a row without a place to cut is held whole', () => {
   const encoder = encoderOf(GOLDEN.cases[0]!);
   const row = 'ab'.repeat(5000);
