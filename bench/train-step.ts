@@ -47,10 +47,13 @@ async function product(): Promise<{ step(batch: { x: Float32Array }): Promise<un
 const architecture = (values.architecture ?? 'gated') as ArchitectureName;
 
 /** What belongs to the architecture, as its defaults have it; levels as bench/peers/start_parameters.py has them. */
+/** Of jumprelu, which its other trainer is measured with: the defaults of SAELens. */
+const SAELENS = { bandwidth: 0.05, steToEncoder: false };
+
 function options(): unknown {
   const { flags, options } = trainingOf(architecture);
   const prefixes = [8, 4, 2, 1].map((share) => Math.trunc(dSae / share));
-  const given = Object.entries({ k: number('k'), prefixes }).filter(([flag]) => flag in flags);
+  const given = Object.entries({ k: number('k'), prefixes, ...SAELENS }).filter(([flag]) => flag in flags);
   return options(Object.fromEntries(given), square(dIn, dSae));
 }
 
