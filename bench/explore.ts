@@ -2,8 +2,8 @@
  * How fast the pages of a folder of features are: opening it, a page of the list however it is sorted, filtered or
  * searched, a feature, and 50 people who click for half a minute. The folder is made up, as large as a real one.
  *
- *     npm run bench:explore              -- --features 131072,1048576: takes minutes to make and 4 GB of disk per million
- *     npm run bench:explore -- --tiny       a small folder for five seconds, to see that it runs; writes no page
+ *     npm run bench:features              -- --features 131072,1048576: takes minutes to make and 4 GB of disk per million
+ *     npm run bench:features -- --tiny       a small folder for five seconds, to see that it runs; writes no page
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
@@ -201,6 +201,6 @@ Under load: ${REQUESTS_PER_SECOND} requests per second over ${PEOPLE} connection
 
 ${lines.join('\n\n')}
 
-\`npm run bench:explore\`. ${circumstances()}`;
+\`npm run bench:features\`. ${circumstances()}`;
 if (options.tiny) console.log(text);
 else writeSection('explore', 'Looking at features', text);

@@ -1,4 +1,4 @@
-"""Writes the Parquet files in test/corpus/fixtures/ (pyarrow; run by hand, from the repository's root)."""
+"""Writes the Parquet files in test/corpus/fixtures/ and test/explore/fixtures/ (pyarrow; run by hand, from the repository's root)."""
 
 import gzip
 import json
@@ -55,5 +55,21 @@ def prose():
     pq.write_table(pa.table({'text': texts}), OUT / 'prose.parquet', row_group_size=4, compression='zstd', write_statistics=False, use_dictionary=False)
 
 
-for make in [tiny, forms, broken, two_columns, prose]:
+def lists():
+    """Numbers, lists and texts of features as another tool would rewrite them: pages of version 1, nullable columns."""
+    rows = range(100)
+    table = pa.table({
+        'feature': pa.array(rows, pa.int32()),
+        'active_tokens': pa.array([2**40 + i for i in rows], pa.int64()),
+        'frequency': pa.array([i / 64 for i in rows], pa.float64()),
+        'tokens': pa.array([[i * k for k in range(i % 4)] for i in rows], pa.list_(pa.int32())),
+        'activations': pa.array([[k / 4 for k in range(i % 3)] for i in rows], pa.list_(pa.float32())),
+        'text': pa.array([f'token {i % 7}' for i in rows]),
+    })
+    place = Path('test/explore/fixtures/rewritten.parquet')
+    place.parent.mkdir(exist_ok=True)
+    pq.write_table(table, place, row_group_size=30, data_page_version='1.0', data_page_size=64, compression='snappy')
+
+
+for make in [tiny, forms, broken, two_columns, prose, lists]:
     make()

@@ -143,3 +143,29 @@ test('rows of a group are those of the whole group, whatever the range', async (
     }
   }
 });
+
+test('a file that another tool has rewritten is read the same: pages of version 1, columns that could have nulls', async () => {
+  const columns = [
+    { name: 'feature', type: 'INT32' },
+    { name: 'active_tokens', type: 'INT64' },
+    { name: 'frequency', type: 'DOUBLE' },
+    { name: 'tokens', type: 'INT32', list: true },
+    { name: 'activations', type: 'FLOAT', list: true },
+    { name: 'text', type: 'STRING' },
+  ] as const;
+  const table = await ParquetTable.open('test/explore/fixtures/rewritten.parquet', columns);
+  assert.deepEqual([...table.firstRow], [0, 30, 60, 90, 100]);
+  const found = await rowsOf(
+    table,
+    columns.map(({ name }) => name),
+  );
+  const list = (length: number, value: (k: number) => number) => Array.from({ length }, (_, k) => value(k));
+  assert.deepEqual(
+    found,
+    list(100, (i) => i).map((i) => ({
+      ...{ feature: i, active_tokens: 2 ** 40 + i, frequency: i / 64, text: `token ${i % 7}` },
+      tokens: list(i % 4, (k) => i * k),
+      activations: list(i % 3, (k) => k / 4),
+    })),
+  );
+});
