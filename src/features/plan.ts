@@ -5,13 +5,15 @@ import { type LeftOut, LOOK_AHEAD, leftOutTokens } from '../corpus/contexts.js';
 import { Text } from '../corpus/text.js';
 import { type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
 import { type Candidate, excludedTokens, openCandidate, sharedBos, sharedContext } from '../eval/candidates.js';
-import { harvestContexts, harvestGraph } from '../harvest/forward-pass.js';
+import { harvestGraph } from '../harvest/forward-pass.js';
 import { activationMemory } from '../harvest/harvest-plan.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
+import type { ModelConfig } from '../lm/family.js';
 import type { Hook } from '../lm/hooks.js';
 import type { Placement } from '../lm/model-writer.js';
-import { chooseBos, chooseContext, choosePrecision } from '../lm/pass.js';
+import { blockParameters, chooseBos, chooseContext, choosePrecision, contextsAtOnce } from '../lm/pass.js';
 import { weightMemory } from '../onnx/graph.js';
+import type { Device } from '../onnx/session.js';
 import { MOST_SAMPLED, samplingStep } from './cofiring.js';
 import { encoderGraph, encoderRows } from './encoder.js';
 import type { FeaturesRecord } from './folder.js';
@@ -66,7 +68,7 @@ export async function planFeatures(config: FeaturesConfig, model: string): Promi
     const excluded = excludedTokens(candidates, config, text.facts);
     const { prependBos } = text.facts;
     const inputs = [...new Map(candidates.map(({ input }) => [input.name, input])).values()];
-    const batch = Math.min(config.batch, harvestContexts(checkpoint.config, inputs, context, config.device));
+    const batch = Math.min(config.batch, contextsOfPass(checkpoint.config, candidates, context, config.device));
     const about = { context, prependBos, excluded, batch, precision: placement.precision };
     return {
       ...{ checkpoint, placement, candidates, inputs, text, context, batch },
@@ -77,6 +79,18 @@ export async function planFeatures(config: FeaturesConfig, model: string): Promi
     await text.close({ say() {} });
     throw error;
   }
+}
+
+/** Contexts that go through the model and the encoders at a time: nothing else happens meanwhile. */
+function contextsOfPass(
+  config: ModelConfig,
+  candidates: readonly Candidate[],
+  context: number,
+  device: Device,
+): number {
+  const blocks = Math.max(...candidates.map(({ input }) => input.layer + 1));
+  const encoders = candidates.reduce((sum, { files }) => sum + files.dIn * files.dSae, 0);
+  return contextsAtOnce(blockParameters(config, 0, blocks) + encoders, context, device);
 }
 
 function identityOf(
