@@ -16,6 +16,9 @@ const COMMANDS_ELSEWHERE: Readonly<Record<string, StageName>> = {
   convert: 'export',
   plot: 'figure',
   dashboard: 'watch',
+  dashboards: 'explore',
+  browse: 'explore',
+  neuronpedia: 'export-features',
   check: 'doctor',
 };
 

@@ -56,7 +56,7 @@ export async function exploreFolder(
 }
 
 /**
- * The SAEs of a folder that are meant.
+ * The SAEs of a folder that are meant: by the directory in the folder, or by the path that `features` was given.
  *
  * @throws Refusal for a name that none has
  */
@@ -65,12 +65,14 @@ export function chosenSaes(
   path: string,
   only?: readonly string[],
 ): FeaturesOfSae[] {
-  const names = record.saes.map(({ folder }) => folder).join(', ');
-  for (const name of only ?? []) {
-    if (!record.saes.some(({ folder }) => folder === name))
-      throw new Refusal(`${path} has no SAE "${name}".`, `It has ${names}.`, 'explore/no-sae');
-  }
-  return record.saes.filter(({ folder }) => only?.includes(folder) ?? true);
+  if (only === undefined) return [...record.saes];
+  const named = only.map((wanted) => {
+    const found = record.saes.find((sae) => [sae.folder, sae.name, sae.path].includes(wanted));
+    if (found) return found;
+    const names = record.saes.map(({ folder }) => folder).join(', ');
+    throw new Refusal(`${path} has no SAE "${wanted}".`, `It has ${names}.`, 'explore/no-sae');
+  });
+  return record.saes.filter((sae) => named.includes(sae));
 }
 
 /** data/index.json */
