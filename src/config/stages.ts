@@ -422,7 +422,7 @@ export const featuresSchema = z.object({
   topK: positive.max(1000).default(20).describe('examples of the largest activations per feature, one per context'),
   window: z
     .array(natural.max(1000))
-    .length(2)
+    .refine(({ length }) => length === 2, 'two numbers belong there, such as 12,8')
     .default([12, 8])
     .describe('tokens of an example before and after its peak'),
   textField,

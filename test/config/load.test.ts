@@ -268,6 +268,14 @@ test('every file in configs/ holds only known sections, keys and values that fit
   }
 });
 
+test('a window is two numbers, said so where it is not', async () => {
+  const given = { sae: ['s'], model: 'm', corpus: 'c', out: 'o' };
+  assert.deepEqual(loadConfig('features', { ...given, window: [3, 0] }).window, [3, 0]);
+  for (const window of [[5], [1, 2, 3]]) {
+    await refusesUsage(() => loadConfig('features', { ...given, window }), 'config/wrong-value', 'two numbers');
+  }
+});
+
 test('a flag puts its rival in the file out of action', () => {
   const file = 'configs/tiny-gemma.yaml';
   const config = loadConfig('train', { steps: 3 }, file);
