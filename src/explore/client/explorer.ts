@@ -70,11 +70,9 @@ export class Explorer implements PageContext {
   readonly go = (place: Place, { replace = false } = {}): void => {
     const address = addressOf(place);
     if (address === location.hash) return;
-    if (!replace) {
-      location.hash = address;
-      return;
-    }
-    history.replaceState(null, '', address);
+    if (replace) history.replaceState(null, '', address);
+    else history.pushState(null, '', address);
+    // At once, and not when the browser tells of the new address: keys that follow fast go on from here.
     this.show(place);
   };
 

@@ -15,7 +15,8 @@ export interface Shortcut {
 export function listenForKeys(shortcuts: readonly Shortcut[]): void {
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || event.isComposing) return;
-    const target = event.target as HTMLElement;
+    const { target } = event;
+    if (!(target instanceof HTMLElement)) return;
     if (target.closest('dialog[open]')) return;
     if (target.closest('input, textarea, select')) {
       if (event.key === 'Escape') target.blur();
