@@ -93,10 +93,13 @@ async function main(): Promise<void> {
   const python = benchPython('bench/peers/requirements-harvest.txt');
   const directory = mkdtempSync(join(tmpdir(), 'sae-pipe-bench-'));
   try {
-    const capped = join(directory, 'capped');
-    const uncapped = join(directory, 'uncapped');
-    command(python, [PEER, 'make', capped]);
-    command(python, [PEER, 'make', uncapped, '--no-caps']);
+    const made = (kind: string) => {
+      const model = join(directory, kind);
+      command(python, [PEER, 'make', model, kind]);
+      return model;
+    };
+    const [capped, uncapped] = [made('gemma2'), made('gemma2-uncapped')];
+    const [pythia, llama] = [made('pythia-160m'), made('llama')];
     const large = { context: 1024, batch: 2 } as const;
     const cases: Case[] = [
       {
@@ -111,6 +114,10 @@ async function main(): Promise<void> {
       { label: 'the same without soft-caps, last block', model: uncapped, layer: 7, attention: 'sdpa', ...large },
       { label: 'without soft-caps, block 5: ours ends there', model: uncapped, layer: 5, attention: 'sdpa', ...large },
       { label: 'with soft-caps, block 3: ours ends there', model: capped, layer: 3, attention: 'eager', ...large },
+      { label: 'Pythia 160M, last block', model: pythia, layer: 11, attention: 'sdpa', ...large },
+      { label: 'Pythia 160M, block 6: ours ends there', model: pythia, layer: 6, attention: 'sdpa', ...large },
+      { label: 'Llama of 12 × 768, last block', model: llama, layer: 11, attention: 'sdpa', ...large },
+      { label: 'Llama of 12 × 768, block 6: ours ends there', model: llama, layer: 6, attention: 'sdpa', ...large },
     ];
     const rows: string[] = [];
     let versions: Record<string, string> = {};
