@@ -38,6 +38,8 @@ export class ScatterPlot {
   private bounds: ScatterBounds | null = null;
   private marked: { frequency: number; max: number } | null = null;
   private at = -1;
+  /** Of the element when it was drawn: asked once, not for each of thousands of points. */
+  private size = { width: 0, height: 0 };
   private from: { x: number; y: number } | null = null;
   private to: { x: number; y: number } | null = null;
   private x: Scale = { least: 1e-6, most: 1 };
@@ -77,10 +79,6 @@ export class ScatterPlot {
   mark(row: { frequency: number; max: number } | null): void {
     this.marked = row;
     this.draw();
-  }
-
-  private get size(): { width: number; height: number } {
-    return { width: this.element.clientWidth, height: this.element.clientHeight };
   }
 
   private placeAt(frequency: number, max: number): { x: number; y: number } {
@@ -200,8 +198,9 @@ export class ScatterPlot {
   }
 
   private draw(): void {
-    const { width, height } = this.size;
+    const { clientWidth: width, clientHeight: height } = this.element;
     if (width === 0 || height === 0) return;
+    this.size = { width, height };
     const ratio = devicePixelRatio || 1;
     [this.canvas.width, this.canvas.height] = [Math.round(width * ratio), Math.round(height * ratio)];
     const pen = this.canvas.getContext('2d')!;
