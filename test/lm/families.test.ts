@@ -5,14 +5,16 @@ import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { readFloats } from '../../src/safetensors/floats.js';
 import { temporaryDirectory } from '../temporary.js';
 import { matches } from './matches.js';
-import { integerWeights, openRandomModel, RANDOM_MODELS, writeCheckpoint } from './random-model.js';
+import { integerWeights, openRandomModel, RANDOM_GEMMAS, RANDOM_MODELS, writeCheckpoint } from './random-model.js';
 
 const root = temporaryDirectory();
 
 for (const name of RANDOM_MODELS) {
   const model = await openRandomModel(name);
 
-  for (const dtype of ['F32', 'F16', 'BF16'] as const) {
+  // How weights lie in files is the same for every family: Gemma stands for all of them.
+  const isGemma = RANDOM_GEMMAS.some((gemma) => gemma === name);
+  for (const dtype of isGemma ? (['F32', 'F16', 'BF16'] as const) : (['F32', 'BF16'] as const)) {
     test(`${name} with ${dtype} weights: losses and all hooks equal transformers within 1e-4`, async () => {
       const checkpoint = await openCheckpoint(await writeCheckpoint(join(root, name, dtype), model, { dtype }));
       await matches(checkpoint, model);
@@ -31,7 +33,7 @@ for (const name of RANDOM_MODELS) {
     await matches(checkpoint, model, { tolerance, placement: { device: 'cpu', precision: 'float16' } });
   });
 
-  test(`${name}: a sharded checkpoint is the same model`, async () => {
+  test(`${name}: a sharded checkpoint is the same model`, { skip: !isGemma }, async () => {
     const checkpoint = await openCheckpoint(await writeCheckpoint(join(root, name, 'sharded'), model, { shards: 3 }));
     await matches(checkpoint, model);
   });
