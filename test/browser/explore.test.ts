@@ -375,14 +375,22 @@ test('a self-contained page shows its features from a file, without a server', {
   assert.deepEqual(problems, []);
 });
 
+/** Each view, and what is on it when it is whole. */
 const VIEWS = {
-  list: '#/list/gated?alive=1&max=0.1..',
-  feature: '#/feature/gated/1',
-  wrapped: '#/feature/gated/1?lines=wrapped',
-  text: '#/text/gated?text=a%20cat%20sat&at=1',
-  features: '#/compare?a=gated/1&b=topk-32/2',
-  SAEs: '#/compare?a=gated&b=topk-32',
-};
+  list: ['#/list/gated?alive=1&max=0.1..', '#list tbody tr'],
+  feature: ['#/feature/gated/1', '.bands.aligned'],
+  wrapped: ['#/feature/gated/1?lines=wrapped', '.bands.wrapped'],
+  text: ['#/text/gated?text=a%20cat%20sat&at=1', '.strip .t'],
+  features: ['#/compare?a=gated/1&b=topk-32/2', '.compare .bands'],
+  SAEs: ['#/compare?a=gated&b=topk-32', '.compare .scatter'],
+} as const;
+
+/** Opens a view and waits until all of it has come. */
+async function view(page: Page, url: string, [hash, whole]: readonly [string, string]): Promise<void> {
+  await page.goto(url + hash);
+  await page.locator(whole).first().waitFor();
+  await page.waitForFunction('document.querySelector(".waiting") === null');
+}
 
 for (const colorScheme of ['light', 'dark'] as const) {
   test(`no view shuts readers out, in the ${colorScheme} colours`, { skip }, async (t) => {
@@ -390,9 +398,8 @@ for (const colorScheme of ['light', 'dark'] as const) {
     const { page, problems } = await driven(t, url, { colorScheme });
     const paper = await page.evaluate('getComputedStyle(document.body).backgroundColor');
     assert.equal(paper, colorScheme === 'light' ? 'rgb(255, 255, 255)' : 'rgb(21, 23, 26)');
-    for (const [name, hash] of Object.entries(VIEWS)) {
-      await page.goto(url + hash);
-      await page.waitForLoadState('networkidle');
+    for (const [name, place] of Object.entries(VIEWS)) {
+      await view(page, url, place);
       await assertAccessible(page, `${name}, ${colorScheme}`);
     }
     await page.keyboard.press('?');
@@ -404,9 +411,8 @@ for (const colorScheme of ['light', 'dark'] as const) {
 test('a phone shows every view without scrolling sideways', { skip }, async (t) => {
   const { url } = await served(t);
   const { page } = await driven(t, url, { viewport: { width: 380, height: 800 }, hasTouch: true, isMobile: true });
-  for (const [name, hash] of Object.entries(VIEWS)) {
-    await page.goto(url + hash);
-    await page.waitForLoadState('networkidle');
+  for (const [name, place] of Object.entries(VIEWS)) {
+    await view(page, url, place);
     assert.ok((await overflowOf(page)) <= 0, name);
   }
   await page.goto(`${url}#/feature/gated/1`);
