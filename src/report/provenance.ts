@@ -1,7 +1,7 @@
-import { resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { flagsOf, type GivenCommand, recordName } from '../config/flags.js';
 import { isRecorded } from '../config/run-file.js';
-import { trainSchema } from '../config/stages.js';
+import { featuresSchema, trainSchema } from '../config/stages.js';
 import type { EvalRecord } from '../eval/record.js';
 import { architectureNamed } from '../sae/registry.js';
 import { trainingRecordOf } from '../sae/training-record.js';
@@ -74,6 +74,28 @@ export function commandsOf(entries: readonly Entry[], source: ReportSource): Com
   if (given === undefined) return { text: report, measure: false };
   const measure = inLines('sae-pipe eval', [...given.words, '--out', path(evaluation), '--overwrite']);
   return { text: `${inDirectory(given, measure)}\n${report}`, measure: true };
+}
+
+/**
+ * The commands that collect and show what the features of the SAEs respond to, on the text of the evaluation and in a
+ * folder next to it; null where the evaluation does not record its command.
+ */
+export function featuresCommands(entries: readonly Entry[], { evaluation, directory }: ReportSource): string | null {
+  const given = recorded(entries);
+  if (given === undefined) return null;
+  const known = new Set(flagsOf(featuresSchema).map(({ name }) => name));
+  let taken = false;
+  const words = given.words.filter((word) => {
+    const flag = /^--([a-z][a-z0-9-]*)/.exec(word);
+    if (flag) taken = known.has(flag[1]!.replace(/^no-/, ''));
+    return taken;
+  });
+  const same = directory === undefined || given.directory === directory;
+  const folder = join(dirname(same ? evaluation : resolve(directory, evaluation)), 'features');
+  const model = words.indexOf('--model');
+  const collect = inLines('sae-pipe features', [...words, '--out', folder]);
+  const show = ['sae-pipe explore', shellWord(folder), ...(model < 0 ? [] : ['--model', shellWord(words[model + 1]!)])];
+  return `${inDirectory(given, collect)}\n${show.join(' ')}`;
 }
 
 function inDirectory({ directory }: GivenCommand, command: string): string {

@@ -16,7 +16,14 @@ import { distinct, type Entry, entriesOf, families } from './entries.js';
 import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-ratio.js';
 import { counted, fixed, integer, percent } from './numbers-and-axes.js';
 import { absentFigure, captionedFigure, captionedTable, type Markup, type MarkupPart, markup, page } from './page.js';
-import { commandsOf, configurationSection, type ReportSource, sweepCommands, trainCommand } from './provenance.js';
+import {
+  commandsOf,
+  configurationSection,
+  featuresCommands,
+  type ReportSource,
+  sweepCommands,
+  trainCommand,
+} from './provenance.js';
 import {
   checkReference,
   type PublishedSae,
@@ -165,10 +172,16 @@ function commandsSection(entries: readonly Entry[], source: ReportSource): Marku
       ? null
       : markup`<p>What trained the SAEs and evaluated them: a sweep. The same command continues it where it was stopped; with another --out it makes all of it anew.</p>
 ${sweeps.map((command) => markup`<pre class="sweep">${command}</pre>\n`)}`;
+  const look = featuresCommands(entries, source);
+  const features =
+    look &&
+    markup`<p>What collects what each feature of these SAEs responds to, on the same text, and shows it in a browser.</p>
+<pre class="features">${look}</pre>
+`;
   return markup`<section id="commands"><h2>Commands</h2>
 <p>${how}${train}</p>
 <pre>${text}</pre>
-${sweep}</section>
+${features}${sweep}</section>
 `;
 }
 

@@ -2,7 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { commandWords } from '../../src/config/flags.js';
 import { evalSchema } from '../../src/config/stages.js';
-import { commandsOf, shellWord, sweepCommands, trainCommand, trainFlags } from '../../src/report/provenance.js';
+import {
+  commandsOf,
+  featuresCommands,
+  shellWord,
+  sweepCommands,
+  trainCommand,
+  trainFlags,
+} from '../../src/report/provenance.js';
 import { entries, evalRecord } from './sample.js';
 
 test('words are quoted where a shell would read them otherwise', () => {
@@ -34,6 +41,17 @@ test('a recorded command of eval is told whole, from its directory; other paths 
     commandsOf(all, { evaluation: '../e', out: 'o.html', directory: '/x/y' }).text,
     `${begin('/x/e')}sae-pipe report /x/e --out /x/y/o.html --overwrite`,
   );
+});
+
+test('features are collected by the flags of eval that features has, next to the evaluation', () => {
+  const words = ['--sae', 'a', '--sae=-b', '--model', 'm m', '--tokens', '50', '--mean-ablation', '--context', '128'];
+  const command = { directory: '/x', words };
+  const collect = (folder: string) =>
+    `cd /x\nsae-pipe features \\\n    --sae a \\\n    --sae=-b \\\n    --model 'm m' \\\n    --tokens 50 \\\n    --context 128 \\\n    --out ${folder}\nsae-pipe explore ${folder} --model 'm m'`;
+  const all = entries({ command });
+  assert.equal(featuresCommands(all, { evaluation: 'runs/eval', out: 'o', directory: '/x' }), collect('runs/features'));
+  assert.equal(featuresCommands(all, { evaluation: 'e', out: 'o', directory: '/y/z' }), collect('/y/z/features'));
+  assert.equal(featuresCommands(entries({}), { evaluation: 'e', out: 'o' }), null);
 });
 
 test('the words of a command are what is not its default', () => {

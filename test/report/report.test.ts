@@ -212,12 +212,13 @@ test('figures and tables name the stages, whose commands stand in full once; non
   const page = renderReport(saes, { source });
   assert.equal(elements(page, 'figcaption .made a[href="#commands"]').length, 3 + 7);
   const commands = elements(page, '#commands pre').map(({ textContent }) => textContent);
-  assert.equal(commands.length, 2);
+  assert.equal(commands.length, 3);
   assert.match(
     commands[0]!,
     /sae-pipe eval \\\n {4}--sae runs\/s .*\nsae-pipe report 'runs\/my eval' --out page\.html/s,
   );
-  assert.match(commands[1]!, /sae-pipe sweep \\\n {4}--config a\.yaml/);
+  assert.match(commands[1]!, /sae-pipe features \\\n {4}--sae runs\/s .*\nsae-pipe explore runs\/features/s);
+  assert.match(commands[2]!, /sae-pipe sweep \\\n {4}--config a\.yaml/);
   for (const text of [page, renderReport(fullSweep(), { source }), renderReport(fullSweep())]) {
     for (const { textContent } of elements(text, 'code, #commands pre, pre.training, .made')) {
       assert.doesNotMatch(textContent, /…/);
