@@ -13,6 +13,8 @@ out=docs/results/$name
 mkdir -p "$out"
 rm -rf "$out/eval"
 cp -r "runs/$name/eval" "runs/$name/report.html" "$out/"
+# Recorded commands begin in the directory that they were given in; what is published names none of this machine.
+sed -i "s#$PWD#/sae-pipe#g" "$out/report.html" "$out/eval/eval.json"
 node scripts/results-table.mjs "runs/$name/eval/eval.json" > "$out/table.md"
 for figure in pareto shrinkage; do
   node bin/sae-pipe.js figure $figure --evaluation "runs/$name/eval" --out "$out/$figure.svg" --overwrite
