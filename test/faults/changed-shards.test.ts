@@ -46,7 +46,7 @@ const CHANGES: Record<string, Change> = {
   truncated: {
     change: (store) => truncateSync(join(store, OTHER), 60_000),
     code: 'activations/shard-size',
-    names: /shard-00003\.arrow .*60000.*99714/,
+    names: /shard-00003\.arrow .*60000.*99802/,
   },
   gone: {
     change: (store) => rmSync(join(store, OTHER)),

@@ -197,7 +197,7 @@ test('a document of 56 MB is read as far as it is needed, within the memory that
   writeFileSync(corpus, 'Gentlemen of the Senate, the state of the Union is strong.\n'.repeat(950_000));
   const harvest = [...model, '--corpus', corpus, '--hook', HOOK, '--context', '64'];
   const ended = await signalled(
-    ['harvest', ...harvest, '--tokens', '100000000', '--out', at('large')],
+    ['harvest', ...harvest, '--tokens', '50000000', '--out', at('large')],
     'SIGTERM',
     (stderr) => /"label":"counting tokens","done":[1-9]/.test(stderr),
   );

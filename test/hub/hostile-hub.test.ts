@@ -100,7 +100,7 @@ test('a stop is heard while the hub does not answer', async (t) => {
 
 test('a model that is not supported is named with its architecture, before its weights are fetched', async (t) => {
   const files = tinyFiles();
-  const config = { model_type: 'gpt_neox', architectures: ['GPTNeoXForCausalLM'] };
+  const config = { model_type: 'mamba', architectures: ['MambaForCausalLM'] };
   files.set('config.json', Buffer.from(JSON.stringify(config)));
   // Without safetensors, too: what it is, is the better reason.
   for (const weights of [true, false]) {
@@ -110,7 +110,7 @@ test('a model that is not supported is named with its architecture, before its w
       () => fetch({}, {}, silent, { signal: undefined }, parseModelConfig),
       'lm/unsupported-model',
       MODEL,
-      '"gpt_neox" (GPTNeoXForCausalLM)',
+      '"mamba" (MambaForCausalLM)',
     );
     assert.ok(!hub.seen.some(({ server }) => server === 'cdn'));
     assert.ok(!existsSync(cache));
