@@ -4,7 +4,7 @@ import { type Hook, hookAt } from '../lm/hooks.js';
 import type { Placement } from '../lm/model-writer.js';
 import { blockParameters, contextsAtOnce } from '../lm/pass.js';
 import { GraphBuilder } from '../onnx/graph.js';
-import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
+import { onnxRuntime, openSession, type Session, type SessionOptions } from '../onnx/session.js';
 import { evaluationPositions } from './splice-pass.js';
 
 /**
@@ -17,7 +17,7 @@ export class SiteMean {
   private readonly sum: Float64Array;
 
   private constructor(
-    private readonly session: Awaited<ReturnType<typeof openSession>>,
+    private readonly session: Session,
     private readonly vocabulary: number,
     private readonly passContexts: number,
     width: number,

@@ -4,7 +4,7 @@ import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
 import type { Placement, Precision } from '../lm/model-writer.js';
 import { choosePrecision, firstHookNotFinite, notFiniteRemedy } from '../lm/pass.js';
-import { openSession, type SessionOptions } from '../onnx/session.js';
+import { openSession, type Session, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
 import { metricsOf, type SpliceMetrics } from './metrics.js';
 import { SiteMean } from './site-mean.js';
@@ -52,7 +52,8 @@ export async function openSpliceIn(
   const { vocabulary } = checkpoint.config;
   const variants = variantsOf(saes.length, meanAblation);
   const graph = spliceGraph(checkpoint, hook, saes, context, placement, { meanAblation, inputs });
-  const session = await openSession(graph, options);
+  // Not next to the session that takes the mean, which holds some of the same weights.
+  let session: Session | undefined;
   const site = newSiteSums(context, first);
   const sums = saes.map(({ dOut, dSae }) => newSaeSums(dOut, dSae, context, first));
   const about = { layer: hook.layer, variants: variants.count, saes, context, device: options.device };
@@ -98,9 +99,11 @@ export async function openSpliceIn(
    */
   const add = async (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
     const about = centre ?? (await takeCentre());
+    session ??= await openSession(graph, options);
+    const opened = session;
     const settings = { leftOut, vocabulary, chunkRows: chunkRows(vocabulary, variants.count), centre: about };
     return passes(batch, limit, passed, async (part, left) => {
-      const pass = await runPass(session, part, { ...settings, limit: left });
+      const pass = await runPass(opened, part, { ...settings, limit: left });
       if (!pass) return 0;
       const before = site.byContext.tokens.length;
       addPass(pass, openContexts(pass, { context, first }, site, sums), variants, site, sums);
@@ -125,7 +128,7 @@ export async function openSpliceIn(
     },
     release: async () => {
       await siteMean?.release();
-      await session.release();
+      await session?.release();
     },
   };
 }

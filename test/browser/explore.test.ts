@@ -78,7 +78,7 @@ test('a list is sorted, filtered, searched and turned over, and its address lead
   await page.locator('th[aria-sort=descending]', { hasText: 'Max' }).waitFor();
   assert.deepEqual(await features(page), inOrder('max').slice(0, 50));
   await page.getByRole('link', { name: 'Next page' }).click();
-  await page.waitForFunction('document.querySelector(".pager").textContent.includes("51–100")');
+  await page.locator('.pager', { hasText: '51–100' }).waitFor();
   assert.deepEqual(await features(page), inOrder('max').slice(50, 100));
   await page.getByLabel('Activity').selectOption('fires');
   const alive = STORED.filter(({ max }) => max > 0);
@@ -389,7 +389,7 @@ const VIEWS = {
 async function view(page: Page, url: string, [hash, whole]: readonly [string, string]): Promise<void> {
   await page.goto(url + hash);
   await page.locator(whole).first().waitFor();
-  await page.waitForFunction('document.querySelector(".waiting") === null');
+  await page.locator('.waiting').first().waitFor({ state: 'detached' });
 }
 
 for (const colorScheme of ['light', 'dark'] as const) {

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import type { ExploreIndex } from '../../src/explore/api.js';
 import { writeSampleFolder } from '../explore/sample-folder.js';
+import { ask } from '../http/request.js';
 import { temporaryDirectory } from '../temporary.js';
-import { ask } from '../watch/request.js';
 import { logged, refused, refusedUsage } from './refused.js';
 import { run, sleep, start } from './run-program.js';
 

@@ -1,48 +1,25 @@
 import assert from 'node:assert/strict';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { TextReply } from '../../src/explore/api.js';
 import { exploreFolder } from '../../src/explore/explorer.js';
 import { serveFeatures, type TextTrial } from '../../src/explore/site.js';
 import { silent } from '../../src/progress/progress.js';
 import { Generator } from '../../src/random/generator.js';
+import { ask } from '../http/request.js';
+import { answerTo, HASTY, openSocket } from '../http/sockets.js';
 import { temporaryDirectory } from '../temporary.js';
-import { ask } from '../watch/request.js';
 import { writeSampleFolder } from './sample-folder.js';
-
-const LIMITS = {
-  ...{ maxHeaderSize: 8192, headersTimeout: 300, requestTimeout: 300, keepAliveTimeout: 300 },
-  ...{ connectionsCheckingInterval: 50, idle: 300, answer: 30_000, connections: 16, waiting: 4 },
-};
 
 async function served(t: TestContext, trial: TextTrial | null = null) {
   const directory = temporaryDirectory(t);
   await writeSampleFolder(directory, { features: 100, top: 2, perBand: 1 });
   const explorer = await exploreFolder(directory, silent);
   const files = new Map([['index.html', { body: Buffer.from('page'), type: 'text/html' }]]);
-  const server = await serveFeatures({ explorer, files, readOnly: null, trial }, "default-src 'none'", 0, LIMITS);
+  const server = await serveFeatures({ explorer, files, readOnly: null, trial }, "default-src 'none'", 0, HASTY);
   t.after(() => server.close());
   const { host, port } = new URL(server.url);
   return { url: server.url, host, port: Number(port) };
-}
-
-function open(port: number, t: TestContext): Promise<Socket> {
-  const socket = connect(port, '127.0.0.1');
-  socket.on('error', () => {});
-  t.after(() => socket.destroy());
-  return new Promise((resolve) => socket.once('connect', () => resolve(socket)));
-}
-
-async function answerTo(port: number, t: TestContext, bytes: Uint8Array | string): Promise<string> {
-  const socket = await open(port, t);
-  let text = '';
-  socket.setEncoding('latin1').on('data', (data) => {
-    text += data;
-  });
-  const closed = new Promise((resolve) => socket.once('close', resolve));
-  socket.end(bytes);
-  await closed;
-  return text;
 }
 
 const isServed = async (url: string) => assert.equal((await ask(url, '/data/index.json')).status, 200);
@@ -83,7 +60,7 @@ test('bodies that come slowly, not at all, or are cut short do not keep their pl
   const { url, host, port } = await served(t);
   const head = `POST /api/labels HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n`;
   const sockets: Socket[] = [];
-  for (let i = 0; i < LIMITS.connections; i++) sockets.push(await open(port, t));
+  for (let i = 0; i < HASTY.connections; i++) sockets.push(await openSocket(port, t));
   const closed = sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve)));
   for (const socket of sockets) socket.resume().write(head);
   for (const socket of sockets.slice(12)) socket.end('{"sae"');
@@ -106,7 +83,7 @@ test('an answer may take longer than a connection may be idle', async (t) => {
   const headers = { 'Content-Type': 'application/json' };
   const asked = ask(url, '/api/text', { method: 'POST', headers, body: '{"text":"a"}' });
   // Other requests are served meanwhile, for longer than any connection may be idle.
-  for (const end = performance.now() + 3 * LIMITS.idle; performance.now() < end; ) {
+  for (const end = performance.now() + 3 * HASTY.idle; performance.now() < end; ) {
     assert.equal(JSON.parse((await ask(url, '/api/status')).body).model, 'opening');
   }
   answer!({ tokens: ['a'], counted: [true], cut: false, saes: [], heat: null });

@@ -4,8 +4,8 @@ import type { ExploreIndex, FeatureLabel, FeatureList, FeaturePage, FeatureScatt
 import { exploreFolder } from '../../src/explore/explorer.js';
 import { type SiteParts, serveFeatures } from '../../src/explore/site.js';
 import { silent } from '../../src/progress/progress.js';
+import { ask } from '../http/request.js';
 import { temporaryDirectory } from '../temporary.js';
-import { ask } from '../watch/request.js';
 import { sampleExamples, sampleFeature, writeSampleFolder } from './sample-folder.js';
 
 const WORDS = ['<bos>', ' the', ' cat', '<b>bold</b>', '<script>alert(1)</script>', ' "sat"', ' on', '\n'];

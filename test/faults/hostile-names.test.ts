@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { parseHTML } from 'linkedom';
 import { start } from '../cli/run-program.js';
+import { ask } from '../http/request.js';
 import { temporaryDirectory } from '../temporary.js';
-import { ask } from '../watch/request.js';
 import { HOOK, succeeds, trainWords } from './commands.js';
 
 const root = temporaryDirectory();

@@ -43,7 +43,7 @@ const N = 20;
 
 for (const architecture of trainable) {
   test(`${architecture}: in raw coordinates it computes what it computed in others`, async () => {
-    const trained = randomSae(architecture, d, N, 3, architecture === 'batchtopk' ? {} : {});
+    const trained = randomSae(architecture, d, N, 3);
     const raw = inRawCoordinates(trained, factors);
     const x = randomInputs(50 * d, 8);
     const z = x.map((value, k) => value * factors.input[k % d]!);

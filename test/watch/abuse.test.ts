@@ -6,42 +6,18 @@ import { Generator } from '../../src/random/generator.js';
 import { LiveView } from '../../src/watch/live-view.js';
 import { serve } from '../../src/watch/watch.js';
 import { WatchedRuns } from '../../src/watch/watched-runs.js';
+import { ask } from '../http/request.js';
+import { answerTo, HASTY, openSocket } from '../http/sockets.js';
 import { temporaryDirectory } from '../temporary.js';
-import { ask } from './request.js';
 import { runIn } from './runs.js';
 
-const LIMITS = {
-  ...{ maxHeaderSize: 8192, headersTimeout: 300, requestTimeout: 300, keepAliveTimeout: 300 },
-  ...{ connectionsCheckingInterval: 50, idle: 500, answer: 30_000, connections: 16, waiting: 4 },
-};
-
-async function served(t: TestContext, limits?: typeof LIMITS) {
+async function served(t: TestContext, limits?: typeof HASTY) {
   const root = temporaryDirectory(t);
   runIn(root, 'run', 20);
   const server = await serve(new LiveView(new WatchedRuns(root), root), 'runs', 0, limits);
   t.after(() => server.close());
   const { host, port } = new URL(server.url);
   return { url: server.url, host, port: Number(port) };
-}
-
-function open(port: number, t: TestContext): Promise<Socket> {
-  const socket = connect(port, '127.0.0.1');
-  socket.on('error', () => {});
-  t.after(() => socket.destroy());
-  return new Promise((resolve) => socket.once('connect', () => resolve(socket)));
-}
-
-/** What the server answers to these bytes before it closes the connection. */
-async function answerTo(port: number, t: TestContext, bytes: Uint8Array | string): Promise<string> {
-  const socket = await open(port, t);
-  let text = '';
-  socket.setEncoding('latin1').on('data', (data) => {
-    text += data;
-  });
-  const closed = new Promise((resolve) => socket.once('close', resolve));
-  socket.end(bytes);
-  await closed;
-  return text;
 }
 
 const isServed = async (url: string) => assert.equal((await ask(url, '/')).status, 200);
@@ -113,9 +89,9 @@ test('garbage of any kind is answered with an error or nothing, and the page is 
 });
 
 test('clients that send slowly, nothing at all, or do not read are closed, and others are served', async (t) => {
-  const { url, host, port } = await served(t, LIMITS);
+  const { url, host, port } = await served(t, HASTY);
   const sockets: Socket[] = [];
-  for (let i = 0; i < LIMITS.connections; i++) sockets.push(await open(port, t));
+  for (let i = 0; i < HASTY.connections; i++) sockets.push(await openSocket(port, t));
   const closed = sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve)));
   const drip = setInterval(() => {
     for (const socket of sockets.slice(0, 8)) socket.write('X: y\r\n');
@@ -137,9 +113,9 @@ test('clients that send slowly, nothing at all, or do not read are closed, and o
 });
 
 test('clients that ask for much and read none of it do not keep their places', async (t) => {
-  const { url, host, port } = await served(t, LIMITS);
-  for (let i = 0; i < LIMITS.connections; i++) {
-    const socket = await open(port, t);
+  const { url, host, port } = await served(t, HASTY);
+  for (let i = 0; i < HASTY.connections; i++) {
+    const socket = await openSocket(port, t);
     socket.pause();
     socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`.repeat(500));
   }
@@ -154,7 +130,7 @@ test('clients that ask for much and read none of it do not keep their places', a
 test('more requests than a client may leave unanswered end its connection, and few are answered in order', async (t) => {
   const { url, host, port } = await served(t);
   const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: ${host}\r\n${more}\r\n`;
-  const few = await open(port, t);
+  const few = await openSocket(port, t);
   let text = '';
   few.setEncoding('utf8').on('data', (data) => {
     text += data;
@@ -166,7 +142,7 @@ test('more requests than a client may leave unanswered end its connection, and f
     [...text.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => status),
     ['200', '404', '200'],
   );
-  const many = await open(port, t);
+  const many = await openSocket(port, t);
   const ended = new Promise((resolve) => many.once('close', resolve));
   many.resume().write(get('/').repeat(1400));
   await ended;
@@ -184,7 +160,7 @@ test('requests that nobody reads the answers of do not make copies of the page',
   await ask(server.url, '/');
   const before = memory();
   for (let i = 0; i < 32; i++) {
-    const socket = await open(Number(port), t);
+    const socket = await openSocket(Number(port), t);
     socket.pause();
     socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`.repeat(8));
   }
@@ -197,10 +173,10 @@ test('requests that nobody reads the answers of do not make copies of the page',
 test('a client that takes its answer drop by drop is closed', async (t) => {
   const root = temporaryDirectory(t);
   const view = { current: async () => ({ html: 'x'.repeat(50_000_000), tag: '"1"' }) } as unknown as LiveView;
-  const server = await serve(view, root, 0, { ...LIMITS, answer: 300 });
+  const server = await serve(view, root, 0, { ...HASTY, answer: 300 });
   t.after(() => server.close());
   const { host, port } = new URL(server.url);
-  const socket = await open(Number(port), t);
+  const socket = await openSocket(Number(port), t);
   const closed = new Promise((resolve) => socket.once('close', resolve));
   socket.pause();
   socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`);

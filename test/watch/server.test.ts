@@ -8,9 +8,9 @@ import { LiveView } from '../../src/watch/live-view.js';
 import { serve } from '../../src/watch/watch.js';
 import { WatchedRuns } from '../../src/watch/watched-runs.js';
 import { refuses } from '../config/refuses.js';
+import { ask } from '../http/request.js';
 import { curve, occurrences } from '../report/sample.js';
 import { temporaryDirectory } from '../temporary.js';
-import { ask } from './request.js';
 import { append, begin, finish, runIn, textOf } from './runs.js';
 
 /** A server on a directory with one run, whose clock can be moved so that new runs are looked for. */
