@@ -33,7 +33,9 @@ for (const name of RANDOM_MODELS) {
     await matches(checkpoint, model, { tolerance, placement: { device: 'cpu', precision: 'float16' } });
   });
 
-  test(`${name}: a sharded checkpoint is the same model`, { skip: !isGemma }, async () => {
+  // How files are found does not depend on the family.
+  if (!isGemma) continue;
+  test(`${name}: a sharded checkpoint is the same model`, async () => {
     const checkpoint = await openCheckpoint(await writeCheckpoint(join(root, name, 'sharded'), model, { shards: 3 }));
     await matches(checkpoint, model);
   });
