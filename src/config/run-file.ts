@@ -104,6 +104,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   checkpointEvery: 'circumstance',
   keepCheckpoints: 'circumstance',
   discardState: 'circumstance',
+  logDir: 'circumstance',
 
   out: 'command',
   overwrite: 'command',

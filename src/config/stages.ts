@@ -70,6 +70,13 @@ const context = positive
   .optional()
   .describe("tokens per context, BOS included [default: 1024, or the model's longest]");
 
+/** Of train, sweep and eval. */
+const logDir = directory
+  .optional()
+  .describe(
+    'directory for TensorBoard event files, which TensorBoard, and `wandb sync`, read without a network [default: none]',
+  );
+
 const precision = z
   .enum(precisions)
   .default('auto')
@@ -283,6 +290,7 @@ export const trainSchema = z.object({
     .default('10min')
     .describe('time between checkpoints, in steps (1000) or minutes (10min); 0: only when interrupted'),
   keepCheckpoints: positive.default(2).describe('checkpoints kept, the newest ones'),
+  logDir,
   discardState: z
     .boolean()
     .default(false)
@@ -363,6 +371,7 @@ export const sweepSchema = z.object({
   activations: directory
     .optional()
     .describe('directory with one store per hook (harvest output) [default: OUT/activations, harvested first]'),
+  logDir: logDir.describe('directory for TensorBoard event files, a directory below it for each SAE [default: none]'),
   strict: z
     .boolean()
     .default(false)
@@ -397,6 +406,9 @@ export const evalSchema = z.object({
   device,
   precision,
   threads,
+  logDir: logDir.describe(
+    'directory for TensorBoard event files; with several --sae, a directory below it for each [default: none]',
+  ),
   out: directory.describe('directory for eval.json'),
   overwrite,
   takeOver,

@@ -25,8 +25,10 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { openSae } from '../sae/saelens.js';
 import { trainingRecordOf } from '../sae/training-record.js';
+import { checkLogDirectory } from '../tensorboard/event-log.js';
 import { type Candidate, excludedTokens, openCandidate, sharedBos, sharedContext } from './candidates.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
+import { logDirectories, logEvaluation } from './log-evaluation.js';
 import type { SpliceMetrics } from './metrics.js';
 import {
   type DecoderMaxCosine,
@@ -95,6 +97,21 @@ export async function evaluateOnce(
   progress: Progress,
   stop: StopRequest,
   anew = config.overwrite,
+  trainedBy?: TrainingCommand | null,
+): Promise<readonly EvalRecord[]> {
+  const { logDir, out } = config;
+  const logs = logDir === undefined ? [] : logDirectories(logDir, config.sae);
+  for (const log of logs) await checkLogDirectory(log, out);
+  const records = await recordsOnce(config, progress, stop, anew, trainedBy);
+  if (logs.length > 0) await logEvaluation(records, logs, config, (line) => progress.say(line));
+  return records;
+}
+
+async function recordsOnce(
+  config: EvalConfig,
+  progress: Progress,
+  stop: StopRequest,
+  anew: boolean,
   trainedBy?: TrainingCommand | null,
 ): Promise<readonly EvalRecord[]> {
   const before = anew ? undefined : await recordsIn(config, progress);

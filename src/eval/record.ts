@@ -10,6 +10,7 @@ import { Unconfirmed } from '../disk/refused.js';
 import { Refusal } from '../errors/refusal.js';
 import { copiedCurve, METRICS_FILE, type MetricsRecord, RANGE, readCurve } from '../sae/training-curve.js';
 import { trainingRecordOf } from '../sae/training-record.js';
+import { isEventFile } from '../tensorboard/event-log.js';
 
 /** A number that something may measure. */
 const measurable = z
@@ -231,7 +232,8 @@ export const NOTHING_WRITTEN =
 const curveFile = (i: number) => `training-${i}.jsonl`;
 
 /** Is this a name that an evaluation's directory holds? */
-export const isEvaluationFile = (name: string) => name === EVAL_FILE || /^training-\d+\.jsonl$/.test(name);
+export const isEvaluationFile = (name: string) =>
+  name === EVAL_FILE || /^training-\d+\.jsonl$/.test(name) || isEventFile(name);
 
 /**
  * Writes eval.json into an empty directory, the curves of the SAEs' training next to it, where they have one. Where that

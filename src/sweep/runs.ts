@@ -22,7 +22,7 @@ export interface SweepRun {
 /** Flags that every run's name tells, in its order. */
 const NAMED = ['arch', 'd-sae', 'l1', 'l0', 'seed'];
 /** Flags that the sweep itself sets. */
-const OWN = ['activations', 'target', 'out', 'overwrite', 'resume', 'take-over'];
+const OWN = ['activations', 'target', 'out', 'overwrite', 'resume', 'take-over', 'log-dir'];
 
 /** One thread: on several cores several SAEs are trained at a time. No state: it takes twice as much disk as the SAEs. */
 const DEFAULTS = { threads: 1, 'discard-state': true };
@@ -83,11 +83,14 @@ export function sweepRuns(
           'sweep/value-twice',
         );
       }
+      if (loaded.logDir !== undefined) throw setsItself('log-dir');
       // Before anything is harvested.
       checkTarget(loaded);
       checkCoordinates(loaded);
       checkResampleSteps(loaded);
-      runs.push({ name, config: { ...loaded, out: join(config.out, 'saes', name), resume: true, takeOver } });
+      const logDir = config.logDir === undefined ? undefined : join(config.logDir, name);
+      const out = join(config.out, 'saes', name);
+      runs.push({ name, config: { ...loaded, out, logDir, resume: true, takeOver } });
     }
   }
   if (runs.length === 0) {
@@ -140,7 +143,9 @@ function checkFlag(name: string): void {
 function setsItself(name: string): UsageRefusal {
   return new UsageRefusal(
     `A sweep sets ${name} of each run itself.`,
-    name === 'target' ? 'Name the hook of the target with hook-out.' : 'Leave it out.',
+    name === 'target'
+      ? 'Name the hook of the target with hook-out.'
+      : `Leave it out${name === 'log-dir' ? ' of the train section, and give it to the sweep' : ''}.`,
     'sweep/flag-of-runs',
   );
 }

@@ -8,11 +8,13 @@ import { openCorpus } from '../corpus/documents.js';
 import { asOwner } from '../disk/output-directory.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { evaluateOnce } from '../eval/evaluate.js';
+import { logEvaluation } from '../eval/log-evaluation.js';
 import type { EvalRecord } from '../eval/record.js';
 import { harvest } from '../harvest/harvest.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { writeReport } from '../report/report.js';
 import { stepsOf } from '../train/run-settings.js';
+import { checkTracking } from '../train/tracking.js';
 import { type SweepRun, sweepHooks, sweepRuns } from './runs.js';
 import { type Outcome, trainRuns } from './train-runs.js';
 
@@ -59,6 +61,7 @@ async function stages(
   const stores = config.activations ?? join(config.out, 'activations');
   const { hooks, known, runs: groups } = await sweepHooks(config, file, stop);
   const runs = sweepRuns({ ...config, runs: groups }, hooks, stores, file, known);
+  for (const run of runs) await checkTracking(run.config);
   // What would stop the evaluation stops the sweep here, before hours of training.
   if (has('eval')) {
     await checkEvaluation(evaluationConfig(config, file!, [config.out]));
@@ -97,6 +100,8 @@ async function stages(
     const trained = outcomes.some(({ state }) => state !== 'finished before');
     const wanted = evaluationConfig(config, file!, whole);
     result.records = await evaluateOnce(wanted, progress, stop, trained, sweepCommand(config, file!));
+    const logs = runs.flatMap((run) => (made.has(run) && run.config.logDir ? [run.config.logDir] : []));
+    if (logs.length > 0) await logEvaluation(result.records, logs, wanted, (line) => progress.say(line));
     result.report = await writeReport(loadConfig('report', pageOf(config), has('report') ? file : undefined));
   }
   const failed = outcomes.flatMap(({ run, state }) =>

@@ -11,6 +11,7 @@ import type { Parameters } from '../sae/sae.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import type { TrainingRecord, WrittenRecord } from '../sae/training-record.js';
 import { Coordinates } from './coordinates.js';
+import { DENSITY_ENTRIES } from './density.js';
 import type { Engine, EngineSettings } from './engines/engine.js';
 import {
   checkMemory,
@@ -204,6 +205,8 @@ export function trainingMemory(
     checkpoints: STATES * stateBytes(settings),
     // Resampling has the state that it changes and the SAE as it stands, and one array's parts on their way back.
     resampling: looked + losses + (resamples ? 2 * stateBytes(settings) : 0),
+    // The SAE as it stands, and its features on a few rows.
+    ...(config.logDir !== undefined && { tracking: stateBytes(settings) + 4 * 4 * DENSITY_ENTRIES }),
     rows: held + (BATCHES + (config.normalize === 'per-dimension' ? 1 : 0)) * 4 * batch * width,
     program: PROGRAM_MEMORY + THREAD_MEMORY * threadsOf(engine, settings),
   };

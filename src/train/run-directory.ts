@@ -9,13 +9,14 @@ import type { Sizes } from '../sae/sae.js';
 import { CFG_FILE, openSae, WEIGHTS_FILE } from '../sae/saelens.js';
 import { METRICS_FILE } from '../sae/training-curve.js';
 import { type TrainingRecord, trainingRecordOf } from '../sae/training-record.js';
+import { isEventFile } from '../tensorboard/event-log.js';
 import { endCurve } from './metrics-log.js';
 import { hasCheckpointBeyond, isCheckpoint, removeCheckpoints } from './training-checkpoint.js';
 
 const FILES = [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE];
 
 /** Is this a name that a run's directory may hold? */
-const isRunFile = (name: string) => FILES.includes(name) || isCheckpoint(name);
+const isRunFile = (name: string) => FILES.includes(name) || isCheckpoint(name) || isEventFile(name);
 
 /** What a run's directory may hold, and how it is claimed. */
 export function claimOptions(config: TrainConfig, say?: (line: string) => void): ClaimOptions {

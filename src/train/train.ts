@@ -11,6 +11,7 @@ import { l0AndVariance } from './metrics-log.js';
 import { finishedIn, kept, stateNotKept } from './run-directory.js';
 import { checkCoordinates, checkTarget, continuedCourse, recordedSource } from './run-settings.js';
 import { checkResampleSteps } from './schedule.js';
+import { checkTracking } from './tracking.js';
 import { Trainer } from './trainer.js';
 import { reportVerdict } from './verdict.js';
 
@@ -24,6 +25,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
   checkResampleSteps(config);
   checkTarget(config);
   checkCoordinates(config);
+  await checkTracking(config);
   if (await finishedAlone(config)) return judged(config, progress);
   const source = await openSource(config, progress, stop);
   let trainer: Trainer | undefined;

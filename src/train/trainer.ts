@@ -15,7 +15,7 @@ import type { MetricsLine } from '../sae/training-curve.js';
 import { inRawCoordinates } from './coordinates.js';
 import { type Engine, sizesOf, type TrainerState } from './engines/engine.js';
 import { openEngine } from './engines/open.js';
-import { isTrained, stateShapes } from './engines/state.js';
+import { isTrained, saeOf, stateShapes } from './engines/state.js';
 import type { MetricsLog } from './metrics-log.js';
 import { checkLoss, type FailedStep, findBroken, refusalOfBroken } from './not-finite.js';
 import { type Feed, type OpenRun, openRun, type Run, type Say, trainingMemory } from './open-run.js';
@@ -23,6 +23,7 @@ import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
 import { claimOptions, kept, tidyFinished } from './run-directory.js';
 import { metadata } from './run-settings.js';
 import type { TargetL0 } from './target-l0.js';
+import { Tracking } from './tracking.js';
 import { CheckpointClock, newestCheckpoint, writeCheckpoint } from './training-checkpoint.js';
 
 /**
@@ -43,6 +44,8 @@ export class Trainer {
   private constructor(
     { run, engine, log, curve, resampledAt, adjusted }: OpenRun,
     private readonly lock: DirectoryLock,
+    /** Points for TensorBoard, where they are asked for. */
+    private readonly tracking: Tracking | undefined,
   ) {
     this.adjusted = adjusted;
     [this.run, this.engine, this.log, this.curve, this.resampledAt] = [run, engine, log, curve, resampledAt];
@@ -64,14 +67,30 @@ export class Trainer {
     open = openEngine,
   ): Promise<Trainer | undefined> {
     const lock = await lockOutputDirectory(config.out, claimOptions(config, say));
+    let tracking: Tracking | undefined;
     let trainer: Trainer | undefined;
     try {
       if (config.recipe) say(recipeSentence(config.recipe));
+      tracking = await Tracking.claim(config, say);
       const opened = await openRun(config, feed, say, stop, open);
-      trainer = opened && new Trainer(opened, lock);
-      return trainer;
+      trainer = opened && new Trainer(opened, lock, tracking);
     } finally {
-      if (!trainer) await lock.release();
+      if (!trainer) {
+        await tracking?.close();
+        await lock.release();
+      }
+    }
+    if (trainer) await trainer.track(config);
+    return trainer;
+  }
+
+  /** Begins the points for TensorBoard; where they cannot be written, the run is closed. */
+  private async track(config: TrainConfig): Promise<void> {
+    try {
+      await this.tracking?.begin(config, this.steps);
+    } catch (error) {
+      await this.close();
+      throw error;
     }
   }
 
@@ -130,9 +149,13 @@ export class Trainer {
     this.log.add(metrics);
     if (config.resampleAt.includes(this.steps)) await this.resample(at.l1);
     if (this.steps % config.logEvery === 0 || this.steps === plan.steps) {
-      await this.curve.append(this.log.line(this.steps, metrics, at.lr, this.adjusted && at.l1));
+      const line = this.log.line(this.steps, metrics, at.lr, this.adjusted && at.l1);
+      await this.curve.append(line);
+      await this.tracking?.line(line);
     }
-    if (this.clock.due(this.steps)) await this.save();
+    const due = this.clock.due(this.steps);
+    if (due) await this.save();
+    if (this.tracking && (due || this.steps === plan.steps)) await this.trackDensity(this.tracking, batch);
   }
 
   /**
@@ -146,6 +169,7 @@ export class Trainer {
     const state = await this.state();
     // First: a curve that ends before its checkpoint would have a gap for ever.
     await this.curve.sync();
+    await this.tracking?.sync();
     await writeCheckpoint(
       config.out,
       {
@@ -175,6 +199,7 @@ export class Trainer {
     Object.assign(sae.parameters, frozen);
     this.checkState(new Map(Object.entries(sae.parameters)), await this.failedStep());
     await this.curve.sync();
+    await this.tracking?.sync();
     if (!config.discardState && this.clock.lastStep !== this.steps) await this.save();
     await requireStillOwner(config.out);
     // Of a run that was trained further: its cfg.json must not stand beside the new weights.
@@ -187,11 +212,18 @@ export class Trainer {
 
   async close(): Promise<void> {
     try {
+      await this.tracking?.close();
       await this.curve.close();
       await this.engine.close();
     } finally {
       await this.lock.release();
     }
+  }
+
+  private async trackDensity(tracking: Tracking, batch: Batch): Promise<void> {
+    const { coordinates, settings } = this.run;
+    const sae = saeOf(settings, await this.engine.state());
+    await tracking.density(this.steps, { sae, batch: coordinates?.batch(batch) ?? batch, settings });
   }
 
   /** The engine's state, which is finite. */

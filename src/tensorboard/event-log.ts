@@ -1,0 +1,169 @@
+import { type FileHandle, open, readdir, rm, stat, truncate } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import { makeDirectory, sync } from '../disk/durable.js';
+import { requireStillOwner } from '../disk/lock.js';
+import { checkWritable } from '../disk/output-directory.js';
+import { refusedWrite } from '../disk/refused.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { type EventPoint, readEvent, sessionEvent, summaryEvent, versionEvent } from './event.js';
+import { framed, recordsOfFile } from './record-file.js';
+
+/** Who writes: points of training and of evaluation may be in one directory, each in files of its own. */
+export type EventKind = 'train' | 'eval';
+
+/** TensorBoard takes files by `tfevents` in their names, and reads them in the order of the names. */
+const OURS = /^events\.out\.tfevents\.(\d{10})\.sae-pipe\.(train|eval)\.(\d+)$/;
+
+/** Is this a name that an event log writes? */
+export const isEventFile = (name: string): boolean => OURS.test(name);
+
+/** Names of the event files of one kind, the first first. */
+async function eventFiles(directory: string, kind: EventKind): Promise<string[]> {
+  const names = await readdir(directory).catch((): string[] => []);
+  return names.filter((name) => OURS.exec(name)?.[2] === kind).sort();
+}
+
+/**
+ * Refuses a --log-dir that cannot be written, or in which a directory of another result would be hidden.
+ *
+ * @param out of the command
+ */
+export async function checkLogDirectory(logDir: string, out: string): Promise<void> {
+  const below = relative(resolve(out), resolve(logDir));
+  if (below !== '' && !below.startsWith('..')) {
+    throw new UsageRefusal(
+      `--log-dir ${logDir} lies inside --out ${out}.`,
+      `Give --log-dir ${out}, or a directory elsewhere.`,
+      'tensorboard/log-dir-in-out',
+    );
+  }
+  await checkWritable(logDir);
+}
+
+/** What a run's event files are known by: where its --out lies, seen from them, so that both may be moved. */
+const ownerOf = (logDir: string, out: string) => relative(resolve(logDir), resolve(out)) || '.';
+
+/**
+ * Refuses event files of another run, or of this one where it is begun anew without --overwrite. Changes nothing.
+ *
+ * @param kept may the run's own files stay or be replaced?
+ */
+export async function checkEventFiles(logDir: string, kind: EventKind, out: string, kept: boolean): Promise<void> {
+  const [first] = await eventFiles(logDir, kind);
+  if (first === undefined) return;
+  const owner = await noteOf(join(logDir, first));
+  if (kept && (owner === undefined || owner === ownerOf(logDir, out))) return;
+  throw new Refusal(
+    `${logDir} has event files of ${kept ? `another run (--out ${join(logDir, owner!)})` : 'a run'}: ${first}.`,
+    `Give each run its own --log-dir${kept ? '' : ', or add --overwrite'}.`,
+    'tensorboard/log-dir-taken',
+  );
+}
+
+async function noteOf(path: string): Promise<string | undefined> {
+  for await (const { data } of recordsOfFile(path)) {
+    const note = readEvent(data)?.note;
+    if (note !== undefined) return note;
+  }
+  return undefined;
+}
+
+/** Removes the event files of one kind. */
+export async function removeEventFiles(logDir: string, kind: EventKind): Promise<void> {
+  for (const name of await eventFiles(logDir, kind)) await rm(join(logDir, name), { force: true });
+}
+
+/**
+ * Points for TensorBoard, written as they come, each step's together. A run that is continued cuts its earlier files
+ * after the step that it continues from and begins a new one, so no point is there twice; a TensorBoard that is open is
+ * told to drop what it has read of later steps.
+ */
+export class EventLog {
+  private constructor(
+    private readonly path: string,
+    private readonly file: FileHandle,
+    /** The last step of which there are points; −1 where there are none. */
+    readonly last: number,
+  ) {}
+
+  /**
+   * Opens a log to continue it after `steps` steps; the caller owns the directory, and has it checked.
+   *
+   * @param out the run's own directory
+   */
+  static async open(logDir: string, kind: EventKind, out: string, steps: number): Promise<EventLog> {
+    await makeDirectory(logDir);
+    const names = await eventFiles(logDir, kind);
+    let last = -1;
+    for (const name of names) last = Math.max(last, await keepSteps(join(logDir, name), steps));
+    const path = join(logDir, nextName(names.at(-1), kind));
+    try {
+      const file = await open(path, 'wx');
+      const log = new EventLog(path, file, last);
+      await file.appendFile(framed(versionEvent()));
+      // Of an evaluation: it would have a reader drop the points of training.
+      if (kind === 'train') await file.appendFile(framed(sessionEvent(last < 0 ? 0 : steps + 1, ownerOf(logDir, out))));
+      return log;
+    } catch (cause) {
+      throw refusedWrite(path, cause);
+    }
+  }
+
+  /** @throws Refusal where the points cannot be written, of which none stays then, or the file was deleted */
+  async append(step: number, points: readonly EventPoint[]): Promise<void> {
+    const { size, nlink } = await this.file.stat();
+    // Writing to it would succeed, and nobody would ever read it.
+    if (nlink === 0) {
+      throw new Refusal(`${this.path} was deleted while it was written.`, 'Check --log-dir.', 'disk/out-deleted');
+    }
+    await requireStillOwner(join(this.path, '..'));
+    try {
+      await this.file.appendFile(framed(summaryEvent(step, points)));
+    } catch (cause) {
+      await this.file.truncate(size).catch(() => {});
+      throw refusedWrite(this.path, cause);
+    }
+  }
+
+  /** Makes the points so far survive a power failure. */
+  async sync(): Promise<void> {
+    await sync(this.file).catch((cause) => {
+      throw refusedWrite(this.path, cause);
+    });
+  }
+
+  close(): Promise<void> {
+    return this.file.close();
+  }
+}
+
+/** Later than the file before, whatever the clock says. */
+function nextName(before: string | undefined, kind: EventKind): string {
+  const [, seconds, , number] = OURS.exec(before ?? '') ?? [];
+  const now = Math.max(Math.floor(Date.now() / 1000), Number(seconds ?? 0) + 1);
+  return `events.out.tfevents.${String(now).padStart(10, '0')}.sae-pipe.${kind}.${Number(number ?? -1) + 1}`;
+}
+
+/**
+ * Cuts a file before its first event of a later step; what was torn goes as well. A file without points is removed.
+ *
+ * @returns the last step of which points are left; −1 for none
+ */
+async function keepSteps(path: string, steps: number): Promise<number> {
+  let end = 0;
+  let last = -1;
+  for await (const record of recordsOfFile(path)) {
+    const event = readEvent(record.data);
+    if (!event || event.step > steps) break;
+    // Of a file's own beginning there are two events, neither of which is a point.
+    if (event.note === undefined && end > 0) last = event.step;
+    end = record.end;
+  }
+  try {
+    if (last < 0) await rm(path, { force: true });
+    else if ((await stat(path)).size > end) await truncate(path, end);
+  } catch (cause) {
+    throw refusedWrite(path, cause);
+  }
+  return last;
+}
