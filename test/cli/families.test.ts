@@ -22,6 +22,10 @@ const MODELS = [
   ['neox-parallel', 'neox', '<|endoftext|>', 'blocks.1.mlp.hook_post'],
   ['gpt2-tied', 'gpt2', '<|endoftext|>', 'hook_embed'],
   ['gelu-1l', 'digits', '<|endoftext|>', 'blocks.0.mlp.hook_post'],
+  ['mistral-window', 'llama3', '<|begin_of_text|>', 'blocks.1.attn.hook_z'],
+  ['qwen2-gqa', 'qwen', null, 'blocks.1.hook_mlp_out'],
+  ['vault-gqa', 'digits', '<|endoftext|>', 'blocks.1.hook_resid_mid'],
+  ['gemma4-e', 'digits', '<|endoftext|>', 'blocks.2.hook_resid_post'],
 ] as const satisfies readonly (readonly [RandomModel | 'gelu-1l', string, string | null, string])[];
 
 /** Runs a command that must end well; gives its output. */
@@ -43,7 +47,8 @@ for (const [name, kind, bos, hook] of MODELS) {
     const id = added.find(({ content }) => content === bos)?.id ?? null;
     const tokens = { bos_token_id: id, eos_token_id: id, pad_token_id: null };
     const model = join(root, 'model');
-    await writeCheckpoint(model, { shapes: wider, config: { ...config, ...tokens, vocab_size: size, d_vocab: size } });
+    const sizes = { vocab_size: size, vocab_size_per_layer_input: size, d_vocab: size };
+    await writeCheckpoint(model, { shapes: wider, config: { ...config, ...tokens, ...sizes } });
     const template = { type: 'TemplateProcessing', single: [{ SpecialToken: { id: bos } }, { Sequence: { id: 'A' } }] };
     const post_processor = kind === 'llama3' ? { type: 'Sequence', processors: [template] } : null;
     writeFileSync(join(model, 'tokenizer.json'), JSON.stringify({ ...(file as object), post_processor }));
@@ -68,9 +73,9 @@ for (const [name, kind, bos, hook] of MODELS) {
     await runs('report', evaluation, '--out', join(root, 'report.html'));
     await runs('features', ...text, '--sae', straight, '--tokens', '1000', '--out', join(root, 'features'));
     if (name === 'gelu-1l') await runs('doctor', '--model', model, '--hook', hook, '--context', '48');
-    // As their tokenizers have it: of these, only Llama 3's begins a text with BOS. GELU-1L was trained with one.
+    // As their tokenizers have it: of these, only Llama 3's begins a text with BOS. Gemma and GELU-1L always have one.
     const manifest = JSON.parse(readFileSync(join(acts, hook, 'manifest.json'), 'utf8'));
-    assert.equal(manifest.prepend_bos, name === 'llama-gqa' || name === 'gelu-1l');
+    assert.equal(manifest.prepend_bos, kind === 'llama3' || kind === 'digits');
     assert.equal(manifest.bos_token_id, id ?? -1);
   });
 }

@@ -199,48 +199,115 @@ const MODELS: Readonly<Record<string, Real>> = {
     width: 4096,
     attention: [32, 8, 128],
   },
-  // Sizes that transformers fills in; no config.json of a published size could be had.
+  // What transformers fills in where config.json is silent.
   'gemma-4-defaults': {
     config: { architectures: ['Gemma4ForConditionalGeneration'], model_type: 'gemma4', text_config: {} },
     parameters: 5077177886,
     layers: 30,
-    shapes: gemma4(),
+    shapes: gemma4({ layers: 30, d: 2304, mlp: 9216, heads: 8, keys: 4, wideKeys: 4, per: 256, shared: 0 }),
     prefix: 'model.language_model.',
     width: 2304,
     attention: [8, 4, 1],
     wideHeads: 5,
   },
+  'gemma-4-e4b': {
+    config: gemma4Config(7, {
+      ...{ hidden_size: 2560, num_hidden_layers: 42, intermediate_size: 10240, num_attention_heads: 8 },
+      ...{ num_key_value_heads: 2, num_kv_shared_layers: 18, sliding_window: 512, use_double_wide_mlp: false },
+      ...{ hidden_size_per_layer_input: 256, vocab_size_per_layer_input: 262144, attention_k_eq_v: false },
+    }),
+    parameters: 7_463_013_418,
+    layers: 42,
+    shapes: gemma4({ layers: 42, d: 2560, mlp: 10240, heads: 8, keys: 2, wideKeys: 2, per: 256, shared: 18 }),
+    prefix: 'model.language_model.',
+    width: 2560,
+    attention: [8, 2, 1],
+    wideHeads: 7,
+  },
+  'gemma-4-31b': {
+    config: gemma4Config(10, {
+      ...{ hidden_size: 5376, num_hidden_layers: 60, intermediate_size: 21504, num_attention_heads: 32 },
+      ...{ num_key_value_heads: 16, num_global_key_value_heads: 4, num_kv_shared_layers: 0, sliding_window: 1024 },
+      ...{ hidden_size_per_layer_input: 0, attention_k_eq_v: true, use_double_wide_mlp: false },
+    }),
+    parameters: 30_697_345_340,
+    layers: 60,
+    shapes: gemma4({ layers: 60, d: 5376, mlp: 21504, heads: 32, keys: 16, wideKeys: 4, per: 0, shared: 0 }),
+    prefix: 'model.language_model.',
+    width: 5376,
+    attention: [32, 16, 1],
+    wideHeads: 10,
+  },
 };
 
-/** Of Gemma 4 as transformers fills in what config.json leaves out: every sixth layer has heads of 512. */
-function gemma4(): Shapes {
-  const [d, mlp, per, layers] = [2304, 9216, 256, 30];
+/** config.json of a Gemma 4 of so many times five layers with a window and one without. */
+function gemma4Config(periods: number, text: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const period = [...Array.from({ length: 5 }, () => 'sliding_attention'), 'full_attention'];
+  return {
+    architectures: ['Gemma4ForConditionalGeneration'],
+    model_type: 'gemma4',
+    text_config: {
+      model_type: 'gemma4_text',
+      ...{ head_dim: 256, global_head_dim: 512, vocab_size: 262144, rms_norm_eps: 1e-6 },
+      ...{ max_position_embeddings: 131072, final_logit_softcapping: 30, tie_word_embeddings: true },
+      ...{ enable_moe_block: false, layer_types: Array.from({ length: periods }, () => period).flat() },
+      rope_parameters: {
+        sliding_attention: { rope_type: 'default', rope_theta: 10_000 },
+        full_attention: { rope_type: 'proportional', rope_theta: 1_000_000, partial_rotary_factor: 0.25 },
+      },
+      ...text,
+    },
+  };
+}
+
+/**
+ * Of Gemma 4: every sixth layer has heads of 512, and takes its keys as values where it has fewer of them (`wideKeys`);
+ * the last `shared` layers have neither.
+ */
+function gemma4({
+  layers,
+  d,
+  mlp,
+  heads,
+  keys,
+  wideKeys,
+  per,
+  shared,
+}: Record<'layers' | 'd' | 'mlp' | 'heads' | 'keys' | 'wideKeys' | 'per' | 'shared', number>): Shapes {
   const prefix = 'model.language_model.';
-  return [
-    [`${prefix}embed_tokens.weight`, [262144, d]],
+  const perLayer: Shapes = [
     [`${prefix}embed_tokens_per_layer.weight`, [262144, layers * per]],
     [`${prefix}per_layer_model_projection.weight`, [layers * per, d]],
     [`${prefix}per_layer_projection_norm.weight`, [per]],
-    ...blocks(layers, (layer) => {
-      const head = layer % 6 === 5 ? 512 : 256;
-      const norms = ['input', 'post_attention', 'pre_feedforward', 'post_feedforward'].map((n) => `${n}_layernorm`);
-      const shapes: Shapes = [
-        ['self_attn.q_proj', [8 * head, d]],
-        ['self_attn.k_proj', [4 * head, d]],
-        ['self_attn.v_proj', [4 * head, d]],
-        ['self_attn.o_proj', [d, 8 * head]],
-        ['self_attn.q_norm', [head]],
-        ['self_attn.k_norm', [head]],
-        ['mlp.gate_proj', [mlp, d]],
-        ['mlp.up_proj', [mlp, d]],
-        ['mlp.down_proj', [d, mlp]],
-        ['per_layer_input_gate', [per, d]],
-        ['per_layer_projection', [d, per]],
-        ...[...norms, 'post_per_layer_input_norm'].map((norm): Shapes[number] => [norm, [d]]),
-      ];
-      const named = shapes.map(([name, shape]): Shapes[number] => [`${prefix}layers.${layer}.${name}.weight`, shape]);
-      return [...named, [`${prefix}layers.${layer}.layer_scalar`, [1]]];
-    }),
+  ];
+  const block = (layer: number): Shapes => {
+    const wide = layer % 6 === 5;
+    const [head, k] = wide ? [512, wideKeys * 512] : [256, keys * 256];
+    const norms = ['input', 'post_attention', 'pre_feedforward', 'post_feedforward'].map((n) => `${n}_layernorm`);
+    const named: Shapes = [
+      ['self_attn.q_proj', [heads * head, d]],
+      ['self_attn.o_proj', [d, heads * head]],
+      ['self_attn.q_norm', [head]],
+      ['mlp.gate_proj', [mlp, d]],
+      ['mlp.up_proj', [mlp, d]],
+      ['mlp.down_proj', [d, mlp]],
+      ...norms.map((norm): Shapes[number] => [norm, [d]]),
+    ];
+    if (layer < layers - shared) {
+      named.push(['self_attn.k_proj', [k, d]], ['self_attn.k_norm', [head]]);
+      if (!wide || wideKeys === keys) named.push(['self_attn.v_proj', [k, d]]);
+    }
+    if (per > 0) {
+      named.push(['per_layer_input_gate', [per, d]], ['per_layer_projection', [d, per]]);
+      named.push(['post_per_layer_input_norm', [d]]);
+    }
+    const full = named.map(([name, shape]): Shapes[number] => [`${prefix}layers.${layer}.${name}.weight`, shape]);
+    return [...full, [`${prefix}layers.${layer}.layer_scalar`, [1]]];
+  };
+  return [
+    [`${prefix}embed_tokens.weight`, [262144, d]],
+    ...(per > 0 ? perLayer : []),
+    ...blocks(layers, block),
     [`${prefix}norm.weight`, [d]],
   ];
 }
