@@ -40,6 +40,7 @@ eval.safetensors: splice-in metrics at blocks.2.hook_resid_post, n=48; see make_
 
 metrics.safetensors: see golden_metrics.py
 features.safetensors: see golden_features.py
+steering.safetensors: see golden_steering.py; generation.json: see golden_generation.py
 """
 import argparse
 import gzip
@@ -355,13 +356,14 @@ def save(name, tensors):
 
 
 # Each has a module of its own, golden_NAME.py with make_NAME().
-OTHERS = ['families', 'resampling', 'clip', 'ablations', 'topk', 'batchtopk', 'matryoshka', 'transcoder', 'jumprelu']
+OTHERS = ['families', 'resampling', 'clip', 'ablations', 'topk', 'batchtopk', 'matryoshka', 'transcoder', 'jumprelu',
+          'generation']
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--only', choices=['model', 'train', *OTHERS, 'eval', 'metrics', 'features'],
-                        help='make this part alone; eval needs model made, metrics and features need both')
+    parser.add_argument('--only', choices=['model', 'train', *OTHERS, 'eval', 'metrics', 'features', 'steering'],
+                        help='make this part alone; eval needs model made, metrics, features and steering need both')
     only = parser.parse_args().only
     torch.set_num_threads(1)  # sums are then rounded the same way on every run
     os.makedirs(OUT, exist_ok=True)
@@ -383,6 +385,9 @@ def main():
     if only in (None, 'eval', 'features'):
         from golden_features import make_features
         make_features()
+    if only in (None, 'eval', 'features', 'steering'):
+        from golden_steering import make_steering
+        make_steering()
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ const PIPELINE = [
   'harvest',
   'train',
   'eval',
+  'generate',
   'features',
   'report',
   'sweep',
@@ -26,6 +27,7 @@ const SIDE = ['errors', 'disk', 'progress', 'random', 'safetensors', 'onnx', 'hu
 const APART: Readonly<Record<string, readonly string[]>> = {
   sae: ['activations', 'harvest', 'train'],
   eval: ['activations', 'harvest', 'train'],
+  generate: ['activations', 'harvest', 'train'],
 };
 /** May use every room; nothing uses it. */
 const TOP = 'cli';

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { STAGES, StageName } from '../config/stages.js';
-import type { Terminal } from '../progress/progress.js';
+import type { TextTerminal } from '../progress/progress.js';
 
 /** A command: what its help says, and the one call it makes. Stages are loaded when they run, not before. */
 interface Command<S extends StageName> {
@@ -11,7 +11,7 @@ interface Command<S extends StageName> {
   /** Another way to its configuration than from flags and file alone. */
   load?(given: Readonly<Record<string, unknown>>, file?: string): Promise<z.infer<(typeof STAGES)[S]>>;
   /** @param file the configuration file, for commands that read sections beside their own */
-  run(config: z.infer<(typeof STAGES)[S]>, terminal: Terminal, file?: string): Promise<void>;
+  run(config: z.infer<(typeof STAGES)[S]>, terminal: TextTerminal, file?: string): Promise<void>;
 }
 
 export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
@@ -64,6 +64,25 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       const { recordTable } = await import('../eval/record-table.js');
       const { withOneHook } = await import('../lm/chosen-hooks.js');
       print(recordTable(await evaluateOnce(await withOneHook(config, stop), progress, stop)));
+    },
+  },
+  generate: {
+    summary: 'Continue prompts with a model: greedily, or by temperature, top-k and top-p with a seed.',
+    example:
+      'sae-pipe generate --model assets/tiny-gemma --prompt "Once upon a time" --tokens 60 --temperature 0.8 --seed 1',
+    run: async (config, terminal) => {
+      const { generate } = await import('../generate/generate.js');
+      await generate(config, terminal);
+    },
+  },
+  steer: {
+    summary:
+      'Continue prompts with features of SAEs or transcoders set, strengthened, scaled or ablated, next to the text without.',
+    example:
+      'sae-pipe steer --sae runs/gated --model assets/tiny-gemma --prompt "Once upon a time" --feature 17 --set 8 --logits',
+    run: async (config, terminal) => {
+      const { steer } = await import('../generate/steer.js');
+      await steer(config, terminal);
     },
   },
   features: {
@@ -166,9 +185,9 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     summary:
       'The whole pipeline on the bundled model and text: harvest, train a gated and a standard SAE, evaluate, report, collect their features.',
     example: 'sae-pipe demo',
-    run: async (config, { progress, stop, print }) => {
+    run: async (config, terminal) => {
       const { demo } = await import('./demo.js');
-      await demo(config, { progress, stop, print });
+      await demo(config, terminal);
     },
   },
 };

@@ -104,6 +104,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'sae',
     'feature',
     'features',
+    'prompt',
     'import',
     'source',
     'as',
@@ -126,7 +127,9 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'anyModel',
     'precision',
   ],
-  'How much': ['tokens', 'steps', 'quick'],
+  'What is changed': ['add', 'scale', 'changes', 'positions', 'from', 'errorTerm'],
+  'Choice of tokens': ['temperature', 'topP', 'stop'],
+  'How much': ['tokens', 'steps', 'quick', 'textTokens'],
   Dictionary: [
     'arch',
     'recipe',
@@ -156,7 +159,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'poolRows',
   ],
   'Dead features': ['deadWindow', 'resampleAt', 'resampleInputs', 'resampleWarmup'],
-  Measuring: ['meanAblation', 'topK', 'window'],
+  Measuring: ['meanAblation', 'topK', 'window', 'logits', 'dose'],
   Output: [
     'out',
     'static',
@@ -185,14 +188,20 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
+/** Flags that are about something else in one command than in others. */
+const TOPICS_OF_STAGE: Readonly<Partial<Record<StageName, Readonly<Record<string, string>>>>> = {
+  // A batch of train is of activations, elsewhere of contexts.
+  train: { batch: 'Optimiser' },
+  generate: { topK: 'Choice of tokens' },
+  steer: { topK: 'Choice of tokens', set: 'What is changed', ablate: 'What is changed', feature: 'What is changed' },
+};
+
 const OTHERS = 'Others';
 const TOPIC_OF = new Map(Object.entries(TOPICS).flatMap(([topic, keys]) => keys.map((key) => [key, topic] as const)));
 
 /** Flags under the heading of their topic, in the order of the topics; within one, what is required comes first. */
 export function byTopic(stage: StageName, flags: readonly Flag[]): [topic: string, flags: Flag[]][] {
-  // A batch of train is of activations, elsewhere of contexts.
-  const topicOf = ({ key }: Flag) =>
-    stage === 'train' && key === 'batch' ? 'Optimiser' : (TOPIC_OF.get(key) ?? OTHERS);
+  const topicOf = ({ key }: Flag) => TOPICS_OF_STAGE[stage]?.[key] ?? TOPIC_OF.get(key) ?? OTHERS;
   return [...Object.keys(TOPICS), OTHERS].flatMap((topic): [string, Flag[]][] => {
     const inside = flags.filter((flag) => topicOf(flag) === topic);
     inside.sort((a, b) => Number(b.required) - Number(a.required));

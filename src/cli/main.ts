@@ -91,8 +91,9 @@ async function runCommand(stage: StageName, args: readonly string[]): Promise<vo
   // A signal of the first moments may have taken until now.
   await closeUnaskedDebugger();
   try {
-    const print = (line: string) => process.stdout.write(`${line}\n`);
-    await COMMANDS[stage].run(config as never, { progress, stop, print }, file);
+    const write = (text: string) => process.stdout.write(text);
+    const print = (line: string) => write(`${line}\n`);
+    await COMMANDS[stage].run(config as never, { progress, stop, print, write }, file);
   } finally {
     progress.end();
   }

@@ -2,7 +2,7 @@ import { isJsonObject } from '../disk/json.js';
 import { readTokenizerFile } from './tokenizer.js';
 
 /** What stands for a space at the beginning of a word in SentencePiece's vocabularies. */
-const WORD_START = '▁';
+export const WORD_START = '▁';
 
 /**
  * Every token of a model as it is shown, by its number: its text where its bytes are one, and bytes that are no text as
@@ -28,7 +28,7 @@ export async function tokenTexts(directory: string, vocabulary: number): Promise
 }
 
 /** Tokens with their numbers: of a table, or of a list of tokens with scores. */
-function piecesOf(vocab: unknown): [string, number][] {
+export function piecesOf(vocab: unknown): [string, number][] {
   if (Array.isArray(vocab)) return vocab.map((piece, id) => [String(Array.isArray(piece) ? piece[0] : piece), id]);
   return isJsonObject(vocab) ? (Object.entries(vocab) as [string, number][]) : [];
 }
@@ -36,7 +36,7 @@ function piecesOf(vocab: unknown): [string, number][] {
 const textOfPiece = (piece: string) => piece.replaceAll(WORD_START, ' ');
 
 /** Does the tokenizer write a byte as a character, as GPT-2's does? Its decoder says so, or how it splits. */
-function isByteLevel(file: unknown): boolean {
+export function isByteLevel(file: unknown): boolean {
   if (!isJsonObject(file)) return false;
   const steps = [file.decoder, file.pre_tokenizer].flatMap((step) =>
     isJsonObject(step) ? [step, ...[step.decoders, step.pretokenizers].flat()] : [],
@@ -45,7 +45,7 @@ function isByteLevel(file: unknown): boolean {
 }
 
 /** GPT-2's table: printable characters of Latin-1 stand for their bytes, the others for what is left, from U+0100 on. */
-function bytesByCharacter(): Map<string, number> {
+export function bytesByCharacter(): Map<string, number> {
   const bytes = new Map<string, number>();
   let beyond = 0;
   for (let byte = 0; byte < 256; byte++) {

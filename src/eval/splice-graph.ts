@@ -2,10 +2,7 @@ import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import { type Hook, hookAt } from '../lm/hooks.js';
 import type { Placement } from '../lm/model-writer.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
-import { asFloat32, storedWeight } from '../onnx/weight.js';
-import type { ParameterValues } from '../sae/architecture.js';
-import { forward } from '../sae/forward-graph.js';
-import { parametersOf } from '../sae/registry.js';
+import { forward, storedParameters } from '../sae/forward-graph.js';
 import type { SaeFiles } from '../sae/saelens.js';
 
 /** Variants of the tall batch, by their place in it: the clean run, x replaced by 0, by its mean, and by each x̂ (of a transcoder, y by ŷ). */
@@ -153,11 +150,7 @@ function reconstruct(
   input: Value,
   { x, u, spread, counted }: Spliced,
 ): Value {
-  const w: ParameterValues = {};
-  for (const name of parametersOf(sae)) {
-    const location = sae.tensors[name]!;
-    w[name] = asFloat32(g, storedWeight(g, `sae${k}/${name}`, location), location);
-  }
+  const w = storedParameters(g, sae, `sae${k}/`);
   const { f, xHat: reconstruction } = forward(g, sae, w, input);
   const active = g.positive(f);
   const error = g.reduceSumSquare(g.sub(x, reconstruction), [1]);

@@ -1,10 +1,7 @@
 import type { Tensor } from 'onnxruntime-node';
 import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
-import { asFloat32, storedWeight } from '../onnx/weight.js';
-import type { ParameterValues } from '../sae/architecture.js';
-import { forward } from '../sae/forward-graph.js';
-import { parametersOf } from '../sae/registry.js';
+import { forward, storedParameters } from '../sae/forward-graph.js';
 import type { SaeFiles } from '../sae/saelens.js';
 
 /** Entries of f that exist at one time: 64 MiB in float32. */
@@ -16,11 +13,7 @@ export const encoderRows = (dSae: number): number => Math.max(1, Math.floor(CHUN
 /** The encoder of an SAE, weights read where they lie. Input `x` float32 [rows, d_in]; output `f` float32 [rows, d_sae]. */
 export function encoderGraph(sae: SaeFiles): Uint8Array {
   const g = new GraphBuilder('encoder');
-  const w: ParameterValues = {};
-  for (const name of parametersOf(sae)) {
-    const location = sae.tensors[name]!;
-    w[name] = asFloat32(g, storedWeight(g, name, location), location);
-  }
+  const w = storedParameters(g, sae, '');
   const x = g.input('x', 'float32', ['rows', sae.dIn]);
   // The reconstruction is no output, so that the builder leaves it out.
   g.output('f', forward(g, sae, w, x).f, 'float32', ['rows', sae.dSae]);

@@ -1,4 +1,5 @@
 import type { Value } from '../onnx/graph.js';
+import { type AttentionForm, type AttentionInputs, type AttentionShape, attention } from './attention.js';
 import type { HookOfBlock, HookSite } from './hooks.js';
 import type { ModelWriter } from './model-writer.js';
 
@@ -22,7 +23,8 @@ export class AttentionHooks {
     this.hook = Object.assign(
       (site: HookSite, value: Value) => {
         const returned = hook(site, value);
-        if (returned === value) return value;
+        // A step of generation has no variants: what replaces a value has its shape.
+        if (returned === value || writer.past) return returned;
         const folded = writer.foldVariants(returned, widths[site]!);
         this.variants ??= writer.times(folded, value);
         this.replaced.add(site);
@@ -47,8 +49,22 @@ export class AttentionHooks {
     return this.variants === null || this.has(...sites) ? value : this.writer.repeat(value, this.variants, width);
   }
 
+  /**
+   * Attention's output by head, [variants, batch, context, width] where there are variants.
+   *
+   * @param layer whose keys and values these are
+   */
+  attend(form: AttentionForm, shape: AttentionShape, inputs: AttentionInputs, layer: number): Value {
+    const { writer } = this;
+    const width = shape.heads * shape.headDim;
+    if (!writer.past) return this.unfold(attention(writer.g, form, shape, inputs), width);
+    const { q, k, v, window } = inputs;
+    const wide = { q: writer.wide(q), k: writer.wide(k), v: writer.wide(v), window };
+    return writer.narrow(writer.past.attention(shape, wide, layer));
+  }
+
   /** [variants × batch, context, width] → [variants, batch, context, width], where there are variants. */
-  unfold(value: Value, width: number): Value {
+  private unfold(value: Value, width: number): Value {
     if (this.variants === null) return value;
     const { g, context } = this.writer;
     return g.op('Reshape', [value, g.concat([this.variants, g.ints(-1, context, width)], 0)]);

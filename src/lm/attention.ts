@@ -1,7 +1,7 @@
 import { type GraphBuilder, MICROSOFT, type Value } from '../onnx/graph.js';
 import type { Attribute } from '../onnx/messages.js';
 import type { Device } from '../onnx/session.js';
-import type { Precision } from './model-writer.js';
+import type { Precision } from './placement.js';
 
 /**
  * How attention is computed; measurements are in docs/architecture.md. In chunks of queries is the quickest on the CPU.
@@ -18,7 +18,7 @@ export function attentionForm(device: Device, precision: Precision, headDim: num
 }
 
 /** What attention of one layer is computed from. */
-interface AttentionInputs {
+export interface AttentionInputs {
   /** [batch, context, heads × headDim], rotated. */
   readonly q: Value;
   /** [batch, context, kvHeads × headDim], rotated. */

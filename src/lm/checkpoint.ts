@@ -13,6 +13,7 @@ import { readPthTensors } from '../safetensors/pth.js';
 import { parseModelConfig } from './families/registry.js';
 import type { ModelConfig, ModelGraph } from './family.js';
 import { ModelWriter, type Placement } from './model-writer.js';
+import type { Past } from './past.js';
 
 /** A Hugging Face checkpoint on disk: its configuration and where each tensor lies. No weight has been read. */
 export interface Checkpoint {
@@ -40,6 +41,16 @@ export function writeModel(
   placement: Placement = { device: 'cpu', precision: 'float32' },
 ): ModelGraph {
   return config.write(new ModelWriter(g, tensors, context, placement));
+}
+
+/** Begins to write a model that sees tokens a step at a time into the graph of `past`. */
+export function writeStepModel(
+  g: GraphBuilder,
+  { config, tensors }: Pick<Checkpoint, 'config' | 'tensors'>,
+  past: Past,
+  placement: Placement,
+): ModelGraph {
+  return config.write(new ModelWriter(g, tensors, 0, placement, past));
 }
 
 /** Bytes of a config.json, at most. */

@@ -1,5 +1,5 @@
 import type { GraphBuilder, Value } from '../onnx/graph.js';
-import { type AttentionForm, type AttentionShape, attention, attentionForm } from './attention.js';
+import { type AttentionForm, type AttentionShape, attentionForm } from './attention.js';
 import { AttentionHooks } from './attention-hooks.js';
 import type { BosPolicy, ModelConfig, ModelGraph, TensorNames } from './family.js';
 import { type Hook, type HookFunction, type HookOfBlock, hookOfBlock, hooksOfModel, isOnResidual } from './hooks.js';
@@ -283,7 +283,7 @@ class DecoderGraph implements ModelGraph {
     const even = (value: Value, name: 'q' | 'k' | 'v') =>
       hooks.even(value, name === 'q' ? queries : keys, 'ln1.hook_normalized', `attn.hook_${name}`);
     const inputs = { q: even(q, 'q'), k: even(k, 'k'), v: even(v, 'v'), context: writer.context, window };
-    return hooks.unfold(attention(writer.g, this.attentionForm, config, inputs), queries);
+    return hooks.attend(this.attentionForm, config, inputs, layer);
   }
 
   private get rms() {

@@ -1,5 +1,5 @@
 import type { GraphBuilder, Value } from '../onnx/graph.js';
-import { attention, attentionForm } from './attention.js';
+import { attentionForm } from './attention.js';
 import { AttentionHooks } from './attention-hooks.js';
 import type { ModelConfig, ModelGraph } from './family.js';
 import { type Gemma4Numbers, gemma4Names, gemma4Shape, gemma4Tensors, gemma4Widths } from './gemma4-layout.js';
@@ -215,7 +215,7 @@ class Gemma4Graph implements ModelGraph {
     const { device, precision } = writer.placement;
     const shape = { heads, kvHeads, headDim, attentionScale: 1, attentionSoftcap: null };
     const inputs = { q: even, k: key, v: value, context: writer.context, window };
-    return hooks.unfold(attention(writer.g, attentionForm(device, precision, headDim), shape, inputs), queries);
+    return hooks.attend(attentionForm(device, precision, headDim), shape, inputs, own.keysOf ?? layer);
   }
 
   private projected(layer: number, name: 'q' | 'k' | 'v', x: Value): Value {

@@ -1,19 +1,12 @@
-import type { precisions } from '../config/values.js';
 import type { GraphBuilder, Value } from '../onnx/graph.js';
 import type { DType } from '../onnx/messages.js';
-import type { Device } from '../onnx/session.js';
 import { storedWeight, weightAs } from '../onnx/weight.js';
 import type { TensorLocation } from '../safetensors/file.js';
 import type { HookOfBlock, HookSite } from './hooks.js';
+import type { Past } from './past.js';
+import type { Placement } from './placement.js';
 
-/** Element type in which matrices are multiplied; norms, softmax, the residual stream and losses are float32 always. */
-export type Precision = Exclude<(typeof precisions)[number], 'auto'>;
-
-/** Where a model runs, and in which precision. */
-export interface Placement {
-  readonly device: Device;
-  readonly precision: Precision;
-}
+export type { Placement, Precision } from './placement.js';
 
 /**
  * What the parts of a model are written with: the graph, the weights as they lie on disk, and the precision in which
@@ -25,14 +18,22 @@ export class ModelWriter {
 
   /**
    * @param tensors of the model, by name without prefix
-   * @param context tokens a context; fixed, so that reshapes need no shape arithmetic
+   * @param context tokens a context; fixed, so that reshapes need no shape arithmetic. 0 with `past`, where a step has
+   *   any number of tokens: to a Reshape that is the dimension as it was
+   * @param past of a model that sees tokens a step at a time; null: it sees whole contexts
    */
   constructor(
     readonly g: GraphBuilder,
     private readonly tensors: ReadonlyMap<string, TensorLocation>,
     readonly context: number,
     readonly placement: Placement,
+    readonly past: Past | null = null,
   ) {}
+
+  /** Tokens that a text may have, at most. */
+  get longest(): number {
+    return this.past?.longest ?? this.context;
+  }
 
   /** A tensor in the given element type. */
   weight(name: string, dtype: DType): Value {
@@ -95,8 +96,9 @@ export class ModelWriter {
     return this.foldVariants(tiled, width);
   }
 
-  /** 0 … context − 1 for each row of the batch of x. */
+  /** 0 … context − 1 for each row of the batch of x; of a step, the places of its tokens. */
   positions(x: Value): Value {
+    if (this.past) return this.past.positions;
     const batchAndContext = this.g.op('Shape', [x], { start: 0, end: 2 });
     const range = this.g.op('Range', [this.g.int(0), this.g.int(this.context), this.g.int(1)]);
     return this.g.op('Expand', [range, batchAndContext]);

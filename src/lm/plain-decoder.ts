@@ -1,5 +1,5 @@
 import type { GraphBuilder, Value } from '../onnx/graph.js';
-import { type AttentionForm, type AttentionShape, attention, attentionForm } from './attention.js';
+import { type AttentionForm, type AttentionShape, attentionForm } from './attention.js';
 import { AttentionHooks } from './attention-hooks.js';
 import type { BosPolicy, Keys, ModelConfig, ModelGraph, TensorNames, UnsupportedModel } from './family.js';
 import { type Hook, type HookFunction, type HookOfBlock, hookOfBlock, hooksOfModel, isOnResidual } from './hooks.js';
@@ -138,10 +138,11 @@ class PlainGraph implements ModelGraph {
   residual(tokens: Value, hook: HookFunction): Value {
     const { writer, weights } = this;
     const { g } = writer;
-    const rows = g.gather(writer.stored(weights.embedding), tokens);
-    let x = hook('hook_embed', g.cast(rows, 'float32'));
+    const embedded = g.gather(writer.stored(weights.embedding), tokens);
+    let x = hook('hook_embed', g.cast(embedded, 'float32'));
     if (weights.positions !== null) {
-      x = g.add(x, g.slice(writer.weight(weights.positions, 'float32'), 0, writer.context, 0));
+      const rows = writer.weight(weights.positions, 'float32');
+      x = g.add(x, writer.past ? g.gather(rows, writer.past.positions) : g.slice(rows, 0, writer.context, 0));
     }
     for (let layer = 0; layer < this.config.layers; layer++) x = this.block(layer, x, hook);
     return this.final.show(x, hook);
@@ -228,6 +229,6 @@ class PlainGraph implements ModelGraph {
     };
     const attentionScale = config.attentionScales[layer]!;
     const shape: AttentionShape = { heads, kvHeads: heads, headDim, attentionScale, attentionSoftcap: null };
-    return hooks.unfold(attention(writer.g, this.attentionForm, shape, inputs), width);
+    return hooks.attend(this.attentionForm, shape, inputs, layer);
   }
 }

@@ -169,22 +169,22 @@ function frequencyOf({ theta, factor, bands }: Rope, i: number, width: number): 
 const ropeName = ({ theta, factor, ...more }: Rope): string =>
   Object.keys(more).length === 0 ? `${theta}/${factor}` : JSON.stringify(ropeShape({ theta, factor, ...more }));
 
-/** Cosines and sines of position · frequency, float32 [context, rotated / 2] each. */
-function ropeTables(g: GraphBuilder, rope: Rope, context: number, headDim: number): [Value, Value] {
+/** Cosines and sines of position · frequency, float32 [longest, rotated / 2] each. */
+function ropeTables(g: GraphBuilder, rope: Rope, longest: number, headDim: number): [Value, Value] {
   const { rotated = headDim, proportional = false } = rope;
   const half = (proportional ? headDim : rotated) / 2;
-  const cos = new Float32Array(context * half);
-  const sin = new Float32Array(context * half);
+  const cos = new Float32Array(longest * half);
+  const sin = new Float32Array(longest * half);
   for (let i = 0; i < half; i++) {
     const frequency = i < rotated / 2 ? frequencyOf(rope, i, 2 * half) : 0;
-    for (let position = 0; position < context; position++) {
+    for (let position = 0; position < longest; position++) {
       const angle = Math.fround(position * frequency);
       cos[position * half + i] = Math.cos(angle);
       sin[position * half + i] = Math.sin(angle);
     }
   }
   const table = (name: string, values: Float32Array) =>
-    g.table(`rope_${name}/${ropeName(rope)}`, [context, half], values);
+    g.table(`rope_${name}/${ropeName(rope)}`, [longest, half], values);
   return [table('cos', cos), table('sin', sin)];
 }
 
@@ -209,7 +209,7 @@ export class Rotary {
 
   private tablesOf(rope: Rope): [Value, Value] {
     const key = ropeName(rope);
-    const made = this.tables.get(key) ?? ropeTables(this.writer.g, rope, this.writer.context, this.headDim);
+    const made = this.tables.get(key) ?? ropeTables(this.writer.g, rope, this.writer.longest, this.headDim);
     this.tables.set(key, made);
     return made;
   }

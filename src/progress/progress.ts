@@ -134,3 +134,9 @@ export interface Terminal {
   /** Prints a line of results on standard output. */
   readonly print: (line: string) => void;
 }
+
+/** The same for texts that are read as they come. */
+export interface TextTerminal extends Terminal {
+  /** Writes a part of a line of results. */
+  readonly write: (text: string) => void;
+}

@@ -73,6 +73,7 @@ export const Purpose = {
   inputs: 5,
   resampling: 6,
   bootstrap: 7,
+  sampling: 8,
 } as const;
 
 function rotateLeft(x: number, k: number): number {

@@ -1,7 +1,9 @@
 import type { GraphBuilder, Value } from '../onnx/graph.js';
+import { asFloat32, storedWeight } from '../onnx/weight.js';
 import { centredInput, decode, decoderNorms, type ParameterValues } from './architecture.js';
-import { ARCHITECTURES } from './registry.js';
+import { ARCHITECTURES, parametersOf } from './registry.js';
 import { type ArchitectureName, type ForwardSettings, PLAIN } from './sae.js';
+import type { SaeFiles } from './saelens.js';
 
 /** What a forward pass needs to know of an SAE. */
 export interface ForwardForm {
@@ -10,6 +12,16 @@ export interface ForwardForm {
   readonly skip?: true;
   /** PLAIN where absent. */
   readonly forward?: ForwardSettings;
+}
+
+/** Parameters of an SAE as they lie in its file, in float32; their names in the graph begin with `prefix`. */
+export function storedParameters(g: GraphBuilder, sae: SaeFiles, prefix: string): ParameterValues {
+  const w: ParameterValues = {};
+  for (const name of parametersOf(sae)) {
+    const location = sae.tensors[name]!;
+    w[name] = asFloat32(g, storedWeight(g, `${prefix}${name}`, location), location);
+  }
+  return w;
 }
 
 /** Feature activations f [tokens, d_sae] and the reconstruction x̂ [tokens, d_out] of x [tokens, d_in]. */
@@ -36,21 +48,22 @@ export function skipped(g: GraphBuilder, w: ParameterValues, x: Value): Value {
 const LAYER_NORM_EPSILON = 1e-5;
 
 /**
- * What the SAE sees of x [tokens, d_in], token by token, and how its output is brought back, as SAELens computes
- * `normalize_activations` (sae_lens/saes/sae.py, 6.54).
+ * What the SAE sees of x [tokens, d_in], token by token, and how its output, or the difference of two outputs for one x,
+ * is brought back, as SAELens computes `normalize_activations` (sae_lens/saes/sae.py, 6.54).
  */
 export function normalized(
   g: GraphBuilder,
   kind: ForwardSettings['normalize_activations'],
   x: Value,
-): { inner: Value; restore: (xHat: Value) => Value } {
-  if (kind === 'none') return { inner: x, restore: (xHat) => xHat };
+): { inner: Value; restore: (xHat: Value) => Value; restoreStep: (step: Value) => Value } {
+  if (kind === 'none') return { inner: x, restore: (xHat) => xHat, restoreStep: (step) => step };
   const dIn = g.cast(g.op('Slice', [g.op('Shape', [x]), g.ints(1), g.ints(2)]), 'float32');
   if (kind === 'constant_norm_rescale') {
     // x √d_in / |x|
     const norm = g.op('Sqrt', [g.reduceSumSquare(x, [1], true)]);
     const factor = g.div(g.op('Sqrt', [dIn]), norm);
-    return { inner: g.mul(x, factor), restore: (xHat) => g.div(xHat, factor) };
+    const restore = (xHat: Value) => g.div(xHat, factor);
+    return { inner: g.mul(x, factor), restore, restoreStep: restore };
   }
   // (x − μ) / (σ + ε), σ with d_in − 1; back without ε
   const mean = g.op('ReduceMean', [x, g.ints(1)], { keepdims: 1 });
@@ -60,5 +73,6 @@ export function normalized(
   return {
     inner: g.div(centred, g.add(deviation, g.scalar(LAYER_NORM_EPSILON))),
     restore: (xHat) => g.add(g.mul(xHat, deviation), mean),
+    restoreStep: (step) => g.mul(step, deviation),
   };
 }

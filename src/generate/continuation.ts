@@ -1,0 +1,178 @@
+import { StreamedText, type TokenBytes } from '../corpus/token-bytes.js';
+import type { Refusal } from '../errors/refusal.js';
+import type { StopRequest } from '../progress/progress.js';
+import { heard } from '../progress/stop.js';
+import type { RowChanges } from './changes.js';
+import type { ChooseToken } from './sampling.js';
+import type { Stepper } from './stepper.js';
+
+/** A text to be continued. */
+export interface TextToContinue {
+  /** Its tokens, BOS included where it begins with one. */
+  readonly tokens: readonly number[];
+  readonly choose: ChooseToken;
+  readonly changes?: RowChanges;
+  /** What to say where its logits are not finite. */
+  readonly notFinite: Refusal;
+}
+
+/** Why a text ended: it has as many tokens as were asked for, it ended itself, or a stop text came. */
+export type Ending = 'length' | 'end' | 'stop';
+
+export interface ContinuedText {
+  /** Tokens after the prompt, without the one that ended it. */
+  readonly ids: readonly number[];
+  /** Their text, up to the stop text. */
+  readonly text: string;
+  readonly ending: Ending;
+}
+
+export interface ContinuationSettings {
+  /** Tokens after the prompt, at most. */
+  readonly most: number;
+  /** Tokens that end a text. */
+  readonly ends: ReadonlySet<number>;
+  /** Texts that end a text. */
+  readonly stops: readonly string[];
+  readonly bytes: TokenBytes;
+  /** Called with text as it comes. */
+  readonly onText?: (text: number, piece: string) => void;
+  /** Called with the logits after the prompts, [texts × vocabulary]. */
+  readonly onFirst?: (logits: Float32Array) => void;
+  /** Called with the number of steps done. */
+  readonly onStep?: (steps: number) => void;
+  readonly stop: StopRequest;
+}
+
+/** Tokens of a prompt that go through the model at one time: the scores of a step are as many times all tokens. */
+const PROMPT_STEP = 512;
+
+/**
+ * Continues texts, all of them together; where a signal asks to stop, as far as they have come.
+ *
+ * @throws Refusal where logits are not finite
+ */
+export async function continueTexts(
+  stepper: Stepper,
+  texts: readonly TextToContinue[],
+  settings: ContinuationSettings,
+): Promise<ContinuedText[]> {
+  const longest = Math.max(...texts.map(({ tokens }) => tokens.length));
+  const pads = texts.map(({ tokens }) => longest - tokens.length);
+  const changes = texts.flatMap((text) => text.changes ?? []);
+  stepper.begin({ pads, ...(changes.length > 0 && { changes }) });
+  let logits = await readPrompts(stepper, texts, pads, settings.stop);
+  settings.onFirst?.(logits);
+  const growing = texts.map((_, i) => new GrowingText(settings, (piece) => settings.onText?.(i, piece)));
+  for (let step = 1; ; step++) {
+    const width = logits.length / texts.length;
+    const next = texts.map(({ choose, notFinite, tokens }, i) => {
+      const own = logits.subarray(i * width, (i + 1) * width);
+      if (growing[i]!.ending !== undefined) return tokens[0]!;
+      checkLogits(own, notFinite);
+      const id = choose(own);
+      growing[i]!.push(id);
+      return id;
+    });
+    settings.onStep?.(step);
+    if (growing.every(({ ending }) => ending !== undefined)) break;
+    if (await heard(settings.stop)) break;
+    logits = await stepper.step(next);
+  }
+  return growing.map((text) => text.result());
+}
+
+/** Runs the model over the prompts; returns the logits of what follows them. */
+async function readPrompts(
+  stepper: Stepper,
+  texts: readonly TextToContinue[],
+  pads: readonly number[],
+  stop: StopRequest,
+): Promise<Float32Array> {
+  const rows = texts.map(({ tokens }, i) => [...new Array<number>(pads[i]!).fill(tokens[0]!), ...tokens]);
+  const { length } = rows[0]!;
+  let logits = new Float32Array(0);
+  for (let first = 0; first < length; first += PROMPT_STEP) {
+    logits = (await stepper.step(rows.flatMap((row) => row.slice(first, first + PROMPT_STEP)))) as typeof logits;
+    if (first + PROMPT_STEP < length && (await heard(stop))) break;
+  }
+  return logits;
+}
+
+/** @throws Refusal where a logit is not finite, or all are one number: norms of what overflows are 0 */
+function checkLogits(logits: Float32Array, notFinite: Refusal): void {
+  let [least, most] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const value of logits) {
+    if (!Number.isFinite(value)) throw notFinite;
+    if (value < least) least = value;
+    if (value > most) most = value;
+  }
+  if (least === most) throw notFinite;
+}
+
+/** What follows a prompt, as its tokens come. */
+class GrowingText {
+  ending: Ending | undefined;
+  private readonly ids: number[] = [];
+  private readonly streamed: StreamedText;
+  private text = '';
+  /** Characters that were told. */
+  private told = 0;
+
+  constructor(
+    private readonly settings: ContinuationSettings,
+    private readonly tell: (piece: string) => void,
+  ) {
+    this.streamed = new StreamedText(settings.bytes);
+  }
+
+  push(id: number): void {
+    const { ends, most } = this.settings;
+    if (ends.has(id)) {
+      this.finish('end');
+      return;
+    }
+    this.ids.push(id);
+    const before = this.text.length;
+    this.text += this.streamed.push(id);
+    const found = this.stopFrom(before);
+    if (found !== undefined) {
+      this.text = this.text.slice(0, found);
+      this.finish('stop');
+    } else if (this.ids.length === most) this.finish('length');
+    else this.tellUpTo(this.text.length - this.mayBecomeStop());
+  }
+
+  result(): ContinuedText {
+    return { ids: this.ids, text: this.text, ending: this.ending ?? 'length' };
+  }
+
+  private finish(ending: Ending): void {
+    if (ending !== 'stop') this.text += this.streamed.end();
+    this.ending = ending;
+    this.tellUpTo(this.text.length);
+  }
+
+  /** Where the first stop text begins that ends beyond `before` characters. */
+  private stopFrom(before: number): number | undefined {
+    const places = this.settings.stops.map((stop) => this.text.indexOf(stop, Math.max(0, before - stop.length + 1)));
+    const found = places.filter((place) => place >= 0);
+    return found.length > 0 ? Math.min(...found) : undefined;
+  }
+
+  /** Characters at the end that a stop text may begin with. */
+  private mayBecomeStop(): number {
+    const shared = (stop: string) => {
+      for (let n = Math.min(stop.length - 1, this.text.length); n > 0; n--)
+        if (this.text.endsWith(stop.slice(0, n))) return n;
+      return 0;
+    };
+    return Math.max(0, ...this.settings.stops.map(shared));
+  }
+
+  private tellUpTo(end: number): void {
+    if (end <= this.told) return;
+    this.tell(this.text.slice(this.told, end));
+    this.told = end;
+  }
+}

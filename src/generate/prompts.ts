@@ -1,0 +1,99 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { type TokenBytes, tokenBytes } from '../corpus/token-bytes.js';
+import { openTokenizer, type Tokenizer } from '../corpus/tokenizer.js';
+import { exists } from '../disk/input-file.js';
+import { checkJson, readJsonFile } from '../disk/json.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { type ModelSource, modelDirectory } from '../hub/model-source.js';
+import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
+import { parseModelConfig } from '../lm/families/registry.js';
+import type { BosPolicy } from '../lm/family.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+
+/** A model whose texts can be continued. */
+export interface TextModel {
+  readonly directory: string;
+  readonly checkpoint: Checkpoint;
+  readonly tokenizer: Tokenizer;
+  readonly bytes: TokenBytes;
+  /** Tokens that end a text. */
+  readonly ends: ReadonlySet<number>;
+}
+
+/** Opens a checkpoint, downloaded where it is one of the hub. */
+export async function openModel(source: ModelSource, progress: Progress, stop: StopRequest): Promise<Checkpoint> {
+  return openCheckpoint(await modelDirectory(source, progress, stop, parseModelConfig));
+}
+
+/**
+ * Opens what a model's texts are read and written with.
+ *
+ * @param bos whether prompts begin with BOS
+ * @throws Refusal where a file is missing or broken, or does not fit the weights
+ */
+export async function openTextModel(checkpoint: Checkpoint, bos: BosPolicy): Promise<TextModel> {
+  const { directory, config } = checkpoint;
+  const { bosTokenId, vocabulary, special } = config;
+  const tokenizer = await openTokenizer(directory, { bosTokenId, vocabulary, special, bos });
+  const ends = new Set([...(special.get('eos_token_id') ?? []), ...(await generationEnds(directory))]);
+  return { directory, checkpoint, tokenizer, bytes: await tokenBytes(directory), ends };
+}
+
+const GENERATION_CONFIG = 'generation_config.json';
+const token = z.number().int().nonnegative();
+const generationSchema = z.looseObject({ eos_token_id: z.union([token, z.array(token)]).nullish() });
+
+/** Tokens that end a text by generation_config.json, where there is one: of a model for chats, the end of a turn. */
+async function generationEnds(directory: string): Promise<number[]> {
+  const path = join(directory, GENERATION_CONFIG);
+  if (!(await exists(path))) return [];
+  const remedy = `Download ${GENERATION_CONFIG} again.`;
+  const json = await readJsonFile(path, [`There is no file ${path}.`, remedy], remedy);
+  return [checkJson(generationSchema, json, path, remedy).eos_token_id ?? []].flat();
+}
+
+/**
+ * The tokens of a prompt, with BOS where the model's texts begin with it and the prompt does not.
+ *
+ * @throws Refusal where there are none, or one is beyond the vocabulary
+ */
+export function promptTokens({ tokenizer, checkpoint }: TextModel, prompt: string): number[] {
+  const document = tokenizer.begin('the prompt');
+  const ids = [...document.push(prompt), ...document.end()].flatMap((part) => [...part]);
+  if (tokenizer.prependBos && ids[0] !== tokenizer.bosTokenId) ids.unshift(tokenizer.bosTokenId);
+  if (ids.length === 0) {
+    throw new UsageRefusal('--prompt has no tokens.', 'Give it some text.', 'generate/no-tokens');
+  }
+  const beyond = ids.find((id) => id >= checkpoint.config.vocabulary);
+  if (beyond === undefined) return ids;
+  throw new Refusal(
+    `The tokenizer gives token ${beyond}, and the model's vocabulary has ${checkpoint.config.vocabulary}.`,
+    'Tokenizer and weights must be of one checkpoint.',
+    'corpus/token-outside-vocabulary',
+  );
+}
+
+/**
+ * Tokens of a text, prompt included, that are made room for.
+ *
+ * @param most tokens after a prompt, at most
+ * @throws UsageRefusal where a prompt leaves no position for them
+ */
+export function roomFor(prompts: readonly (readonly number[])[], most: number, { config }: Checkpoint): number {
+  const longest = Math.max(...prompts.map(({ length }) => length));
+  const { maxContext } = config;
+  if (longest + most <= maxContext) return longest + most;
+  if (longest >= maxContext) {
+    throw new UsageRefusal(
+      `A prompt has ${longest} tokens, and the model has ${maxContext} positions.`,
+      `Shorten it to at most ${maxContext - 1} tokens.`,
+      'generate/prompt-too-long',
+    );
+  }
+  throw new UsageRefusal(
+    `A prompt of ${longest} tokens and --tokens ${most} are more than the model's ${maxContext} positions.`,
+    `Use --tokens ${maxContext - longest} at most.`,
+    'generate/prompt-too-long',
+  );
+}

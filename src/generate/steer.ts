@@ -1,0 +1,148 @@
+import type { SteerConfig } from '../config/stages.js';
+import { tokenTexts } from '../corpus/token-texts.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { type Candidate, openCandidate, sharedBos } from '../eval/candidates.js';
+import { chooseBos, choosePrecision } from '../lm/pass.js';
+import type { Placement } from '../lm/placement.js';
+import type { Terminal } from '../progress/progress.js';
+import { throwIfStopped } from '../progress/stop.js';
+import { openSae } from '../sae/saelens.js';
+import {
+  type Change,
+  changedPositions,
+  type RowChanges,
+  readChanges,
+  rowChanges,
+  unchangedRow,
+  withStrength,
+} from './changes.js';
+import { continueTexts } from './continuation.js';
+import { lossesByStrength } from './dose.js';
+import { modelNotFinite, STOPPED, samplingOf, sayMemory } from './generate.js';
+import { type NextTokens, nextTokens } from './next-token.js';
+import { openModel, openTextModel, promptTokens, roomFor, type TextModel } from './prompts.js';
+import { type SamplingSettings, tokenChooser } from './sampling.js';
+import { changeInWords, type SteeredTexts, steeredJson, steeredText } from './steered-texts.js';
+import type { SteeredSae } from './steering-graph.js';
+import { Stepper } from './stepper.js';
+
+/** What `steer` was asked for, checked and opened. */
+export interface SteeringPlan {
+  readonly config: SteerConfig;
+  readonly sampling: SamplingSettings;
+  readonly candidates: readonly Candidate[];
+  readonly changes: readonly Change[];
+  readonly saes: readonly SteeredSae[];
+  readonly model: TextModel;
+  readonly prompts: readonly (readonly number[])[];
+  readonly longest: number;
+  /** Where features are changed. */
+  readonly at: RowChanges['at'];
+  readonly placement: Placement;
+  /** The changes of each row of --dose, or the one that was asked for. */
+  readonly doses: readonly (readonly Change[])[];
+}
+
+/** `steer`: continues prompts with features changed, and next to that without. */
+export async function steer(config: SteerConfig, terminal: Terminal): Promise<void> {
+  const { progress, stop, print } = terminal;
+  const plan = await planSteering(config, terminal);
+  throwIfStopped(stop, STOPPED);
+  const texts = await steerTexts(plan, terminal);
+  throwIfStopped(stop, STOPPED);
+  const losses = config.corpus === undefined ? undefined : await lossesByStrength(plan, progress, stop);
+  const found = { ...texts, losses };
+  print(config.json ? JSON.stringify(steeredJson(plan, found), null, 1) : steeredText(plan, found));
+}
+
+async function planSteering(config: SteerConfig, { progress, stop }: Terminal): Promise<SteeringPlan> {
+  const sampling = samplingOf(config);
+  if (config.corpus !== undefined && config.dose === undefined) {
+    throw new UsageRefusal(
+      '--corpus is the text whose loss --dose shows, and there is no --dose.',
+      'Add --dose with strengths, or leave --corpus out.',
+      'config/wrong-together',
+    );
+  }
+  // Before a model that may have to be downloaded.
+  const named = [];
+  for (const path of config.sae) named.push({ path, dSae: (await openSae(path, 'transcoder')).dSae });
+  const changes = await readChanges(config, named);
+  const checkpoint = await openModel(config, progress, stop);
+  const candidates: Candidate[] = [];
+  for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
+  const saes = candidates.map(({ files, hook, input }) => ({ files, hook, input, errorTerm: config.errorTerm }));
+  checkOnePerHook(config, candidates);
+  const wanted = config.prependBos;
+  const bos = wanted === undefined ? sharedBos(candidates, checkpoint.config) : chooseBos(wanted, checkpoint.config);
+  const model = await openTextModel(checkpoint, bos);
+  const prompts = config.prompt.map((prompt) => promptTokens(model, prompt));
+  const longest = roomFor(prompts, config.tokens, checkpoint);
+  const at = changedPositions(config, model.tokenizer.prependBos ? 1 : 0, longest);
+  const placement = choosePrecision(config.precision, config.device, checkpoint);
+  const doses = config.dose?.map((strength) => withStrength(changes, strength)) ?? [changes];
+  return { config, sampling, candidates, changes, saes, model, prompts, longest, at, placement, doses };
+}
+
+/** @throws UsageRefusal where two reconstructions would stand for one value */
+function checkOnePerHook({ errorTerm }: SteerConfig, candidates: readonly Candidate[]): void {
+  const twice = candidates.find(({ hook }, i) => candidates.findIndex((one) => one.hook.name === hook.name) < i);
+  if (errorTerm || twice === undefined) return;
+  throw new UsageRefusal(
+    `Two SAEs write to ${twice.hook.name}, and without the error term only one reconstruction can stand there.`,
+    'Leave --no-error-term out, or one of the SAEs.',
+    'generate/one-hook',
+  );
+}
+
+/** Continues every prompt unchanged and with each row of changes, all of them together. */
+async function steerTexts(plan: SteeringPlan, { progress, stop }: Terminal): Promise<SteeredTexts> {
+  const { config, sampling, saes, model, prompts, longest, at, placement, doses } = plan;
+  const { checkpoint } = model;
+  const rows = [unchangedRow(doses[0]!, saes.length), ...doses.map((dose) => rowChanges(dose, saes.length, at))];
+  const refusals = [modelNotFinite(checkpoint.name, placement), ...doses.map((dose) => tooStrong(plan, dose))];
+  const stepper = await Stepper.open(checkpoint, { placement, longest, threads: config.threads, saes });
+  try {
+    sayMemory(progress, stepper, prompts.length * rows.length, longest);
+    progress.begin('generating', config.tokens, 'step');
+    const texts = prompts.flatMap((tokens, i) =>
+      // The same choices at random for all rows of a prompt.
+      rows.map((changes, row) => ({ tokens, changes, choose: tokenChooser(sampling, i), notFinite: refusals[row]! })),
+    );
+    let next: (NextTokens | null)[] = [];
+    const shown = config.logits ? await tokenTexts(model.directory, checkpoint.config.vocabulary) : undefined;
+    const continued = await continueTexts(stepper, texts, {
+      ...{ most: config.tokens, ends: model.ends, stops: config.stop ?? [], bytes: model.bytes, stop },
+      onFirst: (logits) => {
+        if (shown) next = compareRows(logits, rows.length, texts.length, shown);
+      },
+      onStep: (steps) => progress.update(steps),
+    });
+    progress.end();
+    return {
+      prompts: prompts.map((_, i) => {
+        const [unsteered, ...steered] = continued.slice(i * rows.length, (i + 1) * rows.length);
+        const own = next.slice(i * rows.length + 1, (i + 1) * rows.length);
+        return { unsteered: unsteered!, steered: steered.map((text, k) => ({ text, next: own[k] ?? null })) };
+      }),
+    };
+  } finally {
+    await stepper.release();
+  }
+}
+
+/** What may follow each text, compared with the first of its prompt. */
+function compareRows(logits: Float32Array, rows: number, texts: number, shown: readonly string[]): NextTokens[] {
+  const width = logits.length / texts;
+  const of = (i: number) => logits.subarray(i * width, (i + 1) * width);
+  return Array.from({ length: texts }, (_, i) => nextTokens(of(i - (i % rows)), of(i), shown));
+}
+
+/** What to say where a change makes logits that are not finite. */
+function tooStrong({ candidates }: Pick<SteeringPlan, 'candidates'>, dose: readonly Change[]): Refusal {
+  return new Refusal(
+    `With ${dose.map((change) => changeInWords(change, candidates)).join(', ')} the logits of the model are not finite.`,
+    'Use a smaller strength; activations of features are rarely above a few hundred.',
+    'generate/not-finite',
+  );
+}

@@ -1,0 +1,107 @@
+import { basename } from 'node:path';
+import type { SteerConfig } from '../config/stages.js';
+import type { Candidate } from '../eval/candidates.js';
+import { significant, textTable } from '../progress/progress.js';
+import type { Change } from './changes.js';
+import type { ContinuedText } from './continuation.js';
+import type { DoseLosses } from './dose.js';
+import { type NextTokens, nextTokenTable } from './next-token.js';
+import type { SamplingSettings } from './sampling.js';
+
+/** What became of every prompt. */
+export interface SteeredTexts {
+  readonly prompts: readonly {
+    readonly unsteered: ContinuedText;
+    /** One for each row of changes; `next` is null where it was not asked for. */
+    readonly steered: readonly { readonly text: ContinuedText; readonly next: NextTokens | null }[];
+  }[];
+}
+
+/** What is shown of a plan. */
+interface ShownPlan {
+  readonly config: SteerConfig;
+  readonly sampling: SamplingSettings;
+  readonly candidates: readonly Candidate[];
+  readonly changes: readonly Change[];
+  readonly doses: readonly (readonly Change[])[];
+  readonly model: { readonly checkpoint: { readonly name: string } };
+}
+
+type Found = SteeredTexts & { readonly losses?: DoseLosses };
+
+/** A change as people write it: feature 17 = 8, feature 17 + 4, feature 17 × 2; with the SAE where there are several. */
+export function changeInWords(
+  { sae, feature, operation, strength }: Change,
+  saes: readonly { path: string }[],
+): string {
+  const name = saes.length > 1 ? `${basename(saes[sae]!.path)}:${feature}` : String(feature);
+  const sign = { set: '=', add: '+', scale: '×', ablate: '=' }[operation];
+  return `feature ${name} ${sign} ${strength}`;
+}
+
+/** For people: every prompt's texts, one under the other, and next tokens; or a table over strengths. */
+export function steeredText(plan: ShownPlan, found: Found): string {
+  const { config, doses, candidates } = plan;
+  const parts = found.prompts.flatMap(({ unsteered, steered }, i) => {
+    const prompt = config.prompt[i]!;
+    if (config.dose) return [doseTable(plan, found, i)];
+    const words = doses[0]!.map((change) => changeInWords(change, candidates)).join(', ');
+    return [`Unsteered\n${prompt}${unsteered.text}`, `${sentenceCase(words)}\n${prompt}${steered[0]!.text.text}`];
+  });
+  const tables = found.prompts.flatMap(({ steered }) =>
+    steered.flatMap(({ next }, row) => {
+      if (!next) return [];
+      const words = doses[row]!.map((change) => changeInWords(change, candidates)).join(', ');
+      return [`${sentenceCase(words)}\n${nextTokenTable(next)}`];
+    }),
+  );
+  return [...parts, ...tables].join('\n\n');
+}
+
+const sentenceCase = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** A row for each strength: the loss where it was measured, and the continuation. */
+function doseTable({ config }: ShownPlan, { prompts, losses }: Found, i: number): string {
+  const { unsteered, steered } = prompts[i]!;
+  const row = (strength: string, text: ContinuedText, loss: number | undefined) => [
+    strength,
+    ...(loss === undefined ? [] : [significant(loss, 5), significant(loss - losses!.unsteered, 3)]),
+    JSON.stringify(text.text),
+  ];
+  const head = ['strength', ...(losses ? ['loss', 'change'] : []), 'continuation'];
+  const rows = [
+    row('unsteered', unsteered, losses?.unsteered),
+    ...steered.map(({ text }, k) => row(String(config.dose![k]), text, losses?.steered[k])),
+  ];
+  return `${config.prompt[i]}\n${textTable([head, ...rows]).join('\n')}`;
+}
+
+/** For programs: everything. */
+export function steeredJson(plan: ShownPlan, found: Found): object {
+  const { config, sampling, candidates, changes, model } = plan;
+  const { positions, from, errorTerm, dose } = config;
+  return {
+    model: model.checkpoint.name,
+    saes: candidates.map(({ path, hook, input, files }) => ({
+      ...{ path, architecture: files.architecture, hook: hook.name },
+      ...(input === hook ? {} : { hook_in: input.name }),
+    })),
+    changes: changes.map(({ sae, ...change }) => ({ sae: candidates[sae]!.path, ...change })),
+    ...{ error_term: errorTerm, positions, from, sampling },
+    texts: found.prompts.map(({ unsteered, steered }, i) => ({
+      ...{ prompt: config.prompt[i], unsteered },
+      steered: steered.map(({ text, next }, k) => ({
+        ...(dose && { strength: dose[k] }),
+        ...text,
+        ...(next && { next_tokens: next }),
+      })),
+    })),
+    ...(found.losses && {
+      losses: {
+        tokens: found.losses.tokens,
+        unsteered: found.losses.unsteered,
+        steered: dose!.map((strength, k) => ({ strength, loss: found.losses!.steered[k] })),
+      },
+    }),
+  };
+}

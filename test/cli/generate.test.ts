@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { goldenSaes } from '../features/golden-folder.js';
+import { temporaryDirectory } from '../temporary.js';
+import { logged, refused, refusedUsage } from './refused.js';
+import { run, sleep, start } from './run-program.js';
+
+const MODEL = ['--model', 'assets/tiny-gemma'];
+const PROMPT = 'Once upon a time';
+const CORPUS = ['--corpus', 'assets/corpus/validation.jsonl.gz'];
+const [gated, jumprelu] = (await goldenSaes()) as [string, string];
+
+interface Texts {
+  texts: { prompt: string; ids: number[]; text: string; ending: string }[];
+}
+const generated = async (...args: string[]): Promise<Texts['texts']> => {
+  const { code, stdout, stderr } = await run('generate', ...MODEL, ...args, '--json');
+  assert.equal(code, 0, stderr);
+  return (JSON.parse(stdout) as Texts).texts;
+};
+
+test('generate continues a prompt, the same as text and as JSON', async () => {
+  const { code, stdout, stderr } = await run('generate', ...MODEL, '--prompt', PROMPT, '--tokens', '12');
+  assert.equal(code, 0, stderr);
+  const [text] = await generated('--prompt', PROMPT, '--tokens', '12');
+  assert.equal(stdout, `${PROMPT}${text!.text}\n`);
+  assert.deepEqual([text!.prompt, text!.ids.length, text!.ending], [PROMPT, 12, 'length']);
+  // A text that stops is cut before the stop text.
+  const stop = text!.text.slice(8, 12);
+  const [stopped] = await generated('--prompt', PROMPT, '--tokens', '12', '--stop', stop);
+  assert.deepEqual([stopped!.text, stopped!.ending], [text!.text.slice(0, text!.text.indexOf(stop)), 'stop']);
+});
+
+test('prompts that are continued together are what each is alone; a seed repeats what is drawn', async () => {
+  const other = ['--prompt', 'The little dog was'];
+  const one = ['--prompt', PROMPT, '--tokens', '10'];
+  const together = await generated(...one, ...other);
+  assert.deepEqual(together[0], (await generated(...one))[0]);
+  assert.equal(together[1]!.ids.length, 10);
+  const drawn = ['--temperature', '1', '--top-k', '20', '--top-p', '0.95'];
+  const seeded = await generated(...one, ...drawn, '--seed', '3');
+  assert.deepEqual(await generated(...one, ...drawn, '--seed', '3'), seeded);
+  assert.notDeepEqual(await generated(...one, ...drawn, '--seed', '4'), seeded);
+});
+
+test('generate refuses what has no answer', async () => {
+  const generate = (...args: string[]) => run(...logged(['generate', ...MODEL, ...args]));
+  refusedUsage(await generate('--prompt', PROMPT, '--tokens', '600'), 'generate/prompt-too-long', '512');
+  refusedUsage(await generate('--prompt', 'word '.repeat(600)), 'generate/prompt-too-long', '512');
+  refusedUsage(await generate('--prompt', PROMPT, '--top-k', '5'), 'generate/no-temperature', '--top-k');
+  refusedUsage(await generate('--prompt', PROMPT, '--top-p', '1.5', '--temperature', '1'), 'config/wrong-value');
+});
+
+test('Ctrl-C ends a text where it is', async () => {
+  const { child, outcome } = start('generate', ...MODEL, '--prompt', PROMPT, '--tokens', '400', '--temperature', '1');
+  let stdout = '';
+  child.stdout!.on('data', (data) => {
+    stdout += data;
+  });
+  for (const end = Date.now() + 30_000; stdout.length < 40 && child.exitCode === null && Date.now() < end; )
+    await sleep(5);
+  child.kill('SIGINT');
+  const { code, stderr } = await outcome;
+  // It may have come to its end by itself.
+  assert.ok(code === 130 || code === 0, stderr);
+  assert.ok(stdout.startsWith(PROMPT) && stdout.endsWith('\n'));
+});
+
+const steer = (...args: string[]) =>
+  run('steer', '--sae', gated, ...MODEL, '--prompt', PROMPT, '--tokens', '8', ...args);
+
+interface Steered {
+  error_term: boolean;
+  texts: {
+    unsteered: { text: string };
+    steered: { strength?: number; text: string; next_tokens?: { likely: object[] } }[];
+  }[];
+  losses?: { tokens: number; unsteered: number; steered: { strength: number; loss: number }[] };
+}
+const steered = async (...args: string[]): Promise<Steered> => {
+  const { code, stdout, stderr } = await steer(...args, '--json');
+  assert.equal(code, 0, stderr);
+  return JSON.parse(stdout) as Steered;
+};
+
+test('steer shows a text without a change and with it, and what may follow the prompt', async () => {
+  const json = await steered('--feature', '3,7', '--set', '40', '--logits');
+  const { unsteered, steered: rows } = json.texts[0]!;
+  assert.equal(unsteered.text, (await generated('--prompt', PROMPT, '--tokens', '8'))[0]!.text);
+  assert.notEqual(rows[0]!.text, unsteered.text);
+  assert.ok(json.error_term && rows[0]!.next_tokens!.likely.length >= 8);
+  const { stdout } = await steer('--feature', '3,7', '--set', '40', '--logits');
+  for (const shown of [PROMPT + unsteered.text, PROMPT + rows[0]!.text, 'next token', 'eature 3 = 40']) {
+    assert.ok(stdout.includes(shown), `${shown}\n${stdout}`);
+  }
+  const alike = await steered('--feature', '3', '--scale', '1');
+  assert.equal(alike.texts[0]!.steered[0]!.text, unsteered.text);
+});
+
+test('steer takes several SAEs, a file of changes, and positions', async () => {
+  const changes = join(temporaryDirectory(), 'changes.json');
+  writeFileSync(
+    changes,
+    JSON.stringify([
+      { sae: gated, feature: 3, set: 40 },
+      { sae: jumprelu, feature: 7, ablate: true },
+    ]),
+  );
+  const both = await steered('--sae', jumprelu, '--changes', changes);
+  const words = await steered('--sae', jumprelu, '--feature', 'gated:3,jumprelu:7', '--set', '40,0');
+  assert.deepEqual(both.texts, words.texts);
+  // After the last token there is nothing to change.
+  const late = await steered('--feature', '3', '--set', '40', '--from', '12', '--logits');
+  assert.equal(late.texts[0]!.steered[0]!.text, late.texts[0]!.unsteered.text);
+  const decoded = await steered('--feature', '3', '--scale', '1', '--no-error-term');
+  assert.equal(decoded.error_term, false);
+});
+
+test('a dose is a table over strengths, with losses of a text', async () => {
+  const args = ['--feature', '3', '--dose', '0,60', ...CORPUS, '--text-tokens', '600', '--context', '64'];
+  const { texts, losses } = await steered(...args);
+  assert.deepEqual(
+    texts[0]!.steered.map(({ strength }) => strength),
+    [0, 60],
+  );
+  assert.equal(losses!.tokens, 600);
+  assert.ok(losses!.steered[1]!.loss > losses!.unsteered && losses!.steered[1]!.loss > losses!.steered[0]!.loss);
+  const { stdout } = await steer(...args);
+  assert.match(stdout, /strength +loss +change +continuation\nunsteered +\d/);
+});
+
+test('steer refuses what has no answer', async () => {
+  const refusing = (...args: string[]) =>
+    run(...logged(['steer', '--sae', gated, ...MODEL, '--prompt', PROMPT, '--tokens', '8', ...args]));
+  refused(await refusing('--feature', '48', '--set', '1'), 'generate/no-feature', '48');
+  refused(await refusing('--feature', '3', '--set', '1e37'), 'generate/not-finite', 'feature 3');
+  refusedUsage(await refusing('--feature', '3', '--set', '1e39'), 'generate/not-finite', 'feature 3');
+  refusedUsage(await refusing('--feature', '3', '--set', '1', ...CORPUS), 'config/wrong-together', '--dose');
+  refusedUsage(
+    await refusing('--sae', jumprelu, '--feature', 'gated:3,jumprelu:3', '--set', '1', '--no-error-term'),
+    'generate/one-hook',
+    'blocks.2',
+  );
+  refused(
+    await refusing('--feature', '3', '--dose', '1', ...CORPUS, '--text-tokens', '100M'),
+    'corpus/too-short',
+    '--text-tokens',
+  );
+});
