@@ -6,6 +6,7 @@ import type { Checkpoint } from '../lm/checkpoint.js';
 import type { BosPolicy, ModelConfig } from '../lm/family.js';
 import { findHook, type Hook } from '../lm/hooks.js';
 import { chooseBos } from '../lm/pass.js';
+import type { Progress } from '../progress/progress.js';
 import { checkFiniteWeights, checkModelOf, openSameSae, type SaeFiles } from '../sae/saelens.js';
 
 // SAEs that a command uses in a model: whether each fits it, and what text they were trained on together.
@@ -27,10 +28,17 @@ type Asked = Pick<EvalConfig, 'hook' | 'model' | 'anyModel'>;
 /**
  * Opens an SAE for use in this model.
  *
+ * @param path the SAE as the command names it
+ * @param directory where it lies, if elsewhere (saeDirectory)
  * @throws Refusal when it belongs to another model or hook, or a weight is NaN or infinite
  */
-export async function openCandidate(path: string, config: Asked, checkpoint: Checkpoint): Promise<Candidate> {
-  const { files, unchanged } = await openSameSae(path, 'transcoder');
+export async function openCandidate(
+  path: string,
+  config: Asked,
+  checkpoint: Checkpoint,
+  directory = path,
+): Promise<Candidate> {
+  const { files, unchanged } = await openSameSae(directory, 'transcoder');
   const { hook_name } = files.metadata;
   const name = hook_name ?? config.hook;
   if (name === undefined) throw new Refusal(`${path}/cfg.json names no hook.`, 'Name it with --hook.', 'eval/no-hook');
@@ -145,4 +153,25 @@ export function excludedTokens(
     );
   }
   return JSON.parse([...rules][0]!) as number[];
+}
+
+/** Says where a command reads the text otherwise than an SAE was trained on. */
+export function remarkOtherReading(
+  { context, prependBos }: Pick<EvalConfig, 'context' | 'prependBos'>,
+  candidates: readonly Candidate[],
+  progress: Pick<Progress, 'say'>,
+): void {
+  for (const { path, files } of candidates) {
+    const { context_size, prepend_bos } = files.metadata;
+    if (context !== undefined && context_size !== undefined && context !== context_size) {
+      progress.say(
+        `${path} was trained on contexts of ${context_size} tokens; --context ${context} reads it otherwise.`,
+      );
+    }
+    if (prependBos !== undefined && prepend_bos !== undefined && prependBos !== prepend_bos) {
+      progress.say(
+        `${path} was trained ${prepend_bos ? 'with' : 'without'} BOS; --${prependBos ? '' : 'no-'}prepend-bos reads it otherwise.`,
+      );
+    }
+  }
 }

@@ -23,10 +23,18 @@ import { parseModelConfig } from '../lm/families/registry.js';
 import { chooseBos, chooseContext, choosePrecision } from '../lm/pass.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
+import { saeDirectories } from '../sae/published/open.js';
 import { openSae } from '../sae/saelens.js';
 import { trainingRecordOf } from '../sae/training-record.js';
 import { checkLogDirectory } from '../tensorboard/event-log.js';
-import { type Candidate, excludedTokens, openCandidate, sharedBos, sharedContext } from './candidates.js';
+import {
+  type Candidate,
+  excludedTokens,
+  openCandidate,
+  remarkOtherReading,
+  sharedBos,
+  sharedContext,
+} from './candidates.js';
 import { decoderMaxCosine } from './decoder-cosine.js';
 import { logDirectories, logEvaluation } from './log-evaluation.js';
 import type { SpliceMetrics } from './metrics.js';
@@ -167,11 +175,15 @@ function claimOf({ config, progress }: EvaluationRequest): ClaimOptions {
 
 async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluation) => Promise<T>): Promise<T> {
   const { config, progress, stop } = asked;
-  for (const path of config.sae) await openSae(path, 'transcoder');
+  const directories = await saeDirectories(config.sae, config, progress, stop);
+  for (const directory of directories.values()) await openSae(directory, 'transcoder');
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
   const checkpoint = await openCheckpoint(model);
   const candidates: Candidate[] = [];
-  for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
+  for (const path of config.sae) {
+    candidates.push(await openCandidate(path, config, checkpoint, directories.get(path)));
+  }
+  remarkOtherReading(config, candidates, progress);
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
   const wanted = config.prependBos;
   const bos = wanted === undefined ? sharedBos(candidates, checkpoint.config) : chooseBos(wanted, checkpoint.config);

@@ -11,6 +11,8 @@ import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { findHook } from '../lm/hooks.js';
 import type { Precision } from '../lm/model-writer.js';
 import type { Device } from '../onnx/session.js';
+import { silent } from '../progress/progress.js';
+import { saeDirectory } from '../sae/published/open.js';
 import { openSameSae } from '../sae/saelens.js';
 import type { TextRequest } from './api.js';
 
@@ -181,6 +183,9 @@ export class TriedModel {
   private async pathOf({ path, folder }: FeaturesOfSae): Promise<string> {
     const places = [path, join(dirname(this.settings.folder), basename(path))];
     for (const place of places) if (await exists(place)) return place;
+    // One of the hub, or of a release, is in the caches.
+    const cached = await saeDirectory(path, { offline: true }, silent, { signal: undefined }).catch(() => undefined);
+    if (cached !== undefined) return cached;
     throw new Refusal(
       `The SAE ${folder} is not at ${places.join(' nor at ')}.`,
       'Start explore where `sae-pipe features` was started, or put the SAE next to the folder of features.',

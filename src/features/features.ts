@@ -13,11 +13,13 @@ import { asOwner, type ClaimOptions, claimOutputDirectory, removeHalfWritten } f
 import { writeAside, writtenAside } from '../disk/output-file.js';
 import { checkFreeSpace, memoryLine } from '../disk/space.js';
 import { Interrupted, Refusal } from '../errors/refusal.js';
+import { remarkOtherReading } from '../eval/candidates.js';
 import { openForwardPass } from '../harvest/forward-pass.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { parseModelConfig } from '../lm/families/registry.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
+import { saeDirectories } from '../sae/published/open.js';
 import { Collection, openEncoders } from './collection.js';
 import {
   FEATURES_FILE,
@@ -60,8 +62,10 @@ export async function collectFeatures(
   await openCorpus(config, progress);
   const claim = await claimOf(config, progress);
   await asOwner([config.out], claim, async () => {
+    const directories = await saeDirectories(config.sae, config, progress, stop);
     const model = await modelDirectory(config, progress, stop, parseModelConfig);
-    const plan = await planFeatures(config, model);
+    const plan = await planFeatures(config, model, directories);
+    remarkOtherReading(config, plan.candidates, progress);
     try {
       await new FeaturesRun(plan, config, progress, stop, saving).run(claim);
     } finally {

@@ -49,13 +49,20 @@ export type FeaturesIdentity = Omit<
  * Opens everything that a command names; its text is to be closed.
  *
  * @param model the model's directory
+ * @param directories where each SAE lies, by the name that the command gives it
  * @throws Refusal where something is missing, or does not fit
  */
-export async function planFeatures(config: FeaturesConfig, model: string): Promise<FeaturesPlan> {
+export async function planFeatures(
+  config: FeaturesConfig,
+  model: string,
+  directories: ReadonlyMap<string, string>,
+): Promise<FeaturesPlan> {
   const checkpoint = await openCheckpoint(model);
   const placement = choosePrecision(config.precision, config.device, checkpoint);
   const candidates: Candidate[] = [];
-  for (const path of new Set(config.sae)) candidates.push(await openCandidate(path, config, checkpoint));
+  for (const [path, directory] of directories) {
+    candidates.push(await openCandidate(path, config, checkpoint, directory));
+  }
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
   const wanted = config.prependBos;
   const bos = wanted === undefined ? sharedBos(candidates, checkpoint.config) : chooseBos(wanted, checkpoint.config);

@@ -6,6 +6,7 @@ import { chooseBos, choosePrecision } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
 import type { Terminal } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/stop.js';
+import { saeDirectories } from '../sae/published/open.js';
 import { openSae } from '../sae/saelens.js';
 import {
   type Change,
@@ -66,11 +67,14 @@ async function planSteering(config: SteerConfig, { progress, stop }: Terminal): 
   }
   // Before a model that may have to be downloaded.
   const named = [];
-  for (const path of config.sae) named.push({ path, dSae: (await openSae(path, 'transcoder')).dSae });
+  const directories = await saeDirectories(config.sae, config, progress, stop);
+  for (const path of config.sae) named.push({ path, dSae: (await openSae(directories.get(path)!, 'transcoder')).dSae });
   const changes = await readChanges(config, named);
   const checkpoint = await openModel(config, progress, stop);
   const candidates: Candidate[] = [];
-  for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
+  for (const path of config.sae) {
+    candidates.push(await openCandidate(path, config, checkpoint, directories.get(path)));
+  }
   const saes = candidates.map(({ files, hook, input }) => ({ files, hook, input, errorTerm: config.errorTerm }));
   checkOnePerHook(config, candidates);
   const wanted = config.prependBos;

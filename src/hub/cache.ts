@@ -78,7 +78,7 @@ export class CachedModel {
   /** Puts a blob into a snapshot, as a relative link: the cache may be moved. */
   async link(commit: string, name: string, hash: string): Promise<void> {
     const link = join(this.snapshot(commit), name);
-    const target = join('..', '..', 'blobs', hash);
+    const target = join('../'.repeat(name.split('/').length + 1), 'blobs', hash);
     if ((await readlink(link).catch(() => undefined)) === target) return;
     await replace(link, (aside) => symlink(target, aside));
   }

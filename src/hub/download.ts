@@ -56,11 +56,7 @@ export async function downloadModel(
   const large = files.filter(({ name }) => name === WEIGHTS);
   await checkRoom(cached, files);
   await writingCache(settings.cache, async () => {
-    await makeDirectory(cached.blobs).catch((cause: Error) => {
-      throw new Refusal(`There can be no Hugging Face cache: ${cause.message}`, OTHER_CACHE, 'hub/no-cache-directory', {
-        cause,
-      });
-    });
+    await makeCache(cached);
     // The small ones first: what is refused is refused early, and an index names the shards.
     await fetchAll(
       download,
@@ -88,7 +84,7 @@ interface Download {
 }
 
 const urlOf = ({ asked, settings, commit }: Pick<Download, 'asked' | 'settings' | 'commit'>, name: string) =>
-  `${settings.endpoint}/${asked.model}/resolve/${commit}/${name}`;
+  `${settings.endpoint}/${asked.model}/resolve/${commit}/${name.split('/').map(encodeURIComponent).join('/')}`;
 
 /** config.json, parsed: from the cache, or asked for without being kept. */
 async function configOf(download: Download, file: HubFile, ask: typeof globalThis.fetch): Promise<unknown> {
@@ -209,35 +205,113 @@ function parsedConfig(text: string, model: string): unknown {
 }
 
 /** The commit that a revision stands at, and those of its files that may be needed, by name. */
-async function listModel(asked: Asked, { endpoint: hubUrl }: HubSettings, fetch: typeof globalThis.fetch) {
-  const odd = (what: string, cause?: unknown) =>
-    new Refusal(`${hubUrl} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub', { cause });
-  try {
-    const { modelInfo, listFiles } = await import('@huggingface/hub');
-    const { sha } = await modelInfo({
-      name: asked.model,
-      revision: asked.revision,
-      hubUrl,
-      fetch,
-      additionalFields: ['sha'],
-    });
-    // Commit and hashes become names of files here.
-    if (typeof sha !== 'string' || !isCommit(sha)) throw odd(`the commit is ${JSON.stringify(sha)}`);
-    const listing = new Map<string, HubFile>();
-    const repo = { type: 'model', name: asked.model } as const;
-    for await (const { type, path: name, size, oid, lfs } of listFiles({ repo, revision: sha, hubUrl, fetch })) {
-      if (type !== 'file' || !(CANDIDATES.includes(name) || name.endsWith('.safetensors'))) continue;
-      const file: HubFile = { name, size: lfs?.size ?? size, hash: lfs?.oid ?? oid ?? '' };
-      const proven = /^[0-9a-f]{40}$|^[0-9a-f]{64}$/.test(file.hash);
-      if (!proven || !Number.isSafeInteger(file.size) || file.size < 0)
-        throw odd(`it lists ${name} without size or hash`);
-      const most = mostBytesOf(name);
-      if (file.size > most) throw odd(`it lists ${name} with ${formatBytes(file.size)} (at most ${formatBytes(most)})`);
-      listing.set(name, file);
+async function listModel(asked: Asked, settings: HubSettings, fetch: typeof globalThis.fetch) {
+  const commit = await pinnedCommit(asked, settings, fetch);
+  const wanted = (name: string) => CANDIDATES.includes(name) || name.endsWith('.safetensors');
+  const listing = await listFolder(asked, settings, fetch, commit, '', wanted);
+  for (const { name, size } of listing.values()) {
+    const most = mostBytesOf(name);
+    if (size > most) {
+      throw notAHub(settings, `it lists ${name} with ${formatBytes(size)} (at most ${formatBytes(most)})`);
     }
-    return { commit: sha, listing };
+  }
+  return { commit, listing };
+}
+
+const notAHub = ({ endpoint }: HubSettings, what: string, cause?: unknown) =>
+  new Refusal(`${endpoint} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub', { cause });
+
+/** What the hub's client throws is that of a server that speaks otherwise. */
+async function asHub<T>(settings: HubSettings, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
   } catch (cause) {
     if (cause instanceof Refusal) throw cause;
-    throw odd(cause instanceof Error ? cause.message : String(cause), cause);
+    throw notAHub(settings, cause instanceof Error ? cause.message : String(cause), cause);
   }
+}
+
+/** The commit that a revision stands at. @throws Refusal when the hub cannot be reached or refuses */
+export async function pinnedCommit(
+  asked: Asked,
+  settings: HubSettings,
+  fetch: typeof globalThis.fetch,
+): Promise<string> {
+  const { endpoint: hubUrl } = settings;
+  return asHub(settings, async () => {
+    const { modelInfo } = await import('@huggingface/hub');
+    const { model: name, revision } = asked;
+    const { sha } = await modelInfo({ name, revision, hubUrl, fetch, additionalFields: ['sha'] });
+    // Commit and hashes become names of files here.
+    if (typeof sha !== 'string' || !isCommit(sha)) throw notAHub(settings, `the commit is ${JSON.stringify(sha)}`);
+    return sha;
+  });
+}
+
+/**
+ * Files of one folder of a repository, by their paths; '' is the root.
+ *
+ * @param wanted those that are not are passed over
+ * @throws Refusal when the hub cannot be reached, refuses, or lists a file without size or hash
+ */
+export async function listFolder(
+  { model: name }: Asked,
+  settings: HubSettings,
+  fetch: typeof globalThis.fetch,
+  revision: string,
+  folder: string,
+  wanted: (name: string) => boolean = () => true,
+): Promise<ReadonlyMap<string, HubFile>> {
+  const { endpoint: hubUrl } = settings;
+  return asHub(settings, async () => {
+    const { listFiles } = await import('@huggingface/hub');
+    const listing = new Map<string, HubFile>();
+    const repo = { type: 'model', name } as const;
+    const path = folder === '' ? undefined : folder;
+    for await (const { type, path: name, size, oid, lfs } of listFiles({ repo, revision, path, hubUrl, fetch })) {
+      if (type !== 'file' || !wanted(name)) continue;
+      const file: HubFile = { name, size: lfs?.size ?? size, hash: lfs?.oid ?? oid ?? '' };
+      const proven = /^[0-9a-f]{40}$|^[0-9a-f]{64}$/.test(file.hash);
+      if (!proven || !Number.isSafeInteger(file.size) || file.size < 0) {
+        throw notAHub(settings, `it lists ${name} without size or hash`);
+      }
+      listing.set(name, file);
+    }
+    return listing;
+  });
+}
+
+/** What was listed of a repository and is wanted. */
+interface Listed {
+  readonly fetch: typeof globalThis.fetch;
+  readonly commit: string;
+  readonly files: readonly HubFile[];
+}
+
+/** Downloads listed files into the cache. @returns the snapshot's directory */
+export async function fetchListed(
+  asked: Asked,
+  settings: HubSettings,
+  progress: Progress,
+  stop: StopRequest,
+  { fetch, commit, files }: Listed,
+): Promise<string> {
+  const cached = new CachedModel(settings.cache, asked.model);
+  const listing = new Map(files.map((file) => [file.name, file]));
+  const download: Download = { asked, settings, progress, stop, fetch, commit, listing, cached };
+  await checkRoom(cached, files);
+  await writingCache(settings.cache, async () => {
+    await makeCache(cached);
+    await fetchAll(download, 'fetching files', files);
+    await cached.pointRef(asked.revision, commit);
+  });
+  return cached.snapshot(commit);
+}
+
+async function makeCache(cached: CachedModel): Promise<void> {
+  await makeDirectory(cached.blobs).catch((cause: Error) => {
+    throw new Refusal(`There can be no Hugging Face cache: ${cause.message}`, OTHER_CACHE, 'hub/no-cache-directory', {
+      cause,
+    });
+  });
 }

@@ -4,6 +4,7 @@ import type { FigureConfig } from '../config/stages.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { readEvaluation } from '../eval/record.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { saeDirectory } from '../sae/published/open.js';
 import { ARCHITECTURES } from '../sae/registry.js';
 import { PLAIN } from '../sae/sae.js';
 import { openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
@@ -182,7 +183,8 @@ async function featureFile(
   stop: StopRequest,
 ): Promise<FigureFile> {
   const [directory, feature, activations] = [config.sae!, config.feature!, config.activations!];
-  const { files, unchanged } = await openSameSae(directory);
+  const here = await saeDirectory(directory, { offline: false }, progress, stop);
+  const { files, unchanged } = await openSameSae(here);
   const store = await openStore(activations);
   checkFeature(files, feature, store);
   const sae = await readSae(files);

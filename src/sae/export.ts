@@ -25,10 +25,15 @@ const ours = (name: string) => name === CFG_FILE || name === WEIGHTS_FILE;
  * model, hook and training goes with it, and `exported_from` names the SAE. Or a set of transcoders for circuit-tracer.
  *
  * @param say told of a directory that is taken over
+ * @param directory where the SAE lies, if elsewhere than its name says (saeDirectory)
  * @returns the directory
  * @throws Refusal when the SAE cannot be written so
  */
-export async function exportSae(config: ExportSettings, say: (line: string) => void = () => {}): Promise<string> {
+export async function exportSae(
+  config: ExportSettings,
+  say: (line: string) => void = () => {},
+  directory = config.sae,
+): Promise<string> {
   const { sae: from, out, overwrite, as } = config;
   if (as === 'circuit-tracer') return exportToCircuitTracer(config, say);
   if (resolve(from) === resolve(out))
@@ -36,15 +41,16 @@ export async function exportSae(config: ExportSettings, say: (line: string) => v
   const takeOver = config.takeOver ? say : undefined;
   const claim = { overwrite, ours, result: CFG_FILE, beginsAnew: true, inputs: [from], takeOver };
   // What may already be there is checked by asOwner: it may be this very export.
-  await asOwner([out], { ...claim, resume: !overwrite }, () => exportInto({ ...config, as }, claim));
+  await asOwner([out], { ...claim, resume: !overwrite }, () => exportInto({ ...config, as }, directory, claim));
   return out;
 }
 
 async function exportInto(
   { sae: from, as, out }: ExportSettings & { readonly as: ArchitectureName },
+  directory: string,
   claim: ClaimOptions,
 ): Promise<void> {
-  const { files, unchanged } = await openSameSae(from, 'transcoder');
+  const { files, unchanged } = await openSameSae(directory, 'transcoder');
   const { architecture, metadata } = files;
   if (!canConvert(architecture, as)) {
     throw new Refusal(

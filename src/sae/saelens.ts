@@ -9,7 +9,14 @@ import { writeAside } from '../disk/output-file.js';
 import { Unconfirmed } from '../disk/refused.js';
 import { Refusal } from '../errors/refusal.js';
 import { isWeightDType } from '../onnx/weight.js';
-import { floatTensor, readSafetensorsHeader, type TensorLocation, writeSafetensors } from '../safetensors/file.js';
+import {
+  type DeferredTensor,
+  floatTensor,
+  readSafetensorsHeader,
+  type TensorLocation,
+  type TensorToWrite,
+  writeSafetensors,
+} from '../safetensors/file.js';
 import { compareFingerprints, shortFingerprint } from '../safetensors/fingerprint.js';
 import { firstNotFinite, readFloats } from '../safetensors/floats.js';
 import { ARCHITECTURES, parametersOf } from './registry.js';
@@ -60,6 +67,19 @@ export const WEIGHTS_FILE = 'sae_weights.safetensors';
  */
 export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata | WrittenMetadata): Promise<void> {
   const tensors = parametersOf(sae).map((name) => floatTensor(name, parameterShape(name, sae), sae.parameters[name]!));
+  await saveTensors(directory, sae, tensors, metadata);
+}
+
+/** What cfg.json tells of an SAE. */
+export type SaeForm = Omit<Sae, 'parameters'>;
+
+/** The same, of parameters that need not be in memory together. */
+export async function saveTensors(
+  directory: string,
+  sae: SaeForm,
+  tensors: readonly (TensorToWrite | DeferredTensor)[],
+  metadata: SaeMetadata | WrittenMetadata,
+): Promise<void> {
   const weights = join(directory, WEIGHTS_FILE);
   const cfg = cfgOf(sae, metadata);
   try {
@@ -75,7 +95,7 @@ export async function saveSae(directory: string, sae: Sae, metadata: SaeMetadata
 }
 
 /** What cfg.json says of an SAE. */
-export function cfgOf(sae: Sae, metadata: SaeMetadata | WrittenMetadata): Record<string, unknown> {
+export function cfgOf(sae: SaeForm, metadata: SaeMetadata | WrittenMetadata): Record<string, unknown> {
   const { saelens } = ARCHITECTURES[sae.architecture];
   const forward = sae.forward ?? PLAIN;
   const saved = saelens.savedAs ? ARCHITECTURES[saelens.savedAs.architecture].saelens : saelens;
@@ -198,7 +218,7 @@ export async function readSae(files: SaeFiles): Promise<Sae> {
 }
 
 /** What a cfg.json says. */
-interface SaeCfg extends Sizes {
+export interface SaeCfg extends Sizes {
   readonly architecture: ArchitectureName;
   readonly transcoder?: true;
   readonly skip?: true;
@@ -257,7 +277,7 @@ const isObject = (value: unknown): value is Json => typeof value === 'object' &&
  * @param path the file, for messages
  * @throws Refusal naming what is broken, or what we do not compute
  */
-function readCfg(json: unknown, path: string): SaeCfg {
+export function readCfg(json: unknown, path: string): SaeCfg {
   const cfg = checkJson(cfgSchema, isObject(json) ? modernised(json, path) : json, path, OTHER_CFG);
   const { apply_b_dec_to_input, d_in, d_out = d_in, d_sae } = cfg;
   const among = <T extends string>(key: keyof typeof cfg & string, choices: readonly T[]): T => {

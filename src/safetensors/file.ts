@@ -219,21 +219,27 @@ export interface TensorToWrite {
   readonly bytes: Uint8Array;
 }
 
+/** A tensor whose bytes come when it is its turn, so that only one need be in memory. */
+export interface DeferredTensor extends Omit<TensorToWrite, 'bytes'> {
+  readonly read: () => Promise<Uint8Array>;
+}
+
 /**
  * Writes a safetensors file. Tensors lie in the order given and the header is padded with spaces to 8 bytes, as the
  * format's own writer does, so that equal contents make equal bytes. The file appears whole or not at all.
  */
 export async function writeSafetensors(
   path: string,
-  tensors: readonly TensorToWrite[],
+  tensors: readonly (TensorToWrite | DeferredTensor)[],
   metadata: Record<string, string> = {},
 ): Promise<void> {
   const header: Record<string, unknown> = {};
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
   let offset = 0;
-  for (const { name, dtype, shape, bytes } of tensors) {
-    header[name] = { dtype, shape, data_offsets: [offset, offset + bytes.byteLength] };
-    offset += bytes.byteLength;
+  for (const { name, dtype, shape, ...tensor } of tensors) {
+    const size = 'bytes' in tensor ? tensor.bytes.byteLength : tensorBytes(dtype, shape);
+    header[name] = { dtype, shape, data_offsets: [offset, offset + size] };
+    offset += size;
   }
   const json = Buffer.from(JSON.stringify(header));
   const padded = Buffer.alloc(Math.ceil(json.length / 8) * 8, ' ');
@@ -243,7 +249,7 @@ export async function writeSafetensors(
   await writeAside(path, async (file: FileHandle) => {
     await file.writeFile(length);
     await file.writeFile(padded);
-    for (const { bytes } of tensors) await file.writeFile(bytes);
+    for (const tensor of tensors) await file.writeFile('bytes' in tensor ? tensor.bytes : await tensor.read());
   });
 }
 

@@ -1,8 +1,9 @@
-import { type FileHandle, realpath } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import { openRegular, refusedRead } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import type { SafetensorsDType, TensorLocation } from './file.js';
 import { Pickle, PickledGlobal, PickledStorage, PickledTensor } from './pickle.js';
+import { readZipBytes, type ZipEntry, zipEntries } from './zip.js';
 
 // Files of torch.save since PyTorch 1.6: a zip archive, whose entries are stored as they are, of one pickle and the bytes
 // of each storage. Only tensors in plain containers are read; a tensor is then a place in the file.
@@ -21,13 +22,10 @@ const STORAGES: Readonly<Record<string, readonly [SafetensorsDType, number]>> = 
   'torch.BoolStorage': ['BOOL', 1],
 };
 
-/** Bytes of the pickle and of the archive's directory, at most. */
-const MOST_BYTES = 2 ** 24;
-
-/** Where an entry's bytes lie in the archive. */
-interface Entry {
-  readonly offset: number;
-  readonly size: number;
+/** A tensor of a file of torch.save. */
+export interface PthTensor extends TensorLocation {
+  /** Of a matrix: its entries lie column by column, as those of a transposed one do. */
+  readonly columnMajor?: true;
 }
 
 /**
@@ -36,6 +34,15 @@ interface Entry {
  * @throws Refusal where the file is missing, damaged, or holds anything but tensors in plain containers
  */
 export async function readPthTensors(path: string): Promise<Map<string, TensorLocation>> {
+  return pthTensors(path, false);
+}
+
+/** The same, where matrices may be stored transposed. */
+export async function readPthTensorsOfAnyOrder(path: string): Promise<Map<string, PthTensor>> {
+  return pthTensors(path, true);
+}
+
+async function pthTensors(path: string, anyOrder: boolean): Promise<Map<string, PthTensor>> {
   const file = await openRegular(path, 'A file of torch.save belongs there.');
   if (!file) throw new Refusal(`There is no file ${path}.`, 'Check the path.', 'safetensors/no-file');
   const refuse = (what: string): never => {
@@ -46,20 +53,24 @@ export async function readPthTensors(path: string): Promise<Map<string, TensorLo
     );
   };
   try {
-    const entries = await readDirectory(file.handle, file.size, refuse);
+    const entries = await zipEntries(file.handle, file.size, refuse);
     const pickle = [...entries].find(([name]) => /(^|\/)data\.pkl$/.test(name));
     if (!pickle) throw new RangeError('it has no data.pkl');
     const [name, place] = pickle;
     const folder = name.slice(0, -'data.pkl'.length);
     const order = entries.get(`${folder}byteorder`);
-    if (order && (await readBytes(file.handle, order)).toString() !== 'little') refuse('numbers in big-endian order');
-    const root = new Pickle(await readBytes(file.handle, place), refuse).read();
+    if (order && (await readZipBytes(file.handle, order)).toString() !== 'little') {
+      refuse('numbers in big-endian order');
+    }
+    const root = new Pickle(await readZipBytes(file.handle, place), refuse).read();
     if (!(root instanceof Map)) return refuse('something other than a state dict');
     const real = await realpath(path);
-    const tensors = new Map<string, TensorLocation>();
+    const tensors = new Map<string, PthTensor>();
     for (const [key, value] of root) {
       if (!(value instanceof PickledTensor)) continue;
-      tensors.set(String(key), { path: real, ...locationOf(String(key), value, folder, entries, refuse) });
+      const found = { ...locationOf(String(key), value, folder, entries, refuse), path: real };
+      if (found.columnMajor && !anyOrder) refuse(`the tensor ${String(key)}, which is not contiguous`);
+      tensors.set(String(key), found);
     }
     return tensors;
   } catch (error) {
@@ -75,66 +86,26 @@ export async function readPthTensors(path: string): Promise<Map<string, TensorLo
   }
 }
 
-async function readBytes(handle: FileHandle, { offset, size }: Entry): Promise<Buffer> {
-  if (size > MOST_BYTES) throw new RangeError(`a part has ${size} bytes`);
-  const bytes = Buffer.alloc(size);
-  const { bytesRead } = await handle.read(bytes, 0, size, offset);
-  if (bytesRead < size) throw new RangeError('it ends early');
-  return bytes;
-}
-
-/** Entries of a zip archive by name; each must be stored as it is. */
-async function readDirectory(
-  handle: FileHandle,
-  size: number,
-  refuse: (what: string) => never,
-): Promise<Map<string, Entry>> {
-  const tailSize = Math.min(size, 2 ** 16 + 22);
-  const tail = await readBytes(handle, { offset: size - tailSize, size: tailSize });
-  const end = tail.lastIndexOf(Buffer.from('PK\x05\x06', 'latin1'));
-  if (end < 0) throw new RangeError('it is not a zip archive');
-  const count = tail.readUInt16LE(end + 10);
-  const place = { size: tail.readUInt32LE(end + 12), offset: tail.readUInt32LE(end + 16) };
-  if (count === 0xffff || place.offset === 0xffffffff) refuse('4 GiB or more in one archive');
-  const directory = await readBytes(handle, place);
-  const entries = new Map<string, Entry>();
-  let at = 0;
-  for (let i = 0; i < count; i++) {
-    if (directory.readUInt32LE(at) !== 0x02014b50) throw new RangeError('its directory is damaged');
-    const [method, packed, length] = [10, 20, 24].map((field) =>
-      field === 10 ? directory.readUInt16LE(at + field) : directory.readUInt32LE(at + field),
-    ) as [number, number, number];
-    const [nameLength, extra, comment] = [28, 30, 32].map((field) => directory.readUInt16LE(at + field)) as number[];
-    const local = directory.readUInt32LE(at + 42);
-    const name = directory.toString('utf8', at + 46, at + 46 + nameLength!);
-    if (method !== 0 || packed !== length) refuse(`the compressed entry ${JSON.stringify(name)}`);
-    if (length === 0xffffffff || local === 0xffffffff) refuse('4 GiB or more in one archive');
-    entries.set(name, { offset: await dataOffset(handle, local), size: length });
-    at += 46 + nameLength! + extra! + comment!;
-  }
-  for (const [name, entry] of entries) {
-    if (entry.offset + entry.size > size) throw new RangeError(`${name} ends beyond it`);
-  }
-  return entries;
-}
-
-/** Where the bytes behind an entry's own header begin. */
-async function dataOffset(handle: FileHandle, local: number): Promise<number> {
-  const header = await readBytes(handle, { offset: local, size: 30 });
-  if (header.readUInt32LE(0) !== 0x04034b50) throw new RangeError('an entry is not where its directory says');
-  return local + 30 + header.readUInt16LE(26) + header.readUInt16LE(28);
-}
-
 const isSizes = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && (size as number) >= 0);
+
+/** Do a tensor's entries lie one after another, the last dimension running fastest? */
+function isRowMajor(shape: readonly number[], strides: readonly number[]): boolean {
+  let step = 1;
+  for (let i = shape.length - 1; i >= 0; i--) {
+    if (shape[i] !== 1 && strides[i] !== step) return false;
+    step *= shape[i]!;
+  }
+  return true;
+}
 
 function locationOf(
   name: string,
   { args }: PickledTensor,
   folder: string,
-  entries: ReadonlyMap<string, Entry>,
+  entries: ReadonlyMap<string, ZipEntry>,
   refuse: (what: string) => never,
-): Omit<TensorLocation, 'path'> {
+): Omit<PthTensor, 'path'> {
   const [storage, first, shape, strides] = args;
   if (!(storage instanceof PickledStorage) || !isSizes(shape) || !isSizes(strides) || !isSizes([first])) {
     throw new TypeError(`the tensor ${name} is damaged`);
@@ -143,13 +114,13 @@ function locationOf(
   const kind = type instanceof PickledGlobal ? STORAGES[type.name] : undefined;
   if (!kind) return refuse(`the tensor ${name} of ${type instanceof PickledGlobal ? type.name : 'an unknown type'}`);
   const [dtype, bytes] = kind;
-  let step = 1;
-  for (let i = shape.length - 1; i >= 0; i--) {
-    if (shape[i] !== 1 && strides[i] !== step) return refuse(`the tensor ${name}, which is not contiguous`);
-    step *= shape[i]!;
+  const columnMajor = !isRowMajor(shape, strides);
+  if (columnMajor && !(shape.length === 2 && strides[0] === 1 && strides[1] === shape[0])) {
+    return refuse(`the tensor ${name}, which is not contiguous`);
   }
   const entry = entries.get(`${folder}data/${String(key)}`);
-  const [offset, length] = [(first as number) * bytes, step * bytes];
-  if (!entry || offset + length > entry.size) throw new RangeError(`the tensor ${name} ends beyond its storage`);
-  return { dtype, shape, offset: entry.offset + offset, length };
+  const size = shape.reduce((product, dim) => product * dim, 1);
+  const [offset, length] = [(first as number) * bytes, size * bytes];
+  if (!entry || !(offset + length <= entry.size)) throw new RangeError(`the tensor ${name} ends beyond its storage`);
+  return { dtype, shape, offset: entry.offset + offset, length, ...(columnMajor && { columnMajor: true as const }) };
 }

@@ -1,0 +1,63 @@
+import { createHash } from 'node:crypto';
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { makeDirectory } from '../../disk/durable.js';
+import { exists, piecesOfFile } from '../../disk/input-file.js';
+import { checkFreeSpace } from '../../disk/space.js';
+import { Refusal } from '../../errors/refusal.js';
+import type { DeferredTensor } from '../../safetensors/file.js';
+import { parametersOf } from '../registry.js';
+import { parameterShape } from '../sae.js';
+import { CFG_FILE, cfgOf, saveTensors } from '../saelens.js';
+import type { DescribedSae, SaeFileNames } from './layout.js';
+
+/** Counted up when a layout is read otherwise than before. */
+const VERSION = 1;
+
+const OTHER_CACHE = 'Free space, or set SAE_PIPE_CACHE to a directory that has room and may be written to.';
+
+/** Where SAEs of other layouts are kept as ours: SAE_PIPE_CACHE, XDG_CACHE_HOME/sae-pipe or ~/.cache/sae-pipe. */
+function cacheDirectory(): string {
+  const { SAE_PIPE_CACHE, XDG_CACHE_HOME } = process.env;
+  if (SAE_PIPE_CACHE) return resolve(SAE_PIPE_CACHE);
+  try {
+    return join(XDG_CACHE_HOME ? resolve(XDG_CACHE_HOME) : join(homedir(), '.cache'), 'sae-pipe');
+  } catch {
+    throw new Refusal(
+      'There is no home directory to keep a copy of the SAE in (HOME is not set).',
+      'Set SAE_PIPE_CACHE to a directory.',
+      'sae/no-cache',
+    );
+  }
+}
+
+/**
+ * The directory in which an SAE of another layout lies as one of ours, made where it is missing: graphs read weights where
+ * they lie, which these files do not allow. Its name is a hash of what it was made from, so it is made once and never
+ * stale; it may be deleted at any time.
+ *
+ * @throws Refusal where it cannot be written, or a value cannot be read
+ */
+export async function asOurs(sae: DescribedSae, layout: string, files: SaeFileNames): Promise<string> {
+  const metadata = { ...sae.metadata, published: { layout } };
+  const hash = createHash('sha256').update(JSON.stringify([VERSION, cfgOf(sae, metadata)]));
+  for (const role of Object.keys(files).sort()) {
+    hash.update(`\n${role}\n`);
+    for await (const piece of piecesOfFile(files[role]!)) hash.update(piece);
+  }
+  const directory = join(cacheDirectory(), 'saes', hash.digest('hex'));
+  if (await exists(join(directory, CFG_FILE))) return directory;
+  const tensors = parametersOf(sae).map((name): DeferredTensor => {
+    const read = sae.values[name]!;
+    return { name, dtype: 'F32', shape: parameterShape(name, sae), read: async () => bytesOf(await read()) };
+  });
+  const size = tensors.reduce((sum, { shape }) => sum + 4 * shape.reduce((product, dim) => product * dim, 1), 0);
+  await makeDirectory(directory).catch((cause: Error) => {
+    throw new Refusal(`There can be no cache of SAEs: ${cause.message}`, OTHER_CACHE, 'sae/no-cache', { cause });
+  });
+  await checkFreeSpace(directory, size, OTHER_CACHE);
+  await saveTensors(directory, sae, tensors, metadata);
+  return directory;
+}
+
+const bytesOf = (values: Float32Array) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength);

@@ -1,0 +1,63 @@
+import { Refusal } from '../../errors/refusal.js';
+import { baseName, type Layout, type SaeFileNames, type SaePlace } from './layout.js';
+import { circuitTracer } from './layouts/circuit_tracer.js';
+import { dictionaryLearning } from './layouts/dictionary_learning.js';
+import { gemmaScope } from './layouts/gemma_scope.js';
+import { gemmaScope2 } from './layouts/gemma_scope_2.js';
+import { llamaScope, llamaScopeR1 } from './layouts/llama_scope.js';
+import { qwenScope } from './layouts/qwen_scope.js';
+import { saelens } from './layouts/saelens.js';
+import { sparsify } from './layouts/sparsify.js';
+
+/** Every layout that is read. */
+export const LAYOUTS: readonly Layout[] = [
+  ...[saelens, gemmaScope, gemmaScope2, dictionaryLearning, sparsify],
+  ...[llamaScope, llamaScopeR1, qwenScope, circuitTracer],
+];
+
+/** What is known and has no exact form here: told by a file's name. */
+const REFUSED: readonly (readonly [what: string, name: RegExp])[] = [
+  ['a cross-layer transcoder', /^(W_(enc|dec)_\d+|params_layer_\d+)\.safetensors$/],
+  ['a temporal SAE', /^latest_ckpt\.safetensors$/],
+];
+
+export interface FoundSae {
+  readonly layout: Layout;
+  readonly files: SaeFileNames;
+}
+
+/**
+ * The layout of what lies at a place, and its files.
+ *
+ * @param name of the place, for messages
+ * @throws Refusal where two layouts claim it, or it is one that has no exact form here
+ */
+export async function findLayout(place: SaePlace, name: string): Promise<FoundSae | undefined> {
+  const found: FoundSae[] = [];
+  for (const layout of LAYOUTS) {
+    const files = await layout.find(place);
+    if (files) found.push({ layout, files });
+  }
+  if (found.length > 1) {
+    throw new Refusal(
+      `${name} holds SAEs of several layouts (${found.map(({ layout }) => layout.name).join(', ')}).`,
+      `Name the file of weights: ${found.map(({ files }) => baseName(files.weights!)).join(' or ')}.`,
+      'sae/several-layouts',
+    );
+  }
+  if (found.length === 0) await checkNotRefused(place, name);
+  return found[0];
+}
+
+async function checkNotRefused(place: SaePlace, name: string): Promise<void> {
+  const inside = ['W_enc_0.safetensors', 'params_layer_0.safetensors', 'latest_ckpt.safetensors'];
+  const names = [place.path];
+  for (const file of inside) if (await place.has(place.path === '' ? file : `${place.path}/${file}`)) names.push(file);
+  const told = REFUSED.find(([, pattern]) => names.some((path) => pattern.test(baseName(path))));
+  if (!told) return;
+  throw new Refusal(
+    `${name} is ${told[0]}, which has no exact form here.`,
+    'Choose an SAE or a transcoder of one layer.',
+    'sae/unsupported-layout',
+  );
+}
