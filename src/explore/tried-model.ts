@@ -182,9 +182,10 @@ export class TriedModel {
   /** Where the SAE was, or next to the folder, where both were moved together. */
   private async pathOf({ path, folder }: FeaturesOfSae): Promise<string> {
     const places = [path, join(dirname(this.settings.folder), basename(path))];
-    for (const place of places) if (await exists(place)) return place;
+    const opened = (reference: string) => saeDirectory(reference, { offline: true }, silent, { signal: undefined });
+    for (const place of places) if (await exists(place)) return opened(place);
     // One of the hub, or of a release, is in the caches.
-    const cached = await saeDirectory(path, { offline: true }, silent, { signal: undefined }).catch(() => undefined);
+    const cached = await opened(path).catch(() => undefined);
     if (cached !== undefined) return cached;
     throw new Refusal(
       `The SAE ${folder} is not at ${places.join(' nor at ')}.`,

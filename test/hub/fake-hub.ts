@@ -102,8 +102,11 @@ export class FakeHub {
       if (!['main', 'v1', 'refs/pr/1', COMMIT].includes(revision)) return fail(404, 'RevisionNotFound');
       return json(response, { _id: '1', id: MODEL, sha: COMMIT, lastModified: '2024-08-01T00:00:00.000Z' });
     }
-    if (pathname === `${api}/tree/${COMMIT}`) {
-      const all = [...this.files.keys()].map((name) => this.entry(name));
+    const tree = `${api}/tree/${COMMIT}`;
+    if (pathname === tree || pathname.startsWith(`${tree}/`)) {
+      const folder = decodeURIComponent(pathname.slice(tree.length + 1));
+      const all = this.filesIn(folder).map((name) => this.entry(name));
+      if (folder !== '' && all.length === 0) return fail(404, 'EntryNotFound');
       const second = searchParams.get('cursor') === '2';
       const next = this.faults.nextPage ?? `${this.endpoint}${pathname}?cursor=2`;
       if (!second) response.setHeader('link', `<${next}>; rel="next"`);
@@ -111,7 +114,7 @@ export class FakeHub {
       const half = Math.ceil(all.length / 2);
       return json(response, second ? all.slice(half) : [{ type: 'directory', path: 'onnx' }, ...all.slice(0, half)]);
     }
-    const name = pathname.slice(`/${MODEL}/resolve/${COMMIT}/`.length);
+    const name = decodeURIComponent(pathname.slice(`/${MODEL}/resolve/${COMMIT}/`.length));
     const content = this.files.get(name);
     if (!content || !pathname.startsWith(`/${MODEL}/resolve/${COMMIT}/`)) return fail(404, 'EntryNotFound');
     if (this.faults.gated && request.headers.authorization !== `Bearer ${this.faults.gated}`) {
@@ -157,6 +160,11 @@ export class FakeHub {
     response.end();
   }
 
+  /** Names of the files that lie directly in a folder. */
+  private filesIn(folder: string): string[] {
+    return [...this.files.keys()].filter((name) => name.slice(0, Math.max(0, name.lastIndexOf('/'))) === folder);
+  }
+
   private entry(name: string) {
     const content = this.files.get(name)!;
     const oid = gitHash(isLarge(name) ? Buffer.from(`pointer to ${name}`) : content);
@@ -168,7 +176,7 @@ export class FakeHub {
   }
 }
 
-export const isLarge = (name: string) => name.endsWith('.safetensors') || name === 'tokenizer.json';
+export const isLarge = (name: string) => /\.(safetensors|npz|pt)$/.test(name) || name === 'tokenizer.json';
 export const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 export const gitHash = (bytes: Buffer) =>
   createHash('sha1')
