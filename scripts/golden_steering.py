@@ -11,6 +11,9 @@ from blocks.2.mlp.hook_in to blocks.2.hook_mlp_out, whose features fire on about
     transcoder/P                its parameters
     SAE/CASE/logits             float32 [256]: every 16th logit after the prompt
     SAE/CASE/tokens             int64 [12], greedily, features being changed at these, too
+    gated/token                 int64 [1], the most probable token after the prompt
+    gated/effects               float32 [3, 12]: by how much its logit falls when one of the features is 0 at one token; 0 at BOS
+    gated/direct                float32 [3]: f W_dec at the last token, through the last norm's weight and divisor and the head
 CASE is clean, set (to 3), add (2), scale (by 2.5), ablate; or set-decoded: set, without the error term.
 """
 from functools import partial
@@ -72,6 +75,40 @@ class Steering:
         return torch.cat([y[:, :1], out[:, 1:]], 1)
 
 
+def attribution(P, chosen, prompt):
+    model = load_model()
+    layer, norm = model.model.layers[LAYER], model.model.norm
+    ablated, seen = None, {}
+
+    def hook(module, args, x):
+        f = features_of('gated', P, x)
+        seen['f'] = f
+        if ablated is None:
+            return x
+        feature, position = ablated
+        x = x.clone()
+        x[0, position] -= f[0, position, feature] * P['W_dec'][feature]
+        return x
+
+    layer.register_forward_hook(hook)
+    norm.register_forward_pre_hook(lambda module, args: seen.update(x=args[0]))
+
+    def logits():
+        return model(input_ids=prompt, use_cache=False).logits[0, -1]
+
+    clean = logits()
+    token = clean.argmax()
+    f = seen['f'][0, -1, chosen]
+    divisor = (seen['x'][0, -1].square().mean() + norm.eps).sqrt()
+    direct = f * ((P['W_dec'][chosen] * (1 + norm.weight)) @ model.lm_head.weight[token]) / divisor
+    effects = torch.zeros(len(chosen), PROMPT)
+    for i, feature in enumerate(chosen):
+        for position in range(1, PROMPT):
+            ablated = feature, position
+            effects[i, position] = clean[token] - logits()[token]
+    return dict(token=token[None], effects=effects, direct=direct)
+
+
 @torch.no_grad()
 def make_steering():
     tokens = load_file(f'{OUT}/tiny-gemma.safetensors')['tokens']
@@ -108,6 +145,8 @@ def make_steering():
                 assert top[0] - top[1] > 1e-3, (arch, name, top)
                 grown = torch.cat([grown, logits.argmax()[None, None]], 1)
             out[f'{arch}/{name}/tokens'] = grown[0, PROMPT:PROMPT + NEW].clone()
+        if arch == 'gated':
+            out |= {f'gated/{name}': value for name, value in attribution(P, chosen, prompt).items()}
         moved = {name: float((out[f'{arch}/{name}/logits'] - out[f'{arch}/clean/logits']).abs().max()) for name in CASES}
         print(arch, chosen.tolist(), {name: round(by, 3) for name, by in moved.items()})
         assert all(by > 1e-2 for name, by in moved.items() if name != 'clean')

@@ -85,6 +85,15 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       await steer(config, terminal);
     },
   },
+  attribute: {
+    summary: 'Say which features at which tokens made a next token likely, by ablating each of them.',
+    example:
+      'sae-pipe attribute --sae runs/gated --model assets/tiny-gemma --prompt "The receipts of the Treasury for the fiscal"',
+    run: async (config, terminal) => {
+      const { attribute } = await import('../generate/attribute.js');
+      await attribute(config, terminal);
+    },
+  },
   features: {
     summary:
       'Collect what every feature of SAEs responds to in a text: frequencies, examples, logits, nearest and co-firing features.',

@@ -105,6 +105,9 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'feature',
     'features',
     'prompt',
+    'token',
+    'minus',
+    'position',
     'import',
     'source',
     'as',
@@ -159,7 +162,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'poolRows',
   ],
   'Dead features': ['deadWindow', 'resampleAt', 'resampleInputs', 'resampleWarmup'],
-  Measuring: ['meanAblation', 'topK', 'window', 'logits', 'dose'],
+  Measuring: ['meanAblation', 'topK', 'window', 'logits', 'dose', 'candidates', 'top'],
   Output: [
     'out',
     'static',

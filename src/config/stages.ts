@@ -509,6 +509,32 @@ export const steerSchema = z.object({
 });
 export type SteerConfig = z.infer<typeof steerSchema>;
 
+/** `attribute`: which features made a logit. */
+export const attributeSchema = z.object({
+  sae: z.array(directory).min(1).describe('SAE or transcoder directory; may be repeated'),
+  ...modelSource,
+  prompt: z.string().min(1).describe('text whose next token is looked at'),
+  token: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('token whose logit is attributed, with the space that belongs to it [default: the most probable one]'),
+  minus: z.string().min(1).optional().describe('token whose logit is subtracted: why the one rather than the other'),
+  position: natural
+    .optional()
+    .describe('token of the prompt after which the logit is, counted from 0, BOS included [default: the last]'),
+  candidates: positive.default(256).describe('activations that are ablated, those that write most'),
+  top: positive.default(20).describe('activations that are shown, those with the largest effects'),
+  prependBos: prependBos.describe('begin the prompt with BOS [default: as the SAEs were trained]'),
+  hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
+  anyModel: z.boolean().default(false).describe('take SAEs that were trained on another model of the same width'),
+  device,
+  precision,
+  threads,
+  json: z.boolean().default(false).describe('print JSON instead of a table'),
+});
+export type AttributeConfig = z.infer<typeof attributeSchema>;
+
 /** `features`: what every feature of SAEs responds to in a text, and what it writes → a folder for `explore`. */
 export const featuresSchema = z.object({
   sae: z.array(directory).min(1).describe('SAE directory; may be repeated, one pass over the text serves all'),
@@ -723,6 +749,7 @@ export const STAGES = {
   eval: evalSchema,
   generate: generateSchema,
   steer: steerSchema,
+  attribute: attributeSchema,
   features: featuresSchema,
   export: exportSchema,
   report: reportSchema,

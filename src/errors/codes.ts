@@ -174,6 +174,7 @@ export const REFUSALS = {
   'generate/no-changes-file': 'the file of --changes does not exist',
   'generate/no-feature': 'an SAE does not have the feature that is to be changed',
   'generate/no-temperature': '--top-k or --top-p without --temperature',
+  'generate/no-token': 'the model has no token of that text',
   'generate/no-tokens': 'a prompt has no tokens',
   'generate/not-finite': 'logits or losses are not finite, or a strength is not',
   'generate/one-hook': 'several reconstructions would stand for one value',

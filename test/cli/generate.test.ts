@@ -149,3 +149,27 @@ test('steer refuses what has no answer', async () => {
     '--text-tokens',
   );
 });
+
+const attribute = (...args: string[]) => ['attribute', '--sae', gated, ...MODEL, '--prompt', PROMPT, ...args];
+
+test('attribute shows what made a token likely, as a table and as JSON', async () => {
+  const { code, stdout, stderr } = await run(...attribute('--top', '5', '--json'));
+  assert.equal(code, 0, stderr);
+  const json = JSON.parse(stdout) as { token: string; left_out: number; features: { effect: number; at: string }[] };
+  assert.equal(json.features.length, 5);
+  const sizes = json.features.map(({ effect }) => Math.abs(effect));
+  assert.deepEqual(
+    sizes,
+    sizes.toSorted((a, b) => b - a),
+  );
+  assert.equal(json.left_out, 0);
+  const few = await run(...attribute('--top', '5', '--candidates', '7', '--token', json.token, '--minus', ' the'));
+  assert.equal(few.code, 0, few.stderr);
+  assert.match(few.stdout, /effect +direct +f +feature/);
+  assert.match(few.stdout, /weaker activations/);
+});
+
+test('attribute refuses a token that the model does not have, and a position beyond the prompt', async () => {
+  refusedUsage(await run(...logged(attribute('--token', 'no such token'))), 'generate/no-token', 'no such token');
+  refusedUsage(await run(...logged(attribute('--position', '99'))), 'generate/positions', '99');
+});

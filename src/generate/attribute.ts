@@ -1,0 +1,133 @@
+import type { AttributeConfig } from '../config/stages.js';
+import { tokenTexts } from '../corpus/token-texts.js';
+import { UsageRefusal } from '../errors/refusal.js';
+import { type Candidate, openCandidate, sharedBos } from '../eval/candidates.js';
+import { chooseBos, choosePrecision } from '../lm/pass.js';
+import { significant, type Terminal, textTable } from '../progress/progress.js';
+import { heard, throwIfStopped } from '../progress/stop.js';
+import { openSae } from '../sae/saelens.js';
+import { type Attributed, ablationEffects, directEffects, readText, strongest } from './attribution.js';
+import { openModel, openTextModel, promptTokens, roomFor } from './prompts.js';
+import type { SteeredSae } from './steering-graph.js';
+
+const STOPPED = 'Nothing was attributed.';
+
+/** What `attribute` finds. */
+interface Attribution {
+  readonly model: string;
+  readonly prompt: string;
+  /** Whose logit it is, after which token of the prompt (by its number, BOS included). */
+  readonly token: string;
+  readonly minus?: string;
+  readonly position: number;
+  /** Of the token; of the difference where there is one. */
+  readonly logit: number;
+  readonly features: readonly (Attributed & { readonly sae: string; readonly at: string })[];
+  /** Activations that were not ablated, the weakest. */
+  readonly leftOut: number;
+}
+
+/** `attribute`: which features at which tokens made a logit, or the difference of two. */
+export async function attribute(config: AttributeConfig, terminal: Terminal): Promise<void> {
+  const found = await attributed(config, terminal);
+  terminal.print(config.json ? JSON.stringify(inJson(found), null, 1) : inWords(found));
+}
+
+async function attributed(config: AttributeConfig, { progress, stop }: Terminal): Promise<Attribution> {
+  for (const path of config.sae) await openSae(path, 'transcoder');
+  const checkpoint = await openModel(config, progress, stop);
+  const candidates: Candidate[] = [];
+  for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
+  const saes: SteeredSae[] = candidates.map(({ files, hook, input }) => ({ files, hook, input, errorTerm: true }));
+  const wanted = config.prependBos;
+  const bos = wanted === undefined ? sharedBos(candidates, checkpoint.config) : chooseBos(wanted, checkpoint.config);
+  const model = await openTextModel(checkpoint, bos);
+  const all = promptTokens(model, config.prompt);
+  roomFor([all], 1, checkpoint);
+  const position = config.position ?? all.length - 1;
+  if (position >= all.length) {
+    throw new UsageRefusal(
+      `The prompt has ${all.length} tokens, and --position ${position} is beyond.`,
+      `Use 0 to ${all.length - 1}; BOS is 0 where there is one.`,
+      'generate/positions',
+    );
+  }
+  const tokens = all.slice(0, position + 1);
+  const placement = choosePrecision(config.precision, config.device, checkpoint);
+  const about = { checkpoint, placement, threads: config.threads, saes, tokens };
+  const texts = await tokenTexts(model.directory, checkpoint.config.vocabulary);
+  throwIfStopped(stop, STOPPED);
+  const reading = await readText(about, model.tokenizer.prependBos ? 1 : 0);
+  const token = config.token === undefined ? reading.likeliest : tokenNamed(config.token, texts, '--token');
+  const minus = config.minus === undefined ? undefined : tokenNamed(config.minus, texts, '--minus');
+  const target = { token, minus };
+  const chosen = strongest(reading.active, config.candidates);
+  progress.begin('ablating', chosen.length, 'activation');
+  const effects = await ablationEffects(about, chosen, target, async (done) => {
+    progress.update(done);
+    if (await heard(stop)) throwIfStopped(stop, STOPPED);
+  });
+  progress.end();
+  const direct = await directEffects(about, chosen, target, reading.divisor);
+  const logit = reading.logits[token]! - (minus === undefined ? 0 : reading.logits[minus]!);
+  const features = chosen
+    .map((one, i) => ({
+      ...{ ...one, effect: effects[i]!, direct: direct[i]! },
+      ...{ sae: config.sae[one.of]!, at: texts[tokens[one.position]!]! },
+    }))
+    .sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect) || a.feature - b.feature || a.position - b.position);
+  return {
+    ...{ model: checkpoint.name, prompt: config.prompt, token: texts[token]!, position, logit },
+    ...(minus !== undefined && { minus: texts[minus]! }),
+    ...{ features: features.slice(0, config.top), leftOut: reading.active.length - chosen.length },
+  };
+}
+
+/** @throws UsageRefusal where the model has no such token */
+function tokenNamed(text: string, texts: readonly string[], flag: string): number {
+  const id = texts.indexOf(text);
+  if (id >= 0) return id;
+  const spaced = texts.includes(` ${text}`);
+  throw new UsageRefusal(
+    `${flag} ${JSON.stringify(text)} is not a token of the model.`,
+    spaced
+      ? `A space belongs to the token: ${flag} ${JSON.stringify(` ${text}`)}.`
+      : 'Name one token as the model has it; generate --json or steer --logits show some.',
+    'generate/no-token',
+  );
+}
+
+function inJson({ features, leftOut, ...about }: Attribution): object {
+  return {
+    ...about,
+    method: 'ablation',
+    features: features.map(({ of: _, norm: __, ...feature }) => feature),
+    left_out: leftOut,
+  };
+}
+
+function inWords({ token, minus, logit, features, leftOut, prompt, position }: Attribution): string {
+  const difference = minus === undefined ? '' : ` − ${JSON.stringify(minus)}`;
+  const head = ['effect', 'direct', 'f', 'feature', 'SAE', 'position', 'token'];
+  const several = new Set(features.map(({ sae }) => sae)).size > 1;
+  const rows = features.map(({ effect, direct, activation, feature, sae, position, at }) => [
+    significant(effect, 3),
+    direct === null ? '' : significant(direct, 3),
+    significant(activation, 3),
+    String(feature),
+    sae,
+    String(position),
+    JSON.stringify(at),
+  ]);
+  const columns = [head, ...rows].map((row) => row.filter((_, i) => several || i !== 4));
+  const rest = leftOut === 0 ? '' : `\n${leftOut} weaker activations were not ablated (--candidates).`;
+  return (
+    [
+      prompt,
+      `Logit of ${JSON.stringify(token)}${difference} after token ${position}: ${significant(logit, 4)}`,
+      'effect: by how much it falls when the feature is ablated at that token (exact); direct: what it adds past all blocks above.',
+      '',
+      ...textTable(columns),
+    ].join('\n') + rest
+  );
+}
