@@ -16,6 +16,7 @@ const PIPELINE = [
   'generate',
   'features',
   'report',
+  'inspect',
   'sweep',
   'watch',
   'explore',

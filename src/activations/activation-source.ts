@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { textRead } from '../sae/training-record.js';
-import type { ActivationDType } from './manifest.js';
+import type { ActivationDType, NormLimit } from './manifest.js';
 import type { ActivationArray, Examples } from './rows.js';
 
 /** Activations of one step: what is encoded, and what is to be reconstructed. */
@@ -40,6 +40,8 @@ export interface SourceDescription {
   readonly corpus: string;
   /** Other tokens than BOS at which there are no rows. */
   readonly excludedTokens?: readonly number[];
+  /** Rows that are longer are left out: by the harvest of a store, or by training. */
+  readonly normLimit?: NormLimit;
   /** Rows of one pass over the source. */
   readonly rows: number;
   /** E|x| over those rows; null where it cannot be known before they have passed. */

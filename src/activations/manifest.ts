@@ -23,6 +23,7 @@ export function rowBytes({ d_in, dtype }: Pick<Manifest, 'd_in' | 'dtype'>): num
 const count = z.number().int().nonnegative();
 /** A plain file name: manifests are data, and must not lead a reader out of their directory. */
 const fileName = z.string().regex(/^[\w-]+\.arrow$/);
+const statisticsFile = z.string().regex(/^[\w-]+\.safetensors$/);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
 export const manifestSchema = z.object({
@@ -42,6 +43,9 @@ export const manifestSchema = z.object({
   prepend_bos: z.boolean().default(true),
   /** Other tokens than BOS at which there are no rows; none where it is not said. */
   exclude_special_tokens: z.array(count).optional(),
+  /** Positions with a norm above the first times the second have no row; none is left out where it is not said. */
+  max_activation_norm_multiple: z.number().min(1).optional(),
+  median_activation_norm: z.number().positive().optional(),
   corpus: z.string(),
   text_field: z.string(),
   /** Of .txt and JSON Lines; utf-8 where it is not said. */
@@ -68,7 +72,15 @@ export const manifestSchema = z.object({
   ),
   /** One entry a finished window: its contexts and what resuming needs. */
   contexts: z.array(
-    z.object({ file: fileName, first: count, contexts: count, rows: count, norm_sum: z.number(), sha256 }),
+    z.object({
+      file: fileName,
+      first: count,
+      contexts: count,
+      rows: count,
+      norm_sum: z.number(),
+      left_out: count.optional(),
+      sha256,
+    }),
   ),
   /**
    * What the listed shards of the unfinished window were cut from. Its rows decide the permutation and the cut, so with
@@ -92,13 +104,31 @@ export const manifestSchema = z.object({
       contexts_sha256: sha256,
       rows: count,
       norm_sum: z.number(),
+      left_out: count.optional(),
       files: z.array(z.object({ file: fileName, rows: count.positive(), sha256 })),
     })
     .nullable(),
+  /** Sums over all rows (statistics.ts), written with every window; absent in older stores. */
+  statistics: z.object({ file: statisticsFile, rows: count.positive(), sha256 }).optional(),
 });
 
 /** manifest.json of an activation store: what is in it, and how far it got. */
 export type Manifest = z.infer<typeof manifestSchema>;
+
+/** Rows with a norm above `multiple` × `median` are left out. */
+export interface NormLimit {
+  readonly multiple: number;
+  /** Of the norms of a sample of all rows. */
+  readonly median: number;
+}
+
+/** What a store's or a stream's rows keep within, by their norms; undefined where none was left out. */
+export function normLimitIn({
+  max_activation_norm_multiple: multiple,
+  median_activation_norm: median,
+}: Pick<Manifest, 'max_activation_norm_multiple' | 'median_activation_norm'>): NormLimit | undefined {
+  return multiple === undefined || median === undefined ? undefined : { multiple, median };
+}
 
 export function manifestPath(directory: string): string {
   return join(directory, 'manifest.json');

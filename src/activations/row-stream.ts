@@ -14,7 +14,7 @@ import type { StopRequest } from '../progress/progress.js';
 import { unlessStopped } from '../progress/stop.js';
 import type { SourceDescription } from './activation-source.js';
 import { checkMessage, UnsupportedIpc } from './ipc-check.js';
-import { type Manifest, manifestSchema, rowBytes } from './manifest.js';
+import { type Manifest, manifestSchema, normLimitIn, rowBytes } from './manifest.js';
 import { notFiniteRow, type Rows, rowsBatch, rowsOf, rowsSchema } from './rows.js';
 
 const STREAM_FORMAT = 'sae-pipe-activation-stream';
@@ -34,6 +34,8 @@ const headerSchema = manifestSchema
     bos_token_id: true,
     prepend_bos: true,
     exclude_special_tokens: true,
+    max_activation_norm_multiple: true,
+    median_activation_norm: true,
     corpus: true,
     text_field: true,
     encoding: true,
@@ -108,6 +110,7 @@ function readStreamHeader(schema: Schema, place: string): StreamHeader {
 export function describeStream(header: StreamHeader, place: string): SourceDescription {
   const { model, hook, d_in, dtype, context, corpus, rows } = header;
   const { prepend_bos: prependBos, exclude_special_tokens: excludedTokens } = header;
+  const normLimit = normLimitIn(header);
   const identity = createHash('sha256').update(JSON.stringify(header)).digest('hex');
   return {
     place,
@@ -122,6 +125,7 @@ export function describeStream(header: StreamHeader, place: string): SourceDescr
     meanNorm: null,
     identity,
     ...(excludedTokens && { excludedTokens }),
+    ...(normLimit && { normLimit }),
   };
 }
 

@@ -4,9 +4,11 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Context } from '../corpus/contexts.js';
 import { writeAside } from '../disk/output-file.js';
+import { Refusal } from '../errors/refusal.js';
 import { Generator, Purpose } from '../random/generator.js';
 import { type ActivationDType, type Manifest, writeManifest } from './manifest.js';
 import { type ActivationArray, allocateRows, decodeShard, encodeContexts, encodeShard, type Rows } from './rows.js';
+import { ActivationSums, readStatistics, writeStatistics } from './statistics.js';
 
 /**
  * Appends windows to a store. A shard is written aside, synced, renamed and only then listed in the manifest; a window
@@ -35,8 +37,10 @@ export class StoreWriter {
       contexts_sha256: sha256(contexts),
     };
     if (!isDeepStrictEqual(manifest.pending, plan)) await this.removeBegun(window.index);
+    const sums = await this.sumsBefore();
     let index = manifest.shards.filter((shard) => shard.window < window.index).length;
     for (const rows of window.shards(manifest.rows_per_shard, manifest.seed)) {
+      sums?.add(rows.activation, manifest.dtype);
       const file = `shard-${String(index).padStart(5, '0')}.arrow`;
       if (!manifest.shards.some((shard) => shard.file === file)) {
         const bytes = encodeShard(rows, manifest.d_in, manifest.dtype);
@@ -50,22 +54,35 @@ export class StoreWriter {
     }
     const file = `contexts-${String(window.index).padStart(5, '0')}.arrow`;
     await writeAside(join(this.directory, file), contexts);
+    const kept = sums && (await writeStatistics(this.directory, window.index, sums));
     manifest.contexts.push({
       file,
       first: window.contexts[0]?.index ?? 0,
       contexts: plan.contexts,
       rows: plan.rows,
       norm_sum: window.normSum,
+      ...(manifest.max_activation_norm_multiple !== undefined && { left_out: window.leftOut }),
       sha256: plan.contexts_sha256,
     });
     manifest.rows = manifest.contexts.reduce((sum, entry) => sum + entry.rows, 0);
     manifest.mean_norm = manifest.contexts.reduce((sum, entry) => sum + entry.norm_sum, 0) / manifest.rows;
     manifest.complete = manifest.rows === manifest.rows_wanted;
-    const { partial } = manifest;
+    const { partial, statistics } = manifest;
+    manifest.statistics = kept;
     manifest.partial = null;
     manifest.pending = null;
     await writeManifest(this.directory, manifest);
-    for (const { file: kept } of partial?.files ?? []) await rm(join(this.directory, kept), { force: true });
+    const past = [...(partial?.files ?? []), ...(statistics ? [statistics] : [])];
+    for (const { file } of past) await rm(join(this.directory, file), { force: true });
+  }
+
+  /** Sums of the windows that are done; undefined where a version of before kept none, or they are lost: then none are kept. */
+  private async sumsBefore(): Promise<ActivationSums | undefined> {
+    if (this.windowsDone === 0) return new ActivationSums(this.manifest.d_in);
+    return readStatistics(this.directory, this.manifest).catch((error: unknown) => {
+      if (error instanceof Refusal) return undefined;
+      throw error;
+    });
   }
 
   /** Removes the listed shards of an unfinished window, which is written again from its beginning. */
@@ -101,7 +118,8 @@ export class StoreWriter {
     }
     const { rows, normSum: norm_sum, contexts } = window;
     const contexts_sha256 = sha256(encodeContexts(contexts));
-    manifest.partial = { contexts: contexts.length, contexts_sha256, rows, norm_sum, files };
+    const left = manifest.max_activation_norm_multiple === undefined ? {} : { left_out: window.leftOut };
+    manifest.partial = { contexts: contexts.length, contexts_sha256, rows, norm_sum, ...left, files };
     await writeManifest(this.directory, manifest);
   }
 
@@ -132,6 +150,8 @@ export class Window {
   /** Σ|x| over the rows. */
   normSum = 0;
   rows = 0;
+  /** Positions of its contexts that are too long. */
+  leftOut = 0;
   private readonly blocks: { first: number; rows: Rows }[] = [];
 
   constructor(
@@ -147,9 +167,10 @@ export class Window {
   }
 
   /** Puts back the rows of an interrupted window, the pieces of `inOrder`. */
-  restore(pieces: readonly Rows[], normSum: number): void {
+  restore(pieces: readonly Rows[], normSum: number, leftOut = 0): void {
     for (const rows of pieces) this.addBlock(rows);
     this.normSum = normSum;
+    this.leftOut = leftOut;
   }
 
   /** Lets go of the rows and contexts, which may be gigabytes, whoever still holds the window. */

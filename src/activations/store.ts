@@ -5,7 +5,7 @@ import { exists, readRegular } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { Generator, Purpose } from '../random/generator.js';
 import type { ActivationSource, Batch, Batches, Order, SourceDescription, Target } from './activation-source.js';
-import { type Manifest, manifestPath, readManifest, rowBytes } from './manifest.js';
+import { type Manifest, manifestPath, normLimitIn, readManifest, rowBytes } from './manifest.js';
 import { forTraining, newBatch, ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin, type RowShape } from './pool.js';
 import { decodeShard, type Examples, notFiniteRow, type Rows } from './rows.js';
 
@@ -182,6 +182,7 @@ function alignment(manifest: Manifest) {
     bos_token_id,
     prepend_bos: manifest.prepend_bos,
     exclude_special_tokens: manifest.exclude_special_tokens ?? 'none',
+    max_activation_norm_multiple: manifest.max_activation_norm_multiple ?? 'none',
     rows,
     seed,
     rows_per_shard: manifest.rows_per_shard,
@@ -252,12 +253,14 @@ export async function openStoreSource({ activations, target, poolRows }: StoreRe
 function describeStore({ directory: place, manifest, target }: Store): SourceDescription {
   const { model, hook, d_in: dIn, dtype, context, corpus, rows, mean_norm: meanNorm } = manifest;
   const { prepend_bos: prependBos, exclude_special_tokens: excludedTokens } = manifest;
+  const normLimit = normLimitIn(manifest);
   const hash = createHash('sha256');
   for (const shard of [...manifest.shards, ...(target?.manifest.shards ?? [])]) hash.update(shard.sha256);
   return {
     ...{ place, model, hook, dIn, dtype, context, prependBos, corpus, rows, meanNorm, identity: hash.digest('hex') },
     ...(target && { target: targetOf(target.manifest) }),
     ...(excludedTokens && { excludedTokens }),
+    ...(normLimit && { normLimit }),
   };
 }
 

@@ -177,6 +177,18 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       print(await hookTable(config, stop));
     },
   },
+  inspect: {
+    summary:
+      'Say what the activations of a store look like: mean against spread (γ), norms, dominating dimensions and tokens, effective rank.',
+    example: 'sae-pipe inspect runs/acts/blocks.2.hook_resid_post --model assets/tiny-gemma --out runs/acts.html',
+    positional: 'store',
+    run: async (config, { progress, stop, print }) => {
+      const { inspectStore } = await import('../inspect/inspect.js');
+      const { inspectionTable } = await import('../inspect/inspect-table.js');
+      const found = await inspectStore(config, progress, stop);
+      print(config.json ? JSON.stringify(found, null, 1) : inspectionTable(found));
+    },
+  },
   doctor: {
     summary:
       'Say what this machine has (execution providers, memory, disk) and whether a model, a harvest and an SAE fit it.',

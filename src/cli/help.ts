@@ -99,6 +99,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'target',
     'evaluation',
     'directory',
+    'store',
     'folder',
     'name',
     'sae',
@@ -116,6 +117,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'textField',
     'encoding',
     'excludeSpecialTokens',
+    'maxActivationNormMultiple',
   ],
   Model: [
     'model',
@@ -162,7 +164,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'poolRows',
   ],
   'Dead features': ['deadWindow', 'resampleAt', 'resampleInputs', 'resampleWarmup'],
-  Measuring: ['meanAblation', 'topK', 'window', 'logits', 'dose', 'candidates', 'top'],
+  Measuring: ['meanAblation', 'allTokens', 'topK', 'window', 'logits', 'dose', 'candidates', 'top'],
   Output: [
     'out',
     'static',

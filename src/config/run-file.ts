@@ -69,6 +69,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   bDecInit: 'result',
   start: 'result',
   normalize: 'result',
+  maxActivationNormMultiple: 'result',
   order: 'result',
   poolRows: 'result',
   deadWindow: 'result',
@@ -192,7 +193,7 @@ export function removeRunFile(directory: string): Promise<void> {
 }
 
 /** What cfg.json adds to the settings of run.json when the run has ended. */
-const RESULTS = ['text', 'final', 'lambda'];
+const RESULTS = ['text', 'final', 'lambda', 'left_out'];
 
 /**
  * The command of `train` that makes the SAE in `directory` again, from the run.json next to it. Null where there is

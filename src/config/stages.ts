@@ -77,6 +77,9 @@ const logDir = directory
     'directory for TensorBoard event files, which TensorBoard, and `wandb sync`, read without a network [default: none]',
   );
 
+/** As dictionary_learning names it. */
+const maxActivationNormMultiple = z.number().min(1).optional();
+
 const precision = z
   .enum(precisions)
   .default('auto')
@@ -264,6 +267,9 @@ export const trainSchema = z.object({
     .describe(
       'scale of activations while training, folded into the saved weights; mean-norm: mean |x| = √d_in; unit-square: mean |x|² = 1, for which --l1 is to be given; per-dimension: every dimension to a standard deviation of 1 (for sites where a few dimensions hold most of the variance)',
     ),
+  maxActivationNormMultiple: maxActivationNormMultiple.describe(
+    'leave activations out of training whose norm is above this many times the median, such as attention sinks; dictionary_learning recommends 10. eval then leaves such positions as they are [default: none is left out]',
+  ),
   order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
   engine: z
     .enum(engines)
@@ -340,6 +346,9 @@ export const harvestSchema = z.object({
   textField,
   encoding,
   excludeSpecialTokens,
+  maxActivationNormMultiple: maxActivationNormMultiple.describe(
+    'leave positions out whose activation has a norm above this many times the median of the first 16,384, such as attention sinks; with one --hook [default: none is left out]',
+  ),
   seed,
   device,
   precision,
@@ -403,6 +412,12 @@ export const evalSchema = z.object({
     .boolean()
     .optional()
     .describe('positions at special tokens other than BOS do not count either [default: as the SAEs were trained]'),
+  allTokens: z
+    .boolean()
+    .default(false)
+    .describe(
+      'measure positions, too, that SAEs were not trained on for their norm (--max-activation-norm-multiple); else they keep their clean activation and do not count',
+    ),
   device,
   precision,
   threads,
@@ -703,6 +718,21 @@ const hooksSchema = z.object({
   json: z.boolean().default(false).describe('print JSON: a list of objects with name, layer, site and width'),
 });
 
+/** `inspect`: what the activations of a store look like. */
+export const inspectSchema = z.object({
+  store: directory.describe('activation store: OUT/<hook> of harvest, or OUT where it holds one store'),
+  model: modelSource.model.optional().describe(`to show tokens in their text: ${MODEL}`),
+  revision: modelSource.revision,
+  offline: modelSource.offline,
+  k: positive.default(32).describe('features per token of the TopK SAE whose dead features are worked out'),
+  dSae: positive.optional().describe('features of that SAE [default: 8 × d_in]'),
+  json: z.boolean().default(false).describe('print JSON instead of a table'),
+  out: directory.optional().describe('draw it, too: the file to write, .html (figure and tables) or .svg'),
+  overwrite,
+  threads,
+});
+export type InspectConfig = z.infer<typeof inspectSchema>;
+
 /** `doctor`: what this machine has, and whether a piece of work fits it. */
 export const doctorSchema = z.object({
   model: modelSource.model.optional(),
@@ -759,6 +789,7 @@ export const STAGES = {
   'export-features': exportFeaturesSchema,
   figure: figureSchema,
   hooks: hooksSchema,
+  inspect: inspectSchema,
   doctor: doctorSchema,
   demo: demoSchema,
 } as const;

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import type { Manifest } from '../activations/manifest.js';
+import { type Manifest, normLimitIn } from '../activations/manifest.js';
 import { Window } from '../activations/store-writer.js';
 import { batches, type Context, countActivations, type LeftOut, tooFewTokens } from '../corpus/contexts.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
 import type { ForwardPass } from './forward-pass.js';
 import { leftOutOf } from './harvest-plan.js';
+import { ordinaryRows } from './norm-limit.js';
 
 /** Where a harvest stands: at the beginning, or where it stopped. */
 interface HarvestStanding {
@@ -48,6 +49,7 @@ export async function* assembleWindows(
 ): AsyncGenerator<Assembled> {
   const { window_batches: perWindow, rows_wanted: wanted } = manifests[0]!;
   const leftOut = leftOutOf(manifests[0]!);
+  const limit = normLimitIn(manifests[0]!);
   let { index, windows, rows, groups: done } = standing;
   for (;;) {
     if (done === perWindow || (rows === wanted && windows[0]!.rows > 0)) {
@@ -60,10 +62,14 @@ export async function* assembleWindows(
     if (group.done) return yield { windows, rows, end: stop.signal ? 'stop' : 'text' };
     for (let i = 0; i < group.value.length && rows < wanted; i += pass.contexts) {
       if (await heard(stop)) return yield { windows, rows, end: 'stop' };
-      const result = await pass.run(group.value.slice(i, i + pass.contexts), leftOut, wanted - rows);
+      const part = group.value.slice(i, i + pass.contexts);
+      const whole = await pass.run(part, leftOut, limit ? Number.POSITIVE_INFINITY : wanted - rows);
+      const ordinary = limit && ordinaryRows(whole, limit, wanted - rows);
+      const result = ordinary ?? whole;
       for (const [k, window] of windows.entries()) {
         window.contexts.push(...result.contexts);
         window.add(result.rows[k]!, result.norms[k]!);
+        window.leftOut += ordinary?.leftOut ?? 0;
       }
       rows += result.count;
       progress.update(rows);

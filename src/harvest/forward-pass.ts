@@ -22,7 +22,7 @@ import { toBfloat16 } from '../safetensors/floats.js';
 /** Largest finite float16. */
 const FLOAT16_MAX = 65504;
 
-interface PassResult {
+export interface PassResult {
   /** Rows of each hook, in the order of the hooks. */
   readonly rows: readonly Rows[];
   /** |x| of each row, by hook. */

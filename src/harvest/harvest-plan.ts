@@ -21,6 +21,7 @@ import { chooseBos, chooseContext, chooseDType, choosePrecision, type WithDType 
 import { weightMemory } from '../onnx/graph.js';
 import { compareFingerprints } from '../safetensors/fingerprint.js';
 import { harvestContexts, harvestGraph } from './forward-pass.js';
+import { checkNormLimit } from './norm-limit.js';
 
 /** What a harvest is going to do, whatever its rows go to; no weight has been read. */
 export interface HarvestPlan {
@@ -52,6 +53,7 @@ export async function planHarvest(
   const config = { ...asked, dtype: chooseDType(asked.dtype, checkpoint) };
   const context = chooseContext(config.context, checkpoint.config);
   const hooks = [...new Set(config.hook)].map((name) => findHook(name, checkpoint.config));
+  checkNormLimit(config, hooks);
   const { bosTokenId, vocabulary, special } = checkpoint.config;
   const bos = chooseBos(config.prependBos, checkpoint.config);
   const { files } = await corpusFiles(config);
@@ -130,6 +132,11 @@ function newManifest(
     bos_token_id: text.facts.prependBos ? text.facts.bosTokenId : checkpoint.config.bosTokenId,
     prepend_bos: text.facts.prependBos,
     ...(config.excludeSpecialTokens && { exclude_special_tokens: specialTokens(text.facts) }),
+    ...(config.maxActivationNormMultiple !== undefined && {
+      max_activation_norm_multiple: config.maxActivationNormMultiple,
+      // Found out before the first row; keys stand as the schema has them.
+      median_activation_norm: undefined,
+    }),
     corpus: config.corpus,
     text_field: config.textField,
     encoding: config.encoding,
@@ -165,7 +172,8 @@ export function bytesToCome(manifest: Manifest): number {
 }
 
 const MANIFEST = 'manifest.json';
-const ours = (name: string) => name === MANIFEST || /^(shard|contexts|partial)-\d+\.arrow$/.test(name);
+const ours = (name: string) =>
+  name === MANIFEST || /^(shard|contexts|partial)-\d+\.arrow$|^statistics-\d+\.safetensors$/.test(name);
 
 /** The element type that was asked for; where none was, that of stores which are to be resumed. */
 export async function dtypeOfStores(
@@ -195,6 +203,7 @@ const FIXED = [
   'context',
   'prepend_bos',
   'exclude_special_tokens',
+  'max_activation_norm_multiple',
   'corpus',
   'text_field',
   'encoding',
@@ -249,9 +258,14 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
 }
 
 /** Removes files of a store that its manifest does not list: a kill came between writing and listing, or unlisting. */
-export async function removeUnlisted(directory: string, { shards, contexts, partial }: Manifest): Promise<void> {
+export async function removeUnlisted(
+  directory: string,
+  { shards, contexts, partial, statistics }: Manifest,
+): Promise<void> {
   await requireStillOwner(directory);
-  const filesListed = new Set([...shards, ...contexts, ...(partial?.files ?? [])].map(({ file }) => file));
+  const filesListed = new Set(
+    [...shards, ...contexts, ...(partial?.files ?? []), ...(statistics ? [statistics] : [])].map(({ file }) => file),
+  );
   for (const name of await readdir(directory)) {
     const unlisted = name !== MANIFEST && !filesListed.has(name) && ours(writtenAside(name) ?? name);
     if (unlisted) await rm(join(directory, name), { recursive: true });

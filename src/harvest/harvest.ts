@@ -27,6 +27,7 @@ import {
   resumable,
   storeClaimOptions,
 } from './harvest-plan.js';
+import { withMedian } from './norm-limit.js';
 
 /**
  * Streams a corpus through the model and writes one activation store a hook, OUT/<hook>/. Everything that can be known
@@ -91,9 +92,14 @@ async function harvestPlan(
   throwIfStopped(stop, found.some((manifest) => manifest !== null) ? NOTHING_ADDED : NOTHING_BEGUN);
   const pass = await openForwardPass(checkpoint, hooks, context, plan.config);
   try {
+    const fresh = manifests.map((manifest, i) => found[i] ?? manifest);
+    const [one] = fresh;
+    if (one!.max_activation_norm_multiple !== undefined && one!.median_activation_norm === undefined) {
+      fresh[0] = await withMedian(one!, pass, leftOutOf(one!), untilStopped(text.contexts(), stop));
+    }
     const writers: StoreWriter[] = [];
     for (const [i, directory] of directories.entries()) {
-      writers.push(await openWriter(directory, manifests[i]!, found[i]!, config));
+      writers.push(await openWriter(directory, fresh[i]!, found[i]!, config));
     }
     progress.say(memoryLine(await harvestMemory(plan)));
     await harvestWindows(config, untilStopped(text.contexts(), stop), pass, writers, progress, stop);
@@ -215,7 +221,8 @@ async function restorePartial(
   if (pieces.includes(null)) return;
   const read = await takeContexts(text, kept.contexts, stop);
   for (const [i, window] of windows.entries()) {
-    window.restore(pieces[i]!, writers[i]!.manifest.partial!.norm_sum);
+    const { norm_sum, left_out } = writers[i]!.manifest.partial!;
+    window.restore(pieces[i]!, norm_sum, left_out);
     window.contexts.push(...read);
   }
 }

@@ -41,7 +41,14 @@ export async function openLiveSource(
   const { files } = await openCorpus(config, progress);
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
   // Of a harvest's settings, those of its output have no part here.
-  const harvest = { out: '-', overwrite: false, resume: false, takeOver: false, rowsPerShard: PIECE_ROWS };
+  const harvest = {
+    maxActivationNormMultiple: undefined,
+    out: '-',
+    overwrite: false,
+    resume: false,
+    takeOver: false,
+    rowsPerShard: PIECE_ROWS,
+  };
   const { hook, hookOut, ...rest } = config;
   const hooks = hookOut === undefined ? [hook] : [hook, hookOut];
   const supply = new LiveSupply({ model, config: { ...rest, ...harvest, hook: hooks } }, progress);

@@ -13,6 +13,7 @@ import { untilStopped } from '../progress/stop.js';
 import { assembleWindows, atWindow } from './assemble.js';
 import { type ForwardPass, openForwardPass } from './forward-pass.js';
 import { type HarvestPlan, harvestMemory, leftOutOf, planHarvest } from './harvest-plan.js';
+import { withMedian } from './norm-limit.js';
 
 /** `--out` that means standard output. */
 export const STANDARD_OUTPUT = '-';
@@ -51,14 +52,23 @@ async function streamPlan(
 ): Promise<void> {
   const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, plan.config);
   try {
-    const header = streamHeader(plan.manifests[0]!);
+    const begun = await limited(plan, pass, stop);
+    const header = streamHeader(begun.manifests[0]!);
     progress.say(memoryLine(await harvestMemory(plan)));
     progress.begin('harvesting', config.tokens, 'token');
-    await writeStream(out, header, pieces(config, plan, pass, progress, stop), PLACE, stop);
+    await writeStream(out, header, pieces(config, begun, pass, progress, stop), PLACE, stop);
     progress.end();
   } finally {
     await pass.release();
   }
+}
+
+/** The plan with the median that its positions are left out by, where some are. */
+async function limited(plan: HarvestPlan, pass: ForwardPass, stop: StopRequest): Promise<HarvestPlan> {
+  const [manifest] = plan.manifests;
+  if (manifest!.max_activation_norm_multiple === undefined) return plan;
+  const contexts = untilStopped(plan.text.contexts(), stop);
+  return { ...plan, manifests: [await withMedian(manifest!, pass, leftOutOf(manifest!), contexts)] };
 }
 
 function checkFlags(config: HarvestConfig, out: Writable): void {

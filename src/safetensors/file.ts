@@ -224,15 +224,11 @@ export interface DeferredTensor extends Omit<TensorToWrite, 'bytes'> {
   readonly read: () => Promise<Uint8Array>;
 }
 
-/**
- * Writes a safetensors file. Tensors lie in the order given and the header is padded with spaces to 8 bytes, as the
- * format's own writer does, so that equal contents make equal bytes. The file appears whole or not at all.
- */
-export async function writeSafetensors(
-  path: string,
+/** Header of a file of these tensors, padded with spaces to 8 bytes as the format's own writer does, after its length. */
+function headerOf(
   tensors: readonly (TensorToWrite | DeferredTensor)[],
-  metadata: Record<string, string> = {},
-): Promise<void> {
+  metadata: Record<string, string>,
+): [Buffer, Buffer] {
   const header: Record<string, unknown> = {};
   if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
   let offset = 0;
@@ -246,9 +242,26 @@ export async function writeSafetensors(
   json.copy(padded);
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(padded.length));
+  return [length, padded];
+}
+
+/** The bytes of a small safetensors file, as `writeSafetensors` writes them. */
+export function encodeSafetensors(tensors: readonly TensorToWrite[]): Buffer {
+  return Buffer.concat([...headerOf(tensors, {}), ...tensors.map(({ bytes }) => bytes)]);
+}
+
+/**
+ * Writes a safetensors file. Tensors lie in the order given, so that equal contents make equal bytes. The file appears
+ * whole or not at all.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly (TensorToWrite | DeferredTensor)[],
+  metadata: Record<string, string> = {},
+): Promise<void> {
+  const header = headerOf(tensors, metadata);
   await writeAside(path, async (file: FileHandle) => {
-    await file.writeFile(length);
-    await file.writeFile(padded);
+    for (const piece of header) await file.writeFile(piece);
     for (const tensor of tensors) await file.writeFile('bytes' in tensor ? tensor.bytes : await tensor.read());
   });
 }

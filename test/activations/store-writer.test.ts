@@ -67,7 +67,7 @@ test('the manifest lists every file that is there, in order, with its rows and h
       ['contexts-00002.arrow', 12, 4, 16],
     ],
   );
-  const listed = [...found.shards, ...found.contexts];
+  const listed = [...found.shards, ...found.contexts, found.statistics!];
   assert.deepEqual(readdirSync(directory).sort(), ['manifest.json', ...listed.map(({ file }) => file)].sort());
   for (const { file, sha256 } of listed) {
     assert.equal(

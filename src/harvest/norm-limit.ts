@@ -1,0 +1,88 @@
+import type { Manifest, NormLimit } from '../activations/manifest.js';
+import { allocateRows, type Rows } from '../activations/rows.js';
+import { medianOf } from '../activations/statistics.js';
+import type { HarvestConfig } from '../config/stages.js';
+import { batches, type Context, type LeftOut } from '../corpus/contexts.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import type { Hook } from '../lm/hooks.js';
+import type { ForwardPass, PassResult } from './forward-pass.js';
+
+/** Positions whose median norm is taken, the first of the text. */
+const MEDIAN_ROWS = 16_384;
+
+/** @throws UsageRefusal where rows of several hooks would have to be left out together */
+export function checkNormLimit(
+  { maxActivationNormMultiple: multiple }: Pick<HarvestConfig, 'maxActivationNormMultiple'>,
+  hooks: readonly Hook[],
+): void {
+  if (multiple === undefined || hooks.length === 1) return;
+  throw new UsageRefusal(
+    `--max-activation-norm-multiple leaves other positions out at every hook, and rows of the ${hooks.length} hooks of one harvest are the same positions.`,
+    'Harvest one --hook at a time, or leave it out here and give it to train.',
+    'harvest/norm-limit',
+  );
+}
+
+/**
+ * What a harvest's manifest says of positions that are left out: as it was begun, or by a look at the first of the text.
+ *
+ * @param contexts of the text from its beginning; closed at the end
+ * @throws Refusal where the median is 0
+ */
+export async function withMedian(
+  manifest: Manifest,
+  pass: ForwardPass,
+  leftOut: LeftOut,
+  contexts: AsyncGenerator<Context>,
+): Promise<Manifest> {
+  const norms: number[] = [];
+  try {
+    for await (const group of batches(contexts, pass.contexts)) {
+      const found = await pass.run(group, leftOut, MEDIAN_ROWS - norms.length);
+      norms.push(...found.norms[0]!);
+      if (norms.length === MEDIAN_ROWS) break;
+    }
+  } finally {
+    await contexts.return(undefined);
+  }
+  const median = norms.length === 0 ? 0 : medianOf(Float64Array.from(norms));
+  if (median > 0) return { ...manifest, median_activation_norm: median };
+  throw new Refusal(
+    `The median norm at ${manifest.hook} is 0, and --max-activation-norm-multiple multiplies it.`,
+    'Leave it out.',
+    'harvest/norm-limit',
+  );
+}
+
+/** What of a pass over one hook stays: rows that are not too long, `most` of them at most. */
+export function ordinaryRows(
+  { rows, norms, contexts }: PassResult,
+  { multiple, median }: NormLimit,
+  most: number,
+): PassResult & { readonly leftOut: number } {
+  const [all, lengths] = [rows[0]!, norms[0]!];
+  const kept: number[] = [];
+  let at = 0;
+  for (; at < lengths.length && kept.length < most; at++) if (lengths[at]! <= multiple * median) kept.push(at);
+  // Of a harvest that has all its rows, the text ends with the last of them.
+  const last = at < lengths.length ? all.context[kept.at(-1)!]! : Number.POSITIVE_INFINITY;
+  return {
+    rows: [picked(all, kept)],
+    norms: [Float32Array.from(kept, (row) => lengths[row]!)],
+    count: kept.length,
+    contexts: contexts.filter(({ index }) => index <= last),
+    leftOut: at - kept.length,
+  };
+}
+
+function picked(rows: Rows, kept: readonly number[]): Rows {
+  const d = rows.activation.length / Math.max(1, rows.token.length);
+  const few = allocateRows(kept.length, d, rows.activation instanceof Float32Array ? 'float32' : 'float16');
+  for (const [to, row] of kept.entries()) {
+    (few.activation as Float32Array).set(rows.activation.subarray(row * d, (row + 1) * d) as Float32Array, to * d);
+    few.token[to] = rows.token[row]!;
+    few.context[to] = rows.context[row]!;
+    few.pos[to] = rows.pos[row]!;
+  }
+  return few;
+}

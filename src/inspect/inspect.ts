@@ -1,0 +1,73 @@
+import { openStore } from '../activations/store.js';
+import type { InspectConfig } from '../config/stages.js';
+import { UsageRefusal } from '../errors/refusal.js';
+import { modelDirectory } from '../hub/model-source.js';
+import { parseModelConfig } from '../lm/families/registry.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import { svgFile } from '../report/draw-figure.js';
+import { shellWord } from '../report/provenance.js';
+import { checkOutputFile, writeOutputFile } from '../report/report.js';
+import { figuresOf, type Inspection } from './figures.js';
+import { captionOf, inspectionPage, storeFigure } from './inspect-page.js';
+import { longestTokens, textsOf } from './longest-tokens.js';
+import { surveyStore } from './survey.js';
+
+/** Features of the dictionary whose dead ones are worked out, where no number is given, over d_in. */
+const USUAL_WIDTH = 8;
+
+/**
+ * Reads a store once and tells what its activations look like; with --out draws it, too.
+ *
+ * @throws Refusal where the store is not whole, or --model is not the model that it was harvested from
+ */
+export async function inspectStore(config: InspectConfig, progress: Progress, stop: StopRequest): Promise<Inspection> {
+  const { store: named, out, k, threads } = config;
+  const kind = out === undefined ? undefined : kindOf(out);
+  const store = await openStore(named);
+  const dSae = config.dSae ?? USUAL_WIDTH * store.manifest.d_in;
+  if (k > dSae) {
+    throw new UsageRefusal(
+      `--k ${k} is more than the ${dSae} features of --d-sae.`,
+      'Use a smaller --k, or a larger --d-sae.',
+      'inspect/k',
+    );
+  }
+  if (out !== undefined) await checkOutputFile(out, [named]);
+  const { model, revision, offline } = config;
+  const texts =
+    model === undefined
+      ? undefined
+      : await textsOf(await modelDirectory({ model, revision, offline }, progress, stop, parseModelConfig), store);
+  const survey = await surveyStore(store, threads, progress, stop);
+  const { inspection: numbers, drawn } = figuresOf(survey, store.manifest, store.directory, { k, dSae });
+  const longest_tokens = await longestTokens(store, survey.longest, numbers.norms.median, texts);
+  const inspection: Inspection = { ...numbers, longest_tokens };
+  if (out !== undefined) {
+    const command = commandOf(config);
+    const content =
+      kind === 'svg'
+        ? svgFile({
+            ...{ title: inspection.hook, caption: captionOf(inspection), command },
+            svg: storeFigure(inspection, drawn, 'figure-1'),
+          })
+        : inspectionPage(inspection, drawn, command);
+    await writeOutputFile(out, content, config.overwrite);
+  }
+  return inspection;
+}
+
+function kindOf(out: string): 'svg' | 'html' {
+  const kind = /\.(svg|html)$/.exec(out)?.[1];
+  if (kind === 'svg' || kind === 'html') return kind;
+  throw new UsageRefusal(
+    `--out ${out} is neither an .svg nor an .html file.`,
+    'Give it one of these endings.',
+    'report/unknown-ending',
+  );
+}
+
+function commandOf({ store, model, k, dSae, out }: InspectConfig): string {
+  const texts = model === undefined ? [] : ['--model', shellWord(model)];
+  const dictionary = dSae === undefined ? [] : ['--d-sae', String(dSae)];
+  return ['sae-pipe inspect', shellWord(store), ...texts, '--k', k, ...dictionary, '--out', shellWord(out!)].join(' ');
+}
