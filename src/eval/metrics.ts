@@ -1,6 +1,15 @@
 import { significant } from '../progress/progress.js';
 import { Generator, Purpose } from '../random/generator.js';
-import type { DensityHistogram, Headline, Interval, L0Histogram, LossByPosition, MeasuredRecord } from './record.js';
+import type {
+  DensityHistogram,
+  ExplainedDimensions,
+  Headline,
+  Interval,
+  L0Histogram,
+  LossByPosition,
+  MeasuredRecord,
+  VarianceHeld,
+} from './record.js';
 import { type ContextSums, positionEdges, type SaeSums, type SiteSums, type Totals, totalsOf } from './sums.js';
 
 /** The part of an evaluation record that is measured by splicing in. */
@@ -54,7 +63,11 @@ function headline(t: Totals<Sums>): Record<Headline, number> {
 }
 
 /** The metrics of record.ts, from sums; docs/metrics.md has the equations. */
-export function metricsOf(site: SiteSums, sae: SaeSums, { context, first, meanAblation }: Measured): SpliceMetrics {
+export function metricsOf(
+  site: SiteSums,
+  sae: SaeSums,
+  { context, first, meanAblation }: Measured,
+): Omit<SpliceMetrics, 'left_out'> {
   const contexts = site.byContext.tokens;
   const tokens = contexts.reduce((sum, n) => sum + n, 0);
   // Where x̄ − centre is δ, |x − x̄|² = |u|² − 2 u·δ + |δ|². Resamples keep the evaluation's own x̄.
@@ -82,6 +95,8 @@ export function metricsOf(site: SiteSums, sae: SaeSums, { context, first, meanAb
     l0_histogram: l0Histogram(sae.l0),
     fvu: ratio(totals.error, totals.spread),
     explained_variance_tokens: 1 - relativeError / tokens,
+    explained_variance_dimensions: ofDimensions(site.dimensions, sae.dimensions, delta, tokens),
+    variance_held: varianceHeld(site, delta, tokens),
     norm_ratio: totals.normRatio / tokens,
     dead_fraction: sae.active.reduce((count, n) => count + (n === 0 ? 1 : 0), 0) / sae.active.length,
     dense_fraction: denseFraction(sae.active, tokens),
@@ -91,6 +106,47 @@ export function metricsOf(site: SiteSums, sae: SaeSums, { context, first, meanAb
     intervals: meanAblation
       ? { ...intervals, loss_recovered_mean: meanInterval }
       : (intervals as Record<string, Interval>),
+  };
+}
+
+/** Variance of every dimension over N, times N: Σ (x − x̄)². */
+function spreadOfDimensions(squares: Float64Array, delta: Float64Array, tokens: number): Float64Array {
+  return squares.map((sum, i) => Math.max(0, sum - tokens * delta[i]! ** 2));
+}
+
+/** Explained variance of every dimension that varies: the middle one, and the share of them below 0. */
+function ofDimensions(
+  squares: Float64Array,
+  errors: Float64Array,
+  delta: Float64Array,
+  tokens: number,
+): ExplainedDimensions {
+  const spread = spreadOfDimensions(squares, delta, tokens);
+  const explained = Array.from(spread, (sum, i) => 1 - errors[i]! / sum).filter(Number.isFinite);
+  const sorted = explained.sort((a, b) => a - b);
+  const half = sorted.length >> 1;
+  const median = sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
+  return { median, negative: sorted.filter((value) => value < 0).length / sorted.length };
+}
+
+/** Shares whose part of the variance is told: of tokens, and of dimensions. */
+const [LARGEST_TOKENS, LARGEST_DIMENSIONS] = [0.001, 0.01];
+
+/** How much of Σ|x − x̄|² a few tokens and a few dimensions hold. */
+function varianceHeld({ spreads, dimensions }: SiteSums, delta: Float64Array, tokens: number): VarianceHeld {
+  const spread = spreadOfDimensions(dimensions, delta, tokens);
+  const whole = spread.reduce((sum, value) => sum + value, 0);
+  const sorted = Float64Array.from(spread).sort().reverse();
+  const few = sorted.subarray(0, Math.max(1, Math.round(LARGEST_DIMENSIONS * sorted.length)));
+  const share = (part: number, of: number) => Math.min(1, ratio(part, of));
+  return {
+    tokens: share(spreads.sumOfLargest(Math.max(1, Math.round(LARGEST_TOKENS * tokens))), spreads.sum),
+    dimension: spread.indexOf(sorted[0]!),
+    largest_dimension: share(sorted[0]!, whole),
+    dimensions: share(
+      few.reduce((sum, value) => sum + value, 0),
+      whole,
+    ),
   };
 }
 

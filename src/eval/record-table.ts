@@ -21,6 +21,10 @@ export function recordTable(records: readonly EvalRecord[]): string {
     ['ΔCE', (r) => withInterval(r, 'delta_ce', 4)],
     ['KL', (r) => withInterval(r, 'kl', 4)],
     ['expl. var.', (r) => withInterval(r, 'explained_variance', 4)],
+    [
+      'per token',
+      ({ explained_variance_tokens: value = Number.NaN }) => (Number.isFinite(value) ? value.toFixed(4) : '–'),
+    ],
     ['cosine', (r) => r.cosine.toFixed(4)],
     ['γ', (r) => withInterval(r, 'relative_reconstruction_bias', 3)],
     ['dead', (r) => `${(100 * r.dead_fraction).toFixed(1)} %`],
@@ -79,7 +83,45 @@ function notes(records: readonly EvalRecord[]): string[] {
   return [
     ...losses,
     ...reasons(records),
+    ...[...sites.values()].flatMap(heldByFew),
+    ...records.flatMap(withoutSome),
+    ...records.flatMap(leftOut),
     `over ${first.tokens} tokens${contexts}; ${bos}; losses in nats per token; dead: active on none of these tokens`,
     'intervals: 95 %, bootstrap over contexts',
+  ];
+}
+
+/** From which on a few tokens or dimensions hold most of the variance. */
+const MOST = 0.5;
+
+/** Says where pooled explained variance is about a few tokens or dimensions. */
+function heldByFew({ hook, variance_held: held }: EvalRecord): string[] {
+  if (!held) return [];
+  const { tokens, dimension, largest_dimension: largest, dimensions } = held;
+  const few = [
+    ...(tokens > MOST ? [`the largest 0.1 % of the tokens hold ${percent(tokens)}`] : []),
+    ...(largest > MOST ? [`dimension ${dimension} holds ${percent(largest)}`] : []),
+    ...(largest <= MOST && dimensions > MOST ? [`the largest 1 % of the dimensions hold ${percent(dimensions)}`] : []),
+  ];
+  if (few.length === 0) return [];
+  return [`${hook}: ${few.join(', ')} of the variance; explained variance is mostly about them`];
+}
+
+/** Share of dimensions below 0 that is worth a sentence. */
+const SOME = 0.05;
+
+function withoutSome({ sae, explained_variance_dimensions: found }: EvalRecord): string[] {
+  if (!found || !(found.negative > SOME)) return [];
+  return [`${sae}: explained variance is below 0 in ${percent(found.negative)} of the dimensions`];
+}
+
+const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
+
+/** How many positions were not measured for their norm. */
+function leftOut({ sae, settings, left_out: count }: EvalRecord): string[] {
+  const rule = settings?.norm_limit;
+  if (!rule || count === undefined) return [];
+  return [
+    `${sae}: ${count} positions with a norm above ${rule.multiple} × ${rule.median.toPrecision(4)} keep their activation and do not count; --all-tokens measures them, too`,
   ];
 }

@@ -68,6 +68,27 @@ const decoderMaxCosine = z.object({
 });
 export type DecoderMaxCosine = z.output<typeof decoderMaxCosine>;
 
+/** Explained variance of each dimension by itself, 1 − Σ (x_i − x̂_i)² / Σ (x_i − x̄_i)²; of those that vary. */
+const explainedDimensions = z.object({
+  /** The middle one. */
+  median: measured,
+  /** Share of them below 0: x̄_i would be nearer than x̂_i. */
+  negative: measured,
+});
+export type ExplainedDimensions = z.output<typeof explainedDimensions>;
+
+/** How much of Σ|x − x̄|², over which explained variance is pooled, a few hold. */
+const varianceHeld = z.object({
+  /** Share of the largest 0.1 % of the counted positions (one at least). */
+  tokens: measured,
+  /** The dimension that holds most, and its share. */
+  dimension: count,
+  largest_dimension: measured,
+  /** Share of the largest 1 % of the dimensions (one at least). */
+  dimensions: measured,
+});
+export type VarianceHeld = z.output<typeof varianceHeld>;
+
 /** Mean losses (nats) by the position in the context; NaN where a bin has no counted position. */
 const lossByPosition = z
   .object({
@@ -102,6 +123,8 @@ const evalSettings = z.object({
   prepend_bos: z.boolean().optional(),
   /** Tokens other than BOS whose positions do not count; none where the key is missing. */
   exclude_special_tokens: z.array(count).optional(),
+  /** Positions whose activation at `hook` has a norm above `multiple` × `median` are left out; none where the key is missing. */
+  norm_limit: z.object({ hook: z.string(), multiple: measurable, median: measurable }).optional(),
   /** Contexts per forward pass. */
   batch: count,
   mean_ablation: z.boolean(),
@@ -140,6 +163,8 @@ const evalRecord = z.object({
   d_sae: count,
   /** Number of counted positions. */
   tokens: count,
+  /** Positions that keep their activation and do not count, for its norm (settings.norm_limit). */
+  left_out: count.optional(),
   /** Number of contexts they are from. */
   contexts: count.optional(),
   /** Cross-entropy of the model as it is, with x replaced by x̂, and with x replaced by 0 (nats). */
@@ -167,6 +192,8 @@ const evalRecord = z.object({
   explained_variance: measured,
   /** Mean of 1 − |x − x̂|² / |x − x̄|². */
   explained_variance_tokens: measured.optional(),
+  explained_variance_dimensions: explainedDimensions.optional(),
+  variance_held: varianceHeld.optional(),
   /** Mean cosine of x and x̂. */
   cosine: measured,
   /** Mean |x̂| / |x|. */

@@ -35,6 +35,8 @@ export const saeOutputs = (k: number) => ({
   active: `sae${k}/active`,
   /** [width of the hook]: Σ u |x − x̂|² / |u|⁴ with u = x − centre, over counted positions. */
   slope: `sae${k}/slope`,
+  /** [width of the hook]: Σ (x − x̂)² of each dimension, over counted positions. */
+  dimensions: `sae${k}/dimensions`,
 });
 
 /** Of |u|² of a token at the centre itself, so that nothing is divided by 0; its u is 0. */
@@ -72,7 +74,7 @@ interface SpliceOptions {
  *
  * Outputs: `nll` [chunks, variants, chunk] and `kl` [chunks, SAEs, chunk], rows being padded to chunks × chunk;
  * `x_squared` and `spread` [spliced], |x|² and |x − centre|²; `u` [batch, width], Σ (x − centre) over the counted
- * positions of each context; and saeOutputs(k) of each SAE.
+ * positions of each context; `dimensions` [width], Σ (x − centre)² over the counted positions; and saeOutputs(k) of each SAE.
  */
 export function spliceGraph(
   checkpoint: Checkpoint,
@@ -103,6 +105,7 @@ export function spliceGraph(
     g.output('spread', spread, 'float32', ['spliced']);
     g.output('u', g.matmul(members, u), 'float32', ['batch', hook.width]);
     const counted = g.reduceSum(members, [0], true);
+    g.output('dimensions', ofDimensions(g, u, counted), 'float32', [hook.width]);
     const where = g.op('Unsqueeze', [positions, g.ints(1)]);
     const variant = (replacement: Value) =>
       g.reshape(g.op('ScatterND', [flat, where, replacement]), 1, -1, context, hook.width);
@@ -164,7 +167,13 @@ function reconstruct(
   perToken(output.l0, g.reduceSum(active, [1]));
   g.output(output.active, g.reshape(g.matmul(counted, active), sae.dSae), 'float32', [sae.dSae]);
   g.output(output.slope, g.reshape(g.matmul(weights, u), sae.dOut), 'float32', [sae.dOut]);
+  g.output(output.dimensions, ofDimensions(g, g.sub(x, reconstruction), counted), 'float32', [sae.dOut]);
   return reconstruction;
+}
+
+/** Σ v² of each dimension over the counted rows of v [spliced, d], [d]. */
+function ofDimensions(g: GraphBuilder, v: Value, counted: Value): Value {
+  return g.reshape(g.matmul(counted, g.mul(v, v)), -1);
 }
 
 /** Logits [..., vocabulary] in float32 of hidden states [..., hidden] that are values of `body`. */

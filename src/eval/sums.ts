@@ -1,3 +1,5 @@
+import { FineHistogram } from './fine-histogram.js';
+
 const SITE = ['tokens', 'nllClean', 'nllZero', 'nllMean', 'spread'] as const;
 const SAE = [
   'nllSpliced',
@@ -18,6 +20,10 @@ export interface SiteSums {
   readonly byContext: ContextSums<(typeof SITE)[number]>;
   /** Σ u of each context, [d_in]: 4 × d_in bytes a context, the one thing here that grows with both. */
   readonly u: Float32Array[];
+  /** Σ u² of each dimension, [d_in]. */
+  readonly dimensions: Float64Array;
+  /** |u|² of the counted positions. */
+  readonly spreads: FineHistogram;
   /** By bin of the position in the context. */
   readonly byPosition: {
     readonly tokens: Float64Array;
@@ -35,6 +41,8 @@ export interface SaeSums {
   readonly byContext: ContextSums<(typeof SAE)[number]>;
   /** Σ u |x − x̂|²/|u|⁴, [d_in] */
   readonly slope: Float64Array;
+  /** Σ (x − x̂)² of each dimension, [d_in] */
+  readonly dimensions: Float64Array;
   /** Positions on which each feature is active, [d_sae] */
   readonly active: Float64Array;
   /** Positions on which 0, 1, … features are active, [d_sae + 1] */
@@ -46,15 +54,18 @@ export interface SaeSums {
 const binsOf = (context: number, first: number) => new Float64Array(positionEdges(context, first).length - 1);
 
 /** @param first the first position of a context that can count: 1 where BOS is at 0 */
-export const newSiteSums = (context: number, first = 1): SiteSums => ({
+export const newSiteSums = (width: number, context: number, first = 1): SiteSums => ({
   byContext: newContextSums(SITE),
   u: [],
+  dimensions: new Float64Array(width),
+  spreads: new FineHistogram(),
   byPosition: { tokens: binsOf(context, first), nllClean: binsOf(context, first), nllZero: binsOf(context, first) },
 });
 
 export const newSaeSums = (dOut: number, dSae: number, context: number, first = 1): SaeSums => ({
   byContext: newContextSums(SAE),
   slope: new Float64Array(dOut),
+  dimensions: new Float64Array(dOut),
   active: new Float64Array(dSae),
   l0: new Float64Array(dSae + 1),
   byPosition: binsOf(context, first),

@@ -91,6 +91,14 @@ const HEADLINE_COLUMNS: readonly Column[] = [
     interval: 'explained_variance',
   },
   {
+    title: 'Explained variance per token',
+    key: 'explained_variance_tokens',
+    better: '↑',
+    definition: 'Mean over positions of 1 − |x − x̂|² / |x − x̄|²: every token weighs the same.',
+    value: ({ explained_variance_tokens }) => explained_variance_tokens,
+    decimals: 3,
+  },
+  {
     title: 'Cosine',
     key: 'cosine',
     better: '↑',
@@ -157,12 +165,40 @@ const FURTHER_COLUMNS: readonly Column[] = [
     decimals: 3,
   },
   {
-    title: 'Explained variance a token',
-    key: 'explained_variance_tokens',
+    title: 'Explained variance, median dimension',
+    key: 'explained_variance_dimensions_median',
     better: '↑',
-    definition: 'Mean over positions of 1 − |x − x̂|² / |x − x̄|².',
-    value: ({ explained_variance_tokens }) => explained_variance_tokens,
+    definition: 'Median over dimensions of 1 − Σ (x_i − x̂_i)² / Σ (x_i − x̄_i)².',
+    value: ({ explained_variance_dimensions }) => explained_variance_dimensions?.median,
     decimals: 3,
+  },
+  {
+    title: 'Dimensions below 0',
+    key: 'explained_variance_dimensions_negative',
+    better: '↓',
+    unit: '%',
+    definition: 'Share of dimensions whose own explained variance is below 0.',
+    value: ({ explained_variance_dimensions }) => explained_variance_dimensions?.negative,
+    factor: 100,
+    decimals: 1,
+  },
+  {
+    title: 'Variance of the largest tokens',
+    key: 'variance_held_tokens',
+    unit: '%',
+    definition: 'Share of Σ|x − x̄|² that the largest 0.1 % of the counted positions hold.',
+    value: ({ variance_held }) => variance_held?.tokens,
+    factor: 100,
+    decimals: 1,
+  },
+  {
+    title: 'Variance of the largest dimension',
+    key: 'variance_held_largest_dimension',
+    unit: '%',
+    definition: 'Share of Σ|x − x̄|² that the dimension of the largest variance holds.',
+    value: ({ variance_held }) => variance_held?.largest_dimension,
+    factor: 100,
+    decimals: 1,
   },
   {
     title: '|x̂| / |x|',
@@ -322,7 +358,7 @@ export const DEFINITIONS: Markup = markup`<p>x is the activation at the hook, x�
 <dt>Firing ratio</dt><dd><span class="equation">L0<sub>gated</sub> / L0<sub>standard</sub> at equal loss recovered ℓ</span> Each curve consists of the SAEs of its family that no other dominates, and is ln L0, linear between neighbours in −ln(1 − ℓ). Compared is the range of ℓ that both curves cover; nothing is extrapolated. The mean is the geometric mean over that range, uniform in −ln(1 − ℓ).</dd>
 <dt>ΔCE</dt><dd><span class="equation">CE(x̂) − CE(x)</span> Cross-entropy that splicing in the SAE adds.</dd>
 <dt>KL</dt><dd><span class="equation">(1/T) Σ<sub>t</sub> Σ<sub>v</sub> p<sub>t</sub>(v) log( p<sub>t</sub>(v) / p̂<sub>t</sub>(v) )</span> p is the clean, p̂ the spliced distribution of the next token over the vocabulary.</dd>
-<dt>Explained variance</dt><dd><span class="equation">1 − Σ<sub>t</sub> |x<sub>t</sub> − x̂<sub>t</sub>|² / Σ<sub>t</sub> |x<sub>t</sub> − x̄|²</span> x̄ is the mean activation. FVU is 1 minus it. “A token”: the mean over positions of 1 − |x<sub>t</sub> − x̂<sub>t</sub>|² / |x<sub>t</sub> − x̄|².</dd>
+<dt>Explained variance</dt><dd><span class="equation">1 − Σ<sub>t</sub> |x<sub>t</sub> − x̂<sub>t</sub>|² / Σ<sub>t</sub> |x<sub>t</sub> − x̄|²</span> x̄ is the mean activation. FVU is 1 minus it. “Per token”: the mean over positions of 1 − |x<sub>t</sub> − x̂<sub>t</sub>|² / |x<sub>t</sub> − x̄|².</dd>
 <dt>Cosine</dt><dd><span class="equation">(1/T) Σ<sub>t</sub> x<sub>t</sub>·x̂<sub>t</sub> / (|x<sub>t</sub>| |x̂<sub>t</sub>|)</span></dd>
 <dt>γ, relative reconstruction bias</dt><dd><span class="equation">γ = E|x̂|² / E[x̂·x]</span> The factor by which x̂ would have to be divided to fit x best. Below 1 is shrinkage. Section 4.2 of the paper.</dd>
 <dt>Density</dt><dd>Share of the counted positions on which a feature is active.</dd>
