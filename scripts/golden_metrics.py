@@ -14,8 +14,13 @@ SAEs, contexts and positions that count are those of eval.safetensors (make_eval
     {gated,standard}/{nll, kl, l0, error, variation, product, reconstruction}   float64 [contexts]
                                                    sums over the counted positions of each context; variation is
                                                    that of |x - x_mean|^2
+    {gated,standard}/explained_variance_dimensions   float64 [2]   median over dimensions, share below 0
+    held                           float64 [3]     shares of the variance: of the largest 0.1 % of the positions, of
+                                                   the largest dimension, of the largest 1 % of them (2)
     nll/{clean, zero, mean}, tokens                float64 [contexts]   likewise
     boundary/...                   the same over one context that has a BOS inside
+    long/...                       the same over the first contexts, where positions with |x| > long/longest keep their
+                                   activation and do not count: those of the largest tenth of the norms
 """
 import torch
 from safetensors.torch import load_file
@@ -33,8 +38,8 @@ def decoder_max_cosine(W_dec):
     return cosines.fill_diagonal_(-2).amax(1)
 
 
-def metrics(model, saes, contexts):
-    """The tensors of one prefix over contexts [C, T]"""
+def metrics(model, saes, contexts, longest=float("inf")):
+    """The tensors of one prefix over contexts [C, T]; positions with a norm above `longest` keep their activation"""
     is_bos = contexts == BOS
     counted = ~(is_bos[:, :-1] | is_bos[:, 1:])
 
@@ -44,7 +49,7 @@ def metrics(model, saes, contexts):
 
         def splice(module, args, x):
             seen.append(x)
-            return x if replacement is None else torch.where(is_bos[..., None], x, replacement)
+            return x if replacement is None else torch.where(kept[..., None], x, replacement)
 
         handle = model.model.layers[LAYER].register_forward_hook(splice)
         logits = model(input_ids=contexts.long(), use_cache=False).logits
@@ -54,7 +59,10 @@ def metrics(model, saes, contexts):
     def by_context(values):
         return (values * counted).sum(1)
 
+    kept = is_bos
     x, clean = run()
+    kept = is_bos | (x.norm(dim=-1) > longest)
+    counted = counted & ~kept[:, :-1]
     rows = x[:, :-1][counted]
     mean = rows.mean(0)
     nll = dict(clean=token_nll(clean, contexts), zero=token_nll(run(torch.zeros_like(x))[1], contexts),
@@ -67,7 +75,11 @@ def metrics(model, saes, contexts):
         return torch.stack([v[b][counted[b]].mean() for b in bins])
 
     variation = (x - mean).square().sum(-1)[:, :-1]
-    out = dict(x_mean=mean.float(), ce_mean=ce['mean'], edges=edges, tokens=counted.sum(1).double())
+    spread = (x - mean).square()[:, :-1][counted].sum(0)
+    most = max(1, round(0.001 * int(counted.sum())))
+    held = torch.stack([variation[counted].topk(most).values.sum(), spread.max(), spread.topk(2).values.sum()])
+    out = dict(x_mean=mean.float(), ce_mean=ce['mean'], edges=edges, tokens=counted.sum(1).double(),
+               held=held / spread.sum())
     out |= {f'nll/{name}': by_context(v) for name, v in nll.items()}
     out |= {f'by_position/{name}': by_position(nll[name]) for name in ('clean', 'zero')}
     for arch, P in saes.items():
@@ -77,6 +89,7 @@ def metrics(model, saes, contexts):
         loss = token_nll(spliced, contexts)
         error = (x - x_hat).square().sum(-1)[:, :-1]
         l0 = (f > 0).sum(-1)[:, :-1]
+        explained = 1 - (x - x_hat).square()[:, :-1][counted].sum(0) / spread
         cosines = decoder_max_cosine(P['W_dec'])
         delta = loss[counted].mean() - ce['clean']
         measured = {
@@ -84,6 +97,7 @@ def metrics(model, saes, contexts):
             'loss_recovered_mean': 1 - delta / (ce['mean'] - ce['clean']),
             'fvu': error[counted].sum() / variation[counted].sum(),
             'explained_variance_tokens': (1 - error / variation)[counted].mean(),
+            'explained_variance_dimensions': torch.stack([explained.quantile(0.5), (explained < 0).double().mean()]),
             'norm_ratio': (x_hat.norm(dim=-1) / x.norm(dim=-1))[:, :-1][counted].mean(),
             'dense_fraction': ((f > 0)[:, :-1][counted].double().mean(0) > DENSE).double().mean(),
             'decoder_max_cosine/mean': cosines.mean(),
@@ -111,6 +125,11 @@ def make_metrics():
             for arch in ('gated', 'standard')}
     out = metrics(model, saes, tokens[made['contexts']])
     out |= {f'boundary/{name}': v for name, v in metrics(model, saes, tokens[made['boundary/contexts']]).items()}
+    contexts = tokens[made['contexts']]
+    norms = model.model(input_ids=contexts.long(), output_hidden_states=True).hidden_states[LAYER + 1].norm(dim=-1)
+    longest = norms[contexts != BOS].quantile(0.9)
+    out |= {'long/longest': scalar(longest)}
+    out |= {f'long/{name}': v for name, v in metrics(model, saes, contexts, longest).items()}
     for name, v in out.items():
         if len(v) == 1:
             print(f'metrics {name} {v.item():.7g}')

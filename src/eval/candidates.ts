@@ -8,6 +8,7 @@ import { findHook, type Hook } from '../lm/hooks.js';
 import { chooseBos } from '../lm/pass.js';
 import type { Progress } from '../progress/progress.js';
 import { checkFiniteWeights, checkModelOf, openSameSae, type SaeFiles } from '../sae/saelens.js';
+import type { NormRule } from './long-positions.js';
 
 // SAEs that a command uses in a model: whether each fits it, and what text they were trained on together.
 
@@ -174,4 +175,31 @@ export function remarkOtherReading(
       );
     }
   }
+}
+
+/**
+ * Which positions of a hook's SAEs keep their activation for its norm: those that the SAEs were not trained on.
+ *
+ * @param group SAEs that are spliced in at one hook
+ * @returns undefined where none does, and with --all-tokens
+ * @throws Refusal where the SAEs disagree
+ */
+export function normRuleOf(
+  group: readonly Candidate[],
+  { allTokens }: Partial<Pick<EvalConfig, 'allTokens'>>,
+): NormRule | undefined {
+  if (allTokens) return undefined;
+  const rules = group.map(({ files, input }) => {
+    const { max_activation_norm_multiple: multiple, median_activation_norm: median } = files.metadata;
+    return multiple === undefined || median === undefined ? undefined : { hook: input, multiple, median };
+  });
+  const said = new Set(rules.map((rule) => rule && `${rule.hook.name} ${rule.multiple} ${rule.median}`));
+  if (said.size > 1) {
+    throw new Refusal(
+      `The SAEs at ${group[0]!.hook.name} were trained with different activations left out for their norm.`,
+      'Evaluate those with one rule together (the same --max-activation-norm-multiple and activations), or all with --all-tokens.',
+      'eval/several-norm-limits',
+    );
+  }
+  return rules[0];
 }

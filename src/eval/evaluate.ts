@@ -30,6 +30,7 @@ import { checkLogDirectory } from '../tensorboard/event-log.js';
 import {
   type Candidate,
   excludedTokens,
+  normRuleOf,
   openCandidate,
   remarkOtherReading,
   sharedBos,
@@ -246,16 +247,23 @@ function evaluationSettings(
     device: config.device,
     precision,
   };
-  return candidates.map(({ unchanged }) =>
-    settingsAsRead({ version: version(), sae_sha256: unchanged.digest, ...shared }),
-  );
+  return candidates.map(({ unchanged, hook }) => {
+    const rule = normRuleOf(atHook(candidates, hook.name), config);
+    const norm_limit = rule && { ...rule, hook: rule.hook.name };
+    return settingsAsRead({ version: version(), sae_sha256: unchanged.digest, ...shared, norm_limit });
+  });
+}
+
+/** Those that are spliced in at a hook. */
+function atHook(candidates: readonly Candidate[], name: string): Candidate[] {
+  return candidates.filter(({ hook }) => hook.name === name);
 }
 
 async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
   const { checkpoint, candidates, settings, config, progress, stop } = planned;
   const measured = new Map<Candidate, SpliceMetrics>();
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
-    const group = candidates.filter(({ hook }) => hook.name === name);
+    const group = atHook(candidates, name);
     const metrics = await evaluateHook(group, planned);
     for (const [k, candidate] of group.entries()) measured.set(candidate, metrics[k]!);
   }
@@ -317,7 +325,10 @@ async function evaluateHook(group: readonly Candidate[], planned: PlannedEvaluat
   const files = group.map((candidate) => candidate.files);
   const inputs = group.map(({ input }) => input);
   const { prependBos } = text.facts;
-  const spliceIn = await openSpliceIn(checkpoint, hook, files, context, { ...config, prependBos, inputs });
+  const spliceIn = await openSpliceIn(checkpoint, hook, files, context, {
+    ...{ ...config, prependBos, inputs },
+    normRule: normRuleOf(group, config),
+  });
   /** Feeds the first `wanted` positions of the text to `take`, which returns how many it counted. */
   const feed = async (label: string, wanted: number, take: typeof spliceIn.add) => {
     progress.begin(`${label} ${hook.name}`, wanted, 'token');

@@ -5,6 +5,7 @@ import type { Placement } from '../lm/model-writer.js';
 import { blockParameters, contextsAtOnce } from '../lm/pass.js';
 import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type Session, type SessionOptions } from '../onnx/session.js';
+import type { LongPositions } from './long-positions.js';
 import { evaluationPositions } from './splice-pass.js';
 
 /**
@@ -44,10 +45,11 @@ export class SiteMean {
     leftOut: LeftOut,
     limit: number,
     passed: (counted: number) => void | Promise<void>,
+    long?: LongPositions,
   ): Promise<number> {
     let counted = 0;
     for (let i = 0; i < batch.length && counted < limit; i += this.passContexts) {
-      counted += await this.run(batch.slice(i, i + this.passContexts), leftOut, limit - counted);
+      counted += await this.run(batch.slice(i, i + this.passContexts), leftOut, limit - counted, long);
       await passed(counted);
     }
     return counted;
@@ -62,8 +64,13 @@ export class SiteMean {
     return this.session.release();
   }
 
-  private async run(contexts: readonly Context[], leftOut: LeftOut, limit: number): Promise<number> {
-    const { rows } = evaluationPositions(contexts, leftOut, limit);
+  private async run(
+    contexts: readonly Context[],
+    leftOut: LeftOut,
+    limit: number,
+    long?: LongPositions,
+  ): Promise<number> {
+    const { rows } = evaluationPositions(contexts, leftOut, limit, await long?.of(contexts));
     if (rows.length === 0) return 0;
     const { Tensor } = await onnxRuntime();
     const context = contexts[0]!.tokens.length;

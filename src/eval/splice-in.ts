@@ -6,6 +6,7 @@ import type { Placement, Precision } from '../lm/model-writer.js';
 import { choosePrecision, firstHookNotFinite, notFiniteRemedy } from '../lm/pass.js';
 import { openSession, type Session, type SessionOptions } from '../onnx/session.js';
 import type { SaeFiles } from '../sae/saelens.js';
+import { LongPositions, type NormRule } from './long-positions.js';
 import { metricsOf, type SpliceMetrics } from './metrics.js';
 import { SiteMean } from './site-mean.js';
 import { chunkRows, saeOutputs, spliceGraph, type Variants, variantsOf } from './splice-graph.js';
@@ -32,6 +33,8 @@ interface SpliceInOptions extends SessionOptions {
   readonly passContexts?: number;
   /** The hook that each SAE reads, where that is not the one at which it is spliced in. */
   readonly inputs?: readonly Hook[];
+  /** Which positions keep their activation for its norm; none where it is not said. */
+  readonly normRule?: NormRule;
 }
 
 /**
@@ -54,33 +57,25 @@ export async function openSpliceIn(
   const graph = spliceGraph(checkpoint, hook, saes, context, placement, { meanAblation, inputs });
   // Not next to the session that takes the mean, which holds some of the same weights.
   let session: Session | undefined;
-  const site = newSiteSums(context, first);
+  const site = newSiteSums(hook.width, context, first);
   const sums = saes.map(({ dOut, dSae }) => newSaeSums(dOut, dSae, context, first));
   const about = { layer: hook.layer, variants: variants.count, saes, context, device: options.device };
   const passContexts = options.passContexts ?? evaluationContexts(checkpoint.config, about);
+  let long: LongPositions | undefined;
+  let kept = 0;
   let siteMean: SiteMean | undefined;
   let centre: Float32Array | null = null;
 
-  /** Runs a batch in passes, at most `limit` positions of it; returns how many counted. */
-  async function passes(
-    batch: readonly Context[],
-    limit: number,
-    passed: Passed,
-    run: (part: readonly Context[], limit: number) => Promise<number>,
-  ): Promise<number> {
-    let counted = 0;
-    for (let i = 0; i < batch.length && counted < limit; i += passContexts) {
-      counted += await run(batch.slice(i, i + passContexts), limit - counted);
-      await passed(counted);
-    }
-    return counted;
-  }
+  const openLong = async () => {
+    if (options.normRule) long ??= await LongPositions.open(checkpoint, options.normRule, context, placement, options);
+  };
 
   /** Adds at most `limit` positions of a batch to the mean of x; returns how many counted. Computes no logits. */
   const addToMean = async (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
     if (centre) throw new Error('the mean is in use already');
     siteMean ??= await SiteMean.open(checkpoint, hook, context, placement, options);
-    return siteMean.add(batch, leftOut, limit, passed);
+    await openLong();
+    return siteMean.add(batch, leftOut, limit, passed, long);
   };
 
   /** The mean, which is not added to any more. */
@@ -100,11 +95,13 @@ export async function openSpliceIn(
   const add = async (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
     const about = centre ?? (await takeCentre());
     session ??= await openSession(graph, options);
+    await openLong();
     const opened = session;
     const settings = { leftOut, vocabulary, chunkRows: chunkRows(vocabulary, variants.count), centre: about };
-    return passes(batch, limit, passed, async (part, left) => {
-      const pass = await runPass(opened, part, { ...settings, limit: left });
+    return inPasses(batch, { passContexts, limit }, passed, async (part, left) => {
+      const pass = await runPass(opened, part, { ...settings, limit: left, long: await long?.of(part) });
       if (!pass) return 0;
+      kept += pass.kept;
       const before = site.byContext.tokens.length;
       addPass(pass, openContexts(pass, { context, first }, site, sums), variants, site, sums);
       await checkPass({ checkpoint, hook, saes, placement, options }, site, sums, part, before);
@@ -115,7 +112,8 @@ export async function openSpliceIn(
   return {
     addToMean,
     add,
-    metrics: (): SpliceMetrics[] => sums.map((sae) => metricsOf(site, sae, { context, first, meanAblation })),
+    metrics: (): SpliceMetrics[] =>
+      sums.map((sae) => ({ ...metricsOf(site, sae, { context, first, meanAblation }), left_out: kept })),
     /** Share of counted positions on which each feature is active, [d_sae] an SAE. */
     density: () => {
       const { tokens } = totalsOf(site.byContext);
@@ -128,9 +126,25 @@ export async function openSpliceIn(
     },
     release: async () => {
       await siteMean?.release();
+      await long?.release();
       await session?.release();
     },
   };
+}
+
+/** Runs a batch in passes, at most `limit` positions of it; returns how many counted. */
+async function inPasses(
+  batch: readonly Context[],
+  { passContexts, limit }: { readonly passContexts: number; readonly limit: number },
+  passed: Passed,
+  run: (part: readonly Context[], limit: number) => Promise<number>,
+): Promise<number> {
+  let counted = 0;
+  for (let i = 0; i < batch.length && counted < limit; i += passContexts) {
+    counted += await run(batch.slice(i, i + passContexts), limit - counted);
+    await passed(counted);
+  }
+  return counted;
 }
 
 /** Where a counted position is added: its entry of the sums by context, and its bin by position. */
@@ -181,11 +195,13 @@ function addPass(
     byContext.nllZero[context]! += zero;
     if (variants.mean !== null) byContext.nllMean[context]! += nllOf(variants.mean, i);
     byContext.spread[context]! += spread[counted[i]!]!;
+    site.spreads.add(spread[counted[i]!]!);
     byPosition.tokens[bin]! += 1;
     byPosition.nllClean[bin]! += clean;
     byPosition.nllZero[bin]! += zero;
   }
-  for (const [k, { byContext, byPosition, active, l0, slope }] of saes.entries()) {
+  addTo(site.dimensions, data('dimensions'));
+  for (const [k, { byContext, byPosition, active, l0, slope, dimensions }] of saes.entries()) {
     const names = saeOutputs(k);
     const kl = data('kl');
     const [reconstructions, products, errors] = [data(names.reconstruction), data(names.product), data(names.error)];
@@ -209,6 +225,7 @@ function addPass(
     }
     addTo(active, data(names.active));
     addTo(slope, data(names.slope));
+    addTo(dimensions, data(names.dimensions));
   }
 }
 

@@ -22,16 +22,18 @@ interface PassSettings {
   /** Rows a chunk of the losses, at most. */
   readonly chunkRows: number;
   readonly centre: Float32Array;
+  /** Of each flat position, whether its activation is too long to be replaced; none is where it is not given. */
+  readonly long?: readonly boolean[];
 }
 
 /** Runs a batch of contexts of one length; null where no position of it counts. */
 export async function runPass(
   session: Session,
   batch: readonly Context[],
-  { leftOut, limit, vocabulary, chunkRows, centre }: PassSettings,
+  { leftOut, limit, vocabulary, chunkRows, centre, long }: PassSettings,
 ): Promise<Pass | null> {
   const { Tensor } = await onnxRuntime();
-  const positions = evaluationPositions(batch, leftOut, limit);
+  const positions = evaluationPositions(batch, leftOut, limit, long);
   const { spliced, counted, rows, targets } = positions;
   if (counted.length === 0) return null;
   const { chunks, chunk } = evenChunks(rows.length, chunkRows);
@@ -69,28 +71,43 @@ interface Positions {
   /** Flat position and following token of each position that counts. */
   readonly rows: number[];
   readonly targets: number[];
+  /** Positions that would have counted but for their norm. */
+  readonly kept: number;
 }
 
 /**
  * BOS keeps its clean activation in every variant: SAEs are not trained on it (its norm is far from all others), and
  * zero-ablating it would break attention in ways that have nothing to do with the SAE. A position counts when neither
- * it nor the token it predicts is BOS; at most `limit` count.
+ * it nor the token it predicts is BOS; at most `limit` count. One that is too long keeps its activation, too, and does not
+ * count; one that predicts its token does.
  */
-export function evaluationPositions(batch: readonly Context[], leftOut: LeftOut, limit: number): Positions {
-  const positions: Positions = { spliced: [], counted: [], rows: [], targets: [] };
+export function evaluationPositions(
+  batch: readonly Context[],
+  leftOut: LeftOut,
+  limit: number,
+  long?: readonly boolean[],
+): Positions {
+  const positions = { spliced: [] as number[], counted: [] as number[], rows: [] as number[], targets: [] as number[] };
+  let kept = 0;
   for (const [b, { tokens }] of batch.entries()) {
     for (const [t, token] of tokens.entries()) {
       if (isLeftOut(token, leftOut)) continue;
+      const at = b * tokens.length + t;
       const next = tokens[t + 1];
-      if (next !== undefined && !isLeftOut(next, leftOut) && positions.counted.length < limit) {
+      const counts = next !== undefined && !isLeftOut(next, leftOut) && positions.counted.length < limit;
+      if (long?.[at]) {
+        if (counts) kept++;
+        continue;
+      }
+      if (counts) {
         positions.counted.push(positions.spliced.length);
-        positions.rows.push(b * tokens.length + t);
+        positions.rows.push(at);
         positions.targets.push(next);
       }
-      positions.spliced.push(b * tokens.length + t);
+      positions.spliced.push(at);
     }
   }
-  return positions;
+  return { ...positions, kept };
 }
 
 /** Positions of a context that count. */

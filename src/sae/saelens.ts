@@ -243,6 +243,9 @@ const metadataKeys = {
   training_architecture: optional(z.string()),
   context_size: optional(z.number().int().min(2)),
   prepend_bos: optional(z.boolean()),
+  /** Positions with a norm above the first times the second were left out of training. */
+  max_activation_norm_multiple: optional(z.number().min(1)),
+  median_activation_norm: optional(z.number().positive()),
   /** Whether, or which, special tokens other than BOS it was not trained on. */
   exclude_special_tokens: optional(z.union([z.boolean(), z.array(z.number().int().nonnegative()).readonly()])),
 };

@@ -21,6 +21,8 @@ const results = {
   target_scale: known(z.number()),
   /** λ next to sums of squared errors of scaled activations, whatever convention l1 is in; null without a penalty. Where it is adjusted, what it was in the end, and null before. */
   lambda: known(z.number().nullable()),
+  /** Rows that were left out of batches for their norm, of --max-activation-norm-multiple. */
+  left_out: known(z.number()),
   text: known(textRead),
   /** Empty while the run is under way. */
   final: known(z.union([finalFigures, z.strictObject({}).transform((): undefined => undefined)])),

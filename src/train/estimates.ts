@@ -24,6 +24,8 @@ export const estimatesSchema = z.object({
       target: z.array(z.number().positive()).readonly().optional(),
     })
     .optional(),
+  /** Of norms of a sample; with --max-activation-norm-multiple alone. */
+  medianNorm: z.number().positive().optional(),
   /** E|x|² and E|y|², of a sample; with --normalize unit-square alone. */
   square: z.number().nonnegative().optional(),
   squareOut: z.number().nonnegative().optional(),
@@ -63,6 +65,7 @@ export function looksBefore(config: TrainConfig, architecture: ArchitectureName,
   const centre = config.init === undefined && config.bDecInit !== 'zero';
   return (
     config.normalize === 'per-dimension' ||
+    config.maxActivationNormMultiple !== undefined ||
     estimatesNorms(config, about) ||
     centre ||
     startsSparse(config, architecture)

@@ -24,6 +24,8 @@ import {
 import { followedBy, stateBytes, stateShapes } from './engines/state.js';
 import { type Estimates, estimate, type KnownNorms, looksBefore, sampleRows } from './estimates.js';
 import { MetricsLog, openCurve } from './metrics-log.js';
+import { normLimitOf, OrdinaryRows } from './ordinary-rows.js';
+import { REMARK_ROWS, remarksOn } from './remarks.js';
 import { checkResampling, MOST_LOSS_ENTRIES } from './resampling.js';
 import { withOwnThreads } from './resumed-config.js';
 import { claimOptions, finishedIn, kept, stateNotKept, tidyFinished } from './run-directory.js';
@@ -60,6 +62,10 @@ export interface Run {
   readonly config: TrainConfig;
   readonly source: ActivationSource;
   readonly batches: Batches;
+  /** What is recorded of the source. */
+  readonly about: SourceDescription;
+  /** What leaves rows out of batches. */
+  readonly ordinary: OrdinaryRows | undefined;
   /** What the engine sees of the source. */
   readonly seen: SourceDescription;
   /** In which the engine sees its activations, where these are not raw ones times a factor. */
@@ -136,14 +142,14 @@ export async function openRun(
   const saying = (error: unknown): never => {
     throw error instanceof Interrupted ? new Interrupted(error.signal, left) : error;
   };
-  const estimates = checkpoint?.estimates ?? (await estimate(config, about, batches, stop).catch(saying));
-  const coordinates = estimates.factors && new Coordinates(estimates.factors, about);
-  const seen = coordinates?.about ?? about;
-  const looked = coordinates?.looking(batches) ?? batches;
+  const known = await estimatesOf(config, about, batches, checkpoint, stop).catch(saying);
+  const { estimates, ordinary, described, coordinates, seen, looked } = known;
   const settings = engineSettings(config, seen, activationScales(config, about, estimates));
   const lambda = lambdaOf(config, settings, estimates);
   const adjusted = adjustmentOf(config, settings, plan, lambda, checkpoint?.adjustment);
   const sample = (rows: number) => sampleRows(looked, seen, rows, stop);
+  const looks = !checkpoint && looksBefore(config, settings.architecture, about);
+  if (looks) await remark(config, about, batches, say, stop).catch(saying);
   const start = checkpoint?.state ?? (await startingPoint(config, settings, init, sample, say).catch(saying));
   const frozen = await frozenParameters(settings, init);
   const follows = followedBy(settings);
@@ -156,19 +162,56 @@ export async function openRun(
     await begin?.(engine.steps);
     throwIfStopped(stop, left);
     await claimOutputDirectory(out, claimOptions(config));
-    const parts = { about, fixed, settings, steps: plan.steps, lambda: adjusted ? null : lambda.value };
+    const parts = { about: described, fixed, settings, steps: plan.steps, lambda: adjusted ? null : lambda.value };
     await writeRunFile(out, metadata(parts), config);
     const curve = await openCurve(out, engine.steps, config.logEvery, say);
     const log = new MetricsLog(settings, checkpoint?.metricSums);
     const run = {
-      ...{ config, source, batches: looked, seen, coordinates, plan, fixed, settings, frozen, engineName, estimates },
-      ...{ lambda, say, stop },
+      ...{ config, source, about: described, batches: looked, ordinary, seen, coordinates, plan, fixed, settings },
+      ...{ frozen, engineName, estimates, lambda, say, stop },
     };
     return { run, engine, log, curve, adjusted, resampledAt: [...(checkpoint?.resampledAt ?? [])] };
   } catch (error) {
     await engine.close();
     return saying(error);
   }
+}
+
+/** What is known of the activations before the first step, and which rows are left out. */
+async function estimatesOf(
+  config: TrainConfig,
+  about: SourceDescription,
+  batches: Batches,
+  checkpoint: { readonly estimates: Estimates; readonly leftOut?: number } | undefined,
+  stop: StopRequest,
+) {
+  const { maxActivationNormMultiple: multiple } = config;
+  const median = checkpoint?.estimates.medianNorm;
+  const begun = multiple !== undefined && median !== undefined ? { multiple, median } : undefined;
+  const limit = begun ?? (await normLimitOf(config, about, batches, stop));
+  // Of a store that was harvested without them, none is left to leave out.
+  const ordinary = limit && !about.normLimit ? new OrdinaryRows(limit, about, checkpoint?.leftOut) : undefined;
+  const among = ordinary?.looking(batches) ?? batches;
+  const described = limit ? { ...about, normLimit: limit } : about;
+  const estimates = checkpoint?.estimates ?? {
+    ...(await estimate(config, ordinary?.about ?? about, among, stop)),
+    ...(ordinary && { medianNorm: limit!.median }),
+  };
+  const coordinates = estimates.factors && new Coordinates(estimates.factors, about);
+  const looked = coordinates?.looking(among) ?? among;
+  return { estimates, ordinary, described, coordinates, seen: coordinates?.about ?? about, looked };
+}
+
+/** Says what is unusual about the activations. */
+async function remark(
+  config: TrainConfig,
+  about: SourceDescription,
+  batches: Batches,
+  say: Say,
+  stop: StopRequest,
+): Promise<void> {
+  const { x } = await sampleRows(batches, about, REMARK_ROWS, stop);
+  for (const line of remarksOn(x, about.dIn, config)) say(line);
 }
 
 /** Values of the graph of single inputs' losses that exist at a time. */

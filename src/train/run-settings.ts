@@ -209,6 +209,8 @@ interface MetadataParts {
   readonly steps: number;
   /** In the engines' convention; null while it is not known yet. */
   readonly lambda: number | null;
+  /** Rows left out of batches, where some may be. */
+  readonly leftOut?: number;
 }
 
 /**
@@ -218,7 +220,7 @@ interface MetadataParts {
  * @param text of a source that passes once, what it was trained on
  */
 export function metadata(
-  { about, fixed, settings, steps, lambda }: MetadataParts,
+  { about, fixed, settings, steps, lambda, leftOut }: MetadataParts,
   last?: MetricsLine,
   text?: TextRead,
 ): WrittenMetadata {
@@ -228,6 +230,7 @@ export function metadata(
     activation_scale: settings.scale,
     target_scale: settings.scaleOut,
     lambda: trainingOf(settings.architecture).penalised ? lambda : null,
+    left_out: leftOut,
     text,
     final: final as WrittenResults['final'],
   };
@@ -241,6 +244,8 @@ export function metadata(
     context_size: about.context,
     prepend_bos: about.prependBos,
     exclude_special_tokens: about.excludedTokens,
+    max_activation_norm_multiple: about.normLimit?.multiple,
+    median_activation_norm: about.normLimit?.median,
     sae_pipe: { ...fixed, ...results },
   };
 }

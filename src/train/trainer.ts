@@ -141,8 +141,9 @@ export class Trainer {
     // Looking at inputs may take minutes, and what stops it must cost no more than this step.
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
     const at = plan.at(this.steps, this.lambda, this.resampledAt);
-    const metrics = await this.engine.step(this.run.coordinates?.batch(batch) ?? batch, at);
-    await checkLoss(metrics, batch, at, () => this.failedStep());
+    const rows = this.run.ordinary?.batch(batch) ?? batch;
+    const metrics = await this.engine.step(this.run.coordinates?.batch(rows) ?? rows, at);
+    await checkLoss(metrics, rows, at, () => this.failedStep());
     if (!Number.isFinite(metrics.written ?? 0))
       this.checkState(await this.engine.state(), await this.failedStep(), at.lr);
     this.adjusted?.observe(this.steps - 1, metrics.l0);
@@ -164,7 +165,7 @@ export class Trainer {
    * @throws Refusal where the state is not finite: what was kept before stays
    */
   async save(): Promise<void> {
-    const { config, fixed, estimates, settings, batches } = this.run;
+    const { config, fixed, estimates, settings, batches, ordinary } = this.run;
     const { steps } = this;
     const state = await this.state();
     // First: a curve that ends before its checkpoint would have a gap for ever.
@@ -181,6 +182,7 @@ export class Trainer {
         resampledAt: this.resampledAt,
         text: batches.textRead?.(steps * config.batch),
         adjustment: this.adjusted?.state,
+        leftOut: ordinary?.left,
         state,
       },
       stateShapes(settings),
@@ -191,7 +193,7 @@ export class Trainer {
 
   /** Writes the SAE. Of its checkpoints the last stays, from which it can be trained further; none with --discard-state. */
   async finish(): Promise<void> {
-    const { config, source, batches, fixed, settings, frozen, plan } = this.run;
+    const { config, about, batches, ordinary, fixed, settings, frozen, plan } = this.run;
     const { factors } = this.run.estimates;
     const trained = await this.engine.sae();
     const { scale, scaleOut = scale } = settings;
@@ -205,8 +207,8 @@ export class Trainer {
     // Of a run that was trained further: its cfg.json must not stand beside the new weights.
     await rm(join(config.out, CFG_FILE), { force: true });
     const text = batches.textRead?.(plan.steps * config.batch);
-    const about = { about: source.about, fixed, settings, steps: plan.steps, lambda: this.lambda };
-    await saveSae(config.out, sae, metadata(about, this.last, text));
+    const parts = { about, fixed, settings, steps: plan.steps, lambda: this.lambda, leftOut: ordinary?.left };
+    await saveSae(config.out, sae, metadata(parts, this.last, text));
     await tidyFinished(config, plan.steps);
   }
 

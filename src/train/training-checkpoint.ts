@@ -42,6 +42,7 @@ const metadataSchema = z.object({
   resampled_at: jsonText(z.array(z.number().int().positive())),
   text: jsonText(textRead).optional(),
   adjustment: jsonText(adjustmentSchema).optional(),
+  left_out: z.coerce.number().int().nonnegative().optional(),
 });
 
 /**
@@ -62,13 +63,26 @@ interface TrainingCheckpoint {
   readonly text?: TextRead;
   /** Of a run that adjusts λ. */
   readonly adjustment?: Adjustment;
+  /** Of a run that leaves long rows out, how many it has. */
+  readonly leftOut?: number;
   readonly state: TrainerState;
 }
 
 /** Writes a checkpoint, which appears whole or not at all, and removes all but the newest `keep`. */
 export async function writeCheckpoint(
   directory: string,
-  { steps, rows, settings, estimates, metricSums: sums, resampledAt, text, adjustment, state }: TrainingCheckpoint,
+  {
+    steps,
+    rows,
+    settings,
+    estimates,
+    metricSums: sums,
+    resampledAt,
+    text,
+    adjustment,
+    leftOut,
+    state,
+  }: TrainingCheckpoint,
   shapes: ReadonlyMap<string, readonly number[]>,
   keep: number,
 ): Promise<void> {
@@ -82,6 +96,7 @@ export async function writeCheckpoint(
     resampled_at: JSON.stringify(resampledAt),
     text: text && JSON.stringify(text),
     adjustment: adjustment && JSON.stringify(adjustment),
+    left_out: leftOut === undefined ? undefined : String(leftOut),
   };
   const texts = Object.entries(metadata).filter((entry): entry is [string, string] => entry[1] !== undefined);
   await writeSafetensors(join(directory, fileOf(steps)), tensors, Object.fromEntries(texts));
@@ -158,7 +173,17 @@ async function readWhole<C>(
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success)
     throw new Refusal(`${path} is not a checkpoint of this program.`, AGAIN, 'train/foreign-checkpoint');
-  const { steps, rows, settings, estimates, metric_sums, resampled_at, text, adjustment } = parsed.data;
+  const {
+    steps,
+    rows,
+    settings,
+    estimates,
+    metric_sums,
+    resampled_at,
+    text,
+    adjustment,
+    left_out: leftOut,
+  } = parsed.data;
   if (path !== join(dirname(path), fileOf(steps))) {
     throw new Refusal(`${path} is not the checkpoint of step ${steps}, as it says.`, AGAIN, 'train/broken-checkpoint');
   }
@@ -177,7 +202,7 @@ async function readWhole<C>(
   }
   const checkpoint = {
     ...{ steps, rows, settings, estimates, metricSums: metric_sums, resampledAt: resampled_at },
-    ...{ text, adjustment },
+    ...{ text, adjustment, leftOut },
     state: new Map([...floats].map(([name, { values }]) => [name, values])),
   };
   return [

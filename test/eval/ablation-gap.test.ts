@@ -49,7 +49,7 @@ test('γ has no value where reconstructions are orthogonal to the activations', 
 
 /** Sums of few contexts, as wild as they can be: losses that hardly differ, heavy tails, signs of all kinds. */
 function wildSums(random: Generator) {
-  const [site, sae] = [newSiteSums(32), newSaeSums(2, 4, 32)];
+  const [site, sae] = [newSiteSums(2, 32), newSaeSums(2, 4, 32)];
   const contexts = 1 + random.below(8);
   const heavy = () => Math.exp(3 * random.normal());
   const effect = random.uniform() < 0.5 ? 1e-3 : 1;

@@ -146,3 +146,48 @@ test('edges by position begin after BOS, end before the last token, and are whol
   assert.deepEqual([edges[0], edges[16]], [1, 1023]);
   for (let i = 0; i < 16; i++) assert.ok([63, 64].includes(edges[i + 1]! - edges[i]!));
 });
+
+test('explained variance per dimension, and what a few hold of the variance, equal PyTorch', async () => {
+  const both = await measure(await chosen.ints('contexts'));
+  for (const architecture of ARCHITECTURES) {
+    const metrics = both[architecture];
+    const [median, negative] = await golden.doubles(`${architecture}/explained_variance_dimensions`);
+    close('median', metrics.explained_variance_dimensions.median, median!, 1e-4);
+    assert.ok(Math.abs(metrics.explained_variance_dimensions.negative - negative!) < 1e-9);
+    const [tokens, largest, dimensions] = await golden.doubles('held');
+    close('tokens', metrics.variance_held.tokens, tokens!, 1e-4);
+    close('largest dimension', metrics.variance_held.largest_dimension, largest!, 1e-4);
+    close('dimensions', metrics.variance_held.dimensions, dimensions!, 1e-4);
+  }
+});
+
+test('positions that are too long keep their activation and do not count, as in PyTorch', async () => {
+  const indices = await chosen.ints('contexts');
+  const saes = ARCHITECTURES.map(goldenSae);
+  const longest = await golden.scalar('long/longest');
+  const normRule = { hook, multiple: 2, median: longest / 2 };
+  const spliceIn = await openSpliceIn(checkpoint, hook, saes, CONTEXT, {
+    meanAblation: true,
+    passContexts: 3,
+    normRule,
+  });
+  await spliceIn.addToMean(goldenContexts(indices), BOS, ALL);
+  const counted = await spliceIn.add(goldenContexts(indices), BOS, ALL);
+  const metrics = spliceIn.metrics();
+  await spliceIn.release();
+  const tokens = await golden.doubles('long/tokens');
+  const all = await golden.doubles('tokens');
+  const sum = (values: Float64Array) => values.reduce((a, b) => a + b, 0);
+  assert.equal(counted, sum(tokens));
+  assert.equal(metrics[0]!.left_out, sum(all) - sum(tokens));
+  assert.ok(counted < 0.95 * sum(all));
+  for (const [k, architecture] of ARCHITECTURES.entries()) {
+    const { ce_mean, ...found } = metrics[k]!;
+    close('ce_mean', ce_mean, await golden.scalar('long/ce_mean'));
+    for (const name of NAMES) close(name, found[name], await golden.scalar(`long/${architecture}/${name}`));
+    const nll = await golden.doubles(`long/${architecture}/nll`);
+    close('ce_spliced', found.ce_spliced, sum(nll) / counted);
+    const zero = await golden.doubles('long/nll/zero');
+    close('ce_zero', found.ce_zero, sum(zero) / counted);
+  }
+});

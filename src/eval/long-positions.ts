@@ -1,0 +1,63 @@
+import { batchTokens, type Context } from '../corpus/contexts.js';
+import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
+import { type Hook, hookAt } from '../lm/hooks.js';
+import type { Placement } from '../lm/model-writer.js';
+import { GraphBuilder } from '../onnx/graph.js';
+import { onnxRuntime, openSession, type Session, type SessionOptions } from '../onnx/session.js';
+
+/** Positions that an SAE was not trained on: those whose activation at the hook that it reads is too long. */
+export interface NormRule {
+  readonly hook: Hook;
+  readonly multiple: number;
+  /** Of the norms in training. */
+  readonly median: number;
+}
+
+/**
+ * Finds positions with long activations. They cannot be told from tokens: the model runs once more for it, as far as the
+ * hook.
+ */
+export class LongPositions {
+  private constructor(
+    private readonly session: Session,
+    private readonly vocabulary: number,
+    private readonly longest: number,
+  ) {}
+
+  static async open(
+    checkpoint: Checkpoint,
+    { hook, multiple, median }: NormRule,
+    context: number,
+    placement: Placement,
+    options: SessionOptions,
+  ): Promise<LongPositions> {
+    const session = await openSession(normGraph(checkpoint, hook, context, placement), options);
+    return new LongPositions(session, checkpoint.config.vocabulary, multiple * median);
+  }
+
+  /** @returns for each flat position of the contexts, whether it is too long */
+  async of(contexts: readonly Context[]): Promise<readonly boolean[]> {
+    const { Tensor } = await onnxRuntime();
+    const length = contexts[0]!.tokens.length;
+    const tokens = new Tensor('int64', batchTokens(contexts, this.vocabulary), [contexts.length, length]);
+    const { norms } = await this.session.run({ tokens });
+    return Array.from(norms!.data as Float32Array, (norm) => norm > this.longest);
+  }
+
+  release(): Promise<void> {
+    return this.session.release();
+  }
+}
+
+/** Input `tokens` int64 [batch, context]; output `norms` float32 [batch · context], |x| at the hook. */
+function normGraph(checkpoint: Checkpoint, hook: Hook, context: number, placement: Placement): Uint8Array {
+  const g = new GraphBuilder('norms');
+  const tokens = g.input('tokens', 'int64', ['batch', context]);
+  const record = hookAt([hook.name], (_, value) => {
+    const x = g.reshape(value, -1, hook.width);
+    g.output('norms', g.op('Sqrt', [g.reduceSumSquare(x, [1])]), 'float32', ['positions']);
+    return value;
+  });
+  writeModel(g, checkpoint, context, placement).residual(tokens, record);
+  return g.encode();
+}

@@ -1,0 +1,156 @@
+import type { Batch, Batches, SourceDescription } from '../activations/activation-source.js';
+import type { NormLimit } from '../activations/manifest.js';
+import type { ActivationArray, Examples } from '../activations/rows.js';
+import { medianOf } from '../activations/statistics.js';
+import type { TrainConfig } from '../config/stages.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import type { StopRequest } from '../progress/progress.js';
+import { halfValues, widen } from '../safetensors/floats.js';
+import { sampleRows } from './estimates.js';
+
+// --max-activation-norm-multiple: a few activations, attention sinks most of them, are many times as long as the others,
+// and a squared error is mostly theirs. They are left out of training: of its estimates, and of its batches, where
+// others of the batch stand in their places, so that a batch has its size and an epoch its rows.
+
+/** Activations whose median norm is taken. */
+const MEDIAN_ROWS = 65_536;
+
+/**
+ * What decides which rows are too long for this run; undefined where none is.
+ *
+ * @throws UsageRefusal where the harvest of the store left rows out by another multiple
+ */
+export async function normLimitOf(
+  { maxActivationNormMultiple: multiple }: TrainConfig,
+  about: SourceDescription,
+  batches: Batches,
+  stop: StopRequest,
+): Promise<NormLimit | undefined> {
+  const { place, normLimit: harvested, dIn } = about;
+  if (harvested) {
+    if (multiple === undefined || multiple === harvested.multiple) return harvested;
+    throw new UsageRefusal(
+      `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple}, and this command says ${multiple}.`,
+      'Leave it out here, or harvest without it.',
+      'train/norm-limit',
+    );
+  }
+  if (multiple === undefined) return undefined;
+  const { x } = await sampleRows(batches, about, MEDIAN_ROWS, stop);
+  const median = medianOf(Float64Array.from({ length: x.length / dIn }, (_, row) => normOf(x, row * dIn, dIn)));
+  if (median > 0) return { multiple, median };
+  throw new Refusal(
+    `${place}: the median norm of the activations is 0, and --max-activation-norm-multiple multiplies it.`,
+    'Leave it out.',
+    'train/norm-limit',
+  );
+}
+
+/** Rows of a source without those whose input is too long. */
+export class OrdinaryRows {
+  private readonly longest: number;
+  private readonly used: { x?: ActivationArray; y?: ActivationArray } = {};
+
+  /** @param left rows left out of batches so far */
+  constructor(
+    limit: NormLimit,
+    private readonly source: SourceDescription,
+    public left = 0,
+  ) {
+    this.longest = limit.multiple * limit.median;
+  }
+
+  /** The source as estimates see it: what it says of all its norms is not about these rows. */
+  get about(): SourceDescription {
+    const { target } = this.source;
+    return { ...this.source, meanNorm: null, ...(target && { target: { ...target, meanNorm: null } }) };
+  }
+
+  /**
+   * The batch with ordinary rows of it, in order, in the places of those that are too long. An array that the next call
+   * writes over, or the batch itself.
+   *
+   * @throws Refusal where all are too long
+   */
+  batch(batch: Batch): Batch {
+    const { dIn, target, place } = this.source;
+    const { x, y } = batch;
+    const { long, ordinary } = this.sorted(x);
+    if (long.length === 0) return batch;
+    if (ordinary.length === 0) {
+      throw new Refusal(
+        `${place}: every activation of a batch is longer than --max-activation-norm-multiple allows (${this.longest}).`,
+        'Use a larger multiple, or a larger --batch.',
+        'train/norm-limit',
+      );
+    }
+    this.left += long.length;
+    const replaced = (values: ActivationArray, d: number, used?: ActivationArray): ActivationArray => {
+      const mixed = used?.length === values.length && used.constructor === values.constructor ? used : values.slice();
+      if (mixed === used) (mixed as Float32Array).set(values as Float32Array);
+      for (const [i, row] of long.entries()) {
+        const from = ordinary[i % ordinary.length]! * d;
+        (mixed as Float32Array).set(values.subarray(from, from + d) as Float32Array, row * d);
+      }
+      return mixed;
+    };
+    this.used.x = replaced(x, dIn, this.used.x);
+    if (y) this.used.y = replaced(y, target!.dOut, this.used.y);
+    return { x: this.used.x, ...(y && { y: this.used.y! }) };
+  }
+
+  /** Batches whose inputs to look at have no row that is too long; what they deal is as it was. */
+  looking(batches: Batches): Batches {
+    const without = (piece: Examples) => this.without(piece);
+    return {
+      seek: (rows) => batches.seek(rows),
+      next: (size, into) => batches.next(size, into),
+      async *inputs(occasion): AsyncIterable<Examples> {
+        for await (const piece of batches.inputs(occasion)) yield without(piece);
+      },
+      textRead: (rows) => batches.textRead?.(rows),
+      expectText: (text) => batches.expectText?.(text),
+    };
+  }
+
+  private without(piece: Examples): Examples {
+    const { dIn, dtype, target } = this.source;
+    const { long, ordinary } = this.sorted(widen(piece.activation, dtype));
+    if (long.length === 0) return piece;
+    const picked = <A extends ActivationArray>(values: A, d: number): A => {
+      const rows = values.slice(0, ordinary.length * d) as A;
+      for (const [to, row] of ordinary.entries()) rows.set(values.subarray(row * d, (row + 1) * d), to * d);
+      return rows;
+    };
+    const of = <A extends Int32Array | Uint32Array>(column: A) => column.slice(0, ordinary.length) as A;
+    const [token, context, pos] = [of(piece.token), of(piece.context), of(piece.pos)];
+    for (const [to, row] of ordinary.entries()) {
+      [token[to], context[to], pos[to]] = [piece.token[row]!, piece.context[row]!, piece.pos[row]!];
+    }
+    return {
+      ...{ token, context, pos, activation: picked(piece.activation, dIn) },
+      ...(target && { target: picked(piece.target!, target.dOut) }),
+    };
+  }
+
+  /** Indices of rows that are too long, and of the others. */
+  private sorted(x: ActivationArray): { long: number[]; ordinary: number[] } {
+    const { dIn } = this.source;
+    const [long, ordinary]: [number[], number[]] = [[], []];
+    for (let row = 0; row * dIn < x.length; row++) {
+      (normOf(x, row * dIn, dIn) > this.longest ? long : ordinary).push(row);
+    }
+    return { long, ordinary };
+  }
+}
+
+/** Norm of a row of a batch: bits are of float16. */
+function normOf(x: ActivationArray, at: number, d: number): number {
+  let squares = 0;
+  if (x instanceof Float32Array) for (let i = at; i < at + d; i++) squares += x[i]! ** 2;
+  else {
+    const halves = halfValues();
+    for (let i = at; i < at + d; i++) squares += halves[x[i]!]! ** 2;
+  }
+  return Math.sqrt(squares);
+}

@@ -1,0 +1,70 @@
+import { layerNormed } from '../activations/layer-norm.js';
+import { ActivationSums, gammaOf } from '../activations/statistics.js';
+import type { TrainConfig } from '../config/stages.js';
+import { significant } from '../progress/progress.js';
+
+/** Activations that are looked at. */
+export const REMARK_ROWS = 16_384;
+
+/** γ from which on a run says so: b_dec has to carry the mean from the start (Simon, Adams, Zou 2026). */
+const LARGE_GAMMA = 5;
+/** Fewer than this share of the activations with more than this share of the variance are said. */
+const [FEW, MUCH] = [0.005, 0.25];
+
+type Settings = Pick<TrainConfig, 'bDecInit' | 'init' | 'normalize' | 'maxActivationNormMultiple'>;
+
+/**
+ * What is unusual about a run's inputs, and what it does about it: lines worth reading, none where nothing is.
+ *
+ * @param x raw activations [rows × d]
+ */
+export function remarksOn(x: Float32Array, d: number, config: Settings): string[] {
+  const normed = new ActivationSums(d);
+  normed.add(layerNormed(x, d), 'float32');
+  const gamma = gammaOf(normed);
+  const { tokens, variance } = longFew(x, d);
+  const lines: string[] = [];
+  if (gamma > LARGE_GAMMA) {
+    lines.push(
+      `The mean of the activations is ${significant(gamma, 3)} times as long as their spread (γ after LayerNorm): ${aboutMean(config)}.`,
+    );
+  }
+  if (tokens < FEW && variance > MUCH) {
+    const share = (value: number) => `${significant(100 * value, 2)} %`;
+    lines.push(`${share(tokens)} of the activations hold ${share(variance)} of their variance: ${aboutLong(config)}.`);
+  }
+  return lines;
+}
+
+function aboutMean({ bDecInit, init }: Settings): string {
+  if (init !== undefined) return 'b_dec is that of --init';
+  if (bDecInit !== 'zero') return `b_dec starts at their ${bDecInit.replace('-', ' ')}`;
+  return 'b_dec starts at zero and many features will be dead; leave --b-dec-init out to start it at their geometric median';
+}
+
+function aboutLong({ maxActivationNormMultiple: multiple, normalize }: Settings): string {
+  if (multiple !== undefined) return `those longer than ${multiple} times the median are left out`;
+  const scales = normalize === 'per-dimension' ? '; the scale of each dimension is taken without them' : '';
+  return `they are trained on all the same${scales}; --max-activation-norm-multiple 10 leaves out what is 10 times as long as the median`;
+}
+
+/** The fewest rows that hold more than MUCH of Σ|x − μ|², as a share, and what they hold. */
+function longFew(x: Float32Array, d: number): { tokens: number; variance: number } {
+  const sums = new ActivationSums(d);
+  sums.add(x, 'float32');
+  const mean = sums.mean();
+  const spread = Float64Array.from({ length: sums.rows }, (_, row) => {
+    let squares = 0;
+    for (let i = 0; i < d; i++) squares += (x[row * d + i]! - mean[i]!) ** 2;
+    return squares;
+  })
+    .sort()
+    .reverse();
+  const whole = spread.reduce((sum, value) => sum + value, 0);
+  let held = 0;
+  for (const [i, value] of spread.entries()) {
+    held += value;
+    if (held > MUCH * whole) return { tokens: (i + 1) / spread.length, variance: held / whole };
+  }
+  return { tokens: 1, variance: 1 };
+}
