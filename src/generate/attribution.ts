@@ -39,12 +39,12 @@ export interface AttributedText {
 }
 
 /** Whose logit is attributed; with `minus`, by how much it exceeds that of another token. */
-export interface Target {
+export interface AttributedLogit {
   readonly token: number;
   readonly minus?: number;
 }
 
-const targetOf = ({ token, minus }: Target, logits: Float32Array) =>
+const targetOf = ({ token, minus }: AttributedLogit, logits: Float32Array) =>
   logits[token]! - (minus === undefined ? 0 : logits[minus]!);
 
 /**
@@ -90,7 +90,7 @@ const TOKENS_AT_ONCE = 4096;
 export async function ablationEffects(
   { checkpoint, placement, threads, saes, tokens }: AttributedText,
   chosen: readonly Active[],
-  target: Target,
+  target: AttributedLogit,
   passed: (done: number) => Promise<void>,
 ): Promise<number[]> {
   const used = [...new Set(chosen.map(({ of }) => of))].sort((a, b) => a - b);
@@ -145,7 +145,7 @@ const FEATURES_AT_ONCE = 32;
 export async function directEffects(
   { checkpoint, placement, threads, saes, tokens }: AttributedText,
   chosen: readonly Active[],
-  { token, minus }: Target,
+  { token, minus }: AttributedLogit,
   divisor: number,
 ): Promise<(number | null)[]> {
   const { Tensor } = await onnxRuntime();
