@@ -47,7 +47,7 @@ const modelSource = {
   offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
 };
 const CORPUS =
-  'text: a .jsonl, .ndjson, .json (JSON Lines) or .txt file (each also .gz or .zst), a .parquet file, or a directory of such files, read with the directories in it';
+  'text: a .jsonl, .ndjson, .json (JSON Lines) or .txt file (each also .gz or .zst), a .parquet file, a directory of such files, read with the directories in it, or a data set of the hub, read where it lies: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]';
 const corpus = directory.describe(CORPUS);
 const textField = z
   .string()

@@ -5,16 +5,38 @@ import { Refusal } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import type { Document } from './contexts.js';
 import { Remarks, textOf } from './encodings.js';
+import {
+  aside,
+  type CorpusFile,
+  type CorpusFiles,
+  fileKindOf,
+  isJson,
+  placeOf,
+  READ_ENDINGS,
+  refuseDoubles,
+  type SkippedFile,
+} from './file-kind.js';
+import { hubCorpus } from './hub-dataset.js';
+import { isHubCorpus } from './hub-reference.js';
 import { BadLine, jsonLines } from './json-lines.js';
 import { readParquetDocuments } from './parquet.js';
-import type { Packing } from './unpacked.js';
 
 /** Where a corpus is and how it is read, as commands are told. */
 interface CorpusSettings {
+  /** A file, a directory, or hf:… . */
   readonly corpus: string;
   /** The column or JSON key that holds the text. */
   readonly textField: string;
   readonly encoding?: Encoding;
+  /** Sets the order of the files of the hub. */
+  readonly seed?: number;
+  /** Ask nothing of the network. */
+  readonly offline?: boolean;
+}
+
+/** What of a configuration says where the text is and how it is read. */
+export function corpusSettings({ corpus, textField, encoding, seed, offline }: CorpusSettings): CorpusSettings {
+  return { corpus, textField, encoding, seed, offline };
 }
 
 interface ReadOptions {
@@ -24,6 +46,8 @@ interface ReadOptions {
   readonly say?: (line: string) => void;
   /** Characters of a JSON line that is held whole, at most. */
   readonly shortLine?: number;
+  /** The files, where they have been found already. */
+  readonly files?: readonly CorpusFile[];
 }
 
 /** Names of skipped files in a line. */
@@ -34,10 +58,14 @@ const NAMES_SHOWN = 5;
  *
  * @throws Refusal when there is nothing to read, or something that is not a file, or the same text twice
  */
-export async function corpusFiles({ corpus, textField, encoding = 'utf-8' }: CorpusSettings): Promise<CorpusFiles> {
-  const found = await findCorpusFiles(corpus, encoding, async (file) => {
+export async function corpusFiles(settings: CorpusSettings): Promise<CorpusFiles> {
+  const { corpus, textField, encoding = 'utf-8' } = settings;
+  const probe: Probe = async (file) => {
     for await (const _ of documentsOf(file, textField, new Remarks(file.path, textField), { encoding })) return;
-  });
+  };
+  const found = isHubCorpus(corpus)
+    ? await withoutOtherJson(await hubCorpus(settings), encoding, probe)
+    : await findCorpusFiles(corpus, encoding, probe);
   const parquet = found.files.find(({ kind }) => kind === 'parquet');
   if (parquet && encoding !== 'utf-8') {
     throw new Refusal(
@@ -52,6 +80,7 @@ export async function corpusFiles({ corpus, textField, encoding = 'utf-8' }: Cor
 /** The same at the beginning of a command: says which files of a directory are not read, and why. */
 export async function openCorpus(settings: CorpusSettings, { say }: Pick<Progress, 'say'>): Promise<CorpusFiles> {
   const found = await corpusFiles(settings);
+  for (const remark of found.remarks ?? []) say(remark);
   const reasons = new Map<string, string[]>();
   for (const { name, why } of found.skipped) reasons.set(why, [...(reasons.get(why) ?? []), name]);
   for (const [why, names] of reasons) {
@@ -72,7 +101,8 @@ export async function* readDocuments(
   textField: string,
   options: ReadOptions = {},
 ): AsyncGenerator<Document> {
-  const { files } = await corpusFiles({ corpus, textField, encoding: options.encoding });
+  const { encoding } = options;
+  const files = options.files ?? (await corpusFiles({ corpus, textField, encoding })).files;
   for (const file of files) {
     const remarks = new Remarks(file.path, textField);
     try {
@@ -84,13 +114,15 @@ export async function* readDocuments(
 }
 
 async function* documentsOf(
-  { path, kind, packing }: CorpusFile,
+  file: CorpusFile,
   textField: string,
   remarks: Remarks,
   { encoding = 'utf-8', shortLine }: ReadOptions,
 ): AsyncGenerator<Document> {
-  if (kind === 'parquet') return yield* readParquetDocuments(path, textField, remarks);
-  const text = textOf(path, packing, encoding);
+  const { path, kind, packing } = file;
+  const place = placeOf(file);
+  if (kind === 'parquet') return yield* readParquetDocuments(place, textField, remarks);
+  const text = textOf(place, packing, encoding);
   if (kind === 'lines') return yield* jsonLines(path, text, textField, remarks, shortLine);
   try {
     yield { pieces: text, source: path };
@@ -99,57 +131,36 @@ async function* documentsOf(
   }
 }
 
-/** How documents lie in a file. */
-type FileKind = 'lines' | 'text' | 'parquet';
-
-export interface CorpusFile {
-  readonly path: string;
-  /** Its path from the corpus's directory on; of a corpus that is one file, that file's name. */
-  readonly name: string;
-  /** As it lies on disk. */
-  readonly bytes: number;
-  readonly kind: FileKind;
-  readonly packing: Packing;
-}
-
-interface CorpusFiles {
-  /** In the order in which they are read. */
-  readonly files: readonly CorpusFile[];
-  /** What a directory has besides them. */
-  readonly skipped: readonly SkippedFile[];
-}
-
-interface SkippedFile {
-  readonly name: string;
-  readonly why: string;
-}
-
 /** Whether a file whose ending does not tell holds JSON Lines: reads its first document. */
 type Probe = (file: CorpusFile, encoding: Encoding) => Promise<void>;
 
-const KINDS: Readonly<Record<string, FileKind>> = {
-  ...{ jsonl: 'lines', ndjson: 'lines', json: 'lines', txt: 'text', parquet: 'parquet' },
-};
-const PACKINGS: Readonly<Record<string, Packing>> = { gz: 'gzip', zst: 'zstd' };
-const ENDING = /\.(jsonl|ndjson|json|txt|parquet)(?:\.(gz|zst))?$/i;
-/** Endings as messages have them. */
-const READ = '.jsonl, .ndjson, .json, .txt (each also .gz or .zst) or .parquet';
+/** .json files of a data set of the hub that are looked into beforehand, at most. */
+const MOST_PROBED = 64;
+
+/** Leaves out files that hold one JSON value, not JSON Lines. */
+async function withoutOtherJson(found: CorpusFiles, encoding: Encoding, probe: Probe): Promise<CorpusFiles> {
+  const others = new Map<CorpusFile, string>();
+  for (const file of found.files.filter(({ name }) => isJson(name)).slice(0, MOST_PROBED)) {
+    const why = await notLines(file, encoding, probe);
+    if (why !== undefined) others.set(file, why);
+  }
+  const files = found.files.filter((file) => !others.has(file));
+  if (files.length === 0) {
+    const [[file, why]] = [...others] as [[CorpusFile, string]];
+    throw new Refusal(
+      `${file.path} is not JSON Lines: ${why}.`,
+      'Name files of another kind, or convert them.',
+      'corpus/not-json-lines',
+    );
+  }
+  const skipped = [...found.skipped, ...[...others].map(([{ name }, why]) => ({ name, why }))];
+  return { ...found, files, skipped };
+}
 
 /** Files in a corpus, at most: all are listed before the first is read. */
 const MOST_FILES = 100_000;
 /** Directories within one another, at most. */
 const DEEPEST_DIRECTORY = 64;
-
-/** Names in a dataset's directory that are about it. */
-const ABOUT = /^(readme|licen[cs]e|copying|notice|changelog|citation|authors|contributing)([._-][^.]*)?\.(txt|json)$/i;
-
-/** Kind and packing by the name; undefined where it has none of the endings that are read. */
-function fileKindOf(name: string): Pick<CorpusFile, 'kind' | 'packing'> | undefined {
-  const [, ending, packed] = ENDING.exec(name) ?? [];
-  const kind = KINDS[ending?.toLowerCase() ?? ''];
-  const packing = packed === undefined ? 'none' : PACKINGS[packed.toLowerCase()];
-  return kind && packing ? { kind, packing } : undefined;
-}
 
 /**
  * The files of a corpus: the file itself, or those of a directory and the directories in it, in the order of their paths.
@@ -161,7 +172,7 @@ async function findCorpusFiles(path: string, encoding: Encoding, probe: Probe): 
   const found = await stat(path).catch((cause) => {
     throw new Refusal(
       `There is no corpus at ${path}.`,
-      `Give a file ending in ${READ}, or a directory of such files.`,
+      `Give a file ending in ${READ_ENDINGS}, or a directory of such files.`,
       'corpus/none',
       {
         cause,
@@ -182,7 +193,7 @@ async function findCorpusFiles(path: string, encoding: Encoding, probe: Probe): 
     const [first] = walk.skipped;
     const skipped = first ? ` (skipped: ${first.name}, ${first.why}${walk.skipped.length > 1 ? ', …' : ''})` : '';
     throw new Refusal(
-      `${path} has no file ending in ${READ}${skipped}.`,
+      `${path} has no file ending in ${READ_ENDINGS}${skipped}.`,
       'The ending tells how a corpus is read.',
       'corpus/nothing-to-read',
     );
@@ -197,7 +208,7 @@ async function namedFile(path: string, encoding: Encoding, probe: Probe): Promis
   const how = fileKindOf(name);
   if (!how)
     throw new Refusal(
-      `${path} does not end in ${READ}.`,
+      `${path} does not end in ${READ_ENDINGS}.`,
       'The ending tells how a corpus is read.',
       'corpus/unknown-ending',
     );
@@ -229,8 +240,6 @@ async function sizeOf(path: string): Promise<number> {
     'corpus/not-a-file',
   );
 }
-
-const isJson = (name: string) => /\.json(\.(gz|zst))?$/i.test(name);
 
 /** Why a .json file is not read: many hold one value over many lines, or are about the data. */
 async function notLines(file: CorpusFile, encoding: Encoding, probe: Probe): Promise<string | undefined> {
@@ -309,31 +318,6 @@ class Walk {
         'corpus/too-many-files',
       );
     }
-  }
-}
-
-/** Why an entry of a directory is passed over by its name; undefined where it is not. */
-function aside(entry: string): string | undefined {
-  if (entry.startsWith('._')) return 'macOS metadata';
-  if (entry.startsWith('.')) return 'hidden';
-  if (entry === '__MACOSX') return 'macOS metadata';
-  return ABOUT.test(entry) ? 'about the data' : undefined;
-}
-
-/** The same name in two forms is most likely the same text twice, which would count twice. */
-function refuseDoubles(files: readonly CorpusFile[]): void {
-  const forms = new Map<string, CorpusFile>();
-  for (const file of files) {
-    const stem = file.name.replace(ENDING, '');
-    const other = forms.get(stem);
-    if (other) {
-      throw new Refusal(
-        `${other.path} and ${file.path} look like the same text in two forms, which would be counted twice.`,
-        'Remove or rename one of them.',
-        'corpus/same-text-twice',
-      );
-    }
-    forms.set(stem, file);
   }
 }
 

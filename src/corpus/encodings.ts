@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import type { Encoding } from '../config/values.js';
 import { Refusal } from '../errors/refusal.js';
+import { type FilePlace, placeName } from './remote-file.js';
 import { type Packing, unpacked } from './unpacked.js';
 
 /**
@@ -9,10 +10,10 @@ import { type Packing, unpacked } from './unpacked.js';
  *
  * @throws Refusal naming the first byte that is not text in this encoding, and the encoding that it looks like
  */
-export async function* textOf(file: string, packing: Packing, encoding: Encoding): AsyncGenerator<string> {
+export async function* textOf(place: FilePlace, packing: Packing, encoding: Encoding): AsyncGenerator<string> {
   const decoder = decoderOf(encoding);
   try {
-    for await (const bytes of unpacked(file, packing)) {
+    for await (const bytes of unpacked(place, packing)) {
       const text = decoder.push(bytes);
       if (text !== '') yield text;
     }
@@ -23,7 +24,7 @@ export async function* textOf(file: string, packing: Packing, encoding: Encoding
     const { what, remedy } = cause.guess;
     const unpackedText = packing === 'none' ? '' : ' of its unpacked text';
     throw new Refusal(
-      `${file} is not valid ${ENCODING_NAMES[encoding]} at byte ${cause.at}${unpackedText}; it looks like ${what}.`,
+      `${placeName(place)} is not valid ${ENCODING_NAMES[encoding]} at byte ${cause.at}${unpackedText}; it looks like ${what}.`,
       remedy,
       'corpus/wrong-encoding',
       { cause },

@@ -8,7 +8,9 @@ import { convert, DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { getTreePath } from 'hyparquet/src/schema.js';
 import { decompressLz4, decompressLz4Raw, decompressZstd } from 'hyparquet-compressors';
 import { openRegular } from '../disk/input-file.js';
+import { Refusal, type RefusedReply, refusedReply } from '../errors/refusal.js';
 import { firstWrong, guessEncoding, wholeCharacters } from './encodings.js';
+import { alongRanges, type ByteRange, type ByteSource, type FilePlace, RemoteFile } from './remote-file.js';
 import { checkFrame } from './unpacked.js';
 
 /** Bytes of an unpacked page, at most; writers make them of 1 MiB to 100 MB. */
@@ -40,19 +42,73 @@ class NoTextColumn extends Error {
  *
  * @throws NoTextColumn
  */
-async function openTextColumn(file: string, name: string): Promise<TextColumn> {
-  const opened = await openRegular(file);
-  if (!opened) throw new Error('it is not there');
-  const { handle, size } = opened;
+async function openTextColumn(place: FilePlace, name: string): Promise<TextColumn> {
+  const remote = typeof place !== 'string';
+  const source = remote ? await RemoteFile.open(place) : await openLocal(place);
   try {
-    const slice = async (start: number, end = size) => (await bytesBetween(handle, start, end)).buffer as ArrayBuffer;
-    const metadata = await parquetMetadataAsync({ byteLength: size, slice });
+    const metadata = await footerOf(source, remote ? REMOTE_FOOTER : undefined);
     checkColumn(metadata, name);
-    return { pages: () => pagesOf(handle, metadata, name), close: () => handle.close() };
+    const chunks = chunksOf(metadata, name, source.size);
+    const along = remote
+      ? alongRanges(
+          source,
+          chunks.map(({ range }) => range),
+        )
+      : source;
+    return { pages: () => pagesOf(along, chunks, metadata, name), close: () => along.close() };
   } catch (error) {
-    await handle.close();
+    await source.close();
     throw error;
   }
+}
+
+async function openLocal(path: string): Promise<ByteSource> {
+  const opened = await openRegular(path);
+  if (!opened) throw new Error('it is not there');
+  const { handle, size } = opened;
+  return { size, read: (start, end) => bytesBetween(handle, start, end), close: () => handle.close() };
+}
+
+/** Bytes at the end of a file of the hub that are asked for first; most footers fit, and others take a second request. */
+const REMOTE_FOOTER = 2 ** 15;
+/** Bytes of a footer, at most: its length is only claimed. */
+const MOST_FOOTER = 2 ** 28;
+
+async function footerOf(source: ByteSource, initialFetchSize?: number): Promise<FileMetaData> {
+  const { size } = source;
+  const slice = async (start: number, end = size) => {
+    if (end - start > MOST_FOOTER) throw new Error('its footer is too long');
+    return (await source.read(start, end)).buffer;
+  };
+  return parquetMetadataAsync({ byteLength: size, slice }, { ...(initialFetchSize && { initialFetchSize }) });
+}
+
+type ColumnMeta = NonNullable<FileMetaData['row_groups'][number]['columns'][number]['meta_data']>;
+
+/** A column of a row group. */
+interface Chunk {
+  readonly column: ColumnMeta;
+  readonly rows: number;
+  /** Where its pages are. */
+  readonly range: ByteRange;
+}
+
+/**  Error where chunks are not of this file, or lie in one another: the same text would be read twice */
+function chunksOf({ row_groups }: FileMetaData, name: string, size: number): Chunk[] {
+  const chunks = row_groups.map(({ columns, num_rows }): Chunk => {
+    const chunk = columns.find(({ meta_data }) => meta_data?.path_in_schema.join('.') === name);
+    const column = chunk?.meta_data;
+    if (!column) throw new Error(`a row group has no column "${name}"`);
+    if (chunk.file_path) throw new Error('its rows are in another file');
+    const { dictionary_page_offset: dictionaryAt, data_page_offset: dataAt } = column;
+    const start = Number(dictionaryAt && dictionaryAt < dataAt ? dictionaryAt : dataAt);
+    const end = start + Number(column.total_compressed_size);
+    if (!(start >= 0 && start <= end && end <= size)) throw new Error('a row group lies outside of the file');
+    return { column, rows: Number(num_rows), range: [start, end] };
+  });
+  const ranges = chunks.map(({ range }) => range).sort(([a], [b]) => a - b);
+  if (ranges.some(([start], i) => i > 0 && start < ranges[i - 1]![1])) throw new Error('its row groups overlap');
+  return chunks;
 }
 
 function checkColumn(metadata: FileMetaData, name: string): void {
@@ -81,30 +137,25 @@ function typeInWords(type: string | undefined, converted: string | undefined, re
 }
 
 async function* pagesOf(
-  handle: FileHandle,
+  source: ByteSource,
+  chunks: readonly Chunk[],
   metadata: FileMetaData,
   name: string,
 ): AsyncGenerator<readonly (Uint8Array | null)[]> {
   const schemaPath = getTreePath(parquetSchema(metadata), [name]);
-  for (const { columns, num_rows } of metadata.row_groups) {
-    const chunk = columns.find(({ meta_data }) => meta_data?.path_in_schema.join('.') === name);
-    const column = chunk?.meta_data;
-    if (!column) throw new Error(`a row group has no column "${name}"`);
-    if (chunk.file_path) throw new Error('its rows are in another file');
+  for (const { column, rows: wanted, range } of chunks) {
+    const [start, end] = range;
     const decoder = {
       ...{ pathInSchema: [name], type: column.type, element: schemaPath.at(-1)!.element, schemaPath },
       ...{ codec: column.codec, compressors: COMPRESSORS },
       // Strings stay bytes: hyparquet reads broken UTF-8 as U+FFFD.
       parsers: { ...DEFAULT_PARSERS, stringFromBytes: (bytes: Uint8Array) => bytes as never },
     };
-    const { dictionary_page_offset: dictionaryAt, data_page_offset: dataAt } = column;
-    const start = Number(dictionaryAt && dictionaryAt < dataAt ? dictionaryAt : dataAt);
-    const end = start + Number(column.total_compressed_size);
     let dictionary: Parameters<typeof readPage>[3];
-    let rows = Number(num_rows);
+    let rows = wanted;
     for (let at = start; rows > 0; ) {
-      const { header, length } = await headerAt(handle, at, end);
-      const page = await pageAt(handle, at + length, end, header);
+      const { header, length } = await headerAt(source, at, end);
+      const page = await pageAt(source, at + length, end, header);
       at += length + page.byteLength;
       const read = () => readPage({ view: new DataView(page), offset: 0 }, header, decoder, dictionary, undefined, 0);
       if (header.type === 'DICTIONARY_PAGE') {
@@ -128,11 +179,11 @@ const isTextValue = (value: unknown): value is Uint8Array | null => value === nu
 
 type Header = ReturnType<typeof parquetHeader>;
 
-async function headerAt(handle: FileHandle, at: number, end: number): Promise<{ header: Header; length: number }> {
+async function headerAt(source: ByteSource, at: number, end: number): Promise<{ header: Header; length: number }> {
   for (let window = HEADER.first; ; window *= 8) {
     const most = Math.min(end, at + window);
     if (most <= at) throw new Error('a row group ends before its last row');
-    const reader = { view: new DataView((await bytesBetween(handle, at, most)).buffer), offset: 0 };
+    const reader = { view: new DataView((await source.read(at, most)).buffer), offset: 0 };
     try {
       return { header: parquetHeader(reader), length: reader.offset };
     } catch (error) {
@@ -142,11 +193,11 @@ async function headerAt(handle: FileHandle, at: number, end: number): Promise<{ 
   }
 }
 
-async function pageAt(handle: FileHandle, at: number, end: number, header: Header): Promise<ArrayBuffer> {
+async function pageAt(source: ByteSource, at: number, end: number, header: Header): Promise<ArrayBuffer> {
   const { compressed_page_size: packed, uncompressed_page_size: whole } = header;
   if (!(packed >= 0 && packed <= end - at)) throw new Error('a page reaches beyond its column');
   if (!(whole >= 0 && whole <= MOST_PAGE)) throw new Error(`a page of ${whole} bytes is longer than ${MOST_PAGE}`);
-  return (await bytesBetween(handle, at, at + packed)).buffer;
+  return (await source.read(at, at + packed)).buffer;
 }
 
 /** Bytes `start` … `end` − 1, in memory of their own: what is read beyond them is an error. */
@@ -174,7 +225,7 @@ const COMPRESSORS: Compressors = {
 
 /** What the worker is given. */
 export interface ParquetTask {
-  readonly file: string;
+  readonly place: FilePlace;
   readonly textField: string;
 }
 
@@ -192,7 +243,8 @@ export type ParquetReply =
   | { readonly kind: 'end' }
   | { readonly kind: 'no text'; readonly what: string; readonly columns: readonly string[] }
   | { readonly kind: 'not utf-8'; readonly row: number; readonly at: number; readonly looksLike: string }
-  | { readonly kind: 'failed'; readonly reason: string };
+  | { readonly kind: 'failed'; readonly reason: string }
+  | RefusedReply;
 
 /** Of a reply, at most; they are copied to the other thread. Characters are exceeded by those of one part. */
 const MOST_IN_REPLY = { parts: 1000, characters: 2 ** 18 };
@@ -200,8 +252,8 @@ const MOST_IN_REPLY = { parts: 1000, characters: 2 ** 18 };
 const PART = 2 ** 18;
 
 /** The texts of the column, page by page, in replies of bounded size. */
-async function* repliesOf({ file, textField }: ParquetTask): AsyncGenerator<ParquetReply> {
-  const column = await openTextColumn(file, textField);
+async function* repliesOf({ place, textField }: ParquetTask): AsyncGenerator<ParquetReply> {
+  const column = await openTextColumn(place, textField);
   try {
     let parts: RowPart[] = [];
     let characters = 0;
@@ -245,6 +297,7 @@ function* textParts(bytes: Buffer): Generator<RowPart> {
 }
 
 function failureReply(cause: unknown): ParquetReply {
+  if (cause instanceof Refusal) return refusedReply(cause);
   if (cause instanceof NoTextColumn) return { kind: 'no text', what: cause.what, columns: cause.columns };
   return { kind: 'failed', reason: cause instanceof Error ? cause.message : String(cause) };
 }

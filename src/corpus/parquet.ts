@@ -1,8 +1,9 @@
-import { Refusal } from '../errors/refusal.js';
+import { Refusal, refusalFrom } from '../errors/refusal.js';
 import { Thread } from '../progress/thread.js';
 import type { Document } from './contexts.js';
 import type { Remarks } from './encodings.js';
 import type { ParquetReply, ParquetTask, RowPart } from './parquet-worker.js';
+import { type FilePlace, placeName } from './remote-file.js';
 
 /**
  * Heap for reading a file, in MiB; pages are outside of it. Lengths within a Parquet file (of runs, of pages) are believed
@@ -17,11 +18,12 @@ const HEAP = 512;
  * @throws Refusal where it is broken, has no such column, or a text is not UTF-8
  */
 export async function* readParquetDocuments(
-  file: string,
+  place: FilePlace,
   textField: string,
   remarks: Remarks,
 ): AsyncGenerator<Document> {
-  const task: ParquetTask = { file, textField };
+  const file = placeName(place);
+  const task: ParquetTask = { place, textField };
   const reader: ParquetReader = new Thread(new URL('parquet-worker.js', import.meta.url), {
     name: 'its reader',
     data: task,
@@ -95,6 +97,8 @@ function refusedParquet(
         'Write the column anew as UTF-8 strings.',
         'corpus/wrong-encoding',
       );
+    case 'refused':
+      return refusalFrom(reply);
     default:
       return unreadableParquet(file, reply.reason);
   }

@@ -30,7 +30,7 @@ class Ears {
 
 /** Reads the text from its beginning, in chunks. */
 async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextThreadReply> {
-  const { model, expected, corpus, textField, encoding, context } = start;
+  const { model, expected, corpus, textField, encoding, context, files } = start;
   const tokenizer = await openTokenizer(model, expected);
   const { bosTokenId, prependBos, special } = tokenizer;
   yield { kind: 'ready', facts: { bosTokenId, prependBos, special } };
@@ -41,7 +41,7 @@ async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextTh
     held = [];
     return reply;
   };
-  const documents = readDocuments(corpus, textField, { encoding, say: ears.say });
+  const documents = readDocuments(corpus, textField, { encoding, say: ears.say, files });
   try {
     for await (const one of packContexts(documents, tokenizer, context, ears.tokens)) {
       held.push(one);

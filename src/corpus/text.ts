@@ -3,6 +3,9 @@ import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import { Thread } from '../progress/thread.js';
 import type { Context, WrittenOut } from './contexts.js';
+import { corpusFiles } from './documents.js';
+import type { CorpusFile } from './file-kind.js';
+import { isHubCorpus } from './hub-reference.js';
 import type { ExpectedTokens } from './tokenizer.js';
 
 /**
@@ -29,7 +32,8 @@ export class Text {
    *
    * @throws Refusal where it cannot be opened, or does not fit the weights
    */
-  static async open(start: TextStart): Promise<Text> {
+  static async open(asked: TextStart): Promise<Text> {
+    const start = isHubCorpus(asked.corpus) ? { ...asked, files: (await corpusFiles(asked)).files } : asked;
     let text: Text | undefined;
     const reader = new TextReader(start, (heard) => text?.listen(heard));
     try {
@@ -213,6 +217,11 @@ export interface TextStart {
   readonly corpus: string;
   readonly textField: string;
   readonly encoding?: Encoding;
+  /** Sets the order of the files of the hub. */
+  readonly seed?: number;
+  readonly offline?: boolean;
+  /** Of the hub: listed once, so that every reading has the same. */
+  readonly files?: readonly CorpusFile[];
   /** Tokens a context, BOS included. */
   readonly context: number;
 }

@@ -1,10 +1,11 @@
-import type { ReadStream } from 'node:fs';
+import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { Decompress } from 'fzstd';
 import { openRegular } from '../disk/input-file.js';
 import { formatBytes } from '../disk/space.js';
 import { Refusal } from '../errors/refusal.js';
+import { type FilePlace, placeName, remoteBytes } from './remote-file.js';
 
 /** Bytes that are read, or unpacked, at a time. */
 const UNPACKED_CHUNK = 65_536;
@@ -17,10 +18,11 @@ export type Packing = 'gzip' | 'zstd' | 'none';
  *
  * @throws Refusal where it cannot be read to its end, or is damaged
  */
-export async function* unpacked(file: string, packing: Packing): AsyncGenerator<Buffer> {
-  const raw = await streamOf(file);
+export async function* unpacked(place: FilePlace, packing: Packing): AsyncGenerator<Buffer> {
+  const file = placeName(place);
+  const raw = await streamOf(place);
   try {
-    if (packing === 'gzip') yield* gunzipped(file, raw);
+    if (packing === 'gzip') yield* gunzipped(place, raw);
     else if (packing === 'zstd') yield* unpackZstd(raw as AsyncIterable<Buffer>, file);
     else yield* raw as AsyncIterable<Buffer>;
   } catch (cause) {
@@ -30,8 +32,9 @@ export async function* unpacked(file: string, packing: Packing): AsyncGenerator<
   }
 }
 
-/** Of a regular file, which nothing else can have taken the place of. */
-async function streamOf(path: string, start = 0): Promise<ReadStream> {
+/** Of a file of the hub, or of a regular file, which nothing else can have taken the place of. */
+async function streamOf(path: FilePlace, start = 0): Promise<Readable> {
+  if (typeof path !== 'string') return Readable.from(remoteBytes(path, start), { objectMode: true, highWaterMark: 1 });
   const opened = await openRegular(path);
   if (!opened)
     throw new Refusal(
@@ -42,7 +45,7 @@ async function streamOf(path: string, start = 0): Promise<ReadStream> {
   return opened.handle.createReadStream({ highWaterMark: UNPACKED_CHUNK, start });
 }
 
-async function* gunzipped(file: string, raw: ReadStream): AsyncGenerator<Buffer> {
+async function* gunzipped(place: FilePlace, raw: Readable): AsyncGenerator<Buffer> {
   const unzip = createGunzip({ chunkSize: UNPACKED_CHUNK });
   // pipeline hands an error of either stream to the reader of `unzip`.
   const piped = pipeline(raw, unzip).catch((error) => unzip.destroy(error));
@@ -55,12 +58,12 @@ async function* gunzipped(file: string, raw: ReadStream): AsyncGenerator<Buffer>
     unzip.destroy();
     raw.destroy();
   }
-  await checkRest(file, unzip.bytesWritten);
+  await checkRest(place, unzip.bytesWritten);
 }
 
 /** zlib ends at a zero byte after a member: tapes are padded so. Anything else there would be dropped without a word. */
-async function checkRest(file: string, from: number): Promise<void> {
-  for await (const chunk of await streamOf(file, from)) {
+async function checkRest(place: FilePlace, from: number): Promise<void> {
+  for await (const chunk of await streamOf(place, from)) {
     if ((chunk as Buffer).some((byte) => byte !== 0)) throw new Error('bytes after its compressed text are not gzip');
   }
 }

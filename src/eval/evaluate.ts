@@ -12,7 +12,7 @@ import {
   leftOutTokens,
   tooFewTokens,
 } from '../corpus/contexts.js';
-import { openCorpus } from '../corpus/documents.js';
+import { corpusSettings, openCorpus } from '../corpus/documents.js';
 import { Text } from '../corpus/text.js';
 import { exists } from '../disk/input-file.js';
 import { asOwner, type ClaimOptions, checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
@@ -191,7 +191,7 @@ async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluat
   const { bosTokenId, vocabulary, special } = checkpoint.config;
   const text = await Text.open({
     ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
-    ...{ corpus: config.corpus, textField: config.textField, encoding: config.encoding },
+    ...corpusSettings(config),
   });
   try {
     const excluded = excludedTokens(candidates, config, text.facts);

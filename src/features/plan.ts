@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FeaturesConfig } from '../config/stages.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens } from '../corpus/contexts.js';
+import { corpusSettings } from '../corpus/documents.js';
 import { Text } from '../corpus/text.js';
 import { type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
 import { type Candidate, excludedTokens, openCandidate, sharedBos, sharedContext } from '../eval/candidates.js';
@@ -69,7 +70,7 @@ export async function planFeatures(
   const { bosTokenId, vocabulary, special } = checkpoint.config;
   const text = await Text.open({
     ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
-    ...{ corpus: config.corpus, textField: config.textField, encoding: config.encoding },
+    ...corpusSettings(config),
   });
   try {
     const excluded = excludedTokens(candidates, config, text.facts);

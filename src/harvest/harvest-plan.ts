@@ -6,7 +6,8 @@ import { checkShardFiles } from '../activations/store.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens, rowsPerContext } from '../corpus/contexts.js';
-import { type CorpusFile, corpusFiles } from '../corpus/documents.js';
+import { corpusFiles, corpusSettings } from '../corpus/documents.js';
+import type { CorpusFile } from '../corpus/file-kind.js';
 import { Text, type TokenizerFacts } from '../corpus/text.js';
 import { exists } from '../disk/input-file.js';
 import { requireStillOwner } from '../disk/lock.js';
@@ -57,10 +58,9 @@ export async function planHarvest(
   const { bosTokenId, vocabulary, special } = checkpoint.config;
   const bos = chooseBos(config.prependBos, checkpoint.config);
   const { files } = await corpusFiles(config);
-  const { corpus, textField, encoding } = config;
   const text = await Text.open({
     ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
-    ...{ corpus, textField, encoding },
+    ...corpusSettings(config),
   });
   try {
     const contextRows = rowsPerContext(context, text.facts.prependBos);

@@ -6,7 +6,8 @@ import { describeStream, type StreamHeader } from '../activations/row-stream.js'
 import type { Examples } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { rowsPerContext } from '../corpus/contexts.js';
-import { type CorpusFile, openCorpus } from '../corpus/documents.js';
+import { openCorpus } from '../corpus/documents.js';
+import type { CorpusFile } from '../corpus/file-kind.js';
 import { formatBytes, type MemoryParts, THREAD_MEMORY } from '../disk/space.js';
 import { type RefusedReply, refusalFrom, UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
@@ -38,7 +39,7 @@ export async function openLiveSource(
   progress: Progress,
   stop: StopRequest,
 ): Promise<ActivationSource> {
-  const { files } = await openCorpus(config, progress);
+  const { files, pinned: corpus = config.corpus } = await openCorpus(config, progress);
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
   // Of a harvest's settings, those of its output have no part here.
   const harvest = {
@@ -51,7 +52,7 @@ export async function openLiveSource(
   };
   const { hook, hookOut, ...rest } = config;
   const hooks = hookOut === undefined ? [hook] : [hook, hookOut];
-  const supply = new LiveSupply({ model, config: { ...rest, ...harvest, hook: hooks } }, progress);
+  const supply = new LiveSupply({ model, config: { ...rest, ...harvest, corpus, hook: hooks } }, progress);
   let ready: LiveReady;
   let about: SourceDescription;
   try {

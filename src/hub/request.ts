@@ -124,6 +124,8 @@ function homeOrRefusal(): string {
 
 /** What is asked for, so that a refusal can name it. */
 export interface Asked {
+  /** A model where absent. */
+  readonly kind?: 'model' | 'data set';
   readonly model: string;
   readonly revision: string;
 }
@@ -147,7 +149,7 @@ export function hubFetch(settings: HubSettings, asked: Asked): typeof fetch {
       response = await fetch(url, { ...init, headers, signal });
     } catch (cause) {
       if (init.signal?.aborted) throw cause;
-      throw passing(unreachable(url.origin, cause, settings));
+      throw passing(unreachable(url.origin, cause, settings, asked));
     }
     if (response.ok) return response;
     await response.body?.cancel();
@@ -170,7 +172,7 @@ export function passing(refusal: Refusal): Refusal {
 }
 
 /** No answer at all: no network, no such host, no one listening. */
-function unreachable(where: string, cause: unknown, settings: HubSettings): Refusal {
+function unreachable(where: string, cause: unknown, settings: HubSettings, { kind }: Asked): Refusal {
   const { cache, patience } = settings;
   const timedOut = cause instanceof Error && cause.name === 'TimeoutError';
   const reason = timedOut
@@ -178,7 +180,9 @@ function unreachable(where: string, cause: unknown, settings: HubSettings): Refu
     : withoutSecrets(deepestMessage(cause), settings);
   return new Refusal(
     `${where} could not be reached (${reason}).`,
-    `Check the network and HF_ENDPOINT; or fill the cache ${cache} on a machine that has network and copy it here.`,
+    kind === 'data set'
+      ? 'Check the network and HF_ENDPOINT; or download the data set elsewhere, and give its files.'
+      : `Check the network and HF_ENDPOINT; or fill the cache ${cache} on a machine that has network and copy it here.`,
     'hub/unreachable',
     { cause },
   );
@@ -196,8 +200,9 @@ function deepestMessage(error: unknown): string {
  * The sentence for a status. The hub tells cases of one status apart by the header X-Error-Code; other servers that
  * speak its language may not send it.
  */
-function refusedRequest(response: Response, { endpoint, token }: HubSettings, { model, revision }: Asked): Refusal {
-  const page = `${endpoint}/${model}`;
+function refusedRequest(response: Response, { endpoint, token }: HubSettings, asked: Asked): Refusal {
+  const { kind = 'model', model, revision } = asked;
+  const page = `${endpoint}/${kind === 'model' ? '' : 'datasets/'}${model}`;
   const tokens = `${endpoint}/settings/tokens`;
   const code = response.headers.get('x-error-code');
   const setToken = `set HF_TOKEN to an access token (${tokens})`;
@@ -205,7 +210,7 @@ function refusedRequest(response: Response, { endpoint, token }: HubSettings, { 
     case 401:
       if (token) {
         return new Refusal(
-          `${endpoint} does not let this token read ${model} (401): it is invalid or expired, or there is no such model.`,
+          `${endpoint} does not let this token read ${model} (401): it is invalid or expired, or there is no such ${kind}.`,
           `Check the name; make a new token at ${tokens} and set HF_TOKEN to it.`,
           'hub/token-refused',
         );
@@ -213,25 +218,34 @@ function refusedRequest(response: Response, { endpoint, token }: HubSettings, { 
       // The hub answers so for names that do not exist, too: it does not tell strangers what is private.
       return new Refusal(
         code === 'RepoNotFound'
-          ? `There is no model ${model} on ${endpoint}, or it is private (401).`
+          ? `There is no ${kind} ${model} on ${endpoint}, or it is private (401).`
           : `${model} is not open to everyone (401).`,
-        `Check the name; accept the model's terms at ${page} while logged in, and ${setToken} of that account.`,
+        `Check the name; accept its terms at ${page} while logged in, and ${setToken} of that account.`,
         'hub/not-open',
       );
     case 403:
       return new Refusal(
         code === 'GatedRepo' || token === undefined
           ? `${model} is gated, and its terms have not been accepted by ${token ? "this token's account" : 'anyone here'} (403).`
-          : `This token may not read ${model} (403): its terms are not accepted, or it is not allowed to read gated models.`,
-        `Accept the terms at ${page} while logged in, and ${setToken} of that account that may read gated models.`,
+          : `This token may not read ${model} (403): its terms are not accepted, or it is not allowed to read gated ${kind}s.`,
+        `Accept the terms at ${page} while logged in, and ${setToken} of that account that may read gated ${kind}s.`,
         'hub/gated',
       );
     case 404:
       if (code === 'RevisionNotFound') {
         return new Refusal(
           `${model} has no revision "${revision}" (404).`,
-          `Choose a --revision from ${page}/tree/main.`,
+          kind === 'model'
+            ? `Choose a --revision from ${page}/tree/main.`
+            : `Choose a branch, a tag or a commit from ${page}/tree/main, and write it as @REVISION.`,
           'hub/no-revision',
+        );
+      }
+      if (kind === 'data set') {
+        return new Refusal(
+          `${endpoint} has no data set ${model} at revision "${revision}" (404).`,
+          'Check its name and revision.',
+          'hub/no-dataset',
         );
       }
       return new Refusal(

@@ -74,6 +74,7 @@ export const Purpose = {
   resampling: 6,
   bootstrap: 7,
   sampling: 8,
+  corpusFiles: 9,
 } as const;
 
 function rotateLeft(x: number, k: number): number {

@@ -1,0 +1,236 @@
+import { Refusal } from '../errors/refusal.js';
+import { type DatasetFile, DatasetHub } from '../hub/dataset.js';
+import { type HubSettings, hubSettings } from '../hub/request.js';
+import { Generator, Purpose } from '../random/generator.js';
+import { cardConfigs, type DatasetConfig, filesOfConfig, inferredSplits, literalDirectory } from './dataset-config.js';
+import { aside, type CorpusFile, type CorpusFiles, fileKindOf, READ_ENDINGS, refuseDoubles } from './file-kind.js';
+import { type HubReference, isPath, parseHubReference, pinnedReference } from './hub-reference.js';
+import { RemoteFile } from './remote-file.js';
+
+/** Which data set, and in which order its files are read. */
+interface HubCorpus {
+  readonly corpus: string;
+  readonly seed?: number;
+  readonly offline?: boolean;
+}
+
+/** A listing serves the whole command, so that every part of it reads one commit. */
+const found = new Map<string, Promise<CorpusFiles>>();
+
+/**
+ * The files of a data set of the hub: of one split of one configuration, or those that a path names. Their order is
+ * mixed by the seed.
+ *
+ * @param told settings of the hub; read from the environment where absent
+ * @throws Refusal where there is no such data set, configuration, split or file, or it may not be read
+ */
+export async function hubCorpus(
+  { corpus, seed = 0, offline = false }: HubCorpus,
+  told?: HubSettings,
+): Promise<CorpusFiles> {
+  const reference = parseHubReference(corpus);
+  const settings = told ?? (await hubSettings(process.env, offline));
+  if (settings.offline) {
+    throw new Refusal(
+      `${corpus} is read from the hub, and ${offline ? '--offline' : 'HF_HUB_OFFLINE'} says not to ask it.`,
+      'Download the files where there is a network, and give their directory.',
+      'corpus/offline',
+    );
+  }
+  const key = JSON.stringify([settings.endpoint, corpus, seed]);
+  const listing = found.get(key) ?? listed(reference, settings, seed);
+  found.set(key, listing);
+  listing.catch(() => found.delete(key));
+  return listing;
+}
+
+/** Files of a data set at a commit, chosen. */
+interface Chosen {
+  readonly hub: DatasetHub;
+  readonly commit: string;
+  readonly files: readonly DatasetFile[];
+  /** How they were chosen, in words. */
+  readonly as: string;
+}
+
+async function listed(reference: HubReference, settings: HubSettings, seed: number): Promise<CorpusFiles> {
+  const { hub, commit, files, as } = await chosenFiles(reference, settings);
+  const { files: read, skipped } = corpusFilesOf(files, hub, commit, settings);
+  if (read.length === 0) throw nothingToRead(reference, files);
+  refuseDoubles(read);
+  // A gated data set is listed to anyone.
+  const [first] = read;
+  await (await RemoteFile.open(first!.remote!)).read(0, Math.min(4, first!.bytes));
+  const order = read.length === 1 ? [0] : [...new Generator(seed, Purpose.corpusFiles).permutation(read.length)];
+  const converted = hub.asked.revision === CONVERTED;
+  const pinned = converted ? undefined : pinnedReference(reference, commit);
+  const again = pinned === undefined ? '' : ` ${pinned} always means the same files.`;
+  return {
+    files: order.map((i) => read[i]!),
+    skipped,
+    remarks: [`${reference.dataset}: ${read.length} ${read.length === 1 ? 'file' : 'files'}, ${as}.${again}`],
+    ...(pinned !== undefined && { pinned }),
+  };
+}
+
+function corpusFilesOf(files: readonly DatasetFile[], hub: DatasetHub, commit: string, settings: HubSettings) {
+  const skipped: { name: string; why: string }[] = [];
+  const read = files.flatMap(({ path, bytes }): CorpusFile[] => {
+    const how = fileKindOf(path);
+    const why = path.split('/').map(aside).find(Boolean) ?? (how ? undefined : 'another ending');
+    if (!how || why !== undefined) {
+      skipped.push({ name: path, why: why! });
+      return [];
+    }
+    const name = `hf:${hub.asked.model}@${commit}/${path}`;
+    const { asked } = hub;
+    const remote = { name, url: hub.addressOf(commit, path), bytes, asked, patience: settings.patience };
+    return how.kind === 'parquet' && how.packing !== 'none' ? [] : [{ path: name, name, bytes, ...how, remote }];
+  });
+  return { files: read, skipped };
+}
+
+const isRead = ({ path }: DatasetFile) =>
+  fileKindOf(path) !== undefined && !path.split('/').some((part) => aside(part) !== undefined);
+
+/** Where the hub keeps its own conversion of a data set to Parquet: CONFIGURATION/SPLIT/0000.parquet. */
+const CONVERTED = 'refs/convert/parquet';
+
+async function chosenFiles(reference: HubReference, settings: HubSettings): Promise<Chosen> {
+  const { dataset, revision, part } = reference;
+  const hub = new DatasetHub(settings, dataset, revision);
+  const { commit, card } = await hub.info();
+  if (part !== undefined && isPath(part)) return byPath(reference, hub, commit, part);
+  const configs = cardConfigs(card);
+  const config = configs.length > 0 ? chosenConfig(reference, configs) : undefined;
+  const directory = config ? literalDirectory(config) : undefined;
+  const listing = (await hub.files(commit, directory)) ?? [];
+  const files = listing.filter(isRead);
+  if (config) {
+    const splits = filesOfConfig(config, files);
+    if (splits.size > 0) return bySplit(reference, hub, commit, splits, `configuration ${config.name}, `);
+  }
+  const below =
+    config === undefined && part !== undefined ? files.filter(({ path }) => path.startsWith(`${part}/`)) : files;
+  if (!config && below.length > 0) return bySplit(reference, hub, commit, inferredSplits(below), '');
+  return convertedFiles(reference, settings, listing);
+}
+
+/** The files that a path or a pattern names. */
+async function byPath(reference: HubReference, hub: DatasetHub, commit: string, pattern: string): Promise<Chosen> {
+  if (reference.split !== undefined) {
+    throw new Refusal(
+      `hf:${reference.dataset}/${pattern} names files, and ":${reference.split}" a split of a configuration.`,
+      'Leave one of the two out.',
+      'corpus/path-and-split',
+    );
+  }
+  const config: DatasetConfig = { name: '', files: [{ split: '', patterns: [pattern, `${pattern}/**`] }] };
+  const literal = literalDirectory(config);
+  const listing = (await hub.files(commit, literal)) ?? [];
+  const files = [...filesOfConfig(config, listing).values()].flat();
+  if (files.length === 0) {
+    const near = listing.slice(0, 5).map(({ path }) => path);
+    throw new Refusal(
+      `${reference.dataset} at revision "${reference.revision}" has no file ${pattern}.`,
+      near.length > 0 ? `There are ${near.join(', ')}${listing.length > 5 ? ', …' : ''}.` : 'Check the path.',
+      'corpus/no-such-file',
+    );
+  }
+  return { hub, commit, files, as: `of ${pattern}` };
+}
+
+function chosenConfig({ dataset, part }: HubReference, configs: readonly DatasetConfig[]): DatasetConfig | undefined {
+  const names = configs.map(({ name }) => name);
+  if (part !== undefined) {
+    const named = configs.find(({ name }) => name === part);
+    // A directory may be meant, or a configuration that only the hub's conversion has.
+    return named;
+  }
+  const usual = configs.find(({ isDefault }) => isDefault) ?? configs.find(({ name }) => name === 'default');
+  if (usual) return usual;
+  if (configs.length === 1) return configs[0];
+  throw new Refusal(
+    `${dataset} has ${configs.length} configurations, and none is named: ${namesOf(names)}.`,
+    `Name one: hf:${dataset}/${names[0]}.`,
+    'corpus/which-configuration',
+  );
+}
+
+const namesOf = (names: readonly string[]) => names.slice(0, 20).join(', ') + (names.length > 20 ? ', …' : '');
+
+/** The files of the split that is named, or of train. */
+function bySplit(
+  { dataset, split }: HubReference,
+  hub: DatasetHub,
+  commit: string,
+  splits: ReadonlyMap<string, readonly DatasetFile[]>,
+  of: string,
+): Chosen {
+  const names = [...splits.keys()];
+  const wanted = split ?? (splits.has('train') ? 'train' : names.length === 1 ? names[0]! : undefined);
+  const files = wanted === undefined ? undefined : splits.get(wanted);
+  if (wanted === undefined || !files) {
+    throw new Refusal(
+      wanted === undefined
+        ? `${dataset} has several splits, and none is named: ${namesOf(names)}.`
+        : `${dataset} has no split ${wanted} (its splits: ${namesOf(names)}).`,
+      `Name one that is there: hf:${dataset}…:${names[0]}.`,
+      'corpus/no-split',
+    );
+  }
+  return { hub, commit, files, as: `${of}split ${wanted}` };
+}
+
+/** The hub's own conversion, where the data set has no file that is read. */
+async function convertedFiles(
+  reference: HubReference,
+  settings: HubSettings,
+  there: readonly DatasetFile[],
+): Promise<Chosen> {
+  const { dataset, part, revision } = reference;
+  const hub = new DatasetHub(settings, dataset, CONVERTED);
+  const info = revision === 'main' ? await hub.info().catch(orNoConversion) : undefined;
+  const files = info ? ((await hub.files(info.commit)) ?? []).filter(isRead) : [];
+  const configs = new Map<string, DatasetFile[]>();
+  for (const file of files) {
+    const [config, split, name] = file.path.split('/');
+    if (config && split && name) configs.set(config, [...(configs.get(config) ?? []), file]);
+  }
+  const names = [...configs.keys()];
+  const config = part ?? (configs.has('default') ? 'default' : names.length === 1 ? names[0] : undefined);
+  const chosen = config === undefined ? undefined : configs.get(config);
+  if (!info || !chosen) {
+    if (names.length === 0 && part === undefined) throw nothingToRead(reference, there);
+    throw new Refusal(
+      config === undefined
+        ? `${dataset} has ${names.length} configurations, and none is named: ${namesOf(names)}.`
+        : `${dataset} at revision "${revision}" has no configuration or directory ${config}${names.length > 0 ? ` (its configurations: ${namesOf(names)})` : ''}.`,
+      names.length > 0 ? `Name one that is there: hf:${dataset}/${names[0]}.` : 'Check the name on its page.',
+      'corpus/which-configuration',
+    );
+  }
+  const splits = new Map<string, DatasetFile[]>();
+  for (const file of chosen) {
+    // Of large data sets only a beginning is converted.
+    const split = file.path.split('/')[1]!.replace(/^partial-/, '');
+    splits.set(split, [...(splits.get(split) ?? []), file]);
+  }
+  const partial = chosen.some(({ path }) => path.split('/')[1]!.startsWith('partial-'));
+  const what = `from the hub's conversion to Parquet (${CONVERTED}${partial ? ', a beginning of the data set' : ''}), configuration ${config}, `;
+  return bySplit(reference, hub, info.commit, splits, what);
+}
+
+function orNoConversion(error: unknown): undefined {
+  if (error instanceof Refusal && ['hub/no-revision', 'hub/no-dataset'].includes(error.code)) return undefined;
+  throw error;
+}
+
+function nothingToRead({ dataset, revision }: HubReference, files: readonly DatasetFile[]): Refusal {
+  const there = files.length > 0 ? ` (it has ${namesOf(files.map(({ path }) => path))})` : '';
+  return new Refusal(
+    `${dataset} at revision "${revision}" has no file ending in ${READ_ENDINGS}${there}, and the hub has not converted it.`,
+    'Choose a data set with such files, or convert it and give the files.',
+    'corpus/nothing-to-read',
+  );
+}
