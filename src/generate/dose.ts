@@ -1,5 +1,6 @@
 import type { SteerConfig } from '../config/stages.js';
 import { batches, type Context, leftOutTokens } from '../corpus/contexts.js';
+import { corpusSettings } from '../corpus/documents.js';
 import { Text } from '../corpus/text.js';
 import { Refusal } from '../errors/refusal.js';
 import { type Candidate, excludedTokens, sharedContext } from '../eval/candidates.js';
@@ -86,7 +87,7 @@ async function contextsOf({ config, candidates, model }: LossPlan, progress: Pro
   const corpus = config.corpus!;
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
   const text = await Text.open({
-    ...{ model: directory, context, corpus, textField: config.textField, encoding: config.encoding },
+    ...{ model: directory, context, ...corpusSettings({ ...config, corpus }) },
     expected: { bosTokenId, vocabulary, special, bos: tokenizer.prependBos ? 'always' : 'never' },
   });
   try {
