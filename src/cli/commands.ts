@@ -108,9 +108,13 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   export: {
     summary: 'Write an SAE as another architecture that computes the same, for tools that know that one.',
     example: 'sae-pipe export --sae runs/gated --as jumprelu --out runs/jumprelu',
-    run: async (config, { progress, print }) => {
+    run: async (config, { progress, stop, print }) => {
       const { exportSae } = await import('../sae/export.js');
-      print(await exportSae(config, (line) => progress.say(line)));
+      const { saeDirectory } = await import('../sae/published/open.js');
+      // A set of transcoders is a directory of directories.
+      const { as, sae } = config;
+      const directory = as === 'circuit-tracer' ? sae : await saeDirectory(sae, { offline: false }, progress, stop);
+      print(await exportSae(config, (line) => progress.say(line), directory));
     },
   },
   report: {

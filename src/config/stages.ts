@@ -46,6 +46,9 @@ const modelSource = {
     .describe('branch, tag or full commit hash of a model of the hub; a commit never moves [default: main]'),
   offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
 };
+/** What `saeDirectory` (sae/published/open.ts) takes. */
+const SAE =
+  'SAE: its directory or file, OWNER/REPO[@REVISION]/PATH of the Hugging Face hub, or RELEASE:ID as SAELens names it (docs/published-saes.md)';
 const CORPUS =
   'text: a .jsonl, .ndjson, .json (JSON Lines) or .txt file (each also .gz or .zst), a .parquet file, a directory of such files, read with the directories in it, or a data set of the hub, read where it lies: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]';
 const corpus = directory.describe(CORPUS);
@@ -391,7 +394,7 @@ export type SweepConfig = z.infer<typeof sweepSchema>;
 
 /** `eval`: SAEs spliced into the model on held-out text → eval.json. */
 export const evalSchema = z.object({
-  sae: z.array(directory).min(1).describe('SAE directory; may be repeated'),
+  sae: z.array(directory).min(1).describe(`${SAE}; may be repeated`),
   ...modelSource,
   corpus,
   tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),
@@ -472,7 +475,7 @@ const strengths = z.array(z.number()).min(1).optional();
 
 /** `steer`: prompts → continuations with features changed, next to those without. */
 export const steerSchema = z.object({
-  sae: z.array(directory).min(1).describe('SAE or transcoder directory; may be repeated'),
+  sae: z.array(directory).min(1).describe(`${SAE}; may be repeated`),
   ...modelSource,
   feature: z
     .array(z.string().min(1))
@@ -552,7 +555,7 @@ export type AttributeConfig = z.infer<typeof attributeSchema>;
 
 /** `features`: what every feature of SAEs responds to in a text, and what it writes → a folder for `explore`. */
 export const featuresSchema = z.object({
-  sae: z.array(directory).min(1).describe('SAE directory; may be repeated, one pass over the text serves all'),
+  sae: z.array(directory).min(1).describe(`${SAE}; may be repeated, one pass over the text serves all`),
   ...modelSource,
   corpus,
   tokens: positive
@@ -593,7 +596,7 @@ export type FeaturesConfig = z.infer<typeof featuresSchema>;
 /** `export`: an SAE in another architecture's parameters, computing the same. */
 export const exportSchema = z.object({
   sae: directory.describe(
-    'SAE directory, gated or standard; for circuit-tracer a directory with one transcoder per layer below it',
+    'SAE as for eval, gated or standard; for circuit-tracer a directory with one transcoder per layer below it',
   ),
   as: z
     .enum([...exportFormats, 'circuit-tracer'])
@@ -699,7 +702,7 @@ export const figureSchema = z.object({
       "jump-relu: the toy model of the paper's appendix F, or with --sae the same picture of a trained feature; paper-gemma-7b: the paper's loss recovered against L0 on Gemma 7B, from its published numbers; pareto and shrinkage: loss recovered, and relative reconstruction bias, against L0 in an evaluation",
     ),
   evaluation: directory.optional().describe('directory that eval wrote (pareto, shrinkage)'),
-  sae: directory.optional().describe('SAE directory of the feature (jump-relu)'),
+  sae: directory.optional().describe('SAE of the feature, as for eval (jump-relu)'),
   feature: natural.optional().describe('number of the feature, from 0 (jump-relu)'),
   activations: directory.optional().describe('activation store of the SAE’s hook (jump-relu)'),
   tokens: positive.default(200_000).describe('activations to look at, at most (jump-relu)'),

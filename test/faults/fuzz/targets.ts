@@ -4,6 +4,7 @@ import { CORPORA } from './targets/corpora.js';
 import { evaluation } from './targets/evaluation.js';
 import { FEATURE_FOLDERS } from './targets/features.js';
 import { MODELS } from './targets/models.js';
+import { published } from './targets/published.js';
 import { sae } from './targets/sae.js';
 import { STORES } from './targets/stores.js';
 import { stream } from './targets/stream.js';
@@ -16,6 +17,7 @@ export const TARGETS: readonly Target[] = [
   ...MODELS,
   tokenizer,
   sae,
+  published,
   trainingRun,
   ...STORES,
   stream,
