@@ -42,7 +42,10 @@ const listed = (text: string) => text.split(',');
 const { model, corpus, hook, context, dSae } = TRIAL;
 mkdirSync(options.out, { recursive: true });
 const activations = join(options.out, 'activations');
-saePipe('harvest', ...flagsOf({ model, corpus, hook, context, tokens: options.rows, out: activations }));
+saePipe(
+  'harvest',
+  ...flagsOf({ model, corpus, hook, context, tokens: options.rows, dtype: 'float16', out: activations }),
+);
 const store = join(activations, hook);
 
 interface Trained {
