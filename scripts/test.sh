@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the built program's tests, one file per core at a time:
+# Runs the built program's tests, one file more than there are cores at a time, for they wait (for a disk, a lock, a
+# process that starts) for a fifth of their time:
 #   scripts/test.sh unit      each room's own, in the test's process
 #   scripts/test.sh stages    test/stages: whole stages and many training steps, also in process
 #   scripts/test.sh faults    what starts the program, a browser or a benchmark: test/cli, faults, browser, bench;
@@ -19,4 +20,4 @@ for part in "$@"; do
     *) echo "unit, stages or faults, not $part" >&2; exit 2 ;;
   esac
 done
-exec node --test --test-concurrency="$(node -p 'os.availableParallelism()')" --test-reporter=spec "${files[@]}"
+exec node --test --test-concurrency="$(node -p 'os.availableParallelism() + 1')" --test-reporter=spec "${files[@]}"

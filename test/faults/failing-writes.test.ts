@@ -19,7 +19,7 @@ import { operationsOf, runOnFailingDisk } from './run-on-failing-disk.js';
 /** `SAE_PIPE_LONG=1 node --test dist/test/faults/failing-writes.test.js` lets every single operation fail. */
 const LONG = process.env.SAE_PIPE_LONG === '1';
 /** Else so many of each command's, spread from the first to the last. */
-const POINTS = 4;
+const POINTS = 3;
 
 const root = temporaryDirectory();
 const { store, sae, evaluated } = await made();
