@@ -106,6 +106,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'feature',
     'features',
     'prompt',
+    'chat',
     'token',
     'minus',
     'position',

@@ -454,6 +454,10 @@ const continuation = {
     .array(z.string().min(1))
     .optional()
     .describe('text that ends a continuation, and is left out of it; may be repeated'),
+  chat: z
+    .boolean()
+    .default(false)
+    .describe("take each prompt as a user's message to a model for chats, by its own template; the answer is printed"),
   prependBos: prependBos.describe('begin prompts with BOS [default: as models of the family expect; Gemma: yes]'),
 };
 

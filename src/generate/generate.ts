@@ -5,7 +5,7 @@ import type { Placement } from '../lm/placement.js';
 import type { Progress, TextTerminal } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/stop.js';
 import { type ContinuedText, continueTexts } from './continuation.js';
-import { openModel, openTextModel, promptTokens, roomFor } from './prompts.js';
+import { openModel, openTextModel, readPrompts, roomFor } from './prompts.js';
 import { type SamplingSettings, tokenChooser } from './sampling.js';
 import { Stepper } from './stepper.js';
 
@@ -17,7 +17,7 @@ export async function generate(config: GenerateConfig, terminal: TextTerminal): 
   const sampling = samplingOf(config);
   const checkpoint = await openModel(config, progress, stop);
   const model = await openTextModel(checkpoint, chooseBos(config.prependBos, checkpoint.config));
-  const prompts = config.prompt.map((prompt) => promptTokens(model, prompt));
+  const { tokens: prompts, shown } = await readPrompts(model, config);
   const longest = roomFor(prompts, config.tokens, checkpoint);
   const placement = choosePrecision(config.precision, config.device, checkpoint);
   throwIfStopped(stop, STOPPED);
@@ -25,7 +25,7 @@ export async function generate(config: GenerateConfig, terminal: TextTerminal): 
   try {
     sayMemory(progress, stepper, prompts.length, longest);
     const streamed = prompts.length === 1 && !config.json;
-    if (streamed) write(config.prompt[0]!);
+    if (streamed) write(shown[0]!);
     else progress.begin('generating', config.tokens, 'step');
     const notFinite = modelNotFinite(checkpoint.name, placement);
     const texts = prompts.map((tokens, i) => ({ tokens, choose: tokenChooser(sampling, i), notFinite }));
@@ -38,7 +38,7 @@ export async function generate(config: GenerateConfig, terminal: TextTerminal): 
     if (streamed) write('\n');
     else if (config.json)
       print(JSON.stringify({ model: checkpoint.name, sampling, texts: inJson(config, continued) }, null, 1));
-    else print(continued.map(({ text }, i) => `${config.prompt[i]}${text}`).join('\n\n'));
+    else print(continued.map(({ text }, i) => `${shown[i]}${text}`).join('\n\n'));
     throwIfStopped(stop, STOPPED);
   } finally {
     await stepper.release();

@@ -10,6 +10,7 @@ import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { parseModelConfig } from '../lm/families/registry.js';
 import type { BosPolicy } from '../lm/family.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
+import { chatTexts } from './chat.js';
 
 /** A model whose texts can be continued. */
 export interface TextModel {
@@ -72,6 +73,21 @@ export function promptTokens({ tokenizer, checkpoint }: TextModel, prompt: strin
     'Tokenizer and weights must be of one checkpoint.',
     'corpus/token-outside-vocabulary',
   );
+}
+
+/** What is continued, and what of it is printed before its continuation: of a message to a model for chats, nothing. */
+export interface Prompts {
+  readonly tokens: readonly number[][];
+  readonly shown: readonly string[];
+}
+
+/** Prompts as flags give them. */
+export async function readPrompts(
+  model: TextModel,
+  { prompt, chat }: { readonly prompt: readonly string[]; readonly chat: boolean },
+): Promise<Prompts> {
+  const texts = chat ? await chatTexts(model.directory, prompt) : prompt;
+  return { tokens: texts.map((text) => promptTokens(model, text)), shown: chat ? prompt.map(() => '') : prompt };
 }
 
 /**

@@ -21,7 +21,7 @@ import { continueTexts } from './continuation.js';
 import { lossesByStrength } from './dose.js';
 import { modelNotFinite, STOPPED, samplingOf, sayMemory } from './generate.js';
 import { type NextTokens, nextTokens } from './next-token.js';
-import { openModel, openTextModel, promptTokens, roomFor, type TextModel } from './prompts.js';
+import { openModel, openTextModel, readPrompts, roomFor, type TextModel } from './prompts.js';
 import { type SamplingSettings, tokenChooser } from './sampling.js';
 import { changeInWords, type SteeredTexts, steeredJson, steeredText } from './steered-texts.js';
 import type { SteeredSae } from './steering-graph.js';
@@ -36,6 +36,8 @@ export interface SteeringPlan {
   readonly saes: readonly SteeredSae[];
   readonly model: TextModel;
   readonly prompts: readonly (readonly number[])[];
+  /** What is printed before each continuation. */
+  readonly shown: readonly string[];
   readonly longest: number;
   /** Where features are changed. */
   readonly at: RowChanges['at'];
@@ -80,12 +82,12 @@ async function planSteering(config: SteerConfig, { progress, stop }: Terminal): 
   const wanted = config.prependBos;
   const bos = wanted === undefined ? sharedBos(candidates, checkpoint.config) : chooseBos(wanted, checkpoint.config);
   const model = await openTextModel(checkpoint, bos);
-  const prompts = config.prompt.map((prompt) => promptTokens(model, prompt));
+  const { tokens: prompts, shown } = await readPrompts(model, config);
   const longest = roomFor(prompts, config.tokens, checkpoint);
   const at = changedPositions(config, model.tokenizer.prependBos ? 1 : 0, longest);
   const placement = choosePrecision(config.precision, config.device, checkpoint);
   const doses = config.dose?.map((strength) => withStrength(changes, strength)) ?? [changes];
-  return { config, sampling, candidates, changes, saes, model, prompts, longest, at, placement, doses };
+  return { config, sampling, candidates, changes, saes, model, prompts, shown, longest, at, placement, doses };
 }
 
 /** @throws UsageRefusal where two reconstructions would stand for one value */

@@ -19,6 +19,7 @@ export interface SteeredTexts {
 
 /** What is shown of a plan. */
 interface ShownPlan {
+  readonly shown: readonly string[];
   readonly config: SteerConfig;
   readonly sampling: SamplingSettings;
   readonly candidates: readonly Candidate[];
@@ -41,9 +42,9 @@ export function changeInWords(
 
 /** For people: every prompt's texts, one under the other, and next tokens; or a table over strengths. */
 export function steeredText(plan: ShownPlan, found: Found): string {
-  const { config, doses, candidates } = plan;
+  const { config, shown, doses, candidates } = plan;
   const parts = found.prompts.flatMap(({ unsteered, steered }, i) => {
-    const prompt = config.prompt[i]!;
+    const prompt = shown[i]!;
     if (config.dose) return [doseTable(plan, found, i)];
     const words = doses[0]!.map((change) => changeInWords(change, candidates)).join(', ');
     return [`Unsteered\n${prompt}${unsteered.text}`, `${sentenceCase(words)}\n${prompt}${steered[0]!.text.text}`];
