@@ -16,7 +16,7 @@ export function programHelp(): string {
   return [
     'sae-pipe <command> [flags]',
     '',
-    wrapped('Trains sparse autoencoders on Gemma’s activations: harvest → train → eval → report.', 0),
+    wrapped('Trains sparse autoencoders on the activations of language models: harvest → train → eval → report.', 0),
     '',
     'Commands',
     ...commands,
