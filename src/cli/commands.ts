@@ -109,12 +109,18 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     summary: 'Write an SAE as another architecture that computes the same, for tools that know that one.',
     example: 'sae-pipe export --sae runs/gated --as jumprelu --out runs/jumprelu',
     run: async (config, { progress, stop, print }) => {
-      const { exportSae } = await import('../sae/export.js');
-      const { saeDirectory } = await import('../sae/published/open.js');
-      // A set of transcoders is a directory of directories.
-      const { as, sae } = config;
-      const directory = as === 'circuit-tracer' ? sae : await saeDirectory(sae, { offline: false }, progress, stop);
-      print(await exportSae(config, (line) => progress.say(line), directory));
+      const { convertSae } = await import('../sae/published/convert-to.js');
+      print(await convertSae({ ...config, offline: false }, progress, stop));
+    },
+  },
+  convert: {
+    summary:
+      'Write an SAE, one of your own or a published one, in the layout of SAELens, Gemma Scope, dictionary_learning or sparsify.',
+    example: 'sae-pipe convert runs/gated --as dictionary-learning --out runs/for-dictionary-learning',
+    positional: 'sae',
+    run: async (config, { progress, stop, print }) => {
+      const { convertSae } = await import('../sae/published/convert-to.js');
+      print(await convertSae(config, progress, stop));
     },
   },
   report: {

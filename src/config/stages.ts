@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { exportFormats } from '../sae/convert.js';
+import { writtenLayouts } from '../sae/published/written-layouts.js';
 import { ARCHITECTURES, architectureFlags, trainable, trainableParameters } from '../sae/registry.js';
 import { recipeNames } from './recipes.js';
 import {
@@ -614,6 +615,20 @@ export const exportSchema = z.object({
   takeOver,
 });
 
+/** `convert`: an SAE in another layout, or in another architecture's parameters, computing the same. */
+export const convertSchema = z.object({
+  sae: directory.describe(SAE),
+  as: z
+    .enum([...writtenLayouts, ...exportFormats, 'circuit-tracer'])
+    .describe(
+      'layout to write: that of SAELens, Gemma Scope, dictionary_learning or sparsify; or an architecture in SAELens’s layout, or circuit-tracer, as export has them',
+    ),
+  offline: modelSource.offline,
+  out: directory.describe('directory for the files of that layout'),
+  overwrite,
+  takeOver,
+});
+
 /** `report`: eval.json → one HTML file. */
 const reportSchema = z.object({
   evaluation: directory.describe('directory that eval wrote'),
@@ -789,6 +804,7 @@ export const STAGES = {
   attribute: attributeSchema,
   features: featuresSchema,
   export: exportSchema,
+  convert: convertSchema,
   report: reportSchema,
   watch: watchSchema,
   explore: exploreSchema,

@@ -13,7 +13,6 @@ const COMMANDS_ELSEWHERE: Readonly<Record<string, StageName>> = {
   'cache-activations': 'harvest',
   collect: 'harvest',
   extract: 'harvest',
-  convert: 'export',
   plot: 'figure',
   dashboard: 'watch',
   dashboards: 'explore',

@@ -82,6 +82,16 @@ function withCentredInput(sae: Sae): Sae {
   return { ...sae, forward: { ...sae.forward!, apply_b_dec_to_input: true }, parameters };
 }
 
+/** The same function of x itself: (x − b_dec) W + b = x W + (b − b_dec W). Of SAEs with b_enc alone. */
+export function withRawInput(sae: Sae): Sae {
+  const { forward = PLAIN } = sae;
+  if (!forward.apply_b_dec_to_input) return sae;
+  const { W_enc, b_dec, b_enc } = sae.parameters;
+  const shift = product(b_dec!, W_enc!);
+  const parameters = { ...sae.parameters, b_enc: b_enc!.map((b, j) => b - shift[j]!) };
+  return { ...sae, forward: { ...forward, apply_b_dec_to_input: false }, parameters };
+}
+
 /** v W, [columns of W] */
 function product(v: Float32Array, W: Float32Array): Float64Array {
   const columns = W.length / v.length;

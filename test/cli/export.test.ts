@@ -20,3 +20,15 @@ test('export writes a JumpReLU SAE and prints its directory; without --as it say
   assert.equal(stdout, `${out}\n`);
   assert.equal((await openSae(out)).architecture, 'jumprelu');
 });
+
+test('convert takes the SAE without a flag and writes the layout that is asked for', async () => {
+  const root = temporaryDirectory();
+  const [sae, out] = [join(root, 'gated'), join(root, 'converted')];
+  mkdirSync(sae);
+  await saveSae(sae, randomSae('gated', 5, 9, 1), {});
+  refusedUsage(await run(...logged(['convert', sae, '--as', 'elsewhere', '--out', out])), 'config/wrong-value', '--as');
+  const { code, stdout, stderr } = await run('convert', sae, '--as', 'dictionary-learning', '--out', out);
+  assert.equal(code, 0, stderr);
+  assert.equal(stdout, `${out}\n`);
+  assert.ok(existsSync(join(out, 'ae.pt')) && existsSync(join(out, 'config.json')));
+});

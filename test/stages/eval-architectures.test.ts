@@ -2,18 +2,21 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { evalSchema, exportSchema } from '../../src/config/stages.js';
+import { convertSchema, evalSchema, exportSchema } from '../../src/config/stages.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { silent } from '../../src/progress/progress.js';
 import { exportSae } from '../../src/sae/export.js';
+import { convertSae } from '../../src/sae/published/convert-to.js';
 import type { Sae } from '../../src/sae/sae.js';
 import { saveSae } from '../../src/sae/saelens.js';
+import { useCache } from '../sae/published/opened.js';
 import { randomSae } from '../sae/random-sae.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const HOOK = 'blocks.2.hook_resid_post';
 const D = 192;
+useCache();
 const root = temporaryDirectory();
 let counter = 0;
 
@@ -24,9 +27,16 @@ async function saved(sae: Sae): Promise<string> {
   return directory;
 }
 
-function evaluated(sae: string[]): Promise<EvalRecord[]> {
+function evaluated(sae: string[], more: { context?: number; hook?: string } = {}): Promise<EvalRecord[]> {
   const corpus = 'assets/corpus/validation.jsonl.gz';
-  const config = { sae, model: 'assets/tiny-gemma', corpus, tokens: 500, out: join(root, `eval-${counter++}`) };
+  const config = {
+    sae,
+    model: 'assets/tiny-gemma',
+    corpus,
+    tokens: 500,
+    out: join(root, `eval-${counter++}`),
+    ...more,
+  };
   return evaluate(evalSchema.parse(config), silent, { signal: undefined });
 }
 
@@ -53,6 +63,30 @@ test('a gated SAE and the JumpReLU exported from it have the same metrics', asyn
     assert.ok(Math.abs(b[name] - a[name]) < 1e-3 * Math.abs(a[name]), `${name}: ${a[name]} and ${b[name]}`);
   }
 });
+
+for (const [architecture, layouts] of [
+  ['jumprelu', ['saelens', 'gemma-scope', 'dictionary-learning']],
+  ['topk', ['saelens', 'sparsify', 'dictionary-learning']],
+] as const) {
+  test(`a ${architecture} SAE has the same metrics in every layout that holds it`, async () => {
+    const sae = await saved(randomSae(architecture, D, 300, 5));
+    const saes = [sae];
+    for (const as of layouts) {
+      const out = join(root, `${architecture}-${as}`);
+      await convertSae(convertSchema.parse({ sae, as, out }), silent, { signal: undefined });
+      saes.push(out);
+    }
+    // Gemma Scope has context and hook in the names of its own folders.
+    const [first, ...others] = await evaluated(saes, { context: 256, hook: HOOK });
+    assert.equal(others.length, layouts.length);
+    for (const other of others) {
+      for (const name of ['l0', 'mse', 'kl', 'ce_spliced', 'cosine', 'relative_reconstruction_bias'] as const) {
+        const [a, b] = [first![name], other[name]];
+        assert.ok(Math.abs(b - a) < 1e-4 * Math.abs(a), `${other.sae}: ${name}: ${a} and ${b}`);
+      }
+    }
+  });
+}
 
 test('topk, jumprelu and untied gated SAEs that are the identity, or shrink it, give what is known', async () => {
   const zeros = () => new Float32Array(2 * D);

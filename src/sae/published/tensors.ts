@@ -121,7 +121,7 @@ export class Tensors {
 const BLOCK = 32;
 
 /** The transpose of W [rows, columns], row-major. */
-function transposed(W: Float32Array, rows: number, columns: number): Float32Array {
+export function transposed(W: Float32Array, rows: number, columns: number): Float32Array {
   const T = new Float32Array(W.length);
   for (let top = 0; top < rows; top += BLOCK) {
     const bottom = Math.min(rows, top + BLOCK);

@@ -37,7 +37,7 @@ const BATCH_TOPK: DictClass = {
   subtracts: true,
 };
 
-const CLASSES: Readonly<Record<string, DictClass>> = {
+export const CLASSES: Readonly<Record<string, DictClass>> = {
   AutoEncoder: {
     architecture: 'standard',
     names: { ...LINEAR, b_enc: 'encoder.bias', b_dec: 'bias' },

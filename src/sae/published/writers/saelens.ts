@@ -1,0 +1,19 @@
+import { CFG_FILE, cfgOf, saveSae, WEIGHTS_FILE } from '../../saelens.js';
+import { cannotHold, type SaeWriter } from '../writer.js';
+
+/** What SAELens 6.54 has classes for, of what is computed here. */
+const KNOWN = ['standard', 'gated', 'jumprelu', 'topk', 'transcoder', 'skip_transcoder', 'jumprelu_transcoder'].concat(
+  'jumprelu_skip_transcoder',
+);
+
+/** cfg.json and sae_weights.safetensors. */
+export const saelensWriter: SaeWriter = {
+  files: [CFG_FILE, WEIGHTS_FILE],
+  result: CFG_FILE,
+  fitted(sae, metadata, name) {
+    const { architecture } = cfgOf(sae, metadata);
+    if (KNOWN.includes(architecture as string)) return sae;
+    return cannotHold(name, 'SAELens', `that it is ${architecture}`);
+  },
+  write: saveSae,
+};
