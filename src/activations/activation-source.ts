@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { textRead } from '../sae/training-record.js';
+import type { documentsSchema, textRead } from '../sae/training-record.js';
 import type { ActivationDType, NormLimit } from './manifest.js';
 import type { ActivationArray, Examples } from './rows.js';
 
@@ -40,6 +40,8 @@ export interface SourceDescription {
   readonly corpus: string;
   /** Other tokens than BOS at which there are no rows. */
   readonly excludedTokens?: readonly number[];
+  /** Documents of the corpus that were read; all where it is absent. */
+  readonly documents?: Readonly<z.infer<typeof documentsSchema>>;
   /** Rows that are longer are left out: by the harvest of a store, or by training. */
   readonly normLimit?: NormLimit;
   /** Rows of one pass over the source. */

@@ -39,6 +39,7 @@ const headerSchema = manifestSchema
     corpus: true,
     text_field: true,
     encoding: true,
+    documents: true,
     seed: true,
     batch: true,
     window_batches: true,
@@ -125,6 +126,7 @@ export function describeStream(header: StreamHeader, place: string): SourceDescr
     meanNorm: null,
     identity,
     ...(excludedTokens && { excludedTokens }),
+    ...(header.documents && { documents: header.documents }),
     ...(normLimit && { normLimit }),
   };
 }

@@ -260,6 +260,7 @@ function describeStore({ directory: place, manifest, target }: Store): SourceDes
     ...{ place, model, hook, dIn, dtype, context, prependBos, corpus, rows, meanNorm, identity: hash.digest('hex') },
     ...(target && { target: targetOf(target.manifest) }),
     ...(excludedTokens && { excludedTokens }),
+    ...(manifest.documents && { documents: manifest.documents }),
     ...(normLimit && { normLimit }),
   };
 }

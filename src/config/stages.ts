@@ -84,6 +84,21 @@ const logDir = directory
 /** As dictionary_learning names it. */
 const maxActivationNormMultiple = z.number().min(1).optional();
 
+/** Which documents of a corpus are read. */
+const documentFlags = {
+  skipDocuments: natural.default(0).describe('documents at the beginning of the corpus that are passed over'),
+  maxDocuments: positive.optional().describe('documents that are read from there, at most [default: all]'),
+};
+/** A share in words. */
+const holdout = z
+  .string()
+  .regex(/^(0?\.\d*[1-9]\d*|(?=.*[1-9])\d{1,2}(\.\d+)?%)$/, 'say a share, such as 1% or 0.01')
+  .optional();
+const trainingHoldout = holdout.describe(
+  'share of documents, told by their beginnings, that is left out, so that eval --holdout has text that training never sees: 1%',
+);
+const evaluationHoldout = holdout.describe('read only what harvest or train leaves out with the same --holdout: 1%');
+
 const precision = z
   .enum(precisions)
   .default('auto')
@@ -149,6 +164,8 @@ export const trainSchema = z.object({
   prependBos,
   textField,
   encoding,
+  ...documentFlags,
+  holdout: trainingHoldout,
   excludeSpecialTokens,
   dtype: z
     .enum(['auto', ...activationDTypes])
@@ -349,6 +366,8 @@ export const harvestSchema = z.object({
     ),
   textField,
   encoding,
+  ...documentFlags,
+  holdout: trainingHoldout,
   excludeSpecialTokens,
   maxActivationNormMultiple: maxActivationNormMultiple.describe(
     'leave positions out whose activation has a norm above this many times the median of the first 16,384, such as attention sinks; with one --hook [default: none is left out]',
@@ -412,6 +431,8 @@ export const evalSchema = z.object({
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
   textField,
   encoding,
+  ...documentFlags,
+  holdout: evaluationHoldout,
   excludeSpecialTokens: z
     .boolean()
     .optional()
@@ -582,6 +603,8 @@ export const featuresSchema = z.object({
     .describe('tokens of an example before and after its peak'),
   textField,
   encoding,
+  ...documentFlags,
+  holdout: evaluationHoldout,
   excludeSpecialTokens: z
     .boolean()
     .optional()

@@ -1,6 +1,7 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { Refusal, refusedReply } from '../errors/refusal.js';
 import { type Context, packContexts, type WrittenOut } from './contexts.js';
+import { chosenDocuments } from './document-choice.js';
 import { readDocuments } from './documents.js';
 import { chunkOf, type Heard, type TextStart, type TextThreadReply, type TextThreadRequest } from './text.js';
 import { openTokenizer } from './tokenizer.js';
@@ -30,7 +31,7 @@ class Ears {
 
 /** Reads the text from its beginning, in chunks. */
 async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextThreadReply> {
-  const { model, expected, corpus, textField, encoding, context, files } = start;
+  const { model, expected, corpus, textField, encoding, context, files, documents: choice } = start;
   const tokenizer = await openTokenizer(model, expected);
   const { bosTokenId, prependBos, special } = tokenizer;
   yield { kind: 'ready', facts: { bosTokenId, prependBos, special } };
@@ -41,7 +42,8 @@ async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextTh
     held = [];
     return reply;
   };
-  const documents = readDocuments(corpus, textField, { encoding, say: ears.say, files });
+  const all = readDocuments(corpus, textField, { encoding, say: ears.say, files });
+  const documents = choice ? chosenDocuments(all, choice) : all;
   try {
     for await (const one of packContexts(documents, tokenizer, context, ears.tokens)) {
       held.push(one);

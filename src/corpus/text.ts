@@ -3,6 +3,7 @@ import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import { Thread } from '../progress/thread.js';
 import type { Context, WrittenOut } from './contexts.js';
+import type { DocumentChoice } from './document-choice.js';
 import { corpusFiles } from './documents.js';
 import type { CorpusFile } from './file-kind.js';
 import { isHubCorpus } from './hub-reference.js';
@@ -217,6 +218,8 @@ export interface TextStart {
   readonly corpus: string;
   readonly textField: string;
   readonly encoding?: Encoding;
+  /** Every document where absent. */
+  readonly documents?: DocumentChoice;
   /** Sets the order of the files of the hub. */
   readonly seed?: number;
   readonly offline?: boolean;

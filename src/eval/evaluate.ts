@@ -12,6 +12,7 @@ import {
   leftOutTokens,
   tooFewTokens,
 } from '../corpus/contexts.js';
+import { documentChoice } from '../corpus/document-choice.js';
 import { corpusSettings, openCorpus } from '../corpus/documents.js';
 import { Text } from '../corpus/text.js';
 import { exists } from '../disk/input-file.js';
@@ -51,6 +52,7 @@ import {
   settingsAsRead,
   writeEvaluation,
 } from './record.js';
+import { seenText } from './seen-text.js';
 import { openSpliceIn } from './splice-in.js';
 import { countPositions } from './splice-pass.js';
 
@@ -185,6 +187,8 @@ async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluat
     candidates.push(await openCandidate(path, config, checkpoint, directories.get(path)));
   }
   remarkOtherReading(config, candidates, progress);
+  const seen = seenText(candidates, config);
+  if (seen !== undefined) progress.say(seen);
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
   const wanted = config.prependBos;
   const bos = wanted === undefined ? sharedBos(candidates, checkpoint.config) : chooseBos(wanted, checkpoint.config);
@@ -192,6 +196,7 @@ async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluat
   const text = await Text.open({
     ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
     ...corpusSettings(config),
+    documents: documentChoice(config, true),
   });
   try {
     const excluded = excludedTokens(candidates, config, text.facts);
@@ -238,6 +243,7 @@ function evaluationSettings(
     corpus: config.corpus,
     text_field: config.textField,
     encoding: config.encoding,
+    documents: documentChoice(config, true),
     text_sha256: digest,
     context,
     prepend_bos: prependBos ? undefined : false,

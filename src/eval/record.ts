@@ -9,7 +9,7 @@ import { writeAside } from '../disk/output-file.js';
 import { Unconfirmed } from '../disk/refused.js';
 import { Refusal } from '../errors/refusal.js';
 import { copiedCurve, METRICS_FILE, type MetricsRecord, RANGE, readCurve } from '../sae/training-curve.js';
-import { trainingRecordOf } from '../sae/training-record.js';
+import { documentsSchema, trainingRecordOf } from '../sae/training-record.js';
 import { isEventFile } from '../tensorboard/event-log.js';
 
 /** A number that something may measure. */
@@ -115,6 +115,8 @@ const evalSettings = z.object({
   text_field: z.string(),
   /** Of .txt and JSON Lines; utf-8 where the key is missing. */
   encoding: z.string().optional(),
+  /** Which documents were read; all where the key is missing. */
+  documents: documentsSchema.optional(),
   /** SHA-256 of the contexts that were read beforehand to see whether the text suffices: up to 20 million tokens. */
   text_sha256: z.string(),
   /** Tokens per context, BOS included. */

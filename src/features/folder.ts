@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { documentsSchema } from '../sae/training-record.js';
 
 // What `features` writes: a folder of Parquet files and its record. docs/features.md says what each number is.
 
@@ -125,6 +126,8 @@ export const featuresRecord = z.object({
   corpus: z.string(),
   text_field: z.string(),
   encoding: z.string(),
+  /** Which documents were read; all where the key is missing. */
+  documents: documentsSchema.optional(),
   /** Of the contexts. */
   text_sha256: z.string(),
   /** Counted positions. */

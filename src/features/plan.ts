@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FeaturesConfig } from '../config/stages.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens } from '../corpus/contexts.js';
+import { documentChoice } from '../corpus/document-choice.js';
 import { corpusSettings } from '../corpus/documents.js';
 import { Text } from '../corpus/text.js';
 import { type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
@@ -71,6 +72,7 @@ export async function planFeatures(
   const text = await Text.open({
     ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
     ...corpusSettings(config),
+    documents: documentChoice(config, true),
   });
   try {
     const excluded = excludedTokens(candidates, config, text.facts);
@@ -109,10 +111,12 @@ function identityOf(
 ): FeaturesIdentity {
   const names = saeNames(candidates.map(({ path }) => path));
   const { topK, window, device, tokens, corpus, textField, encoding } = config;
+  const documents = documentChoice(config, true);
   const { name, fingerprint } = checkpoint;
   return {
     model: { name, fingerprint, vocabulary: checkpoint.config.vocabulary },
     ...{ corpus, text_field: textField, encoding, tokens },
+    ...(documents && { documents }),
     context: about.context,
     prepend_bos: about.prependBos,
     exclude_special_tokens: about.excluded,

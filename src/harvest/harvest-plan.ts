@@ -6,6 +6,7 @@ import { checkShardFiles } from '../activations/store.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens, rowsPerContext } from '../corpus/contexts.js';
+import { documentChoice } from '../corpus/document-choice.js';
 import { corpusFiles, corpusSettings } from '../corpus/documents.js';
 import type { CorpusFile } from '../corpus/file-kind.js';
 import { Text, type TokenizerFacts } from '../corpus/text.js';
@@ -61,6 +62,7 @@ export async function planHarvest(
   const text = await Text.open({
     ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
     ...corpusSettings(config),
+    documents: documentChoice(config, false),
   });
   try {
     const contextRows = rowsPerContext(context, text.facts.prependBos);
@@ -114,6 +116,12 @@ export function leftOutOf(manifest: Manifest): LeftOut {
   return leftOutTokens(prepend_bos ? bos : null, others);
 }
 
+/** Which documents, where that is not all. */
+function chosen(config: WithDType<HarvestConfig>): Pick<Manifest, 'documents'> {
+  const documents = documentChoice(config, false);
+  return documents ? { documents } : {};
+}
+
 /** The manifest of a store that is about to be begun. */
 function newManifest(
   files: readonly CorpusFile[],
@@ -140,6 +148,7 @@ function newManifest(
     corpus: config.corpus,
     text_field: config.textField,
     encoding: config.encoding,
+    ...chosen(config),
     corpus_files: filesListed(files),
     seed: config.seed,
     batch: config.batch,
@@ -207,6 +216,7 @@ const FIXED = [
   'corpus',
   'text_field',
   'encoding',
+  'documents',
   'seed',
   'batch',
   'rows_per_shard',

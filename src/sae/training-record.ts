@@ -11,6 +11,18 @@ const finalFigures = metricsLine.omit({ tokens_per_second: true });
 /** Of activations that pass once, the text that they were made of: what was read by the time that `rows` had come. */
 export const textRead = z.object({ rows: z.int().nonnegative(), sha256: z.string() });
 
+/** Which documents of a corpus were read; every one where the key that holds it is missing. */
+export const documentsSchema = z.object({
+  /** Documents at the beginning that were passed over. */
+  skip: z.int().positive().optional(),
+  /** Documents that were taken from there, at most. */
+  most: z.int().positive().optional(),
+  /** Share of documents, in words ("1%"), that is held out. */
+  holdout: z.string().max(32).optional(),
+  /** Were those that are held out the ones that were read? Else the others were. */
+  held_out: z.literal(true).optional(),
+});
+
 /** Of the record: what came out of the run. */
 const results = {
   /** Activations seen. */
@@ -57,6 +69,7 @@ export const trainingRecord = z.looseObject({
       hook_out: z.string().optional(),
       rows: z.number(),
       corpus: z.string(),
+      documents: known(documentsSchema),
       dtype: z.string(),
       /** Of what is in the store, or decides what comes. */
       sha256: z.string(),

@@ -197,7 +197,8 @@ function fixedSettings(
   };
   const record = RECORDED_FLAGS.map((key) => derived[key] ?? { [recordName(key)]: config[key] });
   const hooks = { hook, hook_out: target?.hook };
-  const activations = { model: model.fingerprint, ...hooks, rows, corpus, dtype, sha256: identity };
+  const documents = about.documents && { documents: about.documents };
+  const activations = { model: model.fingerprint, ...hooks, rows, corpus, ...documents, dtype, sha256: identity };
   return Object.assign({}, ...record, { activations });
 }
 
@@ -459,11 +460,12 @@ export function recordedSource(
       'train/not-trained-here',
     );
   }
-  const { model, sha256, hook, hook_out, rows, corpus } = activations;
+  const { model, sha256, hook, hook_out, rows, corpus, documents } = activations;
   const target = hook_out === undefined ? {} : { target: { hook: hook_out, dOut, meanNorm: null } };
   const unknown = { place: 'the activations of the run', dIn, context: 0, prependBos: true, meanNorm: null };
   return {
     ...{ hook, rows, corpus, dtype },
+    ...(documents && { documents }),
     ...target,
     ...unknown,
     model: { name: '', fingerprint: model },

@@ -44,7 +44,8 @@ function otherValue({ key, choices, type, default: usual, repeated }: Flag): unk
   const fraction = ['lrEnd', 'beta1', 'beta2', 'l1WarmupShare', 'decayShare'].includes(key) ? 0.25 : 7;
   const other = choices?.find((choice) => choice !== before);
   const value =
-    other ?? { number: fraction, boolean: before !== true, string: key === 'checkpointEvery' ? '5' : 'x' }[type];
+    other ??
+    { number: fraction, boolean: before !== true, string: { checkpointEvery: '5', holdout: '2%' }[key] ?? 'x' }[type];
   return repeated ? [value] : value;
 }
 

@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto';
+import type { z } from 'zod';
+import type { documentsSchema } from '../sae/training-record.js';
+import type { Document } from './contexts.js';
+
+/** Which documents of a corpus are read, as stores, SAEs and evaluations record it. */
+export type DocumentChoice = Readonly<z.infer<typeof documentsSchema>>;
+
+/** Flags that choose documents. */
+interface ChoosingFlags {
+  readonly skipDocuments?: number;
+  readonly maxDocuments?: number;
+  readonly holdout?: string;
+}
+
+/**
+ * What flags choose; undefined where that is every document.
+ *
+ * @param heldOut is it text for evaluation? Then --holdout takes what it leaves out elsewhere
+ */
+export function documentChoice(
+  { skipDocuments = 0, maxDocuments, holdout }: ChoosingFlags,
+  heldOut: boolean,
+): DocumentChoice | undefined {
+  const choice: DocumentChoice = {
+    ...(skipDocuments > 0 && { skip: skipDocuments }),
+    ...(maxDocuments !== undefined && { most: maxDocuments }),
+    ...(holdout !== undefined && { holdout, ...(heldOut && { held_out: true as const }) }),
+  };
+  return Object.keys(choice).length === 0 ? undefined : choice;
+}
+
+/** A share as it is written, "1%" or "0.01". */
+export const shareInWords = (text: string): number =>
+  text.endsWith('%') ? Number(text.slice(0, -1)) / 100 : Number(text);
+
+/** The documents of a corpus that are chosen. */
+export async function* chosenDocuments(
+  documents: AsyncIterable<Document>,
+  { skip = 0, most = Number.POSITIVE_INFINITY, holdout, held_out: heldOut }: DocumentChoice,
+): AsyncGenerator<Document> {
+  let number = 0;
+  for await (const document of documents) {
+    const taken = number++ - skip;
+    if (taken >= 0) {
+      const whole = holdout === undefined ? document : await onSide(document, shareInWords(holdout), heldOut === true);
+      if (whole) yield whole;
+    }
+    if (taken + 1 >= most) return;
+  }
+}
+
+/** Characters at the beginning of a document that decide whether it is held out: copies of a document go together. */
+const DECIDING = 1024;
+
+/** The document, where it is on the side that is asked for. */
+async function onSide({ pieces, source }: Document, share: number, heldOut: boolean): Promise<Document | undefined> {
+  const rest = (async function* () {
+    yield* pieces;
+  })();
+  let begun = '';
+  while (begun.length < DECIDING) {
+    const { value, done } = await rest.next();
+    if (done) break;
+    begun += value;
+  }
+  if (isHeldOut(begun, share) !== heldOut) return undefined;
+  const all = async function* () {
+    if (begun !== '') yield begun;
+    yield* rest;
+  };
+  return { pieces: all(), source };
+}
+
+/** Is a text with this beginning held out? The same in every corpus, order and command. */
+export function isHeldOut(text: string, share: number): boolean {
+  const digest = createHash('sha256').update(text.slice(0, DECIDING)).digest();
+  return digest.readUIntBE(0, 6) / 2 ** 48 < share;
+}
+
+/**
+ * Can two choices of one corpus have a document in common?
+ *
+ * @param one of training
+ * @param other of evaluation
+ * @param sameOrder do both count documents in one order?
+ */
+export function mayShare(
+  one: DocumentChoice | undefined,
+  other: DocumentChoice | undefined,
+  sameOrder = true,
+): boolean {
+  const end = ({ skip = 0, most = Number.POSITIVE_INFINITY }: DocumentChoice = {}) => skip + most;
+  const apart = end(one) <= (other?.skip ?? 0) || end(other) <= (one?.skip ?? 0);
+  if (sameOrder && apart) return false;
+  if (one?.holdout === undefined || one.held_out || !other?.held_out) return true;
+  return shareInWords(other.holdout!) > shareInWords(one.holdout);
+}

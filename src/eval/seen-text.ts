@@ -1,0 +1,22 @@
+import type { EvalConfig } from '../config/stages.js';
+import { documentChoice, mayShare } from '../corpus/document-choice.js';
+import { isHubCorpus } from '../corpus/hub-reference.js';
+import { trainingRecordOf } from '../sae/training-record.js';
+import type { Candidate } from './candidates.js';
+
+/** A data set of the hub at whatever commit. */
+const unpinned = (corpus: string) => corpus.replace(/^(hf:[^@/]+\/[^@/:]+)@[^/:]+/, '$1');
+
+/** What to say of SAEs that were trained on text of the corpus that is evaluated on; undefined where none was. */
+export function seenText(candidates: readonly Candidate[], config: EvalConfig): string | undefined {
+  const now = documentChoice(config, true);
+  const seen = candidates.filter(({ files }) => {
+    const { activations } = trainingRecordOf(files.cfg);
+    // Files of the hub are read in an order that the seed sets, and may be of another commit.
+    const same = activations && unpinned(activations.corpus) === unpinned(config.corpus);
+    return same && mayShare(activations.documents, now, !isHubCorpus(config.corpus));
+  });
+  if (seen.length === 0) return undefined;
+  const saes = seen.length === 1 ? `${seen[0]!.path} was` : `${seen.length} of the SAEs were`;
+  return `${saes} trained on text of ${config.corpus} as well: the figures may be of text that training has seen. Evaluate on another corpus, or train and evaluate with --holdout 1%.`;
+}
