@@ -67,7 +67,7 @@ function trained(trainer: string, architecture: string, k: string, lr: string, s
       architecture === 'matryoshka' ? { prefixes: [8, 4, 2].map((share) => dSae / share).join() } : {};
     saePipe(
       'train',
-      ...flagsOf({ ...common, ...levels, activations: store, arch: architecture, k }),
+      ...flagsOf({ ...common, ...levels, activations: store, arch: architecture, k, normalize: 'mean-norm' }),
       '--discard-state',
     );
   } else {

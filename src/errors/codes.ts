@@ -340,7 +340,7 @@ export const REFUSALS = {
   'train/no-batch': 'the activations do not fill a batch',
   'train/no-end': 'a running model needs --tokens or --steps',
   'train/no-run': 'there is no run to resume',
-  'train/no-scale': 'activations cannot be scaled to a mean norm',
+  'train/no-scale': 'activations cannot be scaled: they are zero, or all alike',
   'train/no-source': 'there is nothing to train on',
   'train/no-usual-l1': 'no λ is given on a scale that has no usual one',
   'train/norm-limit': 'activations cannot be left out by their norm',

@@ -3,6 +3,7 @@ import type { ActivationArray, Examples } from '../activations/rows.js';
 import { ARCHITECTURES } from '../sae/registry.js';
 import type { ParameterName, Parameters, Sae } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
+import { geometricMedian } from './geometric-median.js';
 
 // --normalize per-dimension: training sees z_i = m_i x_i, where m_i is 1 over the spread of dimension i. A real model has
 // a few dimensions whose variance is thousands of times that of the others, and a squared error in raw coordinates is
@@ -18,37 +19,47 @@ export interface Factors {
 
 /** Of a dimension that hardly varies: its spread counts as this share of the median dimension's, at least. */
 const FLOOR = 1e-3;
-/** Activations longer than this many times the median are left out: a few attention sinks hold most of some variances. */
-const LONGEST = 3;
+/** Activations farther from the middle than this many times the median are left out: attention sinks hold much of some variances. */
+const FARTHEST = 5;
+/** A deviation of this share of the mean is float32's rounding. */
+const ROUNDING = 2 ** -24;
+/** Activations whose geometric median is the middle. */
+const MIDDLE_ROWS = 1024;
 
 /**
- * 1 over the standard deviation of every dimension, taken without the longest activations.
+ * 1 over the standard deviation of every dimension, taken without the activations farthest from the middle. A constant
+ * vector on all activations changes nothing.
  *
  * @param rows [rows × d]
- * @returns [d], numbers of float32; 1 for all where nothing varies
+ * @returns [d], numbers of float32; undefined where activations do not vary, or by less than float32 can scale
  */
-export function perDimension(rows: Float32Array, d: number): number[] {
+export function perDimension(rows: Float32Array, d: number): number[] | undefined {
   const used = ordinaryRows(rows, d);
   const [sum, squares] = [new Float64Array(d), new Float64Array(d)];
   for (const row of used) for (let i = 0; i < d; i++) sum[i]! += rows[row * d + i]!;
   const mean = sum.map((value) => value / used.length);
   for (const row of used) for (let i = 0; i < d; i++) squares[i]! += (rows[row * d + i]! - mean[i]!) ** 2;
-  const spread = squares.map((value) => Math.sqrt(value / used.length));
-  const floor = FLOOR * median(spread);
-  return Array.from(spread, (value) => {
-    const factor = Math.fround(1 / Math.max(value, floor));
-    return factor > 0 && Number.isFinite(factor) ? factor : 1;
+  const spread = squares.map((value, i) => {
+    const deviation = Math.sqrt(value / used.length);
+    return deviation > ROUNDING * Math.abs(mean[i]!) || Number.isNaN(deviation) ? deviation : 0;
   });
+  // Of activations that are not finite the first step tells.
+  if (spread.some(Number.isNaN)) return new Array(d).fill(1);
+  const floor = FLOOR * median(spread.filter((value) => value > 0));
+  if (floor === 0 || Math.fround(1 / floor) === Number.POSITIVE_INFINITY) return undefined;
+  return Array.from(spread, (value) => Math.fround(1 / Math.max(value, floor)));
 }
 
-/** Indices of the rows that are no longer than LONGEST times the median. */
+/** Indices of the rows that are no farther from the middle than FARTHEST times the median. */
 function ordinaryRows(rows: Float32Array, d: number): number[] {
-  const norms = Float64Array.from({ length: rows.length / d }, (_, row) => {
-    const x = rows.subarray(row * d, (row + 1) * d);
-    return Math.sqrt(x.reduce((sum, value) => sum + value * value, 0));
+  const middle = geometricMedian(rows.subarray(0, MIDDLE_ROWS * d), d);
+  const distances = Float64Array.from({ length: rows.length / d }, (_, row) => {
+    let squares = 0;
+    for (let i = 0; i < d; i++) squares += (rows[row * d + i]! - middle[i]!) ** 2;
+    return Math.sqrt(squares);
   });
-  const most = LONGEST * median(norms);
-  return Array.from(norms.keys()).filter((row) => norms[row]! <= most);
+  const most = FARTHEST * median(distances);
+  return Array.from(distances.keys()).filter((row) => distances[row]! <= most);
 }
 
 const median = (values: Float64Array) => Float64Array.from(values).sort()[values.length >> 1] ?? 0;

@@ -34,15 +34,13 @@ export type Estimates = Readonly<z.infer<typeof estimatesSchema>>;
 
 /** Activations of the sample. */
 const SAMPLE_ROWS = 65_536;
-/** Activations whose geometric median is taken: more than a few thousand change it by less than its noise. */
-export const MEDIAN_ROWS = 8192;
 
 /** The occasion of `Batches.inputs` that estimates take; resampling takes its step. */
 const OCCASION = 0;
 
 /** Are norms asked for that the source does not know? */
-function lacksNorms({ normalize }: TrainConfig, { meanNorm, target }: KnownNorms): boolean {
-  return normalize === 'mean-norm' && (meanNorm === null || target?.meanNorm === null);
+function lacksNorms(config: TrainConfig, { meanNorm, target }: KnownNorms): boolean {
+  return config.normalize === 'mean-norm' && (meanNorm === null || target?.meanNorm === null);
 }
 
 /** What a source may know of norms. */
@@ -122,11 +120,24 @@ export async function estimate(
   };
 }
 
-/** Of --normalize per-dimension. */
+/**
+ * Of --normalize per-dimension.
+ *
+ * @throws Refusal where activations do not vary
+ */
 async function factorsOf(about: SourceDescription, batches: Batches, stop: StopRequest): Promise<Factors> {
-  const { dIn, target } = about;
+  const { dIn, target, place } = about;
   const { x, y } = await sampleRows(batches, about, SAMPLE_ROWS, stop);
-  return { input: perDimension(x, dIn), ...(target && { target: perDimension(y!, target.dOut) }) };
+  const input = perDimension(x, dIn) ?? throwAlike(place);
+  return { input, ...(target && { target: perDimension(y!, target.dOut) ?? throwAlike(targetsAt(place, target)) }) };
+}
+
+function throwAlike(place: string): never {
+  throw new Refusal(
+    `${place}: activations are all alike, and --normalize per-dimension divides by how much they vary.`,
+    'Use --normalize none, or choose another hook.',
+    'train/no-scale',
+  );
 }
 
 /** Norms of rows of length d. */
@@ -189,53 +200,4 @@ export async function sampleRows(
     if (filled === most) break;
   }
   return { x: x.subarray(0, filled * dIn), ...(target && { y: y.subarray(0, filled * dOut) }) };
-}
-
-/** Weiszfeld's iteration ends when it moves less than this share of the points' spread. */
-const TOLERANCE = 1e-6;
-const MOST_ITERATIONS = 200;
-
-/**
- * The point with the least Σ |x_i − m|, by Weiszfeld's iteration (Weiszfeld 1937) from the mean. Unlike the mean it is
- * not drawn by a few very long activations.
- *
- * @param points [rows × d]
- * @returns [d]
- */
-export function geometricMedian(points: Float32Array, d: number): Float64Array {
-  const rows = points.length / d;
-  let median = arithmeticMean(points, d);
-  for (let iteration = 0; iteration < MOST_ITERATIONS; iteration++) {
-    const distances = Float64Array.from({ length: rows }, (_, row) => distance(points, row, median));
-    const spread = distances.reduce((sum, x) => sum + x, 0) / rows;
-    if (spread === 0) break;
-    // A point that the median lies on would have infinite weight.
-    const next = weightedMean(points, d, (row) => 1 / Math.max(distances[row]!, 1e-9 * spread));
-    const moved = Math.sqrt(next.reduce((sum, x, i) => sum + (x - median[i]!) ** 2, 0));
-    median = next;
-    if (moved < TOLERANCE * spread) break;
-  }
-  return median;
-}
-
-/** @returns [d] */
-export function arithmeticMean(points: Float32Array, d: number): Float64Array {
-  return weightedMean(points, d, () => 1);
-}
-
-function weightedMean(points: Float32Array, d: number, weight: (row: number) => number): Float64Array {
-  const sum = new Float64Array(d);
-  let total = 0;
-  for (let row = 0; row < points.length / d; row++) {
-    const w = weight(row);
-    total += w;
-    for (let i = 0; i < d; i++) sum[i]! += w * points[row * d + i]!;
-  }
-  return sum.map((x) => x / total);
-}
-
-function distance(points: Float32Array, row: number, from: Float64Array): number {
-  let squares = 0;
-  for (let i = 0; i < from.length; i++) squares += (points[row * from.length + i]! - from[i]!) ** 2;
-  return Math.sqrt(squares);
 }

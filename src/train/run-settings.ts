@@ -87,7 +87,7 @@ export function usualL1(
 export function lambdaOf(
   config: TrainConfig,
   { dIn, dOut, scale, scaleOut, options }: EngineSettings,
-  { meanSquare }: Estimates,
+  { meanSquare, factors }: Estimates,
 ): SparsityCoefficient {
   const { penaltyScales: scales } = trainingOf(config.arch);
   const l1 = usualL1(config, options);
@@ -95,7 +95,7 @@ export function lambdaOf(
   const target = dOut !== undefined;
   return sparsityCoefficient(
     { ...config, l1 },
-    { width: dOut ?? dIn, scale: scaleOut ?? scale, meanSquare, target, scales },
+    { width: dOut ?? dIn, scale: scaleOut ?? scale, meanSquare, target, scales, perDimension: factors !== undefined },
   );
 }
 

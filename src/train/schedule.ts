@@ -140,6 +140,8 @@ interface Scales {
   readonly target?: boolean;
   /** false: what λ multiplies stays the same when activations are scaled; then only --l1-convention sums has a meaning. */
   readonly scales?: boolean;
+  /** Has every dimension a factor? Then there is no λ of raw activations. */
+  readonly perDimension?: boolean;
 }
 
 /** λ as the engines take it, and how it came about. */
@@ -163,7 +165,7 @@ export const NO_PENALTY: SparsityCoefficient = { value: 0, sentence: 'The loss h
  */
 export function sparsityCoefficient(
   { l1 = USUAL_L1, l1Convention, l2Normalise }: Pick<TrainConfig, 'l1' | 'l1Convention' | 'l2Normalise'>,
-  { width, scale, meanSquare, target = false, scales = true }: Scales,
+  { width, scale, meanSquare, target = false, scales = true, perDimension = false }: Scales,
 ): SparsityCoefficient {
   if (l2Normalise && meanSquare === null) throw new Error('E|x|² is needed and was not estimated');
   const [d, x, what] = target ? ['d_out', 'y', 'targets'] : ['d_in', 'x', 'activations'];
@@ -179,10 +181,14 @@ export function sparsityCoefficient(
   const product = [`--l1 ${short(l1)}`, ...factors.map(([name, factor]) => `${name} ${short(factor)}`)].join(' × ');
   const other = short(value / (width * scale));
   const paper =
-    l1Convention === 'paper' || !scales ? '' : `; in the paper's convention (means over ${d}, raw ${what}) ${other}`;
+    l1Convention === 'paper' || !scales || perDimension
+      ? ''
+      : `; in the paper's convention (means over ${d}, raw ${what}) ${other}`;
+  const scaled = perDimension ? ` of ${what} whose dimensions have a standard deviation of 1` : ` of scaled ${what}`;
+  const errors = `sums of squared errors${perDimension || scale !== 1 ? scaled : ''}`;
   return {
     value,
-    sentence: `λ = ${factors.length > 0 ? `${product} = ` : ''}${short(value)} beside sums of squared errors${scale === 1 ? '' : ` of scaled ${what}`}${paper}.`,
+    sentence: `λ = ${factors.length > 0 ? `${product} = ` : ''}${short(value)} beside ${errors}${paper}.`,
   };
 }
 

@@ -8,7 +8,8 @@ import type { ArchitectureName, Parameters, Sae } from '../sae/sae.js';
 import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
 import { isTrained, optionsOf } from './engines/state.js';
-import { arithmeticMean, geometricMedian, MEDIAN_ROWS, type Sample, startsSparse } from './estimates.js';
+import { type Sample, startsSparse } from './estimates.js';
+import { arithmeticMean, geometricMedian, MEDIAN_ROWS } from './geometric-median.js';
 import { findBroken } from './not-finite.js';
 import { START_ROWS, startSparse } from './sparse-start.js';
 

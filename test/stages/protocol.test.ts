@@ -8,7 +8,7 @@ import { Interrupted, UsageRefusal } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { widen } from '../../src/safetensors/floats.js';
-import { geometricMedian } from '../../src/train/estimates.js';
+import { geometricMedian } from '../../src/train/geometric-median.js';
 import { train } from '../../src/train/train.js';
 import { relativeDifference } from '../golden.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';

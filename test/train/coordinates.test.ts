@@ -16,7 +16,7 @@ function sample(): Float32Array {
 
 test('every dimension gets a standard deviation of 1, whatever its mean; one that does not vary stays finite', () => {
   const x = sample();
-  const factors = perDimension(x, d);
+  const factors = perDimension(x, d)!;
   for (let i = 0; i < d; i++) {
     if (SPREADS[i] === 0) continue;
     const z = Array.from({ length: rows }, (_, row) => x[row * d + i]! * factors[i]!);
@@ -26,16 +26,39 @@ test('every dimension gets a standard deviation of 1, whatever its mean; one tha
   }
   // Dimension 4 counts as a thousandth of the median one.
   assert.ok(factors[4]! > 100 && factors[4]! < 1e4, String(factors[4]));
-  assert.deepEqual(perDimension(new Float32Array(rows * d), d), new Array(d).fill(1));
+  assert.equal(perDimension(new Float32Array(rows * d), d), undefined);
 });
 
 test('a few very long activations do not change the factors', () => {
   const x = sample();
-  const before = perDimension(x, d);
+  const before = perDimension(x, d)!;
   for (let i = 0; i < d; i++) x[17 * d + i]! *= 100;
-  const after = perDimension(x, d);
+  const after = perDimension(x, d)!;
   // One row of 600 is missing, no more.
   for (let i = 0; i < d; i++) assert.ok(Math.abs(after[i]! / before[i]! - 1) < 0.02, `${i}: ${before[i]} ${after[i]}`);
+});
+
+test('a constant vector does not hide an activation that is far from the others', () => {
+  const x = sample();
+  const before = perDimension(x, d)!;
+  for (let i = 0; i < d; i++) x[17 * d + i]! *= 20;
+  const shifted = x.map((value, k) => value + 100 * SPREADS[k % d]!);
+  const after = perDimension(shifted, d)!;
+  for (let i = 0; i < d; i++) {
+    if (SPREADS[i] === 0) continue;
+    assert.ok(Math.abs(after[i]! / before[i]! - 1) < 0.03, `${i}: ${before[i]} ${after[i]}`);
+  }
+});
+
+test('activations that are all alike cannot be scaled, whatever they are', () => {
+  const row = randomInputs(d, 4);
+  assert.equal(
+    perDimension(
+      Float32Array.from({ length: 50 * d }, (_, k) => row[k % d]!),
+      d,
+    ),
+    undefined,
+  );
 });
 
 const factors = { input: [2, 0.25, 1, 8, 0.125, 3] };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../src/random/generator.js';
-import { geometricMedian } from '../../src/train/estimates.js';
+import { geometricMedian } from '../../src/train/geometric-median.js';
 
 test('on a line it is the middle point, wherever the others lie', () => {
   const median = geometricMedian(Float32Array.of(0, 0, 1, 1, 2, 2, 50, 50, 1000, 1000), 2);
