@@ -123,6 +123,17 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       print(await convertSae(config, progress, stop));
     },
   },
+  ls: {
+    summary:
+      'List the SAEs in a directory, a repository of the hub or a release, without reading or downloading weights.',
+    example: 'sae-pipe ls gemma-scope-2b-pt-res-canonical',
+    positional: 'where',
+    run: async (config, { progress, stop, print }) => {
+      const { listingTable, listSaes } = await import('../sae/published/list.js');
+      const saes = await listSaes(config.where, config, progress, stop);
+      print(config.json ? JSON.stringify(saes, null, 1) : listingTable(saes));
+    },
+  },
   report: {
     summary: 'Draw an evaluation as one self-contained HTML file.',
     example: 'sae-pipe report runs/eval --out runs/report.html',

@@ -638,6 +638,18 @@ export const exportSchema = z.object({
   takeOver,
 });
 
+/** `ls`: the SAEs that a place holds. */
+export const lsSchema = z.object({
+  where: directory.describe(
+    'directory, OWNER/REPO[@REVISION][/PATH] of the Hugging Face hub, or a release of SAELens’s list',
+  ),
+  offline: modelSource.offline,
+  json: z
+    .boolean()
+    .default(false)
+    .describe('print JSON: a list of objects with sae, layout, architecture, d_in, d_sae, hook and l0'),
+});
+
 /** `convert`: an SAE in another layout, or in another architecture's parameters, computing the same. */
 export const convertSchema = z.object({
   sae: directory.describe(SAE),
@@ -828,6 +840,7 @@ export const STAGES = {
   features: featuresSchema,
   export: exportSchema,
   convert: convertSchema,
+  ls: lsSchema,
   report: reportSchema,
   watch: watchSchema,
   explore: exploreSchema,

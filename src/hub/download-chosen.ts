@@ -35,7 +35,7 @@ export async function downloadChosen(
   };
   const listed = async (folder: string) => {
     try {
-      return await listFolder(asked, settings, ask, commit, folder);
+      return await listFolder(asked, settings, ask, commit, { folder });
     } catch (error) {
       // The repository exists, so what it does not have is the folder.
       if (error instanceof Refusal && error.code === 'hub/no-model') return new Map<string, HubFile>();
@@ -47,6 +47,25 @@ export async function downloadChosen(
   const files: HubFile[] = [];
   for (const path of chosen) files.push(checkSize((await fileAt(path))!, settings));
   return fetchListed(asked, settings, progress, stop, { fetch, commit, files });
+}
+
+/**
+ * Paths of all files of a repository below a folder; nothing is downloaded.
+ *
+ * @throws Refusal when the hub cannot be reached, refuses, or has no such folder
+ */
+export async function repositoryFiles(
+  asked: Asked,
+  folder: string,
+  settings: HubSettings,
+  stop: StopRequest,
+): Promise<string[]> {
+  const ask = boundedFetch(hubFetch(settings, asked), API_BOUNDS);
+  const work = async () => {
+    const commit = await pinnedCommit(asked, settings, ask);
+    return [...(await listFolder(asked, settings, ask, commit, { folder, recursive: true })).keys()];
+  };
+  return unlessStopped(work(), stop, () => NOTHING_BEGUN);
 }
 
 function checkSize(file: HubFile, { endpoint }: HubSettings): HubFile {

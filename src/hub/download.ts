@@ -208,7 +208,7 @@ function parsedConfig(text: string, model: string): unknown {
 async function listModel(asked: Asked, settings: HubSettings, fetch: typeof globalThis.fetch) {
   const commit = await pinnedCommit(asked, settings, fetch);
   const wanted = (name: string) => CANDIDATES.includes(name) || name.endsWith('.safetensors');
-  const listing = await listFolder(asked, settings, fetch, commit, '', wanted);
+  const listing = await listFolder(asked, settings, fetch, commit, { folder: '', wanted });
   for (const { name, size } of listing.values()) {
     const most = mostBytesOf(name);
     if (size > most) {
@@ -248,10 +248,19 @@ export async function pinnedCommit(
   });
 }
 
+/** What of a repository is listed. */
+interface ListedFolder {
+  /** '' is the root. */
+  readonly folder: string;
+  /** With those below it. */
+  readonly recursive?: boolean;
+  /** What is not is passed over; everything is where absent. */
+  readonly wanted?: (name: string) => boolean;
+}
+
 /**
- * Files of one folder of a repository, by their paths; '' is the root.
+ * Files of a folder of a repository, by their paths.
  *
- * @param wanted those that are not are passed over
  * @throws Refusal when the hub cannot be reached, refuses, or lists a file without size or hash
  */
 export async function listFolder(
@@ -259,8 +268,7 @@ export async function listFolder(
   settings: HubSettings,
   fetch: typeof globalThis.fetch,
   revision: string,
-  folder: string,
-  wanted: (name: string) => boolean = () => true,
+  { folder, recursive = false, wanted = () => true }: ListedFolder,
 ): Promise<ReadonlyMap<string, HubFile>> {
   const { endpoint: hubUrl } = settings;
   return asHub(settings, async () => {
@@ -268,7 +276,14 @@ export async function listFolder(
     const listing = new Map<string, HubFile>();
     const repo = { type: 'model', name } as const;
     const path = folder === '' ? undefined : folder;
-    for await (const { type, path: name, size, oid, lfs } of listFiles({ repo, revision, path, hubUrl, fetch })) {
+    for await (const { type, path: name, size, oid, lfs } of listFiles({
+      repo,
+      revision,
+      path,
+      recursive,
+      hubUrl,
+      fetch,
+    })) {
       if (type !== 'file' || !wanted(name)) continue;
       const file: HubFile = { name, size: lfs?.size ?? size, hash: lfs?.oid ?? oid ?? '' };
       const proven = /^[0-9a-f]{40}$|^[0-9a-f]{64}$/.test(file.hash);

@@ -105,10 +105,16 @@ export class FakeHub {
     const tree = `${api}/tree/${COMMIT}`;
     if (pathname === tree || pathname.startsWith(`${tree}/`)) {
       const folder = decodeURIComponent(pathname.slice(tree.length + 1));
-      const all = this.filesIn(folder).map((name) => this.entry(name));
+      const below = folder === '' ? '' : `${folder}/`;
+      const names =
+        searchParams.get('recursive') === 'true'
+          ? [...this.files.keys()].filter((name) => name.startsWith(below))
+          : this.filesIn(folder);
+      const all = names.map((name) => this.entry(name));
       if (folder !== '' && all.length === 0) return fail(404, 'EntryNotFound');
       const second = searchParams.get('cursor') === '2';
-      const next = this.faults.nextPage ?? `${this.endpoint}${pathname}?cursor=2`;
+      const recursive = searchParams.get('recursive') ?? 'false';
+      const next = this.faults.nextPage ?? `${this.endpoint}${pathname}?cursor=2&recursive=${recursive}`;
       if (!second) response.setHeader('link', `<${next}>; rel="next"`);
       // The directory is none of ours; the first page holds half.
       const half = Math.ceil(all.length / 2);

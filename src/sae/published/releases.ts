@@ -71,6 +71,11 @@ async function entryOf(release: string): Promise<ReleaseEntry> {
   );
 }
 
+/** Does the list have a release of this name? */
+export async function isRelease(name: string): Promise<boolean> {
+  return Object.hasOwn((await releaseTable()).releases, name);
+}
+
 /** The SAEs of a release. @throws Refusal where the list has no such release */
 export async function saesOfRelease(release: string): Promise<Release[]> {
   return [...saesOf(await entryOf(release))];
