@@ -539,7 +539,7 @@ export const steerSchema = z.object({
     .min(1)
     .optional()
     .describe('a row for each of these strengths, in place of that of --set, --add or --scale [default: --set]'),
-  corpus: corpus.optional().describe(`with --dose, also the loss on this text at each strength: ${CORPUS}`),
+  corpus: corpus.optional().describe(`also the loss on this text without the change and with it: ${CORPUS}`),
   textTokens: positive.default(4096).describe('positions of --corpus whose loss is taken'),
   context: context.describe('tokens per context of --corpus [default: what the SAEs were trained with]'),
   textField,

@@ -4,6 +4,7 @@ import { corpusSettings } from '../corpus/documents.js';
 import { Text } from '../corpus/text.js';
 import { Refusal } from '../errors/refusal.js';
 import { type Candidate, excludedTokens, sharedContext } from '../eval/candidates.js';
+import { bootstrapIntervals } from '../eval/metrics.js';
 import { countPositions } from '../eval/splice-pass.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import { chooseContext } from '../lm/pass.js';
@@ -20,7 +21,15 @@ export interface DoseLosses {
   readonly tokens: number;
   readonly unsteered: number;
   /** Of each row of changes. */
-  readonly steered: readonly number[];
+  readonly steered: readonly SteeredLossMean[];
+}
+
+export interface SteeredLossMean {
+  readonly loss: number;
+  /** From the loss without changes. */
+  readonly change: number;
+  /** 95 % bootstrap interval of the change over contexts; null where there is one context. */
+  readonly interval: readonly [low: number, high: number] | null;
 }
 
 /** What of a plan decides losses. */
@@ -37,9 +46,6 @@ interface LossPlan {
   readonly placement: Placement;
   readonly doses: readonly (readonly Change[])[];
 }
-
-/** Contexts that go through the model at one time. */
-const CONTEXTS = 4;
 
 const STOPPED = 'The losses were not all measured.';
 
@@ -60,24 +66,43 @@ export async function lossesByStrength(plan: LossPlan, progress: Progress, stop:
   try {
     const rows = [unchangedRow(doses[0]!, saes.length), ...doses.map((dose) => rowChanges(dose, saes.length, at))];
     progress.begin('measuring losses', rows.length * config.textTokens, 'token');
-    const means: number[] = [];
+    const tokens = contexts.map(() => 0);
+    const sums: number[][] = [];
     for (const [row, changes] of rows.entries()) {
-      let [sum, tokens] = [0, 0];
-      for (let i = 0; i < contexts.length; i += CONTEXTS) {
-        const losses = await opened.losses(contexts.slice(i, i + CONTEXTS), config.textTokens - tokens, changes);
-        for (const loss of losses) sum += loss;
-        tokens += losses.length;
-        progress.update(row * config.textTokens + tokens);
+      let counted = 0;
+      const own: number[] = [];
+      for (const [i, one] of contexts.entries()) {
+        const losses = await opened.losses([one], config.textTokens - counted, changes);
+        own.push(losses.reduce((sum, loss) => sum + loss, 0));
+        tokens[i] = losses.length;
+        counted += losses.length;
+        progress.update(row * config.textTokens + counted);
         if (await heard(stop)) throwIfStopped(stop, STOPPED);
       }
-      if (!Number.isFinite(sum)) throw notFinite(row === 0 ? undefined : config.dose![row - 1]!);
-      means.push(sum / tokens);
+      if (!own.every(Number.isFinite)) throw notFinite(row === 0 ? undefined : doses[row - 1]!);
+      sums.push(own);
     }
     progress.end();
-    return { tokens: config.textTokens, unsteered: means[0]!, steered: means.slice(1) };
+    return meansOf(tokens, sums);
   } finally {
     await opened.release();
   }
+}
+
+/** Means and intervals of the sums of each context: those without changes, then those of each row. */
+function meansOf(tokens: readonly number[], [clean, ...rows]: readonly (readonly number[])[]): DoseLosses {
+  const total = (sums: readonly number[]) => sums.reduce((sum, one) => sum + one, 0);
+  const all = total(tokens);
+  const unsteered = total(clean!) / all;
+  return {
+    ...{ tokens: all, unsteered },
+    steered: rows.map((row) => {
+      const loss = total(row) / all;
+      const sums = { tokens: [...tokens], more: row.map((sum, i) => sum - clean![i]!) };
+      const { change } = bootstrapIntervals(sums, ({ more, tokens }) => ({ change: more / tokens }));
+      return { loss, change: loss - unsteered, interval: tokens.length > 1 ? change : null };
+    }),
+  };
 }
 
 /** The first contexts of --corpus, as many as hold --text-tokens positions that count. */
@@ -111,11 +136,12 @@ async function contextsOf({ config, candidates, model }: LossPlan, progress: Pro
   }
 }
 
-/** @param strength undefined: nothing was changed */
-function notFinite(strength: number | undefined): Refusal {
-  if (strength === undefined) {
+/** @param dose undefined: nothing was changed */
+function notFinite(dose: readonly Change[] | undefined): Refusal {
+  if (dose === undefined) {
     return new Refusal('The loss of the model is not finite.', 'Its weights are damaged.', 'generate/not-finite');
   }
+  const strength = dose.reduce((most, one) => (Math.abs(one.strength) > Math.abs(most) ? one.strength : most), 0);
   return new Refusal(
     `At a strength of ${strength} the loss is not finite.`,
     'Use smaller strengths; activations of features are rarely above a few hundred.',

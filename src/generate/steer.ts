@@ -60,13 +60,6 @@ export async function steer(config: SteerConfig, terminal: Terminal): Promise<vo
 
 async function planSteering(config: SteerConfig, { progress, stop }: Terminal): Promise<SteeringPlan> {
   const sampling = samplingOf(config);
-  if (config.corpus !== undefined && config.dose === undefined) {
-    throw new UsageRefusal(
-      '--corpus is the text whose loss --dose shows, and there is no --dose.',
-      'Add --dose with strengths, or leave --corpus out.',
-      'config/wrong-together',
-    );
-  }
   // Before a model that may have to be downloaded.
   const named = [];
   const directories = await saeDirectories(config.sae, config, progress, stop);

@@ -4,7 +4,7 @@ import type { Candidate } from '../eval/candidates.js';
 import { significant, textTable } from '../progress/progress.js';
 import type { Change } from './changes.js';
 import type { ContinuedText } from './continuation.js';
-import type { DoseLosses } from './dose.js';
+import type { DoseLosses, SteeredLossMean } from './dose.js';
 import { type NextTokens, nextTokenTable } from './next-token.js';
 import type { SamplingSettings } from './sampling.js';
 
@@ -56,7 +56,18 @@ export function steeredText(plan: ShownPlan, found: Found): string {
       return [`${sentenceCase(words)}\n${nextTokenTable(next)}`];
     }),
   );
-  return [...parts, ...tables].join('\n\n');
+  const { losses } = found;
+  const loss = losses && !config.dose ? [lossInWords(losses, losses.steered[0]!, config.corpus!)] : [];
+  return [...parts, ...tables, ...loss].join('\n\n');
+}
+
+const intervalOf = ({ interval }: SteeredLossMean) =>
+  interval === null ? '' : `[${interval.map((end) => significant(end, 3)).join(', ')}]`;
+
+function lossInWords({ tokens, unsteered }: DoseLosses, steered: SteeredLossMean, corpus: string): string {
+  const [before, after] = [unsteered, steered.loss].map((loss) => significant(loss, 5));
+  const change = `${significant(steered.change, 3)} ${intervalOf(steered)}`.trim();
+  return `Loss on ${tokens} tokens of ${corpus}: ${before} unsteered, ${after} steered, a change of ${change} (95 % over contexts)`;
 }
 
 const sentenceCase = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -64,14 +75,15 @@ const sentenceCase = (text: string) => text.charAt(0).toUpperCase() + text.slice
 /** A row for each strength: the loss where it was measured, and the continuation. */
 function doseTable({ config }: ShownPlan, { prompts, losses }: Found, i: number): string {
   const { unsteered, steered } = prompts[i]!;
-  const row = (strength: string, text: ContinuedText, loss: number | undefined) => [
+  const row = (strength: string, text: ContinuedText, loss: SteeredLossMean | undefined) => [
     strength,
-    ...(loss === undefined ? [] : [significant(loss, 5), significant(loss - losses!.unsteered, 3)]),
+    ...(loss === undefined ? [] : [significant(loss.loss, 5), significant(loss.change, 3), intervalOf(loss)]),
     JSON.stringify(text.text),
   ];
-  const head = ['strength', ...(losses ? ['loss', 'change'] : []), 'continuation'];
+  const head = ['strength', ...(losses ? ['loss', 'change', '95 %'] : []), 'continuation'];
+  const clean = losses && { loss: losses.unsteered, change: 0, interval: null };
   const rows = [
-    row('unsteered', unsteered, losses?.unsteered),
+    row('unsteered', unsteered, clean),
     ...steered.map(({ text }, k) => row(String(config.dose![k]), text, losses?.steered[k])),
   ];
   return `${config.prompt[i]}\n${textTable([head, ...rows]).join('\n')}`;
@@ -101,7 +113,7 @@ export function steeredJson(plan: ShownPlan, found: Found): object {
       losses: {
         tokens: found.losses.tokens,
         unsteered: found.losses.unsteered,
-        steered: dose!.map((strength, k) => ({ strength, loss: found.losses!.steered[k] })),
+        steered: found.losses.steered.map((loss, k) => ({ ...(dose && { strength: dose[k] }), ...loss })),
       },
     }),
   };

@@ -71,13 +71,19 @@ test('Ctrl-C ends a text where it is', async () => {
 const steer = (...args: string[]) =>
   run('steer', '--sae', gated, ...MODEL, '--prompt', PROMPT, '--tokens', '8', ...args);
 
+interface LossMean {
+  strength?: number;
+  loss: number;
+  change: number;
+  interval: [number, number];
+}
 interface Steered {
   error_term: boolean;
   texts: {
     unsteered: { text: string };
     steered: { strength?: number; text: string; next_tokens?: { likely: object[] } }[];
   }[];
-  losses?: { tokens: number; unsteered: number; steered: { strength: number; loss: number }[] };
+  losses?: { tokens: number; unsteered: number; steered: LossMean[] };
 }
 const steered = async (...args: string[]): Promise<Steered> => {
   const { code, stdout, stderr } = await steer(...args, '--json');
@@ -128,7 +134,22 @@ test('a dose is a table over strengths, with losses of a text', async () => {
   assert.equal(losses!.tokens, 600);
   assert.ok(losses!.steered[1]!.loss > losses!.unsteered && losses!.steered[1]!.loss > losses!.steered[0]!.loss);
   const { stdout } = await steer(...args);
-  assert.match(stdout, /strength +loss +change +continuation\nunsteered +\d/);
+  assert.match(stdout, /strength +loss +change +95 % +continuation\nunsteered +\d/);
+  for (const { loss, change, interval } of losses!.steered) {
+    assert.ok(Math.abs(loss - losses!.unsteered - change) < 1e-9);
+    assert.ok(interval[0] <= change && change <= interval[1]);
+  }
+  assert.ok(losses!.steered[1]!.interval[0] > 0);
+  // Without a dose, of the one change; a scale of 1 changes no loss.
+  const text = [...CORPUS, '--text-tokens', '600', '--context', '64'];
+  const one = await steered('--feature', '3', '--set', '60', ...text);
+  assert.deepEqual(
+    one.losses!.steered,
+    [{ ...losses!.steered[1]!, strength: undefined }].map(({ strength: _, ...loss }) => loss),
+  );
+  const none = await steered('--feature', '3', '--scale', '1', ...text);
+  assert.deepEqual(none.losses!.steered, [{ loss: losses!.unsteered, change: 0, interval: [0, 0] }]);
+  assert.match((await steer('--feature', '3', '--set', '60', ...text)).stdout, /Loss on 600 tokens/);
 });
 
 test('steer refuses what has no answer', async () => {
@@ -137,7 +158,6 @@ test('steer refuses what has no answer', async () => {
   refused(await refusing('--feature', '48', '--set', '1'), 'generate/no-feature', '48');
   refused(await refusing('--feature', '3', '--set', '1e37'), 'generate/not-finite', 'feature 3');
   refusedUsage(await refusing('--feature', '3', '--set', '1e39'), 'generate/not-finite', 'feature 3');
-  refusedUsage(await refusing('--feature', '3', '--set', '1', ...CORPUS), 'config/wrong-together', '--dose');
   refusedUsage(
     await refusing('--sae', jumprelu, '--feature', 'gated:3,jumprelu:3', '--set', '1', '--no-error-term'),
     'generate/one-hook',
