@@ -4,12 +4,13 @@
 #
 #   scripts/results.sh pareto-tiny
 #   scripts/results.sh ablations-tiny
+#   scripts/results.sh gemma-3-270m-pareto gemma-3-270m    # into docs/results/gemma-3-270m
 set -euo pipefail
 cd "$(dirname "$0")/.."
 name=$1
 npm run --silent build
 node bin/sae-pipe.js sweep --config "configs/$name.yaml"
-out=docs/results/$name
+out=docs/results/${2:-$name}
 mkdir -p "$out"
 rm -rf "$out/eval"
 cp -r "runs/$name/eval" "runs/$name/report.html" "$out/"

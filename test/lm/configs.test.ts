@@ -70,3 +70,16 @@ for (const name of Object.keys(SIZES)) {
     assert.deepEqual(loadConfig('eval', {}, file).sae, [train.out]);
   });
 }
+
+test('configs/gemma-3-270m-pareto.yaml: the site exists, and every run is one that train takes', () => {
+  const file = 'configs/gemma-3-270m-pareto.yaml';
+  const { hook } = loadConfig('harvest', { out: 'acts' }, file);
+  const { runs = [] } = loadConfig('sweep', {}, file);
+  assert.equal(findHook(hook[0]!, modelOf('gemma-3-270m')).width, 640);
+  for (const { l1, ...flags } of runs as Record<string, unknown>[]) {
+    for (const value of l1 as number[]) {
+      const config = loadConfig('train', { ...flags, l1: value, activations: 'acts', out: 'out' }, file);
+      assert.equal(config.normalize, 'per-dimension');
+    }
+  }
+});
