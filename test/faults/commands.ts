@@ -109,6 +109,7 @@ export function nothingHalfWritten(
     assert.doesNotMatch(name, /\.tmp$/);
     const read = GROWING[basename(name)];
     if (read) read(readFileSync(join(directory, name), 'utf8'));
-    else if (!/(checkpoint|statistics)-\d+\.safetensors$/.test(name)) assert.equal(text === whole.get(name), true, name);
+    else if (!/(checkpoint|statistics)-\d+\.safetensors$/.test(name))
+      assert.equal(text === whole.get(name), true, name);
   }
 }
