@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
+import { loadConfig } from '../../src/config/load.js';
 import { evalSchema, type TrainConfig, trainSchema } from '../../src/config/stages.js';
 import { evaluateOnce } from '../../src/eval/evaluate.js';
 import { logDirectories } from '../../src/eval/log-evaluation.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { sweep } from '../../src/sweep/sweep.js';
 import { isEventFile } from '../../src/tensorboard/event-log.js';
 import { trainConfig } from '../../src/train/resumed-config.js';
 import { train } from '../../src/train/train.js';
-import { refuses } from '../config/refuses.js';
+import { refuses, refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { pointSteps } from '../tensorboard/point-steps.js';
 import { curveOf, tinyActivations } from '../train/tiny-activations.js';
@@ -88,4 +90,24 @@ test('SAEs are told apart by their paths from where they part', () => {
   assert.deepEqual(logDirectories('tb', ['a/b/c']), ['tb']);
   assert.deepEqual(logDirectories('tb', ['a/b/x', 'a/c/x']), ['tb/b/x', 'tb/c/x']);
   assert.deepEqual(logDirectories('tb', ['a', 'a/b']), ['tb/a', 'tb/a/b']);
+});
+
+test('a sweep has a directory for each SAE, with its curve and its evaluation; log-dir of a run is refused', async () => {
+  const file = join(root, 'sweep.yaml');
+  const flags = 'steps: 10, batch: 128, d-sae: 100, lr: 0.001, log-every: 5';
+  const rest = `sweep: {activations: ${join(root, 'acts')}, hook: blocks.1.hook_mlp_out, seed: [1, 2]}
+eval: {model: assets/tiny-gemma, corpus: assets/corpus/validation.jsonl.gz, tokens: 250, context: 128}
+`;
+  writeFileSync(file, `train: {${flags}}\n${rest}`);
+  const [out, logDir] = [join(root, 'swept'), join(root, 'swept-tb')];
+  await sweep(loadConfig('sweep', { out, 'log-dir': logDir }, file), file, silent, never);
+  for (const seed of [1, 2]) {
+    const own = join(logDir, 'blocks.1.hook_mlp_out', `gated_d-sae-100_l1-4_seed-${seed}`);
+    assert.ok(existsSync(own), readdirSync(join(logDir, 'blocks.1.hook_mlp_out')).join());
+    assert.deepEqual(await pointSteps(own, 'train', 'train/loss'), [5, 10]);
+    assert.deepEqual(await pointSteps(own, 'eval', 'eval/loss_recovered'), [10]);
+  }
+  writeFileSync(file, `train: {${flags}, log-dir: ${logDir}}\n${rest}`);
+  const again = () => sweep(loadConfig('sweep', { out: join(root, 'other') }, file), file, silent, never);
+  await refusesUsage(again, 'sweep/flag-of-runs', 'log-dir');
 });
