@@ -105,7 +105,7 @@ eval: {model: assets/tiny-gemma, corpus: assets/corpus/validation.jsonl.gz, toke
     const own = join(logDir, 'blocks.1.hook_mlp_out', `gated_d-sae-100_l1-4_seed-${seed}`);
     assert.ok(existsSync(own), readdirSync(join(logDir, 'blocks.1.hook_mlp_out')).join());
     assert.deepEqual(await pointSteps(own, 'train', 'train/loss'), [5, 10]);
-    assert.deepEqual(await pointSteps(own, 'eval', 'eval/loss_recovered'), [10]);
+    assert.deepEqual(await pointSteps(own, 'eval', 'eval/mse'), [10]);
   }
   writeFileSync(file, `train: {${flags}, log-dir: ${logDir}}\n${rest}`);
   const again = () => sweep(loadConfig('sweep', { out: join(root, 'other') }, file), file, silent, never);
