@@ -266,7 +266,7 @@ export const trainSchema = z.object({
   init: directory
     .optional()
     .describe(
-      'start from this SAE (cfg.json + sae_weights.safetensors) instead of random weights; a gated or a jumprelu one may start from a standard one, and with a target a transcoder from a transcoder',
+      'start from this SAE (as --sae of eval: a directory, one of the hub, a release) instead of random weights; a gated or a jumprelu one may start from a standard one, and with a target a transcoder from a transcoder',
     ),
   anyHook: z.boolean().default(false).describe('let --init be an SAE that was trained at another hook point'),
   anyModel: z.boolean().default(false).describe('let --init be an SAE that was trained on another model'),

@@ -23,16 +23,18 @@ interface Init {
 /**
  * Opens the SAE of --init; undefined where there is none.
  *
+ * @param directory where it lies, if elsewhere than --init says (saeDirectory)
  * @throws Refusal when it is of another hook or model, or does not fit the run
  */
 export async function openInit(
   { init: path, anyModel, anyHook, activations }: TrainConfig,
   about: SourceDescription,
   settings: EngineSettings,
+  directory = path,
 ): Promise<Init | undefined> {
   if (path === undefined) return undefined;
   const { architecture, dIn, dOut, dSae } = settings;
-  const { files, unchanged } = await openSameSae(path, dOut === undefined ? undefined : 'transcoder');
+  const { files, unchanged } = await openSameSae(directory!, dOut === undefined ? undefined : 'transcoder');
   const differs = (what: string, found: unknown, wanted: unknown) => {
     throw new Refusal(
       `${path} has ${what} ${found} where this run has ${wanted}.`,

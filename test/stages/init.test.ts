@@ -2,19 +2,22 @@ import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { convertSchema, type TrainConfig, trainSchema } from '../../src/config/stages.js';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { convertSae } from '../../src/sae/published/convert-to.js';
 import type { Parameters, Sae } from '../../src/sae/sae.js';
 import { openSae, readSae, saveSae } from '../../src/sae/saelens.js';
 import { train } from '../../src/train/train.js';
 import { refuses } from '../config/refuses.js';
+import { useCache } from '../sae/published/opened.js';
 import { randomInputs, randomSae } from '../sae/random-sae.js';
 import { runForward } from '../sae/run-forward.js';
 import { temporaryDirectory } from '../temporary.js';
 import { curveOf, tinyActivations } from '../train/tiny-activations.js';
 
 const HOOK = 'blocks.1.hook_mlp_out';
+useCache();
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
 let counter = 0;
@@ -87,6 +90,17 @@ for (const [arch, ablate] of [
     }
   });
 }
+
+test('an --init in another layout is the same start', async () => {
+  const start = await train(configured({ arch: 'standard', steps: 4 }), silent, never);
+  const out = fresh();
+  // No hook: dictionary_learning's files say that of the residual stream alone.
+  const sae = await saved(await readSae(await openSae(start)));
+  await convertSae(convertSchema.parse({ sae, as: 'dictionary-learning', out }), silent, never);
+  const trained = async (init: string) =>
+    (await readSae(await openSae(await train(configured({ arch: 'standard', init }), silent, never)))).parameters;
+  assert.deepEqual(await trained(out), await trained(sae));
+});
 
 test('an --init of another hook or model is refused unless that is asked for', async () => {
   const sae = randomSae('gated', 192, 100, 1);
