@@ -8,7 +8,7 @@ import { goldenSaes } from '../features/golden-folder.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { killAgainAndAgain, LONG } from './kills.js';
 
-const KILLS = LONG ? 12 : 3;
+const KILLS = LONG ? 12 : 1;
 const root = temporaryDirectory();
 const saes = await goldenSaes();
 const features = (out: string) => [

@@ -19,7 +19,7 @@ const CORPUS = 'assets/corpus/validation.jsonl.gz';
 const HOOKS = ['blocks.1.hook_mlp_out', 'blocks.0.hook_attn_out'];
 const CONTEXT = 64;
 const TOKENS = LONG ? 6000 : 3000;
-const KILLS = LONG ? 32 : 3;
+const KILLS = LONG ? 32 : 1;
 const FLAGS = [
   ...['--model', MODEL, '--corpus', CORPUS, ...HOOKS.flatMap((hook) => ['--hook', hook])],
   ...['--tokens', `${TOKENS}`, '--context', `${CONTEXT}`, '--batch', '4'],

@@ -9,7 +9,7 @@ import { LONG, leftOver, linesOf, timeless } from './kills.js';
 
 const TOKENS = 12_000;
 const BATCH = 64;
-const KILLS = LONG ? 10 : 2;
+const KILLS = LONG ? 10 : 1;
 /** Steps before which the harvest is not at its end: it is two pools and a window ahead at most. */
 const MOMENTS = Math.floor((TOKENS - 5000) / BATCH);
 const root = temporaryDirectory();

@@ -8,7 +8,7 @@ import { run } from '../cli/run-program.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { countBelow, killAgainAndAgain, LONG, linesOf, timeless } from './kills.js';
 
-const KILLS = LONG ? 24 : 2;
+const KILLS = LONG ? 24 : 1;
 const STEPS = LONG ? 120 : 60;
 const HOOK = 'blocks.1.hook_mlp_out';
 const RUNS = ['gated_d-sae-200_l1-2_seed-0', 'standard_d-sae-250_l1-3_seed-0'];

@@ -10,7 +10,7 @@ import { tinyActivations } from '../train/tiny-activations.js';
 import { killAgainAndAgain, LONG, linesOf, timeless } from './kills.js';
 
 const STEPS = LONG ? 600 : 200;
-const KILLS = LONG ? 20 : 2;
+const KILLS = LONG ? 20 : 1;
 
 const root = temporaryDirectory();
 let activations: string;
