@@ -53,7 +53,12 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
     executionProviders: [executionProvider(device)],
     intraOpNumThreads: options.threads || availableParallelism(),
     logSeverityLevel: 3,
-    extra: { 'session.model_external_initializers_file_folder_path': parse(process.cwd()).root },
+    extra: {
+      'session.model_external_initializers_file_folder_path': parse(process.cwd()).root,
+      // Threads that wait for an operator sleep. Spinning, they would take the cores from whatever runs next to the
+      // graph: tokenizing, scanning of features, the workers of the sparse engine.
+      'session.intra_op.allow_spinning': '0',
+    },
   };
   let session: InferenceSession;
   try {
