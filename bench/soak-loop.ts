@@ -1,7 +1,7 @@
 // One process of `npm run bench:soak` that evaluates and sweeps again and again until it is stopped.
 import { rmSync } from 'node:fs';
 import { loadConfig } from '../src/config/load.js';
-import { evalSchema } from '../src/config/stages.js';
+import { evalSchema } from '../src/config/stages/eval.js';
 import { evaluate } from '../src/eval/evaluate.js';
 import { silent } from '../src/progress/progress.js';
 import { sweep } from '../src/sweep/sweep.js';

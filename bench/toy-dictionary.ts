@@ -1,6 +1,6 @@
 // Are the features of a toy model found from a sparse start as from one with biases of zero? Activations are sparse sums
 // of known unit directions; what is measured is how close each direction's nearest decoder row comes. `npm run bench:toy`.
-import { trainSchema } from '../src/config/stages.js';
+import { trainSchema } from '../src/config/stages/train.js';
 import { Generator, Purpose } from '../src/random/generator.js';
 import { initialise } from '../src/sae/registry.js';
 import { openSparseEngine } from '../src/train/engines/sparse/engine.js';

@@ -7,7 +7,7 @@ import { FORMAT, type Manifest, VERSION, writeManifest } from '../src/activation
 import { type ActivationArray, allocateRows, type Rows } from '../src/activations/rows.js';
 import { ActivationBatches, openStore } from '../src/activations/store.js';
 import { StoreWriter, Window } from '../src/activations/store-writer.js';
-import { trainSchema } from '../src/config/stages.js';
+import { trainSchema } from '../src/config/stages/train.js';
 import { silent } from '../src/progress/progress.js';
 import { Generator } from '../src/random/generator.js';
 import { initialise } from '../src/sae/registry.js';

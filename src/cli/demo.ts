@@ -1,6 +1,6 @@
 import { join, relative } from 'node:path';
 import { loadConfig } from '../config/load.js';
-import type { DemoConfig } from '../config/stages.js';
+import type { DemoConfig } from '../config/stages/machine.js';
 import { packagedFile } from '../disk/input-file.js';
 import { asOwner } from '../disk/output-directory.js';
 import { Interrupted } from '../errors/refusal.js';

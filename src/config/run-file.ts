@@ -9,7 +9,7 @@ import { writeAside } from '../disk/output-file.js';
 import { runMetadata, type TrainingRecord } from '../sae/training-record.js';
 import { commandWords, flagsOf, isLasting, type TrainingCommand } from './flags.js';
 import { loadConfig } from './load.js';
-import { type TrainConfig, trainSchema } from './stages.js';
+import { type TrainConfig, trainSchema } from './stages/train.js';
 
 /**
  * Name of the file that says what a run is: the metadata that its cfg.json will have, without results, and the flags

@@ -1,7 +1,8 @@
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { version } from '../config/flags.js';
-import { type DoctorConfig, trainSchema } from '../config/stages.js';
+import type { DoctorConfig } from '../config/stages/machine.js';
+import { trainSchema } from '../config/stages/train.js';
 import { formatBytes, freeSpace, type MemoryParts, memoryTotal } from '../disk/space.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { activationMemory } from '../harvest/harvest-plan.js';

@@ -1,6 +1,8 @@
 import { rowBytes } from '../activations/manifest.js';
 import { storeMemory } from '../activations/store.js';
-import { type DoctorConfig, harvestSchema, trainSchema } from '../config/stages.js';
+import { harvestSchema } from '../config/stages/harvest.js';
+import type { DoctorConfig } from '../config/stages/machine.js';
+import { trainSchema } from '../config/stages/train.js';
 import { type Context, leftOutTokens, rowsPerContext } from '../corpus/contexts.js';
 import { type MemoryParts, memoryTotal } from '../disk/space.js';
 import { Refusal } from '../errors/refusal.js';

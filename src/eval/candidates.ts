@@ -1,4 +1,4 @@
-import type { EvalConfig } from '../config/stages.js';
+import type { EvalConfig } from '../config/stages/eval.js';
 import type { TokenizerFacts } from '../corpus/text.js';
 import type { Unchanged } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { commandWords, type TrainingCommand, version } from '../config/flags.js';
 import { trainingCommand } from '../config/run-file.js';
-import { type EvalConfig, evalSchema } from '../config/stages.js';
+import { type EvalConfig, evalSchema } from '../config/stages/eval.js';
 import {
   batches,
   type Context,

@@ -1,5 +1,5 @@
 import { join, resolve } from 'node:path';
-import type { EvalConfig } from '../config/stages.js';
+import type { EvalConfig } from '../config/stages/eval.js';
 import { lockOutputDirectory } from '../disk/output-directory.js';
 import { Refusal } from '../errors/refusal.js';
 import { trainingRecordOf } from '../sae/training-record.js';

@@ -1,4 +1,4 @@
-import type { EvalConfig } from '../config/stages.js';
+import type { EvalConfig } from '../config/stages/eval.js';
 import { documentChoice, mayShare } from '../corpus/document-choice.js';
 import { isHubCorpus } from '../corpus/hub-reference.js';
 import { trainingRecordOf } from '../sae/training-record.js';

@@ -1,4 +1,4 @@
-import type { ExploreConfig } from '../config/stages.js';
+import type { ExploreConfig } from '../config/stages/features.js';
 import { type DirectoryLock, lockDirectory, type TakeOver } from '../disk/lock.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { stopAsked } from '../http/local-server.js';

@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import type { ExportFeaturesConfig } from '../config/stages.js';
+import type { ExportFeaturesConfig } from '../config/stages/features.js';
 import { readTextFile } from '../disk/json.js';
 import { asOwner, claimOutputDirectory } from '../disk/output-directory.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';

@@ -2,7 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
-import type { LabelsConfig } from '../config/stages.js';
+import type { LabelsConfig } from '../config/stages/features.js';
 import { readRegular } from '../disk/input-file.js';
 import { parseJson } from '../disk/json.js';
 import { lockDirectory } from '../disk/lock.js';

@@ -2,7 +2,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { version } from '../config/flags.js';
-import type { FeaturesConfig } from '../config/stages.js';
+import type { FeaturesConfig } from '../config/stages/features.js';
 import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import { tokenTexts } from '../corpus/token-texts.js';

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { FeaturesConfig } from '../config/stages.js';
+import type { FeaturesConfig } from '../config/stages/features.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens } from '../corpus/contexts.js';
 import { documentChoice } from '../corpus/document-choice.js';
 import { corpusSettings } from '../corpus/documents.js';

@@ -1,4 +1,4 @@
-import type { AttributeConfig } from '../config/stages.js';
+import type { AttributeConfig } from '../config/stages/generation.js';
 import { tokenTexts } from '../corpus/token-texts.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { type Candidate, openCandidate, sharedBos } from '../eval/candidates.js';

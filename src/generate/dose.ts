@@ -1,4 +1,4 @@
-import type { SteerConfig } from '../config/stages.js';
+import type { SteerConfig } from '../config/stages/generation.js';
 import { batches, type Context, leftOutTokens } from '../corpus/contexts.js';
 import { corpusSettings } from '../corpus/documents.js';
 import { Text } from '../corpus/text.js';

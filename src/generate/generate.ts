@@ -1,4 +1,4 @@
-import type { GenerateConfig } from '../config/stages.js';
+import type { GenerateConfig } from '../config/stages/generation.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { chooseBos, choosePrecision, notFiniteRemedy } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';

@@ -1,4 +1,4 @@
-import type { SteerConfig } from '../config/stages.js';
+import type { SteerConfig } from '../config/stages/generation.js';
 import { tokenTexts } from '../corpus/token-texts.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { type Candidate, openCandidate, sharedBos } from '../eval/candidates.js';

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { SteerConfig } from '../config/stages.js';
+import type { SteerConfig } from '../config/stages/generation.js';
 import type { Candidate } from '../eval/candidates.js';
 import { significant, textTable } from '../progress/progress.js';
 import type { Change } from './changes.js';

@@ -1,6 +1,6 @@
 import type { ActivationDType } from '../activations/manifest.js';
 import type { ActivationArray, Rows } from '../activations/rows.js';
-import type { HarvestConfig } from '../config/stages.js';
+import type { HarvestConfig } from '../config/stages/harvest.js';
 import { batchTokens, type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
 import { Refusal } from '../errors/refusal.js';
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';

@@ -4,7 +4,7 @@ import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest }
 import { ORDER_BYTES } from '../activations/pool.js';
 import { checkShardFiles } from '../activations/store.js';
 import { StoreWriter } from '../activations/store-writer.js';
-import type { HarvestConfig } from '../config/stages.js';
+import type { HarvestConfig } from '../config/stages/harvest.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens, rowsPerContext } from '../corpus/contexts.js';
 import { documentChoice } from '../corpus/document-choice.js';
 import { corpusFiles, corpusSettings } from '../corpus/documents.js';

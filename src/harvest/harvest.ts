@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Manifest } from '../activations/manifest.js';
 import { encodeContexts } from '../activations/rows.js';
 import { type StoreWriter, sha256, type Window } from '../activations/store-writer.js';
-import type { HarvestConfig } from '../config/stages.js';
+import type { HarvestConfig } from '../config/stages/harvest.js';
 import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import { asOwner } from '../disk/output-directory.js';

@@ -4,7 +4,7 @@ import { rowBytes } from '../activations/manifest.js';
 import { type Filled, Pool, PoolBatches, type PoolSupply } from '../activations/pool.js';
 import { describeStream, type StreamHeader } from '../activations/row-stream.js';
 import type { Examples } from '../activations/rows.js';
-import type { HarvestConfig } from '../config/stages.js';
+import type { HarvestConfig } from '../config/stages/harvest.js';
 import { rowsPerContext } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import type { CorpusFile } from '../corpus/file-kind.js';

@@ -1,7 +1,7 @@
 import type { Manifest, NormLimit } from '../activations/manifest.js';
 import { allocateRows, type Rows } from '../activations/rows.js';
 import { medianOf } from '../activations/statistics.js';
-import type { HarvestConfig } from '../config/stages.js';
+import type { HarvestConfig } from '../config/stages/harvest.js';
 import { batches, type Context, type LeftOut } from '../corpus/contexts.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { Hook } from '../lm/hooks.js';

@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
 import { streamHeader, unfinished, writeStream } from '../activations/row-stream.js';
 import type { Rows } from '../activations/rows.js';
-import type { HarvestConfig } from '../config/stages.js';
+import type { HarvestConfig } from '../config/stages/harvest.js';
 import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import { memoryLine } from '../disk/space.js';

@@ -1,5 +1,5 @@
 import { openStore } from '../activations/store.js';
-import type { InspectConfig } from '../config/stages.js';
+import type { InspectConfig } from '../config/stages/machine.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { parseModelConfig } from '../lm/families/registry.js';

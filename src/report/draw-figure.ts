@@ -1,6 +1,6 @@
 import { openStore, type Store } from '../activations/store.js';
 import { version } from '../config/flags.js';
-import type { FigureConfig } from '../config/stages.js';
+import type { FigureConfig } from '../config/stages/pages.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { readEvaluation } from '../eval/record.js';
 import type { Progress, StopRequest } from '../progress/progress.js';

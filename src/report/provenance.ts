@@ -1,7 +1,8 @@
 import { dirname, join, resolve } from 'node:path';
 import { flagsOf, type GivenCommand, recordName } from '../config/flags.js';
 import { isRecorded } from '../config/run-file.js';
-import { featuresSchema, trainSchema } from '../config/stages.js';
+import { featuresSchema } from '../config/stages/features.js';
+import { trainSchema } from '../config/stages/train.js';
 import type { EvalRecord } from '../eval/record.js';
 import { architectureNamed } from '../sae/registry.js';
 import { trainingRecordOf } from '../sae/training-record.js';

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { version } from '../config/flags.js';
-import type { ReportConfig } from '../config/stages.js';
+import type { ReportConfig } from '../config/stages/pages.js';
 import { listed } from '../config/suggest.js';
 import { makeDirectory } from '../disk/durable.js';
 import { checkNotInputs, readRegular } from '../disk/input-file.js';

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Batches, SourceDescription, Target } from '../activations/activation-source.js';
-import type { TrainConfig } from '../config/stages.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { Refusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';

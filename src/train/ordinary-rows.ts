@@ -2,7 +2,7 @@ import type { Batch, Batches, SourceDescription } from '../activations/activatio
 import type { NormLimit } from '../activations/manifest.js';
 import type { ActivationArray, Examples } from '../activations/rows.js';
 import { medianOf } from '../activations/statistics.js';
-import type { TrainConfig } from '../config/stages.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { halfValues, widen } from '../safetensors/floats.js';

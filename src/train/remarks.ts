@@ -1,6 +1,6 @@
 import { layerNormed } from '../activations/layer-norm.js';
 import { ActivationSums, gammaOf } from '../activations/statistics.js';
-import type { TrainConfig } from '../config/stages.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { significant } from '../progress/progress.js';
 
 /** Activations that are looked at. */

@@ -1,6 +1,6 @@
 import type { Batches, SourceDescription } from '../activations/activation-source.js';
 import type { ActivationArray } from '../activations/rows.js';
-import type { TrainConfig } from '../config/stages.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { onnxRuntime, openSession } from '../onnx/session.js';

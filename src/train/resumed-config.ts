@@ -3,7 +3,7 @@ import { section } from '../config/config-file.js';
 import { type Flag, flagsOf, recordName } from '../config/flags.js';
 import { loadConfig, withoutRivals } from '../config/load.js';
 import { BEFORE_FLAGS, flagOfRun, isRecorded, readRunFlags } from '../config/run-file.js';
-import { type TrainConfig, trainSchema } from '../config/stages.js';
+import { type TrainConfig, trainSchema } from '../config/stages/train.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { type Finished, finishedIn } from './run-directory.js';
 import { newestCheckpoint } from './training-checkpoint.js';

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { RUN_FILE, removeRunFile } from '../config/run-file.js';
-import type { TrainConfig } from '../config/stages.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { exists } from '../disk/input-file.js';
 import { requireStillOwner } from '../disk/lock.js';
 import { type ClaimOptions, removeHalfWritten } from '../disk/output-directory.js';

@@ -3,7 +3,8 @@ import type { SourceDescription, TextRead } from '../activations/activation-sour
 import type { RowShape } from '../activations/pool.js';
 import { flagName, recordName } from '../config/flags.js';
 import { BEFORE_FLAGS, RECORDED_FLAGS } from '../config/run-file.js';
-import { type TrainConfig, USUAL_L1 } from '../config/stages.js';
+import { USUAL_L1 } from '../config/stages/shared-flags.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { activationDTypes } from '../config/values.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { ARCHITECTURES, architectureFlags, trainable, trainingOf } from '../sae/registry.js';

@@ -1,4 +1,5 @@
-import { type TrainConfig, USUAL_L1 } from '../config/stages.js';
+import { USUAL_L1 } from '../config/stages/shared-flags.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { significant } from '../progress/progress.js';
 import type { StepSettings } from './engines/engine.js';

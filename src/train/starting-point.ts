@@ -1,5 +1,5 @@
 import type { SourceDescription } from '../activations/activation-source.js';
-import type { TrainConfig } from '../config/stages.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import type { Unchanged } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { canConvert, convert, expressible, folded, scaleActivations } from '../sae/convert.js';

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { TrainConfig } from '../config/stages.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { significant } from '../progress/progress.js';
 import type { Schedule, SparsityCoefficient } from './schedule.js';

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path';
 import { flagsOf } from '../config/flags.js';
-import { type TrainConfig, trainSchema } from '../config/stages.js';
+import { type TrainConfig, trainSchema } from '../config/stages/train.js';
 import type { DirectoryLock } from '../disk/lock.js';
 import { lockOutputDirectory } from '../disk/output-directory.js';
 import { METRICS_FILE, type MetricsLine, type MetricsRecord, readCurve } from '../sae/training-curve.js';

@@ -2,7 +2,7 @@ import type { ActivationSource, Batch, Batches } from '../activations/activation
 import { openStoreSource } from '../activations/store.js';
 import { openStreamSource } from '../activations/stream-source.js';
 import { flagName } from '../config/flags.js';
-import type { TrainConfig } from '../config/stages.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { openLiveSource } from '../harvest/live-source.js';
 import type { Progress, StopRequest } from '../progress/progress.js';

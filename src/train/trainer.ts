@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Batch } from '../activations/activation-source.js';
 import { recipeSentence } from '../config/recipes.js';
-import type { TrainConfig } from '../config/stages.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { type DirectoryLock, requireStillOwner } from '../disk/lock.js';
 import { lockOutputDirectory } from '../disk/output-directory.js';
 import type { JsonLines } from '../disk/output-file.js';

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { basename, resolve } from 'node:path';
-import type { WatchConfig } from '../config/stages.js';
+import type { WatchConfig } from '../config/stages/pages.js';
 import { Interrupted, Refusal } from '../errors/refusal.js';
 import {
   type HttpReply,

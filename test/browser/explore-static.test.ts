@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { exploreSchema } from '../../src/config/stages.js';
+import { exploreSchema } from '../../src/config/stages/features.js';
 import { explore } from '../../src/explore/explore.js';
 import { silent } from '../../src/progress/progress.js';
 import { sampleFeature, writeSampleFolder } from '../explore/sample-folder.js';

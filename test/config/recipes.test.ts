@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { commandWords, flagsOf } from '../../src/config/flags.js';
 import { loadConfig } from '../../src/config/load.js';
 import { RECIPES, type RecipeName, recipeNames, recipeSentence } from '../../src/config/recipes.js';
-import { trainSchema } from '../../src/config/stages.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { UsageRefusal } from '../../src/errors/refusal.js';
 
 const NEEDED = { activations: 'acts', 'd-sae': 64, out: 'out' };

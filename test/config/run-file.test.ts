@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { RUN_FILE, trainingCommand, writeRunFile } from '../../src/config/run-file.js';
-import { trainSchema } from '../../src/config/stages.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { Refusal } from '../../src/errors/refusal.js';
 import { trainingRecord } from '../../src/sae/training-record.js';
 import { temporaryDirectory } from '../temporary.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { harvestSchema } from '../../src/config/stages.js';
+import { harvestSchema } from '../../src/config/stages/harvest.js';
 import type { Document } from '../../src/corpus/contexts.js';
 import { chosenDocuments, documentChoice, isHeldOut, mayShare } from '../../src/corpus/document-choice.js';
 import { wholeDocument } from './whole-documents.js';

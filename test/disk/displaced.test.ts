@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import type { Manifest } from '../../src/activations/manifest.js';
-import { trainSchema } from '../../src/config/stages.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { Displaced, LOCK_FILE, lockDirectory } from '../../src/disk/lock.js';
 import { type ClaimOptions, claimOutputDirectory } from '../../src/disk/output-directory.js';
 import { writeAside } from '../../src/disk/output-file.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { doctorSchema } from '../../src/config/stages.js';
+import { doctorSchema } from '../../src/config/stages/machine.js';
 import { harvestNeeds, modelWeights, trainingNeeds } from '../../src/doctor/needs.js';
 import { openForwardPass } from '../../src/harvest/forward-pass.js';
 import { activationMemory } from '../../src/harvest/harvest-plan.js';

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { exportFeaturesSchema, labelsSchema } from '../../src/config/stages.js';
+import { exportFeaturesSchema, labelsSchema } from '../../src/config/stages/features.js';
 import type { FeaturePage } from '../../src/explore/api.js';
 import { exploreFolder } from '../../src/explore/explorer.js';
 import { exportFeatures } from '../../src/explore/export-features.js';

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
-import { exploreSchema } from '../../src/config/stages.js';
+import { exploreSchema } from '../../src/config/stages/features.js';
 import type { ExploreIndex, FeaturePage } from '../../src/explore/api.js';
 import { explore } from '../../src/explore/explore.js';
 import { exploreFolder } from '../../src/explore/explorer.js';

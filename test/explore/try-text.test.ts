@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { featuresSchema } from '../../src/config/stages.js';
+import { featuresSchema } from '../../src/config/stages/features.js';
 import type { TextReply } from '../../src/explore/api.js';
 import { type ExploredFolder, exploreFolder } from '../../src/explore/explorer.js';
 import { ThreadedTrial } from '../../src/explore/text-trial.js';

@@ -3,14 +3,12 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { demo } from '../../src/cli/demo.js';
-import {
-  demoSchema,
-  evalSchema,
-  exportSchema,
-  harvestSchema,
-  sweepSchema,
-  trainSchema,
-} from '../../src/config/stages.js';
+import { evalSchema } from '../../src/config/stages/eval.js';
+import { harvestSchema } from '../../src/config/stages/harvest.js';
+import { demoSchema } from '../../src/config/stages/machine.js';
+import { exportSchema } from '../../src/config/stages/saes.js';
+import { sweepSchema } from '../../src/config/stages/sweep.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { LOCK_FILE, lockDirectory } from '../../src/disk/lock.js';
 import { evaluate } from '../../src/eval/evaluate.js';
 import { harvest } from '../../src/harvest/harvest.js';

@@ -5,7 +5,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { openStoreSource } from '../../src/activations/store.js';
-import { trainSchema } from '../../src/config/stages.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { train } from '../../src/train/train.js';
 import { Trainer } from '../../src/train/trainer.js';

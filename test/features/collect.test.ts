@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type FeaturesConfig, featuresSchema } from '../../src/config/stages.js';
+import { type FeaturesConfig, featuresSchema } from '../../src/config/stages/features.js';
 import { Refusal } from '../../src/errors/refusal.js';
 import { collectFeatures } from '../../src/features/features.js';
 import { featuresRecord } from '../../src/features/folder.js';

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet';
-import { type FeaturesConfig, featuresSchema } from '../../src/config/stages.js';
+import { type FeaturesConfig, featuresSchema } from '../../src/config/stages/features.js';
 import { PLAIN } from '../../src/sae/sae.js';
 import { readSae, type SaeFiles, saveSae } from '../../src/sae/saelens.js';
 import { goldenSae } from '../eval/golden-sae.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { FeaturesConfig } from '../../src/config/stages.js';
+import type { FeaturesConfig } from '../../src/config/stages/features.js';
 import type { RefusalCode } from '../../src/errors/codes.js';
 import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import { collectFeatures } from '../../src/features/features.js';

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { type Manifest, readManifest, writeManifest } from '../../src/activations/manifest.js';
 import { streamHeader } from '../../src/activations/row-stream.js';
-import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
+import { type HarvestConfig, harvestSchema } from '../../src/config/stages/harvest.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type Progress, silent } from '../../src/progress/progress.js';
 import { refuses } from '../config/refuses.js';

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { RowStream, type StreamHeader, streamHeader } from '../../src/activations/row-stream.js';
 import type { Rows } from '../../src/activations/rows.js';
 import { openStore } from '../../src/activations/store.js';
-import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
+import { type HarvestConfig, harvestSchema } from '../../src/config/stages/harvest.js';
 import { activationDTypes } from '../../src/config/values.js';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { harvest } from '../../src/harvest/harvest.js';

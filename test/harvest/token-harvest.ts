@@ -1,7 +1,7 @@
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { FORMAT, type Manifest, VERSION } from '../../src/activations/manifest.js';
-import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
+import { type HarvestConfig, harvestSchema } from '../../src/config/stages/harvest.js';
 import type { Context } from '../../src/corpus/contexts.js';
 import { harvestWindows } from '../../src/harvest/harvest.js';
 import { openWriter, resumable } from '../../src/harvest/harvest-plan.js';

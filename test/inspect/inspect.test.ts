@@ -6,7 +6,7 @@ import type { ActivationDType, Manifest } from '../../src/activations/manifest.j
 import { readManifest, writeManifest } from '../../src/activations/manifest.js';
 import { allocateRows } from '../../src/activations/rows.js';
 import { StoreWriter, Window } from '../../src/activations/store-writer.js';
-import { inspectSchema } from '../../src/config/stages.js';
+import { inspectSchema } from '../../src/config/stages/machine.js';
 import { effectiveRank, symmetricEigenvalues } from '../../src/inspect/eigenvalues.js';
 import type { Inspection } from '../../src/inspect/figures.js';
 import { inspectStore } from '../../src/inspect/inspect.js';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { writeManifest } from '../../src/activations/manifest.js';
 import { encodeShard } from '../../src/activations/rows.js';
-import { type FigureConfig, figureSchema } from '../../src/config/stages.js';
+import { type FigureConfig, figureSchema } from '../../src/config/stages/pages.js';
 import { Refusal } from '../../src/errors/refusal.js';
 import { silent } from '../../src/progress/progress.js';
 import { drawFigure } from '../../src/report/draw-figure.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { commandWords } from '../../src/config/flags.js';
-import { evalSchema } from '../../src/config/stages.js';
+import { evalSchema } from '../../src/config/stages/eval.js';
 import {
   commandsOf,
   featuresCommands,

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { exportSchema } from '../../src/config/stages.js';
+import { exportSchema } from '../../src/config/stages/saes.js';
 import { Generator } from '../../src/random/generator.js';
 import { exportSae } from '../../src/sae/export.js';
 import { parametersOf } from '../../src/sae/registry.js';

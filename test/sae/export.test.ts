@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { exportSchema } from '../../src/config/stages.js';
+import { exportSchema } from '../../src/config/stages/saes.js';
 import { convert } from '../../src/sae/convert.js';
 import { exportSae } from '../../src/sae/export.js';
 import type { ArchitectureName, ForwardSettings } from '../../src/sae/sae.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { type TrainConfig, trainSchema } from '../../src/config/stages/train.js';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { Generator } from '../../src/random/generator.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { trainSchema } from '../../src/config/stages.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { exportSae } from '../../src/sae/export.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';

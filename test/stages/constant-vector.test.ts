@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { trainSchema } from '../../src/config/stages.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { silent } from '../../src/progress/progress.js';
 import { trainable } from '../../src/sae/registry.js';
 import { train } from '../../src/train/train.js';

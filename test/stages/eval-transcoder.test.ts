@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { evalSchema } from '../../src/config/stages.js';
+import { evalSchema } from '../../src/config/stages/eval.js';
 import { evaluate, evaluateOnce } from '../../src/eval/evaluate.js';
 import { readEvaluation } from '../../src/eval/record.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';

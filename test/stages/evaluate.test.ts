@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type EvalConfig, evalSchema } from '../../src/config/stages.js';
+import { type EvalConfig, evalSchema } from '../../src/config/stages/eval.js';
 import { LOCK_FILE } from '../../src/disk/lock.js';
 import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import { evaluate } from '../../src/eval/evaluate.js';

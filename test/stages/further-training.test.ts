@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { type TrainConfig, trainSchema } from '../../src/config/stages/train.js';
 import { Interrupted, UsageRefusal } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { trainConfig } from '../../src/train/resumed-config.js';

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { type Manifest, readManifest } from '../../src/activations/manifest.js';
 import type { Rows } from '../../src/activations/rows.js';
 import { openStore } from '../../src/activations/store.js';
-import { type HarvestConfig, harvestSchema } from '../../src/config/stages.js';
+import { type HarvestConfig, harvestSchema } from '../../src/config/stages/harvest.js';
 import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import type { Manifest } from '../../src/activations/manifest.js';
-import { harvestSchema } from '../../src/config/stages.js';
+import { harvestSchema } from '../../src/config/stages/harvest.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { silent } from '../../src/progress/progress.js';
 import { run } from '../cli/run-program.js';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { type TrainConfig, trainSchema } from '../../src/config/stages/train.js';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { withOwnThreads } from '../../src/train/resumed-config.js';

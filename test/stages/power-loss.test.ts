@@ -3,7 +3,7 @@ import { cpSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync 
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { trainSchema } from '../../src/config/stages.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { type Progress, silent } from '../../src/progress/progress.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { ActivationBatches, openStore } from '../../src/activations/store.js';
-import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { type TrainConfig, trainSchema } from '../../src/config/stages/train.js';
 import { Interrupted, UsageRefusal } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { TrainConfig } from '../../src/config/stages.js';
+import type { TrainConfig } from '../../src/config/stages/train.js';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { train } from '../../src/train/train.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { trainSchema } from '../../src/config/stages.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { train } from '../../src/train/train.js';

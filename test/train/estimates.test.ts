@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Batches, SourceDescription } from '../../src/activations/activation-source.js';
 import type { Examples } from '../../src/activations/rows.js';
-import { type TrainConfig, trainSchema } from '../../src/config/stages.js';
+import { type TrainConfig, trainSchema } from '../../src/config/stages/train.js';
 import type { ArchitectureName } from '../../src/sae/sae.js';
 import { estimate, looksBefore } from '../../src/train/estimates.js';
 import { activationScales } from '../../src/train/run-settings.js';

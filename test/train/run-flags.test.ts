@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import type { SourceDescription } from '../../src/activations/activation-source.js';
 import { type Flag, flagsOf, recordName } from '../../src/config/flags.js';
 import { flagOfRun, RECORDED_FLAGS, writeRunFile } from '../../src/config/run-file.js';
-import { trainSchema } from '../../src/config/stages.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { UsageRefusal } from '../../src/errors/refusal.js';
 import { architectureFlags } from '../../src/sae/registry.js';
 import type { MetricsLine } from '../../src/sae/training-curve.js';

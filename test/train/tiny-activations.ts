@@ -1,6 +1,6 @@
 import { cpSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { harvestSchema } from '../../src/config/stages.js';
+import { harvestSchema } from '../../src/config/stages/harvest.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { silent } from '../../src/progress/progress.js';
 import type { MetricsRecord } from '../../src/sae/training-curve.js';

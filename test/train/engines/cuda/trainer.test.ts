@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { type TrainConfig, trainSchema } from '../../../../src/config/stages.js';
+import { type TrainConfig, trainSchema } from '../../../../src/config/stages/train.js';
 import { silent } from '../../../../src/progress/progress.js';
 import { openSae, readSae } from '../../../../src/sae/saelens.js';
 import { type EngineName, openEngine } from '../../../../src/train/engines/open.js';

@@ -1,0 +1,63 @@
+import { z } from 'zod';
+import {
+  context,
+  corpus,
+  device,
+  directory,
+  documentFlags,
+  encoding,
+  evaluationHoldout,
+  logDir,
+  modelSource,
+  overwrite,
+  positive,
+  precision,
+  prependBos,
+  SAE,
+  takeOver,
+  textField,
+  threads,
+} from './shared-flags.js';
+
+/** `eval`: SAEs spliced into the model on held-out text → eval.json. */
+export const evalSchema = z.object({
+  sae: z.array(directory).min(1).describe(`${SAE}; may be repeated`),
+  ...modelSource,
+  corpus,
+  tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),
+  context: context.describe('tokens per context, BOS included [default: what the SAEs were trained with]'),
+  prependBos: prependBos.describe(
+    'begin every document and every context with BOS [default: as the SAEs were trained]',
+  ),
+  batch: positive.default(8).describe('max contexts per forward pass'),
+  hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
+  meanAblation: z
+    .boolean()
+    .default(false)
+    .describe('also replace activations by their mean: loss recovered with mean ablation as the worst case'),
+  anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
+  textField,
+  encoding,
+  ...documentFlags,
+  holdout: evaluationHoldout,
+  excludeSpecialTokens: z
+    .boolean()
+    .optional()
+    .describe('positions at special tokens other than BOS do not count either [default: as the SAEs were trained]'),
+  allTokens: z
+    .boolean()
+    .default(false)
+    .describe(
+      'measure positions, too, that SAEs were not trained on for their norm (--max-activation-norm-multiple); else they keep their clean activation and do not count',
+    ),
+  device,
+  precision,
+  threads,
+  logDir: logDir.describe(
+    'directory for TensorBoard event files; with several --sae, a directory below it for each [default: none]',
+  ),
+  out: directory.describe('directory for eval.json'),
+  overwrite,
+  takeOver,
+});
+export type EvalConfig = z.infer<typeof evalSchema>;

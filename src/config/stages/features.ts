@@ -1,0 +1,125 @@
+import { z } from 'zod';
+import {
+  context,
+  corpus,
+  device,
+  directory,
+  documentFlags,
+  encoding,
+  evaluationHoldout,
+  MODEL,
+  modelSource,
+  natural,
+  overwrite,
+  positive,
+  precision,
+  prependBos,
+  SAE,
+  takeOver,
+  textField,
+  threads,
+} from './shared-flags.js';
+
+/** `features`: what every feature of SAEs responds to in a text, and what it writes → a folder for `explore`. */
+export const featuresSchema = z.object({
+  sae: z.array(directory).min(1).describe(`${SAE}; may be repeated, one pass over the text serves all`),
+  ...modelSource,
+  corpus,
+  tokens: positive
+    .max(2 ** 32 - 1)
+    .default(2_000_000)
+    .describe('positions to collect from, exactly; BOS positions do not count'),
+  context: context.describe('tokens per context, BOS included [default: what the SAEs were trained with]'),
+  prependBos: prependBos.describe(
+    'begin every document and every context with BOS [default: as the SAEs were trained]',
+  ),
+  batch: positive.default(8).describe('max contexts per forward pass'),
+  hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
+  anyModel: z.boolean().default(false).describe('take SAEs that were trained on another model of the same width'),
+  topK: positive.max(1000).default(20).describe('examples of the largest activations per feature, one per context'),
+  window: z
+    .array(natural.max(1000))
+    .refine(({ length }) => length === 2, 'two numbers belong there, such as 12,8')
+    .default([12, 8])
+    .describe('tokens of an example before and after its peak'),
+  textField,
+  encoding,
+  ...documentFlags,
+  holdout: evaluationHoldout,
+  excludeSpecialTokens: z
+    .boolean()
+    .optional()
+    .describe('positions at special tokens other than BOS do not count either [default: as the SAEs were trained]'),
+  device,
+  precision,
+  threads,
+  out: directory.describe(
+    'folder of Parquet files and features.json, for `sae-pipe explore`, pandas, polars or DuckDB',
+  ),
+  overwrite,
+  resume: z.boolean().default(false).describe('continue an unfinished folder in --out'),
+  takeOver,
+});
+export type FeaturesConfig = z.infer<typeof featuresSchema>;
+
+/** `explore`: a folder of features → pages to look at them, live or as files. */
+export const exploreSchema = z.object({
+  folder: directory.describe('folder of features: the --out of `sae-pipe features`'),
+  sae: z
+    .array(z.string().min(1))
+    .min(1)
+    .optional()
+    .describe('SAEs to show, by the names of their directories in the folder; may be repeated [default: all]'),
+  model: modelSource.model.optional().describe(`to try texts on the SAEs: ${MODEL}`),
+  revision: modelSource.revision,
+  offline: modelSource.offline,
+  port: natural.max(65_535).default(6465).describe('port of the pages on 127.0.0.1; 0: any that is free'),
+  static: directory
+    .optional()
+    .describe(
+      'instead of serving the pages, write them into this directory, for any plain web server or a hub repository',
+    ),
+  html: directory.optional().describe('instead of serving the pages, write one self-contained page of --features'),
+  features: z.array(natural).min(1).optional().describe('features of the self-contained page: 1,17,42'),
+  device,
+  precision,
+  threads,
+  overwrite: overwrite.describe('replace what --static or --html wrote before'),
+  takeOver,
+});
+export type ExploreConfig = z.infer<typeof exploreSchema>;
+
+/** `labels`: labels of features, printed or read in. */
+export const labelsSchema = z.object({
+  folder: directory.describe('folder of features: the --out of `sae-pipe features`'),
+  import: directory
+    .optional()
+    .describe(
+      'explanations that Neuronpedia exported, .json or .jsonl, gzipped or not, or a directory of such files: their descriptions become labels [default: labels are printed]',
+    ),
+  sae: z.string().min(1).optional().describe('SAE by the name of its directory in the folder, where there are several'),
+  source: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('source of the explanations, where a file has several: 12-gemmascope-res-16k'),
+  overwrite: overwrite.describe('replace labels that are there'),
+  takeOver,
+});
+export type LabelsConfig = z.infer<typeof labelsSchema>;
+
+/** `export-features`: a folder of features in the formats of other tools. */
+export const exportFeaturesSchema = z.object({
+  folder: directory.describe('folder of features: the --out of `sae-pipe features`'),
+  sae: z.string().min(1).optional().describe('SAE by the name of its directory in the folder, where there are several'),
+  as: z
+    .enum(['neuronpedia', 'sae-dashboard'])
+    .describe(
+      'neuronpedia: the .jsonl.gz of its exports, labels as explanations; sae-dashboard: its batch-N.json. Features that never fire are left out, as there',
+    ),
+  set: z.string().min(1).optional().describe('name of the set there [default: the name of the SAE]'),
+  out: directory.describe('directory to write into'),
+  overwrite,
+  takeOver,
+});
+export type ExportFeaturesConfig = z.infer<typeof exportFeaturesSchema>;

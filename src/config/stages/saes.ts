@@ -1,0 +1,47 @@
+import { z } from 'zod';
+import { exportFormats } from '../../sae/convert.js';
+import { writtenLayouts } from '../../sae/published/written-layouts.js';
+import { directory, modelSource, overwrite, SAE, takeOver } from './shared-flags.js';
+
+/** `export`: an SAE in another architecture's parameters, computing the same. */
+export const exportSchema = z.object({
+  sae: directory.describe(
+    'SAE as for eval, gated or standard; for circuit-tracer a directory with one transcoder per layer below it',
+  ),
+  as: z
+    .enum([...exportFormats, 'circuit-tracer'])
+    .describe(
+      'architecture to write; jumprelu: the JumpReLU view of the paper, appendix E; circuit-tracer: a set of transcoders as that program loads them',
+    ),
+  out: directory.describe(
+    'directory for cfg.json and sae_weights.safetensors, or for config.yaml and layer_N.safetensors of circuit-tracer',
+  ),
+  overwrite,
+  takeOver,
+});
+
+/** `ls`: the SAEs that a place holds. */
+export const lsSchema = z.object({
+  where: directory.describe(
+    'directory, OWNER/REPO[@REVISION][/PATH] of the Hugging Face hub, or a release of SAELens’s list',
+  ),
+  offline: modelSource.offline,
+  json: z
+    .boolean()
+    .default(false)
+    .describe('print JSON: a list of objects with sae, layout, architecture, d_in, d_sae, hook and l0'),
+});
+
+/** `convert`: an SAE in another layout, or in another architecture's parameters, computing the same. */
+export const convertSchema = z.object({
+  sae: directory.describe(SAE),
+  as: z
+    .enum([...writtenLayouts, ...exportFormats, 'circuit-tracer'])
+    .describe(
+      'layout to write: that of SAELens, Gemma Scope, dictionary_learning or sparsify; or an architecture in SAELens’s layout, or circuit-tracer, as export has them',
+    ),
+  offline: modelSource.offline,
+  out: directory.describe('directory for the files of that layout'),
+  overwrite,
+  takeOver,
+});

@@ -1,0 +1,33 @@
+import { z } from 'zod';
+import { trainable } from '../../sae/registry.js';
+import { directory, hookList, logDir, positive, seed, takeOver, targetL0 } from './shared-flags.js';
+
+/** `sweep`: many SAEs from one pass over the activations, evaluated and drawn together. */
+export const sweepSchema = z.object({
+  out: directory.describe('directory for everything the sweep writes: activations, SAEs, evaluation, report.html'),
+  hook: hookList
+    .optional()
+    .describe(
+      'hook points: names, patterns or lists as for harvest; may be repeated [default: those of the harvest section]',
+    ),
+  arch: z.array(z.enum(trainable)).min(1).optional().describe('architecture; may be repeated'),
+  dSae: z.array(positive).min(1).optional().describe('number of features; may be repeated'),
+  l1: z.array(z.number().nonnegative()).min(1).optional().describe('λ; may be repeated'),
+  l0: z.array(targetL0).min(1).optional().describe('L0 to train to; may be repeated'),
+  seed: z.array(seed).min(1).optional().describe('seed of initialisation and order; may be repeated'),
+  /** In the file only: lists of their own for groups of runs, e.g. a wider dictionary for the baseline. */
+  runs: z
+    .array(z.record(z.string(), z.unknown()))
+    .optional()
+    .describe('groups of runs: hook, and any flags of train, each a value or a list of values'),
+  activations: directory
+    .optional()
+    .describe('directory with one store per hook (harvest output) [default: OUT/activations, harvested first]'),
+  logDir: logDir.describe('directory for TensorBoard event files, a directory below it for each SAE [default: none]'),
+  strict: z
+    .boolean()
+    .default(false)
+    .describe('exit 1 when an SAE is useless (L0 below 1, explained variance below 0, …); it is written all the same'),
+  takeOver,
+});
+export type SweepConfig = z.infer<typeof sweepSchema>;
