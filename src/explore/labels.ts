@@ -1,8 +1,9 @@
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { JsonLines } from '../disk/growing-file.js';
 import { parseJson, readTextFile } from '../disk/json.js';
 import { requireStillOwner } from '../disk/lock.js';
-import { JsonLines, writeAside } from '../disk/output-file.js';
+import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { LABELS_FILE } from '../features/folder.js';
 import { type FeatureLabel, MOST_LABEL, MOST_NOTE } from './api.js';

@@ -1,7 +1,7 @@
-import { type FileHandle, open, readdir, rm, stat, truncate } from 'node:fs/promises';
+import { readdir, rm, stat, truncate } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { makeDirectory, sync } from '../disk/durable.js';
-import { requireStillOwner } from '../disk/lock.js';
+import { makeDirectory } from '../disk/durable.js';
+import { GrowingFile } from '../disk/growing-file.js';
 import { checkWritable } from '../disk/output-directory.js';
 import { refusedWrite } from '../disk/refused.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
@@ -80,8 +80,7 @@ export async function removeEventFiles(logDir: string, kind: EventKind): Promise
  */
 export class EventLog {
   private constructor(
-    private readonly path: string,
-    private readonly file: FileHandle,
+    private readonly file: GrowingFile,
     /** The last step of which there are points; −1 where there are none. */
     readonly last: number,
   ) {}
@@ -96,40 +95,25 @@ export class EventLog {
     const names = await eventFiles(logDir, kind);
     let last = -1;
     for (const name of names) last = Math.max(last, await keepSteps(join(logDir, name), steps));
-    const path = join(logDir, nextName(names.at(-1), kind));
+    const file = await GrowingFile.open(join(logDir, nextName(names.at(-1), kind)), 'wx', '--log-dir');
     try {
-      const file = await open(path, 'wx');
-      const log = new EventLog(path, file, last);
-      await file.appendFile(framed(versionEvent()));
+      await file.append(framed(versionEvent()));
       // Of an evaluation: it would have a reader drop the points of training.
-      if (kind === 'train') await file.appendFile(framed(sessionEvent(last < 0 ? 0 : steps + 1, ownerOf(logDir, out))));
-      return log;
-    } catch (cause) {
-      throw refusedWrite(path, cause);
+      if (kind === 'train') await file.append(framed(sessionEvent(last < 0 ? 0 : steps + 1, ownerOf(logDir, out))));
+      return new EventLog(file, last);
+    } catch (error) {
+      await file.close();
+      throw error;
     }
   }
 
   /** @throws Refusal where the points cannot be written, of which none stays then, or the file was deleted */
-  async append(step: number, points: readonly EventPoint[]): Promise<void> {
-    const { size, nlink } = await this.file.stat();
-    // Writing to it would succeed, and nobody would ever read it.
-    if (nlink === 0) {
-      throw new Refusal(`${this.path} was deleted while it was written.`, 'Check --log-dir.', 'disk/out-deleted');
-    }
-    await requireStillOwner(join(this.path, '..'));
-    try {
-      await this.file.appendFile(framed(summaryEvent(step, points)));
-    } catch (cause) {
-      await this.file.truncate(size).catch(() => {});
-      throw refusedWrite(this.path, cause);
-    }
+  append(step: number, points: readonly EventPoint[]): Promise<void> {
+    return this.file.append(framed(summaryEvent(step, points)));
   }
 
-  /** Makes the points so far survive a power failure. */
-  async sync(): Promise<void> {
-    await sync(this.file).catch((cause) => {
-      throw refusedWrite(this.path, cause);
-    });
+  sync(): Promise<void> {
+    return this.file.sync();
   }
 
   close(): Promise<void> {

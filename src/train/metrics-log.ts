@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { z } from 'zod';
-import { JsonLines, trimJsonLines } from '../disk/output-file.js';
+import { JsonLines, trimJsonLines } from '../disk/growing-file.js';
 import { METRICS_FILE, type MetricsLine } from '../sae/training-curve.js';
 import type { EngineSettings, StepMetrics } from './engines/engine.js';
 import { deadKnownFrom } from './schedule.js';

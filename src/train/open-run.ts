@@ -1,8 +1,8 @@
 import type { ActivationSource, Batches, SourceDescription } from '../activations/activation-source.js';
 import { writeRunFile } from '../config/run-file.js';
 import type { TrainConfig } from '../config/stages/train.js';
+import type { JsonLines } from '../disk/growing-file.js';
 import { claimOutputDirectory } from '../disk/output-directory.js';
-import type { JsonLines } from '../disk/output-file.js';
 import { checkFreeSpace, type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
 import { Interrupted } from '../errors/refusal.js';
 import { type StopRequest, silent } from '../progress/progress.js';

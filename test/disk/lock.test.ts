@@ -15,6 +15,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { JsonLines } from '../../src/disk/growing-file.js';
 import {
   checkUnlocked,
   Displaced,
@@ -24,7 +25,7 @@ import {
   ownerState,
   thisProcess,
 } from '../../src/disk/lock.js';
-import { JsonLines, writeAside } from '../../src/disk/output-file.js';
+import { writeAside } from '../../src/disk/output-file.js';
 import { writeEvaluation } from '../../src/eval/record.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { refusalOf, refuses } from '../config/refuses.js';
