@@ -1,4 +1,4 @@
-import type { Precision } from '../src/lm/model-writer.js';
+import type { Precision } from '../src/lm/placement.js';
 
 /** What either side of the check is told, as a JSON file; bench/peers/check_gpu.py reads the same. */
 export interface Job {

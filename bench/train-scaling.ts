@@ -1,10 +1,10 @@
+import { quantileAbove } from '../src/inspect/normal.js';
 import { Generator } from '../src/random/generator.js';
 import { initialise } from '../src/sae/registry.js';
 import { square } from '../src/sae/sae.js';
 import type { EngineSettings } from '../src/train/engines/engine.js';
 import { openSparseEngine } from '../src/train/engines/sparse/engine.js';
 import { markdownTable } from './markdown.js';
-import { normalQuantile } from './normal-quantile.js';
 import { linearFit, median } from './statistics.js';
 
 /** How the sparse engine's step grows with n, B, L0 / n and the steps done. */
@@ -27,7 +27,7 @@ async function times(point: Point, threads: number, steps: number, beta1 = 0): P
   const x = Array.from({ length: 2 }, () => Float32Array.from({ length: B * D }, () => random.normal()));
   const { parameters } = initialise('gated', square(D, n), 1);
   // Rows of W_enc are unit vectors and x is normal, and so is every pre-activation.
-  parameters.b_gate!.fill(normalQuantile(l0 / n));
+  parameters.b_gate!.fill(-quantileAbove(l0 / n));
   const engine = await openSparseEngine(settings, new Map(Object.entries(parameters)));
   const ms: number[] = [];
   let found = 0;

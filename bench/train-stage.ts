@@ -8,6 +8,7 @@ import { type ActivationArray, allocateRows, type Rows } from '../src/activation
 import { ActivationBatches, openStore } from '../src/activations/store.js';
 import { StoreWriter, Window } from '../src/activations/store-writer.js';
 import { trainSchema } from '../src/config/stages/train.js';
+import { quantileAbove } from '../src/inspect/normal.js';
 import { silent } from '../src/progress/progress.js';
 import { Generator } from '../src/random/generator.js';
 import { initialise } from '../src/sae/registry.js';
@@ -16,7 +17,6 @@ import { openSae, readSae, saveSae } from '../src/sae/saelens.js';
 import { openEngine } from '../src/train/engines/open.js';
 import { train } from '../src/train/train.js';
 import { markdownTable } from './markdown.js';
-import { normalQuantile } from './normal-quantile.js';
 import { circumstances, writeSection } from './section.js';
 import { median } from './statistics.js';
 
@@ -147,7 +147,7 @@ for (const index of options.sizes.split(',')) {
     await makeStore(store, d, size.rows);
     const sae = initialise('gated', square(d, n), 1);
     // Rows of W_enc are unit vectors and x is normal, and so is every pre-activation.
-    sae.parameters.b_gate!.fill(normalQuantile(l0 / n));
+    sae.parameters.b_gate!.fill(-quantileAbove(l0 / n));
     await saveSae(init, sae, {});
     const { read, gather } = await profile(size, store);
     const rounds: Round[] = [];

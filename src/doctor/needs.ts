@@ -10,8 +10,8 @@ import { harvestContexts, harvestGraph, openForwardPass } from '../harvest/forwa
 import { activationMemory, batchesPerWindow, harvestMemory } from '../harvest/harvest-plan.js';
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import { type Hook, noHook } from '../lm/hooks.js';
-import type { Placement } from '../lm/model-writer.js';
 import { choosePrecision, type WithDType } from '../lm/pass.js';
+import type { Placement } from '../lm/placement.js';
 import { GraphBuilder, type WeightMemory, weightMemory } from '../onnx/graph.js';
 import { Generator } from '../random/generator.js';
 import { architectureFlags, PARAMETERS } from '../sae/registry.js';

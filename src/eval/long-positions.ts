@@ -1,7 +1,7 @@
 import { batchTokens, type Context } from '../corpus/contexts.js';
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import { type Hook, hookAt } from '../lm/hooks.js';
-import type { Placement } from '../lm/model-writer.js';
+import type { Placement } from '../lm/placement.js';
 import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type Session, type SessionOptions } from '../onnx/session.js';
 

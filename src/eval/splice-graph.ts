@@ -1,6 +1,6 @@
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import { type Hook, hookAt } from '../lm/hooks.js';
-import type { Placement } from '../lm/model-writer.js';
+import type { Placement } from '../lm/placement.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { forward, storedParameters } from '../sae/forward-graph.js';
 import type { SaeFiles } from '../sae/saelens.js';

@@ -9,7 +9,7 @@ import type { FeaturesOfSae, FeaturesRecord } from '../features/folder.js';
 import { type ForwardPass, openForwardPass } from '../harvest/forward-pass.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { findHook } from '../lm/hooks.js';
-import type { Precision } from '../lm/model-writer.js';
+import type { Precision } from '../lm/placement.js';
 import type { Device } from '../onnx/session.js';
 import { silent } from '../progress/progress.js';
 import { saeDirectory } from '../sae/published/open.js';

@@ -1,6 +1,6 @@
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
-import type { Placement } from '../lm/model-writer.js';
+import type { Placement } from '../lm/placement.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type Session, type SessionOptions } from '../onnx/session.js';
 import { asFloat32, storedWeight } from '../onnx/weight.js';

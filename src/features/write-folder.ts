@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { exists } from '../disk/input-file.js';
 import type { Candidate } from '../eval/candidates.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
-import type { Placement } from '../lm/model-writer.js';
+import type { Placement } from '../lm/placement.js';
 import type { SessionOptions } from '../onnx/session.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped } from '../progress/stop.js';

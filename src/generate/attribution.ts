@@ -28,7 +28,7 @@ export interface Attributed extends Omit<Active, 'of' | 'norm'> {
   readonly direct: number | null;
 }
 
-/** A text, and what is looked at in it. */
+/** A text, and the SAEs whose features are examined in it. */
 export interface AttributedText {
   readonly checkpoint: Checkpoint;
   readonly placement: Placement;
@@ -50,7 +50,7 @@ const targetOf = ({ token, minus }: AttributedLogit, logits: Float32Array) =>
 /**
  * Every feature that fires in the text, and what the model says after it.
  *
- * @param first token whose features are looked at: 1 where the text begins with BOS
+ * @param first token whose features are examined: 1 where the text begins with BOS
  */
 export async function readText({ checkpoint, placement, threads, saes, tokens }: AttributedText, first: number) {
   const { Tensor } = await onnxRuntime();
@@ -160,17 +160,20 @@ export async function directEffects(
     const late = own.filter((i) => chosen[i]!.position === last);
     if (graph === null || late.length === 0) continue;
     const session = await openSession(graph, { device: placement.device, threads });
-    for (let from = 0; from < late.length; from += FEATURES_AT_ONCE) {
-      const part = late.slice(from, from + FEATURES_AT_ONCE);
-      const ids = minus === undefined ? [token] : [token, minus];
-      const outputs = await session.run({ features: int64(part.map((i) => chosen[i]!.feature)), ids: int64(ids) });
-      const found = outputs.effects!.data as Float32Array;
-      for (const [row, i] of part.entries()) {
-        const of1 = found[row * ids.length]! - (minus === undefined ? 0 : found[row * ids.length + 1]!);
-        effects[i] = (chosen[i]!.activation * of1) / divisor;
+    try {
+      for (let from = 0; from < late.length; from += FEATURES_AT_ONCE) {
+        const part = late.slice(from, from + FEATURES_AT_ONCE);
+        const ids = minus === undefined ? [token] : [token, minus];
+        const outputs = await session.run({ features: int64(part.map((i) => chosen[i]!.feature)), ids: int64(ids) });
+        const found = outputs.effects!.data as Float32Array;
+        for (const [row, i] of part.entries()) {
+          const perUnit = found[row * ids.length]! - (minus === undefined ? 0 : found[row * ids.length + 1]!);
+          effects[i] = (chosen[i]!.activation * perUnit) / divisor;
+        }
       }
+    } finally {
+      await session.release();
     }
-    await session.release();
   }
   return effects;
 }

@@ -274,7 +274,7 @@ export function changedPositions(
     const [, first, last = first] = /^(\d{1,9})(?:-(\d{1,9}))?$/.exec(text.trim()) ?? [];
     if (first === undefined || Number(last) < Number(first)) {
       throw new UsageRefusal(
-        `--positions "${text}" is no position.`,
+        `--positions "${text}" is not a position.`,
         'Write numbers of tokens from 0 on, or ranges: 3,5-9.',
         'config/wrong-value',
       );

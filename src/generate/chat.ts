@@ -49,7 +49,7 @@ async function chatTemplate(directory: string): Promise<string> {
   const found = Array.isArray(given) ? given.find(({ name }) => name === 'default')?.template : given;
   if (found != null) return found;
   throw new Refusal(
-    `${directory} has no chat template: it is no model for chats, or a part of it is missing.`,
+    `${directory} has no chat template: it is not a chat model, or a part of it is missing.`,
     'Leave --chat out, or use the instruction-tuned model.',
     'generate/no-chat-template',
   );

@@ -46,7 +46,7 @@ export class Stepper {
     return new Stepper(session, kept, settings, Tensor);
   }
 
-  /** Bytes of the keys and values of so many texts. */
+  /** Bytes of the keys and values of a number of texts. */
   keptBytes(texts: number): number {
     return this.layers.reduce((sum, layer) => sum + 8 * this.settings.longest * rowEntries(layer, texts), 0);
   }

@@ -6,7 +6,6 @@ import { Refusal } from '../errors/refusal.js';
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import type { ModelConfig } from '../lm/family.js';
 import { type Hook, hookAt } from '../lm/hooks.js';
-import type { Placement } from '../lm/model-writer.js';
 import {
   blockParameters,
   choosePrecision,
@@ -15,6 +14,7 @@ import {
   notFiniteRemedy,
   type WithDType,
 } from '../lm/pass.js';
+import type { Placement } from '../lm/placement.js';
 import { GraphBuilder } from '../onnx/graph.js';
 import { type Device, onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
 import { toBfloat16 } from '../safetensors/floats.js';

@@ -12,8 +12,9 @@ import { fingerprint } from '../safetensors/fingerprint.js';
 import { readPthTensors } from '../safetensors/pth.js';
 import { parseModelConfig } from './families/registry.js';
 import type { ModelConfig, ModelGraph } from './family.js';
-import { ModelWriter, type Placement } from './model-writer.js';
+import { ModelWriter } from './model-writer.js';
 import type { Past } from './past.js';
+import type { Placement } from './placement.js';
 
 /** A Hugging Face checkpoint on disk: its configuration and where each tensor lies. No weight has been read. */
 export interface Checkpoint {

@@ -6,8 +6,6 @@ import type { HookOfBlock, HookSite } from './hooks.js';
 import type { Past } from './past.js';
 import type { Placement } from './placement.js';
 
-export type { Placement, Precision } from './placement.js';
-
 /**
  * What the parts of a model are written with: the graph, the weights as they lie on disk, and the precision in which
  * matrices are multiplied. The residual stream, norms, rotations and activation functions are float32.

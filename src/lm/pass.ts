@@ -5,7 +5,7 @@ import { weightDType } from '../onnx/weight.js';
 import { type Checkpoint, writeModel } from './checkpoint.js';
 import type { BosPolicy, ModelConfig } from './family.js';
 import type { Hook } from './hooks.js';
-import type { Placement, Precision } from './model-writer.js';
+import type { Placement, Precision } from './placement.js';
 
 /**
  * The precision that was asked for; `auto` is the checkpoint's own on CUDA, whose kernels have them all, and float32

@@ -3,9 +3,9 @@ import { join } from 'node:path';
 import type { Batch } from '../activations/activation-source.js';
 import { recipeSentence } from '../config/recipes.js';
 import type { TrainConfig } from '../config/stages/train.js';
+import type { JsonLines } from '../disk/growing-file.js';
 import { type DirectoryLock, requireStillOwner } from '../disk/lock.js';
 import { lockOutputDirectory } from '../disk/output-directory.js';
-import type { JsonLines } from '../disk/output-file.js';
 import { memoryLine } from '../disk/space.js';
 import { Interrupted } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
@@ -156,7 +156,7 @@ export class Trainer {
     }
     const due = this.clock.due(this.steps);
     if (due) await this.save();
-    if (this.tracking && (due || this.steps === plan.steps)) await this.trackDensity(this.tracking, batch);
+    if (this.tracking && (due || this.steps === plan.steps)) await this.trackDensity(this.tracking, rows);
   }
 
   /**

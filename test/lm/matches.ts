@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Checkpoint } from '../../src/lm/checkpoint.js';
-import type { Placement } from '../../src/lm/model-writer.js';
+import type { Placement } from '../../src/lm/placement.js';
 import { relativeDifference } from '../golden.js';
 import type { OpenRandomModel } from './random-model.js';
 import { nextTokenLosses, runHooks } from './run-model.js';

@@ -1,7 +1,7 @@
 import { chunkRows, evenChunks, tokenLosses } from '../../src/eval/splice-graph.js';
 import { type Checkpoint, writeModel } from '../../src/lm/checkpoint.js';
 import { findHook, type HookFunction, noHook } from '../../src/lm/hooks.js';
-import type { Placement } from '../../src/lm/model-writer.js';
+import type { Placement } from '../../src/lm/placement.js';
 import { GraphBuilder } from '../../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../../src/onnx/session.js';
 

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { spliceGraph } from '../../src/eval/splice-graph.js';
 import { harvestGraph } from '../../src/harvest/forward-pass.js';
 import { type Checkpoint, openCheckpoint } from '../../src/lm/checkpoint.js';
-import type { Placement } from '../../src/lm/model-writer.js';
+import type { Placement } from '../../src/lm/placement.js';
 import { temporaryDirectory } from '../temporary.js';
 import { openRandomModel, RANDOM_GEMMAS, writeCheckpoint } from './random-model.js';
 import { lossGraph } from './run-model.js';

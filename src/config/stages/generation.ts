@@ -119,7 +119,7 @@ export type SteerConfig = z.infer<typeof steerSchema>;
 export const attributeSchema = z.object({
   sae: z.array(directory).min(1).describe('SAE or transcoder directory; may be repeated'),
   ...modelSource,
-  prompt: z.string().min(1).describe('text whose next token is looked at'),
+  prompt: z.string().min(1).describe('text whose next token is examined'),
   token: z
     .string()
     .min(1)
