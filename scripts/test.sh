@@ -9,28 +9,12 @@
 # SAE_PIPE_LONG=1 gives test/faults its long form.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Loading the program takes as long as most unit tests: a dozen files of a room share a process.
-together() {
-  rm -rf dist/test-groups && mkdir -p dist/test-groups
-  awk -v most=12 '{
-    room = $0
-    sub(/\/[^\/]*$/, "", room)
-    sub(/^dist\/test\/?/, "", room)
-    gsub("/", "-", room)
-    dozen = int(files[room] / most)
-    files[room] += 1
-    group = "dist/test-groups/" (room == "" ? "test" : room) "-" dozen ".js"
-    if (!(group in seen)) print group
-    seen[group]
-    print "import \"../../" $0 "\";" > group
-  }'
-}
 stages='^dist/test/stages/'
 starts='^dist/test/((cli|faults|browser|bench)/|train/engines/cuda)'
 files=()
 for part in "$@"; do
   case $part in
-    unit) mapfile -t -O "${#files[@]}" files < <(find dist/test -name '*.test.js' | grep -Ev "$starts|$stages" | sort | together) ;;
+    unit) mapfile -t -O "${#files[@]}" files < <(find dist/test -name '*.test.js' | grep -Ev "$starts|$stages" | sort) ;;
     stages) mapfile -t -O "${#files[@]}" files < <(find dist/test -name '*.test.js' | grep -E "$stages" | sort) ;;
     faults) mapfile -t -O "${#files[@]}" files < <(find dist/test -name '*.test.js' | grep -E "$starts" | sort) ;;
     *) echo "unit, stages or faults, not $part" >&2; exit 2 ;;

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import type { EvalRecord } from '../../src/eval/record.js';
 import { temporaryDirectory } from '../temporary.js';
+import { logged, refused } from './refused.js';
 
 const run = promisify(execFile);
 
@@ -13,7 +15,7 @@ const run = promisify(execFile);
  * ONNX Runtime's own install script fetches CUDA libraries from outside the registry; `skip` is its word for not doing
  * so, and is said in docs/installing.md.
  */
-test('the packed tarball works in an empty folder, installed without scripts and with them', async (t) => {
+test('the packed tarball runs the demo in an empty folder, installed without scripts, and works with them', async (t) => {
   const root = temporaryDirectory(t);
   const { stdout: packed } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', root]);
   const [tarball] = readdirSync(root);
@@ -36,9 +38,29 @@ test('the packed tarball works in an empty folder, installed without scripts and
   assert.equal((await providers())[0]!.available, true);
   // Harvest, training, evaluation and report in one process: two copies of one library would collide here.
   const { stdout } = await run(program, ['demo', '--quick', '--out', 'demo'], { cwd: home });
-  assert.match(stdout, /demo\/report\.html/);
+  checkDemo(join(home, 'demo'), stdout);
+  rmSync(join(home, 'demo', 'acts'), { recursive: true });
+  const again = await run(program, logged(['demo', '--out', 'demo']), { cwd: home }).catch((failure) => failure);
+  refused(again, 'disk/out-exists', 'demo');
+  assert.ok(!readdirSync(join(home, 'demo')).includes('acts'), 'nothing was harvested');
 
   const { stdout: scripts } = await npm('rebuild', '--foreground-scripts');
   assert.match(scripts, /onnxruntime-node.* postinstall/);
   assert.equal((await providers())[0]!.available, true);
 });
+
+/** Every stage of the demo was run, with the results that it should have. */
+function checkDemo(out: string, stdout: string): void {
+  assert.match(stdout, /gated +gated +1536 /);
+  assert.match(stdout, /standard +standard +2304 /);
+  assert.match(stdout, /demo\/report\.html/);
+  const records = JSON.parse(readFileSync(join(out, 'eval', 'eval.json'), 'utf8')) as EvalRecord[];
+  for (const record of records) {
+    assert.equal(record.tokens, 5000);
+    assert.ok(record.loss_recovered > 0.8, `${record.architecture}: ${record.loss_recovered}`);
+  }
+  assert.match(readFileSync(join(out, 'report.html'), 'utf8'), /Gated and standard SAEs on tiny-gemma/);
+  assert.match(stdout, /sae-pipe explore demo\/features --model/);
+  const { tokens, saes } = JSON.parse(readFileSync(join(out, 'features', 'features.json'), 'utf8'));
+  assert.deepEqual([tokens, saes.map(({ name }: { name: string }) => name)], [2000, ['gated', 'standard']]);
+}

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { EvalRecord } from '../../src/eval/record.js';
@@ -61,26 +61,6 @@ test('the commands of the README work one after another, flags winning over the 
   refused(retitled, 'disk/out-exists', page, '--overwrite');
   assert.deepEqual(readFileSync(page), drawn);
   assert.deepEqual(readdirSync('assets/tiny-gemma'), assets, 'nothing is written beside the weights');
-});
-
-test('the demo runs every stage, and refuses a directory that holds something before it begins', async () => {
-  const out = join(root, 'demo');
-  const { code, stdout, stderr } = await run('demo', '--quick', '--out', out);
-  assert.equal(code, 0, stderr);
-  assert.match(stdout, /gated +gated +1536 /);
-  assert.match(stdout, /standard +standard +2304 /);
-  const records = JSON.parse(readFileSync(join(out, 'eval', 'eval.json'), 'utf8')) as EvalRecord[];
-  for (const record of records) {
-    assert.equal(record.tokens, 5000);
-    assert.ok(record.loss_recovered > 0.8, `${record.architecture}: ${record.loss_recovered}`);
-  }
-  assert.match(readFileSync(join(out, 'report.html'), 'utf8'), /Gated and standard SAEs on tiny-gemma/);
-  assert.ok(stdout.includes(`sae-pipe explore ${join(out, 'features')} --model`));
-  const { tokens, saes } = JSON.parse(readFileSync(join(out, 'features', 'features.json'), 'utf8'));
-  assert.deepEqual([tokens, saes.map(({ name }: { name: string }) => name)], [2000, ['gated', 'standard']]);
-  rmSync(join(out, 'acts'), { recursive: true });
-  refused(await run(...logged(['demo', '--out', out])), 'disk/out-exists', out);
-  assert.ok(!readdirSync(out).includes('acts'), 'nothing was harvested');
 });
 
 test('failures exit 1 with one line of cause and remedy; --verbose adds the stack', async () => {
