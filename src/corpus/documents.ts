@@ -4,13 +4,14 @@ import type { Encoding } from '../config/values.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import type { Document } from './contexts.js';
+import { csvDocuments } from './csv.js';
 import { Remarks, textOf } from './encodings.js';
 import {
   aside,
   type CorpusFile,
   type CorpusFiles,
   fileKindOf,
-  isJson,
+  isProbed,
   placeOf,
   READ_ENDINGS,
   refuseDoubles,
@@ -64,7 +65,7 @@ export async function corpusFiles(settings: CorpusSettings): Promise<CorpusFiles
     for await (const _ of documentsOf(file, textField, new Remarks(file.path, textField), { encoding })) return;
   };
   const found = isHubCorpus(corpus)
-    ? await withoutOtherJson(await hubCorpus(settings), encoding, probe)
+    ? await withoutOtherFiles(await hubCorpus(settings), encoding, probe)
     : await findCorpusFiles(corpus, encoding, probe);
   const parquet = found.files.find(({ kind }) => kind === 'parquet');
   if (parquet && encoding !== 'utf-8') {
@@ -91,7 +92,8 @@ export async function openCorpus(settings: CorpusSettings, { say }: Pick<Progres
 }
 
 /**
- * Documents of a corpus in the order of its files: one per line of JSON Lines, one per row of Parquet, one per .txt file.
+ * Documents of a corpus in the order of its files: one per line of JSON Lines, one per row of a table or of Parquet, one per
+ * .txt file.
  *
  * @param textField the column or JSON key that holds the text
  * @throws Refusal naming file and place of a broken document
@@ -124,6 +126,7 @@ async function* documentsOf(
   if (kind === 'parquet') return yield* readParquetDocuments(place, textField, remarks);
   const text = textOf(place, packing, encoding);
   if (kind === 'lines') return yield* jsonLines(path, text, textField, remarks, shortLine);
+  if (kind === 'csv' || kind === 'tsv') return yield* csvDocuments(path, text, kind === 'csv' ? ',' : '\t', textField);
   try {
     yield { pieces: text, source: path };
   } finally {
@@ -131,29 +134,30 @@ async function* documentsOf(
   }
 }
 
-/** Whether a file whose ending does not tell holds JSON Lines: reads its first document. */
+/** Whether a file whose ending does not tell holds text: reads its first document. */
 type Probe = (file: CorpusFile, encoding: Encoding) => Promise<void>;
 
 /** .json files of a data set of the hub that are looked into beforehand, at most. */
 const MOST_PROBED = 64;
 
-/** Leaves out files that hold one JSON value, not JSON Lines. */
-async function withoutOtherJson(found: CorpusFiles, encoding: Encoding, probe: Probe): Promise<CorpusFiles> {
-  const others = new Map<CorpusFile, string>();
-  for (const file of found.files.filter(({ name }) => isJson(name)).slice(0, MOST_PROBED)) {
-    const why = await notLines(file, encoding, probe);
-    if (why !== undefined) others.set(file, why);
+/** Leaves out files that hold one JSON value, not JSON Lines, and tables without the column. */
+async function withoutOtherFiles(found: CorpusFiles, encoding: Encoding, probe: Probe): Promise<CorpusFiles> {
+  const others = new Map<CorpusFile, NotText>();
+  for (const file of found.files.filter(({ name }) => isProbed(name)).slice(0, MOST_PROBED)) {
+    const other = await notText(file, encoding, probe);
+    if (other !== undefined) others.set(file, other);
   }
   const files = found.files.filter((file) => !others.has(file));
   if (files.length === 0) {
-    const [[file, why]] = [...others] as [[CorpusFile, string]];
+    const [[file, { why, refusal }]] = [...others] as [[CorpusFile, NotText]];
+    if (file.kind !== 'lines') throw refusal;
     throw new Refusal(
       `${file.path} is not JSON Lines: ${why}.`,
       'Name files of another kind, or convert them.',
       'corpus/not-json-lines',
     );
   }
-  const skipped = [...found.skipped, ...[...others].map(([{ name }, why]) => ({ name, why }))];
+  const skipped = [...found.skipped, ...[...others].map(([{ name }, { why }]) => ({ name, why }))];
   return { ...found, files, skipped };
 }
 
@@ -185,9 +189,9 @@ async function findCorpusFiles(path: string, encoding: Encoding, probe: Probe): 
   walk.files.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
   const files: CorpusFile[] = [];
   for (const file of walk.files) {
-    const why = isJson(file.name) ? await notLines(file, encoding, probe) : undefined;
-    if (why === undefined) files.push(file);
-    else walk.skipped.push({ name: file.name, why });
+    const other = isProbed(file.name) ? await notText(file, encoding, probe) : undefined;
+    if (other === undefined) files.push(file);
+    else walk.skipped.push({ name: file.name, why: other.why });
   }
   if (files.length === 0) {
     const [first] = walk.skipped;
@@ -220,10 +224,11 @@ async function namedFile(path: string, encoding: Encoding, probe: Probe): Promis
       'corpus/packed-parquet',
     );
   }
-  const why = isJson(name) ? await notLines(file, encoding, probe) : undefined;
-  if (why !== undefined)
+  const other = isProbed(name) ? await notText(file, encoding, probe) : undefined;
+  if (other && how.kind !== 'lines') throw other.refusal;
+  if (other)
     throw new Refusal(
-      `${path} is not JSON Lines: ${why}.`,
+      `${path} is not JSON Lines: ${other.why}.`,
       'Convert it with jq: -c ".[]" for a list, -c "." for objects over several lines.',
       'corpus/not-json-lines',
     );
@@ -241,16 +246,30 @@ async function sizeOf(path: string): Promise<number> {
   );
 }
 
-/** Why a .json file is not read: many hold one value over many lines, or are about the data. */
-async function notLines(file: CorpusFile, encoding: Encoding, probe: Probe): Promise<string | undefined> {
+/** Why a file is not read as text. */
+interface NotText {
+  /** To be read after its name. */
+  readonly why: string;
+  readonly refusal: Refusal;
+}
+
+/**
+ * Why a .json file or a table is not read: many of the first hold one value over many lines, or are about the data; many
+ * of the second have other columns.
+ */
+async function notText(file: CorpusFile, encoding: Encoding, probe: Probe): Promise<NotText | undefined> {
   try {
     await probe(file, encoding);
     return undefined;
   } catch (error) {
-    if (!(error instanceof Refusal && error.cause instanceof BadLine)) throw error;
-    return error.message.replace(`${file.path}:`, 'line ').replace(/\.$/, '');
+    const known = error instanceof Refusal && (error.cause instanceof BadLine || error.code === NO_TEXT_COLUMN);
+    if (!known) throw error;
+    const why = error.message.replace(`${file.path}:`, 'line ').replace(`${file.path} `, '').replace(/\.$/, '');
+    return { why, refusal: error };
   }
 }
+
+const NO_TEXT_COLUMN = 'corpus/no-text-column';
 
 class Walk {
   readonly files: CorpusFile[] = [];

@@ -3,7 +3,7 @@ import type { FilePlace, RemotePlace } from './remote-file.js';
 import type { Packing } from './unpacked.js';
 
 /** How documents lie in a file. */
-type FileKind = 'lines' | 'text' | 'parquet';
+type FileKind = 'lines' | 'text' | 'parquet' | 'csv' | 'tsv';
 
 export interface CorpusFile {
   /** Its path, or what a file of the hub is called in messages. */
@@ -37,12 +37,12 @@ export interface CorpusFiles {
 }
 
 const KINDS: Readonly<Record<string, FileKind>> = {
-  ...{ jsonl: 'lines', ndjson: 'lines', json: 'lines', txt: 'text', parquet: 'parquet' },
+  ...{ jsonl: 'lines', ndjson: 'lines', json: 'lines', txt: 'text', parquet: 'parquet', csv: 'csv', tsv: 'tsv' },
 };
 const PACKINGS: Readonly<Record<string, Packing>> = { gz: 'gzip', zst: 'zstd' };
-const ENDING = /\.(jsonl|ndjson|json|txt|parquet)(?:\.(gz|zst))?$/i;
+const ENDING = /\.(jsonl|ndjson|json|txt|csv|tsv|parquet)(?:\.(gz|zst))?$/i;
 /** Endings as messages have them. */
-export const READ_ENDINGS = '.jsonl, .ndjson, .json, .txt (each also .gz or .zst) or .parquet';
+export const READ_ENDINGS = '.jsonl, .ndjson, .json, .txt, .csv, .tsv (each also .gz or .zst) or .parquet';
 
 /** Names in a dataset's directory that are about it. */
 const ABOUT =
@@ -56,7 +56,8 @@ export function fileKindOf(name: string): Pick<CorpusFile, 'kind' | 'packing'> |
   return kind && packing ? { kind, packing } : undefined;
 }
 
-export const isJson = (name: string): boolean => /\.json(\.(gz|zst))?$/i.test(name);
+/** Does the ending leave open whether it is text? Such a file is looked into beforehand. */
+export const isProbed = (name: string): boolean => /\.(json|csv|tsv)(\.(gz|zst))?$/i.test(name);
 
 /** Why an entry of a directory is passed over by its name; undefined where it is not. */
 export function aside(entry: string): string | undefined {

@@ -105,7 +105,7 @@ test('a missing path is refused by name', async (t) => {
 });
 
 test('a file with another ending is refused, naming those that are read', async (t) => {
-  const path = file(t, 'corpus.csv', 'a,b');
+  const path = file(t, 'corpus.xml', 'a,b');
   await refuses(() => read(path), 'corpus/unknown-ending', path, '.jsonl', '.gz', '.zst', '.parquet');
 });
 

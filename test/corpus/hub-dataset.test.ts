@@ -167,14 +167,14 @@ test('where nothing else is read, the hub’s conversion to Parquet is, and that
   const [tiny] = [...fixtures('tiny.parquet').values()];
   const converted = files({ 'default/train/0000.parquet': tiny!, 'default/partial-test/0000.parquet': tiny! });
   const { read, settings } = await served(t, {
-    'o/script': { files: files({ 'data.csv': Buffer.from('a,b') }), converted },
-    'o/none': { files: files({ 'data.csv': Buffer.from('a,b') }) },
+    'o/script': { files: files({ 'data.xml': Buffer.from('<a>') }), converted },
+    'o/none': { files: files({ 'data.xml': Buffer.from('<a>') }) },
   });
   assert.deepEqual(texts(await read('hf:o/script')), await local('test/corpus/fixtures/tiny.parquet'));
   assert.equal((await read('hf:o/script:test', 'title')).length, 5);
   const { remarks } = await hubCorpus({ corpus: 'hf:o/script' }, settings);
   assert.match(remarks!.join(' '), /refs\/convert\/parquet/);
-  await refuses(() => read('hf:o/none'), 'corpus/nothing-to-read', 'data.csv');
+  await refuses(() => read('hf:o/none'), 'corpus/nothing-to-read', 'data.xml');
   await refuses(() => read('hf:o/script:train', 'body'), 'corpus/no-text-column', '"body"', 'title', '--text-field');
 });
 
