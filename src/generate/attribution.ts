@@ -1,8 +1,9 @@
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Placement } from '../lm/placement.js';
 import { onnxRuntime, openSession } from '../onnx/session.js';
+import type { Change } from '../sae/feature-changes.js';
 import { directGraph, readingGraph, readingOutputs } from './attribution-graphs.js';
-import { type Change, rowChanges } from './changes.js';
+import { rowChanges } from './changes.js';
 import { largestIds } from './sampling.js';
 import type { SteeredSae } from './steering-graph.js';
 import { Stepper } from './stepper.js';

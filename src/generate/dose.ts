@@ -11,7 +11,8 @@ import { chooseContext } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
-import { type Change, type RowChanges, rowChanges, unchangedRow } from './changes.js';
+import type { Change } from '../sae/feature-changes.js';
+import { type RowChanges, rowChanges, unchangedRow } from './changes.js';
 import { SteeredLoss } from './steered-loss.js';
 import type { SteeredSae } from './steering-graph.js';
 

@@ -6,17 +6,12 @@ import { chooseBos, choosePrecision } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
 import type { Terminal } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/stop.js';
+import type { Change } from '../sae/feature-changes.js';
 import { saeDirectories } from '../sae/published/open.js';
 import { openSae } from '../sae/saelens.js';
-import {
-  type Change,
-  changedPositions,
-  type RowChanges,
-  readChanges,
-  rowChanges,
-  unchangedRow,
-  withStrength,
-} from './changes.js';
+import { readChanges } from './change-flags.js';
+import { changedPositions } from './changed-positions.js';
+import { type RowChanges, rowChanges, unchangedRow, withStrength } from './changes.js';
 import { continueTexts } from './continuation.js';
 import { lossesByStrength } from './dose.js';
 import { modelNotFinite, STOPPED, samplingOf, sayMemory } from './generate.js';

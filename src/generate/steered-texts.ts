@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 import type { SteerConfig } from '../config/stages/generation.js';
 import type { Candidate } from '../eval/candidates.js';
 import { significant, textTable } from '../progress/progress.js';
-import type { Change } from './changes.js';
+import type { Change } from '../sae/feature-changes.js';
 import type { ContinuedText } from './continuation.js';
 import type { DoseLosses, SteeredLossMean } from './dose.js';
 import { type NextTokens, nextTokenTable } from './next-token.js';

@@ -1,9 +1,8 @@
 import { type Hook, type HookFunction, hookAt, noHook } from '../lm/hooks.js';
 import type { GraphBuilder, Value } from '../onnx/graph.js';
-import { decoderNorms, type ParameterValues } from '../sae/architecture.js';
-import { forward, normalized, storedParameters } from '../sae/forward-graph.js';
-import { ARCHITECTURES, parametersOf } from '../sae/registry.js';
-import { PLAIN, parameterShape } from '../sae/sae.js';
+import type { ParameterValues } from '../sae/architecture.js';
+import { chosenFeatures, decodedStep } from '../sae/feature-step.js';
+import { forward, storedParameters } from '../sae/forward-graph.js';
 import type { SaeFiles } from '../sae/saelens.js';
 
 /** An SAE some of whose features are changed in a running model. */
@@ -81,41 +80,17 @@ class FeatureChange {
    * @param seen what the SAE reads, float32 [batch, tokens, d_in]
    */
   apply(value: Value, seen: Value): Value {
-    const { g, sae, w, where } = this;
+    const { g, sae, w, where, features } = this;
     const { dIn, dOut } = sae.files;
     const x = g.reshape(seen, -1, dIn);
     const shape = g.op('Shape', [seen], { start: 0, end: 2 });
     const byText = (flat: Value, width: number) => g.op('Reshape', [flat, g.concat([shape, g.ints(width)], 0)]);
-    const f = byText(this.chosenFeatures(x), -1);
+    const f = byText(chosenFeatures(g, sae.files, w, features, x), -1);
     const over = (rows: Value) => g.op('Unsqueeze', [rows, g.ints(1)]);
     const more = g.add(g.mul(g.sub(over(this.scale), g.scalar(1)), f), over(this.shift));
-    const step = byText(this.decodedStep(g.mul(more, where), x), dOut);
+    const step = byText(decodedStep(g, sae.files, w, { features, more: g.mul(more, where), x }), dOut);
     if (sae.errorTerm) return g.add(value, step);
     const { xHat } = forward(g, sae.files, w, x);
     return g.op('Where', [g.cast(where, 'bool'), g.add(byText(xHat, dOut), step), value]);
-  }
-
-  /** f of the chosen features, [tokens, n]. */
-  private chosenFeatures(x: Value): Value {
-    const { g, w, features } = this;
-    const { files } = this.sae;
-    if (ARCHITECTURES[files.architecture].competes) return g.gather(forward(g, files, w, x).f, features, 1);
-    const { dSae } = files;
-    const chosen = parametersOf(files).map((name) => {
-      const axis = name === 'b_dec' || name === 'W_skip' ? -1 : parameterShape(name, files).lastIndexOf(dSae);
-      const ofFeatures = name === 'W_dec' ? 0 : axis;
-      return [name, ofFeatures < 0 ? w[name]! : g.gather(w[name]!, features, ofFeatures)] as const;
-    });
-    return forward(g, files, Object.fromEntries(chosen), x).f;
-  }
-
-  /** (f′ − f) W_dec of the chosen features, as the hook has it: [tokens, d_out]. */
-  private decodedStep(more: Value, x: Value): Value {
-    const { g, w, features } = this;
-    const { files } = this.sae;
-    const { rescale_acts_by_decoder_norm, normalize_activations } = files.forward ?? PLAIN;
-    const step = rescale_acts_by_decoder_norm ? g.div(more, g.gather(decoderNorms(g, w), features)) : more;
-    const decoded = g.reshape(g.matmul(step, g.gather(w.W_dec!, features)), -1, files.dOut);
-    return files.transcoder ? decoded : normalized(g, normalize_activations, x).restoreStep(decoded);
   }
 }

@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type ChangeFlags, changedPositions, readChanges, rowChanges } from '../../src/generate/changes.js';
+import { type ChangeFlags, readChanges } from '../../src/generate/change-flags.js';
+import { changedPositions } from '../../src/generate/changed-positions.js';
+import { rowChanges } from '../../src/generate/changes.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 

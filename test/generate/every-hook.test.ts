@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Change, rowChanges, unchangedRow } from '../../src/generate/changes.js';
+import { rowChanges, unchangedRow } from '../../src/generate/changes.js';
 import { changeFeeds } from '../../src/generate/steering-feeds.js';
 import { STEERED, type SteeredSae, steeringHook } from '../../src/generate/steering-graph.js';
 import { Stepper } from '../../src/generate/stepper.js';
@@ -10,6 +10,7 @@ import { type Checkpoint, openCheckpoint, writeModel } from '../../src/lm/checkp
 import type { Hook } from '../../src/lm/hooks.js';
 import { GraphBuilder } from '../../src/onnx/graph.js';
 import { onnxRuntime, openSession } from '../../src/onnx/session.js';
+import type { Change } from '../../src/sae/feature-changes.js';
 import { initialise } from '../../src/sae/registry.js';
 import { square } from '../../src/sae/sae.js';
 import { openSae, saveSae } from '../../src/sae/saelens.js';

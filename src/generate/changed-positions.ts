@@ -1,0 +1,50 @@
+import { UsageRefusal } from '../errors/refusal.js';
+import type { RowChanges } from './changes.js';
+
+/**
+ * Where features are changed, by flags.
+ *
+ * @param positions a list of 3, 5-9 and the like
+ * @param from from this token on
+ * @param usual from which token on where neither says
+ * @param longest tokens that a text may have
+ * @throws UsageRefusal where both are given, or no text reaches a position
+ */
+export function changedPositions(
+  { positions, from }: { readonly positions?: readonly string[]; readonly from?: number },
+  usual: number,
+  longest: number,
+): RowChanges['at'] {
+  if (positions === undefined) {
+    const first = from ?? usual;
+    if (first >= longest) throw outside(first, longest, '--from');
+    return (position) => position >= first;
+  }
+  if (from !== undefined) {
+    throw new UsageRefusal(
+      '--positions and --from both say where features are changed.',
+      'Give one of them.',
+      'generate/positions',
+    );
+  }
+  const ranges = positions.map((text) => {
+    const [, first, last = first] = /^(\d{1,9})(?:-(\d{1,9}))?$/.exec(text.trim()) ?? [];
+    if (first === undefined || Number(last) < Number(first)) {
+      throw new UsageRefusal(
+        `--positions "${text}" is not a position.`,
+        'Write numbers of tokens from 0 on, or ranges: 3,5-9.',
+        'config/wrong-value',
+      );
+    }
+    if (Number(last) >= longest) throw outside(Number(last), longest, '--positions');
+    return [Number(first), Number(last)] as const;
+  });
+  return (position) => ranges.some(([first, last]) => position >= first && position <= last);
+}
+
+const outside = (position: number, longest: number, flag: string) =>
+  new UsageRefusal(
+    `No text reaches position ${position}: prompt and continuation have ${longest} tokens at most.`,
+    `Use a ${flag} below ${longest}, or more --tokens.`,
+    'generate/positions',
+  );
