@@ -180,6 +180,7 @@ export const REFUSALS = {
   'features/broken-state': 'the state of an unfinished features command is damaged',
   'features/labels': '--overwrite would delete labels',
   'features/not-finite': 'an SAE gives a feature a value that is not finite',
+  'features/nothing-counts': 'every position of the text is too long for an SAE',
   'features/other-settings': 'features are continued with other settings',
   'features/other-text': 'features are continued on another text',
   'generate/chat-template': 'a chat template could not be applied',

@@ -21,7 +21,7 @@ export interface ExploreIndex {
   readonly title: string;
   readonly model: string;
   readonly corpus: string;
-  /** Tokens counted, contexts read, and tokens per context, BOS included. */
+  /** Tokens counted (an SAE may leave some of them out), contexts read, and tokens per context, BOS included. */
   readonly tokens: number;
   readonly contexts: number;
   readonly contextLength: number;
@@ -58,6 +58,9 @@ export interface ExploreSae {
   readonly labelled: number;
   /** The largest activation of any feature. */
   readonly max: number;
+  /** Tokens that its numbers are over, and those left out for the norm of their activation: null where none would be. */
+  readonly tokens: number;
+  readonly leftOut: { readonly tokens: number; readonly multiple: number } | null;
   /** Tokens over which co-firing was measured. */
   readonly cofiringTokens: number;
 }
@@ -249,12 +252,14 @@ export interface TextRequest {
 export interface TextReply {
   /** The text as the model reads it, BOS included where it begins with one. */
   readonly tokens: readonly string[];
-  /** False where a token is left out of features, as BOS is. */
+  /** False where a token is left out of the features of every SAE, as BOS is. */
   readonly counted: readonly boolean[];
   /** The text has more tokens than a context holds: the rest was left out. */
   readonly cut: boolean;
   readonly saes: readonly {
     readonly sae: string;
+    /** Tokens that this SAE leaves out for the norm of their activation. */
+    readonly long: readonly number[];
     /** Per token the strongest features, strongest first; only those that fire. */
     readonly top: readonly (readonly TokenFeature[])[];
   }[];

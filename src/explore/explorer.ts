@@ -89,13 +89,14 @@ export function indexOf(
     tokens: record.tokens,
     contexts: record.contexts,
     contextLength: record.context,
-    saes: [...saes.values()].map(summaryOf),
+    saes: [...saes.values()].map((sae) => summaryOf(sae, record.tokens)),
     live,
     ...shape,
   };
 }
 
-function summaryOf({ record, labels, max }: ExploredSae): ExploreSae {
+function summaryOf({ record, labels, max }: ExploredSae, tokens: number): ExploreSae {
+  const { norm_limit: limit, left_out: leftOut = 0 } = record;
   return {
     name: record.folder,
     architecture: record.architecture,
@@ -107,6 +108,8 @@ function summaryOf({ record, labels, max }: ExploredSae): ExploreSae {
     alive: record.alive,
     labelled: labels.byFeature.size,
     max,
+    tokens: tokens - leftOut,
+    leftOut: limit ? { tokens: leftOut, multiple: limit.multiple } : null,
     cofiringTokens: record.cofiring_tokens,
   };
 }

@@ -98,7 +98,7 @@ export class ThreadedTrial implements TextTrial {
     return {
       tokens: tokens.map((token) => vocabulary.text(token)),
       ...{ counted, cut },
-      saes: saes.map(({ sae, top }) => {
+      saes: saes.map(({ sae, long, top }) => {
         const { lists, labels } = explored.get(sae)!;
         const inWords = ([feature, value]: readonly [number, number]) => ({
           feature,
@@ -106,7 +106,7 @@ export class ThreadedTrial implements TextTrial {
           label: labels.byFeature.get(feature)?.label ?? null,
           tokens: lists.texts('peakTokens', feature, 3),
         });
-        return { sae, top: top.map((features) => features.map(inWords)) };
+        return { sae, long, top: top.map((features) => features.map(inWords)) };
       }),
       heat: heat?.map((value) => Number(value.toPrecision(6))) ?? null,
     };

@@ -35,6 +35,8 @@ export interface TriedText {
   readonly cut: boolean;
   readonly saes: readonly {
     readonly sae: string;
+    /** Positions that it leaves out for their norm. */
+    readonly long: readonly number[];
     readonly top: readonly (readonly [feature: number, value: number][])[];
   }[];
   readonly heat: readonly number[] | null;
@@ -87,20 +89,23 @@ export class TriedModel {
     const x = await this.activations(encoded.tokens);
     const found = new Map<FeaturesOfSae, SaeFinding>();
     for (const sae of all) {
+      const { rows, norms } = x.get(sae.hook)!;
       const finding = new SaeFinding(
-        encoded.counted,
+        { counted: encoded.counted, long: longRows(norms, sae.norm_limit) },
         sae.d_sae,
         asked.includes(sae) ? count : 0,
         sae === heated ? feature!.feature : null,
       );
       const encoder = await this.encoder(sae);
-      const rows = x.get(sae.hook)!;
       if (rows.length > 0) await encoder.run(rows, (f, first) => finding.take(f, first));
       found.set(sae, finding);
     }
     return {
       ...encoded,
-      saes: asked.map((sae) => ({ sae: sae.folder, top: found.get(sae)!.top })),
+      saes: asked.map((sae) => {
+        const { long, top } = found.get(sae)!;
+        return { sae: sae.folder, long, top };
+      }),
       heat: heated ? found.get(heated)!.heat : null,
     };
   }
@@ -122,18 +127,19 @@ export class TriedModel {
     return { tokens, counted: tokens.map((token) => !isLeftOut(token, leftOut)), cut: ids.length > most };
   }
 
-  /** x of the tokens that count at each hook, by its name: float32 [tokens, width]. */
-  private async activations(tokens: readonly number[]): Promise<Map<string, Float32Array>> {
+  /** x of the tokens that count at each hook, by its name: float32 [tokens, width]; and |x| of each. */
+  private async activations(tokens: readonly number[]): Promise<Map<string, HookRows>> {
     const { leftOut } = this;
     const hooks = this.hooks();
     const counted = tokens.filter((token) => !isLeftOut(token, leftOut)).length;
-    if (counted === 0) return new Map(hooks.map(({ name }) => [name, new Float32Array(0)]));
+    const none = new Float32Array(0);
+    if (counted === 0) return new Map(hooks.map(({ name }) => [name, { rows: none, norms: none }]));
     const { context, run } = await this.passFor(tokens.length);
     // What follows a token does not change it: the rest is filled with whatever is at hand, and left out by the limit.
     const filled = Int32Array.from({ length: context }, (_, i) => tokens[i] ?? tokens[0]!);
     const padded: Context = { index: 0, tokens: filled, documents: new Uint32Array(context) };
-    const { rows } = await run.run([padded], leftOut, counted);
-    return new Map(hooks.map(({ name }, i) => [name, rows[i]!.activation as Float32Array]));
+    const { rows, norms } = await run.run([padded], leftOut, counted);
+    return new Map(hooks.map(({ name }, i) => [name, { rows: rows[i]!.activation as Float32Array, norms: norms[i]! }]));
   }
 
   private hooks() {
@@ -195,14 +201,29 @@ export class TriedModel {
   }
 }
 
+/** Activations of a hook, and their norms. */
+interface HookRows {
+  readonly rows: Float32Array;
+  readonly norms: Float32Array;
+}
+
+/** Rows that are left out for their norm. */
+function longRows(norms: Float32Array, limit: FeaturesOfSae['norm_limit']): number[] {
+  if (!limit) return [];
+  return [...norms.keys()].filter((row) => norms[row]! > limit.multiple * limit.median);
+}
+
 /** The strongest features at each token, and one feature at all of them. */
 class SaeFinding {
   readonly top: [number, number][][];
   readonly heat: number[];
+  /** Positions that are left out for their norm. */
+  readonly long: number[];
   private readonly positions: number[];
 
+  /** @param tokens which count, and which of those that do are too long, by their place among them */
   constructor(
-    counted: readonly boolean[],
+    { counted, long }: { readonly counted: readonly boolean[]; readonly long: readonly number[] },
     private readonly dSae: number,
     private readonly count: number,
     private readonly heated: number | null,
@@ -210,12 +231,14 @@ class SaeFinding {
     this.top = counted.map(() => []);
     this.heat = counted.map(() => 0);
     this.positions = counted.flatMap((counts, position) => (counts ? [position] : []));
+    this.long = long.map((row) => this.positions[row]!);
   }
 
   /** Takes f [rows, d_sae] of the tokens that count, from `first` on. */
   take(f: Float32Array, first: number): void {
     for (let row = 0; row < f.length / this.dSae; row++) {
       const position = this.positions[first + row]!;
+      if (this.long.includes(position)) continue;
       const values = f.subarray(row * this.dSae, (row + 1) * this.dSae);
       if (this.heated !== null) this.heat[position] = values[this.heated]!;
       if (this.count > 0) this.top[position] = strongest(values, this.count);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { NormLimit } from '../activations/manifest.js';
 import { type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Candidate } from '../eval/candidates.js';
@@ -15,12 +16,15 @@ export class SaeCollection {
   /** Features [i · FILE_FEATURES, (i + 1) · FILE_FEATURES) are in the i-th. */
   readonly tallies: readonly Tally[];
   readonly sample: CofiringSample;
+  /** Positions that would have counted but for their norm. */
+  leftOut = 0;
   private readonly entries = new Entries();
   private readonly sorted: SortedEntries;
 
   constructor(
     readonly candidate: Candidate,
     settings: ExampleSettings,
+    private readonly limit?: NormLimit,
   ) {
     const { dSae } = candidate.files;
     this.tallies = Array.from({ length: Math.ceil(dSae / FILE_FEATURES) }, (_, i) => {
@@ -34,12 +38,13 @@ export class SaeCollection {
   /**
    * Adds a context.
    *
-   * @param x float32 [positions, d_in]
    * @throws Refusal where an f is not finite
    */
-  async add(encoder: Encoder, x: Float32Array, { index, positions, counted, sampled }: AddedContext): Promise<void> {
+  async add(encoder: Encoder, added: AddedContext): Promise<void> {
     const { entries, sorted, candidate } = this;
     const { dSae } = candidate.files;
+    const { index, x, positions, counted, sampled } = this.limit ? withoutLong(added, this.limit) : added;
+    this.leftOut += added.counted - counted;
     entries.clear();
     await encoder.run(x, (f, firstRow) => scanRows(f, dSae, positions.subarray(firstRow), entries));
     for (let i = 0; i < entries.length; i++) {
@@ -61,6 +66,10 @@ export class SaeCollection {
 /** A context that is added. */
 interface AddedContext {
   readonly index: number;
+  /** float32 [positions, d_in] */
+  readonly x: Float32Array;
+  /** |x| of each. */
+  readonly norms: Float32Array;
   /** Of the tokens that are not left out, whose x is known. */
   readonly positions: Uint32Array;
   /** The first so many count; the others are seen in windows alone. */
@@ -68,11 +77,30 @@ interface AddedContext {
   readonly sampled: boolean;
 }
 
+/** The context without positions that are too long: as BOS, they neither count nor show an f. */
+function withoutLong(added: AddedContext, { multiple, median }: NormLimit): AddedContext {
+  const { x, norms, positions, counted } = added;
+  const kept = [...norms.keys()].filter((row) => norms[row]! <= multiple * median);
+  if (kept.length === norms.length) return added;
+  const d = x.length / norms.length;
+  const few = new Float32Array(kept.length * d);
+  for (const [to, row] of kept.entries()) few.set(x.subarray(row * d, (row + 1) * d), to * d);
+  return {
+    ...added,
+    x: few,
+    norms: Float32Array.from(kept, (row) => norms[row]!),
+    positions: Uint32Array.from(kept, (row) => positions[row]!),
+    counted: kept.filter((row) => row < counted).length,
+  };
+}
+
 /** What decides a collection. */
 export interface CollectionSettings extends ExampleSettings {
   /** Positions that count, exactly. */
   readonly tokens: number;
   readonly leftOut: LeftOut;
+  /** Which positions each SAE leaves out for their norm; none where it is not given. */
+  readonly limits?: readonly (NormLimit | undefined)[];
 }
 
 /** What one pass over a text collects of SAEs; a function of the contexts, in their order. */
@@ -89,7 +117,7 @@ export class Collection {
     candidates: readonly Candidate[],
     private readonly settings: CollectionSettings,
   ) {
-    this.saes = candidates.map((candidate) => new SaeCollection(candidate, settings));
+    this.saes = candidates.map((candidate, k) => new SaeCollection(candidate, settings, settings.limits?.[k]));
     this.step = samplingStep(settings.tokens);
   }
 
@@ -105,19 +133,24 @@ export class Collection {
   /** Runs contexts through the model and adds what the SAEs make of them, as far as tokens are wanted. */
   async addGroup(group: readonly Context[], pass: ForwardPass, inputs: InputsOf, encoders: readonly Encoder[]) {
     const { leftOut } = this.settings;
-    const { rows } = await pass.run(group, leftOut, Number.POSITIVE_INFINITY);
+    const { rows, norms } = await pass.run(group, leftOut, Number.POSITIVE_INFINITY);
     let from = 0;
     for (const context of group) {
       if (this.complete) return;
       const count = context.tokens.reduce((n, token) => n + (isLeftOut(token, leftOut) ? 0 : 1), 0);
       const counted = Math.min(count, this.settings.tokens - this.tokens);
       for (const [k, sae] of this.saes.entries()) {
-        const { activation, pos } = rows[inputs(sae.candidate)]!;
+        const input = inputs(sae.candidate);
+        const { activation, pos } = rows[input]!;
         const { dIn } = sae.candidate.files;
-        const x = (activation as Float32Array).subarray(from * dIn, (from + count) * dIn);
-        const positions = pos.subarray(from, from + count);
-        const sampled = context.index % this.step === 0;
-        await sae.add(encoders[k]!, x, { index: context.index, positions, counted, sampled });
+        await sae.add(encoders[k]!, {
+          index: context.index,
+          x: (activation as Float32Array).subarray(from * dIn, (from + count) * dIn),
+          norms: norms[input]!.subarray(from, from + count),
+          positions: pos.subarray(from, from + count),
+          counted,
+          sampled: context.index % this.step === 0,
+        });
       }
       from += count;
       this.tokens += counted;

@@ -29,6 +29,7 @@ import {
   LABELS_FILE,
   VOCABULARY_FILE,
 } from './folder.js';
+import { remarkLeftOut } from './left-out.js';
 import { writeVocabularyRows } from './parquet-rows.js';
 import { type FeaturesIdentity, type FeaturesPlan, featuresBytes, featuresMemory, planFeatures } from './plan.js';
 import { type FoundState, findState, isState, removeStates, writeState } from './state.js';
@@ -125,7 +126,8 @@ class FeaturesRun {
     private readonly saving: Saving,
   ) {
     const { topK, window, tokens } = config;
-    const settings = { topK, window: [window[0]!, window[1]!] as const, tokens, leftOut: plan.leftOut };
+    const limits = plan.identity.saes.map(({ norm_limit }) => norm_limit);
+    const settings = { topK, window: [window[0]!, window[1]!] as const, tokens, leftOut: plan.leftOut, limits };
     this.collection = new Collection(plan.candidates, settings);
     this.identity = JSON.stringify(plan.identity);
     this.savedAt = saving.now();
@@ -271,12 +273,14 @@ class FeaturesRun {
     await this.save();
     await checkpoint.checkUnchanged();
     const { tokens, contexts } = collection;
-    const shared = { out, checkpoint, placement, options: config, tokens, contexts, window: identity.settings.window };
+    const shared = { out, checkpoint, placement, options: config, contexts, window: identity.settings.window };
     for (const [k, sae] of collection.saes.entries()) {
-      const { folder } = identity.saes[k]!;
+      const { folder, norm_limit } = identity.saes[k]!;
+      const counted = tokens - sae.leftOut;
+      if (norm_limit) remarkLeftOut(sae, norm_limit, tokens, progress);
       await makeDirectory(join(out, folder));
       await removeHalfWritten(join(out, folder), isSaeFile);
-      await writeSaeFiles(sae, folder, { ...shared, progress, stop, kept: () => this.kept() });
+      await writeSaeFiles(sae, folder, { ...shared, tokens: counted, progress, stop, kept: () => this.kept() });
       await sae.candidate.unchanged.check();
     }
     await writeVocabularyRows(
@@ -296,13 +300,14 @@ class FeaturesRun {
       contexts: collection.contexts.length,
       text_sha256: collection.textDigest,
       saes: saes.map((sae, k) => {
-        const { tallies, sample } = collection.saes[k]!;
+        const { tallies, sample, leftOut } = collection.saes[k]!;
         const active = tallies.flatMap(({ activeTokens }) => [...activeTokens]);
         const total = active.reduce((sum, n) => sum + n, 0);
         return {
           ...sae,
+          ...(sae.norm_limit && { left_out: leftOut }),
           alive: active.filter((n) => n > 0).length,
-          l0: total / collection.tokens,
+          l0: total / (collection.tokens - leftOut),
           cofiring_tokens: sample.tokens,
         };
       }),
@@ -319,7 +324,10 @@ async function isComplete(out: string, identity: FeaturesIdentity): Promise<bool
   const remedy = 'Write the folder again with --overwrite.';
   const json = await readJsonFile(path, [`There is no file ${path}.`, remedy], remedy);
   const { saes, ...record } = checkJson(featuresRecord, json, path, remedy);
-  const found = { ...record, saes: saes.map(({ alive: _, l0: __, cofiring_tokens: ___, ...sae }) => sae) };
+  const found = {
+    ...record,
+    saes: saes.map(({ left_out: _, alive: __, l0: ___, cofiring_tokens: ____, ...sae }) => sae),
+  };
   checkSame(out, found, identity);
   return true;
 }

@@ -108,6 +108,10 @@ const featuresOfSae = z.object({
   k: count.optional(),
   /** Of cfg.json and weights. */
   sha256: z.string(),
+  /** Positions with a norm above `multiple` × `median` do not count; all do where the key is missing. */
+  norm_limit: z.object({ multiple: z.number().positive(), median: z.number().positive() }).optional(),
+  /** How many these are: numbers of the SAE are over `tokens` − `left_out` positions. */
+  left_out: count.optional(),
   /** Features with active_tokens > 0. */
   alive: count,
   /** Mean number of features with f > 0 per token. */
@@ -130,7 +134,7 @@ export const featuresRecord = z.object({
   documents: documentsSchema.optional(),
   /** Of the contexts. */
   text_sha256: z.string(),
-  /** Counted positions. */
+  /** Positions that count, but for those that an SAE leaves out for their norm. */
   tokens: count.min(1),
   contexts: count.min(1),
   /** Tokens per context. */

@@ -6,7 +6,14 @@ import { documentChoice } from '../corpus/document-choice.js';
 import { corpusSettings } from '../corpus/documents.js';
 import { Text } from '../corpus/text.js';
 import { type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
-import { type Candidate, excludedTokens, openCandidate, sharedBos, sharedContext } from '../eval/candidates.js';
+import {
+  type Candidate,
+  excludedTokens,
+  normRuleOf,
+  openCandidate,
+  sharedBos,
+  sharedContext,
+} from '../eval/candidates.js';
 import { harvestGraph } from '../harvest/forward-pass.js';
 import { activationMemory } from '../harvest/harvest-plan.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
@@ -44,8 +51,11 @@ export type FeaturesIdentity = Omit<
   FeaturesRecord,
   'format' | 'version' | 'made_by' | 'text_sha256' | 'contexts' | 'saes'
 > & {
-  readonly saes: Omit<FeaturesRecord['saes'][number], 'alive' | 'l0' | 'cofiring_tokens'>[];
+  readonly saes: Omit<FeaturesRecord['saes'][number], FoundOut>[];
 };
+
+/** What of an SAE's entry in features.json is found out. */
+type FoundOut = 'left_out' | 'alive' | 'l0' | 'cofiring_tokens';
 
 /**
  * Opens everything that a command names; its text is to be closed.
@@ -125,14 +135,19 @@ function identityOf(
       window: [window[0]!, window[1]!],
       ...{ device, precision: about.precision, batch: about.batch },
     },
-    saes: candidates.map(({ path, files, unchanged, hook, input }, i) => ({
-      ...names[i]!,
-      ...{ path, architecture: files.architecture, hook: input.name },
-      ...(files.transcoder && { transcoder: true, hook_out: hook.name }),
-      ...{ d_in: files.dIn, d_sae: files.dSae },
-      ...(files.forward?.k !== undefined && { k: files.forward.k }),
-      sha256: unchanged.digest,
-    })),
+    saes: candidates.map((candidate, i) => {
+      const { path, files, unchanged, hook, input } = candidate;
+      const rule = normRuleOf([candidate], config);
+      return {
+        ...names[i]!,
+        ...{ path, architecture: files.architecture, hook: input.name },
+        ...(files.transcoder && { transcoder: true, hook_out: hook.name }),
+        ...{ d_in: files.dIn, d_sae: files.dSae },
+        ...(files.forward?.k !== undefined && { k: files.forward.k }),
+        ...(rule && { norm_limit: { multiple: rule.multiple, median: rule.median } }),
+        sha256: unchanged.digest,
+      };
+    }),
   };
 }
 

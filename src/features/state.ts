@@ -46,6 +46,8 @@ const metadataSchema = z.object({
   text_sha256: z.string(),
   /** JSON: of each SAE, is its co-firing sample full? */
   full: z.string(),
+  /** JSON: of each SAE, how many positions it has left out for their norm; none where the key is missing. */
+  left_out: z.string().default('[]'),
   /** Of all arrays, one after another. */
   sha256: z.string(),
 });
@@ -80,6 +82,7 @@ export async function writeState(directory: string, collection: Collection, iden
     contexts: String(contexts.length),
     text_sha256: textDigest,
     full: JSON.stringify(saes.map(({ sample }) => sample.full)),
+    left_out: JSON.stringify(saes.map(({ leftOut }) => leftOut)),
     sha256: digestOf(collection),
   };
   const file = fileOf(contexts.length);
@@ -117,11 +120,14 @@ export async function findState(directory: string): Promise<FoundState | undefin
   const { metadata, tensors } = await readSafetensorsHeader(path);
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success || name !== fileOf(parsed.data.contexts)) throw broken(path, 'is not a state of this program');
-  const { identity, tokens, contexts, text_sha256: textDigest, full, sha256 } = parsed.data;
+  const { identity, tokens, contexts, text_sha256: textDigest, full, left_out, sha256 } = parsed.data;
   const readInto = async (collection: Collection) => {
     collection.tokens = tokens;
     const flags = z.array(z.boolean()).safeParse(parsedOr(path, full));
     if (!flags.success || flags.data.length !== collection.saes.length) throw broken(path, 'contradicts itself');
+    const leftOut = z.array(z.number().int().nonnegative()).safeParse(parsedOr(path, left_out));
+    if (!leftOut.success) throw broken(path, 'contradicts itself');
+    for (const [k, sae] of collection.saes.entries()) sae.leftOut = leftOut.data[k] ?? 0;
     await readTallies(path, tensors, collection);
     for (const [k, { sample }] of collection.saes.entries()) {
       const read = (array: string) => readNumbers(path, tensors, `${k}/cofiring/${array}`);

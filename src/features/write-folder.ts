@@ -33,7 +33,7 @@ interface Writing {
   readonly checkpoint: Checkpoint;
   readonly placement: Placement;
   readonly options: SessionOptions;
-  /** Tokens counted, and the tokens of every context. */
+  /** Positions that count for this SAE, and the tokens of every context. */
   readonly tokens: number;
   readonly contexts: readonly Int32Array[];
   readonly window: readonly [before: number, after: number];

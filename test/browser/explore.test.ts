@@ -40,7 +40,7 @@ function tried({ text, saes, feature }: TextRequest): TextReply {
   );
   return {
     ...{ tokens, counted: tokens.map((_, i) => i > 0), cut: false },
-    saes: (saes ?? ['gated']).map((sae) => ({ sae, top })),
+    saes: (saes ?? ['gated']).map((sae) => ({ sae, long: [], top })),
     heat: feature ? tokens.map((_, i) => (i === feature.feature ? 8 : 0)) : null,
   };
 }

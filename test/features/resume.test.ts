@@ -10,26 +10,11 @@ import { isState } from '../../src/features/state.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { goldenConfig } from './golden-folder.js';
+import { stopsAt } from './stops-at.js';
 
 const GOING: StopRequest = { signal: undefined };
 /** One co-firing sample of two, so that a resumed one is seen to be sampled as before. */
 const SMALL: Partial<FeaturesConfig> = { tokens: 3000, batch: 2, topK: 3 };
-
-/** A progress that asks to stop at the n-th update of a task. */
-function stopsAt(label: RegExp, n: number): { progress: Progress; stop: StopRequest } {
-  const stop: StopRequest = { signal: undefined };
-  let [here, updates] = [false, 0];
-  const progress: Progress = {
-    ...silent,
-    begin: (name) => {
-      here = label.test(name);
-    },
-    update: () => {
-      if (here && ++updates === n) stop.signal = 'SIGTERM';
-    },
-  };
-  return { progress, stop };
-}
 
 async function refusal(work: Promise<unknown>): Promise<RefusalCode> {
   const error = await work.then(

@@ -51,7 +51,8 @@ test('features beyond the first file are in the second, with their numbers, neig
       },
       release: async () => {},
     };
-    await collection.add(encoder, new Float32Array(2 * WIDTH), { index, positions, counted: 2, sampled: true });
+    const x = new Float32Array(2 * WIDTH);
+    await collection.add(encoder, { index, x, norms: x.subarray(0, 2), positions, counted: 2, sampled: true });
   }
   const placement = { device: 'cpu', precision: 'float32' } as const;
   const writing = {

@@ -50,6 +50,12 @@ export const featuresSchema = z.object({
     .boolean()
     .optional()
     .describe('positions at special tokens other than BOS do not count either [default: as the SAEs were trained]'),
+  allTokens: z
+    .boolean()
+    .default(false)
+    .describe(
+      'collect from positions, too, that an SAE was not trained on for their norm (--max-activation-norm-multiple); else they do not count',
+    ),
   device,
   precision,
   threads,

@@ -119,7 +119,15 @@ export function saeFacts(sae: ExploreSae): readonly (readonly [string, string])[
     ['features', integerText(sae.dSae)],
     ['that fire', `${integerText(sae.alive)} (${shareText(sae.alive / sae.dSae)})`],
     ['labelled', integerText(sae.labelled)],
+    ['tokens left out', leftOutText(sae)],
   ];
+}
+
+/** How many tokens do not count for the norm of their activation. */
+function leftOutText({ leftOut, tokens }: ExploreSae): string {
+  if (leftOut === null) return 'none';
+  const share = shareText(leftOut.tokens / (leftOut.tokens + tokens));
+  return `${integerText(leftOut.tokens)} (${share}), longer than ${leftOut.multiple} × the median`;
 }
 
 function scatterOf(sae: string, data: FeatureScatter, common: readonly FeatureScatter[], context: PageContext) {

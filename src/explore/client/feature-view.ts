@@ -100,12 +100,12 @@ function examplesHead({ max }: FeaturePage, place: FeaturePlace): HTMLElement {
   );
 }
 
-function examplesOf(page: FeaturePage, place: FeaturePlace, { source, announce }: PageContext): Child {
+function examplesOf(page: FeaturePage, place: FeaturePlace, { sae, announce }: PageContext): Child {
   if (page.activeTokens === 0) {
     return el(
       'p',
       { class: 'none' },
-      `It fires on none of the ${integerText(source.index.tokens)} tokens of this text.`,
+      `It fires on none of the ${integerText(sae(page.sae).tokens)} tokens of this text.`,
     );
   }
   return exampleBands(page, place.lines, announce);

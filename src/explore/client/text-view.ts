@@ -15,6 +15,9 @@ const PER_TOKEN = 10;
 /** Features of the whole text that are listed. */
 const MOST_FEATURES = 30;
 
+/** Tokens of a text, and which of them the SAE's features are about. */
+type ShownText = Pick<TextReply, 'tokens' | 'counted'>;
+
 /** Features of a text of one's own: the strongest at each token, and the activations of any of them along the text. */
 export class TextView {
   readonly element: HTMLElement;
@@ -93,7 +96,10 @@ export class TextView {
   private draw(): void {
     const { reply, place } = this;
     if (!reply) return;
-    const top = reply.saes.find(({ sae }) => sae === place.sae)?.top ?? [];
+    const found = reply.saes.find(({ sae }) => sae === place.sae);
+    const top = found?.top ?? [];
+    const counted = reply.counted.map((counts, i) => counts && !found?.long.includes(i));
+    const shown: ShownText = { tokens: reply.tokens, counted };
     const heat = reply.heat ?? top.map(([strongest]) => strongest?.value ?? 0);
     const most = Math.max(0, ...heat);
     const heading =
@@ -104,19 +110,19 @@ export class TextView {
     refill(
       this.result,
       el('p', { class: 'head' }, el('span', {}, heading), heatLegend(most), place.feature !== null && clear),
-      this.tokens(reply, heat, most, top),
+      this.tokens(shown, heat, most, top),
       reply.cut && el('p', { class: 'none' }, 'The text is longer than a context; only its beginning was run.'),
       el(
         'div',
         { class: 'pair' },
-        place.at === null || top[place.at] === undefined ? this.hint() : this.atToken(reply, top[place.at]!, place.at),
+        place.at === null || top[place.at] === undefined ? this.hint() : this.atToken(shown, top[place.at]!, place.at),
         this.overall(top),
       ),
     );
   }
 
   private tokens(
-    { tokens, counted }: TextReply,
+    { tokens, counted }: ShownText,
     heat: readonly number[],
     most: number,
     top: readonly (readonly TokenFeature[])[],
@@ -174,7 +180,7 @@ export class TextView {
     );
   }
 
-  private atToken({ tokens, counted }: TextReply, features: readonly TokenFeature[], at: number): HTMLElement {
+  private atToken({ tokens, counted }: ShownText, features: readonly TokenFeature[], at: number): HTMLElement {
     const none = counted[at] ? 'No feature fires here.' : 'This token is left out of features.';
     return el(
       'section',
