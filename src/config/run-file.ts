@@ -80,6 +80,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   context: 'activations',
   prependBos: 'activations',
   textField: 'activations',
+  corpusFormat: 'activations',
   encoding: 'activations',
   skipDocuments: 'activations',
   maxDocuments: 'activations',

@@ -19,6 +19,10 @@ export const figureNames = ['jump-relu', 'paper-gemma-7b', 'pareto', 'shrinkage'
 export const encodings = ['utf-8', 'utf-16', 'utf-16le', 'utf-16be', 'latin-1', 'windows-1252'] as const;
 export type Encoding = (typeof encodings)[number];
 
+/** How text that comes without a file's ending is read, corpus/standard-input.ts. */
+export const corpusFormats = ['jsonl', 'txt', 'csv', 'tsv'] as const;
+export type CorpusFormat = (typeof corpusFormats)[number];
+
 /** Powers of ten of a suffix, as papers and tools write counts. A small m would be a thousandth to some. */
 const DECIMAL_POWERS: Readonly<Record<string, number>> = { k: 3, K: 3, M: 6, G: 9, B: 9, T: 12 };
 /** Powers of two of a suffix. */

@@ -1,6 +1,6 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Encoding } from '../config/values.js';
+import type { CorpusFormat, Encoding } from '../config/values.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import type { Document } from './contexts.js';
@@ -21,11 +21,14 @@ import { hubCorpus } from './hub-dataset.js';
 import { isHubCorpus } from './hub-reference.js';
 import { BadLine, jsonLines } from './json-lines.js';
 import { readParquetDocuments } from './parquet.js';
+import { beginsWithObject, checkReadOnce, isStandardInput, standardInputFile } from './standard-input.js';
 
 /** Where a corpus is and how it is read, as commands are told. */
 interface CorpusSettings {
-  /** A file, a directory, or hf:… . */
+  /** A file, a directory, hf:…, or - for standard input. */
   readonly corpus: string;
+  /** How standard input is read; by its beginning where absent. */
+  readonly corpusFormat?: CorpusFormat;
   /** The column or JSON key that holds the text. */
   readonly textField: string;
   readonly encoding?: Encoding;
@@ -36,11 +39,13 @@ interface CorpusSettings {
 }
 
 /** What of a configuration says where the text is and how it is read. */
-export function corpusSettings({ corpus, textField, encoding, seed, offline }: CorpusSettings): CorpusSettings {
-  return { corpus, textField, encoding, seed, offline };
+export function corpusSettings(config: CorpusSettings): CorpusSettings {
+  const { corpus, corpusFormat, textField, encoding, seed, offline } = config;
+  return { corpus, corpusFormat, textField, encoding, seed, offline };
 }
 
 interface ReadOptions {
+  readonly corpusFormat?: CorpusFormat;
   /** Of .txt and JSON Lines; strings in Parquet are UTF-8. */
   readonly encoding?: Encoding;
   /** Hears what was passed over or replaced in each file, once that is closed. */
@@ -60,7 +65,8 @@ const NAMES_SHOWN = 5;
  * @throws Refusal when there is nothing to read, or something that is not a file, or the same text twice
  */
 export async function corpusFiles(settings: CorpusSettings): Promise<CorpusFiles> {
-  const { corpus, textField, encoding = 'utf-8' } = settings;
+  const { corpus, corpusFormat, textField, encoding = 'utf-8' } = settings;
+  if (isStandardInput(corpus)) return { files: [standardInputFile(corpusFormat)], skipped: [] };
   const probe: Probe = async (file) => {
     for await (const _ of documentsOf(file, textField, new Remarks(file.path, textField), { encoding })) return;
   };
@@ -78,8 +84,16 @@ export async function corpusFiles(settings: CorpusSettings): Promise<CorpusFiles
   return found;
 }
 
-/** The same at the beginning of a command: says which files of a directory are not read, and why. */
-export async function openCorpus(settings: CorpusSettings, { say }: Pick<Progress, 'say'>): Promise<CorpusFiles> {
+/**
+ * The same at the beginning of a command: says which files of a directory are not read, and why.
+ *
+ * @throws UsageRefusal where the command would read standard input twice
+ */
+export async function openCorpus(
+  settings: CorpusSettings & Parameters<typeof checkReadOnce>[0],
+  { say }: Pick<Progress, 'say'>,
+): Promise<CorpusFiles> {
+  checkReadOnce(settings);
   const found = await corpusFiles(settings);
   for (const remark of found.remarks ?? []) say(remark);
   const reasons = new Map<string, string[]>();
@@ -103,8 +117,8 @@ export async function* readDocuments(
   textField: string,
   options: ReadOptions = {},
 ): AsyncGenerator<Document> {
-  const { encoding } = options;
-  const files = options.files ?? (await corpusFiles({ corpus, textField, encoding })).files;
+  const { encoding, corpusFormat } = options;
+  const files = options.files ?? (await corpusFiles({ corpus, corpusFormat, textField, encoding })).files;
   for (const file of files) {
     const remarks = new Remarks(file.path, textField);
     try {
@@ -119,19 +133,37 @@ async function* documentsOf(
   file: CorpusFile,
   textField: string,
   remarks: Remarks,
-  { encoding = 'utf-8', shortLine }: ReadOptions,
+  { encoding = 'utf-8', shortLine, say }: ReadOptions,
 ): AsyncGenerator<Document> {
   const { path, kind, packing } = file;
   const place = placeOf(file);
   if (kind === 'parquet') return yield* readParquetDocuments(place, textField, remarks);
   const text = textOf(place, packing, encoding);
   if (kind === 'lines') return yield* jsonLines(path, text, textField, remarks, shortLine);
+  if (kind === 'lines or text') return yield* linesOrText(path, text, textField, remarks, say);
   if (kind === 'csv' || kind === 'tsv') return yield* csvDocuments(path, text, kind === 'csv' ? ',' : '\t', textField);
+  yield* wholeText(path, text);
+}
+
+async function* wholeText(path: string, text: AsyncGenerator<string>): AsyncGenerator<Document> {
   try {
     yield { pieces: text, source: path };
   } finally {
     await text.return(undefined);
   }
+}
+
+/** Reads as JSON Lines what begins as they do, and says which it was. */
+async function* linesOrText(
+  path: string,
+  text: AsyncGenerator<string>,
+  textField: string,
+  remarks: Remarks,
+  say: ReadOptions['say'],
+): AsyncGenerator<Document> {
+  const { isObject, text: all } = await beginsWithObject(text);
+  say?.(`${path} is read as ${isObject ? 'JSON Lines' : 'one plain text'}; --corpus-format says otherwise.`);
+  yield* isObject ? jsonLines(path, all, textField, remarks) : wholeText(path, all);
 }
 
 /** Whether a file whose ending does not tell holds text: reads its first document. */
@@ -241,7 +273,7 @@ async function sizeOf(path: string): Promise<number> {
   if (found?.isFile()) return found.size;
   throw new Refusal(
     `${path} is not a file${found ? '' : ' that can be opened'}.`,
-    'Give files; write what comes from a pipe to one.',
+    'Give files, or pipe the text into the command and give --corpus -.',
     'corpus/not-a-file',
   );
 }

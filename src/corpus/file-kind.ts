@@ -3,7 +3,7 @@ import type { FilePlace, RemotePlace } from './remote-file.js';
 import type { Packing } from './unpacked.js';
 
 /** How documents lie in a file. */
-type FileKind = 'lines' | 'text' | 'parquet' | 'csv' | 'tsv';
+type FileKind = 'lines' | 'text' | 'parquet' | 'csv' | 'tsv' | 'lines or text';
 
 export interface CorpusFile {
   /** Its path, or what a file of the hub is called in messages. */
@@ -18,8 +18,8 @@ export interface CorpusFile {
   readonly remote?: RemotePlace;
 }
 
-/** Where a file of a corpus is read. */
-export const placeOf = ({ path, remote }: CorpusFile): FilePlace => remote ?? path;
+/** Where a file of a corpus is read: standard input by the name that it has there, which is no file's. */
+export const placeOf = ({ path, name, remote }: CorpusFile): FilePlace => remote ?? (name === '-' ? name : path);
 
 export interface SkippedFile {
   readonly name: string;

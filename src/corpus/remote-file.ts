@@ -12,10 +12,11 @@ export interface RemotePlace {
   readonly patience: Patience;
 }
 
-/** Where a file lies: its path, or on the hub. */
+/** Where a file lies: its path, - for standard input, or on the hub. */
 export type FilePlace = string | RemotePlace;
 
-export const placeName = (place: FilePlace): string => (typeof place === 'string' ? place : place.name);
+export const placeName = (place: FilePlace): string =>
+  typeof place !== 'string' ? place.name : place === '-' ? 'standard input' : place;
 
 /** A file that can be read anywhere. */
 export interface ByteSource {

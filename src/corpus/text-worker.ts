@@ -31,7 +31,7 @@ class Ears {
 
 /** Reads the text from its beginning, in chunks. */
 async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextThreadReply> {
-  const { model, expected, corpus, textField, encoding, context, files, documents: choice } = start;
+  const { model, expected, corpus, corpusFormat, textField, encoding, context, files, documents: choice } = start;
   const tokenizer = await openTokenizer(model, expected);
   const { bosTokenId, prependBos, special } = tokenizer;
   yield { kind: 'ready', facts: { bosTokenId, prependBos, special } };
@@ -42,7 +42,7 @@ async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextTh
     held = [];
     return reply;
   };
-  const all = readDocuments(corpus, textField, { encoding, say: ears.say, files });
+  const all = readDocuments(corpus, textField, { corpusFormat, encoding, say: ears.say, files });
   const documents = choice ? chosenDocuments(all, choice) : all;
   try {
     for await (const one of packContexts(documents, tokenizer, context, ears.tokens)) {

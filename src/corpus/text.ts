@@ -1,4 +1,4 @@
-import type { Encoding } from '../config/values.js';
+import type { CorpusFormat, Encoding } from '../config/values.js';
 import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import { Thread } from '../progress/thread.js';
@@ -7,7 +7,11 @@ import type { DocumentChoice } from './document-choice.js';
 import { corpusFiles } from './documents.js';
 import type { CorpusFile } from './file-kind.js';
 import { isHubCorpus } from './hub-reference.js';
+import { isStandardInput, readTwice } from './standard-input.js';
 import type { ExpectedTokens } from './tokenizer.js';
+
+/** Standard input comes once, whoever opens it. */
+let standardInputTaken = false;
 
 /**
  * The contexts of a corpus. They are tokenized in a thread of their own, a little ahead of what is taken; those that are
@@ -34,6 +38,10 @@ export class Text {
    * @throws Refusal where it cannot be opened, or does not fit the weights
    */
   static async open(asked: TextStart): Promise<Text> {
+    if (isStandardInput(asked.corpus)) {
+      if (standardInputTaken) throw readTwice('this command reads it for a second purpose');
+      standardInputTaken = true;
+    }
     const start = isHubCorpus(asked.corpus) ? { ...asked, files: (await corpusFiles(asked)).files } : asked;
     let text: Text | undefined;
     const reader = new TextReader(start, (heard) => text?.listen(heard));
@@ -96,6 +104,7 @@ export class Text {
   }
 
   private async reopen(): Promise<TextReader> {
+    if (isStandardInput(this.start.corpus)) throw readTwice('more of it is asked for than came');
     const reader = new TextReader(this.start, () => {});
     this.readers.add(reader);
     try {
@@ -216,6 +225,8 @@ export interface TextStart {
   readonly model: string;
   readonly expected: ExpectedTokens;
   readonly corpus: string;
+  /** How standard input is read. */
+  readonly corpusFormat?: CorpusFormat;
   readonly textField: string;
   readonly encoding?: Encoding;
   /** Every document where absent. */

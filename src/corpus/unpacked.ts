@@ -5,6 +5,7 @@ import { Decompress } from 'fzstd';
 import { openRegular } from '../disk/input-file.js';
 import { formatBytes } from '../disk/space.js';
 import { Refusal } from '../errors/refusal.js';
+import { openStandardInput } from './piped-bytes.js';
 import { type FilePlace, placeName, remoteBytes } from './remote-file.js';
 
 /** Bytes that are read, or unpacked, at a time. */
@@ -34,6 +35,7 @@ export async function* unpacked(place: FilePlace, packing: Packing): AsyncGenera
 
 /** Of a file of the hub, or of a regular file, which nothing else can have taken the place of. */
 async function streamOf(path: FilePlace, start = 0): Promise<Readable> {
+  if (path === '-') return openStandardInput(UNPACKED_CHUNK);
   if (typeof path !== 'string') return Readable.from(remoteBytes(path, start), { objectMode: true, highWaterMark: 1 });
   const opened = await openRegular(path);
   if (!opened)

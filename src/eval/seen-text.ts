@@ -1,6 +1,7 @@
 import type { EvalConfig } from '../config/stages/eval.js';
 import { documentChoice, mayShare } from '../corpus/document-choice.js';
 import { isHubCorpus } from '../corpus/hub-reference.js';
+import { isStandardInput } from '../corpus/standard-input.js';
 import { trainingRecordOf } from '../sae/training-record.js';
 import type { Candidate } from './candidates.js';
 
@@ -13,7 +14,8 @@ export function seenText(candidates: readonly Candidate[], config: EvalConfig): 
   const seen = candidates.filter(({ files }) => {
     const { activations } = trainingRecordOf(files.cfg);
     // Files of the hub are read in an order that the seed sets, and may be of another commit.
-    const same = activations && unpinned(activations.corpus) === unpinned(config.corpus);
+    const same =
+      !isStandardInput(config.corpus) && activations && unpinned(activations.corpus) === unpinned(config.corpus);
     return same && mayShare(activations.documents, now, !isHubCorpus(config.corpus));
   });
   if (seen.length === 0) return undefined;

@@ -1,6 +1,7 @@
 import type { SteerConfig } from '../config/stages/generation.js';
 import { batches, type Context, leftOutTokens } from '../corpus/contexts.js';
 import { corpusSettings } from '../corpus/documents.js';
+import { checkReadOnce } from '../corpus/standard-input.js';
 import { Text } from '../corpus/text.js';
 import { Refusal } from '../errors/refusal.js';
 import { type Candidate, excludedTokens, sharedContext } from '../eval/candidates.js';
@@ -111,6 +112,7 @@ async function contextsOf({ config, candidates, model }: LossPlan, progress: Pro
   const { checkpoint, directory, tokenizer } = model;
   const { bosTokenId, vocabulary, special } = checkpoint.config;
   const corpus = config.corpus!;
+  checkReadOnce({ ...config, corpus });
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
   const text = await Text.open({
     ...{ model: directory, context, ...corpusSettings({ ...config, corpus }) },

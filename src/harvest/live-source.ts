@@ -21,6 +21,7 @@ import { Thread } from '../progress/thread.js';
  * The corpus is read again when it ends.
  */
 export type LiveConfig = Omit<HarvestConfig, 'hook' | 'out' | 'overwrite' | 'resume' | 'takeOver' | 'rowsPerShard'> & {
+  readonly resume?: boolean;
   readonly hook: string;
   readonly hookOut?: string;
 };
@@ -39,7 +40,9 @@ export async function openLiveSource(
   progress: Progress,
   stop: StopRequest,
 ): Promise<ActivationSource> {
-  const { files, pinned: corpus = config.corpus } = await openCorpus(config, progress);
+  // What is left out for its norm is left out by training.
+  const once = { ...config, maxActivationNormMultiple: undefined };
+  const { files, pinned: corpus = config.corpus } = await openCorpus(once, progress);
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
   // Of a harvest's settings, those of its output have no part here.
   const harvest = {

@@ -190,7 +190,7 @@ export function evaluationConfig(config: SweepConfig, file: string, sae: readonl
 
 /** @throws Refusal when the text of the evaluation is not there or cannot be read */
 async function checkEvaluation(config: EvalConfig): Promise<void> {
-  await openCorpus(config, { say() {} });
+  await openCorpus({ ...config, resume: true }, { say() {} });
 }
 
 /** The command of this sweep, which is how its SAEs are made again; null where its file was a pipe. */

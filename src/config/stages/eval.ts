@@ -5,7 +5,6 @@ import {
   device,
   directory,
   documentFlags,
-  encoding,
   evaluationHoldout,
   logDir,
   modelSource,
@@ -13,9 +12,9 @@ import {
   positive,
   precision,
   prependBos,
+  readingFlags,
   SAE,
   takeOver,
-  textField,
   threads,
 } from './shared-flags.js';
 
@@ -36,8 +35,7 @@ export const evalSchema = z.object({
     .default(false)
     .describe('also replace activations by their mean: loss recovered with mean ablation as the worst case'),
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
-  textField,
-  encoding,
+  ...readingFlags,
   ...documentFlags,
   holdout: evaluationHoldout,
   excludeSpecialTokens: z

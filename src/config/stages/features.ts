@@ -5,7 +5,6 @@ import {
   device,
   directory,
   documentFlags,
-  encoding,
   evaluationHoldout,
   MODEL,
   modelSource,
@@ -14,9 +13,9 @@ import {
   positive,
   precision,
   prependBos,
+  readingFlags,
   SAE,
   takeOver,
-  textField,
   threads,
 } from './shared-flags.js';
 
@@ -42,8 +41,7 @@ export const featuresSchema = z.object({
     .refine(({ length }) => length === 2, 'two numbers belong there, such as 12,8')
     .default([12, 8])
     .describe('tokens of an example before and after its peak'),
-  textField,
-  encoding,
+  ...readingFlags,
   ...documentFlags,
   holdout: evaluationHoldout,
   excludeSpecialTokens: z

@@ -6,7 +6,6 @@ import {
   device,
   directory,
   documentFlags,
-  encoding,
   excludeSpecialTokens,
   hookList,
   maxActivationNormMultiple,
@@ -15,9 +14,9 @@ import {
   positive,
   precision,
   prependBos,
+  readingFlags,
   seed,
   takeOver,
-  textField,
   threads,
   trainingHoldout,
 } from './shared-flags.js';
@@ -46,8 +45,7 @@ export const harvestSchema = z.object({
     .describe(
       'rows permuted together before they are cut into shards, about; held in memory, 4 GiB at most over all hooks',
     ),
-  textField,
-  encoding,
+  ...readingFlags,
   ...documentFlags,
   holdout: trainingHoldout,
   excludeSpecialTokens,

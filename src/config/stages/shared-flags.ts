@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { trainable } from '../../sae/registry.js';
-import { encodings, parseNumber, precisions } from '../values.js';
+import { corpusFormats, encodings, parseNumber, precisions } from '../values.js';
 
 // What several commands take, said once.
 
@@ -39,17 +39,28 @@ export const modelSource = {
 export const SAE =
   'SAE: its directory or file, OWNER/REPO[@REVISION]/PATH of the Hugging Face hub, or RELEASE:ID as SAELens names it (docs/published-saes.md)';
 export const CORPUS =
-  'text: a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet file, a directory of such files, read with the directories in it, or a data set of the hub, read where it lies: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]';
+  'text: a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet file, a directory of such files, read with the directories in it, or a data set of the hub, read where it lies: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]; - for standard input';
 export const corpus = directory.describe(CORPUS);
-export const textField = z
+const textField = z
   .string()
   .min(1)
   .default('text')
   .describe('key or column that holds the text in .jsonl, .csv, .tsv and .parquet');
-export const encoding = z
+const encoding = z
   .enum(encodings)
   .default('utf-8')
   .describe('encoding of .txt, .csv, .tsv and JSON Lines files; utf-16: the byte order mark says which');
+/** How a corpus is read, of every command that reads one. */
+export const readingFlags = {
+  textField,
+  corpusFormat: z
+    .enum(corpusFormats)
+    .optional()
+    .describe(
+      'how --corpus - is read [default: as JSON Lines where it begins with {, else as the text of one document]',
+    ),
+  encoding,
+};
 const EXCLUDE = 'leave special tokens that a text has written out (<eos>, <pad>, …) out, as BOS always is';
 export const excludeSpecialTokens = z.boolean().default(false).describe(EXCLUDE);
 /** Undefined: as the model's family has it. */
