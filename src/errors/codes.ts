@@ -269,6 +269,7 @@ export const REFUSALS = {
   'onnx/device-unusable': 'the device could not be used',
   'onnx/graph-not-loaded': 'ONNX Runtime could not load the graph',
   'onnx/no-device': 'there is no such device',
+  'onnx/no-float16': 'the GPU does not compute with float16',
   'report/flag-of-another-figure': 'a flag belongs to another figure',
   'report/missing-flag': 'a flag that the figure needs is missing',
   'report/no-feature': 'the SAE has no such feature',

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { parse } from 'node:path';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { forWebGpu, lacksFloat16 } from './webgpu.js';
 
 /** Where a graph runs: `cpu`, `cuda`, `cuda:N` or `webgpu`. */
 export type Device = string;
@@ -52,7 +53,8 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
   const settings: InferenceSession.SessionOptions = {
     executionProviders: [executionProvider(device)],
     intraOpNumThreads: options.threads || availableParallelism(),
-    logSeverityLevel: 3,
+    // Fatal: what fails is thrown.
+    logSeverityLevel: 4,
     extra: {
       'session.model_external_initializers_file_folder_path': parse(process.cwd()).root,
       // Threads that wait for an operator sleep. Spinning, they would take the cores from whatever runs next to the
@@ -62,7 +64,7 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
   };
   let session: InferenceSession;
   try {
-    session = await ort.InferenceSession.create(model, settings);
+    session = await ort.InferenceSession.create(device === 'webgpu' ? forWebGpu(model) : model, settings);
   } catch (cause) {
     const reason = (cause instanceof Error ? cause.message : String(cause))
       .trim()
@@ -84,10 +86,24 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
     );
   }
   return {
-    run: (feeds, fetches) =>
-      (fetches ? session.run(feeds, fetches) : session.run(feeds)) as Promise<Record<string, Tensor>>,
+    run: async (feeds, fetches) => {
+      try {
+        return (await (fetches ? session.run(feeds, fetches) : session.run(feeds))) as Record<string, Tensor>;
+      } catch (error) {
+        throw lacksFloat16(error) ? withoutFloat16(device, error) : error;
+      }
+    },
     release: () => session.release(),
   };
+}
+
+function withoutFloat16(device: Device, cause: unknown): Refusal {
+  return new Refusal(
+    `The GPU of --device ${device} does not compute with float16.`,
+    'Use --precision float32, stores of bfloat16 or float32 (--dtype) and weights that are not float16, or --device cpu.',
+    'onnx/no-float16',
+    { cause },
+  );
 }
 
 function executionProvider(device: Device): InferenceSession.ExecutionProviderConfig {
