@@ -17,6 +17,7 @@ const PIPELINE = [
   'features',
   'report',
   'inspect',
+  'publish',
   'sweep',
   'watch',
   'explore',

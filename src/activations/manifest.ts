@@ -132,8 +132,10 @@ export function normLimitIn({
   return multiple === undefined || median === undefined ? undefined : { multiple, median };
 }
 
+export const MANIFEST_FILE = 'manifest.json';
+
 export function manifestPath(directory: string): string {
-  return join(directory, 'manifest.json');
+  return join(directory, MANIFEST_FILE);
 }
 
 const AGAIN = 'Harvest the store again.';

@@ -121,14 +121,13 @@ export function placeholder({ type, path }: Flag): string {
 }
 
 /**
- * The positional argument as the flag that it stands for.
+ * The positional arguments as the flags that they stand for.
  *
  * @throws UsageRefusal for a word that the command does not take
  */
 export function withPositional(stage: StageName, { given, positionals }: Arguments): Record<string, unknown> {
-  const { positional } = COMMANDS[stage];
-  const [first, ...others] = positionals;
-  const surplus = positional === undefined ? first : others[0];
+  const names = positionalsOf(stage);
+  const surplus = positionals[names.length];
   if (surplus !== undefined) {
     throw new UsageRefusal(
       `sae-pipe ${stage} takes no argument "${surplus}".`,
@@ -136,20 +135,24 @@ export function withPositional(stage: StageName, { given, positionals }: Argumen
       'cli/surplus-argument',
     );
   }
-  if (positional === undefined || first === undefined) return given;
-  if (Object.hasOwn(given, positional)) {
+  const named = names.slice(0, positionals.length);
+  const twice = named.find((name) => Object.hasOwn(given, name));
+  if (twice !== undefined) {
     throw new UsageRefusal(
-      `--${positional} was given more than once.`,
+      `--${twice} was given more than once.`,
       'Give it once, with or without its name.',
       'config/flag-twice',
     );
   }
-  return { ...given, [positional]: first };
+  return { ...given, ...Object.fromEntries(named.map((name, i) => [name, positionals[i]])) };
 }
+
+/** Flags of a command that may be given without their names, in their order. */
+export const positionalsOf = (stage: StageName): readonly string[] => [COMMANDS[stage].positional ?? []].flat();
 
 /** How a flag is written on the command line: `--out`, or `<evaluation>` for what may stand without its name. */
 export function spelling(stage: StageName): (name: string) => string {
-  return (name) => (name === COMMANDS[stage].positional ? `<${name}>` : `--${name}`);
+  return (name) => (positionalsOf(stage).includes(name) ? `<${name}>` : `--${name}`);
 }
 
 /** Flags of every command. */

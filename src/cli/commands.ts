@@ -6,8 +6,8 @@ import type { TextTerminal } from '../progress/progress.js';
 interface Command<S extends StageName> {
   readonly summary: string;
   readonly example: string;
-  /** Flag that may be given without its name. */
-  readonly positional?: string;
+  /** Flag that may be given without its name, or several, in their order. */
+  readonly positional?: string | readonly string[];
   /** Another way to its configuration than from flags and file alone. */
   load?(given: Readonly<Record<string, unknown>>, file?: string): Promise<z.infer<(typeof STAGES)[S]>>;
   /** @param file the configuration file, for commands that read sections beside their own */
@@ -132,6 +132,16 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       const { listingTable, listSaes } = await import('../sae/published/list.js');
       const saes = await listSaes(config.where, config, progress, stop);
       print(config.json ? JSON.stringify(saes, null, 1) : listingTable(saes));
+    },
+  },
+  push: {
+    summary:
+      'Upload an SAE with its evaluation, curve and a model card, or an activation store, to the Hugging Face hub.',
+    example: 'sae-pipe push runs/gated OWNER/REPO/gated --evaluation runs/eval --license apache-2.0 --dry-run',
+    positional: ['what', 'to'],
+    run: async (config, terminal) => {
+      const { push } = await import('../publish/push.js');
+      await push(config, terminal);
     },
   },
   report: {

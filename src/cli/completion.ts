@@ -2,7 +2,7 @@ import { type Flag, flagsOf } from '../config/flags.js';
 import { STAGES, type StageName } from '../config/stages.js';
 import { didYouMean } from '../errors/nearest.js';
 import { UsageRefusal } from '../errors/refusal.js';
-import { COMMON } from './arguments.js';
+import { COMMON, positionalsOf } from './arguments.js';
 import { COMMANDS } from './commands.js';
 
 /** The command, which is none of a stage: it has no configuration. */
@@ -65,9 +65,9 @@ For every shell that starts later
 
 /** Everything that can be completed. */
 export function offers(): CommandOffers[] {
-  const stages = Object.entries(COMMANDS).map(([name, { summary, positional }]): CommandOffers => {
+  const stages = Object.entries(COMMANDS).map(([name, { summary }]): CommandOffers => {
     const flags = flagsOf(STAGES[name as StageName]);
-    const argument = flags.find((flag) => flag.name === positional);
+    const argument = flags.find((flag) => flag.name === positionalsOf(name as StageName)[0]);
     const named = [...flags.filter((flag) => flag !== argument), ...COMMON].map(offerOf);
     return { name, about: briefly(summary), flags: [...named, HELP], argument: argument && offerOf(argument) };
   });

@@ -1,7 +1,7 @@
 import { type Flag, flagsOf } from '../config/flags.js';
 import { STAGES, type StageName } from '../config/stages.js';
 import { architectureFlags } from '../sae/registry.js';
-import { COMMON, placeholder } from './arguments.js';
+import { COMMON, placeholder, positionalsOf } from './arguments.js';
 import { COMMANDS } from './commands.js';
 import { COMPLETION } from './completion.js';
 
@@ -31,21 +31,22 @@ export function programHelp(): string {
 
 /** Help of a command: its usage with all that is required, then its flags by topic. */
 export function commandHelp(stage: StageName): string {
-  const { summary, example, positional } = COMMANDS[stage];
+  const { summary, example } = COMMANDS[stage];
   const flags = flagsOf(STAGES[stage]);
-  const argument = flags.find(({ name }) => name === positional);
-  const needed = flags.filter((flag) => flag.required && flag !== argument);
+  const args = positionalsOf(stage).map((positional) => flags.find(({ name }) => name === positional)!);
+  const needed = flags.filter((flag) => flag.required && !args.includes(flag));
   const words = needed.map((flag) => `--${flag.name} ${placeholder(flag)}`);
-  const usage = ['sae-pipe', stage, ...(argument ? [`<${argument.name}>`] : []), ...words, '[flags]'].join(' ');
+  const usage = ['sae-pipe', stage, ...args.map(({ name }) => `<${name}>`), ...words, '[flags]'].join(' ');
   const topics = byTopic(
     stage,
-    flags.filter((flag) => flag !== argument),
+    flags.filter((flag) => !args.includes(flag)),
   );
   return [
     wrapped(usage, 2).trimStart(),
     '',
     wrapped(summary, 0),
-    ...(argument ? ['', helpRow(`<${argument.name}>`, flagText(argument))] : []),
+    ...(args.length > 0 ? [''] : []),
+    ...args.map((argument) => helpRow(`<${argument.name}>`, flagText(argument))),
     ...[...topics, ['Every command', COMMON] as const].flatMap(([topic, inside]) => [
       '',
       topic,
@@ -97,7 +98,11 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
   Input: [
     'activations',
     'target',
+    'what',
+    'to',
     'evaluation',
+    'license',
+    'baseModel',
     'directory',
     'store',
     'folder',
@@ -183,6 +188,11 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'reference',
     'port',
     'json',
+    'message',
+    'create',
+    'private',
+    'yes',
+    'dryRun',
   ],
   'Curve and checkpoints': ['logEvery', 'checkpointEvery', 'keepCheckpoints', 'discardState', 'strict'],
   'Hardware and repeatability': [

@@ -4,6 +4,7 @@ import { attributeSchema, generateSchema, steerSchema } from './stages/generatio
 import { harvestSchema } from './stages/harvest.js';
 import { demoSchema, doctorSchema, hooksSchema, inspectSchema } from './stages/machine.js';
 import { figureSchema, reportSchema, watchSchema } from './stages/pages.js';
+import { pushSchema } from './stages/publish.js';
 import { convertSchema, exportSchema, lsSchema } from './stages/saes.js';
 import { sweepSchema } from './stages/sweep.js';
 import { trainSchema } from './stages/train.js';
@@ -21,6 +22,7 @@ export const STAGES = {
   export: exportSchema,
   convert: convertSchema,
   ls: lsSchema,
+  push: pushSchema,
   report: reportSchema,
   watch: watchSchema,
   explore: exploreSchema,

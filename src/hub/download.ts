@@ -222,7 +222,7 @@ const notAHub = ({ endpoint }: HubSettings, what: string, cause?: unknown) =>
   new Refusal(`${endpoint} does not answer as a hub does: ${what}.`, 'Check HF_ENDPOINT.', 'hub/not-a-hub', { cause });
 
 /** What the hub's client throws is that of a server that speaks otherwise. */
-async function asHub<T>(settings: HubSettings, work: () => Promise<T>): Promise<T> {
+export async function asHub<T>(settings: HubSettings, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
@@ -239,9 +239,13 @@ export async function pinnedCommit(
 ): Promise<string> {
   const { endpoint: hubUrl } = settings;
   return asHub(settings, async () => {
-    const { modelInfo } = await import('@huggingface/hub');
-    const { model: name, revision } = asked;
-    const { sha } = await modelInfo({ name, revision, hubUrl, fetch, additionalFields: ['sha'] });
+    const { datasetInfo, modelInfo } = await import('@huggingface/hub');
+    const { kind, model: name, revision } = asked;
+    const question = { name, revision, hubUrl, fetch };
+    const { sha } =
+      kind === 'data set'
+        ? await datasetInfo({ ...question, additionalFields: ['sha'] })
+        : await modelInfo({ ...question, additionalFields: ['sha'] });
     // Commit and hashes become names of files here.
     if (typeof sha !== 'string' || !isCommit(sha)) throw notAHub(settings, `the commit is ${JSON.stringify(sha)}`);
     return sha;
@@ -264,7 +268,7 @@ interface ListedFolder {
  * @throws Refusal when the hub cannot be reached, refuses, or lists a file without size or hash
  */
 export async function listFolder(
-  { model: name }: Asked,
+  { kind, model: name }: Asked,
   settings: HubSettings,
   fetch: typeof globalThis.fetch,
   revision: string,
@@ -274,7 +278,7 @@ export async function listFolder(
   return asHub(settings, async () => {
     const { listFiles } = await import('@huggingface/hub');
     const listing = new Map<string, HubFile>();
-    const repo = { type: 'model', name } as const;
+    const repo = { type: kind === 'data set' ? 'dataset' : 'model', name } as const;
     const path = folder === '' ? undefined : folder;
     for await (const { type, path: name, size, oid, lfs } of listFiles({
       repo,

@@ -122,12 +122,17 @@ function homeOrRefusal(): string {
   }
 }
 
+/** What an answer that is not a success means; it may read the answer's body. */
+type RefusedAnswer = (response: Response, settings: HubSettings, asked: Asked) => Refusal | Promise<Refusal>;
+
 /** What is asked for, so that a refusal can name it. */
 export interface Asked {
   /** A model where absent. */
   readonly kind?: 'model' | 'data set';
   readonly model: string;
   readonly revision: string;
+  /** Is something uploaded there? */
+  readonly pushed?: true;
 }
 
 /**
@@ -135,7 +140,7 @@ export interface Asked {
  * endpoint's own origin and nowhere else (the hub redirects to storage elsewhere, and its pages of listings are links it
  * may write as it likes), nothing is asked in silence for longer than the settings' patience, and what fails is a Refusal.
  */
-export function hubFetch(settings: HubSettings, asked: Asked): typeof fetch {
+export function hubFetch(settings: HubSettings, asked: Asked, refusal: RefusedAnswer = refusedRequest): typeof fetch {
   const { origin } = new URL(settings.endpoint);
   return async (input, init = {}) => {
     const url = new URL(input instanceof Request ? input.url : input);
@@ -152,8 +157,9 @@ export function hubFetch(settings: HubSettings, asked: Asked): typeof fetch {
       throw passing(unreachable(url.origin, cause, settings, asked));
     }
     if (response.ok) return response;
+    const refused = await refusal(response, settings, asked);
     await response.body?.cancel();
-    throw refusedRequest(response, settings, asked);
+    throw refused;
   };
 }
 
@@ -172,20 +178,18 @@ export function passing(refusal: Refusal): Refusal {
 }
 
 /** No answer at all: no network, no such host, no one listening. */
-function unreachable(where: string, cause: unknown, settings: HubSettings, { kind }: Asked): Refusal {
+function unreachable(where: string, cause: unknown, settings: HubSettings, { kind, pushed }: Asked): Refusal {
   const { cache, patience } = settings;
   const timedOut = cause instanceof Error && cause.name === 'TimeoutError';
   const reason = timedOut
     ? `no answer within ${patience.stall / 1000} s`
     : withoutSecrets(deepestMessage(cause), settings);
-  return new Refusal(
-    `${where} could not be reached (${reason}).`,
-    kind === 'data set'
+  const instead = pushed
+    ? 'Check the network and HF_ENDPOINT, and run the same command again: what is uploaded is not sent twice.'
+    : kind === 'data set'
       ? 'Check the network and HF_ENDPOINT; or download the data set elsewhere, and give its files.'
-      : `Check the network and HF_ENDPOINT; or fill the cache ${cache} on a machine that has network and copy it here.`,
-    'hub/unreachable',
-    { cause },
-  );
+      : `Check the network and HF_ENDPOINT; or fill the cache ${cache} on a machine that has network and copy it here.`;
+  return new Refusal(`${where} could not be reached (${reason}).`, instead, 'hub/unreachable', { cause });
 }
 
 /** fetch says "fetch failed" and keeps what failed in `cause`. */

@@ -159,8 +159,18 @@ function rangeStart(response: Response, file: HubFile, from: number): number {
 /** Fewer bytes than this within the settings' `stall` are as good as none. */
 const TRICKLE = 1024;
 
+/** Of one connection. */
+interface ConnectionWatch {
+  /** Aborted where the connection is given up. */
+  readonly signal: AbortSignal;
+  /** To be told of bytes that came, or went. */
+  alive(bytes: number): void;
+  /** Ends the connection, if it has not ended. */
+  end(): void;
+}
+
 /** Gives a connection up when it has been as good as silent for too long, or when asked to stop. */
-function watchConnection({ patience, stop }: BlobSource) {
+export function watchConnection({ patience, stop }: Pick<BlobSource, 'patience' | 'stop'>): ConnectionWatch {
   const control = new AbortController();
   let last = performance.now();
   let came = 0;

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
-import { COMMANDS } from '../../src/cli/commands.js';
+import { positionalsOf } from '../../src/cli/arguments.js';
 import { flagsOf } from '../../src/config/flags.js';
 import { loadConfig } from '../../src/config/load.js';
 import { STAGES, type StageName } from '../../src/config/stages.js';
@@ -19,7 +19,7 @@ test('--help of every command names every flag with its help and default, and ex
     assert.equal(code, 0, stderr);
     const text = stdout.replace(/\s+/g, ' ');
     for (const flag of flagsOf(STAGES[stage])) {
-      const shown = COMMANDS[stage].positional === flag.name ? `<${flag.name}>` : `--${flag.name} `;
+      const shown = positionalsOf(stage).includes(flag.name) ? `<${flag.name}>` : `--${flag.name} `;
       assert.ok(text.includes(shown), `${stage}: ${shown}`);
       assert.ok(flag.description.length > 10, `${stage} --${flag.name} explains nothing`);
       // Help is wrapped around the type column, so words are compared in order, not the line.

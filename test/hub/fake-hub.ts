@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { FakeUploads } from './fake-uploads.js';
 
 export const MODEL = 'google/tiny';
 export const COMMIT = 'c0ffee'.padEnd(40, '0');
@@ -41,13 +42,22 @@ export interface Faults {
   fails?: { times: number; status: number };
 }
 
-/** A hub of one model, and its storage on another port: the endpoints that a download needs, on 127.0.0.1. */
+/**
+ * A hub of one repository, and its storage on another port, on 127.0.0.1: the endpoints that a download needs, and those
+ * of an upload (`uploads`), after which it serves what was committed.
+ */
 export class FakeHub {
+  /** The repository; '' while there is none. */
+  name = MODEL;
+  kind: 'models' | 'datasets' = 'models';
+  commit = COMMIT;
+  readonly branches = new Set(['main', 'v1', 'refs/pr/1']);
   readonly seen: Seen[] = [];
   faults: Faults = {};
   private readonly servers: Server[] = [];
   endpoint = '';
-  private storage = '';
+  storage = '';
+  readonly uploads = new FakeUploads(this);
 
   private constructor(readonly files: Map<string, Buffer>) {}
 
@@ -93,16 +103,19 @@ export class FakeHub {
     const fail = (status: number, code: string) => {
       response.writeHead(status, { 'x-error-code': code }).end(code);
     };
-    const api = `/api/models/${MODEL}`;
-    if (!pathname.startsWith(`${api}/`) && !pathname.startsWith(`/${MODEL}/`)) {
+    if (await this.uploads.answer(request, response)) return;
+    const { name: repository, commit, kind } = this;
+    const api = `/api/${kind}/${repository}`;
+    const files = `/${kind === 'models' ? '' : 'datasets/'}${repository}/resolve/${commit}/`;
+    if (!pathname.startsWith(`${api}/`) && !pathname.startsWith(files)) {
       return fail(request.headers.authorization ? 404 : 401, 'RepoNotFound');
     }
     if (pathname.startsWith(`${api}/revision/`)) {
       const revision = decodeURIComponent(pathname.slice(`${api}/revision/`.length));
-      if (!['main', 'v1', 'refs/pr/1', COMMIT].includes(revision)) return fail(404, 'RevisionNotFound');
-      return json(response, { _id: '1', id: MODEL, sha: COMMIT, lastModified: '2024-08-01T00:00:00.000Z' });
+      if (!this.branches.has(revision) && revision !== commit) return fail(404, 'RevisionNotFound');
+      return json(response, { _id: '1', id: repository, sha: commit, lastModified: '2024-08-01T00:00:00.000Z' });
     }
-    const tree = `${api}/tree/${COMMIT}`;
+    const tree = `${api}/tree/${commit}`;
     if (pathname === tree || pathname.startsWith(`${tree}/`)) {
       const folder = decodeURIComponent(pathname.slice(tree.length + 1));
       const below = folder === '' ? '' : `${folder}/`;
@@ -120,13 +133,13 @@ export class FakeHub {
       const half = Math.ceil(all.length / 2);
       return json(response, second ? all.slice(half) : [{ type: 'directory', path: 'onnx' }, ...all.slice(0, half)]);
     }
-    const name = decodeURIComponent(pathname.slice(`/${MODEL}/resolve/${COMMIT}/`.length));
+    const name = decodeURIComponent(pathname.slice(files.length));
     const content = this.files.get(name);
-    if (!content || !pathname.startsWith(`/${MODEL}/resolve/${COMMIT}/`)) return fail(404, 'EntryNotFound');
+    if (!content || !pathname.startsWith(files)) return fail(404, 'EntryNotFound');
     if (this.faults.gated && request.headers.authorization !== `Bearer ${this.faults.gated}`) {
       return fail(request.headers.authorization ? 403 : 401, 'GatedRepo');
     }
-    response.setHeader('x-repo-commit', COMMIT);
+    response.setHeader('x-repo-commit', commit);
     if (!isLarge(name)) {
       response.writeHead(200, { etag: `"${gitHash(content)}"`, 'content-length': content.length }).end(content);
       return;
@@ -142,6 +155,8 @@ export class FakeHub {
   private async cdn(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { faults } = this;
     if (faults.silent) return;
+    if (request.method === 'PUT') return this.uploads.store(request, response);
+    if (request.method === 'POST') return void (await this.uploads.answer(request, response));
     if (faults.fails && faults.fails.times-- > 0) {
       response.writeHead(faults.fails.status).end();
       return;
@@ -182,13 +197,13 @@ export class FakeHub {
   }
 }
 
-export const isLarge = (name: string) => /\.(safetensors|npz|pt)$/.test(name) || name === 'tokenizer.json';
+export const isLarge = (name: string) => /\.(safetensors|npz|pt|arrow)$/.test(name) || name === 'tokenizer.json';
 export const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex');
 export const gitHash = (bytes: Buffer) =>
   createHash('sha1')
     .update(Buffer.concat([Buffer.from(`blob ${bytes.length}\0`), bytes]))
     .digest('hex');
 
-function json(response: ServerResponse, value: unknown): void {
-  response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));
+export function json(response: ServerResponse, value: unknown, status = 200): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
 }

@@ -23,6 +23,9 @@ const WRITERS: Readonly<Record<WrittenLayout, SaeWriter>> = {
   sparsify: sparsifyWriter,
 };
 
+/** Names of the files of a layout, as they are written. */
+export const filesOfLayout = (as: WrittenLayout): readonly string[] => WRITERS[as].files;
+
 /** What to convert, to what, and where. */
 export interface ConvertSettings extends Omit<ExportSettings, 'as'>, SaeSource {
   readonly as: ExportSettings['as'] | WrittenLayout;

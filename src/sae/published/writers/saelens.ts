@@ -6,13 +6,16 @@ const KNOWN = ['standard', 'gated', 'jumprelu', 'topk', 'transcoder', 'skip_tran
   'jumprelu_skip_transcoder',
 );
 
+/** Does SAELens have a class for what its cfg.json calls so? */
+export const isOfSaelens = (architecture: string): boolean => KNOWN.includes(architecture);
+
 /** cfg.json and sae_weights.safetensors. */
 export const saelensWriter: SaeWriter = {
   files: [CFG_FILE, WEIGHTS_FILE],
   result: CFG_FILE,
   fitted(sae, metadata, name) {
     const { architecture } = cfgOf(sae, metadata);
-    if (KNOWN.includes(architecture as string)) return sae;
+    if (isOfSaelens(architecture as string)) return sae;
     return cannotHold(name, 'SAELens', `that it is ${architecture}`);
   },
   write: saveSae,

@@ -1,0 +1,77 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Refusal } from '../errors/refusal.js';
+import type { StopRequest } from '../progress/progress.js';
+import { OpenFileBlob } from './open-file-blob.js';
+import { API_BOUNDS, type Asked, boundedFetch, type HubSettings, hubFetch, mayPass, passing } from './request.js';
+import { watchConnection } from './transfer.js';
+import { refusedUpload } from './upload-refusals.js';
+
+/**
+ * `fetch` for an upload. Files that go to the storage are sent again where a connection breaks or goes silent; what is
+ * asked of the hub itself is asked once, within bounds: a commit that was made unseen must not be made twice.
+ *
+ * @param tell is told of the bytes sent so far
+ */
+export function sendingFetch(
+  settings: HubSettings,
+  asked: Asked,
+  stop: StopRequest,
+  tell: (bytes: number) => void,
+): typeof fetch {
+  const hub = hubFetch(settings, asked, refusedUpload);
+  const sent = new Map<string, number>();
+  const send = async (url: string, body: OpenFileBlob, init: RequestInit): Promise<Response> => {
+    const watch = watchConnection({ patience: settings.patience, stop });
+    const told = body.telling((bytes) => {
+      watch.alive(bytes);
+      sent.set(url, (sent.get(url) ?? 0) + bytes);
+      tell([...sent.values()].reduce((sum, one) => sum + one, 0));
+    });
+    sent.set(url, 0);
+    const signals = [watch.signal, ...(init.signal ? [init.signal] : [])];
+    try {
+      const response = await hub(url, { ...init, body: told, signal: AbortSignal.any(signals) });
+      // All that is asked of it is its headers.
+      await response.body?.cancel();
+      return response;
+    } catch (error) {
+      if (error instanceof Refusal || init.signal?.aborted || stop.signal) throw error;
+      throw cutShort(url, error);
+    } finally {
+      watch.end();
+    }
+  };
+  return async (input, init = {}) => {
+    const url = input instanceof Request ? input.url : String(input);
+    const { body } = init;
+    if (!(body instanceof OpenFileBlob)) {
+      const limit = AbortSignal.timeout(settings.patience.stall);
+      const signal = init.signal ? AbortSignal.any([init.signal, limit]) : limit;
+      return boundedFetch(hub, API_BOUNDS)(url, { ...init, signal }).catch((error) => {
+        throw limit.aborted && !(error instanceof Refusal) ? cutShort(url, error) : error;
+      });
+    }
+    const { attempts, delay } = settings.patience;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await send(url, body, init);
+      } catch (error) {
+        const again = error instanceof Refusal && mayPass(error) && attempt < attempts && !stop.signal;
+        if (!again) throw error;
+        await sleep(delay * 2 ** (attempt - 1));
+      }
+    }
+  };
+}
+
+function cutShort(url: string, cause: unknown): Refusal {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return passing(
+    new Refusal(
+      `The upload to ${new URL(url).origin} broke off: ${reason}.`,
+      'Run the same command again: what is uploaded is not sent twice.',
+      'hub/upload-cut-short',
+      { cause },
+    ),
+  );
+}

@@ -1,0 +1,220 @@
+import { createHash } from 'node:crypto';
+import { Interrupted, Refusal } from '../errors/refusal.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import { unlessStopped } from '../progress/stop.js';
+import { isCommit } from './cache.js';
+import { asHub, listFolder, pinnedCommit } from './download.js';
+import { OpenFileBlob } from './open-file-blob.js';
+import { API_BOUNDS, type Asked, boundedFetch, type HubSettings, hubFetch } from './request.js';
+import type { HubFile } from './transfer.js';
+import { refusedUpload } from './upload-refusals.js';
+import { sendingFetch } from './upload-transfer.js';
+
+/** A file on its way into a repository. */
+export interface UploadFile {
+  /** In the repository, `/` between parts. */
+  readonly path: string;
+  readonly content: Blob;
+  /** Left out where the repository has a file of this name, whatever is in it. */
+  readonly onlyIfMissing?: true;
+}
+
+export interface UploadChoices {
+  /** Makes the repository, and the branch, where it is missing. */
+  readonly create: boolean;
+  /** Of a repository that is made. */
+  readonly private: boolean;
+  /** Replaces files of other content. */
+  readonly overwrite: boolean;
+  /** Of the commit. */
+  readonly message: string;
+}
+
+export interface Uploaded {
+  /** At which the branch stands now. */
+  readonly commit: string;
+  readonly sent: readonly string[];
+  /** There with the same bytes before. */
+  readonly same: readonly string[];
+}
+
+const KEPT = 'nothing was committed; what is uploaded is kept, and the same command continues from there.';
+
+/**
+ * Commits files to a branch of a repository of the hub, all in one commit. What is there with the same bytes is not sent,
+ * and large files that the storage holds from an upload that was cut short are not sent again.
+ *
+ * @param asked kind, repository and branch
+ * @throws Refusal where the hub cannot be reached or refuses, a file is there with other bytes, or the branch has moved
+ * @throws Interrupted when asked to stop
+ */
+export async function uploadFiles(
+  asked: Asked,
+  files: readonly UploadFile[],
+  choices: UploadChoices,
+  settings: HubSettings,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<Uploaded> {
+  if (settings.token === undefined) {
+    throw new Refusal(
+      `Uploading to ${settings.endpoint} needs an access token.`,
+      `Set HF_TOKEN to one with write access (${settings.endpoint}/settings/tokens).`,
+      'hub/no-token',
+    );
+  }
+  const head = await unlessStopped(headOf(asked, choices, settings), stop, () => KEPT);
+  const there = await unlessStopped(filesThere(asked, files, head, settings), stop, () => KEPT);
+  const sent: UploadFile[] = [];
+  const [same, others]: [string[], string[]] = [[], []];
+  for (const file of files) {
+    const found = there.get(file.path);
+    if (found && file.onlyIfMissing) continue;
+    if (!found) sent.push(file);
+    else if (await isSame(file.content, found)) same.push(file.path);
+    else {
+      others.push(file.path);
+      sent.push(file);
+    }
+  }
+  if (others.length > 0 && !choices.overwrite) throw wouldOverwrite(asked, others);
+  if (sent.length === 0) return { commit: head, sent: [], same };
+  const parts = { title: choices.message, parentCommit: head, files: sent };
+  const commit = await committed(asked, parts, settings, progress, stop);
+  return { commit, sent: sent.map(({ path }) => path), same };
+}
+
+function wouldOverwrite({ model }: Asked, others: readonly string[]): Refusal {
+  const [first, ...more] = others;
+  const further = more.length > 0 ? ` and ${more.length} more` : '';
+  return new Refusal(
+    `${model} has ${first}${further} with other content.`,
+    '--overwrite replaces files in a new commit; or push to another path.',
+    'hub/would-overwrite',
+  );
+}
+
+const typeOf = ({ kind }: Asked) => (kind === 'data set' ? 'dataset' : 'model');
+const asking = (settings: HubSettings, asked: Asked) =>
+  boundedFetch(hubFetch(settings, asked, refusedUpload), API_BOUNDS);
+
+/** The commit that the branch stands at; repository and branch are made where they are missing and that is wanted. */
+async function headOf(asked: Asked, choices: UploadChoices, settings: HubSettings): Promise<string> {
+  const made = new Set<string>();
+  for (;;) {
+    try {
+      return await pinnedCommit(asked, settings, asking(settings, asked));
+    } catch (error) {
+      const code = error instanceof Refusal && choices.create ? error.code : undefined;
+      if ((code !== 'hub/no-repository' && code !== 'hub/no-revision') || made.has(code)) throw error;
+      made.add(code);
+      await asHub(settings, () =>
+        code === 'hub/no-repository' ? makeRepository(asked, choices, settings) : makeBranch(asked, settings),
+      );
+    }
+  }
+}
+
+async function makeRepository(asked: Asked, choices: UploadChoices, settings: HubSettings): Promise<void> {
+  const { createRepo } = await import('@huggingface/hub');
+  const { endpoint: hubUrl } = settings;
+  const visibility = choices.private ? 'private' : undefined;
+  const repo = { type: typeOf(asked), name: asked.model } as const;
+  // The token is put in by the fetch.
+  await createRepo({ repo, visibility, hubUrl, fetch: asking(settings, asked), accessToken: '' });
+}
+
+async function makeBranch(asked: Asked, settings: HubSettings): Promise<void> {
+  const { createBranch } = await import('@huggingface/hub');
+  const { endpoint: hubUrl } = settings;
+  const repo = { type: typeOf(asked), name: asked.model } as const;
+  await createBranch({ repo, branch: asked.revision, hubUrl, fetch: asking(settings, asked) });
+}
+
+/** What the repository has in the folders of the files. */
+async function filesThere(
+  asked: Asked,
+  files: readonly UploadFile[],
+  head: string,
+  settings: HubSettings,
+): Promise<ReadonlyMap<string, HubFile>> {
+  const folders = new Set(files.map(({ path }) => path.slice(0, Math.max(0, path.lastIndexOf('/')))));
+  const there = new Map<string, HubFile>();
+  const ask = asking(settings, asked);
+  for (const folder of folders) {
+    try {
+      for (const [path, file] of await listFolder(asked, settings, ask, head, { folder })) there.set(path, file);
+    } catch (error) {
+      // The repository exists, so what it does not have is the folder.
+      if (!(error instanceof Refusal) || error.code !== 'hub/no-repository' || folder === '') throw error;
+    }
+  }
+  return there;
+}
+
+/** Are these the bytes that the hub lists? */
+async function isSame(content: Blob, { size, hash }: HubFile): Promise<boolean> {
+  if (content.size !== size) return false;
+  // git hashes a blob with its kind and length in front.
+  const digest = hash.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
+  for await (const piece of content.stream()) digest.update(piece);
+  return digest.digest('hex') === hash;
+}
+
+interface CommitParts {
+  readonly files: readonly UploadFile[];
+  readonly title: string;
+  /** At which the branch has to stand still. */
+  readonly parentCommit: string;
+}
+
+/** Sends what the storage does not hold, and commits. @returns the commit */
+async function committed(
+  asked: Asked,
+  { files, title, parentCommit }: CommitParts,
+  settings: HubSettings,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<string> {
+  const { commitIter } = await import('@huggingface/hub');
+  const total = files.reduce((sum, { content }) => sum + content.size, 0);
+  progress.begin('uploading', total, 'byte');
+  const cancel = new AbortController();
+  const watch = setInterval(() => {
+    if (stop.signal) cancel.abort(new Error('stopped'));
+  }, 100);
+  try {
+    const steps = commitIter({
+      repo: { type: typeOf(asked), name: asked.model },
+      operations: files.map(({ path, content }) => ({ operation: 'addOrUpdate' as const, path, content })),
+      ...{ title, branch: asked.revision, parentCommit, hubUrl: settings.endpoint },
+      fetch: sendingFetch(settings, asked, stop, (bytes) => progress.update(Math.min(total, bytes))),
+      abortSignal: cancel.signal,
+      // Its chunked protocol is not spoken: the storage takes whole files over plain HTTP as well.
+      useXet: false,
+    });
+    const oid = await asHub(settings, async () => {
+      for (;;) {
+        const { value, done } = await steps.next();
+        if (done) return value?.commit.oid;
+        if (value.event !== 'phase' || value.phase !== 'committing') continue;
+        for (const { content } of files) if (content instanceof OpenFileBlob) await content.checkUnchanged();
+      }
+    });
+    if (oid === undefined || !isCommit(oid)) throw notACommit(settings, oid);
+    progress.update(total);
+    return oid;
+  } catch (error) {
+    throw stop.signal ? new Interrupted(stop.signal, KEPT) : error;
+  } finally {
+    clearInterval(watch);
+    progress.end();
+  }
+}
+
+const notACommit = ({ endpoint }: HubSettings, found: unknown) =>
+  new Refusal(
+    `${endpoint} does not answer as a hub does: the new commit is ${JSON.stringify(found)}.`,
+    'Check HF_ENDPOINT.',
+    'hub/not-a-hub',
+  );

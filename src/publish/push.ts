@@ -1,0 +1,129 @@
+import { readdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { manifestPath } from '../activations/manifest.js';
+import type { PushConfig } from '../config/stages/publish.js';
+import { exists } from '../disk/input-file.js';
+import { formatBytes } from '../disk/space.js';
+import { UsageRefusal } from '../errors/refusal.js';
+import { checkRevision } from '../hub/cache.js';
+import { type HubSettings, hubSettings } from '../hub/request.js';
+import { type UploadFile, uploadFiles } from '../hub/upload.js';
+import { type Terminal, textTable } from '../progress/progress.js';
+import { CFG_FILE } from '../sae/saelens.js';
+import { type Contents, OpenFiles } from './contents.js';
+import { type Destination, destinationOf, placed } from './destination.js';
+import { saeContents } from './sae-contents.js';
+import { storeContents } from './store-contents.js';
+
+/** Bytes beyond which --yes has to say that so much is meant. */
+const MUCH = 1e9;
+
+const CARD = 'README.md';
+
+/**
+ * Uploads an SAE or an activation store with its card to a repository of the hub. All that will be sent is printed first.
+ *
+ * @param settings of the environment where absent
+ * @throws Refusal where it is neither, or the hub refuses
+ */
+export async function push(
+  config: PushConfig,
+  { progress, stop, print }: Terminal,
+  settings?: HubSettings,
+): Promise<void> {
+  const to = destinationOf(config.to);
+  checkTogether(config);
+  const open = new OpenFiles();
+  try {
+    const contents = (await isStore(config.what))
+      ? await storeContents(storeFlags(config), to, open, progress, stop)
+      : await saeContents(config, to, open, progress, stop);
+    const files = uploads(contents, to);
+    const hub = settings ?? (await hubSettings(process.env, false));
+    const bytes = files.reduce((sum, { content }) => sum + content.size, 0);
+    const page = `${hub.endpoint}/${contents.kind === 'model' ? '' : 'datasets/'}${to.repository}`;
+    const folder = [page, 'tree', config.revision, ...(to.path === '' ? [] : [to.path])].join('/');
+    print(listing(files, `${formatBytes(bytes)} to ${folder}`));
+    for (const note of contents.notes) progress.say(note);
+    if (config.dryRun) return print(`\n${CARD}:\n\n${contents.card}`);
+    checkMayPush(config, bytes, hub);
+    const asked = { kind: contents.kind, model: to.repository, revision: config.revision, pushed: true } as const;
+    const message = config.message ?? `Add ${to.path === '' ? basename(config.what) : to.path}`;
+    const done = await uploadFiles(asked, files, { ...config, message }, hub, progress, stop);
+    if (done.same.length > 0) progress.say(`There already with the same bytes: ${done.same.join(', ')}.`);
+    const result = done.sent.length === 0 ? 'Nothing to upload' : `Uploaded ${done.sent.length} files`;
+    print(`${result}; ${config.revision} is at ${done.commit}.`);
+  } finally {
+    await open.close();
+  }
+}
+
+function checkTogether({ private: isPrivate, create, revision }: PushConfig): void {
+  checkRevision(revision);
+  if (isPrivate && !create) {
+    throw new UsageRefusal(
+      '--private is about a repository that --create makes.',
+      'Give --create, too; one that exists is made private on its page.',
+      'config/wrong-together',
+    );
+  }
+}
+
+/** @throws UsageRefusal for flags that are of SAEs alone */
+function storeFlags(config: PushConfig): PushConfig {
+  const flag = (['as', 'evaluation', 'baseModel'] as const).find((key) => config[key] !== undefined);
+  if (flag === undefined) return config;
+  throw new UsageRefusal(
+    `--${flag === 'baseModel' ? 'base-model' : flag} is about SAEs, and ${config.what} is an activation store.`,
+    'Leave it out.',
+    'config/wrong-together',
+  );
+}
+
+/** @throws UsageRefusal without network, and for more than is likely to be meant */
+export function checkMayPush({ yes }: Pick<PushConfig, 'yes'>, bytes: number, { offline }: HubSettings): void {
+  if (offline) {
+    throw new UsageRefusal(
+      'HF_HUB_OFFLINE is set, and pushing needs the hub.',
+      'Unset it; --dry-run needs no network.',
+      'hub/offline-push',
+    );
+  }
+  if (bytes <= MUCH || yes) return;
+  throw new UsageRefusal(
+    `${formatBytes(bytes)} would be uploaded.`,
+    'Give --yes if so much is meant.',
+    'publish/large',
+  );
+}
+
+/** Does a path name an activation store, or a directory with stores in it? */
+async function isStore(what: string): Promise<boolean> {
+  if (await exists(join(what, CFG_FILE))) return false;
+  if (await exists(manifestPath(what))) return true;
+  for (const name of await readdir(what).catch((): string[] => [])) {
+    if (await exists(manifestPath(join(what, name)))) return true;
+  }
+  return false;
+}
+
+/**
+ * The files with their paths in the repository. Of a folder in it, the card is also that of the repository, where it has
+ * none: the hub shows, and searches, that one only.
+ */
+function uploads({ files, card }: Contents, to: Destination): UploadFile[] {
+  const content = new Blob([card]);
+  return [
+    ...files.map((file) => ({ path: placed(to, file.name), content: file.content })),
+    { path: placed(to, CARD), content },
+    ...(to.path === '' ? [] : [{ path: CARD, content, onlyIfMissing: true } as const]),
+  ];
+}
+
+function listing(files: readonly UploadFile[], total: string): string {
+  const rows = files.map(({ path, content, onlyIfMissing }) => [
+    onlyIfMissing ? `${path} (if the repository has none)` : path,
+    formatBytes(content.size),
+  ]);
+  return [...textTable(rows, 1), total].join('\n');
+}

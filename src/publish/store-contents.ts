@@ -1,0 +1,73 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { MANIFEST_FILE, type Manifest } from '../activations/manifest.js';
+import { openStore } from '../activations/store.js';
+import { Refusal } from '../errors/refusal.js';
+import type { Progress, StopRequest } from '../progress/progress.js';
+import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
+import { type Contents, type OpenFiles, type PushedFile, publicJson } from './contents.js';
+import type { Destination } from './destination.js';
+import { storeCard } from './store-card.js';
+
+/** Files of a store, at most: each stays open until it is sent. */
+const MOST_FILES = 500;
+
+/**
+ * The files of a finished activation store, checked against its manifest, and its card.
+ *
+ * @throws Refusal where it is not finished, or a file is not the one that was harvested
+ */
+export async function storeContents(
+  { what, license }: { readonly what: string; readonly license?: string },
+  to: Destination,
+  open: OpenFiles,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<Contents> {
+  const { directory, manifest } = await openStore(what);
+  const { shards, contexts, statistics } = manifest;
+  const listed = [...shards, ...contexts, ...(statistics ? [statistics] : [])];
+  if (listed.length > MOST_FILES) {
+    throw new Refusal(
+      `${directory} has ${listed.length} files, and at most ${MOST_FILES} are pushed in one commit.`,
+      'Harvest it with larger --rows-per-shard and --window-rows.',
+      'publish/too-many-files',
+    );
+  }
+  const files: PushedFile[] = [];
+  for (const { file } of listed) files.push(await open.add(directory, file));
+  await checkHashes(directory, listed, files, progress, stop);
+  files.push(await publicJson(directory, MANIFEST_FILE));
+  const notes = license === undefined ? ['The card names no licence; --license does, e.g. --license apache-2.0.'] : [];
+  return { kind: 'data set', files, card: storeCard(manifest, to, license), notes };
+}
+
+type Listed = Manifest['shards'][number] | Manifest['contexts'][number] | NonNullable<Manifest['statistics']>;
+
+async function checkHashes(
+  directory: string,
+  listed: readonly Listed[],
+  files: readonly PushedFile[],
+  progress: Progress,
+  stop: StopRequest,
+): Promise<void> {
+  const total = files.reduce((sum, { content }) => sum + content.size, 0);
+  progress.begin('checking files', total, 'byte');
+  let done = 0;
+  for (const [i, { name, content }] of files.entries()) {
+    const hash = createHash('sha256');
+    for await (const piece of content.stream()) {
+      hash.update(piece);
+      done += piece.length;
+      progress.update(done, name);
+      throwIfStopped(stop, NOTHING_BEGUN);
+    }
+    if (hash.digest('hex') === listed[i]!.sha256) continue;
+    throw new Refusal(
+      `${join(directory, name)} was changed after it was written.`,
+      'Harvest the store again.',
+      'activations/shard-changed',
+    );
+  }
+  progress.end();
+}
