@@ -14,6 +14,10 @@ from blocks.2.mlp.hook_in to blocks.2.hook_mlp_out, whose features fire on about
     gated/token                 int64 [1], the most probable token after the prompt
     gated/effects               float32 [3, 12]: by how much its logit falls when one of the features is 0 at one token; 0 at BOS
     gated/direct                float32 [3]: f W_dec at the last token, through the last norm's weight and divisor and the head
+    SAE/gradients               float32 [3, 12], of gated and transcoder: activation x gradient of that token's logit, f (d logit / d f)
+    SAE/worth/CASE              float64 [3], of gated and transcoder, CASE set and ablate: mean loss, mean KL(clean || changed), and
+                                number of positions at which a feature changed, over the counted positions (next token, and
+                                the one before, not BOS) of the first two contexts of tiny-gemma.safetensors
 CASE is clean, set (to 3), add (2), scale (by 2.5), ablate; or set-decoded: set, without the error term.
 """
 from functools import partial
@@ -22,7 +26,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import normalize, relu
 
-from golden import LAYER, OUT, load_model, save
+from golden import BOS, LAYER, OUT, load_model, save
 from golden_features import features_of
 
 PROMPT, NEW = 12, 12
@@ -109,6 +113,36 @@ def attribution(P, chosen, prompt):
     return dict(token=token[None], effects=effects, direct=direct)
 
 
+@torch.enable_grad()
+def gradients(arch, P, chosen, prompt, token):
+    """-> activation x gradient [chosen, tokens] of a logit after the prompt"""
+    model = load_model().requires_grad_(False)
+    watch = Steering(model, arch, P, None, None)
+    leaf = {}
+
+    def cut(module, args, y):
+        leaf['y'] = y.detach().requires_grad_(True)
+        return leaf['y']
+
+    layer = model.model.layers[LAYER]
+    (layer.mlp if arch == 'transcoder' else layer).register_forward_hook(cut)
+    model(input_ids=prompt, use_cache=False).logits[0, -1, token].backward()
+    return (watch.seen[0][:, chosen] * (leaf['y'].grad[0] @ P['W_dec'][chosen].T)).T.contiguous().detach()
+
+
+def worth(arch, P, chosen, case, tokens):
+    """-> mean loss, mean KL and changed positions of contexts without an inner BOS"""
+    assert (tokens[:, 1:] != BOS).all()
+    model = load_model()
+    clean = model(input_ids=tokens, use_cache=False).logits[:, 1:-1].double().log_softmax(-1)
+    watch = Steering(model, arch, P, chosen, case)
+    changed = model(input_ids=tokens, use_cache=False).logits[:, 1:-1].double().log_softmax(-1)
+    f = watch.seen[:, 1:-1, chosen]
+    return torch.stack([-changed.gather(-1, tokens[:, 2:, None]).mean(),
+                        (clean.exp() * (clean - changed)).sum(-1).mean(),
+                        (case[0](f) != f).any(-1).sum().double()])
+
+
 @torch.no_grad()
 def make_steering():
     tokens = load_file(f'{OUT}/tiny-gemma.safetensors')['tokens']
@@ -147,6 +181,10 @@ def make_steering():
             out[f'{arch}/{name}/tokens'] = grown[0, PROMPT:PROMPT + NEW].clone()
         if arch == 'gated':
             out |= {f'gated/{name}': value for name, value in attribution(P, chosen, prompt).items()}
+        if arch in ('gated', 'transcoder'):
+            out[f'{arch}/gradients'] = gradients(arch, P, chosen, prompt, out['gated/token'][0])
+            for name in ('set', 'ablate'):
+                out[f'{arch}/worth/{name}'] = worth(arch, P, chosen, CASES[name], tokens[:2].long())
         moved = {name: float((out[f'{arch}/{name}/logits'] - out[f'{arch}/clean/logits']).abs().max()) for name in CASES}
         print(arch, chosen.tolist(), {name: round(by, 3) for name, by in moved.items()})
         assert all(by > 1e-2 for name, by in moved.items() if name != 'clean')

@@ -189,7 +189,7 @@ export const REFUSALS = {
   'generate/chat-template': 'a chat template could not be applied',
   'generate/feature-twice': 'one feature is changed twice',
   'generate/no-change': 'nothing says which features are changed',
-  'generate/no-changes-file': 'the file of --changes does not exist',
+  'generate/no-changes-file': 'a file of changes of features does not exist',
   'generate/no-chat-template': 'a model has no chat template',
   'generate/no-feature': 'an SAE does not have the feature that is to be changed',
   'generate/no-temperature': '--top-k or --top-p without --temperature',

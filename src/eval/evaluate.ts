@@ -24,10 +24,12 @@ import { parseModelConfig } from '../lm/families/registry.js';
 import { chooseBos, chooseContext, choosePrecision } from '../lm/pass.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
+import { type ChangeOfSae, factorsOf, type NamedSae } from '../sae/feature-changes.js';
 import { saeDirectories } from '../sae/published/open.js';
 import { openSae } from '../sae/saelens.js';
 import { trainingRecordOf } from '../sae/training-record.js';
 import { checkLogDirectory } from '../tensorboard/event-log.js';
+import { featureChanges, withChanges } from './asked-changes.js';
 import {
   type Candidate,
   excludedTokens,
@@ -77,6 +79,8 @@ interface PlannedEvaluation extends EvaluationRequest {
   readonly text: Text;
   /** Of each candidate. */
   readonly settings: readonly EvalSettings[];
+  /** What is done to features of each candidate in a run of their own; null: nothing. */
+  readonly changes: readonly (ChangeOfSae | null)[];
 }
 
 /**
@@ -179,7 +183,9 @@ function claimOf({ config, progress }: EvaluationRequest): ClaimOptions {
 async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluation) => Promise<T>): Promise<T> {
   const { config, progress, stop } = asked;
   const directories = await saeDirectories(config.sae, config, progress, stop);
-  for (const directory of directories.values()) await openSae(directory, 'transcoder');
+  const named: NamedSae[] = [];
+  for (const path of config.sae) named.push({ path, dSae: (await openSae(directories.get(path)!, 'transcoder')).dSae });
+  const changes = await featureChanges(config, named);
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
   const checkpoint = await openCheckpoint(model);
   const candidates: Candidate[] = [];
@@ -203,8 +209,10 @@ async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluat
     const { prependBos } = text.facts;
     const leftOut = leftOutTokens(prependBos ? text.facts.bosTokenId : null, excluded);
     const digest = await digestOfEnough(text, leftOut, asked);
-    const settings = evaluationSettings(config, checkpoint, candidates, { context, prependBos, excluded, digest });
-    return await work({ ...asked, checkpoint, candidates, context, leftOut, text, settings });
+    const shared = evaluationSettings(config, checkpoint, candidates, { context, prependBos, excluded, digest });
+    const settings = shared.map((own, i) => withChanges(own, changes[i]!));
+    const factors = changes.map((own) => (own.length > 0 ? factorsOf(own) : null));
+    return await work({ ...asked, checkpoint, candidates, context, leftOut, text, settings, changes: factors });
   } finally {
     await text.close(progress);
   }
@@ -250,6 +258,7 @@ function evaluationSettings(
     exclude_special_tokens: excluded.length > 0 ? excluded : undefined,
     batch: config.batch,
     mean_ablation: config.meanAblation,
+    feature_changes: undefined,
     device: config.device,
     precision,
   };
@@ -270,7 +279,8 @@ async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
   const measured = new Map<Candidate, SpliceMetrics>();
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
     const group = atHook(candidates, name);
-    const metrics = await evaluateHook(group, planned);
+    const changes = group.map((candidate) => planned.changes[candidates.indexOf(candidate)]!);
+    const metrics = await evaluateHook(group, changes, planned);
     for (const [k, candidate] of group.entries()) measured.set(candidate, metrics[k]!);
   }
   const cosines = new Map<Candidate, DecoderMaxCosine>();
@@ -323,7 +333,11 @@ async function checkUnchanged(checkpoint: Checkpoint, candidates: readonly Candi
 }
 
 /** SpliceMetrics of SAEs that share a hook, over exactly config.tokens positions. */
-async function evaluateHook(group: readonly Candidate[], planned: PlannedEvaluation): Promise<SpliceMetrics[]> {
+async function evaluateHook(
+  group: readonly Candidate[],
+  changes: readonly (ChangeOfSae | null)[],
+  planned: PlannedEvaluation,
+): Promise<SpliceMetrics[]> {
   const { checkpoint, context, leftOut, text, config, progress, stop } = planned;
   // Opening the model may take minutes.
   throwIfStopped(stop, NOTHING_WRITTEN);
@@ -332,7 +346,7 @@ async function evaluateHook(group: readonly Candidate[], planned: PlannedEvaluat
   const inputs = group.map(({ input }) => input);
   const { prependBos } = text.facts;
   const spliceIn = await openSpliceIn(checkpoint, hook, files, context, {
-    ...{ ...config, prependBos, inputs },
+    ...{ ...config, prependBos, inputs, changes },
     normRule: normRuleOf(group, config),
   });
   /** Feeds the first `wanted` positions of the text to `take`, which returns how many it counted. */

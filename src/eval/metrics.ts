@@ -67,7 +67,7 @@ export function metricsOf(
   site: SiteSums,
   sae: SaeSums,
   { context, first, meanAblation }: Measured,
-): Omit<SpliceMetrics, 'left_out'> {
+): Omit<SpliceMetrics, 'left_out' | 'changed_features'> {
   const contexts = site.byContext.tokens;
   const tokens = contexts.reduce((sum, n) => sum + n, 0);
   // Where x̄ − centre is δ, |x − x̄|² = |u|² − 2 u·δ + |δ|². Resamples keep the evaluation's own x̄.

@@ -86,6 +86,7 @@ function notes(records: readonly EvalRecord[]): string[] {
     ...[...sites.values()].flatMap(heldByFew),
     ...records.flatMap(withoutSome),
     ...records.flatMap(leftOut),
+    ...records.flatMap(changed),
     `over ${first.tokens} tokens${contexts}; ${bos}; losses in nats per token; dead: active on none of these tokens`,
     'intervals: 95 %, bootstrap over contexts',
   ];
@@ -123,5 +124,19 @@ function leftOut({ sae, settings, left_out: count }: EvalRecord): string[] {
   if (!rule || count === undefined) return [];
   return [
     `${sae}: ${count} positions with a norm above ${rule.multiple} × ${rule.median.toPrecision(4)} keep their activation and do not count; --all-tokens measures them, too`,
+  ];
+}
+
+/** What features that were changed are worth. */
+function changed({ sae, changed_features: found, tokens }: EvalRecord): string[] {
+  if (!found) return [];
+  const { intervals } = found;
+  const measured = (['ce', 'delta_ce', 'kl'] as const).map((name) => {
+    const interval = Number.isFinite(intervals[name][0]) ? ` ${bounds(intervals[name], 1, 5)}` : '';
+    return `${{ ce: 'CE', delta_ce: 'ΔCE', kl: 'KL' }[name]} ${found[name].toFixed(5)}${interval}`;
+  });
+  const features = found.features === 1 ? 'feature' : 'features';
+  return [
+    `${sae}: ${found.features} ${features} changed, at ${percent(found.tokens / tokens)} of the tokens another value: ${measured.join(', ')}`,
   ];
 }

@@ -89,6 +89,21 @@ const varianceHeld = z.object({
 });
 export type VarianceHeld = z.output<typeof varianceHeld>;
 
+/** The model with features of the SAE changed, everything else of x kept, next to the model as it is. */
+const changedFeatures = z.object({
+  /** How many features; settings.feature_changes says which, and how. */
+  features: count,
+  /** Counted positions at which one of them has another value. */
+  tokens: count,
+  /** Cross-entropy, by how much it is above ce_clean, and mean KL(clean ‖ changed), in nats. */
+  ce: measured,
+  delta_ce: measured,
+  kl: measured,
+  /** 95 % bootstrap intervals [low, high] of the three. */
+  intervals: z.object({ ce: interval, delta_ce: interval, kl: interval }),
+});
+export type ChangedFeatures = z.output<typeof changedFeatures>;
+
 /** Mean losses (nats) by the position in the context; NaN where a bin has no counted position. */
 const lossByPosition = z
   .object({
@@ -130,6 +145,10 @@ const evalSettings = z.object({
   /** Contexts per forward pass. */
   batch: count,
   mean_ablation: z.boolean(),
+  /** Features that were changed in a run of their own (changed_features); none where the key is missing. */
+  feature_changes: z
+    .array(z.object({ feature: count, set: measurable.optional(), ablate: z.literal(true).optional() }))
+    .optional(),
   device: z.string(),
   /** In which the model's matrices are multiplied. */
   precision: z.string(),
@@ -209,6 +228,8 @@ const evalRecord = z.object({
   density_histogram: densityHistogram,
   decoder_max_cosine: decoderMaxCosine.optional(),
   loss_by_position: lossByPosition.optional(),
+  /** Null where no features were changed. */
+  changed_features: changedFeatures.nullable().optional(),
   /** Why a ratio has no value, by its key; a sentence without its full stop. */
   reasons: z.record(z.string(), z.string()).optional(),
   /** 95 % bootstrap intervals [low, high] over contexts (metrics.ts) of the metrics of HEADLINE, by key. */

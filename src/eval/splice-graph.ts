@@ -2,23 +2,32 @@ import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import { type Hook, hookAt } from '../lm/hooks.js';
 import type { Placement } from '../lm/placement.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
+import type { ParameterValues } from '../sae/architecture.js';
+import type { ChangeOfSae } from '../sae/feature-changes.js';
 import { forward, storedParameters } from '../sae/forward-graph.js';
 import type { SaeFiles } from '../sae/saelens.js';
+import { changedValue } from './changed-features.js';
 
-/** Variants of the tall batch, by their place in it: the clean run, x replaced by 0, by its mean, and by each x̂ (of a transcoder, y by ŷ). */
+/**
+ * Variants of the tall batch, by their place in it: the clean run, x replaced by 0, by its mean, by each x̂ (of a
+ * transcoder, y by ŷ), and with features changed.
+ */
 export interface Variants {
   readonly clean: 0;
   readonly zero: 1;
   /** Null where mean ablation was not asked for. */
   readonly mean: 2 | null;
-  /** Of the first SAE; the others follow, to the last variant. */
+  /** Of the first SAE; the others follow. */
   readonly firstSae: number;
+  /** Of the first SAE of which features are changed; others of which they are follow, to the last variant. */
+  readonly firstChanged: number;
   readonly count: number;
 }
 
-export function variantsOf(saes: number, meanAblation: boolean): Variants {
+export function variantsOf(saes: number, meanAblation: boolean, changed = 0): Variants {
   const firstSae = meanAblation ? 3 : 2;
-  return { clean: 0, zero: 1, mean: meanAblation ? 2 : null, firstSae, count: firstSae + saes };
+  const firstChanged = firstSae + saes;
+  return { clean: 0, zero: 1, mean: meanAblation ? 2 : null, firstSae, firstChanged, count: firstChanged + changed };
 }
 
 /** Per-token figures of SAE k, float32 [spliced] each, and what is summed over counted positions. */
@@ -59,12 +68,14 @@ interface SpliceOptions {
   readonly meanAblation?: boolean;
   /** The hook that each SAE reads: that at which it is spliced in, or one that the model computes before it. */
   readonly inputs?: readonly Hook[];
+  /** Of each SAE: which of its features are changed in a variant with everything else of x kept; null: none. */
+  readonly changes?: readonly (ChangeOfSae | null)[];
 }
 
 /**
  * Clean run, ablations and the splice-in of every SAE in one graph: the model runs once up to the hook, the batch
- * becomes [x; 0; centre; x̂₁; x̂₂; …] there (centre where mean ablation is asked for), and the rest of the model runs
- * once on the tall batch (design: docs/architecture.md). A transcoder reads another hook, further up, which stays as it
+ * becomes [x; 0; centre; x̂₁; x̂₂; …; x′₁; …] there (centre where mean ablation is asked for, x′ with features changed where
+ * that is), and the rest of the model runs once on the tall batch (design: docs/architecture.md). A transcoder reads another hook, further up, which stays as it
  * is: in its variant, too, x there is the model's own.
  *
  * Inputs: `tokens` int64 [batch, context]; `spliced` int64 [spliced], flat positions whose activation is replaced (all
@@ -72,9 +83,10 @@ interface SpliceOptions {
  * [width]; `rows` and `targets` int64 [rows], flat positions whose next-token losses are wanted and the tokens that
  * follow; `chunks` int64 [1], into which rows are cut evenly.
  *
- * Outputs: `nll` [chunks, variants, chunk] and `kl` [chunks, SAEs, chunk], rows being padded to chunks × chunk;
+ * Outputs: `nll` [chunks, variants, chunk] and `kl` [chunks, SAEs and changes, chunk], rows being padded to chunks × chunk;
  * `x_squared` and `spread` [spliced], |x|² and |x − centre|²; `u` [batch, width], Σ (x − centre) over the counted
- * positions of each context; `dimensions` [width], Σ (x − centre)² over the counted positions; and saeOutputs(k) of each SAE.
+ * positions of each context; `dimensions` [width], Σ (x − centre)² over the counted positions; and saeOutputs(k) of each SAE,
+ * changedOutput(k) where its features are changed.
  */
 export function spliceGraph(
   checkpoint: Checkpoint,
@@ -82,9 +94,9 @@ export function spliceGraph(
   saes: readonly SaeFiles[],
   context: number,
   placement: Placement,
-  { meanAblation = false, inputs = saes.map(() => hook) }: SpliceOptions = {},
+  { meanAblation = false, inputs = saes.map(() => hook), changes = [] }: SpliceOptions = {},
 ): Uint8Array {
-  const variants = variantsOf(saes.length, meanAblation);
+  const variants = variantsOf(saes.length, meanAblation, changes.filter(Boolean).length);
   const g = new GraphBuilder('splice-in');
   const tokens = g.input('tokens', 'int64', ['batch', context]);
   const positions = g.input('spliced', 'int64', ['spliced']);
@@ -112,12 +124,16 @@ export function spliceGraph(
     const zero = g.sub(x, x);
     const tall = [g.reshape(value, 1, -1, context, hook.width), variant(zero)];
     if (meanAblation) tall.push(variant(g.add(zero, centre)));
+    const changed: Value[] = [];
     for (const [k, sae] of saes.entries()) {
       const input = read.get(inputs[k]!.name);
       if (input === undefined) throw new Error(`${inputs[k]!.name} is computed after ${hook.name}`);
-      tall.push(variant(reconstruct(g, sae, k, input, { x, u, spread, counted })));
+      const one = { sae, k, w: storedParameters(g, sae, `sae${k}/`) };
+      tall.push(variant(reconstruct(g, one, input, { x, u, spread, counted })));
+      const own = changes[k];
+      if (own) changed.push(variant(changedValue(g, { ...one, changes: own }, input, x)));
     }
-    return g.concat(tall, 0);
+    return g.concat([...tall, ...changed], 0);
   };
   const others = new Map(inputs.filter(({ name }) => name !== hook.name).map(({ name, width }) => [name, width]));
   const onHook = (name: string, value: Value): Value => {
@@ -137,7 +153,7 @@ export function spliceGraph(
     compared: variants.firstSae,
   });
   g.output('nll', nll, 'float32', ['chunks', variants.count, 'chunk']);
-  if (kl) g.output('kl', kl, 'float32', ['chunks', saes.length, 'chunk']);
+  if (kl) g.output('kl', kl, 'float32', ['chunks', variants.count - variants.firstSae, 'chunk']);
   return g.encode();
 }
 
@@ -148,12 +164,10 @@ export function spliceGraph(
  */
 function reconstruct(
   g: GraphBuilder,
-  sae: SaeFiles,
-  k: number,
+  { sae, k, w }: { readonly sae: SaeFiles; readonly k: number; readonly w: ParameterValues },
   input: Value,
   { x, u, spread, counted }: Spliced,
 ): Value {
-  const w = storedParameters(g, sae, `sae${k}/`);
   const { f, xHat: reconstruction } = forward(g, sae, w, input);
   const active = g.positive(f);
   const error = g.reduceSumSquare(g.sub(x, reconstruction), [1]);

@@ -5,7 +5,9 @@ import type { Hook } from '../lm/hooks.js';
 import { choosePrecision, firstHookNotFinite, notFiniteRemedy } from '../lm/pass.js';
 import type { Placement, Precision } from '../lm/placement.js';
 import { openSession, type Session, type SessionOptions } from '../onnx/session.js';
+import type { ChangeOfSae } from '../sae/feature-changes.js';
 import type { SaeFiles } from '../sae/saelens.js';
+import { ChangedLosses } from './changed-losses.js';
 import { LongPositions, type NormRule } from './long-positions.js';
 import { metricsOf, type SpliceMetrics } from './metrics.js';
 import { SiteMean } from './site-mean.js';
@@ -14,11 +16,13 @@ import { evaluationContexts, type Pass, runPass } from './splice-pass.js';
 import {
   beginContext,
   binsOfPositions,
+  type ContextSums,
+  densities,
   newSaeSums,
   newSiteSums,
   type SaeSums,
   type SiteSums,
-  totalsOf,
+  sharedLosses,
 } from './sums.js';
 
 /** Told after each pass over a part of a batch: positions of the batch that have counted so far. */
@@ -35,6 +39,8 @@ interface SpliceInOptions extends SessionOptions {
   readonly inputs?: readonly Hook[];
   /** Which positions keep their activation for its norm; none where it is not said. */
   readonly normRule?: NormRule;
+  /** Of each SAE: features that are changed with everything else of x kept, in a run of their own; null: none. */
+  readonly changes?: readonly (ChangeOfSae | null)[];
 }
 
 /**
@@ -49,16 +55,17 @@ export async function openSpliceIn(
   context: number,
   options: SpliceInOptions,
 ) {
-  const { meanAblation = false, prependBos = true, inputs } = options;
+  const { meanAblation = false, prependBos = true, inputs, changes = [] } = options;
   const first = prependBos ? 1 : 0;
   const placement = choosePrecision(options.precision ?? 'auto', options.device ?? 'cpu', checkpoint);
   const { vocabulary } = checkpoint.config;
-  const variants = variantsOf(saes.length, meanAblation);
-  const graph = spliceGraph(checkpoint, hook, saes, context, placement, { meanAblation, inputs });
+  const variants = variantsOf(saes.length, meanAblation, changes.filter(Boolean).length);
+  const graph = spliceGraph(checkpoint, hook, saes, context, placement, { meanAblation, inputs, changes });
   // Not next to the session that takes the mean, which holds some of the same weights.
   let session: Session | undefined;
   const site = newSiteSums(hook.width, context, first);
   const sums = saes.map(({ dOut, dSae }) => newSaeSums(dOut, dSae, context, first));
+  const changed = new ChangedLosses(changes);
   const about = { layer: hook.layer, variants: variants.count, saes, context, device: options.device };
   const passContexts = options.passContexts ?? evaluationContexts(checkpoint.config, about);
   let long: LongPositions | undefined;
@@ -103,8 +110,11 @@ export async function openSpliceIn(
       if (!pass) return 0;
       kept += pass.kept;
       const before = site.byContext.tokens.length;
-      addPass(pass, openContexts(pass, { context, first }, site, sums), variants, site, sums);
-      await checkPass({ checkpoint, hook, saes, placement, options }, site, sums, part, before);
+      const columns = [...sums.map((sae) => sae.byContext), ...changed.columns];
+      const places = openContexts(pass, { context, first }, site, columns);
+      addPass(pass, places, variants, site, sums);
+      changed.add(pass, places, variants);
+      await checkPass({ checkpoint, hook, saes, placement, options }, site, { sums, changed }, part, before);
       return pass.counted.length;
     });
   };
@@ -113,17 +123,14 @@ export async function openSpliceIn(
     addToMean,
     add,
     metrics: (): SpliceMetrics[] =>
-      sums.map((sae) => ({ ...metricsOf(site, sae, { context, first, meanAblation }), left_out: kept })),
+      sums.map((sae, k) => ({
+        ...metricsOf(site, sae, { context, first, meanAblation }),
+        ...{ left_out: kept, changed_features: changed.metrics(site, k) },
+      })),
     /** Share of counted positions on which each feature is active, [d_sae] an SAE. */
-    density: () => {
-      const { tokens } = totalsOf(site.byContext);
-      return sums.map(({ active }) => active.map((n) => n / tokens));
-    },
+    density: () => densities(site, sums),
     /** Losses that do not depend on the SAE (nats). */
-    shared: () => {
-      const { tokens, nllClean, nllZero } = totalsOf(site.byContext);
-      return { ce_clean: nllClean / tokens, ce_zero: nllZero / tokens };
-    },
+    shared: () => sharedLosses(site),
     release: async () => {
       await siteMean?.release();
       await long?.release();
@@ -158,7 +165,7 @@ function openContexts(
   pass: Pass,
   { context, first }: { readonly context: number; readonly first: number },
   site: SiteSums,
-  saes: readonly SaeSums[],
+  others: readonly ContextSums<string>[],
 ): PlaceInSums[] {
   const u = pass.data('u');
   const width = u.length / pass.contexts;
@@ -167,7 +174,7 @@ function openContexts(
   return pass.rows.map((row) => {
     const index = Math.floor(row / context);
     if (index !== last) {
-      for (const { byContext } of [site, ...saes]) beginContext(byContext);
+      for (const sums of [site.byContext, ...others]) beginContext(sums);
       site.u.push(u.slice(index * width, (index + 1) * width));
     }
     last = index;
@@ -211,7 +218,7 @@ function addPass(
       const [reconstruction, product, error] = [reconstructions[at]!, products[at]!, errors[at]!];
       const spliced = nllOf(variants.firstSae + k, i);
       byContext.nllSpliced[context]! += spliced;
-      byContext.kl[context]! += loss(kl, k, saes.length, i);
+      byContext.kl[context]! += loss(kl, k, variants.count - variants.firstSae, i);
       byContext.l0[context]! += l0s[at]!;
       byContext.reconstruction[context]! += reconstruction;
       byContext.product[context]! += product;
@@ -256,7 +263,7 @@ interface Site {
 async function checkPass(
   { checkpoint, hook, saes, placement, options }: Site,
   site: SiteSums,
-  sums: readonly SaeSums[],
+  { sums, changed }: { readonly sums: readonly SaeSums[]; readonly changed: ChangedLosses },
   contexts: readonly Context[],
   from: number,
 ): Promise<void> {
@@ -287,4 +294,11 @@ async function checkPass(
       'eval/reconstruction-not-finite',
     );
   }
+  const broken = changed.notFinite(from);
+  if (broken < 0) return;
+  throw new Refusal(
+    `With features of ${saes[broken]!.directory} changed, the loss of ${checkpoint.name} is not finite.`,
+    'Use smaller strengths; activations of features are rarely above a few hundred.',
+    'generate/not-finite',
+  );
 }

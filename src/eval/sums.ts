@@ -79,7 +79,8 @@ export type ContextSums<Name extends string> = Readonly<Record<Name, number[]>>;
 
 export type Totals<Name extends string> = Record<Name, number>;
 
-function newContextSums<Name extends string>(names: readonly Name[]): ContextSums<Name> {
+/** Of no contexts yet. */
+export function newContextSums<Name extends string>(names: readonly Name[]): ContextSums<Name> {
   return Object.fromEntries(names.map((name) => [name, []])) as unknown as ContextSums<Name>;
 }
 
@@ -94,6 +95,18 @@ export function totalsOf<Name extends string>(sums: ContextSums<Name>): Totals<N
   return Object.fromEntries(
     columns.map(([name, column]) => [name, column.reduce((sum, x) => sum + x, 0)]),
   ) as Totals<Name>;
+}
+
+/** Share of counted positions on which each feature is active, [d_sae] an SAE. */
+export function densities({ byContext }: SiteSums, saes: readonly SaeSums[]): Float64Array[] {
+  const { tokens } = totalsOf(byContext);
+  return saes.map(({ active }) => active.map((n) => n / tokens));
+}
+
+/** Losses that do not depend on an SAE (nats). */
+export function sharedLosses({ byContext }: SiteSums): { ce_clean: number; ce_zero: number } {
+  const { tokens, nllClean, nllZero } = totalsOf(byContext);
+  return { ce_clean: nllClean / tokens, ce_zero: nllZero / tokens };
 }
 
 /** Bins of the position in the context, at most. */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
-import { checkJson, readJsonFile } from '../disk/json.js';
-import { type Change, type NamedSae, operations, saeNamed } from './feature-changes.js';
+import { checkJson, readJsonFile, readTextFile } from '../disk/json.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { type Change, featureNamed, type NamedSae, operations, saeNamed } from './feature-changes.js';
 
 const REMEDY = 'A change is like {"feature": 17, "set": 8}, with set, add or scale and a number, or "ablate": true.';
 
@@ -28,10 +29,73 @@ const fileSchema = z
  * @throws Refusal where there is no such file, or it holds something else; UsageRefusal where it names no SAE of these
  */
 export async function readChangeFile(path: string, saes: readonly NamedSae[]): Promise<Change[]> {
-  const json = await readJsonFile(path, [`There is no file ${path}.`, REMEDY, 'generate/no-changes-file'], REMEDY);
+  const missing = [`There is no file ${path}.`, REMEDY, 'generate/no-changes-file'] as const;
+  return changesOf(await readJsonFile(path, missing, REMEDY), path, saes);
+}
+
+function changesOf(json: unknown, path: string, saes: readonly NamedSae[]): Change[] {
   return checkJson(fileSchema, json, path, REMEDY).map((one) => {
     const operation = operations.find((name) => one[name] !== undefined)!;
     const strength = operation === 'ablate' ? 0 : one[operation]!;
     return { sae: saeNamed(one.sae, saes), feature: one.feature, operation, strength };
+  });
+}
+
+const LINES = {
+  ablate: 'Write the number of a feature on each line, as 17, or SAE:17 where there are several SAEs; or a JSON list.',
+  set: 'Write a feature and its value on each line, as 17 8, or SAE:17 8 where there are several SAEs; or a JSON list.',
+};
+
+/**
+ * The features that a file lists, for one operation: a line each, with a value to set; or JSON, numbers of features to
+ * ablate, or changes as readChangeFile has them. Lines that are empty or begin with # are left out.
+ *
+ * @throws Refusal, or UsageRefusal of a name, where it lists none or something else
+ */
+export async function readFeatureList(
+  path: string,
+  operation: 'ablate' | 'set',
+  saes: readonly NamedSae[],
+): Promise<Change[]> {
+  const remedy = LINES[operation];
+  const text = await readTextFile(path, remedy);
+  if (text === null) throw new Refusal(`There is no file ${path}.`, remedy, 'generate/no-changes-file');
+  const changes = /^\s*[[{]/.test(text) ? await ofJson(path, operation, saes) : ofLines(text, path, operation, saes);
+  if (changes.length === 0) throw new Refusal(`${path} lists no features.`, remedy, 'generate/no-change');
+  return changes;
+}
+
+async function ofJson(path: string, operation: 'ablate' | 'set', saes: readonly NamedSae[]): Promise<Change[]> {
+  const remedy = LINES[operation];
+  const json = await readJsonFile(path, [`There is no file ${path}.`, remedy, 'generate/no-changes-file'], remedy);
+  if (operation === 'ablate' && Array.isArray(json) && json.every((one) => typeof one !== 'object')) {
+    return json.map((one, i) => ({
+      ...featureNamed(String(one), saes, `${path}, entry ${i + 1}:`),
+      operation,
+      strength: 0,
+    }));
+  }
+  const changes = changesOf(json, path, saes);
+  const other = changes.find((change) => change.operation !== operation);
+  if (other === undefined) return changes;
+  throw new UsageRefusal(
+    `${path} says ${other.operation} for feature ${other.feature}, and --${operation}-features is for ${operation}.`,
+    remedy,
+    'generate/operations',
+  );
+}
+
+function ofLines(text: string, path: string, operation: 'ablate' | 'set', saes: readonly NamedSae[]): Change[] {
+  return text.split('\n').flatMap((line, i): Change[] => {
+    const words = line.trim();
+    if (words === '' || words.startsWith('#')) return [];
+    const where = `${path}:${i + 1}:`;
+    if (operation === 'ablate') return [{ ...featureNamed(words, saes, where), operation, strength: 0 }];
+    const [, name, value] = /^(.*\S)[\s,]+(\S+)$/.exec(words) ?? [];
+    const strength = Number(value);
+    if (name === undefined || !Number.isFinite(strength)) {
+      throw new UsageRefusal(`${where} "${words}" is not a feature and a value.`, LINES.set, 'config/wrong-value');
+    }
+    return [{ ...featureNamed(name.replace(/,$/, ''), saes, where), operation, strength }];
   });
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { goldenSaes } from '../features/golden-folder.js';
@@ -168,6 +168,40 @@ test('steer refuses what has no answer', async () => {
     'corpus/too-short',
     '--text-tokens',
   );
+});
+
+test('eval measures what a set of features is worth', async () => {
+  const directory = temporaryDirectory();
+  const [file, out] = [join(directory, 'features.txt'), join(directory, 'eval')];
+  const evaluation = (...args: string[]) => {
+    const text = [...CORPUS, '--tokens', '300', '--context', '64'];
+    return run(...logged(['eval', '--sae', gated, ...MODEL, ...text, '--out', out, ...args]));
+  };
+  interface Worth {
+    ce_clean: number;
+    settings: { feature_changes: object[] };
+    changed_features: { features: number; tokens: number; ce: number; delta_ce: number; intervals: object };
+  }
+  const written = () => (JSON.parse(readFileSync(join(out, 'eval.json'), 'utf8')) as Worth[])[0]!;
+  writeFileSync(file, '3\n7\n');
+  const first = await evaluation('--ablate-features', file);
+  assert.equal(first.code, 0, first.stderr);
+  assert.match(first.stdout, /2 features changed/);
+  const { ce_clean, settings, changed_features: found } = written();
+  assert.deepEqual(settings.feature_changes, [
+    { feature: 3, ablate: true },
+    { feature: 7, ablate: true },
+  ]);
+  assert.ok(found.features === 2 && found.tokens > 0 && found.tokens < 300);
+  assert.ok(Math.abs(found.ce - ce_clean - found.delta_ce) < 1e-9);
+  writeFileSync(file, '3 40\n');
+  const second = await evaluation('--set-features', file, '--overwrite');
+  assert.equal(second.code, 0, second.stderr);
+  assert.ok(written().changed_features.tokens === 300 && written().changed_features.delta_ce > found.delta_ce);
+
+  refused(await evaluation('--ablate-features', join(directory, 'none')), 'generate/no-changes-file', 'none');
+  writeFileSync(file, '48');
+  refused(await evaluation('--ablate-features', file), 'generate/no-feature', '48');
 });
 
 const attribute = (...args: string[]) => ['attribute', '--sae', gated, ...MODEL, '--prompt', PROMPT, ...args];

@@ -34,6 +34,16 @@ export const evalSchema = z.object({
     .boolean()
     .default(false)
     .describe('also replace activations by their mean: loss recovered with mean ablation as the worst case'),
+  ablateFeatures: directory
+    .optional()
+    .describe(
+      'file of features, one per line or a JSON list: also the loss with their activations 0 and everything else kept, which is what they are worth; SAE:17 with the name of its directory where there are several SAEs',
+    ),
+  setFeatures: directory
+    .optional()
+    .describe(
+      'file of features and values, "17 8" on each line or as steer --changes has them: also the loss with these',
+    ),
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
   ...readingFlags,
   ...documentFlags,

@@ -1,0 +1,69 @@
+import type { ChangeOfSae } from '../sae/feature-changes.js';
+import { changedOutput } from './changed-features.js';
+import { bootstrapIntervals } from './metrics.js';
+import type { ChangedFeatures } from './record.js';
+import type { Variants } from './splice-graph.js';
+import type { Pass } from './splice-pass.js';
+import { type ContextSums, newContextSums, type SiteSums, totalsOf } from './sums.js';
+
+/** Sums over counted positions of each context: the loss, KL, and positions at which a feature changed. */
+type ChangedSums = ContextSums<'nll' | 'kl' | 'changed'>;
+
+/** Losses with features of SAEs changed; sums grow with every pass. */
+export class ChangedLosses {
+  private readonly sums: readonly (ChangedSums | null)[];
+
+  /** @param changes of each SAE; null: none of its features are changed */
+  constructor(private readonly changes: readonly (ChangeOfSae | null)[]) {
+    this.sums = changes.map((own) => own && newContextSums(['nll', 'kl', 'changed']));
+  }
+
+  /** Sums that get an entry for each context. */
+  get columns(): ContextSums<string>[] {
+    return this.sums.filter((own) => own !== null);
+  }
+
+  /** Adds what a pass measured; `places` are those of its positions. */
+  add(
+    { counted, data, loss }: Pass,
+    places: readonly { readonly context: number }[],
+    { firstSae, firstChanged, count }: Variants,
+  ): void {
+    let variant = firstChanged;
+    for (const [k, own] of this.sums.entries()) {
+      if (own === null) continue;
+      const [nll, kl, changed] = [data('nll'), data('kl'), data(changedOutput(k))];
+      for (const [i, { context }] of places.entries()) {
+        own.nll[context]! += loss(nll, variant, count, i);
+        own.kl[context]! += loss(kl, variant - firstSae, count - firstSae, i);
+        own.changed[context]! += changed[counted[i]!]!;
+      }
+      variant++;
+    }
+  }
+
+  /** The first SAE with whose changes losses of contexts from number `from` on are not finite; −1 where all are. */
+  notFinite(from: number): number {
+    const finite = (column: readonly number[]) => column.slice(from).every(Number.isFinite);
+    return this.sums.findIndex((own) => own !== null && !(finite(own.nll) && finite(own.kl) && finite(own.changed)));
+  }
+
+  /** The metrics of record.ts for SAE k; null where none of its features are changed. */
+  metrics({ byContext }: SiteSums, k: number): ChangedFeatures | null {
+    const [own, changes] = [this.sums[k], this.changes[k]];
+    if (!own || !changes) return null;
+    const all = { ...own, tokens: byContext.tokens, clean: byContext.nllClean };
+    const statistic = ({ nll, clean, kl, tokens }: Record<keyof typeof all, number>) => ({
+      ce: nll / tokens,
+      delta_ce: (nll - clean) / tokens,
+      kl: kl / tokens,
+    });
+    const totals = totalsOf(all);
+    return {
+      features: changes.features.length,
+      tokens: totals.changed,
+      ...statistic(totals),
+      intervals: bootstrapIntervals(all, statistic),
+    };
+  }
+}
