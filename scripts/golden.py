@@ -18,6 +18,7 @@ topk.safetensors: see golden_topk.py; batchtopk.safetensors: see golden_batchtop
 matryoshka.safetensors: see golden_matryoshka.py
 jumprelu.safetensors: see golden_jumprelu.py
 transcoder.safetensors: see golden_transcoder.py
+inspect.safetensors: see golden_inspect.py
 
 train-{gated,standard}-{0,0.9}.safetensors: ten training steps in float64 with Adam beta1 0 or 0.9,
 beta2 0.999, eps 1e-8; d=12, n=40, B=32
@@ -357,7 +358,7 @@ def save(name, tensors):
 
 # Each has a module of its own, golden_NAME.py with make_NAME().
 OTHERS = ['families', 'resampling', 'clip', 'ablations', 'topk', 'batchtopk', 'matryoshka', 'transcoder', 'jumprelu',
-          'generation']
+          'generation', 'inspect']
 
 
 def main():

@@ -17,6 +17,9 @@ export async function openGolden(name: string) {
     floats: (tensor: string): Promise<Float32Array> => readFloats(location(tensor)),
     ints: async (tensor: string): Promise<Int32Array> =>
       new Int32Array((await readTensorBytes(location(tensor))).buffer as ArrayBuffer),
+    /** An int64 tensor, as numbers. */
+    ints64: async (tensor: string): Promise<number[]> =>
+      Array.from(new BigInt64Array((await readTensorBytes(location(tensor))).buffer as ArrayBuffer), Number),
     /** A float64 tensor of one entry. */
     scalar: async (tensor: string): Promise<number> =>
       new Float64Array((await readTensorBytes(location(tensor))).buffer as ArrayBuffer)[0]!,

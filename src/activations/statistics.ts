@@ -54,10 +54,18 @@ export class ActivationSums {
         norm += square;
       }
       norms[row] = Math.sqrt(norm);
-      this.count(norms[row]!, 1);
+    }
+    this.count(norms);
+    return norms;
+  }
+
+  /** Counts rows, whose entries are in the sums, by their norms. */
+  count(norms: Float64Array): void {
+    for (const norm of norms) {
+      if (norm === 0) this.zeros++;
+      else this.countBin(Math.floor(PER_OCTAVE * Math.log2(norm)), 1);
     }
     this.rows += norms.length;
-    return norms;
   }
 
   /** Adds the sums of other rows. */
@@ -113,11 +121,6 @@ export class ActivationSums {
     for (const [i, rows] of counts.entries()) {
       if (rows > 0) this.countBin(Math.round(PER_OCTAVE * Math.log2(edges[i]!)), rows);
     }
-  }
-
-  private count(norm: number, rows: number): void {
-    if (norm === 0) this.zeros += rows;
-    else this.countBin(Math.floor(PER_OCTAVE * Math.log2(norm)), rows);
   }
 
   private countBin(bin: number, rows: number): void {
@@ -187,6 +190,7 @@ export async function readStatistics(directory: string, manifest: Manifest): Pro
   };
   const sums = new ActivationSums(d);
   const numbers = async (name: string) => Array.from(new BigInt64Array(await values(name, 'I64')), Number);
+  if ((await numbers('rows'))[0] !== rows) throw changed(`it is not about the ${rows} rows of the store`);
   sums.sum.set(new Float64Array(await values('sum', 'F64', d)));
   sums.squares.set(new Float64Array(await values('sum_of_squares', 'F64', d)));
   const edges = new Float64Array(await values('norm_edges', 'F64'));

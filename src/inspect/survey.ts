@@ -1,22 +1,29 @@
-import { layerNormed } from '../activations/layer-norm.js';
 import type { ActivationDType } from '../activations/manifest.js';
 import type { Rows } from '../activations/rows.js';
 import { ActivationSums, medianOf, readStatistics } from '../activations/statistics.js';
 import type { Store } from '../activations/store.js';
 import { FineHistogram } from '../eval/fine-histogram.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { throwIfStopped } from '../progress/stop.js';
+import { heard, throwIfStopped } from '../progress/stop.js';
 import { widen } from '../safetensors/floats.js';
+import { RowSums } from './row-sums.js';
 import { type Covariance, SecondMoments } from './second-moments.js';
 
 /** Activations longer than this many times the median count as large. */
 export const LARGE = 3;
 /** Widest activations of which a covariance is computed: its eigenvalues take 4/3 d³ operations. */
 export const WIDEST = 4096;
-/** Multiplications of a covariance, at most: of more rows some chunks are left out, evenly. */
+/**
+ * Multiplications of a covariance: of more rows some chunks are left out, evenly. That is seconds, or more where that
+ * would be fewer rows than ENOUGH for each dimension: of N rows the effective rank comes out about d / 2N too small.
+ */
+const PRODUCTS = 2 ** 38;
 const MOST_PRODUCTS = 2 ** 41;
+const ENOUGH = 64;
 /** Tokens with the largest norms that are kept. */
 const LARGEST = 20;
+
+const STOPPED = 'nothing was written; the same command reads the store again.';
 
 /** A row by its place, and its norm. */
 export interface LongRow {
@@ -69,12 +76,16 @@ export async function surveyStore(
   const survey = new StoreSurvey(d, dtype, before);
   if (d <= WIDEST) await survey.openMoments(before.centre, threads, rows);
   try {
-    for (const i of shards.keys()) {
-      throwIfStopped(stop, 'nothing was written; the same command reads the store again.');
-      await survey.add(i === 0 ? first : await store.readShard(i), async (done) => {
+    for (let [i, shard]: [number, Rows | undefined] = [0, first]; shard; i++) {
+      throwIfStopped(stop, STOPPED);
+      // The next one is read meanwhile.
+      const next = i + 1 < shards.length ? store.readShard(i + 1) : undefined;
+      next?.catch(() => {});
+      await survey.add(shard, async (done) => {
         progress.update(done);
-        throwIfStopped(stop, 'nothing was written; the same command reads the store again.');
+        if (await heard(stop)) throwIfStopped(stop, STOPPED);
       });
+      shard = await next;
     }
     progress.end();
     return await survey.found();
@@ -93,8 +104,7 @@ async function beforehand(store: Store, first: Rows): Promise<Beforehand> {
 }
 
 class StoreSurvey {
-  private readonly sums: ActivationSums;
-  private readonly normalised: ActivationSums;
+  private readonly rows: RowSums;
   private readonly norms = new FineHistogram();
   private readonly spread = new FineHistogram();
   private readonly large = { rows: 0, spread: 0 };
@@ -110,15 +120,15 @@ class StoreSurvey {
     private readonly dtype: ActivationDType,
     private readonly before: Beforehand,
   ) {
-    this.sums = new ActivationSums(d);
-    this.normalised = new ActivationSums(d);
+    this.rows = new RowSums(before.centre);
   }
 
   async openMoments(mean: Float64Array, threads: number, rows: number): Promise<void> {
     const centre = Float32Array.from(mean);
     this.moments = await SecondMoments.open(centre, threads);
     this.ofLarge = await SecondMoments.open(centre, threads);
-    this.share = Math.min(1, MOST_PRODUCTS / (rows * this.d ** 2));
+    const most = Math.min(MOST_PRODUCTS, Math.max(PRODUCTS, ENOUGH * this.d ** 3));
+    this.share = Math.min(1, most / (rows * this.d ** 2));
   }
 
   /** Adds a shard in chunks, telling the rows so far after each. */
@@ -135,15 +145,16 @@ class StoreSurvey {
         await moments?.add(x);
         await this.ofLarge?.add(rowsOf(x, d, large));
       }
-      await added(this.sums.rows);
+      await added(this.rows.raw.rows);
     }
   }
 
   async found(): Promise<Survey> {
-    const { sums, normalised, norms, spread, large, longest, moments, ofLarge } = this;
+    const { norms, spread, large, longest, moments, ofLarge } = this;
     const { threshold } = this.before;
     const covariance = moments?.covariance();
     const withoutLarge = moments?.covariance(ofLarge);
+    const { raw: sums, normalised } = this.rows;
     const found = { sums, normalised, norms, spread, large: { threshold, ...large }, longest };
     return { ...found, ...(covariance && { covariance }), ...(withoutLarge && { withoutLarge }) };
   }
@@ -155,21 +166,18 @@ class StoreSurvey {
 
   /** @returns the rows of the chunk that are large */
   private addChunk(x: Float32Array, shard: Rows, first: number): number[] {
-    const { d, before } = this;
-    const norms = this.sums.add(x, 'float32');
+    const { norms, spreads } = this.rows.add(x);
     const large: number[] = [];
     for (const [row, norm] of norms.entries()) {
       this.norms.add(norm);
-      const spread = squaredDistance(x, row * d, before.centre);
-      this.spread.add(spread);
-      if (norm > before.threshold) {
+      this.spread.add(spreads[row]!);
+      if (norm > this.before.threshold) {
         large.push(row);
         this.large.rows++;
-        this.large.spread += spread;
+        this.large.spread += spreads[row]!;
       }
       this.keepIfLong(shard, first + row, norm);
     }
-    this.normalised.add(layerNormed(x, d), 'float32');
     return large;
   }
 
@@ -180,15 +188,6 @@ class StoreSurvey {
     longest.sort((a, b) => b.norm - a.norm || a.context - b.context || a.pos - b.pos);
     longest.length = Math.min(longest.length, LARGEST);
   }
-}
-
-function squaredDistance(x: Float32Array, at: number, from: Float64Array): number {
-  let squares = 0;
-  for (let i = 0; i < from.length; i++) {
-    const difference = x[at + i]! - from[i]!;
-    squares += difference * difference;
-  }
-  return squares;
 }
 
 /** Copies of rows. */

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { ActivationDType, Manifest } from '../../src/activations/manifest.js';
 import { readManifest, writeManifest } from '../../src/activations/manifest.js';
-import { allocateRows } from '../../src/activations/rows.js';
+import { type ActivationArray, allocateRows } from '../../src/activations/rows.js';
+import { ActivationSums, gammaOf, readStatistics, writeStatistics } from '../../src/activations/statistics.js';
 import { StoreWriter, Window } from '../../src/activations/store-writer.js';
 import { inspectSchema } from '../../src/config/stages/machine.js';
 import { effectiveRank, symmetricEigenvalues } from '../../src/inspect/eigenvalues.js';
@@ -14,6 +15,7 @@ import { inspectionTable } from '../../src/inspect/inspect-table.js';
 import { silent } from '../../src/progress/progress.js';
 import { toBfloat16, widen } from '../../src/safetensors/floats.js';
 import { context, emptyManifest } from '../activations/synthetic.js';
+import { openGolden } from '../golden.js';
 import { randomInputs } from '../sae/random-sae.js';
 import { temporaryDirectory } from '../temporary.js';
 
@@ -40,24 +42,31 @@ function stored(dtype: ActivationDType) {
   });
 }
 
-async function storeOf(t: TestContext, dtype: ActivationDType): Promise<{ directory: string; manifest: Manifest }> {
+/** A store of rows [rows × d], in two windows of several shards. */
+async function storeOf(
+  t: TestContext,
+  dtype: ActivationDType,
+  all: ActivationArray = stored(dtype),
+  d = D,
+): Promise<{ directory: string; manifest: Manifest }> {
   const directory = temporaryDirectory(t);
-  const manifest = emptyManifest(N, { d_in: D, dtype, rows_per_shard: 50 });
+  const total = all.length / d;
+  const manifest = emptyManifest(total, { d_in: d, dtype, rows_per_shard: 50 });
   await writeManifest(directory, manifest);
   const writer = new StoreWriter(directory, manifest);
-  const all = stored(dtype);
   for (let index = 0; index < 2; index++) {
-    const window = new Window(index, D, dtype);
-    const half = N / 2;
-    const rows = allocateRows(half, D, dtype);
-    (rows.activation as Float32Array).set(all.subarray(index * half * D, (index + 1) * half * D) as Float32Array);
+    const window = new Window(index, d, dtype);
+    const half = total / 2;
+    const rows = allocateRows(half, d, dtype);
+    (rows.activation as Float32Array).set(all.subarray(index * half * d, (index + 1) * half * d) as Float32Array);
     for (let row = 0; row < half; row++) {
       const at = index * half + row;
       rows.context[row] = Math.floor(at / PER);
       rows.pos[row] = 1 + (at % PER);
       rows.token[row] = context(rows.context[row]!).tokens[rows.pos[row]!]!;
     }
-    for (let i = 0; i < CONTEXTS / 2; i++) window.contexts.push(context((index * CONTEXTS) / 2 + i));
+    const contexts = total / PER;
+    for (let i = 0; i < contexts / 2; i++) window.contexts.push(context((index * contexts) / 2 + i));
     window.add(rows, new Float32Array(half));
     await writer.writeWindow(window);
   }
@@ -149,6 +158,66 @@ const round = (value: unknown) =>
   JSON.parse(
     JSON.stringify(value, (_, one) => (typeof one === 'number' ? Number(one.toPrecision(5)) : one)),
   ) as Inspection;
+
+test("of one store, and of two that are parts of it, the numbers are NumPy's", async (t) => {
+  const golden = await openGolden('inspect');
+  const [x, variance] = [await golden.floats('x'), await golden.doubles('variance')];
+  const d = variance.length;
+  const { directory, manifest } = await storeOf(t, 'float32', x, d);
+  const found = await inspect(directory, { k: 2 });
+  near('γ', found.gamma.raw, await golden.scalar('gamma'), 1e-9);
+  near('γ after LayerNorm', found.gamma.layer_norm, await golden.scalar('gamma_layer_norm'), 1e-9);
+  near('mean of norms', found.norms.mean, await golden.scalar('norm_mean'), 1e-9);
+  const [shares, quantiles] = [await golden.doubles('shares'), await golden.doubles('norm_quantiles')];
+  for (const [i, { share, norm }] of found.norms.quantiles.entries()) {
+    assert.equal(share, shares[i]);
+    near(`quantile ${share}`, norm, quantiles[i]!, 2e-5);
+  }
+  near('median', found.norms.median, quantiles[5]!, 2e-5);
+  near('largest token', found.tokens.largest.share_of_variance, await golden.scalar('largest_token'), 1e-4);
+  near('large tokens', found.tokens.large.share_of_variance, await golden.scalar('large_tokens'), 1e-4);
+  near('effective rank', found.effective_rank.all, await golden.scalar('rank'), 1e-5);
+  near('without large', found.effective_rank.without_large_tokens, await golden.scalar('rank_without'), 1e-4);
+  const total = variance.reduce((sum, value) => sum + value, 0);
+  for (const { dimension, share } of found.dimensions.largest) near('share', share, variance[dimension]! / total, 1e-9);
+
+  const sums = await readStatistics(directory, manifest);
+  const [first, second] = [
+    await storeOf(t, 'float32', x.subarray(0, 40 * d), d),
+    await storeOf(t, 'float32', x.subarray(40 * d), d),
+  ];
+  const parts = await readStatistics(first.directory, first.manifest);
+  parts!.merge((await readStatistics(second.directory, second.manifest))!);
+  for (const [name, all] of Object.entries({ whole: sums!, parts: parts! })) {
+    near(`γ of the ${name}`, gammaOf(all), await golden.scalar('gamma'), 1e-9);
+    const means = await golden.doubles('mean');
+    for (let i = 0; i < d; i++) {
+      near(`mean ${i} of the ${name}`, all.mean()[i]!, means[i]!, 1e-9);
+      near(`variance ${i} of the ${name}`, all.variance()[i]!, variance[i]!, 1e-9);
+    }
+    const { edges, counts } = all.histogram();
+    assert.deepEqual(counts, await golden.ints64('norm_counts'));
+    for (const [i, edge] of (await golden.doubles('norm_edges')).entries()) near('edge', edges[i]!, edge, 1e-12);
+  }
+});
+
+test('statistics of other rows are taken anew, and broken ones refused', async (t) => {
+  const { directory, manifest } = await storeOf(t, 'float32');
+  const kept = manifest.statistics!;
+  const whole = await inspect(directory);
+  // As where a harvest by an older version added windows: the file is of the rows before them.
+  await writeManifest(directory, { ...manifest, statistics: { ...kept, rows: N / 2 } });
+  near('γ', (await inspect(directory)).gamma.raw, whole.gamma.raw, 1e-9);
+  // A manifest that claims its rows for the sums of others.
+  const { file, sha256 } = await writeStatistics(directory, 7, new ActivationSums(D));
+  await writeManifest(directory, { ...manifest, statistics: { file, sha256, rows: N } });
+  await assert.rejects(inspect(directory), { code: 'activations/statistics-changed' });
+  await writeManifest(directory, manifest);
+  truncateSync(join(directory, kept.file), 100);
+  await assert.rejects(inspect(directory), { code: 'activations/statistics-changed' });
+  rmSync(join(directory, kept.file));
+  await assert.rejects(inspect(directory), { code: 'activations/statistics-changed' });
+});
 
 test('the table names what is large, and a figure or page is written once', async (t) => {
   const { directory } = await storeOf(t, 'float32');

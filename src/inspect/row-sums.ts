@@ -1,0 +1,77 @@
+import { ActivationSums } from '../activations/statistics.js';
+
+/** What is told of each row of a chunk. */
+interface OfRows {
+  /** |x| */
+  readonly norms: Float64Array;
+  /** |x − c|² */
+  readonly spreads: Float64Array;
+}
+
+/** Sums over rows as they are, and after each had its own mean taken off and was divided by its own deviation. */
+export class RowSums {
+  readonly raw: ActivationSums;
+  /** Its histogram of norms stays empty: all are √d. */
+  readonly normalised: ActivationSums;
+
+  /** @param centre c, [d] */
+  constructor(private readonly centre: Float64Array) {
+    this.raw = new ActivationSums(centre.length);
+    this.normalised = new ActivationSums(centre.length);
+  }
+
+  /**
+   * Adds a chunk in one reading of memory: a row is in the cache when it is read again, normalised.
+   *
+   * @param x [rows × d]
+   */
+  add(x: Float32Array): OfRows {
+    const { raw, normalised, centre } = this;
+    // Looked up once: within the loops, engines look up fields of objects anew for every entry.
+    const { sum: sums, squares: sumsOfSquares } = raw;
+    const d = centre.length;
+    const rows = x.length / d;
+    const norms = new Float64Array(rows);
+    const spreads = new Float64Array(rows);
+    for (let row = 0, at = 0; row < rows; row++, at += d) {
+      let sum = 0;
+      let squares = 0;
+      let spread = 0;
+      for (let i = 0; i < d; i++) {
+        const value = x[at + i]!;
+        const square = value * value;
+        const off = value - centre[i]!;
+        sums[i]! += value;
+        sumsOfSquares[i]! += square;
+        sum += value;
+        squares += square;
+        spread += off * off;
+      }
+      norms[row] = Math.sqrt(squares);
+      spreads[row] = spread;
+      addNormalised(normalised, x, at, sum / d, squares / d);
+    }
+    raw.count(norms);
+    normalised.rows += rows;
+    return { norms, spreads };
+  }
+}
+
+/** Adds the row at x[at …] less its mean, over its standard deviation; one whose entries are all alike is 0. */
+function addNormalised(
+  { sum, squares, d }: ActivationSums,
+  x: Float32Array,
+  at: number,
+  mean: number,
+  meanSquare: number,
+): void {
+  // What rounding leaves of rows that are all alike is no deviation.
+  const variance = meanSquare - mean * mean;
+  if (!(variance > 1e-12 * meanSquare)) return;
+  const scale = 1 / Math.sqrt(variance);
+  for (let i = 0; i < d; i++) {
+    const value = (x[at + i]! - mean) * scale;
+    sum[i]! += value;
+    squares[i]! += value * value;
+  }
+}
