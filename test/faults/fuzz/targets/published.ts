@@ -14,6 +14,8 @@ import { mutateText } from '../text.js';
 const GOLDEN = 'test/golden/published';
 const SCOPE = 'google/gemma-scope-2b-pt-res/layer_1/width_16k/average_l0_4';
 const SCOPE_2 = 'google/gemma-scope-2-270m-pt/resid_post/layer_1_width_16k_l0_small';
+const R1 = 'fnlp/Llama-Scope-R1-Distill/0-Slimpajama-800M-OpenR1-Math-220k/L3R';
+const QWEN = 'Qwen/SAE-Res-Qwen3-1.7B-Base-W1K-L0_3/layer5.sae.pt';
 const LLAMA = 'fnlp/Llama3_1-8B-Base-LXR-8x/Llama3_1-8B-Base-L3R-8x';
 
 /** What `--sae` names, and its files. */
@@ -27,13 +29,19 @@ const PLACES: readonly (readonly [reference: string, ...files: string[]])[] = [
     ...['ae.pt', 'config.json'].map((n) => `dictionary_learning/AutoEncoderTopK/${n}`),
   ],
   ['sparsify/layers.10', 'sparsify/layers.10/cfg.json', 'sparsify/layers.10/sae.safetensors', 'sparsify/config.json'],
+  [QWEN, QWEN],
+  [R1, `${R1}/config.json`, `${R1}/sae_weights.safetensors`],
+  ...['gated', 'version-5-topk'].map(
+    (name) =>
+      [`saelens/${name}`, ...['cfg.json', 'sae_weights.safetensors'].map((n) => `saelens/${name}/${n}`)] as const,
+  ),
   ['circuit_tracer/layer_1.safetensors', 'circuit_tracer/layer_1.safetensors', 'circuit_tracer/config.yaml'],
 ];
 
 /** SAEs of other publishers' layouts. */
 export const published: Target = {
   name: 'published SAE',
-  share: 4,
+  share: 6,
   module: import.meta.url,
   async prepare(directory) {
     for (const name of new Set(PLACES.flatMap(([, ...files]) => files))) {
