@@ -5,6 +5,7 @@ import { type Candidate, openCandidate, sharedBos } from '../eval/candidates.js'
 import { chooseBos, choosePrecision } from '../lm/pass.js';
 import { significant, type Terminal, textTable } from '../progress/progress.js';
 import { heard, throwIfStopped } from '../progress/stop.js';
+import { saeDirectories } from '../sae/published/open.js';
 import { openSae } from '../sae/saelens.js';
 import { type Attributed, ablationEffects, directEffects, readText, strongest } from './attribution.js';
 import { openModel, openTextModel, promptTokens, roomFor } from './prompts.js';
@@ -34,10 +35,14 @@ export async function attribute(config: AttributeConfig, terminal: Terminal): Pr
 }
 
 async function attributed(config: AttributeConfig, { progress, stop }: Terminal): Promise<Attribution> {
-  for (const path of config.sae) await openSae(path, 'transcoder');
+  // Before a model that may have to be downloaded.
+  const directories = await saeDirectories(config.sae, config, progress, stop);
+  for (const directory of directories.values()) await openSae(directory, 'transcoder');
   const checkpoint = await openModel(config, progress, stop);
   const candidates: Candidate[] = [];
-  for (const path of config.sae) candidates.push(await openCandidate(path, config, checkpoint));
+  for (const path of config.sae) {
+    candidates.push(await openCandidate(path, config, checkpoint, directories.get(path)));
+  }
   const saes: SteeredSae[] = candidates.map(({ files, hook, input }) => ({ files, hook, input, errorTerm: true }));
   const wanted = config.prependBos;
   const bos = wanted === undefined ? sharedBos(candidates, checkpoint.config) : chooseBos(wanted, checkpoint.config);

@@ -133,9 +133,17 @@ async function paperFile(command: string): Promise<FigureFile> {
   };
 }
 
-/** @throws Refusal where the picture cannot be drawn of this feature, or not on this store */
-function checkFeature(files: SaeFiles, feature: number, { directory: activations, manifest }: Store): void {
-  const { directory, architecture, forward, metadata } = files;
+/**
+ * @param directory of the SAE as it was named, for messages
+ * @throws Refusal where the picture cannot be drawn of this feature, or not on this store
+ */
+function checkFeature(
+  directory: string,
+  files: SaeFiles,
+  feature: number,
+  { directory: activations, manifest }: Store,
+): void {
+  const { architecture, forward, metadata } = files;
   if (!ARCHITECTURES[architecture].unit) {
     throw new Refusal(
       `${directory} is a ${architecture} SAE.`,
@@ -186,7 +194,7 @@ async function featureFile(
   const here = await saeDirectory(directory, { offline: false }, progress, stop);
   const { files, unchanged } = await openSameSae(here);
   const store = await openStore(activations);
-  checkFeature(files, feature, store);
+  checkFeature(directory, files, feature, store);
   const sae = await readSae(files);
   await unchanged.check();
   const found = await featureOnTokens(sae, feature, store, config, progress, stop);

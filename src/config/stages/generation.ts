@@ -115,7 +115,7 @@ export type SteerConfig = z.infer<typeof steerSchema>;
 
 /** `attribute`: which features made a logit. */
 export const attributeSchema = z.object({
-  sae: z.array(directory).min(1).describe('SAE or transcoder directory; may be repeated'),
+  sae: z.array(directory).min(1).describe(`${SAE}; may be repeated`),
   ...modelSource,
   prompt: z.string().min(1).describe('text whose next token is examined'),
   token: z
