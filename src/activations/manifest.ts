@@ -4,7 +4,7 @@ import { activationDTypes, encodings, precisions } from '../config/values.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
-import { documentsSchema } from '../sae/training-record.js';
+import { chatSchema, documentsSchema } from '../sae/training-record.js';
 
 export const FORMAT = 'sae-pipe-activations';
 export const VERSION = 1;
@@ -52,6 +52,8 @@ export const manifestSchema = z.object({
   /** Of .txt and JSON Lines; utf-8 where it is not said. */
   encoding: z.enum(encodings).optional(),
   documents: documentsSchema.optional(),
+  /** How conversations were read, where it was those; their roles that are left out have no rows. */
+  chat: chatSchema.optional(),
   /** What was read, as it was when the harvest began: number and size of all files, and the first by name. */
   corpus_files: z
     .object({ count, bytes: count, first: z.array(z.object({ file: z.string(), bytes: count })) })

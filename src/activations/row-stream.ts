@@ -40,6 +40,7 @@ const headerSchema = manifestSchema
     text_field: true,
     encoding: true,
     documents: true,
+    chat: true,
     seed: true,
     batch: true,
     window_batches: true,
@@ -127,6 +128,7 @@ export function describeStream(header: StreamHeader, place: string): SourceDescr
     identity,
     ...(excludedTokens && { excludedTokens }),
     ...(header.documents && { documents: header.documents }),
+    ...(header.chat && { chat: header.chat }),
     ...(normLimit && { normLimit }),
   };
 }

@@ -183,6 +183,7 @@ function alignment(manifest: Manifest) {
     prepend_bos: manifest.prepend_bos,
     exclude_special_tokens: manifest.exclude_special_tokens ?? 'none',
     max_activation_norm_multiple: manifest.max_activation_norm_multiple ?? 'none',
+    'the roles of their rows': manifest.chat?.roles ?? 'all',
     rows,
     seed,
     rows_per_shard: manifest.rows_per_shard,
@@ -261,6 +262,7 @@ function describeStore({ directory: place, manifest, target }: Store): SourceDes
     ...(target && { target: targetOf(target.manifest) }),
     ...(excludedTokens && { excludedTokens }),
     ...(manifest.documents && { documents: manifest.documents }),
+    ...(manifest.chat && { chat: manifest.chat }),
     ...(normLimit && { normLimit }),
   };
 }

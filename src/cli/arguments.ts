@@ -19,7 +19,9 @@ interface Arguments {
  * @throws UsageRefusal for a flag that the command does not have, one without a value, or a single one given twice
  */
 export function splitArguments(stage: StageName, flags: readonly Flag[], args: readonly string[]): Arguments {
-  const byName = new Map([...flags, ...COMMON].map((flag) => [flag.name, flag]));
+  const all = [...flags, ...COMMON];
+  const also = all.flatMap((flag) => (flag.also === undefined ? [] : [[flag.also, flag] as const]));
+  const byName = new Map([...also, ...all.map((flag) => [flag.name, flag] as const)]);
   const given: Record<string, unknown> = {};
   const positionals: string[] = [];
   const unknown = new Map<string, UsageRefusal>();

@@ -121,6 +121,8 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'set',
     'corpus',
     'textField',
+    'chatField',
+    'roles',
     'encoding',
     'skipDocuments',
     'maxDocuments',

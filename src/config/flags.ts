@@ -17,6 +17,8 @@ export interface Flag {
   /** Key in the schema. */
   readonly key: string;
   readonly name: string;
+  /** Another name that it has on the command line. */
+  readonly also?: string;
   readonly type: 'string' | 'number' | 'boolean';
   /** May be given several times. */
   readonly repeated: boolean;
@@ -39,6 +41,7 @@ interface Property {
   default?: unknown;
   path?: boolean;
   commas?: boolean;
+  also?: string;
 }
 
 interface Properties {
@@ -82,6 +85,7 @@ export function flagsOf(schema: z.ZodObject): Flag[] {
       required: required.includes(key),
       path: element.path === true || property.path === true,
       commas: repeated && (type === 'number' || element.enum !== undefined || property.commas === true),
+      ...(property.also !== undefined && { also: property.also }),
       choices: element.enum,
       description: property.description ?? '',
       default: property.default,

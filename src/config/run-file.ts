@@ -81,6 +81,8 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   prependBos: 'activations',
   textField: 'activations',
   corpusFormat: 'activations',
+  chatField: 'activations',
+  roles: 'activations',
   encoding: 'activations',
   skipDocuments: 'activations',
   maxDocuments: 'activations',

@@ -1,6 +1,8 @@
 import { Refusal } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
+import type { Message } from './chats/conversation.js';
+import { countedTokens } from './chats/counted.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** One text of the corpus. */
@@ -9,6 +11,10 @@ export interface Document {
   readonly pieces: Iterable<string> | AsyncIterable<string>;
   /** File and place in it, for messages. */
   readonly source: string;
+  /** Of a chat, what the text is yet to be made of; `pieces` are its words until then. */
+  readonly conversation?: readonly Message[];
+  /** Characters whose tokens become rows, as [from, to, …] in UTF-16 units; all where absent. */
+  readonly spans?: readonly number[];
 }
 
 /** A piece of the corpus as the model sees it: `length` tokens, the first of them BOS unless contexts have none. */
@@ -19,6 +25,8 @@ export interface Context {
   readonly tokens: Int32Array;
   /** [length]: which document each token came from, counting from 0; a BOS counts to the document that follows it. */
   readonly documents: Uint32Array;
+  /** [length]: 1 where a position can have a row, 0 where its role is left out; all can where absent. */
+  readonly counted?: Uint8Array;
 }
 
 /** Special tokens that texts had written out. */
@@ -45,9 +53,16 @@ export async function* packContexts(
   written: WrittenOut = { documents: 0, tokens: new Map() },
 ): AsyncGenerator<Context> {
   const packer = new Packer(tokenizer, length, written);
-  for await (const { pieces, source } of documents) {
+  for await (const { pieces, source, spans } of documents) {
     const tokens = tokenizer.begin(source);
     packer.begin();
+    if (spans) {
+      let text = '';
+      for await (const piece of pieces) text += piece;
+      const ids = [...tokens.push(text), ...tokens.end()].flatMap((part) => [...part]);
+      yield* packer.add(ids, countedTokens(tokenizer, ids, text, spans, source));
+      continue;
+    }
     for await (const piece of pieces) {
       for (const ids of tokens.push(piece)) yield* packer.add(ids);
     }
@@ -61,6 +76,7 @@ class Packer {
   private filled = 0;
   private tokens: Int32Array;
   private sources: Uint32Array;
+  private counted: Uint8Array | undefined;
   private document = -1;
   /** Whether the document has a token yet, and whether its text began with BOS. */
   private begun = false;
@@ -81,9 +97,11 @@ class Packer {
     this.wroteBos = false;
   }
 
-  *add(ids: Int32Array): Generator<Context> {
+  /** @param counted of each token whether it can have a row; all can where it is not given */
+  *add(ids: ArrayLike<number>, counted?: Uint8Array): Generator<Context> {
     const { bosTokenId: bos, prependBos, special } = this.tokenizer;
-    for (const id of ids) {
+    for (let i = 0; i < ids.length; i++) {
+      const id = ids[i]!;
       if (prependBos && !this.begun) {
         if (id === bos) {
           if (!this.wroteBos) this.written.documents++;
@@ -96,20 +114,24 @@ class Packer {
       }
       if (prependBos && this.filled === 0 && id !== bos) this.put(bos);
       if (special.has(id)) this.written.tokens.set(id, (this.written.tokens.get(id) ?? 0) + 1);
-      if (this.put(id)) yield this.take();
+      if (this.put(id, counted?.[i] ?? 1)) yield this.take();
     }
   }
 
   /** Adds a token; is the context full? */
-  private put(id: number): boolean {
+  private put(id: number, counts = 1): boolean {
     this.tokens[this.filled] = id;
+    if (counts === 0) this.counted ??= new Uint8Array(this.length).fill(1);
+    if (this.counted) this.counted[this.filled] = counts;
     this.sources[this.filled] = this.document;
     this.filled++;
     return this.filled === this.length;
   }
 
   private take(): Context {
-    const context = { index: this.index, tokens: this.tokens, documents: this.sources };
+    const { index, tokens, sources: documents, counted } = this;
+    const context = { index, tokens, documents, ...(counted && { counted }) };
+    this.counted = undefined;
     this.index++;
     this.filled = 0;
     this.tokens = new Int32Array(this.length);
@@ -167,6 +189,13 @@ export type LeftOut = number | ReadonlySet<number>;
 export const isLeftOut = (token: number, leftOut: LeftOut): boolean =>
   typeof leftOut === 'number' ? token === leftOut : leftOut.has(token);
 
+/** Is the activation at a position of a context stored and measured? Neither its token nor its role is left out. */
+export const hasRow = (
+  { tokens, counted }: Pick<Context, 'tokens' | 'counted'>,
+  position: number,
+  leftOut: LeftOut,
+): boolean => counted?.[position] !== 0 && !isLeftOut(tokens[position]!, leftOut);
+
 /**
  * BOS, and the others where there are any.
  *
@@ -182,16 +211,16 @@ export function rowsPerContext(length: number, prependBos: boolean): number {
   return prependBos ? length - 1 : length;
 }
 
-/** Positions of a context that hold a token which is not left out: those whose activations are stored. */
+/** Positions of a context that are not left out: those whose activations are stored. */
 export function countActivations(context: Context, leftOut: LeftOut): number {
   let count = 0;
-  for (const token of context.tokens) if (!isLeftOut(token, leftOut)) count++;
+  for (let t = 0; t < context.tokens.length; t++) if (hasRow(context, t, leftOut)) count++;
   return count;
 }
 
 /**
- * Positions counted ahead at most: they are kept, 80 MB of them, and tokenizing them takes about ten seconds. A longer
- * corpus shows its end when it comes.
+ * Positions counted ahead at most, and twice as many read where few count: they are kept, 80 MB of them, and tokenizing
+ * them takes about ten seconds. A longer corpus shows its end when it comes.
  */
 export const LOOK_AHEAD = 20_000_000;
 
@@ -212,15 +241,18 @@ export async function checkEnoughText(
   const enough = Math.min(wanted, LOOK_AHEAD);
   progress.begin('counting tokens', enough, 'token');
   let found = 0;
+  let read = 0;
+  const seenEnough = () => found >= enough || read >= 2 * LOOK_AHEAD;
   for await (const context of contexts) {
     throwIfStopped(stop, NOTHING_BEGUN);
     found += count(context);
+    read += context.tokens.length;
     if (context.index % 64 === 0) progress.update(Math.min(found, enough));
-    if (found >= enough) break;
+    if (seenEnough()) break;
   }
   progress.update(Math.min(found, enough));
   progress.end();
-  if (found >= enough) return;
+  if (seenEnough()) return;
   throwIfStopped(stop, NOTHING_BEGUN);
   throw tooFewTokens(corpus, found, wanted);
 }

@@ -54,7 +54,7 @@ export async function* chosenDocuments(
 const DECIDING = 1024;
 
 /** The document, where it is on the side that is asked for. */
-async function onSide({ pieces, source }: Document, share: number, heldOut: boolean): Promise<Document | undefined> {
+async function onSide({ pieces, ...other }: Document, share: number, heldOut: boolean): Promise<Document | undefined> {
   const rest = (async function* () {
     yield* pieces;
   })();
@@ -69,7 +69,7 @@ async function onSide({ pieces, source }: Document, share: number, heldOut: bool
     if (begun !== '') yield begun;
     yield* rest;
   };
-  return { pieces: all(), source };
+  return { ...other, pieces: all() };
 }
 
 /** Is a text with this beginning held out? The same in every corpus, order and command. */

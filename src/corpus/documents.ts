@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import type { CorpusFormat, Encoding } from '../config/values.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
+import { chatSettings } from './chats/chats.js';
+import { chatsOfFile } from './chats/files.js';
 import type { Document } from './contexts.js';
 import { csvDocuments } from './csv.js';
 import { Remarks, textOf } from './encodings.js';
@@ -36,16 +38,23 @@ interface CorpusSettings {
   readonly seed?: number;
   /** Ask nothing of the network. */
   readonly offline?: boolean;
+  /** The column or JSON key of conversations, where these are read; whose tokens become rows. */
+  readonly chatField?: string;
+  readonly roles?: readonly string[];
 }
 
 /** What of a configuration says where the text is and how it is read. */
 export function corpusSettings(config: CorpusSettings): CorpusSettings {
-  const { corpus, corpusFormat, textField, encoding, seed, offline } = config;
-  return { corpus, corpusFormat, textField, encoding, seed, offline };
+  const { corpus, corpusFormat, textField, encoding, seed, offline, chatField, roles } = config;
+  return { corpus, corpusFormat, textField, encoding, seed, offline, chatField, roles };
 }
 
 interface ReadOptions {
   readonly corpusFormat?: CorpusFormat;
+  /** Key or column of conversations, where these are read instead of text. */
+  readonly chatField?: string;
+  /** Is content that is a list of parts left as it is? */
+  readonly chatParts?: boolean;
   /** Of .txt and JSON Lines; strings in Parquet are UTF-8. */
   readonly encoding?: Encoding;
   /** Hears what was passed over or replaced in each file, once that is closed. */
@@ -65,10 +74,11 @@ const NAMES_SHOWN = 5;
  * @throws Refusal when there is nothing to read, or something that is not a file, or the same text twice
  */
 export async function corpusFiles(settings: CorpusSettings): Promise<CorpusFiles> {
-  const { corpus, corpusFormat, textField, encoding = 'utf-8' } = settings;
+  const { corpus, corpusFormat, textField, encoding = 'utf-8', chatField } = settings;
   if (isStandardInput(corpus)) return { files: [standardInputFile(corpusFormat)], skipped: [] };
   const probe: Probe = async (file) => {
-    for await (const _ of documentsOf(file, textField, new Remarks(file.path, textField), { encoding })) return;
+    const remarks = new Remarks(file.path, textField);
+    for await (const _ of documentsOf(file, textField, remarks, { encoding, chatField })) return;
   };
   const found = isHubCorpus(corpus)
     ? await withoutOtherFiles(await hubCorpus(settings), encoding, probe)
@@ -94,6 +104,7 @@ export async function openCorpus(
   { say }: Pick<Progress, 'say'>,
 ): Promise<CorpusFiles> {
   checkReadOnce(settings);
+  chatSettings(settings);
   const found = await corpusFiles(settings);
   for (const remark of found.remarks ?? []) say(remark);
   const reasons = new Map<string, string[]>();
@@ -117,10 +128,10 @@ export async function* readDocuments(
   textField: string,
   options: ReadOptions = {},
 ): AsyncGenerator<Document> {
-  const { encoding, corpusFormat } = options;
-  const files = options.files ?? (await corpusFiles({ corpus, corpusFormat, textField, encoding })).files;
+  const { encoding, corpusFormat, chatField } = options;
+  const files = options.files ?? (await corpusFiles({ corpus, corpusFormat, textField, encoding, chatField })).files;
   for (const file of files) {
-    const remarks = new Remarks(file.path, textField);
+    const remarks = new Remarks(file.path, chatField ?? textField);
     try {
       yield* documentsOf(file, textField, remarks, options);
     } finally {
@@ -133,10 +144,13 @@ async function* documentsOf(
   file: CorpusFile,
   textField: string,
   remarks: Remarks,
-  { encoding = 'utf-8', shortLine, say }: ReadOptions,
+  { encoding = 'utf-8', shortLine, say, chatField, chatParts }: ReadOptions,
 ): AsyncGenerator<Document> {
   const { path, kind, packing } = file;
   const place = placeOf(file);
+  if (chatField !== undefined) {
+    return yield* chatsOfFile(file, { field: chatField, parts: chatParts }, remarks, encoding);
+  }
   if (kind === 'parquet') return yield* readParquetDocuments(place, textField, remarks);
   const text = textOf(place, packing, encoding);
   if (kind === 'lines') return yield* jsonLines(path, text, textField, remarks, shortLine);

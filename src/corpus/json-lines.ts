@@ -24,7 +24,7 @@ export async function* jsonLines(
   remarks: Remarks,
   short = SHORT_LINE,
 ): AsyncGenerator<Document> {
-  const lines = new Lines(text);
+  const lines = new LinesOfText(text);
   try {
     for (let number = 1; await lines.more(); number++) {
       const source = `${file}:${number}`;
@@ -62,7 +62,12 @@ function shortLine(line: string, source: string, textField: string, remarks: Rem
   );
 }
 
-async function* longLine(lines: Lines, source: string, textField: string, remarks: Remarks): AsyncGenerator<Document> {
+async function* longLine(
+  lines: LinesOfText,
+  source: string,
+  textField: string,
+  remarks: Remarks,
+): AsyncGenerator<Document> {
   const machine = new LongLine(textField);
   let over = false;
   const checked = async <T>(work: () => Promise<T>): Promise<T> => {
@@ -106,7 +111,11 @@ async function* textPieces(
   }
 }
 
-function refusedLine(cause: BadLine, source: string, textField: string): Refusal {
+/**
+ * @param field key that was looked for
+ * @param flag that names it
+ */
+export function refusedLine(cause: BadLine, source: string, field: string, flag = 'text-field'): Refusal {
   const { fault } = cause;
   switch (fault.kind) {
     case 'not JSON':
@@ -114,7 +123,7 @@ function refusedLine(cause: BadLine, source: string, textField: string): Refusal
         cause,
       });
     case 'twice':
-      return new Refusal(`${source} has "${textField}" twice.`, 'Keep one of them.', 'corpus/text-twice', { cause });
+      return new Refusal(`${source} has "${field}" twice.`, 'Keep one of them.', 'corpus/text-twice', { cause });
     case 'too deep':
       return new Refusal(
         `${source} is nested too deeply.`,
@@ -126,8 +135,8 @@ function refusedLine(cause: BadLine, source: string, textField: string): Refusal
       const shown = fault.keys.slice(0, KEYS_SHOWN).map((key) => key.slice(0, KEY_SHOWN));
       const keys = shown.length > 0 ? shown.join(', ') : 'no keys';
       return new Refusal(
-        `${source} has no text in "${textField}" (it has: ${keys}).`,
-        'Name the key with --text-field.',
+        `${source} has no ${flag === 'text-field' ? 'text' : 'list'} in "${field}" (it has: ${keys}).`,
+        `Name the key with --${flag}.`,
         'corpus/no-text',
         { cause },
       );
@@ -136,7 +145,7 @@ function refusedLine(cause: BadLine, source: string, textField: string): Refusal
 }
 
 /** Lines of a text that comes in pieces. */
-class Lines {
+export class LinesOfText {
   /** What has come and not been taken. */
   private chunk = '';
   private at = 0;

@@ -1,20 +1,14 @@
 import { isUtf8 } from 'node:buffer';
-import type { FileHandle } from 'node:fs/promises';
 import { parentPort, workerData } from 'node:worker_threads';
-import { brotliDecompressSync, unzipSync } from 'node:zlib';
-import { type Compressors, type FileMetaData, parquetMetadataAsync, parquetSchema } from 'hyparquet';
+import { type FileMetaData, parquetSchema } from 'hyparquet';
 import { parquetHeader, readPage } from 'hyparquet/src/column.js';
 import { convert, DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { getTreePath } from 'hyparquet/src/schema.js';
-import { decompressLz4, decompressLz4Raw, decompressZstd } from 'hyparquet-compressors';
-import { openRegular } from '../disk/input-file.js';
 import { Refusal, type RefusedReply, refusedReply } from '../errors/refusal.js';
 import { firstWrong, guessEncoding, wholeCharacters } from './encodings.js';
-import { alongRanges, type ByteRange, type ByteSource, type FilePlace, RemoteFile } from './remote-file.js';
-import { checkFrame } from './unpacked.js';
+import { COMPRESSORS, checkApart, chunkRange, MOST_PAGE, openParquet } from './parquet-file.js';
+import { alongRanges, type ByteRange, type ByteSource, type FilePlace } from './remote-file.js';
 
-/** Bytes of an unpacked page, at most; writers make them of 1 MiB to 100 MB. */
-const MOST_PAGE = 2 ** 29;
 /** Bytes read to find a page's header: first, and at most (statistics may hold long texts). */
 const HEADER = { first: 8192, most: 2 ** 24 };
 
@@ -43,44 +37,22 @@ class NoTextColumn extends Error {
  * @throws NoTextColumn
  */
 async function openTextColumn(place: FilePlace, name: string): Promise<TextColumn> {
-  const remote = typeof place !== 'string';
-  const source = remote ? await RemoteFile.open(place) : await openLocal(place);
+  const { source, metadata } = await openParquet(place);
   try {
-    const metadata = await footerOf(source, remote ? REMOTE_FOOTER : undefined);
     checkColumn(metadata, name);
     const chunks = chunksOf(metadata, name, source.size);
-    const along = remote
-      ? alongRanges(
-          source,
-          chunks.map(({ range }) => range),
-        )
-      : source;
+    const along =
+      typeof place === 'string'
+        ? source
+        : alongRanges(
+            source,
+            chunks.map(({ range }) => range),
+          );
     return { pages: () => pagesOf(along, chunks, metadata, name), close: () => along.close() };
   } catch (error) {
     await source.close();
     throw error;
   }
-}
-
-async function openLocal(path: string): Promise<ByteSource> {
-  const opened = await openRegular(path);
-  if (!opened) throw new Error('it is not there');
-  const { handle, size } = opened;
-  return { size, read: (start, end) => bytesBetween(handle, start, end), close: () => handle.close() };
-}
-
-/** Bytes at the end of a file of the hub that are asked for first; most footers fit, and others take a second request. */
-const REMOTE_FOOTER = 2 ** 15;
-/** Bytes of a footer, at most: its length is only claimed. */
-const MOST_FOOTER = 2 ** 28;
-
-async function footerOf(source: ByteSource, initialFetchSize?: number): Promise<FileMetaData> {
-  const { size } = source;
-  const slice = async (start: number, end = size) => {
-    if (end - start > MOST_FOOTER) throw new Error('its footer is too long');
-    return (await source.read(start, end)).buffer;
-  };
-  return parquetMetadataAsync({ byteLength: size, slice }, { ...(initialFetchSize && { initialFetchSize }) });
 }
 
 type ColumnMeta = NonNullable<FileMetaData['row_groups'][number]['columns'][number]['meta_data']>;
@@ -93,21 +65,13 @@ interface Chunk {
   readonly range: ByteRange;
 }
 
-/**  Error where chunks are not of this file, or lie in one another: the same text would be read twice */
 function chunksOf({ row_groups }: FileMetaData, name: string, size: number): Chunk[] {
   const chunks = row_groups.map(({ columns, num_rows }): Chunk => {
     const chunk = columns.find(({ meta_data }) => meta_data?.path_in_schema.join('.') === name);
-    const column = chunk?.meta_data;
-    if (!column) throw new Error(`a row group has no column "${name}"`);
-    if (chunk.file_path) throw new Error('its rows are in another file');
-    const { dictionary_page_offset: dictionaryAt, data_page_offset: dataAt } = column;
-    const start = Number(dictionaryAt && dictionaryAt < dataAt ? dictionaryAt : dataAt);
-    const end = start + Number(column.total_compressed_size);
-    if (!(start >= 0 && start <= end && end <= size)) throw new Error('a row group lies outside of the file');
-    return { column, rows: Number(num_rows), range: [start, end] };
+    if (!chunk?.meta_data) throw new Error(`a row group has no column "${name}"`);
+    return { column: chunk.meta_data, rows: Number(num_rows), range: chunkRange(chunk, size) };
   });
-  const ranges = chunks.map(({ range }) => range).sort(([a], [b]) => a - b);
-  if (ranges.some(([start], i) => i > 0 && start < ranges[i - 1]![1])) throw new Error('its row groups overlap');
+  checkApart(chunks.map(({ range }) => range));
   return chunks;
 }
 
@@ -199,29 +163,6 @@ async function pageAt(source: ByteSource, at: number, end: number, header: Heade
   if (!(whole >= 0 && whole <= MOST_PAGE)) throw new Error(`a page of ${whole} bytes is longer than ${MOST_PAGE}`);
   return (await source.read(at, at + packed)).buffer;
 }
-
-/** Bytes `start` … `end` − 1, in memory of their own: what is read beyond them is an error. */
-async function bytesBetween(handle: FileHandle, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
-  const bytes = new Uint8Array(end - start);
-  for (let filled = 0; filled < bytes.length; ) {
-    const { bytesRead } = await handle.read(bytes, filled, bytes.length - filled, start + filled);
-    if (bytesRead === 0) throw new Error('it ends too early');
-    filled += bytesRead;
-  }
-  return bytes;
-}
-
-/** Node's own where it has them; Snappy is in hyparquet itself. None gives more than a page is to have. */
-const COMPRESSORS: Compressors = {
-  GZIP: (bytes, length) => unzipSync(bytes, { maxOutputLength: Math.max(1, length) }),
-  BROTLI: (bytes, length) => brotliDecompressSync(bytes, { maxOutputLength: Math.max(1, length) }),
-  ZSTD: (bytes, length) => {
-    checkFrame(bytes, length);
-    return decompressZstd(bytes);
-  },
-  LZ4: decompressLz4,
-  LZ4_RAW: decompressLz4Raw,
-};
 
 /** What the worker is given. */
 export interface ParquetTask {

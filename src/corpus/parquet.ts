@@ -79,21 +79,26 @@ async function* rowParts(reader: ParquetReader, file: string, textField: string)
   }
 }
 
-function refusedParquet(
+/**
+ * @param field the column that was looked for
+ * @param flag that names it
+ */
+export function refusedParquet(
   reply: Exclude<ParquetReply, { kind: 'parts' | 'end' }>,
   file: string,
-  textField: string,
+  field: string,
+  flag = 'text-field',
 ): Refusal {
   switch (reply.kind) {
     case 'no text':
       return new Refusal(
         `${file} ${reply.what} (its columns: ${reply.columns.join(', ')}).`,
-        'Name the column with --text-field.',
+        `Name the column with --${flag}.`,
         'corpus/no-text-column',
       );
     case 'not utf-8':
       return new Refusal(
-        `${file}, row ${reply.row}: "${textField}" is not valid UTF-8 at its byte ${reply.at}; it looks like ${reply.looksLike}.`,
+        `${file}, row ${reply.row}: "${field}" is not valid UTF-8 at its byte ${reply.at}; it looks like ${reply.looksLike}.`,
         'Write the column anew as UTF-8 strings.',
         'corpus/wrong-encoding',
       );
@@ -104,7 +109,7 @@ function refusedParquet(
   }
 }
 
-function unreadableParquet(file: string, reason: string, cause?: unknown): Refusal {
+export function unreadableParquet(file: string, reason: string, cause?: unknown): Refusal {
   return new Refusal(
     `${file} could not be read as Parquet: ${reason}.`,
     'Write or fetch the file again.',

@@ -1,9 +1,17 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { Refusal, refusedReply } from '../errors/refusal.js';
+import { Chats, chatSettings } from './chats/chats.js';
 import { type Context, packContexts, type WrittenOut } from './contexts.js';
 import { chosenDocuments } from './document-choice.js';
 import { readDocuments } from './documents.js';
-import { chunkOf, type Heard, type TextStart, type TextThreadReply, type TextThreadRequest } from './text.js';
+import {
+  chunkBuffers,
+  chunkOf,
+  type Heard,
+  type TextStart,
+  type TextThreadReply,
+  type TextThreadRequest,
+} from './text.js';
 import { openTokenizer } from './tokenizer.js';
 
 /** Tokens that are handed over together, about. */
@@ -32,9 +40,12 @@ class Ears {
 /** Reads the text from its beginning, in chunks. */
 async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextThreadReply> {
   const { model, expected, corpus, corpusFormat, textField, encoding, context, files, documents: choice } = start;
+  const chat = chatSettings(start);
   const tokenizer = await openTokenizer(model, expected);
-  const { bosTokenId, prependBos, special } = tokenizer;
-  yield { kind: 'ready', facts: { bosTokenId, prependBos, special } };
+  const chats = chat && (await Chats.open(model, chat));
+  const { bosTokenId, prependBos } = tokenizer;
+  const special = chats ? chats.special(tokenizer) : tokenizer.special;
+  yield { kind: 'ready', facts: { bosTokenId, prependBos, special, ...(chats && { chat: chats.facts }) } };
   const most = Math.max(1, Math.floor(TOKENS / context));
   let held: Context[] = [];
   const chunk = (): TextThreadReply => {
@@ -42,10 +53,16 @@ async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextTh
     held = [];
     return reply;
   };
-  const all = readDocuments(corpus, textField, { corpusFormat, encoding, say: ears.say, files });
-  const documents = choice ? chosenDocuments(all, choice) : all;
+  const all = readDocuments(corpus, textField, {
+    ...{ corpusFormat, encoding, say: ears.say, files, chatField: chat?.field },
+    chatParts: chats?.keepsParts,
+  });
+  const chosen = choice ? chosenDocuments(all, choice) : all;
+  const documents = chats ? chats.texts(chosen) : chosen;
+  // What a template writes out needs no mention.
+  const written = chats ? undefined : ears.tokens;
   try {
-    for await (const one of packContexts(documents, tokenizer, context, ears.tokens)) {
+    for await (const one of packContexts(documents, tokenizer, context, written)) {
       held.push(one);
       if (held.length === most) yield chunk();
     }
@@ -65,8 +82,7 @@ function serveText(port: MessagePort): void {
     try {
       const { value, done } = await replies.next();
       if (done) return;
-      const transfer = value.kind === 'chunk' ? [value.chunk.tokens.buffer, value.chunk.runs.buffer] : [];
-      port.postMessage(value, transfer as ArrayBuffer[]);
+      port.postMessage(value, value.kind === 'chunk' ? chunkBuffers(value.chunk) : []);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       port.postMessage(refusedReply(error) satisfies TextThreadReply);

@@ -2,6 +2,7 @@ import type { CorpusFormat, Encoding } from '../config/values.js';
 import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import { Thread } from '../progress/thread.js';
+import type { ChatFacts } from './chats/chats.js';
 import type { Context, WrittenOut } from './contexts.js';
 import type { DocumentChoice } from './document-choice.js';
 import { corpusFiles } from './documents.js';
@@ -231,6 +232,9 @@ export interface TextStart {
   readonly encoding?: Encoding;
   /** Every document where absent. */
   readonly documents?: DocumentChoice;
+  /** Key or column of conversations, where these are read instead of text; and whose tokens become rows. */
+  readonly chatField?: string;
+  readonly roles?: readonly string[];
   /** Sets the order of the files of the hub. */
   readonly seed?: number;
   readonly offline?: boolean;
@@ -245,8 +249,10 @@ export interface TokenizerFacts {
   readonly bosTokenId: number;
   /** Do documents and contexts begin with BOS? */
   readonly prependBos: boolean;
-  /** Tokens that stand for no text, by their numbers. */
+  /** Tokens that stand for no text, by their numbers; those of a chat template among them. */
   readonly special: ReadonlyMap<number, string>;
+  /** How conversations are read, where they are. */
+  readonly chat?: ChatFacts;
 }
 
 /** Contexts that follow each other, as they cross between threads and are kept. */
@@ -257,6 +263,13 @@ interface TextChunk {
   readonly tokens: Int32Array;
   /** Documents as [number, tokens, …]: which document how many tokens in a row are of. */
   readonly runs: Uint32Array;
+  /** [contexts × context]: 1 where a position can have a row; all can where absent. */
+  readonly counted?: Uint8Array;
+}
+
+/** Memory of a chunk, to be handed over. */
+export function chunkBuffers({ tokens, runs, counted }: TextChunk): ArrayBuffer[] {
+  return [tokens, runs, ...(counted ? [counted] : [])].map(({ buffer }) => buffer as ArrayBuffer);
 }
 
 /** The thread is asked for a chunk, as often as it is told `next`, or to end. */
@@ -282,19 +295,21 @@ export type TextThreadReply =
 export function chunkOf(contexts: readonly Context[]): TextChunk {
   const length = contexts[0]!.tokens.length;
   const tokens = new Int32Array(contexts.length * length);
+  const counted = contexts.some((context) => context.counted) ? new Uint8Array(tokens.length) : undefined;
   const runs: number[] = [];
   for (const [i, context] of contexts.entries()) {
     tokens.set(context.tokens, i * length);
+    counted?.set(context.counted ?? new Uint8Array(length).fill(1), i * length);
     for (const document of context.documents) {
       if (runs.at(-2) === document) runs[runs.length - 1]!++;
       else runs.push(document, 1);
     }
   }
-  return { first: contexts[0]!.index, tokens, runs: Uint32Array.from(runs) };
+  return { first: contexts[0]!.index, tokens, runs: Uint32Array.from(runs), ...(counted && { counted }) };
 }
 
 /** The contexts of a chunk. */
-export function* contextsOf({ first, tokens, runs }: TextChunk, length: number): Generator<Context> {
+export function* contextsOf({ first, tokens, runs, counted }: TextChunk, length: number): Generator<Context> {
   let run = 0;
   let left = runs[1]!;
   for (let at = 0; at < tokens.length; at += length) {
@@ -309,6 +324,7 @@ export function* contextsOf({ first, tokens, runs }: TextChunk, length: number):
       filled += count;
       left -= count;
     }
-    yield { index: first + at / length, tokens: tokens.slice(at, at + length), documents };
+    const context = { index: first + at / length, tokens: tokens.slice(at, at + length), documents };
+    yield counted ? { ...context, counted: counted.slice(at, at + length) } : context;
   }
 }

@@ -4,7 +4,7 @@ import { Refusal } from '../errors/refusal.js';
 import type { BosPolicy } from '../lm/family.js';
 import { ByteLevelEncoder } from './bpe/byte-level.js';
 import { readByteLevel } from './bpe/byte-level-recipe.js';
-import { DocumentEncoder } from './bpe/document.js';
+import { DocumentEncoder, type TextEncoder } from './bpe/document.js';
 import { BpeEncoder } from './bpe/encoder.js';
 import { BrokenPart, isToken, type Recipe, readRecipe, UnknownPart } from './bpe/recipe.js';
 
@@ -19,6 +19,14 @@ interface DocumentTokens {
   end(): Iterable<Int32Array>;
 }
 
+/** How tokens are laid over a text. */
+export interface Spelling {
+  /** The text as tokens spell it; what two parts spell, their whole spells. */
+  spelt(text: string): string;
+  /** What a token spells: its characters, or one byte of a character that has no token. */
+  token(id: number): string | number | undefined;
+}
+
 /** Text to token ids. */
 export interface Tokenizer {
   /** −1 where it has none. */
@@ -27,6 +35,10 @@ export interface Tokenizer {
   readonly prependBos: boolean;
   /** Tokens that stand for no text, such as <eos>, by their numbers. */
   readonly special: ReadonlyMap<number, string>;
+  /** All tokens that are looked for in the text before anything is merged, special ones among them. */
+  readonly added: ReadonlyMap<number, string>;
+  /** Undefined where it is not known. */
+  readonly spelling?: Spelling;
   /** One more than the largest number in the vocabulary; added tokens may be beyond. */
   readonly vocabulary: number;
   /**
@@ -119,6 +131,8 @@ async function openWith(
     return {
       bosTokenId: bosOf(recipe, bos) ?? (byteLevel && unnamedBos(recipe, bos, expected)) ?? -1,
       special: new Map(recipe.added.filter((token) => token.special).map(({ id, content }) => [id, content])),
+      added: new Map(recipe.added.map(({ id, content }) => [id, content])),
+      spelling: spellingOf(recipe, encoder),
       vocabulary,
       begin: (source) => new DocumentEncoder(encoder, source),
     };
@@ -142,6 +156,24 @@ async function openWith(
     }
     return openLibraryTokenizer(directory, file, cause.part);
   }
+}
+
+/** By what the vocabulary has. */
+function spellingOf({ vocabulary, added }: Pick<Recipe, 'vocabulary' | 'added'>, encoder: TextEncoder): Spelling {
+  let tokens: Map<number, string | number> | undefined;
+  const read = () => {
+    const read = new Map<number, string | number>();
+    for (const [token, id] of vocabulary) read.set(id, encoder.byteOf(token) ?? token);
+    for (const { id, content } of added) read.set(id, encoder.spell(content));
+    return read;
+  };
+  return {
+    spelt: (text) => encoder.spell(text),
+    token: (id) => {
+      tokens ??= read();
+      return tokens.get(id);
+    },
+  };
 }
 
 function bosOf({ added, vocabulary }: Pick<Recipe, 'added' | 'vocabulary'>, bos: string): number | undefined {
@@ -242,6 +274,11 @@ async function openLibraryTokenizer(directory: string, file: unknown, part: stri
       added
         .filter((token) => token?.special && isToken(token.id))
         .map(({ id, content }) => [id as number, typeof content === 'string' ? content : `token ${id}`]),
+    ),
+    added: new Map(
+      added
+        .filter((token) => isToken(token?.id) && typeof token.content === 'string')
+        .map(({ id, content }) => [id as number, content as string]),
     ),
     vocabulary: vocabularySize(model?.vocab),
     begin: (source) => new WholeDocument(encode, source, part),

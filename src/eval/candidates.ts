@@ -134,9 +134,10 @@ export function sharedBos(candidates: readonly Candidate[], config: ModelConfig)
  */
 export function excludedTokens(
   candidates: readonly Candidate[],
-  { excludeSpecialTokens: asked }: Pick<EvalConfig, 'excludeSpecialTokens'>,
+  { excludeSpecialTokens, allTokens }: Partial<Pick<EvalConfig, 'excludeSpecialTokens' | 'allTokens'>>,
   { bosTokenId, prependBos, special }: TokenizerFacts,
 ): number[] {
+  const asked = excludeSpecialTokens ?? (allTokens ? false : undefined);
   const rules = new Set(
     candidates.map(({ files }) => {
       const rule = asked ?? files.metadata.exclude_special_tokens ?? false;
@@ -156,14 +157,44 @@ export function excludedTokens(
   return JSON.parse([...rules][0]!) as number[];
 }
 
+/**
+ * The roles of conversations whose positions count: those that the SAEs were trained on, where the command does not say.
+ * Text that is not of conversations has no roles.
+ *
+ * @throws Refusal where the SAEs disagree
+ */
+export function rolesThatCount(
+  candidates: readonly Candidate[],
+  { chatField, roles: asked, allTokens }: Partial<Pick<EvalConfig, 'chatField' | 'roles' | 'allTokens'>>,
+): string[] | undefined {
+  if (chatField === undefined || asked !== undefined) return asked;
+  if (allTokens) return undefined;
+  const rules = new Set(
+    candidates.map(({ files }) => JSON.stringify(files.metadata.chat_roles?.toSorted() ?? ['all'])),
+  );
+  if (rules.size > 1) {
+    throw new Refusal(
+      'The SAEs were trained on tokens of different roles.',
+      'Say whose positions count: --roles assistant, or --roles all.',
+      'eval/several-roles',
+    );
+  }
+  return JSON.parse([...rules][0]!) as string[];
+}
+
 /** Says where a command reads the text otherwise than an SAE was trained on. */
 export function remarkOtherReading(
-  { context, prependBos }: Pick<EvalConfig, 'context' | 'prependBos'>,
+  { context, prependBos, chatField }: Pick<EvalConfig, 'context' | 'prependBos' | 'chatField'>,
   candidates: readonly Candidate[],
   progress: Pick<Progress, 'say'>,
 ): void {
   for (const { path, files } of candidates) {
-    const { context_size, prepend_bos } = files.metadata;
+    const { context_size, prepend_bos, chat_roles: roles } = files.metadata;
+    if (roles && chatField === undefined) {
+      progress.say(
+        `${path} was trained on tokens of ${roles.join(' and ')}; here every token counts, of whatever role.`,
+      );
+    }
     if (context !== undefined && context_size !== undefined && context !== context_size) {
       progress.say(
         `${path} was trained on contexts of ${context_size} tokens; --context ${context} reads it otherwise.`,

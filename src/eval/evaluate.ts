@@ -14,7 +14,7 @@ import {
 } from '../corpus/contexts.js';
 import { documentChoice } from '../corpus/document-choice.js';
 import { corpusSettings, openCorpus } from '../corpus/documents.js';
-import { Text } from '../corpus/text.js';
+import { Text, type TokenizerFacts } from '../corpus/text.js';
 import { exists } from '../disk/input-file.js';
 import { asOwner, type ClaimOptions, checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
 import { Refusal } from '../errors/refusal.js';
@@ -36,6 +36,7 @@ import {
   normRuleOf,
   openCandidate,
   remarkOtherReading,
+  rolesThatCount,
   sharedBos,
   sharedContext,
 } from './candidates.js';
@@ -201,7 +202,7 @@ async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluat
   const { bosTokenId, vocabulary, special } = checkpoint.config;
   const text = await Text.open({
     ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
-    ...corpusSettings(config),
+    ...corpusSettings({ ...config, roles: rolesThatCount(candidates, config) }),
     documents: documentChoice(config, true),
   });
   try {
@@ -209,7 +210,8 @@ async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluat
     const { prependBos } = text.facts;
     const leftOut = leftOutTokens(prependBos ? text.facts.bosTokenId : null, excluded);
     const digest = await digestOfEnough(text, leftOut, asked);
-    const shared = evaluationSettings(config, checkpoint, candidates, { context, prependBos, excluded, digest });
+    const about = { facts: text.facts, context, excluded, digest };
+    const shared = evaluationSettings(config, checkpoint, candidates, about);
     const settings = shared.map((own, i) => withChanges(own, changes[i]!));
     const factors = changes.map((own) => (own.length > 0 ? factorsOf(own) : null));
     return await work({ ...asked, checkpoint, candidates, context, leftOut, text, settings, changes: factors });
@@ -242,16 +244,18 @@ function evaluationSettings(
   config: EvalConfig,
   checkpoint: Checkpoint,
   candidates: readonly Candidate[],
-  text: { context: number; prependBos: boolean; excluded: number[]; digest: string },
+  text: { facts: TokenizerFacts; context: number; excluded: number[]; digest: string },
 ): EvalSettings[] {
   const { precision } = choosePrecision(config.precision, config.device, checkpoint);
-  const { context, prependBos, excluded, digest } = text;
+  const { facts, context, excluded, digest } = text;
+  const { prependBos, chat } = facts;
   const shared = {
     model_fingerprint: checkpoint.fingerprint,
     corpus: config.corpus,
     text_field: config.textField,
     encoding: config.encoding,
     documents: documentChoice(config, true),
+    chat: chat && { ...chat, roles: chat.roles?.slice() },
     text_sha256: digest,
     context,
     prepend_bos: prependBos ? undefined : false,

@@ -9,7 +9,7 @@ import { writeAside } from '../disk/output-file.js';
 import { Unconfirmed } from '../disk/refused.js';
 import { Refusal } from '../errors/refusal.js';
 import { copiedCurve, METRICS_FILE, type MetricsRecord, RANGE, readCurve } from '../sae/training-curve.js';
-import { documentsSchema, trainingRecordOf } from '../sae/training-record.js';
+import { chatSchema, documentsSchema, trainingRecordOf } from '../sae/training-record.js';
 import { isEventFile } from '../tensorboard/event-log.js';
 
 /** A number that something may measure. */
@@ -132,6 +132,8 @@ const evalSettings = z.object({
   encoding: z.string().optional(),
   /** Which documents were read; all where the key is missing. */
   documents: documentsSchema.optional(),
+  /** How conversations were read, where it was those; positions of roles that are left out do not count. */
+  chat: chatSchema.optional(),
   /** SHA-256 of the contexts that were read beforehand to see whether the text suffices: up to 20 million tokens. */
   text_sha256: z.string(),
   /** Tokens per context, BOS included. */

@@ -1,4 +1,4 @@
-import { batchTokens, type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
+import { batchTokens, type Context, hasRow, type LeftOut } from '../corpus/contexts.js';
 import type { ModelConfig } from '../lm/family.js';
 import { blockParameters, contextsAtOnce } from '../lm/pass.js';
 import { type Device, onnxRuntime, type Session } from '../onnx/session.js';
@@ -77,8 +77,8 @@ interface Positions {
 
 /**
  * BOS keeps its clean activation in every variant: SAEs are not trained on it (its norm is far from all others), and
- * zero-ablating it would break attention in ways that have nothing to do with the SAE. A position counts when neither
- * it nor the token it predicts is BOS; at most `limit` count. One that is too long keeps its activation, too, and does not
+ * zero-ablating it would break attention in ways that have nothing to do with the SAE. So do other tokens and roles that
+ * are left out. A position counts when neither it nor the position of the token that it predicts is left out; at most `limit` count. One that is too long keeps its activation, too, and does not
  * count; one that predicts its token does.
  */
 export function evaluationPositions(
@@ -89,12 +89,13 @@ export function evaluationPositions(
 ): Positions {
   const positions = { spliced: [] as number[], counted: [] as number[], rows: [] as number[], targets: [] as number[] };
   let kept = 0;
-  for (const [b, { tokens }] of batch.entries()) {
-    for (const [t, token] of tokens.entries()) {
-      if (isLeftOut(token, leftOut)) continue;
+  for (const [b, context] of batch.entries()) {
+    const { tokens } = context;
+    for (let t = 0; t < tokens.length; t++) {
+      if (!hasRow(context, t, leftOut)) continue;
       const at = b * tokens.length + t;
       const next = tokens[t + 1];
-      const counts = next !== undefined && !isLeftOut(next, leftOut) && positions.counted.length < limit;
+      const counts = next !== undefined && hasRow(context, t + 1, leftOut) && positions.counted.length < limit;
       if (long?.[at]) {
         if (counts) kept++;
         continue;

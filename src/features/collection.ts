@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { NormLimit } from '../activations/manifest.js';
-import { type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
+import { type Context, countActivations, type LeftOut } from '../corpus/contexts.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Candidate } from '../eval/candidates.js';
 import type { ForwardPass } from '../harvest/forward-pass.js';
@@ -137,9 +137,9 @@ export class Collection {
     let from = 0;
     for (const context of group) {
       if (this.complete) return;
-      const count = context.tokens.reduce((n, token) => n + (isLeftOut(token, leftOut) ? 0 : 1), 0);
+      const count = countActivations(context, leftOut);
       const counted = Math.min(count, this.settings.tokens - this.tokens);
-      for (const [k, sae] of this.saes.entries()) {
+      for (const [k, sae] of count === 0 ? [] : this.saes.entries()) {
         const input = inputs(sae.candidate);
         const { activation, pos } = rows[input]!;
         const { dIn } = sae.candidate.files;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { documentsSchema } from '../sae/training-record.js';
+import { chatSchema, documentsSchema } from '../sae/training-record.js';
 
 // What `features` writes: a folder of Parquet files and its record. docs/features.md says what each number is.
 
@@ -132,6 +132,8 @@ export const featuresRecord = z.object({
   encoding: z.string(),
   /** Which documents were read; all where the key is missing. */
   documents: documentsSchema.optional(),
+  /** How conversations were read, where it was those; positions of roles that are left out do not count. */
+  chat: chatSchema.optional(),
   /** Of the contexts. */
   text_sha256: z.string(),
   /** Positions that count, but for those that an SAE leaves out for their norm. */

@@ -4,13 +4,14 @@ import type { FeaturesConfig } from '../config/stages/features.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens } from '../corpus/contexts.js';
 import { documentChoice } from '../corpus/document-choice.js';
 import { corpusSettings } from '../corpus/documents.js';
-import { Text } from '../corpus/text.js';
+import { Text, type TokenizerFacts } from '../corpus/text.js';
 import { type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
 import {
   type Candidate,
   excludedTokens,
   normRuleOf,
   openCandidate,
+  rolesThatCount,
   sharedBos,
   sharedContext,
 } from '../eval/candidates.js';
@@ -81,7 +82,7 @@ export async function planFeatures(
   const { bosTokenId, vocabulary, special } = checkpoint.config;
   const text = await Text.open({
     ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
-    ...corpusSettings(config),
+    ...corpusSettings({ ...config, roles: rolesThatCount(candidates, config) }),
     documents: documentChoice(config, true),
   });
   try {
@@ -89,7 +90,7 @@ export async function planFeatures(
     const { prependBos } = text.facts;
     const inputs = [...new Map(candidates.map(({ input }) => [input.name, input])).values()];
     const batch = Math.min(config.batch, contextsOfPass(checkpoint.config, candidates, context, config.device));
-    const about = { context, prependBos, excluded, batch, precision: placement.precision };
+    const about = { context, facts: text.facts, excluded, batch, precision: placement.precision };
     return {
       ...{ checkpoint, placement, candidates, inputs, text, context, batch },
       leftOut: leftOutTokens(prependBos ? text.facts.bosTokenId : null, excluded),
@@ -117,18 +118,20 @@ function identityOf(
   config: FeaturesConfig,
   checkpoint: Checkpoint,
   candidates: readonly Candidate[],
-  about: { context: number; prependBos: boolean; excluded: number[]; batch: number; precision: string },
+  about: { context: number; facts: TokenizerFacts; excluded: number[]; batch: number; precision: string },
 ): FeaturesIdentity {
   const names = saeNames(candidates.map(({ path }) => path));
   const { topK, window, device, tokens, corpus, textField, encoding } = config;
   const documents = documentChoice(config, true);
   const { name, fingerprint } = checkpoint;
+  const { prependBos, chat } = about.facts;
   return {
     model: { name, fingerprint, vocabulary: checkpoint.config.vocabulary },
     ...{ corpus, text_field: textField, encoding, tokens },
     ...(documents && { documents }),
+    ...(chat && { chat: { ...chat, roles: chat.roles?.slice() } }),
     context: about.context,
-    prepend_bos: about.prependBos,
+    prepend_bos: prependBos,
     exclude_special_tokens: about.excluded,
     settings: {
       top_k: topK,

@@ -4,7 +4,7 @@ import { corpusSettings } from '../corpus/documents.js';
 import { checkReadOnce } from '../corpus/standard-input.js';
 import { Text } from '../corpus/text.js';
 import { Refusal } from '../errors/refusal.js';
-import { type Candidate, excludedTokens, sharedContext } from '../eval/candidates.js';
+import { type Candidate, excludedTokens, rolesThatCount, sharedContext } from '../eval/candidates.js';
 import { bootstrapIntervals } from '../eval/metrics.js';
 import { countPositions } from '../eval/splice-pass.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
@@ -115,7 +115,11 @@ async function contextsOf({ config, candidates, model }: LossPlan, progress: Pro
   checkReadOnce({ ...config, corpus });
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
   const text = await Text.open({
-    ...{ model: directory, context, ...corpusSettings({ ...config, corpus }) },
+    ...{
+      model: directory,
+      context,
+      ...corpusSettings({ ...config, corpus, roles: rolesThatCount(candidates, config) }),
+    },
     expected: { bosTokenId, vocabulary, special, bos: tokenizer.prependBos ? 'always' : 'never' },
   });
   try {

@@ -1,4 +1,4 @@
-import { batchTokens, type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
+import { batchTokens, type Context, hasRow, type LeftOut } from '../corpus/contexts.js';
 import { chunkRows, evenChunks, tokenLosses } from '../eval/splice-graph.js';
 import { evaluationPositions } from '../eval/splice-pass.js';
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
@@ -74,8 +74,8 @@ export class SteeredLoss {
       for (const [i, value] of values.entries()) data[i] = BigInt(value);
       return new Tensor('int64', data, [length]);
     };
-    const steered = batch.flatMap(({ tokens }) =>
-      Array.from(tokens, (token, position) => Number(!isLeftOut(token, leftOut) && changes.at(position))),
+    const steered = batch.flatMap((one) =>
+      Array.from(one.tokens, (_, position) => Number(hasRow(one, position, leftOut) && changes.at(position))),
     );
     const outputs = await this.session.run({
       ...changeFeeds(

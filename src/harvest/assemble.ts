@@ -34,6 +34,9 @@ export interface Assembled {
   readonly end: 'full' | 'stop' | 'text';
 }
 
+/** Is a window of so many groups full? One without a row takes groups until it has some. */
+const isFull = (groups: number, rows: number, perWindow: number) => groups >= perWindow && rows > 0;
+
 /**
  * Runs the model over groups of contexts and gives window after window until `rows_wanted` rows are there; only the
  * last can be other than full. A window is to be used before the next is asked for. A stop is heard after each forward
@@ -52,7 +55,7 @@ export async function* assembleWindows(
   const limit = normLimitIn(manifests[0]!);
   let { index, windows, rows, groups: done } = standing;
   for (;;) {
-    if (done === perWindow || (rows === wanted && windows[0]!.rows > 0)) {
+    if (isFull(done, windows[0]!.rows, perWindow) || (rows === wanted && windows[0]!.rows > 0)) {
       yield { windows, rows, end: 'full' };
       for (const window of windows) window.release();
       ({ index, windows, groups: done } = atWindow(index + 1, rows, manifests));
@@ -107,7 +110,7 @@ export async function skipWindows(
   while (rows < target) {
     // Whether a window is left out is known when all of its contexts have been read.
     let inWindow = 0;
-    while (held.length < perWindow && rows + inWindow < wanted) {
+    while (!isFull(held.length, inWindow, perWindow) && rows + inWindow < wanted) {
       const { value, done } = await groups.next();
       if (done) break;
       held.push(value);

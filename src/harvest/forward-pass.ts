@@ -1,7 +1,7 @@
 import type { ActivationDType } from '../activations/manifest.js';
-import type { ActivationArray, Rows } from '../activations/rows.js';
+import { type ActivationArray, allocateRows, type Rows } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages/harvest.js';
-import { batchTokens, type Context, isLeftOut, type LeftOut } from '../corpus/contexts.js';
+import { batchTokens, type Context, hasRow, type LeftOut } from '../corpus/contexts.js';
 import { Refusal } from '../errors/refusal.js';
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import type { ModelConfig } from '../lm/family.js';
@@ -52,6 +52,8 @@ export async function openForwardPass(
   async function run(group: readonly Context[], leftOut: LeftOut, limit: number): Promise<PassResult> {
     const { keep, token, contextOf, pos, contexts } = selectRows(group, context, leftOut, limit);
     const count = keep.length;
+    // Others' turns alone: there is nothing to compute.
+    if (count === 0) return noRows(hooks, contexts, config.dtype);
     const outputs = await session.run({
       tokens: new Tensor('int64', batchTokens(contexts, checkpoint.config.vocabulary), [contexts.length, context]),
       rows: new Tensor('int64', BigInt64Array.from(keep, BigInt), [count]),
@@ -82,7 +84,13 @@ export async function openForwardPass(
   return { run, contexts, release: () => session.release() };
 }
 
-/** Positions that hold a token which is not left out, in order, at most `limit` of them. */
+/** What a pass gives for contexts in which every position is left out. */
+function noRows(hooks: readonly Hook[], contexts: readonly Context[], dtype: ActivationDType): PassResult {
+  const rows = hooks.map(({ width }) => allocateRows(0, width, dtype));
+  return { rows, norms: hooks.map(() => new Float32Array(0)), count: 0, contexts };
+}
+
+/** Positions that are not left out, in order, at most `limit` of them. */
 function selectRows(group: readonly Context[], length: number, leftOut: LeftOut, limit: number) {
   const keep: number[] = [];
   const token: number[] = [];
@@ -93,7 +101,7 @@ function selectRows(group: readonly Context[], length: number, leftOut: LeftOut,
     if (keep.length === limit) break;
     contexts.push(context);
     for (let t = 0; t < length && keep.length < limit; t++) {
-      if (isLeftOut(context.tokens[t]!, leftOut)) continue;
+      if (!hasRow(context, t, leftOut)) continue;
       keep.push(b * length + t);
       token.push(context.tokens[t]!);
       contextOf.push(context.index);

@@ -149,6 +149,7 @@ function newManifest(
     text_field: config.textField,
     encoding: config.encoding,
     ...chosen(config),
+    ...(text.facts.chat && { chat: { ...text.facts.chat, roles: text.facts.chat.roles?.slice() } }),
     corpus_files: filesListed(files),
     seed: config.seed,
     batch: config.batch,
@@ -217,6 +218,7 @@ const FIXED = [
   'text_field',
   'encoding',
   'documents',
+  'chat',
   'seed',
   'batch',
   'rows_per_shard',
@@ -324,7 +326,7 @@ export function activationMemory(
 type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'windowBatches'> & {
   readonly config: WithDType<Pick<HarvestConfig, 'tokens' | 'batch' | 'device' | 'precision' | 'rowsPerShard'>>;
   /** Rows of each hook. */
-  readonly manifests: readonly Pick<Manifest, 'd_in' | 'dtype' | 'prepend_bos'>[];
+  readonly manifests: readonly Pick<Manifest, 'd_in' | 'dtype' | 'prepend_bos' | 'chat'>[];
 };
 
 /** What a harvest holds at most, bytes; of a model on another device, less. */
@@ -345,13 +347,15 @@ export async function harvestMemory({
   const rows = Math.min(tokens, windowBatches * batch * contextRows);
   // Of each context its tokens and their documents, four bytes each; a context may have fewer rows than it has room for.
   const contexts = windowBatches * batch * context * 8;
+  // Most tokens of a conversation may be of others.
+  const few = manifests[0]!.chat?.roles !== undefined;
   const widest = Math.max(...manifests.map((manifest) => rowBytes(manifest)));
   const { size } = await stat(join(checkpoint.directory, 'tokenizer.json'));
   return {
     model: OPENING * weights,
-    text: THREAD_MEMORY + TOKENIZER * size + 4 * Math.min(2 * tokens, LOOK_AHEAD),
+    text: THREAD_MEMORY + TOKENIZER * size + (few ? 10 * LOOK_AHEAD : 4 * Math.min(2 * tokens, LOOK_AHEAD)),
     pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
-    window: rows * (row + ORDER_BYTES) + Math.min(contexts, 16 * tokens),
+    window: rows * (row + ORDER_BYTES) + (few ? 1.25 * contexts : Math.min(contexts, 16 * tokens)),
     shards: SHARDS * Math.min(rows, rowsPerShard) * widest,
     program: PROGRAM_MEMORY,
   };

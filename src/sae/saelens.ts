@@ -248,6 +248,8 @@ const metadataKeys = {
   median_activation_norm: optional(z.number().positive()),
   /** Whether, or which, special tokens other than BOS it was not trained on. */
   exclude_special_tokens: optional(z.union([z.boolean(), z.array(z.number().int().nonnegative()).readonly()])),
+  /** Roles of conversations that it was trained on, where not all. */
+  chat_roles: optional(z.array(z.string()).readonly()),
 };
 const metadataSchema = z.looseObject(metadataKeys);
 

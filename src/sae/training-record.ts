@@ -23,6 +23,18 @@ export const documentsSchema = z.object({
   held_out: z.literal(true).optional(),
 });
 
+/** How conversations were read as text, where they were. */
+export const chatSchema = z.object({
+  /** Key or column of the messages. */
+  field: z.string(),
+  /** Whose tokens have rows; everybody's where it is not said. */
+  roles: z.array(z.string()).optional(),
+  /** How these were told apart: by what the template marks as generated, or by renderings of a conversation's beginnings. */
+  spans: z.enum(['generation', 'prefixes']).optional(),
+  /** Of the chat template, and of the names that it has for tokens. */
+  template_sha256: z.string(),
+});
+
 /** Of the record: what came out of the run. */
 const results = {
   /** Activations seen. */
@@ -70,6 +82,7 @@ export const trainingRecord = z.looseObject({
       rows: z.number(),
       corpus: z.string(),
       documents: known(documentsSchema),
+      chat: known(chatSchema),
       dtype: z.string(),
       /** Of what is in the store, or decides what comes. */
       sha256: z.string(),

@@ -198,8 +198,11 @@ function fixedSettings(
   };
   const record = RECORDED_FLAGS.map((key) => derived[key] ?? { [recordName(key)]: config[key] });
   const hooks = { hook, hook_out: target?.hook };
-  const documents = about.documents && { documents: about.documents };
-  const activations = { model: model.fingerprint, ...hooks, rows, corpus, ...documents, dtype, sha256: identity };
+  const text = {
+    ...(about.documents && { documents: about.documents }),
+    ...(about.chat && { chat: about.chat }),
+  };
+  const activations = { model: model.fingerprint, ...hooks, rows, corpus, ...text, dtype, sha256: identity };
   return Object.assign({}, ...record, { activations });
 }
 
@@ -246,6 +249,7 @@ export function metadata(
     context_size: about.context,
     prepend_bos: about.prependBos,
     exclude_special_tokens: about.excludedTokens,
+    chat_roles: about.chat?.roles,
     max_activation_norm_multiple: about.normLimit?.multiple,
     median_activation_norm: about.normLimit?.median,
     sae_pipe: { ...fixed, ...results },
@@ -461,12 +465,13 @@ export function recordedSource(
       'train/not-trained-here',
     );
   }
-  const { model, sha256, hook, hook_out, rows, corpus, documents } = activations;
+  const { model, sha256, hook, hook_out, rows, corpus, documents, chat } = activations;
   const target = hook_out === undefined ? {} : { target: { hook: hook_out, dOut, meanNorm: null } };
   const unknown = { place: 'the activations of the run', dIn, context: 0, prependBos: true, meanNorm: null };
   return {
     ...{ hook, rows, corpus, dtype },
     ...(documents && { documents }),
+    ...(chat && { chat }),
     ...target,
     ...unknown,
     model: { name: '', fingerprint: model },

@@ -120,7 +120,17 @@ async function loop(
 const STANDARD_INPUT = '-';
 
 /** Flags that say how a model at work is run, where they are given. */
-const OF_MODEL = ['model', 'corpus', 'hook', 'hookOut', 'revision', 'context', 'modelDevice'] as const;
+const OF_MODEL = [
+  'model',
+  'corpus',
+  'hook',
+  'hookOut',
+  'revision',
+  'context',
+  'chatField',
+  'roles',
+  'modelDevice',
+] as const;
 
 /**
  * Opens what training takes its activations from: a store, standard input, or a model at work.

@@ -25,6 +25,7 @@ const letters: Tokenizer = {
     [BOS, '^'],
     [10, 'a'],
   ]),
+  added: new Map(),
   vocabulary: 100,
   begin: () => ({
     push: (piece) => [Int32Array.from([...piece], (letter) => (letter === '^' ? BOS : 10 + letter.charCodeAt(0) - 97))],

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { evaluationRoles } from './chat-flags.js';
 import {
   context,
   corpus,
@@ -46,17 +47,19 @@ export const evalSchema = z.object({
     ),
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
   ...readingFlags,
+  roles: evaluationRoles,
   ...documentFlags,
   holdout: evaluationHoldout,
   excludeSpecialTokens: z
     .boolean()
     .optional()
+    .meta({ also: 'skip-special' })
     .describe('positions at special tokens other than BOS do not count either [default: as the SAEs were trained]'),
   allTokens: z
     .boolean()
     .default(false)
     .describe(
-      'measure positions, too, that SAEs were not trained on for their norm (--max-activation-norm-multiple); else they keep their clean activation and do not count',
+      'measure positions, too, that SAEs were not trained on: for their norm (--max-activation-norm-multiple), their role (--roles) or as special tokens; else they keep their clean activation and do not count',
     ),
   device,
   precision,

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { evaluationRoles } from './chat-flags.js';
 import {
   context,
   corpus,
@@ -42,17 +43,19 @@ export const featuresSchema = z.object({
     .default([12, 8])
     .describe('tokens of an example before and after its peak'),
   ...readingFlags,
+  roles: evaluationRoles,
   ...documentFlags,
   holdout: evaluationHoldout,
   excludeSpecialTokens: z
     .boolean()
     .optional()
+    .meta({ also: 'skip-special' })
     .describe('positions at special tokens other than BOS do not count either [default: as the SAEs were trained]'),
   allTokens: z
     .boolean()
     .default(false)
     .describe(
-      'collect from positions, too, that an SAE was not trained on for their norm (--max-activation-norm-multiple); else they do not count',
+      'collect from positions, too, that an SAE was not trained on: for their norm (--max-activation-norm-multiple), their role (--roles) or as special tokens; else they do not count',
     ),
   device,
   precision,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { activationDTypes } from '../values.js';
+import { trainingRoles } from './chat-flags.js';
 import {
   context,
   corpus,
@@ -46,6 +47,7 @@ export const harvestSchema = z.object({
       'rows permuted together before they are cut into shards, about; held in memory, 4 GiB at most over all hooks',
     ),
   ...readingFlags,
+  roles: trainingRoles,
   ...documentFlags,
   holdout: trainingHoldout,
   excludeSpecialTokens,

@@ -50,9 +50,17 @@ const encoding = z
   .enum(encodings)
   .default('utf-8')
   .describe('encoding of .txt, .csv, .tsv and JSON Lines files; utf-16: the byte order mark says which');
+const chatField = z
+  .string()
+  .min(1)
+  .optional()
+  .describe(
+    "read conversations instead of text: key or column of their messages in .jsonl and .parquet, rendered by the model's own chat template",
+  );
 /** How a corpus is read, of every command that reads one. */
 export const readingFlags = {
   textField,
+  chatField,
   corpusFormat: z
     .enum(corpusFormats)
     .optional()
@@ -61,8 +69,9 @@ export const readingFlags = {
     ),
   encoding,
 };
-const EXCLUDE = 'leave special tokens that a text has written out (<eos>, <pad>, …) out, as BOS always is';
-export const excludeSpecialTokens = z.boolean().default(false).describe(EXCLUDE);
+const EXCLUDE =
+  'leave special tokens that a text or a chat template has written out (<eos>, <end_of_turn>, …) out, as BOS always is';
+export const excludeSpecialTokens = z.boolean().default(false).meta({ also: 'skip-special' }).describe(EXCLUDE);
 /** Undefined: as the model's family has it. */
 export const prependBos = z
   .boolean()

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { ARCHITECTURES, architectureFlags, trainable, trainableParameters } from '../../sae/registry.js';
 import { recipeNames } from '../recipes.js';
 import { activationDTypes, enginePrecisions, engines } from '../values.js';
+import { trainingRoles } from './chat-flags.js';
 import {
   architecture,
   CORPUS,
@@ -78,6 +79,7 @@ export const trainSchema = z.object({
   context,
   prependBos,
   ...readingFlags,
+  roles: trainingRoles,
   ...documentFlags,
   holdout: trainingHoldout,
   excludeSpecialTokens,

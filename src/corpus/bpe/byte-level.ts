@@ -62,6 +62,15 @@ export class ByteLevelEncoder implements TextEncoder {
     return true;
   }
 
+  spell(text: string): string {
+    return Array.from(Buffer.from(this.compose(text)), (byte) => BYTE_CHARACTERS[byte]!).join('');
+  }
+
+  /** Every byte is a character here. */
+  byteOf(): undefined {
+    return undefined;
+  }
+
   encode(text: string, into: TokenList): void {
     for (const stretch of this.raw.find(text, 0, text.length)) {
       if (stretch.id >= 0) into.push(stretch.id);

@@ -20,6 +20,10 @@ export interface TextEncoder {
   joins(last: string, text: string): boolean;
   /** Adds the tokens of a text to `into`. */
   encode(text: string, into: TokenList): void;
+  /** The text as the characters that tokens have in the vocabulary. */
+  spell(text: string): string;
+  /** The byte that a token of the vocabulary stands for, where no token has the characters; undefined for others. */
+  byteOf(token: string): number | undefined;
 }
 
 /** Whether text[at] is the second half of a character. */

@@ -113,6 +113,17 @@ export class BpeEncoder implements TextEncoder {
     return together === expected.length && expected.every((id, i) => id === this.merging.tokens[i]);
   }
 
+  spell(text: string): string {
+    let spelt = '';
+    for (let at = 0; at < text.length; at++) spelt += String.fromCharCode(this.normalized[text.charCodeAt(at)]!);
+    return spelt;
+  }
+
+  byteOf(token: string): number | undefined {
+    const byte = /^<0x([0-9A-F]{2})>$/.exec(token);
+    return byte ? Number.parseInt(byte[1]!, 16) : undefined;
+  }
+
   /** Adds the tokens of a text to `into`. */
   encode(text: string, into: TokenList): void {
     for (const { from, to, id } of this.raw.find(text, 0, text.length)) {

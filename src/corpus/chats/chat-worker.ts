@@ -1,0 +1,40 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import type { Message } from './conversation.js';
+import { compiled, TooLong } from './jinja.js';
+import { AmbiguousTemplate, type Rendering, type Renders, rendering } from './spans.js';
+import type { ChatTemplate } from './template.js';
+
+/** What the thread is started with. */
+export interface ChatTask {
+  readonly template: ChatTemplate;
+  /** Every role where undefined. */
+  readonly roles?: readonly string[];
+  /** Do templates get today's date? Else one that never changes. */
+  readonly today: boolean;
+  /** Add the beginning of an answer? */
+  readonly prompt: boolean;
+}
+
+/** What became of a conversation. */
+export type Rendered = Rendering | { readonly failed: 'template' | 'ambiguous' | 'too long'; readonly reason: string };
+
+/** Answers lists of conversations in the order in which they come. A template may never end: whoever waits ends the thread. */
+function serve(port: NonNullable<typeof parentPort>, { template, roles, today, prompt }: ChatTask): void {
+  let renders: Renders;
+  const render = (messages: readonly Message[]): Rendered => {
+    try {
+      renders ??= compiled(template, today);
+      return prompt
+        ? { text: renders.plain(messages, true) }
+        : rendering(renders, messages, roles, template.tokens.bos_token);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      if (cause instanceof AmbiguousTemplate) return { failed: 'ambiguous', reason };
+      return { failed: cause instanceof TooLong ? 'too long' : 'template', reason };
+    }
+  };
+  port.on('message', (conversations: readonly (readonly Message[])[]) => port.postMessage(conversations.map(render)));
+}
+
+if (!parentPort) throw new Error('chat-worker.js runs in a worker thread');
+serve(parentPort, workerData as ChatTask);

@@ -1,0 +1,211 @@
+import { Refusal, UsageRefusal } from '../../errors/refusal.js';
+import type { Document } from '../contexts.js';
+import type { Tokenizer } from '../tokenizer.js';
+import { type Message, roleOf } from './conversation.js';
+import { takesParts } from './jinja.js';
+import { ChatRenderer, refusedRendering } from './renderer.js';
+import type { SpanRule } from './spans.js';
+import { type ChatTemplate, chatTemplate, templateDigest, tokensOfTemplate } from './template.js';
+
+/** How conversations are read. */
+export interface ChatSettings {
+  /** Key or column of the messages. */
+  readonly field: string;
+  /** Whose tokens become rows; everybody's where undefined. */
+  readonly roles?: readonly string[];
+}
+
+/**
+ * What flags say about conversations; undefined where text is read.
+ *
+ * @throws UsageRefusal where roles are given for text
+ */
+export function chatSettings({ chatField, roles }: ChatFlags): ChatSettings | undefined {
+  if (chatField === undefined && roles !== undefined) {
+    throw new UsageRefusal(
+      '--roles are those of conversations, and the corpus is read as text.',
+      'Name the key or column of the conversations with --chat-field, or leave --roles out.',
+      'corpus/roles-without-chats',
+    );
+  }
+  if (chatField === undefined) return undefined;
+  return { field: chatField, ...(roles && !roles.includes('all') && { roles: [...new Set(roles)].sort() }) };
+}
+
+interface ChatFlags {
+  readonly chatField?: string;
+  readonly roles?: readonly string[];
+}
+
+/** What is recorded of how conversations were read. */
+export interface ChatFacts extends ChatSettings {
+  /** How the tokens of roles were told apart; absent where all are rows. */
+  readonly spans?: SpanRule;
+  readonly template_sha256: string;
+}
+
+/** Conversations without a token of the roles that are asked for, after which it is said that there is none. */
+const PATIENCE = 1000;
+/** Conversations that a template is given at a time: so many, or so many characters. */
+const BATCH = { conversations: 32, characters: 2 ** 18 };
+
+/** A model's template, by which the conversations of a corpus become texts. */
+export class Chats {
+  private constructor(
+    private readonly model: string,
+    private readonly template: ChatTemplate,
+    private readonly settings: ChatSettings,
+    private readonly patience?: number,
+  ) {}
+
+  /**
+   * @param model directory of the model
+   * @param patience milliseconds for a few conversations
+   * @throws Refusal where it has no template
+   */
+  static async open(model: string, settings: ChatSettings, patience?: number): Promise<Chats> {
+    const template = await chatTemplate(model);
+    if (template) return new Chats(model, template, settings, patience);
+    throw new Refusal(
+      `${model} has no chat template: it is not a chat model, or a part of it is missing.`,
+      'Use the instruction-tuned model, or put the chat_template.jinja of another one into its directory.',
+      'corpus/no-chat-template',
+    );
+  }
+
+  get facts(): ChatFacts {
+    const { field, roles } = this.settings;
+    const marks = roles?.includes('assistant') && /\{%-?\s*generation\s*-?%\}/.test(this.template.source);
+    return {
+      field,
+      ...(roles && { roles, spans: marks ? 'generation' : 'prefixes' }),
+      template_sha256: templateDigest(this.template),
+    };
+  }
+
+  /** Whether content that is a list of parts is left to the template. */
+  get keepsParts(): boolean {
+    return takesParts(this.template);
+  }
+
+  /** Special tokens of the tokenizer, and others that the template writes, by their numbers. */
+  special({ special, added }: Pick<Tokenizer, 'special' | 'added'>): ReadonlyMap<number, string> {
+    return new Map([...special, ...tokensOfTemplate(this.template, added)]);
+  }
+
+  /**
+   * Conversations as the texts that the template makes of them.
+   *
+   * @throws Refusal where it fails, does not end, or does not tell roles apart
+   */
+  async *texts(documents: AsyncIterable<Document>): AsyncGenerator<Document> {
+    const { model, template, settings, patience } = this;
+    const { roles } = settings;
+    const renderer = new ChatRenderer(model, { template, roles, today: false, prompt: false }, patience);
+    const search = new RoleSearch(settings);
+    const batches = inBatches(documents);
+    let coming: Promise<Texts> | undefined;
+    try {
+      for (let more = true; more; ) {
+        // While the texts of one batch are tokenized, the next is rendered, and read before.
+        const next = await attempt(batches.next());
+        const { texts, refusal } = (await coming) ?? { texts: [] };
+        const batch = 'error' in next || next.done ? undefined : next.value;
+        coming = batch && textsOf(batch, renderer, search, model);
+        // Told to whoever waits for it.
+        coming?.catch(() => {});
+        yield* texts;
+        if (refusal) throw refusal;
+        if ('error' in next) throw next.error;
+        more = batch !== undefined;
+      }
+      search.end();
+    } finally {
+      await batches.return(undefined);
+      await renderer.close();
+    }
+  }
+}
+
+/** Texts up to the first conversation that has none, and why. */
+interface Texts {
+  readonly texts: readonly Document[];
+  readonly refusal?: Refusal;
+}
+
+const attempt = <T>(work: Promise<T>) => work.catch((error: unknown) => ({ error }));
+
+async function textsOf(
+  batch: readonly Document[],
+  renderer: ChatRenderer,
+  search: RoleSearch,
+  model: string,
+): Promise<Texts> {
+  const renderings = await renderer.render(
+    batch.map(({ conversation }) => conversation!),
+    batch[0]!.source,
+  );
+  const texts: Document[] = [];
+  for (const [i, rendered] of renderings.entries()) {
+    const { source, conversation } = batch[i]!;
+    const refusal =
+      'failed' in rendered ? refusedRendering(rendered, source, model) : search.refusal(conversation!, rendered.spans);
+    if (refusal || 'failed' in rendered) return { texts, refusal };
+    texts.push({ source, pieces: [rendered.text], ...(rendered.spans && { spans: rendered.spans }) });
+  }
+  return { texts };
+}
+
+/** Groups of conversations; where reading fails, what was read before comes first. */
+async function* inBatches(documents: AsyncIterable<Document>): AsyncGenerator<Document[]> {
+  let held: Document[] = [];
+  let characters = 0;
+  try {
+    for await (const document of documents) {
+      // Whoever counts or hashes what is read sees all of it.
+      for await (const piece of document.pieces) characters += piece.length;
+      held.push(document);
+      if (held.length < BATCH.conversations && characters < BATCH.characters) continue;
+      yield held;
+      held = [];
+      characters = 0;
+    }
+  } catch (error) {
+    if (held.length > 0) yield held;
+    throw error;
+  }
+  if (held.length > 0) yield held;
+}
+
+/** Notices that no conversation has a token of the roles that are asked for: a name that is misspelt, most likely. */
+class RoleSearch {
+  private read = 0;
+  private found = false;
+  private readonly there = new Set<string>();
+
+  constructor(private readonly settings: ChatSettings) {}
+
+  refusal(conversation: readonly Message[], spans: readonly number[] | undefined): Refusal | undefined {
+    if (this.found || spans === undefined || spans.length > 0) {
+      this.found = true;
+      return undefined;
+    }
+    this.read++;
+    for (const message of conversation) this.there.add(roleOf(message));
+    return this.read < PATIENCE ? undefined : this.nothing();
+  }
+
+  /** The corpus is over. @throws Refusal */
+  end(): void {
+    if (!this.found && this.read > 0) throw this.nothing();
+  }
+
+  private nothing(): Refusal {
+    const there = [...this.there].slice(0, 10).join(', ') || 'none';
+    return new Refusal(
+      `No token is of --roles ${this.settings.roles?.join(',')} in the first ${this.read} conversations (roles there: ${there}).`,
+      'Give a role that is there; what a template writes into the turn of another role counts to that one.',
+      'corpus/no-such-role',
+    );
+  }
+}

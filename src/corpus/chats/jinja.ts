@@ -1,0 +1,57 @@
+import { Template } from '@huggingface/jinja';
+import { CLOSE, OPEN, type Renders } from './spans.js';
+import type { ChatTemplate } from './template.js';
+
+/** Characters of a rendering, at most. */
+const MOST_RENDERED = 2 ** 24;
+
+/** A template gives more than anyone reads. */
+export class TooLong extends Error {}
+
+const GENERATION = /\{%(-?)\s*generation\s*(-?)%\}/g;
+const END_GENERATION = /\{%(-?)\s*endgeneration\s*(-?)%\}/g;
+
+/** A tag that is a block as before, for the white space around it, and writes `mark`. */
+const marking = (mark: string) => `{%$1 if true %}{{ "${mark}" }}{% endif $2%}`;
+
+/**
+ * Makes a template ready. What it asks of the day it gets of one fixed day where `today` is false: the same conversation
+ * has the same text tomorrow.
+ *
+ * @throws Error where it is not a template
+ */
+export function compiled({ source, tokens }: ChatTemplate, today: boolean): Renders {
+  const given = { tools: null, documents: null, ...tokens, fixed_day: fixedDay };
+  const renderer = (text: string) => {
+    // The line ends with a block, so nothing is left of it.
+    const template = new Template(today ? text : `{% set strftime_now = fixed_day %}\n${text}`);
+    return (messages: readonly object[], prompt: boolean) => {
+      const written: unknown = template.render({ ...given, messages, add_generation_prompt: prompt });
+      if (typeof written !== 'string') throw new Error('it gives no text');
+      if (written.length > MOST_RENDERED) throw new TooLong(`more than ${MOST_RENDERED} characters`);
+      return written;
+    };
+  };
+  const plain = renderer(source);
+  if (source.search(GENERATION) < 0) return { plain };
+  const marked = renderer(source.replace(GENERATION, marking(OPEN)).replace(END_GENERATION, marking(CLOSE)));
+  return { plain, marked: (messages) => marked(messages, false) };
+}
+
+/** Does the template itself take content that is a list of parts? It asks whether content is a string, then. */
+export const takesParts = ({ source }: ChatTemplate): boolean =>
+  /content['"]?\]?\s+is\s+(not\s+)?(string|iterable|sequence)/.test(source);
+
+/** 26 July 2024, which templates of Llama 3 themselves put where they cannot ask. */
+const FIXED_DAY: Readonly<Record<string, string>> = {
+  ...{ d: '26', b: 'Jul', B: 'July', m: '07', Y: '2024', y: '24', a: 'Fri', A: 'Friday' },
+  ...{ H: '00', M: '00', S: '00', I: '12', p: 'AM', '%': '%' },
+};
+
+function fixedDay(format: string): string {
+  return format.replaceAll(/%(.)/g, (_, letter: string) => {
+    const value = FIXED_DAY[letter];
+    if (value === undefined) throw new Error(`it writes the date by %${letter}, which is not known`);
+    return value;
+  });
+}

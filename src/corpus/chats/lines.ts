@@ -1,0 +1,79 @@
+import { isJsonObject } from '../../disk/json.js';
+import { Refusal } from '../../errors/refusal.js';
+import type { Document } from '../contexts.js';
+import type { Remarks } from '../encodings.js';
+import { BadLine, LinesOfText, refusedLine } from '../json-lines.js';
+import { conversationOf, type Message, plainText } from './conversation.js';
+
+/** Characters of a line, at most: a conversation is held whole. */
+const LONGEST_LINE = 2 ** 24;
+
+/** How conversations are taken from a file. */
+export interface ChatReading {
+  /** Key or column of the messages. */
+  readonly field: string;
+  /** Is content that is a list of parts left as it is? */
+  readonly parts?: boolean;
+}
+
+/**
+ * Conversations of JSON Lines, one per line; lines with null in their place are passed over.
+ *
+ * @param text of the file, in pieces
+ * @throws Refusal naming file and line
+ */
+export async function* chatLines(
+  file: string,
+  text: AsyncGenerator<string>,
+  reading: ChatReading,
+  remarks: Remarks,
+): AsyncGenerator<Document> {
+  const lines = new LinesOfText(text);
+  try {
+    for (let number = 1; await lines.more(); number++) {
+      const source = `${file}:${number}`;
+      const line = await lines.take(LONGEST_LINE);
+      if (line === undefined) {
+        throw new Refusal(
+          `${source} has more than ${LONGEST_LINE} characters, and a conversation is held whole.`,
+          'Split the conversation.',
+          'corpus/chat-too-long',
+        );
+      }
+      const value = valueOfLine(line, source, reading.field);
+      if (value === null) remarks.addNull();
+      else if (value !== undefined) yield chatDocument(value, source, reading, remarks);
+    }
+  } finally {
+    await text.return(undefined);
+  }
+}
+
+/** What a line has under the key; undefined where it is empty. */
+function valueOfLine(line: string, source: string, field: string): unknown {
+  if (/^[ \t\r]*$/.test(line)) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    throw refusedLine(new BadLine({ kind: 'not JSON' }, cause), source, field);
+  }
+  const found = isJsonObject(value) && Object.hasOwn(value, field) ? value[field] : undefined;
+  if (found !== undefined) return found;
+  const keys = isJsonObject(value) ? Object.keys(value) : [];
+  throw refusedLine(new BadLine({ kind: 'no text', keys }), source, field, 'chat-field');
+}
+
+/** A conversation as a document that is yet to be rendered. */
+export function chatDocument(
+  value: unknown,
+  source: string,
+  { field, parts }: ChatReading,
+  remarks: Remarks,
+): Document {
+  const conversation = conversationOf(value, source, field, parts).map((message): Message => {
+    const { content } = message;
+    return typeof content === 'string' ? { ...message, content: remarks.wellFormed(content, source) } : message;
+  });
+  return { pieces: [plainText(conversation)], source, conversation };
+}

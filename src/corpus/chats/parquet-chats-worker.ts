@@ -1,0 +1,99 @@
+import { isUtf8 } from 'node:buffer';
+import { parentPort, workerData } from 'node:worker_threads';
+import { type FileMetaData, parquetScan, parquetSchema } from 'hyparquet';
+import { Refusal, type RefusedReply, refusedReply } from '../../errors/refusal.js';
+import { COMPRESSORS, checkApart, chunkRange, MOST_PAGE, openParquet } from '../parquet-file.js';
+import type { FilePlace } from '../remote-file.js';
+
+/** What the worker is given. */
+export interface ParquetChatsTask {
+  readonly place: FilePlace;
+  /** The column of the conversations. */
+  readonly field: string;
+}
+
+/** What it answers, once each time it is asked. */
+export type ParquetChatsReply =
+  /** The column's values as they would stand in JSON; null where a row has none. */
+  | { readonly kind: 'rows'; readonly rows: readonly unknown[] }
+  | { readonly kind: 'end' }
+  | { readonly kind: 'no text'; readonly what: string; readonly columns: readonly string[] }
+  | { readonly kind: 'failed'; readonly reason: string }
+  | RefusedReply;
+
+/** Rows of a reply, at most; they are copied to the other thread. */
+const ROWS = 256;
+
+async function* repliesOf({ place, field }: ParquetChatsTask): AsyncGenerator<ParquetChatsReply> {
+  const { source, metadata } = await openParquet(place);
+  try {
+    const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
+    const same = columns.filter((name) => name === field).length;
+    if (same !== 1) {
+      yield { kind: 'no text', what: `has ${same === 0 ? 'no column' : `${same} columns`} "${field}"`, columns };
+      return;
+    }
+    checkRanges(metadata, field, source.size);
+    const file = {
+      byteLength: source.size,
+      slice: async (start: number, end = source.size) => (await source.read(start, end)).buffer,
+    };
+    const parsers = { stringFromBytes: textOf };
+    const columnsRead = { columns: [field], useOffsetIndex: false };
+    const scan = await parquetScan({ file, metadata, compressors: BOUNDED, parsers, ...columnsRead });
+    for (const range of scan.ranges) {
+      const values = Array.from(await scan.readColumn({ column: field, ...range }), asJson);
+      for (let at = 0; at < values.length; at += ROWS) yield { kind: 'rows', rows: values.slice(at, at + ROWS) };
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+/** @throws Error where what the column consists of is not of this file, or lies in one another */
+function checkRanges({ row_groups }: FileMetaData, field: string, size: number): void {
+  const chunks = row_groups.flatMap(({ columns }) =>
+    columns.filter(({ meta_data }) => meta_data?.path_in_schema[0] === field),
+  );
+  checkApart(chunks.map((chunk) => chunkRange(chunk, size)));
+}
+
+const BOUNDED = Object.fromEntries(
+  Object.entries({ ...COMPRESSORS }).map(([name, unpack]) => [
+    name,
+    (bytes: Uint8Array, length: number) => {
+      if (!(length >= 0 && length <= MOST_PAGE))
+        throw new Error(`a page of ${length} bytes is longer than ${MOST_PAGE}`);
+      return unpack!(bytes, length);
+    },
+  ]),
+);
+
+function textOf(bytes: Uint8Array): string {
+  if (!isUtf8(bytes)) throw new Error('a text in it is not valid UTF-8');
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+}
+
+/** A value as it would stand in JSON. */
+function asJson(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number(value);
+  if (value instanceof Date) return value.toISOString();
+  if (value === undefined) return null;
+  if (Array.isArray(value) || ArrayBuffer.isView(value)) return Array.from(value as ArrayLike<unknown>, asJson);
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, asJson(one)]));
+}
+
+if (!parentPort) throw new Error('parquet-chats-worker.js runs in a worker thread');
+const port = parentPort;
+const replies = repliesOf(workerData as ParquetChatsTask);
+port.on('message', () => {
+  replies.next().then(
+    ({ value, done }) => port.postMessage((done ? { kind: 'end' } : value) satisfies ParquetChatsReply),
+    (cause: unknown) => {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      const reply: ParquetChatsReply = cause instanceof Refusal ? refusedReply(cause) : { kind: 'failed', reason };
+      port.postMessage(reply);
+    },
+  );
+});

@@ -1,0 +1,52 @@
+import { Refusal, refusalFrom } from '../../errors/refusal.js';
+import { Thread } from '../../progress/thread.js';
+import type { Document } from '../contexts.js';
+import type { Remarks } from '../encodings.js';
+import { refusedParquet, unreadableParquet } from '../parquet.js';
+import { type FilePlace, placeName } from '../remote-file.js';
+import { type ChatReading, chatDocument } from './lines.js';
+import type { ParquetChatsReply, ParquetChatsTask } from './parquet-chats-worker.js';
+
+/** Heap for a row group of conversations, in MiB: it is decoded whole. */
+const HEAP = 2048;
+
+/**
+ * Conversations of a column of lists, a row group at a time, in a thread of its own; rows with null are passed over.
+ *
+ * @throws Refusal where the file is broken, or has no such column
+ */
+export async function* parquetChats(
+  place: FilePlace,
+  reading: ChatReading,
+  remarks: Remarks,
+): AsyncGenerator<Document> {
+  const file = placeName(place);
+  const reader = new Thread<'next', ParquetChatsReply>(new URL('parquet-chats-worker.js', import.meta.url), {
+    name: 'its reader',
+    data: { place, field: reading.field } satisfies ParquetChatsTask,
+    resourceLimits: { maxOldGenerationSizeMb: HEAP },
+    idle: true,
+  });
+  let row = 0;
+  try {
+    for (;;) {
+      reader.ask('next');
+      const reply = await reader.reply();
+      if (reply.kind === 'end') return;
+      if (reply.kind === 'refused') throw refusalFrom(reply);
+      if (reply.kind !== 'rows') throw refusedParquet(reply, file, reading.field, 'chat-field');
+      for (const value of reply.rows) {
+        const source = `${file}, row ${row++}`;
+        if (value === null) remarks.addNull();
+        else yield chatDocument(value, source, reading, remarks);
+      }
+    }
+  } catch (cause) {
+    if (cause instanceof Refusal) throw cause;
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const large = code === 'ERR_WORKER_OUT_OF_MEMORY';
+    throw unreadableParquet(file, large ? 'a row group claims more than fits in memory' : message, cause);
+  } finally {
+    await reader.terminate();
+  }
+}

@@ -1,0 +1,70 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { checkJson, readTextFile } from '../../disk/json.js';
+import { readTokenizerFile } from '../tokenizer.js';
+
+/** Bytes of a template, at most; those of 2026 have 20 KiB. */
+const MOST_TEMPLATE = 2 ** 20;
+
+const named = z.array(z.looseObject({ name: z.string(), template: z.string() }));
+const token = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
+/** Tokens that templates write by these names. */
+const NAMED = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token'] as const;
+const configSchema = z.looseObject({
+  chat_template: z.union([z.string(), named]).nullish(),
+  ...(Object.fromEntries(NAMED.map((name) => [name, token])) as Record<(typeof NAMED)[number], typeof token>),
+});
+
+/** How a model writes a conversation: a Jinja template, and what it knows of the tokenizer. */
+export interface ChatTemplate {
+  readonly source: string;
+  /** Texts of tokens by the names that templates have for them, such as bos_token. */
+  readonly tokens: Readonly<Record<string, string>>;
+}
+
+/**
+ * The template of a model: chat_template.jinja, or the one of tokenizer_config.json; of several the one called default.
+ *
+ * @param directory of the model
+ * @returns null where it has none
+ */
+export async function chatTemplate(directory: string): Promise<ChatTemplate | null> {
+  const config = await readTokenizerFile(directory, 'tokenizer_config.json');
+  const path = join(directory, 'tokenizer_config.json');
+  const { chat_template: given, ...rest } = checkJson(
+    configSchema,
+    config,
+    path,
+    'Download tokenizer_config.json again.',
+  );
+  const file = await readTextFile(join(directory, 'chat_template.jinja'), undefined, MOST_TEMPLATE);
+  const source = file ?? (Array.isArray(given) ? given.find(({ name }) => name === 'default')?.template : given);
+  if (source == null) return null;
+  const tokens: Record<string, string> = {};
+  for (const name of NAMED) {
+    const value = rest[name];
+    if (value != null) tokens[name] = typeof value === 'string' ? value : value.content;
+  }
+  return { source, tokens };
+}
+
+/** SHA-256 of what a template says. */
+export function templateDigest({ source, tokens }: ChatTemplate): string {
+  return createHash('sha256')
+    .update(JSON.stringify([source, tokens]))
+    .digest('hex');
+}
+
+/**
+ * Added tokens of a tokenizer that a template has written out, such as <|im_start|>: they stand for no text either, marked
+ * as special or not. White space that is an added token of its own is text.
+ *
+ * @param added contents of added tokens by their numbers
+ */
+export function tokensOfTemplate(
+  { source }: ChatTemplate,
+  added: ReadonlyMap<number, string>,
+): ReadonlyMap<number, string> {
+  return new Map([...added].filter(([, content]) => /^\S{3,}$/.test(content) && source.includes(content)));
+}
