@@ -71,5 +71,13 @@ def lists():
     pq.write_table(table, place, row_group_size=30, data_page_version='1.0', data_page_size=64, compression='snappy')
 
 
-for make in [tiny, forms, broken, two_columns, prose, lists]:
+def chats():
+    """Twelve conversations in three row groups, one of them null, as `datasets` writes them: lists of structs."""
+    lines = open('test/golden/chats.jsonl').read().split('\n')[1:-1]
+    messages = [json.loads(line)['messages'] for line in lines if '"content": [' not in line][:12]
+    messages[4] = None
+    pq.write_table(pa.table({'id': range(12), 'messages': messages}), OUT / 'chats.parquet', row_group_size=5, compression='zstd')
+
+
+for make in [tiny, forms, broken, two_columns, prose, lists, chats]:
     make()
