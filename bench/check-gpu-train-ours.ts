@@ -1,7 +1,7 @@
 /**
  * Steps of one engine from a fixed start, in a process of its own, for the training part of `npm run check:gpu`:
  *
- *     node dist/bench/check-gpu-train-ours.js ENGINE PRECISION DEVICE STEPS STATE.safetensors
+ *     node dist/bench/check-gpu-train-ours.js ENGINE PRECISION DEVICE STEPS STATE.safetensors [small]
  *
  * Writes the parameters, and prints the metrics of every step in one line of JSON.
  */
@@ -14,9 +14,10 @@ import type { EngineSettings, StepMetrics } from '../src/train/engines/engine.js
 import { openEngine } from '../src/train/engines/open.js';
 import { type CudaPrecision, openCuda } from './cuda-engine.js';
 
-const [engineName, precision, device, count, path] = process.argv.slice(2);
+const [engineName, precision, device, count, path, size] = process.argv.slice(2);
+const sizes = size === 'small' ? { dIn: 22, dSae: 210, batch: 70 } : { dIn: 256, dSae: 4096, batch: 512 };
 const settings: EngineSettings = {
-  ...{ architecture: 'gated', dIn: 256, dSae: 4096, batch: 512, batchDType: 'float32', scale: 1 },
+  ...{ architecture: 'gated', ...sizes, batchDType: 'float32', scale: 1 },
   ...{ beta1: 0, beta2: 0.999, deadWindow: 100_000 },
 } as const;
 const { dIn, dSae, batch, architecture } = settings;

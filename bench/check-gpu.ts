@@ -3,8 +3,9 @@
  * harvest's forward pass and an evaluation's losses, here and in transformers: agreement, tokens a second, peak memory.
  * Part "train": the CUDA engine, as check-gpu-train.ts tells.
  *
- *     npm run check:gpu -- [--part lm|train|all] [--size 7b|small] [--device cuda] [--precision bfloat16]
- *                          [--context 1024] [--batch 4] [--directory DIR] [--keep] [--without-peer] [--record]
+ *     npm run check:gpu -- [--part lm|train|all] [--size 7b|7b-layers|small] [--hooks 3] [--device cuda]
+ *                          [--precision bfloat16] [--context 1024] [--batch 4] [--directory DIR] [--keep]
+ *                          [--without-peer] [--without-sanitizer] [--record]
  *
  * --directory is where the checkpoint is written and removed again, 17 GB of it (default: the system's temporary
  * directory); --record writes the tables into docs/benchmarks.md. Exits 0 where all agrees, 1 where it does not or the
@@ -33,9 +34,16 @@ import { parametersOf, SIZES, type Size, writeRandomCheckpoint } from './random-
 import { circumstances, spread, writeSection } from './section.js';
 
 /** Beside the weights: values of a pass, logits, rows, the libraries. Not measured; generous. */
-const BESIDE_WEIGHTS: Record<Size, number> = { '7b': 12 * 2 ** 30, small: 2 ** 30 };
-const SECONDS: Record<Size, number> = { '7b': 10, small: 1 };
+const BESIDE_WEIGHTS: Record<Size, number> = { '7b': 12 * 2 ** 30, '7b-layers': 12 * 2 ** 30, small: 2 ** 30 };
+const SECONDS: Record<Size, number> = { '7b': 10, '7b-layers': 5, small: 1 };
+/** The first so many are read, by --hooks. */
 const SITES = ['hook_resid_post', 'attn.hook_z', 'hook_mlp_out'];
+
+const NAMES: Record<Size, string> = {
+  '7b': "Gemma 7B's shapes",
+  '7b-layers': "four layers of Gemma 7B's shapes",
+  small: 'a small Gemma',
+};
 
 type Settings = ReturnType<typeof readFlags>;
 type Side = Answer & { readonly rows: string; readonly peak: number | null };
@@ -49,15 +57,16 @@ function readFlags() {
     flags = parseArgs({
       options: {
         ...{ part: optional, size: text('7b'), device: text('cuda'), precision: optional, directory: text(tmpdir()) },
-        ...{ context: text('1024'), batch: text('4'), keep: yes, 'without-peer': yes, record: yes },
+        ...{ context: text('1024'), batch: text('4'), hooks: text(String(SITES.length)), keep: yes },
+        ...{ 'without-peer': yes, 'without-sanitizer': yes, record: yes },
       },
     }).values as typeof flags;
   } catch (error) {
     throw new UsageRefusal((error as Error).message, undefined, 'config/unknown-flag');
   }
   const { size, device, directory } = flags as Record<string, string>;
-  if (size !== '7b' && size !== 'small')
-    throw new UsageRefusal(`There is no size "${size}".`, 'Use 7b or small.', 'config/wrong-value');
+  if (!Object.hasOwn(SIZES, size!))
+    throw new UsageRefusal(`There is no size "${size}".`, 'Use 7b, 7b-layers or small.', 'config/wrong-value');
   if (!/^(cpu|cuda(:\d+)?)$/.test(device!)) {
     throw new UsageRefusal(`"${device}" is no device for this check.`, 'Use cuda, cuda:N or cpu.', 'onnx/no-device');
   }
@@ -84,18 +93,22 @@ function readFlags() {
     );
   }
   const [context, batch] = [Number(flags.context), Number(flags.batch)];
-  if (!Number.isInteger(context) || context < 4 || context > SIZES[size].max_position_embeddings) {
+  if (!Number.isInteger(context) || context < 4 || context > SIZES[size as Size].max_position_embeddings) {
     throw new UsageRefusal(
-      `--context must be from 4 to ${SIZES[size].max_position_embeddings}.`,
+      `--context must be from 4 to ${SIZES[size as Size].max_position_embeddings}.`,
       undefined,
       'config/wrong-value',
     );
   }
   if (!Number.isInteger(batch) || batch < 1)
     throw new UsageRefusal('--batch must be a whole number from 1.', undefined, 'config/wrong-value');
+  const hooks = Number(flags.hooks);
+  if (!Number.isInteger(hooks) || hooks < 1 || hooks > SITES.length)
+    throw new UsageRefusal(`--hooks must be from 1 to ${SITES.length}.`, undefined, 'config/wrong-value');
   const [keep, withoutPeer, record] = [flags.keep === true, flags['without-peer'] === true, flags.record === true];
-  const chosen = { size: size as Size, device: device!, directory: directory!, precision, context, batch };
-  return { ...chosen, part: part as 'lm' | 'train' | 'all', keep, withoutPeer, record };
+  const withoutSanitizer = flags['without-sanitizer'] === true;
+  const chosen = { size: size as Size, device: device!, directory: directory!, precision, context, batch, hooks };
+  return { ...chosen, part: part as 'lm' | 'train' | 'all', keep, withoutPeer, withoutSanitizer, record };
 }
 
 /** Why the device cannot be used, in a sentence; null where it can. */
@@ -205,7 +218,7 @@ async function check(settings: Settings, directory: string): Promise<boolean> {
     ...{ model, device, precision, threads: availableParallelism(), layer, seconds: SECONDS[size] },
     tokens: randomTokens(settings),
     bos: SIZES[size].bos_token_id,
-    hooks: SITES.map((site) => `blocks.${layer}.${site}`),
+    hooks: SITES.slice(0, settings.hooks).map((site) => `blocks.${layer}.${site}`),
   };
   const path = join(directory, 'job.json');
   writeFileSync(path, JSON.stringify(job));
@@ -223,7 +236,7 @@ async function check(settings: Settings, directory: string): Promise<boolean> {
       );
 
   const gpu = await gpuOf(device);
-  const what = `Random weights of ${size === '7b' ? "Gemma 7B's shapes" : 'a small Gemma'}, ${precision} on ${device}`;
+  const what = `Random weights of ${NAMES[size]}, ${precision} on ${device}`;
   const text = [
     `${what}, ${batch} contexts of ${context}, hooks of block ${layer}; median pass (least to most). \`npm run check:gpu\`.`,
     table([['sae-pipe', ours], ...(peer ? [['transformers', peer] as const] : [])]),
@@ -248,8 +261,8 @@ function comparisons(what: string, found: readonly Comparison[]): string {
   return markdownTable(['compared', what, 'bound', ''], lines);
 }
 
-async function checkTrain({ device, record }: Settings, directory: string): Promise<boolean> {
-  const found = await checkTraining(device, directory);
+async function checkTrain({ device, record, withoutSanitizer }: Settings, directory: string): Promise<boolean> {
+  const found = await checkTraining(device, directory, !withoutSanitizer);
   const gpu = await gpuOf(device);
   const where = [...(gpu ? [gpu.name] : []), circumstances()].join('; ');
   const text = `The CUDA engine. \`npm run check:gpu -- --part train\`.\n\n${comparisons('found', found)}\n\n${where}.`;

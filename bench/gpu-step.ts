@@ -1,9 +1,12 @@
 /**
  * One of our contenders of `npm run bench:gpu`, in the way of bench/peers/gpu_step.py:
  *
- *     node dist/bench/gpu-step.js --contender step|product|rates --precision tf32 --start FILE --warmup 3 --steps 10 --rounds 5
+ *     node dist/bench/gpu-step.js --contender step|start-up|product|rates --precision tf32 --start FILE \
+ *         --warmup 3 --steps 10 --rounds 5 [--device cuda]
  *
  * Prints a line of JSON: ms (mean milliseconds a step, of each round), l0 and loss of the first step, card; or rates.
+ * start-up takes its steps from gates of zero, where half of all features are active, and prints a line after each.
+ * --device shim is the CPU of the engine's tests, for rehearsals.
  */
 import { parseArgs } from 'node:util';
 import { Generator } from '../src/random/generator.js';
@@ -16,7 +19,10 @@ import type { CardRates } from './gpu-work.js';
 
 const { values } = parseArgs({
   options: Object.fromEntries(
-    ['contender', 'precision', 'start', 'warmup', 'steps', 'rounds'].map((name) => [name, { type: 'string' }]),
+    ['contender', 'precision', 'start', 'warmup', 'steps', 'rounds', 'device'].map((name) => [
+      name,
+      { type: 'string' },
+    ]),
   ) as Record<string, { type: 'string' }>,
 });
 const precision = values.precision as CudaPrecision;
@@ -44,14 +50,19 @@ async function start() {
   return { batch, dIn, dSae, batches, parameters };
 }
 
-/** The engine as `train` uses it: a batch from host memory, the metrics of a step awaited before the next. */
-async function step() {
-  const { batch, dIn, dSae, batches, parameters } = await start();
+async function opened({ batch, dIn, dSae, parameters }: Awaited<ReturnType<typeof start>>) {
   const settings: EngineSettings = {
     ...{ architecture: 'gated', dIn, dSae, batch, batchDType: 'float32', scale: 1, beta1: 0, beta2: 0.999 },
     deadWindow: 1_000_000,
   };
-  const engine = await openCuda(settings, parameters, precision);
+  return openCuda(settings, parameters, precision, values.device);
+}
+
+/** The engine as `train` uses it: a batch from host memory, the metrics of a step awaited before the next. */
+async function step() {
+  const from = await start();
+  const { batches } = from;
+  const engine = await opened(from);
   const schedule = { lr: 1e-5, l1: 1 };
   const { l0, mse, l1, aux } = await engine.step({ x: batches[0]! }, schedule);
   let done = 1;
@@ -60,6 +71,24 @@ async function step() {
   });
   await engine.close();
   return { ms, l0, loss: mse + l1 + aux };
+}
+
+/** Milliseconds and L0 of each of the first steps with the presets of `train` for the paper's Gemma 7B. */
+async function startUp() {
+  const from = await start();
+  from.parameters.get('b_gate')!.fill(0);
+  const engine = await opened(from);
+  const [ms, l0]: [number[], number[]] = [[], []];
+  for (let t = 0; t < steps; t++) {
+    const begun = performance.now();
+    const metrics = await engine.step({ x: from.batches[t % from.batches.length]! }, { lr: 3e-4, l1: 5 });
+    ms.push(performance.now() - begun);
+    l0.push(metrics.l0);
+    // Each is a result, should this be ended.
+    console.log(JSON.stringify({ ms, l0, loss: null }));
+  }
+  await engine.close();
+  return { ms, l0, loss: null };
 }
 
 /** The encoder product alone, in memory that is there already. */
@@ -125,7 +154,7 @@ async function onDevice<T>(run: (device: CudaDevice) => Promise<T>) {
   return { ...answer, card: name, versions };
 }
 
-const contenders = { step, product: () => onDevice(product), rates: () => onDevice(rates) };
+const contenders = { step, 'start-up': startUp, product: () => onDevice(product), rates: () => onDevice(rates) };
 try {
   const answer = await contenders[values.contender as keyof typeof contenders]();
   console.log(JSON.stringify({ version: 'ours', ...answer }));

@@ -3,20 +3,18 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { FORMAT, type Manifest, VERSION, writeManifest } from '../src/activations/manifest.js';
-import { type ActivationArray, allocateRows, type Rows } from '../src/activations/rows.js';
+import type { ActivationArray } from '../src/activations/rows.js';
 import { ActivationBatches, openStore } from '../src/activations/store.js';
-import { StoreWriter, Window } from '../src/activations/store-writer.js';
 import { trainSchema } from '../src/config/stages/train.js';
 import { quantileAbove } from '../src/inspect/normal.js';
 import { silent } from '../src/progress/progress.js';
-import { Generator } from '../src/random/generator.js';
 import { initialise } from '../src/sae/registry.js';
 import { square } from '../src/sae/sae.js';
 import { openSae, readSae, saveSae } from '../src/sae/saelens.js';
 import { openEngine } from '../src/train/engines/open.js';
 import { train } from '../src/train/train.js';
 import { markdownTable } from './markdown.js';
+import { makeStore } from './random-store.js';
 import { circumstances, writeSection } from './section.js';
 import { median } from './statistics.js';
 
@@ -40,34 +38,6 @@ if (options.help) {
   process.exit();
 }
 const threads = Number(options.threads);
-
-/** A store of normal float16 activations, windows and shards as harvest makes them. */
-async function makeStore(directory: string, d: number, rows: number): Promise<void> {
-  const manifest: Manifest = {
-    ...{ format: FORMAT, version: VERSION, model: { name: 'm', fingerprint: 'f' }, hook: 'blocks.0.hook_resid_post' },
-    ...{ d_in: d, dtype: 'float16', context: 128, bos_token_id: 2, prepend_bos: true, corpus: 'c', text_field: 't' },
-    ...{ seed: 0, batch: 16, rows_per_shard: 65_536, window_batches: 1, rows_wanted: rows, rows: 0, mean_norm: null },
-    ...{ complete: false, shards: [], contexts: [], partial: null },
-  };
-  await writeManifest(directory, manifest);
-  const writer = new StoreWriter(directory, manifest);
-  const random = new Generator(3);
-  // Rows are drawn from a table of values: what they are does not matter to the time, and drawing each is slow.
-  const table = Uint16Array.from({ length: 2 ** 16 }, () => toHalf(random.normal()));
-  const window = new Window(0, d, 'float16');
-  for (let done = 0; done < rows; done += 10_000) {
-    const piece: Rows = allocateRows(Math.min(10_000, rows - done), d, 'float16');
-    for (let i = 0; i < piece.activation.length; i++) piece.activation[i] = table[random.next() & 0xffff]!;
-    window.add(piece, new Float32Array(piece.token.length).fill(Math.sqrt(d)));
-  }
-  await writer.writeWindow(window);
-}
-
-/** Nearest float16 of a normal number of moderate size, by its bits. */
-function toHalf(value: number): number {
-  const bits = new Uint32Array(Float32Array.of(value).buffer)[0]!;
-  return ((bits >>> 16) & 0x8000) | (Math.max(0, ((bits >>> 23) & 0xff) - 112) << 10) | ((bits >>> 13) & 0x3ff);
-}
 
 /** Batches that the engine alone is fed with, over and over. */
 const HELD = 32;
