@@ -11,6 +11,7 @@ import { EXPLORE_POLICY_HEADER, pageFiles, selfContainedPage } from './page.js';
 import { serveFeatures } from './site.js';
 import { embeddedData, writeStaticPages } from './static-pages.js';
 import { ThreadedTrial } from './text-trial.js';
+import { ThreadedSteering } from './threaded-steering.js';
 
 /**
  * Shows a folder of features: serves pages until the user stops it, or writes them.
@@ -71,15 +72,20 @@ async function serveUntilStopped(
   const readOnly = owned instanceof Refusal ? `Labels cannot be saved: ${owned.message}` : null;
   if (readOnly !== null) progress.say(readOnly);
   try {
-    const trial = await trialOf(explorer, config, { progress, stop });
+    const { trial, steering } = await modelParts(explorer, config, { progress, stop });
     const files = new Map(pageFiles(explorer.title).map(({ path, ...file }) => [path, file]));
-    const server = await serveFeatures({ explorer, files, readOnly, trial }, EXPLORE_POLICY_HEADER, config.port);
+    const server = await serveFeatures(
+      { explorer, files, readOnly, trial, steering },
+      EXPLORE_POLICY_HEADER,
+      config.port,
+    );
     try {
       print(server.url);
       throw new Interrupted(await stopAsked(stop), 'the pages are closed; labels that were given are saved.');
     } finally {
       await server.close();
       await trial?.close();
+      await steering?.close();
       for (const { labels } of explorer.saes.values()) await labels.close();
     }
   } finally {
@@ -87,15 +93,16 @@ async function serveUntilStopped(
   }
 }
 
-/** What tries texts, where there is a model: nothing of it is opened yet, but a hub's model is downloaded. */
-async function trialOf(
+/** What tries texts and steers them, where there is a model: nothing of it is opened yet, but a hub's model is downloaded. */
+async function modelParts(
   explorer: ExploredFolder,
   { model, revision, offline, device, precision, threads }: ExploreConfig,
   { progress, stop }: Pick<Terminal, 'progress' | 'stop'>,
-): Promise<ThreadedTrial | null> {
-  if (model === undefined) return null;
+): Promise<{ trial: ThreadedTrial | null; steering: ThreadedSteering | null }> {
+  if (model === undefined) return { trial: null, steering: null };
   const directory = await modelDirectory({ model, revision, offline }, progress, stop, parseModelConfig);
-  return new ThreadedTrial(explorer, { directory, device, precision, threads });
+  const settings = { directory, device, precision, threads };
+  return { trial: new ThreadedTrial(explorer, settings), steering: new ThreadedSteering(explorer, settings) };
 }
 
 /** The lock of the folder, which allows to write labels there; or why it cannot be had: then all else works. */

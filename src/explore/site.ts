@@ -1,21 +1,13 @@
 import type { IncomingMessage } from 'node:http';
-import { z } from 'zod';
 import { Refusal } from '../errors/refusal.js';
 import { jsonBody, NotTaken } from '../http/json-body.js';
 import { type HttpReply, hasBody, LIMITS, type Listening, listenLocally } from '../http/local-server.js';
-import {
-  type ExploreError,
-  type ExploreIndex,
-  type ExploreStatus,
-  type FeatureLabel,
-  MOST_LABEL,
-  MOST_NOTE,
-  MOST_TRIED_TEXT,
-  type TextReply,
-  type TextRequest,
-} from './api.js';
+import type { StreamedReply } from '../http/streamed-reply.js';
+import type { ExploreError, ExploreIndex, ExploreStatus, FeatureLabel, TextReply, TextRequest } from './api.js';
 import { type ExploredFolder, type ExploredSae, indexOf } from './explorer.js';
 import { askedList, WrongQuery } from './list-query.js';
+import { checkFeature, labelRequestOf, steerRequestOf, textRequestOf } from './requests.js';
+import type { SteerEvent, SteerRequest } from './steering-api.js';
 
 /** A file of the pages: the browser's side of them. */
 export interface SiteFile {
@@ -30,6 +22,20 @@ export interface TextTrial {
   tryText(request: TextRequest): Promise<TextReply>;
 }
 
+/**
+ * Events of something that is computed while it is read; whoever is given it calls it once.
+ *
+ * @param tell resolves when the event is read, or nobody reads any more
+ * @param gone aborted when nobody reads any more
+ */
+export type EventsOf<E> = (tell: (event: E) => Promise<void>, gone: AbortSignal) => Promise<void>;
+
+/** What continues texts with features changed. */
+export interface Steering {
+  /** @throws NotTaken where too many wait */
+  steer(request: SteerRequest): EventsOf<SteerEvent>;
+}
+
 /** What a server of pages has. */
 export interface SiteParts {
   readonly explorer: ExploredFolder;
@@ -39,6 +45,8 @@ export interface SiteParts {
   readonly readOnly: string | null;
   /** Null without --model. */
   readonly trial: TextTrial | null;
+  /** Null without --model. */
+  readonly steering: Steering | null;
 }
 
 /** Bytes of the body of a POST, at most. */
@@ -49,7 +57,7 @@ export class ExploreSite {
   constructor(private readonly parts: SiteParts) {}
 
   /** @param hosts names of the server, with the port */
-  async answer(request: IncomingMessage, hosts: readonly string[]): Promise<HttpReply> {
+  async answer(request: IncomingMessage, hosts: readonly string[]): Promise<HttpReply | StreamedReply> {
     const { method, url = '' } = request;
     const [path = '', search] = url.split(/\?(.*)/s) as [string, string | undefined];
     try {
@@ -87,38 +95,37 @@ export class ExploreSite {
     return json(await sae.pages.page(feature));
   }
 
-  private async post(path: string, request: IncomingMessage, hosts: readonly string[]): Promise<HttpReply> {
-    if (path === '/api/labels') return json(await this.label(await jsonBody(request, hosts, MOST_BODY)));
-    if (path === '/api/text') return json(await this.text(await jsonBody(request, hosts, MOST_BODY)));
+  private async post(
+    path: string,
+    request: IncomingMessage,
+    hosts: readonly string[],
+  ): Promise<HttpReply | StreamedReply> {
+    const body = () => jsonBody(request, hosts, MOST_BODY);
+    if (path === '/api/labels') return json(await this.label(await body()));
+    if (path === '/api/text') return json(await this.text(await body()));
+    if (path === '/api/steer') return lines(this.steer(await body()));
     throw new NotTaken(404, NOWHERE);
   }
 
   private async label(body: unknown): Promise<FeatureLabel> {
-    const { readOnly } = this.parts;
-    const { sae: name, feature, label, note } = checked(labelRequest, body);
+    const { readOnly, explorer } = this.parts;
+    const { sae: name, feature, label, note } = labelRequestOf(body);
     if (readOnly !== null) throw new NotTaken(409, readOnly);
-    const sae = this.sae(name);
-    if (feature >= sae.record.d_sae) throw new NotTaken(404, `${name} has no feature ${feature}.`);
+    const sae = checkFeature(name, feature, explorer.saes);
     const [saved] = await sae.labels.save([{ feature, label, note }]);
     return saved!;
   }
 
   private async text(body: unknown): Promise<TextReply> {
-    const { trial } = this.parts;
+    const { trial, explorer } = this.parts;
     if (!trial) throw new NotTaken(409, 'Texts are tried where explore is given a model: add --model.');
-    const request = checked(textRequest, body);
-    for (const name of request.saes ?? []) this.sae(name);
-    if (request.feature) {
-      const { sae: name, feature } = request.feature;
-      if (feature >= this.sae(name).record.d_sae) throw new NotTaken(404, `${name} has no feature ${feature}.`);
-    }
-    return trial.tryText(request);
+    return trial.tryText(textRequestOf(body, explorer.saes));
   }
 
-  private sae(name: string): ExploredSae {
-    const sae = this.parts.explorer.saes.get(name);
-    if (!sae) throw new NotTaken(404, 'There is no SAE of that name.');
-    return sae;
+  private steer(body: unknown): EventsOf<SteerEvent> {
+    const { steering, explorer } = this.parts;
+    if (!steering) throw new NotTaken(409, 'Texts are steered where explore is given a model: add --model.');
+    return steering.steer(steerRequestOf(body, explorer.saes));
   }
 
   private live(): ExploreIndex['live'] {
@@ -126,32 +133,15 @@ export class ExploreSite {
   }
 }
 
-const labelRequest = z.strictObject({
-  sae: z.string(),
-  feature: z.number().int().nonnegative(),
-  label: z.string().max(MOST_LABEL).nullable(),
-  note: z.string().max(MOST_NOTE).nullable(),
-});
-
-/** Features per token, where it is not said, and at most. */
-const textRequest = z.strictObject({
-  text: z.string().min(1).max(MOST_TRIED_TEXT),
-  saes: z.array(z.string()).min(1).max(1000).optional(),
-  count: z.number().int().min(1).max(20).optional(),
-  feature: z.strictObject({ sae: z.string(), feature: z.number().int().nonnegative() }).optional(),
-});
-
-function checked<S extends z.ZodType>(schema: S, body: unknown): z.infer<S> {
-  const parsed = schema.safeParse(body);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  throw new NotTaken(400, `${issue.path.join('.') || 'The body'}: ${issue.message}.`);
-}
-
 const json = (value: unknown, status = 200): HttpReply => ({
   status,
   body: Buffer.from(JSON.stringify(value)),
   type: 'application/json; charset=utf-8',
+});
+
+const lines = <E>(events: EventsOf<E>): StreamedReply => ({
+  ...{ status: 200, type: 'application/x-ndjson; charset=utf-8' },
+  stream: (write, gone) => events((event) => write(`${JSON.stringify(event)}\n`), gone),
 });
 
 const failure = (status: number, error: string, remedy: string | null = null): HttpReply =>

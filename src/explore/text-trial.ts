@@ -1,49 +1,37 @@
-import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import { NotTaken } from '../http/json-body.js';
-import { Thread } from '../progress/thread.js';
 import type { ExploreStatus, TextReply, TextRequest } from './api.js';
+import type { ModelSettings } from './explored-model.js';
 import type { ExploredFolder } from './explorer.js';
+import { ModelThread } from './model-thread.js';
 import type { TextTrial } from './site.js';
-import type { TrialSettings, TriedText } from './tried-model.js';
+import type { TriedText } from './tried-model.js';
 
 /** Texts that wait, at most. */
 const MOST_WAITING = 16;
 
-/** What the thread is asked for: a text at a time. */
-export type TrialRequest = TextRequest | 'close';
-/** What it answers; `opened` answers nothing. */
-export type TrialReply =
-  | { readonly kind: 'opened' }
-  | { readonly kind: 'tried'; readonly tried: TriedText }
-  | RefusedReply;
-
 /** Tries texts in a thread of its own, one after another; the model opens with the first. */
 export class ThreadedTrial implements TextTrial {
-  private thread: Thread<TrialRequest, TrialReply> | undefined;
-  private began = 0;
-  private opened = false;
+  private readonly thread: ModelThread<TextRequest, TriedText>;
   private waiting = 0;
   /** The text that was asked for last: the next one begins after it. */
   private before: Promise<unknown> = Promise.resolve();
 
   constructor(
     private readonly explorer: ExploredFolder,
-    private readonly settings: Omit<TrialSettings, 'folder' | 'record'>,
-  ) {}
+    settings: Omit<ModelSettings, 'folder' | 'record'>,
+  ) {
+    this.thread = new ModelThread('try-text-worker.js', explorer, settings);
+  }
 
   status(): ExploreStatus {
-    const opening = this.thread !== undefined && !this.opened;
-    return {
-      model: this.opened ? 'ready' : opening ? 'opening' : 'closed',
-      waiting: this.waiting,
-      seconds: opening ? (performance.now() - this.began) / 1000 : 0,
-    };
+    const { model, seconds } = this.thread;
+    return { model, seconds, waiting: this.waiting };
   }
 
   async tryText(request: TextRequest): Promise<TextReply> {
     if (this.waiting >= MOST_WAITING) throw new NotTaken(503, 'Too many texts wait already; try again in a moment.');
     this.waiting++;
-    const turn = this.before.then(() => this.ask(request));
+    const turn = this.before.then(() => this.thread.ask(request));
     this.before = turn.catch(() => {});
     try {
       return this.inWords(await turn);
@@ -53,44 +41,8 @@ export class ThreadedTrial implements TextTrial {
   }
 
   /** Ends the thread, after the text that it computes. */
-  async close(): Promise<void> {
-    this.thread?.ask('close');
-    await this.thread?.ended;
-  }
-
-  private async ask(request: TextRequest): Promise<TriedText> {
-    this.thread ??= this.start();
-    try {
-      this.thread.ask(request);
-      const reply = await this.thread.reply();
-      if (reply.kind === 'tried') return reply.tried;
-      throw reply.kind === 'refused' ? refusalFrom(reply) : new Error('the thread answered what nobody asked');
-    } catch (error) {
-      // What could not be opened is opened anew for the next text: somebody may have put it right.
-      if (!this.opened || this.thread.failure) await this.discard();
-      throw error;
-    }
-  }
-
-  private start(): Thread<TrialRequest, TrialReply> {
-    const { directory: folder, record, saes } = this.explorer;
-    const shown = record.saes.filter((sae) => saes.has(sae.folder));
-    const data: TrialSettings = { ...this.settings, folder, record: { ...record, saes: shown } };
-    this.began = performance.now();
-    return new Thread(new URL('try-text-worker.js', import.meta.url), {
-      ...{ name: "the model's thread", data },
-      aside: (reply: TrialReply) => {
-        if (reply.kind === 'opened') this.opened = true;
-        return reply.kind === 'opened';
-      },
-    });
-  }
-
-  private async discard(): Promise<void> {
-    const { thread } = this;
-    [this.thread, this.opened] = [undefined, false];
-    thread?.ask('close');
-    await thread?.ended;
+  close(): Promise<void> {
+    return this.thread.close();
   }
 
   private inWords({ tokens, counted, cut, saes, heat }: TriedText): TextReply {

@@ -1,32 +1,14 @@
-import { basename, dirname, join } from 'node:path';
 import type { Context, LeftOut } from '../corpus/contexts.js';
 import { isLeftOut, leftOutTokens } from '../corpus/contexts.js';
 import { openTokenizer, type Tokenizer } from '../corpus/tokenizer.js';
-import { exists } from '../disk/input-file.js';
-import { Refusal } from '../errors/refusal.js';
 import { type Encoder, openEncoder } from '../features/encoder.js';
-import type { FeaturesOfSae, FeaturesRecord } from '../features/folder.js';
+import type { FeaturesOfSae } from '../features/folder.js';
 import { type ForwardPass, openForwardPass } from '../harvest/forward-pass.js';
-import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
+import type { Checkpoint } from '../lm/checkpoint.js';
 import { findHook } from '../lm/hooks.js';
-import type { Precision } from '../lm/placement.js';
-import type { Device } from '../onnx/session.js';
-import { silent } from '../progress/progress.js';
-import { saeDirectory } from '../sae/published/open.js';
 import { openSameSae } from '../sae/saelens.js';
 import type { TextRequest } from './api.js';
-
-/** What a model and SAEs are opened with, to try texts on them. */
-export interface TrialSettings {
-  /** Of the model. */
-  readonly directory: string;
-  /** Of the folder of features. */
-  readonly folder: string;
-  readonly record: FeaturesRecord;
-  readonly device: Device;
-  readonly precision: Precision | 'auto';
-  readonly threads: number;
-}
+import { bosOf, checkSameSae, directoryOfSae, type ModelSettings, openExploredModel } from './explored-model.js';
 
 /** What a text gives, in numbers. */
 export interface TriedText {
@@ -53,26 +35,18 @@ export class TriedModel {
   private readonly encoders = new Map<string, Promise<Encoder>>();
 
   private constructor(
-    private readonly settings: TrialSettings,
+    private readonly settings: ModelSettings,
     private readonly checkpoint: Checkpoint,
     private readonly tokenizer: Tokenizer,
     private readonly leftOut: LeftOut,
   ) {}
 
   /** @throws Refusal where the model cannot be opened, or is not the one that the features were collected from */
-  static async open(settings: TrialSettings): Promise<TriedModel> {
+  static async open(settings: ModelSettings): Promise<TriedModel> {
     const { directory, record } = settings;
-    const checkpoint = await openCheckpoint(directory);
-    if (checkpoint.fingerprint !== record.model.fingerprint) {
-      throw new Refusal(
-        `The features were collected from ${record.model.name}, and ${directory} is another model.`,
-        'Give --model the model of the features.',
-        'explore/other-model',
-      );
-    }
+    const checkpoint = await openExploredModel(settings);
     const { bosTokenId, vocabulary, special } = checkpoint.config;
-    const bos = record.prepend_bos ? 'always' : 'never';
-    const tokenizer = await openTokenizer(directory, { bosTokenId, vocabulary, special, bos });
+    const tokenizer = await openTokenizer(directory, { bosTokenId, vocabulary, special, bos: bosOf(record) });
     const leftOut = leftOutTokens(record.prepend_bos ? tokenizer.bosTokenId : null, record.exclude_special_tokens);
     return new TriedModel(settings, checkpoint, tokenizer, leftOut);
   }
@@ -173,31 +147,10 @@ export class TriedModel {
   }
 
   private async openEncoder(sae: FeaturesOfSae): Promise<Encoder> {
-    const path = await this.pathOf(sae);
-    const { files, unchanged } = await openSameSae(path, 'transcoder');
-    if (unchanged.digest !== sae.sha256) {
-      throw new Refusal(
-        `${path} is not the SAE that the features were collected from: its weights are others.`,
-        'Collect the features again, or put that SAE back.',
-        'explore/other-sae',
-      );
-    }
+    const directory = await directoryOfSae(this.settings, sae);
+    const { files, unchanged } = await openSameSae(directory, 'transcoder');
+    checkSameSae(directory, unchanged.digest, sae);
     return openEncoder(files, this.settings);
-  }
-
-  /** Where the SAE was, or next to the folder, where both were moved together. */
-  private async pathOf({ path, folder }: FeaturesOfSae): Promise<string> {
-    const places = [path, join(dirname(this.settings.folder), basename(path))];
-    const opened = (reference: string) => saeDirectory(reference, { offline: true }, silent, { signal: undefined });
-    for (const place of places) if (await exists(place)) return opened(place);
-    // One of the hub, or of a release, is in the caches.
-    const cached = await opened(path).catch(() => undefined);
-    if (cached !== undefined) return cached;
-    throw new Refusal(
-      `The SAE ${folder} is not at ${places.join(' nor at ')}.`,
-      'Start explore where `sae-pipe features` was started, or put the SAE next to the folder of features.',
-      'explore/sae-missing',
-    );
   }
 }
 

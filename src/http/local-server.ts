@@ -3,6 +3,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import type { RefusalCode } from '../errors/codes.js';
 import { Refusal, type StopSignal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
+import { type StreamedReply, streamBody } from './streamed-reply.js';
 
 const ADDRESS = '127.0.0.1';
 
@@ -56,7 +57,7 @@ export interface LocalPages {
   /** Of the refusals of a port: it is in use; it may not be used. */
   readonly codes: readonly [inUse: RefusalCode, refused: RefusalCode];
   /** Told the names that this server answers to, with the port: those of its own pages. */
-  answer(request: IncomingMessage, hosts: readonly string[]): Promise<HttpReply>;
+  answer(request: IncomingMessage, hosts: readonly string[]): Promise<HttpReply | StreamedReply>;
   /** The reply where `answer` fails; it is told nothing of why. */
   readonly failed: HttpReply;
 }
@@ -94,10 +95,14 @@ export async function listenLocally(pages: LocalPages): Promise<Listening> {
     socket.setTimeout(0);
     replyTo(request, hosts, pages)
       .catch(() => pages.failed)
-      .then((reply) => {
+      .then(async (reply) => {
+        if ('stream' in reply) {
+          response.writeHead(reply.status, headersOf(reply, pages.policy));
+          await streamBody(socket, response, reply, limits.idle);
+        }
         socket.setTimeout(limits.idle);
         if (!response.closed) late = setTimeout(() => socket.destroy(), limits.answer).unref();
-        send(request, response, reply, pages.policy);
+        if (!('stream' in reply)) send(request, response, reply, pages.policy);
       });
   });
   return {
@@ -110,7 +115,11 @@ export async function listenLocally(pages: LocalPages): Promise<Listening> {
   };
 }
 
-async function replyTo(request: IncomingMessage, hosts: readonly string[], { answer }: LocalPages): Promise<HttpReply> {
+async function replyTo(
+  request: IncomingMessage,
+  hosts: readonly string[],
+  { answer }: LocalPages,
+): Promise<HttpReply | StreamedReply> {
   if (!hosts.includes(request.headers.host ?? '')) {
     return sentenceReply(403, `Open http://${hosts[0]}/ instead; through ssh -L, use the same port on both sides.`);
   }
@@ -123,18 +132,22 @@ export function hasBody({ headers }: IncomingMessage): boolean {
 }
 
 function send(request: IncomingMessage, response: ServerResponse, reply: HttpReply, policy: string): void {
-  const { status, body, type = 'text/plain; charset=utf-8', headers } = reply;
-  const content = status === 304 ? {} : { 'Content-Type': type, 'Content-Length': body.byteLength };
-  response.writeHead(status, {
+  const { status, body } = reply;
+  const length = status === 304 ? {} : { 'Content-Length': body.byteLength };
+  response.writeHead(status, { ...headersOf(reply, policy), ...length });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+function headersOf({ status, type, headers }: HttpReply | StreamedReply, policy: string): Record<string, string> {
+  return {
     'Content-Security-Policy': policy,
     'X-Content-Type-Options': 'nosniff',
     'Cross-Origin-Resource-Policy': 'same-origin',
     'Referrer-Policy': 'no-referrer',
     'Cache-Control': 'no-store',
-    ...content,
+    ...(status !== 304 && { 'Content-Type': type ?? 'text/plain; charset=utf-8' }),
     ...headers,
-  });
-  response.end(request.method === 'HEAD' ? undefined : body);
+  };
 }
 
 /** @returns the port */

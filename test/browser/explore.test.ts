@@ -7,7 +7,8 @@ import type { Page } from 'playwright-core';
 import type { ExploreIndex, TextReply, TextRequest } from '../../src/explore/api.js';
 import { exploreFolder } from '../../src/explore/explorer.js';
 import { EXPLORE_POLICY_HEADER, pageFiles, selfContainedPage } from '../../src/explore/page.js';
-import { serveFeatures, type TextTrial } from '../../src/explore/site.js';
+import { type Steering, serveFeatures, type TextTrial } from '../../src/explore/site.js';
+
 import { silent } from '../../src/progress/progress.js';
 import { sampleFeature, writeSampleFolder } from '../explore/sample-folder.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -50,13 +51,27 @@ const READY: TextTrial = {
   tryText: async (request) => tried(request),
 };
 
-async function served(t: TestContext, trial: TextTrial = READY) {
+/** What a model would say, a word at a time, until it has said `tokens`; the 500th never comes. */
+const STEERING: Steering = {
+  steer:
+    ({ changes, tokens }) =>
+    async (tell, gone) => {
+      await tell({ kind: 'queued', ahead: 1, says: 'Waiting for the model: 1 other request comes first.' });
+      for (let i = 1; i <= tokens && !gone.aborted; i++) {
+        if (i === 500) await new Promise((resolve) => gone.addEventListener('abort', resolve));
+        await tell({ kind: 'text', tokens: i, unsteered: ' word', steered: ` <b>${changes[0]!.strength}</b>` });
+      }
+      await tell({ kind: 'ended', unsteered: 'length', steered: 'end' });
+    },
+};
+
+async function served(t: TestContext, trial: TextTrial = READY, steering = STEERING) {
   const directory = temporaryDirectory(t);
   const saes = ['gated', 'topk-32'];
   await writeSampleFolder(directory, { features: FEATURES, vocabulary: WORDS, saes, top: 4, perBand: 2 });
   const files = new Map(pageFiles('features').map(({ path, body, type }) => [path, { body, type }]));
   const explorer = await exploreFolder(directory, silent);
-  const parts = { explorer, files, readOnly: null, trial };
+  const parts = { explorer, files, readOnly: null, trial, steering };
   const server = await serveFeatures(parts, EXPLORE_POLICY_HEADER, 0);
   t.after(() => server.close());
   return server;
@@ -231,6 +246,85 @@ test('who waits for a model is told how long it has been opening', { skip }, asy
   await state.waitFor({ state: 'hidden' });
 });
 
+test('a sentence is steered by sliders and numbers, and the address says all of it', { skip }, async (t) => {
+  const { url } = await served(t);
+  const { page, problems } = await driven(t, `${url}#/text/gated?text=a%20cat%20sat`);
+  await page.getByRole('button', { name: 'Steer with feature 2' }).first().click();
+  const strength = page.getByLabel('Strength of feature 2', { exact: true });
+  await strength.waitFor();
+  const before = await strength.inputValue();
+  await page.getByLabel('Strength of feature 2, slider').press('ArrowRight');
+  const after = await strength.inputValue();
+  assert.ok(Number(after) > Number(before), `${before}, then ${after}`);
+  await page.getByLabel('Feature to change').fill('17');
+  await page.keyboard.press('Enter');
+  await page.getByLabel('What is done to feature 17').selectOption('ablate');
+  await page.getByLabel('Tokens', { exact: true }).fill('3');
+  await page.getByLabel('Tokens', { exact: true }).press('Enter');
+  await page.getByText('3 tokens; the steered text ended by itself').waitFor();
+  const grown = page.locator('.continued');
+  const texts = ['a cat sat word word word', `a cat sat${` <b>${after}</b>`.repeat(3)}`];
+  assert.deepEqual(await grown.allTextContents(), texts);
+  assert.equal(current(page), `#/text/gated?text=a+cat+sat&set=2_${after}&ablate=17&tokens=3`);
+  // What the address says is steered when it is opened.
+  const again = await driven(t, page.url());
+  await again.page.getByText('3 tokens;').waitFor();
+  assert.deepEqual(await again.page.locator('.continued').allTextContents(), texts);
+  // What is no number, or no feature, is a sentence, and nothing is sent.
+  await strength.fill('NaN');
+  await page.getByRole('button', { name: 'Steer', exact: true }).click();
+  await page.getByText('A strength is not a number.').waitFor();
+  await page.getByLabel('Feature to change').fill('200');
+  await page.keyboard.press('Enter');
+  await page.getByText('gated has features 0 to 199.').waitFor();
+  await page.getByRole('button', { name: 'Leave feature 2 alone' }).click();
+  await page.getByText('before the last change').waitFor();
+  assert.match(current(page), /sat&ablate=17&tokens=3$/);
+  assert.deepEqual([...problems, ...again.problems], []);
+});
+
+test('what is steered is cancelled by its button, by another request, and by leaving', { skip }, async (t) => {
+  let running = 0;
+  const waiting: (() => void)[] = [];
+  const steering: Steering = {
+    steer: (request) => async (tell, gone) => {
+      running++;
+      await STEERING.steer(request)(tell, gone);
+      running--;
+      for (const end of waiting.splice(0)) end();
+    },
+  };
+  const { url } = await served(t, READY, steering);
+  const { page, problems } = await driven(t, `${url}#/text/gated?text=a&set=1_2&tokens=512`);
+  const steer = page.getByRole('button', { name: 'Steer', exact: true });
+  const runs = async () => {
+    await page.getByText('499 of 512 tokens').waitFor();
+    assert.equal(running, 1);
+  };
+  const ends = () => new Promise<void>((resolve) => waiting.push(resolve));
+  await runs();
+  let ended = ends();
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await ended;
+  await page.getByText('Cancelled after 499 tokens.').waitFor();
+  await steer.click();
+  await runs();
+  ended = ends();
+  await steer.click();
+  await ended;
+  await runs();
+  ended = ends();
+  await page.getByRole('link', { name: 'Features' }).click();
+  await ended;
+  await page.goBack();
+  await runs();
+  ended = ends();
+  await page.close();
+  await ended;
+  assert.equal(running, 0);
+  assert.deepEqual(problems, []);
+});
+
 test('two features, or two SAEs, stand side by side', { skip }, async (t) => {
   const { url } = await served(t);
   const { page, problems } = await driven(t, `${url}#/feature/gated/1`);
@@ -381,6 +475,7 @@ const VIEWS = {
   feature: ['#/feature/gated/1', '.bands.aligned'],
   wrapped: ['#/feature/gated/1?lines=wrapped', '.bands.wrapped'],
   text: ['#/text/gated?text=a%20cat%20sat&at=1', '.strip .t'],
+  steered: ['#/text/gated?text=a%20cat%20sat&set=2_3&ablate=1&scale=5_-1&tokens=40', '.state:has-text("ended")'],
   features: ['#/compare?a=gated/1&b=topk-32/2', '.compare .bands'],
   SAEs: ['#/compare?a=gated&b=topk-32', '.compare .scatter'],
 } as const;

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { ExploreIndex } from '../../src/explore/api.js';
+import { collected, MODEL } from '../explore/collected-folder.js';
 import { writeSampleFolder } from '../explore/sample-folder.js';
 import { ask } from '../http/request.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -73,6 +76,30 @@ test('what is not a folder of features, and a port in use, are refused', async (
   child.kill('SIGINT');
   await outcome;
   refusedUsage(await run(...logged(['explore', folder, '--port', '70000'])), 'config/wrong-value', '--port');
+});
+
+test('explore with a model steers a text, and ends in the middle of it when it is asked to', async () => {
+  const { folder: made } = await collected(temporaryDirectory());
+  const { child, outcome, url } = await exploring(made, '--model', MODEL);
+  const steered = request(new URL('/api/steer', url), {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+  });
+  steered.end(
+    JSON.stringify({
+      ...{ text: 'The old man', sae: 'sae-0', tokens: 500, temperature: 0, seed: 0 },
+      changes: [{ feature: 5, operation: 'add', strength: 30 }],
+    }),
+  );
+  const [answer] = await once(steered, 'response');
+  let events = '';
+  for await (const piece of answer.setEncoding('utf8')) {
+    events += piece;
+    if (events.includes('"kind":"text"')) break;
+  }
+  child.kill('SIGINT');
+  const { code, stderr } = await outcome;
+  assert.equal(code, 130, stderr);
 });
 
 test('features export and features labels are commands, too', async () => {

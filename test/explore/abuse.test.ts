@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { TextReply } from '../../src/explore/api.js';
 import { exploreFolder } from '../../src/explore/explorer.js';
-import { serveFeatures, type TextTrial } from '../../src/explore/site.js';
+import { type Steering, serveFeatures, type TextTrial } from '../../src/explore/site.js';
 import { silent } from '../../src/progress/progress.js';
 import { Generator } from '../../src/random/generator.js';
 import { ask } from '../http/request.js';
@@ -11,12 +11,17 @@ import { answerTo, HASTY, openSocket } from '../http/sockets.js';
 import { temporaryDirectory } from '../temporary.js';
 import { writeSampleFolder } from './sample-folder.js';
 
-async function served(t: TestContext, trial: TextTrial | null = null) {
+async function served(t: TestContext, trial: TextTrial | null = null, steering: Steering | null = null) {
   const directory = temporaryDirectory(t);
   await writeSampleFolder(directory, { features: 100, top: 2, perBand: 1 });
   const explorer = await exploreFolder(directory, silent);
   const files = new Map([['index.html', { body: Buffer.from('page'), type: 'text/html' }]]);
-  const server = await serveFeatures({ explorer, files, readOnly: null, trial }, "default-src 'none'", 0, HASTY);
+  const server = await serveFeatures(
+    { explorer, files, readOnly: null, trial, steering },
+    "default-src 'none'",
+    0,
+    HASTY,
+  );
   t.after(() => server.close());
   const { host, port } = new URL(server.url);
   return { url: server.url, host, port: Number(port) };
@@ -108,4 +113,76 @@ test('many labels at once are all saved, the last one of a feature counts', asyn
     labels.map(({ label }) => label),
     Array.from({ length: 10 }, (_, i) => `4 of ${i}`),
   );
+});
+
+const STEER = JSON.stringify({
+  ...{ text: 'a', sae: 'gated', tokens: 4, temperature: 0, seed: 0 },
+  changes: [{ feature: 1, operation: 'ablate', strength: 0 }],
+});
+const steerRequest = (host: string) =>
+  `POST /api/steer HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nContent-Length: ${STEER.length}\r\n\r\n${STEER}`;
+
+/** What `work` makes of one request after another, and a promise for each that it has ended. */
+function steeringBy(work: ReturnType<Steering['steer']>) {
+  const ended: (() => void)[] = [];
+  const ends = Array.from({ length: 20 }, () => new Promise<void>((resolve) => ended.push(resolve)));
+  let asked = 0;
+  const steering: Steering = {
+    steer() {
+      const end = ended[asked++]!;
+      return (tell, gone) => work(tell, gone).finally(end);
+    },
+  };
+  return { steering, ends };
+}
+
+test('who closes the connection cancels, whether they wait in line or read', async (t) => {
+  const aborted = (gone: AbortSignal) =>
+    new Promise<void>((resolve) => (gone.aborted ? resolve() : gone.addEventListener('abort', () => resolve())));
+  const { steering, ends } = steeringBy(async (tell, gone) => {
+    void tell({ kind: 'reading' });
+    await aborted(gone);
+  });
+  const { url, host, port } = await served(t, null, steering);
+  for (const leave of ['end', 'destroy', 'resetAndDestroy'] as const) {
+    const socket = await openSocket(port, t);
+    const read = new Promise((resolve) => socket.once('data', resolve));
+    socket.write(steerRequest(host));
+    await read;
+    socket[leave]();
+  }
+  // Several on one connection.
+  const socket = await openSocket(port, t);
+  const read = new Promise((resolve) => socket.once('data', resolve));
+  socket.write(steerRequest(host).repeat(3));
+  await read;
+  socket.destroy();
+  await Promise.all(ends.slice(0, 6));
+  await isServed(url);
+});
+
+test('events may be far apart, and who does not read them is left', async (t) => {
+  const piece = 'x'.repeat(2 ** 20);
+  const { steering, ends } = steeringBy(async (tell, gone) => {
+    while (!gone.aborted) await tell({ kind: 'text', tokens: 1, unsteered: piece, steered: piece });
+  });
+  const { host, port } = await served(t, null, steering);
+  const deaf = await openSocket(port, t);
+  deaf.pause().write(steerRequest(host));
+  await ends[0];
+
+  let finish = () => {};
+  const slow = steeringBy(async (tell) => {
+    await tell({ kind: 'opening' });
+    await new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    await tell({ kind: 'ended', unsteered: 'end', steered: 'end' });
+  });
+  const { url } = await served(t, null, slow.steering);
+  const headers = { 'Content-Type': 'application/json' };
+  const asked = ask(url, '/api/steer', { method: 'POST', headers, body: STEER });
+  for (const end = performance.now() + 3 * HASTY.idle; performance.now() < end; ) await isServed(url);
+  finish();
+  assert.match((await asked).body, /"kind":"ended"/);
 });

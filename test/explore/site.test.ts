@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { ExploreIndex, FeatureLabel, FeatureList, FeaturePage, FeatureScatter } from '../../src/explore/api.js';
 import { exploreFolder } from '../../src/explore/explorer.js';
-import { type SiteParts, serveFeatures } from '../../src/explore/site.js';
+import { type SiteParts, type Steering, serveFeatures } from '../../src/explore/site.js';
+import type { SteerRequest } from '../../src/explore/steering-api.js';
+import { NotTaken } from '../../src/http/json-body.js';
 import { silent } from '../../src/progress/progress.js';
 import { ask } from '../http/request.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -25,7 +27,11 @@ async function served(t: TestContext, more: Partial<SiteParts> = {}) {
   const files = new Map([
     ['index.html', { body: Buffer.from('<!doctype html>page'), type: 'text/html; charset=utf-8' }],
   ]);
-  const server = await serveFeatures({ explorer, files, readOnly: null, trial: null, ...more }, POLICY, 0);
+  const server = await serveFeatures(
+    { explorer, files, readOnly: null, trial: null, steering: null, ...more },
+    POLICY,
+    0,
+  );
   t.after(() => server.close());
   const get = async <T>(path: string) => {
     const { status, body } = await ask(server.url, path);
@@ -231,4 +237,83 @@ test('where labels cannot be saved, the index and the answer say so', async (t) 
   assert.equal((await get<ExploreIndex>('/data/index.json')).live.labels, false);
   const { status, json } = await post('/api/labels', { sae: 'gated', feature: 1, label: 'x', note: null });
   assert.deepEqual([status, json.error], [409, 'Another command has the folder.']);
+});
+
+const STEER: SteerRequest = {
+  ...{ text: 'a', sae: 'gated', tokens: 4, temperature: 0, seed: 0 },
+  changes: [{ feature: 1, operation: 'set', strength: 8 }],
+};
+
+test('a text is steered in lines of JSON, by pages of this server alone', async (t) => {
+  const asked: SteerRequest[] = [];
+  const steering: Steering = {
+    steer(request) {
+      if (asked.push(request) === 2) throw new NotTaken(503, 'Too many wait.');
+      return async (tell) => {
+        await tell({ kind: 'text', tokens: 1, unsteered: '\n', steered: '</script> "é"' });
+        await tell({ kind: 'ended', unsteered: 'end', steered: 'length' });
+      };
+    },
+  };
+  const { post } = await served(t, { steering });
+  const { status, headers, body } = await post('/api/steer', STEER);
+  assert.deepEqual([status, headers['content-type']], [200, 'application/x-ndjson; charset=utf-8']);
+  assert.deepEqual([headers['content-security-policy'], headers['cache-control']], [POLICY, 'no-store']);
+  assert.deepEqual(
+    body
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+    [
+      { kind: 'text', tokens: 1, unsteered: '\n', steered: '</script> "é"' },
+      { kind: 'ended', unsteered: 'end', steered: 'length' },
+    ],
+  );
+  assert.equal((await post('/api/steer', STEER)).status, 503);
+  assert.deepEqual(asked, [STEER, STEER]);
+  for (const [name, value] of [
+    ['Origin', 'http://evil.example'],
+    ['Host', 'evil.example'],
+    ['Sec-Fetch-Site', 'same-site'],
+  ] as const)
+    assert.equal((await post('/api/steer', STEER, { [name]: value })).status, 403, name);
+  assert.equal((await post('/api/steer', STEER, { 'Content-Type': 'text/plain' })).status, 415);
+  assert.equal(asked.length, 2);
+});
+
+test('what cannot be steered is refused before anything is computed', async (t) => {
+  const steering: Steering = { steer: () => assert.fail('nothing may be steered') };
+  const { post } = await served(t, { steering });
+  const [change] = STEER.changes;
+  const changed = (more: object) => ({ ...STEER, changes: [{ ...change, ...more }] });
+  const body = JSON.stringify(STEER);
+  const wrong: [unknown, number][] = [
+    [changed({ feature: 200 }), 404],
+    [changed({ feature: -1 }), 400],
+    [changed({ strength: null }), 400],
+    [changed({ strength: '8' }), 400],
+    [changed({ strength: -1e39 }), 400],
+    [body.replace('"strength":8', '"strength":1e400'), 400],
+    [body.replace('"strength":8', '"strength":NaN'), 400],
+    [changed({ operation: 'toString' }), 400],
+    [{ ...STEER, changes: [change, { ...change, operation: 'ablate' }] }, 400],
+    [{ ...STEER, changes: [] }, 400],
+    [{ ...STEER, changes: Array.from({ length: 33 }, (_, feature) => ({ ...change, feature })) }, 400],
+    [{ ...STEER, sae: 'other' }, 404],
+    [{ ...STEER, sae: '__proto__' }, 404],
+    [{ ...STEER, text: '' }, 400],
+    [{ ...STEER, text: 'x'.repeat(10_001) }, 400],
+    [{ ...STEER, tokens: 513 }, 400],
+    [{ ...STEER, tokens: 0 }, 400],
+    [{ ...STEER, temperature: -1 }, 400],
+    [{ ...STEER, seed: 0.5 }, 400],
+    [{ ...STEER, more: 1 }, 400],
+    [{ ...STEER, text: 'x'.repeat(200_000) }, 413],
+  ];
+  for (const [sent, status] of wrong) {
+    const answer = await post('/api/steer', sent);
+    assert.equal(answer.status, status, JSON.stringify(sent).slice(0, 200));
+    assert.match(String(answer.json.error), /^[^\n]+\.$/);
+  }
+  assert.equal((await (await served(t)).post('/api/steer', STEER)).status, 409);
 });

@@ -1,39 +1,16 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { featuresSchema } from '../../src/config/stages/features.js';
 import type { TextReply } from '../../src/explore/api.js';
 import { type ExploredFolder, exploreFolder } from '../../src/explore/explorer.js';
 import { ThreadedTrial } from '../../src/explore/text-trial.js';
-import { collectFeatures } from '../../src/features/features.js';
 import { silent } from '../../src/progress/progress.js';
 import { saveSae } from '../../src/sae/saelens.js';
 import { refuses } from '../config/refuses.js';
 import { randomSae } from '../sae/random-sae.js';
 import { temporaryDirectory } from '../temporary.js';
-
-const MODEL = 'assets/tiny-gemma';
-const HOOKS = ['blocks.1.hook_resid_post', 'blocks.2.hook_resid_post'] as const;
-const CONTEXT = 24;
-const TEXT = 'The old man went down to the sea. He looked at the boats and thought of his wife, who was at home.';
-
-/** Features of two random SAEs over one context, all of whose examples are kept. */
-async function collected(t: TestContext): Promise<{ root: string; folder: string }> {
-  const root = temporaryDirectory(t);
-  const corpus = join(root, 'text.txt');
-  writeFileSync(corpus, TEXT);
-  const saes = [...HOOKS.keys()].map((i) => join(root, `sae-${i}`));
-  for (const [i, path] of saes.entries()) {
-    const sae = randomSae(i === 0 ? 'gated' : 'topk', 192, 96, i + 1);
-    mkdirSync(path);
-    await saveSae(path, sae, { hook_name: HOOKS[i]! });
-  }
-  const folder = join(root, 'features');
-  const config = { sae: saes, model: MODEL, corpus, tokens: CONTEXT - 1, context: CONTEXT, out: folder };
-  await collectFeatures(featuresSchema.parse(config), silent, { signal: undefined });
-  return { root, folder };
-}
+import { CONTEXT, collected, HOOKS, MODEL, TEXT } from './collected-folder.js';
 
 function trialOf(t: TestContext, explorer: ExploredFolder, directory = MODEL): ThreadedTrial {
   const trial = new ThreadedTrial(explorer, { directory, device: 'cpu', precision: 'float32', threads: 1 });
@@ -51,7 +28,7 @@ async function storedHeat(explorer: ExploredFolder, sae: string, feature: number
 const near = (a: number, b: number) => Math.abs(a - b) <= 1e-4 * Math.max(1, Math.abs(b));
 
 test('a text has the activations that features collected from it', async (t) => {
-  const { folder } = await collected(t);
+  const { folder } = await collected(temporaryDirectory(t));
   const explorer = await exploreFolder(folder, silent);
   const trial = trialOf(t, explorer);
   assert.equal(trial.status().model, 'closed');
@@ -82,7 +59,7 @@ test('a text has the activations that features collected from it', async (t) => 
 });
 
 test('a text beyond a context is cut, and texts that come together are all answered', async (t) => {
-  const { folder } = await collected(t);
+  const { folder } = await collected(temporaryDirectory(t));
   const trial = trialOf(t, await exploreFolder(folder, silent, ['sae-1']));
   const [long, ...others] = await Promise.all([
     trial.tryText({ text: TEXT.repeat(5), count: 1 }),
@@ -104,7 +81,7 @@ test('a text beyond a context is cut, and texts that come together are all answe
 });
 
 test('another model, a missing SAE and a changed one are refused, and what was put right is opened', async (t) => {
-  const { root, folder } = await collected(t);
+  const { root, folder } = await collected(temporaryDirectory(t));
   const explorer = await exploreFolder(folder, silent);
   const other = { ...explorer, record: { ...explorer.record, model: { ...explorer.record.model, fingerprint: 'x' } } };
   await refuses(() => trialOf(t, other).tryText({ text: 'a' }), 'explore/other-model', MODEL);

@@ -9,7 +9,8 @@ import type {
   ListQuery,
   TextReply,
 } from '../api.js';
-import { type Source, Unanswered } from './source.js';
+import { Unanswered } from './answers.js';
+import type { Source } from './source.js';
 
 /** A page with its data in it: the values of the paths that a server would answer. */
 export type EmbeddedData = Readonly<Record<string, unknown>>;
@@ -48,6 +49,10 @@ export class EmbeddedSource implements Source {
   }
 
   async tryText(): Promise<TextReply> {
+    throw new Unanswered('This page cannot run a model.');
+  }
+
+  async steer(): Promise<void> {
     throw new Unanswered('This page cannot run a model.');
   }
 

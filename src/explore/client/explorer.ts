@@ -13,6 +13,7 @@ import {
   type Place,
   placeAt,
   type TextPlace,
+  untried,
 } from './route.js';
 import { SidePane } from './side-pane.js';
 import type { Source, Told } from './source.js';
@@ -105,7 +106,9 @@ export class Explorer implements PageContext {
     else if (place.view === 'feature') this.showFeature(place, before);
     else if (place.view === 'compare') this.fill(place, () => compareView(place, this));
     else this.showText(place);
-    if (place.view !== 'text') this.text = null;
+    if (place.view === 'text') return;
+    this.text?.leave();
+    this.text = null;
   }
 
   private showList(place: ListPlace, before: Place): void {
@@ -207,13 +210,7 @@ export class Explorer implements PageContext {
     const { place } = this;
     if (!this.source.index.live.text) return;
     const sae = 'sae' in place ? place.sae : place.left.sae;
-    this.go({
-      view: 'text',
-      sae,
-      text: this.tried,
-      feature: place.view === 'feature' ? place.feature : null,
-      at: null,
-    });
+    this.go({ ...untried(sae), text: this.tried, feature: place.view === 'feature' ? place.feature : null });
   };
 
   private focusField(selector: string): void {

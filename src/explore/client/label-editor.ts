@@ -1,7 +1,7 @@
 import { type FeaturePage, MOST_LABEL, MOST_NOTE } from '../api.js';
+import { Unanswered } from './answers.js';
 import { el, refill } from './dom.js';
 import type { PageContext } from './page-context.js';
-import { Unanswered } from './source.js';
 
 /**
  * The label and the note of a feature: fields that look like text until they are used. They are saved when they are

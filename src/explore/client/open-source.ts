@@ -1,6 +1,7 @@
 import type { ExploreIndex } from '../api.js';
+import { jsonAt } from './answers.js';
 import { EmbeddedSource } from './embedded-source.js';
-import { jsonAt, LiveSource, type Source } from './source.js';
+import { LiveSource, type Source } from './source.js';
 import { StaticSource } from './static-source.js';
 
 /** The page's data: in the page itself, or where its index says. */

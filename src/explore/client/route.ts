@@ -1,4 +1,5 @@
 import { type ListColumn, type ListQuery, listColumns, type SearchPlace, searchPlaces } from '../api.js';
+import { putSteering, type SteerPlace, steeringIn, UNSTEERED } from './steer-address.js';
 
 /** What the page shows. All of it is in the address, behind the #, so that a link is enough to come back. */
 export type Place = ListPlace | FeaturePlace | ComparePlace | TextPlace;
@@ -38,7 +39,13 @@ export interface TextPlace {
   readonly feature: number | null;
   /** The token whose features are listed. */
   readonly at: number | null;
+  readonly steer: SteerPlace;
 }
+
+/** No text yet, nothing chosen in it, and nothing changed. */
+export const untried = (sae: string): TextPlace => ({
+  ...{ view: 'text', sae, text: '', feature: null, at: null, steer: UNSTEERED },
+});
 
 /** Examples on one line each, their peaks below one another, or whole. */
 export type Lines = 'aligned' | 'wrapped';
@@ -64,6 +71,7 @@ export function addressOf(place: Place): string {
   if (place.text !== '') parameters.set('text', place.text);
   if (place.feature !== null) parameters.set('feature', String(place.feature));
   if (place.at !== null) parameters.set('at', String(place.at));
+  putSteering(parameters, place.steer);
   return address(['text', place.sae], parameters);
 }
 
@@ -95,7 +103,7 @@ export function placeAt(hash: string, saes: readonly string[]): Place {
   }
   if (view === 'text') {
     const [asked, at] = [featureIn(parameters.get('feature')), featureIn(parameters.get('at'))];
-    return { view, sae, text: parameters.get('text') ?? '', feature: asked, at };
+    return { view, sae, text: parameters.get('text') ?? '', feature: asked, at, steer: steeringIn(parameters) };
   }
   return { view: 'list', sae, query: listQueryOf(parameters) };
 }

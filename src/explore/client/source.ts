@@ -1,5 +1,4 @@
 import type {
-  ExploreError,
   ExploreIndex,
   ExploreStatus,
   FeatureLabel,
@@ -11,6 +10,9 @@ import type {
   TextReply,
   TextRequest,
 } from '../api.js';
+import type { SteerEvent, SteerRequest } from '../steering-api.js';
+import { jsonAt } from './answers.js';
+import { linesAt } from './line-stream.js';
 import { listParameters } from './route.js';
 
 /** Where the page's data come from: a live server, plain files, or the page itself. */
@@ -21,20 +23,16 @@ export interface Source {
   feature(sae: string, feature: number, told: Told): Promise<FeaturePage>;
   saveLabel(request: LabelRequest): Promise<FeatureLabel>;
   tryText(request: TextRequest, told: Told): Promise<TextReply>;
+  /**
+   * Resolves when the events have ended.
+   *
+   * @param signal aborted to cancel
+   */
+  steer(request: SteerRequest, take: (event: SteerEvent) => void, signal: AbortSignal): Promise<void>;
 }
 
 /** How far something is that takes a while: a share where that is known, else null, and what is done. */
 export type Told = (share: number | null, what: string) => void;
-
-/** What was asked for did not come: why, and what to do about it. */
-export class Unanswered extends Error {
-  constructor(
-    message: string,
-    readonly remedy: string | null = null,
-  ) {
-    super(message);
-  }
-}
 
 /** Asks `sae-pipe explore` for everything, and keeps the newest features: going back costs nothing. */
 export class LiveSource implements Source {
@@ -85,6 +83,10 @@ export class LiveSource implements Source {
       clearTimeout(timer);
     }
   }
+
+  steer(request: SteerRequest, take: (event: SteerEvent) => void, signal: AbortSignal): Promise<void> {
+    return linesAt('api/steer', request, signal, take);
+  }
 }
 
 /** A few values by key; the one that was not asked for longest goes first. A promise that fails is not kept. */
@@ -104,31 +106,6 @@ export class Newest<T> {
 
   clear(): void {
     this.values.clear();
-  }
-}
-
-/**
- * The JSON at a path.
- *
- * @param body sent by POST, where there is one
- * @throws Unanswered with the server's own sentence, or one about the connection
- */
-export async function jsonAt<T>(path: string, body?: object): Promise<T> {
-  const reply = await answerAt(path, body);
-  const parsed: unknown = await reply.json().catch(() => null);
-  if (reply.ok && parsed !== null) return parsed as T;
-  const { error, remedy } = (parsed ?? {}) as Partial<ExploreError>;
-  throw new Unanswered(error ?? `${path} could not be read (${reply.status}).`, remedy ?? null);
-}
-
-/** The answer of whatever serves this page. @throws Unanswered where there is none */
-export async function answerAt(path: string, body?: object): Promise<Response> {
-  const post = { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } };
-  try {
-    return await fetch(path, body === undefined ? { cache: 'no-cache' } : post);
-  } catch {
-    const remedy = 'Check that it is still running, then try again. What you typed is kept on this page.';
-    throw new Unanswered('The server of this page does not answer.', remedy);
   }
 }
 

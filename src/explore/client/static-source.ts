@@ -9,7 +9,8 @@ import type {
 } from '../api.js';
 import { FeatureLists, TokenTexts } from '../query.js';
 import { columnsFromFiles, packPath, VOCABULARY_PATH } from '../static-data.js';
-import { answerAt, jsonAt, Newest, type Source, type Told, Unanswered } from './source.js';
+import { answerAt, jsonAt, Unanswered } from './answers.js';
+import { Newest, type Source, type Told } from './source.js';
 
 /** Plain files, as `sae-pipe explore --static` wrote them: lists are computed here. */
 export class StaticSource implements Source {
@@ -40,6 +41,10 @@ export class StaticSource implements Source {
   }
 
   async tryText(): Promise<TextReply> {
+    throw new Unanswered('These pages cannot run a model.');
+  }
+
+  async steer(): Promise<void> {
     throw new Unanswered('These pages cannot run a model.');
   }
 

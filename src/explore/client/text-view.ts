@@ -6,6 +6,7 @@ import { activationText } from './format.js';
 import { heatLevel } from './heat.js';
 import type { PageContext } from './page-context.js';
 import { addressOf, type TextPlace } from './route.js';
+import { SteerPanel } from './steer-panel.js';
 import { tip } from './tip.js';
 import { spokenToken } from './token-text.js';
 import { problemText } from './trouble.js';
@@ -26,6 +27,8 @@ export class TextView {
   });
   private readonly run = el('button', { type: 'submit', class: 'primary', title: 'Ctrl+Enter' }, 'Run');
   private readonly result = el('div', { class: 'result' });
+  private readonly lists = el('div', { class: 'pair' });
+  private readonly steering: SteerPanel;
   private place: TextPlace;
   private reply: TextReply | null = null;
   private asked = '';
@@ -49,15 +52,25 @@ export class TextView {
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) send(event);
     });
     const title = el('h1', { tabindex: -1 }, 'Try a text');
-    this.element = el('article', { class: 'text-view' }, title, form, this.result);
+    this.steering = new SteerPanel(place, context, () => this.field.value);
+    this.element = el('article', { class: 'text-view' }, title, form, this.result, this.steering.element, this.lists);
+  }
+
+  /** Another view is shown: what this one computes is not looked at any more. */
+  leave(): void {
+    this.steering.leave();
   }
 
   /** Follows the address: runs what is new, and shows the rest of what is known. */
   async update(place: TextPlace): Promise<void> {
     this.place = place;
     if (document.activeElement !== this.field || this.field.value === '') this.field.value = place.text;
+    this.steering.update(place);
     const asked = JSON.stringify([place.sae, place.text, place.feature]);
-    if (place.text === '') return refill(this.result, this.introduction());
+    if (place.text === '') {
+      refill(this.lists);
+      return refill(this.result, this.introduction());
+    }
     if (asked === this.asked) return this.draw();
     this.asked = asked;
     const turn = ++this.turn;
@@ -112,12 +125,11 @@ export class TextView {
       el('p', { class: 'head' }, el('span', {}, heading), heatLegend(most), place.feature !== null && clear),
       this.tokens(shown, heat, most, top),
       reply.cut && el('p', { class: 'none' }, 'The text is longer than a context; only its beginning was run.'),
-      el(
-        'div',
-        { class: 'pair' },
-        place.at === null || top[place.at] === undefined ? this.hint() : this.atToken(shown, top[place.at]!, place.at),
-        this.overall(top),
-      ),
+    );
+    refill(
+      this.lists,
+      place.at === null || top[place.at] === undefined ? this.hint() : this.atToken(shown, top[place.at]!, place.at),
+      this.overall(top),
     );
   }
 
@@ -226,6 +238,14 @@ export class TextView {
             title: 'Colour the text by it',
           },
           '◐',
+        ),
+        el(
+          'button',
+          {
+            ...{ type: 'button', class: 'versus', 'aria-label': `Steer with feature ${feature}` },
+            ...{ title: 'Steer with it', onclick: () => this.steering.add(feature) },
+          },
+          '+',
         ),
         el('span', { class: 'number' }, activationText(value)),
       ),

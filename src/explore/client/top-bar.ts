@@ -1,7 +1,7 @@
 import type { ExploreIndex } from '../api.js';
 import { el, refill } from './dom.js';
 import type { PageContext } from './page-context.js';
-import { addressOf, type Place } from './route.js';
+import { addressOf, type Place, untried } from './route.js';
 
 /** The line at the top: where one is, where else one can go, and how far something is that takes a while. */
 export class TopBar {
@@ -42,7 +42,7 @@ export class TopBar {
     const other = this.index.saes.find(({ name }) => name !== sae)?.name ?? sae;
     const places: readonly (readonly [string, Place, boolean])[] = [
       ['Features', { view: 'list', sae, query }, place.view === 'list'],
-      ['Text', { view: 'text', sae, text: this.tried(), feature: null, at: null }, place.view === 'text'],
+      ['Text', { ...untried(sae), text: this.tried() }, place.view === 'text'],
       [
         'Compare',
         { view: 'compare', left: { sae, feature: null }, right: { sae: other, feature: null } },
@@ -77,6 +77,6 @@ export class TopBar {
 /** The same view of another SAE; a feature of one is nothing in another, so its list is shown. */
 function withSae(place: Place, sae: string): Place {
   if (place.view === 'compare') return { ...place, left: { sae, feature: null } };
-  if (place.view === 'text') return { ...place, sae, feature: null, at: null };
+  if (place.view === 'text') return { ...untried(sae), text: place.text };
   return { view: 'list', sae, query: { ...place.query, from: undefined } };
 }

@@ -1,5 +1,5 @@
+import { Unanswered } from './answers.js';
 import { el } from './dom.js';
-import { Unanswered } from './source.js';
 
 /** What failed and what to do about it, with a button that tries again. */
 export function problemText(error: unknown, again: (() => void) | null = null): HTMLElement {

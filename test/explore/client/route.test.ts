@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addressOf, listParameters, listQueryOf, type Place, placeAt } from '../../../src/explore/client/route.js';
+import {
+  addressOf,
+  listParameters,
+  listQueryOf,
+  type Place,
+  placeAt,
+  untried,
+} from '../../../src/explore/client/route.js';
+import { steeringIn, UNSTEERED } from '../../../src/explore/client/steer-address.js';
 
 const SAES = ['gated', 'topk-32.1'];
 
@@ -18,8 +26,21 @@ const PLACES: readonly Place[] = [
   { view: 'feature', sae: 'gated', feature: 0, query: {}, lines: 'aligned' },
   { view: 'compare', left: { sae: 'gated', feature: 17 }, right: { sae: 'topk-32.1', feature: 0 } },
   { view: 'compare', left: { sae: 'topk-32.1', feature: null }, right: { sae: 'gated', feature: null } },
-  { view: 'text', sae: 'gated', text: 'line one\nline two & more ? #', feature: 3, at: 0 },
-  { view: 'text', sae: 'gated', text: '', feature: null, at: null },
+  { view: 'text', sae: 'gated', text: 'line one\nline two & more ? #', feature: 3, at: 0, steer: UNSTEERED },
+  untried('gated'),
+  {
+    ...{ view: 'text', sae: 'gated', text: 'a', feature: null, at: null },
+    steer: {
+      changes: [
+        { feature: 17, operation: 'set', strength: 8.25 },
+        { feature: 4, operation: 'ablate', strength: 0 },
+        { feature: 0, operation: 'add', strength: -3e-7 },
+        { feature: 1048575, operation: 'set', strength: 0 },
+        { feature: 5, operation: 'scale', strength: 1e20 },
+      ],
+      ...{ tokens: 512, temperature: 0.8, seed: 4294967295 },
+    },
+  },
 ];
 
 test('an address leads back to the place that it was made for', () => {
@@ -55,4 +76,17 @@ test('of a query only what can be meant is kept', () => {
   assert.deepEqual(listQueryOf(new URLSearchParams(wrong)), {});
   assert.deepEqual(listQueryOf(new URLSearchParams('max=..')).bounds, { max: [-Infinity, Infinity] });
   assert.equal(String(listParameters({ q: '', in: 'tokens', from: 0 })), '', 'a place without a search is no filter');
+});
+
+test('of changes of features only what can be done is kept', () => {
+  const wrong =
+    'set=17&set=x_1&add=3_&scale=4_NaN&set=5_1e39&set=-1_2&ablate=&tokens=0&temperature=-1&seed=1.5&tokens=9';
+  assert.deepEqual(steeringIn(new URLSearchParams(wrong)), UNSTEERED);
+  const twice = steeringIn(new URLSearchParams('set=1_2&ablate=1&ablate=2_7')).changes;
+  assert.deepEqual(twice, [
+    { feature: 1, operation: 'set', strength: 2 },
+    { feature: 2, operation: 'ablate', strength: 0 },
+  ]);
+  const many = Array.from({ length: 50 }, (_, j) => `ablate=${j}`).join('&');
+  assert.equal(steeringIn(new URLSearchParams(many)).changes.length, 32);
 });

@@ -1,0 +1,31 @@
+import { failedAnswer, postedAt, Unanswered } from './answers.js';
+
+/**
+ * Sends a request, and takes the values of the lines of its answer as they come.
+ *
+ * @param signal aborted where nobody waits for them any more: the connection is closed, which the server notices
+ * @throws Unanswered where the server refuses, or stops in the middle of a line; what `signal` is aborted with
+ */
+export async function linesAt<T>(
+  path: string,
+  body: object,
+  signal: AbortSignal,
+  take: (value: T) => void,
+): Promise<void> {
+  const reply = await postedAt(path, body, signal);
+  if (!reply.ok || !reply.body) throw await failedAnswer(path, reply);
+  const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
+  const read = () =>
+    reader.read().catch((error) => {
+      if (signal.aborted) throw error;
+      throw new Unanswered('The server of this page has stopped answering.', 'Check that it is still running.');
+    });
+  let rest = '';
+  for (;;) {
+    const { value, done } = await read();
+    if (done) return;
+    const lines = (rest + value).split('\n');
+    rest = lines.pop()!;
+    for (const line of lines) take(JSON.parse(line) as T);
+  }
+}

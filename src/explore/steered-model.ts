@@ -1,0 +1,155 @@
+import { Refusal } from '../errors/refusal.js';
+import { type Candidate, openCandidate } from '../eval/candidates.js';
+import type { FeaturesOfSae } from '../features/folder.js';
+import { rowChanges, unchangedRow } from '../generate/changes.js';
+import { continueTexts } from '../generate/continuation.js';
+import { modelNotFinite } from '../generate/generate.js';
+import { openTextModel, promptTokens, type TextModel } from '../generate/prompts.js';
+import { tokenChooser } from '../generate/sampling.js';
+import { changeInWords } from '../generate/steered-texts.js';
+import { Stepper } from '../generate/stepper.js';
+import { choosePrecision } from '../lm/pass.js';
+import type { Placement } from '../lm/placement.js';
+import type { Change } from '../sae/feature-changes.js';
+import type { Audience } from './audience.js';
+import { bosOf, checkSameSae, directoryOfSae, type ModelSettings, openExploredModel } from './explored-model.js';
+import {
+  type Both,
+  MOST_PROMPT_TOKENS,
+  type SteerEvent,
+  type SteeredEnding,
+  type SteerRequest,
+} from './steering-api.js';
+
+/** Tokens that a graph has room for, at least; more are a power of two, so that the next text finds one open. */
+const LEAST_ROOM = 256;
+
+/** What is open to continue texts with one SAE. */
+interface OpenStepper {
+  readonly sae: string;
+  readonly longest: number;
+  readonly stepper: Stepper;
+}
+
+type Tell = (event: SteerEvent) => void;
+
+/** A model whose texts are continued with features of one SAE changed; SAEs are opened as they are asked for. */
+export class SteeredModel {
+  private open: OpenStepper | undefined;
+
+  private constructor(
+    private readonly settings: ModelSettings,
+    private readonly model: TextModel,
+    private readonly placement: Placement,
+  ) {}
+
+  /** @throws Refusal where the model cannot be opened, or is not the one that the features were collected from */
+  static async open(settings: ModelSettings): Promise<SteeredModel> {
+    const checkpoint = await openExploredModel(settings);
+    const model = await openTextModel(checkpoint, bosOf(settings.record));
+    return new SteeredModel(settings, model, choosePrecision(settings.precision, settings.device, checkpoint));
+  }
+
+  /**
+   * Continues a text without the changes and with them, telling both as they come.
+   *
+   * @returns why each ended; null where nobody listens any more
+   * @throws Refusal where the text is too long, an SAE is another one, or logits are not finite
+   */
+  async steer(request: SteerRequest, tell: Tell, audience: Audience): Promise<Both<SteeredEnding> | null> {
+    const { model, placement } = this;
+    const tokens = this.tokensOf(request);
+    const stepper = await this.stepperFor(request.sae, tokens.length + request.tokens, tell, audience);
+    if (stepper === null) return null;
+    tell({ kind: 'reading' });
+    const changes = request.changes.map(
+      (change): Change => ({ ...change, sae: 0, strength: change.operation === 'ablate' ? 0 : change.strength }),
+    );
+    const first = model.tokenizer.prependBos ? 1 : 0;
+    const rows = [unchangedRow(changes, 1), rowChanges(changes, 1, (position) => position >= first)];
+    const refusals = [modelNotFinite(model.checkpoint.name, placement), tooStrong(request.sae, changes)];
+    const { temperature, seed } = request;
+    const pieces = ['', ''];
+    const continued = await continueTexts(
+      stepper,
+      rows.map((row, i) => ({
+        ...{ tokens, changes: row, notFinite: refusals[i]! },
+        // The same choices at random for both.
+        choose: tokenChooser({ temperature, seed }, 0),
+      })),
+      {
+        ...{ most: request.tokens, ends: model.ends, stops: [], bytes: model.bytes, stop: audience },
+        onText: (i, piece) => {
+          pieces[i] += piece;
+        },
+        onStep: (step) => {
+          tell({ kind: 'text', tokens: step, unsteered: pieces[0]!, steered: pieces[1]! });
+          pieces.fill('');
+          audience.hears();
+        },
+      },
+    );
+    if (audience.signal !== undefined) return null;
+    return { unsteered: continued[0]!.ending, steered: continued[1]!.ending };
+  }
+
+  async close(): Promise<void> {
+    await this.open?.stepper.release();
+    this.open = undefined;
+  }
+
+  /** @throws Refusal where there are too many of them */
+  private tokensOf({ text, tokens: more }: SteerRequest): number[] {
+    const { maxContext } = this.model.checkpoint.config;
+    const tokens = promptTokens(this.model, text);
+    const most = Math.min(MOST_PROMPT_TOKENS, maxContext - more);
+    if (tokens.length <= most) return tokens;
+    const bound =
+      most === MOST_PROMPT_TOKENS
+        ? `at most ${MOST_PROMPT_TOKENS} are steered here`
+        : `the model has ${maxContext} positions for it and the ${more} that are to follow`;
+    throw new Refusal(
+      `The text has ${tokens.length} tokens, and ${bound}.`,
+      'Shorten the text, or ask for fewer tokens.',
+      'generate/prompt-too-long',
+    );
+  }
+
+  /** What continues texts of so many tokens; null where nobody listens any more. */
+  private async stepperFor(sae: string, tokens: number, tell: Tell, audience: Audience): Promise<Stepper | null> {
+    if (audience.signal !== undefined) return null;
+    if (this.open?.sae === sae && this.open.longest >= tokens) return this.open.stepper;
+    tell({ kind: 'opening' });
+    await this.close();
+    const { checkpoint } = this.model;
+    const { placement } = this;
+    const candidate = await this.candidate(this.settings.record.saes.find(({ folder }) => folder === sae)!);
+    if (audience.signal !== undefined) return null;
+    const room = Math.max(LEAST_ROOM, 2 ** Math.ceil(Math.log2(tokens)));
+    const longest = Math.min(room, checkpoint.config.maxContext);
+    const { files, hook, input } = candidate;
+    const saes = [{ files, hook, input, errorTerm: true }];
+    const stepper = await Stepper.open(checkpoint, { placement, longest, threads: this.settings.threads, saes });
+    this.open = { sae, longest, stepper };
+    return audience.signal === undefined ? stepper : null;
+  }
+
+  private async candidate(sae: FeaturesOfSae): Promise<Candidate> {
+    const directory = await directoryOfSae(this.settings, sae);
+    const { name } = this.settings.record.model;
+    // The model is known to be that of the features; whether it was the SAE's, `features` has asked.
+    const asked = { hook: sae.hook, model: name, anyModel: true };
+    const candidate = await openCandidate(sae.path, asked, this.model.checkpoint, directory);
+    checkSameSae(directory, candidate.unchanged.digest, sae);
+    return candidate;
+  }
+}
+
+function tooStrong(sae: string, changes: readonly Change[]): Refusal {
+  const words = changes.map((change) => changeInWords(change, [{ path: sae }])).join(', ');
+  return new Refusal(
+    `With ${words} the logits of the model are not finite.`,
+    'Use a smaller strength; activations of features are rarely above a few hundred.',
+    'generate/not-finite',
+  );
+}
