@@ -2,7 +2,7 @@ import { batchTokens, type Context } from '../corpus/contexts.js';
 import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
 import { type Hook, hookAt } from '../lm/hooks.js';
 import type { Placement } from '../lm/placement.js';
-import { GraphBuilder } from '../onnx/graph.js';
+import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type Session, type SessionOptions } from '../onnx/session.js';
 
 /** Positions that an SAE was not trained on: those whose activation at the hook that it reads is too long. */
@@ -49,13 +49,18 @@ export class LongPositions {
   }
 }
 
+/** Writes the output `norms` float32 [batch · context], |x| of activations [batch, context, width]. */
+export function normOutput(g: GraphBuilder, activations: Value, width: number): void {
+  const x = g.reshape(activations, -1, width);
+  g.output('norms', g.op('Sqrt', [g.reduceSumSquare(x, [1])]), 'float32', ['positions']);
+}
+
 /** Input `tokens` int64 [batch, context]; output `norms` float32 [batch · context], |x| at the hook. */
 function normGraph(checkpoint: Checkpoint, hook: Hook, context: number, placement: Placement): Uint8Array {
   const g = new GraphBuilder('norms');
   const tokens = g.input('tokens', 'int64', ['batch', context]);
   const record = hookAt([hook.name], (_, value) => {
-    const x = g.reshape(value, -1, hook.width);
-    g.output('norms', g.op('Sqrt', [g.reduceSumSquare(x, [1])]), 'float32', ['positions']);
+    normOutput(g, value, hook.width);
     return value;
   });
   writeModel(g, checkpoint, context, placement).residual(tokens, record);

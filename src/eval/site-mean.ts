@@ -5,12 +5,12 @@ import { blockParameters, contextsAtOnce } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
 import { GraphBuilder } from '../onnx/graph.js';
 import { onnxRuntime, openSession, type Session, type SessionOptions } from '../onnx/session.js';
-import type { LongPositions } from './long-positions.js';
+import { type NormRule, normOutput } from './long-positions.js';
 import { evaluationPositions } from './splice-pass.js';
 
 /**
  * The mean of x at a hook over counted positions. The model runs once, as far as the hook: a fraction of an evaluation's
- * pass.
+ * pass, and no more than a harvest.
  */
 export class SiteMean {
   /** Positions that have counted. */
@@ -22,21 +22,22 @@ export class SiteMean {
     private readonly vocabulary: number,
     private readonly passContexts: number,
     width: number,
+    private readonly rule: NormRule | undefined,
   ) {
     this.sum = new Float64Array(width);
   }
 
   static async open(
     checkpoint: Checkpoint,
-    hook: Hook,
+    { hook, rule }: Site,
     context: number,
     placement: Placement,
     options: SessionOptions,
   ): Promise<SiteMean> {
-    const session = await openSession(sumGraph(checkpoint, hook, context, placement), options);
+    const session = await openSession(siteGraph(checkpoint, { hook, rule }, context, placement), options);
     const { config } = checkpoint;
     const passContexts = contextsAtOnce(blockParameters(config, 0, hook.layer + 1), context, options.device);
-    return new SiteMean(session, config.vocabulary, passContexts, hook.width);
+    return new SiteMean(session, config.vocabulary, passContexts, hook.width, rule);
   }
 
   /** Adds at most `limit` positions of a batch; returns how many counted. */
@@ -45,11 +46,10 @@ export class SiteMean {
     leftOut: LeftOut,
     limit: number,
     passed: (counted: number) => void | Promise<void>,
-    long?: LongPositions,
   ): Promise<number> {
     let counted = 0;
     for (let i = 0; i < batch.length && counted < limit; i += this.passContexts) {
-      counted += await this.run(batch.slice(i, i + this.passContexts), leftOut, limit - counted, long);
+      counted += await this.run(batch.slice(i, i + this.passContexts), leftOut, limit - counted);
       await passed(counted);
     }
     return counted;
@@ -64,38 +64,49 @@ export class SiteMean {
     return this.session.release();
   }
 
-  private async run(
-    contexts: readonly Context[],
-    leftOut: LeftOut,
-    limit: number,
-    long?: LongPositions,
-  ): Promise<number> {
-    const { rows } = evaluationPositions(contexts, leftOut, limit, await long?.of(contexts));
+  private async run(contexts: readonly Context[], leftOut: LeftOut, limit: number): Promise<number> {
+    const { rule } = this;
+    // Which of them are too long is known once the model has run.
+    const { rows } = evaluationPositions(contexts, leftOut, rule ? Number.POSITIVE_INFINITY : limit);
     if (rows.length === 0) return 0;
     const { Tensor } = await onnxRuntime();
     const context = contexts[0]!.tokens.length;
-    const members = new Float32Array(contexts.length * rows.length);
-    for (const [i, row] of rows.entries()) members[Math.floor(row / context) * rows.length + i] = 1;
-    const { sums } = await this.session.run({
+    const { x, norms } = await this.session.run({
       tokens: new Tensor('int64', batchTokens(contexts, this.vocabulary), [contexts.length, context]),
       rows: new Tensor('int64', BigInt64Array.from(rows, BigInt), [rows.length]),
-      members: new Tensor('float32', members, [contexts.length, rows.length]),
     });
-    for (const [i, sum] of (sums!.data as Float32Array).entries()) this.sum[i % this.sum.length]! += sum;
-    this.positions += rows.length;
-    return rows.length;
+    const long = rule && Array.from(norms!.data as Float32Array, (norm) => norm > rule.multiple * rule.median);
+    const counted = long ? new Set(evaluationPositions(contexts, leftOut, limit, long).rows) : undefined;
+    const values = x!.data as Float32Array;
+    const { sum } = this;
+    let added = 0;
+    for (const [i, row] of rows.entries()) {
+      if (counted && !counted.has(row)) continue;
+      for (let k = 0; k < sum.length; k++) sum[k]! += values[i * sum.length + k]!;
+      added++;
+    }
+    this.positions += added;
+    return added;
   }
 }
 
-/** Sums of x over the positions of each context: a sum over all of them would round in float32. */
-function sumGraph(checkpoint: Checkpoint, hook: Hook, context: number, placement: Placement): Uint8Array {
+/** Where the mean is taken, and over which positions. */
+interface Site {
+  readonly hook: Hook;
+  /** Which positions do not count for their norm, at this hook or an earlier one; all do where it is not said. */
+  readonly rule?: NormRule | undefined;
+}
+
+/** Outputs `x` float32 [rows, width] and, with a rule, `norms` float32 [positions] at its hook. */
+function siteGraph(checkpoint: Checkpoint, { hook, rule }: Site, context: number, placement: Placement): Uint8Array {
   const g = new GraphBuilder('site-mean');
   const tokens = g.input('tokens', 'int64', ['batch', context]);
   const rows = g.input('rows', 'int64', ['rows']);
-  const members = g.input('members', 'float32', ['batch', 'rows']);
-  const record = hookAt([hook.name], (_, value) => {
-    const x = g.gather(g.reshape(value, -1, hook.width), rows);
-    g.output('sums', g.matmul(members, x), 'float32', ['batch', hook.width]);
+  const record = hookAt([hook.name, ...(rule ? [rule.hook.name] : [])], (name, value) => {
+    if (name === rule?.hook.name) normOutput(g, value, rule.hook.width);
+    if (name === hook.name) {
+      g.output('x', g.gather(g.reshape(value, -1, hook.width), rows), 'float32', ['rows', hook.width]);
+    }
     return value;
   });
   writeModel(g, checkpoint, context, placement).residual(tokens, record);

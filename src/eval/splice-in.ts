@@ -55,7 +55,7 @@ export async function openSpliceIn(
   context: number,
   options: SpliceInOptions,
 ) {
-  const { meanAblation = false, prependBos = true, inputs, changes = [] } = options;
+  const { normRule: rule, meanAblation = false, prependBos = true, inputs, changes = [] } = options;
   const first = prependBos ? 1 : 0;
   const placement = choosePrecision(options.precision ?? 'auto', options.device ?? 'cpu', checkpoint);
   const { vocabulary } = checkpoint.config;
@@ -73,16 +73,11 @@ export async function openSpliceIn(
   let siteMean: SiteMean | undefined;
   let centre: Float32Array | null = null;
 
-  const openLong = async () => {
-    if (options.normRule) long ??= await LongPositions.open(checkpoint, options.normRule, context, placement, options);
-  };
-
   /** Adds at most `limit` positions of a batch to the mean of x; returns how many counted. Computes no logits. */
   const addToMean = async (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
     if (centre) throw new Error('the mean is in use already');
-    siteMean ??= await SiteMean.open(checkpoint, hook, context, placement, options);
-    await openLong();
-    return siteMean.add(batch, leftOut, limit, passed, long);
+    siteMean ??= await SiteMean.open(checkpoint, { hook, rule }, context, placement, options);
+    return siteMean.add(batch, leftOut, limit, passed);
   };
 
   /** The mean, which is not added to any more. */
@@ -102,7 +97,7 @@ export async function openSpliceIn(
   const add = async (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
     const about = centre ?? (await takeCentre());
     session ??= await openSession(graph, options);
-    await openLong();
+    if (rule) long ??= await LongPositions.open(checkpoint, rule, context, placement, options);
     const opened = session;
     const settings = { leftOut, vocabulary, chunkRows: chunkRows(vocabulary, variants.count), centre: about };
     return inPasses(batch, { passContexts, limit }, passed, async (part, left) => {
