@@ -83,6 +83,9 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   corpusFormat: 'activations',
   chatField: 'activations',
   roles: 'activations',
+  corpusWeights: 'activations',
+  mixtureStop: 'activations',
+  shuffleBuffer: 'activations',
   encoding: 'activations',
   skipDocuments: 'activations',
   maxDocuments: 'activations',
@@ -183,13 +186,18 @@ export async function readRunFlags(directory: string): Promise<Record<string, un
   if (!run) return undefined;
   const { flags, directory: from } = run;
   if (from === process.cwd()) return flags;
-  const paths = flagsOf(trainSchema).filter((flag) => flag.path && typeof flags[flag.name] === 'string');
+  const paths = flagsOf(trainSchema).filter((flag) => flag.path);
+  const absolute = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(absolute);
+    const path = typeof value === 'string' ? resolve(from, value) : '';
+    // An id of the hub and standard input are no paths.
+    return path !== '' && existsSync(path) ? path : value;
+  };
   return Object.fromEntries(
-    Object.entries(flags).map(([name, value]) => {
-      const path = paths.some((flag) => flag.name === name) ? resolve(from, String(value)) : '';
-      // An id of the hub and standard input are no paths.
-      return [name, path !== '' && existsSync(path) ? path : value];
-    }),
+    Object.entries(flags).map(([name, value]) => [
+      name,
+      paths.some((flag) => flag.name === name) ? absolute(value) : value,
+    ]),
   );
 }
 

@@ -15,6 +15,10 @@ export interface Document {
   readonly conversation?: readonly Message[];
   /** Characters whose tokens become rows, as [from, to, …] in UTF-16 units; all where absent. */
   readonly spans?: readonly number[];
+  /** Number of its corpus, where there are several. */
+  readonly corpus?: number;
+  /** Is told how many tokens it has, BOS not counted, before the next document is asked for. */
+  readonly measured?: (tokens: number) => void;
 }
 
 /** A piece of the corpus as the model sees it: `length` tokens, the first of them BOS unless contexts have none. */
@@ -53,7 +57,7 @@ export async function* packContexts(
   written: WrittenOut = { documents: 0, tokens: new Map() },
 ): AsyncGenerator<Context> {
   const packer = new Packer(tokenizer, length, written);
-  for await (const { pieces, source, spans } of documents) {
+  for await (const { pieces, source, spans, measured } of documents) {
     const tokens = tokenizer.begin(source);
     packer.begin();
     if (spans) {
@@ -61,12 +65,13 @@ export async function* packContexts(
       for await (const piece of pieces) text += piece;
       const ids = [...tokens.push(text), ...tokens.end()].flatMap((part) => [...part]);
       yield* packer.add(ids, countedTokens(tokenizer, ids, text, spans, source));
-      continue;
+    } else {
+      for await (const piece of pieces) {
+        for (const ids of tokens.push(piece)) yield* packer.add(ids);
+      }
+      for (const ids of tokens.end()) yield* packer.add(ids);
     }
-    for await (const piece of pieces) {
-      for (const ids of tokens.push(piece)) yield* packer.add(ids);
-    }
-    for (const ids of tokens.end()) yield* packer.add(ids);
+    measured?.(packer.inDocument);
   }
 }
 
@@ -78,6 +83,8 @@ class Packer {
   private sources: Uint32Array;
   private counted: Uint8Array | undefined;
   private document = -1;
+  /** Tokens of the document so far, without the BOS that it is given. */
+  inDocument = 0;
   /** Whether the document has a token yet, and whether its text began with BOS. */
   private begun = false;
   private wroteBos = false;
@@ -93,6 +100,7 @@ class Packer {
 
   begin(): void {
     this.document++;
+    this.inDocument = 0;
     this.begun = false;
     this.wroteBos = false;
   }
@@ -100,6 +108,7 @@ class Packer {
   /** @param counted of each token whether it can have a row; all can where it is not given */
   *add(ids: ArrayLike<number>, counted?: Uint8Array): Generator<Context> {
     const { bosTokenId: bos, prependBos, special } = this.tokenizer;
+    this.inDocument += ids.length;
     for (let i = 0; i < ids.length; i++) {
       const id = ids[i]!;
       if (prependBos && !this.begun) {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 import type { documentsSchema } from '../sae/training-record.js';
 import type { Document } from './contexts.js';
+import { mixtureOf } from './mixture.js';
 
 /** Which documents of a corpus are read, as stores, SAEs and evaluations record it. */
 export type DocumentChoice = Readonly<z.infer<typeof documentsSchema>>;
@@ -11,6 +12,10 @@ interface ChoosingFlags {
   readonly skipDocuments?: number;
   readonly maxDocuments?: number;
   readonly holdout?: string;
+  readonly shuffleBuffer?: number;
+  readonly corpus?: readonly string[];
+  readonly corpusWeights?: readonly number[];
+  readonly mixtureStop?: 'all' | 'first';
 }
 
 /**
@@ -18,14 +23,15 @@ interface ChoosingFlags {
  *
  * @param heldOut is it text for evaluation? Then --holdout takes what it leaves out elsewhere
  */
-export function documentChoice(
-  { skipDocuments = 0, maxDocuments, holdout }: ChoosingFlags,
-  heldOut: boolean,
-): DocumentChoice | undefined {
+export function documentChoice(flags: ChoosingFlags, heldOut: boolean): DocumentChoice | undefined {
+  const { skipDocuments = 0, maxDocuments, holdout, shuffleBuffer } = flags;
+  const mixture = mixtureOf(flags);
   const choice: DocumentChoice = {
     ...(skipDocuments > 0 && { skip: skipDocuments }),
     ...(maxDocuments !== undefined && { most: maxDocuments }),
     ...(holdout !== undefined && { holdout, ...(heldOut && { held_out: true as const }) }),
+    ...(shuffleBuffer !== undefined && { shuffle: shuffleBuffer }),
+    ...(mixture && { mixture }),
   };
   return Object.keys(choice).length === 0 ? undefined : choice;
 }
@@ -34,7 +40,7 @@ export function documentChoice(
 export const shareInWords = (text: string): number =>
   text.endsWith('%') ? Number(text.slice(0, -1)) / 100 : Number(text);
 
-/** The documents of a corpus that are chosen. */
+/** The documents of one corpus that are chosen. */
 export async function* chosenDocuments(
   documents: AsyncIterable<Document>,
   { skip = 0, most = Number.POSITIVE_INFINITY, holdout, held_out: heldOut }: DocumentChoice,

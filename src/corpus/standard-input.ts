@@ -12,7 +12,7 @@ export const isStandardInput = (corpus: string): boolean => corpus === STANDARD_
 
 /** What is to be read, and by what it may have to be read twice. */
 interface ReadOnce {
-  readonly corpus: string;
+  readonly corpus: readonly string[];
   readonly corpusFormat?: CorpusFormat;
   readonly resume?: boolean;
   readonly maxActivationNormMultiple?: number;
@@ -24,10 +24,10 @@ interface ReadOnce {
  * @throws UsageRefusal
  */
 export function checkReadOnce({ corpus, corpusFormat, resume, maxActivationNormMultiple: norm }: ReadOnce): void {
-  if (!isStandardInput(corpus)) {
+  if (!corpus.some(isStandardInput)) {
     if (corpusFormat === undefined) return;
     throw new UsageRefusal(
-      `--corpus-format is for --corpus -, and ${corpus} is read as its ending says.`,
+      `--corpus-format is for --corpus -, and files are read as their endings say.`,
       'Leave it out, or pipe the text in: --corpus -.',
       'corpus/format-of-files',
     );

@@ -1,9 +1,8 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { Refusal, refusedReply } from '../errors/refusal.js';
 import { Chats, chatSettings } from './chats/chats.js';
+import { chosenText } from './chosen-text.js';
 import { type Context, packContexts, type WrittenOut } from './contexts.js';
-import { chosenDocuments } from './document-choice.js';
-import { readDocuments } from './documents.js';
 import {
   chunkBuffers,
   chunkOf,
@@ -39,7 +38,7 @@ class Ears {
 
 /** Reads the text from its beginning, in chunks. */
 async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextThreadReply> {
-  const { model, expected, corpus, corpusFormat, textField, encoding, context, files, documents: choice } = start;
+  const { model, expected, context } = start;
   const chat = chatSettings(start);
   const tokenizer = await openTokenizer(model, expected);
   const chats = chat && (await Chats.open(model, chat));
@@ -53,12 +52,7 @@ async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextTh
     held = [];
     return reply;
   };
-  const all = readDocuments(corpus, textField, {
-    ...{ corpusFormat, encoding, say: ears.say, files, chatField: chat?.field },
-    chatParts: chats?.keepsParts,
-  });
-  const chosen = choice ? chosenDocuments(all, choice) : all;
-  const documents = chats ? chats.texts(chosen) : chosen;
+  const documents = chosenText(start, ears.say, chats);
   // What a template writes out needs no mention.
   const written = chats ? undefined : ears.tokens;
   try {

@@ -39,11 +39,11 @@ export class Text {
    * @throws Refusal where it cannot be opened, or does not fit the weights
    */
   static async open(asked: TextStart): Promise<Text> {
-    if (isStandardInput(asked.corpus)) {
+    if (asked.corpus.some(isStandardInput)) {
       if (standardInputTaken) throw readTwice('this command reads it for a second purpose');
       standardInputTaken = true;
     }
-    const start = isHubCorpus(asked.corpus) ? { ...asked, files: (await corpusFiles(asked)).files } : asked;
+    const start = { ...asked, files: await listedOnce(asked) };
     let text: Text | undefined;
     const reader = new TextReader(start, (heard) => text?.listen(heard));
     try {
@@ -105,7 +105,7 @@ export class Text {
   }
 
   private async reopen(): Promise<TextReader> {
-    if (isStandardInput(this.start.corpus)) throw readTwice('more of it is asked for than came');
+    if (this.start.corpus.some(isStandardInput)) throw readTwice('more of it is asked for than came');
     const reader = new TextReader(this.start, () => {});
     this.readers.add(reader);
     try {
@@ -129,6 +129,14 @@ export class Text {
     this.written = written;
     this.lines.push(...lines);
   }
+}
+
+async function listedOnce(start: TextStart): Promise<TextStart['files']> {
+  const files: (readonly CorpusFile[] | undefined)[] = [];
+  for (const corpus of start.corpus) {
+    files.push(isHubCorpus(corpus) ? (await corpusFiles({ ...start, corpus })).files : undefined);
+  }
+  return files;
 }
 
 /** What to say of special tokens that texts had written out. */
@@ -225,7 +233,8 @@ export interface TextStart {
   /** The model's directory, for its tokenizer. */
   readonly model: string;
   readonly expected: ExpectedTokens;
-  readonly corpus: string;
+  /** One corpus, or several that are mixed. */
+  readonly corpus: readonly string[];
   /** How standard input is read. */
   readonly corpusFormat?: CorpusFormat;
   readonly textField: string;
@@ -238,8 +247,8 @@ export interface TextStart {
   /** Sets the order of the files of the hub. */
   readonly seed?: number;
   readonly offline?: boolean;
-  /** Of the hub: listed once, so that every reading has the same. */
-  readonly files?: readonly CorpusFile[];
+  /** Of each corpus of the hub: listed once, so that every reading has the same. */
+  readonly files?: readonly (readonly CorpusFile[] | undefined)[];
   /** Tokens a context, BOS included. */
   readonly context: number;
 }

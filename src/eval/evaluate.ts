@@ -14,6 +14,7 @@ import {
 } from '../corpus/contexts.js';
 import { documentChoice } from '../corpus/document-choice.js';
 import { corpusSettings, openCorpus } from '../corpus/documents.js';
+import { corpusName } from '../corpus/mixture.js';
 import { Text, type TokenizerFacts } from '../corpus/text.js';
 import { exists } from '../disk/input-file.js';
 import { asOwner, type ClaimOptions, checkOutputDirectory, claimOutputDirectory } from '../disk/output-directory.js';
@@ -177,7 +178,7 @@ async function inItsDirectory<T>(
 function claimOf({ config, progress }: EvaluationRequest): ClaimOptions {
   const { overwrite, sae, model, corpus } = config;
   const takeOver = config.takeOver ? (line: string) => progress.say(line) : undefined;
-  const inputs = [...sae, model, corpus];
+  const inputs = [...sae, model, ...corpus];
   return { overwrite, ours: isEvaluationFile, result: EVAL_FILE, beginsAnew: true, inputs, takeOver };
 }
 
@@ -234,7 +235,7 @@ async function digestOfEnough(
     }
   };
   const count = (context: Context) => countPositions(context, leftOut);
-  await checkEnoughText(contexts(), count, config.tokens, config.corpus, progress, stop);
+  await checkEnoughText(contexts(), count, config.tokens, corpusName(config), progress, stop);
   ahead.remark(progress);
   return hash.digest('hex');
 }
@@ -251,7 +252,7 @@ function evaluationSettings(
   const { prependBos, chat } = facts;
   const shared = {
     model_fingerprint: checkpoint.fingerprint,
-    corpus: config.corpus,
+    corpus: corpusName(config),
     text_field: config.textField,
     encoding: config.encoding,
     documents: documentChoice(config, true),
@@ -368,7 +369,7 @@ async function evaluateHook(
     progress.end();
     if (tokens === wanted) return;
     throwIfStopped(stop, NOTHING_WRITTEN);
-    throw tooFewTokens(config.corpus, tokens, wanted);
+    throw tooFewTokens(corpusName(config), tokens, wanted);
   };
   try {
     await feed('taking the mean of', Math.min(config.tokens, MEAN_POSITIONS), spliceIn.addToMean);

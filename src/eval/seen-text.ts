@@ -8,17 +8,24 @@ import type { Candidate } from './candidates.js';
 /** A data set of the hub at whatever commit. */
 const unpinned = (corpus: string) => corpus.replace(/^(hf:[^@/]+\/[^@/:]+)@[^/:]+/, '$1');
 
-/** What to say of SAEs that were trained on text of the corpus that is evaluated on; undefined where none was. */
+/** What to say of SAEs that were trained on text of a corpus that is evaluated on; undefined where none was. */
 export function seenText(candidates: readonly Candidate[], config: EvalConfig): string | undefined {
   const now = documentChoice(config, true);
+  const shared = new Set<string>();
   const seen = candidates.filter(({ files }) => {
     const { activations } = trainingRecordOf(files.cfg);
+    if (!activations) return false;
+    const { corpus, documents } = activations;
+    const before = (documents?.mixture?.sources.map((source) => source.corpus) ?? [corpus]).map(unpinned);
     // Files of the hub are read in an order that the seed sets, and may be of another commit.
-    const same =
-      !isStandardInput(config.corpus) && activations && unpinned(activations.corpus) === unpinned(config.corpus);
-    return same && mayShare(activations.documents, now, !isHubCorpus(config.corpus));
+    const same = config.corpus.filter(
+      (name) =>
+        !isStandardInput(name) && before.includes(unpinned(name)) && mayShare(documents, now, !isHubCorpus(name)),
+    );
+    for (const name of same) shared.add(name);
+    return same.length > 0;
   });
   if (seen.length === 0) return undefined;
   const saes = seen.length === 1 ? `${seen[0]!.path} was` : `${seen.length} of the SAEs were`;
-  return `${saes} trained on text of ${config.corpus} as well: the figures may be of text that training has seen. Evaluate on another corpus, or train and evaluate with --holdout 1%.`;
+  return `${saes} trained on text of ${[...shared].join(' and ')} as well: the figures may be of text that training has seen. Evaluate on another corpus, or train and evaluate with --holdout 1%.`;
 }

@@ -5,6 +5,7 @@ import { version } from '../config/flags.js';
 import type { FeaturesConfig } from '../config/stages/features.js';
 import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
+import { corpusName } from '../corpus/mixture.js';
 import { tokenTexts } from '../corpus/token-texts.js';
 import { makeDirectory } from '../disk/durable.js';
 import { exists } from '../disk/input-file.js';
@@ -90,7 +91,7 @@ async function claimOf(
   }
   const ours = (name: string) =>
     name === FEATURES_FILE || name === VOCABULARY_FILE || isState(name) || folders.has(name);
-  const inputs = [...sae, model, corpus];
+  const inputs = [...sae, model, ...corpus];
   const told = takeOver ? (line: string) => progress.say(line) : undefined;
   return { overwrite, resume, ours, resumeFlag: '--resume', result: FEATURES_FILE, inputs, takeOver: told };
 }
@@ -179,7 +180,7 @@ class FeaturesRun {
     const { config, plan, progress, stop } = this;
     const count = (context: Context) => countActivations(context, plan.leftOut);
     const ahead = untilStopped(plan.text.ahead(), stop);
-    await checkEnoughText(ahead, count, config.tokens, config.corpus, progress, stop);
+    await checkEnoughText(ahead, count, config.tokens, corpusName(config), progress, stop);
     plan.text.remark(progress);
   }
 
@@ -229,7 +230,7 @@ class FeaturesRun {
     }
     if (collection.complete) return;
     if (stop.signal) await this.stopped();
-    throw tooFewTokens(config.corpus, collection.tokens, config.tokens);
+    throw tooFewTokens(corpusName(config), collection.tokens, config.tokens);
   }
 
   private async saveWhenDue(): Promise<void> {
@@ -345,9 +346,9 @@ function checkSame(where: string, before: unknown, now: FeaturesIdentity): void 
   }
 }
 
-function otherText({ corpus }: FeaturesConfig): Refusal {
+function otherText(config: FeaturesConfig): Refusal {
   return new Refusal(
-    `The text of ${corpus}, or how it is tokenized, is not what this folder was begun with.`,
+    `The text of ${corpusName(config)}, or how it is tokenized, is not what this folder was begun with.`,
     'Put the text and the tokenizer back, or start again with --overwrite.',
     'features/other-text',
   );

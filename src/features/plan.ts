@@ -4,6 +4,7 @@ import type { FeaturesConfig } from '../config/stages/features.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens } from '../corpus/contexts.js';
 import { documentChoice } from '../corpus/document-choice.js';
 import { corpusSettings } from '../corpus/documents.js';
+import { corpusName } from '../corpus/mixture.js';
 import { Text, type TokenizerFacts } from '../corpus/text.js';
 import { type MemoryParts, PROGRAM_MEMORY, THREAD_MEMORY } from '../disk/space.js';
 import {
@@ -121,13 +122,13 @@ function identityOf(
   about: { context: number; facts: TokenizerFacts; excluded: number[]; batch: number; precision: string },
 ): FeaturesIdentity {
   const names = saeNames(candidates.map(({ path }) => path));
-  const { topK, window, device, tokens, corpus, textField, encoding } = config;
+  const { topK, window, device, tokens, textField, encoding } = config;
   const documents = documentChoice(config, true);
   const { name, fingerprint } = checkpoint;
   const { prependBos, chat } = about.facts;
   return {
     model: { name, fingerprint, vocabulary: checkpoint.config.vocabulary },
-    ...{ corpus, text_field: textField, encoding, tokens },
+    ...{ corpus: corpusName(config), text_field: textField, encoding, tokens },
     ...(documents && { documents }),
     ...(chat && { chat: { ...chat, roles: chat.roles?.slice() } }),
     context: about.context,

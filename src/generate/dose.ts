@@ -1,6 +1,8 @@
 import type { SteerConfig } from '../config/stages/generation.js';
 import { batches, type Context, leftOutTokens } from '../corpus/contexts.js';
+import { documentChoice } from '../corpus/document-choice.js';
 import { corpusSettings } from '../corpus/documents.js';
+import { checkMixture, corpusName } from '../corpus/mixture.js';
 import { checkReadOnce } from '../corpus/standard-input.js';
 import { Text } from '../corpus/text.js';
 import { Refusal } from '../errors/refusal.js';
@@ -111,15 +113,13 @@ function meansOf(tokens: readonly number[], [clean, ...rows]: readonly (readonly
 async function contextsOf({ config, candidates, model }: LossPlan, progress: Progress, stop: StopRequest) {
   const { checkpoint, directory, tokenizer } = model;
   const { bosTokenId, vocabulary, special } = checkpoint.config;
-  const corpus = config.corpus!;
-  checkReadOnce({ ...config, corpus });
+  const about = { ...config, corpus: config.corpus! };
+  checkMixture(about);
+  checkReadOnce(about);
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
   const text = await Text.open({
-    ...{
-      model: directory,
-      context,
-      ...corpusSettings({ ...config, corpus, roles: rolesThatCount(candidates, config) }),
-    },
+    ...{ model: directory, context, ...corpusSettings({ ...about, roles: rolesThatCount(candidates, config) }) },
+    documents: documentChoice(about, false),
     expected: { bosTokenId, vocabulary, special, bos: tokenizer.prependBos ? 'always' : 'never' },
   });
   try {
@@ -134,7 +134,7 @@ async function contextsOf({ config, candidates, model }: LossPlan, progress: Pro
     }
     throwIfStopped(stop, STOPPED);
     throw new Refusal(
-      `${corpus} has ${tokens} tokens in whole contexts (BOS not counted); --text-tokens asks for ${config.textTokens}.`,
+      `${corpusName(about)} has ${tokens} tokens in whole contexts (BOS not counted); --text-tokens asks for ${config.textTokens}.`,
       'Use fewer --text-tokens, a shorter --context, or more text.',
       'corpus/too-short',
     );

@@ -1,5 +1,6 @@
 import { basename } from 'node:path';
 import type { SteerConfig } from '../config/stages/generation.js';
+import { corpusName } from '../corpus/mixture.js';
 import type { Candidate } from '../eval/candidates.js';
 import { significant, textTable } from '../progress/progress.js';
 import type { Change } from '../sae/feature-changes.js';
@@ -57,7 +58,7 @@ export function steeredText(plan: ShownPlan, found: Found): string {
     }),
   );
   const { losses } = found;
-  const loss = losses && !config.dose ? [lossInWords(losses, losses.steered[0]!, config.corpus!)] : [];
+  const loss = losses && !config.dose ? [lossInWords(losses, losses.steered[0]!, corpusName(config))] : [];
   return [...parts, ...tables, ...loss].join('\n\n');
 }
 

@@ -7,8 +7,10 @@ import { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages/harvest.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens, rowsPerContext } from '../corpus/contexts.js';
 import { documentChoice } from '../corpus/document-choice.js';
-import { corpusFiles, corpusSettings } from '../corpus/documents.js';
+import { corpusSettings, filesOfAll } from '../corpus/documents.js';
 import type { CorpusFile } from '../corpus/file-kind.js';
+import { corpusName } from '../corpus/mixture.js';
+import { SHUFFLED_BYTES } from '../corpus/shuffled.js';
 import { Text, type TokenizerFacts } from '../corpus/text.js';
 import { exists } from '../disk/input-file.js';
 import { requireStillOwner } from '../disk/lock.js';
@@ -58,7 +60,7 @@ export async function planHarvest(
   checkNormLimit(config, hooks);
   const { bosTokenId, vocabulary, special } = checkpoint.config;
   const bos = chooseBos(config.prependBos, checkpoint.config);
-  const { files } = await corpusFiles(config);
+  const files = await filesOfAll(config);
   const text = await Text.open({
     ...{ model, expected: { bosTokenId, vocabulary, special, bos }, context },
     ...corpusSettings(config),
@@ -145,7 +147,7 @@ function newManifest(
       // Found out before the first row; keys stand as the schema has them.
       median_activation_norm: undefined,
     }),
-    corpus: config.corpus,
+    corpus: corpusName(config),
     text_field: config.textField,
     encoding: config.encoding,
     ...chosen(config),
@@ -201,7 +203,7 @@ export async function dtypeOfStores(
 export function storeClaimOptions(config: HarvestConfig, say?: (line: string) => void): ClaimOptions {
   const { overwrite, resume, model, corpus } = config;
   const takeOver = config.takeOver ? say : undefined;
-  return { overwrite, resume, ours, resumeFlag: '--resume', result: MANIFEST, inputs: [model, corpus], takeOver };
+  return { overwrite, resume, ours, resumeFlag: '--resume', result: MANIFEST, inputs: [model, ...corpus], takeOver };
 }
 
 /** Settings that an unfinished store and the command that goes on with it must share. */
@@ -324,7 +326,9 @@ export function activationMemory(
 
 /** What of a plan decides its memory. */
 type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'windowBatches'> & {
-  readonly config: WithDType<Pick<HarvestConfig, 'tokens' | 'batch' | 'device' | 'precision' | 'rowsPerShard'>>;
+  readonly config: WithDType<
+    Pick<HarvestConfig, 'tokens' | 'batch' | 'device' | 'precision' | 'rowsPerShard' | 'corpus' | 'shuffleBuffer'>
+  >;
   /** Rows of each hook. */
   readonly manifests: readonly Pick<Manifest, 'd_in' | 'dtype' | 'prepend_bos' | 'chat'>[];
 };
@@ -351,9 +355,10 @@ export async function harvestMemory({
   const few = manifests[0]!.chat?.roles !== undefined;
   const widest = Math.max(...manifests.map((manifest) => rowBytes(manifest)));
   const { size } = await stat(join(checkpoint.directory, 'tokenizer.json'));
+  const shuffling = config.shuffleBuffer === undefined ? 0 : config.corpus.length * SHUFFLED_BYTES;
   return {
     model: OPENING * weights,
-    text: THREAD_MEMORY + TOKENIZER * size + (few ? 10 * LOOK_AHEAD : 4 * Math.min(2 * tokens, LOOK_AHEAD)),
+    text: THREAD_MEMORY + TOKENIZER * size + (few ? 10 * LOOK_AHEAD : 4 * Math.min(2 * tokens, LOOK_AHEAD)) + shuffling,
     pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
     window: rows * (row + ORDER_BYTES) + (few ? 1.25 * contexts : Math.min(contexts, 16 * tokens)),
     shards: SHARDS * Math.min(rows, rowsPerShard) * widest,

@@ -6,6 +6,7 @@ import { type StoreWriter, sha256, type Window } from '../activations/store-writ
 import type { HarvestConfig } from '../config/stages/harvest.js';
 import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
+import { corpusName } from '../corpus/mixture.js';
 import { asOwner } from '../disk/output-directory.js';
 import { checkFreeSpace, memoryLine } from '../disk/space.js';
 import { Interrupted, Refusal } from '../errors/refusal.js';
@@ -85,7 +86,7 @@ async function harvestPlan(
   );
   if (found.every((manifest) => manifest === null)) {
     const count = (c: Context) => countActivations(c, leftOutOf(manifests[0]!));
-    await checkEnoughText(untilStopped(text.ahead(), stop), count, config.tokens, config.corpus, progress, stop);
+    await checkEnoughText(untilStopped(text.ahead(), stop), count, config.tokens, corpusName(config), progress, stop);
     text.remark(progress);
   }
   // Opening it may take minutes.
@@ -115,10 +116,11 @@ async function harvestPlan(
 async function checkBeginning(
   finished: readonly Manifest[],
   { text, manifests }: HarvestPlan,
-  { corpus, out }: HarvestConfig,
+  config: HarvestConfig,
   progress: Progress,
   stop: StopRequest,
 ): Promise<void> {
+  const corpus = corpusName(config);
   const contexts = untilStopped(text.contexts(), stop);
   try {
     await readRecorded(finished, 0, contexts, corpus, stop);
@@ -128,7 +130,7 @@ async function checkBeginning(
   const now = manifests[0]!.corpus_files;
   if (finished.some(({ corpus_files: then }) => then && !isDeepStrictEqual(then, now))) {
     progress.say(
-      `${corpus} has other files, or files of other sizes, than when ${out} was harvested, which is complete.`,
+      `${corpus} has other files, or files of other sizes, than when ${config.out} was harvested, which is complete.`,
     );
   }
 }
@@ -170,7 +172,7 @@ async function harvestFrom(
 
   progress.begin('harvesting', config.tokens, 'token');
   progress.update(stored);
-  const text = await readRecorded(manifests, done, contexts, config.corpus, stop);
+  const text = await readRecorded(manifests, done, contexts, corpusName(config), stop);
   const { index, windows } = atWindow(done, stored, manifests);
   await restorePartial(writers, windows, text, stop);
   const kept = windows[0]!;
@@ -183,7 +185,7 @@ async function harvestFrom(
     if (end === 'full') {
       // A store may be whole windows ahead: its hook was harvested before the others were added.
       for (const { manifest } of writers) {
-        checkFinished(manifest, windows[0]!.index, windows[0]!.contexts, config.corpus);
+        checkFinished(manifest, windows[0]!.index, windows[0]!.contexts, corpusName(config));
       }
     }
     for (const [i, writer] of writers.entries()) {
@@ -197,7 +199,7 @@ async function harvestFrom(
       const kept = `${rows} of ${config.tokens} rows are kept in ${config.out}`;
       throw new Interrupted(stop.signal!, `${kept}; continue with the same command and --resume.`);
     }
-    if (end === 'text') throw tooFewTokens(config.corpus, rows, config.tokens, 'with --resume');
+    if (end === 'text') throw tooFewTokens(corpusName(config), rows, config.tokens, 'with --resume');
   }
   for (const writer of writers) await writer.complete();
   progress.end();

@@ -2,6 +2,7 @@ import { POOL_BYTES } from '../activations/pool.js';
 import { streamHeader } from '../activations/row-stream.js';
 import type { Examples, Rows } from '../activations/rows.js';
 import type { Window } from '../activations/store-writer.js';
+import { corpusName } from '../corpus/mixture.js';
 import { type Progress, silent } from '../progress/progress.js';
 import { assembleWindows, atWindow, epochs, skipWindows, TextHash } from './assemble.js';
 import { openForwardPass } from './forward-pass.js';
@@ -45,7 +46,8 @@ export class LiveHarvest {
 
   async begin(seed: number, skip: number): Promise<void> {
     const { plan, start, send } = this;
-    const { corpus, batch, tokens } = start.config;
+    const { batch, tokens } = start.config;
+    const corpus = corpusName(start.config);
     const again = (rows: number) => send({ kind: 'say', line: `${corpus} ended after ${rows} rows and is read again` });
     const about = { leftOut: leftOutOf(plan.manifests[0]!), corpus, wanted: tokens };
     const groups = epochs(() => plan.text.contexts(), batch, about, again);

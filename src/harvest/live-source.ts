@@ -8,6 +8,7 @@ import type { HarvestConfig } from '../config/stages/harvest.js';
 import { rowsPerContext } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import type { CorpusFile } from '../corpus/file-kind.js';
+import { corpusName } from '../corpus/mixture.js';
 import { formatBytes, type MemoryParts, THREAD_MEMORY } from '../disk/space.js';
 import { type RefusedReply, refusalFrom, UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
@@ -42,7 +43,7 @@ export async function openLiveSource(
 ): Promise<ActivationSource> {
   // What is left out for its norm is left out by training.
   const once = { ...config, maxActivationNormMultiple: undefined };
-  const { files, pinned: corpus = config.corpus } = await openCorpus(once, progress);
+  const { files, pinned } = await openCorpus(once, progress);
   const model = await modelDirectory(config, progress, stop, parseModelConfig);
   // Of a harvest's settings, those of its output have no part here.
   const harvest = {
@@ -55,12 +56,12 @@ export async function openLiveSource(
   };
   const { hook, hookOut, ...rest } = config;
   const hooks = hookOut === undefined ? [hook] : [hook, hookOut];
-  const supply = new LiveSupply({ model, config: { ...rest, ...harvest, corpus, hook: hooks } }, progress);
+  const supply = new LiveSupply({ model, config: { ...rest, ...harvest, corpus: [...pinned], hook: hooks } }, progress);
   let ready: LiveReady;
   let about: SourceDescription;
   try {
     ready = await unlessStopped(supply.open(), stop, () => NOTHING_BEGUN);
-    about = describeLive(ready, config.corpus, files);
+    about = describeLive(ready, corpusName(config), files);
   } catch (error) {
     await supply.close();
     throw error;

@@ -4,6 +4,7 @@ import type { Rows } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages/harvest.js';
 import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
+import { corpusName } from '../corpus/mixture.js';
 import { memoryLine } from '../disk/space.js';
 import { Interrupted, UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
@@ -35,7 +36,14 @@ export async function harvestToStream(
   const plan = await planHarvest(config, model);
   try {
     const count = (c: Context) => countActivations(c, leftOutOf(plan.manifests[0]!));
-    await checkEnoughText(untilStopped(plan.text.ahead(), stop), count, config.tokens, config.corpus, progress, stop);
+    await checkEnoughText(
+      untilStopped(plan.text.ahead(), stop),
+      count,
+      config.tokens,
+      corpusName(config),
+      progress,
+      stop,
+    );
     plan.text.remark(progress);
     await streamPlan(plan, config, out, progress, stop);
   } finally {
@@ -112,7 +120,7 @@ async function* pieces(
   try {
     for await (const { windows, rows, end } of assembleWindows(beginning, manifests, groups, pass, progress, stop)) {
       if (end === 'stop') throw new Interrupted(stop.signal!, unfinished(passed, { rows: config.tokens }, PLACE));
-      if (end === 'text') throw tooFewTokens(config.corpus, rows, config.tokens);
+      if (end === 'text') throw tooFewTokens(corpusName(config), rows, config.tokens);
       yield* windows[0]!.shards(config.rowsPerShard, config.seed);
       passed += windows[0]!.rows;
     }

@@ -75,6 +75,8 @@ export const Purpose = {
   bootstrap: 7,
   sampling: 8,
   corpusFiles: 9,
+  mixture: 10,
+  documentOrder: 11,
 } as const;
 
 function rotateLeft(x: number, k: number): number {

@@ -21,6 +21,16 @@ export const documentsSchema = z.object({
   holdout: z.string().max(32).optional(),
   /** Were those that are held out the ones that were read? Else the others were. */
   held_out: z.literal(true).optional(),
+  /** Documents of the buffer that they were drawn from, where they were shuffled. */
+  shuffle: z.int().positive().optional(),
+  /** The corpora, where there were several, each with its weight; what is above counts in each by itself. */
+  mixture: z
+    .object({
+      sources: z.array(z.object({ corpus: z.string(), weight: z.number().positive() })),
+      /** Did the text end with the first corpus that ended? */
+      stop: z.literal('first').optional(),
+    })
+    .optional(),
 });
 
 /** How conversations were read as text, where they were. */

@@ -22,7 +22,7 @@ const isRunFile = (name: string) => FILES.includes(name) || isCheckpoint(name) |
 export function claimOptions(config: TrainConfig, say?: (line: string) => void): ClaimOptions {
   const { overwrite, resume, activations, target, init, model, corpus } = config;
   const takeOver = config.takeOver ? say : undefined;
-  const inputs = [activations, target, init, model, corpus];
+  const inputs = [activations, target, init, model, ...(corpus ?? [])];
   return { overwrite, resume, ours: isRunFile, resumeFlag: '--resume', result: CFG_FILE, inputs, takeOver };
 }
 

@@ -67,7 +67,7 @@ test('what is not part of the text is skipped, and said with its reason', async 
     'info.json': '{"description":"about","splits":{}}',
   });
   const said: string[] = [];
-  await openCorpus({ corpus: root, textField: 'text' }, { say: (text) => said.push(text) });
+  await openCorpus({ corpus: [root], textField: 'text' }, { say: (text) => said.push(text) });
   const { files, skipped } = await listed(root);
   assert.deepEqual(files, ['a.jsonl']);
   assert.equal(skipped.length, 12);

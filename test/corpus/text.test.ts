@@ -15,7 +15,7 @@ import { temporaryDirectory } from '../temporary.js';
 const MODEL = 'assets/tiny-gemma';
 const expected = { bosTokenId: 2 };
 const start = (more: Partial<TextStart> = {}): TextStart => ({
-  ...{ model: MODEL, expected, corpus: 'assets/corpus/validation.jsonl.gz', textField: 'text', context: 128 },
+  ...{ model: MODEL, expected, corpus: ['assets/corpus/validation.jsonl.gz'], textField: 'text', context: 128 },
   ...more,
 });
 
@@ -31,7 +31,7 @@ async function take(contexts: AsyncIterable<Context>, count = Number.POSITIVE_IN
 test('contexts are those of the corpus, looked at beforehand or not, as often as they are read', async () => {
   const { corpus, textField, context } = start();
   const plain = await take(
-    packContexts(readDocuments(corpus, textField), await openTokenizer(MODEL, expected), context),
+    packContexts(readDocuments(corpus[0]!, textField), await openTokenizer(MODEL, expected), context),
   );
   assert.ok(plain.length > 600);
   const text = await Text.open(start());
@@ -49,7 +49,7 @@ test('what is kept is read no second time', async (t) => {
   const corpus = join(temporaryDirectory(t), 'c.jsonl');
   const line = `${JSON.stringify({ text: 'The state of the Union is strong. '.repeat(400) })}\n`;
   writeFileSync(corpus, line.repeat(30));
-  const text = await Text.open(start({ corpus }));
+  const text = await Text.open(start({ corpus: [corpus] }));
   const before = await take(text.ahead());
   writeFileSync(corpus, '');
   assert.deepEqual(await take(text.contexts(), before.length), before);
@@ -77,7 +77,7 @@ test('what is wrong with tokenizer or text is refused from its thread as it woul
   );
   const corpus = join(temporaryDirectory(t), 'c.jsonl');
   writeFileSync(corpus, `${JSON.stringify({ text: 'The state of the Union. '.repeat(100) })}\n{"broken\n`);
-  const text = await Text.open(start({ corpus }));
+  const text = await Text.open(start({ corpus: [corpus] }));
   const taken: Context[] = [];
   await refuses(
     async () => {
@@ -96,7 +96,7 @@ test('special tokens that texts have written out are said, once, with their coun
     JSON.stringify({ text }),
   );
   writeFileSync(corpus, `${texts.join('\n')}\n`);
-  const text = await Text.open(start({ corpus, context: 2 }));
+  const text = await Text.open(start({ corpus: [corpus], context: 2 }));
   await take(text.ahead());
   const said: string[] = [];
   const progress = { ...silent, say: (line: string) => said.push(line) };

@@ -82,7 +82,7 @@ test('a corpus with too little text is refused before a byte is written', async 
   const corpus = join(root, 'short.txt');
   writeFileSync(corpus, 'The state of the Union is strong. '.repeat(100));
   const out = new PassThrough();
-  await refuses(() => harvestToStream(configured({ corpus }), out, silent, never), 'corpus/too-short');
+  await refuses(() => harvestToStream(configured({ corpus: [corpus] }), out, silent, never), 'corpus/too-short');
   assert.equal(out.readableLength, 0);
 });
 

@@ -24,7 +24,7 @@ function manifestOf(config: HarvestConfig, hook: string): Manifest {
   return {
     ...{ format: FORMAT, version: VERSION, model: { name: 'tokens', fingerprint: '' }, hook, d_in: 1 },
     ...{ dtype: 'float32', precision: 'float32', context: CONTEXT, bos_token_id: 0, prepend_bos: true },
-    ...{ corpus: config.corpus, text_field: 'text', seed: config.seed, batch: config.batch },
+    ...{ corpus: 'text', text_field: 'text', seed: config.seed, batch: config.batch },
     ...{ rows_per_shard: config.rowsPerShard, window_batches: WINDOW_BATCHES, rows_wanted: config.tokens },
     ...{ rows: 0, mean_norm: null, complete: false, shards: [], contexts: [], pending: null, partial: null },
   };

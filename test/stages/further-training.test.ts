@@ -217,7 +217,7 @@ test('--discard-state keeps nothing to train further from; --resume alone is con
 test('a model at work plans its rows for so many steps, and is not trained further', async () => {
   const source = {
     model: 'assets/tiny-gemma',
-    corpus: 'assets/corpus/validation.jsonl.gz',
+    corpus: ['assets/corpus/validation.jsonl.gz'],
     hook: 'blocks.0.hook_mlp_out',
   };
   const given: Partial<TrainConfig> = {

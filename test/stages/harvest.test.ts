@@ -198,12 +198,12 @@ test('resuming on another text is refused, in finished windows, in the one under
   // A window is four passes: two leave one under way, four a whole one.
   for (const passes of [2, 4]) {
     writeFileSync(corpus, prose(80_000));
-    const config = configured({ corpus, context: 64, windowRows: 500 });
+    const config = configured({ corpus: [corpus], context: 64, windowRows: 500 });
     await interrupted(config, passes);
     writeFileSync(corpus, prose(240_000, 100_000));
     const refusal = /is not what this harvest began with/;
     await assert.rejects(harvest({ ...config, resume: true }, silent, never), refusal);
-    const whole = await run({ corpus, context: 64, windowRows: 500 });
+    const whole = await run({ corpus: [corpus], context: 64, windowRows: 500 });
     const said: string[] = [];
     const telling = { ...silent, say: (line: string) => said.push(line) };
     await harvest({ ...whole.config, resume: true }, telling, never);
@@ -219,7 +219,7 @@ test('resuming on another text is refused, in finished windows, in the one under
 test('a corpus that ends early after all keeps its rows, and is finished with the number it has', async () => {
   const corpus = join(root, 'ends.txt');
   writeFileSync(corpus, prose(40_000));
-  const config = configured({ corpus, context: 64, tokens: 3000 });
+  const config = configured({ corpus: [corpus], context: 64, tokens: 3000 });
   await interrupted(config, 1);
   const manifest = join(config.out, HOOK, 'manifest.json');
   // As if the corpus were longer than what is counted ahead.
@@ -233,7 +233,7 @@ test('a corpus that ends early after all keeps its rows, and is finished with th
   const kept = JSON.parse(readFileSync(manifest, 'utf8')) as Manifest;
   assert.equal(kept.rows + (kept.partial?.rows ?? 0), found);
   await harvest({ ...config, tokens: found, resume: true }, silent, never);
-  const undisturbed = await run({ corpus, context: 64, tokens: found });
+  const undisturbed = await run({ corpus: [corpus], context: 64, tokens: found });
   assert.deepEqual(filesBelow(config.out), filesBelow(undisturbed.config.out));
 });
 
@@ -318,7 +318,7 @@ test('--overwrite deletes no file that harvest did not write', async () => {
 test('a corpus with too few tokens is refused before the model runs, and says how many it has', async () => {
   const corpus = join(root, 'short.txt');
   writeFileSync(corpus, 'The state of the Union is strong. '.repeat(100));
-  const config = configured({ corpus, tokens: 100_000, context: 32 });
+  const config = configured({ corpus: [corpus], tokens: 100_000, context: 32 });
   let found = 0;
   await assert.rejects(harvest(config, silent, never), (error: unknown) => {
     assert.ok(error instanceof Refusal);

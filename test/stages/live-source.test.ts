@@ -168,7 +168,7 @@ test('resumed over a text that was changed, a model at work is refused; where it
   const text = 'The state of the Union is strong, and so are its people. '.repeat(600);
   const put = (at: number) => writeFileSync(corpus, `${text.slice(0, at)}X${text.slice(at + 1)}`);
   put(text.length - 1);
-  const read = await using(open({ corpus }), async (source) => {
+  const read = await using(open({ corpus: [corpus] }), async (source) => {
     const batches = source.batches('shuffled', 3);
     await batches.next(600);
     return batches.textRead!(600)!;
@@ -180,7 +180,7 @@ test('resumed over a text that was changed, a model at work is refused; where it
     [text.length - 2, false],
   ] as const) {
     put(at);
-    await using(open({ corpus }), async (source) => {
+    await using(open({ corpus: [corpus] }), async (source) => {
       const batches = source.batches('shuffled', 3);
       batches.expectText!(read);
       if (refused) await refuses(() => batches.seek(600), 'activations/other-text');
@@ -209,7 +209,7 @@ test('a corpus that ends is read again, said once; windows and their orders go o
   const lines: string[] = [];
   const progress = { ...silent, say: (line: string) => lines.push(line) };
   // Windows of two passes of three contexts.
-  const more = { corpus, context: 32, batch: 3, windowRows: 150, tokens: 3000 };
+  const more = { corpus: [corpus], context: 32, batch: 3, windowRows: 150, tokens: 3000 };
   const window = 2 * 3 * 31;
   const { x: dealt } = await using(open(more, progress), async (source) => source.batches('shuffled', 3).next(3000));
   const again = lines.filter((line) => line.includes('is read again'));
@@ -253,9 +253,9 @@ test('sources of other rows have another identity, and the seed is no part of it
   assert.equal(await identity({ seed: 9 }), first);
   const corpus = join(root, 'validation.txt');
   writeFileSync(corpus, 'one');
-  const short = await identity({ corpus });
+  const short = await identity({ corpus: [corpus] });
   writeFileSync(corpus, 'three');
-  assert.notEqual(await identity({ corpus }), short);
+  assert.notEqual(await identity({ corpus: [corpus] }), short);
   for (const more of [{ context: 64 }, { batch: 3 }, { windowRows: 1000 }, { dtype: 'float32' as const }]) {
     assert.notEqual(await identity(more), first, JSON.stringify(more));
   }
@@ -264,7 +264,7 @@ test('sources of other rows have another identity, and the seed is no part of it
 test('what is wrong in the thread is refused here, with its sentence, remedy and exit code', async () => {
   await refuses(() => open({ model: root }), 'lm/no-config', 'config.json');
   await refuses(() => open({ hook: ['blocks.9.hook_mlp_out'] }), 'lm/no-hook', 'blocks.9.hook_mlp_out');
-  await refuses(() => open({ corpus: join(root, 'none.txt') }), 'corpus/none');
+  await refuses(() => open({ corpus: [join(root, 'none.txt')] }), 'corpus/none');
   await refusesUsage(() => open({ context: 100_000 }), 'lm/context-too-long', '--context 100000 is longer');
   await refusesUsage(() => open({ device: 'tpu' }), 'onnx/no-device', 'no device "tpu"');
 });
@@ -273,7 +273,7 @@ test('what goes wrong later is refused when its rows are asked for', async () =>
   const corpus = join(root, 'breaks.jsonl');
   const line = JSON.stringify({ text: 'The state of the Union is strong. '.repeat(60) });
   writeFileSync(corpus, `${line}\n${line}\n{"broken\n`);
-  await using(open({ corpus, windowRows: 200 }), async (source) => {
+  await using(open({ corpus: [corpus], windowRows: 200 }), async (source) => {
     const batches = source.batches('shuffled', 3);
     await batches.next(200);
     await refuses(() => batches.next(1500), 'corpus/not-json', 'breaks.jsonl:3 is not JSON');

@@ -16,7 +16,7 @@ import { temporaryDirectory } from '../temporary.js';
 const root = temporaryDirectory();
 const MODEL = {
   model: 'assets/tiny-gemma',
-  corpus: 'assets/corpus/validation.jsonl.gz',
+  corpus: ['assets/corpus/validation.jsonl.gz'],
   hook: 'blocks.1.hook_mlp_out',
 };
 const configured = (more: Partial<TrainConfig>) => trainSchema.parse({ dSae: 10, out: join(root, 'out'), ...more });
@@ -32,7 +32,7 @@ test('flags that name no source, or more than one, are refused with what would b
     remedy,
   );
   await refusesUsage(
-    () => open({ corpus: 'c', hook: 'h' }),
+    () => open({ corpus: ['c'], hook: 'h' }),
     'train/no-source',
     'only --corpus and --hook is given',
     remedy,

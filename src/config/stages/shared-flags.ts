@@ -40,7 +40,11 @@ export const SAE =
   'SAE: its directory or file, OWNER/REPO[@REVISION]/PATH of the Hugging Face hub, or RELEASE:ID as SAELens names it (docs/published-saes.md)';
 export const CORPUS =
   'text: a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet file, a directory of such files, read with the directories in it, or a data set of the hub, read where it lies: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]; - for standard input';
-export const corpus = directory.describe(CORPUS);
+const SEVERAL = 'may be repeated, which mixes them (--corpus-weights)';
+/** One corpus or several; a configuration file may name one without a list. */
+export const corpus = z
+  .preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(directory).min(1))
+  .describe(`${CORPUS}; ${SEVERAL}`);
 const textField = z
   .string()
   .min(1)
@@ -68,6 +72,20 @@ export const readingFlags = {
       'how --corpus - is read [default: as JSON Lines where it begins with {, else as the text of one document]',
     ),
   encoding,
+  corpusWeights: z
+    .array(z.number().positive())
+    .min(1)
+    .optional()
+    .describe('shares of several --corpus in the tokens, in their order: 3,1 [default: equal]'),
+  mixtureStop: z
+    .enum(['all', 'first'])
+    .optional()
+    .describe(
+      'when a mixture ends: with the last --corpus, the others sharing the weight of one that has ended, or with the first that ends [default: all]',
+    ),
+  shuffleBuffer: positive
+    .optional()
+    .describe('documents of a buffer from which the next one is drawn by --seed [default: documents keep their order]'),
 };
 const EXCLUDE =
   'leave special tokens that a text or a chat template has written out (<eos>, <end_of_turn>, …) out, as BOS always is';
@@ -94,7 +112,9 @@ export const maxActivationNormMultiple = z.number().min(1).optional();
 
 /** Which documents of a corpus are read. */
 export const documentFlags = {
-  skipDocuments: natural.default(0).describe('documents at the beginning of the corpus that are passed over'),
+  skipDocuments: natural
+    .default(0)
+    .describe('documents at the beginning of the corpus (of each, where there are several) that are passed over'),
   maxDocuments: positive.optional().describe('documents that are read from there, at most [default: all]'),
 };
 /** A share in words. */

@@ -1,0 +1,40 @@
+import { Generator, Purpose } from '../random/generator.js';
+import type { Chats } from './chats/chats.js';
+import type { Document } from './contexts.js';
+import { chosenDocuments } from './document-choice.js';
+import { readDocuments } from './documents.js';
+import { interleaved } from './mixture.js';
+import { shuffled } from './shuffled.js';
+import type { TextStart } from './text.js';
+
+/**
+ * The documents of a text in the order in which they are packed: of each corpus those that are chosen, shuffled where
+ * that is asked for, and of several corpora mixed.
+ *
+ * @param say hears what was passed over, and which corpus has ended
+ * @param chats makes texts of conversations, where these are read
+ */
+export function chosenText(
+  { corpus, files, documents: choice = {}, seed = 0, ...reading }: TextStart,
+  say: (line: string) => void,
+  chats?: Chats,
+): AsyncGenerator<Document> {
+  const { textField, corpusFormat, encoding } = reading;
+  const chat = { chatField: chats?.facts.field, chatParts: chats?.keepsParts };
+  const documentsOf = (name: string, i: number) => {
+    const all = readDocuments(name, textField, { corpusFormat, encoding, say, files: files?.[i], ...chat });
+    const chosen = chosenDocuments(all, choice);
+    const { shuffle } = choice;
+    const ordered =
+      shuffle === undefined ? chosen : shuffled(chosen, shuffle, new Generator(seed, Purpose.documentOrder, i));
+    // Before the mixture, which counts tokens as documents come.
+    return chats ? chats.texts(ordered) : ordered;
+  };
+  const { mixture } = choice;
+  if (!mixture) return documentsOf(corpus[0]!, 0);
+  const sources = corpus.map((name, i) => ({
+    ...{ corpus: name, weight: mixture.sources[i]!.weight },
+    documents: documentsOf(name, i),
+  }));
+  return interleaved(sources, mixture.stop, new Generator(seed, Purpose.mixture), say);
+}
