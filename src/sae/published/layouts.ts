@@ -15,10 +15,17 @@ export const LAYOUTS: readonly Layout[] = [
   ...[llamaScope, llamaScopeR1, qwenScope, circuitTracer],
 ];
 
+const OF_ONE_LAYER = 'Choose an SAE or a transcoder of one layer.';
+
 /** What is known and has no exact form here: told by a file's name. */
-const REFUSED: readonly (readonly [what: string, name: RegExp])[] = [
-  ['a cross-layer transcoder', /^(W_(enc|dec)_\d+|params_layer_\d+)\.safetensors$/],
-  ['a temporal SAE', /^latest_ckpt\.safetensors$/],
+const REFUSED: readonly (readonly [what: string, name: RegExp, remedy: string])[] = [
+  ['a cross-layer transcoder', /^(W_(enc|dec)_\d+|params_layer_\d+)\.safetensors$/, OF_ONE_LAYER],
+  ['a temporal SAE', /^latest_ckpt\.safetensors$/, OF_ONE_LAYER],
+  [
+    'a file of PyTorch in none of the layouts that are read, as OpenAI, Goodfire and DeepSeek publish theirs',
+    /(?<!^ae|^layer\d+\.sae)\.(pt|pth)$/,
+    'Load it with the library that wrote it, and save it as safetensors in a layout of docs/published-saes.md.',
+  ],
 ];
 
 export interface FoundSae {
@@ -51,13 +58,9 @@ export async function findLayout(place: SaePlace, name: string): Promise<FoundSa
 
 async function checkNotRefused(place: SaePlace, name: string): Promise<void> {
   const inside = ['W_enc_0.safetensors', 'params_layer_0.safetensors', 'latest_ckpt.safetensors'];
-  const names = [place.path];
+  const names = (await place.has(place.path)) ? [place.path] : [];
   for (const file of inside) if (await place.has(place.path === '' ? file : `${place.path}/${file}`)) names.push(file);
   const told = REFUSED.find(([, pattern]) => names.some((path) => pattern.test(baseName(path))));
   if (!told) return;
-  throw new Refusal(
-    `${name} is ${told[0]}, which has no exact form here.`,
-    'Choose an SAE or a transcoder of one layer.',
-    'sae/unsupported-layout',
-  );
+  throw new Refusal(`${name} is ${told[0]}, which has no exact form here.`, told[2], 'sae/unsupported-layout');
 }

@@ -193,6 +193,17 @@ const CASES: readonly (readonly [what: string, code: RefusalCode, path: () => st
       ),
     'center_writing_weights',
   ],
+  [
+    'a file of PyTorch that no layout has',
+    'sae/unsupported-layout',
+    () => {
+      const copy = changed(DL, 'ae.pt', (bytes) => bytes);
+      cpSync(join(copy, 'ae.pt'), join(copy, '7.pt'));
+      return join(copy, '7.pt');
+    },
+    '7.pt',
+    'OpenAI',
+  ],
 ];
 
 /** The method of the first entry of the directory is deflate. */
