@@ -104,7 +104,7 @@ export const context = positive
 export const logDir = directory
   .optional()
   .describe(
-    'directory for TensorBoard event files, which TensorBoard, and `wandb sync`, read without a network [default: none]',
+    'directory for TensorBoard event files, for TensorBoard and, by a script, W&B (docs/watching.md) [default: none]',
   );
 
 /** As dictionary_learning names it. */
