@@ -8,12 +8,13 @@ import {
   type Schema,
 } from 'apache-arrow';
 import { z } from 'zod';
+import { UnsupportedIpc } from '../disk/ipc-check.js';
+import { type IpcMessage, type StreamEnding, StreamMessages } from '../disk/ipc-messages.js';
 import { refusedWrite } from '../disk/refused.js';
 import { Refusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { unlessStopped } from '../progress/stop.js';
 import type { SourceDescription } from './activation-source.js';
-import { checkMessage, UnsupportedIpc } from './ipc-check.js';
 import { type Manifest, manifestSchema, normLimitIn, rowBytes } from './manifest.js';
 import { notFiniteRow, type Rows, rowsBatch, rowsOf, rowsSchema } from './rows.js';
 
@@ -207,11 +208,11 @@ export class RowStream {
     return came;
   }
 
-  private message(mostBody: number): Promise<IpcMessage | Ending> {
+  private message(mostBody: number): Promise<IpcMessage | StreamEnding> {
     return this.messages.next(mostBody, this.schema.length).catch((cause) => failedToRead(this.place, cause));
   }
 
-  private endedBy(ending: Ending): Refusal {
+  private endedBy(ending: StreamEnding): Refusal {
     if (ending === 'no message') return this.broken('what comes is no Arrow message');
     const { rows } = this.header;
     return new Refusal(
@@ -256,82 +257,6 @@ function decodeMessage(bytes: IpcMessage): { schema: Schema; batch?: RecordBatch
     const { value: batch, done } = reader.next();
     return { schema: reader.schema, batch: done ? undefined : batch };
   } catch {
-    return undefined;
-  }
-}
-
-/** An encapsulated message (Arrow columnar format 1.5, "Encapsulated message format"), body included. */
-type IpcMessage = Uint8Array<ArrayBuffer>;
-
-/** Why there is no further message. */
-type Ending = 'end marker' | 'cut off' | 'no message';
-
-/** Where a message begins since Arrow 0.15; a length of 0 after it ends the stream. */
-const CONTINUATION = -1;
-const PREFIX = 8;
-/** Bytes of a message's metadata, at most; a schema with its header takes about one KiB. */
-const MOST_METADATA = 2 ** 20;
-
-/**
- * Messages of an Arrow IPC stream, each in one piece of memory that is allocated once its size is known. Arrow's own
- * reader takes bytes that end between two messages for a stream that is complete; here that is told from its end marker.
- */
-class StreamMessages {
-  private readonly source: AsyncIterator<Uint8Array>;
-  /** What has come and not been taken. */
-  private chunk: Uint8Array = new Uint8Array(0);
-
-  constructor(source: AsyncIterable<Uint8Array>) {
-    this.source = source[Symbol.asyncIterator]();
-  }
-
-  /**
-   * The next message. Its first `room` bytes are left free.
-   *
-   * @param mostBody bytes of the body, at most; more is no message
-   * @throws UnsupportedIpc where it is a message of a kind that is not read here
-   */
-  async next(mostBody: number, room = 0): Promise<IpcMessage | Ending> {
-    const prefix = new Uint8Array(PREFIX);
-    const length = await this.fill(prefix);
-    if (length < PREFIX) return 'cut off';
-    const [mark, metadata] = new Int32Array(prefix.buffer) as unknown as [number, number];
-    if (mark !== CONTINUATION || metadata < 0 || metadata > MOST_METADATA) return 'no message';
-    if (metadata === 0) return 'end marker';
-    const head = new Uint8Array(PREFIX + metadata);
-    head.set(prefix);
-    if ((await this.fill(head.subarray(PREFIX))) < metadata) return 'cut off';
-    const body = bodyLength(head);
-    if (body === undefined || body < 0 || body > mostBody) return 'no message';
-    const whole = new Uint8Array(room + head.length + body);
-    whole.set(head, room);
-    return (await this.fill(whole.subarray(room + head.length))) < body ? 'cut off' : whole;
-  }
-
-  /** Fills `target` as far as the source goes; the bytes that were there. */
-  private async fill(target: Uint8Array): Promise<number> {
-    let filled = 0;
-    while (filled < target.length) {
-      if (this.chunk.length === 0) {
-        const { value, done } = await this.source.next();
-        if (done) break;
-        this.chunk = value;
-        continue;
-      }
-      const part = this.chunk.subarray(0, target.length - filled);
-      target.set(part, filled);
-      filled += part.length;
-      this.chunk = this.chunk.subarray(part.length);
-    }
-    return filled;
-  }
-}
-
-function bodyLength(head: Uint8Array): number | undefined {
-  try {
-    return checkMessage(head.subarray(PREFIX));
-  } catch (cause) {
-    if (cause instanceof UnsupportedIpc) throw cause;
     return undefined;
   }
 }

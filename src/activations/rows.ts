@@ -17,9 +17,9 @@ import {
   Uint32,
 } from 'apache-arrow';
 import type { Context } from '../corpus/contexts.js';
+import { checkIpcFile, UnsupportedIpc } from '../disk/ipc-check.js';
 import { Refusal } from '../errors/refusal.js';
 import { firstNotFinite, widen } from '../safetensors/floats.js';
-import { checkIpcFile, UnsupportedIpc } from './ipc-check.js';
 import type { ActivationDType } from './manifest.js';
 
 /** Entries of `dtype` as they lie in memory: bits for the 16-bit types. */

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { tableFromIPC } from 'apache-arrow';
 import { readRegular } from '../disk/input-file.js';
+import { checkIpcFile } from '../disk/ipc-check.js';
 import { Refusal } from '../errors/refusal.js';
-import { checkIpcFile } from './ipc-check.js';
 import type { Store } from './store.js';
 
 /** Bytes of the contexts of a window, at most. */

@@ -83,6 +83,8 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   corpusFormat: 'activations',
   chatField: 'activations',
   roles: 'activations',
+  idsField: 'activations',
+  idsDtype: 'activations',
   corpusWeights: 'activations',
   mixtureStop: 'activations',
   shuffleBuffer: 'activations',

@@ -23,6 +23,10 @@ export type Encoding = (typeof encodings)[number];
 export const corpusFormats = ['jsonl', 'txt', 'csv', 'tsv'] as const;
 export type CorpusFormat = (typeof corpusFormats)[number];
 
+/** Element types of token ids without a header, corpus/ids/arrays.ts. */
+export const idsDTypes = ['uint16', 'uint32'] as const;
+export type IdsDType = (typeof idsDTypes)[number];
+
 /** Powers of ten of a suffix, as papers and tools write counts. A small m would be a thousandth to some. */
 const DECIMAL_POWERS: Readonly<Record<string, number>> = { k: 3, K: 3, M: 6, G: 9, B: 9, T: 12 };
 /** Powers of two of a suffix. */

@@ -3,6 +3,7 @@ import type { Chats } from './chats/chats.js';
 import type { Document } from './contexts.js';
 import { chosenDocuments } from './document-choice.js';
 import { readDocuments } from './documents.js';
+import { withinVocabulary } from './ids/ids.js';
 import { interleaved } from './mixture.js';
 import { shuffled } from './shuffled.js';
 import type { TextStart } from './text.js';
@@ -15,20 +16,21 @@ import type { TextStart } from './text.js';
  * @param chats makes texts of conversations, where these are read
  */
 export function chosenText(
-  { corpus, files, documents: choice = {}, seed = 0, ...reading }: TextStart,
+  { corpus, files, documents: choice = {}, seed = 0, expected, ...reading }: TextStart,
   say: (line: string) => void,
   chats?: Chats,
 ): AsyncGenerator<Document> {
-  const { textField, corpusFormat, encoding } = reading;
+  const { textField, corpusFormat, encoding, idsField, idsDtype } = reading;
+  const ids = { idsField, idsDtype };
   const chat = { chatField: chats?.facts.field, chatParts: chats?.keepsParts };
   const documentsOf = (name: string, i: number) => {
-    const all = readDocuments(name, textField, { corpusFormat, encoding, say, files: files?.[i], ...chat });
+    const all = readDocuments(name, textField, { corpusFormat, encoding, say, files: files?.[i], ...chat, ...ids });
     const chosen = chosenDocuments(all, choice);
     const { shuffle } = choice;
     const ordered =
       shuffle === undefined ? chosen : shuffled(chosen, shuffle, new Generator(seed, Purpose.documentOrder, i));
     // Before the mixture, which counts tokens as documents come.
-    return chats ? chats.texts(ordered) : ordered;
+    return chats ? chats.texts(ordered) : withinVocabulary(ordered, expected.vocabulary ?? Number.POSITIVE_INFINITY);
   };
   const { mixture } = choice;
   if (!mixture) return documentsOf(corpus[0]!, 0);

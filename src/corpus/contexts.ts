@@ -15,6 +15,8 @@ export interface Document {
   readonly conversation?: readonly Message[];
   /** Characters whose tokens become rows, as [from, to, …] in UTF-16 units; all where absent. */
   readonly spans?: readonly number[];
+  /** In the place of text: its tokens, which are used as they are. */
+  readonly ids?: Iterable<Int32Array> | AsyncIterable<Int32Array>;
   /** Number of its corpus, where there are several. */
   readonly corpus?: number;
   /** Is told how many tokens it has, BOS not counted, before the next document is asked for. */
@@ -57,10 +59,12 @@ export async function* packContexts(
   written: WrittenOut = { documents: 0, tokens: new Map() },
 ): AsyncGenerator<Context> {
   const packer = new Packer(tokenizer, length, written);
-  for await (const { pieces, source, spans, measured } of documents) {
+  for await (const { pieces, ids: given, source, spans, measured } of documents) {
     const tokens = tokenizer.begin(source);
-    packer.begin();
-    if (spans) {
+    packer.begin(given !== undefined);
+    if (given) {
+      for await (const ids of given) yield* packer.add(ids);
+    } else if (spans) {
       let text = '';
       for await (const piece of pieces) text += piece;
       const ids = [...tokens.push(text), ...tokens.end()].flatMap((part) => [...part]);
@@ -83,6 +87,7 @@ class Packer {
   private sources: Uint32Array;
   private counted: Uint8Array | undefined;
   private document = -1;
+  private asTokens = false;
   /** Tokens of the document so far, without the BOS that it is given. */
   inDocument = 0;
   /** Whether the document has a token yet, and whether its text began with BOS. */
@@ -98,7 +103,9 @@ class Packer {
     this.sources = new Uint32Array(length);
   }
 
-  begin(): void {
+  /** @param asTokens does it come as tokens? Then no text has written special ones out */
+  begin(asTokens: boolean): void {
+    this.asTokens = asTokens;
     this.document++;
     this.inDocument = 0;
     this.begun = false;
@@ -113,7 +120,7 @@ class Packer {
       const id = ids[i]!;
       if (prependBos && !this.begun) {
         if (id === bos) {
-          if (!this.wroteBos) this.written.documents++;
+          if (!this.wroteBos && !this.asTokens) this.written.documents++;
           this.wroteBos = true;
           continue;
         }
@@ -122,7 +129,7 @@ class Packer {
         if (this.put(bos)) yield this.take();
       }
       if (prependBos && this.filled === 0 && id !== bos) this.put(bos);
-      if (special.has(id)) this.written.tokens.set(id, (this.written.tokens.get(id) ?? 0) + 1);
+      if (!this.asTokens && special.has(id)) this.written.tokens.set(id, (this.written.tokens.get(id) ?? 0) + 1);
       if (this.put(id, counted?.[i] ?? 1)) yield this.take();
     }
   }

@@ -49,7 +49,9 @@ export async function* chosenDocuments(
   for await (const document of documents) {
     const taken = number++ - skip;
     if (taken >= 0) {
-      const whole = holdout === undefined ? document : await onSide(document, shareInWords(holdout), heldOut === true);
+      const share = holdout === undefined ? undefined : shareInWords(holdout);
+      const side = document.ids ? idsOnSide : onSide;
+      const whole = share === undefined ? document : await side(document, share, heldOut === true);
       if (whole) yield whole;
     }
     if (taken + 1 >= most) return;
@@ -76,6 +78,26 @@ async function onSide({ pieces, ...other }: Document, share: number, heldOut: bo
     yield* rest;
   };
   return { ...other, pieces: all() };
+}
+
+/** The same of a document that comes as tokens: the first of these decide. */
+async function idsOnSide(document: Document, share: number, heldOut: boolean): Promise<Document | undefined> {
+  const rest = (async function* () {
+    yield* document.ids!;
+  })();
+  const begun: Int32Array[] = [];
+  for (let count = 0; count < DECIDING; count += begun.at(-1)!.length) {
+    const { value, done } = await rest.next();
+    if (done) break;
+    begun.push(value);
+  }
+  const first = begun.flatMap((part) => [...part.subarray(0, DECIDING)]).slice(0, DECIDING);
+  if (isHeldOut(first.join(' '), share) !== heldOut) return undefined;
+  const all = async function* () {
+    yield* begun;
+    yield* rest;
+  };
+  return { ...document, ids: all() };
 }
 
 /** Is a text with this beginning held out? The same in every corpus, order and command. */

@@ -1,19 +1,18 @@
-import type { CorpusFormat, Encoding } from '../config/values.js';
+import type { CorpusFormat, Encoding, IdsDType } from '../config/values.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import { chatSettings } from './chats/chats.js';
-import { chatsOfFile } from './chats/files.js';
 import type { Document } from './contexts.js';
-import { csvDocuments } from './csv.js';
-import { Remarks, textOf } from './encodings.js';
-import { type CorpusFile, type CorpusFiles, placeOf } from './file-kind.js';
+import { Remarks } from './encodings.js';
+import { documentsOfFile, type FileReading } from './file-documents.js';
+import type { CorpusFile, CorpusFiles } from './file-kind.js';
 import { findCorpusFiles, type Probe, withoutOtherFiles } from './find-files.js';
 import { hubCorpus } from './hub-dataset.js';
 import { isHubCorpus } from './hub-reference.js';
-import { jsonLines } from './json-lines.js';
+import { checkIds } from './ids/ids.js';
+import { otherTokenizer } from './ids/saved-dataset.js';
 import { checkMixture } from './mixture.js';
-import { readParquetDocuments } from './parquet.js';
-import { beginsWithObject, checkReadOnce, isStandardInput, standardInputFile } from './standard-input.js';
+import { checkReadOnce, isStandardInput, standardInputFile } from './standard-input.js';
 
 /** Where one corpus is and how it is read. */
 interface SourceSettings {
@@ -31,6 +30,9 @@ interface SourceSettings {
   /** The column or JSON key of conversations, where these are read; whose tokens become rows. */
   readonly chatField?: string;
   readonly roles?: readonly string[];
+  /** The column or JSON key of token ids, where these are read instead of text; and what numbers of .bin files are. */
+  readonly idsField?: string;
+  readonly idsDtype?: IdsDType;
 }
 
 /** The same of one corpus or several, as commands are told. */
@@ -40,22 +42,13 @@ interface CorpusSettings extends Omit<SourceSettings, 'corpus'> {
 
 /** What of a configuration says where the text is and how it is read. */
 export function corpusSettings(config: CorpusSettings): CorpusSettings {
-  const { corpus, corpusFormat, textField, encoding, seed, offline, chatField, roles } = config;
-  return { corpus, corpusFormat, textField, encoding, seed, offline, chatField, roles };
+  const { corpus, corpusFormat, textField, encoding, seed, offline } = config;
+  const { chatField, roles, idsField, idsDtype } = config;
+  return { corpus, corpusFormat, textField, encoding, seed, offline, chatField, roles, idsField, idsDtype };
 }
 
-interface ReadOptions {
+interface ReadOptions extends FileReading {
   readonly corpusFormat?: CorpusFormat;
-  /** Key or column of conversations, where these are read instead of text. */
-  readonly chatField?: string;
-  /** Is content that is a list of parts left as it is? */
-  readonly chatParts?: boolean;
-  /** Of .txt and JSON Lines; strings in Parquet are UTF-8. */
-  readonly encoding?: Encoding;
-  /** Hears what was passed over or replaced in each file, once that is closed. */
-  readonly say?: (line: string) => void;
-  /** Characters of a JSON line that is held whole, at most. */
-  readonly shortLine?: number;
   /** The files, where they have been found already. */
   readonly files?: readonly CorpusFile[];
 }
@@ -69,15 +62,16 @@ const NAMES_SHOWN = 5;
  * @throws Refusal when there is nothing to read, or something that is not a file, or the same text twice
  */
 export async function corpusFiles(settings: SourceSettings): Promise<CorpusFiles> {
-  const { corpus, corpusFormat, textField, encoding = 'utf-8', chatField } = settings;
+  const { corpus, corpusFormat, textField, encoding = 'utf-8', chatField, idsField, idsDtype } = settings;
   if (isStandardInput(corpus)) return { files: [standardInputFile(corpusFormat)], skipped: [] };
   const probe: Probe = async (file) => {
     const remarks = new Remarks(file.path, textField);
-    for await (const _ of documentsOf(file, textField, remarks, { encoding, chatField })) return;
+    const reading = { encoding, chatField, idsField, idsDtype };
+    for await (const _ of documentsOfFile(file, textField, remarks, reading)) return;
   };
   const found = isHubCorpus(corpus)
     ? await withoutOtherFiles(await hubCorpus(settings), encoding, probe)
-    : await findCorpusFiles(corpus, encoding, probe);
+    : await findCorpusFiles(corpus, encoding, probe, idsDtype !== undefined);
   const parquet = found.files.find(({ kind }) => kind === 'parquet');
   if (parquet && encoding !== 'utf-8') {
     throw new Refusal(
@@ -109,17 +103,22 @@ interface OpenedCorpora {
  * @throws UsageRefusal where corpora do not go together, or the command would read standard input twice
  */
 export async function openCorpus(
-  settings: CorpusSettings & Parameters<typeof checkMixture>[0] & Parameters<typeof checkReadOnce>[0],
+  settings: CorpusSettings &
+    Parameters<typeof checkMixture>[0] &
+    Parameters<typeof checkReadOnce>[0] & { readonly model?: string },
   { say }: Pick<Progress, 'say'>,
 ): Promise<OpenedCorpora> {
   checkMixture(settings);
   checkReadOnce(settings);
   chatSettings(settings);
+  checkIds(settings);
   const files: CorpusFile[] = [];
   const pinned: string[] = [];
   for (const corpus of settings.corpus) {
     const found = await corpusFiles({ ...settings, corpus });
     for (const remark of found.remarks ?? []) say(remark);
+    const other = otherTokenizer(corpus, found.tokenizer, settings.model);
+    if (other !== undefined) say(other);
     const reasons = new Map<string, string[]>();
     for (const { name, why } of found.skipped) reasons.set(why, [...(reasons.get(why) ?? []), name]);
     for (const [why, names] of reasons) {
@@ -144,54 +143,13 @@ export async function* readDocuments(
   textField: string,
   options: ReadOptions = {},
 ): AsyncGenerator<Document> {
-  const { encoding, corpusFormat, chatField } = options;
-  const files = options.files ?? (await corpusFiles({ corpus, corpusFormat, textField, encoding, chatField })).files;
+  const files = options.files ?? (await corpusFiles({ ...options, corpus, textField })).files;
   for (const file of files) {
-    const remarks = new Remarks(file.path, chatField ?? textField);
+    const remarks = new Remarks(file.path, options.chatField ?? options.idsField ?? textField);
     try {
-      yield* documentsOf(file, textField, remarks, options);
+      yield* documentsOfFile(file, textField, remarks, options);
     } finally {
       for (const line of remarks.lines()) options.say?.(line);
     }
   }
-}
-
-async function* documentsOf(
-  file: CorpusFile,
-  textField: string,
-  remarks: Remarks,
-  { encoding = 'utf-8', shortLine, say, chatField, chatParts }: ReadOptions,
-): AsyncGenerator<Document> {
-  const { path, kind, packing } = file;
-  const place = placeOf(file);
-  if (chatField !== undefined) {
-    return yield* chatsOfFile(file, { field: chatField, parts: chatParts }, remarks, encoding);
-  }
-  if (kind === 'parquet') return yield* readParquetDocuments(place, textField, remarks);
-  const text = textOf(place, packing, encoding);
-  if (kind === 'lines') return yield* jsonLines(path, text, textField, remarks, shortLine);
-  if (kind === 'lines or text') return yield* linesOrText(path, text, textField, remarks, say);
-  if (kind === 'csv' || kind === 'tsv') return yield* csvDocuments(path, text, kind === 'csv' ? ',' : '\t', textField);
-  yield* wholeText(path, text);
-}
-
-async function* wholeText(path: string, text: AsyncGenerator<string>): AsyncGenerator<Document> {
-  try {
-    yield { pieces: text, source: path };
-  } finally {
-    await text.return(undefined);
-  }
-}
-
-/** Reads as JSON Lines what begins as they do, and says which it was. */
-async function* linesOrText(
-  path: string,
-  text: AsyncGenerator<string>,
-  textField: string,
-  remarks: Remarks,
-  say: ReadOptions['say'],
-): AsyncGenerator<Document> {
-  const { isObject, text: all } = await beginsWithObject(text);
-  say?.(`${path} is read as ${isObject ? 'JSON Lines' : 'one plain text'}; --corpus-format says otherwise.`);
-  yield* isObject ? jsonLines(path, all, textField, remarks) : wholeText(path, all);
 }

@@ -3,7 +3,7 @@ import type { FilePlace, RemotePlace } from './remote-file.js';
 import type { Packing } from './unpacked.js';
 
 /** How documents lie in a file. */
-type FileKind = 'lines' | 'text' | 'parquet' | 'csv' | 'tsv' | 'lines or text';
+type FileKind = 'lines' | 'text' | 'parquet' | 'csv' | 'tsv' | 'lines or text' | 'arrow' | 'array';
 
 export interface CorpusFile {
   /** Its path, or what a file of the hub is called in messages. */
@@ -34,19 +34,32 @@ export interface CorpusFiles {
   /** Of a data set of the hub: what to know about it, and the reference that always means these files. */
   readonly remarks?: readonly string[];
   readonly pinned?: string;
+  /** The tokenizer that made its token ids, where that is said. */
+  readonly tokenizer?: string;
 }
 
 const KINDS: Readonly<Record<string, FileKind>> = {
-  ...{ jsonl: 'lines', ndjson: 'lines', json: 'lines', txt: 'text', parquet: 'parquet', csv: 'csv', tsv: 'tsv' },
+  ...{
+    jsonl: 'lines',
+    ndjson: 'lines',
+    json: 'lines',
+    txt: 'text',
+    parquet: 'parquet',
+    csv: 'csv',
+    tsv: 'tsv',
+    arrow: 'arrow',
+  },
+  ...{ npy: 'array', bin: 'array' },
 };
 const PACKINGS: Readonly<Record<string, Packing>> = { gz: 'gzip', zst: 'zstd' };
-const ENDING = /\.(jsonl|ndjson|json|txt|csv|tsv|parquet)(?:\.(gz|zst))?$/i;
+const ENDING = /\.(jsonl|ndjson|json|txt|csv|tsv|arrow|npy|bin|parquet)(?:\.(gz|zst))?$/i;
 /** Endings as messages have them. */
-export const READ_ENDINGS = '.jsonl, .ndjson, .json, .txt, .csv, .tsv (each also .gz or .zst) or .parquet';
+export const READ_ENDINGS =
+  '.jsonl, .ndjson, .json, .txt, .csv, .tsv, .arrow (each also .gz or .zst), .parquet, or, of token ids, .npy or .bin';
 
 /** Names in a dataset's directory that are about it. */
 const ABOUT =
-  /^((readme|licen[cs]e|copying|notice|changelog|citation|authors|contributing)([._-][^.]*)?\.(txt|json)|dataset_infos?\.json)$/i;
+  /^((readme|licen[cs]e|copying|notice|changelog|citation|authors|contributing)([._-][^.]*)?\.(txt|json)|dataset_infos?\.json|state\.json|sae_lens\.json)$/i;
 
 /** Kind and packing by the name; undefined where it has none of the endings that are read. */
 export function fileKindOf(name: string): Pick<CorpusFile, 'kind' | 'packing'> | undefined {
@@ -58,6 +71,9 @@ export function fileKindOf(name: string): Pick<CorpusFile, 'kind' | 'packing'> |
 
 /** Does the ending leave open whether it is text? Such a file is looked into beforehand. */
 export const isProbed = (name: string): boolean => /\.(json|csv|tsv)(\.(gz|zst))?$/i.test(name);
+
+/** Is this an array of numbers, most likely of something else? In a directory it is read where --ids-dtype is given. */
+export const isArray = (name: string): boolean => fileKindOf(name)?.kind === 'array';
 
 /** Why an entry of a directory is passed over by its name; undefined where it is not. */
 export function aside(entry: string): string | undefined {

@@ -12,6 +12,7 @@ import {
   refuseDoubles,
   type SkippedFile,
 } from './file-kind.js';
+import { savedFiles } from './ids/saved-dataset.js';
 import { BadLine } from './json-lines.js';
 
 /** Whether a file whose ending does not tell holds text: reads its first document. */
@@ -50,9 +51,15 @@ const DEEPEST_DIRECTORY = 64;
  * The files of a corpus: the file itself, or those of a directory and the directories in it, in the order of their paths.
  * Links are followed.
  *
+ * @param arrays are .npy and .bin files read, too?
  * @throws Refusal when there is nothing to read, or something that is not a file, or the same text twice
  */
-export async function findCorpusFiles(path: string, encoding: Encoding, probe: Probe): Promise<CorpusFiles> {
+export async function findCorpusFiles(
+  path: string,
+  encoding: Encoding,
+  probe: Probe,
+  arrays = false,
+): Promise<CorpusFiles> {
   const found = await stat(path).catch((cause) => {
     throw new Refusal(
       `There is no corpus at ${path}.`,
@@ -64,11 +71,13 @@ export async function findCorpusFiles(path: string, encoding: Encoding, probe: P
     );
   });
   if (!found.isDirectory()) return { files: [await namedFile(path, encoding, probe)], skipped: [] };
-  const walk = new Walk(path);
+  const walk = new Walk(path, arrays);
   await walk.into('', [await realpath(path)]);
   walk.files.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  const saved = await savedFiles(path, walk.files);
+  walk.skipped.push(...saved.skipped);
   const files: CorpusFile[] = [];
-  for (const file of walk.files) {
+  for (const file of saved.files) {
     const other = isProbed(file.name) ? await notText(file, encoding, probe) : undefined;
     if (other === undefined) files.push(file);
     else walk.skipped.push({ name: file.name, why: other.why });
@@ -84,7 +93,8 @@ export async function findCorpusFiles(path: string, encoding: Encoding, probe: P
   }
   refuseDoubles(files);
   await refuseSameFile(files);
-  return { files, skipped: walk.skipped };
+  const { tokenizer } = saved;
+  return { files, skipped: walk.skipped, ...(tokenizer !== undefined && { tokenizer }) };
 }
 
 async function namedFile(path: string, encoding: Encoding, probe: Probe): Promise<CorpusFile> {
@@ -155,7 +165,10 @@ class Walk {
   readonly files: CorpusFile[] = [];
   readonly skipped: SkippedFile[] = [];
 
-  constructor(private readonly root: string) {}
+  constructor(
+    private readonly root: string,
+    private readonly arrays: boolean,
+  ) {}
 
   /**
    * @param below path from the root on, '' or with a slash at its end
@@ -204,7 +217,9 @@ class Walk {
   private async file(name: string, entry: string): Promise<void> {
     const how = fileKindOf(entry);
     if (!how) this.skipped.push({ name, why: 'another ending' });
-    else if (how.kind === 'parquet' && how.packing !== 'none') {
+    else if (how.kind === 'array' && !this.arrays) {
+      this.skipped.push({ name, why: 'an array, read with --ids-dtype' });
+    } else if (how.kind === 'parquet' && how.packing !== 'none') {
       this.skipped.push({ name, why: 'Parquet that is compressed as a whole' });
     } else {
       const path = join(this.root, name);

@@ -3,7 +3,15 @@ import { type DatasetFile, DatasetHub } from '../hub/dataset.js';
 import { type HubSettings, hubSettings } from '../hub/request.js';
 import { Generator, Purpose } from '../random/generator.js';
 import { cardConfigs, type DatasetConfig, filesOfConfig, inferredSplits, literalDirectory } from './dataset-config.js';
-import { aside, type CorpusFile, type CorpusFiles, fileKindOf, READ_ENDINGS, refuseDoubles } from './file-kind.js';
+import {
+  aside,
+  type CorpusFile,
+  type CorpusFiles,
+  fileKindOf,
+  isArray,
+  READ_ENDINGS,
+  refuseDoubles,
+} from './file-kind.js';
 import { type HubReference, isPath, parseHubReference, pinnedReference } from './hub-reference.js';
 import { RemoteFile } from './remote-file.js';
 
@@ -91,7 +99,7 @@ function corpusFilesOf(files: readonly DatasetFile[], hub: DatasetHub, commit: s
 }
 
 const isRead = ({ path }: DatasetFile) =>
-  fileKindOf(path) !== undefined && !path.split('/').some((part) => aside(part) !== undefined);
+  fileKindOf(path) !== undefined && !isArray(path) && !path.split('/').some((part) => aside(part) !== undefined);
 
 /** Where the hub keeps its own conversion of a data set to Parquet: CONFIGURATION/SPLIT/0000.parquet. */
 const CONVERTED = 'refs/convert/parquet';

@@ -45,17 +45,25 @@ interface Held {
 }
 
 async function heldWhole(document: Document, most: number): Promise<Held> {
-  const pieces: string[] = [];
   let length = 0;
-  for await (const piece of document.pieces) {
-    pieces.push(piece);
-    length += piece.length;
-    if (length <= most) continue;
-    throw new Refusal(
-      `${document.source} has more than ${most} characters, and --shuffle-buffer holds documents whole.`,
-      'Leave --shuffle-buffer out, or split the document.',
-      'corpus/document-too-long',
-    );
-  }
-  return { document: { ...document, pieces }, length };
+  const whole = async <T extends string | Int32Array>(parts: Iterable<T> | AsyncIterable<T>): Promise<T[]> => {
+    const held: T[] = [];
+    for await (const part of parts) {
+      held.push(part);
+      length += part.length;
+      if (length > most) throw tooLong(document, most);
+    }
+    return held;
+  };
+  const pieces = await whole(document.pieces);
+  const ids = document.ids && (await whole(document.ids));
+  return { document: { ...document, pieces, ...(ids && { ids }) }, length };
+}
+
+function tooLong({ source }: Document, most: number): Refusal {
+  return new Refusal(
+    `${source} has more than ${most} characters or tokens, and --shuffle-buffer holds documents whole.`,
+    'Leave --shuffle-buffer out, or split the document.',
+    'corpus/document-too-long',
+  );
 }

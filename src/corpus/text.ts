@@ -1,4 +1,4 @@
-import type { CorpusFormat, Encoding } from '../config/values.js';
+import type { CorpusFormat, Encoding, IdsDType } from '../config/values.js';
 import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import type { Progress } from '../progress/progress.js';
 import { Thread } from '../progress/thread.js';
@@ -235,6 +235,9 @@ export interface TextStart {
   readonly expected: ExpectedTokens;
   /** One corpus, or several that are mixed. */
   readonly corpus: readonly string[];
+  /** Key or column of token ids, read in the place of text, and what numbers of .bin files are. */
+  readonly idsField?: string;
+  readonly idsDtype?: IdsDType;
   /** How standard input is read. */
   readonly corpusFormat?: CorpusFormat;
   readonly textField: string;

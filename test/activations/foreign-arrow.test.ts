@@ -23,9 +23,9 @@ import {
   Uint32,
   vectorFromArray,
 } from 'apache-arrow';
-import { checkMessage } from '../../src/activations/ipc-check.js';
 import { HEADER_KEY, RowStream } from '../../src/activations/row-stream.js';
 import { decodeShard } from '../../src/activations/rows.js';
+import { checkMessage } from '../../src/disk/ipc-check.js';
 import { refuses } from '../config/refuses.js';
 import { D, headerOf, inChunks } from './stream-bytes.js';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkIpcFile, checkMessage } from '../../src/activations/ipc-check.js';
 import { decodeShard, encodeContexts, encodeShard } from '../../src/activations/rows.js';
+import { checkIpcFile, checkMessage } from '../../src/disk/ipc-check.js';
 import { refuses } from '../config/refuses.js';
 import { context, randomRows } from './synthetic.js';
 

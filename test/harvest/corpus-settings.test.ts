@@ -6,6 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { type Manifest, readManifest, writeManifest } from '../../src/activations/manifest.js';
 import { streamHeader } from '../../src/activations/row-stream.js';
 import { type HarvestConfig, harvestSchema } from '../../src/config/stages/harvest.js';
+import { openTokenizer } from '../../src/corpus/tokenizer.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { type Progress, silent } from '../../src/progress/progress.js';
 import { refuses } from '../config/refuses.js';
@@ -47,6 +48,32 @@ test('a text in another encoding has the tokens of the same text in UTF-8, and t
     stores.push(manifest.contexts[0]!.sha256);
   }
   assert.equal(new Set(stores).size, 1);
+});
+
+test('token ids are harvested as the text that they were made of', async () => {
+  const text = written('ids/a.txt', PROSE);
+  const tokens = (await openTokenizer('assets/tiny-gemma', { bosTokenId: 2 })).begin('a');
+  const ids = [...tokens.push(PROSE), ...tokens.end()].flatMap((part) => [...part]);
+  const lines = written('ids/a.jsonl', JSON.stringify({ id: 1, input_ids: ids }));
+  const raw = written('ids/raw/a.bin', new Uint8Array(Uint16Array.from(ids).buffer));
+  const stores: string[] = [];
+  for (const [corpus, more] of [
+    [text, {}],
+    [lines, {}],
+    [raw, { idsDtype: 'uint16' }],
+    [join(raw, '..'), { idsDtype: 'uint16' }],
+  ] as const) {
+    const manifest = await harvested(config(corpus, `ids ${stores.length}`, more));
+    stores.push(manifest.contexts[0]!.sha256);
+  }
+  assert.equal(new Set(stores).size, 1);
+  const beyond = written('ids/beyond.jsonl', JSON.stringify({ input_ids: [5, 60_000] }));
+  await refuses(
+    () => harvested(config(beyond, 'beyond')),
+    'corpus/token-outside-vocabulary',
+    'beyond.jsonl:1',
+    '60000',
+  );
 });
 
 test('to resume with another encoding is refused, and a store that says none is in UTF-8', async () => {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { trainable } from '../../sae/registry.js';
-import { corpusFormats, encodings, parseNumber, precisions } from '../values.js';
+import { corpusFormats, encodings, idsDTypes, parseNumber, precisions } from '../values.js';
 
 // What several commands take, said once.
 
@@ -39,7 +39,7 @@ export const modelSource = {
 export const SAE =
   'SAE: its directory or file, OWNER/REPO[@REVISION]/PATH of the Hugging Face hub, or RELEASE:ID as SAELens names it (docs/published-saes.md)';
 export const CORPUS =
-  'text: a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet file, a directory of such files, read with the directories in it, or a data set of the hub, read where it lies: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]; - for standard input';
+  'text: a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet or .arrow file, token ids in .npy or .bin, a directory of such files (those of save_to_disk, too), read with the directories in it, or a data set of the hub, read where it lies: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]; - for standard input';
 const SEVERAL = 'may be repeated, which mixes them (--corpus-weights)';
 /** One corpus or several; a configuration file may name one without a list. */
 export const corpus = z
@@ -72,6 +72,17 @@ export const readingFlags = {
       'how --corpus - is read [default: as JSON Lines where it begins with {, else as the text of one document]',
     ),
   encoding,
+  idsField: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      'key or column of token ids, which are read in the place of text and used as they are (.jsonl, .parquet, .arrow) [default: input_ids, where there is one and no text]',
+    ),
+  idsDtype: z
+    .enum(idsDTypes)
+    .optional()
+    .describe('element type of token ids in .bin files, which are nothing else; in directories also reads .npy'),
   corpusWeights: z
     .array(z.number().positive())
     .min(1)

@@ -4,26 +4,39 @@ import type { Document } from '../contexts.js';
 import type { Remarks } from '../encodings.js';
 import { refusedParquet, unreadableParquet } from '../parquet.js';
 import { type FilePlace, placeName } from '../remote-file.js';
-import { type ChatReading, chatDocument } from './lines.js';
+import { type ChatReading, chatDocument, type FoundValue, type ValueField } from './lines.js';
 import type { ParquetChatsReply, ParquetChatsTask } from './parquet-chats-worker.js';
 
 /** Heap for a row group of conversations, in MiB: it is decoded whole. */
 const HEAP = 2048;
 
-/**
- * Conversations of a column of lists, a row group at a time, in a thread of its own; rows with null are passed over.
- *
- * @throws Refusal where the file is broken, or has no such column
- */
+/** Conversations of a column of lists. @throws Refusal where the file is broken, or has no such column */
 export async function* parquetChats(
   place: FilePlace,
   reading: ChatReading,
   remarks: Remarks,
 ): AsyncGenerator<Document> {
+  const { field } = reading;
+  for await (const { value, source } of valuesOfParquet(place, { field, flag: 'chat-field' }, remarks)) {
+    yield chatDocument(value, source, reading, remarks);
+  }
+}
+
+/**
+ * Values of a column as they would stand in JSON, a row group at a time, in a thread of its own; rows with null are passed
+ * over.
+ *
+ * @throws Refusal where the file is broken, or has no such column
+ */
+export async function* valuesOfParquet(
+  place: FilePlace,
+  { field, flag }: ValueField,
+  remarks: Remarks,
+): AsyncGenerator<FoundValue> {
   const file = placeName(place);
   const reader = new Thread<'next', ParquetChatsReply>(new URL('parquet-chats-worker.js', import.meta.url), {
     name: 'its reader',
-    data: { place, field: reading.field } satisfies ParquetChatsTask,
+    data: { place, field } satisfies ParquetChatsTask,
     resourceLimits: { maxOldGenerationSizeMb: HEAP },
     idle: true,
   });
@@ -34,11 +47,11 @@ export async function* parquetChats(
       const reply = await reader.reply();
       if (reply.kind === 'end') return;
       if (reply.kind === 'refused') throw refusalFrom(reply);
-      if (reply.kind !== 'rows') throw refusedParquet(reply, file, reading.field, 'chat-field');
+      if (reply.kind !== 'rows') throw refusedParquet(reply, file, field, flag);
       for (const value of reply.rows) {
         const source = `${file}, row ${row++}`;
         if (value === null) remarks.addNull();
-        else yield chatDocument(value, source, reading, remarks);
+        else yield { value, source };
       }
     }
   } catch (cause) {

@@ -1,0 +1,144 @@
+import { type Data, DataType, RecordBatchReader, type Schema, Type, type Vector } from 'apache-arrow';
+import { UnsupportedIpc } from '../../disk/ipc-check.js';
+import { StreamMessages } from '../../disk/ipc-messages.js';
+import { Refusal } from '../../errors/refusal.js';
+import type { Document } from '../contexts.js';
+import type { Remarks } from '../encodings.js';
+import { tokenIds, USUAL_FIELD } from './ids.js';
+
+/** Bytes of a record batch, at most; Hugging Face's `datasets` writes 1,000 rows each. */
+const MOST_BODY = 2 ** 29;
+const FILE_MAGIC = Buffer.from('ARROW1\0\0');
+
+/** Which column of an Arrow file holds the documents. */
+interface ArrowReading {
+  readonly textField: string;
+  /** Read token ids of this column, whatever others there are. */
+  readonly idsField?: string;
+}
+
+/**
+ * Documents of an Arrow file, as an IPC stream (as `datasets` writes them) or in the file format: rows of a column of
+ * texts, or of lists of token ids, a record batch at a time. Rows with null are passed over.
+ *
+ * @throws Refusal where it is broken, or has no such column
+ */
+export async function* arrowDocuments(
+  file: string,
+  bytes: AsyncGenerator<Buffer>,
+  reading: ArrowReading,
+  remarks: Remarks,
+): AsyncGenerator<Document> {
+  let row = 0;
+  try {
+    const messages = new StreamMessages(withoutMagic(bytes));
+    const schema = await messages.next(0);
+    if (typeof schema === 'string') throw new RangeError('it has no schema');
+    const column = columnOf(file, RecordBatchReader.from(schema).open().schema, reading);
+    for (;;) {
+      const message = await messages.next(MOST_BODY, schema.length);
+      if (message === 'end marker') return;
+      if (typeof message === 'string') throw new RangeError('it ends too early, or is damaged');
+      message.set(schema);
+      const { value: batch, done } = RecordBatchReader.from(message).open().next();
+      if (done) throw new RangeError('a record batch cannot be read');
+      const values = batch.getChild(column.name)!;
+      for (const document of documentsOf(values, column, (at) => `${file}, row ${row + at}`, remarks)) yield document;
+      row += batch.numRows;
+    }
+  } catch (cause) {
+    throw cause instanceof Refusal ? cause : brokenArrow(file, cause);
+  } finally {
+    await bytes.return(undefined);
+  }
+}
+
+/** The file format is a stream after eight bytes, and a footer behind the stream's end. */
+async function* withoutMagic(bytes: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
+  let begun: Buffer = Buffer.alloc(0);
+  while (begun.length < FILE_MAGIC.length) {
+    const { value, done } = await bytes.next();
+    if (done) break;
+    begun = Buffer.concat([begun, value]);
+  }
+  const isFile = begun.subarray(0, FILE_MAGIC.length).equals(FILE_MAGIC);
+  const first = isFile ? begun.subarray(FILE_MAGIC.length) : begun;
+  if (first.length > 0) yield first;
+  yield* bytes;
+}
+
+interface Column {
+  readonly name: string;
+  readonly holds: 'text' | 'ids';
+}
+
+function columnOf(file: string, { fields }: Schema, { textField, idsField }: ArrowReading): Column {
+  const names = fields.map(({ name }) => name);
+  const wanted = idsField ?? (names.includes(textField) || !names.includes(USUAL_FIELD) ? textField : USUAL_FIELD);
+  const holds = idsField === undefined && wanted === textField ? 'text' : 'ids';
+  const found = fields.filter(({ name }) => name === wanted);
+  const [field] = found;
+  const flag = holds === 'text' ? '--text-field' : '--ids-field';
+  const refuse = (what: string) =>
+    new Refusal(
+      `${file} ${what} (its columns: ${names.join(', ')}).`,
+      `Name the column with ${flag}.`,
+      'corpus/no-text-column',
+    );
+  if (!field) throw refuse(`has no column "${wanted}"`);
+  if (found.length > 1) throw refuse(`has ${found.length} columns "${wanted}"`);
+  const { type } = field;
+  const isText = DataType.isUtf8(type) || DataType.isLargeUtf8(type);
+  const isList = DataType.isList(type) || DataType.isFixedSizeList(type);
+  const isIds = isList && DataType.isInt(type.children[0]!.type);
+  if (holds === 'text' ? !isText : !isIds) {
+    throw refuse(`has no ${holds === 'text' ? 'text' : 'lists of token ids'} in column "${wanted}", which is ${type}`);
+  }
+  return { name: wanted, holds };
+}
+
+function* documentsOf(
+  column: Vector,
+  { name, holds }: Column,
+  sourceOf: (row: number) => string,
+  remarks: Remarks,
+): Generator<Document> {
+  const lists = holds === 'ids' ? listsOf(column.data[0]!) : undefined;
+  for (let row = 0; row < column.length; row++) {
+    const source = sourceOf(row);
+    if (!column.isValid(row)) remarks.addNull();
+    else if (lists) yield { pieces: [], ids: [tokenIds(lists(row), source, name)], source };
+    else yield { pieces: [remarks.wellFormed(column.get(row) as string, source)], source };
+  }
+}
+
+type Numbers = Exclude<Data['values'], undefined> & ArrayLike<unknown>;
+
+/** The numbers of a row of a column of lists. @throws RangeError where offsets contradict the numbers that are there */
+function listsOf({ type, valueOffsets, children, length }: Data): (row: number) => ArrayLike<unknown> {
+  const [child] = children;
+  if (!child || child.nullCount > 0) throw new RangeError('a list holds a null');
+  const values = child.values as Numbers & { subarray(from: number, to: number): ArrayLike<unknown> };
+  if (type.typeId === Type.FixedSizeList) {
+    const { listSize } = type as unknown as { readonly listSize: number };
+    if (listSize * length > child.length) throw new RangeError('lists reach beyond their numbers');
+    return (row) => values.subarray(row * listSize, (row + 1) * listSize);
+  }
+  return (row) => {
+    const [from, to] = [valueOffsets[row]!, valueOffsets[row + 1]!];
+    if (!(from >= 0 && from <= to && to <= child.length)) throw new RangeError('lists reach beyond their numbers');
+    return values.subarray(from, to);
+  };
+}
+
+function brokenArrow(file: string, cause: unknown): Refusal {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new Refusal(
+    `${file} could not be read as Arrow: ${reason}.`,
+    cause instanceof UnsupportedIpc
+      ? 'Write it without compression and without dictionaries, as save_to_disk of `datasets` does.'
+      : 'Write or fetch the file again.',
+    'corpus/broken-arrow',
+    { cause },
+  );
+}

@@ -1,0 +1,64 @@
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { exists } from '../../disk/input-file.js';
+import { checkJson, readJsonFile } from '../../disk/json.js';
+import { Refusal } from '../../errors/refusal.js';
+import type { CorpusFile, SkippedFile } from '../file-kind.js';
+
+/** What `save_to_disk` of Hugging Face's `datasets` writes next to the data, and SAELens next to that. */
+const stateSchema = z.looseObject({ _data_files: z.array(z.looseObject({ filename: z.string() })) });
+const splitsSchema = z.looseObject({ splits: z.array(z.string()) });
+const saeLensSchema = z.looseObject({ tokenizer_name: z.string().optional().catch(undefined) });
+
+async function read<T extends z.ZodType>(schema: T, path: string): Promise<z.output<T> | undefined> {
+  if (!(await exists(path))) return undefined;
+  const remedy = 'Save the data set again, or name its .arrow files.';
+  return checkJson(schema, await readJsonFile(path, [`There is no file ${path}.`, remedy], remedy), path, remedy);
+}
+
+/** Of a directory's files, those that are the data. */
+interface SavedFiles {
+  readonly files: readonly CorpusFile[];
+  readonly skipped: readonly SkippedFile[];
+  /** What made the token ids, where that is said. */
+  readonly tokenizer?: string;
+}
+
+/**
+ * Leaves out Arrow files that a saved data set does not list: caches, and what an earlier one left.
+ *
+ * @param root the corpus's directory
+ * @throws Refusal where it holds several splits
+ */
+export async function savedFiles(root: string, files: readonly CorpusFile[]): Promise<SavedFiles> {
+  const splits = (await read(splitsSchema, join(root, 'dataset_dict.json')))?.splits ?? [];
+  if (splits.length > 1) {
+    throw new Refusal(
+      `${root} holds the splits ${splits.join(', ')}, and none is named.`,
+      `Name one: --corpus ${join(root, splits[0]!)}.`,
+      'corpus/several-splits',
+    );
+  }
+  const listed = new Map<string, ReadonlySet<string> | undefined>();
+  const skipped: SkippedFile[] = [];
+  const kept: CorpusFile[] = [];
+  for (const file of files) {
+    const directory = dirname(file.path);
+    if (file.kind === 'arrow' && !listed.has(directory)) {
+      const state = await read(stateSchema, join(directory, 'state.json'));
+      listed.set(directory, state && new Set(state._data_files.map(({ filename }) => join(directory, filename))));
+    }
+    const own = file.kind === 'arrow' ? listed.get(directory) : undefined;
+    if (own?.has(file.path) === false) skipped.push({ name: file.name, why: 'not listed in state.json' });
+    else kept.push(file);
+  }
+  const { tokenizer_name: tokenizer } = (await read(saeLensSchema, join(root, 'sae_lens.json'))) ?? {};
+  return { files: kept, skipped, ...(tokenizer !== undefined && { tokenizer }) };
+}
+
+/** What to say where token ids were made by the tokenizer of another model than the one that reads them. */
+export function otherTokenizer(corpus: string, tokenizer: string | undefined, model: string | undefined) {
+  const name = (path: string) => path.split('/').findLast(Boolean)?.toLowerCase();
+  if (tokenizer === undefined || model === undefined || name(tokenizer) === name(model)) return undefined;
+  return `${corpus} was tokenized with ${tokenizer} (sae_lens.json), and the model is ${model}: its token ids are right only if both have one tokenizer.`;
+}
