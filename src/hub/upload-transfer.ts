@@ -30,7 +30,8 @@ export function sendingFetch(
     sent.set(url, 0);
     const signals = [watch.signal, ...(init.signal ? [init.signal] : [])];
     try {
-      const response = await hub(url, { ...init, body: told, signal: AbortSignal.any(signals) });
+      const signal = AbortSignal.any(signals);
+      const response = await hub(url, { ...init, ...UNCOPIED, body: told, signal });
       // All that is asked of it is its headers.
       await response.body?.cancel();
       return response;
@@ -63,6 +64,9 @@ export function sendingFetch(
     }
   };
 }
+
+/** Otherwise fetch keeps all that it has sent, in memory, for the case that it is sent elsewhere. */
+const UNCOPIED = { window: null, redirect: 'error' } as const;
 
 function cutShort(url: string, cause: unknown): Refusal {
   const reason = cause instanceof Error ? cause.message : String(cause);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Interrupted, Refusal } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { unlessStopped } from '../progress/stop.js';
+import { throwIfStopped, unlessStopped } from '../progress/stop.js';
 import { isCommit } from './cache.js';
 import { asHub, listFolder, pinnedCommit } from './download.js';
 import { OpenFileBlob } from './open-file-blob.js';
@@ -70,6 +70,7 @@ export async function uploadFiles(
   for (const file of files) {
     const found = there.get(file.path);
     if (found && file.onlyIfMissing) continue;
+    throwIfStopped(stop, KEPT);
     if (!found) sent.push(file);
     else if (await isSame(file.content, found)) same.push(file.path);
     else {
