@@ -87,7 +87,7 @@ export function flagsOf(schema: z.ZodObject): Flag[] {
       commas: repeated && (type === 'number' || element.enum !== undefined || property.commas === true),
       ...(property.also !== undefined && { also: property.also }),
       choices: element.enum,
-      description: property.description ?? '',
+      description: (property.description ?? '') + (property.also === undefined ? '' : ` (also --${property.also})`),
       default: property.default,
     };
   });

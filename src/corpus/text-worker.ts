@@ -3,14 +3,8 @@ import { Refusal, refusedReply } from '../errors/refusal.js';
 import { Chats, chatSettings } from './chats/chats.js';
 import { chosenText } from './chosen-text.js';
 import { type Context, packContexts, type WrittenOut } from './contexts.js';
-import {
-  chunkBuffers,
-  chunkOf,
-  type Heard,
-  type TextStart,
-  type TextThreadReply,
-  type TextThreadRequest,
-} from './text.js';
+import type { Heard, TextStart, TextThreadReply, TextThreadRequest } from './text.js';
+import { chunkBuffers, chunkOf } from './text-chunk.js';
 import { openTokenizer } from './tokenizer.js';
 
 /** Tokens that are handed over together, about. */

@@ -4,9 +4,10 @@ import { Refusal } from '../errors/refusal.js';
 import type { BosPolicy } from '../lm/family.js';
 import { ByteLevelEncoder } from './bpe/byte-level.js';
 import { readByteLevel } from './bpe/byte-level-recipe.js';
-import { DocumentEncoder, type TextEncoder } from './bpe/document.js';
+import { DocumentEncoder } from './bpe/document.js';
 import { BpeEncoder } from './bpe/encoder.js';
 import { BrokenPart, isToken, type Recipe, readRecipe, UnknownPart } from './bpe/recipe.js';
+import { type Spelling, spellingOf } from './spelling.js';
 
 /** Bytes of a file, at most; Gemma 3's tokenizer.json has 33 MiB. */
 const MOST_TOKENIZER_BYTES = 2 ** 28;
@@ -17,14 +18,6 @@ interface DocumentTokens {
   push(piece: string): Iterable<Int32Array>;
   /** The tokens of what is left. */
   end(): Iterable<Int32Array>;
-}
-
-/** How tokens are laid over a text. */
-export interface Spelling {
-  /** The text as tokens spell it; what two parts spell, their whole spells. */
-  spelt(text: string): string;
-  /** What a token spells: its characters, or one byte of a character that has no token. */
-  token(id: number): string | number | undefined;
 }
 
 /** Text to token ids. */
@@ -156,24 +149,6 @@ async function openWith(
     }
     return openLibraryTokenizer(directory, file, cause.part);
   }
-}
-
-/** By what the vocabulary has. */
-function spellingOf({ vocabulary, added }: Pick<Recipe, 'vocabulary' | 'added'>, encoder: TextEncoder): Spelling {
-  let tokens: Map<number, string | number> | undefined;
-  const read = () => {
-    const read = new Map<number, string | number>();
-    for (const [token, id] of vocabulary) read.set(id, encoder.byteOf(token) ?? token);
-    for (const { id, content } of added) read.set(id, encoder.spell(content));
-    return read;
-  };
-  return {
-    spelt: (text) => encoder.spell(text),
-    token: (id) => {
-      tokens ??= read();
-      return tokens.get(id);
-    },
-  };
 }
 
 function bosOf({ added, vocabulary }: Pick<Recipe, 'added' | 'vocabulary'>, bos: string): number | undefined {

@@ -85,6 +85,7 @@ function notes(records: readonly EvalRecord[]): string[] {
     ...reasons(records),
     ...[...sites.values()].flatMap(heldByFew),
     ...records.flatMap(withoutSome),
+    ...records.flatMap(ofRoles),
     ...records.flatMap(leftOut),
     ...records.flatMap(changed),
     `over ${first.tokens} tokens${contexts}; ${bos}; losses in nats per token; dead: active on none of these tokens`,
@@ -117,6 +118,12 @@ function withoutSome({ sae, explained_variance_dimensions: found }: EvalRecord):
 }
 
 const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
+
+/** Whose positions counted, where not everybody's. */
+function ofRoles({ sae, settings }: EvalRecord): string[] {
+  const roles = settings?.chat?.roles;
+  return roles ? [`${sae}: only positions of ${roles.join(' and ')} count; --all-tokens measures the others, too`] : [];
+}
 
 /** How many positions were not measured for their norm. */
 function leftOut({ sae, settings, left_out: count }: EvalRecord): string[] {

@@ -1,5 +1,6 @@
 import { Refusal } from '../../errors/refusal.js';
-import type { Spelling, Tokenizer } from '../tokenizer.js';
+import type { Spelling } from '../spelling.js';
+import type { Tokenizer } from '../tokenizer.js';
 
 /**
  * Which tokens of a text have a character in one of its spans: 1 where they have. Where a span ends within a character

@@ -1,4 +1,5 @@
 import type { Target } from './target.js';
+import { BROKEN_CHATS } from './targets/chats.js';
 import { configuration } from './targets/configuration.js';
 import { CORPORA } from './targets/corpora.js';
 import { evaluation } from './targets/evaluation.js';
@@ -26,6 +27,7 @@ export const TARGETS: readonly Target[] = [
   ...FEATURE_FOLDERS,
   configuration,
   ...CORPORA,
+  ...BROKEN_CHATS,
 ];
 
 export function targetNamed(name: string): Target {
