@@ -10,6 +10,7 @@
 //     data/SAE/columns/NAME.bin, data/vocabulary.json   static: what query.ts reads
 //     POST api/labels                         LabelRequest → FeatureLabel
 //     POST api/text                           TextRequest → TextReply
+//     POST api/steer, POST api/attribute      see steering-api.ts
 //     GET api/status                          ExploreStatus
 //
 // Whatever fails is an ExploreError with a status of 4xx or 5xx. All text is text: it may hold HTML, and is to be shown

@@ -75,6 +75,12 @@ export function chosenSaes(
   return record.saes.filter((sae) => named.includes(sae));
 }
 
+/** What a feature is called: its label, and tokens at its strongest peaks. */
+export const featureInWords = ({ labels, lists }: ExploredSae, feature: number) => ({
+  label: labels.byFeature.get(feature)?.label ?? null,
+  tokens: lists.texts('peakTokens', feature, 3),
+});
+
 /** data/index.json */
 export function indexOf(
   explorer: ExploredFolder,

@@ -3,7 +3,9 @@ import { NotTaken } from '../http/json-body.js';
 import { type LabelRequest, MOST_LABEL, MOST_NOTE, MOST_TRIED_TEXT, type TextRequest } from './api.js';
 import type { ExploredFolder, ExploredSae } from './explorer.js';
 import {
+  type AttributeRequest,
   featureOperations,
+  MOST_ATTRIBUTED_TOKENS,
   MOST_CHANGES,
   MOST_SEED,
   MOST_STEERED_TOKENS,
@@ -52,6 +54,17 @@ const steerRequest = z.strictObject({
   seed: z.number().int().min(0).max(MOST_SEED),
 });
 
+const attributeRequest = z.strictObject({
+  text,
+  sae: z.string(),
+  at: z
+    .number()
+    .int()
+    .min(0)
+    .max(MOST_ATTRIBUTED_TOKENS - 1),
+  token: z.number().int().nonnegative().nullable(),
+});
+
 /** @throws NotTaken, as all of these do */
 export function labelRequestOf(body: unknown): LabelRequest {
   return checked(labelRequest, body);
@@ -72,6 +85,15 @@ export function steerRequestOf(body: unknown, saes: Saes): SteerRequest {
     if (seen.has(one)) throw new NotTaken(400, `Feature ${one} is changed twice.`);
     seen.add(one);
   }
+  return request;
+}
+
+export function attributeRequestOf(body: unknown, { saes, record }: ExploredFolder): AttributeRequest {
+  const request = checked(attributeRequest, body);
+  exploredSae(request.sae, saes);
+  const { vocabulary } = record.model;
+  if (request.token !== null && request.token >= vocabulary)
+    throw new NotTaken(404, `The model has no token ${request.token}: it has ${vocabulary}.`);
   return request;
 }
 

@@ -6,8 +6,8 @@ import type { StreamedReply } from '../http/streamed-reply.js';
 import type { ExploreError, ExploreIndex, ExploreStatus, FeatureLabel, TextReply, TextRequest } from './api.js';
 import { type ExploredFolder, type ExploredSae, indexOf } from './explorer.js';
 import { askedList, WrongQuery } from './list-query.js';
-import { checkFeature, labelRequestOf, steerRequestOf, textRequestOf } from './requests.js';
-import type { SteerEvent, SteerRequest } from './steering-api.js';
+import { attributeRequestOf, checkFeature, labelRequestOf, steerRequestOf, textRequestOf } from './requests.js';
+import type { AttributeEvent, AttributeRequest, SteerEvent, SteerRequest } from './steering-api.js';
 
 /** A file of the pages: the browser's side of them. */
 export interface SiteFile {
@@ -30,10 +30,12 @@ export interface TextTrial {
  */
 export type EventsOf<E> = (tell: (event: E) => Promise<void>, gone: AbortSignal) => Promise<void>;
 
-/** What continues texts with features changed. */
+/** What continues texts with features changed, and finds the features that made a token likely. */
 export interface Steering {
   /** @throws NotTaken where too many wait */
   steer(request: SteerRequest): EventsOf<SteerEvent>;
+  /** @throws NotTaken where too many wait */
+  attribute(request: AttributeRequest): EventsOf<AttributeEvent>;
 }
 
 /** What a server of pages has. */
@@ -101,9 +103,12 @@ export class ExploreSite {
     hosts: readonly string[],
   ): Promise<HttpReply | StreamedReply> {
     const body = () => jsonBody(request, hosts, MOST_BODY);
+    const { saes } = this.parts.explorer;
     if (path === '/api/labels') return json(await this.label(await body()));
     if (path === '/api/text') return json(await this.text(await body()));
-    if (path === '/api/steer') return lines(this.steer(await body()));
+    if (path === '/api/steer') return lines(this.steering().steer(steerRequestOf(await body(), saes)));
+    if (path === '/api/attribute')
+      return lines(this.steering().attribute(attributeRequestOf(await body(), this.parts.explorer)));
     throw new NotTaken(404, NOWHERE);
   }
 
@@ -122,10 +127,10 @@ export class ExploreSite {
     return trial.tryText(textRequestOf(body, explorer.saes));
   }
 
-  private steer(body: unknown): EventsOf<SteerEvent> {
-    const { steering, explorer } = this.parts;
+  private steering(): Steering {
+    const { steering } = this.parts;
     if (!steering) throw new NotTaken(409, 'Texts are steered where explore is given a model: add --model.');
-    return steering.steer(steerRequestOf(body, explorer.saes));
+    return steering;
   }
 
   private live(): ExploreIndex['live'] {

@@ -3,11 +3,13 @@ import { Audience } from './audience.js';
 import type { ModelSettings } from './explored-model.js';
 import { serveModel } from './model-worker.js';
 import { SteeredModel } from './steered-model.js';
-import type { SteerEvent } from './steering-api.js';
-import type { SteerJob } from './threaded-steering.js';
+import type { ModelJob, ModelNews } from './threaded-steering.js';
 
 serveModel(
   () => SteeredModel.open(workerData as ModelSettings),
-  (model, { request, memory }: SteerJob, tell: (event: SteerEvent) => void) =>
-    model.steer(request, tell, new Audience(memory)),
+  (model, { memory, ...job }: ModelJob, tell: (news: ModelNews) => void): Promise<unknown> => {
+    const audience = new Audience(memory);
+    if (job.kind === 'steer') return model.steer(job.request, tell, audience);
+    return model.attribute(job.request, tell, audience);
+  },
 );

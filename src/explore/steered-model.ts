@@ -1,20 +1,23 @@
 import { Refusal } from '../errors/refusal.js';
-import { type Candidate, openCandidate } from '../eval/candidates.js';
-import type { FeaturesOfSae } from '../features/folder.js';
+import { openCandidate } from '../eval/candidates.js';
 import { rowChanges, unchangedRow } from '../generate/changes.js';
 import { continueTexts } from '../generate/continuation.js';
 import { modelNotFinite } from '../generate/generate.js';
 import { openTextModel, promptTokens, type TextModel } from '../generate/prompts.js';
 import { tokenChooser } from '../generate/sampling.js';
 import { changeInWords } from '../generate/steered-texts.js';
+import type { SteeredSae } from '../generate/steering-graph.js';
 import { Stepper } from '../generate/stepper.js';
 import { choosePrecision } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
 import type { Change } from '../sae/feature-changes.js';
+import { type AttributionNews, attributeText, type FoundEffects } from './attributed-text.js';
 import type { Audience } from './audience.js';
 import { bosOf, checkSameSae, directoryOfSae, type ModelSettings, openExploredModel } from './explored-model.js';
 import {
+  type AttributeRequest,
   type Both,
+  MOST_ATTRIBUTED_TOKENS,
   MOST_PROMPT_TOKENS,
   type SteerEvent,
   type SteeredEnding,
@@ -65,8 +68,7 @@ export class SteeredModel {
     const changes = request.changes.map(
       (change): Change => ({ ...change, sae: 0, strength: change.operation === 'ablate' ? 0 : change.strength }),
     );
-    const first = model.tokenizer.prependBos ? 1 : 0;
-    const rows = [unchangedRow(changes, 1), rowChanges(changes, 1, (position) => position >= first)];
+    const rows = [unchangedRow(changes, 1), rowChanges(changes, 1, (position) => position >= this.first)];
     const refusals = [modelNotFinite(model.checkpoint.name, placement), tooStrong(request.sae, changes)];
     const { temperature, seed } = request;
     const pieces = ['', ''];
@@ -93,9 +95,46 @@ export class SteeredModel {
     return { unsteered: continued[0]!.ending, steered: continued[1]!.ending };
   }
 
+  /** Token from which on features count: not a BOS at the beginning. */
+  private get first(): number {
+    return this.model.tokenizer.prependBos ? 1 : 0;
+  }
+
   async close(): Promise<void> {
     await this.open?.stepper.release();
     this.open = undefined;
+  }
+
+  /**
+   * Which features made the logit of what follows a token of a text.
+   *
+   * @returns null where nobody listens any more
+   * @throws Refusal where the text has no such token, or an SAE is another one
+   */
+  async attribute(
+    { text, sae, at, token }: AttributeRequest,
+    tell: (news: AttributionNews) => void,
+    audience: Audience,
+  ): Promise<FoundEffects | null> {
+    const all = promptTokens(this.model, text);
+    const most = Math.min(all.length, MOST_ATTRIBUTED_TOKENS, this.model.checkpoint.config.maxContext);
+    if (at >= most) {
+      throw new Refusal(
+        `What follows token ${at} cannot be attributed: the text has ${all.length} tokens, and those before ${most} can be chosen.`,
+        'Choose an earlier token, or shorten the text.',
+        'generate/positions',
+      );
+    }
+    tell({ kind: 'opening' });
+    // Its graphs are others: the model is not open twice.
+    await this.close();
+    const saes = [await this.steeredSae(sae)];
+    if (audience.signal !== undefined) return null;
+    tell({ kind: 'reading' });
+    const { checkpoint } = this.model;
+    const { threads } = this.settings;
+    const about = { checkpoint, placement: this.placement, threads, saes, tokens: all.slice(0, at + 1) };
+    return attributeText(about, this.first, token, tell, audience);
   }
 
   /** @throws Refusal where there are too many of them */
@@ -123,25 +162,24 @@ export class SteeredModel {
     await this.close();
     const { checkpoint } = this.model;
     const { placement } = this;
-    const candidate = await this.candidate(this.settings.record.saes.find(({ folder }) => folder === sae)!);
+    const saes = [await this.steeredSae(sae)];
     if (audience.signal !== undefined) return null;
     const room = Math.max(LEAST_ROOM, 2 ** Math.ceil(Math.log2(tokens)));
     const longest = Math.min(room, checkpoint.config.maxContext);
-    const { files, hook, input } = candidate;
-    const saes = [{ files, hook, input, errorTerm: true }];
     const stepper = await Stepper.open(checkpoint, { placement, longest, threads: this.settings.threads, saes });
     this.open = { sae, longest, stepper };
     return audience.signal === undefined ? stepper : null;
   }
 
-  private async candidate(sae: FeaturesOfSae): Promise<Candidate> {
+  private async steeredSae(name: string): Promise<SteeredSae> {
+    const { record } = this.settings;
+    const sae = record.saes.find(({ folder }) => folder === name)!;
     const directory = await directoryOfSae(this.settings, sae);
-    const { name } = this.settings.record.model;
     // The model is known to be that of the features; whether it was the SAE's, `features` has asked.
-    const asked = { hook: sae.hook, model: name, anyModel: true };
-    const candidate = await openCandidate(sae.path, asked, this.model.checkpoint, directory);
-    checkSameSae(directory, candidate.unchanged.digest, sae);
-    return candidate;
+    const asked = { hook: sae.hook, model: record.model.name, anyModel: true };
+    const { files, unchanged, hook, input } = await openCandidate(sae.path, asked, this.model.checkpoint, directory);
+    checkSameSae(directory, unchanged.digest, sae);
+    return { files, hook, input, errorTerm: true };
   }
 }
 

@@ -1,9 +1,13 @@
-// The JSON of a text that is continued with features changed. Types and bounds only, as in api.ts.
+import type { TokenFeature } from './api.js';
+
+// The JSON of a text that is continued with features changed, and of the features that made a token likely. Types and
+// bounds only, as in api.ts.
 //
 //     POST api/steer                          SteerRequest → lines of SteerEvent
+//     POST api/attribute                      AttributeRequest → lines of AttributeEvent
 //
-// The answer is application/x-ndjson: an event per line, as they happen. It ends with `ended` or `failed`. Whoever closes
-// the connection cancels what they asked for.
+// Answers are application/x-ndjson: an event per line, as they happen. They end with `ended`, `attributed` or `failed`.
+// Whoever closes the connection cancels what they asked for.
 
 /** What is done to a feature: f becomes v (set), f + v (add), v · f (scale), or 0 (ablate). */
 export const featureOperations = ['set', 'add', 'scale', 'ablate'] as const;
@@ -66,12 +70,77 @@ export interface FailedEvent {
   readonly remedy: string | null;
 }
 
+/** The text is read. */
+export interface ReadingEvent {
+  readonly kind: 'reading';
+}
+
 export type SteerEvent =
   | QueuedEvent
   | OpeningEvent
-  /** The text is read. */
-  | { readonly kind: 'reading' }
+  | ReadingEvent
   /** Text of one more token of both, of which there are `tokens` now; a text that has ended adds nothing. */
   | ({ readonly kind: 'text'; readonly tokens: number } & Both<string>)
   | ({ readonly kind: 'ended' } & Both<SteeredEnding>)
+  | FailedEvent;
+
+/** Tokens up to the one after which a logit is attributed, at most: one pass over them is needed for each activation. */
+export const MOST_ATTRIBUTED_TOKENS = 512;
+
+/** POST api/attribute. */
+export interface AttributeRequest {
+  readonly text: string;
+  readonly sae: string;
+  /** Number of the token after which it is, BOS included. */
+  readonly at: number;
+  /** Whose logit is attributed: a token's id; null: that of the most probable one. */
+  readonly token: number | null;
+}
+
+/** A token that may follow. */
+export interface LikelyToken {
+  readonly id: number;
+  readonly token: string;
+  readonly probability: number;
+}
+
+/** A feature at a token of the text, and what it does to the logit. */
+export interface AttributedFeature extends Omit<TokenFeature, 'value'> {
+  readonly position: number;
+  /** Text of the token there. */
+  readonly at: string;
+  readonly activation: number;
+  /** What it adds on the way past all blocks above; null where no linear path leads from the hook to the logits. */
+  readonly direct: number | null;
+  /** By how much the logit falls when the feature alone is set to 0 at this token. */
+  readonly effect: number;
+}
+
+/** What may follow, the most probable first, and whose logit is attributed: one of these. */
+export interface NextEvent {
+  readonly kind: 'next';
+  readonly likely: readonly LikelyToken[];
+  readonly token: number;
+  readonly logit: number;
+}
+
+export interface AttributedEvent {
+  readonly kind: 'attributed';
+  /** How effects were computed. */
+  readonly method: 'ablation';
+  /** Those with the largest effects, the largest first. */
+  readonly features: readonly AttributedFeature[];
+  /** Activations that were ablated, and weaker ones that were not. */
+  readonly ablated: number;
+  readonly leftOut: number;
+}
+
+export type AttributeEvent =
+  | QueuedEvent
+  | OpeningEvent
+  | ReadingEvent
+  | NextEvent
+  /** So many activations of so many are ablated. */
+  | { readonly kind: 'ablated'; readonly done: number; readonly of: number }
+  | AttributedEvent
   | FailedEvent;

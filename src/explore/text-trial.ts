@@ -1,7 +1,7 @@
 import { NotTaken } from '../http/json-body.js';
 import type { ExploreStatus, TextReply, TextRequest } from './api.js';
 import type { ModelSettings } from './explored-model.js';
-import type { ExploredFolder } from './explorer.js';
+import { type ExploredFolder, featureInWords } from './explorer.js';
 import { ModelThread } from './model-thread.js';
 import type { TextTrial } from './site.js';
 import type { TriedText } from './tried-model.js';
@@ -51,12 +51,11 @@ export class ThreadedTrial implements TextTrial {
       tokens: tokens.map((token) => vocabulary.text(token)),
       ...{ counted, cut },
       saes: saes.map(({ sae, long, top }) => {
-        const { lists, labels } = explored.get(sae)!;
+        const own = explored.get(sae)!;
         const inWords = ([feature, value]: readonly [number, number]) => ({
           feature,
           value: Number(value.toPrecision(6)),
-          label: labels.byFeature.get(feature)?.label ?? null,
-          tokens: lists.texts('peakTokens', feature, 3),
+          ...featureInWords(own, feature),
         });
         return { sae, long, top: top.map((features) => features.map(inWords)) };
       }),

@@ -1,10 +1,19 @@
 import { Refusal } from '../errors/refusal.js';
+import type { AttributionNews, FoundEffects } from './attributed-text.js';
 import { Audience } from './audience.js';
 import type { ModelSettings } from './explored-model.js';
-import type { ExploredFolder } from './explorer.js';
+import { type ExploredFolder, featureInWords } from './explorer.js';
 import { ModelThread } from './model-thread.js';
 import type { EventsOf, Steering } from './site.js';
-import type { Both, FailedEvent, SteerEvent, SteeredEnding, SteerRequest } from './steering-api.js';
+import type {
+  AttributeEvent,
+  AttributeRequest,
+  Both,
+  FailedEvent,
+  SteerEvent,
+  SteeredEnding,
+  SteerRequest,
+} from './steering-api.js';
 import { Turns } from './turns.js';
 
 /** Requests that are computed or wait, at most. */
@@ -12,24 +21,31 @@ const MOST_WAITING = 32;
 /** Milliseconds without a request after which the model is closed. */
 const IDLE = 5 * 60_000;
 
-/** What the thread is asked for. */
-export interface SteerJob {
-  readonly request: SteerRequest;
-  /** Of its Audience. */
-  readonly memory: SharedArrayBuffer;
-}
+/** What the thread is asked for; `memory` is that of its Audience. */
+export type ModelJob = { readonly memory: SharedArrayBuffer } & (
+  | { readonly kind: 'steer'; readonly request: SteerRequest }
+  | { readonly kind: 'attribute'; readonly request: AttributeRequest }
+);
+/** What it tells before its answer. */
+export type ModelNews = SteerEvent | AttributionNews;
+type ModelAnswer = Both<SteeredEnding> | FoundEffects | null;
+type ModelEvent = SteerEvent | AttributeEvent;
 
 /**
- * Steers texts in a thread of its own, one after another; the model opens with the first, and closes when nobody has
- * steered for a while. What nobody reads any more is not computed.
+ * Steers texts and attributes logits in a thread of its own, one after another; the model opens with the first, and
+ * closes when nobody has asked for a while. What nobody reads any more is not computed.
  */
 export class ThreadedSteering implements Steering {
   private readonly turns = new Turns(MOST_WAITING);
-  private readonly thread: ModelThread<SteerJob, Both<SteeredEnding> | null, SteerEvent>;
-  private heard: (event: SteerEvent) => void = () => {};
+  private readonly thread: ModelThread<ModelJob, ModelAnswer, ModelNews>;
+  private heard: (news: ModelNews) => void = () => {};
 
-  constructor(explorer: ExploredFolder, settings: Omit<ModelSettings, 'folder' | 'record'>, idle: number = IDLE) {
-    const told = (event: SteerEvent) => this.heard(event);
+  constructor(
+    private readonly explorer: ExploredFolder,
+    settings: Omit<ModelSettings, 'folder' | 'record'>,
+    idle: number = IDLE,
+  ) {
+    const told = (news: ModelNews) => this.heard(news);
     this.thread = new ModelThread('steer-worker.js', explorer, settings, { idle, told });
   }
 
@@ -43,16 +59,14 @@ export class ThreadedSteering implements Steering {
     return this.turns.length;
   }
 
+  // A job of one kind tells events of that kind.
+
   steer(request: SteerRequest): EventsOf<SteerEvent> {
-    const turn = this.turns.enter();
-    return async (tell, gone) => {
-      try {
-        const waits = (ahead: number) => void tell({ kind: 'queued', ahead, says: inLine(ahead) });
-        if (await turn.begins(waits, gone)) await this.run(request, tell, gone);
-      } finally {
-        turn.leave();
-      }
-    };
+    return this.inTurn({ kind: 'steer', request }) as EventsOf<SteerEvent>;
+  }
+
+  attribute(request: AttributeRequest): EventsOf<AttributeEvent> {
+    return this.inTurn({ kind: 'attribute', request }) as EventsOf<AttributeEvent>;
   }
 
   /** Ends the thread, after what it computes. */
@@ -60,22 +74,36 @@ export class ThreadedSteering implements Steering {
     return this.thread.close();
   }
 
+  private inTurn(job: Unheard<ModelJob>): EventsOf<ModelEvent> {
+    const turn = this.turns.enter();
+    return async (tell, gone) => {
+      try {
+        const waits = (ahead: number) => void tell({ kind: 'queued', ahead, says: inLine(ahead) });
+        if (await turn.begins(waits, gone)) await this.run(job, tell, gone);
+      } finally {
+        turn.leave();
+      }
+    };
+  }
+
   private async run(
-    request: SteerRequest,
-    tell: (event: SteerEvent) => Promise<void>,
+    job: Unheard<ModelJob>,
+    tell: (event: ModelEvent) => Promise<void>,
     gone: AbortSignal,
   ): Promise<void> {
     const audience = new Audience();
     const leave = () => audience.leaves();
     gone.addEventListener('abort', leave);
-    this.heard = (event) => {
-      const read = tell(event);
-      if (event.kind === 'text') read.then(() => audience.reads());
+    if (gone.aborted) leave();
+    this.heard = (news) => {
+      const read = tell(news.kind === 'next' ? this.nextInWords(news) : news);
+      if (news.kind === 'text') read.then(() => audience.reads());
     };
     try {
       if (this.thread.model === 'closed') await tell({ kind: 'opening' });
-      const endings = await this.thread.ask({ request, memory: audience.memory });
-      if (endings) await tell({ kind: 'ended', ...endings });
+      const answer = await this.thread.ask({ ...job, memory: audience.memory });
+      if (answer === null) return;
+      await tell('features' in answer ? this.effectsInWords(answer, job.request.sae) : { kind: 'ended', ...answer });
     } catch (error) {
       await tell(failed(error));
     } finally {
@@ -83,7 +111,24 @@ export class ThreadedSteering implements Steering {
       this.heard = () => {};
     }
   }
+
+  private nextInWords({ likely, ...news }: Extract<AttributionNews, { kind: 'next' }>): AttributeEvent {
+    const { vocabulary } = this.explorer;
+    return { ...news, likely: likely.map((one) => ({ ...one, token: vocabulary.text(one.id) })) };
+  }
+
+  private effectsInWords({ features, ...counts }: FoundEffects, sae: string): AttributeEvent {
+    const explored = this.explorer.saes.get(sae)!;
+    const inWords = features.map(({ id, ...one }) => ({
+      ...one,
+      at: this.explorer.vocabulary.text(id),
+      ...featureInWords(explored, one.feature),
+    }));
+    return { kind: 'attributed', method: 'ablation', features: inWords, ...counts };
+  }
 }
+
+type Unheard<T> = T extends unknown ? Omit<T, 'memory'> : never;
 
 const inLine = (ahead: number) =>
   `Waiting for the model: ${ahead === 1 ? '1 other request comes' : `${ahead} other requests come`} first.`;

@@ -63,6 +63,20 @@ const STEERING: Steering = {
       }
       await tell({ kind: 'ended', unsteered: 'length', steered: 'end' });
     },
+  attribute:
+    ({ at, token }) =>
+    async (tell, gone) => {
+      const likely = [5, 8].map((id) => ({ id, token: WORDS[id]!, probability: 1 / id }));
+      await tell({ kind: 'next', likely, token: token ?? 5, logit: 12.5 });
+      await tell({ kind: 'ablated', done: 1, of: 2 });
+      // After the third token it takes forever.
+      if (at === 3) await new Promise((resolve) => gone.addEventListener('abort', resolve));
+      const features = [2, 17].map((feature, i) => ({
+        ...{ feature, position: i + 1, at: ' cat', activation: 4, label: null, tokens: [' dog'] },
+        ...{ direct: i === 0 ? null : -0.5, effect: (token ?? 5) - 2 * i },
+      }));
+      await tell({ kind: 'attributed', method: 'ablation', features, ablated: 2, leftOut: 3 });
+    },
 };
 
 async function served(t: TestContext, trial: TextTrial = READY, steering = STEERING) {
@@ -283,6 +297,26 @@ test('a sentence is steered by sliders and numbers, and the address says all of 
   assert.deepEqual([...problems, ...again.problems], []);
 });
 
+test('the features behind a next token are listed, for the token that is clicked', { skip }, async (t) => {
+  const { url } = await served(t);
+  const { page, problems } = await driven(t, `${url}#/text/gated?text=a%20cat%20sat&at=2`);
+  await page.getByRole('button', { name: 'What comes next' }).click();
+  const effects = page.locator('.attribution tbody tr');
+  await effects.first().waitFor();
+  assert.equal(await page.locator('.likely a[aria-current]').textContent(), '<script>alert(1)</script>20.0%');
+  await page.locator('.likely a', { hasText: 'sea' }).click();
+  await page.locator('.attribution td', { hasText: '+8.00' }).waitFor();
+  assert.match(current(page), /&at=2&next=8$/);
+  const rows = await effects.locator('td.number').allTextContents();
+  assert.deepEqual(rows, ['4.00', '–', '+8.00', '4.00', '−0.50', '+6.00']);
+  await page.getByText('each of 2 activations was ablated alone').waitFor();
+  const again = await driven(t, page.url());
+  await again.page.locator('.attribution td', { hasText: '+8.00' }).waitFor();
+  await effects.first().locator('th a').click();
+  await heading(page, 'Feature 2');
+  assert.deepEqual([...problems, ...again.problems], []);
+});
+
 test('what is steered is cancelled by its button, by another request, and by leaving', { skip }, async (t) => {
   let running = 0;
   const waiting: (() => void)[] = [];
@@ -291,6 +325,10 @@ test('what is steered is cancelled by its button, by another request, and by lea
       running++;
       await STEERING.steer(request)(tell, gone);
       running--;
+      for (const end of waiting.splice(0)) end();
+    },
+    attribute: (request) => async (tell, gone) => {
+      await STEERING.attribute(request)(tell, gone);
       for (const end of waiting.splice(0)) end();
     },
   };
@@ -306,7 +344,7 @@ test('what is steered is cancelled by its button, by another request, and by lea
   let ended = ends();
   await page.getByRole('button', { name: 'Cancel' }).click();
   await ended;
-  await page.getByText('Cancelled after 499 tokens.').waitFor();
+  await page.getByText('Cancelled.').waitFor();
   await steer.click();
   await runs();
   ended = ends();
@@ -318,6 +356,15 @@ test('what is steered is cancelled by its button, by another request, and by lea
   await ended;
   await page.goBack();
   await runs();
+  ended = ends();
+  await page.goto(`${url}#/text/gated?text=a%20cat%20sat&at=3&next=likeliest`);
+  await ended;
+  await page.getByText('1 of 2 activations ablated').waitFor();
+  ended = ends();
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await ended;
+  await page.getByRole('button', { name: 'What comes next' }).click();
+  await page.getByText('1 of 2 activations ablated').waitFor();
   ended = ends();
   await page.close();
   await ended;
@@ -476,6 +523,7 @@ const VIEWS = {
   wrapped: ['#/feature/gated/1?lines=wrapped', '.bands.wrapped'],
   text: ['#/text/gated?text=a%20cat%20sat&at=1', '.strip .t'],
   steered: ['#/text/gated?text=a%20cat%20sat&set=2_3&ablate=1&scale=5_-1&tokens=40', '.state:has-text("ended")'],
+  attributed: ['#/text/gated?text=a%20cat%20sat&at=2&next=8', '.attribution tbody tr'],
   features: ['#/compare?a=gated/1&b=topk-32/2', '.compare .bands'],
   SAEs: ['#/compare?a=gated&b=topk-32', '.compare .scatter'],
 } as const;

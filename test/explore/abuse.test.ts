@@ -132,6 +132,7 @@ function steeringBy(work: ReturnType<Steering['steer']>) {
       const end = ended[asked++]!;
       return (tell, gone) => work(tell, gone).finally(end);
     },
+    attribute: () => assert.fail('nothing is attributed'),
   };
   return { steering, ends };
 }

@@ -254,6 +254,7 @@ test('a text is steered in lines of JSON, by pages of this server alone', async 
         await tell({ kind: 'ended', unsteered: 'end', steered: 'length' });
       };
     },
+    attribute: () => async (tell) => tell({ kind: 'failed', error: 'Not today.', remedy: null }),
   };
   const { post } = await served(t, { steering });
   const { status, headers, body } = await post('/api/steer', STEER);
@@ -269,6 +270,10 @@ test('a text is steered in lines of JSON, by pages of this server alone', async 
       { kind: 'ended', unsteered: 'end', steered: 'length' },
     ],
   );
+  const attribute = { text: 'a', sae: 'gated', at: 0, token: 7 };
+  const attributed = await post('/api/attribute', attribute);
+  assert.equal(attributed.body, '{"kind":"failed","error":"Not today.","remedy":null}\n');
+  assert.equal((await post('/api/attribute', attribute, { Origin: 'http://evil.example' })).status, 403);
   assert.equal((await post('/api/steer', STEER)).status, 503);
   assert.deepEqual(asked, [STEER, STEER]);
   for (const [name, value] of [
@@ -282,7 +287,10 @@ test('a text is steered in lines of JSON, by pages of this server alone', async 
 });
 
 test('what cannot be steered is refused before anything is computed', async (t) => {
-  const steering: Steering = { steer: () => assert.fail('nothing may be steered') };
+  const steering: Steering = {
+    steer: () => assert.fail('nothing may be steered'),
+    attribute: () => assert.fail('nothing may be attributed'),
+  };
   const { post } = await served(t, { steering });
   const [change] = STEER.changes;
   const changed = (more: object) => ({ ...STEER, changes: [{ ...change, ...more }] });
@@ -315,5 +323,23 @@ test('what cannot be steered is refused before anything is computed', async (t) 
     assert.equal(answer.status, status, JSON.stringify(sent).slice(0, 200));
     assert.match(String(answer.json.error), /^[^\n]+\.$/);
   }
-  assert.equal((await (await served(t)).post('/api/steer', STEER)).status, 409);
+  const attribute = { text: 'a', sae: 'gated', at: 0, token: null };
+  for (const [more, status] of [
+    [{ at: 512 }, 400],
+    [{ at: -1 }, 400],
+    [{ at: null }, 400],
+    [{ token: 8 }, 404],
+    [{ token: -1 }, 400],
+    [{ token: 'a' }, 400],
+    [{ sae: 'other' }, 404],
+    [{ text: '' }, 400],
+  ] as const) {
+    const answer = await post('/api/attribute', { ...attribute, ...more });
+    assert.deepEqual([answer.status, typeof answer.json.error], [status, 'string'], JSON.stringify(more));
+  }
+  for (const [path, sent] of [
+    ['/api/steer', STEER],
+    ['/api/attribute', attribute],
+  ] as const)
+    assert.equal((await (await served(t)).post(path, sent)).status, 409);
 });

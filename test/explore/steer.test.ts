@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { steerSchema } from '../../src/config/stages/generation.js';
+import { attributeSchema, steerSchema } from '../../src/config/stages/generation.js';
 import { exploreFolder } from '../../src/explore/explorer.js';
 import type { EventsOf } from '../../src/explore/site.js';
-import type { FeatureChange, SteerEvent, SteerRequest } from '../../src/explore/steering-api.js';
+import type { AttributeEvent, FeatureChange, SteerEvent, SteerRequest } from '../../src/explore/steering-api.js';
 import { ThreadedSteering } from '../../src/explore/threaded-steering.js';
+import { attribute } from '../../src/generate/attribute.js';
 import { steer } from '../../src/generate/steer.js';
 import { NotTaken } from '../../src/http/json-body.js';
 import { silent } from '../../src/progress/progress.js';
@@ -80,6 +81,56 @@ test('both texts are those of `sae-pipe steer`, whatever was steered before', as
     assert.equal(textOf(events, 'steered'), steered[0].text, operation);
   }
   assert.equal(found.model, 'ready');
+});
+
+test('what made a logit is what `sae-pipe attribute` finds, for a token that is named or the likeliest', async (t) => {
+  const found = steering(t);
+  const { text, sae } = REQUEST;
+  for (const token of [null, 1234]) {
+    const events: AttributeEvent[] = [];
+    const request = { text, sae, at: 3, token };
+    await found.attribute(request)(async (event) => void events.push(event), new AbortController().signal);
+    const next = events.find((event) => event.kind === 'next')!;
+    const last = events.at(-1)!;
+    assert.equal(last.kind, 'attributed', JSON.stringify(last));
+    const name = next.likely.find(({ id }) => id === next.token)!.token;
+    const config = attributeSchema.parse({
+      ...{ sae: [join(ROOT, sae)], model: MODEL, prompt: text, position: 3, candidates: 64, top: 30, json: true },
+      ...{ prependBos: true, precision: 'float32', threads: 1, ...(token !== null && { token: name }) },
+    });
+    let printed = '';
+    const print = (json: string) => {
+      printed += json;
+    };
+    await attribute(config, { progress: silent, stop: { signal: undefined }, print });
+    const expected = JSON.parse(printed);
+    assert.deepEqual([name, next.logit], [expected.token, expected.logit]);
+    assert.deepEqual(
+      last.features.map(({ feature, position, at, activation, direct, effect }) => ({
+        ...{ feature, position, at, activation, direct, effect },
+      })),
+      expected.features.map(({ feature, position, at, activation, direct, effect }: Record<string, unknown>) => ({
+        ...{ feature, position, at, activation, direct, effect },
+      })),
+    );
+    assert.equal(last.leftOut, expected.left_out);
+    assert.ok(last.features.length > 5);
+  }
+  // Who leaves meanwhile does not keep the next one waiting; what is beyond the text is a sentence.
+  const leave = new AbortController();
+  let ablated = 0;
+  const left = found.attribute({ text: 'sea '.repeat(300), sae, at: 300, token: null })(async ({ kind }) => {
+    if (kind === 'ablated' && ++ablated === 2) leave.abort();
+  }, leave.signal);
+  const beyond: AttributeEvent[] = [];
+  const asked = found.attribute({ text, sae, at: 100, token: null });
+  await asked(async (event) => void beyond.push(event), new AbortController().signal);
+  await left;
+  // In parts of 12 activations with a text of 300 tokens.
+  assert.ok(ablated < 5, String(ablated));
+  const refused = beyond.at(-1)!;
+  assert.ok(refused.kind === 'failed' && /token 100/.test(refused.error));
+  assert.equal((await heard(found.steer(REQUEST))).at(-1)?.kind, 'ended');
 });
 
 test('20 requests at once are told their places, and answered in their order', async (t) => {

@@ -2,6 +2,7 @@ import type { Both, SteerEvent, SteeredEnding, SteerRequest } from '../steering-
 import { Unanswered } from './answers.js';
 import { changeText } from './change-row.js';
 import { el, refill } from './dom.js';
+import type { LatestRun } from './latest-run.js';
 import type { PageContext } from './page-context.js';
 import { problemText } from './trouble.js';
 
@@ -10,16 +11,13 @@ const SIDES = ['unsteered', 'steered'] as const;
 /** A text continued without changes and with them, side by side, as it comes. */
 export class Continuations {
   readonly element: HTMLElement;
-  /** A sentence about how far it is. */
-  readonly state = el('p', { class: 'state', role: 'status' });
   private readonly texts = el('div', { class: 'pair' });
-  readonly cancelButton = el('button', { type: 'button', onclick: () => this.cancel() }, 'Cancel');
-  private running: AbortController | null = null;
   private shown: SteerRequest | null = null;
-  private tokens = 0;
 
-  constructor(private readonly context: PageContext) {
-    this.cancelButton.hidden = true;
+  constructor(
+    private readonly context: PageContext,
+    private readonly latest: LatestRun,
+  ) {
     this.element = el('div', { class: 'continuations' }, this.texts);
   }
 
@@ -27,88 +25,54 @@ export class Continuations {
   compare(request: SteerRequest): void {
     const differs = this.shown !== null && JSON.stringify(this.shown) !== JSON.stringify(request);
     this.texts.classList.toggle('outdated', differs);
-    if (differs && !this.running) this.say('Shown as it was before the last change: press Steer.');
-  }
-
-  /** Says a sentence instead of how far something is. */
-  say(sentence: string): void {
-    refill(this.state, sentence);
+    if (differs && !this.latest.active) this.latest.say('Shown as it was before the last change: press Steer.');
   }
 
   /** What was asked for before is cancelled. */
-  async run(request: SteerRequest): Promise<void> {
-    this.stop();
-    const own = new AbortController();
-    [this.running, this.shown, this.tokens] = [own, request, 0];
-    this.cancelButton.hidden = false;
+  run(request: SteerRequest): Promise<void> {
+    this.shown = request;
     const grown = this.drawTexts(request);
-    const ended: Both<SteeredEnding>[] = [];
-    const take = (event: SteerEvent) => {
-      if (this.running !== own) return;
-      if (event.kind === 'failed') throw new Unanswered(event.error, event.remedy);
-      if (event.kind === 'ended') ended.push(event);
-      else this.take(event, request, grown);
-    };
-    try {
-      await this.context.source.steer(request, take, own.signal);
-      if (this.running !== own) return;
-      const [endings] = ended;
-      if (endings === undefined) throw new Unanswered('The server of this page has stopped answering.');
-      this.say(endingText(endings, this.tokens));
-      this.context.announce('Both texts have ended.');
-    } catch (error) {
-      if (this.running !== own) return;
-      this.say('');
-      refill(
-        this.texts,
-        problemText(error, () => this.run(request)),
-      );
-      this.shown = null;
-    } finally {
-      if (this.running === own) this.stop();
-    }
-  }
-
-  /** Cancels what runs; what has come stays. */
-  cancel(): void {
-    if (this.running) this.say(`Cancelled after ${tokensText(this.tokens)}.`);
-    this.stop();
+    return this.latest.run(
+      (signal) => this.steer(request, grown, signal),
+      (error) => {
+        this.shown = null;
+        refill(
+          this.texts,
+          problemText(error, () => this.run(request)),
+        );
+      },
+    );
   }
 
   /** Cancels what runs, and shows nothing. */
   clear(): void {
-    this.stop();
+    this.latest.cancel('');
     this.shown = null;
-    this.say('');
     refill(this.texts);
   }
 
-  private stop(): void {
-    const { running } = this;
-    this.running = null;
-    running?.abort();
-    this.cancelButton.hidden = true;
-    this.element.removeAttribute('aria-busy');
-  }
-
-  private take(
-    event: Exclude<SteerEvent, { kind: 'failed' | 'ended' }>,
-    request: SteerRequest,
-    grown: Both<HTMLElement>,
-  ): void {
-    if (event.kind === 'queued') this.say(event.says);
-    else if (event.kind === 'opening') this.say('Opening the model');
-    else if (event.kind === 'reading') this.say('Reading the text');
-    else {
-      this.tokens = event.tokens;
-      this.say(`${event.tokens} of ${tokensText(request.tokens)}`);
-      for (const side of SIDES) grown[side].append(event[side]);
-    }
+  private async steer(request: SteerRequest, grown: Both<HTMLElement>, signal: AbortSignal): Promise<void> {
+    const { latest, context } = this;
+    let tokens = 0;
+    const ended: Both<SteeredEnding>[] = [];
+    const take = (event: SteerEvent) => {
+      if (event.kind === 'failed') throw new Unanswered(event.error, event.remedy);
+      if (event.kind === 'ended') ended.push(event);
+      else if (event.kind === 'text') {
+        tokens = event.tokens;
+        latest.say(`${tokens} of ${tokensText(request.tokens)}`);
+        for (const side of SIDES) grown[side].append(event[side]);
+      } else latest.sayBeginning(event);
+    };
+    await context.source.steer(request, take, signal);
+    const [endings] = ended;
+    if (endings === undefined) throw new Unanswered('The server of this page has stopped answering.');
+    latest.say(endingText(endings, tokens));
+    context.announce('Both texts have ended.');
   }
 
   /** @returns what the texts grow in */
   private drawTexts({ text, changes }: SteerRequest): Both<HTMLElement> {
-    this.element.setAttribute('aria-busy', 'true');
     this.texts.classList.remove('outdated');
     const grown = { unsteered: el('span', { class: 'grown' }), steered: el('span', { class: 'grown' }) };
     const words = changes.map(changeText).join(', ');

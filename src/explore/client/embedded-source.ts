@@ -56,6 +56,10 @@ export class EmbeddedSource implements Source {
     throw new Unanswered('This page cannot run a model.');
   }
 
+  async attribute(): Promise<void> {
+    throw new Unanswered('This page cannot run a model.');
+  }
+
   private page(sae: string, feature: number): FeaturePage {
     return this.at(`data/${sae}/features/${feature}.json`);
   }

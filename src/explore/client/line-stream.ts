@@ -26,6 +26,9 @@ export async function linesAt<T>(
     if (done) return;
     const lines = (rest + value).split('\n');
     rest = lines.pop()!;
-    for (const line of lines) take(JSON.parse(line) as T);
+    for (const line of lines) {
+      signal.throwIfAborted();
+      take(JSON.parse(line) as T);
+    }
   }
 }

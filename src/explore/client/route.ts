@@ -39,12 +39,14 @@ export interface TextPlace {
   readonly feature: number | null;
   /** The token whose features are listed. */
   readonly at: number | null;
+  /** The token, of those that may follow that one, whose logit is attributed to features: by its id. */
+  readonly next: number | 'likeliest' | null;
   readonly steer: SteerPlace;
 }
 
 /** No text yet, nothing chosen in it, and nothing changed. */
 export const untried = (sae: string): TextPlace => ({
-  ...{ view: 'text', sae, text: '', feature: null, at: null, steer: UNSTEERED },
+  ...{ view: 'text', sae, text: '', feature: null, at: null, next: null, steer: UNSTEERED },
 });
 
 /** Examples on one line each, their peaks below one another, or whole. */
@@ -71,6 +73,7 @@ export function addressOf(place: Place): string {
   if (place.text !== '') parameters.set('text', place.text);
   if (place.feature !== null) parameters.set('feature', String(place.feature));
   if (place.at !== null) parameters.set('at', String(place.at));
+  if (place.next !== null) parameters.set('next', String(place.next));
   putSteering(parameters, place.steer);
   return address(['text', place.sae], parameters);
 }
@@ -103,7 +106,11 @@ export function placeAt(hash: string, saes: readonly string[]): Place {
   }
   if (view === 'text') {
     const [asked, at] = [featureIn(parameters.get('feature')), featureIn(parameters.get('at'))];
-    return { view, sae, text: parameters.get('text') ?? '', feature: asked, at, steer: steeringIn(parameters) };
+    const next = parameters.get('next') === 'likeliest' ? 'likeliest' : featureIn(parameters.get('next'));
+    return {
+      ...{ view, sae, text: parameters.get('text') ?? '', feature: asked, at },
+      ...{ next: at === null ? null : next, steer: steeringIn(parameters) },
+    };
   }
   return { view: 'list', sae, query: listQueryOf(parameters) };
 }

@@ -10,7 +10,7 @@ import type {
   TextReply,
   TextRequest,
 } from '../api.js';
-import type { SteerEvent, SteerRequest } from '../steering-api.js';
+import type { AttributeEvent, AttributeRequest, SteerEvent, SteerRequest } from '../steering-api.js';
 import { jsonAt } from './answers.js';
 import { linesAt } from './line-stream.js';
 import { listParameters } from './route.js';
@@ -29,6 +29,8 @@ export interface Source {
    * @param signal aborted to cancel
    */
   steer(request: SteerRequest, take: (event: SteerEvent) => void, signal: AbortSignal): Promise<void>;
+  /** Likewise. */
+  attribute(request: AttributeRequest, take: (event: AttributeEvent) => void, signal: AbortSignal): Promise<void>;
 }
 
 /** How far something is that takes a while: a share where that is known, else null, and what is done. */
@@ -86,6 +88,10 @@ export class LiveSource implements Source {
 
   steer(request: SteerRequest, take: (event: SteerEvent) => void, signal: AbortSignal): Promise<void> {
     return linesAt('api/steer', request, signal, take);
+  }
+
+  attribute(request: AttributeRequest, take: (event: AttributeEvent) => void, signal: AbortSignal): Promise<void> {
+    return linesAt('api/attribute', request, signal, take);
   }
 }
 

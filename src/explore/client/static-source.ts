@@ -48,6 +48,10 @@ export class StaticSource implements Source {
     throw new Unanswered('These pages cannot run a model.');
   }
 
+  async attribute(): Promise<void> {
+    throw new Unanswered('These pages cannot run a model.');
+  }
+
   private listsOf(sae: string, told: Told): Promise<FeatureLists> {
     const found = this.lists.get(sae) ?? this.open(sae, told);
     this.lists.set(sae, found);

@@ -2,6 +2,7 @@ import { type FeatureChange, MOST_CHANGES, type SteerRequest } from '../steering
 import { ChangeRow, firstChange } from './change-row.js';
 import { Continuations } from './continuations.js';
 import { el, refill } from './dom.js';
+import { LatestRun } from './latest-run.js';
 import type { PageContext } from './page-context.js';
 import { addressOf, type TextPlace } from './route.js';
 import { numberIn, STEER_NUMBERS, type SteerNumber, type SteerPlace } from './steer-address.js';
@@ -24,6 +25,7 @@ export class SteerPanel {
   private readonly how = el('span', { class: 'state' }, 'or + next to a feature of the text');
   private readonly form: HTMLElement;
   private readonly numbers: ReadonlyMap<SteerNumber['key'], HTMLInputElement>;
+  private readonly latest = new LatestRun();
   private readonly continuations: Continuations;
   private drawn = new Map<number, ChangeRow>();
   /** What was asked for last, here or by an address; null before the first address. */
@@ -35,7 +37,7 @@ export class SteerPanel {
     private readonly context: PageContext,
     private readonly text: () => string,
   ) {
-    this.continuations = new Continuations(context);
+    this.continuations = new Continuations(context, this.latest);
     this.numbers = new Map(STEER_NUMBERS.map((bounds) => [bounds.key, this.numberField(bounds)]));
     const add = (event: Event) => {
       event.preventDefault();
@@ -50,7 +52,7 @@ export class SteerPanel {
       { class: 'fields', onsubmit: run },
       [...this.numbers].map(([key, field]) => el('label', { title: TITLES[key][1] }, `${TITLES[key][0]} `, field)),
       el('button', { type: 'submit', class: 'primary' }, 'Steer'),
-      this.continuations.cancelButton,
+      this.latest.cancelButton,
     );
     this.element = el(
       'section',
@@ -65,7 +67,7 @@ export class SteerPanel {
         this.how,
       ),
       this.form,
-      this.continuations.state,
+      this.latest.state,
       this.continuations.element,
     );
   }
@@ -95,20 +97,20 @@ export class SteerPanel {
 
   /** The view is left: nothing is computed that nobody sees. */
   leave(): void {
-    this.continuations.cancel();
+    this.latest.cancel('Cancelled.');
   }
 
   /** Changes one more feature. */
   async add(feature: number): Promise<void> {
     const { changes } = this.place.steer;
-    if (this.drawn.has(feature)) return this.continuations.say(`Feature ${feature} is changed already.`);
-    if (changes.length === MOST_CHANGES) return this.continuations.say(`At most ${MOST_CHANGES} features are changed.`);
+    if (this.drawn.has(feature)) return this.latest.say(`Feature ${feature} is changed already.`);
+    if (changes.length === MOST_CHANGES) return this.latest.say(`At most ${MOST_CHANGES} features are changed.`);
     try {
       const { max } = await this.context.source.feature(this.place.sae, feature, () => {});
       this.change([...this.place.steer.changes, firstChange(feature, max)]);
-      this.continuations.say('');
+      this.latest.say('');
     } catch (error) {
-      this.continuations.say(error instanceof Error ? error.message : String(error));
+      this.latest.say(error instanceof Error ? error.message : String(error));
     }
   }
 
@@ -117,7 +119,7 @@ export class SteerPanel {
     const feature = numberIn(this.feature.value, { least: 0, most: dSae - 1, whole: true });
     this.feature.setAttribute('aria-invalid', String(feature === null));
     if (feature === null) {
-      this.continuations.say(`${this.place.sae} has features 0 to ${dSae - 1}.`);
+      this.latest.say(`${this.place.sae} has features 0 to ${dSae - 1}.`);
       this.feature.focus();
       return;
     }
@@ -129,13 +131,13 @@ export class SteerPanel {
     const [wrong] = [...this.drawn.values()].flatMap((row) => row.wrong ?? []);
     const field = wrong ?? [...this.numbers.values()].find((one) => one.getAttribute('aria-invalid') === 'true');
     if (field) {
-      this.continuations.say(wrong ? 'A strength is not a number.' : 'A number is not within its bounds.');
+      this.latest.say(wrong ? 'A strength is not a number.' : 'A number is not within its bounds.');
       field.focus();
       return;
     }
     const text = this.text();
     // Another text is steered when the address has it.
-    if (text.trim() !== '' && text !== this.place.text) this.context.go({ ...this.place, text, at: null });
+    if (text.trim() !== '' && text !== this.place.text) this.context.go({ ...this.place, text, at: null, next: null });
     else this.continuations.run(requestAt(this.place));
   }
 
@@ -177,7 +179,7 @@ export class SteerPanel {
       .feature(sae, feature, () => {})
       .then(
         (page) => row.describe(page),
-        (error) => this.continuations.say(error.message),
+        (error) => this.latest.say(error.message),
       );
     return row;
   }

@@ -1,4 +1,5 @@
 import { MOST_TRIED_TEXT, type TextReply, type TokenFeature } from '../api.js';
+import { AttributionView } from './attribution-view.js';
 import { el, refill } from './dom.js';
 import { tokenChip } from './effects.js';
 import { colouredTokens, heatLegend } from './examples.js';
@@ -29,6 +30,7 @@ export class TextView {
   private readonly result = el('div', { class: 'result' });
   private readonly lists = el('div', { class: 'pair' });
   private readonly steering: SteerPanel;
+  private readonly attribution: AttributionView;
   private place: TextPlace;
   private reply: TextReply | null = null;
   private asked = '';
@@ -44,14 +46,16 @@ export class TextView {
       if (this.field.value.trim() === '') return this.field.focus();
       // The same text again is run again: the model may have come back.
       this.asked = '';
-      context.go({ ...this.place, text: this.field.value, at: null });
-      this.update({ ...this.place, text: this.field.value, at: null });
+      const place: TextPlace = { ...this.place, text: this.field.value, at: null, next: null };
+      context.go(place);
+      this.update(place);
     };
     const form = el('form', { class: 'try', onsubmit: send }, this.field, this.run);
     this.field.addEventListener('keydown', (event) => {
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) send(event);
     });
     const title = el('h1', { tabindex: -1 }, 'Try a text');
+    this.attribution = new AttributionView(context);
     this.steering = new SteerPanel(place, context, () => this.field.value);
     this.element = el('article', { class: 'text-view' }, title, form, this.result, this.steering.element, this.lists);
   }
@@ -59,6 +63,7 @@ export class TextView {
   /** Another view is shown: what this one computes is not looked at any more. */
   leave(): void {
     this.steering.leave();
+    this.attribution.leave();
   }
 
   /** Follows the address: runs what is new, and shows the rest of what is known. */
@@ -66,6 +71,7 @@ export class TextView {
     this.place = place;
     if (document.activeElement !== this.field || this.field.value === '') this.field.value = place.text;
     this.steering.update(place);
+    this.attribution.update(place);
     const asked = JSON.stringify([place.sae, place.text, place.feature]);
     if (place.text === '') {
       refill(this.lists);
@@ -177,8 +183,9 @@ export class TextView {
 
   private choose(at: number): void {
     tip.hide();
-    this.context.go({ ...this.place, at }, { replace: true });
-    this.place = { ...this.place, at };
+    const next = at === this.place.at ? this.place.next : null;
+    this.context.go({ ...this.place, at, next }, { replace: true });
+    this.place = { ...this.place, at, next };
     this.draw();
     this.result.querySelector<HTMLElement>(`.strip [data-i="${at}"]`)?.focus();
   }
@@ -194,12 +201,13 @@ export class TextView {
 
   private atToken({ tokens, counted }: ShownText, features: readonly TokenFeature[], at: number): HTMLElement {
     const none = counted[at] ? 'No feature fires here.' : 'This token is left out of features.';
-    return el(
+    const own = el(
       'section',
       { 'aria-live': 'polite' },
       el('h2', {}, 'At ', tokenChip(tokens[at]!), el('span', { class: 'range' }, `token ${at}`)),
       features.length === 0 ? el('p', { class: 'none' }, none) : this.features(features),
     );
+    return el('div', {}, own, this.attribution.element);
   }
 
   /** The features that are strongest anywhere in the text. */

@@ -26,10 +26,18 @@ const PLACES: readonly Place[] = [
   { view: 'feature', sae: 'gated', feature: 0, query: {}, lines: 'aligned' },
   { view: 'compare', left: { sae: 'gated', feature: 17 }, right: { sae: 'topk-32.1', feature: 0 } },
   { view: 'compare', left: { sae: 'topk-32.1', feature: null }, right: { sae: 'gated', feature: null } },
-  { view: 'text', sae: 'gated', text: 'line one\nline two & more ? #', feature: 3, at: 0, steer: UNSTEERED },
+  {
+    view: 'text',
+    sae: 'gated',
+    text: 'line one\nline two & more ? #',
+    feature: 3,
+    at: 0,
+    next: 'likeliest',
+    steer: UNSTEERED,
+  },
   untried('gated'),
   {
-    ...{ view: 'text', sae: 'gated', text: 'a', feature: null, at: null },
+    ...{ view: 'text', sae: 'gated', text: 'a', feature: null, at: 7, next: 255999 },
     steer: {
       changes: [
         { feature: 17, operation: 'set', strength: 8.25 },
