@@ -4,17 +4,16 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { type Candidate, openCandidate, sharedBos } from '../eval/candidates.js';
 import { chooseBos, choosePrecision } from '../lm/pass.js';
 import { significant, type Terminal, textTable } from '../progress/progress.js';
-import { heard, throwIfStopped } from '../progress/stop.js';
+import { throwIfStopped } from '../progress/stop.js';
 import { saeDirectories } from '../sae/published/open.js';
 import { openSae } from '../sae/saelens.js';
-import { type Attributed, ablationEffects, directEffects, readText, strongest } from './attribution.js';
+import { type Attributed, readText } from './attribution.js';
+import { EFFECTS, effectsBy, type Method, NOT_ATTRIBUTED } from './attribution-methods.js';
 import { openModel, openTextModel, promptTokens, roomFor } from './prompts.js';
 import type { SteeredSae } from './steering-graph.js';
 
-const STOPPED = 'Nothing was attributed.';
-
 /** What `attribute` finds. */
-interface Attribution {
+export interface Attribution {
   readonly model: string;
   readonly prompt: string;
   /** Whose logit it is, after which token of the prompt (by its number, BOS included). */
@@ -24,6 +23,11 @@ interface Attribution {
   /** Of the token; of the difference where there is one. */
   readonly logit: number;
   readonly features: readonly (Attributed & { readonly sae: string; readonly at: string })[];
+  /** How effects were found, and why not by gradient where that was wanted. */
+  readonly method: Method;
+  readonly remark?: string;
+  /** Tokens of the prompt, up to the one after which the logit is. */
+  readonly text: readonly string[];
   /** Activations that were not ablated, the weakest. */
   readonly leftOut: number;
 }
@@ -61,30 +65,21 @@ async function attributed(config: AttributeConfig, { progress, stop }: Terminal)
   const placement = choosePrecision(config.precision, config.device, checkpoint);
   const about = { checkpoint, placement, threads: config.threads, saes, tokens };
   const texts = await tokenTexts(model.directory, checkpoint.config.vocabulary);
-  throwIfStopped(stop, STOPPED);
+  throwIfStopped(stop, NOT_ATTRIBUTED);
   const reading = await readText(about, model.tokenizer.prependBos ? 1 : 0);
   const token = config.token === undefined ? reading.likeliest : tokenNamed(config.token, texts, '--token');
   const minus = config.minus === undefined ? undefined : tokenNamed(config.minus, texts, '--minus');
   const target = { token, minus };
-  const chosen = strongest(reading.active, config.candidates);
-  progress.begin('ablating', chosen.length, 'activation');
-  const effects = await ablationEffects(about, chosen, target, async (done) => {
-    progress.update(done);
-    if (await heard(stop)) throwIfStopped(stop, STOPPED);
-  });
-  progress.end();
-  const direct = await directEffects(about, chosen, target, reading.divisor);
+  const found = await effectsBy(config, about, reading, target, { progress, stop });
   const logit = reading.logits[token]! - (minus === undefined ? 0 : reading.logits[minus]!);
-  const features = chosen
-    .map((one, i) => ({
-      ...{ ...one, effect: effects[i]!, direct: direct[i]! },
-      ...{ sae: config.sae[one.of]!, at: texts[tokens[one.position]!]! },
-    }))
+  const features = found.features
+    .map((one) => ({ ...one, sae: config.sae[one.of]!, at: texts[tokens[one.position]!]! }))
     .sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect) || a.feature - b.feature || a.position - b.position);
   return {
     ...{ model: checkpoint.name, prompt: config.prompt, token: texts[token]!, position, logit },
     ...(minus !== undefined && { minus: texts[minus]! }),
-    ...{ features: features.slice(0, config.top), leftOut: reading.active.length - chosen.length },
+    ...{ method: found.method, remark: found.remark, text: tokens.map((id) => texts[id]!) },
+    ...{ features: features.slice(0, config.top), leftOut: reading.active.length - found.features.length },
   };
 }
 
@@ -102,16 +97,16 @@ function tokenNamed(text: string, texts: readonly string[], flag: string): numbe
   );
 }
 
-function inJson({ features, leftOut, ...about }: Attribution): object {
+function inJson({ features, leftOut, text: _, ...about }: Attribution): object {
   return {
     ...about,
-    method: 'ablation',
     features: features.map(({ of: _, norm: __, ...feature }) => feature),
     left_out: leftOut,
   };
 }
 
-function inWords({ token, minus, logit, features, leftOut, prompt, position }: Attribution): string {
+function inWords(found: Attribution): string {
+  const { token, minus, logit, method, remark, features, leftOut, prompt, position } = found;
   const difference = minus === undefined ? '' : ` − ${JSON.stringify(minus)}`;
   const head = ['effect', 'direct', 'f', 'feature', 'SAE', 'position', 'token'];
   const several = new Set(features.map(({ sae }) => sae)).size > 1;
@@ -130,7 +125,8 @@ function inWords({ token, minus, logit, features, leftOut, prompt, position }: A
     [
       prompt,
       `Logit of ${JSON.stringify(token)}${difference} after token ${position}: ${significant(logit, 4)}`,
-      'effect: by how much it falls when the feature is ablated at that token (exact); direct: what it adds past all blocks above.',
+      `effect: ${EFFECTS[method]}; direct: what it adds past all blocks above.`,
+      ...(remark === undefined ? [] : [remark]),
       '',
       ...textTable(columns),
     ].join('\n') + rest

@@ -23,7 +23,10 @@ export interface Active {
 export interface Attributed extends Omit<Active, 'of' | 'norm'> {
   readonly of: number;
   readonly norm: number;
-  /** By how much the logit falls when f is set to 0 at that token. */
+  /**
+   * By gradient f · ∂logit/∂f; by ablation, by how much the logit falls when f is set to 0 at that token; or that of
+   * `direct`.
+   */
   readonly effect: number;
   /** What f adds to it past all blocks above; null where the hook reaches the residual stream by no linear path. */
   readonly direct: number | null;

@@ -11,6 +11,11 @@ export function intAttribute({ attribute }: NodeProto, name: string, usual: numb
   return found ? Number(found.i) : usual;
 }
 
+/** A list of whole numbers; undefined where the node has none. */
+export function intsAttribute({ attribute }: NodeProto, name: string): number[] | undefined {
+  return attribute.find((one) => one.name === name)?.ints.map(Number);
+}
+
 /** Shapes of a graph's values, worked out from those of its inputs and initializers for the operators that we write. */
 export class Shapes {
   private readonly known = new Map<string, Shape>();
@@ -28,11 +33,21 @@ export class Shapes {
     return shape;
   }
 
-  /** The numbers of a constant of whole numbers. */
+  /** The numbers of a constant of whole numbers, or of what is made of shapes alone. */
   ints(value: string): number[] {
     const found = this.g.initializers.find(({ name }) => name === value);
-    if (!found) throw new Error(`${value} is not a constant`);
-    return found.int64Data.map(Number);
+    if (found) return found.int64Data.map(Number);
+    const made = this.g.nodes.find(({ output }) => output[0] === value);
+    if (made?.opType === 'Shape') {
+      const shape = this.of(made.input[0]!);
+      return shape.slice(intAttribute(made, 'start', 0), intAttribute(made, 'end', shape.length)).map(numberOf);
+    }
+    if (made?.opType === 'Concat') return made.input.flatMap((one) => this.ints(one));
+    if (made?.opType === 'Div') {
+      const [a, b] = made.input.map((one) => this.ints(one)) as [number[], number[]];
+      return a.map((number, i) => Math.trunc(number / b[i]!));
+    }
+    throw new Error(`${value} is not a constant`);
   }
 
   private given(value: string): Shape {
@@ -45,6 +60,7 @@ export class Shapes {
 
   private inferred(made: NodeProto): Shape {
     const { opType, input } = made;
+    if (ALIKE.has(opType)) return this.of(input[0]!);
     if (ELEMENTWISE.has(opType)) return input.map((one) => this.of(one)).reduce(broadcast);
     switch (opType) {
       case 'MatMul':
@@ -54,7 +70,7 @@ export class Shapes {
           a.at(intAttribute(made, 'transA', 0) ? -1 : -2)!,
           b.at(intAttribute(made, 'transB', 0) ? -2 : -1)!,
         ];
-        if (a.length === 2 && b.length === 2) return [m, n];
+        if (a.length >= 2 && b.length >= 2) return [...broadcast(a.slice(0, -2), b.slice(0, -2)), m, n];
         break;
       }
       case 'ReduceSum':
@@ -64,8 +80,6 @@ export class Shapes {
         return this.reduced(made);
       case 'TopK':
         return [...this.of(input[0]!).slice(0, -1), this.constantLength(input[1]!) ?? made.output[0]!];
-      case 'ScatterElements':
-        return this.of(input[0]!);
       case 'Gather': {
         const [data, axis] = [this.of(input[0]!), intAttribute(made, 'axis', 0)];
         return [...data.slice(0, axis), ...this.of(input[1]!), ...data.slice(axis + 1)];
@@ -79,10 +93,29 @@ export class Shapes {
       case 'Expand':
         return broadcast(this.of(input[0]!), this.asked(input[1]!));
       case 'Reshape':
-        return this.asked(input[1]!);
-      case 'Transpose':
-        if (made.attribute.length === 0) return [...this.of(input[0]!)].reverse();
-        break;
+        return this.reshaped(input[0]!, this.asked(input[1]!));
+      case 'Transpose': {
+        const shape = this.of(input[0]!);
+        return intsAttribute(made, 'perm')?.map((axis) => shape[axis]!) ?? [...shape].reverse();
+      }
+      case 'Slice':
+        return this.sliced(made);
+      case 'Concat': {
+        const axis = intAttribute(made, 'axis', 0);
+        const shapes = input.map((one) => this.of(one));
+        const length = shapes.reduce((sum, shape) => sum + numberOf(shape.at(axis)!), 0);
+        return shapes[0]!.with(axis, length);
+      }
+      case 'Range': {
+        const [from, to, step] = input.map((one) => this.ints(one)[0]!) as [number, number, number];
+        return [Math.ceil((to - from) / step)];
+      }
+      case 'Tile': {
+        const times = this.ints(input[1]!);
+        return this.of(input[0]!).map((dim, axis) => (times[axis] === 1 ? dim : numberOf(dim) * times[axis]!));
+      }
+      case 'Attention':
+        return this.of(input[0]!);
     }
     throw new Error(`the shape of what ${opType} gives is not known here`);
   }
@@ -91,6 +124,28 @@ export class Shapes {
   private asked(value: string): Shape {
     const made = this.g.nodes.find(({ output }) => output[0] === value);
     return made?.opType === 'Shape' ? this.of(made.input[0]!) : this.ints(value);
+  }
+
+  /** The numbers that a Reshape asks for, where 0 is the dimension as it was and −1 what is left. */
+  private reshaped(value: string, asked: Shape): Shape {
+    if (!asked.some((dim) => dim === 0 || dim === -1)) return asked;
+    const from = this.of(value);
+    const known = asked.map((dim, axis) => (dim === 0 ? from[axis]! : dim));
+    const product = (dims: Shape) => dims.reduce((all: number, dim) => all * numberOf(dim), 1);
+    return known.map((dim) => (dim === -1 ? product(from) / product(known.filter((other) => other !== -1)) : dim));
+  }
+
+  /** First entry, and the one after the last, along the one axis of a Slice by constants. */
+  bounds({ input }: NodeProto): { axis: number; from: number; to: number } {
+    const [from, to, axis] = [1, 2, 3].map((i) => this.ints(input[i]!)[0]!) as [number, number, number];
+    const length = numberOf(this.of(input[0]!)[axis]!);
+    const within = (at: number) => Math.min(length, at < 0 ? at + length : at);
+    return { axis, from: within(from), to: within(to) };
+  }
+
+  private sliced(made: NodeProto): Shape {
+    const { axis, from, to } = this.bounds(made);
+    return this.of(made.input[0]!).with(axis, to - from);
   }
 
   private constantLength(value: string): number | undefined {
@@ -110,6 +165,16 @@ export class Shapes {
     return this.ints(input[1]!).map((axis) => (axis < 0 ? axis + rank : axis));
   }
 }
+
+function numberOf(dim: Dim): number {
+  if (typeof dim === 'number') return dim;
+  throw new Error(`the length of ${dim} is not known`);
+}
+
+/** Operators whose result has the shape of their first operand. */
+const ALIKE = new Set(
+  'Gelu Sigmoid Erf Softmax RMSNormalization LayerNormalization RotaryEmbedding ScatterElements'.split(' '),
+);
 
 /** Operators that work on entries, with their operands broadcast. */
 const ELEMENTWISE = new Set(

@@ -42,3 +42,17 @@ export function decodedStep(
   const decoded = g.reshape(g.matmul(step, g.gather(w.W_dec!, features)), -1, sae.dOut);
   return sae.transcoder ? decoded : normalized(g, normalize_activations, x).restoreStep(decoded);
 }
+
+/**
+ * The gradient in features, from that in what the hook has: (∂/∂value) W_decᵀ, [tokens, d_sae].
+ *
+ * @param gradient in the hook's value, [tokens, d_out]
+ * @param x what the SAE reads, [tokens, d_in]
+ */
+export function decodedGradient(g: GraphBuilder, sae: SaeFiles, w: ParameterValues, gradient: Value, x: Value): Value {
+  const { rescale_acts_by_decoder_norm, normalize_activations } = sae.forward ?? PLAIN;
+  // What brings a step back multiplies each token by a number, and so does its transpose.
+  const inner = sae.transcoder ? gradient : normalized(g, normalize_activations, x).restoreStep(gradient);
+  const product = g.matmul(inner, w.W_dec!, { transB: true });
+  return rescale_acts_by_decoder_norm ? g.div(product, decoderNorms(g, w)) : product;
+}

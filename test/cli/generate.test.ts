@@ -209,7 +209,14 @@ const attribute = (...args: string[]) => ['attribute', '--sae', gated, ...MODEL,
 test('attribute shows what made a token likely, as a table and as JSON', async () => {
   const { code, stdout, stderr } = await run(...attribute('--top', '5', '--json'));
   assert.equal(code, 0, stderr);
-  const json = JSON.parse(stdout) as { token: string; left_out: number; features: { effect: number; at: string }[] };
+  interface Attributions {
+    token: string;
+    method: string;
+    left_out: number;
+    features: { effect: number; direct: number; at: string }[];
+  }
+  const json = JSON.parse(stdout) as Attributions;
+  assert.equal(json.method, 'gradient');
   assert.equal(json.features.length, 5);
   const sizes = json.features.map(({ effect }) => Math.abs(effect));
   assert.deepEqual(
@@ -217,10 +224,13 @@ test('attribute shows what made a token likely, as a table and as JSON', async (
     sizes.toSorted((a, b) => b - a),
   );
   assert.equal(json.left_out, 0);
-  const few = await run(...attribute('--top', '5', '--candidates', '7', '--token', json.token, '--minus', ' the'));
+  const few = await run(...attribute('--top', '5', '--method', 'ablation', '--candidates', '7', '--token', json.token));
   assert.equal(few.code, 0, few.stderr);
   assert.match(few.stdout, /effect +direct +f +feature/);
   assert.match(few.stdout, /weaker activations/);
+  const direct = await run(...attribute('--method', 'direct', '--minus', ' the', '--json'));
+  assert.equal(direct.code, 0, direct.stderr);
+  for (const one of (JSON.parse(direct.stdout) as Attributions).features) assert.equal(one.effect, one.direct);
 });
 
 test('attribute refuses a token that the model does not have, and a position beyond the prompt', async () => {

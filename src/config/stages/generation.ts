@@ -127,6 +127,12 @@ export const attributeSchema = z.object({
   position: natural
     .optional()
     .describe('token of the prompt after which the logit is, counted from 0, BOS included [default: the last]'),
+  method: z
+    .enum(['auto', 'gradient', 'ablation', 'direct'])
+    .default('auto')
+    .describe(
+      'what an effect is: activation × gradient, of every activation; by how much the logit falls where one is ablated, exactly; what goes past all blocks above. auto: gradient, or ablation where the model has none here',
+    ),
   candidates: positive.default(256).describe('activations that are ablated, those that write most'),
   top: positive.default(20).describe('activations that are shown, those with the largest effects'),
   prependBos: prependBos.describe('begin the prompt with BOS [default: as the SAEs were trained]'),

@@ -1,0 +1,96 @@
+import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
+import { hookAt } from '../lm/hooks.js';
+import type { Placement } from '../lm/placement.js';
+import { gradients } from '../onnx/gradient.js';
+import { GraphBuilder, type Value } from '../onnx/graph.js';
+import { onnxRuntime, openSession } from '../onnx/session.js';
+import { decodedGradient } from '../sae/feature-step.js';
+import { storedParameters } from '../sae/forward-graph.js';
+import type { Active, AttributedLogit, AttributedText } from './attribution.js';
+import type { SteeredSae } from './steering-graph.js';
+
+const gradientOutput = (k: number) => `sae${k}/gradient`;
+
+/**
+ * The gradient of a sum of logits after the last token in the features of SAEs: back through every block above their
+ * hooks, the final norm and the unembedding.
+ *
+ * Inputs: `tokens` int64 [1, context]; `ids` int64 [1, n] and `signs` float32 [1, n], which logits, and what each is
+ * multiplied by. Outputs: of each SAE gradientOutput(k), float32 [context, d_sae].
+ *
+ * @throws Error naming an operator of the model that has no gradient
+ */
+export function gradientGraph(
+  checkpoint: Checkpoint,
+  context: number,
+  placement: Placement,
+  saes: readonly SteeredSae[],
+): Uint8Array {
+  const g = new GraphBuilder('gradient');
+  const tokens = g.input('tokens', 'int64', [1, context]);
+  const seen = new Map<string, Value>();
+  const targets = new Set(saes.map(({ hook }) => hook.name));
+  const hook = hookAt(
+    saes.flatMap(({ hook, input }) => [hook.name, input.name]),
+    (name, value) => {
+      // A value of its own: the model may use what it computed there elsewhere, too, where no SAE changes it.
+      const own = targets.has(name) ? g.op('Identity', [value]) : value;
+      seen.set(name, own);
+      return own;
+    },
+  );
+  const lm = writeModel(g, checkpoint, context, placement);
+  const hidden = lm.finalNorm(lm.residual(tokens, hook));
+  const last = g.reshape(g.slice(hidden, context - 1, context, 1), 1, checkpoint.config.hidden);
+  const picked = g.op('GatherElements', [lm.logits(last), g.input('ids', 'int64', [1, 'n'])], { axis: 1 });
+  const target = g.reduceSum(g.mul(picked, g.input('signs', 'float32', [1, 'n'])), [0, 1]);
+  const found = gradients(
+    g,
+    target,
+    saes.map(({ hook }) => seen.get(hook.name)!),
+  );
+  for (const [k, { files, hook, input }] of saes.entries()) {
+    const w = storedParameters(g, files, `sae${k}/`);
+    const gradient = g.reshape(found.get(seen.get(hook.name)!)!, context, files.dOut);
+    const x = g.reshape(seen.get(input.name)!, context, files.dIn);
+    g.output(gradientOutput(k), decodedGradient(g, files, w, gradient, x), 'float32', [context, files.dSae]);
+  }
+  return g.encode();
+}
+
+/** Why a logit has no gradient here, as a clause; undefined where it has one. */
+export function withoutGradient({ checkpoint, placement, saes }: AttributedText): string | undefined {
+  if (placement.device !== 'cpu' || placement.precision !== 'float32') {
+    return 'gradients are computed in float32 on a CPU only';
+  }
+  try {
+    gradientGraph(checkpoint, 2, placement, saes);
+    return undefined;
+  } catch (error) {
+    return `${checkpoint.name} computes something that has no gradient here (${(error as Error).message})`;
+  }
+}
+
+/** Activation × gradient: f · ∂logit/∂f of each activation. */
+export async function gradientEffects(
+  { checkpoint, placement, threads, saes, tokens }: AttributedText,
+  active: readonly Active[],
+  { token, minus }: AttributedLogit,
+): Promise<number[]> {
+  const { Tensor } = await onnxRuntime();
+  const graph = gradientGraph(checkpoint, tokens.length, placement, saes);
+  const session = await openSession(graph, { device: placement.device, threads });
+  try {
+    const ids = minus === undefined ? [token] : [token, minus];
+    const signs = Float32Array.from(ids, (_, i) => (i === 0 ? 1 : -1));
+    const outputs = await session.run({
+      tokens: new Tensor('int64', BigInt64Array.from(tokens, BigInt), [1, tokens.length]),
+      ids: new Tensor('int64', BigInt64Array.from(ids, BigInt), [1, ids.length]),
+      signs: new Tensor('float32', signs, [1, ids.length]),
+    });
+    const of = saes.map((_, k) => outputs[gradientOutput(k)]!.data as Float32Array);
+    return active.map((one) => one.activation * of[one.of]![one.position * saes[one.of]!.files.dSae + one.feature]!);
+  } finally {
+    await session.release();
+  }
+}

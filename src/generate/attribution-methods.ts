@@ -1,0 +1,93 @@
+import type { AttributeConfig } from '../config/stages/generation.js';
+import { UsageRefusal } from '../errors/refusal.js';
+import type { Terminal } from '../progress/progress.js';
+import { heard, throwIfStopped } from '../progress/stop.js';
+import {
+  type Active,
+  type Attributed,
+  type AttributedLogit,
+  type AttributedText,
+  ablationEffects,
+  directEffects,
+  type readText,
+  strongest,
+} from './attribution.js';
+import { gradientEffects, withoutGradient } from './attribution-gradient.js';
+
+/** How effects are found. */
+export type Method = 'gradient' | 'ablation' | 'direct';
+
+export const NOT_ATTRIBUTED = 'Nothing was attributed.';
+
+/** What an effect is, in words. */
+export const EFFECTS: Readonly<Record<Method, string>> = {
+  gradient: 'activation × gradient, f · ∂logit/∂f',
+  ablation: 'by how much it falls when the feature is ablated at that token (exact)',
+  direct: 'the direct one',
+};
+
+/** Effects of activations, by one method. */
+interface Effects {
+  readonly method: Method;
+  /** Why another method than gradients was taken, a sentence. */
+  readonly remark?: string;
+  readonly features: readonly Attributed[];
+}
+
+/**
+ * The effects of a text's activations by the method that was asked for; of `auto`, by gradient where there is one.
+ *
+ * @throws UsageRefusal where the model has no such effects
+ */
+export async function effectsBy(
+  config: Pick<AttributeConfig, 'method' | 'candidates' | 'sae'>,
+  text: AttributedText,
+  reading: Awaited<ReturnType<typeof readText>>,
+  target: AttributedLogit,
+  terminal: Pick<Terminal, 'progress' | 'stop'>,
+): Promise<Effects> {
+  const { method, remark } = chosenMethod(config.method, text);
+  const chosen = method === 'ablation' ? strongest(reading.active, config.candidates) : reading.active;
+  const effects =
+    method === 'gradient'
+      ? await gradientEffects(text, chosen, target)
+      : method === 'ablation'
+        ? await ablated(text, chosen, target, terminal)
+        : undefined;
+  throwIfStopped(terminal.stop, NOT_ATTRIBUTED);
+  const direct = await directEffects(text, chosen, target, reading.divisor);
+  const without = chosen.find((_, i) => effects === undefined && direct[i] === null);
+  if (without) {
+    throw new UsageRefusal(
+      `What ${config.sae[without.of]} writes reaches the residual stream by no linear path.`,
+      'Use --method gradient or ablation.',
+      'generate/no-direct-path',
+    );
+  }
+  const features = chosen.map((one, i) => ({ ...one, effect: effects ? effects[i]! : direct[i]!, direct: direct[i]! }));
+  return { method, remark, features };
+}
+
+function chosenMethod(asked: AttributeConfig['method'], text: AttributedText): Omit<Effects, 'features'> {
+  if (asked === 'ablation' || asked === 'direct') return { method: asked };
+  const cause = withoutGradient(text);
+  if (cause === undefined) return { method: 'gradient' };
+  const sentence = `${cause[0]!.toUpperCase()}${cause.slice(1)}`;
+  if (asked === 'auto') return { method: 'ablation', remark: `${sentence}: effects are those of ablation.` };
+  throw new UsageRefusal(`${sentence}.`, 'Use --method ablation, which is exact.', 'generate/no-gradient');
+}
+
+async function ablated(
+  text: AttributedText,
+  chosen: readonly Active[],
+  target: AttributedLogit,
+  { progress, stop }: Pick<Terminal, 'progress' | 'stop'>,
+): Promise<number[]> {
+  progress.begin('ablating', chosen.length, 'activation');
+  const effects = await ablationEffects(text, chosen, target, async (done) => {
+    progress.update(done);
+    if (await heard(stop)) throwIfStopped(stop, NOT_ATTRIBUTED);
+  });
+  progress.end();
+  return effects;
+}

@@ -1,0 +1,194 @@
+import type { GraphBuilder, Value } from './graph.js';
+import type { NodeProto } from './onnx_pb.js';
+import { broadcast, intAttribute, type Shape, Shapes, sameShape } from './shapes.js';
+
+/**
+ * Part of the gradient in a value: `factor` times what `value` or `product` says, 1 without either. Its shape is the
+ * value's, or one that broadcasts to it: the gradient of a sum is one number, and stays one until it meets an array.
+ */
+export interface GradientPart {
+  readonly factor: number;
+  readonly shape: Shape;
+  readonly value?: Value;
+  /** gradient · matrix, or gradient · matrixᵀ: where only its sum over rows is wanted, rows are summed first. */
+  readonly product?: { readonly gradient: Value; readonly matrix: Value; readonly transposed: boolean };
+}
+
+/** Gradients in the operands of a node, undefined where there is none, from the gradient in what it made. */
+export type GradientRule = (
+  d: Differentiation,
+  made: NodeProto,
+  parts: readonly GradientPart[],
+) => readonly (readonly GradientPart[] | undefined)[];
+
+/** Results do not change with their operands, or by jumps. */
+const CONSTANT = new Set('Greater GreaterOrEqual Less Equal Not And Or Shape ConstantOfShape'.split(' '));
+
+/** A graph that is being differentiated. */
+export class Differentiation {
+  readonly shapes: Shapes;
+  private readonly parts = new Map<string, GradientPart[]>();
+  /** Values that depend on `wrt` in a way that has a gradient. */
+  private readonly active: Set<string>;
+
+  constructor(
+    readonly g: GraphBuilder,
+    wrt: readonly Value[],
+    private readonly rules: Readonly<Record<string, GradientRule>>,
+  ) {
+    this.shapes = new Shapes(g);
+    this.active = new Set(wrt);
+    for (const made of g.nodes) {
+      const own = g.derivatives.get(made.output[0] as Value);
+      const operands = own ? own.inputs : made.input;
+      if (CONSTANT.has(made.opType) || !operands.some((operand) => this.active.has(operand))) continue;
+      for (const output of made.output) this.active.add(output);
+    }
+  }
+
+  partsOf(value: string): readonly GradientPart[] {
+    return this.parts.get(value) ?? [];
+  }
+
+  isActive(value: string): boolean {
+    return this.active.has(value);
+  }
+
+  /** Adds parts of the gradient in a value, which broadcasting may have enlarged. */
+  give(value: string, parts: readonly GradientPart[]): void {
+    if (!this.active.has(value)) return;
+    const list = this.parts.get(value) ?? [];
+    this.parts.set(value, list);
+    for (const part of parts) list.push(part);
+  }
+
+  /** Hands the gradient in what a node made on to its operands. */
+  through(made: NodeProto): void {
+    // Of several results only the first is differentiable (TopK).
+    const output = made.output[0] as Value;
+    const parts = this.merged(this.partsOf(output));
+    if (parts.length === 0) return;
+    const own = this.g.derivatives.get(output);
+    // Nothing before it is asked for.
+    if (!(own ? own.inputs : made.input).some((operand) => this.active.has(operand))) return;
+    if (own) {
+      const inner = own.of(this.g, this.whole(parts, output));
+      for (const [i, value] of inner.entries()) {
+        const part = { factor: 1, value, shape: this.shapes.of(value) };
+        this.give(own.inputs[i]!, [this.summedTo(part, this.shapes.of(own.inputs[i]!), part.shape)]);
+      }
+      return;
+    }
+    const rule = this.rules[made.opType];
+    if (!rule) throw new Error(`the operator ${made.opType} has no gradient here`);
+    for (const [i, given] of rule(this, made, parts).entries()) {
+      if (given === undefined || !this.active.has(made.input[i]!)) continue;
+      this.give(made.input[i]!, given);
+    }
+  }
+
+  /** Those that are products stay apart; the others are added up. */
+  private merged(parts: readonly GradientPart[]): readonly GradientPart[] {
+    const products = parts.filter(({ product }) => product);
+    const rest = parts.filter(({ product }) => !product);
+    return rest.length < 2 ? parts : [this.sum(rest), ...products];
+  }
+
+  /** One part for all; its shape is the largest among them. */
+  sum(parts: readonly GradientPart[]): GradientPart {
+    if (parts.length === 1 && !parts[0]!.product) return parts[0]!;
+    const { g } = this;
+    // What is added comes before what is subtracted, so that nothing is negated.
+    const [first, ...rest] = [...parts].sort((a, b) => Math.sign(b.factor) - Math.sign(a.factor));
+    let value = this.valueOf(first!);
+    for (const part of rest) {
+      const unsigned = this.valueOf({ ...part, factor: Math.abs(part.factor) });
+      value = part.factor < 0 ? g.sub(value, unsigned) : g.add(value, unsigned);
+    }
+    return { factor: 1, value, shape: parts.map(({ shape }) => shape).reduce(broadcast) };
+  }
+
+  valueOf({ factor, value, product }: GradientPart): Value {
+    const { g } = this;
+    const unscaled = value ?? (product && g.matmul(product.gradient, product.matrix, { transB: product.transposed }));
+    if (unscaled === undefined) return g.scalar(factor);
+    if (factor === -1) return g.op('Neg', [unscaled]);
+    return factor === 1 ? unscaled : g.mul(unscaled, g.scalar(factor));
+  }
+
+  /** The gradient in `value`, of its whole shape. */
+  whole(parts: readonly GradientPart[], value: Value): Value {
+    const sum = this.sum(parts);
+    const array = this.valueOf(sum);
+    return sameShape(sum.shape, this.shapes.of(value))
+      ? array
+      : this.g.op('Expand', [array, this.g.op('Shape', [value])]);
+  }
+
+  /** A part times a value. */
+  times(part: GradientPart, value: Value, factor = 1): GradientPart {
+    const shape = broadcast(part.shape, this.shapes.of(value));
+    if (!part.value && !part.product) return { factor: part.factor * factor, value, shape: this.shapes.of(value) };
+    const unscaled = this.valueOf({ ...part, factor: 1 });
+    return { factor: part.factor * factor, value: this.g.mul(unscaled, value), shape };
+  }
+
+  /** A part of the gradient in something of shape `from`, summed over what broadcasting an operand of shape `to` added. */
+  summedTo(part: GradientPart, to: Shape, from: Shape): GradientPart {
+    const added = from.length - to.length;
+    const axes = from.flatMap((dim, axis) => (axis < added || (to[axis - added] === 1 && dim !== 1) ? [axis] : []));
+    if (axes.length === 0) return part;
+    if (part.product && from.length === 2 && to.length === 1 && axes.length === 1) return this.rowSum(part, to);
+    // Where the part is one number for an axis, its sum is that number times the length.
+    const rank = part.shape.length;
+    const extent = (axis: number) => part.shape[axis - from.length + rank] ?? 1;
+    let { factor } = part;
+    for (const axis of axes) if (extent(axis) === 1) factor *= this.length(from[axis]!);
+    const inside = axes.map((axis) => axis - from.length + rank).filter((axis) => axis >= 0);
+    if (inside.length === 0) return { ...part, factor };
+    const lost = inside.filter((axis) => axis - rank + from.length < added);
+    const value = this.reduced(this.valueOf({ ...part, factor: 1 }), inside, lost);
+    const shape = part.shape.flatMap((dim, axis) => (lost.includes(axis) ? [] : [inside.includes(axis) ? 1 : dim]));
+    return { factor, value, shape };
+  }
+
+  /** Sums over `axes`, of which `lost` are dropped and the others stay with length 1. */
+  private reduced(value: Value, axes: readonly number[], lost: readonly number[]): Value {
+    const kept = axes.filter((axis) => !lost.includes(axis));
+    const within = kept.length > 0 ? this.g.reduceSum(value, kept, true) : value;
+    return lost.length > 0 ? this.g.reduceSum(within, lost) : within;
+  }
+
+  /** Σ over rows of gradient · matrix: one product of a vector instead of an array that is only summed. */
+  private rowSum({ factor, product }: GradientPart, to: Shape): GradientPart {
+    const { gradient, matrix, transposed } = product!;
+    const rows = this.g.reduceSum(gradient, [0]);
+    return { factor, shape: to, value: transposed ? this.g.matmul(matrix, rows) : this.g.matmul(rows, matrix) };
+  }
+
+  length(dim: Shape[number]): number {
+    if (typeof dim === 'number') return dim;
+    throw new Error(`a gradient is summed over ${dim}, whose length is not known`);
+  }
+
+  /** Parts of the gradient in a node's result, for operand `i`. */
+  towards(made: NodeProto, i: number, parts: readonly GradientPart[]): GradientPart[] {
+    const [to, from] = [this.shapes.of(made.input[i]!), this.shapes.of(made.output[0]!)];
+    return parts.map((part) => this.summedTo(part, to, from));
+  }
+
+  /** The part with the axes that a Reduce… took away as axes of length 1. */
+  unreduced(made: NodeProto, part: GradientPart): GradientPart {
+    if (intAttribute(made, 'keepdims', 1) === 1 || part.shape.length === 0) return part;
+    const [axes, out] = [this.shapes.axes(made), this.shapes.of(made.output[0]!)];
+    const padded = [...Array(out.length - part.shape.length).fill(1), ...part.shape] as number[];
+    const shape = this.shapes.of(made.input[0]!).map((_, axis) => (axes.includes(axis) ? 1 : padded.shift()!));
+    const value = this.g.reshape(this.valueOf({ ...part, factor: 1 }), ...shape.map((dim) => this.length(dim)));
+    return { factor: part.factor, value, shape };
+  }
+}
+
+/** The gradient in an operand, where it is wanted. */
+export function needed(d: Differentiation, made: NodeProto, i: number, parts: () => readonly GradientPart[]) {
+  return d.isActive(made.input[i]!) ? parts() : undefined;
+}
