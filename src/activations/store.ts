@@ -100,7 +100,12 @@ function unreadable(path: string, cause: unknown): never {
   });
 }
 
-async function readShard(directory: string, manifest: Manifest, i: number): Promise<Rows> {
+/**
+ * Loads shard i of a store; `Store.readShard` for whoever has no more of it than its manifest.
+ *
+ * @throws Refusal where it is not what was written, or an activation is not finite
+ */
+export async function readShard(directory: string, manifest: Manifest, i: number): Promise<Rows> {
   const shard = manifest.shards[i]!;
   const path = join(directory, shard.file);
   // What checkShardFile found is as large as the manifest says.

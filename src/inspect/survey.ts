@@ -8,6 +8,7 @@ import { heard, throwIfStopped } from '../progress/stop.js';
 import { widen } from '../safetensors/floats.js';
 import { RowSums } from './row-sums.js';
 import { type Covariance, SecondMoments } from './second-moments.js';
+import { shardsInOrder } from './shard-reader.js';
 
 /** Activations longer than this many times the median count as large. */
 export const LARGE = 3;
@@ -69,28 +70,21 @@ export async function surveyStore(
   progress: Progress,
   stop: StopRequest,
 ): Promise<Survey> {
-  const { shards, rows, d_in: d, dtype } = store.manifest;
-  progress.begin(`reading ${store.manifest.hook}`, rows, 'row');
-  const first = await store.readShard(0);
-  const before = await beforehand(store, first);
-  const survey = new StoreSurvey(d, dtype, before);
-  if (d <= WIDEST) await survey.openMoments(before.centre, threads, rows);
+  progress.begin(`reading ${store.manifest.hook}`, store.manifest.rows, 'row');
+  let survey: StoreSurvey | undefined;
   try {
-    for (let [i, shard]: [number, Rows | undefined] = [0, first]; shard; i++) {
+    for await (const shard of shardsInOrder(store)) {
       throwIfStopped(stop, STOPPED);
-      // The next one is read meanwhile.
-      const next = i + 1 < shards.length ? store.readShard(i + 1) : undefined;
-      next?.catch(() => {});
+      survey ??= await StoreSurvey.open(await beforehand(store, shard), store.manifest, threads);
       await survey.add(shard, async (done) => {
         progress.update(done);
         if (await heard(stop)) throwIfStopped(stop, STOPPED);
       });
-      shard = await next;
     }
     progress.end();
-    return await survey.found();
+    return await survey!.found();
   } finally {
-    await survey.release();
+    await survey?.release();
   }
 }
 
@@ -115,7 +109,7 @@ class StoreSurvey {
   private share = 1;
   private chunks = 0;
 
-  constructor(
+  private constructor(
     private readonly d: number,
     private readonly dtype: ActivationDType,
     private readonly before: Beforehand,
@@ -123,12 +117,19 @@ class StoreSurvey {
     this.rows = new RowSums(before.centre);
   }
 
-  async openMoments(mean: Float64Array, threads: number, rows: number): Promise<void> {
-    const centre = Float32Array.from(mean);
-    this.moments = await SecondMoments.open(centre, threads);
-    this.ofLarge = await SecondMoments.open(centre, threads);
-    const most = Math.min(MOST_PRODUCTS, Math.max(PRODUCTS, ENOUGH * this.d ** 3));
-    this.share = Math.min(1, most / (rows * this.d ** 2));
+  static async open(
+    before: Beforehand,
+    { d_in: d, dtype, rows }: Pick<Store['manifest'], 'd_in' | 'dtype' | 'rows'>,
+    threads: number,
+  ): Promise<StoreSurvey> {
+    const survey = new StoreSurvey(d, dtype, before);
+    if (d > WIDEST) return survey;
+    const centre = Float32Array.from(before.centre);
+    survey.moments = await SecondMoments.open(centre, threads);
+    survey.ofLarge = await SecondMoments.open(centre, threads);
+    const most = Math.min(MOST_PRODUCTS, Math.max(PRODUCTS, ENOUGH * d ** 3));
+    survey.share = Math.min(1, most / (rows * d ** 2));
+    return survey;
   }
 
   /** Adds a shard in chunks, telling the rows so far after each. */

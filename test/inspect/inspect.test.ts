@@ -239,4 +239,9 @@ test('a changed shard or file of contexts is refused by name', async (t) => {
   const { directory, manifest } = await storeOf(t, 'float32');
   writeFileSync(join(directory, manifest.contexts[0]!.file), 'x');
   await assert.rejects(inspect(directory), { code: 'activations/contexts-changed' });
+  const shard = join(directory, manifest.shards[1]!.file);
+  const bytes = readFileSync(shard);
+  bytes[bytes.length >> 1]! ^= 1;
+  writeFileSync(shard, bytes);
+  await assert.rejects(inspect(directory), { code: 'activations/shard-changed' });
 });
