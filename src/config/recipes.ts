@@ -26,7 +26,7 @@ export const RECIPES = {
     source: 'Gao et al. 2024 (arXiv 2406.04093), appendix A',
     flags: {
       ...{ arch: 'topk', start: 'zero', 'aux-coefficient': 1 / 32, 'dead-window': 10_000_000 },
-      ...{ 'b-dec-init': 'geometric-median', beta1: 0.9, beta2: 0.999 },
+      ...{ normalize: 'mean-norm', 'b-dec-init': 'geometric-median', beta1: 0.9, beta2: 0.999 },
     },
   },
   'gemma-scope': {

@@ -1,5 +1,6 @@
 import type { Batch, Batches, SourceDescription } from '../activations/activation-source.js';
 import type { ActivationArray, Examples } from '../activations/rows.js';
+import type { TrainConfig } from '../config/stages/train.js';
 import { ARCHITECTURES } from '../sae/registry.js';
 import type { ParameterName, Parameters, Sae } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
@@ -8,6 +9,15 @@ import { geometricMedian } from './geometric-median.js';
 // --normalize per-dimension: training sees z_i = m_i x_i, where m_i is 1 over the spread of dimension i. A real model has
 // a few dimensions whose variance is thousands of times that of the others, and a squared error in raw coordinates is
 // theirs alone. What is saved is in raw coordinates again: the same function, with the factors folded into the weights.
+
+/** --normalize, or where it is not given per-dimension, unless the run begins with what is about raw activations. */
+export function normalizationOf({
+  normalize,
+  init,
+  l1Convention,
+}: Pick<TrainConfig, 'normalize' | 'init' | 'l1Convention'>): NonNullable<TrainConfig['normalize']> {
+  return normalize ?? (init !== undefined || l1Convention === 'paper' ? 'mean-norm' : 'per-dimension');
+}
 
 /** Factors of every dimension, m_i; of the target, too, where it is not the input. */
 export interface Factors {

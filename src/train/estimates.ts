@@ -7,7 +7,7 @@ import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import { trainingOf } from '../sae/registry.js';
 import type { ArchitectureName } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
-import { Coordinates, type Factors, perDimension } from './coordinates.js';
+import { Coordinates, type Factors, normalizationOf, perDimension } from './coordinates.js';
 
 /** What a run must know of its activations before the first step; part of a checkpoint. */
 export const estimatesSchema = z.object({
@@ -40,7 +40,7 @@ const OCCASION = 0;
 
 /** Are norms asked for that the source does not know? */
 function lacksNorms(config: TrainConfig, { meanNorm, target }: KnownNorms): boolean {
-  return config.normalize === 'mean-norm' && (meanNorm === null || target?.meanNorm === null);
+  return normalizationOf(config) === 'mean-norm' && (meanNorm === null || target?.meanNorm === null);
 }
 
 /** What a source may know of norms. */
@@ -55,14 +55,14 @@ export function startsSparse({ start, init }: TrainConfig, architecture: Archite
 
 /** Is there a sample from which norms are estimated? */
 function estimatesNorms(config: TrainConfig, about: KnownNorms): boolean {
-  return config.l2Normalise || config.normalize === 'unit-square' || lacksNorms(config, about);
+  return config.l2Normalise || normalizationOf(config) === 'unit-square' || lacksNorms(config, about);
 }
 
 /** Are activations looked at before the first step? */
 export function looksBefore(config: TrainConfig, architecture: ArchitectureName, about: KnownNorms): boolean {
   const centre = config.init === undefined && config.bDecInit !== 'zero';
   return (
-    config.normalize === 'per-dimension' ||
+    normalizationOf(config) === 'per-dimension' ||
     config.maxActivationNormMultiple !== undefined ||
     estimatesNorms(config, about) ||
     centre ||
@@ -81,7 +81,7 @@ export async function estimate(
   let { meanNorm } = about;
   let meanNormOut = target?.meanNorm;
   let meanSquare: number | null = null;
-  const factors = config.normalize === 'per-dimension' ? await factorsOf(about, batches, stop) : undefined;
+  const factors = normalizationOf(config) === 'per-dimension' ? await factorsOf(about, batches, stop) : undefined;
   const squares: { square?: number; squareOut?: number } = {};
   if (estimatesNorms(config, about)) {
     const seen = factors && new Coordinates(factors, about);
@@ -91,12 +91,12 @@ export async function estimate(
     meanNorm ??= mean(norms);
     if (target) meanNormOut ??= mean(targets);
     if (config.l2Normalise) meanSquare = mean(targets.map((norm) => norm * norm));
-    if (config.normalize === 'unit-square') {
+    if (normalizationOf(config) === 'unit-square') {
       squares.square = mean(norms.map((norm) => norm * norm));
       if (target) squares.squareOut = mean(targets.map((norm) => norm * norm));
     }
   }
-  if (config.normalize === 'mean-norm') {
+  if (normalizationOf(config) === 'mean-norm') {
     checkScalable(place, scaleOf(meanNorm!, dIn), meanNorm!);
     if (target) checkScalable(targetsAt(place, target), scaleOf(meanNormOut!, target.dOut), meanNormOut!);
   }

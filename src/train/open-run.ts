@@ -11,7 +11,7 @@ import { saeDirectory } from '../sae/published/open.js';
 import type { Parameters } from '../sae/sae.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import type { TrainingRecord, WrittenRecord } from '../sae/training-record.js';
-import { Coordinates } from './coordinates.js';
+import { Coordinates, normalizationOf } from './coordinates.js';
 import { DENSITY_ENTRIES } from './density.js';
 import type { Engine, EngineSettings } from './engines/engine.js';
 import {
@@ -112,7 +112,8 @@ export async function openRun(
   checkResampleSteps(given);
   checkTarget(given);
   checkCoordinates(given);
-  const config = await withOwnThreads(given, say);
+  // run.json says which.
+  const config = { ...(await withOwnThreads(given, say)), normalize: normalizationOf(given) };
   const sizes = engineSettings(config, about);
   const from = config.init && (await saeDirectory(config.init, config, { ...silent, say }, stop));
   const init = await openInit(config, about, sizes, from);
@@ -252,7 +253,7 @@ export function trainingMemory(
     resampling: looked + losses + (resamples ? 2 * stateBytes(settings) : 0),
     // The SAE as it stands, and its features on a few rows.
     ...(config.logDir !== undefined && { tracking: stateBytes(settings) + 4 * 4 * DENSITY_ENTRIES }),
-    rows: held + (BATCHES + (config.normalize === 'per-dimension' ? 1 : 0)) * 4 * batch * width,
+    rows: held + (BATCHES + (normalizationOf(config) === 'per-dimension' ? 1 : 0)) * 4 * batch * width,
     program: PROGRAM_MEMORY + THREAD_MEMORY * threadsOf(engine, settings),
   };
 }

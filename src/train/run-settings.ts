@@ -12,6 +12,7 @@ import type { Sizes } from '../sae/sae.js';
 import type { WrittenMetadata } from '../sae/saelens.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import type { TrainingRecord, WrittenRecord, WrittenResults } from '../sae/training-record.js';
+import { normalizationOf } from './coordinates.js';
 import { type EngineSettings, sizesOf } from './engines/engine.js';
 import { type Estimates, scaleOf, unitScale } from './estimates.js';
 import {
@@ -49,10 +50,11 @@ type ActivationScales = Pick<EngineSettings, 'scale' | 'scaleOut'>;
  * 1 / √E|y|²; or 1.
  */
 export function activationScales(
-  { normalize }: TrainConfig,
+  config: TrainConfig,
   { dIn, target }: SourceDescription,
   { meanNorm, meanNormOut, square, squareOut }: Estimates,
 ): ActivationScales {
+  const normalize = normalizationOf(config);
   if (normalize === 'unit-square') {
     return { scale: unitScale(square!), ...(target && { scaleOut: unitScale(squareOut!) }) };
   }
@@ -189,6 +191,7 @@ function fixedSettings(
     // Null: all that its architecture and flags train.
     train: { train: config.train ? [...trained] : null },
     l1: { l1: usualL1(config, options) ?? null },
+    normalize: { normalize: normalizationOf(config) },
     steps: { steps: plan.steps },
     warmup: { warmup: plan.warmup },
     decaySteps: { decay_steps: plan.decaySteps },

@@ -218,7 +218,9 @@ test('activations that are all zero are refused where they would be divided by, 
     store = changedStore(store, join(root, `zero-${shard}`), shard, (b) => b.fill(0));
   const path = join(store, 'manifest.json');
   writeFileSync(path, readFileSync(path, 'utf8').replace(/"mean_norm":[^,]*/, '"mean_norm":0'));
-  refused(await train(fresh(), { activations: store }), 'train/no-scale', '--normalize mean-norm');
+  refused(await train(fresh(), { activations: store }), 'train/no-scale', '--normalize per-dimension');
+  const scaled = await train(fresh(), { activations: store, normalize: 'mean-norm' });
+  refused(scaled, 'train/no-scale', '--normalize mean-norm');
   const divided = await train(fresh(), { activations: store, normalize: 'none' }, '--l2-normalise');
   refused(divided, 'train/all-zero', '--l2-normalise');
   const out = fresh();

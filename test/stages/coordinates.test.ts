@@ -5,6 +5,7 @@ import { type TrainConfig, trainSchema } from '../../src/config/stages/train.js'
 import { Interrupted } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
+import { trainConfig } from '../../src/train/resumed-config.js';
 import { train } from '../../src/train/train.js';
 import { refusesUsage } from '../config/refuses.js';
 import { changedStore } from '../faults/damage.js';
@@ -122,4 +123,29 @@ test('what is about raw activations is refused in these coordinates', async () =
     const config = configured(more);
     await refusesUsage(() => train(config, silent, never), 'train/coordinates');
   }
+});
+
+const recordOf = async (directory: string) =>
+  (await openSae(directory)).metadata.sae_pipe as { normalize: string; activation_scale: number };
+
+test('a new run trains in these coordinates unless it begins with what is about raw activations', async () => {
+  const plain = await train(configured({ steps: 1, normalize: undefined }), silent, never);
+  assert.equal((await recordOf(plain)).normalize, 'per-dimension');
+  for (const more of [{ init: plain }, { l1Convention: 'paper' as const }]) {
+    const out = await train(configured({ steps: 1, normalize: undefined, ...more }), silent, never);
+    const { normalize, activation_scale } = await recordOf(out);
+    assert.equal(normalize, 'mean-norm');
+    assert.notEqual(activation_scale, 1);
+  }
+});
+
+test('a run is resumed in the coordinates in which it was begun', async () => {
+  const begun = configured({ steps: 10, normalize: 'mean-norm' });
+  await train(begun, silent, never);
+  const further = await trainConfig({ resume: true, out: begun.out, steps: 12 });
+  assert.equal(further.normalize, 'mean-norm');
+  assert.equal((await recordOf(await train(further, silent, never))).normalize, 'mean-norm');
+  const plain = configured({ steps: 10, normalize: undefined });
+  await train(plain, silent, never);
+  assert.equal((await trainConfig({ resume: true, out: plain.out, steps: 12 })).normalize, 'per-dimension');
 });

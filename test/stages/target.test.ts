@@ -57,7 +57,7 @@ async function stopped(given: Record<string, unknown>, steps: number) {
 }
 
 test('a transcoder is written as SAELens has it, and its weights act on raw activations', async () => {
-  const directory = await begin(flags({ steps: 200, 'b-dec-init': 'geometric-median' }));
+  const directory = await begin(flags({ steps: 200, 'b-dec-init': 'geometric-median', normalize: 'mean-norm' }));
   const { architecture, d_in, d_out, apply_b_dec_to_input, reshape_activations, metadata } = cfgOf(directory);
   assert.deepEqual(
     { architecture, d_in, d_out, apply_b_dec_to_input, reshape_activations },

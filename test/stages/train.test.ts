@@ -254,7 +254,7 @@ test('training on scaled activations is training without scaling on activations 
   // With --normalize none the scale is 1 and λ is in units of raw activations: λ·s in place of λ gives s² the loss.
   const { manifest } = await openStore(activations);
   const s = Math.sqrt(192) / manifest.mean_norm!;
-  const scaled = await train(configured({ steps: 1, batch: 512 }), silent, never);
+  const scaled = await train(configured({ steps: 1, batch: 512, normalize: 'mean-norm' }), silent, never);
   const raw = await train(configured({ steps: 1, batch: 512, normalize: 'none', l1: 4 / s }), silent, never);
   const [a, b] = [curveOf(scaled)[0]!, curveOf(raw)[0]!];
   for (const name of ['mse', 'l1', 'aux'] as const) {

@@ -67,7 +67,7 @@ test('a model at work needs to know how long, and takes the rows of --tokens or 
 });
 
 test('a model at work is scaled by the mean norm of its first rows, and a resumed run by the same', async () => {
-  const work = { ...MODEL, context: 64, tokens: 1000, batch: 100, logEvery: 1 };
+  const work = { ...MODEL, context: 64, tokens: 1000, batch: 100, logEvery: 1, normalize: 'mean-norm' } as const;
   const whole = configured({ ...work, out: join(root, 'whole') });
   await train(whole, silent, { signal: undefined });
   const cut = configured({ ...work, out: join(root, 'cut') });

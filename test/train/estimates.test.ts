@@ -41,7 +41,8 @@ function source(pieces: readonly Examples[], about: Partial<SourceDescription> =
   return { about: description, batches };
 }
 
-const configured = (more: Partial<TrainConfig> = {}) => trainSchema.parse({ dSae: 4, out: 'o', ...more });
+const configured = (more: Partial<TrainConfig> = {}) =>
+  trainSchema.parse({ dSae: 4, out: 'o', normalize: 'mean-norm', ...more });
 
 test('norms that no source knows are estimated of inputs and targets alike', async () => {
   const { about, batches } = source(PIECES);

@@ -33,8 +33,8 @@ import {
 
 /**
  * `train`: activations, from a store, a stream or a model at work → sparse autoencoder. Defaults follow the
- * paper's protocol (appendix D) but for three: nothing is resampled, activations are scaled to a mean norm of √d_in, and
- * λ multiplies sums; docs/training.md has the paper's settings.
+ * paper's protocol (appendix D) but for three: nothing is resampled, every dimension is divided by its standard deviation,
+ * and λ multiplies sums; docs/training.md has the paper's settings.
  */
 export const trainSchema = z.object({
   arch: architecture.describe(
@@ -199,10 +199,10 @@ export const trainSchema = z.object({
       'what a new SAE starts from; sparse: thresholds with which every feature fires on the same share of a sample, 32 features per token in all (topk kinds: an encoder scaled to the sample); zero: as in the paper, with which half of all features fire',
     ),
   normalize: z
-    .enum(['mean-norm', 'unit-square', 'per-dimension', 'none'])
-    .default('mean-norm')
+    .enum(['per-dimension', 'mean-norm', 'unit-square', 'none'])
+    .optional()
     .describe(
-      'scale of activations while training, folded into the saved weights; mean-norm: mean |x| = √d_in; unit-square: mean |x|² = 1, for which --l1 is to be given; per-dimension: every dimension to a standard deviation of 1 (for sites where a few dimensions hold most of the variance)',
+      'scale of activations while training, folded into the saved weights; per-dimension: every dimension to a standard deviation of 1, because a few dimensions of a real model hold most of its variance; mean-norm: mean |x| = √d_in; unit-square: mean |x|² = 1, for which --l1 is to be given [default: per-dimension; mean-norm with --init or --l1-convention paper]',
     ),
   maxActivationNormMultiple: maxActivationNormMultiple.describe(
     'leave activations out of training whose norm is above this many times the median, such as attention sinks; dictionary_learning recommends 10. eval then leaves such positions as they are [default: none is left out]',
