@@ -6,8 +6,12 @@ interface Recipe {
   readonly flags: Readonly<Record<string, string | number | boolean>>;
 }
 
+/** No recipe leaves long activations out. */
+const AS_PUBLISHED = { 'max-activation-norm-multiple': 0 } as const;
+
 /** What its TopK trainers have in common (trainers/batch_top_k.py). */
 const DICTIONARY_LEARNING = {
+  ...AS_PUBLISHED,
   ...{ start: 'zero', normalize: 'none', 'b-dec-init': 'geometric-median', lr: 2e-4, warmup: 1000 },
   ...{ beta1: 0.9, beta2: 0.999, 'clip-grad-norm': 1, 'aux-coefficient': 1 / 32, 'dead-window': 10_000_000 },
 } as const;
@@ -18,6 +22,7 @@ export const RECIPES = {
     source:
       'Rajamanoharan et al. 2024 (arXiv 2404.16014), appendix D, with λ of the residual stream of Gemma 7B at layer 20, without its resampling',
     flags: {
+      ...AS_PUBLISHED,
       ...{ arch: 'gated', start: 'zero', normalize: 'none', 'l1-convention': 'paper', batch: 4096, lr: 3e-4 },
       ...{ l1: 3e-4, warmup: 1000, beta1: 0, beta2: 0.999 },
     },
@@ -25,6 +30,7 @@ export const RECIPES = {
   'openai-topk': {
     source: 'Gao et al. 2024 (arXiv 2406.04093), appendix A',
     flags: {
+      ...AS_PUBLISHED,
       ...{ arch: 'topk', start: 'zero', 'aux-coefficient': 1 / 32, 'dead-window': 10_000_000 },
       ...{ normalize: 'mean-norm', 'b-dec-init': 'geometric-median', beta1: 0.9, beta2: 0.999 },
     },
@@ -33,6 +39,7 @@ export const RECIPES = {
     source:
       'Lieberum et al. 2024 (arXiv 2408.05147), with a linear warm-up and the initialisation of this program; λ is yours to give',
     flags: {
+      ...AS_PUBLISHED,
       ...{ arch: 'jumprelu', start: 'zero', normalize: 'unit-square', 'b-dec-init': 'zero', 'sparsity-loss': 'step' },
       ...{ 'ste-to-encoder': false, bandwidth: 0.001, 'threshold-init': 0.001, batch: 4096, lr: 7e-5 },
       ...{ warmup: 1000, 'l1-warmup': 10_000, beta1: 0, beta2: 0.999 },
@@ -52,6 +59,7 @@ export const RECIPES = {
     source:
       "Anthropic's Circuits Updates of January 2025 as SAELens 6.54.12 has it (JumpReLU with tanh penalty), with SAELens's optimiser; λ is yours to give",
     flags: {
+      ...AS_PUBLISHED,
       ...{ arch: 'jumprelu', start: 'zero', 'sparsity-loss': 'tanh', 'tanh-scale': 4, bandwidth: 2 },
       ...{
         'ste-to-encoder': true,

@@ -7,7 +7,7 @@ import { exists } from '../disk/input-file.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
 import { runMetadata, type TrainingRecord } from '../sae/training-record.js';
-import { commandWords, flagsOf, isLasting, type TrainingCommand } from './flags.js';
+import { commandWords, flagName, flagsOf, isLasting, recordName, type TrainingCommand } from './flags.js';
 import { loadConfig } from './load.js';
 import { type TrainConfig, trainSchema } from './stages/train.js';
 
@@ -130,8 +130,14 @@ export function flagOfRun(key: string): FlagOfRun {
   return (OF_RUN as Readonly<Record<string, FlagOfRun>>)[key] ?? 'result';
 }
 
-/** What a run did that was begun before a flag existed, by its name. */
-export const BEFORE_FLAGS: Readonly<Record<string, unknown>> = { start: 'zero' };
+/** What a run did that was begun before a flag, or what it is today where it is not given, existed. */
+const BEFORE = { start: 'zero', maxActivationNormMultiple: 0 } as const satisfies Partial<TrainConfig>;
+const beforeBy = (named: (key: string) => string): Readonly<Record<string, unknown>> =>
+  Object.fromEntries(Object.entries(BEFORE).map(([key, value]) => [named(key), value]));
+/** The same by the names of flags. */
+export const BEFORE_FLAGS = beforeBy(flagName);
+/** The same by the names of a training record. */
+export const BEFORE_RECORDS = beforeBy(recordName);
 
 /** Does cfg.json record this flag of `train`? */
 export const isRecorded = (key: string) => ['result', 'outcome'].includes(flagOfRun(key));

@@ -209,7 +209,8 @@ export function remarkOtherReading(
 }
 
 /**
- * Which positions of a hook's SAEs keep their activation for its norm: those that the SAEs were not trained on.
+ * Which positions of a hook's SAEs keep their activation for its norm: those that the SAEs were not trained on. Each has
+ * the median of its own sample; the least of them counts.
  *
  * @param group SAEs that are spliced in at one hook
  * @returns undefined where none does, and with --all-tokens
@@ -224,13 +225,24 @@ export function normRuleOf(
     const { max_activation_norm_multiple: multiple, median_activation_norm: median } = files.metadata;
     return multiple === undefined || median === undefined ? undefined : { hook: input, multiple, median };
   });
-  const said = new Set(rules.map((rule) => rule && `${rule.hook.name} ${rule.multiple} ${rule.median}`));
-  if (said.size > 1) {
+  const shortest = rules.reduce((a, b) => (a && b && a.median <= b.median ? a : b));
+  if (!rules.every((rule) => alike(rule, shortest))) {
     throw new Refusal(
       `The SAEs at ${group[0]!.hook.name} were trained with different activations left out for their norm.`,
       'Evaluate those with one rule together (the same --max-activation-norm-multiple and activations), or all with --all-tokens.',
       'eval/several-norm-limits',
     );
   }
-  return rules[0];
+  return shortest;
+}
+
+/** Medians of samples of the same activations differ by less than this. */
+const SAME_MEDIAN = 1.1;
+
+/** Do they say the same, but for the sample whose median it is? */
+function alike(rule: NormRule | undefined, shortest: NormRule | undefined): boolean {
+  if (!rule || !shortest) return rule === shortest;
+  const { hook, multiple, median } = rule;
+  const same = hook.name === shortest.hook.name && multiple === shortest.multiple;
+  return same && median < SAME_MEDIAN * shortest.median;
 }

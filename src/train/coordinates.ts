@@ -10,13 +10,16 @@ import { geometricMedian } from './geometric-median.js';
 // a few dimensions whose variance is thousands of times that of the others, and a squared error in raw coordinates is
 // theirs alone. What is saved is in raw coordinates again: the same function, with the factors folded into the weights.
 
-/** --normalize, or where it is not given per-dimension, unless the run begins with what is about raw activations. */
-export function normalizationOf({
-  normalize,
-  init,
-  l1Convention,
-}: Pick<TrainConfig, 'normalize' | 'init' | 'l1Convention'>): NonNullable<TrainConfig['normalize']> {
-  return normalize ?? (init !== undefined || l1Convention === 'paper' ? 'mean-norm' : 'per-dimension');
+/** Does a run begin with what is about raw activations? */
+export function beginsRaw({ init, l1Convention }: Pick<TrainConfig, 'init' | 'l1Convention'>): boolean {
+  return init !== undefined || l1Convention === 'paper';
+}
+
+/** --normalize, or what it is where it is not given. */
+export function normalizationOf(
+  config: Pick<TrainConfig, 'normalize' | 'init' | 'l1Convention'>,
+): NonNullable<TrainConfig['normalize']> {
+  return config.normalize ?? (beginsRaw(config) ? 'mean-norm' : 'per-dimension');
 }
 
 /** Factors of every dimension, m_i; of the target, too, where it is not the input. */

@@ -7,7 +7,7 @@ import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import { trainingOf } from '../sae/registry.js';
 import type { ArchitectureName } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
-import { Coordinates, type Factors, normalizationOf, perDimension } from './coordinates.js';
+import { beginsRaw, Coordinates, type Factors, normalizationOf, perDimension } from './coordinates.js';
 
 /** What a run must know of its activations before the first step; part of a checkpoint. */
 export const estimatesSchema = z.object({
@@ -24,7 +24,7 @@ export const estimatesSchema = z.object({
       target: z.array(z.number().positive()).readonly().optional(),
     })
     .optional(),
-  /** Of norms of a sample; with --max-activation-norm-multiple alone. */
+  /** Of norms of a sample; only where long activations are left out. */
   medianNorm: z.number().positive().optional(),
   /** E|x|² and E|y|², of a sample; with --normalize unit-square alone. */
   square: z.number().nonnegative().optional(),
@@ -58,12 +58,18 @@ function estimatesNorms(config: TrainConfig, about: KnownNorms): boolean {
   return config.l2Normalise || normalizationOf(config) === 'unit-square' || lacksNorms(config, about);
 }
 
+/** Is it looked whether activations are too long? */
+export function mayLeaveOut(config: TrainConfig): boolean {
+  const { maxActivationNormMultiple: multiple } = config;
+  return multiple === undefined ? !beginsRaw(config) : multiple > 0;
+}
+
 /** Are activations looked at before the first step? */
 export function looksBefore(config: TrainConfig, architecture: ArchitectureName, about: KnownNorms): boolean {
   const centre = config.init === undefined && config.bDecInit !== 'zero';
   return (
     normalizationOf(config) === 'per-dimension' ||
-    config.maxActivationNormMultiple !== undefined ||
+    mayLeaveOut(config) ||
     estimatesNorms(config, about) ||
     centre ||
     startsSparse(config, architecture)

@@ -11,7 +11,7 @@ import { saeDirectory } from '../sae/published/open.js';
 import type { Parameters } from '../sae/sae.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import type { TrainingRecord, WrittenRecord } from '../sae/training-record.js';
-import { Coordinates, normalizationOf } from './coordinates.js';
+import { type Coordinates, normalizationOf } from './coordinates.js';
 import { DENSITY_ENTRIES } from './density.js';
 import type { Engine, EngineSettings } from './engines/engine.js';
 import {
@@ -23,10 +23,10 @@ import {
   threadsOf,
 } from './engines/open.js';
 import { followedBy, stateBytes, stateShapes } from './engines/state.js';
-import { type Estimates, estimate, type KnownNorms, looksBefore, sampleRows } from './estimates.js';
+import { type Estimates, type KnownNorms, looksBefore, sampleRows } from './estimates.js';
+import { knownOf, remark } from './known-activations.js';
 import { MetricsLog, openCurve } from './metrics-log.js';
-import { normLimitOf, OrdinaryRows } from './ordinary-rows.js';
-import { REMARK_ROWS, remarksOn } from './remarks.js';
+import type { OrdinaryRows } from './ordinary-rows.js';
 import { checkResampling, MOST_LOSS_ENTRIES } from './resampling.js';
 import { withOwnThreads } from './resumed-config.js';
 import { claimOptions, finishedIn, kept, stateNotKept, tidyFinished } from './run-directory.js';
@@ -139,20 +139,21 @@ export async function openRun(
   const found = resume ? await readCheckpoint(out, continued, stateShapes(sizes), say) : undefined;
   const checkpoint = found?.checkpoint;
   if (finished && !(checkpoint && checkpoint.steps >= finished.steps)) throw stateNotKept(out, finished.steps);
-  const { plan, fixed } = found?.course ?? begun ?? newCourse(config, about, initSha256);
+  const { plan, fixed: asked } = found?.course ?? begun ?? newCourse(config, about, initSha256);
   const left = checkpoint ? kept(checkpoint.steps, plan.steps, out) : NOTHING_BEGUN;
   // Who waits for rows knows nothing of checkpoints.
   const saying = (error: unknown): never => {
     throw error instanceof Interrupted ? new Interrupted(error.signal, left) : error;
   };
-  const known = await estimatesOf(config, about, batches, checkpoint, stop).catch(saying);
-  const { estimates, ordinary, described, coordinates, seen, looked } = known;
+  const looking = { config, about, batches, say, stop };
+  const known = await knownOf(looking, asked, checkpoint).catch(saying);
+  const { estimates, ordinary, described, coordinates, seen, looked, fixed, own } = known;
   const settings = engineSettings(config, seen, activationScales(config, about, estimates));
   const lambda = lambdaOf(config, settings, estimates);
   const adjusted = adjustmentOf(config, settings, plan, lambda, checkpoint?.adjustment);
   const sample = (rows: number) => sampleRows(looked, seen, rows, stop);
   const looks = !checkpoint && looksBefore(config, settings.architecture, about);
-  if (looks) await remark(config, about, batches, say, stop).catch(saying);
+  if (looks) await remark(looking, described.normLimit).catch(saying);
   const start = checkpoint?.state ?? (await startingPoint(config, settings, init, sample, say).catch(saying));
   const frozen = await frozenParameters(settings, init);
   const follows = followedBy(settings);
@@ -166,11 +167,11 @@ export async function openRun(
     throwIfStopped(stop, left);
     await claimOutputDirectory(out, claimOptions(config));
     const parts = { about: described, fixed, settings, steps: plan.steps, lambda: adjusted ? null : lambda.value };
-    await writeRunFile(out, metadata(parts), config);
+    await writeRunFile(out, metadata(parts), own);
     const curve = await openCurve(out, engine.steps, config.logEvery, say);
     const log = new MetricsLog(settings, checkpoint?.metricSums);
     const run = {
-      ...{ config, source, about: described, batches: looked, ordinary, seen, coordinates, plan, fixed, settings },
+      ...{ config: own, source, about: described, batches: looked, ordinary, seen, coordinates, plan, fixed, settings },
       ...{ frozen, engineName, estimates, lambda, say, stop },
     };
     return { run, engine, log, curve, adjusted, resampledAt: [...(checkpoint?.resampledAt ?? [])] };
@@ -178,43 +179,6 @@ export async function openRun(
     await engine.close();
     return saying(error);
   }
-}
-
-/** What is known of the activations before the first step, and which rows are left out. */
-async function estimatesOf(
-  config: TrainConfig,
-  about: SourceDescription,
-  batches: Batches,
-  checkpoint: { readonly estimates: Estimates; readonly leftOut?: number } | undefined,
-  stop: StopRequest,
-) {
-  const { maxActivationNormMultiple: multiple } = config;
-  const median = checkpoint?.estimates.medianNorm;
-  const begun = multiple !== undefined && median !== undefined ? { multiple, median } : undefined;
-  const limit = begun ?? (await normLimitOf(config, about, batches, stop));
-  // Of a store that was harvested without them, none is left to leave out.
-  const ordinary = limit && !about.normLimit ? new OrdinaryRows(limit, about, checkpoint?.leftOut) : undefined;
-  const among = ordinary?.looking(batches) ?? batches;
-  const described = limit ? { ...about, normLimit: limit } : about;
-  const estimates = checkpoint?.estimates ?? {
-    ...(await estimate(config, ordinary?.about ?? about, among, stop)),
-    ...(ordinary && { medianNorm: limit!.median }),
-  };
-  const coordinates = estimates.factors && new Coordinates(estimates.factors, about);
-  const looked = coordinates?.looking(among) ?? among;
-  return { estimates, ordinary, described, coordinates, seen: coordinates?.about ?? about, looked };
-}
-
-/** Says what is unusual about the activations. */
-async function remark(
-  config: TrainConfig,
-  about: SourceDescription,
-  batches: Batches,
-  say: Say,
-  stop: StopRequest,
-): Promise<void> {
-  const { x } = await sampleRows(batches, about, REMARK_ROWS, stop);
-  for (const line of remarksOn(x, about.dIn, config)) say(line);
 }
 
 /** Values of the graph of single inputs' losses that exist at a time. */

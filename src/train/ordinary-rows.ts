@@ -6,7 +6,7 @@ import type { TrainConfig } from '../config/stages/train.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { halfValues, widen } from '../safetensors/floats.js';
-import { sampleRows } from './estimates.js';
+import { mayLeaveOut, sampleRows } from './estimates.js';
 
 // --max-activation-norm-multiple: a few activations, attention sinks most of them, are many times as long as the others,
 // and a squared error is mostly theirs. They are left out of training: of its estimates, and of its batches, where
@@ -16,28 +16,49 @@ import { sampleRows } from './estimates.js';
 const MEDIAN_ROWS = 65_536;
 
 /**
- * What decides which rows are too long for this run; undefined where none is.
+ * --max-activation-norm-multiple where it is not given, as dictionary_learning recommends. Less would count ordinary
+ * activations of some sites among the sinks (docs/activations.md).
+ */
+const USUAL_MULTIPLE = 10;
+/** Where more than this share is longer, they are no exceptions, and unless it is asked for they are not left out. */
+const MOST_LEFT_OUT = 0.005;
+
+/**
+ * What decides which rows are too long for a new run; undefined where none is.
  *
+ * @param say told of what is left out without being asked for
  * @throws UsageRefusal where the harvest of the store left rows out by another multiple
  */
 export async function normLimitOf(
-  { maxActivationNormMultiple: multiple }: TrainConfig,
+  config: TrainConfig,
   about: SourceDescription,
   batches: Batches,
+  say: (line: string) => void,
   stop: StopRequest,
 ): Promise<NormLimit | undefined> {
   const { place, normLimit: harvested, dIn } = about;
+  const { maxActivationNormMultiple: asked } = config;
+  const multiple = asked ?? USUAL_MULTIPLE;
   if (harvested) {
-    if (multiple === undefined || multiple === harvested.multiple) return harvested;
+    if (!asked || asked === harvested.multiple) return harvested;
     throw new UsageRefusal(
-      `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple}, and this command says ${multiple}.`,
+      `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple}, and this command says ${asked}.`,
       'Leave it out here, or harvest without it.',
       'train/norm-limit',
     );
   }
-  if (multiple === undefined) return undefined;
+  if (!mayLeaveOut(config)) return undefined;
   const { x } = await sampleRows(batches, about, MEDIAN_ROWS, stop);
-  const median = medianOf(Float64Array.from({ length: x.length / dIn }, (_, row) => normOf(x, row * dIn, dIn)));
+  const norms = Float64Array.from({ length: x.length / dIn }, (_, row) => normOf(x, row * dIn, dIn));
+  const median = medianOf(norms);
+  if (asked === undefined) {
+    const longer = norms.filter((norm) => norm > multiple * median).length;
+    if (!(median > 0) || longer === 0 || longer > MOST_LEFT_OUT * norms.length) return undefined;
+    say(
+      `${longer} of ${norms.length} activations are more than ${multiple} times as long as the median: such activations are left out, and eval leaves them as they are (--max-activation-norm-multiple 0 trains on them).`,
+    );
+    return { multiple, median };
+  }
   if (median > 0) return { multiple, median };
   throw new Refusal(
     `${place}: the median norm of the activations is 0, and --max-activation-norm-multiple multiplies it.`,

@@ -1,4 +1,5 @@
 import { layerNormed } from '../activations/layer-norm.js';
+import type { NormLimit } from '../activations/manifest.js';
 import { ActivationSums, gammaOf } from '../activations/statistics.js';
 import type { TrainConfig } from '../config/stages/train.js';
 import { significant } from '../progress/progress.js';
@@ -11,14 +12,15 @@ const LARGE_GAMMA = 5;
 /** Fewer than this share of the activations with more than this share of the variance are said. */
 const [FEW, MUCH] = [0.005, 0.25];
 
-type Settings = Pick<TrainConfig, 'bDecInit' | 'init' | 'normalize' | 'maxActivationNormMultiple'>;
+type Settings = Pick<TrainConfig, 'bDecInit' | 'init' | 'normalize'>;
 
 /**
  * What is unusual about a run's inputs, and what it does about it: lines worth reading, none where nothing is.
  *
  * @param x raw activations [rows × d]
+ * @param limit what leaves long ones out of training
  */
-export function remarksOn(x: Float32Array, d: number, config: Settings): string[] {
+export function remarksOn(x: Float32Array, d: number, config: Settings, limit?: NormLimit): string[] {
   const normed = new ActivationSums(d);
   normed.add(layerNormed(x, d), 'float32');
   const gamma = gammaOf(normed);
@@ -31,7 +33,9 @@ export function remarksOn(x: Float32Array, d: number, config: Settings): string[
   }
   if (tokens < FEW && variance > MUCH) {
     const share = (value: number) => `${significant(100 * value, 2)} %`;
-    lines.push(`${share(tokens)} of the activations hold ${share(variance)} of their variance: ${aboutLong(config)}.`);
+    lines.push(
+      `${share(tokens)} of the activations hold ${share(variance)} of their variance: ${aboutLong(config, limit)}.`,
+    );
   }
   return lines;
 }
@@ -42,10 +46,10 @@ function aboutMean({ bDecInit, init }: Settings): string {
   return 'b_dec starts at zero and many features will be dead; leave --b-dec-init out to start it at their geometric median';
 }
 
-function aboutLong({ maxActivationNormMultiple: multiple, normalize }: Settings): string {
-  if (multiple !== undefined) return `those longer than ${multiple} times the median are left out`;
+function aboutLong({ normalize }: Settings, limit?: NormLimit): string {
+  if (limit) return `those longer than ${limit.multiple} times the median are left out`;
   const scales = normalize === 'per-dimension' ? '; the scale of each dimension is taken without them' : '';
-  return `they are trained on all the same${scales}; --max-activation-norm-multiple 10 leaves out what is 10 times as long as the median`;
+  return `they are trained on all the same${scales}; --max-activation-norm-multiple 5 leaves out what is 5 times as long as the median`;
 }
 
 /** The fewest rows that hold more than MUCH of Σ|x − μ|², as a share, and what they hold. */

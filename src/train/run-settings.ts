@@ -2,7 +2,7 @@ import type { z } from 'zod';
 import type { SourceDescription, TextRead } from '../activations/activation-source.js';
 import type { RowShape } from '../activations/pool.js';
 import { flagName, recordName } from '../config/flags.js';
-import { BEFORE_FLAGS, RECORDED_FLAGS } from '../config/run-file.js';
+import { BEFORE_RECORDS, RECORDED_FLAGS } from '../config/run-file.js';
 import { USUAL_L1 } from '../config/stages/shared-flags.js';
 import type { TrainConfig } from '../config/stages/train.js';
 import { activationDTypes } from '../config/values.js';
@@ -393,10 +393,13 @@ export function continuedCourse(
   path: string,
   found: TrainingRecord,
   done: number,
-  config: TrainConfig,
+  given: TrainConfig,
   about: SourceDescription,
   initSha256: string | undefined,
 ): Course {
+  // Where it is not given, it was decided when the run began.
+  const begun = recorded(found, recordName('maxActivationNormMultiple'));
+  const config = { ...given, maxActivationNormMultiple: given.maxActivationNormMultiple ?? Number(begun) };
   const wanted = stepsOf(config, about);
   const before = found.steps ?? wanted;
   const legs = found.trained_further ?? [];
@@ -430,12 +433,12 @@ const isMade = ({ activations }: TrainConfig) => activations === undefined || ac
 const sameActivations = (a: TrainingRecord, b: WrittenRecord) =>
   JSON.stringify(a.activations) === JSON.stringify(b.activations);
 
+/** What a run did, by the name of its record. */
+const recorded = (before: TrainingRecord, key: string) => (key in before ? before[key] : BEFORE_RECORDS[key]);
+
 function differencesOf(before: TrainingRecord, settings: WrittenRecord): string[] {
   return Object.keys(settings).flatMap((key) => {
-    const [then, now] = [
-      JSON.stringify(key in before ? before[key] : BEFORE_FLAGS[key]),
-      JSON.stringify(settings[key]),
-    ];
+    const [then, now] = [JSON.stringify(recorded(before, key)), JSON.stringify(settings[key])];
     return then === now ? [] : [`${key} = ${then}, and this command says ${now}`];
   });
 }

@@ -32,6 +32,8 @@ const train = (out: string, more: readonly string[] = []) => [
     'zero',
     '--b-dec-init',
     'zero',
+    '--max-activation-norm-multiple',
+    '0',
     '--lr',
     '1e-3',
     '--threads',

@@ -39,7 +39,7 @@ test('rows that are not finite, and a start that is not, fail the runs that have
   const file = join(root, 'sweep.yaml');
   writeFileSync(
     file,
-    `train: {steps: 55, batch: 64, d-sae: 100, start: zero, b-dec-init: zero, order: stored, pool-rows: 1000}
+    `train: {steps: 55, batch: 64, d-sae: 100, order: stored, pool-rows: 1000, start: zero, b-dec-init: zero, normalize: mean-norm, max-activation-norm-multiple: 0}
 sweep: {activations: ${stores}, runs: [{arch: gated, l1: [2, 6], hook: [${GOOD}, ${BAD}]}, {arch: gated, l1: 3, init: ${init}, hook: ${GOOD}}]}
 `,
   );

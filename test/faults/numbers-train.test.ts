@@ -25,7 +25,7 @@ type Flags = Record<string, string | number>;
 const fresh = () => join(root, `out-${counter++}`);
 
 function train(out: string, more: Flags = {}, ...rest: string[]) {
-  // A sparse start reads a random shard before the first step, and would find what is broken there.
+  // What reads random shards before the first step would find there what is broken.
   const flags: Flags = {
     activations,
     'd-sae': 200,
@@ -35,6 +35,8 @@ function train(out: string, more: Flags = {}, ...rest: string[]) {
     lr: 1e-3,
     start: 'zero',
     'b-dec-init': 'zero',
+    normalize: 'mean-norm',
+    'max-activation-norm-multiple': 0,
     out,
     ...more,
   };
@@ -218,7 +220,8 @@ test('activations that are all zero are refused where they would be divided by, 
     store = changedStore(store, join(root, `zero-${shard}`), shard, (b) => b.fill(0));
   const path = join(store, 'manifest.json');
   writeFileSync(path, readFileSync(path, 'utf8').replace(/"mean_norm":[^,]*/, '"mean_norm":0'));
-  refused(await train(fresh(), { activations: store }), 'train/no-scale', '--normalize per-dimension');
+  const each = await train(fresh(), { activations: store, normalize: 'per-dimension' });
+  refused(each, 'train/no-scale', '--normalize per-dimension');
   const scaled = await train(fresh(), { activations: store, normalize: 'mean-norm' });
   refused(scaled, 'train/no-scale', '--normalize mean-norm');
   const divided = await train(fresh(), { activations: store, normalize: 'none' }, '--l2-normalise');

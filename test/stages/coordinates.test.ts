@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { type TrainConfig, trainSchema } from '../../src/config/stages/train.js';
-import { Interrupted } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';
 import { trainConfig } from '../../src/train/resumed-config.js';
@@ -13,6 +12,7 @@ import { randomInputs } from '../sae/random-sae.js';
 import { runForward } from '../sae/run-forward.js';
 import { temporaryDirectory } from '../temporary.js';
 import { curveOf, tinyActivations } from '../train/tiny-activations.js';
+import { interrupted } from './resumes.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
@@ -89,13 +89,7 @@ test('every architecture trains in these coordinates, and an interrupted run end
     const whole = await train(configured(more as Partial<TrainConfig>), silent, never);
     const weights = (await readSae(await openSae(whole))).parameters;
     const config = configured(more as Partial<TrainConfig>);
-    let asked = 0;
-    const later: StopRequest = {
-      get signal() {
-        return ++asked > 25 ? 'SIGINT' : undefined;
-      },
-    };
-    await assert.rejects(train(config, silent, later), Interrupted);
+    await interrupted(config, 15);
     const resumed = await train({ ...config, resume: true }, silent, never);
     assert.deepEqual((await readSae(await openSae(resumed))).parameters, weights);
     assert.deepEqual(

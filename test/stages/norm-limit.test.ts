@@ -18,6 +18,7 @@ import { refusesUsage } from '../config/refuses.js';
 import { changedStore } from '../faults/damage.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { curveOf, tinyActivations } from '../train/tiny-activations.js';
+import { interrupted } from './resumes.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
@@ -67,13 +68,7 @@ test('long rows are left out of training and counted; a resumed run is the undis
   assert.ok(left > 5 && left < 60, String(left));
 
   const config = configured({ ...rule, checkpointEvery: '7' });
-  let asked = 0;
-  const after: StopRequest = {
-    get signal() {
-      return asked++ > 12 ? 'SIGINT' : undefined;
-    },
-  };
-  await assert.rejects(train(config, silent, after), Interrupted);
+  await interrupted(config, 12);
   await train({ ...config, resume: true }, silent, never);
   assert.equal(cfgOf(config.out).metadata.sae_pipe.left_out, left);
   const weights = (directory: string) => readFileSync(join(directory, 'sae_weights.safetensors'));

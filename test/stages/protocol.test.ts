@@ -39,6 +39,7 @@ const configured = (more: Partial<TrainConfig> & { ablate?: readonly string[] } 
     // What is measured here is resampling: from another start other features die.
     start: 'zero',
     bDecInit: 'zero',
+    normalize: 'mean-norm',
     logEvery: 10,
     deadWindow: 384,
     out: join(root, String(counter++)),
@@ -188,6 +189,6 @@ test("λ in the paper's convention trains to the same SAE as its equal in sums, 
   const { l1, lambda, activation_scale } = record(paper);
   assert.equal(l1, 0.01);
   assert.ok(Math.abs(lambda - 0.01 * D_IN * activation_scale) < 1e-12);
-  const sums = await train(configured({ l1: lambda, normalize: 'mean-norm' }), silent, never);
+  const sums = await train(configured({ l1: lambda }), silent, never);
   assert.deepEqual(await parametersOf(sums), await parametersOf(paper));
 });

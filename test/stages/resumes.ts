@@ -5,20 +5,23 @@ import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow } from '../temporary.js';
 
+/** Begins or resumes a run that is told to stop when it has made so many steps, and ends unfinished. */
+export async function interrupted(config: TrainConfig, steps: number): Promise<void> {
+  const stop: StopRequest = { signal: undefined };
+  const update = (done: number) => {
+    if (done >= steps * config.batch) stop.signal = 'SIGINT';
+  };
+  await assert.rejects(train(config, { ...silent, update }, stop), Interrupted);
+}
+
 /**
  * A run that is stopped in its midst, and resumed, leaves the SAE that it would have left.
  *
  * @param whole directory of the run that was not stopped
- * @param looks how often it asks whether to stop before it is told to; about once a step
+ * @param steps after which it is told to stop
  */
-export async function assertResumes(config: TrainConfig, whole: string, looks: number): Promise<void> {
-  let asked = 0;
-  const stop: StopRequest = {
-    get signal() {
-      return ++asked > looks ? ('SIGINT' as const) : undefined;
-    },
-  };
-  await assert.rejects(train(config, silent, stop), Interrupted);
+export async function assertResumes(config: TrainConfig, whole: string, steps: number): Promise<void> {
+  await interrupted(config, steps);
   await train({ ...config, resume: true }, silent, { signal: undefined });
   const [expected, found] = [filesBelow(whole), filesBelow(config.out)];
   for (const name of ['cfg.json', 'sae_weights.safetensors'])

@@ -10,6 +10,7 @@ import { openSae, readSae } from '../../src/sae/saelens.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { curveOf, tinyActivations } from '../train/tiny-activations.js';
+import { interrupted } from './resumes.js';
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
@@ -85,22 +86,11 @@ for (const beta1 of [0, 0.9]) {
   test(`interrupted and resumed with β1 = ${beta1}, a run gives the bytes of an undisturbed one`, async () => {
     const whole = outcome(await train(configured({ beta1 }), silent, never));
     const config = configured({ beta1 });
-    for (let attempt = 0; ; attempt++) {
-      assert.ok(attempt < 10, 'does not come to an end');
-      let asked = 0;
-      const stop: StopRequest = {
-        get signal() {
-          return ++asked > 11 ? ('SIGTERM' as const) : undefined;
-        },
-      };
-      try {
-        await train({ ...config, resume: attempt > 0 }, silent, stop);
-        break;
-      } catch (error) {
-        assert.ok(error instanceof Interrupted, String(error));
-        assert.ok(!existsSync(join(config.out, 'cfg.json')), 'an unfinished run must not look like an SAE');
-      }
+    for (const steps of [1, 9, 18, 33]) {
+      await interrupted({ ...config, resume: steps > 1 }, steps);
+      assert.ok(!existsSync(join(config.out, 'cfg.json')), 'an unfinished run must not look like an SAE');
     }
+    await train({ ...config, resume: true }, silent, never);
     assert.deepEqual(outcome(config.out), whole);
   });
 }
@@ -227,13 +217,7 @@ test('--overwrite keeps the old SAE when the new run cannot start', async () => 
 
 test('batches of one train, are interrupted and resumed', async () => {
   const config = configured({ batch: 1, steps: 20, logEvery: 1 });
-  let asked = 0;
-  const stop: StopRequest = {
-    get signal() {
-      return ++asked > 7 ? ('SIGINT' as const) : undefined;
-    },
-  };
-  await assert.rejects(train(config, silent, stop), Interrupted);
+  await interrupted(config, 7);
   await train({ ...config, resume: true }, silent, never);
   assert.equal(curveOf(config.out).at(-1)!.explained_variance, null);
 });
@@ -313,13 +297,7 @@ test('an exploding learning rate stops the run at the step, without an SAE', asy
 
 test('a checkpoint that is whole and says what cannot be is passed over, or refused where it is the only one', async () => {
   const config = configured({ checkpointEvery: '5', keepCheckpoints: 2 });
-  const stop = { asked: 0 };
-  const later: StopRequest = {
-    get signal() {
-      return ++stop.asked > 16 ? ('SIGINT' as const) : undefined;
-    },
-  };
-  await assert.rejects(train(config, silent, later), Interrupted);
+  await interrupted(config, 12);
   const [before, newest] = checkpointsIn(config.out).map((name) => join(config.out, name)) as [string, string];
   const [older, whole] = [readFileSync(before), readFileSync(newest)];
   const changed = (from: string, to: string) => Buffer.from(whole.toString('latin1').replace(from, to), 'latin1');

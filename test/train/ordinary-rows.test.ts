@@ -61,17 +61,14 @@ const settings = { bDecInit: 'geometric-median', init: undefined, normalize: 'me
 test('a large mean, and few rows with much of the variance, are told once each', () => {
   const [rows, d] = [2000, 16];
   const plain = randomInputs(rows * d, 1);
-  assert.deepEqual(remarksOn(plain, d, { ...settings, maxActivationNormMultiple: undefined }), []);
+  assert.deepEqual(remarksOn(plain, d, settings), []);
   const shifted = plain.map((value, k) => value + (k % d === 3 ? 100 : 0));
-  const [line, ...others] = remarksOn(shifted, d, { ...settings, maxActivationNormMultiple: undefined });
+  const [line, ...others] = remarksOn(shifted, d, settings);
   assert.match(line!, /geometric median/);
   assert.deepEqual(others, []);
   assert.match(remarksOn(shifted, d, { ...settings, bDecInit: 'zero' })[0]!, /--b-dec-init/);
   const sinks = plain.slice();
   for (let i = 0; i < d; i++) sinks[5 * d + i]! *= 60;
-  assert.match(remarksOn(sinks, d, settings)[0]!, /--max-activation-norm-multiple 10/);
-  assert.match(
-    remarksOn(sinks, d, { ...settings, maxActivationNormMultiple: 8 })[0]!,
-    /8 times the median are left out/,
-  );
+  assert.match(remarksOn(sinks, d, settings)[0]!, /--max-activation-norm-multiple 5/);
+  assert.match(remarksOn(sinks, d, settings, { multiple: 8, median: 4 })[0]!, /8 times the median are left out/);
 });

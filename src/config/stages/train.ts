@@ -14,7 +14,6 @@ import {
   excludeSpecialTokens,
   logDir,
   MODEL,
-  maxActivationNormMultiple,
   modelSource,
   natural,
   overwrite,
@@ -204,9 +203,13 @@ export const trainSchema = z.object({
     .describe(
       'scale of activations while training, folded into the saved weights; per-dimension: every dimension to a standard deviation of 1, because a few dimensions of a real model hold most of its variance; mean-norm: mean |x| = √d_in; unit-square: mean |x|² = 1, for which --l1 is to be given [default: per-dimension; mean-norm with --init or --l1-convention paper]',
     ),
-  maxActivationNormMultiple: maxActivationNormMultiple.describe(
-    'leave activations out of training whose norm is above this many times the median, such as attention sinks; dictionary_learning recommends 10. eval then leaves such positions as they are [default: none is left out]',
-  ),
+  maxActivationNormMultiple: z
+    .number()
+    .refine((multiple) => multiple === 0 || multiple >= 1, 'say 0, or at least 1')
+    .optional()
+    .describe(
+      'leave activations out of training whose norm is above this many times the median, such as attention sinks; eval then leaves such positions as they are. 0: none is left out [default: 10 where a few activations are that long, but 0 with --init or --l1-convention paper]',
+    ),
   order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
   engine: z
     .enum(engines)
