@@ -46,7 +46,9 @@ export function sendingFetch(
     const url = input instanceof Request ? input.url : String(input);
     const { body } = init;
     if (!(body instanceof OpenFileBlob)) {
-      const limit = AbortSignal.timeout(settings.patience.stall);
+      const bytes = body instanceof Blob ? body.size : typeof body === 'string' ? body.length : 0;
+      // A slow line may take a minute per MiB.
+      const limit = AbortSignal.timeout(Math.round(settings.patience.stall * (1 + bytes / 2 ** 20)));
       const signal = init.signal ? AbortSignal.any([init.signal, limit]) : limit;
       return boundedFetch(hub, API_BOUNDS)(url, { ...init, signal }).catch((error) => {
         throw limit.aborted && !(error instanceof Refusal) ? cutShort(url, error) : error;
