@@ -86,7 +86,7 @@ test('a store has the rows of one role alone, through windows in which nobody of
     if (rows > at) stop.signal = 'SIGTERM';
   };
   const stopping = { ...silent, update };
-  for (let done = false; !done; at += 90) {
+  for (let done = false; !done; at += 140) {
     stop.signal = undefined;
     const resumed = config('parts', { resume: at > 0 });
     done = await harvest(resumed, at < TOKENS ? stopping : silent, stop).then(

@@ -18,6 +18,9 @@ export interface ChatTask {
 /** What became of a conversation. */
 export type Rendered = Rendering | { readonly failed: 'template' | 'ambiguous' | 'too long'; readonly reason: string };
 
+/** What the thread says: first that it is there, then what became of each list of conversations. */
+export type ChatReply = 'ready' | readonly Rendered[];
+
 /** Answers lists of conversations in the order in which they come. A template may never end: whoever waits ends the thread. */
 function serve(port: NonNullable<typeof parentPort>, { template, roles, today, prompt }: ChatTask): void {
   let renders: Renders;
@@ -33,7 +36,9 @@ function serve(port: NonNullable<typeof parentPort>, { template, roles, today, p
       return { failed: cause instanceof TooLong ? 'too long' : 'template', reason };
     }
   };
-  port.on('message', (conversations: readonly (readonly Message[])[]) => port.postMessage(conversations.map(render)));
+  const answer = (reply: ChatReply) => port.postMessage(reply);
+  port.on('message', (conversations: readonly (readonly Message[])[]) => answer(conversations.map(render)));
+  answer('ready');
 }
 
 if (!parentPort) throw new Error('chat-worker.js runs in a worker thread');

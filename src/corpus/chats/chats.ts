@@ -2,10 +2,16 @@ import { Refusal, UsageRefusal } from '../../errors/refusal.js';
 import type { Document } from '../contexts.js';
 import type { Tokenizer } from '../tokenizer.js';
 import { type Message, roleOf } from './conversation.js';
-import { takesParts } from './jinja.js';
 import { ChatRenderer, refusedRendering } from './renderer.js';
 import type { SpanRule } from './spans.js';
-import { type ChatTemplate, chatTemplate, templateDigest, tokensOfTemplate } from './template.js';
+import {
+  type ChatTemplate,
+  chatTemplate,
+  marksGeneration,
+  takesParts,
+  templateDigest,
+  tokensOfTemplate,
+} from './template.js';
 
 /** How conversations are read. */
 export interface ChatSettings {
@@ -75,7 +81,7 @@ export class Chats {
 
   get facts(): ChatFacts {
     const { field, roles } = this.settings;
-    const marks = roles?.includes('assistant') && /\{%-?\s*generation\s*-?%\}/.test(this.template.source);
+    const marks = roles?.includes('assistant') && marksGeneration(this.template.source);
     return {
       field,
       ...(roles && { roles, spans: marks ? 'generation' : 'prefixes' }),
@@ -147,11 +153,13 @@ async function textsOf(
   );
   const texts: Document[] = [];
   for (const [i, rendered] of renderings.entries()) {
-    const { source, conversation } = batch[i]!;
+    const { conversation, pieces: _, ...document } = batch[i]!;
     const refusal =
-      'failed' in rendered ? refusedRendering(rendered, source, model) : search.refusal(conversation!, rendered.spans);
+      'failed' in rendered
+        ? refusedRendering(rendered, document.source, model)
+        : search.refusal(conversation!, rendered.spans);
     if (refusal || 'failed' in rendered) return { texts, refusal };
-    texts.push({ source, pieces: [rendered.text], ...(rendered.spans && { spans: rendered.spans }) });
+    texts.push({ ...document, pieces: [rendered.text], ...(rendered.spans && { spans: rendered.spans }) });
   }
   return { texts };
 }

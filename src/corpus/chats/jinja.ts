@@ -1,6 +1,6 @@
 import { Template } from '@huggingface/jinja';
 import { CLOSE, OPEN, type Renders } from './spans.js';
-import type { ChatTemplate } from './template.js';
+import { type ChatTemplate, GENERATION, marksGeneration } from './template.js';
 
 /** Characters of a rendering, at most. */
 const MOST_RENDERED = 2 ** 24;
@@ -8,7 +8,6 @@ const MOST_RENDERED = 2 ** 24;
 /** A template gives more than anyone reads. */
 export class TooLong extends Error {}
 
-const GENERATION = /\{%(-?)\s*generation\s*(-?)%\}/g;
 const END_GENERATION = /\{%(-?)\s*endgeneration\s*(-?)%\}/g;
 
 /** A tag that is a block as before, for the white space around it, and writes `mark`. */
@@ -33,14 +32,10 @@ export function compiled({ source, tokens }: ChatTemplate, today: boolean): Rend
     };
   };
   const plain = renderer(source);
-  if (source.search(GENERATION) < 0) return { plain };
+  if (!marksGeneration(source)) return { plain };
   const marked = renderer(source.replace(GENERATION, marking(OPEN)).replace(END_GENERATION, marking(CLOSE)));
   return { plain, marked: (messages) => marked(messages, false) };
 }
-
-/** Does the template itself take content that is a list of parts? It asks whether content is a string, then. */
-export const takesParts = ({ source }: ChatTemplate): boolean =>
-  /content['"]?\]?\s+is\s+(not\s+)?(string|iterable|sequence)/.test(source);
 
 /** 26 July 2024, which templates of Llama 3 themselves put where they cannot ask. */
 const FIXED_DAY: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 import { Refusal } from '../../errors/refusal.js';
 import { Thread } from '../../progress/thread.js';
-import type { ChatTask, Rendered } from './chat-worker.js';
+import type { ChatReply, ChatTask, Rendered } from './chat-worker.js';
 import type { Message } from './conversation.js';
 
 /** Heap for templates, in MiB: one that grows without end ends its thread, not the process. */
@@ -10,7 +10,9 @@ const PATIENCE = 20_000;
 
 /** A template, applied in a thread of its own: it is a program, and may loop or grow without end. */
 export class ChatRenderer {
-  private readonly thread: Thread<readonly (readonly Message[])[], readonly Rendered[]>;
+  private readonly thread: Thread<readonly (readonly Message[])[], ChatReply>;
+  /** The thread is there: how long that takes is no matter of the template. */
+  private started: Promise<ChatReply> | undefined;
 
   /** @param model its directory, for messages */
   constructor(
@@ -37,13 +39,15 @@ export class ChatRenderer {
         'corpus/chat-template-limits',
         { cause },
       );
+    this.started ??= this.thread.reply();
+    await this.started;
     this.thread.ask(conversations);
     const timer = setTimeout(() => {
       this.thread.fail(over(`does not end within ${this.patience / 1000} s`));
       void this.thread.terminate();
     }, this.patience);
     try {
-      return await this.thread.reply();
+      return (await this.thread.reply()) as readonly Rendered[];
     } catch (cause) {
       if (cause instanceof Refusal) throw cause;
       const { code } = cause as NodeJS.ErrnoException;

@@ -79,13 +79,12 @@ function spanOf(
   begin: string | undefined,
   text: string,
 ): [number, number] {
-  const before = begin ?? renders.plain(messages.slice(0, i), false);
   const upTo = i === messages.length - 1 ? text : renders.plain(messages.slice(0, i + 1), false);
-  const opened = i > 0 && roleOf(messages[i]!) === 'assistant' ? renders.plain(messages.slice(0, i), true) : before;
-  if (!(opened.startsWith(before) && upTo.startsWith(opened) && text.startsWith(upTo))) {
+  const before = begin ?? renders.plain(messages.slice(0, i), roleOf(messages[i]!) === 'assistant');
+  if (!(upTo.startsWith(before) && text.startsWith(upTo))) {
     throw new AmbiguousTemplate(`what it writes up to message ${i + 1} changes with what comes after`);
   }
-  return [opened.length, upTo.length];
+  return [before.length, upTo.length];
 }
 
 /** Spans in ascending order, those that touch as one, empty ones left out. */

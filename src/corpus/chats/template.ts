@@ -49,6 +49,16 @@ export async function chatTemplate(directory: string): Promise<ChatTemplate | nu
   return { source, tokens };
 }
 
+/** Begins what a model is to generate; as transformers' return_assistant_tokens_mask takes it. */
+export const GENERATION = /\{%(-?)\s*generation\s*(-?)%\}/g;
+
+/** Does a template mark what is generated? */
+export const marksGeneration = (source: string): boolean => source.search(GENERATION) >= 0;
+
+/** Does the template itself take content that is a list of parts? It asks whether content is a string, then. */
+export const takesParts = ({ source }: ChatTemplate): boolean =>
+  /content['"]?\]?\s+is\s+(not\s+)?(string|iterable|sequence)/.test(source);
+
 /** SHA-256 of what a template says. */
 export function templateDigest({ source, tokens }: ChatTemplate): string {
   return createHash('sha256')

@@ -18,7 +18,7 @@ const TEMPLATE = 'chat_template.jinja';
 const TOKENIZER = ['config.json', 'tokenizer.json', 'tokenizer_config.json'];
 const CHATS = goldenChats.slice(0, 6).map(({ messages }) => JSON.stringify({ messages }));
 /** Milliseconds for a few conversations. */
-const PATIENCE = 1000;
+const PATIENCE = 3000;
 
 /** What no template should do. */
 const HOSTILE = [
