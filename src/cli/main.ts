@@ -3,6 +3,7 @@ import { loadConfig } from '../config/load.js';
 import { STAGES, type StageName } from '../config/stages.js';
 import { insteadOfStage } from '../config/suggest.js';
 import { UsageRefusal } from '../errors/refusal.js';
+import '../onnx/environment.js';
 import type { Progress } from '../progress/progress.js';
 import { closeUnaskedDebugger, watchSignals } from '../progress/stop.js';
 import { spelling, splitArguments, withPositional } from './arguments.js';

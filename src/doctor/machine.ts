@@ -100,11 +100,12 @@ export interface Gpu {
   readonly free: number;
 }
 
-const PROVIDER_FILE = 'libonnxruntime_providers_cuda.so';
-/** What ONNX Runtime's CUDA provider loads: the driver, CUDA 13 and cuDNN 9. */
+/** Of one version, and beside ONNX Runtime's own library, where it looks for them. */
+const PROVIDER_FILES = ['libonnxruntime_providers_cuda.so', 'libonnxruntime_providers_shared.so'];
+/** What ONNX Runtime's CUDA provider loads: the driver, CUDA 13, and cuDNN 9 for some operators, when it runs the first. */
 const CUDA_LIBRARIES = [
   ...['libcuda.so.1', 'libcudart.so.13', 'libcublas.so.13', 'libcublasLt.so.13'],
-  ...['libcudnn.so.9', 'libcurand.so.10', 'libcufft.so.12'],
+  ...['libcurand.so.10', 'libcudnn.so.9'],
 ];
 
 /** Tries each provider with a small graph, in processes of their own. */
@@ -120,15 +121,18 @@ async function tried(name: Provider['name']): Promise<Provider> {
   return { name, available: false, reasons: [...missing, sentence(error), ...loaderLines(stderr)] };
 }
 
+/** What the provider lacks when it is loaded without ONNX Runtime, as here. */
+const BY_ITSELF = /undefined symbol: Provider_/;
+
 /** Which of CUDA's libraries the loader does not find; what the provider's own file lacks is asked of it last. */
 async function missingForCuda(): Promise<string[]> {
   if (process.platform !== 'linux') return [`CUDA is not looked for on ${process.platform}`];
   const directory = runtimeDirectory();
-  const file = join(directory, PROVIDER_FILE);
-  const there = existsSync(file);
-  const { answer } = await probe('libraries', ...CUDA_LIBRARIES, ...(there ? [file] : []));
-  const lacking = notLoaded((answer ?? {}) as Record<string, string>);
-  return there ? lacking : [`${PROVIDER_FILE} is not in ${directory}`, ...lacking];
+  const files = PROVIDER_FILES.map((name) => join(directory, name));
+  const [there, absent] = [files.filter(existsSync), PROVIDER_FILES.filter((_, i) => !existsSync(files[i]!))];
+  const { answer } = await probe('libraries', ...CUDA_LIBRARIES, ...there);
+  const lacking = notLoaded((answer ?? {}) as Record<string, string>).filter((line) => !BY_ITSELF.test(line));
+  return absent.length === 0 ? lacking : [`${absent.join(' and ')} not in ${directory}`, ...lacking];
 }
 
 /** What the loader said, the libraries that it does not find in one line. */

@@ -72,8 +72,8 @@ export async function openForwardPass(
       }
       const data = outputs[name.activation]!.data as unknown as ArrayBufferView;
       const found = { activation: storedArray(data, config.dtype), token, context: contextOf, pos };
-      const largest = (outputs[name.largest]!.data as Float32Array)[0]!;
-      if (config.dtype === 'float16' && largest > FLOAT16_MAX) throw overflows(hook, largest, found);
+      const largest = (outputs[name.largest]?.data as Float32Array | undefined)?.[0];
+      if (largest !== undefined && largest > FLOAT16_MAX) throw overflows(hook, largest, found);
       rows.push(found);
       norms.push(norm);
     }
@@ -165,7 +165,7 @@ const outputsOf = (hook: Hook) => ({
   activation: hook.name,
   /** float32 [rows]: |x|. */
   norm: `${hook.name}/norm`,
-  /** float32 []: largest |entry|. */
+  /** float32 []: largest |entry|, of a float16 store. */
   largest: `${hook.name}/largest`,
 });
 
@@ -193,12 +193,16 @@ export function harvestGraph(
     const x = g.gather(g.reshape(value, -1, hook.width), rows);
     g.output(output.activation, outType === 'float16' ? g.cast(x, 'float16') : x, outType, ['rows', hook.width]);
     g.output(output.norm, g.op('Sqrt', [g.reduceSumSquare(x, [1])]), 'float32', ['rows']);
-    g.output(output.largest, g.reduceMax(g.op('Abs', [x]), [0, 1]), 'float32', []);
+    // On CUDA this operator takes cuDNN, which nothing else here does.
+    if (dtype === 'float16') g.output(output.largest, g.reduceMax(g.op('Abs', [x]), [0, 1]), 'float32', []);
     return value;
   });
   writeModel(g, checkpoint, context, placement).residual(tokens, record);
   return g.encode();
 }
+
+/** Entries of a value, at most: ONNX Runtime's CUDA kernels of activation functions count in 32 bits. */
+const MOST_ENTRIES = 2 ** 31 - 1;
 
 /** Contexts of one forward pass to the deepest of the hooks, at most. */
 export function harvestContexts(
@@ -208,5 +212,6 @@ export function harvestContexts(
   device: Device | undefined,
 ): number {
   const blocks = Math.max(1, ...hooks.map(({ layer }) => layer + 1));
-  return contextsAtOnce(blockParameters(config, 0, blocks), context, device);
+  const fits = Math.max(1, Math.floor(MOST_ENTRIES / (context * config.costs.widest)));
+  return Math.min(fits, contextsAtOnce(blockParameters(config, 0, blocks), context, device));
 }

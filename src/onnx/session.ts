@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { parse } from 'node:path';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import './environment.js';
 import { forWebGpu, lacksFloat16 } from './webgpu.js';
 
 /** Where a graph runs: `cpu`, `cuda`, `cuda:N` or `webgpu`. */
@@ -32,8 +33,6 @@ export function onnxRuntime(): Promise<typeof import('onnxruntime-node')> {
 }
 
 async function load(): Promise<typeof import('onnxruntime-node')> {
-  // Its Linux build keeps usage records in the home directory otherwise; nothing is written outside --out here.
-  process.env.ORT_DISABLE_TELEMETRY = '1';
   const ort = await import('onnxruntime-node');
   // What fails is thrown, and said once, by us.
   ort.env.logLevel = 'fatal';
@@ -60,6 +59,8 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
       // Threads that wait for an operator sleep. Spinning, they would take the cores from whatever runs next to the
       // graph: tokenizing, scanning of features, the workers of the sparse engine.
       'session.intra_op.allow_spinning': '0',
+      // Weights on a GPU take what they need, not what an arena that doubles has taken for them.
+      ...(device.startsWith('cuda') && { 'session.use_device_allocator_for_initializers': '1' }),
     },
   };
   let session: InferenceSession;

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { harvestContexts } from '../../src/harvest/forward-pass.js';
+import { harvestContexts, harvestGraph } from '../../src/harvest/forward-pass.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import type { ModelConfig } from '../../src/lm/family.js';
 import { findHook } from '../../src/lm/hooks.js';
 import { blockParameters, contextsAtOnce } from '../../src/lm/pass.js';
 import { gemmaOfSizes } from './gemma-config.js';
+import { readGraph } from './read-graph.js';
 
 /** Sizes of the models' published configurations. */
 const GEMMA_2B = gemmaOfSizes({ layers: 18, hidden: 2048, heads: 8, kvHeads: 1, headDim: 256, mlp: 16_384 });
@@ -48,4 +49,17 @@ test('contexts of a harvest go by its deepest hook', async () => {
   const { config } = await openCheckpoint('assets/tiny-gemma');
   const deepest = findHook('blocks.3.hook_resid_post', config);
   assert.ok(harvestContexts(config, [deepest], 256, undefined) > 16, 'the default --batch is one pass there');
+  // On a GPU they are as many as its kernels, which count in 32 bits, can tell apart.
+  const hook = { layer: 0 } as ReturnType<typeof findHook>;
+  const most = harvestContexts(GEMMA_2B, [hook], 1024, 'cuda');
+  assert.ok(most * 1024 * 16_384 < 2 ** 31 && (most + 1) * 1024 * 16_384 >= 2 ** 31, `${most}`);
+});
+
+test('the largest entry, for which CUDA takes cuDNN, is looked for in float16 stores alone', async () => {
+  const checkpoint = await openCheckpoint('assets/tiny-gemma');
+  const hook = findHook('blocks.0.hook_resid_post', checkpoint.config);
+  for (const dtype of ['float32', 'bfloat16', 'float16'] as const) {
+    const graph = readGraph(harvestGraph(checkpoint, [hook], 16, dtype, { device: 'cuda', precision: 'float32' }));
+    assert.equal(graph.nodes('ReduceMax').length, Number(dtype === 'float16'), dtype);
+  }
 });
