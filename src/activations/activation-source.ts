@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { chatSchema, documentsSchema, textRead } from '../sae/training-record.js';
+import type { chatSchema, corporaReadSchema, documentsSchema, textRead } from '../sae/training-record.js';
 import type { ActivationDType, NormLimit } from './manifest.js';
 import type { ActivationArray, Examples } from './rows.js';
 
@@ -42,6 +42,8 @@ export interface SourceDescription {
   readonly excludedTokens?: readonly number[];
   /** Documents of the corpus that were read; all where it is absent. */
   readonly documents?: Readonly<z.infer<typeof documentsSchema>>;
+  /** What the harvest read of each corpus, where it has ended. */
+  readonly read?: Readonly<z.infer<typeof corporaReadSchema>>;
   /** How conversations were read, where it was those. */
   readonly chat?: Readonly<z.infer<typeof chatSchema>>;
   /** Rows that are longer are left out: by the harvest of a store, or by training. */

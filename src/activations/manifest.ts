@@ -4,7 +4,7 @@ import { activationDTypes, encodings, precisions } from '../config/values.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
-import { chatSchema, documentsSchema } from '../sae/training-record.js';
+import { chatSchema, corporaReadSchema, documentsSchema } from '../sae/training-record.js';
 
 export const FORMAT = 'sae-pipe-activations';
 export const VERSION = 1;
@@ -58,6 +58,8 @@ export const manifestSchema = z.object({
   corpus_files: z
     .object({ count, bytes: count, first: z.array(z.object({ file: z.string(), bytes: count })) })
     .optional(),
+  /** What was read of each corpus for the windows that are done, as corpus/read-tally.ts counts it. */
+  text_read: corporaReadSchema.optional(),
   seed: count,
   /** Contexts a group, which is one forward pass or several. */
   batch: count.positive(),
@@ -118,6 +120,11 @@ export const manifestSchema = z.object({
 
 /** manifest.json of an activation store: what is in it, and how far it got. */
 export type Manifest = z.infer<typeof manifestSchema>;
+
+/** The corpora that a store's text is of: one, or those of a mixture. */
+export function corporaIn({ corpus, documents }: Pick<Manifest, 'corpus' | 'documents'>): string[] {
+  return documents?.mixture?.sources.map((source) => source.corpus) ?? [corpus];
+}
 
 /** Rows with a norm above `multiple` × `median` are left out. */
 export interface NormLimit {

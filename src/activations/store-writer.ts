@@ -3,10 +3,11 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Context } from '../corpus/contexts.js';
+import { corporaRead } from '../corpus/read-tally.js';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { Generator, Purpose } from '../random/generator.js';
-import { type ActivationDType, type Manifest, writeManifest } from './manifest.js';
+import { type ActivationDType, corporaIn, type Manifest, writeManifest } from './manifest.js';
 import { type ActivationArray, allocateRows, decodeShard, encodeContexts, encodeShard, type Rows } from './rows.js';
 import { ActivationSums, readStatistics, writeStatistics } from './statistics.js';
 
@@ -67,6 +68,8 @@ export class StoreWriter {
     manifest.rows = manifest.contexts.reduce((sum, entry) => sum + entry.rows, 0);
     manifest.mean_norm = manifest.contexts.reduce((sum, entry) => sum + entry.norm_sum, 0) / manifest.rows;
     manifest.complete = manifest.rows === manifest.rows_wanted;
+    const read = window.contexts.at(-1)?.read;
+    if (read) manifest.text_read = corporaRead(read, corporaIn(manifest));
     const { partial, statistics } = manifest;
     manifest.statistics = kept;
     manifest.partial = null;

@@ -267,6 +267,7 @@ function describeStore({ directory: place, manifest, target }: Store): SourceDes
     ...(target && { target: targetOf(target.manifest) }),
     ...(excludedTokens && { excludedTokens }),
     ...(manifest.documents && { documents: manifest.documents }),
+    ...(manifest.text_read?.length && { read: manifest.text_read }),
     ...(manifest.chat && { chat: manifest.chat }),
     ...(normLimit && { normLimit }),
   };

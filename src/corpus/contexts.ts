@@ -3,6 +3,7 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import type { Message } from './chats/conversation.js';
 import { countedTokens } from './chats/counted.js';
+import type { ReadTally } from './read-tally.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** One text of the corpus. */
@@ -33,6 +34,8 @@ export interface Context {
   readonly documents: Uint32Array;
   /** [length]: 1 where a position can have a row, 0 where its role is left out; all can where absent. */
   readonly counted?: Uint8Array;
+  /** What was read of each corpus up to its end, as ReadTally counts it, where that is counted. */
+  readonly read?: Float64Array;
 }
 
 /** Special tokens that texts had written out. */
@@ -51,31 +54,41 @@ export interface WrittenOut {
  * `length` tokens of it.
  *
  * @param written takes what special tokens were met so far
+ * @param tally counts what is read
  */
 export async function* packContexts(
   documents: AsyncIterable<Document> | Iterable<Document>,
   tokenizer: Tokenizer,
   length: number,
   written: WrittenOut = { documents: 0, tokens: new Map() },
+  tally?: ReadTally,
 ): AsyncGenerator<Context> {
-  const packer = new Packer(tokenizer, length, written);
-  for await (const { pieces, ids: given, source, spans, measured } of documents) {
+  const packer = new Packer(tokenizer, length, written, tally);
+  for await (const document of documents) {
+    const { pieces, ids: given, source, spans, corpus, measured } = document;
     const tokens = tokenizer.begin(source);
     packer.begin(given !== undefined);
+    tally?.begin(corpus);
     if (given) {
-      for await (const ids of given) yield* packer.add(ids);
+      for await (const ids of given) {
+        tally?.content(ids);
+        yield* packer.add(ids);
+      }
     } else if (spans) {
       let text = '';
       for await (const piece of pieces) text += piece;
+      tally?.content(text);
       const ids = [...tokens.push(text), ...tokens.end()].flatMap((part) => [...part]);
       yield* packer.add(ids, countedTokens(tokenizer, ids, text, spans, source));
     } else {
       for await (const piece of pieces) {
+        tally?.content(piece);
         for (const ids of tokens.push(piece)) yield* packer.add(ids);
       }
       for (const ids of tokens.end()) yield* packer.add(ids);
     }
     measured?.(packer.inDocument);
+    yield* packer.end();
   }
 }
 
@@ -88,6 +101,9 @@ class Packer {
   private counted: Uint8Array | undefined;
   private document = -1;
   private asTokens = false;
+  /** Tokens of the document that are in contexts, and those that the tally has not heard of. */
+  private placed = 0;
+  private untold = 0;
   /** Tokens of the document so far, without the BOS that it is given. */
   inDocument = 0;
   /** Whether the document has a token yet, and whether its text began with BOS. */
@@ -98,6 +114,7 @@ class Packer {
     private readonly tokenizer: Tokenizer,
     private readonly length: number,
     private readonly written: WrittenOut,
+    private readonly tally?: ReadTally,
   ) {
     this.tokens = new Int32Array(length);
     this.sources = new Uint32Array(length);
@@ -108,6 +125,7 @@ class Packer {
     this.asTokens = asTokens;
     this.document++;
     this.inDocument = 0;
+    this.placed = 0;
     this.begun = false;
     this.wroteBos = false;
   }
@@ -126,27 +144,48 @@ class Packer {
         }
         this.begun = true;
         // The document's own BOS; an empty document adds nothing.
-        if (this.put(bos)) yield this.take();
+        yield* this.taken();
+        this.put(bos);
       }
+      yield* this.taken();
       if (prependBos && this.filled === 0 && id !== bos) this.put(bos);
       if (!this.asTokens && special.has(id)) this.written.tokens.set(id, (this.written.tokens.get(id) ?? 0) + 1);
-      if (this.put(id, counted?.[i] ?? 1)) yield this.take();
+      if (this.placed++ === 0) this.tally?.hasToken();
+      this.untold++;
+      this.put(id, counted?.[i] ?? 1);
     }
   }
 
-  /** Adds a token; is the context full? */
-  private put(id: number, counts = 1): boolean {
+  /** The document is over: a context that it fills to its end says so. */
+  *end(): Generator<Context> {
+    this.tell();
+    if (this.placed > 0) this.tally?.end();
+    yield* this.taken();
+  }
+
+  private tell(): void {
+    this.tally?.tokens(this.untold);
+    this.untold = 0;
+  }
+
+  /** The context, where it is full: it waits for the next token, or the end of its last document. */
+  private *taken(): Generator<Context> {
+    if (this.filled === this.length) yield this.take();
+  }
+
+  private put(id: number, counts = 1): void {
     this.tokens[this.filled] = id;
     if (counts === 0) this.counted ??= new Uint8Array(this.length).fill(1);
     if (this.counted) this.counted[this.filled] = counts;
     this.sources[this.filled] = this.document;
     this.filled++;
-    return this.filled === this.length;
   }
 
   private take(): Context {
     const { index, tokens, sources: documents, counted } = this;
-    const context = { index, tokens, documents, ...(counted && { counted }) };
+    this.tell();
+    const read = this.tally?.soFar();
+    const context = { index, tokens, documents, ...(counted && { counted }), ...(read && { read }) };
     this.counted = undefined;
     this.index++;
     this.filled = 0;

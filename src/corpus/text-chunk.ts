@@ -10,11 +10,14 @@ export interface TextChunk {
   readonly runs: Uint32Array;
   /** [contexts × context]: 1 where a position can have a row; all can where absent. */
   readonly counted?: Uint8Array;
+  /** [contexts × figures]: what was read up to the end of each, where that is counted. */
+  readonly read?: Float64Array;
 }
 
 /** Memory of a chunk, to be handed over. */
-export function chunkBuffers({ tokens, runs, counted }: TextChunk): ArrayBuffer[] {
-  return [tokens, runs, ...(counted ? [counted] : [])].map(({ buffer }) => buffer as ArrayBuffer);
+export function chunkBuffers({ tokens, runs, counted, read }: TextChunk): ArrayBuffer[] {
+  const arrays = [tokens, runs, ...(counted ? [counted] : []), ...(read ? [read] : [])];
+  return arrays.map(({ buffer }) => buffer as ArrayBuffer);
 }
 
 /** Contexts of one length as a chunk. */
@@ -31,11 +34,16 @@ export function chunkOf(contexts: readonly Context[]): TextChunk {
       else runs.push(document, 1);
     }
   }
-  return { first: contexts[0]!.index, tokens, runs: Uint32Array.from(runs), ...(counted && { counted }) };
+  const figures = contexts[0]!.read?.length ?? 0;
+  const read = figures > 0 ? new Float64Array(contexts.length * figures) : undefined;
+  for (const [i, context] of contexts.entries()) if (context.read) read?.set(context.read, i * figures);
+  const first = contexts[0]!.index;
+  return { first, tokens, runs: Uint32Array.from(runs), ...(counted && { counted }), ...(read && { read }) };
 }
 
 /** The contexts of a chunk. */
-export function* contextsOf({ first, tokens, runs, counted }: TextChunk, length: number): Generator<Context> {
+export function* contextsOf({ first, tokens, runs, counted, read }: TextChunk, length: number): Generator<Context> {
+  const figures = ((read?.length ?? 0) * length) / tokens.length;
   let run = 0;
   let left = runs[1]!;
   for (let at = 0; at < tokens.length; at += length) {
@@ -50,7 +58,11 @@ export function* contextsOf({ first, tokens, runs, counted }: TextChunk, length:
       filled += count;
       left -= count;
     }
-    const context = { index: first + at / length, tokens: tokens.slice(at, at + length), documents };
-    yield counted ? { ...context, counted: counted.slice(at, at + length) } : context;
+    const i = at / length;
+    yield {
+      ...{ index: first + i, tokens: tokens.slice(at, at + length), documents },
+      ...(counted && { counted: counted.slice(at, at + length) }),
+      ...(read && { read: read.subarray(i * figures, (i + 1) * figures) }),
+    };
   }
 }

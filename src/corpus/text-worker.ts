@@ -3,6 +3,7 @@ import { Refusal, refusedReply } from '../errors/refusal.js';
 import { Chats, chatSettings } from './chats/chats.js';
 import { chosenText } from './chosen-text.js';
 import { type Context, packContexts, type WrittenOut } from './contexts.js';
+import { ReadTally } from './read-tally.js';
 import type { Heard, TextStart, TextThreadReply, TextThreadRequest } from './text.js';
 import { chunkBuffers, chunkOf } from './text-chunk.js';
 import { openTokenizer } from './tokenizer.js';
@@ -47,10 +48,11 @@ async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextTh
     return reply;
   };
   const documents = chosenText(start, ears.say, chats);
+  const tally = new ReadTally(start.corpus.length);
   // What a template writes out needs no mention.
   const written = chats ? undefined : ears.tokens;
   try {
-    for await (const one of packContexts(documents, tokenizer, context, written)) {
+    for await (const one of packContexts(documents, tokenizer, context, written, tally)) {
       held.push(one);
       if (held.length === most) yield chunk();
     }

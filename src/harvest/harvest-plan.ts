@@ -10,6 +10,7 @@ import { documentChoice } from '../corpus/document-choice.js';
 import { corpusSettings, filesOfAll } from '../corpus/documents.js';
 import type { CorpusFile } from '../corpus/file-kind.js';
 import { corpusName } from '../corpus/mixture.js';
+import { KNOWN_BYTES, MOST_KNOWN } from '../corpus/read-tally.js';
 import { SHUFFLED_BYTES } from '../corpus/shuffled.js';
 import { Text, type TokenizerFacts } from '../corpus/text.js';
 import { exists } from '../disk/input-file.js';
@@ -153,6 +154,8 @@ function newManifest(
     ...chosen(config),
     ...(text.facts.chat && { chat: { ...text.facts.chat, roles: text.facts.chat.roles?.slice() } }),
     corpus_files: filesListed(files),
+    // Known when there is a window; keys stand as the schema has them.
+    text_read: [],
     seed: config.seed,
     batch: config.batch,
     rows_per_shard: config.rowsPerShard,
@@ -358,7 +361,12 @@ export async function harvestMemory({
   const shuffling = config.shuffleBuffer === undefined ? 0 : config.corpus.length * SHUFFLED_BYTES;
   return {
     model: OPENING * weights,
-    text: THREAD_MEMORY + TOKENIZER * size + (few ? 10 * LOOK_AHEAD : 4 * Math.min(2 * tokens, LOOK_AHEAD)) + shuffling,
+    text:
+      THREAD_MEMORY +
+      TOKENIZER * size +
+      (few ? 10 * LOOK_AHEAD : 4 * Math.min(2 * tokens, LOOK_AHEAD)) +
+      KNOWN_BYTES * Math.min(tokens, MOST_KNOWN) +
+      shuffling,
     pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
     window: rows * (row + ORDER_BYTES) + (few ? 1.25 * contexts : Math.min(contexts, 16 * tokens)),
     shards: SHARDS * Math.min(rows, rowsPerShard) * widest,

@@ -7,6 +7,7 @@ import type { HarvestConfig } from '../config/stages/harvest.js';
 import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import { corpusName } from '../corpus/mixture.js';
+import { readInWords } from '../corpus/read-tally.js';
 import { asOwner } from '../disk/output-directory.js';
 import { checkFreeSpace, memoryLine } from '../disk/space.js';
 import { Interrupted, Refusal } from '../errors/refusal.js';
@@ -203,6 +204,7 @@ async function harvestFrom(
   }
   for (const writer of writers) await writer.complete();
   progress.end();
+  for (const line of readInWords(writers[0]!.manifest.text_read ?? [])) progress.say(line);
 }
 
 /** Takes up an interrupted window where every store kept its rows; else it is done again from its beginning. */

@@ -5,6 +5,7 @@ import type { HarvestConfig } from '../config/stages/harvest.js';
 import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import { corpusName } from '../corpus/mixture.js';
+import { corporaRead, readInWords } from '../corpus/read-tally.js';
 import { memoryLine } from '../disk/space.js';
 import { Interrupted, UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
@@ -117,13 +118,16 @@ async function* pieces(
   const groups = batches(contexts, config.batch);
   const beginning = atWindow(0, 0, manifests);
   let passed = 0;
+  let read: Float64Array | undefined;
   try {
     for await (const { windows, rows, end } of assembleWindows(beginning, manifests, groups, pass, progress, stop)) {
       if (end === 'stop') throw new Interrupted(stop.signal!, unfinished(passed, { rows: config.tokens }, PLACE));
       if (end === 'text') throw tooFewTokens(corpusName(config), rows, config.tokens);
       yield* windows[0]!.shards(config.rowsPerShard, config.seed);
       passed += windows[0]!.rows;
+      read = windows[0]!.contexts.at(-1)?.read ?? read;
     }
+    if (read) for (const line of readInWords(corporaRead(read, config.corpus))) progress.say(line);
   } finally {
     // A harvest rarely ends with its text, and whoever reads it holds files and threads.
     await contexts.return(undefined);

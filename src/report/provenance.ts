@@ -3,6 +3,7 @@ import { flagsOf, type GivenCommand, recordName } from '../config/flags.js';
 import { isRecorded } from '../config/run-file.js';
 import { featuresSchema } from '../config/stages/features.js';
 import { trainSchema } from '../config/stages/train.js';
+import { readInWords } from '../corpus/read-tally.js';
 import type { EvalRecord } from '../eval/record.js';
 import { architectureNamed } from '../sae/registry.js';
 import { trainingRecordOf } from '../sae/training-record.js';
@@ -143,7 +144,7 @@ export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
 const MOST_COLUMNS = 10;
 
 /** Not settings, or said elsewhere: the architecture names its row, our record repeats it and d_sae, and ends with results. */
-const NO_SETTING = /^(architecture|metadata\.sae_pipe\.(arch|d_sae|final\..*))$/;
+const NO_SETTING = /^(architecture|metadata\.sae_pipe\.(arch|d_sae|final\..*|activations\.read.*))$/;
 
 /** The settings in which the SAEs differ, a row an SAE; null where there are none or too many to show. */
 function differences(entries: readonly Entry[]): Markup | null {
@@ -186,12 +187,18 @@ function trainedBy({ record }: Entry): Markup | null {
   return markup`<p class="path">${by}Settings, as flags of train: <code>${flags}</code></p>`;
 }
 
+/** What the harvest read that the SAE was trained on, where its record says it. */
+function textRead({ record }: Entry): Markup[] {
+  const lines = readInWords(trainingRecordOf(record.cfg).activations?.read ?? []);
+  return lines.map((line) => markup`<p class="path">${line}</p>`);
+}
+
 /** The cfg.json of each SAE, folded, after a table of the settings in which they differ. */
 export function configurationSection(entries: readonly Entry[]): Markup {
   const details = entries.map((entry) => {
     return markup`<details data-sae="${entry.index}"><summary><span class="marker">${inlineMarker(entry.style)}</span>${entry.fullName}</summary>
 <p class="path">${entry.record.sae}, ${entry.record.architecture} at ${entry.record.hook} of ${entry.record.model}</p>
-${trainedBy(entry)}
+${trainedBy(entry)}${textRead(entry)}
 <pre>${JSON.stringify(entry.record.cfg, null, 2)}</pre>
 </details>
 `;

@@ -45,6 +45,21 @@ export const chatSchema = z.object({
   template_sha256: z.string(),
 });
 
+/** What a harvest read of each corpus (corpus/read-tally.ts). */
+export const corporaReadSchema = z.array(
+  z.object({
+    corpus: z.string(),
+    /** Documents that have a token in it. */
+    documents: z.int().nonnegative(),
+    /** BOS that was put in front not counted. */
+    tokens: z.int().nonnegative(),
+    /** Documents that are the same as an earlier one, whatever corpus that is of. */
+    duplicates: z.int().nonnegative(),
+    /** Documents of which it has a beginning only. */
+    truncated: z.int().nonnegative(),
+  }),
+);
+
 /** Of the record: what came out of the run. */
 const results = {
   /** Activations seen. */
@@ -92,6 +107,7 @@ export const trainingRecord = z.looseObject({
       rows: z.number(),
       corpus: z.string(),
       documents: known(documentsSchema),
+      read: known(corporaReadSchema),
       chat: known(chatSchema),
       dtype: z.string(),
       /** Of what is in the store, or decides what comes. */

@@ -203,6 +203,7 @@ function fixedSettings(
   const hooks = { hook, hook_out: target?.hook };
   const text = {
     ...(about.documents && { documents: about.documents }),
+    ...(about.read && { read: [...about.read] }),
     ...(about.chat && { chat: about.chat }),
   };
   const activations = { model: model.fingerprint, ...hooks, rows, corpus, ...text, dtype, sha256: identity };
@@ -471,12 +472,13 @@ export function recordedSource(
       'train/not-trained-here',
     );
   }
-  const { model, sha256, hook, hook_out, rows, corpus, documents, chat } = activations;
+  const { model, sha256, hook, hook_out, rows, corpus, documents, read, chat } = activations;
   const target = hook_out === undefined ? {} : { target: { hook: hook_out, dOut, meanNorm: null } };
   const unknown = { place: 'the activations of the run', dIn, context: 0, prependBos: true, meanNorm: null };
   return {
     ...{ hook, rows, corpus, dtype },
     ...(documents && { documents }),
+    ...(read && { read }),
     ...(chat && { chat }),
     ...target,
     ...unknown,

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { type Context, packContexts } from '../../src/corpus/contexts.js';
 import { readDocuments } from '../../src/corpus/documents.js';
+import { ReadTally } from '../../src/corpus/read-tally.js';
 import { Text, type TextStart } from '../../src/corpus/text.js';
 import { chunkOf, contextsOf } from '../../src/corpus/text-chunk.js';
 import { openTokenizer } from '../../src/corpus/tokenizer.js';
@@ -32,7 +33,11 @@ async function take(contexts: AsyncIterable<Context>, count = Number.POSITIVE_IN
 test('contexts are those of the corpus, looked at beforehand or not, as often as they are read', async () => {
   const { corpus, textField, context } = start();
   const plain = await take(
-    packContexts(readDocuments(corpus[0]!, textField), await openTokenizer(MODEL, expected), context),
+    packContexts(
+      ...([readDocuments(corpus[0]!, textField), await openTokenizer(MODEL, expected), context] as const),
+      undefined,
+      new ReadTally(1),
+    ),
   );
   assert.ok(plain.length > 600);
   const text = await Text.open(start());

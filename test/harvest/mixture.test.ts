@@ -45,13 +45,18 @@ test('a harvest of a mixture that was stopped and resumed is that of one that no
   assert.ok((await readManifest(join(root, 'cut', HOOK))).partial);
   await run(config('cut', { resume: true }));
   assert.deepEqual(filesBelow(join(root, 'cut')), filesBelow(join(root, 'whole')));
-  const { corpus, documents } = await readManifest(join(root, 'whole', HOOK));
+  const { corpus, documents, text_read: read } = await readManifest(join(root, 'whole', HOOK));
   assert.equal(corpus, `${first} (3) + ${second} (1)`);
   const sources = [
     { corpus: first, weight: 3 },
     { corpus: second, weight: 1 },
   ];
   assert.deepEqual(documents, { shuffle: 10, mixture: { sources } });
+  const [one, other] = read!;
+  assert.deepEqual([one!.corpus, other!.corpus], [first, second]);
+  assert.ok(one!.tokens > 2.5 * other!.tokens && one!.tokens < 3.5 * other!.tokens);
+  assert.ok(one!.tokens + other!.tokens >= 3000 && one!.documents > other!.documents);
+  assert.equal(one!.truncated + other!.truncated, 1);
 });
 
 test('to resume with another mixture, order or seed is refused', async () => {

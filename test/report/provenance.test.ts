@@ -4,6 +4,7 @@ import { commandWords } from '../../src/config/flags.js';
 import { evalSchema } from '../../src/config/stages/eval.js';
 import {
   commandsOf,
+  configurationSection,
   featuresCommands,
   shellWord,
   sweepCommands,
@@ -98,4 +99,16 @@ test('settings are the recorded ones that are not the defaults; what is on makes
   assert.equal(trainFlags(evalRecord()), null);
   const exported = { metadata: { exported_from: { path: 'a', architecture: 'gated' }, sae_pipe: { steps: 10 } } };
   assert.equal(trainFlags(evalRecord({ architecture: 'jumprelu', cfg: exported })), null, 'it was exported');
+});
+
+test('what was read of each corpus is said where the record has it, and is no difference between SAEs', () => {
+  const one = { corpus: 'a.jsonl', documents: 12, tokens: 3456, duplicates: 2, truncated: 1 };
+  const activations = (read: unknown) => ({
+    ...{ model: 'm', hook: 'h', rows: 1, corpus: 'c', dtype: 'float32', sha256: '', read },
+  });
+  const cfg = (read: unknown) => ({ metadata: { sae_pipe: { activations: activations(read) } } });
+  const all = entries({ cfg: cfg([one]) }, { sae: 'b', cfg: cfg([{ ...one, tokens: 7 }]) });
+  const page = String(configurationSection(all));
+  for (const words of ['a.jsonl: 3456 tokens of 12 documents', 'a.jsonl: 7 tokens']) assert.ok(page.includes(words));
+  assert.ok(!page.includes('Where the SAEs differ'));
 });
