@@ -39,6 +39,7 @@ type Tell = (event: SteerEvent) => void;
 /** A model whose texts are continued with features of one SAE changed; SAEs are opened as they are asked for. */
 export class SteeredModel {
   private open: OpenStepper | undefined;
+  private readonly saes = new Map<string, SteeredSae>();
 
   private constructor(
     private readonly settings: ModelSettings,
@@ -172,6 +173,8 @@ export class SteeredModel {
   }
 
   private async steeredSae(name: string): Promise<SteeredSae> {
+    const found = this.saes.get(name);
+    if (found) return found;
     const { record } = this.settings;
     const sae = record.saes.find(({ folder }) => folder === name)!;
     const directory = await directoryOfSae(this.settings, sae);
@@ -179,7 +182,9 @@ export class SteeredModel {
     const asked = { hook: sae.hook, model: record.model.name, anyModel: true };
     const { files, unchanged, hook, input } = await openCandidate(sae.path, asked, this.model.checkpoint, directory);
     checkSameSae(directory, unchanged.digest, sae);
-    return { files, hook, input, errorTerm: true };
+    const opened = { files, hook, input, errorTerm: true };
+    this.saes.set(name, opened);
+    return opened;
   }
 }
 

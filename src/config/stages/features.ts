@@ -77,7 +77,7 @@ export const exploreSchema = z.object({
     .min(1)
     .optional()
     .describe('SAEs to show, by the names of their directories in the folder; may be repeated [default: all]'),
-  model: modelSource.model.optional().describe(`to try texts on the SAEs: ${MODEL}`),
+  model: modelSource.model.optional().describe(`to try texts on the SAEs, and to steer them: ${MODEL}`),
   revision: modelSource.revision,
   offline: modelSource.offline,
   port: natural.max(65_535).default(6465).describe('port of the pages on 127.0.0.1; 0: any that is free'),
