@@ -95,7 +95,16 @@ test('what made a logit is what `sae-pipe attribute` finds, for a token that is 
     assert.equal(last.kind, 'attributed', JSON.stringify(last));
     const name = next.likely.find(({ id }) => id === next.token)!.token;
     const config = attributeSchema.parse({
-      ...{ sae: [join(ROOT, sae)], model: MODEL, prompt: text, position: 3, candidates: 64, top: 30, json: true },
+      ...{
+        sae: [join(ROOT, sae)],
+        model: MODEL,
+        prompt: text,
+        position: 3,
+        candidates: 64,
+        top: 30,
+        json: true,
+        method: 'ablation',
+      },
       ...{ prependBos: true, precision: 'float32', threads: 1, ...(token !== null && { token: name }) },
     });
     let printed = '';
