@@ -39,10 +39,10 @@ function machineLines(report: DoctorReport): Line[] {
   ];
 }
 
-function providerLines({ providers }: DoctorReport): Line[] {
-  return providers.flatMap(({ name, available, reasons }): Line[] =>
+export function providerLines({ providers }: Pick<DoctorReport, 'providers'>): Line[] {
+  return providers.flatMap(({ name, available, reasons, notes = [] }): Line[] =>
     available
-      ? [[name, 'ready']]
+      ? [[name, 'ready'], ...notes.map((note): Line => ['', `    ${note}`])]
       : reasons.map((reason, i): Line => [i === 0 ? name : '', i === 0 ? `no: ${reason}` : `    ${reason}`]),
   );
 }

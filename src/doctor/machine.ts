@@ -91,6 +91,8 @@ export interface Provider {
   readonly available: boolean;
   /** What is in its way. */
   readonly reasons: readonly string[];
+  /** What is to be known where it is available. */
+  readonly notes?: readonly string[];
 }
 
 /** An NVIDIA GPU, bytes. */
@@ -103,9 +105,10 @@ export interface Gpu {
 /** Of one version, and beside ONNX Runtime's own library, where it looks for them. */
 const PROVIDER_FILES = ['libonnxruntime_providers_cuda.so', 'libonnxruntime_providers_shared.so'];
 /** What ONNX Runtime's CUDA provider loads: the driver, CUDA 13, and cuDNN 9 for some operators, when it runs the first. */
+const CUDNN = 'libcudnn.so.9';
 const CUDA_LIBRARIES = [
   ...['libcuda.so.1', 'libcudart.so.13', 'libcublas.so.13', 'libcublasLt.so.13'],
-  ...['libcurand.so.10', 'libcudnn.so.9'],
+  ...['libcurand.so.10', CUDNN],
 ];
 
 /** Tries each provider with a small graph, in processes of their own. */
@@ -116,9 +119,18 @@ export async function providers(): Promise<Provider[]> {
 async function tried(name: Provider['name']): Promise<Provider> {
   const { answer, stderr, died } = await probe('device', name);
   const error = died ?? (answer as { error?: string } | undefined)?.error;
-  if (error === undefined) return { name, available: true, reasons: [] };
+  if (error === undefined)
+    return { name, available: true, reasons: [], ...(name === 'cuda' && { notes: await cudaNotes() }) };
   const missing = name === 'cuda' ? await missingForCuda() : [];
   return { name, available: false, reasons: [...missing, sentence(error), ...loaderLines(stderr)] };
+}
+
+/** What the trial of the provider does not show. */
+async function cudaNotes(): Promise<string[]> {
+  const { answer } = await probe('libraries', CUDNN);
+  const missing = CUDNN in ((answer ?? {}) as Record<string, string>);
+  const needed = `${CUDNN} does not load: harvests into float16 stores and train --engine reference need it`;
+  return ['float32 products are TF32; NVIDIA_TF32_OVERRIDE=0 makes them float32', ...(missing ? [needed] : [])];
 }
 
 /** What the provider lacks when it is loaded without ONNX Runtime, as here. */

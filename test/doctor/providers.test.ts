@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { check, requireFit } from '../../src/doctor/doctor.js';
+import { providerLines } from '../../src/doctor/doctor-table.js';
 import { parseGpus, providers } from '../../src/doctor/machine.js';
 import { refuses } from '../config/refuses.js';
 
@@ -14,6 +15,22 @@ test('every provider is tried; one that does not work says why', async () => {
   for (const { available, reasons } of found) assert.equal(available, reasons.length === 0);
   const cuda = found[1]!;
   if (!cuda.available && process.platform === 'linux') assert.match(cuda.reasons.join('\n'), /\.so/);
+});
+
+test('what is to be known of a provider stands below it', () => {
+  const cuda = { name: 'cuda', available: true, reasons: [], notes: ['float32 is TF32', 'no cuDNN'] } as const;
+  const webgpu = { name: 'webgpu', available: false, reasons: ['no adapter', 'no Vulkan'] } as const;
+  assert.deepEqual(providerLines({ providers: [cuda, webgpu] }), [
+    ...[
+      ['cuda', 'ready'],
+      ['', '    float32 is TF32'],
+      ['', '    no cuDNN'],
+    ],
+    ...[
+      ['webgpu', 'no: no adapter'],
+      ['', '    no Vulkan'],
+    ],
+  ]);
 });
 
 test('GPUs are read as nvidia-smi lists them', () => {
