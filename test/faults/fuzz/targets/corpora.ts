@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { packContexts } from '../../../../src/corpus/contexts.js';
 import { readDocuments } from '../../../../src/corpus/documents.js';
+import { withinVocabulary } from '../../../../src/corpus/ids/ids.js';
 import { openTokenizer } from '../../../../src/corpus/tokenizer.js';
 import type { Generator } from '../../../../src/random/generator.js';
 import { mutateBytes } from '../bytes.js';
@@ -17,27 +18,36 @@ import { mutateText } from '../text.js';
 const LINES = ['First.', 'Zweites, mit Ümlaut: λ → 😀', '', 'line\nline', 'x y', 'last'.repeat(50)];
 const JSON_LINES = [...LINES, 'x\u0000y \ud800'];
 const JSONL = JSON_LINES.map((text, i) => `${JSON.stringify({ id: i, text })}\n`).join('');
+const TABLE = `id,text\n${LINES.map((text, i) => `${i},"${text.replaceAll('"', '""')}"\n`).join('')}`;
 /** Characters that take too long to be tokenized in a case. */
 const LONG = 2 ** 20;
 const MODEL = 'assets/tiny-gemma';
 let tokenizer: ReturnType<typeof openTokenizer> | undefined;
 
+const READING = { idsDtype: 'uint16' } as const;
+
 async function read(path: string, random: Generator): Promise<string> {
   const hash = createHash('sha256');
   let [documents, length] = [0, 0];
-  for await (const { pieces, source } of readDocuments(path, 'text')) {
+  for await (const { pieces, ids = [], source } of readDocuments(path, 'text', READING)) {
     assert.ok(source.startsWith(path));
     for await (const piece of pieces) {
       assert.equal(typeof piece, 'string');
       hash.update(piece);
       length += piece.length;
     }
+    for await (const part of ids) {
+      assert.ok(part instanceof Int32Array && part.every((id) => id >= 0));
+      hash.update(part);
+      length += part.length;
+    }
     hash.update(source);
     documents++;
   }
   if (oneIn(random, 8) && length < LONG) {
     tokenizer ??= openTokenizer(MODEL, { bosTokenId: 2 });
-    for await (const { tokens } of packContexts(readDocuments(path, 'text'), await tokenizer, 16)) {
+    const known = withinVocabulary(readDocuments(path, 'text', READING), 4096);
+    for await (const { tokens } of packContexts(known, await tokenizer, 16)) {
       assert.ok(tokens.every((token) => token >= 0 && token < 4096));
     }
   }
@@ -65,6 +75,7 @@ function corpus(
     command: (directory, out) => ({
       args: [
         ...['harvest', '--model', MODEL, '--corpus', directory, '--tokens', '30', '--context', '16', '--batch', '2'],
+        ...['--ids-dtype', READING.idsDtype],
         ...['--hook', 'blocks.0.hook_resid_pre', '--out', out],
       ],
     }),
@@ -117,4 +128,10 @@ export const CORPORA: readonly Target[] = [
     ...corpus('.parquet', 3, (path) => copyFileSync('test/corpus/fixtures/tiny.parquet', path), mutateBytes),
     memory: 1200,
   },
+  corpus('.csv', 1, (path) => writeFileSync(path, TABLE), mutateText),
+  ...Object.entries({ texts: 'saved-texts/data-00000-of-00002', ids: 'ids' }).map(([of, name]) => ({
+    ...corpus('.arrow', 1, (path) => copyFileSync(`test/corpus/fixtures/sources/${name}.arrow`, path), mutateBytes),
+    ...{ name: `corpus .arrow of ${of}`, memory: 1200 },
+  })),
+  corpus('.npy', 1, (path) => copyFileSync('test/corpus/fixtures/sources/even.npy', path), mutateBytes),
 ];
