@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Refusal, UsageRefusal } from '../src/errors/refusal.js';
-import { SessionLog, SUMMARY } from './gpu-session-log.js';
+import { type Outcome, SessionLog, SUMMARY } from './gpu-session-log.js';
 import { missing } from './gpu-session-needs.js';
 import { sessionSteps } from './gpu-session-plan.js';
 import { runStep, type SessionStep } from './gpu-session-step.js';
@@ -95,8 +95,8 @@ async function run(
 ): Promise<number> {
   const stop = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => stop.abort());
-  /** Steps whose files are there. */
-  const ran = new Set<string>();
+  /** How the steps of this session ended; files of those that are done are there. */
+  const ran = new Map<string, Outcome>();
   let undone = 0;
   const leftOut = (step: string, why: string) => {
     log.append({ step, outcome: 'left out', began: new Date().toISOString(), seconds: 0, result: null, why });
@@ -114,7 +114,7 @@ async function run(
     console.error(
       `${step.name}: ${record.outcome}, ${record.seconds.toFixed(1)} s${record.why ? `, ${record.why}` : ''}`,
     );
-    if (record.outcome === 'done') ran.add(step.name);
+    ran.set(step.name, record.outcome);
     return record.outcome === 'done';
   };
   for (const step of chosen) {
@@ -126,7 +126,9 @@ async function run(
       continue;
     }
     const before = all.find(({ name }) => name === step.after);
-    const ready = before === undefined || ran.has(before.name) || (await perform(before));
+    const known = before && ran.get(before.name);
+    // What has failed once is not tried for each step that needs it.
+    const ready = before === undefined || known === 'done' || (known === undefined && (await perform(before)));
     if (!ready) leftOut(step.name, `${step.after} is not done`);
     if (!ready || !(await perform(step))) undone++;
   }
