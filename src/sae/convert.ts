@@ -110,7 +110,7 @@ function withUnitRows(sae: Sae, name: string): { sae: Sae; rows: number } {
   if (ARCHITECTURES[sae.architecture].competes && !sae.forward?.rescale_acts_by_decoder_norm) {
     throw new Refusal(
       `${name} is a ${sae.architecture} SAE whose rows of W_dec have other norms than 1: with norm 1, it would choose other features.`,
-      'Save it with rescale_acts_by_decoder_norm, or with rows of norm 1.',
+      'Start from one that was trained with --normalize mean-norm, or save it with rows of norm 1 or rescale_acts_by_decoder_norm.',
       'sae/topk-norms',
     );
   }
