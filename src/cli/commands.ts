@@ -86,12 +86,14 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     },
   },
   attribute: {
-    summary: 'Say which features at which tokens made a next token likely, by ablating each of them.',
+    summary: 'Say which features at which tokens made a next token likely, by gradient or by ablating each of them.',
     example:
       'sae-pipe attribute --sae runs/gated --model assets/tiny-gemma --prompt "The receipts of the Treasury for the fiscal"',
     run: async (config, terminal) => {
       const { attribute } = await import('../generate/attribute.js');
-      await attribute(config, terminal);
+      const { checkAttributionPage, writeAttributionPage } = await import('../report/attribution-page.js');
+      await checkAttributionPage(config);
+      await writeAttributionPage(await attribute(config, terminal), config);
     },
   },
   features: {

@@ -192,6 +192,8 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'out',
     'static',
     'html',
+    'page',
+    'featurePages',
     'overwrite',
     'resume',
     'takeOver',

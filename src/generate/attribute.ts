@@ -32,10 +32,11 @@ export interface Attribution {
   readonly leftOut: number;
 }
 
-/** `attribute`: which features at which tokens made a logit, or the difference of two. */
-export async function attribute(config: AttributeConfig, terminal: Terminal): Promise<void> {
+/** `attribute`: which features at which tokens made a logit, or the difference of two; printed, and given. */
+export async function attribute(config: AttributeConfig, terminal: Terminal): Promise<Attribution> {
   const found = await attributed(config, terminal);
   terminal.print(config.json ? JSON.stringify(inJson(found), null, 1) : inWords(found));
+  return found;
 }
 
 async function attributed(config: AttributeConfig, { progress, stop }: Terminal): Promise<Attribution> {

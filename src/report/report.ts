@@ -65,13 +65,18 @@ export async function writeReport(config: ReportConfig): Promise<string> {
 
 /**
  * @param inputs files and directories that the command reads
+ * @param flag by which it is named
  * @throws Refusal where the file to write is a directory, is an input, or cannot be written
  */
-export async function checkOutputFile(path: string, inputs: readonly (string | undefined)[]): Promise<void> {
+export async function checkOutputFile(
+  path: string,
+  inputs: readonly (string | undefined)[],
+  flag = '--out',
+): Promise<void> {
   await checkNotInputs([path], inputs);
   const existing = await stat(path).catch(() => undefined);
   if (existing?.isDirectory())
-    throw new Refusal(`${path} is a directory.`, 'Name the file to write with --out.', 'report/out-is-a-directory');
+    throw new Refusal(`${path} is a directory.`, `Name the file to write with ${flag}.`, 'report/out-is-a-directory');
   await checkWritable(existing ? dirname(path) : path);
 }
 
@@ -81,13 +86,22 @@ export async function checkOutputFile(path: string, inputs: readonly (string | u
  *
  * @throws Refusal where another file is there and may not be replaced
  */
-export async function writeOutputFile(path: string, content: string | Uint8Array, overwrite: boolean): Promise<string> {
+export async function writeOutputFile(
+  path: string,
+  content: string | Uint8Array,
+  overwrite: boolean,
+  flag = '--out',
+): Promise<string> {
   const existing = overwrite ? undefined : await stat(path).catch(() => undefined);
   if (existing) {
     const bytes = Buffer.from(content);
     const comparable = existing.isFile() && existing.size === bytes.length;
     if (comparable && (await readRegular(path, bytes.length))?.equals(bytes)) return path;
-    throw new Refusal(`${path} exists.`, 'Choose another --out, or add --overwrite to replace it.', 'disk/out-exists');
+    throw new Refusal(
+      `${path} exists.`,
+      `Choose another ${flag}, or add --overwrite to replace it.`,
+      'disk/out-exists',
+    );
   }
   await makeDirectory(dirname(path));
   await writeAside(path, content);

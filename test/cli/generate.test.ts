@@ -233,6 +233,24 @@ test('attribute shows what made a token likely, as a table and as JSON', async (
   for (const one of (JSON.parse(direct.stdout) as Attributions).features) assert.equal(one.effect, one.direct);
 });
 
+test('attribute writes a page with the text, bars, and links to pages of features', async () => {
+  const page = join(temporaryDirectory(), 'attribution.html');
+  const token = ['--token', ' the', '--top', '4', '--page', page];
+  const written = (...args: string[]) => run(...logged(attribute(...token, ...args)));
+  const { code, stderr } = await written('--feature-pages', 'http://localhost:5173/');
+  assert.equal(code, 0, stderr);
+  const html = readFileSync(page, 'utf8');
+  // What made the token is in the title; nothing is loaded.
+  assert.match(html, /<h1>What made &quot; the&quot; likely<\/h1>/);
+  assert.match(html, /class="last"[^>]*> time<\/span>/);
+  assert.equal(html.match(/<td class="bar">/g)!.length, 4);
+  assert.equal(html.match(/href="http:\/\/localhost:5173\/#\/feature\/gated\/\d+"/g)!.length, 4);
+  assert.doesNotMatch(html, /(src|href)="(?!http:\/\/localhost)/);
+  refused(await written(), 'disk/out-exists', '--page');
+  refusedUsage(await run(...logged(attribute('--page', 'page.txt'))), 'report/unknown-ending', 'page.txt');
+  refusedUsage(await written('--feature-pages', 'javascript:alert(1)'), 'config/wrong-value', '--feature-pages');
+});
+
 test('attribute refuses a token that the model does not have, and a position beyond the prompt', async () => {
   refusedUsage(await run(...logged(attribute('--token', 'no such token'))), 'generate/no-token', 'no such token');
   refusedUsage(await run(...logged(attribute('--position', '99'))), 'generate/positions', '99');

@@ -7,6 +7,7 @@ import {
   directory,
   modelSource,
   natural,
+  overwrite,
   positive,
   precision,
   prependBos,
@@ -142,5 +143,12 @@ export const attributeSchema = z.object({
   precision,
   threads,
   json: z.boolean().default(false).describe('print JSON instead of a table'),
+  page: directory.optional().describe('.html file to write, too: the text, and a bar for each activation'),
+  featurePages: z
+    .string()
+    .regex(/^(https?:|file:|(?![a-z][a-z0-9+.-]*:))/i, 'expected an address of pages: http://… or a file')
+    .optional()
+    .describe('address of pages that explore shows or wrote, to which features in --page are links'),
+  overwrite: overwrite.describe('replace the file of --page'),
 });
 export type AttributeConfig = z.infer<typeof attributeSchema>;
