@@ -28,7 +28,7 @@ const model = chatModel(template);
 const corpus = join(root, 'chats.jsonl');
 // In the midst of it nobody answers, for longer than a window.
 const silence = { messages: [{ role: 'user', content: 'Nobody answers. '.repeat(80) }], ids: [] };
-const chats = [...goldenChats.slice(0, 10), silence, ...goldenChats.slice(10)];
+const chats = [...goldenChats.slice(0, 6), silence, ...goldenChats.slice(6)];
 writeFileSync(corpus, chats.map(({ messages }) => `${JSON.stringify({ messages })}\n`).join(''));
 const shared = { model, corpus, chatField: 'messages', context: LENGTH };
 const TOKENS = 250;
@@ -72,13 +72,17 @@ test('a store has the rows of one role alone, through windows in which nobody of
   const whole = await harvested('whole');
   const rows = await rowsOf(whole);
   assert.equal(rows.length, TOKENS);
-  const expected = rowsPlainly(10);
+  const expected = rowsPlainly(6);
   assert.deepEqual(rows.slice(0, expected.length), expected);
   const { manifest } = await openStore(whole);
   const { template_sha256: digest, ...chat } = manifest.chat!;
   assert.deepEqual(chat, { field: 'messages', roles: ['assistant'], spans: 'prefixes' });
   assert.match(digest, /^[0-9a-f]{64}$/);
+  // The silence is within, and its contexts are of a window that has rows.
+  assert.ok(expected.length < TOKENS);
   assert.ok(manifest.contexts.every((window) => window.rows > 0));
+  const most = Math.max(...manifest.contexts.map((window) => window.contexts));
+  assert.ok(most > manifest.window_batches * manifest.batch);
   // Stopped after each of its windows in turn.
   const stop: { signal: 'SIGTERM' | undefined } = { signal: undefined };
   let at = 0;
