@@ -9,7 +9,7 @@ import type { Need } from './gpu-session-step.js';
 const DISK = 20e9;
 
 /** A sentence for each need that is not met. Of a rehearsal, the GPU and what comes with it are. */
-export async function missing(rehearsal: boolean, python: string): Promise<Map<Need, string>> {
+export async function missing(rehearsal: boolean, python: string, directory: string): Promise<Map<Need, string>> {
   const found = new Map<Need, string>();
   const set = (need: Need, sentence: string | null) => sentence !== null && found.set(need, sentence);
   set('engine', rehearsal ? await withoutShim() : await unusableForTraining('cuda'));
@@ -17,10 +17,10 @@ export async function missing(rehearsal: boolean, python: string): Promise<Map<N
   set('peer', rehearsal ? 'A rehearsal compares with nothing.' : withoutPeer(python));
   const sanitizer = rehearsal || spawnSync('compute-sanitizer', ['--version']).status !== 0;
   set('sanitizer', sanitizer ? 'compute-sanitizer of the CUDA toolkit is not on the PATH.' : null);
-  const free = await freeSpace('.');
+  const free = await freeSpace(directory);
   if (!rehearsal && free !== undefined && free < DISK)
     console.error(
-      `Only ${(free / 1e9).toFixed(1)} GB are free here; the session writes up to 20 GB: name a --directory.`,
+      `Only ${(free / 1e9).toFixed(1)} GB are free in ${directory}, where up to 20 GB are written: name another --directory.`,
     );
   return found;
 }

@@ -58,8 +58,8 @@ async function main(): Promise<number> {
   const begun = performance.now();
   const flags = readFlags();
   const python = process.env.SAE_PIPE_BENCH_PYTHON ?? 'python3';
-  const absent = await missing(flags.rehearse, python);
   mkdirSync(flags.directory, { recursive: true });
+  const absent = await missing(flags.rehearse, python, flags.directory);
   const directory = mkdtempSync(join(flags.directory, 'gpu-session-'));
   process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
   const all = sessionSteps({ rehearsal: flags.rehearse, directory, python, peer: !absent.has('peer') });

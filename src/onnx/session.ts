@@ -3,7 +3,6 @@ import { parse } from 'node:path';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import './environment.js';
-import { forWebGpu, lacksFloat16 } from './webgpu.js';
 
 /** Where a graph runs: `cpu`, `cuda`, `cuda:N` or `webgpu`. */
 export type Device = string;
@@ -65,7 +64,8 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
   };
   let session: InferenceSession;
   try {
-    session = await ort.InferenceSession.create(device === 'webgpu' ? forWebGpu(model) : model, settings);
+    const graph = device === 'webgpu' ? (await import('./webgpu.js')).forWebGpu(model) : model;
+    session = await ort.InferenceSession.create(graph, settings);
   } catch (cause) {
     const reason = (cause instanceof Error ? cause.message : String(cause))
       .trim()
@@ -96,6 +96,11 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
     },
     release: () => session.release(),
   };
+}
+
+/** Did a run fail because the GPU has no float16 (WebGPU's feature shader-f16, which is optional)? */
+function lacksFloat16(error: unknown): boolean {
+  return error instanceof Error && /requires f16 but the device does not support it/.test(error.message);
 }
 
 function withoutFloat16(device: Device, cause: unknown): Refusal {

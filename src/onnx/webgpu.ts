@@ -71,8 +71,3 @@ class Rewriter {
     return name;
   }
 }
-
-/** Did a run fail because the GPU has no float16 (WebGPU's feature shader-f16, which is optional)? */
-export function lacksFloat16(error: unknown): boolean {
-  return error instanceof Error && /requires f16 but the device does not support it/.test(error.message);
-}
