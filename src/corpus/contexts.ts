@@ -64,32 +64,48 @@ export async function* packContexts(
   tally?: ReadTally,
 ): AsyncGenerator<Context> {
   const packer = new Packer(tokenizer, length, written, tally);
-  for await (const document of documents) {
-    const { pieces, ids: given, source, spans, corpus, measured } = document;
-    const tokens = tokenizer.begin(source);
-    packer.begin(given !== undefined);
-    tally?.begin(corpus);
-    if (given) {
-      for await (const ids of given) {
-        tally?.content(ids);
-        yield* packer.add(ids);
-      }
-    } else if (spans) {
-      let text = '';
-      for await (const piece of pieces) text += piece;
-      tally?.content(text);
-      const ids = [...tokens.push(text), ...tokens.end()].flatMap((part) => [...part]);
-      yield* packer.add(ids, countedTokens(tokenizer, ids, text, spans, source));
-    } else {
-      for await (const piece of pieces) {
-        tally?.content(piece);
-        for (const ids of tokens.push(piece)) yield* packer.add(ids);
-      }
-      for (const ids of tokens.end()) yield* packer.add(ids);
+  try {
+    for await (const document of documents) {
+      packer.begin(document.ids !== undefined);
+      tally?.begin(document.corpus);
+      yield* packDocument(document, tokenizer, packer, tally);
+      document.measured?.(packer.inDocument);
+      yield* packer.end();
     }
-    measured?.(packer.inDocument);
-    yield* packer.end();
+  } catch (error) {
+    // What was read before is good.
+    yield* packer.full();
+    throw error;
   }
+}
+
+async function* packDocument(
+  { pieces, ids: given, source, spans }: Document,
+  tokenizer: Tokenizer,
+  packer: Packer,
+  tally?: ReadTally,
+): AsyncGenerator<Context> {
+  if (given) {
+    for await (const ids of given) {
+      tally?.content(ids);
+      yield* packer.add(ids);
+    }
+    return;
+  }
+  const tokens = tokenizer.begin(source);
+  if (spans) {
+    let text = '';
+    for await (const piece of pieces) text += piece;
+    tally?.content(text);
+    const ids = [...tokens.push(text), ...tokens.end()].flatMap((part) => [...part]);
+    yield* packer.add(ids, countedTokens(tokenizer, ids, text, spans, source));
+    return;
+  }
+  for await (const piece of pieces) {
+    tally?.content(piece);
+    for (const ids of tokens.push(piece)) yield* packer.add(ids);
+  }
+  for (const ids of tokens.end()) yield* packer.add(ids);
 }
 
 /** The context under way, and the document. */
@@ -144,10 +160,11 @@ class Packer {
         }
         this.begun = true;
         // The document's own BOS; an empty document adds nothing.
-        yield* this.taken();
+        if (this.isFull) yield this.take();
         this.put(bos);
       }
-      yield* this.taken();
+      // It waits for the next token, or the end of its last document.
+      if (this.isFull) yield this.take();
       if (prependBos && this.filled === 0 && id !== bos) this.put(bos);
       if (!this.asTokens && special.has(id)) this.written.tokens.set(id, (this.written.tokens.get(id) ?? 0) + 1);
       if (this.placed++ === 0) this.tally?.hasToken();
@@ -160,7 +177,12 @@ class Packer {
   *end(): Generator<Context> {
     this.tell();
     if (this.placed > 0) this.tally?.end();
-    yield* this.taken();
+    yield* this.full();
+  }
+
+  /** The context, where it is full. */
+  *full(): Generator<Context> {
+    if (this.isFull) yield this.take();
   }
 
   private tell(): void {
@@ -168,9 +190,8 @@ class Packer {
     this.untold = 0;
   }
 
-  /** The context, where it is full: it waits for the next token, or the end of its last document. */
-  private *taken(): Generator<Context> {
-    if (this.filled === this.length) yield this.take();
+  private get isFull(): boolean {
+    return this.filled === this.length;
   }
 
   private put(id: number, counts = 1): void {

@@ -72,3 +72,17 @@ test('many documents are remembered exactly', async () => {
   assert.equal(said.length, 1);
   for (const word of ['a:', '9 tokens', '3 documents', '1 of them', '1 came again']) assert.ok(said[0]!.includes(word));
 });
+
+test('a context that is full when its document breaks is given before the refusal', async () => {
+  const broken = async function* () {
+    yield Int32Array.from([10, 11, 12]);
+    throw new Error('broken');
+  };
+  const found: number[][] = [];
+  const read = async () => {
+    const documents = [{ pieces: [], ids: broken(), source: 'ids' }];
+    for await (const { tokens } of packContexts(documents, tokenizer, 4)) found.push([...tokens]);
+  };
+  await assert.rejects(read, /broken/);
+  assert.deepEqual(found, [[2, 10, 11, 12]]);
+});
