@@ -3,7 +3,7 @@
  * greedily; rounds of both in turn.
  *
  *     npm run bench:generate                  -- --tiny: a model of three small blocks, to see that it runs; writes no page
- *     npm run bench:generate -- --model DIR   another model, prints a table and writes no page
+ *     npm run bench:generate -- --model DIR   another model, prints a table and writes no page; --texts 1,4 --rounds 3 --new 64
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,10 +24,17 @@ const THREADS = 2;
 const BOS = 2;
 
 const { values: options } = parseArgs({
-  options: { tiny: { type: 'boolean', default: false }, model: { type: 'string' } },
+  options: {
+    tiny: { type: 'boolean', default: false },
+    model: { type: 'string' },
+    texts: { type: 'string', default: '1,8' },
+    rounds: { type: 'string' },
+    new: { type: 'string' },
+  },
 });
-const ROUNDS = options.tiny ? 2 : 7;
-const [PROMPT, NEW] = options.tiny ? [8, 16] : [64, 128];
+const ROUNDS = Number(options.rounds ?? (options.tiny ? 2 : 7));
+const [PROMPT, USUAL] = options.tiny ? [8, 16] : [64, 128];
+const NEW = Number(options.new ?? USUAL);
 
 /** Tokens a second of a round, of all texts together: ours and theirs. */
 type Rates = readonly [ours: number, theirs: number];
@@ -96,7 +103,7 @@ try {
   const rows: string[][] = [];
   let versions: object = {};
   for (const [label, model] of models) {
-    for (const texts of [1, 8]) {
+    for (const texts of options.texts.split(',').map(Number)) {
       const measured = await measure(python, model, texts);
       versions = measured.versions;
       rows.push(row(`${label}, ${texts === 1 ? '1 text' : `${texts} texts`}`, measured.rates));
@@ -111,7 +118,9 @@ try {
       .map(([name, version]) => `${name} ${version}`)
       .join(', ')}.`,
   ].join('\n');
-  if (options.tiny || options.model) console.log(text);
+  // Figures of the page are those of the usual settings.
+  const whole = !options.tiny && !options.model && options.texts === '1,8' && !options.rounds && !options.new;
+  if (!whole) console.log(text);
   else writeSection('generate', 'Generation', text);
 } finally {
   rmSync(directory, { recursive: true, force: true });
