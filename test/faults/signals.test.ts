@@ -152,8 +152,11 @@ test('a stop while inputs are looked at for resampling keeps the step before, an
         steps: 60,
         lr: 1e-2,
         l1: 150,
+        // Nothing is looked at before the first step.
         start: 'zero',
         bDecInit: 'zero',
+        normalize: 'mean-norm',
+        maxActivationNormMultiple: 0,
         deadWindow: 192,
         logEvery: 1,
       },
