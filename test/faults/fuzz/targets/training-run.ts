@@ -21,9 +21,11 @@ const settings = (directory: string): TrainConfig =>
   trainSchema.parse({
     activations: join(directory, STORE),
     dSae: 8,
-    // A sparse start would meet the broken rows before the first step.
+    // What looks at rows before the first step would meet the broken ones there.
     start: 'zero',
     bDecInit: 'zero',
+    normalize: 'mean-norm',
+    maxActivationNormMultiple: 0,
     steps: STEPS,
     batch: 4,
     logEvery: 1,
