@@ -102,7 +102,9 @@ async function readPrompts(
 /** @throws Refusal where a logit is not finite, or all are one number: norms of what overflows are 0 */
 function checkLogits(logits: Float32Array, notFinite: Refusal): void {
   let [least, most] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
-  for (const value of logits) {
+  // By number: an iterator takes six times as long over a large vocabulary, a tenth of a step of several texts.
+  for (let id = 0; id < logits.length; id++) {
+    const value = logits[id]!;
     if (!Number.isFinite(value)) throw notFinite;
     if (value < least) least = value;
     if (value > most) most = value;
