@@ -4,6 +4,8 @@ import { type ChatTemplate, GENERATION, marksGeneration } from './template.js';
 
 /** Characters of a rendering, at most. */
 const MOST_RENDERED = 2 ** 24;
+/** Numbers of a range(), at most: the thread's bound on memory is noticed too late for an array that grows at once. */
+const MOST_NUMBERS = 2 ** 20;
 
 /** A template gives more than anyone reads. */
 export class TooLong extends Error {}
@@ -20,10 +22,11 @@ const marking = (mark: string) => `{%$1 if true %}{{ "${mark}" }}{% endif $2%}`;
  * @throws Error where it is not a template
  */
 export function compiled({ source, tokens }: ChatTemplate, today: boolean): Renders {
-  const given = { tools: null, documents: null, ...tokens, fixed_day: fixedDay };
+  const given = { tools: null, documents: null, ...tokens, fixed_day: fixedDay, bounded_range: boundedRange };
+  const ours = `{% set range = bounded_range %}${today ? '' : '{% set strftime_now = fixed_day %}'}`;
   const renderer = (text: string) => {
     // The line ends with a block, so nothing is left of it.
-    const template = new Template(today ? text : `{% set strftime_now = fixed_day %}\n${text}`);
+    const template = new Template(`${ours}\n${text}`);
     return (messages: readonly object[], prompt: boolean) => {
       const written: unknown = template.render({ ...given, messages, add_generation_prompt: prompt });
       if (typeof written !== 'string') throw new Error('it gives no text');
@@ -42,6 +45,15 @@ const FIXED_DAY: Readonly<Record<string, string>> = {
   ...{ d: '26', b: 'Jul', B: 'July', m: '07', Y: '2024', y: '24', a: 'Fri', A: 'Friday' },
   ...{ H: '00', M: '00', S: '00', I: '12', p: 'AM', '%': '%' },
 };
+
+/** Python's range. @throws Error where it is longer than any template needs */
+function boundedRange(first: number, last?: number, step = 1): number[] {
+  const [start, stop] = last === undefined ? [0, first] : [first, last];
+  if (step === 0) throw new Error('range() has a step of 0');
+  const length = Math.max(0, Math.ceil((stop - start) / step));
+  if (!(length <= MOST_NUMBERS)) throw new Error(`range() gives more than ${MOST_NUMBERS} numbers`);
+  return Array.from({ length }, (_, i) => start + i * step);
+}
 
 function fixedDay(format: string): string {
   return format.replaceAll(/%(.)/g, (_, letter: string) => {

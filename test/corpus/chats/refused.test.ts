@@ -53,6 +53,13 @@ test('conversations of ShareGPT, content in parts, and other roles are read', as
   assert.deepEqual((await rendered(template, [asked])).said, [], 'of all roles nothing is cut out');
 });
 
+test("a template's range is Python's, as far as any template needs it", async () => {
+  const source = '{{ range(3) | list }}{{ range(1, 4) | list }}{{ range(5, 0, -2) | list }}{{ range(2, 2) | list }}';
+  assert.deepEqual((await rendered(source, [asked])).texts, ['[0, 1, 2][1, 2, 3][5, 3, 1][]']);
+  await refuses(() => rendered('{{ range(1000000000) }}', [asked]), 'corpus/chat-template', 'range');
+  await refuses(() => rendered('{{ range(1, 2, 0) }}', [asked]), 'corpus/chat-template', 'step of 0');
+});
+
 test('what is not a conversation is refused by name', async () => {
   const not = (value: unknown, code: Parameters<typeof refuses>[1], word: string) =>
     refuses(() => rendered(PLAIN, [asked, value]), code, word);
