@@ -17,7 +17,7 @@ test('ratio of firing features on the committed evaluation: three sites, and the
 });
 
 test('the committed table is what its script makes of the committed evaluation', () => {
-  for (const name of ['pareto-tiny', 'ablations-tiny', 'start-tiny']) {
+  for (const name of ['gemma-3-270m', 'pareto-tiny', 'ablations-tiny', 'start-tiny', 'zoo-tiny']) {
     const made = execFileSync(process.execPath, ['scripts/results-table.mjs', `docs/results/${name}/eval/eval.json`]);
     assert.equal(made.toString(), readFileSync(`docs/results/${name}/table.md`, 'utf8'));
   }
