@@ -16,18 +16,18 @@ function tokenizerOf(name: string): { file: unknown; size: number } {
   return { file: { version: '1.0', added_tokens, normalizer: null, ...parts, model: bytes }, size };
 }
 
-/** `SAE_PIPE_LONG=1 node --test dist/test/cli/families.test.js` takes the second list, too: relatives of the first. */
+/** `SAE_PIPE_LONG=1 node --test dist/test/cli/families.test.js` takes the second list, too. */
 const LONG = process.env.SAE_PIPE_LONG === '1';
 
 type Model = readonly [name: RandomModel | 'gelu-1l', tokenizer: string, bos: string | null, hook: string];
 const MODELS: readonly Model[] = [
-  ['llama-gqa', 'llama3', '<|begin_of_text|>', 'blocks.1.hook_resid_post'],
-  ['neox-parallel', 'neox', '<|endoftext|>', 'blocks.1.mlp.hook_post'],
   ['gpt2-tied', 'gpt2', '<|endoftext|>', 'hook_embed'],
-  ['gelu-1l', 'digits', '<|endoftext|>', 'blocks.0.mlp.hook_post'],
   ['gemma4-e', 'digits', '<|endoftext|>', 'blocks.2.hook_resid_post'],
 ];
-const RELATIVES: readonly Model[] = [
+const OTHERS: readonly Model[] = [
+  ['llama-gqa', 'llama3', '<|begin_of_text|>', 'blocks.1.hook_resid_post'],
+  ['neox-parallel', 'neox', '<|endoftext|>', 'blocks.1.mlp.hook_post'],
+  ['gelu-1l', 'digits', '<|endoftext|>', 'blocks.0.mlp.hook_post'],
   ['qwen3-biased', 'qwen', null, 'blocks.0.ln2.hook_normalized'],
   ['mistral-window', 'llama3', '<|begin_of_text|>', 'blocks.1.attn.hook_z'],
   ['qwen2-gqa', 'qwen', null, 'blocks.1.hook_mlp_out'],
@@ -41,7 +41,7 @@ async function runs(...words: string[]): Promise<string> {
   return stdout;
 }
 
-for (const [name, kind, bos, hook] of LONG ? [...MODELS, ...RELATIVES] : MODELS) {
+for (const [name, kind, bos, hook] of LONG ? [...MODELS, ...OTHERS] : MODELS) {
   test(`${name}: harvest, train, resume, eval and report`, async (t) => {
     const root = temporaryDirectory(t);
     const { shapes, config } = await openRandomModel(name);

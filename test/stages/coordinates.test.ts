@@ -80,12 +80,8 @@ test('the unit of a dimension hardly matters: the same SAE results, in that unit
   assert.ok(Math.sqrt(error / size) < 0.05, String(Math.sqrt(error / size)));
 });
 
-test('every architecture trains in these coordinates, and an interrupted run ends in the same bytes', async () => {
-  for (const more of [
-    { arch: 'gated' },
-    { arch: 'topk', k: 10, l1: undefined },
-    { arch: 'jumprelu', l1: 1 },
-  ] as const) {
+test('an SAE trains in these coordinates, and an interrupted run ends in the same bytes', async () => {
+  for (const more of [{ arch: 'gated' }, { arch: 'topk', k: 10, l1: undefined }] as const) {
     const whole = await train(configured(more as Partial<TrainConfig>), silent, never);
     const weights = (await readSae(await openSae(whole))).parameters;
     const config = configured(more as Partial<TrainConfig>);

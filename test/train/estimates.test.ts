@@ -42,7 +42,7 @@ function source(pieces: readonly Examples[], about: Partial<SourceDescription> =
 }
 
 const configured = (more: Partial<TrainConfig> = {}) =>
-  trainSchema.parse({ dSae: 4, out: 'o', normalize: 'mean-norm', ...more });
+  trainSchema.parse({ dSae: 4, out: 'o', normalize: 'mean-norm', maxActivationNormMultiple: 0, ...more });
 
 test('norms that no source knows are estimated of inputs and targets alike', async () => {
   const { about, batches } = source(PIECES);
@@ -86,6 +86,9 @@ test('activations are looked at for the thresholds of a sparse start, and for b_
   assert.equal(looks({ init: 'a' }), false);
   assert.equal(looks({}, 'topk'), true);
   assert.equal(looks({}, 'gated_untied'), true);
+  const few = { start: 'zero', maxActivationNormMultiple: undefined } as const;
+  assert.equal(looks(few), true, 'a few long ones may be left out');
+  assert.equal(looks({ ...few, init: 'a' }), false);
 });
 
 test('targets that are zero are refused by their hook', async () => {
