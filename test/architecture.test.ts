@@ -22,9 +22,10 @@ const PIPELINE = [
   'watch',
   'explore',
   'doctor',
+  'submit',
 ];
 /** Rooms that any other may use; they use one another only. */
-const SIDE = ['errors', 'disk', 'progress', 'random', 'safetensors', 'onnx', 'hub', 'http', 'tensorboard'];
+const SIDE = ['errors', 'disk', 'progress', 'random', 'safetensors', 'onnx', 'hub', 'http', 'tensorboard', 'machine'];
 /** An SAE is read and evaluated whoever trained it, and on whatever: these rooms know nothing of how that was done. */
 const APART: Readonly<Record<string, readonly string[]>> = {
   sae: ['activations', 'harvest', 'train'],

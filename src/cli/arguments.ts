@@ -1,5 +1,5 @@
-import type { Flag } from '../config/flags.js';
-import type { StageName } from '../config/stages.js';
+import { type Flag, flagsOf } from '../config/flags.js';
+import { STAGES, type StageName } from '../config/stages.js';
 import { insteadOfFlag, listed } from '../config/suggest.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { COMMANDS } from './commands.js';
@@ -129,8 +129,10 @@ export function placeholder({ type, path }: Flag): string {
  */
 export function withPositional(stage: StageName, { given, positionals }: Arguments): Record<string, unknown> {
   const names = positionalsOf(stage);
+  // Of these, the last takes all that is left.
+  const rest = flagsOf(STAGES[stage]).find((flag) => flag.name === names.at(-1) && flag.repeated);
   const surplus = positionals[names.length];
-  if (surplus !== undefined) {
+  if (rest === undefined && surplus !== undefined) {
     throw new UsageRefusal(
       `sae-pipe ${stage} takes no argument "${surplus}".`,
       `See sae-pipe ${stage} --help.`,
@@ -146,7 +148,8 @@ export function withPositional(stage: StageName, { given, positionals }: Argumen
       'config/flag-twice',
     );
   }
-  return { ...given, ...Object.fromEntries(named.map((name, i) => [name, positionals[i]])) };
+  const value = (name: string, i: number) => (name === rest?.name ? positionals.slice(i) : positionals[i]);
+  return { ...given, ...Object.fromEntries(named.map((name, i) => [name, value(name, i)])) };
 }
 
 /** Flags of a command that may be given without their names, in their order. */

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { STAGES, StageName } from '../config/stages.js';
 import type { TextTerminal } from '../progress/progress.js';
+import type { ConfigOf } from './submitted.js';
 
 /** A command: what its help says, and the one call it makes. Stages are loaded when they run, not before. */
 interface Command<S extends StageName> {
@@ -10,8 +11,16 @@ interface Command<S extends StageName> {
   readonly positional?: string | readonly string[];
   /** Another way to its configuration than from flags and file alone. */
   load?(given: Readonly<Record<string, unknown>>, file?: string): Promise<z.infer<(typeof STAGES)[S]>>;
-  /** @param file the configuration file, for commands that read sections beside their own */
-  run(config: z.infer<(typeof STAGES)[S]>, terminal: TextTerminal, file?: string): Promise<void>;
+  /**
+   * @param file the configuration file, for commands that read sections beside their own
+   * @param configOf what other words would ask of a command, for those that hand them on
+   */
+  run(
+    config: z.infer<(typeof STAGES)[S]>,
+    terminal: TextTerminal,
+    file: string | undefined,
+    configOf: ConfigOf,
+  ): Promise<void>;
 }
 
 export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
@@ -233,6 +242,18 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       const report = await doctor(await withHooks(config, stop), progress, stop);
       print(config.json ? JSON.stringify(report, null, 1) : doctorTable(report));
       requireFit(report);
+    },
+  },
+  submit: {
+    summary:
+      'Run another command as a job of Slurm that continues by itself after a time limit, a lost node or preemption; or a sweep as a chain of jobs.',
+    example:
+      'sae-pipe submit slurm --time 4:00:00 --cpus 16 --gres gpu:1 -- harvest --model assets/tiny-gemma --corpus assets/corpus/train.jsonl.gz --hook blocks.2.hook_resid_post --tokens 500000 --out runs/acts --device cuda',
+    positional: ['scheduler', 'command'],
+    run: async (config, terminal, _file, configOf) => {
+      const { submittedWork } = await import('./submitted.js');
+      const { submit } = await import('../submit/submit.js');
+      await submit(await submittedWork(config, configOf), config, terminal);
     },
   },
   demo: {

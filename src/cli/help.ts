@@ -36,7 +36,9 @@ export function commandHelp(stage: StageName): string {
   const args = positionalsOf(stage).map((positional) => flags.find(({ name }) => name === positional)!);
   const needed = flags.filter((flag) => flag.required && !args.includes(flag));
   const words = needed.map((flag) => `--${flag.name} ${placeholder(flag)}`);
-  const usage = ['sae-pipe', stage, ...args.map(({ name }) => `<${name}>`), ...words, '[flags]'].join(' ');
+  const places = args.map(({ name, repeated }) => (repeated ? `[-- <${name}> …]` : `<${name}>`));
+  const [before, after] = [places.filter((_, i) => !args[i]!.repeated), places.filter((_, i) => args[i]!.repeated)];
+  const usage = ['sae-pipe', stage, ...before, ...words, '[flags]', ...after].join(' ');
   const topics = byTopic(
     stage,
     flags.filter((flag) => !args.includes(flag)),
@@ -96,6 +98,9 @@ function wrapped(words: string, indent: number): string {
 /** What a flag is about, by schema key; the help shows flags in these groups, in this order. */
 const TOPICS: Readonly<Record<string, readonly string[]>> = {
   Input: [
+    'scheduler',
+    'command',
+    'chain',
     'activations',
     'target',
     'what',
@@ -145,7 +150,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
   ],
   'What is changed': ['add', 'scale', 'changes', 'positions', 'from', 'errorTerm'],
   'Choice of tokens': ['temperature', 'topP', 'stop'],
-  'How much': ['tokens', 'steps', 'quick', 'textTokens'],
+  'How much': ['tokens', 'steps', 'quick', 'textTokens', 'until'],
   Dictionary: [
     'arch',
     'recipe',
@@ -188,6 +193,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'candidates',
     'top',
   ],
+  Job: ['partition', 'gres', 'time', 'cpus', 'mem', 'array', 'sbatch', 'notice', 'requeue', 'maxRequeues'],
   Output: [
     'out',
     'static',

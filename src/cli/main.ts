@@ -1,16 +1,16 @@
-import { flagsOf, version } from '../config/flags.js';
-import { loadConfig } from '../config/load.js';
-import { STAGES, type StageName } from '../config/stages.js';
+import { version } from '../config/flags.js';
+import type { StageName } from '../config/stages.js';
 import { insteadOfStage } from '../config/suggest.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import '../onnx/environment.js';
 import type { Progress } from '../progress/progress.js';
 import { closeUnaskedDebugger, watchSignals } from '../progress/stop.js';
-import { spelling, splitArguments, withPositional } from './arguments.js';
 import { COMMANDS } from './commands.js';
 import { COMPLETION, COMPLETION_HELP, completionScript } from './completion.js';
-import { explain, LOG_FORMATS, type LogFormat, StandardStreams } from './explain.js';
+import { explain, type LogFormat, StandardStreams } from './explain.js';
 import { commandHelp, programHelp } from './help.js';
+import { stageConfig } from './stage-config.js';
+import type { ConfigOf } from './submitted.js';
 
 const SEE_HELP = 'sae-pipe --help lists the commands.';
 
@@ -21,8 +21,9 @@ const SEE_HELP = 'sae-pipe --help lists the commands.';
  */
 export async function run(args: readonly string[]): Promise<number> {
   // Both are looked for by hand: what cannot be parsed must be explained, too.
-  const verbose = args.includes('--verbose');
-  const log = args.some((arg, i) => arg === '--log=json' || (arg === '--log' && args[i + 1] === 'json'));
+  const own = args.slice(0, args.includes('--') ? args.indexOf('--') : undefined);
+  const verbose = own.includes('--verbose');
+  const log = own.some((arg, i) => arg === '--log=json' || (arg === '--log' && own[i + 1] === 'json'));
   const streams = new StandardStreams();
   await closeUnaskedDebugger();
   try {
@@ -74,34 +75,19 @@ async function dispatch(args: readonly string[]): Promise<number> {
 }
 
 async function runCommand(stage: StageName, args: readonly string[]): Promise<void> {
-  const {
-    config: file,
-    log,
-    verbose: _verbose,
-    ...given
-  } = withPositional(stage, splitArguments(stage, flagsOf(STAGES[stage]), args)) as Record<string, unknown> & {
-    config?: string;
-    log?: string;
-  };
-  if (log !== undefined && !isLogFormat(log)) {
-    throw new UsageRefusal(`--log "${log}" is not known.`, `It is ${LOG_FORMATS.join(' or ')}.`, 'config/wrong-value');
-  }
-  const config = (await COMMANDS[stage].load?.(given, file)) ?? loadConfig(stage, given, file, {}, spelling(stage));
-  const progress = await progressFor(log ?? LOG_FORMATS[0]);
+  const { config, file, log } = await stageConfig(stage, args);
+  const progress = await progressFor(log);
   const stop = watchSignals(progress);
   // A signal of the first moments may have taken until now.
   await closeUnaskedDebugger();
   try {
     const write = (text: string) => process.stdout.write(text);
     const print = (line: string) => write(`${line}\n`);
-    await COMMANDS[stage].run(config as never, { progress, stop, print, write }, file);
+    const configOf: ConfigOf = async (other, words) => (await stageConfig(other, words)).config;
+    await COMMANDS[stage].run(config as never, { progress, stop, print, write }, file, configOf);
   } finally {
     progress.end();
   }
-}
-
-function isLogFormat(value: string): value is LogFormat {
-  return LOG_FORMATS.some((format) => format === value);
 }
 
 async function progressFor(log: LogFormat): Promise<Progress> {

@@ -107,7 +107,7 @@ export const trainingCommandSchema = z.object({ stage: z.enum(['train', 'sweep']
 export type TrainingCommand = z.infer<typeof trainingCommandSchema>;
 
 /** Flags that say where a result goes, not what it is; and a recipe, whose settings are repeated one by one. */
-const NOT_REPEATED = ['out', 'overwrite', 'resume', 'takeOver', 'recipe', 'logDir'];
+const NOT_REPEATED = ['out', 'overwrite', 'resume', 'takeOver', 'recipe', 'logDir', 'until'];
 
 /**
  * The flags that give a stage this configuration, wherever its values came from: the command line, a file, or another

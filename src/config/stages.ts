@@ -6,6 +6,7 @@ import { demoSchema, doctorSchema, hooksSchema, inspectSchema } from './stages/m
 import { figureSchema, reportSchema, watchSchema } from './stages/pages.js';
 import { pushSchema } from './stages/publish.js';
 import { convertSchema, exportSchema, lsSchema } from './stages/saes.js';
+import { submitSchema } from './stages/submit.js';
 import { sweepSchema } from './stages/sweep.js';
 import { trainSchema } from './stages/train.js';
 
@@ -32,6 +33,7 @@ export const STAGES = {
   hooks: hooksSchema,
   inspect: inspectSchema,
   doctor: doctorSchema,
+  submit: submitSchema,
   demo: demoSchema,
 } as const;
 export type StageName = keyof typeof STAGES;

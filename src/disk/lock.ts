@@ -5,6 +5,7 @@ import { hostname, userInfo } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { Refusal } from '../errors/refusal.js';
+import { slurmJob } from '../machine/scheduler-job.js';
 import { makeDirectory, removeEmpty, sync } from './durable.js';
 import { exists } from './input-file.js';
 import { errorCode, refusedWrite } from './refused.js';
@@ -307,6 +308,8 @@ const ownerSchema = z.object({
   /** The command's name, without its flags. */
   command: z.string(),
   since: z.string(),
+  /** The Slurm job that it ran in, and which of the job's starts that was. */
+  job: z.object({ cluster: z.string(), id: z.string(), restarts: z.number().int().nonnegative() }).optional(),
 });
 export type Owner = z.infer<typeof ownerSchema>;
 
@@ -331,7 +334,20 @@ export function thisProcess(): Owner {
     user: userName(),
     command: `${basename(program, '.js')} ${command}`.trim(),
     since: new Date().toISOString(),
+    ...jobOfLock(),
   };
+}
+
+function jobOfLock(): Pick<Owner, 'job'> {
+  const job = slurmJob();
+  return job === undefined ? {} : { job: { cluster: job.cluster, id: job.id, restarts: job.restarts } };
+}
+
+/** Is it of an earlier start of the Slurm job that runs here? Slurm starts a job again only once it has ended. */
+function ranBeforeRequeue({ job }: Owner): boolean {
+  const now = slurmJob();
+  if (job === undefined || now === undefined) return false;
+  return job.id === now.id && job.cluster === now.cluster && job.restarts < now.restarts;
 }
 
 /** The owner for people: command, pid, user, host and time. */
@@ -350,6 +366,11 @@ function whereabouts({ host, machine, boot }: Owner): string {
 
 /** Is the process there? `unknown` where that cannot be told from here. */
 export function ownerState(owner: Owner): 'running' | 'gone' | 'unknown' {
+  const state = stateFromHere(owner);
+  return state === 'unknown' && ranBeforeRequeue(owner) ? 'gone' : state;
+}
+
+function stateFromHere(owner: Owner): 'running' | 'gone' | 'unknown' {
   if (owner.host !== HERE.host || owner.machine !== HERE.machine) return 'unknown';
   if (owner.boot !== HERE.boot) {
     // The machine was started anew. Containers of one image share a machine-id, and may share a name.

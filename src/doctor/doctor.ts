@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { version } from '../config/flags.js';
 import type { DoctorConfig } from '../config/stages/machine.js';
@@ -11,9 +10,11 @@ import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { parseModelConfig } from '../lm/families/registry.js';
 import { findHook, type Hook, hookName } from '../lm/hooks.js';
 import { blockParameters, chooseContext, chooseDType, contextsAtOnce, type WithDType } from '../lm/pass.js';
+import { cores } from '../machine/cores.js';
+import { memory } from '../machine/memory.js';
 import { onnxRuntime } from '../onnx/session.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { cudaTraining, gpus, memory, type Provider, providers } from './machine.js';
+import { cudaTraining, gpus, type Provider, providers } from './machine.js';
 import {
   harvestMemoryNeeds,
   harvestNeeds,
@@ -60,7 +61,7 @@ async function machineReport(config: DoctorConfig) {
     node: process.version,
     onnxruntime: env.versions.node ?? env.versions.common,
     platform: `${process.platform}-${process.arch}`,
-    cores: availableParallelism(),
+    cores: cores(),
     memory: memory(),
     device: config.device,
     disk: { path: config.out, free: await freeSpace(resolve(config.out)) },

@@ -1,11 +1,11 @@
 import { openStore } from '../activations/store.js';
+import { shellWord } from '../config/shell-word.js';
 import type { InspectConfig } from '../config/stages/machine.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { parseModelConfig } from '../lm/families/registry.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { svgFile } from '../report/draw-figure.js';
-import { shellWord } from '../report/provenance.js';
 import { checkOutputFile, writeOutputFile } from '../report/report.js';
 import { figuresOf, type Inspection } from './figures.js';
 import { captionOf, inspectionPage, storeFigure } from './inspect-page.js';

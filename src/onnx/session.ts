@@ -1,7 +1,7 @@
-import { availableParallelism } from 'node:os';
 import { parse } from 'node:path';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { cores } from '../machine/cores.js';
 import './environment.js';
 
 /** Where a graph runs: `cpu`, `cuda`, `cuda:N` or `webgpu`. */
@@ -50,7 +50,7 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
   const device = options.device ?? 'cpu';
   const settings: InferenceSession.SessionOptions = {
     executionProviders: [executionProvider(device)],
-    intraOpNumThreads: options.threads || availableParallelism(),
+    intraOpNumThreads: options.threads || cores(),
     // Fatal: what fails is thrown.
     logSeverityLevel: 4,
     extra: {

@@ -1,12 +1,12 @@
 import { basename } from 'node:path';
 import { commandWords, version } from '../config/flags.js';
+import { shellWord } from '../config/shell-word.js';
 import { type AttributeConfig, attributeSchema } from '../config/stages/generation.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import type { Attribution } from '../generate/attribute.js';
 import { EFFECTS } from '../generate/attribution-methods.js';
 import { significant } from '../progress/progress.js';
 import { captionedTable, Markup, markup, page } from './page.js';
-import { shellWord } from './provenance.js';
 import { checkOutputFile, writeOutputFile } from './report.js';
 
 /** @throws Refusal, before anything is computed, where --page cannot be written */

@@ -1,5 +1,6 @@
 import { openStore, type Store } from '../activations/store.js';
 import { version } from '../config/flags.js';
+import { shellWord } from '../config/shell-word.js';
 import type { FigureConfig } from '../config/stages/pages.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { readEvaluation } from '../eval/record.js';
@@ -14,7 +15,6 @@ import { entriesOf } from './entries.js';
 import { comparisonsOf, firingSentence, firingTable, overallSentence } from './firing-ratio.js';
 import { DRAWN, featureOnTokens, featurePicture, toyPicture } from './jump-relu.js';
 import { captionedFigure, captionedTable, LIGHT, type Markup, markup, page } from './page.js';
-import { shellWord } from './provenance.js';
 import { paperFigure, readReference } from './reference.js';
 import { checkOutputFile, writeOutputFile } from './report.js';
 

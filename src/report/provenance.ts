@@ -1,6 +1,7 @@
 import { dirname, join, resolve } from 'node:path';
 import { flagsOf, type GivenCommand, recordName } from '../config/flags.js';
 import { isRecorded } from '../config/run-file.js';
+import { shellWord } from '../config/shell-word.js';
 import { featuresSchema } from '../config/stages/features.js';
 import { trainSchema } from '../config/stages/train.js';
 import { readInWords } from '../corpus/read-tally.js';
@@ -19,19 +20,6 @@ export interface ReportSource {
   reference?: string;
   /** Where `report` was run: what the paths above are seen from. */
   directory?: string;
-}
-
-/** A word of a command as bash and zsh read it: what no page can show (controls, noncharacters) as an escape. */
-export function shellWord(word: string): string {
-  if (/^[\w./:=@%+,-]+$/.test(word)) return word;
-  const unseen = /[\p{Cc}\p{Cs}\p{Noncharacter_Code_Point}]/u;
-  if (!unseen.test(word)) return `'${word.replaceAll("'", `'\\''`)}'`;
-  const characters = [...word].map((character) => {
-    if (unseen.test(character))
-      return [...Buffer.from(character)].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('');
-    return /['\\]/.test(character) ? `\\${character}` : character;
-  });
-  return `$'${characters.join('')}'`;
 }
 
 /** Words of a command in lines, each flag with its value; what follows the first line is continued by backslashes. */

@@ -79,6 +79,7 @@ async function stages(
     const missing = { hook: [...hooks, ...targetsOf(runs, hooks)], out: stores, resume: true, ...takenOver(config) };
     await harvest(loadConfig('harvest', missing, file), progress, stop);
   }
+  if (config.until === 'harvest') return { outcomes: [], ...NOTHING };
 
   const rows = [];
   for (const run of runs) {
@@ -93,18 +94,8 @@ async function stages(
   }
   progress.end();
 
-  // In the order of the runs, not that in which they ended: a sweep that was resumed makes the same evaluation.
-  const made = new Set(outcomes.filter(({ state }) => typeof state === 'string').map(({ run }) => run));
-  const whole = runs.filter((run) => made.has(run)).map(({ config }) => config.out);
-  const result: { records: readonly EvalRecord[]; report: string | undefined } = { records: [], report: undefined };
-  if (has('eval') && whole.length > 0) {
-    const trained = outcomes.some(({ state }) => state !== 'finished before');
-    const wanted = evaluationConfig(config, file!, whole);
-    result.records = await evaluateOnce(wanted, progress, stop, trained, sweepCommand(config, file!));
-    const logs = runs.flatMap((run) => (made.has(run) && run.config.logDir ? [run.config.logDir] : []));
-    if (logs.length > 0) await logEvaluation(result.records, logs, wanted, (line) => progress.say(line));
-    result.report = await writeReport(loadConfig('report', pageOf(config), has('report') ? file : undefined));
-  }
+  const result =
+    config.until === 'train' || !has('eval') ? NOTHING : await evaluated(config, file!, runs, outcomes, progress, stop);
   const failed = outcomes.flatMap(({ run, state }) =>
     typeof state === 'string' ? [] : [`${run.name}: ${state.failed}`],
   );
@@ -117,6 +108,32 @@ async function stages(
   }
   if (config.strict || runs.some((run) => run.config.strict)) checkUseful(outcomes);
   return { outcomes, ...result };
+}
+
+/** Of a sweep that evaluates nothing. */
+const NOTHING = { records: [], report: undefined } as const;
+
+/** Evaluates the SAEs that are whole, and draws the report unless the sweep ends before it. */
+async function evaluated(
+  config: SweepConfig,
+  file: string,
+  runs: readonly SweepRun[],
+  outcomes: readonly Outcome[],
+  progress: Progress,
+  stop: StopRequest,
+): Promise<Omit<SweepResult, 'outcomes'>> {
+  // In the order of the runs, not that in which they ended: a sweep that was resumed makes the same evaluation.
+  const made = new Set(outcomes.filter(({ state }) => typeof state === 'string').map(({ run }) => run));
+  const whole = runs.filter((run) => made.has(run)).map(({ config }) => config.out);
+  if (whole.length === 0) return NOTHING;
+  const trained = outcomes.some(({ state }) => state !== 'finished before');
+  const wanted = evaluationConfig(config, file, whole);
+  const records = await evaluateOnce(wanted, progress, stop, trained, sweepCommand(config, file));
+  const logs = runs.flatMap((run) => (made.has(run) && run.config.logDir ? [run.config.logDir] : []));
+  if (logs.length > 0) await logEvaluation(records, logs, wanted, (line) => progress.say(line));
+  if (config.until === 'eval') return { records, report: undefined };
+  const drawn = Object.keys(section(file, 'report')).length > 0 ? file : undefined;
+  return { records, report: await writeReport(loadConfig('report', pageOf(config), drawn)) };
 }
 
 /** @throws Refusal naming the runs whose SAEs are useless; all of them are whole */

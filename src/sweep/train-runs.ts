@@ -1,6 +1,7 @@
-import { availableParallelism, totalmem } from 'node:os';
 import type { ActivationSource, Batch } from '../activations/activation-source.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
+import { cores } from '../machine/cores.js';
+import { memory } from '../machine/memory.js';
 import type { Progress, StopRequest, Table } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
 import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
@@ -94,7 +95,7 @@ function passes(runs: readonly SweepRun[], source: ActivationSource): SweepRun[]
     const bytes = memoryNeeded(chooseEngine(config, settings), settings);
     if (groups.length === 0 || bytes > left) {
       groups.push([]);
-      left = MEMORY_SHARE * totalmem();
+      left = MEMORY_SHARE * memory().limit;
     }
     groups.at(-1)!.push(run);
     left -= bytes;
@@ -119,8 +120,8 @@ async function trainLanes(
     () => ready.then(() => batches.next(size)),
     lanes.map(({ trainer }) => trainer.steps),
   );
-  const threads = Math.max(...lanes.map(({ run }) => run.config.threads || availableParallelism()));
-  const slots = new Slots(Math.max(1, Math.floor(availableParallelism() / threads)));
+  const threads = Math.max(...lanes.map(({ run }) => run.config.threads || cores()));
+  const slots = new Slots(Math.max(1, Math.floor(cores() / threads)));
   let interrupted: Interrupted | undefined;
 
   const outcomes = await Promise.all(

@@ -1,10 +1,10 @@
-import { availableParallelism } from 'node:os';
 import { section } from '../config/config-file.js';
 import { type Flag, flagsOf, recordName } from '../config/flags.js';
 import { loadConfig, withoutRivals } from '../config/load.js';
 import { BEFORE_FLAGS, flagOfRun, isRecorded, readRunFlags } from '../config/run-file.js';
 import { type TrainConfig, trainSchema } from '../config/stages/train.js';
 import { UsageRefusal } from '../errors/refusal.js';
+import { cores } from '../machine/cores.js';
 import { type Finished, finishedIn } from './run-directory.js';
 import { newestCheckpoint } from './training-checkpoint.js';
 
@@ -86,12 +86,12 @@ export async function withOwnThreads(config: TrainConfig, say: (line: string) =>
   const { resume, out, model } = config;
   const found = resume && (await newestCheckpoint(out)) ? (await readRunFlags(out))?.threads : undefined;
   const before = Number.isInteger(found) && (found as number) > 0 ? (found as number) : undefined;
-  const threads = config.threads || (before ?? availableParallelism());
+  const threads = config.threads || (before ?? cores());
   if (before !== undefined && threads !== before) {
     say(
       `--threads ${threads}: the run had ${before} so far, so that its last bits may differ from an undisturbed run's.`,
     );
   }
-  const modelThreads = model === undefined ? config.modelThreads : config.modelThreads || availableParallelism();
+  const modelThreads = model === undefined ? config.modelThreads : config.modelThreads || cores();
   return { ...config, threads, modelThreads };
 }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
+import { shellWord } from '../../src/config/shell-word.js';
 import { paretoFigure, pointsOf } from '../../src/report/against-l0.js';
 import { svgFile } from '../../src/report/draw-figure.js';
 import { entriesOf } from '../../src/report/entries.js';
-import { shellWord } from '../../src/report/provenance.js';
 import { renderReport } from '../../src/report/report.js';
 import { liveFragment, runCurves } from '../../src/watch/live-view.js';
 import { standingOf } from '../../src/watch/watched-runs.js';

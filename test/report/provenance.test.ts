@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { commandWords } from '../../src/config/flags.js';
+import { shellWord } from '../../src/config/shell-word.js';
 import { evalSchema } from '../../src/config/stages/eval.js';
 import {
   commandsOf,
   configurationSection,
   featuresCommands,
-  shellWord,
   sweepCommands,
   trainCommand,
   trainFlags,

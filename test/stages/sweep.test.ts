@@ -116,6 +116,26 @@ test('finished SAEs are skipped, a missing one is trained again, and nothing is 
   assert.equal(statSync(evaluation).mtimeMs, second);
 });
 
+test('a sweep in stages, each continued by the next command, ends with all of it', async () => {
+  const until = async (stage: string | undefined, out: string, file: string) =>
+    sweep(loadConfig('sweep', { out, ...(stage && { until: stage }) }, file), file, silent, never);
+  const harvested = await until('harvest', whole, join(root, 'whole.yaml'));
+  assert.deepEqual([harvested.outcomes, harvested.report], [[], undefined]);
+  const out = join(root, 'stages');
+  const file = yaml('stages', '[{arch: gated, l1: [2], seed: [0]}]', STORED);
+  const there = () => ['eval/eval.json', 'report.html'].map((name) => existsSync(join(out, name)));
+  assert.deepEqual((await until('train', out, file)).records, []);
+  assert.deepEqual(there(), [false, false]);
+  assert.equal((await until('eval', out, file)).records.length, 1);
+  assert.deepEqual(there(), [true, false]);
+  const { outcomes, report } = await until(undefined, out, file);
+  assert.deepEqual(
+    outcomes.map(({ state }) => state),
+    ['finished before'],
+  );
+  assert.deepEqual([report, ...there()], [join(out, 'report.html'), true, true]);
+});
+
 test('a run may start from an SAE of the same sweep, which is trained before', async () => {
   const out = join(root, 'waves');
   const first = join(out, 'saes', HOOK, 'gated_d-sae-200_l1-2_seed-0');

@@ -28,6 +28,10 @@ export const sweepSchema = z.object({
     .boolean()
     .default(false)
     .describe('exit 1 when an SAE is useless (L0 below 1, explained variance below 0, …); it is written all the same'),
+  until: z
+    .enum(['harvest', 'train', 'eval'])
+    .optional()
+    .describe('stop after this stage; the same command without it continues [default: to the report]'),
   takeOver,
 });
 export type SweepConfig = z.infer<typeof sweepSchema>;

@@ -1,7 +1,7 @@
-import { totalmem } from 'node:os';
 import type { engines } from '../../config/values.js';
 import { formatBytes } from '../../disk/space.js';
 import { Refusal, UsageRefusal } from '../../errors/refusal.js';
+import { memory } from '../../machine/memory.js';
 import { isUnsupported } from '../../sae/architecture.js';
 import { trainingOf } from '../../sae/registry.js';
 import { openCudaEngine } from './cuda/cuda-engine.js';
@@ -117,7 +117,7 @@ export function threadsOf(name: EngineName, settings: EngineSettings): number {
 }
 
 /** @throws Refusal with the numbers when that is more than the machine has */
-export function checkMemory(name: EngineName, settings: EngineSettings, available = totalmem()): void {
+export function checkMemory(name: EngineName, settings: EngineSettings, available = memory().limit): void {
   const needed = memoryNeeded(name, settings);
   if (needed <= available) return;
   const { dIn, dSae, batch } = settings;

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { setFlagsFromString } from 'node:v8';
 import type { Batch } from '../../../activations/activation-source.js';
 import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
+import { cores } from '../../../machine/cores.js';
 import { onnxRuntime } from '../../../onnx/session.js';
 import type { SparseForm } from '../../../sae/architecture.js';
 import { parametersOf } from '../../../sae/registry.js';
@@ -64,7 +64,7 @@ export interface SparsePlan {
 export function planWorkers(settings: EngineSettings): SparsePlan {
   const { dSae } = settings;
   const form = formOf('sparse', settings);
-  const wanted = settings.threads || availableParallelism();
+  const wanted = settings.threads || cores();
   const slice = (workers: number) => planSlice({ settings, form, features: Math.ceil(dSae / workers), workers }).bytes;
   let workers = Math.max(1, Math.min(wanted, Math.floor(dSae / FEWEST_FEATURES)));
   // A slice only shrinks with more workers, so the fewest are found by halves, whatever size is asked for.

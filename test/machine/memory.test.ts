@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { memory } from '../../src/doctor/machine.js';
+import { memory } from '../../src/machine/memory.js';
 import { temporaryDirectory } from '../temporary.js';
 
 type Group = Record<string, string | number>;

@@ -1,0 +1,42 @@
+import type { z } from 'zod';
+import { flagsOf } from '../config/flags.js';
+import { loadConfig } from '../config/load.js';
+import { STAGES, type StageName } from '../config/stages.js';
+import { UsageRefusal } from '../errors/refusal.js';
+import { spelling, splitArguments, withPositional } from './arguments.js';
+import { COMMANDS } from './commands.js';
+import { LOG_FORMATS, type LogFormat } from './explain.js';
+
+/** What a command line asks of a stage. */
+interface Asked<S extends StageName> {
+  readonly config: z.infer<(typeof STAGES)[S]>;
+  /** The configuration file. */
+  readonly file: string | undefined;
+  readonly log: LogFormat;
+}
+
+/**
+ * The configuration of a stage from the words of a command line and the file that they name.
+ *
+ * @throws UsageRefusal for what is wrong with them
+ */
+export async function stageConfig<S extends StageName>(stage: S, args: readonly string[]): Promise<Asked<S>> {
+  const {
+    config: file,
+    log = LOG_FORMATS[0],
+    verbose: _verbose,
+    ...given
+  } = withPositional(stage, splitArguments(stage, flagsOf(STAGES[stage]), args)) as Record<string, unknown> & {
+    config?: string;
+    log?: string;
+  };
+  if (!isLogFormat(log)) {
+    throw new UsageRefusal(`--log "${log}" is not known.`, `It is ${LOG_FORMATS.join(' or ')}.`, 'config/wrong-value');
+  }
+  const config = (await COMMANDS[stage].load?.(given, file)) ?? loadConfig(stage, given, file, {}, spelling(stage));
+  return { config, file, log };
+}
+
+function isLogFormat(value: string): value is LogFormat {
+  return LOG_FORMATS.some((format) => format === value);
+}

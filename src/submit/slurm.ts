@@ -1,0 +1,43 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { Refusal } from '../errors/refusal.js';
+
+/** Milliseconds for which a busy controller may keep a command of Slurm waiting. */
+const PATIENCE = 120_000;
+/** `123` or `123;cluster`. */
+const JOB = /^(\d+)(;\S+)?$/m;
+
+const call = promisify(execFile);
+
+/**
+ * Submits a script.
+ *
+ * @param after a job that must have ended well before this one begins
+ * @returns the job's number
+ * @throws Refusal where there is no sbatch, or it refuses
+ */
+export async function sbatch(script: string, after?: string): Promise<string> {
+  const dependency = after === undefined ? [] : [`--dependency=afterok:${after}`, '--kill-on-invalid-dep=yes'];
+  try {
+    const { stdout } = await call('sbatch', ['--parsable', ...dependency, script], { timeout: PATIENCE });
+    const id = JOB.exec(stdout.trim())?.[1];
+    if (id !== undefined) return id;
+    throw new Error(`it answered ${JSON.stringify(stdout.slice(0, 200))}`);
+  } catch (cause) {
+    const { code, stderr, message } = cause as Error & { code?: string | number; stderr?: string };
+    if (code === 'ENOENT') {
+      throw new Refusal(
+        'There is no sbatch on this machine.',
+        'Submit from a machine of the cluster, or see the script with --dry-run.',
+        'submit/no-slurm',
+      );
+    }
+    const why = (stderr?.trim() || message).replace(/^sbatch: (error: )?/gm, '').replace(/\.?\s*$/, '');
+    throw new Refusal(`sbatch refused ${script}: ${why}.`, 'Change what it names.', 'submit/refused', { cause });
+  }
+}
+
+/** Cancels jobs whose successors could not be submitted; one that is over already is no matter. */
+export async function cancel(jobs: readonly string[]): Promise<void> {
+  if (jobs.length > 0) await call('scancel', [...jobs], { timeout: PATIENCE }).catch(() => {});
+}

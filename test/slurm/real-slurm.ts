@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { HOOK, harvestWords, resultsBelow, succeeds, trainWords } from '../faults/commands.js';
+import { temporaryDirectory } from '../temporary.js';
+import { ended, jobFields, realSlurm, slurm, submitted, until } from './cluster.js';
+
+const daemons = realSlurm();
+const root = temporaryDirectory();
+
+const completed = ({ JobState, ExitCode }: Record<string, string>) =>
+  assert.deepEqual([JobState, ExitCode], ['COMPLETED', '0:0']);
+
+const running = (job: string) => until(`job ${job} runs`, () => jobFields(job).JobState === 'RUNNING');
+const listsAShard = (store: string) => {
+  const manifest = join(store, HOOK, 'manifest.json');
+  return existsSync(manifest) && readFileSync(manifest, 'utf8').includes('shard-00000');
+};
+
+test('an array of four harvests, one killed and queued again, has the bytes of four on one machine', async () => {
+  const words = (part: string) => [...harvestWords(join(root, 'parts', part), 6000), '--skip-documents', part];
+  const expected = new Map<string, Map<string, string>>();
+  for (const part of ['0', '1', '2', '3']) {
+    await succeeds(words(part));
+    expected.set(part, resultsBelow(join(root, 'parts', part)));
+  }
+  rmSync(join(root, 'parts'), { recursive: true });
+  const [job] = await submitted('--array', '4', '--', ...words('{i}'));
+  const killed = `${job}_2`;
+  await until('a shard of part 2', () => listsAShard(join(root, 'parts', '2')));
+  slurm('scancel', '--signal=KILL', '--full', killed);
+  assert.notEqual((await ended(killed)).JobState, 'COMPLETED');
+  slurm('scontrol', 'requeue', killed);
+  await until('its second start', () => jobFields(killed).Restarts === '1');
+  for (const part of expected.keys()) {
+    completed(await ended(`${job}_${part}`));
+    assert.deepEqual(resultsBelow(join(root, 'parts', part)), expected.get(part), part);
+  }
+});
+
+/** Seconds of a training that meets the notice a minute before a limit of two, which Slurm may send 30 s too early. */
+const BEYOND_NOTICE = 90;
+/** Steps by which its speed is told. */
+const TRIAL_STEPS = 3000;
+
+test('a limit on time: a training stops at the notice, is queued again by itself and ends the same', async () => {
+  const store = join(root, 'store');
+  await succeeds(harvestWords(store, 3000));
+  const words = (out: string, steps: number) => trainWords(join(store, HOOK), join(root, out), { steps });
+  const begun = performance.now();
+  await succeeds(words('trial', TRIAL_STEPS));
+  const steps = Math.ceil((TRIAL_STEPS * BEYOND_NOTICE * 1000) / (performance.now() - begun));
+  await succeeds(words('sae', steps));
+  const expected = resultsBelow(join(root, 'sae'));
+  rmSync(join(root, 'sae'), { recursive: true });
+  const [job] = await submitted('--time', '2', '--notice', '60', '--cpus', '1', '--', ...words('sae', steps));
+  const fields = await ended(job!);
+  completed(fields);
+  assert.ok(Number(fields.Restarts) >= 1);
+  assert.deepEqual(resultsBelow(join(root, 'sae')), expected);
+  assert.match(readFileSync(join(root, `sae.slurm-${job}.log`), 'utf8'), /SIGUSR1/);
+});
+
+test('a node’s slurmd that is killed and started again loses no job', async () => {
+  const out = join(root, 'lost');
+  const [job] = await submitted('--', ...harvestWords(out, 3000));
+  await running(job!);
+  process.kill(Number(readFileSync(join(daemons, 'slurmd.pid'), 'utf8')), 'SIGKILL');
+  spawn('/usr/sbin/slurmd', { stdio: 'ignore' });
+  completed(await ended(job!));
+  assert.ok(existsSync(join(out, HOOK, 'manifest.json')));
+});
+
+test('a chain of harvest, training, evaluation and report ends in the bytes of a sweep on one machine', async () => {
+  const out = join(root, 'sweep');
+  const file = join(root, 'sweep.yaml');
+  const corpus = 'assets/corpus/validation.jsonl.gz';
+  writeFileSync(
+    file,
+    `harvest: {model: assets/tiny-gemma, corpus: ${corpus}, hook: ${HOOK}, tokens: 2000, context: 64}
+train: {steps: 60, batch: 64, lr: 0.001, log-every: 1}
+sweep: {out: ${out}, seed: 0, runs: [{arch: gated, d-sae: 200, l1: 2}, {arch: standard, d-sae: 250, l1: 3}]}
+eval: {model: assets/tiny-gemma, corpus: ${corpus}, tokens: 300}
+`,
+  );
+  await succeeds(['sweep', '--config', file]);
+  const expected = resultsBelow(out);
+  assert.ok(expected.has('report.html'));
+  rmSync(out, { recursive: true });
+  const jobs = await submitted('--chain', file);
+  assert.equal(jobs.length, 4);
+  for (const job of jobs) completed(await ended(job));
+  assert.deepEqual(resultsBelow(out), expected);
+});
+
+test('a task that fails has its exit code, and what depends on it does not begin', async () => {
+  const file = join(root, 'failing.yaml');
+  const nothing = join(root, 'nothing.jsonl');
+  writeFileSync(
+    file,
+    `harvest: {model: assets/tiny-gemma, corpus: ${nothing}, hook: ${HOOK}, tokens: 2000}
+train: {steps: 10}
+sweep: {out: ${join(root, 'failing')}, seed: 0, arch: [gated], d-sae: [200], l1: [2]}
+`,
+  );
+  const [harvest, train] = await submitted('--chain', file);
+  const { JobState, ExitCode } = await ended(harvest!);
+  assert.deepEqual([JobState, ExitCode], ['FAILED', '1:0']);
+  assert.equal((await ended(train!)).JobState, 'CANCELLED');
+});
