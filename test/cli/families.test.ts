@@ -20,11 +20,9 @@ function tokenizerOf(name: string): { file: unknown; size: number } {
 const LONG = process.env.SAE_PIPE_LONG === '1';
 
 type Model = readonly [name: RandomModel | 'gelu-1l', tokenizer: string, bos: string | null, hook: string];
-const MODELS: readonly Model[] = [
-  ['gpt2-tied', 'gpt2', '<|endoftext|>', 'hook_embed'],
-  ['gemma4-e', 'digits', '<|endoftext|>', 'blocks.2.hook_resid_post'],
-];
+const MODELS: readonly Model[] = [['gemma4-e', 'digits', '<|endoftext|>', 'blocks.2.hook_resid_post']];
 const OTHERS: readonly Model[] = [
+  ['gpt2-tied', 'gpt2', '<|endoftext|>', 'hook_embed'],
   ['llama-gqa', 'llama3', '<|begin_of_text|>', 'blocks.1.hook_resid_post'],
   ['neox-parallel', 'neox', '<|endoftext|>', 'blocks.1.mlp.hook_post'],
   ['gelu-1l', 'digits', '<|endoftext|>', 'blocks.0.mlp.hook_post'],

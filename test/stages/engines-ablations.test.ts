@@ -66,11 +66,11 @@ for (const [i, variant] of VARIANTS.entries()) {
     ['half full', 0],
   ] as const) {
     const beta1 = (i + Number(bias === 0)) % 2 === 0 ? 0 : 0.9;
-    test(`120 ${density} steps of ${JSON.stringify(variant)}, β1 = ${beta1}, agree with the reference engine`, async () => {
+    test(`60 ${density} steps of ${JSON.stringify(variant)}, β1 = ${beta1}, agree with the reference engine`, async () => {
       const settings = { ...smallSettings('gated', { beta1 }), ...variant };
       const start = randomStart(settings, bias);
       const [reference, sparse] = [await openReferenceEngine(settings, start), await openSparseEngine(settings, start)];
-      await stepBoth(reference, sparse, 120, batches(settings));
+      await stepBoth(reference, sparse, 60, batches(settings));
       const { name, difference } = await stateDifference(sparse, reference);
       // With no term in π_gate, b_gate has no gradient.
       const gateless = variant.options?.ablate.join() === 'no-auxiliary,l1-on-f';
