@@ -64,7 +64,6 @@ test('what does not fit ends in exit code 1, after the table or the JSON', async
   for (const [more, ...named] of [
     [['--tokens', '1e15'], 'store', '351.7 PiB', '--tokens'],
     [['--d-sae', '1000000000'], 'training', '--d-sae'],
-    [['--batch', '10000000'], 'harvesting', '--batch'],
   ] as const) {
     const outcome = await run(...logged(['doctor', ...MODEL, ...more]));
     refused(outcome, 'doctor/does-not-fit', ...named);

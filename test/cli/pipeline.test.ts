@@ -80,7 +80,10 @@ test('failures exit 1 with one line of cause and remedy; --verbose adds the stac
   for (const name of ['f1', 'f2', 'f3', 'f4', 'f5.html']) assert.ok(!readdirSync(root).includes(name), name);
 });
 
-test('Ctrl-C says how to resume, exits 130, and resuming gives the bytes of an undisturbed run', async () => {
+/** test/faults/signals.test.ts has every signal; this one, every command of the pipeline. */
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
+test('Ctrl-C says how to resume, exits 130, and resuming gives the bytes of an undisturbed run', onDemand, async () => {
   const out = join(root, 'interrupted');
   const long = { 'log-every': 1, tokens: 250_000 };
   const { child, outcome } = start(...train(out, long));

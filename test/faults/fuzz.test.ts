@@ -16,7 +16,7 @@ import { TARGETS, targetNamed } from './fuzz/targets.js';
 const LONG = process.env.SAE_PIPE_LONG === '1';
 const SEED = Number(process.env.SAE_PIPE_FUZZ_SEED ?? 1);
 const ONE = process.env.SAE_PIPE_FUZZ_CASE;
-const CASES = LONG ? 12_000 : 400;
+const CASES = LONG ? 12_000 : 250;
 
 const shares = TARGETS.reduce((sum, { share }) => sum + share, 0);
 const root = temporaryDirectory();

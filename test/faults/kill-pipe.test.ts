@@ -25,27 +25,33 @@ const train = (out: string) => [
 const pipe = (out: string) => startPipe(temporaryDirectory(), harvest, train(out));
 const curve = (out: string) => join(out, 'metrics.jsonl');
 
-test(`a pipe of which either side is killed, ${KILLS} times, is run again and ends in the bytes of an undisturbed one`, async () => {
-  const [whole, out] = [join(root, 'whole'), join(root, 'killed')];
-  const undisturbed = pipe(whole);
-  assert.deepEqual(await undisturbed.codes, [0, 0], undisturbed.right.stderr());
-  const random = new Generator(3);
-  const moments = Array.from({ length: KILLS }, () => random.below(MOMENTS));
-  for (const [i, moment] of moments.sort((a, b) => a - b).entries()) {
-    const { left, right, codes } = pipe(out);
-    let ended = false;
-    codes.then(() => {
-      ended = true;
-    });
-    while (!ended && linesOf(curve(out)) <= moment) await sleep(2);
-    process.kill(await (i % 2 ? left : right).pid(), 'SIGKILL');
-    assert.deepEqual(await codes, i % 2 ? [137, 1] : [1, 137], left.stderr() + right.stderr());
-  }
-  const last = pipe(out);
-  assert.deepEqual(await last.codes, [0, 0], last.left.stderr() + last.right.stderr());
-  assert.deepEqual(leftOver(out), []);
-  for (const file of ['cfg.json', 'sae_weights.safetensors']) {
-    assert.deepEqual(readFileSync(join(out, file)), readFileSync(join(whole, file)), file);
-  }
-  assert.equal(timeless(readFileSync(curve(out), 'utf8')), timeless(readFileSync(curve(whole), 'utf8')));
-});
+const onDemand = { skip: LONG ? false : 'with SAE_PIPE_LONG=1' };
+
+test(
+  `a pipe of which either side is killed, ${KILLS} times, is run again and ends in the bytes of an undisturbed one`,
+  onDemand,
+  async () => {
+    const [whole, out] = [join(root, 'whole'), join(root, 'killed')];
+    const undisturbed = pipe(whole);
+    assert.deepEqual(await undisturbed.codes, [0, 0], undisturbed.right.stderr());
+    const random = new Generator(3);
+    const moments = Array.from({ length: KILLS }, () => random.below(MOMENTS));
+    for (const [i, moment] of moments.sort((a, b) => a - b).entries()) {
+      const { left, right, codes } = pipe(out);
+      let ended = false;
+      codes.then(() => {
+        ended = true;
+      });
+      while (!ended && linesOf(curve(out)) <= moment) await sleep(2);
+      process.kill(await (i % 2 ? left : right).pid(), 'SIGKILL');
+      assert.deepEqual(await codes, i % 2 ? [137, 1] : [1, 137], left.stderr() + right.stderr());
+    }
+    const last = pipe(out);
+    assert.deepEqual(await last.codes, [0, 0], last.left.stderr() + last.right.stderr());
+    assert.deepEqual(leftOver(out), []);
+    for (const file of ['cfg.json', 'sae_weights.safetensors']) {
+      assert.deepEqual(readFileSync(join(out, file)), readFileSync(join(whole, file)), file);
+    }
+    assert.equal(timeless(readFileSync(curve(out), 'utf8')), timeless(readFileSync(curve(whole), 'utf8')));
+  },
+);

@@ -30,7 +30,7 @@ for (const name of ['sparse', 'reference'] as const) {
       for (const bias of [-1e4, 0]) {
         const start = randomStart(settings, bias);
         for (const value of WILD) {
-          for (const at of [0, 33 * 22 + 7, 70 * 22 - 1]) {
+          for (const at of [0, 70 * 22 - 1]) {
             const batch = batches(settings)();
             batch[at] = value;
             await using(name, settings, start, async (engine) => {
