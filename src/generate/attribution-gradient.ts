@@ -1,31 +1,33 @@
-import { type Checkpoint, writeModel } from '../lm/checkpoint.js';
+import { writeModel } from '../lm/checkpoint.js';
 import { hookAt } from '../lm/hooks.js';
-import type { Placement } from '../lm/placement.js';
 import { gradients } from '../onnx/gradient.js';
 import { GraphBuilder, type Value } from '../onnx/graph.js';
 import { onnxRuntime, openSession } from '../onnx/session.js';
+import { NoGradient } from '../onnx/shapes.js';
 import { decodedGradient } from '../sae/feature-step.js';
 import { storedParameters } from '../sae/forward-graph.js';
 import type { Active, AttributedLogit, AttributedText } from './attribution.js';
-import type { SteeredSae } from './steering-graph.js';
 
 const gradientOutput = (k: number) => `sae${k}/gradient`;
 
 /**
- * The gradient of a sum of logits after the last token in the features of SAEs: back through every block above their
- * hooks, the final norm and the unembedding.
+ * A graph of the gradient of a sum of logits after the last token in the features of SAEs: back through every block above
+ * their hooks, the final norm and the unembedding.
  *
  * Inputs: `tokens` int64 [1, context]; `ids` int64 [1, n] and `signs` float32 [1, n], which logits, and what each is
  * multiplied by. Outputs: of each SAE gradientOutput(k), float32 [context, d_sae].
  *
- * @throws Error naming an operator of the model that has no gradient
+ * @throws NoGradient where the placement, or an operator of the model, has none
  */
-export function gradientGraph(
-  checkpoint: Checkpoint,
-  context: number,
-  placement: Placement,
-  saes: readonly SteeredSae[],
-): Uint8Array {
+export function gradientGraph({
+  checkpoint,
+  placement,
+  saes,
+  tokens: { length: context },
+}: AttributedText): Uint8Array {
+  if (placement.device !== 'cpu' || placement.precision !== 'float32') {
+    throw new NoGradient('gradients are computed in float32 on a CPU only');
+  }
   const g = new GraphBuilder('gradient');
   const tokens = g.input('tokens', 'int64', [1, context]);
   const seen = new Map<string, Value>();
@@ -51,34 +53,27 @@ export function gradientGraph(
   );
   for (const [k, { files, hook, input }] of saes.entries()) {
     const w = storedParameters(g, files, `sae${k}/`);
-    const gradient = g.reshape(found.get(seen.get(hook.name)!)!, context, files.dOut);
+    const ofHook = found.get(seen.get(hook.name)!);
+    if (ofHook === undefined) throw new NoGradient(`no logit depends on ${hook.name}`);
+    const gradient = g.reshape(ofHook, context, files.dOut);
     const x = g.reshape(seen.get(input.name)!, context, files.dIn);
     g.output(gradientOutput(k), decodedGradient(g, files, w, gradient, x), 'float32', [context, files.dSae]);
   }
   return g.encode();
 }
 
-/** Why a logit has no gradient here, as a clause; undefined where it has one. */
-export function withoutGradient({ checkpoint, placement, saes }: AttributedText): string | undefined {
-  if (placement.device !== 'cpu' || placement.precision !== 'float32') {
-    return 'gradients are computed in float32 on a CPU only';
-  }
-  try {
-    gradientGraph(checkpoint, 2, placement, saes);
-    return undefined;
-  } catch (error) {
-    return `${checkpoint.name} computes something that has no gradient here (${(error as Error).message})`;
-  }
-}
-
-/** Activation × gradient: f · ∂logit/∂f of each activation. */
+/**
+ * Activation × gradient: f · ∂logit/∂f of each activation.
+ *
+ * @param graph gradientGraph of the text
+ */
 export async function gradientEffects(
-  { checkpoint, placement, threads, saes, tokens }: AttributedText,
+  { placement, threads, saes, tokens }: AttributedText,
+  graph: Uint8Array,
   active: readonly Active[],
   { token, minus }: AttributedLogit,
 ): Promise<number[]> {
   const { Tensor } = await onnxRuntime();
-  const graph = gradientGraph(checkpoint, tokens.length, placement, saes);
   const session = await openSession(graph, { device: placement.device, threads });
   try {
     const ids = minus === undefined ? [token] : [token, minus];

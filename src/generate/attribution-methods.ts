@@ -1,5 +1,6 @@
 import type { AttributeConfig } from '../config/stages/generation.js';
 import { UsageRefusal } from '../errors/refusal.js';
+import { NoGradient } from '../onnx/shapes.js';
 import type { Terminal } from '../progress/progress.js';
 import { heard, throwIfStopped } from '../progress/stop.js';
 import {
@@ -12,7 +13,7 @@ import {
   type readText,
   strongest,
 } from './attribution.js';
-import { gradientEffects, withoutGradient } from './attribution-gradient.js';
+import { gradientEffects, gradientGraph } from './attribution-gradient.js';
 
 /** How effects are found. */
 export type Method = 'gradient' | 'ablation' | 'direct';
@@ -46,11 +47,11 @@ export async function effectsBy(
   target: AttributedLogit,
   terminal: Pick<Terminal, 'progress' | 'stop'>,
 ): Promise<Effects> {
-  const { method, remark } = chosenMethod(config.method, text);
+  const { method, remark, graph } = chosenMethod(config.method, text);
   const chosen = method === 'ablation' ? strongest(reading.active, config.candidates) : reading.active;
   const effects =
-    method === 'gradient'
-      ? await gradientEffects(text, chosen, target)
+    graph !== undefined
+      ? await gradientEffects(text, graph, chosen, target)
       : method === 'ablation'
         ? await ablated(text, chosen, target, terminal)
         : undefined;
@@ -68,13 +69,21 @@ export async function effectsBy(
   return { method, remark, features };
 }
 
-function chosenMethod(asked: AttributeConfig['method'], text: AttributedText): Omit<Effects, 'features'> {
+interface Chosen extends Omit<Effects, 'features'> {
+  /** Of gradients. */
+  readonly graph?: Uint8Array;
+}
+
+function chosenMethod(asked: AttributeConfig['method'], text: AttributedText): Chosen {
   if (asked === 'ablation' || asked === 'direct') return { method: asked };
-  const cause = withoutGradient(text);
-  if (cause === undefined) return { method: 'gradient' };
-  const sentence = `${cause[0]!.toUpperCase()}${cause.slice(1)}`;
-  if (asked === 'auto') return { method: 'ablation', remark: `${sentence}: effects are those of ablation.` };
-  throw new UsageRefusal(`${sentence}.`, 'Use --method ablation, which is exact.', 'generate/no-gradient');
+  try {
+    return { method: 'gradient', graph: gradientGraph(text) };
+  } catch (error) {
+    if (!(error instanceof NoGradient)) throw error;
+    const sentence = `${text.checkpoint.name} has no gradient here: ${error.message}`;
+    if (asked === 'auto') return { method: 'ablation', remark: `${sentence}. Effects are those of ablation.` };
+    throw new UsageRefusal(`${sentence}.`, 'Use --method ablation, which is exact.', 'generate/no-gradient');
+  }
 }
 
 async function ablated(

@@ -1,6 +1,6 @@
 import type { GraphBuilder, Value } from './graph.js';
 import type { NodeProto } from './onnx_pb.js';
-import { broadcast, intAttribute, type Shape, Shapes, sameShape } from './shapes.js';
+import { broadcast, intAttribute, NoGradient, type Shape, Shapes, sameShape } from './shapes.js';
 
 /**
  * Part of the gradient in a value: `factor` times what `value` or `product` says, 1 without either. Its shape is the
@@ -80,7 +80,7 @@ export class Differentiation {
       return;
     }
     const rule = this.rules[made.opType];
-    if (!rule) throw new Error(`the operator ${made.opType} has no gradient here`);
+    if (!rule) throw new NoGradient(`the operator ${made.opType} has no gradient here`);
     for (const [i, given] of rule(this, made, parts).entries()) {
       if (given === undefined || !this.active.has(made.input[i]!)) continue;
       this.give(made.input[i]!, given);
@@ -168,7 +168,7 @@ export class Differentiation {
 
   length(dim: Shape[number]): number {
     if (typeof dim === 'number') return dim;
-    throw new Error(`a gradient is summed over ${dim}, whose length is not known`);
+    throw new NoGradient(`a gradient is summed over ${dim}, whose length is not known`);
   }
 
   /** Parts of the gradient in a node's result, for operand `i`. */

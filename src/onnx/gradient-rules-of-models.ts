@@ -2,7 +2,7 @@ import type { Differentiation, GradientPart, GradientRule } from './differentiat
 import { entrywise } from './gradient-rules.js';
 import type { GraphBuilder, Value } from './graph.js';
 import type { NodeProto } from './onnx_pb.js';
-import { intAttribute, type Shape } from './shapes.js';
+import { intAttribute, NoGradient, type Shape } from './shapes.js';
 
 // Rules of the operators that language models are written with beyond those of losses: float32 on a CPU.
 
@@ -109,14 +109,14 @@ export const MODEL_RULES: Readonly<Record<string, GradientRule>> = {
   },
   Tile: (d, made, parts) => {
     if (d.shapes.ints(made.input[1]!).some((times) => times !== 1))
-      throw new Error('a value repeated has no gradient here');
+      throw new NoGradient('a value repeated has no gradient here');
     return [parts];
   },
   // Of one entry along an axis.
   Gather: (d, made, parts) => {
     const [data, index] = made.input as [Value, Value];
     const shape = d.shapes.of(data);
-    if (d.shapes.of(index).length > 0) throw new Error('a choice of several rows has no gradient here');
+    if (d.shapes.of(index).length > 0) throw new NoGradient('a choice of several rows has no gradient here');
     const axis = intAttribute(made, 'axis', 0);
     const length = d.length(shape[axis]!);
     const at = (d.shapes.ints(index)[0]! + length) % length;
@@ -144,7 +144,7 @@ function attention(d: Differentiation, made: NodeProto, parts: readonly Gradient
   const { g } = d;
   const [q, k, v, mask] = made.input as [Value, Value, Value, Value | undefined];
   if (!mask || attributeOf(made, 'softcap') || intAttribute(made, 'is_causal', 0) === 1) {
-    throw new Error('attention of this form has no gradient here');
+    throw new NoGradient('attention of this form has no gradient here');
   }
   const [heads, kvHeads] = [intAttribute(made, 'q_num_heads', 0), intAttribute(made, 'kv_num_heads', 0)];
   const [rows, columns] = [d.length(d.shapes.of(q)[1]!), d.length(d.shapes.of(k)[1]!)];

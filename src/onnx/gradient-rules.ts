@@ -1,7 +1,7 @@
 import { type Differentiation, type GradientPart, type GradientRule, needed } from './differentiation.js';
 import type { GraphBuilder, Value } from './graph.js';
 import type { NodeProto } from './onnx_pb.js';
-import { broadcast, intAttribute, intsAttribute, zerosLike } from './shapes.js';
+import { broadcast, intAttribute, intsAttribute, NoGradient, type Shape, sameShape, zerosLike } from './shapes.js';
 
 const negated = (part: GradientPart): GradientPart => ({ ...part, factor: -part.factor });
 
@@ -108,10 +108,17 @@ export const LOSS_RULES: Readonly<Record<string, GradientRule>> = {
 function product(d: Differentiation, made: NodeProto, parts: readonly GradientPart[]) {
   const [a, b] = made.input as [Value, Value];
   const [transA, transB] = ['transA', 'transB'].map((name) => intAttribute(made, name, 0) === 1);
-  if (transA) throw new Error('a product with its first factor transposed has no gradient here');
+  if (transA) throw new NoGradient('a product with its first factor transposed has no gradient here');
   const gradient = d.whole(parts, made.output[0] as Value);
   const [left, right] = [d.shapes.of(a), d.shapes.of(b)];
-  if (d.isActive(b) && left.length !== right.length) throw new Error('a matrix for every product has no gradient here');
+  if (d.isActive(b) && left.length !== right.length)
+    throw new NoGradient('a matrix for every product has no gradient here');
+  // What is broadcast would have to be summed over the products that share it; a matrix under all of them is not.
+  const products = d.shapes.of(made.output[0]!).slice(0, -2);
+  const broadcasts = (shape: Shape) => !sameShape(shape.slice(0, -2), products);
+  if ((d.isActive(a) && broadcasts(left)) || (d.isActive(b) && broadcasts(right))) {
+    throw new NoGradient('a product that broadcasts has no gradient here');
+  }
   const shared = { factor: 1 };
   return [
     needed(d, made, 0, () => [

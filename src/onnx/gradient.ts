@@ -10,7 +10,7 @@ const ALL = { ...LOSS_RULES, ...MODEL_RULES };
  * `stopGradient` are constants, and those of `withDerivative` have the derivative that was given.
  *
  * @returns by value, of its shape; what the scalar does not depend on is absent
- * @throws Error naming an operator that has no rule
+ * @throws NoGradient naming an operator that has no rule
  */
 export function gradients(g: GraphBuilder, of: Value, wrt: readonly Value[]): Map<Value, Value> {
   const d = new Differentiation(g, wrt, ALL);

@@ -5,6 +5,9 @@ import type { NodeProto } from './onnx_pb.js';
 /** Dimensions of a tensor; a name stands for one that is known when the graph runs. */
 export type Shape = readonly Dim[];
 
+/** A graph has no gradient here: an operator, a form of one, or a shape in it has no rule. Anything else is a bug. */
+export class NoGradient extends Error {}
+
 /** A whole-number attribute of a node. */
 export function intAttribute({ attribute }: NodeProto, name: string, usual: number): number {
   const found = attribute.find((one) => one.name === name);
@@ -47,7 +50,7 @@ export class Shapes {
       const [a, b] = made.input.map((one) => this.ints(one)) as [number[], number[]];
       return a.map((number, i) => Math.trunc(number / b[i]!));
     }
-    throw new Error(`${value} is not a constant`);
+    throw new NoGradient(`${value} is not a constant`);
   }
 
   private given(value: string): Shape {
@@ -117,7 +120,7 @@ export class Shapes {
       case 'Attention':
         return this.of(input[0]!);
     }
-    throw new Error(`the shape of what ${opType} gives is not known here`);
+    throw new NoGradient(`the shape of what ${opType} gives is not known here`);
   }
 
   /** The shape that a value holds: that of another value, or a constant. */
@@ -168,7 +171,7 @@ export class Shapes {
 
 function numberOf(dim: Dim): number {
   if (typeof dim === 'number') return dim;
-  throw new Error(`the length of ${dim} is not known`);
+  throw new NoGradient(`the length of ${dim} is not known`);
 }
 
 /** Operators whose result has the shape of their first operand. */

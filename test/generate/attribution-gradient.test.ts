@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { openCandidate } from '../../src/eval/candidates.js';
 import { type Active, type AttributedText, readText } from '../../src/generate/attribution.js';
-import { gradientEffects, withoutGradient } from '../../src/generate/attribution-gradient.js';
+import { gradientEffects, gradientGraph } from '../../src/generate/attribution-gradient.js';
 import { effectsBy } from '../../src/generate/attribution-methods.js';
 import { rowChanges } from '../../src/generate/changes.js';
 import type { SteeredSae } from '../../src/generate/steering-graph.js';
@@ -53,7 +53,7 @@ test('activation × gradient is that of PyTorch, of an SAE and of a transcoder',
   const saes = [await opened((await goldenSaes())[0]!, MODEL, checkpoint), await opened(directory, MODEL, checkpoint)];
   const text = { checkpoint, placement, threads: 1, saes, tokens: await long('prompt') };
   const { active, likeliest } = await readText(text, 1);
-  const effects = await gradientEffects(text, active, { token: likeliest });
+  const effects = await gradientEffects(text, gradientGraph(text), active, { token: likeliest });
   for (const [of, name] of ['gated', 'transcoder'].entries()) {
     const features = await long(`features/${name}`);
     const found = new Float32Array(3 * 12);
@@ -69,8 +69,8 @@ test('activation × gradient is that of PyTorch, of an SAE and of a transcoder',
   // Of a difference, each is the difference.
   const other = (likeliest + 1) % 4096;
   const [apart, minus] = [
-    await gradientEffects(text, active, { token: other }),
-    await gradientEffects(text, active, { token: likeliest, minus: other }),
+    await gradientEffects(text, gradientGraph(text), active, { token: other }),
+    await gradientEffects(text, gradientGraph(text), active, { token: likeliest, minus: other }),
   ];
   assert.ok(
     relativeDifference(
@@ -144,10 +144,9 @@ async function byDifferences(
 async function comparedWithDifferences(checkpoint: Checkpoint, hook: string, name: string, tokens: readonly number[]) {
   const sae = await opened(await firingSae(checkpoint, hook, name, tokens), name, checkpoint);
   const text: AttributedText = { checkpoint, placement, threads: 1, saes: [sae], tokens };
-  assert.equal(withoutGradient(text), undefined, name);
   const { active, likeliest } = await readText(text, 1);
   assert.equal(active.length, 4 * (tokens.length - 1));
-  const effects = await gradientEffects(text, active, { token: likeliest });
+  const effects = await gradientEffects(text, gradientGraph(text), active, { token: likeliest });
   const differences = await byDifferences(text, active, likeliest);
   const difference = relativeDifference(effects, differences);
   assert.ok(difference < 1e-2, `${name}, ${hook}: ${difference}`);
