@@ -125,7 +125,7 @@ export function densityFigure(entries: readonly Entry[], id: string): Markup {
 
 interface L0Step {
   l0: number;
-  /** Share of the counted positions with at most so many active features (%). */
+  /** Cumulative share of the counted positions, by active features (%). */
   share: number;
   entry: Entry;
 }
@@ -174,9 +174,9 @@ export function l0DistributionFigure(entries: readonly Entry[], id: string): Mar
   return bySite(measured, {
     id,
     title: 'Distribution of L0 over tokens',
-    description: `Share of tokens with at most so many active features, for ${listed(measured.map(({ fullName }) => fullName))}.`,
+    description: `Cumulative share of tokens by number of active features, for ${listed(measured.map(({ fullName }) => fullName))}.`,
     x: 'Active features',
-    y: 'Tokens with at most so many (%)',
+    y: 'Cumulative share of tokens (%)',
     panel,
   });
 }

@@ -382,7 +382,7 @@ function distributions(entries: readonly Entry[], measured: Markup): MarkupPart 
       : captionedFigure(
           7,
           l0,
-          `Distribution of L0 over tokens: on which share of the counted positions at most so many features are active (log scale). The height 50 is the median.${strength} `,
+          `Cumulative distribution of L0 over the counted positions (log scale). The height 50 is the median.${strength} `,
           measured,
         ),
   ];
