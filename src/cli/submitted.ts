@@ -9,7 +9,7 @@ import { TASK, wordsOfTask } from '../submit/shell-words.js';
 /** The configuration of a command from the words that follow its name; UsageRefusal for what is wrong with them. */
 export type ConfigOf = (stage: StageName, words: readonly string[]) => Promise<Readonly<Record<string, unknown>>>;
 
-/** Commands that end by themselves and continue where they were stopped. */
+/** Commands that end by themselves. */
 const SUBMITTED = ['harvest', 'train', 'sweep', 'eval', 'features', 'report'] as const;
 
 const isSubmitted = (name: string | undefined): name is (typeof SUBMITTED)[number] =>

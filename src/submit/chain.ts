@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { section } from '../config/config-file.js';
 import { loadConfig } from '../config/load.js';
+import { evaluationConfig, pageOf } from '../sweep/sweep.js';
 import type { Work } from './script.js';
 
 /**
@@ -12,11 +13,20 @@ import type { Work } from './script.js';
  * @throws UsageRefusal where its sections do not fit
  */
 export function chainOf(file: string): Work[] {
-  const { out, activations } = loadConfig('sweep', {}, file);
+  const config = loadConfig('sweep', {}, file);
+  const { out, activations } = config;
+  const has = (stage: 'eval' | 'report') => Object.keys(section(file, stage)).length > 0;
+  // What is wrong in a section of a later job is told here, not hours later on a node.
+  // The sweep itself says which hooks: any stands for them here.
+  if (activations === undefined) loadConfig('harvest', { hook: ['blocks.0.hook_resid_post'], out }, file);
+  if (has('eval')) {
+    evaluationConfig(config, file, [out]);
+    loadConfig('report', pageOf(config), has('report') ? file : undefined);
+  }
   const stages = [
     ...(activations === undefined ? ['harvest'] : []),
     'train',
-    ...(Object.keys(section(file, 'eval')).length > 0 ? ['eval', 'report'] : []),
+    ...(has('eval') ? ['eval', 'report'] : []),
   ];
   const words = ['--config', resolve(file)];
   return stages.map((name, i) => ({

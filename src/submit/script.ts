@@ -26,8 +26,12 @@ export interface Script {
   readonly text: string;
 }
 
-/** Stages that continue by --resume; the others continue by the same command. */
+/** Stages that continue by --resume; the others continue, or begin again, by the same command. */
 const RESUMABLE: readonly StageName[] = ['harvest', 'train', 'features'];
+
+/** Does a command that is stopped keep what it did? An evaluation and a page are written at their end. */
+const keepsWork = ({ stage, name }: Work) =>
+  RESUMABLE.includes(stage) || (stage === 'sweep' && name !== 'eval' && name !== 'report');
 
 /**
  * The script that runs a command as a job, and continues it each time that the job is started again.
@@ -61,7 +65,7 @@ export function scriptOf(work: Work, config: SubmitConfig, directory: string): S
     `cd ${shellWord(directory)} || exit 1`,
     `command=(${program.map(shellWord).join(' ')} ${lines})`,
     ...resumption(work),
-    ...runner(config),
+    ...runner(work, config),
     '',
   ].join('\n');
   return { path, log, text };
@@ -84,14 +88,24 @@ function resumption({ stage, overwrite }: Work): string[] {
  * Runs the command next to a shell that hears the notice of Slurm and hands it on. `wait` ends early when a signal
  * comes, so it is repeated until it ended because the command did.
  */
-function runner({ notice, requeue, maxRequeues }: SubmitConfig): string[] {
-  const again = [
-    '# The command ended by the notice (128 + SIGUSR1), with its work kept: to be continued in another start.',
-    'if [[ -n $noticed && $code -eq $((128 + $(kill -l USR1))) ]]; then',
-    `  if ((\${SLURM_RESTART_COUNT:-0} < ${maxRequeues})); then exec scontrol requeue "$SLURM_JOB_ID"; fi`,
-    `  echo "Not queued again: it was ${maxRequeues} times (--max-requeues)." >&2`,
-    'fi',
-  ];
+function runner(work: Work, { notice, requeue, maxRequeues, array }: SubmitConfig): string[] {
+  // The number of an array's job alone would name all of its tasks.
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's.
+  const self = array === undefined ? '"$SLURM_JOB_ID"' : '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"';
+  const noticed = 'if [[ -n $noticed && $code -eq $((128 + $(kill -l USR1))) ]]; then';
+  const again = keepsWork(work)
+    ? [
+        '# The command ended by the notice (128 + SIGUSR1), with its work kept: to be continued in another start.',
+        noticed,
+        `  if ((\${SLURM_RESTART_COUNT:-0} < ${maxRequeues})); then exec scontrol requeue ${self}; fi`,
+        `  echo "Not queued again: it was ${maxRequeues} times (--max-requeues)." >&2`,
+        'fi',
+      ]
+    : [
+        noticed,
+        `  echo "Not queued again: ${work.name ?? work.stage} keeps nothing when it is stopped. Give it more --time." >&2`,
+        'fi',
+      ];
   return [
     '',
     `# ${notice} s before its limit on time, Slurm sends USR1 to this shell: the command stops where nothing is lost.`,

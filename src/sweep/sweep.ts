@@ -149,7 +149,8 @@ function checkUseful(outcomes: readonly Outcome[]): void {
 }
 
 /** The flags of the report, below the file's section. */
-const pageOf = ({ out }: SweepConfig) => ({
+/** Of the report of a sweep. */
+export const pageOf = ({ out }: SweepConfig) => ({
   evaluation: join(out, 'eval'),
   out: join(out, 'report.html'),
   overwrite: true,

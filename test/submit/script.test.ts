@@ -62,8 +62,20 @@ test('the script ends with the exit code of its command, and queues nothing agai
 test('the notice is handed on, and what it stopped is queued again', async (t) => {
   const stopped = await runScript(t, {}, { prepare: { wait: '' }, signals: ['SIGUSR1'] });
   assert.deepEqual([stopped.code, stopped.requeued], [0, 'requeue 7']);
+  const task = { SLURM_ARRAY_JOB_ID: '7', SLURM_ARRAY_TASK_ID: '3' };
+  const one = { prepare: { wait: '' }, signals: ['SIGUSR1' as const], flags: { array: 5 }, environment: task };
+  assert.equal((await runScript(t, {}, one)).requeued, 'requeue 7_3', 'not the tasks next to it');
   const cancelled = await runScript(t, {}, { prepare: { wait: '' }, signals: ['SIGTERM'] });
   assert.deepEqual([cancelled.code, cancelled.requeued], [143, '']);
+});
+
+test('what keeps nothing when it is stopped is not begun again and again', async (t) => {
+  const wait = { prepare: { wait: '' }, signals: ['SIGUSR1' as const] };
+  for (const work of [{ stage: 'eval' }, { stage: 'report' }, { stage: 'sweep', name: 'eval' }] as const) {
+    const { code, requeued } = await runScript(t, work, wait);
+    assert.deepEqual([code, requeued], [138, ''], work.stage);
+  }
+  assert.equal((await runScript(t, { stage: 'sweep', name: 'train' }, wait)).requeued, 'requeue 7');
 });
 
 test('nothing is queued again with --no-requeue, nor more often than --max-requeues', async (t) => {
