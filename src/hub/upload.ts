@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Interrupted, Refusal } from '../errors/refusal.js';
+import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { throwIfStopped, unlessStopped } from '../progress/stop.js';
 import { isCommit } from './cache.js';
@@ -15,6 +15,8 @@ export interface UploadFile {
   /** In the repository, `/` between parts. */
   readonly path: string;
   readonly content: Blob;
+  /** Of the content, where it is known. */
+  readonly sha256?: string;
   /** Left out where the repository has a file of this name, whatever is in it. */
   readonly onlyIfMissing?: true;
 }
@@ -56,13 +58,7 @@ export async function uploadFiles(
   progress: Progress,
   stop: StopRequest,
 ): Promise<Uploaded> {
-  if (settings.token === undefined) {
-    throw new Refusal(
-      `Uploading to ${settings.endpoint} needs an access token.`,
-      `Set HF_TOKEN to one with write access (${settings.endpoint}/settings/tokens).`,
-      'hub/no-token',
-    );
-  }
+  checkMayUpload(settings);
   const head = await unlessStopped(headOf(asked, choices, settings), stop, () => KEPT);
   const there = await unlessStopped(filesThere(asked, files, head, settings), stop, () => KEPT);
   const sent: UploadFile[] = [];
@@ -72,7 +68,7 @@ export async function uploadFiles(
     if (found && file.onlyIfMissing) continue;
     throwIfStopped(stop, KEPT);
     if (!found) sent.push(file);
-    else if (await isSame(file.content, found)) same.push(file.path);
+    else if (await isSame(file, found)) same.push(file.path);
     else {
       others.push(file.path);
       sent.push(file);
@@ -83,6 +79,23 @@ export async function uploadFiles(
   const parts = { title: choices.message, parentCommit: head, files: sent };
   const commit = await committed(asked, parts, settings, progress, stop);
   return { commit, sent: sent.map(({ path }) => path), same };
+}
+
+/** @throws Refusal without network, or without an access token */
+export function checkMayUpload({ offline, token, endpoint }: HubSettings): void {
+  if (offline) {
+    throw new UsageRefusal(
+      'HF_HUB_OFFLINE is set, and pushing needs the hub.',
+      'Unset it; --dry-run needs no network.',
+      'hub/offline-push',
+    );
+  }
+  if (token !== undefined) return;
+  throw new Refusal(
+    `Uploading to ${endpoint} needs an access token.`,
+    `Set HF_TOKEN to one with write access (${endpoint}/settings/tokens).`,
+    'hub/no-token',
+  );
 }
 
 function wouldOverwrite({ model }: Asked, others: readonly string[]): Refusal {
@@ -154,8 +167,9 @@ async function filesThere(
 }
 
 /** Are these the bytes that the hub lists? */
-async function isSame(content: Blob, { size, hash }: HubFile): Promise<boolean> {
+async function isSame({ content, sha256 }: UploadFile, { size, hash }: HubFile): Promise<boolean> {
   if (content.size !== size) return false;
+  if (hash.length === 64 && sha256 !== undefined) return hash === sha256;
   // git hashes a blob with its kind and length in front.
   const digest = hash.length === 64 ? createHash('sha256') : createHash('sha1').update(`blob ${size}\0`);
   for await (const piece of content.stream()) digest.update(piece);
@@ -184,6 +198,8 @@ async function committed(
   const watch = setInterval(() => {
     if (stop.signal) cancel.abort(new Error('stopped'));
   }, 100);
+  // Once it is asked for, the commit may exist whatever becomes of the answer: it is waited for.
+  let committing = false;
   try {
     const steps = commitIter({
       repo: { type: typeOf(asked), name: asked.model },
@@ -200,13 +216,16 @@ async function committed(
         if (done) return value?.commit.oid;
         if (value.event !== 'phase' || value.phase !== 'committing') continue;
         for (const { content } of files) if (content instanceof OpenFileBlob) await content.checkUnchanged();
+        throwIfStopped(stop, KEPT);
+        clearInterval(watch);
+        committing = true;
       }
     });
     if (oid === undefined || !isCommit(oid)) throw notACommit(settings, oid);
     progress.update(total);
     return oid;
   } catch (error) {
-    throw stop.signal ? new Interrupted(stop.signal, KEPT) : error;
+    throw stop.signal && !committing ? new Interrupted(stop.signal, KEPT) : error;
   } finally {
     clearInterval(watch);
     progress.end();

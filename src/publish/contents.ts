@@ -20,6 +20,8 @@ export interface Contents {
 export interface PushedFile {
   readonly name: string;
   readonly content: Blob;
+  /** Of the content, where it is known. */
+  readonly sha256?: string;
 }
 
 /** The largest file that the hub takes, bytes. */

@@ -7,7 +7,7 @@ import { formatBytes } from '../disk/space.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { checkRevision } from '../hub/cache.js';
 import { type HubSettings, hubSettings } from '../hub/request.js';
-import { type UploadFile, uploadFiles } from '../hub/upload.js';
+import { checkMayUpload, type UploadFile, uploadFiles } from '../hub/upload.js';
 import { type Terminal, textTable } from '../progress/progress.js';
 import { CFG_FILE } from '../sae/saelens.js';
 import { type Contents, OpenFiles } from './contents.js';
@@ -35,18 +35,20 @@ export async function push(
   checkTogether(config);
   const open = new OpenFiles();
   try {
+    const hub = settings ?? (await hubSettings(process.env, false));
+    if (!config.dryRun) checkMayUpload(hub);
+    const mayPush = (bytes: number) => config.dryRun || checkMuch(config, bytes);
     const contents = (await isStore(config.what))
-      ? await storeContents(storeFlags(config), to, open, progress, stop)
+      ? await storeContents(storeFlags(config), mayPush, to, open, progress, stop)
       : await saeContents(config, to, open, progress, stop);
     const files = uploads(contents, to);
-    const hub = settings ?? (await hubSettings(process.env, false));
     const bytes = files.reduce((sum, { content }) => sum + content.size, 0);
     const page = `${hub.endpoint}/${contents.kind === 'model' ? '' : 'datasets/'}${to.repository}`;
     const folder = [page, 'tree', config.revision, ...(to.path === '' ? [] : [to.path])].join('/');
     print(listing(files, `${formatBytes(bytes)} to ${folder}`));
     for (const note of contents.notes) progress.say(note);
     if (config.dryRun) return print(`\n${CARD}:\n\n${contents.card}`);
-    checkMayPush(config, bytes, hub);
+    checkMuch(config, bytes);
     const asked = { kind: contents.kind, model: to.repository, revision: config.revision, pushed: true } as const;
     const message = config.message ?? `Add ${to.path === '' ? basename(config.what) : to.path}`;
     const done = await uploadFiles(asked, files, { ...config, message }, hub, progress, stop);
@@ -80,15 +82,8 @@ function storeFlags(config: PushConfig): PushConfig {
   );
 }
 
-/** @throws UsageRefusal without network, and for more than is likely to be meant */
-export function checkMayPush({ yes }: Pick<PushConfig, 'yes'>, bytes: number, { offline }: HubSettings): void {
-  if (offline) {
-    throw new UsageRefusal(
-      'HF_HUB_OFFLINE is set, and pushing needs the hub.',
-      'Unset it; --dry-run needs no network.',
-      'hub/offline-push',
-    );
-  }
+/** @throws UsageRefusal for more than is likely to be meant */
+export function checkMuch({ yes }: Pick<PushConfig, 'yes'>, bytes: number): void {
   if (bytes <= MUCH || yes) return;
   throw new UsageRefusal(
     `${formatBytes(bytes)} would be uploaded.`,
@@ -114,7 +109,7 @@ async function isStore(what: string): Promise<boolean> {
 function uploads({ files, card }: Contents, to: Destination): UploadFile[] {
   const content = new Blob([card]);
   return [
-    ...files.map((file) => ({ path: placed(to, file.name), content: file.content })),
+    ...files.map(({ name, ...file }) => ({ path: placed(to, name), ...file })),
     { path: placed(to, CARD), content },
     ...(to.path === '' ? [] : [{ path: CARD, content, onlyIfMissing: true } as const]),
   ];

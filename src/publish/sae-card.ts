@@ -1,3 +1,4 @@
+import { shellWord } from '../config/shell-word.js';
 import { type EvalRecord, hasNoBos } from '../eval/record.js';
 import { significant } from '../progress/progress.js';
 import type { writtenLayouts } from '../sae/published/written-layouts.js';
@@ -149,8 +150,8 @@ function metrics(record: EvalRecord | undefined): string[] {
 function loading({ sae, to, layout, inSaelens, baseModel }: SaeFacts): string[] {
   const reference = to.path === '' ? to.repository : `${to.repository}/${to.path}`;
   const model = baseModel ?? 'OWNER/MODEL';
-  const command = `sae-pipe eval --sae ${quoted(reference)} --model ${model} --corpus text.jsonl --out runs/eval`;
-  const convert = `sae-pipe convert ${quoted(reference)} --as saelens --out sae`;
+  const command = `sae-pipe eval --sae ${shellWord(reference)} --model ${model} --corpus text.jsonl --out runs/eval`;
+  const convert = `sae-pipe convert ${shellWord(reference)} --as saelens --out sae`;
   const elsewhere =
     layout === 'saelens' ? `SAELens has no class for this ${sae.architecture}` : `Its layout is ${layout}`;
   return [
@@ -176,6 +177,3 @@ function saelensCode({ repository, path }: Destination): string {
       )
     : block('python', 'from sae_lens import SAE', '', `sae = SAE.from_pretrained(${name}, ${JSON.stringify(path)})`);
 }
-
-/** A word of a shell's command. */
-const quoted = (word: string) => (/^[\w./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);

@@ -25,7 +25,8 @@ export function storeCard(manifest: Manifest, to: Destination, license: string |
       'python',
       'import datasets',
       '',
-      `rows = datasets.load_dataset(${JSON.stringify(to.repository)}, split='train', streaming=True)`,
+      `shards = ${JSON.stringify(placed(to, 'shard-*.arrow'))}`,
+      `rows = datasets.load_dataset(${JSON.stringify(to.repository)}, data_files=shards, split='train', streaming=True)`,
     ),
     'In sae-pipe:',
     block(

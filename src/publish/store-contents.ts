@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { MANIFEST_FILE, type Manifest } from '../activations/manifest.js';
+import { MANIFEST_FILE } from '../activations/manifest.js';
 import { openStore } from '../activations/store.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
@@ -15,10 +15,12 @@ const MOST_FILES = 500;
 /**
  * The files of a finished activation store, checked against its manifest, and its card.
  *
+ * @param mayPush refuses more bytes than may be sent, before they are read
  * @throws Refusal where it is not finished, or a file is not the one that was harvested
  */
 export async function storeContents(
   { what, license }: { readonly what: string; readonly license?: string },
+  mayPush: (bytes: number) => void,
   to: Destination,
   open: OpenFiles,
   progress: Progress,
@@ -35,18 +37,16 @@ export async function storeContents(
     );
   }
   const files: PushedFile[] = [];
-  for (const { file } of listed) files.push(await open.add(directory, file));
-  await checkHashes(directory, listed, files, progress, stop);
+  for (const { file, sha256 } of listed) files.push({ ...(await open.add(directory, file)), sha256 });
+  mayPush(files.reduce((sum, { content }) => sum + content.size, 0));
+  await checkHashes(directory, files, progress, stop);
   files.push(await publicJson(directory, MANIFEST_FILE));
   const notes = license === undefined ? ['The card names no licence; --license does, e.g. --license apache-2.0.'] : [];
   return { kind: 'data set', files, card: storeCard(manifest, to, license), notes };
 }
 
-type Listed = Manifest['shards'][number] | Manifest['contexts'][number] | NonNullable<Manifest['statistics']>;
-
 async function checkHashes(
   directory: string,
-  listed: readonly Listed[],
   files: readonly PushedFile[],
   progress: Progress,
   stop: StopRequest,
@@ -54,7 +54,7 @@ async function checkHashes(
   const total = files.reduce((sum, { content }) => sum + content.size, 0);
   progress.begin('checking files', total, 'byte');
   let done = 0;
-  for (const [i, { name, content }] of files.entries()) {
+  for (const { name, content, sha256 } of files) {
     const hash = createHash('sha256');
     for await (const piece of content.stream()) {
       hash.update(piece);
@@ -62,7 +62,7 @@ async function checkHashes(
       progress.update(done, name);
       throwIfStopped(stop, NOTHING_BEGUN);
     }
-    if (hash.digest('hex') === listed[i]!.sha256) continue;
+    if (hash.digest('hex') === sha256) continue;
     throw new Refusal(
       `${join(directory, name)} was changed after it was written.`,
       'Harvest the store again.',

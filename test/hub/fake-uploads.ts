@@ -14,6 +14,8 @@ export interface UploadFaults {
   raced?: boolean;
   /** Large files are taken in parts of so many bytes. */
   partBytes?: number;
+  /** Called when a commit is made, whose answer then takes a third of a second. */
+  committed?: () => void;
   /** Called when a file has come whole. */
   arrived?: () => void;
 }
@@ -152,7 +154,13 @@ export class FakeUploads {
     for (const [path, content] of entries) this.hub.files.set(path, content!);
     this.commits.push({ title: String(summary), branch, paths: entries.map(([path]) => path) });
     this.hub.commit = createHash('sha1').update(`${this.hub.commit}${body}`).digest('hex');
-    return answered(response, 200, { commitOid: this.hub.commit, commitUrl: 'http://hub/commit', hookOutput: '' });
+    const { committed } = this.faults;
+    const answer = () =>
+      answered(response, 200, { commitOid: this.hub.commit, commitUrl: 'http://hub/commit', hookOutput: '' });
+    if (!committed) return answer();
+    committed();
+    setTimeout(answer, 333);
+    return true;
   }
 }
 

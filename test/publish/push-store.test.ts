@@ -3,7 +3,7 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { openStore } from '../../src/activations/store.js';
-import { checkMayPush } from '../../src/publish/push.js';
+import { checkMuch } from '../../src/publish/push.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
 import { MODEL } from '../hub/fake-hub.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -23,7 +23,7 @@ test('a store arrives whole as a data set with its card, and is a store again', 
   const store = join(temporaryDirectory(t), 'store');
   cpSync(made.store, store, { recursive: true });
   const manifest = join(store, 'manifest.json');
-  const elsewhere = '/home/somebody/texts/corpus.jsonl';
+  const elsewhere = '/home/somebody/texts/corpus.jsonl (1) + data/more.jsonl (3) + /home/somebody/b.txt (1)';
   writeFileSync(manifest, readFileSync(manifest, 'utf8').replace(/"corpus": "[^"]*"/, `"corpus": "${elsewhere}"`));
   writeFileSync(join(store, 'notes.txt'), 'private');
   const { out } = await pushed(store, `${MODEL}/layer_1`, { license: 'cc-by-4.0' });
@@ -33,12 +33,13 @@ test('a store arrives whole as a data set with its card, and is a store again', 
   for (const [name, bytes] of hub.files)
     if (name.startsWith('layer_1/')) writeFileSync(join(arrived, name.slice('layer_1/'.length)), bytes);
   const [there, here] = [await openStore(arrived), await openStore(made.store)];
-  assert.equal(there.manifest.corpus, 'corpus.jsonl');
+  assert.equal(there.manifest.corpus, 'corpus.jsonl (1) + data/more.jsonl (3) + b.txt (1)');
   assert.deepEqual({ ...there.manifest, corpus: '' }, { ...here.manifest, corpus: '' });
   assert.deepEqual(await there.readShard(1), await here.readShard(1));
   assert.ok(!hub.files.has('layer_1/notes.txt'));
   const card = String(hub.files.get('README.md'));
   assert.ok(!card.includes('somebody') && card.includes('4,000 rows'));
+  assert.ok(card.includes('data_files=shards') && card.includes('shards = "layer_1/shard-*.arrow"'));
   const { license, configs } = frontMatter(card);
   assert.deepEqual(
     [license, configs],
@@ -59,9 +60,8 @@ test('a store that was changed, and flags that are about SAEs, are refused befor
   assert.equal(hub.seen.length, 0);
 });
 
-test('more than a gigabyte needs --yes', async (t) => {
-  const { settings } = await writableHub(t);
-  const may = (yes: boolean, bytes: number) => () => checkMayPush({ yes }, bytes, settings);
+test('more than a gigabyte needs --yes', async () => {
+  const may = (yes: boolean, bytes: number) => () => checkMuch({ yes }, bytes);
   await refusesUsage(may(false, 1.1e9), 'publish/large', '--yes');
   may(true, 1.1e9)();
   may(false, 0.9e9)();

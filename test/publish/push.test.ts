@@ -225,6 +225,10 @@ test('an SAE that is changed while it is sent is not committed, and nothing is a
   hub.uploads.faults.cuts = { times: 1, after: 100, met: stopping };
   await assert.rejects(pushed(sae, undefined, {}, {}, stop), Interrupted);
   assert.deepEqual([hub.uploads.commits.length, hub.uploads.stored.size], [0, 0]);
-  await pushed(sae);
+  // Once the commit is asked for it may exist, so its answer is waited for.
+  hub.uploads.faults.committed = stopping;
+  stop.signal = undefined;
+  const { out } = await pushed(sae, undefined, {}, {}, stop);
   assert.equal(hub.uploads.commits.length, 1);
+  assert.ok(stop.signal === 'SIGINT' && out.endsWith(`is at ${hub.commit}.`), out);
 });
