@@ -39,6 +39,9 @@ test('a chain depends from job to job; where one is refused, those before it are
   const text = { model: 'assets/tiny-gemma', corpus: 'assets/corpus/validation.jsonl.gz', tokens: 300 };
   const sweep = { out, arch: ['gated'], 'd-sae': [200], l1: [2], seed: [0] };
   writeFileSync(file, JSON.stringify({ harvest: { ...text, hook: HOOK }, train: { steps: 5 }, sweep, eval: text }));
+  const wrong = join(root, 'wrong.yaml');
+  writeFileSync(wrong, JSON.stringify({ harvest: { ...text, hook: HOOK }, sweep, eval: { ...text, tokenz: 3 } }));
+  refusedUsage(await submit('--chain', wrong), 'config/unknown-flag', 'tokenz');
   refused(await submit('--chain', file), 'submit/refused', 'Too many jobs');
   const scripts = ['harvest', 'train', 'eval', 'report'].map((name) => `${out}.${name}.slurm.sh`);
   const after = (job: number) => `--dependency=afterok:${job} --kill-on-invalid-dep=yes`;
