@@ -272,7 +272,7 @@ export interface Point {
   /** Whose curve it is on. */
   family: string;
   style: number;
-  /** Mean number of active features a token. */
+  /** Mean number of active features per token. */
   l0: number;
   value: number;
   /** 95 % intervals, where they are known. */

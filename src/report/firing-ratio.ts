@@ -190,6 +190,6 @@ ${levels}<tr class="mean"><td class="number" colspan="3">geometric mean</td><td 
 export function firingTable(comparisons: readonly Comparison[]): Markup | null {
   if (!comparisons.some(({ result }) => result.kind === 'ratio')) return null;
   return markup`<table class="firing">
-<thead><tr><th scope="col" class="number">Loss recovered<span class="unit">%</span></th><th scope="col" class="number">L0, gated<span class="unit">a token</span></th><th scope="col" class="number">L0, standard<span class="unit">a token</span></th><th scope="col" class="number">Firing ratio<span class="unit">gated / standard</span></th></tr></thead>
+<thead><tr><th scope="col" class="number">Loss recovered<span class="unit">%</span></th><th scope="col" class="number">L0, gated<span class="unit">per token</span></th><th scope="col" class="number">L0, standard<span class="unit">per token</span></th><th scope="col" class="number">Firing ratio<span class="unit">gated / standard</span></th></tr></thead>
 ${comparisons.map(firingRows)}</table>`;
 }

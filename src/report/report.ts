@@ -318,7 +318,7 @@ function figuresOf(entries: readonly Entry[], context: FigureContext): { first: 
       paretoFigure(recovered, { reference: published }),
       recovered,
       'loss recovered',
-      `Loss recovered against L0: how much of the model’s prediction survives when its activations are replaced by the SAE’s reconstructions, and with how many active features a token. Up and to the left is better.`,
+      `Loss recovered against L0: how much of the model’s prediction survives when its activations are replaced by the SAE’s reconstructions, and with how many active features per token. Up and to the left is better.`,
     ),
     ratios.sentences,
   ];
@@ -341,7 +341,7 @@ function figuresOf(entries: readonly Entry[], context: FigureContext): { first: 
     captionedFigure(
       5,
       crossEntropyFigure(entries, 'figure-5'),
-      `Next-token cross-entropy of the clean model, with the SAE spliced in, and with the site zero-ablated. The axis shows what the latter two add to the clean loss, in nats a token. It is logarithmic: the length of the bar, from spliced to zero-ablated, is −log(1 − loss recovered), so that equal lengths are equal factors. An arrow (◂) at the left end is an SAE that adds no loss.${banded ? ' The band at a symbol is its 95 % interval, by bootstrap over contexts.' : ''} `,
+      `Next-token cross-entropy of the clean model, with the SAE spliced in, and with the site zero-ablated. The axis shows what the latter two add to the clean loss, in nats per token. It is logarithmic: the length of the bar, from spliced to zero-ablated, is −log(1 − loss recovered), so that equal lengths are equal factors. An arrow (◂) at the left end is an SAE that adds no loss.${banded ? ' The band at a symbol is its 95 % interval, by bootstrap over contexts.' : ''} `,
       measured,
     ),
     distributions(entries, measured),

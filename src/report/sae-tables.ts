@@ -44,8 +44,8 @@ const HEADLINE_COLUMNS: readonly Column[] = [
     title: 'L0',
     key: 'l0',
     better: '↓',
-    unit: 'a token',
-    definition: 'Mean number of active features a token.',
+    unit: 'per token',
+    definition: 'Mean number of active features per token.',
     value: ({ l0 }) => l0,
     decimals: 1,
     interval: 'l0',
@@ -66,7 +66,7 @@ const HEADLINE_COLUMNS: readonly Column[] = [
     key: 'delta_ce',
     better: '↓',
     unit: 'nats',
-    definition: 'CE(x̂) − CE(x): cross-entropy that splicing adds, in nats a token.',
+    definition: 'CE(x̂) − CE(x): cross-entropy that splicing adds, in nats per token.',
     value: ({ delta_ce, ce_spliced, ce_clean }) => delta_ce ?? ce_spliced - ce_clean,
     decimals: 4,
     interval: 'delta_ce',
@@ -349,9 +349,9 @@ export function csvOf(entries: readonly Entry[]): string {
 export const WITHOUT_BOS: Markup = markup`<p>Contexts of SAEs with prepend_bos false do not begin with BOS: there, every position that is followed by a token is counted.</p>`;
 
 /** How each number of the page is defined. */
-export const DEFINITIONS: Markup = markup`<p>x is the activation at the hook, x̂ its reconstruction by the SAE, f the SAE’s feature activations, T the number of counted positions. A position is counted if it holds a token other than BOS and is followed by one: BOS positions are left out of every mean. CE(·) is the model’s mean next-token cross-entropy, in nats a token, with the activation at the hook replaced as written; CE(x) is the clean model.</p>
+export const DEFINITIONS: Markup = markup`<p>x is the activation at the hook, x̂ its reconstruction by the SAE, f the SAE’s feature activations, T the number of counted positions. A position is counted if it holds a token other than BOS and is followed by one: BOS positions are left out of every mean. CE(·) is the model’s mean next-token cross-entropy, in nats per token, with the activation at the hook replaced as written; CE(x) is the clean model.</p>
 <dl>
-<dt>L0</dt><dd><span class="equation">L0 = (1/T) Σ<sub>t</sub> |{ j : f<sub>j</sub>(x<sub>t</sub>) &gt; 0 }|</span> Mean number of active features a token.</dd>
+<dt>L0</dt><dd><span class="equation">L0 = (1/T) Σ<sub>t</sub> |{ j : f<sub>j</sub>(x<sub>t</sub>) &gt; 0 }|</span> Mean number of active features per token.</dd>
 <dt>Loss recovered</dt><dd><span class="equation">1 − (CE(x̂) − CE(x)) / (CE(0) − CE(x))</span> 100 % is the clean model’s loss, 0 % the loss with the activation set to zero. Rajamanoharan et al. 2024 (arXiv 2404.16014).</dd>
 <dt>Loss recovered, mean ablation</dt><dd><span class="equation">1 − (CE(x̂) − CE(x)) / (CE(x̄) − CE(x))</span> As above, with the mean activation x̄ in place of zero.</dd>
 <dt>Intervals</dt><dd>95 %, by bootstrap over contexts: where they stand, below a value and as lines through a point, whole contexts were drawn again and again in place of those evaluated.</dd>

@@ -106,7 +106,7 @@ test('the table has a row an SAE with rounded values, a dash where one is missin
   const table = headlineTable(entries({ loss_recovered: 0.9512, l0: 1234.56, kl: Number.NaN, d_sae: 16384 })).text;
   const cells = [...table.matchAll(/<td class="number" data-value="[^"]*">([^<]*)<\/td>/g)].map(([, text]) => text);
   assert.deepEqual(cells, ['0.5', '16,384', '1,234.6', '95.12', '0.4880', '–', '0.812', '–', '0.913', '0.987', '2.34']);
-  assert.match(table, /title="Mean number of active features a token\."[^>]*><span class="title">L0</);
+  assert.match(table, /title="Mean number of active features per token\."[^>]*><span class="title">L0</);
   const two = headlineTable(entries({ hook: 'blocks.0.hook_mlp_out' }, { hook: 'blocks.1.hook_mlp_out' }));
   assert.equal(occurrences(two, 'scope="rowgroup"'), 2);
 });
