@@ -209,24 +209,23 @@ export function remarkOtherReading(
 }
 
 /**
- * Which positions of a hook's SAEs keep their activation for its norm: those that the SAEs were not trained on. Each has
- * the median of its own sample; the least of them counts.
+ * Which positions of a hook's SAEs keep their activation for its norm: those that SAEs were not trained on. Each rule has
+ * the median of its own sample; the least of them counts. Training decides by its sample whether there is a rule, so
+ * that it holds for those that have none, too.
  *
  * @param group SAEs that are spliced in at one hook
- * @returns undefined where none does, and with --all-tokens
- * @throws Refusal where the SAEs disagree
+ * @returns undefined where none has one, and with --all-tokens
+ * @throws Refusal where rules differ
  */
 export function normRuleOf(
   group: readonly Candidate[],
   { allTokens }: Partial<Pick<EvalConfig, 'allTokens'>>,
 ): NormRule | undefined {
-  if (allTokens) return undefined;
-  const rules = group.map(({ files, input }) => {
-    const { max_activation_norm_multiple: multiple, median_activation_norm: median } = files.metadata;
-    return multiple === undefined || median === undefined ? undefined : { hook: input, multiple, median };
-  });
-  const shortest = rules.reduce((a, b) => (a && b && a.median <= b.median ? a : b));
-  if (!rules.every((rule) => alike(rule, shortest))) {
+  const rules = allTokens ? [] : group.flatMap((candidate) => ownRule(candidate) ?? []);
+  if (rules.length === 0) return undefined;
+  const shortest = rules.reduce((a, b) => (a.median <= b.median ? a : b));
+  const sameInput = group.every(({ input }) => input.name === shortest.hook.name);
+  if (!sameInput || !rules.every((rule) => alike(rule, shortest))) {
     throw new Refusal(
       `The SAEs at ${group[0]!.hook.name} were trained with different activations left out for their norm.`,
       'Evaluate those with one rule together (the same --max-activation-norm-multiple and activations), or all with --all-tokens.',
@@ -236,13 +235,38 @@ export function normRuleOf(
   return shortest;
 }
 
+/** Says which SAEs are measured by a rule that only others of their hook have. */
+export function remarkSharedRules(
+  candidates: readonly Candidate[],
+  config: Partial<Pick<EvalConfig, 'allTokens'>>,
+  progress: Pick<Progress, 'say'>,
+): void {
+  for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
+    const group = atHook(candidates, name);
+    const rule = normRuleOf(group, config);
+    const without = group.filter((candidate) => !ownRule(candidate)).map(({ path }) => path);
+    if (!rule || without.length === 0) continue;
+    progress.say(
+      `${without.join(', ')}: trained on activations of any norm, and measured at ${name} like the other SAEs, without those above ${rule.multiple} × ${rule.median.toPrecision(4)} (--all-tokens measures them, too).`,
+    );
+  }
+}
+
+/** Those that are spliced in at a hook. */
+export function atHook(candidates: readonly Candidate[], name: string): Candidate[] {
+  return candidates.filter(({ hook }) => hook.name === name);
+}
+
+/** What an SAE was not trained on; undefined where that is nothing. */
+function ownRule({ files, input }: Candidate): NormRule | undefined {
+  const { max_activation_norm_multiple: multiple, median_activation_norm: median } = files.metadata;
+  return multiple === undefined || median === undefined ? undefined : { hook: input, multiple, median };
+}
+
 /** Medians of samples of the same activations differ by less than this. */
 const SAME_MEDIAN = 1.1;
 
 /** Do they say the same, but for the sample whose median it is? */
-function alike(rule: NormRule | undefined, shortest: NormRule | undefined): boolean {
-  if (!rule || !shortest) return rule === shortest;
-  const { hook, multiple, median } = rule;
-  const same = hook.name === shortest.hook.name && multiple === shortest.multiple;
-  return same && median < SAME_MEDIAN * shortest.median;
+function alike({ multiple, median }: NormRule, shortest: NormRule): boolean {
+  return multiple === shortest.multiple && median < SAME_MEDIAN * shortest.median;
 }

@@ -32,11 +32,13 @@ import { trainingRecordOf } from '../sae/training-record.js';
 import { checkLogDirectory } from '../tensorboard/event-log.js';
 import { featureChanges, withChanges } from './asked-changes.js';
 import {
+  atHook,
   type Candidate,
   excludedTokens,
   normRuleOf,
   openCandidate,
   remarkOtherReading,
+  remarkSharedRules,
   rolesThatCount,
   sharedBos,
   sharedContext,
@@ -195,6 +197,7 @@ async function withPlan<T>(asked: EvaluationRequest, work: (plan: PlannedEvaluat
     candidates.push(await openCandidate(path, config, checkpoint, directories.get(path)));
   }
   remarkOtherReading(config, candidates, progress);
+  remarkSharedRules(candidates, config, progress);
   const seen = seenText(candidates, config);
   if (seen !== undefined) progress.say(seen);
   const context = chooseContext(config.context ?? sharedContext(candidates), checkpoint.config);
@@ -272,11 +275,6 @@ function evaluationSettings(
     const norm_limit = rule && { ...rule, hook: rule.hook.name };
     return settingsAsRead({ version: version(), sae_sha256: unchanged.digest, ...shared, norm_limit });
   });
-}
-
-/** Those that are spliced in at a hook. */
-function atHook(candidates: readonly Candidate[], name: string): Candidate[] {
-  return candidates.filter(({ hook }) => hook.name === name);
 }
 
 async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {

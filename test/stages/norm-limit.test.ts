@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { readManifest } from '../../src/activations/manifest.js';
@@ -128,9 +128,20 @@ test('a harvest leaves long positions out, and has as many rows; what is stopped
     () => train(configured({ activations: store!, maxActivationNormMultiple: 3 }), silent, never),
     'train/norm-limit',
   );
+  // Of recipes and older runs it is 0, which leaves it as it is, and is said.
+  for (const [multiple, lines] of [
+    [0, 1],
+    [undefined, 0],
+  ] as const) {
+    const said: string[] = [];
+    const again = configured({ activations: store!, steps: 1, maxActivationNormMultiple: multiple });
+    await train(again, { ...silent, say: (line) => said.push(line) }, never);
+    assert.equal(cfgOf(again.out).metadata.median_activation_norm, median);
+    assert.equal(said.filter((line) => line.includes('--max-activation-norm-multiple')).length, lines);
+  }
 });
 
-test('eval follows the rule of the SAE, --all-tokens does not, and rules that differ are refused', async () => {
+test('eval follows the rule of the SAE, also for SAEs that have none; --all-tokens does not, and other multiples are refused', async () => {
   const store = (
     await harvest(harvestSchema.parse({ ...text, hook: [HOOK], tokens: 3000, out: fresh() }), silent, never)
   )[0]!;
@@ -140,8 +151,10 @@ test('eval follows the rule of the SAE, --all-tokens does not, and rules that di
   ];
   await train(ruled, silent, never);
   await train(plain, silent, never);
+  const lines: string[] = [];
+  const progress = { ...silent, say: (line: string) => lines.push(line) };
   const measured = (sae: string[], more: object = {}) =>
-    evaluate(evalSchema.parse({ ...text, sae, tokens: 400, out: fresh(), ...more }), silent, never);
+    evaluate(evalSchema.parse({ ...text, sae, tokens: 400, out: fresh(), ...more }), progress, never);
   const [found] = await measured([ruled.out]);
   assert.equal(found!.tokens, 400);
   assert.ok(found!.left_out > 10, String(found!.left_out));
@@ -151,6 +164,21 @@ test('eval follows the rule of the SAE, --all-tokens does not, and rules that di
   assert.equal(all!.left_out, 0);
   assert.equal(all!.settings.norm_limit, undefined);
   assert.notEqual(all!.ce_spliced, found!.ce_spliced);
-  await assert.rejects(measured([ruled.out, plain.out]), { code: 'eval/several-norm-limits' });
-  assert.equal((await measured([ruled.out, plain.out], { allTokens: true })).length, 2);
+  assert.equal((await measured([plain.out]))[0]!.settings.norm_limit, undefined);
+  const remarks = () => lines.splice(0).filter((line) => line.includes('--all-tokens'));
+  assert.deepEqual(remarks(), []);
+  for (const { settings, left_out, ce_clean } of await measured([plain.out, ruled.out])) {
+    assert.deepEqual([settings.norm_limit, left_out], [found!.settings.norm_limit, found!.left_out]);
+    assert.equal(ce_clean, found!.ce_clean);
+  }
+  const [remark, ...others] = remarks();
+  assert.deepEqual(others, []);
+  assert.ok(remark!.includes(plain.out) && !remark!.includes(ruled.out), remark);
+  const other = fresh();
+  cpSync(ruled.out, other, { recursive: true });
+  const cfg = cfgOf(other);
+  cfg.metadata.max_activation_norm_multiple = 1.3;
+  writeFileSync(join(other, 'cfg.json'), JSON.stringify(cfg));
+  await assert.rejects(measured([ruled.out, plain.out, other]), { code: 'eval/several-norm-limits' });
+  assert.equal((await measured([ruled.out, other], { allTokens: true })).length, 2);
 });
