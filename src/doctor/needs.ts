@@ -145,7 +145,7 @@ export function trainingNeeds(
   const pieceRows = Math.min(tokens, harvestSchema.shape.rowsPerShard.parse(undefined));
   const source = {
     // A harvested store knows its mean norm.
-    about: { meanNorm: 1 },
+    about: { meanNorm: 1, rows: tokens },
     memory: () => storeMemory(rowBytes({ d_in: dIn, dtype }), tokens, pieceRows, config.poolRows),
   };
   const parts = trainingMemory(config, settings, chooseEngine(config, settings), source);

@@ -8,6 +8,7 @@ import { trainingOf } from '../sae/registry.js';
 import type { ArchitectureName } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
 import { beginsRaw, Coordinates, type Factors, normalizationOf, perDimension } from './coordinates.js';
+import { REMARK_ROWS } from './remarks.js';
 
 /** What a run must know of its activations before the first step; part of a checkpoint. */
 export const estimatesSchema = z.object({
@@ -32,8 +33,8 @@ export const estimatesSchema = z.object({
 });
 export type Estimates = Readonly<z.infer<typeof estimatesSchema>>;
 
-/** Activations of the sample. */
-const SAMPLE_ROWS = 65_536;
+/** Activations of a sample of which norms, or what decides scales, are taken. */
+export const SAMPLE_ROWS = 65_536;
 
 /** The occasion of `Batches.inputs` that estimates take; resampling takes its step. */
 const OCCASION = 0;
@@ -74,6 +75,17 @@ export function looksBefore(config: TrainConfig, architecture: ArchitectureName,
     centre ||
     startsSparse(config, architecture)
   );
+}
+
+/** Rows of the largest sample that is taken before the first step, at most; 0 where none is. */
+export function mostSampled(
+  config: TrainConfig,
+  architecture: ArchitectureName,
+  about: KnownNorms & Partial<Pick<SourceDescription, 'normLimit'>>,
+): number {
+  const byNorm = mayLeaveOut(config) && !about.normLimit;
+  if (byNorm || normalizationOf(config) === 'per-dimension' || estimatesNorms(config, about)) return SAMPLE_ROWS;
+  return looksBefore(config, architecture, about) ? REMARK_ROWS : 0;
 }
 
 /** @throws Refusal when activations are zero, or beyond float32 once squared, and the run would divide by what is estimated */

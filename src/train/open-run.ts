@@ -22,8 +22,8 @@ import {
   type openEngine,
   threadsOf,
 } from './engines/open.js';
-import { followedBy, stateBytes, stateShapes } from './engines/state.js';
-import { type Estimates, type KnownNorms, looksBefore, sampleRows } from './estimates.js';
+import { stateBytes, stateShapes } from './engines/state.js';
+import { type Estimates, type KnownNorms, looksBefore, mayLeaveOut, mostSampled, sampleRows } from './estimates.js';
 import { knownOf, remark } from './known-activations.js';
 import { MetricsLog, openCurve } from './metrics-log.js';
 import type { OrdinaryRows } from './ordinary-rows.js';
@@ -61,7 +61,8 @@ export type Say = (line: string) => void;
 /** Everything of a run that does not change from step to step. */
 export interface Run {
   readonly config: TrainConfig;
-  readonly source: ActivationSource;
+  /** What it takes at most. */
+  readonly memory: MemoryParts;
   readonly batches: Batches;
   /** What is recorded of the source. */
   readonly about: SourceDescription;
@@ -156,9 +157,6 @@ export async function openRun(
   if (looks) await remark(looking, described.normLimit).catch(saying);
   const start = checkpoint?.state ?? (await startingPoint(config, settings, init, sample, say).catch(saying));
   const frozen = await frozenParameters(settings, init);
-  const follows = followedBy(settings);
-  // It has no gradient, and moves all the same.
-  if (follows) delete frozen[follows.parameter];
   throwIfStopped(stop, left);
   const engine = await open(engineName, settings, start, checkpoint?.steps);
   try {
@@ -170,8 +168,9 @@ export async function openRun(
     await writeRunFile(out, metadata(parts), own);
     const curve = await openCurve(out, engine.steps, config.logEvery, say);
     const log = new MetricsLog(settings, checkpoint?.metricSums);
+    const memory = trainingMemory(config, settings, engineName, source);
     const run = {
-      ...{ config: own, source, about: described, batches: looked, ordinary, seen, coordinates, plan, fixed, settings },
+      ...{ config: own, memory, about: described, batches: looked, ordinary, seen, coordinates, plan, fixed, settings },
       ...{ frozen, engineName, estimates, lambda, say, stop },
     };
     return { run, engine, log, curve, adjusted, resampledAt: [...(checkpoint?.resampledAt ?? [])] };
@@ -187,12 +186,14 @@ const LOSS_VALUES = 8;
 const LOOKED_AT = 4;
 /** A batch in the engine, one that is gathered, and one that bfloat16 was widened to. */
 const BATCHES = 3;
+/** Of what is sampled before the first step: the sample that is looked at, and one that is made of it or yet to be collected. */
+const SAMPLES = 2;
 /** A state on its way to a checkpoint: from the workers, put together, and the one before, yet to be collected. */
 const STATES = 3;
 
 /** What of a source decides the memory of training on it. */
 interface MemorySource extends Pick<ActivationSource, 'memory'> {
-  readonly about: KnownNorms;
+  readonly about: KnownNorms & Pick<SourceDescription, 'rows' | 'normLimit'>;
 }
 
 /** What training holds at most, bytes: the engine reserves all it can ever need, and touches it as it needs it. */
@@ -205,19 +206,24 @@ export function trainingMemory(
   const { dIn, dOut = 0, dSae, batch } = settings;
   // Of the rows that batches have.
   const width = dIn + dOut;
+  const { about } = source;
   const { held, pieceRows } = source.memory(config.order);
   const resamples = config.resampleAt.length > 0;
-  const looked =
-    resamples || looksBefore(config, settings.architecture, source.about) ? LOOKED_AT * 4 * pieceRows * width : 0;
+  const looks = resamples || looksBefore(config, settings.architecture, about);
+  const looked = looks ? LOOKED_AT * 4 * pieceRows * width : 0;
   const losses = resamples ? LOSS_VALUES * 4 * Math.min(MOST_LOSS_ENTRIES, pieceRows * dSae) : 0;
+  const sampled = Math.min(mostSampled(config, settings.architecture, about), about.rows);
+  // A batch in its coordinates, and one without what is too long.
+  const changed = [normalizationOf(config) === 'per-dimension', mayLeaveOut(config) && !about.normLimit];
   return {
     engine: memoryNeeded(engine, settings),
     checkpoints: STATES * stateBytes(settings),
     // Resampling has the state that it changes and the SAE as it stands, and one array's parts on their way back.
     resampling: looked + losses + (resamples ? 2 * stateBytes(settings) : 0),
+    sample: SAMPLES * 4 * sampled * width,
     // The SAE as it stands, and its features on a few rows.
     ...(config.logDir !== undefined && { tracking: stateBytes(settings) + 4 * 4 * DENSITY_ENTRIES }),
-    rows: held + (BATCHES + (normalizationOf(config) === 'per-dimension' ? 1 : 0)) * 4 * batch * width,
+    rows: held + (BATCHES + changed.filter(Boolean).length) * 4 * batch * width,
     program: PROGRAM_MEMORY + THREAD_MEMORY * threadsOf(engine, settings),
   };
 }

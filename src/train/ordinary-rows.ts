@@ -6,14 +6,11 @@ import type { TrainConfig } from '../config/stages/train.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { halfValues, widen } from '../safetensors/floats.js';
-import { mayLeaveOut, sampleRows } from './estimates.js';
+import { mayLeaveOut, SAMPLE_ROWS, sampleRows } from './estimates.js';
 
 // --max-activation-norm-multiple: a few activations, attention sinks most of them, are many times as long as the others,
 // and a squared error is mostly theirs. They are left out of training: of its estimates, and of its batches, where
 // others of the batch stand in their places, so that a batch has its size and an epoch its rows.
-
-/** Activations whose median norm is taken. */
-const MEDIAN_ROWS = 65_536;
 
 /**
  * --max-activation-norm-multiple where it is not given, as dictionary_learning recommends. Less would count ordinary
@@ -40,6 +37,11 @@ export async function normLimitOf(
   const { maxActivationNormMultiple: asked } = config;
   const multiple = asked ?? USUAL_MULTIPLE;
   if (harvested) {
+    if (asked === 0) {
+      say(
+        `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple} and has no longer activations: 0 brings none back.`,
+      );
+    }
     if (!asked || asked === harvested.multiple) return harvested;
     throw new UsageRefusal(
       `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple}, and this command says ${asked}.`,
@@ -48,7 +50,7 @@ export async function normLimitOf(
     );
   }
   if (!mayLeaveOut(config)) return undefined;
-  const { x } = await sampleRows(batches, about, MEDIAN_ROWS, stop);
+  const { x } = await sampleRows(batches, about, SAMPLE_ROWS, stop);
   const norms = Float64Array.from({ length: x.length / dIn }, (_, row) => normOf(x, row * dIn, dIn));
   const median = medianOf(norms);
   if (asked === undefined) {

@@ -7,7 +7,7 @@ import { ARCHITECTURES, initialise, parametersOf, trainingOf } from '../sae/regi
 import type { ArchitectureName, Parameters, Sae } from '../sae/sae.js';
 import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
-import { isTrained, optionsOf } from './engines/state.js';
+import { followedBy, isTrained, optionsOf } from './engines/state.js';
 import { type Sample, startsSparse } from './estimates.js';
 import { arithmeticMean, geometricMedian, MEDIAN_ROWS } from './geometric-median.js';
 import { findBroken } from './not-finite.js';
@@ -140,7 +140,9 @@ function inputOf(x: Float32Array, { dIn, parameters }: Sae, { scale, dOut }: Eng
 export async function frozenParameters(settings: EngineSettings, init: Init | undefined): Promise<Parameters> {
   const scaled =
     settings.dOut === undefined ? ARCHITECTURES[settings.architecture].proportional : parametersOf(settings);
-  const names = scaled.filter((name) => !isTrained(settings, name));
+  // One that follows another has no gradient, and moves all the same.
+  const follows = followedBy(settings)?.parameter;
+  const names = scaled.filter((name) => !isTrained(settings, name) && name !== follows);
   if (!init || names.length === 0) return {};
   const { parameters } = (await initialSae(init, settings)).sae;
   return Object.fromEntries(names.filter((name) => parameters[name]).map((name) => [name, parameters[name]]));

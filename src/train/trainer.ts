@@ -18,7 +18,7 @@ import { openEngine } from './engines/open.js';
 import { isTrained, saeOf, stateShapes } from './engines/state.js';
 import type { MetricsLog } from './metrics-log.js';
 import { checkLoss, type FailedStep, findBroken, refusalOfBroken } from './not-finite.js';
-import { type Feed, type OpenRun, openRun, type Run, type Say, trainingMemory } from './open-run.js';
+import { type Feed, type OpenRun, openRun, type Run, type Say } from './open-run.js';
 import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
 import { claimOptions, kept, tidyFinished } from './run-directory.js';
 import { metadata } from './run-settings.js';
@@ -116,8 +116,7 @@ export class Trainer {
 
   /** What the run takes of memory at most, in words. */
   get memory(): string {
-    const { config, settings, engineName, source } = this.run;
-    return memoryLine(trainingMemory(config, settings, engineName, source));
+    return memoryLine(this.run.memory);
   }
 
   /** The newest line of the curve. */

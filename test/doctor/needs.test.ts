@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { doctorSchema } from '../../src/config/stages/machine.js';
+import { trainSchema } from '../../src/config/stages/train.js';
 import { harvestNeeds, modelWeights, trainingNeeds } from '../../src/doctor/needs.js';
 import { openForwardPass } from '../../src/harvest/forward-pass.js';
 import { activationMemory } from '../../src/harvest/harvest-plan.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
 import { findHook } from '../../src/lm/hooks.js';
+import { trainingMemory } from '../../src/train/open-run.js';
+import { engineSettings } from '../../src/train/run-settings.js';
 
 const checkpoint = await openCheckpoint('assets/tiny-gemma');
 const hook = findHook('blocks.2.hook_resid_post', checkpoint.config);
@@ -47,6 +50,29 @@ test('training takes what train asks for', () => {
     // The reference engine: two states, 8 values as large as a matrix, 20 of a batch's features, 8 of its activations.
     assert.equal(cuda.parts.engine, 2 * state + 4 * (8 * 192 * 1000 + 20 * 4096 * 1000 + 8 * 4096 * 192));
   }
+});
+
+test('training counts the sample that it begins with, up to the rows there are, and the batch without long rows', () => {
+  const settings = { arch: 'standard', dtype: 'float16', device: 'cpu', threads: 1 } as const;
+  const samples = [5000, 1e6].map((tokens) => trainingNeeds({ ...settings, tokens }, 192, 256).parts.sample!);
+  assert.deepEqual(samples, [2 * 4 * 5000 * 192, 2 * 4 * 65_536 * 192]);
+  const about = { meanNorm: 1, rows: 1e6 };
+  const parts = (more: object, source: object = about) => {
+    const config = trainSchema.parse({ activations: '-', out: '-', dSae: 256, batch: 512, threads: 1, ...more });
+    const memory = () => ({ held: 0, pieceRows: 1000 });
+    const known = { about: source as typeof about, memory };
+    return trainingMemory(config, engineSettings(config, { dIn: 192, dtype: 'float16' }), 'sparse', known);
+  };
+  const batch = 4 * 512 * 192;
+  // Three batches, one in coordinates, one without what is too long.
+  assert.equal(parts({}).rows, 5 * batch);
+  assert.equal(parts({ maxActivationNormMultiple: 0 }).rows, 4 * batch);
+  const harvested = { ...about, normLimit: { multiple: 10, median: 1 } };
+  assert.equal(parts({}, harvested).rows, 4 * batch);
+  const plain = { normalize: 'none', bDecInit: 'zero', start: 'zero' };
+  assert.equal(parts(plain).sample, 2 * 4 * 65_536 * 192);
+  assert.equal(parts({ ...plain, maxActivationNormMultiple: 0 }).sample, 0);
+  assert.equal(parts({ ...plain, bDecInit: 'mean' }, harvested).sample, 2 * 4 * 16_384 * 192);
 });
 
 test('the memory of a forward pass is told within a factor of two', async () => {
