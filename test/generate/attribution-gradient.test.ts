@@ -117,6 +117,7 @@ async function byDifferences(
   { checkpoint, saes, tokens }: AttributedText,
   active: readonly Active[],
   token: number,
+  step = STEP,
 ): Promise<number[]> {
   const stepper = await Stepper.open(checkpoint, { placement, longest: tokens.length, threads: 1, saes });
   const rows = active.flatMap((one) =>
@@ -124,7 +125,7 @@ async function byDifferences(
       rowChanges(
         [0, 1, 2, 3].map((feature) => ({
           ...{ sae: 0, feature, operation: 'scale' },
-          strength: feature === one.feature ? 1 + steps * STEP : 1,
+          strength: feature === one.feature ? 1 + steps * step : 1,
         })),
         1,
         (position) => position === one.position,
@@ -137,7 +138,7 @@ async function byDifferences(
   const width = logits.length / rows.length;
   return active.map((_, i) => {
     const sum = STENCIL.reduce((total, [, factor], k) => total + factor * logits[(4 * i + k) * width + token]!, 0);
-    return sum / (12 * STEP);
+    return sum / (12 * step);
   });
 }
 
@@ -151,6 +152,40 @@ async function comparedWithDifferences(checkpoint: Checkpoint, hook: string, nam
   const difference = relativeDifference(effects, differences);
   assert.ok(difference < 1e-2, `${name}, ${hook}: ${difference}`);
   assert.ok(new Set(active.filter((_, i) => effects[i] !== 0).map(({ position }) => position)).size > 1, name);
+}
+
+/** Attention is computed in chunks of 128 queries (lm/attention.ts): of the first of them and of the second. */
+const POSITIONS = [3, 60, 127, 128, 133, 138];
+/** Activations far from the last token do so little that a smaller step is lost in rounding. */
+const LONG_STEP = 2 ** -3;
+
+async function comparedInLongText(checkpoint: Checkpoint, name: string) {
+  const random = new Generator(7);
+  const tokens = [2, ...Array.from({ length: 139 }, () => 3 + random.below(checkpoint.config.vocabulary - 3))];
+  const sae = await opened(await firingSae(checkpoint, 'blocks.0.hook_resid_pre', name, tokens), name, checkpoint);
+  const text: AttributedText = { checkpoint, placement, threads: 1, saes: [sae], tokens };
+  const { active, likeliest } = await readText(text, 1);
+  const some = POSITIONS.map((at) => active.find(({ feature, position }) => position === at && feature === at % 4)!);
+  const effects = await gradientEffects(text, gradientGraph(text), some, { token: likeliest });
+  const differences = await byDifferences(text, some, likeliest, LONG_STEP);
+  for (const [i, effect] of effects.entries()) {
+    const difference = relativeDifference([effect], [differences[i]!]);
+    assert.ok(difference < 1e-2, `${name}, token ${POSITIONS[i]}: ${difference}`);
+  }
+}
+
+test('it is where attention is computed in several chunks of queries', async () => {
+  await comparedInLongText(await openCheckpoint(MODEL), 'chunks');
+});
+
+// Attention of the first is written out, since its scores are capped; that of the other is an operator.
+for (const name of ['gemma2-gqa', 'gemma3-gqa'] as const) {
+  test(`${name}: it is where those see a window`, async () => {
+    const model = await openRandomModel(name);
+    const config = { ...model.config, max_position_embeddings: 256, sliding_window: 20 };
+    const directory = await writeCheckpoint(join(root, `long-${name}`), model, { config });
+    await comparedInLongText(await openCheckpoint(directory), `sae-of-${name}`);
+  });
 }
 
 for (const name of RANDOM_MODELS) {
