@@ -50,9 +50,10 @@ export class AttributionView {
     this.run(place, { text, sae, at, token: next === 'likeliest' ? null : next });
   }
 
-  /** The view is left: nothing is computed that nobody sees. */
+  /** It is not shown any more: nothing is computed that nobody sees. When it is shown again, that begins anew. */
   leave(): void {
-    this.latest.cancel('Cancelled.');
+    if (this.latest.active) this.asked = '';
+    this.latest.cancel('');
   }
 
   private run(place: TextPlace, request: AttributeRequest): Promise<void> {

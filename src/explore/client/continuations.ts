@@ -47,6 +47,7 @@ export class Continuations {
   /** Cancels what runs, and shows nothing. */
   clear(): void {
     this.latest.cancel('');
+    this.latest.say('');
     this.shown = null;
     refill(this.texts);
   }

@@ -68,10 +68,10 @@ export class TextView {
 
   /** Follows the address: runs what is new, and shows the rest of what is known. */
   async update(place: TextPlace): Promise<void> {
+    if (this.place.text !== place.text || this.place.sae !== place.sae) this.forget();
     this.place = place;
     if (document.activeElement !== this.field || this.field.value === '') this.field.value = place.text;
     this.steering.update(place);
-    this.attribution.update(place);
     const asked = JSON.stringify([place.sae, place.text, place.feature]);
     if (place.text === '') {
       refill(this.lists);
@@ -80,8 +80,7 @@ export class TextView {
     if (asked === this.asked) return this.draw();
     this.asked = asked;
     const turn = ++this.turn;
-    this.run.disabled = true;
-    this.element.classList.add('waiting');
+    this.waits(true);
     try {
       const { sae, text, feature } = place;
       const request = { text, saes: [sae], count: PER_TOKEN, feature: feature === null ? undefined : { sae, feature } };
@@ -91,19 +90,30 @@ export class TextView {
       this.draw();
       this.context.announce(`${reply.tokens.length} tokens`);
     } catch (error) {
+      if (turn !== this.turn) return;
       this.asked = '';
-      if (turn === this.turn)
-        refill(
-          this.result,
-          problemText(error, () => this.update(this.place)),
-        );
+      refill(
+        this.result,
+        problemText(error, () => this.update(this.place)),
+      );
     } finally {
-      if (turn === this.turn) {
-        this.run.disabled = false;
-        this.element.classList.remove('waiting');
-        this.context.told(1, '');
-      }
+      if (turn === this.turn) this.waits(false);
     }
+  }
+
+  /** Another text is asked about, or another SAE: what is on its way, and what is attributed, is not wanted any more. */
+  private forget(): void {
+    this.turn++;
+    this.asked = '';
+    this.reply = null;
+    this.attribution.leave();
+    this.waits(false);
+  }
+
+  private waits(waiting: boolean): void {
+    this.run.disabled = waiting;
+    this.element.classList.toggle('waiting', waiting);
+    if (!waiting) this.context.told(1, '');
   }
 
   private introduction(): HTMLElement {
@@ -132,11 +142,11 @@ export class TextView {
       this.tokens(shown, heat, most, top),
       reply.cut && el('p', { class: 'none' }, 'The text is longer than a context; only its beginning was run.'),
     );
-    refill(
-      this.lists,
-      place.at === null || top[place.at] === undefined ? this.hint() : this.atToken(shown, top[place.at]!, place.at),
-      this.overall(top),
-    );
+    const chosen = place.at === null ? undefined : top[place.at];
+    // Nothing is attributed where nobody would see it.
+    if (chosen === undefined) this.attribution.leave();
+    else this.attribution.update(place);
+    refill(this.lists, chosen === undefined ? this.hint() : this.atToken(shown, chosen, place.at!), this.overall(top));
   }
 
   private tokens(
