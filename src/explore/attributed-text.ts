@@ -1,8 +1,13 @@
-import { type AttributedText, ablationEffects, directEffects, readText, strongest } from '../generate/attribution.js';
+import { Interrupted } from '../errors/refusal.js';
+import { type Attributed, type AttributedText, byEffect, readText } from '../generate/attribution.js';
+import { effectsBy, NOT_ATTRIBUTED } from '../generate/attribution-methods.js';
 import { nextTokens } from '../generate/next-token.js';
+import { type Progress, silent } from '../progress/progress.js';
+import { throwIfStopped } from '../progress/stop.js';
 import type { Audience } from './audience.js';
+import type { AttributedEvent, AttributeRequest } from './steering-api.js';
 
-/** Activations that are ablated, at most. */
+/** Activations that are ablated where there is no gradient, at most. */
 const MOST_ABLATED = 64;
 /** Activations that are shown, at most. */
 const MOST_SHOWN = 30;
@@ -19,66 +24,62 @@ export type AttributionNews =
   | { readonly kind: 'ablated'; readonly done: number; readonly of: number };
 
 /** What made a logit, in numbers. */
-export interface FoundEffects {
-  readonly features: readonly {
-    readonly feature: number;
-    readonly position: number;
+export interface FoundEffects extends Pick<AttributedEvent, 'method' | 'remark' | 'examined' | 'leftOut'> {
+  readonly features: readonly (Omit<Attributed, 'of' | 'norm'> & {
     /** Token there. */
     readonly id: number;
-    readonly activation: number;
-    readonly direct: number | null;
-    readonly effect: number;
-  }[];
-  readonly ablated: number;
-  readonly leftOut: number;
+  })[];
 }
 
-/** Nobody listens any more. */
-class Left extends Error {}
-
 /**
- * Which features made the logit of the token that follows a text.
+ * Which features made the logit of the token that follows a text, by gradient where the model has one.
  *
  * @param first token whose features are examined: 1 where the text begins with BOS
- * @param token whose logit it is; null: the most probable one's
+ * @param asked whose logit it is, and the name of the text's only SAE
  * @returns null where nobody listens any more
  */
 export async function attributeText(
   text: AttributedText,
   first: number,
-  token: number | null,
+  { sae, token }: Pick<AttributeRequest, 'sae' | 'token'>,
   tell: (news: AttributionNews) => void,
   audience: Audience,
 ): Promise<FoundEffects | null> {
-  const { active, logits, likeliest, divisor } = await readText(text, first);
-  const target = { token: token ?? likeliest };
-  tell({ kind: 'next', ...nextOf(logits, target.token), logit: logits[target.token]! });
-  const chosen = strongest(active, MOST_ABLATED);
-  const checkListened = () => {
-    if (audience.signal !== undefined) throw new Left();
-  };
+  const reading = await readText(text, first);
+  const target = { token: token ?? reading.likeliest };
+  tell({ kind: 'next', ...nextOf(reading.logits, target.token), logit: reading.logits[target.token]! });
   try {
-    checkListened();
-    tell({ kind: 'ablated', done: 0, of: chosen.length });
-    const effects = await ablationEffects(text, chosen, target, async (done) => {
-      tell({ kind: 'ablated', done, of: chosen.length });
-      checkListened();
-    });
-    const direct = await directEffects(text, chosen, target, divisor);
-    const features = chosen
-      .map(({ feature, position, activation }, i) => ({
-        ...{ feature, position, id: text.tokens[position]!, activation },
-        ...{ direct: direct[i]!, effect: effects[i]! },
-      }))
-      .sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect) || a.feature - b.feature || a.position - b.position);
+    throwIfStopped(audience, NOT_ATTRIBUTED);
+    const terminal = { progress: ablationProgress(tell), stop: audience };
+    const { method, remark, features } = await effectsBy(
+      { method: 'auto', candidates: MOST_ABLATED, sae: [sae] },
+      text,
+      reading,
+      target,
+      terminal,
+    );
+    const shown = [...features].sort(byEffect).slice(0, MOST_SHOWN);
     return {
-      features: features.slice(0, MOST_SHOWN),
-      ...{ ablated: chosen.length, leftOut: active.length - chosen.length },
+      method: method === 'gradient' ? 'gradient' : 'ablation',
+      remark: remark ?? null,
+      features: shown.map(({ of: _, norm: __, ...one }) => ({ ...one, id: text.tokens[one.position]! })),
+      ...{ examined: features.length, leftOut: reading.active.length - features.length },
     };
   } catch (error) {
-    if (error instanceof Left) return null;
+    if (error instanceof Interrupted) return null;
     throw error;
   }
+}
+
+/** Tells how many activations are ablated. */
+function ablationProgress(tell: (news: AttributionNews) => void): Progress {
+  let of = 0;
+  const update = (done: number) => tell({ kind: 'ablated', done, of });
+  const begin = (_: string, total: number) => {
+    of = total;
+    update(0);
+  };
+  return { ...silent, begin, update };
 }
 
 /** The most probable tokens, and the one that is asked for, which may be none of them. */

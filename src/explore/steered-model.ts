@@ -113,10 +113,11 @@ export class SteeredModel {
    * @throws Refusal where the text has no such token, or an SAE is another one
    */
   async attribute(
-    { text, sae, at, token }: AttributeRequest,
+    request: AttributeRequest,
     tell: (news: AttributionNews) => void,
     audience: Audience,
   ): Promise<FoundEffects | null> {
+    const { text, sae, at } = request;
     const all = promptTokens(this.model, text);
     const most = Math.min(all.length, MOST_ATTRIBUTED_TOKENS, this.model.checkpoint.config.maxContext);
     if (at >= most) {
@@ -135,7 +136,7 @@ export class SteeredModel {
     const { checkpoint } = this.model;
     const { threads } = this.settings;
     const about = { checkpoint, placement: this.placement, threads, saes, tokens: all.slice(0, at + 1) };
-    return attributeText(about, this.first, token, tell, audience);
+    return attributeText(about, this.first, request, tell, audience);
   }
 
   /** @throws Refusal where there are too many of them */

@@ -84,7 +84,7 @@ export type SteerEvent =
   | ({ readonly kind: 'ended' } & Both<SteeredEnding>)
   | FailedEvent;
 
-/** Tokens up to the one after which a logit is attributed, at most: one pass over them is needed for each activation. */
+/** Tokens up to the one after which a logit is attributed, at most: ablation needs a pass over them for each activation. */
 export const MOST_ATTRIBUTED_TOKENS = 512;
 
 /** POST api/attribute. */
@@ -112,7 +112,7 @@ export interface AttributedFeature extends Omit<TokenFeature, 'value'> {
   readonly activation: number;
   /** What it adds on the way past all blocks above; null where no linear path leads from the hook to the logits. */
   readonly direct: number | null;
-  /** By how much the logit falls when the feature alone is set to 0 at this token. */
+  /** By gradient f · ∂logit/∂f; by ablation, by how much the logit falls when the feature alone is set to 0 at this token. */
   readonly effect: number;
 }
 
@@ -127,11 +127,13 @@ export interface NextEvent {
 export interface AttributedEvent {
   readonly kind: 'attributed';
   /** How effects were computed. */
-  readonly method: 'ablation';
+  readonly method: 'gradient' | 'ablation';
+  /** Why not by gradient, a sentence. */
+  readonly remark: string | null;
   /** Those with the largest effects, the largest first. */
   readonly features: readonly AttributedFeature[];
-  /** Activations that were ablated, and weaker ones that were not. */
-  readonly ablated: number;
+  /** Activations whose effects were computed, and weaker ones whose were not. */
+  readonly examined: number;
   readonly leftOut: number;
 }
 
@@ -140,7 +142,7 @@ export type AttributeEvent =
   | OpeningEvent
   | ReadingEvent
   | NextEvent
-  /** So many activations of so many are ablated. */
+  /** So many activations of so many are ablated; not told by gradient. */
   | { readonly kind: 'ablated'; readonly done: number; readonly of: number }
   | AttributedEvent
   | FailedEvent;

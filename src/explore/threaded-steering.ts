@@ -117,14 +117,14 @@ export class ThreadedSteering implements Steering {
     return { ...news, likely: likely.map((one) => ({ ...one, token: vocabulary.text(one.id) })) };
   }
 
-  private effectsInWords({ features, ...counts }: FoundEffects, sae: string): AttributeEvent {
+  private effectsInWords({ features, ...more }: FoundEffects, sae: string): AttributeEvent {
     const explored = this.explorer.saes.get(sae)!;
     const inWords = features.map(({ id, ...one }) => ({
       ...one,
       at: this.explorer.vocabulary.text(id),
       ...featureInWords(explored, one.feature),
     }));
-    return { kind: 'attributed', method: 'ablation', features: inWords, ...counts };
+    return { kind: 'attributed', features: inWords, ...more };
   }
 }
 

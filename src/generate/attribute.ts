@@ -7,7 +7,7 @@ import { significant, type Terminal, textTable } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/stop.js';
 import { saeDirectories } from '../sae/published/open.js';
 import { openSae } from '../sae/saelens.js';
-import { type Attributed, readText } from './attribution.js';
+import { type Attributed, byEffect, readText } from './attribution.js';
 import { EFFECTS, effectsBy, type Method, NOT_ATTRIBUTED } from './attribution-methods.js';
 import { openModel, openTextModel, promptTokens, roomFor } from './prompts.js';
 import type { SteeredSae } from './steering-graph.js';
@@ -75,7 +75,7 @@ async function attributed(config: AttributeConfig, { progress, stop }: Terminal)
   const logit = reading.logits[token]! - (minus === undefined ? 0 : reading.logits[minus]!);
   const features = found.features
     .map((one) => ({ ...one, sae: config.sae[one.of]!, at: texts[tokens[one.position]!]! }))
-    .sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect) || a.feature - b.feature || a.position - b.position);
+    .sort(byEffect);
   return {
     ...{ model: checkpoint.name, prompt: config.prompt, token: texts[token]!, position, logit },
     ...(minus !== undefined && { minus: texts[minus]! }),

@@ -32,6 +32,10 @@ export interface Attributed extends Omit<Active, 'of' | 'norm'> {
   readonly direct: number | null;
 }
 
+/** Orders the largest effects first. */
+export const byEffect = (a: Attributed, b: Attributed): number =>
+  Math.abs(b.effect) - Math.abs(a.effect) || a.feature - b.feature || a.position - b.position;
+
 /** A text, and the SAEs whose features are examined in it. */
 export interface AttributedText {
   readonly checkpoint: Checkpoint;

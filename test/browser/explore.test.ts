@@ -75,7 +75,12 @@ const STEERING: Steering = {
         ...{ feature, position: i + 1, at: ' cat', activation: 4, label: null, tokens: [' dog'] },
         ...{ direct: i === 0 ? null : -0.5, effect: (token ?? 5) - 2 * i },
       }));
-      await tell({ kind: 'attributed', method: 'ablation', features, ablated: 2, leftOut: 3 });
+      const more = { features, examined: 2 };
+      await tell(
+        token === null
+          ? { kind: 'attributed', method: 'gradient', remark: null, leftOut: 0, ...more }
+          : { kind: 'attributed', method: 'ablation', remark: 'It has no gradient here.', leftOut: 3, ...more },
+      );
     },
 };
 
@@ -308,12 +313,13 @@ test('the features behind a next token are listed, for the token that is clicked
   const effects = page.locator('.attribution tbody tr');
   await effects.first().waitFor();
   assert.equal(await page.locator('.likely a[aria-current]').textContent(), '<script>alert(1)</script>20.0%');
+  await page.getByText('activation × gradient (f · ∂logit/∂f), computed for all 2 activations').waitFor();
   await page.locator('.likely a', { hasText: 'sea' }).click();
   await page.locator('.attribution td', { hasText: '+8.00' }).waitFor();
   assert.match(current(page), /&at=2&next=8$/);
   const rows = await effects.locator('td.number').allTextContents();
   assert.deepEqual(rows, ['4.00', '–', '+8.00', '4.00', '−0.50', '+6.00']);
-  await page.getByText('each of 2 activations was ablated alone').waitFor();
+  await page.getByText('no gradient here. Each of 2 activations was ablated alone').waitFor();
   const again = await driven(t, page.url());
   await again.page.locator('.attribution td', { hasText: '+8.00' }).waitFor();
   await effects.first().locator('th a').click();

@@ -22,8 +22,13 @@ const REQUEST: SteerRequest = {
   changes: [{ feature: 5, operation: 'add', strength: 30 }],
 };
 
-function steering(t: TestContext, idle?: number, around = explorer): ThreadedSteering {
-  const settings = { directory: MODEL, device: 'cpu', precision: 'float32', threads: 1 } as const;
+function steering(
+  t: TestContext,
+  idle?: number,
+  around = explorer,
+  precision: 'float32' | 'float16' = 'float32',
+): ThreadedSteering {
+  const settings = { directory: MODEL, device: 'cpu', precision, threads: 1 } as const;
   const found = new ThreadedSteering(around, settings, idle);
   t.after(() => found.close());
   return found;
@@ -83,10 +88,14 @@ test('both texts are those of `sae-pipe steer`, whatever was steered before', as
   assert.equal(found.model, 'ready');
 });
 
-test('what made a logit is what `sae-pipe attribute` finds, for a token that is named or the likeliest', async (t) => {
-  const found = steering(t);
+test('what made a logit is what `sae-pipe attribute` finds, by gradient or where there is none', async (t) => {
   const { text, sae } = REQUEST;
-  for (const token of [null, 1234]) {
+  for (const [token, precision, method] of [
+    [null, 'float32', 'gradient'],
+    [1234, 'float32', 'gradient'],
+    [null, 'float16', 'ablation'],
+  ] as const) {
+    const found = steering(t, undefined, explorer, precision);
     const events: AttributeEvent[] = [];
     const request = { text, sae, at: 3, token };
     await found.attribute(request)(async (event) => void events.push(event), new AbortController().signal);
@@ -103,9 +112,8 @@ test('what made a logit is what `sae-pipe attribute` finds, for a token that is 
         candidates: 64,
         top: 30,
         json: true,
-        method: 'ablation',
       },
-      ...{ prependBos: true, precision: 'float32', threads: 1, ...(token !== null && { token: name }) },
+      ...{ prependBos: true, precision, threads: 1, ...(token !== null && { token: name }) },
     });
     let printed = '';
     const print = (json: string) => {
@@ -122,15 +130,26 @@ test('what made a logit is what `sae-pipe attribute` finds, for a token that is 
         ...{ feature, position, at, activation, direct, effect },
       })),
     );
-    assert.equal(last.leftOut, expected.left_out);
+    assert.deepEqual([last.method, last.leftOut], [method, expected.left_out]);
+    assert.deepEqual([expected.method, expected.remark ?? null], [method, last.remark]);
+    assert.equal(last.leftOut > 0 && last.examined === 64, method === 'ablation');
+    assert.equal(
+      events.some(({ kind }) => kind === 'ablated'),
+      method === 'ablation',
+    );
     assert.ok(last.features.length > 5);
   }
-  // Who leaves meanwhile does not keep the next one waiting; what is beyond the text is a sentence.
+});
+
+test('who leaves while activations are ablated does not keep the next one waiting', async (t) => {
+  const found = steering(t, undefined, explorer, 'float16');
+  const { text, sae } = REQUEST;
   const leave = new AbortController();
   let ablated = 0;
   const left = found.attribute({ text: 'sea '.repeat(300), sae, at: 300, token: null })(async ({ kind }) => {
     if (kind === 'ablated' && ++ablated === 2) leave.abort();
   }, leave.signal);
+  // What is beyond the text is a sentence.
   const beyond: AttributeEvent[] = [];
   const asked = found.attribute({ text, sae, at: 100, token: null });
   await asked(async (event) => void beyond.push(event), new AbortController().signal);

@@ -14,6 +14,12 @@ import type { PageContext } from './page-context.js';
 import { addressOf, type TextPlace } from './route.js';
 import { problemText } from './trouble.js';
 
+/** What an effect is. */
+const EFFECTS: Readonly<Record<AttributedEvent['method'], string>> = {
+  gradient: 'activation × gradient, f · ∂logit/∂f',
+  ablation: 'by how much the logit falls when the feature alone is set to 0 at that token',
+};
+
 /** What may follow the chosen token of a text, and which features made one of these likely. */
 export class AttributionView {
   readonly element = el('section', { class: 'attribution' });
@@ -104,17 +110,16 @@ export class AttributionView {
     refill(this.likely, links, what);
   }
 
-  private effects(place: TextPlace, { features, ablated, leftOut }: AttributedEvent): HTMLElement[] {
+  private effects(place: TextPlace, event: AttributedEvent): HTMLElement[] {
+    const { features, method } = event;
     if (features.length === 0) return [el('p', { class: 'none' }, 'No feature fires up to here.')];
     const heads = [
       ['feature', ''],
       ['at', 'token of the text at which it fires'],
       ['f', 'its activation there'],
       ['direct', 'what it adds to the logit on the way past all blocks above; 0 for earlier tokens'],
-      ['effect', 'by how much the logit falls when the feature alone is set to 0 at that token'],
+      ['effect', EFFECTS[method]],
     ];
-    const rest = leftOut === 0 ? '' : ` ${integerText(leftOut)} weaker activations were not.`;
-    const method = `Effects are exact: each of ${integerText(ablated)} activations was ablated alone, and the model run again.${rest}`;
     return [
       el(
         'table',
@@ -134,9 +139,19 @@ export class AttributionView {
           features.map((one) => effectRow(place, one)),
         ),
       ),
-      el('p', { class: 'none' }, method),
+      el('p', { class: 'none' }, methodText(event)),
     ];
   }
+}
+
+function methodText({ method, remark, examined, leftOut }: AttributedEvent): string {
+  const activations = `${integerText(examined)} activations`;
+  if (method === 'gradient') {
+    return `Effects are activation × gradient (f · ∂logit/∂f), computed for all ${activations} up to here.`;
+  }
+  const exact = `Each of ${activations} was ablated alone, and the model run again, which is exact.`;
+  const rest = leftOut === 0 ? '' : ` ${integerText(leftOut)} weaker activations were not.`;
+  return `${remark ?? ''} ${exact}${rest}`;
 }
 
 function effectRow(place: TextPlace, one: AttributedFeature): HTMLElement {
