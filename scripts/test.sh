@@ -6,7 +6,8 @@
 #   scripts/test.sh faults    what starts the program, a browser or a benchmark: test/cli, faults, browser, bench;
 #                             and the CUDA engine's, which compile with g++
 # Several parts may be named.
-# SAE_PIPE_LONG=1 gives test/faults its long form.
+# SAE_PIPE_LONG=1 gives them their long form: more kills and damages in test/faults, and cases that are skipped otherwise
+# in the other parts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stages='^dist/test/stages/'
