@@ -5,6 +5,7 @@ import { memory } from '../machine/memory.js';
 import type { Progress, StopRequest, Table } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
 import { chooseEngine, memoryNeeded } from '../train/engines/open.js';
+import { lookedAtOnce } from '../train/looked-at-once.js';
 import { l0AndVariance } from '../train/metrics-log.js';
 import { engineSettings } from '../train/run-settings.js';
 import { openSource } from '../train/train.js';
@@ -51,11 +52,12 @@ export async function trainRuns(
   try {
     for (const together of passes(runs, source)) {
       const lanes: Lane[] = [];
+      const batches = source.batches(order, seed);
+      const looks = lookedAtOnce(batches);
       try {
-        const batches = source.batches(order, seed);
         for (const run of together) {
           const say = (line: string) => progress.say(`${run.name}: ${line}`);
-          const trainer = await Trainer.open(run.config, { source, batches }, say, stop).catch(refused);
+          const trainer = await Trainer.open(run.config, { source, batches: looks }, say, stop).catch(refused);
           if (trainer instanceof Refusal) {
             outcomes.push({ run, state: { failed: said(trainer) }, faults: [] });
             table.finish(rowOf(run), `failed: ${trainer.message}`);
@@ -66,8 +68,10 @@ export async function trainRuns(
             outcomes.push({ run, state: 'finished before', faults });
           }
         }
+        await looks.done();
         outcomes.push(...(await trainLanes(lanes, batches, table, progress, stop)));
       } finally {
+        await looks.done();
         await Promise.all(lanes.map(({ trainer }) => trainer.close()));
       }
     }

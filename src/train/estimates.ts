@@ -8,6 +8,7 @@ import { trainingOf } from '../sae/registry.js';
 import type { ArchitectureName } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
 import { beginsRaw, Coordinates, type Factors, normalizationOf, perDimension } from './coordinates.js';
+import { BEFORE } from './looked-at-once.js';
 import { REMARK_ROWS } from './remarks.js';
 
 /** What a run must know of its activations before the first step; part of a checkpoint. */
@@ -35,9 +36,6 @@ export type Estimates = Readonly<z.infer<typeof estimatesSchema>>;
 
 /** Activations of a sample of which norms, or what decides scales, are taken. */
 export const SAMPLE_ROWS = 65_536;
-
-/** The occasion of `Batches.inputs` that estimates take; resampling takes its step. */
-const OCCASION = 0;
 
 /** Are norms asked for that the source does not know? */
 function lacksNorms(config: TrainConfig, { meanNorm, target }: KnownNorms): boolean {
@@ -209,7 +207,7 @@ export async function sampleRows(
   if (most === 0) return { x: new Float32Array(0), ...(target && { y: new Float32Array(0) }) };
   const [x, y] = [new Float32Array(most * dIn), new Float32Array(most * dOut)];
   let filled = 0;
-  for await (const piece of batches.inputs(OCCASION)) {
+  for await (const piece of batches.inputs(BEFORE)) {
     throwIfStopped(stop, NOTHING_BEGUN);
     const rows = Math.min(piece.activation.length / dIn, most - filled);
     x.set(widen(piece.activation.subarray(0, rows * dIn), dtype), filled * dIn);

@@ -49,7 +49,7 @@ import { readCheckpoint } from './training-checkpoint.js';
 /** What a run is fed from. */
 export interface Feed {
   readonly source: ActivationSource;
-  /** Of the source; only `begin` moves them. */
+  /** Of the source; only `begin` moves them. Looks at them read the source each time, but for those of `lookedAtOnce`. */
   readonly batches: Batches;
   /** Given the steps done, makes sure that rows can come; called before anything on disk changes. */
   readonly begin?: (steps: number) => Promise<void>;
@@ -213,6 +213,8 @@ export function trainingMemory(
   const looked = looks ? LOOKED_AT * 4 * pieceRows * width : 0;
   const losses = resamples ? LOSS_VALUES * 4 * Math.min(MOST_LOSS_ENTRIES, pieceRows * dSae) : 0;
   const sampled = Math.min(mostSampled(config, settings.architecture, about), about.rows);
+  // Whole pieces, with token, context and position, until rows are dealt.
+  const looking = sampled > 0 ? 4 * Math.min(sampled + pieceRows, about.rows) * (width + 3) : 0;
   // A batch in its coordinates, and one without what is too long.
   const changed = [normalizationOf(config) === 'per-dimension', mayLeaveOut(config) && !about.normLimit];
   return {
@@ -223,7 +225,7 @@ export function trainingMemory(
     sample: SAMPLES * 4 * sampled * width,
     // The SAE as it stands, and its features on a few rows.
     ...(config.logDir !== undefined && { tracking: stateBytes(settings) + 4 * 4 * DENSITY_ENTRIES }),
-    rows: held + (BATCHES + changed.filter(Boolean).length) * 4 * batch * width,
+    rows: Math.max(held, looking) + (BATCHES + changed.filter(Boolean).length) * 4 * batch * width,
     program: PROGRAM_MEMORY + THREAD_MEMORY * threadsOf(engine, settings),
   };
 }

@@ -7,6 +7,7 @@ import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { openLiveSource } from '../harvest/live-source.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
+import { lookedAtOnce } from './looked-at-once.js';
 import { l0AndVariance } from './metrics-log.js';
 import { finishedIn, kept, stateNotKept } from './run-directory.js';
 import { checkCoordinates, checkTarget, continuedCourse, recordedSource } from './run-settings.js';
@@ -31,8 +32,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
   let trainer: Trainer | undefined;
   try {
     const batches = source.batches(config.order, config.seed);
-    const begin = (steps: number) => batches.seek(steps * config.batch);
-    trainer = await Trainer.open(config, { source, batches, begin }, (line) => progress.say(line), stop);
+    trainer = await openTrainer(config, source, batches, progress, stop);
     if (trainer) {
       progress.say(trainer.aboutLambda);
       progress.say(trainer.memory);
@@ -45,6 +45,26 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
     await source.close();
   }
   return judged(config, progress);
+}
+
+/** Its looks at the source are one reading, of which nothing is kept when batches are dealt. */
+async function openTrainer(
+  config: TrainConfig,
+  source: ActivationSource,
+  batches: Batches,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<Trainer | undefined> {
+  const looks = lookedAtOnce(batches);
+  const begin = async (steps: number) => {
+    await looks.done();
+    await batches.seek(steps * config.batch);
+  };
+  try {
+    return await Trainer.open(config, { source, batches: looks, begin }, (line) => progress.say(line), stop);
+  } finally {
+    await looks.done();
+  }
 }
 
 /**

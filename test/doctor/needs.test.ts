@@ -57,18 +57,21 @@ test('training counts the sample that it begins with, up to the rows there are, 
   const samples = [5000, 1e6].map((tokens) => trainingNeeds({ ...settings, tokens }, 192, 256).parts.sample!);
   assert.deepEqual(samples, [2 * 4 * 5000 * 192, 2 * 4 * 65_536 * 192]);
   const about = { meanNorm: 1, rows: 1e6 };
-  const parts = (more: object, source: object = about) => {
+  const held = 2 ** 30;
+  const parts = (more: object, source: object = about, pool = held) => {
     const config = trainSchema.parse({ activations: '-', out: '-', dSae: 256, batch: 512, threads: 1, ...more });
-    const memory = () => ({ held: 0, pieceRows: 1000 });
+    const memory = () => ({ held: pool, pieceRows: 1000 });
     const known = { about: source as typeof about, memory };
     return trainingMemory(config, engineSettings(config, { dIn: 192, dtype: 'float16' }), 'sparse', known);
   };
   const batch = 4 * 512 * 192;
   // Three batches, one in coordinates, one without what is too long.
-  assert.equal(parts({}).rows, 5 * batch);
-  assert.equal(parts({ maxActivationNormMultiple: 0 }).rows, 4 * batch);
+  assert.equal(parts({}).rows, held + 5 * batch);
+  assert.equal(parts({ maxActivationNormMultiple: 0 }).rows, held + 4 * batch);
   const harvested = { ...about, normLimit: { multiple: 10, median: 1 } };
-  assert.equal(parts({}, harvested).rows, 4 * batch);
+  assert.equal(parts({}, harvested).rows, held + 4 * batch);
+  // Looks keep the pieces that they read, until there is a pool.
+  assert.equal(parts({}, about, 0).rows, 4 * 66_536 * 195 + 5 * batch);
   const plain = { normalize: 'none', bDecInit: 'zero', start: 'zero' };
   assert.equal(parts(plain).sample, 2 * 4 * 65_536 * 192);
   assert.equal(parts({ ...plain, maxActivationNormMultiple: 0 }).sample, 0);
