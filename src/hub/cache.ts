@@ -103,8 +103,10 @@ async function replace(path: string, make: (aside: string) => Promise<void>): Pr
 export const CONFIG = 'config.json';
 /** What a model cannot do without, next to its weights. */
 const REQUIRED = [CONFIG, 'tokenizer.json', 'tokenizer_config.json'] as const;
+/** How a model for chats writes conversations, where tokenizer_config.json does not say it. */
+export const CHAT_TEMPLATE = 'chat_template.jinja';
 /** Taken where it is there. */
-const OPTIONAL = ['generation_config.json', 'special_tokens_map.json'] as const;
+const OPTIONAL = ['generation_config.json', 'special_tokens_map.json', CHAT_TEMPLATE] as const;
 
 /** All weights in one file; wins where both kinds are there. */
 export const WEIGHTS = 'model.safetensors';

@@ -72,7 +72,7 @@ function checkSize(file: HubFile, { endpoint }: HubSettings): HubFile {
   if (WEIGHTS.test(file.name) || file.size <= MOST_CONFIG) return file;
   throw new Refusal(
     `${endpoint} lists ${file.name} with ${file.size} bytes, where a configuration belongs.`,
-    'Choose another SAE.',
+    'Choose another SAE or model.',
     'hub/not-a-hub',
   );
 }

@@ -1,10 +1,11 @@
 import { stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { readJsonFile } from '../disk/json.js';
+import { basename, dirname, join } from 'node:path';
+import { exists } from '../disk/input-file.js';
+import { isJsonObject, readJsonFile } from '../disk/json.js';
 import { nearPath } from '../errors/nearest.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { CachedModel, CONFIG, checkRevision, isModelId } from './cache.js';
+import { CachedModel, CHAT_TEMPLATE, CONFIG, checkRevision, isModelId } from './cache.js';
 import type { CheckConfig } from './download.js';
 import { type Asked, type HubSettings, hubSettings, mayPass } from './request.js';
 
@@ -15,6 +16,9 @@ export interface ModelSource {
   readonly revision?: string;
   /** Never ask the hub. */
   readonly offline: boolean;
+  /** Key of conversations, or whether prompts are messages: either needs a chat template. */
+  readonly chatField?: string;
+  readonly chat?: boolean;
 }
 
 /**
@@ -27,7 +31,7 @@ export interface ModelSource {
  * @throws Refusal when there is no such model, here or there
  */
 export async function modelDirectory(
-  { model, revision, offline }: ModelSource,
+  { model, revision, offline, chatField, chat = false }: ModelSource,
   progress: Progress,
   stop: StopRequest,
   checkConfig?: CheckConfig,
@@ -36,7 +40,10 @@ export async function modelDirectory(
   const place = await modelPlace(model, revision);
   if ('directory' in place) return place.directory;
   try {
-    return await snapshotOf(place, progress, stop, checkConfig, settings ?? (await hubSettings(process.env, offline)));
+    const hub = settings ?? (await hubSettings(process.env, offline));
+    const path = await snapshotOf(place, progress, stop, checkConfig, hub);
+    if (chat || chatField !== undefined) await fetchChatTemplate(path, place, progress, stop, hub);
+    return path;
   } catch (error) {
     throw await orDirectory(model, error);
   }
@@ -79,6 +86,39 @@ async function snapshotOf(
     const { message, code } = error as Refusal;
     throw new Refusal(message, `The cache has commit ${commit}; --revision ${commit} uses it.`, code, { cause: error });
   }
+}
+
+/**
+ * Fetches the chat template of a snapshot that has none: other tools, and this one before it read templates, leave such
+ * snapshots. The commit stays; of a model that has no template, nothing is fetched.
+ *
+ * @throws Refusal where that may not be asked of the hub
+ */
+async function fetchChatTemplate(
+  path: string,
+  { model, revision }: Asked,
+  progress: Progress,
+  stop: StopRequest,
+  hub: HubSettings,
+): Promise<void> {
+  if (await hasChatTemplate(path)) return;
+  if (hub.offline) {
+    throw new Refusal(
+      `${model} at revision "${revision}" has no chat template in the cache ${hub.cache}.`,
+      `Run once without --offline and HF_HUB_OFFLINE, which fetches ${CHAT_TEMPLATE} where the model has one.`,
+      'hub/not-cached',
+    );
+  }
+  const { downloadChosen } = await import('./download-chosen.js');
+  const asked = { model, revision: basename(path) };
+  await downloadChosen(asked, hub, progress, stop, async (has) => ((await has(CHAT_TEMPLATE)) ? [CHAT_TEMPLATE] : []));
+}
+
+async function hasChatTemplate(directory: string): Promise<boolean> {
+  if (await exists(join(directory, CHAT_TEMPLATE))) return true;
+  const config = join(directory, 'tokenizer_config.json');
+  const json = await readJsonFile(config, [`There is no file ${config}.`, 'Remove the snapshot.'], 'Remove the file.');
+  return isJsonObject(json) && json.chat_template !== undefined && json.chat_template !== null;
 }
 
 /**

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, statSync, utimesSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { sha256 } from '../hub/fake-hub.js';
@@ -43,6 +43,22 @@ test('harvest takes a hub id, and gives what the same files in a directory give'
   const missing = await startIn({ ...offline, HF_HUB_CACHE: none }, ...logged(harvest('none'))).outcome;
   refused(missing, 'hub/not-cached', 'google/tiny', 'main', none, '--offline');
   assert.equal(missing.stderr.trim().split('\n').length, 1);
+});
+
+test('commands that read chats have the template of a model of the hub', async (t) => {
+  const { hub, cache } = await tinyHub(t);
+  const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
+  const generate = ['generate', '--model', 'google/tiny', '--prompt', 'Hi', '--tokens', '1'];
+  assert.equal((await startIn(environment, ...generate).outcome).code, 0);
+  // The snapshot is there without it.
+  hub.files.set('chat_template.jinja', Buffer.from("{{ messages[0]['content'] }}:"));
+  const { code, stderr } = await startIn(environment, ...generate, '--chat').outcome;
+  assert.equal(code, 0, stderr);
+  const chats = join(root, 'chats.jsonl');
+  writeFileSync(chats, `${JSON.stringify({ messages: [{ role: 'user', content: 'word '.repeat(200) }] })}\n`);
+  const words = harvest('chats', '--chat-field', 'messages').map((arg) => (arg === corpus ? chats : arg));
+  const harvested = await startIn(environment, ...words.map((arg) => (arg === '2000' ? '64' : arg))).outcome;
+  assert.equal(harvested.code, 0, harvested.stderr);
 });
 
 test('what can be refused without the model is refused before it is downloaded', async (t) => {

@@ -72,6 +72,37 @@ test('a snapshot that lacks a file, or whose blob is gone, is filled up', async 
   );
 });
 
+test('a chat template comes with the model, and into a snapshot that lacks it where one is asked for', async (t) => {
+  const TEMPLATE = 'chat_template.jinja';
+  const { hub, fetch, home } = await tinyHub(t);
+  const path = await fetch();
+  const resolved = () =>
+    hub.seen.filter(({ url }) => url.includes('/resolve/')).map(({ url }) => url.split('/').at(-1));
+  const chat = { chatField: 'messages' };
+  await refuses(() => fetch(chat, { offline: true }), 'hub/not-cached', 'chat template', '--offline');
+  hub.seen.length = 0;
+  // The model has none: reading conversations refuses that.
+  assert.equal(await fetch(chat), path);
+  assert.deepEqual(resolved(), []);
+  hub.files.set(TEMPLATE, Buffer.from('{{ messages }}'));
+  hub.seen.length = 0;
+  assert.equal(await fetch(), path);
+  assert.equal(hub.seen.length, 0, 'text needs no template');
+  for (const asked of [chat, { chat: true }]) {
+    assert.equal(await fetch(asked), path);
+    assert.deepEqual(resolved(), [TEMPLATE], 'once');
+    assert.equal(await fetch(asked, { offline: true }), path);
+  }
+  assert.equal(readFileSync(join(path, TEMPLATE), 'utf8'), '{{ messages }}');
+  rmSync(home, { recursive: true });
+  assert.ok(readdirSync(await fetch()).includes(TEMPLATE));
+  // One in tokenizer_config.json is one.
+  rmSync(join(path, TEMPLATE));
+  rmSync(join(path, 'tokenizer_config.json'));
+  writeFileSync(join(path, 'tokenizer_config.json'), '{"chat_template":"x"}');
+  assert.equal(await fetch(chat, { offline: true }), path);
+});
+
 test('the token goes to the endpoint and nowhere else', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { gated: 'secret' };
