@@ -80,11 +80,47 @@ function spanOf(
   text: string,
 ): [number, number] {
   const upTo = i === messages.length - 1 ? text : renders.plain(messages.slice(0, i + 1), false);
-  const before = begin ?? renders.plain(messages.slice(0, i), roleOf(messages[i]!) === 'assistant');
+  const before = beforeMessage(renders, messages, i, begin);
   if (!(upTo.startsWith(before) && text.startsWith(upTo))) {
     throw new AmbiguousTemplate(`what it writes up to message ${i + 1} changes with what comes after`);
   }
   return [before.length, upTo.length];
+}
+
+function beforeMessage(renders: Renders, messages: readonly Message[], i: number, begin: string | undefined): string {
+  const isAnswer = roleOf(messages[i]!) === 'assistant';
+  if (begin === undefined) return renders.plain(messages.slice(0, i), isAnswer);
+  return isAnswer ? beforeFirstAnswer(renders, messages[0]!, begin) : begin;
+}
+
+/** Stands for the words of a message. No text has this code point. */
+const WORDS = '\ufdd2';
+
+/**
+ * What a conversation that an assistant begins has before its answer: many templates render no empty conversation, or
+ * write a default system prompt with the first message alone, so the words that ask for an answer are taken from a
+ * user's message, and looked for before the answer.
+ *
+ * @throws AmbiguousTemplate where they are not there
+ */
+function beforeFirstAnswer(renders: Renders, answer: Message, begin: string): string {
+  const question = [{ role: 'user', content: WORDS }];
+  let header: string | undefined;
+  let shown: string;
+  try {
+    const [asked, said] = [renders.plain(question, true), renders.plain(question, false)];
+    if (asked.startsWith(said)) header = asked.slice(said.length);
+    shown = renders.plain([{ ...answer, content: WORDS }], false);
+  } catch {
+    shown = '';
+  }
+  const words = shown.indexOf(WORDS);
+  const before = shown.slice(0, Math.max(0, words));
+  const at = header ? before.lastIndexOf(header) : -1;
+  if (header && at >= 0) return before.slice(0, at + header.length);
+  // A template that asks for answers with nothing writes nothing before them.
+  if (header === '' && words >= 0 && before === begin) return begin;
+  throw new AmbiguousTemplate('the assistant begins, and what asks for its answer is not there');
 }
 
 /** Spans in ascending order, those that touch as one, empty ones left out. */

@@ -87,6 +87,31 @@ test('what was read before a conversation that is refused comes first', async ()
   await refuses(() => rendered(gemma2, [[turn('system', 'x'), ...asked]]), 'corpus/chat-template', 'System role');
 });
 
+/** ChatML, and what a template may write before the first message. */
+const chatml = (before = '') =>
+  `{% for m in messages %}${before}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}`;
+const SYSTEM = "{{ '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}";
+const asQwen2 = `{% if messages[0]['role'] != 'system' %}${SYSTEM}{% endif %}${chatml()}`;
+const asQwen1 = chatml(`{% if loop.first and m.role != 'system' %}${SYSTEM}{% endif %}`);
+
+test('where the assistant speaks first, its header and a default system prompt are not its own', async () => {
+  const first = [turn('assistant', 'How can I help?'), turn('user', 'Hello'), turn('assistant', 'Good day')];
+  const own = ['How can I help?<|im_end|>\n', 'Good day<|im_end|>\n'];
+  for (const source of [chatml(), asQwen2, asQwen1]) {
+    assert.deepEqual((await rendered(source, [first], ['assistant'])).said, own);
+    // Words that look like a header are words.
+    const odd = [turn('assistant', 'a<|im_start|>assistant\nb')];
+    assert.deepEqual((await rendered(source, [odd], ['assistant'])).said, ['a<|im_start|>assistant\nb<|im_end|>\n']);
+  }
+  const shared = [{ from: 'gpt', value: 'Hi' }];
+  assert.deepEqual((await rendered(asQwen1, [shared], ['assistant'])).said, ['Hi<|im_end|>\n']);
+  const bare = '{% for m in messages %}{{ m.content }}{% endfor %}';
+  assert.deepEqual((await rendered(bare, [shared], ['assistant'])).said, ['Hi']);
+  // Nothing asks for an answer, and something is before it.
+  const unasked = bare.replace('{{ m', '{{ m.role }}{{ m');
+  await refuses(() => rendered(unasked, [shared], ['assistant']), 'corpus/ambiguous-chat-template', 'begins');
+});
+
 test('a template that does not tell roles apart, or has none of a role, is refused', async () => {
   // As those that drop what a model thought in earlier turns.
   const forgets = "{% for m in messages %}{{ '[' + m.role + ']' + (m.content if loop.last else '…') }}{% endfor %}";
