@@ -2,67 +2,103 @@ import { Refusal } from '../errors/refusal.js';
 import type { Generator } from '../random/generator.js';
 import type { Document } from './contexts.js';
 
-/** Characters that are held, at most, whatever the number of documents. */
-const SHUFFLED_CHARACTERS = 2 ** 27;
-/** Memory of such a buffer, at most. */
-export const SHUFFLED_BYTES = 2 * SHUFFLED_CHARACTERS;
+/** Memory of such a buffer, at most, whatever the number of documents. */
+export const SHUFFLED_BYTES = 2 ** 28;
+/** Memory of a document besides what it consists of, about. */
+const DOCUMENT_BYTES = 512;
+/** Memory of a value in an object or list besides its content, about. */
+const VALUE_BYTES = 16;
 
 /**
  * Documents in another order: each is drawn from a buffer of so many, into which the next one then comes. What is held
- * is held whole, so a buffer also counts as full when its texts have SHUFFLED_CHARACTERS.
+ * is held whole, so documents are also drawn before the next one would make the buffer larger than `most` bytes.
  *
  * @param size documents of the buffer
- * @throws Refusal where one document is longer than a buffer may be
+ * @throws Refusal where one document is larger than a buffer may be
  */
 export async function* shuffled(
   documents: AsyncIterable<Document>,
   size: number,
   generator: Generator,
-  most = SHUFFLED_CHARACTERS,
+  most = SHUFFLED_BYTES,
 ): AsyncGenerator<Document> {
   const held: Held[] = [];
-  let characters = 0;
+  let total = 0;
   const draw = (): Document => {
     const at = generator.below(held.length);
-    const { document, length } = held[at]!;
+    const { document, bytes } = held[at]!;
     const last = held.pop()!;
     if (at < held.length) held[at] = last;
-    characters -= length;
+    total -= bytes;
     return document;
   };
   for await (const document of documents) {
-    const whole = await heldWhole(document, most);
-    held.push(whole);
-    characters += whole.length;
-    while (held.length > size || (characters > most && held.length > 1)) yield draw();
+    const coming = new Coming(document);
+    for await (const bytes of coming.read()) {
+      if (bytes > most) throw tooLarge(document, most);
+      while (total + bytes > most) yield draw();
+    }
+    held.push(coming.whole());
+    total += coming.bytes;
+    while (held.length > size) yield draw();
   }
   while (held.length > 0) yield draw();
 }
 
 interface Held {
   readonly document: Document;
-  readonly length: number;
+  readonly bytes: number;
 }
 
-async function heldWhole(document: Document, most: number): Promise<Held> {
-  let length = 0;
-  const whole = async <T extends string | Int32Array>(parts: Iterable<T> | AsyncIterable<T>): Promise<T[]> => {
-    const held: T[] = [];
-    for await (const part of parts) {
-      held.push(part);
-      length += part.length;
-      if (length > most) throw tooLong(document, most);
+/** A document on its way into memory. */
+class Coming {
+  /** So far; characters count twice, which those beyond Latin-1 have. */
+  bytes: number;
+  private readonly pieces: string[] = [];
+  private readonly ids: Int32Array[] = [];
+
+  constructor(private readonly document: Document) {
+    this.bytes = DOCUMENT_BYTES + sizeOf(document.conversation) + sizeOf(document.source);
+  }
+
+  /** Takes all of it, and tells its bytes as they grow. */
+  async *read(): AsyncGenerator<number> {
+    yield this.bytes;
+    for await (const piece of this.document.pieces) {
+      this.pieces.push(piece);
+      this.bytes += sizeOf(piece);
+      yield this.bytes;
     }
-    return held;
-  };
-  const pieces = await whole(document.pieces);
-  const ids = document.ids && (await whole(document.ids));
-  return { document: { ...document, pieces, ...(ids && { ids }) }, length };
+    for await (const part of this.document.ids ?? []) {
+      this.ids.push(part);
+      this.bytes += part.byteLength;
+      yield this.bytes;
+    }
+  }
+
+  whole(): Held {
+    const { document, pieces, ids, bytes } = this;
+    return { document: { ...document, pieces, ...(document.ids && { ids }) }, bytes };
+  }
 }
 
-function tooLong({ source }: Document, most: number): Refusal {
+/** Memory of a value as JSON has it, about. */
+function sizeOf(value: unknown): number {
+  let bytes = 0;
+  // No recursion: a line of JSON may nest as deeply as it is long.
+  for (const open = [value]; open.length > 0; ) {
+    const one = open.pop();
+    bytes += VALUE_BYTES;
+    if (typeof one === 'string') bytes += 2 * one.length;
+    else if (Array.isArray(one)) for (const part of one as unknown[]) open.push(part);
+    else if (one !== null && typeof one === 'object') for (const entry of Object.entries(one)) open.push(...entry);
+  }
+  return bytes;
+}
+
+function tooLarge({ source }: Document, most: number): Refusal {
   return new Refusal(
-    `${source} has more than ${most} characters or tokens, and --shuffle-buffer holds documents whole.`,
+    `${source} takes more than ${most} bytes of memory, and --shuffle-buffer holds documents whole.`,
     'Leave --shuffle-buffer out, or split the document.',
     'corpus/document-too-long',
   );

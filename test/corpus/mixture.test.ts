@@ -136,9 +136,31 @@ test('shuffled documents are all there, in an order of the seed that a buffer ca
     plain,
   );
   assert.ok(one.every((number, at) => number <= at + 50));
-  // A buffer of few characters holds few documents.
-  const few = await order(400, 7, 60);
+  // A buffer of few bytes holds few documents: each takes some hundred.
+  const few = await order(400, 7, 60 * 512);
   assert.ok(few.every((number, at) => number <= at + 60));
   assert.deepEqual(new Set(few).size, 500);
-  await refuses(() => order(10, 1, 5), 'corpus/document-too-long', '--shuffle-buffer');
+  await refuses(() => order(10, 1, 500), 'corpus/document-too-long', '--shuffle-buffer');
+});
+
+test('a buffer is full at so many bytes: characters have two, token ids four, conversations come with their words', async () => {
+  const most = 2 ** 20;
+  const words = 'x'.repeat(2 ** 15);
+  const kinds: Record<string, { document: Omit<Document, 'source'>; bytes: number }> = {
+    text: { document: { pieces: [words] }, bytes: 2 ** 16 },
+    ids: { document: { pieces: [], ids: [new Int32Array(2 ** 15)] }, bytes: 2 ** 17 },
+    chat: { document: { pieces: [words], conversation: [{ role: 'user', content: words }] }, bytes: 2 ** 17 },
+  };
+  for (const [kind, { document, bytes }] of Object.entries(kinds)) {
+    let [read, drawn, held] = [0, 0, 0];
+    const source = async function* () {
+      for (; read < 100; read++) {
+        held = Math.max(held, read - drawn);
+        yield { ...document, source: `${read}` };
+      }
+    };
+    for await (const _ of shuffled(source(), 1000, new Generator(1), most)) drawn++;
+    assert.equal(drawn, 100);
+    assert.ok(held * bytes <= most && (held + 2) * bytes >= most, `${kind}: ${held} are held`);
+  }
 });
