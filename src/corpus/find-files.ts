@@ -152,14 +152,15 @@ async function notText(file: CorpusFile, encoding: Encoding, probe: Probe): Prom
     await probe(file, encoding);
     return undefined;
   } catch (error) {
-    const known = error instanceof Refusal && (error.cause instanceof BadLine || error.code === NO_TEXT_COLUMN);
+    const known = error instanceof Refusal && (error.cause instanceof BadLine || NOT_TEXT.includes(error.code));
     if (!known) throw error;
     const why = error.message.replace(`${file.path}:`, 'line ').replace(`${file.path} `, '').replace(/\.$/, '');
     return { why, refusal: error };
   }
 }
 
-const NO_TEXT_COLUMN = 'corpus/no-text-column';
+/** Of tables: without the column, or where conversations or token ids are read, which tables do not have. */
+const NOT_TEXT = ['corpus/no-text-column', 'corpus/chat-of-text', 'corpus/ids-of-text'];
 
 class Walk {
   readonly files: CorpusFile[] = [];

@@ -150,3 +150,23 @@ test('a directory in which all is skipped is refused with a reason', async (t) =
   const root = corpus(t, { 'info.json': '{"a":1}', 'x.parquet.gz': 'x' });
   await refuses(() => listed(root), 'corpus/nothing-to-read', root, 'x.parquet.gz');
 });
+
+test('tables among conversations or token ids are skipped, and refused where they are named', async (t) => {
+  const root = corpus(t, {
+    'a.jsonl': `${JSON.stringify({ messages: [], ids: [1] })}\n`,
+    'labels.csv': 'text,label\nx,1\n',
+    'more/labels.tsv.gz': gzipSync('text\tlabel\nx\t1\n'),
+  });
+  for (const [kind, code] of [
+    [{ chatField: 'messages' }, 'corpus/chat-of-text'],
+    [{ idsField: 'ids' }, 'corpus/ids-of-text'],
+  ] as const) {
+    const { files, skipped } = await corpusFiles({ corpus: root, textField: 'text', ...kind });
+    assert.deepEqual(
+      [files, skipped].map((list) => list.map(({ name }) => name)),
+      [['a.jsonl'], ['labels.csv', 'more/labels.tsv.gz']],
+    );
+    const named = { corpus: join(root, 'labels.csv'), textField: 'text', ...kind };
+    await refuses(() => corpusFiles(named), code, 'labels.csv');
+  }
+});
