@@ -53,6 +53,12 @@ interface ReadOptions extends FileReading {
   readonly files?: readonly CorpusFile[];
 }
 
+/** Kinds of files that --encoding does not concern. */
+const BINARY: Partial<Record<CorpusFile['kind'], string>> = {
+  parquet: 'Parquet, whose strings are UTF-8',
+  arrow: 'Arrow, whose strings are UTF-8',
+  array: 'an array of numbers',
+};
 /** Names of skipped files in a line. */
 const NAMES_SHOWN = 5;
 
@@ -72,10 +78,10 @@ export async function corpusFiles(settings: SourceSettings): Promise<CorpusFiles
   const found = isHubCorpus(corpus)
     ? await withoutOtherFiles(await hubCorpus(settings), encoding, probe)
     : await findCorpusFiles(corpus, encoding, probe, idsDtype !== undefined);
-  const parquet = found.files.find(({ kind }) => kind === 'parquet');
-  if (parquet && encoding !== 'utf-8') {
+  const binary = found.files.find(({ kind }) => BINARY[kind] !== undefined);
+  if (binary && encoding !== 'utf-8') {
     throw new Refusal(
-      `${parquet.path} is Parquet, whose strings are UTF-8, and --encoding ${encoding} is given.`,
+      `${binary.path} is ${BINARY[binary.kind]}, and --encoding ${encoding} is given.`,
       'Leave --encoding out, or give the text files alone.',
       'corpus/encoding-of-parquet',
     );

@@ -1,8 +1,6 @@
 import type { Encoding, IdsDType } from '../config/values.js';
 import { Refusal } from '../errors/refusal.js';
 import { chatsOfFile } from './chats/files.js';
-import { valuesOfLines } from './chats/lines.js';
-import { valuesOfParquet } from './chats/parquet-chats.js';
 import type { Document } from './contexts.js';
 import { csvDocuments } from './csv.js';
 import { type Remarks, textOf } from './encodings.js';
@@ -13,7 +11,12 @@ import { idsDocument, USUAL_FIELD } from './ids/ids.js';
 import { jsonLines } from './json-lines.js';
 import { readParquetDocuments } from './parquet.js';
 import { beginsWithObject } from './standard-input.js';
+import { Begun, textsOrIds } from './text-or-ids.js';
 import { unpacked } from './unpacked.js';
+import { type FoundValue, type ValueField, valuesOfLines } from './values-of-lines.js';
+import { valuesOfParquet } from './values-of-parquet.js';
+
+const USUAL: ValueField = { field: USUAL_FIELD, flag: 'ids-field' };
 
 /** How the documents of a file are read. */
 export interface FileReading {
@@ -53,26 +56,43 @@ export async function* documentsOfFile(
   if (kind === 'array') return yield* arrayDocuments(path, bytes(), idsDtype);
   if (kind === 'arrow') return yield* arrowDocuments(path, bytes(), { textField, idsField }, remarks);
   if (idsField !== undefined) return yield* idsOfFile(file, idsField, remarks, encoding);
-  const texts = textsOfFile(file, textField, remarks, reading);
-  const mayHoldIds = kind === 'lines' || kind === 'parquet';
-  yield* mayHoldIds ? textsOrIds(texts, () => idsOfFile(file, USUAL_FIELD, remarks, encoding)) : texts;
+  const place = placeOf(file);
+  if (kind === 'parquet') {
+    const texts = readParquetDocuments(place, textField, remarks);
+    return yield* textsOrIds(texts, () => idsOfFile(file, USUAL_FIELD, remarks, encoding));
+  }
+  const text = textOf(place, packing, encoding);
+  if (!isLines(kind)) return yield* textsOfFile(file, text, textField, remarks, reading);
+  // Standard input comes once: what is read until it is known which they are is read again from memory.
+  const begun = new Begun(text);
+  const texts = textsOfFile(file, begun.first(), textField, remarks, reading);
+  const ids = () => idsIn(valuesOfLines(path, begun.again(), USUAL, remarks), USUAL_FIELD);
+  try {
+    yield* textsOrIds(
+      texts,
+      () => (begun.isHeld ? ids() : undefined),
+      () => begun.drop(),
+    );
+  } finally {
+    await text.return(undefined);
+  }
 }
 
+/** Texts of a file that is not binary. */
 async function* textsOfFile(
-  file: CorpusFile,
+  { path, kind }: CorpusFile,
+  text: AsyncGenerator<string>,
   textField: string,
   remarks: Remarks,
-  { encoding = 'utf-8', shortLine, say }: FileReading,
+  { shortLine, say }: FileReading,
 ): AsyncGenerator<Document> {
-  const { path, kind, packing } = file;
-  const place = placeOf(file);
-  if (kind === 'parquet') return yield* readParquetDocuments(place, textField, remarks);
-  const text = textOf(place, packing, encoding);
   if (kind === 'lines') return yield* jsonLines(path, text, textField, remarks, shortLine);
   if (kind === 'lines or text') return yield* linesOrText(path, text, textField, remarks, say);
   if (kind === 'csv' || kind === 'tsv') return yield* csvDocuments(path, text, kind === 'csv' ? ',' : '\t', textField);
   yield* wholeText(path, text);
 }
+
+const isLines = (kind: CorpusFile['kind']) => kind === 'lines' || kind === 'lines or text';
 
 /** Token ids of JSON Lines or Parquet. @throws Refusal where files of its kind have none */
 async function* idsOfFile(
@@ -82,50 +102,23 @@ async function* idsOfFile(
   encoding: Encoding,
 ): AsyncGenerator<Document> {
   const { path, kind, packing } = file;
-  const wanted = { field, flag: 'ids-field' } as const;
-  const place = placeOf(file);
-  const isLines = kind === 'lines' || kind === 'lines or text';
-  if (!isLines && kind !== 'parquet') {
+  if (!isLines(kind) && kind !== 'parquet') {
     throw new Refusal(
       `${path} holds text, and --ids-field reads token ids from JSON Lines, Parquet and Arrow.`,
       'Convert it, or leave --ids-field out.',
       'corpus/ids-of-text',
     );
   }
-  const values = isLines
+  const wanted: ValueField = { field, flag: 'ids-field' };
+  const place = placeOf(file);
+  const values = isLines(kind)
     ? valuesOfLines(path, textOf(place, packing, encoding), wanted, remarks)
     : valuesOfParquet(place, wanted, remarks);
-  for await (const { value, source } of values) yield idsDocument(value, source, field);
+  yield* idsIn(values, field);
 }
 
-/** Does the refusal say that there is no text under the key or column? */
-const lacksField = (error: unknown): boolean =>
-  error instanceof Refusal && ['corpus/no-text', 'corpus/no-text-column'].includes(error.code);
-
-/** Texts; or token ids, where the first document has those and no text. */
-async function* textsOrIds(
-  texts: AsyncGenerator<Document>,
-  ids: () => AsyncGenerator<Document>,
-): AsyncGenerator<Document> {
-  const first = await texts.next().catch((refusal: unknown) => {
-    if (!lacksField(refusal)) throw refusal;
-    return { refusal };
-  });
-  if ('refusal' in first) {
-    const { refusal } = first;
-    const found = ids();
-    const begun = await found.next().catch((error: unknown) => {
-      throw lacksField(error) ? refusal : error;
-    });
-    if (!begun.done) yield begun.value;
-    return yield* found;
-  }
-  try {
-    if (!first.done) yield first.value;
-    yield* texts;
-  } finally {
-    await texts.return(undefined);
-  }
+async function* idsIn(values: AsyncGenerator<FoundValue>, field: string): AsyncGenerator<Document> {
+  for await (const { value, source } of values) yield idsDocument(value, source, field);
 }
 
 async function* wholeText(path: string, text: AsyncGenerator<string>): AsyncGenerator<Document> {

@@ -42,25 +42,45 @@ export async function* jsonLines(
 
 /** The text of a line; undefined where there is none to be read. */
 function shortLine(line: string, source: string, textField: string, remarks: Remarks): string | undefined {
+  const text = valueOfLine(line, source, textField, 'text-field', isText);
+  if (text === null) {
+    remarks.addNull();
+    return undefined;
+  }
+  return text === undefined ? undefined : remarks.wellFormed(text, source);
+}
+
+const isText = (value: unknown) => typeof value === 'string';
+
+/**
+ * What a line has under a key: null where it has that, undefined where the line is empty.
+ *
+ * @param flag that names the key
+ * @param isWanted is it of the kind that is read?
+ * @throws Refusal where the line is not JSON, or has nothing of the kind under the key
+ */
+export function valueOfLine<T>(
+  line: string,
+  source: string,
+  field: string,
+  flag: FieldFlag,
+  isWanted: (value: unknown) => value is T,
+): T | null | undefined {
   if (/^[ \t\r]*$/.test(line)) return undefined;
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch (cause) {
-    throw refusedLine(new BadLine({ kind: 'not JSON' }, cause), source, textField);
+    throw refusedLine(new BadLine({ kind: 'not JSON' }, cause), source, field, flag);
   }
-  const text = isJsonObject(value) && Object.hasOwn(value, textField) ? value[textField] : undefined;
-  if (text === null) {
-    remarks.addNull();
-    return undefined;
-  }
-  if (typeof text === 'string') return remarks.wellFormed(text, source);
-  throw refusedLine(
-    new BadLine({ kind: 'no text', keys: isJsonObject(value) ? Object.keys(value) : [] }),
-    source,
-    textField,
-  );
+  const found = isJsonObject(value) && Object.hasOwn(value, field) ? value[field] : undefined;
+  if (found === null || (found !== undefined && isWanted(found))) return found;
+  const keys = isJsonObject(value) ? Object.keys(value) : [];
+  throw refusedLine(new BadLine({ kind: 'no text', keys }), source, field, flag);
 }
+
+/** Flags that name keys. */
+type FieldFlag = 'text-field' | 'chat-field' | 'ids-field';
 
 async function* longLine(
   lines: LinesOfText,
@@ -115,7 +135,7 @@ async function* textPieces(
  * @param field key that was looked for
  * @param flag that names it
  */
-export function refusedLine(cause: BadLine, source: string, field: string, flag = 'text-field'): Refusal {
+function refusedLine(cause: BadLine, source: string, field: string, flag: FieldFlag = 'text-field'): Refusal {
   const { fault } = cause;
   switch (fault.kind) {
     case 'not JSON':

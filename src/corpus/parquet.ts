@@ -97,16 +97,21 @@ export function refusedParquet(
         'corpus/no-text-column',
       );
     case 'not utf-8':
-      return new Refusal(
-        `${file}, row ${reply.row}: "${field}" is not valid UTF-8 at its byte ${reply.at}; it looks like ${reply.looksLike}.`,
-        'Write the column anew as UTF-8 strings.',
-        'corpus/wrong-encoding',
-      );
+      return wrongText(`${file}, row ${reply.row}`, field, reply.at, reply.looksLike);
     case 'refused':
       return refusalFrom(reply);
     default:
       return unreadableParquet(file, reply.reason);
   }
+}
+
+/** @param at its first byte that is not UTF-8 */
+export function wrongText(source: string, column: string, at: number, looksLike: string): Refusal {
+  return new Refusal(
+    `${source}: "${column}" is not valid UTF-8 at its byte ${at}; it looks like ${looksLike}.`,
+    'Write the column anew as UTF-8 strings.',
+    'corpus/wrong-encoding',
+  );
 }
 
 export function unreadableParquet(file: string, reason: string, cause?: unknown): Refusal {

@@ -196,38 +196,45 @@ export async function* remoteBytes(place: RemotePlace, start = 0): AsyncGenerato
 
 /**
  * A source whose reads are known beforehand: they go forward through ranges in this order, which are read ahead. What
- * is read outside of them is asked for by itself.
+ * is read outside of them is asked for by itself. Reads that are asked for together come one after the other.
  */
 export function alongRanges(source: ByteSource, ranges: readonly ByteRange[]): ByteSource {
   const blocks = readAhead(source, ranges);
   let window: Block = { at: 0, bytes: new Uint8Array(0) };
   const end = () => window.at + window.bytes.length;
+  const take = async (start: number, stop: number): Promise<Uint8Array<ArrayBuffer>> => {
+    while (!(window.at <= start && stop <= end())) {
+      const parts: Uint8Array[] = [];
+      // What is there of it.
+      const kept = start >= window.at && start < end() ? window.bytes.subarray(start - window.at) : undefined;
+      if (kept) parts.push(kept);
+      let at = kept ? start : -1;
+      let length = kept?.length ?? 0;
+      while (at < 0 || at + length < stop) {
+        const { value: block, done } = await blocks.next();
+        if (done) return source.read(start, stop);
+        if (at < 0 || block.at !== at + length) {
+          parts.length = 0;
+          [at, length] = [block.at, 0];
+        }
+        parts.push(block.bytes);
+        length += block.bytes.length;
+        // Not there yet.
+        if (at + length <= start) at = -1;
+      }
+      window = { at, bytes: joined(parts, length) };
+      if (at > start) return source.read(start, stop);
+    }
+    return window.bytes.slice(start - window.at, stop - window.at);
+  };
+  let last: Promise<unknown> = Promise.resolve();
   return {
     size: source.size,
-    async read(start, stop) {
-      while (!(window.at <= start && stop <= end())) {
-        const parts: Uint8Array[] = [];
-        // What is there of it.
-        const kept = start >= window.at && start < end() ? window.bytes.subarray(start - window.at) : undefined;
-        if (kept) parts.push(kept);
-        let at = kept ? start : -1;
-        let length = kept?.length ?? 0;
-        while (at < 0 || at + length < stop) {
-          const { value: block, done } = await blocks.next();
-          if (done) return source.read(start, stop);
-          if (at < 0 || block.at !== at + length) {
-            parts.length = 0;
-            [at, length] = [block.at, 0];
-          }
-          parts.push(block.bytes);
-          length += block.bytes.length;
-          // Not there yet.
-          if (at + length <= start) at = -1;
-        }
-        window = { at, bytes: joined(parts, length) };
-        if (at > start) return source.read(start, stop);
-      }
-      return window.bytes.slice(start - window.at, stop - window.at);
+    read(start, stop) {
+      const bytes = last.then(() => take(start, stop));
+      // Told to whoever asked.
+      last = bytes.catch(() => {});
+      return bytes;
     },
     async close() {
       await blocks.return(undefined);

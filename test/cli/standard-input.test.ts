@@ -100,3 +100,19 @@ test('where the text would be read twice, standard input is refused before it is
   );
   refusedUsage(short, 'corpus/comes-once');
 });
+
+test('token ids from a pipe are all there, with their format said and without', async () => {
+  const rows = Array.from({ length: 2000 }, (_, i) =>
+    Array.from({ length: 40 }, (_, j) => 100 + ((i * 37 + j) % 3000)),
+  );
+  const ids = Buffer.from(rows.map((input_ids) => `${JSON.stringify({ input_ids })}\n`).join(''));
+  const file = join(root, 'ids.jsonl');
+  writeFileSync(file, ids);
+  assert.equal((await fed(new Uint8Array(), ...harvest('ids-file', file))).code, 0);
+  for (const format of [['--corpus-format', 'jsonl'], []]) {
+    const out = `ids-piped${format.length}`;
+    const piped = await fed(ids, ...harvest(out, '-', ...format));
+    assert.equal(piped.code, 0, piped.stderr);
+    assert.equal(textOf(out), textOf('ids-file'));
+  }
+});

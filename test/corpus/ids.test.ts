@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { type Document, packContexts } from '../../src/corpus/contexts.js';
 import { chosenDocuments } from '../../src/corpus/document-choice.js';
-import { openCorpus, readDocuments } from '../../src/corpus/documents.js';
+import { corpusFiles, openCorpus, readDocuments } from '../../src/corpus/documents.js';
 import { withinVocabulary } from '../../src/corpus/ids/ids.js';
 import { shuffled } from '../../src/corpus/shuffled.js';
 import { openTokenizer } from '../../src/corpus/tokenizer.js';
@@ -29,7 +29,7 @@ async function idsOf(documents: AsyncIterable<Document>): Promise<number[][]> {
   const found: number[][] = [];
   for await (const { ids } of documents) {
     const row: number[] = [];
-    for await (const part of ids!) row.push(...part);
+    for await (const part of ids!) for (const id of part) row.push(id);
     found.push(row);
   }
   return found;
@@ -121,6 +121,28 @@ test('what is not a token id is refused with its row', async () => {
   const within = withinVocabulary(readDocuments(`${FIXTURES}/ids.parquet`, 'text'), 200);
   const row = ragged.findIndex((ids) => ids.some((id) => id >= 200));
   await refuses(() => idsOf(within), 'corpus/token-outside-vocabulary', `row ${row}`, '200');
+});
+
+test('a line of ids that is too long to be held is refused as such', async () => {
+  const path = file('long.jsonl', `{"input_ids":[1],"notes":"${'x'.repeat(2 ** 24)}"}\n`);
+  await refuses(() => read(path, { idsField: 'input_ids' }), 'corpus/ids-too-long', `${path}:1`, 'token ids');
+});
+
+test('rows without a text before the first ids, and a first line of a megabyte, are rows of ids', async () => {
+  const long = Array.from({ length: 300_000 }, (_, i) => i % 4096);
+  const rows = [{ input_ids: long }, { input_ids: null }, { input_ids: [3] }];
+  const path = file('first.jsonl', rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+  assert.deepEqual(await read(path), [long, [3]]);
+  const nulls = file('nulls.jsonl', '{"text":null,"input_ids":[1]}\n{"input_ids":[2]}\n');
+  assert.deepEqual(await read(nulls), [[1], [2]]);
+});
+
+test('a table in a data set of the hub is skipped where token ids are read', async (t) => {
+  const files = new Map(['ids.jsonl', 'table.csv'].map((name) => [name, readFileSync(`${FIXTURES}/${name}`)]));
+  await served(t, { 'o/ids': { files } });
+  const found = await corpusFiles({ corpus: 'hf:o/ids', textField: 'text', idsField: 'input_ids' });
+  assert.equal(found.files.length, 1);
+  assert.match(found.skipped[0]!.name, /table\.csv$/);
 });
 
 test('damaged and unknown files are refused by name', async () => {

@@ -3,8 +3,17 @@ import { Refusal } from '../../errors/refusal.js';
 import type { Document } from '../contexts.js';
 import { type Remarks, textOf } from '../encodings.js';
 import { type CorpusFile, placeOf } from '../file-kind.js';
-import { type ChatReading, chatLines } from './lines.js';
-import { parquetChats } from './parquet-chats.js';
+import { valuesOfLines } from '../values-of-lines.js';
+import { valuesOfParquet } from '../values-of-parquet.js';
+import { conversationOf, type Message, plainText } from './conversation.js';
+
+/** How conversations are taken from a file. */
+interface ChatReading {
+  /** Key or column of the messages. */
+  readonly field: string;
+  /** Is content that is a list of parts left as it is? */
+  readonly parts?: boolean;
+}
 
 /**
  * Conversations of a file.
@@ -18,15 +27,27 @@ export async function* chatsOfFile(
   encoding: Encoding,
 ): AsyncGenerator<Document> {
   const { path, kind, packing } = file;
-  const place = placeOf(file);
-  if (kind === 'parquet') yield* parquetChats(place, reading, remarks);
-  else if (kind === 'lines' || kind === 'lines or text') {
-    yield* chatLines(path, textOf(place, packing, encoding), reading, remarks);
-  } else {
+  const isLines = kind === 'lines' || kind === 'lines or text';
+  if (!isLines && kind !== 'parquet') {
     throw new Refusal(
       `${path} is neither JSON Lines nor Parquet, and --chat-field reads conversations from those.`,
       'Convert it, or leave --chat-field out.',
       'corpus/chat-of-text',
     );
   }
+  const wanted = { field: reading.field, flag: 'chat-field' } as const;
+  const place = placeOf(file);
+  const values = isLines
+    ? valuesOfLines(path, textOf(place, packing, encoding), wanted, remarks)
+    : valuesOfParquet(place, wanted, remarks);
+  for await (const { value, source } of values) yield chatDocument(value, source, reading, remarks);
+}
+
+/** A conversation as a document that is yet to be rendered. */
+function chatDocument(value: unknown, source: string, { field, parts }: ChatReading, remarks: Remarks): Document {
+  const conversation = conversationOf(value, source, field, parts).map((message): Message => {
+    const { content } = message;
+    return typeof content === 'string' ? { ...message, content: remarks.wellFormed(content, source) } : message;
+  });
+  return { pieces: [plainText(conversation)], source, conversation };
 }

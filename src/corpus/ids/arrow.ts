@@ -1,9 +1,11 @@
+import { isUtf8 } from 'node:buffer';
 import { type Data, DataType, RecordBatchReader, type Schema, Type, type Vector } from 'apache-arrow';
 import { UnsupportedIpc } from '../../disk/ipc-check.js';
 import { StreamMessages } from '../../disk/ipc-messages.js';
 import { Refusal } from '../../errors/refusal.js';
 import type { Document } from '../contexts.js';
-import type { Remarks } from '../encodings.js';
+import { firstWrong, guessEncoding, type Remarks } from '../encodings.js';
+import { wrongText } from '../parquet.js';
 import { tokenIds, USUAL_FIELD } from './ids.js';
 
 /** Bytes of a record batch, at most; Hugging Face's `datasets` writes 1,000 rows each. */
@@ -103,13 +105,34 @@ function* documentsOf(
   sourceOf: (row: number) => string,
   remarks: Remarks,
 ): Generator<Document> {
-  const lists = holds === 'ids' ? listsOf(column.data[0]!) : undefined;
+  const [data] = column.data;
+  if (!data) return;
+  const lists = holds === 'ids' ? listsOf(data) : undefined;
+  const texts = holds === 'text' ? bytesOf(data) : undefined;
   for (let row = 0; row < column.length; row++) {
     const source = sourceOf(row);
     if (!column.isValid(row)) remarks.addNull();
     else if (lists) yield { pieces: [], ids: [tokenIds(lists(row), source, name)], source };
-    else yield { pieces: [remarks.wellFormed(column.get(row) as string, source)], source };
+    else yield { pieces: [textOf(texts!(row), source, name)], source };
   }
+}
+
+/** @throws Refusal where bytes are not UTF-8: apache-arrow would read them as U+FFFD, and leave a first U+FEFF out */
+function textOf(bytes: Buffer, source: string, name: string): string {
+  if (isUtf8(bytes)) return bytes.toString('utf8');
+  const at = firstWrong(bytes, false);
+  throw wrongText(source, name, at, guessEncoding(bytes, bytes.subarray(at)).what);
+}
+
+/** The bytes of a row of a column of texts. @throws RangeError where offsets contradict the bytes that are there */
+function bytesOf({ values, valueOffsets }: Data): (row: number) => Buffer {
+  const { buffer, byteOffset, byteLength } = values as Uint8Array;
+  const all = Buffer.from(buffer, byteOffset, byteLength);
+  return (row) => {
+    const [from, to] = [Number(valueOffsets[row]), Number(valueOffsets[row + 1])];
+    if (!(from >= 0 && from <= to && to <= all.length)) throw new RangeError('texts reach beyond their bytes');
+    return all.subarray(from, to);
+  };
 }
 
 type Numbers = Exclude<Data['values'], undefined> & ArrayLike<unknown>;

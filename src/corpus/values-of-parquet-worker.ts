@@ -1,19 +1,19 @@
 import { isUtf8 } from 'node:buffer';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type FileMetaData, parquetScan, parquetSchema } from 'hyparquet';
-import { Refusal, type RefusedReply, refusedReply } from '../../errors/refusal.js';
-import { COMPRESSORS, checkApart, chunkRange, MOST_PAGE, openParquet } from '../parquet-file.js';
-import type { FilePlace } from '../remote-file.js';
+import { Refusal, type RefusedReply, refusedReply } from '../errors/refusal.js';
+import { COMPRESSORS, checkApart, chunkRange, MOST_PAGE, openParquet } from './parquet-file.js';
+import { alongRanges, type ByteRange, type FilePlace } from './remote-file.js';
 
 /** What the worker is given. */
-export interface ParquetChatsTask {
+export interface ParquetValuesTask {
   readonly place: FilePlace;
-  /** The column of the conversations. */
+  /** The column of the values. */
   readonly field: string;
 }
 
 /** What it answers, once each time it is asked. */
-export type ParquetChatsReply =
+export type ParquetValuesReply =
   /** The column's values as they would stand in JSON; null where a row has none. */
   | { readonly kind: 'rows'; readonly rows: readonly unknown[] }
   | { readonly kind: 'end' }
@@ -24,7 +24,7 @@ export type ParquetChatsReply =
 /** Rows of a reply, at most; they are copied to the other thread. */
 const ROWS = 256;
 
-async function* repliesOf({ place, field }: ParquetChatsTask): AsyncGenerator<ParquetChatsReply> {
+async function* repliesOf({ place, field }: ParquetValuesTask): AsyncGenerator<ParquetValuesReply> {
   const { source, metadata } = await openParquet(place);
   try {
     const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
@@ -33,10 +33,11 @@ async function* repliesOf({ place, field }: ParquetChatsTask): AsyncGenerator<Pa
       yield { kind: 'no text', what: `has ${same === 0 ? 'no column' : `${same} columns`} "${field}"`, columns };
       return;
     }
-    checkRanges(metadata, field, source.size);
+    const ranges = rangesOf(metadata, field, source.size);
+    const along = typeof place === 'string' ? source : alongRanges(source, ranges);
     const file = {
       byteLength: source.size,
-      slice: async (start: number, end = source.size) => (await source.read(start, end)).buffer,
+      slice: async (start: number, end = source.size) => (await along.read(start, end)).buffer,
     };
     const parsers = { stringFromBytes: textOf };
     const columnsRead = { columns: [field], useOffsetIndex: false };
@@ -50,12 +51,20 @@ async function* repliesOf({ place, field }: ParquetChatsTask): AsyncGenerator<Pa
   }
 }
 
-/** @throws Error where what the column consists of is not of this file, or lies in one another */
-function checkRanges({ row_groups }: FileMetaData, field: string, size: number): void {
-  const chunks = row_groups.flatMap(({ columns }) =>
-    columns.filter(({ meta_data }) => meta_data?.path_in_schema[0] === field),
+/**
+ * Where the parts of the column are, in the order in which they are read: by row group, and within it by place.
+ *
+ * @throws Error where they are not of this file, or lie in one another
+ */
+function rangesOf({ row_groups }: FileMetaData, field: string, size: number): ByteRange[] {
+  const ranges = row_groups.flatMap(({ columns }) =>
+    columns
+      .filter(({ meta_data }) => meta_data?.path_in_schema[0] === field)
+      .map((chunk) => chunkRange(chunk, size))
+      .sort(([a], [b]) => a - b),
   );
-  checkApart(chunks.map((chunk) => chunkRange(chunk, size)));
+  checkApart(ranges);
+  return ranges;
 }
 
 const BOUNDED = Object.fromEntries(
@@ -84,15 +93,15 @@ function asJson(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, asJson(one)]));
 }
 
-if (!parentPort) throw new Error('parquet-chats-worker.js runs in a worker thread');
+if (!parentPort) throw new Error('values-of-parquet-worker.js runs in a worker thread');
 const port = parentPort;
-const replies = repliesOf(workerData as ParquetChatsTask);
+const replies = repliesOf(workerData as ParquetValuesTask);
 port.on('message', () => {
   replies.next().then(
-    ({ value, done }) => port.postMessage((done ? { kind: 'end' } : value) satisfies ParquetChatsReply),
+    ({ value, done }) => port.postMessage((done ? { kind: 'end' } : value) satisfies ParquetValuesReply),
     (cause: unknown) => {
       const reason = cause instanceof Error ? cause.message : String(cause);
-      const reply: ParquetChatsReply = cause instanceof Refusal ? refusedReply(cause) : { kind: 'failed', reason };
+      const reply: ParquetValuesReply = cause instanceof Refusal ? refusedReply(cause) : { kind: 'failed', reason };
       port.postMessage(reply);
     },
   );

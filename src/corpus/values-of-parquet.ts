@@ -1,26 +1,13 @@
-import { Refusal, refusalFrom } from '../../errors/refusal.js';
-import { Thread } from '../../progress/thread.js';
-import type { Document } from '../contexts.js';
-import type { Remarks } from '../encodings.js';
-import { refusedParquet, unreadableParquet } from '../parquet.js';
-import { type FilePlace, placeName } from '../remote-file.js';
-import { type ChatReading, chatDocument, type FoundValue, type ValueField } from './lines.js';
-import type { ParquetChatsReply, ParquetChatsTask } from './parquet-chats-worker.js';
+import { Refusal, refusalFrom } from '../errors/refusal.js';
+import { Thread } from '../progress/thread.js';
+import type { Remarks } from './encodings.js';
+import { refusedParquet, unreadableParquet } from './parquet.js';
+import { type FilePlace, placeName } from './remote-file.js';
+import type { FoundValue, ValueField } from './values-of-lines.js';
+import type { ParquetValuesReply, ParquetValuesTask } from './values-of-parquet-worker.js';
 
-/** Heap for a row group of conversations, in MiB: it is decoded whole. */
+/** Heap for a row group of lists, in MiB: it is decoded whole. */
 const HEAP = 2048;
-
-/** Conversations of a column of lists. @throws Refusal where the file is broken, or has no such column */
-export async function* parquetChats(
-  place: FilePlace,
-  reading: ChatReading,
-  remarks: Remarks,
-): AsyncGenerator<Document> {
-  const { field } = reading;
-  for await (const { value, source } of valuesOfParquet(place, { field, flag: 'chat-field' }, remarks)) {
-    yield chatDocument(value, source, reading, remarks);
-  }
-}
 
 /**
  * Values of a column as they would stand in JSON, a row group at a time, in a thread of its own; rows with null are passed
@@ -34,9 +21,9 @@ export async function* valuesOfParquet(
   remarks: Remarks,
 ): AsyncGenerator<FoundValue> {
   const file = placeName(place);
-  const reader = new Thread<'next', ParquetChatsReply>(new URL('parquet-chats-worker.js', import.meta.url), {
+  const reader = new Thread<'next', ParquetValuesReply>(new URL('values-of-parquet-worker.js', import.meta.url), {
     name: 'its reader',
-    data: { place, field } satisfies ParquetChatsTask,
+    data: { place, field } satisfies ParquetValuesTask,
     resourceLimits: { maxOldGenerationSizeMb: HEAP },
     idle: true,
   });

@@ -1,0 +1,59 @@
+import { Refusal } from '../errors/refusal.js';
+import type { Remarks } from './encodings.js';
+import { LinesOfText, valueOfLine } from './json-lines.js';
+
+/** Characters of a line whose value is held whole, at most. */
+export const LONGEST_LINE = 2 ** 24;
+
+/** A value of a file, and its place. */
+export interface FoundValue {
+  readonly value: unknown;
+  readonly source: string;
+}
+
+/** Key or column of values that are no texts, and the flag that names it. */
+export interface ValueField {
+  readonly field: string;
+  readonly flag: 'chat-field' | 'ids-field';
+}
+
+/**
+ * What lines of JSON have under a key, held whole; lines with null there are passed over.
+ *
+ * @param text of the file, in pieces
+ * @throws Refusal naming file and line
+ */
+export async function* valuesOfLines(
+  file: string,
+  text: AsyncGenerator<string>,
+  { field, flag }: ValueField,
+  remarks: Remarks,
+): AsyncGenerator<FoundValue> {
+  const lines = new LinesOfText(text);
+  try {
+    for (let number = 1; await lines.more(); number++) {
+      const source = `${file}:${number}`;
+      const line = await lines.take(LONGEST_LINE);
+      if (line === undefined) throw tooLong(source, flag);
+      const value = valueOfLine(line, source, field, flag, isAnything);
+      if (value === null) remarks.addNull();
+      else if (value !== undefined) yield { value, source };
+    }
+  } finally {
+    await text.return(undefined);
+  }
+}
+
+const isAnything = (_: unknown): _ is unknown => true;
+
+function tooLong(source: string, flag: ValueField['flag']): Refusal {
+  const [what, code] =
+    flag === 'chat-field'
+      ? (['conversation', 'corpus/chat-too-long'] as const)
+      : (['list of token ids', 'corpus/ids-too-long'] as const);
+  return new Refusal(
+    `${source} has more than ${LONGEST_LINE} characters, and a ${what} is held whole.`,
+    'Split the line.',
+    code,
+  );
+}
