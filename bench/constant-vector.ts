@@ -1,5 +1,6 @@
 // npm run bench:constant-vector: does training come to the same where activations have a mean as long as a real model's,
-// or a few of them are very long? Rows of the bundled model, changed; the defaults, next to what other programs begin with.
+// or a few of them are very long, and does it matter from where on those are left out? Rows of the bundled model,
+// changed; the defaults, next to what other programs begin with.
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { harvestSchema } from '../src/config/stages/harvest.js';
@@ -29,6 +30,13 @@ const STARTS: Record<string, Partial<TrainConfig>> = {
   defaults: {},
   'mean-norm, b_dec 0': { normalize: 'mean-norm', bDecInit: 'zero', maxActivationNormMultiple: 0 },
 };
+
+/** Changes, and --max-activation-norm-multiple next to the defaults. */
+const LIMITED = [
+  ['γ 0', 0],
+  ['γ 0', 4],
+  ...[0, 10, 6, 4].map((multiple) => ['0.05 % × 12', multiple] as const),
+] as const;
 
 type Arch = (typeof trainable)[number];
 
@@ -63,3 +71,22 @@ for (const [name, start] of Object.entries(STARTS)) {
 const text = `Rows of the bundled model's ${HOOK} with a constant vector of γ times the length of their spread added, or every two thousandth of them made 12 times as long; d_sae ${D_SAE}, 120 steps of 256. Single runs: explained variance / L0 / features that fire on none of ${TRIED} rows that are not long.`;
 const table = markdownTable(['SAE', 'start', ...Object.keys(CHANGES)], rows);
 writeSection('constant-vector', 'Constant vector', `${text}\n\n${table}\n\n${circumstances()}.`, 'docs/training.md');
+
+const limited: string[][] = [];
+for (const arch of trainable) {
+  const cells: string[] = [];
+  for (const [change, multiple] of LIMITED) {
+    cells.push(await cell(arch, { maxActivationNormMultiple: multiple }, change));
+  }
+  limited.push([arch, ...cells]);
+  console.error(limited.at(-1)!.join(' | '));
+}
+const heads = LIMITED.map(
+  ([change, multiple]) => `${change === 'γ 0' ? 'as they are' : change}, M ${multiple || 'none'}`,
+);
+writeSection(
+  'norm-multiple',
+  'Multiples of the median norm',
+  `${markdownTable(['SAE', ...heads], limited)}\n\n${circumstances()}.`,
+  'docs/activations.md',
+);
