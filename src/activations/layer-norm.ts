@@ -1,3 +1,11 @@
+/** Of a row's mean square: a variance below this share is what rounding leaves of entries that are all alike. */
+const ALIKE = 1e-12;
+
+/** 1 over the standard deviation of a row; 0 where its entries are all alike, and LayerNorm leaves nothing of it. */
+export function inverseDeviation(mean: number, variance: number): number {
+  return variance > ALIKE * (mean * mean + variance) ? 1 / Math.sqrt(variance) : 0;
+}
+
 /** Each row less its mean, over its standard deviation; a row whose entries are all alike becomes 0. */
 export function layerNormed(x: Float32Array, d: number): Float32Array {
   const normed = new Float32Array(x.length);
@@ -7,7 +15,7 @@ export function layerNormed(x: Float32Array, d: number): Float32Array {
     const mean = sum / d;
     let squares = 0;
     for (let i = 0; i < d; i++) squares += (x[at + i]! - mean) ** 2;
-    const scale = squares > 0 ? Math.sqrt(d / squares) : 0;
+    const scale = inverseDeviation(mean, squares / d);
     for (let i = 0; i < d; i++) normed[at + i] = (x[at + i]! - mean) * scale;
   }
   return normed;

@@ -43,6 +43,12 @@ export interface Examples extends Rows {
   readonly target?: ActivationArray;
 }
 
+/** Memory of rows, each buffer once, to be handed over to another thread. */
+export function buffersOf({ activation, target, token, context, pos }: Examples): ArrayBuffer[] {
+  const columns = [activation, ...(target ? [target] : []), token, context, pos];
+  return [...new Set(columns.map(({ buffer }) => buffer as ArrayBuffer))];
+}
+
 /** Memory for `rows` rows. */
 export function allocateRows(rows: number, d: number, dtype: ActivationDType): Rows {
   return {

@@ -1,13 +1,13 @@
 import { POOL_BYTES } from '../activations/pool.js';
 import { streamHeader } from '../activations/row-stream.js';
-import type { Examples, Rows } from '../activations/rows.js';
+import { buffersOf, type Examples, type Rows } from '../activations/rows.js';
 import type { Window } from '../activations/store-writer.js';
 import { corpusName } from '../corpus/mixture.js';
 import { type Progress, silent } from '../progress/progress.js';
 import { assembleWindows, atWindow, epochs, skipWindows, TextHash } from './assemble.js';
 import { openForwardPass } from './forward-pass.js';
 import { harvestMemory, leftOutOf, planHarvest } from './harvest-plan.js';
-import { buffersOf, type LiveReply, type LiveStart } from './live-source.js';
+import type { LiveReply, LiveStart } from './live-source.js';
 
 /** How the harvest answers: replies, and memory that changes hands with them. */
 type Send = (reply: LiveReply, transfer?: ArrayBuffer[]) => void;

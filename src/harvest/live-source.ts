@@ -204,9 +204,3 @@ export type LiveReply =
   | { readonly kind: 'end' }
   | { readonly kind: 'say'; readonly line: string }
   | RefusedReply;
-
-/** Memory of rows, to be handed over. */
-export function buffersOf({ activation, target, token, context, pos }: Examples): ArrayBuffer[] {
-  const columns = [activation, ...(target ? [target] : []), token, context, pos];
-  return columns.map(({ buffer }) => buffer as ArrayBuffer);
-}

@@ -1,3 +1,4 @@
+import { inverseDeviation } from '../activations/layer-norm.js';
 import { ActivationSums } from '../activations/statistics.js';
 
 /** What is told of each row of a chunk. */
@@ -65,10 +66,8 @@ function addNormalised(
   mean: number,
   meanSquare: number,
 ): void {
-  // What rounding leaves of rows that are all alike is no deviation.
-  const variance = meanSquare - mean * mean;
-  if (!(variance > 1e-12 * meanSquare)) return;
-  const scale = 1 / Math.sqrt(variance);
+  const scale = inverseDeviation(mean, meanSquare - mean * mean);
+  if (scale === 0) return;
   for (let i = 0; i < d; i++) {
     const value = (x[at + i]! - mean) * scale;
     sum[i]! += value;

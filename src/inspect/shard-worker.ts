@@ -1,5 +1,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import type { Rows } from '../activations/rows.js';
+import { buffersOf } from '../activations/rows.js';
 import { readShard } from '../activations/store.js';
 import { Refusal, refusedReply } from '../errors/refusal.js';
 import type { ShardReply, ShardsOf } from './shard-reader.js';
@@ -9,8 +9,6 @@ import type { ShardReply, ShardsOf } from './shard-reader.js';
 if (!parentPort) throw new Error('shard-worker.js runs in a worker thread');
 const port = parentPort;
 const { directory, manifest } = workerData as ShardsOf;
-
-const buffersOf = (rows: Rows) => [...new Set(Object.values(rows).map(({ buffer }) => buffer as ArrayBuffer))];
 
 port.on('message', (i: number) => {
   const tell = (reply: ShardReply, transfer: ArrayBuffer[] = []) => port.postMessage(reply, transfer);
