@@ -39,7 +39,7 @@ export async function normLimitOf(
   if (harvested) {
     if (asked === 0) {
       say(
-        `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple} and has no longer activations: 0 brings none back.`,
+        `${place} was harvested with --max-activation-norm-multiple ${harvested.multiple}: what that left out is not in it, and 0 does not bring it back.`,
       );
     }
     if (!asked || asked === harvested.multiple) return harvested;
