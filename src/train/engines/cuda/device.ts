@@ -30,18 +30,24 @@ export interface CompiledKernels {
 /** How a product is computed; sums are float32 everywhere. */
 export type ProductPrecision = 'float32' | 'tf32' | 'bfloat16';
 
-/** C [m × n] = A [m × k] · B [k × n], all row-major, B given as it is or transposed. */
+/** C [m × n] = A [m × k] · B [k × n], all row-major, A and B given as they are or transposed. */
 export interface Product {
   readonly m: number;
   readonly n: number;
   readonly k: number;
   readonly a: DevicePointer;
   readonly b: DevicePointer;
+  /** A lies as [k × m]. */
+  readonly transposedA?: boolean;
   /** B lies as [n × k]. */
   readonly transposedB: boolean;
   readonly c: DevicePointer;
-  /** Elements from one row of C to the next. */
+  /** Elements from one row to the next, of A and B as they lie; their width where absent. */
+  readonly strideA?: number;
+  readonly strideB?: number;
   readonly strideC: number;
+  /** The product is added to what C holds. */
+  readonly accumulate?: boolean;
   /** bfloat16: A and B are bfloat16; otherwise float32. C is float32. */
   readonly precision: ProductPrecision;
 }

@@ -5,6 +5,7 @@ import type { EngineSettings } from '../engine.js';
 import { formOf, isTrained, stateBytes, stateShapes } from '../state.js';
 import type { CudaDevice, DevicePointer, ProductPrecision } from './device.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
+import { SCAN_TILE } from './kernels/scan.js';
 
 /** Bytes of pre-activations in memory at a time, whatever the size of the dictionary. */
 const SLICE_BYTES = 2 ** 28;
@@ -24,8 +25,8 @@ const ENTRY_ARRAYS = ['feature', 'p', 'df', 'dg', 'token', 'entry'] as const;
 const MOST_ENTRIES = 2 ** 31 - 1;
 /** Share of the entries asked for that is added to them, so that the next step does not ask again. */
 const SPARE = 0.25;
-/** Two long longs, entries token-major and feature-major, and an int, dead features. */
-export const COUNTER_BYTES = 24;
+/** A long long, entries feature-major, and an int, dead features: what each step begins at 0. */
+export const COUNTER_BYTES = 16;
 /** Doubles. */
 export const METRICS_BYTES = 8 * METRIC_SUMS.length;
 
@@ -103,9 +104,10 @@ export function planCuda(
     rowBlocks: Math.min(ROW_BLOCKS, dSae),
   };
   const arrays = arraysOf(settings, sizes);
-  const bytes = [...arrays.values()].reduce((sum, size) => sum + size, 0) + entryBytes(batch * (k > 0 ? k : dSae / 2));
+  const fixed = [...arrays.values()].reduce((sum, size) => sum + size, 0);
+  const bytes = fixed + entryBytes(k > 0 ? batch * k : roomFor((batch * dSae) / 2, batch * dSae));
   const entries = batch * (k > 0 ? k : Math.min(dSae, FIRST_ENTRIES));
-  return { ...sizes, arrays, views: viewsOf(settings, sizes.form), entries, bytes };
+  return { ...sizes, arrays, views: viewsOf(settings, sizes), entries, bytes };
 }
 
 /** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
@@ -140,6 +142,9 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   arrays.set('word_start', 4 * batch * words);
   arrays.set('counts', 4 * batch);
   arrays.set('token_start', 4 * (sizes.lists * batch + 1));
+  // Entries of the lists before, and of all: the first stays 0.
+  arrays.set('totals', 8 * (sizes.lists + 1));
+  arrays.set('tile_sums', 8 * Math.ceil(Math.max(batch, dSae) / SCAN_TILE));
   if (sizes.k > 0) {
     for (const name of ['candidate', 'candidate_p']) arrays.set(name, 4 * batch * sizes.candidates);
     arrays.set('candidate_counts', 4 * batch);
@@ -166,7 +171,7 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   return arrays;
 }
 
-function viewsOf({ dOut }: EngineSettings, { select }: SparseForm): Map<string, View> {
+function viewsOf({ dOut }: EngineSettings, { form: { select }, lists }: PlannedSizes): Map<string, View> {
   const all = (of: string): View => ({ of, offset: 0 });
   return new Map<string, View>([
     ['bias', all(select.bias)],
@@ -177,9 +182,9 @@ function viewsOf({ dOut }: EngineSettings, { select }: SparseForm): Map<string, 
     ['f', all('df')],
     ['dp', all('dg')],
     ['g', all('p')],
-    ['total', all('counters')],
-    ['total_by_feature', { of: 'counters', offset: 8 }],
-    ['dead', { of: 'counters', offset: 16 }],
+    ['total', { of: 'totals', offset: 8 * lists }],
+    ['total_by_feature', all('counters')],
+    ['dead', { of: 'counters', offset: 8 }],
   ]);
 }
 
@@ -221,6 +226,11 @@ export function batchBytes({
 export function hostBytes(settings: EngineSettings): number {
   const { x = 0, y = 0 } = batchBytes(settings);
   return stateBytes(settings) + 2 * (x + y) + PIECE_BYTES;
+}
+
+/** Entries that room is made for where so many, of at most `most`, are asked for. */
+function roomFor(entries: number, most: number): number {
+  return Math.min(Math.ceil(entries * (1 + SPARE)), most, MOST_ENTRIES);
 }
 
 /** Bytes of the arrays of that many entries. */
@@ -277,7 +287,7 @@ export class DeviceArrays {
       this.device.free(this.at(name));
       this.pointers.delete(name);
     }
-    this.makeRoom(Math.min(Math.ceil(entries * (1 + SPARE)), this.most, MOST_ENTRIES));
+    this.makeRoom(roomFor(entries, this.most));
   }
 
   private makeRoom(entries: number): void {

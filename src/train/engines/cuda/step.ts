@@ -3,7 +3,8 @@
 import type { EngineSettings, StepSettings } from '../engine.js';
 import { isTrained } from '../state.js';
 import type { CompiledKernels, CudaDevice, DevicePointer } from './device.js';
-import { type ArrayField, type Field, type KernelName, type NumberField, packArguments } from './kernels/source.js';
+import { type ArrayField, type Field, type KernelName, type NumberField, packArguments } from './kernels/arguments.js';
+import { SCAN_TILE } from './kernels/scan.js';
 import { COUNTER_BYTES, type CudaPlan, type DeviceArrays, WARP } from './plan.js';
 
 /** Threads of blocks whose size nothing dictates. */
@@ -11,6 +12,8 @@ const THREADS = 256;
 /** Threads of a block in which each warp takes rows and each lane a column. */
 const COLUMN_THREADS = 1024;
 const WARPS = THREADS / WARP;
+/** Threads of a block that scans a tile. */
+const SCAN_TILE_THREADS = 1024;
 
 export type KernelValues = Partial<Record<ArrayField, DevicePointer> & Record<NumberField, number>>;
 
@@ -79,14 +82,12 @@ export class StepLauncher {
 
   /** Those above 0: a slice alone decides its entries. */
   private selectPositive(): void {
-    const { settings, plan, arrays, launcher } = this;
+    const { settings, plan, launcher } = this;
     const perToken = { blocks: settings.batch, threads: THREADS };
     for (let s = 0; s < plan.slices; s++) {
       const range = this.encode(s);
       launcher.run('mark', perToken, range);
-      const token_start = arrays.at('token_start') + BigInt(4 * s * settings.batch);
-      this.startTokens(token_start);
-      launcher.run('gather', perToken, { ...range, token_start });
+      launcher.run('gather', perToken, { ...range, ...this.startTokens(s) });
     }
   }
 
@@ -97,14 +98,23 @@ export class StepLauncher {
     for (let s = 0; s < plan.slices; s++) launcher.run('shortlist', perToken, this.encode(s));
     device.clear(arrays.at('mask'), plan.arrays.get('mask')!);
     launcher.run('choose', perToken);
-    this.startTokens(arrays.at('token_start'));
-    launcher.run('gather', perToken, { first: 0, count: settings.dSae });
+    launcher.run('gather', perToken, { first: 0, count: settings.dSae, ...this.startTokens(0) });
   }
 
-  /** Where the entries of each token begin, from their counts. */
-  private startTokens(starts: DevicePointer): void {
-    const { launcher, arrays, settings } = this;
-    launcher.run('scan', { blocks: 1, threads: THREADS }, { n: settings.batch, starts, end: arrays.at('total') });
+  /** Where the entries of each token begin in a list, from their counts; and how many there are with those of it. */
+  private startTokens(list: number): { readonly token_start: DevicePointer; readonly total: DevicePointer } {
+    const { arrays, settings } = this;
+    const token_start = arrays.at('token_start') + BigInt(4 * list * settings.batch);
+    const before = arrays.at('totals') + BigInt(8 * list);
+    const total = before + 8n;
+    this.scan(settings.batch, { counts: arrays.at('counts'), starts: token_start, before, end: total });
+    return { token_start, total };
+  }
+
+  private scan(n: number, ends: Record<'counts' | 'starts' | 'before' | 'end', DevicePointer>): void {
+    const shape = { blocks: Math.ceil(n / SCAN_TILE), threads: SCAN_TILE_THREADS };
+    if (shape.blocks > 1) this.launcher.run('sumTiles', shape, { counts: ends.counts, n });
+    this.launcher.run('scan', shape, { ...ends, n });
   }
 
   /** p of a slice, and the range of its features. */
@@ -142,12 +152,13 @@ export class StepLauncher {
     const { chunks } = plan;
     launcher.run('countColumns', tiles);
     launcher.run('prefixChunks', { blocks: Math.ceil(settings.dSae / THREADS), threads: THREADS }, { chunks });
-    const ends = { starts: arrays.at('feature_start'), end: arrays.at('total_by_feature') };
-    launcher.run(
-      'scan',
-      { blocks: 1, threads: COLUMN_THREADS },
-      { counts: arrays.at('feature_counts'), n: settings.dSae, ...ends },
-    );
+    this.scan(settings.dSae, {
+      counts: arrays.at('feature_counts'),
+      starts: arrays.at('feature_start'),
+      // Of no list: 0.
+      before: arrays.at('totals'),
+      end: arrays.at('total_by_feature'),
+    });
     launcher.run('fillColumns', tiles);
   }
 

@@ -284,21 +284,30 @@ export class Cublas {
 
   /**
    * Starts a product. cuBLAS's matrices are column-major, ours row-major, and a row-major matrix is its transpose
-   * column-major: Cᵀ [n × m] = op(B)ᵀ Aᵀ, without moving anything. B [k × n] is Bᵀ as it lies; B lying as [n × k] is
-   * Bᵀ's transpose.
+   * column-major: Cᵀ [n × m] = op(B)ᵀ op(A)ᵀ, without moving anything. B [k × n] is Bᵀ as it lies; B lying as [n × k]
+   * is Bᵀ's transpose, and so it is with A.
    */
-  multiply({ m, n, k, a, b, c, transposedB, strideC, precision }: Product): void {
-    for (const size of [m, n, k, strideC]) {
+  multiply(product: Product): void {
+    const { m, n, k, a, b, c, transposedA = false, transposedB, strideC, precision } = product;
+    const [widthA, widthB] = [transposedA ? m : k, transposedB ? k : n];
+    const { strideA = widthA, strideB = widthB, accumulate = false } = product;
+    for (const size of [m, n, k, strideA, strideB, strideC]) {
       if (!Number.isInteger(size) || size < 1 || size > INT_MAX) throw new RangeError(`${size} is not a matrix size`);
     }
-    if (strideC < n) throw new RangeError(`rows of ${n} do not fit a stride of ${strideC}`);
+    for (const [width, stride] of [
+      [widthA, strideA],
+      [widthB, strideB],
+      [n, strideC],
+    ] as const) {
+      if (stride < width) throw new RangeError(`rows of ${width} do not fit a stride of ${stride}`);
+    }
     const { operands, compute } = TYPES[precision];
-    const operation = transposedB ? OP_T : OP_N;
+    const operation = (transposed: boolean) => (transposed ? OP_T : OP_N);
     this.call(
       'cublasGemmEx',
-      ...[this.handle, operation, OP_N, n, m, k, this.one],
-      ...[b, operands, transposedB ? k : n, a, operands, k],
-      ...[this.zero, c, CUDA_R_32F, strideC, compute, GEMM_DEFAULT],
+      ...[this.handle, operation(transposedB), operation(transposedA), n, m, k, this.one],
+      ...[b, operands, strideB, a, operands, strideA],
+      ...[accumulate ? this.one : this.zero, c, CUDA_R_32F, strideC, compute, GEMM_DEFAULT],
     );
   }
 

@@ -88,6 +88,33 @@ for (const precision of ['float32', 'tf32', 'bfloat16'] as const) {
   }
 }
 
+test('A transposed, rows apart in A and B, and a product added to what there is', { skip }, async () => {
+  const [m, n, k, strideA, strideB, strideC] = [5, 7, 3, 6, 9, 8];
+  const spread = (values: Float32Array, width: number, stride: number) => {
+    const out = new Float32Array((values.length / width) * stride).fill(Number.NaN);
+    for (let row = 0; row * width < values.length; row++) {
+      out.set(values.subarray(row * width, (row + 1) * width), row * stride);
+    }
+    return out;
+  };
+  const [a, b, before] = [numbers(m * k), numbers(k * n), numbers(m * strideC)];
+  const lying = Float32Array.from({ length: k * m }, (_, i) => a[(i % m) * k + Math.floor(i / m)]!);
+  const c = uploaded(before.slice());
+  const operands = { a: uploaded(spread(lying, m, strideA)), b: uploaded(spread(b, n, strideB)), strideA, strideB };
+  const product = { ...operands, m, n, k, c, transposedA: true, transposedB: false, strideC } as const;
+  device.multiply({ ...product, accumulate: true, precision: 'float32' });
+  const buffer = device.allocateHost(4 * m * strideC);
+  device.download(buffer, c, 4 * m * strideC);
+  await device.mark().reached();
+  const wanted = plain(m, n, k, a, b, false, strideC);
+  for (const [i, value] of new Float32Array(buffer.bytes).entries()) {
+    const sum = before[i]! + (Number.isNaN(wanted[i]) ? 0 : wanted[i]!);
+    assert.ok(Math.abs(value - sum) < 1e-5, `${value} at ${i}, not ${sum}`);
+  }
+  assert.throws(() => device.multiply({ ...product, strideA: m - 1, precision: 'tf32' }), RangeError);
+  assert.throws(() => device.multiply({ ...product, strideB: n - 1, precision: 'tf32' }), RangeError);
+});
+
 test('types and sums: float32 in and out, TF32 only where asked for, sums never in less than float32', {
   skip,
 }, async () => {

@@ -177,15 +177,21 @@ export class CpuDevice implements CudaDevice {
   }
 
   multiply(product: Product): void {
-    const { m, n, k, a, b, transposedB, c, strideC, precision } = product;
+    const { m, n, k, a, b, transposedA = false, transposedB, c, strideC, accumulate = false, precision } = product;
     this.products.push(product);
     const size = precision === 'bfloat16' ? 2 : 4;
-    this.inBounds(a, m * k * size);
-    this.inBounds(b, n * k * size);
+    const { strideA = transposedA ? m : k, strideB = transposedB ? k : n } = product;
+    const bytes = (rows: number, width: number, stride: number) => size * ((rows - 1) * stride + width);
+    this.inBounds(a, transposedA ? bytes(k, m, strideA) : bytes(m, k, strideA));
+    this.inBounds(b, transposedB ? bytes(n, k, strideB) : bytes(k, n, strideB));
     this.inBounds(c, 4 * ((m - 1) * strideC + n));
-    const type = 'void multiply(int, int, int, uint64_t, uint64_t, int, uint64_t, int, int)';
-    const last = [Number(transposedB), c, strideC, PRECISIONS.indexOf(precision)];
-    this.queue.push(() => this.call(type, m, n, k, a, b, ...last));
+    const type = 'void multiply(int, int, int, uint64_t, int, int, uint64_t, int, int, uint64_t, int, int, int)';
+    const [left, right] = [
+      [a, strideA, Number(transposedA)],
+      [b, strideB, Number(transposedB)],
+    ] as const;
+    const last = [c, strideC, Number(accumulate), PRECISIONS.indexOf(precision)];
+    this.queue.push(() => this.call(type, m, n, k, ...left, ...right, ...last));
   }
 
   close(): void {

@@ -88,10 +88,10 @@ test('a device with too little memory is refused with the numbers, and closed', 
   await assert.rejects(openCudaEngine(large, new Map(), 0, device), refused);
   assert.ok(device.isClosed);
   const { bytes, slice, slices } = planCuda(large);
-  // Parameters, second moments, and entries of half of all features.
-  assert.ok(bytes > 4 * 4 * 3072 * 131_072 + (24 * 4096 * 131_072) / 2);
+  // Parameters, second moments, and entries of half of all features, with a quarter to spare.
+  assert.ok(bytes > 4 * 4 * 3072 * 131_072 + (1.25 * 24 * 4096 * 131_072) / 2);
   assert.deepEqual([slice, slices], [16_384, 8]);
-  const [megabytes, fixed] = [(size: number) => Math.round(size / 1e6), bytes - (24 * 4096 * 131_072) / 2];
+  const [megabytes, fixed] = [(size: number) => Math.round(size / 1e6), bytes - (1.25 * 24 * 4096 * 131_072) / 2];
   const page = readFileSync('docs/gpu.md', 'utf8');
   assert.ok(page.includes(`| **without entries** | | **${megabytes(fixed)}** |`));
   assert.ok(page.includes(`**${megabytes(bytes).toLocaleString('en')}** |`));

@@ -2,12 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
 import { widen } from '../../../../src/safetensors/floats.js';
-import {
-  type Field,
-  type KernelName,
-  kernelSource,
-  packArguments,
-} from '../../../../src/train/engines/cuda/kernels/source.js';
+import { type Field, type KernelName, packArguments } from '../../../../src/train/engines/cuda/kernels/arguments.js';
+import { SCAN_TILE } from '../../../../src/train/engines/cuda/kernels/scan.js';
+import { kernelSource } from '../../../../src/train/engines/cuda/kernels/source.js';
 import { type CudaPlan, planCuda } from '../../../../src/train/engines/cuda/plan.js';
 import type { EngineSettings } from '../../../../src/train/engines/engine.js';
 import { smallSettings } from '../problem.js';
@@ -115,15 +112,17 @@ test('floats become the nearest bfloat16, ties to even, NaN NaN', { skip }, asyn
 test('starts are the sums of the counts before, on top of what there was', { skip }, async () => {
   const bench = await Bench.open(smallSettings('standard'));
   const random = new Generator(6);
-  for (const n of [1, 31, 32, 255, 256, 257, 1000]) {
+  for (const n of [1, 31, 257, SCAN_TILE - 1, SCAN_TILE, SCAN_TILE + 1, 3 * SCAN_TILE + 5]) {
     const counts = Int32Array.from({ length: n }, () => Math.floor(random.uniform() * 5));
     for (const before of [0n, 11n, 2n ** 33n]) {
-      const starts = bench.put(new Int32Array(n + 1));
-      const total = bench.put(BigInt64Array.of(before));
-      bench.run('scan', 1, 256, { counts: bench.put(counts), n, starts, end: total });
+      const [starts, end] = [bench.put(new Int32Array(n + 1)), bench.put(BigInt64Array.of(-1n))];
+      const tiles = Math.ceil(n / SCAN_TILE);
+      const given = { counts: bench.put(counts), n, tile_sums: bench.put(new BigInt64Array(tiles).fill(-9n)) };
+      bench.run('sumTiles', tiles, 1024, given);
+      bench.run('scan', tiles, 1024, { ...given, starts, before: bench.put(BigInt64Array.of(before)), end });
       const sums = [before];
       for (const count of counts) sums.push(sums.at(-1)! + BigInt(count));
-      assert.deepEqual(new BigInt64Array(await bench.get(total, 8)), BigInt64Array.of(sums.at(-1)!));
+      assert.deepEqual(new BigInt64Array(await bench.get(end, 8)), BigInt64Array.of(sums.at(-1)!));
       if (before > 2n ** 31n) continue;
       assert.deepEqual(new Int32Array(await bench.get(starts, 4 * (n + 1))), Int32Array.from(sums, Number));
     }
@@ -166,7 +165,9 @@ test('entries are listed token after token within slices, and regrouped feature 
       ints(slices * batch + 1),
       ints(batch * words),
     ];
-    const [feature, entryP, total, device] = [ints(E), ints(E), bench.put(BigInt64Array.of(0n)), bench.put(bias)];
+    const totals = bench.put(new BigInt64Array(slices + 1));
+    const [feature, entryP, device] = [ints(E), ints(E), bench.put(bias)];
+    const total = totals + BigInt(8 * slices);
     for (let s = 0; s < slices; s++) {
       const [first, count] = [s * slice, Math.min(slice, dSae - s * slice)];
       const product = new Float32Array(batch * slice).fill(5);
@@ -174,9 +175,10 @@ test('entries are listed token after token within slices, and regrouped feature 
       const ofSlice = { p_slice: bench.put(product), first, count, mask };
       const token_start = starts + BigInt(4 * s * batch);
       bench.run('mark', batch, 256, { ...ofSlice, bias: device, counts });
-      bench.run('scan', 1, 256, { counts, n: batch, starts: token_start, end: total });
+      const before = totals + BigInt(8 * s);
+      bench.run('scan', 1, 1024, { counts, n: batch, starts: token_start, before, end: before + 8n });
       const lists = { word_start: wordStart, feature, p: entryP };
-      bench.run('gather', batch, 256, { ...ofSlice, token_start, ...lists, total, room: E });
+      bench.run('gather', batch, 256, { ...ofSlice, token_start, ...lists, total: before + 8n, room: E });
     }
     const listed = async (at: bigint, n: number) => [...new Int32Array(await bench.get(at, 4 * n))];
     assert.deepEqual(
@@ -195,7 +197,10 @@ test('entries are listed token after token within slices, and regrouped feature 
     const chunked = { mask, chunk_counts: chunkCounts };
     bench.run('countColumns', tiles, 256, chunked);
     bench.run('prefixChunks', Math.ceil(dSae / 256), 256, { ...chunked, chunks, feature_counts: featureCounts });
-    bench.run('scan', 1, 1024, { counts: featureCounts, n: dSae, starts: featureStart, end: sum });
+    const featureTiles = Math.ceil(dSae / SCAN_TILE);
+    const scanned = { counts: featureCounts, n: dSae, tile_sums: bench.put(new BigInt64Array(featureTiles)) };
+    bench.run('sumTiles', featureTiles, 1024, scanned);
+    bench.run('scan', featureTiles, 1024, { ...scanned, starts: featureStart, before: totals, end: sum });
     const places = { word_start: wordStart, feature_start: featureStart, token, entry };
     bench.run('fillColumns', tiles, 256, { ...chunked, ...places, total, room: E });
     const order = wanted
@@ -264,6 +269,7 @@ test('of a token, the largest above 0 are chosen across slices; of equals the lo
       feature: bench.put(new Int32Array(batch * k)),
       p: bench.put(new Float32Array(batch * k)),
       token_start: bench.put(new Int32Array(batch + 1)),
+      before: bench.put(BigInt64Array.of(0n)),
       total: bench.put(BigInt64Array.of(0n)),
     };
     for (let s = 0; s < slices; s++) {
@@ -273,7 +279,7 @@ test('of a token, the largest above 0 are chosen across slices; of equals the lo
       bench.run('shortlist', batch, 256, { ...arrays, p_slice: bench.put(product), first, count });
     }
     bench.run('choose', batch, 256, arrays);
-    bench.run('scan', 1, 256, { ...arrays, n: batch, starts: arrays.token_start, end: arrays.total });
+    bench.run('scan', 1, 1024, { ...arrays, n: batch, starts: arrays.token_start, end: arrays.total });
     bench.run('gather', batch, 256, { ...arrays, first: 0, count: dSae, room: batch * k });
     const total = wanted.flat().length;
     assert.deepEqual([...new Int32Array(await bench.get(arrays.feature, 4 * total))], wanted.flat());

@@ -1,4 +1,4 @@
-/** Sparse gradient and Adam on rows: what a feature owns, feature after feature, and then b_dec. */
+/** Adam; and the gradients of numbers: those of a feature, and b_dec's. */
 
 /**
  * Adam (Kingma and Ba 2015, algorithm 1) on one number. With β1 = 0 a feature without entries is left alone, and its
@@ -11,18 +11,16 @@ __device__ float decayed(float v, int missed) {
   return v;
 }
 
-// What is to be taken from the parameter; \`a\` has the step's lr, 1 / (1 − β1^t) and 1 / (1 − β2^t).
+// What is to be taken from the parameter; m and v move on. \`a\` has the step's lr, 1 / (1 − β1^t) and 1 / (1 − β2^t).
 template <class Arguments>
-__device__ float adamChange(const Arguments &a, float gradient, float *m, float *v, int missed) {
-  const float v1 = decayed(*v, missed) * BETA2 + gradient * gradient * FRESH2;
-  *v = v1;
+__device__ float adamChange(const Arguments &a, float gradient, float &m, float &v, int missed) {
+  v = decayed(v, missed) * BETA2 + gradient * gradient * FRESH2;
   float numerator = gradient;
 #if MOMENTUM
-  const float m1 = *m * BETA1 + gradient * FRESH1;
-  *m = m1;
-  numerator = m1 * a.correction1;
+  m = m * BETA1 + gradient * FRESH1;
+  numerator = m * a.correction1;
 #endif
-  return a.lr * (numerator / (sqrtf(v1 * a.correction2) + EPSILON));
+  return a.lr * (numerator / (sqrtf(v * a.correction2) + EPSILON));
 }
 `;
 
@@ -70,91 +68,8 @@ extern "C" __global__ void features(const features_arguments a) {
   a.dp_sum[j] = sum.p;
   if (!MOMENTUM && first == last) return;
   const int missed = a.step - 1 - a.updated[j];
-#define MOVE(name) a.name[j] -= adamChange(a, sum.name, a.m_##name + j, a.v_##name + j, missed);
+#define MOVE(name) a.name[j] -= adamChange(a, sum.name, a.m_##name[j], a.v_##name[j], missed);
   EACH_TRAINED_SCALAR(MOVE)
-}
-`;
-
-/**
- * Gradients of W_enc[:, j] and W_dec[j], tangent projection, Adam and norm, feature after feature in one visit: the
- * gradients live in registers. A block takes every gridDim.x-th feature, and sums its part of W_enc Σ_b ∂p, with W_enc
- * as it was, into its row of pull_parts. What is not trained keeps its bits.
- */
-export const rows = /* cuda */ `
-#define FOR_ELEMENTS(width, per_thread) \\
-  _Pragma("unroll") for (int c = 0; c < per_thread; c++) \\
-    for (int i = threadIdx.x + c * ROW_THREADS, once = 1; once && i < width; once = 0)
-#define FOR_IN FOR_ELEMENTS(D_IN_ROW, IN_PER_THREAD)
-#define FOR_OUT FOR_ELEMENTS(D_OUT_ROW, OUT_PER_THREAD)
-
-extern "C" __global__ void __launch_bounds__(ROW_THREADS) updateRows(const updateRows_arguments a) {
-  if (*a.total > a.room) return;
-  float pull[IN_PER_THREAD] = {0.0f};
-  for (int j = blockIdx.x; j < N_FEATURES; j += gridDim.x) {
-    const int first = a.feature_start[j];
-    const int last = a.feature_start[j + 1];
-    if (!MOMENTUM && first == last) continue;
-    const int missed = a.step - 1 - a.updated[j];
-    const long long in_row = (long long)j * D_IN_ROW;
-    const long long out_row = (long long)j * D_OUT_ROW;
-    float g_enc[IN_PER_THREAD] = {0.0f};
-    float g_dec[OUT_PER_THREAD] = {0.0f};
-#pragma unroll 2
-    for (int q = first; q < last; q++) {
-      const long long b = a.token[q];
-      const int k = a.entry[q];
-#if TRAINS_W_ENC
-      const float dp = a.dp[k];
-      FOR_IN g_enc[c] += dp * a.xc[b * D_IN_ROW + i];
-#endif
-#if TRAINS_W_DEC
-      const float f = a.f[k];
-      FOR_OUT g_dec[c] += f * a.r[b * D_OUT_ROW + i];
-#if SECOND_TRAINS_DECODER
-      const float g = a.g[k];
-      FOR_OUT g_dec[c] += g * a.r_aux[b * D_OUT_ROW + i];
-#endif
-#endif
-    }
-#if TRAINS_W_ENC || PULLS
-    const float weight = a.dp_sum[j];
-    FOR_IN {
-      const float w = a.W_enc[in_row + i];
-      pull[c] += weight * w;
-#if TRAINS_W_ENC
-      const float moved = w - adamChange(a, g_enc[c], a.m_W_enc + in_row + i, a.v_W_enc + in_row + i, missed);
-      a.W_enc[in_row + i] = moved;
-#if BFLOAT16
-      a.W_enc_bfloat16[in_row + i] = toBfloat16(moved);
-#endif
-#endif
-    }
-#endif
-#if TRAINS_W_DEC
-    float w[OUT_PER_THREAD];
-    float along = 0.0f;
-    FOR_OUT {
-      w[c] = a.W_dec[out_row + i];
-      along += g_dec[c] * w[c];
-    }
-    along = blockSum(along);
-    float squares = 0.0f;
-    FOR_OUT {
-      const float tangent = g_dec[c] - along * w[c];
-      w[c] -= adamChange(a, tangent, a.m_W_dec + out_row + i, a.v_W_dec + out_row + i, missed);
-      squares += w[c] * w[c];
-    }
-    const float inverse = 1.0f / sqrtf(blockSum(squares));
-    FOR_OUT a.W_dec[out_row + i] = w[c] * inverse;
-#else
-    // All threads have read what the first one is about to write.
-    __syncthreads();
-#endif
-    if (threadIdx.x == 0) a.updated[j] = a.step;
-  }
-#if PULLS
-  FOR_IN a.pull_parts[(long long)blockIdx.x * D_IN_ROW + i] = pull[c];
-#endif
 }
 `;
 
@@ -174,7 +89,7 @@ extern "C" __global__ void updateDecoderBias(const updateDecoderBias_arguments a
 #if SECOND_TRAINS_DECODER
   gradient += a.r_aux_sum[i];
 #endif
-  a.b_dec[i] -= adamChange(a, gradient, a.m_b_dec + i, a.v_b_dec + i, 0);
+  a.b_dec[i] -= adamChange(a, gradient, a.m_b_dec[i], a.v_b_dec[i], 0);
 }
 `;
 

@@ -58,24 +58,30 @@ extern "C" void copy_in(uint64_t to, const uint8_t *from, uint64_t bytes) { memc
 extern "C" void copy_out(uint8_t *to, uint64_t from, uint64_t bytes) { memcpy(to, (void *)from, bytes); }
 extern "C" void clear_bytes(uint64_t to, uint64_t bytes) { memset((void *)to, 0, bytes); }
 
-// precision: 0 float32, 1 tf32, 2 bfloat16.
-extern "C" void multiply(int m, int n, int k, uint64_t a, uint64_t b, int transposedB, uint64_t c, int strideC,
-                         int precision) {
+// Strides are of A and B as they lie. precision: 0 float32, 1 tf32, 2 bfloat16.
+extern "C" void multiply(int m, int n, int k, uint64_t a, int strideA, int transposedA, uint64_t b, int strideB,
+                         int transposedB, uint64_t c, int strideC, int accumulate, int precision) {
   auto read = [precision](uint64_t at, size_t i) {
     if (precision == 2) return fromBfloat16(((const uint16_t *)at)[i]);
     const float value = ((const float *)at)[i];
     return precision == 1 ? toTf32(value) : value;
   };
+  auto place = [](size_t row, size_t column, int stride, int transposed) {
+    return transposed ? column * stride + row : row * stride + column;
+  };
   std::vector<float> left(size_t(m) * k), right(size_t(n) * k);
-  for (size_t i = 0; i < left.size(); i++) left[i] = read(a, i);
+  for (size_t row = 0; row < size_t(m); row++) {
+    for (size_t i = 0; i < size_t(k); i++) left[row * k + i] = read(a, place(row, i, strideA, transposedA));
+  }
   for (size_t j = 0; j < size_t(n); j++) {
-    for (size_t i = 0; i < size_t(k); i++) right[j * k + i] = read(b, transposedB ? j * k + i : i * n + j);
+    for (size_t i = 0; i < size_t(k); i++) right[j * k + i] = read(b, place(i, j, strideB, transposedB));
   }
   for (size_t row = 0; row < size_t(m); row++) {
     for (size_t column = 0; column < size_t(n); column++) {
       float sum = 0;
       for (size_t i = 0; i < size_t(k); i++) sum += left[row * k + i] * right[column * k + i];
-      ((float *)c)[row * strideC + column] = sum;
+      float &at = ((float *)c)[row * strideC + column];
+      at = accumulate ? at + sum : sum;
     }
   }
 }

@@ -1,0 +1,152 @@
+/** Sparse gradient and Adam on rows: what a feature has of W_enc and W_dec, in one visit. */
+
+/** Elements of a row that a thread holds at most, with their moments, while others are on their way. */
+const MOST_HELD = 8;
+
+/** How many: one where rows are so wide that more would not fit the registers. */
+export function heldOf(perThread: number): number {
+  return perThread <= MOST_HELD ? perThread : 1;
+}
+
+/**
+ * Gradients of W_enc[:, j] and W_dec[j], tangent projection, Adam and norm, feature after feature in one visit: the
+ * gradients live in registers. A block takes every gridDim.x-th feature, and sums its part of W_enc Σ_b ∂p, with W_enc
+ * as it was, into its row of pull_parts. What is not trained keeps its bits.
+ *
+ * Loads wait for stores that may be to the same place, as far as the compiler knows. So what is read of a row is asked
+ * for at once (`Held`, all of a row unless it is very wide), and nothing is stored before all of that has been moved.
+ */
+export const rows = /* cuda */ `
+#define FOR_ELEMENTS(width, per_thread) \\
+  _Pragma("unroll") for (int c = 0; c < per_thread; c++) \\
+    for (int i = threadIdx.x + c * ROW_THREADS, once = 1; once && i < width; once = 0)
+#define FOR_IN FOR_ELEMENTS(D_IN_ROW, IN_PER_THREAD)
+#define FOR_OUT FOR_ELEMENTS(D_OUT_ROW, OUT_PER_THREAD)
+// Of these, the elements from c = from on that are held together: h counts them.
+#define FOR_HELD(width, per_thread) \\
+  _Pragma("unroll") for (int h = 0; h < HELD; h++) \\
+    for (int c = from + h, i = threadIdx.x + c * ROW_THREADS, once = 1; \\
+         once && c < per_thread && i < width; once = 0)
+#define FOR_HELD_IN FOR_HELD(D_IN_ROW, IN_PER_THREAD)
+#define FOR_HELD_OUT FOR_HELD(D_OUT_ROW, OUT_PER_THREAD)
+
+struct Held { float w[HELD], v[HELD], m[HELD]; };
+
+__device__ void holdEncoder(const updateRows_arguments &a, Held &held, long long row, int from) {
+#if TRAINS_W_ENC || PULLS
+  FOR_HELD_IN held.w[h] = a.W_enc[row + i];
+#endif
+#if TRAINS_W_ENC
+  FOR_HELD_IN held.v[h] = a.v_W_enc[row + i];
+#if MOMENTUM
+  FOR_HELD_IN held.m[h] = a.m_W_enc[row + i];
+#endif
+#endif
+}
+
+__device__ void holdDecoderMoments(const updateRows_arguments &a, Held &held, long long row, int from) {
+#if TRAINS_W_DEC
+  FOR_HELD_OUT held.v[h] = a.v_W_dec[row + i];
+#if MOMENTUM
+  FOR_HELD_OUT held.m[h] = a.m_W_dec[row + i];
+#endif
+#endif
+}
+
+__device__ void keepEncoder(const updateRows_arguments &a, const Held &held, long long row, int from) {
+  FOR_HELD_IN {
+    a.W_enc[row + i] = held.w[h];
+    a.v_W_enc[row + i] = held.v[h];
+#if MOMENTUM
+    a.m_W_enc[row + i] = held.m[h];
+#endif
+#if BFLOAT16
+    a.W_enc_bfloat16[row + i] = toBfloat16(held.w[h]);
+#endif
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(ROW_THREADS) updateRows(const updateRows_arguments a) {
+  if (*a.total > a.room) return;
+  float pull[IN_PER_THREAD] = {0.0f};
+  for (int j = blockIdx.x; j < N_FEATURES; j += gridDim.x) {
+    const int first = a.feature_start[j];
+    const int last = a.feature_start[j + 1];
+    if (!MOMENTUM && first == last) continue;
+    const int missed = a.step - 1 - a.updated[j];
+    const long long in_row = (long long)j * D_IN_ROW;
+    const long long out_row = (long long)j * D_OUT_ROW;
+    Held encoder;
+    if (HELD >= IN_PER_THREAD) holdEncoder(a, encoder, in_row, 0);
+    float g_enc[IN_PER_THREAD] = {0.0f};
+    float g_dec[OUT_PER_THREAD] = {0.0f};
+#pragma unroll 2
+    for (int q = first; q < last; q++) {
+      const long long b = a.token[q];
+      const int k = a.entry[q];
+#if TRAINS_W_ENC
+      const float dp = a.dp[k];
+      FOR_IN g_enc[c] += dp * a.xc[b * D_IN_ROW + i];
+#endif
+#if TRAINS_W_DEC
+      const float f = a.f[k];
+      FOR_OUT g_dec[c] += f * a.r[b * D_OUT_ROW + i];
+#if SECOND_TRAINS_DECODER
+      const float g = a.g[k];
+      FOR_OUT g_dec[c] += g * a.r_aux[b * D_OUT_ROW + i];
+#endif
+#endif
+    }
+#if TRAINS_W_ENC || PULLS
+    const float weight = a.dp_sum[j];
+#pragma unroll
+    for (int from = 0; from < IN_PER_THREAD; from += HELD) {
+      if (HELD < IN_PER_THREAD) holdEncoder(a, encoder, in_row, from);
+      FOR_HELD_IN {
+        pull[c] += weight * encoder.w[h];
+#if TRAINS_W_ENC
+        encoder.w[h] -= adamChange(a, g_enc[c], encoder.m[h], encoder.v[h], missed);
+#endif
+      }
+#if TRAINS_W_ENC
+      keepEncoder(a, encoder, in_row, from);
+#endif
+    }
+#endif
+#if TRAINS_W_DEC
+    float w[OUT_PER_THREAD];
+    Held decoder;
+    FOR_OUT w[c] = a.W_dec[out_row + i];
+    if (HELD >= OUT_PER_THREAD) holdDecoderMoments(a, decoder, out_row, 0);
+    float along = 0.0f;
+    FOR_OUT along += g_dec[c] * w[c];
+    along = blockSum(along);
+    float squares = 0.0f;
+#pragma unroll
+    for (int from = 0; from < OUT_PER_THREAD; from += HELD) {
+      if (HELD < OUT_PER_THREAD) holdDecoderMoments(a, decoder, out_row, from);
+      FOR_HELD_OUT {
+        const float tangent = g_dec[c] - along * w[c];
+        w[c] -= adamChange(a, tangent, decoder.m[h], decoder.v[h], missed);
+        squares += w[c] * w[c];
+      }
+      FOR_HELD_OUT {
+        a.v_W_dec[out_row + i] = decoder.v[h];
+#if MOMENTUM
+        a.m_W_dec[out_row + i] = decoder.m[h];
+#endif
+      }
+    }
+    const float inverse = 1.0f / sqrtf(blockSum(squares));
+    FOR_OUT a.W_dec[out_row + i] = w[c] * inverse;
+#else
+    // All threads have read what the first one is about to write.
+    __syncthreads();
+#endif
+    if (threadIdx.x == 0) a.updated[j] = a.step;
+  }
+#if PULLS
+  FOR_IN a.pull_parts[(long long)blockIdx.x * D_IN_ROW + i] = pull[c];
+#endif
+}
+`;
