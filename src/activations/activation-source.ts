@@ -59,7 +59,7 @@ export interface SourceDescription {
 /** The text of a source that passes once, from its beginning to where its first `rows` rows end. */
 export type TextRead = Readonly<z.infer<typeof textRead>>;
 
-/** Where training takes its activations from: a store, a stream, or a model at work. */
+/** Where training takes its activations from: a store, a stream, or a running model. */
 export interface ActivationSource {
   readonly about: SourceDescription;
   /** Begins dealing at the first row. A source that passes only once can be asked once. */

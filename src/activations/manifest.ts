@@ -13,7 +13,7 @@ export type ActivationDType = (typeof activationDTypes)[number];
 
 /** Bytes of one activation entry on disk. */
 const ACTIVATION_BYTES: Record<ActivationDType, number> = { float16: 2, bfloat16: 2, float32: 4 };
-/** Bytes of token, context and pos beside a row's activation. */
+/** Bytes of token, context and pos next to a row's activation. */
 const POSITION_BYTES = 12;
 
 /** Bytes of a row on disk, and in memory as Rows hold it. */
@@ -152,7 +152,7 @@ const AGAIN = 'Harvest the store again.';
 /**
  * Reads and checks manifest.json.
  *
- * @throws Refusal when the directory is no store, or the manifest is broken or of another version
+ * @throws Refusal when the directory is not a store, or the manifest is broken or of another version
  */
 export async function readManifest(directory: string): Promise<Manifest> {
   const path = manifestPath(directory);

@@ -154,7 +154,7 @@ export class RowStream {
    * Reads the header.
    *
    * @param place what is read, for messages
-   * @throws Refusal when it is no stream of rows, or one of another version
+   * @throws Refusal when it is not a stream of rows, or one of another version
    */
   static async open(source: AsyncIterable<Uint8Array>, place: string): Promise<RowStream> {
     const messages = new StreamMessages(source);
@@ -190,13 +190,13 @@ export class RowStream {
     if (typeof message === 'string') throw this.endedBy(message);
     message.set(this.schema);
     const batch = decodeMessage(message)?.batch;
-    if (batch === undefined) throw this.broken('it is no record batch');
+    if (batch === undefined) throw this.broken('it is not a record batch');
     const came = rowsOf(batch, d_in, dtype, (what) => {
       throw this.broken(what);
     });
     const count = came.token.length;
     if (count > rows_per_batch) throw this.broken(`it has ${count} rows where ${rows_per_batch} are the most`);
-    if (this.rows + count > rows) throw this.broken(`it goes on beyond the ${rows} rows of its header`);
+    if (this.rows + count > rows) throw this.broken(`it continues beyond the ${rows} rows of its header`);
     const wild = notFiniteRow(came, dtype, this.rows);
     if (wild) throw this.broken(wild);
     this.rows += count;
@@ -300,7 +300,7 @@ export async function writeStream(
       await unlessStopped(written(out, buffer), stop, () => unfinished(rows, header, place));
     }
   };
-  // A failed write is told by its callback; the event beside it would end the process.
+  // A failed write is told by its callback; the event, too, would end the process.
   const heard = () => {};
   out.on('error', heard);
   try {

@@ -114,7 +114,7 @@ export function rowsOf(batch: RecordBatch, d: number, dtype: ActivationDType, br
     const data = column(name);
     if (String(data.type) !== type) return broken(`its column "${name}" is ${data.type} where ${type} belongs`);
     if (data.nullCount > 0) return broken(`its column "${name}" has nulls`);
-    // Arrow pads buffers to 8 bytes; the padding is no row. Lengths are what the file says, values what it has.
+    // Arrow pads buffers to 8 bytes; the padding is not rows. Lengths are what the file says, values what it has.
     const there = (data.values as Int32Array | Uint32Array).subarray(0, rows);
     return there.length === rows ? there : broken(`its column "${name}" is cut off`);
   };
@@ -237,7 +237,7 @@ export class RowsHash {
 }
 
 /**
- * Where rows hold something that is no number, for messages: "row 17 (context 5, position 12) holds NaN"; undefined
+ * Where rows hold something that is not a number, for messages: "row 17 (context 5, position 12) holds NaN"; undefined
  * where they do not.
  *
  * @param before rows of the source before these

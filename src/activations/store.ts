@@ -22,7 +22,7 @@ export interface Store {
 const AGAIN = 'Harvest the store again.';
 /** Bytes of a shard whose size no manifest gives, at most: a buffer of Node's hashing. */
 const MOST_BYTES = 2 ** 31 - 1;
-/** Files looked at together: the file system may be far away, and a manifest may list any number. */
+/** Files checked at once: the file system may be far away, and a manifest may list any number. */
 const AT_A_TIME = 64;
 
 /**
@@ -242,7 +242,7 @@ interface StoreReading {
 /**
  * A store as a source for training.
  *
- * @throws Refusal when a directory is no store, or not complete, or the two are not row-aligned
+ * @throws Refusal when a directory is not a store, or not complete, or the two are not row-aligned
  */
 export async function openStoreSource({ activations, target, poolRows }: StoreReading): Promise<ActivationSource> {
   const input = await openStore(activations);
@@ -309,7 +309,7 @@ interface Loaded {
  *
  * Shuffled: each epoch takes the shards in a new random order, loads as many as fit the pool, and deals the pool's rows
  * in random order; shards hold permuted windows, so a batch mixes the whole corpus. Stored: rows in the order of the
- * manifest. Either way the order is a function of (seed, rows dealt so far) alone: `seek` goes on where a run stopped.
+ * manifest. Either way the order is a function of (seed, rows dealt so far) alone: `seek` continues where a run stopped.
  */
 export class ActivationBatches implements Batches {
   private readonly poolShards: number;

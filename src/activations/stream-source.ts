@@ -26,7 +26,7 @@ interface StreamOptions {
  * permuted by (seed, number of the pool) and dealt to its end. While a pool is dealt the next one is filled; no more
  * than two are in memory, and then nothing is read, which holds the writer back.
  *
- * @throws Refusal when what comes is no stream of rows
+ * @throws Refusal when what comes is not a stream of rows
  */
 export async function openStreamSource(
   readable: Readable,

@@ -12,7 +12,7 @@ interface Command<S extends StageName> {
   /** Another way to its configuration than from flags and file alone. */
   load?(given: Readonly<Record<string, unknown>>, file?: string): Promise<z.infer<(typeof STAGES)[S]>>;
   /**
-   * @param file the configuration file, for commands that read sections beside their own
+   * @param file the configuration file, for commands that read sections besides their own
    * @param configOf what other words would ask of a command, for those that hand them on
    */
   run(

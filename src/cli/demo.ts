@@ -23,7 +23,7 @@ const QUICKER = 10;
 
 /** Runs every stage with the bundled configurations, written to config.out. */
 export async function demo(config: DemoConfig, terminal: Terminal): Promise<void> {
-  // Stages look at their own directories; this one is looked at first, or the first minute would be in vain. What it
+  // Stages check their own directories; this one is checked first, or the first minute would be in vain. What it
   // holds is the stages' to overwrite.
   const takeOver = config.takeOver ? (line: string) => terminal.progress.say(line) : undefined;
   const claim = { overwrite: false, resume: config.overwrite, ours: () => false, takeOver };

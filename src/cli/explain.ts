@@ -47,7 +47,7 @@ const UNREAD = ['EPIPE', 'ECONNRESET', 'ERR_STREAM_DESTROYED'];
 
 /**
  * Standard output and standard error that may fail without ending the process. Who stops reading (`| head -1`, a
- * terminal that is closed) wants no more of what is said, and what is done goes on; a standard output that cannot be
+ * terminal that is closed) wants no more output, and the work continues; a standard output that cannot be
  * written for another reason (a file on a full disk) has lost results, which is told.
  */
 export class StandardStreams {

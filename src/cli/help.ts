@@ -83,7 +83,7 @@ function helpRow(name: string, description: string): string {
   return first.length + 2 > NAME_COLUMNS + 4 ? `${first}\n${indented}` : first + indented.slice(first.length);
 }
 
-/** Lines of a text, each indented by so many columns. */
+/** Lines of a text, each indented by this many columns. */
 function wrapped(words: string, indent: number): string {
   const width = Math.max(40, Math.min(HELP_WIDTH, process.stdout.columns ?? HELP_WIDTH)) - indent;
   const lines = [''];

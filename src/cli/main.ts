@@ -53,7 +53,7 @@ async function dispatch(args: readonly string[]): Promise<number> {
   const first = args.findIndex((arg) => !arg.startsWith('-'));
   const known = args.findIndex((arg) => Object.hasOwn(COMMANDS, arg) || arg === COMPLETION);
   const at = first === 0 || known < 0 ? first : known;
-  // A word after a flag is no command that could be misspelt, but the flag's value.
+  // A word after a flag is not a misspelt command, but the flag's value.
   const name = at > 0 && known < 0 ? undefined : args[at];
   const help = asks('--help', '-h');
   if (name === undefined) {

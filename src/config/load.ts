@@ -94,7 +94,7 @@ function asText({ type }: Flag, value: unknown): unknown {
   return type === 'string' && typeof value === 'number' ? String(value) : value;
 }
 
-/** What is no number stays as it is, and the schema says so. */
+/** What is not a number stays as it is, and the schema refuses it. */
 function numberOf(value: unknown): unknown {
   return typeof value === 'string' ? (parseNumber(value) ?? value) : value;
 }

@@ -9,7 +9,7 @@ export const engines = ['auto', 'sparse', 'reference', 'cuda'] as const;
 /** Precisions of the CUDA engine's encoder product. */
 export const enginePrecisions = ['float32', 'tf32', 'bfloat16'] as const;
 
-/** Published points that a report can be drawn beside. */
+/** Published points that a report can be drawn next to. */
 export const references = ['paper-gemma-7b'] as const;
 
 /** Figures that `figure` draws. */

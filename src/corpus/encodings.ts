@@ -108,7 +108,7 @@ class Utf8 implements Decoder {
   }
 }
 
-/** Bytes up to the last character, which may go on in the next chunk. */
+/** Bytes up to the last character, which may continue in the next chunk. */
 export function wholeCharacters(bytes: Buffer): number {
   for (let back = 1; back <= Math.min(3, bytes.length); back++) {
     const byte = bytes[bytes.length - back]!;

@@ -18,7 +18,7 @@ export interface CorpusFile {
   readonly remote?: RemotePlace;
 }
 
-/** Where a file of a corpus is read: standard input by the name that it has there, which is no file's. */
+/** Where a file of a corpus is read: standard input under a name that no file has. */
 export const placeOf = ({ path, name, remote }: CorpusFile): FilePlace => remote ?? (name === '-' ? name : path);
 
 export interface SkippedFile {

@@ -106,7 +106,7 @@ async function* longLine(
   if (machine.text === 'within') {
     const pieces = textPieces(machine, advance, (piece) => remarks.wellFormed(piece, source));
     yield { pieces, source };
-    // Whoever did not read it to its end goes on with the next line.
+    // A caller that did not read it to its end continues with the next line.
     for await (const _ of pieces);
     while (machine.text === 'within' && (await advance())) machine.take();
   }

@@ -61,7 +61,7 @@ export function checkApart(ranges: readonly ByteRange[]): void {
   if (sorted.some(([start], i) => i > 0 && start < sorted[i - 1]![1])) throw new Error('its row groups overlap');
 }
 
-/** Bytes `start` … `end` − 1, in memory of their own: what is read beyond them is an error. */
+/** Bytes `start` … `end` − 1, in newly allocated memory: what is read beyond them is an error. */
 async function bytesBetween(handle: FileHandle, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
   const bytes = new Uint8Array(end - start);
   for (let filled = 0; filled < bytes.length; ) {

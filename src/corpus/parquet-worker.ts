@@ -151,7 +151,7 @@ async function headerAt(source: ByteSource, at: number, end: number): Promise<{ 
     try {
       return { header: parquetHeader(reader), length: reader.offset };
     } catch (error) {
-      // It may go on behind the bytes that were read.
+      // It may extend beyond the bytes that were read.
       if (!(error instanceof RangeError) || most === end || window >= HEADER.most) throw error;
     }
   }

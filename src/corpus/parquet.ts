@@ -12,7 +12,7 @@ import { type FilePlace, placeName } from './remote-file.js';
 const HEAP = 512;
 
 /**
- * Documents of a Parquet file, page by page; rows without a text are passed over. It is read in a thread of its own, whose
+ * Documents of a Parquet file, page by page; rows without a text are passed over. It is read in a separate thread, whose
  * end by want of memory is an answer. The thread is idle between replies and does not keep the process alive then.
  *
  * @throws Refusal where it is broken, has no such column, or a text is not UTF-8
@@ -45,7 +45,7 @@ export async function* readParquetDocuments(
           }
         };
         yield { pieces: first.last ? [first.text] : pieces(), source: `${file}, row ${row}` };
-        // Whoever did not read it to its end goes on with the next row.
+        // A caller that did not read it to its end continues with the next row.
         while (!part.last) part = await nextOf(parts);
       }
     }

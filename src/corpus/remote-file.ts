@@ -22,7 +22,7 @@ export const placeName = (place: FilePlace): string =>
 export interface ByteSource {
   /** Bytes. */
   readonly size: number;
-  /** Bytes `start` … `end` − 1, in memory of their own. @throws where there are fewer */
+  /** Bytes `start` … `end` − 1, in newly allocated memory. @throws where there are fewer */
   read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>>;
   close(): Promise<void>;
 }

@@ -10,7 +10,7 @@ const DOCUMENT_BYTES = 512;
 const VALUE_BYTES = 16;
 
 /**
- * Documents in another order: each is drawn from a buffer of so many, into which the next one then comes. What is held
+ * Documents in another order: each is drawn from a buffer of N, into which the next one then comes. What is held
  * is held whole, so documents are also drawn before the next one would make the buffer larger than `most` bytes.
  *
  * @param size documents of the buffer

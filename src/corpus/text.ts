@@ -16,12 +16,12 @@ import type { ExpectedTokens } from './tokenizer.js';
 let standardInputTaken = false;
 
 /**
- * The contexts of a corpus. They are tokenized in a thread of their own, a little ahead of what is taken; those that are
- * looked at beforehand are kept, so that nothing is tokenized twice.
+ * The contexts of a corpus. They are tokenized in a separate thread, a little ahead of what is taken; those that are
+ * inspected beforehand are kept, so that nothing is tokenized twice.
  */
 export class Text {
   private readonly kept: TextChunk[] = [];
-  /** Where reading stands behind what is kept; undefined once something else goes on from there. */
+  /** Where reading stands behind what is kept; undefined once another reader continues from there. */
   private standing: TextReader | undefined;
   /** Every reading that has not come to its end. */
   private readonly readers = new Set<TextReader>();
@@ -120,7 +120,7 @@ export class Text {
 
   private async keepMore(): Promise<TextChunk | null> {
     const reader = this.standing;
-    if (!reader) throw new Error('the text goes on elsewhere');
+    if (!reader) throw new Error('another reader has taken over this text');
     const chunk = await reader.next();
     if (chunk) this.kept.push(chunk);
     return chunk;

@@ -187,7 +187,7 @@ function checkFits(directory: string, tokenizer: Tokenizer, expected: ExpectedTo
   for (const [key, ids] of expected.special ?? []) {
     for (const id of ids) {
       if (!special.has(id))
-        refuse(`config.json has ${key} ${id}, which is no special token of the tokenizer in ${directory}.`);
+        refuse(`config.json has ${key} ${id}, which is not a special token of the tokenizer in ${directory}.`);
     }
   }
 }

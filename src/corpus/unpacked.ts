@@ -118,7 +118,7 @@ export async function* unpackZstd(source: AsyncIterable<Buffer>, file: string): 
 async function* unpackFrame(input: ByteReader, file: string): AsyncGenerator<Buffer> {
   const { header, checked } = await readFrameHeader(input, file);
   const blocks: Buffer[] = [];
-  // Declared as unsigned bytes of any buffer; what it gives is memory of its own.
+  // Declared as unsigned bytes of any buffer; its output is newly allocated.
   const unpacker = new Decompress((block) =>
     blocks.push(Buffer.from(block.buffer as ArrayBuffer, block.byteOffset, block.byteLength)),
   );
@@ -204,7 +204,7 @@ function contentSize(bytes: Buffer): number {
   return bytes.readUIntLE(0, bytes.length) + (bytes.length === 2 ? 256 : 0);
 }
 
-/** Bytes of a stream, so many at a time. */
+/** Bytes of a stream, this many at a time. */
 class ByteReader {
   private readonly source: AsyncIterator<Buffer>;
   private chunk: Buffer = Buffer.alloc(0);

@@ -10,7 +10,7 @@ import type { ParquetValuesReply, ParquetValuesTask } from './values-of-parquet-
 const HEAP = 2048;
 
 /**
- * Values of a column as they would stand in JSON, a row group at a time, in a thread of its own; rows with null are passed
+ * Values of a column as they would stand in JSON, one row group at a time, in a separate thread; rows with null are passed
  * over.
  *
  * @throws Refusal where the file is broken, or has no such column

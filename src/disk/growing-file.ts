@@ -7,7 +7,7 @@ import { requireStillOwner } from './lock.js';
 import { writeAside } from './output-file.js';
 import { refusedWrite } from './refused.js';
 
-/** A file that grows while work goes on: what is appended is there whole, or not at all. */
+/** A file that grows while work continues: what is appended is there whole, or not at all. */
 export class GrowingFile {
   private constructor(
     private readonly path: string,
@@ -117,7 +117,7 @@ function parseJsonLines<T>(text: string, path: string): T[] {
       if (value === null || typeof value !== 'object' || Array.isArray(value)) throw new SyntaxError('no JSON object');
       return value as T;
     } catch (cause) {
-      throw new Refusal(`${path}:${i + 1} is not a JSON object.`, 'Mend or remove the line.', 'disk/not-json-lines', {
+      throw new Refusal(`${path}:${i + 1} is not a JSON object.`, 'Fix or delete that line.', 'disk/not-json-lines', {
         cause,
       });
     }

@@ -49,7 +49,7 @@ export async function openRegular(path: string, remedy?: string): Promise<Regula
 }
 
 /**
- * The bytes of a regular file; null where nothing exists at `path`. A size is no promise: a file may grow, and those of
+ * The bytes of a regular file; null where nothing exists at `path`. A size is not a promise: a file may grow, and those of
  * /proc have none.
  *
  * @param most bytes, at most

@@ -111,12 +111,12 @@ export function checkIpcFile(bytes: Uint8Array): void {
 type Reference =
   | { readonly table: Fields }
   | { readonly tables: Fields }
-  /** A vector of strings' bytes or of structs, of so many bytes each. */
+  /** A vector of strings' bytes or of structs, of this many bytes each. */
   | { readonly items: number };
-/** By the fields' numbers in the schema; a function, since tables may hold tables of their own kind. */
+/** By the fields' numbers in the schema; a function, since tables may hold tables of the same kind. */
 type Fields = () => Readonly<Record<number, Reference | undefined>>;
 
-/** Tables looked at, at most: tables may be shared, and a small file could describe a tree without end. */
+/** Tables visited, at most: tables may be shared, and a small file could describe a tree without end. */
 const MOST_TABLES = 100_000;
 
 /**
@@ -170,7 +170,7 @@ class FlatbufferCheck {
     return this.view.getUint8(at);
   }
 
-  /** @throws RangeError where it is no number of something that exists: negative, or beyond any file */
+  /** @throws RangeError where it is not a count of something that exists: negative, or beyond any file */
   count(at: number): number {
     const value = this.view.getBigInt64(at, true);
     if (value < 0n || value > BigInt(Number.MAX_SAFE_INTEGER)) throw new RangeError(`a count is ${value}`);

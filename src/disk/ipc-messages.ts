@@ -28,7 +28,7 @@ export class StreamMessages {
   /**
    * The next message. Its first `room` bytes are left free.
    *
-   * @param mostBody bytes of the body, at most; more is no message
+   * @param mostBody bytes of the body, at most; more is not a message
    * @throws UnsupportedIpc where it is a message of a kind that is not read here
    */
   async next(mostBody: number, room = 0): Promise<IpcMessage | StreamEnding> {

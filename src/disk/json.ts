@@ -7,7 +7,7 @@ import { readRegular } from './input-file.js';
 const MOST_TEXT = 2 ** 26;
 
 /**
- * Reads a text file; null where there is none. What is not a regular file (a directory, a pipe, a device) is no input:
+ * Reads a text file; null where there is none. What is not a regular file (a directory, a pipe, a device) is not an input:
  * reading it might never end.
  *
  * @param remedy what to do when something else is there

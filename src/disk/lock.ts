@@ -23,7 +23,7 @@ export type TakeOver = (sentence: string) => void;
 
 /** Looks again after another process was quicker: it has the lock then, or is gone. */
 const LOCK_ATTEMPTS = 100;
-/** A broken lock may be in the midst of being written; it is taken for what it is after so many milliseconds. */
+/** A broken lock may be in the midst of being written; it is taken for what it is after this many milliseconds. */
 const BROKEN_LOCK_PATIENCE = 1000;
 
 /**

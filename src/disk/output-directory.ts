@@ -17,11 +17,11 @@ import { refusedWrite } from './refused.js';
 
 export interface ClaimOptions {
   readonly overwrite: boolean;
-  /** Keep what is there and go on with it. */
+  /** Keep what is there and resume it. */
   readonly resume?: boolean;
   /** Is this a name that the stage itself writes? Anything else is the user's and is never deleted. */
   readonly ours: (name: string) => boolean;
-  /** How to say "go on with it" on this stage's command line, where it can. */
+  /** How to say "resume" on this stage's command line, where it can. */
   readonly resumeFlag?: string;
   /** The name that says that the others are whole: written last, deleted first. */
   readonly result?: string;
@@ -86,10 +86,10 @@ export async function checkOutputDirectory(path: string, options: ClaimOptions):
  * Makes this process the owner of `path`, before anything in it is read that decides what is done. Nothing else
  * changes on disk.
  *
- * @throws Refusal when another process is at work there, or for the reasons of checkOutputDirectory
+ * @throws Refusal when another process is working there, or for the reasons of checkOutputDirectory
  */
 export async function lockOutputDirectory(path: string, options: ClaimOptions): Promise<DirectoryLock> {
-  // Before its contents: what a process at work has written is not to be overwritten, nor to be gone on with.
+  // Before its contents: what a running process has written must be neither overwritten nor resumed.
   const killed = await checkUnlocked(path, options.takeOver);
   if (!(killed && options.beginsAnew)) await checkOutputDirectory(path, options);
   const lock = await lockDirectory(path, options.takeOver);

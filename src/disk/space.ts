@@ -61,12 +61,12 @@ export function memoryLine(parts: MemoryParts): string {
 }
 
 /**
- * Resident memory of the program beside what it is told to hold: Node.js and its garbage on the way to be collected,
+ * Resident memory of the program besides what it is told to hold: Node.js and its garbage on the way to be collected,
  * ONNX Runtime, libraries. Measured (docs/reliability.md, "Memory"), with a third more.
  */
 export const PROGRAM_MEMORY = 320 * 2 ** 20;
 
-/** The same of a worker thread with sessions of its own. */
+/** The same of a worker thread with its own sessions. */
 export const THREAD_MEMORY = 64 * 2 ** 20;
 
 /** The user's home directory; undefined for a user that has none: no HOME and no entry in the password file. */

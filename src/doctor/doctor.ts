@@ -33,7 +33,7 @@ export async function doctor(config: DoctorConfig, progress: Progress, stop: Sto
   for (const flag of ['tokens', 'hook', 'dSae'] as const) {
     if (config[flag] === undefined || config.model !== undefined) continue;
     const name = flag === 'dSae' ? 'd-sae' : flag;
-    throw new UsageRefusal(`--${name} without --model says nothing.`, 'Add --model.', 'doctor/flag-without-model');
+    throw new UsageRefusal(`--${name} requires --model.`, 'Add --model.', 'doctor/flag-without-model');
   }
   if (!/^(cpu|webgpu|cuda(:\d+)?)$/.test(config.device)) {
     throw new UsageRefusal(

@@ -22,7 +22,7 @@ export interface Gpu {
   readonly free: number;
 }
 
-/** Of one version, and beside ONNX Runtime's own library, where it looks for them. */
+/** Of one version, and next to ONNX Runtime's own library, where it looks for them. */
 const PROVIDER_FILES = ['libonnxruntime_providers_cuda.so', 'libonnxruntime_providers_shared.so'];
 /** What ONNX Runtime's CUDA provider loads: the driver, CUDA 13, and cuDNN 9 for some operators, when it runs the first. */
 const CUDNN = 'libcudnn.so.9';
@@ -31,7 +31,7 @@ const CUDA_LIBRARIES = [
   ...['libcurand.so.10', CUDNN],
 ];
 
-/** Tries each provider with a small graph, in processes of their own. */
+/** Tries each provider with a small graph, in separate processes. */
 export async function providers(): Promise<Provider[]> {
   return Promise.all((['cpu', 'cuda', 'webgpu'] as const).map(tried));
 }
@@ -145,7 +145,7 @@ export function parseGpus(csv: string): Gpu[] {
   });
 }
 
-/** Whether `train --engine cuda` can use the GPU of a device's name; tried in a process of its own. */
+/** Whether `train --engine cuda` can use the GPU of a device's name; tried in a separate process. */
 export async function cudaTraining(device: string): Promise<CudaTrial> {
   const ordinal = /^cuda:(\d+)$/.exec(device)?.[1] ?? '0';
   const { answer, died } = await probe('training', ordinal);

@@ -63,7 +63,7 @@ function libraries(paths: readonly string[]): Record<string, string> {
 }
 
 /**
- * Run as a program of its own, with a device, the number of a GPU to train on, or the paths of shared libraries as
+ * Run as a separate program, with a device, the number of a GPU to train on, or the paths of shared libraries as
  * arguments: providers and drivers may write to standard error or bring their process down, and doctor must survive it
  * and read what they wrote.
  */

@@ -295,7 +295,7 @@ export const REFUSALS = {
   'lm/no-weights': 'a model directory has no weights',
   'lm/several-hooks': '--hook stands for several hooks where one is needed',
   'lm/unknown-tensor': 'a checkpoint has a tensor that the architecture does not have',
-  'lm/unsafe-shard-name': 'an index names a file that is not beside it',
+  'lm/unsafe-shard-name': 'an index names a file that is not next to it',
   'lm/unsupported-model': "the model's type is not supported",
   'lm/unsupported-setting': 'a setting of config.json is not supported',
   'lm/wrong-dtype': 'a tensor has an unsupported element type',

@@ -25,7 +25,7 @@ export function editDistance(a: string, b: string): number {
 /** Longest name that is compared: what a file says may be of any length. */
 const LONGEST_COMPARED = 100;
 
-/** Edits within which a name of so many characters is a slip of the other: further away it is another word. */
+/** Edits within which a name of this many characters counts as a typo of the other: further away it is another word. */
 const slips = (length: number) => (length < 3 ? 0 : Math.min(3, Math.floor((length + 1) / 3)));
 
 /**
@@ -67,7 +67,7 @@ const MOST_COMPARED = 10_000;
 
 /**
  * The path that one which does not exist is probably a slip of: another entry of the same directory, or, where that
- * does not exist either, of its own slip.
+ * does not exist either, of its own typo.
  */
 export async function nearPath(path: string): Promise<string | undefined> {
   const parent = dirname(path);

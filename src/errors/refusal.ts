@@ -1,7 +1,7 @@
 import type { RefusalCode } from './codes.js';
 
 /**
- * A problem the user can mend: bad input, a full disk, a name that does not exist. The command line prints the message
+ * A problem the user can fix: bad input, a full disk, a name that does not exist. The command line prints the message
  * and the remedy, no stack, and exits 1 (2 where the command itself was wrong).
  */
 export class Refusal extends Error {
@@ -59,7 +59,7 @@ export function refusalFrom({ message, remedy, code, exitCode }: RefusedReply): 
 export class Interrupted extends Error {
   constructor(
     readonly signal: StopSignal,
-    /** What is on disk, and how to go on. */
+    /** What is on disk, and how to resume. */
     message: string,
   ) {
     super(message);

@@ -43,7 +43,7 @@ function blocksGraph({ tensors }: SaeFiles): Uint8Array {
  * For each decoder row its largest cosine to another row; mean and largest over features. Every pair is computed, in
  * blocks above and on the diagonal: d_sae² d_in multiplications, and memory for W_dec and one block of cosines.
  *
- * @param block rows a block
+ * @param block rows per block
  */
 export async function decoderMaxCosine(
   sae: SaeFiles,

@@ -83,7 +83,7 @@ interface PlannedEvaluation extends EvaluationRequest {
   readonly text: Text;
   /** Of each candidate. */
   readonly settings: readonly EvalSettings[];
-  /** What is done to features of each candidate in a run of their own; null: nothing. */
+  /** What is done to features of each candidate in a separate run; null: nothing. */
   readonly changes: readonly (ChangeOfSae | null)[];
 }
 

@@ -147,7 +147,7 @@ const evalSettings = z.object({
   /** Contexts per forward pass. */
   batch: count,
   mean_ablation: z.boolean(),
-  /** Features that were changed in a run of their own (changed_features); none where the key is missing. */
+  /** Features that were changed in a separate run (changed_features); none where the key is missing. */
   feature_changes: z
     .array(z.object({ feature: count, set: measurable.optional(), ablate: z.literal(true).optional() }))
     .optional(),

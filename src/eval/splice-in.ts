@@ -39,7 +39,7 @@ interface SpliceInOptions extends SessionOptions {
   readonly inputs?: readonly Hook[];
   /** Which positions keep their activation for its norm; none where it is not said. */
   readonly normRule?: NormRule;
-  /** Of each SAE: features that are changed with everything else of x kept, in a run of their own; null: none. */
+  /** Of each SAE: features that are changed with everything else of x kept, in a separate run; null: none. */
   readonly changes?: readonly (ChangeOfSae | null)[];
 }
 

@@ -18,7 +18,7 @@ const SAE = [
 export interface SiteSums {
   /** Number of positions, losses of the clean run and of the ablations, Σ|u|². */
   readonly byContext: ContextSums<(typeof SITE)[number]>;
-  /** Σ u of each context, [d_in]: 4 × d_in bytes a context, the one thing here that grows with both. */
+  /** Σ u of each context, [d_in]: 4 × d_in bytes per context, the one thing here that grows with both. */
   readonly u: Float32Array[];
   /** Σ u² of each dimension, [d_in]. */
   readonly dimensions: Float64Array;

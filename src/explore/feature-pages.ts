@@ -24,7 +24,7 @@ type ExampleColumn = (typeof EXAMPLE_COLUMNS)[number]['name'];
 const featureColumns = FEATURE_COLUMNS.map(({ name }) => name);
 const exampleColumns = EXAMPLE_COLUMNS.map(({ name }) => name);
 
-/** What a page shows of a feature beside what its own rows say. */
+/** What a page shows of a feature besides what its own rows say. */
 interface Surroundings {
   readonly vocabulary: TokenTexts;
   readonly lists: FeatureLists;

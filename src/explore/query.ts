@@ -93,7 +93,7 @@ export class FeatureLists {
     return [...tokensOf(this.columns, column, feature)].slice(0, most).map((token) => this.vocabulary.text(token));
   }
 
-  /** Features evenly chosen among those that fire: every one, or one of so many in the order of their frequency. */
+  /** Features evenly chosen among those that fire: every one, or one in this many in the order of their frequency. */
   scatter(): FeatureScatter {
     this.points ??= this.chosenPoints();
     return this.points;

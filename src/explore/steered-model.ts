@@ -156,7 +156,7 @@ export class SteeredModel {
     );
   }
 
-  /** What continues texts of so many tokens; null where nobody listens any more. */
+  /** What continues texts of this many tokens; null where nobody listens any more. */
   private async stepperFor(sae: string, tokens: number, tell: Tell, audience: Audience): Promise<Stepper | null> {
     if (audience.signal !== undefined) return null;
     if (this.open?.sae === sae && this.open.longest >= tokens) return this.open.stepper;

@@ -142,7 +142,7 @@ export type AttributeEvent =
   | OpeningEvent
   | ReadingEvent
   | NextEvent
-  /** So many activations of so many are ablated; not told by gradient. */
+  /** How many activations of how many are ablated so far; not reported by gradient. */
   | { readonly kind: 'ablated'; readonly done: number; readonly of: number }
   | AttributedEvent
   | FailedEvent;

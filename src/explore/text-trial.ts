@@ -9,7 +9,7 @@ import type { TriedText } from './tried-model.js';
 /** Texts that wait, at most. */
 const MOST_WAITING = 16;
 
-/** Tries texts in a thread of its own, one after another; the model opens with the first. */
+/** Tries texts in a separate thread, one after another; the model opens with the first. */
 export class ThreadedTrial implements TextTrial {
   private readonly thread: ModelThread<TextRequest, TriedText>;
   private waiting = 0;

@@ -32,7 +32,7 @@ type ModelAnswer = Both<SteeredEnding> | FoundEffects | null;
 type ModelEvent = SteerEvent | AttributeEvent;
 
 /**
- * Steers texts and attributes logits in a thread of its own, one after another; the model opens with the first, and
+ * Steers texts and attributes logits in a separate thread, one after another; the model opens with the first, and
  * closes when nobody has asked for a while. What nobody reads any more is not computed.
  */
 export class ThreadedSteering implements Steering {

@@ -72,7 +72,7 @@ interface AddedContext {
   readonly norms: Float32Array;
   /** Of the tokens that are not left out, whose x is known. */
   readonly positions: Uint32Array;
-  /** The first so many count; the others are seen in windows alone. */
+  /** The first this many count; the others are seen in windows only. */
   readonly counted: number;
   readonly sampled: boolean;
 }
@@ -107,7 +107,7 @@ export interface CollectionSettings extends ExampleSettings {
 export class Collection {
   /** Positions that have counted. */
   tokens = 0;
-  /** Tokens of the contexts so far, 4 bytes a token: examples show them. */
+  /** Tokens of the contexts so far, 4 bytes per token: examples show them. */
   readonly contexts: Int32Array[] = [];
   readonly saes: readonly SaeCollection[];
   private readonly hash = createHash('sha256');

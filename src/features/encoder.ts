@@ -15,7 +15,7 @@ export function encoderGraph(sae: SaeFiles): Uint8Array {
   const g = new GraphBuilder('encoder');
   const w = storedParameters(g, sae, '');
   const x = g.input('x', 'float32', ['rows', sae.dIn]);
-  // The reconstruction is no output, so that the builder leaves it out.
+  // The reconstruction is not an output, so the builder leaves it out.
   g.output('f', forward(g, sae, w, x).f, 'float32', ['rows', sae.dSae]);
   return g.encode();
 }

@@ -30,7 +30,7 @@ export class Entries {
   }
 }
 
-/** Numbers that are looked at together: most of them are 0. */
+/** Numbers that are scanned together: most of them are 0. */
 const STRIDE = 8;
 
 /**

@@ -45,7 +45,7 @@ interface Saving {
 
 const SAVING: Saving = { every: 120_000, now: () => performance.now() };
 
-/** Of the time of a run, at most so much goes into writing states: one in so many. */
+/** Of the time of a run, at most one part in this many goes into writing states. */
 const SAVING_SHARE = 20;
 
 /**

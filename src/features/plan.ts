@@ -189,7 +189,7 @@ function sizes(candidates: readonly Candidate[], { tokens }: FeaturesConfig): [f
   return [each.reduce((a, b) => a + b, 0), each.map((dSae) => Math.min(MOST_SAMPLED, sampled * dSae))];
 }
 
-/** What a run holds at most, bytes: by the number of features, and 4 bytes a token of the text. */
+/** What a run holds at most, bytes: by the number of features, and 4 bytes per token of the text. */
 export async function featuresMemory(plan: FeaturesPlan, config: FeaturesConfig): Promise<MemoryParts> {
   const { tokens } = config;
   const { checkpoint, placement, candidates, inputs, context, batch } = plan;

@@ -35,7 +35,7 @@ export function gradientGraph({
   const hook = hookAt(
     saes.flatMap(({ hook, input }) => [hook.name, input.name]),
     (name, value) => {
-      // A value of its own: the model may use what it computed there elsewhere, too, where no SAE changes it.
+      // A separate value: the model may use what it computed there elsewhere, too, where no SAE changes it.
       const own = targets.has(name) ? g.op('Identity', [value]) : value;
       seen.set(name, own);
       return own;

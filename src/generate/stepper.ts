@@ -139,7 +139,7 @@ class KeptRows {
 
   /** Where a step of `count` tokens writes. */
   fetches(count: number): Fetches {
-    if (this.length + count > this.longest) throw new Error('there is no room for so many tokens');
+    if (this.length + count > this.longest) throw new Error('there is no room for this many tokens');
     const fetches: Fetches = {};
     for (const [i, { layer }] of this.layers.entries()) {
       const { fresh } = keptNames(layer);

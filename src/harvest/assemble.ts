@@ -34,7 +34,7 @@ export interface Assembled {
   readonly end: 'full' | 'stop' | 'text';
 }
 
-/** Is a window of so many groups full? One without a row takes groups until it has some. */
+/** Whether a window of this many groups is full. One without a row takes groups until it has some. */
 const isFull = (groups: number, rows: number, perWindow: number) => groups >= perWindow && rows > 0;
 
 /**

@@ -209,7 +209,7 @@ export function storeClaimOptions(config: HarvestConfig, say?: (line: string) =>
   return { overwrite, resume, ours, resumeFlag: '--resume', result: MANIFEST, inputs: [model, ...corpus], takeOver };
 }
 
-/** Settings that an unfinished store and the command that goes on with it must share. */
+/** Settings that an unfinished store and the command that resumes it must share. */
 const FIXED = [
   'hook',
   'd_in',
@@ -231,7 +231,7 @@ const FIXED = [
 ] as const;
 
 /**
- * The manifest of the store in `directory`, or null where there is none; changes nothing. What it lists is looked at by
+ * The manifest of the store in `directory`, or null where there is none; changes nothing. What it lists is checked by
  * size, its contents are checked when they are read.
  */
 export async function resumable(directory: string, fresh: Manifest): Promise<Manifest | null> {
@@ -309,7 +309,7 @@ const SHARDS = 4;
 const PASSES = 2;
 /** Weights while a session opens: some are there as they are stored and as they were cast. */
 const OPENING = 1.5;
-/** What a tokenizer takes in memory while it is opened, beside the size of tokenizer.json. */
+/** What a tokenizer takes in memory while it is opened, in addition to the size of tokenizer.json. */
 const TOKENIZER = 20;
 
 /**

@@ -231,7 +231,7 @@ async function restorePartial(
   }
 }
 
-/** What a stop of a resumed harvest comes to before its first forward pass. */
+/** The message of a resumed harvest that is stopped before its first forward pass. */
 const NOTHING_ADDED = 'nothing had been added yet; continue with the same command and --resume.';
 
 /** The first contexts of a window, as a store has recorded them. */

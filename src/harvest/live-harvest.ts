@@ -15,7 +15,7 @@ type Send = (reply: LiveReply, transfer?: ArrayBuffer[]) => void;
 const never = { signal: undefined } as const;
 
 /**
- * The harvest of a model at work. It makes one window ahead of what is asked for, then waits: with the window that was
+ * The harvest of a running model. It makes one window ahead of what is asked for, then waits: with the window that was
  * handed over before, two are in memory.
  */
 export class LiveHarvest {

@@ -31,7 +31,7 @@ export type LiveConfig = Omit<HarvestConfig, 'hook' | 'out' | 'overwrite' | 'res
 const PIECE_ROWS = 4096;
 
 /**
- * A model at work as a source for training: a worker thread harvests windows of rows and permutes them, as a store with
+ * A running model as a source for training: a worker thread harvests windows of rows and permutes them, as a store with
  * the same --window-rows would hold them, and training deals one window while the next is made.
  *
  * @throws Refusal when model, corpus and hook do not fit one another
@@ -73,7 +73,7 @@ export async function openLiveSource(
     batches(order, seed) {
       if (order === 'stored') {
         throw new UsageRefusal(
-          'A model at work has no stored order: its rows come permuted, a window at a time.',
+          'With --model, rows arrive already shuffled, one window at a time; there is no stored order.',
           'Leave --order out, or harvest a store and train on that.',
           'harvest/no-stored-order',
         );

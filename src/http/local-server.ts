@@ -56,14 +56,14 @@ export interface LocalPages {
   readonly policy: string;
   /** Of the refusals of a port: it is in use; it may not be used. */
   readonly codes: readonly [inUse: RefusalCode, refused: RefusalCode];
-  /** Told the names that this server answers to, with the port: those of its own pages. */
+  /** Told the names that this server answers to, with the port: those that its pages may use. */
   answer(request: IncomingMessage, hosts: readonly string[]): Promise<HttpReply | StreamedReply>;
   /** The reply where `answer` fails; it is told nothing of why. */
   readonly failed: HttpReply;
 }
 
 /**
- * Serves pages on 127.0.0.1, and to its names only: a page elsewhere can make a name of its own point here (DNS
+ * Serves pages on 127.0.0.1, and to its names only: a page elsewhere can point its own name here (DNS
  * rebinding), and would then be of our origin. Nothing is known here of what is served.
  *
  * @throws Refusal where the port cannot be had

@@ -149,7 +149,7 @@ export function neededFiles(has: (name: string) => boolean): { names: string[]; 
  *
  * @param text model.safetensors.index.json
  * @param path where it came from, for messages
- * @throws Refusal when it is no index, or names anything but files beside it
+ * @throws Refusal when it is not an index, or names anything but files next to it
  */
 export function shardsOf(text: string, path: string): string[] {
   let map: unknown;
@@ -194,7 +194,7 @@ export function isCommit(revision: string): boolean {
 /**
  * A branch, tag or commit. It becomes a path below the cache's refs/, so what git itself refuses in names is refused.
  *
- * @throws UsageRefusal for anything that is no such name
+ * @throws UsageRefusal for anything that is not such a name
  */
 export function checkRevision(revision: string): void {
   const parts = revision.split('/');

@@ -56,7 +56,7 @@ export async function hubSettings(environment: HubEnvironment, offline: boolean)
   };
 }
 
-/** What `hf auth login` left. A file that may not be read is no login. */
+/** What `hf auth login` left. A file that may not be read is not a login. */
 async function savedToken(tokenFile: () => string): Promise<string | undefined> {
   let file: string;
   try {
@@ -267,7 +267,7 @@ function refusedRequest(response: Response, { endpoint, token }: HubSettings, as
   }
 }
 
-/** What one conversation with a hub's API may take; a server that is damaged or hostile could go on without end. */
+/** What one conversation with a hub's API may take; a server that is damaged or hostile could continue without end. */
 interface AnswerBounds {
   /** Bytes of one answer, unpacked. A page of a listing has 1,000 entries, some 300 KB. */
   readonly answer: number;

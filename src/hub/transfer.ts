@@ -209,7 +209,7 @@ function brokeOff(file: HubFile, position: number, trouble: unknown): Refusal {
   const reason = trouble instanceof Error ? `: ${trouble.message.replace(/\.$/, '')}` : '';
   return new Refusal(
     `The download of ${file.name} breaks off at ${formatBytes(position)} of ${formatBytes(file.size)}${reason}.`,
-    'The same command goes on from there.',
+    'The same command resumes from there.',
     'hub/download-cut-short',
     { cause: trouble },
   );
@@ -224,7 +224,7 @@ function otherSize(file: HubFile, what: string): Refusal {
 }
 
 function downloadInterrupted(signal: StopSignal): Interrupted {
-  return new Interrupted(signal, 'what has been downloaded is kept; the same command goes on from there.');
+  return new Interrupted(signal, 'what has been downloaded is kept; the same command resumes from there.');
 }
 
 /**
@@ -269,7 +269,7 @@ export async function claimPart(blob: string, seen: Sightings = new Map()): Prom
   const handle = await open(mine, 'wx');
   const { mtimeMs: now } = await handle.stat().finally(() => handle.close());
   const others = (await partFilesOf(blob, now, seen)).filter(({ path }) => path !== mine);
-  // Names begin with the time, so of two that begin at once both see the same order, and one goes on.
+  // Names begin with the time, so of two that begin at once both see the same order, and one continues.
   if (others.some(({ path, live }) => live && path < mine)) {
     await rm(mine, { force: true });
     return null;

@@ -44,7 +44,7 @@ export interface Inspection {
   longest_tokens: (LongRow & { multiple: number; document?: number; text?: string; before?: string; after?: string })[];
 }
 
-/** What is drawn, beside what is told. */
+/** What is drawn, besides what is printed. */
 export interface Drawn {
   /** Norms: bins and rows. */
   readonly histogram: { readonly edges: readonly number[]; readonly counts: readonly number[] };

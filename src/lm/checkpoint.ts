@@ -44,7 +44,7 @@ export function writeModel(
   return config.write(new ModelWriter(g, tensors, context, placement));
 }
 
-/** Begins to write a model that sees tokens a step at a time into the graph of `past`. */
+/** Begins to write a model that sees tokens one step at a time into the graph of `past`. */
 export function writeStepModel(
   g: GraphBuilder,
   { config, tensors }: Pick<Checkpoint, 'config' | 'tensors'>,
@@ -162,7 +162,7 @@ async function readWeightFiles(directory: string): Promise<WeightFiles> {
   for (const name of names) {
     if (!isShardName(name)) {
       throw new Refusal(
-        `${index} names the file ${JSON.stringify(name)}, which is not a .safetensors file beside it.`,
+        `${index} names the file ${JSON.stringify(name)}, which is not a .safetensors file next to it.`,
         AGAIN,
         'lm/unsafe-shard-name',
       );

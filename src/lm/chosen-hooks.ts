@@ -56,7 +56,7 @@ function splitHooks(given: readonly string[]): string[] {
 }
 
 /**
- * The names that patterns stand for, in the order of `names`; what is no pattern stays as it is, to be checked where the
+ * The names that patterns stand for, in the order of `names`; what is not a pattern stays as it is, to be checked where the
  * model is opened.
  *
  * @param given names, patterns (`blocks.*.hook_resid_post`) and lists of both with commas
@@ -126,7 +126,7 @@ const abridged = (names: readonly string[]) =>
  * of a model of the hub nothing else is downloaded.
  *
  * @param settings of the hub, read from the environment by default
- * @throws Refusal when there is no such model, or it is of no family that is supported
+ * @throws Refusal when there is no such model, or its family is not supported
  */
 export async function modelHooks(
   source: ModelSource,

@@ -46,7 +46,7 @@ export interface DecoderNumbers extends AttentionShape {
   readonly rmsNormEps: number;
   /** Logits become cap · tanh(logit / cap); null: they stay as they are. */
   readonly logitSoftcap: number | null;
-  /** One entry a layer. */
+  /** One entry per layer. */
   readonly attention: readonly LayerAttention[];
   readonly tiedHead: boolean;
   /** Which projections have a bias. */

@@ -27,7 +27,7 @@ export interface Gemma4Numbers {
   readonly maxContext: number;
   readonly rmsNormEps: number;
   readonly logitSoftcap: number | null;
-  /** Width of the embeddings that each layer has of its own; 0: none. */
+  /** Width of the per-layer embeddings; 0: none. */
   readonly perLayer: number;
   readonly tiedHead: boolean;
   readonly bosTokenId: number;

@@ -54,7 +54,7 @@ export function blockParameters({ costs }: Pick<ModelConfig, 'costs'>, first = 0
  * Contexts that go through a model at a time; at least one, however long that takes.
  *
  * @param parameters multiplied with each token: of every matrix as often as it is used
- * @param context tokens a context
+ * @param context tokens per context
  */
 export function contextsAtOnce(parameters: number, context: number, device: Device = 'cpu'): number {
   if (device !== 'cpu') return Number.POSITIVE_INFINITY;

@@ -6,7 +6,7 @@ export interface KeptLayer {
   readonly layer: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Tokens that are looked at, the own one included; null: all before it. */
+  /** Attention window including the current token; null: full causal attention. */
   readonly window: number | null;
 }
 
@@ -28,14 +28,14 @@ interface StepInputs {
 const HIDDEN = -1e30;
 
 /**
- * A model that sees tokens a step at a time: their places in the texts, and attention over the keys and values of
+ * A model that sees tokens one step at a time: their places in the texts, and attention over the keys and values of
  * earlier steps. Every row of a batch has as many tokens; a shorter text begins with padding, which nothing sees.
  *
  * What was kept of a layer is an input of any length; its last row belongs to the token before this step, so earlier
  * rows that a window does not reach may be left out. Only rows of this step are outputs.
  */
 export class Past {
-  /** Layers that have keys of their own, as they were written. */
+  /** Layers that compute their own keys, in the order of the graph. */
   readonly layers: KeptLayer[] = [];
   /** Places of this step's tokens in their texts, without padding: int64 [batch, new]. */
   readonly positions: Value;

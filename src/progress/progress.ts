@@ -84,7 +84,7 @@ export class Task {
   }
 }
 
-/** Seconds that `rest` units take at `rate` units a second; undefined where that cannot be told. */
+/** Seconds that `rest` units take at `rate` units per second; undefined where that cannot be told. */
 export function secondsLeft(rest: number, rate: number): number | undefined {
   const seconds = rest / rate;
   return rate > 0 && Number.isFinite(seconds) ? Math.max(0, seconds) : undefined;
@@ -127,7 +127,7 @@ export function textTable(rows: readonly (readonly string[])[], numbers = Number
   });
 }
 
-/** What a command gets beside its configuration. */
+/** What a command gets besides its configuration. */
 export interface Terminal {
   readonly progress: Progress;
   readonly stop: StopRequest;

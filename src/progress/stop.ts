@@ -98,7 +98,7 @@ export async function closeUnaskedDebugger(): Promise<void> {
   endBy('SIGUSR1');
 }
 
-/** What a stop before the first change comes to. */
+/** The message of a stop before anything was changed. */
 export const NOTHING_BEGUN = 'nothing was begun yet; the same command begins it.';
 
 /**
@@ -114,10 +114,10 @@ export function throwIfStopped({ signal }: StopRequest, message: string): void {
 const LOOK = 100;
 
 /**
- * What `work` comes to, however long that takes, unless a stop is asked for first; what it comes to then is let go. Work
+ * Resolves with `work`, or rejects as soon as a stop is asked for; a late result is discarded. Work
  * that fails after that fails because of it: a stop of a whole pipe ends the other side too.
  *
- * @param message what is kept, and how to go on
+ * @param message what is kept, and how to resume
  * @throws Interrupted
  */
 export async function unlessStopped<T>(work: Promise<T>, stop: StopRequest, message: () => string): Promise<T> {

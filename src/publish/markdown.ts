@@ -4,7 +4,7 @@ import { oneLine } from '../errors/refusal.js';
 /** Bytes of a text from a file that a card shows, at most. */
 const MOST_SHOWN = 300;
 
-/** A text out of a file as code within a line: it is no markup, whatever it holds. */
+/** Text from a file as inline code: whatever it holds, it is not read as markup. */
 export function code(text: string): string {
   const plain = oneLine(text).slice(0, MOST_SHOWN).replaceAll('`', "'").replaceAll('|', '¦').trim();
   return `\`${plain === '' ? ' ' : plain}\``;

@@ -36,7 +36,7 @@ function tip({ name, l0, value, l0Interval, valueInterval }: Point): string {
   return `${name}: L0 ${fixed(l0, 1)}${across}, loss recovered ${fixed(value, 2)} %${up}`;
 }
 
-/** What the figure says beside the evaluation's points. */
+/** What the figure shows besides the evaluation's points. */
 interface ParetoOptions {
   title?: string;
   note?: (site: string) => string | undefined;
@@ -89,7 +89,7 @@ export function shrinkageFigure(points: readonly Point[], options: { reference?:
   });
 }
 
-/** What a figure of a quantity against L0 says and shows beside its points. */
+/** What a figure of a quantity against L0 shows besides its points. */
 interface AgainstL0 {
   id: string;
   title: string;
@@ -332,7 +332,7 @@ function familyCurves(points: readonly Point[]): Point[][] {
 const SYMBOL = 7;
 
 /**
- * The names of points beside them, as a mark: none covers another, a symbol or the corner, and what fits nowhere is
+ * The names of points next to them, as a mark: none covers another, a symbol or the corner, and what fits nowhere is
  * left to the tooltip. Lines and intervals are kept off where there is room.
  *
  * @param points of one panel, all drawable

@@ -122,7 +122,7 @@ export function attributed<T>(
 }
 
 /**
- * About how wide `text` is in a sans-serif face, on the wide side: the page does not bring a font of its own, so that
+ * About how wide `text` is in a sans-serif face, on the wide side: the page does not embed a font, so that
  * labels must keep apart in whichever face the reader has.
  */
 export function textWidth(text: string, size: number): number {
@@ -183,7 +183,7 @@ ${content}
 /** A straight piece of a drawn line: x1, y1, x2, y2. */
 export type Segment = readonly [number, number, number, number];
 
-/** Text that wants to stand beside any one of some points. */
+/** Text that may stand next to any of several points. */
 interface LabelRequest {
   text: string;
   size: number;

@@ -10,7 +10,7 @@ const HEAD_HEIGHT = 48;
 const FOOT_HEIGHT = 26;
 const COLUMN_WIDTH = 82;
 
-/** What splicing the SAE in, and ablating its site, add to the clean model's cross-entropy (nats a token). */
+/** What splicing the SAE in, and ablating its site, add to the clean model's cross-entropy (nats per token). */
 function addedLoss({ record }: Entry): { spliced: number; zero: number } {
   return { spliced: record.ce_spliced - record.ce_clean, zero: record.ce_zero - record.ce_clean };
 }
@@ -191,7 +191,7 @@ export function crossEntropyFigure(entries: readonly Entry[], id: string): Marku
         ...nameMarks(frame),
         ...lossMarks(frame),
         ...numberMarks(frame),
-        text(['Loss added to the clean model (nats a token)'], { ...ABOVE, dy: -20, fontSize: FONT.label }),
+        text(['Loss added to the clean model (nats per token)'], { ...ABOVE, dy: -20, fontSize: FONT.label }),
         text(['symbol: SAE spliced in; end of the bar: zero-ablated'], { ...ABOVE, dy: -6, fillOpacity: 0.7 }),
       ],
     },

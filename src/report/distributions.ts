@@ -235,7 +235,7 @@ export function lossByPositionFigure(entries: readonly Entry[], id: string): Mar
     x: measured.some(({ record }) => hasNoBos(record))
       ? 'Position in the context'
       : 'Position in the context (BOS at 0)',
-    y: 'Cross-entropy (nats a token)',
+    y: 'Cross-entropy (nats per token)',
     panel,
     more: [{ label: 'clean model', style: null, faint: true, sign: 'line' }],
   });
@@ -250,14 +250,14 @@ interface BySite {
   y: string;
   /** Axes and marks of one panel. */
   panel: (entries: readonly Entry[]) => { x: object; y: object; marks: Markish[] };
-  /** Lines of the key beside the families'. */
+  /** Lines of the key besides the families'. */
   more?: readonly KeyItem[];
 }
 
 const SITE_HEIGHT = 230;
 const SITE_MARGIN = { marginLeft: 46, marginRight: 14, marginTop: 44, marginBottom: 46 };
 
-/** Three panels a row, one for each site; colours are the families', strength says which SAE's L0 is larger. */
+/** Three panels per row, one for each site; colours are the families', strength says which SAE's L0 is larger. */
 function bySite(entries: readonly Entry[], what: BySite): Markup {
   const sites = distinct(entries.map(({ site }) => site));
   const columns = Math.min(sites.length, 3);

@@ -19,7 +19,7 @@ import { paperFigure, readReference } from './reference.js';
 import { checkOutputFile, writeOutputFile } from './report.js';
 
 /**
- * Draws a figure of its own as config.out: .svg, .html, .png or .pdf.
+ * Draws a single figure as config.out: .svg, .html, .png or .pdf.
  *
  * @returns the file's path
  * @throws Refusal where flags do not belong together, or the feature's SAE and store do not
@@ -71,7 +71,7 @@ function checkFigureFlags(config: FigureConfig): void {
     const foreign = flags.find((flag) => !own.includes(flag) && config[flag] !== undefined);
     if (foreign) {
       throw new UsageRefusal(
-        `--${foreign} says nothing to figure ${name}.`,
+        `--${foreign} does not apply to figure ${name}.`,
         `It belongs to figure ${other}.`,
         'report/flag-of-another-figure',
       );
@@ -200,7 +200,7 @@ async function featureFile(
   const found = await featureOnTokens(sae, feature, store, config, progress, stop);
   if (!found.f.some((f) => f > 0)) {
     throw new Refusal(
-      `Feature ${feature} is on on none of the ${found.f.length} tokens looked at.`,
+      `Feature ${feature} never fires on the ${found.f.length} tokens examined.`,
       'Choose another --feature, or more --tokens.',
       'report/silent-feature',
     );
@@ -215,7 +215,7 @@ async function featureFile(
 }
 
 /**
- * One of the report's first two figures as a file of its own.
+ * One of the report's first two figures as a separate file.
  *
  * @param directory that eval wrote
  * @param command that draws it
@@ -252,7 +252,7 @@ export async function evaluationFigure(
   };
 }
 
-/** A figure that is a file of its own. */
+/** A figure in a separate file. */
 interface FigureFile {
   title: string;
   svg: Markup;

@@ -92,7 +92,7 @@ export function distinct<T>(values: Iterable<T>): T[] {
   return [...new Set(values)];
 }
 
-/** The main families have styles of their own on every page; the others share what is left, by their names' order. */
+/** The main families have fixed styles on every page; the others share what is left, by their names' order. */
 export function styleOf(family: string, others: readonly string[]): number {
   const main = MAIN_FAMILIES.indexOf(family);
   return main >= 0 ? main : MAIN_FAMILIES.length + (others.indexOf(family) % (STYLES - MAIN_FAMILIES.length));
@@ -209,7 +209,7 @@ const FACETS: readonly Facet[] = [
 /** Keys that say where an SAE lies, what it became or what it was checked by, or that follow from others. */
 const NOT_SETTINGS =
   /(^|\.)(final|activations|source|text)\.|(^|\.)(arch|architecture|ablate|train|start|lambda|steps|activation_scale)$|sha256|fingerprint|hook_|model_name|version/;
-/** A longer value is no name. */
+/** A longer value is not a name. */
 const LONGEST_VALUE = 16;
 
 const lastPart = (key: string) => key.slice(key.lastIndexOf('.') + 1);

@@ -43,7 +43,7 @@ export const COMPARED = MAIN_FAMILIES.slice(0, 2) as [string, string];
 /** Colour is never the only sign. All have the same area. */
 const SYMBOLS = ['circle', 'square', 'diamond2', 'triangle', 'star', 'cross'] as const;
 
-/** Colours of the page that the families beside the main ones take turns at, from this one on. */
+/** Colours that the other families share in turn, from this one on. */
 const TURNING = MAIN_FAMILIES.length;
 const EACH_TURN = SYMBOLS.length - TURNING;
 /** Symbols that a colour has in its turns: every second one, so that a turn is unlike the one before. */

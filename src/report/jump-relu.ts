@@ -57,7 +57,7 @@ function simpson(g: (a: number) => number, low: number, high: number): number {
 function expected(of: Normal, g: (a: number) => number): number {
   const weighted = (a: number) => density(of, a) * g(a);
   const [low, high] = [of.mean - REACH * of.deviation, of.mean + REACH * of.deviation];
-  // At the threshold itself the encoder is closed: the right piece begins beside it.
+  // At the threshold itself the encoder is closed: the right piece begins just after it.
   const above = THRESHOLD + Number.EPSILON * 2;
   return simpson(weighted, low, THRESHOLD) + simpson(weighted, above, high);
 }
@@ -79,7 +79,7 @@ export function expectedError(f: FeatureEncoder): SquaredError {
   return { off, on, all: (off + on) / 2 };
 }
 
-/** Colours: as gated and standard have them, and two of their own for on and off. */
+/** Colours: as gated and standard have them, and two more for on and off. */
 const [JUMP, RELU, WHEN_ON, WHEN_OFF] = [0, 1, 2, 3];
 const ENCODERS = [
   { name: 'ReLU', f: relu, style: RELU },
@@ -341,7 +341,7 @@ export function featurePicture(
   const tokens = Array.from(projection, (a, i) => ({ a, f: f[i]! }));
   const on = tokens.filter((token) => token.f > 0);
   const off = tokens.filter((token) => token.f <= 0).map(({ a }) => a);
-  // A single value gets a span of its own.
+  // A single value gets an interval around it.
   const range = paddedDomain(extent(projection) ?? [0, 1], 0);
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const least = on.reduce((low, token) => Math.min(low, token.f), Number.POSITIVE_INFINITY);
@@ -390,7 +390,7 @@ export const DRAWN = listed(architectures.filter((name) => ARCHITECTURES[name].u
 export function unitOf({ architecture, dIn, dSae, parameters }: Sae, j: number): Unit {
   const { W_enc, W_dec, b_dec } = parameters;
   const { unit } = ARCHITECTURES[architecture];
-  if (!unit) throw new Error(`a feature of a ${architecture} SAE is no function of its own input alone`);
+  if (!unit) throw new Error(`a feature of a ${architecture} SAE does not depend on its own pre-activation alone`);
   return {
     encoder: Float64Array.from({ length: dIn }, (_, i) => W_enc![i * dSae + j]!),
     decoder: Float64Array.from(W_dec!.subarray(j * dIn, (j + 1) * dIn)),

@@ -81,7 +81,7 @@ export function nearestRank(values: Iterable<number>, share: number): number {
   return sorted[Math.round(share * (sorted.length - 1))] ?? Number.NaN;
 }
 
-/** The domain made wider by a share of its length at both ends; a single value gets a span of its own. */
+/** The domain made wider by a share of its length at both ends; a single value gets an interval around it. */
 export function paddedDomain([low, high]: readonly [number, number], share: number): [number, number] {
   const length = high - low || Math.abs(low) * 0.2 || 1;
   const pad = high === low ? length / 2 : length * share;

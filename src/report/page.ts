@@ -84,7 +84,7 @@ export function escapeText(text: string): string {
 
 /** A coordinate with two decimals at most. */
 export function coordinate(value: number): string {
-  if (!Number.isFinite(value)) throw new RangeError(`${value} is no coordinate: filter values before they are scaled`);
+  if (!Number.isFinite(value)) throw new RangeError(`${value} is not a coordinate: filter values before scaling them`);
   return String(Math.round(value * 100) / 100);
 }
 
@@ -104,7 +104,7 @@ export function markup(literal: TemplateStringsArray, ...parts: MarkupPart[]): M
 }
 
 /**
- * Saves a figure as a file of its own: a copy of the SVG in which every style is written out as an attribute (editors
+ * Saves a figure as a separate file: a copy of the SVG in which every style is written out as an attribute (editors
  * know few style sheets and no CSS variables), in the light theme. Without a script the buttons stay hidden.
  */
 const SAVE_SCRIPT = `

@@ -16,7 +16,7 @@ const COVERED =
 
 let ready: Promise<Uint8Array[]> | undefined;
 
-/** Compiles resvg once a process and reads the faces that figures are set in. */
+/** Compiles resvg once per process and reads the faces that figures are set in. */
 async function loadResvg(): Promise<Uint8Array[]> {
   const font = (name: string) => readFile(packagedFile(`assets/fonts/${name}`));
   const wasm = fileURLToPath(import.meta.resolve('@resvg/resvg-wasm/index_bg.wasm'));

@@ -108,7 +108,7 @@ export async function writeOutputFile(
   return path;
 }
 
-/** What the page says beside the evaluation. */
+/** What the page says besides the evaluation. */
 interface ReportOptions {
   /** Heading of the page. Default: "Sparse autoencoders on MODEL". */
   title?: string;
@@ -116,7 +116,7 @@ interface ReportOptions {
   generator?: string;
   /** Where the evaluation was read and the page is written, for the commands. */
   source?: ReportSource;
-  /** Published points beside the report's own. */
+  /** Published points, next to the report's own. */
   reference?: { name: ReferenceName; saes: readonly PublishedSae[] };
 }
 
@@ -200,7 +200,7 @@ ${features}${sweep}</section>
 }
 
 /**
- * The report on an evaluation: one HTML document that needs no network and nothing beside it. Equal input gives equal
+ * The report on an evaluation: one self-contained HTML document that needs no network. Equal input gives equal
  * output.
  *
  * @throws Refusal where a reference is asked for that has no points for any of the hooks
@@ -245,7 +245,7 @@ ${footer}`,
   });
 }
 
-/** What the figures take beside the SAEs. */
+/** What the figures take besides the SAEs. */
 interface FigureContext {
   reference?: { name: ReferenceName; saes: readonly PublishedSae[] };
   /** The commands that a caption names: for what was evaluated, and for what was recorded while training. */

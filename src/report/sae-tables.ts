@@ -297,12 +297,12 @@ function footNotes(notes: readonly string[], width: number): Markup {
 <tfoot><tr><td colspan="${width}">${lines}</td></tr></tfoot>`;
 }
 
-/** The headline numbers, a row an SAE, a group of rows a hook. */
+/** The headline numbers: one row per SAE, one group of rows per hook. */
 export function headlineTable(entries: readonly Entry[]): Markup {
   return saeTable(entries, HEADLINE_COLUMNS);
 }
 
-/** What newer evaluations measure beside; null where no SAE has any of it. */
+/** What newer evaluations also measure; null where no SAE has any of it. */
 export function furtherTable(entries: readonly Entry[]): Markup | null {
   const measured = (column: Column) =>
     entries.some(

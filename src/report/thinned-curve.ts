@@ -1,6 +1,6 @@
 import type { MetricsRecord } from '../sae/training-curve.js';
 
-// Training curves of bounded length: of a run that has ended, and of one that goes on.
+// Training curves of bounded length: of a run that has ended, and of one that continues.
 
 /** A quantity of metrics.jsonl against activations seen. */
 export interface CurvePoint {
@@ -10,7 +10,7 @@ export interface CurvePoint {
 }
 
 /**
- * The curve without what a resumed run did over: a run that goes on from its last checkpoint writes again what came
+ * The curve without what a resumed run repeated: a run that resumes from its last checkpoint writes again what came
  * after it, and the later lines are the ones that led to the weights.
  */
 export function withoutRepeats(curve: readonly MetricsRecord[]): MetricsRecord[] {

@@ -21,7 +21,7 @@ import { compact, extent, logDomain, logTicks, nearestRank, paddedDomain, wantsL
 import { type Markup, markup } from './page.js';
 import { bucketMeans, type CurvePoint, withoutRepeats } from './thinned-curve.js';
 
-/** Most points a line has. */
+/** Most points per line. */
 const MOST_POINTS = 400;
 /** With this many lines or fewer every panel names them; with more, the panels of the left column do. */
 const LABEL_EVERY_PANEL = 4;

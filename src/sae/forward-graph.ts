@@ -44,7 +44,7 @@ export function skipped(g: GraphBuilder, w: ParameterValues, x: Value): Value {
   return g.matmul(x, w.W_skip!, { transB: true });
 }
 
-/** SAELens's ε in its layer norm, beside the deviation and not under the root. */
+/** SAELens's ε in its layer norm: added to the standard deviation, not under the root. */
 const LAYER_NORM_EPSILON = 1e-5;
 
 /**

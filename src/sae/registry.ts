@@ -69,7 +69,7 @@ export const trainableParameters = parameterNames.filter(
 );
 
 /**
- * Random unit rows for the decoder, the encoder its transpose, zeros; and what the architecture has of its own.
+ * Random unit rows for the decoder, the encoder its transpose, zeros; and the architecture's own parameters.
  *
  * @param options of its training, where they decide any of it
  */
@@ -80,7 +80,7 @@ export function initialise(architecture: ArchitectureName, sizes: Sizes, seed: n
   for (let j = 0; j < dSae; j++) W_dec.set(unitVector(random, dOut), j * dOut);
   const W_enc = new Float32Array(dIn * dSae);
   for (let j = 0; j < dSae; j++) {
-    // An input of another width has directions of its own.
+    // An input of another width has other directions.
     const column = dIn === dOut ? W_dec.subarray(j * dOut, (j + 1) * dOut) : unitVector(random, dIn);
     for (let i = 0; i < dIn; i++) W_enc[i * dSae + j] = column[i]!;
   }

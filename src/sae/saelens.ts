@@ -344,7 +344,7 @@ const CFG_REMEDY: Record<string, string> = {
   normalize_activations: 'Fold the normalisation into the weights with SAELens, and save the SAE again.',
 };
 
-/** Keys that stood beside the shapes before SAELens 6, and stand in its metadata since. */
+/** Keys that stood next to the shapes before SAELens 6, and in its metadata since. */
 const MOVED = ['model_name', 'hook_name', 'context_size', 'prepend_bos'] as const;
 
 /** A cfg.json written before SAELens 6 in the keys of SAELens 6 (its `handle_pre_6_0_config`). */
@@ -378,7 +378,7 @@ function modernised(cfg: Json, path: string): Json {
   };
 }
 
-/** Bytes that are read and looked at together. */
+/** Bytes that are read and checked at once. */
 const PIECE = 2 ** 26;
 
 /**

@@ -76,7 +76,7 @@ async function readHeaderBytes({ path, handle, size }: RegularFile, broken: Brok
   if (length > BigInt(HEADER_LIMIT)) {
     throw new Refusal(
       `${path} has a header of ${formatBytes(Number(length))}, and at most ${formatBytes(HEADER_LIMIT)} are read.`,
-      'Check that it is a checkpoint; one of so many tensors must be saved in shards.',
+      'Check that it is a checkpoint; one with this many tensors must be saved in shards.',
       'safetensors/header-too-large',
     );
   }

@@ -6,7 +6,7 @@ import type { TensorLocation } from './file.js';
 /** Of the rule below. Fingerprints of different versions cannot be compared; those without a number are of version 1. */
 const FINGERPRINT_VERSION = 2;
 
-/** Tensors of at most so many bytes are hashed whole: all norms, and everything of a small model. */
+/** Tensors of at most this many bytes are hashed whole: all norms, and everything of a small model. */
 const WHOLE = 2 ** 22;
 /** Of a larger one, SAMPLE bytes at every multiple of STRIDE, and its last SAMPLE. */
 const STRIDE = 2 ** 20;

@@ -29,7 +29,7 @@ export async function writePth(path: string, tensors: readonly (FloatsToWrite | 
   await writeZip(path, parts);
 }
 
-/** A pickle, protocol 2: a dict of tensors, each of a storage of its own. */
+/** A pickle, protocol 2: a dict of tensors, each in its own storage. */
 function pickled(tensors: readonly (FloatsToWrite | IntsToWrite)[]): Buffer {
   const items = tensors.map(({ name, shape, ...tensor }, i) => {
     const size = shape.reduce((product, dim) => product * dim, 1);

@@ -37,7 +37,7 @@ export async function sbatch(script: string, after?: string): Promise<string> {
   }
 }
 
-/** Cancels jobs whose successors could not be submitted; one that is over already is no matter. */
+/** Cancels jobs whose successors could not be submitted; one that is over already does not matter. */
 export async function cancel(jobs: readonly string[]): Promise<void> {
   if (jobs.length > 0) await call('scancel', [...jobs], { timeout: PATIENCE }).catch(() => {});
 }

@@ -34,12 +34,12 @@ const MOST_RUNS = 10_000;
 
 /**
  * The runs of a sweep: every combination of its lists, at every hook, with the settings of the file's train section
- * below them. A group under `runs` has lists of its own, which win, and may be at hooks of its own; where those are not
+ * below them. A group under `runs` has its own lists, which win, and may have its own hooks; where those are not
  * among the sweep's, its runs are left out.
  *
  * @param hooks of the sweep
  * @param file the configuration file with the sections sweep and train
- * @param known every hook that a group may name beside `hooks`; none: any
+ * @param known every hook that a group may name besides `hooks`; none: any
  * @throws UsageRefusal where a list or a value does not fit `train`, or no run is left
  */
 export function sweepRuns(
@@ -113,7 +113,7 @@ function hooksOf(value: unknown): string[] {
   const hooks = [value].flat();
   if (hooks.every((hook) => typeof hook === 'string')) return hooks;
   throw new UsageRefusal(
-    'A group of the sweep has a hook that is no text.',
+    '`hook` in a sweep group must be a string.',
     'Write the name of a hook point.',
     'sweep/group-hook',
   );
@@ -259,7 +259,7 @@ async function hooksThere(
   return (await modelHooks(source, stop)).map(({ name }) => name);
 }
 
-/** A group of runs with the names that its `hook` stands for; what is no text is left to be refused. */
+/** A group of runs with the names that its `hook` stands for; what is not text is left to be refused. */
 function withNames(known: readonly string[], hooks: readonly string[]) {
   return async (group: Record<string, unknown>): Promise<Record<string, unknown>> => {
     const given = [group.hook ?? []].flat();

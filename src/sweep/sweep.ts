@@ -159,7 +159,7 @@ export const pageOf = ({ out }: SweepConfig) => ({
 /** --take-over for a stage of the sweep, whose section of the file may say it as well. */
 const takenOver = ({ takeOver }: SweepConfig) => (takeOver ? { 'take-over': true } : {});
 
-/** Hooks that runs reconstruct beside those of the sweep. */
+/** Hooks that runs reconstruct besides those of the sweep. */
 function targetsOf(runs: readonly SweepRun[], hooks: readonly string[]): string[] {
   const targets = runs.flatMap(({ config }) => (config.target === undefined ? [] : [basename(config.target)]));
   return [...new Set(targets)].filter((hook) => !hooks.includes(hook));

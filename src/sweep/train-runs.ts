@@ -168,7 +168,7 @@ async function trainLanes(
   return outcomes;
 }
 
-/** Batches that the quickest reader may be ahead of the slowest: so many are in memory at most. */
+/** Batches that the quickest reader may be ahead of the slowest, and so the most that are in memory. */
 const LEAD = 8;
 
 /**

@@ -8,7 +8,7 @@ import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { type EventPoint, readEvent, sessionEvent, summaryEvent, versionEvent } from './event.js';
 import { framed, recordsOfFile } from './record-file.js';
 
-/** Who writes: points of training and of evaluation may be in one directory, each in files of its own. */
+/** Who writes: points of training and of evaluation may be in one directory, each in separate files. */
 export type EventKind = 'train' | 'eval';
 
 /** TensorBoard takes files by `tfevents` in their names, and reads them in the order of the names. */

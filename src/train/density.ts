@@ -9,7 +9,7 @@ import { widen } from '../safetensors/floats.js';
 import type { Bins } from '../tensorboard/event.js';
 import type { EngineSettings } from './engines/engine.js';
 
-/** Activations that are looked at, at most. */
+/** Activations that are sampled, at most. */
 const MOST_ROWS = 4096;
 /** Operations of the encoder over all of them, at most: about a second on a few cores. */
 const MOST_OPERATIONS = 2e11;

@@ -63,7 +63,7 @@ export function mayLeaveOut(config: TrainConfig): boolean {
   return multiple === undefined ? !beginsRaw(config) : multiple > 0;
 }
 
-/** Are activations looked at before the first step? */
+/** Whether activations are sampled before the first step. */
 export function looksBefore(config: TrainConfig, architecture: ArchitectureName, about: KnownNorms): boolean {
   const centre = config.init === undefined && config.bDecInit !== 'zero';
   return (

@@ -31,7 +31,7 @@ export async function checkLoss(
   );
 }
 
-/** The refusal of a step that left a state which no further step can mend. */
+/** The refusal of a step that left a state which no further step can fix. */
 export function refusalOfBroken(what: string, lr: number | undefined, at: FailedStep): Refusal {
   const rate = lr === undefined ? '' : ` (learning rate ${significant(lr, 3)})`;
   return new Refusal(`After step ${at.step}${rate}, ${what}.`, remedy(at), 'train/not-finite');

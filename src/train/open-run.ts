@@ -135,7 +135,7 @@ export async function openRun(
   checkResampling(config, sizes);
   const engineName = chooseEngine(config, sizes);
   checkMemory(engineName, sizes);
-  // A new checkpoint is written beside those that are kept.
+  // A new checkpoint is written next to those that are kept.
   await checkFreeSpace(out, (config.keepCheckpoints + 1) * stateBytes(sizes));
   const found = resume ? await readCheckpoint(out, continued, stateShapes(sizes), say) : undefined;
   const checkpoint = found?.checkpoint;

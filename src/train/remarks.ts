@@ -4,7 +4,7 @@ import { ActivationSums, gammaOf } from '../activations/statistics.js';
 import type { TrainConfig } from '../config/stages/train.js';
 import { significant } from '../progress/progress.js';
 
-/** Activations that are looked at. */
+/** Activations that are sampled. */
 export const REMARK_ROWS = 16_384;
 
 /** γ from which on a run says so: b_dec has to carry the mean from the start (Simon, Adams, Zou 2026). */

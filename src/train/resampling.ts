@@ -15,7 +15,7 @@ import { widen } from '../safetensors/floats.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
 import { isTrained, optionsOf } from './engines/state.js';
 
-/** Length of a resampled encoder row beside the mean of those alive (Bricken et al. 2023). */
+/** Length of a resampled encoder row relative to the mean of those alive (Bricken et al. 2023). */
 const ENCODER_SHARE = 0.2;
 
 /** @throws UsageRefusal where the architecture has no use for resampling, or --train freezes what it would change */
@@ -72,7 +72,7 @@ export interface Example {
  * that of Efraimidis and Spirakis (2006): the largest keys log(u) / loss².
  *
  * @param sae of scaled activations, as it stands
- * @returns at most count, and the number of inputs looked at
+ * @returns at most count, and the number of inputs sampled
  * @throws Interrupted where a stop was asked for
  */
 export async function drawInputs(
@@ -227,7 +227,7 @@ function meanEncoderNorm(W_enc: Float32Array, without: ReadonlySet<number>, dIn:
 export const MOST_LOSS_ENTRIES = 2 ** 25;
 
 /** What a stop meanwhile says; who asked for the losses knows what is kept. */
-const STOPPED = 'inputs were looked at.';
+const STOPPED = 'inputs were sampled.';
 
 /** The training loss of inputs one by one. */
 interface InputLosses {

@@ -125,7 +125,7 @@ export function checkCoordinates({ normalize, init, l1Convention }: TrainConfig)
   if (l1Convention === 'paper') {
     throw new UsageRefusal(
       'λ of --l1-convention paper is for raw activations, and --normalize per-dimension trains on others.',
-      'Give --l1 beside sums (--l1-convention sums), or --l0.',
+      'Give --l1 for sums (--l1-convention sums), or --l0.',
       'train/coordinates',
     );
   }

@@ -30,7 +30,7 @@ type ScheduleConfig = Pick<
 
 /** Warm-up may take at most this share of a run: short runs would never reach their learning rate. */
 const LONGEST_WARMUP = 0.1;
-/** Share of the learning rate with which training goes on after dead features were resampled (paper, appendix D). */
+/** Share of the learning rate with which training continues after dead features were resampled (paper, appendix D). */
 const AFTER_RESAMPLING = 0.1;
 
 /**

@@ -93,7 +93,7 @@ async function judged({ out, strict }: TrainConfig, progress: Progress): Promise
   throw new Refusal(`The SAE in ${out} is written, but useless (--strict). ${message}`, remedy, 'train/useless');
 }
 
-/** Steps to the end; the next batch is gathered while the engine's threads are at work. */
+/** Steps to the end; the next batch is gathered while the engine's threads work. */
 async function loop(
   trainer: Trainer,
   batches: Batches,
@@ -139,7 +139,7 @@ async function loop(
 /** `--activations` that means standard input. */
 const STANDARD_INPUT = '-';
 
-/** Flags that say how a model at work is run, where they are given. */
+/** Flags that say how a running model is run, where they are given. */
 const OF_MODEL = [
   'model',
   'corpus',
@@ -153,7 +153,7 @@ const OF_MODEL = [
 ] as const;
 
 /**
- * Opens what training takes its activations from: a store, standard input, or a model at work.
+ * Opens what training takes its activations from: a store, standard input, or a running model.
  *
  * @throws UsageRefusal when the flags name none of the three, or more than one
  */
@@ -219,7 +219,7 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
     throw new UsageRefusal(
       given.length === 0
         ? 'There is nothing to train on.'
-        : `A model at work needs --model, --corpus and --hook; only ${given.map((key) => `--${key}`).join(' and ')} is given.`,
+        : `Training on a running model needs --model, --corpus and --hook; only ${given.map((key) => `--${key}`).join(' and ')} is given.`,
       'Give --activations DIR (a store), --activations - (standard input), or --model, --corpus and --hook.',
       'train/no-source',
     );
@@ -227,7 +227,7 @@ function openModel(config: TrainConfig, progress: Progress, stop: StopRequest): 
   const tokens = config.tokens ?? (steps === undefined ? undefined : steps * batch);
   if (tokens === undefined) {
     throw new UsageRefusal(
-      'A model at work reads its corpus again and again, and has no end of its own.',
+      '--model reads its corpus again and again, so a run has no natural end.',
       'Say how long to train, with --tokens or --steps.',
       'train/no-end',
     );

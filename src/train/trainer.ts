@@ -28,7 +28,7 @@ import { CheckpointClock, newestCheckpoint, writeCheckpoint } from './training-c
 
 /**
  * One SAE in training: takes batches one after another, and keeps schedule, curve, checkpoints and resampling. Who
- * feeds it decides where batches come from and what else runs beside it; the same batches give the same bytes.
+ * feeds it decides where batches come from and what else runs next to it; the same batches give the same bytes.
  */
 export class Trainer {
   private readonly clock: CheckpointClock;
@@ -133,7 +133,7 @@ export class Trainer {
    * One step, with all that belongs to it.
    *
    * @throws Refusal where the loss is not finite, or what the step leaves is not
-   * @throws Interrupted where a stop comes while inputs are looked at; the checkpoint is of the step before then
+   * @throws Interrupted where a stop comes while inputs are sampled; the checkpoint is of the step before then
    */
   async step(batch: Batch): Promise<void> {
     const { config, plan } = this.run;
@@ -203,7 +203,7 @@ export class Trainer {
     await this.tracking?.sync();
     if (!config.discardState && this.clock.lastStep !== this.steps) await this.save();
     await requireStillOwner(config.out);
-    // Of a run that was trained further: its cfg.json must not stand beside the new weights.
+    // Of a run that was trained further: its cfg.json must not stand next to the new weights.
     await rm(join(config.out, CFG_FILE), { force: true });
     const text = batches.textRead?.(plan.steps * config.batch);
     const parts = { about, fixed, settings, steps: plan.steps, lambda: this.lambda, leftOut: ordinary?.left };
@@ -244,7 +244,7 @@ export class Trainer {
     return { step: this.steps, checkpoint: await newestCheckpoint(this.run.config.out) };
   }
 
-  /** Gives dead features new directions (paper, appendix D): the engine goes on from the changed state. */
+  /** Gives dead features new directions (paper, appendix D): the engine continues from the changed state. */
   private async resample(l1: number): Promise<void> {
     const { config, seen, batches, plan, settings, engineName, say, stop } = this.run;
     const { steps } = this;

@@ -136,7 +136,7 @@ export async function hasCheckpointBeyond(directory: string, steps: number): Pro
  * Reads the newest checkpoint of an output directory; undefined where there is none. One that a failing disk has
  * damaged is passed over for the one before.
  *
- * @param continued how the run goes on after the settings and steps of a checkpoint; refuses settings that differ
+ * @param continued how the run continues after the settings and steps of a checkpoint; refuses settings that differ
  * @param shapes what a state of these settings consists of
  * @param say told of a checkpoint that was passed over
  * @throws Refusal when all are broken, or `continued` refuses

@@ -11,7 +11,7 @@ import type { RunStanding, Seen, WatchedRun, WatchedRuns } from './watched-runs.
 
 /** What is shown is drawn anew after so long at the earliest (milliseconds), */
 const FRESH = 1000;
-/** or after so many times as long as it took to draw: however many runs there are, most of the time is left to them. */
+/** or after a multiple of the time it took to draw: however many runs there are, most of the time is left to them. */
 const TIMES = 5;
 
 /** The part of the page that changes, as it stood at one time. */

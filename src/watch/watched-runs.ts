@@ -141,9 +141,9 @@ export async function findRuns(
   return { directories: directories.sort(), complete: true };
 }
 
-/** A run is stalled that has been silent for so many times as long as a line takes, */
+/** A run is stalled when it has been silent for this many times the interval of its lines, */
 const TIMES = 5;
-/** and for so many seconds at least: file systems of clusters show changes late. */
+/** and for at least this many seconds: file systems of clusters show changes late. */
 const LEAST_SILENCE = 60;
 /** Before its first line nobody knows how long lines take (seconds). */
 const FIRST_LINE = 600;

@@ -144,7 +144,7 @@ test('every record batch is checked against the header', async () => {
     [withHeader(headerOf(20, { d_in: 4 }), whole), 'after 0 of 20 rows: its rows are not 4 wide'],
     [withHeader(headerOf(20, { dtype: 'float16' }), whole), 'its activations are not float16'],
     [withHeader(headerOf(20), [whole[0]!, numberedRows(11, D)]), 'after 10 of 20 rows: it has 11 rows where 10 are'],
-    [withHeader(headerOf(15), whole), 'after 10 of 15 rows: it goes on beyond the 15 rows'],
+    [withHeader(headerOf(15), whole), 'after 10 of 15 rows: it continues beyond the 15 rows'],
     [withHeader(headerOf(10), whole), 'after 10 of 10 rows: what comes is no Arrow message'],
     [withHeader(headerOf(20), [whole[0]!, nan]), 'after 10 of 20 rows: row 12 (context 0, position 3) holds NaN'],
     [

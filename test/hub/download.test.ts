@@ -161,7 +161,7 @@ test('a connection that always breaks ends in a refusal; the next run goes on fr
   };
   await assert.rejects(fetch({}, {}, progress, stop), (error: unknown) => {
     assert.ok(error instanceof Interrupted, String(error));
-    assert.match(error.message, /the same command goes on from there/);
+    assert.match(error.message, /the same command resumes from there/);
     return true;
   });
   assert.ok(!existsSync(join(home, 'refs')), 'what is not whole has no name');

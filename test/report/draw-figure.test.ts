@@ -87,7 +87,7 @@ test('a trained feature is drawn from its SAE and a store of its hook', async ()
   assert.match(page, /Feature 2 of .*sae \(gated\) at blocks\.0\.hook_resid_post, on 400 tokens/);
   assert.ok(elements(page, '[data-mark="token"]').length > 10);
   assert.match(page, /--feature 2 --activations .*store --tokens 200000/);
-  await refused({ ...flags, feature: 1 }, /Feature 1 is on on none of the 400 tokens/, 1);
+  await refused({ ...flags, feature: 1 }, /Feature 1 never fires on the 400 tokens/, 1);
   await refused({ ...flags, feature: 4 }, /--feature 4 is not among the 4 features/, 2);
   await refused(
     { ...flags, activations: await store('elsewhere', { hook: 'blocks.1.hook_mlp_out' }) },
@@ -128,8 +128,8 @@ test('a figure is a PNG or a PDF by its ending', async () => {
 
 test('flags that do not belong together are refused', async () => {
   await refused({ name: 'jump-relu', sae: 'x' }, /--feature and --activations missing/, 2);
-  await refused({ name: 'paper-gemma-7b', feature: 3 }, /--feature says nothing to figure paper-gemma-7b/, 2);
-  await refused({ name: 'jump-relu', evaluation: 'e' }, /--evaluation says nothing to figure jump-relu/, 2);
+  await refused({ name: 'paper-gemma-7b', feature: 3 }, /--feature does not apply to figure paper-gemma-7b/, 2);
+  await refused({ name: 'jump-relu', evaluation: 'e' }, /--evaluation does not apply to figure jump-relu/, 2);
   await refused({ name: 'pareto' }, /--evaluation missing/, 2);
   await refused({ name: 'jump-relu', out: join(root, 'a.eps') }, /not \.svg/, 2);
   writeFileSync(join(root, 'there.svg'), 'mine');

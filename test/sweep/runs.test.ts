@@ -137,5 +137,8 @@ test('lists that multiply without end, and hooks that are no text, are refused',
       (error: unknown) => error instanceof UsageRefusal && message.test(error.message),
     );
   refused(`train: {steps: 1}\nsweep: {l1: [${many}], seed: [${many}], d-sae: [${many}]}`, /27000000 runs/);
-  refused('train: {steps: 1}\nsweep: {runs: [{hook: [{toString: 1}], d-sae: 3}]}', /hook that is no text/);
+  refused(
+    'train: {steps: 1}\nsweep: {runs: [{hook: [{toString: 1}], d-sae: 3}]}',
+    /`hook` in a sweep group must be a string/,
+  );
 });

@@ -11,7 +11,7 @@ export const reportSchema = z.object({
     .enum(references)
     .optional()
     .describe(
-      "published points to show beside the report's own; paper-gemma-7b: Rajamanoharan et al. 2024, tables 1 to 4",
+      "published points to show next to the report's own; paper-gemma-7b: Rajamanoharan et al. 2024, tables 1 to 4",
     ),
   overwrite,
 });
@@ -24,7 +24,7 @@ export const watchSchema = z.object({
 });
 export type WatchConfig = z.infer<typeof watchSchema>;
 
-/** `figure`: a picture of its own, one file. */
+/** `figure`: one picture in a file. */
 export const figureSchema = z.object({
   name: z
     .enum(figureNames)

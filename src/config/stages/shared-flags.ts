@@ -153,5 +153,5 @@ export const targetL0 = z.number().positive();
 /** λ where --l1 is not given. */
 export const USUAL_L1 = 4;
 
-/** A count as digits, however it was written (5k); what is no count stays as it is. */
+/** A count as digits, however it was written (5k); what is not a count stays as it is. */
 export const plainCount = (text: string) => String(parseNumber(text) ?? text);

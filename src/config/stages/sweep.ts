@@ -15,7 +15,7 @@ export const sweepSchema = z.object({
   l1: z.array(z.number().nonnegative()).min(1).optional().describe('λ; may be repeated'),
   l0: z.array(targetL0).min(1).optional().describe('L0 to train to; may be repeated'),
   seed: z.array(seed).min(1).optional().describe('seed of initialisation and order; may be repeated'),
-  /** In the file only: lists of their own for groups of runs, e.g. a wider dictionary for the baseline. */
+  /** In the file only: separate lists for groups of runs, e.g. a wider dictionary for the baseline. */
   runs: z
     .array(z.record(z.string(), z.unknown()))
     .optional()

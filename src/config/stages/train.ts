@@ -31,7 +31,7 @@ import {
 } from './shared-flags.js';
 
 /**
- * `train`: activations, from a store, a stream or a model at work → sparse autoencoder. Defaults follow the
+ * `train`: activations, from a store, a stream or a running model → sparse autoencoder. Defaults follow the
  * paper's protocol (appendix D) but for three: nothing is resampled, every dimension is divided by its standard deviation,
  * and λ multiplies sums; docs/training.md has the paper's settings.
  */
@@ -120,12 +120,12 @@ export const trainSchema = z.object({
     .enum(['sums', 'paper'])
     .default('sums')
     .describe(
-      "what --l1 multiplies; sums: beside squared errors summed over d_in, on activations as they are trained on; paper: beside the paper's means over d_in, on raw activations",
+      "what --l1 multiplies; sums: next to squared errors summed over d_in, on activations as they are trained on; paper: next to the paper's means over d_in, on raw activations",
     ),
   l2Normalise: z
     .boolean()
     .default(false)
-    .describe('divide squared errors by E|x|², as the paper does for the standard SAE; --l1 is then beside that'),
+    .describe('divide squared errors by E|x|², as the paper does for the standard SAE; --l1 then weighs against that'),
   l1Warmup: natural.default(0).describe('steps over which λ rises from 0'),
   l1WarmupShare: z
     .number()

@@ -39,7 +39,7 @@ export class Merging {
       if (token.length === 1) units[token.charCodeAt(0)] = id;
       else if (token.length === 2 && token.codePointAt(0)! > 0xffff) beyond.set(token.codePointAt(0)!, id);
     }
-    // A lone surrogate is no character: it is encoded as the bytes of U+FFFD.
+    // A lone surrogate is not a character: it is encoded as the bytes of U+FFFD.
     units.fill(-1, 0xd800, 0xe000);
     // What a unit is after normalizing.
     this.units = Int32Array.from(normalized, (unit) => units[unit]!);
@@ -99,7 +99,7 @@ export class Merging {
     return count + written;
   }
 
-  /** Looks up the pair that begins at `at` and goes on at `next`. */
+  /** Looks up the pair that begins at `at` and continues at `next`. */
   private look(at: number, next: number): void {
     const { table, symbols, ranks, slots } = this;
     const slot = table.find(symbols[at]!, symbols[next]!);

@@ -52,7 +52,7 @@ export interface ChatFacts extends ChatSettings {
 
 /** Conversations without a token of the roles that are asked for, after which it is said that there is none. */
 const PATIENCE = 1000;
-/** Conversations that a template is given at a time: so many, or so many characters. */
+/** Conversations that a template is given at a time: at most this many, and at most this many characters. */
 const BATCH = { conversations: 32, characters: 2 ** 18 };
 
 /** A model's template, by which the conversations of a corpus become texts. */

@@ -8,10 +8,10 @@ const HEAP = 512;
 /** Milliseconds that a template has for the conversations that it is given at a time. */
 const PATIENCE = 20_000;
 
-/** A template, applied in a thread of its own: it is a program, and may loop or grow without end. */
+/** A template, applied in a separate thread: it is a program, and may loop or grow without end. */
 export class ChatRenderer {
   private readonly thread: Thread<readonly (readonly Message[])[], ChatReply>;
-  /** The thread is there: how long that takes is no matter of the template. */
+  /** The thread has started: how long that takes is not the template's fault. */
   private started: Promise<ChatReply> | undefined;
 
   /** @param model its directory, for messages */

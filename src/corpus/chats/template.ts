@@ -68,7 +68,7 @@ export function templateDigest({ source, tokens }: ChatTemplate): string {
 
 /**
  * Added tokens of a tokenizer that a template has written out, such as <|im_start|>: they stand for no text either, marked
- * as special or not. White space that is an added token of its own is text.
+ * as special or not. White space that is an added token is text.
  *
  * @param added contents of added tokens by their numbers
  */

@@ -38,10 +38,10 @@ export async function* arrayDocuments(
       const source = rows === 1 ? file : `${file}, row ${row}`;
       const ids = input.take(element, columns ?? Number.POSITIVE_INFINITY, source);
       yield { pieces: [], ids, source };
-      // Whoever did not read it to its end goes on with the next row.
+      // A caller that did not read it to its end continues with the next row.
       for await (const _ of ids);
     }
-    if (!(await input.atEnd())) throw broken(file, 'it goes on beyond its last row');
+    if (!(await input.atEnd())) throw broken(file, 'it continues beyond its last row');
   } finally {
     await bytes.return(undefined);
   }

@@ -52,7 +52,7 @@ export function idsDocument(value: unknown, source: string, field: string): Docu
 }
 
 /**
- * Documents whose ids are looked at as they pass.
+ * Documents whose ids are checked as they pass.
  *
  * @param vocabulary tokens that the model knows
  * @throws Refusal naming the document of an id that it does not know

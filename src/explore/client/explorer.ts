@@ -73,7 +73,7 @@ export class Explorer implements PageContext {
     if (address === location.hash) return;
     if (replace) history.replaceState(null, '', address);
     else history.pushState(null, '', address);
-    // At once, and not when the browser tells of the new address: keys that follow fast go on from here.
+    // At once, and not when the browser tells of the new address: keys that follow quickly start from here.
     this.show(place);
   };
 
@@ -133,7 +133,7 @@ export class Explorer implements PageContext {
     }
   }
 
-  /** Most go on to the next feature of the list: it is here by then. */
+  /** Most readers continue to the next feature of the list: it is here by then. */
   private async readAhead(place: FeaturePlace): Promise<void> {
     if (this.place !== place) return;
     const next = await this.list.beside(1).catch(() => null);

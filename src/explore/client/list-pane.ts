@@ -14,7 +14,7 @@ const PAUSE = 160;
 
 /**
  * The list of features: search, what it is narrowed by, a table, and pages. It is one element for as long as the page
- * lives: the whole view, or, next to a feature, a column from which one goes on to the next.
+ * lives: the whole view, or, next to a feature, a column from which one moves to the next.
  */
 export class ListPane {
   readonly element: HTMLElement;

@@ -101,7 +101,7 @@ export function placeAt(hash: string, saes: readonly string[]): Place {
     };
     const left = side(parameters.get('a'), saes[0]!);
     const right = side(parameters.get('b'), saes[1] ?? saes[0]!);
-    // A feature next to a whole SAE is no comparison yet: its other side is chosen on the page.
+    // A feature next to a whole SAE is not a comparison yet: its other side is chosen on the page.
     return { view, left, right };
   }
   if (view === 'text') {

@@ -33,7 +33,7 @@ export function numberIn(text: string, { least, most, whole }: Omit<SteerNumber,
   return value === null || value < least || value > most || (whole && !Number.isInteger(value)) ? null : value;
 }
 
-/** The strength that a text is; null where it is no number that the model can take. */
+/** The strength in a text; null where it is not a number that the model can take. */
 export function strengthIn(text: string): number | null {
   const value = text.trim() === '' ? Number.NaN : Number(text.replace('−', '-'));
   return Number.isFinite(Math.fround(value)) ? value : null;

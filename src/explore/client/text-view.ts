@@ -60,7 +60,7 @@ export class TextView {
     this.element = el('article', { class: 'text-view' }, title, form, this.result, this.steering.element, this.lists);
   }
 
-  /** Another view is shown: what this one computes is not looked at any more. */
+  /** Another view is shown: what this one computes is no longer wanted. */
   leave(): void {
     this.steering.leave();
     this.attribution.leave();
@@ -183,7 +183,7 @@ export class TextView {
     return strip;
   }
 
-  /** Which feature a token has its colour from. */
+  /** Which feature gives a token its colour. */
   private behind(strongest: TokenFeature | undefined): string {
     if (this.place.feature !== null) return `feature ${this.place.feature}`;
     if (!strongest) return 'no feature fires';

@@ -30,7 +30,7 @@ interface Generation {
   readonly pattern: number | null;
   /** Base of the rotary frequencies where config.json gives none. */
   readonly ropeTheta: Readonly<Record<LayerType, number>>;
-  /** Do the two types of layers have rotary parameters of their own? */
+  /** Whether each of the two types of layers has its own rotary parameters. */
   readonly ropeByType: boolean;
   /** What keys mean that config.json leaves out, as transformers fills them in. */
   readonly defaults: Readonly<Record<string, number>>;

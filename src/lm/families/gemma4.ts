@@ -120,7 +120,7 @@ function layersOf(file: File, unsupported: UnsupportedModel): Gemma4Layer[] {
     const from = isShared ? types.slice(0, firstShared).lastIndexOf(type) : null;
     if (from !== null && from < 0) unsupported('num_kv_shared_layers', shared);
     const wide = file.use_double_wide_mlp === true && isShared && firstShared > 0;
-    // A width of its own in the name keeps the tables of the two types apart.
+    // The width in the name keeps the tables of the two types apart.
     const own = { ...rope[type], rotated: rope[type].rotated ?? widths[type], proportional: true };
     return {
       ...shapes[type],

@@ -158,7 +158,7 @@ function jumps(g: GraphBuilder, w: ParameterValues, p: Value, { bandwidth }: Jum
 
 /**
  * A function of h that jumps by `height` at θ, with the estimator of the jump in place of its derivative: −(height/ε) K
- * by θ and, where it trains the encoder, its negative by h; and `slope` by h beside that.
+ * by θ and, where it trains the encoder, its negative by h; and `slope` by h in addition.
  */
 function jumping(
   g: GraphBuilder,

@@ -27,7 +27,7 @@ export interface EngineSettings {
   readonly beta2: number;
   /** The norm of all gradients together is cut to this; absent: it is not. */
   readonly clipGradNorm?: number;
-  /** A feature that has not fired during so many activations is dead. */
+  /** A feature that has not fired during this many activations is dead. */
   readonly deadWindow: number;
   readonly device?: string;
   readonly threads?: number;
@@ -62,7 +62,7 @@ export interface StepMetrics {
   readonly dead: number;
   /**
    * Some sum over all that the step wrote. Where it is finite, so is every number of the state; where it is not, the
-   * state must be looked at (the sum alone may overflow). Absent: the engine does not say.
+   * state must be checked (the sum alone may overflow). Absent: the engine does not say.
    */
   readonly written?: number;
 }

@@ -111,7 +111,7 @@ export function memoryNeeded(name: EngineName, settings: EngineSettings): number
 const GRAPH_MATRICES = 8;
 const GRAPH_FEATURES = 20;
 
-/** Worker threads with sessions of their own. */
+/** Worker threads with their own sessions. */
 export function threadsOf(name: EngineName, settings: EngineSettings): number {
   return name === 'sparse' ? planWorkers(settings).workers : 0;
 }
@@ -129,7 +129,7 @@ export function checkMemory(name: EngineName, settings: EngineSettings, availabl
 }
 
 /**
- * @param start parameters, or a whole state to go on from, of any engine
+ * @param start parameters, or a whole state to continue from, of any engine
  * @param steps steps already done
  */
 export async function openEngine(

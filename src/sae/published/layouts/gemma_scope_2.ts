@@ -31,7 +31,7 @@ function hooksOf(said: z.output<typeof config> | undefined, name: string, path: 
   const named = (module: string | null | undefined, folder: string | undefined) => {
     if (module == null) return folder;
     const hook = hookOfModule(module);
-    if (hook === undefined) unsupported(path, `it reads or writes ${module}, which is no hook point here`, LATER);
+    if (hook === undefined) unsupported(path, `it reads or writes ${module}, which is not a hook point here`, LATER);
     if (folder !== undefined && folder !== hook) {
       unsupported(path, `config.json names ${module}, and its folder says ${folder}`, 'Download the SAE again.');
     }

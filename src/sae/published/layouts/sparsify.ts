@@ -71,7 +71,7 @@ async function read({ files, name }: LayoutInput): Promise<DescribedSae> {
 
 const AGAIN = 'Download configuration and weights of one SAE.';
 
-/** Models whose blocks add what a module gives after another norm: there a module's output is no hook point. */
+/** Models whose blocks add what a module gives after another norm: there a module's output is not a hook point. */
 const NORMED_AFTER = /gemma-?[234]/i;
 
 /** The hook points of a folder: layers.10, h.5.mlp. What is not certain is left to --hook. */

@@ -11,7 +11,7 @@ import { METRICS, stepGraph } from './step-graph.js';
 /**
  * The reference engine: the whole step is one dense ONNX graph, on any execution provider.
  *
- * @param start parameters, or a whole state to go on from; what is missing of the state begins at zero
+ * @param start parameters, or a whole state to continue from; what is missing of the state begins at zero
  * @param steps steps already done
  */
 export async function openReferenceEngine(settings: EngineSettings, start: TrainerState, steps = 0): Promise<Engine> {

@@ -24,7 +24,7 @@ type Metrics = Record<(typeof METRICS)[number], Value>;
  * of the faster engines, so it says each thing once and saves nothing.
  *
  * Inputs: `x` [batch, d_in], `y` [batch, d_out] where the target is another, scalars `l1`, `lr`, `correction1` =
- * 1 / (1 − β1^t), `correction2` = 1 / (1 − β2^t), and the state by name; what the step does not need is no input.
+ * 1 / (1 − β1^t), `correction2` = 1 / (1 − β2^t), and the state by name; what the step does not need is not an input.
  * Outputs: `next/<name>` for each of the state, and `metrics`.
  */
 export function stepGraph(settings: EngineSettings): Uint8Array {

@@ -6,7 +6,7 @@ import type { Equipment } from './select.js';
 const ROUNDING = 2 ** -20;
 
 /**
- * What jumps add to a step of a slice (`Jump` of the form): which entries there are beside those with f > 0, and how much
+ * What jumps add to a step of a slice (`Jump` of the form): which entries there are besides those with f > 0, and how much
  * a token's number of features matters. Entries below the threshold train it and, where so asked, the encoder; they are
  * in no reconstruction.
  */

@@ -103,7 +103,7 @@ export class LargestOfBatch {
   /**
    * The k · B-th largest, or the smallest of fewer, digit by digit.
    *
-   * @param shared at least so many entries of all workers; this worker's alone where absent
+   * @param shared at least this many entries of all workers; this worker's alone where absent
    * @returns undefined where there are fewer than that
    */
   private find(shared?: number): Found | undefined {

@@ -122,7 +122,7 @@ export function limitOfBatch({ select }: SparseForm, batch: number): number {
   return select.kind === 'k-per-batch' ? select.k * batch : 0;
 }
 
-/** Entries of which a batch keeps so many at which those that are not among the largest any more are dropped. */
+/** Entries that a batch may keep before those that are no longer among the largest are dropped. */
 export function roomOfBatch(kept: number): number {
   return Math.ceil(1.25 * kept);
 }
