@@ -76,6 +76,8 @@ async function dispatch(args: readonly string[]): Promise<number> {
 
 async function runCommand(stage: StageName, args: readonly string[]): Promise<void> {
   const { config, file, log } = await stageConfig(stage, args);
+  // Before anything in this process loads ONNX Runtime.
+  if (usesCuda(config)) await (await import('../onnx/cuda-provider.js')).prepareCudaProvider();
   const progress = await progressFor(log);
   const stop = watchSignals(progress);
   // A signal of the first moments may have taken until now.
@@ -93,4 +95,8 @@ async function runCommand(stage: StageName, args: readonly string[]): Promise<vo
 async function progressFor(log: LogFormat): Promise<Progress> {
   if (log === 'text') return (await import('../progress/terminal.js')).terminalProgress();
   return (await import('../progress/json-log.js')).jsonProgress((line) => process.stderr.write(line));
+}
+
+function usesCuda(config: object): boolean {
+  return 'device' in config && String(config.device).startsWith('cuda');
 }

@@ -40,11 +40,11 @@ function machineLines(report: DoctorReport): Line[] {
 }
 
 export function providerLines({ providers }: Pick<DoctorReport, 'providers'>): Line[] {
-  return providers.flatMap(({ name, available, reasons, notes = [] }): Line[] =>
-    available
-      ? [[name, 'ready'], ...notes.map((note): Line => ['', `    ${note}`])]
-      : reasons.map((reason, i): Line => [i === 0 ? name : '', i === 0 ? `no: ${reason}` : `    ${reason}`]),
-  );
+  const below = (line: string): Line => ['', `    ${line}`];
+  return providers.flatMap(({ name, available, reasons, found = [], notes = [] }): Line[] => {
+    const [first, ...others] = available ? ['ready', ...notes] : reasons;
+    return [[name, available ? first! : `no: ${first}`], ...[...others, ...found].map(below)];
+  });
 }
 
 function modelLines(model: NonNullable<DoctorReport['model']>): Line[] {

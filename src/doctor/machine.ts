@@ -1,9 +1,7 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { CudaTrial } from '../train/engines/cuda/gpu.js';
+import { foundLines, obstacleLines, type ProviderReport, providerNotes } from './provider-report.js';
 
 /** An execution provider of ONNX Runtime, by the name that --device takes. */
 export interface Provider {
@@ -11,6 +9,8 @@ export interface Provider {
   readonly available: boolean;
   /** What is in its way. */
   readonly reasons: readonly string[];
+  /** Libraries that it loads, by where they were found. */
+  readonly found?: readonly string[];
   /** What is to be known where it is available. */
   readonly notes?: readonly string[];
 }
@@ -22,15 +22,6 @@ export interface Gpu {
   readonly free: number;
 }
 
-/** Of one version, and next to ONNX Runtime's own library, where it looks for them. */
-const PROVIDER_FILES = ['libonnxruntime_providers_cuda.so', 'libonnxruntime_providers_shared.so'];
-/** What ONNX Runtime's CUDA provider loads: the driver, CUDA 13, and cuDNN 9 for some operators, when it runs the first. */
-const CUDNN = 'libcudnn.so.9';
-const CUDA_LIBRARIES = [
-  ...['libcuda.so.1', 'libcudart.so.13', 'libcublas.so.13', 'libcublasLt.so.13'],
-  ...['libcurand.so.10', CUDNN],
-];
-
 /** Tries each provider with a small graph, in separate processes. */
 export async function providers(): Promise<Provider[]> {
   return Promise.all((['cpu', 'cuda', 'webgpu'] as const).map(tried));
@@ -39,52 +30,20 @@ export async function providers(): Promise<Provider[]> {
 async function tried(name: Provider['name']): Promise<Provider> {
   const { answer, stderr, died } = await probe('device', name);
   const error = died ?? (answer as { error?: string } | undefined)?.error;
+  const cuda = name === 'cuda' ? await cudaProvider() : undefined;
+  const found = cuda && { found: foundLines(cuda) };
   if (error === undefined)
-    return { name, available: true, reasons: [], ...(name === 'cuda' && { notes: await cudaNotes() }) };
-  const missing = name === 'cuda' ? await missingForCuda() : [];
-  return { name, available: false, reasons: [...missing, sentence(error), ...loaderLines(stderr)] };
+    return { name, available: true, reasons: [], ...found, ...(cuda && { notes: providerNotes(cuda) }) };
+  const obstacles = cuda ? obstacleLines(cuda) : [];
+  // The provider's own refusal is among the obstacles.
+  const rest = [sentence(error), ...loaderLines(stderr)].filter((line) => !obstacles.includes(line));
+  return { name, available: false, reasons: [...obstacles, ...rest], ...found };
 }
 
-/** What the trial of the provider does not show. */
-async function cudaNotes(): Promise<string[]> {
-  const { answer } = await probe('libraries', CUDNN);
-  const missing = CUDNN in ((answer ?? {}) as Record<string, string>);
-  const needed = `${CUDNN} does not load: harvests into float16 stores and train --engine reference need it`;
-  return ['float32 products are TF32; NVIDIA_TF32_OVERRIDE=0 makes them float32', ...(missing ? [needed] : [])];
+/** What there is of the CUDA provider; undefined where it could not be told. */
+async function cudaProvider(): Promise<ProviderReport | undefined> {
+  return (await probe('provider')).answer as ProviderReport | undefined;
 }
-
-/** What the provider lacks when it is loaded without ONNX Runtime, as here. */
-const BY_ITSELF = /undefined symbol: Provider_/;
-
-/** Which of CUDA's libraries the loader does not find; what the provider's own file lacks is asked of it last. */
-async function missingForCuda(): Promise<string[]> {
-  if (process.platform !== 'linux') return [`CUDA is not looked for on ${process.platform}`];
-  const directory = runtimeDirectory();
-  const files = PROVIDER_FILES.map((name) => join(directory, name));
-  const [there, absent] = [files.filter(existsSync), PROVIDER_FILES.filter((_, i) => !existsSync(files[i]!))];
-  const { answer } = await probe('libraries', ...CUDA_LIBRARIES, ...there);
-  const lacking = notLoaded((answer ?? {}) as Record<string, string>).filter((line) => !BY_ITSELF.test(line));
-  return absent.length === 0 ? lacking : [`${absent.join(' and ')} not in ${directory}`, ...lacking];
-}
-
-/** What the loader said, the libraries that it does not find in one line. */
-function notLoaded(errors: Readonly<Record<string, string>>): string[] {
-  const absent = Object.keys(errors).filter((name) =>
-    errors[name]!.startsWith(`${name}: cannot open shared object file`),
-  );
-  const others = Object.keys(errors).filter((name) => !absent.includes(name));
-  const line = absent.length > 0 ? [`not found by the loader (LD_LIBRARY_PATH): ${absent.join(', ')}`] : [];
-  return [...line, ...others.map((name) => errors[name]!)];
-}
-
-/** Where the ONNX Runtime of this package has its libraries. */
-function runtimeDirectory(): string {
-  const main = createRequire(import.meta.url).resolve('onnxruntime-node');
-  const bin = join(dirname(main), '..', 'bin');
-  const version = readdirSync(bin).find((name) => name.startsWith('napi-'))!;
-  return join(bin, version, process.platform, process.arch);
-}
-
 /** Milliseconds that a driver may take to answer. */
 const PROBE_PATIENCE = 60_000;
 

@@ -3,7 +3,9 @@ import { packagedFile } from '../disk/input-file.js';
 import { openForwardPass } from '../harvest/forward-pass.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { findHook } from '../lm/hooks.js';
+import { prepareCudaProvider } from '../onnx/cuda-provider.js';
 import { type CudaTrial, tryCudaDevice } from '../train/engines/cuda/gpu.js';
+import type { ProviderReport } from './provider-report.js';
 
 /** Has a GPU compute something through the CUDA engine's own device. */
 async function probedTraining(ordinal: string): Promise<CudaTrial | { error: string }> {
@@ -15,6 +17,8 @@ const PROBE_TOLERANCE = 0.01;
 
 /** Tokenizes a sentence and runs the bundled model on it, as a harvest does. */
 async function probedDevice(name: string): Promise<{ error?: string }> {
+  // Before the tokenizer, which loads ONNX Runtime, too.
+  if (name.startsWith('cuda')) await prepareCudaProvider();
   try {
     const directory = packagedFile('assets/tiny-gemma');
     const checkpoint = await openCheckpoint(directory);
@@ -47,29 +51,20 @@ async function norms(checkpoint: Checkpoint, tokens: Int32Array, device: string)
   }
 }
 
-/** What the system's loader says of each library that it cannot load. */
-function libraries(paths: readonly string[]): Record<string, string> {
-  const missing: Record<string, string> = {};
-  for (const path of paths) {
-    try {
-      process.dlopen({ exports: {} }, path);
-    } catch (error) {
-      // A library that is no Node module loads, and is then refused for that.
-      const message = (error as Error).message;
-      if (!message.startsWith('Module did not self-register')) missing[path] = message;
-    }
-  }
-  return missing;
+/** What there is of ONNX Runtime's CUDA provider. */
+async function providerReport(): Promise<ProviderReport> {
+  const { refusal, ...report } = await prepareCudaProvider();
+  return { ...report, refusal: refusal?.message ?? null };
 }
 
 /**
- * Run as a separate program, with a device, the number of a GPU to train on, or the paths of shared libraries as
+ * Run as a separate program, with a device, the number of a GPU to train on, or `provider` alone, as
  * arguments: providers and drivers may write to standard error or bring their process down, and doctor must survive it
  * and read what they wrote.
  */
 // Of an older Node, which opens its debugger on SIGUSR1 where nothing listens.
 process.on('SIGUSR1', () => process.exit(1));
 const [kind, ...names] = process.argv.slice(2);
-const answers = { device: probedDevice, training: probedTraining, libraries: async () => libraries(names) };
+const answers = { device: probedDevice, training: probedTraining, provider: providerReport };
 const probeAnswer = await answers[kind as keyof typeof answers](names[0]!);
 process.stdout.write(JSON.stringify(probeAnswer));

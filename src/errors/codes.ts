@@ -304,6 +304,7 @@ export const REFUSALS = {
   'onnx/graph-not-loaded': 'ONNX Runtime could not load the graph',
   'onnx/no-device': 'there is no such device',
   'onnx/no-float16': 'the GPU does not compute with float16',
+  'onnx/no-provider': "ONNX Runtime's CUDA provider is not usable",
   'publish/file-too-large': 'a file is larger than the hub takes',
   'publish/large': 'an upload is large and was not confirmed',
   'publish/not-here': 'what is to be pushed is not on this machine',

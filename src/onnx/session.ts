@@ -2,6 +2,7 @@ import { parse } from 'node:path';
 import type { InferenceSession, Tensor } from 'onnxruntime-node';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { cores } from '../machine/cores.js';
+import { type CudaProvider, prepareCudaProvider } from './cuda-provider.js';
 import './environment.js';
 
 /** Where a graph runs: `cpu`, `cuda`, `cuda:N` or `webgpu`. */
@@ -46,10 +47,13 @@ async function load(): Promise<typeof import('onnxruntime-node')> {
  * @throws Refusal when the device is not available or the graph cannot be loaded
  */
 export async function openSession(model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
-  const ort = await onnxRuntime();
   const device = options.device ?? 'cpu';
+  const provider = executionProvider(device);
+  const cuda = device.startsWith('cuda') ? await prepareCudaProvider() : undefined;
+  if (cuda?.refusal) throw cuda.refusal;
+  const ort = await onnxRuntime();
   const settings: InferenceSession.SessionOptions = {
-    executionProviders: [executionProvider(device)],
+    executionProviders: [provider],
     intraOpNumThreads: options.threads || cores(),
     // Fatal: what fails is thrown.
     logSeverityLevel: 4,
@@ -59,7 +63,7 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
       // graph: tokenizing, scanning of features, the workers of the sparse engine.
       'session.intra_op.allow_spinning': '0',
       // Weights on a GPU take what they need, not what an arena that doubles has taken for them.
-      ...(device.startsWith('cuda') && { 'session.use_device_allocator_for_initializers': '1' }),
+      ...(cuda && { 'session.use_device_allocator_for_initializers': '1' }),
     },
   };
   let session: InferenceSession;
@@ -67,24 +71,7 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
     const graph = device === 'webgpu' ? (await import('./webgpu.js')).forWebGpu(model) : model;
     session = await ort.InferenceSession.create(graph, settings);
   } catch (cause) {
-    const reason = (cause instanceof Error ? cause.message : String(cause))
-      .trim()
-      .replace(/\s+/g, ' ')
-      .replace(/\.$/, '');
-    if (device !== 'cpu') {
-      throw new Refusal(
-        `Device ${device} could not be used: ${reason}.`,
-        'Use --device cpu, or install the execution provider and its libraries.',
-        'onnx/device-unusable',
-        { cause },
-      );
-    }
-    throw new Refusal(
-      `ONNX Runtime could not load the graph: ${reason}.`,
-      'See that the files of the model and of the SAEs are whole.',
-      'onnx/graph-not-loaded',
-      { cause },
-    );
+    throw notOpened(device, cause, cuda);
   }
   return {
     run: async (feeds, fetches) => {
@@ -96,6 +83,32 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
     },
     release: () => session.release(),
   };
+}
+
+/** The refusal of a graph that no session was opened for, in ONNX Runtime's words. */
+function notOpened(device: Device, cause: unknown, cuda: CudaProvider | undefined): Refusal {
+  const reason = (cause instanceof Error ? cause.message : String(cause))
+    .trim()
+    .replace(/\s+/g, ' ')
+    .replace(/\.$/, '');
+  if (device === 'cpu') {
+    return new Refusal(
+      `ONNX Runtime could not load the graph: ${reason}.`,
+      'See that the files of the model and of the SAEs are whole.',
+      'onnx/graph-not-loaded',
+      { cause },
+    );
+  }
+  const missing = cuda?.missing.map(({ file }) => file) ?? [];
+  const lacking = missing.length > 0 ? ` (not loaded: ${missing.join(', ')})` : '';
+  return new Refusal(
+    `Device ${device} could not be used: ${reason}${lacking}.`,
+    cuda
+      ? 'See sae-pipe doctor --device cuda, name the directories of the libraries in SAE_PIPE_CUDA_LIBS, or use --device cpu.'
+      : 'Use --device cpu, or install the execution provider and its libraries.',
+    'onnx/device-unusable',
+    { cause },
+  );
 }
 
 /** Did a run fail because the GPU has no float16 (WebGPU's feature shader-f16, which is optional)? */

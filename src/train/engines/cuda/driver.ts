@@ -1,6 +1,7 @@
 /** NVIDIA's driver: its functions, each status checked, and what its failures mean. */
 import { Refusal } from '../../../errors/refusal.js';
-import { DRIVER, findLibrary, type LibraryPlace, type Native } from './libraries.js';
+import { DRIVER, findLibrary, type LibraryPlace } from '../../../machine/cuda-libraries.js';
+import type { Native } from './native.js';
 
 /** Handles (CUstream, CUmodule, …) and pointers to what is written or read. */
 const POINTER = 'void *';

@@ -2,9 +2,10 @@
 import { setTimeout as later, setImmediate as nextTurn } from 'node:timers/promises';
 import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
+import { CUBLAS, DRIVER, findLibrary, type Library, NVRTC, places } from '../../../machine/cuda-libraries.js';
 import type { CompiledKernels, CudaDevice, DeviceEvent, DevicePointer, HostBuffer, Product } from './device.js';
 import { type Driver, INVALID_VALUE, NOT_FOUND, OUT_OF_MEMORY, openDriver, SUCCESS } from './driver.js';
-import { CUBLAS, DRIVER, findLibrary, type Library, type Native, NVRTC, native, places } from './libraries.js';
+import { type Native, native } from './native.js';
 import {
   type CompileTarget,
   type CubinCache,

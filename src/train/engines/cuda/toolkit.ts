@@ -2,14 +2,14 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { makeDirectory } from '../../../disk/durable.js';
 import { writeAside } from '../../../disk/output-file.js';
-import { homeDirectory } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
+import { CUBLAS, cudaCacheDirectory, findLibrary, type LibraryPlace, NVRTC } from '../../../machine/cuda-libraries.js';
 import type { Product, ProductPrecision } from './device.js';
-import { CUBLAS, findLibrary, type LibraryPlace, type Native, NVRTC } from './libraries.js';
+import type { Native } from './native.js';
 
 const POINTER = 'void *';
 
@@ -210,12 +210,9 @@ function digest(bytes: Uint8Array): Buffer {
   return createHash('sha256').update(bytes).digest();
 }
 
-/** SAE_PIPE_CUDA_CACHE, or `sae-pipe/cuda` below the user's cache directory (XDG Base Directory Specification). */
+/** The cache in its place (cudaCacheDirectory). */
 export function cubinCache(environment: Readonly<Record<string, string | undefined>> = process.env): CubinCache {
-  const home = homeDirectory();
-  const below = environment.XDG_CACHE_HOME?.trim() || (home && join(home, '.cache'));
-  const directory = environment.SAE_PIPE_CUDA_CACHE?.trim() || (below && join(below, 'sae-pipe', 'cuda'));
-  return new CubinCache(directory === undefined ? undefined : resolve(directory));
+  return new CubinCache(cudaCacheDirectory(environment));
 }
 
 const ADDRESS = 'uint64_t';

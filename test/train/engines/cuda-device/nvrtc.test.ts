@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Refusal } from '../../../../src/errors/refusal.js';
-import { native, places } from '../../../../src/train/engines/cuda/libraries.js';
+import { places } from '../../../../src/machine/cuda-libraries.js';
+import { native } from '../../../../src/train/engines/cuda/native.js';
 import { type Nvrtc, openNvrtc, targetOf } from '../../../../src/train/engines/cuda/toolkit.js';
 import { refusalOf, refuses } from '../../../config/refuses.js';
 

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { places } from '../../../../src/machine/cuda-libraries.js';
 import { DRIVER_FUNCTIONS, NEWER_FUNCTIONS } from '../../../../src/train/engines/cuda/driver.js';
-import { places } from '../../../../src/train/engines/cuda/libraries.js';
 import { CUBLAS_FUNCTIONS, NVRTC_FUNCTIONS } from '../../../../src/train/engines/cuda/toolkit.js';
 
 /** A header of the toolkit, or beside the libraries of a Python package. */

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { native } from '../../../../src/train/engines/cuda/libraries.js';
+import { native } from '../../../../src/train/engines/cuda/native.js';
 import { temporaryDirectory } from '../../../temporary.js';
 
 const SOURCES = 'test/train/engines/cuda-device/stub';

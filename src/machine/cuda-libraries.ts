@@ -1,26 +1,8 @@
-/** CUDA's libraries: where they are looked for, and how they are loaded. */
+/** CUDA's libraries, for the training engine and for ONNX Runtime's provider: where they lie, and how they are loaded. */
 import { existsSync, readdirSync, realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { homeDirectory } from '../../../disk/space.js';
-import { Refusal } from '../../../errors/refusal.js';
-
-/** koffi, which calls C functions of shared libraries. */
-export type Native = typeof import('koffi');
-
-/** Bytes of stack for a call on another thread: a compiler recurses deeper than koffi's preset of 128 KiB allows. */
-const COMPILER_STACK = 16 * 2 ** 20;
-
-let loaded: Promise<Native> | undefined;
-
-/** koffi, loaded on first use: training on the CPU must not depend on it. */
-export function native(): Promise<Native> {
-  loaded ??= import('koffi').then((koffi) => {
-    // Settled here for the whole process, since koffi takes no settings once it has loaded a library.
-    koffi.config({ ...koffi.config(), async_stack_size: COMPILER_STACK });
-    return koffi;
-  });
-  return loaded;
-}
+import { dirname, join, resolve } from 'node:path';
+import { homeDirectory } from '../disk/space.js';
+import { Refusal } from '../errors/refusal.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -41,7 +23,7 @@ export interface Library {
 
 const NAMED = 'or name its directory in SAE_PIPE_CUDA_LIBS';
 
-/** What the engine calls. The numbers are CUDA's major versions; the driver's library is always `.1`. */
+/** What the training engine calls. The numbers are CUDA's major versions; the driver's library is always `.1`. */
 export const DRIVER: Library = {
   name: "NVIDIA's driver",
   files: ['libcuda.so.1'],
@@ -57,6 +39,25 @@ export const CUBLAS: Library = {
   files: ['libcublas.so.13', 'libcublas.so.12'],
   remedy: `Install the CUDA toolkit 12 or 13 or the Python package nvidia-cublas, ${NAMED}.`,
 };
+
+/** What ONNX Runtime's provider loads, in the order in which they load one another: it is made for CUDA 13. */
+export const PROVIDER_LIBRARIES: readonly Library[] = [
+  DRIVER,
+  ofProvider("CUDA's runtime", 'libcudart.so.13', 'nvidia-cuda-runtime'),
+  ofProvider("cuBLAS's other half", 'libcublasLt.so.13', 'nvidia-cublas'),
+  ofProvider('cuBLAS', 'libcublas.so.13', 'nvidia-cublas'),
+  ofProvider('cuRAND', 'libcurand.so.10', 'nvidia-curand'),
+];
+/** What it loads when an operator first needs it. */
+export const CUDNN = ofProvider('cuDNN', 'libcudnn.so.9', 'nvidia-cudnn-cu13');
+
+function ofProvider(name: string, file: string, python: string): Library {
+  const remedy = `Install the CUDA toolkit 13${name === 'cuDNN' ? ' and cuDNN 9' : ''} or the Python package ${python}, ${NAMED}.`;
+  return { name, files: [file], remedy };
+}
+
+/** Where Python's package onnxruntime-gpu has the provider, below an environment's site-packages. */
+const CAPI = join('onnxruntime', 'capi');
 
 /**
  * Where CUDA's libraries may lie, in the order in which they are looked for: SAE_PIPE_CUDA_LIBS, the loader's own
@@ -90,7 +91,7 @@ export function places(environment: Environment = process.env, root = '/'): Libr
 
 /** A toolkit, an environment's site-packages and a plain directory of libraries can all be named. */
 function below(path: string): string[] {
-  return ['lib64', 'lib', ...nvidia(path)].map((name) => join(path, name)).filter(existsSync);
+  return ['lib64', 'lib', ...nvidia(path), CAPI].map((name) => join(path, name)).filter(existsSync);
 }
 
 /** nvidia/PACKAGE/lib, as NVIDIA's Python packages lay their libraries down. */
@@ -109,7 +110,7 @@ function pythonPackages(environment: Environment, local: string): string[] {
     entries(join(prefix, 'lib'))
       .filter((name) => /^python3/.test(name))
       .flatMap((name) => ['site-packages', 'dist-packages'].map((kind) => join(prefix, 'lib', name, kind)))
-      .flatMap((packages) => nvidia(packages).map((name) => join(packages, name))),
+      .flatMap((packages) => [...nvidia(packages), CAPI].map((name) => join(packages, name))),
   );
   return found.filter(existsSync);
 }
@@ -122,9 +123,11 @@ function entries(directory: string): string[] {
   }
 }
 
-/** A library that was loaded. */
-interface LoadedLibrary<T> {
+/** A library that was loaded, and where it was found. */
+export interface LoadedLibrary<T> {
   readonly library: T;
+  /** Who names the place. */
+  readonly origin: string;
   /** Its path, or its name where the loader found it. */
   readonly path: string;
 }
@@ -143,12 +146,12 @@ export function findLibrary<T>(
   newest = Number.POSITIVE_INFINITY,
 ): LoadedLibrary<T> {
   const obstacles: string[] = [];
-  for (const { directory } of where) {
+  for (const { origin, directory } of where) {
     for (const file of files) {
       const path = directory === null ? file : join(directory, file);
       if (directory !== null && !existsSync(path)) continue;
       try {
-        if (majorOf(file) <= newest) return { library: load(path), path };
+        if (majorOf(file) <= newest) return { library: load(path), origin, path };
         // Loading shows whether the loader has it.
         if (directory === null) load(path);
         obstacles.push(`${path} is newer than the driver, which serves CUDA ${newest}`);
@@ -171,4 +174,12 @@ export function findLibrary<T>(
 /** Of `libnvrtc.so.12`: 12. */
 function majorOf(file: string): number {
   return Number(/\.so\.(\d+)$/.exec(file)![1]);
+}
+
+/** SAE_PIPE_CUDA_CACHE, or `sae-pipe/cuda` below the user's cache directory (XDG Base Directory Specification). */
+export function cudaCacheDirectory(environment: Environment = process.env): string | undefined {
+  const home = homeDirectory();
+  const below = environment.XDG_CACHE_HOME?.trim() || (home && join(home, '.cache'));
+  const directory = environment.SAE_PIPE_CUDA_CACHE?.trim() || (below && join(below, 'sae-pipe', 'cuda'));
+  return directory === undefined ? undefined : resolve(directory);
 }

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { Refusal } from '../../../../src/errors/refusal.js';
-import { CUBLAS, DRIVER, findLibrary, NVRTC, places } from '../../../../src/train/engines/cuda/libraries.js';
-import { refusalOf } from '../../../config/refuses.js';
-import { temporaryDirectory } from '../../../temporary.js';
+import { Refusal } from '../../src/errors/refusal.js';
+import { CUBLAS, DRIVER, findLibrary, NVRTC, places } from '../../src/machine/cuda-libraries.js';
+import { refusalOf } from '../config/refuses.js';
+import { temporaryDirectory } from '../temporary.js';
 
 function make(root: string, ...directories: string[]): string[] {
   return directories.map((directory) => {
@@ -68,7 +68,11 @@ test('an earlier place counts more than a newer version; within a place the newe
   assert.equal(path(`${root}/absent`, second), `${second}/libnvrtc.so.13`);
   // A driver for CUDA 12 takes no library of CUDA 13, wherever it lies.
   const older = findLibrary(NVRTC, where(null, second), loader('libnvrtc.so.13'), 12);
-  assert.deepEqual(older, { library: `loaded ${second}/libnvrtc.so.12`, path: `${second}/libnvrtc.so.12` });
+  assert.deepEqual(older, {
+    origin: 'test',
+    library: `loaded ${second}/libnvrtc.so.12`,
+    path: `${second}/libnvrtc.so.12`,
+  });
 });
 
 test('a file that does not load is passed over for the next', (t) => {
