@@ -145,6 +145,15 @@ export function encodeShard(rows: Rows, d: number, dtype: ActivationDType): Uint
   return ipcFile(rowsBatch(rowsSchema(d, dtype), rows));
 }
 
+/** The same bytes in pieces, of which the large ones are the rows' own memory. */
+export async function shardChunks(rows: Rows, d: number, dtype: ActivationDType): Promise<Uint8Array[]> {
+  const writer = new RecordBatchFileWriter();
+  writer.write(rowsBatch(rowsSchema(d, dtype), rows));
+  writer.close();
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of writer) chunks.push(chunk);
+  return chunks;
+}
 /**
  * Decodes a shard without copying its columns.
  *

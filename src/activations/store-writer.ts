@@ -9,7 +9,10 @@ import { Refusal } from '../errors/refusal.js';
 import { Generator, Purpose } from '../random/generator.js';
 import { type ActivationDType, corporaIn, type Manifest, writeManifest } from './manifest.js';
 import { type ActivationArray, allocateRows, decodeShard, encodeContexts, encodeShard, type Rows } from './rows.js';
+import { PRESS_HERE, type PressedShard, type ShardPress } from './shard-press.js';
 import { ActivationSums, readStatistics, writeStatistics } from './statistics.js';
+
+type PendingWindow = NonNullable<Manifest['pending']>;
 
 /**
  * Appends windows to a store. A shard is written aside, synced, renamed and only then listed in the manifest; a window
@@ -21,6 +24,7 @@ export class StoreWriter {
   constructor(
     private readonly directory: string,
     readonly manifest: Manifest,
+    private readonly shards: ShardPress = PRESS_HERE,
   ) {}
 
   /** Windows on disk, whole. */
@@ -39,20 +43,7 @@ export class StoreWriter {
     };
     if (!isDeepStrictEqual(manifest.pending, plan)) await this.removeBegun(window.index);
     const sums = await this.sumsBefore();
-    let index = manifest.shards.filter((shard) => shard.window < window.index).length;
-    for (const rows of window.shards(manifest.rows_per_shard, manifest.seed)) {
-      sums?.add(rows.activation, manifest.dtype);
-      const file = `shard-${String(index).padStart(5, '0')}.arrow`;
-      if (!manifest.shards.some((shard) => shard.file === file)) {
-        const bytes = encodeShard(rows, manifest.d_in, manifest.dtype);
-        await writeAside(join(this.directory, file), bytes);
-        const entry = { file, rows: rows.token.length, bytes: bytes.byteLength, sha256: sha256(bytes) };
-        manifest.shards.push({ ...entry, window: window.index });
-        manifest.pending = plan;
-        await writeManifest(this.directory, manifest);
-      }
-      index++;
-    }
+    await this.writeShards(window, plan, sums);
     const file = `contexts-${String(window.index).padStart(5, '0')}.arrow`;
     await writeAside(join(this.directory, file), contexts);
     const kept = sums && (await writeStatistics(this.directory, window.index, sums));
@@ -77,6 +68,48 @@ export class StoreWriter {
     await writeManifest(this.directory, manifest);
     const past = [...(partial?.files ?? []), ...(statistics ? [statistics] : [])];
     for (const { file } of past) await rm(join(this.directory, file), { force: true });
+  }
+
+  /** Writes and lists the shards of a window one by one; the next ones are cut and pressed meanwhile. */
+  private async writeShards(window: Window, plan: PendingWindow, sums: ActivationSums | undefined): Promise<void> {
+    const { manifest, shards } = this;
+    const { d_in: d, dtype, rows_per_shard: most, seed } = manifest;
+    let index = manifest.shards.filter((shard) => shard.window < window.index).length;
+    let before = Promise.resolve();
+    const begun: Promise<void>[] = [];
+    try {
+      for (const rows of window.shards(most, seed)) {
+        const file = `shard-${String(index++).padStart(5, '0')}.arrow`;
+        const count = rows.token.length;
+        const pressed = shards.press(rows, d, dtype);
+        const after = before;
+        before = (async () => {
+          const shard = await pressed;
+          await after;
+          sums?.merge(shard.sums);
+          await this.list(file, count, shard, plan);
+        })();
+        // Whoever waits for it hears what it failed of.
+        before.catch(() => {});
+        begun.push(before);
+        if (begun.length > shards.ahead) await begun.shift();
+      }
+      for (const one of begun) await one;
+    } finally {
+      await Promise.allSettled(begun);
+    }
+  }
+
+  /** Writes a shard of the window under way and lists it, unless it was listed before a kill. */
+  private async list(file: string, rows: number, shard: PressedShard, plan: PendingWindow): Promise<void> {
+    const { manifest } = this;
+    if (manifest.shards.some((listed) => listed.file === file)) return;
+    await writeAside(join(this.directory, file), async (to) => {
+      for (const chunk of shard.chunks) await to.writeFile(chunk);
+    });
+    manifest.shards.push({ file, rows, bytes: shard.bytes, sha256: shard.sha256, window: plan.window });
+    manifest.pending = plan;
+    await writeManifest(this.directory, manifest);
   }
 
   /** Sums of the windows that are done; undefined where a version of before kept none, or they are lost: then none are kept. */

@@ -125,10 +125,10 @@ export function halfValues(): Float32Array {
   return allHalves;
 }
 
-/** Activations as float32: a new array, or the same where they are. */
-export function widen(values: FloatArray, dtype: FloatDType): Float32Array {
+/** Activations as float32: in `wide`, or the same where they are. */
+export function widen(values: FloatArray, dtype: FloatDType, wide?: Float32Array): Float32Array {
   if (values instanceof Float32Array) return values;
-  const wide = new Float32Array(values.length);
+  wide ??= new Float32Array(values.length);
   if (dtype === 'bfloat16') {
     fromBfloat16(values, wide);
     return wide;

@@ -73,7 +73,11 @@ test('a store has the sums of all its rows in one file, whatever windows they ca
   const all = new ActivationSums(manifest.d_in);
   for (const [i, passes] of [3, 2].entries()) {
     const window = filledWindow(i, passes, manifest);
-    for (const piece of window.shards(manifest.rows_per_shard, manifest.seed)) all.add(piece.activation, 'float32');
+    for (const piece of window.shards(manifest.rows_per_shard, manifest.seed)) {
+      const shard = new ActivationSums(manifest.d_in);
+      shard.add(piece.activation, 'float32');
+      all.merge(shard);
+    }
     // As after a stop: what is on disk is all that is known.
     await new StoreWriter(directory, await readManifest(directory)).writeWindow(window);
   }

@@ -1,0 +1,16 @@
+import { parentPort } from 'node:worker_threads';
+import { type PressRequest, pressShard } from './shard-press.js';
+
+if (!parentPort) throw new Error('shard-press-worker.js runs in a worker thread');
+const port = parentPort;
+let before: Promise<void> = Promise.resolve();
+
+async function answer({ rows, d, dtype }: PressRequest): Promise<void> {
+  const shard = await pressShard(rows, d, dtype);
+  port.postMessage(shard, [...new Set(shard.chunks.map(({ buffer }) => buffer as ArrayBuffer))]);
+}
+
+port.on('message', (request: PressRequest) => {
+  // One after another: replies come in the order of the requests.
+  before = before.then(() => answer(request));
+});
