@@ -19,6 +19,7 @@ const PIPELINE = [
   'inspect',
   'publish',
   'sweep',
+  'status',
   'watch',
   'explore',
   'doctor',

@@ -164,6 +164,19 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
       print(await writeReport(config));
     },
   },
+  status: {
+    summary:
+      'Tell how harvests, trainings, sweeps, evaluations and jobs of Slurm below directories stand: done, running, stopped, failed.',
+    example: 'sae-pipe status runs',
+    positional: 'directories',
+    run: async (config, { print }) => {
+      const { requireNothingFailed, statusOf } = await import('../status/status.js');
+      const { statusTable } = await import('../status/status-table.js');
+      const status = await statusOf(config.directories);
+      print(config.json ? JSON.stringify(status, null, 1) : statusTable(status));
+      requireNothingFailed(status);
+    },
+  },
   watch: {
     summary: 'Show the training curves of a run, or of all runs below a directory, on a live page on 127.0.0.1.',
     example: 'sae-pipe watch runs',

@@ -25,7 +25,7 @@ const QUICKER = 10;
 export async function demo(config: DemoConfig, terminal: Terminal): Promise<void> {
   // Stages check their own directories; this one is checked first, or the first minute would be in vain. What it
   // holds is the stages' to overwrite.
-  const takeOver = config.takeOver ? (line: string) => terminal.progress.say(line) : undefined;
+  const takeOver = { unchecked: config.takeOver, say: (line: string) => terminal.progress.say(line) };
   const claim = { overwrite: false, resume: config.overwrite, ours: () => false, takeOver };
   try {
     await asOwner([config.out], claim, () => demoStages(config, terminal));

@@ -36,7 +36,9 @@ export function commandHelp(stage: StageName): string {
   const args = positionalsOf(stage).map((positional) => flags.find(({ name }) => name === positional)!);
   const needed = flags.filter((flag) => flag.required && !args.includes(flag));
   const words = needed.map((flag) => `--${flag.name} ${placeholder(flag)}`);
-  const places = args.map(({ name, repeated }) => (repeated ? `[-- <${name}> …]` : `<${name}>`));
+  // The words of another command have flags that are not this one's.
+  const rest = stage === 'submit' ? '-- ' : '';
+  const places = args.map(({ name, repeated }) => (repeated ? `[${rest}<${name}> …]` : `<${name}>`));
   const [before, after] = [places.filter((_, i) => !args[i]!.repeated), places.filter((_, i) => args[i]!.repeated)];
   const usage = ['sae-pipe', stage, ...before, ...words, '[flags]', ...after].join(' ');
   const topics = byTopic(

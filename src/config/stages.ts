@@ -6,6 +6,7 @@ import { demoSchema, doctorSchema, hooksSchema, inspectSchema } from './stages/m
 import { figureSchema, reportSchema, watchSchema } from './stages/pages.js';
 import { pushSchema } from './stages/publish.js';
 import { convertSchema, exportSchema, lsSchema } from './stages/saes.js';
+import { statusSchema } from './stages/status.js';
 import { submitSchema } from './stages/submit.js';
 import { sweepSchema } from './stages/sweep.js';
 import { trainSchema } from './stages/train.js';
@@ -25,6 +26,7 @@ export const STAGES = {
   ls: lsSchema,
   push: pushSchema,
   report: reportSchema,
+  status: statusSchema,
   watch: watchSchema,
   explore: exploreSchema,
   labels: labelsSchema,

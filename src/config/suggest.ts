@@ -19,6 +19,8 @@ const COMMANDS_ELSEWHERE: Readonly<Record<string, StageName>> = {
   browse: 'explore',
   neuronpedia: 'export-features',
   check: 'doctor',
+  jobs: 'status',
+  ps: 'status',
 };
 
 /**

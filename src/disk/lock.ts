@@ -1,13 +1,19 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { type BigIntStats, constants, readFileSync, readlinkSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { type BigIntStats, constants } from 'node:fs';
 import { copyFile, link, lstat, open, readdir, rename, rm } from 'node:fs/promises';
-import { hostname, userInfo } from 'node:os';
-import { basename, join, resolve } from 'node:path';
-import { z } from 'zod';
+import { join, resolve } from 'node:path';
 import { Refusal } from '../errors/refusal.js';
-import { slurmJob } from '../machine/scheduler-job.js';
 import { makeDirectory, removeEmpty, sync } from './durable.js';
 import { exists } from './input-file.js';
+import {
+  describeOwner,
+  jobOfOwner,
+  type Owner,
+  ownerSchema,
+  ownerState,
+  thisProcess,
+  whereabouts,
+} from './lock-owner.js';
 import { errorCode, refusedWrite } from './refused.js';
 
 /** A directory that belongs to this process. */
@@ -18,8 +24,13 @@ export interface DirectoryLock {
   release(): Promise<void>;
 }
 
-/** Takes a directory from an owner that cannot be checked from here; told whom, before it is done. */
-export type TakeOver = (sentence: string) => void;
+/** How a directory may be taken from an owner that cannot be checked from here. */
+export interface TakeOver {
+  /** --take-over: any such owner counts as gone. Else only one whose Slurm job is known to be over. */
+  readonly unchecked: boolean;
+  /** Told whom it is taken from, before it is done. */
+  say(sentence: string): void;
+}
 
 /** Looks again after another process was quicker: it has the lock then, or is gone. */
 const LOCK_ATTEMPTS = 100;
@@ -35,7 +46,7 @@ const BROKEN_LOCK_PATIENCE = 1000;
  * its own in its place by renaming. Only the one that holds the successor may change what it follows, and an id never
  * comes again, so what it saw stays true. A process killed in between leaves a chain; its end is the owner.
  *
- * @param takeOver given: an owner that cannot be checked from here counts as gone, and it is told whom
+ * @param takeOver how an owner that cannot be checked from here is judged, and who is told; none: by Slurm, silently
  * @throws Refusal naming the owner where it runs, or cannot be checked
  */
 export async function lockDirectory(path: string, takeOver?: TakeOver): Promise<DirectoryLock> {
@@ -82,7 +93,7 @@ export async function lockDirectory(path: string, takeOver?: TakeOver): Promise<
 export async function checkUnlocked(path: string, takeOver?: TakeOver): Promise<boolean> {
   const last = (await lockChain(path)).at(-1);
   // Whom it is taken from is said once, when it is.
-  if (last) await requireGone(path, last, takeOver && (() => {}));
+  if (last) await requireGone(path, last, takeOver && { ...takeOver, say() {} });
   return last !== undefined;
 }
 
@@ -107,12 +118,38 @@ async function requireGone(path: string, found: FoundLock, takeOver?: TakeOver):
       'disk/in-use',
     );
   }
-  if (takeOver) return takeOver(`Taking ${path} over from ${who}, which ran ${whereabouts(owner)}.`);
+  if (takeOver?.unchecked) return takeOver.say(`Taking ${path} over from ${who}, which ran ${whereabouts(owner)}.`);
+  if ((await jobOfOwner(owner)) === 'over') {
+    return takeOver?.say(`Taking ${path} over from ${who}, whose Slurm job ${owner.job!.id} is over.`);
+  }
   throw new Refusal(
     `${path} is in use by ${who}, which cannot be checked from here: it ran ${whereabouts(owner)}.`,
     'Wait for it, or choose another --out; where you know that it is gone, add --take-over.',
     'disk/in-use-elsewhere',
   );
+}
+
+/** Who writes to a directory, or did when it was killed. */
+export interface LockSeen {
+  /** Undefined where the lock is torn or garbage. */
+  readonly owner: Owner | undefined;
+  /** When it was taken, by the clock of the file system (milliseconds since 1970). */
+  readonly taken: number;
+}
+
+/**
+ * Looks at the lock of a directory, and changes nothing.
+ *
+ * @returns undefined where there is none, or what has its name is not a lock or may not be read
+ */
+export async function lookAtLock(directory: string): Promise<LockSeen | undefined> {
+  try {
+    const last = (await lockChain(directory)).at(-1);
+    return last && { owner: last.owner, taken: (await lstat(last.path)).mtimeMs };
+  } catch (error) {
+    if (error instanceof Refusal || ABSENT.includes(errorCode(error) ?? '')) return undefined;
+    throw error;
+  }
 }
 
 const same = (a: readonly FoundLock[], b: readonly FoundLock[]) =>
@@ -287,154 +324,4 @@ export async function requireStillOwner(directory: string): Promise<void> {
     'This command stopped without writing any more; check what is there before you run it again.',
     'disk/taken-over',
   );
-}
-
-/**
- * A process as a lock names it. Nothing of it is a time to be compared: clocks go back and differ between machines.
- * `since` is for people; `started` counts from the machine's own start.
- */
-const ownerSchema = z.object({
-  /** Of this one claim, never used again. */
-  id: z.string().regex(/^[0-9a-f]{32}$/),
-  host: z.string().min(1),
-  /** Linux: the installation, its run since it was last started, and the process's pid namespace; '' elsewhere. */
-  machine: z.string(),
-  boot: z.string(),
-  namespace: z.string(),
-  pid: z.number().int().positive(),
-  /** Start of the process in clock ticks since the machine's; '' where there is no /proc. */
-  started: z.string(),
-  user: z.string(),
-  /** The command's name, without its flags. */
-  command: z.string(),
-  since: z.string(),
-  /** The Slurm job that it ran in, and which of the job's starts that was. */
-  job: z.object({ cluster: z.string(), id: z.string(), restarts: z.number().int().nonnegative() }).optional(),
-});
-export type Owner = z.infer<typeof ownerSchema>;
-
-/** Pid namespace of processes in no container (the kernel's PROC_PID_INIT_INO). */
-const OUTSIDE_CONTAINERS = 'pid:[4026531836]';
-
-const HERE = {
-  host: hostname(),
-  machine: firstLine('/etc/machine-id'),
-  boot: firstLine('/proc/sys/kernel/random/boot_id'),
-  namespace: pidNamespace(),
-};
-
-/** This process, about to claim something. */
-export function thisProcess(): Owner {
-  const [program = 'node', command = ''] = process.argv.slice(1);
-  return {
-    id: randomBytes(16).toString('hex'),
-    ...HERE,
-    pid: process.pid,
-    started: statusOf(process.pid)?.started ?? '',
-    user: userName(),
-    command: `${basename(program, '.js')} ${command}`.trim(),
-    since: new Date().toISOString(),
-    ...jobOfLock(),
-  };
-}
-
-function jobOfLock(): Pick<Owner, 'job'> {
-  const job = slurmJob();
-  return job === undefined ? {} : { job: { cluster: job.cluster, id: job.id, restarts: job.restarts } };
-}
-
-/** Is it of an earlier start of the Slurm job that runs here? Slurm starts a job again only once it has ended. */
-function ranBeforeRequeue({ job }: Owner): boolean {
-  const now = slurmJob();
-  if (job === undefined || now === undefined) return false;
-  return job.id === now.id && job.cluster === now.cluster && job.restarts < now.restarts;
-}
-
-/** The owner for people: command, pid, user, host and time. */
-function describeOwner({ pid, user, host, command, since }: Owner): string {
-  return `\`${command}\` (pid ${pid} of ${user} on ${host}, since ${since})`;
-}
-
-/** Where an owner of unknown standing is, for people. */
-function whereabouts({ host, machine, boot }: Owner): string {
-  if (host !== HERE.host) return 'on another machine';
-  if (machine !== HERE.machine) return 'on another machine or in another container of this name';
-  return boot === HERE.boot
-    ? 'in another container, or in this one before it was restarted'
-    : 'in a container, before the machine was restarted';
-}
-
-/** Is the process there? `unknown` where that cannot be told from here. */
-export function ownerState(owner: Owner): 'running' | 'gone' | 'unknown' {
-  const state = stateFromHere(owner);
-  return state === 'unknown' && ranBeforeRequeue(owner) ? 'gone' : state;
-}
-
-function stateFromHere(owner: Owner): 'running' | 'gone' | 'unknown' {
-  if (owner.host !== HERE.host || owner.machine !== HERE.machine) return 'unknown';
-  if (owner.boot !== HERE.boot) {
-    // The machine was started anew. Containers of one image share a machine-id, and may share a name.
-    const known = owner.machine !== '' && [owner.namespace, HERE.namespace].every((ns) => ns === OUTSIDE_CONTAINERS);
-    return known ? 'gone' : 'unknown';
-  }
-  if (owner.namespace !== HERE.namespace) return 'unknown';
-  return isRunning(owner) ? 'running' : 'gone';
-}
-
-/**
- * Does a process of this machine and this pid namespace run?
- *
- * @param started as in a lock; '' where it is not known, and a number given to another process since counts as running
- */
-export function isRunning({ pid, started }: Pick<Owner, 'pid' | 'started'>): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    // Another user's process is one.
-    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
-  }
-  const status = statusOf(pid);
-  if (!status) return true;
-  // It only waits for its parent to hear of its end.
-  if (status.state === 'Z' || status.state === 'X') return false;
-  // Else the number was given to another process since.
-  return started === '' || status.started === started;
-}
-
-/** Fields 3 and 22 of /proc/PID/stat (proc_pid_stat(5)); undefined where they may not be seen. */
-function statusOf(pid: number): { state: string; started: string } | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // Field 2 is the program's name in parentheses, and may hold any character.
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return { state: fields[0]!, started: fields[19]! };
-  } catch {
-    return undefined;
-  }
-}
-
-function firstLine(path: string): string {
-  try {
-    return readFileSync(path, 'utf8').split('\n')[0]!;
-  } catch {
-    return '';
-  }
-}
-
-/** The pid namespace of this process, which its pid means nothing outside of; '' where there is no /proc. */
-export function pidNamespace(): string {
-  try {
-    return readlinkSync('/proc/self/ns/pid');
-  } catch {
-    return '';
-  }
-}
-
-function userName(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    // A container's user may have no name.
-    return String(process.getuid?.() ?? 'unknown');
-  }
 }

@@ -27,7 +27,7 @@ export interface ClaimOptions {
   readonly result?: string;
   /** Is what a killed run leaves without `result` worth nothing? Then the next run removes it unasked. */
   readonly beginsAnew?: boolean;
-  /** Given for --take-over: told whom the directory is taken from, where that cannot be checked from here. */
+  /** How an owner that cannot be checked from here is judged, and who is told when the directory is taken from it. */
   readonly takeOver?: TakeOver;
   /** Files and directories that the command reads: overwriting must not delete what lies there. */
   readonly inputs?: readonly (string | undefined)[];

@@ -353,6 +353,8 @@ export const REFUSALS = {
   'safetensors/unsupported-pth': 'a file of torch.save holds more than tensors in plain containers',
   'safetensors/vanished': 'a file vanished while it was read',
   'safetensors/wrong-dtype': 'a tensor does not hold floating-point numbers',
+  'status/failed': 'some of the work that was asked about failed',
+  'status/no-directory': 'there is no directory to tell the status of',
   'submit/array-without-task': 'the tasks of an array would all write to one --out',
   'submit/chain-and-command': 'a chain and a command are given together, or neither',
   'submit/no-slurm': 'Slurm is not installed on this machine',

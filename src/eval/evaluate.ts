@@ -179,7 +179,7 @@ async function inItsDirectory<T>(
 
 function claimOf({ config, progress }: EvaluationRequest): ClaimOptions {
   const { overwrite, sae, model, corpus } = config;
-  const takeOver = config.takeOver ? (line: string) => progress.say(line) : undefined;
+  const takeOver = { unchecked: config.takeOver, say: (line: string) => progress.say(line) };
   const inputs = [...sae, model, ...corpus];
   return { overwrite, ours: isEvaluationFile, result: EVAL_FILE, beginsAnew: true, inputs, takeOver };
 }

@@ -42,7 +42,7 @@ async function logRecord(
   { out, takeOver }: Pick<EvalConfig, 'out' | 'takeOver'>,
   say: (line: string) => void,
 ): Promise<void> {
-  const claim = { overwrite: false, resume: true, ours: isEventFile, takeOver: takeOver ? say : undefined };
+  const claim = { overwrite: false, resume: true, ours: isEventFile, takeOver: { unchecked: takeOver, say } };
   const lock = await lockOutputDirectory(directory, claim);
   try {
     await removeEventFiles(directory, 'eval');

@@ -20,7 +20,7 @@ import { ThreadedSteering } from './threaded-steering.js';
  */
 export async function explore(config: ExploreConfig, { progress, stop, print }: Terminal): Promise<void> {
   checkTogether(config);
-  const takeOver = config.takeOver ? (line: string) => progress.say(line) : undefined;
+  const takeOver = { unchecked: config.takeOver, say: (line: string) => progress.say(line) };
   if (config.html !== undefined) await checkOutputFile(config.html, [config.folder]);
   const explorer = await exploreFolder(config.folder, progress, config.sae);
   if (config.static !== undefined) {
@@ -66,7 +66,7 @@ async function serveUntilStopped(
   explorer: ExploredFolder,
   config: ExploreConfig,
   { progress, stop, print }: Terminal,
-  takeOver: TakeOver | undefined,
+  takeOver: TakeOver,
 ): Promise<never> {
   const owned = await own(explorer.directory, takeOver);
   const readOnly = owned instanceof Refusal ? `Labels cannot be saved: ${owned.message}` : null;
@@ -106,7 +106,7 @@ async function modelParts(
 }
 
 /** The lock of the folder, which allows to write labels there; or why it cannot be had: then all else works. */
-async function own(directory: string, takeOver: TakeOver | undefined): Promise<DirectoryLock | Refusal> {
+async function own(directory: string, takeOver: TakeOver): Promise<DirectoryLock | Refusal> {
   try {
     return await lockDirectory(directory, takeOver);
   } catch (error) {

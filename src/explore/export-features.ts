@@ -53,7 +53,7 @@ export async function exportFeatures(
   const result = RESULTS[as];
   const claim = {
     ...{ overwrite, result, beginsAnew: true, inputs: [explorer.directory] },
-    takeOver: takeOver ? (line: string) => progress.say(line) : undefined,
+    takeOver: { unchecked: takeOver, say: (line: string) => progress.say(line) },
     ours: (file: string) => OURS[as].test(file),
   };
   await asOwner([out], claim, async () => {

@@ -53,7 +53,7 @@ export async function labels(config: LabelsConfig, terminal: Terminal): Promise<
     );
   }
   const found = await readExplanations(config.import, config.source, sae!);
-  const takeOver = config.takeOver ? (line: string) => terminal.progress.say(line) : undefined;
+  const takeOver = { unchecked: config.takeOver, say: (line: string) => terminal.progress.say(line) };
   const lock = await lockDirectory(folder.directory, takeOver);
   try {
     const file = await LabelFile.read(join(folder.directory, sae!.folder), sae!.d_sae);

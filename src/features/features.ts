@@ -92,7 +92,7 @@ async function claimOf(
   const ours = (name: string) =>
     name === FEATURES_FILE || name === VOCABULARY_FILE || isState(name) || folders.has(name);
   const inputs = [...sae, model, ...corpus];
-  const told = takeOver ? (line: string) => progress.say(line) : undefined;
+  const told = { unchecked: takeOver, say: (line: string) => progress.say(line) };
   return { overwrite, resume, ours, resumeFlag: '--resume', result: FEATURES_FILE, inputs, takeOver: told };
 }
 

@@ -203,9 +203,9 @@ export async function dtypeOfStores(
 }
 
 /** What a store's directory may hold, and how it is claimed. */
-export function storeClaimOptions(config: HarvestConfig, say?: (line: string) => void): ClaimOptions {
+export function storeClaimOptions(config: HarvestConfig, say: (line: string) => void = () => {}): ClaimOptions {
   const { overwrite, resume, model, corpus } = config;
-  const takeOver = config.takeOver ? say : undefined;
+  const takeOver = { unchecked: config.takeOver, say };
   return { overwrite, resume, ours, resumeFlag: '--resume', result: MANIFEST, inputs: [model, ...corpus], takeOver };
 }
 

@@ -4,7 +4,7 @@ import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promis
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isRunning, pidNamespace } from '../disk/lock.js';
+import { isRunning, pidNamespace } from '../disk/lock-owner.js';
 import { formatBytes } from '../disk/space.js';
 import { Interrupted, Refusal, type StopSignal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';

@@ -50,7 +50,7 @@ export async function exportToCircuitTracer(
   const { sae, out, overwrite } = config;
   if (resolve(sae) === resolve(out))
     throw new UsageRefusal('--out is the SAE itself.', 'Choose another --out.', 'disk/out-is-input');
-  const takeOver = config.takeOver ? say : undefined;
+  const takeOver = { unchecked: config.takeOver, say };
   const claim: ClaimOptions = { overwrite, ours, result: CONFIG_FILE, beginsAnew: true, inputs: [sae], takeOver };
   await asOwner([out], claim, async () => {
     const layers = await layersOf(sae);

@@ -38,7 +38,7 @@ export async function exportSae(
   if (as === 'circuit-tracer') return exportToCircuitTracer(config, say);
   if (resolve(from) === resolve(out))
     throw new UsageRefusal('--out is the SAE itself.', 'Choose another --out.', 'disk/out-is-input');
-  const takeOver = config.takeOver ? say : undefined;
+  const takeOver = { unchecked: config.takeOver, say };
   const claim = { overwrite, ours, result: CFG_FILE, beginsAnew: true, inputs: [from], takeOver };
   // What may already be there is checked by asOwner: it may be this very export.
   await asOwner([out], { ...claim, resume: !overwrite }, () => exportInto({ ...config, as }, directory, claim));

@@ -125,6 +125,8 @@ function runner(work: Work, { notice, requeue, maxRequeues, array }: SubmitConfi
     '  code=$?',
     'done',
     ...(requeue ? again : []),
+    '# How it ended is told from this line where Slurm has forgotten the job.',
+    'echo "sae-pipe: exit code $code"',
     'exit "$code"',
   ];
 }

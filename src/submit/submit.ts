@@ -56,7 +56,7 @@ function howTo(
         ? 'the same command without --overwrite after --, and with submit --overwrite to replace the script'
         : `sbatch ${shellWord(relative(directory, script!.path))}`;
   return [
-    `look:    squeue -j ${jobs.join(',')}; once over: sacct -j ${jobs.join(',')}`,
+    `look:    squeue -j ${jobs.join(',')}; once over: sacct -j ${jobs.join(',')}; or sae-pipe status ${shellWord(relative(directory, dirname(script!.path)) || '.')}`,
     `cancel:  scancel ${jobs.join(' ')}`,
     `resume:  ${resume}`,
   ].join('\n');

@@ -1,4 +1,4 @@
-import { basename, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { readManifest } from '../activations/manifest.js';
 import { section } from '../config/config-file.js';
 import { commandWords, isLasting, type TrainingCommand } from '../config/flags.js';
@@ -16,6 +16,8 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { writeReport } from '../report/report.js';
 import { stepsOf } from '../train/run-settings.js';
 import { checkTracking } from '../train/tracking.js';
+import { sharingOrder, waves } from './division.js';
+import { removeLonePlan, writePlan } from './plan-file.js';
 import { type SweepRun, sweepHooks, sweepRuns } from './runs.js';
 import { type Outcome, trainRuns } from './train-runs.js';
 
@@ -41,10 +43,16 @@ export async function sweep(
   progress: Progress,
   stop: StopRequest,
 ): Promise<SweepResult> {
-  const takeOver = config.takeOver ? (line: string) => progress.say(line) : undefined;
+  const takeOver = { unchecked: config.takeOver, say: (line: string) => progress.say(line) };
   const claim = { overwrite: false, resume: true, ours: () => false, takeOver };
   try {
-    return await asOwner([config.out], claim, () => stages(config, file, progress, stop));
+    return await asOwner([config.out], claim, async () => {
+      try {
+        return await stages(config, file, progress, stop);
+      } finally {
+        await removeLonePlan(config.out);
+      }
+    });
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     throw new Interrupted(error.signal, `what is done is kept in ${config.out}; continue with the same command.`);
@@ -68,6 +76,8 @@ async function stages(
     await checkEvaluation(evaluationConfig(config, file!, [config.out]));
     loadConfig('report', pageOf(config), has('report') ? file : undefined);
   }
+  const command = file === undefined ? null : sweepCommand(config, file);
+  const plan = { saes: runs.map(({ name }) => name), evaluated: has('eval'), command };
   if (config.activations === undefined) {
     if (!has('harvest')) {
       throw new UsageRefusal(
@@ -77,8 +87,10 @@ async function stages(
       );
     }
     const missing = { hook: [...hooks, ...targetsOf(runs, hooks)], out: stores, resume: true, ...takenOver(config) };
-    await harvest(loadConfig('harvest', missing, file), progress, stop);
-  }
+    const harvesting = loadConfig('harvest', missing, file);
+    await writePlan(config.out, plan);
+    await harvest(harvesting, progress, stop);
+  } else await writePlan(config.out, plan);
   if (config.until === 'harvest') return { outcomes: [], ...NOTHING };
 
   const rows = [];
@@ -168,24 +180,6 @@ function targetsOf(runs: readonly SweepRun[], hooks: readonly string[]): string[
 /** Activations that a run trains on. */
 async function tokensOf({ config }: SweepRun): Promise<number> {
   return stepsOf(config, await readManifest(config.activations!)) * config.batch;
-}
-
-/** Runs that start from an SAE of this sweep (--init) come after those that make one. */
-function waves(runs: readonly SweepRun[]): SweepRun[][] {
-  const made = new Set(runs.map((run) => resolve(run.config.out)));
-  const later = (run: SweepRun) => run.config.init !== undefined && made.has(resolve(run.config.init));
-  return [runs.filter((run) => !later(run)), runs.filter(later)];
-}
-
-/** Runs that read the same rows in the same order, together. */
-function sharingOrder(runs: readonly SweepRun[]): SweepRun[][] {
-  const groups = new Map<string, SweepRun[]>();
-  for (const run of runs) {
-    const { activations, target, order, seed, batch, poolRows } = run.config;
-    const key = JSON.stringify([activations, target, order, seed, batch, poolRows]);
-    groups.set(key, [...(groups.get(key) ?? []), run]);
-  }
-  return [...groups.values()];
 }
 
 /**

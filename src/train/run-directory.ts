@@ -19,9 +19,9 @@ const FILES = [CFG_FILE, WEIGHTS_FILE, METRICS_FILE, RUN_FILE];
 const isRunFile = (name: string) => FILES.includes(name) || isCheckpoint(name) || isEventFile(name);
 
 /** What a run's directory may hold, and how it is claimed. */
-export function claimOptions(config: TrainConfig, say?: (line: string) => void): ClaimOptions {
+export function claimOptions(config: TrainConfig, say: (line: string) => void = () => {}): ClaimOptions {
   const { overwrite, resume, activations, target, init, model, corpus } = config;
-  const takeOver = config.takeOver ? say : undefined;
+  const takeOver = { unchecked: config.takeOver, say };
   const inputs = [activations, target, init, model, ...(corpus ?? [])];
   return { overwrite, resume, ours: isRunFile, resumeFlag: '--resume', result: CFG_FILE, inputs, takeOver };
 }

@@ -39,7 +39,7 @@ export class Tracking {
     const { logDir, out } = config;
     if (logDir === undefined) return undefined;
     await checkTracking(config);
-    const takeOver = config.takeOver ? say : undefined;
+    const takeOver = { unchecked: config.takeOver, say };
     const claim = { overwrite: false, resume: true, ours: isEventFile, takeOver };
     const own = resolve(logDir) === resolve(out);
     return new Tracking(logDir, own ? undefined : await lockOutputDirectory(logDir, claim));

@@ -7,7 +7,8 @@ import { compact, counted, fixed, integer, MISSING, percent } from '../report/nu
 import { type Markup, markup } from '../report/page.js';
 import { thinned } from '../report/thinned-curve.js';
 import { trainingCurvesFigure } from '../report/training-curves.js';
-import type { RunStanding, Seen, WatchedRun, WatchedRuns } from './watched-runs.js';
+import type { RunStanding } from '../status/run-standing.js';
+import type { Seen, WatchedRun, WatchedRuns } from './watched-runs.js';
 
 /** What is shown is drawn anew after so long at the earliest (milliseconds), */
 const FRESH = 1000;
@@ -91,7 +92,7 @@ function entriesOfRuns(runs: readonly WatchedRun[], root: string): Placed<Shown>
   );
 }
 
-const STATES = ['running', 'stalled', 'finished'] as const;
+const STATES = ['running', 'stalled', 'stopped', 'finished'] as const;
 
 /** The hook of all runs that say theirs; undefined where they have several. */
 function commonHook(runs: readonly WatchedRun[]): string | undefined {

@@ -118,7 +118,7 @@ table.runs :is(th, td):not(:first-child) { padding-left: 0.4rem; }
 table.runs :is(th, td):not(:last-child) { padding-right: 0.4rem; }
 .kind { display: block; text-indent: 0; color: var(--muted); font-size: 0.78rem; }
 .state { white-space: nowrap; }
-.state.stalled { color: var(--style-1); }
+.state:is(.stalled, .stopped) { color: var(--style-1); }
 .state.finished { color: var(--muted); }
 progress { display: block; width: 100%; height: 4px; margin-top: 0.25rem; border: 0; border-radius: 2px; overflow: hidden; appearance: none; background: var(--grid); }
 progress::-webkit-progress-bar { background: var(--grid); }

@@ -1,8 +1,10 @@
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { secondsLeft } from '../progress/progress.js';
 import { METRICS_FILE, type MetricsRecord } from '../sae/training-curve.js';
-import { CurveFile, type RunSettings, SettingsFile } from './run-files.js';
+import { Owners } from '../status/owners.js';
+import { type RunSettings, SettingsFile } from '../status/run-settings.js';
+import { type RunStanding, standingOf } from '../status/run-standing.js';
+import { MOST_DIRECTORIES, search } from '../status/search.js';
+import { CurveFile } from './run-files.js';
 
 /** New runs are looked for as often (milliseconds). */
 const SEARCH_INTERVAL = 5000;
@@ -42,6 +44,7 @@ export class WatchedRuns {
   private complete = true;
   private refused = new Set<string>();
   private version = 0;
+  private readonly owners = new Owners();
 
   /** @param now milliseconds since 1970 */
   constructor(
@@ -64,22 +67,20 @@ export class WatchedRuns {
         if (!isGone(error)) this.refused.add(directory);
       }
     }
-    const runs = [...this.followed].map(
-      ([
+    const runs: WatchedRun[] = [];
+    for (const [directory, { curve, settings }] of this.followed) {
+      const { settings: said } = settings;
+      // Whoever has a finished run changes nothing of how it is shown.
+      const owner = said.finished ? undefined : ((await this.owners.of(directory))?.state ?? 'gone');
+      runs.push({
         directory,
-        {
-          curve,
-          settings: { settings },
-        },
-      ]) => ({
-        directory,
-        settings,
-        standing: standingOf(curve.recent, settings, curve.written, this.now()),
+        settings: said,
+        standing: standingOf(curve.recent, { ...said, owner }, curve.written, this.now()),
         curve: curve.curve.records(),
         last: curve.curve.last,
         unreadable: curve.unreadable,
-      }),
-    );
+      });
+    }
     return { runs, complete: this.complete, refused: this.refused.size, version: this.version };
   }
 
@@ -102,8 +103,6 @@ function follow(directory: string): Followed {
   return { curve: new CurveFile(join(directory, METRICS_FILE)), settings: new SettingsFile(directory) };
 }
 
-/** Most directories that are looked into: someone may watch a whole home directory. */
-const MOST_DIRECTORIES = 5000;
 /** Most runs that are followed. */
 const MOST_FOLLOWED = 500;
 
@@ -123,77 +122,15 @@ export async function findRuns(
   { mostDirectories = MOST_DIRECTORIES, mostRuns = MOST_FOLLOWED } = {},
 ): Promise<FoundRuns> {
   const directories: string[] = [];
-  const queue = [root];
-  // The loop reaches what it appends.
-  for (const directory of queue) {
-    const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
-    if (entries.some((entry) => entry.name === METRICS_FILE && entry.isFile())) {
-      if (directories.length >= mostRuns) return { directories: directories.sort(), complete: false };
+  const complete = await search(
+    root,
+    (directory, entries) => {
+      if (!entries.some((entry) => entry.name === METRICS_FILE && entry.isFile())) return 'below';
+      if (directories.length >= mostRuns) return 'stop';
       directories.push(directory);
-      continue;
-    }
-    for (const entry of entries) {
-      if (!entry.isDirectory() || entry.name.startsWith('.') || entry.name === 'node_modules') continue;
-      if (queue.length >= mostDirectories) return { directories: directories.sort(), complete: false };
-      queue.push(join(directory, entry.name));
-    }
-  }
-  return { directories: directories.sort(), complete: true };
-}
-
-/** A run is stalled when it has been silent for this many times the interval of its lines, */
-const TIMES = 5;
-/** and for at least this many seconds: file systems of clusters show changes late. */
-const LEAST_SILENCE = 60;
-/** Before its first line nobody knows how long lines take (seconds). */
-const FIRST_LINE = 600;
-
-/** How a run stands. */
-export interface RunStanding {
-  readonly state: 'running' | 'stalled' | 'finished';
-  /** Steps done. */
-  readonly step: number;
-  /** Steps of the whole run, where it is known. */
-  readonly steps: number | undefined;
-  /** Activations a second over the last lines; undefined without lines. */
-  readonly rate: number | undefined;
-  /** Seconds; undefined where it cannot be told. */
-  readonly left: number | undefined;
-  /** Seconds since metrics.jsonl was written. */
-  readonly silence: number;
-}
-
-/**
- * @param recent the last lines of the curve, in order
- * @param written when metrics.jsonl was last written, in milliseconds, as `now`
- */
-export function standingOf(
-  recent: readonly MetricsRecord[],
-  { finished, steps }: { finished: boolean; steps?: number },
-  written: number,
-  now: number,
-): RunStanding {
-  const last = recent.at(-1);
-  const step = last?.step ?? 0;
-  const silence = Math.max(0, (now - written) / 1000);
-  const stretches = stretchesOf(recent);
-  const longest = Math.max(...stretches.map(({ seconds }) => seconds));
-  const patience = last === undefined ? FIRST_LINE : Math.max(LEAST_SILENCE, TIMES * longest);
-  const state = finished ? 'finished' : silence > patience ? 'stalled' : 'running';
-  // The mean over all of them, not the mean of their rates.
-  const total = (key: 'tokens' | 'seconds') => stretches.reduce((sum, stretch) => sum + stretch[key], 0);
-  const rate = stretches.length > 0 ? total('tokens') / total('seconds') : undefined;
-  const known = state === 'running' && last !== undefined && steps !== undefined && rate !== undefined;
-  const left = known ? secondsLeft((steps - step) * (last.tokens / step), rate) : undefined;
-  return { state, step, steps, rate, left, silence };
-}
-
-/** What lies between the lines; of a single one, what lies before it. Lines without a speed are left out. */
-function stretchesOf(recent: readonly MetricsRecord[]): { tokens: number; seconds: number }[] {
-  const from = recent.length === 1 ? [0] : recent.map(({ tokens }) => tokens);
-  const lines = recent.length === 1 ? recent : recent.slice(1);
-  return lines
-    .map((line, i) => ({ tokens: line.tokens - from[i]!, rate: line.tokens_per_second }))
-    .filter(({ rate }) => rate > 0)
-    .map(({ tokens, rate }) => ({ tokens, seconds: tokens / rate }));
+      return 'skip';
+    },
+    mostDirectories,
+  );
+  return { directories: directories.sort(), complete };
 }

@@ -16,15 +16,8 @@ import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { JsonLines } from '../../src/disk/growing-file.js';
-import {
-  checkUnlocked,
-  Displaced,
-  LOCK_FILE,
-  lockDirectory,
-  type Owner,
-  ownerState,
-  thisProcess,
-} from '../../src/disk/lock.js';
+import { checkUnlocked, Displaced, LOCK_FILE, lockDirectory, type TakeOver } from '../../src/disk/lock.js';
+import { type Owner, ownerState, thisProcess } from '../../src/disk/lock-owner.js';
 import { writeAside } from '../../src/disk/output-file.js';
 import { writeEvaluation } from '../../src/eval/record.js';
 import { saveSae } from '../../src/sae/saelens.js';
@@ -33,6 +26,8 @@ import { temporaryDirectory } from '../temporary.js';
 import { deadOwner } from './dead-owner.js';
 
 const LINUX = process.platform === 'linux';
+/** --take-over, and who is told. */
+const takingOver = (say: (sentence: string) => void): TakeOver => ({ unchecked: true, say });
 const directory = (t: TestContext) => {
   const path = join(temporaryDirectory(t), 'out');
   mkdirSync(path);
@@ -138,12 +133,15 @@ test('a lock of another machine or container is refused, and taken over when tha
     const before = readFileSync(join(path, LOCK_FILE));
     await refuses(() => lockDirectory(path), 'disk/in-use-elsewhere', `pid ${dead.pid} of`, '--take-over');
     assert.deepEqual(readFileSync(join(path, LOCK_FILE)), before);
-    assert.equal(await checkUnlocked(path, assert.fail), true);
+    assert.equal(await checkUnlocked(path, takingOver(assert.fail)), true);
     const told: string[] = [];
-    const lock = await lockDirectory(path, (sentence) => {
-      told.push(sentence);
-      assert.deepEqual(readFileSync(join(path, LOCK_FILE)), before, 'named first');
-    });
+    const lock = await lockDirectory(
+      path,
+      takingOver((sentence) => {
+        told.push(sentence);
+        assert.deepEqual(readFileSync(join(path, LOCK_FILE)), before, 'named first');
+      }),
+    );
     assert.equal(told.length, 1);
     for (const part of [path, `pid ${dead.pid} of ${dead.user}`, dead.command, dead.since]) {
       assert.ok(told[0]!.includes(part), `${told[0]} lacks ${part}`);
@@ -158,8 +156,8 @@ test('a lock of another machine or container is refused, and taken over when tha
 test('an owner that runs on this machine is never taken over from', async (t) => {
   const path = directory(t);
   leave(path, thisProcess());
-  await refuses(() => lockDirectory(path, assert.fail), 'disk/in-use');
-  await refuses(() => checkUnlocked(path, assert.fail), 'disk/in-use');
+  await refuses(() => lockDirectory(path, takingOver(assert.fail)), 'disk/in-use');
+  await refuses(() => checkUnlocked(path, takingOver(assert.fail)), 'disk/in-use');
 });
 
 test('an owner that was taken over from writes no more', async (t) => {
@@ -215,7 +213,7 @@ test('what is not a lock is not read, nor taken for one: pipes, devices, links, 
   for (const [, make] of kinds) {
     make();
     await refuses(() => lockDirectory(path), 'disk/not-a-lock', file, 'not a lock of sae-pipe', 'Delete it');
-    await refuses(() => checkUnlocked(path, assert.fail), 'disk/not-a-lock', file);
+    await refuses(() => checkUnlocked(path, takingOver(assert.fail)), 'disk/not-a-lock', file);
     rmSync(file, { recursive: true });
   }
   await (await lockDirectory(path)).release();

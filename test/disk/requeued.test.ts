@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { LOCK_FILE, lockDirectory, thisProcess } from '../../src/disk/lock.js';
+import { LOCK_FILE, lockDirectory } from '../../src/disk/lock.js';
+import { thisProcess } from '../../src/disk/lock-owner.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 

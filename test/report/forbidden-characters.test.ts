@@ -6,8 +6,8 @@ import { paretoFigure, pointsOf } from '../../src/report/against-l0.js';
 import { svgFile } from '../../src/report/draw-figure.js';
 import { entriesOf } from '../../src/report/entries.js';
 import { renderReport } from '../../src/report/report.js';
+import { standingOf } from '../../src/status/run-standing.js';
 import { liveFragment, runCurves } from '../../src/watch/live-view.js';
-import { standingOf } from '../../src/watch/watched-runs.js';
 import { curve, evalRecord } from './sample.js';
 
 /** One of each kind of character that HTML or XML forbids, and some that they allow. */

@@ -5,9 +5,9 @@ import { before, test } from 'node:test';
 import { type TrainConfig, trainSchema } from '../../src/config/stages/train.js';
 import { Interrupted, UsageRefusal } from '../../src/errors/refusal.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
+import { SettingsFile } from '../../src/status/run-settings.js';
 import { trainConfig } from '../../src/train/resumed-config.js';
 import { train } from '../../src/train/train.js';
-import { SettingsFile } from '../../src/watch/run-files.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { curveOf, tinyActivations } from '../train/tiny-activations.js';
 

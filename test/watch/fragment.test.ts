@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { standingOf } from '../../src/status/run-standing.js';
 import { drawnEntries, liveFragment, MOST_DRAWN, runCurves } from '../../src/watch/live-view.js';
-import { type Seen, standingOf, type WatchedRun } from '../../src/watch/watched-runs.js';
+import type { Seen, WatchedRun } from '../../src/watch/watched-runs.js';
 import { curve, occurrences } from '../report/sample.js';
 
 const NOW = 1_700_000_000_000;

@@ -1,5 +1,7 @@
 import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { LOCK_FILE } from '../../src/disk/lock.js';
+import { thisProcess } from '../../src/disk/lock-owner.js';
 import type { MetricsLine, MetricsRecord } from '../../src/sae/training-curve.js';
 import { curve } from '../report/sample.js';
 
@@ -7,11 +9,12 @@ import { curve } from '../report/sample.js';
 export const textOf = (lines: readonly Partial<MetricsLine>[]) =>
   lines.map((line) => `${JSON.stringify(line)}\n`).join('');
 
-/** A run's directory with a curve of `lines` lines, of 1000 activations each. */
+/** The directory of a run that this process is training: a curve of `lines` lines, of 1000 activations each. */
 export function runIn(root: string, name: string, lines: number, changes: Partial<MetricsRecord> = {}): string {
   const directory = join(root, name);
   mkdirSync(directory, { recursive: true });
   writeFileSync(join(directory, 'metrics.jsonl'), textOf(curve(lines, changes)));
+  writeFileSync(join(directory, LOCK_FILE), JSON.stringify(thisProcess()));
   return directory;
 }
 
@@ -33,4 +36,5 @@ export function finish(directory: string, changes: object = {}): void {
   writeFileSync(join(directory, 'cfg.json'), JSON.stringify({ architecture: 'gated', metadata: metadata(changes) }));
   // A run.json next to it is that of a run that is trained further.
   rmSync(join(directory, 'run.json'), { force: true });
+  rmSync(join(directory, LOCK_FILE), { force: true });
 }

@@ -50,7 +50,7 @@ export async function convertSae(config: ConvertSettings, progress: Progress, st
   const claim: ClaimOptions = {
     ...{ overwrite, result: writer.result, beginsAnew: true, inputs: [reference, directory] },
     ours: (name) => writer.files.includes(name),
-    takeOver: config.takeOver ? say : undefined,
+    takeOver: { unchecked: config.takeOver, say },
   };
   await asOwner([out], { ...claim, resume: !overwrite }, async () => {
     const { files, unchanged } = await openSameSae(directory, 'transcoder');

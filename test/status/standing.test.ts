@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { standingOf } from '../../src/watch/watched-runs.js';
+import { standingOf } from '../../src/status/run-standing.js';
 import { curve } from '../report/sample.js';
 
 const NOW = 1_700_000_000_000;
@@ -51,4 +51,15 @@ test('before its first line a run has ten minutes; a finished one is finished ho
 
 test('a clock that is behind the file system’s makes no negative silence', () => {
   assert.equal(standingOf(curve(5), running, ago(-30), NOW).silence, 0);
+});
+
+test('a run that nobody has is stopped, however lately it wrote; one that is finished is finished', () => {
+  const state = (owner: 'running' | 'gone' | 'unknown', silent: number, finished = false) =>
+    standingOf(curve(5), { finished, steps: 100, owner }, ago(silent), NOW).state;
+  assert.equal(state('gone', 0), 'stopped');
+  assert.equal(state('running', 0), 'running');
+  assert.equal(state('running', 1e6), 'stalled');
+  assert.equal(state('unknown', 0), 'running');
+  assert.equal(state('gone', 0, true), 'finished');
+  assert.equal(standingOf(curve(5), { finished: false, steps: 100, owner: 'gone' }, ago(0), NOW).left, undefined);
 });

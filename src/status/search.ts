@@ -1,0 +1,37 @@
+import type { Dirent } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+/** Most directories that are looked into: someone may mean a whole home directory. */
+export const MOST_DIRECTORIES = 5000;
+
+/** What a search does after a directory. */
+export type Next = 'below' | 'skip' | 'stop';
+
+/**
+ * Looks into a directory and those below it, nearer ones first. Symbolic links, hidden directories and those that may
+ * not be read are passed over.
+ *
+ * @param visit says whether to look below the directory too, or to end the search
+ * @returns false where there was more than was looked into
+ */
+export async function search(
+  root: string,
+  visit: (directory: string, entries: readonly Dirent[]) => Next | Promise<Next>,
+  most = MOST_DIRECTORIES,
+): Promise<boolean> {
+  const queue = [root];
+  // The loop reaches what it appends.
+  for (const directory of queue) {
+    const entries = await readdir(directory, { withFileTypes: true }).catch((): Dirent[] => []);
+    const next = await visit(directory, entries);
+    if (next === 'stop') return false;
+    if (next === 'skip') continue;
+    for (const entry of entries) {
+      if (!entry.isDirectory() || entry.name.startsWith('.') || entry.name === 'node_modules') continue;
+      if (queue.length >= most) return false;
+      queue.push(join(directory, entry.name));
+    }
+  }
+  return true;
+}

@@ -1,0 +1,135 @@
+import { stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { shellWord } from '../config/shell-word.js';
+import { Refusal } from '../errors/refusal.js';
+import { hasEnded, listJobs } from '../machine/slurm-jobs.js';
+import { type FoundWork, recognise, standing } from './found-work.js';
+import { isWhole, type Job, type JobScript, jobsOf, scriptsIn, writesTo } from './jobs.js';
+import { Owners } from './owners.js';
+import { search } from './search.js';
+import { sweepWork } from './sweep-work.js';
+import type { WorkStatus } from './work.js';
+
+/** What is below directories. */
+export interface Status {
+  /** In the order of their paths. */
+  readonly work: readonly WorkStatus[];
+  readonly jobs: readonly Job[];
+  /** False where not every directory was looked into. */
+  readonly complete: boolean;
+}
+
+/**
+ * How the harvests, trainings, sweeps, evaluations and folders of features in and below directories stand, and the jobs
+ * of Slurm that `submit` made for them: from files alone, and from squeue and sacct where they are there. Nothing is
+ * changed, and no weights and no rows are read.
+ *
+ * @param now milliseconds since 1970
+ * @throws Refusal where one is not a directory
+ */
+export async function statusOf(directories: readonly string[], now = Date.now()): Promise<Status> {
+  const owners = new Owners();
+  const found = new Map<string, FoundWork>();
+  const scripts = new Map<string, JobScript>();
+  let complete = true;
+  for (const root of directories.map((directory) => resolve(directory))) {
+    await requireDirectory(root);
+    const visited = await search(root, async (directory, entries) => {
+      const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+      for (const script of scriptsIn(directory, files)) scripts.set(script.path, script);
+      const work = await recognise(directory, new Set(files), owners);
+      if (work !== undefined) found.set(directory, work);
+      return work === undefined || work.kind === 'sweep' ? 'below' : 'skip';
+    });
+    complete &&= visited;
+    // The script of an output lies next to it.
+    if (found.has(root)) await takeScriptsNextTo(root, scripts);
+  }
+  const ids = [...scripts.values()].flatMap(({ logs }) => [...logs.keys()].map((id) => id.split('_')[0]!));
+  const listed = scripts.size === 0 ? [] : await listJobs([...new Set(ids)]);
+  const jobs = (await Promise.all([...scripts.values()].map((script) => jobsOf(script, listed)))).flat();
+  const work = (await standings([...found.values()], now)).map((one) => withJobs(one, jobs, [...scripts.values()]));
+  work.sort((a, b) => (a.directory < b.directory ? -1 : 1));
+  return { work, jobs: jobs.map((job) => ({ ...job, failed: job.failed && !superseded(job, work) })), complete };
+}
+
+async function requireDirectory(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isDirectory()) return;
+  throw new Refusal(
+    found ? `${path} is not a directory.` : `There is no directory ${path}.`,
+    'Give the --out of a command, or a directory that holds several.',
+    'status/no-directory',
+  );
+}
+
+async function takeScriptsNextTo(root: string, scripts: Map<string, JobScript>): Promise<void> {
+  await search(dirname(root), (directory, entries) => {
+    const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+    for (const script of scriptsIn(directory, files)) {
+      if (writesTo({ script: script.path, id: '' }, root)) scripts.set(script.path, script);
+    }
+    return 'stop';
+  });
+}
+
+/** Sweeps come last: how they stand is made of their parts. */
+async function standings(found: readonly FoundWork[], now: number): Promise<WorkStatus[]> {
+  const sweeps = found.filter(({ kind }) => kind === 'sweep');
+  const sweepOf = (directory: string) => sweeps.find((sweep) => directory.startsWith(`${sweep.directory}/`))?.directory;
+  const parts: WorkStatus[] = [];
+  for (const one of found.filter(({ kind }) => kind !== 'sweep')) {
+    const sweep = sweepOf(one.directory);
+    parts.push({ ...(await standing(one, now)), ...ownerOf(one), ...(sweep !== undefined && { sweep }) });
+  }
+  const whole: WorkStatus[] = [];
+  for (const one of sweeps) {
+    const below = parts.filter(({ sweep }) => sweep === one.directory);
+    whole.push({ ...(await sweepWork(one.directory, one.holder, below)), ...ownerOf(one) });
+  }
+  return [...parts, ...whole];
+}
+
+function ownerOf({ holder }: FoundWork): Pick<WorkStatus, 'owner' | 'checked'> {
+  if (holder?.owner === undefined) return {};
+  return { owner: holder.owner, checked: holder.state !== 'unknown' };
+}
+
+/** Work that nobody does now: does a job that is to do it wait, or has the last one failed? */
+function withJobs(work: WorkStatus, jobs: readonly Job[], scripts: readonly JobScript[]): WorkStatus {
+  if (work.state !== 'stopped') return work;
+  const own = jobs.filter((job) => writesTo(job, work.directory));
+  const alive = own.some(({ state }) => state !== 'UNKNOWN' && !hasEnded(state));
+  if (alive) return { ...work, state: 'waiting' };
+  const script = scripts.find((one) => isWhole(one) && own.some((job) => job.script === one.path));
+  const resume = script === undefined ? work.resume : `sbatch ${shellWord(script.path)}`;
+  const failed = own.find((job) => job.failed);
+  return {
+    ...work,
+    ...(resume !== undefined && { resume }),
+    ...(failed && { state: 'failed' as const, reason: failureOf(failed) }),
+  };
+}
+
+const failureOf = ({ id, state, exit, log }: Job) =>
+  `job ${id} is ${state}${exit === undefined ? '' : ` (exit ${exit})`}${log === undefined ? '' : `; see ${log}`}`;
+
+/** Was what a failed job should have done, done afterwards? */
+function superseded(job: Job, work: readonly WorkStatus[]): boolean {
+  const own = work.filter(({ directory }) => writesTo(job, directory));
+  return own.length > 0 && own.every(({ state }) => state === 'finished');
+}
+
+/** @throws Refusal naming what failed, where anything did */
+export function requireNothingFailed({ work, jobs }: Status): void {
+  const failed = [
+    ...work.filter(({ state }) => state === 'failed').map(({ directory }) => directory),
+    ...jobs.filter((job) => job.failed).map(({ id }) => `job ${id}`),
+  ];
+  if (failed.length === 0) return;
+  throw new Refusal(
+    `${failed.length === 1 ? 'One piece of work' : `${failed.length} pieces of work`} failed: ${failed.slice(0, 10).join(', ')}${failed.length > 10 ? ', …' : ''}.`,
+    'See what its log or the line above says, and continue it.',
+    'status/failed',
+  );
+}

@@ -1,0 +1,57 @@
+import { lstat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MANIFEST_FILE, type Manifest, readManifest } from '../activations/manifest.js';
+import { Refusal } from '../errors/refusal.js';
+import { secondsLeft } from '../progress/progress.js';
+import type { Holder } from './owners.js';
+import { heldState, type WorkStatus } from './work.js';
+
+/** Windows over which speed is averaged. */
+const RECENT = 10;
+
+/** A store that is being harvested, or was, from its manifest and the times of its files. */
+export async function storeWork(directory: string, holder: Holder | undefined): Promise<WorkStatus> {
+  const work = { kind: 'harvest', directory } as const;
+  let manifest: Manifest;
+  try {
+    manifest = await readManifest(directory);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    // Before the first window there is no manifest.
+    if (holder !== undefined && error.code === 'activations/not-a-store') return { ...work, state: heldState(holder) };
+    return { ...work, state: 'failed', reason: error.message };
+  }
+  const done = manifest.rows + (manifest.partial?.rows ?? 0);
+  const told = { ...work, done, total: manifest.rows_wanted, unit: 'row' } as const;
+  if (manifest.complete) return { ...told, done: manifest.rows, state: 'finished' };
+  const state = heldState(holder);
+  const rate = state === 'running' ? await rateOf(directory, manifest, holder!.taken) : undefined;
+  const left = rate === undefined ? undefined : secondsLeft(manifest.rows_wanted - done, rate);
+  return { ...told, state, ...(rate !== undefined && { rate }), ...(left !== undefined && { left }) };
+}
+
+/**
+ * Rows a second, by the times at which windows were finished: all are by the clock of one file system. What an earlier
+ * command wrote does not count.
+ *
+ * @param since when this one took the store, in milliseconds
+ */
+async function rateOf(directory: string, { contexts }: Manifest, since: number): Promise<number | undefined> {
+  const finished: { at: number; rows: number }[] = [];
+  for (const { file, rows } of contexts.slice(-RECENT)) {
+    const at = (await lstat(join(directory, file)).catch(() => undefined))?.mtimeMs;
+    if (at !== undefined && at >= since) finished.push({ at, rows });
+  }
+  const [first, ...later] = finished;
+  const last = finished.at(-1);
+  if (first === undefined || last === undefined) return undefined;
+  // Of a single window, the opening of the model counts in.
+  const [from, counted] = later.length > 0 ? [first.at, later] : [since, finished];
+  const seconds = (last.at - from) / 1000;
+  return seconds > 0 ? counted.reduce((sum, { rows }) => sum + rows, 0) / seconds : undefined;
+}
+
+/** Is a directory with such a file, and these names next to it, a store? Other programs have manifests, too. */
+export function mayBeStore(names: ReadonlySet<string>): boolean {
+  return names.has(MANIFEST_FILE) && [...names].some((name) => /^(shard|contexts|partial)-[\w-]*\.arrow$/.test(name));
+}

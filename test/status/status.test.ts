@@ -1,0 +1,235 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { LOCK_FILE } from '../../src/disk/lock.js';
+import { thisProcess } from '../../src/disk/lock-owner.js';
+import { requireNothingFailed, statusOf } from '../../src/status/status.js';
+import { statusTable } from '../../src/status/status-table.js';
+import type { WorkStatus } from '../../src/status/work.js';
+import { refuses } from '../config/refuses.js';
+import { deadOwner } from '../disk/dead-owner.js';
+import { FORGOTTEN, onCluster, withSlurm } from '../machine/fake-slurm.js';
+import { temporaryDirectory } from '../temporary.js';
+import { begin, finish, runIn } from '../watch/runs.js';
+
+const SHA = 'a'.repeat(64);
+
+/** A store of so many finished windows of 100 rows, of 1000 wanted, of which the last ended `age` seconds ago. */
+function storeIn(root: string, name: string, windows: number, { complete = false, partial = 0 } = {}): string {
+  const directory = join(root, name);
+  mkdirSync(directory, { recursive: true });
+  const contexts = Array.from({ length: windows }, (_, i) => ({
+    ...{ file: `contexts-${i}.arrow`, first: i, contexts: 1, rows: 100, norm_sum: 1, sha256: SHA },
+  }));
+  const kept = { contexts: 1, contexts_sha256: SHA, rows: partial, norm_sum: 1, files: [] };
+  const manifest = {
+    ...{ format: 'sae-pipe-activations', version: 1, model: { name: 'm', fingerprint: 'f' }, hook: 'h', d_in: 4 },
+    ...{ dtype: 'float16', context: 8, bos_token_id: 2, corpus: 'c', text_field: 't', seed: 0, batch: 1 },
+    ...{ rows_per_shard: 100, window_batches: 1, rows_wanted: 1000, rows: 100 * windows, mean_norm: 1, complete },
+    ...{ shards: [], contexts, partial: partial > 0 ? kept : null },
+  };
+  writeFileSync(join(directory, 'manifest.json'), JSON.stringify(manifest));
+  for (const [i, { file }] of contexts.entries()) {
+    writeFileSync(join(directory, file), '');
+    // Windows of ten seconds.
+    utimesSync(join(directory, file), 2e9 + 10 * i, 2e9 + 10 * i);
+  }
+  return directory;
+}
+
+const lock = (directory: string, owner: object) => {
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, LOCK_FILE), JSON.stringify({ ...thisProcess(), ...owner }));
+};
+const jobHere = { host: 'node-17', machine: 'another', job: { cluster: 'c', id: '12', restarts: 0 } };
+
+async function statesIn(root: string): Promise<Record<string, string>> {
+  const { work } = await statusOf([root]);
+  return Object.fromEntries(work.map((one) => [one.directory.slice(root.length + 1), one.state]));
+}
+const only = async (directory: string): Promise<WorkStatus> => {
+  const { work } = await statusOf([directory]);
+  assert.equal(work.length, 1);
+  return work[0]!;
+};
+
+test('stores are finished, running, stopped, or broken, with their rows, rate and time left', async (t) => {
+  withSlurm(t, {});
+  const root = temporaryDirectory(t);
+  storeIn(root, 'whole', 10, { complete: true });
+  lock(storeIn(root, 'running', 3), {});
+  lock(storeIn(root, 'killed', 2, { partial: 40 }), await deadOwner());
+  writeFileSync(join(storeIn(root, 'broken', 1), 'manifest.json'), '{"format": "sae-pipe-activations"');
+  lock(join(root, 'beginning'), { command: 'sae-pipe harvest' });
+  // Another program's.
+  mkdirSync(join(root, 'other'));
+  writeFileSync(join(root, 'other', 'manifest.json'), '{"format": "of another program"}');
+  const { work } = await statusOf([root]);
+  assert.deepEqual(await statesIn(root), {
+    ...{ beginning: 'running', broken: 'failed', killed: 'stopped', running: 'running', whole: 'finished' },
+  });
+  const [, broken, killed, running, whole] = work;
+  assert.deepEqual([whole!.done, whole!.total, whole!.rate], [1000, 1000, undefined]);
+  assert.deepEqual([killed!.done, killed!.total], [240, 1000]);
+  // Two windows after the first: 200 rows in 20 s.
+  assert.deepEqual([running!.done, running!.rate, running!.left], [300, 10, 70]);
+  assert.ok(broken!.reason!.includes('manifest.json'));
+});
+
+test('trainings: progress from the last lines, and the command that continues one that is stopped', async (t) => {
+  withSlurm(t, {});
+  const root = temporaryDirectory(t);
+  begin(runIn(root, 'running', 20));
+  finish(runIn(root, 'finished', 200));
+  const stopped = runIn(root, 'stopped', 50);
+  begin(stopped);
+  rmSync(join(stopped, LOCK_FILE));
+  assert.deepEqual(await statesIn(root), { finished: 'finished', running: 'running', stopped: 'stopped' });
+  const { done, total, rate, left } = await only(join(root, 'running'));
+  assert.deepEqual([done, total], [20, 200]);
+  assert.ok(rate! > 0 && left! > 0);
+  assert.equal((await only(stopped)).resume, `sae-pipe train --resume --out ${stopped}`);
+});
+
+test('an owner elsewhere runs as far as Slurm knows, and is gone where its job is over', async (t) => {
+  const root = temporaryDirectory(t);
+  const run = runIn(root, 'run', 20);
+  begin(run);
+  lock(run, jobHere);
+  const scontrol = onCluster('c');
+  withSlurm(t, { scontrol, squeue: 'echo "12|RUNNING"' });
+  assert.deepEqual([(await only(run)).state, (await only(run)).checked], ['running', true]);
+  withSlurm(t, { scontrol, squeue: FORGOTTEN, sacct: 'echo "12|NODE_FAIL"' });
+  assert.equal((await only(run)).state, 'stopped');
+  withSlurm(t, {});
+  assert.deepEqual([(await only(run)).state, (await only(run)).checked], ['running', false]);
+});
+
+/** A sweep of two SAEs of which one is finished. */
+function sweepIn(root: string): string {
+  const out = join(root, 'sweep');
+  mkdirSync(join(out, 'saes'), { recursive: true });
+  const command = { stage: 'sweep', directory: process.cwd(), words: ['--config', 's.yaml'] };
+  const plan = { format: 'sae-pipe-sweep', version: 1, saes: ['h/a', 'h/b'], evaluated: true, command };
+  writeFileSync(join(out, 'sweep.json'), JSON.stringify(plan));
+  finish(runIn(join(out, 'saes', 'h'), 'a', 200));
+  return out;
+}
+
+test('a sweep counts its SAEs, and is finished with its report; its finished parts are not listed', async (t) => {
+  withSlurm(t, {});
+  const root = temporaryDirectory(t);
+  const out = sweepIn(root);
+  const sweep = async () => (await statusOf([root])).work.find(({ kind }) => kind === 'sweep')!;
+  const { state, done, total, resume } = await sweep();
+  assert.deepEqual([state, done, total], ['stopped', 1, 2]);
+  assert.equal(resume, `sae-pipe sweep --config s.yaml --out ${out}`);
+  const other = runIn(join(out, 'saes', 'h'), 'b', 20);
+  begin(other);
+  assert.equal((await sweep()).state, 'running', 'a task of an array holds its runs alone');
+  finish(other);
+  assert.equal((await sweep()).state, 'stopped', 'not evaluated');
+  mkdirSync(join(out, 'eval'));
+  writeFileSync(join(out, 'eval', 'eval.json'), '[]');
+  writeFileSync(join(out, 'report.html'), '');
+  assert.equal((await sweep()).state, 'finished');
+  const table = statusTable(await statusOf([root]));
+  assert.ok(table.includes('2 of 2 SAEs') && !table.includes('saes/h'), table);
+});
+
+/** What `submit` leaves next to OUT: the script, and a log of each job. */
+function jobsIn(root: string, stem: string, logs: Readonly<Record<string, string>>): void {
+  writeFileSync(join(root, `${stem}.slurm.sh`), '');
+  for (const [id, text] of Object.entries(logs)) writeFileSync(join(root, `${stem}.slurm-${id}.log`), text);
+}
+
+test('a job that failed is told by its log where Slurm has forgotten it, and fails the command', async (t) => {
+  withSlurm(t, {});
+  const root = temporaryDirectory(t);
+  const run = runIn(root, 'run', 20);
+  begin(run);
+  rmSync(join(run, LOCK_FILE));
+  jobsIn(root, 'run', { 11: 'sae-pipe: exit code 0\n', 12: 'The disk is full.\nsae-pipe: exit code 1\n' });
+  const status = await statusOf([root]);
+  assert.deepEqual(
+    status.jobs.map(({ id, state, exit }) => [id, state, exit]),
+    [['12', 'FAILED', '1:0']],
+  );
+  const [work] = status.work;
+  assert.equal(work!.state, 'failed');
+  assert.ok(work!.reason!.includes('run.slurm-12.log'));
+  assert.equal(work!.resume, `sbatch ${join(root, 'run.slurm.sh')}`);
+  await refuses(() => requireNothingFailed(status), 'status/failed', run);
+  // The directory alone is enough to find its jobs.
+  assert.equal((await statusOf([run])).jobs.length, 1);
+  finish(run);
+  requireNothingFailed(await statusOf([root]));
+});
+
+test('jobs in the queue: what they are to do waits; of an array each task counts', async (t) => {
+  const root = temporaryDirectory(t);
+  for (const name of ['s-0', 's-1']) {
+    const run = runIn(root, name, 20);
+    begin(run);
+    rmSync(join(run, LOCK_FILE));
+  }
+  jobsIn(root, 's-array', { '7_0': '', '7_1': 'killed' });
+  const script = join(root, 's-array.slurm.sh');
+  withSlurm(t, {
+    squeue: `echo '9_0|PENDING|${script}'; echo '8|RUNNING|/another/script.sh'`,
+    sacct: `echo '7_0|FAILED|1:0'; echo '7_1|OUT_OF_MEMORY|0:125'`,
+  });
+  const { jobs, work } = await statusOf([root]);
+  assert.deepEqual(
+    jobs.map(({ id, state, failed }) => [id, state, failed]),
+    [
+      ['7_1', 'OUT_OF_MEMORY', true],
+      ['9_0', 'PENDING', false],
+    ],
+  );
+  assert.deepEqual(
+    work.map(({ state }) => state),
+    ['waiting', 'failed'],
+  );
+});
+
+test('jobs of a chain belong to what its stages write', async (t) => {
+  const root = temporaryDirectory(t);
+  sweepIn(root);
+  jobsIn(root, 'sweep.train', { 7: 'sae-pipe: exit code 1\n' });
+  withSlurm(t, {});
+  const sweep = (await statusOf([root])).work.find(({ kind }) => kind === 'sweep')!;
+  assert.deepEqual([sweep.state, sweep.resume?.split(' ')[1]], ['failed', 'sweep']);
+});
+
+test('evaluations and folders of features; nothing is changed, and what is not there is refused', async (t) => {
+  withSlurm(t, {});
+  const root = temporaryDirectory(t);
+  const put = (name: string, file: string) => {
+    mkdirSync(join(root, name), { recursive: true });
+    writeFileSync(join(root, name, file), '');
+  };
+  put('eval', 'eval.json');
+  put('features', 'features.json');
+  put('half', 'state-0000000512.safetensors');
+  lock(join(root, 'evaluating'), { command: 'sae-pipe eval' });
+  lock(join(root, 'exporting'), { command: 'sae-pipe export' });
+  const before = readdirSync(root, { recursive: true });
+  assert.deepEqual(await statesIn(root), {
+    ...{ eval: 'finished', evaluating: 'running', features: 'finished', half: 'stopped' },
+  });
+  assert.equal((await only(join(root, 'half'))).done, 512);
+  assert.deepEqual(readdirSync(root, { recursive: true }), before);
+  await refuses(() => statusOf([join(root, 'none')]), 'status/no-directory', 'none');
+  assert.ok(statusTable(await statusOf([temporaryDirectory(t)])).includes('Nothing'));
+});
+
+test('a search that does not reach everything says so', async (t: TestContext) => {
+  withSlurm(t, {});
+  const root = temporaryDirectory(t);
+  for (let i = 0; i < 3; i++) mkdirSync(join(root, String(i)));
+  const { search } = await import('../../src/status/search.js');
+  assert.equal(await search(root, () => 'below', 3), false);
+  assert.equal(await search(root, () => 'below', 4), true);
+});
