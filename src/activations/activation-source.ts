@@ -3,7 +3,7 @@ import type { chatSchema, corporaReadSchema, documentsSchema, textRead } from '.
 import type { ActivationDType, NormLimit } from './manifest.js';
 import type { ActivationArray, Examples } from './rows.js';
 
-/** Activations of one step: what is encoded, and what is to be reconstructed. */
+/** Activations of one step, in the source's dtype: what is encoded, and what is to be reconstructed. */
 export interface Batch {
   /** [rows × d_in] */
   readonly x: ActivationArray;
@@ -81,7 +81,7 @@ export interface Batches {
   /** Goes to the state after `rows` rows were dealt; a source that passes only once goes forward only. */
   seek(rows: number): Promise<void>;
   /**
-   * The next `size` rows: float16 bits where the source's dtype is float16, float32 otherwise.
+   * The next `size` rows, entries of the source's dtype: bits of float16 or bfloat16, or float32.
    *
    * @param into a batch of before that nobody reads any more: written to where it fits, which spares a new array
    * @throws Refusal when the source ends before

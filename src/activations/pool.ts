@@ -1,7 +1,6 @@
 import { Interrupted, Refusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { throwIfStopped, unlessStopped } from '../progress/stop.js';
-import { widen } from '../safetensors/floats.js';
 import type { Batch, Batches, SourceDescription, Target, TextRead } from './activation-source.js';
 import type { ActivationArray, Examples } from './rows.js';
 
@@ -64,13 +63,6 @@ export function newBatch(size: number, { dIn, dtype, target }: RowShape, into?: 
     return dtype === 'float32' ? new Float32Array(size * d) : new Uint16Array(size * d);
   };
   return { x: memory(dIn, into?.x), ...(target && { y: memory(target.dOut, into?.y) }) };
-}
-
-/** A batch as training takes it: float16 bits and float32 as they are, bfloat16 widened to float32. */
-export function forTraining(batch: Batch, { dtype }: RowShape): Batch {
-  if (dtype !== 'bfloat16') return batch;
-  const { x, y } = batch;
-  return { x: widen(x, dtype), ...(y && { y: widen(y, dtype) }) };
 }
 
 /** Pools of a source that passes once, one after another. */
@@ -136,7 +128,7 @@ export class PoolBatches implements Batches {
       if (!this.holds()) await this.advance();
       filled += this.deal(batch, filled, size - filled);
     }
-    return forTraining(batch, this.about);
+    return batch;
   }
 
   /** The pool from which the next row is dealt, in the order in which its rows came. */

@@ -1,13 +1,16 @@
 import { createHash } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exists, readRegular } from '../disk/input-file.js';
+import { exists } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
+import { memory } from '../machine/memory.js';
 import { Generator, Purpose } from '../random/generator.js';
 import type { ActivationSource, Batch, Batches, Order, SourceDescription, Target } from './activation-source.js';
+import { CheckedShards, readingThreads } from './checked-shards.js';
 import { type Manifest, manifestPath, normLimitIn, readManifest, rowBytes } from './manifest.js';
-import { forTraining, newBatch, ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin, type RowShape } from './pool.js';
-import { decodeShard, type Examples, notFiniteRow, type Rows } from './rows.js';
+import { newBatch, ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin, type RowShape } from './pool.js';
+import { buffersOf, type Examples, type Rows } from './rows.js';
+import { AGAIN, readShard, unreadable } from './shard-file.js';
 
 /** A complete activation store, open for reading. */
 export interface Store {
@@ -15,13 +18,14 @@ export interface Store {
   readonly manifest: Manifest;
   /** Of the store whose rows are the targets of these, where there is one. */
   readonly target?: Pick<Store, 'directory' | 'manifest'>;
-  /** Loads shard i; its hash is checked against the manifest, and every activation is finite. */
-  readShard(i: number): Promise<Examples>;
+  /**
+   * Loads shard i; its hash is checked against the manifest, and every activation is finite.
+   *
+   * @param spare memory that is not needed any more, taken from the list where it fits
+   */
+  readShard(i: number, spare?: ArrayBuffer[]): Promise<Examples>;
 }
 
-const AGAIN = 'Harvest the store again.';
-/** Bytes of a shard whose size no manifest gives, at most: a buffer of Node's hashing. */
-const MOST_BYTES = 2 ** 31 - 1;
 /** Files checked at once: the file system may be far away, and a manifest may list any number. */
 const AT_A_TIME = 64;
 
@@ -51,7 +55,7 @@ export async function openStore(named: string): Promise<Store> {
   }
   if (listed === 0) throw new Refusal(`${directory} holds no rows.`, AGAIN, 'activations/no-rows');
   await checkShardFiles(directory, manifest);
-  return { directory, manifest, readShard: (i) => readShard(directory, manifest, i) };
+  return { directory, manifest, readShard: async (i) => (await readShard(directory, manifest, i)).rows };
 }
 
 /**
@@ -94,44 +98,6 @@ async function checkShardFile(
     );
 }
 
-function unreadable(path: string, cause: unknown): never {
-  throw new Refusal(`${path} is listed in the manifest but could not be read.`, AGAIN, 'activations/no-shard', {
-    cause,
-  });
-}
-
-/**
- * Loads shard i of a store; `Store.readShard` for whoever has no more of it than its manifest.
- *
- * @throws Refusal where it is not what was written, or an activation is not finite
- */
-export async function readShard(directory: string, manifest: Manifest, i: number): Promise<Rows> {
-  const shard = manifest.shards[i]!;
-  const path = join(directory, shard.file);
-  // What checkShardFile found is as large as the manifest says.
-  const bytes = await readRegular(path, shard.bytes ?? MOST_BYTES, AGAIN);
-  if (!bytes) return unreadable(path, undefined);
-  const found = createHash('sha256').update(bytes).digest('hex');
-  if (found !== shard.sha256) {
-    throw new Refusal(
-      `${path} was changed after it was written: its SHA-256 is ${found.slice(0, 12)}…, and the manifest says ${shard.sha256.slice(0, 12)}….`,
-      AGAIN,
-      'activations/shard-changed',
-    );
-  }
-  const rows = decodeShard(bytes, manifest.d_in, manifest.dtype, path);
-  if (rows.token.length !== shard.rows) {
-    throw new Refusal(
-      `${path} holds ${rows.token.length} rows where the manifest says ${shard.rows}.`,
-      AGAIN,
-      'activations/wrong-counts',
-    );
-  }
-  const wild = notFiniteRow(rows, manifest.dtype);
-  if (wild) throw new Refusal(`${path}: ${wild}.`, 'Harvest the store again.', 'activations/not-finite');
-  return rows;
-}
-
 const ALIGN = 'Harvest both hooks with one command: `sae-pipe harvest … --hook A --hook B`.';
 
 /**
@@ -156,8 +122,8 @@ function alignedStores(input: Store, target: Store): Store {
     directory: input.directory,
     manifest: input.manifest,
     target: { directory: target.directory, manifest: target.manifest },
-    async readShard(i) {
-      const [rows, others] = [await input.readShard(i), await target.readShard(i)];
+    async readShard(i, spare) {
+      const [rows, others] = await Promise.all([input.readShard(i, spare), target.readShard(i, spare)]);
       const at = firstDifference(rows, others);
       if (at >= 0) {
         const file = input.manifest.shards[i]!.file;
@@ -202,11 +168,12 @@ function alignment(manifest: Manifest) {
 /** The first row whose token, context or position differs; −1 where there is none. */
 function firstDifference(a: Rows, b: Rows): number {
   const columns = (['token', 'context', 'pos'] as const).map((name) => [a[name], b[name]] as const);
-  for (let row = 0; row < Math.max(a.token.length, b.token.length); row++) {
-    if (columns.some(([one, other]) => one[row] !== other[row])) return row;
-  }
-  return -1;
+  if (columns.every(([one, other]) => Buffer.compare(bytesOf(one), bytesOf(other)) === 0)) return -1;
+  for (let row = 0; ; row++) if (columns.some(([one, other]) => one[row] !== other[row])) return row;
 }
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Int32Array | Uint32Array) =>
+  new Uint8Array(buffer, byteOffset, byteLength);
 
 /**
  * The store that is meant by a directory: itself, or the only one in it. A harvest's --out holds one store per hook.
@@ -245,15 +212,32 @@ interface StoreReading {
  * @throws Refusal when a directory is not a store, or not complete, or the two are not row-aligned
  */
 export async function openStoreSource({ activations, target, poolRows }: StoreReading): Promise<ActivationSource> {
-  const input = await openStore(activations);
-  const store = target === undefined ? input : alignedStores(input, await openStore(target));
-  const { rows, shards } = store.manifest;
-  return {
-    about: describeStore(store),
-    batches: (order, seed) => new ActivationBatches(store, order, seed, poolRows),
-    memory: () => storeMemory(bytesPerRow(store), rows, Math.max(...shards.map((shard) => shard.rows)), poolRows),
-    close: async () => {},
+  const opened = [await openStore(activations)];
+  if (target !== undefined) opened.push(await openStore(target));
+  const readers = opened.map((store) => new CheckedShards(store, threadsOf(store.manifest)));
+  const [input, other] = opened.map((store, k) => ({ ...store, readShard: readers[k]!.read.bind(readers[k]) }));
+  const close = async () => {
+    await Promise.all(readers.map((reader) => reader.close()));
   };
+  try {
+    const store = other ? alignedStores(input!, other) : input!;
+    const { rows, shards } = store.manifest;
+    const pieceRows = Math.max(...shards.map((shard) => shard.rows));
+    const memory = storeMemory(bytesPerRow(store), rows, pieceRows, poolRows);
+    return {
+      about: describeStore(store),
+      batches: (order, seed) => new ActivationBatches(store, order, seed, poolRows, memory.ahead),
+      memory: () => memory,
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function threadsOf(manifest: Manifest): number {
+  return readingThreads(manifest.rows * rowBytes(manifest), manifest.shards.length);
 }
 
 function describeStore({ directory: place, manifest, target }: Store): SourceDescription {
@@ -280,22 +264,46 @@ function bytesPerRow({ manifest, target }: Pick<Store, 'manifest' | 'target'>): 
   return rowBytes(manifest) + (target ? rowBytes(target.manifest) : 0);
 }
 
+/** Share of the machine's memory that two pools may take. */
+const AHEAD_SHARE = 0.25;
+/** Bytes of a thread that reads shards, without them: measured, rounded up. */
+const READER_MEMORY = 48 * 2 ** 20;
+
+/** What reading a store holds in memory. */
+interface StoreMemory {
+  /** Bytes. */
+  readonly held: number;
+  readonly pieceRows: number;
+  /** Is a pool read while the one before is dealt? */
+  readonly ahead: boolean;
+}
+
 /**
- * What reading a store holds in memory, bytes.
- *
  * @param bytes of a row, its target included
  * @param pieceRows rows of its largest shard
  * @param poolRows rows mixed in memory, at most
+ * @param limit bytes of memory that this process may take
  */
 export function storeMemory(
   bytes: number,
   rows: number,
   pieceRows: number,
   poolRows = POOL_ROWS,
-): { readonly held: number; readonly pieceRows: number } {
+  limit = memory().limit,
+): StoreMemory {
   const inPool = Math.min(rows, Math.max(pieceRows, poolRowsWithin(poolRows, bytes)));
-  // Next to a pool with its order, the shard that is being read, or was last.
-  return { held: inPool * (bytes + ORDER_BYTES) + pieceRows * bytes, pieceRows };
+  const pool = inPool * (bytes + ORDER_BYTES);
+  const ahead = inPool < rows && 2 * pool <= AHEAD_SHARE * limit;
+  const threads = readingThreads(rows * bytes, Math.ceil(rows / pieceRows));
+  // Next to the pools with their orders, the shard that is being looked at, or was last.
+  return { held: (ahead ? 2 : 1) * pool + pieceRows * bytes + threads * READER_MEMORY, pieceRows, ahead };
+}
+
+/** Where a pool stands in the order of all pools. */
+interface Place {
+  readonly epoch: number;
+  /** Index into the epoch's order of shards of the first shard. */
+  readonly start: number;
 }
 
 /** What is in memory of a store. */
@@ -314,39 +322,37 @@ interface Loaded {
 export class ActivationBatches implements Batches {
   private readonly poolShards: number;
   private readonly shape: RowShape;
-  private epoch = 0;
-  private shardOrder: Uint32Array;
-  /** Index into shardOrder of the first shard of the current pool. */
-  private poolStart = 0;
+  private place: Place = { epoch: 0, start: 0 };
   private loaded: Loaded | undefined;
+  /** The shards of the next pool, on their way. */
+  private coming: { readonly shards: readonly number[]; readonly pieces: Promise<readonly Examples[]> } | undefined;
   /** Next row of the pool. */
   private cursor = 0;
 
+  /** @param ahead is a pool read while the one before is dealt? */
   constructor(
     private readonly store: Store,
     private readonly order: Order,
     private readonly seed: number,
     poolRows = POOL_ROWS,
+    private readonly ahead = false,
   ) {
     const { shards, d_in: dIn, dtype } = store.manifest;
     this.shape = { dIn, dtype, ...(store.target && { target: targetOf(store.target.manifest) }) };
     const largest = shards.reduce((most, { rows }) => Math.max(most, rows), 1);
     this.poolShards = Math.max(1, Math.floor(poolRowsWithin(poolRows, bytesPerRow(store)) / largest));
-    this.shardOrder = this.orderOfShards();
   }
 
   /** Goes to the state after `rows` rows were dealt. */
   async seek(rows: number): Promise<void> {
     const total = this.store.manifest.rows;
-    this.epoch = Math.floor(rows / total);
-    this.shardOrder = this.orderOfShards();
-    this.poolStart = 0;
+    this.place = { epoch: Math.floor(rows / total), start: 0 };
     let left = rows % total;
     for (;;) {
-      const size = this.rowsOfPool();
+      const size = this.rowsOf(this.shardsAt(this.place));
       if (left < size) break;
       left -= size;
-      this.poolStart += this.poolShards;
+      this.place = this.after(this.place);
     }
     this.loaded = await this.load();
     this.cursor = left;
@@ -359,7 +365,7 @@ export class ActivationBatches implements Batches {
       if (this.cursor === this.loaded.pool.size) await this.nextPool();
       filled += this.deal(batch, filled, size - filled);
     }
-    return forTraining(batch, this.shape);
+    return batch;
   }
 
   async *inputs(occasion: number): AsyncIterable<Examples> {
@@ -377,45 +383,74 @@ export class ActivationBatches implements Batches {
   }
 
   private async nextPool(): Promise<void> {
-    this.poolStart += this.poolShards;
-    if (this.poolStart >= this.shardOrder.length) {
-      this.epoch++;
-      this.poolStart = 0;
-      this.shardOrder = this.orderOfShards();
-    }
+    this.place = this.after(this.place);
     this.loaded = await this.load();
     this.cursor = 0;
   }
 
-  private orderOfShards(): Uint32Array {
+  private after({ epoch, start }: Place): Place {
+    const next = start + this.poolShards;
+    return next < this.store.manifest.shards.length ? { epoch, start: next } : { epoch: epoch + 1, start: 0 };
+  }
+
+  private orderOfShards(epoch: number): Uint32Array {
     const count = this.store.manifest.shards.length;
     if (this.order === 'stored') return Uint32Array.from({ length: count }, (_, i) => i);
-    return new Generator(this.seed, Purpose.shardOrder, this.epoch).permutation(count);
+    return new Generator(this.seed, Purpose.shardOrder, epoch).permutation(count);
   }
 
-  private shardsOfPool(): number[] {
+  private shardsAt({ epoch, start }: Place): number[] {
     // Ascending, so that a pool that holds the whole store is the same pool in every epoch and is loaded once.
-    return [...this.shardOrder.subarray(this.poolStart, this.poolStart + this.poolShards)].sort((a, b) => a - b);
+    return [...this.orderOfShards(epoch).subarray(start, start + this.poolShards)].sort((a, b) => a - b);
   }
 
-  private rowsOfPool(): number {
-    return this.shardsOfPool().reduce((sum, shard) => sum + this.store.manifest.shards[shard]!.rows, 0);
+  private rowsOf(shards: readonly number[]): number {
+    return shards.reduce((sum, shard) => sum + this.store.manifest.shards[shard]!.rows, 0);
   }
 
   private async load(): Promise<Loaded> {
-    const shards = this.shardsOfPool();
-    let pieces = this.loaded?.shards.join() === shards.join() ? this.loaded.pool.pieces : undefined;
-    // Let go of the old pool before loading, or two would be in memory.
+    const { epoch, start } = this.place;
+    const shards = this.shardsAt(this.place);
+    const before = this.loaded;
     this.loaded = undefined;
-    if (!pieces) {
-      const read: Examples[] = [];
-      for (const shard of shards) read.push(await this.store.readShard(shard));
-      pieces = read;
-    }
+    const pieces = same(before?.shards, shards) ? before!.pool.pieces : await this.piecesOf(shards, before);
     const order =
       this.order === 'stored'
         ? undefined
-        : new Generator(this.seed, Purpose.rowOrder, this.epoch, this.poolStart).permutation(this.rowsOfPool());
+        : new Generator(this.seed, Purpose.rowOrder, epoch, start).permutation(this.rowsOf(shards));
     return { shards, pool: new Pool(pieces, order) };
   }
+
+  /** The shards of a pool, in the memory of the one before; where pools are read ahead, that memory is the next one's. */
+  private piecesOf(shards: readonly number[], before: Loaded | undefined): Promise<readonly Examples[]> {
+    const next = this.shardsAt(this.after(this.place));
+    const coming = same(this.coming?.shards, shards) ? this.coming?.pieces : undefined;
+    this.coming = undefined;
+    const free = before?.pool.pieces.flatMap(buffersOf) ?? [];
+    const pieces = coming ?? this.read(shards, free);
+    if (!this.ahead || same(next, shards)) return pieces;
+    // After the shards that are waited for. What fails is told when the pool is asked for.
+    const ahead = pieces.then(() => this.read(next, coming ? free : []));
+    ahead.catch(() => {});
+    this.coming = { shards: next, pieces: ahead };
+    return pieces;
+  }
+
+  /** @param free memory of shards that are not needed any more: only what fits these is kept for them */
+  private read(shards: readonly number[], free: readonly ArrayBuffer[]): Promise<readonly Examples[]> {
+    const { manifest, target } = this.store;
+    const sizes = shards.flatMap((i) => [manifest, target?.manifest].map((of) => of?.shards[i]?.bytes));
+    const spare: ArrayBuffer[] = [];
+    for (const buffer of free) {
+      const at = sizes.indexOf(buffer.byteLength);
+      if (at < 0) continue;
+      sizes.splice(at, 1);
+      spare.push(buffer);
+    }
+    return Promise.all(shards.map((shard) => this.store.readShard(shard, spare)));
+  }
+}
+
+function same(a: readonly number[] | undefined, b: readonly number[]): boolean {
+  return a !== undefined && a.length === b.length && a.every((shard, k) => shard === b[k]);
 }

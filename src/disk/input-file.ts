@@ -1,4 +1,4 @@
-import { constants, type Stats } from 'node:fs';
+import { type BigIntStats, constants, type Stats } from 'node:fs';
 import { access, type FileHandle, open, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -175,13 +175,14 @@ export class Unchanged {
   }
 }
 
-/** Changes whenever a file is written or replaced: the kernel sets a file's ctime, which nobody can turn back. */
+/** Changes whenever a file is written or replaced: the kernel sets its ctime, which nobody can turn back. */
+export function stampOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(':');
+}
+
 async function stampsOf(paths: readonly string[]): Promise<string> {
   const stamps = paths.map((path) =>
-    stat(path, { bigint: true }).then(
-      ({ dev, ino, size, mtimeNs, ctimeNs }) => [dev, ino, size, mtimeNs, ctimeNs].join(':'),
-      (cause: NodeJS.ErrnoException) => String(cause.code),
-    ),
+    stat(path, { bigint: true }).then(stampOf, (cause: NodeJS.ErrnoException) => String(cause.code)),
   );
   return (await Promise.all(stamps)).join();
 }

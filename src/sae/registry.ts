@@ -1,5 +1,4 @@
 import type { ZodRawShape } from 'zod';
-import { Generator, Purpose } from '../random/generator.js';
 import type { Architecture, Training } from './architecture.js';
 import { batchtopk } from './architectures/batchtopk.js';
 import { gated } from './architectures/gated.js';
@@ -8,6 +7,7 @@ import { jumprelu } from './architectures/jumprelu.js';
 import { matryoshka } from './architectures/matryoshka.js';
 import { standard } from './architectures/standard.js';
 import { topk } from './architectures/topk.js';
+import { type Directions, directions } from './directions.js';
 import {
   type ArchitectureName,
   architectures,
@@ -72,18 +72,16 @@ export const trainableParameters = parameterNames.filter(
  * Random unit rows for the decoder, the encoder its transpose, zeros; and the architecture's own parameters.
  *
  * @param options of its training, where they decide any of it
+ * @param drawn those rows and their transpose, where they are there
  */
-export function initialise(architecture: ArchitectureName, sizes: Sizes, seed: number, options?: unknown): Sae {
-  const random = new Generator(seed, Purpose.initialisation);
-  const { dIn, dOut, dSae } = sizes;
-  const W_dec = new Float32Array(dSae * dOut);
-  for (let j = 0; j < dSae; j++) W_dec.set(unitVector(random, dOut), j * dOut);
-  const W_enc = new Float32Array(dIn * dSae);
-  for (let j = 0; j < dSae; j++) {
-    // An input of another width has other directions.
-    const column = dIn === dOut ? W_dec.subarray(j * dOut, (j + 1) * dOut) : unitVector(random, dIn);
-    for (let i = 0; i < dIn; i++) W_enc[i * dSae + j] = column[i]!;
-  }
+export function initialise(
+  architecture: ArchitectureName,
+  sizes: Sizes,
+  seed: number,
+  options?: unknown,
+  drawn: Directions = directions(sizes, seed),
+): Sae {
+  const { W_enc, W_dec } = drawn;
   const parameters: Parameters = {};
   const training = trainingOf(architecture);
   for (const name of PARAMETERS[architecture]) {
@@ -95,10 +93,4 @@ export function initialise(architecture: ArchitectureName, sizes: Sizes, seed: n
     }
   }
   return { architecture, ...sizes, parameters };
-}
-
-function unitVector(random: Generator, length: number): Float32Array {
-  const row = Float64Array.from({ length }, () => random.normal());
-  const norm = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
-  return Float32Array.from(row, (x) => x / norm);
 }

@@ -138,11 +138,44 @@ export function widen(values: FloatArray, dtype: FloatDType, wide?: Float32Array
   return wide;
 }
 
-/** Index of the first entry that is NaN or infinite, −1 where there is none: all bits of its exponent are set. */
+/** Bits of the exponent, all set in NaN and infinities alone. */
+const EXPONENT = { float32: 0x7f800000, float16: 0x7c00, bfloat16: 0x7f80 } as const;
+/** Words of 32 bits that are looked at together. */
+const BLOCK = 2 ** 12;
+
+/** Index of the first entry that is NaN or infinite, −1 where there is none. */
 export function firstNotFinite(values: FloatArray, dtype: FloatDType): number {
+  const exponent = EXPONENT[dtype];
   const bits =
     values instanceof Float32Array ? new Uint32Array(values.buffer, values.byteOffset, values.length) : values;
-  const exponent = { float32: 0x7f800000, float16: 0x7c00, bfloat16: 0x7f80 }[dtype];
-  for (let i = 0; i < bits.length; i++) if ((bits[i]! & exponent) === exponent) return i;
-  return -1;
+  const first = (from: number, to: number) => {
+    for (let i = from; i < to; i++) if ((bits[i]! & exponent) === exponent) return i;
+    return -1;
+  };
+  const each = 4 / bits.BYTES_PER_ELEMENT;
+  if (bits.length === 0) return -1;
+  // Words begin at multiples of their size; what lies before and after them is looked at one by one.
+  const ahead = Math.min(bits.length, ((4 - (bits.byteOffset % 4)) % 4) / bits.BYTES_PER_ELEMENT);
+  const words = new Int32Array(
+    bits.buffer,
+    bits.byteOffset + ahead * bits.BYTES_PER_ELEMENT,
+    Math.floor((bits.length - ahead) / each),
+  );
+  let at = first(0, ahead);
+  for (let from = 0; at < 0 && from < words.length; from += BLOCK) {
+    const to = Math.min(words.length, from + BLOCK);
+    if (someFull(words, from, to, each === 2 ? (exponent << 16) | exponent : exponent, each)) {
+      at = first(ahead + each * from, ahead + each * to);
+    }
+  }
+  return at < 0 ? first(ahead + each * words.length, bits.length) : at;
+}
+
+/** Does any of the words, or of their halves, have all bits of the exponent? Its lowest bit then carries to the sign's place. */
+function someFull(words: Int32Array, from: number, to: number, exponent: number, each: number): boolean {
+  const signs = each === 2 ? 0x80008000 | 0 : 0x80000000 | 0;
+  const lowest = (exponent & ~(exponent << 1)) | 0;
+  let carried = 0;
+  for (let i = from; i < to; i++) carried |= ((words[i]! & exponent) + lowest) | 0;
+  return (carried & signs) !== 0;
 }

@@ -1,4 +1,5 @@
 import type { Batch } from '../activations/activation-source.js';
+import type { ActivationDType } from '../activations/manifest.js';
 import type { ActivationArray } from '../activations/rows.js';
 import { Refusal } from '../errors/refusal.js';
 import { significant } from '../progress/progress.js';
@@ -13,17 +14,21 @@ export interface FailedStep {
   readonly checkpoint: string | undefined;
 }
 
-/** @throws Refusal when the loss of a step is NaN or infinite */
+/**
+ * @param dtype of the batch
+ * @throws Refusal when the loss of a step is NaN or infinite
+ */
 export async function checkLoss(
   { mse, l1, aux }: StepMetrics,
   batch: Batch,
+  dtype: ActivationDType,
   { lr }: StepSettings,
   failedStep: () => Promise<FailedStep>,
 ): Promise<void> {
   const loss = mse + l1 + aux;
   if (Number.isFinite(loss)) return;
   const at = await failedStep();
-  const data = `the largest activation of its batch is ${significant(largestOf(batch), 3)}`;
+  const data = `the largest activation of its batch is ${significant(largestOf(batch, dtype), 3)}`;
   throw new Refusal(
     `The loss is ${loss} at step ${at.step} (learning rate ${significant(lr, 3)}; ${data}).`,
     remedy(at),
@@ -46,10 +51,10 @@ function remedy({ checkpoint }: FailedStep): string {
   return `Train again with a smaller --lr, into another --out or with --overwrite; ${kept}`;
 }
 
-/** The largest |entry| of a batch, which is float16 bits or float32. */
-function largestOf({ x, y }: Batch): number {
+/** The largest |entry| of a batch. */
+function largestOf({ x, y }: Batch, dtype: ActivationDType): number {
   const largest = (values: ActivationArray) =>
-    widen(values, 'float16').reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+    widen(values, dtype).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   return y ? Math.max(largest(x), largest(y)) : largest(x);
 }
 

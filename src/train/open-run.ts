@@ -184,8 +184,8 @@ export async function openRun(
 const LOSS_VALUES = 8;
 /** Copies of looked-at rows as float32: as they are, scaled, the chunk under way, and one that is yet to be collected. */
 const LOOKED_AT = 4;
-/** A batch in the engine, one that is gathered, and one that bfloat16 was widened to. */
-const BATCHES = 3;
+/** A batch in the engine, and one that is gathered. */
+const BATCHES = 2;
 /** Of what is sampled before the first step: the sample that is looked at, and one that is made of it or yet to be collected. */
 const SAMPLES = 2;
 /** A state on its way to a checkpoint: from the workers, put together, and the one before, yet to be collected. */

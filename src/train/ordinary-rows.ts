@@ -1,5 +1,5 @@
 import type { Batch, Batches, SourceDescription } from '../activations/activation-source.js';
-import type { NormLimit } from '../activations/manifest.js';
+import type { ActivationDType, NormLimit } from '../activations/manifest.js';
 import type { ActivationArray, Examples } from '../activations/rows.js';
 import { medianOf } from '../activations/statistics.js';
 import type { TrainConfig } from '../config/stages/train.js';
@@ -51,7 +51,7 @@ export async function normLimitOf(
   }
   if (!mayLeaveOut(config)) return undefined;
   const { x } = await sampleRows(batches, about, SAMPLE_ROWS, stop);
-  const norms = Float64Array.from({ length: x.length / dIn }, (_, row) => normOf(x, row * dIn, dIn));
+  const norms = Float64Array.from({ length: x.length / dIn }, (_, row) => normOf(x, row * dIn, dIn, 'float32'));
   const median = medianOf(norms);
   if (asked === undefined) {
     const longer = norms.filter((norm) => norm > multiple * median).length;
@@ -137,8 +137,8 @@ export class OrdinaryRows {
   }
 
   private without(piece: Examples): Examples {
-    const { dIn, dtype, target } = this.source;
-    const { long, ordinary } = this.sorted(widen(piece.activation, dtype));
+    const { dIn, target } = this.source;
+    const { long, ordinary } = this.sorted(piece.activation);
     if (long.length === 0) return piece;
     const picked = <A extends ActivationArray>(values: A, d: number): A => {
       const rows = values.slice(0, ordinary.length * d) as A;
@@ -158,19 +158,20 @@ export class OrdinaryRows {
 
   /** Indices of rows that are too long, and of the others. */
   private sorted(x: ActivationArray): { long: number[]; ordinary: number[] } {
-    const { dIn } = this.source;
+    const { dIn, dtype } = this.source;
     const [long, ordinary]: [number[], number[]] = [[], []];
     for (let row = 0; row * dIn < x.length; row++) {
-      (normOf(x, row * dIn, dIn) > this.longest ? long : ordinary).push(row);
+      (normOf(x, row * dIn, dIn, dtype) > this.longest ? long : ordinary).push(row);
     }
     return { long, ordinary };
   }
 }
 
-/** Norm of a row of a batch: bits are of float16. */
-function normOf(x: ActivationArray, at: number, d: number): number {
+/** Norm of a row of d entries of `dtype`. */
+function normOf(x: ActivationArray, at: number, d: number, dtype: ActivationDType): number {
   let squares = 0;
   if (x instanceof Float32Array) for (let i = at; i < at + d; i++) squares += x[i]! ** 2;
+  else if (dtype === 'bfloat16') for (const value of widen(x.subarray(at, at + d), dtype)) squares += value ** 2;
   else {
     const halves = halfValues();
     for (let i = at; i < at + d; i++) squares += halves[x[i]!]! ** 2;

@@ -163,7 +163,7 @@ export function engineSettings(
     dSae: config.dSae,
     ...(config.skip && { skip: true }),
     batch: config.batch,
-    batchDType: about.dtype === 'float16' ? 'float16' : 'float32',
+    batchDType: about.dtype,
     ...scales,
     beta1: config.beta1,
     beta2: config.beta2,

@@ -2,7 +2,9 @@ import type { SourceDescription } from '../activations/activation-source.js';
 import type { TrainConfig } from '../config/stages/train.js';
 import type { Unchanged } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
+import { cores } from '../machine/cores.js';
 import { canConvert, convert, expressible, folded, scaleActivations } from '../sae/convert.js';
+import { directionsInThreads } from '../sae/directions.js';
 import { ARCHITECTURES, initialise, parametersOf, trainingOf } from '../sae/registry.js';
 import type { ArchitectureName, Parameters, Sae } from '../sae/sae.js';
 import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
@@ -110,7 +112,9 @@ export async function startingPoint(
     }
     sae = scaleActivations(initial.sae, scale, scaleOut);
   } else {
-    sae = initialise(architecture, sizesOf(settings), config.seed, optionsOf(settings));
+    const sizes = sizesOf(settings);
+    const drawn = await directionsInThreads(sizes, config.seed, settings.threads || cores());
+    sae = initialise(architecture, sizes, config.seed, optionsOf(settings), drawn);
     const { x, y } = await sample(rowsOfStart(config, architecture));
     if (config.bDecInit !== 'zero') {
       const centre = config.bDecInit === 'mean' ? arithmeticMean : geometricMedian;

@@ -7,6 +7,7 @@ import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { openLiveSource } from '../harvest/live-source.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
+import { openEngine } from './engines/open.js';
 import { lookedAtOnce } from './looked-at-once.js';
 import { l0AndVariance } from './metrics-log.js';
 import { finishedIn, kept, stateNotKept } from './run-directory.js';
@@ -19,9 +20,15 @@ import { reportVerdict } from './verdict.js';
 /**
  * Trains an SAE on activations and writes it to config.out; its last figures are reported.
  *
+ * @param open opens an engine; tests and benchmarks put another device in its place
  * @returns the directory
  */
-export async function train(config: TrainConfig, progress: Progress, stop: StopRequest): Promise<string> {
+export async function train(
+  config: TrainConfig,
+  progress: Progress,
+  stop: StopRequest,
+  open = openEngine,
+): Promise<string> {
   // Before the source, which may be a model that takes minutes to open.
   checkResampleSteps(config);
   checkTarget(config);
@@ -32,7 +39,7 @@ export async function train(config: TrainConfig, progress: Progress, stop: StopR
   let trainer: Trainer | undefined;
   try {
     const batches = source.batches(config.order, config.seed);
-    trainer = await openTrainer(config, source, batches, progress, stop);
+    trainer = await openTrainer(config, source, batches, progress, stop, open);
     if (trainer) {
       progress.say(trainer.aboutLambda);
       progress.say(trainer.memory);
@@ -54,6 +61,7 @@ async function openTrainer(
   batches: Batches,
   progress: Progress,
   stop: StopRequest,
+  open: typeof openEngine,
 ): Promise<Trainer | undefined> {
   const looks = lookedAtOnce(batches);
   const begin = async (steps: number) => {
@@ -61,7 +69,7 @@ async function openTrainer(
     await batches.seek(steps * config.batch);
   };
   try {
-    return await Trainer.open(config, { source, batches: looks, begin }, (line) => progress.say(line), stop);
+    return await Trainer.open(config, { source, batches: looks, begin }, (line) => progress.say(line), stop, open);
   } finally {
     await looks.done();
   }
@@ -109,8 +117,8 @@ async function loop(
     await trainer.save();
     progress.end();
   };
-  // One batch is in the engine while the next is gathered: two arrays serve all steps.
-  const used: Batch[] = [];
+  // One batch is in the engine while the next is gathered: two arrays serve all steps, the engine's own where it has any.
+  const used: Batch[] = [...trainer.buffers];
   let ahead: Promise<Batch> | undefined;
   while (trainer.steps < trainer.wanted) {
     const { steps } = trainer;

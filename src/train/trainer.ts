@@ -104,6 +104,11 @@ export class Trainer {
     return this.run.plan.steps;
   }
 
+  /** Memory of the engine's own for batches, where it has any. */
+  get buffers(): readonly Batch[] {
+    return this.engine.buffers ?? [];
+  }
+
   /** λ, and how it came about, in words. */
   get aboutLambda(): string {
     return [this.run.lambda.sentence, this.adjusted?.sentence ?? []].flat().join(' ');
@@ -136,13 +141,13 @@ export class Trainer {
    * @throws Interrupted where a stop comes while inputs are sampled; the checkpoint is of the step before then
    */
   async step(batch: Batch): Promise<void> {
-    const { config, plan } = this.run;
+    const { config, plan, about } = this.run;
     // Looking at inputs may take minutes, and what stops it must cost no more than this step.
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
     const at = plan.at(this.steps, this.lambda, this.resampledAt);
     const rows = this.run.ordinary?.batch(batch) ?? batch;
     const metrics = await this.engine.step(this.run.coordinates?.batch(rows) ?? rows, at);
-    await checkLoss(metrics, rows, at, () => this.failedStep());
+    await checkLoss(metrics, rows, about.dtype, at, () => this.failedStep());
     if (!Number.isFinite(metrics.written ?? 0))
       this.checkState(await this.engine.state(), await this.failedStep(), at.lr);
     this.adjusted?.observe(this.steps - 1, metrics.l0);

@@ -25,6 +25,22 @@ test('the first entry that is NaN or infinite is found in every element type, by
   }
 });
 
+test('it is found wherever it stands, in whatever memory', () => {
+  // Blocks of the search have 8192 entries of 16 bits.
+  for (const length of [0, 1, 2, 3, 8, 8191, 8192, 8193, 16_387]) {
+    for (const offset of [0, 1, 2, 3]) {
+      const memory = new Uint16Array(offset + length + 3).fill(0x7c00);
+      const values = memory.subarray(offset, offset + length).fill(0x7bff);
+      assert.equal(firstNotFinite(values, 'float16'), -1);
+      for (const at of new Set([0, 1, length >> 1, length - 2, length - 1].filter((i) => i >= 0 && i < length))) {
+        values[at] = 0xfe00;
+        assert.equal(firstNotFinite(values, 'float16'), at, `${at} of ${length} from ${offset}`);
+        values[at] = 0xfbff;
+      }
+    }
+  }
+});
+
 test('a row is named by its number, its context and its position', () => {
   const rows = numberedRows(10, 3, 'float16');
   assert.equal(notFiniteRow(rows, 'float16'), undefined);

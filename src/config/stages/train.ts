@@ -93,7 +93,7 @@ export const trainSchema = z.object({
   poolRows: positive
     .default(2 ** 20)
     .describe(
-      'activations mixed together in memory, as far as 2 GiB hold them; streams and --model hold two such pools',
+      'activations mixed together in memory, as far as 2 GiB hold them; streams, --model and large stores hold two such pools',
     ),
   dSae: positive.describe('number of features, d_sae'),
   skip: z

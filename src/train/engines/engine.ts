@@ -1,4 +1,5 @@
 import type { Batch } from '../../activations/activation-source.js';
+import type { ActivationDType } from '../../activations/manifest.js';
 import type { enginePrecisions } from '../../config/values.js';
 import type { ArchitectureName, ParameterName, Sae, Sizes } from '../../sae/sae.js';
 
@@ -17,8 +18,8 @@ export interface EngineSettings {
   readonly skip?: true;
   /** Activations a step. */
   readonly batch: number;
-  /** Element type of the batches: float16 bits, or float32. */
-  readonly batchDType: 'float16' | 'float32';
+  /** Element type of the batches: bits of float16 or bfloat16, which the engine widens, or float32. */
+  readonly batchDType: ActivationDType;
   /** Factor on the activations, s = √d_in / mean |x|, or 1. */
   readonly scale: number;
   /** Factor on the target, √d_out / mean |y|, or 1; with dOut alone. */
@@ -76,6 +77,11 @@ export type TrainerState = ReadonlyMap<string, Float32Array>;
  * trained is left alone.
  */
 export interface Engine {
+  /**
+   * Memory for two batches, from which a step takes one without copying it: whoever gives such a batch to `step` may
+   * write to it again once that step is over. Absent: the engine copies every batch.
+   */
+  readonly buffers?: readonly Batch[];
   /** @param batch of settings.batch rows, unscaled */
   step(batch: Batch, settings: StepSettings): Promise<StepMetrics>;
   /** Steps done, counted from the first of the run (Adam's t). */

@@ -1,5 +1,6 @@
 /** The CUDA engine: the sparse engine's algorithm with everything on the device (docs/gpu.md, "The training engine"). */
 import type { Batch } from '../../../activations/activation-source.js';
+import type { ActivationArray } from '../../../activations/rows.js';
 import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
 import type { SparseForm } from '../../../sae/architecture.js';
@@ -72,10 +73,22 @@ export async function openCudaEngine(
   }
 }
 
+/** Page-locked memory of a batch's arrays. */
+type BatchMemory = Readonly<Partial<Record<'x' | 'y', HostBuffer>>>;
+
+/** It as a batch. */
+function batchIn({ x, y }: BatchMemory, { batchDType }: EngineSettings): Batch {
+  const view = ({ bytes }: HostBuffer) => (batchDType === 'float32' ? new Float32Array(bytes) : new Uint16Array(bytes));
+  return { x: view(x!), ...(y && { y: view(y) }) };
+}
+
 class CudaEngine implements Engine {
   private readonly stepLauncher: StepLauncher;
-  /** What of a batch crosses, for each half of the double buffer. */
-  private readonly batches: readonly Readonly<Partial<Record<'x' | 'y', HostBuffer>>>[];
+  /** Page-locked memory for two batches. */
+  readonly buffers: readonly Batch[];
+  private readonly locked: readonly BatchMemory[];
+  /** That into which batches from elsewhere are copied, for each half of the double buffer. */
+  private readonly copies: (BatchMemory | undefined)[] = [];
   private readonly metrics: HostBuffer;
   /** The last step, and for each half of the double buffer the last that read it. */
   private last: Promise<unknown> = Promise.resolve();
@@ -89,10 +102,8 @@ class CudaEngine implements Engine {
   ) {
     const { settings, plan, device, arrays, launcher } = run;
     this.stepLauncher = new StepLauncher(settings, plan, device, arrays, launcher);
-    const sizes = Object.entries(batchBytes(settings));
-    this.batches = [0, 1].map(() =>
-      Object.fromEntries(sizes.map(([name, bytes]) => [name, device.allocateHost(bytes)])),
-    );
+    this.locked = [0, 1].map(() => this.lockedBatch());
+    this.buffers = this.locked.map((memory) => batchIn(memory, settings));
     this.metrics = device.allocateHost(METRICS_BYTES);
   }
 
@@ -148,24 +159,38 @@ class CudaEngine implements Engine {
     // The caller of a failed step has its error.
     await this.last.catch(() => {});
     try {
-      for (const buffer of [...this.batches.flatMap((batch) => Object.values(batch)), this.metrics]) buffer.free();
+      const batches = [...this.locked, ...this.copies].flatMap((memory) => Object.values(memory ?? {}));
+      for (const buffer of [...batches, this.metrics]) buffer.free();
       this.run.kernels.unload();
     } finally {
       this.run.device.close();
     }
   }
 
-  /** EventPool at which the batch's arrays have crossed. */
+  private lockedBatch(): BatchMemory {
+    const sizes = Object.entries(batchBytes(this.run.settings));
+    return Object.fromEntries(sizes.map(([name, bytes]) => [name, this.run.device.allocateHost(bytes)]));
+  }
+
+  /** Events at which the batch's arrays have crossed. */
   private feed(slot: number, batch: Batch): DeviceEvent[] {
-    const { device, arrays } = this.run;
-    return Object.entries(this.batches[slot]!).map(([name, host]) => {
-      const values = batch[name as 'x' | 'y'];
-      if (values?.byteLength !== host.bytes.byteLength) {
-        throw new Error(`a batch's ${name} has ${values?.byteLength ?? 'no'} bytes, not ${host.bytes.byteLength}`);
+    const { device, arrays, settings } = this.run;
+    return Object.entries(batchBytes(settings)).map(([part, bytes]) => {
+      const name = part as 'x' | 'y';
+      const values = batch[name];
+      if (values?.byteLength !== bytes) {
+        throw new Error(`a batch's ${name} has ${values?.byteLength ?? 'no'} bytes, not ${bytes}`);
       }
-      new Uint8Array(host.bytes).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-      return device.upload(arrays.at(`${name}${slot}`), host, values.byteLength);
+      const own = this.locked.find((memory) => memory[name]!.bytes === values.buffer)?.[name];
+      return device.upload(arrays.at(`${name}${slot}`), own ?? this.copied(slot, name, values), bytes);
     });
+  }
+
+  private copied(slot: number, name: 'x' | 'y', values: ActivationArray): HostBuffer {
+    this.copies[slot] ??= this.lockedBatch();
+    const host = this.copies[slot][name]!;
+    new Uint8Array(host.bytes).set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    return host;
   }
 
   private async compute(

@@ -218,7 +218,7 @@ export function batchBytes({
   dOut,
   batchDType,
 }: EngineSettings): Readonly<Partial<Record<'x' | 'y', number>>> {
-  const bytes = batch * (batchDType === 'float16' ? 2 : 4);
+  const bytes = batch * (batchDType === 'float32' ? 4 : 2);
   return dOut === undefined ? { x: bytes * dIn } : { x: bytes * dIn, y: bytes * dOut };
 }
 

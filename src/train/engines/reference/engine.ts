@@ -4,6 +4,7 @@ import type { ActivationArray } from '../../../activations/rows.js';
 import { float16Tensors, onnxRuntime, openSession } from '../../../onnx/session.js';
 import { trainingOf } from '../../../sae/registry.js';
 import type { Sae } from '../../../sae/sae.js';
+import { fromBfloat16 } from '../../../safetensors/floats.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { checkSizes, saeOf, stateShapes } from '../state.js';
 import { METRICS, stepGraph } from './step-graph.js';
@@ -36,16 +37,25 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
   const metricsTensor = new Tensor('float32', new Float32Array(METRICS.length), [METRICS.length]);
   const scalar = (value: number) => new Tensor('float32', Float32Array.of(value), []);
 
-  const rows = (values: ActivationArray, width: number) =>
-    values instanceof Uint16Array
-      ? float16Tensor(values, [batch, width])
-      : new Tensor('float32', values, [batch, width]);
+  // Of bfloat16, which the graph takes as float32.
+  const wide = new Map<string, Float32Array>();
+  const widened = (name: string, bits: Uint16Array) => {
+    const into = wide.get(name) ?? new Float32Array(bits.length);
+    wide.set(name, into);
+    fromBfloat16(bits, into);
+    return into;
+  };
+  const rows = (name: string, values: ActivationArray, width: number) => {
+    if (values instanceof Float32Array) return new Tensor('float32', values, [batch, width]);
+    if (settings.batchDType === 'float16') return float16Tensor(values, [batch, width]);
+    return new Tensor('float32', widened(name, values), [batch, width]);
+  };
 
   async function step({ x, y }: Batch, { lr, l1 }: StepSettings): Promise<StepMetrics> {
     steps++;
     const feeds: Record<string, Tensor> = {
-      ...{ x: rows(x, dIn), lr: scalar(lr), correction2: scalar(1 / (1 - beta2 ** steps)) },
-      ...(dOut !== undefined && { y: rows(y!, dOut) }),
+      ...{ x: rows('x', x, dIn), lr: scalar(lr), correction2: scalar(1 / (1 - beta2 ** steps)) },
+      ...(dOut !== undefined && { y: rows('y', y!, dOut) }),
       // A graph that does not need one has no such input.
       ...(penalised && { l1: scalar(l1) }),
       ...(beta1 > 0 && { correction1: scalar(1 / (1 - beta1 ** steps)) }),

@@ -93,8 +93,10 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
 function lossInput(g: GraphBuilder, w: ParameterValues, settings: EngineSettings): Omit<LossInput, 'dead'> {
   const { batch, batchDType, scale, scaleOut = 1 } = settings;
   const sizes = sizesOf(settings);
+  // bfloat16 comes widened: ONNX Runtime's binding has no such tensors.
+  const type = batchDType === 'float16' ? 'float16' : 'float32';
   const fed = (name: string, width: number, factor: number) =>
-    g.mul(g.cast(g.input(name, batchDType, [batch, width]), 'float32'), g.scalar(factor));
+    g.mul(g.cast(g.input(name, type, [batch, width]), 'float32'), g.scalar(factor));
   const sparsity = g.input('l1', 'float32', []);
   const x = fed('x', sizes.dIn, scale);
   if (settings.dOut === undefined) return { x: centredInput(g, w, x), y: x, target: x, sparsity, sizes };

@@ -79,7 +79,7 @@ export function planWorkers(settings: EngineSettings): SparsePlan {
 
 function sharedSizes(settings: EngineSettings, form: SparseForm, workers: number): SharedSizes {
   const { batch, batchDType, dIn, dOut } = settings;
-  const bytes = (width: number) => batch * width * (batchDType === 'float16' ? 2 : 4);
+  const bytes = (width: number) => batch * width * (batchDType === 'float32' ? 4 : 2);
   return {
     workers,
     ...{ batchBytes: bytes(dIn), targetBytes: bytes(dOut ?? 0) },
@@ -162,7 +162,7 @@ export async function openSparseEngine(
 }
 
 function batchView(type: EngineSettings['batchDType'], buffer: SharedArrayBuffer): Uint16Array | Float32Array {
-  return type === 'float16' ? new Uint16Array(buffer) : new Float32Array(buffer);
+  return type === 'float32' ? new Float32Array(buffer) : new Uint16Array(buffer);
 }
 
 /** A step's figures from the workers' shares. */

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import type { ActivationDType } from '../../../activations/manifest.js';
 
 declare global {
   /** The part of the WebAssembly JavaScript interface that is used here; Node's types leave it to a browser's. */
@@ -46,7 +47,7 @@ export const BLOCKS = {
     ...{ top: 'u32', above: 'u32', floor: 'u32', ties: 'u32' },
   },
   Quantised: { d: 'u32', levels: 'f32', flip: 'u32', q: 'u32', inverse: 'u32', error: 'u32', length: 'u32' },
-  Side: { source: 'u32', half: 'u32', width: 'u32', d: 'u32', scale: 'f32', taken: 'u32', centred: 'u32' },
+  Side: { source: 'u32', type: 'u32', width: 'u32', d: 'u32', scale: 'f32', taken: 'u32', centred: 'u32' },
 } as const;
 
 export type BlockName = keyof typeof BLOCKS;
@@ -94,6 +95,9 @@ export function readField<N extends BlockName>(
 ): number {
   return arena.u32(array)[FIELDS[block].get(field)!.place]!;
 }
+
+/** The numbers of element types in kernels/prepare.ts. */
+export const STORED: Readonly<Record<ActivationDType, number>> = { float32: 0, float16: 1, bfloat16: 2 };
 
 /** The rules' numbers in kernels/rules.ts. */
 export const RULES = { relu: 0, gated: 1, jumprelu: 2 } as const;

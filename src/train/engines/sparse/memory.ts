@@ -233,7 +233,7 @@ function planBatch(plan: Plan, { settings, form }: SliceShape): void {
   const { batch, dOut: width } = settings;
   const [dIn, dOut] = [padded(settings.dIn), padded(settings.dOut ?? settings.dIn)];
   const Bp = padded(batch);
-  const stored = settings.batchDType === 'float16' ? 'u16' : 'f32';
+  const stored = settings.batchDType === 'float32' ? 'f32' : 'u16';
   plan.add('batch', stored, batch * settings.dIn);
   plan.add('xc', 'f32', Bp * dIn);
   if (width !== undefined) {

@@ -3,7 +3,7 @@ import { ADAM_EPSILON, CLIP_EPSILON, type EngineSettings, type StepSettings } fr
 import { followedBy, isTrained } from '../state.js';
 import { DensePasses } from './dense.js';
 import { JumpTraining } from './jump.js';
-import { RULES, writeBlock } from './kernels.js';
+import { RULES, STORED, writeBlock } from './kernels.js';
 import { finishLevels, type Level, lastWeight, levelsOf } from './levels.js';
 import { exchangedSums, type ListName, levelSums, limitOf, padded, STRIP } from './memory.js';
 import { cut, type Equipment, Selection, type Strip } from './select.js';
@@ -134,7 +134,7 @@ export class Slice {
   private writeBatchBlocks(levels: number): void {
     const { arena } = this.equipment;
     const { batchDType, dIn, dOut, scale, scaleOut = 1 } = this.settings;
-    const half = Number(batchDType === 'float16');
+    const type = STORED[batchDType];
     const at = (name: string) => arena.pointer(name);
     const Bp = padded(this.settings.batch);
     writeBlock(arena, 'x_block', 'Quantised', {
@@ -146,12 +146,12 @@ export class Slice {
       ...{ inverse: at('w_inverse'), error: at('w_error'), length: at('w_length') },
     });
     writeBlock(arena, 'x_side', 'Side', {
-      ...{ source: at('batch'), half, width: dIn, d: this.d.in, scale },
+      ...{ source: at('batch'), type, width: dIn, d: this.d.in, scale },
       ...{ taken: at(this.aims ? 'nothing' : 'b_dec'), centred: at('xc') },
     });
     if (dOut === undefined) return;
     writeBlock(arena, 'y_side', 'Side', {
-      ...{ source: at('target'), half, width: dOut, d: this.d.out, scale: scaleOut },
+      ...{ source: at('target'), type, width: dOut, d: this.d.out, scale: scaleOut },
       ...{ taken: at('b_dec'), centred: at('yc') },
     });
   }

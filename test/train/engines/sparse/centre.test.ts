@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Generator } from '../../../../src/random/generator.js';
+import { fromBfloat16 } from '../../../../src/safetensors/floats.js';
+import { STORED } from '../../../../src/train/engines/sparse/kernels.js';
 import { padded } from '../../../../src/train/engines/sparse/memory.js';
 import { assertSame, assertZeroPadding } from './compare.js';
 import { fromFloat16 } from './float16.js';
@@ -12,22 +14,31 @@ interface Arrays extends Record<string, Uint16Array | Float32Array> {
   xc: Float32Array;
 }
 
-function sideOf(memory: Memory<Arrays>, scale: number, width: number): number {
+function sideOf(memory: Memory<Arrays>, scale: number, width: number, bits = STORED.float16): number {
   const { at, now } = memory;
-  const half = Number(now.source instanceof Uint16Array);
+  const type = now.source instanceof Uint16Array ? bits : STORED.float32;
   const arrays = { source: at('source'), taken: at('bias'), centred: at('xc') };
-  return memory.block('Side', { ...arrays, half, width, d: padded(width), scale });
+  return memory.block('Side', { ...arrays, type, width, d: padded(width), scale });
 }
 
-test('all 65536 float16 numbers are widened exactly, in lanes and one by one', () => {
+const WIDENED = {
+  float16: (bits: Uint16Array) => Float32Array.from(bits, fromFloat16),
+  bfloat16: (bits: Uint16Array) => {
+    const wide = new Float32Array(bits.length);
+    fromBfloat16(bits, wide);
+    return wide;
+  },
+};
+
+test('all 65536 numbers of float16 and bfloat16 are widened exactly, in lanes and one by one', () => {
   const source = Uint16Array.from({ length: 65536 }, (_, bits) => bits);
-  const exact = Float32Array.from(source, fromFloat16);
   // Rows of 16 lie in lanes of four; rows of one are all tail.
-  for (const dIn of [16, 1]) {
+  for (const [dIn, type] of [16, 1].flatMap((d) => [[d, 'float16'] as const, [d, 'bfloat16'] as const])) {
+    const exact = WIDENED[type](source);
     const rows = 65536 / dIn;
     const d = padded(dIn);
     const memory = memoryOf({ source, bias: new Float32Array(d), xc: unset(rows * d) });
-    memory.kernels.centre(sideOf(memory, 1, dIn), rows);
+    memory.kernels.centre(sideOf(memory, 1, dIn, STORED[type]), rows);
     const wanted = padRows(exact, rows, dIn);
     assertSame(memory.now.xc, wanted, 'xc');
     // −0 is told from 0 by its bits; NaN may have any.

@@ -79,9 +79,12 @@ __device__ unsigned short toBfloat16(float value) {
   return (unsigned short)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-#if HALF_BATCH
+#if BATCH_FLOAT16
 typedef unsigned short Stored;
 #define STORED(x) widen(x)
+#elif BATCH_BFLOAT16
+typedef unsigned short Stored;
+#define STORED(x) __uint_as_float((unsigned)(x) << 16)
 #else
 typedef float Stored;
 #define STORED(x) (x)

@@ -41,7 +41,8 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     HELD: heldOf(Math.ceil(Math.max(plan.dInRow, plan.dOutRow) / plan.threads)),
     // Is the target another array than the input?
     TARGET: dOut !== undefined,
-    HALF_BATCH: batchDType === 'float16',
+    BATCH_FLOAT16: batchDType === 'float16',
+    BATCH_BFLOAT16: batchDType === 'bfloat16',
     BFLOAT16: plan.precision === 'bfloat16',
     SECOND: form.second !== undefined,
     SECOND_TRAINS_DECODER: form.second?.trainsDecoder ?? false,

@@ -150,9 +150,9 @@ export class Quantised {
 /** Input or target of a batch as it was read, and where it goes. */
 @unmanaged
 export class Side {
-  /** [rows, width] float16 bits when half, else float32. */
+  /** [rows, width] of the type FLOAT32, FLOAT16 or BFLOAT16 (prepare.ts), the 16-bit ones as bits. */
   source: usize;
-  half: i32;
+  type: i32;
   width: i32;
   /** Padded width. */
   d: i32;

@@ -1,12 +1,17 @@
 import { at, Quantised, Side, sumLanes } from './memory';
 
+/** Element types of a batch (STORED above this folder). */
+const FLOAT32 = 0;
+const BFLOAT16 = 2;
+
 /**
- * centred[b] = scale · source[b] − taken for `rows` rows of a batch as it was read. float16 is widened exactly,
+ * centred[b] = scale · source[b] − taken for `rows` rows of a batch as it was read. 16-bit floats are widened exactly,
  * subnormals, infinities and NaN included. The padding is written too.
  */
 export function centre(side: Side, rows: i32): void {
-  const half = side.half != 0;
-  const size = half ? 1 : 2;
+  const type = side.type;
+  const whole = type == FLOAT32;
+  const size = whole ? 2 : 1;
   const width = side.width;
   const taken = side.taken;
   const s = f32x4.splat(side.scale);
@@ -15,19 +20,24 @@ export function centre(side: Side, rows: i32): void {
     const from = side.source + ((<usize>row * <usize>width) << size);
     const to = side.centred + ((<usize>row * <usize>side.d) << 2);
     for (let i = 0; i < blocks; i += 4) {
-      const x = half
-        ? widen(v128.load_ext<u16>(from + (<usize>i << 1)))
-        : v128.load(from + (<usize>i << 2));
+      const x = whole ? v128.load(from + (<usize>i << 2)) : wide(v128.load_ext<u16>(from + (<usize>i << 1)), type);
       v128.store(to + (<usize>i << 2), f32x4.sub(f32x4.mul(x, s), v128.load(taken + (<usize>i << 2))));
     }
     for (let i = blocks; i < width; i++) {
-      const x = half
-        ? f32x4.extract_lane(widen(i32x4.splat(load<u16>(from + (<usize>i << 1)))), 0)
-        : load<f32>(from + (<usize>i << 2));
+      const x = whole
+        ? load<f32>(from + (<usize>i << 2))
+        : f32x4.extract_lane(wide(i32x4.splat(load<u16>(from + (<usize>i << 1))), type), 0);
       store<f32>(to + (<usize>i << 2), x * side.scale - at(taken, i));
     }
     for (let i = width; i < side.d; i++) store<f32>(to + (<usize>i << 2), 0);
   }
+}
+
+/** Four numbers of a 16-bit type, as bits in 32-bit lanes, to float32. */
+// @ts-ignore: decorator
+@inline
+function wide(bits: v128, type: i32): v128 {
+  return type == BFLOAT16 ? i32x4.shl(bits, 16) : widen(bits);
 }
 
 /** Four float16 numbers, as bits in 32-bit lanes, to float32. */

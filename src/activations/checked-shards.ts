@@ -1,0 +1,99 @@
+import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
+import { cores } from '../machine/cores.js';
+import { Thread } from '../progress/thread.js';
+import type { Manifest } from './manifest.js';
+import type { Rows } from './rows.js';
+import { type ReadShard, readShard } from './shard-file.js';
+
+/** Whose shards are read. */
+export interface ShardsOf {
+  readonly directory: string;
+  readonly manifest: Manifest;
+}
+
+/** What a thread is asked for: shard i, as readShard reads it. */
+export interface ShardRequest {
+  readonly i: number;
+  readonly checked: string | undefined;
+  /** Changes hands. */
+  readonly spare: ArrayBuffer | undefined;
+}
+
+/** Its memory changes hands. */
+export type ShardReply = ({ readonly kind: 'shard' } & ReadShard) | RefusedReply;
+
+/** Threads of a store, at most: two keep up with a disk, and the first pass, which hashes, may take more. */
+const MOST_THREADS = 4;
+/** Bytes of shards that are read sooner than a thread starts. */
+const SMALL = 2 ** 26;
+
+/** Threads that read so many bytes of shards: none where they are few. */
+export function readingThreads(bytes: number, shards: number, available = cores()): number {
+  return bytes < SMALL ? 0 : Math.min(MOST_THREADS, shards, available);
+}
+
+/**
+ * The shards of a store, which are read again and again: next to whoever asks, in threads, or without any one after
+ * another. The contents of each are checked when it is read first, and again where its file was touched since.
+ */
+export class CheckedShards {
+  /** Of each shard that was what was written, that of its file then. */
+  private readonly stamps: (string | undefined)[] = [];
+  private readonly threads: Thread<ShardRequest, ShardReply>[];
+  private readonly idle: Thread<ShardRequest, ShardReply>[];
+  private readonly waiting: (() => void)[] = [];
+  /** Without threads: the reading under way. */
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly store: ShardsOf,
+    threads: number,
+  ) {
+    this.threads = Array.from({ length: threads }, () => {
+      const options = { name: "the shards' thread", data: { ...store } satisfies ShardsOf, idle: true };
+      return new Thread(new URL('shard-worker.js', import.meta.url), options);
+    });
+    this.idle = [...this.threads];
+  }
+
+  /**
+   * Loads shard i.
+   *
+   * @param spare memory that is not needed any more, taken from the list where it fits
+   * @throws Refusal where it is not what was written, or an activation is not finite
+   */
+  async read(i: number, spare?: ArrayBuffer[]): Promise<Rows> {
+    const { rows, stamp } = this.threads.length > 0 ? await this.ask(i, spare) : await this.readHere(i, spare);
+    this.stamps[i] = stamp;
+    return rows;
+  }
+
+  /** Ends the threads, whatever they read. */
+  async close(): Promise<void> {
+    await Promise.all(this.threads.map((thread) => thread.terminate()));
+  }
+
+  private readHere(i: number, spare?: ArrayBuffer[]): Promise<ReadShard> {
+    const { directory, manifest } = this.store;
+    const shard = this.last.then(() => readShard(directory, manifest, i, { checked: this.stamps[i], spare }));
+    this.last = shard.catch(() => {});
+    return shard;
+  }
+
+  private async ask(i: number, spare: ArrayBuffer[] = []): Promise<ReadShard> {
+    while (this.idle.length === 0) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    const thread = this.idle.pop()!;
+    try {
+      const { bytes } = this.store.manifest.shards[i]!;
+      const at = spare.findIndex(({ byteLength }) => byteLength === bytes);
+      const [given] = at < 0 ? [] : spare.splice(at, 1);
+      thread.ask({ i, checked: this.stamps[i], spare: given }, given ? [given] : []);
+      const reply = await thread.reply();
+      if (reply.kind === 'refused') throw refusalFrom(reply);
+      return reply;
+    } finally {
+      this.idle.push(thread);
+      this.waiting.shift()?.();
+    }
+  }
+}

@@ -1,0 +1,74 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { readStamped } from '../disk/stamped-file.js';
+import { Refusal } from '../errors/refusal.js';
+import type { Manifest } from './manifest.js';
+import { decodeShard, notFiniteRow, type Rows } from './rows.js';
+
+export const AGAIN = 'Harvest the store again.';
+/** Bytes of a shard whose size no manifest gives, at most: a buffer of Node's hashing. */
+const MOST_BYTES = 2 ** 31 - 1;
+
+/** A shard in memory, and what tells whether its file was touched since. */
+export interface ReadShard {
+  readonly rows: Rows;
+  /** undefined where the file changed while it was read. */
+  readonly stamp: string | undefined;
+}
+
+/** How a shard is read. */
+interface Reading {
+  /** That of a reading before, by which the shard was what was written: what has it is not checked again. */
+  readonly checked?: string | undefined;
+  /** Memory that is not needed any more, taken from the list where it fits. */
+  readonly spare?: ArrayBuffer[];
+}
+
+/**
+ * Loads shard i of a store: its hash is checked against the manifest, and every activation is finite.
+ *
+ * @throws Refusal where it is not what was written, or an activation is not finite
+ */
+export async function readShard(
+  directory: string,
+  manifest: Manifest,
+  i: number,
+  { checked, spare }: Reading = {},
+): Promise<ReadShard> {
+  const { file, bytes: size, rows: count, sha256 } = manifest.shards[i]!;
+  const path = join(directory, file);
+  // What checkShardFile found is as large as the manifest says.
+  const found = await readStamped(path, size ?? MOST_BYTES, AGAIN, spare);
+  if (!found) return unreadable(path, undefined);
+  const { bytes, stamp } = found;
+  const known = stamp !== undefined && stamp === checked;
+  if (!known) checkHash(path, bytes, sha256);
+  const rows = decodeShard(bytes, manifest.d_in, manifest.dtype, path);
+  if (rows.token.length !== count) {
+    throw new Refusal(
+      `${path} holds ${rows.token.length} rows where the manifest says ${count}.`,
+      AGAIN,
+      'activations/wrong-counts',
+    );
+  }
+  const wild = known ? undefined : notFiniteRow(rows, manifest.dtype);
+  if (wild) throw new Refusal(`${path}: ${wild}.`, AGAIN, 'activations/not-finite');
+  return { rows, stamp };
+}
+
+function checkHash(path: string, bytes: Uint8Array, wanted: string): void {
+  const found = createHash('sha256').update(bytes).digest('hex');
+  if (found === wanted) return;
+  throw new Refusal(
+    `${path} was changed after it was written: its SHA-256 is ${found.slice(0, 12)}…, and the manifest says ${wanted.slice(0, 12)}….`,
+    AGAIN,
+    'activations/shard-changed',
+  );
+}
+
+/** @throws Refusal always */
+export function unreadable(path: string, cause: unknown): never {
+  throw new Refusal(`${path} is listed in the manifest but could not be read.`, AGAIN, 'activations/no-shard', {
+    cause,
+  });
+}

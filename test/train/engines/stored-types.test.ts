@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Batch } from '../../../src/activations/activation-source.js';
+import { widen } from '../../../src/safetensors/floats.js';
+import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
+import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
+import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
+import { withoutCompiler } from './cuda/compiler.js';
+import { openOnCpu } from './cuda/open-on-cpu.js';
+import { randomStart, smallSettings } from './problem.js';
+
+type Open = (settings: EngineSettings, start: TrainerState) => Promise<Engine>;
+
+const ENGINES: Readonly<Record<string, { readonly open: Open; readonly skip?: string | false }>> = {
+  reference: { open: openReferenceEngine },
+  sparse: { open: openSparseEngine },
+  cuda: { open: openOnCpu, skip: withoutCompiler },
+};
+const STEPS = 3;
+const BITS = {
+  float16: [0x3c00, 0xbc00, 0x3801, 0xb855, 0x4000, 0x0001, 0x83ff],
+  bfloat16: [0x3f80, 0xbf81, 0x3eab, 0xbf00, 0x4012, 0x0001, 0x8040],
+};
+
+/** Batch number t of the bits of a type. */
+function stored(type: 'float16' | 'bfloat16', { batch, dIn, dOut }: EngineSettings, t: number): Batch {
+  const rows = (d: number, first: number) =>
+    Uint16Array.from({ length: batch * d }, (_, k) => BITS[type][(k * 5 + (k >> 3) + first + t) % 7]!);
+  return { x: rows(dIn, 0), ...(dOut !== undefined && { y: rows(dOut, 3) }) };
+}
+
+/** What steps make of a start: the state, and every figure. */
+async function trained(open: Open, settings: EngineSettings, feed: (engine: Engine, t: number) => Batch) {
+  const engine = await open(settings, randomStart(settings, -0.8));
+  try {
+    const metrics = [];
+    for (let t = 0; t < STEPS; t++) metrics.push(await engine.step(feed(engine, t), { lr: 0.01, l1: 0.1 }));
+    return { metrics, state: await engine.state() };
+  } finally {
+    await engine.close();
+  }
+}
+
+for (const [name, { open, skip = false }] of Object.entries(ENGINES)) {
+  for (const type of ['float16', 'bfloat16'] as const) {
+    test(`the ${name} engine makes the same bytes of ${type} and of the same numbers in float32`, {
+      skip,
+    }, async () => {
+      for (const more of [{}, { dOut: 19, scaleOut: 1.1 }]) {
+        const sizes = { dIn: 21, dSae: 130, batch: 18, deadWindow: 54, threads: 1, ...more };
+        const settings = smallSettings('gated', { ...sizes, batchDType: type });
+        const narrow = await trained(open, settings, (_, t) => stored(type, settings, t));
+        const wide = await trained(open, { ...settings, batchDType: 'float32' }, (_, t) => {
+          const { x, y } = stored(type, settings, t);
+          return { x: widen(x, type), ...(y && { y: widen(y, type) }) };
+        });
+        assert.deepEqual(narrow, wide);
+      }
+    });
+  }
+}
+
+test("batches in the CUDA engine's own memory are those that are copied", { skip: withoutCompiler }, async () => {
+  const settings = smallSettings('gated', { dIn: 21, dOut: 19, dSae: 130, batch: 18, batchDType: 'bfloat16' });
+  const copied = await trained(openOnCpu, settings, (_, t) => stored('bfloat16', settings, t));
+  const own = await trained(openOnCpu, settings, (engine, t) => {
+    const { x, y } = stored('bfloat16', settings, t);
+    const into = engine.buffers![t % 2]!;
+    into.x.set(x);
+    into.y!.set(y!);
+    // A batch from elsewhere between them changes nothing of what was dealt.
+    return t === 1 ? { x, y: y! } : into;
+  });
+  assert.deepEqual(own, copied);
+});
