@@ -189,7 +189,7 @@ export function sparsityCoefficient(
   const errors = `sums of squared errors${perDimension || scale !== 1 ? scaled : ''}`;
   return {
     value,
-    sentence: `λ = ${factors.length > 0 ? `${product} = ` : ''}${short(value)} beside ${errors}${paper}.`,
+    sentence: `λ = ${factors.length > 0 ? `${product} = ` : ''}${short(value)} against ${errors}${paper}.`,
   };
 }
 

@@ -55,14 +55,14 @@ test("λ of either convention gives the engines' loss, up to the factor that Ada
 test('the conversion is printed', () => {
   const sentence = (l1: number, l1Convention: 'sums' | 'paper', l2Normalise: boolean, scale = 1) =>
     sparsityCoefficient({ l1, l1Convention, l2Normalise }, { width: 3072, scale, meanSquare: 2500 }).sentence;
-  assert.equal(sentence(3e-4, 'paper', false), 'λ = --l1 0.0003 × d_in 3072 = 0.9216 beside sums of squared errors.');
+  assert.equal(sentence(3e-4, 'paper', false), 'λ = --l1 0.0003 × d_in 3072 = 0.9216 against sums of squared errors.');
   assert.match(
     sentence(4e-5, 'paper', true, 0.5),
-    /--l1 0\.00004 × E\|x\|² 2500 × activation scale 0\.5 = 0\.05 beside/,
+    /--l1 0\.00004 × E\|x\|² 2500 × activation scale 0\.5 = 0\.05 against/,
   );
   assert.match(
     sentence(5, 'sums', false, 0.5),
-    /λ = 5 beside .* scaled activations; in the paper's convention .* 0\.003255/,
+    /λ = 5 against .* scaled activations; in the paper's convention .* 0\.003255/,
   );
   // A count of features does not scale, so there is no such number.
   const count = { width: 3072, scale: 0.5, meanSquare: null, scales: false };
