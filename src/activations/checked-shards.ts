@@ -49,8 +49,10 @@ export class CheckedShards {
     private readonly store: ShardsOf,
     threads: number,
   ) {
+    // A store has more, which no thread could be sent.
+    const data: ShardsOf = { directory: store.directory, manifest: store.manifest };
     this.threads = Array.from({ length: threads }, () => {
-      const options = { name: "the shards' thread", data: { ...store } satisfies ShardsOf, idle: true };
+      const options = { name: "the shards' thread", data, idle: true };
       return new Thread(new URL('shard-worker.js', import.meta.url), options);
     });
     this.idle = [...this.threads];

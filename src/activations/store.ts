@@ -204,6 +204,8 @@ interface StoreReading {
   readonly target?: string;
   /** Rows mixed in memory, at most. */
   readonly poolRows?: number;
+  /** That read each store; as many as its size asks for where absent. */
+  readonly threads?: number;
 }
 
 /**
@@ -211,10 +213,15 @@ interface StoreReading {
  *
  * @throws Refusal when a directory is not a store, or not complete, or the two are not row-aligned
  */
-export async function openStoreSource({ activations, target, poolRows }: StoreReading): Promise<ActivationSource> {
+export async function openStoreSource({
+  activations,
+  target,
+  poolRows,
+  threads,
+}: StoreReading): Promise<ActivationSource> {
   const opened = [await openStore(activations)];
   if (target !== undefined) opened.push(await openStore(target));
-  const readers = opened.map((store) => new CheckedShards(store, threadsOf(store.manifest)));
+  const readers = opened.map((store) => new CheckedShards(store, threads ?? threadsOf(store.manifest)));
   const [input, other] = opened.map((store, k) => ({ ...store, readShard: readers[k]!.read.bind(readers[k]) }));
   const close = async () => {
     await Promise.all(readers.map((reader) => reader.close()));

@@ -3,7 +3,7 @@ import { readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { CheckedShards, readingThreads } from '../../src/activations/checked-shards.js';
-import { type Manifest, writeManifest } from '../../src/activations/manifest.js';
+import type { Manifest } from '../../src/activations/manifest.js';
 import { buffersOf } from '../../src/activations/rows.js';
 import { ActivationBatches, openStore, openStoreSource, storeMemory } from '../../src/activations/store.js';
 import { StoreWriter } from '../../src/activations/store-writer.js';
@@ -139,12 +139,13 @@ test('two pools are held where they are a quarter of the memory, or less', () =>
 
 test('a source deals a store as it is, epoch after epoch', async (t) => {
   const { directory } = await written(t);
-  await writeManifest(directory, { ...(await openStore(directory)).manifest });
-  const source = await openStoreSource({ activations: directory, poolRows: 14 });
-  t.after(() => source.close());
-  const [ours, plain] = [
-    source.batches('shuffled', 4),
-    new ActivationBatches(await openStore(directory), 'shuffled', 4, 14),
-  ];
-  for (let k = 0; k < 12; k++) assert.deepEqual((await ours.next(11)).x, (await plain.next(11)).x);
+  for (const threads of [undefined, 2]) {
+    const source = await openStoreSource({ activations: directory, poolRows: 14, threads });
+    t.after(() => source.close());
+    const [ours, plain] = [
+      source.batches('shuffled', 4),
+      new ActivationBatches(await openStore(directory), 'shuffled', 4, 14),
+    ];
+    for (let k = 0; k < 12; k++) assert.deepEqual((await ours.next(11)).x, (await plain.next(11)).x);
+  }
 });
