@@ -24,6 +24,7 @@ const PIPELINE = [
   'explore',
   'doctor',
   'submit',
+  'library',
 ];
 /** Rooms that any other may use; they use one another only. */
 const SIDE = ['errors', 'disk', 'progress', 'random', 'safetensors', 'onnx', 'hub', 'http', 'tensorboard', 'machine'];

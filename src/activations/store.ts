@@ -26,6 +26,14 @@ export interface Store {
   readShard(i: number, spare?: ArrayBuffer[]): Promise<Examples>;
 }
 
+/** What ActivationBatches deals: rows by shard, on disk or in memory. */
+export interface Shards extends Pick<Store, 'readShard'> {
+  readonly manifest: Pick<Manifest, 'rows' | 'd_in' | 'dtype'> & {
+    readonly shards: readonly Pick<Manifest['shards'][number], 'rows' | 'bytes'>[];
+  };
+  readonly target?: Pick<Store, 'directory' | 'manifest'>;
+}
+
 /** Files checked at once: the file system may be far away, and a manifest may list any number. */
 const AT_A_TIME = 64;
 
@@ -267,7 +275,7 @@ function describeStore({ directory: place, manifest, target }: Store): SourceDes
 const targetOf = ({ hook, d_in: dOut, mean_norm: meanNorm }: Manifest): Target => ({ hook, dOut, meanNorm });
 
 /** Bytes in memory of a row and its target. */
-function bytesPerRow({ manifest, target }: Pick<Store, 'manifest' | 'target'>): number {
+function bytesPerRow({ manifest, target }: Pick<Shards, 'manifest' | 'target'>): number {
   return rowBytes(manifest) + (target ? rowBytes(target.manifest) : 0);
 }
 
@@ -338,7 +346,7 @@ export class ActivationBatches implements Batches {
 
   /** @param ahead is a pool read while the one before is dealt? */
   constructor(
-    private readonly store: Store,
+    private readonly store: Shards,
     private readonly order: Order,
     private readonly seed: number,
     poolRows = POOL_ROWS,

@@ -103,6 +103,17 @@ export async function evaluate(
   return inItsDirectory(asked, claimOf(asked), () => withPlan(asked, measure));
 }
 
+/** The same without a directory: nothing is written, and the records have no training curve. */
+export async function evaluateInMemory(
+  config: Omit<EvalConfig, 'out'>,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<MeasuredRecord[]> {
+  await openCorpus(config, progress);
+  const records = await withPlan({ config: { ...config, out: '' }, progress, stop }, measuredRecords);
+  return records.map((record) => ({ ...record, training_curve: null }));
+}
+
 /**
  * Evaluates, unless config.out holds just this evaluation: of these SAEs, as they are now, on this text with these
  * settings. A scheduler runs a command again that was killed after its last file was written, and that has to succeed.
@@ -278,6 +289,13 @@ function evaluationSettings(
 }
 
 async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
+  const { config, progress } = planned;
+  const records = await measuredRecords(planned);
+  await claimOutputDirectory(config.out, claimOf(planned));
+  return writeEvaluation(config.out, records, (line) => progress.say(line));
+}
+
+async function measuredRecords(planned: PlannedEvaluation): Promise<Omit<MeasuredRecord, 'training_curve'>[]> {
   const { checkpoint, candidates, settings, config, progress, stop } = planned;
   const measured = new Map<Candidate, SpliceMetrics>();
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
@@ -292,14 +310,13 @@ async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
   }
 
   await checkUnchanged(checkpoint, candidates);
-  await claimOutputDirectory(config.out, claimOf(planned));
   const command = { directory: process.cwd(), words: commandWords(evalSchema, config) };
   const say = (line: string) => progress.say(line);
   const training: (TrainingCommand | null)[] = [];
   for (const candidate of candidates) {
     training.push(planned.trainedBy === undefined ? await ownTraining(candidate, say) : planned.trainedBy);
   }
-  const records = candidates.map((candidate, i) => {
+  return candidates.map((candidate, i) => {
     const { architecture, dIn, dSae, cfg } = candidate.files;
     return {
       sae: candidate.path,
@@ -317,7 +334,6 @@ async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
       cfg,
     };
   });
-  return writeEvaluation(config.out, records, say);
 }
 
 /** The command that trained an SAE; null where what lies next to it tells none. */

@@ -5,9 +5,9 @@ import { continueTexts } from '../generate/continuation.js';
 import { modelNotFinite } from '../generate/generate.js';
 import { openTextModel, promptTokens, type TextModel } from '../generate/prompts.js';
 import { tokenChooser } from '../generate/sampling.js';
-import { changeInWords } from '../generate/steered-texts.js';
 import type { SteeredSae } from '../generate/steering-graph.js';
 import { Stepper } from '../generate/stepper.js';
+import { tooStrong } from '../generate/too-strong.js';
 import { choosePrecision } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
 import type { Change } from '../sae/feature-changes.js';
@@ -70,7 +70,7 @@ export class SteeredModel {
       (change): Change => ({ ...change, sae: 0, strength: change.operation === 'ablate' ? 0 : change.strength }),
     );
     const rows = [unchangedRow(changes, 1), rowChanges(changes, 1, (position) => position >= this.first)];
-    const refusals = [modelNotFinite(model.checkpoint.name, placement), tooStrong(request.sae, changes)];
+    const refusals = [modelNotFinite(model.checkpoint.name, placement), tooStrong(changes, [{ path: request.sae }])];
     const { temperature, seed } = request;
     const pieces = ['', ''];
     const continued = await continueTexts(
@@ -187,13 +187,4 @@ export class SteeredModel {
     this.saes.set(name, opened);
     return opened;
   }
-}
-
-function tooStrong(sae: string, changes: readonly Change[]): Refusal {
-  const words = changes.map((change) => changeInWords(change, [{ path: sae }])).join(', ');
-  return new Refusal(
-    `With ${words} the logits of the model are not finite.`,
-    'Use a smaller strength; activations of features are rarely above a few hundred.',
-    'generate/not-finite',
-  );
 }

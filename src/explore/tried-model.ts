@@ -3,6 +3,7 @@ import { isLeftOut, leftOutTokens } from '../corpus/contexts.js';
 import { openTokenizer, type Tokenizer } from '../corpus/tokenizer.js';
 import { type Encoder, openEncoder } from '../features/encoder.js';
 import type { FeaturesOfSae } from '../features/folder.js';
+import { strongestFeatures } from '../features/strongest.js';
 import { type ForwardPass, openForwardPass } from '../harvest/forward-pass.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import { findHook } from '../lm/hooks.js';
@@ -194,21 +195,7 @@ class SaeFinding {
       if (this.long.includes(position)) continue;
       const values = f.subarray(row * this.dSae, (row + 1) * this.dSae);
       if (this.heated !== null) this.heat[position] = values[this.heated]!;
-      if (this.count > 0) this.top[position] = strongest(values, this.count);
+      if (this.count > 0) this.top[position] = strongestFeatures(values, this.count);
     }
   }
-}
-
-/** The features with the largest f > 0, the largest first; of equals the one with the smaller number. */
-function strongest(values: Float32Array, count: number): [number, number][] {
-  const top: [number, number][] = [];
-  for (let j = 0; j < values.length; j++) {
-    const value = values[j]!;
-    if (value <= 0 || (top.length === count && value <= top[count - 1]![1])) continue;
-    let at = top.length;
-    while (at > 0 && top[at - 1]![1] < value) at--;
-    top.splice(at, 0, [j, value]);
-    if (top.length > count) top.pop();
-  }
-  return top;
 }

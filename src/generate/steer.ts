@@ -1,6 +1,6 @@
 import type { SteerConfig } from '../config/stages/generation.js';
 import { tokenTexts } from '../corpus/token-texts.js';
-import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { UsageRefusal } from '../errors/refusal.js';
 import { type Candidate, openCandidate, sharedBos } from '../eval/candidates.js';
 import { chooseBos, choosePrecision } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
@@ -18,9 +18,10 @@ import { modelNotFinite, STOPPED, samplingOf, sayMemory } from './generate.js';
 import { type NextTokens, nextTokens } from './next-token.js';
 import { openModel, openTextModel, readPrompts, roomFor, type TextModel } from './prompts.js';
 import { type SamplingSettings, tokenChooser } from './sampling.js';
-import { changeInWords, type SteeredTexts, steeredJson, steeredText } from './steered-texts.js';
+import { type SteeredTexts, steeredJson, steeredText } from './steered-texts.js';
 import type { SteeredSae } from './steering-graph.js';
 import { Stepper } from './stepper.js';
+import { tooStrong } from './too-strong.js';
 
 /** What `steer` was asked for, checked and opened. */
 export interface SteeringPlan {
@@ -94,7 +95,10 @@ async function steerTexts(plan: SteeringPlan, { progress, stop }: Terminal): Pro
   const { config, sampling, saes, model, prompts, longest, at, placement, doses } = plan;
   const { checkpoint } = model;
   const rows = [unchangedRow(doses[0]!, saes.length), ...doses.map((dose) => rowChanges(dose, saes.length, at))];
-  const refusals = [modelNotFinite(checkpoint.name, placement), ...doses.map((dose) => tooStrong(plan, dose))];
+  const refusals = [
+    modelNotFinite(checkpoint.name, placement),
+    ...doses.map((dose) => tooStrong(dose, plan.candidates)),
+  ];
   const stepper = await Stepper.open(checkpoint, { placement, longest, threads: config.threads, saes });
   try {
     sayMemory(progress, stepper, prompts.length * rows.length, longest);
@@ -130,13 +134,4 @@ function compareRows(logits: Float32Array, rows: number, texts: number, shown: r
   const width = logits.length / texts;
   const of = (i: number) => logits.subarray(i * width, (i + 1) * width);
   return Array.from({ length: texts }, (_, i) => nextTokens(of(i - (i % rows)), of(i), shown));
-}
-
-/** What to say where a change makes logits that are not finite. */
-function tooStrong({ candidates }: Pick<SteeringPlan, 'candidates'>, dose: readonly Change[]): Refusal {
-  return new Refusal(
-    `With ${dose.map((change) => changeInWords(change, candidates)).join(', ')} the logits of the model are not finite.`,
-    'Use a smaller strength; activations of features are rarely above a few hundred.',
-    'generate/not-finite',
-  );
 }

@@ -46,7 +46,7 @@ export function checkChanges(changes: readonly Change[], saes: readonly NamedSae
   const seen = new Set<string>();
   for (const { sae, feature, strength } of changes) {
     const { path, dSae } = saes[sae]!;
-    if (feature >= dSae) {
+    if (!Number.isInteger(feature) || feature < 0 || feature >= dSae) {
       throw new Refusal(
         `${path} has no feature ${feature}: it has ${dSae}.`,
         `Name one of 0 to ${dSae - 1}.`,

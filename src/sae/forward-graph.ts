@@ -32,11 +32,15 @@ export function forward(g: GraphBuilder, sae: ForwardForm, w: ParameterValues, x
     ? centredInput(g, w, inner)
     : { input: inner, p: g.matmul(inner, w.W_enc!) };
   const f = ARCHITECTURES[sae.architecture].encode(g, w, input, settings);
-  const decoded = settings.rescale_acts_by_decoder_norm ? g.div(f, decoderNorms(g, w)) : f;
-  const reconstruction = decode(g, w, decoded);
+  const reconstruction = decodeFeatures(g, sae, w, f);
   // SAELens brings the output of no transcoder back: it is of another hook. A skip connection reads x as it is.
   if (!sae.transcoder) return { f, xHat: restore(reconstruction) };
   return { f, xHat: sae.skip ? g.add(reconstruction, skipped(g, w, x)) : reconstruction };
+}
+
+/** What features f [tokens, d_sae] decode to, [tokens, d_out], before normalisation is undone or a skip connection added. */
+export function decodeFeatures(g: GraphBuilder, sae: ForwardForm, w: ParameterValues, f: Value): Value {
+  return decode(g, w, sae.forward?.rescale_acts_by_decoder_norm ? g.div(f, decoderNorms(g, w)) : f);
 }
 
 /** x W_skipᵀ, [tokens, d_out]. */

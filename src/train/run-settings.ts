@@ -245,7 +245,8 @@ export function metadata(
   };
   return {
     model_name: about.model.name,
-    model_fingerprint: about.model.fingerprint,
+    // Activations of an array may be of no model.
+    model_fingerprint: about.model.fingerprint || undefined,
     hook_name: about.hook,
     hook_name_out: about.target?.hook,
     training_architecture: ARCHITECTURES[settings.architecture].saelens.savedAs?.training,

@@ -21,6 +21,7 @@ import { reportVerdict } from './verdict.js';
  * Trains an SAE on activations and writes it to config.out; its last figures are reported.
  *
  * @param open opens an engine; tests and benchmarks put another device in its place
+ * @param given what is trained on, in the place of what the flags name; closed in the end
  * @returns the directory
  */
 export async function train(
@@ -28,14 +29,15 @@ export async function train(
   progress: Progress,
   stop: StopRequest,
   open = openEngine,
+  given?: ActivationSource,
 ): Promise<string> {
   // Before the source, which may be a model that takes minutes to open.
   checkResampleSteps(config);
   checkTarget(config);
   checkCoordinates(config);
   await checkTracking(config);
-  if (await finishedAlone(config)) return judged(config, progress);
-  const source = await openSource(config, progress, stop);
+  if (!given && (await finishedAlone(config))) return judged(config, progress);
+  const source = given ?? (await openSource(config, progress, stop));
   let trainer: Trainer | undefined;
   try {
     const batches = source.batches(config.order, config.seed);

@@ -14,14 +14,14 @@ import {
   precision,
   prependBos,
   readingFlags,
-  SAE,
+  SAE_REFERENCE,
   takeOver,
   threads,
 } from './shared-flags.js';
 
 /** `eval`: SAEs spliced into the model on held-out text → eval.json. */
 export const evalSchema = z.object({
-  sae: z.array(directory).min(1).describe(`${SAE}; may be repeated`),
+  sae: z.array(directory).min(1).describe(`${SAE_REFERENCE}; may be repeated`),
   ...modelSource,
   corpus,
   tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),

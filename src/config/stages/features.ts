@@ -15,14 +15,14 @@ import {
   precision,
   prependBos,
   readingFlags,
-  SAE,
+  SAE_REFERENCE,
   takeOver,
   threads,
 } from './shared-flags.js';
 
 /** `features`: what every feature of SAEs responds to in a text, and what it writes → a folder for `explore`. */
 export const featuresSchema = z.object({
-  sae: z.array(directory).min(1).describe(`${SAE}; may be repeated, one pass over the text serves all`),
+  sae: z.array(directory).min(1).describe(`${SAE_REFERENCE}; may be repeated, one pass over the text serves all`),
   ...modelSource,
   corpus,
   tokens: positive

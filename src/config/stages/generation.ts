@@ -12,7 +12,7 @@ import {
   precision,
   prependBos,
   readingFlags,
-  SAE,
+  SAE_REFERENCE,
   seed,
   threads,
 } from './shared-flags.js';
@@ -63,7 +63,7 @@ const strengths = z.array(z.number()).min(1).optional();
 
 /** `steer`: prompts → continuations with features changed, next to those without. */
 export const steerSchema = z.object({
-  sae: z.array(directory).min(1).describe(`${SAE}; may be repeated`),
+  sae: z.array(directory).min(1).describe(`${SAE_REFERENCE}; may be repeated`),
   ...modelSource,
   feature: z
     .array(z.string().min(1))
@@ -116,7 +116,7 @@ export type SteerConfig = z.infer<typeof steerSchema>;
 
 /** `attribute`: which features made a logit. */
 export const attributeSchema = z.object({
-  sae: z.array(directory).min(1).describe(`${SAE}; may be repeated`),
+  sae: z.array(directory).min(1).describe(`${SAE_REFERENCE}; may be repeated`),
   ...modelSource,
   prompt: z.string().min(1).describe('text whose next token is examined'),
   token: z

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { exportFormats } from '../../sae/convert.js';
 import { writtenLayouts } from '../../sae/published/written-layouts.js';
-import { directory, modelSource, overwrite, SAE, takeOver } from './shared-flags.js';
+import { directory, modelSource, overwrite, SAE_REFERENCE, takeOver } from './shared-flags.js';
 
 /** `export`: an SAE in another architecture's parameters, computing the same. */
 export const exportSchema = z.object({
@@ -34,7 +34,7 @@ export const lsSchema = z.object({
 
 /** `convert`: an SAE in another layout, or in another architecture's parameters, computing the same. */
 export const convertSchema = z.object({
-  sae: directory.describe(SAE),
+  sae: directory.describe(SAE_REFERENCE),
   as: z
     .enum([...writtenLayouts, ...exportFormats, 'circuit-tracer'])
     .describe(

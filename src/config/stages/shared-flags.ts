@@ -36,7 +36,7 @@ export const modelSource = {
   offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
 };
 /** What `saeDirectory` (sae/published/open.ts) takes. */
-export const SAE =
+export const SAE_REFERENCE =
   'SAE: its directory or file, OWNER/REPO[@REVISION]/PATH of the Hugging Face hub, or RELEASE:ID as SAELens names it (docs/published-saes.md)';
 export const CORPUS =
   'text: a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet or .arrow file, token ids in .npy or .bin, a directory of such files (those of save_to_disk, too), read with the directories in it, or a data set of the hub, read where it lies: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]; - for standard input';

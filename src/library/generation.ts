@@ -1,0 +1,141 @@
+import { type Refusal, UsageRefusal } from '../errors/refusal.js';
+import { type RowChanges, rowChanges, unchangedRow } from '../generate/changes.js';
+import { type ContinuedText, continueTexts, type Ending } from '../generate/continuation.js';
+import { modelNotFinite, STOPPED, samplingOf } from '../generate/generate.js';
+import { promptTokens, roomFor } from '../generate/prompts.js';
+import { tokenChooser } from '../generate/sampling.js';
+import { tooStrong } from '../generate/too-strong.js';
+import { throwIfStopped } from '../progress/stop.js';
+import { type Change, checkChanges, type Operation } from '../sae/feature-changes.js';
+import type { ModelSession } from './model-session.js';
+import { type RunOptions, stopOf } from './run-options.js';
+import type { SAE } from './sae.js';
+
+/** How a prompt is continued. */
+export interface GenerateOptions extends Pick<RunOptions, 'signal'> {
+  /** Tokens after the prompt, at most; 64 by default. */
+  readonly maxNewTokens?: number;
+  /** 0, the default: the most probable token is taken; else logits are divided by it and a token is drawn. */
+  readonly temperature?: number;
+  /** Draw among the k most probable tokens only. */
+  readonly topK?: number;
+  /** Draw among the fewest most probable tokens whose probabilities add up to p. */
+  readonly topP?: number;
+  /** Of what is drawn; the same seed gives the same text. 0 by default. */
+  readonly seed?: number;
+  /** Texts that end a continuation, and are left out of it. */
+  readonly stop?: readonly string[];
+  /** Called with each piece of the continuation as it comes. */
+  readonly onText?: (piece: string) => void;
+}
+
+/** What follows a prompt. */
+export interface GeneratedText {
+  readonly text: string;
+  /** Its tokens, without the prompt's. */
+  readonly tokens: readonly number[];
+  /** `length`: maxNewTokens was reached; `end`: the model ended it; `stop`: a stop text came. */
+  readonly ending: Ending;
+}
+
+/** What one feature's activation f becomes. */
+export type FeatureIntervention = { readonly sae: SAE; readonly feature: number } & (
+  | { /** f′ = set */ readonly set: number }
+  | { /** f′ = f + add, whether it fires or not */ readonly add: number }
+  | { /** f′ = scale · f */ readonly scale: number }
+  | { /** f′ = 0 */ readonly ablate: true }
+);
+
+/** How a prompt is continued with features changed. */
+export interface SteerOptions extends Omit<GenerateOptions, 'onText'> {
+  /** Keep what the SAE does not reconstruct, x − x̂ (default); false: the changed reconstruction stands for x. */
+  readonly errorTerm?: boolean;
+  /** Change features from this token on, counted from 0, BOS included; all but a BOS at the beginning by default. */
+  readonly from?: number;
+}
+
+/** A prompt continued without the changes and with them. */
+export interface SteeredText {
+  readonly unsteered: GeneratedText;
+  readonly steered: GeneratedText;
+}
+
+/** Continues a prompt as the model does. To be called in turn. */
+export async function generateText(session: ModelSession, prompt: string, options: GenerateOptions) {
+  const { model, settings } = session;
+  const tokens = promptTokens(model, prompt);
+  const [text] = await continuations(session, { tokens, saes: [], errorTerm: true }, options, [
+    { notFinite: modelNotFinite(model.checkpoint.name, settings.placement) },
+  ]);
+  return text!;
+}
+
+/** Continues a prompt without the changes and with them, both drawn by the same random numbers. To be called in turn. */
+export async function steerText(
+  session: ModelSession,
+  prompt: string,
+  changes: readonly FeatureIntervention[],
+  { errorTerm = true, from, ...options }: SteerOptions,
+): Promise<SteeredText> {
+  const saes = [...new Set(changes.map(({ sae }) => sae))];
+  const fitted = await Promise.all(saes.map((sae) => session.fit(sae)));
+  const prependBos = session.bosFor(fitted);
+  const tokens = promptTokens(session.withBos(prependBos), prompt);
+  const numbered = changes.map((change) => numberedChange(change, saes));
+  checkChanges(
+    numbered,
+    saes.map(({ name, cfg }) => ({ path: name, dSae: cfg.dSae })),
+  );
+  const first = from ?? (prependBos ? 1 : 0);
+  const notFinite = modelNotFinite(session.model.checkpoint.name, session.settings.placement);
+  const [unsteered, steered] = await continuations(session, { tokens, saes, errorTerm }, options, [
+    { notFinite, changes: unchangedRow(numbered, saes.length) },
+    {
+      notFinite: tooStrong(numbered, fitted),
+      changes: rowChanges(numbered, saes.length, (position) => position >= first),
+    },
+  ]);
+  return { unsteered: unsteered!, steered: steered! };
+}
+
+/** @throws UsageRefusal where a change says nothing, or several things */
+function numberedChange({ sae, feature, ...change }: FeatureIntervention, saes: readonly SAE[]): Change {
+  const said = Object.entries(change).filter(([, value]) => value !== undefined && value !== false);
+  const [[operation, strength] = ['', 0], ...others] = said;
+  if (!['set', 'add', 'scale', 'ablate'].includes(operation) || others.length > 0) {
+    throw new UsageRefusal(
+      `The change of feature ${feature} has ${said.length === 0 ? 'nothing to do' : said.map(([key]) => key).join(' and ')}.`,
+      'Give one of set, add, scale and ablate.',
+      'library/wrong-change',
+    );
+  }
+  const v = operation === 'ablate' ? 0 : Number(strength);
+  return { sae: saes.indexOf(sae), feature, operation: operation as Operation, strength: v };
+}
+
+/** A row of a batch of continuations: one prompt, each row with changes of its own. */
+interface ContinuedRow {
+  readonly notFinite: Refusal;
+  readonly changes?: RowChanges;
+}
+
+async function continuations(
+  session: ModelSession,
+  { tokens, saes, errorTerm }: { tokens: readonly number[]; saes: readonly SAE[]; errorTerm: boolean },
+  options: GenerateOptions,
+  rows: readonly ContinuedRow[],
+): Promise<GeneratedText[]> {
+  const { maxNewTokens: most = 64, temperature = 0, topK, topP, seed = 0, stop: stops = [], onText } = options;
+  const { checkpoint, ends, bytes } = session.model;
+  const sampling = samplingOf({ temperature, topK, topP, seed });
+  const longest = roomFor([tokens], most, checkpoint);
+  const stop = stopOf(options);
+  throwIfStopped(stop, STOPPED);
+  const stepper = await session.stepperFor(longest, saes, errorTerm);
+  const texts = rows.map((row) => ({ ...row, tokens, choose: tokenChooser(sampling, 0) }));
+  const heard = onText && ((_: number, piece: string) => onText(piece));
+  const settings = { most, ends, stops, bytes, stop, onText: heard };
+  const continued = await continueTexts(stepper, texts, settings);
+  throwIfStopped(stop, STOPPED);
+  return continued.map(({ text, ids, ending }: ContinuedText) => ({ text, tokens: ids, ending }));
+}

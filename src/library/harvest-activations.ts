@@ -1,0 +1,35 @@
+import type { z } from 'zod';
+import type { harvestSchema } from '../config/stages/harvest.js';
+import { harvest } from '../harvest/harvest.js';
+import { withHooks } from '../lm/chosen-hooks.js';
+import { ActivationsStore } from './activations-store.js';
+import { progressOf, type RunOptions, stopOf } from './run-options.js';
+import { configFromOptions } from './stage-options.js';
+
+/**
+ * Flags of `sae-pipe harvest`, their names in camel case (`--rows-per-shard` is `rowsPerShard`), with its defaults: see
+ * docs/cli.md#harvest. `model`, `corpus`, `hook`, `tokens` and `out` are required.
+ */
+export interface HarvestOptions extends Omit<z.input<typeof harvestSchema>, 'hook' | 'corpus'> {
+  /** Names, or patterns such as `blocks.*.hook_resid_post`; all of them take one forward pass. */
+  readonly hook: string | readonly string[];
+  /** Files, directories or data sets of the hub (`hf:OWNER/DATASET`); several are mixed. */
+  readonly corpus: string | readonly string[];
+}
+
+/**
+ * Runs a model over text and writes one activation store per hook, as `sae-pipe harvest` does.
+ *
+ * @returns the stores, in the order of the hooks
+ * @throws Refusal for what a user can fix: its `code` tells which (docs/refusals.md)
+ * @throws Interrupted where `signal` was aborted; `resume: true` continues
+ */
+export async function harvestActivations(options: HarvestOptions, run: RunOptions = {}): Promise<ActivationsStore[]> {
+  const stop = stopOf(run);
+  const config = await withHooks(configFromOptions('harvest', options), stop);
+  const stores: ActivationsStore[] = [];
+  for (const directory of await harvest(config, progressOf(run), stop)) {
+    stores.push(await ActivationsStore.open(directory));
+  }
+  return stores;
+}

@@ -1,0 +1,58 @@
+import { onnxRuntime, openSession, type Session, type SessionOptions } from '../onnx/session.js';
+import { Activations } from './activations.js';
+
+/** What a graph over rows takes and gives, by name: float32 [rows, width] each. */
+interface RowGraphForm {
+  readonly input: string;
+  readonly outputs: Readonly<Record<string, number>>;
+}
+
+/** Entries of one output that exist at a time: 64 MiB in float32. */
+const CHUNK = 2 ** 24;
+
+/** A graph that computes each row by itself, open; rows go through it in chunks. */
+export class RowGraph {
+  private constructor(
+    private readonly session: Session,
+    private readonly form: RowGraphForm,
+  ) {}
+
+  static async open(graph: Uint8Array, form: RowGraphForm, options: SessionOptions): Promise<RowGraph> {
+    return new RowGraph(await openSession(graph, options), form);
+  }
+
+  /**
+   * Outputs of chunks of rows, in order.
+   *
+   * @param take is given a chunk's outputs by name, and the number of its first row
+   */
+  async each(x: Activations, take: (outputs: Readonly<Record<string, Activations>>, first: number) => void) {
+    const { Tensor } = await onnxRuntime();
+    const { input, outputs: widths } = this.form;
+    const most = Math.max(1, Math.floor(CHUNK / Math.max(...Object.values(widths))));
+    for (let first = 0; first < x.rows; first += most) {
+      const data = x.data.subarray(first * x.width, Math.min(x.rows, first + most) * x.width);
+      const found = await this.session.run({ [input]: new Tensor('float32', data, [data.length / x.width, x.width]) });
+      const named = Object.entries(widths).map(([name, width]) => {
+        return [name, new Activations(found[name]!.data as Float32Array, width)] as const;
+      });
+      take(Object.fromEntries(named), first);
+    }
+  }
+
+  /** Outputs of all rows, by name. */
+  async all(x: Activations): Promise<Readonly<Record<string, Activations>>> {
+    const named = Object.entries(this.form.outputs).map(([name, width]) => {
+      return [name, new Activations(new Float32Array(x.rows * width), width)] as const;
+    });
+    const whole = Object.fromEntries(named);
+    await this.each(x, (outputs, first) => {
+      for (const [name, { data, width }] of Object.entries(outputs)) whole[name]!.data.set(data, first * width);
+    });
+    return whole;
+  }
+
+  release(): Promise<void> {
+    return this.session.release();
+  }
+}

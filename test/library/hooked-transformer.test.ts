@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { Interrupted } from '../../src/errors/refusal.js';
+import { bundled, HookedTransformer } from '../../src/library/index.js';
+import { openCheckpoint } from '../../src/lm/checkpoint.js';
+import { refuses } from '../config/refuses.js';
+import { relativeDifference } from '../golden.js';
+import { runHooks } from '../lm/run-model.js';
+
+const TEXT = 'The receipts of the Treasury for the fiscal year';
+const model = await HookedTransformer.fromPretrained(bundled.model, { threads: 1 });
+after(() => model.close());
+
+test('a text has the activations that its tokens have without anything after them', async () => {
+  const { tokens, strTokens, cache } = await model.runWithCache(TEXT, 'blocks.*.hook_mlp_out');
+  assert.deepEqual(
+    [...cache.keys()],
+    [0, 1, 2, 3].map((layer) => `blocks.${layer}.hook_mlp_out`),
+  );
+  assert.equal(strTokens[0], '<bos>');
+  assert.equal(strTokens.slice(1).join(''), TEXT);
+  const exact = await runHooks(await openCheckpoint(bundled.model), tokens, tokens.length);
+  for (const [name, x] of cache) {
+    assert.deepEqual(x.shape, [tokens.length, 192]);
+    assert.ok(relativeDifference(x.data, exact.get(name)!) < 1e-5, name);
+    assert.deepEqual(x.row(2), x.data.subarray(2 * 192, 3 * 192));
+  }
+});
+
+test('texts of any length, and calls that come together, do not disturb one another', async () => {
+  const hook = 'blocks.1.hook_resid_post';
+  const long = `${TEXT} ${'was small. '.repeat(30)}`;
+  const runs = await Promise.all([TEXT, long, TEXT].map((text) => model.runWithCache(text, hook)));
+  const [first, longer, again] = runs.map(({ cache }) => cache.get(hook)!);
+  assert.deepEqual(first!.data, again!.data);
+  assert.ok(longer!.rows > 64);
+  const shared = first!.rows - 1;
+  const beginning = longer!.data.subarray(0, shared * 192);
+  assert.ok(relativeDifference(first!.data.subarray(0, shared * 192), beginning) < 1e-5);
+
+  const together = await Promise.all(
+    [1, 2].map((seed) => model.generate(TEXT, { maxNewTokens: 6, temperature: 1, seed })),
+  );
+  for (const [i, seed] of [1, 2].entries()) {
+    const alone = await model.generate(TEXT, { maxNewTokens: 6, temperature: 1, seed });
+    assert.deepEqual(together[i], alone);
+    assert.equal(alone.tokens.length, 6);
+  }
+  assert.notDeepEqual(together[0], together[1]);
+});
+
+test('BOS is as the model has it, and as the caller says', async (t) => {
+  assert.deepEqual(model.toTokens(TEXT, false), model.toTokens(TEXT).subarray(1));
+  const without = await HookedTransformer.fromPretrained(bundled.model, { prependBos: false });
+  t.after(() => without.close());
+  assert.deepEqual(without.toTokens(TEXT), model.toTokens(TEXT, false));
+  const { tokens } = await model.runWithCache(model.toTokens(TEXT, false), 'hook_embed');
+  assert.equal(tokens.length, model.toTokens(TEXT).length - 1);
+});
+
+test('what a model cannot do is refused', async () => {
+  await refuses(() => HookedTransformer.fromPretrained('nowhere/at/all'), 'hub/no-model-directory');
+  await refuses(() => model.runWithCache(TEXT, 'blocks.9.hook_resid_post'), 'lm/no-hook', 'blocks.9');
+  await refuses(() => model.runWithCache('year '.repeat(600), 'hook_embed'), 'lm/context-too-long', '512');
+  for (const wrong of [[], [1.5], [-1], [4096]])
+    await refuses(() => model.runWithCache(wrong, 'hook_embed'), 'library/wrong-tokens');
+  const { cfg } = model;
+  assert.deepEqual([cfg.nLayers, cfg.dModel, cfg.dVocab, cfg.nCtx], [4, 192, 4096, 512]);
+});
+
+test('a text that is stopped is not given', async () => {
+  const abort = new AbortController();
+  const pieces: string[] = [];
+  const generating = model.generate(TEXT, {
+    signal: abort.signal,
+    onText: (piece) => {
+      pieces.push(piece);
+      abort.abort();
+    },
+  });
+  await assert.rejects(generating, Interrupted);
+  assert.equal(pieces.length, 1);
+  // What was under way is over, and the next text has the model to itself.
+  assert.equal((await model.generate(TEXT, { maxNewTokens: 2 })).tokens.length, 2);
+});
