@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { activationDTypes, encodings, precisions } from '../config/values.js';
+import { textPositionSchema } from '../corpus/text-position.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
@@ -60,6 +61,9 @@ export const manifestSchema = z.object({
     .optional(),
   /** What was read of each corpus for the windows that are done, as corpus/read-tally.ts counts it. */
   text_read: corporaReadSchema.optional(),
+  /** While a harvest of a data set of the hub is not complete: which text it is, and where that stands behind the windows that are done. */
+  text_identity: sha256.optional(),
+  text_position: textPositionSchema.optional(),
   seed: count,
   /** Contexts a group, which is one forward pass or several. */
   batch: count.positive(),

@@ -4,6 +4,7 @@ import { tableFromIPC } from 'apache-arrow';
 import { readRegular } from '../disk/input-file.js';
 import { checkIpcFile } from '../disk/ipc-check.js';
 import { Refusal } from '../errors/refusal.js';
+import type { Manifest } from './manifest.js';
 import type { Store } from './store.js';
 
 /** Bytes of the contexts of a window, at most. */
@@ -27,19 +28,38 @@ export async function readContexts(
   wanted: ReadonlySet<number>,
 ): Promise<Map<number, StoredContext>> {
   const found = new Map<number, StoredContext>();
-  for (const { file, first, contexts, sha256 } of manifest.contexts) {
-    const here = [...wanted].filter((index) => index >= first && index < first + contexts);
+  for (const entry of manifest.contexts) {
+    const here = [...wanted].filter((index) => index >= entry.first && index < entry.first + entry.contexts);
     if (here.length === 0) continue;
-    const path = join(directory, file);
-    const bytes = await readRegular(path, MOST_BYTES);
-    if (!bytes || createHash('sha256').update(bytes).digest('hex') !== sha256) throw changed(path);
-    const columns = columnsOf(bytes, path);
+    const columns = await columnsIn(directory, entry);
     for (const index of here) {
       const row = columns.context.indexOf(index);
       if (row >= 0) found.set(index, { tokens: columns.tokens(row), documents: columns.documents(row) });
     }
   }
   return found;
+}
+
+/**
+ * All contexts of the windows that are done, in their order.
+ *
+ * @throws Refusal where a file of contexts is not what was written
+ */
+export async function* allContexts(
+  directory: string,
+  { contexts }: Pick<Manifest, 'contexts'>,
+): AsyncGenerator<StoredContext> {
+  for (const entry of contexts) {
+    const { context, tokens, documents } = await columnsIn(directory, entry);
+    for (const row of context.keys()) yield { tokens: tokens(row), documents: documents(row) };
+  }
+}
+
+async function columnsIn(directory: string, { file, sha256 }: Manifest['contexts'][number]) {
+  const path = join(directory, file);
+  const bytes = await readRegular(path, MOST_BYTES);
+  if (!bytes || createHash('sha256').update(bytes).digest('hex') !== sha256) throw changed(path);
+  return columnsOf(bytes, path);
 }
 
 function columnsOf(bytes: Uint8Array, path: string) {

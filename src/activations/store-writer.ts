@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Context } from '../corpus/contexts.js';
 import { corporaRead } from '../corpus/read-tally.js';
+import { positionOf } from '../corpus/text-position.js';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { Generator, Purpose } from '../random/generator.js';
@@ -59,8 +60,13 @@ export class StoreWriter {
     manifest.rows = manifest.contexts.reduce((sum, entry) => sum + entry.rows, 0);
     manifest.mean_norm = manifest.contexts.reduce((sum, entry) => sum + entry.norm_sum, 0) / manifest.rows;
     manifest.complete = manifest.rows === manifest.rows_wanted;
-    const read = window.contexts.at(-1)?.read;
+    const last = window.contexts.at(-1);
+    const { read, position } = last ?? {};
     if (read) manifest.text_read = corporaRead(read, corporaIn(manifest));
+    if (manifest.text_identity !== undefined) {
+      manifest.text_position = last && position && positionOf(position, last.index + 1);
+    }
+    if (manifest.complete) forgetText(manifest);
     const { partial, statistics } = manifest;
     manifest.statistics = kept;
     manifest.partial = null;
@@ -139,6 +145,7 @@ export class StoreWriter {
     if (manifest.complete || manifest.rows !== manifest.rows_wanted) return;
     await this.removeBegun(this.windowsDone);
     manifest.complete = true;
+    forgetText(manifest);
     await writeManifest(this.directory, manifest);
   }
 
@@ -171,6 +178,13 @@ export class StoreWriter {
     }
     return partial ? pieces : null;
   }
+}
+
+/** A complete store is never continued. */
+function forgetText(manifest: Manifest): void {
+  if (manifest.text_identity === undefined) return;
+  manifest.text_identity = undefined;
+  manifest.text_position = undefined;
 }
 
 export function sha256(bytes: Uint8Array): string {

@@ -7,6 +7,7 @@ import { withinVocabulary } from './ids/ids.js';
 import { interleaved } from './mixture.js';
 import { shuffled } from './shuffled.js';
 import type { TextStart } from './text.js';
+import type { TextPosition } from './text-position.js';
 
 /**
  * The documents of a text in the order in which they are packed: of each corpus those that are chosen, shuffled where
@@ -14,23 +15,28 @@ import type { TextStart } from './text.js';
  *
  * @param say hears what was passed over, and which corpus has ended
  * @param chats makes texts of conversations, where these are read
+ * @param from where a text of one corpus, in its own order, has been read up to
  */
 export function chosenText(
   { corpus, files, documents: choice = {}, seed = 0, expected, ...reading }: TextStart,
   say: (line: string) => void,
   chats?: Chats,
+  from?: TextPosition,
 ): AsyncGenerator<Document> {
   const { textField, corpusFormat, encoding, idsField, idsDtype } = reading;
   const ids = { idsField, idsDtype };
   const chat = { chatField: chats?.facts.field, chatParts: chats?.keepsParts };
   const documentsOf = (name: string, i: number) => {
-    const all = readDocuments(name, textField, { corpusFormat, encoding, say, files: files?.[i], ...chat, ...ids });
-    const chosen = chosenDocuments(all, choice);
+    const where = { corpusFormat, files: files?.[i], from };
+    const all = readDocuments(name, textField, { encoding, say, ...where, ...chat, ...ids });
+    const chosen = chosenDocuments(all, choice, from?.number);
     const { shuffle } = choice;
     const ordered =
       shuffle === undefined ? chosen : shuffled(chosen, shuffle, new Generator(seed, Purpose.documentOrder, i));
     // Before the mixture, which counts tokens as documents come.
-    return chats ? chats.texts(ordered) : withinVocabulary(ordered, expected.vocabulary ?? Number.POSITIVE_INFINITY);
+    return chats
+      ? chats.texts(ordered, from !== undefined)
+      : withinVocabulary(ordered, expected.vocabulary ?? Number.POSITIVE_INFINITY);
   };
   const { mixture } = choice;
   if (!mixture) return documentsOf(corpus[0]!, 0);

@@ -4,6 +4,7 @@ import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import type { Message } from './chats/conversation.js';
 import { countedTokens } from './chats/counted.js';
 import type { ReadTally } from './read-tally.js';
+import { type DocumentPlace, positionFigures, type TextPosition } from './text-position.js';
 import type { Tokenizer } from './tokenizer.js';
 
 /** One text of the corpus. */
@@ -20,6 +21,8 @@ export interface Document {
   readonly ids?: Iterable<Int32Array> | AsyncIterable<Int32Array>;
   /** Number of its corpus, where there are several. */
   readonly corpus?: number;
+  /** Where reading could begin with it. */
+  readonly place?: DocumentPlace;
   /** Is told how many tokens it has, BOS not counted, before the next document is asked for. */
   readonly measured?: (tokens: number) => void;
 }
@@ -36,6 +39,8 @@ export interface Context {
   readonly counted?: Uint8Array;
   /** What was read of each corpus up to its end, as ReadTally counts it, where that is counted. */
   readonly read?: Float64Array;
+  /** Where the text stands behind it (text-position.ts), where reading could begin there. */
+  readonly position?: Float64Array;
 }
 
 /** Special tokens that texts had written out. */
@@ -55,6 +60,7 @@ export interface WrittenOut {
  *
  * @param written takes what special tokens were met so far
  * @param tally counts what is read
+ * @param from where the text stands, where it has been read before; documents begin with the one that it stands at
  */
 export async function* packContexts(
   documents: AsyncIterable<Document> | Iterable<Document>,
@@ -62,13 +68,20 @@ export async function* packContexts(
   length: number,
   written: WrittenOut = { documents: 0, tokens: new Map() },
   tally?: ReadTally,
+  from?: TextPosition,
 ): AsyncGenerator<Context> {
   const packer = new Packer(tokenizer, length, written, tally);
+  if (from) packer.continueAt(from);
+  let passed = from?.over === true;
   try {
     for await (const document of documents) {
-      packer.begin(document.ids !== undefined);
+      if (passed) {
+        passed = false;
+        continue;
+      }
       tally?.begin(document.corpus);
-      yield* packDocument(document, tokenizer, packer, tally);
+      packer.begin(document);
+      yield* packDocument(document, tokenizer, packer);
       document.measured?.(packer.inDocument);
       yield* packer.end();
     }
@@ -83,26 +96,20 @@ async function* packDocument(
   { pieces, ids: given, source, spans }: Document,
   tokenizer: Tokenizer,
   packer: Packer,
-  tally?: ReadTally,
 ): AsyncGenerator<Context> {
   if (given) {
-    for await (const ids of given) {
-      tally?.content(ids);
-      yield* packer.add(ids);
-    }
+    for await (const ids of given) yield* packer.add(ids);
     return;
   }
   const tokens = tokenizer.begin(source);
   if (spans) {
     let text = '';
     for await (const piece of pieces) text += piece;
-    tally?.content(text);
     const ids = [...tokens.push(text), ...tokens.end()].flatMap((part) => [...part]);
-    yield* packer.add(ids, countedTokens(tokenizer, ids, text, spans, source));
+    yield* packer.add(Int32Array.from(ids), countedTokens(tokenizer, ids, text, spans, source));
     return;
   }
   for await (const piece of pieces) {
-    tally?.content(piece);
     for (const ids of tokens.push(piece)) yield* packer.add(ids);
   }
   for (const ids of tokens.end()) yield* packer.add(ids);
@@ -125,6 +132,10 @@ class Packer {
   /** Whether the document has a token yet, and whether its text began with BOS. */
   private begun = false;
   private wroteBos = false;
+  private over = false;
+  private place: DocumentPlace | undefined;
+  /** Tokens of the next document that are in contexts already. */
+  private used = 0;
 
   constructor(
     private readonly tokenizer: Tokenizer,
@@ -136,21 +147,34 @@ class Packer {
     this.sources = new Uint32Array(length);
   }
 
-  /** @param asTokens does it come as tokens? Then no text has written special ones out */
-  begin(asTokens: boolean): void {
-    this.asTokens = asTokens;
+  /** The text has been packed up to there. */
+  continueAt({ contexts, document, tokens, over }: TextPosition): void {
+    this.index = contexts;
+    this.document = over ? document : document - 1;
+    this.used = over ? 0 : tokens;
+  }
+
+  begin({ ids, place }: Document): void {
+    // Of what comes as tokens, no text has written special ones out.
+    this.asTokens = ids !== undefined;
+    this.place = place;
     this.document++;
     this.inDocument = 0;
-    this.placed = 0;
-    this.begun = false;
+    this.begun = this.used > 0;
+    this.placed = this.used;
     this.wroteBos = false;
+    this.over = false;
   }
 
   /** @param counted of each token whether it can have a row; all can where it is not given */
-  *add(ids: ArrayLike<number>, counted?: Uint8Array): Generator<Context> {
+  *add(ids: Int32Array, counted?: Uint8Array): Generator<Context> {
     const { bosTokenId: bos, prependBos, special } = this.tokenizer;
+    this.tally?.content(ids, prependBos ? bos : undefined);
+    const used = Math.min(this.used, ids.length);
+    this.used -= used;
+    const before = this.inDocument;
     this.inDocument += ids.length;
-    for (let i = 0; i < ids.length; i++) {
+    for (let i = used; i < ids.length; i++) {
       const id = ids[i]!;
       if (prependBos && !this.begun) {
         if (id === bos) {
@@ -160,11 +184,11 @@ class Packer {
         }
         this.begun = true;
         // The document's own BOS; an empty document adds nothing.
-        if (this.isFull) yield this.take();
+        if (this.isFull) yield this.take(before + i);
         this.put(bos);
       }
       // It waits for the next token, or the end of its last document.
-      if (this.isFull) yield this.take();
+      if (this.isFull) yield this.take(before + i);
       if (prependBos && this.filled === 0 && id !== bos) this.put(bos);
       if (!this.asTokens && special.has(id)) this.written.tokens.set(id, (this.written.tokens.get(id) ?? 0) + 1);
       if (this.placed++ === 0) this.tally?.hasToken();
@@ -177,12 +201,13 @@ class Packer {
   *end(): Generator<Context> {
     this.tell();
     if (this.placed > 0) this.tally?.end();
+    this.over = true;
     yield* this.full();
   }
 
   /** The context, where it is full. */
   *full(): Generator<Context> {
-    if (this.isFull) yield this.take();
+    if (this.isFull) yield this.take(this.inDocument);
   }
 
   private tell(): void {
@@ -202,17 +227,29 @@ class Packer {
     this.filled++;
   }
 
-  private take(): Context {
+  /** @param used tokens of the document that are in it and the contexts before */
+  private take(used: number): Context {
     const { index, tokens, sources: documents, counted } = this;
     this.tell();
     const read = this.tally?.soFar();
-    const context = { index, tokens, documents, ...(counted && { counted }), ...(read && { read }) };
+    const position = this.position(used);
+    const context = { index, tokens, documents, ...(counted && { counted }), ...(read && { read }), ...position };
     this.counted = undefined;
     this.index++;
     this.filled = 0;
     this.tokens = new Int32Array(this.length);
     this.sources = new Uint32Array(this.length);
     return context;
+  }
+
+  private position(used: number): Pick<Context, 'position'> {
+    const { place, document, over, asTokens } = this;
+    if (place?.file === undefined || place.number === undefined) return {};
+    const { file, number, row, byte } = place;
+    // What is in front of a document's first token is read again.
+    const tokens = this.placed > 0 ? used : 0;
+    const at = { document, file, number, row, byte, tokens, over, ids: asTokens };
+    return { position: Float64Array.from(positionFigures(at)) };
   }
 }
 

@@ -23,9 +23,11 @@ export async function* csvDocuments(
     const { value: header, done } = await records.next();
     if (done) throw noColumn(file, textField, []);
     const column = columnOf(file, header.record, textField);
+    let row = 0;
     for await (const { record, line } of records) {
       if (record.length !== header.record.length) throw ragged(file, line, record.length, header.record.length);
-      yield { pieces: [record[column]!], source: `${file}:${line}` };
+      yield { pieces: [record[column]!], source: `${file}:${line}`, place: { row, byte: 0 } };
+      row++;
     }
   } finally {
     await records.return(undefined);

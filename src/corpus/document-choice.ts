@@ -40,12 +40,17 @@ export function documentChoice(flags: ChoosingFlags, heldOut: boolean): Document
 export const shareInWords = (text: string): number =>
   text.endsWith('%') ? Number(text.slice(0, -1)) / 100 : Number(text);
 
-/** The documents of one corpus that are chosen. */
+/**
+ * The documents of one corpus that are chosen.
+ *
+ * @param first number of the first document that comes
+ */
 export async function* chosenDocuments(
   documents: AsyncIterable<Document>,
   { skip = 0, most = Number.POSITIVE_INFINITY, holdout, held_out: heldOut }: DocumentChoice,
+  first = 0,
 ): AsyncGenerator<Document> {
-  let number = 0;
+  let number = first;
   for await (const document of documents) {
     const taken = number++ - skip;
     if (taken >= 0) {

@@ -13,6 +13,7 @@ import { checkIds } from './ids/ids.js';
 import { otherTokenizer } from './ids/saved-dataset.js';
 import { checkMixture } from './mixture.js';
 import { checkReadOnce, isStandardInput, standardInputFile } from './standard-input.js';
+import type { CorpusBegin } from './text-position.js';
 
 /** Where one corpus is and how it is read. */
 interface SourceSettings {
@@ -51,6 +52,8 @@ interface ReadOptions extends FileReading {
   readonly corpusFormat?: CorpusFormat;
   /** The files, where they have been found already. */
   readonly files?: readonly CorpusFile[];
+  /** The document to begin with; files before it are not read. */
+  readonly from?: CorpusBegin;
 }
 
 /** Kinds of files that --encoding does not concern. */
@@ -150,10 +153,20 @@ export async function* readDocuments(
   options: ReadOptions = {},
 ): AsyncGenerator<Document> {
   const files = options.files ?? (await corpusFiles({ ...options, corpus, textField })).files;
-  for (const file of files) {
+  const { from } = options;
+  let number = from?.number ?? 0;
+  for (const [i, file] of files.entries()) {
+    if (from && i < from.file) continue;
+    const begin = from?.file === i ? from : undefined;
     const remarks = new Remarks(file.path, options.chatField ?? options.idsField ?? textField);
     try {
-      yield* documentsOfFile(file, textField, remarks, options);
+      for await (const document of documentsOfFile(file, textField, remarks, { ...options, from: begin })) {
+        const { place } = document;
+        // Not every kind of file can be begun in its midst.
+        if (begin && place && place.row < begin.row) continue;
+        yield place ? { ...document, place: { ...place, file: i, number } } : document;
+        number++;
+      }
     } finally {
       for (const line of remarks.lines()) options.say?.(line);
     }

@@ -2,18 +2,25 @@ import { isUtf8 } from 'node:buffer';
 import type { Encoding } from '../config/values.js';
 import { Refusal } from '../errors/refusal.js';
 import { type FilePlace, placeName } from './remote-file.js';
+import { fileBegin, type TextBegin } from './text-position.js';
 import { type Packing, unpacked } from './unpacked.js';
 
 /**
  * The text of a file in pieces of at most about 128 Ki characters, none of which ends in a high surrogate; a byte order
  * mark at its beginning is left out.
  *
+ * @param begin the byte to begin at, of files that are not packed; a byte order mark is added to it
  * @throws Refusal naming the first byte that is not text in this encoding, and the encoding that it looks like
  */
-export async function* textOf(place: FilePlace, packing: Packing, encoding: Encoding): AsyncGenerator<string> {
-  const decoder = decoderOf(encoding);
+export async function* textOf(
+  place: FilePlace,
+  packing: Packing,
+  encoding: Encoding,
+  begin: TextBegin = fileBegin(),
+): AsyncGenerator<string> {
+  const decoder = decoderOf(encoding, begin);
   try {
-    for await (const bytes of unpacked(place, packing)) {
+    for await (const bytes of unpacked(place, packing, begin.byte)) {
       const text = decoder.push(bytes);
       if (text !== '') yield text;
     }
@@ -64,10 +71,10 @@ const GUESSED_BYTES = 4096;
 const NOTHING = Buffer.alloc(0);
 
 /** Of a file's bytes from the first one; a byte order mark at the beginning is left out. */
-function decoderOf(encoding: Encoding): Decoder {
+function decoderOf(encoding: Encoding, begin: TextBegin): Decoder {
   switch (encoding) {
     case 'utf-8':
-      return new Utf8();
+      return new Utf8(begin);
     case 'latin-1':
     case 'windows-1252':
       return new OneByte(encoding);
@@ -80,12 +87,19 @@ class Utf8 implements Decoder {
   private carry: Buffer = NOTHING;
   private head: Buffer = NOTHING;
   /** Bytes before the carried ones. */
-  private before = 0;
-  private begun = false;
+  private before: number;
+  private readonly start: number;
+  private begun: boolean;
+
+  constructor(private readonly begin: TextBegin) {
+    this.before = begin.byte;
+    this.start = begin.byte;
+    this.begun = begin.byte > 0;
+  }
 
   push(chunk: Buffer): string {
     const bytes = this.carry.length === 0 ? chunk : Buffer.concat([this.carry, chunk]);
-    if (this.before === 0) this.head = Buffer.from(bytes.subarray(0, GUESSED_BYTES));
+    if (this.before === this.start) this.head = Buffer.from(bytes.subarray(0, GUESSED_BYTES));
     const end = wholeCharacters(bytes);
     const whole = bytes.subarray(0, end);
     const wrong = firstWrong(whole);
@@ -95,7 +109,9 @@ class Utf8 implements Decoder {
     const text = whole.toString('utf8');
     const first = !this.begun && text !== '';
     this.begun ||= first;
-    return first && text.startsWith('\ufeff') ? text.slice(1) : text;
+    if (!first || !text.startsWith('\ufeff')) return text;
+    this.begin.byte += 3;
+    return text.slice(1);
   }
 
   end(): string {

@@ -12,6 +12,7 @@ import { jsonLines } from './json-lines.js';
 import { readParquetDocuments } from './parquet.js';
 import { beginsWithObject } from './standard-input.js';
 import { Begun, textsOrIds } from './text-or-ids.js';
+import { type CorpusBegin, fileBegin, type TextBegin } from './text-position.js';
 import { unpacked } from './unpacked.js';
 import { type FoundValue, type ValueField, valuesOfLines } from './values-of-lines.js';
 import { valuesOfParquet } from './values-of-parquet.js';
@@ -31,6 +32,8 @@ export interface FileReading {
   readonly encoding?: Encoding;
   /** Hears what was passed over or replaced in each file, once that is closed. */
   readonly say?: (line: string) => void;
+  /** Where reading begins; what comes before it in the file is read where it has to be. */
+  readonly from?: CorpusBegin;
   /** Characters of a JSON line that is held whole, at most. */
   readonly shortLine?: number;
 }
@@ -48,25 +51,28 @@ export async function* documentsOfFile(
   reading: FileReading,
 ): AsyncGenerator<Document> {
   const { path, kind, packing } = file;
-  const { encoding = 'utf-8', chatField, chatParts, idsField, idsDtype } = reading;
+  const { encoding = 'utf-8', chatField, chatParts, idsDtype, from } = reading;
+  const begin = beginOf(file, reading);
   if (chatField !== undefined) {
-    return yield* chatsOfFile(file, { field: chatField, parts: chatParts }, remarks, encoding);
+    return yield* chatsOfFile(file, { field: chatField, parts: chatParts, begin }, remarks, encoding);
   }
   const bytes = () => unpacked(placeOf(file), packing);
   if (kind === 'array') return yield* arrayDocuments(path, bytes(), idsDtype);
-  if (kind === 'arrow') return yield* arrowDocuments(path, bytes(), { textField, idsField }, remarks);
-  if (idsField !== undefined) return yield* idsOfFile(file, idsField, remarks, encoding);
+  if (kind === 'arrow') return yield* arrowDocuments(path, bytes(), { textField, idsField: reading.idsField }, remarks);
+  // What the file's first document decided holds for those behind it.
+  const idsField = reading.idsField ?? (from?.ids ? USUAL_FIELD : undefined);
+  if (idsField !== undefined) return yield* idsOfFile(file, idsField, remarks, encoding, begin);
   const place = placeOf(file);
   if (kind === 'parquet') {
-    const texts = readParquetDocuments(place, textField, remarks);
-    return yield* textsOrIds(texts, () => idsOfFile(file, USUAL_FIELD, remarks, encoding));
+    const texts = readParquetDocuments(place, textField, remarks, begin.row);
+    return yield* textsOrIds(texts, () => idsOfFile(file, USUAL_FIELD, remarks, encoding, begin));
   }
-  const text = textOf(place, packing, encoding);
-  if (!isLines(kind)) return yield* textsOfFile(file, text, textField, remarks, reading);
+  const text = textOf(place, packing, encoding, begin);
+  if (!isLines(kind)) return yield* textsOfFile(file, text, textField, remarks, reading, begin);
   // Standard input comes once: what is read until it is known which they are is read again from memory.
   const begun = new Begun(text);
-  const texts = textsOfFile(file, begun.first(), textField, remarks, reading);
-  const ids = () => idsIn(valuesOfLines(path, begun.again(), USUAL, remarks), USUAL_FIELD);
+  const texts = textsOfFile(file, begun.first(), textField, remarks, reading, begin);
+  const ids = () => idsIn(valuesOfLines(path, begun.again(), USUAL, remarks, begin), USUAL_FIELD);
   try {
     yield* textsOrIds(
       texts,
@@ -78,6 +84,13 @@ export async function* documentsOfFile(
   }
 }
 
+/** Where a file's text is begun to be read: in packed files, in other encodings and in tables, at its beginning. */
+function beginOf({ kind, packing }: CorpusFile, { encoding = 'utf-8', from }: FileReading): TextBegin {
+  const { row = 0, byte = 0 } = from ?? {};
+  if (kind === 'parquet') return { row, byte: 0 };
+  return kind === 'lines' && packing === 'none' && encoding === 'utf-8' ? { row, byte } : fileBegin();
+}
+
 /** Texts of a file that is not binary. */
 async function* textsOfFile(
   { path, kind }: CorpusFile,
@@ -85,8 +98,9 @@ async function* textsOfFile(
   textField: string,
   remarks: Remarks,
   { shortLine, say }: FileReading,
+  begin: TextBegin,
 ): AsyncGenerator<Document> {
-  if (kind === 'lines') return yield* jsonLines(path, text, textField, remarks, shortLine);
+  if (kind === 'lines') return yield* jsonLines(path, text, textField, remarks, shortLine, begin);
   if (kind === 'lines or text') return yield* linesOrText(path, text, textField, remarks, say);
   if (kind === 'csv' || kind === 'tsv') return yield* csvDocuments(path, text, kind === 'csv' ? ',' : '\t', textField);
   yield* wholeText(path, text);
@@ -100,6 +114,7 @@ async function* idsOfFile(
   field: string,
   remarks: Remarks,
   encoding: Encoding,
+  begin: TextBegin,
 ): AsyncGenerator<Document> {
   const { path, kind, packing } = file;
   if (!isLines(kind) && kind !== 'parquet') {
@@ -112,18 +127,18 @@ async function* idsOfFile(
   const wanted: ValueField = { field, flag: 'ids-field' };
   const place = placeOf(file);
   const values = isLines(kind)
-    ? valuesOfLines(path, textOf(place, packing, encoding), wanted, remarks)
-    : valuesOfParquet(place, wanted, remarks);
+    ? valuesOfLines(path, textOf(place, packing, encoding, begin), wanted, remarks, begin)
+    : valuesOfParquet(place, wanted, remarks, begin.row);
   yield* idsIn(values, field);
 }
 
 async function* idsIn(values: AsyncGenerator<FoundValue>, field: string): AsyncGenerator<Document> {
-  for await (const { value, source } of values) yield idsDocument(value, source, field);
+  for await (const { value, source, place } of values) yield { ...idsDocument(value, source, field), place };
 }
 
 async function* wholeText(path: string, text: AsyncGenerator<string>): AsyncGenerator<Document> {
   try {
-    yield { pieces: text, source: path };
+    yield { pieces: text, source: path, place: { row: 0, byte: 0 } };
   } finally {
     await text.return(undefined);
   }

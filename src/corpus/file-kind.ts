@@ -16,6 +16,8 @@ export interface CorpusFile {
   readonly packing: Packing;
   /** Where it is on the hub, if it is. */
   readonly remote?: RemotePlace;
+  /** Tells its content from any other, where that is known without reading it: its path and hash on the hub. */
+  readonly identity?: string;
 }
 
 /** Where a file of a corpus is read: standard input under a name that no file has. */

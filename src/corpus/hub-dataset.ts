@@ -83,7 +83,7 @@ async function listed(reference: HubReference, settings: HubSettings, seed: numb
 
 function corpusFilesOf(files: readonly DatasetFile[], hub: DatasetHub, commit: string, settings: HubSettings) {
   const skipped: { name: string; why: string }[] = [];
-  const read = files.flatMap(({ path, bytes }): CorpusFile[] => {
+  const read = files.flatMap(({ path, bytes, hash }): CorpusFile[] => {
     const how = fileKindOf(path);
     const why = path.split('/').map(aside).find(Boolean) ?? (how ? undefined : 'another ending');
     if (!how || why !== undefined) {
@@ -93,7 +93,9 @@ function corpusFilesOf(files: readonly DatasetFile[], hub: DatasetHub, commit: s
     const name = `hf:${hub.asked.model}@${commit}/${path}`;
     const { asked } = hub;
     const remote = { name, url: hub.addressOf(commit, path), bytes, asked, patience: settings.patience };
-    return how.kind === 'parquet' && how.packing !== 'none' ? [] : [{ path: name, name, bytes, ...how, remote }];
+    if (how.kind === 'parquet' && how.packing !== 'none') return [];
+    const identity = hash === undefined ? {} : { identity: `${path} ${hash}` };
+    return [{ path: name, name, bytes, ...how, remote, ...identity }];
   });
   return { files: read, skipped };
 }

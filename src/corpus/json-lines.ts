@@ -2,6 +2,7 @@ import { isJsonObject } from '../disk/json.js';
 import { Refusal } from '../errors/refusal.js';
 import type { Document } from './contexts.js';
 import type { Remarks } from './encodings.js';
+import { fileBegin } from './text-position.js';
 
 /** Characters of a line that is held whole, at most. */
 const SHORT_LINE = 2 ** 20;
@@ -15,6 +16,7 @@ const KEY_SHOWN = 60;
  * strings may hold.) A longer line than `short` is never held: its text passes through as it is read.
  *
  * @param text of the file, in pieces
+ * @param begin where it begins
  * @throws Refusal naming file and line, its cause a BadLine
  */
 export async function* jsonLines(
@@ -23,16 +25,18 @@ export async function* jsonLines(
   textField: string,
   remarks: Remarks,
   short = SHORT_LINE,
+  begin = fileBegin(),
 ): AsyncGenerator<Document> {
-  const lines = new LinesOfText(text);
+  const lines = new LinesOfText(text, begin);
   try {
-    for (let number = 1; await lines.more(); number++) {
-      const source = `${file}:${number}`;
+    for (let { row } = begin; await lines.more(); row++) {
+      const source = `${file}:${row + 1}`;
+      const place = { row, byte: lines.byte };
       const line = await lines.take(short);
-      if (line === undefined) yield* longLine(lines, source, textField, remarks);
+      if (line === undefined) yield* longLine(lines, { source, place }, textField, remarks);
       else {
         const document = shortLine(line, source, textField, remarks);
-        if (document !== undefined) yield { pieces: [document], source };
+        if (document !== undefined) yield { pieces: [document], source, place };
       }
     }
   } finally {
@@ -84,7 +88,7 @@ type FieldFlag = 'text-field' | 'chat-field' | 'ids-field';
 
 async function* longLine(
   lines: LinesOfText,
-  source: string,
+  { source, place }: Pick<Document, 'source' | 'place'>,
   textField: string,
   remarks: Remarks,
 ): AsyncGenerator<Document> {
@@ -105,7 +109,7 @@ async function* longLine(
   while (machine.text === 'before' && (await advance()));
   if (machine.text === 'within') {
     const pieces = textPieces(machine, advance, (piece) => remarks.wellFormed(piece, source));
-    yield { pieces, source };
+    yield { pieces, source, place };
     // A caller that did not read it to its end continues with the next line.
     for await (const _ of pieces);
     while (machine.text === 'within' && (await advance())) machine.take();
@@ -169,16 +173,37 @@ export class LinesOfText {
   /** What has come and not been taken. */
   private chunk = '';
   private at = 0;
+  /** Bytes of what has been taken, and up to where in `chunk` they are counted. */
+  private bytes = 0;
+  private counted = 0;
 
-  constructor(private readonly text: AsyncGenerator<string>) {}
+  /** @param begin where the text begins */
+  constructor(
+    private readonly text: AsyncGenerator<string>,
+    private readonly begin = fileBegin(),
+  ) {}
+
+  /** Bytes before the line that begins here, as UTF-8. */
+  get byte(): number {
+    this.count();
+    return this.begin.byte + this.bytes;
+  }
+
+  /** A chunk, and what was taken up to a line's end, is of whole characters. */
+  private count(): void {
+    this.bytes += Buffer.byteLength(this.chunk.slice(this.counted, this.at));
+    this.counted = this.at;
+  }
 
   /** Does another line begin? */
   async more(): Promise<boolean> {
     while (this.at === this.chunk.length) {
       const { value, done } = await this.text.next();
       if (done) return false;
+      this.count();
       this.chunk = value;
       this.at = 0;
+      this.counted = 0;
     }
     return true;
   }
@@ -188,6 +213,8 @@ export class LinesOfText {
     // A line of many pieces must not be searched anew with each.
     const pieces: string[] = [];
     let length = 0;
+    this.count();
+    const { bytes } = this;
     for (;;) {
       const end = this.chunk.indexOf('\n', this.at);
       const piece = this.chunk.slice(this.at, end < 0 ? undefined : end);
@@ -196,6 +223,8 @@ export class LinesOfText {
       if (length > most) {
         this.chunk = pieces.join('') + this.chunk.slice(this.at + piece.length);
         this.at = 0;
+        this.counted = 0;
+        this.bytes = bytes;
         return undefined;
       }
       this.at += piece.length;

@@ -55,6 +55,19 @@ export function chunkRange({ meta_data: column, file_path }: ColumnChunk, size: 
   return [start, end];
 }
 
+/**
+ * Where a row is.
+ *
+ * @param sizes rows of each row group
+ * @returns row groups before it, and rows before it in its own
+ */
+export function groupOf(sizes: readonly number[], row: number): { groups: number; rows: number } {
+  let rows = row;
+  let groups = 0;
+  for (; groups < sizes.length && rows >= sizes[groups]!; groups++) rows -= sizes[groups]!;
+  return { groups, rows };
+}
+
 /** @throws Error where ranges lie in one another: the same text would be read twice */
 export function checkApart(ranges: readonly ByteRange[]): void {
   const sorted = ranges.toSorted(([a], [b]) => a - b);

@@ -6,7 +6,7 @@ import { convert, DEFAULT_PARSERS } from 'hyparquet/src/convert.js';
 import { getTreePath } from 'hyparquet/src/schema.js';
 import { Refusal, type RefusedReply, refusedReply } from '../errors/refusal.js';
 import { firstWrong, guessEncoding, wholeCharacters } from './encodings.js';
-import { COMPRESSORS, checkApart, chunkRange, MOST_PAGE, openParquet } from './parquet-file.js';
+import { COMPRESSORS, checkApart, chunkRange, groupOf, MOST_PAGE, openParquet } from './parquet-file.js';
 import { alongRanges, type ByteRange, type ByteSource, type FilePlace } from './remote-file.js';
 
 /** Bytes read to find a page's header: first, and at most (statistics may hold long texts). */
@@ -34,13 +34,19 @@ class NoTextColumn extends Error {
  * Opens a column of strings. One page is in memory at a time, and the dictionary of a row group: groups may be of any
  * size.
  *
+ * @param from row to begin at: row groups before it are not read
  * @throws NoTextColumn
  */
-async function openTextColumn(place: FilePlace, name: string): Promise<TextColumn> {
+async function openTextColumn(place: FilePlace, name: string, from: number): Promise<TextColumn> {
   const { source, metadata } = await openParquet(place);
   try {
     checkColumn(metadata, name);
-    const chunks = chunksOf(metadata, name, source.size);
+    const all = chunksOf(metadata, name, source.size);
+    const { groups, rows } = groupOf(
+      all.map(({ rows }) => rows),
+      from,
+    );
+    const chunks = all.slice(groups);
     const along =
       typeof place === 'string'
         ? source
@@ -48,7 +54,8 @@ async function openTextColumn(place: FilePlace, name: string): Promise<TextColum
             source,
             chunks.map(({ range }) => range),
           );
-    return { pages: () => pagesOf(along, chunks, metadata, name), close: () => along.close() };
+    const pages = () => withoutFirst(pagesOf(along, chunks, metadata, name), rows);
+    return { pages, close: () => along.close() };
   } catch (error) {
     await source.close();
     throw error;
@@ -73,6 +80,16 @@ function chunksOf({ row_groups }: FileMetaData, name: string, size: number): Chu
   });
   checkApart(chunks.map(({ range }) => range));
   return chunks;
+}
+
+/** Pages without the first `rows` values of all. */
+async function* withoutFirst<T>(pages: AsyncGenerator<readonly T[]>, rows: number): AsyncGenerator<readonly T[]> {
+  let left = rows;
+  for await (const values of pages) {
+    const dropped = Math.min(left, values.length);
+    left -= dropped;
+    if (dropped < values.length) yield dropped === 0 ? values : values.slice(dropped);
+  }
 }
 
 function checkColumn(metadata: FileMetaData, name: string): void {
@@ -168,6 +185,8 @@ async function pageAt(source: ByteSource, at: number, end: number, header: Heade
 export interface ParquetTask {
   readonly place: FilePlace;
   readonly textField: string;
+  /** Row to begin at. */
+  readonly from: number;
 }
 
 /** Part of a row's text. */
@@ -193,12 +212,12 @@ const MOST_IN_REPLY = { parts: 1000, characters: 2 ** 18 };
 const PART = 2 ** 18;
 
 /** The texts of the column, page by page, in replies of bounded size. */
-async function* repliesOf({ place, textField }: ParquetTask): AsyncGenerator<ParquetReply> {
-  const column = await openTextColumn(place, textField);
+async function* repliesOf({ place, textField, from }: ParquetTask): AsyncGenerator<ParquetReply> {
+  const column = await openTextColumn(place, textField, from);
   try {
     let parts: RowPart[] = [];
     let characters = 0;
-    let row = 0;
+    let row = from;
     for await (const values of column.pages()) {
       for (const value of values) {
         const bytes = value && Buffer.from(value.buffer, value.byteOffset, value.byteLength);

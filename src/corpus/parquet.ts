@@ -15,15 +15,17 @@ const HEAP = 512;
  * Documents of a Parquet file, page by page; rows without a text are passed over. It is read in a separate thread, whose
  * end by want of memory is an answer. The thread is idle between replies and does not keep the process alive then.
  *
+ * @param from row to begin at
  * @throws Refusal where it is broken, has no such column, or a text is not UTF-8
  */
 export async function* readParquetDocuments(
   place: FilePlace,
   textField: string,
   remarks: Remarks,
+  from = 0,
 ): AsyncGenerator<Document> {
   const file = placeName(place);
-  const task: ParquetTask = { place, textField };
+  const task: ParquetTask = { place, textField, from };
   const reader: ParquetReader = new Thread(new URL('parquet-worker.js', import.meta.url), {
     name: 'its reader',
     data: task,
@@ -32,7 +34,7 @@ export async function* readParquetDocuments(
   });
   try {
     const parts = rowParts(reader, file, textField);
-    for (let row = 0; ; row++) {
+    for (let row = from; ; row++) {
       const { value: first, done } = await parts.next();
       if (done) return;
       if (first.text === null) remarks.addNull();
@@ -44,7 +46,8 @@ export async function* readParquetDocuments(
             if (part.last) return;
           }
         };
-        yield { pieces: first.last ? [first.text] : pieces(), source: `${file}, row ${row}` };
+        const at = { source: `${file}, row ${row}`, place: { row, byte: 0 } };
+        yield { pieces: first.last ? [first.text] : pieces(), ...at };
         // A caller that did not read it to its end continues with the next row.
         while (!part.last) part = await nextOf(parts);
       }

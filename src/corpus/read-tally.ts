@@ -12,23 +12,29 @@ const [BEGUN, ENDED, TOKENS, DUPLICATES] = [0, 1, 2, 3] as const;
 /** Counts what is read of each corpus, and recognizes documents that come again. */
 export class ReadTally {
   private readonly figures: Float64Array<ArrayBuffer>;
-  private readonly known = new KnownDocuments();
-  private hash = createHash('sha256');
+  private known = new KnownDocuments();
+  private document = new DocumentHash();
   private at = 0;
 
   constructor(corpora: number) {
     this.figures = new Float64Array(corpora * FIGURES);
   }
 
+  /** All that was counted before, where the text has been read up to some place. */
+  continueFrom({ figures, known }: Counted): void {
+    this.figures.set(figures);
+    this.known = new KnownDocuments(known);
+  }
+
   /** @param corpus number of the corpus that the document is of */
   begin(corpus = 0): void {
     this.at = corpus * FIGURES;
-    this.hash = createHash('sha256');
+    this.document = new DocumentHash();
   }
 
-  /** A piece of the document, as text or as tokens. */
-  content(piece: string | Int32Array): void {
-    this.hash.update(piece);
+  /** @param bos left out, since it may be put in front of documents and contexts */
+  content(tokens: Int32Array, bos?: number): void {
+    this.document.add(tokens, bos);
   }
 
   /** The document's first token is there. */
@@ -43,14 +49,85 @@ export class ReadTally {
   /** The document, which had a token, is over. */
   end(): void {
     this.figures[this.at + ENDED]!++;
-    const digest = this.hash.digest();
-    if (this.known.has(digest.readUInt32LE(0), digest.readUInt32LE(4))) this.figures[this.at + DUPLICATES]!++;
+    if (this.known.has(...this.document.digest())) this.figures[this.at + DUPLICATES]!++;
   }
 
   /** All figures so far, [corpora × FIGURES]. */
   soFar(): Float64Array<ArrayBuffer> {
     return this.figures.slice();
   }
+}
+
+/** What a tally has counted. */
+export interface Counted {
+  /** [corpora × FIGURES] */
+  readonly figures: Float64Array;
+  /** Hashes of the documents that are known, two numbers each, in a table as KnownDocuments has it. */
+  readonly known: Uint32Array;
+}
+
+/** Hash of a document: of its tokens, BOS left out. */
+class DocumentHash {
+  private readonly hash = createHash('sha256');
+
+  add(tokens: Int32Array, bos?: number): void {
+    this.hash.update(bos !== undefined && tokens.includes(bos) ? tokens.filter((id) => id !== bos) : tokens);
+  }
+
+  /** Its first 64 bits. */
+  digest(): [number, number] {
+    const digest = this.hash.digest();
+    return [digest.readUInt32LE(0), digest.readUInt32LE(4)];
+  }
+}
+
+/** Hashes of the documents of contexts that were made before, in their order. */
+export class DocumentsOfContexts {
+  private readonly hashes = new KnownDocuments();
+  /** Number of the last document. */
+  last = -1;
+  private open: DocumentHash | undefined;
+
+  /** @param bos as ReadTally.content has it */
+  constructor(private readonly bos?: number) {}
+
+  add({ tokens, documents }: { readonly tokens: Int32Array; readonly documents: Uint32Array }): void {
+    for (let from = 0; from < tokens.length; ) {
+      const document = documents[from]!;
+      let to = from + 1;
+      while (to < tokens.length && documents[to] === document) to++;
+      if (document !== this.last) {
+        this.end();
+        this.last = document;
+        this.open = new DocumentHash();
+      }
+      this.open!.add(tokens.subarray(from, to), this.bos);
+      from = to;
+    }
+  }
+
+  /** The last document is over, too. */
+  end(): void {
+    if (this.open) this.hashes.has(...this.open.digest());
+    this.open = undefined;
+  }
+
+  /** Hashes of those that are over. */
+  get known(): Uint32Array {
+    return this.hashes.table;
+  }
+}
+
+/** Figures of one corpus as a tally counts them. */
+export function figuresRead(read: readonly CorpusRead[]): Float64Array {
+  return Float64Array.from(
+    read.flatMap(({ documents, tokens, duplicates, truncated }) => [
+      documents,
+      documents - truncated,
+      tokens,
+      duplicates,
+    ]),
+  );
 }
 
 /** Figures of a tally by corpus. */
@@ -80,8 +157,12 @@ export const KNOWN_BYTES = 16;
 
 /** Hashes of 64 bits, in a table that doubles when it is half full. */
 class KnownDocuments {
-  private table = new Uint32Array(2 ** 12);
   private size = 0;
+
+  /** @param table of others, which are known from the beginning */
+  constructor(public table: Uint32Array = new Uint32Array(2 ** 12)) {
+    for (let i = 0; i < table.length; i += 2) if (table[i] !== 0 || table[i + 1] !== 0) this.size++;
+  }
 
   /** Is it known? Else it is from now on, as long as there is room. */
   has(high: number, low: number): boolean {

@@ -12,11 +12,13 @@ export interface TextChunk {
   readonly counted?: Uint8Array;
   /** [contexts × figures]: what was read up to the end of each, where that is counted. */
   readonly read?: Float64Array;
+  /** [contexts × figures]: where the text stands behind each, where reading could begin there. */
+  readonly positions?: Float64Array;
 }
 
 /** Memory of a chunk, to be handed over. */
-export function chunkBuffers({ tokens, runs, counted, read }: TextChunk): ArrayBuffer[] {
-  const arrays = [tokens, runs, ...(counted ? [counted] : []), ...(read ? [read] : [])];
+export function chunkBuffers({ tokens, runs, counted, read, positions }: TextChunk): ArrayBuffer[] {
+  const arrays = [tokens, runs, counted, read, positions].filter((array) => array !== undefined);
   return arrays.map(({ buffer }) => buffer as ArrayBuffer);
 }
 
@@ -34,16 +36,32 @@ export function chunkOf(contexts: readonly Context[]): TextChunk {
       else runs.push(document, 1);
     }
   }
-  const figures = contexts[0]!.read?.length ?? 0;
-  const read = figures > 0 ? new Float64Array(contexts.length * figures) : undefined;
-  for (const [i, context] of contexts.entries()) if (context.read) read?.set(context.read, i * figures);
+  const read = joined(contexts.map((context) => context.read));
+  const positions = joined(contexts.map(({ position }) => position));
   const first = contexts[0]!.index;
-  return { first, tokens, runs: Uint32Array.from(runs), ...(counted && { counted }), ...(read && { read }) };
+  return {
+    ...{ first, tokens, runs: Uint32Array.from(runs) },
+    ...{ ...(counted && { counted }), ...(read && { read }), ...(positions && { positions }) },
+  };
+}
+
+/** Figures of contexts, where all have them. */
+function joined(parts: readonly (Float64Array | undefined)[]): Float64Array | undefined {
+  const figures = parts[0]?.length ?? 0;
+  if (figures === 0 || parts.includes(undefined)) return undefined;
+  const whole = new Float64Array(parts.length * figures);
+  for (const [i, part] of parts.entries()) whole.set(part!, i * figures);
+  return whole;
 }
 
 /** The contexts of a chunk. */
-export function* contextsOf({ first, tokens, runs, counted, read }: TextChunk, length: number): Generator<Context> {
-  const figures = ((read?.length ?? 0) * length) / tokens.length;
+export function* contextsOf(chunk: TextChunk, length: number): Generator<Context> {
+  const { first, tokens, runs, counted, read, positions } = chunk;
+  const contexts = tokens.length / length;
+  const partOf = (figures: Float64Array, i: number) => {
+    const count = figures.length / contexts;
+    return figures.subarray(i * count, (i + 1) * count);
+  };
   let run = 0;
   let left = runs[1]!;
   for (let at = 0; at < tokens.length; at += length) {
@@ -62,7 +80,8 @@ export function* contextsOf({ first, tokens, runs, counted, read }: TextChunk, l
     yield {
       ...{ index: first + i, tokens: tokens.slice(at, at + length), documents },
       ...(counted && { counted: counted.slice(at, at + length) }),
-      ...(read && { read: read.subarray(i * figures, (i + 1) * figures) }),
+      ...(read && { read: partOf(read, i) }),
+      ...(positions && { position: partOf(positions, i) }),
     };
   }
 }

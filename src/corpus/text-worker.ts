@@ -4,7 +4,7 @@ import { Chats, chatSettings } from './chats/chats.js';
 import { chosenText } from './chosen-text.js';
 import { type Context, packContexts, type WrittenOut } from './contexts.js';
 import { ReadTally } from './read-tally.js';
-import type { Heard, TextStart, TextThreadReply, TextThreadRequest } from './text.js';
+import type { Heard, TextContinued, TextStart, TextThreadReply, TextThreadRequest } from './text.js';
 import { chunkBuffers, chunkOf } from './text-chunk.js';
 import { openTokenizer } from './tokenizer.js';
 
@@ -31,8 +31,13 @@ class Ears {
   }
 }
 
-/** Reads the text from its beginning, in chunks. */
-async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextThreadReply> {
+/** Where reading begins, once it is told. */
+interface Beginning {
+  at?: TextContinued;
+}
+
+/** Reads the text in chunks. */
+async function* textReplies(start: TextStart, ears: Ears, beginning: Beginning): AsyncGenerator<TextThreadReply> {
   const { model, expected, context } = start;
   const chat = chatSettings(start);
   const tokenizer = await openTokenizer(model, expected);
@@ -47,12 +52,14 @@ async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextTh
     held = [];
     return reply;
   };
-  const documents = chosenText(start, ears.say, chats);
+  const { at } = beginning;
+  const documents = chosenText(start, ears.say, chats, at?.position);
   const tally = new ReadTally(start.corpus.length);
+  if (at) tally.continueFrom(at.counted);
   // What a template writes out needs no mention.
   const written = chats ? undefined : ears.tokens;
   try {
-    for await (const one of packContexts(documents, tokenizer, context, written, tally)) {
+    for await (const one of packContexts(documents, tokenizer, context, written, tally, at?.position)) {
       held.push(one);
       if (held.length === most) yield chunk();
     }
@@ -67,7 +74,8 @@ async function* textReplies(start: TextStart, ears: Ears): AsyncGenerator<TextTh
 
 function serveText(port: MessagePort): void {
   const ears = new Ears();
-  const replies = textReplies(workerData as TextStart, ears);
+  const beginning: Beginning = {};
+  const replies = textReplies(workerData as TextStart, ears, beginning);
   const answer = async () => {
     try {
       const { value, done } = await replies.next();
@@ -83,7 +91,10 @@ function serveText(port: MessagePort): void {
     await replies.return(undefined).catch(() => {});
     port.postMessage({ kind: 'closed', heard: ears.heard() } satisfies TextThreadReply);
   };
-  port.on('message', (request: TextThreadRequest) => void (request === 'close' ? close() : answer()));
+  port.on('message', (request: TextThreadRequest) => {
+    if (typeof request === 'object') beginning.at = request;
+    else void (request === 'close' ? close() : answer());
+  });
   void answer();
 }
 

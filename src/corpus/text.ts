@@ -8,8 +8,10 @@ import type { DocumentChoice } from './document-choice.js';
 import { corpusFiles } from './documents.js';
 import type { CorpusFile } from './file-kind.js';
 import { isHubCorpus } from './hub-reference.js';
+import type { Counted } from './read-tally.js';
 import { isStandardInput, readTwice } from './standard-input.js';
 import { contextsOf, type TextChunk } from './text-chunk.js';
+import type { TextPosition } from './text-position.js';
 import type { ExpectedTokens } from './tokenizer.js';
 
 /** Standard input comes once, whoever opens it. */
@@ -86,6 +88,29 @@ export class Text {
       this.readers.delete(reader);
       await reader.close();
     }
+  }
+
+  /**
+   * The contexts from a position on; nothing before it is read, but what its file cannot be read without.
+   */
+  async *contextsFrom(continued: TextContinued): AsyncGenerator<Context> {
+    const reader = this.kept.length === 0 && this.standing ? this.standing : await this.reopen();
+    if (reader === this.standing) this.standing = undefined;
+    try {
+      reader.beginAt(continued);
+      for (let chunk = await reader.next(); chunk; chunk = await reader.next()) {
+        yield* contextsOf(chunk, this.start.context);
+      }
+    } finally {
+      this.readers.delete(reader);
+      await reader.close();
+    }
+  }
+
+  /** Can positions be kept? Not where documents come in another order than that of their files. */
+  get keepsPositions(): boolean {
+    const { corpus, documents } = this.start;
+    return corpus.length === 1 && documents?.shuffle === undefined;
   }
 
   /** Says what came up while the text was read, of each thing once: files' lines, special tokens written out. */
@@ -188,6 +213,11 @@ class TextReader {
     return reply.facts;
   }
 
+  /** Lets reading begin there; to be called before the first contexts are asked for. */
+  beginAt(continued: TextContinued): void {
+    this.thread.ask(continued);
+  }
+
   /**
    * The next contexts, null after the last.
    *
@@ -268,8 +298,14 @@ export interface TokenizerFacts {
   readonly chat?: ChatFacts;
 }
 
-/** The thread is asked for a chunk, as often as it is told `next`, or to end. */
-export type TextThreadRequest = 'next' | 'close';
+/** The thread is asked for a chunk, as often as it is told `next`, or to end; before the first, it may be told where to begin. */
+export type TextThreadRequest = 'next' | 'close' | TextContinued;
+
+/** Where a text has been read up to, and what was counted. */
+export interface TextContinued {
+  readonly position: TextPosition;
+  readonly counted: Counted;
+}
 
 /** What is said of the text while it is read. */
 export interface Heard {

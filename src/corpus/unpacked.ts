@@ -17,11 +17,12 @@ export type Packing = 'gzip' | 'zstd' | 'none';
 /**
  * The bytes of a file, unpacked, in chunks of at most 128 KiB. Whoever stops reading early leaves nothing open.
  *
+ * @param from byte to begin at, of a file that is not packed
  * @throws Refusal where it cannot be read to its end, or is damaged
  */
-export async function* unpacked(place: FilePlace, packing: Packing): AsyncGenerator<Buffer> {
+export async function* unpacked(place: FilePlace, packing: Packing, from = 0): AsyncGenerator<Buffer> {
   const file = placeName(place);
-  const raw = await streamOf(place);
+  const raw = await streamOf(place, from);
   try {
     if (packing === 'gzip') yield* gunzipped(place, raw);
     else if (packing === 'zstd') yield* unpackZstd(raw as AsyncIterable<Buffer>, file);

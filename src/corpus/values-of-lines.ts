@@ -1,6 +1,7 @@
 import { Refusal } from '../errors/refusal.js';
 import type { Remarks } from './encodings.js';
 import { LinesOfText, valueOfLine } from './json-lines.js';
+import { type DocumentPlace, fileBegin } from './text-position.js';
 
 /** Characters of a line whose value is held whole, at most. */
 export const LONGEST_LINE = 2 ** 24;
@@ -9,6 +10,7 @@ export const LONGEST_LINE = 2 ** 24;
 export interface FoundValue {
   readonly value: unknown;
   readonly source: string;
+  readonly place: DocumentPlace;
 }
 
 /** Key or column of values that are no texts, and the flag that names it. */
@@ -21,6 +23,7 @@ export interface ValueField {
  * What lines of JSON have under a key, held whole; lines with null there are passed over.
  *
  * @param text of the file, in pieces
+ * @param begin where it begins
  * @throws Refusal naming file and line
  */
 export async function* valuesOfLines(
@@ -28,16 +31,18 @@ export async function* valuesOfLines(
   text: AsyncGenerator<string>,
   { field, flag }: ValueField,
   remarks: Remarks,
+  begin = fileBegin(),
 ): AsyncGenerator<FoundValue> {
-  const lines = new LinesOfText(text);
+  const lines = new LinesOfText(text, begin);
   try {
-    for (let number = 1; await lines.more(); number++) {
-      const source = `${file}:${number}`;
+    for (let { row } = begin; await lines.more(); row++) {
+      const source = `${file}:${row + 1}`;
+      const place = { row, byte: lines.byte };
       const line = await lines.take(LONGEST_LINE);
       if (line === undefined) throw tooLong(source, flag);
       const value = valueOfLine(line, source, field, flag, isAnything);
       if (value === null) remarks.addNull();
-      else if (value !== undefined) yield { value, source };
+      else if (value !== undefined) yield { value, source, place };
     }
   } finally {
     await text.return(undefined);

@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import { parentPort, workerData } from 'node:worker_threads';
 import { type FileMetaData, parquetScan, parquetSchema } from 'hyparquet';
 import { Refusal, type RefusedReply, refusedReply } from '../errors/refusal.js';
-import { COMPRESSORS, checkApart, chunkRange, MOST_PAGE, openParquet } from './parquet-file.js';
+import { COMPRESSORS, checkApart, chunkRange, groupOf, MOST_PAGE, openParquet } from './parquet-file.js';
 import { alongRanges, type ByteRange, type FilePlace } from './remote-file.js';
 
 /** What the worker is given. */
@@ -10,6 +10,8 @@ export interface ParquetValuesTask {
   readonly place: FilePlace;
   /** The column of the values. */
   readonly field: string;
+  /** Row to begin at. */
+  readonly from: number;
 }
 
 /** What it answers, once each time it is asked. */
@@ -24,7 +26,7 @@ export type ParquetValuesReply =
 /** Rows of a reply, at most; they are copied to the other thread. */
 const ROWS = 256;
 
-async function* repliesOf({ place, field }: ParquetValuesTask): AsyncGenerator<ParquetValuesReply> {
+async function* repliesOf({ place, field, from }: ParquetValuesTask): AsyncGenerator<ParquetValuesReply> {
   const { source, metadata } = await openParquet(place);
   try {
     const columns = parquetSchema(metadata).children.map(({ element }) => element.name);
@@ -33,7 +35,11 @@ async function* repliesOf({ place, field }: ParquetValuesTask): AsyncGenerator<P
       yield { kind: 'no text', what: `has ${same === 0 ? 'no column' : `${same} columns`} "${field}"`, columns };
       return;
     }
-    const ranges = rangesOf(metadata, field, source.size);
+    const { groups } = groupOf(
+      metadata.row_groups.map(({ num_rows }) => Number(num_rows)),
+      from,
+    );
+    const ranges = rangesOf(metadata, field, source.size, groups);
     const along = typeof place === 'string' ? source : alongRanges(source, ranges);
     const file = {
       byteLength: source.size,
@@ -43,8 +49,10 @@ async function* repliesOf({ place, field }: ParquetValuesTask): AsyncGenerator<P
     const columnsRead = { columns: [field], useOffsetIndex: false };
     const scan = await parquetScan({ file, metadata, compressors: BOUNDED, parsers, ...columnsRead });
     for (const range of scan.ranges) {
+      if (range.rowEnd <= from) continue;
       const values = Array.from(await scan.readColumn({ column: field, ...range }), asJson);
-      for (let at = 0; at < values.length; at += ROWS) yield { kind: 'rows', rows: values.slice(at, at + ROWS) };
+      for (let at = Math.max(0, from - range.rowStart); at < values.length; at += ROWS)
+        yield { kind: 'rows', rows: values.slice(at, at + ROWS) };
     }
   } finally {
     await source.close();
@@ -54,17 +62,18 @@ async function* repliesOf({ place, field }: ParquetValuesTask): AsyncGenerator<P
 /**
  * Where the parts of the column are, in the order in which they are read: by row group, and within it by place.
  *
+ * @param groups row groups at the beginning that are not read
  * @throws Error where they are not of this file, or lie in one another
  */
-function rangesOf({ row_groups }: FileMetaData, field: string, size: number): ByteRange[] {
-  const ranges = row_groups.flatMap(({ columns }) =>
+function rangesOf({ row_groups }: FileMetaData, field: string, size: number, groups: number): ByteRange[] {
+  const ranges = row_groups.map(({ columns }) =>
     columns
       .filter(({ meta_data }) => meta_data?.path_in_schema[0] === field)
       .map((chunk) => chunkRange(chunk, size))
       .sort(([a], [b]) => a - b),
   );
-  checkApart(ranges);
-  return ranges;
+  checkApart(ranges.flat());
+  return ranges.slice(groups).flat();
 }
 
 const BOUNDED = Object.fromEntries(

@@ -13,21 +13,23 @@ const HEAP = 2048;
  * Values of a column as they would stand in JSON, one row group at a time, in a separate thread; rows with null are passed
  * over.
  *
+ * @param from row to begin at
  * @throws Refusal where the file is broken, or has no such column
  */
 export async function* valuesOfParquet(
   place: FilePlace,
   { field, flag }: ValueField,
   remarks: Remarks,
+  from = 0,
 ): AsyncGenerator<FoundValue> {
   const file = placeName(place);
   const reader = new Thread<'next', ParquetValuesReply>(new URL('values-of-parquet-worker.js', import.meta.url), {
     name: 'its reader',
-    data: { place, field } satisfies ParquetValuesTask,
+    data: { place, field, from } satisfies ParquetValuesTask,
     resourceLimits: { maxOldGenerationSizeMb: HEAP },
     idle: true,
   });
-  let row = 0;
+  let row = from;
   try {
     for (;;) {
       reader.ask('next');
@@ -36,9 +38,10 @@ export async function* valuesOfParquet(
       if (reply.kind === 'refused') throw refusalFrom(reply);
       if (reply.kind !== 'rows') throw refusedParquet(reply, file, field, flag);
       for (const value of reply.rows) {
-        const source = `${file}, row ${row++}`;
+        const at = { source: `${file}, row ${row}`, place: { row, byte: 0 } };
+        row++;
         if (value === null) remarks.addNull();
-        else yield { value, source };
+        else yield { value, ...at };
       }
     }
   } catch (cause) {

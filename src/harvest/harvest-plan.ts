@@ -27,6 +27,7 @@ import { weightMemory } from '../onnx/graph.js';
 import { compareFingerprints } from '../safetensors/fingerprint.js';
 import { harvestContexts, harvestGraph } from './forward-pass.js';
 import { checkNormLimit } from './norm-limit.js';
+import { textIdentity } from './text-identity.js';
 
 /** What a harvest is going to do, whatever its rows go to; no weight has been read. */
 export interface HarvestPlan {
@@ -71,7 +72,9 @@ export async function planHarvest(
     const contextRows = rowsPerContext(context, text.facts.prependBos);
     const windowBatches = batchesPerWindow(config, hooks, contextRows, windowBytes);
     const plan = { checkpoint, text, hooks, context, windowBatches, config };
-    return { ...plan, manifests: hooks.map((hook) => newManifest(files, plan, hook)) };
+    const identity = await textIdentity(config, files, text, model);
+    const begun = (hook: Hook) => ({ ...newManifest(files, plan, hook), text_identity: identity });
+    return { ...plan, manifests: hooks.map(begun) };
   } catch (error) {
     await text.close({ say() {} });
     throw error;
@@ -156,6 +159,8 @@ function newManifest(
     corpus_files: filesListed(files),
     // Known when there is a window; keys stand as the schema has them.
     text_read: [],
+    text_identity: undefined,
+    text_position: undefined,
     seed: config.seed,
     batch: config.batch,
     rows_per_shard: config.rowsPerShard,
@@ -259,6 +264,11 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
   for (const key of FIXED)
     if (JSON.stringify(before[key]) !== JSON.stringify(now[key])) differs(key, before[key], now[key]);
   await checkShardFiles(directory, found);
+  if (found.text_identity !== fresh.text_identity && !found.complete) {
+    // Read from the beginning, and compared, it may be the same text all the same.
+    found.text_identity = fresh.text_identity;
+    found.text_position = undefined;
+  }
   if (found.rows_wanted === fresh.rows_wanted) return found;
   // A corpus that ended early may be finished at what it had; rows that are there are not taken away.
   const kept = found.rows + (found.partial?.rows ?? 0);

@@ -16,6 +16,7 @@ import { parseModelConfig } from '../lm/families/registry.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { assembleWindows, atWindow } from './assemble.js';
+import { continuedText } from './continued-text.js';
 import { type ForwardPass, openForwardPass } from './forward-pass.js';
 import {
   bytesToCome,
@@ -104,7 +105,13 @@ async function harvestPlan(
       writers.push(await openWriter(directory, fresh[i]!, found[i]!, config));
     }
     progress.say(memoryLine(await harvestMemory(plan)));
-    await harvestWindows(config, untilStopped(text.contexts(), stop), pass, writers, progress, stop);
+    const done = Math.min(...writers.map(({ windowsDone }) => windowsDone));
+    const behind = writers.findIndex(({ windowsDone }) => windowsDone === done);
+    const continued = await continuedText(directories[behind]!, writers[behind]!.manifest, done, stop, NOTHING_ADDED);
+    if (continued) progress.say(`${corpusName(config)} is continued at its document ${continued.position.number + 1}.`);
+    const contexts = continued ? text.contextsFrom(continued) : text.contexts();
+    const whole = { contexts: untilStopped(contexts, stop), passed: continued ? done : 0 };
+    await harvestWindows(config, whole, pass, writers, progress, stop);
   } finally {
     await pass.release();
   }
@@ -136,31 +143,38 @@ async function checkBeginning(
   }
 }
 
+/** The text of a harvest, from one of its windows on. */
+interface HarvestText {
+  readonly contexts: AsyncGenerator<Context>;
+  /** Windows before it. */
+  readonly passed: number;
+}
+
 /**
  * Hands each full window to the writers of all hooks. Goes on where the stores stopped: at the first window that is not
  * whole in every store, with the rows kept from an interruption.
  *
- * @param contexts of the corpus from its beginning; closed at the end
+ * @param text closed at the end
  */
 export async function harvestWindows(
   config: HarvestConfig,
-  contexts: AsyncGenerator<Context>,
+  text: HarvestText,
   pass: ForwardPass,
   writers: readonly StoreWriter[],
   progress: Progress,
   stop: StopRequest,
 ): Promise<void> {
   try {
-    await harvestFrom(config, contexts, pass, writers, progress, stop);
+    await harvestFrom(config, text, pass, writers, progress, stop);
   } finally {
     // A harvest rarely ends with its text, and whoever reads it holds files and threads.
-    await contexts.return(undefined);
+    await text.contexts.return(undefined);
   }
 }
 
 async function harvestFrom(
   config: HarvestConfig,
-  contexts: AsyncGenerator<Context>,
+  { contexts, passed }: HarvestText,
   pass: ForwardPass,
   writers: readonly StoreWriter[],
   progress: Progress,
@@ -173,7 +187,7 @@ async function harvestFrom(
 
   progress.begin('harvesting', config.tokens, 'token');
   progress.update(stored);
-  const text = await readRecorded(manifests, done, contexts, corpusName(config), stop);
+  const text = await readRecorded(manifests, done, contexts, corpusName(config), stop, passed);
   const { index, windows } = atWindow(done, stored, manifests);
   await restorePartial(writers, windows, text, stop);
   const kept = windows[0]!;
@@ -259,7 +273,7 @@ function recordedOf({ contexts, pending, partial }: Manifest, index: number): Re
  * Reads the text past the first `done` windows, and makes sure that it is the text that every store has recorded, in the
  * window under way too: nothing of another text may be put next to rows that are kept.
  *
- * @param contexts of the corpus, from its beginning
+ * @param contexts of the corpus, from the beginning of window `passed` on
  * @returns contexts from the beginning of window `done` on
  * @throws Refusal where the text is another one; nothing has been changed by then
  */
@@ -269,9 +283,10 @@ async function readRecorded(
   contexts: AsyncGenerator<Context>,
   corpus: string,
   stop: StopRequest,
+  passed = 0,
 ): Promise<AsyncGenerator<Context>> {
   let window: Context[] = [];
-  for (let index = 0; index <= done; index++) {
+  for (let index = passed; index <= done; index++) {
     const recorded = manifests.flatMap((manifest) => recordedOf(manifest, index));
     window = await takeContexts(contexts, Math.max(0, ...recorded.map((part) => part.contexts)), stop);
     checkRecorded(recorded, window, corpus);

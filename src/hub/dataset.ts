@@ -13,6 +13,8 @@ export interface DatasetInfo {
 export interface DatasetFile {
   readonly path: string;
   readonly bytes: number;
+  /** Hash of its content, as the hub lists it: SHA-256 in large-file storage, else git's. */
+  readonly hash?: string;
 }
 
 /** One conversation with the hub about a data set, within bounds. */
@@ -57,12 +59,13 @@ export class DatasetHub {
         const files: DatasetFile[] = [];
         const { endpoint: hubUrl } = this.settings;
         const listing = listFiles({ repo, revision: commit, path, recursive: true, hubUrl, fetch: this.fetch });
-        for await (const { type, path: name, size, lfs } of listing) {
+        for await (const { type, path: name, size, lfs, oid } of listing) {
           if (type !== 'file') continue;
           const bytes = lfs?.size ?? size;
           if (!isPlainPath(name) || !Number.isSafeInteger(bytes) || bytes < 0)
             throw this.odd(`it lists ${JSON.stringify(name)} of ${bytes} bytes`);
-          files.push({ path: name, bytes });
+          const hash = lfs?.oid ?? oid;
+          files.push({ path: name, bytes, ...(isHash(hash) && { hash }) });
         }
         return files;
       });
@@ -94,6 +97,8 @@ export class DatasetHub {
     });
   }
 }
+
+const isHash = (hash: unknown) => typeof hash === 'string' && /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(hash);
 
 /** Parts of a path that lead out of nowhere. */
 function isPlainPath(path: string): boolean {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
@@ -27,6 +28,8 @@ export interface DatasetFaults {
   fails?: { times: number; status: number };
   /** Bytes that the listing adds to every size. */
   sizeLie?: number;
+  /** The listing has other hashes than those of the files. */
+  otherHashes?: true;
   /** Storage answers ranges in this way. */
   ranges?: 'ignored' | 'shifted' | 'too long';
   /** Storage says this of the size of the file. */
@@ -106,7 +109,12 @@ export class FakeDatasets {
       const entries = [...files].filter(([file]) => below === '' || file.startsWith(`${below}/`));
       if (below !== '' && entries.length === 0) return fail(404, 'EntryNotFound');
       const size = (bytes: Buffer) => bytes.length + (this.faults.sizeLie ?? 0);
-      const listed = entries.map(([file, bytes]) => ({ type: 'file', path: file, size: size(bytes), oid: 'x' }));
+      const listed = entries.map(([file, bytes]) => ({
+        type: 'file',
+        path: file,
+        size: size(bytes),
+        oid: this.hashOf(bytes),
+      }));
       return json(response, [...(below === '' ? [{ type: 'directory', path: 'data', size: 0 }] : []), ...listed]);
     }
     const file = path.map(decodeURIComponent).join('/');
@@ -114,6 +122,10 @@ export class FakeDatasets {
     if (dataset.gated && authorization !== `Bearer ${TOKEN}`) return fail(authorization ? 403 : 401, 'GatedRepo');
     const tree = revision === COMMITS.converted ? 'converted' : 'main';
     response.writeHead(302, { location: `${this.storage}/${++this.round}/${tree}/${name}/${encodeURI(file)}` }).end();
+  }
+
+  private hashOf(bytes: Buffer): string {
+    return gitHash(this.faults.otherHashes ? Buffer.concat([bytes, bytes]) : bytes);
   }
 
   private storageAnswer(request: IncomingMessage, response: ServerResponse): unknown {
@@ -145,6 +157,8 @@ export class FakeDatasets {
     return faults.latency ? setTimeout(answer, faults.latency) : answer();
   }
 }
+
+const gitHash = (bytes: Buffer) => createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex');
 
 function json(response: ServerResponse, value: unknown): void {
   response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(value));

@@ -75,7 +75,14 @@ export async function harvestTokens({
   const inTheWay = unwritable === undefined ? undefined : join(directories[0]!, unwritable);
   if (inTheWay) mkdirSync(inTheWay);
   try {
-    await harvestWindows(config, text, passOf(atOnce, seen, directories.length), writers, progress, stop);
+    await harvestWindows(
+      config,
+      { contexts: text, passed: 0 },
+      passOf(atOnce, seen, directories.length),
+      writers,
+      progress,
+      stop,
+    );
   } finally {
     if (inTheWay) rmdirSync(inTheWay);
   }

@@ -3,11 +3,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { parquetMetadata } from 'hyparquet';
 import { parquetWriteBuffer } from 'hyparquet-writer';
 import type { Manifest } from '../../src/activations/manifest.js';
 import { harvestSchema } from '../../src/config/stages/harvest.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { silent } from '../../src/progress/progress.js';
+import { Generator } from '../../src/random/generator.js';
 import { run } from '../cli/run-program.js';
 import { COMMITS } from '../corpus/fake-datasets.js';
 import { served } from '../corpus/served-datasets.js';
@@ -15,16 +17,31 @@ import { wholeDocuments } from '../corpus/whole-documents.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 
 const HOOK = 'blocks.0.hook_mlp_out';
+const ROWS_OF_GROUP = 2;
 
-/** Forty documents of the bundled text in four files, two of them Parquet. */
+/** Forty pieces of the bundled text in four files, two of them Parquet. */
 async function dataset(): Promise<Map<string, Buffer>> {
-  const texts: string[] = [];
+  let prose = '';
   for await (const { text } of wholeDocuments('assets/corpus/validation.jsonl.gz', 'text')) {
-    texts.push(text);
-    if (texts.length === 40) break;
+    prose += text;
+    if (prose.length > 40 * 700) break;
   }
+  const texts = Array.from({ length: 40 }, (_, i) => prose.slice(700 * i, 700 * (i + 1)));
+  // One that comes again.
+  texts[25] = texts[3]!;
+  // Of a small file the end that is asked for first, for the footer, would be all of it.
+  const random = new Generator(1);
+  const padding = (part: string[]) => part.map(() => Array.from({ length: 12_000 }, () => random.below(1000)).join());
   const parquet = (part: string[]) =>
-    Buffer.from(parquetWriteBuffer({ columnData: [{ name: 'text', data: part, type: 'STRING' }], rowGroupSize: 4 }));
+    Buffer.from(
+      parquetWriteBuffer({
+        columnData: [
+          { name: 'text', data: part, type: 'STRING' },
+          { name: 'more', data: padding(part), type: 'STRING' },
+        ],
+        rowGroupSize: ROWS_OF_GROUP,
+      }),
+    );
   const lines = (part: string[]) => Buffer.from(part.map((text) => `${JSON.stringify({ text })}\n`).join(''));
   return new Map([
     ['train-0.parquet', parquet(texts.slice(0, 10))],
@@ -40,38 +57,72 @@ const settings = (out: string) =>
     ...{ windowRows: 1000, rowsPerShard: 500, seed: 3, threads: 1, out },
   });
 
-test('a harvest of a data set of the hub that was killed resumes to the same bytes', async (t) => {
-  await served(t, { 'o/prose': { files: await dataset() } });
-  const root = temporaryDirectory(t);
-  await harvest(settings(join(root, 'whole')), silent, { signal: undefined });
-  const crashing = {
-    ...silent,
-    update(done: number) {
-      if (done > 3500 && done < 6000) throw new Error('crash');
-    },
-  };
+/** Harvests until so many rows are there, and then crashes. */
+async function killedAt(config: ReturnType<typeof settings>, rows: number): Promise<void> {
   // Counting beforehand ends at what is wanted, and says so last.
   let label = '';
   const begin = (now: string) => {
     label = now;
   };
   const update = (done: number) => {
-    if (label === 'harvesting') crashing.update(done);
+    if (label === 'harvesting' && done > rows && done < 6000) throw new Error('crash');
   };
-  const killed = settings(join(root, 'killed'));
-  await assert.rejects(harvest(killed, { ...silent, begin, update }, { signal: undefined }), /crash/);
-  await harvest({ ...killed, resume: true }, silent, { signal: undefined });
-  const [whole, resumed] = ['whole', 'killed'].map((name) => filesBelow(join(root, name)));
-  assert.deepEqual(resumed, whole);
-  const manifest = JSON.parse(readFileSync(join(root, 'whole', HOOK, 'manifest.json'), 'utf8')) as Manifest;
-  assert.equal(manifest.corpus, 'hf:o/prose');
-  const names = manifest.corpus_files!.first.map(({ file }) => file);
-  assert.deepEqual(
-    names.sort(),
-    [0, 1, 2, 3].map(
-      (i) => `hf:o/prose@${COMMITS.main}/train-${i}.${i < 2 ? 'parquet' : i < 3 ? 'jsonl.gz' : 'jsonl'}`,
-    ),
-  );
+  await assert.rejects(harvest(config, { ...silent, begin, update }, { signal: undefined }), /crash/);
+}
+
+const manifestOf = (out: string) => JSON.parse(readFileSync(join(out, HOOK, 'manifest.json'), 'utf8')) as Manifest;
+
+test('a harvest of a data set of the hub that was killed resumes to the same bytes, and reads nothing again', async (t) => {
+  const files = await dataset();
+  const { hub } = await served(t, { 'o/prose': { files } });
+  const root = temporaryDirectory(t);
+  await harvest(settings(join(root, 'whole')), silent, { signal: undefined });
+  const all = manifestOf(join(root, 'whole'));
+  assert.equal(all.corpus, 'hf:o/prose');
+  assert.equal(all.text_read![0]!.duplicates, 1);
+  assert.ok(!('text_position' in all) && !('text_identity' in all), 'a complete store has nothing to continue');
+  const names = all.corpus_files!.first.map(({ file }) => file.split('/').at(-1)!);
+  assert.deepEqual(names.toSorted(), [...files.keys()]);
+  for (const [i, rows] of [2100, 4100].entries()) {
+    const out = join(root, String(i));
+    await killedAt(settings(out), rows);
+    const { text_position: position } = manifestOf(out);
+    assert.equal(position!.file, i + 1);
+    hub.bytes.length = 0;
+    await harvest({ ...settings(out), resume: true }, silent, { signal: undefined });
+    assert.deepEqual(filesBelow(out), filesBelow(join(root, 'whole')));
+    const done = names.slice(0, position!.file);
+    // The first bytes of the first file tell whether it may be read at all.
+    const again = hub.bytes.filter(({ path, to }) => done.includes(path) && to > 3);
+    assert.deepEqual(again, [], `${done} of ${names}`);
+    const at = names[position!.file]!;
+    const first = firstByteAt(files.get(at)!, at, position!);
+    const before = hub.bytes.filter(({ path, from, to }) => path === at && to > 3 && from < first);
+    assert.deepEqual(before, [], `${at} from ${first} on`);
+  }
+});
+
+/** The first byte of a file that has to be asked for where reading begins at a position. */
+function firstByteAt(bytes: Buffer, name: string, { row, byte }: NonNullable<Manifest['text_position']>): number {
+  if (!name.endsWith('.parquet')) return name.endsWith('.gz') ? 0 : byte;
+  const { row_groups } = parquetMetadata(new Uint8Array(bytes).buffer);
+  const group = row_groups[Math.floor(row / ROWS_OF_GROUP)]!;
+  const { dictionary_page_offset: dictionary, data_page_offset: data } = group.columns[0]!.meta_data!;
+  return Number(dictionary ?? data);
+}
+
+test('where the hub lists other hashes, the text is read again and compared', async (t) => {
+  const files = await dataset();
+  const out = join(temporaryDirectory(t), 'out');
+  await served(t, { 'o/prose': { files } });
+  await killedAt(settings(out), 4100);
+  // A listing serves a whole process, by the address of the server.
+  const { hub } = await served(t, { 'o/prose': { files } });
+  hub.faults = { otherHashes: true };
+  await harvest({ ...settings(out), resume: true }, silent, { signal: undefined });
+  const { corpus_files: read, complete } = manifestOf(out);
+  const first = read!.first[0]!.file.split('/').at(-1);
+  assert.ok(complete && hub.bytes.some(({ path, to }) => path === first && to > 3));
 });
 
 test('the command line takes hf:…, says which files it reads, and refuses it offline', async (t) => {

@@ -102,13 +102,14 @@ export class Chats {
   /**
    * Conversations as the texts that the template makes of them.
    *
+   * @param found have tokens of the roles been found before?
    * @throws Refusal where it fails, does not end, or does not tell roles apart
    */
-  async *texts(documents: AsyncIterable<Document>): AsyncGenerator<Document> {
+  async *texts(documents: AsyncIterable<Document>, found = false): AsyncGenerator<Document> {
     const { model, template, settings, patience } = this;
     const { roles } = settings;
     const renderer = new ChatRenderer(model, { template, roles, today: false, prompt: false }, patience);
-    const search = new RoleSearch(settings);
+    const search = new RoleSearch(settings, found);
     const batches = inBatches(documents);
     let coming: Promise<Texts> | undefined;
     try {
@@ -188,10 +189,12 @@ async function* inBatches(documents: AsyncIterable<Document>): AsyncGenerator<Do
 /** Notices that no conversation has a token of the roles that are asked for: a name that is misspelt, most likely. */
 class RoleSearch {
   private read = 0;
-  private found = false;
   private readonly there = new Set<string>();
 
-  constructor(private readonly settings: ChatSettings) {}
+  constructor(
+    private readonly settings: ChatSettings,
+    private found: boolean,
+  ) {}
 
   refusal(conversation: readonly Message[], spans: readonly number[] | undefined): Refusal | undefined {
     if (this.found || spans === undefined || spans.length > 0) {

@@ -3,6 +3,7 @@ import { Refusal } from '../../errors/refusal.js';
 import type { Document } from '../contexts.js';
 import { type Remarks, textOf } from '../encodings.js';
 import { type CorpusFile, placeOf } from '../file-kind.js';
+import type { TextBegin } from '../text-position.js';
 import { valuesOfLines } from '../values-of-lines.js';
 import { valuesOfParquet } from '../values-of-parquet.js';
 import { conversationOf, type Message, plainText } from './conversation.js';
@@ -13,6 +14,8 @@ interface ChatReading {
   readonly field: string;
   /** Is content that is a list of parts left as it is? */
   readonly parts?: boolean;
+  /** Where reading begins. */
+  readonly begin: TextBegin;
 }
 
 /**
@@ -36,11 +39,14 @@ export async function* chatsOfFile(
     );
   }
   const wanted = { field: reading.field, flag: 'chat-field' } as const;
-  const place = placeOf(file);
+  const { begin } = reading;
+  const at = placeOf(file);
   const values = isLines
-    ? valuesOfLines(path, textOf(place, packing, encoding), wanted, remarks)
-    : valuesOfParquet(place, wanted, remarks);
-  for await (const { value, source } of values) yield chatDocument(value, source, reading, remarks);
+    ? valuesOfLines(path, textOf(at, packing, encoding, begin), wanted, remarks, begin)
+    : valuesOfParquet(at, wanted, remarks, begin.row);
+  for await (const { value, source, place } of values) {
+    yield { ...chatDocument(value, source, reading, remarks), place };
+  }
 }
 
 /** A conversation as a document that is yet to be rendered. */

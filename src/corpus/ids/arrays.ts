@@ -37,7 +37,7 @@ export async function* arrayDocuments(
       if (columns === undefined && (await input.atEnd())) return;
       const source = rows === 1 ? file : `${file}, row ${row}`;
       const ids = input.take(element, columns ?? Number.POSITIVE_INFINITY, source);
-      yield { pieces: [], ids, source };
+      yield { pieces: [], ids, source, place: { row, byte: 0 } };
       // A caller that did not read it to its end continues with the next row.
       for await (const _ of ids);
     }

@@ -45,7 +45,7 @@ export async function* arrowDocuments(
       const { value: batch, done } = RecordBatchReader.from(message).open().next();
       if (done) throw new RangeError('a record batch cannot be read');
       const values = batch.getChild(column.name)!;
-      for (const document of documentsOf(values, column, (at) => `${file}, row ${row + at}`, remarks)) yield document;
+      for (const document of documentsOf(values, column, { file, row }, remarks)) yield document;
       row += batch.numRows;
     }
   } catch (cause) {
@@ -102,7 +102,7 @@ function columnOf(file: string, { fields }: Schema, { textField, idsField }: Arr
 function* documentsOf(
   column: Vector,
   { name, holds }: Column,
-  sourceOf: (row: number) => string,
+  first: { readonly file: string; readonly row: number },
   remarks: Remarks,
 ): Generator<Document> {
   const [data] = column.data;
@@ -110,10 +110,11 @@ function* documentsOf(
   const lists = holds === 'ids' ? listsOf(data) : undefined;
   const texts = holds === 'text' ? bytesOf(data) : undefined;
   for (let row = 0; row < column.length; row++) {
-    const source = sourceOf(row);
+    const place = { row: first.row + row, byte: 0 };
+    const source = `${first.file}, row ${place.row}`;
     if (!column.isValid(row)) remarks.addNull();
-    else if (lists) yield { pieces: [], ids: [tokenIds(lists(row), source, name)], source };
-    else yield { pieces: [textOf(texts!(row), source, name)], source };
+    else if (lists) yield { pieces: [], ids: [tokenIds(lists(row), source, name)], source, place };
+    else yield { pieces: [textOf(texts!(row), source, name)], source, place };
   }
 }
 

@@ -1,0 +1,40 @@
+import type { Manifest } from '../activations/manifest.js';
+import { allContexts } from '../activations/store-contexts.js';
+import { DocumentsOfContexts, figuresRead } from '../corpus/read-tally.js';
+import type { TextContinued } from '../corpus/text.js';
+import { Refusal } from '../errors/refusal.js';
+import type { StopRequest } from '../progress/progress.js';
+import { throwIfStopped } from '../progress/stop.js';
+
+/**
+ * Where the text of a harvest stands behind the first `done` windows, with what was counted up to there, so that nothing
+ * before it is read again. Documents that are known are those of the store's own contexts.
+ *
+ * @param stopped what a stop comes to
+ * @returns undefined where the store does not tell, or its contexts are not whole: then the text is read again
+ */
+export async function continuedText(
+  directory: string,
+  manifest: Manifest,
+  done: number,
+  stop: StopRequest,
+  stopped: string,
+): Promise<TextContinued | undefined> {
+  const { contexts, text_position: position, text_read: read, text_identity: identity } = manifest;
+  const last = contexts.at(-1);
+  if (!identity || !position || !read || !last || contexts.length !== done) return undefined;
+  if (position.contexts !== last.first + last.contexts) return undefined;
+  const documents = new DocumentsOfContexts(manifest.prepend_bos ? manifest.bos_token_id : undefined);
+  try {
+    for await (const context of allContexts(directory, manifest)) {
+      throwIfStopped(stop, stopped);
+      documents.add(context);
+    }
+  } catch (error) {
+    if (error instanceof Refusal && error.code === 'activations/contexts-changed') return undefined;
+    throw error;
+  }
+  // The document at which the text stands is read again, and counted when it is over.
+  if (position.over || documents.last !== position.document) documents.end();
+  return { position, counted: { figures: figuresRead(read), known: documents.known } };
+}
