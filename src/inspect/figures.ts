@@ -1,6 +1,6 @@
+import { effectiveRank, symmetricEigenvalues } from '../activations/eigenvalues.js';
 import type { Manifest } from '../activations/manifest.js';
 import { gammaOf, medianOf } from '../activations/statistics.js';
-import { effectiveRank, symmetricEigenvalues } from './eigenvalues.js';
 import { expectedDead } from './normal.js';
 import { LARGE, type LongRow, type Survey, WIDEST } from './survey.js';
 

@@ -1,12 +1,20 @@
 import { inverseDeviation } from '../activations/layer-norm.js';
 import { ActivationSums } from '../activations/statistics.js';
 
-/** What is told of each row of a chunk. */
-interface OfRows {
+/** What is told of each row. */
+export interface OfRows {
   /** |x| */
   readonly norms: Float64Array;
   /** |x − c|² */
   readonly spreads: Float64Array;
+}
+
+/** Sums over rows, each [d]: of x and x², and of the same after each row was normalised. */
+export interface RowTotals {
+  readonly sum: Float64Array;
+  readonly squares: Float64Array;
+  readonly normalisedSum: Float64Array;
+  readonly normalisedSquares: Float64Array;
 }
 
 /** Sums over rows as they are, and after each had its own mean taken off and was divided by its own deviation. */
@@ -22,7 +30,7 @@ export class RowSums {
   }
 
   /**
-   * Adds a chunk in one reading of memory: a row is in the cache when it is read again, normalised.
+   * Adds rows in one reading of memory: a row is in the cache when it is read again, normalised.
    *
    * @param x [rows × d]
    */
@@ -56,6 +64,27 @@ export class RowSums {
     normalised.rows += rows;
     return { norms, spreads };
   }
+
+  get totals(): RowTotals {
+    const { raw, normalised } = this;
+    const { sum, squares } = raw;
+    return { sum, squares, normalisedSum: normalised.sum, normalisedSquares: normalised.squares };
+  }
+
+  /** Adds other rows by their sums and norms. */
+  merge({ sum, squares, normalisedSum, normalisedSquares }: RowTotals, norms: Float64Array): void {
+    const { raw, normalised } = this;
+    addTo(raw.sum, sum);
+    addTo(raw.squares, squares);
+    addTo(normalised.sum, normalisedSum);
+    addTo(normalised.squares, normalisedSquares);
+    raw.count(norms);
+    normalised.rows += norms.length;
+  }
+}
+
+function addTo(sums: Float64Array, values: Float64Array): void {
+  for (let i = 0; i < sums.length; i++) sums[i]! += values[i]!;
 }
 
 /** Adds the row at x[at …] less its mean, over its standard deviation; one whose entries are all alike is 0. */

@@ -1,14 +1,11 @@
-import type { ActivationDType } from '../activations/manifest.js';
-import type { Rows } from '../activations/rows.js';
+import { type Covariance, SecondMoments } from '../activations/second-moments.js';
 import { ActivationSums, medianOf, readStatistics } from '../activations/statistics.js';
 import type { Store } from '../activations/store.js';
 import { FineHistogram } from '../eval/fine-histogram.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped } from '../progress/stop.js';
-import { widen } from '../safetensors/floats.js';
 import { RowSums } from './row-sums.js';
-import { type Covariance, SecondMoments } from './second-moments.js';
-import { shardsInOrder } from './shard-reader.js';
+import { type SummedShard, shardsInOrder } from './shard-reader.js';
 
 /** Activations longer than this many times the median count as large. */
 export const LARGE = 3;
@@ -50,17 +47,11 @@ export interface Survey {
   readonly withoutLarge?: Covariance;
 }
 
-/** What has to be known before the first row is added. */
-interface Beforehand {
-  /** [d] */
-  readonly centre: Float64Array;
-  /** Norm above which a row is large. */
-  readonly threshold: number;
-}
-
 /**
- * Reads a store once, from its first shard to its last; memory does not depend on the number of its rows.
+ * Reads a store once, from its first shard to its last; memory does not depend on the number of its rows, nor what is
+ * found on the number of threads.
  *
+ * @param threads that read, and of the covariance's products; 0: one a core
  * @throws Refusal where a shard is not what was written
  * @throws Interrupted
  */
@@ -70,37 +61,40 @@ export async function surveyStore(
   progress: Progress,
   stop: StopRequest,
 ): Promise<Survey> {
-  progress.begin(`reading ${store.manifest.hook}`, store.manifest.rows, 'row');
-  let survey: StoreSurvey | undefined;
+  const { directory, manifest } = store;
+  progress.begin(`reading ${manifest.hook}`, manifest.rows, 'row');
+  const survey = await StoreSurvey.open(await centreOf(store), manifest, threads);
   try {
-    for await (const shard of shardsInOrder(store)) {
+    for await (const shard of shardsInOrder({ directory, manifest, centre: survey.centre }, threads)) {
       throwIfStopped(stop, STOPPED);
-      survey ??= await StoreSurvey.open(await beforehand(store, shard), store.manifest, threads);
       await survey.add(shard, async (done) => {
         progress.update(done);
         if (await heard(stop)) throwIfStopped(stop, STOPPED);
       });
     }
     progress.end();
-    return await survey!.found();
+    return survey.found();
   } finally {
-    await survey?.release();
+    await survey.release();
   }
 }
 
-/** The mean is what harvest kept. Large rows are told by the first shard, which is drawn from a whole window. */
-async function beforehand(store: Store, first: Rows): Promise<Beforehand> {
+/** The mean that harvest kept, or that of the first shard. */
+async function centreOf(store: Store): Promise<Float64Array> {
   const { d_in: d, dtype } = store.manifest;
-  const sums = new ActivationSums(d);
-  const norms = sums.add(first.activation, dtype);
   const known = await readStatistics(store.directory, store.manifest);
-  return { centre: (known ?? sums).mean(), threshold: LARGE * medianOf(norms) };
+  if (known) return known.mean();
+  const sums = new ActivationSums(d);
+  sums.add((await store.readShard(0)).activation, dtype);
+  return sums.mean();
 }
 
 class StoreSurvey {
   private readonly rows: RowSums;
   private readonly norms = new FineHistogram();
   private readonly spread = new FineHistogram();
+  /** Large rows are told by the first shard, which is drawn from a whole window. */
+  private threshold?: number;
   private readonly large = { rows: 0, spread: 0 };
   private longest: LongRow[] = [];
   private moments?: SecondMoments;
@@ -110,52 +104,56 @@ class StoreSurvey {
   private chunks = 0;
 
   private constructor(
+    /** [d] */
+    readonly centre: Float64Array,
     private readonly d: number,
-    private readonly dtype: ActivationDType,
-    private readonly before: Beforehand,
   ) {
-    this.rows = new RowSums(before.centre);
+    this.rows = new RowSums(centre);
   }
 
   static async open(
-    before: Beforehand,
-    { d_in: d, dtype, rows }: Pick<Store['manifest'], 'd_in' | 'dtype' | 'rows'>,
+    centre: Float64Array,
+    { d_in: d, rows }: Pick<Store['manifest'], 'd_in' | 'rows'>,
     threads: number,
   ): Promise<StoreSurvey> {
-    const survey = new StoreSurvey(d, dtype, before);
+    const survey = new StoreSurvey(centre, d);
     if (d > WIDEST) return survey;
-    const centre = Float32Array.from(before.centre);
-    survey.moments = await SecondMoments.open(centre, threads);
-    survey.ofLarge = await SecondMoments.open(centre, threads);
+    const rounded = Float32Array.from(centre);
+    survey.moments = await SecondMoments.open(rounded, threads);
+    survey.ofLarge = await SecondMoments.open(rounded, threads);
     const most = Math.min(MOST_PRODUCTS, Math.max(PRODUCTS, ENOUGH * d ** 3));
     survey.share = Math.min(1, most / (rows * d ** 2));
     return survey;
   }
 
   /** Adds a shard in chunks, telling the rows so far after each. */
-  async add(shard: Rows, added: (rows: number) => Promise<void>): Promise<void> {
+  async add(shard: SummedShard, added: (rows: number) => Promise<void>): Promise<void> {
     const { d, moments } = this;
-    const most = moments?.chunkRows ?? shard.token.length;
-    for (let at = 0; at < shard.token.length; at += most) {
-      const end = Math.min(at + most, shard.token.length);
-      const x = widen(shard.activation.subarray(at * d, end * d), this.dtype);
-      const large = this.addChunk(x, shard, at);
+    const before = this.rows.raw.rows;
+    this.rows.merge(shard.totals, shard.norms);
+    this.threshold ??= LARGE * medianOf(shard.norms);
+    const rows = shard.norms.length;
+    const most = moments?.chunkRows ?? rows;
+    for (let at = 0; at < rows; at += most) {
+      const end = Math.min(at + most, rows);
+      const large = this.addRows(shard, at, end);
       this.chunks++;
       const multiplied = Math.floor(this.chunks * this.share) > Math.floor((this.chunks - 1) * this.share);
       if (multiplied) {
+        const x = shard.x.subarray(at * d, end * d);
         await moments?.add(x);
         await this.ofLarge?.add(rowsOf(x, d, large));
       }
-      await added(this.rows.raw.rows);
+      await added(before + end);
     }
   }
 
-  async found(): Promise<Survey> {
+  found(): Survey {
     const { norms, spread, large, longest, moments, ofLarge } = this;
-    const { threshold } = this.before;
     const covariance = moments?.covariance();
     const withoutLarge = moments?.covariance(ofLarge);
     const { raw: sums, normalised } = this.rows;
+    const threshold = this.threshold ?? 0;
     const found = { sums, normalised, norms, spread, large: { threshold, ...large }, longest };
     return { ...found, ...(covariance && { covariance }), ...(withoutLarge && { withoutLarge }) };
   }
@@ -165,24 +163,25 @@ class StoreSurvey {
     await this.ofLarge?.release();
   }
 
-  /** @returns the rows of the chunk that are large */
-  private addChunk(x: Float32Array, shard: Rows, first: number): number[] {
-    const { norms, spreads } = this.rows.add(x);
+  /** @returns the rows from `first` up to `end` that are large, counted from `first` */
+  private addRows(shard: SummedShard, first: number, end: number): number[] {
+    const { norms, spreads } = shard;
     const large: number[] = [];
-    for (const [row, norm] of norms.entries()) {
+    for (let row = first; row < end; row++) {
+      const [norm, spread] = [norms[row]!, spreads[row]!];
       this.norms.add(norm);
-      this.spread.add(spreads[row]!);
-      if (norm > this.before.threshold) {
-        large.push(row);
+      this.spread.add(spread);
+      if (norm > this.threshold!) {
+        large.push(row - first);
         this.large.rows++;
-        this.large.spread += spreads[row]!;
+        this.large.spread += spread;
       }
-      this.keepIfLong(shard, first + row, norm);
+      this.keepIfLong(shard, row, norm);
     }
     return large;
   }
 
-  private keepIfLong({ context, pos, token }: Rows, row: number, norm: number): void {
+  private keepIfLong({ context, pos, token }: SummedShard, row: number, norm: number): void {
     const { longest } = this;
     if (longest.length === LARGEST && norm <= longest.at(-1)!.norm) return;
     longest.push({ context: context[row]!, pos: pos[row]!, token: token[row]!, norm });

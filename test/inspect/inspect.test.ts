@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { effectiveRank, symmetricEigenvalues } from '../../src/activations/eigenvalues.js';
 import type { ActivationDType, Manifest } from '../../src/activations/manifest.js';
 import { readManifest, writeManifest } from '../../src/activations/manifest.js';
 import { type ActivationArray, allocateRows } from '../../src/activations/rows.js';
 import { ActivationSums, gammaOf, readStatistics, writeStatistics } from '../../src/activations/statistics.js';
 import { StoreWriter, Window } from '../../src/activations/store-writer.js';
 import { inspectSchema } from '../../src/config/stages/machine.js';
-import { effectiveRank, symmetricEigenvalues } from '../../src/inspect/eigenvalues.js';
 import type { Inspection } from '../../src/inspect/figures.js';
 import { inspectStore } from '../../src/inspect/inspect.js';
 import { inspectionTable } from '../../src/inspect/inspect-table.js';
@@ -217,6 +217,12 @@ test('statistics of other rows are taken anew, and broken ones refused', async (
   await assert.rejects(inspect(directory), { code: 'activations/statistics-changed' });
   rmSync(join(directory, kept.file));
   await assert.rejects(inspect(directory), { code: 'activations/statistics-changed' });
+});
+
+test('what is found is the same to the last bit for every number of threads', async (t) => {
+  const { directory } = await storeOf(t, 'float32');
+  const one = await inspect(directory);
+  for (const threads of [2, 3, 8]) assert.deepEqual(await inspect(directory, { threads }), one);
 });
 
 test('the table names what is large, and a figure or page is written once', async (t) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { effectiveRank, symmetricEigenvalues } from '../../src/activations/eigenvalues.js';
 import { FineHistogram } from '../../src/eval/fine-histogram.js';
-import { effectiveRank, symmetricEigenvalues } from '../../src/inspect/eigenvalues.js';
 import { expectedDead, quantileAbove, upperTail } from '../../src/inspect/normal.js';
 import { Generator } from '../../src/random/generator.js';
 import { randomInputs } from '../sae/random-sae.js';

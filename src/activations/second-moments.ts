@@ -3,6 +3,11 @@ import { onnxRuntime, openSession, type Session } from '../onnx/session.js';
 
 /** Entries of activations that go through the graph at a time: 16 MiB in float32. */
 const CHUNK = 2 ** 22;
+/**
+ * Products are made in blocks of columns about so wide, of which those above the diagonal are left out: 6 of 16 with four
+ * strips of columns, 28 of 64 with eight, of which there are at most that many.
+ */
+const [STRIP, MOST_STRIPS] = [128, 8];
 
 /** Covariance of rows, [d × d], and how many they were. */
 export interface Covariance {
@@ -16,6 +21,7 @@ export interface Covariance {
  */
 export class SecondMoments {
   private rows = 0;
+  /** Of which the lower triangle counts. */
   private readonly products: Float64Array;
   /** Σ u, [d] */
   private readonly sum: Float64Array;
@@ -47,8 +53,15 @@ export class SecondMoments {
       x: new Tensor('float32', x, [rows, d]),
       centre: new Tensor('float32', this.centre, [d]),
     });
-    const [products, sum] = [found.products!.data as Float32Array, found.sum!.data as Float32Array];
-    for (let i = 0; i < products.length; i++) this.products[i]! += products[i]!;
+    for (const { name, rows: of, columns } of blocksOf(d)) {
+      const [block, width] = [found[name]!.data as Float32Array, columns.end - columns.first];
+      for (let i = of.first; i < of.end; i++) {
+        const end = Math.min(columns.end, i + 1);
+        const [to, from] = [i * d, (i - of.first) * width - columns.first];
+        for (let j = columns.first; j < end; j++) this.products[to + j]! += block[from + j]!;
+      }
+    }
+    const sum = found.sum!.data as Float32Array;
     for (let i = 0; i < d; i++) this.sum[i]! += sum[i]!;
     this.rows += rows;
   }
@@ -63,8 +76,14 @@ export class SecondMoments {
     const rows = this.rows - (without?.rows ?? 0);
     if (rows === 0) return undefined;
     const mean = this.sum.map((sum, i) => (sum - (without?.sum[i] ?? 0)) / rows);
-    const matrix = this.products.map((product, k) => (product - (without?.products[k] ?? 0)) / rows);
-    for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) matrix[i * d + j]! -= mean[i]! * mean[j]!;
+    const matrix = new Float64Array(d * d);
+    for (let i = 0; i < d; i++) {
+      for (let j = 0; j <= i; j++) {
+        const product = this.products[i * d + j]! - (without?.products[i * d + j] ?? 0);
+        matrix[i * d + j] = product / rows - mean[i]! * mean[j]!;
+        matrix[j * d + i] = matrix[i * d + j]!;
+      }
+    }
     return { rows, matrix };
   }
 
@@ -73,12 +92,36 @@ export class SecondMoments {
   }
 }
 
-/** Inputs `x` [rows, d] and `centre` [d]; outputs `products` [d, d], Σ u uᵀ with u = x − centre, and `sum` [d], Σ u. */
+/** Columns from `first` up to `end`. */
+interface Strip {
+  readonly first: number;
+  readonly end: number;
+}
+
+function stripsOf(d: number): Strip[] {
+  const strips = Math.max(1, Math.min(MOST_STRIPS, Math.round(d / STRIP)));
+  const at = (strip: number) => Math.round((strip * d) / strips);
+  return Array.from({ length: strips }, (_, strip) => ({ first: at(strip), end: at(strip + 1) }));
+}
+
+/** Blocks of Σ u uᵀ on and below its diagonal. */
+function blocksOf(d: number): { readonly name: string; readonly rows: Strip; readonly columns: Strip }[] {
+  const strips = stripsOf(d);
+  return strips.flatMap((rows, i) =>
+    strips.slice(0, i + 1).map((columns) => ({ name: `block ${rows.first} ${columns.first}`, rows, columns })),
+  );
+}
+
+/** Inputs `x` [rows, d] and `centre` [d]; outputs `sum` [d], Σ u with u = x − centre, and the blocks of Σ u uᵀ. */
 function momentsGraph(d: number): Uint8Array {
   const g = new GraphBuilder('second-moments');
   const x = g.input('x', 'float32', ['rows', d]);
   const u = g.sub(x, g.input('centre', 'float32', [d]));
-  g.output('products', g.matmul(u, u, { transA: true }), 'float32', [d, d]);
+  const columnsOf = new Map(stripsOf(d).map(({ first, end }) => [first, g.slice(u, first, end, 1)]));
+  for (const { name, rows, columns } of blocksOf(d)) {
+    const block = g.matmul(columnsOf.get(rows.first)!, columnsOf.get(columns.first)!, { transA: true });
+    g.output(name, block, 'float32', [rows.end - rows.first, columns.end - columns.first]);
+  }
   g.output('sum', g.reduceSum(u, [0]), 'float32', [d]);
   return g.encode();
 }

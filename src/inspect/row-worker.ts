@@ -1,0 +1,37 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { readShard } from '../activations/shard-file.js';
+import { Refusal, refusedReply } from '../errors/refusal.js';
+import { widen } from '../safetensors/floats.js';
+import { RowSums } from './row-sums.js';
+import type { SummedShard, SummedReply, SummedFrom } from './shard-reader.js';
+
+// Reads and checks shards, and adds up what is told of single rows; shards are handed over as they lie in memory.
+
+if (!parentPort) throw new Error('row-worker.js runs in a worker thread');
+const port = parentPort;
+const { directory, manifest, centre } = workerData as SummedFrom;
+
+port.on('message', (i: number) => {
+  read(i).then(
+    (shard) => port.postMessage({ kind: 'shard', shard } satisfies SummedReply, buffersOf(shard)),
+    (error: unknown) => {
+      // Anything else ends the thread, and whoever waits is told.
+      if (!(error instanceof Refusal)) throw error;
+      port.postMessage(refusedReply(error) satisfies SummedReply);
+    },
+  );
+});
+
+async function read(i: number): Promise<SummedShard> {
+  const { rows } = await readShard(directory, manifest, i);
+  const { activation, token, context, pos } = rows;
+  const x = widen(activation, manifest.dtype);
+  const sums = new RowSums(centre);
+  const found = sums.add(x);
+  return { x, token, context, pos, ...found, totals: sums.totals };
+}
+
+function buffersOf({ x, token, context, pos, norms, spreads, totals }: SummedShard): ArrayBuffer[] {
+  const columns = [x, token, context, pos, norms, spreads, ...Object.values(totals)];
+  return [...new Set(columns.map(({ buffer }) => buffer as ArrayBuffer))];
+}
