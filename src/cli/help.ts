@@ -164,6 +164,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'anyModel',
     'bDecInit',
     'start',
+    'initSubspace',
     'normalize',
     'runs',
   ],

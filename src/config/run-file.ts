@@ -68,6 +68,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   init: 'outcome',
   bDecInit: 'result',
   start: 'result',
+  initSubspace: 'result',
   normalize: 'result',
   maxActivationNormMultiple: 'result',
   order: 'result',
@@ -131,7 +132,11 @@ export function flagOfRun(key: string): FlagOfRun {
 }
 
 /** What a run did that was begun before a flag, or what it is today where it is not given, existed. */
-const BEFORE = { start: 'zero', maxActivationNormMultiple: 0 } as const satisfies Partial<TrainConfig>;
+const BEFORE = {
+  start: 'zero',
+  initSubspace: 'none',
+  maxActivationNormMultiple: 0,
+} as const satisfies Partial<TrainConfig>;
 const beforeBy = (named: (key: string) => string): Readonly<Record<string, unknown>> =>
   Object.fromEntries(Object.entries(BEFORE).map(([key, value]) => [named(key), value]));
 /** The same by the names of flags. */

@@ -420,6 +420,7 @@ export const REFUSALS = {
   'train/state-discarded': "a finished run's state is not there to train it further",
   'train/steps-and-tokens': '--steps and --tokens exclude each other',
   'train/store-and-model': 'a store and flags for running a model are given',
+  'train/subspace': '--init-subspace does not fit the activations, or --init',
   'train/target': '--skip is given without a target',
   'train/target-alone': '--target is given without a store of inputs',
   'train/target-is-input': 'the target is the input itself',

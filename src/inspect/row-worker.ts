@@ -3,7 +3,7 @@ import { readShard } from '../activations/shard-file.js';
 import { Refusal, refusedReply } from '../errors/refusal.js';
 import { widen } from '../safetensors/floats.js';
 import { RowSums } from './row-sums.js';
-import type { SummedShard, SummedReply, SummedFrom } from './shard-reader.js';
+import type { SummedFrom, SummedReply, SummedShard } from './shard-reader.js';
 
 // Reads and checks shards, and adds up what is told of single rows; shards are handed over as they lie in memory.
 

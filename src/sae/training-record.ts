@@ -72,6 +72,8 @@ const results = {
   lambda: known(z.number().nullable()),
   /** Rows that were left out of batches for their norm, of --max-activation-norm-multiple. */
   left_out: known(z.number()),
+  /** Of --init-subspace: directions in which features began; all where a side has none. */
+  subspace: known(z.object({ input: z.number().optional(), target: z.number().optional() })),
   text: known(textRead),
   /** Empty while the run is under way. */
   final: known(z.union([finalFigures, z.strictObject({}).transform((): undefined => undefined)])),

@@ -11,7 +11,7 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { expandHooks, modelHooks } from '../lm/chosen-hooks.js';
 import type { StopRequest } from '../progress/progress.js';
 import { trainingOf } from '../sae/registry.js';
-import { checkCoordinates, checkTarget } from '../train/run-settings.js';
+import { checkFlags } from '../train/run-settings.js';
 import { checkResampleSteps } from '../train/schedule.js';
 
 /** One SAE of a sweep. */
@@ -87,8 +87,7 @@ export function sweepRuns(
       }
       if (loaded.logDir !== undefined) throw setsItself('log-dir');
       // Before anything is harvested.
-      checkTarget(loaded);
-      checkCoordinates(loaded);
+      checkFlags(loaded);
       checkResampleSteps(loaded);
       const logDir = config.logDir === undefined ? undefined : join(config.logDir, name);
       const out = join(config.out, 'saes', name);

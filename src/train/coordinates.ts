@@ -47,7 +47,7 @@ const MIDDLE_ROWS = 1024;
  * @returns [d], numbers of float32; undefined where activations do not vary, or by less than float32 can scale
  */
 export function perDimension(rows: Float32Array, d: number): number[] | undefined {
-  const used = ordinaryRows(rows, d);
+  const used = rowsNearMiddle(rows, d);
   const [sum, squares] = [new Float64Array(d), new Float64Array(d)];
   for (const row of used) for (let i = 0; i < d; i++) sum[i]! += rows[row * d + i]!;
   const mean = sum.map((value) => value / used.length);
@@ -64,7 +64,7 @@ export function perDimension(rows: Float32Array, d: number): number[] | undefine
 }
 
 /** Indices of the rows that are no farther from the middle than FARTHEST times the median. */
-function ordinaryRows(rows: Float32Array, d: number): number[] {
+export function rowsNearMiddle(rows: Float32Array, d: number): number[] {
   const middle = geometricMedian(rows.subarray(0, MIDDLE_ROWS * d), d);
   const distances = Float64Array.from({ length: rows.length / d }, (_, row) => {
     let squares = 0;

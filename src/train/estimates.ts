@@ -28,6 +28,8 @@ export const estimatesSchema = z.object({
     .optional(),
   /** Of norms of a sample; only where long activations are left out. */
   medianNorm: z.number().positive().optional(),
+  /** Directions in which features began, where --init-subspace found fewer than there are dimensions. */
+  subspace: z.object({ input: z.int().positive().optional(), target: z.int().positive().optional() }).optional(),
   /** E|x|² and E|y|², of a sample; with --normalize unit-square alone. */
   square: z.number().nonnegative().optional(),
   squareOut: z.number().nonnegative().optional(),
@@ -52,6 +54,11 @@ export function startsSparse({ start, init }: TrainConfig, architecture: Archite
   return start === 'sparse' && init === undefined && trainingOf(architecture).sparseStart !== undefined;
 }
 
+/** Are the directions of features taken from a sample? */
+export function startsWithin({ initSubspace, init }: Pick<TrainConfig, 'initSubspace' | 'init'>): boolean {
+  return initSubspace !== 'none' && init === undefined;
+}
+
 /** Is there a sample from which norms are estimated? */
 function estimatesNorms(config: TrainConfig, about: KnownNorms): boolean {
   return config.l2Normalise || normalizationOf(config) === 'unit-square' || lacksNorms(config, about);
@@ -71,6 +78,7 @@ export function looksBefore(config: TrainConfig, architecture: ArchitectureName,
     mayLeaveOut(config) ||
     estimatesNorms(config, about) ||
     centre ||
+    startsWithin(config) ||
     startsSparse(config, architecture)
   );
 }
@@ -82,6 +90,7 @@ export function mostSampled(
   about: KnownNorms & Partial<Pick<SourceDescription, 'normLimit'>>,
 ): number {
   const byNorm = mayLeaveOut(config) && !about.normLimit;
+  if (startsWithin(config)) return SAMPLE_ROWS;
   if (byNorm || normalizationOf(config) === 'per-dimension' || estimatesNorms(config, about)) return SAMPLE_ROWS;
   return looksBefore(config, architecture, about) ? REMARK_ROWS : 0;
 }

@@ -33,8 +33,7 @@ import { claimOptions, finishedIn, kept, stateNotKept, tidyFinished } from './ru
 import {
   activationScales,
   adjustmentOf,
-  checkCoordinates,
-  checkTarget,
+  checkFlags,
   continuedCourse,
   engineSettings,
   lambdaOf,
@@ -43,6 +42,7 @@ import {
 } from './run-settings.js';
 import { checkResampleSteps, type Schedule, type SparsityCoefficient } from './schedule.js';
 import { frozenParameters, openInit, startingPoint } from './starting-point.js';
+import { checkSubspace, subspaceBytes } from './subspace.js';
 import type { TargetL0 } from './target-l0.js';
 import { readCheckpoint } from './training-checkpoint.js';
 
@@ -111,11 +111,11 @@ export async function openRun(
 ): Promise<OpenRun | undefined> {
   const { about } = source;
   checkResampleSteps(given);
-  checkTarget(given);
-  checkCoordinates(given);
+  checkFlags(given);
   // run.json says which.
   const config = { ...(await withOwnThreads(given, say)), normalize: normalizationOf(given) };
   const sizes = engineSettings(config, about);
+  checkSubspace(config, sizes);
   const from = config.init && (await saeDirectory(config.init, config, { ...silent, say }, stop));
   const init = await openInit(config, about, sizes, from);
   const initSha256 = init?.unchanged.digest;
@@ -155,23 +155,24 @@ export async function openRun(
   const sample = (rows: number) => sampleRows(looked, seen, rows, stop);
   const looks = !checkpoint && looksBefore(config, settings.architecture, about);
   if (looks) await remark(looking, described.normLimit).catch(saying);
-  const start = checkpoint?.state ?? (await startingPoint(config, settings, init, sample, say).catch(saying));
+  const start = checkpoint ?? (await startingPoint(config, settings, init, sample, say).catch(saying));
+  const estimated = 'subspace' in start ? { ...estimates, subspace: start.subspace } : estimates;
   const frozen = await frozenParameters(settings, init);
   throwIfStopped(stop, left);
-  const engine = await open(engineName, settings, start, checkpoint?.steps);
+  const engine = await open(engineName, settings, start.state, checkpoint?.steps);
   try {
     if (checkpoint?.text) batches.expectText?.(checkpoint.text);
     await begin?.(engine.steps);
     throwIfStopped(stop, left);
     await claimOutputDirectory(out, claimOptions(config));
-    const parts = { about: described, fixed, settings, steps: plan.steps, lambda: adjusted ? null : lambda.value };
-    await writeRunFile(out, metadata(parts), own);
+    const parts = { about: described, fixed, settings, steps: plan.steps, subspace: estimated.subspace };
+    await writeRunFile(out, metadata({ ...parts, lambda: adjusted ? null : lambda.value }), own);
     const curve = await openCurve(out, engine.steps, config.logEvery, say);
     const log = new MetricsLog(settings, checkpoint?.metricSums);
     const memory = trainingMemory(config, settings, engineName, source);
     const run = {
       ...{ config: own, memory, about: described, batches: looked, ordinary, seen, coordinates, plan, fixed, settings },
-      ...{ frozen, engineName, estimates, lambda, say, stop },
+      ...{ frozen, engineName, estimates: estimated, lambda, say, stop },
     };
     return { run, engine, log, curve, adjusted, resampledAt: [...(checkpoint?.resampledAt ?? [])] };
   } catch (error) {
@@ -222,7 +223,7 @@ export function trainingMemory(
     checkpoints: STATES * stateBytes(settings),
     // Resampling has the state that it changes and the SAE as it stands, and one array's parts on their way back.
     resampling: looked + losses + (resamples ? 2 * stateBytes(settings) : 0),
-    sample: SAMPLES * 4 * sampled * width,
+    sample: SAMPLES * 4 * sampled * width + subspaceBytes(config, settings),
     // The SAE as it stands, and its features on a few rows.
     ...(config.logDir !== undefined && { tracking: stateBytes(settings) + 4 * 4 * DENSITY_ENTRIES }),
     rows: Math.max(held, looking) + (BATCHES + changed.filter(Boolean).length) * 4 * batch * width,

@@ -23,6 +23,7 @@ import {
   type SparsityCoefficient,
   sparsityCoefficient,
 } from './schedule.js';
+import { checkSubspace } from './subspace.js';
 import { type Adjustment, adjustment, type TargetL0 } from './target-l0.js';
 
 /** Optimiser steps of the run. */
@@ -102,8 +103,15 @@ export function lambdaOf(
   );
 }
 
+/** @throws UsageRefusal where flags contradict each other, whatever the activations are */
+export function checkFlags(config: TrainConfig): void {
+  checkTarget(config);
+  checkCoordinates(config);
+  checkSubspace(config);
+}
+
 /** @throws UsageRefusal where --skip is given without a target */
-export function checkTarget({ target, hookOut, skip }: Pick<TrainConfig, 'target' | 'hookOut' | 'skip'>): void {
+function checkTarget({ target, hookOut, skip }: Pick<TrainConfig, 'target' | 'hookOut' | 'skip'>): void {
   if (!skip || target !== undefined || hookOut !== undefined) return;
   throw new UsageRefusal(
     '--skip is for a transcoder, and this run reconstructs its input.',
@@ -113,7 +121,7 @@ export function checkTarget({ target, hookOut, skip }: Pick<TrainConfig, 'target
 }
 
 /** @throws UsageRefusal where --normalize per-dimension does not go with other flags */
-export function checkCoordinates({ normalize, init, l1Convention }: TrainConfig): void {
+function checkCoordinates({ normalize, init, l1Convention }: TrainConfig): void {
   if (normalize !== 'per-dimension') return;
   if (init !== undefined) {
     throw new UsageRefusal(
@@ -220,6 +228,8 @@ interface MetadataParts {
   readonly lambda: number | null;
   /** Rows left out of batches, where some may be. */
   readonly leftOut?: number;
+  /** Directions in which features began, where they were looked for. */
+  readonly subspace?: Estimates['subspace'];
 }
 
 /**
@@ -229,7 +239,7 @@ interface MetadataParts {
  * @param text of a source that passes once, what it was trained on
  */
 export function metadata(
-  { about, fixed, settings, steps, lambda, leftOut }: MetadataParts,
+  { about, fixed, settings, steps, lambda, leftOut, subspace }: MetadataParts,
   last?: MetricsLine,
   text?: TextRead,
 ): WrittenMetadata {
@@ -240,6 +250,7 @@ export function metadata(
     target_scale: settings.scaleOut,
     lambda: trainingOf(settings.architecture).penalised ? lambda : null,
     left_out: leftOut,
+    subspace,
     text,
     final: final as WrittenResults['final'],
   };

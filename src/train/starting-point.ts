@@ -6,14 +6,15 @@ import { cores } from '../machine/cores.js';
 import { canConvert, convert, expressible, folded, scaleActivations } from '../sae/convert.js';
 import { directionsInThreads } from '../sae/directions.js';
 import { ARCHITECTURES, initialise, parametersOf, trainingOf } from '../sae/registry.js';
-import type { ArchitectureName, Parameters, Sae } from '../sae/sae.js';
+import type { Parameters, Sae } from '../sae/sae.js';
 import { checkModelOf, openSameSae, readSae, type SaeFiles } from '../sae/saelens.js';
 import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
 import { followedBy, isTrained, optionsOf } from './engines/state.js';
-import { type Sample, startsSparse } from './estimates.js';
+import { type Sample, startsSparse, startsWithin } from './estimates.js';
 import { arithmeticMean, geometricMedian, MEDIAN_ROWS } from './geometric-median.js';
 import { findBroken } from './not-finite.js';
 import { START_ROWS, startSparse } from './sparse-start.js';
+import { type SubspaceSizes, subspaceRows, subspaceSentence, withinSubspace } from './subspace.js';
 
 /** The SAE that --init names; `unchanged.digest` is its content, which a run keeps. */
 interface Init {
@@ -100,9 +101,10 @@ export async function startingPoint(
   init: Init | undefined,
   sample: (rows: number) => Promise<Sample>,
   say: (line: string) => void,
-): Promise<TrainerState> {
+): Promise<{ readonly state: TrainerState; readonly subspace?: SubspaceSizes }> {
   const { architecture, dSae, scale, scaleOut } = settings;
   let sae: Sae;
+  let subspace: SubspaceSizes | undefined;
   if (init) {
     const initial = await initialSae(init, settings);
     if (initial.rows > 0) {
@@ -113,24 +115,36 @@ export async function startingPoint(
     sae = scaleActivations(initial.sae, scale, scaleOut);
   } else {
     const sizes = sizesOf(settings);
-    const drawn = await directionsInThreads(sizes, config.seed, settings.threads || cores());
-    sae = initialise(architecture, sizes, config.seed, optionsOf(settings), drawn);
-    const { x, y } = await sample(rowsOfStart(config, architecture));
+    const { x, y } = await sample(rowsOfStart(config, settings));
+    let directions = await directionsInThreads(sizes, config.seed, settings.threads || cores());
+    if (startsWithin(config)) {
+      const within = await withinSubspace(directions, { x, y }, config, settings);
+      [directions, subspace] = [within.directions, within.sizes];
+      say(subspaceSentence(subspace, settings));
+    }
+    sae = initialise(architecture, sizes, config.seed, optionsOf(settings), directions);
     if (config.bDecInit !== 'zero') {
       const centre = config.bDecInit === 'mean' ? arithmeticMean : geometricMedian;
-      sae.parameters.b_dec = Float32Array.from(centre(y ?? x, sae.dOut), (value) => value * (scaleOut ?? scale));
+      sae.parameters.b_dec = Float32Array.from(
+        centre((y ?? x).subarray(0, MEDIAN_ROWS * sae.dOut), sae.dOut),
+        (value) => value * (scaleOut ?? scale),
+      );
     }
     if (startsSparse(config, architecture)) {
       const first = x.subarray(0, START_ROWS * sae.dIn);
       await startSparse(sae, inputOf(first, sae, settings), optionsOf(settings), settings.threads ?? 0);
     }
   }
-  return new Map(Object.entries(sae.parameters));
+  return { state: new Map(Object.entries(sae.parameters)), ...(subspace && { subspace }) };
 }
 
 /** Activations that a start of random weights looks at. */
-function rowsOfStart(config: TrainConfig, architecture: ArchitectureName): number {
-  return Math.max(config.bDecInit === 'zero' ? 0 : MEDIAN_ROWS, startsSparse(config, architecture) ? START_ROWS : 0);
+function rowsOfStart(config: TrainConfig, settings: EngineSettings): number {
+  return Math.max(
+    config.bDecInit === 'zero' ? 0 : MEDIAN_ROWS,
+    startsSparse(config, settings.architecture) ? START_ROWS : 0,
+    subspaceRows(config, settings),
+  );
 }
 
 /** What is encoded of raw activations [rows × d_in], at the training scale. */

@@ -11,7 +11,7 @@ import { openEngine } from './engines/open.js';
 import { lookedAtOnce } from './looked-at-once.js';
 import { l0AndVariance } from './metrics-log.js';
 import { finishedIn, kept, stateNotKept } from './run-directory.js';
-import { checkCoordinates, checkTarget, continuedCourse, recordedSource } from './run-settings.js';
+import { checkFlags, continuedCourse, recordedSource } from './run-settings.js';
 import { checkResampleSteps } from './schedule.js';
 import { checkTracking } from './tracking.js';
 import { Trainer } from './trainer.js';
@@ -33,8 +33,7 @@ export async function train(
 ): Promise<string> {
   // Before the source, which may be a model that takes minutes to open.
   checkResampleSteps(config);
-  checkTarget(config);
-  checkCoordinates(config);
+  checkFlags(config);
   await checkTracking(config);
   if (!given && (await finishedAlone(config))) return judged(config, progress);
   const source = given ?? (await openSource(config, progress, stop));

@@ -198,7 +198,7 @@ export class Trainer {
   /** Writes the SAE. Of its checkpoints the last stays, from which it can be trained further; none with --discard-state. */
   async finish(): Promise<void> {
     const { config, about, batches, ordinary, fixed, settings, frozen, plan } = this.run;
-    const { factors } = this.run.estimates;
+    const { factors, subspace } = this.run.estimates;
     const trained = await this.engine.sae();
     const { scale, scaleOut = scale } = settings;
     const sae = factors ? inRawCoordinates(trained, factors) : scaleActivations(trained, 1 / scale, 1 / scaleOut);
@@ -211,7 +211,7 @@ export class Trainer {
     // Of a run that was trained further: its cfg.json must not stand next to the new weights.
     await rm(join(config.out, CFG_FILE), { force: true });
     const text = batches.textRead?.(plan.steps * config.batch);
-    const parts = { about, fixed, settings, steps: plan.steps, lambda: this.lambda, leftOut: ordinary?.left };
+    const parts = { about, fixed, settings, steps: plan.steps, lambda: this.lambda, leftOut: ordinary?.left, subspace };
     await saveSae(config.out, sae, metadata(parts, this.last, text));
     await tidyFinished(config, plan.steps);
   }

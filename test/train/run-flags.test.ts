@@ -45,7 +45,11 @@ function otherValue({ key, choices, type, default: usual, repeated }: Flag): unk
   const other = choices?.find((choice) => choice !== before);
   const value =
     other ??
-    { number: fraction, boolean: before !== true, string: { checkpointEvery: '5', holdout: '2%' }[key] ?? 'x' }[type];
+    {
+      number: fraction,
+      boolean: before !== true,
+      string: { checkpointEvery: '5', holdout: '2%', initSubspace: '5' }[key] ?? 'x',
+    }[type];
   return repeated ? [value] : value;
 }
 

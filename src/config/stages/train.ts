@@ -197,6 +197,14 @@ export const trainSchema = z.object({
     .describe(
       'what a new SAE starts from; sparse: thresholds with which every feature fires on the same share of a sample, 32 features per token in all (topk kinds: an encoder scaled to the sample); zero: as in the paper, with which half of all features fire',
     ),
+  initSubspace: z
+    .string()
+    .overwrite(plainCount)
+    .regex(/^(auto|none|[1-9]\d*)$/, 'say a number of directions, auto or none')
+    .default('none')
+    .describe(
+      'draw features within the leading directions of the activations, where these fill few of their dimensions, as attention outputs may (Wang et al. 2025); a number of directions, or auto: as many as hold 99 % of the variance, every dimension counting alike; none: anywhere',
+    ),
   normalize: z
     .enum(['per-dimension', 'mean-norm', 'unit-square', 'none'])
     .optional()
