@@ -11,10 +11,11 @@ import { parseModelConfig } from '../lm/families/registry.js';
 import { findHook, type Hook, hookName } from '../lm/hooks.js';
 import { blockParameters, chooseContext, chooseDType, contextsAtOnce, type WithDType } from '../lm/pass.js';
 import { cores } from '../machine/cores.js';
+import { freeOnGpu, gpus } from '../machine/gpus.js';
 import { memory } from '../machine/memory.js';
 import { onnxRuntime } from '../onnx/session.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
-import { cudaTraining, gpus, type Provider, providers } from './machine.js';
+import { cudaTraining, type Provider, providers } from './machine.js';
 import {
   harvestMemoryNeeds,
   harvestNeeds,
@@ -133,7 +134,7 @@ function memoryChecks(config: DoctorConfig, machine: Machine, onDevice: number, 
 function freeOn(device: string, { gpus, memory }: Pick<Machine, 'gpus' | 'memory'>): number | null {
   if (device === 'cpu') return memory.available;
   if (!device.startsWith('cuda')) return null;
-  return gpus[Number(device.split(':')[1] ?? 0)]?.free ?? null;
+  return freeOnGpu(device, gpus) ?? null;
 }
 
 /** The whole model, as an evaluation needs it. */

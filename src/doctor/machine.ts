@@ -15,13 +15,6 @@ export interface Provider {
   readonly notes?: readonly string[];
 }
 
-/** An NVIDIA GPU, bytes. */
-export interface Gpu {
-  readonly name: string;
-  readonly total: number;
-  readonly free: number;
-}
-
 /** Tries each provider with a small graph, in separate processes. */
 export async function providers(): Promise<Provider[]> {
   return Promise.all((['cpu', 'cuda', 'webgpu'] as const).map(tried));
@@ -82,26 +75,6 @@ function loaderLines(stderr: string): string[] {
     .split('\n')
     .filter((line) => /\.so\b/.test(line))
     .map((line) => line.trim().replace(/^Warning: /, ''));
-}
-
-/** NVIDIA GPUs as nvidia-smi lists them; none where there is no driver. */
-export async function gpus(): Promise<Gpu[]> {
-  const query = ['--query-gpu=name,memory.total,memory.free', '--format=csv,noheader,nounits'];
-  return new Promise((resolve) => {
-    execFile('nvidia-smi', query, { timeout: PROBE_PATIENCE }, (error, stdout) =>
-      resolve(error ? [] : parseGpus(stdout)),
-    );
-  });
-}
-
-/** Lines of `name, total, free` in MiB. */
-export function parseGpus(csv: string): Gpu[] {
-  const lines = csv.split('\n').filter((line) => line.trim() !== '');
-  return lines.map((line) => {
-    const cells = line.split(',').map((cell) => cell.trim());
-    const [free, total] = [cells.pop(), cells.pop()].map((cell) => Number(cell) * 2 ** 20);
-    return { name: cells.join(', '), total: total!, free: free! };
-  });
 }
 
 /** Whether `train --engine cuda` can use the GPU of a device's name; tried in a separate process. */

@@ -2,6 +2,7 @@
 import { dirname } from 'node:path';
 import { CUDNN } from '../machine/cuda-libraries.js';
 import { type CudaProvider, PROVIDER_FILES } from '../onnx/cuda-provider.js';
+import { tf32Remark } from '../onnx/tf32.js';
 
 /** As it comes from another process. */
 export type ProviderReport = Omit<CudaProvider, 'refusal'> & { readonly refusal: string | null };
@@ -34,11 +35,10 @@ export function obstacleLines({ missing, refusal }: ProviderReport): string[] {
 
 /** What the trial of a provider that works does not show. */
 export function providerNotes({ missing }: ProviderReport, environment = process.env): string[] {
+  const tf32 = tf32Remark('cuda', environment);
   const cudnn = missing.some(({ file }) => file === CUDNN.files[0]);
   return [
-    ...(environment.NVIDIA_TF32_OVERRIDE === '0'
-      ? []
-      : ['float32 products are TF32; NVIDIA_TF32_OVERRIDE=0 makes them float32']),
+    ...(tf32 === undefined ? [] : [tf32.replace(/\.$/, '')]),
     ...(cudnn
       ? [`${CUDNN.files[0]} does not load: harvests into float16 stores and train --engine reference need it`]
       : []),

@@ -23,6 +23,7 @@ import { modelDirectory } from '../hub/model-source.js';
 import { type Checkpoint, openCheckpoint } from '../lm/checkpoint.js';
 import { parseModelConfig } from '../lm/families/registry.js';
 import { chooseBos, chooseContext, choosePrecision } from '../lm/pass.js';
+import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { type ChangeOfSae, factorsOf, type NamedSae } from '../sae/feature-changes.js';
@@ -297,6 +298,8 @@ async function measure(planned: PlannedEvaluation): Promise<MeasuredRecord[]> {
 
 async function measuredRecords(planned: PlannedEvaluation): Promise<Omit<MeasuredRecord, 'training_curve'>[]> {
   const { checkpoint, candidates, settings, config, progress, stop } = planned;
+  // SAEs are float32 always.
+  sayTf32(progress.say, config.device);
   const measured = new Map<Candidate, SpliceMetrics>();
   for (const name of new Set(candidates.map(({ hook }) => hook.name))) {
     const group = atHook(candidates, name);

@@ -202,9 +202,20 @@ const CACHED = 2 ** 21;
 /** Rows of a chunk that make a matrix product efficient. */
 const EFFICIENT = 64;
 
-/** Rows a chunk at most, for a vocabulary and a number of variants. */
-export function chunkRows(vocabulary: number, variants: number): number {
+/** The same on a GPU, at most: each chunk reads the unembedding anew, and 2²⁸ entries of a large vocabulary outweigh it. */
+const GPU_LOGITS = 2 ** 28;
+/** Values as large as the logits of a chunk that are alive with them, float32: their exponentials, differences, … */
+const GPU_COPIES = 6;
+
+/**
+ * Rows a chunk at most, for a vocabulary and a number of variants.
+ *
+ * @param free bytes of a GPU's memory that are free when the weights are there, half of which passes leave to the logits;
+ *   undefined: on a CPU, or not known
+ */
+export function chunkRows(vocabulary: number, variants: number, free?: number): number {
   const rowsWithin = (entries: number) => Math.max(1, Math.floor(entries / (vocabulary * variants)));
+  if (free !== undefined) return rowsWithin(Math.max(LOGITS, Math.min(GPU_LOGITS, free / 2 / (4 * GPU_COPIES))));
   return Math.min(rowsWithin(LOGITS), Math.max(EFFICIENT, rowsWithin(CACHED)));
 }
 

@@ -4,6 +4,7 @@ import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
 import { choosePrecision, firstHookNotFinite, notFiniteRemedy } from '../lm/pass.js';
 import type { Placement, Precision } from '../lm/placement.js';
+import { freeOnGpu, gpus } from '../machine/gpus.js';
 import { openSession, type Session, type SessionOptions } from '../onnx/session.js';
 import type { ChangeOfSae } from '../sae/feature-changes.js';
 import type { SaeFiles } from '../sae/saelens.js';
@@ -69,6 +70,7 @@ export async function openSpliceIn(
   const about = { layer: hook.layer, variants: variants.count, saes, context, device: options.device };
   const passContexts = options.passContexts ?? evaluationContexts(checkpoint.config, about);
   let long: LongPositions | undefined;
+  let rows: number | undefined;
   let kept = 0;
   let siteMean: SiteMean | undefined;
   let centre: Float32Array | null = null;
@@ -97,9 +99,11 @@ export async function openSpliceIn(
   const add = async (batch: readonly Context[], leftOut: LeftOut, limit: number, passed: Passed = () => {}) => {
     const about = centre ?? (await takeCentre());
     session ??= await openSession(graph, options);
+    // With its weights there.
+    rows ??= chunkRows(vocabulary, variants.count, await freeForLogits(options.device));
     if (rule) long ??= await LongPositions.open(checkpoint, rule, context, placement, options);
     const opened = session;
-    const settings = { leftOut, vocabulary, chunkRows: chunkRows(vocabulary, variants.count), centre: about };
+    const settings = { leftOut, vocabulary, chunkRows: rows, centre: about };
     return inPasses(batch, { passContexts, limit }, passed, async (part, left) => {
       const pass = await runPass(opened, part, { ...settings, limit: left, long: await long?.of(part) });
       if (!pass) return 0;
@@ -132,6 +136,11 @@ export async function openSpliceIn(
       await session?.release();
     },
   };
+}
+
+/** Bytes that are free on the GPU of an evaluation; undefined elsewhere, and where it cannot be told. */
+async function freeForLogits(device: string | undefined): Promise<number | undefined> {
+  return device?.startsWith('cuda') ? freeOnGpu(device, await gpus()) : undefined;
 }
 
 /** Runs a batch in passes, at most `limit` positions of it; returns how many counted. */

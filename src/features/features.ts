@@ -18,6 +18,7 @@ import { remarkOtherReading } from '../eval/candidates.js';
 import { openForwardPass } from '../harvest/forward-pass.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { parseModelConfig } from '../lm/families/registry.js';
+import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { saeDirectories } from '../sae/published/open.js';
@@ -152,6 +153,8 @@ class FeaturesRun {
     await claimOutputDirectory(out, claim);
     if (!state) await removeStates(out);
     progress.say(memoryLine(await featuresMemory(plan, config)));
+    // SAEs are float32 always.
+    sayTf32(progress.say, config.device);
     const contexts = untilStopped(plan.text.contexts(), stop);
     try {
       if (state) await this.restore(state, contexts);

@@ -2,6 +2,7 @@ import type { GenerateConfig } from '../config/stages/generation.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { chooseBos, choosePrecision, notFiniteRemedy } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
+import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, TextTerminal } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/stop.js';
 import { type ContinuedText, continueTexts } from './continuation.js';
@@ -24,6 +25,7 @@ export async function generate(config: GenerateConfig, terminal: TextTerminal): 
   const stepper = await Stepper.open(checkpoint, { placement, longest, threads: config.threads });
   try {
     sayMemory(progress, stepper, prompts.length, longest);
+    if (placement.precision === 'float32') sayTf32(progress.say, config.device);
     const streamed = prompts.length === 1 && !config.json;
     if (streamed) write(shown[0]!);
     else progress.begin('generating', config.tokens, 'step');

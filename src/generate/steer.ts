@@ -4,6 +4,7 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { type Candidate, openCandidate, sharedBos } from '../eval/candidates.js';
 import { chooseBos, choosePrecision } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
+import { sayTf32 } from '../onnx/tf32.js';
 import type { Terminal } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/stop.js';
 import type { Change } from '../sae/feature-changes.js';
@@ -102,6 +103,7 @@ async function steerTexts(plan: SteeringPlan, { progress, stop }: Terminal): Pro
   const stepper = await Stepper.open(checkpoint, { placement, longest, threads: config.threads, saes });
   try {
     sayMemory(progress, stepper, prompts.length * rows.length, longest);
+    sayTf32(progress.say, config.device);
     progress.begin('generating', config.tokens, 'step');
     const texts = prompts.flatMap((tokens, i) =>
       // The same choices at random for all rows of a prompt.

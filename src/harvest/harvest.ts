@@ -13,6 +13,7 @@ import { checkFreeSpace, memoryLine } from '../disk/space.js';
 import { Interrupted, Refusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { parseModelConfig } from '../lm/families/registry.js';
+import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { assembleWindows, atWindow } from './assemble.js';
@@ -105,6 +106,7 @@ async function harvestPlan(
       writers.push(await openWriter(directory, fresh[i]!, found[i]!, config));
     }
     progress.say(memoryLine(await harvestMemory(plan)));
+    if (manifests[0]!.precision === 'float32') sayTf32(progress.say, config.device);
     const done = Math.min(...writers.map(({ windowsDone }) => windowsDone));
     const behind = writers.findIndex(({ windowsDone }) => windowsDone === done);
     const continued = await continuedText(directories[behind]!, writers[behind]!.manifest, done, stop, NOTHING_ADDED);

@@ -3,6 +3,7 @@ import { streamHeader } from '../activations/row-stream.js';
 import { buffersOf, type Examples, type Rows } from '../activations/rows.js';
 import type { Window } from '../activations/store-writer.js';
 import { corpusName } from '../corpus/mixture.js';
+import { sayTf32 } from '../onnx/tf32.js';
 import { type Progress, silent } from '../progress/progress.js';
 import { assembleWindows, atWindow, epochs, skipWindows, TextHash } from './assemble.js';
 import { openForwardPass } from './forward-pass.js';
@@ -40,6 +41,7 @@ export class LiveHarvest {
     const memory = await harvestMemory(plan);
     const [input, output] = plan.manifests;
     const target = output && { hook: output.hook, dOut: output.d_in };
+    if (input!.precision === 'float32') sayTf32((line) => send({ kind: 'say', line }), start.config.device);
     send({ kind: 'ready', header: streamHeader(input!), ...(target && { target }), memory });
     return new LiveHarvest(start, plan, pass, send, progress);
   }

@@ -10,6 +10,7 @@ import { memoryLine } from '../disk/space.js';
 import { Interrupted, UsageRefusal } from '../errors/refusal.js';
 import { modelDirectory } from '../hub/model-source.js';
 import { parseModelConfig } from '../lm/families/registry.js';
+import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { untilStopped } from '../progress/stop.js';
 import { assembleWindows, atWindow } from './assemble.js';
@@ -64,6 +65,7 @@ async function streamPlan(
     const begun = await limited(plan, pass, stop);
     const header = streamHeader(begun.manifests[0]!);
     progress.say(memoryLine(await harvestMemory(plan)));
+    if (plan.manifests[0]!.precision === 'float32') sayTf32(progress.say, config.device);
     progress.begin('harvesting', config.tokens, 'token');
     await writeStream(out, header, pieces(config, begun, pass, progress, stop), PLACE, stop);
     progress.end();

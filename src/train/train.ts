@@ -5,6 +5,7 @@ import { flagName } from '../config/flags.js';
 import type { TrainConfig } from '../config/stages/train.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { openLiveSource } from '../harvest/live-source.js';
+import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
 import { openEngine } from './engines/open.js';
@@ -44,6 +45,8 @@ export async function train(
     if (trainer) {
       progress.say(trainer.aboutLambda);
       progress.say(trainer.memory);
+      // The reference engine's, or a live harvest's.
+      if (config.engine !== 'cuda') sayTf32(progress.say, config.device);
       await loop(trainer, batches, config, progress, stop);
       await trainer.finish();
     }

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { check, requireFit } from '../../src/doctor/doctor.js';
 import { providerLines } from '../../src/doctor/doctor-table.js';
-import { parseGpus, providers } from '../../src/doctor/machine.js';
+import { providers } from '../../src/doctor/machine.js';
+import { freeOnGpu, parseGpus } from '../../src/machine/gpus.js';
 import { refuses } from '../config/refuses.js';
 
 test('every provider is tried; one that does not work says why', async () => {
@@ -39,6 +40,22 @@ test('GPUs are read as nvidia-smi lists them', () => {
     { name: 'Odd, name', total: 10 * 2 ** 20, free: 5 * 2 ** 20 },
   ]);
   assert.deepEqual(parseGpus(''), []);
+});
+
+test('free memory is that of the GPU that the device names, as far as it can be told', () => {
+  const gpu = (name: string, free: number) => ({ name, total: 100, free });
+  const alike = [gpu('a', 10), gpu('a', 20)];
+  assert.deepEqual(
+    ['cuda', 'cuda:1', 'cuda:2'].map((device) => freeOnGpu(device, alike, {})),
+    [10, 20, undefined],
+  );
+  assert.equal(freeOnGpu('cuda', alike, { CUDA_VISIBLE_DEVICES: '1' }), 20);
+  assert.equal(freeOnGpu('cuda:1', alike, { CUDA_VISIBLE_DEVICES: '1' }), undefined);
+  assert.equal(freeOnGpu('cuda', alike, { CUDA_VISIBLE_DEVICES: 'GPU-1f' }), undefined);
+  // The driver may count the fastest first.
+  const unlike = [gpu('a', 30), gpu('b', 20)];
+  assert.equal(freeOnGpu('cuda', unlike, {}), 20);
+  assert.equal(freeOnGpu('cuda', unlike, { CUDA_DEVICE_ORDER: 'PCI_BUS_ID' }), 30);
 });
 
 test('what does not fit, and a device that cannot be used, are refused; what is not known is not', async () => {

@@ -17,6 +17,16 @@ test('logits of one chunk stay bounded whatever the vocabulary', () => {
   }
 });
 
+test('on a GPU chunks are as large as its free memory allows, up to where the unembedding no longer counts', () => {
+  const GIB = 2 ** 30;
+  // Gemma 7B and 11 variants: 93 chunks a context on the CPU.
+  assert.equal(chunkRows(256_000, 11), 11);
+  assert.equal(chunkRows(256_000, 11, 100 * GIB), 95);
+  assert.equal(chunkRows(256_000, 11, 3 * GIB), 23);
+  assert.equal(chunkRows(256_000, 11, 0), 11);
+  assert.equal(chunkRows(256_000, 2, 100 * GIB), 524);
+});
+
 test('chunks are even, none longer than allowed, and padded by less than a row each', () => {
   for (const [rows, most] of [
     [0, 10],
