@@ -13,6 +13,7 @@ import { openForwardPass } from '../src/harvest/forward-pass.js';
 import { type Checkpoint, openCheckpoint } from '../src/lm/checkpoint.js';
 import { findHook } from '../src/lm/hooks.js';
 import type { Precision } from '../src/lm/placement.js';
+import { prepareCudaProvider } from '../src/onnx/cuda-provider.js';
 import { onnxRuntime } from '../src/onnx/session.js';
 import { initialise } from '../src/sae/registry.js';
 import { square } from '../src/sae/sae.js';
@@ -156,6 +157,7 @@ const ARCHITECTURES = {
   matryoshka: smallSettings('matryoshka', { options: { ...k, prefixes: [50, 210], prefixWeights: [0.5, 0.5] } }),
 };
 
+await prepareCudaProvider();
 await keepProfiles();
 for (const name of MODELS) for (const [precision, dtype] of PRECISIONS) await model(name, precision, dtype);
 for (const [name, settings] of Object.entries(ARCHITECTURES)) {

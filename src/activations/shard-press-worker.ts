@@ -1,4 +1,5 @@
 import { parentPort } from 'node:worker_threads';
+import { buffersOf } from './rows.js';
 import { type PressRequest, pressShard } from './shard-press.js';
 
 if (!parentPort) throw new Error('shard-press-worker.js runs in a worker thread');
@@ -7,7 +8,8 @@ let before: Promise<void> = Promise.resolve();
 
 async function answer({ rows, d, dtype }: PressRequest): Promise<void> {
   const shard = await pressShard(rows, d, dtype);
-  port.postMessage(shard, [...new Set(shard.chunks.map(({ buffer }) => buffer as ArrayBuffer))]);
+  // The rest is small, and some of it Arrow's.
+  port.postMessage(shard, buffersOf(rows));
 }
 
 port.on('message', (request: PressRequest) => {

@@ -70,18 +70,26 @@ export class ActivationSums {
   /** Four rows, so that each sum is read and written once for all of them. */
   private addFour(x: Float32Array, norms: Float64Array): void {
     const { d, sum, squares } = this;
-    let [n0, n1, n2, n3] = [0, 0, 0, 0];
+    let n0 = 0;
+    let n1 = 0;
+    let n2 = 0;
+    let n3 = 0;
     for (let i = 0; i < d; i++) {
-      const [a, b, c, e] = [x[i]!, x[i + d]!, x[i + 2 * d]!, x[i + 3 * d]!];
-      const [aa, bb, cc, ee] = [a * a, b * b, c * c, e * e];
+      const a = x[i]!;
+      const b = x[i + d]!;
+      const c = x[i + 2 * d]!;
+      const e = x[i + 3 * d]!;
       sum[i]! += a + b + (c + e);
-      squares[i]! += aa + bb + (cc + ee);
-      n0 += aa;
-      n1 += bb;
-      n2 += cc;
-      n3 += ee;
+      squares[i]! += a * a + b * b + (c * c + e * e);
+      n0 += a * a;
+      n1 += b * b;
+      n2 += c * c;
+      n3 += e * e;
     }
-    for (const [i, square] of [n0, n1, n2, n3].entries()) norms[i] = Math.sqrt(square);
+    norms[0] = Math.sqrt(n0);
+    norms[1] = Math.sqrt(n1);
+    norms[2] = Math.sqrt(n2);
+    norms[3] = Math.sqrt(n3);
   }
 
   /** @returns |x|² */

@@ -4,7 +4,7 @@ import { Window } from '../activations/store-writer.js';
 import { batches, type Context, countActivations, type LeftOut, tooFewTokens } from '../corpus/contexts.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
-import type { ForwardPass } from './forward-pass.js';
+import type { ForwardPass, PassResult } from './forward-pass.js';
 import { leftOutOf } from './harvest-plan.js';
 import { ordinaryRows } from './norm-limit.js';
 
@@ -39,8 +39,8 @@ const isFull = (groups: number, rows: number, perWindow: number) => groups >= pe
 
 /**
  * Runs the model over groups of contexts and gives window after window until `rows_wanted` rows are there; only the
- * last can be other than full. A window is to be used before the next is asked for. A stop is heard after each forward
- * pass, also in the midst of a group.
+ * last can be other than full. A window is to be used before the next is asked for; a pass that runs in another thread
+ * makes the next one meanwhile. A stop is heard after each forward pass, also in the midst of a group.
  */
 export async function* assembleWindows(
   standing: HarvestStanding,
@@ -50,34 +50,112 @@ export async function* assembleWindows(
   progress: Progress,
   stop: StopRequest,
 ): AsyncGenerator<Assembled> {
-  const { window_batches: perWindow, rows_wanted: wanted } = manifests[0]!;
-  const leftOut = leftOutOf(manifests[0]!);
+  const { window_batches: perWindow, rows_wanted: wanted, batch } = manifests[0]!;
   const limit = normLimitIn(manifests[0]!);
+  const asking = { over: false };
+  const asked = askPasses(groups, pass, { ...askedOf(manifests[0]!), left: wanted - standing.rows }, stop, asking);
+  const passesOfWindow = perWindow * Math.max(1, Math.ceil(batch / pass.contexts));
+  const passes = pass.ahead ? takenAhead(asked, passesOfWindow) : asked;
   let { index, windows, rows, groups: done } = standing;
-  for (;;) {
-    if (isFull(done, windows[0]!.rows, perWindow) || (rows === wanted && windows[0]!.rows > 0)) {
-      yield { windows, rows, end: 'full' };
-      for (const window of windows) window.release();
-      ({ index, windows, groups: done } = atWindow(index + 1, rows, manifests));
-    }
-    if (rows === wanted) return;
-    const group = await groups.next();
-    if (group.done) return yield { windows, rows, end: stop.signal ? 'stop' : 'text' };
-    for (let i = 0; i < group.value.length && rows < wanted; i += pass.contexts) {
-      if (await heard(stop)) return yield { windows, rows, end: 'stop' };
-      const part = group.value.slice(i, i + pass.contexts);
-      const whole = await pass.run(part, leftOut, limit ? Number.POSITIVE_INFINITY : wanted - rows);
-      const ordinary = limit && ordinaryRows(whole, limit, wanted - rows);
-      const result = ordinary ?? whole;
-      for (const [k, window] of windows.entries()) {
-        window.contexts.push(...result.contexts);
-        window.add(result.rows[k]!, result.norms[k]!);
-        window.leftOut += ordinary?.leftOut ?? 0;
+  try {
+    for (;;) {
+      if (isFull(done, windows[0]!.rows, perWindow) || (rows === wanted && windows[0]!.rows > 0)) {
+        yield { windows, rows, end: 'full' };
+        for (const window of windows) window.release();
+        ({ index, windows, groups: done } = atWindow(index + 1, rows, manifests));
       }
-      rows += result.count;
-      progress.update(rows);
+      if (rows === wanted) return;
+      for (let ends = false; !ends && rows < wanted; ) {
+        if (pass.ahead && stop.signal) return yield { windows, rows, end: 'stop' };
+        const next = await passes.next();
+        if (next.done) return yield { windows, rows, end: stop.signal ? 'stop' : 'text' };
+        const whole = await next.value.result;
+        const ordinary = limit && ordinaryRows(whole, limit, wanted - rows);
+        addPass(windows, ordinary ?? whole, ordinary?.leftOut ?? 0);
+        rows += (ordinary ?? whole).count;
+        progress.update(rows);
+        ends = next.value.ends;
+      }
+      done++;
     }
-    done++;
+  } finally {
+    asking.over = true;
+    // What was asked for ahead ends by itself; nobody waits for it.
+    passes.return(undefined).catch(() => {});
+  }
+}
+
+function addPass(windows: readonly Window[], { contexts, rows, norms }: PassResult, leftOut: number): void {
+  for (const [k, window] of windows.entries()) {
+    window.contexts.push(...contexts);
+    window.add(rows[k]!, norms[k]!);
+    window.leftOut += leftOut;
+  }
+}
+
+/** A forward pass that was asked for. */
+interface AskedPass {
+  readonly result: Promise<PassResult>;
+  /** Does a group end with it? */
+  readonly ends: boolean;
+}
+
+/** Which rows are asked for. */
+interface Asked {
+  readonly leftOut: LeftOut;
+  /** Rows that are wanted. */
+  readonly left: number;
+  /** Are rows known before the pass? They are not where some are left out for their norm. */
+  readonly known: boolean;
+}
+
+const askedOf = (manifest: Manifest) => ({
+  leftOut: leftOutOf(manifest),
+  known: normLimitIn(manifest) === undefined,
+});
+
+/** Asks for pass after pass until all rows are asked for, the text ends, a stop is heard, or it is over. */
+async function* askPasses(
+  groups: AsyncIterator<readonly Context[]>,
+  pass: ForwardPass,
+  { leftOut, left: wanted, known }: Asked,
+  stop: StopRequest,
+  asking: { readonly over: boolean },
+): AsyncGenerator<AskedPass, void> {
+  let left = wanted;
+  while (left > 0 && !asking.over) {
+    const { value: group, done } = await groups.next();
+    if (done) return;
+    for (let i = 0; i < group.length && left > 0; i += pass.contexts) {
+      if ((await heard(stop)) || asking.over) return;
+      const part = group.slice(i, i + pass.contexts);
+      const result = pass.run(part, leftOut, known ? left : Number.POSITIVE_INFINITY);
+      // Whoever takes it hears what it failed of.
+      result.catch(() => {});
+      if (known) left -= Math.min(left, rowsOfGroup(part, leftOut));
+      yield { result, ends: i + pass.contexts >= group.length };
+    }
+  }
+}
+
+/** Has a source give up to `most` before they are taken. */
+async function* takenAhead<T>(source: AsyncGenerator<T, void>, most: number): AsyncGenerator<T, void> {
+  const coming: Promise<IteratorResult<T, void>>[] = [];
+  const ask = () => {
+    const next = source.next();
+    next.catch(() => {});
+    coming.push(next);
+  };
+  try {
+    while (coming.length < most) ask();
+    for (;;) {
+      const next = await coming.shift()!;
+      if (next.done) return;
+      ask();
+      yield next.value;
+    }
+  } finally {
+    source.return(undefined).catch(() => {});
   }
 }
 

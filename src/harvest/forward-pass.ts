@@ -1,3 +1,4 @@
+import type { Tensor } from 'onnxruntime-node';
 import type { ActivationDType } from '../activations/manifest.js';
 import { type ActivationArray, allocateRows, type Rows } from '../activations/rows.js';
 import type { HarvestConfig } from '../config/stages/harvest.js';
@@ -15,8 +16,15 @@ import {
   type WithDType,
 } from '../lm/pass.js';
 import type { Placement } from '../lm/placement.js';
-import { GraphBuilder } from '../onnx/graph.js';
-import { type Device, onnxRuntime, openSession, type SessionOptions } from '../onnx/session.js';
+import { GraphBuilder, OPSET_OF_BITS } from '../onnx/graph.js';
+import {
+  type Device,
+  type Fetches,
+  float16Tensors,
+  onnxRuntime,
+  openSession,
+  type SessionOptions,
+} from '../onnx/session.js';
 import { toBfloat16 } from '../safetensors/floats.js';
 
 /** Largest finite float16. */
@@ -32,46 +40,56 @@ export interface PassResult {
   readonly contexts: readonly Context[];
 }
 
-export type ForwardPass = Awaited<ReturnType<typeof openForwardPass>>;
+/** A model that is open for harvesting. */
+export interface ForwardPass {
+  /** Takes contexts, no more than `contexts` of them at a time should be given, and gives at most `limit` rows. */
+  run(group: readonly Context[], leftOut: LeftOut, limit: number): Promise<PassResult>;
+  readonly contexts: number;
+  /** Does it run in another thread, so that passes can be asked for before the first has come? */
+  readonly ahead?: boolean;
+  release(): Promise<void>;
+}
 
-/**
- * Opens the model for harvesting; `run` takes contexts and gives at most `limit` rows. It should be given no more than
- * `contexts` of them at a time, because nothing else happens meanwhile.
- */
+/** What of a harvest's settings a pass depends on. */
+export type PassConfig = WithDType<Pick<HarvestConfig, 'device' | 'precision' | 'threads'>>;
+
+/** Opens the model for harvesting on this thread: while a pass runs, nothing else happens here. */
 export async function openForwardPass(
   checkpoint: Checkpoint,
   hooks: readonly Hook[],
   context: number,
-  config: WithDType<Pick<HarvestConfig, 'device' | 'precision' | 'threads'>>,
-) {
+  config: PassConfig,
+): Promise<ForwardPass> {
   const placement = choosePrecision(config.precision, config.device, checkpoint);
   const graph = harvestGraph(checkpoint, hooks, context, config.dtype, placement);
   const session = await openSession(graph, config);
   const { Tensor } = await onnxRuntime();
+  const outputTensors = await outputsIn(hooks, outputType(config));
 
   async function run(group: readonly Context[], leftOut: LeftOut, limit: number): Promise<PassResult> {
     const { keep, token, contextOf, pos, contexts } = selectRows(group, context, leftOut, limit);
     const count = keep.length;
     // Others' turns alone: there is nothing to compute.
     if (count === 0) return noRows(hooks, contexts, config.dtype);
-    const outputs = await session.run({
+    const feeds = {
       tokens: new Tensor('int64', batchTokens(contexts, checkpoint.config.vocabulary), [contexts.length, context]),
       rows: new Tensor('int64', BigInt64Array.from(keep, BigInt), [count]),
-    });
+    };
+    const into = outputTensors(count);
+    const outputs = await session.run(feeds, into.fetches);
     // Before anything is said of what came out.
     await checkpoint.checkUnchanged();
     const rows: Rows[] = [];
     const norms: Float32Array[] = [];
-    for (const hook of hooks) {
+    for (const [i, hook] of hooks.entries()) {
       const name = outputsOf(hook);
-      const norm = outputs[name.norm]!.data as Float32Array;
+      const { norm, activation } = into.arrays[i]!;
       const wild = norm.findIndex((value) => !Number.isFinite(value));
       if (wild >= 0) {
         const where = placeOf({ context: contextOf, pos }, wild);
         throw await notFinite(hook, where, contexts, checkpoint, placement, config);
       }
-      const data = outputs[name.activation]!.data as unknown as ArrayBufferView;
-      const found = { activation: storedArray(data, config.dtype), token, context: contextOf, pos };
+      const found = { activation: stored(activation, config.dtype), token, context: contextOf, pos };
       const largest = (outputs[name.largest]?.data as Float32Array | undefined)?.[0];
       if (largest !== undefined && largest > FLOAT16_MAX) throw overflows(hook, largest, found);
       rows.push(found);
@@ -117,11 +135,41 @@ function selectRows(group: readonly Context[], length: number, leftOut: LeftOut,
   };
 }
 
-function storedArray(data: ArrayBufferView, dtype: ActivationDType): ActivationArray {
-  if (dtype === 'float32') return data as Float32Array;
-  if (dtype === 'bfloat16') return toBfloat16(data as Float32Array);
-  // Newer Nodes give a Float16Array; the store keeps bits.
-  return data instanceof Uint16Array ? data : new Uint16Array(data.buffer, data.byteOffset, data.byteLength / 2);
+/** How rows leave the graph: as the store keeps them, where the device can; `uint16` are bits of bfloat16. */
+type OutputType = 'float32' | 'float16' | 'uint16';
+
+function outputType({ dtype, device }: Pick<PassConfig, 'dtype' | 'device'>): OutputType {
+  if (dtype !== 'bfloat16') return dtype;
+  // WebGPU has no kernels for bfloat16: its rows are rounded here.
+  return device === 'webgpu' ? 'float32' : 'uint16';
+}
+
+/** Makes memory for the outputs of a pass of so many rows, which ONNX Runtime then writes into. */
+async function outputsIn(hooks: readonly Hook[], type: OutputType) {
+  const { Tensor } = await onnxRuntime();
+  const halves = await float16Tensors();
+  const tensorOf = (array: ActivationArray, dims: readonly number[]): Tensor => {
+    if (array instanceof Float32Array) return new Tensor('float32', array, dims);
+    return type === 'float16' ? halves(array, dims) : new Tensor('uint16', array, dims);
+  };
+  return (count: number) => {
+    const fetches: Fetches = {};
+    const arrays = hooks.map((hook) => {
+      const entries = count * hook.width;
+      const activation = type === 'float32' ? new Float32Array(entries) : new Uint16Array(entries);
+      const norm = new Float32Array(count);
+      const name = outputsOf(hook);
+      fetches[name.activation] = tensorOf(activation, [count, hook.width]);
+      fetches[name.norm] = new Tensor('float32', norm, [count]);
+      if (type === 'float16') fetches[name.largest] = null;
+      return { activation, norm };
+    });
+    return { fetches, arrays };
+  };
+}
+
+function stored(rows: ActivationArray, dtype: ActivationDType): ActivationArray {
+  return dtype === 'bfloat16' && rows instanceof Float32Array ? toBfloat16(rows) : rows;
 }
 
 /** The refusal of a pass that gave a row at `hook` whose norm is not finite; `where` is that row's place. */
@@ -161,7 +209,7 @@ const placeOf = ({ context, pos }: Pick<Rows, 'context' | 'pos'>, row: number) =
 
 /** Output names of a hook in the harvest graph. */
 const outputsOf = (hook: Hook) => ({
-  /** [rows, width], in the store's element type (float32 for bfloat16). */
+  /** [rows, width], of outputType. */
   activation: hook.name,
   /** float32 [rows]: |x|. */
   norm: `${hook.name}/norm`,
@@ -181,17 +229,17 @@ export function harvestGraph(
   dtype: ActivationDType,
   placement: Placement,
 ): Uint8Array {
-  const g = new GraphBuilder('harvest');
+  const outType = outputType({ dtype, device: placement.device });
+  const g = new GraphBuilder('harvest', undefined, outType === 'uint16' ? OPSET_OF_BITS : undefined);
   const tokens = g.input('tokens', 'int64', ['batch', context]);
   const rows = g.input('rows', 'int64', ['rows']);
   const wanted = new Map(hooks.map((hook) => [hook.name, hook]));
-  // The JavaScript binding knows no bfloat16; those rows leave as float32 and are rounded outside.
-  const outType = dtype === 'float16' ? 'float16' : 'float32';
   const record = hookAt(wanted.keys(), (name, value) => {
     const hook = wanted.get(name)!;
     const output = outputsOf(hook);
     const x = g.gather(g.reshape(value, -1, hook.width), rows);
-    g.output(output.activation, outType === 'float16' ? g.cast(x, 'float16') : x, outType, ['rows', hook.width]);
+    const left = outType === 'float32' ? x : outType === 'float16' ? g.cast(x, 'float16') : g.bfloat16Bits(x);
+    g.output(output.activation, left, outType, ['rows', hook.width]);
     g.output(output.norm, g.op('Sqrt', [g.reduceSumSquare(x, [1])]), 'float32', ['rows']);
     // On CUDA this operator takes cuDNN, which nothing else here does.
     if (dtype === 'float16') g.output(output.largest, g.reduceMax(g.op('Abs', [x]), [0, 1]), 'float32', []);

@@ -2,6 +2,7 @@ import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest } from '../activations/manifest.js';
 import { ORDER_BYTES } from '../activations/pool.js';
+import type { ShardPress } from '../activations/shard-press.js';
 import { checkShardFiles } from '../activations/store.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages/harvest.js';
@@ -27,6 +28,7 @@ import { weightMemory } from '../onnx/graph.js';
 import { compareFingerprints } from '../safetensors/fingerprint.js';
 import { harvestContexts, harvestGraph } from './forward-pass.js';
 import { checkNormLimit } from './norm-limit.js';
+import { pressThreads, runsAhead } from './pass-thread.js';
 import { textIdentity } from './text-identity.js';
 
 /** What a harvest is going to do, whatever its rows go to; no weight has been read. */
@@ -305,15 +307,16 @@ export async function openWriter(
   fresh: Manifest,
   found: Manifest | null,
   config: HarvestConfig,
+  press?: ShardPress,
 ): Promise<StoreWriter> {
   await claimOutputDirectory(directory, storeClaimOptions(config));
   // Also without a manifest: --overwrite deletes it first, and a kill may have come right after.
   await removeUnlisted(directory, found ?? fresh);
   if (!found) await writeManifest(directory, fresh);
-  return new StoreWriter(directory, found ?? fresh);
+  return new StoreWriter(directory, found ?? fresh, press);
 }
 
-/** Shards on their way to disk: rows, their encoding and its copy, and one that is yet to be collected. */
+/** Shards on their way to disk on one thread: rows, what of them is written, and what is yet to be collected. */
 const SHARDS = 4;
 /** Of the estimate of a pass's values, which a test holds to a factor of two. */
 const PASSES = 2;
@@ -346,15 +349,15 @@ type HarvestShape = Pick<HarvestPlan, 'checkpoint' | 'hooks' | 'context' | 'wind
   readonly manifests: readonly Pick<Manifest, 'd_in' | 'dtype' | 'prepend_bos' | 'chat'>[];
 };
 
-/** What a harvest holds at most, bytes; of a model on another device, less. */
-export async function harvestMemory({
-  checkpoint,
-  hooks,
-  context,
-  windowBatches,
-  manifests,
-  config,
-}: HarvestShape): Promise<MemoryParts> {
+/**
+ * What a harvest holds at most, bytes; of a model on another device, less.
+ *
+ * @param ahead is a window made while the one before it is written?
+ */
+export async function harvestMemory(
+  { checkpoint, hooks, context, windowBatches, manifests, config }: HarvestShape,
+  ahead = runsAhead(config.device),
+): Promise<MemoryParts> {
   const { batch, dtype, tokens, rowsPerShard, device } = config;
   const atOnce = Math.min(batch, harvestContexts(checkpoint.config, hooks, context, device));
   const placement = choosePrecision(config.precision, config.device, checkpoint);
@@ -378,8 +381,9 @@ export async function harvestMemory({
       KNOWN_BYTES * Math.min(tokens, MOST_KNOWN) +
       shuffling,
     pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
-    window: rows * (row + ORDER_BYTES) + (few ? 1.25 * contexts : Math.min(contexts, 16 * tokens)),
-    shards: SHARDS * Math.min(rows, rowsPerShard) * widest,
+    window: (ahead ? 2 : 1) * rows * (row + ORDER_BYTES) + (few ? 1.25 * contexts : Math.min(contexts, 16 * tokens)),
+    // Next to those in threads, one is cut and one is written.
+    shards: (ahead ? pressThreads(device) + 2 : SHARDS) * Math.min(rows, rowsPerShard) * widest,
     program: PROGRAM_MEMORY,
   };
 }

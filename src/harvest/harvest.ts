@@ -18,7 +18,7 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { assembleWindows, atWindow } from './assemble.js';
 import { continuedText } from './continued-text.js';
-import { type ForwardPass, openForwardPass } from './forward-pass.js';
+import type { ForwardPass } from './forward-pass.js';
 import {
   bytesToCome,
   dtypeOfStores,
@@ -32,6 +32,7 @@ import {
   storeClaimOptions,
 } from './harvest-plan.js';
 import { withMedian } from './norm-limit.js';
+import { openHarvestPass, openPress } from './pass-thread.js';
 
 /**
  * Streams a corpus through the model and writes one activation store a hook, OUT/<hook>/. Everything that can be known
@@ -94,7 +95,8 @@ async function harvestPlan(
   }
   // Opening it may take minutes.
   throwIfStopped(stop, found.some((manifest) => manifest !== null) ? NOTHING_ADDED : NOTHING_BEGUN);
-  const pass = await openForwardPass(checkpoint, hooks, context, plan.config);
+  const pass = await openHarvestPass(checkpoint, hooks, context, plan.config);
+  const press = openPress(plan.config.device);
   try {
     const fresh = manifests.map((manifest, i) => found[i] ?? manifest);
     const [one] = fresh;
@@ -103,7 +105,7 @@ async function harvestPlan(
     }
     const writers: StoreWriter[] = [];
     for (const [i, directory] of directories.entries()) {
-      writers.push(await openWriter(directory, fresh[i]!, found[i]!, config));
+      writers.push(await openWriter(directory, fresh[i]!, found[i]!, config, press));
     }
     progress.say(memoryLine(await harvestMemory(plan)));
     if (manifests[0]!.precision === 'float32') sayTf32(progress.say, config.device);
@@ -116,6 +118,7 @@ async function harvestPlan(
     await harvestWindows(config, whole, pass, writers, progress, stop);
   } finally {
     await pass.release();
+    await press.close();
   }
 }
 

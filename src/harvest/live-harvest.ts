@@ -38,7 +38,7 @@ export class LiveHarvest {
   static async open(start: LiveStart, send: Send, progress: Progress = silent): Promise<LiveHarvest> {
     const plan = await planHarvest(start.config, start.model, POOL_BYTES);
     const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, plan.config);
-    const memory = await harvestMemory(plan);
+    const memory = await harvestMemory(plan, false);
     const [input, output] = plan.manifests;
     const target = output && { hook: output.hook, dOut: output.d_in };
     if (input!.precision === 'float32') sayTf32((line) => send({ kind: 'say', line }), start.config.device);

@@ -14,9 +14,10 @@ import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { untilStopped } from '../progress/stop.js';
 import { assembleWindows, atWindow } from './assemble.js';
-import { type ForwardPass, openForwardPass } from './forward-pass.js';
+import type { ForwardPass } from './forward-pass.js';
 import { type HarvestPlan, harvestMemory, leftOutOf, planHarvest } from './harvest-plan.js';
 import { withMedian } from './norm-limit.js';
+import { openHarvestPass } from './pass-thread.js';
 
 /** `--out` that means standard output. */
 export const STANDARD_OUTPUT = '-';
@@ -60,7 +61,7 @@ async function streamPlan(
   progress: Progress,
   stop: StopRequest,
 ): Promise<void> {
-  const pass = await openForwardPass(plan.checkpoint, plan.hooks, plan.context, plan.config);
+  const pass = await openHarvestPass(plan.checkpoint, plan.hooks, plan.context, plan.config);
   try {
     const begun = await limited(plan, pass, stop);
     const header = streamHeader(begun.manifests[0]!);

@@ -26,7 +26,9 @@ import {
 
 /** Opset of the standard operators (Attention and RotaryEmbedding came with 23). */
 export const OPSET = 23;
-/** IR version that carries opset 23. */
+/** The opset of graphs that show bits: BitCast came with it. */
+export const OPSET_OF_BITS = 26;
+/** IR version that carries opset 23; ONNX Runtime takes later operators with it. */
 const IR_VERSION = 11n;
 /** ONNX Runtime's own operators. */
 export const MICROSOFT = 'com.microsoft';
@@ -64,6 +66,7 @@ export class GraphBuilder {
   constructor(
     readonly name: string,
     private readonly parent?: GraphBuilder,
+    private readonly opset = OPSET,
   ) {}
 
   /** A builder for the subgraph of a Loop. */
@@ -177,6 +180,12 @@ export class GraphBuilder {
     return this.op('Cast', [value], { to: dtypeCode(to) });
   }
 
+  /** The bits of float32 values as bfloat16, as uint16: ONNX Runtime's JavaScript knows no bfloat16. */
+  bfloat16Bits(value: Value): Value {
+    if (this.opset < OPSET_OF_BITS) throw new Error(`opset ${this.opset} has no BitCast`);
+    return this.op('BitCast', [this.cast(value, 'bfloat16')], { to: dtypeCode('uint16') });
+  }
+
   reshape(value: Value, ...shape: number[]): Value {
     return this.op('Reshape', [value, this.ints(...shape)]);
   }
@@ -235,7 +244,7 @@ export class GraphBuilder {
       irVersion: IR_VERSION,
       producerName: 'sae-pipe',
       opsetImport: [
-        create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(OPSET) }),
+        create(OperatorSetIdProtoSchema, { domain: '', version: BigInt(this.opset) }),
         create(OperatorSetIdProtoSchema, { domain: MICROSOFT, version: 1n }),
       ],
       graph: this.graph(),

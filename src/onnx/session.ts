@@ -50,7 +50,7 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
   const device = options.device ?? 'cpu';
   const provider = executionProvider(device);
   const cuda = device.startsWith('cuda') ? await prepareCudaProvider() : undefined;
-  if (cuda?.refusal) throw cuda.refusal;
+  if (cuda?.refusal) throw withoutProvider(device, cuda.refusal);
   const ort = await onnxRuntime();
   const settings: InferenceSession.SessionOptions = {
     executionProviders: [provider],
@@ -83,6 +83,12 @@ export async function openSession(model: Uint8Array, options: SessionOptions = {
     },
     release: () => session.release(),
   };
+}
+
+/** The refusal of a provider, of the device that wants it. */
+function withoutProvider(device: Device, cause: Refusal): Refusal {
+  const why = cause.message.replace(/^The /, 'the ');
+  return new Refusal(`Device ${device} could not be used: ${why}`, cause.remedy, cause.code, { cause });
 }
 
 /** The refusal of a graph that no session was opened for, in ONNX Runtime's words. */

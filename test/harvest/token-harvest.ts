@@ -1,6 +1,7 @@
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { FORMAT, type Manifest, VERSION } from '../../src/activations/manifest.js';
+import type { ShardPress } from '../../src/activations/shard-press.js';
 import { type HarvestConfig, harvestSchema } from '../../src/config/stages/harvest.js';
 import type { Context } from '../../src/corpus/contexts.js';
 import { harvestWindows } from '../../src/harvest/harvest.js';
@@ -40,6 +41,8 @@ export interface TokenHarvest {
   /** Rows after which a stop is asked for. */
   readonly stopAt?: number;
   readonly text?: AsyncGenerator<Context>;
+  /** Shards are pressed by it, and passes are asked for ahead, as on a GPU. */
+  readonly press?: ShardPress;
   /** A file of the first store that cannot be written, as where the disk is full. */
   readonly unwritable?: string;
 }
@@ -53,6 +56,7 @@ export async function harvestTokens({
   stopAt,
   text = textOf(),
   unwritable,
+  press,
 }: TokenHarvest): Promise<number[][]> {
   const directories = [out].flat();
   const config = harvestSchema.parse({
@@ -62,7 +66,7 @@ export async function harvestTokens({
   const writers = [];
   for (const [i, directory] of directories.entries()) {
     const fresh = manifestOf(config, `token${i}`);
-    writers.push(await openWriter(directory, fresh, resume ? await resumable(directory, fresh) : null, config));
+    writers.push(await openWriter(directory, fresh, resume ? await resumable(directory, fresh) : null, config, press));
   }
   const stop: StopRequest = { signal: undefined };
   const progress = {
@@ -75,14 +79,8 @@ export async function harvestTokens({
   const inTheWay = unwritable === undefined ? undefined : join(directories[0]!, unwritable);
   if (inTheWay) mkdirSync(inTheWay);
   try {
-    await harvestWindows(
-      config,
-      { contexts: text, passed: 0 },
-      passOf(atOnce, seen, directories.length),
-      writers,
-      progress,
-      stop,
-    );
+    const pass = { ...passOf(atOnce, seen, directories.length), ahead: press !== undefined };
+    await harvestWindows(config, { contexts: text, passed: 0 }, pass, writers, progress, stop);
   } finally {
     if (inTheWay) rmdirSync(inTheWay);
   }

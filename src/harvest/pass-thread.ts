@@ -1,0 +1,134 @@
+import { PRESS_HERE, PressThreads, type ShardPress } from '../activations/shard-press.js';
+import type { Context, LeftOut } from '../corpus/contexts.js';
+import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
+import type { Checkpoint } from '../lm/checkpoint.js';
+import type { Hook } from '../lm/hooks.js';
+import { cores } from '../machine/cores.js';
+import type { Device } from '../onnx/session.js';
+import { Thread } from '../progress/thread.js';
+import { type ForwardPass, openForwardPass, type PassConfig, type PassResult } from './forward-pass.js';
+
+/**
+ * Opens the model for harvesting, on a GPU in a thread: there the thread that asks has time to window, permute and
+ * write meanwhile. A pass on the CPU takes all cores, and runs here.
+ */
+export function openHarvestPass(
+  checkpoint: Checkpoint,
+  hooks: readonly Hook[],
+  context: number,
+  config: PassConfig,
+): Promise<ForwardPass> {
+  if (!runsAhead(config.device)) return openForwardPass(checkpoint, hooks, context, config);
+  return PassThread.open(checkpoint, hooks, context, config);
+}
+
+/** Is the model run ahead of what is written? Then a window is made while the one before it is written. */
+export const runsAhead = (device: Device): boolean => device.startsWith('cuda');
+
+/** Threads that make shards into files, at most: their hashes take as long as a GPU's pass. */
+const PRESSES = 3;
+
+/** Threads that make shards into files next to a model on a device. */
+export const pressThreads = (device: Device): number =>
+  runsAhead(device) ? Math.max(1, Math.min(PRESSES, cores() - 1)) : 0;
+
+export function openPress(device: Device): ShardPress {
+  const threads = pressThreads(device);
+  return threads === 0 ? PRESS_HERE : new PressThreads(threads);
+}
+
+/** The model in a thread (pass-worker.ts), asked from here. */
+export class PassThread implements ForwardPass {
+  readonly ahead = true;
+  /** Set when no pass is wanted any more. */
+  private readonly over: Int32Array;
+  private last: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    private readonly thread: Thread<PassRequest, PassReply>,
+    over: SharedArrayBuffer,
+    readonly contexts: number,
+  ) {
+    this.over = new Int32Array(over);
+  }
+
+  static async open(
+    checkpoint: Checkpoint,
+    hooks: readonly Hook[],
+    context: number,
+    { device, precision, threads, dtype }: PassConfig,
+  ): Promise<PassThread> {
+    const over = new SharedArrayBuffer(4);
+    const data: PassStart = {
+      model: checkpoint.directory,
+      hooks: hooks.map(({ name }) => name),
+      context,
+      config: { device, precision, threads, dtype },
+      over,
+    };
+    const script = new URL('pass-worker.js', import.meta.url);
+    const thread = new Thread<PassRequest, PassReply>(script, { name: "The model's thread", data });
+    const ready = await thread.reply();
+    if (ready.kind === 'refused') {
+      thread.ask('close');
+      throw refusalFrom(ready);
+    }
+    const pass = new PassThread(thread, over, (ready as PassReady).contexts);
+    try {
+      // The thread has opened the files again: they are those that the plan was made of.
+      await checkpoint.checkUnchanged();
+    } catch (error) {
+      await pass.release();
+      throw error;
+    }
+    return pass;
+  }
+
+  run(group: readonly Context[], leftOut: LeftOut, limit: number): Promise<PassResult> {
+    this.thread.ask({ contexts: group, leftOut, limit });
+    const reply = this.last.then(() => this.thread.reply());
+    // Replies come in the order of the requests, whatever becomes of those before.
+    this.last = reply.catch(() => {});
+    return reply.then((answer) => {
+      if (answer.kind === 'refused') throw refusalFrom(answer);
+      const { rows, norms, count, used } = answer as PassRows;
+      return { rows, norms, count, contexts: group.slice(0, used) };
+    });
+  }
+
+  async release(): Promise<void> {
+    Atomics.store(this.over, 0, 1);
+    this.thread.ask('close');
+    await this.thread.ended;
+  }
+}
+
+/** What the thread is started with. */
+export interface PassStart {
+  /** The model's directory. */
+  readonly model: string;
+  readonly hooks: readonly string[];
+  readonly context: number;
+  readonly config: PassConfig;
+  /** An int32: where it is not 0, passes that were asked for are left out. */
+  readonly over: SharedArrayBuffer;
+}
+
+export type PassRequest =
+  | { readonly contexts: readonly Context[]; readonly leftOut: LeftOut; readonly limit: number }
+  /** Ends the thread, after the pass under way. */
+  | 'close';
+
+interface PassReady {
+  readonly kind: 'ready';
+  /** Contexts of a pass, at most. */
+  readonly contexts: number;
+}
+
+interface PassRows extends Omit<PassResult, 'contexts'> {
+  readonly kind: 'rows';
+  /** How many of the contexts gave rows: the first ones. */
+  readonly used: number;
+}
+
+export type PassReply = PassReady | PassRows | RefusedReply;
