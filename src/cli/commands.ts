@@ -9,6 +9,8 @@ interface Command<S extends StageName> {
   readonly example: string;
   /** Flag that may be given without its name, or several, in their order. */
   readonly positional?: string | readonly string[];
+  /** Flag whose file is read as that of --config, where that is not given. */
+  readonly file?: string;
   /** Another way to its configuration than from flags and file alone. */
   load?(given: Readonly<Record<string, unknown>>, file?: string): Promise<z.infer<(typeof STAGES)[S]>>;
   /**
@@ -263,6 +265,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     example:
       'sae-pipe submit slurm --time 4:00:00 --cpus 16 --gres gpu:1 -- harvest --model assets/tiny-gemma --corpus assets/corpus/train.jsonl.gz --hook blocks.2.hook_resid_post --tokens 500000 --out runs/acts --device cuda',
     positional: ['scheduler', 'command'],
+    file: 'chain',
     run: async (config, terminal, _file, configOf) => {
       const { submittedWork } = await import('./submitted.js');
       const { submit } = await import('../submit/submit.js');

@@ -85,7 +85,7 @@ async function runCommand(stage: StageName, args: readonly string[]): Promise<vo
   try {
     const write = (text: string) => process.stdout.write(text);
     const print = (line: string) => write(`${line}\n`);
-    const configOf: ConfigOf = async (other, words) => (await stageConfig(other, words)).config;
+    const configOf: ConfigOf = (other, words) => stageConfig(other, words);
     await COMMANDS[stage].run(config as never, { progress, stop, print, write }, file, configOf);
   } finally {
     progress.end();

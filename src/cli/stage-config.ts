@@ -22,7 +22,7 @@ interface Asked<S extends StageName> {
  */
 export async function stageConfig<S extends StageName>(stage: S, args: readonly string[]): Promise<Asked<S>> {
   const {
-    config: file,
+    config: named,
     log = LOG_FORMATS[0],
     verbose: _verbose,
     ...given
@@ -30,6 +30,8 @@ export async function stageConfig<S extends StageName>(stage: S, args: readonly 
     config?: string;
     log?: string;
   };
+  const also = COMMANDS[stage].file;
+  const file = named ?? (also === undefined ? undefined : (given[also] as string | undefined));
   if (!isLogFormat(log)) {
     throw new UsageRefusal(`--log "${log}" is not known.`, `It is ${LOG_FORMATS.join(' or ')}.`, 'config/wrong-value');
   }

@@ -1,13 +1,18 @@
 import type { SubmitConfig } from '../config/stages/submit.js';
+import type { SweepConfig } from '../config/stages/sweep.js';
 import type { StageName } from '../config/stages.js';
 import { listed } from '../config/suggest.js';
 import { UsageRefusal } from '../errors/refusal.js';
-import { chainOf } from '../submit/chain.js';
+import { chainOf, sweepOf } from '../submit/chain.js';
 import type { Work } from '../submit/script.js';
 import { TASK, wordsOfTask } from '../submit/shell-words.js';
+import { checkStages } from '../submit/stage-resources.js';
 
-/** The configuration of a command from the words that follow its name; UsageRefusal for what is wrong with them. */
-export type ConfigOf = (stage: StageName, words: readonly string[]) => Promise<Readonly<Record<string, unknown>>>;
+/** What the words that follow a command's name ask of it; UsageRefusal for what is wrong with them. */
+export type ConfigOf = (
+  stage: StageName,
+  words: readonly string[],
+) => Promise<{ readonly config: unknown; readonly file: string | undefined }>;
 
 /** Commands that end by themselves. */
 const SUBMITTED = ['harvest', 'train', 'sweep', 'eval', 'features', 'report'] as const;
@@ -21,12 +26,18 @@ const isSubmitted = (name: string | undefined): name is (typeof SUBMITTED)[numbe
  *
  * @throws UsageRefusal
  */
-export async function submittedWork({ command, chain, array }: SubmitConfig, configOf: ConfigOf): Promise<Work[]> {
+export async function submittedWork(submitted: SubmitConfig, configOf: ConfigOf): Promise<Work[]> {
+  const works = await worksOf(submitted, configOf);
+  checkStages(
+    submitted,
+    works.map(({ name }) => name),
+  );
+  return works;
+}
+
+async function worksOf({ command, chain, array }: SubmitConfig, configOf: ConfigOf): Promise<Work[]> {
   if (command !== undefined && chain !== undefined) throw notBoth('A command and --chain exclude each other.');
-  if (chain !== undefined) {
-    if (array !== undefined) throw notBoth('The jobs of --chain are not an array.');
-    return chainOf(chain);
-  }
+  if (chain !== undefined) return chainOf(sweepOf(chain), array);
   if (command === undefined) throw notBoth('No command is given.');
   const [stage, ...words] = command;
   if (!isSubmitted(stage)) {
@@ -35,6 +46,11 @@ export async function submittedWork({ command, chain, array }: SubmitConfig, con
       `Give ${listed(SUBMITTED, 'or')}.`,
       'submit/not-submitted',
     );
+  }
+  // With {i} in its words, each task is a sweep by itself.
+  if (stage === 'sweep' && array !== undefined && !words.some((word) => word.includes(TASK))) {
+    const { config, file } = await configOf(stage, words);
+    return chainOf({ config: config as SweepConfig, file, words }, array);
   }
   return [await checkedWork(stage, words, array, configOf)];
 }
@@ -46,6 +62,13 @@ const notBoth = (message: string) =>
     'submit/chain-and-command',
   );
 
+/** What is asked of where a command writes. */
+interface Written {
+  readonly out: string;
+  readonly overwrite?: boolean;
+  readonly shard?: string;
+}
+
 async function checkedWork(
   stage: StageName,
   words: readonly string[],
@@ -53,10 +76,8 @@ async function checkedWork(
   configOf: ConfigOf,
 ): Promise<Work> {
   const tasks = array ?? 1;
-  const { out, overwrite = false } = (await configOf(stage, wordsOfTask(words, 0, tasks))) as {
-    out: string;
-    overwrite?: boolean;
-  };
+  const outOf = async (task: number) => (await configOf(stage, wordsOfTask(words, task, tasks))).config as Written;
+  const { out, overwrite = false, shard } = await outOf(0);
   if (words.some((word) => word === '-' || word.endsWith('=-'))) {
     throw new UsageRefusal(
       '- is a pipe from or to another command, which a job does not have.',
@@ -65,15 +86,16 @@ async function checkedWork(
     );
   }
   if (array === undefined) return { stage, words, out, overwrite };
-  const second = (await configOf(stage, wordsOfTask(words, 1, tasks))) as { out: string };
-  if (second.out === out) {
+  const second = await outOf(1);
+  // Shares of one sweep go to one place.
+  if (second.out === out && (shard === undefined || second.shard === shard)) {
     throw new UsageRefusal(
       `All tasks of --array ${array} would write to ${out}.`,
       `Write ${TASK} where the number of the task belongs, in --out too: --seed ${TASK} --out runs/seed-${TASK}.`,
       'submit/array-without-task',
     );
   }
-  return { stage, words, out: words[outAt(words)]!.replace(/^--out=/, ''), overwrite };
+  return { stage, words, out: words[outAt(words)]?.replace(/^--out=/, '') ?? out, overwrite, tasks };
 }
 
 /** Where the words of a command that gives --out have its value. */

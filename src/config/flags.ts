@@ -37,6 +37,8 @@ interface Property {
   type?: string;
   enum?: string[];
   items?: Property;
+  /** Of a mapping. */
+  additionalProperties?: Property | boolean;
   description?: string;
   default?: unknown;
   path?: boolean;
@@ -60,10 +62,10 @@ function jsonSchemaOf(schema: z.ZodObject): Properties {
   return properties;
 }
 
-/** Keys of a stage that only a configuration file can hold: lists of mappings. */
+/** Keys of a stage that only a configuration file can hold: mappings, and lists of them. */
 export function structuredKeys(schema: z.ZodObject): string[] {
-  return Object.entries(jsonSchemaOf(schema).properties ?? {}).flatMap(([key, { items }]) =>
-    items?.type === 'object' ? [key] : [],
+  return Object.entries(jsonSchemaOf(schema).properties ?? {}).flatMap(([key, { items, additionalProperties: values }]) =>
+    items?.type === 'object' || (typeof values === 'object' && values.type === 'object') ? [key] : [],
   );
 }
 
@@ -107,7 +109,7 @@ export const trainingCommandSchema = z.object({ stage: z.enum(['train', 'sweep']
 export type TrainingCommand = z.infer<typeof trainingCommandSchema>;
 
 /** Flags that say where a result goes, not what it is; and a recipe, whose settings are repeated one by one. */
-const NOT_REPEATED = ['out', 'overwrite', 'resume', 'takeOver', 'recipe', 'logDir', 'until'];
+const NOT_REPEATED = ['out', 'overwrite', 'resume', 'takeOver', 'recipe', 'logDir', 'until', 'shard'];
 
 /**
  * The flags that give a stage this configuration, wherever its values came from: the command line, a file, or another

@@ -121,8 +121,10 @@ function refusalOf(
   const flag = flags.get(key);
   if (flag === undefined) {
     return new UsageRefusal(
-      `${where} is not a list of mappings.`,
-      'See configs/sweep-tiny.yaml for an example.',
+      key === 'runs' ? `${where} is not a list of mappings.` : `${where} is not a mapping of mappings.`,
+      key === 'runs'
+        ? 'See configs/sweep-tiny.yaml for an example.'
+        : 'Write a key for each, and its settings below it.',
       'config/wrong-runs',
     );
   }

@@ -26,9 +26,10 @@ export function secondsOf(time: string): number {
 /**
  * Lines `#SBATCH …` for the resources of a job.
  *
+ * @param tasks of an array; undefined: one job
  * @throws UsageRefusal for an option that `submit` sets itself, one that does not fit, and a time that is too short
  */
-export function resourceOptions(config: SubmitConfig): string[] {
+export function resourceOptions(config: SubmitConfig, tasks?: number): string[] {
   const { time, notice } = config;
   // Slurm may send the notice a minute early; a job that only ever hears it would be queued again for ever.
   if (time !== undefined && secondsOf(time) !== 0 && secondsOf(time) < notice + 60) {
@@ -39,7 +40,7 @@ export function resourceOptions(config: SubmitConfig): string[] {
     );
   }
   const named = Object.entries(FLAGS).flatMap(([option, flag]) => {
-    if (option === 'array') return config.array === undefined ? [] : [`--array=0-${config.array - 1}`];
+    if (option === 'array') return tasks === undefined ? [] : [`--array=0-${tasks - 1}`];
     const value = config[flag as 'partition' | 'gres' | 'time' | 'cpus' | 'mem'];
     return value === undefined ? [] : [`--${option}=${value}`];
   });

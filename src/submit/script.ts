@@ -16,6 +16,8 @@ export interface Work {
   readonly overwrite?: boolean;
   /** Tells the files of several jobs of one --out apart. */
   readonly name?: string;
+  /** Tasks of an array; undefined: one job. */
+  readonly tasks?: number;
 }
 
 /** A script of sbatch. */
@@ -39,8 +41,7 @@ const keepsWork = ({ stage, name }: Work) =>
  * @param directory from which paths of the command are seen, absolute
  */
 export function scriptOf(work: Work, config: SubmitConfig, directory: string): Script {
-  const { stage, words, out, name } = work;
-  const tasks = config.array;
+  const { stage, words, out, name, tasks } = work;
   const place = tasks === undefined ? out : out.replaceAll(TASK, 'array').replaceAll(TASKS, String(tasks));
   const base = resolve(directory, place);
   const stem = join(dirname(base), [basename(base), ...(name === undefined ? [] : [name]), 'slurm'].join('.'));
@@ -48,7 +49,7 @@ export function scriptOf(work: Work, config: SubmitConfig, directory: string): S
   const path = `${stem}.sh`;
   const options = [
     `--job-name=sae-pipe-${name ?? stage}`,
-    ...resourceOptions(config),
+    ...resourceOptions(config, tasks),
     `--output=${logOption(stem, tasks)}`,
     '--open-mode=append',
     `--signal=B:USR1@${config.notice}`,
@@ -88,10 +89,10 @@ function resumption({ stage, overwrite }: Work): string[] {
  * Runs the command next to a shell that hears the notice of Slurm and hands it on. `wait` ends early when a signal
  * comes, so it is repeated until it ended because the command did.
  */
-function runner(work: Work, { notice, requeue, maxRequeues, array }: SubmitConfig): string[] {
+function runner(work: Work, { notice, requeue, maxRequeues }: SubmitConfig): string[] {
   // The number of an array's job alone would name all of its tasks.
   // biome-ignore lint/suspicious/noTemplateCurlyInString: the shell's.
-  const self = array === undefined ? '"$SLURM_JOB_ID"' : '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"';
+  const self = work.tasks === undefined ? '"$SLURM_JOB_ID"' : '"${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"';
   const noticed = 'if [[ -n $noticed && $code -eq $((128 + $(kill -l USR1))) ]]; then';
   const again = keepsWork(work)
     ? [

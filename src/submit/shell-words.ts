@@ -43,3 +43,7 @@ export function withoutSwitch(words: readonly string[], name: string): string[] 
     return !value && !spelled.test(word);
   });
 }
+
+/** The words without a flag and its value, however they are written: --name value, --name=value. */
+export const withoutFlag = (words: readonly string[], name: string): string[] =>
+  words.filter((word, i) => word !== `--${name}` && words[i - 1] !== `--${name}` && !word.startsWith(`--${name}=`));

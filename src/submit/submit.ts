@@ -9,6 +9,7 @@ import type { Terminal } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/stop.js';
 import { type Script, scriptOf, type Work } from './script.js';
 import { cancel, sbatch } from './slurm.js';
+import { forStage } from './stage-resources.js';
 
 /**
  * Writes a script for each piece of work and submits them, each to begin when the one before has ended well. Where one
@@ -22,7 +23,7 @@ export async function submit(
   { stop, print }: Pick<Terminal, 'stop' | 'print'>,
 ): Promise<void> {
   const directory = process.cwd();
-  const scripts = works.map((work) => scriptOf(work, config, directory));
+  const scripts = works.map((work) => scriptOf(work, forStage(config, work.name), directory));
   if (config.dryRun) {
     for (const { path, text } of scripts) print(`# ${path}\n${text}`);
     return;

@@ -1,4 +1,4 @@
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { readManifest } from '../activations/manifest.js';
 import { section } from '../config/config-file.js';
 import { commandWords, isLasting, type TrainingCommand } from '../config/flags.js';
@@ -6,6 +6,8 @@ import { loadConfig } from '../config/load.js';
 import type { EvalConfig } from '../config/stages/eval.js';
 import { type SweepConfig, sweepSchema } from '../config/stages/sweep.js';
 import { openCorpus } from '../corpus/documents.js';
+import { makeDirectory, removeEmpty } from '../disk/durable.js';
+import { checkUnlocked } from '../disk/lock.js';
 import { asOwner } from '../disk/output-directory.js';
 import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { evaluateOnce } from '../eval/evaluate.js';
@@ -16,9 +18,10 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { writeReport } from '../report/report.js';
 import { stepsOf } from '../train/run-settings.js';
 import { checkTracking } from '../train/tracking.js';
-import { sharingOrder, waves } from './division.js';
+import { divide, sharingOrder, waves } from './division.js';
 import { removeLonePlan, writePlan } from './plan-file.js';
 import { type SweepRun, sweepHooks, sweepRuns } from './runs.js';
+import { checkBeforeShare, partOf, toldShare } from './share.js';
 import { type Outcome, trainRuns } from './train-runs.js';
 
 /** What a sweep made. */
@@ -45,14 +48,13 @@ export async function sweep(
 ): Promise<SweepResult> {
   const takeOver = { unchecked: config.takeOver, say: (line: string) => progress.say(line) };
   const claim = { overwrite: false, resume: true, ours: () => false, takeOver };
+  const work = () => stages(config, file, progress, stop).finally(() => removeLonePlan(config.out));
   try {
-    return await asOwner([config.out], claim, async () => {
-      try {
-        return await stages(config, file, progress, stop);
-      } finally {
-        await removeLonePlan(config.out);
-      }
-    });
+    if (config.shard === undefined) return await asOwner([config.out], claim, work);
+    // Tasks write next to one another: each SAE has an owner, and the sweep has none.
+    await checkUnlocked(config.out, takeOver);
+    const made = await makeDirectory(config.out);
+    return await work().finally(() => made !== undefined && removeEmpty(config.out, made));
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
     throw new Interrupted(error.signal, `what is done is kept in ${config.out}; continue with the same command.`);
@@ -78,7 +80,9 @@ async function stages(
   }
   const command = file === undefined ? null : sweepCommand(config, file);
   const plan = { saes: runs.map(({ name }) => name), evaluated: has('eval'), command };
-  if (config.activations === undefined) {
+  const part = config.shard === undefined ? undefined : partOf(config.shard);
+  if (part !== undefined) await checkBeforeShare(config, runs);
+  if (part === undefined && config.activations === undefined) {
     if (!has('harvest')) {
       throw new UsageRefusal(
         'There is nothing to take activations from.',
@@ -93,10 +97,39 @@ async function stages(
   } else await writePlan(config.out, plan);
   if (config.until === 'harvest') return { outcomes: [], ...NOTHING };
 
-  const rows = [];
-  for (const run of runs) {
-    rows.push({ label: hooks.length === 1 ? basename(run.name) : run.name, total: await tokensOf(run) });
+  const tokens = new Map<SweepRun, number>();
+  for (const run of runs) tokens.set(run, await tokensOf(run));
+  const share = part ? divide(runs, part.of, (run) => tokens.get(run)! * run.config.dSae)[part.index]! : runs;
+  if (part) progress.say(toldShare(share, runs, part));
+  const outcomes = await trained(share, tokens, progress, stop);
+
+  const result =
+    part !== undefined || config.until === 'train' || !has('eval')
+      ? NOTHING
+      : await evaluated(config, file!, runs, outcomes, progress, stop);
+  const failed = outcomes.flatMap(({ run, state }) =>
+    typeof state === 'string' ? [] : [`${run.name}: ${state.failed}`],
+  );
+  if (failed.length > 0) {
+    throw new Refusal(
+      `${failed.length} of ${share.length} SAEs failed. ${failed.join(' ')}`,
+      'The others are whole; fix what is named and run the same command again.',
+      'sweep/runs-failed',
+    );
   }
+  if (config.strict || runs.some((run) => run.config.strict)) checkUseful(outcomes);
+  return { outcomes, ...result };
+}
+
+/** Trains runs, those that share a read of the store together. */
+async function trained(
+  runs: readonly SweepRun[],
+  tokens: ReadonlyMap<SweepRun, number>,
+  progress: Progress,
+  stop: StopRequest,
+): Promise<Outcome[]> {
+  const oneHook = new Set(runs.map(({ name }) => dirname(name))).size === 1;
+  const rows = runs.map((run) => ({ label: oneHook ? basename(run.name) : run.name, total: tokens.get(run)! }));
   const table = progress.table('training', rows, 'token');
   const outcomes: Outcome[] = [];
   for (const wave of waves(runs)) {
@@ -105,21 +138,7 @@ async function stages(
     }
   }
   progress.end();
-
-  const result =
-    config.until === 'train' || !has('eval') ? NOTHING : await evaluated(config, file!, runs, outcomes, progress, stop);
-  const failed = outcomes.flatMap(({ run, state }) =>
-    typeof state === 'string' ? [] : [`${run.name}: ${state.failed}`],
-  );
-  if (failed.length > 0) {
-    throw new Refusal(
-      `${failed.length} of ${runs.length} SAEs failed. ${failed.join(' ')}`,
-      'The others are whole; fix what is named and run the same command again.',
-      'sweep/runs-failed',
-    );
-  }
-  if (config.strict || runs.some((run) => run.config.strict)) checkUseful(outcomes);
-  return { outcomes, ...result };
+  return outcomes;
 }
 
 /** Of a sweep that evaluates nothing. */

@@ -3,11 +3,13 @@ import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { loadConfig } from '../../src/config/load.js';
+import { lockDirectory } from '../../src/disk/lock.js';
 import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import type { EvalRecord } from '../../src/eval/record.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { evaluationConfig, sweep } from '../../src/sweep/sweep.js';
 import { train } from '../../src/train/train.js';
+import { refuses, refusesUsage } from '../config/refuses.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 
 const HOOK = 'blocks.1.hook_mlp_out';
@@ -137,6 +139,41 @@ test('a sweep in stages, each continued by the next command, ends with all of it
     ['finished before'],
   );
   assert.deepEqual([report, ...there()], [join(out, 'report.html'), true, true]);
+});
+
+test('shares train apart what one sweep trains, and the sweep after them evaluates it to the same bytes', async () => {
+  const out = join(root, 'shared');
+  const file = yaml('shared', RUNS, STORED);
+  const share = (shard: string, rest: object = {}) =>
+    sweep(loadConfig('sweep', { out, shard, ...rest }, file), file, silent, never);
+  for (const [given, code] of [
+    [() => share('2/2'), 'sweep/no-such-share'],
+    [() => share('0/2', { until: 'eval' }), 'sweep/share-of-stage'],
+  ] as const) {
+    await refusesUsage(given, code);
+  }
+  assert.ok(!existsSync(out), 'a share that is refused leaves nothing');
+  const [first, second] = [await share('0/2'), await share('1/2')];
+  assert.deepEqual([first.outcomes.length, second.outcomes.length], [3, 3]);
+  assert.ok(!existsSync(join(out, 'eval')));
+  assert.deepEqual(saesOf(out), saesOf(whole));
+  const { outcomes, records } = await run(out, file);
+  assert.deepEqual([...new Set(outcomes.map(({ state }) => state))], ['finished before']);
+  assert.equal(records.length, 6);
+  // A share is not trained into a sweep that runs.
+  const lock = await lockDirectory(out);
+  await refuses(() => share('0/2'), 'disk/in-use');
+  await lock.release();
+});
+
+test('a share is refused before the stores are whole', async () => {
+  const out = join(root, 'early');
+  const file = yaml('early', RUNS);
+  await refuses(
+    () => sweep(loadConfig('sweep', { out, shard: '0/2' }, file), file, silent, never),
+    'activations/not-a-store',
+  );
+  assert.ok(!existsSync(out));
 });
 
 test('a run may start from an SAE of the same sweep, which is trained before', async () => {

@@ -63,8 +63,8 @@ test('the notice is handed on, and what it stopped is queued again', async (t) =
   const stopped = await runScript(t, {}, { prepare: { wait: '' }, signals: ['SIGUSR1'] });
   assert.deepEqual([stopped.code, stopped.requeued], [0, 'requeue 7']);
   const task = { SLURM_ARRAY_JOB_ID: '7', SLURM_ARRAY_TASK_ID: '3' };
-  const one = { prepare: { wait: '' }, signals: ['SIGUSR1' as const], flags: { array: 5 }, environment: task };
-  assert.equal((await runScript(t, {}, one)).requeued, 'requeue 7_3', 'not the tasks next to it');
+  const one = { prepare: { wait: '' }, signals: ['SIGUSR1' as const], environment: task };
+  assert.equal((await runScript(t, { tasks: 5 }, one)).requeued, 'requeue 7_3', 'not the tasks next to it');
   const cancelled = await runScript(t, {}, { prepare: { wait: '' }, signals: ['SIGTERM'] });
   assert.deepEqual([cancelled.code, cancelled.requeued], [143, '']);
 });
@@ -100,10 +100,10 @@ test('--overwrite is for the first start only; later ones resume', async (t) => 
 test('words reach the command as they were written, and the number of the task stands in them', async (t) => {
   const odd = ["it's", '$(touch x)', 'a b', '*', '"', ''];
   assert.deepEqual((await runScript(t, { words: odd })).words, ['train', ...odd, '--resume']);
-  const inArray = await runScript(t, { words: odd }, { flags: { array: 2 } });
+  const inArray = await runScript(t, { words: odd, tasks: 2 });
   assert.deepEqual(inArray.words, ['train', ...odd, '--resume']);
   const environment = { SLURM_ARRAY_TASK_ID: '3' };
-  const task = await runScript(t, { words: ['a{i}b{i}', '{i}/{n}'] }, { flags: { array: 5 }, environment });
+  const task = await runScript(t, { words: ['a{i}b{i}', '{i}/{n}'], tasks: 5 }, { environment });
   assert.deepEqual(task.words, ['train', 'a3b3', '3/5', '--resume']);
   assert.equal(wordOfTask("it's {i}", 2), `'it'\\''s '"$SLURM_ARRAY_TASK_ID"`);
   assert.deepEqual(withoutSwitch(['--resume=true', 'true', '--resume', 'false', 'x'], 'resume'), ['true', 'x']);
@@ -128,7 +128,7 @@ test('options of sbatch stand before the first command, and files next to --out'
     ...['#SBATCH --signal=B:USR1@120', '#SBATCH --requeue'],
   ]);
   assert.equal(text.indexOf('#SBATCH'), text.split('\n').slice(0, 2).join('\n').length + 1);
-  const array = scriptOf({ stage: 'train', words: [], out: 'r/s{i}' }, settings({ array: 3 }), '/w');
+  const array = scriptOf({ stage: 'train', words: [], out: 'r/s{i}', tasks: 3 }, settings(), '/w');
   assert.deepEqual([array.path, array.log], ['/w/r/sarray.slurm.sh', '/w/r/sarray.slurm-%A_%a.log']);
   await refusesUsage(() => scriptOf({ stage: 'eval', words: [], out: 'a"b' }, settings(), '/w'), 'submit/odd-path');
 });

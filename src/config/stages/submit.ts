@@ -22,7 +22,9 @@ export const submitSchema = z.object({
     ),
   chain: directory
     .optional()
-    .describe('configuration file of a sweep: its harvest, training, evaluation and report, each a job after the last'),
+    .describe(
+      'configuration file of a sweep: its harvest, training, evaluation and report, each a job after the last; its section submit counts as that of --config',
+    ),
   partition: word.optional().describe('partition [default: the cluster’s]'),
   gres: word.optional().describe('what a job needs besides processors, such as gpu:1 [default: nothing]'),
   time: duration
@@ -35,8 +37,13 @@ export const submitSchema = z.object({
   array: positive
     .optional()
     .describe(
-      'as many tasks: {i} in the words of the command is the number of the task from 0 on, {n} how many there are',
+      'as many tasks: {i} in the words of the command is the number of the task from 0 on, {n} how many there are; of a sweep they share the training, between its harvest and its evaluation',
     ),
+  /** In the file only: resources of the jobs of a chain, by stage. */
+  stages: z
+    .record(z.string(), z.record(z.string(), z.unknown()))
+    .optional()
+    .describe('resources of single stages of a sweep'),
   sbatch: z.array(z.string()).optional().describe('another option of sbatch: KEY=VALUE, or KEY alone; may be repeated'),
   notice: positive
     .min(10)

@@ -32,6 +32,13 @@ export const sweepSchema = z.object({
     .enum(['harvest', 'train', 'eval'])
     .optional()
     .describe('stop after this stage; the same command without it continues [default: to the report]'),
+  shard: z
+    .string()
+    .regex(/^\d{1,6}\/[1-9]\d{0,5}$/, 'write i/n with i from 0, such as 0/4')
+    .optional()
+    .describe(
+      'train share i of n, from 0, as a task of an array: SAEs that share a read of the store stay together where they can; the same command without it evaluates all [default: all of them]',
+    ),
   takeOver,
 });
 export type SweepConfig = z.infer<typeof sweepSchema>;
