@@ -32,7 +32,10 @@ const GEMMA_7B = {
   vocab_size: 256000,
 } as const;
 
-/** config.json of Gemma 7B, of four of its layers (3.8 GB, for sessions that are short), and of one that a CPU runs in seconds. */
+/**
+ * config.json of Gemma 7B, of four of its layers (3.8 GB, for sessions that are short), of one that a CPU runs in
+ * seconds, and of one that costs next to nothing.
+ */
 export const SIZES = {
   '7b': GEMMA_7B,
   '7b-layers': { ...GEMMA_7B, num_hidden_layers: 4 },
@@ -46,11 +49,21 @@ export const SIZES = {
     head_dim: 64,
     vocab_size: 8000,
   },
+  least: {
+    ...GEMMA,
+    hidden_size: 16,
+    intermediate_size: 16,
+    num_hidden_layers: 1,
+    num_attention_heads: 1,
+    num_key_value_heads: 1,
+    head_dim: 8,
+    vocab_size: 256,
+  },
 } as const;
 export type Size = keyof typeof SIZES;
 
 /** Hugging Face's own limit on a file of Gemma 7B, and one that gives the small model several, too. */
-const SHARD_BYTES: Record<Size, number> = { '7b': 5e9, '7b-layers': 5e9, small: 6e6 };
+const SHARD_BYTES: Record<Size, number> = { '7b': 5e9, '7b-layers': 5e9, small: 6e6, least: 6e6 };
 
 /** Values drawn from the normal distribution; a tensor is put together from pieces of them (8 MiB). */
 const POOL = 2 ** 22;

@@ -1,0 +1,155 @@
+/**
+ * Does the cost per token stay flat as a store grows, and does reading depend on the number of its shards? Each case runs
+ * in a process of its own, on a model of one small layer, so that what is timed is ours and not the model's.
+ *
+ *     npm run bench:scale [-- --large] [--note TEXT]
+ *
+ * --large goes on to 10⁸ rows, which takes 5 GB of disk and ten times as long.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { openStoreSource } from '../src/activations/store.js';
+import { loadConfig } from '../src/config/load.js';
+import { harvest } from '../src/harvest/harvest.js';
+import { type StopRequest, silent } from '../src/progress/progress.js';
+import { Generator } from '../src/random/generator.js';
+import { train } from '../src/train/train.js';
+import { markdownTable } from './markdown.js';
+import { writeRandomCheckpoint } from './random-checkpoint.js';
+import { makeStore } from './random-store.js';
+import { circumstances, writeSection } from './section.js';
+
+const never: StopRequest = { signal: undefined };
+const HOOK = 'blocks.0.hook_resid_post';
+const D = 16;
+/** Rows of a store of which only the number of shards differs. */
+const ROWS = 1_000_000;
+const SHARDS = [16, 1000, 10_000];
+
+/** What a case took. */
+interface Taken {
+  readonly wall: number;
+  /** Seconds of processor time, all threads. */
+  readonly cpu: number;
+  /** Bytes resident at most. */
+  readonly peak: number;
+}
+
+/** The work of a case, in the process that was started for it. */
+const CASES: Readonly<Record<string, (directory: string, count: number) => Promise<Readonly<Record<string, number>>>>> =
+  {
+    harvest: async (directory, rows) => {
+      const flags = { model: join(directory, 'model'), corpus: join(directory, 'ids.bin'), 'ids-dtype': 'uint16' };
+      const out = join(directory, `acts-${rows}`);
+      await harvest(loadConfig('harvest', { ...flags, hook: HOOK, tokens: rows, context: 128, out }), silent, never);
+      return {};
+    },
+    train: async (directory, rows) => {
+      const activations = join(directory, `acts-${rows}`, HOOK);
+      const out = join(directory, `sae-${rows}`);
+      const flags = { activations, out, 'd-sae': 64, tokens: rows, batch: 4096, 'discard-state': true };
+      await train(loadConfig('train', flags), silent, never);
+      return {};
+    },
+    read: async (directory, shards) => {
+      const began = performance.now();
+      const source = await openStoreSource({ activations: join(directory, `shards-${shards}`) });
+      const opened = performance.now();
+      const batches = source.batches('shuffled', 0);
+      for (let rows = 0; rows < ROWS; rows += 1000) await batches.next(1000);
+      await source.close();
+      return { open: (opened - began) / 1000, epoch: (performance.now() - opened) / 1000 };
+    },
+    /** What a process takes that does nothing. */
+    nothing: async () => ({}),
+  };
+
+/** Runs a case in a process of its own. */
+function taken(name: string, directory: string, count: number): Taken & Readonly<Record<string, number>> {
+  const words = [fileURLToPath(import.meta.url), 'case', name, directory, String(count)];
+  return JSON.parse(execFileSync(process.execPath, words, { encoding: 'utf8' }).trim().split('\n').at(-1)!);
+}
+
+async function runCase(name: string, directory: string, count: number): Promise<void> {
+  const began = performance.now();
+  const found = await CASES[name]!(directory, count);
+  const { user, system } = process.cpuUsage();
+  const peak = 1024 * process.resourceUsage().maxRSS;
+  const wall = (performance.now() - began) / 1000;
+  console.log(JSON.stringify({ wall, cpu: (user + system) / 1e6, peak, ...found }));
+}
+
+const MIB = (bytes: number) => (bytes / 2 ** 20).toFixed(0);
+const power = (n: number) =>
+  `10${[...String(Math.round(Math.log10(n)))].map((digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'[Number(digit)]).join('')}`;
+
+/** Harvest and train over ever more rows; what a process of 1000 rows takes is taken off. */
+function growth(directory: string, sizes: readonly number[]): string {
+  const rows: string[][] = [];
+  for (const stage of ['harvest', 'train']) {
+    const start = taken(stage, directory, 5000);
+    for (const size of sizes) {
+      const { cpu, wall, peak } = taken(stage, directory, size);
+      const each = (whole: number, less: number) => ((1e6 * (whole - less)) / (size - 5000)).toFixed(2);
+      rows.push([stage, power(size), each(cpu, start.cpu), each(wall, start.wall), MIB(peak)]);
+      console.error(rows.at(-1)!.join(' '));
+    }
+  }
+  return markdownTable(['stage', 'rows', 'µs of processor time per row', 'µs per row', 'peak memory (MiB)'], rows);
+}
+
+/** One store cut into ever more shards: opening, an epoch in shuffled order, memory. */
+async function shards(directory: string): Promise<string> {
+  const rows: string[][] = [];
+  for (const count of SHARDS) {
+    const store = join(directory, `shards-${count}`);
+    mkdirSync(store);
+    await makeStore(store, D, ROWS, { shardRows: Math.ceil(ROWS / count) });
+    const { open, epoch, peak } = taken('read', directory, count);
+    rows.push([String(count), open!.toFixed(2), epoch!.toFixed(1), MIB(peak)]);
+    console.error(rows.at(-1)!.join(' '));
+  }
+  return markdownTable(['shards', 's to open', 's per epoch, shuffled', 'peak memory (MiB)'], rows);
+}
+
+/** Token ids, drawn at random: any text costs as much. */
+function writeIds(path: string, count: number): void {
+  const random = new Generator(5);
+  const table = Uint16Array.from({ length: 2 ** 20 }, () => 3 + random.below(250));
+  const ids = new Uint16Array(count);
+  for (let at = 0; at < count; at += table.length) ids.set(table.subarray(0, count - at), at);
+  writeFileSync(path, ids);
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { large: { type: 'boolean' }, note: { type: 'string' } } });
+  const sizes = [1e5, 1e6, 1e7, ...(values.large ? [1e8] : [])];
+  const directory = mkdtempSync(join(tmpdir(), 'sae-pipe-scale-'));
+  try {
+    await writeRandomCheckpoint(join(directory, 'model'), 'least');
+    // BOS takes a position of each context.
+    writeIds(join(directory, 'ids.bin'), Math.ceil(1.02 * Math.max(...sizes)));
+    const text = [
+      `\`npm run bench:scale${values.large ? ' -- --large' : ''}\`: whole stages in processes of their own, on a random model of one layer of width ${D}; an SAE of 64 features, batches of 4096. Per row beyond a run of 5,000 rows.`,
+      '',
+      growth(directory, sizes),
+      '',
+      `A store of ${ROWS.toLocaleString('en')} rows in ever more shards:`,
+      '',
+      await shards(directory),
+      '',
+      `${circumstances()}${values.note === undefined ? '' : `, ${values.note}`}.`,
+    ];
+    writeSection('scale', 'Scale', text.join('\n'));
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+const [mode, name, directory, count] = process.argv.slice(2);
+if (mode === 'case') await runCase(name!, directory!, Number(count));
+else await main();
