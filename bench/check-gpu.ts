@@ -36,8 +36,13 @@ import { parametersOf, SIZES, type Size, writeRandomCheckpoint } from './random-
 import { circumstances, spread, writeSection } from './section.js';
 
 /** Beside the weights: values of a pass, logits, rows, the libraries. Not measured; generous. */
-const BESIDE_WEIGHTS: Record<Size, number> = { '7b': 12 * 2 ** 30, '7b-layers': 12 * 2 ** 30, small: 2 ** 30 };
-const SECONDS: Record<Size, number> = { '7b': 10, '7b-layers': 5, small: 1 };
+const BESIDE_WEIGHTS: Record<Size, number> = {
+  '7b': 12 * 2 ** 30,
+  '7b-layers': 12 * 2 ** 30,
+  small: 2 ** 30,
+  least: 2 ** 30,
+};
+const SECONDS: Record<Size, number> = { '7b': 10, '7b-layers': 5, small: 1, least: 1 };
 /** The first so many are read, by --hooks. */
 const SITES = ['hook_resid_post', 'attn.hook_z', 'hook_mlp_out'];
 
@@ -45,6 +50,7 @@ const NAMES: Record<Size, string> = {
   '7b': "Gemma 7B's shapes",
   '7b-layers': "four layers of Gemma 7B's shapes",
   small: 'a small Gemma',
+  least: 'a Gemma of one small layer',
 };
 
 type Settings = ReturnType<typeof readFlags>;

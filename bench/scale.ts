@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { readManifest, writeManifest } from '../src/activations/manifest.js';
 import { openStoreSource } from '../src/activations/store.js';
 import { loadConfig } from '../src/config/load.js';
 import { harvest } from '../src/harvest/harvest.js';
@@ -109,6 +110,7 @@ async function shards(directory: string): Promise<string> {
     const store = join(directory, `shards-${count}`);
     mkdirSync(store);
     await makeStore(store, D, ROWS, { shardRows: Math.ceil(ROWS / count) });
+    await writeManifest(store, { ...(await readManifest(store)), complete: true });
     const { open, epoch, peak } = taken('read', directory, count);
     rows.push([String(count), open!.toFixed(2), epoch!.toFixed(1), MIB(peak)]);
     console.error(rows.at(-1)!.join(' '));
