@@ -16,7 +16,6 @@ import { GraphBuilder, type WeightMemory, weightMemory } from '../onnx/graph.js'
 import { Generator } from '../random/generator.js';
 import { architectureFlags, PARAMETERS } from '../sae/registry.js';
 import { parameterShape, square } from '../sae/sae.js';
-import { normalizationOf } from '../train/coordinates.js';
 import { chooseEngine } from '../train/engines/open.js';
 import { stateBytes } from '../train/engines/state.js';
 import { trainingMemory } from '../train/open-run.js';
@@ -140,9 +139,7 @@ export function trainingNeeds(
     ...{ activations: '-', out: '-', dSae, arch, device, threads },
     ...Object.fromEntries(own),
   });
-  // With factors of its dimensions, a batch comes as float32.
-  const batchDType = normalizationOf(config) === 'per-dimension' ? 'float32' : dtype;
-  const settings = engineSettings(config, { dIn, dtype: batchDType });
+  const settings = engineSettings(config, { dIn, dtype });
   const shapes = PARAMETERS[settings.architecture].map((name) => parameterShape(name, square(dIn, dSae)));
   const parameters = shapes.reduce((sum, shape) => sum + shape.reduce((product, dim) => product * dim, 1), 0);
   const pieceRows = Math.min(tokens, harvestSchema.shape.rowsPerShard.parse(undefined));

@@ -4,6 +4,7 @@ import type { TrainConfig } from '../config/stages/train.js';
 import { ARCHITECTURES } from '../sae/registry.js';
 import type { ParameterName, Parameters, Sae } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
+import type { Factors } from './engines/engine.js';
 import { geometricMedian } from './geometric-median.js';
 
 // --normalize per-dimension: training sees z_i = m_i x_i, where m_i is 1 over the spread of dimension i. A real model has
@@ -20,14 +21,6 @@ export function normalizationOf(
   config: Pick<TrainConfig, 'normalize' | 'init' | 'l1Convention'>,
 ): NonNullable<TrainConfig['normalize']> {
   return config.normalize ?? (beginsRaw(config) ? 'mean-norm' : 'per-dimension');
-}
-
-/** Factors of every dimension, m_i; of the target, too, where it is not the input. */
-export interface Factors {
-  /** [d_in] */
-  readonly input: readonly number[];
-  /** [d_out] */
-  readonly target?: readonly number[];
 }
 
 /** Of a dimension that hardly varies: its spread counts as this share of the median dimension's, at least. */

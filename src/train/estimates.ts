@@ -7,7 +7,8 @@ import { NOTHING_BEGUN, throwIfStopped } from '../progress/stop.js';
 import { trainingOf } from '../sae/registry.js';
 import type { ArchitectureName } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
-import { beginsRaw, Coordinates, type Factors, normalizationOf, perDimension } from './coordinates.js';
+import { beginsRaw, Coordinates, normalizationOf, perDimension } from './coordinates.js';
+import type { Factors } from './engines/engine.js';
 import { BEFORE } from './looked-at-once.js';
 import { REMARK_ROWS } from './remarks.js';
 

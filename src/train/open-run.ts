@@ -149,7 +149,7 @@ export async function openRun(
   const looking = { config, about, batches, say, stop };
   const known = await knownOf(looking, asked, checkpoint).catch(saying);
   const { estimates, ordinary, described, coordinates, seen, looked, fixed, own } = known;
-  const settings = engineSettings(config, seen, activationScales(config, about, estimates));
+  const settings = engineSettings(config, about, activationScales(config, about, estimates), estimates.factors);
   const lambda = lambdaOf(config, settings, estimates);
   const adjusted = adjustmentOf(config, settings, plan, lambda, checkpoint?.adjustment);
   const sample = (rows: number) => sampleRows(looked, seen, rows, stop);
@@ -216,8 +216,8 @@ export function trainingMemory(
   const sampled = Math.min(mostSampled(config, settings.architecture, about), about.rows);
   // Whole pieces, with token, context and position, until rows are dealt.
   const looking = sampled > 0 ? 4 * Math.min(sampled + pieceRows, about.rows) * (width + 3) : 0;
-  // A batch in its coordinates, and one without what is too long.
-  const changed = [normalizationOf(config) === 'per-dimension', mayLeaveOut(config) && !about.normLimit];
+  // Without what is too long.
+  const changed = mayLeaveOut(config) && !about.normLimit ? 1 : 0;
   return {
     engine: memoryNeeded(engine, settings),
     checkpoints: STATES * stateBytes(settings),
@@ -226,7 +226,7 @@ export function trainingMemory(
     sample: SAMPLES * 4 * sampled * width + subspaceBytes(config, settings),
     // The SAE as it stands, and its features on a few rows.
     ...(config.logDir !== undefined && { tracking: stateBytes(settings) + 4 * 4 * DENSITY_ENTRIES }),
-    rows: Math.max(held, looking) + (BATCHES + changed.filter(Boolean).length) * 4 * batch * width,
+    rows: Math.max(held, looking) + (BATCHES + changed) * 4 * batch * width,
     program: PROGRAM_MEMORY + THREAD_MEMORY * threadsOf(engine, settings),
   };
 }

@@ -13,7 +13,7 @@ import type { WrittenMetadata } from '../sae/saelens.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import type { TrainingRecord, WrittenRecord, WrittenResults } from '../sae/training-record.js';
 import { normalizationOf } from './coordinates.js';
-import { type EngineSettings, sizesOf } from './engines/engine.js';
+import { type EngineSettings, type Factors, sizesOf } from './engines/engine.js';
 import { type Estimates, scaleOf, unitScale } from './estimates.js';
 import {
   checkSchedule,
@@ -162,6 +162,7 @@ export function engineSettings(
   config: TrainConfig,
   about: RowShape,
   scales: ActivationScales = { scale: 1 },
+  factors?: Factors,
 ): EngineSettings {
   const { dIn, target } = about;
   return {
@@ -173,6 +174,7 @@ export function engineSettings(
     batch: config.batch,
     batchDType: about.dtype,
     ...scales,
+    ...(factors && { factors }),
     beta1: config.beta1,
     beta2: config.beta2,
     ...(config.clipGradNorm !== undefined && { clipGradNorm: config.clipGradNorm }),

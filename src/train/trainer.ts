@@ -146,7 +146,7 @@ export class Trainer {
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
     const at = plan.at(this.steps, this.lambda, this.resampledAt);
     const rows = this.run.ordinary?.batch(batch) ?? batch;
-    const metrics = await this.engine.step(this.run.coordinates?.batch(rows) ?? rows, at);
+    const metrics = await this.engine.step(rows, at);
     await checkLoss(metrics, rows, about.dtype, at, () => this.failedStep());
     if (!Number.isFinite(metrics.written ?? 0))
       this.checkState(await this.engine.state(), await this.failedStep(), at.lr);

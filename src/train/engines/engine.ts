@@ -3,6 +3,14 @@ import type { ActivationDType } from '../../activations/manifest.js';
 import type { enginePrecisions } from '../../config/values.js';
 import type { ArchitectureName, ParameterName, Sae, Sizes } from '../../sae/sae.js';
 
+/** Factors of every dimension. */
+export interface Factors {
+  /** [d_in] */
+  readonly input: readonly number[];
+  /** [d_out], of a target that is not the input */
+  readonly target?: readonly number[];
+}
+
 /** What stays the same over all steps of a run. */
 export interface EngineSettings {
   readonly architecture: ArchitectureName;
@@ -24,6 +32,8 @@ export interface EngineSettings {
   readonly scale: number;
   /** Factor on the target, √d_out / mean |y|, or 1; with dOut alone. */
   readonly scaleOut?: number;
+  /** On each dimension of the input before the scale, and of the target, numbers of float32; 1 where absent. */
+  readonly factors?: Factors;
   readonly beta1: number;
   readonly beta2: number;
   /** The norm of all gradients together is cut to this; absent: it is not. */

@@ -29,6 +29,14 @@ function stored(type: 'float16' | 'bfloat16', { batch, dIn, dOut }: EngineSettin
   return { x: rows(dIn, 0), ...(dOut !== undefined && { y: rows(dOut, 3) }) };
 }
 
+/** In float32, and with the factors that the settings have. */
+function changed(values: Uint16Array | Float32Array, type: 'float16' | 'bfloat16', factors?: readonly number[]) {
+  const wide = widen(values, type);
+  return factors ? wide.map((value, k) => value * factors[k % factors.length]!) : wide;
+}
+
+const someFactors = (d: number) => Array.from({ length: d }, (_, i) => Math.fround(0.3 + i / 7));
+
 /** What steps make of a start: the state, and every figure. */
 async function trained(open: Open, settings: EngineSettings, feed: (engine: Engine, t: number) => Batch) {
   const engine = await open(settings, randomStart(settings, -0.8));
@@ -43,16 +51,19 @@ async function trained(open: Open, settings: EngineSettings, feed: (engine: Engi
 
 for (const [name, { open, skip = false }] of Object.entries(ENGINES)) {
   for (const type of ['float16', 'bfloat16'] as const) {
-    test(`the ${name} engine makes the same bytes of ${type} and of the same numbers in float32`, {
+    test(`the ${name} engine makes the same bytes of ${type} and of the same numbers in float32, with factors or without`, {
       skip,
     }, async () => {
-      for (const more of [{}, { dOut: 19, scaleOut: 1.1 }]) {
+      const target = { dOut: 19, scaleOut: 1.1 };
+      const factors = { input: someFactors(21), target: someFactors(19) };
+      for (const more of [{}, { factors: { input: factors.input } }, target, { ...target, factors }]) {
         const sizes = { dIn: 21, dSae: 130, batch: 18, deadWindow: 54, threads: 1, ...more };
         const settings = smallSettings('gated', { ...sizes, batchDType: type });
+        const { factors: own, ...plain } = settings;
         const narrow = await trained(open, settings, (_, t) => stored(type, settings, t));
-        const wide = await trained(open, { ...settings, batchDType: 'float32' }, (_, t) => {
+        const wide = await trained(open, { ...plain, batchDType: 'float32' }, (_, t) => {
           const { x, y } = stored(type, settings, t);
-          return { x: widen(x, type), ...(y && { y: widen(y, type) }) };
+          return { x: changed(x, type, own?.input), ...(y && { y: changed(y, type, own?.target) }) };
         });
         assert.deepEqual(narrow, wide);
       }

@@ -112,6 +112,7 @@ class CudaEngine implements Engine {
     const { plan, launcher, settings, device } = this.run;
     // EventPool that steps left behind and those about to come are then alike as of now.
     this.settle();
+    await this.sendFactors();
     await this.transfer.load(start);
     if (plan.precision === 'bfloat16') launcher.run('roundRows', { blocks: settings.dSae, threads: plan.threads });
     await device.mark().reached();
@@ -164,6 +165,26 @@ class CudaEngine implements Engine {
       this.run.kernels.unload();
     } finally {
       this.run.device.close();
+    }
+  }
+
+  private async sendFactors(): Promise<void> {
+    const { device, arrays, settings } = this.run;
+    for (const [name, values] of [
+      ['x_factors', settings.factors?.input],
+      ['y_factors', settings.factors?.target],
+    ] as const) {
+      if (!values) continue;
+      const host = device.allocateHost(4 * values.length);
+      try {
+        new Float32Array(host.bytes).set(values);
+        // After the arrays were cleared, which is in the order of the work.
+        const crossed = device.upload(arrays.at(name), host, 4 * values.length, device.mark());
+        device.waitFor(crossed);
+        await crossed.reached();
+      } finally {
+        host.free();
+      }
     }
   }
 

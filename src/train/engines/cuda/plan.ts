@@ -131,6 +131,10 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   for (const [name, bytes] of Object.entries(batchBytes(settings))) {
     for (const slot of [0, 1]) arrays.set(`${name}${slot}`, bytes);
   }
+  if (settings.factors) {
+    arrays.set('x_factors', 4 * settings.dIn);
+    if (dOut !== undefined) arrays.set('y_factors', 4 * dOut);
+  }
   arrays.set('xc', 4 * batch * dInRow);
   if (dOut !== undefined) arrays.set('yc', 4 * batch * dOutRow);
   if (sizes.precision === 'bfloat16') {

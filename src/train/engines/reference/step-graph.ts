@@ -91,12 +91,16 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
 
 /** The batch as the loss takes it, but for what is dead. */
 function lossInput(g: GraphBuilder, w: ParameterValues, settings: EngineSettings): Omit<LossInput, 'dead'> {
-  const { batch, batchDType, scale, scaleOut = 1 } = settings;
+  const { batch, batchDType, factors, scale, scaleOut = 1 } = settings;
   const sizes = sizesOf(settings);
   // bfloat16 comes widened: ONNX Runtime's binding has no such tensors.
   const type = batchDType === 'float16' ? 'float16' : 'float32';
-  const fed = (name: string, width: number, factor: number) =>
-    g.mul(g.cast(g.input(name, type, [batch, width]), 'float32'), g.scalar(factor));
+  const fed = (name: 'x' | 'y', width: number, scale: number) => {
+    const own = name === 'x' ? factors?.input : factors?.target;
+    const wide = g.cast(g.input(name, type, [batch, width]), 'float32');
+    const changed = own ? g.mul(wide, g.table(`${name}_factors`, [width], Float32Array.from(own))) : wide;
+    return g.mul(changed, g.scalar(scale));
+  };
   const sparsity = g.input('l1', 'float32', []);
   const x = fed('x', sizes.dIn, scale);
   if (settings.dOut === undefined) return { x: centredInput(g, w, x), y: x, target: x, sparsity, sizes };

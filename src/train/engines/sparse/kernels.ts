@@ -47,7 +47,16 @@ export const BLOCKS = {
     ...{ top: 'u32', above: 'u32', floor: 'u32', ties: 'u32' },
   },
   Quantised: { d: 'u32', levels: 'f32', flip: 'u32', q: 'u32', inverse: 'u32', error: 'u32', length: 'u32' },
-  Side: { source: 'u32', type: 'u32', width: 'u32', d: 'u32', scale: 'f32', taken: 'u32', centred: 'u32' },
+  Side: {
+    source: 'u32',
+    type: 'u32',
+    width: 'u32',
+    d: 'u32',
+    factors: 'u32',
+    scale: 'f32',
+    taken: 'u32',
+    centred: 'u32',
+  },
 } as const;
 
 export type BlockName = keyof typeof BLOCKS;

@@ -235,9 +235,11 @@ function planBatch(plan: Plan, { settings, form }: SliceShape): void {
   const Bp = padded(batch);
   const stored = settings.batchDType === 'float32' ? 'f32' : 'u16';
   plan.add('batch', stored, batch * settings.dIn);
+  plan.add('x_factors', 'f32', dIn);
   plan.add('xc', 'f32', Bp * dIn);
   if (width !== undefined) {
     plan.add('target', stored, batch * width);
+    plan.add('y_factors', 'f32', dOut);
     plan.add('nothing', 'f32', dIn);
     plan.add('yc', 'f32', Bp * dOut);
   }

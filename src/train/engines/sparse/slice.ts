@@ -133,10 +133,15 @@ export class Slice {
   /** Blocks that stay the same over all steps. */
   private writeBatchBlocks(levels: number): void {
     const { arena } = this.equipment;
-    const { batchDType, dIn, dOut, scale, scaleOut = 1 } = this.settings;
+    const { batchDType, dIn, dOut, factors, scale, scaleOut = 1 } = this.settings;
     const type = STORED[batchDType];
     const at = (name: string) => arena.pointer(name);
     const Bp = padded(this.settings.batch);
+    const factorsAt = (name: 'x_factors' | 'y_factors', values: readonly number[] | undefined) => {
+      if (!values) return 0;
+      arena.f32(name).set(values);
+      return at(name);
+    };
     writeBlock(arena, 'x_block', 'Quantised', {
       ...{ d: this.d.in, levels, flip: 0, q: at('received') },
       ...{ inverse: at('x_numbers'), error: at('x_numbers') + 4 * Bp, length: at('x_numbers') + 8 * Bp },
@@ -147,11 +152,13 @@ export class Slice {
     });
     writeBlock(arena, 'x_side', 'Side', {
       ...{ source: at('batch'), type, width: dIn, d: this.d.in, scale },
+      factors: factorsAt('x_factors', factors?.input),
       ...{ taken: at(this.aims ? 'nothing' : 'b_dec'), centred: at('xc') },
     });
     if (dOut === undefined) return;
     writeBlock(arena, 'y_side', 'Side', {
       ...{ source: at('target'), type, width: dOut, d: this.d.out, scale: scaleOut },
+      factors: factorsAt('y_factors', factors?.target),
       ...{ taken: at('b_dec'), centred: at('yc') },
     });
   }

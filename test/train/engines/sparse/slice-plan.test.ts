@@ -80,10 +80,10 @@ test('the planned bytes of a gated slice with β1 = 0 are those counted by hand'
     lines(4 * 257, 4 * (3200 + 16), 4 * 8) + // candidate_start, candidates, dots
     lines(4 * 301, 4 * 51, 24) + // start, token_start, totals
     5 * lines(entries) + // token, p, feature, f, g
-    4 * lines(4 * d) + // g_enc, g_dec, pull, column
+    5 * lines(4 * d) + // x_factors, g_enc, g_dec, pull, column
     lines(16) + // sums
     lines(...Object.values(BLOCKS).map((fields) => 4 * Object.keys(fields).length)) +
-    lines(4 * 7, 4 * 7) + // the second Quantised and Side
+    lines(4 * 7, 4 * 8) + // the second Quantised and Side
     lines(4 * 128 * d, 4 * 128 * d, 4 * 4 * 256); // strip_enc, strip_dec, strip_sums
   assert.equal(plan(SETTINGS, features).bytes, wanted);
 });

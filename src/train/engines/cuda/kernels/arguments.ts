@@ -6,6 +6,8 @@ const ARRAYS = {
   // The batch as it comes, centred, and what is to be reconstructed, less b_dec.
   x: 'Stored',
   y: 'Stored',
+  x_factors: 'float',
+  y_factors: 'float',
   xc: 'float',
   xc_bfloat16: 'unsigned short',
   yc: 'float',
@@ -117,8 +119,8 @@ const PIECE = ['first', 'count', 'width', 'padded', 'transposed'] as const;
 
 /** What each kernel takes. The kernels' structs and what is packed for a launch both come from here. */
 const KERNELS = {
-  centre: { reads: ['x', 'b_dec'], writes: ['xc', 'xc_bfloat16'] },
-  centreTarget: { reads: ['y', 'b_dec'], writes: ['yc'] },
+  centre: { reads: ['x', 'x_factors', 'b_dec'], writes: ['xc', 'xc_bfloat16'] },
+  centreTarget: { reads: ['y', 'y_factors', 'b_dec'], writes: ['yc'] },
   variance: { reads: ['yc'], writes: ['variance'] },
   mark: { reads: ['p_slice', 'bias'], writes: ['mask', 'counts'], numbers: ['first', 'count'] },
   shortlist: {

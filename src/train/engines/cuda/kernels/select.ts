@@ -1,14 +1,21 @@
 /** Select: the batch centred, and the entries of its pre-activations that count, token-major and feature-major. */
 
 /**
- * xc = s x − b_dec, padded with zeros; in bfloat16 too where products are. A target other than the input has b_dec for
- * itself, yc = s_out y − b_dec, and xc is s x. One block per token.
+ * xc = s (m ∘ x) − b_dec, padded with zeros; in bfloat16 too where products are. A target other than the input has b_dec for
+ * itself, yc = s_out (m_out ∘ y) − b_dec, and xc is s (m ∘ x). One block per token.
  */
 export const centre = /* cuda */ `
+// A product that is rounded before anything is added to it, as the other engines round it.
+#if FACTORS
+#define WIDENED(x, factors, i) __fmul_rn(STORED(x), (factors)[i])
+#else
+#define WIDENED(x, factors, i) STORED(x)
+#endif
+
 extern "C" __global__ void centre(const centre_arguments a) {
   const long long b = blockIdx.x;
   for (int i = threadIdx.x; i < D_IN_ROW; i += blockDim.x) {
-    float value = i < D_IN ? STORED(a.x[b * D_IN + i]) * SCALE : 0.0f;
+    float value = i < D_IN ? WIDENED(a.x[b * D_IN + i], a.x_factors, i) * SCALE : 0.0f;
 #if !TARGET
     if (i < D_IN) value -= a.b_dec[i];
 #endif
@@ -22,7 +29,8 @@ extern "C" __global__ void centre(const centre_arguments a) {
 extern "C" __global__ void centreTarget(const centreTarget_arguments a) {
   const long long b = blockIdx.x;
   for (int i = threadIdx.x; i < D_OUT_ROW; i += blockDim.x) {
-    a.yc[b * D_OUT_ROW + i] = i < D_OUT ? STORED(a.y[b * D_OUT + i]) * SCALE_OUT - a.b_dec[i] : 0.0f;
+    a.yc[b * D_OUT_ROW + i] =
+        i < D_OUT ? WIDENED(a.y[b * D_OUT + i], a.y_factors, i) * SCALE_OUT - a.b_dec[i] : 0.0f;
   }
 }
 `;

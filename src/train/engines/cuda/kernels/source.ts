@@ -41,6 +41,7 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     HELD: heldOf(Math.ceil(Math.max(plan.dInRow, plan.dOutRow) / plan.threads)),
     // Is the target another array than the input?
     TARGET: dOut !== undefined,
+    FACTORS: settings.factors !== undefined,
     BATCH_FLOAT16: batchDType === 'float16',
     BATCH_BFLOAT16: batchDType === 'bfloat16',
     BFLOAT16: plan.precision === 'bfloat16',

@@ -156,6 +156,8 @@ export class Side {
   width: i32;
   /** Padded width. */
   d: i32;
+  /** [d] on each dimension, before the scale; 0: none. */
+  factors: usize;
   scale: f32;
   /** [d] what is taken from every row. */
   taken: usize;

@@ -5,7 +5,7 @@ const FLOAT32 = 0;
 const BFLOAT16 = 2;
 
 /**
- * centred[b] = scale · source[b] − taken for `rows` rows of a batch as it was read. 16-bit floats are widened exactly,
+ * centred[b] = scale · (factors ∘ source[b]) − taken for `rows` rows of a batch as it was read. 16-bit floats are widened exactly,
  * subnormals, infinities and NaN included. The padding is written too.
  */
 export function centre(side: Side, rows: i32): void {
@@ -14,19 +14,22 @@ export function centre(side: Side, rows: i32): void {
   const size = whole ? 2 : 1;
   const width = side.width;
   const taken = side.taken;
+  const factors = side.factors;
   const s = f32x4.splat(side.scale);
   const blocks = width & ~3;
   for (let row = 0; row < rows; row++) {
     const from = side.source + ((<usize>row * <usize>width) << size);
     const to = side.centred + ((<usize>row * <usize>side.d) << 2);
     for (let i = 0; i < blocks; i += 4) {
-      const x = whole ? v128.load(from + (<usize>i << 2)) : wide(v128.load_ext<u16>(from + (<usize>i << 1)), type);
+      let x = whole ? v128.load(from + (<usize>i << 2)) : wide(v128.load_ext<u16>(from + (<usize>i << 1)), type);
+      if (factors != 0) x = f32x4.mul(x, v128.load(factors + (<usize>i << 2)));
       v128.store(to + (<usize>i << 2), f32x4.sub(f32x4.mul(x, s), v128.load(taken + (<usize>i << 2))));
     }
     for (let i = blocks; i < width; i++) {
-      const x = whole
+      let x = whole
         ? load<f32>(from + (<usize>i << 2))
         : f32x4.extract_lane(wide(i32x4.splat(load<u16>(from + (<usize>i << 1))), type), 0);
+      if (factors != 0) x *= at(factors, i);
       store<f32>(to + (<usize>i << 2), x * side.scale - at(taken, i));
     }
     for (let i = width; i < side.d; i++) store<f32>(to + (<usize>i << 2), 0);

@@ -23,6 +23,8 @@ static inline unsigned bitsOf(float value) { return __builtin_bit_cast(unsigned,
 static inline float floatOf(unsigned bits) { return __builtin_bit_cast(float, bits); }
 #define __float_as_uint(value) bitsOf(value)
 #define __uint_as_float(bits) floatOf(bits)
+// Rounded before anything is added: -std=c++20 does not contract.
+static inline float __fmul_rn(float a, float b) { return a * b; }
 
 static inline float fromBits(float, unsigned bits) { return floatOf(bits); }
 static inline int fromBits(int, unsigned bits) { return (int)bits; }
