@@ -1,6 +1,6 @@
 /**
  * Does all run on an NVIDIA GPU as it should? Part "lm": a random-weight Gemma of the size of Gemma 7B goes through
- * harvest's forward pass and an evaluation's losses, here and in transformers: agreement, tokens a second, peak memory.
+ * harvest's forward pass and an evaluation's losses, here and in transformers: agreement, tokens per second, peak memory.
  * Part "train": the CUDA engine, as check-gpu-train.ts tells.
  *
  *     npm run check:gpu -- [--part lm|train|all] [--size 7b|7b-layers|small] [--hooks 3] [--device cuda]

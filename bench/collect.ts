@@ -1,5 +1,5 @@
 /**
- * Tokens a second of `features` against those of `eval`, on the bundled model: one SAE, the same contexts, threads and
+ * Tokens per second of `features` against those of `eval`, on the bundled model: one SAE, the same contexts, threads and
  * precision (float32), rounds of both in turn. Writes no page.
  *
  *     npm run bench:collect

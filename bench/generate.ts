@@ -1,5 +1,5 @@
 /**
- * Tokens a second of generation against transformers' generate: same model, prompts, threads and precision (float32),
+ * Tokens per second of generation against transformers' generate: same model, prompts, threads and precision (float32),
  * greedily; rounds of both in turn.
  *
  *     npm run bench:generate                  -- --tiny: a model of three small blocks, to see that it runs; writes no page
@@ -36,7 +36,7 @@ const ROUNDS = Number(options.rounds ?? (options.tiny ? 2 : 7));
 const [PROMPT, USUAL] = options.tiny ? [8, 16] : [64, 128];
 const NEW = Number(options.new ?? USUAL);
 
-/** Tokens a second of a round, of all texts together: ours and theirs. */
+/** Tokens per second of a round, of all texts together: ours and theirs. */
 type Rates = readonly [ours: number, theirs: number];
 
 async function measure(python: string, model: string, texts: number): Promise<{ rates: Rates[]; versions: object }> {
@@ -110,7 +110,7 @@ try {
     }
   }
   const text = [
-    `Prompts of ${PROMPT} tokens and ${NEW} after each, greedily, float32 on ${THREADS} threads; tokens a second of all texts together, prompts included in the time. Median of ${ROUNDS} rounds taken in turn (least to most). \`npm run bench:generate\`.`,
+    `Prompts of ${PROMPT} tokens and ${NEW} after each, greedily, float32 on ${THREADS} threads; tokens per second of all texts together, prompts included in the time. Median of ${ROUNDS} rounds taken in turn (least to most). \`npm run bench:generate\`.`,
     '',
     markdownTable(['', 'sae-pipe', 'transformers', 'ours / theirs'], rows),
     '',

@@ -1,4 +1,4 @@
-/** A training step's size: width, features, batch, active features a token. */
+/** A training step's size: width, features, batch, active features per token. */
 export interface StepSize {
   readonly d: number;
   readonly n: number;

@@ -66,7 +66,7 @@ function table({ B }: StepSize, found: Found): string {
     const [l0, loss] = [timing.l0?.toFixed(2) ?? '–', timing.loss?.toFixed(3) ?? '–'];
     return [label, digits(median), `${digits(least)} to ${digits(most)}`, tokens, memory, l0, loss];
   });
-  const head = ['', 'ms a step, median of rounds', 'least to most', 'tokens/s', 'peak memory', 'L0', 'loss'];
+  const head = ['', 'ms per step, median of rounds', 'least to most', 'tokens/s', 'peak memory', 'L0', 'loss'];
   return markdownTable(head, rows);
 }
 

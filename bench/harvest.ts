@@ -1,5 +1,5 @@
 /**
- * Tokens a second of a harvest's forward pass against transformers with a forward hook at the same site: same model,
+ * Tokens per second of a harvest's forward pass against transformers with a forward hook at the same site: same model,
  * tokens, threads and precision (float32), rounds of the two taken in turn.
  *
  *     npm run bench:harvest
@@ -127,7 +127,7 @@ async function main(): Promise<void> {
       rows.push(row(test, compared.result));
     }
     const text = [
-      `Tokens a second in float32 on ${THREADS} threads, median of ${ROUNDS} rounds taken in turn (least to most);`,
+      `Tokens per second in float32 on ${THREADS} threads, median of ${ROUNDS} rounds taken in turn (least to most);`,
       'both keep `hook_resid_post` of all positions but BOS as float16 rows, and neither unembeds. `npm run bench:harvest`.',
       '',
       '| model and site | transformers attention | sae-pipe | transformers | ratio |',

@@ -104,7 +104,7 @@ function run(...args: string[]): void {
   if (status !== 0) throw new Error(`${args[0]} ended with ${status}: ${stderr}`);
 }
 
-/** @returns tokens a second of a harvest, everything included */
+/** @returns tokens per second of a harvest, everything included */
 function prepare(): number {
   mkdirSync(join(root, 'long'));
   // The bundled text again and again: a harvest must not come to its end.

@@ -16,7 +16,7 @@ interface Point {
 
 const D = 512;
 
-/** Milliseconds of each step; the bias lets l0 features a token through. */
+/** Milliseconds of each step; the bias lets l0 features per token through. */
 async function times(point: Point, threads: number, steps: number, beta1 = 0): Promise<{ ms: number[]; l0: number }> {
   const { n, B, l0 } = point;
   const settings: EngineSettings = {
@@ -78,5 +78,5 @@ export async function scalingSection(threads: number): Promise<string> {
     const { ms, l0 } = await times({ n: 8192, B: 1024, l0: share * 8192 }, threads, 8);
     rows.push([`${(100 * share).toPrecision(2)} %`, l0.toFixed(0), median(ms).toFixed(1)]);
   }
-  return `${text.join('\n')}\n${markdownTable(['L0 / n (d 512, n 8192, B 1024)', 'L0', 'ms a step'], rows)}`;
+  return `${text.join('\n')}\n${markdownTable(['L0 / n (d 512, n 8192, B 1024)', 'L0', 'ms per step'], rows)}`;
 }

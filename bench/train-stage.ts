@@ -141,7 +141,7 @@ for (const index of options.sizes.split(',')) {
 }
 const head = [
   '(d, n, B, L0)',
-  'stage, ms a step',
+  'stage, ms per step',
   'engine alone',
   'shards read and hashed',
   'rows gathered',

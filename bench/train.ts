@@ -109,7 +109,7 @@ function peerTimes(results: Results, architecture: BenchArchitecture, label?: st
 /** The gated SAE against eager PyTorch. */
 function gatedTable(results: Results): string {
   const [base = Number.NaN] = peerTimes(results, 'gated', EAGER);
-  const head = ['', 'ms a step, median', 'quartiles', 'eager PyTorch / this', 'L0'];
+  const head = ['', 'ms per step, median', 'quartiles', 'eager PyTorch / this', 'L0'];
   return markdownTable(head, rowsOf(results, 'gated', base));
 }
 

@@ -17,7 +17,7 @@ async function wrong({ words, partial }: DocumentedCommand): Promise<string | un
     [name, rest] = [rest[0] === 'export' ? 'export-features' : 'labels', rest.slice(1)];
   }
   if (name === undefined || name.startsWith('-') || name === 'help' || name === 'completion') return undefined;
-  if (name.startsWith('<') || rest.includes('--help')) return undefined;
+  if (name === 'COMMAND' || rest.includes('--help')) return undefined;
   if (!Object.hasOwn(COMMANDS, name)) return `there is no command ${name}`;
   const stage = name as StageName;
   try {

@@ -67,7 +67,8 @@ function ofShell(text: string): string[][] {
     }
     words = [];
   };
-  for (const character of text) {
+  // <path> stands for a word: its brackets redirect nothing.
+  for (const character of text.replace(/<([\w|. -]+)>/g, (_, name: string) => name.toUpperCase().replace(/\W/g, '_'))) {
     if (quote) {
       if (character === quote) quote = '';
       else word = (word ?? '') + character;
