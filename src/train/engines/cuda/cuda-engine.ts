@@ -3,7 +3,6 @@ import type { Batch } from '../../../activations/activation-source.js';
 import type { ActivationArray } from '../../../activations/rows.js';
 import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
-import type { SparseForm } from '../../../sae/architecture.js';
 import { PARAMETERS } from '../../../sae/registry.js';
 import type { Sae } from '../../../sae/sae.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
@@ -11,35 +10,29 @@ import { checkSizes, saeOf, stateShapes } from '../state.js';
 import type { CompiledKernels, CudaDevice, DeviceEvent, DevicePointer, HostBuffer } from './device.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 import { kernelSource } from './kernels/source.js';
+import { Launcher, type StepParts } from './launcher.js';
 import {
   batchBytes,
   type CudaPlan,
+  checkCounts,
   DeviceArrays,
-  METRICS_BYTES,
+  metricsBytes,
   PIECE_BYTES,
+  type PlanOverrides,
   planCuda,
   shapeOnDevice,
 } from './plan.js';
-import { Launcher, StepLauncher } from './step.js';
+import { StepLauncher } from './step.js';
 
-/** How memory is cut, and forms that no architecture has: tests set these. */
-export interface CudaOverrides {
-  /** Bytes of pre-activations that exist at a time. */
-  readonly slice?: number;
+/** How work is cut: tests set these. */
+export interface CudaOverrides extends PlanOverrides {
   /** Bytes of the state that cross to or from the device at a time. */
   readonly piece?: number;
-  /** The form of the loss, where it is not what the architecture says. */
-  readonly form?: SparseForm | undefined;
 }
 
 /** What an engine works with. */
-interface CudaRun {
-  readonly settings: EngineSettings;
-  readonly plan: CudaPlan;
-  readonly device: CudaDevice;
+interface CudaRun extends StepParts {
   readonly kernels: CompiledKernels;
-  readonly arrays: DeviceArrays;
-  readonly launcher: Launcher;
 }
 
 /**
@@ -59,10 +52,11 @@ export async function openCudaEngine(
 ): Promise<Engine> {
   try {
     checkSizes(start, settings, 'start');
-    const plan = planCuda(settings, overrides.slice, overrides.form);
+    const plan = planCuda(settings, overrides);
+    checkCounts(settings, plan);
     checkDeviceMemory(settings, plan, device);
     const kernels = await device.compile(kernelSource(settings, plan));
-    const arrays = new DeviceArrays(device, plan, settings.batch * settings.dSae);
+    const arrays = new DeviceArrays(device, plan);
     const run: CudaRun = { settings, plan, device, kernels, arrays, launcher: new Launcher(kernels, arrays) };
     const engine = new CudaEngine(run, new StateTransfer(run, overrides.piece), steps);
     await engine.begin(start);
@@ -93,6 +87,8 @@ class CudaEngine implements Engine {
   /** The last step, and for each half of the double buffer the last that read it. */
   private last: Promise<unknown> = Promise.resolve();
   private readonly readers: Promise<unknown>[] = [Promise.resolve(), Promise.resolve()];
+  /** Of each slice a guess: is it passed by products? What the last step found decides the next. */
+  private dense: readonly boolean[];
   private closed = false;
 
   constructor(
@@ -100,11 +96,12 @@ class CudaEngine implements Engine {
     private readonly transfer: StateTransfer,
     private done: number,
   ) {
-    const { settings, plan, device, arrays, launcher } = run;
-    this.stepLauncher = new StepLauncher(settings, plan, device, arrays, launcher);
+    const { settings, plan, device } = run;
+    this.stepLauncher = new StepLauncher(run);
+    this.dense = Array.from({ length: plan.found }, () => false);
     this.locked = [0, 1].map(() => this.lockedBatch());
     this.buffers = this.locked.map((memory) => batchIn(memory, settings));
-    this.metrics = device.allocateHost(METRICS_BYTES);
+    this.metrics = device.allocateHost(metricsBytes(plan));
   }
 
   /** Takes over what there is of a state. */
@@ -220,19 +217,34 @@ class CudaEngine implements Engine {
     t: number,
     step: StepSettings,
   ): Promise<StepMetrics> {
-    const { device, arrays, settings } = this.run;
+    const { device, arrays, settings, plan } = this.run;
     for (const event of fed) device.waitFor(event);
     for (;;) {
-      const { room } = arrays;
-      this.stepLauncher.launch(slot, t, step);
-      device.download(this.metrics, arrays.at('metrics'), METRICS_BYTES);
+      this.stepLauncher.launch(slot, t, step, this.dense);
+      device.download(this.metrics, arrays.at('metrics'), metricsBytes(plan));
       await device.mark().reached();
-      const values = new Float64Array(this.metrics.bytes, 0, METRIC_SUMS.length);
+      const values = new Float64Array(this.metrics.bytes, 0, METRIC_SUMS.length + plan.found);
       const sums = Object.fromEntries(METRIC_SUMS.map((name, i) => [name, values[i]!])) as StepSums;
-      // Where the entries found no room, the step has changed nothing.
-      if (sums.entries <= room) return metricsOf(sums, settings, step);
-      arrays.grow(sums.entries);
+      if (sums.left === 0) return metricsOf(sums, settings, step);
+      this.prepare(values.subarray(METRIC_SUMS.length));
     }
+  }
+
+  /**
+   * For a step that left, having changed nothing: makes room for its entries, and takes each slice for what it is.
+   *
+   * @param found entries of each slice
+   */
+  private prepare(found: Float64Array): void {
+    const { arrays, settings, plan } = this.run;
+    const { room } = arrays;
+    const before = this.dense;
+    this.dense = Array.from(found, (entries, s) => {
+      return entries > plan.mostListed(Math.min(plan.slice, settings.dSae - s * plan.slice));
+    });
+    const listed = found.reduce((sum, entries, s) => (this.dense[s] ? sum : sum + entries), 0);
+    if (listed > room) arrays.grow(listed);
+    else if (before.every((is, s) => is === this.dense[s])) throw new Error('a step left for no reason');
   }
 
   /** Brings moments that lazy steps left behind up to date, so that the state is what every engine would have. */

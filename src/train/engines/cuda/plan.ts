@@ -25,10 +25,31 @@ const ENTRY_ARRAYS = ['feature', 'p', 'df', 'dg', 'token', 'entry'] as const;
 const MOST_ENTRIES = 2 ** 31 - 1;
 /** Share of the entries asked for that is added to them, so that the next step does not ask again. */
 const SPARE = 0.25;
-/** A long long, entries feature-major, and an int, dead features: what each step begins at 0. */
+/** A long long, entries feature-major, and two ints, dead features and whether the step left: each begins at 0. */
 export const COUNTER_BYTES = 16;
-/** Doubles. */
-export const METRICS_BYTES = 8 * METRIC_SUMS.length;
+/**
+ * Share of a slice's entries above which it is passed by matrix products. An entry by itself costs as much as reading
+ * four rows, and a product's cost does not depend on how many are active: on a GPU they cost the same between a hundredth
+ * (TF32) and a sixteenth (float32), and trained SAEs have fewer.
+ */
+const DENSE_SHARE = 1 / 32;
+/** Entries of a feature that one block sums up, at least; blocks that do, at most. */
+const PART_ENTRIES = 256;
+const MOST_PARTS = 2048;
+/** Tokens in a batch at most: a tile of counts is summed in int. */
+const MOST_TOKENS = 2 ** 18;
+
+/** How work is cut, and forms that no architecture has: tests set these. */
+export interface PlanOverrides {
+  /** Bytes of pre-activations that exist at a time. */
+  readonly slice?: number;
+  /** The form of the loss, where it is not what the architecture says. */
+  readonly form?: SparseForm | undefined;
+  /** Share of active entries above which a slice is passed by products; 1: never. */
+  readonly denseShare?: number;
+  /** Entries of a feature that one block sums up, at least. */
+  readonly partEntries?: number;
+}
 
 /** Part of an array, or all of it, under another name. */
 interface View {
@@ -60,27 +81,50 @@ export interface CudaPlan {
   /** Threads of a block that works on one row. */
   readonly threads: number;
   readonly rowBlocks: number;
+  /** Can slices be passed by products? */
+  readonly dense: boolean;
+  /** Slices whose active entries are counted. */
+  readonly found: number;
+  /** Entries of a slice of so many features above which it is. */
+  readonly mostListed: (features: number) => number;
+  readonly partEntries: number;
+  /** Parts of features' entries, at most. */
+  readonly parts: number;
+  /** Which of them are trained, and is W_dec's dot with the second residual of use? */
+  readonly trains: Readonly<Record<'W_enc' | 'W_dec' | 'b_dec', boolean>>;
+  readonly secondDots: boolean;
   /** Bytes of each array except those of entries. */
   readonly arrays: ReadonlyMap<string, number>;
   readonly views: ReadonlyMap<string, View>;
   /** Room for entries at first. */
   readonly entries: number;
-  /** Bytes of the device at most, with half of all features active: so it is at the start from random weights. */
+  /** There are never more that are listed. */
+  readonly mostEntries: number;
+  /** Bytes of the device at most. */
   readonly bytes: number;
 }
 
-/**
- * @param sliceBytes of pre-activations; tests make slices small
- * @param form of the loss; tests give forms that no architecture has
- * @throws Error where the engine does not compute it; chooseEngine has refused that before
- */
-export function planCuda(
-  settings: EngineSettings,
-  sliceBytes = SLICE_BYTES,
-  form: SparseForm = formOf('cuda', settings),
-): CudaPlan {
+/** @throws Error where the engine does not compute it; chooseEngine has refused that before */
+export function planCuda(settings: EngineSettings, overrides: PlanOverrides = {}): CudaPlan {
+  const { form = formOf('cuda', settings) } = overrides;
   const reason = settings.skip ? 'it has no skip connection' : lacking(form);
   if (reason !== undefined) throw new Error(`the CUDA engine cannot train ${settings.architecture}: ${reason}`);
+  const sizes = sizesOfPlan(settings, form, overrides);
+  const { batch, dSae } = settings;
+  const { k } = sizes;
+  const arrays = arraysOf(settings, sizes);
+  const fixed = [...arrays.values()].reduce((sum, size) => sum + size, 0);
+  const mostEntries = batch * k || Math.max(1, sumOfSlices(sizes, dSae));
+  const entries = k > 0 ? mostEntries : Math.min(mostEntries, batch * FIRST_ENTRIES);
+  const bytes = fixed + entryBytes(k > 0 ? entries : roomFor(mostEntries, mostEntries));
+  return { ...sizes, arrays, views: viewsOf(settings, sizes), entries, mostEntries, bytes };
+}
+
+function sizesOfPlan(
+  settings: EngineSettings,
+  form: SparseForm,
+  { slice: sliceBytes = SLICE_BYTES, denseShare = DENSE_SHARE, partEntries = PART_ENTRIES }: PlanOverrides,
+): PlannedSizes {
   const { dIn, dOut = dIn, dSae, batch, precision = 'tf32' } = settings;
   const [dInRow, dOutRow] = [paddedRow(dIn), paddedRow(dOut)];
   const words = Math.ceil(dSae / WARP);
@@ -88,7 +132,9 @@ export function planCuda(
   const slice = sliceWords * WARP;
   const slices = Math.ceil(dSae / slice);
   const k = form.select.kind === 'k-per-token' ? Math.min(form.select.k, dSae) : 0;
-  const sizes = {
+  const dense = k === 0 && denseShare < 1;
+  const trains = (name: 'W_enc' | 'W_dec' | 'b_dec') => isTrained(settings, name);
+  return {
     form,
     precision,
     dInRow,
@@ -102,12 +148,32 @@ export function planCuda(
     chunks: Math.ceil(batch / CHUNK),
     threads: Math.min(1024, WARP * Math.ceil(Math.max(dInRow, dOutRow) / 256)),
     rowBlocks: Math.min(ROW_BLOCKS, dSae),
+    dense,
+    found: k > 0 ? 0 : slices,
+    mostListed: (features) => (dense ? Math.floor(denseShare * batch * features) : batch * features),
+    partEntries,
+    parts: Math.min(MOST_PARTS, Math.ceil((2 * batch * (k || dSae)) / partEntries)),
+    trains: { W_enc: trains('W_enc'), W_dec: trains('W_dec'), b_dec: trains('b_dec') },
+    // Nothing that is trained may need the gradient of g.
+    secondDots:
+      form.second !== undefined &&
+      [trains('W_enc'), isTrained(settings, form.select.bias), trains('b_dec')].includes(true),
   };
-  const arrays = arraysOf(settings, sizes);
-  const fixed = [...arrays.values()].reduce((sum, size) => sum + size, 0);
-  const bytes = fixed + entryBytes(k > 0 ? batch * k : roomFor((batch * dSae) / 2, batch * dSae));
-  const entries = batch * (k > 0 ? k : Math.min(dSae, FIRST_ENTRIES));
-  return { ...sizes, arrays, views: viewsOf(settings, sizes), entries, bytes };
+}
+
+/** Entries of all slices at most. */
+function sumOfSlices({ slice, slices, mostListed }: PlannedSizes, dSae: number): number {
+  return (slices - 1) * mostListed(slice) + mostListed(dSae - (slices - 1) * slice);
+}
+
+/** @throws Refusal where something would be more than the kernels count to */
+export function checkCounts({ batch, dSae }: EngineSettings, { mostEntries, lists }: CudaPlan): void {
+  const refused = (what: string) =>
+    new Refusal(`--batch ${batch} at --d-sae ${dSae} has ${what}.`, 'Use a smaller --batch.', 'cuda/too-many-entries');
+  if (batch > MOST_TOKENS) throw refused(`more activations than the ${MOST_TOKENS} that the CUDA engine takes`);
+  if (Math.max(mostEntries, lists * batch) > MOST_ENTRIES) {
+    throw refused(`up to ${mostEntries} active features, and the CUDA engine counts to ${MOST_ENTRIES}`);
+  }
 }
 
 /** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
@@ -117,7 +183,7 @@ export function lacking({ auxK, rule, second }: SparseForm): string | undefined 
   return second && rule === 'relu' ? 'it computes a second reconstruction for gated SAEs only' : undefined;
 }
 
-type PlannedSizes = Omit<CudaPlan, 'arrays' | 'views' | 'entries' | 'bytes'>;
+type PlannedSizes = Omit<CudaPlan, 'arrays' | 'views' | 'entries' | 'mostEntries' | 'bytes'>;
 
 /** Bytes of each array except those of entries. */
 function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, number> {
@@ -160,10 +226,16 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   arrays.set('updated', 4 * dSae);
   arrays.set('r', 4 * batch * dOutRow);
   if (form.second) arrays.set('r_aux', 4 * batch * dOutRow);
+  if (sizes.found > 0) arrays.set('found', 8 * sizes.found);
+  if (sizes.dense) addDenseArrays(arrays, settings, sizes);
+  arrays.set('part_counts', 4 * dSae);
+  arrays.set('part_start', 4 * (dSae + 1));
+  if (sizes.trains.W_enc) arrays.set('part_enc', 4 * sizes.parts * dInRow);
+  if (sizes.trains.W_dec) arrays.set('part_dec', 4 * sizes.parts * dOutRow);
   arrays.set('token_sums', 4 * 4 * batch);
   arrays.set('variance', 4 * Math.ceil(dOutRow / WARP));
   arrays.set('dp_sum', 4 * dSae);
-  if (isTrained(settings, 'b_dec')) {
+  if (sizes.trains.b_dec) {
     if (dOut === undefined) {
       arrays.set('pull_parts', 4 * sizes.rowBlocks * dInRow);
       arrays.set('pull', 4 * dInRow);
@@ -171,8 +243,26 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
     for (const name of ['r_sum', 'r_aux_sum']) arrays.set(name, 4 * dOutRow);
   }
   arrays.set('counters', COUNTER_BYTES);
-  arrays.set('metrics', METRICS_BYTES);
+  arrays.set('metrics', metricsBytes(sizes));
   return arrays;
+}
+
+/** Doubles: sums, and what was found in each slice. */
+export function metricsBytes({ found }: Pick<CudaPlan, 'found'>): number {
+  return 8 * (METRIC_SUMS.length + found);
+}
+
+function addDenseArrays(
+  arrays: Map<string, number>,
+  { batch }: EngineSettings,
+  { slice, dInRow, dOutRow, form, trains }: PlannedSizes,
+): void {
+  for (const name of form.second ? ['f_slice', 'g_slice'] : ['f_slice']) arrays.set(name, 4 * batch * slice);
+  arrays.set('dense_sums', 2 * 4 * batch);
+  arrays.set('dense_r', 4 * batch * dOutRow);
+  if (form.second) arrays.set('dense_r_aux', 4 * batch * dOutRow);
+  if (trains.W_enc) arrays.set('enc_gradient', 4 * slice * dInRow);
+  if (trains.W_dec) arrays.set('dec_gradient', 4 * slice * dOutRow);
 }
 
 function viewsOf({ dOut }: EngineSettings, { form: { select }, lists }: PlannedSizes): Map<string, View> {
@@ -189,6 +279,7 @@ function viewsOf({ dOut }: EngineSettings, { form: { select }, lists }: PlannedS
     ['total', { of: 'totals', offset: 8 * lists }],
     ['total_by_feature', all('counters')],
     ['dead', { of: 'counters', offset: 8 }],
+    ['left', { of: 'counters', offset: 12 }],
   ]);
 }
 
@@ -234,7 +325,7 @@ export function hostBytes(settings: EngineSettings): number {
 
 /** Entries that room is made for where so many, of at most `most`, are asked for. */
 function roomFor(entries: number, most: number): number {
-  return Math.min(Math.ceil(entries * (1 + SPARE)), most, MOST_ENTRIES);
+  return Math.min(Math.ceil(entries * (1 + SPARE)), most);
 }
 
 /** Bytes of the arrays of that many entries. */
@@ -250,8 +341,6 @@ export class DeviceArrays {
   constructor(
     private readonly device: CudaDevice,
     private readonly plan: CudaPlan,
-    /** B · d_sae: there are never more entries. */
-    private readonly most: number,
   ) {
     for (const [name, bytes] of plan.arrays) {
       this.pointers.set(name, device.allocate(bytes));
@@ -273,25 +362,14 @@ export class DeviceArrays {
     return array === undefined ? 0n : array + BigInt(view.offset);
   }
 
-  /**
-   * Makes room for more entries than there was; what the arrays held is lost.
-   *
-   * @throws Refusal where they cannot be counted
-   */
+  /** Makes room for more entries than there was; what the arrays held is lost. */
   grow(entries: number): void {
-    if (entries > MOST_ENTRIES) {
-      throw new Refusal(
-        `${entries} features are active in one batch, and the CUDA engine counts to ${MOST_ENTRIES}.`,
-        'Use a smaller --batch.',
-        'cuda/too-many-entries',
-      );
-    }
     // The old arrays go first: the device need not hold both.
     for (const name of ENTRY_ARRAYS) {
       this.device.free(this.at(name));
       this.pointers.delete(name);
     }
-    this.makeRoom(roomFor(entries, this.most));
+    this.makeRoom(roomFor(entries, this.plan.mostEntries));
   }
 
   private makeRoom(entries: number): void {

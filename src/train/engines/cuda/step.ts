@@ -1,99 +1,75 @@
-/** The kernels of a run, launched by name on its arrays, and the order in which a step asks for them. */
-
 import type { EngineSettings, StepSettings } from '../engine.js';
-import { isTrained } from '../state.js';
-import type { CompiledKernels, CudaDevice, DevicePointer } from './device.js';
-import { type ArrayField, type Field, type KernelName, type NumberField, packArguments } from './kernels/arguments.js';
+import { DenseSlices, type FeatureRange } from './dense-slices.js';
+import type { DevicePointer } from './device.js';
+import type { ArrayField } from './kernels/arguments.js';
 import { SCAN_TILE } from './kernels/scan.js';
-import { COUNTER_BYTES, type CudaPlan, type DeviceArrays, WARP } from './plan.js';
+import { COLUMN_THREADS, type KernelValues, type StepParts, THREADS, WARPS } from './launcher.js';
+import { COUNTER_BYTES, type CudaPlan, WARP } from './plan.js';
 
-/** Threads of blocks whose size nothing dictates. */
-const THREADS = 256;
-/** Threads of a block in which each warp takes rows and each lane a column. */
-const COLUMN_THREADS = 1024;
-const WARPS = THREADS / WARP;
 /** Threads of a block that scans a tile. */
 const SCAN_TILE_THREADS = 1024;
 
-export type KernelValues = Partial<Record<ArrayField, DevicePointer> & Record<NumberField, number>>;
-
-/** Blocks in x, or in x and y, and threads in x. */
-export interface GridShape {
-  readonly blocks: number | readonly [number, number];
-  readonly threads: number;
-}
-
-/** Launches kernels on the arrays of their fields' names. */
-export class Launcher {
-  constructor(
-    private readonly kernels: CompiledKernels,
-    private readonly arrays: DeviceArrays,
-  ) {}
-
-  /** @param values of fields that are numbers, and of those that are not the array of their name */
-  run(kernel: KernelName, { blocks, threads }: GridShape, values: KernelValues = {}): void {
-    const valueFor = (field: Field) => {
-      if (field === 'room') return this.arrays.room;
-      return values[field] ?? this.arrays.at(field.replace(/^([mv])_/, '$1/'));
-    };
-    this.kernels.launch(kernel, blocks, threads, packArguments(kernel, valueFor));
-  }
-}
-
 /**
  * Asks for the kernels of a step, one after another; nothing here waits. A step that finds too little room for its
- * entries changes nothing and says so in its metrics.
+ * entries, or a slice that is not what it was taken for, changes nothing and says so in its metrics.
  */
 export class StepLauncher {
-  constructor(
-    private readonly settings: EngineSettings,
-    private readonly plan: CudaPlan,
-    private readonly device: CudaDevice,
-    private readonly arrays: DeviceArrays,
-    private readonly launcher: Launcher,
-  ) {}
+  private readonly denseSlices: DenseSlices;
+  /** The slice whose p is in p_slice, untouched. */
+  private encoded = -1;
+
+  constructor(private readonly parts: StepParts) {
+    this.denseSlices = new DenseSlices(parts);
+  }
 
   /**
    * @param slot of the two batches
    * @param t the step's number, from 1
+   * @param dense for each slice: is it passed by products?
    */
-  launch(slot: number, t: number, { lr, l1 }: StepSettings): void {
-    const { batch, beta1, beta2 } = this.settings;
+  launch(slot: number, t: number, { lr, l1 }: StepSettings, dense: readonly boolean[]): void {
+    const { settings, device, arrays, launcher } = this.parts;
+    const { batch, beta1, beta2 } = settings;
     const corrections = { correction1: 1 / (1 - beta1 ** t), correction2: 1 / (1 - beta2 ** t) };
-    this.device.clear(this.arrays.at('counters'), COUNTER_BYTES);
-    this.select(slot);
-    this.decode();
+    device.clear(arrays.at('counters'), COUNTER_BYTES);
+    this.encoded = -1;
+    this.select(slot, dense);
+    this.decode(dense.includes(true));
     this.regroup();
-    this.update({ step: t, lr, l1: l1 / batch, ...corrections });
-    this.launcher.run('metrics', { blocks: 1, threads: THREADS });
+    this.update({ step: t, lr, l1: l1 / batch, ...corrections }, dense);
+    launcher.run('metrics', { blocks: 1, threads: THREADS });
   }
 
   /** The batch centred, and its entries. */
-  private select(slot: number): void {
-    const { settings, plan, arrays, launcher } = this;
-    const { batch } = settings;
-    const perRow = { blocks: batch, threads: plan.threads };
+  private select(slot: number, dense: readonly boolean[]): void {
+    const { settings, plan, arrays, launcher } = this.parts;
+    const perRow = { blocks: settings.batch, threads: plan.threads };
     launcher.run('centre', perRow, { x: arrays.at(`x${slot}`) });
     if (settings.dOut !== undefined) launcher.run('centreTarget', perRow, { y: arrays.at(`y${slot}`) });
     launcher.run('variance', { blocks: Math.ceil(plan.dOutRow / WARP), threads: COLUMN_THREADS });
     if (plan.k > 0) this.selectLargest();
-    else this.selectPositive();
+    else this.selectPositive(dense);
   }
 
   /** Those above 0: a slice alone decides its entries. */
-  private selectPositive(): void {
-    const { settings, plan, launcher } = this;
+  private selectPositive(dense: readonly boolean[]): void {
+    const { settings, plan, launcher } = this.parts;
     const perToken = { blocks: settings.batch, threads: THREADS };
+    if (dense.includes(true)) this.denseSlices.begin();
     for (let s = 0; s < plan.slices; s++) {
       const range = this.encode(s);
-      launcher.run('mark', perToken, range);
-      launcher.run('gather', perToken, { ...range, ...this.startTokens(s) });
+      const listed = Number(!dense[s]);
+      launcher.run('mark', perToken, { ...range, listed });
+      const list = this.startTokens(s);
+      this.judge(s, range, listed, list);
+      if (dense[s]) this.denseSlices.forward(range);
+      else launcher.run('gather', perToken, { ...range, ...list });
     }
   }
 
   /** A token's k largest. */
   private selectLargest(): void {
-    const { settings, plan, device, arrays, launcher } = this;
+    const { settings, plan, device, arrays, launcher } = this.parts;
     const perToken = { blocks: settings.batch, threads: THREADS };
     for (let s = 0; s < plan.slices; s++) launcher.run('shortlist', perToken, this.encode(s));
     device.clear(arrays.at('mask'), plan.arrays.get('mask')!);
@@ -103,7 +79,7 @@ export class StepLauncher {
 
   /** Where the entries of each token begin in a list, from their counts; and how many there are with those of it. */
   private startTokens(list: number): { readonly token_start: DevicePointer; readonly total: DevicePointer } {
-    const { arrays, settings } = this;
+    const { arrays, settings } = this.parts;
     const token_start = arrays.at('token_start') + BigInt(4 * list * settings.batch);
     const before = arrays.at('totals') + BigInt(8 * list);
     const total = before + 8n;
@@ -112,19 +88,35 @@ export class StepLauncher {
   }
 
   private scan(n: number, ends: Record<'counts' | 'starts' | 'before' | 'end', DevicePointer>): void {
+    const { launcher } = this.parts;
     const shape = { blocks: Math.ceil(n / SCAN_TILE), threads: SCAN_TILE_THREADS };
-    if (shape.blocks > 1) this.launcher.run('sumTiles', shape, { counts: ends.counts, n });
-    this.launcher.run('scan', shape, { ...ends, n });
+    if (shape.blocks > 1) launcher.run('sumTiles', shape, { counts: ends.counts, n });
+    launcher.run('scan', shape, { ...ends, n });
+  }
+
+  /** Is the slice what it was taken for? */
+  private judge(
+    s: number,
+    { count }: FeatureRange,
+    listed: number,
+    { token_start, total }: ReturnType<StepLauncher['startTokens']>,
+  ): void {
+    const { settings, plan, arrays, launcher } = this.parts;
+    const blocks = listed ? 1 : Math.ceil((settings.batch + 1) / THREADS);
+    const lists = { starts: token_start, before: total - 8n, end: total };
+    const found = arrays.at('found') + BigInt(8 * s);
+    launcher.run('judge', { blocks, threads: THREADS }, { ...lists, found, listed, limit: plan.mostListed(count) });
   }
 
   /** p of a slice, and the range of its features. */
-  private encode(s: number): { readonly first: number; readonly count: number } {
-    const { arrays, plan, settings } = this;
+  private encode(s: number): FeatureRange {
+    const { arrays, plan, settings, device } = this.parts;
     const { dInRow, precision, slice } = plan;
     const first = s * slice;
     const count = Math.min(slice, settings.dSae - first);
+    if (this.encoded === s) return { first, count };
     const [suffix, bytes] = precision === 'bfloat16' ? ['_bfloat16', 2] : ['', 4];
-    this.device.multiply({
+    device.multiply({
       m: settings.batch,
       n: count,
       k: dInRow,
@@ -135,50 +127,96 @@ export class StepLauncher {
       strideC: slice,
       precision,
     });
+    this.encoded = s;
     return { first, count };
   }
 
   /** ŷ and the second reconstruction, what they leave of y, and its dots with the entries' rows of W_dec. */
-  private decode(): void {
-    const { settings, plan, launcher } = this;
-    launcher.run('decode', { blocks: settings.batch, threads: plan.threads });
+  private decode(dense: boolean): void {
+    const { settings, plan, launcher } = this.parts;
+    launcher.run('decode', { blocks: settings.batch, threads: plan.threads }, { dense: Number(dense) });
     launcher.run('dots', { blocks: settings.batch, threads: THREADS });
   }
 
-  /** The entries feature-major. */
+  /** The entries feature-major, and those of one feature in parts where they are many. */
   private regroup(): void {
-    const { plan, settings, arrays, launcher } = this;
+    const { plan, settings, arrays, launcher } = this.parts;
     const tiles = { blocks: [Math.ceil(plan.words / WARPS), plan.chunks], threads: THREADS } as const;
+    const perFeature = { blocks: Math.ceil(settings.dSae / THREADS), threads: THREADS };
     const { chunks } = plan;
+    // Of no list: 0.
+    const [before, end] = [arrays.at('totals'), arrays.at('total_by_feature')];
     launcher.run('countColumns', tiles);
-    launcher.run('prefixChunks', { blocks: Math.ceil(settings.dSae / THREADS), threads: THREADS }, { chunks });
-    this.scan(settings.dSae, {
-      counts: arrays.at('feature_counts'),
-      starts: arrays.at('feature_start'),
-      // Of no list: 0.
-      before: arrays.at('totals'),
-      end: arrays.at('total_by_feature'),
-    });
+    launcher.run('prefixChunks', perFeature, { chunks });
+    const entries = { counts: arrays.at('feature_counts'), starts: arrays.at('feature_start'), before, end };
+    this.scan(settings.dSae, entries);
     launcher.run('fillColumns', tiles);
+    launcher.run('countParts', perFeature);
+    this.scan(settings.dSae, { counts: arrays.at('part_counts'), starts: arrays.at('part_start'), before, end });
   }
 
-  /** Gradients and Adam, of what a feature owns and then of b_dec. */
-  private update(numbers: KernelValues): void {
-    const { plan, settings, launcher } = this;
-    launcher.run('features', { blocks: Math.ceil(settings.dSae / WARPS), threads: THREADS }, numbers);
-    launcher.run('updateRows', { blocks: plan.rowBlocks, threads: plan.threads }, numbers);
-    if (!isTrained(settings, 'b_dec')) return;
-    this.sumColumns('r', 'r_sum', settings.batch, plan.dOutRow);
-    if (plan.form.second?.trainsDecoder) this.sumColumns('r_aux', 'r_aux_sum', settings.batch, plan.dOutRow);
-    const { dIn, dOut } = settings;
+  /** Gradients and Adam, of what features own and then of b_dec. */
+  private update(numbers: KernelValues, dense: readonly boolean[]): void {
+    const { plan, settings, launcher } = this.parts;
+    const perRow = { threads: plan.threads };
+    const ranges = rangesOf(plan, settings, dense);
+    for (const range of ranges) {
+      if (range.slice === undefined) this.updateListed(range, numbers);
+    }
+    launcher.run('sumParts', { ...perRow, blocks: plan.parts });
+    for (const [i, range] of ranges.entries()) {
+      if (range.slice !== undefined) {
+        this.encode(range.slice);
+        // p becomes ∂p.
+        this.encoded = -1;
+        this.denseSlices.backward(range, numbers);
+      }
+      const { first, count, slice } = range;
+      const about = { first, count, dense: Number(slice !== undefined), fresh: Number(i === 0) };
+      launcher.run('updateRows', { ...perRow, blocks: plan.rowBlocks }, { ...numbers, ...about });
+    }
+    if (plan.trains.b_dec) this.updateDecoderBias(numbers);
+  }
+
+  /** What features own besides their rows. */
+  private updateListed({ first, count }: FeatureRange, numbers: KernelValues): void {
+    const shape = { blocks: Math.ceil(count / WARPS), threads: THREADS };
+    this.parts.launcher.run('features', shape, { ...numbers, first, count });
+  }
+
+  private updateDecoderBias(numbers: KernelValues): void {
+    const { plan, settings, launcher } = this.parts;
+    const { dIn, dOut, batch } = settings;
+    this.sumColumns('r', 'r_sum', batch, plan.dOutRow);
+    if (plan.form.second?.trainsDecoder) this.sumColumns('r_aux', 'r_aux_sum', batch, plan.dOutRow);
     if (dOut === undefined) this.sumColumns('pull_parts', 'pull', plan.rowBlocks, plan.dInRow);
-    const blocks = Math.ceil((dOut ?? dIn) / THREADS);
-    launcher.run('updateDecoderBias', { blocks, threads: THREADS }, numbers);
+    launcher.run('updateDecoderBias', { blocks: Math.ceil((dOut ?? dIn) / THREADS), threads: THREADS }, numbers);
   }
 
   private sumColumns(from: ArrayField, to: ArrayField, rows: number, width: number): void {
-    const ends = { from: this.arrays.at(from), to: this.arrays.at(to) };
+    const { arrays, launcher } = this.parts;
     const shape = { blocks: Math.ceil(width / WARP), threads: COLUMN_THREADS };
-    this.launcher.run('sumColumns', shape, { ...ends, rows, width });
+    launcher.run('sumColumns', shape, { from: arrays.at(from), to: arrays.at(to), rows, width });
   }
+}
+
+/** Features that are updated by one launch; `slice` where it is one that is not listed. */
+interface UpdatedRange extends FeatureRange {
+  readonly slice?: number;
+}
+
+/** Slices that are not listed by themselves, the others as few ranges as they are. */
+function rangesOf(plan: CudaPlan, { dSae }: EngineSettings, dense: readonly boolean[]): readonly UpdatedRange[] {
+  if (!dense.includes(true)) return [{ first: 0, count: dSae }];
+  const ranges: UpdatedRange[] = [];
+  for (const [s, is] of dense.entries()) {
+    const first = s * plan.slice;
+    const count = Math.min(plan.slice, dSae - first);
+    const last = ranges.at(-1);
+    if (is) ranges.push({ first, count, slice: s });
+    else if (last && last.slice === undefined)
+      ranges[ranges.length - 1] = { first: last.first, count: last.count + count };
+    else ranges.push({ first, count });
+  }
+  return ranges;
 }

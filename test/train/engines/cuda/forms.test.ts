@@ -74,5 +74,5 @@ test('what the engine does not compute of a form is said by name', () => {
   assert.match(lacking({ ...largest(3), auxK: { k: 4, coefficient: 1 / 32 } })!, /dead features/);
   assert.match(lacking({ ...gated, rule: 'relu' })!, /second reconstruction/);
   const auxK = { ...largest(3), auxK: { k: 4, coefficient: 1 / 32 } };
-  assert.throws(() => planCuda(smallSettings('standard'), undefined, auxK), /cannot train standard: .* dead features/);
+  assert.throws(() => planCuda(smallSettings('standard'), { form: auxK }), /cannot train standard: .* dead features/);
 });

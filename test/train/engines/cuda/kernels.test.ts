@@ -22,7 +22,7 @@ class Bench {
   ) {}
 
   static async open(settings: EngineSettings, slice?: number): Promise<Bench> {
-    return Bench.of(settings, planCuda(settings, slice));
+    return Bench.of(settings, planCuda(settings, { ...(slice && { slice }), denseShare: 1 }));
   }
 
   static async of(settings: EngineSettings, plan: CudaPlan): Promise<Bench> {
@@ -158,7 +158,7 @@ test('entries are listed token after token within slices, and regrouped feature 
       }
     }
     const E = wanted.length;
-    const ints = (n: number) => bench.put(new Int32Array(Math.max(1, n)).fill(-7));
+    const ints = (n: number, value = -7) => bench.put(new Int32Array(Math.max(1, n)).fill(value));
     const [mask, counts, starts, wordStart] = [
       ints(batch * words),
       ints(batch),
@@ -174,7 +174,7 @@ test('entries are listed token after token within slices, and regrouped feature 
       for (let b = 0; b < batch; b++) product.set(p.subarray(b * dSae + first, b * dSae + first + count), b * slice);
       const ofSlice = { p_slice: bench.put(product), first, count, mask };
       const token_start = starts + BigInt(4 * s * batch);
-      bench.run('mark', batch, 256, { ...ofSlice, bias: device, counts });
+      bench.run('mark', batch, 256, { ...ofSlice, listed: 1, bias: device, counts });
       const before = totals + BigInt(8 * s);
       bench.run('scan', 1, 1024, { counts, n: batch, starts: token_start, before, end: before + 8n });
       const lists = { word_start: wordStart, feature, p: entryP };
@@ -202,7 +202,7 @@ test('entries are listed token after token within slices, and regrouped feature 
     bench.run('sumTiles', featureTiles, 1024, scanned);
     bench.run('scan', featureTiles, 1024, { ...scanned, starts: featureStart, before: totals, end: sum });
     const places = { word_start: wordStart, feature_start: featureStart, token, entry };
-    bench.run('fillColumns', tiles, 256, { ...chunked, ...places, total, room: E });
+    bench.run('fillColumns', tiles, 256, { ...chunked, ...places, left: ints(1, 0) });
     const order = wanted
       .map((_, k) => k)
       .sort((a, b) => wanted[a]!.feature - wanted[b]!.feature || wanted[a]!.token - wanted[b]!.token);
@@ -238,7 +238,7 @@ test('of a token, the largest above 0 are chosen across slices; of equals the lo
   ] as const) {
     const settings = smallSettings('standard', { dSae, batch });
     const form = { select: { kind: 'k-per-token', bias: 'b_enc', k }, rule: 'relu', penalty: 'none' } as const;
-    const plan = planCuda(settings, 4 * batch * (dSae > 1000 ? 4096 : 64), form);
+    const plan = planCuda(settings, { slice: 4 * batch * (dSae > 1000 ? 4096 : 64), form });
     const bench = await Bench.of(settings, plan);
     const { words, slice, slices, candidates } = plan;
     // Few values, so that many are equal; the last token has fewer above 0 than may be chosen.

@@ -35,7 +35,7 @@ const CASES: readonly (readonly [settings: EngineSettings, form?: SparseForm])[]
 test('NVIDIA’s compiler takes the kernels, and they keep their sums in registers', { skip }, async () => {
   for (const [i, [settings, form]] of CASES.entries()) {
     const source = join(directory, `${i}.cu`);
-    const text = kernelSource(settings, planCuda(settings, undefined, form));
+    const text = kernelSource(settings, planCuda(settings, { form }));
     assert.ok(!text.includes('#include'), 'there are no headers where it is compiled');
     writeFileSync(source, text);
     const cubin = join(directory, `${i}.cubin`);

@@ -1,5 +1,4 @@
-import type { SparseForm } from '../../../../src/sae/architecture.js';
-import { openCudaEngine } from '../../../../src/train/engines/cuda/cuda-engine.js';
+import { type CudaOverrides, openCudaEngine } from '../../../../src/train/engines/cuda/cuda-engine.js';
 import { WARP } from '../../../../src/train/engines/cuda/plan.js';
 import type { Engine, EngineSettings, TrainerState } from '../../../../src/train/engines/engine.js';
 import { CpuDevice, type CpuDeviceOptions } from './cpu-device.js';
@@ -7,16 +6,21 @@ import { CpuDevice, type CpuDeviceOptions } from './cpu-device.js';
 /** Slices of so many features: small dictionaries have several, the last of which is not full. */
 const SLICE = 2 * WARP;
 
-/** The CUDA engine on the CPU, its product in float32 unless the settings say otherwise. */
+/** The CUDA engine on the CPU, its product in float32 unless the settings say otherwise; no slice is dense unless asked. */
 export async function openOnCpu(
   settings: EngineSettings,
   start: TrainerState,
   steps = 0,
-  { form, ...options }: CpuDeviceOptions & { readonly form?: SparseForm } = {},
+  { form, denseShare = 1, partEntries, ...options }: CpuDeviceOptions & CudaOverrides = {},
 ): Promise<Engine & { readonly device: CpuDevice }> {
   const device = await CpuDevice.open(options);
-  // Three features a piece of the state, so that pieces have a rest.
-  const overrides = { slice: 4 * settings.batch * SLICE, piece: 4 * settings.dIn * 3, form };
+  const overrides = {
+    slice: 4 * settings.batch * SLICE,
+    // Three features a piece of the state, so that pieces have a rest.
+    piece: 4 * settings.dIn * 3,
+    ...{ form, denseShare },
+    ...(partEntries && { partEntries }),
+  };
   const engine = await openCudaEngine({ precision: 'float32', ...settings }, start, steps, device, overrides);
   return Object.assign(Object.create(engine) as Engine, { device });
 }

@@ -62,12 +62,27 @@ const ARRAYS = {
   feature_start: 'int',
   token: 'int',
   entry: 'int',
+  // A slice that is not listed: f and g of its entries, sums over its features, and gradients.
+  f_slice: 'float',
+  g_slice: 'float',
+  dense_sums: 'float',
+  dense_r: 'float',
+  dense_r_aux: 'float',
+  enc_gradient: 'float',
+  dec_gradient: 'float',
+  found: 'long long',
+  /** Is the step to be done again? */
+  left: 'int',
   // Residuals and sums.
   r: 'float',
   r_aux: 'float',
   r_sum: 'float',
   r_aux_sum: 'float',
   dp_sum: 'float',
+  part_counts: 'int',
+  part_start: 'int',
+  part_enc: 'float',
+  part_dec: 'float',
   pull_parts: 'float',
   pull: 'float',
   token_sums: 'float',
@@ -84,6 +99,11 @@ const ARRAYS = {
 /** Types of the numbers that kernels are given. */
 const NUMBERS = {
   room: 'long long',
+  /** Entries of a slice above which it is not listed. */
+  limit: 'long long',
+  listed: 'int',
+  dense: 'int',
+  fresh: 'int',
   first: 'int',
   count: 'int',
   n: 'int',
@@ -111,10 +131,16 @@ interface Takes {
   readonly numbers?: readonly NumberField[];
 }
 
-const ENTRIES = ['token_start', 'feature', 'p', 'total'] as const;
-const STEP = ['room', 'step', 'lr', 'l1', 'correction1', 'correction2'] as const;
+const ENTRIES = ['token_start', 'feature', 'p', 'left'] as const;
+const RANGE = ['first', 'count'] as const;
+const STEP = ['step', 'lr', 'l1', 'correction1', 'correction2'] as const;
 const SCALARS = ['bias', 'b_mag', 'r_mag'] as const;
 const SCALAR_MOMENTS = ['m_bias', 'v_bias', 'm_b_mag', 'v_b_mag', 'm_r_mag', 'v_r_mag'] as const;
+const FEATURE_STATE = [...SCALARS, ...SCALAR_MOMENTS, 'dp_sum', 'since_fired', 'dead'] as const;
+/** Entries feature-major, what their gradients are made of, and where many of a feature were summed up before. */
+const BY_FEATURE = [
+  ...(['feature_start', 'token', 'entry', 'f', 'dp', 'g', 'xc', 'r', 'r_aux', 'part_start', 'left'] as const),
+] as const;
 const PIECE = ['first', 'count', 'width', 'padded', 'transposed'] as const;
 
 /** What each kernel takes. The kernels' structs and what is packed for a launch both come from here. */
@@ -122,7 +148,7 @@ const KERNELS = {
   centre: { reads: ['x', 'x_factors', 'b_dec'], writes: ['xc', 'xc_bfloat16'] },
   centreTarget: { reads: ['y', 'y_factors', 'b_dec'], writes: ['yc'] },
   variance: { reads: ['yc'], writes: ['variance'] },
-  mark: { reads: ['p_slice', 'bias'], writes: ['mask', 'counts'], numbers: ['first', 'count'] },
+  mark: { reads: ['p_slice', 'bias'], writes: ['mask', 'counts'], numbers: ['first', 'count', 'listed'] },
   shortlist: {
     reads: ['p_slice', 'bias'],
     writes: ['candidate', 'candidate_p', 'candidate_counts'],
@@ -131,6 +157,21 @@ const KERNELS = {
   choose: { reads: ['candidate', 'candidate_p', 'candidate_counts', 'bias'], writes: ['mask', 'counts', 'chosen_p'] },
   sumTiles: { reads: ['counts'], writes: ['tile_sums'], numbers: ['n'] },
   scan: { reads: ['counts', 'tile_sums', 'before'], writes: ['starts', 'end'], numbers: ['n'] },
+  judge: {
+    reads: ['before'],
+    writes: ['starts', 'end', 'found', 'left'],
+    numbers: ['listed', 'limit', 'room'],
+  },
+  activate: {
+    reads: ['p_slice', ...SCALARS],
+    writes: ['f_slice', 'g_slice', 'dense_sums'],
+    numbers: RANGE,
+  },
+  denseFeatures: {
+    reads: ['updated', 'left'],
+    writes: [...(['p_slice', 'f_slice', 'g_slice', 'feature_counts'] as const), ...FEATURE_STATE],
+    numbers: [...STEP, ...RANGE],
+  },
   gather: {
     reads: ['p_slice', 'chosen_p', 'mask', 'token_start', 'total'],
     writes: ['word_start', 'feature', 'p'],
@@ -139,29 +180,40 @@ const KERNELS = {
   countColumns: { reads: ['mask'], writes: ['chunk_counts'] },
   prefixChunks: { writes: ['chunk_counts', 'feature_counts'], numbers: ['chunks'] },
   fillColumns: {
-    reads: ['mask', 'word_start', 'chunk_counts', 'feature_start', 'total'],
+    reads: ['mask', 'word_start', 'chunk_counts', 'feature_start', 'left'],
     writes: ['token', 'entry'],
-    numbers: ['room'],
   },
-  decode: { reads: ['yc', 'W_dec', ...SCALARS, ...ENTRIES], writes: ['r', 'r_aux', 'token_sums'], numbers: ['room'] },
-  dots: { reads: ['W_dec', 'r', 'r_aux', ...ENTRIES], writes: ['df', 'dg'], numbers: ['room'] },
+  decode: {
+    reads: ['yc', 'W_dec', 'dense_r', 'dense_r_aux', 'dense_sums', ...SCALARS, ...ENTRIES],
+    writes: ['r', 'r_aux', 'token_sums'],
+    numbers: ['dense'],
+  },
+  dots: { reads: ['W_dec', 'r', 'r_aux', ...ENTRIES], writes: ['df', 'dg'] },
   features: {
-    reads: ['feature_start', 'entry', 'p', 'df', 'dg', 'updated', 'total'],
-    writes: ['f', 'dp', 'g', ...SCALARS, ...SCALAR_MOMENTS, 'dp_sum', 'since_fired', 'dead'],
-    numbers: STEP,
+    reads: ['feature_start', 'entry', 'p', 'df', 'dg', 'updated', 'left'],
+    writes: ['f', 'dp', 'g', ...FEATURE_STATE],
+    numbers: [...STEP, ...RANGE],
+  },
+  countParts: { reads: ['feature_start', 'total', 'left'], writes: ['part_counts'] },
+  sumParts: {
+    reads: [...BY_FEATURE, 'total'],
+    writes: ['part_enc', 'part_dec'],
   },
   updateRows: {
-    reads: ['feature_start', 'token', 'entry', 'f', 'dp', 'g', 'xc', 'r', 'r_aux', 'dp_sum', 'total'],
+    reads: [
+      ...BY_FEATURE,
+      ...(['dp_sum', 'part_enc', 'part_dec', 'feature_counts', 'enc_gradient', 'dec_gradient'] as const),
+    ],
     writes: ['W_enc', 'm_W_enc', 'v_W_enc', 'W_enc_bfloat16', 'W_dec', 'm_W_dec', 'v_W_dec', 'updated', 'pull_parts'],
-    numbers: STEP,
+    numbers: [...STEP, ...RANGE, 'dense', 'fresh'],
   },
   sumColumns: { reads: ['from'], writes: ['to'], numbers: ['rows', 'width'] },
   updateDecoderBias: {
-    reads: ['r_sum', 'r_aux_sum', 'pull', 'total'],
+    reads: ['r_sum', 'r_aux_sum', 'pull', 'left'],
     writes: ['b_dec', 'm_b_dec', 'v_b_dec'],
     numbers: STEP,
   },
-  metrics: { reads: ['token_sums', 'variance', 'total', 'dead'], writes: ['metrics'] },
+  metrics: { reads: ['token_sums', 'variance', 'total', 'dead', 'left', 'found'], writes: ['metrics'] },
   toRows: { reads: ['piece'], writes: ['matrix'], numbers: PIECE },
   fromRows: { reads: ['matrix'], writes: ['piece'], numbers: PIECE },
   roundRows: { reads: ['W_enc'], writes: ['W_enc_bfloat16'] },

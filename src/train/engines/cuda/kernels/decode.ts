@@ -77,7 +77,7 @@ __device__ float relu(float x) {
 }
 
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_arguments a) {
-  if (*a.total > a.room) return;
+  if (*a.left) return;
   __shared__ int rows[ROW_THREADS];
   __shared__ float f[ROW_THREADS];
   __shared__ float g[ROW_THREADS];
@@ -86,6 +86,18 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_ar
   float sum_aux[OUT_PER_THREAD] = {0.0f};
   float penalty = 0.0f;
   float fired = 0.0f;
+#if DENSE
+  if (a.dense) {
+    FOR_OUT sum[c] = a.dense_r[b * D_OUT_ROW + i];
+#if SECOND
+    FOR_OUT sum_aux[c] = a.dense_r_aux[b * D_OUT_ROW + i];
+#endif
+    if (threadIdx.x == 0) {
+      penalty = a.dense_sums[b];
+      fired = a.dense_sums[BATCH + b];
+    }
+  }
+#endif
   for (int list = 0; list < LISTS; list++) {
     const int last = a.token_start[list * BATCH + b + 1];
     for (int k = a.token_start[list * BATCH + b]; k < last; k += ROW_THREADS) {
@@ -105,10 +117,8 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_ar
       __syncthreads();
       for (int e = 0; e < here; e++) {
         const float *row = a.W_dec + (long long)rows[e] * D_OUT_ROW;
-#pragma unroll
-        for (int c = 0; c < OUT_PER_THREAD; c++) {
-          const int i = threadIdx.x + c * ROW_THREADS;
-          const float w = i < D_OUT_ROW ? row[i] : 0.0f;
+        FOR_OUT {
+          const float w = row[i];
           sum[c] += f[e] * w;
 #if SECOND
           sum_aux[c] += g[e] * w;
@@ -120,10 +130,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_ar
   }
   float squares = 0.0f;
   float squares_aux = 0.0f;
-#pragma unroll
-  for (int c = 0; c < OUT_PER_THREAD; c++) {
-    const int i = threadIdx.x + c * ROW_THREADS;
-    if (i >= D_OUT_ROW) continue;
+  FOR_OUT {
     // ŷ − y = f W_dec + b_dec − y, and b_dec has been taken from y before.
     const float y = a.yc[b * D_OUT_ROW + i];
     const float error = sum[c] - y;
@@ -153,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_ar
  */
 export const dots = /* cuda */ `
 extern "C" __global__ void dots(const dots_arguments a) {
-  if (*a.total > a.room) return;
+  if (*a.left) return;
   const long long b = blockIdx.x;
   const int lane = threadIdx.x % 32;
   const int warps = blockDim.x / 32;

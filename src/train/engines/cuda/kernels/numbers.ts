@@ -91,29 +91,42 @@ typedef float Stored;
 #endif
 `;
 
+/** A thread's elements of a row, c counting them: the same ones throughout. */
+export const elements = /* cuda */ `
+#define FOR_ELEMENTS(width, per_thread) \\
+  _Pragma("unroll") for (int c = 0; c < per_thread; c++) \\
+    for (int i = threadIdx.x + c * ROW_THREADS, once = 1; once && i < width; once = 0)
+#define FOR_IN FOR_ELEMENTS(D_IN_ROW, IN_PER_THREAD)
+#define FOR_OUT FOR_ELEMENTS(D_OUT_ROW, OUT_PER_THREAD)
+`;
+
 /**
  * Sums down the columns of [rows, width]: a block takes 32 columns, each of its 32 warps every 32nd row. `variance` is
  * Σ (y − ȳ)² of a block's columns.
  */
 export const columns = /* cuda */ `
-// Of the column of this thread's lane; every warp gets it.
-__device__ float columnSum(const float *in, int rows, int width, int column, float mean, bool squared) {
+// The sum over the 32 warps of what each has at this thread's lane, in their order; every warp gets it.
+__device__ float overWarps(float value) {
   __shared__ float parts[32][33];
   const int lane = threadIdx.x % 32;
-  const int warp = threadIdx.x / 32;
+  parts[threadIdx.x / 32][lane] = value;
+  __syncthreads();
+  float sum = 0.0f;
+  for (int w = 0; w < 32; w++) sum += parts[w][lane];
+  __syncthreads();
+  return sum;
+}
+
+// Of the column of this thread's lane; every warp gets it.
+__device__ float columnSum(const float *in, int rows, int width, int column, float mean, bool squared) {
   float sum = 0.0f;
   if (column < width) {
-    for (int row = warp; row < rows; row += 32) {
+    for (int row = threadIdx.x / 32; row < rows; row += 32) {
       const float value = in[(long long)row * width + column] - mean;
       sum += squared ? value * value : value;
     }
   }
-  parts[warp][lane] = sum;
-  __syncthreads();
-  sum = 0.0f;
-  for (int w = 0; w < 32; w++) sum += parts[w][lane];
-  __syncthreads();
-  return sum;
+  return overWarps(sum);
 }
 
 extern "C" __global__ void __launch_bounds__(1024) sumColumns(const sumColumns_arguments a) {
@@ -131,13 +144,22 @@ extern "C" __global__ void __launch_bounds__(1024) variance(const variance_argum
 }
 `;
 
-/** What `metrics` leaves, in order: sums over the batch, and counts. */
-export const METRIC_SUMS = ['entries', 'squares', 'auxSquares', 'penalty', 'active', 'variance', 'dead'] as const;
-
 /**
- * The sums of a step in double, by one block. The number of entries comes first; where there was too little room for
- * them, nothing else counts.
+ * What `metrics` leaves, in order: sums over the batch, counts, and whether the step is to be done again; then the
+ * number found active in each slice.
  */
+export const METRIC_SUMS = [
+  'entries',
+  'squares',
+  'auxSquares',
+  'penalty',
+  'active',
+  'variance',
+  'dead',
+  'left',
+] as const;
+
+/** The sums of a step in double, by one block. Where the step left, only what was found counts. */
 export const metrics = /* cuda */ `
 extern "C" __global__ void metrics(const metrics_arguments a) {
   for (int n = 0; n < 4; n++) {
@@ -153,6 +175,8 @@ extern "C" __global__ void metrics(const metrics_arguments a) {
   a.metrics[0] = (double)*a.total;
   a.metrics[5] = sum;
   a.metrics[6] = (double)*a.dead;
+  a.metrics[7] = (double)*a.left;
+  for (int s = 0; s < FOUND; s++) a.metrics[8 + s] = (double)a.found[s];
 }
 `;
 

@@ -43,7 +43,7 @@ extern "C" __global__ void prefixChunks(const prefixChunks_arguments a) {
 }
 
 extern "C" __global__ void fillColumns(const fillColumns_arguments a) {
-  if (*a.total > a.room) return;
+  if (*a.left) return;
   const int lane = threadIdx.x % 32;
   const int w = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
   if (w >= WORDS) return;

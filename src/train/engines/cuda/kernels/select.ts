@@ -67,7 +67,7 @@ extern "C" __global__ void mark(const mark_arguments a) {
       const int i = tile + c * blockDim.x + threadIdx.x;
       const unsigned word = __ballot_sync(EVERY_LANE, is[c]);
       if (threadIdx.x % 32 != 0 || i >= padded) continue;
-      a.mask[b * WORDS + (a.first + i) / 32] = word;
+      a.mask[b * WORDS + (a.first + i) / 32] = a.listed ? word : 0u;
       active += __popc(word);
     }
   }

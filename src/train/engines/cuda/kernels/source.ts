@@ -4,8 +4,9 @@ import { isTrained } from '../../state.js';
 import { CHUNK, type CudaPlan } from '../plan.js';
 import { argumentStructs } from './arguments.js';
 import { type ComputedRule, decode, dots, RULES } from './decode.js';
+import { dense, judge } from './dense.js';
 import { largest } from './largest.js';
-import { columns, halves, layout, metrics, reductions } from './numbers.js';
+import { columns, elements, halves, layout, metrics, reductions } from './numbers.js';
 import { regroup } from './regroup.js';
 import { heldOf, rows } from './rows.js';
 import { scan } from './scan.js';
@@ -17,8 +18,6 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
   const { dIn, dOut, dSae, batch, batchDType, beta1, beta2, scale, scaleOut = 1, deadWindow } = settings;
   const trains = (name: Parameters<typeof isTrained>[1]) => isTrained(settings, name);
   const { bias } = form.select;
-  // Does the gradient of g reach anything that is trained?
-  const reached = trains('W_enc') || trains(bias) || trains('b_dec');
   const scalars = RULES[form.rule as ComputedRule].scalars.filter(trains);
   const values: Record<string, boolean | number | string> = {
     D_IN: dIn,
@@ -29,6 +28,10 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     BATCH: batch,
     WORDS: plan.words,
     SLICE: plan.slice,
+    DENSE: plan.dense,
+    FOUND: plan.found,
+    PART_ENTRIES: plan.partEntries,
+    PARTS: plan.parts,
     LISTS: plan.lists,
     // Entries per token where they are the largest, else 0.
     TOP_K: plan.k,
@@ -47,7 +50,7 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     BFLOAT16: plan.precision === 'bfloat16',
     SECOND: form.second !== undefined,
     SECOND_TRAINS_DECODER: form.second?.trainsDecoder ?? false,
-    SECOND_DOTS: form.second !== undefined && reached,
+    SECOND_DOTS: plan.secondDots,
     PENALTY_ON_F: form.penalty === 'f',
     PENALTY_ON_G: form.penalty === 'g',
     TRAINS_W_ENC: trains('W_enc'),
@@ -82,11 +85,12 @@ export function kernelSource(settings: EngineSettings, plan: CudaPlan): string {
     defines(settings, plan),
     reductions,
     halves,
+    elements,
     argumentStructs(),
     RULES[plan.form.rule as ComputedRule].text,
     adam,
   ];
-  const select = plan.k > 0 ? largest : mark;
+  const select = plan.k > 0 ? largest : mark + judge;
   const ofAStep = [centre, columns, select, scan, gather, decode, dots, regroup, features, rows, decoderBias, metrics];
-  return [...shared, ...ofAStep, layout, settle].join('\n');
+  return [...shared, ...ofAStep, ...(plan.dense ? [dense] : []), layout, settle].join('\n');
 }

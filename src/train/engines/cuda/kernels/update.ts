@@ -26,15 +26,29 @@ __device__ float adamChange(const Arguments &a, float gradient, float &m, float 
 
 /**
  * From the dots of a feature's entries with the residuals to its gradients, one warp per feature. df becomes f, dg
- * becomes ∂p and, where the second reconstruction trains W_dec, p becomes g. The feature's scalars are moved, Σ_b ∂p is
- * kept, and activations since the feature fired are counted.
+ * becomes ∂p and, where the second reconstruction trains W_dec, p becomes g. Σ_b ∂p is kept.
  */
 export const features = /* cuda */ `
+#define ADD(name) sum.name += gradient.name;
+
+// A feature's scalars are moved, and activations since it fired are counted.
+template <class Arguments>
+__device__ void moveScalars(const Arguments &a, int j, Gradient sum, bool has_entries, bool fired) {
+  const float since = fired ? 0.0f : a.since_fired[j] + (float)BATCH;
+  a.since_fired[j] = since;
+  if (since >= DEAD_WINDOW) atomicAdd(a.dead, 1);
+  a.dp_sum[j] = sum.p;
+  if (!MOMENTUM && !has_entries) return;
+  const int missed = a.step - 1 - a.updated[j];
+#define MOVE(name) a.name[j] -= adamChange(a, sum.name, a.m_##name[j], a.v_##name[j], missed);
+  EACH_TRAINED_SCALAR(MOVE)
+}
+
 extern "C" __global__ void features(const features_arguments a) {
-  if (*a.total > a.room) return;
+  if (*a.left) return;
   const int lane = threadIdx.x % 32;
-  const int j = (blockIdx.x * blockDim.x + threadIdx.x) / 32;
-  if (j >= N_FEATURES) return;
+  const int j = a.first + (int)(blockIdx.x * blockDim.x + threadIdx.x) / 32;
+  if (j >= a.first + a.count) return;
   const int first = a.feature_start[j];
   const int last = a.feature_start[j + 1];
   const Scalars scalars = scalarsAt(a, j);
@@ -48,7 +62,6 @@ extern "C" __global__ void features(const features_arguments a) {
     const float of_f = (PENALTY_ON_F ? a.l1 : 0.0f) + a.df[k];
     const float of_g = (PENALTY_ON_G ? a.l1 : 0.0f) + a.dg[k];
     const Gradient gradient = gradientOf(scalars, p, magnitude, of_f, of_g);
-#define ADD(name) sum.name += gradient.name;
     ADD(p)
     EACH_SCALAR(ADD)
     a.f[k] = relu(magnitude);
@@ -61,15 +74,7 @@ extern "C" __global__ void features(const features_arguments a) {
   OVER_WARP(p)
   EACH_SCALAR(OVER_WARP)
   fired = __ballot_sync(EVERY_LANE, fired) != 0u;
-  if (lane != 0) return;
-  const float since = fired ? 0.0f : a.since_fired[j] + (float)BATCH;
-  a.since_fired[j] = since;
-  if (since >= DEAD_WINDOW) atomicAdd(a.dead, 1);
-  a.dp_sum[j] = sum.p;
-  if (!MOMENTUM && first == last) return;
-  const int missed = a.step - 1 - a.updated[j];
-#define MOVE(name) a.name[j] -= adamChange(a, sum.name, a.m_##name[j], a.v_##name[j], missed);
-  EACH_TRAINED_SCALAR(MOVE)
+  if (lane == 0) moveScalars(a, j, sum, first < last, fired);
 }
 `;
 
@@ -79,7 +84,7 @@ extern "C" __global__ void features(const features_arguments a) {
  */
 export const decoderBias = /* cuda */ `
 extern "C" __global__ void updateDecoderBias(const updateDecoderBias_arguments a) {
-  if (*a.total > a.room) return;
+  if (*a.left) return;
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= D_OUT) return;
   float gradient = a.r_sum[i];

@@ -1,0 +1,45 @@
+/** The kernels of a run, launched by name on its arrays. */
+import type { EngineSettings } from '../engine.js';
+import type { CompiledKernels, CudaDevice, DevicePointer } from './device.js';
+import { type ArrayField, type Field, type KernelName, type NumberField, packArguments } from './kernels/arguments.js';
+import { type CudaPlan, type DeviceArrays, WARP } from './plan.js';
+
+/** Threads of blocks whose size nothing dictates. */
+export const THREADS = 256;
+/** Threads of a block in which each warp takes rows and each lane a column. */
+export const COLUMN_THREADS = 1024;
+export const WARPS = THREADS / WARP;
+
+export type KernelValues = Partial<Record<ArrayField, DevicePointer> & Record<NumberField, number>>;
+
+/** Blocks in x, or in x and y, and threads in x. */
+export interface GridShape {
+  readonly blocks: number | readonly [number, number];
+  readonly threads: number;
+}
+
+/** Launches kernels on the arrays of their fields' names. */
+export class Launcher {
+  constructor(
+    private readonly kernels: CompiledKernels,
+    private readonly arrays: DeviceArrays,
+  ) {}
+
+  /** @param values of fields that are numbers, and of those that are not the array of their name */
+  run(kernel: KernelName, { blocks, threads }: GridShape, values: KernelValues = {}): void {
+    const valueFor = (field: Field) => {
+      if (field === 'room') return this.arrays.room;
+      return values[field] ?? this.arrays.at(field.replace(/^([mv])_/, '$1/'));
+    };
+    this.kernels.launch(kernel, blocks, threads, packArguments(kernel, valueFor));
+  }
+}
+
+/** What a step is made with. */
+export interface StepParts {
+  readonly settings: EngineSettings;
+  readonly plan: CudaPlan;
+  readonly device: CudaDevice;
+  readonly arrays: DeviceArrays;
+  readonly launcher: Launcher;
+}
