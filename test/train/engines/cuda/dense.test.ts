@@ -24,20 +24,21 @@ function silence(start: Map<string, Float32Array>, wholeSlice = true): Map<strin
   return start;
 }
 
-/** What is dense, and how: all slices, or those but one; entries in parts next to them. */
+/** What is dense: all slices, or those with a feature that is not silent, or none; entries in parts next to them. */
 const RUNS: Readonly<Record<string, readonly [EngineSettings, CudaOverrides]>> = {
   'all slices': [small(), { denseShare: 0 }],
-  'all but one': [small({ beta1: 0.9 }), { denseShare: 0 }],
   'those above a share, features in parts': [small({ deadWindow: 700 }), { denseShare: 0.5, partEntries: 3 }],
-  'none, features in parts': [small({ beta1: 0.9 }), { partEntries: 2 }],
-  'unfrozen decoder': [small({ options: { ablate: ['unfrozen-decoder'] } }), { denseShare: 0 }],
+  'all but one, unfrozen decoder': [
+    small({ beta1: 0.9, options: { ablate: ['unfrozen-decoder'] } }),
+    { denseShare: 0, partEntries: 3 },
+  ],
+  'none, features in parts': [
+    smallSettings('standard', { batch: 26, trained: ['W_enc', 'b_enc'] }),
+    { partEntries: 2 },
+  ],
   'no auxiliary loss, another target': [
     small({ dOut: 35, scaleOut: 1.2, options: { ablate: ['no-auxiliary', 'l1-on-f'] } }),
     { denseShare: 0 },
-  ],
-  'standard, W_dec frozen': [
-    smallSettings('standard', { batch: 26, trained: ['W_enc', 'b_enc'] }),
-    { denseShare: 0, partEntries: 3 },
   ],
   'standard, W_enc and b_dec frozen': [
     smallSettings('standard', { batch: 26, trained: ['W_dec', 'b_enc'] }),

@@ -18,6 +18,8 @@ const skip =
     ? false
     : "needs NVIDIA's nvcc to compile for a GPU; none is on the PATH";
 
+/** A100 and H100. */
+const CARDS = [80, 90] as const;
 /** The paper's scale, Gemma's widest site, and small ones with everything there is to switch. */
 const LARGE = { dIn: 3072, dSae: 131_072, batch: 4096, batchDType: 'float16', precision: 'bfloat16' } as const;
 const LARGEST: SparseForm = {
@@ -38,13 +40,16 @@ test('NVIDIA’s compiler takes the kernels, and they keep their sums in registe
     const text = kernelSource(settings, planCuda(settings, { form }));
     assert.ok(!text.includes('#include'), 'there are no headers where it is compiled');
     writeFileSync(source, text);
-    const cubin = join(directory, `${i}.cubin`);
-    const args = ['-arch=sm_90', '-cubin', '-Xptxas', '-v', '-o', cubin, source];
-    const { stderr } = await promisify(execFile)('nvcc', args);
-    assert.ok(statSync(cubin).size > 0);
+    const binary = join(directory, `${i}.fatbin`);
+    const cards = CARDS.flatMap((card) => ['-gencode', `arch=compute_${card},code=sm_${card}`]);
+    const { stderr } = await promisify(execFile)('nvcc', [
+      ...cards,
+      ...['-fatbin', '-Xptxas', '-v', '-o', binary, source],
+    ]);
+    assert.ok(statSync(binary).size > 0);
     if (settings.dIn !== 3072) continue;
     const frames = [...stderr.matchAll(/(\d+) bytes stack frame, (\d+) bytes spill stores/g)];
-    assert.ok(frames.length >= 15, stderr);
+    assert.ok(frames.length >= 15 * CARDS.length, stderr);
     assert.deepEqual([...new Set(frames.flatMap((match) => [match[1], match[2]]))], ['0']);
   }
 });

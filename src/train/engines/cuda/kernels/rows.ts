@@ -151,6 +151,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) updateRows(const updat
     const int end = a.part_start[j + 1];
     if (a.dense) addRows(gradient, a.enc_gradient, a.dec_gradient, j - a.first);
     else if (part == end) addEntries(a, gradient, first, last);
+#pragma unroll 1
     for (int k = part; k < end; k++) addRows(gradient, a.part_enc, a.part_dec, k);
 #if TRAINS_W_ENC || PULLS
     const float weight = a.dp_sum[j];
