@@ -39,21 +39,33 @@ export async function train(
   if (!given && (await finishedAlone(config))) return judged(config, progress);
   const source = given ?? (await openSource(config, progress, stop));
   let trainer: Trainer | undefined;
+  let dealing: Promise<unknown> = Promise.resolve();
   try {
     const batches = source.batches(config.order, config.seed);
+    const next = (into: Batch | undefined) => {
+      const batch = batches.next(config.batch, into);
+      // Whoever waits for it is told what fails; if a step fails first, nobody waits.
+      dealing = batch.catch(() => {});
+      return batch;
+    };
     trainer = await openTrainer(config, source, batches, progress, stop, open);
     if (trainer) {
       progress.say(trainer.aboutLambda);
       progress.say(trainer.memory);
       // The reference engine's, or a live harvest's.
       if (config.engine !== 'cuda') sayTf32(progress.say, config.device);
-      await loop(trainer, batches, config, progress, stop);
+      await loop(trainer, next, config, progress, stop);
       await trainer.finish();
     }
     await source.passOver?.();
   } finally {
-    await trainer?.close();
-    await source.close();
+    try {
+      await source.close();
+      // It may be dealt into memory that goes with the engine.
+      await dealing;
+    } finally {
+      await trainer?.close();
+    }
   }
   return judged(config, progress);
 }
@@ -108,7 +120,7 @@ async function judged({ out, strict }: TrainConfig, progress: Progress): Promise
 /** Steps to the end; the next batch is gathered while the engine's threads work. */
 async function loop(
   trainer: Trainer,
-  batches: Batches,
+  next: (into: Batch | undefined) => Promise<Batch>,
   config: TrainConfig,
   progress: Progress,
   stop: StopRequest,
@@ -126,7 +138,7 @@ async function loop(
   let ahead: Promise<Batch> | undefined;
   while (trainer.steps < trainer.wanted) {
     const { steps } = trainer;
-    const x = await (ahead ?? batches.next(batch, used.shift())).catch(async (cause) => {
+    const x = await (ahead ?? next(used.shift())).catch(async (cause) => {
       // Rows that do not come must not cost the steps that were made.
       await keep();
       if (stop.signal) throw new Interrupted(stop.signal, left());
@@ -134,9 +146,7 @@ async function loop(
       throw cause;
     });
     const stepping = trainer.step(x);
-    ahead = steps + 1 < trainer.wanted && !trainer.looksAtInputs(steps) ? batches.next(batch, used.shift()) : undefined;
-    // If the step fails first, nobody waits for this one.
-    ahead?.catch(() => {});
+    ahead = steps + 1 < trainer.wanted && !trainer.looksAtInputs(steps) ? next(used.shift()) : undefined;
     await stepping;
     used.push(x);
     progress.update(trainer.steps * batch, trainer.last && `· ${l0AndVariance(trainer.last)}`);
