@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../temporary.js';
 
 const [D, BATCH] = [4, 8];
 
-/** A source whose batch number `late` comes when it is closed, as a batch does that is on its way. */
+/** A source whose batch number `late` comes after it is closed, as one does that is read from a disk. */
 function lateSource(late: number): ActivationSource {
   let release = () => {};
   const closed = new Promise<void>((resolve) => {
@@ -21,7 +21,10 @@ function lateSource(late: number): ActivationSource {
   const batches: Batches = {
     seek: async () => {},
     async next(size, into) {
-      if (dealt++ === late) await closed;
+      if (dealt++ === late) {
+        await closed;
+        await new Promise(setImmediate);
+      }
       const x = into?.x ?? new Uint16Array(size * D);
       x.fill(dealt);
       return { x };
@@ -102,6 +105,6 @@ test('nothing is dealt into the memory of an engine that is closed', async (t) =
   const config = configOf(join(temporaryDirectory(t), 'sae'), 9);
   await assert.rejects(train(config, silent, { signal: undefined }, open, lateSource(3)), /the device is lost/);
   assert.ok(device!.closed);
-  await new Promise(setImmediate);
+  for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
   for (const { x } of device!.buffers) assert.ok(x.every((value) => value === 77));
 });
