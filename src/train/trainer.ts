@@ -10,6 +10,7 @@ import { memoryLine } from '../disk/space.js';
 import { Interrupted } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
 import { scaleActivations } from '../sae/convert.js';
+import type { Sae } from '../sae/sae.js';
 import { CFG_FILE, saveSae } from '../sae/saelens.js';
 import type { MetricsLine } from '../sae/training-curve.js';
 import { inRawCoordinates } from './coordinates.js';
@@ -22,6 +23,7 @@ import { type Feed, type OpenRun, openRun, type Run, type Say } from './open-run
 import { deadFeatures, drawInputs, resampleFeatures } from './resampling.js';
 import { claimOptions, kept, tidyFinished } from './run-directory.js';
 import { metadata } from './run-settings.js';
+import { withWholeMean } from './running-mean.js';
 import type { TargetL0 } from './target-l0.js';
 import { Tracking } from './tracking.js';
 import { CheckpointClock, newestCheckpoint, writeCheckpoint } from './training-checkpoint.js';
@@ -199,7 +201,7 @@ export class Trainer {
   async finish(): Promise<void> {
     const { config, about, batches, ordinary, fixed, settings, frozen, plan } = this.run;
     const { factors, subspace } = this.run.estimates;
-    const trained = await this.engine.sae();
+    const trained = this.asSaved(await this.engine.sae());
     const { scale, scaleOut = scale } = settings;
     const sae = factors ? inRawCoordinates(trained, factors) : scaleActivations(trained, 1 / scale, 1 / scaleOut);
     Object.assign(sae.parameters, frozen);
@@ -228,8 +230,14 @@ export class Trainer {
 
   private async trackDensity(tracking: Tracking, batch: Batch): Promise<void> {
     const { coordinates, settings } = this.run;
-    const sae = saeOf(settings, await this.engine.state());
+    const sae = this.asSaved(saeOf(settings, await this.engine.state()));
     await tracking.density(this.steps, { sae, batch: coordinates?.batch(batch) ?? batch, settings });
+  }
+
+  /** What the state is as an SAE: a mean that --init brought was whole. */
+  private asSaved(sae: Sae): Sae {
+    const { config, settings } = this.run;
+    return config.init === undefined ? withWholeMean(sae, settings, this.steps) : sae;
   }
 
   /** The engine's state, which is finite. */

@@ -6,7 +6,8 @@ export type BatchTopKOptions = KOptions;
 
 /**
  * A step's share of the threshold, as SAELens's batchtopk_sae.py (6.54.12, `topk_threshold_lr`) has it. It begins at 0:
- * after t steps of one smallest activation it is 1 − 0.99^t of that.
+ * after t steps of one smallest activation it is 1 − 0.99^t of that, and what is saved is divided by it
+ * (train/running-mean.ts).
  */
 export const THRESHOLD_SHARE = 0.01;
 
