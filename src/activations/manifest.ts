@@ -70,6 +70,18 @@ export const manifestSchema = z.object({
   rows_per_shard: count.positive(),
   /** Groups a window; rows are permuted within windows. */
   window_batches: count.positive(),
+  /**
+   * Which part of a harvest this is, where it is divided (--shard): of its windows, those whose number leaves `index` when
+   * it is divided by `of`. Windows in this manifest are counted by the part, contexts by the whole text; `rows_wanted` is of
+   * the whole. `whole` is there once it is complete: all windows, their contexts, and a hash over the hashes of these.
+   */
+  part: z
+    .object({
+      index: count,
+      of: count.min(2),
+      whole: z.object({ windows: count.positive(), contexts: count, sha256 }).optional(),
+    })
+    .optional(),
   /** Rows asked for; `rows` once complete. */
   rows_wanted: count,
   rows: count,

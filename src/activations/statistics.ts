@@ -251,6 +251,24 @@ export async function readStatistics(directory: string, manifest: Manifest): Pro
   return sums;
 }
 
+/**
+ * The same of a store, or of all parts of one, added up.
+ *
+ * @throws Refusal as readStatistics
+ */
+export async function storeStatistics(
+  parts: readonly { readonly directory: string; readonly manifest: Manifest }[],
+): Promise<ActivationSums | undefined> {
+  let sums: ActivationSums | undefined;
+  for (const { directory, manifest } of parts) {
+    const found = await readStatistics(directory, manifest);
+    if (!found) return undefined;
+    if (sums) sums.merge(found);
+    else sums = found;
+  }
+  return sums;
+}
+
 function sha256Of(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex');
 }

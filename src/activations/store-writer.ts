@@ -12,6 +12,7 @@ import { type ActivationDType, corporaIn, type Manifest, writeManifest } from '.
 import { type ActivationArray, allocateRows, decodeShard, encodeContexts, encodeShard, type Rows } from './rows.js';
 import { PRESS_HERE, type PressedShard, type ShardPress } from './shard-press.js';
 import { ActivationSums, readStatistics, writeStatistics } from './statistics.js';
+import type { WholeText } from './store-parts.js';
 
 type PendingWindow = NonNullable<Manifest['pending']>;
 
@@ -59,7 +60,8 @@ export class StoreWriter {
     });
     manifest.rows = manifest.contexts.reduce((sum, entry) => sum + entry.rows, 0);
     manifest.mean_norm = manifest.contexts.reduce((sum, entry) => sum + entry.norm_sum, 0) / manifest.rows;
-    manifest.complete = manifest.rows === manifest.rows_wanted;
+    // Where a part ends is known when the windows after its last one have been read.
+    manifest.complete = !manifest.part && manifest.rows === manifest.rows_wanted;
     const last = window.contexts.at(-1);
     const { read, position } = last ?? {};
     if (read) manifest.text_read = corporaRead(read, corporaIn(manifest));
@@ -139,10 +141,16 @@ export class StoreWriter {
     for (const { file } of begun) await rm(join(this.directory, file), { force: true });
   }
 
-  /** Completes a store that had all its rows before it was known that no more were wanted. */
-  async complete(): Promise<void> {
+  /**
+   * Completes a store that had all its rows before it was known that no more were wanted, or a part of one.
+   *
+   * @param whole the text of which it is a part
+   */
+  async complete(whole?: WholeText): Promise<void> {
     const { manifest } = this;
-    if (manifest.complete || manifest.rows !== manifest.rows_wanted) return;
+    if (manifest.complete) return;
+    if (manifest.part && whole) manifest.part.whole = whole;
+    else if (manifest.rows !== manifest.rows_wanted) return;
     await this.removeBegun(this.windowsDone);
     manifest.complete = true;
     forgetText(manifest);
@@ -204,10 +212,15 @@ export class Window {
   leftOut = 0;
   private readonly blocks: { first: number; rows: Rows }[] = [];
 
+  /**
+   * @param index counted in the store
+   * @param number counted in the text, where the store is of a part of it: sets the order
+   */
   constructor(
     readonly index: number,
     private readonly d: number,
     private readonly dtype: ActivationDType,
+    private readonly number = index,
   ) {}
 
   /** Adds the rows of one forward pass; `rows` is kept, not copied. */
@@ -242,9 +255,9 @@ export class Window {
     );
   }
 
-  /** Cuts the window into shards of at most `rowsPerShard` rows, in an order set by (seed, window). */
+  /** Cuts the window into shards of at most `rowsPerShard` rows, in an order set by (seed, number of the window). */
   *shards(rowsPerShard: number, seed: number): Iterable<Rows> {
-    yield* this.cut(new Generator(seed, Purpose.windowOrder, this.index).permutation(this.rows), rowsPerShard);
+    yield* this.cut(new Generator(seed, Purpose.windowOrder, this.number).permutation(this.rows), rowsPerShard);
   }
 
   /** The rows named by `order`, copied into pieces of at most `most`. */

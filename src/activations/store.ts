@@ -1,21 +1,24 @@
 import { createHash } from 'node:crypto';
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exists } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { memory } from '../machine/memory.js';
 import { Generator, Purpose } from '../random/generator.js';
 import type { ActivationSource, Batch, Batches, Order, SourceDescription, Target } from './activation-source.js';
 import { CheckedShards, readingThreads } from './checked-shards.js';
-import { type Manifest, manifestPath, normLimitIn, readManifest, rowBytes } from './manifest.js';
+import { findStores } from './find-stores.js';
+import { type Manifest, normLimitIn, readManifest, rowBytes } from './manifest.js';
 import { newBatch, ORDER_BYTES, POOL_ROWS, Pool, poolRowsWithin, type RowShape } from './pool.js';
 import { buffersOf, type Examples, type Rows } from './rows.js';
 import { AGAIN, readShard, unreadable } from './shard-file.js';
+import { joinParts, type StorePart } from './store-parts.js';
 
 /** A complete activation store, open for reading. */
 export interface Store {
   readonly directory: string;
   readonly manifest: Manifest;
+  /** Where its files are: the store itself, or the parts that `manifest` joins. */
+  readonly parts: readonly StorePart[];
   /** Of the store whose rows are the targets of these, where there is one. */
   readonly target?: Pick<Store, 'directory' | 'manifest'>;
   /**
@@ -38,14 +41,13 @@ export interface Shards extends Pick<Store, 'readShard'> {
 const AT_A_TIME = 64;
 
 /**
- * Opens a store.
+ * Opens a store, or all parts of one as one.
  *
- * @param named its directory, or one in which it is the only store
- * @throws Refusal when it is not one, or not complete, or a shard is missing or has another size than was written
+ * @param named as `findStores` takes it
+ * @throws Refusal when it is not one, or not complete, or a part or a shard is missing or has another size than was written
  */
 export async function openStore(named: string): Promise<Store> {
-  const directory = await findStore(named);
-  const manifest = await readManifest(directory);
+  const { directory, manifest, parts } = await findStore(named);
   if (!manifest.complete) {
     throw new Refusal(
       `${directory} is not complete: ${manifest.rows} of ${manifest.rows_wanted} rows.`,
@@ -63,7 +65,19 @@ export async function openStore(named: string): Promise<Store> {
   }
   if (listed === 0) throw new Refusal(`${directory} holds no rows.`, AGAIN, 'activations/no-rows');
   await checkShardFiles(directory, manifest);
-  return { directory, manifest, readShard: async (i) => (await readShard(directory, manifest, i)).rows };
+  return { directory, manifest, parts, readShard: async (i) => (await readShard(directory, manifest, i)).rows };
+}
+
+/**
+ * What a store, or all parts of one, say of themselves; none of their rows is looked for.
+ *
+ * @throws Refusal where there is no store, or the parts are not all of one
+ */
+export async function findStore(named: string): Promise<StorePart & Pick<Store, 'parts'>> {
+  const parts: StorePart[] = [];
+  for (const directory of await findStores(named)) parts.push({ directory, manifest: await readManifest(directory) });
+  const [one] = parts;
+  return { ...(parts.length === 1 && !one!.manifest.part ? one! : joinParts(parts)), parts };
 }
 
 /**
@@ -129,6 +143,7 @@ function alignedStores(input: Store, target: Store): Store {
   return {
     directory: input.directory,
     manifest: input.manifest,
+    parts: input.parts,
     target: { directory: target.directory, manifest: target.manifest },
     async readShard(i, spare) {
       const [rows, others] = await Promise.all([input.readShard(i, spare), target.readShard(i, spare)]);
@@ -183,30 +198,9 @@ function firstDifference(a: Rows, b: Rows): number {
 const bytesOf = ({ buffer, byteOffset, byteLength }: Int32Array | Uint32Array) =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
-/**
- * The store that is meant by a directory: itself, or the only one in it. A harvest's --out holds one store per hook.
- *
- * @returns the directory itself where there is none, which its reader explains
- * @throws Refusal naming all where there are several
- */
-async function findStore(directory: string): Promise<string> {
-  if (await exists(manifestPath(directory))) return directory;
-  const names = await readdir(directory).catch((): string[] => []);
-  const stores: string[] = [];
-  for (const name of names.sort()) if (await exists(manifestPath(join(directory, name)))) stores.push(name);
-  if (stores.length > 1) {
-    throw new Refusal(
-      `${directory} holds ${stores.length} stores: ${stores.join(', ')}.`,
-      `Name one of them, e.g. ${join(directory, stores[0]!)}.`,
-      'activations/several-stores',
-    );
-  }
-  return stores.length === 1 ? join(directory, stores[0]!) : directory;
-}
-
 /** Where a store lies, and how it is read for training. */
 interface StoreReading {
-  /** Its directory, or one in which it is the only store. */
+  /** As `openStore` takes it. */
   readonly activations: string;
   /** That of the store with the targets; its own rows are their targets where absent. */
   readonly target?: string;

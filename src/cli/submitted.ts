@@ -5,7 +5,7 @@ import { listed } from '../config/suggest.js';
 import { UsageRefusal } from '../errors/refusal.js';
 import { chainOf, sweepOf } from '../submit/chain.js';
 import type { Work } from '../submit/script.js';
-import { TASK, wordsOfTask } from '../submit/shell-words.js';
+import { TASK, TASKS, wordsOfTask } from '../submit/shell-words.js';
 import { checkStages } from '../submit/stage-resources.js';
 
 /** What the words that follow a command's name ask of it; UsageRefusal for what is wrong with them. */
@@ -76,8 +76,10 @@ async function checkedWork(
   configOf: ConfigOf,
 ): Promise<Work> {
   const tasks = array ?? 1;
-  const outOf = async (task: number) => (await configOf(stage, wordsOfTask(words, task, tasks))).config as Written;
-  const { out, overwrite = false, shard } = await outOf(0);
+  const written = async (of: readonly string[], task: number) =>
+    (await configOf(stage, wordsOfTask(of, task, tasks))).config as Written;
+  const first = await written(words, 0);
+  const { out, overwrite = false } = first;
   if (words.some((word) => word === '-' || word.endsWith('=-'))) {
     throw new UsageRefusal(
       '- is a pipe from or to another command, which a job does not have.',
@@ -86,17 +88,26 @@ async function checkedWork(
     );
   }
   if (array === undefined) return { stage, words, out, overwrite };
-  const second = await outOf(1);
-  // Shares of one sweep go to one place.
-  if (second.out === out && (shard === undefined || second.shard === shard)) {
+  const own = inParts(stage, words, first) ? [...words, '--shard', `${TASK}/${TASKS}`] : words;
+  const second = await written(own, 1);
+  // Parts of one harvest, and shares of one sweep, go to one place.
+  if (second.out === out && !isOtherShard(first, second)) {
     throw new UsageRefusal(
       `All tasks of --array ${array} would write to ${out}.`,
       `Write ${TASK} where the number of the task belongs, in --out too: --seed ${TASK} --out runs/seed-${TASK}.`,
       'submit/array-without-task',
     );
   }
-  return { stage, words, out: words[outAt(words)]?.replace(/^--out=/, '') ?? out, overwrite, tasks };
+  return { stage, words: own, out: words[outAt(words)]?.replace(/^--out=/, '') ?? out, overwrite, tasks };
 }
+
+/** Is it a harvest whose words are the same for all tasks? Each is a part of it then. */
+const inParts = (stage: StageName, words: readonly string[], { shard }: Written): boolean =>
+  stage === 'harvest' && shard === undefined && !words.some((word) => word.includes(TASK));
+
+/** Has another task another shard? What auto is, the task itself knows. */
+const isOtherShard = (one: Written, other: Written): boolean =>
+  other.shard !== undefined && (other.shard !== one.shard || other.shard.startsWith('auto'));
 
 /** Where the words of a command that gives --out have its value. */
 function outAt(words: readonly string[]): number {

@@ -1,16 +1,19 @@
 import { createHash } from 'node:crypto';
 import { type Manifest, normLimitIn } from '../activations/manifest.js';
+import { windowOfWhole } from '../activations/store-parts.js';
 import { Window } from '../activations/store-writer.js';
-import { batches, type Context, countActivations, type LeftOut, tooFewTokens } from '../corpus/contexts.js';
+import { batches, type Context, type LeftOut, tooFewTokens } from '../corpus/contexts.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard } from '../progress/stop.js';
+import { Course } from './course.js';
 import type { ForwardPass, PassResult } from './forward-pass.js';
 import { leftOutOf } from './harvest-plan.js';
 import { ordinaryRows } from './norm-limit.js';
+import { isFull, readWindow, rowsOfGroup, withRows } from './window-groups.js';
 
 /** Where a harvest stands: at the beginning, or where it stopped. */
-interface HarvestStanding {
-  /** Number of the window under way. */
+export interface HarvestStanding {
+  /** Number of the window under way, counted in the stores. */
   readonly index: number;
   /** The windows under way, one a hook; they may have rows already. */
   readonly windows: readonly Window[];
@@ -18,11 +21,14 @@ interface HarvestStanding {
   readonly rows: number;
   /** Whole groups of contexts in the window under way; the next group is what is left of the one begun. */
   readonly groups: number;
+  /** Where the windows lie in the text; from its beginning, each after the last, where absent. */
+  readonly course?: Course;
 }
 
 /** The beginning of window `index`, which is the same for every hook. */
 export function atWindow(index: number, rows: number, manifests: readonly Manifest[]): HarvestStanding {
-  const windows = manifests.map(({ d_in, dtype }) => new Window(index, d_in, dtype));
+  const number = (part: Manifest['part']) => (part ? windowOfWhole(part, index) : index);
+  const windows = manifests.map(({ d_in, dtype, part }) => new Window(index, d_in, dtype, number(part)));
   return { index, windows, rows, groups: 0 };
 }
 
@@ -33,9 +39,6 @@ export interface Assembled {
   readonly rows: number;
   readonly end: 'full' | 'stop' | 'text';
 }
-
-/** Whether a window of this many groups is full. One without a row takes groups until it has some. */
-const isFull = (groups: number, rows: number, perWindow: number) => groups >= perWindow && rows > 0;
 
 /**
  * Runs the model over groups of contexts and gives window after window until `rows_wanted` rows are there; only the
@@ -50,27 +53,32 @@ export async function* assembleWindows(
   progress: Progress,
   stop: StopRequest,
 ): AsyncGenerator<Assembled> {
-  const { window_batches: perWindow, rows_wanted: wanted, batch } = manifests[0]!;
+  const { window_batches: perWindow, batch } = manifests[0]!;
+  const course = standing.course ?? new Course(manifests[0]!);
   const limit = normLimitIn(manifests[0]!);
   const asking = { over: false };
-  const asked = askPasses(groups, pass, { ...askedOf(manifests[0]!), left: wanted - standing.rows }, stop, asking);
+  const own = course.isDivided ? course.ownGroups(groups, standing) : groups;
+  const asked = askPasses(own, pass, { ...askedOf(manifests[0]!), rows: standing.rows, course }, stop, asking);
   const passesOfWindow = perWindow * Math.max(1, Math.ceil(batch / pass.contexts));
   const passes = pass.ahead ? takenAhead(asked, passesOfWindow) : asked;
   let { index, windows, rows, groups: done } = standing;
   try {
     for (;;) {
-      if (isFull(done, windows[0]!.rows, perWindow) || (rows === wanted && windows[0]!.rows > 0)) {
+      if (isFull(done, windows[0]!.rows, perWindow) || (rows === course.wanted && windows[0]!.rows > 0)) {
         yield { windows, rows, end: 'full' };
         for (const window of windows) window.release();
         ({ index, windows, groups: done } = atWindow(index + 1, rows, manifests));
       }
-      if (rows === wanted) return;
-      for (let ends = false; !ends && rows < wanted; ) {
+      if (rows === course.wanted) return;
+      for (let ends = false; !ends && rows < course.wanted; ) {
         if (pass.ahead && stop.signal) return yield { windows, rows, end: 'stop' };
         const next = await passes.next();
-        if (next.done) return yield { windows, rows, end: stop.signal ? 'stop' : 'text' };
+        if (next.done) {
+          if (rows < course.wanted) yield { windows, rows, end: stop.signal ? 'stop' : 'text' };
+          return;
+        }
         const whole = await next.value.result;
-        const ordinary = limit && ordinaryRows(whole, limit, wanted - rows);
+        const ordinary = limit && ordinaryRows(whole, limit, course.wanted - rows);
         addPass(windows, ordinary ?? whole, ordinary?.leftOut ?? 0);
         rows += (ordinary ?? whole).count;
         progress.update(rows);
@@ -103,8 +111,10 @@ interface AskedPass {
 /** Which rows are asked for. */
 interface Asked {
   readonly leftOut: LeftOut;
-  /** Rows that are wanted. */
-  readonly left: number;
+  /** Rows that are there. */
+  readonly rows: number;
+  /** How many are wanted. */
+  readonly course: Course;
   /** Are rows known before the pass? They are not where some are left out for their norm. */
   readonly known: boolean;
 }
@@ -118,21 +128,21 @@ const askedOf = (manifest: Manifest) => ({
 async function* askPasses(
   groups: AsyncIterator<readonly Context[]>,
   pass: ForwardPass,
-  { leftOut, left: wanted, known }: Asked,
+  { leftOut, rows: there, course, known }: Asked,
   stop: StopRequest,
   asking: { readonly over: boolean },
 ): AsyncGenerator<AskedPass, void> {
-  let left = wanted;
-  while (left > 0 && !asking.over) {
+  let rows = there;
+  while (rows < course.wanted && !asking.over) {
     const { value: group, done } = await groups.next();
     if (done) return;
-    for (let i = 0; i < group.length && left > 0; i += pass.contexts) {
+    for (let i = 0; i < group.length && rows < course.wanted; i += pass.contexts) {
       if ((await heard(stop)) || asking.over) return;
       const part = group.slice(i, i + pass.contexts);
-      const result = pass.run(part, leftOut, known ? left : Number.POSITIVE_INFINITY);
+      const result = pass.run(part, leftOut, known ? course.wanted - rows : Number.POSITIVE_INFINITY);
       // Whoever takes it hears what it failed of.
       result.catch(() => {});
-      if (known) left -= Math.min(left, rowsOfGroup(part, leftOut));
+      if (known) rows += Math.min(course.wanted - rows, rowsOfGroup(part, leftOut));
       yield { result, ends: i + pass.contexts >= group.length };
     }
   }
@@ -184,35 +194,17 @@ export async function skipWindows(
   const { window_batches: perWindow, rows_wanted: wanted } = manifest;
   const leftOut = leftOutOf(manifest);
   let [index, rows] = [0, 0];
-  let held: (readonly Context[])[] = [];
+  let held: readonly (readonly Context[])[] = [];
   while (rows < target) {
-    // Whether a window is left out is known when all of its contexts have been read.
-    let inWindow = 0;
-    while (!isFull(held.length, inWindow, perWindow) && rows + inWindow < wanted) {
-      const { value, done } = await groups.next();
-      if (done) break;
-      held.push(value);
-      inWindow = Math.min(inWindow + rowsOfGroup(value, leftOut), wanted - rows);
-    }
-    if (held.length === 0 || rows + inWindow > target) break;
+    const window = await readWindow(groups, perWindow, wanted - rows, leftOut);
+    held = window.held;
+    if (held.length === 0 || rows + window.rows > target) break;
     text.add(withRows(held.flat(), wanted - rows, leftOut));
     index++;
-    rows += inWindow;
+    rows += window.rows;
     held = [];
   }
   return { index, rows, groups: after(held, groups) };
-}
-
-/** The contexts that a harvest makes a window of: those before `limit` rows are there, as forward-pass.ts takes them. */
-function withRows(contexts: readonly Context[], limit: number, leftOut: LeftOut): Context[] {
-  let rows = 0;
-  const taken: Context[] = [];
-  for (const context of contexts) {
-    if (rows >= limit) break;
-    taken.push(context);
-    rows += countActivations(context, leftOut);
-  }
-  return taken;
 }
 
 async function* after(
@@ -245,11 +237,6 @@ export async function* epochs(
     if (rows === 0) throw tooFewTokens(corpus, 0, wanted);
     if (epoch === 0) again(rows);
   }
-}
-
-/** Rows that a forward pass over the group gives, known from its tokens alone. */
-export function rowsOfGroup(group: readonly Context[], leftOut: LeftOut): number {
-  return group.reduce((sum, context) => sum + countActivations(context, leftOut), 0);
 }
 
 /** SHA-256 over the contexts of a text, in order: their tokens, and the documents these came from. */

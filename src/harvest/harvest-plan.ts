@@ -4,6 +4,7 @@ import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest }
 import { ORDER_BYTES } from '../activations/pool.js';
 import type { ShardPress } from '../activations/shard-press.js';
 import { checkShardFiles } from '../activations/store.js';
+import { partInWords } from '../activations/store-parts.js';
 import { StoreWriter } from '../activations/store-writer.js';
 import type { HarvestConfig } from '../config/stages/harvest.js';
 import { type LeftOut, LOOK_AHEAD, leftOutTokens, rowsPerContext } from '../corpus/contexts.js';
@@ -28,6 +29,7 @@ import { weightMemory } from '../onnx/graph.js';
 import { compareFingerprints } from '../safetensors/fingerprint.js';
 import { harvestContexts, harvestGraph } from './forward-pass.js';
 import { checkNormLimit } from './norm-limit.js';
+import { checkEnoughWindows, partOf } from './part.js';
 import { pressThreads, runsAhead } from './pass-thread.js';
 import { textIdentity } from './text-identity.js';
 
@@ -74,9 +76,11 @@ export async function planHarvest(
     const contextRows = rowsPerContext(context, text.facts.prependBos);
     const windowBatches = batchesPerWindow(config, hooks, contextRows, windowBytes);
     const plan = { checkpoint, text, hooks, context, windowBatches, config };
-    const identity = await textIdentity(config, files, text, model);
-    const begun = (hook: Hook) => ({ ...newManifest(files, plan, hook), text_identity: identity });
-    return { ...plan, manifests: hooks.map(begun) };
+    // A part has not the contexts of the others, by which a text is continued.
+    const identity = partOf(config.shard) ? undefined : await textIdentity(config, files, text, model);
+    const manifests = hooks.map((hook) => ({ ...newManifest(files, plan, hook), text_identity: identity }));
+    checkEnoughWindows(manifests[0]!);
+    return { ...plan, manifests };
   } catch (error) {
     await text.close({ say() {} });
     throw error;
@@ -136,6 +140,7 @@ function newManifest(
   { checkpoint, text, context, windowBatches, config }: Omit<HarvestPlan, 'manifests'>,
   hook: Hook,
 ): Manifest {
+  const part = partOf(config.shard);
   return {
     format: FORMAT,
     version: VERSION,
@@ -167,6 +172,7 @@ function newManifest(
     batch: config.batch,
     rows_per_shard: config.rowsPerShard,
     window_batches: windowBatches,
+    ...(part && { part }),
     rows_wanted: config.tokens,
     rows: 0,
     mean_norm: null,
@@ -190,7 +196,7 @@ function filesListed(files: readonly CorpusFile[]): Manifest['corpus_files'] {
 /** Bytes that a harvest has yet to write: listed shards of a window that is not done are kept, or make room. */
 export function bytesToCome(manifest: Manifest): number {
   const there = manifest.shards.reduce((sum, { rows }) => sum + rows, 0);
-  return Math.max(0, manifest.rows_wanted - there) * rowBytes(manifest);
+  return Math.max(0, rowsExpected(manifest) - there) * rowBytes(manifest);
 }
 
 const MANIFEST = 'manifest.json';
@@ -265,6 +271,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
   if (model === 'different') differs('model', found.model, fresh.model);
   for (const key of FIXED)
     if (JSON.stringify(before[key]) !== JSON.stringify(now[key])) differs(key, before[key], now[key]);
+  checkSamePart(found, fresh, differs);
   await checkShardFiles(directory, found);
   if (found.text_identity !== fresh.text_identity && !found.complete) {
     // Read from the beginning, and compared, it may be the same text all the same.
@@ -272,18 +279,35 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
     found.text_position = undefined;
   }
   if (found.rows_wanted === fresh.rows_wanted) return found;
-  // A corpus that ended early may be finished at what it had; rows that are there are not taken away.
-  const kept = found.rows + (found.partial?.rows ?? 0);
-  if (found.complete || fresh.rows_wanted < kept) {
-    throw new Refusal(
-      `${directory} ${found.complete ? 'is complete with' : 'holds'} ${kept} rows, and --tokens asks for ${fresh.rows_wanted}.`,
-      found.complete
-        ? `Use --tokens ${kept}, or harvest again with --overwrite.`
-        : `Use at least --tokens ${kept}, or start again with --overwrite.`,
-      'harvest/fewer-tokens',
-    );
-  }
+  checkMoreRows(directory, found, fresh.rows_wanted);
   return { ...found, rows_wanted: fresh.rows_wanted };
+}
+
+function checkSamePart(
+  found: Manifest,
+  fresh: Manifest,
+  differs: (key: string, before: unknown, now: unknown) => void,
+): void {
+  const shardOf = ({ part }: Manifest) => (part ? partInWords(part) : '0/1');
+  if (shardOf(found) !== shardOf(fresh)) differs('--shard', shardOf(found), shardOf(fresh));
+}
+
+/**
+ * A corpus that ended early may be finished at what it had; rows that are there are not taken away.
+ *
+ * @throws Refusal where so many rows are not to be had by resuming
+ */
+function checkMoreRows(directory: string, found: Manifest, wanted: number): void {
+  const kept = found.part && found.complete ? found.rows_wanted : found.rows + (found.partial?.rows ?? 0);
+  if (!found.complete && wanted >= kept) return;
+  const is = found.part ? 'is part of a harvest that is complete with' : 'is complete with';
+  throw new Refusal(
+    `${directory} ${found.complete ? is : 'holds'} ${kept} rows, and --tokens asks for ${wanted}.`,
+    found.complete
+      ? `Use --tokens ${kept}, or harvest again with --overwrite.`
+      : `Use at least --tokens ${kept}, or start again with --overwrite.`,
+    'harvest/fewer-tokens',
+  );
 }
 
 /** Removes files of a store that its manifest does not list: a kill came between writing and listing, or unlisting. */

@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Manifest } from '../activations/manifest.js';
 import { encodeContexts } from '../activations/rows.js';
@@ -18,6 +17,7 @@ import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
 import { assembleWindows, atWindow } from './assemble.js';
 import { continuedText } from './continued-text.js';
+import { Course } from './course.js';
 import type { ForwardPass } from './forward-pass.js';
 import {
   bytesToCome,
@@ -32,17 +32,21 @@ import {
   storeClaimOptions,
 } from './harvest-plan.js';
 import { withMedian } from './norm-limit.js';
+import { checkNeighbours, partOf, storeDirectory } from './part.js';
 import { openHarvestPass, openPress } from './pass-thread.js';
 
 /**
- * Streams a corpus through the model and writes one activation store a hook, OUT/<hook>/. Everything that can be known
- * before is checked first; nothing on disk changes until the model is open, but that the stores have an owner.
+ * Streams a corpus through the model and writes one activation store a hook, OUT/<hook>/, or that of a part below it.
+ * Everything that can be known before is checked first; nothing on disk changes until the model is open, but that the
+ * stores have an owner.
  *
  * @returns the stores' directories, in the order of config.hook
  */
 export async function harvest(config: HarvestConfig, progress: Progress, stop: StopRequest): Promise<string[]> {
   const names = [...new Set(config.hook)];
-  const directories = names.map((name) => join(config.out, name));
+  const part = partOf(config.shard);
+  for (const name of names) await checkNeighbours(config.out, name, part);
+  const directories = names.map((name) => storeDirectory(config.out, name, part));
   // Before the model, which may have to be downloaded.
   await openCorpus(config, progress);
   const claim = storeClaimOptions(config, (line) => progress.say(line));
@@ -136,7 +140,7 @@ async function checkBeginning(
   const corpus = corpusName(config);
   const contexts = untilStopped(text.contexts(), stop);
   try {
-    await readRecorded(finished, 0, contexts, corpus, stop);
+    await readRecorded(finished, 0, { contexts, passed: 0 }, corpus, new Course(finished[0]!), stop);
   } finally {
     await contexts.return(undefined);
   }
@@ -179,7 +183,7 @@ export async function harvestWindows(
 
 async function harvestFrom(
   config: HarvestConfig,
-  { contexts, passed }: HarvestText,
+  from: HarvestText,
   pass: ForwardPass,
   writers: readonly StoreWriter[],
   progress: Progress,
@@ -189,16 +193,18 @@ async function harvestFrom(
   // Windows are the same for every hook; a kill may have left one store a window ahead of another.
   const done = Math.min(...writers.map((writer) => writer.windowsDone));
   const stored = manifests[0]!.contexts.slice(0, done).reduce((sum, entry) => sum + entry.rows, 0);
+  const course = new Course(manifests[0]!);
 
-  progress.begin('harvesting', config.tokens, 'token');
+  progress.begin('harvesting', rowsExpected(manifests[0]!), 'token');
   progress.update(stored);
-  const text = await readRecorded(manifests, done, contexts, corpusName(config), stop, passed);
+  const text = await readRecorded(manifests, done, from, corpusName(config), course, stop);
   const { index, windows } = atWindow(done, stored, manifests);
   await restorePartial(writers, windows, text, stop);
   const kept = windows[0]!;
   const begun = kept.contexts.length % config.batch;
   const groups = (kept.contexts.length - begun) / config.batch;
-  const standing = { index, windows, rows: stored + kept.rows, groups };
+  const standing = { index, windows, rows: stored + kept.rows, groups, course };
+  course.checkRows(standing.rows);
 
   const rest = batches(text, config.batch, config.batch - begun);
   for await (const { windows, rows, end } of assembleWindows(standing, manifests, rest, pass, progress, stop)) {
@@ -216,12 +222,12 @@ async function harvestFrom(
       else if (window.rows > 0) await writer.writePartial(window);
     }
     if (end === 'stop') {
-      const kept = `${rows} of ${config.tokens} rows are kept in ${config.out}`;
+      const kept = `${rows} of ${rowsExpected(manifests[0]!)} rows are kept in ${config.out}`;
       throw new Interrupted(stop.signal!, `${kept}; continue with the same command and --resume.`);
     }
-    if (end === 'text') throw tooFewTokens(corpusName(config), rows, config.tokens, 'with --resume');
+    if (end === 'text') throw tooFewTokens(corpusName(config), rows + course.others, config.tokens, 'with --resume');
   }
-  for (const writer of writers) await writer.complete();
+  for (const writer of writers) await writer.complete(course.whole);
   progress.end();
   for (const line of readInWords(writers[0]!.manifest.text_read ?? [])) progress.say(line);
 }
@@ -278,23 +284,35 @@ function recordedOf({ contexts, pending, partial }: Manifest, index: number): Re
  * Reads the text past the first `done` windows, and makes sure that it is the text that every store has recorded, in the
  * window under way too: nothing of another text may be put next to rows that are kept.
  *
- * @param contexts of the corpus, from the beginning of window `passed` on
+ * @param text from the beginning of window `passed` on
+ * @param course goes along, past the windows of other parts
  * @returns contexts from the beginning of window `done` on
  * @throws Refusal where the text is another one; nothing has been changed by then
  */
 async function readRecorded(
   manifests: readonly Manifest[],
   done: number,
-  contexts: AsyncGenerator<Context>,
+  { contexts, passed }: HarvestText,
   corpus: string,
+  course: Course,
   stop: StopRequest,
-  passed = 0,
 ): Promise<AsyncGenerator<Context>> {
+  const { batch, contexts: finished } = manifests[0]!;
   let window: Context[] = [];
+  let rows = 0;
   for (let index = passed; index <= done; index++) {
+    await course.passOver(batches(contexts, batch), rows);
+    throwIfStopped(stop, NOTHING_ADDED);
+    const made = index < done ? finished[index] : undefined;
+    if (made) course.checkMade(made, rows);
     const recorded = manifests.flatMap((manifest) => recordedOf(manifest, index));
+    if (recorded.length > 0) course.checkRows(rows + 1);
     window = await takeContexts(contexts, Math.max(0, ...recorded.map((part) => part.contexts)), stop);
     checkRecorded(recorded, window, corpus);
+    if (made) {
+      course.made(made);
+      rows += made.rows;
+    }
   }
   return joined(window, contexts);
 }

@@ -21,7 +21,10 @@ import { Thread } from '../progress/thread.js';
  * A harvest of one hook, and of another for targets where there is one: --tokens rows, in windows of about --window-rows.
  * The corpus is read again when it ends.
  */
-export type LiveConfig = Omit<HarvestConfig, 'hook' | 'out' | 'overwrite' | 'resume' | 'takeOver' | 'rowsPerShard'> & {
+export type LiveConfig = Omit<
+  HarvestConfig,
+  'hook' | 'out' | 'overwrite' | 'resume' | 'takeOver' | 'rowsPerShard' | 'shard'
+> & {
   readonly resume?: boolean;
   readonly hook: string;
   readonly hookOut?: string;
@@ -48,6 +51,7 @@ export async function openLiveSource(
   // Of a harvest's settings, those of its output have no part here.
   const harvest = {
     maxActivationNormMultiple: undefined,
+    shard: undefined,
     out: '-',
     overwrite: false,
     resume: false,

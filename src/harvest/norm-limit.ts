@@ -6,16 +6,25 @@ import { batches, type Context, type LeftOut } from '../corpus/contexts.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { Hook } from '../lm/hooks.js';
 import type { ForwardPass, PassResult } from './forward-pass.js';
+import { partOf } from './part.js';
 
 /** Positions whose median norm is taken, the first of the text. */
 const MEDIAN_ROWS = 16_384;
 
-/** @throws UsageRefusal where rows of several hooks would have to be left out together */
+/** @throws UsageRefusal where rows of several hooks, or of several parts, would have to be left out together */
 export function checkNormLimit(
-  { maxActivationNormMultiple: multiple }: Pick<HarvestConfig, 'maxActivationNormMultiple'>,
+  { maxActivationNormMultiple: multiple, shard }: Pick<HarvestConfig, 'maxActivationNormMultiple' | 'shard'>,
   hooks: readonly Hook[],
 ): void {
-  if (multiple === undefined || hooks.length === 1) return;
+  if (multiple === undefined) return;
+  if (partOf(shard)) {
+    throw new UsageRefusal(
+      '--max-activation-norm-multiple leaves positions out by their norms, and a part of a harvest does not know how many are left out of the other parts, which decides where --tokens ends.',
+      'Leave it out here and give it to train, whose rule is the same.',
+      'harvest/norm-limit',
+    );
+  }
+  if (hooks.length === 1) return;
   throw new UsageRefusal(
     `--max-activation-norm-multiple leaves other positions out at every hook, and rows of the ${hooks.length} hooks of one harvest are the same positions.`,
     'Harvest one --hook at a time, or leave it out here and give it to train.',

@@ -92,7 +92,7 @@ function checkFlags(config: HarvestConfig, out: Writable): void {
       'harvest/several-hooks',
     );
   }
-  for (const flag of ['resume', 'overwrite', 'takeOver'] as const) {
+  for (const flag of ['resume', 'overwrite', 'takeOver', 'shard'] as const) {
     const name = flag === 'takeOver' ? 'take-over' : flag;
     if (config[flag])
       throw new UsageRefusal(

@@ -1,5 +1,5 @@
 import { type Covariance, SecondMoments } from '../activations/second-moments.js';
-import { ActivationSums, medianOf, readStatistics } from '../activations/statistics.js';
+import { ActivationSums, medianOf, storeStatistics } from '../activations/statistics.js';
 import type { Store } from '../activations/store.js';
 import { FineHistogram } from '../eval/fine-histogram.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
@@ -82,7 +82,7 @@ export async function surveyStore(
 /** The mean that harvest kept, or that of the first shard. */
 async function centreOf(store: Store): Promise<Float64Array> {
   const { d_in: d, dtype } = store.manifest;
-  const known = await readStatistics(store.directory, store.manifest);
+  const known = await storeStatistics(store.parts);
   if (known) return known.mean();
   const sums = new ActivationSums(d);
   sums.add((await store.readShard(0)).activation, dtype);

@@ -35,3 +35,32 @@ export function slurmJob(environment: NodeJS.ProcessEnv = process.env): SlurmJob
     memory: mebibytes === undefined ? undefined : mebibytes * 2 ** 20,
   };
 }
+
+/** The task of an array that this process is: its number, and how many there are where that is told. */
+export interface ArrayTask {
+  readonly index: number;
+  readonly of: number | undefined;
+  /** What told it. */
+  readonly scheduler: 'Slurm' | 'Kubernetes';
+}
+
+/**
+ * The task as its environment tells: of an array of Slurm, or an indexed job of Kubernetes, which does not tell how many
+ * there are. Neither does Slurm of an array that is not 0 to n − 1: a few tasks that are submitted again are one.
+ *
+ * @returns undefined outside of both
+ */
+export function arrayTask(environment: NodeJS.ProcessEnv = process.env): ArrayTask | undefined {
+  const number = (name: string): number | undefined => {
+    const text = environment[name];
+    return text !== undefined && /^\d{1,9}$/.test(text) ? Number(text) : undefined;
+  };
+  const slurm = number('SLURM_ARRAY_TASK_ID');
+  if (slurm !== undefined) {
+    const count = number('SLURM_ARRAY_TASK_COUNT');
+    const isWhole = number('SLURM_ARRAY_TASK_MIN') === 0 && number('SLURM_ARRAY_TASK_MAX') === (count ?? 0) - 1;
+    return { index: slurm, of: isWhole ? count : undefined, scheduler: 'Slurm' };
+  }
+  const index = number('JOB_COMPLETION_INDEX');
+  return index === undefined ? undefined : { index, of: undefined, scheduler: 'Kubernetes' };
+}

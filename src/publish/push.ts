@@ -1,5 +1,5 @@
-import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { findStores } from '../activations/find-stores.js';
 import { manifestPath } from '../activations/manifest.js';
 import type { PushConfig } from '../config/stages/publish.js';
 import { exists } from '../disk/input-file.js';
@@ -95,11 +95,8 @@ export function checkMuch({ yes }: Pick<PushConfig, 'yes'>, bytes: number): void
 /** Does a path name an activation store, or a directory with stores in it? */
 async function isStore(what: string): Promise<boolean> {
   if (await exists(join(what, CFG_FILE))) return false;
-  if (await exists(manifestPath(what))) return true;
-  for (const name of await readdir(what).catch((): string[] => [])) {
-    if (await exists(manifestPath(join(what, name)))) return true;
-  }
-  return false;
+  const [store] = await findStores(what);
+  return exists(manifestPath(store!));
 }
 
 /**

@@ -10,7 +10,7 @@ export function storeCard(manifest: Manifest, to: Destination, license: string |
   const matter = {
     license,
     tags: ['activations', 'sparse-autoencoder', 'mechanistic-interpretability', 'sae-pipe'],
-    configs: [{ config_name: 'default', data_files: placed(to, 'shard-*.arrow') }],
+    configs: [{ config_name: 'default', data_files: shardsOf(manifest, to) }],
   };
   const name = hubModel(model.name);
   const of = name === undefined ? code(publicName(model.name)) : `[${name}](https://huggingface.co/${name})`;
@@ -25,7 +25,7 @@ export function storeCard(manifest: Manifest, to: Destination, license: string |
       'python',
       'import datasets',
       '',
-      `shards = ${JSON.stringify(placed(to, 'shard-*.arrow'))}`,
+      `shards = ${JSON.stringify(shardsOf(manifest, to))}`,
       `rows = datasets.load_dataset(${JSON.stringify(to.repository)}, data_files=shards, split='train', streaming=True)`,
     ),
     'In sae-pipe:',
@@ -36,6 +36,10 @@ export function storeCard(manifest: Manifest, to: Destination, license: string |
     ),
   ]);
 }
+
+/** The pattern of the shards' names; of a harvest in parts, below those. */
+const shardsOf = ({ shards }: Manifest, to: Destination): string =>
+  placed(to, shards.some(({ file }) => file.includes('/')) ? '*/shard-*.arrow' : 'shard-*.arrow');
 
 function facts(manifest: Manifest): Row[] {
   const { model, hook, d_in, dtype, precision = 'float32', context, prepend_bos, corpus, rows, mean_norm } = manifest;

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { MANIFEST_FILE } from '../activations/manifest.js';
 import { openStore } from '../activations/store.js';
 import { Refusal } from '../errors/refusal.js';
@@ -26,9 +26,21 @@ export async function storeContents(
   progress: Progress,
   stop: StopRequest,
 ): Promise<Contents> {
-  const { directory, manifest } = await openStore(what);
-  const { shards, contexts, statistics } = manifest;
-  const listed = [...shards, ...contexts, ...(statistics ? [statistics] : [])];
+  const { directory, manifest, parts } = await openStore(what);
+  const { shards, contexts } = manifest;
+  const placed = parts.map((part) => ({ ...part, at: relative(directory, part.directory) }));
+  const elsewhere = placed.find(({ at }) => at.startsWith('..'));
+  if (elsewhere) {
+    throw new Refusal(
+      `${what} is in parts that are not in one directory: ${elsewhere.directory} is not in ${directory}.`,
+      'Move them next to each other, and push the directory that they are in.',
+      'publish/parts-apart',
+    );
+  }
+  const statistics = placed.flatMap(({ at, manifest: { statistics: kept } }) =>
+    kept ? [{ ...kept, file: join(at, kept.file) }] : [],
+  );
+  const listed = [...shards, ...contexts, ...statistics];
   if (listed.length > MOST_FILES) {
     throw new Refusal(
       `${directory} has ${listed.length} files, and at most ${MOST_FILES} are pushed in one commit.`,
@@ -40,7 +52,7 @@ export async function storeContents(
   for (const { file, sha256 } of listed) files.push({ ...(await open.add(directory, file)), sha256 });
   mayPush(files.reduce((sum, { content }) => sum + content.size, 0));
   await checkHashes(directory, files, progress, stop);
-  files.push(await publicJson(directory, MANIFEST_FILE));
+  for (const { at } of placed) files.push(await publicJson(directory, join(at, MANIFEST_FILE)));
   const notes = license === undefined ? ['The card names no licence; --license does, e.g. --license apache-2.0.'] : [];
   return { kind: 'data set', files, card: storeCard(manifest, to, license), notes };
 }

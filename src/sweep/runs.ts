@@ -1,5 +1,5 @@
-import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { hooksIn, storesOfHook } from '../activations/find-stores.js';
 import { section } from '../config/config-file.js';
 import { flagsOf } from '../config/flags.js';
 import { loadConfig } from '../config/load.js';
@@ -63,6 +63,9 @@ export function sweepRuns(
       'sweep/too-many-runs',
     );
   }
+  // What the sweep harvests itself is one directory, whatever is in its name.
+  const storesAt = (hook: string) =>
+    config.activations === undefined ? join(stores, hook) : storesOfHook(config.activations, hook);
   const runs: SweepRun[] = [];
   for (const { hook, flags } of groups.flatMap(({ hooks, flags }) => hooks.map((hook) => ({ hook, flags })))) {
     if (!hooks.includes(hook)) {
@@ -74,9 +77,9 @@ export function sweepRuns(
       );
     }
     for (const values of combinations(flags)) {
-      const own = { activations: join(stores, hook), out: config.out, ...unlessSaid(file) };
+      const own = { activations: storesAt(hook), out: config.out, ...unlessSaid(file) };
       const takeOver = config.takeOver;
-      const loaded = withTarget(loadConfig('train', { ...own, ...values }, file), hook, stores);
+      const loaded = withTarget(loadConfig('train', { ...own, ...values }, file), hook, storesAt);
       const name = join(hook, runName(loaded, values));
       if (runs.some((run) => run.name === name)) {
         throw new UsageRefusal(
@@ -157,10 +160,14 @@ function setsItself(name: string): UsageRefusal {
  *
  * @throws UsageRefusal where --target is said, or the hook that is read has no layer for *
  */
-function withTarget({ hookOut, ...config }: TrainConfig, hook: string, stores: string): TrainConfig {
+function withTarget(
+  { hookOut, ...config }: TrainConfig,
+  hook: string,
+  storesAt: (hook: string) => string,
+): TrainConfig {
   if (config.target !== undefined) throw setsItself('target');
   if (hookOut === undefined) return config;
-  return { ...config, target: join(stores, hookOfLayer(hookOut, hook)) };
+  return { ...config, target: storesAt(hookOfLayer(hookOut, hook)) };
 }
 
 function hookOfLayer(hookOut: string, hook: string): string {
@@ -252,8 +259,7 @@ async function hooksThere(
   file: string | undefined,
   stop: StopRequest,
 ): Promise<readonly string[]> {
-  // A directory that is not there is refused where its stores are opened.
-  if (config.activations !== undefined) return (await readdir(config.activations).catch(() => [])).sort();
+  if (config.activations !== undefined) return hooksIn(config.activations);
   const source = loadConfig('harvest', { hook: '*', out: config.out }, file);
   return (await modelHooks(source, stop)).map(({ name }) => name);
 }

@@ -1,5 +1,5 @@
 import { basename, dirname, join } from 'node:path';
-import { readManifest } from '../activations/manifest.js';
+import { findStore } from '../activations/store.js';
 import { section } from '../config/config-file.js';
 import { commandWords, isLasting, type TrainingCommand } from '../config/flags.js';
 import { loadConfig } from '../config/load.js';
@@ -92,6 +92,7 @@ async function stages(
     }
     const missing = { hook: [...hooks, ...targetsOf(runs, hooks)], out: stores, resume: true, ...takenOver(config) };
     const harvesting = loadConfig('harvest', missing, file);
+    if (harvesting.shard !== undefined) throw harvestOfPart();
     await writePlan(config.out, plan);
     await harvest(harvesting, progress, stop);
   } else await writePlan(config.out, plan);
@@ -139,6 +140,14 @@ async function trained(
   }
   progress.end();
   return outcomes;
+}
+
+function harvestOfPart(): UsageRefusal {
+  return new UsageRefusal(
+    'The section harvest has shard, and a sweep trains on the whole.',
+    'Harvest the parts first, by harvest alone, and give their --out to --activations.',
+    'sweep/harvest-of-part',
+  );
 }
 
 /** Of a sweep that evaluates nothing. */
@@ -198,7 +207,8 @@ function targetsOf(runs: readonly SweepRun[], hooks: readonly string[]): string[
 
 /** Activations that a run trains on. */
 async function tokensOf({ config }: SweepRun): Promise<number> {
-  return stepsOf(config, await readManifest(config.activations!)) * config.batch;
+  const { manifest } = await findStore(config.activations!);
+  return stepsOf(config, manifest) * config.batch;
 }
 
 /**

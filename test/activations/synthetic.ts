@@ -129,7 +129,7 @@ export function memoryStore(sizes: readonly number[], dtype: ActivationDType = '
     for (let row = 0; row < sizes[i]!; row++) rows.activation[row * d] = first + row;
     return Promise.resolve(rows);
   };
-  return { directory: '', manifest, readShard, reads };
+  return { directory: '', manifest, parts: [{ directory: '', manifest }], readShard, reads };
 }
 
 /** Numbers of the rows in a batch of a float16 or float32 `memoryStore`. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { test } from 'node:test';
-import { HOOK, harvestWords } from '../faults/commands.js';
+import { HOOK, harvestWords, trainWords } from '../faults/commands.js';
 import { temporaryDirectory } from '../temporary.js';
 import { logged, refused, refusedUsage } from './refused.js';
 import { startIn } from './run-program.js';
@@ -66,11 +66,15 @@ test('what is wrong with the command is said here, not on a node; --dry-run and 
     [['--', ...words, '--log', 'xml'], 'config/wrong-value'],
     [[], 'submit/chain-and-command'],
     [['--chain', 'configs/sweep-tiny.yaml', '--', ...words], 'submit/chain-and-command'],
-    [['--array', '2', '--', ...words], 'submit/array-without-task'],
+    [['--array', '2', '--', ...trainWords(root, out)], 'submit/array-without-task'],
+    [['--array', '2', '--', ...words, '--shard', '0/2'], 'submit/array-without-task'],
   ] as const;
   for (const [given, code] of usage) refusedUsage(await submit(...given), code);
   const shown = await submit('--dry-run', '--array', '2', '--', ...harvestWords(join(root, 'never', '{i}')));
   assert.match(shown.stdout, /#SBATCH --array=0-1\n/);
+  assert.doesNotMatch(shown.stdout, /--shard/);
+  const parts = await submit('--dry-run', '--array', '2', '--', ...words);
+  assert.match(parts.stdout, / --shard "\$SLURM_ARRAY_TASK_ID"\/2\)/);
   assert.ok(!readdirSync(root).includes('never'));
   const nowhere = { PATH: join(root, 'nowhere') };
   const without = startIn(nowhere, ...logged(['submit', 'slurm']), '--', ...harvestWords(join(root, 'a')));

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Context } from '../../src/corpus/contexts.js';
-import { epochs, rowsOfGroup, skipWindows } from '../../src/harvest/assemble.js';
+import { epochs, skipWindows } from '../../src/harvest/assemble.js';
+import { rowsOfGroup } from '../../src/harvest/window-groups.js';
 import { Generator } from '../../src/random/generator.js';
 import { emptyManifest } from '../activations/synthetic.js';
 import { refuses } from '../config/refuses.js';

@@ -21,12 +21,13 @@ export async function* textOf(other = Number.POSITIVE_INFINITY): AsyncGenerator<
   }
 }
 
-function manifestOf(config: HarvestConfig, hook: string): Manifest {
+function manifestOf(config: HarvestConfig, hook: string, part?: Manifest['part']): Manifest {
   return {
     ...{ format: FORMAT, version: VERSION, model: { name: 'tokens', fingerprint: '' }, hook, d_in: 1 },
     ...{ dtype: 'float32', precision: 'float32', context: CONTEXT, bos_token_id: 0, prepend_bos: true },
     ...{ corpus: 'text', text_field: 'text', seed: config.seed, batch: config.batch },
-    ...{ rows_per_shard: config.rowsPerShard, window_batches: WINDOW_BATCHES, rows_wanted: config.tokens },
+    ...{ rows_per_shard: config.rowsPerShard, window_batches: WINDOW_BATCHES, ...(part && { part }) },
+    rows_wanted: config.tokens,
     ...{ rows: 0, mean_norm: null, complete: false, shards: [], contexts: [], pending: null, partial: null },
   };
 }
@@ -41,6 +42,8 @@ export interface TokenHarvest {
   /** Rows after which a stop is asked for. */
   readonly stopAt?: number;
   readonly text?: AsyncGenerator<Context>;
+  /** The part of the harvest; it is not divided where absent. */
+  readonly part?: { readonly index: number; readonly of: number };
   /** Shards are pressed by it, and passes are asked for ahead, as on a GPU. */
   readonly press?: ShardPress;
   /** A file of the first store that cannot be written, as where the disk is full. */
@@ -55,6 +58,7 @@ export async function harvestTokens({
   atOnce = 5,
   stopAt,
   text = textOf(),
+  part,
   unwritable,
   press,
 }: TokenHarvest): Promise<number[][]> {
@@ -65,7 +69,7 @@ export async function harvestTokens({
   });
   const writers = [];
   for (const [i, directory] of directories.entries()) {
-    const fresh = manifestOf(config, `token${i}`);
+    const fresh = manifestOf(config, `token${i}`, part && { ...part });
     writers.push(await openWriter(directory, fresh, resume ? await resumable(directory, fresh) : null, config, press));
   }
   const stop: StopRequest = { signal: undefined };

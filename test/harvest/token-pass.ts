@@ -1,6 +1,7 @@
 import { allocateRows } from '../../src/activations/rows.js';
 import type { Context } from '../../src/corpus/contexts.js';
 import type { ForwardPass } from '../../src/harvest/forward-pass.js';
+import { withRows } from '../../src/harvest/window-groups.js';
 
 /** Tokens a context: BOS, which is 0, and three that give rows. */
 export const CONTEXT = 4;
@@ -28,12 +29,11 @@ export function passOf(contexts: number, seen: number[][], hooks = 1): ForwardPa
       rows.context[i] = index;
       rows.pos[i] = pos;
     });
-    const used = new Set(kept.map(({ index }) => index));
     return {
       rows: Array.from({ length: hooks }, () => rows),
       norms: Array.from({ length: hooks }, () => Float32Array.from(kept, ({ token }) => token)),
       count: kept.length,
-      contexts: group.filter(({ index }) => used.has(index)),
+      contexts: withRows(group, limit, bos),
     };
   };
   return { run, contexts, release: async () => {} };

@@ -29,7 +29,9 @@ export const harvestSchema = z.object({
   hook: hookList.describe(
     'hook points: a name (blocks.2.hook_resid_post), a pattern (blocks.*.hook_z) or a list of them with commas; may be repeated. All of them take one forward pass; see `sae-pipe hooks`',
   ),
-  tokens: positive.describe('activations (rows) in each store, exactly; BOS positions are not activations'),
+  tokens: positive.describe(
+    'activations (rows) in each store, exactly, or in all parts of it together; BOS positions are not activations',
+  ),
   context,
   prependBos,
   out: directory.describe(
@@ -54,6 +56,13 @@ export const harvestSchema = z.object({
   maxActivationNormMultiple: maxActivationNormMultiple.describe(
     'leave positions out whose activation has a norm above this many times the median of the first 16,384, such as attention sinks; with one --hook [default: none is left out]',
   ),
+  shard: z
+    .string()
+    .regex(/^(auto|(auto|\d{1,6})\/[1-9]\d{0,5})$/, 'write i/n with i from 0, such as 0/4; auto/n; or auto')
+    .optional()
+    .describe(
+      'part i of n, from 0, of the same harvest, as the task of an array: OUT/<hook>/part-i-of-n/; --activations OUT/<hook> reads all parts as one store. --tokens and all else are of the whole. auto/n: i is the number of this task of Slurm (SLURM_ARRAY_TASK_ID) or Kubernetes (JOB_COMPLETION_INDEX); auto: Slurm tells n, too [default: all of it]',
+    ),
   seed,
   device,
   precision,

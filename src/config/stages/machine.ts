@@ -26,7 +26,9 @@ export const hooksSchema = z.object({
 
 /** `inspect`: what the activations of a store look like. */
 export const inspectSchema = z.object({
-  store: directory.describe('activation store: OUT/<hook> of harvest, or OUT where it holds one store'),
+  store: directory.describe(
+    'activation store: OUT/<hook> of harvest, or OUT where it holds one store; all parts of one as for train --activations',
+  ),
   model: modelSource.model.optional().describe(`to show tokens in their text: ${MODEL}`),
   revision: modelSource.revision,
   offline: modelSource.offline,

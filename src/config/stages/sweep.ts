@@ -22,7 +22,9 @@ export const sweepSchema = z.object({
     .describe('groups of runs: hook, and any flags of train, each a value or a list of values'),
   activations: directory
     .optional()
-    .describe('directory with one store per hook (harvest output) [default: OUT/activations, harvested first]'),
+    .describe(
+      'directory with one store per hook (harvest output), or all parts of one; several as for train [default: OUT/activations, harvested first]',
+    ),
   logDir: logDir.describe('directory for TensorBoard event files, a directory below it for each SAE [default: none]'),
   strict: z
     .boolean()

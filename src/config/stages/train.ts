@@ -58,7 +58,7 @@ export const trainSchema = z.object({
   activations: directory
     .optional()
     .describe(
-      'activation store, OUT/<hook> of harvest, or OUT where it holds one store; - reads what `harvest --out -` writes, from standard input',
+      'activation store, OUT/<hook> of harvest, or OUT where it holds one store; all parts of one (--shard of harvest) by the directory they are in, a pattern in quotes, or a list with commas; - reads what `harvest --out -` writes, from standard input',
     ),
   target: directory
     .optional()

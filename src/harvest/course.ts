@@ -1,0 +1,128 @@
+import type { Manifest } from '../activations/manifest.js';
+import { encodeContexts } from '../activations/rows.js';
+import { partInWords, type WholeText, WindowChain } from '../activations/store-parts.js';
+import { sha256 } from '../activations/store-writer.js';
+import type { Context } from '../corpus/contexts.js';
+import { Refusal } from '../errors/refusal.js';
+import type { HarvestStanding } from './assemble.js';
+import { leftOutOf } from './harvest-plan.js';
+import { isFull, readWindow, rowsOfGroup, withRows } from './window-groups.js';
+
+/**
+ * The way of a harvest through the windows of its text. Where the harvest is divided, those of other parts are passed
+ * over: their rows are counted by their tokens, which takes no forward pass, so that every part knows where all windows
+ * begin and where the rows of the whole end.
+ */
+export class Course {
+  /** Rows in windows of other parts that were passed over. */
+  others = 0;
+  private readonly chain = new WindowChain();
+
+  /** @param manifest of any of the stores that are written together */
+  constructor(private readonly manifest: Manifest) {}
+
+  /** Rows that this part can still have in all: what other parts have counts to --tokens. */
+  get wanted(): number {
+    return this.manifest.rows_wanted - this.others;
+  }
+
+  get isDivided(): boolean {
+    return this.manifest.part !== undefined;
+  }
+
+  /** What is known of the whole text at its end; undefined where the harvest is not divided. */
+  get whole(): WholeText | undefined {
+    return this.manifest.part && this.chain.whole();
+  }
+
+  /**
+   * Passes over the windows of other parts before the next one of this part, or to the end of the rows or the text.
+   *
+   * @param groups of contexts from the beginning of a window
+   * @param own rows of this part so far
+   */
+  async passOver(groups: AsyncIterator<readonly Context[]>, own: number): Promise<void> {
+    const { part, window_batches: perWindow } = this.manifest;
+    if (!part) return;
+    const leftOut = leftOutOf(this.manifest);
+    while (this.chain.next % part.of !== part.index && own < this.wanted) {
+      const left = this.wanted - own;
+      const { held, rows } = await readWindow(groups, perWindow, left, leftOut);
+      if (held.length === 0) return;
+      const contexts = withRows(held.flat(), left, leftOut);
+      this.chain.add({ contexts: contexts.length, sha256: sha256(encodeContexts(contexts)) });
+      this.others += rows;
+    }
+  }
+
+  /**
+   * The groups of this part's windows, from where it stands to the end of the rows or the text. Those of other parts are
+   * passed over when a group behind them is asked for, which may be before the windows in front of them are written.
+   *
+   * @param groups of contexts from there
+   */
+  async *ownGroups(
+    groups: AsyncIterator<readonly Context[]>,
+    { windows, rows: there, groups: before }: Pick<HarvestStanding, 'windows' | 'rows' | 'groups'>,
+  ): AsyncGenerator<readonly Context[]> {
+    const { window_batches: perWindow } = this.manifest;
+    const leftOut = leftOutOf(this.manifest);
+    let [own, count, inWindow, held] = [there, before, windows[0]!.rows, [...windows[0]!.contexts]];
+    const ended = () => isFull(count, inWindow, perWindow) || (inWindow > 0 && own >= this.wanted);
+    const add = () => this.addOwn(held, this.wanted - own + inWindow);
+    if (ended()) add();
+    for (;;) {
+      if (ended()) {
+        await this.passOver(groups, own);
+        [count, inWindow, held] = [0, 0, []];
+      }
+      if (own >= this.wanted) return;
+      const { value, done } = await groups.next();
+      if (done) return;
+      const rows = Math.min(rowsOfGroup(value, leftOut), this.wanted - own);
+      own += rows;
+      inWindow += rows;
+      count++;
+      held.push(...value);
+      // Before the group is given: nobody may ask for another.
+      if (ended()) add();
+      yield value;
+    }
+  }
+
+  private addOwn(held: readonly Context[], limit: number): void {
+    const contexts = withRows(held, limit, leftOutOf(this.manifest));
+    this.made({ contexts: contexts.length, sha256: sha256(encodeContexts(contexts)) });
+  }
+
+  /** A window of this part is behind. */
+  made(window: { readonly contexts: number; readonly sha256: string }): void {
+    this.chain.add(window);
+  }
+
+  /**
+   * Is a window that an earlier start has finished one that --tokens makes?
+   *
+   * @param own rows of this part before it
+   * @throws Refusal where the harvest was begun with another number, whose end fell within it or before
+   */
+  checkMade({ contexts, rows }: Pick<Manifest['contexts'][number], 'contexts' | 'rows'>, own: number): void {
+    const { part, batch, window_batches: perWindow } = this.manifest;
+    if (!part) return;
+    const left = this.wanted - own;
+    const full = contexts % batch === 0 && isFull(contexts / batch, rows, perWindow);
+    if (rows === left || (full && rows < left)) return;
+    this.checkRows(Number.POSITIVE_INFINITY);
+  }
+
+  /** @throws Refusal where this part has more rows than --tokens leaves it */
+  checkRows(own: number): void {
+    const { part, rows_wanted: wanted } = this.manifest;
+    if (!part || own <= this.wanted) return;
+    throw new Refusal(
+      `Part ${partInWords(part)} has rows of a harvest of another number of --tokens than ${wanted}.`,
+      'Resume it with the --tokens that it was begun with, or start again with --overwrite.',
+      'harvest/fewer-tokens',
+    );
+  }
+}

@@ -1,0 +1,118 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { partName, partNamed } from '../activations/find-stores.js';
+import { MANIFEST_FILE, type Manifest } from '../activations/manifest.js';
+import { partInWords, windowOfWhole } from '../activations/store-parts.js';
+import { rowsPerContext } from '../corpus/contexts.js';
+import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { arrayTask } from '../machine/scheduler-job.js';
+
+/** Part `index` of `of`, counted from 0. */
+export interface HarvestPart {
+  readonly index: number;
+  readonly of: number;
+}
+
+/**
+ * What --shard says: i/n; auto/n, where the number of the task of an array is i; or auto, where Slurm tells n, too.
+ *
+ * @returns undefined where the harvest is not divided, which 0/1 says as well
+ * @throws UsageRefusal where there is no such part, or no scheduler tells it
+ */
+export function partOf(
+  shard: string | undefined,
+  environment: NodeJS.ProcessEnv = process.env,
+): HarvestPart | undefined {
+  if (shard === undefined) return undefined;
+  const [which, count] = shard.split('/');
+  const part = which === 'auto' ? partOfTask(shard, count, environment) : { index: Number(which), of: Number(count) };
+  if (part.index >= part.of) {
+    throw new UsageRefusal(
+      `--shard ${shard} is part ${part.index} of ${part.of}, and parts are counted from 0 to ${part.of - 1}.`,
+      'Give the number of the part, and how many there are.',
+      'harvest/no-such-part',
+    );
+  }
+  return part.of === 1 ? undefined : part;
+}
+
+function partOfTask(shard: string, count: string | undefined, environment: NodeJS.ProcessEnv): HarvestPart {
+  const task = arrayTask(environment);
+  const of = count === undefined ? task?.of : Number(count);
+  if (task && of !== undefined) return { index: task.index, of };
+  throw new UsageRefusal(
+    task
+      ? `--shard ${shard}: ${task.scheduler} does not tell how many tasks there are${task.scheduler === 'Slurm' ? ', as this array is not 0 to n − 1' : ''}.`
+      : `--shard ${shard}: this is not a task of an array (neither SLURM_ARRAY_TASK_ID nor JOB_COMPLETION_INDEX is set).`,
+    task ? 'Give it: --shard auto/n.' : 'Name the part: --shard i/n.',
+    'harvest/no-task',
+  );
+}
+
+/** Directory of the store of a hook: that of the part, where the harvest is divided. */
+export const storeDirectory = (out: string, hook: string, part: HarvestPart | undefined): string =>
+  part ? join(out, hook, partName(part)) : join(out, hook);
+
+/**
+ * Is what lies in a hook's directory of this division? A store next to parts, or parts of another number, would not be
+ * read as they were meant.
+ *
+ * @throws Refusal
+ */
+export async function checkNeighbours(out: string, hook: string, part: HarvestPart | undefined): Promise<void> {
+  const directory = join(out, hook);
+  const names = await readdir(directory).catch((): string[] => []);
+  const other = names.map(partNamed).find((found) => found && found.of !== (part?.of ?? 1));
+  if (other) {
+    throw new Refusal(
+      `${directory} holds a part of ${other.of}, and this harvest is ${part ? `part ${partInWords(part)}` : 'not divided'}.`,
+      part
+        ? `Use --shard i/${other.of}, or another --out.`
+        : 'Train on it with --activations, or choose another --out.',
+      'harvest/other-parts',
+    );
+  }
+  if (!part || !names.includes(MANIFEST_FILE)) return;
+  throw new Refusal(
+    `${directory} is a whole store, and this harvest is part ${partInWords(part)}.`,
+    'Choose another --out, or leave --shard out.',
+    'harvest/other-parts',
+  );
+}
+
+type Shape = Pick<Manifest, 'batch' | 'window_batches' | 'context' | 'prepend_bos' | 'rows_wanted' | 'part'>;
+
+/** Rows of a full window of contexts in which no token is left out but BOS: none has more. */
+const rowsOfWindow = ({ batch, window_batches, context, prepend_bos }: Shape): number =>
+  window_batches * batch * rowsPerContext(context, prepend_bos);
+
+/**
+ * Can every part have a window?
+ *
+ * @throws UsageRefusal where there may be fewer windows than parts
+ */
+export function checkEnoughWindows(manifest: Shape): void {
+  const { part, rows_wanted: wanted, batch, context, prepend_bos } = manifest;
+  if (!part) return;
+  const windows = Math.ceil(wanted / rowsOfWindow(manifest));
+  if (windows >= part.of) return;
+  const group = batch * rowsPerContext(context, prepend_bos);
+  const groups = Math.floor(wanted / (part.of * group));
+  const fewer = windows > 1 ? `, or ${windows} parts` : ', or one harvest';
+  throw new UsageRefusal(
+    `--shard divides a harvest by windows of about ${rowsOfWindow(manifest)} rows, and --tokens ${wanted} has ${windows} of them for ${part.of} parts.`,
+    `Use ${groups > 0 ? `--window-rows ${groups * group}, in every part` : 'more --tokens'}${fewer}.`,
+    'harvest/too-many-parts',
+  );
+}
+
+/** Rows of this store: exact of a whole one, and of a part as far as no token but BOS is left out. */
+export function rowsExpected(manifest: Shape): number {
+  const { part, rows_wanted: wanted } = manifest;
+  if (!part) return wanted;
+  const most = rowsOfWindow(manifest);
+  const windows = Math.ceil(wanted / most);
+  const own = Math.max(0, Math.ceil((windows - part.index) / part.of));
+  const hasLast = own > 0 && windowOfWhole(part, own - 1) === windows - 1;
+  return own * most - (hasLast ? windows * most - wanted : 0);
+}
