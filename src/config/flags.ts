@@ -64,8 +64,9 @@ function jsonSchemaOf(schema: z.ZodObject): Properties {
 
 /** Keys of a stage that only a configuration file can hold: mappings, and lists of them. */
 export function structuredKeys(schema: z.ZodObject): string[] {
-  return Object.entries(jsonSchemaOf(schema).properties ?? {}).flatMap(([key, { items, additionalProperties: values }]) =>
-    items?.type === 'object' || (typeof values === 'object' && values.type === 'object') ? [key] : [],
+  return Object.entries(jsonSchemaOf(schema).properties ?? {}).flatMap(
+    ([key, { items, additionalProperties: values }]) =>
+      items?.type === 'object' || (typeof values === 'object' && values.type === 'object') ? [key] : [],
   );
 }
 

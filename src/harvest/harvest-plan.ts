@@ -1,6 +1,7 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest } from '../activations/manifest.js';
+import { rowsExpected } from '../activations/part-rows.js';
 import { ORDER_BYTES } from '../activations/pool.js';
 import type { ShardPress } from '../activations/shard-press.js';
 import { checkShardFiles } from '../activations/store.js';

@@ -1,8 +1,9 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { partName, partNamed } from '../activations/find-stores.js';
-import { MANIFEST_FILE, type Manifest } from '../activations/manifest.js';
-import { partInWords, windowOfWhole } from '../activations/store-parts.js';
+import { MANIFEST_FILE } from '../activations/manifest.js';
+import { type PartShape, rowsOfWindow } from '../activations/part-rows.js';
+import { partInWords } from '../activations/store-parts.js';
 import { rowsPerContext } from '../corpus/contexts.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import { arrayTask } from '../machine/scheduler-job.js';
@@ -80,18 +81,12 @@ export async function checkNeighbours(out: string, hook: string, part: HarvestPa
   );
 }
 
-type Shape = Pick<Manifest, 'batch' | 'window_batches' | 'context' | 'prepend_bos' | 'rows_wanted' | 'part'>;
-
-/** Rows of a full window of contexts in which no token is left out but BOS: none has more. */
-const rowsOfWindow = ({ batch, window_batches, context, prepend_bos }: Shape): number =>
-  window_batches * batch * rowsPerContext(context, prepend_bos);
-
 /**
  * Can every part have a window?
  *
  * @throws UsageRefusal where there may be fewer windows than parts
  */
-export function checkEnoughWindows(manifest: Shape): void {
+export function checkEnoughWindows(manifest: PartShape): void {
   const { part, rows_wanted: wanted, batch, context, prepend_bos } = manifest;
   if (!part) return;
   const windows = Math.ceil(wanted / rowsOfWindow(manifest));
@@ -104,15 +99,4 @@ export function checkEnoughWindows(manifest: Shape): void {
     `Use ${groups > 0 ? `--window-rows ${groups * group}, in every part` : 'more --tokens'}${fewer}.`,
     'harvest/too-many-parts',
   );
-}
-
-/** Rows of this store: exact of a whole one, and of a part as far as no token but BOS is left out. */
-export function rowsExpected(manifest: Shape): number {
-  const { part, rows_wanted: wanted } = manifest;
-  if (!part) return wanted;
-  const most = rowsOfWindow(manifest);
-  const windows = Math.ceil(wanted / most);
-  const own = Math.max(0, Math.ceil((windows - part.index) / part.of));
-  const hasLast = own > 0 && windowOfWhole(part, own - 1) === windows - 1;
-  return own * most - (hasLast ? windows * most - wanted : 0);
 }

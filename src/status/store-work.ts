@@ -1,6 +1,7 @@
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MANIFEST_FILE, type Manifest, readManifest } from '../activations/manifest.js';
+import { rowsExpected } from '../activations/part-rows.js';
 import { Refusal } from '../errors/refusal.js';
 import { secondsLeft } from '../progress/progress.js';
 import type { Holder } from './owners.js';
@@ -22,11 +23,13 @@ export async function storeWork(directory: string, holder: Holder | undefined): 
     return { ...work, state: 'failed', reason: error.message };
   }
   const done = manifest.rows + (manifest.partial?.rows ?? 0);
-  const told = { ...work, done, total: manifest.rows_wanted, unit: 'row' } as const;
+  // Of a part of a harvest, its own.
+  const total = manifest.complete ? manifest.rows : rowsExpected(manifest);
+  const told = { ...work, done, total, unit: 'row' } as const;
   if (manifest.complete) return { ...told, done: manifest.rows, state: 'finished' };
   const state = heldState(holder);
   const rate = state === 'running' ? await rateOf(directory, manifest, holder!.taken) : undefined;
-  const left = rate === undefined ? undefined : secondsLeft(manifest.rows_wanted - done, rate);
+  const left = rate === undefined ? undefined : secondsLeft(total - done, rate);
   return { ...told, state, ...(rate !== undefined && { rate }), ...(left !== undefined && { left }) };
 }
 
