@@ -131,6 +131,7 @@ const TOPICS: Readonly<Record<string, readonly string[]>> = {
     'chatField',
     'roles',
     'encoding',
+    'cacheCorpus',
     'skipDocuments',
     'maxDocuments',
     'holdout',

@@ -104,6 +104,7 @@ const OF_RUN: Readonly<Record<keyof TrainConfig, FlagOfRun>> = {
   model: 'circumstance',
   revision: 'circumstance',
   offline: 'circumstance',
+  cacheCorpus: 'circumstance',
   corpus: 'circumstance',
   anyHook: 'circumstance',
   anyModel: 'circumstance',

@@ -28,6 +28,8 @@ interface SourceSettings {
   readonly seed?: number;
   /** Ask nothing of the network. */
   readonly offline?: boolean;
+  /** Keep what is read of the hub on disk, and read what is kept. */
+  readonly cacheCorpus?: boolean;
   /** The column or JSON key of conversations, where these are read; whose tokens become rows. */
   readonly chatField?: string;
   readonly roles?: readonly string[];
@@ -43,9 +45,10 @@ interface CorpusSettings extends Omit<SourceSettings, 'corpus'> {
 
 /** What of a configuration says where the text is and how it is read. */
 export function corpusSettings(config: CorpusSettings): CorpusSettings {
-  const { corpus, corpusFormat, textField, encoding, seed, offline } = config;
+  const { corpus, corpusFormat, textField, encoding, seed, offline, cacheCorpus } = config;
   const { chatField, roles, idsField, idsDtype } = config;
-  return { corpus, corpusFormat, textField, encoding, seed, offline, chatField, roles, idsField, idsDtype };
+  const where = { corpus, corpusFormat, seed, offline, cacheCorpus };
+  return { ...where, textField, encoding, chatField, roles, idsField, idsDtype };
 }
 
 interface ReadOptions extends FileReading {

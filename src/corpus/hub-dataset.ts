@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
 import { Refusal } from '../errors/refusal.js';
-import { type DatasetFile, DatasetHub } from '../hub/dataset.js';
+import type { DatasetFile } from '../hub/dataset.js';
 import { type HubSettings, hubSettings } from '../hub/request.js';
 import { Generator, Purpose } from '../random/generator.js';
 import { cardConfigs, type DatasetConfig, filesOfConfig, inferredSplits, literalDirectory } from './dataset-config.js';
@@ -13,6 +15,7 @@ import {
   refuseDoubles,
 } from './file-kind.js';
 import { type HubReference, isPath, parseHubReference, pinnedReference } from './hub-reference.js';
+import { type DatasetListing, datasetListing, keptDataset } from './kept-listing.js';
 import { RemoteFile } from './remote-file.js';
 
 /** Which data set, and in which order its files are read. */
@@ -20,6 +23,8 @@ interface HubCorpus {
   readonly corpus: string;
   readonly seed?: number;
   readonly offline?: boolean;
+  /** Keep what is read on disk, and read what is kept. */
+  readonly cacheCorpus?: boolean;
 }
 
 /** A listing serves the whole command, so that every part of it reads one commit. */
@@ -33,37 +38,37 @@ const found = new Map<string, Promise<CorpusFiles>>();
  * @throws Refusal where there is no such data set, configuration, split or file, or it may not be read
  */
 export async function hubCorpus(
-  { corpus, seed = 0, offline = false }: HubCorpus,
+  { corpus, seed = 0, offline = false, cacheCorpus = false }: HubCorpus,
   told?: HubSettings,
 ): Promise<CorpusFiles> {
   const reference = parseHubReference(corpus);
   const settings = told ?? (await hubSettings(process.env, offline));
-  if (settings.offline) {
-    throw new Refusal(
-      `${corpus} is read from the hub, and ${offline ? '--offline' : 'HF_HUB_OFFLINE'} says not to ask it.`,
-      'Download the files where there is a network, and give their directory.',
-      'corpus/offline',
-    );
-  }
-  const key = JSON.stringify([settings.endpoint, corpus, seed]);
-  const listing = found.get(key) ?? listed(reference, settings, seed);
+  const cache = cacheCorpus || settings.offline ? keptDataset(settings, reference.dataset) : undefined;
+  const key = JSON.stringify([settings.endpoint, corpus, seed, cache, settings.offline]);
+  const listing = found.get(key) ?? listed(reference, { settings, cache }, seed);
   found.set(key, listing);
   listing.catch(() => found.delete(key));
   return listing;
 }
 
+/** The hub, and where what it answers is kept. */
+interface Hub {
+  readonly settings: HubSettings;
+  readonly cache: string | undefined;
+}
+
 /** Files of a data set at a commit, chosen. */
 interface Chosen {
-  readonly hub: DatasetHub;
+  readonly hub: DatasetListing;
   readonly commit: string;
   readonly files: readonly DatasetFile[];
   /** How they were chosen, in words. */
   readonly as: string;
 }
 
-async function listed(reference: HubReference, settings: HubSettings, seed: number): Promise<CorpusFiles> {
-  const { hub, commit, files, as } = await chosenFiles(reference, settings);
-  const { files: read, skipped } = corpusFilesOf(files, hub, commit, settings);
+async function listed(reference: HubReference, asked: Hub, seed: number): Promise<CorpusFiles> {
+  const { hub, commit, files, as } = await chosenFiles(reference, asked);
+  const { files: read, skipped } = corpusFilesOf(files, hub, commit, asked);
   if (read.length === 0) throw nothingToRead(reference, files);
   refuseDoubles(read);
   // A gated data set is listed to anyone.
@@ -81,7 +86,7 @@ async function listed(reference: HubReference, settings: HubSettings, seed: numb
   };
 }
 
-function corpusFilesOf(files: readonly DatasetFile[], hub: DatasetHub, commit: string, settings: HubSettings) {
+function corpusFilesOf(files: readonly DatasetFile[], hub: DatasetListing, commit: string, { settings, cache }: Hub) {
   const skipped: { name: string; why: string }[] = [];
   const read = files.flatMap(({ path, bytes, hash }): CorpusFile[] => {
     const how = fileKindOf(path);
@@ -92,7 +97,8 @@ function corpusFilesOf(files: readonly DatasetFile[], hub: DatasetHub, commit: s
     }
     const name = `hf:${hub.asked.model}@${commit}/${path}`;
     const { asked } = hub;
-    const remote = { name, url: hub.addressOf(commit, path), bytes, asked, patience: settings.patience };
+    const kept = cache && { cache: join(cache, keptName(commit, path, bytes, hash)), offline: settings.offline };
+    const remote = { name, url: hub.addressOf(commit, path), bytes, asked, patience: settings.patience, ...kept };
     if (how.kind === 'parquet' && how.packing !== 'none') return [];
     const identity = hash === undefined ? {} : { identity: `${path} ${hash}` };
     return [{ path: name, name, bytes, ...how, remote, ...identity }];
@@ -100,15 +106,19 @@ function corpusFilesOf(files: readonly DatasetFile[], hub: DatasetHub, commit: s
   return { files: read, skipped };
 }
 
+/** Files of the same content are kept once, whatever commit they are of. */
+const keptName = (commit: string, path: string, bytes: number, hash?: string) =>
+  hash === undefined ? createHash('sha256').update(`${commit}/${path}`).digest('hex') : `${hash}-${bytes}`;
+
 const isRead = ({ path }: DatasetFile) =>
   fileKindOf(path) !== undefined && !isArray(path) && !path.split('/').some((part) => aside(part) !== undefined);
 
 /** Where the hub keeps its own conversion of a data set to Parquet: CONFIGURATION/SPLIT/0000.parquet. */
 const CONVERTED = 'refs/convert/parquet';
 
-async function chosenFiles(reference: HubReference, settings: HubSettings): Promise<Chosen> {
+async function chosenFiles(reference: HubReference, asked: Hub): Promise<Chosen> {
   const { dataset, revision, part } = reference;
-  const hub = new DatasetHub(settings, dataset, revision);
+  const hub = datasetListing(asked.settings, dataset, revision, asked.cache);
   const { commit, card } = await hub.info();
   if (part !== undefined && isPath(part)) return byPath(reference, hub, commit, part);
   const configs = cardConfigs(card);
@@ -123,11 +133,11 @@ async function chosenFiles(reference: HubReference, settings: HubSettings): Prom
   const below =
     config === undefined && part !== undefined ? files.filter(({ path }) => path.startsWith(`${part}/`)) : files;
   if (!config && below.length > 0) return bySplit(reference, hub, commit, inferredSplits(below), '');
-  return convertedFiles(reference, settings, listing);
+  return convertedFiles(reference, asked, listing);
 }
 
 /** The files that a path or a pattern names. */
-async function byPath(reference: HubReference, hub: DatasetHub, commit: string, pattern: string): Promise<Chosen> {
+async function byPath(reference: HubReference, hub: DatasetListing, commit: string, pattern: string): Promise<Chosen> {
   if (reference.split !== undefined) {
     throw new Refusal(
       `hf:${reference.dataset}/${pattern} names files, and ":${reference.split}" a split of a configuration.`,
@@ -172,7 +182,7 @@ const namesOf = (names: readonly string[]) => names.slice(0, 20).join(', ') + (n
 /** The files of the split that is named, or of train. */
 function bySplit(
   { dataset, split }: HubReference,
-  hub: DatasetHub,
+  hub: DatasetListing,
   commit: string,
   splits: ReadonlyMap<string, readonly DatasetFile[]>,
   of: string,
@@ -193,13 +203,9 @@ function bySplit(
 }
 
 /** The hub's own conversion, where the data set has no file that is read. */
-async function convertedFiles(
-  reference: HubReference,
-  settings: HubSettings,
-  there: readonly DatasetFile[],
-): Promise<Chosen> {
+async function convertedFiles(reference: HubReference, asked: Hub, there: readonly DatasetFile[]): Promise<Chosen> {
   const { dataset, part, revision } = reference;
-  const hub = new DatasetHub(settings, dataset, CONVERTED);
+  const hub = datasetListing(asked.settings, dataset, CONVERTED, asked.cache);
   const info = revision === 'main' ? await hub.info().catch(orNoConversion) : undefined;
   const files = info ? ((await hub.files(info.commit)) ?? []).filter(isRead) : [];
   const configs = new Map<string, DatasetFile[]>();

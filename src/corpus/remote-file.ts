@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Refusal } from '../errors/refusal.js';
 import { type Asked, type HubSettings, hubFetch, hubSettings, mayPass, type Patience } from '../hub/request.js';
+import { KeptRanges } from './kept-ranges.js';
 
 /** A file of a data set of the hub at a commit; plain data, which crosses between threads. */
 export interface RemotePlace {
@@ -10,6 +11,9 @@ export interface RemotePlace {
   readonly bytes: number;
   readonly asked: Asked;
   readonly patience: Patience;
+  /** Directory of what is kept of it, where that is asked for; and is nothing else of it read? */
+  readonly cache?: string;
+  readonly offline?: boolean;
 }
 
 /** Where a file lies: its path, - for standard input, or on the hub. */
@@ -44,13 +48,15 @@ export class RemoteFile implements ByteSource {
   private constructor(
     private readonly place: RemotePlace,
     settings: HubSettings,
+    private readonly kept: KeptRanges | undefined,
   ) {
     this.fetch = hubFetch({ ...settings, patience: place.patience }, place.asked);
     this.target = place.url;
   }
 
   static async open(place: RemotePlace): Promise<RemoteFile> {
-    return new RemoteFile(place, await hubSettings(process.env, false));
+    const kept = place.cache === undefined ? undefined : await KeptRanges.open(place.cache);
+    return new RemoteFile(place, await hubSettings(process.env, false), kept);
   }
 
   get size(): number {
@@ -59,6 +65,13 @@ export class RemoteFile implements ByteSource {
 
   async read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
     if (!(start >= 0 && start <= end && end <= this.size)) throw new Error('it ends too early');
+    const { kept, place } = this;
+    const ask = (from: number, to: number) => (place.offline ? this.notKept(from, to) : this.ask(from, to));
+    return kept ? kept.read(start, end, ask) : ask(start, end);
+  }
+
+  /** Asks for a part, again and again where that may help. */
+  private async ask(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
     const { attempts, delay } = this.place.patience;
     const part: Part = { bytes: new Uint8Array(end - start), start, filled: 0 };
     for (let fruitless = 0; part.filled < part.bytes.length; ) {
@@ -80,6 +93,14 @@ export class RemoteFile implements ByteSource {
   }
 
   async close(): Promise<void> {}
+
+  private notKept(start: number, end: number): never {
+    throw new Refusal(
+      `Bytes ${start} to ${end - 1} of ${this.place.name} are not in ${this.place.cache}, and the hub is not to be asked (--offline).`,
+      'Run once with --cache-corpus where there is a network, with the same --seed.',
+      'corpus/not-kept',
+    );
+  }
 
   /** Asks for what is missing of a part, once. */
   private async fill(part: Part, target: string): Promise<void> {

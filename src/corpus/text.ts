@@ -281,6 +281,7 @@ export interface TextStart {
   /** Sets the order of the files of the hub. */
   readonly seed?: number;
   readonly offline?: boolean;
+  readonly cacheCorpus?: boolean;
   /** Of each corpus of the hub: listed once, so that every reading has the same. */
   readonly files?: readonly (readonly CorpusFile[] | undefined)[];
   /** Tokens a context, BOS included. */

@@ -10,7 +10,7 @@ import { harvestSchema } from '../../src/config/stages/harvest.js';
 import { harvest } from '../../src/harvest/harvest.js';
 import { silent } from '../../src/progress/progress.js';
 import { Generator } from '../../src/random/generator.js';
-import { run } from '../cli/run-program.js';
+import { startIn } from '../cli/run-program.js';
 import { COMMITS } from '../corpus/fake-datasets.js';
 import { served } from '../corpus/served-datasets.js';
 import { wholeDocuments } from '../corpus/whole-documents.js';
@@ -125,15 +125,22 @@ test('where the hub lists other hashes, the text is read again and compared', as
   assert.ok(complete && hub.bytes.some(({ path, to }) => path === first && to > 3));
 });
 
-test('the command line takes hf:…, says which files it reads, and refuses it offline', async (t) => {
-  await served(t, { 'o/prose': { files: await dataset() } });
-  const out = join(temporaryDirectory(t), 'out');
-  const words = ['harvest', '--model', 'assets/tiny-gemma', '--corpus', 'hf:o/prose:train', '--hook', HOOK];
-  const more = ['--tokens', '500', '--context', '64', '--out', out];
-  const { code, stderr } = await run(...words, ...more);
+test('the command line takes hf:…, says which files it reads, keeps them, and reads nothing else offline', async (t) => {
+  const { hub } = await served(t, { 'o/prose': { files: await dataset() } });
+  const root = temporaryDirectory(t);
+  const words = ['harvest', '--model', 'assets/tiny-gemma', '--hook', HOOK, '--tokens', '500', '--context', '64'];
+  const env = { SAE_PIPE_CACHE: join(root, 'cache') };
+  const told = (out: string, ...more: string[]) => startIn(env, ...words, '--out', join(root, out), ...more).outcome;
+  const { code, stderr } = await told('online', '--corpus', 'hf:o/prose:train', '--cache-corpus');
   assert.equal(code, 0, stderr);
   assert.ok(stderr.includes(`hf:o/prose@${COMMITS.main}:train`), stderr);
-  const offline = await run(...words, ...more, '--overwrite', '--offline');
-  assert.equal(offline.code, 1);
-  assert.match(offline.stderr, /--offline/);
+  const { apiRequests, bytes } = hub;
+  const asked = bytes.length;
+  const offline = await told('offline', '--corpus', 'hf:o/prose:train', '--offline');
+  assert.equal(offline.code, 0, offline.stderr);
+  assert.deepEqual([hub.apiRequests, hub.bytes.length], [apiRequests, asked]);
+  assert.deepEqual(filesBelow(join(root, 'offline')), filesBelow(join(root, 'online')));
+  const refused = await told('refused', '--corpus', 'hf:o/other', '--offline');
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /--offline/);
 });

@@ -97,6 +97,12 @@ export const readingFlags = {
   shuffleBuffer: positive
     .optional()
     .describe('documents of a buffer from which the next one is drawn by --seed [default: documents keep their order]'),
+  cacheCorpus: z
+    .boolean()
+    .default(false)
+    .describe(
+      'keep what is read of a data set of the hub on disk (SAE_PIPE_CACHE, else ~/.cache/sae-pipe) and read it there from then on; --offline reads nothing else',
+    ),
 };
 const EXCLUDE =
   'leave special tokens that a text or a chat template has written out (<eos>, <end_of_turn>, …) out, as BOS always is';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
+import { cacheDirectory } from '../../disk/cache-directory.js';
 import { makeDirectory } from '../../disk/durable.js';
 import { exists, piecesOfFile } from '../../disk/input-file.js';
 import { checkFreeSpace } from '../../disk/space.js';
@@ -16,21 +16,6 @@ const VERSION = 1;
 
 const OTHER_CACHE = 'Free space, or set SAE_PIPE_CACHE to a directory that has room and may be written to.';
 
-/** Where SAEs of other layouts are kept as ours: SAE_PIPE_CACHE, XDG_CACHE_HOME/sae-pipe or ~/.cache/sae-pipe. */
-function cacheDirectory(): string {
-  const { SAE_PIPE_CACHE, XDG_CACHE_HOME } = process.env;
-  if (SAE_PIPE_CACHE) return resolve(SAE_PIPE_CACHE);
-  try {
-    return join(XDG_CACHE_HOME ? resolve(XDG_CACHE_HOME) : join(homedir(), '.cache'), 'sae-pipe');
-  } catch {
-    throw new Refusal(
-      'There is no home directory to keep a copy of the SAE in (HOME is not set).',
-      'Set SAE_PIPE_CACHE to a directory.',
-      'sae/no-cache',
-    );
-  }
-}
-
 /**
  * The directory in which an SAE of another layout lies as one of ours, made where it is missing: graphs read weights where
  * they lie, which these files do not allow. Its name is a hash of what it was made from, so it is made once and never
@@ -45,7 +30,7 @@ export async function asOurs(sae: DescribedSae, layout: string, files: SaeFileNa
     hash.update(`\n${role}\n`);
     for await (const piece of piecesOfFile(files[role]!)) hash.update(piece);
   }
-  const directory = join(cacheDirectory(), 'saes', hash.digest('hex'));
+  const directory = join(cacheDirectory('a copy of the SAE', 'sae/no-cache'), 'saes', hash.digest('hex'));
   if (await exists(join(directory, CFG_FILE))) return directory;
   const tensors = parametersOf(sae).map((name): DeferredTensor => {
     const read = sae.values[name]!;

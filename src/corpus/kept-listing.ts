@@ -1,0 +1,90 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { cacheDirectory } from '../disk/cache-directory.js';
+import { makeDirectory } from '../disk/durable.js';
+import { readTextFile } from '../disk/json.js';
+import { writeAside } from '../disk/output-file.js';
+import { Refusal } from '../errors/refusal.js';
+import { type DatasetFile, DatasetHub, type DatasetInfo } from '../hub/dataset.js';
+import type { HubSettings } from '../hub/request.js';
+
+/** What is asked of the hub about a data set. */
+export type DatasetListing = Pick<DatasetHub, 'asked' | 'info' | 'files' | 'addressOf'>;
+
+const infoSchema = z.object({ commit: z.string().regex(/^[0-9a-f]{40}$/), card: z.unknown().optional() });
+const filesSchema = z.array(z.object({ path: z.string(), bytes: z.int().nonnegative(), hash: z.string().optional() }));
+
+/** Where text of a data set is kept, by the hub that it is from. */
+export function keptDataset({ endpoint }: HubSettings, dataset: string): string {
+  const hub = encodeURIComponent(endpoint).slice(0, 200);
+  return join(cacheDirectory('text of the hub', 'corpus/no-cache'), 'corpora', hub, dataset.replace('/', '--'));
+}
+
+/**
+ * What the hub says of a data set at a revision. Answers are kept, so that a later command can do without the hub.
+ *
+ * @param directory where they are kept; undefined where they are not
+ */
+export function datasetListing(
+  settings: HubSettings,
+  dataset: string,
+  revision: string,
+  directory?: string,
+): DatasetListing {
+  const hub = new DatasetHub(settings, dataset, revision);
+  if (directory === undefined) return hub;
+  const kept = new KeptAnswers(directory, settings.offline ? `hf:${dataset}@${revision}` : undefined);
+  const info = `info-${encodeURIComponent(revision)}.json`;
+  return {
+    asked: hub.asked,
+    info: () => kept.answer(info, infoSchema, () => hub.info()) as Promise<DatasetInfo>,
+    files: async (commit, path) => {
+      const name = `files-${commit}${path === undefined ? '' : `-${sha256(path)}`}.json`;
+      const files = await kept.answer(
+        name,
+        filesSchema.nullable(),
+        async () => (await hub.files(commit, path)) ?? null,
+      );
+      return (files ?? undefined) as DatasetFile[] | undefined;
+    },
+    addressOf: (commit, path) => hub.addressOf(commit, path),
+  };
+}
+
+/** Answers on disk, each with its SHA-256. */
+class KeptAnswers {
+  /** @param offline what they are of, where the hub is not asked */
+  constructor(
+    private readonly directory: string,
+    private readonly offline: string | undefined,
+  ) {}
+
+  /** The hub's answer, or where it is not asked the one that was kept. @throws Refusal where there is none */
+  async answer<T>(name: string, schema: z.ZodType<T>, ask: () => Promise<T>): Promise<T> {
+    const path = join(this.directory, name);
+    if (this.offline !== undefined) return this.kept(path, schema);
+    const value = await ask();
+    const text = JSON.stringify(value);
+    await makeDirectory(this.directory);
+    await writeAside(path, JSON.stringify({ sha256: sha256(text), text }));
+    return value;
+  }
+
+  private async kept<T>(path: string, schema: z.ZodType<T>): Promise<T> {
+    const whole = await readTextFile(path).catch(() => null);
+    try {
+      const { sha256: expected, text } = JSON.parse(whole ?? '{}') as { sha256?: string; text?: string };
+      if (text !== undefined && sha256(text) === expected) return schema.parse(JSON.parse(text));
+    } catch {
+      // Damaged, which is as good as missing.
+    }
+    throw new Refusal(
+      `${this.offline} is read from the hub, --offline or HF_HUB_OFFLINE says not to ask it, and nothing of it is kept.`,
+      'Run once with --cache-corpus where there is a network; or download the files, and give their directory.',
+      'corpus/offline',
+    );
+  }
+}
+
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');

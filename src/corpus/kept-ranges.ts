@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { makeDirectory } from '../disk/durable.js';
+import { writeAside } from '../disk/output-file.js';
+import { Refusal } from '../errors/refusal.js';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** From byte … to byte, the last left out. */
+type Range = readonly [start: number, end: number];
+
+interface Kept {
+  readonly range: Range;
+  readonly sha256: string;
+  readonly file: string;
+}
+
+const NAME = /^(\d{1,15})-(\d{1,15})-([0-9a-f]{64})$/;
+
+/**
+ * Parts of a file of the hub that are kept on disk, each in a file that is named after its range and its SHA-256:
+ * START-END-HASH. A part whose bytes are not those of its name is removed, and counts as missing.
+ */
+export class KeptRanges {
+  private constructor(
+    private readonly directory: string,
+    private readonly kept: Kept[],
+  ) {}
+
+  /** @throws Refusal where the directory cannot be made */
+  static async open(directory: string): Promise<KeptRanges> {
+    await makeDirectory(directory).catch((cause: Error) => {
+      throw new Refusal(
+        `Text of the hub cannot be kept: ${cause.message}`,
+        'Free space, set SAE_PIPE_CACHE to another directory, or leave --cache-corpus out.',
+        'corpus/no-cache',
+        { cause },
+      );
+    });
+    const names = await readdir(directory);
+    const kept = names.flatMap((file): Kept[] => {
+      const [, start, end, sha256] = NAME.exec(file) ?? [];
+      const range = [Number(start), Number(end)] as const;
+      return sha256 !== undefined && range[0] < range[1] ? [{ range, sha256, file }] : [];
+    });
+    return new KeptRanges(directory, kept);
+  }
+
+  /**
+   * Bytes of a range: those that are kept, and between them those that are fetched, which are kept from then on.
+   *
+   * @param fetch asks for a range
+   */
+  async read(start: number, end: number, fetch: (start: number, end: number) => Promise<Bytes>): Promise<Bytes> {
+    const bytes = new Uint8Array(end - start);
+    for (let at = start; at < end; ) {
+      const kept = this.at(at);
+      const known = kept && (await this.bytesOf(kept));
+      if (kept && !known) continue;
+      const stop = Math.min(end, kept ? kept.range[1] : this.nextAfter(at));
+      if (known) bytes.set(known.subarray(at - kept!.range[0], stop - kept!.range[0]), at - start);
+      else bytes.set(await this.fetched([at, stop], fetch), at - start);
+      at = stop;
+    }
+    return bytes;
+  }
+
+  /** The part that reaches farthest from a byte on; undefined where none has it. */
+  private at(byte: number): Kept | undefined {
+    let best: Kept | undefined;
+    for (const one of this.kept) {
+      const [start, end] = one.range;
+      if (start <= byte && byte < end && end > (best?.range[1] ?? 0)) best = one;
+    }
+    return best;
+  }
+
+  private nextAfter(byte: number): number {
+    const starts = this.kept.map(({ range }) => range[0]).filter((start) => start > byte);
+    return starts.reduce((least, start) => Math.min(least, start), Number.POSITIVE_INFINITY);
+  }
+
+  /** Its bytes; undefined, and removed, where they are not what was kept. */
+  private async bytesOf(kept: Kept): Promise<Uint8Array | undefined> {
+    const path = join(this.directory, kept.file);
+    const bytes = await readFile(path).catch(() => undefined);
+    const [start, end] = kept.range;
+    if (bytes?.length === end - start && sha256Of(bytes) === kept.sha256) return bytes;
+    const at = this.kept.indexOf(kept);
+    if (at >= 0) this.kept.splice(at, 1);
+    await rm(path, { recursive: true, force: true });
+    return undefined;
+  }
+
+  private async fetched(range: Range, fetch: (start: number, end: number) => Promise<Bytes>): Promise<Bytes> {
+    const bytes = await fetch(...range);
+    const sha256 = sha256Of(bytes);
+    const file = `${range[0]}-${range[1]}-${sha256}`;
+    await writeAside(join(this.directory, file), bytes);
+    this.kept.push({ range, sha256, file });
+    return bytes;
+  }
+}
+
+const sha256Of = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
