@@ -37,15 +37,18 @@ test('no install script runs, and the packages that have one are those that are 
 });
 
 test('every direct dependency is pinned exactly, locked so, and explained with its licence', () => {
-  for (const [heading, versions] of [
-    ['For running', project.dependencies],
-    ['For development', project.devDependencies],
+  const tools = json('tools/package.json') as { devDependencies: Versions };
+  const toolsLock = json('tools/package-lock.json') as typeof lock;
+  for (const [heading, versions, { packages }] of [
+    ['For running', project.dependencies, lock],
+    ['For development', project.devDependencies, lock],
+    ['Tools', tools.devDependencies, toolsLock],
   ] as const) {
     const rows = rowsBelow(heading);
     assert.deepEqual(rows.map(([name]) => name).sort(), Object.keys(versions).sort());
     for (const [name, licence, why] of rows) {
       assert.match(versions[name!]!, /^\d+\.\d+\.\d+$/, name);
-      const { version, license } = lock.packages[`node_modules/${name}`]!;
+      const { version, license } = packages[`node_modules/${name}`]!;
       assert.equal(version, versions[name!]);
       assert.equal(licence, license, name);
       assert.ok(why!.length > 4, name);

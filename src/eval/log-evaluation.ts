@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path';
+import { join, resolve, sep } from 'node:path';
 import type { EvalConfig } from '../config/stages/eval.js';
 import { lockOutputDirectory } from '../disk/output-directory.js';
 import { Refusal } from '../errors/refusal.js';
@@ -10,7 +10,7 @@ import type { EvalRecord } from './record.js';
 /** Where the points of each SAE go: --log-dir itself for one; for several, below it, by their paths from where they part. */
 export function logDirectories(logDir: string, saes: readonly string[]): string[] {
   if (saes.length === 1) return [logDir];
-  const parts = saes.map((path) => resolve(path).split('/'));
+  const parts = saes.map((path) => resolve(path).split(sep));
   let shared = 0;
   while (parts.every((path) => path.length > shared + 1 && path[shared] === parts[0]![shared])) shared++;
   return parts.map((path) => join(logDir, ...path.slice(shared)));

@@ -4,7 +4,6 @@ import { openModel, openTextModel, promptTokens } from '../generate/prompts.js';
 import { expandHooks } from '../lm/chosen-hooks.js';
 import { findHook } from '../lm/hooks.js';
 import { chooseBos, choosePrecision } from '../lm/pass.js';
-import type { Precision } from '../lm/placement.js';
 import type { Activations } from './activations.js';
 import {
   type FeatureIntervention,
@@ -27,7 +26,7 @@ export interface ModelOptions extends RunOptions {
   /** `cpu` (default), `cuda`, `cuda:N` or `webgpu`. */
   readonly device?: string;
   /** Of matrix products; `auto` (default) is float32 on the CPU and the checkpoint's own on CUDA. */
-  readonly precision?: Precision | 'auto';
+  readonly precision?: 'auto' | 'float32' | 'bfloat16' | 'float16';
   /** Threads per operator; all cores by default. */
   readonly threads?: number;
   /** Begin texts with BOS; by default as models of the family expect, or as an SAE was trained where one is used. */

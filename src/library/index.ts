@@ -11,6 +11,7 @@
 export type { RefusalCode } from '../errors/codes.js';
 export { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 export type { EvalRecord } from '../eval/record.js';
+export type { Ending } from '../generate/continuation.js';
 export { Activations } from './activations.js';
 export { ActivationsStore, ActivationsStream, type BatchOptions, type StoredRows } from './activations-store.js';
 export { bundled } from './bundled.js';

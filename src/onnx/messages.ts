@@ -1,3 +1,4 @@
+import { parse, relative, sep } from 'node:path';
 import { create } from '@bufbuild/protobuf';
 import {
   type AttributeProto,
@@ -40,9 +41,9 @@ export function externalTensor(name: string, dtype: DType, dims: readonly number
     dataType: dtypeCode(dtype),
     dims: dims.map(BigInt),
     dataLocation: TensorProto_DataLocation.EXTERNAL,
-    // The session resolves locations against the root directory (see session.ts), hence the cut slash.
+    // The session resolves locations against the root directory (see session.ts), hence the path from there.
     externalData: [
-      entry('location', data.path.replace(/^\//, '')),
+      entry('location', relative(parse(data.path).root, data.path).replaceAll(sep, '/')),
       entry('offset', String(data.offset)),
       entry('length', String(data.length)),
     ],
