@@ -24,10 +24,11 @@ import {
 } from './engines/open.js';
 import { stateBytes, stateShapes } from './engines/state.js';
 import { type Estimates, type KnownNorms, looksBefore, mayLeaveOut, mostSampled, sampleRows } from './estimates.js';
+import { MOST_LOSS_ENTRIES } from './input-losses.js';
 import { knownOf, remark } from './known-activations.js';
 import { MetricsLog, openCurve } from './metrics-log.js';
 import type { OrdinaryRows } from './ordinary-rows.js';
-import { checkResampling, MOST_LOSS_ENTRIES } from './resampling.js';
+import { checkResampling } from './resampling.js';
 import { withOwnThreads } from './resumed-config.js';
 import { claimOptions, finishedIn, kept, stateNotKept, tidyFinished } from './run-directory.js';
 import {

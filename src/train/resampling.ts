@@ -2,18 +2,15 @@ import type { Batches, SourceDescription } from '../activations/activation-sourc
 import type { ActivationArray } from '../activations/rows.js';
 import type { TrainConfig } from '../config/stages/train.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
-import { GraphBuilder, type Value } from '../onnx/graph.js';
-import { onnxRuntime, openSession } from '../onnx/session.js';
 import type { StopRequest } from '../progress/progress.js';
-import { heard, throwIfStopped } from '../progress/stop.js';
+import { throwIfStopped } from '../progress/stop.js';
 import { Generator, Purpose } from '../random/generator.js';
-import { centredInput, type LossInput, type ParameterValues } from '../sae/architecture.js';
-import { skipped } from '../sae/forward-graph.js';
-import { parametersOf, trainingOf } from '../sae/registry.js';
-import { parameterShape, type Sae, type Sizes } from '../sae/sae.js';
+import { trainingOf } from '../sae/registry.js';
+import type { Sizes } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
-import { type EngineSettings, sizesOf, type TrainerState } from './engines/engine.js';
+import type { EngineSettings, Example, TrainerState } from './engines/engine.js';
 import { isTrained, optionsOf } from './engines/state.js';
+import { type InputLosses, STOPPED } from './input-losses.js';
 
 /** Length of a resampled encoder row relative to the mean of those alive (Bricken et al. 2023). */
 const ENCODER_SHARE = 0.2;
@@ -52,18 +49,8 @@ interface InputsToDraw {
   /** Steps done: the occasion. */
   readonly step: number;
   readonly seed: number;
-  /** λ at this step, in the engines' convention. */
-  readonly l1: number;
   /** Looked at while inputs are. */
   readonly stop?: StopRequest;
-}
-
-/** An input, scaled, and its target where that is another. */
-export interface Example {
-  /** [d_in] */
-  readonly x: Float32Array;
-  /** [d_out] */
-  readonly y?: Float32Array;
 }
 
 /**
@@ -71,17 +58,16 @@ export interface Example {
  * left (Bricken et al. 2023; drawn with replacement, two features could become equal and would stay so). The draw is
  * that of Efraimidis and Spirakis (2006): the largest keys log(u) / loss².
  *
- * @param sae of scaled activations, as it stands
+ * @param losses under the SAE as it stands; closed here
  * @returns at most count, and the number of inputs sampled
  * @throws Interrupted where a stop was asked for
  */
 export async function drawInputs(
-  sae: Sae,
+  losses: InputLosses,
   count: number,
-  { batches, about, most, step, seed, l1, stop = { signal: undefined } }: InputsToDraw,
+  { batches, about, most, step, seed, stop = { signal: undefined } }: InputsToDraw,
   settings: EngineSettings,
 ): Promise<{ drawn: Example[]; inputs: number }> {
-  const losses = await openInputLosses(sae, settings, l1);
   const random = new Generator(seed, Purpose.resampling, step);
   const keys: number[] = [];
   try {
@@ -221,88 +207,4 @@ function meanEncoderNorm(W_enc: Float32Array, without: ReadonlySet<number>, dIn:
   const alive = squares.filter((_, j) => !without.has(j) || without.size === dSae);
   // Of zero columns alone, none could ever be active: the length at initialisation then.
   return alive.reduce((sum, square) => sum + Math.sqrt(square), 0) / alive.length || 1;
-}
-
-/** Most feature activations that exist at a time: 128 MiB of float32. */
-export const MOST_LOSS_ENTRIES = 2 ** 25;
-
-/** What a stop meanwhile says; who asked for the losses knows what is kept. */
-const STOPPED = 'inputs were sampled.';
-
-/** The training loss of inputs one by one. */
-interface InputLosses {
-  /**
-   * @param rows x [rows × d_in] scaled activations, and y [rows × d_out] where the target is another
-   * @returns [rows]
-   * @throws Interrupted where a stop was asked for
-   */
-  of(rows: Example, stop?: StopRequest): Promise<Float64Array>;
-  close(): Promise<void>;
-}
-
-/**
- * The loss of single inputs under an SAE as it stands, as one plain graph that is the same for every engine:
- * resampling is rare, and its draws must not depend on how steps are computed.
- *
- * @param sae of scaled activations
- * @param l1 λ in the engines' convention
- */
-export async function openInputLosses(sae: Sae, settings: EngineSettings, l1: number): Promise<InputLosses> {
-  const { Tensor } = await onnxRuntime();
-  const { dIn, dOut, dSae, parameters } = sae;
-  const g = new GraphBuilder('input-losses');
-  const w: ParameterValues = {};
-  const weights: Record<string, InstanceType<typeof Tensor>> = {};
-  for (const name of parametersOf(settings)) {
-    const shape = parameterShape(name, sae);
-    w[name] = g.input(name, 'float32', shape);
-    weights[name] = new Tensor('float32', parameters[name]!, shape);
-  }
-  g.output('loss', lossOfEach(g, settings, w, l1), 'float32', ['rows']);
-  const open = await openSession(g.encode(), settings);
-  const chunk = Math.max(1, Math.floor(MOST_LOSS_ENTRIES / dSae));
-
-  return {
-    async of({ x, y }, stop = { signal: undefined }) {
-      const rows = x.length / dIn;
-      const losses = new Float64Array(rows);
-      for (let first = 0; first < rows; first += chunk) {
-        if (await heard(stop)) throwIfStopped(stop, STOPPED);
-        const last = Math.min(rows, first + chunk);
-        const part = (values: Float32Array, d: number) =>
-          new Tensor('float32', values.slice(first * d, last * d), [last - first, d]);
-        const { loss } = await open.run({ x: part(x, dIn), ...(y && { y: part(y, dOut) }), ...weights });
-        losses.set(loss!.data as Float32Array, first);
-      }
-      return losses;
-    },
-    close: () => open.release(),
-  };
-}
-
-/** The terms of the loss that trains, summed per input: [rows]. */
-function lossOfEach(g: GraphBuilder, settings: EngineSettings, w: ParameterValues, l1: number): Value {
-  const loss = trainingOf(settings.architecture).loss(
-    g,
-    w,
-    {
-      ...{ ...examples(g, settings, w), sparsity: g.scalar(l1), sizes: sizesOf(settings) },
-      dead: g.table('dead', [settings.dSae], new Float32Array(settings.dSae)),
-    },
-    optionsOf(settings),
-  );
-  return [loss.penalty, loss.auxiliary].reduce<Value>((sum, term) => (term ? g.add(sum, term) : sum), loss.mse);
-}
-
-/** Scaled rows as the loss takes them. */
-function examples(
-  g: GraphBuilder,
-  { dIn, dOut, skip }: EngineSettings,
-  w: ParameterValues,
-): Pick<LossInput, 'x' | 'y' | 'target'> {
-  const x = g.input('x', 'float32', ['rows', dIn]);
-  if (dOut === undefined) return { x: centredInput(g, w, x), y: x, target: x };
-  const target = g.input('y', 'float32', ['rows', dOut]);
-  const y = skip ? g.sub(target, skipped(g, w, x)) : target;
-  return { x: { input: x, p: g.matmul(x, w.W_enc!) }, y, target };
 }

@@ -17,6 +17,7 @@ import { inRawCoordinates } from './coordinates.js';
 import { type Engine, sizesOf, type TrainerState } from './engines/engine.js';
 import { openEngine } from './engines/open.js';
 import { isTrained, saeOf, stateShapes } from './engines/state.js';
+import { engineLosses, openInputLosses } from './input-losses.js';
 import type { MetricsLog } from './metrics-log.js';
 import { checkLoss, type FailedStep, findBroken, refusalOfBroken } from './not-finite.js';
 import { type Feed, type OpenRun, openRun, type Run, type Say } from './open-run.js';
@@ -259,7 +260,7 @@ export class Trainer {
 
   /** Gives dead features new directions (paper, appendix D): the engine continues from the changed state. */
   private async resample(l1: number): Promise<void> {
-    const { config, seen, batches, plan, settings, engineName, say, stop } = this.run;
+    const { config, seen, batches, plan, settings, say, stop } = this.run;
     const { steps } = this;
     const state = await this.state();
     const dead = deadFeatures(state, config.deadWindow);
@@ -273,12 +274,10 @@ export class Trainer {
       most: config.resampleInputs,
       step: steps,
       seed: config.seed,
-      l1,
       stop,
     };
-    // The CUDA engine needs no ONNX Runtime on the GPU, and there may be none.
-    const where = engineName === 'cuda' ? { ...settings, device: 'cpu' } : settings;
-    const { drawn, inputs } = await drawInputs(await this.engine.sae(), dead.length, draw, where).catch((cause) => {
+    const losses = engineLosses(this.engine, l1) ?? (await openInputLosses(await this.engine.sae(), settings, l1));
+    const { drawn, inputs } = await drawInputs(losses, dead.length, draw, settings).catch((cause) => {
       throw cause instanceof Interrupted
         ? new Interrupted(cause.signal, kept(steps - 1, plan.steps, config.out))
         : cause;

@@ -4,7 +4,8 @@ import type { Batches, SourceDescription } from '../../src/activations/activatio
 import { allocateRows, type Rows } from '../../src/activations/rows.js';
 import { PARAMETERS } from '../../src/sae/registry.js';
 import type { Sae } from '../../src/sae/sae.js';
-import { deadFeatures, drawInputs, openInputLosses, resampleFeatures } from '../../src/train/resampling.js';
+import { openInputLosses } from '../../src/train/input-losses.js';
+import { deadFeatures, drawInputs, resampleFeatures } from '../../src/train/resampling.js';
 import { openGolden, relativeDifference } from '../golden.js';
 import { smallSettings } from '../train/engines/problem.js';
 
@@ -130,8 +131,8 @@ test('with a target, a loss is of both, and a dead feature reads along x and wri
     },
   };
   const about = { dIn, dtype: 'float32', target: { dOut } } as SourceDescription;
-  const draw = { batches: both, about, most: rows, step: 1, seed: 0, l1: 0.5 };
-  const { drawn } = await drawInputs(sae, rows, draw, settings);
+  const draw = { batches: both, about, most: rows, step: 1, seed: 0 };
+  const { drawn } = await drawInputs(await openInputLosses(sae, settings, 0.5), rows, draw, settings);
   const first = drawn.find((one) => one.x[0] === 2)!;
   assert.deepEqual(first, { x: Float32Array.of(2, 4, 6), y: Float32Array.of(12, -3) });
 
@@ -173,8 +174,13 @@ test('inputs are drawn with probability proportional to their squared loss', asy
   };
   const [draws, counts] = [3000, new Array<number>(rows).fill(0)];
   for (let seed = 0; seed < draws; seed++) {
-    const draw = { batches: standing(pieces), about, most: rows, step: 9, seed, l1 };
-    const { drawn, inputs } = await drawInputs(sae, 1, draw, settings('gated', 1));
+    const draw = { batches: standing(pieces), about, most: rows, step: 9, seed };
+    const { drawn, inputs } = await drawInputs(
+      await openInputLosses(sae, settings('gated', 1), l1),
+      1,
+      draw,
+      settings('gated', 1),
+    );
     assert.equal(inputs, rows);
     counts[rowOf(drawn[0]!.x)]!++;
   }
@@ -191,8 +197,11 @@ test('inputs are drawn once each, from no more than were asked for, scaled, the 
   const { golden, sae, l1 } = await goldenSae('standard');
   const x = await golden.floats('x');
   const pieces = [x.slice(0, 30 * D_IN), x.slice(30 * D_IN)];
-  const draw = (step: number, most: number, scale = 0.5) =>
-    drawInputs(sae, 50, { batches: standing(pieces), about, most, step, seed: 1, l1 }, settings('standard', scale));
+  const draw = async (step: number, most: number, scale = 0.5) => {
+    const scaled = settings('standard', scale);
+    const from = { batches: standing(pieces), about, most, step, seed: 1 };
+    return drawInputs(await openInputLosses(sae, scaled, l1), 50, from, scaled);
+  };
   const first = await draw(100, 40);
   assert.equal(first.inputs, 40);
   assert.equal(first.drawn.length, 40, 'as many as there are');

@@ -50,6 +50,14 @@ export function sizesOf({ dIn, dOut = dIn, dSae }: Pick<EngineSettings, 'dIn' | 
   return { dIn, dOut, dSae };
 }
 
+/** Inputs, scaled, and their targets where those are others; of one or of several rows. */
+export interface Example {
+  /** [rows × d_in] */
+  readonly x: Float32Array;
+  /** [rows × d_out] */
+  readonly y?: Float32Array;
+}
+
 /** What a schedule sets for one step. */
 export interface StepSettings {
   readonly lr: number;
@@ -98,6 +106,13 @@ export interface Engine {
   readonly steps: number;
   /** The SAE of scaled activations. */
   sae(): Promise<Sae>;
+  /**
+   * The loss that trains, of single inputs under the SAE as it stands, [rows]; absent where the engine has no faster way
+   * than a plain graph.
+   *
+   * @param l1 λ
+   */
+  losses?(rows: Example, l1: number): Promise<Float64Array>;
   /** A copy of the whole state. */
   state(): Promise<TrainerState>;
   /**

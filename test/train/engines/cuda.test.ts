@@ -213,7 +213,7 @@ test('looking at the state, and going on from it, changes no bit of what follows
   // Few features are active, so that rows miss many decays.
   const settings = small('gated', { batch: 6 });
   const start = randomStart(settings, -2.5);
-  const [whole, watched] = [await openOnCpu(settings, start), await openOnCpu(settings, start)];
+  const [whole, watched] = [await openOnCpu(settings, start), await openOnCpu(settings, start, 0, { settleEvery: 3 })];
   const step = { lr: 1e-3, l1: 0.2 };
   const [a, b] = [batches(settings), batches(settings)];
   for (let t = 0; t < 20; t++) {
@@ -221,6 +221,8 @@ test('looking at the state, and going on from it, changes no bit of what follows
     await watched.step({ x: b() }, step);
     if (t % 7 === 3) await watched.state();
   }
+  // At the start, three times looked at, and after every third step.
+  assert.equal(watched.device.launches.get('settle'), 1 + 3 + 6);
   const resumed = await openOnCpu(settings, await watched.state(), watched.steps);
   for (let t = 0; t < 10; t++) {
     await whole.step({ x: a() }, step);

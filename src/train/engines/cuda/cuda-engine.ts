@@ -5,23 +5,15 @@ import { formatBytes } from '../../../disk/space.js';
 import { Refusal } from '../../../errors/refusal.js';
 import { PARAMETERS } from '../../../sae/registry.js';
 import type { Sae } from '../../../sae/sae.js';
-import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
+import type { Engine, EngineSettings, Example, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { checkSizes, saeOf, stateShapes } from '../state.js';
-import type { CompiledKernels, CudaDevice, DeviceEvent, DevicePointer, HostBuffer } from './device.js';
+import type { CompiledKernels, CudaDevice, DeviceEvent, HostBuffer } from './device.js';
+import { DeviceArrays } from './device-arrays.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 import { kernelSource } from './kernels/source.js';
 import { Launcher, type StepParts } from './launcher.js';
-import {
-  batchBytes,
-  type CudaPlan,
-  checkCounts,
-  DeviceArrays,
-  metricsBytes,
-  PIECE_BYTES,
-  type PlanOverrides,
-  planCuda,
-  shapeOnDevice,
-} from './plan.js';
+import { batchBytes, type CudaPlan, checkCounts, metricsBytes, type PlanOverrides, planCuda } from './plan.js';
+import { StateTransfer } from './state-transfer.js';
 import { StepLauncher } from './step.js';
 
 /** How work is cut: tests set these. */
@@ -108,7 +100,7 @@ class CudaEngine implements Engine {
   async begin(start: TrainerState): Promise<void> {
     const { plan, launcher, settings, device } = this.run;
     // EventPool that steps left behind and those about to come are then alike as of now.
-    this.settle();
+    this.settle(this.done);
     await this.sendFactors();
     await this.transfer.load(start);
     if (plan.precision === 'bfloat16') launcher.run('roundRows', { blocks: settings.dSae, threads: plan.threads });
@@ -139,9 +131,16 @@ class CudaEngine implements Engine {
     return saeOf(this.run.settings, await this.transfer.read(PARAMETERS[this.run.settings.architecture]));
   }
 
+  losses(rows: Example, l1: number): Promise<Float64Array> {
+    const before = this.last;
+    const computed = before.then(() => this.forward(rows, l1));
+    this.last = computed;
+    return computed;
+  }
+
   async state(): Promise<TrainerState> {
     await this.last;
-    this.settle();
+    this.settle(this.done);
     return this.transfer.read(stateShapes(this.run.settings).keys());
   }
 
@@ -217,15 +216,58 @@ class CudaEngine implements Engine {
     t: number,
     step: StepSettings,
   ): Promise<StepMetrics> {
-    const { device, arrays, settings, plan } = this.run;
+    const { device, settings, plan } = this.run;
     for (const event of fed) device.waitFor(event);
+    const sums = await this.untilRight(() => this.stepLauncher.launch(slot, t, step, this.dense));
+    // So no feature has many steps to catch up with when it is next active.
+    if (t % plan.settleEvery === 0) this.settle(t);
+    return metricsOf(sums, settings, step);
+  }
+
+  /** The losses of scaled rows, a batch at a time; the last is filled up with zeros. */
+  private async forward({ x, y }: Example, l1: number): Promise<Float64Array> {
+    const { settings, plan, device, arrays, launcher } = this.run;
+    const { batch, dIn, dOut } = settings;
+    const losses = new Float64Array(x.length / dIn);
+    const hosts = [4 * batch * plan.dInRow, ...(y ? [4 * batch * plan.dOutRow] : []), 4 * 4 * batch];
+    const [input, ...rest] = hosts.map((bytes) => device.allocateHost(bytes));
+    const out = rest.at(-1)!;
+    try {
+      for (let first = 0; first < losses.length; first += batch) {
+        const padded: [string, HostBuffer, Float32Array, number, number][] = [['xc', input!, x, dIn, plan.dInRow]];
+        if (y) padded.push(['yc', rest[0]!, y, dOut!, plan.dOutRow]);
+        for (const [name, host, values, width, row] of padded) {
+          const floats = new Float32Array(host.bytes).fill(0);
+          for (let b = 0; b < Math.min(batch, losses.length - first); b++) {
+            floats.set(values.subarray((first + b) * width, (first + b + 1) * width), b * row);
+          }
+          device.waitFor(device.upload(arrays.at(name), host, floats.byteLength));
+        }
+        launcher.run('centreScaled', { blocks: batch, threads: plan.threads });
+        await this.untilRight(() => this.stepLauncher.launchForward(this.dense));
+        device.download(out, arrays.at('token_sums'), 4 * 4 * batch);
+        await device.mark().reached();
+        const sums = new Float32Array(out.bytes);
+        for (let b = 0; b < Math.min(batch, losses.length - first); b++) {
+          losses[first + b] = sums[b]! + sums[batch + b]! + l1 * sums[2 * batch + b]!;
+        }
+      }
+    } finally {
+      for (const host of [input!, ...rest]) host.free();
+    }
+    return losses;
+  }
+
+  /** Launches it until it does not leave. */
+  private async untilRight(launch: () => void): Promise<StepSums> {
+    const { device, arrays, plan } = this.run;
     for (;;) {
-      this.stepLauncher.launch(slot, t, step, this.dense);
+      launch();
       device.download(this.metrics, arrays.at('metrics'), metricsBytes(plan));
       await device.mark().reached();
       const values = new Float64Array(this.metrics.bytes, 0, METRIC_SUMS.length + plan.found);
       const sums = Object.fromEntries(METRIC_SUMS.map((name, i) => [name, values[i]!])) as StepSums;
-      if (sums.left === 0) return metricsOf(sums, settings, step);
+      if (sums.left === 0) return sums;
       this.prepare(values.subarray(METRIC_SUMS.length));
     }
   }
@@ -248,9 +290,9 @@ class CudaEngine implements Engine {
   }
 
   /** Brings moments that lazy steps left behind up to date, so that the state is what every engine would have. */
-  private settle(): void {
+  private settle(step: number): void {
     const { launcher, settings, plan } = this.run;
-    launcher.run('settle', { blocks: settings.dSae, threads: plan.threads }, { step: this.done });
+    launcher.run('settle', { blocks: settings.dSae, threads: plan.threads }, { step });
   }
 }
 
@@ -275,100 +317,4 @@ function checkDeviceMemory({ dIn, dSae, batch }: EngineSettings, { bytes }: Cuda
     'Train a smaller dictionary, use a smaller --batch, or wait until the device is free.',
     'cuda/out-of-memory',
   );
-}
-
-/** A run of an array's rows. */
-interface Piece {
-  readonly name: string;
-  readonly first: number;
-  readonly count: number;
-}
-
-/** Carries the state between the engines' arrays and the device's, in pieces through page-locked memory. */
-class StateTransfer {
-  constructor(
-    private readonly run: CudaRun,
-    private readonly pieceBytes = PIECE_BYTES,
-  ) {}
-
-  /** Writes what `start` has of the state; the rest stays as it is. */
-  async load(start: TrainerState): Promise<void> {
-    const { device, settings } = this.run;
-    for (const name of stateShapes(settings).keys()) {
-      const values = start.get(name);
-      if (!values) continue;
-      await this.inPieces(name, async (piece, host, staging) => {
-        const floats = new Float32Array(host.bytes);
-        this.forRuns(piece, (at, from, length) => floats.set(values.subarray(from, from + length), at));
-        device.waitFor(device.upload(staging, host, 4 * this.elements(piece)));
-        this.move('toRows', piece, staging);
-        await device.mark().reached();
-      });
-    }
-  }
-
-  /** A copy of those arrays of the state. */
-  async read(names: Iterable<string>): Promise<Map<string, Float32Array>> {
-    const { device, settings } = this.run;
-    const state = new Map<string, Float32Array>();
-    const shapes = stateShapes(settings);
-    for (const name of names) {
-      const values = new Float32Array(shapes.get(name)!.reduce((product, dim) => product * dim, 1));
-      await this.inPieces(name, async (piece, host, staging) => {
-        this.move('fromRows', piece, staging);
-        device.download(host, staging, 4 * this.elements(piece));
-        await device.mark().reached();
-        const floats = new Float32Array(host.bytes);
-        this.forRuns(piece, (at, from, length) => values.set(floats.subarray(at, at + length), from));
-      });
-      state.set(name, values);
-    }
-    return state;
-  }
-
-  private async inPieces(
-    name: string,
-    visit: (piece: Piece, host: HostBuffer, staging: DevicePointer) => Promise<void>,
-  ): Promise<void> {
-    const { device, settings } = this.run;
-    const { rows, width } = shapeOnDevice(name, settings);
-    const each = Math.min(rows, Math.max(1, Math.floor(this.pieceBytes / (4 * width))));
-    const host = device.allocateHost(4 * each * width);
-    try {
-      const staging = device.allocate(4 * each * width);
-      try {
-        for (let first = 0; first < rows; first += each) {
-          await visit({ name, first, count: Math.min(each, rows - first) }, host, staging);
-        }
-      } finally {
-        device.free(staging);
-      }
-    } finally {
-      host.free();
-    }
-  }
-
-  private elements({ name, count }: Piece): number {
-    return count * shapeOnDevice(name, this.run.settings).width;
-  }
-
-  /** Where runs of the piece lie in it and in the whole array. */
-  private forRuns(piece: Piece, copy: (at: number, from: number, length: number) => void): void {
-    const { first, count } = piece;
-    const { rows, width, transposed } = shapeOnDevice(piece.name, this.run.settings);
-    if (transposed) for (let i = 0; i < width; i++) copy(i * count, i * rows + first, count);
-    else copy(0, first * width, this.elements(piece));
-  }
-
-  /** Between the piece on the device and its place there. */
-  private move(kernel: 'toRows' | 'fromRows', { name, first, count }: Piece, staging: DevicePointer): void {
-    const { settings, plan, arrays, launcher } = this.run;
-    const { width, padded, transposed } = shapeOnDevice(name, settings);
-    const numbers = { first, count, width, padded, transposed: Number(transposed) };
-    launcher.run(
-      kernel,
-      { blocks: count, threads: plan.threads },
-      { piece: staging, matrix: arrays.at(name), ...numbers },
-    );
-  }
 }

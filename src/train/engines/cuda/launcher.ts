@@ -1,8 +1,9 @@
 /** The kernels of a run, launched by name on its arrays. */
 import type { EngineSettings } from '../engine.js';
 import type { CompiledKernels, CudaDevice, DevicePointer } from './device.js';
+import type { DeviceArrays } from './device-arrays.js';
 import { type ArrayField, type Field, type KernelName, type NumberField, packArguments } from './kernels/arguments.js';
-import { type CudaPlan, type DeviceArrays, WARP } from './plan.js';
+import { type CudaPlan, WARP } from './plan.js';
 
 /** Threads of blocks whose size nothing dictates. */
 export const THREADS = 256;

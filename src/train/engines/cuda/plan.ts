@@ -3,7 +3,7 @@ import { Refusal } from '../../../errors/refusal.js';
 import type { SparseForm } from '../../../sae/architecture.js';
 import type { EngineSettings } from '../engine.js';
 import { formOf, isTrained, stateBytes, stateShapes } from '../state.js';
-import type { CudaDevice, DevicePointer, ProductPrecision } from './device.js';
+import type { ProductPrecision } from './device.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 import { SCAN_TILE } from './kernels/scan.js';
 
@@ -20,7 +20,7 @@ const ROW_BLOCKS = 1024;
 /** Entries per token that there is room for at first. */
 const FIRST_ENTRIES = 64;
 /** Arrays of an entry: feature, p, df, dg token-major, token and entry feature-major. */
-const ENTRY_ARRAYS = ['feature', 'p', 'df', 'dg', 'token', 'entry'] as const;
+export const ENTRY_ARRAYS = ['feature', 'p', 'df', 'dg', 'token', 'entry'] as const;
 /** Entries are counted in int. */
 const MOST_ENTRIES = 2 ** 31 - 1;
 /** Share of the entries asked for that is added to them, so that the next step does not ask again. */
@@ -36,6 +36,8 @@ const DENSE_SHARE = 1 / 32;
 /** Entries of a feature that one block sums up, at least; blocks that do, at most. */
 const PART_ENTRIES = 256;
 const MOST_PARTS = 2048;
+/** A feature that was silent for 10,000 steps would hold its block up for milliseconds, one multiplication a step. */
+const SETTLE_EVERY = 256;
 /** Tokens in a batch at most: a tile of counts is summed in int. */
 const MOST_TOKENS = 2 ** 18;
 
@@ -49,6 +51,8 @@ export interface PlanOverrides {
   readonly denseShare?: number;
   /** Entries of a feature that one block sums up, at least. */
   readonly partEntries?: number;
+  /** Steps after which second moments that were left behind are brought up to date. */
+  readonly settleEvery?: number;
 }
 
 /** Part of an array, or all of it, under another name. */
@@ -88,6 +92,7 @@ export interface CudaPlan {
   /** Entries of a slice of so many features above which it is. */
   readonly mostListed: (features: number) => number;
   readonly partEntries: number;
+  readonly settleEvery: number;
   /** Parts of features' entries, at most. */
   readonly parts: number;
   /** Which of them are trained, and is W_dec's dot with the second residual of use? */
@@ -120,11 +125,8 @@ export function planCuda(settings: EngineSettings, overrides: PlanOverrides = {}
   return { ...sizes, arrays, views: viewsOf(settings, sizes), entries, mostEntries, bytes };
 }
 
-function sizesOfPlan(
-  settings: EngineSettings,
-  form: SparseForm,
-  { slice: sliceBytes = SLICE_BYTES, denseShare = DENSE_SHARE, partEntries = PART_ENTRIES }: PlanOverrides,
-): PlannedSizes {
+function sizesOfPlan(settings: EngineSettings, form: SparseForm, overrides: PlanOverrides): PlannedSizes {
+  const { slice: sliceBytes = SLICE_BYTES, denseShare = DENSE_SHARE, partEntries = PART_ENTRIES } = overrides;
   const { dIn, dOut = dIn, dSae, batch, precision = 'tf32' } = settings;
   const [dInRow, dOutRow] = [paddedRow(dIn), paddedRow(dOut)];
   const words = Math.ceil(dSae / WARP);
@@ -152,6 +154,7 @@ function sizesOfPlan(
     found: k > 0 ? 0 : slices,
     mostListed: (features) => (dense ? Math.floor(denseShare * batch * features) : batch * features),
     partEntries,
+    settleEvery: overrides.settleEvery ?? SETTLE_EVERY,
     parts: Math.min(MOST_PARTS, Math.ceil((2 * batch * (k || dSae)) / partEntries)),
     trains: { W_enc: trains('W_enc'), W_dec: trains('W_dec'), b_dec: trains('b_dec') },
     // Nothing that is trained may need the gradient of g.
@@ -324,56 +327,11 @@ export function hostBytes(settings: EngineSettings): number {
 }
 
 /** Entries that room is made for where so many, of at most `most`, are asked for. */
-function roomFor(entries: number, most: number): number {
+export function roomFor(entries: number, most: number): number {
   return Math.min(Math.ceil(entries * (1 + SPARE)), most);
 }
 
 /** Bytes of the arrays of that many entries. */
 export function entryBytes(entries: number): number {
   return ENTRY_ARRAYS.length * 4 * entries;
-}
-
-/** The arrays of a plan on the device, by name, and those of entries, which grow. */
-export class DeviceArrays {
-  private readonly pointers = new Map<string, DevicePointer>();
-  private entries = 0;
-
-  constructor(
-    private readonly device: CudaDevice,
-    private readonly plan: CudaPlan,
-  ) {
-    for (const [name, bytes] of plan.arrays) {
-      this.pointers.set(name, device.allocate(bytes));
-      device.clear(this.at(name), bytes);
-    }
-    this.makeRoom(plan.entries);
-  }
-
-  /** Entries that there is room for. */
-  get room(): number {
-    return this.entries;
-  }
-
-  /** Where an array lies; 0 where this run has none of that name. */
-  at(name: string): DevicePointer {
-    const view = this.plan.views.get(name);
-    if (!view) return this.pointers.get(name) ?? 0n;
-    const array = this.pointers.get(view.of);
-    return array === undefined ? 0n : array + BigInt(view.offset);
-  }
-
-  /** Makes room for more entries than there was; what the arrays held is lost. */
-  grow(entries: number): void {
-    // The old arrays go first: the device need not hold both.
-    for (const name of ENTRY_ARRAYS) {
-      this.device.free(this.at(name));
-      this.pointers.delete(name);
-    }
-    this.makeRoom(roomFor(entries, this.plan.mostEntries));
-  }
-
-  private makeRoom(entries: number): void {
-    for (const name of ENTRY_ARRAYS) this.pointers.set(name, this.device.allocate(4 * entries));
-    this.entries = entries;
-  }
 }

@@ -33,19 +33,36 @@ export class StepLauncher {
     const corrections = { correction1: 1 / (1 - beta1 ** t), correction2: 1 / (1 - beta2 ** t) };
     device.clear(arrays.at('counters'), COUNTER_BYTES);
     this.encoded = -1;
-    this.select(slot, dense);
+    this.centre(slot);
+    this.select(dense);
     this.decode(dense.includes(true));
+    launcher.run('dots', { blocks: batch, threads: THREADS });
     this.regroup();
     this.update({ step: t, lr, l1: l1 / batch, ...corrections }, dense);
     launcher.run('metrics', { blocks: 1, threads: THREADS });
   }
 
-  /** The batch centred, and its entries. */
-  private select(slot: number, dense: readonly boolean[]): void {
+  /** The sums of single tokens, of the rows in xc and yc, which are scaled: `token_sums`, and the same metrics. */
+  launchForward(dense: readonly boolean[]): void {
+    const { device, arrays, launcher } = this.parts;
+    device.clear(arrays.at('counters'), COUNTER_BYTES);
+    this.encoded = -1;
+    this.select(dense);
+    this.decode(dense.includes(true));
+    launcher.run('metrics', { blocks: 1, threads: THREADS });
+  }
+
+  /** The batch centred. */
+  private centre(slot: number): void {
     const { settings, plan, arrays, launcher } = this.parts;
     const perRow = { blocks: settings.batch, threads: plan.threads };
     launcher.run('centre', perRow, { x: arrays.at(`x${slot}`) });
     if (settings.dOut !== undefined) launcher.run('centreTarget', perRow, { y: arrays.at(`y${slot}`) });
+  }
+
+  /** Its variance and its entries. */
+  private select(dense: readonly boolean[]): void {
+    const { plan, launcher } = this.parts;
     launcher.run('variance', { blocks: Math.ceil(plan.dOutRow / WARP), threads: COLUMN_THREADS });
     if (plan.k > 0) this.selectLargest();
     else this.selectPositive(dense);
@@ -131,11 +148,10 @@ export class StepLauncher {
     return { first, count };
   }
 
-  /** ŷ and the second reconstruction, what they leave of y, and its dots with the entries' rows of W_dec. */
+  /** ŷ and the second reconstruction, and what they leave of y. */
   private decode(dense: boolean): void {
     const { settings, plan, launcher } = this.parts;
     launcher.run('decode', { blocks: settings.batch, threads: plan.threads }, { dense: Number(dense) });
-    launcher.run('dots', { blocks: settings.batch, threads: THREADS });
   }
 
   /** The entries feature-major, and those of one feature in parts where they are many. */

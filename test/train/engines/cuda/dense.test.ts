@@ -5,6 +5,7 @@ import type { CudaOverrides } from '../../../../src/train/engines/cuda/cuda-engi
 import { checkCounts, planCuda } from '../../../../src/train/engines/cuda/plan.js';
 import type { EngineSettings, StepMetrics, TrainerState } from '../../../../src/train/engines/engine.js';
 import { openReferenceEngine } from '../../../../src/train/engines/reference/engine.js';
+import { openInputLosses } from '../../../../src/train/input-losses.js';
 import { refuses } from '../../../config/refuses.js';
 import { batches, randomStart, smallSettings, stateDifference, stepBoth } from '../problem.js';
 import { withoutCompiler } from './compiler.js';
@@ -111,6 +112,35 @@ test('slices that come and go give the same bits in every order, and continued f
     assert.deepEqual(rest.state, whole.state);
   }
 });
+
+for (const more of [{}, { dOut: 9, scaleOut: 2, precision: 'bfloat16' as const }]) {
+  test(`losses of single inputs are those of a plain graph, and leave the steps alone: ${JSON.stringify(more)}`, {
+    skip,
+  }, async () => {
+    const settings = small({ batch: 14, ...more });
+    const start = randomStart(settings, -0.8);
+    const engine = await openOnCpu(settings, start, 0, { denseShare: 0.1 });
+    const untouched = await openOnCpu(settings, start, 0, { denseShare: 0.1 });
+    // Two batches and a rest.
+    const rows = (dIn: number, seed: number) => batches({ ...settings, batch: 33, dIn }, seed)();
+    const inputs = { x: rows(settings.dIn, 5), ...(settings.dOut && { y: rows(settings.dOut, 6) }) };
+    const graph = await openInputLosses(await engine.sae(), settings, 0.7);
+    const [found, wanted] = [await engine.losses!(inputs, 0.7), await graph.of(inputs)];
+    const bound = settings.precision === 'bfloat16' ? 3e-2 : 1e-5;
+    assert.equal(found.length, 33);
+    for (const [i, loss] of wanted.entries())
+      assert.ok(Math.abs(found[i]! / loss - 1) < bound, `${found[i]}, not ${loss}`);
+    const batch = {
+      x: batches(settings)(),
+      ...(settings.dOut && { y: batches({ ...settings, dIn: settings.dOut })() }),
+    };
+    const step = { lr: 1e-3, l1: 0.2 };
+    assert.deepEqual(await engine.step(batch, step), await untouched.step(batch, step));
+    assert.deepEqual(await engine.state(), await untouched.state());
+    await Promise.all([graph.close(), engine.close(), untouched.close()]);
+    assert.equal(engine.device.buffers, 0);
+  });
+}
 
 test('sizes beyond what the kernels count to are refused with the numbers', async () => {
   const of = (dSae: number, batch: number) => {

@@ -11,7 +11,7 @@ export async function openOnCpu(
   settings: EngineSettings,
   start: TrainerState,
   steps = 0,
-  { form, denseShare = 1, partEntries, ...options }: CpuDeviceOptions & CudaOverrides = {},
+  { form, denseShare = 1, partEntries, settleEvery, ...options }: CpuDeviceOptions & CudaOverrides = {},
 ): Promise<Engine & { readonly device: CpuDevice }> {
   const device = await CpuDevice.open(options);
   const overrides = {
@@ -20,6 +20,7 @@ export async function openOnCpu(
     piece: 4 * settings.dIn * 3,
     ...{ form, denseShare },
     ...(partEntries && { partEntries }),
+    ...(settleEvery && { settleEvery }),
   };
   const engine = await openCudaEngine({ precision: 'float32', ...settings }, start, steps, device, overrides);
   return Object.assign(Object.create(engine) as Engine, { device });

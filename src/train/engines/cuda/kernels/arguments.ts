@@ -147,6 +147,7 @@ const PIECE = ['first', 'count', 'width', 'padded', 'transposed'] as const;
 const KERNELS = {
   centre: { reads: ['x', 'x_factors', 'b_dec'], writes: ['xc', 'xc_bfloat16'] },
   centreTarget: { reads: ['y', 'y_factors', 'b_dec'], writes: ['yc'] },
+  centreScaled: { reads: ['b_dec'], writes: ['xc', 'xc_bfloat16', 'yc'] },
   variance: { reads: ['yc'], writes: ['variance'] },
   mark: { reads: ['p_slice', 'bias'], writes: ['mask', 'counts'], numbers: ['first', 'count', 'listed'] },
   shortlist: {

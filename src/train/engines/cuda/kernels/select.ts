@@ -33,6 +33,21 @@ extern "C" __global__ void centreTarget(const centreTarget_arguments a) {
         i < D_OUT ? WIDENED(a.y[b * D_OUT + i], a.y_factors, i) * SCALE_OUT - a.b_dec[i] : 0.0f;
   }
 }
+
+extern "C" __global__ void centreScaled(const centreScaled_arguments a) {
+  const long long b = blockIdx.x;
+  for (int i = threadIdx.x; i < D_IN_ROW; i += blockDim.x) {
+#if !TARGET
+    if (i < D_IN) a.xc[b * D_IN_ROW + i] -= a.b_dec[i];
+#endif
+#if BFLOAT16
+    a.xc_bfloat16[b * D_IN_ROW + i] = toBfloat16(a.xc[b * D_IN_ROW + i]);
+#endif
+  }
+#if TARGET
+  for (int i = threadIdx.x; i < D_OUT; i += blockDim.x) a.yc[b * D_OUT_ROW + i] -= a.b_dec[i];
+#endif
+}
 `;
 
 /**
