@@ -105,6 +105,7 @@ const FOREIGN: Readonly<Record<string, readonly string[] | Foreign>> = {
   autocast_lm: ['precision'],
   normalize_activations: ['normalize'],
   b_dec_init_method: ['b-dec-init'],
+  d_active_subspace: ['init-subspace'],
   expansion_factor: { ours: ['d-sae'], note: '--d-sae is that factor times the width of the hook.' },
   cached_activations_path: ['activations'],
   new_cached_activations_path: ['out'],

@@ -58,6 +58,7 @@ export async function* shardsInOrder(of: SummedFrom, threads: number): AsyncGene
 function readersOf(manifest: Store['manifest'], threads: number): number {
   const { d_in: d, dtype, shards } = manifest;
   const widened = dtype === 'float32' ? 0 : 4 * d;
-  const largest = Math.max(...shards.map(({ rows }) => rows)) * (rowBytes(manifest) + widened);
-  return Math.max(1, Math.min(threads || cores(), Math.floor(MOST_HELD / largest)));
+  const largest = shards.reduce((most, { rows }) => Math.max(most, rows), 1);
+  const bytes = largest * (rowBytes(manifest) + widened);
+  return Math.max(1, Math.min(threads || cores(), Math.floor(MOST_HELD / bytes)));
 }
