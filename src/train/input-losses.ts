@@ -13,7 +13,7 @@ import { optionsOf } from './engines/state.js';
 export const MOST_LOSS_ENTRIES = 2 ** 25;
 
 /** What a stop meanwhile says; who asked for the losses knows what is kept. */
-export const STOPPED = 'inputs were sampled.';
+export const INPUTS_STOPPED = 'inputs were sampled.';
 
 /** The training loss of inputs one by one. */
 export interface InputLosses {
@@ -31,7 +31,7 @@ export function engineLosses(engine: Engine, l1: number): InputLosses | undefine
   if (!engine.losses) return undefined;
   return {
     async of(rows, stop = { signal: undefined }) {
-      if (await heard(stop)) throwIfStopped(stop, STOPPED);
+      if (await heard(stop)) throwIfStopped(stop, INPUTS_STOPPED);
       return engine.losses!(rows, l1);
     },
     close: async () => {},
@@ -66,7 +66,7 @@ export async function openInputLosses(sae: Sae, settings: EngineSettings, l1: nu
       const rows = x.length / dIn;
       const losses = new Float64Array(rows);
       for (let first = 0; first < rows; first += chunk) {
-        if (await heard(stop)) throwIfStopped(stop, STOPPED);
+        if (await heard(stop)) throwIfStopped(stop, INPUTS_STOPPED);
         const last = Math.min(rows, first + chunk);
         const part = (values: Float32Array, d: number) =>
           new Tensor('float32', values.slice(first * d, last * d), [last - first, d]);

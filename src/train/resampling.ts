@@ -10,7 +10,7 @@ import type { Sizes } from '../sae/sae.js';
 import { widen } from '../safetensors/floats.js';
 import type { EngineSettings, Example, TrainerState } from './engines/engine.js';
 import { isTrained, optionsOf } from './engines/state.js';
-import { type InputLosses, STOPPED } from './input-losses.js';
+import { INPUTS_STOPPED, type InputLosses } from './input-losses.js';
 
 /** Length of a resampled encoder row relative to the mean of those alive (Bricken et al. 2023). */
 const ENCODER_SHARE = 0.2;
@@ -94,7 +94,7 @@ export async function drawInputs(
   const drawn: Example[] = [];
   let first = 0;
   for await (const rows of scaledInputs(batches, about, most, step, settings)) {
-    throwIfStopped(stop, STOPPED);
+    throwIfStopped(stop, INPUTS_STOPPED);
     const count = rows.x.length / about.dIn;
     for (let row = 0; row < count; row++) {
       const k = wanted.get(first + row);

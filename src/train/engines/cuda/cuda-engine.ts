@@ -220,7 +220,7 @@ class CudaEngine implements Engine {
     for (const event of fed) device.waitFor(event);
     const sums = await this.untilRight(() => this.stepLauncher.launch(slot, t, step, this.dense));
     // So no feature has many steps to catch up with when it is next active.
-    if (t % plan.settleEvery === 0) this.settle(t);
+    if (settings.beta1 === 0 && t % plan.settleEvery === 0) this.settle(t);
     return metricsOf(sums, settings, step);
   }
 

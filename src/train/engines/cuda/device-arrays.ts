@@ -1,5 +1,5 @@
 import type { CudaDevice, DevicePointer } from './device.js';
-import { type CudaPlan, ENTRY_ARRAYS, roomFor } from './plan.js';
+import { type CudaPlan, ENTRY_ARRAYS, entryRoom } from './plan.js';
 
 /** The arrays of a plan on the device, by name, and those of entries, which grow. */
 export class DeviceArrays {
@@ -37,7 +37,7 @@ export class DeviceArrays {
       this.device.free(this.at(name));
       this.pointers.delete(name);
     }
-    this.makeRoom(roomFor(entries, this.plan.mostEntries));
+    this.makeRoom(entryRoom(entries, this.plan.mostEntries));
   }
 
   private makeRoom(entries: number): void {

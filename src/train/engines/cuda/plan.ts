@@ -121,7 +121,7 @@ export function planCuda(settings: EngineSettings, overrides: PlanOverrides = {}
   const fixed = [...arrays.values()].reduce((sum, size) => sum + size, 0);
   const mostEntries = batch * k || Math.max(1, sumOfSlices(sizes, dSae));
   const entries = k > 0 ? mostEntries : Math.min(mostEntries, batch * FIRST_ENTRIES);
-  const bytes = fixed + entryBytes(k > 0 ? entries : roomFor(mostEntries, mostEntries));
+  const bytes = fixed + entryBytes(k > 0 ? entries : entryRoom(mostEntries, mostEntries));
   return { ...sizes, arrays, views: viewsOf(settings, sizes), entries, mostEntries, bytes };
 }
 
@@ -327,7 +327,7 @@ export function hostBytes(settings: EngineSettings): number {
 }
 
 /** Entries that room is made for where so many, of at most `most`, are asked for. */
-export function roomFor(entries: number, most: number): number {
+export function entryRoom(entries: number, most: number): number {
   return Math.min(Math.ceil(entries * (1 + SPARE)), most);
 }
 
