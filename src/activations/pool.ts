@@ -75,8 +75,8 @@ export interface PoolSupply {
 
 export interface Filled {
   readonly pool: Pool;
-  /** SHA-256 of the text from the source's beginning to the pool's end. */
-  readonly text: string;
+  /** The text from the source's beginning to the pool's end. */
+  readonly text: Omit<TextRead, 'rows'>;
 }
 
 /** Ends of pools whose text is remembered: a checkpoint asks for that of its row, soon after it was dealt. */
@@ -203,7 +203,7 @@ export class PoolBatches implements Batches {
     this.drop();
     if (next === null) return false;
     this.pool = next.pool;
-    this.noteText({ rows: this.before + next.pool.size, sha256: next.text });
+    this.noteText({ rows: this.before + next.pool.size, ...next.text });
     return true;
   }
 

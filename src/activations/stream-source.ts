@@ -142,7 +142,7 @@ class StreamSupply implements PoolSupply {
 
   private filled(pool: Pool): Filled {
     for (const rows of pool.pieces) this.hash.add(rows);
-    return { pool, text: this.hash.digest() };
+    return { pool, text: { sha256: this.hash.digest() } };
   }
 }
 

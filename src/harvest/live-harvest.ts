@@ -5,10 +5,11 @@ import type { Window } from '../activations/store-writer.js';
 import { corpusName } from '../corpus/mixture.js';
 import { sayTf32 } from '../onnx/tf32.js';
 import { type Progress, silent } from '../progress/progress.js';
-import { assembleWindows, atWindow, epochs, skipWindows, TextHash } from './assemble.js';
+import { assembleWindows, atWindow, epochs, skipWindows } from './assemble.js';
 import { openForwardPass } from './forward-pass.js';
 import { harvestMemory, leftOutOf, planHarvest } from './harvest-plan.js';
 import type { LiveReply, LiveStart } from './live-source.js';
+import { LiveText } from './live-text.js';
 
 /** How the harvest answers: replies, and memory that changes hands with them. */
 type Send = (reply: LiveReply, transfer?: ArrayBuffer[]) => void;
@@ -25,7 +26,7 @@ export class LiveHarvest {
   private ahead: Promise<IteratorResult<readonly Window[]>> | undefined;
   private seed = 0;
   /** Of the text of all windows that were left out or handed over. */
-  private readonly text = new TextHash();
+  private readonly text: LiveText;
 
   private constructor(
     private readonly start: LiveStart,
@@ -33,7 +34,9 @@ export class LiveHarvest {
     private readonly pass: Awaited<ReturnType<typeof openForwardPass>>,
     private readonly send: Send,
     private readonly progress: Progress,
-  ) {}
+  ) {
+    this.text = new LiveText(start.config.corpus);
+  }
 
   static async open(start: LiveStart, send: Send, progress: Progress = silent): Promise<LiveHarvest> {
     const plan = await planHarvest(start.config, start.model, POOL_BYTES);
@@ -54,7 +57,7 @@ export class LiveHarvest {
     const about = { leftOut: leftOutOf(plan.manifests[0]!), corpus, wanted: tokens };
     const groups = epochs(() => plan.text.contexts(), batch, about, again);
     const skipped = await skipWindows(groups, plan.manifests[0]!, skip, this.text);
-    send({ kind: 'begun', skipped: { rows: skipped.rows, sha256: this.text.digest() } });
+    send({ kind: 'begun', skipped: { rows: skipped.rows, ...this.text.soFar() } });
     this.seed = seed;
     this.windows = this.assemble(skipped);
     this.goAhead();
@@ -69,7 +72,7 @@ export class LiveHarvest {
     for (const piece of examplesOf(input!, output, this.start.config.rowsPerShard, this.seed)) {
       this.send({ kind: 'piece', rows: piece }, buffersOf(piece));
     }
-    this.send({ kind: 'whole', text: this.text.digest() });
+    this.send({ kind: 'whole', text: this.text.soFar() });
     this.plan.text.remark({ say: (line) => this.send({ kind: 'say', line }) });
     this.goAhead();
   }

@@ -203,7 +203,7 @@ export type LiveReply =
   /** Rows of the window asked for, in the order in which they are to be dealt. Their memory changes hands. */
   | { readonly kind: 'piece'; readonly rows: Examples }
   /** After the last piece of a window: SHA-256 of the text up to there. */
-  | { readonly kind: 'whole'; readonly text: string }
+  | { readonly kind: 'whole'; readonly text: Omit<TextRead, 'rows'> }
   /** There is no further window. */
   | { readonly kind: 'end' }
   | { readonly kind: 'say'; readonly line: string }

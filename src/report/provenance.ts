@@ -132,7 +132,7 @@ export function trainFlags({ cfg, architecture }: EvalRecord): string | null {
 const MOST_COLUMNS = 10;
 
 /** Not settings, or said elsewhere: the architecture names its row, our record repeats it and d_sae, and ends with results. */
-const NO_SETTING = /^(architecture|metadata\.sae_pipe\.(arch|d_sae|final\..*|activations\.read.*))$/;
+const NO_SETTING = /^(architecture|metadata\.sae_pipe\.(arch|d_sae|final\..*|activations\.read.*|text\.corpora.*))$/;
 
 /** The settings in which the SAEs differ, a row an SAE; null where there are none or too many to show. */
 function differences(entries: readonly Entry[]): Markup | null {
@@ -175,9 +175,10 @@ function trainedBy({ record }: Entry): Markup | null {
   return markup`<p class="path">${by}Settings, as flags of train: <code>${flags}</code></p>`;
 }
 
-/** What the harvest read that the SAE was trained on, where its record says it. */
+/** What was read of the text that the SAE was trained on, by the harvest of a store or by a model at work, where its record says it. */
 function textRead({ record }: Entry): Markup[] {
-  const lines = readInWords(trainingRecordOf(record.cfg).activations?.read ?? []);
+  const { activations, text } = trainingRecordOf(record.cfg);
+  const lines = readInWords(activations?.read ?? text?.corpora ?? []);
   return lines.map((line) => markup`<p class="path">${line}</p>`);
 }
 

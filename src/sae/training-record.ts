@@ -8,9 +8,6 @@ const known = <T extends z.ZodType>(schema: T) => schema.optional().catch(undefi
 /** The last line of a training curve, without its speed. */
 const finalFigures = metricsLine.omit({ tokens_per_second: true });
 
-/** Of activations that pass once, the text that they were made of: what was read by the time that `rows` had come. */
-export const textRead = z.object({ rows: z.int().nonnegative(), sha256: z.string() });
-
 /** Which documents of a corpus were read; every one where the key that holds it is missing. */
 export const documentsSchema = z.object({
   /** Documents at the beginning that were passed over. */
@@ -59,6 +56,16 @@ export const corporaReadSchema = z.array(
     truncated: z.int().nonnegative(),
   }),
 );
+
+/**
+ * Of activations that pass once, the text that they were made of: what was read by the time that `rows` had come. Of a
+ * corpus that was read again, `corpora` adds up its readings.
+ */
+export const textRead = z.object({
+  rows: z.int().nonnegative(),
+  sha256: z.string(),
+  corpora: corporaReadSchema.optional(),
+});
 
 /** Of the record: what came out of the run. */
 const results = {

@@ -155,11 +155,14 @@ test('the text of windows is the same whether they are skipped or harvested, the
   await live.begin(3, 0);
   for (let window = 0; window < 4; window++) await live.window();
   const texts = replies.flatMap((reply) => (reply.kind === 'whole' ? [reply.text] : []));
-  assert.equal(new Set(texts).size, 4);
+  assert.equal(new Set(texts.map(({ sha256 }) => sha256)).size, 4);
+  for (const { corpora } of texts) assert.equal(corpora!.length, 1);
+  const read = texts.map(({ corpora }) => corpora![0]!.tokens);
+  assert.ok(read[0]! > 500 && read.every((tokens, i) => i === 0 || tokens > read[i - 1]!), read.join());
   for (const [i, rows] of [508, 1016, 1524, ROWS].entries()) {
     const skipping = await here();
     await skipping.live.begin(3, rows);
-    assert.deepEqual(skipping.replies[1], { kind: 'begun', skipped: { rows, sha256: texts[i] } });
+    assert.deepEqual(skipping.replies[1], { kind: 'begun', skipped: { rows, ...texts[i] } });
   }
 });
 
