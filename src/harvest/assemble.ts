@@ -61,24 +61,27 @@ export async function* assembleWindows(
   const asked = askPasses(own, pass, { ...askedOf(manifests[0]!), rows: standing.rows, course }, stop, asking);
   const passesOfWindow = perWindow * Math.max(1, Math.ceil(batch / pass.contexts));
   const passes = pass.ahead ? takenAhead(asked, passesOfWindow) : asked;
+  // What other parts have is known ahead of the window at hand.
+  let { wanted } = course;
   let { index, windows, rows, groups: done } = standing;
   try {
     for (;;) {
-      if (isFull(done, windows[0]!.rows, perWindow) || (rows === course.wanted && windows[0]!.rows > 0)) {
+      if (isFull(done, windows[0]!.rows, perWindow) || (rows === wanted && windows[0]!.rows > 0)) {
         yield { windows, rows, end: 'full' };
         for (const window of windows) window.release();
         ({ index, windows, groups: done } = atWindow(index + 1, rows, manifests));
       }
-      if (rows === course.wanted) return;
-      for (let ends = false; !ends && rows < course.wanted; ) {
+      if (rows === wanted) return;
+      for (let ends = false; !ends && rows < wanted; ) {
         if (pass.ahead && stop.signal) return yield { windows, rows, end: 'stop' };
         const next = await passes.next();
         if (next.done) {
           if (rows < course.wanted) yield { windows, rows, end: stop.signal ? 'stop' : 'text' };
           return;
         }
+        wanted = next.value.wanted;
         const whole = await next.value.result;
-        const ordinary = limit && ordinaryRows(whole, limit, course.wanted - rows);
+        const ordinary = limit && ordinaryRows(whole, limit, wanted - rows);
         addPass(windows, ordinary ?? whole, ordinary?.leftOut ?? 0);
         rows += (ordinary ?? whole).count;
         progress.update(rows);
@@ -106,6 +109,8 @@ interface AskedPass {
   readonly result: Promise<PassResult>;
   /** Does a group end with it? */
   readonly ends: boolean;
+  /** Rows that are wanted in all, as far as was known when it was asked for. */
+  readonly wanted: number;
 }
 
 /** Which rows are asked for. */
@@ -143,7 +148,7 @@ async function* askPasses(
       // Whoever takes it hears what it failed of.
       result.catch(() => {});
       if (known) rows += Math.min(course.wanted - rows, rowsOfGroup(part, leftOut));
-      yield { result, ends: i + pass.contexts >= group.length };
+      yield { result, ends: i + pass.contexts >= group.length, wanted: course.wanted };
     }
   }
 }

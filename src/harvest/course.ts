@@ -1,12 +1,22 @@
 import type { Manifest } from '../activations/manifest.js';
 import { encodeContexts } from '../activations/rows.js';
 import { partInWords, type WholeText, WindowChain } from '../activations/store-parts.js';
-import { sha256 } from '../activations/store-writer.js';
+import { sha256, type Window } from '../activations/store-writer.js';
 import type { Context } from '../corpus/contexts.js';
 import { Refusal } from '../errors/refusal.js';
 import type { HarvestStanding } from './assemble.js';
 import { leftOutOf } from './harvest-plan.js';
 import { isFull, readWindow, rowsOfGroup, withRows } from './window-groups.js';
+
+/** A window of this part that is being asked for. */
+interface UnderWay {
+  /** Rows of this part, those of the window included. */
+  own: number;
+  /** Groups of the window, its rows, and its contexts. */
+  count: number;
+  inWindow: number;
+  held: Context[];
+}
 
 /**
  * The way of a harvest through the windows of its text. Where the harvest is divided, those of other parts are passed
@@ -61,37 +71,48 @@ export class Course {
    *
    * @param groups of contexts from there
    */
-  async *ownGroups(
+  ownGroups(
     groups: AsyncIterator<readonly Context[]>,
-    { windows, rows: there, groups: before }: Pick<HarvestStanding, 'windows' | 'rows' | 'groups'>,
+    { windows, rows, groups: count }: Pick<HarvestStanding, 'windows' | 'rows' | 'groups'>,
   ): AsyncGenerator<readonly Context[]> {
-    const { window_batches: perWindow } = this.manifest;
+    const [{ rows: inWindow, contexts }] = windows as [Window];
+    const at = { own: rows, count, inWindow, held: [...contexts] };
+    // Nobody may ask for a group any more.
+    this.addIfEnded(at);
+    return this.groupsFrom(groups, at);
+  }
+
+  private async *groupsFrom(
+    groups: AsyncIterator<readonly Context[]>,
+    at: UnderWay,
+  ): AsyncGenerator<readonly Context[]> {
     const leftOut = leftOutOf(this.manifest);
-    let [own, count, inWindow, held] = [there, before, windows[0]!.rows, [...windows[0]!.contexts]];
-    const ended = () => isFull(count, inWindow, perWindow) || (inWindow > 0 && own >= this.wanted);
-    const add = () => this.addOwn(held, this.wanted - own + inWindow);
-    if (ended()) add();
     for (;;) {
-      if (ended()) {
-        await this.passOver(groups, own);
-        [count, inWindow, held] = [0, 0, []];
+      if (this.hasEnded(at)) {
+        await this.passOver(groups, at.own);
+        Object.assign(at, { count: 0, inWindow: 0, held: [] });
       }
-      if (own >= this.wanted) return;
+      if (at.own >= this.wanted) return;
       const { value, done } = await groups.next();
       if (done) return;
-      const rows = Math.min(rowsOfGroup(value, leftOut), this.wanted - own);
-      own += rows;
-      inWindow += rows;
-      count++;
-      held.push(...value);
-      // Before the group is given: nobody may ask for another.
-      if (ended()) add();
+      const rows = Math.min(rowsOfGroup(value, leftOut), this.wanted - at.own);
+      at.own += rows;
+      at.inWindow += rows;
+      at.count++;
+      at.held.push(...value);
+      // Before the group is given, for the same reason.
+      this.addIfEnded(at);
       yield value;
     }
   }
 
-  private addOwn(held: readonly Context[], limit: number): void {
-    const contexts = withRows(held, limit, leftOutOf(this.manifest));
+  private hasEnded({ own, count, inWindow }: UnderWay): boolean {
+    return isFull(count, inWindow, this.manifest.window_batches) || (inWindow > 0 && own >= this.wanted);
+  }
+
+  private addIfEnded(at: UnderWay): void {
+    if (!this.hasEnded(at)) return;
+    const contexts = withRows(at.held, this.wanted - at.own + at.inWindow, leftOutOf(this.manifest));
     this.made({ contexts: contexts.length, sha256: sha256(encodeContexts(contexts)) });
   }
 

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { findStores, partName } from '../../src/activations/find-stores.js';
 import type { Manifest } from '../../src/activations/manifest.js';
+import { PressThreads } from '../../src/activations/shard-press.js';
 import { storeStatistics } from '../../src/activations/statistics.js';
 import { openStore, openStoreSource } from '../../src/activations/store.js';
 import { readContexts } from '../../src/activations/store-contexts.js';
@@ -54,6 +55,10 @@ async function* sparseText(): AsyncGenerator<Context> {
     if (index % 2 === 0 || (index > 40 && index < 80)) context.tokens.fill(0);
     yield context;
   }
+}
+
+async function* firstOf(count: number): AsyncGenerator<Context> {
+  for (let index = 0; index < count; index++) yield contextAt(index);
 }
 
 for (const [kind, text] of [
@@ -127,6 +132,26 @@ test('a part that is stopped anywhere resumes to the bytes of one that was not',
   assert.equal((await openStore(join(root, 'expected'))).manifest.rows, TOKENS);
 });
 
+test('parts whose passes are made ahead are those of the whole, also after a stop', async (t) => {
+  const root = temporaryDirectory(t);
+  const press = new PressThreads(1);
+  try {
+    for (let index = 0; index < 3; index++) {
+      const ahead = { press, atOnce: 2, text: sparseText() };
+      const ended = await part(join(root, 'ahead'), index, 3, { ...ahead, stopAt: 40 }).catch(
+        (error: unknown) => error,
+      );
+      assert.ok(ended instanceof Interrupted);
+      await part(join(root, 'ahead'), index, 3, { ...ahead, text: sparseText(), resume: true });
+    }
+    await harvestTokens({ tokens: TOKENS, out: join(root, 'whole'), text: sparseText() });
+  } finally {
+    await press.close();
+  }
+  const [ahead, whole] = [await openStore(join(root, 'ahead')), await openStore(join(root, 'whole'))];
+  assert.deepEqual(contentOf(ahead.manifest), contentOf(whole.manifest));
+});
+
 test('a part is not resumed over another text, nor to other tokens', async (t) => {
   const root = temporaryDirectory(t);
   const stopped = (index: number) =>
@@ -145,11 +170,16 @@ test('a part is not resumed over another text, nor to other tokens', async (t) =
 
 test('a text that ends early is told by every part, and all can be finished at what it had', async (t) => {
   const root = temporaryDirectory(t);
-  for (let index = 0; index < 3; index++) {
-    await refuses(() => part(root, index, 3, { tokens: 400 }), 'corpus/too-short', '300');
-    await part(root, index, 3, { tokens: 300, resume: true });
+  // Windows of ten contexts; the last one has five, or none.
+  for (const contexts of [95, 100]) {
+    const out = join(root, String(contexts));
+    const text = () => firstOf(contexts);
+    for (let index = 0; index < 3; index++) {
+      await refuses(() => part(out, index, 3, { tokens: 400, text: text() }), 'corpus/too-short', String(3 * contexts));
+      await part(out, index, 3, { tokens: 3 * contexts, text: text(), resume: true });
+    }
+    assert.equal((await openStore(out)).manifest.rows, 3 * contexts);
   }
-  assert.equal((await openStore(root)).manifest.rows, 300);
 });
 
 test('missing, doubled, unfinished and unlike parts are refused by name', async (t) => {
