@@ -56,7 +56,7 @@ for (const hook of hooks) {
   const manifest: Manifest = {
     ...{ format: FORMAT, version: VERSION, model: { name: 'm', fingerprint: 'f' }, hook: hook.name, d_in: hook.width },
     ...{ dtype: 'bfloat16', precision: 'bfloat16', context: CONTEXT, bos_token_id: BOS, prepend_bos: true },
-    ...{ corpus: 'text', text_field: 'text', seed: 0, batch: BATCH, rows_per_shard: 8192, window_batches: 4 },
+    ...{ corpus: 'text', text_field: 'text', seed: 0, batch: BATCH, rows_per_shard: 4092, window_batches: 1 },
     ...{ rows_wanted: tokens, rows: 0, mean_norm: null, complete: false, shards: [], contexts: [] },
     ...{ pending: null, partial: null },
   };

@@ -80,7 +80,7 @@ function main(): number {
   const text = [
     markdownTable(['µs a token, median of rounds (least to most)', 'wall', 'main thread', 'all threads'], rows),
     '',
-    `${options.tokens} tokens, contexts of 1024, windows of 32,736 rows; ${circumstances()}. \`npm run bench:harvest-host -- --record\`.`,
+    `${options.tokens} tokens, contexts of 1024, windows of 8184 rows; ${circumstances()}. \`npm run bench:harvest-host -- --record\`.`,
   ].join('\n');
   if (options.record) writeSection('harvest-host', 'Host time of a harvest', text, 'docs/gpu.md');
   else console.log(text);

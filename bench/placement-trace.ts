@@ -30,6 +30,9 @@ export interface PlacementCase extends TraceCounts {
 /** What computes shapes, of a few int64 each. */
 const SHAPES = ['Concat', 'Div', 'Shape', 'Slice', 'Squeeze', 'Unsqueeze', 'Gather', 'Mul', 'Add', 'Max'];
 
+/** What moves bits and computes nothing: bfloat16 that is on its way out, for which the provider has no kernel. */
+const BITS = ['BitCast'];
+
 /** What is not as it should be: it does not run, numbers are computed elsewhere, a model needs cuDNN. */
 export function faultsOf({
   stage,
@@ -43,7 +46,7 @@ export function faultsOf({
   const name = `${stage}, ${model}, ${precision}`;
   if (error !== undefined) return [`${name}: ${error}`];
   if (operators === 0) return [`${name}: nothing runs on CUDA`];
-  const numbers = elsewhere.filter((operator) => !SHAPES.includes(operator));
+  const numbers = elsewhere.filter((operator) => ![...SHAPES, ...BITS].includes(operator));
   return [
     ...numbers.map((operator) => `${name}: ${operator} runs on the CPU`),
     // A float16 store is looked through for its largest entry; the reference engine reduces.

@@ -14,9 +14,11 @@ export interface PressedShard {
   readonly sha256: string;
   /** Of the shard's values. */
   readonly sums: PlainSums;
+  /** The shard's memory, which serves again when the pieces are written. */
+  readonly rows: Rows;
 }
 
-/** Makes shards into files. The rows are used up. */
+/** Makes shards into files. The rows are not to be touched before they come back. */
 export interface ShardPress {
   press(rows: Rows, d: number, dtype: ActivationDType): Promise<PressedShard>;
   /** Shards that are worth asking for before the first has come. */
@@ -37,7 +39,7 @@ export async function pressShard(rows: Rows, d: number, dtype: ActivationDType):
     hash.update(chunk);
     bytes += chunk.byteLength;
   }
-  return { chunks, bytes, sha256: hash.digest('hex'), sums: sums.plain() };
+  return { chunks, bytes, sha256: hash.digest('hex'), sums: sums.plain(), rows };
 }
 
 /** What a thread is asked for. */

@@ -23,6 +23,9 @@ type PendingWindow = NonNullable<Manifest['pending']>;
  * (manifest.pending): only then do they hold what would be written now.
  */
 export class StoreWriter {
+  /** Of shards that are on disk, for those to come: taking new memory takes as long as copying into it. */
+  private readonly spare: Rows[] = [];
+
   constructor(
     private readonly directory: string,
     readonly manifest: Manifest,
@@ -86,7 +89,7 @@ export class StoreWriter {
     let before = Promise.resolve();
     const begun: Promise<void>[] = [];
     try {
-      for (const rows of window.shards(most, seed)) {
+      for (const rows of window.shards(most, seed, (count) => this.memory(count))) {
         const file = `shard-${String(index++).padStart(5, '0')}.arrow`;
         const count = rows.token.length;
         const pressed = shards.press(rows, d, dtype);
@@ -96,6 +99,7 @@ export class StoreWriter {
           await after;
           sums?.merge(shard.sums);
           await this.list(file, count, shard, plan);
+          this.spare.push(shard.rows);
         })();
         // Whoever waits for it hears what it failed of.
         before.catch(() => {});
@@ -106,6 +110,13 @@ export class StoreWriter {
     } finally {
       await Promise.allSettled(begun);
     }
+  }
+
+  /** Memory for so many rows. */
+  private memory(count: number): Rows {
+    const at = this.spare.findIndex(({ token }) => token.length === count);
+    if (at >= 0) return this.spare.splice(at, 1)[0]!;
+    return allocateRows(count, this.manifest.d_in, this.manifest.dtype);
   }
 
   /** Writes a shard of the window under way and lists it, unless it was listed before a kill. */
@@ -236,10 +247,16 @@ export class Window {
     this.leftOut = leftOut;
   }
 
-  /** Lets go of the rows and contexts, which may be gigabytes, whoever still holds the window. */
-  release(): void {
+  /**
+   * Lets go of the rows and contexts, which may be gigabytes, whoever still holds the window.
+   *
+   * @returns memory of the activations, for others to write into
+   */
+  release(): ArrayBuffer[] {
+    const memory = this.blocks.map(({ rows }) => rows.activation.buffer as ArrayBuffer);
     this.blocks.length = 0;
     this.contexts.length = 0;
+    return memory;
   }
 
   private addBlock(rows: Rows): void {
@@ -255,18 +272,27 @@ export class Window {
     );
   }
 
-  /** Cuts the window into shards of at most `rowsPerShard` rows, in an order set by (seed, number of the window). */
-  *shards(rowsPerShard: number, seed: number): Iterable<Rows> {
-    yield* this.cut(new Generator(seed, Purpose.windowOrder, this.number).permutation(this.rows), rowsPerShard);
+  /**
+   * Cuts the window into shards of at most `rowsPerShard` rows, in an order set by (seed, number of the window).
+   *
+   * @param memory for so many rows, each time
+   */
+  *shards(rowsPerShard: number, seed: number, memory?: (rows: number) => Rows): Iterable<Rows> {
+    const order = new Generator(seed, Purpose.windowOrder, this.number).permutation(this.rows);
+    yield* this.cut(order, rowsPerShard, memory);
   }
 
   /** The rows named by `order`, copied into pieces of at most `most`. */
-  private *cut(order: Uint32Array, most: number): Iterable<Rows> {
+  private *cut(
+    order: Uint32Array,
+    most: number,
+    memory = (rows: number) => allocateRows(rows, this.d, this.dtype),
+  ): Iterable<Rows> {
     const blockOf = new Uint32Array(this.rows);
     for (const [i, { first, rows }] of this.blocks.entries()) blockOf.fill(i, first, first + rows.token.length);
     for (let start = 0; start < this.rows; start += most) {
       const picked = order.subarray(start, Math.min(start + most, this.rows));
-      const shard = allocateRows(picked.length, this.d, this.dtype);
+      const shard = memory(picked.length);
       for (const [to, row] of picked.entries()) {
         const { first, rows } = this.blocks[blockOf[row]!]!;
         copyRow(rows, row - first, shard, to, this.d);

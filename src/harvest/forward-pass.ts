@@ -47,11 +47,24 @@ export interface ForwardPass {
   readonly contexts: number;
   /** Does it run in another thread, so that passes can be asked for before the first has come? */
   readonly ahead?: boolean;
+  /** Takes memory of rows that are not needed any more, to write the rows of later passes into. */
+  reuse?(memory: readonly ArrayBuffer[]): void;
   release(): Promise<void>;
 }
 
 /** What of a harvest's settings a pass depends on. */
 export type PassConfig = WithDType<Pick<HarvestConfig, 'device' | 'precision' | 'threads'>>;
+
+/** A pass that runs on this thread. */
+export interface OpenPass extends ForwardPass {
+  /** @param memory of each hook's rows, if there is some that is large enough */
+  run(
+    group: readonly Context[],
+    leftOut: LeftOut,
+    limit: number,
+    memory?: readonly (ArrayBuffer | undefined)[],
+  ): Promise<PassResult>;
+}
 
 /** Opens the model for harvesting on this thread: while a pass runs, nothing else happens here. */
 export async function openForwardPass(
@@ -59,14 +72,14 @@ export async function openForwardPass(
   hooks: readonly Hook[],
   context: number,
   config: PassConfig,
-): Promise<ForwardPass> {
+): Promise<OpenPass> {
   const placement = choosePrecision(config.precision, config.device, checkpoint);
   const graph = harvestGraph(checkpoint, hooks, context, config.dtype, placement);
   const session = await openSession(graph, config);
   const { Tensor } = await onnxRuntime();
   const outputTensors = await outputsIn(hooks, outputType(config));
 
-  async function run(group: readonly Context[], leftOut: LeftOut, limit: number): Promise<PassResult> {
+  const run: OpenPass['run'] = async (group, leftOut, limit, memory = []) => {
     const { keep, token, contextOf, pos, contexts } = selectRows(group, context, leftOut, limit);
     const count = keep.length;
     // Others' turns alone: there is nothing to compute.
@@ -75,7 +88,7 @@ export async function openForwardPass(
       tokens: new Tensor('int64', batchTokens(contexts, checkpoint.config.vocabulary), [contexts.length, context]),
       rows: new Tensor('int64', BigInt64Array.from(keep, BigInt), [count]),
     };
-    const into = outputTensors(count);
+    const into = outputTensors(count, memory);
     const outputs = await session.run(feeds, into.fetches);
     // Before anything is said of what came out.
     await checkpoint.checkUnchanged();
@@ -96,7 +109,7 @@ export async function openForwardPass(
       norms.push(norm);
     }
     return { rows, norms, count, contexts };
-  }
+  };
 
   const contexts = harvestContexts(checkpoint.config, hooks, context, config.device);
   return { run, contexts, release: () => session.release() };
@@ -152,11 +165,15 @@ async function outputsIn(hooks: readonly Hook[], type: OutputType) {
     if (array instanceof Float32Array) return new Tensor('float32', array, dims);
     return type === 'float16' ? halves(array, dims) : new Tensor('uint16', array, dims);
   };
-  return (count: number) => {
+  return (count: number, memory: readonly (ArrayBuffer | undefined)[]) => {
     const fetches: Fetches = {};
-    const arrays = hooks.map((hook) => {
+    const arrays = hooks.map((hook, i) => {
       const entries = count * hook.width;
-      const activation = type === 'float32' ? new Float32Array(entries) : new Uint16Array(entries);
+      const bytes = entries * (type === 'float32' ? 4 : 2);
+      const given = memory[i];
+      const buffer = given && given.byteLength >= bytes ? given : new ArrayBuffer(bytes);
+      const activation =
+        type === 'float32' ? new Float32Array(buffer, 0, entries) : new Uint16Array(buffer, 0, entries);
       const norm = new Float32Array(count);
       const name = outputsOf(hook);
       fetches[name.activation] = tensorOf(activation, [count, hook.width]);

@@ -43,11 +43,16 @@ export class PassThread implements ForwardPass {
   /** Set when no pass is wanted any more. */
   private readonly over: Int32Array;
   private last: Promise<unknown> = Promise.resolve();
+  /** Memory of rows that are not needed any more: new memory takes as long as what is written into it. */
+  private readonly spare: ArrayBuffer[] = [];
 
   private constructor(
     private readonly thread: Thread<PassRequest, PassReply>,
     over: SharedArrayBuffer,
     readonly contexts: number,
+    /** Bytes of a row of each hook. */
+    private readonly rowBytes: readonly number[],
+    private readonly context: number,
   ) {
     this.over = new Int32Array(over);
   }
@@ -73,7 +78,8 @@ export class PassThread implements ForwardPass {
       thread.ask('close');
       throw refusalFrom(ready);
     }
-    const pass = new PassThread(thread, over, (ready as PassReady).contexts);
+    const bytes = hooks.map(({ width }) => width * (dtype === 'float32' ? 4 : 2));
+    const pass = new PassThread(thread, over, (ready as PassReady).contexts, bytes, context);
     try {
       // The thread has opened the files again: they are those that the plan was made of.
       await checkpoint.checkUnchanged();
@@ -85,7 +91,9 @@ export class PassThread implements ForwardPass {
   }
 
   run(group: readonly Context[], leftOut: LeftOut, limit: number): Promise<PassResult> {
-    this.thread.ask({ contexts: group, leftOut, limit });
+    const memory = this.rowBytes.map((bytes) => this.memoryOf(bytes * Math.min(limit, group.length * this.context)));
+    const given = memory.filter((one) => one !== undefined);
+    this.thread.ask({ contexts: group, leftOut, limit, memory }, given);
     const reply = this.last.then(() => this.thread.reply());
     // Replies come in the order of the requests, whatever becomes of those before.
     this.last = reply.catch(() => {});
@@ -94,6 +102,19 @@ export class PassThread implements ForwardPass {
       const { rows, norms, count, used } = answer as PassRows;
       return { rows, norms, count, contexts: group.slice(0, used) };
     });
+  }
+
+  reuse(memory: readonly ArrayBuffer[]): void {
+    this.spare.push(...memory);
+  }
+
+  /** The smallest memory that is large enough. */
+  private memoryOf(bytes: number): ArrayBuffer | undefined {
+    let best = -1;
+    for (const [i, { byteLength }] of this.spare.entries()) {
+      if (byteLength >= bytes && (best < 0 || byteLength < this.spare[best]!.byteLength)) best = i;
+    }
+    return best < 0 ? undefined : this.spare.splice(best, 1)[0];
   }
 
   async release(): Promise<void> {
@@ -115,7 +136,13 @@ export interface PassStart {
 }
 
 export type PassRequest =
-  | { readonly contexts: readonly Context[]; readonly leftOut: LeftOut; readonly limit: number }
+  | {
+      readonly contexts: readonly Context[];
+      readonly leftOut: LeftOut;
+      readonly limit: number;
+      /** For the rows of each hook. */
+      readonly memory: readonly (ArrayBuffer | undefined)[];
+    }
   /** Ends the thread, after the pass under way. */
   | 'close';
 

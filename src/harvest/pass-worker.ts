@@ -3,7 +3,7 @@ import { buffersOf } from '../activations/rows.js';
 import { Refusal, refusedReply } from '../errors/refusal.js';
 import { openCheckpoint } from '../lm/checkpoint.js';
 import { findHook } from '../lm/hooks.js';
-import { type ForwardPass, openForwardPass } from './forward-pass.js';
+import { type OpenPass, openForwardPass } from './forward-pass.js';
 import type { PassReply, PassRequest, PassStart } from './pass-thread.js';
 
 if (!parentPort) throw new Error('pass-worker.js runs in a worker thread');
@@ -21,7 +21,7 @@ async function attempt(work: Promise<void>): Promise<void> {
   }
 }
 
-let pass: ForwardPass | undefined;
+let pass: OpenPass | undefined;
 
 async function open(): Promise<void> {
   const checkpoint = await openCheckpoint(model);
@@ -37,7 +37,8 @@ async function answer(request: PassRequest): Promise<void> {
     process.exit();
   }
   if (Atomics.load(unwanted, 0) !== 0) return;
-  const { rows, norms, count, contexts } = await pass!.run(request.contexts, request.leftOut, request.limit);
+  const { contexts: group, leftOut, limit, memory: given } = request;
+  const { rows, norms, count, contexts } = await pass!.run(group, leftOut, limit, given);
   const memory = new Set([...rows.flatMap(buffersOf), ...norms.map(({ buffer }) => buffer as ArrayBuffer)]);
   port.postMessage({ kind: 'rows', rows, norms, count, used: contexts.length } satisfies PassReply, [...memory]);
 }
