@@ -78,7 +78,7 @@ function main(): number {
     return [FORMS[form], cell('wall'), cell('main'), cell('cpu')];
   });
   const text = [
-    markdownTable(['µs a token, median of rounds (least to most)', 'wall', 'main thread', 'all threads'], rows),
+    markdownTable(['µs per token, median of rounds (least to most)', 'wall', 'main thread', 'all threads'], rows),
     '',
     `${options.tokens} tokens, contexts of 1024, windows of 8184 rows; ${circumstances()}. \`npm run bench:harvest-host -- --record\`.`,
   ].join('\n');

@@ -222,6 +222,8 @@ export class Window {
   /** Positions of its contexts that are too long. */
   leftOut = 0;
   private readonly blocks: { first: number; rows: Rows }[] = [];
+  /** Memory of the blocks that passes gave. */
+  private memory: ArrayBuffer[] = [];
 
   /**
    * @param index counted in the store
@@ -237,6 +239,7 @@ export class Window {
   /** Adds the rows of one forward pass; `rows` is kept, not copied. */
   add(rows: Rows, norms: Float32Array): void {
     this.addBlock(rows);
+    this.memory.push(rows.activation.buffer as ArrayBuffer);
     for (const norm of norms) this.normSum += norm;
   }
 
@@ -250,10 +253,11 @@ export class Window {
   /**
    * Lets go of the rows and contexts, which may be gigabytes, whoever still holds the window.
    *
-   * @returns memory of the activations, for others to write into
+   * @returns memory of activations as passes gave them, for others to write into
    */
   release(): ArrayBuffer[] {
-    const memory = this.blocks.map(({ rows }) => rows.activation.buffer as ArrayBuffer);
+    const { memory } = this;
+    this.memory = [];
     this.blocks.length = 0;
     this.contexts.length = 0;
     return memory;

@@ -68,7 +68,7 @@ export async function* assembleWindows(
     for (;;) {
       if (isFull(done, windows[0]!.rows, perWindow) || (rows === wanted && windows[0]!.rows > 0)) {
         yield { windows, rows, end: 'full' };
-        for (const window of windows) pass.reuse?.(window.release());
+        for (const [k, window] of windows.entries()) pass.reuse?.(k, window.release());
         ({ index, windows, groups: done } = atWindow(index + 1, rows, manifests));
       }
       if (rows === wanted) return;

@@ -47,8 +47,8 @@ export interface ForwardPass {
   readonly contexts: number;
   /** Does it run in another thread, so that passes can be asked for before the first has come? */
   readonly ahead?: boolean;
-  /** Takes memory of rows that are not needed any more, to write the rows of later passes into. */
-  reuse?(memory: readonly ArrayBuffer[]): void;
+  /** Takes memory of a hook's rows that are not needed any more, to write those of later passes into. */
+  reuse?(hook: number, memory: readonly ArrayBuffer[]): void;
   release(): Promise<void>;
 }
 
@@ -57,13 +57,16 @@ export type PassConfig = WithDType<Pick<HarvestConfig, 'device' | 'precision' | 
 
 /** A pass that runs on this thread. */
 export interface OpenPass extends ForwardPass {
-  /** @param memory of each hook's rows, if there is some that is large enough */
-  run(
-    group: readonly Context[],
-    leftOut: LeftOut,
-    limit: number,
-    memory?: readonly (ArrayBuffer | undefined)[],
-  ): Promise<PassResult>;
+  /** @param memory for the rows; made where it is not given, and no larger than they are */
+  run(group: readonly Context[], leftOut: LeftOut, limit: number, memory?: RowMemory): Promise<PassResult>;
+}
+
+/** Memory for the rows of a pass. */
+export interface RowMemory {
+  /** Of each hook, if there is some. */
+  readonly given: readonly (ArrayBuffer | undefined)[];
+  /** The share by which memory that is made is larger than the rows. */
+  readonly room: number;
 }
 
 /** Opens the model for harvesting on this thread: while a pass runs, nothing else happens here. */
@@ -79,7 +82,7 @@ export async function openForwardPass(
   const { Tensor } = await onnxRuntime();
   const outputTensors = await outputsIn(hooks, outputType(config));
 
-  const run: OpenPass['run'] = async (group, leftOut, limit, memory = []) => {
+  const run: OpenPass['run'] = async (group, leftOut, limit, memory = { given: [], room: 0 }) => {
     const { keep, token, contextOf, pos, contexts } = selectRows(group, context, leftOut, limit);
     const count = keep.length;
     // Others' turns alone: there is nothing to compute.
@@ -165,13 +168,14 @@ async function outputsIn(hooks: readonly Hook[], type: OutputType) {
     if (array instanceof Float32Array) return new Tensor('float32', array, dims);
     return type === 'float16' ? halves(array, dims) : new Tensor('uint16', array, dims);
   };
-  return (count: number, memory: readonly (ArrayBuffer | undefined)[]) => {
+  return (count: number, { given, room }: RowMemory) => {
     const fetches: Fetches = {};
     const arrays = hooks.map((hook, i) => {
       const entries = count * hook.width;
       const bytes = entries * (type === 'float32' ? 4 : 2);
-      const given = memory[i];
-      const buffer = given && given.byteLength >= bytes ? given : new ArrayBuffer(bytes);
+      const there = given[i];
+      const buffer =
+        there && there.byteLength >= bytes ? there : new ArrayBuffer(4 * Math.ceil(((1 + room) * bytes) / 4));
       const activation =
         type === 'float32' ? new Float32Array(buffer, 0, entries) : new Uint16Array(buffer, 0, entries);
       const norm = new Float32Array(count);

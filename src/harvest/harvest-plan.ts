@@ -406,7 +406,8 @@ export async function harvestMemory(
       KNOWN_BYTES * Math.min(tokens, MOST_KNOWN) +
       shuffling,
     pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
-    window: (ahead ? 2 : 1) * rows * (row + ORDER_BYTES) + (few ? 1.25 * contexts : Math.min(contexts, 16 * tokens)),
+    // Memory of a window that is made ahead serves again, and may be a quarter larger than its rows.
+    window: (ahead ? 2.5 : 1) * rows * (row + ORDER_BYTES) + (few ? 1.25 * contexts : Math.min(contexts, 16 * tokens)),
     // Next to those in threads, one is cut and one is written.
     shards: (ahead ? pressThreads(device) + 2 : SHARDS) * Math.min(rows, rowsPerShard) * widest,
     program: PROGRAM_MEMORY,

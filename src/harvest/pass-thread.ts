@@ -1,5 +1,5 @@
 import { PRESS_HERE, PressThreads, type ShardPress } from '../activations/shard-press.js';
-import type { Context, LeftOut } from '../corpus/contexts.js';
+import { type Context, countActivations, type LeftOut } from '../corpus/contexts.js';
 import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import type { Checkpoint } from '../lm/checkpoint.js';
 import type { Hook } from '../lm/hooks.js';
@@ -37,14 +37,19 @@ export function openPress(device: Device): ShardPress {
   return threads === 0 ? PRESS_HERE : new PressThreads(threads);
 }
 
+/** Memory that is made for rows has room for this share more, so that it serves passes of a few rows more. */
+export const ROOM = 1 / 16;
+/** What memory may have, at most, against what its rows need. */
+const MOST_ROOM = 1.25;
+
 /** The model in a thread (pass-worker.ts), asked from here. */
 export class PassThread implements ForwardPass {
   readonly ahead = true;
   /** Set when no pass is wanted any more. */
   private readonly over: Int32Array;
   private last: Promise<unknown> = Promise.resolve();
-  /** Memory of rows that are not needed any more: new memory takes as long as what is written into it. */
-  private readonly spare: ArrayBuffer[] = [];
+  /** Of each hook, memory of rows that are not needed any more: to take new memory is as long as to write into it. */
+  private readonly spare: ArrayBuffer[][];
 
   private constructor(
     private readonly thread: Thread<PassRequest, PassReply>,
@@ -52,9 +57,9 @@ export class PassThread implements ForwardPass {
     readonly contexts: number,
     /** Bytes of a row of each hook. */
     private readonly rowBytes: readonly number[],
-    private readonly context: number,
   ) {
     this.over = new Int32Array(over);
+    this.spare = rowBytes.map(() => []);
   }
 
   static async open(
@@ -79,7 +84,7 @@ export class PassThread implements ForwardPass {
       throw refusalFrom(ready);
     }
     const bytes = hooks.map(({ width }) => width * (dtype === 'float32' ? 4 : 2));
-    const pass = new PassThread(thread, over, (ready as PassReady).contexts, bytes, context);
+    const pass = new PassThread(thread, over, (ready as PassReady).contexts, bytes);
     try {
       // The thread has opened the files again: they are those that the plan was made of.
       await checkpoint.checkUnchanged();
@@ -91,7 +96,8 @@ export class PassThread implements ForwardPass {
   }
 
   run(group: readonly Context[], leftOut: LeftOut, limit: number): Promise<PassResult> {
-    const memory = this.rowBytes.map((bytes) => this.memoryOf(bytes * Math.min(limit, group.length * this.context)));
+    const rows = group.reduce((sum, context) => sum + countActivations(context, leftOut), 0);
+    const memory = this.rowBytes.map((bytes, k) => this.memoryOf(k, bytes * Math.min(limit, rows)));
     const given = memory.filter((one) => one !== undefined);
     this.thread.ask({ contexts: group, leftOut, limit, memory }, given);
     const reply = this.last.then(() => this.thread.reply());
@@ -104,17 +110,17 @@ export class PassThread implements ForwardPass {
     });
   }
 
-  reuse(memory: readonly ArrayBuffer[]): void {
-    this.spare.push(...memory);
+  reuse(hook: number, memory: readonly ArrayBuffer[]): void {
+    this.spare[hook]!.push(...memory);
   }
 
-  /** The smallest memory that is large enough. */
-  private memoryOf(bytes: number): ArrayBuffer | undefined {
-    let best = -1;
-    for (const [i, { byteLength }] of this.spare.entries()) {
-      if (byteLength >= bytes && (best < 0 || byteLength < this.spare[best]!.byteLength)) best = i;
-    }
-    return best < 0 ? undefined : this.spare.splice(best, 1)[0];
+  /** Memory of a hook for so many bytes, and few more; where no piece is right, one is let go of for that which is made. */
+  private memoryOf(hook: number, bytes: number): ArrayBuffer | undefined {
+    const spare = this.spare[hook]!;
+    const at = spare.findIndex(({ byteLength }) => byteLength >= bytes && byteLength <= MOST_ROOM * bytes);
+    if (at >= 0) return spare.splice(at, 1)[0];
+    spare.pop();
+    return undefined;
   }
 
   async release(): Promise<void> {

@@ -4,7 +4,7 @@ import { Refusal, refusedReply } from '../errors/refusal.js';
 import { openCheckpoint } from '../lm/checkpoint.js';
 import { findHook } from '../lm/hooks.js';
 import { type OpenPass, openForwardPass } from './forward-pass.js';
-import type { PassReply, PassRequest, PassStart } from './pass-thread.js';
+import { type PassReply, type PassRequest, type PassStart, ROOM } from './pass-thread.js';
 
 if (!parentPort) throw new Error('pass-worker.js runs in a worker thread');
 const port = parentPort;
@@ -38,7 +38,7 @@ async function answer(request: PassRequest): Promise<void> {
   }
   if (Atomics.load(unwanted, 0) !== 0) return;
   const { contexts: group, leftOut, limit, memory: given } = request;
-  const { rows, norms, count, contexts } = await pass!.run(group, leftOut, limit, given);
+  const { rows, norms, count, contexts } = await pass!.run(group, leftOut, limit, { given, room: ROOM });
   const memory = new Set([...rows.flatMap(buffersOf), ...norms.map(({ buffer }) => buffer as ArrayBuffer)]);
   port.postMessage({ kind: 'rows', rows, norms, count, used: contexts.length } satisfies PassReply, [...memory]);
 }

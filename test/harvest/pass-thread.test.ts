@@ -38,6 +38,11 @@ test('passes in a thread, asked for ahead, give what passes here give; the rest 
     for (const [i, group] of groups.entries()) {
       assert.deepEqual(await asked[i], await here.run(group, BOS, limits[i]!));
     }
+    // Memory that is given back serves again.
+    const [memory] = (await asked[2])!.rows.map(({ activation }) => activation.buffer as ArrayBuffer);
+    thread.reuse(0, [memory!]);
+    assert.deepEqual(await thread.run(groups[2]!, BOS, 1000), await here.run(groups[2]!, BOS, 1000));
+    assert.equal(memory!.byteLength, 0);
     // Nothing but BOS: no row.
     const nothing = [{ ...contextOf(9), tokens: new Int32Array(CONTEXT).fill(BOS) }];
     assert.equal((await thread.run(nothing, BOS, 5)).count, 0);
