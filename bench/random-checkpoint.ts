@@ -57,7 +57,8 @@ export const SIZES = {
     num_attention_heads: 1,
     num_key_value_heads: 1,
     head_dim: 8,
-    vocab_size: 256,
+    // That of the bundled model, whose tokenizer it is given.
+    vocab_size: 4096,
   },
 } as const;
 export type Size = keyof typeof SIZES;

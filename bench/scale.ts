@@ -7,7 +7,7 @@
  * --large goes on to 10⁸ rows, which takes 5 GB of disk and ten times as long.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,6 +23,7 @@ import { markdownTable } from './markdown.js';
 import { writeRandomCheckpoint } from './random-checkpoint.js';
 import { makeStore } from './random-store.js';
 import { circumstances, writeSection } from './section.js';
+import { TRIAL } from './trial.js';
 
 const never: StopRequest = { signal: undefined };
 const HOOK = 'blocks.0.hook_resid_post';
@@ -133,6 +134,9 @@ async function main(): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'sae-pipe-scale-'));
   try {
     await writeRandomCheckpoint(join(directory, 'model'), 'least');
+    for (const name of ['tokenizer.json', 'tokenizer_config.json']) {
+      copyFileSync(join(TRIAL.model, name), join(directory, 'model', name));
+    }
     // BOS takes a position of each context.
     writeIds(join(directory, 'ids.bin'), Math.ceil(1.02 * Math.max(...sizes)));
     const text = [

@@ -390,7 +390,6 @@ export const REFUSALS = {
   'sweep/no-source': 'there is nothing to take activations from',
   'sweep/no-such-share': '--shard of a sweep names a share that there is not',
   'sweep/runs-failed': 'some SAEs of the sweep failed',
-  'sweep/share-before-harvest': '--shard is given before the stores are whole',
   'sweep/share-of-stage': '--shard is given with a stage that is not training',
   'sweep/target': 'hook-out of a sweep stands for no hook of the layer',
   'sweep/too-many-runs': 'a sweep has too many runs',

@@ -1,6 +1,5 @@
-import { readManifest } from '../activations/manifest.js';
 import type { SweepConfig } from '../config/stages/sweep.js';
-import { Refusal, UsageRefusal } from '../errors/refusal.js';
+import { UsageRefusal } from '../errors/refusal.js';
 import type { SweepRun } from './runs.js';
 
 /** Part `index` of `of`, counted from 0. */
@@ -27,25 +26,15 @@ export function partOf(shard: string): Part {
 /**
  * A share of a sweep trains and nothing else: tasks side by side must not harvest, and none has all SAEs to evaluate.
  *
- * @throws UsageRefusal for another stage, Refusal where a store is not whole
+ * @throws UsageRefusal for another stage
  */
-export async function checkBeforeShare({ until }: SweepConfig, runs: readonly SweepRun[]): Promise<void> {
-  if (until !== undefined && until !== 'train') {
-    throw new UsageRefusal(
-      `--shard trains a share of the SAEs, and --until ${until} asks for another stage.`,
-      'Leave --until out; the same command without --shard does what comes before and after.',
-      'sweep/share-of-stage',
-    );
-  }
-  const stores = runs.flatMap(({ config }) => [config.activations!, ...(config.target ? [config.target] : [])]);
-  for (const store of new Set(stores)) {
-    if ((await readManifest(store)).complete) continue;
-    throw new Refusal(
-      `${store} is not complete, and --shard trains on what is harvested.`,
-      'Run the same command with --until harvest and without --shard first.',
-      'sweep/share-before-harvest',
-    );
-  }
+export function checkStageOfShare({ until }: SweepConfig): void {
+  if (until === undefined || until === 'train') return;
+  throw new UsageRefusal(
+    `--shard trains a share of the SAEs, and --until ${until} asks for another stage.`,
+    'Leave --until out; the same command without --shard does what comes before and after.',
+    'sweep/share-of-stage',
+  );
 }
 
 /** What a task is going to do. */

@@ -21,7 +21,7 @@ import { checkTracking } from '../train/tracking.js';
 import { divide, sharingOrder, waves } from './division.js';
 import { removeLonePlan, writePlan } from './plan-file.js';
 import { type SweepRun, sweepHooks, sweepRuns } from './runs.js';
-import { checkBeforeShare, partOf, toldShare } from './share.js';
+import { checkStageOfShare, partOf, toldShare } from './share.js';
 import { type Outcome, trainRuns } from './train-runs.js';
 
 /** What a sweep made. */
@@ -81,7 +81,7 @@ async function stages(
   const command = file === undefined ? null : sweepCommand(config, file);
   const plan = { saes: runs.map(({ name }) => name), evaluated: has('eval'), command };
   const part = config.shard === undefined ? undefined : partOf(config.shard);
-  if (part !== undefined) await checkBeforeShare(config, runs);
+  if (part !== undefined) checkStageOfShare(config);
   if (part === undefined && config.activations === undefined) {
     if (!has('harvest')) {
       throw new UsageRefusal(
