@@ -388,7 +388,6 @@ export const REFUSALS = {
   'sweep/hook-without-run': 'a hook of the sweep has no run',
   'sweep/no-hook': 'no hook is given for the sweep',
   'sweep/no-source': 'there is nothing to take activations from',
-  'sweep/no-such-share': '--shard of a sweep names a share that there is not',
   'sweep/runs-failed': 'some SAEs of the sweep failed',
   'sweep/share-of-stage': '--shard is given with a stage that is not training',
   'sweep/target': 'hook-out of a sweep stands for no hook of the layer',

@@ -55,7 +55,7 @@ export function chainOf({ config, file, words }: AskedSweep, tasks?: number): Wo
       'submit/no-stage',
     );
   }
-  const given = withoutFlag(words, 'until');
+  const given = withoutFlag(tasks === undefined ? words : withoutFlag(words, 'shard'), 'until');
   return stages.map((name, i) => {
     const shared = name === 'train' && tasks !== undefined;
     const toTheEnd = i === stages.length - 1 && until === undefined;

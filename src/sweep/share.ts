@@ -1,27 +1,15 @@
 import type { SweepConfig } from '../config/stages/sweep.js';
 import { UsageRefusal } from '../errors/refusal.js';
+import { type HarvestPart, partOf } from '../harvest/part.js';
 import type { SweepRun } from './runs.js';
 
-/** Part `index` of `of`, counted from 0. */
-interface Part {
-  readonly index: number;
-  readonly of: number;
-}
-
 /**
- * What --shard of a sweep says.
+ * The share that --shard names; undefined without it. Unlike a harvest's, 0/1 is a share, too: it trains and no more.
  *
- * @throws UsageRefusal where there is no such part
+ * @throws UsageRefusal where there is no such share, or no scheduler tells it
  */
-export function partOf(shard: string): Part {
-  const [index, of] = shard.split('/').map(Number) as [number, number];
-  if (index < of) return { index, of };
-  throw new UsageRefusal(
-    `--shard ${shard} is share ${index} of ${of}, and shares are counted from 0 to ${of - 1}.`,
-    'Give the number of the share, and how many there are.',
-    'sweep/no-such-share',
-  );
-}
+export const shareNamed = (shard: string | undefined): HarvestPart | undefined =>
+  shard === undefined ? undefined : (partOf(shard) ?? { index: 0, of: 1 });
 
 /**
  * A share of a sweep trains and nothing else: tasks side by side must not harvest, and none has all SAEs to evaluate.
@@ -38,7 +26,7 @@ export function checkStageOfShare({ until }: SweepConfig): void {
 }
 
 /** What a task is going to do. */
-export function toldShare(share: readonly SweepRun[], runs: readonly SweepRun[], { index, of }: Part): string {
+export function toldShare(share: readonly SweepRun[], runs: readonly SweepRun[], { index, of }: HarvestPart): string {
   const which = `Share ${index} of ${of} (from 0)`;
   return share.length === 0
     ? `${which} has none of the ${runs.length} SAEs: there are more shares than SAEs that can be trained apart.`

@@ -21,7 +21,7 @@ import { checkTracking } from '../train/tracking.js';
 import { divide, sharingOrder, waves } from './division.js';
 import { removeLonePlan, writePlan } from './plan-file.js';
 import { type SweepRun, sweepHooks, sweepRuns } from './runs.js';
-import { checkStageOfShare, partOf, toldShare } from './share.js';
+import { checkStageOfShare, shareNamed, toldShare } from './share.js';
 import { type Outcome, trainRuns } from './train-runs.js';
 
 /** What a sweep made. */
@@ -80,7 +80,7 @@ async function stages(
   }
   const command = file === undefined ? null : sweepCommand(config, file);
   const plan = { saes: runs.map(({ name }) => name), evaluated: has('eval'), command };
-  const part = config.shard === undefined ? undefined : partOf(config.shard);
+  const part = shareNamed(config.shard);
   if (part !== undefined) checkStageOfShare(config);
   if (part === undefined && config.activations === undefined) {
     if (!has('harvest')) {

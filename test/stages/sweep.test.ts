@@ -147,7 +147,7 @@ test('shares train apart what one sweep trains, and the sweep after them evaluat
   const share = (shard: string, rest: object = {}) =>
     sweep(loadConfig('sweep', { out, shard, ...rest }, file), file, silent, never);
   for (const [given, code] of [
-    [() => share('2/2'), 'sweep/no-such-share'],
+    [() => share('2/2'), 'harvest/no-such-part'],
     [() => share('0/2', { until: 'eval' }), 'sweep/share-of-stage'],
   ] as const) {
     await refusesUsage(given, code);

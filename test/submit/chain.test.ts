@@ -49,6 +49,9 @@ test('a sweep that is told where to stop is submitted so far; with {i} in its wo
     ['eval', undefined, '--config --until eval'],
   ]);
   await refusesUsage(() => jobsOf(file, ...words, '--until', 'harvest'), 'submit/no-stage');
+  assert.deepEqual(await jobsOf(file, ...words, '--shard=auto', '--until', 'train'), [
+    ['train', 2, '--config --shard {i}/{n} --until train'],
+  ]);
   assert.deepEqual(await jobsOf(file, ...words, '--shard', '{i}/{n}'), [[undefined, 2, '--config --shard {i}/{n}']]);
   assert.deepEqual(await jobsOf(file, ...words, '--seed', '{i}', '--out', 'runs/s{i}'), [
     [undefined, 2, '--config --seed {i} --out runs/s{i}'],

@@ -17,6 +17,7 @@ import {
   prependBos,
   readingFlags,
   seed,
+  shard,
   takeOver,
   threads,
   trainingHoldout,
@@ -56,9 +57,7 @@ export const harvestSchema = z.object({
   maxActivationNormMultiple: maxActivationNormMultiple.describe(
     'leave positions out whose activation has a norm above this many times the median of the first 16,384, such as attention sinks; with one --hook [default: none is left out]',
   ),
-  shard: z
-    .string()
-    .regex(/^(auto|(auto|\d{1,6})\/[1-9]\d{0,5})$/, 'write i/n with i from 0, such as 0/4; auto/n; or auto')
+  shard: shard
     .optional()
     .describe(
       'part i of n, from 0, of the same harvest, as the task of an array: OUT/<hook>/part-i-of-n/; --activations OUT/<hook> reads all parts as one store. --tokens and all else are of the whole. auto/n: i is the number of this task of Slurm (SLURM_ARRAY_TASK_ID) or Kubernetes (JOB_COMPLETION_INDEX); auto: Slurm tells n, too [default: all of it]',

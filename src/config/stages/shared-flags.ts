@@ -23,6 +23,10 @@ export const seed = natural
   .max(2 ** 32 - 1)
   .default(0)
   .describe('seed of every random choice; the same seed gives the same bytes');
+/** Part i of n of what an array of tasks divides (harvest/part.ts). */
+export const shard = z
+  .string()
+  .regex(/^(auto|(auto|\d{1,6})\/[1-9]\d{0,5})$/, 'write i/n with i from 0, such as 0/4; auto/n; or auto');
 export const MODEL =
   'model directory (config.json, weights in one .safetensors or shards with their index, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there';
 /** Where a model comes from: the three flags of every command that opens one. */

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { trainable } from '../../sae/registry.js';
-import { directory, hookList, logDir, positive, seed, takeOver, targetL0 } from './shared-flags.js';
+import { directory, hookList, logDir, positive, seed, shard, takeOver, targetL0 } from './shared-flags.js';
 
 /** `sweep`: many SAEs from one pass over the activations, evaluated and drawn together. */
 export const sweepSchema = z.object({
@@ -34,12 +34,10 @@ export const sweepSchema = z.object({
     .enum(['harvest', 'train', 'eval'])
     .optional()
     .describe('stop after this stage; the same command without it continues [default: to the report]'),
-  shard: z
-    .string()
-    .regex(/^\d{1,6}\/[1-9]\d{0,5}$/, 'write i/n with i from 0, such as 0/4')
+  shard: shard
     .optional()
     .describe(
-      'train share i of n, from 0, as a task of an array: SAEs that share a read of the store stay together where they can; the same command without it evaluates all [default: all of them]',
+      'train share i of n, from 0, as a task of an array: SAEs that share a read of the store stay together where they can; the same command without it evaluates all. auto/n and auto as for harvest [default: all of them]',
     ),
   takeOver,
 });
