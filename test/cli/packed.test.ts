@@ -21,6 +21,7 @@ test('the packed tarball runs the demo in an empty folder, installed without scr
   const [tarball] = readdirSync(root);
   const { files } = [JSON.parse(packed)].flat()[0] as { files: { path: string }[] };
   assert.ok(!files.some(({ path }) => /^(test|src|bench|shared|\.ci)\//.test(path)), 'sources and tests stay at home');
+  assert.ok(!files.some(({ path }) => /\.map$|^docs\/(api|results)\//.test(path)), 'what only a clone needs does, too');
 
   const home = join(root, 'project');
   mkdirSync(home);
@@ -36,6 +37,10 @@ test('the packed tarball runs the demo in an empty folder, installed without scr
     return (JSON.parse(stdout) as { providers: { name: string; available: boolean }[] }).providers;
   };
   assert.equal((await providers())[0]!.available, true);
+  const { stdout: norms } = await run(process.execPath, [join('node_modules', 'sae-pipe', 'examples', 'hooks.mjs')], {
+    cwd: home,
+  });
+  assert.match(norms, /^tiny-gemma: 4 layers of width 192$/m);
   // Harvest, training, evaluation and report in one process: two copies of one library would collide here.
   const { stdout } = await run(program, ['demo', '--quick', '--out', 'demo'], { cwd: home });
   checkDemo(join(home, 'demo'), stdout);

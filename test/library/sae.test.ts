@@ -109,6 +109,7 @@ test('steering gives the texts that sae-pipe steer prints', async () => {
   const asked = { model: bundled.model, sae: [sae.name], prompt: [TEXT], tokens: 8, json: true, threads: 1 };
   for (const [flags, change] of [
     [{ set: [40] }, { set: 40 }],
+    [{ set: [40], from: 9 }, { set: 40 }],
     [{ scale: [3], errorTerm: false }, { scale: 3 }],
     [{ ablate: true }, { ablate: true }],
   ] as const) {
@@ -116,7 +117,8 @@ test('steering gives the texts that sae-pipe steer prints', async () => {
     const config = steerSchema.parse({ ...asked, feature: ['5'], ...flags });
     await steer(config, { progress: silent, stop: { signal: undefined }, print: (line) => printed.push(line) });
     const [text] = JSON.parse(printed.join('\n')).texts;
-    const options = { maxNewTokens: 8, errorTerm: 'errorTerm' in flags ? flags.errorTerm : true };
+    const { from, errorTerm } = { from: undefined, errorTerm: true, ...flags };
+    const options = { maxNewTokens: 8, errorTerm, from };
     const { unsteered, steered } = await model.steer(TEXT, { sae, feature: 5, ...change }, options);
     assert.deepEqual([unsteered.text, steered.text], [text.unsteered.text, text.steered[0].text]);
     assert.deepEqual(unsteered, await model.generate(TEXT, { maxNewTokens: 8 }));

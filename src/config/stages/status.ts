@@ -10,4 +10,3 @@ export const statusSchema = z.object({
     .describe('directories of work, or directories with some below them'),
   json: z.boolean().default(false).describe('print every number as JSON, one object'),
 });
-export type StatusConfig = z.infer<typeof statusSchema>;

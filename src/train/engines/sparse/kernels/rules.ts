@@ -5,7 +5,7 @@ import { fallOf } from './exponential';
 import { at, Entries } from './memory';
 
 /** Values of Step.rule. */
-export const RELU: i32 = 0;
+const RELU: i32 = 0;
 export const GATED: i32 = 1;
 export const JUMP: i32 = 2;
 
