@@ -10,6 +10,12 @@ import { train } from '../../src/train/train.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const [D, BATCH] = [4, 8];
+/** Turns of the event loop in which a run that failed would have closed its engine. */
+const LATE = 300;
+
+async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise(setImmediate);
+}
 
 /** A source whose batch number `late` comes after it is closed, as one does that is read from a disk. */
 function lateSource(late: number): ActivationSource {
@@ -23,7 +29,7 @@ function lateSource(late: number): ActivationSource {
     async next(size, into) {
       if (dealt++ === late) {
         await closed;
-        await new Promise(setImmediate);
+        await turns(LATE);
       }
       const x = into?.x ?? new Uint16Array(size * D);
       x.fill(dealt);
@@ -105,6 +111,6 @@ test('nothing is dealt into the memory of an engine that is closed', async (t) =
   const config = configOf(join(temporaryDirectory(t), 'sae'), 9);
   await assert.rejects(train(config, silent, { signal: undefined }, open, lateSource(3)), /the device is lost/);
   assert.ok(device!.closed);
-  for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+  await turns(LATE);
   for (const { x } of device!.buffers) assert.ok(x.every((value) => value === 77));
 });
