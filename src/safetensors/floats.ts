@@ -125,6 +125,17 @@ export function halfValues(): Float32Array {
   return allHalves;
 }
 
+let allBfloat16s: Float32Array | undefined;
+
+/** All values of bfloat16, by their bits. */
+export function bfloat16Values(): Float32Array {
+  if (!allBfloat16s) {
+    allBfloat16s = new Float32Array(2 ** 16);
+    fromBfloat16(Uint16Array.from(allBfloat16s.keys()), allBfloat16s);
+  }
+  return allBfloat16s;
+}
+
 /** Activations as float32: in `wide`, or the same where they are. */
 export function widen(values: FloatArray, dtype: FloatDType, wide?: Float32Array): Float32Array {
   if (values instanceof Float32Array) return values;
@@ -175,7 +186,12 @@ export function firstNotFinite(values: FloatArray, dtype: FloatDType): number {
 function someFull(words: Int32Array, from: number, to: number, exponent: number, each: number): boolean {
   const signs = each === 2 ? 0x80008000 | 0 : 0x80000000 | 0;
   const lowest = (exponent & ~(exponent << 1)) | 0;
+  const carries = (word: number) => ((word & exponent) + lowest) | 0;
+  const whole = from + ((to - from) & ~3);
   let carried = 0;
-  for (let i = from; i < to; i++) carried |= ((words[i]! & exponent) + lowest) | 0;
+  for (let i = from; i < whole; i += 4) {
+    carried |= carries(words[i]!) | carries(words[i + 1]!) | carries(words[i + 2]!) | carries(words[i + 3]!);
+  }
+  for (let i = whole; i < to; i++) carried |= carries(words[i]!);
   return (carried & signs) !== 0;
 }

@@ -5,7 +5,7 @@ import { medianOf } from '../activations/statistics.js';
 import type { TrainConfig } from '../config/stages/train.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { StopRequest } from '../progress/progress.js';
-import { halfValues, widen } from '../safetensors/floats.js';
+import { bfloat16Values, halfValues } from '../safetensors/floats.js';
 import { mayLeaveOut, SAMPLE_ROWS, sampleRows } from './estimates.js';
 
 // --max-activation-norm-multiple: a few activations, attention sinks most of them, are many times as long as the others,
@@ -90,12 +90,13 @@ export class OrdinaryRows {
   }
 
   /**
-   * The batch with ordinary rows of it, in order, in the places of those that are too long. An array that the next call
-   * writes over, or the batch itself.
+   * The batch with ordinary rows of it, in order, in the places of those that are too long: in a copy, which the next
+   * call writes over, unless it may be changed itself.
    *
+   * @param own does nobody else train on it?
    * @throws Refusal where all are too long
    */
-  batch(batch: Batch): Batch {
+  batch(batch: Batch, own = false): Batch {
     const { dIn, target, place } = this.source;
     const { x, y } = batch;
     const { long, ordinary } = this.sorted(x);
@@ -108,18 +109,25 @@ export class OrdinaryRows {
       );
     }
     this.left += long.length;
-    const replaced = (values: ActivationArray, d: number, used?: ActivationArray): ActivationArray => {
-      const mixed = used?.length === values.length && used.constructor === values.constructor ? used : values.slice();
-      if (mixed === used) (mixed as Float32Array).set(values as Float32Array);
+    const copied = (values: ActivationArray, used?: ActivationArray): ActivationArray => {
+      if (used?.length !== values.length || used.constructor !== values.constructor) return values.slice();
+      (used as Float32Array).set(values as Float32Array);
+      return used;
+    };
+    const replace = (mixed: ActivationArray, d: number): void => {
       for (const [i, row] of long.entries()) {
         const from = ordinary[i % ordinary.length]! * d;
-        (mixed as Float32Array).set(values.subarray(from, from + d) as Float32Array, row * d);
+        mixed.copyWithin(row * d, from, from + d);
       }
-      return mixed;
     };
-    this.used.x = replaced(x, dIn, this.used.x);
-    if (y) this.used.y = replaced(y, target!.dOut, this.used.y);
-    return { x: this.used.x, ...(y && { y: this.used.y! }) };
+    if (!own) {
+      this.used.x = copied(x, this.used.x);
+      if (y) this.used.y = copied(y, this.used.y);
+    }
+    const mixed = own ? batch : { x: this.used.x!, ...(y && { y: this.used.y! }) };
+    replace(mixed.x, dIn);
+    if (mixed.y) replace(mixed.y, target!.dOut);
+    return mixed;
   }
 
   /** Batches whose inputs to look at have no row that is too long; what they deal is as it was. */
@@ -161,20 +169,70 @@ export class OrdinaryRows {
     const { dIn, dtype } = this.source;
     const [long, ordinary]: [number[], number[]] = [[], []];
     for (let row = 0; row * dIn < x.length; row++) {
-      (normOf(x, row * dIn, dIn, dtype) > this.longest ? long : ordinary).push(row);
+      (isLonger(x, row * dIn, dIn, dtype, this.longest) ? long : ordinary).push(row);
     }
     return { long, ordinary };
   }
 }
 
+/** Relative: sums of squares that differ by more are told apart in whatever order they are added up. */
+const NEAR = 1e-9;
+
+/** Is the norm of a row of d entries above `longest`? */
+function isLonger(x: ActivationArray, at: number, d: number, dtype: ActivationDType, longest: number): boolean {
+  const most = longest * longest;
+  const squares = x instanceof Float32Array ? sumOfSquares(x, at, d) : sumOfBits(x, at, d, valuesOf(dtype));
+  return Math.abs(squares - most) > NEAR * most ? squares > most : normOf(x, at, d, dtype) > longest;
+}
+
+// Four sums at a time wait for one another less: a third of the time of one.
+
+function sumOfSquares(x: Float32Array, at: number, d: number): number {
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let e = 0;
+  let i = at;
+  for (const end = at + d - 3; i < end; i += 4) {
+    a += x[i]! * x[i]!;
+    b += x[i + 1]! * x[i + 1]!;
+    c += x[i + 2]! * x[i + 2]!;
+    e += x[i + 3]! * x[i + 3]!;
+  }
+  for (; i < at + d; i++) a += x[i]! * x[i]!;
+  return a + b + c + e;
+}
+
+/** @param values by their bits */
+function sumOfBits(x: Uint16Array, at: number, d: number, values: Float32Array): number {
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let e = 0;
+  let i = at;
+  for (const end = at + d - 3; i < end; i += 4) {
+    const p = values[x[i]!]!;
+    const q = values[x[i + 1]!]!;
+    const r = values[x[i + 2]!]!;
+    const s = values[x[i + 3]!]!;
+    a += p * p;
+    b += q * q;
+    c += r * r;
+    e += s * s;
+  }
+  for (; i < at + d; i++) a += values[x[i]!]! ** 2;
+  return a + b + c + e;
+}
+
+const valuesOf = (dtype: ActivationDType) => (dtype === 'bfloat16' ? bfloat16Values() : halfValues());
+
 /** Norm of a row of d entries of `dtype`. */
 function normOf(x: ActivationArray, at: number, d: number, dtype: ActivationDType): number {
   let squares = 0;
   if (x instanceof Float32Array) for (let i = at; i < at + d; i++) squares += x[i]! ** 2;
-  else if (dtype === 'bfloat16') for (const value of widen(x.subarray(at, at + d), dtype)) squares += value ** 2;
   else {
-    const halves = halfValues();
-    for (let i = at; i < at + d; i++) squares += halves[x[i]!]! ** 2;
+    const values = valuesOf(dtype);
+    for (let i = at; i < at + d; i++) squares += values[x[i]!]! ** 2;
   }
   return Math.sqrt(squares);
 }

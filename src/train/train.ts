@@ -145,7 +145,7 @@ async function loop(
       progress.say(left());
       throw cause;
     });
-    const stepping = trainer.step(x);
+    const stepping = trainer.step(x, true);
     ahead = steps + 1 < trainer.wanted && !trainer.looksAtInputs(steps) ? next(used.shift()) : undefined;
     await stepping;
     used.push(x);

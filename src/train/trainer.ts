@@ -140,15 +140,16 @@ export class Trainer {
   /**
    * One step, with all that belongs to it.
    *
+   * @param own may rows of the batch be changed?
    * @throws Refusal where the loss is not finite, or what the step leaves is not
    * @throws Interrupted where a stop comes while inputs are sampled; the checkpoint is of the step before then
    */
-  async step(batch: Batch): Promise<void> {
+  async step(batch: Batch, own = false): Promise<void> {
     const { config, plan, about } = this.run;
     // Looking at inputs may take minutes, and what stops it must cost no more than this step.
     if (this.looksAtInputs(this.steps) && this.clock.lastStep < this.steps) await this.save();
     const at = plan.at(this.steps, this.lambda, this.resampledAt);
-    const rows = this.run.ordinary?.batch(batch) ?? batch;
+    const rows = this.run.ordinary?.batch(batch, own) ?? batch;
     const metrics = await this.engine.step(rows, at);
     await checkLoss(metrics, rows, about.dtype, at, () => this.failedStep());
     if (!Number.isFinite(metrics.written ?? 0))

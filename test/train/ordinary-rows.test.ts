@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Batches, SourceDescription } from '../../src/activations/activation-source.js';
+import type { ActivationDType } from '../../src/activations/manifest.js';
+import { Generator } from '../../src/random/generator.js';
 import { OrdinaryRows } from '../../src/train/ordinary-rows.js';
 import { remarksOn } from '../../src/train/remarks.js';
 import { randomInputs } from '../sae/random-sae.js';
 
-const about = (dtype: 'float32' | 'float16', dOut?: number): SourceDescription => ({
+const about = (dtype: ActivationDType, dOut?: number): SourceDescription => ({
   ...{ place: 'rows', model: { name: 'm', fingerprint: 'f' }, hook: 'h', dIn: 2, dtype, context: 8, prependBos: true },
   ...{ corpus: 'c', rows: 5, meanNorm: 3, identity: 'i' },
   ...(dOut !== undefined && { target: { hook: 'o', dOut, meanNorm: 2 } }),
@@ -22,17 +24,41 @@ test('in the place of a row that is too long stands an ordinary one of the batch
   assert.equal(rows.left, 2);
   // Others train on the same batch.
   assert.deepEqual([...batch.x], [1, 0, 9, 9, 3, 4, 0, -6, 2, 2]);
+  // A batch of one's own is changed itself.
+  const own = { x: batch.x.slice(), y: batch.y.slice() };
+  assert.equal(rows.batch(own, true), own);
+  assert.deepEqual([own.x, own.y], [mixed.x, mixed.y]);
+  rows.left = 2;
   const ordinary = { x: Float32Array.of(1, 1), y: Float32Array.of(1) };
   assert.equal(rows.batch(ordinary), ordinary);
   assert.equal(rows.left, 2);
 });
 
-test('bits of float16 are taken for what they stand for, and a batch of long rows is refused', () => {
+test('bits are taken for what they stand for, and a batch of long rows is refused', () => {
+  const bfloat16 = new OrdinaryRows(limit, about('bfloat16')).batch({ x: Uint16Array.of(0x3f80, 0, 0x4100, 0) });
+  assert.deepEqual([...bfloat16.x], [0x3f80, 0, 0x3f80, 0]);
   const rows = new OrdinaryRows(limit, about('float16'));
   // 1, 0 and 8, 0
   const mixed = rows.batch({ x: Uint16Array.of(0x3c00, 0, 0x4800, 0) });
   assert.deepEqual([...mixed.x], [0x3c00, 0, 0x3c00, 0]);
   assert.throws(() => rows.batch({ x: Uint16Array.of(0x4800, 0) }), { code: 'train/norm-limit' });
+});
+
+test('a row is too long by its norm as it is added up entry by entry, however near it is', () => {
+  const d = 1003;
+  const random = new Generator(8);
+  for (let k = 0; k < 40; k++) {
+    const row = Float32Array.from({ length: d }, () => random.normal());
+    const norm = Math.sqrt(row.reduce((sum, value) => sum + value * value, 0));
+    // The next numbers to the norm on both sides, and others.
+    for (const median of [norm, norm * (1 - 2 ** -52), norm * (1 + 2 ** -51), norm * 1.01, norm / 1.01]) {
+      const rows = new OrdinaryRows({ multiple: 1, median }, { ...about('float32'), dIn: d });
+      const ordinary = new Float32Array(d);
+      const x = Float32Array.from([...row, ...ordinary]);
+      const taken = rows.batch({ x }).x;
+      assert.equal(taken === x, norm <= median, `${norm} and ${median}`);
+    }
+  }
 });
 
 test('estimates see no long row, and no mean norm that counts them', async () => {
