@@ -4,9 +4,15 @@ import { partInWords, type WholeText, WindowChain } from '../activations/store-p
 import { sha256, type Window } from '../activations/store-writer.js';
 import type { Context } from '../corpus/contexts.js';
 import { Refusal } from '../errors/refusal.js';
-import type { HarvestStanding } from './assemble.js';
 import { leftOutOf } from './harvest-plan.js';
 import { isFull, readWindow, rowsOfGroup, withRows } from './window-groups.js';
+
+/** Where the part stands; as HarvestStanding. */
+interface Standing {
+  readonly windows: readonly Window[];
+  readonly rows: number;
+  readonly groups: number;
+}
 
 /** A window of this part that is being asked for. */
 interface UnderWay {
@@ -73,7 +79,7 @@ export class Course {
    */
   ownGroups(
     groups: AsyncIterator<readonly Context[]>,
-    { windows, rows, groups: count }: Pick<HarvestStanding, 'windows' | 'rows' | 'groups'>,
+    { windows, rows, groups: count }: Standing,
   ): AsyncGenerator<readonly Context[]> {
     const [{ rows: inWindow, contexts }] = windows as [Window];
     const at = { own: rows, count, inWindow, held: [...contexts] };
