@@ -30,7 +30,7 @@ import { weightMemory } from '../onnx/graph.js';
 import { compareFingerprints } from '../safetensors/fingerprint.js';
 import { harvestContexts, harvestGraph } from './forward-pass.js';
 import { checkNormLimit } from './norm-limit.js';
-import { checkEnoughWindows, harvestPartOf } from './part.js';
+import { checkEnoughWindows, partOf } from './part.js';
 import { pressThreads, runsAhead } from './pass-thread.js';
 import { textIdentity } from './text-identity.js';
 
@@ -78,7 +78,7 @@ export async function planHarvest(
     const windowBatches = batchesPerWindow(config, hooks, contextRows, windowBytes);
     const plan = { checkpoint, text, hooks, context, windowBatches, config };
     // A part has not the contexts of the others, by which a text is continued.
-    const identity = harvestPartOf(config.shard) ? undefined : await textIdentity(config, files, text, model);
+    const identity = partOf(config.shard) ? undefined : await textIdentity(config, files, text, model);
     const manifests = hooks.map((hook) => ({ ...newManifest(files, plan, hook), text_identity: identity }));
     checkEnoughWindows(manifests[0]!);
     return { ...plan, manifests };
@@ -141,7 +141,7 @@ function newManifest(
   { checkpoint, text, context, windowBatches, config }: Omit<HarvestPlan, 'manifests'>,
   hook: Hook,
 ): Manifest {
-  const part = harvestPartOf(config.shard);
+  const part = partOf(config.shard);
   return {
     format: FORMAT,
     version: VERSION,

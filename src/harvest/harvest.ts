@@ -33,7 +33,7 @@ import {
   storeClaimOptions,
 } from './harvest-plan.js';
 import { withMedian } from './norm-limit.js';
-import { checkNeighbours, harvestPartOf, storeDirectory } from './part.js';
+import { checkNeighbours, partOf, storeDirectory } from './part.js';
 import { openHarvestPass, openPress } from './pass-thread.js';
 
 /**
@@ -45,7 +45,7 @@ import { openHarvestPass, openPress } from './pass-thread.js';
  */
 export async function harvest(config: HarvestConfig, progress: Progress, stop: StopRequest): Promise<string[]> {
   const names = [...new Set(config.hook)];
-  const part = harvestPartOf(config.shard);
+  const part = partOf(config.shard);
   for (const name of names) await checkNeighbours(config.out, name, part);
   const directories = names.map((name) => storeDirectory(config.out, name, part));
   // Before the model, which may have to be downloaded.

@@ -6,7 +6,7 @@ import { batches, type Context, type LeftOut } from '../corpus/contexts.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
 import type { Hook } from '../lm/hooks.js';
 import type { ForwardPass, PassResult } from './forward-pass.js';
-import { harvestPartOf } from './part.js';
+import { partOf } from './part.js';
 
 /** Positions whose median norm is taken, the first of the text. */
 const MEDIAN_ROWS = 16_384;
@@ -17,7 +17,7 @@ export function checkNormLimit(
   hooks: readonly Hook[],
 ): void {
   if (multiple === undefined) return;
-  if (harvestPartOf(shard)) {
+  if (partOf(shard)) {
     throw new UsageRefusal(
       '--max-activation-norm-multiple leaves positions out by their norms, and a part of a harvest does not know how many are left out of the other parts, which decides where --tokens ends.',
       'Leave it out here and give it to train, whose rule is the same.',

@@ -20,7 +20,7 @@ export interface HarvestPart {
  * @returns undefined where the harvest is not divided, which 0/1 says as well
  * @throws UsageRefusal where there is no such part, or no scheduler tells it
  */
-export function harvestPartOf(
+export function partOf(
   shard: string | undefined,
   environment: NodeJS.ProcessEnv = process.env,
 ): HarvestPart | undefined {

@@ -3,24 +3,24 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { rowsExpected } from '../../src/activations/part-rows.js';
-import { checkEnoughWindows, checkNeighbours, harvestPartOf } from '../../src/harvest/part.js';
+import { checkEnoughWindows, checkNeighbours, partOf } from '../../src/harvest/part.js';
 import { emptyManifest } from '../activations/synthetic.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
 test('--shard is a part by its number, or by the task of an array', async () => {
-  assert.equal(harvestPartOf(undefined), undefined);
-  assert.deepEqual(harvestPartOf('1/4'), { index: 1, of: 4 });
-  assert.equal(harvestPartOf('0/1'), undefined);
+  assert.equal(partOf(undefined), undefined);
+  assert.deepEqual(partOf('1/4'), { index: 1, of: 4 });
+  assert.equal(partOf('0/1'), undefined);
   const slurm = (id: number, [min, max, count]: readonly number[]) => ({
     SLURM_ARRAY_TASK_ID: String(id),
     ...{ SLURM_ARRAY_TASK_MIN: String(min), SLURM_ARRAY_TASK_MAX: String(max), SLURM_ARRAY_TASK_COUNT: String(count) },
   });
-  assert.deepEqual(harvestPartOf('auto', slurm(2, [0, 3, 4])), { index: 2, of: 4 });
-  assert.deepEqual(harvestPartOf('auto/4', { JOB_COMPLETION_INDEX: '3' }), { index: 3, of: 4 });
+  assert.deepEqual(partOf('auto', slurm(2, [0, 3, 4])), { index: 2, of: 4 });
+  assert.deepEqual(partOf('auto/4', { JOB_COMPLETION_INDEX: '3' }), { index: 3, of: 4 });
   // One task of four that is submitted again is an array of one.
   const alone = slurm(2, [2, 2, 1]);
-  assert.deepEqual(harvestPartOf('auto/4', alone), { index: 2, of: 4 });
+  assert.deepEqual(partOf('auto/4', alone), { index: 2, of: 4 });
   const refused = [
     ['4/4', {}, 'harvest/no-such-part'],
     ['auto/2', alone, 'harvest/no-such-part'],
@@ -29,8 +29,7 @@ test('--shard is a part by its number, or by the task of an array', async () => 
     ['auto', { JOB_COMPLETION_INDEX: '0' }, 'harvest/no-task'],
     ['auto/4', {}, 'harvest/no-task'],
   ] as const;
-  for (const [shard, environment, code] of refused)
-    await refusesUsage(() => harvestPartOf(shard, environment), code, shard);
+  for (const [shard, environment, code] of refused) await refusesUsage(() => partOf(shard, environment), code, shard);
 });
 
 test('rows of the parts make up the whole; parts beyond its windows are refused', async () => {
