@@ -1,4 +1,4 @@
-import { symmetricEigensystem, symmetricEigenvalues } from '../activations/eigenvalues.js';
+import { effectiveRank, symmetricEigensystem, symmetricEigenvalues } from '../activations/eigenvalues.js';
 import { type Covariance, SecondMoments } from '../activations/second-moments.js';
 import type { TrainConfig } from '../config/stages/train.js';
 import { Refusal, UsageRefusal } from '../errors/refusal.js';
@@ -14,9 +14,7 @@ import { arithmeticMean } from './geometric-median.js';
 // feature that is drawn at random points mostly elsewhere. Features are drawn within the leading directions instead
 // (Wang et al. 2025, arXiv 2508.16929), those of the coordinates that training runs in.
 
-/** `auto` takes as many directions as hold this share of the variance, each dimension counting alike. */
-const SHARE = 0.99;
-/** Where these are more than this share of the dimensions, `auto` leaves features as they are drawn. */
+/** Where `auto` would take more than this share of the dimensions, it leaves features as they are drawn. */
 const NEARLY_ALL = 0.9;
 /** Activations of the sample for each dimension, and in all. */
 const [ROWS_PER_DIMENSION, LEAST_ROWS] = [16, 4096];
@@ -141,7 +139,7 @@ async function leadingBasis(
   const { rows, matrix } = await covarianceOf(x, d, threads);
   // Of activations that are not finite the first step tells.
   if (!matrix.every(Number.isFinite)) return undefined;
-  const k = asked === 'auto' ? directionsHolding(matrix, d) : Number(asked);
+  const k = asked === 'auto' ? directionsFilled(matrix, d) : Number(asked);
   if (k === undefined) return undefined;
   if (rows <= k) {
     throw new Refusal(
@@ -171,25 +169,20 @@ async function covarianceOf(x: Float32Array, d: number, threads: number): Promis
 }
 
 /**
- * The number of `auto`: directions that hold SHARE of the variance once every dimension has the same, so that one large
- * dimension does not count for all others; undefined where that is nearly all of them, or nothing varies.
+ * The number of `auto`: the effective rank once every dimension has the same variance, so that one large dimension does
+ * not count for all others; undefined where that is nearly all of them, or nothing varies. docs/training.md has what is
+ * behind it.
  *
  * @param covariance [d × d]
  */
-export function directionsHolding(covariance: Float64Array, d: number): number | undefined {
+function directionsFilled(covariance: Float64Array, d: number): number | undefined {
   const spread = Float64Array.from({ length: d }, (_, i) => Math.sqrt(Math.max(0, covariance[i * d + i]!)));
   const correlation = covariance.map((value, at) => {
     const scale = spread[Math.floor(at / d)]! * spread[at % d]!;
     return scale > 0 ? value / scale : 0;
   });
-  const values = symmetricEigenvalues(correlation, d).reverse();
-  const whole = values.reduce((sum, value) => sum + Math.max(0, value), 0);
-  let held = 0;
-  for (const [rank, value] of values.entries()) {
-    held += Math.max(0, value);
-    if (whole > 0 && held >= SHARE * whole) return rank + 1 <= NEARLY_ALL * d ? rank + 1 : undefined;
-  }
-  return undefined;
+  const k = Math.round(effectiveRank(symmetricEigenvalues(correlation, d)));
+  return k > 0 && k <= NEARLY_ALL * d ? k : undefined;
 }
 
 /** Rows [n × d] moved into the span of `basis` [k × d], with norm 1. */

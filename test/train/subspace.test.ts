@@ -75,7 +75,7 @@ test('a dimension that is larger than all others does not count for them', async
   const random = new Generator(9);
   for (let row = 0; row < rows; row++) x[row * d + 5] = 3000 * random.normal();
   const { sizes: found } = await within('auto', x);
-  assert.ok(found.input! >= rank && found.input! <= rank + 1, JSON.stringify(found));
+  assert.ok(found.input! >= rank - 1 && found.input! <= rank + 1, JSON.stringify(found));
 });
 
 test('activations that fill their dimensions, or are alike or not finite, leave features as they were drawn', async () => {

@@ -203,7 +203,7 @@ export const trainSchema = z.object({
     .regex(/^(auto|none|[1-9]\d*)$/, 'say a number of directions, auto or none')
     .default('none')
     .describe(
-      'draw features within the leading directions of the activations, where these fill few of their dimensions, as attention outputs may (Wang et al. 2025); a number of directions, or auto: as many as hold 99 % of the variance, every dimension counting alike; none: anywhere',
+      'draw features within the leading directions of the activations, where these fill few of their dimensions, as attention outputs may (Wang et al. 2025); a number of directions, or auto: their effective rank, every dimension counting alike; none: anywhere',
     ),
   normalize: z
     .enum(['per-dimension', 'mean-norm', 'unit-square', 'none'])
