@@ -1,10 +1,10 @@
 /**
  * Does the cost per token stay flat as a store grows, and does reading depend on the number of its shards? Each case runs
- * in a process of its own, on a model of one small layer, so that what is timed is ours and not the model's.
+ * in a separate process, on a model of one small layer, so that our own work is timed and not the model’s.
  *
  *     npm run bench:scale [-- --large] [--note TEXT]
  *
- * --large goes on to 10⁸ rows, which takes 5 GB of disk and ten times as long.
+ * --large continues to 10⁸ rows, which takes 5 GB of disk and ten times as long.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -70,7 +70,7 @@ const CASES: Readonly<Record<string, (directory: string, count: number) => Promi
     nothing: async () => ({}),
   };
 
-/** Runs a case in a process of its own. */
+/** Runs a case in a separate process. */
 function taken(name: string, directory: string, count: number): Taken & Readonly<Record<string, number>> {
   const words = [fileURLToPath(import.meta.url), 'case', name, directory, String(count)];
   return JSON.parse(execFileSync(process.execPath, words, { encoding: 'utf8' }).trim().split('\n').at(-1)!);
@@ -154,7 +154,7 @@ async function main(): Promise<void> {
     // BOS takes a position of each context.
     writeIds(join(directory, 'ids.bin'), Math.ceil(1.02 * Math.max(...sizes)));
     const text = [
-      `\`npm run bench:scale${values.large ? ' -- --large' : ''}\`: whole stages in processes of their own, on a random model of one layer of width ${D}; an SAE of 64 features, batches of 4096. Per row beyond a run of 5,000 rows.`,
+      `\`npm run bench:scale${values.large ? ' -- --large' : ''}\`: whole stages in separate processes, on a random model of one layer of width ${D}; an SAE of 64 features, batches of 4096. Per row beyond a run of 5,000 rows.`,
       '',
       growth(directory, sizes),
       '',

@@ -4,6 +4,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openStore } from '../../src/activations/store.js';
+import { statusOf } from '../../src/status/status.js';
 import { HOOK, harvestWords, resultsBelow, succeeds, trainWords } from '../faults/commands.js';
 import { temporaryDirectory } from '../temporary.js';
 import { ended, jobFields, realSlurm, slurm, submitted, until } from './cluster.js';
@@ -97,6 +98,12 @@ eval: {model: assets/tiny-gemma, corpus: ${corpus}, tokens: 300}
   assert.equal(jobs.length, 4);
   for (const job of jobs) completed(await ended(job));
   assert.deepEqual(resultsBelow(out), expected);
+  // The same with its training shared by two tasks, of one SAE each.
+  rmSync(out, { recursive: true });
+  const shared = await submitted('--overwrite', '--array', '2', '--', 'sweep', '--config', file);
+  for (const task of [0, 1]) completed(await ended(`${shared[1]}_${task}`));
+  for (const job of [shared[0]!, ...shared.slice(2)]) completed(await ended(job));
+  assert.deepEqual(resultsBelow(out), expected);
 });
 
 test('a task that fails has its exit code, and what depends on it does not begin', async () => {
@@ -113,4 +120,6 @@ sweep: {out: ${join(root, 'failing')}, seed: 0, arch: [gated], d-sae: [200], l1:
   const { JobState, ExitCode } = await ended(harvest!);
   assert.deepEqual([JobState, ExitCode], ['FAILED', '1:0']);
   assert.equal((await ended(train!)).JobState, 'CANCELLED');
+  const { jobs } = await statusOf([root]);
+  assert.ok(jobs.some(({ id, failed }) => failed && id === harvest));
 });
