@@ -36,6 +36,12 @@ export interface DatasetFaults {
   total?: number;
   /** Milliseconds before each answer of storage. */
   latency?: number;
+  /** Bytes that storage adds to the Content-Length of its answers. */
+  lengthLie?: number;
+  /** Storage redirects to yet another origin, which has the bytes. */
+  onward?: true;
+  /** What leads back to itself: storage redirects, or the pages of a listing. */
+  circles?: 'storage' | 'listing';
   /** Addresses of storage end after so many requests. */
   expires?: number;
 }
@@ -49,6 +55,7 @@ export class FakeDatasets {
   faults: DatasetFaults = {};
   endpoint = '';
   private storage = '';
+  private mirror = '';
   private round = 0;
   private readonly served = new Map<string, number>();
   private readonly servers: Server[] = [];
@@ -63,6 +70,7 @@ export class FakeDatasets {
     t.after(() => fake.stop());
     fake.endpoint = await fake.listen((request, response) => fake.hub(request, response));
     fake.storage = await fake.listen((request, response) => fake.storageAnswer(request, response));
+    fake.mirror = await fake.listen((request, response) => fake.storageAnswer(request, response, true));
     return fake;
   }
 
@@ -115,6 +123,9 @@ export class FakeDatasets {
         size: size(bytes),
         oid: this.hashOf(bytes),
       }));
+      if (this.faults.circles === 'listing') {
+        response.setHeader('link', `<${this.endpoint}${request.url}>; rel="next"`);
+      }
       return json(response, [...(below === '' ? [{ type: 'directory', path: 'data', size: 0 }] : []), ...listed]);
     }
     const file = path.map(decodeURIComponent).join('/');
@@ -128,9 +139,12 @@ export class FakeDatasets {
     return gitHash(this.faults.otherHashes ? Buffer.concat([bytes, bytes]) : bytes);
   }
 
-  private storageAnswer(request: IncomingMessage, response: ServerResponse): unknown {
+  private storageAnswer(request: IncomingMessage, response: ServerResponse, isMirror = false): unknown {
     const { faults } = this;
     this.authorizations.storage.push(request.headers.authorization);
+    const redirect = (origin: string) => response.writeHead(302, { location: `${origin}${request.url}` }).end();
+    if (faults.circles === 'storage') return redirect(this.storage);
+    if (faults.onward && !isMirror) return redirect(this.mirror);
     const [, round, tree, owner, name, ...path] = decodeURI(request.url!).split('/');
     const dataset = this.datasets[`${owner}/${name}`]!;
     const content = (tree === 'converted' ? dataset.converted! : dataset.files).get(path.join('/'))!;
@@ -146,12 +160,16 @@ export class FakeDatasets {
     const shift = faults.ranges === 'shifted' ? 1 : 0;
     const more = faults.ranges === 'too long' ? 10 : 0;
     const sent = content.subarray(from, to + 1 + more);
+    const lie = faults.lengthLie;
     response.writeHead(206, {
+      ...(lie !== undefined && { 'content-length': Math.max(0, sent.length + lie) }),
       'content-range': `bytes ${from + shift}-${to + shift}/${faults.total ?? content.length}`,
     });
     const cut = faults.cuts && faults.cuts.times-- > 0 ? faults.cuts.after : Number.POSITIVE_INFINITY;
     const answer = () => {
-      if (sent.length <= cut) response.end(sent);
+      // Of an answer that is shorter than it says, more would be waited for.
+      if (lie !== undefined) response.write(sent, () => response.destroy());
+      else if (sent.length <= cut) response.end(sent);
       else response.write(sent.subarray(0, cut), () => response.destroy());
     };
     return faults.latency ? setTimeout(answer, faults.latency) : answer();

@@ -4,6 +4,7 @@ import { configuration } from './targets/configuration.js';
 import { CORPORA } from './targets/corpora.js';
 import { evaluation } from './targets/evaluation.js';
 import { FEATURE_FOLDERS } from './targets/features.js';
+import { hubCorpora } from './targets/hub-corpora.js';
 import { MODELS } from './targets/models.js';
 import { published } from './targets/published.js';
 import { sae } from './targets/sae.js';
@@ -28,6 +29,7 @@ export const TARGETS: readonly Target[] = [
   configuration,
   ...CORPORA,
   ...BROKEN_CHATS,
+  hubCorpora,
 ];
 
 export function targetNamed(name: string): Target {

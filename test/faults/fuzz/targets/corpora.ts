@@ -103,7 +103,7 @@ function packed(bytes: Buffer, random: Generator, plain: (text: Buffer) => Buffe
 }
 
 /** A few mebibytes that would unpack to 600 MiB, in one line. */
-function bomb(): Buffer {
+export function bomb(): Buffer {
   const tenth = gzipSync(Buffer.alloc(60 * 2 ** 20, 'a'), { level: 1 });
   return Buffer.concat(Array.from({ length: 10 }, () => tenth));
 }
