@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { before, test } from 'node:test';
+import { storeStatistics } from '../../src/activations/statistics.js';
 import { openStore } from '../../src/activations/store.js';
 import { checkMuch } from '../../src/publish/push.js';
 import { refuses, refusesUsage } from '../config/refuses.js';
+import { harvestTokens } from '../harvest/token-harvest.js';
 import { MODEL } from '../hub/fake-hub.js';
 import { temporaryDirectory } from '../temporary.js';
 import { tinyActivations } from '../train/tiny-activations.js';
@@ -45,6 +47,25 @@ test('a store arrives whole as a data set with its card, and is a store again', 
     [license, configs],
     ['cc-by-4.0', [{ config_name: 'default', data_files: 'layer_1/shard-*.arrow' }]],
   );
+});
+
+test('all parts of a harvest arrive in their directories, and are one store again', async (t) => {
+  const { hub, pushed } = await writableHub(t);
+  hub.kind = 'datasets';
+  const parts = join(temporaryDirectory(t), 'parts');
+  for (const index of [0, 1]) {
+    await harvestTokens({ tokens: 90, out: join(parts, `part-${index}-of-2`), part: { index, of: 2 } });
+  }
+  await pushed(parts, MODEL);
+  const arrived = temporaryDirectory(t);
+  for (const [name, bytes] of hub.files) {
+    mkdirSync(dirname(join(arrived, name)), { recursive: true });
+    writeFileSync(join(arrived, name), bytes);
+  }
+  const [there, here] = [await openStore(arrived), await openStore(parts)];
+  assert.deepEqual(there.manifest, here.manifest);
+  assert.deepEqual(await storeStatistics(there.parts), await storeStatistics(here.parts));
+  assert.ok(String(hub.files.get('README.md')).includes('shards = "*/shard-*.arrow"'));
 });
 
 test('a store that was changed, and flags that are about SAEs, are refused before anything is asked', async (t) => {

@@ -142,3 +142,10 @@ test('lists that multiply without end, and hooks that are no text, are refused',
     /`hook` in a sweep group must be a string/,
   );
 });
+
+test('stores of a hook lie below each place that --activations names, and its target with them', (t) => {
+  const yaml = 'train: {d-sae: 64}\nsweep: {runs: [{arch: gated, hook-out: other}]}';
+  const [run] = runsOf(t, yaml, { activations: 'one,two-*' });
+  assert.equal(run!.config.activations, 'one/h,two-*/h');
+  assert.equal(run!.config.target, 'one/other,two-*/other');
+});
