@@ -232,7 +232,9 @@ export async function openStoreSource({
     const store = other ? alignedStores(input!, other) : input!;
     const { rows, shards } = store.manifest;
     const pieceRows = Math.max(...shards.map((shard) => shard.rows));
-    const memory = storeMemory(bytesPerRow(store), rows, pieceRows, poolRows);
+    const needed = storeMemory(bytesPerRow(store), rows, pieceRows, poolRows);
+    const more = other ? threadsOf(other.manifest) * READER_MEMORY : 0;
+    const memory = { ...needed, held: needed.held + more };
     return {
       about: describeStore(store),
       batches: (order, seed) => new ActivationBatches(store, order, seed, poolRows, memory.ahead),

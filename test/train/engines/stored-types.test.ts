@@ -4,6 +4,7 @@ import type { Batch } from '../../../src/activations/activation-source.js';
 import { widen } from '../../../src/safetensors/floats.js';
 import type { Engine, EngineSettings, TrainerState } from '../../../src/train/engines/engine.js';
 import { openReferenceEngine } from '../../../src/train/engines/reference/engine.js';
+import { fedType } from '../../../src/train/engines/reference/step-graph.js';
 import { openSparseEngine } from '../../../src/train/engines/sparse/engine.js';
 import { withoutCompiler } from './cuda/compiler.js';
 import { openOnCpu } from './cuda/open-on-cpu.js';
@@ -70,6 +71,13 @@ for (const [name, { open, skip = false }] of Object.entries(ENGINES)) {
     });
   }
 }
+
+test('WebGPU is fed no float16 by the reference engine', () => {
+  const fed = (device: string | undefined, batchDType: EngineSettings['batchDType']) =>
+    fedType(smallSettings('gated', { device, batchDType }));
+  assert.deepEqual([fed(undefined, 'float16'), fed('cuda:1', 'float16')], ['float16', 'float16']);
+  assert.deepEqual([fed('webgpu', 'float16'), fed('cpu', 'bfloat16')], ['float32', 'float32']);
+});
 
 test("batches in the CUDA engine's own memory are those that are copied", { skip: withoutCompiler }, async () => {
   const settings = smallSettings('gated', { dIn: 21, dOut: 19, dSae: 130, batch: 18, batchDType: 'bfloat16' });

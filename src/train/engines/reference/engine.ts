@@ -4,10 +4,10 @@ import type { ActivationArray } from '../../../activations/rows.js';
 import { float16Tensors, onnxRuntime, openSession } from '../../../onnx/session.js';
 import { trainingOf } from '../../../sae/registry.js';
 import type { Sae } from '../../../sae/sae.js';
-import { fromBfloat16 } from '../../../safetensors/floats.js';
+import { widen } from '../../../safetensors/floats.js';
 import type { Engine, EngineSettings, StepMetrics, StepSettings, TrainerState } from '../engine.js';
 import { checkSizes, saeOf, stateShapes } from '../state.js';
-import { METRICS, stepGraph } from './step-graph.js';
+import { fedType, METRICS, stepGraph } from './step-graph.js';
 
 /**
  * The reference engine: the whole step is one dense ONNX graph, on any execution provider.
@@ -37,17 +37,17 @@ export async function openReferenceEngine(settings: EngineSettings, start: Train
   const metricsTensor = new Tensor('float32', new Float32Array(METRICS.length), [METRICS.length]);
   const scalar = (value: number) => new Tensor('float32', Float32Array.of(value), []);
 
-  // Of bfloat16, which the graph takes as float32.
+  const fed = fedType(settings);
+  // Of 16-bit floats that the graph takes as float32.
   const wide = new Map<string, Float32Array>();
   const widened = (name: string, bits: Uint16Array) => {
-    const into = wide.get(name) ?? new Float32Array(bits.length);
+    const into = widen(bits, settings.batchDType, wide.get(name));
     wide.set(name, into);
-    fromBfloat16(bits, into);
     return into;
   };
   const rows = (name: string, values: ActivationArray, width: number) => {
     if (values instanceof Float32Array) return new Tensor('float32', values, [batch, width]);
-    if (settings.batchDType === 'float16') return float16Tensor(values, [batch, width]);
+    if (fed === 'float16') return float16Tensor(values, [batch, width]);
     return new Tensor('float32', widened(name, values), [batch, width]);
   };
 

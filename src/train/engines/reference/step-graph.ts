@@ -89,12 +89,19 @@ export function stepGraph(settings: EngineSettings): Uint8Array {
   return g.encode();
 }
 
+/**
+ * In which a batch comes: ONNX Runtime's binding has no tensors of bfloat16, and WebGPU computes with float16 on some
+ * cards only.
+ */
+export function fedType({ batchDType, device = 'cpu' }: EngineSettings): 'float16' | 'float32' {
+  return batchDType === 'float16' && !device.startsWith('webgpu') ? 'float16' : 'float32';
+}
+
 /** The batch as the loss takes it, but for what is dead. */
 function lossInput(g: GraphBuilder, w: ParameterValues, settings: EngineSettings): Omit<LossInput, 'dead'> {
-  const { batch, batchDType, factors, scale, scaleOut = 1 } = settings;
+  const { batch, factors, scale, scaleOut = 1 } = settings;
   const sizes = sizesOf(settings);
-  // bfloat16 comes widened: ONNX Runtime's binding has no such tensors.
-  const type = batchDType === 'float16' ? 'float16' : 'float32';
+  const type = fedType(settings);
   const fed = (name: 'x' | 'y', width: number, scale: number) => {
     const own = name === 'x' ? factors?.input : factors?.target;
     const wide = g.cast(g.input(name, type, [batch, width]), 'float32');
