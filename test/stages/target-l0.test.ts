@@ -110,7 +110,7 @@ test('--normalize unit-square brings activations to a mean square of 1, and asks
   assert.equal(raw.activation_scale, 1);
   const source = await openStoreSource({ activations });
   const { x } = await source.batches('stored', 0).next(2000);
-  const squares = widen(x, 'float16').reduce((sum, value) => sum + value * value, 0) / 2000;
+  const squares = widen(x, source.about.dtype).reduce((sum, value) => sum + value * value, 0) / 2000;
   await source.close();
   assert.ok(Math.abs(activation_scale! * Math.sqrt(squares) - 1) < 1e-3, `${activation_scale}`);
   for (const l0 of [undefined, 12]) {

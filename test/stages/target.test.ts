@@ -72,7 +72,8 @@ test('a transcoder is written as SAELens has it, and its weights act on raw acti
   assert.deepEqual(shapes, { W_enc: D_IN * 150, W_dec: 150 * D_OUT, b_dec: D_OUT, b_enc: 150 });
   const source = await openStoreSource({ activations, target });
   const batch = await source.batches('stored', 0).next(ROWS);
-  const [x, y] = [widen(batch.x, 'float16'), widen(batch.y!, 'float16')];
+  const { dtype } = source.about;
+  const [x, y] = [widen(batch.x, dtype), widen(batch.y!, dtype)];
   const mean = Float64Array.from({ length: D_OUT }, (_, o) => {
     let sum = 0;
     for (let row = 0; row < ROWS; row++) sum += y[row * D_OUT + o]! / ROWS;

@@ -83,7 +83,8 @@ test('a model at work is scaled by the mean norm of its first rows, and a resume
   // The rows of a store of the same text, which are these.
   const store = { ...MODEL, hook: [MODEL.hook], context: 64, tokens: 1000, out: join(root, 'acts') };
   const [directory] = await harvest(harvestSchema.parse(store), silent, { signal: undefined });
-  const rows = widen((await new ActivationBatches(await openStore(directory!), 'stored', 0).next(1000)).x, 'float16');
+  const opened = await openStore(directory!);
+  const rows = widen((await new ActivationBatches(opened, 'stored', 0).next(1000)).x, opened.manifest.dtype);
   let norms = 0;
   for (let row = 0; row < 1000; row++) norms += Math.hypot(...rows.subarray(row * 192, (row + 1) * 192));
   const { activation_scale } = JSON.parse(read('whole')).metadata.sae_pipe as { activation_scale: number };
