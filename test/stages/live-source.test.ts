@@ -286,7 +286,7 @@ test('what goes wrong later is refused when its rows are asked for', async () =>
 test('stored order is refused, and so is a second pass', async () => {
   await using(open(), async (source) => {
     assert.throws(() => source.batches('stored', 0), UsageRefusal);
-    assert.throws(() => source.batches('stored', 0), /has no stored order/);
+    assert.throws(() => source.batches('stored', 0), /there is no stored order/);
     source.batches('shuffled', 0);
     assert.throws(() => source.batches('shuffled', 0), /passes once/);
   });
