@@ -30,7 +30,7 @@ export async function unusableForTraining(device: string): Promise<string | null
   const { gpu, missing, reason } = await cudaTraining(device);
   if (gpu) return null;
   const obstacle = missing.length > 0 ? `not found: ${missing.join(', ')}` : (reason ?? 'no answer').replace(/\.$/, '');
-  return `The CUDA engine cannot be used here: ${obstacle}; docs/gpu.md says what it needs.`;
+  return `The CUDA engine cannot be used here: ${obstacle}; docs/how-to/gpu.md says what it needs.`;
 }
 
 /** @param directory where it may write */

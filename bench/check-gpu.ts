@@ -8,7 +8,7 @@
  *                          [--without-peer] [--without-sanitizer] [--record]
  *
  * --directory is where the checkpoint is written and removed again, 17 GB of it (default: the system's temporary
- * directory); --record writes the tables into docs/benchmarks.md. Exits 0 where all agrees, 1 where it does not or the
+ * directory); --record writes the tables into docs/explanation/benchmarks.md. Exits 0 where all agrees, 1 where it does not or the
  * machine is too small, 2 for a wrong flag, 3 where ONNX Runtime's CUDA provider or the CUDA engine's libraries cannot be
  * used. `--size small --device cpu` tries everything of part "lm" but CUDA itself; on a CPU there is no part "train".
  */

@@ -8,7 +8,7 @@
  * engine. Linux on x64 with gcc, readelf, python3 and pip, which fetches the provider (onnxruntime-gpu of the version of
  * onnxruntime-node, 250 MB) and the structures of CUDA's headers into DIR, where a later run finds them. Exits 0 where
  * all is as it should be, 1 where an operator of numbers runs elsewhere, a graph does not run or needs cuDNN, 3 where the tools
- * are missing. --record writes the table into docs/gpu.md.
+ * are missing. --record writes the table into docs/how-to/gpu.md.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -88,7 +88,7 @@ function main(): number {
     return { ...one, needsCudnn: needsCudnn && one.error === undefined };
   });
   const text = `ONNX Runtime ${ORT_VERSION}; two contexts a batch, one hook, an SAE of 64 features. \`npm run check:placement -- --record\`.\n\n${table(cases)}`;
-  if (options.record) writeSection('placement', 'Placement', text, 'docs/gpu.md');
+  if (options.record) writeSection('placement', 'Placement', text, 'docs/how-to/gpu.md');
   else console.log(text);
   const faults = cases.flatMap((one) => faultsOf(one));
   for (const fault of faults) console.error(fault);

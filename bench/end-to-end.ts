@@ -19,7 +19,7 @@ const { values: options } = parseArgs({
     'eval-tokens': { type: 'string', default: '50000' },
     rounds: { type: 'string', default: '3' },
     threads: { type: 'string', default: String(availableParallelism()) },
-    document: { type: 'string', default: 'docs/benchmarks.md' },
+    document: { type: 'string', default: 'docs/explanation/benchmarks.md' },
     help: { type: 'boolean', default: false },
   },
 });

@@ -201,7 +201,7 @@ try {
     ...parts,
     `${circumstances()}, PyTorch ${versions.torch}, transformers ${versions.transformers}.`,
   ];
-  const page = options.tiny ? join(directory, 'benchmarks.md') : 'docs/benchmarks.md';
+  const page = options.tiny ? join(directory, 'benchmarks.md') : 'docs/explanation/benchmarks.md';
   writeSection('eval', 'Evaluation in one pass', text.join('\n'), page);
 } finally {
   rmSync(directory, { recursive: true, force: true });

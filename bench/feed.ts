@@ -180,5 +180,5 @@ const head = [
 ];
 const flags = options.defaults ? 'flags of `train` at their defaults' : 'activations as they are';
 const text = `${circumstances()}; batches of ${batch} × ${d}, ${flags}.\n\n${markdownTable(head, table)}`;
-if (options.record) writeSection('feed', 'Feeding', text, 'docs/gpu.md');
+if (options.record) writeSection('feed', 'Feeding', text, 'docs/how-to/gpu.md');
 else console.log(text);

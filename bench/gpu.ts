@@ -1,7 +1,7 @@
 /**
  * One training step on an NVIDIA GPU, side by side with PyTorch and SAELens on the same card, in one run:
  *
- *     npm run bench:gpu -- [--sizes 0,1,2] [--rounds 5] [--steps 10] [--document docs/gpu.md]
+ *     npm run bench:gpu -- [--sizes 0,1,2] [--rounds 5] [--steps 10] [--document docs/how-to/gpu.md]
  *
  * PyTorch for CUDA is that of SAE_PIPE_BENCH_PYTHON, or of bench/.venv (bench/peers/setup.sh makes it). Writes its
  * table into the document. Exits 3 where the GPU or its libraries are missing.
@@ -32,7 +32,7 @@ const { values: options } = parseArgs({
     sizes: { type: 'string', default: '0,1,2' },
     rounds: { type: 'string', default: '5' },
     steps: { type: 'string', default: '10' },
-    document: { type: 'string', default: 'docs/gpu.md' },
+    document: { type: 'string', default: 'docs/how-to/gpu.md' },
   },
 });
 const repeats: GpuRun = {
@@ -97,7 +97,7 @@ async function main(): Promise<number> {
   if (!trial.gpu) {
     const missing = trial.missing.length > 0 ? `not found: ${trial.missing.join(', ')}` : trial.reason;
     console.error(
-      `No training step can be timed on a GPU here: ${missing?.replace(/\.$/, '')}; docs/gpu.md says what is needed.`,
+      `No training step can be timed on a GPU here: ${missing?.replace(/\.$/, '')}; docs/how-to/gpu.md says what is needed.`,
     );
     return 3;
   }

@@ -5,7 +5,7 @@
  *     npm run bench:harvest-host -- [--record] [--directory DIR] [--out DIR] [--tokens N] [--rounds N]
  *
  * Needs what check:placement needs, and keeps it in the same DIR. --out, by default in memory (/dev/shm), takes 20 kB a
- * token; --record writes the table into docs/gpu.md.
+ * token; --record writes the table into docs/how-to/gpu.md.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -82,7 +82,7 @@ function main(): number {
     '',
     `${options.tokens} tokens, contexts of 1024, windows of 8184 rows; ${circumstances()}. \`npm run bench:harvest-host -- --record\`.`,
   ].join('\n');
-  if (options.record) writeSection('harvest-host', 'Host time of a harvest', text, 'docs/gpu.md');
+  if (options.record) writeSection('harvest-host', 'Host time of a harvest', text, 'docs/how-to/gpu.md');
   else console.log(text);
   return 0;
 }

@@ -62,7 +62,7 @@ try {
   }
   const table = markdownTable(['command', 'SAE', 'time', 'memory, at most'], rows);
   const about = 'JumpReLU SAEs with random weights; each command once, files in the page cache.';
-  writeSection('sizes', 'Sizes', `${about}\n\n${table}\n\n${circumstances()}.`, 'docs/published-saes.md');
+  writeSection('sizes', 'Sizes', `${about}\n\n${table}\n\n${circumstances()}.`, 'docs/how-to/published-saes.md');
 } finally {
   rmSync(root, { recursive: true, force: true });
 }

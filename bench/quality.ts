@@ -25,7 +25,7 @@ const { values: options } = parseArgs({
     seeds: { type: 'string', default: '0' },
     threads: { type: 'string', default: String(availableParallelism()) },
     out: { type: 'string', default: 'runs/quality' },
-    document: { type: 'string', default: 'docs/benchmarks.md' },
+    document: { type: 'string', default: 'docs/explanation/benchmarks.md' },
     help: { type: 'boolean', default: false },
   },
 });

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 
 /** Puts text between `<!-- name:begin -->` and `<!-- name:end -->` of a document, and prints it. */
-export function writeSection(name: string, title: string, text: string, path = 'docs/benchmarks.md'): void {
+export function writeSection(name: string, title: string, text: string, path = 'docs/explanation/benchmarks.md'): void {
   const [begin, end] = [`<!-- ${name}:begin -->`, `<!-- ${name}:end -->`];
   const before = existsSync(path) ? readFileSync(path, 'utf8') : '# Benchmarks\n';
   const page = before.includes(begin) ? before : `${before.trimEnd()}\n\n## ${title}\n\n${begin}\n${end}\n`;

@@ -252,7 +252,7 @@ try {
     const failures = measured.flatMap(({ name, failures }) => failures.map((failure) => `- ${name}: **${failure}**`));
     const said = failures.length > 0 ? `\n\n${failures.join('\n')}` : '';
     const text = `${markdownTable(head, rows)}${said}\n\n![Resident memory of each phase over time, below its bound](../bench/results/soak.svg)\n\n${circumstances()}; ${minutes} minutes in all.`;
-    writeSection('soak', 'Memory', text, 'docs/reliability.md');
+    writeSection('soak', 'Memory', text, 'docs/explanation/reliability.md');
   }
 } finally {
   rmSync(root, { recursive: true, force: true });

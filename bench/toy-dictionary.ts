@@ -117,5 +117,5 @@ writeSection(
   'toy',
   'The toy model',
   `${markdownTable(head, rows)}\n\n${circumstances()}. Mean of three seeds (least–most).`,
-  'docs/training.md',
+  'docs/explanation/training.md',
 );

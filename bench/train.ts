@@ -28,7 +28,7 @@ const SIZES = [
 ];
 type Size = (typeof SIZES)[number];
 
-const DOCUMENT = 'docs/benchmarks.md';
+const DOCUMENT = 'docs/explanation/benchmarks.md';
 
 const { values: options } = parseArgs({
   options: {
@@ -42,7 +42,7 @@ const { values: options } = parseArgs({
 });
 if (options.help) {
   console.log(`npm run bench:train -- [--sizes 0,1,2,3] [--architectures ${BENCH_ARCHITECTURES.join(',')}] [--threads N] [--rounds N] [--document FILE]
-Times one training step of each contender; sizes are numbers in the table of docs/benchmarks.md, from 0.`);
+Times one training step of each contender; sizes are numbers in the table of docs/explanation/benchmarks.md, from 0.`);
   process.exit();
 }
 const python = process.env.SAE_PIPE_BENCH_PYTHON ?? 'bench/.venv/bin/python';

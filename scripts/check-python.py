@@ -1,4 +1,4 @@
-"""Run the Python blocks of docs/formats.md and docs/streams.md on a store and SAEs made for them, and check what they read.
+"""Run the Python blocks of docs/reference/formats.md and docs/how-to/streams.md on a store and SAEs made for them, and check what they read.
 
     npm run build
     pip install numpy pyarrow polars pandas datasets duckdb torch sae-lens      # tried with Python 3.11
@@ -100,14 +100,14 @@ def blocks_of(page):
 def run_block(name, code, names):
     """-> what went wrong, or None"""
     try:
-        exec(compile(code, f'docs/formats.md ({name})', 'exec'), names)
+        exec(compile(code, f'docs/reference/formats.md ({name})', 'exec'), names)
         return None if CHECKS[name](names) else 'it reads something else than pyarrow'
     except Exception:
         return traceback.format_exc(limit=-1).strip()
 
 
 def run_stream(code):
-    """The block of docs/streams.md at the end of a pipe. -> what went wrong, or None"""
+    """The block of docs/how-to/streams.md at the end of a pipe. -> what went wrong, or None"""
     with subprocess.Popen(harvest('-', HOOKS[:1]), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as writer:
         script = f'{code}\nprint(json.dumps([rows, header["rows"], header["hook"]]))'
         reader = subprocess.run([sys.executable, '-c', script], stdin=writer.stdout, capture_output=True, text=True)
@@ -117,8 +117,8 @@ def run_stream(code):
 
 
 def main():
-    blocks, stream = blocks_of('formats.md'), blocks_of('streams.md')
-    failed = [f'{name}: no such block in docs/formats.md' for name in CHECKS if name not in dict(blocks)]
+    blocks, stream = blocks_of('reference/formats.md'), blocks_of('how-to/streams.md')
+    failed = [f'{name}: no such block in docs/reference/formats.md' for name in CHECKS if name not in dict(blocks)]
     failed += [f'{name}: a block without a check' for name, _ in blocks if name not in CHECKS]
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)

@@ -1,10 +1,10 @@
-// Writes the commands of docs/cli.md from the help of the built program: npm run docs:cli
+// Writes the commands of docs/reference/cli.md from the help of the built program: npm run docs:cli
 import { readFileSync, writeFileSync } from 'node:fs';
 import { COMMANDS } from '../dist/src/cli/commands.js';
 import { COMPLETION, COMPLETION_HELP } from '../dist/src/cli/completion.js';
 import { commandHelp, programHelp } from '../dist/src/cli/help.js';
 
-const PAGE = 'docs/cli.md';
+const PAGE = 'docs/reference/cli.md';
 const HEADING = '## Commands\n';
 
 const block = (text) => `\`\`\`text\n${text}\n\`\`\`\n`;

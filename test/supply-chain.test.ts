@@ -15,7 +15,7 @@ type Versions = Readonly<Record<string, string>>;
 const json = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
 const project = json('package.json') as { dependencies: Versions; devDependencies: Versions };
 const lock = json('package-lock.json') as { packages: Record<string, Locked> };
-const page = readFileSync('docs/dependencies.md', 'utf8');
+const page = readFileSync('docs/explanation/dependencies.md', 'utf8');
 
 /** Everything that is installed, by its place in node_modules. */
 const locked = Object.entries(lock.packages).filter(([place]) => place !== '');

@@ -62,7 +62,7 @@ export function memoryLine(parts: MemoryParts): string {
 
 /**
  * Resident memory of the program besides what it is told to hold: Node.js and its garbage on the way to be collected,
- * ONNX Runtime, libraries. Measured (docs/reliability.md, "Memory"), with a third more.
+ * ONNX Runtime, libraries. Measured (docs/explanation/reliability.md, "Memory"), with a third more.
  */
 export const PROGRAM_MEMORY = 320 * 2 ** 20;
 

@@ -1,6 +1,6 @@
 /**
  * Every kind of refusal by its code, room/what, with what it means. A code stays when its sentence is reworded: tests and
- * scripts (`--log json`) go by it. docs/refusals.md is this list.
+ * scripts (`--log json`) go by it. docs/reference/refusals.md is this list.
  */
 export const REFUSALS = {
   'activations/broken-stream': 'a stream is damaged in the middle',

@@ -62,7 +62,7 @@ function headline(t: Totals<Sums>): Record<Headline, number> {
   };
 }
 
-/** The metrics of record.ts, from sums; docs/metrics.md has the equations. */
+/** The metrics of record.ts, from sums; docs/reference/metrics.md has the equations. */
 export function metricsOf(
   site: SiteSums,
   sae: SaeSums,

@@ -164,7 +164,7 @@ export function settingsAsRead(settings: EveryKey<EvalSettings>): EvalSettings {
 
 /**
  * One SAE in eval.json, which is an array of these: what `eval` writes and everything else reads. Equations and sources:
- * docs/metrics.md.
+ * docs/reference/metrics.md.
  *
  * Every mean is over the counted positions: those that hold a token other than BOS and are followed by a token
  * other than BOS. Losses and divergences are in nats per token; squared errors are summed over d_in. A ratio without

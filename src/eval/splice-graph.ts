@@ -75,7 +75,7 @@ interface SpliceOptions {
 /**
  * Clean run, ablations and the splice-in of every SAE in one graph: the model runs once up to the hook, the batch
  * becomes [x; 0; centre; x̂₁; x̂₂; …; x′₁; …] there (centre where mean ablation is asked for, x′ with features changed where
- * that is), and the rest of the model runs once on the tall batch (design: docs/architecture.md). A transcoder reads another hook, further up, which stays as it
+ * that is), and the rest of the model runs once on the tall batch (design: docs/explanation/architecture.md). A transcoder reads another hook, further up, which stays as it
  * is: in its variant, too, x there is the model's own.
  *
  * Inputs: `tokens` int64 [batch, context]; `spliced` int64 [spliced], flat positions whose activation is replaced (all

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { chatSchema, documentsSchema } from '../sae/training-record.js';
 
-// What `features` writes: a folder of Parquet files and its record. docs/features.md says what each number is.
+// What `features` writes: a folder of Parquet files and its record. docs/explanation/features.md says what each number is.
 
 /** The record of the folder; it is written last, so a folder that has it is whole. */
 export const FEATURES_FILE = 'features.json';

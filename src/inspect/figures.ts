@@ -11,7 +11,7 @@ const LARGEST_TOKENS = 0.001;
 /** Dimensions that are listed, those of the largest variance. */
 const DIMENSIONS = 10;
 
-/** What `inspect --json` prints; docs/metrics.md has the equations. */
+/** What `inspect --json` prints; docs/reference/metrics.md has the equations. */
 export interface Inspection {
   store: string;
   model: string;

@@ -7,7 +7,7 @@ import { progressOf, type RunOptions, stopOf } from './run-options.js';
 import { configFromOptions } from './stage-options.js';
 
 /**
- * Flags of `sae-pipe eval`, their names in camel case, with its defaults: see docs/cli.md#eval. `sae`, `model` and
+ * Flags of `sae-pipe eval`, their names in camel case, with its defaults: see docs/reference/cli.md#eval. `sae`, `model` and
  * `corpus` are required; without `out`, nothing is written.
  */
 export interface EvaluateOptions extends Omit<z.input<typeof evalSchema>, 'sae' | 'corpus' | 'out'> {
@@ -21,10 +21,10 @@ export interface EvaluateOptions extends Omit<z.input<typeof evalSchema>, 'sae' 
 
 /**
  * Splices SAEs into the model on held-out text and measures what they keep: loss recovered, L0, KL, explained variance
- * and more (docs/metrics.md), each with units and 95 % intervals.
+ * and more (docs/reference/metrics.md), each with units and 95 % intervals.
  *
  * @returns a record per SAE, in the order of `sae`
- * @throws Refusal for what a user can fix: its `code` tells which (docs/refusals.md)
+ * @throws Refusal for what a user can fix: its `code` tells which (docs/reference/refusals.md)
  * @throws Interrupted where `signal` was aborted; nothing is kept
  */
 export async function evaluateSAEs(options: EvaluateOptions, run: RunOptions = {}): Promise<readonly EvalRecord[]> {

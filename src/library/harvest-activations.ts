@@ -8,7 +8,7 @@ import { configFromOptions } from './stage-options.js';
 
 /**
  * Flags of `sae-pipe harvest`, their names in camel case (`--rows-per-shard` is `rowsPerShard`), with its defaults: see
- * docs/cli.md#harvest. `model`, `corpus`, `hook`, `tokens` and `out` are required.
+ * docs/reference/cli.md#harvest. `model`, `corpus`, `hook`, `tokens` and `out` are required.
  */
 export interface HarvestOptions extends Omit<z.input<typeof harvestSchema>, 'hook' | 'corpus'> {
   /** Names, or patterns such as `blocks.*.hook_resid_post`; all of them take one forward pass. */
@@ -21,7 +21,7 @@ export interface HarvestOptions extends Omit<z.input<typeof harvestSchema>, 'hoo
  * Runs a model over text and writes one activation store per hook, as `sae-pipe harvest` does.
  *
  * @returns the stores, in the order of the hooks
- * @throws Refusal for what a user can fix: its `code` tells which (docs/refusals.md)
+ * @throws Refusal for what a user can fix: its `code` tells which (docs/reference/refusals.md)
  * @throws Interrupted where `signal` was aborted; `resume: true` continues
  */
 export async function harvestActivations(options: HarvestOptions, run: RunOptions = {}): Promise<ActivationsStore[]> {

@@ -46,7 +46,7 @@ export interface ArchitectureOptions {
 type SourceFlags = 'activations' | 'target' | 'model' | 'corpus' | 'hook' | 'hookOut' | 'revision';
 
 /**
- * Flags of `sae-pipe train`, their names in camel case (`--d-sae` is `dSae`), with its defaults: see docs/cli.md#train.
+ * Flags of `sae-pipe train`, their names in camel case (`--d-sae` is `dSae`), with its defaults: see docs/reference/cli.md#train.
  * `arch`, `dSae` and `out` are required.
  */
 export interface TrainOptions extends Omit<z.input<typeof trainSchema>, SourceFlags>, ArchitectureOptions {
@@ -60,7 +60,7 @@ export interface TrainOptions extends Omit<z.input<typeof trainSchema>, SourceFl
  *
  * @param from a store, its directory, or activations in memory
  * @returns the SAE, open
- * @throws Refusal for what a user can fix: its `code` tells which (docs/refusals.md)
+ * @throws Refusal for what a user can fix: its `code` tells which (docs/reference/refusals.md)
  * @throws Interrupted where `signal` was aborted; `resume: true` continues
  */
 export async function trainSAE(

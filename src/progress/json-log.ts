@@ -9,7 +9,7 @@ export function jsonLine(event: string, fields: Readonly<Record<string, unknown>
 }
 
 /**
- * Progress for machines, one JSON object per line: `begin`, `update` (at most one per second), `end` and `say`. docs/watching.md
+ * Progress for machines, one JSON object per line: `begin`, `update` (at most one per second), `end` and `say`. docs/how-to/watching.md
  * lists the fields.
  *
  * @param write takes a line with its newline

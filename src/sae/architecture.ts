@@ -81,7 +81,7 @@ export interface Training<Options> {
   readonly nonNegative?: readonly ParameterName[];
   /** Initial values of a parameter of `size` numbers that is not W_dec (random unit rows), W_enc (their transpose) or zeros. */
   initial?(name: ParameterName, w: Parameters, size: number, options?: Options): Float32Array | undefined;
-  /** What a sparse start sets (docs/training.md, "Where it starts"); absent: nothing. */
+  /** What a sparse start sets (docs/explanation/training.md, "Where it starts"); absent: nothing. */
   readonly sparseStart?: SparseStart<Options>;
   /**
    * Checks the SAE of --init, in this architecture's parameters.

@@ -14,7 +14,7 @@ import { mayLeaveOut, SAMPLE_ROWS, sampleRows } from './estimates.js';
 
 /**
  * --max-activation-norm-multiple where it is not given, as dictionary_learning recommends. Less would count ordinary
- * activations of some sites among the sinks (docs/activations.md).
+ * activations of some sites among the sinks (docs/explanation/activations.md).
  */
 const USUAL_MULTIPLE = 10;
 /** Where more than this share is longer, they are no exceptions, and unless it is asked for they are not left out. */

@@ -3,7 +3,7 @@ import { onnxRuntime, openSession } from '../onnx/session.js';
 import { trainingOf } from '../sae/registry.js';
 import type { Sae, Sizes } from '../sae/sae.js';
 
-/** Features that fire per token at the start, on average. docs/training.md has the measurements behind it. */
+/** Features that fire per token at the start, on average. docs/explanation/training.md has the measurements behind it. */
 export const FIRST_L0 = 32;
 /** Of a small dictionary, this share of it at most. */
 const LARGEST_SHARE = 1 / 16;

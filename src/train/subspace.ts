@@ -170,7 +170,7 @@ async function covarianceOf(x: Float32Array, d: number, threads: number): Promis
 
 /**
  * The number of `auto`: the effective rank once every dimension has the same variance, so that one large dimension does
- * not count for all others; undefined where that is nearly all of them, or nothing varies. docs/training.md has what is
+ * not count for all others; undefined where that is nearly all of them, or nothing varies. docs/explanation/training.md has what is
  * behind it.
  *
  * @param covariance [d × d]

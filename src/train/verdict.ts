@@ -25,7 +25,7 @@ const NEAR_TARGET = 0.1;
 const MOSTLY_DEAD = 0.9;
 
 /**
- * What is wrong with an SAE, from its last training figures; docs/training.md argues the thresholds. They are far from
+ * What is wrong with an SAE, from its last training figures; docs/explanation/training.md argues the thresholds. They are far from
  * what any usable SAE has, so that a warning is worth reading.
  */
 export function faultsOf(

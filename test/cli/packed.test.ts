@@ -13,7 +13,7 @@ const run = promisify(execFile);
 /**
  * What is published, installed as a user of another project has it: no overrides of ours hold there, nor our .npmrc.
  * ONNX Runtime's own install script fetches CUDA libraries from outside the registry; `skip` is its word for not doing
- * so, and is said in docs/installing.md.
+ * so, and is said in docs/how-to/installing.md.
  */
 test('the packed tarball runs the demo in an empty folder, installed without scripts, and works with them', async (t) => {
   const root = temporaryDirectory(t);

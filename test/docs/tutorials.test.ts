@@ -32,7 +32,7 @@ test('a first SAE from a text of the reader', onDemand, async () => {
   const directory = temporaryDirectory();
   mkdirSync(join(directory, 'my-texts'));
   copyFileSync(join(ROOT, 'assets/corpus/train.jsonl.gz'), join(directory, 'my-texts/train.jsonl.gz'));
-  await follow('docs/first-sae.md', directory);
+  await follow('docs/tutorials/first-sae.md', directory);
   const [record] = JSON.parse(readFileSync(join(directory, 'runs/eval/eval.json'), 'utf8')) as EvalRecord[];
   assert.ok(record!.loss_recovered! > 0.95, `${record!.loss_recovered}`);
 });
@@ -40,5 +40,5 @@ test('a first SAE from a text of the reader', onDemand, async () => {
 test('from an empty folder to a steered sentence', onDemand, async () => {
   const directory = temporaryDirectory();
   writeFileSync(join(directory, 'features.txt'), '106\n1511\n');
-  await follow('docs/steered-sentence.md', directory);
+  await follow('docs/tutorials/steered-sentence.md', directory);
 });

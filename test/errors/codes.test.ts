@@ -24,8 +24,8 @@ test('codes are room/what, in order, and their meanings differ', () => {
   assert.equal(new Set(CODES.map(([, meaning]) => meaning)).size, CODES.length);
 });
 
-test('docs/refusals.md lists them, as they are', () => {
-  const rows = readFileSync('docs/refusals.md', 'utf8').match(/^\| `.*$/gm)!;
+test('docs/reference/refusals.md lists them, as they are', () => {
+  const rows = readFileSync('docs/reference/refusals.md', 'utf8').match(/^\| `.*$/gm)!;
   assert.deepEqual(
     rows,
     CODES.map(([code, meaning]) => `| \`${code}\` | ${meaning} |`),

@@ -41,7 +41,7 @@ export const modelSource = {
 };
 /** What `saeDirectory` (sae/published/open.ts) takes. */
 export const SAE_REFERENCE =
-  'SAE: its directory or file, OWNER/REPO[@REVISION]/PATH of the Hugging Face hub, or RELEASE:ID as SAELens names it (docs/published-saes.md)';
+  'SAE: its directory or file, OWNER/REPO[@REVISION]/PATH of the Hugging Face hub, or RELEASE:ID as SAELens names it (docs/how-to/published-saes.md)';
 export const CORPUS =
   'text: a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet or .arrow file, token ids in .npy or .bin, a directory of such files (those of save_to_disk, too), read with the directories in it, or a data set of the hub, read where it lies: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]; - for standard input';
 const SEVERAL = 'may be repeated, which mixes them (--corpus-weights)';
@@ -125,7 +125,7 @@ export const context = positive
 export const logDir = directory
   .optional()
   .describe(
-    'directory for TensorBoard event files, for TensorBoard and, by a script, W&B (docs/watching.md) [default: none]',
+    'directory for TensorBoard event files, for TensorBoard and, by a script, W&B (docs/how-to/watching.md) [default: none]',
   );
 
 /** As dictionary_learning names it. */

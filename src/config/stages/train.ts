@@ -33,7 +33,7 @@ import {
 /**
  * `train`: activations, from a store, a stream or a running model → sparse autoencoder. Defaults follow the
  * paper's protocol (appendix D) but for three: nothing is resampled, every dimension is divided by its standard deviation,
- * and λ multiplies sums; docs/training.md has the paper's settings.
+ * and λ multiplies sums; docs/explanation/training.md has the paper's settings.
  */
 export const trainSchema = z.object({
   arch: architecture.describe(

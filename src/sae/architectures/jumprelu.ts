@@ -35,7 +35,7 @@ export interface JumpReluOptions {
 
 /**
  * θ and c are SAELens's. Its ε of 0.05 without estimators for the encoder moves features by the learning rate of one
- * number a step, and needs a hundred times as many; docs/training.md has the measurements.
+ * number a step, and needs a hundred times as many; docs/explanation/training.md has the measurements.
  */
 const USUAL = { threshold: 0.01, bandwidth: 0.5, tanhScale: 4, steToEncoder: true, preActLoss: 0 } as const;
 /** λ where --l1 is not given. */

@@ -53,7 +53,7 @@ export async function fetchedSae(
   if (found && root !== undefined) return { ...found, root };
   throw new Refusal(
     `${nameOf(place)} is not an SAE of a layout that is known.`,
-    'Name the folder, or the file, of one SAE; docs/published-saes.md lists the layouts.',
+    'Name the folder, or the file, of one SAE; docs/how-to/published-saes.md lists the layouts.',
     'sae/not-an-sae',
   );
 }

@@ -24,7 +24,7 @@ const REFUSED: readonly (readonly [what: string, name: RegExp, remedy: string])[
   [
     'a file of PyTorch in none of the layouts that are read, as OpenAI, Goodfire and DeepSeek publish theirs',
     /(?<!^ae|^layer\d+\.sae)\.(pt|pth)$/,
-    'Load it with the library that wrote it, and save it as safetensors in a layout of docs/published-saes.md.',
+    'Load it with the library that wrote it, and save it as safetensors in a layout of docs/how-to/published-saes.md.',
   ],
 ];
 

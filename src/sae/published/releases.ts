@@ -66,7 +66,7 @@ async function entryOf(release: string): Promise<ReleaseEntry> {
   const near = nearest(release, Object.keys(releases), 3);
   throw new Refusal(
     `There is no release ${release} in SAELens's list, and no file of that name.`,
-    near.length > 0 ? `Did you mean ${near.join(' or ')}?` : 'docs/published-saes.md says where the list is.',
+    near.length > 0 ? `Did you mean ${near.join(' or ')}?` : 'docs/how-to/published-saes.md says where the list is.',
     'sae/no-release',
   );
 }
@@ -102,7 +102,7 @@ export async function releaseNamed(release: string, id: string): Promise<Release
   if (entry.refused === undefined) return found;
   throw new Refusal(
     `${release}:${id} is ${entry.refused}, which is not read.`,
-    'docs/published-saes.md lists the layouts that are.',
+    'docs/how-to/published-saes.md lists the layouts that are.',
     'sae/unsupported-layout',
   );
 }

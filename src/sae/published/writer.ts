@@ -22,7 +22,7 @@ export interface SaeWriter {
 export function cannotHold(name: string, layout: string, what: string): never {
   throw new Refusal(
     `${layout} cannot hold ${name}: ${what} would be lost.`,
-    'Choose another --as; docs/published-saes.md says what each holds.',
+    'Choose another --as; docs/how-to/published-saes.md says what each holds.',
     'sae/not-convertible',
   );
 }

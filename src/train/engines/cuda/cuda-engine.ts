@@ -1,4 +1,4 @@
-/** The CUDA engine: the sparse engine's algorithm with everything on the device (docs/gpu.md, "The training engine"). */
+/** The CUDA engine: the sparse engine's algorithm with everything on the device (docs/how-to/gpu.md, "The training engine"). */
 import type { Batch } from '../../../activations/activation-source.js';
 import type { ActivationArray } from '../../../activations/rows.js';
 import { formatBytes } from '../../../disk/space.js';

@@ -96,7 +96,7 @@ test('a device with too little memory is refused with the numbers, and closed', 
   assert.ok(bytes > 4 * 4 * 3072 * 131_072 + 24 * mostEntries);
   assert.deepEqual([slice, slices], [16_384, 8]);
   const [megabytes, fixed] = [(size: number) => Math.round(size / 1e6), bytes - 24 * mostEntries];
-  const page = readFileSync('docs/gpu.md', 'utf8');
+  const page = readFileSync('docs/how-to/gpu.md', 'utf8');
   assert.ok(page.includes(`| **without entries** | | **${megabytes(fixed)}** |`));
   assert.ok(page.includes(`**${megabytes(bytes).toLocaleString('en')}** |`));
   assert.equal(memoryNeeded('cuda', large), hostBytes(large));
