@@ -70,7 +70,12 @@ for (const [name, start] of Object.entries(STARTS)) {
 }
 const text = `Rows of the bundled model's ${HOOK} with a constant vector of γ times the length of their spread added, or every two thousandth of them made 12 times as long; d_sae ${D_SAE}, 120 steps of 256. Single runs: explained variance / L0 / features that fire on none of ${TRIED} rows that are not long.`;
 const table = markdownTable(['SAE', 'start', ...Object.keys(CHANGES)], rows);
-writeSection('constant-vector', 'Constant vector', `${text}\n\n${table}\n\n${circumstances()}.`, 'docs/explanation/training.md');
+writeSection(
+  'constant-vector',
+  'Constant vector',
+  `${text}\n\n${table}\n\n${circumstances()}.`,
+  'docs/explanation/training.md',
+);
 
 const limited: string[][] = [];
 for (const arch of trainable) {
