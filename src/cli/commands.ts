@@ -41,7 +41,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   train: {
     summary:
-      'Train a sparse autoencoder on activations: from a store, a stream, or a model that runs alongside. Defaults are the protocol of Rajamanoharan et al. 2024.',
+      'Train a sparse autoencoder on activations: from a store, a stream, or a model that runs alongside. --recipe gated-sae has the settings of Rajamanoharan et al. 2024.',
     example:
       'sae-pipe train --arch gated --activations runs/acts/blocks.2.hook_resid_post --d-sae 1536 --l1 5 --tokens 2000000 --batch 1024 --lr 1e-3 --out runs/gated',
     load: async (given, file) => {
@@ -56,7 +56,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   sweep: {
     summary:
-      'Train many SAEs from one pass over the activations: every combination of lists of settings; evaluate and draw them together.',
+      'Train many SAEs from one pass over the activations, one for every combination of lists of settings; evaluate and plot them together.',
     example: 'sae-pipe sweep --config configs/sweep-tiny.yaml',
     run: async (config, { progress, stop, print }, file) => {
       const { sweep } = await import('../sweep/sweep.js');
@@ -88,7 +88,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   steer: {
     summary:
-      'Continue prompts with features of SAEs or transcoders set, strengthened, scaled or ablated, next to the text without.',
+      'Continue prompts with features of SAEs or transcoders set, raised, scaled or ablated, next to the unchanged continuation.',
     example:
       'sae-pipe steer --sae runs/gated --model assets/tiny-gemma --prompt "Once upon a time" --feature 17 --set 8 --logits',
     run: async (config, terminal) => {
@@ -97,7 +97,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     },
   },
   attribute: {
-    summary: 'Say which features at which tokens made a next token likely, by gradient or by ablating each of them.',
+    summary: 'Show which features at which tokens made a next token likely, by gradient or by ablation.',
     example:
       'sae-pipe attribute --sae runs/gated --model assets/tiny-gemma --prompt "The receipts of the Treasury for the fiscal"',
     run: async (config, terminal) => {
@@ -168,7 +168,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   status: {
     summary:
-      'Tell how harvests, trainings, sweeps, evaluations and jobs of Slurm below directories stand: done, running, stopped, failed.',
+      'Show the state of harvests, trainings, sweeps, evaluations and Slurm jobs below directories: done, running, stopped, failed.',
     example: 'sae-pipe status runs',
     positional: 'directories',
     run: async (config, { print }) => {
@@ -189,7 +189,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     },
   },
   explore: {
-    summary: 'Look at the features of SAEs in a browser: lists, search, examples, labels, and texts of your own.',
+    summary: 'Browse the features of SAEs: lists, search, examples, labels, and texts of your own.',
     example: 'sae-pipe explore runs/features --model assets/tiny-gemma',
     positional: 'folder',
     run: async (config, terminal) => {
@@ -198,7 +198,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
     },
   },
   labels: {
-    summary: 'Print the labels of features, or read labels in from explanations of Neuronpedia.',
+    summary: 'Print the labels of features, or import labels from explanations of Neuronpedia.',
     example: 'sae-pipe labels runs/features --import explanations.jsonl.gz',
     positional: 'folder',
     run: async (config, terminal) => {
@@ -236,7 +236,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   inspect: {
     summary:
-      'Say what the activations of a store look like: mean against spread (γ), norms, dominating dimensions and tokens, effective rank.',
+      'Show what the activations of a store look like: mean against spread (γ), norms, dominating dimensions and tokens, effective rank.',
     example: 'sae-pipe inspect runs/acts/blocks.2.hook_resid_post --model assets/tiny-gemma --out runs/acts.html',
     positional: 'store',
     run: async (config, { progress, stop, print }) => {
@@ -248,7 +248,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   doctor: {
     summary:
-      'Say what this machine has (execution providers, memory, disk) and whether a model, a harvest and an SAE fit it.',
+      'Check what this machine has (execution providers, memory, disk) and whether a model, a harvest and an SAE fit it.',
     example: 'sae-pipe doctor --model assets/tiny-gemma --hook blocks.2.hook_resid_post --tokens 500000 --d-sae 1536',
     run: async (config, { progress, stop, print }) => {
       const { doctor, requireFit } = await import('../doctor/doctor.js');
@@ -261,7 +261,7 @@ export const COMMANDS: { readonly [S in StageName]: Command<S> } = {
   },
   submit: {
     summary:
-      'Run another command as a job of Slurm that continues by itself after a time limit, a lost node or preemption; or a sweep as a chain of jobs.',
+      'Run another command as a Slurm job that continues by itself after a time limit, a lost node or preemption; or a sweep as a chain of jobs.',
     example:
       'sae-pipe submit slurm --time 4:00:00 --cpus 16 --gres gpu:1 -- harvest --model assets/tiny-gemma --corpus assets/corpus/train.jsonl.gz --hook blocks.2.hook_resid_post --tokens 500000 --out runs/acts --device cuda',
     positional: ['scheduler', 'command'],

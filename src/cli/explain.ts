@@ -7,7 +7,7 @@ import { jsonLine } from '../progress/json-log.js';
 export const LOG_FORMATS = ['text', 'json'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
-const A_FAULT = 'This is a fault of the program; --verbose shows where.';
+const A_FAULT = 'This is a bug in sae-pipe; rerun with --verbose for a stack trace.';
 
 /**
  * Says on standard error why a command ended before it was done.

@@ -5,8 +5,8 @@ const roleList = z.array(role).min(1).meta({ commas: true }).optional();
 
 /** Whose tokens count, of commands that read conversations. */
 export const trainingRoles = roleList.describe(
-  'roles whose tokens become activations, with --chat-field: assistant, or a list with commas; all [default: all]',
+  'with --chat-field: roles whose tokens become activations, such as assistant; a list with commas; or all [default: all]',
 );
 export const evaluationRoles = roleList.describe(
-  'roles whose positions count, with --chat-field; the others keep their clean activation; all [default: as the SAEs were trained]',
+  'with --chat-field: roles whose positions count, or all; other positions keep their clean activation [default: as the SAEs were trained]',
 );

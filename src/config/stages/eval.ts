@@ -24,8 +24,8 @@ export const evalSchema = z.object({
   sae: z.array(directory).min(1).describe(`${SAE_REFERENCE}; may be repeated`),
   ...modelSource,
   corpus,
-  tokens: positive.default(1_000_000).describe('positions to evaluate on, exactly; BOS positions do not count'),
-  context: context.describe('tokens per context, BOS included [default: what the SAEs were trained with]'),
+  tokens: positive.default(1_000_000).describe('number of positions to evaluate on; BOS positions do not count'),
+  context: context.describe('tokens per context, BOS included [default: as the SAEs were trained]'),
   prependBos: prependBos.describe(
     'begin every document and every context with BOS [default: as the SAEs were trained]',
   ),
@@ -38,12 +38,12 @@ export const evalSchema = z.object({
   ablateFeatures: directory
     .optional()
     .describe(
-      'file of features, one per line or a JSON list: also the loss with their activations 0 and everything else kept, which is what they are worth; SAE:17 with the name of its directory where there are several SAEs',
+      'file of features, one per line or as a JSON list: also measure the loss with their activations set to 0 and everything else kept, that is, what they are worth. With several SAEs: SAE:17, by the name of its directory',
     ),
   setFeatures: directory
     .optional()
     .describe(
-      'file of features and values, "17 8" on each line or as steer --changes has them: also the loss with these',
+      'file of features and values, "17 8" on each line or as for steer --changes: also measure the loss with these set',
     ),
   anyModel: z.boolean().default(false).describe('evaluate SAEs that were trained on another model of the same width'),
   ...readingFlags,
@@ -54,12 +54,12 @@ export const evalSchema = z.object({
     .boolean()
     .optional()
     .meta({ also: 'skip-special' })
-    .describe('positions at special tokens other than BOS do not count either [default: as the SAEs were trained]'),
+    .describe('leave out positions at special tokens other than BOS, too [default: as the SAEs were trained]'),
   allTokens: z
     .boolean()
     .default(false)
     .describe(
-      'measure positions, too, that SAEs were not trained on: for their norm (--max-activation-norm-multiple), their role (--roles) or as special tokens; else they keep their clean activation and do not count',
+      'also measure positions that SAEs were not trained on because of their norm (--max-activation-norm-multiple), their role (--roles), or as special tokens; by default these keep their clean activation and do not count',
     ),
   device,
   precision,

@@ -28,18 +28,18 @@ export const featuresSchema = z.object({
   tokens: positive
     .max(2 ** 32 - 1)
     .default(2_000_000)
-    .describe('positions to collect from, exactly; BOS positions do not count'),
-  context: context.describe('tokens per context, BOS included [default: what the SAEs were trained with]'),
+    .describe('number of positions to collect from; BOS positions do not count'),
+  context: context.describe('tokens per context, BOS included [default: as the SAEs were trained]'),
   prependBos: prependBos.describe(
     'begin every document and every context with BOS [default: as the SAEs were trained]',
   ),
   batch: positive.default(8).describe('max contexts per forward pass'),
   hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
-  anyModel: z.boolean().default(false).describe('take SAEs that were trained on another model of the same width'),
-  topK: positive.max(1000).default(20).describe('examples of the largest activations per feature, one per context'),
+  anyModel: z.boolean().default(false).describe('accept SAEs that were trained on another model of the same width'),
+  topK: positive.max(1000).default(20).describe('strongest examples to keep per feature, at most one per context'),
   window: z
     .array(natural.max(1000))
-    .refine(({ length }) => length === 2, 'two numbers belong there, such as 12,8')
+    .refine(({ length }) => length === 2, 'give two numbers, such as 12,8')
     .default([12, 8])
     .describe('tokens of an example before and after its peak'),
   ...readingFlags,
@@ -50,12 +50,12 @@ export const featuresSchema = z.object({
     .boolean()
     .optional()
     .meta({ also: 'skip-special' })
-    .describe('positions at special tokens other than BOS do not count either [default: as the SAEs were trained]'),
+    .describe('leave out positions at special tokens other than BOS, too [default: as the SAEs were trained]'),
   allTokens: z
     .boolean()
     .default(false)
     .describe(
-      'collect from positions, too, that an SAE was not trained on: for their norm (--max-activation-norm-multiple), their role (--roles) or as special tokens; else they do not count',
+      'also collect from positions that an SAE was not trained on because of their norm (--max-activation-norm-multiple), their role (--roles), or as special tokens; by default these do not count',
     ),
   device,
   precision,
@@ -69,7 +69,7 @@ export const featuresSchema = z.object({
 });
 export type FeaturesConfig = z.infer<typeof featuresSchema>;
 
-/** `explore`: a folder of features → pages to look at them, live or as files. */
+/** `explore`: a folder of features → pages that show them, live or as files. */
 export const exploreSchema = z.object({
   folder: directory.describe('folder of features: the --out of `sae-pipe features`'),
   sae: z
@@ -77,17 +77,15 @@ export const exploreSchema = z.object({
     .min(1)
     .optional()
     .describe('SAEs to show, by the names of their directories in the folder; may be repeated [default: all]'),
-  model: modelSource.model.optional().describe(`to try texts on the SAEs, and to steer them: ${MODEL}`),
+  model: modelSource.model.optional().describe(`for trying and steering texts: ${MODEL}`),
   revision: modelSource.revision,
   offline: modelSource.offline,
-  port: natural.max(65_535).default(6465).describe('port of the pages on 127.0.0.1; 0: any that is free'),
+  port: natural.max(65_535).default(6465).describe('port of the pages on 127.0.0.1; 0: any free port'),
   static: directory
     .optional()
-    .describe(
-      'instead of serving the pages, write them into this directory, for any plain web server or a hub repository',
-    ),
+    .describe('instead of serving the pages, write them into this directory, for any web server or a hub repository'),
   html: directory.optional().describe('instead of serving the pages, write one self-contained page of --features'),
-  features: z.array(natural).min(1).optional().describe('features of the self-contained page: 1,17,42'),
+  features: z.array(natural).min(1).optional().describe('features on the self-contained page: 1,17,42'),
   device,
   precision,
   threads,
@@ -96,21 +94,25 @@ export const exploreSchema = z.object({
 });
 export type ExploreConfig = z.infer<typeof exploreSchema>;
 
-/** `labels`: labels of features, printed or read in. */
+/** `labels`: labels of features, printed or imported. */
 export const labelsSchema = z.object({
   folder: directory.describe('folder of features: the --out of `sae-pipe features`'),
   import: directory
     .optional()
     .describe(
-      'explanations that Neuronpedia exported, .json or .jsonl, gzipped or not, or a directory of such files: their descriptions become labels [default: labels are printed]',
+      'explanations that Neuronpedia exported, .json or .jsonl, gzipped or not, or a directory of such files; their descriptions become labels [default: print the labels]',
     ),
-  sae: z.string().min(1).optional().describe('SAE by the name of its directory in the folder, where there are several'),
+  sae: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('with several SAEs: one of them, by the name of its directory in the folder'),
   source: z
     .string()
     .min(1)
     .optional()
-    .describe('source of the explanations, where a file has several: 12-gemmascope-res-16k'),
-  overwrite: overwrite.describe('replace labels that are there'),
+    .describe('source of the explanations, if a file has several: 12-gemmascope-res-16k'),
+  overwrite: overwrite.describe('replace existing labels'),
   takeOver,
 });
 export type LabelsConfig = z.infer<typeof labelsSchema>;
@@ -118,13 +120,17 @@ export type LabelsConfig = z.infer<typeof labelsSchema>;
 /** `export-features`: a folder of features in the formats of other tools. */
 export const exportFeaturesSchema = z.object({
   folder: directory.describe('folder of features: the --out of `sae-pipe features`'),
-  sae: z.string().min(1).optional().describe('SAE by the name of its directory in the folder, where there are several'),
+  sae: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('with several SAEs: one of them, by the name of its directory in the folder'),
   as: z
     .enum(['neuronpedia', 'sae-dashboard'])
     .describe(
-      'neuronpedia: the .jsonl.gz of its exports, labels as explanations; sae-dashboard: its batch-N.json. Features that never fire are left out, as there',
+      'neuronpedia: the .jsonl.gz files of its exports, with labels as explanations; sae-dashboard: its batch-N.json. Features that never fire are left out',
     ),
-  set: z.string().min(1).optional().describe('name of the set there [default: the name of the SAE]'),
+  set: z.string().min(1).optional().describe('name of the set in that format [default: the name of the SAE]'),
   out: directory.describe('directory to write into'),
   overwrite,
   takeOver,

@@ -19,29 +19,29 @@ import {
 
 /** How prompts are continued, said once. */
 const continuation = {
-  prompt: z.array(z.string()).min(1).describe('text to continue; may be repeated, texts are then continued together'),
-  tokens: positive.default(64).describe('tokens after each prompt, at most'),
+  prompt: z.array(z.string()).min(1).describe('text to continue; may be repeated, and the texts then run together'),
+  tokens: positive.default(64).describe('maximum number of new tokens per prompt'),
   temperature: z
     .number()
     .nonnegative()
     .default(0)
-    .describe('logits are divided by it before a token is drawn; 0: the most probable token is taken'),
-  topK: positive.optional().describe('draw among the k most probable tokens only [default: all]'),
+    .describe('sampling temperature, by which logits are divided; 0: always take the most probable token'),
+  topK: positive.optional().describe('sample from the k most probable tokens only [default: all]'),
   topP: z
     .number()
     .positive()
     .max(1)
     .optional()
-    .describe('draw among the fewest most probable tokens whose probabilities add up to p [default: all]'),
+    .describe('sample from the smallest set of most probable tokens whose probabilities add up to p [default: all]'),
   seed,
   stop: z
     .array(z.string().min(1))
     .optional()
-    .describe('text that ends a continuation, and is left out of it; may be repeated'),
+    .describe('text at which a continuation ends, itself left out; may be repeated'),
   chat: z
     .boolean()
     .default(false)
-    .describe("take each prompt as a user's message to a model for chats, by its own template; the answer is printed"),
+    .describe("treat each prompt as a user's message to a chat model, rendered by its own template; print the answer"),
   prependBos: prependBos.describe('begin prompts with BOS [default: as models of the family expect; Gemma: yes]'),
 };
 
@@ -52,10 +52,7 @@ export const generateSchema = z.object({
   device,
   precision,
   threads,
-  json: z
-    .boolean()
-    .default(false)
-    .describe('print JSON when all texts have ended: token numbers, text, and why it ended'),
+  json: z.boolean().default(false).describe('print JSON when all texts have ended: token ids, text, and why it ended'),
 });
 export type GenerateConfig = z.infer<typeof generateSchema>;
 
@@ -70,11 +67,11 @@ export const steerSchema = z.object({
     .min(1)
     .optional()
     .meta({ commas: true })
-    .describe('features to change: 17 or 17,42; SAE:17 with the name of its directory where there are several SAEs'),
-  set: strengths.describe('what f of the features becomes; one number for all of them, or one for each'),
-  add: strengths.describe('what is added to f, whether the feature fires or not'),
-  scale: strengths.describe('what f is multiplied by'),
-  ablate: z.boolean().default(false).describe('set f to 0: the feature does not fire'),
+    .describe('features to change: 17 or 17,42; with several SAEs, SAE:17 by the name of its directory'),
+  set: strengths.describe('set the activation f to this; one number for all features, or one for each'),
+  add: strengths.describe('add this to f, whether the feature fires or not'),
+  scale: strengths.describe('multiply f by this'),
+  ablate: z.boolean().default(false).describe('set f to 0, as if the feature did not fire'),
   changes: directory
     .optional()
     .describe(
@@ -86,27 +83,30 @@ export const steerSchema = z.object({
     .optional()
     .meta({ commas: true })
     .describe('change features at these tokens only, counted from 0, BOS included: 3,5-9'),
-  from: natural.optional().describe('change features from this token on [default: all but a BOS at the beginning]'),
+  from: natural.optional().describe('change features from this token on [default: at all but a leading BOS]'),
   errorTerm: z
     .boolean()
     .default(true)
     .describe(
-      'keep what the SAE does not reconstruct, x − x̂; --no-error-term: the changed reconstruction stands for x',
+      'keep what the SAE does not reconstruct, x − x̂; --no-error-term replaces x by the changed reconstruction',
     ),
   ...continuation,
   prependBos: prependBos.describe('begin prompts with BOS [default: as the SAEs were trained]'),
-  logits: z.boolean().default(false).describe('also show what may follow the prompt, before and after'),
+  logits: z
+    .boolean()
+    .default(false)
+    .describe('also show the next-token predictions after the prompt, without and with the change'),
   dose: z
     .array(z.number())
     .min(1)
     .optional()
-    .describe('a row for each of these strengths, in place of that of --set, --add or --scale [default: --set]'),
-  corpus: corpus.optional().describe(`also the loss on this text without the change and with it: ${CORPUS}`),
-  textTokens: positive.default(4096).describe('positions of --corpus whose loss is taken'),
-  context: context.describe('tokens per context of --corpus [default: what the SAEs were trained with]'),
+    .describe('show a row for each of these strengths of --set, --add or --scale [default: of --set]'),
+  corpus: corpus.optional().describe(`also measure the loss on this text, without and with the change: ${CORPUS}`),
+  textTokens: positive.default(4096).describe('positions of --corpus to measure the loss on'),
+  context: context.describe('tokens per context of --corpus [default: as the SAEs were trained]'),
   ...readingFlags,
   hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
-  anyModel: z.boolean().default(false).describe('take SAEs that were trained on another model of the same width'),
+  anyModel: z.boolean().default(false).describe('accept SAEs that were trained on another model of the same width'),
   device,
   precision,
   threads,
@@ -123,32 +123,32 @@ export const attributeSchema = z.object({
     .string()
     .min(1)
     .optional()
-    .describe('token whose logit is attributed, with the space that belongs to it [default: the most probable one]'),
-  minus: z.string().min(1).optional().describe('token whose logit is subtracted: why the one rather than the other'),
+    .describe('token whose logit is attributed, with its leading space if it has one [default: the most probable one]'),
+  minus: z.string().min(1).optional().describe('token whose logit is subtracted: why one token rather than the other'),
   position: natural
     .optional()
-    .describe('token of the prompt after which the logit is, counted from 0, BOS included [default: the last]'),
+    .describe('token of the prompt at which the prediction is made, counted from 0, BOS included [default: the last]'),
   method: z
     .enum(['auto', 'gradient', 'ablation', 'direct'])
     .default('auto')
     .describe(
-      'what an effect is: activation × gradient, of every activation; by how much the logit falls where one is ablated, exactly; what goes past all blocks above. auto: gradient, or ablation where the model has none here',
+      'how effects are measured; gradient: activation × gradient; ablation: how far the logit falls when an activation is set to 0; direct: what it adds on the path that skips all blocks above; auto: gradient, or ablation where no gradient is available',
     ),
-  candidates: positive.default(256).describe('activations that are ablated, those that write most'),
-  top: positive.default(20).describe('activations that are shown, those with the largest effects'),
+  candidates: positive.default(256).describe('number of activations to ablate, those that write most'),
+  top: positive.default(20).describe('number of activations to show, those with the largest effects'),
   prependBos: prependBos.describe('begin the prompt with BOS [default: as the SAEs were trained]'),
   hook: z.string().optional().describe('hook point, for SAEs whose cfg.json names none'),
-  anyModel: z.boolean().default(false).describe('take SAEs that were trained on another model of the same width'),
+  anyModel: z.boolean().default(false).describe('accept SAEs that were trained on another model of the same width'),
   device,
   precision,
   threads,
   json: z.boolean().default(false).describe('print JSON instead of a table'),
-  page: directory.optional().describe('.html file to write, too: the text, and a bar for each activation'),
+  page: directory.optional().describe('also write this .html file: the text, and a bar for each activation'),
   featurePages: z
     .string()
     .regex(/^(https?:|file:|(?![a-z][a-z0-9+.-]*:))/i, 'expected an address of pages: http://… or a file')
     .optional()
-    .describe('address of pages that explore shows or wrote, to which features in --page are links'),
+    .describe('address of pages that explore serves or wrote, for links from features in --page'),
   overwrite: overwrite.describe('replace the file of --page'),
 });
 export type AttributeConfig = z.infer<typeof attributeSchema>;

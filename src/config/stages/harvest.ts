@@ -23,15 +23,15 @@ import {
   trainingHoldout,
 } from './shared-flags.js';
 
-/** `harvest`: corpus → language model → activation stores, one a hook. */
+/** `harvest`: corpus → language model → activation stores, one per hook. */
 export const harvestSchema = z.object({
   ...modelSource,
   corpus,
   hook: hookList.describe(
-    'hook points: a name (blocks.2.hook_resid_post), a pattern (blocks.*.hook_z) or a list of them with commas; may be repeated. All of them take one forward pass; see `sae-pipe hooks`',
+    'hook points: a name (blocks.2.hook_resid_post), a pattern (blocks.*.hook_z) or a list of them with commas; may be repeated. One forward pass serves all of them; see `sae-pipe hooks`',
   ),
   tokens: positive.describe(
-    'activations (rows) in each store, exactly, or in all parts of it together; BOS positions are not activations',
+    'number of activations (rows) in each store, or in all parts of it together; BOS positions have none',
   ),
   context,
   prependBos,
@@ -42,12 +42,12 @@ export const harvestSchema = z.object({
   dtype: z
     .enum(['auto', ...activationDTypes])
     .default('auto')
-    .describe('element type on disk; auto: that of the checkpoint, which its activations do not overflow'),
+    .describe("element type on disk; auto: the checkpoint's, which its activations do not overflow"),
   rowsPerShard: positive.default(65_536).describe('max rows per shard file'),
   windowRows: positive
     .default(1_048_576)
     .describe(
-      'rows permuted together before they are cut into shards, about; held in memory, 4 GiB at most over all hooks',
+      'approximate number of rows permuted together before they are cut into shards; held in memory, at most 4 GiB over all hooks',
     ),
   ...readingFlags,
   roles: trainingRoles,
@@ -55,12 +55,12 @@ export const harvestSchema = z.object({
   holdout: trainingHoldout,
   excludeSpecialTokens,
   maxActivationNormMultiple: maxActivationNormMultiple.describe(
-    'leave positions out whose activation has a norm above this many times the median of the first 16,384, such as attention sinks; with one --hook [default: none is left out]',
+    'leave out positions whose activation has a norm above this many times the median of the first 16,384, such as attention sinks; with one --hook only [default: leave out none]',
   ),
   shard: shard
     .optional()
     .describe(
-      'part i of n, from 0, of the same harvest, as the task of an array: OUT/<hook>/part-i-of-n/; --activations OUT/<hook> reads all parts as one store. --tokens and all else are of the whole. auto/n: i is the number of this task of Slurm (SLURM_ARRAY_TASK_ID) or Kubernetes (JOB_COMPLETION_INDEX); auto: Slurm tells n, too [default: all of it]',
+      'make part i of n, from 0, of one harvest, in OUT/<hook>/part-i-of-n/, as a task of an array; --activations OUT/<hook> reads all parts as one store. --tokens and all other flags are those of the whole harvest. auto/n: i is the number of this Slurm task (SLURM_ARRAY_TASK_ID) or Kubernetes index (JOB_COMPLETION_INDEX); auto: n comes from Slurm, too [default: all of it]',
     ),
   seed,
   device,

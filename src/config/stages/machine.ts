@@ -27,15 +27,15 @@ export const hooksSchema = z.object({
 /** `inspect`: what the activations of a store look like. */
 export const inspectSchema = z.object({
   store: directory.describe(
-    'activation store: OUT/<hook> of harvest, or OUT where it holds one store; all parts of one as for train --activations',
+    'activation store: OUT/<hook> of harvest, or OUT if it holds one store; all parts of one as for train --activations',
   ),
-  model: modelSource.model.optional().describe(`to show tokens in their text: ${MODEL}`),
+  model: modelSource.model.optional().describe(`for showing tokens in their text: ${MODEL}`),
   revision: modelSource.revision,
   offline: modelSource.offline,
-  k: positive.default(32).describe('features per token of the TopK SAE whose dead features are worked out'),
-  dSae: positive.optional().describe('features of that SAE [default: 8 × d_in]'),
+  k: positive.default(32).describe('k of the TopK SAE whose dead features are estimated'),
+  dSae: positive.optional().describe('number of features of that SAE [default: 8 × d_in]'),
   json: z.boolean().default(false).describe('print JSON instead of a table'),
-  out: directory.optional().describe('draw it, too: the file to write, .html (figure and tables) or .svg'),
+  out: directory.optional().describe('also draw it, to this file: .html (figure and tables) or .svg'),
   overwrite,
   threads,
 });
@@ -51,17 +51,17 @@ export const doctorSchema = z.object({
     .describe(
       'hook points to harvest: names, patterns or lists; may be repeated [default: hook_resid_post of the last block]',
     ),
-  tokens: positive.optional().describe('activations to harvest: room on disk and time are worked out for them'),
-  dSae: positive.optional().describe('features of an SAE to train at the (first) hook: memory is worked out for it'),
+  tokens: positive.optional().describe('number of activations to harvest, to estimate disk space and time'),
+  dSae: positive.optional().describe('number of features of an SAE to train at the (first) hook, to estimate memory'),
   arch: architecture.describe('architecture of that SAE'),
-  l0: targetL0.optional().describe('L0 to train that SAE to'),
+  l0: targetL0.optional().describe('target L0 of that SAE'),
   ...(architectureFlags as object),
   context,
   batch: positive.default(16).describe('max contexts per forward pass'),
   dtype: z
     .enum(['auto', ...activationDTypes])
     .default('auto')
-    .describe('element type of activations on disk; auto: that of the checkpoint'),
+    .describe("element type of activations on disk; auto: the checkpoint's"),
   device,
   precision,
   threads,

@@ -20,7 +20,7 @@ export type ReportConfig = z.infer<typeof reportSchema>;
 /** `watch`: metrics.jsonl of runs → a live page. */
 export const watchSchema = z.object({
   directory: directory.describe('the --out of a run, finished or not, or a directory with several below it (a sweep)'),
-  port: natural.max(65_535).default(6464).describe('port of the page on 127.0.0.1; 0: any that is free'),
+  port: natural.max(65_535).default(6464).describe('port of the page on 127.0.0.1; 0: any free port'),
 });
 export type WatchConfig = z.infer<typeof watchSchema>;
 
@@ -35,7 +35,7 @@ export const figureSchema = z.object({
   sae: directory.optional().describe('SAE of the feature, as for eval (jump-relu)'),
   feature: natural.optional().describe('number of the feature, from 0 (jump-relu)'),
   activations: directory.optional().describe('activation store of the SAE’s hook (jump-relu)'),
-  tokens: positive.default(200_000).describe('activations to look at, at most (jump-relu)'),
+  tokens: positive.default(200_000).describe('maximum number of activations to read (jump-relu)'),
   seed,
   out: directory.describe(
     'the file to write: .svg, .pdf or .png (light, for papers and slides), or .html (with its caption and numbers)',

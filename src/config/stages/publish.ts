@@ -10,14 +10,14 @@ export const pushSchema = z.object({
   to: z
     .string()
     .min(1)
-    .describe('repository of the Hugging Face hub, and folder in it: OWNER/REPO[/PATH]; a data set for a store'),
+    .describe('repository on the Hugging Face hub, and folder in it: OWNER/REPO[/PATH]; for a store, a data set'),
   as: z
     .enum(writtenLayouts)
     .optional()
     .describe('layout to push, as convert writes it [default: the directory as it is, SAELens’s]'),
   evaluation: directory
     .optional()
-    .describe('directory of an evaluation of this SAE, for eval.json and the card [default: none]'),
+    .describe('directory with an evaluation of this SAE, for eval.json and the card [default: none]'),
   license: z
     .string()
     .regex(/^[a-z0-9][a-z0-9.-]{0,63}$/, 'say a licence by the hub’s identifier, such as apache-2.0')
@@ -27,18 +27,18 @@ export const pushSchema = z.object({
     .string()
     .regex(repository, 'say OWNER/NAME of a model of the hub')
     .optional()
-    .describe('model of the hub in the card: OWNER/NAME [default: as cfg.json names it, where that is such a name]'),
+    .describe('hub model named in the card: OWNER/NAME [default: the one in cfg.json, if that is a hub name]'),
   revision: z.string().min(1).default('main').describe('branch to commit to'),
   message: z
     .string()
     .min(1)
     .max(200)
     .optional()
-    .describe('title of the commit [default: Add and the name of the folder]'),
-  create: z.boolean().default(false).describe('make the repository, and the branch, where it does not exist'),
-  private: z.boolean().default(false).describe('make the repository of --create a private one'),
-  overwrite: z.boolean().default(false).describe('replace files that the repository has with other content'),
-  yes: z.boolean().default(false).describe('upload more than 1 GB'),
+    .describe('title of the commit [default: "Add" and the name of the folder]'),
+  create: z.boolean().default(false).describe('create the repository, and the branch, if it does not exist'),
+  private: z.boolean().default(false).describe('with --create: make the repository private'),
+  overwrite: z.boolean().default(false).describe('replace files in the repository that differ'),
+  yes: z.boolean().default(false).describe('allow an upload of more than 1 GB'),
   dryRun: z.boolean().default(false).describe('print the list of files and the card, and upload nothing'),
 });
 export type PushConfig = z.output<typeof pushSchema>;

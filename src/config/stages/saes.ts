@@ -11,7 +11,7 @@ export const exportSchema = z.object({
   as: z
     .enum([...exportFormats, 'circuit-tracer'])
     .describe(
-      'architecture to write; jumprelu: the JumpReLU view of the paper, appendix E; circuit-tracer: a set of transcoders as that program loads them',
+      "architecture to write; jumprelu: the paper's JumpReLU view, appendix E; circuit-tracer: a set of transcoders as that program loads them",
     ),
   out: directory.describe(
     'directory for cfg.json and sae_weights.safetensors, or for config.yaml and layer_N.safetensors of circuit-tracer',
@@ -23,7 +23,7 @@ export const exportSchema = z.object({
 /** `ls`: the SAEs that a place holds. */
 export const lsSchema = z.object({
   where: directory.describe(
-    'directory, OWNER/REPO[@REVISION][/PATH] of the Hugging Face hub, or a release of SAELens’s list',
+    "directory, OWNER/REPO[@REVISION][/PATH] on the Hugging Face hub, or a release in SAELens's list",
   ),
   offline: modelSource.offline,
   json: z
@@ -38,7 +38,7 @@ export const convertSchema = z.object({
   as: z
     .enum([...writtenLayouts, ...exportFormats, 'circuit-tracer'])
     .describe(
-      'layout to write: that of SAELens, Gemma Scope, dictionary_learning or sparsify; or an architecture in SAELens’s layout, or circuit-tracer, as export has them',
+      "layout to write: SAELens's, Gemma Scope's, dictionary_learning's or sparsify's; or an architecture in SAELens's layout, or circuit-tracer, as for export",
     ),
   offline: modelSource.offline,
   out: directory.describe('directory for the files of that layout'),

@@ -17,7 +17,7 @@ export const takeOver = z
   .boolean()
   .default(false)
   .describe(
-    'take --out over from a command on another machine or in another container, where you know that it has ended; it is named first, and one that runs on this machine is still refused',
+    'take over --out from a command on another machine or in another container that you know has ended; its owner is printed first, and a command running on this machine is still refused',
   );
 export const seed = natural
   .max(2 ** 32 - 1)
@@ -28,7 +28,7 @@ export const shard = z
   .string()
   .regex(/^(auto|(auto|\d{1,6})\/[1-9]\d{0,5})$/, 'write i/n with i from 0, such as 0/4; auto/n; or auto');
 export const MODEL =
-  'model directory (config.json, weights in one .safetensors or shards with their index, tokenizer files), or a model of the Hugging Face hub such as google/gemma-2-2b: taken from its cache (HF_HUB_CACHE, HF_HOME), else downloaded there';
+  'model directory (config.json, weights in one .safetensors file or shards with their index, tokenizer files), or a Hugging Face hub model such as google/gemma-2-2b, read from the cache (HF_HUB_CACHE, HF_HOME) or downloaded into it';
 /** Where a model comes from: the three flags of every command that opens one. */
 export const modelSource = {
   model: directory.describe(MODEL),
@@ -36,14 +36,14 @@ export const modelSource = {
     .string()
     .min(1)
     .optional()
-    .describe('branch, tag or full commit hash of a model of the hub; a commit never moves [default: main]'),
-  offline: z.boolean().default(false).describe('never ask the hub; use what its cache holds (also: HF_HUB_OFFLINE=1)'),
+    .describe('branch, tag or full commit hash of a hub model; only a commit never changes [default: main]'),
+  offline: z.boolean().default(false).describe('use only what is cached, never the network (also: HF_HUB_OFFLINE=1)'),
 };
 /** What `saeDirectory` (sae/published/open.ts) takes. */
 export const SAE_REFERENCE =
-  'SAE: its directory or file, OWNER/REPO[@REVISION]/PATH of the Hugging Face hub, or RELEASE:ID as SAELens names it (docs/how-to/published-saes.md)';
+  'SAE: its directory or file, OWNER/REPO[@REVISION]/PATH on the Hugging Face hub, or RELEASE:ID as SAELens names it (docs/how-to/published-saes.md)';
 export const CORPUS =
-  'text: a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet or .arrow file, token ids in .npy or .bin, a directory of such files (those of save_to_disk, too), read with the directories in it, or a data set of the hub, read where it lies: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]; - for standard input';
+  'text: a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet or .arrow file, token ids in .npy or .bin, a directory of such files (also from save_to_disk), read recursively, or a hub data set, streamed: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]; - for standard input';
 const SEVERAL = 'may be repeated, which mixes them (--corpus-weights)';
 /** One corpus or several; a configuration file may name one without a list. */
 export const corpus = z
@@ -57,7 +57,7 @@ const textField = z
 const encoding = z
   .enum(encodings)
   .default('utf-8')
-  .describe('encoding of .txt, .csv, .tsv and JSON Lines files; utf-16: the byte order mark says which');
+  .describe('encoding of .txt, .csv, .tsv and JSON Lines files; utf-16: the byte order mark tells the order');
 const chatField = z
   .string()
   .min(1)
@@ -72,44 +72,44 @@ export const readingFlags = {
   corpusFormat: z
     .enum(corpusFormats)
     .optional()
-    .describe(
-      'how --corpus - is read [default: as JSON Lines where it begins with {, else as the text of one document]',
-    ),
+    .describe('how --corpus - is read [default: as JSON Lines if it begins with {, else as the text of one document]'),
   encoding,
   idsField: z
     .string()
     .min(1)
     .optional()
     .describe(
-      'key or column of token ids, which are read in the place of text and used as they are (.jsonl, .parquet, .arrow) [default: input_ids, where there is one and no text]',
+      'key or column of token ids, which are read instead of text and used unchanged (.jsonl, .parquet, .arrow) [default: input_ids, if it exists and there is no text]',
     ),
   idsDtype: z
     .enum(idsDTypes)
     .optional()
-    .describe('element type of token ids in .bin files, which are nothing else; in directories also reads .npy'),
+    .describe(
+      'element type of the token ids in .bin files; in directories, .bin and .npy are read only with this flag',
+    ),
   corpusWeights: z
     .array(z.number().positive())
     .min(1)
     .optional()
-    .describe('shares of several --corpus in the tokens, in their order: 3,1 [default: equal]'),
+    .describe('with several --corpus: their shares of the tokens, in order: 3,1 [default: equal]'),
   mixtureStop: z
     .enum(['all', 'first'])
     .optional()
     .describe(
-      'when a mixture ends: with the last --corpus, the others sharing the weight of one that has ended, or with the first that ends [default: all]',
+      'when a mixture ends; all: with the last --corpus, while the weight of one that has ended goes to the others; first: with the first that ends [default: all]',
     ),
   shuffleBuffer: positive
     .optional()
-    .describe('documents of a buffer from which the next one is drawn by --seed [default: documents keep their order]'),
+    .describe('shuffle documents with a buffer of this many, by --seed [default: documents keep their order]'),
   cacheCorpus: z
     .boolean()
     .default(false)
     .describe(
-      'keep what is read of a data set of the hub on disk (SAE_PIPE_CACHE, else ~/.cache/sae-pipe) and read it there from then on; --offline reads nothing else',
+      'keep the parts of a hub data set that are read on disk (SAE_PIPE_CACHE, else ~/.cache/sae-pipe), and read them from there from then on; --offline reads nothing else',
     ),
 };
 const EXCLUDE =
-  'leave special tokens that a text or a chat template has written out (<eos>, <end_of_turn>, …) out, as BOS always is';
+  'leave out special tokens that a text or a chat template writes out (<eos>, <end_of_turn>, …), as BOS always is';
 export const excludeSpecialTokens = z.boolean().default(false).meta({ also: 'skip-special' }).describe(EXCLUDE);
 /** Undefined: as the model's family has it. */
 export const prependBos = z
@@ -125,7 +125,7 @@ export const context = positive
 export const logDir = directory
   .optional()
   .describe(
-    'directory for TensorBoard event files, for TensorBoard and, by a script, W&B (docs/how-to/watching.md) [default: none]',
+    'directory for TensorBoard event files; a script turns them into W&B runs (docs/how-to/watching.md) [default: none]',
   );
 
 /** As dictionary_learning names it. */
@@ -135,19 +135,19 @@ export const maxActivationNormMultiple = z.number().min(1).optional();
 export const documentFlags = {
   skipDocuments: natural
     .default(0)
-    .describe('documents at the beginning of the corpus (of each, where there are several) that are passed over'),
-  maxDocuments: positive.optional().describe('documents that are read from there, at most [default: all]'),
+    .describe('documents to skip at the beginning of the corpus (of each corpus, if there are several)'),
+  maxDocuments: positive.optional().describe('maximum number of documents to read from there [default: all]'),
 };
 /** A share in words. */
 const holdout = z
   .string()
-  .regex(/^(0?\.\d*[1-9]\d*|(?=.*[1-9])\d{1,2}(\.\d+)?%)$/, 'say a share, such as 1% or 0.01')
+  .regex(/^(0?\.\d*[1-9]\d*|(?=.*[1-9])\d{1,2}(\.\d+)?%)$/, 'give a share, such as 1% or 0.01')
   .optional();
 export const trainingHoldout = holdout.describe(
-  'share of documents, told by their beginnings, that is left out, so that eval --holdout has text that training never sees: 1%',
+  'share of documents to set aside, so that eval --holdout has text that training never sees: 1%; the beginning of a document decides',
 );
 export const evaluationHoldout = holdout.describe(
-  'read only what harvest or train leaves out with the same --holdout: 1%',
+  'read only the documents that harvest or train sets aside with the same --holdout: 1%',
 );
 
 export const precision = z
@@ -157,7 +157,7 @@ export const precision = z
 
 export const architecture = z.enum(trainable).default(trainable[0]!);
 
-/** Mean number of features per token that training aims at, where that is not left to λ. */
+/** Mean number of features per token that training aims at, instead of a given λ. */
 export const targetL0 = z.number().positive();
 
 /** λ where --l1 is not given. */

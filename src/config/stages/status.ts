@@ -1,12 +1,12 @@
 import { z } from 'zod';
 import { directory } from './shared-flags.js';
 
-/** `status`: how the work below directories stands. */
+/** `status`: the state of the work below directories. */
 export const statusSchema = z.object({
   directories: z
     .array(directory)
     .min(1)
     .default(['.'])
-    .describe('directories of work, or directories with some below them'),
-  json: z.boolean().default(false).describe('print every number as JSON, one object'),
+    .describe('output directories of harvests, runs, sweeps and evaluations, or directories above them'),
+  json: z.boolean().default(false).describe('print everything as one JSON object'),
 });

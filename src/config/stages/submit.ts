@@ -23,38 +23,33 @@ export const submitSchema = z.object({
   chain: directory
     .optional()
     .describe(
-      'configuration file of a sweep: its harvest, training, evaluation and report, each a job after the last; its section submit counts as that of --config',
+      'configuration file of a sweep, to run its harvest, training, evaluation and report as consecutive jobs; its section submit is used as that of --config',
     ),
   partition: word.optional().describe('partition [default: the cluster’s]'),
-  gres: word.optional().describe('what a job needs besides processors, such as gpu:1 [default: nothing]'),
+  gres: word.optional().describe('generic resources per node, such as gpu:1 [default: none]'),
   time: duration
     .optional()
-    .describe('limit on time of one start, as Slurm writes it: 90 (minutes), 4:00:00, 2-0 [default: the partition’s]'),
-  cpus: positive
-    .optional()
-    .describe('processors of a task; the command takes as many threads [default: the cluster’s]'),
-  mem: word.optional().describe('memory of a node: 64G [default: the cluster’s]'),
+    .describe('time limit of each start, as Slurm writes it: 90 (minutes), 4:00:00, 2-0 [default: the partition’s]'),
+  cpus: positive.optional().describe('processors per task; the command uses as many threads [default: the cluster’s]'),
+  mem: word.optional().describe('memory per node: 64G [default: the cluster’s]'),
   array: positive
     .optional()
     .describe(
-      'as many tasks: {i} in the words of the command is the number of the task from 0 on, {n} how many there are; of a sweep they share the training, between its harvest and its evaluation',
+      'number of tasks; in the command, {i} stands for the number of the task, from 0, and {n} for the number of tasks. Without {i}, the tasks divide a harvest, or the training of a sweep',
     ),
   /** In the file only: resources of the jobs of a chain, by stage. */
-  stages: z
-    .record(z.string(), z.record(z.string(), z.unknown()))
-    .optional()
-    .describe('resources of single stages of a sweep'),
+  stages: z.record(z.string(), z.record(z.string(), z.unknown())).optional().describe('resources per stage of a sweep'),
   sbatch: z.array(z.string()).optional().describe('another option of sbatch: KEY=VALUE, or KEY alone; may be repeated'),
   notice: positive
     .min(10)
     .default(120)
-    .describe('seconds before the limit on time at which the command stops where nothing is lost, and is queued again'),
+    .describe('seconds before the time limit at which the command saves its work, stops, and is queued again'),
   requeue: z
     .boolean()
     .default(true)
-    .describe('queue the job again where a limit on time, a lost node or preemption ended it; --no-requeue does not'),
-  maxRequeues: positive.default(100).describe('times that a limit on time queues a job again, at most'),
-  overwrite: z.boolean().default(false).describe('replace a script of the same name with another content'),
-  dryRun: z.boolean().default(false).describe('print the scripts, and write and submit nothing'),
+    .describe('queue the job again after a time limit, a lost node or preemption; --no-requeue does not'),
+  maxRequeues: positive.default(100).describe('how often a job may be queued again after a time limit, at most'),
+  overwrite: z.boolean().default(false).describe('replace a script of the same name that differs'),
+  dryRun: z.boolean().default(false).describe('print the scripts, but write and submit nothing'),
 });
 export type SubmitConfig = z.output<typeof submitSchema>;

@@ -4,7 +4,7 @@ import { directory, hookList, logDir, positive, seed, shard, takeOver, targetL0 
 
 /** `sweep`: many SAEs from one pass over the activations, evaluated and drawn together. */
 export const sweepSchema = z.object({
-  out: directory.describe('directory for everything the sweep writes: activations, SAEs, evaluation, report.html'),
+  out: directory.describe('directory for everything that the sweep writes: activations, SAEs, evaluation, report.html'),
   hook: hookList
     .optional()
     .describe(
@@ -13,7 +13,7 @@ export const sweepSchema = z.object({
   arch: z.array(z.enum(trainable)).min(1).optional().describe('architecture; may be repeated'),
   dSae: z.array(positive).min(1).optional().describe('number of features; may be repeated'),
   l1: z.array(z.number().nonnegative()).min(1).optional().describe('λ; may be repeated'),
-  l0: z.array(targetL0).min(1).optional().describe('L0 to train to; may be repeated'),
+  l0: z.array(targetL0).min(1).optional().describe('target L0; may be repeated'),
   seed: z.array(seed).min(1).optional().describe('seed of initialisation and order; may be repeated'),
   /** In the file only: separate lists for groups of runs, e.g. a wider dictionary for the baseline. */
   runs: z
@@ -25,11 +25,11 @@ export const sweepSchema = z.object({
     .describe(
       'directory with one store per hook (harvest output), or all parts of one; several as for train [default: OUT/activations, harvested first]',
     ),
-  logDir: logDir.describe('directory for TensorBoard event files, a directory below it for each SAE [default: none]'),
+  logDir: logDir.describe('directory for TensorBoard event files, with a subdirectory per SAE [default: none]'),
   strict: z
     .boolean()
     .default(false)
-    .describe('exit 1 when an SAE is useless (L0 below 1, explained variance below 0, …); it is written all the same'),
+    .describe('exit 1 if an SAE is useless (L0 below 1, explained variance below 0, …); everything is written anyway'),
   until: z
     .enum(['harvest', 'train', 'eval'])
     .optional()
@@ -37,7 +37,7 @@ export const sweepSchema = z.object({
   shard: shard
     .optional()
     .describe(
-      'train share i of n, from 0, as a task of an array: SAEs that share a read of the store stay together where they can; the same command without it evaluates all. auto/n and auto as for harvest [default: all of them]',
+      'train share i of n, from 0, as a task of an array; SAEs that share a read of the store stay together where possible. The same command without this flag then evaluates all. auto/n and auto as for harvest [default: all of them]',
     ),
   takeOver,
 });

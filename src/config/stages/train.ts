@@ -31,9 +31,10 @@ import {
 } from './shared-flags.js';
 
 /**
- * `train`: activations, from a store, a stream or a running model → sparse autoencoder. Defaults follow the
- * paper's protocol (appendix D) but for three: nothing is resampled, every dimension is divided by its standard deviation,
- * and λ multiplies sums; docs/explanation/training.md has the paper's settings.
+ * `train`: activations, from a store, a stream or a running model → sparse autoencoder. Defaults follow the paper's
+ * protocol (appendix D) with these exceptions: nothing is resampled, every dimension is divided by its standard
+ * deviation, λ multiplies sums, the start is sparse, b_dec begins at the geometric median, and a few very long
+ * activations are left out. `--recipe gated-sae` has the paper's settings.
  */
 export const trainSchema = z.object({
   arch: architecture.describe(
@@ -45,7 +46,7 @@ export const trainSchema = z.object({
   recipe: z
     .enum(recipeNames)
     .optional()
-    .describe('settings as someone published them, printed in full with their source; flags that are given win'),
+    .describe('published settings, printed in full with their source; flags on the command line take precedence'),
   // Each belongs to one architecture, which reads its own (sae/architecture.ts).
   ...(architectureFlags as object),
   train: z
@@ -53,28 +54,28 @@ export const trainSchema = z.object({
     .min(1)
     .optional()
     .describe(
-      'parameters to train, with commas; the others stay as they are, bit for bit. --arch gated --init STANDARD --train r_mag,b_mag is rescale & shift of section 5.2 [default: all]',
+      "parameters to train, separated by commas; the others stay as they are, bit for bit. --arch gated --init STANDARD --train r_mag,b_mag is the paper's rescale & shift, section 5.2 [default: all]",
     ),
   activations: directory
     .optional()
     .describe(
-      'activation store, OUT/<hook> of harvest, or OUT where it holds one store; all parts of one (--shard of harvest) by the directory they are in, a pattern in quotes, or a list with commas; - reads what `harvest --out -` writes, from standard input',
+      'activation store: OUT/<hook> of harvest, or OUT if it holds one store; all parts of one (harvest --shard) by their common directory, a quoted pattern, or a list with commas; - reads what `harvest --out -` writes from standard input',
     ),
   target: directory
     .optional()
     .describe(
-      "activation store of what is to be reconstructed, where that is not the input: OUT/<hook_out> of the same harvest, e.g. an MLP's output from its input (a transcoder, Dunefsky et al. 2024) [default: --activations itself]",
+      "activation store to reconstruct, if that is not the input: OUT/<hook_out> of the same harvest, for example an MLP's output from its input (a transcoder, Dunefsky et al. 2024) [default: --activations itself]",
     ),
   model: modelSource.model.optional().describe(`instead of --activations, with --corpus and --hook: ${MODEL}`),
   revision: modelSource.revision,
   offline: modelSource.offline,
-  corpus: corpus.optional().describe(`what --model is run over: ${CORPUS}`),
-  hook: z.string().min(1).optional().describe('hook point whose activations --model gives'),
+  corpus: corpus.optional().describe(`with --model: ${CORPUS}`),
+  hook: z.string().min(1).optional().describe('with --model: hook point to train on'),
   hookOut: z
     .string()
     .min(1)
     .optional()
-    .describe('hook point whose activations are to be reconstructed, as --target with --model [default: --hook]'),
+    .describe('with --model: hook point to reconstruct, like --target [default: --hook]'),
   context,
   prependBos,
   ...readingFlags,
@@ -85,7 +86,7 @@ export const trainSchema = z.object({
   dtype: z
     .enum(['auto', ...activationDTypes])
     .default('auto')
-    .describe("element type of --model's activations in memory; auto: that of the checkpoint"),
+    .describe("element type of --model's activations in memory; auto: the checkpoint's"),
   precision,
   contextsPerPass: positive.default(16).describe('max contexts per forward pass of --model'),
   modelDevice: z.string().optional().describe('where --model runs: cpu, cuda, cuda:N or webgpu [default: --device]'),
@@ -93,68 +94,70 @@ export const trainSchema = z.object({
   poolRows: positive
     .default(2 ** 20)
     .describe(
-      'activations mixed together in memory, as far as 2 GiB hold them; streams, --model and large stores hold two such pools',
+      'size of the shuffle buffer, in activations, at most 2 GiB; streams, --model and large stores take two such buffers',
     ),
   dSae: positive.describe('number of features, d_sae'),
   skip: z
     .boolean()
     .default(false)
     .describe(
-      'with a target: a skip connection from the input to it, W_skip (Paulo et al. 2025); not with --engine cuda',
+      'with a target: add a skip connection from the input to it, W_skip (Paulo et al. 2025); not with --engine cuda',
     ),
-  // Without a default here: it is told whether it was given.
+  // Without a default here, so that it is known whether the flag was given.
   l1: z
     .number()
     .nonnegative()
     .optional()
     .meta({ default: USUAL_L1 })
     .describe(
-      "λ in |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), in sums; the paper's λ × d_in; what it multiplies in a jumprelu SAE is --sparsity-loss's (0.5 by default, 1 for quadratic)",
+      "weight λ of the sparsity penalty: |x − x̂|² + λ Σ ReLU(π_gate) (gated) or λ Σ f (standard), with squared errors summed over d_in, so d_in times the paper's λ; for jumprelu, --sparsity-loss defines the penalty (default 0.5, quadratic 1)",
     ),
   l0: targetL0
     .optional()
     .describe(
-      'train to this L0, the mean number of features per token, instead of to a given λ: λ begins at --l1 and is adjusted until L0 is there',
+      'target L0, the mean number of active features per token, instead of a fixed λ: λ starts at --l1 and is adjusted until L0 is reached',
     ),
   l1Convention: z
     .enum(['sums', 'paper'])
     .default('sums')
     .describe(
-      "what --l1 multiplies; sums: next to squared errors summed over d_in, on activations as they are trained on; paper: next to the paper's means over d_in, on raw activations",
+      'units of --l1; sums: squared errors are summed over d_in, on activations as normalised for training; paper: they are averaged over d_in, on raw activations, as in the paper',
     ),
   l2Normalise: z
     .boolean()
     .default(false)
-    .describe('divide squared errors by E|x|², as the paper does for the standard SAE; --l1 then weighs against that'),
+    .describe('divide squared errors by E|x|², as the paper does for the standard SAE; --l1 is relative to that'),
   l1Warmup: natural.default(0).describe('steps over which λ rises from 0'),
   l1WarmupShare: z
     .number()
     .positive()
     .max(1)
     .optional()
-    .describe('the same as a share of the run, 1 for all of it [default: --l1-warmup]'),
-  steps: positive.optional().describe('optimiser steps'),
+    .describe('the same as a fraction of the run; 1 for all of it [default: --l1-warmup]'),
+  steps: positive.optional().describe('number of optimiser steps'),
   tokens: positive
     .optional()
-    .describe('activations to train on, instead of --steps; epochs repeat [default: one epoch]'),
+    .describe(
+      'number of activations to train on, instead of --steps; more than a store has repeats it [default: one epoch]',
+    ),
   batch: positive.default(4096).describe('activations per step'),
   lr: z.number().positive().default(3e-4).describe('learning rate of Adam'),
   warmup: natural
     .default(1000)
-    .describe('steps over which the learning rate rises from 0; at most a tenth of all steps'),
+    .describe('steps over which the learning rate rises from 0; capped at a tenth of all steps'),
   lrDecay: z
     .enum(['constant', 'cosine', 'linear'])
     .default('constant')
-    .describe('what the learning rate does after its warm-up'),
+    .describe('shape of the learning rate after its warm-up'),
   decaySteps: positive
     .optional()
-    .describe('the last steps, over which the learning rate falls [default: all after the warm-up]'),
+    .describe('number of steps at the end over which the learning rate falls [default: all after the warm-up]'),
   decayShare: z
     .number()
     .positive()
     .max(1)
     .optional()
-    .describe('the same as a share of the run, 0.2 for its last fifth [default: --decay-steps]'),
+    .describe('the same as a fraction of the run; 0.2 for its last fifth [default: --decay-steps]'),
   lrEnd: z.number().min(0).max(1).default(0).describe('final learning rate as a fraction of --lr'),
   resampleAt: z
     .array(positive)
@@ -167,7 +170,7 @@ export const trainSchema = z.object({
     .describe('inputs to sample from when resampling dead features, with probability ∝ squared loss'),
   resampleWarmup: natural
     .default(1000)
-    .describe('steps over which the learning rate rises from a tenth by a cosine after resampling'),
+    .describe('steps over which the learning rate recovers from a tenth, along a cosine, after resampling'),
   beta1: z.number().min(0).lt(1).default(0).describe('decay of the first moment in Adam, β1; 0 as in the paper'),
   beta2: z.number().min(0).lt(1).default(0.999).describe('decay of the second moment in Adam, β2'),
   clipGradNorm: z
@@ -175,81 +178,81 @@ export const trainSchema = z.object({
     .positive()
     .optional()
     .describe(
-      'cut the norm of all gradients together to this, as SAELens and dictionary_learning do to 1; W_dec counts with the part tangent to its rows; not with --engine cuda [default: none]',
+      'clip the total gradient norm to this, as SAELens and dictionary_learning do to 1; the gradient of W_dec counts with the part tangent to its rows; not with --engine cuda [default: no clipping]',
     ),
   seed,
   init: directory
     .optional()
     .describe(
-      'start from this SAE (as --sae of eval: a directory, one of the hub, a release) instead of random weights; a gated or a jumprelu one may start from a standard one, and with a target a transcoder from a transcoder',
+      'start from this SAE (as for eval --sae: a directory, a hub path, a release) instead of random weights; a gated or jumprelu SAE may start from a standard one, and with a target a transcoder from a transcoder',
     ),
-  anyHook: z.boolean().default(false).describe('let --init be an SAE that was trained at another hook point'),
-  anyModel: z.boolean().default(false).describe('let --init be an SAE that was trained on another model'),
+  anyHook: z.boolean().default(false).describe('accept an --init that was trained at another hook point'),
+  anyModel: z.boolean().default(false).describe('accept an --init that was trained on another model'),
   bDecInit: z
     .enum(['geometric-median', 'mean', 'zero'])
     .default('geometric-median')
     .describe(
-      'b_dec at the start: the geometric median of a sample of activations, which a few very long ones do not move; their mean; or zero',
+      'initial b_dec: the geometric median of a sample of activations, which a few very long ones do not move; their mean; or zero',
     ),
   start: z
     .enum(['sparse', 'zero'])
     .default('sparse')
     .describe(
-      'what a new SAE starts from; sparse: thresholds with which every feature fires on the same share of a sample, 32 features per token in all (topk kinds: an encoder scaled to the sample); zero: as in the paper, with which half of all features fire',
+      'how a new SAE starts; sparse: with thresholds such that every feature fires equally often on a sample, 32 features per token in all (topk kinds: an encoder scaled to the sample); zero: with biases of zero as in the paper, where half of all features fire',
     ),
   initSubspace: z
     .string()
     .overwrite(plainCount)
-    .regex(/^(auto|none|[1-9]\d*)$/, 'say a number of directions, auto or none')
+    .regex(/^(auto|none|[1-9]\d*)$/, 'give a number of directions, auto or none')
     .default('none')
     .describe(
-      'draw features within the leading directions of the activations, where these fill few of their dimensions, as attention outputs may (Wang et al. 2025); a number of directions, or auto: their effective rank, every dimension counting alike; none: anywhere',
+      'initialise features within the leading directions of the activations, for sites that fill few of their dimensions, such as attention outputs (Wang et al. 2025): a number of directions; auto: the effective rank, with every dimension scaled to a standard deviation of 1; none: in all directions',
     ),
   normalize: z
     .enum(['per-dimension', 'mean-norm', 'unit-square', 'none'])
     .optional()
     .describe(
-      'scale of activations while training, folded into the saved weights; per-dimension: every dimension to a standard deviation of 1, because a few dimensions of a real model hold most of its variance; mean-norm: mean |x| = √d_in; unit-square: mean |x|² = 1, for which --l1 is to be given [default: per-dimension; mean-norm with --init or --l1-convention paper]',
+      'scaling of activations during training, folded into the saved weights; per-dimension: every dimension to a standard deviation of 1, because in real models a few dimensions have most of the variance; mean-norm: mean |x| = √d_in; unit-square: mean |x|² = 1, which requires --l1 [default: per-dimension; mean-norm with --init or --l1-convention paper]',
     ),
   maxActivationNormMultiple: z
     .number()
-    .refine((multiple) => multiple === 0 || multiple >= 1, 'say 0, or at least 1')
+    .refine((multiple) => multiple === 0 || multiple >= 1, 'give 0, or at least 1')
     .optional()
     .describe(
-      'leave activations out of training whose norm is above this many times the median, such as attention sinks; eval then leaves such positions as they are. 0: none is left out [default: 10 where a few activations are that long, but 0 with --init or --l1-convention paper]',
+      'leave out activations whose norm is above this many times the median, such as attention sinks; eval then leaves such positions as they are. 0: leave out none [default: 10 if a few activations are that long, but 0 with --init, --l1-convention paper or a recipe]',
     ),
   order: z.enum(['shuffled', 'stored']).default('shuffled').describe('order of the activations'),
   engine: z
     .enum(engines)
     .default('auto')
     .describe(
-      'how a step is computed; sparse: on the active features only, the default on cpu; reference: one dense graph; cuda: as sparse, on an NVIDIA GPU (--device cuda), only with --experimental',
+      'how a step is computed; sparse: on active features only, the default on cpu; reference: as one dense graph; cuda: like sparse, on an NVIDIA GPU (--device cuda), only with --experimental',
     ),
   enginePrecision: z
     .enum(enginePrecisions)
     .optional()
-    .describe("element type of --engine cuda's encoder product; its sums and all else are float32 [default: tf32]"),
+    .describe("element type of --engine cuda's encoder product; everything else is float32 [default: tf32]"),
   experimental: z
     .boolean()
     .default(false)
     .describe('allow --engine cuda, which has never run on a GPU: its kernels have been tested on a CPU only'),
   deadWindow: positive
     .default(1_000_000)
-    .describe('a feature is dead after this many activations without firing; unknown until a run has seen as many'),
+    .describe('a feature is dead after this many activations without firing; unknown until a run has seen that many'),
   logEvery: positive.default(50).describe('steps between lines of metrics.jsonl'),
   checkpointEvery: z
     .string()
     .overwrite(plainCount)
-    .regex(/^\d+(min)?$/, 'say steps (1000) or minutes (10min)')
+    .regex(/^\d+(min)?$/, 'give steps (1000) or minutes (10min)')
     .default('10min')
-    .describe('time between checkpoints, in steps (1000) or minutes (10min); 0: only when interrupted'),
-  keepCheckpoints: positive.default(2).describe('checkpoints kept, the newest ones'),
+    .describe('interval between checkpoints, in steps (1000) or minutes (10min); 0: only when interrupted'),
+  keepCheckpoints: positive.default(2).describe('number of newest checkpoints to keep'),
   logDir,
   discardState: z
     .boolean()
     .default(false)
     .describe(
-      'keep nothing to train the finished SAE further from; saves about twice its size on disk (three times with --beta1 above 0)',
+      'discard the state from which the finished SAE could be trained further; saves about twice its size on disk (three times with --beta1 above 0)',
     ),
   device,
   threads: natural
@@ -259,7 +262,7 @@ export const trainSchema = z.object({
   strict: z
     .boolean()
     .default(false)
-    .describe('exit 1 when the SAE is useless (L0 below 1, explained variance below 0, …); it is written all the same'),
+    .describe('exit 1 if the SAE is useless (L0 below 1, explained variance below 0, …); it is written anyway'),
   out: directory.describe('directory for cfg.json, sae_weights.safetensors and metrics.jsonl'),
   overwrite,
   resume: z.boolean().default(false).describe('continue from the checkpoint in --out'),

@@ -166,7 +166,7 @@ export const gated: Architecture<GatedOptions> = {
         .array(z.enum(ablations))
         .optional()
         .describe(
-          'change the gated SAE; several with commas. Section 5.1 of the paper shows what comes of untied-encoder (own W_mag, b_mag), no-r-mag (r_mag stays 0) and unfrozen-decoder (the auxiliary loss trains W_dec, b_dec too); no-auxiliary (no such loss) and l1-on-f (λ Σ f) change its eq. 8 further. Section 5.2 freezes a baseline: see --train',
+          'ablate parts of the gated SAE, separated by commas. From section 5.1 of the paper: untied-encoder (separate W_mag, b_mag), no-r-mag (r_mag stays 0), unfrozen-decoder (the auxiliary loss trains W_dec and b_dec, too). From its eq. 8: no-auxiliary (no auxiliary loss), l1-on-f (penalty λ Σ f). For the frozen baseline of section 5.2, see --train',
         ),
     },
     penalised: true,

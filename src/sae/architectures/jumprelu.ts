@@ -54,7 +54,7 @@ const flags = {
     .optional()
     .meta({ default: USUAL.bandwidth })
     .describe(
-      'ε of a jumprelu SAE: the threshold θ learns from pre-activations within ε / 2 of it, on activations as they are trained on',
+      'ε of a jumprelu SAE: the threshold θ learns from pre-activations within ε / 2 of it, in the scale of training',
     ),
   tanhScale: z
     .number()
@@ -67,14 +67,14 @@ const flags = {
     .optional()
     .meta({ default: USUAL.steToEncoder })
     .describe(
-      'let what trains θ of a jumprelu SAE train its encoder, too, as Anthropic does; --no-ste-to-encoder: the encoder learns from active features only (DeepMind)',
+      'let the straight-through estimators of a jumprelu SAE train its encoder, too, as Anthropic does; --no-ste-to-encoder: the encoder learns from active features only (DeepMind)',
     ),
   thresholdInit: z
     .number()
     .nonnegative()
     .optional()
     .meta({ default: USUAL.threshold })
-    .describe('θ of a new jumprelu SAE, with --start zero'),
+    .describe('initial θ of a jumprelu SAE, with --start zero'),
   preActLoss: z
     .number()
     .nonnegative()

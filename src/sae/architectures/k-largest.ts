@@ -20,13 +20,17 @@ export interface KOptions {
 const USUAL_COEFFICIENT = 1 / 32;
 
 export const kFlags = {
-  k: z.int().positive().optional().describe('features per token, k: of each (topk), or on average (batchtopk)'),
+  k: z
+    .int()
+    .positive()
+    .optional()
+    .describe('features per token: of every token (topk), or on average (batchtopk, matryoshka)'),
   kAux: z
     .int()
     .positive()
     .optional()
     .describe(
-      'dead features per token that the auxiliary loss has reconstruct the error, at most [default: half of d_in]',
+      'maximum number of dead features per token that reconstruct the error in the auxiliary loss [default: half of d_in]',
     ),
   auxCoefficient: z
     .number()

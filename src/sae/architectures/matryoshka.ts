@@ -21,7 +21,7 @@ const flags = {
     .min(1)
     .optional()
     .describe(
-      'first features of a matryoshka SAE that reconstruct the target by themselves, ascending, e.g. 256,512,1536; --d-sae is the last and may be left out',
+      'prefix sizes of a matryoshka SAE: its first 256, 512 and 1536 features, say, each reconstruct the target by themselves (256,512,1536); ascending, and --d-sae as the last may be left out',
     ),
   prefixWeights: z
     .array(z.number().positive())

@@ -27,7 +27,7 @@ const flags = {
     .optional()
     .meta({ default: false })
     .describe(
-      'let the 4 k largest of a topk SAE reconstruct the target, too, with an eighth of the weight, so that other k work as well when it is used (Gao et al. 2024); --engine reference',
+      'also let the 4 k largest features of a topk SAE reconstruct the target, with an eighth of the weight, so that the SAE works with other k, too (Gao et al. 2024); only with --engine reference',
     ),
 };
 
