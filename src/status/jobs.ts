@@ -1,4 +1,5 @@
 import { basename, dirname, join } from 'node:path';
+import { partNamed } from '../activations/find-stores.js';
 import { fileTail } from '../disk/file-tail.js';
 import { hasEnded, hasFailed, type ListedJob } from '../machine/slurm-jobs.js';
 
@@ -47,16 +48,42 @@ export function scriptsIn(directory: string, names: readonly string[]): JobScrip
 /** Is it the script of a whole command, not of a stage of a chain? */
 export const isWhole = ({ path }: Pick<JobScript, 'path'>) => !STAGES.test(SCRIPT.exec(basename(path))![1]!);
 
-/** Does a job write to a directory, or to one that holds it? */
+/** Does a job write to a directory, or to one that holds it? A task of a divided harvest writes to its part alone. */
 export function writesTo({ script, id }: Pick<Job, 'script' | 'id'>, directory: string): boolean {
   const stem = SCRIPT.exec(basename(script))?.[1];
   if (stem === undefined) return false;
   const [, task] = id.split('_');
-  const outs = [stem, stem.replace(STAGES, '')].flatMap((out) => [out, out.replaceAll(ARRAY, task ?? ARRAY)]);
-  return outs.some((out) => {
-    const path = join(dirname(script), out);
-    return directory === path || directory.startsWith(`${path}/`);
+  return [stem, stem.replace(STAGES, '')].some((out) => {
+    const end = endOfOut(join(dirname(script), out), task, directory);
+    if (end === undefined) return false;
+    const part = directory
+      .slice(end)
+      .split('/')
+      .map(partNamed)
+      .find((found) => found !== undefined);
+    return task === undefined || part === undefined || part.index === Number(task);
   });
+}
+
+/**
+ * Where the output of a script, or of one of its tasks, ends in a directory that is in it; undefined of any other
+ * directory. The number of the task stands in the place of ARRAY, which a name may also have by itself.
+ */
+function endOfOut(out: string, task: string | undefined, directory: string): number | undefined {
+  let ends = [0];
+  for (const [i, piece] of out.split(ARRAY).entries()) {
+    const words = i === 0 ? [piece] : [ARRAY, ...(task === undefined ? [] : [task])].map((word) => word + piece);
+    ends = ends.flatMap((at) => words.flatMap((word) => (directory.startsWith(word, at) ? [at + word.length] : [])));
+  }
+  return ends.find((end) => end === directory.length || directory[end] === '/');
+}
+
+/** Bytes of a script, at most. */
+const LARGEST_SCRIPT = 2 ** 16;
+
+/** Does a script begin anew each time that it is submitted, instead of continuing? It was made of a command with --overwrite. */
+export async function beginsAnew({ path }: Pick<JobScript, 'path'>): Promise<boolean> {
+  return (await fileTail(path, LARGEST_SCRIPT))?.text.includes('command+=(--overwrite)') ?? false;
 }
 
 /** The newest job of a script, or of each of its tasks. */

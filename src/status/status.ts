@@ -4,7 +4,7 @@ import { shellWord } from '../config/shell-word.js';
 import { Refusal } from '../errors/refusal.js';
 import { hasEnded, listJobs } from '../machine/slurm-jobs.js';
 import { type FoundWork, recognise, standing } from './found-work.js';
-import { isWhole, type Job, type JobScript, jobsOf, scriptsIn, writesTo } from './jobs.js';
+import { beginsAnew, isWhole, type Job, type JobScript, jobsOf, scriptsIn, writesTo } from './jobs.js';
 import { Owners } from './owners.js';
 import { search } from './search.js';
 import { sweepWork } from './sweep-work.js';
@@ -31,24 +31,31 @@ export async function statusOf(directories: readonly string[], now = Date.now())
   const owners = new Owners();
   const found = new Map<string, FoundWork>();
   const scripts = new Map<string, JobScript>();
+  const inside = new Set<string>();
   let complete = true;
-  for (const root of directories.map((directory) => resolve(directory))) {
+  const roots = directories.map((directory) => resolve(directory));
+  for (const root of roots) {
     await requireDirectory(root);
     const visited = await search(root, async (directory, entries) => {
       const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
-      for (const script of scriptsIn(directory, files)) scripts.set(script.path, script);
+      for (const script of scriptsIn(directory, files)) {
+        scripts.set(script.path, script);
+        inside.add(script.path);
+      }
       const work = await recognise(directory, new Set(files), owners);
       if (work !== undefined) found.set(directory, work);
       return work === undefined || work.kind === 'sweep' ? 'below' : 'skip';
     });
     complete &&= visited;
-    // The script of an output lies next to it.
-    if (found.has(root)) await takeScriptsNextTo(root, scripts);
+    await takeScriptsAbove(root, scripts);
   }
   const ids = [...scripts.values()].flatMap(({ logs }) => [...logs.keys()].map((id) => id.split('_')[0]!));
   const listed = scripts.size === 0 ? [] : await listJobs([...new Set(ids)]);
-  const jobs = (await Promise.all([...scripts.values()].map((script) => jobsOf(script, listed)))).flat();
-  const work = (await standings([...found.values()], now)).map((one) => withJobs(one, jobs, [...scripts.values()]));
+  const known = (await Promise.all([...scripts.values()].map((script) => jobsOf(script, listed)))).flat();
+  // Of a script above, other tasks are about what was not asked for.
+  const jobs = known.filter((job) => inside.has(job.script) || roots.some((root) => writesTo(job, root)));
+  const states = await standings([...found.values()], now);
+  const work = await Promise.all(states.map((one) => withJobs(one, jobs, [...scripts.values()])));
   work.sort((a, b) => (a.directory < b.directory ? -1 : 1));
   return { work, jobs: jobs.map((job) => ({ ...job, failed: job.failed && !superseded(job, work) })), complete };
 }
@@ -63,14 +70,23 @@ async function requireDirectory(path: string): Promise<void> {
   );
 }
 
-async function takeScriptsNextTo(root: string, scripts: Map<string, JobScript>): Promise<void> {
-  await search(dirname(root), (directory, entries) => {
-    const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
-    for (const script of scriptsIn(directory, files)) {
-      if (writesTo({ script: script.path, id: '' }, root)) scripts.set(script.path, script);
-    }
-    return 'stop';
-  });
+/** How far below an --out what is written there lies: OUT/saes/HOOK/NAME, OUT/HOOK/PART. */
+const DEEPEST = 4;
+
+/** Takes the scripts whose jobs write to a directory: they lie next to their --out, which may be above it. */
+async function takeScriptsAbove(root: string, scripts: Map<string, JobScript>): Promise<void> {
+  let above = root;
+  for (let level = 0; level < DEEPEST && dirname(above) !== above; level++) {
+    above = dirname(above);
+    await search(above, (directory, entries) => {
+      const files = entries.filter((entry) => entry.isFile()).map(({ name }) => name);
+      for (const script of scriptsIn(directory, files)) {
+        const ids = ['', ...script.logs.keys()];
+        if (ids.some((id) => writesTo({ script: script.path, id }, root))) scripts.set(script.path, script);
+      }
+      return 'stop';
+    });
+  }
 }
 
 /** Sweeps come last: how they stand is made of their parts. */
@@ -96,13 +112,15 @@ function ownerOf({ holder }: FoundWork): Pick<WorkStatus, 'owner' | 'checked'> {
 }
 
 /** Work that nobody does now: does a job that is to do it wait, or has the last one failed? */
-function withJobs(work: WorkStatus, jobs: readonly Job[], scripts: readonly JobScript[]): WorkStatus {
+async function withJobs(work: WorkStatus, jobs: readonly Job[], scripts: readonly JobScript[]): Promise<WorkStatus> {
   if (work.state !== 'stopped') return work;
   const own = jobs.filter((job) => writesTo(job, work.directory));
   const alive = own.some(({ state }) => state !== 'UNKNOWN' && !hasEnded(state));
   if (alive) return { ...work, state: 'waiting' };
   const script = scripts.find((one) => isWhole(one) && own.some((job) => job.script === one.path));
-  const resume = script === undefined ? work.resume : `sbatch ${shellWord(script.path)}`;
+  // A script that overwrites would do so in the first start of its next job, too.
+  const submittable = script !== undefined && !(await beginsAnew(script));
+  const resume = submittable ? `sbatch ${shellWord(script.path)}` : work.resume;
   const failed = own.find((job) => job.failed);
   return {
     ...work,

@@ -7,6 +7,7 @@ import { thisProcess } from '../../src/disk/lock-owner.js';
 import { requireNothingFailed, statusOf } from '../../src/status/status.js';
 import { statusTable } from '../../src/status/status-table.js';
 import type { WorkStatus } from '../../src/status/work.js';
+import { scriptOf } from '../../src/submit/script.js';
 import { refuses } from '../config/refuses.js';
 import { deadOwner } from '../disk/dead-owner.js';
 import { FORGOTTEN, onCluster, withSlurm } from '../machine/fake-slurm.js';
@@ -192,6 +193,65 @@ test('jobs in the queue: what they are to do waits; of an array each task counts
     work.map(({ state }) => state),
     ['waiting', 'failed'],
   );
+});
+
+test('of a harvest by an array, each part stands as its own task does', async (t) => {
+  const root = temporaryDirectory(t);
+  const parts = [0, 1, 2, 3].map((i) => storeIn(root, `acts/hook/part-${i}-of-4`, 2, { complete: i === 1 }));
+  jobsIn(root, 'acts', { '7_0': '', '7_1': '', '7_2': '', '7_3': '' });
+  const tasks = ['7_0|FAILED|1:0', '7_1|NODE_FAIL|0:0', '7_2|RUNNING|0:0', '7_3|CANCELLED|0:15'];
+  withSlurm(t, { squeue: '', sacct: tasks.map((line) => `echo '${line}'`).join('; ') });
+  const status = await statusOf([root]);
+  assert.deepEqual(
+    status.work.map(({ state }) => state),
+    ['failed', 'finished', 'waiting', 'stopped'],
+  );
+  assert.ok(status.work[0]!.reason!.includes('7_0'));
+  const failed = ({ jobs }: typeof status) => jobs.filter((job) => job.failed).map(({ id }) => id);
+  assert.deepEqual(failed(status), ['7_0']);
+  // The script lies next to --out, above what is asked for; jobs of other parts do not count there.
+  assert.deepEqual(failed(await statusOf([join(root, 'acts')])), ['7_0']);
+  const [, , , last] = parts;
+  assert.deepEqual(
+    (await statusOf([last!])).jobs.map(({ id }) => id),
+    ['7_3'],
+  );
+});
+
+test('a number of a task in the directories of --out is found again', async (t) => {
+  const root = temporaryDirectory(t);
+  for (const name of ['1/sae', '2/sae', 'array']) mkdirSync(join(root, name), { recursive: true });
+  finish(runIn(join(root, '1'), 'sae', 200));
+  begin(runIn(join(root, '2'), 'sae', 20));
+  rmSync(join(root, '2', 'sae', LOCK_FILE));
+  const code = 'sae-pipe: exit code 1\n';
+  jobsIn(join(root, 'array'), 'sae', { '7_1': code, '7_2': code });
+  withSlurm(t, {});
+  const { work, jobs } = await statusOf([root]);
+  assert.deepEqual(
+    work.map(({ state }) => state),
+    ['finished', 'failed'],
+  );
+  assert.deepEqual(
+    jobs.map(({ failed }) => failed),
+    [false, true],
+  );
+});
+
+test('a script that overwrites is not given as the command that continues', async (t) => {
+  const root = temporaryDirectory(t);
+  const run = runIn(root, 'run', 20);
+  begin(run);
+  rmSync(join(run, LOCK_FILE));
+  jobsIn(root, 'run', { 12: 'sae-pipe: exit code 1\n' });
+  withSlurm(t, {});
+  const config = { notice: 120, requeue: true, maxRequeues: 1 } as never;
+  for (const overwrite of [false, true]) {
+    const { text } = scriptOf({ stage: 'train', words: [], out: 'run', overwrite }, config, root);
+    writeFileSync(join(root, 'run.slurm.sh'), text);
+    const { resume } = (await statusOf([root])).work[0]!;
+    assert.equal(resume?.split(' ')[0], overwrite ? 'sae-pipe' : 'sbatch');
+  }
 });
 
 test('jobs of a chain belong to what its stages write', async (t) => {
