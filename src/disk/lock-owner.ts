@@ -3,7 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
 import { basename } from 'node:path';
 import { z } from 'zod';
-import { slurmJob } from '../machine/scheduler-job.js';
+import { endsWithJob, slurmJob } from '../machine/scheduler-job.js';
 import { type JobStanding, jobStanding } from '../machine/slurm-jobs.js';
 
 /**
@@ -25,7 +25,7 @@ export const ownerSchema = z.object({
   /** The command's name, without its flags. */
   command: z.string(),
   since: z.string(),
-  /** The Slurm job that it ran in, and which of the job's starts that was. */
+  /** The Slurm job that it ran in, on a node of it, and which of the job's starts that was. */
   job: z.object({ cluster: z.string(), id: z.string(), restarts: z.number().int().nonnegative() }).optional(),
 });
 export type Owner = z.infer<typeof ownerSchema>;
@@ -57,7 +57,9 @@ export function thisProcess(): Owner {
 
 function jobOfLock(): Pick<Owner, 'job'> {
   const job = slurmJob();
-  return job === undefined ? {} : { job: { cluster: job.cluster, id: job.id, restarts: job.restarts } };
+  // Of any other process, the end of the job tells nothing.
+  if (job === undefined || !endsWithJob()) return {};
+  return { job: { cluster: job.cluster, id: job.id, restarts: job.restarts } };
 }
 
 /** Is it of an earlier start of the Slurm job that runs here? Slurm starts a job again only once it has ended. */

@@ -36,6 +36,13 @@ export function slurmJob(environment: NodeJS.ProcessEnv = process.env): SlurmJob
   };
 }
 
+/**
+ * Does this process end with its job? Slurm ends what it has started on a node. A shell of salloc on the login node has
+ * the variables of its job, too, and so has what was begun in it (tmux) long after the job is over.
+ */
+export const endsWithJob = (environment: NodeJS.ProcessEnv = process.env): boolean =>
+  (environment.SLURMD_NODENAME ?? '') !== '';
+
 /** The task of an array that this process is: its number, and how many there are where that is told. */
 export interface ArrayTask {
   readonly index: number;

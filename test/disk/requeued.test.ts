@@ -7,11 +7,11 @@ import { thisProcess } from '../../src/disk/lock-owner.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
-const VARIABLES = ['SLURM_JOB_ID', 'SLURM_CLUSTER_NAME', 'SLURM_RESTART_COUNT'] as const;
+const VARIABLES = ['SLURM_JOB_ID', 'SLURM_CLUSTER_NAME', 'SLURM_RESTART_COUNT', 'SLURMD_NODENAME'] as const;
 
 /** This process in a start of a Slurm job. */
 function inJob(id: string, restarts: number, cluster = 'c'): void {
-  const values = [id, cluster, String(restarts)];
+  const values = [id, cluster, String(restarts), 'node-3'];
   for (const [i, name] of VARIABLES.entries()) process.env[name] = values[i];
 }
 
@@ -38,4 +38,13 @@ test('the lock of an earlier start of the same job, on another node, is taken ov
   const lock = await lockDirectory(path);
   assert.ok(lock.tookOver);
   await lock.release();
+});
+
+test('a lock does not name the job of a shell that Slurm did not start: its end ends nothing there', (t) => {
+  t.after(() => {
+    for (const name of VARIABLES) delete process.env[name];
+  });
+  inJob('7', 0);
+  delete process.env.SLURMD_NODENAME;
+  assert.equal(thisProcess().job, undefined);
 });
