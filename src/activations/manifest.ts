@@ -28,6 +28,9 @@ const fileName = z.string().regex(/^[\w-]+\.arrow$/);
 const statisticsFile = z.string().regex(/^[\w-]+\.safetensors$/);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
+/** Parts of a harvest, at most: as many as --shard takes. */
+const MOST_PARTS = 999_999;
+
 export const manifestSchema = z.object({
   format: z.literal(FORMAT),
   version: z.literal(VERSION),
@@ -78,9 +81,10 @@ export const manifestSchema = z.object({
   part: z
     .object({
       index: count,
-      of: count.min(2),
+      of: count.min(2).max(MOST_PARTS),
       whole: z.object({ windows: count.positive(), contexts: count, sha256 }).optional(),
     })
+    .refine(({ index, of }) => index < of, 'index must be less than of')
     .optional(),
   /** Rows asked for; `rows` once complete. */
   rows_wanted: count,

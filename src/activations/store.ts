@@ -231,7 +231,7 @@ export async function openStoreSource({
   try {
     const store = other ? alignedStores(input!, other) : input!;
     const { rows, shards } = store.manifest;
-    const pieceRows = Math.max(...shards.map((shard) => shard.rows));
+    const pieceRows = shards.reduce((most, shard) => Math.max(most, shard.rows), 0);
     const needed = storeMemory(bytesPerRow(store), rows, pieceRows, poolRows);
     const more = other ? threadsOf(other.manifest) * READER_MEMORY : 0;
     const memory = { ...needed, held: needed.held + more };

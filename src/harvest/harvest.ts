@@ -203,7 +203,9 @@ async function harvestFrom(
   await restorePartial(writers, windows, text, stop);
   const kept = windows[0]!;
   const begun = kept.contexts.length % config.batch;
-  const groups = (kept.contexts.length - begun) / config.batch;
+  const whole = (kept.contexts.length - begun) / config.batch;
+  // Groups without a row may have filled the window before: it ends with the one that is begun.
+  const groups = begun > 0 ? Math.min(whole, manifests[0]!.window_batches - 1) : whole;
   const standing = { index, windows, rows: stored + kept.rows, groups, course };
   course.checkRows(standing.rows);
 
@@ -253,7 +255,7 @@ async function restorePartial(
   for (const [i, window] of windows.entries()) {
     const { norm_sum, left_out } = writers[i]!.manifest.partial!;
     window.restore(pieces[i]!, norm_sum, left_out);
-    window.contexts.push(...read);
+    for (const context of read) window.contexts.push(context);
   }
 }
 

@@ -57,6 +57,14 @@ async function* sparseText(): AsyncGenerator<Context> {
   }
 }
 
+/** A text whose first window would be full before it has a row. */
+async function* lateText(): AsyncGenerator<Context> {
+  for await (const context of textOf()) {
+    if (context.index < 10) context.tokens.fill(0);
+    yield context;
+  }
+}
+
 async function* firstOf(count: number): AsyncGenerator<Context> {
   for (let index = 0; index < count; index++) yield contextAt(index);
 }
@@ -130,6 +138,21 @@ test('a part that is stopped anywhere resumes to the bytes of one that was not',
   await refuses(() => openStore(join(root, 'expected')), 'activations/incomplete', expected[0]!);
   assert.deepEqual(await part(join(root, 'expected'), 0, 3, { resume: true }), expected[0]);
   assert.equal((await openStore(join(root, 'expected'))).manifest.rows, TOKENS);
+});
+
+test('a window whose first groups have no row ends with a whole group, also after a stop in the midst of it', async (t) => {
+  const root = temporaryDirectory(t);
+  const harvested = async (out: string, more: Partial<TokenHarvest>, index?: number) => {
+    const own = index === undefined ? {} : { part: { index, of: 2 } };
+    await harvestTokens({ tokens: 90, atOnce: 2, text: lateText(), ...own, ...more, out: join(root, out) });
+    return manifestAt(join(root, out));
+  };
+  for (const index of [undefined, 0]) {
+    const expected = await harvested(`whole-${index}`, {}, index);
+    const out = `stopped-${index}`;
+    await assert.rejects(harvested(out, { stopAt: 5 }, index), Interrupted);
+    assert.deepEqual(await harvested(out, { resume: true }, index), expected);
+  }
 });
 
 test('parts whose passes are made ahead are those of the whole, also after a stop', async (t) => {
@@ -211,6 +234,9 @@ test('missing, doubled, unfinished and unlike parts are refused by name', async 
   await refused((manifest) => Object.assign(manifest, { rows_wanted: 9 }), 'activations/parts-differ', 'tokens');
   await refused((manifest) => Object.assign(manifest, { complete: false }), 'activations/incomplete', copy);
   await refused((manifest) => manifest.contexts.pop(), 'activations/wrong-counts');
+  // What no harvest writes.
+  await refused((manifest) => Object.assign(manifest.part!, { index: 3 }), 'disk/wrong-json', copy);
+  await refused((manifest) => Object.assign(manifest.part!, { of: 5e9 }), 'disk/wrong-json', copy);
   // Another text in the windows of one part alone: every part has hashed all windows.
   rmSync(copy, { recursive: true });
   await harvestTokens({ tokens: TOKENS, out: copy, part: { index: 1, of: 3 }, text: textOf(14) });
