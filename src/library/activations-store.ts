@@ -76,6 +76,8 @@ export class ActivationsStore extends DealtActivations {
   private constructor(
     about: SourceDescription,
     private readonly store: Store,
+    /** As it was named when it was opened: parts need not lie in one directory. */
+    readonly named: string,
   ) {
     super(about);
   }
@@ -83,14 +85,14 @@ export class ActivationsStore extends DealtActivations {
   /**
    * Opens a store.
    *
-   * @param directory OUT/<hook> of a harvest, or OUT where it holds one store
+   * @param directory OUT/<hook> of a harvest, or OUT where it holds one store; or all parts of one, as --activations names them
    * @throws Refusal where it is not a store, or not complete, or a file is missing
    */
   static async open(directory: string): Promise<ActivationsStore> {
     const store = await openStore(directory);
-    const source = await openStoreSource({ activations: store.directory });
+    const source = await openStoreSource({ activations: directory });
     await source.close();
-    return new ActivationsStore(source.about, store);
+    return new ActivationsStore(source.about, store, directory);
   }
 
   get directory(): string {
@@ -106,7 +108,7 @@ export class ActivationsStore extends DealtActivations {
     epochs = 1,
     ...options
   }: BatchOptions & { readonly epochs?: number } = {}): AsyncGenerator<Activations> {
-    const source = await openStoreSource({ activations: this.directory });
+    const source = await openStoreSource({ activations: this.named });
     try {
       yield* dealt(source, epochs * this.rows, options);
     } finally {

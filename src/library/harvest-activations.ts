@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { harvestSchema } from '../config/stages/harvest.js';
 import { harvest } from '../harvest/harvest.js';
+import { partOf } from '../harvest/part.js';
 import { withHooks } from '../lm/chosen-hooks.js';
 import { ActivationsStore } from './activations-store.js';
 import { progressOf, type RunOptions, stopOf } from './run-options.js';
@@ -20,15 +21,17 @@ export interface HarvestOptions extends Omit<z.input<typeof harvestSchema>, 'hoo
 /**
  * Runs a model over text and writes one activation store per hook, as `sae-pipe harvest` does.
  *
- * @returns the stores, in the order of the hooks
+ * @returns the stores, in the order of the hooks; none of a part (`shard`), which is read together with the others only
  * @throws Refusal for what a user can fix: its `code` tells which (docs/reference/refusals.md)
  * @throws Interrupted where `signal` was aborted; `resume: true` continues
  */
 export async function harvestActivations(options: HarvestOptions, run: RunOptions = {}): Promise<ActivationsStore[]> {
   const stop = stopOf(run);
   const config = await withHooks(configFromOptions('harvest', options), stop);
+  const directories = await harvest(config, progressOf(run), stop);
+  if (partOf(config.shard)) return [];
   const stores: ActivationsStore[] = [];
-  for (const directory of await harvest(config, progressOf(run), stop)) {
+  for (const directory of directories) {
     stores.push(await ActivationsStore.open(directory));
   }
   return stores;

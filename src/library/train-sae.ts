@@ -69,7 +69,7 @@ export async function trainSAE(
   run: RunOptions = {},
 ): Promise<SAE> {
   const [progress, stop] = [progressOf(run), stopOf(run)];
-  const activations = typeof from === 'string' ? from : from instanceof ActivationsStore ? from.directory : undefined;
+  const activations = typeof from === 'string' ? from : from instanceof ActivationsStore ? from.named : undefined;
   const config: TrainConfig = await trainConfig(flagsGiven({ ...options, activations }));
   if (typeof from === 'string' || from instanceof ActivationsStore) {
     return SAE.fromPretrained(await train(config, progress, stop), run);
