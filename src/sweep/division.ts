@@ -44,7 +44,8 @@ export function divide(runs: readonly SweepRun[], tasks: number, costOf: (run: S
     if (heaviest === undefined) break;
     pieces = pieces.flatMap((piece) => (piece === heaviest ? halves(piece, costOf) : [piece]));
   }
-  const shares = Array.from({ length: tasks }, () => new Set<SweepRun>());
+  // There may be a million tasks, and none gets a second piece while another has none.
+  const shares = Array.from({ length: Math.min(tasks, pieces.length) }, () => new Set<SweepRun>());
   const load = shares.map(() => 0);
   const byCost = pieces.map(({ runs }) => ({ runs, cost: cost(runs) })).sort((a, b) => b.cost - a.cost);
   for (const piece of byCost) {
@@ -52,7 +53,7 @@ export function divide(runs: readonly SweepRun[], tasks: number, costOf: (run: S
     load[lightest]! += piece.cost;
     for (const run of piece.runs) shares[lightest]!.add(run);
   }
-  return shares.map((share) => runs.filter((run) => share.has(run)));
+  return Array.from({ length: tasks }, (_, task) => (shares[task] ? runs.filter((run) => shares[task]!.has(run)) : []));
 }
 
 /** Groups, those of which one needs SAEs of another together. */

@@ -41,7 +41,7 @@ export async function readPlan(out: string): Promise<SweepPlan> {
   return checkJson(planSchema, await readJsonFile(path, missing, again, LARGEST_PLAN), path, again);
 }
 
-/** Removes the plan of a sweep that has made nothing: what was refused leaves nothing behind. */
+/** Removes the plan of a sweep that was refused before it made anything: it leaves nothing behind. */
 export async function removeLonePlan(out: string): Promise<void> {
   const names = await readdir(out).catch((): string[] => []);
   if (names.every((name) => name === PLAN_FILE || isLockFile(name))) await rm(join(out, PLAN_FILE), { force: true });

@@ -48,7 +48,11 @@ export async function sweep(
 ): Promise<SweepResult> {
   const takeOver = { unchecked: config.takeOver, say: (line: string) => progress.say(line) };
   const claim = { overwrite: false, resume: true, ours: () => false, takeOver };
-  const work = () => stages(config, file, progress, stop).finally(() => removeLonePlan(config.out));
+  const work = () =>
+    stages(config, file, progress, stop).catch(async (error) => {
+      await removeLonePlan(config.out);
+      throw error;
+    });
   try {
     if (config.shard === undefined) return await asOwner([config.out], claim, work);
     // Tasks write next to one another: each SAE has an owner, and the sweep has none.

@@ -52,6 +52,8 @@ test('with more shares than groups, the costliest is cut first, where its halves
   const many = sharesOf(runs, 7);
   assert.equal(many.filter((share) => share.length === 1).length, 5);
   assert.equal(many.filter((share) => share.length === 0).length, 2);
+  const most = sharesOf(runs, 999_999);
+  assert.deepEqual([most.length, most.filter((share) => share.length === 1).length], [999_999, 5]);
 });
 
 test('a run that starts from another one’s SAE is trained by the same task, after it', () => {
