@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isPattern, listedPaths } from '../config/path-list.js';
 import { globMatcher } from '../corpus/glob.js';
 import { exists } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
@@ -35,7 +36,7 @@ async function pathsOf(named: string): Promise<string[]> {
   if (await exists(named)) return [named];
   const paths: string[] = [];
   for (const one of listedPaths(named)) {
-    if (!/[*?[{]/.test(one) || (await exists(one))) {
+    if (!isPattern(one) || (await exists(one))) {
       paths.push(one);
       continue;
     }
@@ -52,19 +53,13 @@ async function pathsOf(named: string): Promise<string[]> {
   return paths;
 }
 
-/** The paths of a list with commas; those in braces are a pattern's. */
-function listedPaths(named: string): string[] {
-  const paths = named.match(/(?:\{[^{}]*\}|[^,])+/g) ?? [];
-  return paths.length === 0 ? [named] : paths;
-}
-
 /** Directories that a pattern matches, name by name, in order. */
 async function matching(pattern: string): Promise<string[]> {
   let found = [pattern.startsWith('/') ? '/' : ''];
   for (const name of pattern.split('/').filter((part) => part !== '')) {
     const next: string[] = [];
     const matches = globMatcher(name);
-    const plain = !/[*?[{]/.test(name);
+    const plain = !isPattern(name);
     for (const directory of found) {
       const names = plain ? [name] : (await readdir(directory || '.').catch((): string[] => [])).sort();
       const hidden = name.startsWith('.');

@@ -9,6 +9,7 @@ import { writeAside } from '../disk/output-file.js';
 import { runMetadata, type TrainingRecord } from '../sae/training-record.js';
 import { commandWords, flagName, flagsOf, isLasting, recordName, type TrainingCommand } from './flags.js';
 import { loadConfig } from './load.js';
+import { listSeenFrom } from './path-list.js';
 import { type TrainConfig, trainSchema } from './stages/train.js';
 
 /**
@@ -189,6 +190,9 @@ async function readRunFile(directory: string): Promise<z.output<typeof runFile> 
   return { ...run, flags: { ...BEFORE_FLAGS, ...run.flags } };
 }
 
+/** Flags that may name several directories, as a list or a pattern. */
+const IN_PARTS = ['activations', 'target'];
+
 /**
  * The flags that a run was begun with, by name; undefined where there is no run.json, or it is of another program. Paths
  * that were relative to another working directory are made absolute.
@@ -201,16 +205,17 @@ export async function readRunFlags(directory: string): Promise<Record<string, un
   const { flags, directory: from } = run;
   if (from === process.cwd()) return flags;
   const paths = flagsOf(trainSchema).filter((flag) => flag.path);
-  const absolute = (value: unknown): unknown => {
-    if (Array.isArray(value)) return value.map(absolute);
+  const absolute = (name: string, value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map((one) => absolute(name, one));
     const path = typeof value === 'string' ? resolve(from, value) : '';
     // An id of the hub and standard input are no paths.
-    return path !== '' && existsSync(path) ? path : value;
+    if (path !== '' && existsSync(path)) return path;
+    return typeof value === 'string' && IN_PARTS.includes(name) ? (listSeenFrom(from, value) ?? value) : value;
   };
   return Object.fromEntries(
     Object.entries(flags).map(([name, value]) => [
       name,
-      paths.some((flag) => flag.name === name) ? absolute(value) : value,
+      paths.some((flag) => flag.name === name) ? absolute(name, value) : value,
     ]),
   );
 }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { RUN_FILE, trainingCommand, writeRunFile } from '../../src/config/run-file.js';
+import { RUN_FILE, readRunFlags, trainingCommand, writeRunFile } from '../../src/config/run-file.js';
 import { trainSchema } from '../../src/config/stages/train.js';
 import { Refusal } from '../../src/errors/refusal.js';
 import { trainingRecord } from '../../src/sae/training-record.js';
@@ -47,6 +47,24 @@ test('no command is told where there is none, or not one that makes this SAE', a
     JSON.stringify({ sae_pipe: { ...SETTINGS, ...further }, flags: {}, directory: '/' }),
   );
   assert.equal(await trainingCommand(out, { ...MADE, ...further }), null, 'two commands made it');
+});
+
+test('parts that a run was begun on are found from another directory, too', async (t) => {
+  const [out, from] = [temporaryDirectory(t), temporaryDirectory(t)];
+  for (const disk of ['a', 'b']) mkdirSync(join(from, disk, 'acts'), { recursive: true });
+  const seen = async (activations: string) => {
+    writeFileSync(join(out, RUN_FILE), JSON.stringify({ flags: { activations, arch: 'a,b' }, directory: from }));
+    const flags = (await readRunFlags(out))!;
+    assert.equal(flags.arch, 'a,b');
+    return flags.activations;
+  };
+  const acts = join(from, 'a', 'acts');
+  assert.equal(await seen('a/acts'), acts);
+  assert.equal(await seen('a/acts,b/acts'), [acts, join(from, 'b', 'acts')].join());
+  assert.equal(await seen('{a,b}/acts,a/act?'), [join(from, '{a,b}', 'acts'), join(from, 'a', 'act?')].join());
+  assert.equal(await seen('/*/acts'), '/*/acts');
+  // Gone from there: it may have been moved together with what it is resumed in.
+  for (const moved of ['c/acts', 'a/acts,c/acts', 'c/*', '-']) assert.equal(await seen(moved), moved);
 });
 
 test("a stranger's run.json is read by its schema, and never waited for", async (t) => {
