@@ -23,9 +23,6 @@ type PendingWindow = NonNullable<Manifest['pending']>;
  * (manifest.pending): only then do they hold what would be written now.
  */
 export class StoreWriter {
-  /** Of shards that are on disk, for those to come: taking new memory takes as long as copying into it. */
-  private readonly spare: Rows[] = [];
-
   constructor(
     private readonly directory: string,
     readonly manifest: Manifest,
@@ -88,8 +85,12 @@ export class StoreWriter {
     let index = manifest.shards.filter((shard) => shard.window < window.index).length;
     let before = Promise.resolve();
     const begun: Promise<void>[] = [];
+    // Memory of shards that are on disk, for those to come: taking new memory takes as long as copying into it. It goes
+    // with the window: the last shards of windows may have any size, and other hooks have their own.
+    const spare: Rows[] = [];
+    const memory = (count: number) => takeFrom(spare, count) ?? allocateRows(count, d, dtype);
     try {
-      for (const rows of window.shards(most, seed, (count) => this.memory(count))) {
+      for (const rows of window.shards(most, seed, memory)) {
         const file = `shard-${String(index++).padStart(5, '0')}.arrow`;
         const count = rows.token.length;
         const pressed = shards.press(rows, d, dtype);
@@ -99,7 +100,7 @@ export class StoreWriter {
           await after;
           sums?.merge(shard.sums);
           await this.list(file, count, shard, plan);
-          this.spare.push(shard.rows);
+          spare.push(shard.rows);
         })();
         // Whoever waits for it hears what it failed of.
         before.catch(() => {});
@@ -110,13 +111,6 @@ export class StoreWriter {
     } finally {
       await Promise.allSettled(begun);
     }
-  }
-
-  /** Memory for so many rows. */
-  private memory(count: number): Rows {
-    const at = this.spare.findIndex(({ token }) => token.length === count);
-    if (at >= 0) return this.spare.splice(at, 1)[0]!;
-    return allocateRows(count, this.manifest.d_in, this.manifest.dtype);
   }
 
   /** Writes a shard of the window under way and lists it, unless it was listed before a kill. */
@@ -204,6 +198,12 @@ function forgetText(manifest: Manifest): void {
   if (manifest.text_identity === undefined) return;
   manifest.text_identity = undefined;
   manifest.text_position = undefined;
+}
+
+/** Takes a piece of memory for that many rows from a list, where it has one. */
+function takeFrom(spare: Rows[], count: number): Rows | undefined {
+  const at = spare.findIndex(({ token }) => token.length === count);
+  return at < 0 ? undefined : spare.splice(at, 1)[0];
 }
 
 export function sha256(bytes: Uint8Array): string {

@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { tableFromIPC } from 'apache-arrow';
 import { type Manifest, readManifest, writeManifest } from '../../src/activations/manifest.js';
 import { encodeContexts, type Rows } from '../../src/activations/rows.js';
+import { PRESS_HERE, type ShardPress } from '../../src/activations/shard-press.js';
 import { StoreWriter, Window } from '../../src/activations/store-writer.js';
 import { temporaryDirectory } from '../temporary.js';
 import { addPass, context, emptyManifest, filledWindow } from './synthetic.js';
@@ -95,6 +96,29 @@ test('counts, mean norm and completeness follow the windows that are done', asyn
     // Norms are float32, so their sum differs from this one by rounding.
     assert.ok(Math.abs(found.mean_norm! - norms / rows) < 1e-5 * found.mean_norm!);
     assert.equal(found.complete, i === PASSES.length - 1);
+  }
+});
+
+test('memory serves again for the shards of a window, and none is kept for the next', async (t) => {
+  const { directory, manifest } = await newStore(t);
+  let [used, allocated] = [new Set<ArrayBufferLike>(), 0];
+  const press: ShardPress = {
+    ...PRESS_HERE,
+    press: (rows, d, dtype) => {
+      allocated += Number(!used.has(rows.activation.buffer));
+      used.add(rows.activation.buffer);
+      return PRESS_HERE.press(rows, d, dtype);
+    },
+  };
+  const writer = new StoreWriter(directory, manifest, press);
+  const before = new Set<ArrayBufferLike>();
+  for (const [i, passes] of PASSES.entries()) {
+    [used, allocated] = [new Set(), 0];
+    await writer.writeWindow(filledWindow(i, passes, manifest));
+    // A whole shard's, and that of the last one, whose size may be another in every window.
+    assert.equal(allocated, 2);
+    for (const buffer of used) assert.ok(!before.has(buffer));
+    for (const buffer of used) before.add(buffer);
   }
 });
 
