@@ -11,6 +11,7 @@ import { explain, type LogFormat, StandardStreams } from './explain.js';
 import { commandHelp, programHelp } from './help.js';
 import { stageConfig } from './stage-config.js';
 import type { ConfigOf } from './submitted.js';
+import { usesCuda } from './uses-cuda.js';
 
 const SEE_HELP = 'sae-pipe --help lists the commands.';
 
@@ -77,7 +78,7 @@ async function dispatch(args: readonly string[]): Promise<number> {
 async function runCommand(stage: StageName, args: readonly string[]): Promise<void> {
   const { config, file, log } = await stageConfig(stage, args);
   // Before anything in this process loads ONNX Runtime.
-  if (usesCuda(config)) await (await import('../onnx/cuda-provider.js')).prepareCudaProvider();
+  if (usesCuda(stage, config, file)) await (await import('../onnx/cuda-provider.js')).prepareCudaProvider();
   const progress = await progressFor(log);
   const stop = watchSignals(progress);
   // A signal of the first moments may have taken until now.
@@ -95,8 +96,4 @@ async function runCommand(stage: StageName, args: readonly string[]): Promise<vo
 async function progressFor(log: LogFormat): Promise<Progress> {
   if (log === 'text') return (await import('../progress/terminal.js')).terminalProgress();
   return (await import('../progress/json-log.js')).jsonProgress((line) => process.stderr.write(line));
-}
-
-function usesCuda(config: object): boolean {
-  return 'device' in config && String(config.device).startsWith('cuda');
 }

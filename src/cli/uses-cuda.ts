@@ -1,0 +1,24 @@
+import { section } from '../config/config-file.js';
+import type { StageName } from '../config/stages.js';
+
+/** Stages that a sweep runs in its process. */
+const OF_SWEEP = ['harvest', 'train', 'eval'] as const satisfies readonly StageName[];
+
+/**
+ * Does a command run anything on CUDA? ONNX Runtime looks for its provider where it was loaded from, so that has to be
+ * known before a stage on the CPU loads it.
+ *
+ * @param file configuration file
+ */
+export function usesCuda(stage: StageName, config: object, file: string | undefined): boolean {
+  const runs = stage === 'sweep' && 'runs' in config ? ((config.runs ?? []) as readonly object[]) : [];
+  const sections = stage === 'sweep' && file !== undefined ? OF_SWEEP.map((name) => section(file, name)) : [];
+  return [config, ...runs, ...sections].some(namesCuda);
+}
+
+/** Is a GPU the value of a flag for a device, or of one in its list? `model-device` is one, too. */
+function namesCuda(flags: object): boolean {
+  return Object.entries(flags).some(
+    ([name, value]) => /device$/i.test(name) && [value].flat().some((device) => String(device).startsWith('cuda')),
+  );
+}
