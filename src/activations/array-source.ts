@@ -41,12 +41,21 @@ export function arraySource(x: Float32Array, dIn: number, origin: ArrayOrigin): 
     about: {
       ...origin,
       ...{ dIn, dtype: 'float32', rows, meanNorm: meanNorm(x, dIn) },
-      identity: createHash('sha256').update(x).digest('hex'),
+      identity: hashOf(x),
     },
     batches: (order, seed) => new ActivationBatches(shards, order, seed),
     memory: () => storeMemory(rowBytes(manifest), rows, rows),
     close: async () => {},
   };
+}
+
+/** Entries that are hashed together: Node takes less than 2 GiB at once. */
+const PIECE = 2 ** 28;
+
+function hashOf(x: Float32Array): string {
+  const hash = createHash('sha256');
+  for (let at = 0; at < x.length; at += PIECE) hash.update(x.subarray(at, at + PIECE));
+  return hash.digest('hex');
 }
 
 /** E|x| */
