@@ -40,8 +40,8 @@ export function engineLosses(engine: Engine, l1: number): InputLosses | undefine
 
 /**
  * The loss of single inputs under an SAE as it stands, as one plain graph that is the same for every engine:
- * resampling is rare, and its draws must not depend on how steps are computed. Only where an SAE is too large for that
- * (`engineLosses`) do they depend on the engine's rounding.
+ * resampling is rare, and its draws must not depend on how steps are computed. With the CUDA engine alone, whose SAEs may
+ * be too large for that, they depend on its rounding (`engineLosses`).
  *
  * @param sae of scaled activations
  * @param l1 λ in the engines' convention

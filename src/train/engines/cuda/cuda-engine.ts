@@ -99,7 +99,7 @@ class CudaEngine implements Engine {
   /** Takes over what there is of a state. */
   async begin(start: TrainerState): Promise<void> {
     const { plan, launcher, settings, device } = this.run;
-    // EventPool that steps left behind and those about to come are then alike as of now.
+    // Moments that steps left behind and those about to come are then alike as of now.
     this.settle(this.done);
     await this.sendFactors();
     await this.transfer.load(start);
