@@ -5,6 +5,7 @@ import { openStreamSource } from '../activations/stream-source.js';
 import { widen } from '../safetensors/floats.js';
 import { Activations } from './activations.js';
 import { type RunOptions, stopOf } from './run-options.js';
+import { checkWhole } from './stage-options.js';
 
 /** How activations are dealt. */
 export interface BatchOptions {
@@ -52,6 +53,8 @@ async function* dealt(
   rows: number,
   { batchSize = 4096, shuffle = true, seed = 0 }: BatchOptions,
 ): AsyncGenerator<Activations> {
+  checkWhole('batchSize', batchSize, 1);
+  checkWhole('seed', seed, 0);
   const { dtype, dIn } = source.about;
   const batches = source.batches(shuffle ? 'shuffled' : 'stored', seed);
   for (let done = 0; done < rows; done += batchSize) {
@@ -90,9 +93,11 @@ export class ActivationsStore extends DealtActivations {
    */
   static async open(directory: string): Promise<ActivationsStore> {
     const store = await openStore(directory);
-    const source = await openStoreSource({ activations: directory });
+    // Of a directory that holds one store, not the directory: others may come.
+    const named = store.parts.length > 1 ? directory : store.directory;
+    const source = await openStoreSource({ activations: named });
     await source.close();
-    return new ActivationsStore(source.about, store, directory);
+    return new ActivationsStore(source.about, store, named);
   }
 
   get directory(): string {
@@ -102,12 +107,14 @@ export class ActivationsStore extends DealtActivations {
   /**
    * Raw activations in batches [batchSize, dIn], float32; every epoch deals every row once.
    *
+   * @throws UsageRefusal where a number is not one that can be
    * @throws Refusal where a file was changed since it was written
    */
   async *batches({
     epochs = 1,
     ...options
   }: BatchOptions & { readonly epochs?: number } = {}): AsyncGenerator<Activations> {
+    checkWhole('epochs', epochs, 1);
     const source = await openStoreSource({ activations: this.named });
     try {
       yield* dealt(source, epochs * this.rows, options);

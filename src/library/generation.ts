@@ -10,6 +10,7 @@ import { type Change, checkChanges, type Operation } from '../sae/feature-change
 import type { ModelSession } from './model-session.js';
 import { type RunOptions, stopOf } from './run-options.js';
 import type { SAE } from './sae.js';
+import { checkWhole, configFromOptions } from './stage-options.js';
 
 /** How a prompt is continued. */
 export interface GenerateOptions extends Pick<RunOptions, 'signal'> {
@@ -77,6 +78,7 @@ export async function steerText(
   changes: readonly FeatureIntervention[],
   { errorTerm = true, from, ...options }: SteerOptions,
 ): Promise<SteeredText> {
+  if (from !== undefined) checkWhole('from', from, 0);
   const saes = [...new Set(changes.map(({ sae }) => sae))];
   const fitted = await Promise.all(saes.map((sae) => session.fit(sae)));
   const prependBos = session.bosFor(fitted);
@@ -119,15 +121,22 @@ interface ContinuedRow {
   readonly changes?: RowChanges;
 }
 
+/** Options that `generate` has as flags, with their defaults. @throws UsageRefusal naming one that does not fit */
+function checkedOptions({ maxNewTokens, temperature, topK, topP, seed, stop }: GenerateOptions) {
+  const flags = { model: '-', prompt: '-', tokens: maxNewTokens, temperature, topK, topP, seed, stop };
+  return configFromOptions('generate', flags, { tokens: 'maxNewTokens' });
+}
+
 async function continuations(
   session: ModelSession,
   { tokens, saes, errorTerm }: { tokens: readonly number[]; saes: readonly SAE[]; errorTerm: boolean },
   options: GenerateOptions,
   rows: readonly ContinuedRow[],
 ): Promise<GeneratedText[]> {
-  const { maxNewTokens: most = 64, temperature = 0, topK, topP, seed = 0, stop: stops = [], onText } = options;
+  const { tokens: most, stop: stops = [], ...chosen } = checkedOptions(options);
+  const { onText } = options;
   const { checkpoint, ends, bytes } = session.model;
-  const sampling = samplingOf({ temperature, topK, topP, seed });
+  const sampling = samplingOf(chosen);
   const longest = roomFor([tokens], most, checkpoint);
   const stop = stopOf(options);
   throwIfStopped(stop, STOPPED);

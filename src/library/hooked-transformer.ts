@@ -16,6 +16,7 @@ import {
 } from './generation.js';
 import { ModelSession } from './model-session.js';
 import { progressOf, type RunOptions, stopOf } from './run-options.js';
+import { configFromOptions } from './stage-options.js';
 
 /** How a model is opened. */
 export interface ModelOptions extends RunOptions {
@@ -63,6 +64,13 @@ export interface CachedRun {
   readonly cache: ReadonlyMap<string, Activations>;
 }
 
+/** The options with their defaults. @throws UsageRefusal naming one that does not fit */
+function checkedOptions(model: string, options: ModelOptions) {
+  const { revision, offline, device, precision, threads, prependBos } = options;
+  const flags = { model, revision, offline, device, precision, threads, prependBos };
+  return configFromOptions('generate', { ...flags, prompt: '-' });
+}
+
 /**
  * A language model with TransformerLens's hook points. Values are those of the Hugging Face model: nothing is folded or
  * centred (TransformerLens's `from_pretrained_no_processing`). Calls run one after another.
@@ -82,11 +90,12 @@ export class HookedTransformer {
    * into it.
    *
    * @param model a directory, or an id of the hub such as `google/gemma-2-2b`
-   * @throws Refusal where there is no such model, it is not supported, or a file is missing or broken
+   * @throws Refusal where there is no such model, it is not supported, or a file is missing or broken; UsageRefusal for an
+   *   option that does not fit
    */
   static async fromPretrained(model: string, options: ModelOptions = {}): Promise<HookedTransformer> {
-    const { revision, offline = false, device = 'cpu', precision = 'auto', threads = 0, prependBos } = options;
-    const source = { model, revision, offline };
+    const source = checkedOptions(model, options);
+    const { device, precision, threads, prependBos } = source;
     const checkpoint = await openModel(source, progressOf(options), stopOf(options));
     const { config, directory } = checkpoint;
     const text = await openTextModel(checkpoint, chooseBos(prependBos, config));

@@ -43,7 +43,11 @@ export class ModelSession {
   /** Does `work` when all before it is done: what is open is for one at a time. */
   inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.before.then(work);
-    this.before = turn.catch(() => {});
+    // What it came to is the caller's, and not kept.
+    this.before = turn.then(
+      () => {},
+      () => {},
+    );
     return turn;
   }
 

@@ -12,6 +12,9 @@ const CHUNK = 2 ** 24;
 
 /** A graph that computes each row by itself, open; rows go through it in chunks. */
 export class RowGraph {
+  /** Done when all that was asked for is. */
+  private before: Promise<unknown> = Promise.resolve();
+
   private constructor(
     private readonly session: Session,
     private readonly form: RowGraphForm,
@@ -26,7 +29,13 @@ export class RowGraph {
    *
    * @param take is given a chunk's outputs by name, and the number of its first row
    */
-  async each(x: Activations, take: (outputs: Readonly<Record<string, Activations>>, first: number) => void) {
+  each(x: Activations, take: (outputs: Readonly<Record<string, Activations>>, first: number) => void): Promise<void> {
+    const work = this.inChunks(x, take);
+    this.before = Promise.allSettled([this.before, work]).then(() => {});
+    return work;
+  }
+
+  private async inChunks(x: Activations, take: Parameters<RowGraph['each']>[1]): Promise<void> {
     const { Tensor } = await onnxRuntime();
     const { input, outputs: widths } = this.form;
     const most = Math.max(1, Math.floor(CHUNK / Math.max(...Object.values(widths))));
@@ -52,7 +61,9 @@ export class RowGraph {
     return whole;
   }
 
-  release(): Promise<void> {
-    return this.session.release();
+  /** When nothing is computed any more. */
+  async release(): Promise<void> {
+    await this.before;
+    await this.session.release();
   }
 }

@@ -5,6 +5,7 @@ import { checkFiniteWeights, openSameSae, readSae, type SaeFiles } from '../sae/
 import { type Activations, checkWidth } from './activations.js';
 import { progressOf, type RunOptions, stopOf } from './run-options.js';
 import { SaeGraphs } from './sae-graphs.js';
+import { configFromOptions } from './stage-options.js';
 
 /** How an SAE is opened. */
 export interface SAEOptions extends RunOptions {
@@ -75,7 +76,9 @@ export class SAE {
    * @throws Refusal where there is no such SAE, it has no exact form here, or a weight is NaN or infinite
    */
   static async fromPretrained(reference: string, options: SAEOptions = {}): Promise<SAE> {
-    const source = { offline: options.offline ?? false };
+    const { offline, device, threads } = options;
+    const checked = configFromOptions('generate', { model: '-', prompt: '-', offline, device, threads });
+    const source = { offline: checked.offline };
     const directory = await saeDirectory(reference, source, progressOf(options), stopOf(options));
     const { files, unchanged } = await openSameSae(directory, 'transcoder');
     await checkFiniteWeights(files);

@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { flagName } from '../config/flags.js';
 import { loadConfig } from '../config/load.js';
 import type { STAGES, StageName } from '../config/stages.js';
+import { UsageRefusal } from '../errors/refusal.js';
 
 /** Options by the names of flags: dSae → d-sae. What is undefined is not given. */
 export function flagsGiven(options: object): Record<string, unknown> {
@@ -12,10 +13,29 @@ export function flagsGiven(options: object): Record<string, unknown> {
 /**
  * The configuration of a stage, with its defaults. Numbers and lists may be written as on the command line.
  *
+ * @param named options that are not called as their flags are, by flag
  * @throws UsageRefusal for an option that does not exist, or a value that does not fit, naming it
  */
-export function configFromOptions<S extends StageName>(stage: S, options: object): z.infer<(typeof STAGES)[S]> {
-  return loadConfig(stage, flagsGiven(options), undefined, {}, optionName);
+export function configFromOptions<S extends StageName>(
+  stage: S,
+  options: object,
+  named: Readonly<Record<string, string>> = {},
+): z.infer<(typeof STAGES)[S]> {
+  return loadConfig(stage, flagsGiven(options), undefined, {}, (flag) => named[flag] ?? optionName(flag));
+}
+
+/**
+ * Checks an option that is not a flag of a command.
+ *
+ * @throws UsageRefusal where it is not a whole number, or less than `least`
+ */
+export function checkWhole(option: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least) return;
+  throw new UsageRefusal(
+    `${option}: ${value} is not a whole number of at least ${least}.`,
+    'Give such a number, or leave it out.',
+    'config/wrong-value',
+  );
 }
 
 /** d-sae → dSae */

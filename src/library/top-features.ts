@@ -4,6 +4,7 @@ import { strongestFeatures } from '../features/strongest.js';
 import { Activations } from './activations.js';
 import type { HookedTransformer } from './hooked-transformer.js';
 import type { SAE } from './sae.js';
+import { checkWhole } from './stage-options.js';
 
 /** A feature that fires. */
 export interface FiringFeature {
@@ -50,6 +51,7 @@ export async function topFeatures(
   text: string,
   { count = 5 }: { readonly count?: number } = {},
 ): Promise<TopFeatures> {
+  checkWhole('count', count, 1);
   const { session } = model;
   const candidate = await session.fit(sae);
   const prependBos = session.bosFor([candidate]);

@@ -3,7 +3,7 @@ import { after, test } from 'node:test';
 import { Interrupted } from '../../src/errors/refusal.js';
 import { bundled, HookedTransformer } from '../../src/library/index.js';
 import { openCheckpoint } from '../../src/lm/checkpoint.js';
-import { refuses } from '../config/refuses.js';
+import { refuses, refusesUsage } from '../config/refuses.js';
 import { relativeDifference } from '../golden.js';
 import { runHooks } from '../lm/run-model.js';
 
@@ -65,6 +65,21 @@ test('what a model cannot do is refused', async () => {
   await refuses(() => model.runWithCache('year '.repeat(600), 'hook_embed'), 'lm/context-too-long', '512');
   for (const wrong of [[], [1.5], [-1], [4096]])
     await refuses(() => model.runWithCache(wrong, 'hook_embed'), 'library/wrong-tokens');
+  for (const [option, wrong] of [
+    ['maxNewTokens', { maxNewTokens: 0 }],
+    ['maxNewTokens', { maxNewTokens: 2.5 }],
+    ['temperature', { temperature: -1 }],
+    ['temperature', { temperature: Number.NaN }],
+    ['topK', { temperature: 1, topK: 0 }],
+    ['topP', { temperature: 1, topP: 2 }],
+    ['seed', { seed: 0.5 }],
+    ['stop', { stop: [''] }],
+  ] as const) {
+    await refusesUsage(() => model.generate(TEXT, wrong), 'config/wrong-value', option);
+  }
+  const open = (options: object) => HookedTransformer.fromPretrained(bundled.model, options);
+  await refusesUsage(() => open({ threads: -1 }), 'config/wrong-value', 'threads');
+  await refusesUsage(() => open({ precision: 'int4' }), 'config/wrong-value', 'precision');
   const { cfg } = model;
   assert.deepEqual([cfg.nLayers, cfg.dModel, cfg.dVocab, cfg.nCtx], [4, 192, 4096, 512]);
 });

@@ -51,6 +51,8 @@ for (const architecture of ['standard', 'gated', 'jumprelu', 'topk', 'gated_unti
     assert.deepEqual((await sae.parameters()).W_dec, made.parameters.W_dec);
     await sae.close();
     assert.deepEqual((await sae.encode(x)).data, features.data, 'a closed SAE opens again');
+    const [last] = await Promise.all([sae.encode(x), sae.close()]);
+    assert.deepEqual(last.data, features.data, 'what is under way is computed to its end');
   });
 }
 
@@ -133,6 +135,11 @@ test('changes that cannot be made are refused', async () => {
   for (const feature of [64, -1, 0.5]) await refuses(() => change({ set: 1 }, feature), 'generate/no-feature');
   const twice = [1, 2].map((set) => ({ sae, feature: 5, set }));
   await refusesUsage(() => model.steer(TEXT, twice), 'generate/feature-twice');
+  for (const from of [-1, Number.NaN])
+    await refusesUsage(() => model.steer(TEXT, twice[0]!, { from }), 'config/wrong-value', 'from');
+  for (const count of [0, -1, Number.NaN])
+    await refusesUsage(() => topFeatures(model, sae, TEXT, { count }), 'config/wrong-value', 'count');
+  await refusesUsage(() => SAE.fromPretrained(sae.name, { threads: 0.5 }), 'config/wrong-value', 'threads');
   const narrow = await saved('narrow', { ...randomSae('standard', 12, 40, 3), ...square(12, 40) });
   await refuses(() => topFeatures(model, narrow, TEXT), 'eval/wrong-width');
 });

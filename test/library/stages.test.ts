@@ -147,6 +147,16 @@ test('harvest writes stores, and evaluate measures without a directory what it w
   assert.equal((await SAE.fromPretrained(sae)).cfg.dIn, 192);
 });
 
+test('batch sizes, epochs and seeds that cannot be are refused', async () => {
+  const store = await ActivationsStore.open(directory);
+  const first = (options: Parameters<ActivationsStore['batches']>[0]) => store.batches(options).next();
+  for (const wrong of [0, -1, 1.5, Number.NaN]) {
+    await refusesUsage(() => first({ batchSize: wrong }), 'config/wrong-value', 'batchSize');
+    await refusesUsage(() => first({ epochs: wrong }), 'config/wrong-value', 'epochs');
+  }
+  await refusesUsage(() => first({ seed: -1 }), 'config/wrong-value', 'seed');
+});
+
 test('a stream is dealt as it comes, once', async () => {
   const path = join(root, 'rows.arrows');
   const about = { model: bundled.model, corpus: bundled.validationText, context: 64, threads: 1 };
