@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { cacheDirectory } from '../disk/cache-directory.js';
-import { makeDirectory } from '../disk/durable.js';
 import { readTextFile } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { type DatasetFile, DatasetHub, type DatasetInfo } from '../hub/dataset.js';
 import type { HubSettings } from '../hub/request.js';
+import { makeKeptDirectory } from './kept-directory.js';
 
 /** What is asked of the hub about a data set. */
 export type DatasetListing = Pick<DatasetHub, 'asked' | 'info' | 'files' | 'addressOf'>;
@@ -35,10 +35,15 @@ export function datasetListing(
   const hub = new DatasetHub(settings, dataset, revision);
   if (directory === undefined) return hub;
   const kept = new KeptAnswers(directory, settings.offline ? `hf:${dataset}@${revision}` : undefined);
-  const info = `info-${encodeURIComponent(revision)}.json`;
+  const nameOf = (at: string) => `info-${encodeURIComponent(at)}.json`;
   return {
     asked: hub.asked,
-    info: () => kept.answer(info, infoSchema, () => hub.info()) as Promise<DatasetInfo>,
+    info: async () => {
+      const info = (await kept.answer(nameOf(revision), infoSchema, () => hub.info())) as DatasetInfo;
+      // A command may be told the commit, or tell it to a thread.
+      if (!settings.offline && revision !== info.commit) await kept.keep(nameOf(info.commit), info);
+      return info;
+    },
     files: async (commit, path) => {
       const name = `files-${commit}${path === undefined ? '' : `-${sha256(path)}`}.json`;
       const files = await kept.answer(
@@ -62,13 +67,16 @@ class KeptAnswers {
 
   /** The hub's answer, or where it is not asked the one that was kept. @throws Refusal where there is none */
   async answer<T>(name: string, schema: z.ZodType<T>, ask: () => Promise<T>): Promise<T> {
-    const path = join(this.directory, name);
-    if (this.offline !== undefined) return this.kept(path, schema);
+    if (this.offline !== undefined) return this.kept(join(this.directory, name), schema);
     const value = await ask();
-    const text = JSON.stringify(value);
-    await makeDirectory(this.directory);
-    await writeAside(path, JSON.stringify({ sha256: sha256(text), text }));
+    await this.keep(name, value);
     return value;
+  }
+
+  async keep(name: string, value: unknown): Promise<void> {
+    const text = JSON.stringify(value);
+    await makeKeptDirectory(this.directory);
+    await writeAside(join(this.directory, name), JSON.stringify({ sha256: sha256(text), text }));
   }
 
   private async kept<T>(path: string, schema: z.ZodType<T>): Promise<T> {

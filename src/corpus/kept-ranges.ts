@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeDirectory } from '../disk/durable.js';
 import { writeAside } from '../disk/output-file.js';
-import { Refusal } from '../errors/refusal.js';
+import { makeKeptDirectory } from './kept-directory.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -28,17 +27,13 @@ export class KeptRanges {
     private readonly kept: Kept[],
   ) {}
 
-  /** @throws Refusal where the directory cannot be made */
-  static async open(directory: string): Promise<KeptRanges> {
-    await makeDirectory(directory).catch((cause: Error) => {
-      throw new Refusal(
-        `Text of the hub cannot be kept: ${cause.message}`,
-        'Free space, set SAE_PIPE_CACHE to another directory, or leave --cache-corpus out.',
-        'corpus/no-cache',
-        { cause },
-      );
-    });
-    const names = await readdir(directory);
+  /**
+   * @param readOnly nothing will be fetched: the directory is not made
+   * @throws Refusal where the directory cannot be made
+   */
+  static async open(directory: string, readOnly = false): Promise<KeptRanges> {
+    if (!readOnly) await makeKeptDirectory(directory);
+    const names = readOnly ? await readdir(directory).catch((): string[] => []) : await readdir(directory);
     const kept = names.flatMap((file): Kept[] => {
       const [, start, end, sha256] = NAME.exec(file) ?? [];
       const range = [Number(start), Number(end)] as const;
@@ -81,7 +76,7 @@ export class KeptRanges {
     return starts.reduce((least, start) => Math.min(least, start), Number.POSITIVE_INFINITY);
   }
 
-  /** Its bytes; undefined, and removed, where they are not what was kept. */
+  /** Its bytes; undefined where they are not what was kept, or cannot be read. What is damaged is removed. */
   private async bytesOf(kept: Kept): Promise<Uint8Array | undefined> {
     const path = join(this.directory, kept.file);
     const bytes = await readFile(path).catch(() => undefined);
@@ -89,7 +84,8 @@ export class KeptRanges {
     if (bytes?.length === end - start && sha256Of(bytes) === kept.sha256) return bytes;
     const at = this.kept.indexOf(kept);
     if (at >= 0) this.kept.splice(at, 1);
-    await rm(path, { recursive: true, force: true });
+    // Of what could not be read now, nobody knows that it is damaged.
+    if (bytes) await rm(path, { force: true }).catch(() => {});
     return undefined;
   }
 

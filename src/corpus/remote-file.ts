@@ -55,7 +55,7 @@ export class RemoteFile implements ByteSource {
   }
 
   static async open(place: RemotePlace): Promise<RemoteFile> {
-    const kept = place.cache === undefined ? undefined : await KeptRanges.open(place.cache);
+    const kept = place.cache === undefined ? undefined : await KeptRanges.open(place.cache, place.offline);
     return new RemoteFile(place, await hubSettings(process.env, false), kept);
   }
 

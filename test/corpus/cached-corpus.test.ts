@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  appendFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { readDocuments } from '../../src/corpus/documents.js';
 import { hubCorpus } from '../../src/corpus/hub-dataset.js';
@@ -9,19 +18,21 @@ import type { HubSettings } from '../../src/hub/request.js';
 import { Generator } from '../../src/random/generator.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
+import { COMMITS } from './fake-datasets.js';
 import { fixtures, served } from './served-datasets.js';
 import { wholeDocument } from './whole-documents.js';
 
 const CORPUS = 'hf:o/two';
+const rmAll = { recursive: true, force: true };
 const files = new Map([
   ...fixtures('prose.parquet'),
   ['more.jsonl', Buffer.from(Array.from({ length: 40 }, (_, i) => `{"text":"line ${i}"}\n`).join(''))],
 ]);
 
-async function texts(settings: HubSettings, cacheCorpus = true, seed = 0): Promise<string[]> {
-  const found = await hubCorpus({ corpus: CORPUS, seed, cacheCorpus }, settings);
+async function texts(settings: HubSettings, cacheCorpus = true, seed = 0, corpus = CORPUS): Promise<string[]> {
+  const found = await hubCorpus({ corpus, seed, cacheCorpus }, settings);
   const read = [];
-  for await (const document of readDocuments(CORPUS, 'text', { files: found.files })) {
+  for await (const document of readDocuments(corpus, 'text', { files: found.files })) {
     read.push((await wholeDocument(document)).text);
   }
   return read;
@@ -99,4 +110,31 @@ test('ranges in any order have the bytes of the file, and no byte is fetched twi
     }
   }
   assert.ok(times.every((count) => count <= 1));
+});
+
+test('what was kept of a branch is read offline by its commit, and offline nothing is made', async (t) => {
+  const { settings, kept } = await begun(t);
+  const whole = await texts(settings);
+  const before = kept().sort();
+  const offline = { ...settings, offline: true };
+  assert.deepEqual(await texts(offline, false, 0, `${CORPUS}@${COMMITS.main}`), whole);
+  await refuses(() => texts(offline, false, 0, `${CORPUS}@${'0'.repeat(40)}`), 'corpus/offline');
+  await refuses(() => texts(offline, false, 0, 'hf:o/other'), 'corpus/offline');
+  for (const path of before.filter((name) => /\d+-\d+-[0-9a-f]{64}$/.test(name))) rmSync(dirname(path), rmAll);
+  const left = kept().sort();
+  // Files are listed once a process, by the reference.
+  await refuses(() => texts(offline, true, 0, `${CORPUS}@main`), 'corpus/not-kept');
+  assert.deepEqual(kept().sort(), left);
+});
+
+test('a kept part that cannot be read now is not removed', async () => {
+  const directory = temporaryDirectory();
+  const name = `0-4-${'a'.repeat(64)}`;
+  symlinkSync(name, join(directory, name));
+  const part = await KeptRanges.open(directory, true);
+  await assert.rejects(
+    part.read(0, 4, () => Promise.reject(new Error('offline'))),
+    /offline/,
+  );
+  assert.deepEqual(readdirSync(directory), [name]);
 });
