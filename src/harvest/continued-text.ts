@@ -7,23 +7,31 @@ import type { StopRequest } from '../progress/progress.js';
 import { throwIfStopped } from '../progress/stop.js';
 
 /**
- * Where the text of a harvest stands behind the first `done` windows, with what was counted up to there, so that nothing
- * before it is read again. Documents that are known are those of the store's own contexts.
+ * Where the text of a harvest stands behind the windows that all of its stores have, with what was counted up to there, so
+ * that nothing before it is read again. Documents that are known are those of the stores' own contexts.
  *
+ * @param directory of the store that has the fewest windows
+ * @param manifests of all stores that are written together
+ * @param behind number of that store among them
  * @param stopped what a stop comes to
- * @returns undefined where the store does not tell, or its contexts are not whole: then the text is read again
+ * @returns undefined where the store does not tell, its contexts are not whole, or another store has other ones: then the
+ *   text is read again
  */
 export async function continuedText(
   directory: string,
-  manifest: Manifest,
-  done: number,
+  manifests: readonly Manifest[],
+  behind: number,
   stop: StopRequest,
   stopped: string,
 ): Promise<TextContinued | undefined> {
+  const manifest = manifests[behind]!;
   const { contexts, text_position: position, text_read: read, text_identity: identity } = manifest;
   const last = contexts.at(-1);
-  if (!identity || !position || !read || !last || contexts.length !== done) return undefined;
+  if (!identity || !position || !read || !last) return undefined;
   if (position.contexts !== last.first + last.contexts) return undefined;
+  // A store that is windows ahead may be of another text, which reading it finds out.
+  if (manifests.some((other) => contexts.some(({ sha256 }, i) => other.contexts[i]?.sha256 !== sha256)))
+    return undefined;
   const documents = new DocumentsOfContexts(manifest.prepend_bos ? manifest.bos_token_id : undefined);
   try {
     for await (const context of allContexts(directory, manifest)) {

@@ -116,7 +116,8 @@ async function harvestPlan(
     if (manifests[0]!.precision === 'float32') sayTf32(progress.say, config.device);
     const done = Math.min(...writers.map(({ windowsDone }) => windowsDone));
     const behind = writers.findIndex(({ windowsDone }) => windowsDone === done);
-    const continued = await continuedText(directories[behind]!, writers[behind]!.manifest, done, stop, NOTHING_ADDED);
+    const all = writers.map(({ manifest }) => manifest);
+    const continued = await continuedText(directories[behind]!, all, behind, stop, NOTHING_ADDED);
     if (continued) progress.say(`${corpusName(config)} is continued at its document ${continued.position.number + 1}.`);
     const contexts = continued ? text.contextsFrom(continued) : text.contexts();
     const whole = { contexts: untilStopped(contexts, stop), passed: continued ? done : 0 };

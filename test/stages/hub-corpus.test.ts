@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -11,12 +11,14 @@ import { harvest } from '../../src/harvest/harvest.js';
 import { silent } from '../../src/progress/progress.js';
 import { Generator } from '../../src/random/generator.js';
 import { startIn } from '../cli/run-program.js';
+import { refuses } from '../config/refuses.js';
 import { COMMITS } from '../corpus/fake-datasets.js';
 import { served } from '../corpus/served-datasets.js';
 import { wholeDocuments } from '../corpus/whole-documents.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 
 const HOOK = 'blocks.0.hook_mlp_out';
+const OTHER_HOOK = 'blocks.1.hook_mlp_out';
 const ROWS_OF_GROUP = 2;
 
 /** Forty pieces of the bundled text in four files, two of them Parquet. */
@@ -123,6 +125,18 @@ test('where the hub lists other hashes, the text is read again and compared', as
   const { corpus_files: read, complete } = manifestOf(out);
   const first = read!.first[0]!.file.split('/').at(-1);
   assert.ok(complete && hub.bytes.some(({ path, to }) => path === first && to > 3));
+});
+
+test('a store of another text is found out, though the text is continued behind it', async (t) => {
+  await served(t, { 'o/prose': { files: await dataset() } });
+  const out = join(temporaryDirectory(t), 'out');
+  const both = { ...settings(out), hook: [HOOK, OTHER_HOOK] };
+  await killedAt(both, 2100);
+  const path = join(out, OTHER_HOOK, 'manifest.json');
+  const manifest = JSON.parse(readFileSync(path, 'utf8')) as Manifest;
+  manifest.contexts[0]!.sha256 = '0'.repeat(64);
+  writeFileSync(path, JSON.stringify(manifest));
+  await refuses(() => harvest({ ...both, resume: true }, silent, { signal: undefined }), 'harvest/other-text');
 });
 
 test('the command line takes hf:…, says which files it reads, keeps them, and reads nothing else offline', async (t) => {
