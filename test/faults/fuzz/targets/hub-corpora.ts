@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { readDocuments } from '../../../../src/corpus/documents.js';
+import type { CorpusFile } from '../../../../src/corpus/file-kind.js';
 import { hubCorpus } from '../../../../src/corpus/hub-dataset.js';
 import type { Generator } from '../../../../src/random/generator.js';
 import { type DatasetFaults, FakeDatasets, TOKEN } from '../../../corpus/fake-datasets.js';
@@ -13,7 +14,8 @@ import { bytesOf, type Files, type Target } from '../target.js';
 import { bomb } from './corpora.js';
 
 const FAULTS = 'faults.json';
-const FILES = ['a.parquet', 'b.jsonl.gz', 'c.txt.zst'];
+/** The last has no checksum that would notice wrong bytes. */
+const FILES = ['a.parquet', 'b.jsonl.gz', 'c.txt.zst', 'd.jsonl'];
 const LINES = Array.from({ length: 300 }, (_, i) => `${JSON.stringify({ text: `line ${i} λ` })}\n`).join('');
 
 /** What a server may do, right or wrong. */
@@ -34,6 +36,18 @@ function faultsOf(random: Generator): DatasetFaults {
   ])();
 }
 
+/** SHA-256 over the documents of corpora, one after another. */
+async function textOf(corpora: readonly { corpus: string; files?: readonly CorpusFile[] }[]): Promise<string> {
+  const hash = createHash('sha256');
+  for (const { corpus, files } of corpora) {
+    for await (const { pieces } of readDocuments(corpus, 'text', { files })) {
+      for await (const piece of pieces) hash.update(piece);
+      hash.update('\0');
+    }
+  }
+  return hash.digest('hex');
+}
+
 /** Serves a directory as a data set with the faults that it names, and reads all its documents. */
 async function read(directory: string): Promise<string> {
   const files = new Map(FILES.map((name) => [name, readFileSync(join(directory, name))]));
@@ -43,13 +57,13 @@ async function read(directory: string): Promise<string> {
   Object.assign(process.env, { HF_ENDPOINT: hub.endpoint, HF_TOKEN: TOKEN });
   const patience = { attempts: 3, delay: 1, stall: 3000, poll: 20 };
   const settings = { endpoint: hub.endpoint, cache: directory, offline: false, token: TOKEN, patience };
-  const hash = createHash('sha256');
+  let text: string;
   try {
     const found = await hubCorpus({ corpus: 'hf:o/d' }, settings);
-    for await (const { pieces, source } of readDocuments('hf:o/d', 'text', { files: found.files })) {
-      hash.update(source);
-      for await (const piece of pieces) hash.update(piece);
-    }
+    text = await textOf([{ corpus: 'hf:o/d', files: found.files }]);
+    const here = found.files.map(({ path }) => ({ corpus: join(directory, basename(path)) }));
+    const same = await textOf(here).catch((error) => assert.fail(`the hub gives a text, and the disk none: ${error}`));
+    assert.equal(text, same, 'the hub gives another text than the files have');
   } finally {
     for (const end of ends) end();
     delete process.env.HF_TOKEN;
@@ -60,7 +74,7 @@ async function read(directory: string): Promise<string> {
     );
     assert.ok(readdirSync(directory).length === FILES.length + 1, 'something was written');
   }
-  return hash.digest('hex');
+  return text;
 }
 
 /** A data set of a hub that lies, breaks off, redirects elsewhere or does not end, and files that are damaged. */
@@ -72,6 +86,7 @@ export const hubCorpora: Target = {
     copyFileSync('test/corpus/fixtures/prose.parquet', join(directory, 'a.parquet'));
     writeFileSync(join(directory, 'b.jsonl.gz'), gzipSync(LINES));
     copyFileSync('test/corpus/fixtures/two-frames.txt.zst', join(directory, 'c.txt.zst'));
+    writeFileSync(join(directory, 'd.jsonl'), LINES);
     writeFileSync(join(directory, FAULTS), '{}');
   },
   mutate(files: Files, random: Generator) {
