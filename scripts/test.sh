@@ -15,11 +15,13 @@ starts='^dist/test/((cli|faults|browser|bench)/|train/engines/cuda)'
 files=()
 for part in "$@"; do
   case $part in
-    unit) mapfile -t -O "${#files[@]}" files < <(find dist/test -name '*.test.js' | grep -Ev "$starts|$stages" | sort) ;;
-    stages) mapfile -t -O "${#files[@]}" files < <(find dist/test -name '*.test.js' | grep -E "$stages" | sort) ;;
-    faults) mapfile -t -O "${#files[@]}" files < <(find dist/test -name '*.test.js' | grep -E "$starts" | sort) ;;
+    unit) chosen=(-Ev "$starts|$stages") ;;
+    stages) chosen=(-E "$stages") ;;
+    faults) chosen=(-E "$starts") ;;
     *) echo "unit, stages or faults, not $part" >&2; exit 2 ;;
   esac
+  # Not mapfile: Bash on macOS is 3.2.
+  while IFS= read -r file; do files+=("$file"); done < <(find dist/test -name '*.test.js' | grep "${chosen[@]}" | sort)
 done
 # Without files, node would look for some of its own.
 [ ${#files[@]} -gt 0 ]
