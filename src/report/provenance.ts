@@ -175,7 +175,7 @@ function trainedBy({ record }: Entry): Markup | null {
   return markup`<p class="path">${by}Settings, as flags of train: <code>${flags}</code></p>`;
 }
 
-/** What was read of the text that the SAE was trained on, by the harvest of a store or by a model at work, where its record says it. */
+/** What was read of the text that the SAE was trained on, by the harvest of a store or by a running model, where its record says it. */
 function textRead({ record }: Entry): Markup[] {
   const { activations, text } = trainingRecordOf(record.cfg);
   const lines = readInWords(activations?.read ?? text?.corpora ?? []);
