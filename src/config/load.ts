@@ -199,7 +199,7 @@ interface Sentences {
  * @param written the value as the user wrote it
  */
 function wrongValue(issue: Issue, flag: Flag, where: string, written: unknown, stage: string): Sentences {
-  const help = `It is ${flag.description.split(/[;[(]/)[0]!.trim()}; see sae-pipe ${stage} --help.`;
+  const help = `Help: ${flag.description.split(/[;[(]/)[0]!.trim()}; more with sae-pipe ${stage} --help.`;
   const value = shown(written);
   const is = (message: string, remedy = help): Sentences => ({ message: `${where}: ${value} ${message}.`, remedy });
   if (issue.code === 'invalid_value') {
