@@ -43,12 +43,12 @@ export const modelSource = {
 export const SAE_REFERENCE =
   'SAE: its directory or file, OWNER/REPO[@REVISION]/PATH on the Hugging Face hub, or RELEASE:ID as SAELens names it (docs/how-to/published-saes.md)';
 export const CORPUS =
-  'text: a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet or .arrow file, token ids in .npy or .bin, a directory of such files (also from save_to_disk), read recursively, or a hub data set, streamed: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]; - for standard input';
+  'a .jsonl, .ndjson, .json (JSON Lines), .csv, .tsv or .txt file (each also .gz or .zst), a .parquet or .arrow file, token ids in .npy or .bin, a directory of such files (also from save_to_disk), read recursively, or a hub data set, streamed: hf:OWNER/DATASET[/CONFIGURATION][:SPLIT]; - for standard input';
 const SEVERAL = 'may be repeated, which mixes them (--corpus-weights)';
 /** One corpus or several; a configuration file may name one without a list. */
 export const corpus = z
   .preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(directory).min(1))
-  .describe(`${CORPUS}; ${SEVERAL}`);
+  .describe(`text: ${CORPUS}; ${SEVERAL}`);
 const textField = z
   .string()
   .min(1)

@@ -69,7 +69,7 @@ export const trainSchema = z.object({
   model: modelSource.model.optional().describe(`instead of --activations, with --corpus and --hook: ${MODEL}`),
   revision: modelSource.revision,
   offline: modelSource.offline,
-  corpus: corpus.optional().describe(`with --model: ${CORPUS}`),
+  corpus: corpus.optional().describe(`text to run --model over: ${CORPUS}`),
   hook: z.string().min(1).optional().describe('with --model: hook point to train on'),
   hookOut: z
     .string()
