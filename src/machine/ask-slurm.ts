@@ -12,6 +12,12 @@ const PATIENCE = 10_000;
 /** Bytes of an answer, at most. */
 const MOST_BYTES = 2 ** 24;
 
+/** Without what asks another cluster, or leaves jobs out of the answer. */
+const withoutFilters = (environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+  Object.fromEntries(
+    Object.entries(environment).filter(([name]) => !/^(SQUEUE_|SACCT_|SCONTROL_|SLURM_CLUSTERS$)/.test(name)),
+  );
+
 /**
  * Asks a command of Slurm that only reads.
  *
@@ -20,7 +26,7 @@ const MOST_BYTES = 2 ** 24;
  */
 export function askSlurm(command: string, args: readonly string[], patience = PATIENCE): Promise<Answer | undefined> {
   // Times in the forms that are read here, whatever the user's shell has set.
-  const env = { ...process.env, SLURM_TIME_FORMAT: 'standard', LC_ALL: 'C' };
+  const env = { ...withoutFilters(process.env), SLURM_TIME_FORMAT: 'standard', LC_ALL: 'C' };
   const options = { timeout: patience, killSignal: 'SIGKILL', maxBuffer: MOST_BYTES, env } as const;
   return new Promise((resolve) => {
     execFile(command, [...args], options, (error, stdout, stderr) => {

@@ -1,4 +1,5 @@
 import { basename, dirname, join } from 'node:path';
+import type { Manifest } from '../activations/manifest.js';
 import { findStore } from '../activations/store.js';
 import { section } from '../config/config-file.js';
 import { commandWords, isLasting, type TrainingCommand } from '../config/flags.js';
@@ -102,8 +103,7 @@ async function stages(
   } else await writePlan(config.out, plan);
   if (config.until === 'harvest') return { outcomes: [], ...NOTHING };
 
-  const tokens = new Map<SweepRun, number>();
-  for (const run of runs) tokens.set(run, await tokensOf(run));
+  const tokens = await tokensOf(runs);
   const share = part ? divide(runs, part.of, (run) => tokens.get(run)! * run.config.dSae)[part.index]! : runs;
   if (part) progress.say(toldShare(share, runs, part));
   const outcomes = await trained(share, tokens, progress, stop);
@@ -209,10 +209,17 @@ function targetsOf(runs: readonly SweepRun[], hooks: readonly string[]): string[
   return [...new Set(targets)].filter((hook) => !hooks.includes(hook));
 }
 
-/** Activations that a run trains on. */
-async function tokensOf({ config }: SweepRun): Promise<number> {
-  const { manifest } = await findStore(config.activations!);
-  return stepsOf(config, manifest) * config.batch;
+/** Activations that each run trains on. Manifests of large stores are read once for all runs. */
+async function tokensOf(runs: readonly SweepRun[]): Promise<Map<SweepRun, number>> {
+  const manifests = new Map<string, Manifest>();
+  const tokens = new Map<SweepRun, number>();
+  for (const run of runs) {
+    const named = run.config.activations!;
+    const manifest = manifests.get(named) ?? (await findStore(named)).manifest;
+    manifests.set(named, manifest);
+    tokens.set(run, stepsOf(run.config, manifest) * run.config.batch);
+  }
+  return tokens;
 }
 
 /**

@@ -46,6 +46,22 @@ test('a job’s standing: what hangs is not waited for, and says nothing', async
   assert.equal(await jobStanding(JOB, true, 100), 'unknown');
 });
 
+test('a job’s standing does not depend on what the user’s shell has set for squeue', async (t) => {
+  // Another cluster, where a job of this number is over; and a filter that leaves out the one that is asked for.
+  const squeue =
+    'if [ "$SLURM_CLUSTERS" = d ]; then echo "7|COMPLETED"; elif [ -z "$SQUEUE_USERS" ]; then echo "7|RUNNING"; fi';
+  withSlurm(t, { scontrol, squeue, sacct: says('7|FAILED') });
+  for (const [name, value] of [
+    ['SLURM_CLUSTERS', 'd'],
+    ['SQUEUE_USERS', 'other'],
+  ] as const) {
+    process.env[name] = value;
+    t.after(() => void delete process.env[name]);
+    assert.equal(await jobStanding(JOB, true, PATIENCE), 'alive', name);
+    delete process.env[name];
+  }
+});
+
 test('another user’s job that the controller does not show may only be hidden', async (t) => {
   withSlurm(t, { scontrol, squeue: FORGOTTEN });
   assert.equal(await jobStanding(JOB, false, PATIENCE), 'unknown');
