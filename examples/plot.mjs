@@ -1,6 +1,6 @@
 // @ts-check
 // A plot, cell by cell; paste the cells into a notebook (Deno's Jupyter kernel, Observable) or run the file:
-//   npm install sae-pipe @observablehq/plot linkedom
+//   npm install --ignore-scripts ./sae-pipe-0.2.0.tgz @observablehq/plot linkedom
 //   node examples/plot.mjs SAE [OUT.svg] [MODEL] [TEXT]
 
 // %% Packages
