@@ -22,6 +22,7 @@ export class Thread<Request, Reply> {
   private waiting: { resolve: (reply: Reply) => void; reject: (cause: Error) => void } | undefined;
   private reason: Error | undefined;
   private readonly idle: boolean;
+  private ending = false;
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
 
@@ -64,7 +65,8 @@ export class Thread<Request, Reply> {
         this.waiting = { resolve, reject };
       });
     } finally {
-      if (this.idle) this.worker.unref();
+      // A reply that comes while the thread is ended must not let the process go before that is done.
+      if (this.idle && !this.ending) this.worker.unref();
     }
   }
 
@@ -82,6 +84,7 @@ export class Thread<Request, Reply> {
 
   /** Ends it, whatever it does. */
   async terminate(): Promise<void> {
+    this.ending = true;
     await this.worker.terminate();
   }
 }

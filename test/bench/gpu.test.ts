@@ -22,7 +22,7 @@ test('without a GPU, bench:gpu and check:gpu --part train say in a sentence what
     assert.equal(code, 3, stderr);
     assert.equal(stdout, '');
     assert.ok(stderr.includes(what), stderr);
-    assert.match(stderr, /^[^\n]+; docs\/gpu\.md says what (it needs|is needed)\.\n$/);
+    assert.match(stderr, /^[^\n]+; docs\/how-to\/gpu\.md says what (it needs|is needed)\.\n$/);
   }
 });
 

@@ -75,8 +75,8 @@ export class Crew<Data, Request, Reply> {
   private receive(index: number, reply: Reply): void {
     this.replies[index] = reply;
     if (--this.missing > 0) return;
-    // Workers that nobody waits for do not keep the process alive.
-    for (const worker of this.workers) worker.unref();
+    // Workers that nobody waits for do not keep the process alive, unless their end is awaited.
+    if (!this.closing) for (const worker of this.workers) worker.unref();
     this.waiting?.resolve(this.replies);
     this.waiting = undefined;
   }
