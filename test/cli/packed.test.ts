@@ -8,6 +8,8 @@ import type { EvalRecord } from '../../src/eval/record.js';
 import { temporaryDirectory } from '../temporary.js';
 import { logged, refused } from './refused.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const run = promisify(execFile);
 
 /**
@@ -15,44 +17,54 @@ const run = promisify(execFile);
  * ONNX Runtime's own install script fetches CUDA libraries from outside the registry; `skip` is its word for not doing
  * so, and is said in docs/how-to/installing.md.
  */
-test('the packed tarball runs the demo in an empty folder, installed without scripts, and works with them', async (t) => {
-  const root = temporaryDirectory(t);
-  const { stdout: packed } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', root]);
-  const [tarball] = readdirSync(root);
-  const { files } = [JSON.parse(packed)].flat()[0] as { files: { path: string }[] };
-  assert.ok(!files.some(({ path }) => /^(test|src|bench|shared|\.ci)\//.test(path)), 'sources and tests stay at home');
-  assert.ok(!files.some(({ path }) => /\.map$|^docs\/(api|results)\//.test(path)), 'what only a clone needs does, too');
+test(
+  'the packed tarball runs the demo in an empty folder, installed without scripts, and works with them',
+  onDemand,
+  async (t) => {
+    const root = temporaryDirectory(t);
+    const { stdout: packed } = await run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', root]);
+    const [tarball] = readdirSync(root);
+    const { files } = [JSON.parse(packed)].flat()[0] as { files: { path: string }[] };
+    assert.ok(
+      !files.some(({ path }) => /^(test|src|bench|shared|\.ci)\//.test(path)),
+      'sources and tests stay at home',
+    );
+    assert.ok(
+      !files.some(({ path }) => /\.map$|^docs\/(api|results)\//.test(path)),
+      'what only a clone needs does, too',
+    );
 
-  const home = join(root, 'project');
-  mkdirSync(home);
-  // `npm test` hands its own settings on to what it runs.
-  const outside = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('npm_')));
-  const environment = { ...outside, ONNXRUNTIME_NODE_INSTALL: 'skip' };
-  const npm = (...args: string[]) => run('npm', args, { cwd: home, env: environment });
-  const quiet = ['--prefer-offline', '--no-audit', '--no-fund'];
-  await npm('install', '--ignore-scripts', ...quiet, join(root, tarball!));
-  const program = join(home, 'node_modules', '.bin', 'sae-pipe');
-  const providers = async () => {
-    const { stdout } = await run(program, ['doctor', '--json'], { cwd: home });
-    return (JSON.parse(stdout) as { providers: { name: string; available: boolean }[] }).providers;
-  };
-  assert.equal((await providers())[0]!.available, true);
-  const { stdout: norms } = await run(process.execPath, [join('node_modules', 'sae-pipe', 'examples', 'hooks.mjs')], {
-    cwd: home,
-  });
-  assert.match(norms, /^tiny-gemma: 4 layers of width 192$/m);
-  // Harvest, training, evaluation and report in one process: two copies of one library would collide here.
-  const { stdout } = await run(program, ['demo', '--quick', '--out', 'demo'], { cwd: home });
-  checkDemo(join(home, 'demo'), stdout);
-  rmSync(join(home, 'demo', 'acts'), { recursive: true });
-  const again = await run(program, logged(['demo', '--out', 'demo']), { cwd: home }).catch((failure) => failure);
-  refused(again, 'disk/out-exists', 'demo');
-  assert.ok(!readdirSync(join(home, 'demo')).includes('acts'), 'nothing was harvested');
+    const home = join(root, 'project');
+    mkdirSync(home);
+    // `npm test` hands its own settings on to what it runs.
+    const outside = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('npm_')));
+    const environment = { ...outside, ONNXRUNTIME_NODE_INSTALL: 'skip' };
+    const npm = (...args: string[]) => run('npm', args, { cwd: home, env: environment });
+    const quiet = ['--prefer-offline', '--no-audit', '--no-fund'];
+    await npm('install', '--ignore-scripts', ...quiet, join(root, tarball!));
+    const program = join(home, 'node_modules', '.bin', 'sae-pipe');
+    const providers = async () => {
+      const { stdout } = await run(program, ['doctor', '--json'], { cwd: home });
+      return (JSON.parse(stdout) as { providers: { name: string; available: boolean }[] }).providers;
+    };
+    assert.equal((await providers())[0]!.available, true);
+    const { stdout: norms } = await run(process.execPath, [join('node_modules', 'sae-pipe', 'examples', 'hooks.mjs')], {
+      cwd: home,
+    });
+    assert.match(norms, /^tiny-gemma: 4 layers of width 192$/m);
+    // Harvest, training, evaluation and report in one process: two copies of one library would collide here.
+    const { stdout } = await run(program, ['demo', '--quick', '--out', 'demo'], { cwd: home });
+    checkDemo(join(home, 'demo'), stdout);
+    rmSync(join(home, 'demo', 'acts'), { recursive: true });
+    const again = await run(program, logged(['demo', '--out', 'demo']), { cwd: home }).catch((failure) => failure);
+    refused(again, 'disk/out-exists', 'demo');
+    assert.ok(!readdirSync(join(home, 'demo')).includes('acts'), 'nothing was harvested');
 
-  const { stdout: scripts } = await npm('rebuild', '--foreground-scripts');
-  assert.match(scripts, /onnxruntime-node.* postinstall/);
-  assert.equal((await providers())[0]!.available, true);
-});
+    const { stdout: scripts } = await npm('rebuild', '--foreground-scripts');
+    assert.match(scripts, /onnxruntime-node.* postinstall/);
+    assert.equal((await providers())[0]!.available, true);
+  },
+);
 
 /** Every stage of the demo was run, with the results that it should have. */
 function checkDemo(out: string, stdout: string): void {

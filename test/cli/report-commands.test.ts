@@ -6,6 +6,8 @@ import { type TestContext, test } from 'node:test';
 import { elements } from '../report/sample.js';
 import { temporaryDirectory } from '../temporary.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const PROGRAM = resolve('bin/sae-pipe.js');
 const HOOK = 'blocks.2.hook_resid_post';
 
@@ -26,7 +28,7 @@ const shell = (script: string, cwd: string) =>
   });
 const shown = (html: string, selector: string) => elements(html, selector).map(({ textContent }) => textContent);
 
-test('the commands of a page run when they are pasted, and make the same SAEs and the same page', (t) => {
+test('the commands of a page run when they are pasted, and make the same SAEs and the same page', onDemand, (t) => {
   const root = place(t);
   shell(
     `sae-pipe harvest --model 'my model' --corpus 'a text.jsonl.gz' --hook ${HOOK} --context 64 --tokens 2000 --out acts
@@ -51,8 +53,6 @@ sae-pipe report ev --title "it's it" --out p.html`,
   assert.equal(readFileSync(join(root, 'p.html'), 'utf8'), html);
   for (const command of [...training, commands!, ...shown(html, 'code')]) assert.doesNotMatch(command, /…/);
 });
-
-const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
 
 test("a sweep's page has the command of the sweep for that of the training", onDemand, (t) => {
   const root = place(t);

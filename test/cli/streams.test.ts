@@ -9,6 +9,8 @@ import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { logged, refused, refusedUsage, saysRefusal } from './refused.js';
 import { type Outcome, run, sleep, start, startPipe } from './run-program.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const HOOK = 'blocks.1.hook_mlp_out';
 const root = temporaryDirectory();
 /** Of harvest, and of train for a model at work. */
@@ -237,7 +239,7 @@ test('a harvest whose reader takes nothing stops all the same', async () => {
   assert.match(stderr, /Stopped \(SIGTERM\): \d+ of 3000 rows went to standard output/);
 });
 
-test('a model at work is stopped and resumed to the bytes of an undisturbed run', async () => {
+test('a model at work is stopped and resumed to the bytes of an undisturbed run', onDemand, async () => {
   const more = [...TEXT, '--tokens', '9000', '--context', '128', '--contexts-per-pass', '4', '--pool-rows', '1000'];
   const undisturbed = await run(...train(at('live-whole'), more));
   assert.equal(undisturbed.code, 0, undisturbed.stderr);

@@ -286,11 +286,11 @@ async function race(root: string, processes: number, count: number): Promise<num
 
 test('of many processes that want a directory at the same moment exactly one has it, from a dead owner too', async (t) => {
   const root = directory(t);
-  const count = 10;
+  const count = 5;
   const every = Array.from({ length: count }, (_, i) => i);
   // The second time every owner of the first has been killed, the third time so have those.
   for (const round of ['free', 'left behind', 'left behind again']) {
-    const won = await race(root, 8, count);
+    const won = await race(root, 6, count);
     assert.deepEqual(
       won.flat().sort((a, b) => a - b),
       every,

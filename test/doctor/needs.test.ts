@@ -71,7 +71,7 @@ test('training counts the sample that it begins with, up to the rows there are, 
   const harvested = { ...about, normLimit: { multiple: 10, median: 1 } };
   assert.equal(parts({}, harvested).rows, held + 2 * batch);
   // Looks keep the pieces that they read, until there is a pool.
-  assert.equal(parts({}, about, 0).rows, 4 * 66_536 * 195 + 5 * batch);
+  assert.equal(parts({}, about, 0).rows, 4 * 66_536 * 195 + 3 * batch);
   const plain = { normalize: 'none', bDecInit: 'zero', start: 'zero' };
   assert.equal(parts(plain).sample, 2 * 4 * 65_536 * 192);
   assert.equal(parts({ ...plain, maxActivationNormMultiple: 0 }).sample, 0);

@@ -230,7 +230,7 @@ test('another setting than that of a finished SAE is refused with the difference
   await assert.rejects(run(whole, file), /lr = 0\.001, and this command says 0\.002/);
 });
 
-test('an evaluation is taken over only where nothing that it was made of has changed', async () => {
+test('an evaluation is taken over only where nothing that it was made of has changed', onDemand, async () => {
   const out = join(root, 'stale');
   const file = yaml('stale', '[{arch: gated, seed: 0, l1: [2]}]', STORED);
   const text = join(root, 'text.jsonl');
@@ -290,7 +290,7 @@ test('an evaluation is taken over only where nothing that it was made of has cha
   assert.equal(await again(), true, 'a record that does not say what it was made of');
 });
 
-test('a broken eval.json is said and made again', async () => {
+test('a broken eval.json is said and made again', onDemand, async () => {
   const out = join(root, 'broken');
   const file = yaml('broken', '[{arch: gated, seed: 0, l1: [2]}]', STORED);
   await run(out, file);
