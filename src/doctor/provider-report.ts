@@ -5,7 +5,7 @@ import { type CudaProvider, PROVIDER_FILES } from '../onnx/cuda-provider.js';
 import { tf32Remark } from '../onnx/tf32.js';
 
 /** As it comes from another process. */
-export type ProviderReport = Omit<CudaProvider, 'refusal'> & { readonly refusal: string | null };
+export type ProviderReport = Omit<CudaProvider, 'refusal' | 'late'> & { readonly refusal: string | null };
 
 /** What was found, a line for each place: "in DIRECTORY (who names it): files". */
 export function foundLines({ directory, origin, found }: ProviderReport): string[] {

@@ -15,6 +15,7 @@ import { readlink, symlink } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { constants, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
+import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads';
 import { makeDirectory } from '../disk/durable.js';
 import { Refusal } from '../errors/refusal.js';
 import {
@@ -52,6 +53,8 @@ export interface CudaProvider {
   readonly missing: readonly { readonly file: string; readonly reason: string }[];
   /** Why the provider cannot be used, whatever of CUDA there is. */
   readonly refusal: Refusal | null;
+  /** Was ONNX Runtime loaded before, so that it looks for its provider next to its own library alone? */
+  readonly late: boolean;
 }
 
 let prepared: Promise<CudaProvider> | undefined;
@@ -72,7 +75,7 @@ function elsewhere(): CudaProvider {
     'Use --device cpu or --device webgpu.',
     'onnx/device-unusable',
   );
-  return { directory: null, origin: null, found: [], missing: [], refusal };
+  return { directory: null, origin: null, found: [], missing: [], refusal, late: false };
 }
 
 async function prepare(where: readonly LibraryPlace[]): Promise<CudaProvider> {
@@ -90,12 +93,24 @@ async function prepare(where: readonly LibraryPlace[]): Promise<CudaProvider> {
   }
   try {
     const { directory, origin } = findProvider(where, own, runtimeVersion());
-    if (directory !== own) preload(join(await linkedTogether(directory, own), RUNTIME));
-    return { directory, origin, found, missing, refusal: null };
+    const late = directory !== own && !(await loadTogether(directory, own));
+    return { directory, origin, found, missing, refusal: null, late };
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    return { directory: null, origin: null, found, missing, refusal: error };
+    return { directory: null, origin: null, found, missing, refusal: error, late: false };
   }
+}
+
+/** Of this process: ONNX Runtime was loaded together with its provider. Threads that are started later are told. */
+const TOGETHER = 'sae-pipe: ONNX Runtime was loaded with its provider';
+
+/** Loads ONNX Runtime through links that lie next to a provider elsewhere; false where something had loaded it before. */
+async function loadTogether(provider: string, own: string): Promise<boolean> {
+  const before =
+    getEnvironmentData(TOGETHER) !== true && readFileSync('/proc/self/maps', 'utf8').includes('/libonnxruntime.so');
+  preload(join(await linkedTogether(provider, own), RUNTIME));
+  if (!before) setEnvironmentData(TOGETHER, true);
+  return !before;
 }
 
 /**

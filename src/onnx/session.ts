@@ -109,12 +109,17 @@ function notOpened(device: Device, cause: unknown, cuda: CudaProvider | undefine
   const lacking = missing.length > 0 ? ` (not loaded: ${missing.join(', ')})` : '';
   return new Refusal(
     `Device ${device} could not be used: ${reason}${lacking}.`,
-    cuda
-      ? 'See sae-pipe doctor --device cuda, name the directories of the libraries in SAE_PIPE_CUDA_LIBS, or use --device cpu.'
-      : 'Use --device cpu, or install the execution provider and its libraries.',
+    remedyOf(cuda),
     'onnx/device-unusable',
     { cause },
   );
+}
+
+function remedyOf(cuda: CudaProvider | undefined): string {
+  if (!cuda) return 'Use --device cpu, or install the execution provider and its libraries.';
+  return cuda.late
+    ? 'ONNX Runtime, which something on the CPU had loaded before, looks for its provider next to its own library alone: open what runs on CUDA first, or put the provider there.'
+    : 'See sae-pipe doctor --device cuda, name the directories of the libraries in SAE_PIPE_CUDA_LIBS, or use --device cpu.';
 }
 
 /** Did a run fail because the GPU has no float16 (WebGPU's feature shader-f16, which is optional)? */

@@ -81,17 +81,19 @@ __attribute__((constructor)) static void opened(void) { fputs("the provider was 
 function inProcess(
   t: TestContext,
   libs: string,
-): { provider: CudaProvider; error: string; mapped: string; stderr: string } {
+  cpuFirst = false,
+): { provider: CudaProvider; error: string; remedy: string; mapped: string; stderr: string } {
   const script = `
     import { readFileSync } from 'node:fs';
     import { prepareCudaProvider } from './dist/src/onnx/cuda-provider.js';
     import { openSession } from './dist/src/onnx/session.js';
     import { GraphBuilder } from './dist/src/onnx/graph.js';
-    const provider = await prepareCudaProvider();
     const g = new GraphBuilder('one');
     g.output('y', g.relu(g.input('x', 'float32', [1])), 'float32', [1]);
-    const error = await openSession(g.encode(), { device: 'cuda' }).then(() => '', (e) => e.message);
-    console.log(JSON.stringify({ provider, error, mapped: readFileSync('/proc/self/maps', 'utf8') }));`;
+    if (${cpuFirst}) await openSession(g.encode());
+    const provider = await prepareCudaProvider();
+    const { message: error, remedy } = await openSession(g.encode(), { device: 'cuda' }).catch((e) => e);
+    console.log(JSON.stringify({ provider, error, remedy, mapped: readFileSync('/proc/self/maps', 'utf8') }));`;
   const cache = temporaryDirectory(t);
   const env = { ...process.env, SAE_PIPE_CUDA_LIBS: libs, SAE_PIPE_CUDA_CACHE: cache };
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
@@ -119,12 +121,25 @@ test('libraries of SAE_PIPE_CUDA_LIBS are loaded by path, and ONNX Runtime takes
   const { provider, mapped, stderr } = inProcess(t, libs);
   assert.equal(provider.refusal, null);
   assert.equal(provider.directory, libs);
+  assert.equal(provider.late, false);
   assert.deepEqual(provider.missing, []);
   for (const { file, path, origin } of provider.found) {
     assert.deepEqual([path, origin], [join(libs, file), 'SAE_PIPE_CUDA_LIBS']);
     assert.ok(mapped.includes(path), path);
   }
   assert.match(stderr, /the provider was opened/);
+});
+
+test('where ONNX Runtime was loaded before its provider was looked for, the refusal says so', {
+  skip: withoutGcc,
+}, (t) => {
+  const libs = temporaryDirectory(t);
+  build(libs, PROVIDER_FILES[1], SHARED);
+  build(libs, PROVIDER_FILES[0], OPENED);
+  const late = inProcess(t, libs, true);
+  assert.equal(late.provider.late, true);
+  assert.match(late.remedy, /CUDA first/);
+  assert.doesNotMatch(late.stderr, /the provider was opened/);
 });
 
 test('a session on cuda without a provider is refused with the places; libraries that are absent are told', {
