@@ -143,7 +143,8 @@ export class HookedTransformer {
         'lm/context-too-long',
       );
     }
-    const cache = await this.session.inTurn(() => this.session.read(tokens, wanted));
+    const read = () => this.session.read(tokens, wanted);
+    const cache = wanted.length === 0 ? new Map<string, Activations>() : await this.session.inTurn(read);
     return { tokens, strTokens: this.toStrTokens(tokens), cache };
   }
 

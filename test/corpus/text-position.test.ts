@@ -40,6 +40,13 @@ interface Case {
   readonly withoutBos?: true;
 }
 
+/** Contexts behind which a text is continued: few where each reading starts a thread; more in the long form. */
+const places = (contexts: number, { files, reading }: Case): number => {
+  const threads = 'a.parquet' in files || reading?.chatField !== undefined;
+  const long = process.env.SAE_PIPE_LONG === '1';
+  return threads ? (long ? 12 : 3) : long ? contexts : 12;
+};
+
 const jsonl = (rows: readonly unknown[], end = '\n') => rows.map((row) => `${JSON.stringify(row)}${end}`).join('');
 const parquet = (data: unknown[], name: string, type: 'STRING' | 'JSON') =>
   Buffer.from(parquetWriteBuffer({ columnData: [{ name, data, type }], rowGroupSize: 7 }));
@@ -141,7 +148,8 @@ for (const one of CASES) {
     const pack = await packOf(one);
     const whole = await all(pack());
     assert.ok(whole.length > 12, `${whole.length} contexts`);
-    for (let at = 1; at < whole.length; at += Math.max(1, Math.floor(whole.length / 12))) {
+    const step = Math.max(1, Math.floor(whole.length / places(whole.length, one)));
+    for (let at = 1; at < whole.length; at += step) {
       const position = positionOf(whole[at - 1]!.position!, at);
       const documents = new DocumentsOfContexts(one.withoutBos ? undefined : BOS);
       for (const context of whole.slice(0, at)) documents.add(context);

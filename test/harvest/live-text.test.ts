@@ -18,7 +18,7 @@ async function reading(): Promise<Context[]> {
   return contexts;
 }
 
-test('what a model at work has read is counted by corpus, over all readings of the text', async () => {
+test('what a running model has read is counted by corpus, over all readings of the text', async () => {
   const text = new LiveText(['a', 'b']);
   text.add(await reading());
   const once = text.soFar();

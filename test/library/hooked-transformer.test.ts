@@ -57,6 +57,7 @@ test('BOS is as the model has it, and as the caller says', async (t) => {
   assert.deepEqual(without.toTokens(TEXT), model.toTokens(TEXT, false));
   const { tokens } = await model.runWithCache(model.toTokens(TEXT, false), 'hook_embed');
   assert.equal(tokens.length, model.toTokens(TEXT).length - 1);
+  assert.equal((await model.runWithCache(TEXT, [])).cache.size, 0);
 });
 
 test('what a model cannot do is refused', async () => {
