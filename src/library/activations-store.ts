@@ -79,7 +79,7 @@ export class ActivationsStore extends DealtActivations {
   private constructor(
     about: SourceDescription,
     private readonly store: Store,
-    /** As it was named when it was opened: parts need not lie in one directory. */
+    /** @internal As it was named when it was opened: parts need not lie in one directory. */
     readonly named: string,
   ) {
     super(about);
