@@ -155,10 +155,14 @@ export function findProvider(
 
 /** The version of a directory's provider: as its Python package says, or as its file does; undefined: neither does. */
 function versionOf(directory: string): string | undefined {
+  return versionOfPackage(directory) ?? versionInside(join(directory, PROVIDER_FILES[0]));
+}
+
+function versionOfPackage(directory: string): string | undefined {
   try {
     return /__version__ = '([^']+)'/.exec(readFileSync(join(directory, PACKAGE_INFO), 'utf8'))?.[1];
   } catch {
-    return versionInside(join(directory, PROVIDER_FILES[0]));
+    return undefined;
   }
 }
 
