@@ -7,9 +7,11 @@ import { temporaryDirectory } from '../temporary.js';
 import { logged, refused, refusedUsage } from './refused.js';
 import { run } from './run-program.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const HOOK = 'blocks.0.hook_resid_pre';
 
-test('harvest --chat-field --roles --skip-special on the command line, and what it refuses', async () => {
+test('harvest --chat-field --roles --skip-special on the command line, and what it refuses', onDemand, async () => {
   const root = temporaryDirectory();
   const corpus = join(root, 'chats.jsonl');
   writeFileSync(corpus, goldenChats.map(({ messages }) => `${JSON.stringify({ messages })}\n`).join(''));

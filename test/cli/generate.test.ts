@@ -7,6 +7,8 @@ import { temporaryDirectory } from '../temporary.js';
 import { logged, refused, refusedUsage } from './refused.js';
 import { run, sleep, start } from './run-program.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const MODEL = ['--model', 'assets/tiny-gemma'];
 const PROMPT = 'Once upon a time';
 const CORPUS = ['--corpus', 'assets/corpus/validation.jsonl.gz'];
@@ -124,7 +126,7 @@ test('steer takes several SAEs, a file of changes, and positions', async () => {
   assert.equal(decoded.error_term, false);
 });
 
-test('a dose is a table over strengths, with losses of a text', async () => {
+test('a dose is a table over strengths, with losses of a text', onDemand, async () => {
   const args = ['--feature', '3', '--dose', '0,60', ...CORPUS, '--text-tokens', '600', '--context', '64'];
   const { texts, losses } = await steered(...args);
   assert.deepEqual(

@@ -10,6 +10,8 @@ import { temporaryDirectory } from '../temporary.js';
 import { logged, refused, refusedUsage } from './refused.js';
 import type { Outcome } from './run-program.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const root = temporaryDirectory();
 const HOOK = 'blocks.0.hook_resid_pre';
 const MODEL = ['--model', 'assets/tiny-gemma', '--hook', HOOK];
@@ -73,7 +75,7 @@ test('standard input is read as a file of the same text, from a pipe, an endless
   }
 });
 
-test('what does not begin as JSON Lines is one text, and --corpus-format says what it is', async () => {
+test('what does not begin as JSON Lines is one text, and --corpus-format says what it is', onDemand, async () => {
   writeFileSync(join(root, 'plain.txt'), lines);
   assert.equal((await fed(new Uint8Array(), ...harvest('plain', join(root, 'plain.txt')))).code, 0);
   const said = await fed(lines, ...harvest('said', '-', '--corpus-format', 'txt'));

@@ -143,7 +143,7 @@ test('standard output holds the stream and nothing else', async () => {
   refused(newer, 'activations/other-version', 'version 2', 'version 1');
 });
 
-test('a stream of another text is refused on --resume, before and after the run is finished', async () => {
+test('a stream of another text is refused on --resume, before and after the run is finished', onDemand, async () => {
   const corpus = at('changing.txt');
   const text = prose(80_000);
   const writer = [

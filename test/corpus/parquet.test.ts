@@ -8,6 +8,8 @@ import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { wholeDocuments } from './whole-documents.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const FILE = 'test/corpus/fixtures/tiny.parquet';
 
 async function read(path: string, textField: string) {
@@ -85,7 +87,7 @@ test('a string that is not UTF-8 is refused with row and byte, and what it looks
   return refuses(() => read(path, 'text'), 'corpus/wrong-encoding', `${path}, row 1`, 'byte 3', 'Latin-1');
 });
 
-test('a change of any byte comes to rows or to a refusal', async (t) => {
+test('a change of any byte comes to rows or to a refusal', onDemand, async (t) => {
   for (const form of ['form-zstd', 'form-delta', 'form-lz4']) {
     const whole = readFileSync(`test/corpus/fixtures/${form}.parquet`);
     const path = join(temporaryDirectory(t), 'a.parquet');

@@ -80,11 +80,13 @@ async function failsAnywhere(name: string, words: (directory: string) => string[
 test('harvest: whatever write fails, nothing half stays, and --resume ends in the same bytes', () =>
   failsAnywhere('harvest', (directory) => harvestWords(join(directory, 'acts')), ['--resume']));
 
-test('train: the same', () =>
-  failsAnywhere('train', (directory) => trainWords(store, join(directory, 'sae')), ['--resume']));
+test('train: the same', onDemand, () =>
+  failsAnywhere('train', (directory) => trainWords(store, join(directory, 'sae')), ['--resume']),
+);
 
-test('eval: whatever write fails, nothing stays, and the same command succeeds', () =>
-  failsAnywhere('eval', (directory) => evalWords(sae, join(directory, 'eval'))));
+test('eval: whatever write fails, nothing stays, and the same command succeeds', onDemand, () =>
+  failsAnywhere('eval', (directory) => evalWords(sae, join(directory, 'eval'))),
+);
 
 test('export: the same', () =>
   failsAnywhere('export', (directory) => [

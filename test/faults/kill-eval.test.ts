@@ -8,6 +8,8 @@ import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { tinyActivations } from '../train/tiny-activations.js';
 import { killAgainAndAgain, LONG } from './kills.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const KILLS = LONG ? 12 : 2;
 const root = temporaryDirectory();
 const evaluation = (tokens: number) => [
@@ -52,23 +54,28 @@ test(`an evaluation, killed ${KILLS} times, has no eval.json before its end, and
   );
 });
 
-test('an evaluation that is overwritten is the old one or the new one whenever it is killed, or none', async () => {
-  const directory = join(root, 'again');
-  mkdirSync(directory);
-  const old = join(root, 'old');
-  const { code, stderr } = await run(...evaluation(200), '--out', old);
-  assert.equal(code, 0, stderr);
-  // As many as there may be rounds.
-  for (let round = 0; round < KILLS + 5; round++) cpSync(old, join(directory, `killed-${round}`), { recursive: true });
-  const [before, after] = [old, whole].map((path) => filesBelow(path).get('eval.json')!);
-  const check = (out: string) => {
-    const found = filesBelow(out).get('eval.json');
-    assert.ok(!found || found.equals(before!) || found.equals(after!));
-  };
-  await killAgainAndAgain(
-    killed((out) => [...evaluation(600), '--out', out, '--overwrite'], check),
-    KILLS / 2,
-    directory,
-    new Generator(6),
-  );
-});
+test(
+  'an evaluation that is overwritten is the old one or the new one whenever it is killed, or none',
+  onDemand,
+  async () => {
+    const directory = join(root, 'again');
+    mkdirSync(directory);
+    const old = join(root, 'old');
+    const { code, stderr } = await run(...evaluation(200), '--out', old);
+    assert.equal(code, 0, stderr);
+    // As many as there may be rounds.
+    for (let round = 0; round < KILLS + 5; round++)
+      cpSync(old, join(directory, `killed-${round}`), { recursive: true });
+    const [before, after] = [old, whole].map((path) => filesBelow(path).get('eval.json')!);
+    const check = (out: string) => {
+      const found = filesBelow(out).get('eval.json');
+      assert.ok(!found || found.equals(before!) || found.equals(after!));
+    };
+    await killAgainAndAgain(
+      killed((out) => [...evaluation(600), '--out', out, '--overwrite'], check),
+      KILLS / 2,
+      directory,
+      new Generator(6),
+    );
+  },
+);

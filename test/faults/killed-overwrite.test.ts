@@ -17,6 +17,8 @@ import { temporaryDirectory } from '../temporary.js';
 import { tinyActivations } from '../train/tiny-activations.js';
 import { resultsBelow } from './commands.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const never: StopRequest = { signal: undefined };
 const root = temporaryDirectory();
 let activations: string;
@@ -65,7 +67,7 @@ test('train: a killed --overwrite and --resume leave nothing of the run before',
   });
 });
 
-test('eval and export: the same command', async () => {
+test('eval and export: the same command', onDemand, async () => {
   const [one, two] = [join(root, 'one'), join(root, 'two')];
   for (const [out, seed] of [
     [one, 1],

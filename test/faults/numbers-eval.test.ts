@@ -62,21 +62,25 @@ test('an SAE whose reconstructions overflow is named, not the model', async () =
   assert.ok(!existsSync(out));
 });
 
-test('a NaN in the weights of the model is told by the hook where it begins, of eval and of harvest', async () => {
-  const damaged = model((bytes) => bytes.writeUInt16LE(0x7fc0, 100));
-  const out = fresh();
-  const begins = 'first at blocks.1.hook_mlp_out';
-  refused(await evaluate(out, sae, damaged), 'eval/loss-not-finite', /contexts 0 to \d+/, begins);
-  const acts = fresh();
-  const words = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '500', '--context', '128'];
-  const read = ['--model', damaged, '--hook', 'blocks.3.hook_resid_post', ...words];
-  const harvested = await run(...logged(['harvest', ...read, '--out', acts]));
-  const where = /blocks\.3\.hook_resid_post \(layer 3\), in context 0 at position 1/;
-  refused(harvested, 'harvest/not-finite', where, begins);
-  const trained = await run(...logged(['train', ...read, '--d-sae', '64', '--batch', '64', '--out', fresh()]));
-  refused(trained, 'harvest/not-finite', begins);
-  assert.ok(!existsSync(out));
-});
+test(
+  'a NaN in the weights of the model is told by the hook where it begins, of eval and of harvest',
+  onDemand,
+  async () => {
+    const damaged = model((bytes) => bytes.writeUInt16LE(0x7fc0, 100));
+    const out = fresh();
+    const begins = 'first at blocks.1.hook_mlp_out';
+    refused(await evaluate(out, sae, damaged), 'eval/loss-not-finite', /contexts 0 to \d+/, begins);
+    const acts = fresh();
+    const words = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '500', '--context', '128'];
+    const read = ['--model', damaged, '--hook', 'blocks.3.hook_resid_post', ...words];
+    const harvested = await run(...logged(['harvest', ...read, '--out', acts]));
+    const where = /blocks\.3\.hook_resid_post \(layer 3\), in context 0 at position 1/;
+    refused(harvested, 'harvest/not-finite', where, begins);
+    const trained = await run(...logged(['train', ...read, '--d-sae', '64', '--batch', '64', '--out', fresh()]));
+    refused(trained, 'harvest/not-finite', begins);
+    assert.ok(!existsSync(out));
+  },
+);
 
 test('a model that overflows in float16 is told so, with the precision to use', onDemand, async () => {
   // 2²² times the weight: 22 on the exponent, which begins at bit 7 of a bfloat16.
@@ -98,7 +102,7 @@ test('a model that overflows in float16 is told so, with the precision to use', 
   refused(evaluated, 'eval/loss-not-finite', 'first at blocks.1.hook_mlp_out', '--precision float32');
 });
 
-test('what is not finite ends a harvest after the windows that are whole, which --resume keeps', async () => {
+test('what is not finite ends a harvest after the windows that are whole, which --resume keeps', onDemand, async () => {
   // The embedding of one token, which some later context is the first to hold.
   const { tokens, first } = await firstLateToken();
   const damaged = changedTensor('assets/tiny-gemma', fresh(), 'model.safetensors', 'model.embed_tokens.weight', (b) => {

@@ -7,6 +7,8 @@ import { type Outcome, sleep, start } from '../cli/run-program.js';
 import { temporaryDirectory } from '../temporary.js';
 import { HOOK, harvestWords, made, resultsBelow, succeeds, trainWords } from './commands.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const root = temporaryDirectory();
 const { acts } = await made();
 /** More rows than one pool: training comes back to the disk again and again. */
@@ -48,17 +50,21 @@ test('train: without a checkpoint in sight it is noticed at the next line of the
   assert.equal(existsSync(out), false);
 });
 
-test('train: a store that is removed is one sentence, the steps are kept, and --resume ends in the same bytes', async () => {
-  const [store, out] = [join(root, 'removed-store'), join(root, 'without-store')];
-  await succeeds(harvestWords(store));
-  const words = trainWords(join(store, HOOK), out, LONG_TRAINING);
-  const outcome = await without(store, out, /^checkpoint/, words);
-  refused(outcome, 'activations/no-shard', store, /shard-\d+\.arrow/);
-  assert.match(outcome.stderr, /step \d+ of 1000 is kept in .*without-store; .*--resume/);
-  assert.ok(readdirSync(out).every((name) => !name.endsWith('.tmp')));
-  await succeeds(harvestWords(store));
-  await succeeds([...words, '--resume']);
-  const whole = join(root, 'with-store');
-  await succeeds(trainWords(join(acts, HOOK), whole, LONG_TRAINING));
-  assert.deepEqual(resultsBelow(out), resultsBelow(whole));
-});
+test(
+  'train: a store that is removed is one sentence, the steps are kept, and --resume ends in the same bytes',
+  onDemand,
+  async () => {
+    const [store, out] = [join(root, 'removed-store'), join(root, 'without-store')];
+    await succeeds(harvestWords(store));
+    const words = trainWords(join(store, HOOK), out, LONG_TRAINING);
+    const outcome = await without(store, out, /^checkpoint/, words);
+    refused(outcome, 'activations/no-shard', store, /shard-\d+\.arrow/);
+    assert.match(outcome.stderr, /step \d+ of 1000 is kept in .*without-store; .*--resume/);
+    assert.ok(readdirSync(out).every((name) => !name.endsWith('.tmp')));
+    await succeeds(harvestWords(store));
+    await succeeds([...words, '--resume']);
+    const whole = join(root, 'with-store');
+    await succeeds(trainWords(join(acts, HOOK), whole, LONG_TRAINING));
+    assert.deepEqual(resultsBelow(out), resultsBelow(whole));
+  },
+);

@@ -208,7 +208,7 @@ test('inputs are the window under way, the same after a resume; looking deals no
   assert.deepEqual(await using(open(), (source) => inputsOf(source, 900)), window);
 });
 
-test('a corpus that ends is read again, said once; windows and their orders go on', async () => {
+test('a corpus that ends is read again, said once; windows and their orders go on', onDemand, async () => {
   const corpus = join(root, 'short.txt');
   writeFileSync(corpus, 'The state of the Union is strong, and so are its fifty states. '.repeat(40));
   const lines: string[] = [];

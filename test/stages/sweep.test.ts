@@ -309,7 +309,7 @@ test('a broken eval.json is said and made again', onDemand, async () => {
   }
 });
 
-test('the live table knows how long each run is, whichever way that is said', async () => {
+test('the live table knows how long each run is, whichever way that is said', onDemand, async () => {
   for (const [length, total] of [
     ['', 3968],
     ['steps: 3,', 384],

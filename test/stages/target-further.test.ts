@@ -16,6 +16,8 @@ import { refuses, refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 import { curveOf } from '../train/tiny-activations.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };
 const [INPUT, OUTPUT, OTHER] = ['blocks.1.attn.hook_z', 'blocks.1.hook_attn_out', 'blocks.1.hook_mlp_out'];
@@ -109,7 +111,7 @@ test('dead features of a transcoder are resampled, and a run that is stopped the
   }
 });
 
-test('a sweep trains transcoders: it harvests both hooks, and gives what train alone gives', async () => {
+test('a sweep trains transcoders: it harvests both hooks, and gives what train alone gives', onDemand, async () => {
   const file = join(root, 'sweep.yaml');
   const out = join(root, 'sweep');
   const { model, corpus, context } = MODEL;

@@ -13,6 +13,8 @@ import { openSource, train } from '../../src/train/train.js';
 import { refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const root = temporaryDirectory();
 const MODEL = {
   model: 'assets/tiny-gemma',
@@ -66,27 +68,31 @@ test('a model at work needs to know how long, and takes the rows of --tokens or 
   }
 });
 
-test('a model at work is scaled by the mean norm of its first rows, and a resumed run by the same', async () => {
-  const work = { ...MODEL, context: 64, tokens: 1000, batch: 100, logEvery: 1, normalize: 'mean-norm' } as const;
-  const whole = configured({ ...work, out: join(root, 'whole') });
-  await train(whole, silent, { signal: undefined });
-  const cut = configured({ ...work, out: join(root, 'cut') });
-  const stop: StopRequest = { signal: undefined };
-  const update = (done: number) => {
-    if (done >= 400) stop.signal = 'SIGINT';
-  };
-  await assert.rejects(train(cut, { ...silent, update }, stop), Interrupted);
-  await train({ ...cut, resume: true }, silent, { signal: undefined });
-  const read = (name: string) => readFileSync(join(root, name, 'cfg.json'), 'utf8');
-  assert.equal(read('cut'), read('whole'));
+test(
+  'a model at work is scaled by the mean norm of its first rows, and a resumed run by the same',
+  onDemand,
+  async () => {
+    const work = { ...MODEL, context: 64, tokens: 1000, batch: 100, logEvery: 1, normalize: 'mean-norm' } as const;
+    const whole = configured({ ...work, out: join(root, 'whole') });
+    await train(whole, silent, { signal: undefined });
+    const cut = configured({ ...work, out: join(root, 'cut') });
+    const stop: StopRequest = { signal: undefined };
+    const update = (done: number) => {
+      if (done >= 400) stop.signal = 'SIGINT';
+    };
+    await assert.rejects(train(cut, { ...silent, update }, stop), Interrupted);
+    await train({ ...cut, resume: true }, silent, { signal: undefined });
+    const read = (name: string) => readFileSync(join(root, name, 'cfg.json'), 'utf8');
+    assert.equal(read('cut'), read('whole'));
 
-  // The rows of a store of the same text, which are these.
-  const store = { ...MODEL, hook: [MODEL.hook], context: 64, tokens: 1000, out: join(root, 'acts') };
-  const [directory] = await harvest(harvestSchema.parse(store), silent, { signal: undefined });
-  const opened = await openStore(directory!);
-  const rows = widen((await new ActivationBatches(opened, 'stored', 0).next(1000)).x, opened.manifest.dtype);
-  let norms = 0;
-  for (let row = 0; row < 1000; row++) norms += Math.hypot(...rows.subarray(row * 192, (row + 1) * 192));
-  const { activation_scale } = JSON.parse(read('whole')).metadata.sae_pipe as { activation_scale: number };
-  assert.ok(Math.abs((activation_scale * norms) / 1000 / Math.sqrt(192) - 1) < 1e-6);
-});
+    // The rows of a store of the same text, which are these.
+    const store = { ...MODEL, hook: [MODEL.hook], context: 64, tokens: 1000, out: join(root, 'acts') };
+    const [directory] = await harvest(harvestSchema.parse(store), silent, { signal: undefined });
+    const opened = await openStore(directory!);
+    const rows = widen((await new ActivationBatches(opened, 'stored', 0).next(1000)).x, opened.manifest.dtype);
+    let norms = 0;
+    for (let row = 0; row < 1000; row++) norms += Math.hypot(...rows.subarray(row * 192, (row + 1) * 192));
+    const { activation_scale } = JSON.parse(read('whole')).metadata.sae_pipe as { activation_scale: number };
+    assert.ok(Math.abs((activation_scale * norms) / 1000 / Math.sqrt(192) - 1) < 1e-6);
+  },
+);
