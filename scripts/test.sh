@@ -5,39 +5,23 @@
 #   scripts/test.sh stages    test/stages: whole stages and many training steps, also in process
 #   scripts/test.sh faults    what starts the program, a browser or a benchmark: test/cli, faults, browser, bench;
 #                             and the CUDA engine's, which compile with g++
-# Several parts may be named. Files of one directory of `unit` share processes, eight each: loading the program takes
-# longer than most of them run.
+# Several parts may be named.
 # SAE_PIPE_LONG=1 gives them their long form: more kills and damages in test/faults, and cases that are skipped otherwise
 # in the other parts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 stages='^dist/test/stages/'
 starts='^dist/test/((cli|faults|browser|bench)/|train/engines/cuda)'
-# Writes a module for every eight files of a directory that loads them, and prints its name.
-together() {
-  local directory= number=0 count=0 group= file
-  rm -rf dist/test/together
-  mkdir -p dist/test/together
-  while read -r file; do
-    if [ "${file%/*}" != "$directory" ] || [ "$count" -eq 8 ]; then
-      directory=${file%/*} count=0 number=$((number + 1))
-      group=$(printf 'dist/test/together/%03d-%s.js' "$number" "${directory##*/}")
-      echo "$group"
-    fi
-    echo "import '../${file#dist/test/}';" >>"$group"
-    count=$((count + 1))
-  done
-}
 files=()
 for part in "$@"; do
   case $part in
-    unit) chosen=(-Ev "$starts|$stages") share=together ;;
-    stages) chosen=(-E "$stages") share=cat ;;
-    faults) chosen=(-E "$starts") share=cat ;;
+    unit) chosen=(-Ev "$starts|$stages") ;;
+    stages) chosen=(-E "$stages") ;;
+    faults) chosen=(-E "$starts") ;;
     *) echo "unit, stages or faults, not $part" >&2; exit 2 ;;
   esac
   # Not mapfile: Bash on macOS is 3.2.
-  while IFS= read -r file; do files+=("$file"); done < <(find dist/test -name '*.test.js' | grep "${chosen[@]}" | sort | "$share")
+  while IFS= read -r file; do files+=("$file"); done < <(find dist/test -name '*.test.js' | grep "${chosen[@]}" | sort)
 done
 # Without files, node would look for some of its own.
 [ ${#files[@]} -gt 0 ]

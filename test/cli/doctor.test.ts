@@ -5,6 +5,8 @@ import { test } from 'node:test';
 import { logged, refused, refusedUsage } from './refused.js';
 import { run, startIn } from './run-program.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const MODEL = ['--model', 'assets/tiny-gemma', '--hook', 'blocks.2.hook_resid_post', '--context', '64'];
 
 interface Json {
@@ -60,7 +62,7 @@ test('the bundled model fits, and JSON has the figures', async () => {
   assert.ok(report.fits && report.checks.every(({ fits }) => fits));
 });
 
-test('what does not fit ends in exit code 1, after the table or the JSON', async () => {
+test('what does not fit ends in exit code 1, after the table or the JSON', onDemand, async () => {
   for (const [more, ...named] of [
     [['--tokens', '1e15'], 'store', '351.7 PiB', '--tokens'],
     [['--d-sae', '1000000000'], 'training', '--d-sae'],

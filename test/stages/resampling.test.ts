@@ -9,6 +9,8 @@ import { deadFeatures, drawInputs, resampleFeatures } from '../../src/train/resa
 import { openGolden, relativeDifference } from '../golden.js';
 import { smallSettings } from '../train/engines/problem.js';
 
+const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
+
 const [D_IN, D_SAE] = [12, 40];
 
 async function goldenSae(architecture: 'gated' | 'standard') {
@@ -162,7 +164,7 @@ test('a feature is dead from --dead-window on', () => {
   assert.deepEqual(deadFeatures(new Map([['since_fired', Float32Array.of(0, 999, 1000, 5000)]]), 1000), [2, 3]);
 });
 
-test('inputs are drawn with probability proportional to their squared loss', async () => {
+test('inputs are drawn with probability proportional to their squared loss', onDemand, async () => {
   const { golden, sae, l1 } = await goldenSae('gated');
   const x = await golden.floats('x');
   const loss = await golden.doubles('loss');
