@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { readManifest, writeManifest } from '../src/activations/manifest.js';
-import { openStoreSource } from '../src/activations/store.js';
+import { openStoreSource } from '../src/activations/store-source.js';
 import { loadConfig } from '../src/config/load.js';
 import { harvest } from '../src/harvest/harvest.js';
 import { type StopRequest, silent } from '../src/progress/progress.js';

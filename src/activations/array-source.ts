@@ -2,9 +2,10 @@ import { createHash } from 'node:crypto';
 import { Refusal } from '../errors/refusal.js';
 import { firstNotFinite } from '../safetensors/floats.js';
 import type { ActivationSource, SourceDescription } from './activation-source.js';
+import { ActivationBatches } from './batches.js';
 import { rowBytes } from './manifest.js';
 import type { Examples } from './rows.js';
-import { ActivationBatches, storeMemory } from './store.js';
+import { storeMemory } from './store-source.js';
 
 /** What is known of activations that are in memory: where they came from. */
 export type ArrayOrigin = Pick<

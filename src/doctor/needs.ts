@@ -1,5 +1,5 @@
 import { rowBytes } from '../activations/manifest.js';
-import { storeMemory } from '../activations/store.js';
+import { storeMemory } from '../activations/store-source.js';
 import { harvestSchema } from '../config/stages/harvest.js';
 import type { DoctorConfig } from '../config/stages/machine.js';
 import { trainSchema } from '../config/stages/train.js';

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { ActivationSource, SourceDescription } from '../activations/activation-source.js';
-import { openStore, openStoreSource, type Store } from '../activations/store.js';
+import { openStore, type Store } from '../activations/store.js';
+import { openStoreSource } from '../activations/store-source.js';
 import { openStreamSource } from '../activations/stream-source.js';
 import { widen } from '../safetensors/floats.js';
 import { Activations } from './activations.js';

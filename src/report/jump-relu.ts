@@ -1,5 +1,6 @@
 import { areaY, dot, line, type Markish, rect, ruleX, text } from '@observablehq/plot';
-import { ActivationBatches, type Store } from '../activations/store.js';
+import { ActivationBatches } from '../activations/batches.js';
+import type { Store } from '../activations/store.js';
 import { listed } from '../config/suggest.js';
 import { Interrupted } from '../errors/refusal.js';
 import type { Progress, StopRequest } from '../progress/progress.js';

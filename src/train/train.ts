@@ -1,5 +1,5 @@
 import type { ActivationSource, Batch, Batches } from '../activations/activation-source.js';
-import { openStoreSource } from '../activations/store.js';
+import { openStoreSource } from '../activations/store-source.js';
 import { openStreamSource } from '../activations/stream-source.js';
 import { flagName } from '../config/flags.js';
 import type { TrainConfig } from '../config/stages/train.js';

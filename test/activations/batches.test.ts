@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ActivationBatches } from '../../src/activations/store.js';
+import { ActivationBatches } from '../../src/activations/batches.js';
 import { Generator } from '../../src/random/generator.js';
 import { chiSquare, chiSquareBound } from '../random/chi-square.js';
 import { memoryStore, rowNumbers } from './synthetic.js';

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { openStoreSource } from '../../src/activations/store.js';
+import { openStoreSource } from '../../src/activations/store-source.js';
 import { trainSchema } from '../../src/config/stages/train.js';
 import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { train } from '../../src/train/train.js';

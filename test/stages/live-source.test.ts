@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { ActivationSource } from '../../src/activations/activation-source.js';
 import type { ActivationArray, Rows } from '../../src/activations/rows.js';
-import { openStoreSource } from '../../src/activations/store.js';
+import { openStoreSource } from '../../src/activations/store-source.js';
 import { type HarvestConfig, harvestSchema } from '../../src/config/stages/harvest.js';
 import { activationDTypes } from '../../src/config/values.js';
 import { UsageRefusal } from '../../src/errors/refusal.js';

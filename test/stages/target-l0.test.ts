@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { openStoreSource } from '../../src/activations/store.js';
+import { openStoreSource } from '../../src/activations/store-source.js';
 import { trainSchema } from '../../src/config/stages/train.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { openSae, readSae } from '../../src/sae/saelens.js';

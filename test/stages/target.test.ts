@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
-import { openStoreSource } from '../../src/activations/store.js';
+import { openStoreSource } from '../../src/activations/store-source.js';
 import { evalSchema } from '../../src/config/stages/eval.js';
 import { harvestSchema } from '../../src/config/stages/harvest.js';
 import type { RefusalCode } from '../../src/errors/codes.js';

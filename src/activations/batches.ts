@@ -1,0 +1,182 @@
+import { Generator, Purpose } from '../random/generator.js';
+import type { Batch, Batches, Order, Target } from './activation-source.js';
+import { type Manifest, rowBytes } from './manifest.js';
+import { newBatch, POOL_ROWS, Pool, poolRowsWithin, type RowShape } from './pool.js';
+import { buffersOf, type Examples } from './rows.js';
+import type { Store } from './store.js';
+
+/** What ActivationBatches deals: rows by shard, on disk or in memory. */
+export interface Shards extends Pick<Store, 'readShard'> {
+  readonly manifest: Pick<Manifest, 'rows' | 'd_in' | 'dtype'> & {
+    readonly shards: readonly Pick<Manifest['shards'][number], 'rows' | 'bytes'>[];
+  };
+  readonly target?: Pick<Store, 'directory' | 'manifest'>;
+}
+
+/** Hook, width and mean norm of the store that holds the targets. */
+export const targetOfStore = ({ hook, d_in: dOut, mean_norm: meanNorm }: Manifest): Target => ({
+  hook,
+  dOut,
+  meanNorm,
+});
+
+/** Bytes in memory of a row and its target. */
+export function bytesPerRow({ manifest, target }: Pick<Shards, 'manifest' | 'target'>): number {
+  return rowBytes(manifest) + (target ? rowBytes(target.manifest) : 0);
+}
+
+/** Where a pool stands in the order of all pools. */
+interface Place {
+  readonly epoch: number;
+  /** Index into the epoch's order of shards of the first shard. */
+  readonly start: number;
+}
+
+/** What is in memory of a store. */
+interface Loaded {
+  readonly shards: readonly number[];
+  readonly pool: Pool;
+}
+
+/**
+ * Batches of activations for training, epoch after epoch.
+ *
+ * Shuffled: each epoch takes the shards in a new random order, loads as many as fit the pool, and deals the pool's rows
+ * in random order; shards hold permuted windows, so a batch mixes the whole corpus. Stored: rows in the order of the
+ * manifest. Either way the order is a function of (seed, rows dealt so far) alone: `seek` continues where a run stopped.
+ */
+export class ActivationBatches implements Batches {
+  private readonly poolShards: number;
+  private readonly shape: RowShape;
+  private place: Place = { epoch: 0, start: 0 };
+  private loaded: Loaded | undefined;
+  /** The shards of the next pool, on their way. */
+  private coming: { readonly shards: readonly number[]; readonly pieces: Promise<readonly Examples[]> } | undefined;
+  /** Next row of the pool. */
+  private cursor = 0;
+
+  /** @param ahead is a pool read while the one before is dealt? */
+  constructor(
+    private readonly store: Shards,
+    private readonly order: Order,
+    private readonly seed: number,
+    poolRows = POOL_ROWS,
+    private readonly ahead = false,
+  ) {
+    const { shards, d_in: dIn, dtype } = store.manifest;
+    this.shape = { dIn, dtype, ...(store.target && { target: targetOfStore(store.target.manifest) }) };
+    const largest = shards.reduce((most, { rows }) => Math.max(most, rows), 1);
+    this.poolShards = Math.max(1, Math.floor(poolRowsWithin(poolRows, bytesPerRow(store)) / largest));
+  }
+
+  /** Goes to the state after `rows` rows were dealt. */
+  async seek(rows: number): Promise<void> {
+    const total = this.store.manifest.rows;
+    this.place = { epoch: Math.floor(rows / total), start: 0 };
+    let left = rows % total;
+    for (;;) {
+      const size = this.rowsOf(this.shardsAt(this.place));
+      if (left < size) break;
+      left -= size;
+      this.place = this.after(this.place);
+    }
+    this.loaded = await this.load();
+    this.cursor = left;
+  }
+
+  async next(size: number, into?: Batch): Promise<Batch> {
+    const batch = newBatch(size, this.shape, into);
+    for (let filled = 0; filled < size; ) {
+      this.loaded ??= await this.load();
+      if (this.cursor === this.loaded.pool.size) await this.nextPool();
+      filled += this.deal(batch, filled, size - filled);
+    }
+    return batch;
+  }
+
+  async *inputs(occasion: number): AsyncIterable<Examples> {
+    const order = new Generator(this.seed, Purpose.inputs, occasion).permutation(this.store.manifest.shards.length);
+    for (const shard of order) yield await this.store.readShard(shard);
+  }
+
+  /** Rows dealt: as many as the pool still has, `most` at most. No pool outlives this in a suspended call. */
+  private deal(batch: Batch, at: number, most: number): number {
+    const { pool } = this.loaded!;
+    const count = Math.min(most, pool.size - this.cursor);
+    pool.deal(this.cursor, count, batch, at, this.shape);
+    this.cursor += count;
+    return count;
+  }
+
+  private async nextPool(): Promise<void> {
+    this.place = this.after(this.place);
+    this.loaded = await this.load();
+    this.cursor = 0;
+  }
+
+  private after({ epoch, start }: Place): Place {
+    const next = start + this.poolShards;
+    return next < this.store.manifest.shards.length ? { epoch, start: next } : { epoch: epoch + 1, start: 0 };
+  }
+
+  private orderOfShards(epoch: number): Uint32Array {
+    const count = this.store.manifest.shards.length;
+    if (this.order === 'stored') return Uint32Array.from({ length: count }, (_, i) => i);
+    return new Generator(this.seed, Purpose.shardOrder, epoch).permutation(count);
+  }
+
+  private shardsAt({ epoch, start }: Place): number[] {
+    // Ascending, so that a pool that holds the whole store is the same pool in every epoch and is loaded once.
+    return [...this.orderOfShards(epoch).subarray(start, start + this.poolShards)].sort((a, b) => a - b);
+  }
+
+  private rowsOf(shards: readonly number[]): number {
+    return shards.reduce((sum, shard) => sum + this.store.manifest.shards[shard]!.rows, 0);
+  }
+
+  private async load(): Promise<Loaded> {
+    const { epoch, start } = this.place;
+    const shards = this.shardsAt(this.place);
+    const before = this.loaded;
+    this.loaded = undefined;
+    const pieces = same(before?.shards, shards) ? before!.pool.pieces : await this.piecesOf(shards, before);
+    const order =
+      this.order === 'stored'
+        ? undefined
+        : new Generator(this.seed, Purpose.rowOrder, epoch, start).permutation(this.rowsOf(shards));
+    return { shards, pool: new Pool(pieces, order) };
+  }
+
+  /** The shards of a pool, in the memory of the one before; where pools are read ahead, that memory is the next one's. */
+  private piecesOf(shards: readonly number[], before: Loaded | undefined): Promise<readonly Examples[]> {
+    const next = this.shardsAt(this.after(this.place));
+    const coming = same(this.coming?.shards, shards) ? this.coming?.pieces : undefined;
+    this.coming = undefined;
+    const free = before?.pool.pieces.flatMap(buffersOf) ?? [];
+    const pieces = coming ?? this.read(shards, free);
+    if (!this.ahead || same(next, shards)) return pieces;
+    // After the shards that are waited for. What fails is told when the pool is asked for.
+    const ahead = pieces.then(() => this.read(next, coming ? free : []));
+    ahead.catch(() => {});
+    this.coming = { shards: next, pieces: ahead };
+    return pieces;
+  }
+
+  /** @param free memory of shards that are not needed any more: only what fits these is kept for them */
+  private read(shards: readonly number[], free: readonly ArrayBuffer[]): Promise<readonly Examples[]> {
+    const { manifest, target } = this.store;
+    const sizes = shards.flatMap((i) => [manifest, target?.manifest].map((of) => of?.shards[i]?.bytes));
+    const spare: ArrayBuffer[] = [];
+    for (const buffer of free) {
+      const at = sizes.indexOf(buffer.byteLength);
+      if (at < 0) continue;
+      sizes.splice(at, 1);
+      spare.push(buffer);
+    }
+    return Promise.all(shards.map((shard) => this.store.readShard(shard, spare)));
+  }
+}
+
+function same(a: readonly number[] | undefined, b: readonly number[]): boolean {
+  return a !== undefined && a.length === b.length && a.every((shard, k) => shard === b[k]);
+}
