@@ -11,15 +11,15 @@
  * are missing. --record writes the table into docs/how-to/gpu.md.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { markdownTable } from './markdown.js';
 import { faultsOf, type PlacementCase } from './placement-trace.js';
 import { writeSection } from './section.js';
-import { ORT_VERSION, obstacleToStubs, stubbedCuda } from './stubbed-cuda.js';
+import { ORT_VERSION, obstacleToStubs, stubbedCudaOfRun } from './stubbed-cuda.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -76,11 +76,7 @@ function main(): number {
     console.error(`${reason}.`);
     return 3;
   }
-  const kept = resolve(options.directory);
-  mkdirSync(kept, { recursive: true });
-  const directory = mkdtempSync(join(kept, 'run-'));
-  process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
-  const { whole, withoutCudnn } = stubbedCuda(kept, directory);
+  const { work: directory, whole, withoutCudnn } = stubbedCudaOfRun(options.directory);
   const nameOf = ({ stage, model, precision }: PlacementCase) => `${stage} ${model} ${precision}`;
   const alone = new Map(measured(directory, withoutCudnn).map((one) => [nameOf(one), one]));
   const cases = measured(directory, whole).map((one) => {

@@ -8,14 +8,14 @@
  * token; --record writes the table into docs/how-to/gpu.md.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { markdownTable } from './markdown.js';
 import { circumstances, spread, writeSection } from './section.js';
-import { obstacleToStubs, stubbedCuda } from './stubbed-cuda.js';
+import { obstacleToStubs, stubbedCudaOfRun } from './stubbed-cuda.js';
 
 /** Microseconds a token. */
 export interface HostTime {
@@ -59,11 +59,7 @@ function main(): number {
     console.error(`${reason}.`);
     return 3;
   }
-  const kept = resolve(options.directory);
-  mkdirSync(kept, { recursive: true });
-  const work = mkdtempSync(join(kept, 'run-'));
-  process.on('exit', () => rmSync(work, { recursive: true, force: true }));
-  const { whole } = stubbedCuda(kept, work);
+  const { whole } = stubbedCudaOfRun(options.directory);
   const forms = Object.keys(FORMS) as HostTime['form'][];
   const times: HostTime[] = [];
   for (let round = 0; round < Number(options.rounds); round++) {

@@ -1,8 +1,8 @@
 /** ONNX Runtime's CUDA provider over stub libraries (bench/cuda-stubs/): what it takes, and the environment that finds it. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PROVIDER_FILES } from '../src/onnx/cuda-provider.js';
 
@@ -41,13 +41,22 @@ z.extractall(sys.argv[2], [n for n in z.namelist() if re.search(sys.argv[3], n)]
   rmSync(wheels, { recursive: true });
 }
 
+/** Stubs for one run, in a new directory `work` below `kept` that is removed when the program ends. */
+export function stubbedCudaOfRun(kept: string) {
+  const directory = resolve(kept);
+  mkdirSync(directory, { recursive: true });
+  const work = mkdtempSync(join(directory, 'run-'));
+  process.on('exit', () => rmSync(work, { recursive: true, force: true }));
+  return { work, ...stubbedCuda(directory, work) };
+}
+
 /**
  * The provider's two libraries and CUDA's headers, fetched into `directory` once, and stubs of CUDA's libraries made of
  * them in `out`.
  *
  * @returns environments in which sae-pipe finds them, with cuDNN and without
  */
-export function stubbedCuda(directory: string, out: string) {
+function stubbedCuda(directory: string, out: string) {
   const own = join(directory, ORT_VERSION);
   const provider = join(own, 'onnxruntime', 'capi');
   const headers = join(directory, 'nvidia', 'cu13', 'include');
