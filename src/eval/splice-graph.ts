@@ -75,8 +75,8 @@ interface SpliceOptions {
 /**
  * Clean run, ablations and the splice-in of every SAE in one graph: the model runs once up to the hook, the batch
  * becomes [x; 0; centre; x̂₁; x̂₂; …; x′₁; …] there (centre where mean ablation is asked for, x′ with features changed where
- * that is), and the rest of the model runs once on the tall batch (design: docs/explanation/architecture.md). A transcoder reads another hook, further up, which stays as it
- * is: in its variant, too, x there is the model's own.
+ * that is), and the rest of the model runs once on the tall batch (docs/explanation/decisions.md). A transcoder
+ * reads another hook, earlier in the model, where its variant has the model's own values, too.
  *
  * Inputs: `tokens` int64 [batch, context]; `spliced` int64 [spliced], flat positions whose activation is replaced (all
  * but a leading BOS); `counted` float32 [batch, spliced], 1 where a position counts and is of the context; `centre` float32

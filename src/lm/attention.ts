@@ -4,7 +4,7 @@ import type { Device } from '../onnx/session.js';
 import type { Precision } from './placement.js';
 
 /**
- * How attention is computed; measurements are in docs/explanation/architecture.md. In chunks of queries is the quickest on the CPU.
+ * How attention is computed. Chunks of queries are the fastest on the CPU (docs/explanation/benchmarks.md).
  * GroupQueryAttention has flash kernels on CUDA, for half precision and heads of at most 256 only, and everywhere takes
  * only head sizes that are multiples of 8.
  */

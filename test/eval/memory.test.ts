@@ -55,6 +55,6 @@ test("the model's widest value stays bounded whatever the batch", () => {
   // The features of an SAE may be wider than the MLP over all variants.
   assert.equal(contextsInMemory(24_576, 1024, 3, 262_144), 1);
   assert.equal(contextsInMemory(768, 256, 3, 262_144), 3);
-  // Gemma 7B with one SAE: the figure that docs/explanation/architecture.md counts with.
+  // Gemma 7B with one SAE: the number of contexts that docs/explanation/decisions.md gives.
   assert.equal(contextsInMemory(24_576, 1024, 3), 2);
 });

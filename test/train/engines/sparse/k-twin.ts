@@ -38,7 +38,7 @@ function variance(rows: Float64Array, d: number): number {
 }
 
 /**
- * One training step in float64, token by token, as docs/explanation/architecture.md has its formulas: slow and obvious. Changes
+ * One training step in float64, token by token, as src/train/engines/README.md has its formulas: slow and obvious. Changes
  * `state`, whose arrays are those of the engine; returns the step's figures.
  */
 export function stepOfK(run: KRun, state: State, x: ArrayLike<number>, y: ArrayLike<number>, lr: number, t: number) {

@@ -41,7 +41,7 @@ export function inDoubles(arrays: Arrays): Record<string, Float64Array> {
   return Object.fromEntries(Object.entries(arrays).map(([name, values]) => [name, Float64Array.from(values)]));
 }
 
-/** Gradients of feature j from its entries: docs/explanation/architecture.md, "One training step". */
+/** Gradients of feature j from its entries: src/train/engines/README.md, "One training step". */
 export function gradientOf(
   architecture: Architecture,
   arrays: Arrays,
