@@ -203,4 +203,4 @@ ${lines.join('\n\n')}
 
 \`npm run bench:features\`. ${circumstances()}`;
 if (options.tiny) console.log(text);
-else writeSection('explore', 'Looking at features', text);
+else writeSection('explore', 'Feature pages', text);

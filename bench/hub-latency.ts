@@ -123,7 +123,7 @@ async function main(): Promise<void> {
     rows,
   );
   const about = `\`npm run bench:hub-latency\`: ${HOOK} of the bundled model over \`hf:\` Parquet, ${TOKENS} tokens, ${FILES} files with row groups of ${ROW_GROUP} documents, from a server on this machine. Median of ${ROUNDS} rounds, the least in brackets. ${circumstances()}.`;
-  writeSection('hub-latency', 'Text of the hub, with latency', `${about}\n\n${table}`);
+  writeSection('hub-latency', 'Hub text with latency', `${about}\n\n${table}`);
 }
 
 await (isMainThread ? main() : serve());
