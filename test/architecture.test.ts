@@ -74,7 +74,7 @@ test('every kind of import is seen', () => {
   assert.deepEqual(importsOf(join('lm', 'x.ts'), text).sort(), names.map(normalize).sort());
 });
 
-test('the rule lets data walk one way only', () => {
+test('the rule allows imports in one direction only', () => {
   assert.ok(mayImport('train', 'activations') && mayImport('train', 'train') && mayImport('train', 'disk'));
   assert.ok(mayImport('cli', 'report') && mayImport('disk', 'errors'));
   assert.ok(!mayImport('activations', 'train') && !mayImport('disk', 'lm') && !mayImport('report', 'cli'));
@@ -84,7 +84,7 @@ test('the rule lets data walk one way only', () => {
   assert.ok(!mayImport('nowhere', 'lm') && !mayImport('lm', 'nowhere'));
 });
 
-test('every source file lies in a room that has its place in the pipeline or beside it', () => {
+test('every source file is in a room of the pipeline or a side room', () => {
   const rooms = [...PIPELINE, ...SIDE, TOP];
   assert.deepEqual(
     FILES.filter((file) => !file.includes(sep) || !rooms.includes(roomOf(file))),

@@ -28,7 +28,7 @@ function rowsBelow(heading: string): string[][] {
   return rows.slice(1).map((row) => row.slice(2, -2).split(' | '));
 }
 
-test('no install script runs, and the packages that have one are those that are known to do without', () => {
+test('no install script runs, and the packages that have one are known to work without', () => {
   assert.match(readFileSync('.npmrc', 'utf8'), /^ignore-scripts=true$/m);
   const have = locked.filter(([, { hasInstallScript }]) => hasInstallScript).map(([place]) => nameOf(place));
   const known = rowsBelow('Install scripts');

@@ -85,7 +85,7 @@ test('two stores of one harvest are dealt row by row, in every order and element
   }
 });
 
-test('a target changes what a source is known by, and the pool holds both', async (t) => {
+test('a target changes the identity of a source, and the pool holds both', async (t) => {
   const directories = await pair(t);
   const [one, both] = [
     await openStoreSource({ activations: directories.activations }),
@@ -99,7 +99,7 @@ test('a target changes what a source is known by, and the pool holds both', asyn
   assert.deepEqual(Object.keys(await one.batches('stored', 0).next(3)), ['x']);
 });
 
-test('memory of a batch is taken again where it fits', async (t) => {
+test("a batch's memory is reused if it fits", async (t) => {
   const batches = (await openStoreSource(await pair(t))).batches('stored', 0);
   const first = await batches.next(4);
   const second = await batches.next(4, first);
@@ -108,7 +108,7 @@ test('memory of a batch is taken again where it fits', async (t) => {
   assert.notEqual((await batches.next(5, second)).x, first.x);
 });
 
-test('stores of which one was made otherwise are refused by what differs', async (t) => {
+test('stores harvested with different settings are refused with the difference', async (t) => {
   const others: [Partial<Manifest>, string][] = [
     [{ seed: 2 }, 'seed (1 and 2)'],
     [{ rows_per_shard: 12 }, 'rows_per_shard (10 and 12)'],
@@ -162,7 +162,7 @@ test('rows of other positions are found in the shard that has them, whatever the
   }
 });
 
-test('a target that is not complete, or no store, is refused', async (t) => {
+test('a target that is incomplete, or not a store, is refused', async (t) => {
   const { activations } = await pair(t);
   await refuses(() => openStoreSource({ activations, target: temporaryDirectory(t) }), 'activations/not-a-store');
   const part = temporaryDirectory(t);

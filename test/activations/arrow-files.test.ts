@@ -120,7 +120,7 @@ test('float16 is not taken for bfloat16, nor bfloat16 for float16, though both h
   }
 });
 
-test('bytes that are no Arrow file, or not all of one, are refused by name', async () => {
+test('bytes that are not an Arrow file, or only part of one, are refused by name', async () => {
   const whole = encodeShard(randomRows(64, 4, 'float32'), 4, 'float32');
   const text = new TextEncoder().encode('not an Arrow file at all, but long enough to be read as one');
   for (const bytes of [new Uint8Array(0), text, whole.slice(0, whole.length >> 1), whole.slice(0, 100)]) {

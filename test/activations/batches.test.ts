@@ -26,7 +26,7 @@ test('an epoch deals each row exactly once, shuffled or stored, whatever fits th
   }
 });
 
-test('batches run on across pools and epochs', async () => {
+test('batches continue across pools and epochs', async () => {
   for (const pool of POOLS) {
     const whole = await deal(batchesOf(3, pool), 4 * ROWS);
     for (const size of [1, 5, 16, 44, 60]) {
@@ -52,7 +52,7 @@ test('the same seed deals the same order, another seed another one', async () =>
   }
 });
 
-test('each epoch has an order of its own, other than that of the store', async () => {
+test('each epoch has a different order, which is not that of the store', async () => {
   for (const pool of POOLS) {
     const batches = batchesOf(3, pool);
     const epochs = [await deal(batches, ROWS), await deal(batches, ROWS), await deal(batches, ROWS), allRows];
@@ -60,7 +60,7 @@ test('each epoch has an order of its own, other than that of the store', async (
   }
 });
 
-test('seeking goes to the state after so many rows, anywhere in the first epochs', async () => {
+test('seeking reaches the state after that many rows, anywhere in the first epochs', async () => {
   for (const order of ['shuffled', 'stored'] as const) {
     for (const pool of POOLS) {
       const whole = await deal(batchesOf(5, pool, order), 3 * ROWS + 30);
@@ -97,7 +97,7 @@ test('a pool that holds the whole store is loaded once for all epochs', async ()
   assert.deepEqual(sorted(store.reads), [0, 1, 2, 3, 4, 5, 6, 7]);
 });
 
-test('a smaller pool reads each shard once an epoch', async () => {
+test('a smaller pool reads each shard once per epoch', async () => {
   const store = memoryStore(SIZES);
   const batches = new ActivationBatches(store, 'shuffled', 1, 15);
   await batches.next(ROWS);

@@ -25,7 +25,7 @@ test('the first entry that is NaN or infinite is found in every element type, by
   }
 });
 
-test('it is found wherever it stands, in whatever memory', () => {
+test('it is found at any position, in any memory', () => {
   // Blocks of the search have 8192 entries of 16 bits.
   for (const length of [0, 1, 2, 3, 8, 8191, 8192, 8193, 16_387]) {
     for (const offset of [0, 1, 2, 3]) {

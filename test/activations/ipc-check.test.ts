@@ -22,7 +22,7 @@ test('what is written here passes, and says how long its body is', () => {
   assert.ok(body >= 240 && body <= 240 + 8 * 64, `${body}`);
 });
 
-test('every number of the batch and of the footer that is made a billion is refused or does not matter, at once', () => {
+test('setting any number of the batch or the footer to a billion is refused or harmless, at once', () => {
   const { at, length } = batchAt(whole);
   const footer = whole.readInt32LE(whole.length - 10);
   const places = [...words(at, length), ...words(whole.length - 10 - footer, footer + 4)];
@@ -48,7 +48,7 @@ test('every number of the batch and of the footer that is made a billion is refu
 
 const words = (from: number, length: number) => Array.from({ length: length >> 2 }, (_, i) => from + 4 * i);
 
-test('a file that is no Arrow file, or was cut, is refused', async () => {
+test('a file that is not an Arrow file, or was cut, is refused', async () => {
   for (const bytes of [Buffer.alloc(0), Buffer.from('ARROW1'), Buffer.from('{"schema":1}'), whole.subarray(0, -1)]) {
     assert.throws(() => checkIpcFile(bytes), RangeError);
     await refuses(

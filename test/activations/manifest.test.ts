@@ -22,7 +22,7 @@ test('a manifest is read as it was written', async (t) => {
   assert.deepEqual(readdirSync(directory), ['manifest.json']);
 });
 
-test('a directory without a manifest is refused as no store', async (t) => {
+test('a directory without a manifest is refused as not a store', async (t) => {
   const directory = temporaryDirectory(t);
   await refuses(() => readManifest(directory), 'activations/not-a-store', directory);
   await refuses(() => readManifest(join(directory, 'gone')), 'activations/not-a-store');
@@ -58,7 +58,7 @@ test('each missing key is refused by name', async (t) => {
   }
 });
 
-test('a store that does not say so has contexts that begin with BOS', async (t) => {
+test('a store that does not say otherwise has contexts that begin with BOS', async (t) => {
   const directory = temporaryDirectory(t);
   writeFileSync(join(directory, 'manifest.json'), JSON.stringify({ ...full, prepend_bos: undefined }));
   assert.equal((await readManifest(directory)).prepend_bos, true);
@@ -111,12 +111,12 @@ test('no file that a manifest lists may lie outside its directory', async (t) =>
   }
 });
 
-test('a directory that is gone is refused when a manifest is to be written', (t) => {
+test('writing a manifest into a directory that is gone is refused', (t) => {
   const directory = join(temporaryDirectory(t), 'gone');
   return refuses(() => writeManifest(directory, full), 'disk/out-vanished', directory);
 });
 
-test('a version that is no number is refused, not a fault', async (t) => {
+test('a version that is not a number is refused', async (t) => {
   const directory = temporaryDirectory(t);
   const text = JSON.stringify({ ...emptyManifest(1), version: { toString: 1 } });
   writeFileSync(join(directory, 'manifest.json'), text);

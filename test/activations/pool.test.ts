@@ -26,7 +26,7 @@ test('without an order, rows are dealt as they lie', () => {
   assert.deepEqual(rowNumbers(batch.x, D), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
 });
 
-test('a pool holds what is asked for as far as its bytes go, and at least one row', () => {
+test('a pool holds the requested rows as far as they fit, and at least one', () => {
   // 2 · 2048 bytes of activation and 12 of position.
   assert.equal(poolRowsWithin(1000, rowBytes({ d_in: 2048, dtype: 'float16' })), 1000);
   assert.equal(poolRowsWithin(2 ** 20, rowBytes({ d_in: 2048, dtype: 'float16' })), Math.floor(POOL_BYTES / 4108));

@@ -27,7 +27,7 @@ for (const dtype of ['float32', 'float16', 'bfloat16'] as const) {
   });
 }
 
-test('threads press what one thread does, in the order in which it was asked for', async () => {
+test('threads encode the same shards as one thread, in the requested order', async () => {
   const press = new PressThreads(2);
   try {
     const sizes = [40, 1, 7, 0, 25];

@@ -56,7 +56,7 @@ test('sums of parts are the sums of the whole', () => {
   close(gammaOf(first), gammaOf(whole));
 });
 
-test('rows of zeros are counted by themselves, and a constant has no spread', () => {
+test('rows of zeros are counted separately, and a constant has no spread', () => {
   const sums = new ActivationSums(2);
   sums.add(new Float32Array(6), 'float32');
   assert.deepEqual([sums.zeros, sums.histogram().counts, gammaOf(sums)], [3, [], 0]);

@@ -43,7 +43,7 @@ async function undisturbed(t: TestContext): Promise<Record<string, string>> {
   return contentsOf(directory);
 }
 
-test('the manifest lists every file that is there, in order, with its rows and hash', async (t) => {
+test('the manifest lists every file, in order, with its rows and hash', async (t) => {
   const { directory, manifest } = await newStore(t);
   await writeFrom(directory, manifest);
   const found = await readManifest(directory);
@@ -99,7 +99,7 @@ test('counts, mean norm and completeness follow the windows that are done', asyn
   }
 });
 
-test('memory serves again for the shards of a window, and none is kept for the next', async (t) => {
+test('memory is reused for the shards of a window, and none is kept for the next', async (t) => {
   const { directory, manifest } = await newStore(t);
   let [used, allocated] = [new Set<ArrayBufferLike>(), 0];
   const press: ShardPress = {
@@ -122,7 +122,7 @@ test('memory serves again for the shards of a window, and none is kept for the n
   }
 });
 
-test('the contexts of each window are beside its shards', async (t) => {
+test('the contexts of each window are next to its shards', async (t) => {
   const { directory, manifest } = await newStore(t);
   await writeFrom(directory, manifest);
   const bytes = readFileSync(join(directory, 'contexts-00001.arrow'));

@@ -86,7 +86,7 @@ test('a store is found in the directory that holds it alone; where there are sev
   assert.equal((await openStore(directory)).directory, directory);
 });
 
-test('a directory that is no store is refused', (t) => {
+test('a directory that is not a store is refused', (t) => {
   const directory = temporaryDirectory(t);
   return refuses(() => openStore(directory), 'activations/not-a-store', directory);
 });
@@ -102,7 +102,7 @@ test('a shard with a single bit changed is refused by name, the others are read'
   assert.equal((await store.readShard(0)).token.length, 10);
 });
 
-test('a shard that is missing is refused by name, when a store is opened and when it has vanished since', async (t) => {
+test('a missing shard is refused by name, when a store is opened and when it vanishes later', async (t) => {
   const { directory } = await written(t);
   const store = await openStore(directory);
   rmSync(join(directory, 'shard-00002.arrow'));
@@ -152,7 +152,7 @@ test('a shard that is too small for the rows that the manifest lists is refused 
   await refuses(() => openStore(directory), 'activations/shard-size', 'shard-00001.arrow', `its ${2 ** 40} rows take`);
 });
 
-test('a store without rows is refused: there would be no end to looking for the first', async (t) => {
+test('a store without rows is refused: the search for the first would never end', async (t) => {
   const { directory, manifest } = await written(t);
   await writeManifest(directory, { ...manifest, shards: [], contexts: [], rows: 0, rows_wanted: 0 });
   await refuses(() => openStore(directory), 'activations/no-rows', directory);

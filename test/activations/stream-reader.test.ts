@@ -64,7 +64,7 @@ test('other readers find the columns of a shard, and the header in the metadata 
   );
 });
 
-test('the header says what a manifest says, and nothing of files', () => {
+test('the header has the keys of a manifest, except files', () => {
   assert.deepEqual(Object.keys(headerOf(5, { precision: 'float32' })).sort(), [
     'batch',
     'bos_token_id',
@@ -87,7 +87,7 @@ test('the header says what a manifest says, and nothing of files', () => {
   assert.equal(headerOf(5).rows, 5);
 });
 
-test('a stream that ends early is told from a complete one, wherever it is cut', async () => {
+test('a stream that ends early is distinguished from a complete one, wherever it is cut', async () => {
   const bytes = await streamBytes(headerOf(24), numberedPieces([10, 10, 4], D));
   let begun = false;
   for (let length = 0; length < bytes.length; length += 1) {
@@ -101,7 +101,7 @@ test('a stream that ends early is told from a complete one, wherever it is cut',
   assert.ok(begun);
 });
 
-test('a cut stream gives the rows that came whole, and says how many', async () => {
+test('a cut stream gives its complete rows, and says how many', async () => {
   const bytes = await streamBytes(headerOf(24), numberedPieces([10, 10, 4], D));
   const stream = await RowStream.open(inChunks(bytes.subarray(0, bytes.length - 200), 50), 'the pipe');
   assert.equal((await stream.next())!.token.length, 10);
@@ -114,7 +114,7 @@ test('a stream whose end marker comes before its rows ended early', async () => 
   await refuses(() => readAll(bytes), 'activations/stream-cut-short', 'the pipe ended after 20 of 24 rows');
 });
 
-test('what is no stream of rows is refused in one sentence', async () => {
+test('what is not a stream of rows is refused in one sentence', async () => {
   const rows = numberedPieces([5], D);
   for (const [bytes, code, named] of [
     [Buffer.from('{"text": "a corpus, not a stream"}\n'.repeat(50)), 'activations/not-arrow', ''],
@@ -203,7 +203,7 @@ test('a size that no record batch of the header can have is refused before memor
   await refuses(() => readAll(bytes), 'activations/broken-stream', 'what comes is no Arrow message');
 });
 
-test('a reading error of the pipe is told with its cause', async () => {
+test('a read error of the pipe is reported with its cause', async () => {
   const bytes = await streamBytes(headerOf(24), numberedPieces([10, 10, 4], D));
   async function* failing() {
     yield bytes.subarray(0, 1200);

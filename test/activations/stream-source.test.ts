@@ -73,7 +73,7 @@ test('shuffled order deals pool after pool, each permuted by seed and number, to
   }
 });
 
-test('a row is dealt whole', async () => {
+test('all columns of a row are dealt together', async () => {
   const { x: values } = await (await opened('shuffled', 16)).next(ROWS);
   const pieces = numberedPieces(SIZES, D);
   const texts = pieces.flatMap(({ activation, token }) =>
@@ -107,7 +107,7 @@ test('seeking is dealing to there, for every number of rows', async () => {
   }
 });
 
-test('seeking goes on from where rows were dealt, and never back', async () => {
+test('seeking continues from the rows already dealt, and never goes back', async () => {
   const all = shuffled(16);
   const batches = await opened('shuffled', 16);
   await batches.next(5);
@@ -118,7 +118,7 @@ test('seeking goes on from where rows were dealt, and never back', async () => {
   await assert.rejects(batches.seek(43), /the pipe goes forward only/);
 });
 
-test('inputs are the rows from which the next batch is dealt, and dealing goes on as if nobody had looked', async () => {
+test('inputs are the rows from which the next batch is dealt, and reading them does not change what is dealt', async () => {
   for (const [order, poolRows, expected] of [
     ['stored', 16, stored.slice(0, 10)],
     ['shuffled', 16, stored.slice(0, 16)],
@@ -172,7 +172,7 @@ test('while one pool is dealt the next is filled, and nothing beyond it is read'
   }
 });
 
-test('the bound on memory is said once, when dealing begins', async () => {
+test('the memory bound is printed once, when dealing begins', async () => {
   const lines: string[] = [];
   const say = (line: string) => lines.push(line);
   const source = await openStreamSource(pipeOf(whole).readable, { place, poolRows: 20, say });
@@ -185,7 +185,7 @@ test('the bound on memory is said once, when dealing begins', async () => {
   assert.equal(lines[1], 'the pipe: at most 2 record batches of 10 rows in memory, 480 B');
 });
 
-test('a source says what its header says; equal headers are equal sources', async () => {
+test('a source has the settings of its header; equal headers are equal sources', async () => {
   const { about } = await openOn(whole);
   assert.deepEqual(
     { ...about, identity: '' },
@@ -211,7 +211,7 @@ test('a source says what its header says; equal headers are equal sources', asyn
   }
 });
 
-test('a stream that ends early is refused when its missing rows are wanted, and not before', async () => {
+test('a stream that ends early is refused when its missing rows are needed, and not before', async () => {
   const cut = whole.subarray(0, whole.length - 300);
   const batches = (await openOn(cut, 16)).batches('shuffled', SEED);
   assert.deepEqual(await deal(batches, 48), shuffled(16).slice(0, 48));
@@ -235,7 +235,7 @@ test('a terminal, a pipe without a stream and a second pass are refused', async 
   assert.throws(() => source.batches('stored', 0), /passes once/);
 });
 
-test('passing over reads all that is left, and closing drops the pipe', async () => {
+test('draining reads all that is left, and closing drops the pipe', async () => {
   for (const order of ['shuffled', 'stored'] as const) {
     for (const dealt of [0, 16, 48, 51]) {
       for (const passesOver of [true, false]) {
@@ -253,7 +253,7 @@ test('passing over reads all that is left, and closing drops the pipe', async ()
   }
 });
 
-test('why a stream that is passed over ends does not matter', async () => {
+test('a drained stream may end for any reason', async () => {
   const source = await openOn(whole.subarray(0, -100), 8);
   await source.batches('shuffled', 0).next(10);
   await source.passOver!();
@@ -293,7 +293,7 @@ test('the text read so far is known at every row, however the stream is cut, and
   }
 });
 
-test('a finished run is told of another text while its stream is passed over', async () => {
+test('a finished run notices another text while its stream is drained', async () => {
   const first = (await openOn(whole, 8)).batches('shuffled', SEED);
   await first.next(40);
   const pieces = numberedPieces(SIZES, D);
@@ -310,7 +310,7 @@ test('a finished run is told of another text while its stream is passed over', a
   }
 });
 
-test('a stop is heard while rows are awaited', async () => {
+test('a stop is noticed while waiting for rows', async () => {
   const stop: { signal: 'SIGINT' | undefined } = { signal: undefined };
   // Gives the beginning, and then nothing for ever.
   const readable = new Readable({ read() {} });

@@ -99,13 +99,13 @@ test('a reader that goes away ends the writer in one sentence, and it makes no f
   }
 });
 
-test('a full disk behind the redirection is told as such', async () => {
+test('a full disk behind the redirection is reported as such', async () => {
   const out = new Writable({ write: (_c, _e, done) => done(Object.assign(new Error('full'), { code: 'ENOSPC' })) });
   const failing = writeStream(out, headerOf(ROWS), each(numberedPieces(SIZES, D)), 'standard output', never);
   await refuses(() => failing, 'disk/full');
 });
 
-test('a stop is heard while the reader takes nothing, and the stream is not completed', async () => {
+test('a stop is noticed while the reader takes nothing, and the stream is not completed', async () => {
   const stop: StopRequest = { signal: undefined };
   const { out, take } = slowReader();
   const { pieces } = counted(SIZES);
@@ -125,7 +125,7 @@ test('a stop is heard while the reader takes nothing, and the stream is not comp
   assert.ok(out.destroyed);
 });
 
-test('what fails in making the rows ends the stream, and passes on', async () => {
+test('a failure in making the rows ends the stream, and is passed on', async () => {
   const out = new Writable({ write: (_chunk, _, done) => done() });
   async function* failing() {
     yield* numberedPieces([10], D);

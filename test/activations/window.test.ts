@@ -22,7 +22,7 @@ test('rows in order are those of every pass, one after the other', () => {
   }
 });
 
-test('shards hold each row of the window exactly once, whole', () => {
+test('shards hold each row of the window exactly once, with all its columns', () => {
   const manifest = emptyManifest(0);
   for (const dtype of activationDTypes) {
     for (const rowsPerShard of [1, 5, 8, 40, 41]) {
@@ -43,7 +43,7 @@ test('every shard but the last is full', () => {
   assert.deepEqual(shardsOf(new Window(0, 3, 'float32'), 15, 1), []);
 });
 
-test('the order is the same for a seed and a window, and another for another seed or window', () => {
+test('the order is a function of the seed and the window, and differs between seeds and windows', () => {
   const manifest = emptyManifest(0);
   const order = (index: number, seed: number) => {
     // The same rows in every window, so that only the order can differ.
@@ -82,7 +82,7 @@ test('the order does not depend on how rows came in passes or are cut into shard
   assert.deepEqual(shardsOf(parts, 7, 1).flat(), shardsOf(whole, 15, 1).flat());
 });
 
-test('any row may come to any shard', () => {
+test('any row may end up in any shard', () => {
   // 8 rows into 4 shards of 2, 800 seeds: each of the 32 cells is expected 200 times. Sums of rows and of columns are
   // fixed, hence 7 · 3 degrees of freedom, and the factor 7/8 of drawing without replacement.
   const counts = new Uint32Array(32);
@@ -104,7 +104,7 @@ test('norms are summed over passes', () => {
   assert.equal(window.normSum, 3.75);
 });
 
-test('a restored window goes on as if it had never been interrupted', () => {
+test('a restored window continues as if it had never been interrupted', () => {
   const manifest = emptyManifest(0);
   const undisturbed = filledWindow(1, 5, manifest);
   const interrupted = filledWindow(1, 3, manifest);

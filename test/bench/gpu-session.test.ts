@@ -25,7 +25,7 @@ async function session(flags: readonly string[], heard = (_: string, _end: () =>
   return { code, said };
 }
 
-test('a rehearsal that is cut tells what it came to, and the same command does the rest', {
+test('a rehearsal that is cut short reports its results so far, and the same command does the rest', {
   skip: withoutCompiler,
 }, async (t) => {
   const [out, directory] = [join(temporaryDirectory(t), 'session'), temporaryDirectory(t)];
@@ -66,7 +66,7 @@ test('a rehearsal that is cut tells what it came to, and the same command does t
   assert.ok((result('eval').ce_spliced as number[]).every((loss) => loss > 0));
 });
 
-test('where nothing can run, the session says so in a sentence each and leaves nothing', async (t) => {
+test('where nothing can run, the session gives one reason per step and leaves nothing', async (t) => {
   const root = temporaryDirectory(t);
   const { code, said } = await session(['--out', join(root, 'session'), '--directory', root]);
   if (code !== 3) return t.skip('this machine has a GPU that can be used');
@@ -88,7 +88,7 @@ const step = (script: string): SessionStep => {
   return { name: 'a-step', part: 1, needs: [], limit: 60, command: [process.execPath, '-e', script] };
 };
 
-test('a step ends as it ends: done, failed, at its limit; what it told is kept', async (t) => {
+test('a step ends done, failed, or at its limit, and its output is kept', async (t) => {
   const log = new SessionLog(temporaryDirectory(t));
   const { signal } = new AbortController();
   const told = 'console.log(JSON.stringify({ ms: 3 }));';
@@ -112,7 +112,7 @@ test('a step ends as it ends: done, failed, at its limit; what it told is kept',
   assert.deepEqual([outcome, why], ['too long', 'it was ended after 0 s']);
 });
 
-test('results are whole lines, the last of each step in the summary', (t) => {
+test('results are complete lines, with the last of each step in the summary', (t) => {
   const directory = temporaryDirectory(t);
   const log = new SessionLog(directory);
   const record: StepRecord = { step: 'a', outcome: 'failed', began: '', seconds: 1, result: null, why: 'x | y' };

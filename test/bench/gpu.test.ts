@@ -13,7 +13,7 @@ function ends(script: string, ...flags: string[]): Promise<{ code: number; stdou
   });
 }
 
-test('without a GPU, bench:gpu and check:gpu --part train say in a sentence what is missing, and exit 3', async (t) => {
+test('without a GPU, bench:gpu and check:gpu --part train name what is missing in a sentence, and exit 3', async (t) => {
   const trial = await cudaTraining('cuda');
   if (trial.gpu) return t.skip('this machine has a GPU that the CUDA engine can use');
   const what = trial.missing[0] ?? trial.reason!;
@@ -26,7 +26,7 @@ test('without a GPU, bench:gpu and check:gpu --part train say in a sentence what
   }
 });
 
-test('parts of check:gpu that there are not, or that the CPU cannot run, are refused with exit code 2', async () => {
+test('unknown parts of check:gpu, and parts that the CPU cannot run, are refused with exit code 2', async () => {
   for (const flags of [
     ['--part', 'half'],
     ['--part', 'train', '--device', 'cpu'],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { faultsOf, type PlacementCase, readTrace } from '../../bench/placement-trace.js';
 
-test('copies, products and waits are counted from what the stubs wrote', () => {
+test("copies, products and waits are counted from the stubs' records", () => {
   const lines = [
     'malloc 4096',
     'copy H2D 100 async',

@@ -11,7 +11,7 @@ test('the random model of the size of Gemma 7B has as many weights as Gemma 7B',
   assert.equal(parametersOf('7b'), 8_537_680_896);
 });
 
-test('the small random checkpoint opens, in several shards, with normal weights of the deviation meant', async () => {
+test('the small random checkpoint opens, in several shards, with normal weights of the intended deviation', async () => {
   const directory = temporaryDirectory();
   await writeRandomCheckpoint(directory, 'small');
   const shards = readdirSync(directory).filter((name) => name.endsWith('.safetensors'));

@@ -18,7 +18,7 @@ test('a flat sawtooth does not drift, and growth of a twentieth does', () => {
   assert.equal(drifts(grown), true);
 });
 
-test('growth in the first half alone is no drift, nor is a fall; too few samples are no answer', () => {
+test('growth in the first half alone is not drift, nor is a fall; too few samples give no answer', () => {
   const warm = Array.from({ length: 400 }, (_, t) => 300 + Math.min(t, 150));
   assert.equal(drifts(driftOf(warm)), false);
   assert.equal(drifts(driftOf(series(-50))), false);

@@ -103,7 +103,7 @@ const heading = (page: Page, text: string) =>
 /** Waits until the list has the total that its summary says. */
 const total = (page: Page, text: string) => page.locator('#list .summary', { hasText: text }).waitFor();
 
-test('a list is sorted, filtered, searched and turned over, and its address leads back to it', { skip }, async (t) => {
+test('a list is sorted, filtered, searched and reversed, and its address leads back to it', { skip }, async (t) => {
   const { url } = await served(t);
   const { page, problems } = await driven(t, url);
   await total(page, '200 features');
@@ -139,7 +139,7 @@ test('a list is sorted, filtered, searched and turned over, and its address lead
   assert.deepEqual([...problems, ...again.problems], []);
 });
 
-test('a feature shows its examples with values on hover, and leads on', { skip }, async (t) => {
+test('a feature shows its examples with values on hover, and links to others', { skip }, async (t) => {
   const { url } = await served(t);
   const { page, problems } = await driven(t, `${url}#/feature/gated/1?sort=feature&order=asc`);
   await heading(page, 'Feature 1');
@@ -244,7 +244,7 @@ test('a text shows the features of each token, and where one of them fires', { s
   assert.deepEqual(problems, []);
 });
 
-test('who waits for a model is told how long it has been opening', { skip }, async (t) => {
+test('while a model opens, the page shows for how long', { skip }, async (t) => {
   let open = () => {};
   const opened = new Promise<void>((resolve) => {
     open = resolve;
@@ -265,7 +265,7 @@ test('who waits for a model is told how long it has been opening', { skip }, asy
   await state.waitFor({ state: 'hidden' });
 });
 
-test('a sentence is steered by sliders and numbers, and the address says all of it', { skip }, async (t) => {
+test('a sentence is steered by sliders and numbers, and the address contains all settings', { skip }, async (t) => {
   const { url } = await served(t);
   const { page, problems } = await driven(t, `${url}#/text/gated?text=a%20cat%20sat`);
   await page.getByRole('button', { name: 'Steer with feature 2' }).first().click();
@@ -376,7 +376,7 @@ test('features behind a next token are computed only while they are shown', { sk
   assert.deepEqual(problems, []);
 });
 
-test('what is steered is cancelled by its button, by another request, and by leaving', { skip }, async (t) => {
+test('steering is cancelled by its button, by another request, and by leaving', { skip }, async (t) => {
   let running = 0;
   const waiting: (() => void)[] = [];
   const steering: Steering = {
@@ -431,7 +431,7 @@ test('what is steered is cancelled by its button, by another request, and by lea
   assert.deepEqual(problems, []);
 });
 
-test('two features, or two SAEs, stand side by side', { skip }, async (t) => {
+test('two features, or two SAEs, are shown side by side', { skip }, async (t) => {
   const { url } = await served(t);
   const { page, problems } = await driven(t, `${url}#/feature/gated/1`);
   await heading(page, 'Feature 1');
@@ -596,7 +596,7 @@ async function view(page: Page, url: string, [hash, whole]: readonly [string, st
 }
 
 for (const colorScheme of process.env.SAE_PIPE_LONG === '1' ? (['light', 'dark'] as const) : (['dark'] as const)) {
-  test(`no view shuts readers out, in the ${colorScheme} colours`, { skip }, async (t) => {
+  test(`every view passes the accessibility checks, in the ${colorScheme} colours`, { skip }, async (t) => {
     const { url } = await served(t);
     const { page, problems } = await driven(t, url, { colorScheme });
     const paper = await page.evaluate('getComputedStyle(document.body).backgroundColor');

@@ -93,7 +93,7 @@ before(async () => {
   if (!skip) found = await visit(html);
 });
 
-test('the page renders without a word on the console, and asks the network for nothing', { skip }, async () => {
+test('the page renders without console output or network requests', { skip }, async () => {
   assert.deepEqual(found.probe.problems, []);
   assert.deepEqual(found.console, []);
   assert.ok(found.probe.overflow <= 0, 'nothing is wider than the window');
@@ -104,7 +104,7 @@ test('the page renders without a word on the console, and asks the network for n
   assert.deepEqual([...probe.problems, ...console], []);
 });
 
-test('the watch sees what it should', { skip }, async () => {
+test('the watching of console and network works', { skip }, async () => {
   assert.match(html, POLICY);
   const wrong = html.replace(
     '</main>',
@@ -124,7 +124,7 @@ test('the watch sees what it should', { skip }, async () => {
   assert.deepEqual(allowed.probe.requests, ['https://localhost:9/x.png']);
 });
 
-test('every figure has its marks, inside it and to be seen', { skip }, () => {
+test('every figure has its marks, inside it and visible', { skip }, () => {
   const { boxes } = found.probe;
   assert.deepEqual(
     Object.keys(boxes),
@@ -157,7 +157,7 @@ test('a click on a column head sorts the rows of each group, a second one the ot
   assert.deepEqual(sorted.filter(Boolean), ['ascending']);
 });
 
-test('a saved figure stands by itself, in the light colours whatever the page has', { skip }, async () => {
+test('a saved figure is self-contained, in light colours whatever the page has', { skip }, async () => {
   const { probe } = await visit(html, '--force-dark-mode');
   assert.equal(probe.files.length, 7);
   for (const [i, { start, unresolved, blue, marks }] of probe.files.entries()) {

@@ -55,7 +55,7 @@ interface State {
   step: number;
 }
 
-test('runs are sorted, hidden and filtered, and stay so when the server answers anew', { skip }, async (t) => {
+test('runs are sorted, hidden and filtered, and stay so when the page updates', { skip }, async (t) => {
   const root = temporaryDirectory(t);
   const runs = [
     ['a', 'gated', 1, 30],

@@ -18,7 +18,7 @@ test('flags in every form', () => {
   assert.deepEqual(given('train', '--lr', '-1', '--out=--odd=name'), { lr: '-1', out: '--odd=name' });
 });
 
-test('an argument may stand without its name, anywhere, and begin with a dash after --', () => {
+test('a positional argument may stand anywhere, and begin with a dash after --', () => {
   assert.deepEqual(given('report', '--out', 'o', 'e'), { out: 'o', evaluation: 'e' });
   assert.deepEqual(given('report', '--out', 'o', '--', '-e'), { out: 'o', evaluation: '-e' });
 });
@@ -35,7 +35,7 @@ test('every unknown flag is named at once, with its own remedy', async () => {
   );
 });
 
-test('what is doubtful is refused by name', async () => {
+test('ambiguous arguments are refused by name', async () => {
   for (const [stage, args, code, ...named] of [
     ['train', ['--seed', '0', '--seed', '1'], 'config/flag-twice', '--seed'],
     ['train', ['--overwrite', '--no-overwrite'], 'config/flag-twice', '--overwrite'],

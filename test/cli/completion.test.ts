@@ -62,7 +62,7 @@ test('bash: a flag is offered as often as it may be given', () => {
   assert.ok(bash('sae-pipe eval --sae a --').includes('--sae'));
 });
 
-test('every flag, choice and path of every command is in what the shells are told', () => {
+test('every flag, choice and path of every command is in the completion scripts', () => {
   for (const [stage, schema] of Object.entries(STAGES)) {
     const command = offers().find(({ name }) => name === stage)!;
     const told = [...command.flags, ...(command.argument ? [command.argument] : [])];
@@ -83,7 +83,7 @@ test('zsh takes the script', { skip: !has('zsh') && 'zsh is not installed' }, ()
   assert.deepEqual([stdout.trim(), stderr], ['_sae_pipe: function\n_sae_pipe', '']);
 });
 
-test('fish offers what the script tells it', { skip: !has('fish') && 'fish is not installed' }, () => {
+test("fish offers the script's completions", { skip: !has('fish') && 'fish is not installed' }, () => {
   const fish = (line: string) => {
     const { stdout, stderr } = spawnSync('fish', ['--no-config', '-c', `source ./fish; complete -C'${line}'`], {
       cwd: root,

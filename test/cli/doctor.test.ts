@@ -85,13 +85,13 @@ test('without a model, the machine alone is described', async () => {
   assert.doesNotMatch(stdout, /does it fit/);
 });
 
-test('a model of the hub is taken from the cache, as everywhere', async () => {
+test('a hub model is read from the cache', async () => {
   const environment = { HF_HUB_CACHE: '/nowhere/hub', HF_HUB_OFFLINE: '1' };
   const outcome = await startIn(environment, ...logged(['doctor', '--model', 'google/tiny'])).outcome;
   refused(outcome, 'hub/not-cached', 'google/tiny', 'main', '/nowhere/hub');
 });
 
-test('a device that cannot be used, and flags that say nothing, are refused', async () => {
+test('a device that cannot be used, and flags without effect, are refused', async () => {
   refused(await run(...logged(['doctor', '--device', 'cuda:77'])), 'onnx/device-unusable', 'cuda:77');
   for (const [args, code, ...named] of [
     [['--tokens', '5'], 'doctor/flag-without-model', '--tokens', '--model'],

@@ -73,11 +73,11 @@ for (const [kind, make] of Object.entries(KINDS)) {
   });
 }
 
-test('a harvest that asks for more than there is ends', async () => {
+test('a harvest of more tokens than there are ends', async () => {
   refused(await ends(logged(harvest(`${PROSE}.parquet`, at('more'), 1_000_000)), 1), 'corpus/too-short', '1000000');
 });
 
-test('a harvest that stops for a text that is broken ends', async () => {
+test('a harvest that stops at a broken text ends', async () => {
   const outcome = await ends(logged(harvest('test/corpus/fixtures/latin-1.parquet', at('broken'))), 1);
   refused(outcome, 'corpus/wrong-encoding', 'row 1', 'Latin-1');
 });
@@ -105,7 +105,7 @@ function endlessLine(): Buffer {
   return Buffer.concat([header, block(0, begin.length, begin), repeated, block(0, 2, '"}', 1)]);
 }
 
-test('a stop is heard while a text has nothing to give', async () => {
+test('a stop is noticed while a text has nothing to read', async () => {
   const out = at('nothing');
   const { child, outcome } = start(...logged(harvest(written('endless.jsonl.zst', endlessLine()), out)));
   child.stderr!.on('data', (data) => {

@@ -37,7 +37,7 @@ const save = (url: string, label: string) =>
   });
 const live = async (url: string) => (JSON.parse((await ask(url, '/data/index.json')).body) as ExploreIndex).live;
 
-test('one explore saves labels, a second one shows them; killed, it leaves every label and no lock that holds', async () => {
+test('one explore saves labels, a second one shows them; when killed, it leaves every label and a lock that can be taken over', async () => {
   const first = await exploring(folder);
   assert.match((await ask(first.url, '/')).body, /<!doctype html>/);
   assert.deepEqual(await live(first.url), { list: true, labels: true, text: false });
@@ -78,7 +78,7 @@ test('what is not a folder of features, and a port in use, are refused', async (
   refusedUsage(await run(...logged(['explore', folder, '--port', '70000'])), 'config/wrong-value', '--port');
 });
 
-test('explore with a model steers a text, and ends in the middle of it when it is asked to', async () => {
+test('explore with a model steers a text, and stops in the middle of it on request', async () => {
   const { folder: made } = await collected(temporaryDirectory());
   const { child, outcome, url } = await exploring(made, '--model', MODEL);
   const steered = request(new URL('/api/steer', url), {

@@ -21,7 +21,7 @@ test('export writes a JumpReLU SAE and prints its directory; without --as it say
   assert.equal((await openSae(out)).architecture, 'jumprelu');
 });
 
-test('convert takes the SAE without a flag and writes the layout that is asked for', async () => {
+test('convert takes the SAE as a positional argument and writes the requested layout', async () => {
   const root = temporaryDirectory();
   const [sae, out] = [join(root, 'gated'), join(root, 'converted')];
   mkdirSync(sae);

@@ -35,7 +35,7 @@ test('generate continues a prompt, the same as text and as JSON', async () => {
   assert.deepEqual([stopped!.text, stopped!.ending], [text!.text.slice(0, text!.text.indexOf(stop)), 'stop']);
 });
 
-test('prompts that are continued together are what each is alone; a seed repeats what is drawn', async () => {
+test('prompts continued together give the same texts as each alone; a seed repeats the draws', async () => {
   const other = ['--prompt', 'The little dog was'];
   const one = ['--prompt', PROMPT, '--tokens', '10'];
   const together = await generated(...one, ...other);
@@ -47,7 +47,7 @@ test('prompts that are continued together are what each is alone; a seed repeats
   assert.notDeepEqual(await generated(...one, ...drawn, '--seed', '4'), seeded);
 });
 
-test('generate refuses what has no answer', async () => {
+test('generate refuses requests without an answer', async () => {
   const generate = (...args: string[]) => run(...logged(['generate', ...MODEL, ...args]));
   refusedUsage(await generate('--prompt', PROMPT, '--tokens', '600'), 'generate/prompt-too-long', '512');
   refusedUsage(await generate('--prompt', 'word '.repeat(600)), 'generate/prompt-too-long', '512');
@@ -55,7 +55,7 @@ test('generate refuses what has no answer', async () => {
   refusedUsage(await generate('--prompt', PROMPT, '--top-p', '1.5', '--temperature', '1'), 'config/wrong-value');
 });
 
-test('Ctrl-C ends a text where it is', async () => {
+test('Ctrl-C ends a text where it stands', async () => {
   const { child, outcome } = start('generate', ...MODEL, '--prompt', PROMPT, '--tokens', '400', '--temperature', '1');
   let stdout = '';
   child.stdout!.on('data', (data) => {
@@ -154,7 +154,7 @@ test('a dose is a table over strengths, with losses of a text', onDemand, async 
   assert.match((await steer('--feature', '3', '--set', '60', ...text)).stdout, /Loss on 600 tokens/);
 });
 
-test('steer refuses what has no answer', async () => {
+test('steer refuses requests without an answer', async () => {
   const refusing = (...args: string[]) =>
     run(...logged(['steer', '--sae', gated, ...MODEL, '--prompt', PROMPT, '--tokens', '8', ...args]));
   refused(await refusing('--feature', '48', '--set', '1'), 'generate/no-feature', '48');
@@ -172,7 +172,7 @@ test('steer refuses what has no answer', async () => {
   );
 });
 
-test('eval measures what a set of features is worth', async () => {
+test('eval measures the effect of a set of features', async () => {
   const directory = temporaryDirectory();
   const [file, out] = [join(directory, 'features.txt'), join(directory, 'eval')];
   const evaluation = (...args: string[]) => {

@@ -34,7 +34,7 @@ test('a harvest takes patterns and lists; doctor counts their hooks', async () =
   );
 });
 
-test('what takes one hook refuses a pattern of several, and takes one of one; nothing is written', async () => {
+test('commands for one hook refuse a pattern that matches several, and accept one that matches one; nothing is written', async () => {
   const out = join(root, 'one');
   const training = ['train', ...TEXT, '--d-sae', '8', '--steps', '1', '--batch', '16', '--out', out];
   refusedUsage(await run(...logged([...training, '--hook', 'blocks.*.hook_mlp_out'])), 'lm/several-hooks', '4 hooks');

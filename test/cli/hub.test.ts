@@ -47,7 +47,7 @@ test('harvest takes a hub id, and gives what the same files in a directory give'
   assert.equal(missing.stderr.trim().split('\n').length, 1);
 });
 
-test('commands that read chats have the template of a model of the hub', async (t) => {
+test("commands that read chats download a hub model's template", async (t) => {
   const { hub, cache } = await tinyHub(t);
   const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
   const generate = ['generate', '--model', 'google/tiny', '--prompt', 'Hi', '--tokens', '1'];
@@ -63,7 +63,7 @@ test('commands that read chats have the template of a model of the hub', async (
   assert.equal(harvested.code, 0, harvested.stderr);
 });
 
-test('what can be refused without the model is refused before it is downloaded', async (t) => {
+test('mistakes that can be found without the model are refused before it is downloaded', async (t) => {
   const { hub, cache } = await tinyHub(t);
   const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
   const evaluate = ['eval', '--sae', 'x', '--model', 'google/tiny', '--corpus', corpus, '--out'];
@@ -77,7 +77,7 @@ test('what can be refused without the model is refused before it is downloaded',
   assert.equal(hub.seen.length, 0);
 });
 
-test('a download killed at any moment goes on where it was', async (t) => {
+test('a download killed at any moment resumes where it was', async (t) => {
   const { hub, cache, home } = await tinyHub(t);
   const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
   hub.faults = { pause: 20 };
@@ -108,7 +108,7 @@ test('a download killed at any moment goes on where it was', async (t) => {
   assert.deepEqual(readFileSync(join(blobs, weights)), hub.files.get(WEIGHTS));
 });
 
-test('two processes at once: one downloads, the other waits for it, both go on', async (t) => {
+test('two processes at once: one downloads, the other waits for it, both continue', async (t) => {
   const { hub, cache, home } = await tinyHub(t);
   hub.faults = { pause: 20 };
   const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };

@@ -31,14 +31,14 @@ async function after(lines: string, args: readonly string[]): Promise<Outcome> {
   return { code, signal, stdout, stderr };
 }
 
-test('too few files are told before anything is loaded', { skip: !LINUX }, async () => {
+test('a limit on open files that is too low is reported before anything is loaded', { skip: !LINUX }, async () => {
   // Before even a log is: one line, as people read it.
   const { code, stderr } = await after('ulimit -n 64', ['--version']);
   assert.equal(code, 1, stderr);
   assert.match(stderr, /^sae-pipe: .*too few files.*ulimit -n.*\n$/);
 });
 
-test('files that run out while threads start are told as such', { skip: !LINUX }, async () => {
+test('running out of open files while threads start is reported as such', { skip: !LINUX }, async () => {
   const out = join(root, 'threads');
   // Each of many threads opens its modules together.
   refused(
@@ -49,7 +49,7 @@ test('files that run out while threads start are told as such', { skip: !LINUX }
   assert.ok(!readdirSync(root).includes('threads'), 'nothing is left');
 });
 
-test('a limited address space: what needs little of it works, training says what it takes', {
+test('with a limited address space, commands that need little work, and training says what it needs', {
   skip: !LINUX,
 }, async () => {
   const limit = 'ulimit -v 8388608';
@@ -66,7 +66,7 @@ test('a limited address space: what needs little of it works, training says what
   }
 });
 
-test('what threads reserve decides how many are advised', async () => {
+test('the advised number of threads follows from what each reserves', async () => {
   const GiB = 2 ** 30;
   checkAddressSpace(4, Number.POSITIVE_INFINITY, []);
   checkAddressSpace(4, 44 * GiB, []);

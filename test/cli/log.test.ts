@@ -29,7 +29,7 @@ function linesOf(stderr: string): Line[] {
 const harvest = (out: string, ...more: string[]) =>
   ['harvest', '--config', 'configs/tiny-gemma.yaml', '--out', out, '--log', 'json', ...more] as const;
 
-test('--log json: the tasks of a stage on standard error, its results on standard output as ever', async () => {
+test('--log json: tasks of a stage on standard error, results on standard output as without it', async () => {
   const out = join(root, 'acts');
   const { code, stdout, stderr } = await run(...harvest(out, '--tokens', '4000'));
   assert.equal(code, 0, stderr);

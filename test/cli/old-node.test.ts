@@ -17,7 +17,7 @@ function runAs(version: string) {
   return spawnSync(process.execPath, ['--require', pretend, PROGRAM, '--version'], { encoding: 'utf8' });
 }
 
-test('an older Node than package.json asks for is told so in one line, and nothing is run', () => {
+test('a Node older than package.json requires is refused in one line, and nothing is run', () => {
   const { engines } = JSON.parse(readFileSync('package.json', 'utf8')) as { engines: { node: string } };
   const [major, minor] = engines.node.match(/\d+/g)!.map(Number) as [number, number];
   for (const version of ['0.12.18', '12.22.12', '18.20.8', minor ? `${major}.${minor - 1}.9` : `${major - 1}.9.0`]) {

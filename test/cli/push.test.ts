@@ -13,7 +13,7 @@ import { run, startIn } from './run-program.js';
 const root = temporaryDirectory();
 const sae = join(root, 'gated');
 
-test('push lists, uploads and says where; eval opens what arrived by its reference', async (t) => {
+test('push lists and uploads files and says where; eval opens the uploaded SAE by its reference', async (t) => {
   mkdirSync(sae);
   await saveSae(sae, randomSae('gated', 192, 16, 1), { hook_name: 'blocks.1.hook_mlp_out', context_size: 64 });
   const { hub, cache } = await tinyHub(t, new Map());

@@ -75,7 +75,7 @@ test('standard input is read as a file of the same text, from a pipe, an endless
   }
 });
 
-test('what does not begin as JSON Lines is one text, and --corpus-format says what it is', onDemand, async () => {
+test('input that does not begin as JSON Lines is one text, and --corpus-format overrides that', onDemand, async () => {
   writeFileSync(join(root, 'plain.txt'), lines);
   assert.equal((await fed(new Uint8Array(), ...harvest('plain', join(root, 'plain.txt')))).code, 0);
   const said = await fed(lines, ...harvest('said', '-', '--corpus-format', 'txt'));
@@ -88,7 +88,7 @@ test('what does not begin as JSON Lines is one text, and --corpus-format says wh
   assert.match(prose.stderr, /plain text/);
 });
 
-test('where the text would be read twice, standard input is refused before it is read, or when it has ended', async () => {
+test('where the text would be read twice, standard input is refused before it is read, or when it ends', async () => {
   const named = await fed(lines, ...logged(harvest('named', texts, '--corpus-format', 'txt')));
   refusedUsage(named, 'corpus/format-of-files');
   for (const again of [['--resume'], ['--max-activation-norm-multiple', '10']]) {
@@ -103,7 +103,7 @@ test('where the text would be read twice, standard input is refused before it is
   refusedUsage(short, 'corpus/comes-once');
 });
 
-test('token ids from a pipe are all there, with their format said and without', async () => {
+test('token ids from a pipe are complete, with and without --corpus-format', async () => {
   const rows = Array.from({ length: 2000 }, (_, i) =>
     Array.from({ length: 40 }, (_, j) => 100 + ((i * 37 + j) % 3000)),
   );

@@ -75,7 +75,7 @@ test('a command that was started with nohup outlives its terminal, and still end
   assert.match(stderr(), /Stopped \(SIGTERM\)/);
 });
 
-test('a parent that ignores the hangup, as a script under nohup does, hands that on', async () => {
+test('a parent that ignores the hangup, as a script under nohup does, passes that on', async () => {
   const ignoring = spawn('sh', ['-c', "trap '' HUP; echo ready; read line"], { stdio: ['pipe', 'pipe', 'ignore'] });
   await once(ignoring.stdout!, 'data');
   assert.equal(hangupIsIgnored({}, ignoring.pid), process.platform === 'linux');

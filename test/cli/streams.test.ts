@@ -85,7 +85,7 @@ async function until(condition: () => boolean): Promise<void> {
   throw new Error('waited in vain');
 }
 
-test('a store, a pipe and a model at work train the same SAE, byte for byte', async () => {
+test('a store, a pipe and a running model train the same SAE, byte for byte', async () => {
   const stored = await run(...harvest(at('acts')));
   assert.equal(stored.code, 0, stored.stderr);
   const fromStore = await run(...train(at('store'), ['--activations', join(at('acts'), HOOK), '--order', 'stored']));
@@ -167,7 +167,7 @@ test('a stream of another text is refused on --resume, before and after the run 
   }
 });
 
-test('a pipe whose training is finished, or wants fewer rows than come, ends well on both sides', async () => {
+test('a pipe whose training is finished, or needs fewer rows than come, exits 0 on both sides', async () => {
   const long = harvest('-', [], 9000);
   const reader = train(at('fewer'), ['--activations', '-', '--steps', '8', '--pool-rows', '700', '--resume']);
   const files = [];
@@ -180,7 +180,7 @@ test('a pipe whose training is finished, or wants fewer rows than come, ends wel
   assert.deepEqual(files[1], files[0]);
 });
 
-test('a stop while the rest of a stream is passed over is heard, and the SAE is whole', async () => {
+test('a stop while the rest of a stream is drained is noticed, and the SAE is complete', async () => {
   const long = harvest('-', [], 400_000);
   const pipe = startPipe(temporaryDirectory(), long, train(at('rest'), [...stream, '--steps', '8']));
   await until(() => pipe.right.stderr().includes('read and dropped'));
@@ -239,7 +239,7 @@ test('a harvest whose reader takes nothing stops all the same', async () => {
   assert.match(stderr, /Stopped \(SIGTERM\): \d+ of 3000 rows went to standard output/);
 });
 
-test('a model at work is stopped and resumed to the bytes of an undisturbed run', onDemand, async () => {
+test('training on a running model is stopped and resumed to the bytes of an undisturbed run', onDemand, async () => {
   const more = [...TEXT, '--tokens', '9000', '--context', '128', '--contexts-per-pass', '4', '--pool-rows', '1000'];
   const undisturbed = await run(...train(at('live-whole'), more));
   assert.equal(undisturbed.code, 0, undisturbed.stderr);
@@ -256,7 +256,7 @@ test('a model at work is stopped and resumed to the bytes of an undisturbed run'
   }
 });
 
-test('a second signal ends a model at work at once, by the signal itself', async () => {
+test('a second signal ends training on a running model at once, by the signal itself', async () => {
   const more = [...TEXT, '--tokens', '300000', '--context', '128'];
   const { child, outcome } = start(...train(at('twice'), more));
   let stderr = '';
@@ -276,7 +276,7 @@ test('a second signal ends a model at work at once, by the signal itself', async
   assert.deepEqual(readdirSync(at('twice')), ['sae-pipe.lock']);
 });
 
-test('what is no stream ends in one sentence, and nothing is written', async () => {
+test('input that is not a stream is refused in one sentence, and nothing is written', async () => {
   const reader = logged(train(at('g'), stream));
   const garbage = await fed('not a stream, but a text that is long enough to be taken for one\n', reader);
   refused(garbage, 'activations/not-arrow', 'standard input', 'sae-pipe harvest');

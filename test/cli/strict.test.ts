@@ -35,7 +35,7 @@ const eventsOf = (stderr: string) =>
     .map((line) => JSON.parse(line) as Record<string, unknown>);
 const resultOf = (stderr: string) => eventsOf(stderr).find(({ event }) => event === 'result')!;
 
-test('ruined training reports its figures and warns; --strict fails, the SAE stays, also when asked again', async () => {
+test('ruined training reports its figures and warns; --strict fails, the SAE stays, also when the command is repeated', async () => {
   const out = join(root, 'ruined');
   const plain = await run(...logged(['train', ...words(out, {})]));
   assert.equal(plain.code, 0, plain.stderr);

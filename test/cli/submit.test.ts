@@ -20,7 +20,7 @@ for (const name of ['sbatch', 'scancel']) {
 const submit = (...words: string[]) =>
   startIn({ PATH: [bin, process.env.PATH].join(delimiter) }, ...logged(['submit', 'slurm']), ...words).outcome;
 
-test('submit writes the script next to --out, submits it and says how to look, cancel and resume', async () => {
+test('submit writes the script next to --out, submits it and says how to watch, cancel and resume', async () => {
   writeFileSync(calls, '');
   const out = join(root, 'acts');
   const { code, stdout, stderr } = await submit('--time', '60', '--', ...harvestWords(out));
@@ -55,7 +55,7 @@ test('a chain depends from job to job; where one is refused, those before it are
   assert.deepEqual(stages, ['harvest', 'train', 'eval', undefined]);
 });
 
-test('what is wrong with the command is said here, not on a node; --dry-run and refusals write nothing', async () => {
+test('mistakes in the command are refused at submission, not on a node; --dry-run and refusals write nothing', async () => {
   const out = join(root, 'never', 'acts');
   const words = harvestWords(out);
   const usage = [

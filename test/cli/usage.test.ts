@@ -78,7 +78,7 @@ test('mistakes in the command exit 2 with one line that names what is meant', as
   }
 });
 
-test('people read a mistake in one line of plain text: what is wrong, then what to do', async () => {
+test('a mistake is printed as one line of plain text: what is wrong, then what to do', async () => {
   for (const [args, line] of [
     [['trian'], /^sae-pipe: There is no command "trian"\. Did you mean train\?\n$/],
     [['report'], /^sae-pipe: <evaluation> and --out are missing\. \S[^\n]*\.\n$/],

@@ -23,7 +23,7 @@ async function watching(...args: string[]) {
   return { child, outcome, url: stdout.trim() };
 }
 
-test('watch serves the page of a run until Ctrl-C, which exits 130 and lets a page that is open go', async () => {
+test('watch serves the page of a run until Ctrl-C, which exits 130 and closes open connections', async () => {
   const directory = runIn(root, 'one', 12);
   begin(directory);
   const { child, outcome, url } = await watching(directory);

@@ -16,7 +16,7 @@ function yaml(text: string | Uint8Array): string {
   return file;
 }
 
-test('what is no regular file is refused at once: a pipe that nobody writes to, a device without end', async () => {
+test('what is not a regular file is refused at once: a pipe without a writer, an endless device', async () => {
   const pipe = join(root, 'pipe');
   execFileSync('mkfifo', [pipe]);
   mkdirSync(join(root, 'directory'));
@@ -41,7 +41,7 @@ test('a file that is too large, or not UTF-8, is refused by name', async () => {
   assert.equal(loadConfig('train', {}, yaml(`\ufeff${section.replaceAll('\n', '\r\n')}`)).dSae, 64);
 });
 
-test('as many keys and levels as the size allows end in a sentence', async () => {
+test('as many keys and levels as the size allows are refused in a sentence', async () => {
   const many = Array.from({ length: 40_000 }, (_, i) => `k${i.toString(36)}:\n`).join('');
   await refusesUsage(() => loadConfig('train', {}, yaml(many)), 'config/unknown-section');
   for (const deep of ['['.repeat(1e5), `train: ${'{a: '.repeat(2e4)}1${'}'.repeat(2e4)}`]) {
@@ -67,7 +67,7 @@ test('as many keys and levels as the size allows end in a sentence', async () =>
   assert.equal(loadConfig('train', {}, yaml(shared)).activations, 'runs/x');
 });
 
-test('a key that is there twice is refused at any depth, and nothing but the refusal is said', async () => {
+test('a duplicate key is refused at any depth, and only the refusal is printed', async () => {
   await refusesUsage(
     () => loadConfig('train', {}, yaml(`${section}  d-sae: 128\n`)),
     'config/not-yaml',
@@ -93,7 +93,7 @@ test('numbers in a file may be written as on the command line', () => {
   assert.deepEqual([tokens, batch, poolRows, resampleAt], [2_500_000, 4096, 500_000, [25_000, 50_000]]);
 });
 
-test('values of another kind are named, whatever they are', async () => {
+test('values of the wrong kind are named, whatever they are', async () => {
   for (const [text, code, ...named] of [
     ['lr: {a: 1}', 'config/wrong-value', 'train.lr', 'a mapping'],
     ['lr: 1MM', 'config/wrong-value', '"1MM"'],

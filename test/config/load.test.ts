@@ -37,7 +37,7 @@ test('values come from the section of the stage in the file', (t) => {
   assert.equal(config.batch, 16);
 });
 
-test('a text that YAML takes for a number is what was written', (t) => {
+test('a text that YAML parses as a number keeps its spelling', (t) => {
   const file = yaml(t, 'train: {activations: acts, out: o, d-sae: 8, checkpoint-every: 7}');
   assert.equal(loadConfig('train', {}, file).checkpointEvery, '7');
   for (const [written, read] of Object.entries({ '2.5k': '2500', '1_000': '1000', '10min': '10min', '0': '0' })) {
@@ -171,7 +171,7 @@ test('a file without sections is refused', async (t) => {
   }
 });
 
-test('a section that is no mapping is refused by name', async (t) => {
+test('a section that is not a mapping is refused by name', async (t) => {
   for (const text of ['harvest: 3', 'harvest: [model, m]', 'harvest: model']) {
     const file = yaml(t, text);
     await refusesUsage(() => loadConfig('harvest', required, file), 'config/wrong-section', file, 'section "harvest"');
@@ -268,7 +268,7 @@ test('every file in configs/ holds only known sections, keys and values that fit
   }
 });
 
-test('a window is two numbers, said so where it is not', async () => {
+test('a window is two numbers, and anything else is refused with that', async () => {
   const given = { sae: ['s'], model: 'm', corpus: 'c', out: 'o' };
   assert.deepEqual(loadConfig('features', { ...given, window: [3, 0] }).window, [3, 0]);
   for (const window of [[5], [1, 2, 3]]) {
@@ -276,7 +276,7 @@ test('a window is two numbers, said so where it is not', async () => {
   }
 });
 
-test('a flag puts its rival in the file out of action', () => {
+test('a flag on the command line overrides a conflicting one in the file', () => {
   const file = 'configs/tiny-gemma.yaml';
   const config = loadConfig('train', { steps: 3 }, file);
   assert.equal(config.steps, 3);
@@ -284,7 +284,7 @@ test('a flag puts its rival in the file out of action', () => {
   assert.equal(loadConfig('train', { lr: 1 }, file).tokens, 2_000_000);
 });
 
-test('a source of activations on the command line puts the other kind in the file out of action', (t) => {
+test('a source of activations on the command line overrides the other kind in the file', (t) => {
   const live = yaml(
     t,
     'train: {model: m, corpus: c, hook: h, context: 64, revision: r, model-device: cuda, out: o, d-sae: 5}',
@@ -300,7 +300,7 @@ test('a source of activations on the command line puts the other kind in the fil
   assert.equal(atWork.model, 'm');
 });
 
-test('YAML that grows without end, or has tags of its own, is refused by name', async (t) => {
+test('YAML that expands without bound, or has custom tags, is refused by name', async (t) => {
   const levels = 'abcdefghi'.split('').map((name, i, all) => {
     const items = i === 0 ? 'x' : `*${all[i - 1]}`;
     return `${name}: &${name} [${Array(9).fill(items)}]`;

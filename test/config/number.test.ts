@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseNumber } from '../../src/config/values.js';
 
-test('numbers as people write them are exactly the numbers that they mean', () => {
+test('numbers with separators and suffixes are parsed exactly', () => {
   const known: Record<string, number> = {
     ...{ '0': 0, '007': 7, '-3': -3, '+3': 3, '.5': 0.5, '1.50': 1.5, ' 8 ': 8, '500_000': 500_000 },
     ...{ '1e6': 1e6, '3E-4': 3e-4, '1.5e+2': 150, '2.5k': 2500, '2K': 2000, '1M': 1e6, '0.5M': 5e5, '3G': 3e9 },
@@ -13,7 +13,7 @@ test('numbers as people write them are exactly the numbers that they mean', () =
   for (const [text, value] of Object.entries(known)) assert.equal(parseNumber(text), value, text);
 });
 
-test('what is no number is none', () => {
+test('what is not a number is refused', () => {
   for (const text of [
     ...['', ' ', 'many', '1x', '1m', '1 M', '1MM', 'M', '1_', '_1', '1__0', '1,000', '1.', '0x10', '0b1', '1e', 'e5'],
     ...['1e5k', '1e999', '9e999', 'Infinity', '-Infinity', 'NaN', '--1', '1-', '1e1.5', '1kk', '1kib', '１'],

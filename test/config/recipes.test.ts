@@ -11,7 +11,7 @@ const loaded = (recipe: RecipeName, more: Readonly<Record<string, unknown>> = {}
   loadConfig('train', { ...NEEDED, recipe, ...more }) as unknown as Readonly<Record<string, unknown>>;
 
 for (const recipe of recipeNames) {
-  test(`--recipe ${recipe} sets what it says, and flags that are given win`, () => {
+  test(`--recipe ${recipe} sets its values, and given flags take precedence`, () => {
     const keys = new Map(flagsOf(trainSchema).map(({ name, key }) => [name, key]));
     const config = loaded(recipe);
     for (const [flag, value] of Object.entries(RECIPES[recipe].flags)) {
@@ -31,7 +31,7 @@ for (const recipe of recipeNames) {
   });
 }
 
-test('what a resumed run has wins over its recipe, and a recipe that there is not is refused', () => {
+test("a resumed run's settings take precedence over its recipe, and an unknown recipe is refused", () => {
   const config = loadConfig('train', { ...NEEDED }, undefined, { recipe: 'openai-topk', beta1: 0.25 });
   assert.equal(config.beta1, 0.25);
   assert.throws(() => loadConfig('train', { ...NEEDED, recipe: 'none' }), UsageRefusal);

@@ -20,7 +20,7 @@ async function sae(t: TestContext, flags: Record<string, unknown> = {}): Promise
   return out;
 }
 
-test('run.json next to an SAE tells the command, whose paths are seen from where it was given', async (t) => {
+test('run.json next to an SAE records the command, with paths relative to where it was given', async (t) => {
   const out = await sae(t);
   assert.deepEqual(await trainingCommand(out, MADE), {
     stage: 'train',
@@ -33,7 +33,7 @@ test('run.json next to an SAE tells the command, whose paths are seen from where
   });
 });
 
-test('no command is told where there is none, or not one that makes this SAE', async (t) => {
+test('no command is given if none is recorded, or if it does not make this SAE', async (t) => {
   assert.equal(await trainingCommand(temporaryDirectory(t), MADE), null);
   const out = await sae(t);
   assert.equal(await trainingCommand(out, { ...MADE, l1: 3 }), null, 'of another SAE');

@@ -29,7 +29,7 @@ test('names of other tools lead to the flag here, in either spelling', () => {
   assert.match(insteadOfFlag('train', 'hook-layer', flag), /blocks\.LAYER/);
 });
 
-test('every foreign name is of no flag here, and stands for one that some command has', () => {
+test('every foreign name is not a flag here, and maps to one that some command has', () => {
   const ours = Object.values(STAGES).flatMap((schema) => flagsOf(schema).map(({ name }) => name));
   for (const name of ours) assert.equal(flagFor(name, ours), undefined, name);
 });
@@ -41,7 +41,7 @@ test('a flag of another command says whose it is; a far name gets no guess', () 
   }
 });
 
-test('commands by other names', () => {
+test("commands under other tools' names are recognised", () => {
   assert.match(insteadOfStage('evaluate') ?? '', /eval\?/);
   assert.match(insteadOfStage('harvset') ?? '', /harvest\?/);
   assert.equal(insteadOfStage('frobnicate'), undefined);

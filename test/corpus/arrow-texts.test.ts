@@ -29,7 +29,7 @@ async function read(path: string): Promise<string[]> {
   return found;
 }
 
-test('texts of Arrow are taken as they are, a first U+FEFF included', async () => {
+test('Arrow texts are read unchanged, a leading U+FEFF included', async () => {
   const texts = ['one', '\ufeffmarked', '', 'zwölf 😀\0'];
   assert.deepEqual(await read(file([texts[0]!, null, ...texts.slice(1)])), texts);
 });
@@ -51,7 +51,7 @@ test('offsets that contradict the bytes are refused', async () => {
   }
 });
 
-test('--encoding is refused for what has no such thing', async () => {
+test('--encoding is refused for formats without one', async () => {
   const settings = { textField: 'text', encoding: 'latin-1', idsDtype: 'uint16' } as const;
   const arrow = file(['one']);
   await refuses(() => corpusFiles({ ...settings, corpus: arrow }), 'corpus/encoding-of-parquet', arrow, 'Arrow');

@@ -59,7 +59,7 @@ test('the packing of the first contexts of the bundled text is that of the PyTor
   assert.equal(count, 20);
 });
 
-test('documents are laid end to end, each begun by BOS, and a BOS is put in front where a cut falls within one', async () => {
+test('documents are concatenated, each beginning with BOS, and BOS is prepended where a cut falls within one', async () => {
   // The stream: ^abc^defghi
   const contexts = await pack(['abc', 'defghi'], 6);
   assert.deepEqual(contexts.map(spelt), ['^abc^d', '^efghi']);
@@ -85,7 +85,7 @@ test("a cut exactly before a document's BOS puts none in front", async () => {
   );
 });
 
-test('a cut exactly before a BOS written out in the text puts none in front', async () => {
+test('a cut exactly before a BOS written out in the text prepends none', async () => {
   assert.deepEqual((await pack(['abc^defg'], 4)).map(spelt), ['^abc', '^def']);
 });
 
@@ -94,7 +94,7 @@ test('a cut one token before or after a document begins does', async () => {
   assert.deepEqual((await pack(['ab', 'cdefg'], 4)).map(spelt), ['^ab^', '^cde']);
 });
 
-test('an inserted BOS counts to the document of the token after it', async () => {
+test('an inserted BOS belongs to the document of the token after it', async () => {
   const [, second] = await pack(['ab', 'cdefg'], 4);
   assert.deepEqual([...second!.documents], [1, 1, 1, 1]);
 });
@@ -204,7 +204,7 @@ test('contexts are grouped in order, the last group holding what is left', async
   assert.deepEqual(groups, [[0, 1, 2, 3, 4]]);
 });
 
-test('tokens of a batch are laid context after context', async () => {
+test('the tokens of a batch are stored context after context', async () => {
   const batch = await pack(['ab', 'cd'], 3);
   assert.deepEqual([...batchTokens(batch, 14)], [1n, 10n, 11n, 1n, 12n, 13n]);
 });

@@ -51,7 +51,7 @@ test('everything that is text is read, in directories too, in the order of paths
   assert.deepEqual(await texts(root), ['A', 'B', 'B2', 'C', 'D', 'H', 'F', 'G', 'E']);
 });
 
-test('what is not part of the text is skipped, and said with its reason', async (t) => {
+test('files that are not part of the text are skipped, and listed with the reason', async (t) => {
   const root = corpus(t, {
     'a.jsonl': line('A'),
     '._a.jsonl': '\0\x05\x16\x07',
@@ -89,7 +89,7 @@ test('a .json file that is named is read where it holds JSON Lines, and refused 
   await refuses(() => texts(join(root, 'c.json')), 'corpus/not-json-lines', join(root, 'c.json'), 'line 1');
 });
 
-test('one text in two forms is refused, naming both', async (t) => {
+test('the same text in two forms is refused, naming both', async (t) => {
   for (const [a, b] of [
     ['a.jsonl', 'a.jsonl.gz'],
     ['a.txt', 'a.txt.zst'],
@@ -104,7 +104,7 @@ test('one text in two forms is refused, naming both', async (t) => {
   assert.deepEqual(await texts(apart), ['A', 'B', 'C']);
 });
 
-test('one file by two names is refused, naming both', async (t) => {
+test('one file under two names is refused, naming both', async (t) => {
   const root = corpus(t, { 'a.jsonl': line('A') });
   symlinkSync('a.jsonl', join(root, 'b.jsonl'));
   await refuses(() => listed(root), 'corpus/same-file-twice', join(root, 'a.jsonl'), join(root, 'b.jsonl'), 'twice');

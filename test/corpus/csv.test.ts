@@ -88,7 +88,7 @@ test('a table without the column, or with it twice, is refused', async () => {
   await refuses(() => texts(file('latin.csv', Buffer.from('text\ncaf\xe9\n', 'latin1'))), 'corpus/wrong-encoding');
 });
 
-test('tables with other columns are passed over in a directory, and whoever stops reading leaves nothing open', async (t) => {
+test('tables with other columns are skipped in a directory, and stopping early leaves nothing open', async (t) => {
   const root = temporaryDirectory(t);
   writeFileSync(join(root, 'about.csv'), 'name,value\na,1\n');
   writeFileSync(join(root, 'texts.tsv'), `id\ttext\n${'1\tone\n'.repeat(50_000)}`);

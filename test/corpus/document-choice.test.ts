@@ -23,7 +23,7 @@ async function chosen(texts: readonly string[], ...choice: Parameters<typeof doc
 
 const many = Array.from({ length: 2000 }, (_, i) => `document ${i} ${'x'.repeat(i)}`);
 
-test('documents are passed over and taken by number, and no more than those are asked for', async () => {
+test('documents are skipped and taken by number, and no more are read', async () => {
   assert.deepEqual(await chosen(['a', 'b', 'c', 'd'], { skipDocuments: 1, maxDocuments: 2 }, false), ['b', 'c']);
   assert.deepEqual(await chosen(['a', 'b'], { skipDocuments: 2 }, false), []);
   const asked: string[] = [];
@@ -31,7 +31,7 @@ test('documents are passed over and taken by number, and no more than those are 
   assert.equal(asked.length, 5);
 });
 
-test('what is held out and what is not are all documents, whole, and none of both', async () => {
+test('the held-out documents and the others are all documents, with none in both', async () => {
   const [training, held] = [await chosen(many, { holdout: '5%' }, false), await chosen(many, { holdout: '5%' }, true)];
   assert.deepEqual([...training, ...held].sort(), [...many].sort());
   assert.ok(held.length > 50 && held.length < 150, String(held.length));
@@ -43,12 +43,12 @@ test('what is held out and what is not are all documents, whole, and none of bot
   );
 });
 
-test('copies of a beginning go together, whatever pieces they come in', () => {
+test('documents with the same beginning are on the same side, whatever pieces they come in', () => {
   const text = 'a'.repeat(5000);
   assert.equal(isHeldOut(text, 0.5), isHeldOut(`${text.slice(0, 1024)} and another end`, 0.5));
 });
 
-test('training and evaluation have no document in common just where their choices say so', () => {
+test('training and evaluation have no document in common exactly when their selections imply that', () => {
   const held = (holdout: string) => documentChoice({ holdout }, true);
   const trained = (holdout: string) => documentChoice({ holdout }, false);
   assert.equal(mayShare(undefined, undefined), true);

@@ -35,7 +35,7 @@ function randomTexts(seed: number): string[] {
   );
 }
 
-test('.jsonl has one document a line, with file and line as its source', async (t) => {
+test('.jsonl has one document per line, with file and line as its source', async (t) => {
   const path = file(t, 'a.jsonl', '{"text":"one"}\n{"id":2,"text":"two"}\n');
   assert.deepEqual(await read(path), [
     { text: 'one', source: `${path}:1` },
@@ -142,7 +142,7 @@ test('a line without the text is refused with file, line and the keys it has', a
   await refuses(() => read(path), 'corpus/no-text', `${path}:2`, '"text"', '--text-field');
 });
 
-test('a text that is no string is refused, and so is a line that is no object', async (t) => {
+test('a text that is not a string is refused, and so is a line that is not an object', async (t) => {
   for (const line of ['{"text":5}', '{"text":{}}', '{"text":["a"]}', 'null', '5', '"text"', '[]']) {
     const path = file(t, 'a.jsonl', `${line}\n`);
     await refuses(() => read(path), 'corpus/no-text', `${path}:1`);
@@ -170,7 +170,7 @@ test('a .gz file that is not packed at all is refused by name', async (t) => {
   await refuses(() => read(lines), 'corpus/cut-short', lines);
 });
 
-test('who stops reading before a damaged place does not hear of it', async (t) => {
+test('reading that stops before a damaged place is not affected', async (t) => {
   const path = join(temporaryDirectory(t), 'torn.jsonl.gz');
   const lines = Array.from({ length: 20_000 }, (_, i) => JSON.stringify({ text: `line ${i} ${Math.sin(i)}` })).join(
     '\n',
@@ -195,7 +195,7 @@ test('links in a corpus directory are followed, and the directory may be one', a
     assert.deepEqual(await textsOf(path), ['elsewhere']);
 });
 
-test('what is no file is refused: reading a pipe might never end', async (t) => {
+test('what is not a file is refused: reading a pipe might never end', async (t) => {
   const directory = temporaryDirectory(t);
   execFileSync('mkfifo', [join(directory, 'a.txt')]);
   await refuses(() => read(directory), 'corpus/not-a-file', join(directory, 'a.txt'));

@@ -44,7 +44,7 @@ test('UTF-8 is read with a byte order mark and without, and a mark elsewhere is 
   assert.deepEqual(await read(file('a.jsonl', Buffer.from(lines))), ['one', 'two']);
 });
 
-test('UTF-16 is read where it is asked for, and refused elsewhere', async () => {
+test('UTF-16 is read with --encoding, and refused without', async () => {
   const text = longText(2, ANY.slice(0, -1));
   const mark = '\ufeff';
   const forms: [string, Buffer, Encoding][] = [
@@ -103,7 +103,7 @@ test('what is not UTF-8 is refused with file, byte, and the encoding that it loo
   }
 });
 
-test('what Latin-1 would read as garbage without an error is not called Latin-1', async () => {
+test('bytes that Latin-1 would decode to garbage are not called Latin-1', async () => {
   const han = '这是一个测试文本，用于检查编码。\n'.repeat(30);
   // "测试，" in GB18030, "テスト" in Shift_JIS, "Привет " in KOI8-R.
   const spelt = (...bytes: number[]) => Buffer.from(Array.from({ length: 40 }, () => bytes).flat());
@@ -134,7 +134,7 @@ test('a byte far into a file is counted from its beginning', async () => {
   }
 });
 
-test('encodings of one byte are read where they are asked for', async () => {
+test('single-byte encodings are read with --encoding', async () => {
   const bytes = Buffer.from(Array.from({ length: 255 }, (_, i) => i + 1));
   const path = file('bytes.txt', bytes);
   assert.deepEqual(await read(path, 'latin-1'), [bytes.toString('latin1')]);

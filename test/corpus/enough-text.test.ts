@@ -19,10 +19,10 @@ function contexts(count: number) {
 const seven = () => 7;
 const never: StopRequest = { signal: undefined };
 
-test('exactly enough text is let through', () =>
+test('exactly enough text passes', () =>
   checkEnoughText(contexts(10).make(), seven, 70, 'c.jsonl', silent, never));
 
-test('one token too few is refused with corpus, what there is, what was asked for, and the remedy', () =>
+test('one token too few is refused with corpus, available and requested tokens, and the remedy', () =>
   refuses(
     () => checkEnoughText(contexts(10).make(), seven, 71, 'c.jsonl', silent, never),
     'corpus/too-short',
@@ -53,7 +53,7 @@ test('only the positions that count are counted', () =>
     '2 tokens',
   ));
 
-test('progress is told, never beyond its total, and ended even when the text is refused', async () => {
+test('progress is reported, never beyond its total, and ended even when the text is refused', async () => {
   const seen: string[] = [];
   const progress: Progress = {
     ...silent,
@@ -71,7 +71,7 @@ test('progress is told, never beyond its total, and ended even when the text is 
   assert.equal(seen.at(-1), 'end');
 });
 
-test('counting stops when that is asked for', async () => {
+test('counting stops on request', async () => {
   const { make, counter } = contexts(1000);
   const counting = checkEnoughText(make(), seven, 7000, 'c.jsonl', silent, { signal: 'SIGINT' });
   await assert.rejects(counting, Interrupted);

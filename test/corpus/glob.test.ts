@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { globMatcher } from '../../src/corpus/glob.js';
 
-test('patterns match as those of a shell, ** across directories', () => {
+test('patterns match as in a shell, ** across directories', () => {
   const matching: [string, string[], string[]][] = [
     ['*.parquet', ['a.parquet'], ['a/b.parquet', 'a.parquet.gz']],
     ['**/*.parquet', ['a.parquet', 'a/b/c.parquet'], ['a/b.txt']],

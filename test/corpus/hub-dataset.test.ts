@@ -55,7 +55,7 @@ function columnBytes(file: Buffer, name: string): number {
   return chunks.reduce((sum, { meta_data }) => sum + Number(meta_data!.total_compressed_size), 0);
 }
 
-test('of a Parquet file, no more than the text column is asked for, and the footer', async (t) => {
+test('of a Parquet file, only the text column and the footer are requested', async (t) => {
   const file = wideTable(600);
   const { read, hub } = await served(t, { 'o/wide': { files: files({ 'data/train.parquet': file }) } });
   assert.equal((await read('hf:o/wide')).length, 600);
@@ -64,7 +64,7 @@ test('of a Parquet file, no more than the text column is asked for, and the foot
   assert.ok(asked <= 1.2 * column, `${asked} bytes asked for, and the column has ${column}`);
 });
 
-test('answers that break off, servers that are overloaded and addresses that end are got over', async (t) => {
+test('interrupted answers, overloaded servers and expired addresses are retried', async (t) => {
   const file = wideTable(400);
   const { read, hub } = await served(t, { 'o/wide': { files: files({ 'train.parquet': file }) } });
   const whole = await read('hf:o/wide');
@@ -153,7 +153,7 @@ test('configurations and splits are those of the card', async (t) => {
   await refuses(() => read('hf:o/two/en/a.jsonl:train'), 'corpus/path-and-split');
 });
 
-test('without a card, splits are told by names; all files are train where none is', async (t) => {
+test('without a card, splits are recognised by names; if none is, all files are train', async (t) => {
   const { read } = await served(t, {
     'o/named': { files: files({ 'data/train-00000-of-2.jsonl': lines('a'), 'data/validation-0.jsonl': lines('b') }) },
     'o/plain': { files: files({ 'x.jsonl': lines('x'), 'constraint.jsonl': lines('y') }) },
@@ -163,7 +163,7 @@ test('without a card, splits are told by names; all files are train where none i
   assert.deepEqual(texts(await read('hf:o/plain')).sort(), ['x', 'y']);
 });
 
-test('where nothing else is read, the hub’s conversion to Parquet is, and that is said', async (t) => {
+test('if no file can be read, the hub’s conversion to Parquet is used, with a message', async (t) => {
   const [tiny] = [...fixtures('tiny.parquet').values()];
   const converted = files({ 'default/train/0000.parquet': tiny!, 'default/partial-test/0000.parquet': tiny! });
   const { read, settings } = await served(t, {
@@ -189,7 +189,7 @@ test('a seed sets the order of files, and every seed has all of them', async (t)
   assert.equal(hub.apiRequests, 4, 'a listing serves the whole command');
 });
 
-test('what is not there is refused by name, and offline before anything is asked', async (t) => {
+test('what does not exist is refused by name, and offline before any request', async (t) => {
   const { read, hub } = await served(t, { 'o/a': { files: files({ 'a.jsonl': lines('a') }) } });
   await refuses(() => read('hf:o/b'), 'hub/not-open', 'data set o/b');
   await refuses(() => read('hf:o/a@v9'), 'hub/no-revision', 'v9', '@REVISION');

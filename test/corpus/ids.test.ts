@@ -56,7 +56,7 @@ test('token ids are those that datasets reads: saved data sets, Parquet, JSON Li
   assert.deepEqual(found, texts);
 });
 
-test('arrays have a document per row, or are one', async () => {
+test('arrays have one document per row, or are a single document', async () => {
   assert.deepEqual(await read(`${FIXTURES}/even.npy`), even);
   assert.deepEqual(await read(`${FIXTURES}/wide.npy`), even);
   assert.deepEqual(await read(file('even.npy.gz', gzipSync(readFileSync(`${FIXTURES}/even.npy`)))), even);
@@ -98,7 +98,7 @@ test('of a directory, only files that the saved data set lists are read, and sev
   await refuses(() => openCorpus(settings, { say() {} }), 'corpus/several-splits', 'train, test');
 });
 
-test('text comes first where both are there, and flags decide', async () => {
+test('text takes precedence over token ids, and flags override that', async () => {
   const path = file('both.jsonl', `${JSON.stringify({ text: 'words', input_ids: [1, 2], other: [3] })}\n`);
   for await (const document of readDocuments(path, 'text')) {
     assert.equal((await wholeDocument(document)).text, 'words');
@@ -123,7 +123,7 @@ test('what is not a token id is refused with its row', async () => {
   await refuses(() => idsOf(within), 'corpus/token-outside-vocabulary', `row ${row}`, '200');
 });
 
-test('a line of ids that is too long to be held is refused as such', async () => {
+test('a line of ids that is too long to hold in memory is refused as such', async () => {
   const path = file('long.jsonl', `{"input_ids":[1],"notes":"${'x'.repeat(2 ** 24)}"}\n`);
   await refuses(() => read(path, { idsField: 'input_ids' }), 'corpus/ids-too-long', `${path}:1`, 'token ids');
 });

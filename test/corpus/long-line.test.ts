@@ -82,21 +82,21 @@ const BROKEN = [
   ],
 ];
 
-test('a line too long to be held has the documents of one that is held', async () => {
+test('a line parsed as a stream has the documents of one parsed in memory', async () => {
   for (const line of LINES) {
     assert.deepEqual(await outcome(line, 0), await outcome(line, 1000), line);
     assert.deepEqual(await outcome(line, 3), await outcome(line, 1000), line);
   }
 });
 
-test('what is not JSON is refused, too long to be held or not', async () => {
+test('invalid JSON is refused, parsed as a stream or in memory', async () => {
   for (const line of BROKEN) {
     for (const short of [0, 1000])
       assert.match(String(await outcome(line, short)), /a\.jsonl:1 (is not JSON|has no text)/, line);
   }
 });
 
-test('lines that are changed at random come to the same, held or not', async () => {
+test('randomly changed lines give the same result, parsed as a stream or in memory', async () => {
   const random = new Generator(11);
   const letters = [...'{}[]":,\\u0e1-.tn \t', '\\ud83d', '"text"', 'null', 'é', '\u2028'];
   let read = 0;
@@ -114,7 +114,7 @@ test('lines that are changed at random come to the same, held or not', async () 
   assert.ok(read > 100);
 });
 
-test('a key that is there twice is refused in a line that is not held', async () => {
+test('a duplicate key is refused in a line parsed as a stream', async () => {
   assert.match(String(await outcome('{"text":"a","text":"b"}', 0)), /:1 has "text" twice/);
   assert.match(String(await outcome('{"text":null,"text":"b"}', 0)), /:1 has "text" twice/);
 });
@@ -140,7 +140,7 @@ test('a long text comes in pieces, none of which ends in half a character', asyn
   assert.deepEqual(found.slice(1), ['last']);
 });
 
-test('whoever leaves a document half-read, or unread, gets the next one', async () => {
+test('leaving a document half-read, or unread, leads to the next one', async () => {
   const path = join(directory, 'skip.jsonl');
   const long = JSON.stringify({ text: 'a b '.repeat(500_000), more: 1 });
   writeFileSync(path, `${long}\n${long}\n{"text":"last"}\n`);

@@ -50,7 +50,7 @@ const THREE = [
   { name: 'c', weight: 1, count: 4000, longest: 20 },
 ];
 
-test('at every moment the tokens of each corpus are in proportion to its weight, to within the longest documents', async () => {
+test('at every point the tokens of each corpus are in proportion to its weight, to within the longest documents', async () => {
   const { tokens } = await mixed(THREE, { most: 3000 });
   for (const sums of tokens) {
     const all = sums.reduce((a, b) => a + b, 0);
@@ -71,7 +71,7 @@ test('the seed decides the order, and documents of one corpus keep theirs', asyn
   );
 });
 
-test('where a corpus ends the others share its weight, and it is said; or the mixture ends with it', async () => {
+test('when a corpus ends the others share its weight, with a message; or the mixture ends with it', async () => {
   const sources = [{ name: 'short', weight: 1, count: 50, longest: 10 }, ...THREE];
   const { said, order, tokens } = await mixed(sources, { most: 6000 });
   assert.equal(said.length, 1);
@@ -89,7 +89,7 @@ test('where a corpus ends the others share its weight, and it is said; or the mi
   assert.equal(whole.said.length, 3, 'of the last one nothing is said');
 });
 
-test('who stops reading a mixture closes all of its corpora', async () => {
+test('stopping early closes all corpora of a mixture', async () => {
   const closed: string[] = [];
   const source = async function* (name: string) {
     try {
@@ -107,7 +107,7 @@ test('who stops reading a mixture closes all of its corpora', async () => {
   assert.deepEqual(closed.sort(), ['a', 'b']);
 });
 
-test('flags that make no mixture are refused, and a mixture has a name', () => {
+test('flags that do not make a mixture are refused, and a mixture has a name', () => {
   refusesUsage(() => checkMixture({ corpus: ['a'], corpusWeights: [1] }), 'corpus/mixture-of-one');
   refusesUsage(() => checkMixture({ corpus: ['a'], mixtureStop: 'first' }), 'corpus/mixture-of-one');
   refusesUsage(() => checkMixture({ corpus: ['a', 'b'], corpusWeights: [1] }), 'corpus/weights', '1', '2');
@@ -118,7 +118,7 @@ test('flags that make no mixture are refused, and a mixture has a name', () => {
   assert.equal(mixtureOf({ corpus: ['a'] }), undefined);
 });
 
-test('shuffled documents are all there, in an order of the seed that a buffer can give', async () => {
+test('shuffled documents are complete, in an order that depends on the seed and that a buffer can give', async () => {
   const order = async (size: number, seed: number, most?: number) => {
     const found: number[] = [];
     for await (const { source } of shuffled(documents('d', 500, 20, 4), size, new Generator(seed), most)) {
@@ -143,7 +143,7 @@ test('shuffled documents are all there, in an order of the seed that a buffer ca
   await refuses(() => order(10, 1, 500), 'corpus/document-too-long', '--shuffle-buffer');
 });
 
-test('a buffer is full at so many bytes: characters have two, token ids four, conversations come with their words', async () => {
+test('a buffer is full by bytes: two per character, four per token id, and conversations with their words', async () => {
   const most = 2 ** 20;
   const words = 'x'.repeat(2 ** 15);
   const kinds: Record<string, { document: Omit<Document, 'source'>; bytes: number }> = {

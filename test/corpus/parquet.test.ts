@@ -18,7 +18,7 @@ async function read(path: string, textField: string) {
   return documents;
 }
 
-test('.parquet has one document a row, over all row groups, with file and row as its source', async () => {
+test('.parquet has one document per row, over all row groups, with file and row as its source', async () => {
   const texts = ['First.', 'Zweites, mit Ümlaut: λ → 😀', '', 'line\nline', 'last'];
   assert.deepEqual(
     await read(FILE, 'text'),
@@ -39,7 +39,7 @@ test('a missing column is refused, listing those there are', () =>
 test('a column of numbers is refused by its type', () =>
   refuses(() => read(FILE, 'year'), 'corpus/no-text-column', FILE, '"year"', 'INT64', '--text-field'));
 
-test('a row without a text is passed over, and counted', async () => {
+test('a row without a text is skipped, and counted', async () => {
   const said: string[] = [];
   const documents = [];
   for await (const document of wholeDocuments(FILE, 'summary', { say: (line) => said.push(line) })) {
@@ -53,7 +53,7 @@ test('a row without a text is passed over, and counted', async () => {
   assert.match(said[0]!, /1 document .*"summary"/);
 });
 
-test('a truncated file, and one that is no Parquet, are refused by name', async (t) => {
+test('a truncated file, and one that is not Parquet, are refused by name', async (t) => {
   const path = join(temporaryDirectory(t), 'a.parquet');
   const whole = readFileSync(FILE);
   for (const bytes of [whole.subarray(0, whole.length - 100), Buffer.from('PAR1 but nothing else'), Buffer.alloc(0)]) {
@@ -87,7 +87,7 @@ test('a string that is not UTF-8 is refused with row and byte, and what it looks
   return refuses(() => read(path, 'text'), 'corpus/wrong-encoding', `${path}, row 1`, 'byte 3', 'Latin-1');
 });
 
-test('a change of any byte comes to rows or to a refusal', onDemand, async (t) => {
+test('a change of any byte gives rows or a refusal', onDemand, async (t) => {
   for (const form of ['form-zstd', 'form-delta', 'form-lz4']) {
     const whole = readFileSync(`test/corpus/fixtures/${form}.parquet`);
     const path = join(temporaryDirectory(t), 'a.parquet');
@@ -101,7 +101,7 @@ test('a change of any byte comes to rows or to a refusal', onDemand, async (t) =
   }
 });
 
-test('two columns of the name that is asked for are refused', async () => {
+test('two columns of the requested name are refused', async () => {
   const path = 'test/corpus/fixtures/two-columns.parquet';
   await refuses(() => read(path, 'text'), 'corpus/no-text-column', path, '2 columns');
 });

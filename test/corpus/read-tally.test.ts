@@ -25,7 +25,7 @@ async function read(documents: readonly Document[], length: number, corpora = 1)
   );
 }
 
-test('each context tells what was read up to its end: a document that it ends with is whole', async () => {
+test('each context records what was read up to its end, and a document that it ends with is complete', async () => {
   const rows = [ids(0, 10, 11, 12), ids(0, 20, 21, 22), ids(0), ids(0, 10, 11, 12)];
   // BOS and three tokens each.
   assert.deepEqual(await read(rows, 4), [[[1, 3, 0, 0]], [[2, 6, 0, 0]], [[3, 9, 1, 0]]]);

@@ -30,7 +30,7 @@ async function take(contexts: AsyncIterable<Context>, count = Number.POSITIVE_IN
   return taken;
 }
 
-test('contexts are those of the corpus, looked at beforehand or not, as often as they are read', async () => {
+test('contexts are those of the corpus, counted beforehand or not, however often they are read', async () => {
   const { corpus, textField, context } = start();
   const plain = await take(
     packContexts(
@@ -51,7 +51,7 @@ test('contexts are those of the corpus, looked at beforehand or not, as often as
   await text.close(silent);
 });
 
-test('what is kept is read no second time', async (t) => {
+test('what is kept is not read again', async (t) => {
   const corpus = join(temporaryDirectory(t), 'c.jsonl');
   const line = `${JSON.stringify({ text: 'The state of the Union is strong. '.repeat(400) })}\n`;
   writeFileSync(corpus, line.repeat(30));
@@ -75,7 +75,7 @@ test('chunks keep which document each token is of', () => {
   assert.deepEqual([...contextsOf(chunkOf(contexts), 3)], contexts);
 });
 
-test('what is wrong with tokenizer or text is refused from its thread as it would be here', async (t) => {
+test('errors of tokenizer or text are refused from their thread as they would be here', async (t) => {
   await refuses(
     () => Text.open(start({ model: join(MODEL, 'nowhere') })),
     'corpus/no-tokenizer',
@@ -96,7 +96,7 @@ test('what is wrong with tokenizer or text is refused from its thread as it woul
   await text.close(silent);
 });
 
-test('special tokens that texts have written out are said, once, with their counts', async (t) => {
+test('special tokens written out in texts are reported once, with their counts', async (t) => {
   const corpus = join(temporaryDirectory(t), 'c.jsonl');
   const texts = ['<bos>one two three', '<bos><bos>four', 'a <eos> b<pad><eos> c <bos>'].map((text) =>
     JSON.stringify({ text }),
@@ -130,7 +130,7 @@ function run(t: Parameters<typeof temporaryDirectory>[0], lines: string): string
   return stdout;
 }
 
-test('a text keeps no process alive: unread, abandoned in the midst, or never closed', (t) => {
+test('a text keeps no process alive: unread, abandoned half-way, or never closed', (t) => {
   run(t, '');
   const first = run(t, 'const all = text.contexts(); console.log((await all.next()).value.tokens.length);');
   assert.equal(first, '128\n');

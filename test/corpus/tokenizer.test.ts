@@ -138,7 +138,7 @@ test('a tokenizer with parts that our encoder lacks is left to the library, or r
 /** Parts of a tokenizer.json that no tokenizer has so. */
 const BROKEN: readonly string[] = ['merge', 'rstrip', 'special'];
 
-test('what the library does otherwise than Python, or Python refuses, is refused', async (t) => {
+test('what the library does differently from Python, or Python refuses, is refused', async (t) => {
   const split = (pattern: object, behavior: string, invert = false) => ({
     pre_tokenizer: { type: 'Split', pattern, behavior, invert },
   });
@@ -190,7 +190,7 @@ test('a tokenizer class that is not a name is answered by the library, or refuse
   await refuses(() => openTokenizer(directory, { bosTokenId: 2 }), 'corpus/unsupported-tokenizer', directory);
 });
 
-test('a tokenizer that gives what is no token is refused when it does', async (t) => {
+test('a tokenizer that gives something other than a token is refused when it does', async (t) => {
   const directory = temporaryDirectory(t);
   copyFileSync(join(MODEL, FILES[1]), join(directory, FILES[1]));
   const whole = readFileSync(join(MODEL, FILES[0]), 'utf8');

@@ -60,7 +60,7 @@ test('a file that is torn, damaged or not Zstandard is refused by name', async (
   await refuses(() => texts(plain), 'corpus/cut-short', plain, 'not Zstandard');
 });
 
-test('what asks for more memory than is allowed, or for a dictionary, is refused', async () => {
+test('frames that need more memory than is allowed, or a dictionary, are refused', async () => {
   const wide = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0, 0x90, 1, 0, 0]);
   await refuses(() => texts(file('wide.txt.zst', wide)), 'corpus/zstd-window', 'wide.txt.zst', 'window', '--long');
   const single = Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0xe0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0]);
@@ -74,7 +74,7 @@ test('what asks for more memory than is allowed, or for a dictionary, is refused
   );
 });
 
-test('a few bytes that unpack to very many come a block at a time', async () => {
+test('a decompression bomb is unpacked one block at a time', async () => {
   async function* source() {
     yield repeated('a', 10_000, 2 ** 17);
   }

@@ -16,7 +16,7 @@ test('sizes are given in the largest unit that leaves at least 1', () => {
   assert.equal(formatBytes(2 ** 61), '2048.0 PiB');
 });
 
-test('what fits is let through', async (t) => {
+test('what fits passes', async (t) => {
   await checkFreeSpace(temporaryDirectory(t), 1);
 });
 
@@ -46,7 +46,7 @@ test('a path that does not exist yet is judged by the nearest directory that doe
   await checkFreeSpace('a-relative-path-that-does-not-exist/either', 1);
 });
 
-test('the refusal names the path that was asked for, also where it does not exist yet', async (t) => {
+test('the refusal names the requested path, also if it does not exist yet', async (t) => {
   const path = join(temporaryDirectory(t), 'not', 'there', 'yet');
   await refuses(() => checkFreeSpace(path, 2 ** 61), 'disk/too-full', path);
 });

@@ -33,7 +33,7 @@ test('a directory and a pipe are refused at once, never waited for', async (t) =
   }
 });
 
-test('links are followed; what they lead to is a regular file, or refused', async (t) => {
+test('links are followed to regular files, and anything else is refused', async (t) => {
   const directory = temporaryDirectory(t);
   const elsewhere = temporaryDirectory(t);
   writeFileSync(join(elsewhere, 'file'), 'text');

@@ -22,7 +22,7 @@ test('a new file is empty and has no last line', async (t) => {
   assert.equal(readFileSync(path, 'utf8'), '');
 });
 
-test('each line appended is in the file at once, one JSON object a line', async (t) => {
+test('each appended line is in the file at once, one JSON object per line', async (t) => {
   const path = fileIn(t);
   const lines = await JsonLines.open<Line>(path, all);
   await lines.append({ step: 1, note: 'two\nlines' });
@@ -33,7 +33,7 @@ test('each line appended is in the file at once, one JSON object a line', async 
   await lines.close();
 });
 
-test('a file opened again goes on after its last line', async (t) => {
+test('a reopened file continues after its last line', async (t) => {
   const path = fileIn(t);
   writeFileSync(path, '{"step":1}\n{"step":2}\n');
   const lines = await JsonLines.open<Line>(path, all);
@@ -73,7 +73,7 @@ test('a directory that is missing is refused by name', (t) => {
   return refuses(() => JsonLines.open<Line>(path, all), 'disk/out-vanished', path);
 });
 
-test('a file that was deleted is refused by name: nobody would read what is added', async (t) => {
+test('a deleted file is refused by name: nobody would read what is added', async (t) => {
   const path = fileIn(t);
   const lines = await JsonLines.open<Line>(path, all);
   await lines.append({ step: 1 });
@@ -82,7 +82,7 @@ test('a file that was deleted is refused by name: nobody would read what is adde
   await lines.close();
 });
 
-test('a line that is no object is refused by its number', async (t) => {
+test('a line that is not an object is refused by its number', async (t) => {
   for (const line of ['null', '1', '[]', '"a"', '{', `{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}`]) {
     const path = join(temporaryDirectory(t), 'lines.jsonl');
     writeFileSync(path, `{"step":1}\n${line}\n`);

@@ -121,7 +121,7 @@ test('a killed process counts as gone before its parent has heard of it', { skip
   await (await lockDirectory(path)).release();
 });
 
-test('a lock of another machine or container is refused, and taken over when that is asked for, naming whom', async (t) => {
+test('a lock of another machine or container is refused, and taken over on request, naming its owner', async (t) => {
   const path = directory(t);
   const dead = await deadOwner();
   for (const other of [
@@ -162,7 +162,7 @@ test('an owner that runs on this machine is never taken over from', async (t) =>
   await refuses(() => checkUnlocked(path, takingOver(assert.fail)), 'disk/in-use');
 });
 
-test('an owner that was taken over from writes no more', async (t) => {
+test('an owner whose lock was taken over writes nothing more', async (t) => {
   const path = directory(t);
   const lock = await lockDirectory(path);
   await writeAside(join(path, 'cfg.json'), 'of the first');
@@ -242,7 +242,7 @@ test('a lock that was torn or is garbage is taken over, after a moment in which 
   await refuses(() => waiting, 'disk/in-use');
 });
 
-test('what processes left that were killed while they took the lock is understood, and tidied up', async (t) => {
+test('leftovers of processes killed while taking the lock are understood, and removed', async (t) => {
   const path = directory(t);
   const [first, second, third] = [await deadOwner(), await deadOwner(), { ...thisProcess() }];
   leave(path, first);
@@ -260,7 +260,7 @@ test('what processes left that were killed while they took the lock is understoo
   assert.deepEqual(readdirSync(path), []);
 });
 
-test('a lock that was deleted by hand and taken by another is not given up by the first', async (t) => {
+test('a lock that was deleted by hand and taken by another is not released by the first', async (t) => {
   const path = directory(t);
   const lock = await lockDirectory(path);
   const another = { ...thisProcess() };

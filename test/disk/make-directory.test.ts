@@ -9,7 +9,7 @@ import { temporaryDirectory } from '../temporary.js';
 
 const LINUX = process.platform === 'linux';
 
-test('a directory is made with its parents, and says which was the first', async (t) => {
+test('a directory is made with its parents, and the first new one is returned', async (t) => {
   const root = temporaryDirectory(t);
   const path = join(root, 'a', 'b', 'c');
   assert.deepEqual((await lookUp(path)).missing, [join(root, 'a'), join(root, 'a', 'b'), path]);
@@ -33,7 +33,7 @@ test('many may make the same directories at once', async (t) => {
   assert.ok(existsSync(path));
 });
 
-test('what is in the way is named: a file, links to nothing, loops of links, long names', async (t) => {
+test('obstacles are named: a file, links to nothing, loops of links, long names', async (t) => {
   const root = temporaryDirectory(t);
   writeFileSync(join(root, 'file'), '');
   symlinkSync(join(root, 'nothing'), join(root, 'dangling'));
@@ -57,7 +57,7 @@ test('what is in the way is named: a file, links to nothing, loops of links, lon
   assert.deepEqual(readdirSync(root).sort(), ['dangling', 'file', 'one', 'two']);
 });
 
-test('file systems of the kernel take no directories, and are not asked for ever', { skip: !LINUX }, async () => {
+test('kernel file systems accept no directories, and attempts end', { skip: !LINUX }, async () => {
   for (const [place, ...codes] of [
     ['/proc/sae-pipe/a', 'disk/no-new-directories'],
     // Users other than root may not try.

@@ -33,7 +33,7 @@ test('a directory with something in it is refused and keeps it', async (t) => {
   assert.deepEqual(readdirSync(path), ['cfg.json']);
 });
 
-test('the refusal offers to resume exactly where the stage can', async (t) => {
+test('the refusal offers --resume exactly where the stage has it', async (t) => {
   const path = filled(t, 'cfg.json');
   await refuses(
     () => claimOutputDirectory(path, { overwrite: false, ours, resumeFlag: '--resume' }),
@@ -45,13 +45,13 @@ test('the refusal offers to resume exactly where the stage can', async (t) => {
   });
 });
 
-test('overwriting deletes what the stage wrote, what a crash left aside included', async (t) => {
+test('overwriting deletes what the stage wrote, leftovers of a crash included', async (t) => {
   const path = filled(t, 'cfg.json', 'weights', 'weights.tmp', 'weights.0123456789abcdef.tmp');
   await claimOutputDirectory(path, { overwrite: true, ours });
   assert.deepEqual(readdirSync(path), []);
 });
 
-test('what says that the others are whole is deleted first', async (t) => {
+test('the file that marks the others as complete is deleted first', async (t) => {
   const path = filled(t, 'a', 'cfg.json', 'weights', 'z');
   const claim = { overwrite: true, ours: () => true };
   for (const result of ['z', 'cfg.json', 'a']) {
@@ -59,13 +59,13 @@ test('what says that the others are whole is deleted first', async (t) => {
   }
 });
 
-test('resuming removes what a kill left half-written, where it is the stage’s own', async (t) => {
+test('resuming removes the stage’s half-written files after a kill', async (t) => {
   const path = filled(t, 'cfg.json', 'weights.tmp', 'weights.0123456789abcdef.tmp', 'weights.0123.tmp', 'notes.tmp');
   await claimOutputDirectory(path, { overwrite: false, resume: true, ours });
   assert.deepEqual(readdirSync(path).sort(), ['cfg.json', 'notes.tmp', 'weights.0123.tmp']);
 });
 
-test('overwriting never deletes an input, by whatever name', async (t) => {
+test('overwriting never deletes an input, under any name', async (t) => {
   const path = filled(t, 'cfg.json', 'weights');
   const other = filled(t, 'text');
   rmSync(join(path, 'weights'));
@@ -85,7 +85,7 @@ test('overwriting never deletes an input, by whatever name', async (t) => {
   assert.deepEqual(readdirSync(path), []);
 });
 
-test('overwriting is refused where a foreign file lies, and nothing is deleted', async (t) => {
+test('overwriting is refused if there is a foreign file, and nothing is deleted', async (t) => {
   const names = ['cfg.json', 'thesis.tex', 'weights'];
   const path = filled(t, ...names);
   await refuses(() => claimOutputDirectory(path, { overwrite: true, ours }), 'disk/foreign-files', path, 'thesis.tex');

@@ -11,7 +11,7 @@ import { Refusal } from '../../src/errors/refusal.js';
 import { refusalOf, refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
-test('text, bytes and a writer function make the file, and nothing beside it', async (t) => {
+test('text, bytes and a writer function make the file, and nothing next to it', async (t) => {
   const directory = temporaryDirectory(t);
   await writeAside(join(directory, 'text'), 'σ\n');
   await writeAside(join(directory, 'bytes'), Uint8Array.of(0, 255, 10));
@@ -25,7 +25,7 @@ test('text, bytes and a writer function make the file, and nothing beside it', a
   assert.deepEqual(readdirSync(directory).sort(), ['bytes', 'pieces', 'text']);
 });
 
-test('while it is written the old file stands unchanged', async (t) => {
+test('while a file is written the old one stays unchanged', async (t) => {
   const path = join(temporaryDirectory(t), 'file');
   writeFileSync(path, 'old');
   let seen = '';
@@ -61,7 +61,7 @@ test('a failure of the first write leaves no file at all', async (t) => {
   assert.deepEqual(readdirSync(directory), []);
 });
 
-test('what lies at a name for temporary files is neither followed nor written to', async (t) => {
+test('an existing file at a temporary name is neither followed nor written to', async (t) => {
   const directory = temporaryDirectory(t);
   const path = join(directory, 'file');
   const victim = join(directory, 'victim');
@@ -73,7 +73,7 @@ test('what lies at a name for temporary files is neither followed nor written to
   assert.ok(lstatSync(`${path}.tmp`).isSymbolicLink());
 });
 
-test('of two writers of one file each writes its own, and the last one’s is there whole', async (t) => {
+test('of two writers of one file each writes a separate file, and the last one’s is complete', async (t) => {
   const directory = temporaryDirectory(t);
   const path = join(directory, 'file');
   await writeAside(path, async (file) => {
@@ -111,7 +111,7 @@ async function failingSync(t: TestContext, code: string, fails: (isDirectory: bo
   });
 }
 
-test('a directory that cannot be synced after the rename: the file stays, whole, and that is told', async (t) => {
+test('a directory that cannot be synced after the rename: the file stays, complete, and a message says so', async (t) => {
   const path = join(temporaryDirectory(t), 'file');
   writeFileSync(path, 'old');
   await failingSync(t, 'EIO', (isDirectory) => isDirectory);
@@ -150,7 +150,7 @@ test('a directory that is missing, or is a file, is refused with the path', asyn
   await refuses(() => writeAside(below, 'x'), 'disk/out-vanished', below);
 });
 
-test('each error of the file system that a user can mend has its sentence, with path and cause', () => {
+test('each file system error that a user can fix has its sentence, with path and cause', () => {
   const sentences: Record<string, RegExp> = {
     ENOSPC: /disk is full/,
     EDQUOT: /quota/,
@@ -179,7 +179,7 @@ test('each error of the file system that a user can mend has its sentence, with 
   }
 });
 
-test('an error that libuv has no name for is told by its number', { skip: process.platform !== 'linux' }, () => {
+test('an error that libuv has no name for is reported by its number', { skip: process.platform !== 'linux' }, () => {
   const cause = Object.assign(new Error(), { code: 'Unknown system error -122', errno: -122, syscall: 'write' });
   assert.equal(errorCode(cause), 'EDQUOT');
   assert.match((refusedWrite('/some/place', cause) as Refusal).message, /quota/);

@@ -38,7 +38,7 @@ test('a store takes a row of activation, token, context and position for each to
   assert.ok(needs(1e15).window <= 4 * 2 ** 30 * 1.01);
 });
 
-test('training takes what train asks for', () => {
+test('doctor counts the memory that train requires', () => {
   for (const arch of ['gated', 'standard'] as const) {
     const doctor = { arch, dtype: 'float16', tokens: 5000, threads: 2 } as const;
     const { parameters, state, memory } = trainingNeeds({ ...doctor, device: 'cpu' }, 192, 1000);
@@ -78,7 +78,7 @@ test('training counts the sample that it begins with, up to the rows there are, 
   assert.equal(parts({ ...plain, bDecInit: 'mean' }, harvested).sample, 2 * 4 * 16_384 * 192);
 });
 
-test('the memory of a forward pass is told within a factor of two', async () => {
+test('the memory of a forward pass is estimated within a factor of two', async () => {
   const context = 256;
   const pass = await openForwardPass(checkpoint, [hook], context, {
     dtype: 'float16',

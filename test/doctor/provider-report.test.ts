@@ -5,7 +5,7 @@ import { foundLines, obstacleLines, type ProviderReport, providerNotes } from '.
 const none: ProviderReport = { directory: null, origin: null, found: [], missing: [], refusal: null };
 const absent = (file: string) => ({ file, reason: `Some (${file}) is not usable: looked in /a (X), the loader.` });
 
-test('what was found stands by place, that of the provider first', () => {
+test('what was found is listed by place, that of the provider first', () => {
   const report = {
     ...none,
     directory: '/libs',

@@ -18,7 +18,7 @@ test('every provider is tried; one that does not work says why', async () => {
   if (!cuda.available && process.platform === 'linux') assert.match(cuda.reasons.join('\n'), /\.so/);
 });
 
-test('what is to be known of a provider stands below it', () => {
+test('notes about a provider are printed below it', () => {
   const cuda = { name: 'cuda', available: true, reasons: [], notes: ['float32 is TF32', 'no cuDNN'] } as const;
   const webgpu = { name: 'webgpu', available: false, reasons: ['no adapter', 'no Vulkan'] } as const;
   assert.deepEqual(providerLines({ providers: [cuda, webgpu] }), [
@@ -42,7 +42,7 @@ test('GPUs are read as nvidia-smi lists them', () => {
   assert.deepEqual(parseGpus(''), []);
 });
 
-test('free memory is that of the GPU that the device names, as far as it can be told', () => {
+test('free memory is that of the GPU that the device names, as far as it is known', () => {
   const gpu = (name: string, free: number) => ({ name, total: 100, free });
   const alike = [gpu('a', 10), gpu('a', 20)];
   assert.deepEqual(

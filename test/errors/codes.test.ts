@@ -7,7 +7,7 @@ import { REFUSALS } from '../../src/errors/codes.js';
 const CODES = Object.entries(REFUSALS);
 const REGISTRY = join('errors', 'codes.ts');
 
-test('every code is used, and what is no longer refused has none', () => {
+test('every code is used, and refusals that no longer exist have none', () => {
   const files = readdirSync('src', { recursive: true, encoding: 'utf8' });
   const sources = files.filter((path) => path.endsWith('.ts') && path !== REGISTRY);
   const text = sources.map((path) => readFileSync(join('src', path), 'utf8')).join('\n');
@@ -24,7 +24,7 @@ test('codes are room/what, in order, and their meanings differ', () => {
   assert.equal(new Set(CODES.map(([, meaning]) => meaning)).size, CODES.length);
 });
 
-test('docs/reference/refusals.md lists them, as they are', () => {
+test('docs/reference/refusals.md lists them, and is up to date', () => {
   const rows = readFileSync('docs/reference/refusals.md', 'utf8').match(/^\| `.*$/gm)!;
   assert.deepEqual(
     rows,

@@ -38,20 +38,20 @@ test('the edit distance is that of the recursive definition, and symmetric', () 
   }
 });
 
-test('the nearest names come nearest first, as many as asked for', () => {
+test('the nearest names come nearest first, as many as requested', () => {
   const names = ['batch', 'tokens', 'token', 'threads'];
   assert.deepEqual(nearest('tokns', names, 2), ['tokens', 'token']);
   assert.deepEqual(nearest('tokens', names, 1), ['tokens']);
 });
 
-test('no name is better than a far one', () => {
+test('a far name is not suggested', () => {
   const names = ['l1', 'lr', 'seed', 'batch', 'activations', 'checkpoint-every'];
   for (const far of ['x', 'k', 'l2', 'topk', 'bat', 'wandb-project', 'n-checkpoints', 'y'.repeat(1e6)]) {
     assert.deepEqual(nearest(far, names), [], far.slice(0, 20));
   }
 });
 
-test('a name that was begun is meant, and joints of words do not count', () => {
+test('a prefix suggests its name, and word separators do not count', () => {
   const names = ['rows-per-shard', 'overwrite', 'out'];
   assert.deepEqual(nearest('over', names), ['overwrite']);
   assert.deepEqual(nearest('rowsPerShard', names), ['rows-per-shard']);
@@ -68,7 +68,7 @@ test('case does not count for nearness and is kept in the answer', () => {
   assert.deepEqual(nearest('dtype', ['batch', 'DTYPE'], 1), ['DTYPE']);
 });
 
-test('the entry that a path is a slip of, in its directory or in one whose name is a slip', async () => {
+test('a mistyped path suggests the entry meant, also in a mistyped directory', async () => {
   const root = temporaryDirectory();
   mkdirSync(join(root, 'assets', 'tiny-gemma'), { recursive: true });
   writeFileSync(join(root, 'assets', 'train.jsonl'), '');

@@ -24,14 +24,14 @@ test('a mistake in the command is a refusal that exits 2', () => {
   assert.equal(refusal.remedy, 'Did you mean --tokens?');
 });
 
-test('an interruption is no refusal and keeps the signal', () => {
+test('an interruption is not a refusal and keeps the signal', () => {
   const stopped = new Interrupted('SIGTERM', 'Half is done.');
   assert.equal(stopped instanceof Refusal, false);
   assert.equal(stopped.signal, 'SIGTERM');
   assert.equal(stopped.message, 'Half is done.');
 });
 
-test('what breaks a line or commands a terminal is escaped, and nothing else', () => {
+test('line breaks and terminal control characters are escaped, and nothing else', () => {
   assert.equal(
     oneLine('a\nb\r\u001b[2J\u0000\u0085\u2028\ud800'),
     'a\\u000ab\\u000d\\u001b[2J\\u0000\\u0085\\u2028\\ud800',
@@ -39,7 +39,7 @@ test('what breaks a line or commands a terminal is escaped, and nothing else', (
   assert.equal(oneLine('λ → 😀 "x" \\'), 'λ → 😀 "x" \\');
 });
 
-test('what is too long is cut in the middle', () => {
+test('text that is too long is cut in the middle', () => {
   const cut = oneLine(`begin${'x'.repeat(10 ** 6)}end`);
   assert.ok(cut.length < 2100);
   assert.ok(cut.startsWith('begin') && cut.endsWith('end'));

@@ -65,7 +65,7 @@ for (const [name, sae] of [
   });
 }
 
-test('of several SAEs, each has its own changes, and none of another', async () => {
+test('each of several SAEs has only its own changes', async () => {
   const [, hook] = SITES.gated;
   const saes = [goldenSae('standard'), goldenSae('gated')];
   const [own, nothing] = [factorsOf(await changesOf('gated', 'ablate')), { features: [3], scale: [1], shift: [0] }];

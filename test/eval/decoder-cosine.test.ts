@@ -75,6 +75,6 @@ test('known decoders: twins, opposites, rows of zeros, and one row alone', async
   assert.deepEqual(await measure(rows([1])), { mean: Number.NaN, largest: Number.NaN });
 });
 
-test('it stops when it is asked to', async () => {
+test('it stops on request', async () => {
   await assert.rejects(decoderMaxCosine(goldenSae('gated'), {}, silent, { signal: 'SIGINT' }), Interrupted);
 });

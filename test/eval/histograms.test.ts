@@ -13,7 +13,7 @@ test('a feature is dense above a tenth of the positions, not on it', () => {
   assert.equal(denseFraction(Float64Array.of(0, 9, 10, 11, 100), 100), 2 / 5);
 });
 
-test('L0 is counted by number while there are few, then in bins of one whole width', () => {
+test('L0 is counted exactly while it is small, then in bins of one integer width', () => {
   assert.deepEqual(l0Histogram(Float64Array.of(5, 0, 2, 0, 0)), { edges: [0, 1, 2, 3], counts: [5, 0, 2] });
   assert.deepEqual(l0Histogram(Float64Array.of(7, 0)), { edges: [0, 1], counts: [7] });
   assert.deepEqual(l0Histogram(Float64Array.of(0, 0, 3, 0, 4)), { edges: [2, 3, 4, 5], counts: [3, 0, 4] });

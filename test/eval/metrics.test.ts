@@ -37,7 +37,7 @@ for (const [what, prefix] of [
   ['on four contexts', ''],
   ['on a context with a document boundary inside', 'boundary/'],
 ] as const) {
-  test(`mean ablation, errors a token and losses by position equal PyTorch ${what}`, async () => {
+  test(`mean ablation, errors per token and losses by position equal PyTorch ${what}`, async () => {
     const indices = await chosen.ints(`${prefix}contexts`);
     const both = await measure(indices);
     for (const architecture of ARCHITECTURES) {
@@ -75,7 +75,7 @@ for (const [what, prefix] of [
   });
 }
 
-test('intervals equal those made by hand from the sums of PyTorch', async () => {
+test("intervals equal those computed separately from PyTorch's sums", async () => {
   const both = await measure(await chosen.ints('contexts'));
   const column = async (name: string) => [...(await golden.doubles(name))];
   const [n, clean, zero, mean] = [
@@ -114,7 +114,7 @@ test('intervals equal those made by hand from the sums of PyTorch', async () => 
   }
 });
 
-test('about the mean of a part of the contexts, errors a token are those about the mean of all', async () => {
+test('errors per token about the mean of part of the contexts are close to those about the mean of all', async () => {
   const indices = Int32Array.from({ length: 20 }, (_, i) => i);
   const exact = await measure(indices, { meanAblation: false });
   assert.equal(exact.gated.ce_mean, null);
@@ -138,7 +138,7 @@ test('about the mean of a part of the contexts, errors a token are those about t
   }
 });
 
-test('edges by position begin after BOS, end before the last token, and are whole', () => {
+test('edges by position begin after BOS, end before the last token, and are integers', () => {
   assert.deepEqual(positionEdges(3), [1, 2]);
   assert.deepEqual(positionEdges(6), [1, 2, 3, 4, 5]);
   const edges = positionEdges(1024);

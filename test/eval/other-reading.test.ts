@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Candidate, remarkOtherReading } from '../../src/eval/candidates.js';
 
-test('a command that reads the text otherwise than an SAE was trained says so, of each', () => {
+test("a command that reads the text differently from an SAE's training says so, for each SAE", () => {
   const candidate = (path: string, metadata: object) => ({ path, files: { metadata } }) as unknown as Candidate;
   const candidates = [candidate('a', { context_size: 1024, prepend_bos: true }), candidate('b', {})];
   const said = (given: { context?: number; prependBos?: boolean }) => {

@@ -84,7 +84,7 @@ test('a batch that goes through the model in several passes measures the same', 
   await parts.release();
 });
 
-test('after each pass over a part of a batch the caller is told, and may end it there', async () => {
+test('the caller is called after each pass over a part of a batch, and may end it there', async () => {
   const spliceIn = await openSpliceIn(checkpoint, hook, [], CONTEXT, { passContexts: 2 });
   const batch = goldenContexts([0, 1, 2, 3, 10]);
   const told: number[] = [];

@@ -5,7 +5,7 @@ import { evalRecord } from '../report/sample.js';
 
 const lines = (...args: Parameters<typeof recordTable>) => recordTable(...args).split('\n');
 
-test('headline numbers stand with their intervals', () => {
+test('headline numbers are shown with their intervals', () => {
   const record = evalRecord({
     hook: 'blocks.1.hook_mlp_out',
     tokens: 5000,
@@ -34,7 +34,7 @@ test('a record of an older file has no intervals, and dashes for what it lacks',
   assert.doesNotMatch(row!, /\[/);
 });
 
-test('losses are said once a site', () => {
+test('losses are printed once per site', () => {
   const records = [{ hook: 'a' }, { hook: 'b' }, { hook: 'a' }].map((changes) => evalRecord(changes));
   const said = lines(records).filter((line) => /^[ab]: CE clean/.test(line));
   assert.deepEqual(

@@ -61,7 +61,7 @@ test('garbage in paths, parameters and bodies is answered with a sentence, and p
   await isServed(url);
 });
 
-test('bodies that come slowly, not at all, or are cut short do not keep their places', async (t) => {
+test('bodies that come slowly, not at all, or are cut short do not occupy connections', async (t) => {
   const { url, host, port } = await served(t);
   const head = `POST /api/labels HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n`;
   const sockets: Socket[] = [];
@@ -137,7 +137,7 @@ function steeringBy(work: ReturnType<Steering['steer']>) {
   return { steering, ends };
 }
 
-test('who closes the connection cancels, whether they wait in line or read', async (t) => {
+test('closing the connection cancels a request, waiting or being read', async (t) => {
   const aborted = (gone: AbortSignal) =>
     new Promise<void>((resolve) => (gone.aborted ? resolve() : gone.addEventListener('abort', () => resolve())));
   const { steering, ends } = steeringBy(async (tell, gone) => {
@@ -162,7 +162,7 @@ test('who closes the connection cancels, whether they wait in line or read', asy
   await isServed(url);
 });
 
-test('events may be far apart, and who does not read them is left', async (t) => {
+test('events may be far apart, and a client that does not read them is disconnected', async (t) => {
   const piece = 'x'.repeat(2 ** 20);
   const { steering, ends } = steeringBy(async (tell, gone) => {
     while (!gone.aborted) await tell({ kind: 'text', tokens: 1, unsteered: piece, steered: piece });

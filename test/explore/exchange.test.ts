@@ -69,7 +69,7 @@ test('explanations of Neuronpedia become labels, in every form in which they com
   );
 });
 
-test('labels of one’s own stay, unless they are to be replaced', async (t) => {
+test('a user’s labels stay, unless they are to be replaced', async (t) => {
   const { root, folder, label } = await sample(t);
   const own = '{"feature":7,"label":"mine","note":"a note"}\n';
   writeFileSync(join(folder, 'gated', 'labels.jsonl'), own);

@@ -68,7 +68,7 @@ function slowly({ numbers, tokens }: ReturnType<typeof columnsOf>, query: ListQu
   });
 }
 
-test('lists are what looking at every feature finds, in the same order', () => {
+test('lists equal a scan of all features, in the same order', () => {
   const { columns, lists: fast } = lists();
   const queries: ListQuery[] = [
     {},
@@ -98,7 +98,7 @@ test('lists are what looking at every feature finds, in the same order', () => {
   }
 });
 
-test('a text in quotes is a whole token, white space aside', () => {
+test('a text in quotes matches a complete token, ignoring white space', () => {
   const matching = (q: string) => [...new TokenTexts(WORDS).matching(q)].flatMap((on, i) => (on ? [WORDS[i]] : []));
   assert.deepEqual(matching('cat'), [' Cat', 'cats', ' cat']);
   assert.deepEqual(matching('"cat"'), [' Cat', ' cat']);

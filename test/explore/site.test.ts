@@ -49,7 +49,7 @@ async function served(t: TestContext, more: Partial<SiteParts> = {}) {
   return { directory, explorer, url: server.url, host: new URL(server.url).host, get, post };
 }
 
-test('the index says what there is, and what can be done', async (t) => {
+test('the index lists the SAEs and the available actions', async (t) => {
   const { get, explorer } = await served(t);
   const index = await get<ExploreIndex>('/data/index.json');
   assert.deepEqual(
@@ -64,7 +64,7 @@ test('the index says what there is, and what can be done', async (t) => {
   assert.equal(index.tokens, 1_000_000);
 });
 
-test('a list has the rows that were asked for', async (t) => {
+test('a list has the requested rows', async (t) => {
   const { get } = await served(t);
   const stored = Array.from({ length: FEATURES }, (_, j) => sampleFeature(j, FEATURES, WORDS.length));
   const expected = stored.filter(({ max }) => max > 1).sort((a, b) => b.max - a.max || a.feature - b.feature);
@@ -161,7 +161,7 @@ test('only the names of this address, and only its own pages, are answered to', 
   assert.equal(page.headers['x-content-type-options'], 'nosniff');
 });
 
-test('there is nothing but the paths of the pages, however others are written', async (t) => {
+test('only the paths of the pages exist, however others are written', async (t) => {
   const { url } = await served(t);
   for (const path of [
     '/features.json',
@@ -194,7 +194,7 @@ test('there is nothing but the paths of the pages, however others are written', 
   assert.equal((await ask(url, '/', { headers: { 'Content-Length': '4' }, body: 'body' })).status, 413);
 });
 
-test('bodies that are too long, not JSON, or not what is asked for are refused, and change nothing', async (t) => {
+test('bodies that are too long, not JSON, or of another form are refused, and change nothing', async (t) => {
   const { url, post, get } = await served(t);
   const good = { sae: 'gated', feature: 1, label: 'x', note: null };
   const wrong: [unknown, number][] = [

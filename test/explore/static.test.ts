@@ -79,7 +79,7 @@ test('static pages are the same bytes each time, and replace only such pages', a
   assert.ok(existsSync(join(a, 'index.html')));
 });
 
-test('one page holds the features that were asked for, and text in them stays text', async (t) => {
+test('one page holds the requested features, and text in them stays text', async (t) => {
   const { root, run } = await sample(t);
   const html = join(root, 'page.html');
   await run({ html, features: [7, 1, 7] });

@@ -141,7 +141,7 @@ test('what made a logit is what `sae-pipe attribute` finds, by gradient or where
   }
 });
 
-test('who leaves while activations are ablated does not keep the next one waiting', async (t) => {
+test('a client that leaves while activations are ablated does not keep the next one waiting', async (t) => {
   const found = steering(t, undefined, explorer, 'float16');
   const { text, sae } = REQUEST;
   const leave = new AbortController();
@@ -161,7 +161,7 @@ test('who leaves while activations are ablated does not keep the next one waitin
   assert.equal((await heard(found.steer(REQUEST))).at(-1)?.kind, 'ended');
 });
 
-test('20 requests at once are told their places, and answered in their order', async (t) => {
+test('20 requests at once get their places in the queue, and are answered in order', async (t) => {
   const found = steering(t);
   const order: number[] = [];
   const waits = await Promise.all(
@@ -183,7 +183,7 @@ test('20 requests at once are told their places, and answered in their order', a
   assert.equal(found.waiting, 0);
 });
 
-test('beyond a bound nobody waits, and who leaves the line frees their place', async (t) => {
+test('the queue is bounded, and leaving it frees a place', async (t) => {
   const found = steering(t);
   const leave = new AbortController();
   const runs = Array.from({ length: 32 }, () => found.steer(REQUEST));
@@ -195,7 +195,7 @@ test('beyond a bound nobody waits, and who leaves the line frees their place', a
   assert.equal((await first).at(-1)?.kind, 'ended');
 });
 
-test('nothing is computed for who has left, nor far ahead of who does not read', async (t) => {
+test('nothing is computed for a client that has left, nor far ahead of one that does not read', async (t) => {
   const found = steering(t);
   const long = { ...REQUEST, tokens: 400 };
   const leave = new AbortController();
@@ -226,7 +226,7 @@ test('nothing is computed for who has left, nor far ahead of who does not read',
   await opening;
 });
 
-test('a model that nobody uses is closed, and opens again', async (t) => {
+test('an unused model is closed, and opens again', async (t) => {
   const found = steering(t, 0);
   for (let i = 0; i < 2; i++) {
     assert.equal((await heard(found.steer(REQUEST))).at(-1)?.kind, 'ended');
@@ -234,7 +234,7 @@ test('a model that nobody uses is closed, and opens again', async (t) => {
   }
 });
 
-test('what cannot be steered is a sentence, and the next request is answered', async (t) => {
+test('what cannot be steered is refused in a sentence, and the next request is answered', async (t) => {
   const found = steering(t);
   const change = { feature: 5, operation: 'set' } as const;
   const strong = await heard(found.steer({ ...REQUEST, changes: [{ ...change, strength: 3e38 }] }));

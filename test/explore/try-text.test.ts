@@ -80,7 +80,7 @@ test('a text beyond a context is cut, and texts that come together are all answe
   assert.equal(answers.filter((answer) => answer === 'tried').length, 16);
 });
 
-test('another model, a missing SAE and a changed one are refused, and what was put right is opened', async (t) => {
+test('another model, a missing SAE and a changed one are refused, and opened once fixed', async (t) => {
   const { root, folder } = await collected(temporaryDirectory(t));
   const explorer = await exploreFolder(folder, silent);
   const other = { ...explorer, record: { ...explorer.record, model: { ...explorer.record.model, fingerprint: 'x' } } };

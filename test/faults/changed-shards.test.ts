@@ -69,7 +69,7 @@ for (const [name, { change, code, names }] of Object.entries(CHANGES)) {
   });
 }
 
-test('a harvest does not go on with a store that has lost what it lists', async () => {
+test('a harvest does not resume a store that has lost listed files', async () => {
   for (const name of ['truncated', 'gone']) {
     const copy = join(root, `harvest-${name}`);
     cpSync(acts, copy, { recursive: true });

@@ -56,7 +56,7 @@ test('a clock that is set back changes no result, no rate and no time left', asy
   assert.deepEqual(resultsBelow(out), resultsBelow(evaluated));
 });
 
-test('checkpoints by time and durations go by a clock that cannot be set', (t) => {
+test('checkpoints by time and durations use a clock that cannot be set', (t) => {
   let now = 1000;
   t.mock.method(performance, 'now', () => now);
   t.mock.method(Date, 'now', () => assert.fail('the time of day was asked for'));
@@ -70,7 +70,7 @@ test('checkpoints by time and durations go by a clock that cannot be set', (t) =
   assert.deepEqual([task.seconds(), task.rate(), task.left()], [60, 1, 40]);
 });
 
-test('the live page goes on looking for new runs after its clock was set back', async (t) => {
+test('the live page still finds new runs after its clock was set back', async (t) => {
   const directory = temporaryDirectory(t);
   mkdirSync(join(directory, 'empty'));
   const clock = { ms: Date.now() };

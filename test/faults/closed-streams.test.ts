@@ -41,7 +41,7 @@ const CLOSED: Record<string, string> = {
 };
 
 for (const [name, shell] of Object.entries(CLOSED)) {
-  test(`${name}: what was asked for is done all the same`, async () => {
+  test(`${name}: the work is done all the same`, async () => {
     const place = join(root, name.replaceAll(' ', '-'));
     // An evaluation prints a table, a training its progress.
     const evaluation = await inShell(shell, evalWords(sae, `${place}-eval`));
@@ -57,7 +57,7 @@ for (const [name, shell] of Object.entries(CLOSED)) {
   });
 }
 
-test('results that standard output cannot take are told, and files are whole', async (t) => {
+test('results that standard output cannot take are reported, and files are complete', async (t) => {
   if (!existsSync('/dev/full')) return t.skip('there is no /dev/full here');
   const out = join(root, 'full');
   const { stdout, stderr } = await inShell('"$@" >/dev/full; echo "$?"', logged(evalWords(sae, out)));

@@ -46,7 +46,7 @@ async function filledOnce(place: string, name: RegExp, left: number, args: reado
 /** Tokens of a harvest that takes a while. */
 const LONGER = 30_000;
 
-test('a disk that fills up in the midst of a harvest: one sentence, and --resume when there is room', async (t) => {
+test('a disk that fills up during a harvest: one sentence, and --resume when there is room', async (t) => {
   const place = smallDisk(t, 2 ** 25);
   if (!place) return;
   const whole = join(root, 'longer');
@@ -61,7 +61,7 @@ test('a disk that fills up in the midst of a harvest: one sentence, and --resume
   assert.deepEqual(resultsBelow(join(place, 'acts')), resultsBelow(whole));
 });
 
-test('a disk that fills up in the midst of a training: the same', onDemand, async (t) => {
+test('a disk that fills up during a training: the same', onDemand, async (t) => {
   const place = smallDisk(t, 2 ** 25);
   if (!place) return;
   const [out, whole] = [join(place, 'sae'), join(root, 'longer-sae')];

@@ -82,7 +82,7 @@ test(
   },
 );
 
-test('a model that overflows in float16 is told so, with the precision to use', onDemand, async () => {
+test('a model that overflows in float16 is refused, with the precision to use', onDemand, async () => {
   // 2²² times the weight: 22 on the exponent, which begins at bit 7 of a bfloat16.
   const large = model((bytes) => {
     for (let at = 0; at < bytes.length; at += 2) {
@@ -102,7 +102,7 @@ test('a model that overflows in float16 is told so, with the precision to use', 
   refused(evaluated, 'eval/loss-not-finite', 'first at blocks.1.hook_mlp_out', '--precision float32');
 });
 
-test('what is not finite ends a harvest after the windows that are whole, which --resume keeps', onDemand, async () => {
+test('a value that is not finite ends a harvest after the complete windows, which --resume keeps', onDemand, async () => {
   // The embedding of one token, which some later context is the first to hold.
   const { tokens, first } = await firstLateToken();
   const damaged = changedTensor('assets/tiny-gemma', fresh(), 'model.safetensors', 'model.embed_tokens.weight', (b) => {

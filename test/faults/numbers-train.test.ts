@@ -165,7 +165,7 @@ test('weights of --init that are not finite, and a decoder row without a directi
   }
 });
 
-test('a checkpoint that is not finite is passed over for the one before', async () => {
+test('a checkpoint that is not finite is skipped for the one before', async () => {
   const out = fresh();
   const store = changedStore(activations, join(root, 'stopped'), 2, (bits) => bits.fill(0x7e00, 0, 1));
   const flags = { activations: store, order: 'stored', 'pool-rows': 1000, 'checkpoint-every': 20 };

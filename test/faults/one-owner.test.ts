@@ -49,7 +49,7 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 for (const again of ['', '--overwrite', '--resume']) {
-  test(`while one process trains, a second one ${again} is refused; when it is killed, a third goes on`, async () => {
+  test(`while one process trains, a second one ${again} is refused; when it is killed, a third continues`, async () => {
     const out = join(root, `train${again}`);
     const flags = ['--d-sae', '64', '--batch', '64', '--steps', '3000', '--log-every', '1', '--checkpoint-every', '5'];
     const command = ['train', '--activations', activations, ...flags, '--out', out];
@@ -147,7 +147,7 @@ test('every stage refuses a directory that has an owner, whatever it holds, and 
   }
 });
 
-test('what a stage ends with does not matter: the directory is given up', async () => {
+test('however a stage ends, the directory is released', async () => {
   const out = join(root, 'given-up');
   const configured = { model, corpus, hook: [HOOK], tokens: 500, context: 64, out };
   // For want of the provider, or of a GPU of that number.

@@ -23,7 +23,7 @@ function readOnly(t: TestContext): string | undefined {
   return undefined;
 }
 
-test('a place that may not be written to is refused before the work, by every command', async (t) => {
+test('a read-only place is refused before the work, by every command', async (t) => {
   const place = readOnly(t);
   if (!place) return;
   const commands: Record<string, (out: string) => string[]> = {

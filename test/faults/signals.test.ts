@@ -81,7 +81,7 @@ function interrupted({ code, stderr }: Ended, signal: 'SIGINT' | 'SIGTERM', mess
 
 const AGAIN = /^nothing was begun yet; the same command begins it\.$/;
 
-test('harvest: while tokens are counted nothing is begun, later the rows are kept', async () => {
+test('harvest: a stop while counting leaves nothing, a later one keeps the rows', async () => {
   const harvest = ['harvest', ...long, '--hook', HOOK, '--out'];
   interrupted(await signalled([...harvest, at('counted')], 'SIGTERM', doing('counting tokens')), 'SIGTERM', AGAIN);
   assert.ok(!existsSync(at('counted')));
@@ -92,7 +92,7 @@ test('harvest: while tokens are counted nothing is begun, later the rows are kep
   interrupted(await signalled(resumed, 'SIGTERM', doing('harvesting')), 'SIGTERM', /--resume\.$/);
 });
 
-test('train: from a store, and from a model at work before its first window', async () => {
+test('train: from a store, and from a running model before its first window', async () => {
   const size = ['--d-sae', '64', '--batch', '64', '--lr', '1e-3'];
   const stored = ['train', '--activations', activations, ...size, '--steps', '100000', '--out', at('train')];
   const kept = /^step \d+ of 100000 is kept in .*train; continue with the same command and --resume\.$/;
@@ -112,7 +112,7 @@ test('eval: nothing is written, and the message says how to begin again', async 
   assert.ok(!existsSync(at('eval')));
 });
 
-test('sweep and demo: what is done is kept, or the flag is named that begins again', async () => {
+test('sweep and demo: finished work is kept, or the flag that begins again is named', async () => {
   const file = at('sweep.yaml');
   writeFileSync(file, 'train: {steps: 100000, batch: 64, lr: 0.001}\n');
   const lists = ['--arch', 'gated', '--arch', 'standard', '--d-sae', '64', '--l1', '2', '--hook', HOOK];
@@ -125,7 +125,7 @@ test('sweep and demo: what is done is kept, or the flag is named that begins aga
   interrupted(await signalled(demo, 'SIGINT', doing('harvesting')), 'SIGINT', /same command with --overwrite begins/);
 });
 
-test('a signal while the program is loaded ends it, whenever it comes, and nothing is left', async () => {
+test('a signal while the program loads ends it, whenever it comes, and nothing is left', async () => {
   for (const [i, milliseconds] of [0, 100, 250, 400, 550].entries()) {
     const signal = i % 2 ? 'SIGINT' : 'SIGTERM';
     const out = at(`early-${i}`);
@@ -142,7 +142,7 @@ test('a signal while the program is loaded ends it, whenever it comes, and nothi
   }
 });
 
-test('a stop while inputs are looked at for resampling keeps the step before, and resumes to the same bytes', async () => {
+test('a stop while inputs are read for resampling keeps the step before, and resumes to the same bytes', async () => {
   const configured = (out: string, more = {}) =>
     trainSchema.parse({
       ...{
@@ -195,7 +195,7 @@ test('a stop while inputs are looked at for resampling keeps the step before, an
   assert.deepEqual([...found.keys()], [...expected.keys()]);
 });
 
-test('a document of 56 MB is read as far as it is needed, within the memory that is told, and a stop is heard in it', async () => {
+test('a document of 56 MB is read as far as needed, within the stated memory, and a stop is noticed in it', async () => {
   const corpus = at('large.txt');
   writeFileSync(corpus, 'Gentlemen of the Senate, the state of the Union is strong.\n'.repeat(950_000));
   const harvest = [...model, '--corpus', corpus, '--hook', HOOK, '--context', '64'];

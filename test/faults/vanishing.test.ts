@@ -43,7 +43,7 @@ test('train: the same', async () => {
   assert.equal(existsSync(out), false);
 });
 
-test('train: without a checkpoint in sight it is noticed at the next line of the curve', async () => {
+test('train: between checkpoints it is noticed at the next line of the curve', async () => {
   const out = join(root, 'removed-early');
   const words = trainWords(join(acts, HOOK), out, { ...LONG_TRAINING, 'checkpoint-every': 0 });
   refused(await without(out, out, /^metrics\.jsonl$/, words), GONE, out);

@@ -53,7 +53,7 @@ const all = join(root, 'all');
 await collect(configOf(all, Object.values(saes)));
 const record = featuresRecord.parse(JSON.parse(readFileSync(join(all, 'features.json'), 'utf8')));
 
-test('SAEs of several hooks in one pass give what each gives by itself', async () => {
+test('SAEs of several hooks in one pass give what each gives alone', async () => {
   for (const [i, sae] of Object.values(saes).entries()) {
     const alone = join(root, `alone-${i}`);
     await collect(configOf(alone, [sae]));

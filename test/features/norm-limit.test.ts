@@ -129,7 +129,7 @@ test('an SAE for which every position is too long is refused, and leaves no fold
   assert.throws(() => recordOf('nothing'));
 });
 
-test('explore tells how many tokens count, and what is long in a text that is tried', async (t) => {
+test('explore shows how many tokens count, and which are long in a text that is tried', async (t) => {
   const explorer = await exploreFolder(both.out, silent);
   const live = { list: true, labels: true, text: true };
   const [first, second] = indexOf(explorer, live).saes;

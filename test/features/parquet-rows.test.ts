@@ -62,7 +62,7 @@ test('features come back as they were written, empty lists and 64-bit counts inc
   assert.deepEqual(readdirSync(join(path, '..')), ['features-00000.parquet']);
 });
 
-test('a row group of examples has whole features, also where some have none', async (t) => {
+test('a row group of examples has complete features, also where some have none', async (t) => {
   const path = join(temporaryDirectory(t), 'examples-00000.parquet');
   // Every third feature is dead.
   const alive = Array.from({ length: 2 * EXAMPLE_GROUP + 1 }, (_, j) => j).filter((j) => j % 3 !== 0);

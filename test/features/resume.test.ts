@@ -29,7 +29,7 @@ const whole = join(temporaryDirectory(), 'whole');
 await collectFeatures(await goldenConfig(whole, SMALL), silent, GOING);
 const states = (out: string) => readdirSync(out).filter(isState);
 
-test('a run that is stopped during the pass and while it compares continues to the same bytes', async (t) => {
+test('a run that is stopped during the pass or while it compares continues to the same bytes', async (t) => {
   const out = join(temporaryDirectory(t), 'features');
   const config = await goldenConfig(out, SMALL);
   const resumed = { ...config, resume: true };

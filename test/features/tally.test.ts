@@ -74,7 +74,7 @@ test('a part of the features is tallied as in the whole', () => {
   for (let j = 0; j < 5; j++) assert.deepEqual(part.examplesOf(j), whole.examplesOf(3 + j));
 });
 
-test('positions from the end on are seen in windows and not counted', () => {
+test('positions after the end appear in windows and are not counted', () => {
   const [context] = randomContexts(1, 5);
   const tally = new Tally(0, 1, { topK: 2, window: [1, 2] });
   const entries = new Entries();

@@ -174,13 +174,13 @@ async function comparedInLongText(checkpoint: Checkpoint, name: string) {
   }
 }
 
-test('it is where attention is computed in several chunks of queries', async () => {
+test('it is also with attention in several chunks of queries', async () => {
   await comparedInLongText(await openCheckpoint(MODEL), 'chunks');
 });
 
 // Attention of the first is written out, since its scores are capped; that of the other is an operator.
 for (const name of ['gemma2-gqa', 'gemma3-gqa'] as const) {
-  test(`${name}: it is where those see a window`, async () => {
+  test(`${name}: it is with attention windows`, async () => {
     const model = await openRandomModel(name);
     const config = { ...model.config, max_position_embeddings: 256, sliding_window: 20 };
     const directory = await writeCheckpoint(join(root, `long-${name}`), model, { config });

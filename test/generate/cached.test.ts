@@ -143,7 +143,7 @@ for (const name of ['gelu-1l', 'gelu-2l'] as const) {
   });
 }
 
-test('there is room for as many tokens as a stepper was opened for, and for no more', async () => {
+test('a stepper has room for the number of tokens it was opened for, and for no more', async () => {
   const stepper = await Stepper.open(await openCheckpoint(`${root}/llama-gqa`), { placement, longest: 4 });
   stepper.begin({ pads: [0] });
   await stepper.step([3, 4, 5]);

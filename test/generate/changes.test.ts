@@ -14,7 +14,7 @@ const root = temporaryDirectory();
 
 const read = (flags: Partial<ChangeFlags>, saes = ONE) => readChanges({ ablate: false, ...flags }, saes);
 
-test('flags name features and what is done to them', async () => {
+test('flags name features and their changes', async () => {
   assert.deepEqual(await read({ feature: ['17'], set: [8] }), [{ sae: 0, feature: 17, operation: 'set', strength: 8 }]);
   assert.deepEqual(
     (await read({ feature: ['1', '2'], scale: [3] })).map(({ strength }) => strength),
@@ -61,7 +61,7 @@ test('a file holds changes of several kinds', async () => {
   await refusesUsage(() => read({ changes: path, feature: ['1'] }), 'generate/operations', '--feature');
 });
 
-test('what contradicts itself or does not exist is refused', async () => {
+test('contradictory changes and unknown features are refused', async () => {
   await refuses(() => read({ feature: ['48'], set: [1] }), 'generate/no-feature', '48', '47');
   await refusesUsage(() => read({ feature: ['x'], set: [1] }), 'config/wrong-value', 'x');
   await refusesUsage(() => read({}), 'generate/no-change', '--feature');

@@ -149,7 +149,7 @@ test('several SAEs at once: one of a hook with another, and one further up that 
   for (const alone of [one, other]) assert.ok(relativeDifference(three, alone) > 1e-3);
 });
 
-test('a skip connection is no part of what is changed, and is part of the reconstruction', async () => {
+test('a skip connection is not changed, and is part of the reconstruction', async () => {
   const W_skip = Float32Array.from({ length: 192 * 192 }, (_, i) => (i % 193 === 0 ? 0.5 : 0));
   paths.set('skip', await transcoder('skip', W_skip));
   const logitsOf = async (name: string, errorTerm: boolean) => {

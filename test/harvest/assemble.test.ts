@@ -65,7 +65,7 @@ for (const wanted of [60, 47, 44, 22, 1]) {
   });
 }
 
-test('a stop is heard after the pass under way, in the midst of a group', async () => {
+test('a stop takes effect after the current pass, in the middle of a group', async () => {
   const seen: number[][] = [];
   const stop: StopRequest = { signal: undefined };
   const updates: number[] = [];

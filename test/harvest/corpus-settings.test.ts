@@ -76,7 +76,7 @@ test('token ids are harvested as the text that they were made of', async () => {
   );
 });
 
-test('to resume with another encoding is refused, and a store that says none is in UTF-8', async () => {
+test('resuming with another encoding is refused, and a store without one is in UTF-8', async () => {
   const corpus = written('resume/a.txt', 'Plain words that are the same in both encodings. '.repeat(80));
   const first = config(corpus, 'resumed');
   const manifest = await harvested(first);
@@ -99,7 +99,7 @@ test('to resume with another encoding is refused, and a store that says none is 
   );
 });
 
-test('a store lists the files that were read, and what was skipped or passed over is said', async () => {
+test('a store lists the files that were read, and a message says what was skipped', async () => {
   const line = (text: string | null) => `${JSON.stringify({ text })}\n`;
   const text = line('Words of a file in a directory. '.repeat(60));
   const more = gzipSync(text + line(null) + line('a \ud800 b') + text);

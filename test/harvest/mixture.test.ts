@@ -39,7 +39,7 @@ async function run(settings: HarvestConfig, stopAt = Number.POSITIVE_INFINITY): 
   await harvest(settings, { ...silent, begin, update }, stop);
 }
 
-test('a harvest of a mixture that was stopped and resumed is that of one that nothing disturbed, byte for byte', async () => {
+test('a harvest of a mixture that was stopped and resumed equals an undisturbed one, byte for byte', async () => {
   await run(config('whole'));
   await assert.rejects(run(config('cut'), 1300));
   assert.ok((await readManifest(join(root, 'cut', HOOK))).partial);
@@ -59,7 +59,7 @@ test('a harvest of a mixture that was stopped and resumed is that of one that no
   assert.equal(one!.truncated + other!.truncated, 1);
 });
 
-test('to resume with another mixture, order or seed is refused', async () => {
+test('resuming with another mixture, order or seed is refused', async () => {
   await assert.rejects(run(config('other'), 1300));
   for (const more of [
     { corpusWeights: [1, 1] },

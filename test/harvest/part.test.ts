@@ -55,7 +55,7 @@ test('rows of the parts make up the whole; parts beyond its windows are refused'
   await refusesUsage(few(20), 'harvest/too-many-parts', 'more --tokens');
 });
 
-test('a harvest does not go next to one that is divided otherwise', async (t) => {
+test('a harvest is refused next to one that is divided differently', async (t) => {
   const out = temporaryDirectory(t);
   const check = (of?: number) => () => checkNeighbours(out, 'hook', of === undefined ? undefined : { index: 1, of });
   await check()();

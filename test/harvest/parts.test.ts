@@ -141,7 +141,7 @@ test('a part that is stopped anywhere resumes to the bytes of one that was not',
   assert.equal((await openStore(join(root, 'expected'))).manifest.rows, TOKENS);
 });
 
-test('a window whose first groups have no row ends with a whole group, also after a stop in the midst of it', async (t) => {
+test('a window whose first groups have no row ends with a complete group, also after a stop within it', async (t) => {
   const root = temporaryDirectory(t);
   const harvested = async (out: string, more: Partial<TokenHarvest>, index?: number) => {
     const own = index === undefined ? {} : { part: { index, of: 2 } };
@@ -192,7 +192,7 @@ test('a part is not resumed over another text, nor to other tokens', async (t) =
   await refuses(() => part(root, 2, 3, { resume: true, tokens: 290 }), 'harvest/fewer-tokens');
 });
 
-test('a text that ends early is told by every part, and all can be finished at what it had', async (t) => {
+test('a text that ends early is reported by every part, and all can be finished with the tokens it had', async (t) => {
   const root = temporaryDirectory(t);
   // Windows of ten contexts; the last one has five, or none.
   for (const contexts of [95, 100]) {
@@ -206,7 +206,7 @@ test('a text that ends early is told by every part, and all can be finished at w
   }
 });
 
-test('missing, doubled, unfinished and unlike parts are refused by name', async (t) => {
+test('missing, duplicate, unfinished and mismatched parts are refused by name', async (t) => {
   const root = temporaryDirectory(t);
   const out = join(root, 'parts');
   const [first, second, third] = (await allParts(out, 3)) as [string, string, string];

@@ -27,7 +27,7 @@ async function opened(dtype: 'bfloat16' | 'float16' | 'float32') {
   return [checkpoint, hooks, CONTEXT, config] as const;
 }
 
-test('passes in a thread, asked for ahead, give what passes here give; the rest is left out when it is over', async () => {
+test('passes requested ahead in a thread equal passes in this one; the rest is dropped at the end', async () => {
   const args = await opened('bfloat16');
   const [here, thread] = [await openForwardPass(...args), await PassThread.open(...args)];
   try {
@@ -55,7 +55,7 @@ test('passes in a thread, asked for ahead, give what passes here give; the rest 
   }
 });
 
-test('what is refused in the thread is refused here, and passes after it still come', async () => {
+test('a refusal in the thread is a refusal here, and later passes still come', async () => {
   const thread = await PassThread.open(...(await opened('float32')));
   const outside = { ...contextOf(0), tokens: new Int32Array(CONTEXT).fill(10_000_000) };
   const [bad, good] = [thread.run([outside], BOS, 100), thread.run([contextOf(1)], BOS, 100)];
@@ -75,7 +75,7 @@ function directories(t: TestContext, name: string): string[] {
   });
 }
 
-test('windows made ahead, and shards pressed in threads, are the same bytes, also after a stop', async (t) => {
+test('windows made ahead, and shards encoded in threads, have the same bytes, also after a stop', async (t) => {
   const plain = directories(t, 'plain');
   await harvestTokens({ tokens: TOKENS, out: plain, atOnce: 2 });
   const press = new PressThreads(2);

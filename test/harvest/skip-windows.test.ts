@@ -29,7 +29,7 @@ const readAgain = () =>
     () => {},
   );
 
-test('a corpus is read again and again, each time with its last group as it is left', async () => {
+test('a corpus is read repeatedly, each time with its last group unfilled', async () => {
   const said: number[] = [];
   const groups = epochs(
     () => corpus(),
@@ -44,7 +44,7 @@ test('a corpus is read again and again, each time with its last group as it is l
   assert.deepEqual(said, [rowsOfGroup(CONTEXTS, BOS)], 'said once');
 });
 
-test('a corpus without a single row is refused instead of being read for ever', async () => {
+test('a corpus without a row is refused instead of being read forever', async () => {
   const empty = epochs(
     () => corpus([]),
     2,

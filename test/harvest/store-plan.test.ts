@@ -8,7 +8,7 @@ import { emptyManifest } from '../activations/synthetic.js';
 import { refuses } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 
-test('what is on disk needs no room again, shards of a window that is not done included', () => {
+test('files already on disk need no more room, shards of an unfinished window included', () => {
   const shard = (rows: number, window: number) => ({ file: 'a.arrow', rows, sha256: '', window });
   // d_in 3 in float32, and 12 bytes of token, context and pos.
   assert.equal(bytesToCome(emptyManifest(1000)), 1000 * 24);
@@ -35,7 +35,7 @@ test('files of a store that its manifest does not list are removed, and no other
   assert.deepEqual(readdirSync(directory), [...listed, ...foreign].sort());
 });
 
-test('a store of another model is not resumed, nor one whose model cannot be compared; its name says nothing', async (t) => {
+test('a store of another model is not resumed, nor one whose model cannot be compared, whatever its name', async (t) => {
   const directory = temporaryDirectory(t);
   const of = (fingerprint: string, name = 'm') =>
     emptyManifest(9, { model: { name, fingerprint }, precision: 'float32' });

@@ -62,7 +62,7 @@ test('nothing is written to a file', async () => {
   assert.deepEqual(readdirSync('.'), before);
 });
 
-test('several hooks, flags of stores and a terminal are refused before the model is looked for', async () => {
+test('several hooks, flags of stores and a terminal are refused before the model is opened', async () => {
   const out = new PassThrough();
   const attempt = (more: Partial<HarvestConfig>, to: Writable = out) =>
     harvestToStream(configured({ model: join(root, 'none'), ...more }), to, silent, never);
@@ -86,7 +86,7 @@ test('a corpus with too little text is refused before a byte is written', async 
   assert.equal(out.readableLength, 0);
 });
 
-test('a stop ends the stream without its end marker, and says how much of it there is', async () => {
+test('a stop ends the stream without its end marker, and says how much of it was written', async () => {
   const stop: StopRequest = { signal: undefined };
   let harvesting = false;
   const progress: Progress = {

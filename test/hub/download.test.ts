@@ -72,7 +72,7 @@ test('a snapshot that lacks a file, or whose blob is gone, is filled up', async 
   );
 });
 
-test('a chat template comes with the model, and into a snapshot that lacks it where one is asked for', async (t) => {
+test('a chat template comes with the model, and into a snapshot that lacks it when one is needed', async (t) => {
   const TEMPLATE = 'chat_template.jinja';
   const { hub, fetch, home } = await tinyHub(t);
   const path = await fetch();
@@ -112,7 +112,7 @@ test('the token goes to the endpoint and nowhere else', async (t) => {
   assert.ok(of('cdn').length === 2 && of('cdn').every(({ authorization }) => authorization === undefined));
 });
 
-test('a listing that goes on at another host does not get the token', async (t) => {
+test('a listing that continues at another host does not get the token', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   const other = await tinyHub(t);
   hub.faults = { nextPage: `${other.hub.endpoint}/api/models/${MODEL}/tree/${COMMIT}?cursor=2` };
@@ -121,7 +121,7 @@ test('a listing that goes on at another host does not get the token', async (t) 
   assert.equal(other.hub.seen[0]!.authorization, undefined);
 });
 
-test('a connection cut midway goes on from the byte it had', async (t) => {
+test('a connection cut midway resumes from the byte it had', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { cuts: { times: 2, after: 1_000_000 } };
   hub.files.delete('generation_config.json');
@@ -138,7 +138,7 @@ test('a server without ranges is read from its beginning again', async (t) => {
   assert.deepEqual(readFileSync(join(await fetch(), WEIGHTS)), hub.files.get(WEIGHTS));
 });
 
-test('a server that is overloaded is asked again, and then named', async (t) => {
+test('an overloaded server is asked again, and then named', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { fails: { times: 2, status: 503 } };
   await fetch();
@@ -147,7 +147,7 @@ test('a server that is overloaded is asked again, and then named', async (t) => 
   await refuses(() => again.fetch(), 'hub/refused-status', 'answered 503', 'Try again later');
 });
 
-test('a connection that always breaks ends in a refusal; the next run goes on from there', async (t) => {
+test('a connection that always breaks ends in a refusal; the next run resumes from there', async (t) => {
   const { hub, fetch, home } = await tinyHub(t);
   hub.faults = { cuts: { times: 100, after: 0 } };
   await refuses(() => fetch(), 'hub/unreachable');
@@ -206,13 +206,13 @@ test('bytes with another hash are refused and not kept', async (t) => {
   }
 });
 
-test('a small file is proven by its git hash', async (t) => {
+test('a small file is checked by its git hash', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { lies: { 'config.json': { oid: '0'.repeat(40) } } };
   await refuses(() => fetch(), 'hub/wrong-hash', 'config.json arrived with another hash');
 });
 
-test('a leftover that is not the beginning of the file is found out, and the file fetched anew', async (t) => {
+test('a leftover that is not the beginning of the file is detected, and the file fetched again', async (t) => {
   for (const size of [1000, 50_000_000]) {
     const { hub, fetch, home } = await tinyHub(t);
     await fetch();
@@ -265,7 +265,7 @@ test('of a sharded model, the index and the shards it names are fetched', async 
   await refuses(() => fetch({}, { offline: true }), 'hub/not-cached', `lacks ${b}`);
 });
 
-test('an index that names anything but files beside it is refused, and nothing leaves the cache', async (t) => {
+test('an index that names anything but files next to it is refused, and nothing outside the cache is touched', async (t) => {
   for (const shard of [
     '../../../evil.safetensors',
     '/tmp/evil.safetensors',
@@ -288,7 +288,7 @@ test('an index that names anything but files beside it is refused, and nothing l
   );
 });
 
-test('hashes and commits that are none do not become file names', async (t) => {
+test('invalid hashes and commits do not become file names', async (t) => {
   const { hub, fetch, cache } = await tinyHub(t);
   hub.faults = { lies: { 'config.json': { oid: '../../../evil' } } };
   await refuses(() => fetch(), 'hub/not-a-hub', 'lists config.json without size or hash');
@@ -320,7 +320,7 @@ test('progress counts every byte once', async (t) => {
   assert.equal(totals.at(-1), hub.files.get(WEIGHTS)!.length);
 });
 
-test('a refusal is what every failure ends in', async (t) => {
+test('every failure ends in a refusal', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { silent: true };
   await assert.rejects(fetch({}, { patience: { attempts: 2, delay: 1, stall: 100, poll: 5 } }), (error: unknown) => {

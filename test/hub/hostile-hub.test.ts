@@ -72,7 +72,7 @@ test('answers are bounded together, too', async () => {
   await refuses(() => fetch('http://hub.invalid/3'), 'hub/not-a-hub', 'answers together are larger than 250 B');
 });
 
-test('files too large to be what they are called are refused before they are fetched', async (t) => {
+test('files too large for their names are refused before they are fetched', async (t) => {
   for (const name of ['config.json', 'tokenizer.json']) {
     const { hub, fetch } = await tinyHub(t);
     hub.faults = { lies: { [name]: { size: 2 ** 40 } } };
@@ -80,7 +80,7 @@ test('files too large to be what they are called are refused before they are fet
   }
 });
 
-test('a storage that sends a byte now and then is given up', async (t) => {
+test('a storage that sends a byte now and then is abandoned', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { trickle: 20 };
   await refuses(
@@ -89,7 +89,7 @@ test('a storage that sends a byte now and then is given up', async (t) => {
   );
 });
 
-test('a stop is heard while the hub does not answer', async (t) => {
+test('a stop is noticed while the hub does not answer', async (t) => {
   const { hub, fetch } = await tinyHub(t);
   hub.faults = { instead: () => true };
   const stop: { signal: 'SIGTERM' | undefined } = { signal: undefined };
@@ -152,6 +152,6 @@ test('a cache without refs names the commit that it has', async (t) => {
   assert.equal(await fetch({ revision: COMMIT }, { offline: true }), path);
 });
 
-test('without a home directory, what says where the cache is suffices', async () => {
+test('without a home directory, a variable that names the cache suffices', async () => {
   assert.equal((await hubSettings({ HF_HUB_CACHE: '/cache', HF_TOKEN: 'x' }, false)).cache, '/cache');
 });

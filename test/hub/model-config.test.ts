@@ -12,7 +12,7 @@ import { tinyHub } from './tiny-hub.js';
 
 const never = { signal: undefined };
 
-test('of a model of the hub, config.json alone is asked for, and nothing is kept', async (t) => {
+test('only config.json of a hub model is requested, and nothing is kept', async (t) => {
   const { hub, settings, cache } = await tinyHub(t);
   const { json, path } = await modelConfig({ model: MODEL, offline: false }, never, settings);
   assert.equal((json as { num_hidden_layers: number }).num_hidden_layers, 4);
@@ -24,7 +24,7 @@ test('of a model of the hub, config.json alone is asked for, and nothing is kept
   );
 });
 
-test('what is cached is not asked for again, and serves offline', async (t) => {
+test('what is cached is not requested again, and serves offline', async (t) => {
   const { hub, settings, fetch } = await tinyHub(t);
   await refuses(
     () => modelConfig({ model: MODEL, offline: true }, never, { ...settings, offline: true }),
@@ -38,7 +38,7 @@ test('what is cached is not asked for again, and serves offline', async (t) => {
   assert.equal(hub.seen.length, asked);
 });
 
-test('a path of two parts that does not exist is said to be no directory first, with the one that is near', async () => {
+test('a missing path of two parts is first refused as a directory, with a near one suggested', async () => {
   const root = temporaryDirectory();
   mkdirSync(join(root, 'tiny-gemma'));
   const refused = new Refusal('The hub could not be reached.', 'Check the network.', 'hub/unreachable');
@@ -55,7 +55,7 @@ test('a path of two parts that does not exist is said to be no directory first, 
   assert.match(unanswered.message, /^There is no directory assets\/tiny, and .*No answer\./);
 });
 
-test('a file is not a model directory, and a path that is no id has its neighbour named', async () => {
+test('a file is not a model directory, and a path that is not an id gets a near one suggested', async () => {
   const never = { signal: undefined };
   const file = await refusalOf(
     () => modelConfig({ model: 'assets/tiny-gemma/config.json', offline: true }, never),

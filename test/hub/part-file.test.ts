@@ -9,7 +9,7 @@ import { temporaryDirectory } from '../temporary.js';
 const HASH = 'abcdef0123456789'.repeat(4);
 const blobIn = (t: { after: (end: () => void) => void }) => join(temporaryDirectory(t), HASH);
 
-test('the first to come gets a part, whoever comes meanwhile gets none', async (t) => {
+test('the first process gets a part, those that come meanwhile get none', async (t) => {
   const blob = blobIn(t);
   const part = await claimPart(blob);
   assert.ok(part && part.size === 0);
@@ -19,7 +19,7 @@ test('the first to come gets a part, whoever comes meanwhile gets none', async (
   assert.deepEqual(readdirSync(join(blob, '..')), [basename(part.path)]);
 });
 
-test('what was put down is taken up, the longest of several, and the others go', async (t) => {
+test('an abandoned part is resumed, the longest of several, and the others are deleted', async (t) => {
   const blob = blobIn(t);
   const part = (await claimPart(blob))!;
   writeFileSync(part.path, 'half of it');
@@ -32,7 +32,7 @@ test('what was put down is taken up, the longest of several, and the others go',
   assert.equal(readdirSync(join(blob, '..')).length, 1);
 });
 
-test('of another machine, a part that has not grown for long is abandoned, a fresh one is not', async (t) => {
+test('a part of another machine that has not grown for long is abandoned, a fresh one is not', async (t) => {
   const blob = blobIn(t);
   const foreign = `${blob}.000000001-00000000-17-aaaaaa.incomplete`;
   writeFileSync(foreign, 'theirs');
@@ -59,7 +59,7 @@ test('file times that are off do not make a living process’s part abandoned', 
   assert.equal(await claimPart(blob), null);
 });
 
-test('a part that is seen not to grow for long is given up, by the watcher’s own clock', async (t) => {
+test('a part that does not grow for long is taken over, by the watcher’s own clock', async (t) => {
   const blob = blobIn(t);
   const part = (await claimPart(blob))!;
   await new Promise((resolve) => setTimeout(resolve, 5));
@@ -71,7 +71,7 @@ test('a part that is seen not to grow for long is given up, by the watcher’s o
   assert.ok(await claimPart(blob, seen));
 });
 
-test('a process whose part was taken over finds out', async (t) => {
+test('a process whose part was taken over notices', async (t) => {
   const blob = blobIn(t);
   const part = (await claimPart(blob))!;
   const handle = await open(part.path, 'r+');

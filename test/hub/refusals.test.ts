@@ -25,7 +25,7 @@ test('a gated model names its page, the terms and HF_TOKEN', async (t) => {
   );
 });
 
-test('a model that is not there is named: 404 with a token, 401 without', async (t) => {
+test('a model that does not exist is named: 404 with a token, 401 without', async (t) => {
   const { fetch } = await tinyHub(t);
   const model = 'google/nothing';
   await refuses(
@@ -43,7 +43,7 @@ test('a model that is not there is named: 404 with a token, 401 without', async 
   );
 });
 
-test('a revision that is not there is named', async (t) => {
+test('a revision that does not exist is named', async (t) => {
   const { fetch, home, hub } = await tinyHub(t);
   await refuses(
     () => fetch({ revision: 'v7' }),
@@ -61,12 +61,12 @@ test('no network: the cause, the place and the remedy', async (t) => {
   await refuses(() => fetch({}, { endpoint: 'http://no-such-host.invalid' }), 'hub/unreachable', 'no-such-host');
 });
 
-test('a server that is no hub is found out', async (t) => {
+test('a server that is not a hub is detected', async (t) => {
   const { fetch, hub } = await tinyHub(t);
   await refuses(() => fetch({}, { endpoint: `${hub.endpoint}/elsewhere` }), 'hub/not-open', 'no model', 'private');
 });
 
-test('offline, nothing is asked, and what is missing is said', async (t) => {
+test('offline, nothing is requested, and what is missing is named', async (t) => {
   const { fetch, hub, cache } = await tinyHub(t);
   await refuses(
     () => fetch({}, { offline: true }),
@@ -95,7 +95,7 @@ test('a directory is itself; what is neither directory nor id is refused', async
   assert.equal(hub.seen.length, 0);
 });
 
-test('a revision that is none is refused before it becomes a path', async (t) => {
+test('an invalid revision is refused before it becomes a path', async (t) => {
   const { fetch, hub } = await tinyHub(t);
   for (const revision of ['../../x', '/etc', 'a//b', 'a b', '..', '.git', 'x/../y', 'a..b', '']) {
     await refusesUsage(() => fetch({ revision }), 'hub/wrong-revision', `--revision ${JSON.stringify(revision)}`);

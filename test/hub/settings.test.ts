@@ -24,7 +24,7 @@ test('the cache is found by the variables in their order', async () => {
   assert.equal(await cacheOf({ HF_HUB_CACHE: '', HF_HOME: '/home' }), '/home/hub');
 });
 
-test('the token is HF_TOKEN, or what a login left', async (t) => {
+test('the token is HF_TOKEN, or the saved one of a login', async (t) => {
   const home = temporaryDirectory(t);
   assert.equal((await hubSettings({ HF_HOME: home }, false)).token, undefined);
   writeFileSync(join(home, 'token'), ' saved\n');

@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../temporary.js';
 
 const SIZE = 2 ** 28;
 
-test('a large file is read as it is sent, and never held whole', async (t) => {
+test('a large file is read as it is sent, and never held in memory', async (t) => {
   let [received, most] = [0, 0];
   const before = process.memoryUsage().arrayBuffers;
   const server = createServer((request, response) => {

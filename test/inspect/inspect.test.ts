@@ -110,7 +110,7 @@ const near = (what: string, a: number | null, b: number, tolerance = 5e-5) =>
   assert.ok(a !== null && Math.abs(a / b - 1) < tolerance, `${what}: ${a}, not ${b}`);
 
 for (const dtype of ['float32', 'bfloat16', 'float16'] as const) {
-  test(`what inspect tells of a store of ${dtype} is what its rows are, with statistics and without`, async (t) => {
+  test(`inspect's numbers of a ${dtype} store are those of its rows, with statistics and without`, async (t) => {
     const { directory, manifest } = await storeOf(t, dtype);
     const found = await inspect(directory, { k: 2, dSae: 50 });
     const x = widen(stored(dtype), dtype);
@@ -201,7 +201,7 @@ test("of one store, and of two that are parts of it, the numbers are NumPy's", a
   }
 });
 
-test('statistics of other rows are taken anew, and broken ones refused', async (t) => {
+test('statistics of other rows are computed again, and broken ones refused', async (t) => {
   const { directory, manifest } = await storeOf(t, 'float32');
   const kept = manifest.statistics!;
   const whole = await inspect(directory);
@@ -219,7 +219,7 @@ test('statistics of other rows are taken anew, and broken ones refused', async (
   await assert.rejects(inspect(directory), { code: 'activations/statistics-changed' });
 });
 
-test('what is found is the same to the last bit for every number of threads', async (t) => {
+test('results are the same to the last bit for every number of threads', async (t) => {
   const { directory } = await storeOf(t, 'float32');
   const one = await inspect(directory);
   for (const threads of [2, 3, 8]) assert.deepEqual(await inspect(directory, { threads }), one);

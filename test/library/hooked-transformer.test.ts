@@ -50,7 +50,7 @@ test('texts of any length, and calls that come together, do not disturb one anot
   assert.notDeepEqual(together[0], together[1]);
 });
 
-test('BOS is as the model has it, and as the caller says', async (t) => {
+test('BOS follows the model, or the caller', async (t) => {
   assert.deepEqual(model.toTokens(TEXT, false), model.toTokens(TEXT).subarray(1));
   const without = await HookedTransformer.fromPretrained(bundled.model, { prependBos: false });
   t.after(() => without.close());
@@ -60,7 +60,7 @@ test('BOS is as the model has it, and as the caller says', async (t) => {
   assert.equal((await model.runWithCache(TEXT, [])).cache.size, 0);
 });
 
-test('what a model cannot do is refused', async () => {
+test('what a model does not support is refused', async () => {
   await refuses(() => HookedTransformer.fromPretrained('nowhere/at/all'), 'hub/no-model-directory');
   await refuses(() => model.runWithCache(TEXT, 'blocks.9.hook_resid_post'), 'lm/no-hook', 'blocks.9');
   await refuses(() => model.runWithCache('year '.repeat(600), 'hook_embed'), 'lm/context-too-long', '512');
@@ -85,7 +85,7 @@ test('what a model cannot do is refused', async () => {
   assert.deepEqual([cfg.nLayers, cfg.dModel, cfg.dVocab, cfg.nCtx], [4, 192, 4096, 512]);
 });
 
-test('a text that is stopped is not given', async () => {
+test('a stopped text is not returned', async () => {
   const abort = new AbortController();
   const pieces: string[] = [];
   const generating = model.generate(TEXT, {

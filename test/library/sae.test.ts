@@ -56,7 +56,7 @@ for (const architecture of ['standard', 'gated', 'jumprelu', 'topk', 'gated_unti
   });
 }
 
-test('what an SAE cannot do alone, and rows of another width, are refused', async () => {
+test('what needs the model, and rows of another width, are refused', async () => {
   const normalised = await saved('normalised', random({ normalize_activations: 'layer_norm' }));
   const f = new Activations(new Float32Array(64), 64);
   await refuses(() => normalised.decode(f), 'library/decode-alone', 'forward');

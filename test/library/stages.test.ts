@@ -93,7 +93,7 @@ test('an SAE trained on an array is one trained on a store, and records where it
   assert.equal(fromArray.cfg.modelName, 'unknown');
 });
 
-test('a run on an array that was stopped continues as if it had not been', async () => {
+test('a stopped run on an array continues as if it had not been stopped', async () => {
   const activations = await stored(await ActivationsStore.open(directory));
   const from = { activations, hookName: HOOK };
   const abort = new AbortController();
@@ -175,7 +175,7 @@ test('a stream is dealt as it comes, once', async () => {
   assert.deepEqual(rows, [200, 200, 100]);
 });
 
-test('the options of single architectures are those that there are', () => {
+test("the library's options of architectures are those of the registry", () => {
   const named: Required<ArchitectureOptions> = {
     ...{ k: 1, kAux: 1, auxCoefficient: 1, multiTopk: true, prefixes: [], prefixWeights: [], ablate: [] },
     ...{ sparsityLoss: 'step', bandwidth: 1, tanhScale: 1, steToEncoder: true, thresholdInit: 1, preActLoss: 1 },

@@ -183,7 +183,7 @@ test('hooks have TransformerLens names and widths; an unknown one lists the near
   );
 });
 
-test('numbers and names that nothing has are refused before anything is made of them', async () => {
+test('impossible numbers and names are refused before anything is allocated', async () => {
   const whole = JSON.parse(readFileSync('assets/tiny-gemma/config.json', 'utf8')) as Record<string, unknown>;
   for (const [change, message] of [
     [{ num_hidden_layers: Number.MAX_SAFE_INTEGER }, /num_hidden_layers/],

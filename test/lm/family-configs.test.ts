@@ -59,7 +59,7 @@ test('config.json of Llama, Qwen and Mistral as their publishers write them', ()
   assert.equal(parse(bare).attention[0]!.window, 4096);
 });
 
-test('layers with a window are those that are listed, or those after the first ones', () => {
+test('layers with a window are those listed, or those after the first ones', () => {
   const sliding = { ...QWEN_2_5, use_sliding_window: true, sliding_window: 8, max_window_layers: 20 };
   const windows = (json: Keys) => parse(json).attention.map(({ window }) => window);
   assert.deepEqual(windows(sliding), [...Array(20).fill(null), ...Array(4).fill(8)]);
@@ -106,7 +106,7 @@ const GEMMA_4: Keys = {
   ...{ num_global_key_value_heads: 2, attention_k_eq_v: true, hidden_size_per_layer_input: 0 },
 };
 
-test('Gemma 4: layers take the keys of others where it says so, and have the hooks that they compute', async () => {
+test('Gemma 4: layers share keys where config.json says so, and have the hooks that they compute', async () => {
   const sites = (json: Keys, layer: number) =>
     parse(json)
       .hooks.filter(({ name }) => name.startsWith(`blocks.${layer}.attn.`))

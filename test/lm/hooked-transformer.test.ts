@@ -57,7 +57,7 @@ function changed(from: string, to: string): string {
   return path;
 }
 
-test('a pickle that would call anything else is refused by the name of it, and nothing is called', async () => {
+test('a pickle that would call anything else is refused by name, and nothing is called', async () => {
   for (const [from, to, named] of [
     ['ctorch._utils\n_rebuild_tensor_v2\n', 'cposix.......\nsystem............\n', 'posix.......system'],
     ['ctorch\nHalfStorage\n', 'ctorch\nHalfStorags\n', 'torch.HalfStorags'],

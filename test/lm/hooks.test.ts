@@ -37,7 +37,7 @@ test('names of other tools lead to the hook that they mean, and every site is na
   }
 });
 
-test('what is near no hook gets no guess', async () => {
+test('a name near no hook gets no suggestion', async () => {
   for (const far of ['lm_head', 'embed_positions', 'x', '', 'blocks', 'blocks.1.ln1.hook_scale']) {
     const { remedy } = await refusalOf(() => findHook(far, config), Refusal, 'lm/no-hook');
     assert.ok(!remedy!.includes('Did you mean'), `${far}: ${remedy}`);

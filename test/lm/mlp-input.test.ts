@@ -27,7 +27,7 @@ async function residual(at: string, replace: (g: GraphBuilder) => HookFunction):
   return (outputs.last!.data as Float32Array).slice();
 }
 
-test('what replaces the normed input of an MLP is weighted, and reaches it', async () => {
+test('a value that replaces the normed input of an MLP is weighted, and reaches the MLP', async () => {
   const untouched = await residual(name('mlp.hook_in'), () => (_, value) => value);
   for (const site of SITES) {
     const twiceHalf = await residual(name(site), (g) => (_, value) => g.mul(g.mul(value, g.scalar(2)), g.scalar(0.5)));

@@ -55,7 +55,7 @@ test('contexts of a harvest go by its deepest hook', async () => {
   assert.ok(most * 1024 * 16_384 < 2 ** 31 && (most + 1) * 1024 * 16_384 >= 2 ** 31, `${most}`);
 });
 
-test('the largest entry, for which CUDA takes cuDNN, is looked for in float16 stores alone', async () => {
+test('the largest entry, for which CUDA needs cuDNN, is computed for float16 stores only', async () => {
   const checkpoint = await openCheckpoint('assets/tiny-gemma');
   const hook = findHook('blocks.0.hook_resid_post', checkpoint.config);
   for (const dtype of ['float32', 'bfloat16', 'float16'] as const) {

@@ -44,7 +44,7 @@ test('bfloat16 products where ONNX Runtime has none are refused with a way out',
   assert.deepEqual(choosePrecision('float16', 'cpu', checkpoint), { device: 'cpu', precision: 'float16' });
 });
 
-test('weights in the precision of the products are taken as they lie: no cast, no copy', async () => {
+test('weights in the precision of the products are used in place: no cast, no copy', async () => {
   const checkpoint = await open('BF16');
   const casts = (precision: 'float32' | 'bfloat16', weight: string) => {
     const graph = readGraph(hooksGraph(checkpoint, 16, { device: 'cuda', precision }));

@@ -12,7 +12,7 @@ test('a type of model without its family does not compile', () => {
   assert.equal(Object.keys(lacking).length, 2);
 });
 
-test('every family says all that the rest of the program asks of a model', () => {
+test('every family implements the complete interface of a model', () => {
   const sizes = { hidden_size: 8, num_hidden_layers: 3, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 4 };
   const rest = { intermediate_size: 16, vocab_size: 32, max_position_embeddings: 64, rms_norm_eps: 1e-6 };
   const gpt2 = { n_embd: 8, n_layer: 3, n_head: 2 };
@@ -52,7 +52,7 @@ test('every family says all that the rest of the program asks of a model', () =>
   assert.equal(shapes.size, Object.keys(types).length);
 });
 
-test('contexts begin with BOS as the command says, or else as the family does: Gemma, always', () => {
+test('contexts begin with BOS as the command says, otherwise as the family does: Gemma, always', () => {
   const gemma = gemmaOfSizes({ layers: 1, hidden: 8, heads: 1, kvHeads: 1, headDim: 8, mlp: 8 });
   assert.equal(chooseBos(undefined, gemma), 'always');
   for (const bos of ['always', 'never', 'tokenizer'] as const) {

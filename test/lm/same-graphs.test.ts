@@ -102,7 +102,7 @@ function digests(checkpoint: Checkpoint) {
 }
 
 for (const name of ['tiny-gemma', ...RANDOM_GEMMAS] as const) {
-  test(`${name}: its graphs are byte for byte those of before`, async (t) => {
+  test(`${name}: its graphs are byte for byte as recorded`, async (t) => {
     const directory =
       name === 'tiny-gemma'
         ? 'assets/tiny-gemma'

@@ -52,7 +52,7 @@ test('the language model is found under every prefix that Hugging Face has used'
   }
 });
 
-test('an untied head is found under every prefix, and its lack is told', async (t) => {
+test('an untied head is found under every prefix, and a missing one is reported', async (t) => {
   const model = await openRandomModel('gemma-gqa');
   const root = temporaryDirectory(t);
   const expected = await model.golden.floats('nll');
@@ -91,7 +91,7 @@ test('what a nested text_config leaves out is what transformers fills in', () =>
   );
 });
 
-test('caps that config.json leaves out are those of Gemma 2; null is none', async () => {
+test('caps that config.json leaves out are those of Gemma 2; null means no cap', async () => {
   const { config } = await openRandomModel('gemma2-mqa');
   const { attn_logit_softcapping: _, final_logit_softcapping: __, ...bare } = config;
   const filled = parseGemmaConfig(bare, 'c');

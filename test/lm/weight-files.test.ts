@@ -116,7 +116,7 @@ test('a Hugging Face cache is opened as it is: a snapshot of symbolic links, sha
   }
 });
 
-test('tensors of types that are not computed with are passed over, and named where they are needed', async () => {
+test('tensors of unsupported types are skipped, and named where they are needed', async () => {
   const bytes = new Uint8Array(8);
   const more = (['F8_E4M3', 'F8_E5M2', 'F4', 'C64'] as const).map((dtype) => {
     const shape = [dtype === 'F4' ? 16 : dtype === 'C64' ? 1 : 8];

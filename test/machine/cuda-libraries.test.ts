@@ -75,14 +75,14 @@ test('an earlier place counts more than a newer version; within a place the newe
   });
 });
 
-test('a file that does not load is passed over for the next', (t) => {
+test('a file that does not load is skipped for the next', (t) => {
   const [broken, sound] = make(temporaryDirectory(t), 'broken', 'sound') as [string, string];
   for (const directory of [broken, sound]) writeFileSync(join(directory, 'libcublas.so.12'), '');
   const where = [broken, sound].map((directory) => ({ origin: 'test', directory }));
   assert.equal(findLibrary(CUBLAS, where, loader()).path, `${sound}/libcublas.so.12`);
 });
 
-test('a library that is nowhere is refused by name, with every place, every obstacle and the remedy', async (t) => {
+test('a library that is not found is refused by name, with every place, every obstacle and the remedy', async (t) => {
   const root = temporaryDirectory(t);
   const [broken, empty] = make(root, 'broken', 'empty') as [string, string];
   writeFileSync(join(broken, 'libnvrtc.so.12'), '');

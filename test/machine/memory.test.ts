@@ -37,7 +37,7 @@ test('a limit above this process’s own group counts, and caches do not count a
   assert.deepEqual(found, { total: 1000, limit: 500, available: 500 - (300 - 60) });
 });
 
-test('of two limits the tighter one holds, for what is free as well', (t) => {
+test('of two limits the tighter one applies, to free memory as well', (t) => {
   const groups = {
     outer: { 'memory.max': 600, 'memory.current': 590 },
     'outer/inner': { 'memory.max': 400, 'memory.current': 100 },

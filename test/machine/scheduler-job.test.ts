@@ -15,7 +15,7 @@ test('a job’s processors and memory are those of its task, not of the node', (
   assert.deepEqual(memory({ ...node, job: job!.memory }), { total: 2 ** 40, limit: 2 ** 31, available: 2 ** 31 });
 });
 
-test('what is no job, and what a job does not say, limits nothing', () => {
+test('outside a job, or without its variables, nothing is limited', () => {
   assert.equal(slurmJob({}), undefined);
   assert.equal(slurmJob({ SLURM_CPUS_ON_NODE: '8' }), undefined);
   const silent = slurmJob({ SLURM_JOB_ID: '1', SLURM_MEM_PER_NODE: '0', SLURM_CPUS_PER_TASK: 'many' });

@@ -35,18 +35,18 @@ const standings: readonly (readonly [what: string, slurm: FakeSlurm, standing: s
 ];
 
 for (const [what, slurm, standing] of standings) {
-  test(`a job’s standing: ${what}`, async (t) => {
+  test(`a job’s state: ${what}`, async (t) => {
     withSlurm(t, slurm);
     assert.equal(await jobStanding(JOB, true, PATIENCE), standing);
   });
 }
 
-test('a job’s standing: what hangs is not waited for, and says nothing', async (t) => {
+test('a job’s state: a program that hangs is not waited for, and the state is unknown', async (t) => {
   withSlurm(t, { scontrol, squeue: HANGS });
   assert.equal(await jobStanding(JOB, true, 100), 'unknown');
 });
 
-test('a job’s standing does not depend on what the user’s shell has set for squeue', async (t) => {
+test('a job’s state does not depend on the user’s settings for squeue', async (t) => {
   // Another cluster, where a job of this number is over; and a filter that leaves out the one that is asked for.
   const squeue =
     'if [ "$SLURM_CLUSTERS" = d ]; then echo "7|COMPLETED"; elif [ -z "$SQUEUE_USERS" ]; then echo "7|RUNNING"; fi';
@@ -62,7 +62,7 @@ test('a job’s standing does not depend on what the user’s shell has set for 
   }
 });
 
-test('another user’s job that the controller does not show may only be hidden', async (t) => {
+test('another user’s job that the controller does not show may be hidden', async (t) => {
   withSlurm(t, { scontrol, squeue: FORGOTTEN });
   assert.equal(await jobStanding(JOB, false, PATIENCE), 'unknown');
   withSlurm(t, { scontrol, squeue: FORGOTTEN, sacct: says('7|FAILED') });

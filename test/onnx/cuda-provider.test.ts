@@ -23,7 +23,7 @@ function place(root: string, name: string, files: readonly string[], version?: s
 const refusal = (where: Parameters<typeof findProvider>[0], own: string) =>
   refusalOf(() => findProvider(where, own, VERSION), Refusal, 'onnx/no-provider');
 
-test('a named place comes first, then that of ONNX Runtime, then the others; each has both libraries or is passed over', (t) => {
+test('a named place comes first, then that of ONNX Runtime, then the others; a place without both libraries is skipped', (t) => {
   const root = temporaryDirectory(t);
   const [named, own, python] = ['named', 'own', 'python'].map((name) => place(root, name, PROVIDER_FILES));
   const half = place(root, 'half', PROVIDER_FILES.slice(0, 1));
@@ -62,7 +62,7 @@ test('a provider of another version, and one library without the other, are refu
   assert.equal(findProvider([...where, { origin: 'Python packages', directory: same }], root, VERSION).directory, same);
 });
 
-test('where there is none, every place is named', async (t) => {
+test('where none is found, every place is named', async (t) => {
   const root = temporaryDirectory(t);
   const { message } = await refusal([{ origin: 'SAE_PIPE_CUDA_LIBS', directory: join(root, 'named') }], root);
   assert.match(message, /named \(SAE_PIPE_CUDA_LIBS\), .*\(ONNX Runtime itself\)/);
@@ -133,7 +133,7 @@ test('libraries of SAE_PIPE_CUDA_LIBS are loaded by path, and ONNX Runtime takes
   assert.match(stderr, /the provider was opened/);
 });
 
-test('where ONNX Runtime was loaded before its provider was looked for, the refusal says so', {
+test('if ONNX Runtime was loaded before its provider was searched for, the refusal says so', {
   skip: withoutGcc,
 }, (t) => {
   const libs = temporaryDirectory(t);
@@ -145,7 +145,7 @@ test('where ONNX Runtime was loaded before its provider was looked for, the refu
   assert.doesNotMatch(late.stderr, /the provider was opened/);
 });
 
-test('a session on cuda without a provider is refused with the places; libraries that are absent are told', {
+test('a session on cuda without a provider is refused with the places and the missing libraries', {
   skip: withoutGcc,
 }, (t) => {
   const libs = temporaryDirectory(t);

@@ -122,7 +122,7 @@ test('the gradient of a gated SAE with a loss of every kind of term equals finit
   check(loss, [[B, D], [D, S], [S], [S], [S, D], [D]], [B]);
 });
 
-test('what is stopped is constant, and a derivative of its own replaces that of the value', () => {
+test('a stopped gradient is constant, and a given derivative replaces that of the value', () => {
   const g = new GraphBuilder('stopped');
   const [a, b] = [g.input('a', 'float32', [3]), g.input('b', 'float32', [2, 3])];
   // b · sg(a), and a step at a whose derivative is said to be 5 for each entry of b.
@@ -150,7 +150,7 @@ test('an operator without a rule is refused by name, and only where it matters',
   assert.throws(() => gradients(g, g.reduceSum(g.op('Abs', [a]), [0]), [a]), /Abs/);
 });
 
-test('where only its sum over rows is wanted, the product of a batch is not formed', () => {
+test('where only its sum over rows is needed, the product of a batch is not formed', () => {
   const g = new GraphBuilder('sums');
   const [x, b, W] = [g.input('x', 'float32', [64, 3]), g.input('b', 'float32', [3]), g.input('W', 'float32', [3, 5])];
   const sum = g.reduceSumSquare(g.matmul(g.sub(x, b), W), [0, 1]);

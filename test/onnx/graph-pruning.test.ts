@@ -12,7 +12,7 @@ const kinds = (graph: GraphProto) => graph.node.map(({ opType }) => opType);
 const initializers = (graph: GraphProto) => graph.initializer.map(({ name }) => name);
 const row = (value: number) => Float32Array.of(value, value);
 
-test('the model names its operator sets and who wrote it', () => {
+test('the model names its operator sets and its producer', () => {
   const g = new GraphBuilder('head');
   g.output('y', g.scalar(1), 'float32', []);
   const model = fromBinary(ModelProtoSchema, g.encode());
@@ -48,7 +48,7 @@ test('nodes, initializers and inputs that no output needs are left out', () => {
   );
 });
 
-test('what two outputs need is kept once, in the order it was written', async () => {
+test('a node that two outputs need is kept once, in the order it was written', async () => {
   const g = new GraphBuilder('shared');
   const x = g.input('x', 'float32', [2]);
   const shared = g.add(x, g.table('one', [2], row(1)));
@@ -92,7 +92,7 @@ test('equal constants are one initializer, unequal ones are not', () => {
   assert.equal(decoded(g).initializer.length, 6);
 });
 
-test('an output may be called as the user likes, and a value given out twice', async () => {
+test('an output may have any name, and a value may be output twice', async () => {
   const g = new GraphBuilder('names');
   const x = g.input('x', 'float32', [1]);
   const y = g.add(x, x);
@@ -123,7 +123,7 @@ function loopGraph(times: number): GraphBuilder {
   return g;
 }
 
-test('what only a loop body uses of the graph around it is kept, what nothing uses is not, inside or outside', () => {
+test('a value of the outer graph that only a loop body uses is kept; an unused one is not, inside or outside', () => {
   const graph = decoded(loopGraph(4));
   assert.deepEqual(kinds(graph), ['Mul', 'Loop', 'Identity']);
   assert.deepEqual(
@@ -148,7 +148,7 @@ test('a loop whose body uses values of the graph around it computes its sum', as
   }
 });
 
-test('a value of the outer graph that a loop body gives straight out is kept', async () => {
+test('a value of the outer graph that a loop body outputs directly is kept', async () => {
   const g = new GraphBuilder('straight');
   const given = g.add(g.input('x', 'float32', [2]), g.table('one', [2], row(1)));
   const body = g.body('body');

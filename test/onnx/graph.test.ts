@@ -112,7 +112,7 @@ test('concat joins along its axis, and leaves a single value as it is', async ()
   assert.equal(g.concat([value], 0), value);
 });
 
-test('reshape keeps the entries in order; 0 keeps a dimension and -1 is what is left', async () => {
+test('reshape keeps the entries in order; 0 keeps a dimension and -1 is inferred', async () => {
   const found = await computed((g, a) => g.reshape(a, 3, -1));
   assert.deepEqual([found.dims, found.data], [[3, 2], A.data]);
   assert.deepEqual((await computed((g, a) => g.reshape(a, 0, 3))).dims, [2, 3]);

@@ -37,7 +37,7 @@ async function weightFile(t: TestContext): Promise<string> {
   return path;
 }
 
-test('a graph runs, with names for the dimensions that are known when it does', async () => {
+test('a graph runs with symbolic dimensions', async () => {
   for (const data of [[1], [1, 2, 3]]) {
     const { y } = await runGraph(doubled(), { x: { dims: [data.length], data } });
     assert.deepEqual(
@@ -47,7 +47,7 @@ test('a graph runs, with names for the dimensions that are known when it does', 
   }
 });
 
-test('results are written into a tensor that is given for them', async () => {
+test('results are written into a given tensor', async () => {
   const { Tensor } = await onnxRuntime();
   const session = await openSession(doubled().encode(), { threads: 1 });
   const target = Float32Array.of(0, 0, 7).subarray(0, 2);
@@ -59,7 +59,7 @@ test('results are written into a tensor that is given for them', async () => {
   await session.release();
 });
 
-test('only the outputs asked for are given', async () => {
+test('only the requested outputs are returned', async () => {
   const g = doubled();
   g.output('z', g.scalar(1), 'float32', []);
   const session = await openSession(g.encode(), { threads: 1 });
@@ -69,7 +69,7 @@ test('only the outputs asked for are given', async () => {
   await session.release();
 });
 
-test('weights are read where they lie: at an offset of a file in another directory', async (t) => {
+test('weights are read in place: at an offset of a file in another directory', async (t) => {
   const { tensors } = await readSafetensorsHeader(await weightFile(t));
   const w = tensors.get('w')!;
   assert.notEqual(w.offset % 4, 0);
@@ -114,7 +114,7 @@ test('a length that is not what type and shape need is an error that names the i
   assert.doesNotThrow(() => g.external('W_enc', 'bfloat16', [2, 3], at(12)));
 });
 
-test('weights that are gone, or end too early, are refused when the graph is opened', async (t) => {
+test('weights that are missing or truncated are refused when the graph is opened', async (t) => {
   const path = join(temporaryDirectory(t), 'short');
   const model = givenOut('float32', [4], { path, offset: 8, length: 16 }).encode();
   await refuses(() => openSession(model), 'onnx/graph-not-loaded');

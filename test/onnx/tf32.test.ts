@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { sayTf32, tf32Remark } from '../../src/onnx/tf32.js';
 
-test('TF32 is said on CUDA, with what makes products float32, and not where that is set', () => {
+test('TF32 is reported on CUDA, with the setting that makes products float32, and not if that is set', () => {
   for (const device of ['cuda', 'cuda:1']) assert.match(tf32Remark(device, {})!, /TF32.*NVIDIA_TF32_OVERRIDE=0/);
   assert.ok(tf32Remark('cuda', { NVIDIA_TF32_OVERRIDE: '1' }));
   assert.equal(tf32Remark('cuda', { NVIDIA_TF32_OVERRIDE: '0' }), undefined);

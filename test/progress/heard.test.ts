@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import type { StopRequest } from '../../src/progress/progress.js';
 import { heard } from '../../src/progress/stop.js';
 
-test('a signal that came while the thread was occupied is heard before what follows', async () => {
+test('a signal that came while the thread was busy is noticed before the next step', async () => {
   const stop: StopRequest = { signal: undefined };
   process.once('SIGUSR2', () => {
     stop.signal = 'SIGTERM';

@@ -40,7 +40,7 @@ test('a task is begun, updated and ended, with its rate and the seconds left', (
   ]);
 });
 
-test('a table tells of all tasks together and of each, and when one is over', () => {
+test('a table reports all tasks together and each of them, and when one is over', () => {
   const { clock, progress, untimed } = logged();
   const table = progress.table(
     'training',
@@ -83,7 +83,7 @@ test('updates are a second apart at least, and the end has what came between', (
   assert.equal(untimed().at(-1)!.done, 25);
 });
 
-test('a task that begins ends the one before; an end without a task says nothing', () => {
+test('a task that begins ends the one before; an end without a task prints nothing', () => {
   const { progress, untimed } = logged();
   progress.end();
   progress.begin('a', 1, 'token');
@@ -96,7 +96,7 @@ test('a task that begins ends the one before; an end without a task says nothing
   );
 });
 
-test('the first update of a task is written whenever the task before it was updated', () => {
+test('the first update of a task is written, however recent the update of the task before', () => {
   const { progress, untimed } = logged();
   progress.begin('a', 10, 'token');
   progress.update(1);

@@ -8,7 +8,7 @@ function taskOf100() {
   return { clock, task: new Task('training', 100, 'step', () => clock.ms) };
 }
 
-test('the rate is what was done since the beginning by the time it took, and the rest follows from it', () => {
+test('the rate is work since the beginning over time, and the time left follows from it', () => {
   const { clock, task } = taskOf100();
   task.update(0);
   clock.ms += 4000;
@@ -19,7 +19,7 @@ test('the rate is what was done since the beginning by the time it took, and the
   assert.equal(task.left(), 16);
 });
 
-test('what an earlier run had done counts as done, not into the rate', () => {
+test('work of an earlier run counts as done, but not in the rate', () => {
   const { clock, task } = taskOf100();
   task.update(60);
   assert.equal(task.rate(), 0);
@@ -29,7 +29,7 @@ test('what an earlier run had done counts as done, not into the rate', () => {
   assert.equal(task.left(), 2);
 });
 
-test('before anything is known there is no time left to tell', () => {
+test('before anything is known no time left is shown', () => {
   const { clock, task } = taskOf100();
   assert.equal(task.begun, false);
   assert.equal(task.rate(), 0);

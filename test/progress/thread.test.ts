@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { temporaryDirectory } from '../temporary.js';
 
-test('a thread that is ended while a reply is on its way keeps the process until it has ended', () => {
+test('a thread that is terminated while a reply is on its way keeps the process alive until it has ended', () => {
   const directory = temporaryDirectory();
   const worker = join(directory, 'worker.mjs');
   writeFileSync(

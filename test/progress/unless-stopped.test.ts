@@ -13,13 +13,13 @@ const interrupted = (work: Promise<unknown>) =>
   });
 const message = () => 'two rows are kept';
 
-test('work that comes to an end is what it comes to, a failure included', async () => {
+test('work that ends gives its result or its failure', async () => {
   const stop: StopRequest = { signal: undefined };
   assert.equal(await unlessStopped(Promise.resolve(3), stop, message), 3);
   await assert.rejects(unlessStopped(Promise.reject(new Error('why')), stop, message), /^Error: why$/);
 });
 
-test('a stop ends the waiting for work that does not', async () => {
+test('a stop ends the wait for work that does not end', async () => {
   const stop: StopRequest = { signal: undefined };
   const waiting = unlessStopped(new Promise(() => {}), stop, message);
   stop.signal = 'SIGINT';
@@ -48,7 +48,7 @@ function stalling() {
   return { state, values: values() };
 }
 
-test('what comes is passed on, and ends where a stop is asked for while nothing comes', async () => {
+test('items are passed on, and a stop while none come ends the iteration', async () => {
   const keep = setInterval(() => {}, 1000);
   const stop: StopRequest = { signal: undefined };
   const found: number[] = [];
@@ -60,7 +60,7 @@ test('what comes is passed on, and ends where a stop is asked for while nothing 
   clearInterval(keep);
 });
 
-test('whoever leaves it closes its source, and failures of the source are its own', async () => {
+test('leaving the iteration closes its source, and failures of the source are passed on', async () => {
   const stop: StopRequest = { signal: undefined };
   const { state, values } = stalling();
   for await (const _ of untilStopped(values, stop)) break;

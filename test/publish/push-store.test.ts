@@ -68,7 +68,7 @@ test('all parts of a harvest arrive in their directories, and are one store agai
   assert.ok(String(hub.files.get('README.md')).includes('shards = "*/shard-*.arrow"'));
 });
 
-test('a store that was changed, and flags that are about SAEs, are refused before anything is asked', async (t) => {
+test('a store that was changed, and flags for SAEs, are refused before any request', async (t) => {
   const { hub, pushed } = await writableHub(t);
   const store = join(temporaryDirectory(t), 'store');
   cpSync(made.store, store, { recursive: true });

@@ -80,7 +80,7 @@ test('the card has front matter, facts of the files, metrics with intervals, and
   assert.deepEqual(hub.files.get('README.md'), hub.files.get('gated/README.md'));
 });
 
-test('a dry run prints files and card, and asks nothing', async (t) => {
+test('a dry run prints files and card, and makes no request', async (t) => {
   const { hub, pushed } = await writableHub(t);
   const { out, said } = await pushed(made.sae, undefined, { dryRun: true }, { token: undefined, offline: true });
   assert.equal(hub.seen.length, 0);
@@ -90,7 +90,7 @@ test('a dry run prints files and card, and asks nothing', async (t) => {
   assert.match(said, /--evaluation/);
 });
 
-test('an upload that is cut short is tried again, and one that is given up continues with what is missing', async (t) => {
+test('an upload that is cut short is retried, and an abandoned one continues with what is missing', async (t) => {
   const { hub, pushed } = await writableHub(t);
   hub.uploads.faults.cuts = { times: 1, after: 100 };
   hub.uploads.faults.refusesCommit = { status: 500, error: 'Internal error' };
@@ -107,7 +107,7 @@ test('an upload that is cut short is tried again, and one that is given up conti
   assert.deepEqual([hub.commit, hub.uploads.commits.length], [commit, 1]);
 });
 
-test('a storage that stays silent, or keeps breaking off, is given up by name', async (t) => {
+test('a storage that stays silent, or keeps disconnecting, is given up and named', async (t) => {
   const { hub, pushed } = await writableHub(t);
   hub.uploads.faults.cuts = { times: 9, after: 100 };
   await refuses(() => pushed(made.sae), ['hub/unreachable', 'hub/upload-cut-short'], 'same command');
@@ -126,7 +126,7 @@ test('large files go in parts where the storage asks for parts', async (t) => {
   assert.deepEqual(hub.files.get('gated/sae_weights.safetensors'), weights);
 });
 
-test('what is there with other content stays, unless it is to be replaced; the card of the repository always stays', async (t) => {
+test('existing files with other content stay, unless they are to be replaced; the card of the repository always stays', async (t) => {
   const { hub, pushed } = await writableHub(t);
   hub.files.set('gated/metrics.jsonl', Buffer.from('{}\n'));
   hub.files.set('README.md', Buffer.from('# Ours\n'));
@@ -148,7 +148,7 @@ test('a commit that came in between is not overwritten', async (t) => {
   assert.equal(hub.files.size, FILES.length);
 });
 
-test('no token, a token that may not write, and a full account are told apart', async (t) => {
+test('no token, a token that may not write, and a full account are distinguished', async (t) => {
   const { hub, pushed } = await writableHub(t);
   await refuses(() => pushed(made.sae, undefined, {}, { token: undefined }), 'hub/no-token', 'HF_TOKEN');
   await refuses(() => pushed(made.sae, undefined, {}, { token: 'hf_reader' }), 'hub/may-not-write', '403');
@@ -170,7 +170,7 @@ test('no token, a token that may not write, and a full account are told apart', 
   }
 });
 
-test('a repository or branch that does not exist is named, and made where that is asked for', async (t) => {
+test('a repository or branch that does not exist is named, and made on request', async (t) => {
   const { hub, pushed } = await writableHub(t);
   hub.name = '';
   await refuses(() => pushed(made.sae, 'us/new'), 'hub/no-repository', 'us/new', '--create');

@@ -11,7 +11,7 @@ test('passing over n integers is drawing them', () => {
   }
 });
 
-test('long ways add up', () => {
+test('long jumps add up', () => {
   const [once, twice] = [new Generator(5), new Generator(5)];
   once.skip(2 ** 41 + 12_345);
   twice.skip(2 ** 41 - 1);
@@ -19,7 +19,7 @@ test('long ways add up', () => {
   assert.equal(once.next(), twice.next());
 });
 
-test('normal numbers come alike one by one and together', () => {
+test('normal numbers are the same one by one and together', () => {
   const [single, together] = [new Generator(6), new Generator(6)];
   const numbers = new Float64Array(1000);
   together.normals(numbers);

@@ -11,7 +11,7 @@ const points = [
   { x: 1, y: 2 / 3, name: 'b' },
 ];
 
-test('a plot stands at its place, with short coordinates, and without a style of its own', () => {
+test('a plot is at its place, with short coordinates and no style element', () => {
   const svg = drawn('f', BOX, { marks: [line(points, { x: 'x', y: 'y', clip: true })] });
   assert.match(svg.text, /^<svg [^>]*overflow="visible"/);
   assert.ok(/ x="5"/.test(svg.text) && / y="7"/.test(svg.text) && svg.text.includes('viewBox="0 0 200 100"'));
@@ -53,7 +53,7 @@ test('elements carry what they are drawn from, lines that of their first point',
   assert.doesNotMatch(svg.text, /data-none/);
 });
 
-test('each style has a pair of symbol and colour of its own, the first ones both; a reference is hollow', () => {
+test('each style has a distinct pair of symbol and colour, and the first ones differ in both; a reference is hollow', () => {
   const markers = Array.from({ length: STYLES }, (_, style) => inlineMarker(style).text);
   assert.ok(STYLES >= 14);
   assert.equal(new Set(markers).size, STYLES);
@@ -70,7 +70,7 @@ test('each style has a pair of symbol and colour of its own, the first ones both
   assert.equal(elements(svg, '[fill="var(--paper)"] [data-mark="reference"]').length, 1);
 });
 
-test('a key goes on in the next row where its width is full', () => {
+test('a key continues in the next row when its width is full', () => {
   const item = (label: string) => ({ label, style: 0, sign: 'both' as const });
   assert.equal(key('k', [item('a'), item('b')], 400).height, 20);
   assert.equal(key('k', [item('a label of some length'), item('another label of some length')], 250).height, 40);
@@ -78,7 +78,7 @@ test('a key goes on in the next row where its width is full', () => {
   assert.equal(elements(key('k', [item('a'), item('b')], 400).svg, 'text').length, 2);
 });
 
-test('text is cut in the middle to the width there is', () => {
+test('text is cut in the middle to the available width', () => {
   assert.equal(fitted('short', 12, 200), 'short');
   const cut = fitted('blocks.20.hook_resid_post/standard-11', 12, 120);
   assert.match(cut, /^bl.*….*andard-11$/);

@@ -60,7 +60,7 @@ const refused = async (config: Partial<FigureConfig>, message: RegExp, exitCode:
     return true;
   });
 
-test('an SVG file stands by itself: light, on white, without a variable', async () => {
+test('an SVG file is self-contained: light, on white, without a variable', async () => {
   for (const name of ['jump-relu', 'paper-gemma-7b'] as const) {
     const out = await draw({ name, out: join(root, `${name}.svg`) });
     const svg = readFileSync(out, 'utf8');
@@ -100,7 +100,7 @@ test('a trained feature is drawn from its SAE and a store of its hook', async ()
   assert.ok(!readdirSync(root).includes('a.svg'), 'nothing is written');
 });
 
-test('pareto and shrinkage are drawn from an evaluation, a mark an SAE and a panel a site', async () => {
+test('pareto and shrinkage are drawn from an evaluation, one mark per SAE and one panel per site', async () => {
   const evaluation = join(root, 'eval');
   mkdirSync(evaluation);
   const records = fullSweep().map(({ record }) => ({ ...record, training_curve: null }));

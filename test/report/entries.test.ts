@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { distinctNames, families } from '../../src/report/entries.js';
 import { entries } from './sample.js';
 
-test('an SAE is named by as much of its path as tells it apart', () => {
+test('an SAE is named by as much of its path as distinguishes it', () => {
   assert.deepEqual(distinctNames(['runs/a', 'runs/b/']), ['a', 'b']);
   assert.deepEqual(distinctNames(['x/gated/final', 'x/standard/final', 'x/other']), [
     'gated/final',
@@ -14,7 +14,7 @@ test('an SAE is named by as much of its path as tells it apart', () => {
   assert.deepEqual(distinctNames(['.', 'C:\\runs\\a']), ['.', 'a']);
 });
 
-test('long names are cut in figures and stay unlike', () => {
+test('long names are cut in figures and stay distinct', () => {
   const long = 'gemma-2b-layer-6-residual-stream-gated';
   const [a, b] = entries(
     { sae: `x/${long}-0.1-seed0-final-checkpoint` },
@@ -25,7 +25,7 @@ test('long names are cut in figures and stay unlike', () => {
   assert.ok(a.name.startsWith(`gated, ${long}`));
 });
 
-test('families of one architecture have curves, colours and places of their own, after gated and standard', () => {
+test('families of one architecture have separate curves, colours and places, after gated and standard', () => {
   const ablated = (name: string) => ({ architecture: 'gated', metadata: { sae_pipe: { ablate: [name] } } });
   const order = entries(
     { sae: 'c', cfg: ablated('no-r-mag') },

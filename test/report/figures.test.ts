@@ -26,7 +26,7 @@ function place(element: { getAttribute(name: string): string | null }): [number,
   return [Number(x), Number(y)];
 }
 
-test('Pareto: a symbol an SAE, L0 on a log axis, a line a family', () => {
+test('Pareto: one symbol per SAE, L0 on a log axis, one line per family', () => {
   const all = entriesOf(sweep());
   const svg = pareto(all);
   const places = new Map(
@@ -85,7 +85,7 @@ test('Pareto: one SAE has a point, no line; one that was not measured is named, 
   assert.equal(marks(pareto(entries({ l0: Number.NaN })), 'point').length, 0);
 });
 
-test('Pareto: a few points have their names beside them, many do not', () => {
+test('Pareto: a few points have their names next to them, many do not', () => {
   assert.deepEqual(
     marks(pareto(entries({ sae: 'r/one', l0: 10 }, { sae: 'r/two', l0: 90 })), 'label').map(
       ({ textContent }) => textContent,
@@ -95,7 +95,7 @@ test('Pareto: a few points have their names beside them, many do not', () => {
   assert.equal(marks(pareto(entriesOf(sweep())), 'label').length, 0);
 });
 
-test('Pareto: a panel a hook, and the families in the key', () => {
+test('Pareto: one panel per hook, and the families in the key', () => {
   const svg = pareto(entriesOf(fullSweep()));
   assert.equal(elements(svg, '#figure-1 > svg').length, 1 + 3);
   assert.equal(occurrences(svg, '↖ better'), 3);
@@ -117,7 +117,7 @@ test('Pareto: a panel without a value says so, and has no numbers on its axes', 
   assert.equal(text.split('x-axis tick label').length, 2);
 });
 
-test('Pareto and shrinkage: an ablation is a curve of its own', () => {
+test('Pareto and shrinkage: an ablation is a separate curve', () => {
   const cfg = { architecture: 'gated', metadata: { sae_pipe: { ablate: ['no-r-mag'] } } };
   const all = entries({ sae: 'a', l0: 5 }, { sae: 'b', l0: 50 }, { sae: 'c', cfg, l0: 5 }, { sae: 'd', cfg, l0: 50 });
   for (const svg of [pareto(all), shrinkageFigure(pointsOf(all, 'relative_reconstruction_bias'))]) {
@@ -126,7 +126,7 @@ test('Pareto and shrinkage: an ablation is a curve of its own', () => {
   }
 });
 
-test('shrinkage: a symbol an SAE at its γ, below the line at 1 where it shrinks', () => {
+test('shrinkage: one symbol per SAE at its γ, below the line at 1 if it shrinks', () => {
   const all = entries(
     { sae: 'a', l0: 10, relative_reconstruction_bias: 0.8 },
     { sae: 'b', l0: 10, relative_reconstruction_bias: 1 },
@@ -141,7 +141,7 @@ test('shrinkage: a symbol an SAE at its γ, below the line at 1 where it shrinks
   assert.match(svg.text, /a: L0 10\.0, γ 0\.800/);
 });
 
-test('training curves: five panels, a line an SAE in each, at most 400 points', () => {
+test('training curves: five panels, one line per SAE in each, at most 400 points', () => {
   const [a, b] = entriesOf([
     { record: evalRecord({ sae: 'a' }), curve: curve(2000) },
     { record: evalRecord({ sae: 'b', architecture: 'standard' }), curve: curve(3) },
@@ -226,7 +226,7 @@ test('axes: limits are those after the start, rare values left out; a run that i
   assert.deepEqual(yAxis([points([Number.NaN])], variance).domain, [0, 1]);
 });
 
-test('training curves: SAEs without one are left out, and none at all is no figure', () => {
+test('training curves: SAEs without one are left out, and without any there is no figure', () => {
   const all = entriesOf([
     { record: evalRecord({ sae: 'with' }), curve: curve(10) },
     { record: evalRecord({ sae: 'without' }), curve: [] },
@@ -258,7 +258,7 @@ test('bucket means keep the mean, leave out what is not finite, and mark a gap',
   assert.equal(bucketMeans(points, 400).length, 6);
 });
 
-test('a resumed run replaces what it does over', () => {
+test('a resumed run replaces the lines that it repeats', () => {
   const steps = [1, 2, 3, 4, 3, 4, 5];
   const lines = steps.map((step, i) => ({ ...curve(1)[0]!, step, tokens: 1000 * step, loss: i }));
   assert.deepEqual(
@@ -267,7 +267,7 @@ test('a resumed run replaces what it does over', () => {
   );
 });
 
-test('density: bar heights are proportional to the counts, dead features are written', () => {
+test('density: bar heights are proportional to the counts, dead features are labelled', () => {
   const svg = densityFigure(entries({}), 'figure-4');
   const bars = elements(svg, '[data-mark="bar"]').map((bar) =>
     ['x', 'width', 'height'].map((name) => Number(bar.getAttribute(name))),
@@ -301,7 +301,7 @@ test('cross-entropy: a symbol where loss is added, an arrow where none is, dashe
   assert.doesNotMatch(crossEntropyFigure(nothing, 'f').text, /NaN|Infinity/);
 });
 
-test('loss by position: the clean line once a site, a line an SAE, gaps where nothing was counted', () => {
+test('loss by position: one clean line per site, one line per SAE, gaps where nothing was counted', () => {
   const loss_by_position = { edges: [1, 5, 9], ce_clean: [3, 2], ce_spliced: [3.5, 2.5], ce_zero: [9, 9] };
   const gap = {
     edges: [1, 5, 9, 13],

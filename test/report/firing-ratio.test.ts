@@ -73,7 +73,7 @@ test('between neighbours ln L0 is linear in t', () => {
   near(levels.at(-1)!.standard, Math.sqrt(50 * 60), 1e-9);
 });
 
-test('what another point dominates is not on the curve', () => {
+test('a dominated point is not on the curve', () => {
   const points = [
     { l0: 57.3, recovered: 0.9736 },
     { l0: 25.4, recovered: 0.979 },
@@ -88,7 +88,7 @@ test('what another point dominates is not on the curve', () => {
   assert.equal(points[0]!.l0, 57.3, 'the input is left as it was');
 });
 
-test('points without a place are left out', () => {
+test('points with no place on the curve are left out', () => {
   const bad = [
     { l0: 5, recovered: Number.NaN },
     { l0: Number.NaN, recovered: 0.5 },
@@ -103,7 +103,7 @@ test('points without a place are left out', () => {
   assert.deepEqual(firingRatio([], []), { kind: 'none' });
 });
 
-test('nothing is extrapolated: curves apart are said to be, curves that touch have one level', () => {
+test('nothing is extrapolated: curves that do not overlap are reported, curves that touch have one level', () => {
   const apart = firingRatio(inverse(1, 100, 1000), inverse(1, 10, 50));
   assert.ok(apart.kind === 'apart');
   near(apart.gated[0], 0.99);

@@ -7,7 +7,7 @@ import { entries, fullSweep, occurrences } from './sample.js';
 
 const recovered = (of: Parameters<typeof pointsOf>[0]) => pointsOf(of, 'loss_recovered');
 
-test('a comparison a site, each with its levels, its mean, and a sentence', () => {
+test('one comparison per site, each with its levels, its mean, and a sentence', () => {
   const comparisons = comparisonsOf(recovered(entriesOf(fullSweep())));
   assert.deepEqual(
     comparisons.map(({ site }) => site),
@@ -44,7 +44,7 @@ test('only the plain families are compared, and the reference by itself', () => 
   assert.deepEqual(comparisonsOf(own.slice(0, 1)), []);
 });
 
-test('curves that do not overlap are said to, without a table', () => {
+test('curves that do not overlap are reported, without a table', () => {
   const apart = comparisonsOf(
     recovered(entries({ loss_recovered: 0.95 }, { architecture: 'standard', loss_recovered: 0.9 })),
   );

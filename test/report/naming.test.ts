@@ -18,7 +18,7 @@ test('SAEs are named by family and λ, whatever their directories are called', (
   assert.deepEqual(found, ['gated, λ\u00a00.5', 'gated, λ\u00a03', 'standard, λ\u00a03']);
 });
 
-test('where λ is the same it is no name; as few settings as tell them apart are', () => {
+test('an equal λ is left out of names; as few settings as distinguish them are in', () => {
   assert.deepEqual(
     names({ sae: 'a', cfg: trained({ seed: 1, lr: 2e-3 }) }, { sae: 'b', cfg: trained({ seed: 2, lr: 1e-3 }) }),
     ['gated, seed 1', 'gated, seed 2'],
@@ -35,7 +35,7 @@ test('where λ is the same it is no name; as few settings as tell them apart are
   assert.deepEqual(names(other(5), other(50)), ['gated, warmup 5', 'gated, warmup 50']);
 });
 
-test('what no setting tells apart has the end of its path, and a site is told where there are several', () => {
+test('SAEs that no setting distinguishes have the end of their path, and the site if there are several', () => {
   assert.deepEqual(names({ sae: 'x/a' }, { sae: 'x/b' }), ['gated, a', 'gated, b']);
   const two = entries(
     { sae: 'a', cfg: trained({ l1: 1 }), hook: 'blocks.0.hook_mlp_out' },
@@ -50,7 +50,7 @@ test('what no setting tells apart has the end of its path, and a site is told wh
   );
 });
 
-test('λ is read from our record and from that of SAELens; its absence is no number', () => {
+test('λ is read from our record and from that of SAELens; without it there is none', () => {
   assert.equal(recordedLambda(trained({ l1: 2.5 })), 2.5);
   assert.equal(recordedLambda({ l1_coefficient: 4 }), 4);
   assert.equal(recordedLambda({ training: { l1_coefficient: 4 }, metadata: { sae_pipe: { l1: 5 } } }), 5);

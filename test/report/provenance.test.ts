@@ -13,14 +13,14 @@ import {
 } from '../../src/report/provenance.js';
 import { entries, evalRecord } from './sample.js';
 
-test('words are quoted where a shell would read them otherwise', () => {
+test('words are quoted where a shell would read them differently', () => {
   assert.equal(shellWord('runs/a-b_c.1'), 'runs/a-b_c.1');
   assert.equal(shellWord("it's; rm"), `'it'\\''s; rm'`);
   assert.equal(shellWord(''), "''");
   assert.equal(shellWord('$HOME'), "'$HOME'");
 });
 
-test('where the command of eval was not recorded, only that of the page is told', () => {
+test('if the command of eval was not recorded, only that of the page is shown', () => {
   const source = { evaluation: 'runs/eval', out: 'p.html' };
   const report = 'sae-pipe report runs/eval --out p.html --overwrite';
   assert.deepEqual(commandsOf(entries({ sae: 'runs/b' }, { sae: 'runs/a' }), source), { text: report, measure: false });
@@ -28,7 +28,7 @@ test('where the command of eval was not recorded, only that of the page is told'
   assert.equal(commandsOf(entries(one!, other!), source).measure, false, 'of two evaluations');
 });
 
-test('a recorded command of eval is told whole, from its directory; other paths are seen from there', () => {
+test('a recorded command of eval is shown completely, from its directory, and other paths relative to it', () => {
   const command = { directory: "/home/it's me", words: ['--sae', 'runs/a b', '--tokens', '50'] };
   const all = entries({ command }, { sae: 'b', command });
   const source = { evaluation: 'e', out: 'o.html', title: 'A title', reference: 'paper-gemma-7b' };
@@ -55,7 +55,7 @@ test('features are collected by the flags of eval that features has, next to the
   assert.equal(featuresCommands(entries({}), { evaluation: 'e', out: 'o' }), null);
 });
 
-test('the words of a command are what is not its default', () => {
+test('the words of a command are its settings that are not defaults', () => {
   const config = {
     sae: ['a', '-b'],
     model: 'm',
@@ -85,7 +85,7 @@ test('the command of train is the recorded one, from its directory; a sweep has 
   assert.equal(trainCommand(evalRecord()), null);
 });
 
-test('settings are the recorded ones that are not the defaults; what is on makes one flag alone', () => {
+test('settings are the recorded ones that are not defaults; a switch is one flag', () => {
   const of = (sae_pipe: Record<string, unknown>, changes = {}) =>
     trainFlags(evalRecord({ cfg: { metadata: { sae_pipe } }, ...changes }));
   const standard = { arch: 'standard', d_sae: 2304, l1: 4, l1_warmup: 20, init: null, seed: 0 };
@@ -101,7 +101,7 @@ test('settings are the recorded ones that are not the defaults; what is on makes
   assert.equal(trainFlags(evalRecord({ architecture: 'jumprelu', cfg: exported })), null, 'it was exported');
 });
 
-test('what was read of each corpus is said where the record has it, and is no difference between SAEs', () => {
+test('what was read of each corpus is shown if recorded, and does not distinguish SAEs', () => {
   const one = { corpus: 'a.jsonl', documents: 12, tokens: 3456, duplicates: 2, truncated: 1 };
   const activations = (read: unknown) => ({
     ...{ model: 'm', hook: 'h', rows: 1, corpus: 'c', dtype: 'float32', sha256: '', read },

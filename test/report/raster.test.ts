@@ -27,7 +27,7 @@ function operators(pdf: Uint8Array): string {
   return inflateSync(bytes.subarray(begin, begin + Number(length))).toString();
 }
 
-test('a PNG has the figure at three pixels for one, the same bytes each time', async () => {
+test('a PNG has the figure at three pixels per unit, the same bytes each time', async () => {
   const png = Buffer.from(await pngOf(file));
   assert.equal(png.subarray(1, 4).toString(), 'PNG');
   const [, width, height] = /width="(\d+)" height="(\d+)"/.exec(file)!.map(Number);
@@ -35,7 +35,7 @@ test('a PNG has the figure at three pixels for one, the same bytes each time', a
   assert.deepEqual(Buffer.from(await pngOf(file)), png);
 });
 
-test('every sign of a figure is drawn: none is empty, none is that of a missing one', async () => {
+test('every glyph of a figure is drawn: none is empty, none is the missing glyph', async () => {
   const missing = await glyphs('\u4E2D');
   for (const sign of ['λ', '−', '×', 'γ', '↖', '▾', '▴', '◂', '…', '₁', 'x', '→']) {
     const drawn = await glyphs(sign);
@@ -45,7 +45,7 @@ test('every sign of a figure is drawn: none is empty, none is that of a missing 
   assert.deepEqual(uncovered(wrapped('<text>λ\u00A03 <tspan>中中文</tspan></text><title>日</title>')), ['中', '文']);
 });
 
-test('a PDF has one page of the figure’s size, its paths, and a table of places that is true', async () => {
+test('a PDF has one page of the figure’s size, its paths, and a correct cross-reference table', async () => {
   const pdf = pdfOf(await outlined(file), 'λ (1)');
   const text = Buffer.from(pdf).toString('latin1');
   const [, width, height] = /width="(\d+)" height="(\d+)"/.exec(file)!.map(Number);
@@ -66,7 +66,7 @@ test('a PDF has one page of the figure’s size, its paths, and a table of place
   assert.match(operators(pdfOf(await outlined(toy), '')), / c\n/);
 });
 
-test('what a PDF could not show is an error, not a gap', () => {
+test('what a PDF cannot show is an error, not a gap', () => {
   const simple = (content: string) => `<svg viewBox="0 0 9 9">${content}</svg>`;
   for (const content of [
     '<image/>',

@@ -35,7 +35,7 @@ async function refused(path: string, message: RegExp): Promise<void> {
 
 const jsonLines = (lines: readonly object[]) => lines.map((line) => `${JSON.stringify(line)}\n`).join('');
 
-test('records and curves are read back as they were, unknown keys passed over', async () => {
+test('records and curves are read back as they were, unknown keys ignored', async () => {
   const record = evalRecord({ training_curve: 'a.metrics.jsonl' });
   const path = await directory([{ ...record, later_addition: 1 }, evalRecord({ sae: 'runs/b' })], {
     'a.metrics.jsonl': jsonLines(curve(3)),
@@ -46,7 +46,7 @@ test('records and curves are read back as they were, unknown keys passed over', 
   ]);
 });
 
-test('what newer evaluations measure is read where it is there', async () => {
+test('what newer evaluations measure is read if present', async () => {
   const { record } = fullSweep()[0]!;
   assert.ok(record.intervals && record.l0_histogram && record.loss_by_position && record.decoder_max_cosine);
   const read = (await readEvaluation(await directory([{ ...record, ce_mean: null }])))[0]!.record;
@@ -69,7 +69,7 @@ test('null is read as NaN', async () => {
   assert.ok(Number.isNaN((await readEvaluation(path))[0]!.record.kl));
 });
 
-test('half a line at the end of a curve is passed over, elsewhere it is refused', async () => {
+test('half a line at the end of a curve is skipped, elsewhere it is refused', async () => {
   const [first, second] = jsonLines(curve(2)).split('\n');
   const record = evalRecord({ training_curve: 'm.jsonl' });
   const killed = await directory([record], { 'm.jsonl': `${first}\n${second!.slice(0, 30)}` });
@@ -105,7 +105,7 @@ test('what is not an evaluation is refused by name', async () => {
   await refused(path, /eval\.json is not a file/);
 });
 
-test('a training curve must be a plain name of a file that is there', async () => {
+test('a training curve must be the plain name of an existing file', async () => {
   await writeFile(join(root, 'outside.jsonl'), jsonLines(curve(1)));
   for (const name of ['../outside.jsonl', join(root, 'outside.jsonl'), '..\\outside.jsonl', '..', '', 'a/b', 'a\0b']) {
     await refused(await directory([evalRecord({ training_curve: name })]), /is not a plain file name/);

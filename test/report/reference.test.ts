@@ -38,7 +38,7 @@ test('every row of the table is read', () => {
   );
 });
 
-test('a table that is not one is refused by its row and column', () => {
+test('a malformed table is refused by its row and column', () => {
   const head = 'arch,site,layer,l0,loss_recovered,gamma';
   assert.equal(publishedSaes(`${head}\ngated,resid,6,4.3,0.97,1.0\n`, 'a.csv').length, 1);
   for (const [row, place] of [
@@ -54,7 +54,7 @@ test('a table that is not one is refused by its row and column', () => {
   }
 });
 
-test('published points stand in the panels of their hooks, faint, and their γ in the second figure', () => {
+test('published points are in the panels of their hooks, faint, and their γ in the second figure', () => {
   const report = entries({ hook: 'blocks.20.hook_mlp_out', model: 'gemma-7b' }, { hook: 'blocks.3.hook_mlp_out' });
   const sites = sitesByHook(report);
   const points = referencePoints(saes, sites, 'loss_recovered', 'paper');
@@ -67,7 +67,7 @@ test('published points stand in the panels of their hooks, faint, and their γ i
   );
 });
 
-test('a report with a reference draws it beside its own points and compares it', () => {
+test('a report with a reference draws it next to the evaluation’s points and compares it', () => {
   const evaluation = sweep().map(({ record, curve }) => ({
     record: evalRecord({ ...record, hook: 'blocks.20.attn.hook_z' }),
     curve,

@@ -9,7 +9,7 @@ import { curve, elements, entries, evalRecord, fullSweep, occurrences, sweep } f
 /** A page with everything, drawn once. */
 const FULL = renderReport(fullSweep());
 
-test('what is interpolated is escaped, what is markup stands', () => {
+test('interpolated text is escaped, markup is kept', () => {
   assert.equal(escapeText(`<a href="x" title='y'>&`), '&lt;a href=&quot;x&quot; title=&#39;y&#39;&gt;&amp;');
   assert.equal(escapeText('a\u0000b\u001b\u0085\n'), 'a\uFFFDb\uFFFD\uFFFD\n');
   assert.equal(escapeText('\uFFFE \uD800 \uDC00x \u{1FFFF} \uFDD0 😀'), '\uFFFD \uFFFD \uFFFDx \uFFFD \uFFFD 😀');
@@ -51,7 +51,7 @@ test('the page loads nothing', () => {
   assert.ok(page.startsWith('<!doctype html>'));
 });
 
-test('equal input gives equal bytes, and a foot only where one is asked for', () => {
+test('equal input gives equal bytes, and a footer only on request', () => {
   for (const sample of [sweep, fullSweep]) {
     const page = renderReport(sample());
     assert.equal(renderReport(sample()), page);
@@ -60,7 +60,7 @@ test('equal input gives equal bytes, and a foot only where one is asked for', ()
   assert.match(renderReport(sweep(), { generator: 'sae-pipe 0.1.0' }), /<footer>sae-pipe 0\.1\.0</);
 });
 
-test('the page opens with a sentence of fact and has its parts in order', () => {
+test('the page opens with its result in a sentence and has its parts in order', () => {
   const page = renderReport(sweep(), { source: { evaluation: 'e', out: 'p.html' } });
   assert.ok(
     page.includes('5 SAEs (2 gated, 3 standard) at blocks.1.hook_resid_post of tiny-gemma, evaluated on 4,096 tokens.'),
@@ -93,7 +93,7 @@ test('every id is given once', () => {
   assert.equal(new Set(ids).size, ids.length);
 });
 
-test('missing curves are said, for one SAE and for all', () => {
+test('missing curves are reported, for one SAE and for all', () => {
   const [first, ...rest] = sweep();
   const some = renderReport([{ ...first!, curve: [] }, ...rest]);
   assert.ok(some.includes('No training curve came with gated, gated-10.'));
@@ -102,7 +102,7 @@ test('missing curves are said, for one SAE and for all', () => {
   assert.ok(!none.includes('id="figure-3"'));
 });
 
-test('the table has a row an SAE with rounded values, a dash where one is missing', () => {
+test('the table has one row per SAE with rounded values, and a dash for a missing one', () => {
   const table = headlineTable(entries({ loss_recovered: 0.9512, l0: 1234.56, kl: Number.NaN, d_sae: 16384 })).text;
   const cells = [...table.matchAll(/<td class="number" data-value="[^"]*">([^<]*)<\/td>/g)].map(([, text]) => text);
   assert.deepEqual(cells, ['0.5', '16,384', '1,234.6', '95.12', '0.4880', '–', '0.812', '–', '0.913', '0.987', '2.34']);
@@ -152,7 +152,7 @@ test('twenty SAEs, and one that measured nothing, make a page', () => {
   );
 });
 
-test('values that sort carry what they are, and intervals stand below them', () => {
+test('sortable values carry their numbers, and intervals are below them', () => {
   const table = headlineTable(
     entries({ loss_recovered: 0.95, kl: Number.NaN, intervals: { loss_recovered: [0.94, 0.961] } }),
   );
@@ -165,7 +165,7 @@ test('values that sort carry what they are, and intervals stand below them', () 
   assert.doesNotMatch(renderReport(sweep()), /The band at a symbol|Below a value stands|Lines through a point/);
 });
 
-test('why a value is missing stands below its table, once for all that share it', () => {
+test('the reason for a missing value is below its table, once for all that share it', () => {
   const [matter, bias] = ['the site does not matter', 'no component along the activation'];
   const without = { loss_recovered: Number.NaN, loss_recovered_mean: Number.NaN };
   const reasons = { loss_recovered: matter, loss_recovered_mean: matter };
@@ -204,7 +204,7 @@ test('what newer evaluations measure is a second table, of the columns that ther
   for (const part of ['Table 3.', 'Figure 6.', 'Figure 7.']) assert.ok(!old.includes(part), part);
 });
 
-test('figures and tables name the stages, whose commands stand in full once; none has a gap', () => {
+test('figures and tables name the stages, whose commands are shown once in full; none has a gap', () => {
   const source = { evaluation: 'runs/my eval', out: 'page.html' };
   const command = { directory: '/home/me', words: ['--sae', 'runs/s', '--tokens', '50'] };
   const sweep = { stage: 'sweep' as const, directory: '/home/me', words: ['--config', 'a.yaml', '--out', 'runs'] };
@@ -227,7 +227,7 @@ test('figures and tables name the stages, whose commands stand in full once; non
   assert.equal(elements(renderReport(fullSweep()), 'a[href="#commands"]').length, 0);
 });
 
-test('the firing ratio is said, and said to be missing', () => {
+test('the firing ratio is stated, or stated to be missing', () => {
   assert.match(renderReport(sweep()), /gated SAEs at blocks\.1\.hook_resid_post have 0\.\d\d times as many/);
   const apart = renderReport([
     { record: evalRecord({ sae: 'a', loss_recovered: 0.97 }), curve: [] },

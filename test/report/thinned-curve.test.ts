@@ -31,7 +31,7 @@ test('a curve grown line by line has the means over buckets of the curve that is
   }
 });
 
-test('at any length there are less than twice the limit, and every line counts once', () => {
+test('at any length there are fewer records than twice the limit, and every line counts once', () => {
   const thin = new ThinnedCurve(8);
   for (const [i, line] of curve(1000, { loss: 1 }).entries()) {
     thin.add({ ...line, loss: i + 1 });
@@ -45,7 +45,7 @@ test('at any length there are less than twice the limit, and every line counts o
   }
 });
 
-test('what a resumed run does over replaces what it had written', () => {
+test('lines that a resumed run repeats replace those it had written', () => {
   const thin = grown(curve(10), 20);
   const again = curve(12, { loss: 7 }).slice(5);
   for (const line of again) thin.add(line);

@@ -55,7 +55,7 @@ for (const [architecture, more] of [
   });
 }
 
-test('an export that is there already is left as it is; another one, or half of one, is refused', async () => {
+test('an existing identical export is left unchanged; another one, or half of one, is refused', async () => {
   const sae = await saved('gated');
   const out = await exported(sae);
   const before = filesBelow(out);

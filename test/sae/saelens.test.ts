@@ -148,14 +148,14 @@ test('a scaling factor that is not 1 is refused, as SAELens 6 does', async () =>
   await assert.rejects(openSae(directory), /scaling_factor/);
 });
 
-test('a directory without cfg.json, and a cfg.json that is no JSON, are refused', async () => {
+test('a directory without cfg.json, and a cfg.json that is not JSON, are refused', async () => {
   await assert.rejects(openSae(root), /is not an SAE directory/);
   const directory = await saved();
   writeFileSync(join(directory, 'cfg.json'), '{"architecture": ');
   await assert.rejects(openSae(directory), /cfg\.json is not JSON/);
 });
 
-test('a version or an architecture that is no text is refused, not a fault', async () => {
+test('a version or an architecture that is not a string is refused', async () => {
   for (const value of [{ toString: 1 }, [[]], 6]) {
     const directory = await saved();
     edit(directory, (cfg) => Object.assign(cfg, { sae_lens_version: value, architecture: value }));
@@ -168,7 +168,7 @@ test('a version or an architecture that is no text is refused, not a fault', asy
   }
 });
 
-test('an SAE whose directory and files are links is read, and further tensors of any type are passed over', async () => {
+test('an SAE whose directory and files are links is read, and additional tensors of any type are skipped', async () => {
   const directory = await saved();
   const [links, linked] = [join(root, String(counter++)), join(root, String(counter++))];
   mkdirSync(links);

@@ -64,7 +64,7 @@ test('what has no end, or is no regular file, is refused at once', async (t) => 
   }
 });
 
-test('what is copied can be read: a value that is not known is NaN, one that trains nothing is 0', async (t) => {
+test('a copied curve can be read: an unknown value is NaN, a term that is not trained 0', async (t) => {
   const path = join(temporaryDirectory(t), 'metrics.jsonl');
   writeFileSync(path, text([line(1, { lr: 1e-200, resampled: 2, later_addition: 1 }), line(2)]));
   const curve = await readCurve(path);

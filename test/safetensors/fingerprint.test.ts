@@ -54,7 +54,7 @@ test('what of config.json changes the result makes another model, and nothing el
   assert.equal(await with_({ max_position_embeddings: 77, transformers_version: '0' }), original);
 });
 
-test('where a model lies, in how many files, and beside what, changes nothing', async () => {
+test('where a model is, in how many files, and next to what, changes nothing', async () => {
   const shards = await writeCheckpoint(join(root, 'shards'), model, { shards: 3 });
   const tower = floatTensor('vision_tower.x', [2], Float32Array.of(1, 2));
   const more = await writeCheckpoint(join(root, 'more'), model, { more: [tower] });
@@ -84,7 +84,7 @@ test('zeros over a mebibyte of a large tensor are seen, wherever they are', asyn
   }
 });
 
-test('fingerprints of different versions say nothing about two models', () => {
+test('fingerprints of different versions do not compare two models', () => {
   assert.equal(compareFingerprints('2:ab', '2:ab'), 'same');
   assert.equal(compareFingerprints('2:ab', '2:cd'), 'different');
   assert.equal(compareFingerprints('ab', 'cd'), 'different');

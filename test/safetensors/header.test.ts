@@ -21,7 +21,7 @@ test('offsets are counted from the start of the file', async (t) => {
   assert.deepEqual(metadata, {});
 });
 
-test('metadata is a map of strings beside the tensors, not a tensor', async (t) => {
+test('metadata is a map of strings in addition to the tensors, not a tensor', async (t) => {
   const path = rawFile(t, { __metadata__: { format: 'pt' }, a: f32(0, 4) }, new Uint8Array(4));
   const { tensors, metadata } = await readSafetensorsHeader(path);
   assert.deepEqual(metadata, { format: 'pt' });
@@ -94,7 +94,7 @@ test('a link is followed wherever it leads, and a pipe behind it refused at once
   }
 });
 
-test('a header that is no UTF-8, or nested without end, is refused', async (t) => {
+test('a header that is not UTF-8, or nested without end, is refused', async (t) => {
   const path = rawFile(t, { a: f32(0, 4) }, new Uint8Array(4));
   const bytes = readFileSync(path);
   bytes[10] = 0xff;
@@ -104,7 +104,7 @@ test('a header that is no UTF-8, or nested without end, is refused', async (t) =
   await refuses(() => readSafetensorsHeader(nested), 'safetensors/broken', nested, 'not a JSON object');
 });
 
-test('a name that every object has is no element type', async (t) => {
+test('a property name that every object has is not an element type', async (t) => {
   for (const dtype of ['toString', 'constructor', '__proto__']) {
     const path = rawFile(t, { a: { dtype, shape: [1], data_offsets: [0, 4] } }, new Uint8Array(4));
     await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, `unknown element type ${dtype}`);
@@ -148,7 +148,7 @@ test('a header longer than the file is refused, up to the largest length there i
   }
 });
 
-test('a header that is no JSON object is refused', async (t) => {
+test('a header that is not a JSON object is refused', async (t) => {
   for (const header of ['{"a": ', 'null', '[]', '3', '']) {
     const path = rawFile(t, header);
     await refuses(() => readSafetensorsHeader(path), 'safetensors/broken', path, 'not a JSON object');

@@ -47,7 +47,7 @@ const BEYOND_NOTICE = 90;
 /** Steps by which its speed is told. */
 const TRIAL_STEPS = 3000;
 
-test('a limit on time: a training stops at the notice, is queued again by itself and ends the same', async () => {
+test('a time limit: a training stops at the notice, is requeued by its script and ends the same', async () => {
   const store = join(root, 'store');
   await succeeds(harvestWords(store, 3000));
   const words = (out: string, steps: number) => trainWords(join(store, HOOK), join(root, out), { steps });

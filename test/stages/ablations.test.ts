@@ -173,7 +173,7 @@ test('ablations are trained, recorded and kept', async () => {
   }
 });
 
-test('an untied encoder has a name and a matrix of its own on disk, and starts from either other kind', async () => {
+test('an untied encoder has a separate name and matrix on disk, and starts from either other kind', async () => {
   const untied = ['untied-encoder' as const];
   const out = await train(configured({ ablate: untied }), silent, never);
   const cfg = JSON.parse(readFileSync(join(out, 'cfg.json'), 'utf8')) as { architecture: string };

@@ -105,7 +105,7 @@ test('a store has the rows of one role alone, through windows in which nobody of
   await refusesUsage(() => harvested('text', { chatField: undefined }), 'corpus/roles-without-chats', '--chat-field');
 });
 
-test('a stream and training on a model at work have the rows of the store, and the SAE says whose', async () => {
+test('a stream and training on a running model have the rows of the store, and the SAE records the roles', async () => {
   const store = await harvested('of-stream');
   const out = new PassThrough();
   const bytes = buffer(out);

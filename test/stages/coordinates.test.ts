@@ -107,7 +107,7 @@ test('resampling sees inputs in these coordinates', async () => {
   assert.ok(Number.isFinite(curveOf(out).at(-1)!.loss));
 });
 
-test('what is about raw activations is refused in these coordinates', async () => {
+test('settings for raw activations are refused in these coordinates', async () => {
   const from = await train(configured({ steps: 1 }), silent, never);
   for (const more of [{ init: from }, { l1Convention: 'paper' as const }]) {
     const config = configured(more);
@@ -118,7 +118,7 @@ test('what is about raw activations is refused in these coordinates', async () =
 const recordOf = async (directory: string) =>
   (await openSae(directory)).metadata.sae_pipe as { normalize: string; activation_scale: number };
 
-test('a new run trains in these coordinates unless it begins with what is about raw activations', async () => {
+test('a new run trains in these coordinates unless its flags are for raw activations', async () => {
   const plain = await train(configured({ steps: 1, normalize: undefined }), silent, never);
   assert.equal((await recordOf(plain)).normalize, 'per-dimension');
   for (const more of [{ init: plain }, { l1Convention: 'paper' as const }]) {

@@ -57,7 +57,7 @@ const ENGINES: readonly Tested[] = [
 for (const { name, open, skip, cases } of ENGINES) {
   for (const [variantName, beta1] of cases) {
     const variant: Variant = VARIANTS[variantName];
-    test(`${name}: a ${variantName} SAE with β1 = ${beta1} goes on from another state as a new engine would`, {
+    test(`${name}: a ${variantName} SAE with β1 = ${beta1} continues from another state as a new engine would`, {
       skip,
     }, async () => {
       const settings = smallSettings(variant.architecture, { ...variant, beta1, batch: 26, deadWindow: 130 });
@@ -86,7 +86,7 @@ for (const { name, open, skip, cases } of ENGINES) {
     });
   }
 
-  test(`${name}: a state that is not whole or has other sizes is not loaded, not even in part`, { skip }, async () => {
+  test(`${name}: a state that is incomplete or has other sizes is not loaded, not even in part`, { skip }, async () => {
     const settings = smallSettings('gated', { batch: 26 });
     const engine = await open(settings, randomStart(settings, -1.5));
     const next = batches(settings);

@@ -24,7 +24,7 @@ async function using<T>(
 
 for (const name of ['sparse', 'reference'] as const) {
   for (const architecture of ['gated', 'standard'] as const) {
-    test(`${name}, ${architecture}: an entry of a batch that is not finite makes the loss so, wherever it stands`, async () => {
+    test(`${name}, ${architecture}: an entry of a batch that is not finite makes the loss so, at any position`, async () => {
       const settings = smallSettings(architecture);
       // No feature is near to being active: what the int8 product screens away must not hide it.
       for (const bias of [-1e4, 0]) {

@@ -107,7 +107,7 @@ for (const beta1 of [0, 0.9]) {
   });
 }
 
-test('looking at the state, and going on from it, changes no bit of what follows', async () => {
+test('reading the state, and continuing from it, changes no bit of what follows', async () => {
   const settings = smallSettings('gated');
   // Few features are active, so that rows miss many decays.
   const start = randomStart(settings, -2.5);

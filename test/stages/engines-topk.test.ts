@@ -84,7 +84,7 @@ test('of equal pre-activations the lower features are taken, by both engines', a
   }
 });
 
-test('a batch whose errors are all alike has no auxiliary loss, and stays finite', async () => {
+test('a batch whose errors are all equal has no auxiliary loss, and stays finite', async () => {
   const chosen = settings({ kAux: 4 }, { dIn: 6, dSae: 64, batch: 5, deadWindow: 1 });
   const one = batches({ ...chosen, batch: 1 })();
   const x = Float32Array.from({ length: 5 * 6 }, (_, i) => one[i % 6]!);

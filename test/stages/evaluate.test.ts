@@ -236,7 +236,7 @@ for (const [dtype, one] of [
   });
 }
 
-test('an SAE of another model is measured when that is asked for', async () => {
+test('an SAE of another model is evaluated with --any-model', async () => {
   for (const model_fingerprint of [`2:${'f'.repeat(64)}`, 'f'.repeat(64)]) {
     const foreign = await saved(identity(192), { model_fingerprint });
     const [record] = await evaluate(configured([foreign], { anyModel: true }), silent, never);
@@ -255,7 +255,7 @@ test('other weights have another fingerprint, and a copy elsewhere the same', as
   assert.notEqual((await openCheckpoint(copy)).fingerprint, fingerprint);
 });
 
-test('an SAE or a model that is replaced while it is measured is refused, and nothing is written', async () => {
+test('an SAE or a model that is replaced during an evaluation is refused, and nothing is written', async () => {
   const other = await saved(identity(192, 0.5));
   const model = join(root, 'replaced-model');
   cpSync('assets/tiny-gemma', model, { recursive: true });
@@ -286,7 +286,7 @@ test('an SAE or a model that is replaced while it is measured is refused, and no
   }
 });
 
-test('a curve that is another file is not copied: the SAE is measured without it, and that is said', async () => {
+test('a curve that is another file is not copied: the SAE is evaluated without it, with a message', async () => {
   const secret = join(root, 'id_rsa');
   writeFileSync(secret, 'PRIVATE KEY\n');
   const sae = await saved(identity(192));
@@ -313,7 +313,7 @@ test('--overwrite keeps the old evaluation when the new one cannot be made', asy
   assert.deepEqual(readFileSync(join(config.out, 'eval.json')), before);
 });
 
-test('an evaluation of one position is whole, and the report draws it', async () => {
+test('an evaluation of one position is complete, and the report draws it', async () => {
   const config = configured([await saved(identity(192))], { tokens: 1 });
   const [record] = await evaluate(config, silent, never);
   assert.equal(record!.tokens, 1);
@@ -331,7 +331,7 @@ test('interrupting writes nothing', async () => {
   assert.ok(!existsSync(join(config.out, 'eval.json')));
 });
 
-test('what an evaluation left that was killed while it wrote is made anew by the same command, a result is not', async () => {
+test('the leftovers of an evaluation killed while writing are replaced by the same command, a result is not', async () => {
   const config = configured([await saved(identity(192))]);
   mkdirSync(config.out);
   const leave = async (name: string) => {

@@ -145,7 +145,7 @@ test('a finished run trained further takes the steps of a longer run from there 
   await again(given.out);
 });
 
-test('a run that was to be trained further and was killed before its first checkpoint is whole as it was', async () => {
+test('a run that was to be trained further and was killed before its first checkpoint is complete as it was', async () => {
   const given = flags();
   await begin(given);
   const found = filesBelow(String(given.out));
@@ -177,7 +177,7 @@ test('trained further, the warm-up stays what it was, and a fall of the learning
   assert.deepEqual([lr[40], lr[69]], [0.001, 0.001]);
 });
 
-test('killed while it is trained further, a run resumes; its SAE stays as it was until the new one is whole', async () => {
+test('killed while it is trained further, a run resumes; its SAE stays as it was until the new one is complete', async () => {
   const longer = await begin(flags({ steps: 90 }));
   const given = flags();
   await begin(given);
@@ -195,7 +195,7 @@ test('killed while it is trained further, a run resumes; its SAE stays as it was
   assert.deepEqual(weights(given.out), weights(longer));
 });
 
-test('--discard-state keeps nothing to train further from; --resume alone is content, more steps are refused', async () => {
+test('--discard-state keeps nothing to train further from; --resume alone succeeds, more steps are refused', async () => {
   const given = flags({ 'discard-state': true });
   await begin(given);
   const found = filesBelow(String(given.out));
@@ -214,7 +214,7 @@ test('--discard-state keeps nothing to train further from; --resume alone is con
   assert.ok(existsSync(join(String(given.out), 'cfg.json')));
 });
 
-test('a model at work plans its rows for so many steps, and is not trained further', async () => {
+test('a running model plans its rows for the given steps, and its run is not trained further', async () => {
   const source = {
     model: 'assets/tiny-gemma',
     corpus: ['assets/corpus/validation.jsonl.gz'],

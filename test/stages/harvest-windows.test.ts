@@ -24,7 +24,7 @@ async function stopped(out: string, atOnce: number, stopAt: number): Promise<voi
 }
 
 for (const atOnce of [1, 2, 5]) {
-  test(`stopped after any pass of ${atOnce} contexts, a harvest goes on there and ends in the same bytes`, async () => {
+  test(`stopped after any pass of ${atOnce} contexts, a harvest resumes there and ends in the same bytes`, async () => {
     const whole = newDirectory();
     const passes = await harvestTokens({ tokens: TOKENS, out: whole, atOnce });
     const expected = filesBelow(whole);

@@ -87,7 +87,7 @@ async function byPosition(directory: string, d: number): Promise<Map<string, Row
   return map;
 }
 
-test('stores hold exactly the rows asked for, each position once, no BOS, the values of transformers', async () => {
+test("stores hold exactly the requested rows, each position once, no BOS, with transformers' values", async () => {
   const golden = await openGolden('tiny-gemma');
   const tokens = await golden.ints('tokens');
   const hooks = [HOOK, 'blocks.0.attn.hook_z', 'blocks.3.mlp.hook_post'];
@@ -126,7 +126,7 @@ test('stores hold exactly the rows asked for, each position once, no BOS, the va
   }
 });
 
-test('the same seed gives the same bytes, alone or beside other hooks; another seed another order of the same rows', async () => {
+test('the same seed gives the same bytes, alone or with other hooks; another seed another order of the same rows', async () => {
   const [a, b, c] = [await run(), await run({ hook: [HOOK, 'blocks.1.hook_mlp_out'] }), await run({ seed: 1 })];
   const files = filesBelow(a.directories[0]!);
   assert.ok(files.size > 8);
@@ -259,7 +259,7 @@ test('a corpus that ends with a window leaves a store that --resume completes', 
   assert.deepEqual(filesBelow(config.out), whole);
 });
 
-test('--resume begins where there is nothing yet, and --overwrite beside it is refused', async () => {
+test('--resume begins if there is nothing yet, and --overwrite with it is refused', async () => {
   const { config } = await run({ resume: true, tokens: 500 });
   assert.ok(filesBelow(config.out).size > 0);
   await assert.rejects(harvest({ ...config, overwrite: true, resume: true }, silent, never), /exclude each other/);
@@ -412,7 +412,7 @@ test('shards beyond what a buffer holds are refused with the number that fits', 
   });
 });
 
-test('a model that is replaced under a harvest gives no more rows, and none of another model to --resume', async () => {
+test('a model that is replaced during a harvest gives no more rows, and --resume takes none of another model', async () => {
   const model = join(root, 'replaced', 'tiny-gemma');
   cpSync('assets/tiny-gemma', model, { recursive: true });
   const path = join(model, 'model.safetensors');

@@ -12,7 +12,7 @@ const HOOK = 'blocks.1.hook_mlp_out';
 const CORPUS = 'assets/corpus/train.jsonl.gz';
 const SEEN = 'training has seen';
 
-test('harvest, train and eval with --holdout have no text in common; without it, that is said', onDemand, async (t) => {
+test('harvest, train and eval with --holdout have no text in common; without it, a message says so', onDemand, async (t) => {
   const root = temporaryDirectory(t);
   const at = (name: string) => join(root, name);
   const model = ['--model', 'assets/tiny-gemma', '--corpus', CORPUS, '--context', '64'];

@@ -127,7 +127,7 @@ test('where the hub lists other hashes, the text is read again and compared', as
   assert.ok(complete && hub.bytes.some(({ path, to }) => path === first && to > 3));
 });
 
-test('a store of another text is found out, though the text is continued behind it', async (t) => {
+test('a store of another text is detected, even if reading continues after its text', async (t) => {
   await served(t, { 'o/prose': { files: await dataset() } });
   const out = join(temporaryDirectory(t), 'out');
   const both = { ...settings(out), hook: [HOOK, OTHER_HOOK] };

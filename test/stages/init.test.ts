@@ -103,7 +103,7 @@ test('an --init in another layout is the same start', async () => {
   assert.deepEqual(await trained(out), await trained(sae));
 });
 
-test('an --init of another hook or model is refused unless that is asked for', async () => {
+test('an --init of another hook or model is refused without --any-hook or --any-model', async () => {
   const sae = randomSae('gated', 192, 100, 1);
   const hook = await saved(sae, { hook_name: 'blocks.0.hook_resid_pre' });
   await refuses(

@@ -64,7 +64,7 @@ async function storeRows(more: Partial<HarvestConfig>): Promise<ActivationArray>
 }
 const whole = await storeRows({});
 
-test('a model at work deals the rows of the store with windows as large as its pool, in every element type', async () => {
+test('a running model deals the rows of the store with windows as large as its pool, in every element type', async () => {
   for (const dtype of activationDTypes) {
     const expected = dtype === 'float16' ? whole : await storeRows({ dtype });
     await using(open({ dtype }), async (source) => {
@@ -80,7 +80,7 @@ test('a model at work deals the rows of the store with windows as large as its p
   }
 });
 
-test('a model at work at two hooks deals the rows of their stores, row by row', async () => {
+test('a running model at two hooks deals the rows of their stores, row by row', async () => {
   const OUT = 'blocks.0.attn.hook_z';
   const directories = await harvest(harvestConfig({ hook: [HOOK, OUT], out: join(root, 'pair') }), silent, never);
   const store = await openStoreSource({ activations: directories[0]!, target: directories[1]! });
@@ -133,7 +133,7 @@ test('windows before the one sought are skipped without a forward pass', async (
   assert.ok(passes.count === 2 || passes.count === 3, `${passes.count} passes`);
 });
 
-test('one window is made ahead of the one asked for, and no more', async () => {
+test('one window is made ahead of the requested one, and no more', async () => {
   const { live, replies, passes } = await here({ rowsPerShard: 100 });
   await live.begin(3, 0);
   for (let window = 1; window <= 3; window++) {
@@ -168,7 +168,7 @@ test('the text of windows is the same whether they are skipped or harvested, the
   }
 });
 
-test('resumed over a text that was changed, a model at work is refused; where it was not read yet, it may change', async () => {
+test('resuming a running model over a changed text is refused; text not yet read may change', async () => {
   const corpus = join(root, 'changing.txt');
   const text = 'The state of the Union is strong, and so are its people. '.repeat(600);
   const put = (at: number) => writeFileSync(corpus, `${text.slice(0, at)}X${text.slice(at + 1)}`);
@@ -194,7 +194,7 @@ test('resumed over a text that was changed, a model at work is refused; where it
   }
 });
 
-test('inputs are the window under way, the same after a resume; looking deals nothing', async () => {
+test('inputs are the current window, the same after a resume; reading them deals nothing', async () => {
   const inputsOf = async (source: ActivationSource, seek: number) => {
     const batches = source.batches('shuffled', 3);
     await batches.seek(seek);
@@ -208,7 +208,7 @@ test('inputs are the window under way, the same after a resume; looking deals no
   assert.deepEqual(await using(open(), (source) => inputsOf(source, 900)), window);
 });
 
-test('a corpus that ends is read again, said once; windows and their orders go on', onDemand, async () => {
+test('a corpus that ends is read again, with one message; windows and their orders continue', onDemand, async () => {
   const corpus = join(root, 'short.txt');
   writeFileSync(corpus, 'The state of the Union is strong, and so are its fifty states. '.repeat(40));
   const lines: string[] = [];
@@ -240,7 +240,7 @@ test('a corpus that ends is read again, said once; windows and their orders go o
   }
 });
 
-test('the bound on memory is said once, when dealing begins', async () => {
+test('the memory bound is printed once, when dealing begins', async () => {
   const lines: string[] = [];
   await using(open({}, { ...silent, say: (line) => lines.push(line) }), async (source) => {
     assert.deepEqual(lines, []);
@@ -252,7 +252,7 @@ test('the bound on memory is said once, when dealing begins', async () => {
   ]);
 });
 
-test('sources of other rows have another identity, and the seed is no part of it', onDemand, async () => {
+test('sources of other rows have another identity, and the seed is not part of it', onDemand, async () => {
   const identity = (more: Partial<HarvestConfig>) => using(open(more), async ({ about }) => about.identity);
   const first = await identity({});
   assert.equal(await identity({ seed: 9 }), first);
@@ -266,7 +266,7 @@ test('sources of other rows have another identity, and the seed is no part of it
   }
 });
 
-test('what is wrong in the thread is refused here, with its sentence, remedy and exit code', async () => {
+test('a refusal in the thread is a refusal here, with its sentence, remedy and exit code', async () => {
   await refuses(() => open({ model: root }), 'lm/no-config', 'config.json');
   await refuses(() => open({ hook: ['blocks.9.hook_mlp_out'] }), 'lm/no-hook', 'blocks.9.hook_mlp_out');
   await refuses(() => open({ corpus: [join(root, 'none.txt')] }), 'corpus/none');
@@ -274,7 +274,7 @@ test('what is wrong in the thread is refused here, with its sentence, remedy and
   await refusesUsage(() => open({ device: 'tpu' }), 'onnx/no-device', 'no device "tpu"');
 });
 
-test('what goes wrong later is refused when its rows are asked for', async () => {
+test('a later error is refused when its rows are requested', async () => {
   const corpus = join(root, 'breaks.jsonl');
   const line = JSON.stringify({ text: 'The state of the Union is strong. '.repeat(60) });
   writeFileSync(corpus, `${line}\n${line}\n{"broken\n`);

@@ -59,7 +59,7 @@ interface Cfg {
 }
 const cfgOf = (directory: string) => JSON.parse(readFileSync(join(directory, 'cfg.json'), 'utf8')) as Cfg;
 
-test('a few long rows are left out without being asked for; that is said, and a resumed run keeps to it', async () => {
+test('a few long rows are left out by default, with a message, and a resumed run keeps the rule', async () => {
   const lines: string[] = [];
   const config = configured();
   await train(config, { ...silent, say: (line) => lines.push(line) }, never);
@@ -86,7 +86,7 @@ test('a few long rows are left out without being asked for; that is said, and a 
   }
 });
 
-test('a run that was begun when nothing was left out unasked is resumed like that', async () => {
+test('a run begun before that default is resumed without it', async () => {
   const config = configured({ maxActivationNormMultiple: 0 });
   await interrupted(config, 9);
   const path = join(config.out, 'run.json');
@@ -116,7 +116,7 @@ async function ofStream(rule: Partial<TrainConfig>, tokens: number): Promise<str
   return config.out;
 }
 
-test('a store, a stream and a model at work have one rule; SAEs whose medians are nearly the same share it', async () => {
+test('a store, a stream and a running model have one rule; SAEs whose medians are nearly the same share it', async () => {
   const rule = { maxActivationNormMultiple: 1.2, steps: 8, batch: 100 };
   const [tokens, from] = [800, { ...text, hook: HOOK, contextsPerPass: 4 }];
   const [store] = await harvest(harvestSchema.parse({ ...text, hook: [HOOK], tokens, out: fresh() }), silent, never);

@@ -45,7 +45,7 @@ test('a resumed run has the threads that it was begun with, and so the bytes of 
   assert.notDeepEqual(weights('whole-1'), weights('whole-2'), 'there are last bits to keep');
 });
 
-test('another number that is asked for is taken, said, and kept from there on', async () => {
+test('another requested number is used, with a message, and kept from there on', async () => {
   await stopped('changed', 1);
   const said: string[] = [];
   const asked = await withOwnThreads(configured('changed', 2, true), (line) => said.push(line));
@@ -55,7 +55,7 @@ test('another number that is asked for is taken, said, and kept from there on', 
   assert.equal((await withOwnThreads(configured('changed', 0, true), () => {})).threads, 2);
 });
 
-test('a run without a past has a thread per core', async () => {
+test('a new run has one thread per core', async () => {
   const say = (line: string) => assert.fail(line);
   for (const resume of [false, true]) {
     assert.equal((await withOwnThreads(configured('new', 0, resume), say)).threads, availableParallelism());

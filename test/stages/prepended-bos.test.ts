@@ -73,7 +73,7 @@ test('a store is resumed by the policy that it was begun with', async () => {
   assert.equal(await harvested('bare', { resume: true, prependBos: false }), bare);
 });
 
-test('cfg.json says the policy of the store, the stream or the running model', async () => {
+test('cfg.json records the policy of the store, the stream or the running model', async () => {
   assert.deepEqual([prependBosOf(ofPlain), prependBosOf(ofBare)], [true, false]);
   const live = { ...shared, hook: HOOK, contextsPerPass: 4, prependBos: false };
   assert.equal(prependBosOf(await trained('sae-live', live)), false);

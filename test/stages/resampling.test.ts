@@ -105,7 +105,7 @@ test('of an ablated gated SAE, the loss of single inputs has the terms that trai
   assert.ok(relativeDifference(onF, sums) < 1e-5);
 });
 
-test('with a target, a loss is of both, and a dead feature reads along x and writes along what is left of y', async () => {
+test('with a target, a loss is of both, and a dead feature reads along x and writes along the rest of y', async () => {
   const [dIn, dOut, dSae, rows] = [3, 2, 4, 2];
   const settings = smallSettings('standard', { dIn, dOut, dSae, skip: true, scale: 2, scaleOut: 3, threads: 1 });
   const parameters = {
@@ -195,7 +195,7 @@ test('inputs are drawn with probability proportional to their squared loss', onD
   assert.ok(chiSquare < 31.3, `χ² ${chiSquare}`);
 });
 
-test('inputs are drawn once each, from no more than were asked for, scaled, the same ones for the same occasion', async () => {
+test('inputs are drawn without replacement, from no more than requested, scaled, the same ones for the same occasion', async () => {
   const { golden, sae, l1 } = await goldenSae('standard');
   const x = await golden.floats('x');
   const pieces = [x.slice(0, 30 * D_IN), x.slice(30 * D_IN)];

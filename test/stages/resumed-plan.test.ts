@@ -88,7 +88,7 @@ test('fewer --tokens than are kept are refused with the number that is kept', as
   );
 });
 
-test('another text is refused whatever there is of the first, and nothing of it is written', async () => {
+test('another text is refused however much of the first is stored, and nothing of it is written', async () => {
   const stopped = newDirectory();
   await assert.rejects(harvestTokens({ tokens: TOKENS, out: stopped, atOnce: 1, stopAt: 39 }), Interrupted);
   for (const [out, contexts] of [
@@ -115,7 +115,7 @@ test('another text is refused whatever there is of the first, and nothing of it 
   }
 });
 
-test('another text is refused beside a store that is ahead', async () => {
+test('another text is refused next to a store that is ahead', async () => {
   const ahead = newDirectory();
   await harvestTokens({ tokens: TOKENS, out: ahead });
   for (const other of [0, 9, 10, 24]) {

@@ -50,7 +50,7 @@ async function trained(activations: string, name: string): Promise<string> {
 const evaluated = (sae: string[], name: string, more: object = {}) =>
   evaluate(evalSchema.parse({ ...shared, sae, tokens: 200, batch: 4, out: join(root, name), ...more }), silent, never);
 
-test('special tokens are left out of a store where that is asked for, its manifest says which, and an SAE and its evaluation follow', async () => {
+test('special tokens are left out of a store on request, its manifest says which, and an SAE and its evaluation follow', async () => {
   const plain = await harvested('plain');
   assert.ok((await tokensOf(plain)).includes(EOS));
   assert.equal('exclude_special_tokens' in JSON.parse(readFileSync(join(plain, 'manifest.json'), 'utf8')), false);
@@ -81,7 +81,7 @@ test('special tokens are left out of a store where that is asked for, its manife
   );
 });
 
-test('an evaluation that left out special tokens is known again, and nothing is measured', async () => {
+test('an evaluation that left out special tokens is recognised, and nothing is evaluated again', async () => {
   const sae = await trained(await harvested('once', { excludeSpecialTokens: true }), 'sae-once');
   const config = evalSchema.parse({ ...shared, sae: [sae], tokens: 200, batch: 4, out: join(root, 'eval-once') });
   const first = await evaluateOnce(config, silent, never);

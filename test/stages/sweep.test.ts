@@ -72,7 +72,7 @@ test('every SAE has the bytes that train alone gives it', async () => {
 /** test/faults/kill-sweep.test.ts has one interruption. */
 const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
 
-test('interrupted again and again, it goes on where it stopped and ends in the same bytes', onDemand, async () => {
+test('interrupted repeatedly, it resumes where it stopped and ends in the same bytes', onDemand, async () => {
   const out = join(root, 'interrupted');
   const file = yaml('interrupted', RUNS);
   let interruptions = 0;
@@ -141,7 +141,7 @@ test('a sweep in stages, each continued by the next command, ends with all of it
   assert.deepEqual([report, ...there()], [join(out, 'report.html'), true, true]);
 });
 
-test('shares train apart what one sweep trains, and the sweep after them evaluates it to the same bytes', async () => {
+test('shares train separately what one sweep trains, and the sweep after them evaluates it to the same bytes', async () => {
   const out = join(root, 'shared');
   const file = yaml('shared', RUNS, STORED);
   const share = (shard: string, rest: object = {}) =>
@@ -166,7 +166,7 @@ test('shares train apart what one sweep trains, and the sweep after them evaluat
   await lock.release();
 });
 
-test('a share is refused before the stores are whole', async () => {
+test('a share is refused before the stores are complete', async () => {
   const out = join(root, 'early');
   const file = yaml('early', RUNS);
   await refuses(
@@ -189,7 +189,7 @@ test('a run may start from an SAE of the same sweep, which is trained before', a
   );
 });
 
-test('a run that fails is named at the end, and the others are whole', async () => {
+test('a run that fails is named at the end, and the others are complete', async () => {
   const out = join(root, 'failing');
   const file = yaml('failing', '[{arch: gated, l1: [2]}, {arch: gated, l1: [6], lr: 1.0e+30, beta1: 0.9}]', STORED);
   await assert.rejects(run(out, file), (error: unknown) => {
@@ -230,7 +230,7 @@ test('another setting than that of a finished SAE is refused with the difference
   await assert.rejects(run(whole, file), /lr = 0\.001, and this command says 0\.002/);
 });
 
-test('an evaluation is taken over only where nothing that it was made of has changed', onDemand, async () => {
+test('an evaluation is reused only if none of its inputs has changed', onDemand, async () => {
   const out = join(root, 'stale');
   const file = yaml('stale', '[{arch: gated, seed: 0, l1: [2]}]', STORED);
   const text = join(root, 'text.jsonl');
@@ -290,7 +290,7 @@ test('an evaluation is taken over only where nothing that it was made of has cha
   assert.equal(await again(), true, 'a record that does not say what it was made of');
 });
 
-test('a broken eval.json is said and made again', onDemand, async () => {
+test('a broken eval.json is reported and made again', onDemand, async () => {
   const out = join(root, 'broken');
   const file = yaml('broken', '[{arch: gated, seed: 0, l1: [2]}]', STORED);
   await run(out, file);
@@ -309,7 +309,7 @@ test('a broken eval.json is said and made again', onDemand, async () => {
   }
 });
 
-test('the live table knows how long each run is, whichever way that is said', onDemand, async () => {
+test('the live table knows how long each run is, from --steps or --tokens', onDemand, async () => {
   for (const [length, total] of [
     ['', 3968],
     ['steps: 3,', 384],
@@ -334,7 +334,7 @@ test('the live table knows how long each run is, whichever way that is said', on
   }
 });
 
-test('a hook given to a sweep of several selects the runs at it', async () => {
+test('--hook of a sweep over several hooks selects the runs at it', async () => {
   const out = join(root, 'selected');
   const file = yaml(
     'selected',

@@ -76,7 +76,7 @@ test('a run that adjusts λ is resumed to the same bytes', async () => {
   await assertResumes(configured({ checkpointEvery: '20' }), await train(configured(), silent, never), 150);
 });
 
-test('an L0 that was not reached is warned of', async () => {
+test('an L0 that was not reached causes a warning', async () => {
   const warned: unknown[] = [];
   const progress: Progress = {
     ...silent,
@@ -102,7 +102,7 @@ test('a target that means nothing or is out of reach is refused before anything 
   for (const l0 of [0, -1]) assert.ok(!trainSchema.safeParse({ dSae: 8, out: 'x', l0 }).success);
 });
 
-test('--normalize unit-square brings activations to a mean square of 1, and asks for a λ', async () => {
+test('--normalize unit-square brings activations to a mean square of 1, and requires a λ', async () => {
   const more = { l0: undefined, l1: 0.01, normalize: 'unit-square', steps: 2, lr: 1e-9 };
   const out = await train(configured(more), silent, never);
   const { activation_scale } = await recordOf(out);

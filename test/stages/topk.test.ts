@@ -28,7 +28,7 @@ const configured = (more: Readonly<Record<string, unknown>> = {}) =>
     ...more,
   });
 
-test('a topk SAE is trained, says what it is, and fires at most k features a token', async () => {
+test('a topk SAE is trained, records what it is, and fires at most k features per token', async () => {
   const out = await train(configured(), silent, never);
   const files = await openSae(out);
   assert.deepEqual([files.architecture, files.forward?.k], ['topk', 5]);

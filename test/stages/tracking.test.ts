@@ -87,7 +87,7 @@ test('an evaluation is one point per SAE, at its last step, and is replaced by t
   }
 });
 
-test('SAEs are told apart by their paths from where they part', () => {
+test('SAEs are distinguished by their paths from where these differ', () => {
   assert.deepEqual(logDirectories('tb', ['a/b/c']), ['tb']);
   assert.deepEqual(logDirectories('tb', ['a/b/x', 'a/c/x']), ['tb/b/x', 'tb/c/x']);
   assert.deepEqual(logDirectories('tb', ['a', 'a/b']), ['tb/a', 'tb/a/b']);

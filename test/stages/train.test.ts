@@ -161,7 +161,7 @@ test('a stop before the first step leaves nothing, and the checkpoint where ther
   assert.deepEqual(filesBelow(config.out), before);
 });
 
-test('--resume begins where there is nothing yet, and leaves a finished SAE of the same settings as it is', async () => {
+test('--resume begins if there is nothing yet, and leaves a finished SAE of the same settings as it is', async () => {
   const config = configured({ resume: true });
   await train(config, silent, never);
   const finished = filesBelow(config.out);
@@ -187,7 +187,7 @@ test('a run that dies before its first checkpoint is begun again by --resume', a
   assert.deepEqual(outcome(config.out), whole);
 });
 
-test('while a run is unfinished, run.json says what cfg.json will say beside results', async () => {
+test('while a run is unfinished, run.json has what cfg.json will have except results', async () => {
   const config = configured();
   await stoppedAfterOneStep(config);
   assert.deepEqual(
@@ -248,7 +248,7 @@ test('training on scaled activations is training without scaling on activations 
   assert.equal(a.l0, b.l0);
 });
 
-test('shuffled training sees each activation once an epoch', async () => {
+test('shuffled training sees each activation once per epoch', async () => {
   const store = await openStore(activations);
   const batches = new ActivationBatches(store, 'shuffled', 0);
   const { x: first } = await batches.next(4000);
@@ -296,7 +296,7 @@ test('an exploding learning rate stops the run at the step, without an SAE', asy
   assert.ok(!existsSync(join(config.out, 'cfg.json')));
 });
 
-test('a checkpoint that is whole and says what cannot be is passed over, or refused where it is the only one', async () => {
+test('a checkpoint with impossible content is skipped, or refused if it is the only one', async () => {
   const config = configured({ checkpointEvery: '5', keepCheckpoints: 2 });
   await interrupted(config, 12);
   const [before, newest] = checkpointsIn(config.out).map((name) => join(config.out, name)) as [string, string];

@@ -57,7 +57,7 @@ test('flags that name no source, or more than one, are refused with what would b
   }
 });
 
-test('a model at work needs to know how long, and takes the rows of --tokens or of --steps', async () => {
+test('a running model needs a length, and takes the rows of --tokens or of --steps', async () => {
   await refusesUsage(() => open(MODEL), 'train/no-end', '--tokens or --steps');
   for (const [more, rows] of [
     [{ tokens: 1000 }, 1000],

@@ -16,14 +16,14 @@ test('rate and time left come from the last lines: all their activations by all 
   assert.equal(left, (97 * 1000) / 40);
 });
 
-test('a single line tells its rate; steps of an unequal number of activations their mean', () => {
+test('a single line gives its rate; steps with different numbers of activations give their mean', () => {
   const line = { ...curve(1)[0]!, step: 50, tokens: 5000, tokens_per_second: 200 };
   const { rate, left } = standingOf([line], running, ago(1), NOW);
   assert.equal(rate, 200);
   assert.equal(left, (50 * 100) / 200);
 });
 
-test('without lines, steps or speed, what cannot be told is not told', () => {
+test('without lines, steps or speed, unknown values are left out', () => {
   const none = standingOf([], running, ago(1), NOW);
   assert.deepEqual([none.state, none.step, none.rate, none.left], ['running', 0, undefined, undefined]);
   const endless = standingOf(curve(5), { finished: false }, ago(1), NOW);
@@ -32,7 +32,7 @@ test('without lines, steps or speed, what cannot be told is not told', () => {
   assert.deepEqual([still.rate, still.left], [undefined, undefined]);
 });
 
-test('a run is stalled that is silent for a minute and five times as long as its lines take', () => {
+test('a run is stalled if it is silent for a minute and five times its usual interval', () => {
   const quick = curve(5, { tokens_per_second: 1000 });
   assert.equal(standingOf(quick, running, ago(59), NOW).state, 'running');
   const { state, silence, left } = standingOf(quick, running, ago(61), NOW);
@@ -53,7 +53,7 @@ test('a clock that is behind the file system’s makes no negative silence', () 
   assert.equal(standingOf(curve(5), running, ago(-30), NOW).silence, 0);
 });
 
-test('a run that nobody has is stopped, however lately it wrote; one that is finished is finished', () => {
+test('a run without an owner is stopped, however recently it wrote; a finished one is finished', () => {
   const state = (owner: 'running' | 'gone' | 'unknown', silent: number, finished = false) =>
     standingOf(curve(5), { finished, steps: 100, owner }, ago(silent), NOW).state;
   assert.equal(state('gone', 0), 'stopped');

@@ -145,7 +145,7 @@ function jobsIn(root: string, stem: string, logs: Readonly<Record<string, string
   for (const [id, text] of Object.entries(logs)) writeFileSync(join(root, `${stem}.slurm-${id}.log`), text);
 }
 
-test('a job that failed is told by its log where Slurm has forgotten it, and fails the command', async (t) => {
+test('a failed job that Slurm has forgotten is recognised by its log, and fails the command', async (t) => {
   withSlurm(t, {});
   const root = temporaryDirectory(t);
   const run = runIn(root, 'run', 20);
@@ -168,7 +168,7 @@ test('a job that failed is told by its log where Slurm has forgotten it, and fai
   requireNothingFailed(await statusOf([root]));
 });
 
-test('jobs in the queue: what they are to do waits; of an array each task counts', async (t) => {
+test('jobs in the queue: their work is waiting, and each task of an array counts', async (t) => {
   const root = temporaryDirectory(t);
   for (const name of ['s-0', 's-1']) {
     const run = runIn(root, name, 20);
@@ -195,7 +195,7 @@ test('jobs in the queue: what they are to do waits; of an array each task counts
   );
 });
 
-test('of a harvest by an array, each part stands as its own task does', async (t) => {
+test('of a harvest by an array, each part has the state of its task', async (t) => {
   const root = temporaryDirectory(t);
   const parts = [0, 1, 2, 3].map((i) => storeIn(root, `acts/hook/part-${i}-of-4`, 2, { complete: i === 1 }));
   jobsIn(root, 'acts', { '7_0': '', '7_1': '', '7_2': '', '7_3': '' });
@@ -218,7 +218,7 @@ test('of a harvest by an array, each part stands as its own task does', async (t
   );
 });
 
-test('a number of a task in the directories of --out is found again', async (t) => {
+test('a task’s number in the directories of --out is recognised', async (t) => {
   const root = temporaryDirectory(t);
   for (const name of ['1/sae', '2/sae', 'array']) mkdirSync(join(root, name), { recursive: true });
   finish(runIn(join(root, '1'), 'sae', 200));
@@ -238,7 +238,7 @@ test('a number of a task in the directories of --out is found again', async (t) 
   );
 });
 
-test('a script that overwrites is not given as the command that continues', async (t) => {
+test('a script with --overwrite is not given as the command that continues', async (t) => {
   const root = temporaryDirectory(t);
   const run = runIn(root, 'run', 20);
   begin(run);
@@ -263,7 +263,7 @@ test('jobs of a chain belong to what its stages write', async (t) => {
   assert.deepEqual([sweep.state, sweep.resume?.split(' ')[1]], ['failed', 'sweep']);
 });
 
-test('evaluations and folders of features; nothing is changed, and what is not there is refused', async (t) => {
+test('evaluations and folders of features are listed; nothing is changed, and a missing directory is refused', async (t) => {
   withSlurm(t, {});
   const root = temporaryDirectory(t);
   const put = (name: string, file: string) => {

@@ -41,7 +41,7 @@ test('a sweep as an array: its training is shared by tasks, between harvest and 
   ]);
 });
 
-test('a sweep that is told where to stop is submitted so far; with {i} in its words each task is a sweep', async (t) => {
+test('a sweep with --until is submitted up to there; with {i} in its words each task is a sweep', async (t) => {
   const file = sweepFile(t);
   const words = ['--array', '2', '--', 'sweep', '--config', file];
   assert.deepEqual(await jobsOf(file, ...words, '--until=eval'), [
@@ -84,7 +84,7 @@ test('resources of one stage count before those of all, and reach its script alo
   ]);
 });
 
-test('what is wrong with the resources of a stage is named', async (t) => {
+test('wrong resources of a stage are named', async (t) => {
   const submit = async (stages: string) =>
     (await stageConfig('submit', ['slurm', '--chain', sweepFile(t, `submit: {stages: ${stages}}\n`)])).config;
   for (const [stages, code] of [

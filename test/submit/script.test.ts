@@ -59,7 +59,7 @@ test('the script ends with the exit code of its command, and queues nothing agai
   assert.deepEqual([failed.code, failed.requeued], [1, '']);
 });
 
-test('the notice is handed on, and what it stopped is queued again', async (t) => {
+test('the notice is passed on, and the stopped command is queued again', async (t) => {
   const stopped = await runScript(t, {}, { prepare: { wait: '' }, signals: ['SIGUSR1'] });
   assert.deepEqual([stopped.code, stopped.requeued], [0, 'requeue 7']);
   const task = { SLURM_ARRAY_JOB_ID: '7', SLURM_ARRAY_TASK_ID: '3' };
@@ -69,7 +69,7 @@ test('the notice is handed on, and what it stopped is queued again', async (t) =
   assert.deepEqual([cancelled.code, cancelled.requeued], [143, '']);
 });
 
-test('what keeps nothing when it is stopped is not begun again and again', async (t) => {
+test('a command that keeps nothing when stopped is not requeued', async (t) => {
   const wait = { prepare: { wait: '' }, signals: ['SIGUSR1' as const] };
   for (const work of [{ stage: 'eval' }, { stage: 'report' }, { stage: 'sweep', name: 'eval' }] as const) {
     const { code, requeued } = await runScript(t, work, wait);
@@ -97,7 +97,7 @@ test('--overwrite is for the first start only; later ones resume', async (t) => 
   assert.deepEqual(report.words, ['report', 'e', '--overwrite']);
 });
 
-test('words reach the command as they were written, and the number of the task stands in them', async (t) => {
+test('words reach the command as they were written, with the task’s number filled in', async (t) => {
   const odd = ["it's", '$(touch x)', 'a b', '*', '"', ''];
   assert.deepEqual((await runScript(t, { words: odd })).words, ['train', ...odd, '--resume']);
   const inArray = await runScript(t, { words: odd, tasks: 2 });
@@ -109,7 +109,7 @@ test('words reach the command as they were written, and the number of the task s
   assert.deepEqual(withoutSwitch(['--resume=true', 'true', '--resume', 'false', 'x'], 'resume'), ['true', 'x']);
 });
 
-test('options of sbatch stand before the first command, and files next to --out', async () => {
+test('options of sbatch are before the first command, and files next to --out', async () => {
   const flags = {
     partition: 'gpu',
     gres: 'gpu:1',
@@ -143,7 +143,7 @@ test('times are read as Slurm reads them; one that leaves no time to work is ref
   assert.ok(!submitSchema.safeParse({ scheduler: 'slurm', time: 'tomorrow' }).success);
 });
 
-test('options that submit sets itself, or that are none, are refused', async () => {
+test('options that submit sets itself, or that do not exist, are refused', async () => {
   const given = (option: string) => () => resourceOptions(settings({ sbatch: [option] }));
   for (const option of ['signal=USR1', 'time=5', 'ntasks=4', 'requeue']) {
     await refusesUsage(given(option), 'submit/own-option');

@@ -32,7 +32,7 @@ test('with a share for each group, runs that share a read stay together', () => 
   );
 });
 
-test('with fewer shares than groups, each group is whole and loads are even', () => {
+test('with fewer shares than groups, no group is split and loads are even', () => {
   const groups = [run('a', 's', 400), run('b', 's', 300), run('c', 's', 200), run('d', 's', 100)];
   assert.deepEqual(sharesOf(groups, 2), [
     ['a/s', 'd/s'],

@@ -45,7 +45,7 @@ test('a run that would resample before dead features are known is refused before
   assert.equal(runsOf(t, yaml(10)).length, 1);
 });
 
-test('groups have lists of their own, of any flag of train, which win', (t) => {
+test('groups have lists of any flag of train, which take precedence', (t) => {
   const runs = runsOf(
     t,
     `train: {tokens: 100, threads: 3}
@@ -64,7 +64,7 @@ sweep:
   assert.ok(runs.every(({ config }) => config.threads === 3));
 });
 
-test('a group may be at some of the hooks only; runs stand site by site', (t) => {
+test('a group may be at some of the hooks only; runs are ordered site by site', (t) => {
   const group = (arch: string, hook: string) => `{arch: ${arch}, hook: ${hook}}`;
   const groups = [group('gated', '[b, a]'), group('standard', 'a')].join(', ');
   assert.deepEqual(names(runsOf(t, `train: {d-sae: 8, l1: 1}\nsweep: {runs: [${groups}]}`, {}, ['a', 'b'])), [
@@ -129,7 +129,7 @@ test('the sweeps in configs/ give runs', () => {
   }
 });
 
-test('lists that multiply without end, and hooks that are no text, are refused', (t) => {
+test('lists that multiply without end, and hooks that are not strings, are refused', (t) => {
   const many = Array.from({ length: 300 }, (_, i) => i + 1);
   const refused = (yaml: string, message: RegExp) =>
     assert.throws(
@@ -143,7 +143,7 @@ test('lists that multiply without end, and hooks that are no text, are refused',
   );
 });
 
-test('stores of a hook lie below each place that --activations names, and its target with them', (t) => {
+test('stores of a hook are below each place that --activations names, and its target with them', (t) => {
   const yaml = 'train: {d-sae: 64}\nsweep: {runs: [{arch: gated, hook-out: other}]}';
   const [run] = runsOf(t, yaml, { activations: 'one,two-*' });
   assert.equal(run!.config.activations, 'one/h,two-*/h');

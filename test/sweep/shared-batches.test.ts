@@ -24,7 +24,7 @@ async function waits(promise: Promise<unknown>): Promise<boolean> {
   return !settled;
 }
 
-test('every reader gets every batch from where it stands, read once', async () => {
+test('every reader gets every batch from its position on, read once', async () => {
   const source = counting(3);
   const shared = new SharedBatches(source.next, [3, 5], 8);
   const take = async (reader: number, count: number) => {
@@ -39,7 +39,7 @@ test('every reader gets every batch from where it stands, read once', async () =
   assert.equal(shared.held.size, 0, 'taken by all');
 });
 
-test('a reader that is ahead waits for the slowest, and no longer than it stays', async () => {
+test('a reader that is ahead waits for the slowest, until that one leaves', async () => {
   const source = counting(0);
   const shared = new SharedBatches(source.next, [0, 0], 3);
   for (let i = 0; i < 3; i++) await shared.next(0);
@@ -54,7 +54,7 @@ test('a reader that is ahead waits for the slowest, and no longer than it stays'
   assert.equal((await fifth)[0], 4);
 });
 
-test('what only readers that have left had needed is passed over', async () => {
+test('batches that only departed readers needed are skipped', async () => {
   const source = counting(0);
   const shared = new SharedBatches(source.next, [0, 6], 3);
   const far = shared.next(1);

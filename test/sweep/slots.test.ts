@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { Slots } from '../../src/sweep/train-runs.js';
 
-test('no more than so many at a time, in the order of asking, failures included', async () => {
+test('no more than the limit run at a time, in the order of requests, failures included', async () => {
   const slots = new Slots(2);
   const begun: number[] = [];
   let [busy, most] = [0, 0];

@@ -50,7 +50,7 @@ test('a constant vector does not hide an activation that is far from the others'
   }
 });
 
-test('activations that are all alike cannot be scaled, whatever they are', () => {
+test('activations that are all equal cannot be scaled, whatever they are', () => {
   const row = randomInputs(d, 4);
   assert.equal(
     perDimension(
@@ -93,7 +93,7 @@ test('rows of W_dec have norm 1 again, unless features compete', () => {
   assert.ok(norms('topk').some((norm) => Math.abs(norm - 1) > 0.1));
 });
 
-test('a skip connection and a target with factors of its own are folded, too', () => {
+test('a skip connection and a target with separate factors are folded, too', () => {
   const sae = randomSae('standard', 2, 3, 1);
   const W_skip = Float32Array.of(1, 2, 3, 4);
   const both = { input: [2, 4], target: [8, 16] };

@@ -87,7 +87,7 @@ const configOf = (out: string, steps: number) =>
     ...{ bDecInit: 'zero', start: 'zero', discardState: true },
   });
 
-test('batches are dealt into the memory of an engine that has any, turn by turn', async (t) => {
+test('batches are dealt into the memory of an engine that offers any, in turns', async (t) => {
   let device: Device | undefined;
   const open = async (_: unknown, settings: EngineSettings, start: TrainerState) => {
     device = new Device(settings, start, -1);

@@ -59,7 +59,7 @@ test('norms that no source knows are estimated of inputs and targets alike', asy
   assert.deepEqual(activationScales(configured({ normalize: 'none' }), known, estimates), { scale: 1, scaleOut: 1 });
 });
 
-test('what is reconstructed decides E|x|²', async () => {
+test('E|x|² is that of the target', async () => {
   const { about, batches } = source(PIECES);
   const { meanSquare } = await estimate(configured({ l2Normalise: true }), about, batches, never);
   assert.equal(meanSquare, (4 + 16) / 2);
@@ -67,7 +67,7 @@ test('what is reconstructed decides E|x|²', async () => {
   assert.equal((await estimate(configured({ l2Normalise: true }), itself, batches, never)).meanSquare, (25 + 100) / 2);
 });
 
-test('activations are looked at only where a norm is not known', () => {
+test('activations are read only if a norm is not known', () => {
   const of = (meanNorm: number | null, out?: number | null) =>
     looksBefore(configured({ start: 'zero', bDecInit: 'zero' }), 'gated', {
       meanNorm,
@@ -76,7 +76,7 @@ test('activations are looked at only where a norm is not known', () => {
   assert.deepEqual([of(1), of(null), of(1, 2), of(1, null), of(null, 2)], [false, true, false, true, true]);
 });
 
-test('activations are looked at for the thresholds of a sparse start, and for b_dec', () => {
+test('activations are read for the thresholds of a sparse start, and for b_dec', () => {
   const looks = (values: Partial<TrainConfig>, architecture: ArchitectureName = 'gated') =>
     looksBefore(configured({ bDecInit: 'zero', ...values }), architecture, { meanNorm: 1 });
   assert.equal(looks({}), true);

@@ -40,7 +40,7 @@ async function look({ inputs }: Batches, most: number, occasion = 0): Promise<st
   return found;
 }
 
-test('looks before the first step read each piece once, those of resampling read anew, and nothing stays open', async () => {
+test('passes before the first step read each piece once, those of resampling read again, and nothing stays open', async () => {
   const { seen, batches } = counted(4);
   const looks = lookedAtOnce(batches);
   assert.deepEqual(await look(looks, 2), ['0,0', '0,1']);
@@ -57,7 +57,7 @@ test('looks before the first step read each piece once, those of resampling read
   assert.deepEqual(seen, { begun: 3, read: 8, ended: 3 });
 });
 
-test('a look after one that failed meets the failure, too', async () => {
+test('a pass after a failed one fails, too', async () => {
   const looks = lookedAtOnce(counted(4, 2).batches);
   assert.equal((await look(looks, 2)).length, 2);
   for (const _ of [1, 2]) await assert.rejects(look(looks, 3), /broken/);
@@ -92,7 +92,7 @@ const configured = (out: string, more: Partial<TrainConfig> = {}): TrainConfig =
     ...{ discardState: true, out: join(root, out), ...more },
   });
 
-test('a run reads each shard once before its first step, however many looks it takes', async () => {
+test('a run reads each shard once before its first step, however many passes it takes', async () => {
   await train(configured('alone'), silent, { signal: undefined });
   // The store has four shards, of fewer rows than any look.
   assert.equal(shards.length, 4);
@@ -100,7 +100,7 @@ test('a run reads each shard once before its first step, however many looks it t
   assert.equal(open, 0);
 });
 
-test('runs of a pass share the looks', async () => {
+test('runs that share a read share these passes', async () => {
   shards = [];
   const runs = ['a', 'b', 'c'].map((name, i) => ({ name, config: configured(name, { l1: i + 1 }) }));
   const table = { update() {}, finish() {} } as unknown as Table;
@@ -112,7 +112,7 @@ test('runs of a pass share the looks', async () => {
   assert.deepEqual([shards.length, open], [4, 0]);
 });
 
-test('a stop in a look ends the reading', async () => {
+test('a stop during such a pass ends the reading', async () => {
   shards = [];
   const stop = {
     get signal() {

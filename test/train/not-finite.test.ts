@@ -9,11 +9,11 @@ const state = (changes: Record<string, number[]> = {}) =>
     ),
   );
 
-test('a finite state is well, zeros of moments and the largest numbers included', () => {
+test('a finite state passes, zeros of moments and the largest numbers included', () => {
   assert.equal(findBroken(state({ b_dec: [3.4028234e38, -3.4028234e38, 1e-45] }), 2, true), undefined);
 });
 
-test('what no step can mend is named', () => {
+test('values that no step can repair are named', () => {
   assert.equal(findBroken(state({ b_dec: [0, Number.NaN] }), 2, true), 'b_dec holds NaN (entry 1)');
   assert.equal(findBroken(state({ 'v/W_dec': [0, 0, 0, 1e39] }), 2, true), 'v/W_dec holds Infinity (entry 3)');
   assert.equal(findBroken(state({ r_mag: [0, 89] }), 2, true), 'exp(r_mag) of feature 1 overflows');

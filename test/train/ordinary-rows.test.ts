@@ -14,7 +14,7 @@ const about = (dtype: ActivationDType, dOut?: number): SourceDescription => ({
 });
 const limit = { multiple: 5, median: 1 };
 
-test('in the place of a row that is too long stands an ordinary one of the batch, its target with it', () => {
+test('a row that is too long is replaced by an ordinary one of the batch, its target with it', () => {
   const rows = new OrdinaryRows(limit, about('float32', 1));
   const batch = { x: Float32Array.of(1, 0, 9, 9, 3, 4, 0, -6, 2, 2), y: Float32Array.of(10, 20, 30, 40, 50) };
   const mixed = rows.batch(batch);
@@ -34,7 +34,7 @@ test('in the place of a row that is too long stands an ordinary one of the batch
   assert.equal(rows.left, 2);
 });
 
-test('bits are taken for what they stand for, and a batch of long rows is refused', () => {
+test('bits are read in their element type, and a batch of only long rows is refused', () => {
   const bfloat16 = new OrdinaryRows(limit, about('bfloat16')).batch({ x: Uint16Array.of(0x3f80, 0, 0x4100, 0) });
   assert.deepEqual([...bfloat16.x], [0x3f80, 0, 0x3f80, 0]);
   const rows = new OrdinaryRows(limit, about('float16'));
@@ -84,7 +84,7 @@ test('estimates see no long row, and no mean norm that counts them', async () =>
 
 const settings = { bDecInit: 'geometric-median', init: undefined, normalize: 'mean-norm' } as const;
 
-test('a large mean, and few rows with much of the variance, are told once each', () => {
+test('a large mean, and few rows with much of the variance, are reported once each', () => {
   const [rows, d] = [2000, 16];
   const plain = randomInputs(rows * d, 1);
   assert.deepEqual(remarksOn(plain, d, settings), []);

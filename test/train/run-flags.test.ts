@@ -30,7 +30,7 @@ const about: SourceDescription = {
   ...{ model: { name: 'm', fingerprint: 'f' }, identity: 'i' },
 };
 
-test('what decides the result is recorded, what an architecture brings included, and nothing else of the flags is', () => {
+test("flags that determine the result are recorded, an architecture's own included, and no others", () => {
   const recorded = Object.keys(newCourse(config, about, undefined).fixed);
   const wanted = [...RECORDED_FLAGS, ...Object.keys(architectureFlags)].map(recordName);
   for (const name of recorded) assert.ok([...wanted, 'init_sha256', 'activations'].includes(name), name);
@@ -53,7 +53,7 @@ function otherValue({ key, choices, type, default: usual, repeated }: Flag): unk
   return repeated ? [value] : value;
 }
 
-test('--resume takes another value of a flag just where that leaves the result as it is', async (t) => {
+test('--resume accepts another value of a flag exactly if that leaves the result unchanged', async (t) => {
   const out = temporaryDirectory(t);
   await writeRunFile(out, {}, { ...config, out });
   writeFileSync(join(out, 'checkpoint-00000005.safetensors'), '');

@@ -63,7 +63,7 @@ test('features start within the directions that activations fill, whatever their
   }
 });
 
-test('a number of directions takes the leading ones', async () => {
+test('a given number of directions takes the leading ones', async () => {
   const x = rowsWithin({ rows, d, rank, seed: 2, falling: true });
   const { directions, sizes: found } = await within('3', x);
   assert.deepEqual(found, { input: 3 });
@@ -78,7 +78,7 @@ test('a dimension that is larger than all others does not count for them', async
   assert.ok(found.input! >= rank - 1 && found.input! <= rank + 1, JSON.stringify(found));
 });
 
-test('activations that fill their dimensions, or are alike or not finite, leave features as they were drawn', async () => {
+test('activations that fill their dimensions, or are equal or not finite, leave features as they were drawn', async () => {
   const random = new Generator(4);
   const full = Float32Array.from({ length: rows * d }, () => random.normal());
   const alike = new Float32Array(rows * d).fill(2);
@@ -96,7 +96,7 @@ test('they are the same bytes for every number of threads', async () => {
   for (const threads of [2, 3]) assert.deepEqual(await within('auto', x, { threads }), one);
 });
 
-test('input and target of a transcoder have their own', async () => {
+test('input and target of a transcoder have separate directions', async () => {
   const [x, y] = [rowsWithin({ rows, d, rank, seed: 6 }), rowsWithin({ rows, d: 20, rank: 4, seed: 7 })];
   const drawn = drawDirections({ dIn: d, dOut: 20, dSae }, 0);
   const { directions, sizes: found } = await within('auto', x, { y, dOut: 20, drawn });

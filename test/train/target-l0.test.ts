@@ -36,7 +36,7 @@ test('λ is led to where L0 is the target, for small and large ones, and stays t
   }
 });
 
-test('what a checkpoint keeps of it continues it to the last bit, through JSON', () => {
+test('its state in a checkpoint continues it to the last bit, through JSON', () => {
   const whole = adjustment(config, plan, { value: 4 });
   pretended(whole, 400);
   const kept = JSON.parse(JSON.stringify(whole.state));
@@ -63,7 +63,7 @@ test('the adjustment waits for the longer warm-up, and is no quicker than featur
   assert.equal(adjustmentWindow(config, { ...plan, steps: 100_000 }).horizon, 5000);
 });
 
-test('runs that leave no room for it are refused, and so is a λ of 0', () => {
+test('runs too short for it are refused, and so is a λ of 0', () => {
   for (const [more, value, steps] of [
     [{}, 0, 1000],
     [{ l1Warmup: 500 }, 4, 1000],

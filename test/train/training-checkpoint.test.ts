@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CheckpointClock } from '../../src/train/training-checkpoint.js';
 
-test('by steps, counted from where the run went on', () => {
+test('by steps, counted from where the run was resumed', () => {
   const clock = new CheckpointClock('10', 7, () => 0);
   assert.deepEqual(
     [16, 17].map((step) => clock.due(step)),

@@ -22,7 +22,7 @@ async function served(t: TestContext, limits?: typeof HASTY) {
 
 const isServed = async (url: string) => assert.equal((await ask(url, '/')).status, 200);
 
-test('nothing but 127.0.0.1 is listened on', async (t) => {
+test('the server listens on 127.0.0.1 only', async (t) => {
   const { port } = await served(t);
   const addresses = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
   const others = addresses.filter(({ address, internal, family }) => !internal && family === 'IPv4' && address);
@@ -112,7 +112,7 @@ test('clients that send slowly, nothing at all, or do not read are closed, and o
   await Promise.all(closed);
 });
 
-test('clients that ask for much and read none of it do not keep their places', async (t) => {
+test('clients that request much and read nothing do not occupy connections', async (t) => {
   const { url, host, port } = await served(t, HASTY);
   for (let i = 0; i < HASTY.connections; i++) {
     const socket = await openSocket(port, t);
@@ -149,7 +149,7 @@ test('more requests than a client may leave unanswered end its connection, and f
   await isServed(url);
 });
 
-test('requests that nobody reads the answers of do not make copies of the page', async (t) => {
+test('requests whose answers are not read do not make copies of the page', async (t) => {
   const root = temporaryDirectory(t);
   const drawn = { html: 'x'.repeat(4_000_000), tag: '"1"' };
   const view = { current: async () => drawn } as unknown as LiveView;
@@ -170,7 +170,7 @@ test('requests that nobody reads the answers of do not make copies of the page',
   assert.ok(memory() - before < 300, `${memory() - before} MiB`);
 });
 
-test('a client that takes its answer drop by drop is closed', async (t) => {
+test('a client that reads its answer very slowly is closed', async (t) => {
   const root = temporaryDirectory(t);
   const view = { current: async () => ({ html: 'x'.repeat(50_000_000), tag: '"1"' }) } as unknown as LiveView;
   const server = await serve(view, root, 0, { ...HASTY, answer: 300 });
@@ -194,7 +194,7 @@ test('a client that takes its answer drop by drop is closed', async (t) => {
   assert.ok(bytes < 50_000_000, 'the whole answer came');
 });
 
-test('many who ask at once are all answered, from one drawing', async (t) => {
+test('many simultaneous clients are all answered, from one rendering', async (t) => {
   const { url } = await served(t);
   const answers = await Promise.all(Array.from({ length: 40 }, () => ask(url, '/runs')));
   assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200]);

@@ -43,7 +43,7 @@ test('a torn last line waits for its rest, wherever it is torn', async (t) => {
   assert.equal(file.unreadable, 0);
 });
 
-test('a file that was written anew is read from its beginning, shorter, as long or longer', async (t) => {
+test('a file that was rewritten is read from its beginning, shorter, as long or longer', async (t) => {
   for (const lines of [3, 20, 40]) {
     const path = fileIn(temporaryDirectory(t));
     writeFileSync(path, textOf(curve(20)));
@@ -72,7 +72,7 @@ test('only what was added is read: a line changed far before the end goes unseen
   assert.equal(file.curve.records()[0]!.loss, lines[0]!.loss);
 });
 
-test('a long file is read whole, over its chunks', async (t) => {
+test('a long file is read completely, over its chunks', async (t) => {
   const path = fileIn(temporaryDirectory(t));
   const lines = curve(5000);
   writeFileSync(path, textOf(lines));
@@ -105,7 +105,7 @@ test('null is a value that is not a number', async (t) => {
   assert.ok(Number.isNaN(file.curve.last!.explained_variance));
 });
 
-test('a link is not followed, a pipe not waited for, and what is gone is an error', async (t) => {
+test('a link is not followed, a pipe not waited for, and a missing file is an error', async (t) => {
   const directory = temporaryDirectory(t);
   writeFileSync(join(directory, 'elsewhere'), textOf(curve(3)));
   symlinkSync(join(directory, 'elsewhere'), fileIn(directory));

@@ -40,7 +40,7 @@ const seenOf = (runs: readonly WatchedRun[], more: Partial<Seen> = {}): Seen => 
 const fragmentOf = (runs: readonly WatchedRun[], more: Partial<Seen> = {}) =>
   liveFragment(seenOf(runs, more), '/runs', runCurves(runs, '/runs')).text;
 
-test('no run yet, and runs without a line, are said in words', () => {
+test('no run yet, and runs without a line, are shown in words', () => {
   const none = fragmentOf([]);
   assert.match(none, /No run yet: waiting for a metrics\.jsonl\./);
   assert.equal(occurrences(none, '<table'), 0);
@@ -51,21 +51,21 @@ test('no run yet, and runs without a line, are said in words', () => {
   assert.equal(occurrences(early, '>–<'), 6);
 });
 
-test('a stalled run says for how long, in minutes', () => {
+test('a stalled run shows for how long, in minutes', () => {
   const text = fragmentOf([runNamed('a', { silence: 130 }), runNamed('b', { silence: 7500 })]);
   assert.match(text, /<td class="state stalled">stalled<span class="unit">silent for 2 min<\/span>/);
   assert.match(text, /silent for 2 h 05 min/);
   assert.match(text, /2 runs at [^:]+: 2 stalled\./);
 });
 
-test('what could not be shown is said', () => {
+test('what could not be shown is listed', () => {
   const text = fragmentOf([runNamed('a', { unreadable: 1 })], { complete: false, refused: 2 });
   assert.match(text, /1 line of metrics\.jsonl could not be read/);
   assert.match(text, /There is more below this directory than is shown/);
   assert.match(text, /The metrics\.jsonl of 2 runs may not be read\./);
 });
 
-test('a hook stands above where all runs have it, else beside each', () => {
+test('a hook is in the heading if all runs share it, otherwise next to each run', () => {
   const other = { finished: false, architecture: 'gated', hook: 'blocks.0.hook_mlp_out' };
   const text = fragmentOf([
     runNamed('a'),
@@ -93,7 +93,7 @@ test('rows and lines of one run have one number, and a run keeps its place while
   assert.equal(occurrences(figure, 'data-sae="0"'), 0);
 });
 
-test('of very many runs those that wrote last are drawn, with fewer points, and all are in the table', () => {
+test('of very many runs the latest to write are drawn, with fewer points, and all are in the table', () => {
   const runs = Array.from({ length: MOST_DRAWN + 20 }, (_, i) =>
     runNamed(`run-${1000 + i}`, { lines: 300, silence: i < 20 ? 50 : 1 }),
   );

@@ -89,7 +89,7 @@ test('GET and HEAD alone are allowed, and no body', async (t) => {
   assert.equal(chunked.status, 413);
 });
 
-test('there is nothing but two paths, however the others are written', async (t) => {
+test('there are only two paths, however others are written', async (t) => {
   const { url, root } = await served(t);
   writeFileSync(join(root, 'secret'), 'never to be served');
   for (const path of [
@@ -145,7 +145,7 @@ test('the changing part changes when a curve grows, and an answer without news i
   assert.notEqual(figureOf(first.body), figureOf(second.body), 'its curve is drawn anew');
 });
 
-test('a torn last line is left out until it is whole', async (t) => {
+test('a torn last line is left out until it is complete', async (t) => {
   const { url, directory } = await served(t);
   const first = await ask(url, '/runs');
   const [line] = curve(21, { loss: 12_345 }).slice(20);
@@ -160,7 +160,7 @@ test('a torn last line is left out until it is whole', async (t) => {
   assert.match(whole.body, />12\.3k</);
 });
 
-test('runs appear, say what they are, and finish', async (t) => {
+test('runs appear, show their settings, and finish', async (t) => {
   const { url, root, clock } = await served(t);
   const first = await ask(url, '/runs');
   assert.equal(occurrences(first.body, '<tr data-sae='), 1);
@@ -180,7 +180,7 @@ test('runs appear, say what they are, and finish', async (t) => {
   assert.match(finished.body, /<td class="state finished">finished<\/td><td class="number"[^>]*>5 of 5</);
 });
 
-test('names are text wherever they come from', async (t) => {
+test('names are shown as text wherever they come from', async (t) => {
   const evil = '<img src=x onerror=alert(1)>"\'&';
   const { url, directory } = await served(t, evil);
   begin(directory, { arch: '<b>arch</b>', steps: 40 });

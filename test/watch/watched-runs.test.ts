@@ -20,7 +20,7 @@ test('the runs below a directory are found at any depth, in the order of their p
   assert.deepEqual(await findRuns(join(root, 'gone')), { directories: [], complete: true });
 });
 
-test('the search ends somewhere, and says so', async (t) => {
+test('the search is bounded, and says so', async (t) => {
   const root = temporaryDirectory(t);
   for (const name of ['a', 'b', 'c']) runIn(root, name, 1);
   const few = await findRuns(root, { mostRuns: 2 });
@@ -66,14 +66,14 @@ test('curves grow, runs appear and go, and the version changes with each', async
   assert.deepEqual((await runs.look()).runs, []);
 });
 
-test('what a record says of how an SAE is made, its architecture’s own flags included, names the run', async (t) => {
+test('a record’s settings, its architecture’s own flags included, name the run', async (t) => {
   const root = temporaryDirectory(t);
   begin(runIn(root, 'a', 3), { ablate: ['no-r-mag'], train: ['r_mag'], seed: 3 });
   const [run] = (await watched(root).runs.look()).runs;
   assert.deepEqual([run!.settings.own, run!.settings.train], [{ ablate: ['no-r-mag'] }, ['r_mag']]);
 });
 
-test('a run is what run.json says until cfg.json says it is finished', async (t) => {
+test('a run has the settings of run.json until cfg.json exists', async (t) => {
   const root = temporaryDirectory(t);
   const directory = runIn(root, 'a', 3);
   const { runs } = watched(root);
@@ -103,7 +103,7 @@ test('a run is what run.json says until cfg.json says it is finished', async (t)
   assert.equal((await only()).settings.finished, false);
 });
 
-test('settings that are broken, unlike, or too large are not known', async (t) => {
+test('settings that are broken, inconsistent, or too large are ignored', async (t) => {
   const root = temporaryDirectory(t);
   const directory = runIn(root, 'a', 3);
   for (const [text, known] of [

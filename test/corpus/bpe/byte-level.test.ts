@@ -77,14 +77,14 @@ test('an early file that does not name its model, or how it splits, is read', ()
   for (const [i, text] of GOLDEN.texts.entries()) assert.deepEqual(encodePieces(encoder, [text]), gpt2.ids[i], text);
 });
 
-test('a row without a place to cut is held whole', () => {
+test('a run without a place to cut is held in memory', () => {
   const encoder = encoderOf(GOLDEN.cases[0]!);
   const row = 'ab'.repeat(5000);
   const whole = encodePieces(encoder, [row]);
   assert.deepEqual(encodePieces(encoder, [row], 64), whole);
 });
 
-test('parts that are not known are refused by name', () => {
+test('unknown components are refused by name', () => {
   const gpt2 = GOLDEN.cases.find(({ name }) => name === 'gpt2')!;
   const llama3 = GOLDEN.cases.find(({ name }) => name === 'llama3')!;
   const bytes = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };

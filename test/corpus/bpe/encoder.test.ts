@@ -72,7 +72,7 @@ test('the bundled text has the tokens of transformers.js, as the tokenizer is an
   }
 });
 
-test('no token of the vocabulary goes on over a place where a text may be cut', () => {
+test('no token of the vocabulary spans a place where a text may be cut', () => {
   for (const { name, edits } of GOLDEN.cases) {
     const encoder = open(edits);
     const recipe = readRecipe(edited(edits), CONFIG);

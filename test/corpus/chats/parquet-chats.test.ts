@@ -18,7 +18,7 @@ async function conversations(corpus: string, chatField: string) {
   return { read, said };
 }
 
-test('conversations of Parquet are those that pyarrow wrote, rows with null passed over', async () => {
+test('conversations of Parquet are those that pyarrow wrote, rows with null skipped', async () => {
   const written = goldenChats.filter(({ messages }) => messages.every(({ content }) => typeof content === 'string'));
   const { read, said } = await conversations(FILE, 'messages');
   assert.deepEqual(
@@ -38,7 +38,7 @@ test('other columns and other files are refused by name', async () => {
   await refuses(() => conversations('test/corpus/fixtures/prose.txt.zst', 'messages'), 'corpus/chat-of-text');
 });
 
-test('of Parquet on the hub, the parts of the column are asked for in their order, each once', async (t) => {
+test('of Parquet on the hub, the parts of the column are requested in order, each once', async (t) => {
   const file = readFileSync(FILE);
   const { hub } = await served(t, { 'o/chats': { files: new Map([['chats.parquet', file]]) } });
   const { read } = await conversations('hf:o/chats', 'messages');
@@ -56,7 +56,7 @@ test('of Parquet on the hub, the parts of the column are asked for in their orde
   );
 });
 
-test('reads along ranges that are asked for together have the bytes of their places', async () => {
+test('reads of ranges that are requested together have the bytes of their places', async () => {
   const bytes = Uint8Array.from({ length: 2 ** 18 }, (_, i) => (i * 31) % 251);
   let asked = 0;
   const source = {

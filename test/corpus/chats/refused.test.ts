@@ -74,7 +74,7 @@ test('what is not a conversation is refused by name', async () => {
   await not([turn('user', picture)], 'corpus/chat-part', 'image');
 });
 
-test('what was read before a conversation that is refused comes first', async () => {
+test('conversations before a refused one are given first', async () => {
   const chats = await Chats.open(chatModel(template, true), { field: 'messages' });
   const seen: string[] = [];
   const read = async () => {
@@ -94,7 +94,7 @@ const SYSTEM = "{{ '<|im_start|>system\nYou are helpful.<|im_end|>\n' }}";
 const asQwen2 = `{% if messages[0]['role'] != 'system' %}${SYSTEM}{% endif %}${chatml()}`;
 const asQwen1 = chatml(`{% if loop.first and m.role != 'system' %}${SYSTEM}{% endif %}`);
 
-test('where the assistant speaks first, its header and a default system prompt are not its own', async () => {
+test('where the assistant speaks first, its header and a default system prompt are not part of its message', async () => {
   const first = [turn('assistant', 'How can I help?'), turn('user', 'Hello'), turn('assistant', 'Good day')];
   const own = ['How can I help?<|im_end|>\n', 'Good day<|im_end|>\n'];
   for (const source of [chatml(), asQwen2, asQwen1]) {

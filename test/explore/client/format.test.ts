@@ -41,7 +41,7 @@ test('only 0 has no colour, and the maximum has the last', () => {
   assert.equal(heatLevel(1, 0), 0);
 });
 
-test('white space of a token is to be seen, and its text stays as it is', () => {
+test('white space of a token is visible, and its text stays as it is', () => {
   assert.deepEqual(tokenPieces('▁the<b>'), [
     { text: '·', mark: true },
     { text: 'the<b>', mark: false },

@@ -56,7 +56,7 @@ test('an address leads back to the place that it was made for', () => {
   assert.equal(addressOf(PLACES[3]!), '#/feature/gated/0', 'what is as usual is left out');
 });
 
-test('an address that nobody made leads to the list of the first SAE', () => {
+test('an unknown address leads to the list of the first SAE', () => {
   const start = { view: 'list', sae: 'gated', query: {} };
   for (const hash of [
     '',
@@ -78,7 +78,7 @@ test('an address that nobody made leads to the list of the first SAE', () => {
   });
 });
 
-test('of a query only what can be meant is kept', () => {
+test('only valid parts of a query are kept', () => {
   const wrong =
     'sort=toString&order=up&alive=2&labelled=&in=everywhere&from=-5&max=3&frequency=a..b&mean=5..1&normShare=1...2';
   assert.deepEqual(listQueryOf(new URLSearchParams(wrong)), {});
@@ -86,7 +86,7 @@ test('of a query only what can be meant is kept', () => {
   assert.equal(String(listParameters({ q: '', in: 'tokens', from: 0 })), '', 'a place without a search is no filter');
 });
 
-test('of changes of features only what can be done is kept', () => {
+test('only valid changes of features are kept', () => {
   const wrong =
     'set=17&set=x_1&add=3_&scale=4_NaN&set=5_1e39&set=-1_2&ablate=&tokens=0&temperature=-1&seed=1.5&tokens=9';
   assert.deepEqual(steeringIn(new URLSearchParams(wrong)), UNSTEERED);

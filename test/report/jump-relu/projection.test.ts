@@ -82,7 +82,7 @@ test('float16 rows are read by their bits', async () => {
   assert.ok(Math.abs(found.projection[2]! - found.projection[0]! - 2 * step) < 1e-12);
 });
 
-test('no more rows are looked at than were asked for, the same for the same seed', async () => {
+test('no more rows are read than requested, and the same ones for the same seed', async () => {
   const few = await featureOnTokens(sae('gated'), FEATURE, store('float32').store, { tokens: 9, seed: 3 }, silent, {
     signal: undefined,
   });
@@ -111,7 +111,7 @@ test('a feature is off where its gate is closed or its magnitude is not above 0'
   assert.deepEqual([0.5, 1, 1.5].map(unitOf(one, FEATURE).activation), [0, 0, 3.5]);
 });
 
-test('the picture has both histograms, each of area 1, and a dot a token that is on', () => {
+test('the picture has both histograms, each of area 1, and one dot per active token', () => {
   const bins = histogram([0, 0.1, 0.9, 1], [0, 1], 4);
   assert.deepEqual(
     bins.map(({ from, density }) => [from, density]),
@@ -136,7 +136,7 @@ test('the picture has both histograms, each of area 1, and a dot a token that is
   assert.doesNotMatch(svg.text, /<a>|NaN|undefined/);
 });
 
-test('one token, none that is off, or very many make a picture', () => {
+test('one token, none with the feature off, or very many make a picture', () => {
   const name = { feature: 0, sae: 's', architecture: 'gated', hook: 'h' };
   const one = featurePicture({ projection: Float64Array.of(2), f: Float64Array.of(2) }, name);
   assert.equal(elements(one.svg, '[data-mark="bar-on"]').length, 1);

@@ -65,7 +65,7 @@ test('expected errors agree with sampling', () => {
   }
 });
 
-test('JumpReLU errs less over all tokens, and the picture says both errors', () => {
+test('JumpReLU has the smaller error over all tokens, and the picture shows both errors', () => {
   assert.ok(expectedError(jumpRelu).all < expectedError(relu).all);
   const { svg, caption } = toyPicture();
   assert.match(caption, /ReLU 0\.267 \(off 0\.301, on 0\.233\), JumpReLU 0\.208 \(off 0\.401, on 0\.016\)/);

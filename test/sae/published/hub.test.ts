@@ -87,7 +87,7 @@ test('a revision may be a branch, a commit or a reference with slashes; one that
   await refuses(() => open(SCOPE, {}, '@v2'), 'hub/no-revision', 'v2');
 });
 
-test('what is gated asks for a token', async (t) => {
+test('a gated repository needs a token', async (t) => {
   const { hub, open } = await scopeHub(t);
   hub.faults = { gated: 'hf_right' };
   await refuses(() => open(SCOPE), 'hub/not-open', 'HF_TOKEN');
@@ -95,7 +95,7 @@ test('what is gated asks for a token', async (t) => {
   await checkSame(await open(SCOPE, { token: 'hf_right' }), SCOPE);
 });
 
-test('a download that breaks off is continued, and a file of another hash is not kept', async (t) => {
+test('an interrupted download is continued, and a file of another hash is not kept', async (t) => {
   const { hub, open, snapshot } = await scopeHub(t);
   hub.faults = { cuts: { times: 2, after: 100 } };
   await checkSame(await open(SCOPE), SCOPE);
@@ -107,7 +107,7 @@ test('a download that breaks off is continued, and a file of another hash is not
   await checkSame(await open(SCOPE_2), SCOPE_2);
 });
 
-test('what is not there, and what is no SAE, is refused by name', async (t) => {
+test('what does not exist, and what is not an SAE, is refused by name', async (t) => {
   const { open } = await scopeHub(t);
   await refuses(() => open('layer_9/width_16k'), 'sae/not-an-sae', 'layer_9/width_16k');
   await refuses(() => open('google/gemma-scope-2b-pt-res/layer_1'), 'sae/not-an-sae', 'layer_1');

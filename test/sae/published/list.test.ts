@@ -33,7 +33,7 @@ test('below a directory every SAE is listed with what its headers say', async ()
   assert.equal(table.length, saes.length + 1);
 });
 
-test('of the hub names are listed, and nothing is downloaded', async (t) => {
+test('on the hub only names are listed, and nothing is downloaded', async (t) => {
   const files = new Map(
     [`${SCOPE}/params.npz`, 'saelens/gated/cfg.json', 'saelens/gated/sae_weights.safetensors'].map((name) => [
       name,

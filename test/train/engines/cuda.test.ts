@@ -145,7 +145,7 @@ for (const [all, bias] of [
   });
 }
 
-test('a step whose entries find no room is done again with more, and changes nothing before', { skip }, async () => {
+test('a step whose entries do not fit is repeated with more room, and changes nothing before', { skip }, async () => {
   const settings = small('gated');
   const [slices, start] = [4, randomStart(settings, 1)];
   const cuda = await openOnCpu(settings, start);
@@ -191,7 +191,7 @@ for (const beta1 of [0, 0.9]) {
   });
 }
 
-test('steps may be asked for ahead: each waits for the one before, and its batch for room', { skip }, async () => {
+test('steps may be requested ahead: each waits for the one before, and its batch for room', { skip }, async () => {
   const settings = small('gated', { batchDType: 'float32' });
   const start = randomStart(settings, -0.5);
   for (const uploads of ['early', 'late'] as const) {
@@ -209,7 +209,7 @@ test('steps may be asked for ahead: each waits for the one before, and its batch
   }
 });
 
-test('looking at the state, and going on from it, changes no bit of what follows', { skip }, async () => {
+test('reading the state, and continuing from it, changes no bit of what follows', { skip }, async () => {
   // Few features are active, so that rows miss many decays.
   const settings = small('gated', { batch: 6 });
   const start = randomStart(settings, -2.5);

@@ -105,7 +105,7 @@ test('float16 batches and the activation scale are applied in the graph', async 
   await b.close();
 });
 
-test('an engine opened on the state of another goes on bit for bit', async () => {
+test('an engine opened on the state of another continues bit for bit', async () => {
   const golden = await openGolden('train-gated-0.9');
   const start = new Map<string, Float32Array>();
   for (const name of PARAMETERS.gated) start.set(name, await golden.floats(`init/${name}`));

@@ -17,7 +17,7 @@ beforeEach(() => {
   if (!skip) stub.reset();
 });
 
-test('what was written is read, under its own key only', async (t) => {
+test('a cache entry is read under its own key only', async (t) => {
   const cache = new CubinCache(join(temporaryDirectory(t), 'not', 'yet', 'there'));
   assert.equal(await cache.read(KEY), null);
   await cache.write(KEY, Uint8Array.of(1, 2, 3));
@@ -58,7 +58,7 @@ test('a directory that cannot be made is no failure', async (t) => {
   assert.equal(await cache.read(KEY), null);
 });
 
-test('it lies in the user’s cache directory, or where SAE_PIPE_CUDA_CACHE says', async () => {
+test('it is in the user’s cache directory, or where SAE_PIPE_CUDA_CACHE says', async () => {
   // A user without a home directory compiles each time.
   const none = new CubinCache(undefined);
   await none.write(KEY, Uint8Array.of(1));
@@ -123,7 +123,7 @@ test('a source that does not compile is refused with the compiler’s words, and
   assert.equal(stub.live(), '');
 });
 
-test('the event loop lives while the compiler works', { skip }, async () => {
+test('the event loop runs while the compiler works', { skip }, async () => {
   const device = await openCudaDevice(0);
   let turns = 0;
   let done = false;

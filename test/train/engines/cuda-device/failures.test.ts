@@ -57,13 +57,13 @@ const FUNCTIONS = [
   'cuDevicePrimaryCtxRelease_v2',
 ];
 
-test('the walk through every call succeeds where nothing fails, and leaves nothing', { skip }, async () => {
+test('the sequence of all calls succeeds if nothing fails, and leaves nothing', { skip }, async () => {
   await everything();
   assert.equal(stub.live(), '');
 });
 
 for (const name of FUNCTIONS) {
-  test(`${name}: a failure is a refusal that names it, and nothing goes on`, { skip }, async () => {
+  test(`${name}: a failure is a refusal that names it, and nothing keeps running`, { skip }, async () => {
     const blas = name.startsWith('cublas');
     stub.fail(name, blas ? 14 : LAUNCH_FAILED);
     const refusal = await refusalOf(everything, Refusal, blas ? 'cuda/cublas-failed' : 'cuda/gpu-failed');
@@ -85,7 +85,7 @@ test('a device that cannot be opened to the end gives back what it had', { skip 
   }
 });
 
-test('too little memory is told in bytes: asked for, free, in all', { skip }, async () => {
+test('too little memory is reported in bytes: requested, free, total', { skip }, async () => {
   stub.set({ total: 3 * 2 ** 20 });
   const device = await openCudaDevice(0);
   device.allocate(2 ** 20);
@@ -135,7 +135,7 @@ test('a failure that is not the GPU’s end leaves it usable, and closing whole'
   assert.equal(stub.live(), '');
 });
 
-test('work that fails on the GPU is told by the wait for it, and closing adds nothing to that', { skip }, async () => {
+test('work that fails on the GPU is reported by the wait for it, and closing adds nothing to that', { skip }, async () => {
   const device = await openCudaDevice(0);
   const pointer = device.allocate(16);
   await refuses(
@@ -154,14 +154,14 @@ test('work that fails on the GPU is told by the wait for it, and closing adds no
   second.close();
 });
 
-test('a status that the driver has no name for is told by its number', { skip }, async () => {
+test('a status that the driver has no name for is reported by its number', { skip }, async () => {
   const device = await openCudaDevice(0);
   stub.fail('cuMemGetInfo_v2', 321);
   await refuses(() => device.memory(), 'cuda/call-refused', 'CUDA refused cuMemGetInfo_v2 (status 321: words of 321)');
   device.close();
 });
 
-test('kernels that the driver does not take are refused with the remedy for versions', { skip }, async () => {
+test('kernels that the driver rejects are refused with the remedy for versions', { skip }, async () => {
   const device = await openCudaDevice(0);
   stub.fail('cuModuleLoadData', 200);
   await refuses(() => device.compile('// of another driver'), 'cuda/kernels-refused', 'CUDA_ERROR_200');

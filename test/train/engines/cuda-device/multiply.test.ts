@@ -88,7 +88,7 @@ for (const precision of ['float32', 'tf32', 'bfloat16'] as const) {
   }
 }
 
-test('A transposed, rows apart in A and B, and a product added to what there is', { skip }, async () => {
+test('A transposed, strided rows in A and B, and a product added to existing values', { skip }, async () => {
   const [m, n, k, strideA, strideB, strideC] = [5, 7, 3, 6, 9, 8];
   const spread = (values: Float32Array, width: number, stride: number) => {
     const out = new Float32Array((values.length / width) * stride).fill(Number.NaN);
@@ -115,7 +115,7 @@ test('A transposed, rows apart in A and B, and a product added to what there is'
   assert.throws(() => device.multiply({ ...product, strideB: n - 1, precision: 'tf32' }), RangeError);
 });
 
-test('types and sums: float32 in and out, TF32 only where asked for, sums never in less than float32', {
+test('types and sums: float32 in and out, TF32 only on request, sums never in less than float32', {
   skip,
 }, async () => {
   const x = device.allocate(64);
@@ -145,7 +145,7 @@ test('products run in the order of the work', { skip }, async () => {
   assert.equal(new Float32Array(buffer.bytes)[0], 16);
 });
 
-test('sizes that cuBLAS does not take are errors', { skip }, () => {
+test('sizes that cuBLAS does not accept are errors', { skip }, () => {
   const x = device.allocate(64);
   const product = { m: 2, n: 3, k: 2, a: x, b: x, c: x, transposedB: false, strideC: 3, precision: 'float32' } as const;
   assert.throws(() => device.multiply({ ...product, strideC: 2 }), /rows of 3 do not fit a stride of 2/);

@@ -39,7 +39,7 @@ test('machine code for a card that the compiler knows, PTX of the nearest older 
   );
 });
 
-test('NVRTC compiles for the cards it knows: an ELF file for the machine asked for', { skip }, async () => {
+test('NVRTC compiles for the cards it knows: an ELF file for the requested architecture', { skip }, async () => {
   assert.match(nvrtc.version, /^1[2-9]\.\d+$/);
   const codes: Uint8Array[] = [];
   for (const architecture of [80, 90]) {
@@ -60,7 +60,7 @@ test('NVRTC gives PTX, closed by a zero, for a card newer than itself', { skip }
   assert.match(code.toString(), new RegExp(`\\.target sm_${newest}[^]*\\.entry scale\\(`));
 });
 
-test('what the compiler says of a broken source is in the refusal; the next source compiles', { skip }, async () => {
+test("the compiler's errors for a broken source are in the refusal; the next source compiles", { skip }, async () => {
   const target = targetOf(90, nvrtc.architectures, nvrtc.version);
   const refusal = await refusalOf(
     () => nvrtc.compile('extern "C" __global__ void f() { nothing = 1; }', target),
@@ -80,7 +80,7 @@ test('what the compiler says of a broken source is in the refusal; the next sour
   assert.ok((await nvrtc.compile(SOURCE, target)).length > 1000);
 });
 
-test('two compilations at once do not disturb one another, nor the event loop', { skip }, async () => {
+test('two compilations at once do not disturb each other or the event loop', { skip }, async () => {
   let turns = 0;
   let done = false;
   const count = () => {

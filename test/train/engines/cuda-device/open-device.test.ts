@@ -52,7 +52,7 @@ async function fetched(device: CudaDevice, from: bigint, count: number): Promise
   return values;
 }
 
-test('a device tells its name, its versions and its memory', { skip }, async () => {
+test('a device reports its name, its versions and its memory', { skip }, async () => {
   stub.set({ total: 3000, devices: 2 });
   const device = await opened(1);
   assert.equal(device.name, 'Stub 41');
@@ -71,7 +71,7 @@ test('a device tells its name, its versions and its memory', { skip }, async () 
   assert.ok(stub.calls().includes('cuDevicePrimaryCtxRetain 41'));
 });
 
-test('host memory is page-locked memory, seen from both sides, and copies carry it there and back', {
+test('host memory is page-locked, visible from both sides, and copies carry it there and back', {
   skip,
 }, async () => {
   const device = await opened();
@@ -135,7 +135,7 @@ test('an argument of another size than the kernel takes is an error before the l
 
 for (const uploadsFirst of [false, true]) {
   const first = uploadsFirst ? 'uploads' : 'work';
-  test(`uploads run beside the work and in order with what waits for them, ${first} first`, { skip }, async () => {
+  test(`uploads run concurrently with the work and in order with what waits for them, ${first} first`, { skip }, async () => {
     stub.set({ uploadsFirst });
     const device = await opened();
     const kernels = await device.compile(KERNELS);
@@ -153,7 +153,7 @@ for (const uploadsFirst of [false, true]) {
   });
 }
 
-test('work waits for nothing that it was not told to wait for', { skip }, async () => {
+test('work waits only for what it was told to wait for', { skip }, async () => {
   const device = await opened();
   const x = device.allocate(4);
   device.clear(x, 4);
@@ -166,7 +166,7 @@ test('work waits for nothing that it was not told to wait for', { skip }, async 
   assert.deepEqual(await fetched(device, x, 1), [7]);
 });
 
-test('a moment is reached once its work is done, while the event loop lives; events serve again', {
+test('an event is reached once its work is done, while the event loop runs; events are reused', {
   skip,
 }, async () => {
   const device = await opened();
@@ -197,7 +197,7 @@ test('a moment is reached once its work is done, while the event loop lives; eve
   );
 });
 
-test('an event whose moment is not over is not used again', { skip }, async () => {
+test('an event that is still pending is not reused', { skip }, async () => {
   const device = await opened();
   const x = device.allocate(4);
   const moments = Array.from({ length: 5 }, () => {
@@ -209,7 +209,7 @@ test('an event whose moment is not over is not used again', { skip }, async () =
   for (const moment of moments) await moment.reached();
 });
 
-test('streams do not wait for the stream 0 of others, and another library’s context is no harm', { skip }, async () => {
+test('streams do not wait for the stream 0 of others, and another library’s context does no harm', { skip }, async () => {
   const device = await opened();
   assert.deepEqual(
     stub.calls().filter((line) => line.startsWith('cuStreamCreate')),
@@ -223,7 +223,7 @@ test('streams do not wait for the stream 0 of others, and another library’s co
   assert.deepEqual(await fetched(device, x, 2), [0, 0]);
 });
 
-test('copies larger than the buffer, pointers of nobody and buffers freed twice are errors', { skip }, async () => {
+test('copies larger than the buffer, unknown pointers and buffers freed twice are errors', { skip }, async () => {
   const device = await opened();
   const pointer = device.allocate(64);
   const buffer = device.allocateHost(16);
@@ -260,7 +260,7 @@ test('closing gives back everything that is held, once, after the work is done',
   await assert.rejects(device.compile(KERNELS), /closed/);
 });
 
-test('a GPU that is not there is refused with what there is', { skip }, async () => {
+test('a GPU that does not exist is refused with those that do', { skip }, async () => {
   await refuses(() => opened(1), 'cuda/no-gpu', 'There is no GPU 1: the driver counts 1, from 0.');
   stub.set({ devices: 0 });
   const refusal = await refusalOf(() => opened(), Refusal, 'cuda/no-gpu');

@@ -51,7 +51,7 @@ const RUNS: Readonly<Record<string, readonly [EngineSettings, CudaOverrides]>> =
 };
 
 for (const [name, [settings, overrides]] of some(Object.entries(RUNS), 3)) {
-  test(`steps by products agree with the reference engine: ${name}`, { skip }, async () => {
+  test(`dense steps agree with the reference engine: ${name}`, { skip }, async () => {
     const start = silence(randomStart(settings, 0), name !== 'all slices');
     const reference = await openReferenceEngine(settings, start);
     const cuda = await openOnCpu(settings, start, 0, overrides);

@@ -23,7 +23,7 @@ function bfloat16(value: number): number {
   return new Float32Array(Uint32Array.of(rounded).buffer)[0]!;
 }
 
-test('products have the precision of the settings, tf32 where they say none', { skip }, async () => {
+test('products have the precision of the settings, tf32 by default', { skip }, async () => {
   for (const precision of ['float32', 'tf32', 'bfloat16', undefined] as const) {
     const device = await CpuDevice.open();
     const engine = await openCudaEngine({ ...settings, precision }, randomStart(settings, -1), 0, device);
@@ -56,7 +56,7 @@ test('bfloat16 gives the bits of float32 where nothing is rounded, and nearly it
   assert.ok(Math.abs(a.mse - b.mse) < 1e-2 * b.mse, `${a.mse} and ${b.mse}`);
 });
 
-test('the rounded encoder follows its parameters: going on from the state gives the same bits', { skip }, async () => {
+test('the rounded encoder follows its parameters: continuing from the state gives the same bits', { skip }, async () => {
   const rounding = { ...settings, precision: 'bfloat16' as const };
   const next = batches(settings);
   const whole = await openOnCpu(rounding, randomStart(settings, -1));
@@ -68,7 +68,7 @@ test('the rounded encoder follows its parameters: going on from the state gives 
   await Promise.all([whole.close(), resumed.close()]);
 });
 
-test('the plan counts what lies on the device; all of it is given back', { skip }, async () => {
+test('the plan counts what is on the device; all of it is released', { skip }, async () => {
   for (const more of [{}, { beta1: 0.9 }, { precision: 'bfloat16' as const }, { trained: ['b_mag'] as const }]) {
     const these = { ...settings, precision: 'float32' as const, ...more };
     const engine = await openOnCpu(these, randomStart(these, -1));

@@ -66,7 +66,7 @@ test('a target that is the input again gives the bits of none, where b_dec is 0 
   }
 });
 
-test('what the engine does not compute of a form is said by name', () => {
+test('parts of a form that the engine does not compute are named', () => {
   const options = trainingOf('gated').options({}, square(8, 16));
   const gated = trainingOf('gated').cuda(options) as SparseForm;
   assert.equal(lacking(gated), undefined);

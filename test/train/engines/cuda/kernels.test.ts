@@ -109,7 +109,7 @@ test('floats become the nearest bfloat16, ties to even, NaN NaN', { skip }, asyn
   bench.close();
 });
 
-test('starts are the sums of the counts before, on top of what there was', { skip }, async () => {
+test('starts are the sums of the counts before, added to the initial value', { skip }, async () => {
   const bench = await Bench.open(smallSettings('standard'));
   const random = new Generator(6);
   for (const n of [1, 31, 257, SCAN_TILE - 1, SCAN_TILE, SCAN_TILE + 1, 3 * SCAN_TILE + 5]) {

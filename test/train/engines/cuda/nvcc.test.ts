@@ -36,7 +36,7 @@ const CASES: readonly (readonly [settings: EngineSettings, form?: SparseForm])[]
 /** `SAE_PIPE_LONG=1` compiles all of them for both cards; without it, one small one for the first. */
 const LONG = process.env.SAE_PIPE_LONG === '1';
 
-test('NVIDIA’s compiler takes the kernels, and they keep their sums in registers', { skip }, async () => {
+test('NVIDIA’s compiler accepts the kernels, and they keep their sums in registers', { skip }, async () => {
   for (const [i, [settings, form]] of (LONG ? CASES : CASES.slice(3, 4)).entries()) {
     const source = join(directory, `${i}.cu`);
     const text = kernelSource(settings, planCuda(settings, { form }));

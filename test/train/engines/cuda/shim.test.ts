@@ -108,7 +108,7 @@ test('threads that can never meet are reported', { skip }, async () => {
   );
 });
 
-test('memory that is not the kernel’s is not to be touched', { skip }, async () => {
+test('touching memory that is not the kernel’s is reported', { skip }, async () => {
   const beyond = /kernel: thread 5 of block \(0, 0\) touched memory that is not its own/;
   await assert.rejects(ran('if (threadIdx.x == 5) out[2048] = 1;', 64, 32), beyond);
   await assert.rejects(ran('int *volatile p = out; if (threadIdx.x == 5) out[0] = p[64];', 64, 32), beyond);
@@ -118,7 +118,7 @@ test('memory that is not the kernel’s is not to be touched', { skip }, async (
   assert.deepEqual(await ran('out[0] = 3;', 1, 32), Int32Array.of(3));
 });
 
-test('memory begins as NaN, that of a block too', { skip }, async () => {
+test('memory is initialised with NaN, that of a block too', { skip }, async () => {
   const body = '__shared__ float s[1]; out[blockIdx.x] = s[0] != s[0] && out[2] == -1; __syncthreads(); s[0] = 1.0f;';
   assert.deepEqual(await ran(body, 3, 32, {}, 2), Int32Array.of(1, 1, -1));
 });
@@ -143,7 +143,7 @@ extern "C" __global__ void add(const add_arguments x) { *x.out = x.a + x.b + x.c
   other.close();
 });
 
-test('nothing is done before somebody waits for it; late uploads come when they are waited for', { skip }, async () => {
+test('nothing is done before it is waited for; late uploads come when they are waited for', { skip }, async () => {
   const device = await CpuDevice.open({ uploads: 'late' });
   const [at, host] = [device.allocate(4), device.allocateHost(4)];
   const words = new Int32Array(host.bytes);

@@ -31,7 +31,7 @@ test('every worker is asked, and replies come in order', async () => {
   await crew.close();
 });
 
-test('each worker can be asked something of its own', async () => {
+test('each worker can get a different request', async () => {
   const crew = open();
   await crew.ready();
   const transfer = [new ArrayBuffer(8)];
@@ -41,7 +41,7 @@ test('each worker can be asked something of its own', async () => {
   await crew.close();
 });
 
-test('a worker that fails ends the others, and the cause is told then and ever after', async () => {
+test('a worker that fails ends the others, and the cause is reported then and on later requests', async () => {
   for (const [request, cause] of [
     ['fail', 'the product failed'],
     ['exit', 'it ended with code 3'],
@@ -55,7 +55,7 @@ test('a worker that fails ends the others, and the cause is told then and ever a
   }
 });
 
-test('a worker that cannot start is told, too', async () => {
+test('a worker that cannot start is reported, too', async () => {
   const crew = new Crew(pathToFileURL(`${script}.missing`), [0]);
   await assert.rejects(crew.ready(), /Worker 0 of the training engine failed: .*worker\.mjs\.missing/s);
   await crew.close();

@@ -32,7 +32,7 @@ function decodeBoth<T extends Parameters<typeof memoryOf>[0]>(
   kernels.decode(step, memory.block('Entries', { ...lists, g: 0, r: at('standard'), second: 0 }));
 }
 
-test('decoding adds each token’s sums of decoder rows to what is there', () => {
+test('decoding adds each token’s sums of decoder rows to the existing values', () => {
   const random = new Generator(50);
   for (const { features, B, dIn, density } of PATTERNS) {
     const d = padded(dIn);

@@ -56,7 +56,7 @@ test('workers complete rows of the batch: each row belongs to one', () => {
   }
 });
 
-test('what workers share has places of its own', () => {
+test('shared arrays of workers do not overlap', () => {
   const sizes: SharedSizes = {
     ...{ workers: 3, batchBytes: 40, targetBytes: 20, B: 5, dIn: 32, dOut: 16, sums: 2, limits: [4, 2], tallies: 4096 },
     counts: true,

@@ -97,7 +97,7 @@ for (const [what, value] of Object.entries(VALUES)) {
   });
 }
 
-test('where fewer than are wanted are above the guess, the batch is to be selected from again, without one', () => {
+test('if fewer than needed are above the guess, the batch must be selected from again, without one', () => {
   const [features, B] = [10, 8];
   const random = new Generator(98);
   const h = Float32Array.from({ length: features * B }, () => Math.abs(random.normal()));

@@ -45,7 +45,7 @@ test('strips cover features once, each as long as allowed but the last', () => {
 });
 
 for (const architecture of ['gated', 'standard'] as const) {
-  test(`the state of a ${architecture} SAE is what workers’ parts are put together to`, () => {
+  test(`the state of a ${architecture} SAE is put together from the workers’ parts`, () => {
     const random = new Generator(80);
     for (const beta1 of [0, 0.9]) {
       const s = settings(architecture, beta1);

@@ -100,7 +100,7 @@ test('first moments, float32 batches and a standard SAE change the plan by what 
   assert.equal(less, 4 * lines(numbers) + lines(4 * Bp * d) + lines(4 * (3200 + 550 + 16)));
 });
 
-test('what is not trained has no moments, and r_aux is there with an auxiliary loss alone', () => {
+test('untrained parameters have no moments, and r_aux exists only with an auxiliary loss', () => {
   const d = 32;
   const [rows, numbers] = [4 * 300 * d, 4 * 300];
   const bytes = (more: Partial<EngineSettings>) => plan({ ...SETTINGS, beta1: 0.9, ...more }, 300).bytes;
@@ -111,7 +111,7 @@ test('what is not trained has no moments, and r_aux is there with an auxiliary l
   assert.equal(bytes({ options: { ablate: ['unfrozen-decoder'] } }) - gated, lines(4 * 128 * d));
 });
 
-test('with k entries of a token at most, lists hold those and a whole strip, and there are no dense passes', () => {
+test('with at most k entries per token, lists hold those and a complete strip, and there are no dense passes', () => {
   const of = (more: Partial<SparseForm>, features: number) => {
     return {
       settings: { ...SETTINGS, architecture: 'standard' as const },
@@ -130,7 +130,7 @@ test('with k entries of a token at most, lists hold those and a whole strip, and
   assert.ok(slice.at('heaps').length >= 9 * (2 * Math.ceil(50 / 2) + 1));
 });
 
-test('a target of another width has arrays of its own, rows as long as it', () => {
+test('a target of another width has separate arrays, with rows of its length', () => {
   const slice = plan({ ...SETTINGS, dOut: 70 }, 300);
   const lengths = Object.fromEntries(
     ['W_enc', 'W_dec', 'b_dec', 'xc', 'yc', 'r', 'received'].map((n) => [n, slice.at(n).length]),

@@ -156,7 +156,7 @@ for (const architecture of ['gated', 'standard'] as const) {
     }
   });
 
-  test(`decayMoments of a ${architecture} SAE multiplies once a step missed`, () => {
+  test(`decayMoments of a ${architecture} SAE multiplies once per missed step`, () => {
     const random = new Generator(63, architecture.length);
     for (const size of PATTERNS) {
       for (const beta2 of [0.999, 0.5]) {
