@@ -1,6 +1,6 @@
 import type { Precision } from '../src/lm/placement.js';
 
-/** What either side of the check is told, as a JSON file; bench/peers/check_gpu.py reads the same. */
+/** The settings of both sides of the check, as a JSON file; bench/peers/check_gpu.py reads the same. */
 export interface Job {
   /** Directory of the checkpoint. */
   readonly model: string;
@@ -15,7 +15,7 @@ export interface Job {
   /** Block whose hooks are read; its residual stream is what the zero ablation replaces. */
   readonly layer: number;
   readonly hooks: readonly string[];
-  /** Timed passes go on for so long, and are three at least. */
+  /** Timed passes run for this long, and at least three times. */
   readonly seconds: number;
 }
 
@@ -28,7 +28,7 @@ export interface Answer {
   readonly harvest: readonly number[];
   /** Losses of the clean and of the zero-ablated model. */
   readonly losses: readonly number[];
-  /** Mean loss of a token, nats. */
+  /** Mean loss per token, nats. */
   readonly clean: number;
   readonly zero: number;
 }

@@ -1,5 +1,5 @@
 /**
- * Our side of `npm run check:gpu`, in a process of its own so that its memory is its own:
+ * Our side of `npm run check:gpu`, in a separate process so that its memory is counted separately:
  *
  *     node dist/bench/check-gpu-ours.js JOB.json ROWS.safetensors
  *

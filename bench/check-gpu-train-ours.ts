@@ -1,5 +1,5 @@
 /**
- * Steps of one engine from a fixed start, in a process of its own, for the training part of `npm run check:gpu`:
+ * Steps of one engine from a fixed start, in a separate process, for the training part of `npm run check:gpu`:
  *
  *     node dist/bench/check-gpu-train-ours.js ENGINE PRECISION DEVICE STEPS STATE.safetensors [small]
  *

@@ -19,7 +19,7 @@ const PROGRAM = fileURLToPath(new URL('../../bin/sae-pipe.js', import.meta.url))
 const OURS = fileURLToPath(new URL('check-gpu-train-ours.js', import.meta.url));
 
 const STEPS = 50;
-/** How far the two engines may lie apart after so many steps, as a share of the reference's norm or value. */
+/** How far the two engines may differ after this many steps, as a share of the reference's norm or value. */
 const BOUNDS: Partial<Record<CudaPrecision, number>> = { float32: 1e-4, tf32: 1e-3 };
 /** Kernels run some hundred times as slowly under compute-sanitizer. */
 const SANITIZED_STEPS = 3;
@@ -132,7 +132,7 @@ export async function killed(training: readonly string[], directory: string, cou
   };
 }
 
-/** Kills the program once its curve has come to a step; false where it ended before. */
+/** Kills the program once its curve has reached a step; false if it ended before. */
 async function killedAt(step: number, args: readonly string[], out: string): Promise<boolean> {
   const child = spawn(process.execPath, args, { stdio: 'ignore' });
   const ended = new Promise<NodeJS.Signals | null>((resolve) => child.on('close', (_, signal) => resolve(signal)));

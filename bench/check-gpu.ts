@@ -10,7 +10,7 @@
  * --directory is where the checkpoint is written and removed again, 17 GB of it (default: the system's temporary
  * directory); --record writes the tables into docs/explanation/benchmarks.md. Exits 0 where all agrees, 1 where it does not or the
  * machine is too small, 2 for a wrong flag, 3 where ONNX Runtime's CUDA provider or the CUDA engine's libraries cannot be
- * used. `--size small --device cpu` tries everything of part "lm" but CUDA itself; on a CPU there is no part "train".
+ * used. `--size small --device cpu` tries everything of part "lm" except CUDA itself; on a CPU there is no part "train".
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -43,7 +43,7 @@ const BESIDE_WEIGHTS: Record<Size, number> = {
   least: 2 ** 30,
 };
 const SECONDS: Record<Size, number> = { '7b': 10, '7b-layers': 5, small: 1, least: 1 };
-/** The first so many are read, by --hooks. */
+/** Of these, the first --hooks are read. */
 const SITES = ['hook_resid_post', 'attn.hook_z', 'hook_mlp_out'];
 
 const NAMES: Record<Size, string> = {
@@ -165,7 +165,7 @@ async function checkRoom({ size, device, directory, precision }: Settings): Prom
 
 /**
  * Contexts of random tokens, each begun by BOS. Half of the tokens repeat the one before: a model with tied embeddings
- * predicts that more or less, as much as its blocks leave of a token's embedding, so that the loss tells of them.
+ * predicts that more or less, as much as its blocks leave of a token's embedding, so that the loss depends on them.
  */
 function randomTokens({ size, context, batch }: Settings): number[][] {
   const { bos_token_id: bos, vocab_size } = SIZES[size];

@@ -1,6 +1,6 @@
 /**
- * Where does ONNX Runtime's CUDA provider put our graphs, and what does a batch copy? Told without a GPU: the real
- * provider over stub libraries (bench/cuda-stubs/), which compute nothing and write down what they are asked for.
+ * Where does ONNX Runtime's CUDA provider put our graphs, and what does a batch copy? Shown without a GPU: the real
+ * provider over stub libraries (bench/cuda-stubs/), which compute nothing and record every call.
  *
  *     npm run check:placement -- [--record] [--directory DIR]
  *

@@ -26,7 +26,7 @@ import { flagsOf, saePipe, TRIAL } from './trial.js';
 /** Largest difference over the largest entry of a hook, or of the losses. */
 const TOLERANCE = 1e-4;
 const [STEPS, K] = [300, 32];
-/** A feature counts as dead after so many activations without firing: 1,000,000 by default, which 300 steps do not see. */
+/** Activations without firing after which a feature is dead: the default of 1,000,000 is more than 300 steps see. */
 const DEAD_WINDOW = 100_000;
 /** What 300 steps must lead to: L0 below this share of the features, and dead features below that. */
 const [MOST_L0, MOST_DEAD] = [0.05, 0.1];
@@ -89,7 +89,7 @@ function storeOf(from: string): string {
   return store;
 }
 
-/** Trains an SAE with defaults but for its sizes; its directory. */
+/** Trains an SAE with defaults except for its sizes. @returns its directory */
 function trained(arch: string, activations: string): string {
   const out = join(directory, 'saes', arch);
   const own: Record<string, string | number> = /topk|matryoshka/.test(arch) ? { k: K } : {};

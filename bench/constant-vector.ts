@@ -1,4 +1,4 @@
-// npm run bench:constant-vector: does training come to the same where activations have a mean as long as a real model's,
+// npm run bench:constant-vector: does training give the same result if activations have a mean as long as a real model's,
 // or a few of them are very long, and does it matter from where on those are left out? Rows of the bundled model,
 // changed; the defaults, next to what other programs begin with.
 import { mkdirSync, rmSync } from 'node:fs';

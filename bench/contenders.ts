@@ -8,7 +8,7 @@ export interface Timing {
   readonly version: string;
   /** Mean number of features with f > 0 in the last step. */
   readonly l0: number | null;
-  /** Milliseconds a step of each part of ours. */
+  /** Milliseconds per step of each part of ours. */
   readonly profile?: Readonly<Record<string, number>>;
 }
 
@@ -16,7 +16,7 @@ export interface Timing {
 export const BENCH_ARCHITECTURES = ['gated', 'standard', 'topk', 'batchtopk', 'jumprelu', 'matryoshka'] as const;
 export type BenchArchitecture = (typeof BENCH_ARCHITECTURES)[number];
 
-/** One way to compute a training step, run in a process of its own. */
+/** One way to compute a training step, run in a separate process. */
 export interface Contender {
   readonly name: string;
   /** What the table calls it. */
@@ -27,7 +27,7 @@ export interface Contender {
   readonly env?: Readonly<Record<string, string>>;
 }
 
-/** PyTorch's allocator asks for huge pages when glibc is told to; where that helps, it is PyTorch's due. */
+/** PyTorch's allocator uses huge pages if glibc is told to; where that helps, PyTorch gets the benefit. */
 const HUGE_PAGES = { GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' };
 
 /** Of the gated SAE: the paper's maths in several programs, and what bounds them. */

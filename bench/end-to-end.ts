@@ -1,4 +1,4 @@
-// npm run bench:end-to-end: from text to a finished SAE, beside SAELens's own training runner; start-up included.
+// npm run bench:end-to-end: from text to a finished SAE, compared with SAELens's training runner; start-up included.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ const { architecture, sparsity, batch, threads, rows } = options;
 const [onTheFly, fromStore] = [options['tokens-on-the-fly'], options['tokens-from-store']];
 
 type Step = 'on the fly' | 'harvest' | 'from a store';
-/** What each program does of the three, in a directory of its own; the last makes `store` or `cached` of the second. */
+/** What each program does of the three, in a separate directory; the last uses `store` or `cached` of the second. */
 type Program = Readonly<Record<Step, (directory: string) => void>>;
 
 const penalised = architecture === 'gated' || architecture === 'standard';

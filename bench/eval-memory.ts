@@ -1,5 +1,5 @@
 /**
- * Memory of an evaluation beside the weights, on a Gemma 7B of an eighth of the width in every dimension and three
+ * Memory of an evaluation in addition to the weights, on a Gemma 7B of an eighth of the width in every dimension and three
  * layers, with its whole vocabulary: one pass over as many rows as Gemma 7B gets with one SAE. Values inside the model
  * are therefore an eighth of its, those of the head (logits) are its own. Linux only: it reads /proc.
  *

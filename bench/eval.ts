@@ -50,7 +50,7 @@ interface Losses {
   readonly zero?: number;
 }
 
-/** What is timed: seconds of so many batches, and the losses of one. */
+/** What is timed: seconds of a number of batches, and the losses of one. */
 interface Contender {
   readonly label: string;
   time(batches: number): Promise<Losses & { seconds: number }>;

@@ -35,7 +35,7 @@ const SECONDS = options.tiny ? 5 : 30;
 const PEOPLE = 50;
 const LOOKS = options.tiny ? 20 : 200;
 
-/** A folder of so many features, made where it is not there from another time. */
+/** A folder with this many features, made unless it exists. */
 async function folderOf(features: number): Promise<string> {
   const directory = join(options.folders, String(features));
   if (existsSync(join(directory, FEATURES_FILE))) return directory;
@@ -64,7 +64,7 @@ const QUERIES: readonly (readonly [string, (random: Generator) => ListQuery])[] 
   ['searched', (random) => ({ q: `token${random.below(46_656).toString(36)}` })],
 ];
 
-/** Milliseconds of a page of the list by what is asked for, as it comes to the server: JSON included. */
+/** Milliseconds per page of the list by kind of request, as the server sees it: JSON included. */
 async function listTimes({ saes }: ExploredFolder): Promise<[string, number[]][]> {
   const { lists } = [...saes.values()][0]!;
   const random = new Generator(1);

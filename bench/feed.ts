@@ -56,7 +56,7 @@ function processorTime(): number {
   return (user + system) / 1000;
 }
 
-/** A device that takes batches from memory of its own, as a GPU takes them from page-locked memory. */
+/** A device that takes batches from its own memory, as a GPU takes them from page-locked memory. */
 class Device implements Engine {
   steps = 0;
   /** When it was given each batch, and how much processor time the process had taken by then. */
@@ -114,7 +114,7 @@ async function feed(store: string, out: string): Promise<{ times: number[]; spen
   return { times: differences(given), spent: differences(spent) };
 }
 
-/** Milliseconds a batch of the pieces of the work, each alone on one thread: the least that any shard or batch took. */
+/** Milliseconds per batch of the pieces of the work, each alone on one thread: the least that any shard or batch took. */
 async function parts(store: string, dtype: ActivationDType): Promise<Record<string, number>> {
   const opened = await openStore(store);
   const { shards, d_in } = opened.manifest;

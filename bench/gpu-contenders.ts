@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { watchMemory } from './peak-memory.js';
 
-/** One way to compute a training step on a GPU, run in a process of its own so that its memory is its own. */
+/** One way to compute a training step on a GPU, run in a separate process so that its memory is counted separately. */
 export interface GpuContender {
   /** What the table calls it. */
   readonly label: string;
@@ -14,7 +14,7 @@ export interface GpuContender {
 
 /** What a contender prints, and the most memory that it held on the GPU; a string says why it could not be run. */
 export interface GpuTiming {
-  /** Mean milliseconds a step of each round. */
+  /** Mean milliseconds per step of each round. */
   readonly ms: readonly number[];
   readonly version: string;
   readonly l0: number | null;

@@ -2,7 +2,7 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** How a step ended: by itself, with a failure, at its limit, by a signal to the session; or it was never begun. */
+/** How a step ended: by itself, with a failure, at its limit, by a signal to the session; or that it never began. */
 export type Outcome = 'done' | 'failed' | 'too long' | 'cut' | 'left out';
 
 export interface StepRecord {
@@ -26,12 +26,12 @@ export class SessionLog {
     mkdirSync(directory, { recursive: true });
   }
 
-  /** Where a step's own words go. */
+  /** Where a step's output goes. */
   path(step: string): string {
     return join(this.directory, `${step}.log`);
   }
 
-  /** Those of earlier calls, too; a line that was cut short is passed over. */
+  /** Those of earlier calls, too; a line that was cut short is skipped. */
   records(): StepRecord[] {
     const path = join(this.directory, RESULTS);
     if (!existsSync(path)) return [];
@@ -50,7 +50,7 @@ export class SessionLog {
     return this.records().some((record) => record.step === step && record.outcome === 'done');
   }
 
-  /** Whoever is killed after this has told what came before. */
+  /** If the process is killed after this, the results so far are on disk. */
   append(record: StepRecord): void {
     appendFileSync(join(this.directory, RESULTS), `${JSON.stringify(record)}\n`);
     writeFileSync(join(this.directory, SUMMARY), summary(this.records()));

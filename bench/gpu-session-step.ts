@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import type { Outcome, SessionLog, StepRecord } from './gpu-session-log.js';
 
-/** What a step cannot do without. */
+/** What a step requires. */
 export type Need = 'provider' | 'engine' | 'peer' | 'sanitizer';
 
 export interface SessionStep {
@@ -43,7 +43,7 @@ export async function runStep(
   const path = log.path(step.name);
   const file = openSync(path, 'w');
   const [program, ...args] = step.command;
-  // A group of its own, so that what it starts ends with it.
+  // A separate group, so that what it starts ends with it.
   const child = spawn(program!, args, { stdio: ['ignore', file, file], detached: true });
   closeSync(file);
   let reason: Outcome | undefined;
@@ -72,10 +72,10 @@ export async function runStep(
   return { ...record, outcome: outcome === 'done' ? 'failed' : outcome, why };
 }
 
-/** Characters of a step's words that are kept as its result where it printed no JSON. */
+/** Characters of a step's output that are kept as its result if it printed no JSON. */
 const MOST = 4000;
 
-/** The last line of JSON that a step printed, or else its words; and the last line of any kind. */
+/** The last line of JSON that a step printed, otherwise its output; and the last line of any kind. */
 function read(path: string): { result: unknown; said: string } {
   const text = readFileSync(path, 'utf8').trim();
   const lines = text.split('\n');

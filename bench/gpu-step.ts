@@ -4,7 +4,7 @@
  *     node dist/bench/gpu-step.js --contender step|start-up|product|rates --precision tf32 --start FILE \
  *         --warmup 3 --steps 10 --rounds 5 [--device cuda]
  *
- * Prints a line of JSON: ms (mean milliseconds a step, of each round), l0 and loss of the first step, card; or rates.
+ * Prints a line of JSON: ms (mean milliseconds per step, of each round), l0 and loss of the first step, card; or rates.
  * start-up takes its steps from gates of zero, where half of all features are active, and prints a line after each.
  * --device shim is the CPU of the engine's tests, for rehearsals.
  */

@@ -6,7 +6,7 @@ export interface StepSize {
   readonly l0: number;
 }
 
-/** What a step of the sparse algorithm does to the GPU's memory and multipliers; see src/train/engines/README.md for the step. */
+/** Memory traffic and arithmetic of a step of the sparse algorithm on a GPU; see src/train/engines/README.md for the step. */
 export interface StepWork {
   /** Operations of the encoder product. */
   readonly product: number;

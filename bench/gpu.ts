@@ -70,7 +70,7 @@ function table({ B }: StepSize, found: Found): string {
   return markdownTable(head, rows);
 }
 
-/** Our steps beside what their counted work takes at the card's own rates. */
+/** Our steps next to the time that their counted work takes at the card's rates. */
 function workTable(all: ReadonlyMap<StepSize, Found>, rates: Rates): string {
   const rows = [...all].flatMap(([size, found]) => {
     const work = stepWork(size);

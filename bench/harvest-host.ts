@@ -17,7 +17,7 @@ import { markdownTable } from './markdown.js';
 import { circumstances, spread, writeSection } from './section.js';
 import { obstacleToStubs, stubbedCudaOfRun } from './stubbed-cuda.js';
 
-/** Microseconds a token. */
+/** Microseconds per token. */
 export interface HostTime {
   /** Everything on the main thread, or as `harvest` does it. */
   readonly form: 'here' | 'threads';

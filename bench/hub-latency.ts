@@ -43,7 +43,7 @@ function files(): Map<string, Buffer> {
   return new Map(Array.from({ length: FILES }, (_, i) => file(i)));
 }
 
-/** The hub in a thread of its own: a forward pass lets nothing else run in this one. */
+/** The hub in a separate thread: a forward pass lets nothing else run in this one. */
 async function serve(): Promise<void> {
   const hub = await FakeDatasets.start({ after: () => {} }, { 'us/texts': { files: files() } });
   parentPort!.on('message', (latency: number) => {

@@ -9,7 +9,7 @@ import { command } from './python.js';
 import { circumstances, writeSection } from './section.js';
 import { evaluated, flagsOf, recovered, saePipe, TRIAL } from './trial.js';
 
-/** Those whose L0 is what was asked for, whoever trains them. */
+/** Those whose L0 is given, whoever trains them. */
 const COMPARABLE = ['topk', 'batchtopk', 'matryoshka'];
 
 const { values: options } = parseArgs({

@@ -5,7 +5,7 @@ import { parseModelConfig } from '../src/lm/families/registry.js';
 import { Generator } from '../src/random/generator.js';
 import { toBfloat16 } from '../src/safetensors/floats.js';
 
-/** What both sizes share: all that Gemma 1's config.json says besides its dimensions. */
+/** What both sizes share: everything in Gemma 1's config.json except its dimensions. */
 const GEMMA = {
   architectures: ['GemmaForCausalLM'],
   model_type: 'gemma',

@@ -39,7 +39,7 @@ const contexts = Array.from({ length: Math.ceil(Number(flags.tokens) / (CONTEXT 
 const options = { device: 'cpu', threads: THREADS, precision: 'float32' } as const;
 const harvest = await openForwardPass(checkpoint, [hook], CONTEXT, { ...options, dtype: 'float32' });
 const mean = await openSpliceIn(checkpoint, hook, [], CONTEXT, options);
-// With a median of 1 and no limit that anything is above, nothing is left out, and all is looked at.
+// With a median of 1 and no limit that anything is above, nothing is left out, and everything is read.
 const normRule = { hook, multiple: Number.MAX_VALUE, median: 1 };
 const ruled = await openSpliceIn(checkpoint, hook, [], CONTEXT, { ...options, normRule });
 

@@ -1,4 +1,4 @@
-// npm run bench:soak -- [--minutes 30]: memory of harvest, train and eval at work for long, beside the bound they print.
+// npm run bench:soak -- [--minutes 30]: memory of harvest, train and eval running for long, compared with the bound they print.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -55,7 +55,7 @@ interface Planned {
   readonly args: readonly string[];
   /** Called between samples. */
   readonly tidy?: () => void;
-  /** What the program says of the work that this phase is for; it must, and how often is told. */
+  /** What the program prints about the work of this phase; it must, and the count is reported. */
   readonly event?: readonly [said: RegExp, name: string];
 }
 
@@ -107,7 +107,7 @@ function run(...args: string[]): void {
 /** @returns tokens per second of a harvest, everything included */
 function prepare(): number {
   mkdirSync(join(root, 'long'));
-  // The bundled text again and again: a harvest must not come to its end.
+  // The bundled text repeatedly: a harvest must not end early.
   const text = gunzipSync(readFileSync('assets/corpus/train.jsonl.gz'));
   for (let i = 0; i < 12; i++) writeFileSync(join(root, 'long', `part-${i}.jsonl`), text);
   const corpus = ['--corpus', 'assets/corpus/train.jsonl.gz', '--hook', HOOK];
@@ -152,7 +152,7 @@ interface Measured extends Phase {
   readonly failures: readonly string[];
 }
 
-/** Runs a phase for its time, which begins when its bound is printed, and looks at its memory all along. */
+/** Runs a phase for its time, which begins when its bound is printed, and measures its memory throughout. */
 async function measure({ name: planned, share, args, tidy, event }: Planned): Promise<Measured> {
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';

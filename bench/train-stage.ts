@@ -48,7 +48,7 @@ interface Round {
   readonly engine: number;
 }
 
-/** Milliseconds a step of the stage, from its first batch to its last, and of the engine fed from memory. */
+/** Milliseconds per step of the stage, from its first batch to its last, and of the engine fed from memory. */
 async function round(size: (typeof SIZES)[number], store: string, init: string, out: string): Promise<Round> {
   const { d, n, B, steps } = size;
   const config = trainSchema.parse({
@@ -87,7 +87,7 @@ async function round(size: (typeof SIZES)[number], store: string, init: string, 
   return { stage, engine: alone };
 }
 
-/** Milliseconds a batch of each thing that the stage does beside the engine's steps, one after another. */
+/** Milliseconds per batch of each thing that the stage does in addition to the engine's steps, one after another. */
 async function profile({ B }: (typeof SIZES)[number], store: string): Promise<{ read: number; gather: number }> {
   const opened = await openStore(store);
   const rows = opened.manifest.rows;

@@ -165,7 +165,7 @@ try {
   const text = [
     `${circumstances()}; ${versions.join('; ')}; ${threads} threads.`,
     ...sections,
-    `### Where a step of the sparse engine goes\n\nMedian milliseconds a step, mean over the workers.\n\n${profileTable(all)}`,
+    `### Where a step of the sparse engine goes\n\nMedian milliseconds per step, mean over the workers.\n\n${profileTable(all)}`,
     ...(chosen.includes('gated') ? [await scalingSection(threads)] : []),
   ].join('\n\n');
   writeSection('train', 'One training step', text, options.document);

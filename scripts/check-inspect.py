@@ -64,7 +64,7 @@ for name, value in expected.items():
     for key in name.split('.'):
         there = there[int(key) if isinstance(there, list) else key]
     off = abs(there - value) / max(abs(value), 1e-12)
-    # What is left of large tokens is told by a float32 sum; of the few largest, the last share a bin.
+    # The rest of large tokens comes from a float32 sum; of the few largest, the last share a bin.
     # Without statistics, shares are about the mean of the first shard.
     loose = 'rank' in name or ('share_of_variance' in name and not kept)
     bad = not off < (2e-3 if loose else 2e-4)

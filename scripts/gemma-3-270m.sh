@@ -7,7 +7,7 @@
 # stopped. Needs Python 3.10 or later (PYTHON names one).
 #
 #   SAE_PIPE_GEMMA=DIR             the cache (default: sae-pipe/gemma-3-270m in the user's cache directory)
-#   SAE_PIPE_GEMMA_TERMS=accepted  agrees to Gemma's terms where nobody is there to be asked
+#   SAE_PIPE_GEMMA_TERMS=accepted  agrees to Gemma's terms without asking
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=${SAE_PIPE_GEMMA:-${XDG_CACHE_HOME:-$HOME/.cache}/sae-pipe/gemma-3-270m}

@@ -192,7 +192,7 @@ def random_problem(arch, seed):
     if arch == 'gated':
         # b_mag lies on both sides of exp(r_mag) * b_gate, so the JumpReLU's gap has either sign
         init |= dict(b_mag=-0.6 + 0.3 * randn(N), r_mag=0.3 * randn(N))
-    # features 0, 1, 2 never fire; 3, 4, 5 nearly always. By a small W_enc, not a large bias, beside
+    # features 0, 1, 2 never fire; 3, 4, 5 nearly always. By a small W_enc, not a large bias, next to
     # which errors in the other biases would look small
     init['W_enc'][:, :6] *= 0.3
     init[bias][:3] = -1.5 + 0.2 * randn(3)

@@ -66,7 +66,7 @@ MODELS = {
         final_logit_softcapping=4.) | o, **SHARED),
         [dict(sliding_window=12), dict(query_pre_attn_scalar=24), dict(attn_logit_softcapping=None),
          dict(final_logit_softcapping=None)]),
-    # 12 is no multiple of 8: a head size for which ONNX Runtime's GroupQueryAttention has no kernel
+    # 12 is not a multiple of 8: a head size for which ONNX Runtime's GroupQueryAttention has no kernel
     'gemma2-gqa': (Gemma2ForCausalLM, lambda **o: Gemma2Config(**dict(
         hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=12,
         intermediate_size=36, sliding_window=7, query_pre_attn_scalar=10, attn_logit_softcapping=3.,

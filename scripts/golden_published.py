@@ -197,7 +197,7 @@ def saelens():
         place = f'saelens/{architecture}'
         sae.save_model(str(folder(place)))
         through_saelens(place, 'saelens', architecture, 'sae_lens', x)
-    # Version 5: TopK told by its activation function.
+    # Version 5: TopK recognised by its activation function.
     x, w = randn(ROWS, D), parts()
     path = folder('saelens/version-5-topk')
     save_file(w | dict(scaling_factor=torch.ones(F)), path / 'sae_weights.safetensors')

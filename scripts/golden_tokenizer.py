@@ -22,7 +22,7 @@ def added(id, content, **flags):
 SPECIAL = [added(i, name, special=True) for i, name in enumerate(['<pad>', '<eos>', '<bos>', '<unk>'])]
 NEWLINES = [added(4200 + n, '\n' * n) for n in range(1, 32)]
 
-# Tokens that go on over spaces, as the vocabularies of Gemma 2 and 3 have some, and rows of one character.
+# Tokens that span spaces, as the vocabularies of Gemma 2 and 3 have some, and rows of one character.
 ACROSS = {'▁<': 4100, '▁</': 4101, '>▁</': 4102, '▁▁': 4103, '▁▁▁▁': 4104, 'ab': 4105, 'aba': 4106, '==': 4107,
           '====': 4108, '</': 4109, '>▁': 4110, '\ufeff▁': 4111, '\ufeff': 4112, '😀': 4113, '😀😀': 4114}
 MERGES = [['▁▁', '▁▁'], ['▁', '▁'], ['==', '=='], ['=', '='], ['<', '/'], ['▁', '</'], ['▁<', '/'], ['>', '▁</'],

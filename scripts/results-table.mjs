@@ -13,7 +13,7 @@ const seedOf = (record) => record.cfg.metadata.sae_pipe.seed;
 const seeds = [...new Set(records.map(seedOf))].sort();
 const percent = (share) => `${(100 * share).toFixed(2)} %`;
 const rows = records.map((record) => {
-  // What the run was told about sparsity: a target L0, k, or λ.
+  // The run's sparsity setting: a target L0, k, or λ.
   const { l0: target, k, l1 } = record.cfg.metadata.sae_pipe;
   const sparsity = target != null ? `L0 ${target}` : k != null ? `k ${k}` : l1;
   const { hook, l0, loss_recovered, explained_variance, relative_reconstruction_bias: bias } = record;

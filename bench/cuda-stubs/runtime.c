@@ -1,6 +1,6 @@
 /*
  * A CUDA runtime without a GPU, enough for ONNX Runtime's CUDA provider to open sessions, place every node and run:
- * it computes nothing, and writes what it is asked for to the file that CUDA_STUB_TRACE names. "Device" memory is the
+ * it computes nothing, and records every call in the file that CUDA_STUB_TRACE names. "Device" memory is the
  * host's and begins as zeros. Kernels that compute shapes, on which later sizes depend, are computed.
  *
  * Lines: "kernel NAME", "copy H2D|D2H|D2D|H2H BYTES sync|async", "malloc BYTES", "wait".

@@ -33,7 +33,7 @@ def problem():
 
 
 def reference_loss(P, decoder, x):
-    """P: float64 parameters, decoder: (W_dec, b_dec) as constants, x [B, D]. -> mean loss, features a token"""
+    """P: float64 parameters, decoder: (W_dec, b_dec) as constants, x [B, D]. -> mean loss, features per token"""
     total, active = 0, 0
     for token in x:
         centred = token - P['b_dec']
@@ -153,7 +153,7 @@ def main():
     loss, l0, final, history = reference(start, batches)
     print(f'float64: loss {loss:.6f}, L0 {l0:.3f}')
     # Adam's first steps are about lr * sign(gradient): a gradient that float32 cannot tell from 0 may move either
-    # way, and says nothing about the maths. Few may be left out for that
+    # way, and does not test the maths. Few may be left out for that
     sure = {}
     for name, p in final.items():
         sizes = torch.stack([g[name].abs() for g in history])

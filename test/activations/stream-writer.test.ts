@@ -33,7 +33,7 @@ function slowReader() {
   };
 }
 
-/** Pieces, and how many were asked for. */
+/** Pieces, and how many were requested. */
 function counted(sizes: readonly number[]) {
   const asked = { count: 0 };
   async function* pieces() {
@@ -66,7 +66,7 @@ test('no piece is made before the reader has taken the one before', async () => 
     await settle();
   }
   await written;
-  // Every piece takes several buffers, and the next is asked for after the last of them only.
+  // Every piece takes several buffers, and the next is requested only after the last of them.
   assert.deepEqual([...new Set(seen)], [0, 1, 2, 3, 4, 5]);
   for (const count of [1, 2, 3, 4]) {
     assert.ok(seen.filter((c) => c === count).length >= 5, `piece ${count} left in one go`);

@@ -13,7 +13,7 @@ import { withoutCompiler } from '../train/engines/cuda/compiler.js';
 const LONG = process.env.SAE_PIPE_LONG === '1';
 const ONLY = ['start', 'step-float32', 'eval'];
 
-/** The session as a user runs it; `heard` is told what it says as it says it. */
+/** The session as a user runs it; `heard` gets its output as it is printed. */
 async function session(flags: readonly string[], heard = (_: string, _end: () => void) => {}) {
   const child = spawn('bash', ['scripts/gpu-session.sh', ...flags], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';

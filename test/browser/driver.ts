@@ -30,7 +30,7 @@ export interface Driven {
   readonly problems: string[];
 }
 
-/** Opens a page of its own, without the cookies and caches of any other. */
+/** Opens a separate page, without the cookies and caches of any other. */
 export async function driven(t: TestContext, url: string, options: BrowserContextOptions = {}): Promise<Driven> {
   const context = await (await launched()).newContext({ viewport: { width: 1280, height: 900 }, ...options });
   t.after(() => context.close());

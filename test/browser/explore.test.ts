@@ -216,7 +216,7 @@ test('labels and notes are saved, come back, and what could not be saved is kept
   await label.press('Enter');
   await page.locator('.saved.failed', { hasText: 'Not saved' }).waitFor();
   assert.equal(await label.inputValue(), 'years');
-  // A list that cannot be had says so, and can be asked for again.
+  // A list that fails to load says so, and can be requested again.
   await page.getByRole('link', { name: 'Features' }).click();
   await page.getByRole('button', { name: 'Max', exact: true }).click();
   await page.locator('#list').getByRole('button', { name: 'Try again' }).waitFor();
@@ -289,7 +289,7 @@ test('a sentence is steered by sliders and numbers, and the address contains all
   const again = await driven(t, page.url());
   await again.page.getByText('3 tokens;').waitFor();
   assert.deepEqual(await again.page.locator('.continued').allTextContents(), texts);
-  // What is no number, or no feature, is a sentence, and nothing is sent.
+  // What is not a number, or not a feature, gives a message, and nothing is sent.
   await strength.fill('NaN');
   await page.getByRole('button', { name: 'Steer', exact: true }).click();
   await page.getByText('A strength is not a number.').waitFor();

@@ -18,7 +18,7 @@ const QUIET = [
 
 /**
  * A page in a headless browser that has no network: what the page's own probe left in `data-probe` of its body, and
- * what the console was told.
+ * what was printed on the console.
  *
  * @param profile a directory for the browser
  */

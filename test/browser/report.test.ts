@@ -78,7 +78,7 @@ const root = temporaryDirectory();
 const evaluation = fullSweep();
 const html = renderReport(evaluation, { source: { evaluation: 'runs/eval', out: 'report.html' } });
 
-/** The page in a browser: what the probe found, and what the console was told. */
+/** The page in a browser: what the probe found, and what was printed on the console. */
 async function visit(page: string, ...flags: string[]): Promise<{ probe: Probe; console: string[] }> {
   const file = join(root, 'page.html');
   // The page's policy runs its own script only; the browser is to run these two as well.

@@ -45,7 +45,7 @@ test('the bundled model fits, and JSON has the figures', async () => {
   assert.equal(report.model.weights.stored, 2 * 3_344_064);
   assert.deepEqual(report.harvest.hooks, [{ name: 'blocks.2.hook_resid_post', width: 192 }]);
   assert.equal(report.harvest.store, 100_000 * (2 * 192 + 12));
-  // W_enc, W_dec, b_dec, and b_gate, b_mag, r_mag; Adam's v of each; a counter a feature.
+  // W_enc, W_dec, b_dec, and b_gate, b_mag, r_mag; Adam's v of each; one counter per feature.
   const parameters = 2 * 192 * 1024 + 192 + 3 * 1024;
   assert.equal(report.training.parameters, parameters);
   assert.equal(report.training.state, 4 * (2 * parameters + 1024));

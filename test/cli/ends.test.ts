@@ -9,7 +9,7 @@ import { type Outcome, start, startPipe } from './run-program.js';
 
 /**
  * A process that has done its work has to be gone, whatever it left unread: a file, an archive, a thread. It takes a
- * fraction of a second; one that stays would stay for ever, so the limit is for machines that are very busy.
+ * fraction of a second; one that stays would stay forever, so the limit allows for very busy machines.
  */
 const LIMIT = 60_000;
 
@@ -19,7 +19,7 @@ const HOOK = 'blocks.0.hook_resid_pre';
 const PROSE = 'test/corpus/fixtures/prose';
 const LINES = gunzipSync(readFileSync('assets/corpus/validation.jsonl.gz'));
 
-/** A corpus of every kind, each with much more text than is asked for. */
+/** A corpus of every kind, each with much more text than is requested. */
 const KINDS: Readonly<Record<string, () => string>> = {
   parquet: () => `${PROSE}.parquet`,
   'jsonl.gz': () => 'assets/corpus/validation.jsonl.gz',

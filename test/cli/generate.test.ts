@@ -65,7 +65,7 @@ test('Ctrl-C ends a text where it stands', async () => {
     await sleep(5);
   child.kill('SIGINT');
   const { code, stderr } = await outcome;
-  // It may have come to its end by itself.
+  // It may have ended by itself.
   assert.ok(code === 130 || code === 0, stderr);
   assert.ok(stdout.startsWith(PROMPT) && stdout.endsWith('\n'));
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { RefusalCode } from '../../src/errors/codes.js';
 import type { Outcome } from './run-program.js';
 
-/** A command that says on standard error a JSON object a line: what it refuses then has its code. */
+/** A command with --log json on standard error, so that refusals have their code. */
 export const logged = (words: readonly string[]): string[] => [...words, '--log', 'json'];
 
 /** Files, numbers and flags that cause or remedy name. */

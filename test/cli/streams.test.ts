@@ -13,7 +13,7 @@ const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_P
 
 const HOOK = 'blocks.1.hook_mlp_out';
 const root = temporaryDirectory();
-/** Of harvest, and of train for a model at work. */
+/** Of harvest, and of train on a running model. */
 const TEXT = ['--model', 'assets/tiny-gemma', '--corpus', 'assets/corpus/train.jsonl.gz', '--hook', HOOK];
 const TOKENS = 3000;
 
@@ -124,7 +124,7 @@ test('standard output holds the stream and nothing else', async () => {
   assert.equal(replayed.code, 0, replayed.stderr);
   assert.deepEqual(weights('replayed'), weights('store'));
 
-  // Cut, it trains nothing; with the whole again, the run goes on from what it had.
+  // Cut, it trains nothing; with the complete one again, the run resumes from what it had.
   const cut = await fed(bytes.subarray(0, bytes.length / 2), logged(train(at('cut'), stream)));
   refused(cut, 'activations/stream-cut-short', /after \d+ of 3000 rows/);
   assert.match(cut.stderr, /step \d+ of 23 is kept in .*cut; .*--resume/);
@@ -264,7 +264,7 @@ test('a second signal ends training on a running model at once, by the signal it
     stderr += data;
   });
   await until(() => stderr.includes('at most 2 windows'));
-  // Forward passes of the first window go on for many seconds.
+  // Forward passes of the first window take many seconds.
   await sleep(500);
   child.kill('SIGTERM');
   child.kill('SIGINT');

@@ -176,7 +176,7 @@ test('the contexts are the stream of the corpus and nothing else, whatever its d
       const found = [...spelt(context)].map((letter, i) => `${letter}${context.documents[i]}`);
       assert.equal(found.length, length);
       assert.equal(found[0]![0], '^');
-      // Only where the stream does not go on with a BOS is the first one not of the stream.
+      // Unless the stream continues with a BOS, the first one is not from the stream.
       const inserted = stream[at]![0] === '^' ? 0 : 1;
       assert.deepEqual(found.slice(inserted), stream.slice(at, at + length - inserted), `seed ${seed}`);
       at += length - inserted;

@@ -5,7 +5,7 @@ import type { Document } from '../../src/corpus/contexts.js';
 import { chosenDocuments, documentChoice, isHeldOut, mayShare } from '../../src/corpus/document-choice.js';
 import { wholeDocument } from './whole-documents.js';
 
-/** Documents in pieces of 300 characters; what is not read to its end counts as passed over. */
+/** Documents in pieces of 300 characters; what is not read to its end counts as skipped. */
 async function* documents(texts: readonly string[], asked: string[] = []): AsyncGenerator<Document> {
   for (const text of texts) {
     asked.push(text);

@@ -5,7 +5,7 @@ import { Interrupted } from '../../src/errors/refusal.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
 import { refuses } from '../config/refuses.js';
 
-/** Contexts of 8 tokens; `taken` counts how many were asked for. */
+/** Contexts of 8 tokens; `taken` counts how many were requested. */
 function contexts(count: number) {
   const counter = { taken: 0 };
   async function* make(): AsyncGenerator<Context> {

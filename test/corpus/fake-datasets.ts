@@ -22,9 +22,9 @@ export interface BytesSeen {
 
 /** What goes wrong; changed by tests as they go. */
 export interface DatasetFaults {
-  /** Storage ends so many answers after this many bytes. */
+  /** Number of answers that storage ends early, after this many bytes. */
   cuts?: { times: number; after: number };
-  /** Storage answers this status so many times. */
+  /** How many times storage answers this status. */
   fails?: { times: number; status: number };
   /** Bytes that the listing adds to every size. */
   sizeLie?: number;
@@ -42,7 +42,7 @@ export interface DatasetFaults {
   onward?: true;
   /** What leads back to itself: storage redirects, or the pages of a listing. */
   circles?: 'storage' | 'listing';
-  /** Addresses of storage end after so many requests. */
+  /** Addresses of storage expire after this many requests. */
   expires?: number;
 }
 

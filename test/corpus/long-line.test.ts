@@ -10,7 +10,7 @@ import { type WholeDocument, wholeDocuments } from './whole-documents.js';
 
 const directory = temporaryDirectory();
 
-/** What a line comes to: its documents, or what is refused; `short` characters are held at most. */
+/** Result of a line: its documents, or the refusal; at most `short` characters are held in memory. */
 async function outcome(line: string, short: number): Promise<WholeDocument[] | string> {
   const path = join(directory, 'a.jsonl');
   writeFileSync(path, `${line}\n{"text":"next"}\n`);

@@ -29,7 +29,7 @@ test('each context records what was read up to its end, and a document that it e
   const rows = [ids(0, 10, 11, 12), ids(0, 20, 21, 22), ids(0), ids(0, 10, 11, 12)];
   // BOS and three tokens each.
   assert.deepEqual(await read(rows, 4), [[[1, 3, 0, 0]], [[2, 6, 0, 0]], [[3, 9, 1, 0]]]);
-  // [2 10 11] [2 12 2] [2 20 21] [2 22 2] [2 10 11]: BOS that is in front is no token of a document.
+  // [2 10 11] [2 12 2] [2 20 21] [2 22 2] [2 10 11]: a BOS in front is not a token of a document.
   assert.deepEqual(
     (await read(rows, 3)).map(([one]) => one!.slice(0, 4)),
     [

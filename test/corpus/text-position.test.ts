@@ -40,7 +40,7 @@ interface Case {
   readonly withoutBos?: true;
 }
 
-/** Contexts behind which a text is continued: few where each reading starts a thread; more in the long form. */
+/** Contexts after which a text is continued: few where each reading starts a thread; more in the long form. */
 const places = (contexts: number, { files, reading }: Case): number => {
   const threads = 'a.parquet' in files || reading?.chatField !== undefined;
   const long = process.env.SAE_PIPE_LONG === '1';

@@ -114,7 +114,7 @@ test('special tokens written out in texts are reported once, with their counts',
   assert.match(said[1]!, /<pad> 1 .*<eos> 2 .*<bos> 1 /);
 });
 
-/** Runs lines of JavaScript in a process of its own, which must end by itself. */
+/** Runs lines of JavaScript in a separate process, which must end by itself. */
 function run(t: Parameters<typeof temporaryDirectory>[0], lines: string): string {
   const directory = temporaryDirectory(t);
   mkdirSync(directory, { recursive: true });

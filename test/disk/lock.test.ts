@@ -28,7 +28,7 @@ import { deadOwner } from './dead-owner.js';
 const onDemand = { skip: process.env.SAE_PIPE_LONG === '1' ? false : 'with SAE_PIPE_LONG=1' };
 
 const LINUX = process.platform === 'linux';
-/** --take-over, and who is told. */
+/** --take-over, and who receives its message. */
 const takingOver = (say: (sentence: string) => void): TakeOver => ({ unchecked: true, say });
 const directory = (t: TestContext) => {
   const path = join(temporaryDirectory(t), 'out');

@@ -35,7 +35,7 @@ test('an interval contains the estimate, and a context weighs what it has positi
     const [low, high] = bootstrapIntervals(sums, mean, { resamples: 500 }).ce;
     assert.ok(low < estimate(sums) && estimate(sums) < high, `seed ${seed}`);
   }
-  // One position of 1000 nats beside 99 × 1000 positions of 1: the mean is 1.01, the mean of the contexts' 10.99.
+  // One position of 1000 nats next to 99 × 1000 positions of 1: the mean is 1.01, the mean of the contexts' 10.99.
   const tokens = [1, ...Array(99).fill(1000)];
   const nll = [1000, ...Array(99).fill(1000)];
   const [low, high] = bootstrapIntervals({ tokens, nll }, mean).ce;

@@ -3,7 +3,7 @@ import { Generator, Purpose } from '../../src/random/generator.js';
 /** Sums a column over the contexts of a resample. */
 export type Sum = (column: readonly number[]) => number;
 
-/** 95 % bootstrap intervals the slow way: every resample a list of contexts, every sum taken anew. */
+/** 95 % bootstrap intervals the slow way: every resample a list of contexts, every sum computed again. */
 export function intervalsByHand<Name extends string>(
   contexts: number,
   statistic: (sum: Sum) => Record<Name, number>,

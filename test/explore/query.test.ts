@@ -36,7 +36,7 @@ function lists() {
   };
 }
 
-/** What a query finds, by looking at every feature. */
+/** What a query finds, by a scan over all features. */
 function slowly({ numbers, tokens }: ReturnType<typeof columnsOf>, query: ListQuery): number[] {
   const { q = '', in: place, sort = 'frequency', order = 'desc', alive, labelled, bounds = {} } = query;
   const numberOf = (j: number, column: ListColumn) => (column === 'feature' ? j : numbers[column][j]!);

@@ -1,4 +1,4 @@
-/** Loaded into the program before anything else: a clock that is set back by an hour each time that it is looked at. */
+/** Loaded into the program before anything else: a clock that is set back by an hour each time it is read. */
 const plain = Date.now;
 let back = 0;
 const now = () => {

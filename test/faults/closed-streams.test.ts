@@ -52,7 +52,7 @@ for (const [name, shell] of Object.entries(CLOSED)) {
     assert.deepEqual(resultsBelow(`${place}-sae`), resultsBelow(sae));
     assert.equal((await inShell(shell, ['train', '--help'])).stdout, '0');
     assert.equal((await inShell(shell, ['--version'])).stdout, '0');
-    // What is wrong is told by the exit code where it cannot be said.
+    // The exit code reports the failure where no message can be printed.
     assert.equal((await inShell(shell, ['train', '--nonsense'])).stdout, '2');
   });
 }

@@ -86,7 +86,7 @@ export function resultsBelow(directory: string): Map<string, string> {
   );
 }
 
-/** Files that change while work goes on: what is in them must be whole all the same. */
+/** Files that change during work: their contents must be complete all the same. */
 const GROWING: Readonly<Record<string, (text: string) => unknown>> = {
   'manifest.json': JSON.parse,
   'run.json': JSON.parse,

@@ -18,7 +18,7 @@ import { operationsOf, runOnFailingDisk } from './run-on-failing-disk.js';
 
 /** `SAE_PIPE_LONG=1 node --test dist/test/faults/failing-writes.test.js` lets every single operation fail. */
 const LONG = process.env.SAE_PIPE_LONG === '1';
-/** Else so many of each command's, the first and the last among them. */
+/** Otherwise this many operations of each command, the first and the last among them. */
 const POINTS = 2;
 const onDemand = { skip: LONG ? false : 'with SAE_PIPE_LONG=1' };
 
@@ -35,7 +35,7 @@ function pointsOf(operations: number): number[] {
  * Lets a command's writes fail from its first, second, … operation on; then there is room again.
  *
  * @param words the command, whose results all lie below the directory it is given
- * @param again added to go on
+ * @param again added to resume
  */
 async function failsAnywhere(name: string, words: (directory: string) => string[], again: readonly string[] = []) {
   const disk = (directory: string, failAt: number, code: string) => ({

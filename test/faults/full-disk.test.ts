@@ -67,7 +67,7 @@ test('a disk that fills up during a training: the same', onDemand, async (t) => 
   const [out, whole] = [join(place, 'sae'), join(root, 'longer-sae')];
   const words = (to: string) => trainWords(store, to, { steps: 600 });
   await succeeds(words(whole));
-  // Room for a checkpoint, but not for one more beside it.
+  // Room for a checkpoint, but not for a second one.
   const full = await filledOnce(place, /checkpoint-\d+\.safetensors$/, 400_000, logged(words(out)));
   refused(full, 'disk/full', out);
   nothingHalfWritten(out, resultsBelow(whole));

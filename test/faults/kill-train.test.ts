@@ -51,7 +51,7 @@ for (const engine of LONG ? (['sparse', 'reference'] as const) : (['sparse'] as 
         progress: (out) => linesOf(curve(out)),
         whole: STEPS,
         async afterKill(out) {
-          // What has the name of an SAE is one.
+          // A directory with the name of an SAE is a complete one.
           if (existsSync(join(out, 'cfg.json'))) await readSae(await openSae(out));
         },
         atEnd(out) {

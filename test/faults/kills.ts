@@ -11,14 +11,14 @@ const MOST_OF_ONE = 8;
 
 /** A command that is killed and run again. */
 export interface Killed {
-  /** The command that writes to `out`, and goes on with what is there. */
+  /** The command that writes to `out`, and resumes from what is there. */
   readonly command: (out: string) => readonly string[];
   /** How far it is, from what is on disk or from the milliseconds since its start; `whole` at its end. */
   readonly progress: (out: string, milliseconds: number) => number;
   readonly whole: number;
   /** Holds after every kill. */
   readonly afterKill: (out: string) => Promise<void> | void;
-  /** Holds when the command has come to its end. */
+  /** True when the command has ended. */
   readonly atEnd: (out: string) => Promise<void> | void;
   /** Milliseconds that an undisturbed run takes, at most: an early kill comes within the first second of them. */
   readonly life?: number;
@@ -27,7 +27,7 @@ export interface Killed {
 /**
  * Kills the command `kills` times at moments that `random` spreads over its life: by its progress, some of them in the
  * midst of writing a file, some after a SIGTERM, as a scheduler does it, and some soon after its start. Then lets it
- * come to its end.
+ * ended.
  *
  * @param root where outputs are made
  */
@@ -85,7 +85,7 @@ const below = (directory: string): string[] => {
 };
 const halfWritten = (out: string) => below(out).filter((name) => name.endsWith('.tmp'));
 
-/** Files that only an unfinished output has; beside a finished SAE, run.json and the last checkpoint stay. */
+/** Files that only an unfinished output has; next to a finished SAE, run.json and the last checkpoint stay. */
 export function leftOver(out: string): string[] {
   const names = below(out);
   const finished = (name: string) => names.includes(join(dirname(name), 'cfg.json'));

@@ -99,7 +99,7 @@ for (const engine of ['sparse', 'reference'] as const) {
     const outcome = await train(out, flags);
     const kept = await checkLeftBehind(out);
     refused(outcome, 'train/not-finite', /step \d+ \(learning rate 1e\+30/, kept.at(-1) ?? 'no checkpoint');
-    // The same settings come to the same step.
+    // The same settings reach the same step.
     refused(await train(out, flags, '--resume'), 'train/not-finite', /step \d+/);
   });
 

@@ -93,7 +93,7 @@ test('every stage refuses a directory that has an owner, whatever it holds, and 
     const config = sweepSchema.parse({ out, hook: [HOOK], arch: ['gated'], l1: [2], activations: join(root, 'acts') });
     return sweep(config, file, silent, never);
   };
-  // Where each is told to write, and the directory that has an owner.
+  // --out of each, and the directory that has an owner.
   const stages: [name: string, held: string, write: (out: string, overwrite: boolean) => Promise<unknown>][] = [
     [
       'harvest',

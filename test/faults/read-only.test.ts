@@ -10,7 +10,7 @@ import { evalWords, harvestWords, made, trainWords } from './commands.js';
 
 const { store, sae, evaluated } = await made();
 
-/** A directory that nobody may write to, root included; undefined, with the test skipped, where none can be had. */
+/** A directory that nobody may write to, root included; undefined, with the test skipped, if there can be none. */
 function readOnly(t: TestContext): string | undefined {
   let mounted = false;
   t.after(() => mounted && spawnSync('umount', ['-l', place]));

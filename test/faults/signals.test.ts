@@ -36,7 +36,7 @@ interface Ended {
   readonly stderr: string;
 }
 
-/** Runs a command in a process group of its own and signals it when `when` holds of what it has said, or is there. */
+/** Runs a command in a separate process group and signals it when `when` matches its output, or exists as a file. */
 async function signalled(
   args: readonly string[],
   signal: 'SIGINT' | 'SIGTERM',
@@ -152,7 +152,7 @@ test('a stop while inputs are read for resampling keeps the step before, and res
         steps: 60,
         lr: 1e-2,
         l1: 150,
-        // Nothing is looked at before the first step.
+        // Nothing is read before the first step.
         start: 'zero',
         bDecInit: 'zero',
         normalize: 'mean-norm',

@@ -19,7 +19,7 @@ const onDemand = { skip: LONG ? false : 'with SAE_PIPE_LONG=1' };
 const pointsOf = (count: number) => (LONG ? Array.from({ length: count }, (_, i) => i + 1) : [...new Set([1, count])]);
 
 /**
- * Lets one sync of a directory fail, as a disk does that has a moment of its own: what is in place stays in place.
+ * Lets one sync of a directory fail, as a disk with a hiccup does: what is in place stays in place.
  *
  * @param again the command that continues, given what is written and where
  * @param result the file that says that the others are whole, and those
@@ -59,7 +59,7 @@ async function failsOnce(
       for (const file of others)
         assert.ok(existsSync(join(directory, dirname(written), file)), `${last} without ${file}`);
     }
-    // Where there is no result, nothing is to be replaced.
+    // Without a result, nothing needs to be replaced.
     await succeeds([...words(directory), ...(written || again[0] !== '--overwrite' ? again : [])]);
     assert.deepEqual(named(directory), expected, `${name}, sync ${point}`);
   }

@@ -27,7 +27,7 @@ export interface SlowContext {
   readonly counted: readonly boolean[];
 }
 
-/** ⌊4 log₂ f⌋ by comparing with the bounds, which are no float32 but for powers of two. */
+/** ⌊4 log₂ f⌋ by comparing with the bounds, which are not float32 except for powers of two. */
 function quarterOf(f: number): number {
   let quarter = Math.round(4 * Math.log2(f));
   while (f < 2 ** (quarter / 4)) quarter--;

@@ -115,7 +115,7 @@ test('quarter octaves are exact at their bounds, and for subnormal numbers', () 
   const bits = (value: number) => new Uint32Array(Float32Array.of(value).buffer)[0]!;
   for (let octave = -149; octave < 128; octave++) {
     assert.equal(quarterOctave(bits(2 ** octave)), 4 * octave);
-    // The float32 before: the last quarter of the octave below, where that has so many.
+    // The float32 before: the last quarter of the octave below, if that has enough.
     if (octave > -146) assert.equal(quarterOctave(bits(2 ** octave) - 1) >> 2, octave - 1);
     if (octave < -126) continue;
     for (const k of [1, 2, 3]) {

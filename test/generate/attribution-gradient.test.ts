@@ -112,7 +112,7 @@ const STENCIL = [
   [-2, 1],
 ] as const;
 
-/** f · ∂logit/∂f by differences where f is scaled, the model a step at a time: of every activation. */
+/** f · ∂logit/∂f by differences where f is scaled, the model one token at a time: of every activation. */
 async function byDifferences(
   { checkpoint, saes, tokens }: AttributedText,
   active: readonly Active[],

@@ -82,7 +82,7 @@ for (const name of [...GOLDEN_SAES, 'transcoder']) {
         ...{ placement, longest: 24 },
         saes: [await steeredSae(name, errorTerm)],
       });
-      // All cases are texts of one batch, beside the text without a change.
+      // All cases are texts of one batch, together with the text without a change.
       const clean = unchangedRow(changesOf(features, 'set', 0), 1);
       const rows = cases.map(([, [operation, strength]]) =>
         rowChanges(changesOf(features, operation, strength), 1, afterBos),

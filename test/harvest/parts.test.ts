@@ -184,7 +184,7 @@ test('a part is not resumed over another text, nor to other tokens', async (t) =
   await refuses(() => part(root, 1, 3, { ...resume, text: textOf(11) }), 'harvest/other-text');
   // Its first window is whole and has rows 30 to 60 of the text.
   for (const tokens of [20, 45]) await refuses(() => part(root, 1, 3, { ...resume, tokens }), 'harvest/fewer-tokens');
-  // A window that was the last one is no window of a longer harvest.
+  // The last window is not a window of a longer harvest.
   await part(root, 2, 3);
   changeManifest(join(root, partName({ index: 2, of: 3 })), (manifest) => {
     manifest.complete = false;

@@ -99,7 +99,7 @@ test('windows that end at or before the target are skipped, whatever it is, and 
     const skipped = await skipWindows(readAgain(), manifest, target, { add: (contexts) => text.push(...contexts) });
     assert.deepEqual([skipped.index, skipped.rows], [index, rows], `target ${target}`);
     assert.deepEqual(text, await contextsOfRows(rows), `text of ${rows} rows`);
-    // Groups go on where the windows that were left out end.
+    // Groups continue where the skipped windows end.
     const all = readAgain();
     for (let i = 0; i < 3 * index; i++) await all.next();
     if (rows === WANTED) continue;

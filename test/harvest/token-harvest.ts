@@ -39,12 +39,12 @@ export interface TokenHarvest {
   readonly resume?: boolean;
   /** Contexts of a forward pass, at most. */
   readonly atOnce?: number;
-  /** Rows after which a stop is asked for. */
+  /** Rows after which a stop is requested. */
   readonly stopAt?: number;
   readonly text?: AsyncGenerator<Context>;
   /** The part of the harvest; it is not divided where absent. */
   readonly part?: { readonly index: number; readonly of: number };
-  /** Shards are pressed by it, and passes are asked for ahead, as on a GPU. */
+  /** It encodes shards, and passes are requested ahead, as on a GPU. */
   readonly press?: ShardPress;
   /** A file of the first store that cannot be written, as where the disk is full. */
   readonly unwritable?: string;

@@ -14,7 +14,7 @@ export const contextAt = (index: number): Context => ({
   documents: new Uint32Array(CONTEXT),
 });
 
-/** A model whose activation is its token, d_in 1, at every hook; takes so many contexts at a time and writes down which. */
+/** A model whose activation is its token, d_in 1, at every hook; takes this many contexts at a time and records which. */
 export function passOf(contexts: number, seen: number[][], hooks = 1): ForwardPass {
   const run: ForwardPass['run'] = async (group, bos, limit) => {
     seen.push(group.map(({ index }) => index));

@@ -236,7 +236,7 @@ test('a disk that is too full is refused before a file is fetched', async (t) =>
   const { hub, fetch, home } = await tinyHub(t);
   hub.faults = { lies: { [WEIGHTS]: { size: 2 ** 52 } } };
   await refuses(() => fetch(), 'disk/too-full', '4.0 PiB are needed', 'HF_HUB_CACHE');
-  // Only the configuration is asked for, to see whether the model is supported.
+  // Only the configuration is requested, to see whether the model is supported.
   const asked = hub.seen.filter(({ url }) => url.includes('/resolve/')).map(({ url }) => url.split('/').at(-1));
   assert.deepEqual(asked, ['config.json']);
   assert.ok(!existsSync(home));

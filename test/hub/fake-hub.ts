@@ -18,9 +18,9 @@ export interface Seen {
 
 /** What goes wrong, or is unusual; changed by tests as they go. */
 export interface Faults {
-  /** A token that is asked for; without it 401, with another 403. */
+  /** The required token; without it 401, with another 403. */
   gated?: string;
-  /** The storage destroys so many connections, each after this many bytes. */
+  /** Number of connections that the storage destroys, each after this many bytes. */
   cuts?: { times: number; after: number };
   /** The storage alters a byte of this file. */
   corrupt?: string;
@@ -36,9 +36,9 @@ export interface Faults {
   nextPage?: string;
   /** Answers in place of the hub, where it does. */
   instead?: (url: URL, response: ServerResponse) => boolean;
-  /** The storage sends one byte at a time, with so many milliseconds between. */
+  /** The storage sends one byte at a time, with this many milliseconds between. */
   trickle?: number;
-  /** The storage answers this status so many times. */
+  /** How many times the storage answers this status. */
   fails?: { times: number; status: number };
 }
 
@@ -76,7 +76,7 @@ export class FakeHub {
     }
   }
 
-  /** Bytes that the storage was asked for with a range, or null where the whole was. */
+  /** Ranges of bytes requested from the storage, null for a complete file. */
   rangesOf(name: string): (string | undefined)[] {
     const url = `/blobs/${sha256(this.files.get(name)!)}`;
     return this.seen.filter((seen) => seen.server === 'cdn' && seen.url === url).map(({ range }) => range);

@@ -6,13 +6,13 @@ import { isLarge, json, sha256 } from './fake-hub.js';
 export interface UploadFaults {
   /** The token that may write; another one may not. */
   writer?: string;
-  /** The storage destroys so many connections of uploads, each after this many bytes. */
+  /** Number of upload connections that the storage destroys, each after this many bytes. */
   cuts?: { times: number; after: number; met?: () => void };
   /** An error of the commit: its status and sentence. */
   refusesCommit?: { status: number; error: string };
   /** Somebody else commits while this upload is under way. */
   raced?: boolean;
-  /** Large files are taken in parts of so many bytes. */
+  /** Large files are taken in parts of this many bytes. */
   partBytes?: number;
   /** Called when a commit is made, whose answer then takes a third of a second. */
   committed?: () => void;

@@ -62,7 +62,7 @@ test('patterns and lists stand for names, each once, in the order of the model',
     await expandHooks(['*s.*.hook_z'], names),
     all.filter((name) => name.endsWith('.attn.hook_z')),
   );
-  // What is no pattern needs no model, and is checked where that is opened.
+  // A name that is not a pattern needs no model, and is checked when that is opened.
   assert.deepEqual(await expandHooks(['b,a', 'b'], none), ['b', 'a']);
   assert.equal(await expandOneHook('blocks.1.hook_resid_p*t', names), 'blocks.1.hook_resid_post');
 });

@@ -82,7 +82,7 @@ export interface CheckpointOptions {
   /** Name of a tensor in the file, by its name in the golden. */
   readonly rename?: (name: string) => string;
   readonly config?: Json;
-  /** Tensors beside the model's. */
+  /** Tensors in addition to the model's. */
   readonly more?: readonly TensorToWrite[];
 }
 

@@ -10,7 +10,7 @@ export interface ExternalTensor {
   readonly length: number;
 }
 
-/** What tests look at in an .onnx file. */
+/** What tests check in an .onnx file. */
 export function readGraph(bytes: Uint8Array) {
   const graph = fromBinary(ModelProtoSchema, bytes).graph!;
   const external = new Map<string, ExternalTensor>();

@@ -240,7 +240,7 @@ const MODELS: Readonly<Record<string, Real>> = {
   },
 };
 
-/** config.json of a Gemma 4 of so many times five layers with a window and one without. */
+/** config.json of a Gemma 4 with this many times five layers with a window and one without. */
 function gemma4Config(periods: number, text: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const period = [...Array.from({ length: 5 }, () => 'sliding_attention'), 'full_attention'];
   return {

@@ -253,7 +253,7 @@ for (const [name, real] of Object.entries(MODELS)) {
       assert.equal(attribute(node, 'softcap'), real.cap);
       assert.equal(attribute(node, 'local_window_size'), real.slides(layer) ? real.window : -1, `layer ${layer}`);
     }
-    // Up to a window's length no layer needs a mask of its own.
+    // Up to a window's length no layer needs a separate mask.
     const short = readGraph(harvestGraph(checkpoint, [hook], 1024, 'float16', placement));
     assert.ok(short.nodes('GroupQueryAttention').every((node) => attribute(node, 'local_window_size') === -1));
     assert.ok(!short.external.has('norm.weight'), 'a harvest has no use for the final norm');

@@ -47,7 +47,7 @@ test('a job’s state: a program that hangs is not waited for, and the state is 
 });
 
 test('a job’s state does not depend on the user’s settings for squeue', async (t) => {
-  // Another cluster, where a job of this number is over; and a filter that leaves out the one that is asked for.
+  // Another cluster, where a job of this number is over; and a filter that leaves out the requested one.
   const squeue =
     'if [ "$SLURM_CLUSTERS" = d ]; then echo "7|COMPLETED"; elif [ -z "$SQUEUE_USERS" ]; then echo "7|RUNNING"; fi';
   withSlurm(t, { scontrol, squeue, sacct: says('7|FAILED') });

@@ -80,7 +80,7 @@ const SHARED = `static void *host; void Provider_SetHost(void *h) { host = h; } 
 const OPENED = `#include <stdio.h>
 __attribute__((constructor)) static void opened(void) { fputs("the provider was opened", stderr); }`;
 
-/** What a process of its own makes of libraries, and of a session on cuda. */
+/** Libraries and a session on cuda, in a separate process. */
 function inProcess(
   t: TestContext,
   libs: string,

@@ -8,7 +8,7 @@ interface Line {
   [field: string]: unknown;
 }
 
-/** A JSON log on a clock of its own, and the lines it wrote, parsed. */
+/** A JSON log on a separate clock, and the lines it wrote, parsed. */
 function logged() {
   const clock = { ms: 0 };
   const text: string[] = [];

@@ -32,7 +32,7 @@ test('work that fails after a stop was interrupted, and work that succeeds was n
   assert.equal(await unlessStopped(Promise.resolve(3), stop, message), 3);
 });
 
-/** Gives 1 and 2, and then nothing more; `closed` says whether it was told to end. */
+/** Gives 1 and 2, and then nothing more; `closed` says whether it was closed. */
 function stalling() {
   const state = { closed: false };
   async function* values() {

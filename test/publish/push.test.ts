@@ -225,7 +225,7 @@ test('an SAE that is changed while it is sent is not committed, and nothing is a
   hub.uploads.faults.cuts = { times: 1, after: 100, met: stopping };
   await assert.rejects(pushed(sae, undefined, {}, {}, stop), Interrupted);
   assert.deepEqual([hub.uploads.commits.length, hub.uploads.stored.size], [0, 0]);
-  // Once the commit is asked for it may exist, so its answer is waited for.
+  // Once the commit is requested it may exist, so its answer is waited for.
   hub.uploads.faults.committed = stopping;
   stop.signal = undefined;
   const { out } = await pushed(sae, undefined, {}, {}, stop);

@@ -187,7 +187,7 @@ test('the reason for a missing value is below its table, once for all that share
   assert.equal(cells(headlineTable(entries({})), 'tfoot').length, 0);
   const page = renderReport(two.map(({ record, curve }) => ({ record, curve })));
   assert.ok(elements(page, '.result')[0]!.textContent.includes(matter));
-  // A picture without a point is no picture.
+  // There is no picture without a point.
   assert.ok(elements(page, 'p.absent')[0]!.textContent.includes(matter));
   assert.equal(elements(page, '#figure-1').length, 0);
 });

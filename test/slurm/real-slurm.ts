@@ -44,7 +44,7 @@ test('a harvest by an array of four tasks, one killed and queued again, is that 
 
 /** Seconds of a training that meets its notice: Slurm looks at limits every half minute, and machines change pace. */
 const BEYOND_NOTICE = 90;
-/** Steps by which its speed is told. */
+/** Steps from which its speed is measured. */
 const TRIAL_STEPS = 3000;
 
 test('a time limit: a training stops at the notice, is requeued by its script and ends the same', async () => {
@@ -59,7 +59,7 @@ test('a time limit: a training stops at the notice, is requeued by its script an
   rmSync(join(root, 'sae'), { recursive: true });
   const [job] = await submitted('--time', '2', '--notice', '60', '--cpus', '1', '--', ...words('sae', steps));
   await running(job!);
-  // With a minute's notice it is told as soon as Slurm looks, in each of its starts.
+  // With a minute's notice it is signalled as soon as Slurm checks, in each of its starts.
   slurm('scontrol', 'update', `JobId=${job}`, 'TimeLimit=1');
   const fields = await ended(job!);
   completed(fields);

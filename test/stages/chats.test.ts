@@ -28,7 +28,7 @@ const root = temporaryDirectory();
 const never = { signal: undefined };
 const model = chatModel(template);
 const corpus = join(root, 'chats.jsonl');
-// In the midst of it nobody answers, for longer than a window.
+// In the middle of it the assistant is silent, for longer than a window.
 const silence = { messages: [{ role: 'user', content: 'Nobody answers. '.repeat(80) }], ids: [] };
 const chats = [...goldenChats.slice(0, 6), silence, ...goldenChats.slice(6)];
 writeFileSync(corpus, chats.map(({ messages }) => `${JSON.stringify({ messages })}\n`).join(''));

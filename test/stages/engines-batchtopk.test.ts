@@ -89,7 +89,7 @@ test('1, 2 and 3 workers compute the same, and the same number the same bits', a
       assert.ok(difference < 1e-5, `${name}: ${difference}`);
     }
   }
-  // Where the batch has them, exactly k a token are kept on average.
+  // Where the batch has them, exactly k per token are kept on average.
   for (const [t, l0] of one!.l0.entries()) if (SIZES[t]! > 0.5) assert.equal(l0, 20, `step ${t}`);
 });
 

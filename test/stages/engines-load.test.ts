@@ -68,7 +68,7 @@ for (const { name, open, skip, cases } of ENGINES) {
       for (const round of [1, 2]) {
         for (let t = 0; t < 6; t++) await kept.step({ x: next() }, step);
         const changed = resample(await kept.state(), settings);
-        // Since it was looked at, moments have fallen behind again.
+        // Since the state was read, moments have fallen behind again.
         for (let t = 0; t < 3; t++) await kept.step({ x: next() }, step);
         await kept.load(changed);
         assert.equal(kept.steps, round * 13 - 4);

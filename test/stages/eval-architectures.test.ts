@@ -77,7 +77,7 @@ for (const [architecture, layouts] of [
       await convertSae(convertSchema.parse({ sae, as, out }), silent, { signal: undefined });
       saes.push(out);
     }
-    // Gemma Scope has context and hook in the names of its own folders.
+    // Gemma Scope has context and hook in the names of its folders.
     const [first, ...others] = await evaluated(saes, { context: 256, hook: HOOK });
     assert.equal(others.length, layouts.length);
     for (const other of others) {

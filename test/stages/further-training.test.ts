@@ -33,7 +33,7 @@ const file = (directory: unknown, name: string) => readFileSync(join(String(dire
 const weights = (directory: unknown) => file(directory, 'sae_weights.safetensors');
 const settingsOf = (directory: unknown) => JSON.parse(String(file(directory, 'cfg.json'))).metadata.sae_pipe;
 
-/** Stops a run once it has done so many steps. */
+/** Stops a run once it has done this many steps. */
 async function stoppedAt(steps: number, run: (stop: StopRequest, progress: typeof silent) => Promise<unknown>) {
   const stop: StopRequest = { signal: undefined };
   const update = (done: number) => {
@@ -121,7 +121,7 @@ test('a flag that differs is refused by name, where it may not change, and nothi
   await assert.rejects(again(given.out, { steps: 30 }), /of a run of 40 steps, and this command says 30/);
   await assert.rejects(again(join(root, 'nothing')), /There is no run in .* to resume/);
   assert.deepEqual(filesBelow(String(given.out)), found);
-  // What is said as it was is no difference.
+  // A flag repeated with its old value is not a difference.
   await again(given.out, { ...given, lr: '1e-3' });
 });
 

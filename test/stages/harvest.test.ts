@@ -158,7 +158,7 @@ test('float16 and bfloat16 stores are the float32 one, rounded to nearest', asyn
 test('interrupted anywhere and resumed, a harvest gives the bytes of an undisturbed one', async () => {
   const hook = [HOOK, 'blocks.0.hook_attn_out'];
   const whole = filesBelow((await run({ hook })).config.out);
-  // Six passes in windows of two; each attempt goes on with what was kept.
+  // Six passes in windows of two; each attempt resumes with what was kept.
   for (const [passes, attempts] of [
     [0, 2],
     [1, 3],

@@ -31,7 +31,7 @@ async function dataset(): Promise<Map<string, Buffer>> {
   const texts = Array.from({ length: 40 }, (_, i) => prose.slice(700 * i, 700 * (i + 1)));
   // One that comes again.
   texts[25] = texts[3]!;
-  // Of a small file the end that is asked for first, for the footer, would be all of it.
+  // In a small file, the end that is requested first, for the footer, would be all of it.
   const random = new Generator(1);
   const padding = (part: string[]) => part.map(() => Array.from({ length: 12_000 }, () => random.below(1000)).join());
   const parquet = (part: string[]) =>
@@ -59,7 +59,7 @@ const settings = (out: string) =>
     ...{ windowRows: 1000, rowsPerShard: 500, seed: 3, threads: 1, out },
   });
 
-/** Harvests until so many rows are there, and then crashes. */
+/** Harvests until there are this many rows, and then crashes. */
 async function killedAt(config: ReturnType<typeof settings>, rows: number): Promise<void> {
   // Counting beforehand ends at what is wanted, and says so last.
   let label = '';
@@ -104,7 +104,7 @@ test('a harvest of a data set of the hub that was killed resumes to the same byt
   }
 });
 
-/** The first byte of a file that has to be asked for where reading begins at a position. */
+/** The first byte of a file that must be requested when reading begins at a position. */
 function firstByteAt(bytes: Buffer, name: string, { row, byte }: NonNullable<Manifest['text_position']>): number {
   if (!name.endsWith('.parquet')) return name.endsWith('.gz') ? 0 : byte;
   const { row_groups } = parquetMetadata(new Uint8Array(bytes).buffer);

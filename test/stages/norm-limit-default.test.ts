@@ -76,7 +76,7 @@ test('a few long rows are left out by default, with a message, and a resumed run
     { maxActivationNormMultiple: 0 },
     { init: config.out },
     { l1Convention: 'paper' },
-    // One in a hundred is no exception.
+    // One in a hundred is not an exception.
     { activations: changedActivations(activations, fresh(), { long: 1e-2 }) },
     { activations },
   ] as const) {

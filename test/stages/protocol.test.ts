@@ -15,7 +15,7 @@ import { relativeDifference } from '../golden.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { curveOf, tinyActivations } from '../train/tiny-activations.js';
 
-// The protocol's parts at work together; each has its own test of its maths beside this file.
+// The protocol's parts together; each has a separate test of its maths next to this file.
 
 const root = temporaryDirectory();
 const never: StopRequest = { signal: undefined };

@@ -5,7 +5,7 @@ import { type StopRequest, silent } from '../../src/progress/progress.js';
 import { train } from '../../src/train/train.js';
 import { filesBelow } from '../temporary.js';
 
-/** Begins or resumes a run that is told to stop when it has made so many steps, and ends unfinished. */
+/** Begins or resumes a run that is stopped after this many steps, and ends unfinished. */
 export async function interrupted(config: TrainConfig, steps: number): Promise<void> {
   const stop: StopRequest = { signal: undefined };
   const update = (done: number) => {
@@ -18,7 +18,7 @@ export async function interrupted(config: TrainConfig, steps: number): Promise<v
  * A run that is stopped in its midst, and resumed, leaves the SAE that it would have left.
  *
  * @param whole directory of the run that was not stopped
- * @param steps after which it is told to stop
+ * @param steps after which it is stopped
  */
 export async function assertResumes(config: TrainConfig, whole: string, steps: number): Promise<void> {
   await interrupted(config, steps);

@@ -8,7 +8,7 @@ const running = { finished: false, steps: 100 };
 const ago = (seconds: number) => NOW - 1000 * seconds;
 
 test('rate and time left come from the last lines: all their activations by all their seconds', () => {
-  // 1000 activations and one step a line; the last two stretches take 10 s and 40 s.
+  // 1000 activations and one step per line; the last two stretches take 10 s and 40 s.
   const lines = curve(3).map((line, i) => ({ ...line, tokens_per_second: [1, 100, 25][i]! }));
   const { state, step, steps, rate, left } = standingOf(lines, running, ago(1), NOW);
   assert.deepEqual([state, step, steps], ['running', 3, 100]);

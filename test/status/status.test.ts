@@ -16,7 +16,7 @@ import { begin, finish, runIn } from '../watch/runs.js';
 
 const SHA = 'a'.repeat(64);
 
-/** A store of so many finished windows of 100 rows, of 1000 wanted, of which the last ended `age` seconds ago. */
+/** A store with this many finished windows of 100 rows, of 1000 wanted, the last of which ended `age` seconds ago. */
 function storeIn(root: string, name: string, windows: number, { complete = false, partial = 0 } = {}): string {
   const directory = join(root, name);
   mkdirSync(directory, { recursive: true });
@@ -209,7 +209,7 @@ test('of a harvest by an array, each part has the state of its task', async (t) 
   assert.ok(status.work[0]!.reason!.includes('7_0'));
   const failed = ({ jobs }: typeof status) => jobs.filter((job) => job.failed).map(({ id }) => id);
   assert.deepEqual(failed(status), ['7_0']);
-  // The script lies next to --out, above what is asked for; jobs of other parts do not count there.
+  // The script is next to --out, above the given directory; jobs of other parts do not count there.
   assert.deepEqual(failed(await statusOf([join(root, 'acts')])), ['7_0']);
   const [, , , last] = parts;
   assert.deepEqual(

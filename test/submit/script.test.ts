@@ -13,7 +13,7 @@ import { temporaryDirectory } from '../temporary.js';
 
 const settings = (flags: object = {}) => submitSchema.parse({ scheduler: 'slurm', ...flags });
 
-/** A program for the script to run in the place of node: says its words, waits for a signal where it is told to. */
+/** A program for the script to run in the place of node: prints its words, and waits for a signal if told to. */
 const PROGRAM = `#!/usr/bin/env bash
 printf '%s\\n' "$@" > said
 trap 'exit 138' USR1

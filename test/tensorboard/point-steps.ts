@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { readEvent } from '../../src/tensorboard/event.js';
 import { recordsOfFile } from '../../src/tensorboard/record-file.js';
 
-/** The steps of all points of one kind in a directory, file after file; sessions' beginnings and versions are no points. */
+/** The steps of all points of one kind in a directory, file after file; sessions' beginnings and versions are not points. */
 export async function pointSteps(directory: string, kind: 'train' | 'eval', tag = ''): Promise<number[]> {
   const steps: number[] = [];
   for (const name of readdirSync(directory).sort()) {

@@ -5,7 +5,7 @@ import { sparsityCoefficient } from '../../src/train/schedule.js';
 
 const D_IN = 6;
 
-/** An SAE with one open feature by hand: f = w·(x − b) + c, x̂ = f·u + b, and its loss beside raw activations. */
+/** An SAE with one open feature by hand: f = w·(x − b) + c, x̂ = f·u + b, and its loss on raw activations. */
 function handmade(scale: number) {
   const random = new Generator(5);
   const row = () => Float64Array.from({ length: D_IN }, () => random.normal());

@@ -99,7 +99,7 @@ test('clients that send slowly, nothing at all, or do not read are closed, and o
   t.after(() => clearInterval(drip));
   for (const socket of sockets.slice(0, 8)) socket.write('GET / HTTP/1.1\r\n');
   for (const socket of sockets.slice(8, 12)) {
-    // Much more is asked for than fits into the buffers of a connection, and none of it is read.
+    // Much more is requested than fits into the buffers of a connection, and none of it is read.
     socket.pause();
     socket.write(`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`.repeat(500));
   }

@@ -47,7 +47,7 @@ for (const one of GOLDEN.cases) {
   test(`${one.name}: a text that comes in pieces and is cut into windows has the same tokens`, () => {
     const encoder = encoderOf(one);
     const random = new Generator(5);
-    // Joined by what no token goes on over.
+    // Joined by characters that no token spans.
     const text = GOLDEN.texts.join(' . x y . ');
     const whole = encodePieces(encoder, [text]);
     for (const window of [64, 300]) {

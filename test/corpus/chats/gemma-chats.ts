@@ -12,7 +12,7 @@ export interface GoldenChat {
   readonly 'with turns': GoldenTokens;
 }
 
-/** Masks are a digit a token: is it one of the assistant's, or of the user's? */
+/** Masks have one digit per token: is it one of the assistant's, or of the user's? */
 export interface GoldenTokens {
   readonly ids: readonly number[];
   readonly assistant: string;

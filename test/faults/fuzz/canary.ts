@@ -21,7 +21,7 @@ export function plantCanary(root: string): Canary {
   return { directory, secret };
 }
 
-/** Ways to name the canary's files from a case, which lies beside their directory. */
+/** Ways to name the canary's files from a case, which is next to their directory. */
 export function pathsOutside({ directory }: Canary): string[] {
   return NAMES.flatMap((name) => [
     join(directory, name),

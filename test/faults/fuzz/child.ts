@@ -18,7 +18,7 @@ export interface Order {
   readonly canary: Canary;
   /** The result of the whole files. */
   readonly whole: string;
-  /** File of the case under way, and of an outcome a line. */
+  /** File of the current case, and file with one outcome per line. */
   readonly progress: string;
   readonly outcomes: string;
 }
@@ -40,13 +40,13 @@ process.on('unhandledRejection', (reason) => {
 const GARBAGE = 128;
 let atRest = mebibytes('VmRSS');
 
-/** Buffers are given back by a thread of the collector's, some time after they are found to be garbage. */
+/** A thread of the collector frees buffers some time after they are found to be garbage. */
 async function collectGarbage(): Promise<void> {
   for (let look = 0; look < 20 && mebibytes('VmRSS') > atRest + GARBAGE; look++) {
     (globalThis as { gc?: () => void }).gc?.();
     await sleep(10 * look);
   }
-  // What stays after that is no garbage.
+  // What stays after that is not garbage.
   atRest = Math.max(atRest, mebibytes('VmRSS') - GARBAGE);
 }
 

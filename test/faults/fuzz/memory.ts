@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 
-/** A line of /proc/<process>/status in MiB; 0 where there is no such thing. */
+/** A line of /proc/<process>/status in MiB; 0 if there is none. */
 export function mebibytes(key: 'VmRSS' | 'VmHWM', process: number | 'self' = 'self'): number {
   try {
     const text = readFileSync(`/proc/${process}/status`, 'utf8');
@@ -15,14 +15,14 @@ export function processorTime(process: number): number {
   try {
     const stat = readFileSync(`/proc/${process}/stat`, 'utf8');
     const [user, system] = stat.slice(stat.lastIndexOf(')')).split(' ').slice(12, 14).map(Number);
-    // In ticks, of which Linux has a hundred a second.
+    // In ticks, of which Linux has a hundred per second.
     return 10 * (user! + system!);
   } catch {
     return 0;
   }
 }
 
-/** Lets VmHWM begin anew from what is resident now. */
+/** Resets VmHWM to what is resident now. */
 export function resetPeak(): void {
   try {
     writeFileSync('/proc/self/clear_refs', '5');

@@ -14,7 +14,7 @@ const HEAP = 1024;
 const MOST_RESIDENT = 4096;
 
 /**
- * Runs cases `from` … `to` − 1 of a target in child processes, each going on after the case that ended the one before.
+ * Runs cases `from` … `to` − 1 of a target in child processes, each continuing after the case that ended the one before.
  * A case is known to hang or to end the process by the number that the child writes before it.
  */
 export async function runCases(

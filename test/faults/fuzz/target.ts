@@ -14,7 +14,7 @@ export interface Target {
   readonly name: string;
   /** URL of the module that exports it, by itself or in a list: a child loads no other. */
   readonly module: string;
-  /** Cases of it, beside those of the others. */
+  /** Cases of it, in proportion to those of the others. */
   readonly share: number;
   /** Writes the whole files that are mutated, once. */
   prepare(directory: string): Promise<void>;

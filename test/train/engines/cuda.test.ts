@@ -154,7 +154,7 @@ test('a step whose entries do not fit is repeated with more room, and changes no
   const { l0 } = await cuda.step({ x }, { lr: 1e-3, l1: 0.2 });
   assert.ok(l0 > 64, `${l0} active features a token would have fitted`);
   assert.equal(cuda.device.launches.get('gather'), 2 * slices);
-  // A quarter more than were asked for, here cut to all there can be; 24 bytes each.
+  // A quarter more than requested, here limited to the maximum; 24 bytes each.
   assert.equal(cuda.device.used - before, 24 * 26 * (settings.dSae - 64));
   await cuda.step({ x }, { lr: 1e-3, l1: 0.2 });
   assert.equal(cuda.device.launches.get('gather'), 3 * slices, 'room is kept');
@@ -221,7 +221,7 @@ test('reading the state, and continuing from it, changes no bit of what follows'
     await watched.step({ x: b() }, step);
     if (t % 7 === 3) await watched.state();
   }
-  // At the start, three times looked at, and after every third step.
+  // At the start, when the state is read three times, and after every third step.
   assert.equal(watched.device.launches.get('settle'), 1 + 3 + 6);
   const resumed = await openOnCpu(settings, await watched.state(), watched.steps);
   for (let t = 0; t < 10; t++) {

@@ -6,14 +6,14 @@ import type { Target } from '../target.js';
 
 const FILE = 'file';
 
-/** A reader that does what none may do with a file that was changed, and the ending that must be told of it. */
+/** A reader that does what none may do with a changed file, and the ending that must be reported. */
 function broken(does: string, ending: Ending, read: (directory: string) => unknown): Target & { ending: Ending } {
   return {
     name: `reader that ${does}`,
     ending,
     share: 0,
     module: import.meta.url,
-    // Waited for only where there is no end; the others have theirs, on a busy machine later.
+    // Waited for only if there is no end; the others end, later on a busy machine.
     ...(ending === 'hang' && { time: 1000 }),
     prepare: async (directory) => writeFileSync(join(directory, FILE), 'whole'),
     mutate: (files) => files.set(FILE, Buffer.from('changed')),

@@ -12,7 +12,7 @@ import { mutateText } from '../text.js';
 
 const FILE = 'config.yaml';
 
-/** What a line of YAML must not do: grow without end, make things of its own, contain itself, be no text at all. */
+/** What a line of YAML must not do: expand without bound, construct objects, contain itself, not be text at all. */
 const SPECIAL = [
   'a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ntrain: [*d,*d,*d,*d,*d,*d,*d,*d]',
   'sweep: &a {runs: [*a]}',

@@ -67,7 +67,7 @@ function corpus(
     module: import.meta.url,
     prepare: async (directory) => whole(join(directory, file)),
     mutate(files, random, elsewhere) {
-      // A link that stays would be the same, whatever is looked at.
+      // A link that stays would be the same, whichever file is read.
       if (oneIn(random, 20)) files.set(file, linkOut(random, elsewhere));
       else files.set(file, change(bytesOf(files, file), random, elsewhere));
     },

@@ -16,7 +16,7 @@ import { bytesOf, type Files, type Target } from '../target.js';
 
 const MANIFEST = 'manifest.json';
 
-/** A complete store of two windows in five shards, three numbers a row. */
+/** A complete store of two windows in five shards, three numbers per row. */
 export async function writeStore(directory: string): Promise<void> {
   const manifest = emptyManifest(40);
   const writer = new StoreWriter(directory, manifest);
@@ -65,7 +65,7 @@ const shard: Target = {
     }
     const bytes = mutateBytes(bytesOf(files, entry.file), random);
     files.set(entry.file, bytes);
-    // With the hash of what lies there, or what was changed would hardly ever be looked at.
+    // With the hash of the changed file, or its contents would hardly ever be read.
     if (!oneIn(random, 10)) entry.sha256 = createHash('sha256').update(bytes).digest('hex');
     files.set(MANIFEST, Buffer.from(JSON.stringify(manifest)));
   },

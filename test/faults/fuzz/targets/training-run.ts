@@ -21,7 +21,7 @@ const settings = (directory: string): TrainConfig =>
   trainSchema.parse({
     activations: join(directory, STORE),
     dSae: 8,
-    // What looks at rows before the first step would meet the broken ones there.
+    // Reading rows before the first step would meet the broken ones there.
     start: 'zero',
     bDecInit: 'zero',
     normalize: 'mean-norm',
@@ -61,7 +61,7 @@ export const trainingRun: Target = {
       files.set(curve, mutateText(bytesOf(files, curve), random));
       return;
     }
-    // The newest counts; where that one is passed over, the one before.
+    // The newest counts; if that one is skipped, the one before.
     const newest = checkpoints.pop()!;
     const bytes = bytesOf(files, newest);
     files.set(
@@ -71,7 +71,7 @@ export const trainingRun: Target = {
     if (oneIn(random, 2)) for (const name of checkpoints) files.delete(name);
   },
   async read(directory, random) {
-    // A copy: the run goes on in it.
+    // A copy: the run continues in it.
     const own = `${directory}-run-${random.below(2)}`;
     cpSync(directory, own, { recursive: true, force: true });
     const config = settings(directory);

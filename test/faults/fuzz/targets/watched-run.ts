@@ -8,7 +8,7 @@ import { mutateJson } from '../json.js';
 import { bytesOf, type Target } from '../target.js';
 import { mutateText } from '../text.js';
 
-/** What `watch` reads: two runs, one finished. Files that are none of a run are passed over, never refused. */
+/** What `watch` reads: two runs, one finished. Files that do not belong to a run are skipped, never refused. */
 export const watchedRun: Target = {
   name: 'watched run',
   share: 2,

@@ -19,7 +19,7 @@ afterEach(() => {
   if (!skip) stub.reset();
 });
 
-/** One use of every call of a device, in steps of their own; ends with the device closed. */
+/** One use of every call of a device, each in a separate step; ends with the device closed. */
 async function everything(): Promise<void> {
   const device = await openCudaDevice(0);
   try {
@@ -45,7 +45,7 @@ async function everything(): Promise<void> {
   device.close();
 }
 
-/** Every function that has a status to look at; what only tells of a failure is looked at by all. */
+/** Every function with a status to check; those that only report a failure are checked by all. */
 const FUNCTIONS = [
   ...['cuInit', 'cuDeviceGetCount', 'cuDriverGetVersion', 'cuDeviceGet', 'cuDeviceGetName', 'cuDeviceGetAttribute'],
   ...['cuDevicePrimaryCtxRetain', 'cuCtxSetCurrent', 'cuStreamCreate', 'cublasCreate_v2', 'cublasSetStream_v2'],

@@ -42,7 +42,7 @@ function holding(device: CudaDevice, values: readonly number[]): HostBuffer {
   return buffer;
 }
 
-/** Numbers of the device's memory, after the work that was asked for. */
+/** Numbers in the device's memory, after the requested work. */
 async function fetched(device: CudaDevice, from: bigint, count: number): Promise<number[]> {
   const buffer = device.allocateHost(4 * count);
   device.download(buffer, from, 4 * count);
@@ -185,7 +185,7 @@ test('an event is reached once its work is done, while the event loop runs; even
     counting = false;
     // How many at most depends on what else the machine does.
     assert.ok(turns > 5, `${turns} turns of the event loop`);
-    // Once reached, a moment stays so, and waiting for it is no more work.
+    // Once reached, an event stays so, and waiting for it does no more work.
     await moment.reached();
     device.waitFor(moment);
   }

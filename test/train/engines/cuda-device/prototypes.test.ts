@@ -6,7 +6,7 @@ import { places } from '../../../../src/machine/cuda-libraries.js';
 import { DRIVER_FUNCTIONS, NEWER_FUNCTIONS } from '../../../../src/train/engines/cuda/driver.js';
 import { CUBLAS_FUNCTIONS, NVRTC_FUNCTIONS } from '../../../../src/train/engines/cuda/toolkit.js';
 
-/** A header of the toolkit, or beside the libraries of a Python package. */
+/** A header of the toolkit, or next to the libraries of a Python package. */
 function header(name: string): string | undefined {
   const beside = places().flatMap(({ directory }) => (directory === null ? [] : [join(directory, '../include', name)]));
   return ['/usr/local/cuda/include', '/usr/include']

@@ -26,7 +26,7 @@ export interface Stub {
 }
 
 /**
- * Compiles the stubs into a directory of their own, against the toolkit's cuda.h where there is one, and has CUDA's
+ * Compiles the stubs into a separate directory, against the toolkit's cuda.h where there is one, and has CUDA's
  * libraries looked for there. A string says why there are none.
  *
  * @param flags for a driver of another kind

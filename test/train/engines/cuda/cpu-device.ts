@@ -15,7 +15,7 @@ const PRECISIONS = ['float32', 'tf32', 'bfloat16'] as const;
 
 export interface CpuDeviceOptions {
   readonly order?: Order;
-  /** When uploads happen: as soon as they may, or not before somebody waits for them. */
+  /** When uploads happen: as soon as they may, or not before they are waited for. */
   readonly uploads?: 'early' | 'late';
   readonly bytes?: number;
 }
@@ -38,7 +38,7 @@ class Point implements DeviceEvent {
 
 /**
  * A CudaDevice on the CPU that runs the kernels' own text (shim/). It is as unhelpful as a device may be: work is done
- * only when somebody waits for a moment, memory begins as NaN, and touching what is not one's own is an error.
+ * only when an event is waited for, memory begins as NaN, and touching another's memory is an error.
  */
 export class CpuDevice implements CudaDevice {
   readonly name = 'a processor in place of a GPU';

@@ -151,7 +151,7 @@ test('sizes beyond what the kernels count to are refused with the numbers', asyn
     return () => checkCounts(settings, planCuda(settings));
   };
   of(131_072, 4096)();
-  // Half of all features of 2²⁰ and 4096 are 2³¹ entries; they are not listed, so that is no limit.
+  // Half of all features of 2²⁰ and 4096 are 2³¹ entries; they are not listed, so that is not a limit.
   of(2 ** 20, 4096)();
   await refuses(of(2 ** 24, 2 ** 13), 'cuda/too-many-entries', '--batch 8192', '2147483647');
   await refuses(of(1024, 2 ** 18 + 1), 'cuda/too-many-entries', '--batch 262145', '262144');

@@ -3,7 +3,7 @@ import { WARP } from '../../../../src/train/engines/cuda/plan.js';
 import type { Engine, EngineSettings, TrainerState } from '../../../../src/train/engines/engine.js';
 import { CpuDevice, type CpuDeviceOptions } from './cpu-device.js';
 
-/** Slices of so many features: small dictionaries have several, the last of which is not full. */
+/** Slices of this many features: small dictionaries have several, the last of which is not full. */
 const SLICE = 2 * WARP;
 
 /** The CUDA engine on the CPU, its product in float32 unless the settings say otherwise; no slice is dense unless asked. */

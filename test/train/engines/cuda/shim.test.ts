@@ -7,7 +7,7 @@ import { CpuDevice, type CpuDeviceOptions } from './cpu-device.js';
 
 const skip = withoutCompiler;
 
-/** What a kernel of one argument, an array of so many ints, leaves there. */
+/** What a kernel with one argument, an array of this many ints, leaves there. */
 async function ran(
   body: string,
   size: number,

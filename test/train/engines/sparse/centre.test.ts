@@ -41,7 +41,7 @@ test('all 65536 numbers of float16 and bfloat16 are widened exactly, in lanes an
     memory.kernels.centre(sideOf(memory, 1, dIn, STORED[type]), rows);
     const wanted = padRows(exact, rows, dIn);
     assertSame(memory.now.xc, wanted, 'xc');
-    // −0 is told from 0 by its bits; NaN may have any.
+    // −0 is distinguished from 0 by its bits; NaN may have any.
     const [bits, wantedBits] = [memory.now.xc, wanted].map((x) => new Uint32Array(x.buffer, x.byteOffset, x.length));
     const differing = wanted.findIndex((x, i) => !Number.isNaN(x) && bits![i] !== wantedBits![i]);
     assert.equal(differing, -1, `bits of number ${differing}`);

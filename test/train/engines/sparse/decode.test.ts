@@ -114,7 +114,7 @@ test('residual makes factor · (sum − xc) in place and returns the sum of squa
     [0, 16],
   ] as const) {
     const d = padded(dIn);
-    // A row more than is asked for: it belongs to another worker.
+    // One row more than requested: it belongs to another worker.
     const [sum, xc] = [normalRows(random, rows + 1, dIn), normalRows(random, rows + 1, dIn)];
     const factor = Math.fround(2 / 7);
     const memory = memoryOf({ sum, xc });

@@ -138,7 +138,7 @@ test('compact lists what exact would, and stops exactly beyond its limit', () =>
   ] as const) {
     const Bp = padded(B);
     for (const bias of [normals(random, rows), new Float32Array(rows).fill(9), new Float32Array(rows).fill(-9)]) {
-      // What lies in the padding is no entry, whatever it is.
+      // Padding is never an entry, whatever it contains.
       const product = normals(random, rows * Bp).map((v, k) => (k % Bp < B ? v : 50));
       // In the last row, where it decides whether the limit is met.
       if (B > 2) product[(rows - 1) * Bp + 2] = Number.NaN;

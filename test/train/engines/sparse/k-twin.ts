@@ -1,4 +1,4 @@
-/** A run of an SAE with k features a token, and of AuxK where `kAux` is above 0. */
+/** A run of an SAE with k features per token, and with AuxK if `kAux` is above 0. */
 export interface KRun {
   readonly dIn: number;
   readonly dOut: number;

@@ -21,7 +21,7 @@ const UNTOUCHED = 0xa5;
 
 const module = await compileKernels();
 
-/** Kernels on a memory of their own. */
+/** Kernels on a separate memory. */
 export interface Memory<T extends Record<string, Numbers>> {
   readonly arena: Arena;
   readonly kernels: Kernels;
@@ -108,7 +108,7 @@ export function padRows(values: ArrayLike<number>, rows: number, dIn: number): F
   return out;
 }
 
-/** An array that a kernel is to fill: what it forgets is no likely result. */
+/** An array for a kernel to fill: entries that it forgets are unlikely results. */
 export function unset(length: number): Float32Array {
   return new Float32Array(length).fill(-7e6);
 }

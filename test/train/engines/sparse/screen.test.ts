@@ -205,7 +205,7 @@ test('−1 is returned exactly when there are more candidates than capacity', ()
 test('candidates are those of the bound, no more', () => {
   const random = new Generator(26);
   const [rows, B, d] = [8, 70, 32];
-  // Rows of every scale, half of them with an outlier: each has a step, an error and a length of its own.
+  // Rows of every scale, half of them with an outlier: each has a different step, error and length.
   const mixed = (count: number) => {
     const scales = Array.from({ length: count }, () => 10 ** (4 * random.uniform() - 2));
     const outliers = Array.from({ length: count }, () => (random.below(2) ? 40 : 1));

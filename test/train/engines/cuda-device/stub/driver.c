@@ -1,6 +1,6 @@
 /*
  * A CUDA driver without a GPU, to run the device's own calls against: memory is malloc's, kernels are the C functions
- * below, and streams are queues. Nothing asynchronous happens until an event is asked for or something is waited for;
+ * below, and streams are queues. Nothing asynchronous happens until an event is queried or something is waited for;
  * then one piece of work is done, of the preferred stream if it has any that may start. So work that was not told to
  * wait sees memory as a GPU at its most unfortunate would show it.
  */

@@ -69,7 +69,7 @@ void resume(unsigned t) {
   setcontext(&fiber.context);
 }
 
-// Let those go on that have all met, and say whether they could.
+// Lets those continue that have all met, and returns whether any could.
 bool releaseWarp(unsigned first) {
   for (unsigned t = first; t < first + WARP; t++) {
     if (fibers[t]->state != IN_WARP || fibers[t]->line != fibers[first]->line || fibers[t]->kind != fibers[first]->kind)
