@@ -76,7 +76,7 @@ function readFlags() {
   if (!Object.hasOwn(SIZES, size!))
     throw new UsageRefusal(`There is no size "${size}".`, 'Use 7b, 7b-layers or small.', 'config/wrong-value');
   if (!/^(cpu|cuda(:\d+)?)$/.test(device!)) {
-    throw new UsageRefusal(`"${device}" is no device for this check.`, 'Use cuda, cuda:N or cpu.', 'onnx/no-device');
+    throw new UsageRefusal(`"${device}" is not a device for this check.`, 'Use cuda, cuda:N or cpu.', 'onnx/no-device');
   }
   const part = flags.part ?? (device === 'cpu' ? 'lm' : 'all');
   if (part !== 'lm' && part !== 'train' && part !== 'all') {
@@ -109,7 +109,7 @@ function readFlags() {
     );
   }
   if (!Number.isInteger(batch) || batch < 1)
-    throw new UsageRefusal('--batch must be a whole number from 1.', undefined, 'config/wrong-value');
+    throw new UsageRefusal('--batch must be an integer from 1.', undefined, 'config/wrong-value');
   const hooks = Number(flags.hooks);
   if (!Number.isInteger(hooks) || hooks < 1 || hooks > SITES.length)
     throw new UsageRefusal(`--hooks must be from 1 to ${SITES.length}.`, undefined, 'config/wrong-value');

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { trainable } from '../src/sae/registry.js';
 
-/** What a contender prints: times of whole steps, in milliseconds. */
+/** What a contender prints: times of complete steps, in milliseconds. */
 export interface Timing {
   readonly ms: readonly number[];
   readonly version: string;

@@ -26,7 +26,7 @@ const { values: options } = parseArgs({
 if (options.help) {
   console.log(`npm run bench:end-to-end -- [--architecture topk] [--sparsity 32] [--tokens-on-the-fly N]
 [--tokens-from-store N] [--rows N] [--batch N] [--eval-tokens N] [--rounds N] [--threads N] [--document FILE]
-Times whole programs on the bundled model. --sparsity: k of those that keep the k largest, λ of the others.`);
+Times complete programs on the bundled model. --sparsity: k for TopK kinds, λ for the others.`);
   process.exit();
 }
 const python = process.env.SAE_PIPE_BENCH_PYTHON ?? 'bench/.venv/bin/python';
@@ -107,6 +107,6 @@ const setting = `${architecture}, ${penalised ? 'λ' : 'k'} ${sparsity}, d_sae $
 writeSection(
   'end-to-end',
   'From text to an SAE',
-  `Wall seconds of whole programs, start-up included, median of ${options.rounds} rounds (least to most): ${setting}; ${threads} threads. \`npm run bench:end-to-end\`.\n\n${markdownTable(head, table)}\n\n${circumstances()}.`,
+  `Wall seconds of complete programs, start-up included, median of ${options.rounds} rounds (least to most): ${setting}; ${threads} threads. \`npm run bench:end-to-end\`.\n\n${markdownTable(head, table)}\n\n${circumstances()}.`,
   options.document,
 );

@@ -1,6 +1,6 @@
 /**
  * Memory of an evaluation in addition to the weights, on a Gemma 7B of an eighth of the width in every dimension and three
- * layers, with its whole vocabulary: one pass over as many rows as Gemma 7B gets with one SAE. Values inside the model
+ * layers, with its full vocabulary: one pass over as many rows as Gemma 7B gets with one SAE. Values inside the model
  * are therefore an eighth of its, those of the head (logits) are its own. Linux only: it reads /proc.
  *
  *     npm run bench:eval-memory

@@ -6,7 +6,7 @@
  *     bash scripts/gpu-session.sh [--part 1|2] [--out gpu-session] [--seconds 570] [--directory DIR] [--only STEP,...]
  *                                 [--rehearse] [--list]
  *
- * --part 1 is whether all is there and right, and training steps next to PyTorch's; 2 is whole stages at the paper's
+ * --part 1 checks everything and times training steps next to PyTorch's; 2 runs complete stages at the paper's
  * sizes. Without it, both, as far as --seconds go; the same command again does what is not done yet. --rehearse runs
  * all of it on a CPU, small, the CUDA engine on the CPU that its tests make a GPU of. Results go to OUT/session.jsonl
  * and OUT/summary.md, and what each step printed to OUT/STEP.log. Exits 0 where every step that could run is done, 1

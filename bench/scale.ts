@@ -154,7 +154,7 @@ async function main(): Promise<void> {
     // BOS takes a position of each context.
     writeIds(join(directory, 'ids.bin'), Math.ceil(1.02 * Math.max(...sizes)));
     const text = [
-      `\`npm run bench:scale${values.large ? ' -- --large' : ''}\`: whole stages in separate processes, on a random model of one layer of width ${D}; an SAE of 64 features, batches of 4096. Per row beyond a run of 5,000 rows.`,
+      `\`npm run bench:scale${values.large ? ' -- --large' : ''}\`: complete stages in separate processes, on a random model of one layer of width ${D}; an SAE of 64 features, batches of 4096. Per row beyond a run of 5,000 rows.`,
       '',
       growth(directory, sizes),
       '',

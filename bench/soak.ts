@@ -83,7 +83,7 @@ const phases = (tokens: number): readonly Planned[] => [
     event: RESAMPLING,
   },
   {
-    name: 'train on a model at work',
+    name: 'train on a running model',
     share: 0.25,
     args: [
       ...[PROGRAM, 'train', ...MODEL, '--corpus', 'assets/corpus/train.jsonl.gz', '--hook', HOOK, ...TRAINING],

@@ -1,4 +1,4 @@
-// npm run bench:train-stage: the whole stage, from shards on disk to the SAE, against its engine's steps alone.
+// npm run bench:train-stage: the complete stage, from shards on disk to the SAE, against its engine's steps alone.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -4,7 +4,7 @@
     npm run build && python scripts/check-hub-corpus.py [--latency 0.03] [--documents 2000]
 
 Writes one Parquet file per codec, page version, encoding and string type, each with nested, null and wide
-columns beside the text, and JSON Lines plain, gzipped and with Zstandard; serves them on 127.0.0.1 with range
+columns next to the text, and JSON Lines plain, gzipped and with Zstandard; serves them on 127.0.0.1 with range
 requests and redirects; and reads each through dist/src/corpus. The texts must be those that pyarrow reads (and
 `datasets`, of the first of each kind), and of Parquet at most 1.2 times the text column's bytes may be asked for.
 Exit status 1 if anything is wrong.

@@ -3,7 +3,7 @@
     sae-pipe inspect STORE --json > inspection.json
     python scripts/check-inspect.py STORE inspection.json
 
-Needs numpy and pyarrow; reads the whole store into memory.
+Needs numpy and pyarrow; reads the complete store into memory.
 """
 import json
 import sys

@@ -356,7 +356,7 @@ def save(name, tensors):
     print(f'wrote {path}, {os.path.getsize(path)} bytes')
 
 
-# Each has a module of its own, golden_NAME.py with make_NAME().
+# Each has a separate module, golden_NAME.py with make_NAME().
 OTHERS = ['families', 'resampling', 'clip', 'ablations', 'topk', 'batchtopk', 'matryoshka', 'transcoder', 'jumprelu',
           'generation', 'inspect']
 

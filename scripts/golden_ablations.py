@@ -2,8 +2,8 @@
 
     python scripts/golden.py --only ablations        # from the repo root; see golden.py for what to install
 
-Adam has beta1 0, beta2 0.999, eps 1e-8; d=8, n=24, B=16. All cases share batches and start; a case without an encoder
-of its own starts from the gated one.
+Adam has beta1 0, beta2 0.999, eps 1e-8; d=8, n=24, B=16. All cases share batches and start; a case without its own
+encoder starts from the gated one.
 
     batches [10, B, d], lr [10], l1 [10]       l1 is lambda, over sums of squares
     gated/P, gated_untied/P, standard/P        what the cases start from, by architecture

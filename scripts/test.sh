@@ -2,7 +2,7 @@
 # Runs the built program's tests, one file more than there are cores at a time, for they wait (for a disk, a lock, a
 # process that starts) for a fifth of their time:
 #   scripts/test.sh unit      each room's own, in the test's process
-#   scripts/test.sh stages    test/stages: whole stages and many training steps, also in process
+#   scripts/test.sh stages    test/stages: complete stages and many training steps, also in process
 #   scripts/test.sh faults    what starts the program, a browser or a benchmark: test/cli, faults, browser, bench;
 #                             and the CUDA engine's, which compile with g++
 # Several parts may be named.
@@ -23,6 +23,6 @@ for part in "$@"; do
   # Not mapfile: Bash on macOS is 3.2.
   while IFS= read -r file; do files+=("$file"); done < <(find dist/test -name '*.test.js' | grep "${chosen[@]}" | sort)
 done
-# Without files, node would look for some of its own.
+# Without files, node would search for some itself.
 [ ${#files[@]} -gt 0 ]
 exec node --test --test-concurrency="$(node -p 'os.availableParallelism() + 1')" --test-reporter=spec "${files[@]}"

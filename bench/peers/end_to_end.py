@@ -33,7 +33,7 @@ def main():
 
 def cache(args, dataset, hook):
     from sae_lens import CacheActivationsRunner, CacheActivationsRunnerConfig
-    # It writes whole buffers, of 2 GB unless told otherwise: here one of whole batches, with at most --tokens.
+    # It writes complete buffers, by default of 2 GB: here one of complete batches, with at most --tokens.
     prompts = 32
     tokens = args.tokens // (prompts * args.context) * prompts * args.context
     CacheActivationsRunner(CacheActivationsRunnerConfig(

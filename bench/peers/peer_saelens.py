@@ -7,7 +7,7 @@ reads no value back), and the trainer counts for every feature how often, and ho
 logging is off. Losses:
   gated       the same value as ours at a start file, but the auxiliary term trains W_dec and b_dec too, the penalty
               weighs relu(pi_gate) by the norms of W_dec's rows, the magnitude path multiplies by a scaled copy of W_enc,
-              and the auxiliary term computes the gate anew: the encoder's product is done three times
+              and the auxiliary term computes the gate again: the encoder's product is done three times
   standard    the penalty weighs f by the norms of W_dec's rows
   topk        k largest, then ReLU, of activations times the norms of W_dec's rows; AuxK
   batchtopk   the same over the batch, and an average of the smallest activation kept

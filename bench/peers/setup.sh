@@ -16,7 +16,7 @@ if [ ! -x "$venv/bin/python" ]; then
   echo "making bench/.venv"
   "${PYTHON:-python3.11}" -m venv "$venv"
 fi
-# a Linux wheel of torch may be the CUDA build, whose libraries are packages of their own: torch alone is installed
+# a Linux wheel of torch may be the CUDA build, whose libraries are separate packages: torch alone is installed
 # with what it depends on
 echo "installing torch"
 "$venv/bin/pip" install --quiet --constraint "$requirements" "$(grep '^torch==' "$requirements")"

@@ -111,7 +111,7 @@ def main():
         parser.add_argument(name, type=int, required=True)
     parser.add_argument('--sparsity', type=float, required=True)
     parser.add_argument('--lr', type=float, required=True)
-    parser.add_argument('--beta1', type=float, help='of SAELens, instead of its own')
+    parser.add_argument('--beta1', type=float, help='of SAELens, instead of its default')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=0)
     args = parser.parse_args()

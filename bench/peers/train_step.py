@@ -20,7 +20,7 @@ A contender that cannot run here (its package is missing, there is no C++ compil
     contender, error
 and exit status 0 as well: that is a finding of the benchmark, not a failure of it. The traceback goes to stderr.
 
-The allocator is the shell's. PyTorch allocates tensors of [B, n] anew in every step, and where the C library maps and
+The allocator is the shell's. PyTorch allocates tensors of [B, n] again in every step, and where the C library maps and
 unmaps such blocks, part of a step is page faults: GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment shows how
 much on a given machine.
 """
@@ -38,7 +38,7 @@ ARCHITECTURES = ('gated', 'standard', 'topk', 'batchtopk', 'jumprelu', 'matryosh
 # Each is module:class; a class is made with (start, lr, l1, n_steps, batch_size), and with architecture and k where
 # they are given, and has
 #     version    text
-#     step(x)    one whole step on x [B, d]; nothing else is timed
+#     step(x)    one complete step on x [B, d]; nothing else is timed
 #     loss(x), l0(x)    floats, at the present parameters, or None where the contender has no such thing
 # A contender's package is imported only when it is asked for: some of them change torch as they load.
 CONTENDERS = {
@@ -68,7 +68,7 @@ def parse_args():
     parser.add_argument('--steps', type=positive, required=True, help='timed steps')
     parser.add_argument('--threads', type=positive, required=True)
     parser.add_argument('--lr', type=float, required=True)
-    parser.add_argument('--l1', type=float, required=True, help='lambda, beside sums of squares')
+    parser.add_argument('--l1', type=float, required=True, help='lambda, for squared errors summed over d')
     parser.add_argument('--architecture', choices=ARCHITECTURES, help='of saelens, dictionary_learning and sparsify')
     parser.add_argument('--k', type=positive, help='features per token, where an architecture keeps the k largest')
     return parser.parse_args()

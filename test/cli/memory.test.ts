@@ -26,7 +26,7 @@ const bytesOf = (said: string) => {
 };
 
 test(
-  'doctor and the commands tell one bound on memory, and what a small run takes lies within a factor below it',
+  'doctor and the commands print one bound on memory, and a small run stays within a factor below it',
   onDemand,
   async () => {
     const doctor = await run('doctor', ...MODEL, '--d-sae', '1024', '--threads', '1');

@@ -60,7 +60,7 @@ test('the commands of the README work one after another, flags winning over the 
   const retitled = await run(...logged(['report', evaluation, '--out', page, '--title', 'Another']));
   refused(retitled, 'disk/out-exists', page, '--overwrite');
   assert.deepEqual(readFileSync(page), drawn);
-  assert.deepEqual(readdirSync('assets/tiny-gemma'), assets, 'nothing is written beside the weights');
+  assert.deepEqual(readdirSync('assets/tiny-gemma'), assets, 'nothing is written next to the weights');
 });
 
 test('failures exit 1 with one line of cause and remedy; --verbose adds the stack', async () => {

@@ -287,7 +287,7 @@ async function race(root: string, processes: number, count: number): Promise<num
 }
 
 test(
-  'of many processes that want a directory at the same moment exactly one has it, from a dead owner too',
+  'of many processes that want a directory at the same moment exactly one gets it, also from a dead owner',
   onDemand,
   async (t) => {
     const root = directory(t);

@@ -22,7 +22,7 @@ test('a GPU that computes is ready; a library that is missing is named, with tho
 
   rmSync(join(stub.directory, 'libcublas.so.12'));
   const lacking = await cudaTraining('cuda');
-  if (lacking.found.length === 3) return t.skip('this machine has a cuBLAS of its own');
+  if (lacking.found.length === 3) return t.skip('this machine has cuBLAS');
   const [driver, nvrtc] = ['libcuda.so.1', 'libnvrtc.so.12'].map((file) => join(stub.directory, file));
   assert.deepEqual(cudaTrainingLines(lacking), [
     'no: not found: cuBLAS (libcublas.so.13 or libcublas.so.12)',

@@ -106,9 +106,9 @@ async function limited(kibibytes: number, args: readonly string[]): Promise<Outc
 }
 
 for (const [name, kibibytes, file, words, whole, again] of [
-  ['harvest, in the midst of a shard', 60, 'shard-00000.arrow', (out: string) => harvestWords(out), acts, ['--resume']],
+  ['harvest, within a shard', 60, 'shard-00000.arrow', (out: string) => harvestWords(out), acts, ['--resume']],
   [
-    'train, in the midst of a checkpoint',
+    'train, within a checkpoint',
     400,
     'checkpoint-00000009',
     (out: string) => trainWords(store, out),
@@ -116,14 +116,14 @@ for (const [name, kibibytes, file, words, whole, again] of [
     ['--resume'],
   ],
   [
-    'train, in the midst of the weights',
+    'train, within the weights',
     200,
     'sae_weights',
     (out: string) => trainWords(store, out, { 'checkpoint-every': 0 }),
     sae,
     ['--resume'],
   ],
-  ['eval, in the midst of eval.json', 4, 'eval.json', (out: string) => evalWords(sae, out), evaluated, []],
+  ['eval, within eval.json', 4, 'eval.json', (out: string) => evalWords(sae, out), evaluated, []],
 ] as const) {
   test(`a limit on the size of files does not kill ${name}`, async () => {
     const out = join(root, name.replaceAll(' ', '-'));

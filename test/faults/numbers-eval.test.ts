@@ -63,7 +63,7 @@ test('an SAE whose reconstructions overflow is named, not the model', async () =
 });
 
 test(
-  'a NaN in the weights of the model is told by the hook where it begins, of eval and of harvest',
+  'eval and harvest report a NaN in the weights of the model by the hook where it begins',
   onDemand,
   async () => {
     const damaged = model((bytes) => bytes.writeUInt16LE(0x7fc0, 100));

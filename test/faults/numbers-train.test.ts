@@ -139,7 +139,7 @@ test('after a failure, another learning rate is refused with what can be done', 
   const step = join(out, 'checkpoint-00000001.safetensors');
   if (!existsSync(step)) {
     const { code } = await train(out, { ...flags, lr: 1e-3 }, '--resume');
-    assert.equal(code, 0, 'where no checkpoint was written, --resume begins anew');
+    assert.equal(code, 0, 'where no checkpoint was written, --resume begins again');
     return;
   }
   const changed = await train(out, { ...flags, lr: 1e-3 }, '--resume');

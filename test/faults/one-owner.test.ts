@@ -60,7 +60,7 @@ for (const again of ['', '--overwrite', '--resume']) {
     refused(second, 'disk/in-use', out, ...owner, '--out');
     assert.equal(second.stdout, '');
     assert.equal(second.stderr.trim().split('\n').length, 1, second.stderr);
-    assert.equal(child.exitCode, null, 'the first goes on');
+    assert.equal(child.exitCode, null, 'the first continues');
     child.kill('SIGKILL');
     await outcome;
     const kept = linesOf(join(out, 'metrics.jsonl'));

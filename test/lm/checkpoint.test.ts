@@ -85,7 +85,7 @@ test('settings that would change the result are refused by name', async () => {
       [c, 'attention_bias', true] as const,
       [c, 'mlp_bias', true] as const,
       [c, 'quantization_config', { quant_method: 'bitsandbytes' }] as const,
-      [c, 'rope_scaling', { rope_type: 'linear', factor: 2 }] as const, // beside rope_parameters: which one counts?
+      [c, 'rope_scaling', { rope_type: 'linear', factor: 2 }] as const, // in addition to rope_parameters: which one counts?
       [c, 'use_bidirectional_attention', true] as const,
       [c, 'hidden_activation', 'relu'] as const,
       [c, 'num_key_value_heads', 3] as const,

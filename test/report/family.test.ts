@@ -21,7 +21,7 @@ test('a family is the architecture, and what is unusual in how the SAE was made'
   assert.equal(made('standard', { train: ['W_dec', 'b_dec'] }), 'standard, only W_dec and b_dec trained');
 });
 
-test('a cfg.json that says nothing, or nonsense, is of its architecture', () => {
+test('a cfg.json without settings, or with nonsense, has the family of its architecture', () => {
   assert.equal(familyOf(evalRecord({ architecture: 'topk', cfg: {} })), 'topk');
   assert.equal(made('gated', 'x'), 'gated');
   assert.equal(made('gated', { ablate: 'no-r-mag', train: 3 }), 'gated');

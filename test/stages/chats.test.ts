@@ -128,7 +128,7 @@ test('a stream and training on a running model have the rows of the store, and t
 });
 
 test(
-  'eval and features measure the roles that an SAE was trained on, unless they are told otherwise',
+  'eval and features use the roles that an SAE was trained on, unless flags say otherwise',
   onDemand,
   async () => {
     const sae = async (name: string, more: object) => {

@@ -196,7 +196,7 @@ test('a store that is ahead of the others stays as it is while they catch up', a
 });
 
 test(
-  'resuming on another text is refused, in finished windows, in the one under way and of a finished store',
+  'resuming on another text is refused, in finished windows, in the current one and for a finished store',
   onDemand,
   async () => {
     const corpus = join(root, 'changing.txt');

@@ -32,7 +32,7 @@ async function undisturbed(tokens: number): Promise<Map<string, Buffer>> {
 }
 
 test(
-  'resumed with other --tokens, a store that failed in the midst of a window is that of an undisturbed harvest',
+  'resumed with other --tokens, a store that failed within a window equals that of an undisturbed harvest',
   onDemand,
   async () => {
     // In the last window, after it, and in one that is full with any of these numbers.

@@ -70,7 +70,7 @@ test('a running model needs a length, and takes the rows of --tokens or of --ste
 });
 
 test(
-  'a model at work is scaled by the mean norm of its first rows, and a resumed run by the same',
+  'activations of a running model are scaled by the mean norm of its first rows, and a resumed run by the same',
   onDemand,
   async () => {
     const work = { ...MODEL, context: 64, tokens: 1000, batch: 100, logEvery: 1, normalize: 'mean-norm' } as const;

@@ -142,7 +142,7 @@ test('the changing part changes when a curve grows, and an answer without news i
   assert.equal(second.status, 200);
   assert.match(second.body, /<td class="number"[^>]*>30<\/td>/);
   const figureOf = (html: string) => html.slice(html.indexOf('<figure>'));
-  assert.notEqual(figureOf(first.body), figureOf(second.body), 'its curve is drawn anew');
+  assert.notEqual(figureOf(first.body), figureOf(second.body), 'its curve is drawn again');
 });
 
 test('a torn last line is left out until it is complete', async (t) => {
