@@ -28,7 +28,7 @@ const PIPELINE = [
 ];
 /** Rooms that any other may use; they use one another only. */
 const SIDE = ['errors', 'disk', 'progress', 'random', 'safetensors', 'onnx', 'hub', 'http', 'tensorboard', 'machine'];
-/** An SAE is read and evaluated whoever trained it, and on whatever: these rooms know nothing of how that was done. */
+/** An SAE is read and evaluated the same way whoever trained it: these rooms import nothing about training. */
 const APART: Readonly<Record<string, readonly string[]>> = {
   sae: ['activations', 'harvest', 'train'],
   eval: ['activations', 'harvest', 'train'],

@@ -6,8 +6,8 @@ import { filesBelow } from './temporary.js';
 const FIXTURES = resolve('dist', 'fixtures');
 
 /**
- * A directory that several test files use, made once a build by the first that asks. Nobody changes it: who needs
- * another one takes a copy.
+ * A directory that several test files use, made once per build by the first that asks. Nobody changes it: a test
+ * that needs another one takes a copy.
  *
  * @param name of the directory; another content has another name
  * @param make fills an empty directory; where its JSON files name it, they will name the place where it stays

@@ -5,7 +5,7 @@ import { Window } from '../../src/activations/store-writer.js';
 import type { Context } from '../../src/corpus/contexts.js';
 import { Generator } from '../../src/random/generator.js';
 
-/** Tokens a context, BOS included. */
+/** Tokens per context, BOS included. */
 export const CONTEXT = 5;
 
 /** Manifest of an empty store of `rows` rows to come. */

@@ -54,7 +54,7 @@ test('a rehearsal that is cut short reports its results so far, and the same com
         name,
       );
   }
-  // What was done before the cut is not done again, but for the start that the rest is computed from.
+  // Steps finished before the cut are not repeated, except for the start that the rest is computed from.
   const again = records.slice(before.length).map(({ step }) => step);
   assert.deepEqual(
     again.filter((step) => before.includes(`${step}: done`)),

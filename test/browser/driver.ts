@@ -20,7 +20,7 @@ function launched(): Promise<Browser> {
 }
 after(async () => (await browser)?.close());
 
-/** Milliseconds that anything on a page may take; a loaded machine is slow. */
+/** Milliseconds that anything on a page may take, on a loaded machine too. */
 const PATIENCE = 30_000;
 
 /** A page, and what went wrong on it. */
@@ -40,7 +40,7 @@ export async function driven(t: TestContext, url: string, options: BrowserContex
   page.on('console', (message) => problems.push(`${message.type()}: ${message.text()}`));
   page.on('pageerror', (error) => problems.push(String(error)));
   const { origin, protocol } = new URL(url);
-  // A page that is a file has no server: it may ask for itself alone.
+  // A page that is a file has no server: it may request only itself.
   const own = protocol === 'file:' ? url : origin;
   page.on('request', (request) => {
     if (!request.url().startsWith(own) && !request.url().startsWith('data:')) problems.push(request.url());
@@ -51,7 +51,7 @@ export async function driven(t: TestContext, url: string, options: BrowserContex
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-/** Asserts that nothing on the page as it is now shuts readers out, as far as axe-core can tell. */
+/** Asserts that axe-core finds no accessibility problem on the page as it is now. */
 export async function assertAccessible(page: Page, name: string): Promise<void> {
   await page.evaluate(AXE);
   const found = await page.evaluate(async () => {

@@ -33,7 +33,7 @@ const STORED = Array.from({ length: FEATURES }, (_, j) => sampleFeature(j, FEATU
 const inOrder = (key: 'frequency' | 'max', stored = STORED) =>
   [...stored].sort((a, b) => b[key] - a[key] || a.feature - b.feature).map(({ feature }) => feature);
 
-/** What a model would say of a text: its words, and at the word i the features i and i + 1. */
+/** A stand-in for a model's answer to a text: its words, and at word i the features i and i + 1. */
 function tried({ text, saes, feature }: TextRequest): TextReply {
   const tokens = ['<bos>', ...(text.match(/ ?[^ ]+/g) ?? [])];
   const top = tokens.map((_, i) =>
@@ -51,7 +51,7 @@ const READY: TextTrial = {
   tryText: async (request) => tried(request),
 };
 
-/** What a model would say, a word at a time, until it has said `tokens`; the 500th never comes. */
+/** A stand-in for a model's text, one word at a time up to `tokens`; the 500th never comes. */
 const STEERING: Steering = {
   steer:
     ({ changes, tokens }) =>
@@ -127,7 +127,7 @@ test('a list is sorted, filtered, searched and reversed, and its address leads b
   await total(page, `${fits.length} of 200`);
   const address = page.url();
   assert.deepEqual(await features(page), inOrder('max', fits).slice(0, 50));
-  // What is read of the address alone is the same list; and going back leads through the filters, not the keystrokes.
+  // The address alone gives the same list, and going back steps through filters, not keystrokes.
   const again = await driven(t, address);
   await total(again.page, `${fits.length} of 200`);
   assert.deepEqual(await features(again.page), await features(page));
@@ -151,7 +151,7 @@ test('a feature shows its examples with values on hover, and links to others', {
   await page.locator('.tip b', { hasText: value! }).waitFor();
   assert.equal(await page.locator('.histogram .bar').count(), 3);
   assert.equal(await page.locator('.logits li').count(), 20);
-  // The list next to it stands at the feature, and gives the next.
+  // The list next to it is at the feature, and leads to the next.
   assert.equal(await page.locator('#list tr.chosen th').textContent(), '1');
   await page.getByRole('button', { name: '→' }).click();
   await heading(page, 'Feature 2');
@@ -167,7 +167,7 @@ test('a feature shows its examples with values on hover, and links to others', {
   // Dead: it says so instead of showing nothing.
   await page.goto(`${url}#/feature/gated/3`);
   await page.getByText('It fires on none of the 1,000,000 tokens').waitFor();
-  // Not there: the server's own sentence.
+  // It does not exist: the server's own message.
   await page.goto(`${url}#/feature/gated/200`);
   await page.getByRole('alert').getByText('gated has features 0 to 199.').waitFor();
   assert.deepEqual(
@@ -285,7 +285,7 @@ test('a sentence is steered by sliders and numbers, and the address contains all
   const texts = ['a cat sat word word word', `a cat sat${` <b>${after}</b>`.repeat(3)}`];
   assert.deepEqual(await grown.allTextContents(), texts);
   assert.equal(current(page), `#/text/gated?text=a+cat+sat&set=2_${after}&ablate=17&tokens=3`);
-  // What the address says is steered when it is opened.
+  // Opening an address with changes steers.
   const again = await driven(t, page.url());
   await again.page.getByText('3 tokens;').waitFor();
   assert.deepEqual(await again.page.locator('.continued').allTextContents(), texts);
@@ -299,7 +299,7 @@ test('a sentence is steered by sliders and numbers, and the address contains all
   await page.getByRole('button', { name: 'Leave feature 2 alone' }).click();
   await page.getByText('before the last change').waitFor();
   assert.match(current(page), /sat&ablate=17&tokens=3$/);
-  // Nothing is said of a text that is not shown any more.
+  // Nothing is shown about a text that is no longer shown.
   await page.getByRole('button', { name: 'Leave feature 17 alone' }).click();
   await grown.first().waitFor({ state: 'detached' });
   assert.equal(await page.locator('.steer p.state').textContent(), '');
@@ -576,7 +576,7 @@ test('a self-contained page shows its features from a file, without a server', {
   assert.deepEqual(problems, []);
 });
 
-/** Each view, and what is on it when it is whole. */
+/** Each view, and what is on it once it is complete. */
 const VIEWS = {
   list: ['#/list/gated?alive=1&max=0.1..', '#list tbody tr'],
   feature: ['#/feature/gated/1', '.bands.aligned'],

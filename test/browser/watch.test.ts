@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../temporary.js';
 import { append, begin, runIn, textOf } from '../watch/runs.js';
 import { skip, visited } from './headless.js';
 
-/** Does what a reader does, waits for the next answer of the server, and tells what was to be seen after each. */
+/** Does what a reader does, waits for the server's next answer, and returns what was visible after each. */
 const PROBE = `
 addEventListener('load', () => {
   const problems = [];

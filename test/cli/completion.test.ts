@@ -25,7 +25,7 @@ function bash(line: string): string[] {
     cwd: root,
     encoding: 'utf8',
   });
-  // compopt works in a completion only, and its complaint is put away.
+  // compopt works only in a completion, and its complaint is discarded.
   assert.deepEqual([status, stderr], [0, '']);
   return stdout.split('\n').filter((word) => word !== '');
 }

@@ -45,7 +45,7 @@ const harvest = (corpus: string, out: string, tokens = 300) => [
 ];
 const TRAIN = ['train', '--d-sae', '32', '--steps', '4', '--batch', '64', '--threads', '1'];
 
-/** Runs a command; fails where it is still there long after the last that it said. */
+/** Runs a command; fails if it still runs long after its last output. */
 async function ends(args: readonly string[], code = 0): Promise<Outcome> {
   const { child, outcome } = start(...args);
   let stays = false;
@@ -92,7 +92,7 @@ test('both sides of a pipe over Parquet end', { timeout: 2 * LIMIT }, async () =
   assert.deepEqual(await codes, [0, 0], left.stderr() + right.stderr());
 });
 
-/** A JSON line of 26 GB before whose text there is nothing to tokenize, packed into less than a megabyte. */
+/** A JSON line of 26 GB with nothing to tokenize before its text, compressed to less than a megabyte. */
 function endlessLine(): Buffer {
   const block = (type: number, size: number, body: string, last = 0) => {
     const head = Buffer.alloc(3);

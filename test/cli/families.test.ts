@@ -32,7 +32,7 @@ const OTHERS: readonly Model[] = [
   ['vault-gqa', 'digits', '<|endoftext|>', 'blocks.1.hook_resid_mid'],
 ];
 
-/** Runs a command that must end well; gives its output. */
+/** Runs a command that must succeed. @returns its output */
 async function runs(...words: string[]): Promise<string> {
   const { code, stdout, stderr } = await run(...words);
   assert.equal(code, 0, stderr);

@@ -52,7 +52,7 @@ test("commands that read chats download a hub model's template", async (t) => {
   const environment = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache };
   const generate = ['generate', '--model', 'google/tiny', '--prompt', 'Hi', '--tokens', '1'];
   assert.equal((await startIn(environment, ...generate).outcome).code, 0);
-  // The snapshot is there without it.
+  // The snapshot exists without it.
   hub.files.set('chat_template.jinja', Buffer.from("{{ messages[0]['content'] }}:"));
   const { code, stderr } = await startIn(environment, ...generate, '--chat').outcome;
   assert.equal(code, 0, stderr);

@@ -20,7 +20,7 @@ test('inspect prints a table, or JSON with the tokens in their text, and writes 
   assert.equal(table.code, 0, table.stderr);
   assert.match(table.stdout, /^γ .* after per-token LayerNorm$/m);
   const svg = join(root, 'acts.svg');
-  // The only store of a directory is meant by it.
+  // A directory stands for its only store.
   const { code, stdout, stderr } = await run(
     ...['inspect', join(root, 'acts'), '--model', 'assets/tiny-gemma', '--json', '--out', svg],
   );

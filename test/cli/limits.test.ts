@@ -32,7 +32,7 @@ async function after(lines: string, args: readonly string[]): Promise<Outcome> {
 }
 
 test('a limit on open files that is too low is reported before anything is loaded', { skip: !LINUX }, async () => {
-  // Before even a log is: one line, as people read it.
+  // Before there is a log: one line of plain text.
   const { code, stderr } = await after('ulimit -n 64', ['--version']);
   assert.equal(code, 1, stderr);
   assert.match(stderr, /^sae-pipe: .*too few files.*ulimit -n.*\n$/);

@@ -10,7 +10,7 @@ const HOOK = 'blocks.2.hook_resid_post';
 const root = temporaryDirectory();
 const MODEL = ['--model', 'assets/tiny-gemma', '--hook', HOOK, '--context', '128', '--tokens', '20000', '--batch', '8'];
 
-/** Has a command tell its peak of resident memory, bytes, when it ends. */
+/** Has a command print its peak resident memory, bytes, when it ends. */
 const PEAK = `--import=data:text/javascript,process.on('exit',()=>process._rawDebug('PEAK',process.resourceUsage().maxRSS*1024))`;
 const measured = async (...args: string[]) => {
   const { code, stderr } = await startIn({ NODE_OPTIONS: PEAK }, ...args).outcome;

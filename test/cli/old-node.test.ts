@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../temporary.js';
 
 const PROGRAM = 'bin/sae-pipe.js';
 
-/** Runs the program as a Node of another version would, by what it says of itself. */
+/** Runs the program under a Node that claims another version. */
 function runAs(version: string) {
   const pretend = join(temporaryDirectory(), 'pretend.cjs');
   execFileSync(process.execPath, [

@@ -14,8 +14,8 @@ const run = promisify(execFile);
 
 /**
  * What is published, installed as a user of another project has it: no overrides of ours hold there, nor our .npmrc.
- * ONNX Runtime's own install script fetches CUDA libraries from outside the registry; `skip` is its word for not doing
- * so, and is said in docs/how-to/installing.md.
+ * ONNX Runtime's own install script fetches CUDA libraries from outside the registry; `skip` turns that off
+ * (docs/how-to/installing.md).
  */
 test(
   'the packed tarball runs the demo in an empty folder, installed without scripts, and works with them',
@@ -36,7 +36,7 @@ test(
 
     const home = join(root, 'project');
     mkdirSync(home);
-    // `npm test` hands its own settings on to what it runs.
+    // `npm test` passes its settings on to what it runs.
     const outside = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('npm_')));
     const environment = { ...outside, ONNXRUNTIME_NODE_INSTALL: 'skip' };
     const npm = (...args: string[]) => run('npm', args, { cwd: home, env: environment });

@@ -37,7 +37,7 @@ test('an SAE of two parts is that of one harvest, byte for byte; a part that is 
     trainingRecordOf(JSON.parse(bytes(directory, 'cfg.json').toString('utf8'))).activations;
   assert.deepEqual(record(sae), record(whole.sae));
 
-  // Finished, and of the same rows: nothing is left to do.
+  // Finished, on the same rows: nothing is left to do.
   await succeeds([...trainWords(whole.store, sae), '--resume']);
 
   const inspect = (store: string) => inspectStore(inspectSchema.parse({ store }), silent, { signal: undefined });

@@ -9,7 +9,7 @@ export const logged = (words: readonly string[]): string[] => [...words, '--log'
 type Names = readonly (string | RegExp)[];
 
 /**
- * What a `logged` command said ends in a refusal: cause and remedy in a sentence or more each, no other refusal and no
+ * A `logged` command's output ends in a refusal: cause and remedy in a sentence or more each, no other refusal and no
  * stack.
  *
  * @param code that of the refusal, or one of these where it is a matter of moments

@@ -45,7 +45,7 @@ sae-pipe report ev --title "it's it" --out p.html`,
   const before = weights();
   for (const path of ['sae 1', 'sae 4', 'ev', 'p.html']) rmSync(join(root, path), { recursive: true });
   assert.equal(training.length, 2);
-  // Once in their own place, and once over what is there.
+  // Once in their own place, and once over existing results.
   for (const command of [...training, training[0]!]) shell(command, '/');
   assert.deepEqual(weights(), before);
   const [commands] = shown(html, '#commands pre');

@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../temporary.js';
 import { tinyActivations } from '../train/tiny-activations.js';
 import { sleep } from './run-program.js';
 
-/** A process that does not end is a failure, and shall not outlive it. */
+/** A process that does not end is a failure, and is then killed. */
 const BOUNDED = { timeout: 120_000, killSignal: 'SIGKILL' } as const;
 const root = temporaryDirectory();
 let activations: string;
@@ -92,7 +92,7 @@ test('SIGUSR1 opens no debugger at any moment of the start', async () => {
     const ended = once(child, 'close');
     await sleep(milliseconds);
     child.kill('SIGUSR1');
-    // With a debugger open, it would train on for hours.
+    // With a debugger open, it would keep training for hours.
     const [code, signal] = await ended;
     assert.ok(signal === 'SIGUSR1' || code === 128 + constants.signals.SIGUSR1, `${milliseconds}: ${code} ${signal}`);
   }
@@ -105,7 +105,7 @@ test('the first signal asks to stop; one that insists again ends the process, wh
   };
   assert.deepEqual(answers(['SIGINT', 0], ['SIGINT', 1000]), ['stop', 'end']);
   assert.deepEqual(answers(['SIGTERM', 0], ['SIGINT', 10]), ['stop', 'end']);
-  // npx hands on the Ctrl-C that the terminal has sent already.
+  // npx passes on the Ctrl-C that the terminal has already sent.
   assert.deepEqual(answers(['SIGINT', 0], ['SIGINT', 5], ['SIGINT', 900]), ['stop', 'stopping', 'end']);
   // A closed terminal and its shell; the limit on processor time; Slurm's warning before the end.
   assert.deepEqual(answers(['SIGHUP', 0], ['SIGHUP', 1000]), ['stop', 'stopping']);

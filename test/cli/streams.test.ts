@@ -61,7 +61,7 @@ async function fed(bytes: Buffer | string, args: readonly string[]): Promise<Out
   child.stderr.on('data', (data) => {
     stderr += data;
   });
-  // Who refuses what it is fed does not read it all.
+  // A command that refuses its input does not read all of it.
   child.stdin.on('error', () => {});
   child.stdin.end(bytes);
   const [code, signal] = await once(child, 'close');
@@ -272,7 +272,7 @@ test('a second signal ends training on a running model at once, by the signal it
   child.kill('SIGINT');
   const { signal } = await outcome;
   assert.ok(signal === 'SIGINT' || signal === 'SIGTERM', `${signal}`);
-  // Who ends at once gives nothing up; the next takes it over.
+  // A process that ends at once does not release its lock; the next takes it over.
   assert.deepEqual(readdirSync(at('twice')), ['sae-pipe.lock']);
 });
 

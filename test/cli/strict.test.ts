@@ -27,7 +27,7 @@ const words = (out: string, more: Record<string, unknown>) =>
     ...more,
   }).flatMap(([flag, value]) => [`--${flag}`, String(value)]);
 
-/** What a command said with --log json. */
+/** The output of a command with --log json. */
 const eventsOf = (stderr: string) =>
   stderr
     .trim()

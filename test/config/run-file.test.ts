@@ -25,7 +25,7 @@ test('run.json next to an SAE records the command, with paths relative to where 
   assert.deepEqual(await trainingCommand(out, MADE), {
     stage: 'train',
     directory: process.cwd(),
-    // What a run does today where that is not given, this one did not.
+    // Today's default for the missing flag, which this run did not have.
     words: [
       ...['--activations', 'a b', '--d-sae', '8', '--l1', '2', '--max-activation-norm-multiple', '0'],
       ...['--order', 'stored', '--out', out],
@@ -63,7 +63,7 @@ test('parts that a run was begun on are found from another directory, too', asyn
   assert.equal(await seen('a/acts,b/acts'), [acts, join(from, 'b', 'acts')].join());
   assert.equal(await seen('{a,b}/acts,a/act?'), [join(from, '{a,b}', 'acts'), join(from, 'a', 'act?')].join());
   assert.equal(await seen('/*/acts'), '/*/acts');
-  // Gone from there: it may have been moved together with what it is resumed in.
+  // Gone from there: it may have been moved together with the run.
   for (const moved of ['c/acts', 'a/acts,c/acts', 'c/*', '-']) assert.equal(await seen(moved), moved);
 });
 

@@ -122,7 +122,7 @@ test('what was kept of a branch is read offline by its commit, and offline nothi
   await refuses(() => texts(offline, false, 0, 'hf:o/other'), 'corpus/offline');
   for (const path of before.filter((name) => /\d+-\d+-[0-9a-f]{64}$/.test(name))) rmSync(dirname(path), rmAll);
   const left = kept().sort();
-  // Files are listed once a process, by the reference.
+  // Files are listed once per process, by the reference.
   await refuses(() => texts(offline, true, 0, `${CORPUS}@main`), 'corpus/not-kept');
   assert.deepEqual(kept().sort(), left);
 });

@@ -17,7 +17,7 @@ import { readTensorBytes } from '../../src/safetensors/floats.js';
 import { refuses } from '../config/refuses.js';
 
 const BOS = 1;
-/** A token a letter, a = 10; a ^ in the text is a BOS written out. */
+/** One token per letter, a = 10; a ^ in the text is a BOS written out. */
 const letters: Tokenizer = {
   bosTokenId: BOS,
   prependBos: true,

@@ -204,7 +204,7 @@ test('what does not exist is refused by name, and offline before any request', a
   }
 });
 
-/** A number as Parquet's footers have it: zigzag, seven bits a byte. */
+/** A number as in Parquet's footers: zigzag, seven bits per byte. */
 function zigzag(value: number): Buffer {
   const bytes = [];
   let rest = 2 * value;

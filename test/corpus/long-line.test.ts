@@ -105,7 +105,7 @@ test('randomly changed lines give the same result, parsed as a stream or in memo
     const at = random.below(line.length);
     const changed = line.slice(0, at) + letters[random.below(letters.length)] + line.slice(at + random.below(3));
     const [held, passed] = [await outcome(changed, 1000), await outcome(changed, 0)];
-    // A line may be refused for its text before it is known to be no JSON.
+    // A line may be refused for its text before it is known not to be JSON.
     if (typeof held === 'string' && typeof passed === 'string') continue;
     if (typeof passed === 'string' && passed.includes('twice')) continue;
     assert.deepEqual(passed, held, changed);

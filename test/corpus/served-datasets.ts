@@ -11,7 +11,7 @@ const VARIABLES = ['HF_ENDPOINT', 'HF_HOME', 'HF_TOKEN', 'HF_HUB_OFFLINE', 'HF_T
 interface Served {
   readonly hub: FakeDatasets;
   readonly settings: HubSettings;
-  /** The documents of a corpus, each with its text whole. */
+  /** The documents of a corpus, each with its complete text. */
   read(corpus: string, textField?: string, seed?: number): Promise<WholeDocument[]>;
 }
 

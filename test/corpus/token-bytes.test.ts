@@ -13,7 +13,7 @@ const TEXTS = [
   '▁ is a character',
 ];
 
-/** What a text becomes by way of its tokens, piece by piece. */
+/** The text of a text's tokens, piece by piece. */
 async function thereAndBack(directory: string, text: string): Promise<string> {
   const tokenizer = await openTokenizer(directory, { bosTokenId: -1, bos: 'never' });
   const document = tokenizer.begin('the text');

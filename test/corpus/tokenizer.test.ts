@@ -156,7 +156,7 @@ test('what the library does differently from Python, or Python refuses, is refus
     ['Split', split({ String: 'e' }, 'Removed')],
     ['Split', split({ String: 'e' }, 'Isolated', true)],
     ['Split', split({ Regex: '\\s+' }, 'Isolated')],
-    // A part that may be left to the library hides none that may not.
+    // A component that may be left to the library does not hide one that may not.
     ['Split', { ...split({ Regex: '\\s+' }, 'Isolated'), normalizer: { type: 'NFC' } }],
     ['dropout', { ...model({ dropout: 0.5 }), normalizer: { type: 'NFC' } }],
     ['dropout', model({ dropout: 0.5 })],

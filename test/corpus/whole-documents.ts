@@ -13,7 +13,7 @@ export async function wholeDocument({ pieces, source }: Document): Promise<Whole
   return { text, source };
 }
 
-/** Documents of a corpus as readDocuments gives them, whole. */
+/** Documents of a corpus from readDocuments, with their complete texts. */
 export async function* wholeDocuments(...args: Parameters<typeof readDocuments>): AsyncGenerator<WholeDocument> {
   for await (const document of readDocuments(...args)) yield wholeDocument(document);
 }

@@ -85,7 +85,7 @@ test('the lock of a process that is gone is taken over, that of one that runs is
   assert.equal(lockIn(path).pid, process.pid);
   assert.deepEqual(readdirSync(path), [LOCK_FILE]);
   await lock.release();
-  // Of an hour ago or of the next year: clocks say nothing about life.
+  // An hour ago or next year: clocks do not tell whether a process lives.
   for (const since of ['1990-01-01T00:00:00.000Z', '2190-01-01T00:00:00.000Z']) {
     leave(path, { ...thisProcess(), since });
     await refuses(() => lockDirectory(path), 'disk/in-use', since);
@@ -176,7 +176,7 @@ test('an owner whose lock was taken over writes nothing more', async (t) => {
   );
   assert.match(again.message, /taken over by .*4711.*node17/);
   await refusalOf(() => curve.append({ step: 1 }), Displaced, 'disk/taken-over');
-  // Nor does it clean up what is now another's.
+  // Nor does it clean up files that now belong to another.
   const zeros = { W_enc: [0], W_dec: [0], b_dec: [0], b_enc: [0] };
   const parameters = Object.fromEntries(Object.entries(zeros).map(([name, x]) => [name, Float32Array.from(x)]));
   writeFileSync(join(path, 'sae_weights.safetensors'), 'of the second');
@@ -192,7 +192,7 @@ test('an owner whose lock was taken over writes nothing more', async (t) => {
   const left = ['cfg.json', 'eval.json', 'metrics.jsonl', 'sae_weights.safetensors', LOCK_FILE];
   assert.deepEqual(readdirSync(path).sort(), left.sort());
   assert.equal(readFileSync(join(path, 'cfg.json'), 'utf8'), 'of the first');
-  // Whoever holds nothing there may write.
+  // A process without a lock there may write.
   await writeAside(join(path, 'cfg.json'), 'of the second');
 });
 

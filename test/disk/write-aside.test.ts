@@ -164,7 +164,7 @@ test('each file system error that a user can fix has its sentence, with path and
     EROFS: /may not be written \(EROFS\)/,
     ENOENT: /directory is gone/,
     ENOTDIR: /not a directory/,
-    // Whatever else the file system says: a disk that fails, a server that went away.
+    // Any other error of the file system: a disk that fails, a server that went away.
     EIO: /could not be written \(EIO on write\)/,
     ESTALE: /could not be written \(ESTALE on write\)/,
   };

@@ -23,7 +23,7 @@ test('weights are counted as the open session holds them', () => {
   assert.equal(harvestNeeds(checkpoint, [hook], 256, config).weights, 4 * blocks + 2 * EMBEDDING);
   const whole = modelWeights(checkpoint, { device: 'cpu', precision: 'float32' });
   assert.equal(whole.parameters, 4 * BLOCK + 192 + EMBEDDING);
-  // The tied unembedding is the embedding once more, as float32.
+  // The tied unembedding is the embedding again, as float32.
   assert.equal(whole.bytes, 4 * (4 * BLOCK + 192 + EMBEDDING) + 2 * EMBEDDING);
 });
 
@@ -70,7 +70,7 @@ test('training counts the sample that it begins with, up to the rows there are, 
   assert.equal(parts({ maxActivationNormMultiple: 0 }).rows, held + 2 * batch);
   const harvested = { ...about, normLimit: { multiple: 10, median: 1 } };
   assert.equal(parts({}, harvested).rows, held + 2 * batch);
-  // Looks keep the pieces that they read, until there is a pool.
+  // Early passes keep the pieces that they read, until there is a pool.
   assert.equal(parts({}, about, 0).rows, 4 * 66_536 * 195 + 3 * batch);
   const plain = { normalize: 'none', bDecInit: 'zero', start: 'zero' };
   assert.equal(parts(plain).sample, 2 * 4 * 65_536 * 192);

@@ -218,7 +218,7 @@ test('nothing is computed for a client that has left, nor far ahead of one that 
   }, asleep.signal);
   assert.equal(told, 17);
 
-  // Who leaves while the model opens does not keep the next one from being answered.
+  // A client that leaves while the model opens does not keep the next one from being answered.
   await found.close();
   const early = new AbortController();
   const opening = found.steer({ ...long, sae: 'sae-1' })(async () => early.abort(), early.signal);

@@ -12,7 +12,7 @@ const root = temporaryDirectory();
 const { acts } = await copyOfMade(root);
 const [FIRST, OTHER] = ['shard-00000.arrow', 'shard-00003.arrow'] as const;
 
-/** What can happen to a shard after it was written, and what is said of it. */
+/** What can happen to a shard after it was written, and the refusal. */
 interface Change {
   readonly change: (store: string) => void;
   readonly code: RefusalCode;

@@ -86,7 +86,7 @@ test(`a harvest of two hooks, killed ${KILLS} times, has every row once and the 
       whole: countBelow(whole, /shard-\d+\.arrow$/),
       life,
       async afterKill(out) {
-        // What is listed is there and whole, at any moment.
+        // Listed files exist and are complete, at any moment.
         for (const directory of HOOKS.map((hook) => join(out, hook))) {
           if (!existsSync(join(directory, 'manifest.json'))) continue;
           const { shards, contexts, partial } = await readManifest(directory);

@@ -33,7 +33,7 @@ for (const engine of LONG ? (['sparse', 'reference'] as const) : (['sparse'] as 
       'log-every': 1,
       'resample-at': `${STEPS / 4},${STEPS / 2}`,
       'resample-warmup': 20,
-      // So often that many kills fall into the writing of one.
+      // Often enough that many kills fall within the writing of one.
       'checkpoint-every': 7,
     };
     const words = Object.entries(flags).flatMap(([flag, value]) => [`--${flag}`, String(value)]);

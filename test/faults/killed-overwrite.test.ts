@@ -60,7 +60,7 @@ test('train: a killed --overwrite and --resume leave nothing of the run before',
   writeFileSync(join(old, 'sae_weights.safetensors.0123456789abcdef.tmp'), 'torn');
   await killedAnywhere(old, 'cfg.json', whole, async (out) => {
     if (readdirSync(out).some((name) => name.startsWith('checkpoint-'))) {
-      // It is the old run still, and said to be: other settings do not continue it.
+      // It is still the old run: other settings do not continue it.
       await refuses(() => trained(out, { resume: true }), 'train/other-settings', 'l1 = 9', '--overwrite');
       await trained(out, { overwrite: true });
     } else await trained(out, { resume: true });

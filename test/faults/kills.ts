@@ -16,7 +16,7 @@ export interface Killed {
   /** How far it is, from what is on disk or from the milliseconds since its start; `whole` at its end. */
   readonly progress: (out: string, milliseconds: number) => number;
   readonly whole: number;
-  /** Holds after every kill. */
+  /** True after every kill. */
   readonly afterKill: (out: string) => Promise<void> | void;
   /** True when the command has ended. */
   readonly atEnd: (out: string) => Promise<void> | void;
@@ -60,7 +60,7 @@ export async function killAgainAndAgain(
       child.kill('SIGKILL');
       const { code, signal, stderr } = await outcome;
       if (signal !== 'SIGKILL') {
-        // It was quicker: at its end, or stopped by the SIGTERM.
+        // It ended first, by itself or by the SIGTERM.
         assert.ok(code === 0 || (way === 2 && (code === 143 || signal === 'SIGTERM')), stderr);
         if (code === 0) break;
         continue;
@@ -104,7 +104,7 @@ export const countBelow = (out: string, pattern: RegExp): number =>
 /** A curve without its one figure of the clock. */
 export const timeless = (curve: string): string => curve.replace(/,"tokens_per_second":\d+/g, '');
 
-/** Whole lines of a run's curve. */
+/** Complete lines of a run's curve. */
 export function linesOf(curve: string): number {
   try {
     return readFileSync(curve, 'utf8').split('\n').length - 1;

@@ -25,7 +25,7 @@ type Flags = Record<string, string | number>;
 const fresh = () => join(root, `out-${counter++}`);
 
 function train(out: string, more: Flags = {}, ...rest: string[]) {
-  // What reads random shards before the first step would find there what is broken.
+  // Reading random shards before the first step would find the broken rows there.
   const flags: Flags = {
     activations,
     'd-sae': 200,

@@ -150,7 +150,7 @@ test('every stage refuses a directory that has an owner, whatever it holds, and 
 test('however a stage ends, the directory is released', async () => {
   const out = join(root, 'given-up');
   const configured = { model, corpus, hook: [HOOK], tokens: 500, context: 64, out };
-  // For want of the provider, or of a GPU of that number.
+  // For lack of the provider, or of a GPU with that number.
   await assert.rejects(
     harvest(harvestSchema.parse({ ...configured, device: 'cuda:77' }), silent, never),
     (error: unknown) => error instanceof Refusal && error.code.startsWith('onnx/'),

@@ -62,7 +62,7 @@ for (const name of RANDOM_MODELS) {
   test(`${name}: with kept keys, logits over 200 tokens are those without, and greedy tokens are transformers'`, async () => {
     const checkpoint = await longer(name);
     const { prompt, tokens } = GOLDEN[name];
-    // What a random model says soon repeats itself; a window is seen by tokens that differ.
+    // A random model's text soon repeats itself; windows are tested with tokens that differ.
     const all = randomTokens(prompt.length + tokens.length);
     const whole = await uncached(checkpoint, all);
     const { vocabulary } = checkpoint.config;

@@ -74,7 +74,7 @@ test('a stop takes effect after the current pass, in the middle of a group', asy
     60,
     (rows) => {
       updates.push(rows);
-      // In the midst of the second group.
+      // Within the second group.
       if (rows === ROWS * 7) stop.signal = 'SIGTERM';
     },
     stop,

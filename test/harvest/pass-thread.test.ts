@@ -38,7 +38,7 @@ test('passes requested ahead in a thread equal passes in this one; the rest is d
     for (const [i, group] of groups.entries()) {
       assert.deepEqual(await asked[i], await here.run(group, BOS, limits[i]!));
     }
-    // Memory that is given back serves again.
+    // Freed memory is reused.
     const [memory] = (await asked[2])!.rows.map(({ activation }) => activation.buffer as ArrayBuffer);
     thread.reuse(0, [memory!]);
     assert.deepEqual(await thread.run(groups[2]!, BOS, 1000), await here.run(groups[2]!, BOS, 1000));

@@ -3,7 +3,7 @@ import type { Context } from '../../src/corpus/contexts.js';
 import type { ForwardPass } from '../../src/harvest/forward-pass.js';
 import { withRows } from '../../src/harvest/window-groups.js';
 
-/** Tokens a context: BOS, which is 0, and three that give rows. */
+/** Tokens per context: BOS, which is 0, and three that give rows. */
 export const CONTEXT = 4;
 export const ROWS = CONTEXT - 1;
 

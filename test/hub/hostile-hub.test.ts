@@ -102,7 +102,7 @@ test('a model that is not supported is named with its architecture, before its w
   const files = tinyFiles();
   const config = { model_type: 'mamba', architectures: ['MambaForCausalLM'] };
   files.set('config.json', Buffer.from(JSON.stringify(config)));
-  // Without safetensors, too: what it is, is the better reason.
+  // Without safetensors, too: its architecture is the better reason.
   for (const weights of [true, false]) {
     if (!weights) files.delete('model.safetensors');
     const { hub, fetch, cache } = await tinyHub(t, files);

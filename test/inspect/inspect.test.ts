@@ -143,7 +143,7 @@ for (const dtype of ['float32', 'bfloat16', 'float16'] as const) {
     assert.equal(longest!.document, longest!.context >> 1);
     near('norm', longest!.norm, sorted.at(-1)!);
 
-    // A store of before there were statistics tells the same, but for what is about the mean of its first shard.
+    // A store from before there were statistics gives the same, except for numbers about the mean of its first shard.
     await writeManifest(directory, { ...manifest, statistics: undefined });
     const old = await inspect(directory, { k: 2, dSae: 50 });
     const { tokens: _, ...rest } = found;

@@ -72,7 +72,7 @@ test('a pattern without a match, one hook too many, and empty names are refused'
   await refusesUsage(() => expandHooks(['layers.*.q'], names), 'lm/no-hook', 'No hook matches layers.*.q', 'blocks.0.');
   await refusesUsage(() => expandOneHook('blocks.*.attn.hook_z', names), 'lm/several-hooks');
   await refusesUsage(() => expandHooks(['a,,b'], none), 'lm/empty-hook');
-  // As many stars as one likes; a part may be used once only.
+  // Any number of stars; each part may be used only once.
   await refusesUsage(() => expandHooks([`${'*o'.repeat(5000)}*x`], names), 'lm/no-hook');
   await refusesUsage(() => expandHooks(['blocks.0.hook_resid_pre*pre'], names), 'lm/no-hook');
 });

@@ -57,7 +57,7 @@ test('a provider of another version, and one library without the other, are refu
   // A package that says it in other words.
   writeFileSync(join(copied, 'build_and_package_info.py'), 'version: 1.28.1');
   await refusal([{ origin: 'SAE_PIPE_CUDA_LIBS', directory: copied }], root);
-  // The right one further on serves.
+  // The right one further on is used.
   const same = place(root, 'same', PROVIDER_FILES, VERSION);
   assert.equal(findProvider([...where, { origin: 'Python packages', directory: same }], root, VERSION).directory, same);
 });

@@ -158,7 +158,7 @@ function evaluated(made: NodeProto, operands: readonly Tensor[]): Tensor[] {
   }
 }
 
-/** Values of a graph entry by entry in float64, as plain as can be: a check on what others make of it. */
+/** Values of a graph entry by entry in float64, as plainly as possible: a check on other implementations. */
 export function slowValues(g: GraphBuilder, inputs: ReadonlyMap<string, Tensor>): Map<string, Tensor> {
   const values = new Map(inputs);
   for (const { name, dims, floatData, int64Data } of g.initializers) {

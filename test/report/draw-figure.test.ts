@@ -138,7 +138,7 @@ test('flags that do not belong together are refused', async () => {
   await draw({ name: 'jump-relu', out: join(root, 'there.svg'), overwrite: true });
   const drawn = readFileSync(join(root, 'there.svg'), 'utf8');
   assert.match(drawn, /^<svg/);
-  // Given again, the command that drew it succeeds.
+  // Repeated, the command that drew it succeeds.
   await draw({ name: 'jump-relu', out: join(root, 'there.svg') });
   assert.equal(readFileSync(join(root, 'there.svg'), 'utf8'), drawn);
 });

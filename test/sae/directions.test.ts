@@ -19,7 +19,7 @@ function oneByOne({ dIn, dOut, dSae }: { dIn: number; dOut: number; dSae: number
   };
 }
 
-// More features than are drawn at a time, no multiple of anything; an input of another width.
+// More features than are drawn at a time, not a multiple of anything; an input of another width.
 for (const sizes of [
   { dIn: 7, dOut: 7, dSae: 2100 },
   { dIn: 35, dOut: 3, dSae: 1030 },

@@ -34,7 +34,7 @@ export function jobFields(job: string): Record<string, string> {
   return Object.fromEntries([...line.matchAll(/(\S+?)=(\S*)/g)].map((match) => [match[1]!, match[2]!]));
 }
 
-/** Waits, as long as it takes within minutes, until something is so. */
+/** Waits until a condition holds, for minutes if needed. */
 export async function until(what: string, holds: () => boolean): Promise<void> {
   for (const end = performance.now() + 600_000; performance.now() < end; await sleep(200)) if (holds()) return;
   assert.fail(`it never came: ${what}`);

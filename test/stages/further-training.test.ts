@@ -58,7 +58,7 @@ test('--resume and --out alone resume a run with the flags that it was begun wit
   assert.notDeepEqual(weights(given.out), weights(whole));
   await again(given.out);
 
-  // A path that was relative is looked for where the run was begun.
+  // A relative path is resolved where the run was begun.
   const here = process.cwd();
   mkdirSync(join(root, 'elsewhere'));
   try {
@@ -160,7 +160,7 @@ test('a run that was to be trained further and was killed before its first check
   writeFileSync(join(String(given.out), 'run.json.0123456789abcdef.tmp'), '{');
   await again(given.out, { steps: 40 });
   const left = filesBelow(String(given.out));
-  // What it is to be trained to is said in run.json.
+  // run.json has the steps that it is to be trained to.
   for (const files of [found, left]) files.delete('run.json');
   assert.deepEqual(left, found);
   assert.deepEqual(weights(await again(given.out, { steps: 90 })), weights(await begin(flags({ steps: 90 }))));

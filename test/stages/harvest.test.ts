@@ -247,7 +247,7 @@ test('a corpus that ends with a window leaves a store that --resume completes', 
   const { config } = await run({ tokens: 1500 });
   const whole = filesBelow(config.out);
   const manifest = join(config.out, HOOK, 'manifest.json');
-  // As it stood when more was wanted than there was text.
+  // As it was when more was wanted than there was text.
   const text = readFileSync(manifest, 'utf8');
   const wanting = text
     .replace('"rows_wanted": 1500', '"rows_wanted": 9000000')

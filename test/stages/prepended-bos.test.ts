@@ -92,7 +92,7 @@ test('an evaluation follows its SAEs: without BOS, every position that is follow
   assert.equal(without!.settings!.prepend_bos, false);
   assert.equal(without!.loss_by_position!.edges[0], 0);
   assert.ok(without!.loss_by_position!.ce_clean.every((loss) => loss !== null && loss > 0));
-  // 200 positions of 31 a context; a context with BOS has 30.
+  // 200 positions, 31 per context; a context with BOS has 30.
   assert.equal(without!.contexts, Math.ceil(200 / (CONTEXT - 1)));
   assert.doesNotMatch(recordTable([without!]), /BOS positions are left out/);
   const [with_] = await evaluated([ofPlain], 'eval-plain');

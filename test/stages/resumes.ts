@@ -15,7 +15,7 @@ export async function interrupted(config: TrainConfig, steps: number): Promise<v
 }
 
 /**
- * A run that is stopped in its midst, and resumed, leaves the SAE that it would have left.
+ * A run that is stopped half-way and resumed leaves the SAE that it would have left.
  *
  * @param whole directory of the run that was not stopped
  * @param steps after which it is stopped

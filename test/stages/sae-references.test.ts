@@ -34,7 +34,7 @@ const RELEASE = 'gemma-scope-2b-pt-res-canonical:layer_1/width_16k/canonical';
 const HOOK = 'blocks.1.hook_resid_post';
 
 const root = temporaryDirectory();
-/** The same SAE here, under a name that tells as much. */
+/** The same SAE on disk, under an equivalent name. */
 const local = join(root, REPOSITORY, PATH);
 useCache();
 let store = '';

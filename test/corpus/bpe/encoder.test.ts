@@ -37,7 +37,7 @@ for (const { name, edits, ids } of GOLDEN.cases) {
   });
 }
 
-/** What cannot be cut is refused, never wrong. */
+/** A text that cannot be cut is refused, never tokenized wrongly. */
 function encodeOrRefuse(encoder: BpeEncoder, pieces: string[], window: number): number[] | undefined {
   try {
     return encodePieces(encoder, pieces, window);

@@ -35,7 +35,7 @@ test('tokens of bytes count where one of their bytes is within a span, in the co
     const recipe = readByteLevel(file, {})!;
     const encoder = new ByteLevelEncoder(recipe);
     const spelling = spellingOf(recipe, encoder);
-    // White space that an added token takes is of no token.
+    // White space that an added token strips belongs to no token.
     const takes = added.filter(({ lstrip, rstrip }) => lstrip || rstrip);
     for (const text of golden.texts) {
       const composed = recipe.composed ? text.normalize('NFC') : text;

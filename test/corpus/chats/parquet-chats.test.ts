@@ -48,7 +48,7 @@ test('of Parquet on the hub, the parts of the column are requested in order, eac
     .flatMap(({ columns }) => columns.map(({ meta_data }) => meta_data!))
     .filter(({ path_in_schema }) => path_in_schema[0] === 'messages')
     .map((column) => Number(column.dictionary_page_offset ?? column.data_page_offset));
-  // From 0 on comes the footer, with all of so small a file.
+  // The footer's request starts at 0, with all of a file this small.
   const asked = hub.bytes.map(({ from }) => from).filter((from) => from > 0);
   assert.deepEqual(
     asked.sort((a, b) => a - b),

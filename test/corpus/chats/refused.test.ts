@@ -16,7 +16,7 @@ async function* documents(conversations: readonly unknown[], parts: boolean): As
   }
 }
 
-/** What conversations become; texts, and the characters of roles in them. */
+/** Rendered conversations: texts, and the characters of roles in them. */
 async function rendered(source: string, conversations: readonly unknown[], roles?: string[], patience?: number) {
   const chats = await Chats.open(chatModel(source, true), { field: 'messages', roles }, patience);
   const texts: string[] = [];
@@ -113,7 +113,7 @@ test('where the assistant speaks first, its header and a default system prompt a
 });
 
 test('a template that does not tell roles apart, or has none of a role, is refused', async () => {
-  // As those that drop what a model thought in earlier turns.
+  // As templates that drop earlier turns' thoughts do.
   const forgets = "{% for m in messages %}{{ '[' + m.role + ']' + (m.content if loop.last else '…') }}{% endfor %}";
   await refuses(() => rendered(forgets, [asked], ['user']), 'corpus/ambiguous-chat-template', 'message 1');
   const prompts = `${PLAIN.replace('[assistant]', '[answer]')}`;

@@ -30,7 +30,7 @@ const intact = join(order.root, target.name, 'intact');
 const directory = join(order.root, target.name, 'case');
 const whole = readFiles(intact);
 
-// Someone who forgets a promise: its failure belongs to the case under way.
+// A forgotten promise: its failure belongs to the current case.
 let stray: unknown;
 process.on('unhandledRejection', (reason) => {
   stray ??= reason;

@@ -52,7 +52,7 @@ for (const [architecture, layouts, more] of HELD) {
       const after = await runFiles(await openSae(await opened(out)), x);
       assert.ok(relativeDifference(after.f, before.f) < 3e-6, `f: ${relativeDifference(after.f, before.f)}`);
       assert.ok(relativeDifference(after.xHat, before.xHat) < 3e-6, `${relativeDifference(after.xHat, before.xHat)}`);
-      // Given again, the same command succeeds and changes nothing; another SAE is not written over this one.
+      // Repeated, the same command succeeds and changes nothing; another SAE is not written over this one.
       const files = filesBelow(out);
       await converted(from, as, out);
       assert.deepEqual(filesBelow(out), files);

@@ -47,7 +47,7 @@ const RUNS: Readonly<Record<string, { readonly settings: EngineSettings; readonl
       return [JSON.stringify(variant), { settings: { ...smallSettings('gated', sizes), ...variant }, bias: -0.8 }];
     }),
   ),
-  // No multiple of anything; rows of two warps; more tokens than are counted at a time; one of everything.
+  // Not a multiple of anything; rows of two warps; more tokens than are counted at a time; one of everything.
   'odd sizes': { settings: small('gated', { dIn: 17, dSae: 203, batch: 5, batchDType: 'float16' }), bias: -0.5 },
   'wide rows': { settings: small('standard', { dIn: 300, dSae: 70, batch: 9 }), bias: -0.5 },
   'many tokens': { settings: small('gated', { dIn: 9, dSae: 33, batch: 261 }), bias: -0.5 },

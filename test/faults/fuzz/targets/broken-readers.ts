@@ -24,7 +24,7 @@ function broken(does: string, ending: Ending, read: (directory: string) => unkno
   };
 }
 
-/** Readers by which the runner is tested: each is found out, or the promise would be kept by not looking. */
+/** Bad readers that test the runner: each must be detected, or passing would mean nothing. */
 export const BROKEN_READERS = [
   broken('throws what is no refusal', 'fault', () => (undefined as unknown as string).length),
   broken('refuses without a remedy', 'fault', () => {

@@ -87,7 +87,7 @@ async function runFrom({ tensors, dIn, ...sae }: SaeFiles): Promise<Float32Array
   return outputs.reconstruction!.data as Float32Array;
 }
 
-/** Now and then a cfg.json as it was before SAELens 6: another reader takes it. */
+/** Sometimes a cfg.json from before SAELens 6, which has another reader. */
 function old(text: string, random: Generator): string {
   if (!oneIn(random, 3)) return text;
   const { metadata, ...cfg } = JSON.parse(text) as Record<string, Record<string, unknown>>;

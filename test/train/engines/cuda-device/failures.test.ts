@@ -95,7 +95,7 @@ test('too little memory is reported in bytes: requested, free, total', { skip },
     'The memory of Stub 40 is too small: 2.5 MiB more were asked for, and 2.0 MiB of 3.0 MiB are free.',
   );
   assert.match(refusal.remedy!, /--batch or --d-sae/);
-  // Nothing is broken: less can still be had.
+  // Nothing is broken: less memory is still available.
   device.allocate(2 ** 20);
   stub.fail('cuMemHostAlloc', 2);
   await refuses(

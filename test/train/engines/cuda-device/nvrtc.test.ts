@@ -7,7 +7,7 @@ import { type Nvrtc, openNvrtc, targetOf } from '../../../../src/train/engines/c
 import { refusalOf, refuses } from '../../../config/refuses.js';
 
 const SUPPORTED = [75, 80, 90, 100];
-/** Deep enough to want more stack than a small thread has. */
+/** Deep enough to need more stack than a small thread has. */
 const SOURCE = `extern "C" __global__ void scale(float *x, long long n, float a) {
   long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x;
   if (i < n) x[i] = ${'('.repeat(400)}a${' + 0.5f)'.repeat(400)} * x[i];

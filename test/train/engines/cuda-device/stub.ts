@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../../../temporary.js';
 const SOURCES = 'test/train/engines/cuda-device/stub';
 const TOOLKIT = '/usr/local/cuda/include';
 
-/** The driver, cuBLAS and NVRTC without a GPU (stub/driver.c tells how), and a hand on them. */
+/** The driver, cuBLAS and NVRTC without a GPU (see stub/driver.c), and control over them. */
 export interface Stub {
   readonly directory: string;
   /** As after loading: nothing called, one GPU of compute capability 9.0 and 1 GiB under a driver for CUDA 12.9. */
@@ -19,7 +19,7 @@ export interface Stub {
   /** The call of a function after `after` more of it fails, once; with a status of a lost GPU, so does all after it. */
   fail(name: string, status: number, after?: number): void;
   stealContext(): void;
-  /** What was made and not given back; empty where all was. */
+  /** What was allocated and not released; empty if everything was. */
   live(): string;
   /** Sources that were compiled since the start of the process. */
   compiled(): number;

@@ -34,7 +34,7 @@ export function memoryLibrary(): Promise<Library> {
 }
 
 /**
- * CUDA C as a library for the CPU, with `launch_<name>` for each of its kernels; compiled once a build for the same text,
+ * CUDA C as a library for the CPU, with `launch_<name>` for each of its kernels; compiled once per build for the same text,
  * by whichever test file asks first.
  */
 export async function kernelLibrary(source: string): Promise<Library> {

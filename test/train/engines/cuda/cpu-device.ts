@@ -29,7 +29,7 @@ class Point implements DeviceEvent {
   ) {}
 
   reached = async (): Promise<void> => {
-    // Nobody sees a result who has not given the device time.
+    // A result is visible only after the device has had time.
     await new Promise((resolve) => setImmediate(resolve));
     this.pass();
     this.check();

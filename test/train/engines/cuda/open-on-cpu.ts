@@ -16,7 +16,7 @@ export async function openOnCpu(
   const device = await CpuDevice.open(options);
   const overrides = {
     slice: 4 * settings.batch * SLICE,
-    // Three features a piece of the state, so that pieces have a rest.
+    // Three features per piece of the state, so that pieces have a remainder.
     piece: 4 * settings.dIn * 3,
     ...{ form, denseShare },
     ...(partEntries && { partEntries }),

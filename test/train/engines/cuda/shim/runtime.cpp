@@ -108,7 +108,7 @@ bool runBlock(unsigned threads, int order, unsigned &random) {
         if (fibers[t]->state == READY) resume(t);
       }
     } else {
-      // One warp as far as it comes by itself, then the next: this is how far apart warps may be.
+      // One warp as far as it gets alone, then the next: this is how far apart warps may be.
       for (unsigned warp : ordered(threads / WARP, order, random)) {
         do {
           for (unsigned lane : ordered(WARP, order, random)) {
@@ -194,7 +194,7 @@ const char *launchGrid(int x, int y, int threads, int order, unsigned seed, cons
   sigaction(SIGBUS, &beforeBus, nullptr);
   sigaltstack(&stackBefore, nullptr);
   if (right) return nullptr;
-  // Fibers that stopped halfway are of no more use.
+  // Fibers that stopped halfway cannot be reused.
   for (Fiber *fiber : fibers) delete fiber;
   fibers.clear();
   return message;
