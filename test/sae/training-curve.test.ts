@@ -24,7 +24,7 @@ test('a curve is copied as training writes it, to the byte, without a torn last 
   assert.equal(await copiedCurve(join(path, '..', 'link')), whole);
 });
 
-test('of an SAE that is being trained further, the curve of its own steps is copied', async (t) => {
+test('of an SAE that is being trained further, only the curve of the saved steps is copied', async (t) => {
   const path = join(temporaryDirectory(t), 'metrics.jsonl');
   writeFileSync(path, text([line(10), line(20), line(30)]));
   assert.equal(await copiedCurve(path, 20), text([line(10), line(20)]));
@@ -50,7 +50,7 @@ test('nothing but the numbers of a curve is copied', async (t) => {
   }
 });
 
-test('what has no end, or is no regular file, is refused at once', async (t) => {
+test('what has no end, or is not a regular file, is refused at once', async (t) => {
   const directory = temporaryDirectory(t);
   const path = join(directory, 'sparse');
   writeFileSync(path, '');

@@ -113,7 +113,7 @@ test('--checkpoint-every leaves a checkpoint that resumes to the same bytes afte
   assert.deepEqual(outcome(config.out), whole);
 });
 
-test('the newest --keep-checkpoints are kept, and a damaged one is passed over for the one before', async () => {
+test('the newest --keep-checkpoints are kept, and a damaged one is skipped for the one before', async () => {
   const whole = outcome(await train(configured(), silent, never));
   const config = configured({ checkpointEvery: '5', keepCheckpoints: 3 });
   const crashing = {

@@ -7,7 +7,7 @@ import { onnxRuntime, openSession } from '../../src/onnx/session.js';
 const CHROMIUM = '/usr/lib/chromium';
 const DRIVER = `${CHROMIUM}/vk_swiftshader_icd.json`;
 const LOADER = `${CHROMIUM}/libvulkan.so.1`;
-/** Keeps a library that is no Node module, which dlopen would close again; not among Node's constants. */
+/** Keeps a library that is not a Node module, which dlopen would close again; not among Node's constants. */
 const RTLD_NODELETE = 0x1000;
 
 /**
@@ -22,7 +22,7 @@ export async function noWebGpu(): Promise<string | false> {
     try {
       process.dlopen({ exports: {} }, LOADER, constants.dlopen.RTLD_NOW | RTLD_NODELETE);
     } catch {
-      // That it is no Node module; it stays loaded all the same, and is found by its name.
+      // That it is not a Node module; it stays loaded anyway, and is found by its name.
     }
   }
   const { listSupportedBackends } = await onnxRuntime();

@@ -30,7 +30,7 @@ test('a cache entry is read under its own key only', async (t) => {
   assert.equal(readdirSync(cache.directory!).length, 1, 'nothing is left aside');
 });
 
-test('a file that is cut, changed or empty is no entry', async (t) => {
+test('a file that is cut, changed or empty is not an entry', async (t) => {
   const cache = new CubinCache(temporaryDirectory(t));
   await cache.write(
     KEY,
@@ -50,7 +50,7 @@ test('a file that is cut, changed or empty is no entry', async (t) => {
   assert.equal((await cache.read(KEY))!.length, 1000);
 });
 
-test('a directory that cannot be made is no failure', async (t) => {
+test('a directory that cannot be made is not a failure', async (t) => {
   const file = join(temporaryDirectory(t), 'file');
   writeFileSync(file, '');
   const cache = new CubinCache(join(file, 'below'));
