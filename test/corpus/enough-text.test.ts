@@ -19,8 +19,7 @@ function contexts(count: number) {
 const seven = () => 7;
 const never: StopRequest = { signal: undefined };
 
-test('exactly enough text passes', () =>
-  checkEnoughText(contexts(10).make(), seven, 70, 'c.jsonl', silent, never));
+test('exactly enough text passes', () => checkEnoughText(contexts(10).make(), seven, 70, 'c.jsonl', silent, never));
 
 test('one token too few is refused with corpus, available and requested tokens, and the remedy', () =>
   refuses(

@@ -8,7 +8,8 @@ import { pages } from './commands.js';
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
 const UNITS = 'step|token|batch|second|row|hook|feature|context|core|worker|site|family|SAE|dimension|stage';
-const COUNTED = 'ms|milliseconds|microseconds|times|tokens|entries|bytes|sums|rows|numbers|features|errors|threads?|line';
+const COUNTED =
+  'ms|milliseconds|microseconds|times|tokens|entries|bytes|sums|rows|numbers|features|errors|threads?|line';
 
 /** Turns of phrase that read like a translation, and what to write instead. */
 const TURNS: readonly (readonly [RegExp, string])[] = [

@@ -62,25 +62,21 @@ test('an SAE whose reconstructions overflow is named, not the model', async () =
   assert.ok(!existsSync(out));
 });
 
-test(
-  'eval and harvest report a NaN in the weights of the model by the hook where it begins',
-  onDemand,
-  async () => {
-    const damaged = model((bytes) => bytes.writeUInt16LE(0x7fc0, 100));
-    const out = fresh();
-    const begins = 'first at blocks.1.hook_mlp_out';
-    refused(await evaluate(out, sae, damaged), 'eval/loss-not-finite', /contexts 0 to \d+/, begins);
-    const acts = fresh();
-    const words = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '500', '--context', '128'];
-    const read = ['--model', damaged, '--hook', 'blocks.3.hook_resid_post', ...words];
-    const harvested = await run(...logged(['harvest', ...read, '--out', acts]));
-    const where = /blocks\.3\.hook_resid_post \(layer 3\), in context 0 at position 1/;
-    refused(harvested, 'harvest/not-finite', where, begins);
-    const trained = await run(...logged(['train', ...read, '--d-sae', '64', '--batch', '64', '--out', fresh()]));
-    refused(trained, 'harvest/not-finite', begins);
-    assert.ok(!existsSync(out));
-  },
-);
+test('eval and harvest report a NaN in the weights of the model by the hook where it begins', onDemand, async () => {
+  const damaged = model((bytes) => bytes.writeUInt16LE(0x7fc0, 100));
+  const out = fresh();
+  const begins = 'first at blocks.1.hook_mlp_out';
+  refused(await evaluate(out, sae, damaged), 'eval/loss-not-finite', /contexts 0 to \d+/, begins);
+  const acts = fresh();
+  const words = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '500', '--context', '128'];
+  const read = ['--model', damaged, '--hook', 'blocks.3.hook_resid_post', ...words];
+  const harvested = await run(...logged(['harvest', ...read, '--out', acts]));
+  const where = /blocks\.3\.hook_resid_post \(layer 3\), in context 0 at position 1/;
+  refused(harvested, 'harvest/not-finite', where, begins);
+  const trained = await run(...logged(['train', ...read, '--d-sae', '64', '--batch', '64', '--out', fresh()]));
+  refused(trained, 'harvest/not-finite', begins);
+  assert.ok(!existsSync(out));
+});
 
 test('a model that overflows in float16 is refused, with the precision to use', onDemand, async () => {
   // 2²² times the weight: 22 on the exponent, which begins at bit 7 of a bfloat16.
@@ -102,29 +98,39 @@ test('a model that overflows in float16 is refused, with the precision to use', 
   refused(evaluated, 'eval/loss-not-finite', 'first at blocks.1.hook_mlp_out', '--precision float32');
 });
 
-test('a value that is not finite ends a harvest after the complete windows, which --resume keeps', onDemand, async () => {
-  // The embedding of one token, which some later context is the first to hold.
-  const { tokens, first } = await firstLateToken();
-  const damaged = changedTensor('assets/tiny-gemma', fresh(), 'model.safetensors', 'model.embed_tokens.weight', (b) => {
-    b.writeUInt16LE(0x7fc0, tokens * 192 * 2);
-  });
-  const out = fresh();
-  const flags = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '30000', '--context', '128'];
-  const window = ['--batch', '4', '--window-rows', '508', '--rows-per-shard', '300', '--hook', HOOK];
-  const args = ['harvest', '--model', damaged, ...flags, ...window, '--out', out];
-  const where = `in context ${first.context} at position ${first.pos}`;
-  refused(await run(...logged(args)), 'harvest/not-finite', where);
-  const manifest = () => JSON.parse(readFileSync(join(out, HOOK, 'manifest.json'), 'utf8'));
-  const windows = Math.floor(first.context / 4);
-  assert.equal(manifest().contexts.length, windows);
-  assert.equal(manifest().complete, false);
-  const before = manifest();
-  refused(await run(...logged([...args, '--resume'])), 'harvest/not-finite', where);
-  assert.deepEqual(manifest(), before);
-  const store = join(out, HOOK);
-  const trained = await run(...logged(['train', '--activations', store, '--d-sae', '64', '--out', fresh()]));
-  refused(trained, 'activations/incomplete', store);
-});
+test(
+  'a value that is not finite ends a harvest after the complete windows, which --resume keeps',
+  onDemand,
+  async () => {
+    // The embedding of one token, which some later context is the first to hold.
+    const { tokens, first } = await firstLateToken();
+    const damaged = changedTensor(
+      'assets/tiny-gemma',
+      fresh(),
+      'model.safetensors',
+      'model.embed_tokens.weight',
+      (b) => {
+        b.writeUInt16LE(0x7fc0, tokens * 192 * 2);
+      },
+    );
+    const out = fresh();
+    const flags = ['--corpus', 'assets/corpus/validation.jsonl.gz', '--tokens', '30000', '--context', '128'];
+    const window = ['--batch', '4', '--window-rows', '508', '--rows-per-shard', '300', '--hook', HOOK];
+    const args = ['harvest', '--model', damaged, ...flags, ...window, '--out', out];
+    const where = `in context ${first.context} at position ${first.pos}`;
+    refused(await run(...logged(args)), 'harvest/not-finite', where);
+    const manifest = () => JSON.parse(readFileSync(join(out, HOOK, 'manifest.json'), 'utf8'));
+    const windows = Math.floor(first.context / 4);
+    assert.equal(manifest().contexts.length, windows);
+    assert.equal(manifest().complete, false);
+    const before = manifest();
+    refused(await run(...logged([...args, '--resume'])), 'harvest/not-finite', where);
+    assert.deepEqual(manifest(), before);
+    const store = join(out, HOOK);
+    const trained = await run(...logged(['train', '--activations', store, '--d-sae', '64', '--out', fresh()]));
+    refused(trained, 'activations/incomplete', store);
+  },
+);
 
 /** A token that contexts 0 to 7 lack, and where it comes first. */
 async function firstLateToken(): Promise<{ tokens: number; first: { context: number; pos: number } }> {

@@ -127,41 +127,37 @@ test('a stream and training on a running model have the rows of the store, and t
   }
 });
 
-test(
-  'eval and features use the roles that an SAE was trained on, unless flags say otherwise',
-  onDemand,
-  async () => {
-    const sae = async (name: string, more: object) => {
-      const out = join(root, name);
-      const activations = await harvested(`${name}-acts`, more);
-      await train(trainSchema.parse({ activations, dSae: 16, batch: 25, steps: 4, out }), silent, never);
-      return out;
-    };
-    const one = await sae('assistant', {});
-    const all = await sae('everybody', { roles: ['all'] });
-    const measured = (saes: string[], name: string, more: object = {}) =>
-      evaluate(
-        evalSchema.parse({ ...shared, sae: saes, tokens: 150, batch: 4, out: join(root, name), ...more }),
-        silent,
-        never,
-      );
-    const [ruled] = await measured([one], 'ruled');
-    const [plain] = await measured([all], 'plain');
-    assert.deepEqual(ruled!.settings!.chat!.roles, ['assistant']);
-    assert.equal('roles' in plain!.settings!.chat!, false);
-    assert.notEqual(ruled!.ce_clean, plain!.ce_clean);
-    const [everything] = await measured([one], 'all-tokens', { allTokens: true });
-    assert.equal(everything!.ce_clean, plain!.ce_clean);
-    await refuses(() => measured([one, all], 'both'), 'eval/several-roles', '--roles');
-    const both = await measured([one, all], 'both', { roles: ['assistant'] });
-    assert.deepEqual([both[0]!.ce_clean, both[1]!.ce_clean], [ruled!.ce_clean, ruled!.ce_clean]);
-    const out = join(root, 'features');
-    await collectFeatures(
-      featuresSchema.parse({ ...shared, sae: [one], tokens: 100, batch: 4, topK: 2, out }),
+test('eval and features use the roles that an SAE was trained on, unless flags say otherwise', onDemand, async () => {
+  const sae = async (name: string, more: object) => {
+    const out = join(root, name);
+    const activations = await harvested(`${name}-acts`, more);
+    await train(trainSchema.parse({ activations, dSae: 16, batch: 25, steps: 4, out }), silent, never);
+    return out;
+  };
+  const one = await sae('assistant', {});
+  const all = await sae('everybody', { roles: ['all'] });
+  const measured = (saes: string[], name: string, more: object = {}) =>
+    evaluate(
+      evalSchema.parse({ ...shared, sae: saes, tokens: 150, batch: 4, out: join(root, name), ...more }),
       silent,
       never,
     );
-    const record = JSON.parse(readFileSync(join(out, 'features.json'), 'utf8'));
-    assert.deepEqual([record.chat.roles, record.tokens], [['assistant'], 100]);
-  },
-);
+  const [ruled] = await measured([one], 'ruled');
+  const [plain] = await measured([all], 'plain');
+  assert.deepEqual(ruled!.settings!.chat!.roles, ['assistant']);
+  assert.equal('roles' in plain!.settings!.chat!, false);
+  assert.notEqual(ruled!.ce_clean, plain!.ce_clean);
+  const [everything] = await measured([one], 'all-tokens', { allTokens: true });
+  assert.equal(everything!.ce_clean, plain!.ce_clean);
+  await refuses(() => measured([one, all], 'both'), 'eval/several-roles', '--roles');
+  const both = await measured([one, all], 'both', { roles: ['assistant'] });
+  assert.deepEqual([both[0]!.ce_clean, both[1]!.ce_clean], [ruled!.ce_clean, ruled!.ce_clean]);
+  const out = join(root, 'features');
+  await collectFeatures(
+    featuresSchema.parse({ ...shared, sae: [one], tokens: 100, batch: 4, topK: 2, out }),
+    silent,
+    never,
+  );
+  const record = JSON.parse(readFileSync(join(out, 'features.json'), 'utf8'));
+  assert.deepEqual([record.chat.roles, record.tokens], [['assistant'], 100]);
+});

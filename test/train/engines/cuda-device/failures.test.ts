@@ -135,7 +135,9 @@ test('a failure that is not the GPU’s end leaves it usable, and closing whole'
   assert.equal(stub.live(), '');
 });
 
-test('work that fails on the GPU is reported by the wait for it, and closing adds nothing to that', { skip }, async () => {
+test('work that fails on the GPU is reported by the wait for it, and closing adds nothing to that', {
+  skip,
+}, async () => {
   const device = await openCudaDevice(0);
   const pointer = device.allocate(16);
   await refuses(

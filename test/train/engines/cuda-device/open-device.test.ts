@@ -135,7 +135,9 @@ test('an argument of another size than the kernel takes is an error before the l
 
 for (const uploadsFirst of [false, true]) {
   const first = uploadsFirst ? 'uploads' : 'work';
-  test(`uploads run concurrently with the work and in order with what waits for them, ${first} first`, { skip }, async () => {
+  test(`uploads run concurrently with the work and in order with what waits for them, ${first} first`, {
+    skip,
+  }, async () => {
     stub.set({ uploadsFirst });
     const device = await opened();
     const kernels = await device.compile(KERNELS);
@@ -209,7 +211,9 @@ test('an event that is still pending is not reused', { skip }, async () => {
   for (const moment of moments) await moment.reached();
 });
 
-test('streams do not wait for the stream 0 of others, and another library’s context does no harm', { skip }, async () => {
+test('streams do not wait for the stream 0 of others, and another library’s context does no harm', {
+  skip,
+}, async () => {
   const device = await opened();
   assert.deepEqual(
     stub.calls().filter((line) => line.startsWith('cuStreamCreate')),

@@ -56,7 +56,9 @@ test('bfloat16 gives the bits of float32 where nothing is rounded, and nearly it
   assert.ok(Math.abs(a.mse - b.mse) < 1e-2 * b.mse, `${a.mse} and ${b.mse}`);
 });
 
-test('the rounded encoder follows its parameters: continuing from the state gives the same bits', { skip }, async () => {
+test('the rounded encoder follows its parameters: continuing from the state gives the same bits', {
+  skip,
+}, async () => {
   const rounding = { ...settings, precision: 'bfloat16' as const };
   const next = batches(settings);
   const whole = await openOnCpu(rounding, randomStart(settings, -1));
