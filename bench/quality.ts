@@ -102,10 +102,13 @@ const rows = runs.map(({ trainer, architecture, k, lr, seed }, i) => {
   return [architecture, k, lr, seed, trainer, verdict.l0.toFixed(1), recovered(verdict), variance];
 });
 const head = ['architecture', 'k', 'lr', 'seed', 'trainer', 'L0', 'loss recovered (95 %)', 'explained variance'];
+/** As it was given, less where it writes. */
+const flags = process.argv.slice(2).join(' ').replace(/ ?--(out|document)[ =]\S+/g, '');
+const made = `npm run bench:quality${flags && ` -- ${flags.trim()}`}`;
 const setting = `${options.tokens} tokens of a store of ${options.rows}, d_sae ${dSae}, batches of ${options.batch}, ${hook}`;
 writeSection(
   'quality',
   'Loss recovered at equal L0',
-  `${setting}; ${circumstances()}. \`npm run bench:quality\`.\n\n${markdownTable(head, rows)}`,
+  `${setting}; ${circumstances()}. \`${made}\`.\n\n${markdownTable(head, rows)}`,
   options.document,
 );
