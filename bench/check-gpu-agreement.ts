@@ -1,7 +1,7 @@
 import { readAllFloats } from '../src/safetensors/floats.js';
 import type { Answer, Job } from './check-gpu-job.js';
 
-/** How far the two sides may lie apart: rounding of the products, and nothing else. */
+/** How far the two sides may differ: only by rounding of the products. */
 const BOUNDS: Record<Job['precision'], { readonly nats: number; readonly cosine: number }> = {
   bfloat16: { nats: 2e-2, cosine: 0.999 },
   float16: { nats: 2e-2, cosine: 0.999 },

@@ -9,7 +9,7 @@ export interface Job {
   readonly precision: Precision;
   /** Threads on the CPU. */
   readonly threads: number;
-  /** Contexts of one pass, each begun by BOS, which occurs nowhere else. */
+  /** Contexts of one pass, each beginning with BOS, which occurs nowhere else. */
   readonly tokens: readonly (readonly number[])[];
   readonly bos: number;
   /** Block whose hooks are read; its residual stream is what the zero ablation replaces. */
@@ -19,7 +19,7 @@ export interface Job {
   readonly seconds: number;
 }
 
-/** What either side prints: rates are tokens (BOS included) a second of each timed pass. */
+/** Output of either side: rates are tokens per second (BOS included) of each timed pass. */
 export interface Answer {
   readonly version: string;
   /** Seconds until the model was open. */

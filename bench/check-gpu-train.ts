@@ -21,7 +21,7 @@ const OURS = fileURLToPath(new URL('check-gpu-train-ours.js', import.meta.url));
 const STEPS = 50;
 /** How far the two engines may differ after this many steps, as a share of the reference's norm or value. */
 const BOUNDS: Partial<Record<CudaPrecision, number>> = { float32: 1e-4, tf32: 1e-3 };
-/** Kernels run some hundred times as slowly under compute-sanitizer. */
+/** Kernels run about a hundred times slower under compute-sanitizer. */
 const SANITIZED_STEPS = 3;
 const KILLS = 3;
 

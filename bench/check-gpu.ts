@@ -1,7 +1,7 @@
 /**
  * Does all run on an NVIDIA GPU as it should? Part "lm": a random-weight Gemma of the size of Gemma 7B goes through
  * harvest's forward pass and an evaluation's losses, here and in transformers: agreement, tokens per second, peak memory.
- * Part "train": the CUDA engine, as check-gpu-train.ts tells.
+ * Part "train": the CUDA engine (check-gpu-train.ts).
  *
  *     npm run check:gpu -- [--part lm|train|all] [--size 7b|7b-layers|small] [--hooks 3] [--device cuda]
  *                          [--precision bfloat16] [--context 1024] [--batch 4] [--directory DIR] [--keep]
@@ -35,7 +35,7 @@ import { benchPython } from './python.js';
 import { parametersOf, SIZES, type Size, writeRandomCheckpoint } from './random-checkpoint.js';
 import { circumstances, spread, writeSection } from './section.js';
 
-/** Beside the weights: values of a pass, logits, rows, the libraries. Not measured; generous. */
+/** In addition to the weights: values of a pass, logits, rows, the libraries. Not measured; generous. */
 const BESIDE_WEIGHTS: Record<Size, number> = {
   '7b': 12 * 2 ** 30,
   '7b-layers': 12 * 2 ** 30,

@@ -85,7 +85,7 @@ function endProfiles(): void {
 
 const traceBytes = () => statSync(TRACE, { throwIfNoEntry: false })?.size ?? 0;
 
-/** Opens something, runs it twice, and tells of its second run. */
+/** Opens something, runs it twice, and reports on the second run. */
 async function measured(
   about: Pick<PlacementCase, 'stage' | 'model' | 'precision'>,
   open: () => Promise<{ run: () => Promise<unknown>; release: () => Promise<unknown> }>,

@@ -1,11 +1,11 @@
 /**
- * Does all hold on a real model? For a developer who has one: every hook and every token's loss next to transformers in
+ * Checks a real model, for a developer who has one: every hook and every token's loss next to transformers in
  * float32, 300 steps of each architecture with defaults, and an evaluation of what they leave.
  *
  *     npm run check:real -- MODEL [--hook blocks.9.hook_resid_post] [--activations STORE] [--rows 100000]
  *                           [--d-sae 4096] [--batch 1024] [--tokens 1000] [--directory runs/check-real]
  *
- * Activations are harvested into --directory, where the next check finds them; --activations takes a store that is there.
+ * Activations are harvested into --directory, where the next check finds them; --activations takes an existing store.
  * SAE_PIPE_BENCH_PYTHON names a Python that has PyTorch and transformers (elsewhere they are installed into
  * bench/.venv-harvest). Exits 1 where something does not hold, 2 for a wrong flag.
  */
@@ -28,7 +28,7 @@ const TOLERANCE = 1e-4;
 const [STEPS, K] = [300, 32];
 /** Activations without firing after which a feature is dead: the default of 1,000,000 is more than 300 steps see. */
 const DEAD_WINDOW = 100_000;
-/** What 300 steps must lead to: L0 below this share of the features, and dead features below that. */
+/** What 300 steps must reach: L0 below this share of the features, and dead features below that. */
 const [MOST_L0, MOST_DEAD] = [0.05, 0.1];
 
 const { values: options, positionals } = parseArgs({

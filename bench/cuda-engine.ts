@@ -7,7 +7,7 @@ export type CudaPrecision = 'float32' | 'tf32' | 'bfloat16';
 /** The flags of `train` that ask for it. */
 export const CUDA_FLAGS = ['--engine', 'cuda', '--experimental'];
 
-/** The CUDA engine on `cuda` or `cuda:N`; on `shim`, the CPU that its tests make a GPU of, for rehearsals. */
+/** The CUDA engine on `cuda` or `cuda:N`; on `shim`, the CPU emulation of its tests, for rehearsals. */
 export async function openCuda(
   settings: Omit<EngineSettings, 'device'>,
   start: TrainerState,

@@ -1,7 +1,7 @@
 /**
  * Memory of an evaluation in addition to the weights, on a Gemma 7B of an eighth of the width in every dimension and three
  * layers, with its full vocabulary: one pass over as many rows as Gemma 7B gets with one SAE. Values inside the model
- * are therefore an eighth of its, those of the head (logits) are its own. Linux only: it reads /proc.
+ * are therefore an eighth of Gemma 7B's, those of the head (logits) are the same. Linux only: it reads /proc.
  *
  *     npm run bench:eval-memory
  */
@@ -44,7 +44,7 @@ const TALL = contextsInMemory(24_576, CONTEXT, 3) * 3;
 /** Variants here, where nothing but zero is spliced in. */
 const VARIANTS = 2;
 
-/** A checkpoint of zeros, which memory does not mind. */
+/** A checkpoint of zeros: memory does not depend on values. */
 function writeZeros(directory: string): void {
   writeFileSync(join(directory, 'config.json'), JSON.stringify(EIGHTH));
   const header: Record<string, unknown> = {};

@@ -31,7 +31,7 @@ const SAES = 5;
 
 const { values: options } = parseArgs({ options: { tiny: { type: 'boolean', default: false } } });
 const ROUNDS = options.tiny ? 2 : 7;
-/** A round of each takes about so long, in seconds. */
+/** Approximate duration of a round of each, in seconds. */
 const ROUND_SECONDS = options.tiny ? 0.01 : 1.5;
 
 interface Case {

@@ -71,7 +71,7 @@ class Device implements Engine {
     const { batch, dIn, batchDType } = settings;
     this.buffers = [0, 1].map(() => {
       const x = new (batchDType === 'float32' ? Float32Array : Uint16Array)(batch * dIn);
-      // Memory that is there.
+      // Memory that is already allocated.
       return { x: x.fill(1) };
     });
   }
@@ -80,7 +80,7 @@ class Device implements Engine {
     this.given.push(performance.now());
     this.spent.push(processorTime());
     const slot = this.buffers[this.steps % 2]!.x;
-    // What was not dealt there has to be copied.
+    // Batches not dealt there must be copied.
     if (!this.buffers.some((buffer) => buffer.x === x)) (slot as Float32Array).set(x as Float32Array);
     this.steps++;
     return Promise.resolve({ mse: 1, l1: 0, aux: 0, l0: 1, variance: 1, dead: 0 });

@@ -1,4 +1,4 @@
-/** What a session on a GPU machine needs, and is not there. */
+/** What a session on a GPU machine needs and does not find. */
 import { spawnSync } from 'node:child_process';
 import { freeSpace } from '../src/disk/space.js';
 import { providers } from '../src/doctor/machine.js';
@@ -41,7 +41,7 @@ function withoutPeer(python: string): string | null {
   return `${python} has no PyTorch for CUDA with transformers, which SAE_PIPE_BENCH_PYTHON may name: nothing is compared.`;
 }
 
-/** Why the engine's tests make no GPU of this CPU. */
+/** Why the engine's tests cannot emulate a GPU on this CPU. */
 async function withoutShim(): Promise<string | null> {
   const { withoutCompiler } = await import('../test/train/engines/cuda/compiler.js');
   return withoutCompiler || null;

@@ -42,7 +42,7 @@ const REHEARSED: Scale = {
 
 export interface SessionPlace {
   readonly rehearsal: boolean;
-  /** For files that may go. */
+  /** For files that may be deleted. */
   readonly directory: string;
   /** A Python with PyTorch. */
   readonly python: string;
@@ -61,7 +61,7 @@ const node = (script: string, flags: Readonly<Record<string, string | number>>, 
   ...more,
 ];
 
-/** Is all there, and does it compute the right thing at a small size? */
+/** Is everything there, and does it compute the right thing at a small size? */
 function firstPart({ rehearsal, directory, peer }: SessionPlace, scale: Scale): SessionStep[] {
   const { device, engine, precision, context, contexts } = scale;
   const steps = [
@@ -124,7 +124,7 @@ function stepsAgainstPeers(place: SessionPlace, scale: Scale): SessionStep[] {
   ];
 }
 
-/** Whole stages, at the paper's sizes. */
+/** Complete stages, at the paper's sizes. */
 function secondPart({ directory, peer }: SessionPlace, scale: Scale): SessionStep[] {
   const { d, n, batch, l0, rows, size, device, precision, context, contexts } = scale;
   const layers = (hooks: number): SessionStep => ({

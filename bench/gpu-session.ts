@@ -1,14 +1,14 @@
 /**
- * A session on a GPU machine that is lent for a quarter of an hour and has no network: everything of this project that
- * takes a GPU, the most telling first, each step within a limit and its result written as it ends, so that a session
- * that is cut short tells what it came to.
+ * A session on a GPU machine that is borrowed for a quarter of an hour and has no network: everything in this project that
+ * needs a GPU, most informative first, each step within a limit and its result written when it ends, so that a session
+ * that is cut short leaves its results so far.
  *
  *     bash scripts/gpu-session.sh [--part 1|2] [--out gpu-session] [--seconds 570] [--directory DIR] [--only STEP,...]
  *                                 [--rehearse] [--list]
  *
  * --part 1 checks everything and times training steps next to PyTorch's; 2 runs complete stages at the paper's
  * sizes. Without it, both, as far as --seconds go; the same command again does what is not done yet. --rehearse runs
- * all of it on a CPU, small, the CUDA engine on the CPU that its tests make a GPU of. Results go to OUT/session.jsonl
+ * all of it on a CPU, small, the CUDA engine on the CPU emulation of its tests. Results go to OUT/session.jsonl
  * and OUT/summary.md, and what each step printed to OUT/STEP.log. Exits 0 where every step that could run is done, 1
  * where one is not, 2 for a wrong flag, 3 where nothing can run.
  */
@@ -83,7 +83,7 @@ async function main(): Promise<number> {
 
 interface Session {
   readonly log: SessionLog;
-  /** When it ends, as performance.now() tells. */
+  /** When it ends, by performance.now(). */
   readonly until: number;
 }
 

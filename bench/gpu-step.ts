@@ -91,7 +91,7 @@ async function startUp() {
   return { ms, l0, loss: null };
 }
 
-/** The encoder product alone, in memory that is there already. */
+/** The encoder product alone, in memory that is already allocated. */
 async function product(device: CudaDevice) {
   const { batch, dIn, dSae, batches, parameters } = await start();
   const width = precision === 'bfloat16' ? 2 : 4;

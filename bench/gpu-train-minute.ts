@@ -4,7 +4,7 @@
  *     node dist/bench/gpu-train-minute.js SECONDS OUT FLAG...
  *
  * Runs `sae-pipe train --out OUT FLAG...`, ends it a number of seconds after its first step, and prints a line of JSON:
- * seconds until the first line of its curve, the step it came to, tokens/s and explained variance of the last lines.
+ * seconds until the first line of its curve, the last step, tokens/s and explained variance of the last lines.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';

@@ -36,7 +36,7 @@ export function stepWork({ d, n, B, l0 }: StepSize): StepWork {
   };
 }
 
-/** What the card does, measured on it: bytes copied (read and written) and operations of large products, a second. */
+/** The card's measured rates: bytes copied (read and written) and operations of large products, per second. */
 export interface CardRates {
   readonly copy: number;
   readonly products: Readonly<Record<string, number>>;

@@ -64,7 +64,7 @@ for (const hook of hooks) {
   mkdirSync(store, { recursive: true });
   writers.push(await openWriter(store, manifest, null, config, press));
 }
-// Opened, and its first allocations made.
+// After opening and the first allocations.
 await pass.run([(await text().next()).value!], BOS, CONTEXT);
 const [begun, cpu, loop] = [performance.now(), process.cpuUsage(), performance.eventLoopUtilization()];
 await harvestWindows(config, { contexts: text(), passed: 0 }, pass, writers, silent, { signal: undefined });

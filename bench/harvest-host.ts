@@ -1,10 +1,10 @@
 /**
- * What a harvest takes of the host at Gemma 7B's shapes, three hooks into bfloat16 stores: everything but the GPU's own
+ * Host time of a harvest at Gemma 7B's shapes, three hooks into bfloat16 stores: everything but the GPU's own
  * time, which stub libraries (bench/cuda-stubs/) leave out.
  *
  *     npm run bench:harvest-host -- [--record] [--directory DIR] [--out DIR] [--tokens N] [--rounds N]
  *
- * Needs what check:placement needs, and keeps it in the same DIR. --out, by default in memory (/dev/shm), takes 20 kB a
+ * Needs what check:placement needs, and keeps it in the same DIR. --out, by default in memory (/dev/shm), takes 20 kB per
  * token; --record writes the table into docs/how-to/gpu.md.
  */
 import { spawnSync } from 'node:child_process';

@@ -18,7 +18,7 @@ import { circumstances, spread, writeSection } from './section.js';
 const PEER = 'bench/peers/harvest.py';
 const THREADS = 2;
 const ROUNDS = 7;
-/** A round of either takes about so long, in seconds. */
+/** Approximate duration of a round of either, in seconds. */
 const ROUND_SECONDS = 1.5;
 const BOS = 2;
 

@@ -1,4 +1,4 @@
-/** What one batch asked of CUDA, as bench/cuda-stubs/ tells it. */
+/** What one batch asked of CUDA, as recorded by bench/cuda-stubs/. */
 export interface TraceCounts {
   readonly kernels: number;
   /** Matrix products, by cuBLAS. */
@@ -23,7 +23,7 @@ export interface PlacementCase extends TraceCounts {
   /** Operators that ran elsewhere. */
   readonly elsewhere: readonly string[];
   readonly error?: string;
-  /** Does it run with cuDNN alone? */
+  /** Does it need cuDNN? */
   readonly needsCudnn?: boolean;
 }
 
@@ -33,7 +33,7 @@ const SHAPES = ['Concat', 'Div', 'Shape', 'Slice', 'Squeeze', 'Unsqueeze', 'Gath
 /** What moves bits and computes nothing: bfloat16 that is on its way out, for which the provider has no kernel. */
 const BITS = ['BitCast'];
 
-/** What is not as it should be: it does not run, numbers are computed elsewhere, a model needs cuDNN. */
+/** Faults: it does not run, numbers are computed elsewhere, a model needs cuDNN. */
 export function faultsOf({
   stage,
   model,

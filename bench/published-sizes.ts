@@ -1,4 +1,4 @@
-// npm run bench:published-sizes: what ls and convert take of SAEs of published sizes, with random weights.
+// npm run bench:published-sizes: time and memory of ls and convert on SAEs of published sizes, with random weights.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';

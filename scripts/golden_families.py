@@ -87,7 +87,7 @@ MODELS = {
         [dict(sliding_window=7), dict(layer_types=['sliding_attention'] * 7), dict(rope_parameters=dict(
             full_attention=dict(rope_type='default', rope_theta=1e6),
             sliding_attention=dict(rope_type='default', rope_theta=1e4)))]),
-    # its code wants heads that divide hidden_size
+    # its code needs heads that divide hidden_size
     'vault-gqa': (VaultGemmaForCausalLM, lambda **o: VaultGemmaConfig(**dict(
         hidden_size=24, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=10,
         intermediate_size=36, sliding_window=9, query_pre_attn_scalar=14, attn_logit_softcapping=5.,

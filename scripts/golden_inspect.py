@@ -1,4 +1,4 @@
-"""Make test/golden/inspect.safetensors: what `inspect` tells of rows, by NumPy in float64 from all of them at once.
+"""Make test/golden/inspect.safetensors: the numbers of `inspect`, by NumPy in float64 from all of them at once.
 
     python scripts/golden.py --only inspect         # from the repo root; see golden.py for what to install
 

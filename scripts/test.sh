@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the built program's tests, one file more than there are cores at a time, for they wait (for a disk, a lock, a
+# Runs the built program's tests, one more file at a time than there are cores, because they wait (for a disk, a lock, a
 # process that starts) for a fifth of their time:
 #   scripts/test.sh unit      each room's own, in the test's process
 #   scripts/test.sh stages    test/stages: complete stages and many training steps, also in process

@@ -35,7 +35,7 @@ def parse_args():
 
 
 def make(args, start, batch_size):
-    """-> the contender, made with settings that train_step.py gives, its forward pass in the precision asked for"""
+    """-> the contender, made with settings that train_step.py gives, its forward pass in the given precision"""
     import torch
     settings = dict(lr=1e-5, l1=1.0, n_steps=1 + args.warmup + args.steps * args.rounds, batch_size=batch_size)
     half = args.precision == 'bfloat16'
