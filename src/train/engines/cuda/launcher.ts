@@ -3,6 +3,7 @@ import type { EngineSettings } from '../engine.js';
 import type { CompiledKernels, CudaDevice, DevicePointer } from './device.js';
 import type { DeviceArrays } from './device-arrays.js';
 import { type ArrayField, type Field, type KernelName, type NumberField, packArguments } from './kernels/arguments.js';
+import { SCAN_TILE } from './kernels/scan.js';
 import { type CudaPlan, WARP } from './plan.js';
 
 /** Threads of blocks whose size nothing dictates. */
@@ -10,6 +11,8 @@ export const THREADS = 256;
 /** Threads of a block in which each warp takes rows and each lane a column. */
 export const COLUMN_THREADS = 1024;
 export const WARPS = THREADS / WARP;
+/** Threads of a block that scans a tile. */
+const SCAN_TILE_THREADS = 1024;
 
 export type KernelValues = Partial<Record<ArrayField, DevicePointer> & Record<NumberField, number>>;
 
@@ -33,6 +36,13 @@ export class Launcher {
       return values[field] ?? this.arrays.at(field.replace(/^([mv])_/, '$1/'));
     };
     this.kernels.launch(kernel, blocks, threads, packArguments(kernel, valueFor));
+  }
+
+  /** Where runs begin, from their n counts, after `before` others; `end` becomes the number of all. */
+  scan(n: number, ends: Record<'counts' | 'starts' | 'before' | 'end', DevicePointer>): void {
+    const shape = { blocks: Math.ceil(n / SCAN_TILE), threads: SCAN_TILE_THREADS };
+    if (shape.blocks > 1) this.run('sumTiles', shape, { counts: ends.counts, n });
+    this.run('scan', shape, { ...ends, n });
   }
 }
 

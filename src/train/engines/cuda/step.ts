@@ -1,13 +1,10 @@
 import type { EngineSettings, StepSettings } from '../engine.js';
 import { DenseSlices, type FeatureRange } from './dense-slices.js';
-import type { DevicePointer } from './device.js';
+import { EncoderProduct } from './encoder-product.js';
 import type { ArrayField } from './kernels/arguments.js';
-import { SCAN_TILE } from './kernels/scan.js';
 import { COLUMN_THREADS, type KernelValues, type StepParts, THREADS, WARPS } from './launcher.js';
 import { COUNTER_BYTES, type CudaPlan, WARP } from './plan.js';
-
-/** Threads of a block that scans a tile. */
-const SCAN_TILE_THREADS = 1024;
+import { EntrySelection } from './selection.js';
 
 /**
  * Asks for the kernels of a step, one after another; nothing here waits. A step that finds too little room for its
@@ -15,11 +12,13 @@ const SCAN_TILE_THREADS = 1024;
  */
 export class StepLauncher {
   private readonly denseSlices: DenseSlices;
-  /** The slice whose p is in p_slice, untouched. */
-  private encoded = -1;
+  private readonly product: EncoderProduct;
+  private readonly selection: EntrySelection;
 
   constructor(private readonly parts: StepParts) {
     this.denseSlices = new DenseSlices(parts);
+    this.product = new EncoderProduct(parts);
+    this.selection = new EntrySelection(parts, this.product, this.denseSlices);
   }
 
   /**
@@ -32,7 +31,7 @@ export class StepLauncher {
     const { batch, beta1, beta2 } = settings;
     const corrections = { correction1: 1 / (1 - beta1 ** t), correction2: 1 / (1 - beta2 ** t) };
     device.clear(arrays.at('counters'), COUNTER_BYTES);
-    this.encoded = -1;
+    this.product.forget();
     this.centre(slot);
     this.select(dense);
     this.decode(dense.includes(true));
@@ -46,7 +45,7 @@ export class StepLauncher {
   launchForward(dense: readonly boolean[]): void {
     const { device, arrays, launcher } = this.parts;
     device.clear(arrays.at('counters'), COUNTER_BYTES);
-    this.encoded = -1;
+    this.product.forget();
     this.select(dense);
     this.decode(dense.includes(true));
     launcher.run('metrics', { blocks: 1, threads: THREADS });
@@ -64,88 +63,7 @@ export class StepLauncher {
   private select(dense: readonly boolean[]): void {
     const { plan, launcher } = this.parts;
     launcher.run('variance', { blocks: Math.ceil(plan.dOutRow / WARP), threads: COLUMN_THREADS });
-    if (plan.k > 0) this.selectLargest();
-    else this.selectPositive(dense);
-  }
-
-  /** Those above 0: a slice alone decides its entries. */
-  private selectPositive(dense: readonly boolean[]): void {
-    const { settings, plan, launcher } = this.parts;
-    const perToken = { blocks: settings.batch, threads: THREADS };
-    if (dense.includes(true)) this.denseSlices.begin();
-    for (let s = 0; s < plan.slices; s++) {
-      const range = this.encode(s);
-      const listed = Number(!dense[s]);
-      launcher.run('mark', perToken, { ...range, listed });
-      const list = this.startTokens(s);
-      this.judge(s, range, listed, list);
-      if (dense[s]) this.denseSlices.forward(range);
-      else launcher.run('gather', perToken, { ...range, ...list });
-    }
-  }
-
-  /** A token's k largest. */
-  private selectLargest(): void {
-    const { settings, plan, device, arrays, launcher } = this.parts;
-    const perToken = { blocks: settings.batch, threads: THREADS };
-    for (let s = 0; s < plan.slices; s++) launcher.run('shortlist', perToken, this.encode(s));
-    device.clear(arrays.at('mask'), plan.arrays.get('mask')!);
-    launcher.run('choose', perToken);
-    launcher.run('gather', perToken, { first: 0, count: settings.dSae, ...this.startTokens(0) });
-  }
-
-  /** Where the entries of each token begin in a list, from their counts; and how many there are with those of it. */
-  private startTokens(list: number): { readonly token_start: DevicePointer; readonly total: DevicePointer } {
-    const { arrays, settings } = this.parts;
-    const token_start = arrays.at('token_start') + BigInt(4 * list * settings.batch);
-    const before = arrays.at('totals') + BigInt(8 * list);
-    const total = before + 8n;
-    this.scan(settings.batch, { counts: arrays.at('counts'), starts: token_start, before, end: total });
-    return { token_start, total };
-  }
-
-  private scan(n: number, ends: Record<'counts' | 'starts' | 'before' | 'end', DevicePointer>): void {
-    const { launcher } = this.parts;
-    const shape = { blocks: Math.ceil(n / SCAN_TILE), threads: SCAN_TILE_THREADS };
-    if (shape.blocks > 1) launcher.run('sumTiles', shape, { counts: ends.counts, n });
-    launcher.run('scan', shape, { ...ends, n });
-  }
-
-  /** Is the slice what it was taken for? */
-  private judge(
-    s: number,
-    { count }: FeatureRange,
-    listed: number,
-    { token_start, total }: ReturnType<StepLauncher['startTokens']>,
-  ): void {
-    const { settings, plan, arrays, launcher } = this.parts;
-    const blocks = listed ? 1 : Math.ceil((settings.batch + 1) / THREADS);
-    const lists = { starts: token_start, before: total - 8n, end: total };
-    const found = arrays.at('found') + BigInt(8 * s);
-    launcher.run('judge', { blocks, threads: THREADS }, { ...lists, found, listed, limit: plan.mostListed(count) });
-  }
-
-  /** p of a slice, and the range of its features. */
-  private encode(s: number): FeatureRange {
-    const { arrays, plan, settings, device } = this.parts;
-    const { dInRow, precision, slice } = plan;
-    const first = s * slice;
-    const count = Math.min(slice, settings.dSae - first);
-    if (this.encoded === s) return { first, count };
-    const [suffix, bytes] = precision === 'bfloat16' ? ['_bfloat16', 2] : ['', 4];
-    device.multiply({
-      m: settings.batch,
-      n: count,
-      k: dInRow,
-      a: arrays.at(`xc${suffix}`),
-      b: arrays.at(`W_enc${suffix}`) + BigInt(bytes * first * dInRow),
-      transposedB: true,
-      c: arrays.at('p_slice'),
-      strideC: slice,
-      precision,
-    });
-    this.encoded = s;
-    return { first, count };
+    this.selection.select(dense);
   }
 
   /** ŷ and the second reconstruction, and what they leave of y. */
@@ -165,10 +83,10 @@ export class StepLauncher {
     launcher.run('countColumns', tiles);
     launcher.run('prefixChunks', perFeature, { chunks });
     const entries = { counts: arrays.at('feature_counts'), starts: arrays.at('feature_start'), before, end };
-    this.scan(settings.dSae, entries);
+    launcher.scan(settings.dSae, entries);
     launcher.run('fillColumns', tiles);
     launcher.run('countParts', perFeature);
-    this.scan(settings.dSae, { counts: arrays.at('part_counts'), starts: arrays.at('part_start'), before, end });
+    launcher.scan(settings.dSae, { counts: arrays.at('part_counts'), starts: arrays.at('part_start'), before, end });
   }
 
   /** Gradients and Adam, of what features own and then of b_dec. */
@@ -182,9 +100,9 @@ export class StepLauncher {
     launcher.run('sumParts', { ...perRow, blocks: plan.parts });
     for (const [i, range] of ranges.entries()) {
       if (range.slice !== undefined) {
-        this.encode(range.slice);
+        this.product.encode(range.slice);
         // p becomes ∂p.
-        this.encoded = -1;
+        this.product.forget();
         this.denseSlices.backward(range, numbers);
       }
       const { first, count, slice } = range;

@@ -1,0 +1,70 @@
+import type { DenseSlices, FeatureRange } from './dense-slices.js';
+import type { DevicePointer } from './device.js';
+import type { EncoderProduct } from './encoder-product.js';
+import { type StepParts, THREADS } from './launcher.js';
+
+/** Where a list's entries of each token begin, and how many there are with those of it. */
+interface TokenStarts {
+  readonly token_start: DevicePointer;
+  readonly total: DevicePointer;
+}
+
+/** Asks for the kernels that list the entries of a batch, token-major, whose p comes a slice at a time. */
+export class EntrySelection {
+  constructor(
+    private readonly parts: StepParts,
+    private readonly product: EncoderProduct,
+    private readonly denseSlices: DenseSlices,
+  ) {}
+
+  /** @param dense for each slice: is it passed by products? Its part of the reconstructions is then computed, too */
+  select(dense: readonly boolean[]): void {
+    if (this.parts.plan.k > 0) this.selectLargest();
+    else this.selectPositive(dense);
+  }
+
+  /** Those above 0: a slice alone decides its entries. */
+  private selectPositive(dense: readonly boolean[]): void {
+    const { settings, plan, launcher } = this.parts;
+    const perToken = { blocks: settings.batch, threads: THREADS };
+    if (dense.includes(true)) this.denseSlices.begin();
+    for (let s = 0; s < plan.slices; s++) {
+      const range = this.product.encode(s);
+      const listed = Number(!dense[s]);
+      launcher.run('mark', perToken, { ...range, listed });
+      const list = this.startTokens(s);
+      this.judge(s, range, listed, list);
+      if (dense[s]) this.denseSlices.forward(range);
+      else launcher.run('gather', perToken, { ...range, ...list });
+    }
+  }
+
+  /** A token's k largest. */
+  private selectLargest(): void {
+    const { settings, plan, device, arrays, launcher } = this.parts;
+    const perToken = { blocks: settings.batch, threads: THREADS };
+    for (let s = 0; s < plan.slices; s++) launcher.run('shortlist', perToken, this.product.encode(s));
+    device.clear(arrays.at('mask'), plan.arrays.get('mask')!);
+    launcher.run('choose', perToken);
+    launcher.run('gather', perToken, { first: 0, count: settings.dSae, ...this.startTokens(0) });
+  }
+
+  /** From the counts of a list's tokens. */
+  private startTokens(list: number): TokenStarts {
+    const { arrays, settings, launcher } = this.parts;
+    const token_start = arrays.at('token_start') + BigInt(4 * list * settings.batch);
+    const before = arrays.at('totals') + BigInt(8 * list);
+    const total = before + 8n;
+    launcher.scan(settings.batch, { counts: arrays.at('counts'), starts: token_start, before, end: total });
+    return { token_start, total };
+  }
+
+  /** Is the slice what it was taken for? */
+  private judge(s: number, { count }: FeatureRange, listed: number, { token_start, total }: TokenStarts): void {
+    const { settings, plan, arrays, launcher } = this.parts;
+    const blocks = listed ? 1 : Math.ceil((settings.batch + 1) / THREADS);
+    const lists = { starts: token_start, before: total - 8n, end: total };
+    const found = arrays.at('found') + BigInt(8 * s);
+    launcher.run('judge', { blocks, threads: THREADS }, { ...lists, found, listed, limit: plan.mostListed(count) });
+  }
+}
