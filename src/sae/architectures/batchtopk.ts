@@ -48,7 +48,7 @@ export const batchtopk: Architecture<BatchTopKOptions> = {
       return { f, mse: squaredDistance(g, yHat, batch.y), auxiliary: auxiliary(g, w, { pre, yHat }, batch, chosen) };
     },
     sparse: form,
-    cuda: () => ({ unsupported: 'it has no selection over a whole batch' }),
+    cuda: form,
     resampling: { unsupported: 'its auxiliary loss is what revives dead features' },
   },
 };

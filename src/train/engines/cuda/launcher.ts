@@ -32,7 +32,7 @@ export class Launcher {
   /** @param values of fields that are numbers, and of those that are not the array of their name */
   run(kernel: KernelName, { blocks, threads }: GridShape, values: KernelValues = {}): void {
     const valueFor = (field: Field) => {
-      if (field === 'room') return this.arrays.room;
+      if (field === 'room') return values.room ?? this.arrays.room;
       return values[field] ?? this.arrays.at(field.replace(/^([mv])_/, '$1/'));
     };
     this.kernels.launch(kernel, blocks, threads, packArguments(kernel, valueFor));

@@ -2,8 +2,9 @@
 import { Refusal } from '../../../errors/refusal.js';
 import type { SparseForm } from '../../../sae/architecture.js';
 import type { EngineSettings } from '../engine.js';
-import { formOf, isTrained, stateBytes, stateShapes } from '../state.js';
+import { followedBy, formOf, isTrained, stateBytes, stateShapes } from '../state.js';
 import type { ProductPrecision } from './device.js';
+import { CUT_BYTES, TALLY_BYTES } from './kernels/largest-of-batch.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 import { SCAN_TILE } from './kernels/scan.js';
 
@@ -77,9 +78,11 @@ export interface CudaPlan {
   readonly slices: number;
   /** Lists of entries, each token-major: one per slice, or one of them all. */
   readonly lists: number;
-  /** Entries per token at most, where a token's largest are selected; else 0. */
+  /** Entries per token, at most or on average, where the largest of a token or of the batch are selected; else 0. */
   readonly k: number;
-  /** Of each slice as many as can be among them. */
+  /** Are they selected over the whole batch? */
+  readonly wholeBatch: boolean;
+  /** Per token: of each slice as many as can be among them. */
   readonly candidates: number;
   readonly chunks: number;
   /** Threads of a block that works on one row. */
@@ -133,7 +136,8 @@ function sizesOfPlan(settings: EngineSettings, form: SparseForm, overrides: Plan
   const sliceWords = Math.min(words, Math.max(1, Math.floor(sliceBytes / (4 * batch * WARP))));
   const slice = sliceWords * WARP;
   const slices = Math.ceil(dSae / slice);
-  const k = form.select.kind === 'k-per-token' ? Math.min(form.select.k, dSae) : 0;
+  const { select } = form;
+  const k = select.kind === 'k-per-token' || select.kind === 'k-per-batch' ? Math.min(select.k, dSae) : 0;
   const dense = k === 0 && denseShare < 1;
   const trains = (name: 'W_enc' | 'W_dec' | 'b_dec') => isTrained(settings, name);
   return {
@@ -146,6 +150,7 @@ function sizesOfPlan(settings: EngineSettings, form: SparseForm, overrides: Plan
     slices,
     lists: k > 0 ? 1 : slices,
     k,
+    wholeBatch: select.kind === 'k-per-batch',
     candidates: slices * Math.min(k, slice),
     chunks: Math.ceil(batch / CHUNK),
     threads: Math.min(1024, WARP * Math.ceil(Math.max(dInRow, dOutRow) / 256)),
@@ -170,12 +175,18 @@ function sumOfSlices({ slice, slices, mostListed }: PlannedSizes, dSae: number):
 }
 
 /** @throws Refusal where something would be more than the kernels count to */
-export function checkCounts({ batch, dSae }: EngineSettings, { mostEntries, lists }: CudaPlan): void {
+export function checkCounts({ batch, dSae }: EngineSettings, plan: CudaPlan): void {
+  const { mostEntries, lists } = plan;
   const refused = (what: string) =>
     new Refusal(`--batch ${batch} at --d-sae ${dSae} has ${what}.`, 'Use a smaller --batch.', 'cuda/too-many-entries');
   if (batch > MOST_TOKENS) throw refused(`more activations than the ${MOST_TOKENS} that the CUDA engine takes`);
   if (Math.max(mostEntries, lists * batch) > MOST_ENTRIES) {
     throw refused(`up to ${mostEntries} active features, and the CUDA engine counts to ${MOST_ENTRIES}`);
+  }
+  // Of a digit, the candidates of all slices and one slice are counted in int.
+  const candidates = plan.wholeBatch ? batch * (plan.candidates + plan.slice) : 0;
+  if (candidates > MOST_ENTRIES) {
+    throw refused(`up to ${candidates} candidates for its largest, and the CUDA engine counts to ${MOST_ENTRIES}`);
   }
 }
 
@@ -218,11 +229,7 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   // Entries of the lists before, and of all: the first stays 0.
   arrays.set('totals', 8 * (sizes.lists + 1));
   arrays.set('tile_sums', 8 * Math.ceil(Math.max(batch, dSae) / SCAN_TILE));
-  if (sizes.k > 0) {
-    for (const name of ['candidate', 'candidate_p']) arrays.set(name, 4 * batch * sizes.candidates);
-    arrays.set('candidate_counts', 4 * batch);
-    arrays.set('chosen_p', 4 * batch * sizes.k);
-  }
+  if (sizes.k > 0) addCandidates(arrays, batch, sizes);
   arrays.set('chunk_counts', 4 * sizes.chunks * dSae);
   arrays.set('feature_counts', 4 * dSae);
   arrays.set('feature_start', 4 * (dSae + 1));
@@ -250,6 +257,25 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   return arrays;
 }
 
+/** What slices leave of which the largest are selected. */
+function addCandidates(
+  arrays: Map<string, number>,
+  batch: number,
+  { k, wholeBatch, candidates, slices }: PlannedSizes,
+): void {
+  for (const name of ['candidate', 'candidate_p']) arrays.set(name, 4 * batch * candidates);
+  if (wholeBatch) {
+    arrays.set('candidate_start', 4 * (slices * batch + 1));
+    // As `totals`.
+    arrays.set('candidate_totals', 8 * (slices + 1));
+    arrays.set('cut', CUT_BYTES);
+    arrays.set('tallies', TALLY_BYTES);
+  } else {
+    arrays.set('candidate_counts', 4 * batch);
+    arrays.set('chosen_p', 4 * batch * k);
+  }
+}
+
 /** Doubles: sums, and what was found in each slice. */
 export function metricsBytes({ found }: Pick<CudaPlan, 'found'>): number {
   return 8 * (METRIC_SUMS.length + found);
@@ -268,13 +294,15 @@ function addDenseArrays(
   if (trains.W_dec) arrays.set('dec_gradient', 4 * slice * dOutRow);
 }
 
-function viewsOf({ dOut }: EngineSettings, { form: { select }, lists }: PlannedSizes): Map<string, View> {
+function viewsOf(settings: EngineSettings, { form: { select }, lists }: PlannedSizes): Map<string, View> {
+  const followed = followedBy(settings)?.parameter;
   const all = (of: string): View => ({ of, offset: 0 });
   return new Map<string, View>([
     ['bias', all(select.bias)],
+    ...(followed ? [['followed', all(followed)] as const] : []),
     ['m/bias', all(`m/${select.bias}`)],
     ['v/bias', all(`v/${select.bias}`)],
-    ...(dOut === undefined ? [['yc', all('xc')] as const] : []),
+    ...(settings.dOut === undefined ? [['yc', all('xc')] as const] : []),
     // A feature's gradients lie where the dots of its entries were.
     ['f', all('df')],
     ['dp', all('dg')],

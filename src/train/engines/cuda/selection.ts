@@ -1,7 +1,9 @@
 import type { DenseSlices, FeatureRange } from './dense-slices.js';
 import type { DevicePointer } from './device.js';
 import type { EncoderProduct } from './encoder-product.js';
+import { cutDigits, PICK_THREADS } from './kernels/largest-of-batch.js';
 import { type StepParts, THREADS } from './launcher.js';
+import { WARP } from './plan.js';
 
 /** Where a list's entries of each token begin, and how many there are with those of it. */
 interface TokenStarts {
@@ -19,7 +21,9 @@ export class EntrySelection {
 
   /** @param dense for each slice: is it passed by products? Its part of the reconstructions is then computed, too */
   select(dense: readonly boolean[]): void {
-    if (this.parts.plan.k > 0) this.selectLargest();
+    const { k, wholeBatch } = this.parts.plan;
+    if (wholeBatch) this.selectLargestOfBatch();
+    else if (k > 0) this.selectLargest();
     else this.selectPositive(dense);
   }
 
@@ -49,14 +53,41 @@ export class EntrySelection {
     launcher.run('gather', perToken, { first: 0, count: settings.dSae, ...this.startTokens(0) });
   }
 
-  /** From the counts of a list's tokens. */
-  private startTokens(list: number): TokenStarts {
+  /** The k · B largest of the batch: those of the slices so far, slice after slice. */
+  private selectLargestOfBatch(): void {
+    const { settings, plan, device, arrays, launcher } = this.parts;
+    const { batch, dSae } = settings;
+    const perToken = { blocks: batch, threads: THREADS };
+    const digits = cutDigits(dSae, batch);
+    for (let s = 0; s < plan.slices; s++) {
+      const range = this.product.encode(s);
+      launcher.run('openCut', { blocks: 1, threads: WARP }, { fresh: Number(s === 0) });
+      for (const digit of digits) {
+        launcher.run('tally', perToken, { ...range, ...digit, lists: s });
+        launcher.run('pick', { blocks: 1, threads: PICK_THREADS }, digit);
+      }
+      launcher.run('markLargest', perToken, range);
+      const { token_start, total } = this.startTokens(s, 'candidate_');
+      const candidates = { feature: arrays.at('candidate'), p: arrays.at('candidate_p'), room: batch * plan.candidates };
+      launcher.run('gather', perToken, { ...range, ...candidates, token_start, total });
+    }
+    device.clear(arrays.at('mask'), 4 * batch * plan.words);
+    launcher.run('keepLargest', perToken);
+    launcher.run('placeLargest', perToken, { token_start: this.startTokens(0).token_start });
+  }
+
+  /**
+   * From the counts of a list's tokens.
+   *
+   * @param of entries, or of candidates
+   */
+  private startTokens(list: number, of: '' | 'candidate_' = ''): TokenStarts {
     const { arrays, settings, launcher } = this.parts;
-    const token_start = arrays.at('token_start') + BigInt(4 * list * settings.batch);
-    const before = arrays.at('totals') + BigInt(8 * list);
+    const starts = arrays.at(of === '' ? 'token_start' : 'candidate_start') + BigInt(4 * list * settings.batch);
+    const before = arrays.at(`${of}totals`) + BigInt(8 * list);
     const total = before + 8n;
-    launcher.scan(settings.batch, { counts: arrays.at('counts'), starts: token_start, before, end: total });
-    return { token_start, total };
+    launcher.scan(settings.batch, { counts: arrays.at('counts'), starts, before, end: total });
+    return { token_start: starts, total };
   }
 
   /** Is the slice what it was taken for? */

@@ -1,4 +1,5 @@
 import type { EngineSettings, StepSettings } from '../engine.js';
+import { followedBy } from '../state.js';
 import { DenseSlices, type FeatureRange } from './dense-slices.js';
 import { EncoderProduct } from './encoder-product.js';
 import type { ArrayField } from './kernels/arguments.js';
@@ -110,6 +111,7 @@ export class StepLauncher {
       launcher.run('updateRows', { ...perRow, blocks: plan.rowBlocks }, { ...numbers, ...about });
     }
     if (plan.trains.b_dec) this.updateDecoderBias(numbers);
+    if (followedBy(settings)) launcher.run('follow', { blocks: Math.ceil(settings.dSae / THREADS), threads: THREADS });
   }
 
   /** What features own besides their rows. */

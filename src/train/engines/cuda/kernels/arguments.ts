@@ -33,6 +33,8 @@ const ARRAYS = {
   v_r_mag: 'float',
   since_fired: 'float',
   updated: 'int',
+  /** The parameter that follows the smallest activation. */
+  followed: 'float',
   // Selection.
   p_slice: 'float',
   mask: 'unsigned',
@@ -41,11 +43,14 @@ const ARRAYS = {
   tile_sums: 'long long',
   before: 'long long',
   end: 'long long',
-  // Of the k largest per token.
+  // Of the k largest per token, or of the k · B largest of the batch.
   candidate: 'int',
   candidate_p: 'float',
   candidate_counts: 'int',
   chosen_p: 'float',
+  candidate_start: 'int',
+  cut: 'BatchCut',
+  tallies: 'int',
   token_start: 'int',
   word_start: 'int',
   total: 'long long',
@@ -103,6 +108,11 @@ const NUMBERS = {
   limit: 'long long',
   listed: 'int',
   dense: 'int',
+  /** Lists of candidates, those of the slices before. */
+  lists: 'int',
+  /** A digit: of which number, and its lowest bit. */
+  part: 'int',
+  shift: 'int',
   fresh: 'int',
   first: 'int',
   count: 'int',
@@ -133,6 +143,7 @@ interface Takes {
 
 const ENTRIES = ['token_start', 'feature', 'p', 'left'] as const;
 const RANGE = ['first', 'count'] as const;
+const CANDIDATES = ['candidate', 'candidate_p', 'candidate_start', 'bias', 'cut'] as const;
 const STEP = ['step', 'lr', 'l1', 'correction1', 'correction2'] as const;
 const SCALARS = ['bias', 'b_mag', 'r_mag'] as const;
 const SCALAR_MOMENTS = ['m_bias', 'v_bias', 'm_b_mag', 'v_b_mag', 'm_r_mag', 'v_r_mag'] as const;
@@ -156,6 +167,16 @@ const KERNELS = {
     numbers: ['first', 'count'],
   },
   choose: { reads: ['candidate', 'candidate_p', 'candidate_counts', 'bias'], writes: ['mask', 'counts', 'chosen_p'] },
+  openCut: { writes: ['cut'], numbers: ['fresh'] },
+  tally: {
+    reads: ['p_slice', ...CANDIDATES],
+    writes: ['tallies'],
+    numbers: [...RANGE, 'lists', 'part', 'shift'],
+  },
+  pick: { writes: ['cut', 'tallies'], numbers: ['part', 'shift'] },
+  markLargest: { reads: ['p_slice', 'bias', 'cut'], writes: ['mask', 'counts'], numbers: RANGE },
+  keepLargest: { reads: CANDIDATES, writes: ['mask', 'counts'] },
+  placeLargest: { reads: [...CANDIDATES, 'mask', 'token_start'], writes: ['feature', 'p', 'word_start'] },
   sumTiles: { reads: ['counts'], writes: ['tile_sums'], numbers: ['n'] },
   scan: { reads: ['counts', 'tile_sums', 'before'], writes: ['starts', 'end'], numbers: ['n'] },
   judge: {
@@ -214,6 +235,7 @@ const KERNELS = {
     writes: ['b_dec', 'm_b_dec', 'v_b_dec'],
     numbers: STEP,
   },
+  follow: { reads: ['cut', 'left'], writes: ['followed'] },
   metrics: { reads: ['token_sums', 'variance', 'total', 'dead', 'left', 'found'], writes: ['metrics'] },
   toRows: { reads: ['piece'], writes: ['matrix'], numbers: PIECE },
   fromRows: { reads: ['matrix'], writes: ['piece'], numbers: PIECE },

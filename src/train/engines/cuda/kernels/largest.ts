@@ -1,5 +1,14 @@
 /** Select, of forms that want a token's k largest: a radix select over slices, then over what they leave. */
 
+/** Entries by the order of integers. NaN counts as the largest, so that it reaches the loss. */
+export const keys = /* cuda */ `
+// Grows with h where that is above 0, and is 0 elsewhere.
+__device__ unsigned keyOf(float h) {
+  if (h <= 0.0f) return 0u;
+  return h == h ? __float_as_uint(h) : 0xffffffffu;
+}
+`;
+
 /**
  * The k largest of a token's h = p + bias above 0; of equals, those of lower features. `shortlist` appends those of a
  * slice to the token's candidates, `choose` takes the k largest of them, features ascending, and marks them in the mask,
@@ -9,12 +18,6 @@
  * candidate, candidate_p [BATCH, CANDIDATES]: feature and p; chosen_p [BATCH, TOP_K].
  */
 export const largest = /* cuda */ `
-// Grows with h where that is above 0, and is 0 elsewhere.
-__device__ unsigned keyOf(float h) {
-  if (h <= 0.0f) return 0u;
-  return h == h ? __float_as_uint(h) : 0xffffffffu;
-}
-
 struct Radix { int histogram[256]; int digit, wanted; };
 // Keys above this one are taken, and the first \`ties\` of those that equal it.
 struct Cut { unsigned key; int ties; };

@@ -51,23 +51,15 @@ extern "C" __global__ void centreScaled(const centreScaled_arguments a) {
 `;
 
 /**
- * A bit for every active entry of a slice's pre-activations, and their number per token: the only pass over the whole
- * product. NaN is active, so that it reaches the loss. One block per token.
- *
- * p_slice [BATCH, SLICE] of features [first, first + count); first is a multiple of 32. mask [BATCH, WORDS].
+ * Sets the bits of the entries of a row that are active, 0 where they are not listed, and returns the number of those
+ * that are to every thread. All threads of the block must come; `is` is asked for entries [0, count).
  */
-export const mark = /* cuda */ `
+export const markWords = /* cuda */ `
 // Loads that are under way at once.
 #define MARK_LOADS 8
 
-__device__ bool isActive(float p, float bias) {
-  return !(p + bias <= 0.0f);
-}
-
-extern "C" __global__ void mark(const mark_arguments a) {
-  const long long b = blockIdx.x;
-  const float *row = a.p_slice + b * SLICE;
-  const int padded = (a.count + 31) / 32 * 32;
+template <class IsAt> __device__ int markWords(unsigned *words, int count, bool listed, IsAt isAt) {
+  const int padded = (count + 31) / 32 * 32;
   int active = 0;
   // Whole warps come or do not: blocks and padded are multiples of 32.
   for (int tile = 0; tile < padded; tile += MARK_LOADS * blockDim.x) {
@@ -75,19 +67,39 @@ extern "C" __global__ void mark(const mark_arguments a) {
 #pragma unroll
     for (int c = 0; c < MARK_LOADS; c++) {
       const int i = tile + c * blockDim.x + threadIdx.x;
-      is[c] = i < a.count && isActive(row[i], a.bias[a.first + i]);
+      is[c] = i < count && isAt(i);
     }
 #pragma unroll
     for (int c = 0; c < MARK_LOADS; c++) {
       const int i = tile + c * blockDim.x + threadIdx.x;
       const unsigned word = __ballot_sync(EVERY_LANE, is[c]);
       if (threadIdx.x % 32 != 0 || i >= padded) continue;
-      a.mask[b * WORDS + (a.first + i) / 32] = a.listed ? word : 0u;
+      words[i / 32] = listed ? word : 0u;
       active += __popc(word);
     }
   }
   int total;
   blockPrefix(active, &total);
+  return total;
+}
+`;
+
+/**
+ * A bit for every active entry of a slice's pre-activations, and their number per token: the only pass over the whole
+ * product. NaN is active, so that it reaches the loss. One block per token.
+ *
+ * p_slice [BATCH, SLICE] of features [first, first + count); first is a multiple of 32. mask [BATCH, WORDS].
+ */
+export const mark = /* cuda */ `
+__device__ bool isActive(float p, float bias) {
+  return !(p + bias <= 0.0f);
+}
+
+extern "C" __global__ void mark(const mark_arguments a) {
+  const long long b = blockIdx.x;
+  const float *row = a.p_slice + b * SLICE;
+  auto isAt = [&](int i) { return isActive(row[i], a.bias[a.first + i]); };
+  const int total = markWords(a.mask + b * WORDS + a.first / 32, a.count, a.listed, isAt);
   if (threadIdx.x == 0) a.counts[b] = total;
 }
 `;

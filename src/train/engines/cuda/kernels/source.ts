@@ -1,16 +1,18 @@
 /** The text of a run's kernels. */
 import { ADAM_EPSILON, type EngineSettings } from '../../engine.js';
-import { isTrained } from '../../state.js';
+import { followedBy, isTrained } from '../../state.js';
 import { CHUNK, type CudaPlan } from '../plan.js';
 import { argumentStructs } from './arguments.js';
 import { type ComputedRule, decode, dots, RULES } from './decode.js';
 import { dense, judge } from './dense.js';
-import { largest } from './largest.js';
+import { follow } from './follow.js';
+import { keys, largest } from './largest.js';
+import { batchCut, largestOfBatch } from './largest-of-batch.js';
 import { columns, elements, halves, layout, metrics, reductions } from './numbers.js';
 import { regroup } from './regroup.js';
 import { heldOf, rows } from './rows.js';
 import { scan } from './scan.js';
-import { centre, gather, mark } from './select.js';
+import { centre, gather, mark, markWords } from './select.js';
 import { adam, decoderBias, features, settle } from './update.js';
 
 /** What is compiled into the kernels: shapes, Adam's constants, the form of the loss and what of it is trained. */
@@ -33,8 +35,10 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     PART_ENTRIES: plan.partEntries,
     PARTS: plan.parts,
     LISTS: plan.lists,
-    // Entries per token where they are the largest, else 0.
-    TOP_K: plan.k,
+    SLICES: plan.slices,
+    // Entries per token where they are the largest, else 0; and per batch.
+    TOP_K: plan.wholeBatch ? 0 : plan.k,
+    WANTED: plan.k * batch,
     CANDIDATES: plan.candidates,
     CHUNK,
     ROW_THREADS: plan.threads,
@@ -59,6 +63,7 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     PULLS: trains('b_dec') && dOut === undefined,
     'EACH_TRAINED_SCALAR(DO)': [...(trains(bias) ? ['bias'] : []), ...scalars].map((name) => `DO(${name})`).join(' '),
     MOMENTUM: beta1 > 0,
+    ...followedShare(settings),
     SCALE: float(scale),
     SCALE_OUT: float(scaleOut),
     DEAD_WINDOW: float(deadWindow),
@@ -74,6 +79,18 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     .join('\n');
 }
 
+/** What of a batch's smallest activation goes into the parameter that follows it, and what of that is kept. */
+function followedShare(settings: EngineSettings): Record<string, string> {
+  const share = followedBy(settings)?.share;
+  return share === undefined ? {} : { FOLLOW_SHARE: float(share), FOLLOW_KEPT: float(1 - share) };
+}
+
+/** Texts of the kernels that select. */
+function selectionOf({ k, wholeBatch }: CudaPlan): readonly string[] {
+  if (k === 0) return [mark, judge];
+  return [keys, wholeBatch ? largestOfBatch : largest];
+}
+
 /** A literal of CUDA C that is read as the nearest float32, rounded only once. */
 function float(value: number): string {
   return `${Math.fround(value).toExponential()}f`;
@@ -86,11 +103,12 @@ export function kernelSource(settings: EngineSettings, plan: CudaPlan): string {
     reductions,
     halves,
     elements,
+    batchCut,
     argumentStructs(),
     RULES[plan.form.rule as ComputedRule].text,
     adam,
   ];
-  const select = plan.k > 0 ? largest : mark + judge;
-  const ofAStep = [centre, columns, select, scan, gather, decode, dots, regroup, features, rows, decoderBias, metrics];
-  return [...shared, ...ofAStep, ...(plan.dense ? [dense] : []), layout, settle].join('\n');
+  const ofAStep = [centre, columns, markWords, ...selectionOf(plan), scan, gather, decode, dots, regroup, features, rows, decoderBias, metrics];
+  const also = [...(plan.dense ? [dense] : []), ...(followedBy(settings) ? [follow] : [])];
+  return [...shared, ...ofAStep, ...also, layout, settle].join('\n');
 }
