@@ -122,7 +122,7 @@ export const matryoshka: Architecture<MatryoshkaOptions> = {
       return { f, mse, auxiliary: others.reduce((sum, term) => g.add(sum, term)) };
     },
     sparse: form,
-    cuda: () => ({ unsupported: 'it has no selection over a whole batch' }),
+    cuda: form,
     resampling: { unsupported: 'its auxiliary loss is what revives dead features' },
   },
 };

@@ -5,6 +5,7 @@ import type { EngineSettings } from '../engine.js';
 import { followedBy, formOf, isTrained, stateBytes, stateShapes } from '../state.js';
 import type { ProductPrecision } from './device.js';
 import { CUT_BYTES, TALLY_BYTES } from './kernels/largest-of-batch.js';
+import { prefixesOf } from './kernels/levels.js';
 import { METRIC_SUMS } from './kernels/numbers.js';
 import { SCAN_TILE } from './kernels/scan.js';
 
@@ -84,6 +85,8 @@ export interface CudaPlan {
   readonly wholeBatch: boolean;
   /** Per token: of each slice as many as can be among them. */
   readonly candidates: number;
+  /** Rows of r per token: one for each of the prefixes. */
+  readonly levels: number;
   readonly chunks: number;
   /** Threads of a block that works on one row. */
   readonly threads: number;
@@ -152,6 +155,7 @@ function sizesOfPlan(settings: EngineSettings, form: SparseForm, overrides: Plan
     k,
     wholeBatch: select.kind === 'k-per-batch',
     candidates: slices * Math.min(k, slice),
+    levels: prefixesOf(form, dSae).length,
     chunks: Math.ceil(batch / CHUNK),
     threads: Math.min(1024, WARP * Math.ceil(Math.max(dInRow, dOutRow) / 256)),
     rowBlocks: Math.min(ROW_BLOCKS, dSae),
@@ -191,9 +195,10 @@ export function checkCounts({ batch, dSae }: EngineSettings, plan: CudaPlan): vo
 }
 
 /** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
-export function lacking({ auxK, rule, second }: SparseForm): string | undefined {
+export function lacking({ auxK, rule, second, prefixes }: SparseForm): string | undefined {
   if (auxK) return 'it computes no auxiliary loss of dead features';
   if (rule === 'jumprelu') return 'it computes no straight-through estimators';
+  if (second && prefixes) return 'it computes no second reconstruction next to those of prefixes';
   return second && rule === 'relu' ? 'it computes a second reconstruction for gated SAEs only' : undefined;
 }
 
@@ -234,7 +239,7 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
   arrays.set('feature_counts', 4 * dSae);
   arrays.set('feature_start', 4 * (dSae + 1));
   arrays.set('updated', 4 * dSae);
-  arrays.set('r', 4 * batch * dOutRow);
+  arrays.set('r', 4 * sizes.levels * batch * dOutRow);
   if (form.second) arrays.set('r_aux', 4 * batch * dOutRow);
   if (sizes.found > 0) arrays.set('found', 8 * sizes.found);
   if (sizes.dense) addDenseArrays(arrays, settings, sizes);

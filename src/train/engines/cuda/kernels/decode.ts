@@ -68,94 +68,128 @@ __device__ Gradient gradientOf(Scalars s, float p, float magnitude, float of_f, 
 /**
  * ŷ of a token from the rows of W_dec of its entries, list after list (they have one per
  * slice where a slice alone decides its entries), and a second one of g where the form has it;
- * r = 2 (ŷ − y) / B and r_aux alike. token_sums [4, BATCH]: |y − ŷ|², that of the second, what is penalised, features
- * with f > 0. One block per token; a thread keeps the same elements of the row throughout.
+ * r = 2 (ŷ − y) / B and r_aux alike. With prefixes (levels.ts), each has its ŷ, and r the sums of their residuals.
+ * token_sums [4, BATCH]: |y − ŷ|², what is auxiliary (that of the second, or what prefixes add to the loss), what is
+ * penalised, features with f > 0. One block per token; a thread keeps the same elements of the row throughout.
  */
 export const decode = /* cuda */ `
 __device__ float relu(float x) {
   return x <= 0.0f ? 0.0f : x;
 }
 
+// As many entries as a block takes at a time.
+struct Staged { int row[ROW_THREADS]; float f[ROW_THREADS], g[ROW_THREADS]; };
+// This thread's elements of the reconstructions; what is penalised and features with f > 0, of entries that it staged.
+struct Decoded { float sum[OUT_PER_THREAD], sum_aux[OUT_PER_THREAD], penalty, fired; };
+
+// Entries [first, last) of a token; all threads must come.
+template <class Arguments>
+__device__ void addDecoded(const Arguments &a, Staged &staged, Decoded &to, int first, int last) {
+  for (int k = first; k < last; k += ROW_THREADS) {
+    const int here = min(ROW_THREADS, last - k);
+    if ((int)threadIdx.x < here) {
+      const int j = a.feature[k + threadIdx.x];
+      const float p = a.p[k + threadIdx.x];
+      const Scalars scalars = scalarsAt(a, j);
+      const float f = relu(magnitudeOf(scalars, p));
+      const float g = relu(p + scalars.bias);
+      staged.row[threadIdx.x] = j;
+      staged.f[threadIdx.x] = f;
+      staged.g[threadIdx.x] = g;
+      to.penalty += PENALTY_ON_F ? f : PENALTY_ON_G ? g : 0.0f;
+      to.fired += f > 0.0f ? 1.0f : 0.0f;
+    }
+    __syncthreads();
+    for (int e = 0; e < here; e++) {
+      const float *row = a.W_dec + (long long)staged.row[e] * D_OUT_ROW;
+      FOR_OUT {
+        const float w = row[i];
+        to.sum[c] += staged.f[e] * w;
+#if SECOND
+        to.sum_aux[c] += staged.g[e] * w;
+#endif
+      }
+    }
+    __syncthreads();
+  }
+}
+
+// What ŷ of a level's prefix leaves of y, weighted, into its rows of r; this thread's part of |y − ŷ|².
+__device__ float leave(const decode_arguments &a, const Decoded &found, int level, float weight) {
+  const long long b = blockIdx.x;
+  float squares = 0.0f;
+  FOR_OUT {
+    // ŷ − y = f W_dec + b_dec − y, and b_dec has been taken from y before.
+    const float error = found.sum[c] - a.yc[b * D_OUT_ROW + i];
+    squares += error * error;
+    a.r[residualRow(level, b) * D_OUT_ROW + i] = error * (weight * TWO_OVER_BATCH);
+  }
+  return squares;
+}
+
 extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_arguments a) {
   if (*a.left) return;
-  __shared__ int rows[ROW_THREADS];
-  __shared__ float f[ROW_THREADS];
-  __shared__ float g[ROW_THREADS];
+  __shared__ Staged staged;
   const long long b = blockIdx.x;
-  float sum[OUT_PER_THREAD] = {0.0f};
-  float sum_aux[OUT_PER_THREAD] = {0.0f};
-  float penalty = 0.0f;
-  float fired = 0.0f;
+  Decoded found = {};
+  float others = 0.0f;
 #if DENSE
   if (a.dense) {
-    FOR_OUT sum[c] = a.dense_r[b * D_OUT_ROW + i];
+    FOR_OUT found.sum[c] = a.dense_r[b * D_OUT_ROW + i];
 #if SECOND
-    FOR_OUT sum_aux[c] = a.dense_r_aux[b * D_OUT_ROW + i];
+    FOR_OUT found.sum_aux[c] = a.dense_r_aux[b * D_OUT_ROW + i];
 #endif
     if (threadIdx.x == 0) {
-      penalty = a.dense_sums[b];
-      fired = a.dense_sums[BATCH + b];
+      found.penalty = a.dense_sums[b];
+      found.fired = a.dense_sums[BATCH + b];
     }
   }
 #endif
   for (int list = 0; list < LISTS; list++) {
+    int first = a.token_start[list * BATCH + b];
     const int last = a.token_start[list * BATCH + b + 1];
-    for (int k = a.token_start[list * BATCH + b]; k < last; k += ROW_THREADS) {
-      const int here = min(ROW_THREADS, last - k);
-      if ((int)threadIdx.x < here) {
-        const int j = a.feature[k + threadIdx.x];
-        const float p = a.p[k + threadIdx.x];
-        const Scalars scalars = scalarsAt(a, j);
-        const float f_entry = relu(magnitudeOf(scalars, p));
-        const float g_entry = relu(p + scalars.bias);
-        rows[threadIdx.x] = j;
-        f[threadIdx.x] = f_entry;
-        g[threadIdx.x] = g_entry;
-        penalty += PENALTY_ON_F ? f_entry : PENALTY_ON_G ? g_entry : 0.0f;
-        fired += f_entry > 0.0f ? 1.0f : 0.0f;
-      }
-      __syncthreads();
-      for (int e = 0; e < here; e++) {
-        const float *row = a.W_dec + (long long)rows[e] * D_OUT_ROW;
-        FOR_OUT {
-          const float w = row[i];
-          sum[c] += f[e] * w;
+    // There is one list where there are prefixes.
+    for (int level = 0; level < LEVELS - 1; level++) {
+      const int end = firstFrom(a.feature, first, last, LEVEL_ENDS[level]);
+      addDecoded(a, staged, found, first, end);
+      others += LEVEL_WEIGHTS[level] * leave(a, found, level, LEVEL_WEIGHTS[level]);
+      first = end;
+    }
+    addDecoded(a, staged, found, first, last);
+  }
+  float squares = leave(a, found, LEVELS - 1, LAST_WEIGHT);
+  if (LAST_WEIGHT != 1.0f) others += (LAST_WEIGHT - 1.0f) * squares;
 #if SECOND
-          sum_aux[c] += g[e] * w;
+  FOR_OUT {
+    const float error = found.sum_aux[c] - a.yc[b * D_OUT_ROW + i];
+    others += error * error;
+    a.r_aux[b * D_OUT_ROW + i] = error * TWO_OVER_BATCH;
+  }
 #endif
-        }
-      }
-      __syncthreads();
+#if LEVELS > 1
+  FOR_OUT {
+    float sum = a.r[residualRow(LEVELS - 1, b) * D_OUT_ROW + i];
+    for (int level = LEVELS - 2; level >= 0; level--) {
+      sum += a.r[residualRow(level, b) * D_OUT_ROW + i];
+      a.r[residualRow(level, b) * D_OUT_ROW + i] = sum;
     }
   }
-  float squares = 0.0f;
-  float squares_aux = 0.0f;
-  FOR_OUT {
-    // ŷ − y = f W_dec + b_dec − y, and b_dec has been taken from y before.
-    const float y = a.yc[b * D_OUT_ROW + i];
-    const float error = sum[c] - y;
-    squares += error * error;
-    a.r[b * D_OUT_ROW + i] = error * TWO_OVER_BATCH;
-#if SECOND
-    const float error_aux = sum_aux[c] - y;
-    squares_aux += error_aux * error_aux;
-    a.r_aux[b * D_OUT_ROW + i] = error_aux * TWO_OVER_BATCH;
 #endif
-  }
   squares = blockSum(squares);
-  squares_aux = blockSum(squares_aux);
-  penalty = blockSum(penalty);
-  fired = blockSum(fired);
+  others = blockSum(others);
+  const float penalty = blockSum(found.penalty);
+  const float fired = blockSum(found.fired);
   if (threadIdx.x != 0) return;
   a.token_sums[b] = squares;
-  a.token_sums[BATCH + b] = squares_aux;
+  a.token_sums[BATCH + b] = others;
   a.token_sums[2 * BATCH + b] = penalty;
   a.token_sums[3 * BATCH + b] = fired;
 }
 `;
 
 /**
- * df = W_dec[j]·r_b and dg = W_dec[j]·r_aux,b of every entry; 0 where the latter trains nothing. One block per token, one
+ * df = W_dec[j]·r_b, r that of the feature's level, and dg = W_dec[j]·r_aux,b of every entry; 0 where the latter trains
+ * nothing. One block per token, one
  * warp per entry.
  */
 export const dots = /* cuda */ `
@@ -167,13 +201,15 @@ extern "C" __global__ void dots(const dots_arguments a) {
   for (int list = 0; list < LISTS; list++) {
     const int last = a.token_start[list * BATCH + b + 1];
     for (int k = a.token_start[list * BATCH + b] + (int)threadIdx.x / 32; k < last; k += warps) {
-      const float *row = a.W_dec + (long long)a.feature[k] * D_OUT_ROW;
+      const int j = a.feature[k];
+      const float *row = a.W_dec + (long long)j * D_OUT_ROW;
+      const float *r = a.r + residualRow(levelOf(j), b) * D_OUT_ROW;
       float dot = 0.0f;
       float dot_aux = 0.0f;
 #pragma unroll 8
       for (int i = lane; i < D_OUT_ROW; i += 32) {
         const float w = row[i];
-        dot += w * a.r[b * D_OUT_ROW + i];
+        dot += w * r[i];
 #if SECOND_DOTS
         dot_aux += w * a.r_aux[b * D_OUT_ROW + i];
 #endif

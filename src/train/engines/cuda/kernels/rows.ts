@@ -67,7 +67,9 @@ __device__ void keepEncoder(const updateRows_arguments &a, const Held &held, lon
 // Of W_enc[:, j] and W_dec[j], summed over entries or over rows of such sums.
 struct Sums { float enc[IN_PER_THREAD], dec[OUT_PER_THREAD]; };
 
-template <class Arguments> __device__ void addEntries(const Arguments &a, Sums &sum, int first, int last) {
+// Those of feature j are at [first, last).
+template <class Arguments> __device__ void addEntries(const Arguments &a, Sums &sum, int j, int first, int last) {
+  const int level = levelOf(j);
 #pragma unroll 2
   for (int q = first; q < last; q++) {
     const long long b = a.token[q];
@@ -78,7 +80,7 @@ template <class Arguments> __device__ void addEntries(const Arguments &a, Sums &
 #endif
 #if TRAINS_W_DEC
     const float f = a.f[k];
-    FOR_OUT sum.dec[c] += f * a.r[b * D_OUT_ROW + i];
+    FOR_OUT sum.dec[c] += f * a.r[residualRow(level, b) * D_OUT_ROW + i];
 #if SECOND_TRAINS_DECODER
     const float g = a.g[k];
     FOR_OUT sum.dec[c] += g * a.r_aux[b * D_OUT_ROW + i];
@@ -122,7 +124,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) sumParts(const sumPart
   const int length = partLength(*a.total);
   const int first = a.feature_start[j] + (part - a.part_start[j]) * length;
   Sums sum = {};
-  addEntries(a, sum, first, min(first + length, a.feature_start[j + 1]));
+  addEntries(a, sum, j, first, min(first + length, a.feature_start[j + 1]));
 #if TRAINS_W_ENC
   FOR_IN a.part_enc[(long long)part * D_IN_ROW + i] = sum.enc[c];
 #endif
@@ -150,7 +152,7 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) updateRows(const updat
     const int part = a.part_start[j];
     const int end = a.part_start[j + 1];
     if (a.dense) addRows(gradient, a.enc_gradient, a.dec_gradient, j - a.first);
-    else if (part == end) addEntries(a, gradient, first, last);
+    else if (part == end) addEntries(a, gradient, j, first, last);
 #pragma unroll 1
     for (int k = part; k < end; k++) addRows(gradient, a.part_enc, a.part_dec, k);
 #if TRAINS_W_ENC || PULLS

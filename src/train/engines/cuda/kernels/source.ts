@@ -8,6 +8,7 @@ import { dense, judge } from './dense.js';
 import { follow } from './follow.js';
 import { keys, largest } from './largest.js';
 import { batchCut, largestOfBatch } from './largest-of-batch.js';
+import { levels, prefixesOf } from './levels.js';
 import { columns, elements, halves, layout, metrics, reductions } from './numbers.js';
 import { regroup } from './regroup.js';
 import { heldOf, rows } from './rows.js';
@@ -106,6 +107,7 @@ export function kernelSource(settings: EngineSettings, plan: CudaPlan): string {
     batchCut,
     argumentStructs(),
     RULES[plan.form.rule as ComputedRule].text,
+    levels(prefixesOf(plan.form, settings.dSae)),
     adam,
   ];
   const ofAStep = [centre, columns, markWords, ...selectionOf(plan), scan, gather, decode, dots, regroup, features, rows, decoderBias, metrics];
