@@ -180,10 +180,8 @@ test('NaN in a batch or in the weights reaches the loss', async () => {
   await engine.close();
 });
 
-test('auto takes the sparse engine, and CUDA is refused', () => {
+test('auto takes the sparse engine', () => {
   assert.equal(chooseEngine({ engine: 'auto' }, settings()), 'sparse');
-  const cuda = { engine: 'cuda', device: 'cuda', experimental: true } as const;
-  assert.throws(() => chooseEngine(cuda, settings()), { code: 'train/engine-cannot' });
 });
 
 test('k is needed and fits the dictionary', () => {

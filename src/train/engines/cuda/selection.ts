@@ -68,7 +68,11 @@ export class EntrySelection {
       }
       launcher.run('markLargest', perToken, range);
       const { token_start, total } = this.startTokens(s, 'candidate_');
-      const candidates = { feature: arrays.at('candidate'), p: arrays.at('candidate_p'), room: batch * plan.candidates };
+      const candidates = {
+        feature: arrays.at('candidate'),
+        p: arrays.at('candidate_p'),
+        room: batch * plan.candidates,
+      };
       launcher.run('gather', perToken, { ...range, ...candidates, token_start, total });
     }
     device.clear(arrays.at('mask'), 4 * batch * plan.words);

@@ -173,7 +173,12 @@ test('where none is above 0, the threshold keeps its bits; NaN in a batch reache
 });
 
 test('a batchtopk run gives the same bits in every order, and continued from a checkpoint', { skip }, async () => {
-  const run = async (from: number, to: number, start: ReturnType<typeof randomStart>, options: CpuDeviceOptions = {}) => {
+  const run = async (
+    from: number,
+    to: number,
+    start: ReturnType<typeof randomStart>,
+    options: CpuDeviceOptions = {},
+  ) => {
     const engine = await openOnCpu(USUAL, start, from, options);
     const next = batches(USUAL);
     const metrics: StepMetrics[] = [];

@@ -27,17 +27,21 @@ const LARGEST: SparseForm = {
   rule: 'relu',
   penalty: 'none',
 };
+const LARGEST_OF_BATCH = { k: 64, kAux: 1, auxCoefficient: 0 };
+const PREFIXES = { prefixes: [8192, 32_768, 131_072], prefixWeights: [1, 1, 0.5] };
 const CASES: readonly (readonly [settings: EngineSettings, form?: SparseForm])[] = [
   [smallSettings('gated', LARGE)],
   [smallSettings('standard', { ...LARGE, dOut: 2304 }), LARGEST],
   [smallSettings('standard', { dIn: 24_576, dSae: 196_608, batch: 4096, beta1: 0.9 })],
+  [smallSettings('batchtopk', { ...LARGE, options: LARGEST_OF_BATCH })],
+  [smallSettings('matryoshka', { ...LARGE, options: { ...LARGEST_OF_BATCH, ...PREFIXES } })],
   ...VARIANTS.slice(1, 7).map((variant) => [{ ...smallSettings('gated'), ...variant }] as const),
 ];
 /** `SAE_PIPE_LONG=1` compiles all of them for both cards; without it, one small one for the first. */
 const LONG = process.env.SAE_PIPE_LONG === '1';
 
 test('NVIDIA’s compiler accepts the kernels, and they keep their sums in registers', { skip }, async () => {
-  for (const [i, [settings, form]] of (LONG ? CASES : CASES.slice(3, 4)).entries()) {
+  for (const [i, [settings, form]] of (LONG ? CASES : CASES.slice(5, 6)).entries()) {
     const source = join(directory, `${i}.cu`);
     const text = kernelSource(settings, planCuda(settings, { form }));
     assert.ok(!text.includes('#include'), 'there are no headers where it is compiled');

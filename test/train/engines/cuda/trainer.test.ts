@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { type TrainConfig, trainSchema } from '../../../../src/config/stages/train.js';
@@ -103,5 +104,21 @@ test('a checkpoint of the CUDA engine is continued by the sparse engine, and the
     await trainTo(config, 11);
     await trainTo({ ...configured(second), out: config.out, resume: true });
     await assertSameSae(config.out, whole.out);
+  }
+});
+
+test('a batchtopk SAE is saved as the sparse engine saves it, and resumed to the same bytes', {
+  skip: skip || (process.env.SAE_PIPE_LONG !== '1' && 'SAE_PIPE_LONG=1 compiles its kernels'),
+}, async () => {
+  const batchtopk = { arch: 'batchtopk', k: 5, auxCoefficient: 0, l1: undefined, resampleInputs: undefined } as const;
+  const [whole, halves] = [configured({ ...batchtopk, ...CUDA }), configured({ ...batchtopk, ...CUDA })];
+  const sparse = configured(batchtopk);
+  await trainTo(whole);
+  await trainTo(sparse);
+  await assertSameSae(whole.out, sparse.out);
+  await trainTo(halves, 11);
+  await trainTo({ ...halves, resume: true });
+  for (const file of ['sae_weights.safetensors', 'cfg.json']) {
+    assert.deepEqual(readFileSync(join(halves.out, file)), readFileSync(join(whole.out, file)), file);
   }
 });

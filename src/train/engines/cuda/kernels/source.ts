@@ -110,7 +110,21 @@ export function kernelSource(settings: EngineSettings, plan: CudaPlan): string {
     levels(prefixesOf(plan.form, settings.dSae)),
     adam,
   ];
-  const ofAStep = [centre, columns, markWords, ...selectionOf(plan), scan, gather, decode, dots, regroup, features, rows, decoderBias, metrics];
+  const ofAStep = [
+    centre,
+    columns,
+    markWords,
+    ...selectionOf(plan),
+    scan,
+    gather,
+    decode,
+    dots,
+    regroup,
+    features,
+    rows,
+    decoderBias,
+    metrics,
+  ];
   const also = [...(plan.dense ? [dense] : []), ...(followedBy(settings) ? [follow] : [])];
   return [...shared, ...ofAStep, ...also, layout, settle].join('\n');
 }
