@@ -175,7 +175,7 @@ for (const dtype of options.dtypes.split(',') as ActivationDType[]) {
   }
 }
 const head = [
-  ...['store', 'first pass, mean ms a batch', 'later passes, mean', '10 %', 'median', '95 %'],
+  ...['store', 'first pass, mean ms per batch', 'later passes, mean', '10 %', 'median', '95 %'],
   ...['processor time, first pass', 'later'],
   ...['reading', 'hashing', 'checking', 'dealing'],
 ];
