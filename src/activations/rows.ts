@@ -51,11 +51,25 @@ export function buffersOf({ activation, target, token, context, pos }: Examples)
 
 /** Memory for `rows` rows. */
 export function allocateRows(rows: number, d: number, dtype: ActivationDType): Rows {
+  return rowsIn(new ArrayBuffer(bytesOfRows(rows, d, dtype)), rows, d, dtype);
+}
+
+/** Bytes of the activations of `rows` rows, so that what follows them begins at a multiple of its size. */
+const activationBytes = (rows: number, d: number, dtype: ActivationDType) =>
+  dtype === 'float32' ? 4 * rows * d : 4 * Math.ceil((rows * d) / 2);
+
+/** Bytes of memory for `rows` rows. */
+export const bytesOfRows = (rows: number, d: number, dtype: ActivationDType): number =>
+  activationBytes(rows, d, dtype) + 12 * rows;
+
+/** Memory for `rows` rows at the beginning of a buffer, of bytesOfRows at least. */
+export function rowsIn(buffer: ArrayBuffer, rows: number, d: number, dtype: ActivationDType): Rows {
+  const end = activationBytes(rows, d, dtype);
   return {
-    activation: dtype === 'float32' ? new Float32Array(rows * d) : new Uint16Array(rows * d),
-    token: new Int32Array(rows),
-    context: new Uint32Array(rows),
-    pos: new Uint32Array(rows),
+    activation: dtype === 'float32' ? new Float32Array(buffer, 0, rows * d) : new Uint16Array(buffer, 0, rows * d),
+    token: new Int32Array(buffer, end, rows),
+    context: new Uint32Array(buffer, end + 4 * rows, rows),
+    pos: new Uint32Array(buffer, end + 8 * rows, rows),
   };
 }
 

@@ -2,8 +2,10 @@
 import { createHash } from 'node:crypto';
 import { Thread } from '../progress/thread.js';
 import type { ActivationDType } from './manifest.js';
-import { buffersOf, type Rows, shardChunks } from './rows.js';
+import { type ActivationArray, buffersOf, type Rows, shardChunks } from './rows.js';
+import { ShardMemory } from './shard-memory.js';
 import { ActivationSums, type PlainSums } from './statistics.js';
+import { SumsKernel } from './sums-kernel.js';
 
 /** A shard as it is written. */
 export interface PressedShard {
@@ -21,25 +23,43 @@ export interface PressedShard {
 /** Makes shards into files. The rows are not to be touched before they come back. */
 export interface ShardPress {
   press(rows: Rows, d: number, dtype: ActivationDType): Promise<PressedShard>;
-  /** Shards that are worth asking for before the first has come. */
-  readonly ahead: number;
+  /** Memory of shards of all stores; where there is none, shards are asked for one at a time. */
+  readonly memory?: ShardMemory;
   close(): Promise<void>;
 }
 
 /** On the thread that asks. */
-export const PRESS_HERE: ShardPress = { press: pressShard, ahead: 0, close: async () => {} };
+export const PRESS_HERE: ShardPress = { press: pressShard, close: async () => {} };
+
+/** By width and element type; their memory is small. */
+const kernels = new Map<string, Promise<SumsKernel>>();
+
+function kernelOf(d: number, dtype: ActivationDType): Promise<SumsKernel> {
+  const key = `${d} ${dtype}`;
+  const kernel = kernels.get(key) ?? SumsKernel.open(d, dtype);
+  kernels.set(key, kernel);
+  return kernel;
+}
 
 export async function pressShard(rows: Rows, d: number, dtype: ActivationDType): Promise<PressedShard> {
+  const kernel = await kernelOf(d, dtype);
   const sums = new ActivationSums(d);
-  sums.add(rows.activation, dtype);
   const chunks = await shardChunks(rows, d, dtype);
   const hash = createHash('sha256');
   let bytes = 0;
   for (const chunk of chunks) {
-    hash.update(chunk);
+    // Summed and hashed while it is in the cache.
+    if (isAll(rows.activation, chunk)) kernel.add(rows.activation, sums, (block) => hash.update(block));
+    else hash.update(chunk);
     bytes += chunk.byteLength;
   }
+  if (sums.rows !== rows.token.length) throw new Error('the rows of a shard are not a piece of its file');
   return { chunks, bytes, sha256: hash.digest('hex'), sums: sums.plain(), rows };
+}
+
+/** Is `chunk` the memory of all `values`? */
+function isAll({ buffer, byteOffset, byteLength }: ActivationArray, chunk: Uint8Array): boolean {
+  return chunk.buffer === buffer && chunk.byteOffset === byteOffset && chunk.byteLength === byteLength;
 }
 
 /** What a thread is asked for. */
@@ -49,18 +69,22 @@ export interface PressRequest {
   readonly dtype: ActivationDType;
 }
 
+/** Shards next to those in threads: one is cut and one is written. */
+export const SHARDS_BESIDE = 2;
+
 /** In threads, which take turns. */
 export class PressThreads implements ShardPress {
   private readonly threads: Thread<PressRequest, PressedShard>[];
   /** Of each thread, the reply that was asked for last. */
   private readonly last: Promise<unknown>[];
   private turn = 0;
+  readonly memory: ShardMemory;
 
-  /** @param ahead threads */
-  constructor(readonly ahead: number) {
+  constructor(threads: number) {
+    this.memory = new ShardMemory(threads + SHARDS_BESIDE);
     const script = new URL('shard-press-worker.js', import.meta.url);
     const options = { name: "A store's thread", data: undefined, idle: true };
-    this.threads = Array.from({ length: ahead }, () => new Thread<PressRequest, PressedShard>(script, options));
+    this.threads = Array.from({ length: threads }, () => new Thread<PressRequest, PressedShard>(script, options));
     this.last = this.threads.map(() => Promise.resolve());
   }
 

@@ -5,11 +5,12 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Context } from '../corpus/contexts.js';
 import { corporaRead } from '../corpus/read-tally.js';
 import { positionOf } from '../corpus/text-position.js';
-import { writeAside } from '../disk/output-file.js';
+import { writeAside, writeBytes } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { Generator, Purpose } from '../random/generator.js';
 import { type ActivationDType, corporaIn, type Manifest, writeManifest } from './manifest.js';
 import { type ActivationArray, allocateRows, decodeShard, encodeContexts, encodeShard, type Rows } from './rows.js';
+import { ShardMemory } from './shard-memory.js';
 import { PRESS_HERE, type PressedShard, type ShardPress } from './shard-press.js';
 import { ActivationSums, readStatistics, writeStatistics } from './statistics.js';
 import type { WholeText } from './store-parts.js';
@@ -80,37 +81,41 @@ export class StoreWriter {
 
   /** Writes and lists the shards of a window one by one; the next ones are cut and pressed meanwhile. */
   private async writeShards(window: Window, plan: PendingWindow, sums: ActivationSums | undefined): Promise<void> {
-    const { manifest, shards } = this;
-    const { d_in: d, dtype, rows_per_shard: most, seed } = manifest;
-    let index = manifest.shards.filter((shard) => shard.window < window.index).length;
+    const { d_in: d, dtype, rows_per_shard: most, seed } = this.manifest;
+    const memory = this.shards.memory ?? new ShardMemory(1);
+    const cut = window.shards(most, seed, (count) => memory.rows(count, d, dtype))[Symbol.iterator]();
+    let index = this.manifest.shards.filter((shard) => shard.window < window.index).length;
     let before = Promise.resolve();
-    const begun: Promise<void>[] = [];
-    // Memory of shards that are on disk, for those to come: taking new memory takes as long as copying into it. It goes
-    // with the window: the last shards of windows may have any size, and other hooks have their own.
-    const spare: Rows[] = [];
-    const memory = (count: number) => takeFrom(spare, count) ?? allocateRows(count, d, dtype);
-    try {
-      for (const rows of window.shards(most, seed, memory)) {
-        const file = `shard-${String(index++).padStart(5, '0')}.arrow`;
-        const count = rows.token.length;
-        const pressed = shards.press(rows, d, dtype);
-        const after = before;
-        before = (async () => {
-          const shard = await pressed;
-          await after;
-          sums?.merge(shard.sums);
-          await this.list(file, count, shard, plan);
-          spare.push(shard.rows);
-        })();
-        // Whoever waits for it hears what it failed of.
-        before.catch(() => {});
-        begun.push(before);
-        if (begun.length > shards.ahead) await begun.shift();
+    let failed = false;
+    const write = async (rows: Rows) => {
+      const [after, count] = [before, rows.token.length];
+      const file = `shard-${String(index++).padStart(5, '0')}.arrow`;
+      let unused: Rows | undefined;
+      try {
+        const shard = await this.shards.press(rows, d, dtype);
+        await after;
+        sums?.merge(shard.sums);
+        await this.list(file, count, shard, plan);
+        unused = shard.rows;
+      } catch (error) {
+        failed = true;
+        throw error;
+      } finally {
+        memory.end(unused);
       }
-      for (const one of begun) await one;
+    };
+    try {
+      for (;;) {
+        const rows = await memory.inTurn(() => (failed ? undefined : cut.next().value));
+        if (!rows) break;
+        before = write(rows);
+        // Whoever waits for the last one is told what failed.
+        before.catch(() => {});
+      }
     } finally {
-      await Promise.allSettled(begun);
+      await before.catch(() => {});
     }
+    await before;
   }
 
   /** Writes a shard of the window under way and lists it, unless it was listed before a kill. */
@@ -118,7 +123,7 @@ export class StoreWriter {
     const { manifest } = this;
     if (manifest.shards.some((listed) => listed.file === file)) return;
     await writeAside(join(this.directory, file), async (to) => {
-      for (const chunk of shard.chunks) await to.writeFile(chunk);
+      for (const chunk of shard.chunks) await writeBytes(to, chunk);
     });
     manifest.shards.push({ file, rows, bytes: shard.bytes, sha256: shard.sha256, window: plan.window });
     manifest.pending = plan;
@@ -198,12 +203,6 @@ function forgetText(manifest: Manifest): void {
   if (manifest.text_identity === undefined) return;
   manifest.text_identity = undefined;
   manifest.text_position = undefined;
-}
-
-/** Takes a piece of memory for that many rows from a list, where it has one. */
-function takeFrom(spare: Rows[], count: number): Rows | undefined {
-  const at = spare.findIndex(({ token }) => token.length === count);
-  return at < 0 ? undefined : spare.splice(at, 1)[0];
 }
 
 export function sha256(bytes: Uint8Array): string {

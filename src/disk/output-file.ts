@@ -59,6 +59,20 @@ export async function writeAside(
   }
 }
 
+/** Bytes that are written in one call, at most. */
+const MOST_WRITTEN = 2 ** 28;
+
+/**
+ * Writes all bytes in a few calls. Node's writeFile makes one of each half a megabyte, and each waits for the thread that
+ * asked, which may be at work.
+ */
+export async function writeBytes(file: FileHandle, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, done, Math.min(bytes.length - done, MOST_WRITTEN));
+    done += bytesWritten;
+  }
+}
+
 async function writeNew(path: string, content: Parameters<typeof writeAside>[1]): Promise<void> {
   // x: it must not exist, not even as a link.
   const file = await open(path, 'wx');

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest } from '../activations/manifest.js';
 import { rowsExpected } from '../activations/part-rows.js';
 import { ORDER_BYTES } from '../activations/pool.js';
-import type { ShardPress } from '../activations/shard-press.js';
+import { SHARDS_BESIDE, type ShardPress } from '../activations/shard-press.js';
 import { checkShardFiles } from '../activations/store.js';
 import { partInWords } from '../activations/store-parts.js';
 import { StoreWriter } from '../activations/store-writer.js';
@@ -408,8 +408,7 @@ export async function harvestMemory(
     pass: PASSES * activationMemory(checkpoint.config, hooks, atOnce, context),
     // Memory of a window that is made ahead serves again, and may be a quarter larger than its rows.
     window: (ahead ? 2.5 : 1) * rows * (row + ORDER_BYTES) + (few ? 1.25 * contexts : Math.min(contexts, 16 * tokens)),
-    // Next to those in threads, one is cut and one is written.
-    shards: (ahead ? pressThreads(device) + 2 : SHARDS) * Math.min(rows, rowsPerShard) * widest,
+    shards: (ahead ? pressThreads(device) + SHARDS_BESIDE : SHARDS) * Math.min(rows, rowsPerShard) * widest,
     program: PROGRAM_MEMORY,
   };
 }

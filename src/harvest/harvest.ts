@@ -16,7 +16,7 @@ import { parseModelConfig } from '../lm/families/registry.js';
 import { sayTf32 } from '../onnx/tf32.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { NOTHING_BEGUN, throwIfStopped, untilStopped } from '../progress/stop.js';
-import { assembleWindows, atWindow } from './assemble.js';
+import { type Assembled, assembleWindows, atWindow } from './assemble.js';
 import { continuedText } from './continued-text.js';
 import { Course } from './course.js';
 import type { ForwardPass } from './forward-pass.js';
@@ -218,13 +218,7 @@ async function harvestFrom(
         checkFinished(manifest, windows[0]!.index, windows[0]!.contexts, corpusName(config));
       }
     }
-    for (const [i, writer] of writers.entries()) {
-      const window = windows[i]!;
-      // A kill may have left some of the stores with the window under way.
-      if (writer.windowsDone !== window.index) continue;
-      if (end === 'full') await writer.writeWindow(window);
-      else if (window.rows > 0) await writer.writePartial(window);
-    }
+    await writeWindows(writers, { windows, end }, pass.ahead === true);
     if (end === 'stop') {
       const kept = `${rows} of ${rowsExpected(manifests[0]!)} rows are kept in ${config.out}`;
       throw new Interrupted(stop.signal!, `${kept}; continue with the same command and --resume.`);
@@ -234,6 +228,30 @@ async function harvestFrom(
   for (const writer of writers) await writer.complete(course.whole);
   progress.end();
   for (const line of readInWords(writers[0]!.manifest.text_read ?? [])) progress.say(line);
+}
+
+/**
+ * Writes a window of each hook, or keeps what there is of it.
+ *
+ * @param atOnce while the last shards of one hook are pressed and written, are those of the next cut?
+ */
+async function writeWindows(
+  writers: readonly StoreWriter[],
+  { windows, end }: Pick<Assembled, 'windows' | 'end'>,
+  atOnce: boolean,
+): Promise<void> {
+  const writing: Promise<void>[] = [];
+  for (const [i, writer] of writers.entries()) {
+    const window = windows[i]!;
+    // A kill may have left some of the stores with the window under way.
+    if (writer.windowsDone !== window.index) continue;
+    if (end === 'full' && atOnce) writing.push(writer.writeWindow(window));
+    else if (end === 'full') await writer.writeWindow(window);
+    else if (window.rows > 0) await writer.writePartial(window);
+  }
+  // Where one store fails, the shards of the others are listed first.
+  const ends = await Promise.allSettled(writing);
+  for (const one of ends) if (one.status === 'rejected') throw one.reason;
 }
 
 /** Takes up an interrupted window where every store kept its rows; else it is done again from its beginning. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { readManifest } from '../../src/activations/manifest.js';
 import { PressThreads } from '../../src/activations/shard-press.js';
 import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import { openForwardPass } from '../../src/harvest/forward-pass.js';
@@ -90,6 +91,24 @@ test('windows made ahead, and shards encoded in threads, have the same bytes, al
       assert.deepEqual(filesBelow(ahead[i]!), filesBelow(directory));
       assert.deepEqual(filesBelow(stopped[i]!), filesBelow(directory));
     }
+  } finally {
+    await press.close();
+  }
+});
+
+test('where one store cannot be written, the others keep their shards, and --resume gives the same bytes', async (t) => {
+  const plain = directories(t, 'plain');
+  await harvestTokens({ tokens: TOKENS, out: plain, atOnce: 2 });
+  const press = new PressThreads(2);
+  try {
+    const broken = directories(t, 'broken');
+    const failing = { tokens: TOKENS, out: broken, atOnce: 2, press, unwritable: 'shard-00006.arrow' };
+    await assert.rejects(harvestTokens(failing), Refusal);
+    const listed = await Promise.all(broken.map(async (directory) => (await readManifest(directory)).shards.length));
+    assert.equal(listed[0], 6);
+    assert.ok(listed[1]! > 6, `${listed[1]} shards`);
+    await harvestTokens({ tokens: TOKENS, out: broken, atOnce: 2, resume: true, press });
+    for (const [i, directory] of plain.entries()) assert.deepEqual(filesBelow(broken[i]!), filesBelow(directory));
   } finally {
     await press.close();
   }

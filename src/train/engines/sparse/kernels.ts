@@ -1,23 +1,5 @@
-import { readFile } from 'node:fs/promises';
 import type { ActivationDType } from '../../../activations/manifest.js';
-
-declare global {
-  /** The part of the WebAssembly JavaScript interface that is used here; Node's types leave it to a browser's. */
-  namespace WebAssembly {
-    class Module {
-      private constructor();
-    }
-    class Memory {
-      constructor(descriptor: { initial: number; maximum: number });
-      readonly buffer: ArrayBuffer;
-    }
-    class Instance {
-      constructor(module: Module, imports: { env: { memory: Memory } });
-      readonly exports: Readonly<Record<string, unknown>>;
-    }
-    function compile(bytes: Uint8Array): Promise<Module>;
-  }
-}
+import { compileModule } from '../../../machine/webassembly.js';
 
 /** Byte address within a worker's memory. */
 export type Pointer = number;
@@ -144,8 +126,8 @@ export interface Kernels {
 }
 
 /** The compiled module, which any number of workers may instantiate. */
-export async function compileKernels(): Promise<WebAssembly.Module> {
-  return WebAssembly.compile(await readFile(new URL('kernels.wasm', import.meta.url)));
+export function compileKernels(): Promise<WebAssembly.Module> {
+  return compileModule(new URL('kernels.wasm', import.meta.url));
 }
 
 /** Kernels that work on `memory`. */

@@ -1,3 +1,4 @@
+import { WASM_PAGE } from '../../../machine/webassembly.js';
 import type { SparseForm } from '../../../sae/architecture.js';
 import { parametersOf } from '../../../sae/registry.js';
 import type { ParameterName, Sizes } from '../../../sae/sae.js';
@@ -18,11 +19,10 @@ const TYPES = {
 type Views = { [T in keyof typeof TYPES]: InstanceType<(typeof TYPES)[T]> };
 type ElementType = keyof Views;
 
-const PAGE = 65_536;
 /** Arrays begin at cache lines. */
 const LINE = 64;
 /** Bytes that one WebAssembly.Memory can hold. */
-export const LARGEST_MEMORY = PAGE * PAGE;
+export const LARGEST_MEMORY = WASM_PAGE * WASM_PAGE;
 
 /** Where named arrays lie in a memory that is yet to be made; address 0 stays unused. */
 export class Plan {
@@ -54,7 +54,7 @@ export class Arena {
   readonly memory: WebAssembly.Memory;
 
   constructor(private readonly plan: Plan) {
-    const pages = Math.ceil(plan.bytes / PAGE);
+    const pages = Math.ceil(plan.bytes / WASM_PAGE);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
   }
 

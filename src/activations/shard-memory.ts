@@ -1,0 +1,50 @@
+import type { ActivationDType } from './manifest.js';
+import { bytesOfRows, type Rows, rowsIn } from './rows.js';
+
+/**
+ * Memory for shards on their way to disk, for `most` of them at a time, of whatever stores. It is used again from shard to
+ * shard: taking new memory takes as long as copying the rows into it.
+ */
+export class ShardMemory {
+  private readonly spare: ArrayBuffer[] = [];
+  private readonly waiting: (() => void)[] = [];
+  private free: number;
+
+  constructor(most: number) {
+    this.free = most;
+  }
+
+  /**
+   * Waits until another shard may be cut, and cuts it, into memory of `rows`. It counts until `end` is called.
+   *
+   * @param cut returns undefined where there are no more
+   */
+  async inTurn(cut: () => Rows | undefined): Promise<Rows | undefined> {
+    if (this.free > 0) this.free--;
+    else await new Promise<void>((resolve) => this.waiting.push(resolve));
+    let shard: Rows | undefined;
+    try {
+      shard = cut();
+      return shard;
+    } finally {
+      if (!shard) this.end();
+    }
+  }
+
+  /** Memory for `count` rows: that of an earlier shard where it is large enough, else it is replaced. */
+  rows(count: number, d: number, dtype: ActivationDType): Rows {
+    const bytes = bytesOfRows(count, d, dtype);
+    const at = this.spare.findIndex(({ byteLength }) => byteLength >= bytes);
+    const [fits] = at < 0 ? [] : this.spare.splice(at, 1);
+    if (!fits) this.spare.pop();
+    return rowsIn(fits ?? new ArrayBuffer(bytes), count, d, dtype);
+  }
+
+  /** @param shard what `rows` gave, where it is not used any more */
+  end(shard?: Rows): void {
+    if (shard) this.spare.push(shard.activation.buffer as ArrayBuffer);
+    const next = this.waiting.shift();
+    if (next) next();
+    else this.free++;
+  }
+}
