@@ -5,7 +5,7 @@ import { encodeShard } from '../../src/activations/rows.js';
 import { ShardMemory } from '../../src/activations/shard-memory.js';
 import { randomRows } from './synthetic.js';
 
-test('rows in memory of larger ones before are written as rows of their own', () => {
+test('rows in memory that held larger ones before are written without the rest', () => {
   const memory = new ShardMemory(1);
   for (const dtype of ['float32', 'bfloat16'] as const) {
     for (const [count, d] of [
