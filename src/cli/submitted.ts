@@ -6,7 +6,7 @@ import { UsageRefusal } from '../errors/refusal.js';
 import { chainOf, sweepOf } from '../submit/chain.js';
 import type { Work } from '../submit/script.js';
 import { TASK, TASKS, wordsOfTask } from '../submit/shell-words.js';
-import { checkStages } from '../submit/stage-resources.js';
+import { checkStages, tasksOfStages } from '../submit/stage-resources.js';
 
 /** What the words that follow a command's name ask of it; UsageRefusal for what is wrong with them. */
 export type ConfigOf = (
@@ -35,9 +35,10 @@ export async function submittedWork(submitted: SubmitConfig, configOf: ConfigOf)
   return works;
 }
 
-async function worksOf({ command, chain, array }: SubmitConfig, configOf: ConfigOf): Promise<Work[]> {
+async function worksOf(submitted: SubmitConfig, configOf: ConfigOf): Promise<Work[]> {
+  const { command, chain, array } = submitted;
   if (command !== undefined && chain !== undefined) throw notBoth('A command and --chain exclude each other.');
-  if (chain !== undefined) return chainOf(sweepOf(chain), array);
+  if (chain !== undefined) return chainOf(sweepOf(chain), tasksOfStages(submitted));
   if (command === undefined) throw notBoth('No command is given.');
   const [stage, ...words] = command;
   if (!isSubmitted(stage)) {
@@ -50,7 +51,7 @@ async function worksOf({ command, chain, array }: SubmitConfig, configOf: Config
   // With {i} in its words, each task is a sweep by itself.
   if (stage === 'sweep' && array !== undefined && !words.some((word) => word.includes(TASK))) {
     const { config, file } = await configOf(stage, words);
-    return chainOf({ config: config as SweepConfig, file, words }, array);
+    return chainOf({ config: config as SweepConfig, file, words }, tasksOfStages(submitted));
   }
   return [await checkedWork(stage, words, array, configOf)];
 }

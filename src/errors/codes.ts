@@ -389,7 +389,7 @@ export const REFUSALS = {
   'sweep/no-hook': 'no hook is given for the sweep',
   'sweep/no-source': 'there is nothing to take activations from',
   'sweep/runs-failed': 'some SAEs of the sweep failed',
-  'sweep/share-of-stage': '--shard is given with a stage that is not training',
+  'sweep/share-of-stage': '--shard is given with a stage that is neither harvest nor training',
   'sweep/target': 'hook-out of a sweep stands for no hook of the layer',
   'sweep/too-many-runs': 'a sweep has too many runs',
   'sweep/value-twice': 'a list of the sweep has a value twice',

@@ -10,6 +10,12 @@ import { TASK, TASKS, withoutFlag } from './shell-words.js';
 /** The stages of a sweep, each a job of its chain. */
 export const CHAIN_STAGES = ['harvest', 'train', 'eval', 'report'] as const;
 
+/** Stages whose work the tasks of an array can share. */
+export const DIVIDED_STAGES = ['harvest', 'train'] as const;
+
+/** Number of tasks that share a stage; one job does all of it where it is absent. */
+export type TasksOfStages = { readonly [stage in (typeof DIVIDED_STAGES)[number]]?: number };
+
 /** A sweep as it was asked for. */
 interface AskedSweep {
   readonly config: SweepConfig;
@@ -29,10 +35,9 @@ export function sweepOf(file: string): AskedSweep {
  * another works. Each is the sweep's own command, which keeps what is there and stops after its stage; the last one ends
  * in the bytes of a sweep in one go.
  *
- * @param tasks number of tasks that share the training; undefined: one job trains all
  * @throws UsageRefusal where the sections of its file do not fit
  */
-export function chainOf({ config, file, words }: AskedSweep, tasks?: number): Work[] {
+export function chainOf({ config, file, words }: AskedSweep, tasksOf: TasksOfStages = {}): Work[] {
   const { out, activations, until } = config;
   const has = (stage: 'eval' | 'report') => file !== undefined && Object.keys(section(file, stage)).length > 0;
   // What is wrong in a section of a later job is told here, not hours later on a node.
@@ -55,12 +60,18 @@ export function chainOf({ config, file, words }: AskedSweep, tasks?: number): Wo
       'submit/no-stage',
     );
   }
-  const given = withoutFlag(tasks === undefined ? words : withoutFlag(words, 'shard'), 'until');
+  const divided = stages.some((name) => tasksIn(tasksOf, name) !== undefined);
+  const given = withoutFlag(divided ? withoutFlag(words, 'shard') : words, 'until');
   return stages.map((name, i) => {
-    const shared = name === 'train' && tasks !== undefined;
+    const tasks = tasksIn(tasksOf, name);
     const toTheEnd = i === stages.length - 1 && until === undefined;
-    const share = shared ? ['--shard', `${TASK}/${TASKS}`] : [];
+    const share = tasks === undefined ? [] : ['--shard', `${TASK}/${TASKS}`];
     const stop = toTheEnd ? [] : ['--until', name];
-    return { stage: 'sweep', words: [...given, ...share, ...stop], out, name, ...(shared && { tasks }) };
+    return { stage: 'sweep', words: [...given, ...share, ...stop], out, name, ...(tasks !== undefined && { tasks }) };
   });
+}
+
+function tasksIn(tasksOf: TasksOfStages, name: (typeof CHAIN_STAGES)[number]): number | undefined {
+  const divided = DIVIDED_STAGES.find((stage) => stage === name);
+  return divided && tasksOf[divided];
 }

@@ -2,9 +2,10 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { shellWord } from '../config/shell-word.js';
 import type { SubmitConfig } from '../config/stages/submit.js';
 import type { StageName } from '../config/stages.js';
+import { withoutSwitch } from '../config/switch-words.js';
 import { packagedFile } from '../disk/input-file.js';
 import { resourceOptions } from './sbatch-options.js';
-import { pathOfOption, TASK, TASKS, withoutSwitch, wordOfTask } from './shell-words.js';
+import { pathOfOption, TASK, TASKS, wordOfTask } from './shell-words.js';
 
 /** One command to run as a job. */
 export interface Work {

@@ -35,15 +35,6 @@ export function pathOfOption(path: string): string {
   return `"${path.replaceAll('%', '%%')}"`;
 }
 
-/** The words without a switch, however it is written: --name, --no-name, --name=true, --name false. */
-export function withoutSwitch(words: readonly string[], name: string): string[] {
-  const spelled = new RegExp(`^--(no-)?${name}(=.*)?$`);
-  return words.filter((word, i) => {
-    const value = words[i - 1] === `--${name}` && /^(true|false)$/.test(word);
-    return !value && !spelled.test(word);
-  });
-}
-
 /** The words without a flag and its value, however they are written: --name value, --name=value. */
 export const withoutFlag = (words: readonly string[], name: string): string[] =>
   words.filter((word, i) => word !== `--${name}` && words[i - 1] !== `--${name}` && !word.startsWith(`--${name}=`));

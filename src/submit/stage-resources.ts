@@ -2,10 +2,12 @@ import { loadConfig } from '../config/load.js';
 import type { SubmitConfig } from '../config/stages/submit.js';
 import { listed } from '../config/suggest.js';
 import { UsageRefusal } from '../errors/refusal.js';
-import { CHAIN_STAGES } from './chain.js';
+import { CHAIN_STAGES, DIVIDED_STAGES, type TasksOfStages } from './chain.js';
 
 /** What a stage of a chain may ask for by itself. */
 const RESOURCES = ['partition', 'gres', 'time', 'cpus', 'mem', 'sbatch'] as const;
+/** The same of a stage that tasks can share. */
+const OF_DIVIDED = [...RESOURCES, 'array'] as const;
 
 /**
  * The configuration of the job of one stage: what `stages` says of the stage counts before what is said of all jobs.
@@ -17,17 +19,32 @@ export function forStage(config: SubmitConfig, name: string | undefined): Submit
   const own = name === undefined ? undefined : config.stages?.[name];
   if (own === undefined) return config;
   const where = (key: string) => `submit.stages.${name}.${key}`;
-  const wrong = Object.keys(own).find((key) => !RESOURCES.some((resource) => resource === key));
+  const known = DIVIDED_STAGES.some((stage) => stage === name) ? OF_DIVIDED : RESOURCES;
+  const wrong = Object.keys(own).find((key) => !known.some((resource) => resource === key));
   if (wrong !== undefined) {
     throw new UsageRefusal(
-      `${where(wrong)} is not a resource of a job.`,
-      `A stage may have ${listed(RESOURCES)}.`,
+      `${where(wrong)} is not a resource of that job.`,
+      `Stage ${name} may have ${listed(known)}.`,
       'config/unknown-flag',
     );
   }
   const parsed = loadConfig('submit', { scheduler: config.scheduler, ...own }, undefined, {}, where);
-  const given = RESOURCES.filter((key) => key in own).map((key) => [key, parsed[key]]);
+  const given = known.filter((key) => key in own).map((key) => [key, parsed[key]]);
   return { ...config, ...Object.fromEntries(given) };
+}
+
+/**
+ * Numbers of tasks of a chain. --array is the training's, where `stages` does not give another; only `stages` divides the
+ * harvest, which needs a window for each part.
+ *
+ * @throws UsageRefusal as forStage
+ */
+export function tasksOfStages(config: SubmitConfig): TasksOfStages {
+  const harvest = config.stages?.harvest && 'array' in config.stages.harvest;
+  return {
+    harvest: harvest ? forStage(config, 'harvest').array : undefined,
+    train: forStage(config, 'train').array,
+  };
 }
 
 /**

@@ -4,7 +4,7 @@ import { type HarvestPart, partOf } from '../harvest/part.js';
 import type { SweepRun } from './runs.js';
 
 /**
- * The share that --shard names; undefined without it. Unlike a harvest's, 0/1 is a share, too: it trains and no more.
+ * The share that --shard names; undefined without it. Unlike a harvest's, 0/1 is a share, too: it does one stage and no more.
  *
  * @throws UsageRefusal where there is no such share, or no scheduler tells it
  */
@@ -12,15 +12,15 @@ export const shareNamed = (shard: string | undefined): HarvestPart | undefined =
   shard === undefined ? undefined : (partOf(shard) ?? { index: 0, of: 1 });
 
 /**
- * A share of a sweep trains and nothing else: tasks side by side must not harvest, and none has all SAEs to evaluate.
+ * Tasks share the harvest or the training of a sweep. No share has all SAEs to evaluate.
  *
  * @throws UsageRefusal for another stage
  */
 export function checkStageOfShare({ until }: SweepConfig): void {
-  if (until === undefined || until === 'train') return;
+  if (until === undefined || until === 'train' || until === 'harvest') return;
   throw new UsageRefusal(
-    `--shard trains a share of the SAEs, and --until ${until} asks for another stage.`,
-    'Leave --until out; the same command without --shard does what comes before and after.',
+    `--shard divides the harvest or the training of a sweep, and --until ${until} asks for another stage.`,
+    'Leave --shard out: the same command without it does what is missing, and evaluates.',
     'sweep/share-of-stage',
   );
 }

@@ -5,6 +5,7 @@ import { section } from '../config/config-file.js';
 import { commandWords, isLasting, type TrainingCommand } from '../config/flags.js';
 import { loadConfig } from '../config/load.js';
 import type { EvalConfig } from '../config/stages/eval.js';
+import type { HarvestConfig } from '../config/stages/harvest.js';
 import { type SweepConfig, sweepSchema } from '../config/stages/sweep.js';
 import { openCorpus } from '../corpus/documents.js';
 import { makeDirectory, removeEmpty } from '../disk/durable.js';
@@ -14,12 +15,12 @@ import { Interrupted, Refusal, UsageRefusal } from '../errors/refusal.js';
 import { evaluateOnce } from '../eval/evaluate.js';
 import { logEvaluation } from '../eval/log-evaluation.js';
 import type { EvalRecord } from '../eval/record.js';
-import { harvest } from '../harvest/harvest.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { writeReport } from '../report/report.js';
 import { stepsOf } from '../train/run-settings.js';
 import { checkTracking } from '../train/tracking.js';
 import { divide, sharingOrder, waves } from './division.js';
+import { harvestStores } from './harvest-stores.js';
 import { removeLonePlan, writePlan } from './plan-file.js';
 import { type SweepRun, sweepHooks, sweepRuns } from './runs.js';
 import { checkStageOfShare, shareNamed, toldShare } from './share.js';
@@ -72,8 +73,7 @@ async function stages(
   progress: Progress,
   stop: StopRequest,
 ): Promise<SweepResult> {
-  const has = (stage: 'harvest' | 'eval' | 'report') =>
-    file !== undefined && Object.keys(section(file, stage)).length > 0;
+  const has = (stage: 'eval' | 'report') => file !== undefined && Object.keys(section(file, stage)).length > 0;
   const stores = config.activations ?? join(config.out, 'activations');
   const { hooks, known, runs: groups } = await sweepHooks(config, file, stop);
   const runs = sweepRuns({ ...config, runs: groups }, hooks, stores, file, known);
@@ -87,20 +87,11 @@ async function stages(
   const plan = { saes: runs.map(({ name }) => name), evaluated: has('eval'), command };
   const part = shareNamed(config.shard);
   if (part !== undefined) checkStageOfShare(config);
-  if (part === undefined && config.activations === undefined) {
-    if (!has('harvest')) {
-      throw new UsageRefusal(
-        'There is nothing to take activations from.',
-        'Give the file a section harvest, or name a directory of stores with --activations.',
-        'sweep/no-source',
-      );
-    }
-    const missing = { hook: [...hooks, ...targetsOf(runs, hooks)], out: stores, resume: true, ...takenOver(config) };
-    const harvesting = loadConfig('harvest', missing, file);
-    if (harvesting.shard !== undefined) throw harvestOfPart();
-    await writePlan(config.out, plan);
-    await harvest(harvesting, progress, stop);
-  } else await writePlan(config.out, plan);
+  const harvests = config.activations === undefined && (part === undefined || config.until === 'harvest');
+  const hook = [...hooks, ...targetsOf(runs, hooks)];
+  const harvesting = harvests ? harvestOf(config, file, hook, stores) : undefined;
+  await writePlan(config.out, plan);
+  if (harvesting) await harvestStores(harvesting, part, progress, stop);
   if (config.until === 'harvest') return { outcomes: [], ...NOTHING };
 
   const tokens = await tokensOf(runs);
@@ -146,10 +137,26 @@ async function trained(
   return outcomes;
 }
 
-function harvestOfPart(): UsageRefusal {
-  return new UsageRefusal(
+/**
+ * The harvest that makes a sweep's stores: the section harvest of its file.
+ *
+ * @param hook names of the hooks
+ * @param out directory of the stores
+ * @throws UsageRefusal where there is no such section, or it is about a part
+ */
+function harvestOf(config: SweepConfig, file: string | undefined, hook: readonly string[], out: string): HarvestConfig {
+  if (file === undefined || Object.keys(section(file, 'harvest')).length === 0) {
+    throw new UsageRefusal(
+      'There is nothing to take activations from.',
+      'Give the file a section harvest, or name a directory of stores with --activations.',
+      'sweep/no-source',
+    );
+  }
+  const harvesting = loadConfig('harvest', { hook: [...hook], out, resume: true, ...takenOver(config) }, file);
+  if (harvesting.shard === undefined) return harvesting;
+  throw new UsageRefusal(
     'The section harvest has shard, and a sweep trains on the whole.',
-    'Harvest the parts first, by harvest alone, and give their --out to --activations.',
+    'Leave it out; sweep --shard i/n --until harvest harvests a part.',
     'sweep/harvest-of-part',
   );
 }

@@ -41,6 +41,25 @@ test('a sweep as an array: its training is shared by tasks, between harvest and 
   ]);
 });
 
+test('stages.harvest.array divides the harvest of a chain, and the jobs behind it wait for all parts', async (t) => {
+  const file = sweepFile(t, `${EVALUATED}submit: {stages: {harvest: {array: 3}, train: {array: 2}}}\n`, '');
+  const expected = (train: number | undefined) => [
+    ['harvest', 3, '--config --shard {i}/{n} --until harvest'],
+    ['train', train, '--config --shard {i}/{n} --until train'],
+    ['eval', undefined, '--config --until eval'],
+    ['report', undefined, '--config'],
+  ];
+  assert.deepEqual(await jobsOf(file, '--chain', file), expected(2));
+  // What is said of a stage counts before what is said of all.
+  assert.deepEqual(await jobsOf(file, '--chain', file, '--array', '9'), expected(2));
+  const harvestOnly = sweepFile(t, `${EVALUATED}submit: {stages: {harvest: {array: 3}}}\n`, '');
+  assert.deepEqual(await jobsOf(harvestOnly, '--array', '4', '--chain', harvestOnly), expected(4));
+  const { config } = await stageConfig('submit', ['slurm', '--chain', harvestOnly]);
+  const [harvest, train] = await submittedWork(config, (stage, rest) => stageConfig(stage, rest));
+  assert.match(scriptOf(harvest!, forStage(config, 'harvest'), '/w').text, /#SBATCH --array=0-2\n/);
+  assert.doesNotMatch(scriptOf(train!, forStage(config, 'train'), '/w').text, /--array|--shard/);
+});
+
 test('a sweep with --until is submitted up to there; with {i} in its words each task is a sweep', async (t) => {
   const file = sweepFile(t);
   const words = ['--array', '2', '--', 'sweep', '--config', file];
@@ -90,6 +109,8 @@ test('wrong resources of a stage are named', async (t) => {
   for (const [stages, code] of [
     ['{training: {cpus: 2}}', 'config/unknown-flag'],
     ['{train: {out: x}}', 'config/unknown-flag'],
+    ['{eval: {array: 2}}', 'config/unknown-flag'],
+    ['{harvest: {array: 0}}', 'config/wrong-value'],
     ['{train: {cpus: many}}', 'config/wrong-value'],
     ['{train: 3}', 'config/wrong-runs'],
     ['3', 'config/wrong-runs'],

@@ -5,9 +5,10 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { delimiter, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { submitSchema } from '../../src/config/stages/submit.js';
+import { withoutSwitch } from '../../src/config/switch-words.js';
 import { resourceOptions, secondsOf } from '../../src/submit/sbatch-options.js';
 import { scriptOf, type Work } from '../../src/submit/script.js';
-import { withoutSwitch, wordOfTask } from '../../src/submit/shell-words.js';
+import { wordOfTask } from '../../src/submit/shell-words.js';
 import { refusesUsage } from '../config/refuses.js';
 import { temporaryDirectory } from '../temporary.js';
 

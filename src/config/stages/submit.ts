@@ -35,7 +35,7 @@ export const submitSchema = z.object({
   array: positive
     .optional()
     .describe(
-      'number of tasks; in the command, {i} stands for the number of the task, from 0, and {n} for the number of tasks. Without {i}, the tasks divide a harvest, or the training of a sweep',
+      'number of tasks; in the command, {i} stands for the number of the task, from 0, and {n} for the number of tasks. Without {i}, the tasks divide a harvest, or the training of a sweep (stages.harvest.array in the file divides its harvest)',
     ),
   /** In the file only: resources of the jobs of a chain, by stage. */
   stages: z.record(z.string(), z.record(z.string(), z.unknown())).optional().describe('resources per stage of a sweep'),

@@ -37,7 +37,7 @@ export const sweepSchema = z.object({
   shard: shard
     .optional()
     .describe(
-      'train share i of n, from 0, as a task of an array; SAEs that share a read of the store stay together where possible. The same command without this flag then evaluates all. auto/n and auto as for harvest [default: all of them]',
+      'train share i of n, from 0, as a task of an array; SAEs that share a read of the store stay together where possible. With --until harvest, harvest part i of n instead. The same command without this flag then does the rest. auto/n and auto as for harvest [default: everything]',
     ),
   takeOver,
 });
