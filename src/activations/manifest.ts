@@ -1,7 +1,9 @@
 import { join } from 'node:path';
 import { z } from 'zod';
+import { givenCommand } from '../config/flags.js';
 import { activationDTypes, encodings, precisions } from '../config/values.js';
 import { textPositionSchema } from '../corpus/text-position.js';
+import { readJournal } from '../disk/journal.js';
 import { checkJson, readJsonFile } from '../disk/json.js';
 import { writeAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
@@ -25,11 +27,46 @@ export function rowBytes({ d_in, dtype }: Pick<Manifest, 'd_in' | 'dtype'>): num
 const count = z.number().int().nonnegative();
 /** A plain file name: manifests are data, and must not lead a reader out of their directory. */
 const fileName = z.string().regex(/^[\w-]+\.arrow$/);
+const journalFile = z.string().regex(/^journal-[0-9a-f]{16}\.log$/);
 const statisticsFile = z.string().regex(/^[\w-]+\.safetensors$/);
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
 /** Parts of a harvest, at most: as many as --shard takes. */
 const MOST_PARTS = 999_999;
+
+/** `bytes` is the size of the file; older stores do not have it. */
+const shardEntry = z.object({
+  file: fileName,
+  rows: count.positive(),
+  bytes: count.positive().optional(),
+  sha256,
+  window: count,
+});
+
+/** A finished window: its contexts and what resuming needs. */
+const windowEntry = z.object({
+  file: fileName,
+  first: count,
+  contexts: count,
+  rows: count,
+  norm_sum: z.number(),
+  left_out: count.optional(),
+  sha256,
+});
+
+/**
+ * What the listed shards of the unfinished window were cut from. Its rows decide the permutation and the cut, so with
+ * other rows (another --tokens, another text) these shards are worth nothing.
+ */
+const pendingWindow = z.object({
+  window: count,
+  rows: count.positive(),
+  contexts: count.positive(),
+  /** Of the contexts as they will be stored. */
+  contexts_sha256: sha256,
+});
+
+const statisticsEntry = z.object({ file: statisticsFile, rows: count.positive(), sha256 });
 
 export const manifestSchema = z.object({
   format: z.literal(FORMAT),
@@ -92,36 +129,10 @@ export const manifestSchema = z.object({
   /** Mean |x| over all rows, before rounding to dtype; null until there are rows. */
   mean_norm: z.number().nullable(),
   complete: z.boolean(),
-  /** `bytes` is the size of the file; older stores do not have it. */
-  shards: z.array(
-    z.object({ file: fileName, rows: count.positive(), bytes: count.positive().optional(), sha256, window: count }),
-  ),
-  /** One entry a finished window: its contexts and what resuming needs. */
-  contexts: z.array(
-    z.object({
-      file: fileName,
-      first: count,
-      contexts: count,
-      rows: count,
-      norm_sum: z.number(),
-      left_out: count.optional(),
-      sha256,
-    }),
-  ),
-  /**
-   * What the listed shards of the unfinished window were cut from. Its rows decide the permutation and the cut, so with
-   * other rows (another --tokens, another text) these shards are worth nothing. Absent in older stores.
-   */
-  pending: z
-    .object({
-      window: count,
-      rows: count.positive(),
-      contexts: count.positive(),
-      /** Of the contexts as they will be stored. */
-      contexts_sha256: sha256,
-    })
-    .nullable()
-    .optional(),
+  shards: z.array(shardEntry),
+  contexts: z.array(windowEntry),
+  /** Absent in older stores. */
+  pending: pendingWindow.nullable().optional(),
   /** Rows of the window that was under way when the harvest was interrupted, in the order of arrival. */
   partial: z
     .object({
@@ -135,11 +146,49 @@ export const manifestSchema = z.object({
     })
     .nullable(),
   /** Sums over all rows (statistics.ts), written with every window; absent in older stores. */
-  statistics: z.object({ file: statisticsFile, rows: count.positive(), sha256 }).optional(),
+  statistics: statisticsEntry.optional(),
+  /** The command that continues the harvest, while it is not complete; absent where its text was a pipe. */
+  command: givenCommand.optional(),
+  /** While the harvest is not complete: the file of what was added since this was written (growing-manifest.ts). */
+  journal: journalFile.optional(),
 });
 
 /** manifest.json of an activation store: what is in it, and how far it got. */
 export type Manifest = z.infer<typeof manifestSchema>;
+
+const additionSchema = z.union([
+  z.object({ shard: shardEntry, pending: pendingWindow }),
+  z.object({
+    window: windowEntry,
+    text_read: manifestSchema.shape.text_read,
+    text_position: manifestSchema.shape.text_position,
+    statistics: manifestSchema.shape.statistics,
+  }),
+]);
+
+/** What a shard adds to the manifest, or a window whose shards are all listed. */
+export type Addition = z.infer<typeof additionSchema>;
+
+/** Lists shards and windows, in their order. */
+export function extendManifest(manifest: Manifest, additions: readonly Addition[]): void {
+  for (const addition of additions) {
+    if ('shard' in addition) {
+      manifest.shards.push(addition.shard);
+      manifest.pending = addition.pending;
+      continue;
+    }
+    const { window, text_read, text_position, statistics } = addition;
+    manifest.contexts.push(window);
+    if (text_read) manifest.text_read = text_read;
+    if (manifest.text_identity !== undefined) manifest.text_position = text_position;
+    manifest.statistics = statistics;
+    manifest.partial = null;
+    manifest.pending = null;
+  }
+  if (!additions.some((addition) => 'window' in addition)) return;
+  manifest.rows = manifest.contexts.reduce((sum, { rows }) => sum + rows, 0);
+  manifest.mean_norm = manifest.contexts.reduce((sum, { norm_sum }) => sum + norm_sum, 0) / manifest.rows;
+}
 
 /** The corpora that a store's text is of: one, or those of a mixture. */
 export function corporaIn({ corpus, documents }: Pick<Manifest, 'corpus' | 'documents'>): string[] {
@@ -169,12 +218,41 @@ export function manifestPath(directory: string): string {
 
 const AGAIN = 'Harvest the store again.';
 
+/** Name of a journal. */
+export const journalName = (id: string) => `journal-${id}.log`;
+
+/** Is it the name of a journal? */
+export const isJournal = (name: string) => journalFile.safeParse(name).success;
+
+/** Reads again after a harvest has written the manifest anew. */
+const READ_ATTEMPTS = 100;
+
 /**
- * Reads and checks manifest.json.
+ * What a store holds: manifest.json, and of a store that is being written what has been added since.
  *
  * @throws Refusal when the directory is not a store, or the manifest is broken or of another version
  */
 export async function readManifest(directory: string): Promise<Manifest> {
+  let manifest = await readManifestFile(directory);
+  for (let attempt = 0; attempt < READ_ATTEMPTS && !manifest.complete && manifest.journal !== undefined; attempt++) {
+    const { journal } = manifest;
+    const path = join(directory, journal);
+    const added = await readJournal(path, AGAIN);
+    if (added !== null) {
+      extendManifest(
+        manifest,
+        added.map((addition) => checkJson(additionSchema, addition, path, AGAIN)),
+      );
+      return manifest;
+    }
+    // Nothing was added yet, or all of it is in a newer manifest.
+    manifest = await readManifestFile(directory);
+    if (manifest.journal === journal) return manifest;
+  }
+  return manifest;
+}
+
+async function readManifestFile(directory: string): Promise<Manifest> {
   const path = manifestPath(directory);
   const json = await readJsonFile(
     path,
@@ -196,6 +274,9 @@ export async function readManifest(directory: string): Promise<Manifest> {
   return checkJson(manifestSchema, json, path, AGAIN);
 }
 
-export function writeManifest(directory: string, manifest: Manifest): Promise<void> {
-  return writeAside(manifestPath(directory), `${JSON.stringify(manifest, null, 1)}\n`);
+/** @returns its bytes */
+export async function writeManifest(directory: string, manifest: Manifest): Promise<number> {
+  const text = `${JSON.stringify(manifest, null, 1)}\n`;
+  await writeAside(manifestPath(directory), text);
+  return Buffer.byteLength(text);
 }

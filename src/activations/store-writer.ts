@@ -8,7 +8,8 @@ import { positionOf } from '../corpus/text-position.js';
 import { writeAside, writeBytes } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { Generator, Purpose } from '../random/generator.js';
-import { type ActivationDType, corporaIn, type Manifest, writeManifest } from './manifest.js';
+import { GrowingManifest } from './growing-manifest.js';
+import { type ActivationDType, corporaIn, type Manifest } from './manifest.js';
 import { type ActivationArray, allocateRows, decodeShard, encodeContexts, encodeShard, type Rows } from './rows.js';
 import { ShardMemory } from './shard-memory.js';
 import { PRESS_HERE, type PressedShard, type ShardPress } from './shard-press.js';
@@ -24,11 +25,15 @@ type PendingWindow = NonNullable<Manifest['pending']>;
  * (manifest.pending): only then do they hold what would be written now.
  */
 export class StoreWriter {
+  private readonly growing: GrowingManifest;
+
   constructor(
     private readonly directory: string,
     readonly manifest: Manifest,
     private readonly shards: ShardPress = PRESS_HERE,
-  ) {}
+  ) {
+    this.growing = new GrowingManifest(directory, manifest);
+  }
 
   /** Windows on disk, whole. */
   get windowsDone(): number {
@@ -50,31 +55,23 @@ export class StoreWriter {
     const file = `contexts-${String(window.index).padStart(5, '0')}.arrow`;
     await writeAside(join(this.directory, file), contexts);
     const kept = sums && (await writeStatistics(this.directory, window.index, sums));
-    manifest.contexts.push({
-      file,
-      first: window.contexts[0]?.index ?? 0,
-      contexts: plan.contexts,
-      rows: plan.rows,
-      norm_sum: window.normSum,
-      ...(manifest.max_activation_norm_multiple !== undefined && { left_out: window.leftOut }),
-      sha256: plan.contexts_sha256,
-    });
-    manifest.rows = manifest.contexts.reduce((sum, entry) => sum + entry.rows, 0);
-    manifest.mean_norm = manifest.contexts.reduce((sum, entry) => sum + entry.norm_sum, 0) / manifest.rows;
-    // Where a part ends is known when the windows after its last one have been read.
-    manifest.complete = !manifest.part && manifest.rows === manifest.rows_wanted;
     const last = window.contexts.at(-1);
-    const { read, position } = last ?? {};
-    if (read) manifest.text_read = corporaRead(read, corporaIn(manifest));
-    if (manifest.text_identity !== undefined) {
-      manifest.text_position = last && position && positionOf(position, last.index + 1);
-    }
-    if (manifest.complete) forgetText(manifest);
-    const { partial, statistics } = manifest;
-    manifest.statistics = kept;
-    manifest.partial = null;
-    manifest.pending = null;
-    await writeManifest(this.directory, manifest);
+    const { partial, statistics, text_identity } = manifest;
+    await this.growing.add({
+      window: {
+        file,
+        first: window.contexts[0]?.index ?? 0,
+        contexts: plan.contexts,
+        rows: plan.rows,
+        norm_sum: window.normSum,
+        ...(manifest.max_activation_norm_multiple !== undefined && { left_out: window.leftOut }),
+        sha256: plan.contexts_sha256,
+      },
+      ...(last?.read && { text_read: corporaRead(last.read, corporaIn(manifest)) }),
+      ...(text_identity !== undefined &&
+        last?.position && { text_position: positionOf(last.position, last.index + 1) }),
+      ...(kept && { statistics: kept }),
+    });
     const past = [...(partial?.files ?? []), ...(statistics ? [statistics] : [])];
     for (const { file } of past) await rm(join(this.directory, file), { force: true });
   }
@@ -125,9 +122,8 @@ export class StoreWriter {
     await writeAside(join(this.directory, file), async (to) => {
       for (const chunk of shard.chunks) await writeBytes(to, chunk);
     });
-    manifest.shards.push({ file, rows, bytes: shard.bytes, sha256: shard.sha256, window: plan.window });
-    manifest.pending = plan;
-    await writeManifest(this.directory, manifest);
+    const { bytes, sha256 } = shard;
+    await this.growing.add({ shard: { file, rows, bytes, sha256, window: plan.window }, pending: plan });
   }
 
   /** Sums of the windows that are done; undefined where a version of before kept none, or they are lost: then none are kept. */
@@ -147,7 +143,7 @@ export class StoreWriter {
     manifest.shards = manifest.shards.filter((shard) => shard.window !== window);
     manifest.pending = null;
     // Unlisted first: what is listed is there, whenever a kill comes.
-    await writeManifest(this.directory, manifest);
+    await this.growing.rewrite();
     for (const { file } of begun) await rm(join(this.directory, file), { force: true });
   }
 
@@ -162,9 +158,7 @@ export class StoreWriter {
     if (manifest.part && whole) manifest.part.whole = whole;
     else if (manifest.rows !== manifest.rows_wanted) return;
     await this.removeBegun(this.windowsDone);
-    manifest.complete = true;
-    forgetText(manifest);
-    await writeManifest(this.directory, manifest);
+    await this.growing.complete();
   }
 
   /** Keeps an unfinished window for `readPartial`, in pieces as large as shards. */
@@ -181,7 +175,7 @@ export class StoreWriter {
     const contexts_sha256 = sha256(encodeContexts(contexts));
     const left = manifest.max_activation_norm_multiple === undefined ? {} : { left_out: window.leftOut };
     manifest.partial = { contexts: contexts.length, contexts_sha256, rows, norm_sum, ...left, files };
-    await writeManifest(this.directory, manifest);
+    await this.growing.rewrite();
   }
 
   /** Rows of the interrupted window as they were; null where they are not on disk whole: then it is done again. */
@@ -196,13 +190,6 @@ export class StoreWriter {
     }
     return partial ? pieces : null;
   }
-}
-
-/** A complete store is never continued. */
-function forgetText(manifest: Manifest): void {
-  if (manifest.text_identity === undefined) return;
-  manifest.text_identity = undefined;
-  manifest.text_position = undefined;
 }
 
 export function sha256(bytes: Uint8Array): string {

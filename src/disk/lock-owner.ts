@@ -24,6 +24,8 @@ export const ownerSchema = z.object({
   user: z.string(),
   /** The command's name, without its flags. */
   command: z.string(),
+  /** Its flags and the working directory that they were given in, where they are not very long. */
+  given: z.object({ directory: z.string(), words: z.array(z.string()) }).optional(),
   since: z.string(),
   /** The Slurm job that it ran in, on a node of it, and which of the job's starts that was. */
   job: z.object({ cluster: z.string(), id: z.string(), restarts: z.number().int().nonnegative() }).optional(),
@@ -42,7 +44,7 @@ const HERE = {
 
 /** This process, about to claim something. */
 export function thisProcess(): Owner {
-  const [program = 'node', command = ''] = process.argv.slice(1);
+  const [program = 'node', command = '', ...words] = process.argv.slice(1);
   return {
     id: randomBytes(16).toString('hex'),
     ...HERE,
@@ -50,9 +52,18 @@ export function thisProcess(): Owner {
     started: statusOf(process.pid)?.started ?? '',
     user: userName(),
     command: `${basename(program, '.js')} ${command}`.trim(),
+    ...givenTo(program, words),
     since: new Date().toISOString(),
     ...jobOfLock(),
   };
+}
+
+/** Characters of flags that a lock names, at most: half of what a lock may have. */
+const LONGEST_FLAGS = 32_768;
+
+function givenTo(program: string, words: string[]): Pick<Owner, 'given'> {
+  const ours = basename(program, '.js') === 'sae-pipe';
+  return ours && JSON.stringify(words).length <= LONGEST_FLAGS ? { given: { directory: process.cwd(), words } } : {};
 }
 
 function jobOfLock(): Pick<Owner, 'job'> {

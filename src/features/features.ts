@@ -1,8 +1,8 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { version } from '../config/flags.js';
-import type { FeaturesConfig } from '../config/stages/features.js';
+import { commandWords, type GivenCommand, isLasting, version } from '../config/flags.js';
+import { type FeaturesConfig, featuresSchema } from '../config/stages/features.js';
 import { batches, type Context, checkEnoughText, countActivations, tooFewTokens } from '../corpus/contexts.js';
 import { openCorpus } from '../corpus/documents.js';
 import { corpusName } from '../corpus/mixture.js';
@@ -246,7 +246,7 @@ class FeaturesRun {
     const { collection, config, saving } = this;
     if (collection.contexts.length === this.saved) return;
     const begun = saving.now();
-    await writeState(config.out, collection, this.identity);
+    await writeState(config.out, collection, this.identity, commandOf(config));
     this.saved = collection.contexts.length;
     this.savedAt = saving.now();
     this.savingTook = this.savedAt - begun;
@@ -320,6 +320,13 @@ class FeaturesRun {
 }
 
 const NOTHING_ADDED = 'nothing was added; continue with --resume.';
+
+/** Its command, --out left out; undefined where another shell would not find what it reads. */
+function commandOf(config: FeaturesConfig): GivenCommand | undefined {
+  const inputs = [...config.sae, config.model, config.corpus].flat();
+  if (!inputs.every(isLasting)) return undefined;
+  return { directory: process.cwd(), words: commandWords(featuresSchema, config) };
+}
 
 /** Does the folder hold just what this command would write? @throws Refusal where it is complete with other settings */
 async function isComplete(out: string, identity: FeaturesIdentity): Promise<boolean> {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { type GivenCommand, givenCommand } from '../config/flags.js';
 import { parseJson } from '../disk/json.js';
 import { writtenAside } from '../disk/output-file.js';
 import { Refusal } from '../errors/refusal.js';
@@ -48,6 +49,8 @@ const metadataSchema = z.object({
   full: z.string(),
   /** JSON: of each SAE, how many positions it has left out for their norm; none where the key is missing. */
   left_out: z.string().default('[]'),
+  /** JSON of the command that continues it. */
+  command: z.string().optional(),
   /** Of all arrays, one after another. */
   sha256: z.string(),
 });
@@ -70,8 +73,17 @@ function digestOf(collection: Collection): string {
   return hash.digest('hex');
 }
 
-/** Writes a state and removes those before it. */
-export async function writeState(directory: string, collection: Collection, identity: string): Promise<void> {
+/**
+ * Writes a state and removes those before it.
+ *
+ * @param command that continues it
+ */
+export async function writeState(
+  directory: string,
+  collection: Collection,
+  identity: string,
+  command?: GivenCommand,
+): Promise<void> {
   const { tokens, contexts, textDigest, saes } = collection;
   const tensors = [...arraysOf(collection)].map(([name, array]): TensorToWrite => {
     return { name, dtype: DTYPES[array.constructor.name]!, shape: [array.length], bytes: bytesOf(array) };
@@ -83,6 +95,7 @@ export async function writeState(directory: string, collection: Collection, iden
     text_sha256: textDigest,
     full: JSON.stringify(saes.map(({ sample }) => sample.full)),
     left_out: JSON.stringify(saes.map(({ leftOut }) => leftOut)),
+    ...(command && { command: JSON.stringify(command) }),
     sha256: digestOf(collection),
   };
   const file = fileOf(contexts.length);
@@ -103,6 +116,8 @@ export interface FoundState {
   readonly identity: string;
   readonly contexts: number;
   readonly textDigest: string;
+  /** The command that continues it, where it was recorded. */
+  readonly command?: GivenCommand;
   /** Fills a collection, whose contexts are to be added as text. */
   readInto(collection: Collection): Promise<void>;
 }
@@ -138,7 +153,8 @@ export async function findState(directory: string): Promise<FoundState | undefin
     }
     if (digestOf(collection) !== sha256) throw broken(path, 'is damaged');
   };
-  return { path, identity, contexts, textDigest, readInto };
+  const command = givenCommand.safeParse(parsedOr(path, parsed.data.command ?? 'null')).data;
+  return { path, identity, contexts, textDigest, ...(command && { command }), readInto };
 }
 
 async function readTallies(

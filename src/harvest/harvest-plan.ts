@@ -1,6 +1,14 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FORMAT, type Manifest, readManifest, rowBytes, VERSION, writeManifest } from '../activations/manifest.js';
+import {
+  FORMAT,
+  isJournal,
+  type Manifest,
+  readManifest,
+  rowBytes,
+  VERSION,
+  writeManifest,
+} from '../activations/manifest.js';
 import { rowsExpected } from '../activations/part-rows.js';
 import { ORDER_BYTES } from '../activations/pool.js';
 import { SHARDS_BESIDE, type ShardPress } from '../activations/shard-press.js';
@@ -29,6 +37,7 @@ import { chooseBos, chooseContext, chooseDType, choosePrecision, type WithDType 
 import { weightMemory } from '../onnx/graph.js';
 import { compareFingerprints } from '../safetensors/fingerprint.js';
 import { harvestContexts, harvestGraph } from './forward-pass.js';
+import { harvestCommand } from './harvest-command.js';
 import { checkNormLimit } from './norm-limit.js';
 import { checkEnoughWindows, partOf } from './part.js';
 import { pressThreads, runsAhead } from './pass-thread.js';
@@ -182,6 +191,7 @@ function newManifest(
     contexts: [],
     pending: null,
     partial: null,
+    command: harvestCommand(config),
   };
 }
 
@@ -202,7 +212,9 @@ export function bytesToCome(manifest: Manifest): number {
 
 const MANIFEST = 'manifest.json';
 const ours = (name: string) =>
-  name === MANIFEST || /^(shard|contexts|partial)-\d+\.arrow$|^statistics-\d+\.safetensors$/.test(name);
+  name === MANIFEST ||
+  isJournal(name) ||
+  /^(shard|contexts|partial)-\d+\.arrow$|^statistics-\d+\.safetensors$/.test(name);
 
 /** The element type that was asked for; where none was, that of stores which are to be resumed. */
 export async function dtypeOfStores(
@@ -274,6 +286,7 @@ export async function resumable(directory: string, fresh: Manifest): Promise<Man
     if (JSON.stringify(before[key]) !== JSON.stringify(now[key])) differs(key, before[key], now[key]);
   checkSamePart(found, fresh, differs);
   await checkShardFiles(directory, found);
+  if (!found.complete && found.command !== fresh.command) found.command = fresh.command;
   if (found.text_identity !== fresh.text_identity && !found.complete) {
     // Read from the beginning, and compared, it may be the same text all the same.
     found.text_identity = fresh.text_identity;
@@ -314,12 +327,13 @@ function checkMoreRows(directory: string, found: Manifest, wanted: number): void
 /** Removes files of a store that its manifest does not list: a kill came between writing and listing, or unlisting. */
 export async function removeUnlisted(
   directory: string,
-  { shards, contexts, partial, statistics }: Manifest,
+  { shards, contexts, partial, statistics, journal }: Manifest,
 ): Promise<void> {
   await requireStillOwner(directory);
   const filesListed = new Set(
     [...shards, ...contexts, ...(partial?.files ?? []), ...(statistics ? [statistics] : [])].map(({ file }) => file),
   );
+  if (journal !== undefined) filesListed.add(journal);
   for (const name of await readdir(directory)) {
     const unlisted = name !== MANIFEST && !filesListed.has(name) && ours(writtenAside(name) ?? name);
     if (unlisted) await rm(join(directory, name), { recursive: true });

@@ -1,13 +1,16 @@
 import { basename, join } from 'node:path';
 import { FORMAT, MANIFEST_FILE } from '../activations/manifest.js';
+import { isLasting } from '../config/flags.js';
 import { RUN_FILE } from '../config/run-file.js';
+import { withoutSwitch } from '../config/switch-words.js';
 import { fileTail } from '../disk/file-tail.js';
 import { LOCK_FILE } from '../disk/lock.js';
 import { EVAL_FILE } from '../eval/record.js';
 import { FEATURES_FILE } from '../features/folder.js';
-import { isState } from '../features/state.js';
+import { findState, isState } from '../features/state.js';
 import { METRICS_FILE } from '../sae/training-curve.js';
 import { PLAN_FILE } from '../sweep/plan-file.js';
+import { commandLine } from './command-line.js';
 import type { Holder, Owners } from './owners.js';
 import { runWork } from './run-work.js';
 import { mayBeStore, storeWork } from './store-work.js';
@@ -56,14 +59,35 @@ function kindByOwner(holder: Holder | undefined): WorkKind | undefined {
  *
  * @param now milliseconds since 1970, as files have them
  */
-export async function standing({ kind, directory, names, holder }: FoundWork, now: number): Promise<WorkStatus> {
+export async function standing(found: FoundWork, now: number): Promise<WorkStatus> {
+  const work = await standingByFiles(found, now);
+  if (work.state !== 'stopped' || work.resume !== undefined) return work;
+  const resume = commandInLock(found);
+  return { ...work, ...(resume !== undefined && { resume }) };
+}
+
+/**
+ * The command in the lock of a process that was killed: an evaluation writes nothing before its end, and others may not
+ * have begun to write. --overwrite is left out where the command resumes: it would delete what was done.
+ */
+function commandInLock({ kind, holder }: FoundWork): string | undefined {
+  const { command, given } = holder?.owner ?? {};
+  if (!given?.words.every(isLasting) || command?.split(' ').at(-1) !== kind) return undefined;
+  if (kind === 'eval') return commandLine(kind, given, []);
+  const words = withoutSwitch(withoutSwitch(given.words, 'overwrite'), 'resume');
+  return commandLine(kind, { ...given, words }, ['--resume']);
+}
+
+async function standingByFiles({ kind, directory, names, holder }: FoundWork, now: number): Promise<WorkStatus> {
   if (kind === 'train') return runWork(directory, holder, now);
   if (kind === 'harvest') return storeWork(directory, holder);
   const result = kind === 'eval' ? EVAL_FILE : FEATURES_FILE;
-  if (holder !== undefined || !names.has(result)) {
-    return { kind, directory, state: heldState(holder), ...(kind === 'features' && contextsDone(names)) };
-  }
-  return { kind, directory, state: 'finished' };
+  if (holder === undefined && names.has(result)) return { kind, directory, state: 'finished' };
+  const state = heldState(holder);
+  if (kind === 'eval') return { kind, directory, state };
+  const command = state === 'stopped' ? (await findState(directory).catch(() => undefined))?.command : undefined;
+  const resume = command && commandLine(kind, command, ['--out', directory, '--resume']);
+  return { kind, directory, state, ...contextsDone(names), ...(resume !== undefined && { resume }) };
 }
 
 /** Contexts that are in the newest state of a folder of features. */

@@ -1,9 +1,11 @@
 import { lstat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { MANIFEST_FILE, type Manifest, readManifest } from '../activations/manifest.js';
 import { rowsExpected } from '../activations/part-rows.js';
+import type { GivenCommand } from '../config/flags.js';
 import { Refusal } from '../errors/refusal.js';
 import { secondsLeft } from '../progress/progress.js';
+import { commandLine } from './command-line.js';
 import type { Holder } from './owners.js';
 import { heldState, type WorkStatus } from './work.js';
 
@@ -28,9 +30,21 @@ export async function storeWork(directory: string, holder: Holder | undefined): 
   const told = { ...work, done, total, unit: 'row' } as const;
   if (manifest.complete) return { ...told, done: manifest.rows, state: 'finished' };
   const state = heldState(holder);
+  const resume = state === 'stopped' && manifest.command && resumeOf(directory, manifest, manifest.command);
   const rate = state === 'running' ? await rateOf(directory, manifest, holder!.taken) : undefined;
   const left = rate === undefined ? undefined : secondsLeft(total - done, rate);
-  return { ...told, state, ...(rate !== undefined && { rate }), ...(left !== undefined && { left }) };
+  return {
+    ...{ ...told, state },
+    ...(rate !== undefined && { rate }),
+    ...(left !== undefined && { left }),
+    ...(resume && { resume }),
+  };
+}
+
+/** Where its --out is, is told by where the store is now: OUT/HOOK, or OUT/HOOK/PART. */
+function resumeOf(directory: string, { part }: Manifest, command: GivenCommand): string {
+  const ofHook = part ? dirname(directory) : directory;
+  return commandLine('harvest', command, ['--out', dirname(ofHook), '--resume']);
 }
 
 /**

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
-import { shellWord } from '../config/shell-word.js';
 import { exists } from '../disk/input-file.js';
 import { Refusal } from '../errors/refusal.js';
 import { EVAL_FILE } from '../eval/record.js';
 import { readPlan, type SweepPlan } from '../sweep/plan-file.js';
+import { commandLine } from './command-line.js';
 import type { Holder } from './owners.js';
 import { heldState, type WorkStatus } from './work.js';
 
@@ -34,7 +34,7 @@ export async function sweepWork(
   const held = heldState(holder) === 'running' || parts.some(({ state }) => state === 'running' || state === 'stalled');
   if (held) return { ...told, state: 'running' };
   if (whole) return { ...told, state: 'finished' };
-  const resume = plan.command && commandOf(plan.command, directory);
+  const resume = plan.command && commandLine('sweep', plan.command, ['--out', directory]);
   return { ...told, state: 'stopped', ...(resume && { resume }) };
 }
 
@@ -42,10 +42,4 @@ async function isEvaluated(directory: string, finished: ReadonlySet<string>): Pr
   const evaluation = join(directory, 'eval');
   if (!finished.has(evaluation) || !(await exists(join(evaluation, EVAL_FILE)))) return false;
   return exists(join(directory, 'report.html'));
-}
-
-/** Its --out is seen from where it was given. */
-function commandOf({ directory: from, words }: NonNullable<SweepPlan['command']>, out: string): string {
-  const command = ['sae-pipe', 'sweep', ...words, '--out', out].map(shellWord).join(' ');
-  return from === process.cwd() ? command : `cd ${shellWord(from)} && ${command}`;
 }

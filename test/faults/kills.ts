@@ -93,7 +93,7 @@ export function leftOver(out: string): string[] {
     names.filter((other) => dirname(other) === dirname(name) && /checkpoint-/.test(other)).length === 1;
   return names.filter((name) => {
     if (/checkpoint-|run\.json$/.test(name)) return !finished(name) || (!name.endsWith('run.json') && !last(name));
-    return /\.tmp$|sae-pipe\.lock|partial-/.test(name);
+    return /\.tmp$|sae-pipe\.lock|partial-|journal-/.test(name);
   });
 }
 

@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { stageConfig } from '../../src/cli/stage-config.js';
 import type { FeaturesConfig } from '../../src/config/stages/features.js';
 import type { RefusalCode } from '../../src/errors/codes.js';
 import { Interrupted, Refusal } from '../../src/errors/refusal.js';
 import { collectFeatures } from '../../src/features/features.js';
 import { isState } from '../../src/features/state.js';
 import { type Progress, type StopRequest, silent } from '../../src/progress/progress.js';
+import { statusOf } from '../../src/status/status.js';
 import { filesBelow, temporaryDirectory } from '../temporary.js';
 import { goldenConfig } from './golden-folder.js';
 import { stopsAt } from './stops-at.js';
@@ -36,6 +38,11 @@ test('a run that is stopped during the pass or while it compares continues to th
   const first = stopsAt(/^collecting/, 3);
   await assert.rejects(collectFeatures(config, first.progress, first.stop), Interrupted);
   assert.equal(states(out).length, 1);
+  const { work } = await statusOf([out]);
+  assert.equal(work[0]!.state, 'stopped');
+  const [program, stage, ...words] = work[0]!.resume!.split(' ');
+  assert.deepEqual([program, stage], ['sae-pipe', 'features']);
+  assert.deepEqual((await stageConfig('features', words)).config, resumed);
   assert.ok(!existsSync(join(out, 'features.json')));
   // Anything but --resume leaves it alone.
   assert.equal(await refusal(collectFeatures(config, silent, GOING)), 'disk/out-exists');

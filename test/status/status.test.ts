@@ -17,7 +17,12 @@ import { begin, finish, runIn } from '../watch/runs.js';
 const SHA = 'a'.repeat(64);
 
 /** A store with this many finished windows of 100 rows, of 1000 wanted, the last of which ended `age` seconds ago. */
-function storeIn(root: string, name: string, windows: number, { complete = false, partial = 0 } = {}): string {
+function storeIn(
+  root: string,
+  name: string,
+  windows: number,
+  { complete = false, partial = 0, ...more }: { complete?: boolean; partial?: number; [key: string]: unknown } = {},
+): string {
   const directory = join(root, name);
   mkdirSync(directory, { recursive: true });
   const contexts = Array.from({ length: windows }, (_, i) => ({
@@ -29,6 +34,7 @@ function storeIn(root: string, name: string, windows: number, { complete = false
     ...{ dtype: 'float16', context: 8, bos_token_id: 2, corpus: 'c', text_field: 't', seed: 0, batch: 1 },
     ...{ rows_per_shard: 100, window_batches: 1, rows_wanted: 1000, rows: 100 * windows, mean_norm: 1, complete },
     ...{ shards: [], contexts, partial: partial > 0 ? kept : null },
+    ...more,
   };
   writeFileSync(join(directory, 'manifest.json'), JSON.stringify(manifest));
   for (const [i, { file }] of contexts.entries()) {
@@ -76,6 +82,40 @@ test('stores are finished, running, stopped, or broken, with their rows, rate an
   // Two windows after the first: 200 rows in 20 s.
   assert.deepEqual([running!.done, running!.rate, running!.left], [300, 10, 70]);
   assert.ok(broken!.reason!.includes('manifest.json'));
+});
+
+test('a stopped harvest is continued by the command in its manifest, from where it was given', async (t) => {
+  withSlurm(t, {});
+  const root = temporaryDirectory(t);
+  const out = join(root, 'my acts');
+  const command = { directory: process.cwd(), words: ['--model', 'm', '--tokens', '1000'] };
+  const part = { index: 2, of: 4 };
+  const words = `sae-pipe harvest --model m --tokens 1000 --out '${out}' --resume`;
+  const resumeOf = async (name: string, more: Record<string, unknown>) => (await only(storeIn(out, name, 2, more))).resume;
+  assert.equal(await resumeOf('h', { command }), words);
+  assert.equal(await resumeOf('g/part-2-of-4', { command, part }), words);
+  const elsewhere = { ...command, directory: '/else where' };
+  assert.equal(await resumeOf('f', { command: elsewhere }), `cd '/else where' && ${words}`);
+  assert.equal(await resumeOf('e', {}), undefined);
+  assert.equal(await resumeOf('d', { command, complete: true }), undefined);
+});
+
+test('the lock of a command that was killed tells how it is continued where nothing else does', async (t) => {
+  withSlurm(t, {});
+  const root = temporaryDirectory(t);
+  const resumeOf = async (command: string, words: string[]) => {
+    const directory = join(root, `${command} ${words.length}`);
+    lock(directory, {
+      ...(await deadOwner()),
+      command: `sae-pipe ${command}`,
+      given: { directory: process.cwd(), words },
+    });
+    return (await only(directory)).resume;
+  };
+  const words = ['--sae', 's', '--overwrite', '--out', 'o'];
+  assert.equal(await resumeOf('eval', words), 'sae-pipe eval --sae s --overwrite --out o');
+  assert.equal(await resumeOf('features', words), 'sae-pipe features --sae s --out o --resume');
+  assert.equal(await resumeOf('harvest', [...words, '--corpus', '-']), undefined, 'its text was a pipe');
 });
 
 test('trainings: progress from the last lines, and the command that continues one that is stopped', async (t) => {

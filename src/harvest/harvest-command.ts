@@ -1,0 +1,12 @@
+import { partInWords } from '../activations/store-parts.js';
+import { commandWords, type GivenCommand, isLasting } from '../config/flags.js';
+import { type HarvestConfig, harvestSchema } from '../config/stages/harvest.js';
+import { partOf } from './part.js';
+
+/** The command of a harvest, --out left out; undefined where another shell would not find what it reads. */
+export function harvestCommand(config: HarvestConfig): GivenCommand | undefined {
+  if (![config.model, ...config.corpus].every(isLasting)) return undefined;
+  const part = partOf(config.shard);
+  const words = [...commandWords(harvestSchema, config), ...(part ? ['--shard', partInWords(part)] : [])];
+  return { directory: process.cwd(), words };
+}
