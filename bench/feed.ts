@@ -117,7 +117,8 @@ async function feed(store: string, out: string): Promise<{ times: number[]; spen
 /** Milliseconds per batch of the pieces of the work, each alone on one thread: the least that any shard or batch took. */
 async function parts(store: string, dtype: ActivationDType): Promise<Record<string, number>> {
   const opened = await openStore(store);
-  const { shards, d_in } = opened.manifest;
+  const { shards } = opened;
+  const { d_in } = opened.manifest;
   const least = { read: Infinity, hash: Infinity, check: Infinity, deal: Infinity };
   const timed = <T>(name: keyof typeof least, share: number, work: () => T): T => {
     const began = performance.now();
@@ -125,7 +126,7 @@ async function parts(store: string, dtype: ActivationDType): Promise<Record<stri
     least[name] = Math.min(least[name], (performance.now() - began) * share);
     return result;
   };
-  const memory = Buffer.alloc(Math.max(...shards.map(({ bytes }) => bytes!)), 1);
+  const memory = Buffer.alloc(Math.max(...Array.from(shards, ({ bytes }) => bytes!)), 1);
   for (const { file, rows: count, bytes: size } of shards) {
     const path = join(store, file);
     const bytes = memory.subarray(0, size);

@@ -31,7 +31,7 @@ const made = positionals[0] === undefined ? mkdtempSync(join(tmpdir(), 'bench-in
 try {
   if (made) await makeStore(made, Number(flags.d), Number(flags.rows), { dtype: 'float32' });
   const store = await openStore(positionals[0] ?? made!);
-  const files = store.manifest.shards.map(({ file }) => join(store.directory, file));
+  const files = Array.from(store.shards, ({ file }) => join(store.directory, file));
   const megabytes = files.reduce((sum, file) => sum + statSync(file).size, 0) / 1e6;
   const dd = (words: (file: string) => string[]) => {
     for (const file of files)

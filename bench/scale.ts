@@ -7,12 +7,13 @@
  * --large continues to 10⁸ rows, which takes 5 GB of disk and ten times as long.
  */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { readManifest, writeManifest } from '../src/activations/manifest.js';
+import { GrowingManifest } from '../src/activations/growing-manifest.js';
+import { type Manifest, readManifest, writeManifest } from '../src/activations/manifest.js';
 import { openStoreSource } from '../src/activations/store-source.js';
 import { loadConfig } from '../src/config/load.js';
 import { harvest } from '../src/harvest/harvest.js';
@@ -30,7 +31,7 @@ const HOOK = 'blocks.0.hook_resid_post';
 const D = 16;
 /** Rows of a store of which only the number of shards differs. */
 const ROWS = 1_000_000;
-const SHARDS = [16, 1000, 10_000];
+const SHARDS = [16, 1000, 10_000] as const;
 
 /** What a case took. */
 interface Taken {
@@ -61,18 +62,58 @@ const CASES: Readonly<Record<string, (directory: string, count: number) => Promi
       const began = performance.now();
       const source = await openStoreSource({ activations: join(directory, `shards-${shards}`) });
       const opened = performance.now();
+      const kept = bytesKept();
       const batches = source.batches('shuffled', 0);
       for (let rows = 0; rows < ROWS; rows += 1000) await batches.next(1000);
       await source.close();
-      return { open: (opened - began) / 1000, epoch: (performance.now() - opened) / 1000 };
+      return { open: (opened - began) / 1000, epoch: (performance.now() - opened) / 1000, kept };
+    },
+    /** The lists of a harvest of so many shards, in windows of 16; the shards themselves are left out. */
+    list: async (directory, shards) => {
+      const store = join(directory, `shards-${SHARDS[0]}`);
+      const { statistics: _, ...manifest } = await readManifest(store);
+      const out = join(directory, `list-${shards}`);
+      mkdirSync(out);
+      const fresh: Manifest = {
+        ...manifest,
+        shards: [],
+        contexts: [],
+        rows: 0,
+        rows_wanted: 10 * shards,
+        complete: false,
+      };
+      const growing = new GrowingManifest(out, fresh);
+      const [shard, window] = [manifest.shards[0]!, manifest.contexts[0]!];
+      const began = bytesWritten();
+      for (let i = 0; i < shards; i++) {
+        const of = i >> 4;
+        const pending = { window: of, rows: 16 * shard.rows, contexts: 1, contexts_sha256: window.sha256 };
+        const file = `shard-${String(i).padStart(5, '0')}.arrow`;
+        await growing.add({ shard: { ...shard, file, window: of }, pending });
+        if (i % 16 === 15) await growing.add({ window: { ...window, rows: 1 } });
+      }
+      await growing.complete();
+      return { written: bytesWritten() - began };
     },
     /** What a process takes that does nothing. */
     nothing: async () => ({}),
   };
 
+/** Bytes of this process that are in use, on its heap and beside it. */
+function bytesKept(): number {
+  (globalThis as { gc?: () => void }).gc?.();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}
+
+/** Bytes that this process has handed to write calls; Linux counts them. */
+function bytesWritten(): number {
+  return Number(/^wchar: (\d+)$/m.exec(readFileSync('/proc/self/io', 'utf8'))![1]);
+}
+
 /** Runs a case in a separate process. */
 function taken(name: string, directory: string, count: number): Taken & Readonly<Record<string, number>> {
-  const words = [fileURLToPath(import.meta.url), 'case', name, directory, String(count)];
+  const words = ['--expose-gc', fileURLToPath(import.meta.url), 'case', name, directory, String(count)];
   return JSON.parse(execFileSync(process.execPath, words, { encoding: 'utf8' }).trim().split('\n').at(-1)!);
 }
 
@@ -121,16 +162,24 @@ async function storeOfShards(store: string, count: number): Promise<void> {
   await writeManifest(store, { ...rest, shards, rows: ROWS, rows_wanted: ROWS, complete: true });
 }
 
-/** One store cut into ever more shards: opening, an epoch in shuffled order, memory. */
+/** One store cut into ever more shards: opening, an epoch in shuffled order, memory; and the lists that a harvest writes. */
 async function shards(directory: string): Promise<string> {
   const rows: string[][] = [];
+  let few = 0;
   for (const count of SHARDS) {
     await storeOfShards(join(directory, `shards-${count}`), count);
-    const { open, epoch, peak } = taken('read', directory, count);
-    rows.push([String(count), open!.toFixed(2), epoch!.toFixed(1), MIB(peak)]);
+    const { open, epoch, kept, peak } = taken('read', directory, count);
+    few ||= kept!;
+    const each = count === SHARDS[0] ? '' : ((kept! - few) / (count - SHARDS[0]!)).toFixed(0);
+    const { written } = taken('list', directory, count);
+    rows.push([String(count), open!.toFixed(2), epoch!.toFixed(1), MIB(peak), each, (written! / 1e6).toFixed(1)]);
     console.error(rows.at(-1)!.join(' '));
   }
-  return markdownTable(['shards', 's to open', 's per epoch, shuffled', 'peak memory (MiB)'], rows);
+  const memory = ['peak memory (MiB)', 'bytes per shard that an open store keeps'];
+  return markdownTable(
+    ['shards', 's to open', 's per epoch, shuffled', ...memory, 'MB of lists that a harvest writes'],
+    rows,
+  );
 }
 
 /** Token ids, drawn at random: any text costs as much. */

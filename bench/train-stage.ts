@@ -92,7 +92,7 @@ async function profile({ B }: (typeof SIZES)[number], store: string): Promise<{ 
   const opened = await openStore(store);
   const rows = opened.manifest.rows;
   const began = performance.now();
-  for (let i = 0; i < opened.manifest.shards.length; i++) await opened.readShard(i);
+  for (let i = 0; i < opened.shards.length; i++) await opened.readShard(i);
   const read = ((performance.now() - began) * B) / rows;
   const batches = new ActivationBatches(opened, 'shuffled', 0);
   await batches.next(B);

@@ -1,5 +1,4 @@
 import { Refusal } from '../errors/refusal.js';
-import type { Manifest } from './manifest.js';
 import type { Rows } from './rows.js';
 import type { Store } from './store.js';
 
@@ -12,7 +11,7 @@ const ALIGN = 'Harvest both hooks with one command: `sae-pipe harvest … --hook
  * @throws Refusal where their rows are not the same positions in the same order, or not of the same model
  */
 export function alignedStores(input: Store, target: Store): Store {
-  const [of, to] = [input, target].map(({ manifest }) => alignment(manifest)) as [Alignment, Alignment];
+  const [of, to] = [input, target].map(alignment) as [Alignment, Alignment];
   for (const [what, value] of Object.entries(of)) {
     const other = to[what as keyof Alignment];
     if (JSON.stringify(value) === JSON.stringify(other)) continue;
@@ -26,13 +25,14 @@ export function alignedStores(input: Store, target: Store): Store {
   return {
     directory: input.directory,
     manifest: input.manifest,
+    shards: input.shards,
     parts: input.parts,
-    target: { directory: target.directory, manifest: target.manifest },
+    target: { directory: target.directory, manifest: target.manifest, shards: target.shards },
     async readShard(i, spare) {
       const [rows, others] = await Promise.all([input.readShard(i, spare), target.readShard(i, spare)]);
       const at = firstDifference(rows, others);
       if (at >= 0) {
-        const file = input.manifest.shards[i]!.file;
+        const { file } = input.shards.at(i);
         const place = ({ context, pos, token }: Rows) =>
           `token ${token[at]} (context ${context[at]}, position ${pos[at]})`;
         throw new Refusal(
@@ -49,8 +49,8 @@ export function alignedStores(input: Store, target: Store): Store {
 type Alignment = ReturnType<typeof alignment>;
 
 /** What decides which position of which text each row of a store is, and how it was computed; for messages, in words. */
-function alignment(manifest: Manifest) {
-  const { model, dtype, precision = 'float32', context, bos_token_id, rows, seed, shards, contexts } = manifest;
+function alignment({ manifest, shards }: Store) {
+  const { model, dtype, precision = 'float32', context, bos_token_id, rows, seed, contexts } = manifest;
   return {
     model: model.fingerprint,
     dtype,
@@ -67,7 +67,7 @@ function alignment(manifest: Manifest) {
     batch: manifest.batch,
     window_batches: manifest.window_batches,
     'the text of their contexts': contexts.map(({ sha256, rows }) => [sha256, rows]),
-    'the rows of their shards': shards.map(({ rows, window }) => [rows, window]),
+    'the rows of their shards': Array.from(shards, ({ rows, window }) => [rows, window]),
   };
 }
 

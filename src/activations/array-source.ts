@@ -36,15 +36,16 @@ export function arraySource(x: Float32Array, dIn: number, origin: ArrayOrigin): 
       'activations/not-finite',
     );
   }
-  const manifest = { rows, d_in: dIn, dtype: 'float32', shards: [{ rows }] } as const;
-  const shards = { manifest, readShard: async () => all };
+  const manifest = { rows, d_in: dIn, dtype: 'float32' } as const;
+  const one = { length: 1, rowsOf: () => rows, bytesOf: () => undefined };
+  const held = { manifest, shards: one, readShard: async () => all };
   return {
     about: {
       ...origin,
       ...{ dIn, dtype: 'float32', rows, meanNorm: meanNorm(x, dIn) },
       identity: hashOf(x),
     },
-    batches: (order, seed) => new ActivationBatches(shards, order, seed),
+    batches: (order, seed) => new ActivationBatches(held, order, seed),
     memory: () => storeMemory(rowBytes(manifest), rows, rows),
     close: async () => {},
   };

@@ -3,18 +3,18 @@ import type { Batch, Batches, Order, Target } from './activation-source.js';
 import { type Manifest, rowBytes } from './manifest.js';
 import { newBatch, POOL_ROWS, Pool, poolRowsWithin, type RowShape } from './pool.js';
 import { buffersOf, type Examples } from './rows.js';
-import type { Store } from './store.js';
+import type { ShardSizes } from './shard-list.js';
+import type { Store, StoreManifest } from './store.js';
 
 /** What ActivationBatches deals: rows by shard, on disk or in memory. */
 export interface Shards extends Pick<Store, 'readShard'> {
-  readonly manifest: Pick<Manifest, 'rows' | 'd_in' | 'dtype'> & {
-    readonly shards: readonly Pick<Manifest['shards'][number], 'rows' | 'bytes'>[];
-  };
-  readonly target?: Pick<Store, 'directory' | 'manifest'>;
+  readonly manifest: Pick<Manifest, 'rows' | 'd_in' | 'dtype'>;
+  readonly shards: ShardSizes;
+  readonly target?: Store['target'];
 }
 
 /** Hook, width and mean norm of the store that holds the targets. */
-export const targetOfStore = ({ hook, d_in: dOut, mean_norm: meanNorm }: Manifest): Target => ({
+export const targetOfStore = ({ hook, d_in: dOut, mean_norm: meanNorm }: StoreManifest): Target => ({
   hook,
   dOut,
   meanNorm,
@@ -63,9 +63,10 @@ export class ActivationBatches implements Batches {
     poolRows = POOL_ROWS,
     private readonly ahead = false,
   ) {
-    const { shards, d_in: dIn, dtype } = store.manifest;
+    const { d_in: dIn, dtype } = store.manifest;
     this.shape = { dIn, dtype, ...(store.target && { target: targetOfStore(store.target.manifest) }) };
-    const largest = shards.reduce((most, { rows }) => Math.max(most, rows), 1);
+    let largest = 1;
+    for (let i = 0; i < store.shards.length; i++) largest = Math.max(largest, store.shards.rowsOf(i));
     this.poolShards = Math.max(1, Math.floor(poolRowsWithin(poolRows, bytesPerRow(store)) / largest));
   }
 
@@ -95,7 +96,7 @@ export class ActivationBatches implements Batches {
   }
 
   async *inputs(occasion: number): AsyncIterable<Examples> {
-    const order = new Generator(this.seed, Purpose.inputs, occasion).permutation(this.store.manifest.shards.length);
+    const order = new Generator(this.seed, Purpose.inputs, occasion).permutation(this.store.shards.length);
     for (const shard of order) yield await this.store.readShard(shard);
   }
 
@@ -116,11 +117,11 @@ export class ActivationBatches implements Batches {
 
   private after({ epoch, start }: Place): Place {
     const next = start + this.poolShards;
-    return next < this.store.manifest.shards.length ? { epoch, start: next } : { epoch: epoch + 1, start: 0 };
+    return next < this.store.shards.length ? { epoch, start: next } : { epoch: epoch + 1, start: 0 };
   }
 
   private orderOfShards(epoch: number): Uint32Array {
-    const count = this.store.manifest.shards.length;
+    const count = this.store.shards.length;
     if (this.order === 'stored') return Uint32Array.from({ length: count }, (_, i) => i);
     return new Generator(this.seed, Purpose.shardOrder, epoch).permutation(count);
   }
@@ -131,7 +132,7 @@ export class ActivationBatches implements Batches {
   }
 
   private rowsOf(shards: readonly number[]): number {
-    return shards.reduce((sum, shard) => sum + this.store.manifest.shards[shard]!.rows, 0);
+    return shards.reduce((sum, shard) => sum + this.store.shards.rowsOf(shard), 0);
   }
 
   private async load(): Promise<Loaded> {
@@ -164,8 +165,8 @@ export class ActivationBatches implements Batches {
 
   /** @param free memory of shards that are not needed any more: only what fits these is kept for them */
   private read(shards: readonly number[], free: readonly ArrayBuffer[]): Promise<readonly Examples[]> {
-    const { manifest, target } = this.store;
-    const sizes = shards.flatMap((i) => [manifest, target?.manifest].map((of) => of?.shards[i]?.bytes));
+    const lists = [this.store.shards, this.store.target?.shards];
+    const sizes = shards.flatMap((i) => lists.map((of) => of?.bytesOf(i)));
     const spare: ArrayBuffer[] = [];
     for (const buffer of free) {
       const at = sizes.indexOf(buffer.byteLength);

@@ -1,19 +1,14 @@
 import { type RefusedReply, refusalFrom } from '../errors/refusal.js';
 import { cores } from '../machine/cores.js';
 import { Thread } from '../progress/thread.js';
-import type { Manifest } from './manifest.js';
 import type { Rows } from './rows.js';
-import { type ReadShard, readShard } from './shard-file.js';
+import { type ReadShard, readShard, type ShardsOf } from './shard-file.js';
+import type { ListedShard } from './shard-list.js';
+import type { Store } from './store.js';
 
-/** Whose shards are read. */
-export interface ShardsOf {
-  readonly directory: string;
-  readonly manifest: Manifest;
-}
-
-/** What a thread is asked for: shard i, as readShard reads it. */
+/** What a thread is asked for: a shard, as readShard reads it. */
 export interface ShardRequest {
-  readonly i: number;
+  readonly shard: ListedShard;
   readonly checked: string | undefined;
   /** Changes hands. */
   readonly spare: ArrayBuffer | undefined;
@@ -38,7 +33,8 @@ export function readingThreads(bytes: number, shards: number, available = cores(
  */
 export class CheckedShards {
   /** Of each shard that was what was written, that of its file then. */
-  private readonly stamps: (string | undefined)[] = [];
+  private readonly stamps: ShardStamps;
+  private readonly of: ShardsOf;
   private readonly threads: Thread<ShardRequest, ShardReply>[];
   private readonly idle: Thread<ShardRequest, ShardReply>[];
   private readonly waiting: (() => void)[] = [];
@@ -46,11 +42,14 @@ export class CheckedShards {
   private last: Promise<unknown> = Promise.resolve();
 
   constructor(
-    private readonly store: ShardsOf,
+    private readonly store: Pick<Store, 'directory' | 'manifest' | 'shards'>,
     threads: number,
   ) {
-    // A store has more, which no thread could be sent.
-    const data: ShardsOf = { directory: store.directory, manifest: store.manifest };
+    const { d_in, dtype } = store.manifest;
+    this.of = { directory: store.directory, d_in, dtype };
+    this.stamps = new ShardStamps(store.shards.length);
+    // A thread is told of one shard at a time: the list would be in its memory once more.
+    const data = this.of;
     this.threads = Array.from({ length: threads }, () => {
       const options = { name: "the shards' thread", data, idle: true };
       return new Thread(new URL('shard-worker.js', import.meta.url), options);
@@ -66,7 +65,7 @@ export class CheckedShards {
    */
   async read(i: number, spare?: ArrayBuffer[]): Promise<Rows> {
     const { rows, stamp } = this.threads.length > 0 ? await this.ask(i, spare) : await this.readHere(i, spare);
-    this.stamps[i] = stamp;
+    this.stamps.set(i, stamp);
     return rows;
   }
 
@@ -76,8 +75,8 @@ export class CheckedShards {
   }
 
   private readHere(i: number, spare?: ArrayBuffer[]): Promise<ReadShard> {
-    const { directory, manifest } = this.store;
-    const shard = this.last.then(() => readShard(directory, manifest, i, { checked: this.stamps[i], spare }));
+    const { store, of, stamps } = this;
+    const shard = this.last.then(() => readShard(of, store.shards.at(i), { checked: stamps.get(i), spare }));
     this.last = shard.catch(() => {});
     return shard;
   }
@@ -86,10 +85,10 @@ export class CheckedShards {
     while (this.idle.length === 0) await new Promise<void>((resolve) => this.waiting.push(resolve));
     const thread = this.idle.pop()!;
     try {
-      const { bytes } = this.store.manifest.shards[i]!;
-      const at = spare.findIndex(({ byteLength }) => byteLength === bytes);
+      const shard = this.store.shards.at(i);
+      const at = spare.findIndex(({ byteLength }) => byteLength === shard.bytes);
       const [given] = at < 0 ? [] : spare.splice(at, 1);
-      thread.ask({ i, checked: this.stamps[i], spare: given }, given ? [given] : []);
+      thread.ask({ shard, checked: this.stamps.get(i), spare: given }, given ? [given] : []);
       const reply = await thread.reply();
       if (reply.kind === 'refused') throw refusalFrom(reply);
       return reply;
@@ -97,5 +96,28 @@ export class CheckedShards {
       this.idle.push(thread);
       this.waiting.shift()?.();
     }
+  }
+}
+
+/** Bytes that tell one stamp from another. */
+const STAMP = 16;
+
+/** Stamps of shards, each as so many bytes. */
+class ShardStamps {
+  private readonly bytes: Buffer;
+  private readonly known: Uint8Array;
+
+  constructor(shards: number) {
+    this.bytes = Buffer.alloc(STAMP * shards);
+    this.known = new Uint8Array(shards);
+  }
+
+  get(i: number): string | undefined {
+    return this.known[i] === 1 ? this.bytes.toString('hex', STAMP * i, STAMP * (i + 1)) : undefined;
+  }
+
+  set(i: number, stamp: string | undefined): void {
+    this.known[i] = Number(stamp !== undefined);
+    if (stamp !== undefined) this.bytes.write(stamp, STAMP * i, 'hex');
   }
 }

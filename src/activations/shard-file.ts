@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { readStamped } from '../disk/stamped-file.js';
 import { Refusal } from '../errors/refusal.js';
-import type { Manifest } from './manifest.js';
+import type { ActivationDType } from './manifest.js';
 import { decodeShard, notFiniteRow, type Rows } from './rows.js';
+import type { ListedShard } from './shard-list.js';
 
 export const AGAIN = 'Harvest the store again.';
 /** Bytes of a shard whose size no manifest gives, at most: a buffer of Node's hashing. */
@@ -16,6 +17,13 @@ export interface ReadShard {
   readonly stamp: string | undefined;
 }
 
+/** What all shards of a store have in common. */
+export interface ShardsOf {
+  readonly directory: string;
+  readonly d_in: number;
+  readonly dtype: ActivationDType;
+}
+
 /** How a shard is read. */
 interface Reading {
   /** That of a reading before, by which the shard was what was written: what has it is not checked again. */
@@ -25,25 +33,24 @@ interface Reading {
 }
 
 /**
- * Loads shard i of a store: its hash is checked against the manifest, and every activation is finite.
+ * Loads a shard of a store: its hash is checked against the manifest, and every activation is finite.
  *
  * @throws Refusal where it is not what was written, or an activation is not finite
  */
 export async function readShard(
-  directory: string,
-  manifest: Manifest,
-  i: number,
+  { directory, d_in, dtype }: ShardsOf,
+  { file, bytes: size, rows: count, sha256 }: ListedShard,
   { checked, spare }: Reading = {},
 ): Promise<ReadShard> {
-  const { file, bytes: size, rows: count, sha256 } = manifest.shards[i]!;
   const path = join(directory, file);
   // What checkShardFile found is as large as the manifest says.
   const found = await readStamped(path, size ?? MOST_BYTES, AGAIN, spare);
   if (!found) return unreadable(path, undefined);
-  const { bytes, stamp } = found;
+  const { bytes } = found;
+  const stamp = found.stamp && shortened(found.stamp);
   const known = stamp !== undefined && stamp === checked;
   if (!known) checkHash(path, bytes, sha256);
-  const rows = decodeShard(bytes, manifest.d_in, manifest.dtype, path);
+  const rows = decodeShard(bytes, d_in, dtype, path);
   if (rows.token.length !== count) {
     throw new Refusal(
       `${path} holds ${rows.token.length} rows where the manifest says ${count}.`,
@@ -51,10 +58,13 @@ export async function readShard(
       'activations/wrong-counts',
     );
   }
-  const wild = known ? undefined : notFiniteRow(rows, manifest.dtype);
+  const wild = known ? undefined : notFiniteRow(rows, dtype);
   if (wild) throw new Refusal(`${path}: ${wild}.`, AGAIN, 'activations/not-finite');
   return { rows, stamp };
 }
+
+/** As many bytes, in hexadecimal, as tell stamps apart. */
+const shortened = (stamp: string) => createHash('sha256').update(stamp).digest('hex').slice(0, 32);
 
 function checkHash(path: string, bytes: Uint8Array, wanted: string): void {
   const found = createHash('sha256').update(bytes).digest('hex');

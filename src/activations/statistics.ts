@@ -214,13 +214,22 @@ export async function writeStatistics(
   return { file, rows: sums.rows, sha256: sha256Of(bytes) };
 }
 
+/** What tells where the sums of a store are, and what they are of. */
+interface SummedStore {
+  readonly directory: string;
+  readonly manifest: Pick<Manifest, 'statistics' | 'd_in' | 'rows'>;
+}
+
 /**
  * What a harvest kept of the rows of a store; undefined of stores that were made before it did, or whose sums are of
  * other rows than they have now.
  *
  * @throws Refusal where the file is missing, or is not what was written
  */
-export async function readStatistics(directory: string, manifest: Manifest): Promise<ActivationSums | undefined> {
+export async function readStatistics(
+  directory: string,
+  manifest: SummedStore['manifest'],
+): Promise<ActivationSums | undefined> {
   const { statistics, d_in: d, rows } = manifest;
   if (!statistics || statistics.rows !== rows) return undefined;
   const path = join(directory, statistics.file);
@@ -256,9 +265,7 @@ export async function readStatistics(directory: string, manifest: Manifest): Pro
  *
  * @throws Refusal as readStatistics
  */
-export async function storeStatistics(
-  parts: readonly { readonly directory: string; readonly manifest: Manifest }[],
-): Promise<ActivationSums | undefined> {
+export async function storeStatistics(parts: readonly SummedStore[]): Promise<ActivationSums | undefined> {
   let sums: ActivationSums | undefined;
   for (const { directory, manifest } of parts) {
     const found = await readStatistics(directory, manifest);

@@ -4,7 +4,7 @@ import type { ActivationSource, SourceDescription } from './activation-source.js
 import { alignedStores } from './aligned-stores.js';
 import { ActivationBatches, bytesPerRow, targetOfStore } from './batches.js';
 import { CheckedShards, readingThreads } from './checked-shards.js';
-import { type Manifest, normLimitIn, rowBytes } from './manifest.js';
+import { normLimitIn, rowBytes } from './manifest.js';
 import { ORDER_BYTES, POOL_ROWS, poolRowsWithin } from './pool.js';
 import { openStore, type Store } from './store.js';
 
@@ -33,17 +33,17 @@ export async function openStoreSource({
 }: StoreReading): Promise<ActivationSource> {
   const opened = [await openStore(activations)];
   if (target !== undefined) opened.push(await openStore(target));
-  const readers = opened.map((store) => new CheckedShards(store, threads ?? threadsOf(store.manifest)));
+  const readers = opened.map((store) => new CheckedShards(store, threads ?? threadsOf(store)));
   const [input, other] = opened.map((store, k) => ({ ...store, readShard: readers[k]!.read.bind(readers[k]) }));
   const close = async () => {
     await Promise.all(readers.map((reader) => reader.close()));
   };
   try {
     const store = other ? alignedStores(input!, other) : input!;
-    const { rows, shards } = store.manifest;
-    const pieceRows = shards.reduce((most, shard) => Math.max(most, shard.rows), 0);
+    const { rows } = store.manifest;
+    const pieceRows = store.shards.largest;
     const needed = storeMemory(bytesPerRow(store), rows, pieceRows, poolRows);
-    const more = other ? threadsOf(other.manifest) * READER_MEMORY : 0;
+    const more = other ? threadsOf(other) * READER_MEMORY : 0;
     const memory = { ...needed, held: needed.held + more };
     return {
       about: describeStore(store),
@@ -57,16 +57,17 @@ export async function openStoreSource({
   }
 }
 
-function threadsOf(manifest: Manifest): number {
-  return readingThreads(manifest.rows * rowBytes(manifest), manifest.shards.length);
+function threadsOf({ manifest, shards }: Store): number {
+  return readingThreads(manifest.rows * rowBytes(manifest), shards.length);
 }
 
-function describeStore({ directory: place, manifest, target }: Store): SourceDescription {
+function describeStore({ directory: place, manifest, shards, target }: Store): SourceDescription {
   const { model, hook, d_in: dIn, dtype, context, corpus, rows, mean_norm: meanNorm } = manifest;
   const { prepend_bos: prependBos, exclude_special_tokens: excludedTokens } = manifest;
   const normLimit = normLimitIn(manifest);
   const hash = createHash('sha256');
-  for (const shard of [...manifest.shards, ...(target?.manifest.shards ?? [])]) hash.update(shard.sha256);
+  for (const { sha256 } of shards) hash.update(sha256);
+  for (const { sha256 } of target?.shards ?? []) hash.update(sha256);
   return {
     ...{ place, model, hook, dIn, dtype, context, prependBos, corpus, rows, meanNorm, identity: hash.digest('hex') },
     ...(target && { target: targetOfStore(target.manifest) }),

@@ -5,16 +5,25 @@ import { findStores } from './find-stores.js';
 import { type Manifest, readManifest, rowBytes } from './manifest.js';
 import type { Examples } from './rows.js';
 import { AGAIN, readShard, unreadable } from './shard-file.js';
+import { ShardList } from './shard-list.js';
 import { joinParts, type StorePart } from './store-parts.js';
 
-/** A complete activation store, open for reading. */
-export interface Store {
+/** A manifest without its shards, which a reader keeps as a ShardList. */
+export type StoreManifest = Omit<Manifest, 'shards'>;
+
+/** Where a store is, or a part of one. */
+export interface StorePlace {
   readonly directory: string;
-  readonly manifest: Manifest;
+  readonly manifest: StoreManifest;
+}
+
+/** A complete activation store, open for reading. */
+export interface Store extends StorePlace {
+  readonly shards: ShardList;
   /** Where its files are: the store itself, or the parts that `manifest` joins. */
-  readonly parts: readonly StorePart[];
-  /** Of the store whose rows are the targets of these, where there is one. */
-  readonly target?: Pick<Store, 'directory' | 'manifest'>;
+  readonly parts: readonly StorePlace[];
+  /** The store whose rows are the targets of these, where there is one. */
+  readonly target?: Pick<Store, 'directory' | 'manifest' | 'shards'>;
   /**
    * Loads shard i; its hash is checked against the manifest, and every activation is finite.
    *
@@ -33,7 +42,8 @@ const AT_A_TIME = 64;
  * @throws Refusal when it is not one, or not complete, or a part or a shard is missing or has another size than was written
  */
 export async function openStore(named: string): Promise<Store> {
-  const { directory, manifest, parts } = await findStore(named);
+  const found = await findStore(named);
+  const { directory, manifest } = found;
   if (!manifest.complete) {
     throw new Refusal(
       `${directory} is not complete: ${manifest.rows} of ${manifest.rows_wanted} rows.`,
@@ -51,7 +61,18 @@ export async function openStore(named: string): Promise<Store> {
   }
   if (listed === 0) throw new Refusal(`${directory} holds no rows.`, AGAIN, 'activations/no-rows');
   await checkShardFiles(directory, manifest);
-  return { directory, manifest, parts, readShard: async (i) => (await readShard(directory, manifest, i)).rows };
+  const shards = new ShardList(manifest.shards);
+  const { d_in, dtype } = manifest;
+  return {
+    ...withoutShards(found),
+    shards,
+    parts: found.parts.map(withoutShards),
+    readShard: async (i) => (await readShard({ directory, d_in, dtype }, shards.at(i))).rows,
+  };
+}
+
+function withoutShards({ directory, manifest: { shards: _, ...manifest } }: StorePart): StorePlace {
+  return { directory, manifest };
 }
 
 /**
@@ -59,7 +80,7 @@ export async function openStore(named: string): Promise<Store> {
  *
  * @throws Refusal where there is no store, or the parts are not all of one
  */
-export async function findStore(named: string): Promise<StorePart & Pick<Store, 'parts'>> {
+export async function findStore(named: string): Promise<StorePart & { readonly parts: readonly StorePart[] }> {
   const parts: StorePart[] = [];
   for (const directory of await findStores(named)) parts.push({ directory, manifest: await readManifest(directory) });
   const [one] = parts;

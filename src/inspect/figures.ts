@@ -1,6 +1,6 @@
 import { effectiveRank, symmetricEigenvalues } from '../activations/eigenvalues.js';
-import type { Manifest } from '../activations/manifest.js';
 import { gammaOf, medianOf } from '../activations/statistics.js';
+import type { StoreManifest } from '../activations/store.js';
 import { expectedDead } from './normal.js';
 import { LARGE, type LongRow, type Survey, WIDEST } from './survey.js';
 
@@ -58,7 +58,7 @@ export interface Drawn {
 /** The numbers of a survey. */
 export function figuresOf(
   survey: Survey,
-  { model, hook, d_in, dtype, rows }: Manifest,
+  { model, hook, d_in, dtype, rows }: StoreManifest,
   store: string,
   dictionary: { readonly k: number; readonly dSae: number },
 ): { inspection: Omit<Inspection, 'longest_tokens'>; drawn: Drawn } {

@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { readShard } from '../activations/shard-file.js';
+import type { ListedShard } from '../activations/shard-list.js';
 import { Refusal, refusedReply } from '../errors/refusal.js';
 import { widen } from '../safetensors/floats.js';
 import { RowSums } from './row-sums.js';
@@ -9,10 +10,10 @@ import type { SummedFrom, SummedReply, SummedShard } from './shard-reader.js';
 
 if (!parentPort) throw new Error('row-worker.js runs in a worker thread');
 const port = parentPort;
-const { directory, manifest, centre } = workerData as SummedFrom;
+const { centre, ...of } = workerData as SummedFrom;
 
-port.on('message', (i: number) => {
-  read(i).then(
+port.on('message', (listed: ListedShard) => {
+  read(listed).then(
     (shard) => port.postMessage({ kind: 'shard', shard } satisfies SummedReply, buffersOf(shard)),
     (error: unknown) => {
       // Anything else ends the thread, and whoever waits is told.
@@ -22,10 +23,10 @@ port.on('message', (i: number) => {
   );
 });
 
-async function read(i: number): Promise<SummedShard> {
-  const { rows } = await readShard(directory, manifest, i);
+async function read(listed: ListedShard): Promise<SummedShard> {
+  const { rows } = await readShard(of, listed);
   const { activation, token, context, pos } = rows;
-  const x = widen(activation, manifest.dtype);
+  const x = widen(activation, of.dtype);
   const sums = new RowSums(centre);
   const found = sums.add(x);
   return { x, token, context, pos, ...found, totals: sums.totals };

@@ -61,11 +61,11 @@ export async function surveyStore(
   progress: Progress,
   stop: StopRequest,
 ): Promise<Survey> {
-  const { directory, manifest } = store;
+  const { manifest } = store;
   progress.begin(`reading ${manifest.hook}`, manifest.rows, 'row');
   const survey = await StoreSurvey.open(await centreOf(store), manifest, threads);
   try {
-    for await (const shard of shardsInOrder({ directory, manifest, centre: survey.centre }, threads)) {
+    for await (const shard of shardsInOrder(store, survey.centre, threads)) {
       throwIfStopped(stop, STOPPED);
       await survey.add(shard, async (done) => {
         progress.update(done);

@@ -130,8 +130,8 @@ export class ActivationsStore extends DealtActivations {
    * @throws Refusal where a file was changed since it was written
    */
   async *shards(): AsyncGenerator<StoredRows> {
-    const { manifest } = this.store;
-    for (const i of manifest.shards.keys()) {
+    const { manifest, shards } = this.store;
+    for (let i = 0; i < shards.length; i++) {
       const { activation, token: tokens, context: contexts, pos: positions } = await this.store.readShard(i);
       const activations = new Activations(widen(activation, manifest.dtype), manifest.d_in);
       yield { activations, tokens, contexts, positions };

@@ -1,16 +1,21 @@
-import type { Manifest } from '../activations/manifest.js';
+import type { Store, StoreManifest } from '../activations/store.js';
 import { significant } from '../progress/progress.js';
 import { type Destination, placed } from './destination.js';
 import { hubModel, publicName } from './machine-paths.js';
 import { block, card, code, type Row, table, whole } from './markdown.js';
 
 /** The data set card of an activation store. */
-export function storeCard(manifest: Manifest, to: Destination, license: string | undefined): string {
+export function storeCard(
+  store: Pick<Store, 'manifest' | 'shards'>,
+  to: Destination,
+  license: string | undefined,
+): string {
+  const { manifest } = store;
   const { hook, model, rows, d_in } = manifest;
   const matter = {
     license,
     tags: ['activations', 'sparse-autoencoder', 'mechanistic-interpretability', 'sae-pipe'],
-    configs: [{ config_name: 'default', data_files: shardsOf(manifest, to) }],
+    configs: [{ config_name: 'default', data_files: shardsOf(store, to) }],
   };
   const name = hubModel(model.name);
   const of = name === undefined ? code(publicName(model.name)) : `[${name}](https://huggingface.co/${name})`;
@@ -25,7 +30,7 @@ export function storeCard(manifest: Manifest, to: Destination, license: string |
       'python',
       'import datasets',
       '',
-      `shards = ${JSON.stringify(shardsOf(manifest, to))}`,
+      `shards = ${JSON.stringify(shardsOf(store, to))}`,
       `rows = datasets.load_dataset(${JSON.stringify(to.repository)}, data_files=shards, split='train', streaming=True)`,
     ),
     'In sae-pipe:',
@@ -38,10 +43,10 @@ export function storeCard(manifest: Manifest, to: Destination, license: string |
 }
 
 /** The pattern of the shards' names; of a harvest in parts, below those. */
-const shardsOf = ({ shards }: Manifest, to: Destination): string =>
-  placed(to, shards.some(({ file }) => file.includes('/')) ? '*/shard-*.arrow' : 'shard-*.arrow');
+const shardsOf = ({ shards }: Pick<Store, 'shards'>, to: Destination): string =>
+  placed(to, shards.at(0).file.includes('/') ? '*/shard-*.arrow' : 'shard-*.arrow');
 
-function facts(manifest: Manifest): Row[] {
+function facts(manifest: StoreManifest): Row[] {
   const { model, hook, d_in, dtype, precision = 'float32', context, prepend_bos, corpus, rows, mean_norm } = manifest;
   const { exclude_special_tokens: excluded, max_activation_norm_multiple: multiple, documents = {} } = manifest;
   return [

@@ -26,8 +26,8 @@ export async function storeContents(
   progress: Progress,
   stop: StopRequest,
 ): Promise<Contents> {
-  const { directory, manifest, parts } = await openStore(what);
-  const { shards, contexts } = manifest;
+  const { directory, manifest, shards, parts } = await openStore(what);
+  const { contexts } = manifest;
   const placed = parts.map((part) => ({ ...part, at: relative(directory, part.directory) }));
   const elsewhere = placed.find(({ at }) => at.startsWith('..'));
   if (elsewhere) {
@@ -54,7 +54,7 @@ export async function storeContents(
   await checkHashes(directory, files, progress, stop);
   for (const { at } of placed) files.push(await publicJson(directory, join(at, MANIFEST_FILE)));
   const notes = license === undefined ? ['The card names no licence; --license does, e.g. --license apache-2.0.'] : [];
-  return { kind: 'data set', files, card: storeCard(manifest, to, license), notes };
+  return { kind: 'data set', files, card: storeCard({ manifest, shards }, to, license), notes };
 }
 
 async function checkHashes(

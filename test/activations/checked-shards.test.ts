@@ -6,6 +6,7 @@ import { ActivationBatches } from '../../src/activations/batches.js';
 import { CheckedShards, readingThreads } from '../../src/activations/checked-shards.js';
 import type { Manifest } from '../../src/activations/manifest.js';
 import { buffersOf } from '../../src/activations/rows.js';
+import { ShardList } from '../../src/activations/shard-list.js';
 import { openStore } from '../../src/activations/store.js';
 import { openStoreSource, storeMemory } from '../../src/activations/store-source.js';
 import { StoreWriter } from '../../src/activations/store-writer.js';
@@ -34,7 +35,7 @@ for (const threads of [0, 2]) {
   test(`shards read next to one another are those of the store (${threads} threads)`, async (t) => {
     const { directory, manifest } = await written(t);
     const store = await openStore(directory);
-    const shards = new CheckedShards({ directory, manifest }, threads);
+    const shards = new CheckedShards(store, threads);
     t.after(() => shards.close());
     const order = [3, 0, 5, 1, 2, 4, 0, 3];
     const read = await Promise.all(order.map((i) => shards.read(i)));
@@ -45,7 +46,7 @@ for (const threads of [0, 2]) {
 
   test(`a shard that is touched after it was checked is checked again (${threads} threads)`, async (t) => {
     const { directory, manifest } = await written(t);
-    const shards = new CheckedShards({ directory, manifest }, threads);
+    const shards = new CheckedShards(await openStore(directory), threads);
     t.after(() => shards.close());
     const path = join(directory, manifest.shards[1]!.file);
     utimesSync(path, 1, 1);
@@ -59,8 +60,8 @@ for (const threads of [0, 2]) {
   });
 
   test(`memory of shards that are not needed is written to (${threads} threads)`, async (t) => {
-    const { directory, manifest } = await written(t);
-    const shards = new CheckedShards({ directory, manifest }, threads);
+    const { directory } = await written(t);
+    const shards = new CheckedShards(await openStore(directory), threads);
     t.after(() => shards.close());
     const [first, second] = [await shards.read(0), await shards.read(1)];
     const wanted = rowTexts(second, 3);
@@ -74,13 +75,15 @@ for (const threads of [0, 2]) {
 }
 
 test('what was checked is not hashed again', async (t) => {
-  const { directory, manifest } = await written(t);
-  const listed = structuredClone(manifest);
-  const shards = new CheckedShards({ directory, manifest: listed }, 0);
-  await shards.read(0);
-  listed.shards[0]!.sha256 = '0'.repeat(64);
-  assert.equal((await shards.read(0)).token.length, 10);
-  await refuses(() => new CheckedShards({ directory, manifest: listed }, 0).read(0), 'activations/shard-changed');
+  const store = await openStore((await written(t)).directory);
+  const other = { ...store.shards.at(0), sha256: '0'.repeat(64) };
+  let [first] = [store.shards.at(0)];
+  const shards = Object.assign(new ShardList([...store.shards]), { at: () => first });
+  const reading = new CheckedShards({ ...store, shards }, 0);
+  await reading.read(0);
+  first = other;
+  assert.equal((await reading.read(0)).token.length, 10);
+  await refuses(() => new CheckedShards({ ...store, shards }, 0).read(0), 'activations/shard-changed');
 });
 
 test('a source reads with threads where there is much to read', () => {

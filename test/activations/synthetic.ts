@@ -1,5 +1,6 @@
 import type { ActivationDType, Manifest } from '../../src/activations/manifest.js';
 import { type ActivationArray, allocateRows, type Rows } from '../../src/activations/rows.js';
+import { ShardList } from '../../src/activations/shard-list.js';
 import type { Store } from '../../src/activations/store.js';
 import { Window } from '../../src/activations/store-writer.js';
 import type { Context } from '../../src/corpus/contexts.js';
@@ -119,9 +120,10 @@ export interface MemoryStore extends Store {
  */
 export function memoryStore(sizes: readonly number[], dtype: ActivationDType = 'float32', d = 2): MemoryStore {
   const reads: number[] = [];
-  const shards = sizes.map((rows, i) => ({ file: `s${i}.arrow`, rows, sha256: '0'.repeat(64), window: 0 }));
+  const listed = sizes.map((rows, i) => ({ file: `s${i}.arrow`, rows, sha256: '0'.repeat(64), window: 0 }));
   const total = sizes.reduce((sum, size) => sum + size, 0);
-  const manifest = emptyManifest(total, { d_in: d, dtype, shards, rows: total, complete: true });
+  const { shards: _, ...manifest } = emptyManifest(total, { d_in: d, dtype, rows: total, complete: true });
+  const shards = new ShardList(listed);
   const readShard = (i: number) => {
     reads.push(i);
     const rows = allocateRows(sizes[i]!, d, dtype);
@@ -129,7 +131,7 @@ export function memoryStore(sizes: readonly number[], dtype: ActivationDType = '
     for (let row = 0; row < sizes[i]!; row++) rows.activation[row * d] = first + row;
     return Promise.resolve(rows);
   };
-  return { directory: '', manifest, parts: [{ directory: '', manifest }], readShard, reads };
+  return { directory: '', manifest, shards, parts: [{ directory: '', manifest }], readShard, reads };
 }
 
 /** Numbers of the rows in a batch of a float16 or float32 `memoryStore`. */

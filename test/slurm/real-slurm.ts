@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openStore } from '../../src/activations/store.js';
@@ -14,6 +14,9 @@ const root = temporaryDirectory();
 
 const completed = ({ JobState, ExitCode }: Record<string, string>) =>
   assert.deepEqual([JobState, ExitCode], ['COMPLETED', '0:0']);
+
+/** Of the shards of a store, in its order. */
+const hashesOf = async (named: string) => Array.from((await openStore(named)).shards, ({ sha256 }) => sha256);
 
 const running = (job: string) => until(`job ${job} runs`, () => jobFields(job).JobState === 'RUNNING');
 const listsAShard = (store: string) => {
@@ -38,8 +41,7 @@ test('a harvest by an array of four tasks, one killed and queued again, is that 
   assert.deepEqual(resultsBelow(out), expected);
   const whole = join(root, 'whole');
   await succeeds(harvestWords(whole, 24_000));
-  const hashes = async (named: string) => (await openStore(named)).manifest.shards.map(({ sha256 }) => sha256);
-  assert.deepEqual(await hashes(out), await hashes(whole));
+  assert.deepEqual(await hashesOf(out), await hashesOf(whole));
 });
 
 /** Seconds of a training that meets its notice: Slurm looks at limits every half minute, and machines change pace. */
@@ -82,16 +84,15 @@ test('a chain of harvest, training, evaluation and report ends in the bytes of a
   const out = join(root, 'sweep');
   const file = join(root, 'sweep.yaml');
   const corpus = 'assets/corpus/validation.jsonl.gz';
-  writeFileSync(
-    file,
-    `harvest: {model: assets/tiny-gemma, corpus: ${corpus}, hook: ${HOOK}, tokens: 2000, context: 64}
+  const sections = `harvest: {model: assets/tiny-gemma, corpus: ${corpus}, hook: ${HOOK}, tokens: 2000, context: 64, batch: 4, window-rows: 500}
 train: {steps: 60, batch: 64, lr: 0.001, log-every: 1}
 sweep: {out: ${out}, seed: 0, runs: [{arch: gated, d-sae: 200, l1: 2}, {arch: standard, d-sae: 250, l1: 3}]}
 eval: {model: assets/tiny-gemma, corpus: ${corpus}, tokens: 300}
-`,
-  );
+`;
+  writeFileSync(file, sections);
   await succeeds(['sweep', '--config', file]);
   const expected = resultsBelow(out);
+  const rows = await hashesOf(join(out, 'activations', HOOK));
   assert.ok(expected.has('report.html'));
   rmSync(out, { recursive: true });
   const jobs = await submitted('--chain', file);
@@ -104,6 +105,20 @@ eval: {model: assets/tiny-gemma, corpus: ${corpus}, tokens: 300}
   for (const task of [0, 1]) completed(await ended(`${shared[1]}_${task}`));
   for (const job of [shared[0]!, ...shared.slice(2)]) completed(await ended(job));
   assert.deepEqual(resultsBelow(out), expected);
+  // And with its harvest shared by three tasks: the same rows in parts, and the same bytes of all else.
+  rmSync(out, { recursive: true });
+  writeFileSync(file, `${sections}submit: {stages: {harvest: {array: 3}, train: {array: 2}}}\n`);
+  const divided = await submitted('--overwrite', '--chain', file);
+  for (const [job, tasks] of [3, 2].entries()) {
+    for (let task = 0; task < tasks; task++) completed(await ended(`${divided[job]}_${task}`));
+  }
+  for (const job of divided.slice(2)) completed(await ended(job));
+  const parts = readdirSync(join(out, 'activations', HOOK));
+  assert.deepEqual(parts, ['part-0-of-3', 'part-1-of-3', 'part-2-of-3']);
+  assert.deepEqual(await hashesOf(join(out, 'activations', HOOK)), rows);
+  const withoutStores = (results: ReadonlyMap<string, string>) =>
+    new Map([...results].filter(([name]) => !name.startsWith('activations/')));
+  assert.deepEqual(withoutStores(resultsBelow(out)), withoutStores(expected));
 });
 
 test('a task that fails has its exit code, and what depends on it does not begin', async () => {

@@ -63,7 +63,7 @@ function rowsPlainly(before: number): string[] {
 async function rowsOf(directory: string): Promise<string[]> {
   const store = await openStore(directory);
   const rows: [number, number, number][] = [];
-  for (let i = 0; i < store.manifest.shards.length; i++) {
+  for (let i = 0; i < store.shards.length; i++) {
     const { context, pos, token } = await store.readShard(i);
     for (const [k, at] of context.entries()) rows.push([at, pos[k]!, token[k]!]);
   }

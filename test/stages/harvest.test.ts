@@ -71,7 +71,7 @@ const run = async (more: Partial<HarvestConfig> = {}, stop = never) => {
 
 async function allRows(directory: string): Promise<Rows[]> {
   const store = await openStore(directory);
-  return Promise.all(store.manifest.shards.map((_, i) => store.readShard(i)));
+  return Promise.all(Array.from(store.shards, (_, i) => store.readShard(i)));
 }
 
 /** Activations by "context:pos". */
@@ -93,13 +93,13 @@ test("stores hold exactly the requested rows, each position once, no BOS, with t
   const hooks = [HOOK, 'blocks.0.attn.hook_z', 'blocks.3.mlp.hook_post'];
   const { directories } = await run({ hook: hooks, dtype: 'float32', tokens: 3001 });
   for (const [h, directory] of directories.entries()) {
-    const { manifest } = await openStore(directory);
+    const { manifest, shards } = await openStore(directory);
     const hook = hooks[h]!;
     assert.equal(manifest.hook, hook);
     assert.equal(manifest.rows, 3001);
     assert.ok(manifest.complete);
     assert.equal(
-      manifest.shards.reduce((sum, shard) => sum + shard.rows, 0),
+      [...shards].reduce((sum, shard) => sum + shard.rows, 0),
       3001,
     );
     let normSum = 0;

@@ -27,9 +27,9 @@ export async function writeStore(directory: string): Promise<void> {
 /** Reads every shard, and the batches of an epoch and a half. */
 async function read(directory: string): Promise<string> {
   const store = await openStore(directory);
-  const { manifest } = store;
+  const { manifest, shards } = store;
   const hash = createHash('sha256');
-  for (const [i, { rows }] of manifest.shards.entries()) {
+  for (const [i, { rows }] of [...shards].entries()) {
     const { activation, token, context, pos } = await store.readShard(i);
     assert.deepEqual([activation.length, token.length], [rows * manifest.d_in, rows]);
     assert.deepEqual([context.length, pos.length], [rows, rows]);
@@ -41,7 +41,7 @@ async function read(directory: string): Promise<string> {
     assert.equal((await batches.next(7)).x.length, 7 * manifest.d_in);
   }
   const { corpus: _, ...said } = manifest;
-  return JSON.stringify([said, hash.digest('hex')]);
+  return JSON.stringify([said, [...shards], hash.digest('hex')]);
 }
 
 const command = (directory: string, out: string) => ({
