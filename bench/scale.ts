@@ -68,7 +68,7 @@ const CASES: Readonly<Record<string, (directory: string, count: number) => Promi
       await source.close();
       return { open: (opened - began) / 1000, epoch: (performance.now() - opened) / 1000, kept };
     },
-    /** The lists of a harvest of so many shards, in windows of 16; the shards themselves are left out. */
+    /** The lists of a harvest of `shards` shards, in windows of 16; the shards themselves are left out. */
     list: async (directory, shards) => {
       const store = join(directory, `shards-${SHARDS[0]}`);
       const { statistics: _, ...manifest } = await readManifest(store);
@@ -99,7 +99,7 @@ const CASES: Readonly<Record<string, (directory: string, count: number) => Promi
     nothing: async () => ({}),
   };
 
-/** Bytes of this process that are in use, on its heap and beside it. */
+/** Bytes in use by this process, within and outside its heap. */
 function bytesKept(): number {
   (globalThis as { gc?: () => void }).gc?.();
   const { heapUsed, external } = process.memoryUsage();

@@ -15,7 +15,7 @@ const LEAST_ROOM = 2 ** 16;
  * not with its square. A complete store has no journal.
  *
  * A journal is read only where manifest.json names it, and each manifest names a new one. So neither a kill between
- * writing the manifest and removing the journal before it, nor one in the midst of --overwrite, lists anything that is
+ * writing the manifest and removing the journal before it, nor one during --overwrite, lists anything that is
  * not there.
  */
 export class GrowingManifest {

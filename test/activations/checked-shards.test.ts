@@ -33,7 +33,7 @@ function changed(path: string, keepTimes = false): void {
 
 for (const threads of [0, 2]) {
   test(`shards read next to one another are those of the store (${threads} threads)`, async (t) => {
-    const { directory, manifest } = await written(t);
+    const { directory } = await written(t);
     const store = await openStore(directory);
     const shards = new CheckedShards(store, threads);
     t.after(() => shards.close());

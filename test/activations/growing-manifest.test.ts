@@ -82,7 +82,7 @@ test('a journal that ends anywhere lists the additions that are whole in it', as
   for (let end = 0; end <= whole.length; end += 23) {
     assert.equal(await listed(whole.subarray(0, end)), 1 + ends.filter((other) => other <= end).length, String(end));
   }
-  // A block that was never written, in the midst of the last line.
+  // A block that was never written, within the last line.
   const torn = Buffer.from(whole).fill(0, ends[1]! + 80, ends[1]! + 120);
   assert.equal(await listed(torn), 3);
   const changed = Buffer.from(whole);

@@ -91,7 +91,8 @@ test('a stopped harvest is continued by the command in its manifest, from where 
   const command = { directory: process.cwd(), words: ['--model', 'm', '--tokens', '1000'] };
   const part = { index: 2, of: 4 };
   const words = `sae-pipe harvest --model m --tokens 1000 --out '${out}' --resume`;
-  const resumeOf = async (name: string, more: Record<string, unknown>) => (await only(storeIn(out, name, 2, more))).resume;
+  const resumeOf = async (name: string, more: Record<string, unknown>) =>
+    (await only(storeIn(out, name, 2, more))).resume;
   assert.equal(await resumeOf('h', { command }), words);
   assert.equal(await resumeOf('g/part-2-of-4', { command, part }), words);
   const elsewhere = { ...command, directory: '/else where' };
