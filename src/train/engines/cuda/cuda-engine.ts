@@ -81,6 +81,8 @@ class CudaEngine implements Engine {
   private readonly readers: Promise<unknown>[] = [Promise.resolve(), Promise.resolve()];
   /** Of each slice a guess: is it passed by products? What the last step found decides the next. */
   private dense: readonly boolean[];
+  /** With AuxK: is a feature dead, as of the last step? */
+  private revives = false;
   private closed = false;
 
   constructor(
@@ -99,6 +101,9 @@ class CudaEngine implements Engine {
   /** Takes over what there is of a state. */
   async begin(start: TrainerState): Promise<void> {
     const { plan, launcher, settings, device } = this.run;
+    const since = start.get('since_fired') ?? new Float32Array(settings.dSae);
+    const window = Math.fround(settings.deadWindow);
+    this.revives = plan.kAux > 0 && since.some((activations) => activations >= window);
     // Moments that steps left behind and those about to come are then alike as of now.
     this.settle(this.done);
     await this.sendFactors();
@@ -218,7 +223,9 @@ class CudaEngine implements Engine {
   ): Promise<StepMetrics> {
     const { device, settings, plan } = this.run;
     for (const event of fed) device.waitFor(event);
-    const sums = await this.untilRight(() => this.stepLauncher.launch(slot, t, step, this.dense));
+    const { revives } = this;
+    const sums = await this.untilRight(() => this.stepLauncher.launch(slot, t, step, { dense: this.dense, revives }));
+    this.revives = plan.kAux > 0 && sums.dead > 0;
     // So no feature has many steps to catch up with when it is next active.
     if (settings.beta1 === 0 && t % plan.settleEvery === 0) this.settle(t);
     return metricsOf(sums, settings, step);

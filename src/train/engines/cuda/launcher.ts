@@ -16,6 +16,9 @@ const SCAN_TILE_THREADS = 1024;
 
 export type KernelValues = Partial<Record<ArrayField, DevicePointer> & Record<NumberField, number>>;
 
+/** Where a list's entries of each token begin, and how many there are with those of it. */
+export type TokenStarts = Readonly<Record<'token_start' | 'total', DevicePointer>>;
+
 /** Blocks in x, or in x and y, and threads in x. */
 export interface GridShape {
   readonly blocks: number | readonly [number, number];

@@ -87,6 +87,11 @@ export interface CudaPlan {
   readonly candidates: number;
   /** Rows of r per token: one for each of the prefixes. */
   readonly levels: number;
+  /** Entries of dead features per token, with AuxK, at most; else 0. */
+  readonly kAux: number;
+  readonly deadCandidates: number;
+  /** Rows of the mask: tokens, and as many again for the entries of dead features. */
+  readonly rows: number;
   readonly chunks: number;
   /** Threads of a block that works on one row. */
   readonly threads: number;
@@ -122,11 +127,11 @@ export function planCuda(settings: EngineSettings, overrides: PlanOverrides = {}
   if (reason !== undefined) throw new Error(`the CUDA engine cannot train ${settings.architecture}: ${reason}`);
   const sizes = sizesOfPlan(settings, form, overrides);
   const { batch, dSae } = settings;
-  const { k } = sizes;
+  const { k, kAux } = sizes;
   const arrays = arraysOf(settings, sizes);
   const fixed = [...arrays.values()].reduce((sum, size) => sum + size, 0);
-  const mostEntries = batch * k || Math.max(1, sumOfSlices(sizes, dSae));
-  const entries = k > 0 ? mostEntries : Math.min(mostEntries, batch * FIRST_ENTRIES);
+  const mostEntries = batch * kAux + (batch * k || Math.max(1, sumOfSlices(sizes, dSae)));
+  const entries = k > 0 ? mostEntries : Math.min(mostEntries, batch * (kAux + FIRST_ENTRIES));
   const bytes = fixed + entryBytes(k > 0 ? entries : entryRoom(mostEntries, mostEntries));
   return { ...sizes, arrays, views: viewsOf(settings, sizes), entries, mostEntries, bytes };
 }
@@ -141,6 +146,8 @@ function sizesOfPlan(settings: EngineSettings, form: SparseForm, overrides: Plan
   const slices = Math.ceil(dSae / slice);
   const { select } = form;
   const k = select.kind === 'k-per-token' || select.kind === 'k-per-batch' ? Math.min(select.k, dSae) : 0;
+  const kAux = Math.min(form.auxK?.k ?? 0, dSae);
+  const rows = kAux > 0 ? 2 * batch : batch;
   const dense = k === 0 && denseShare < 1;
   const trains = (name: 'W_enc' | 'W_dec' | 'b_dec') => isTrained(settings, name);
   return {
@@ -156,7 +163,10 @@ function sizesOfPlan(settings: EngineSettings, form: SparseForm, overrides: Plan
     wholeBatch: select.kind === 'k-per-batch',
     candidates: slices * Math.min(k, slice),
     levels: prefixesOf(form, dSae).length,
-    chunks: Math.ceil(batch / CHUNK),
+    kAux,
+    deadCandidates: slices * Math.min(kAux, slice),
+    rows,
+    chunks: Math.ceil(rows / CHUNK),
     threads: Math.min(1024, WARP * Math.ceil(Math.max(dInRow, dOutRow) / 256)),
     rowBlocks: Math.min(ROW_BLOCKS, dSae),
     dense,
@@ -164,7 +174,7 @@ function sizesOfPlan(settings: EngineSettings, form: SparseForm, overrides: Plan
     mostListed: (features) => (dense ? Math.floor(denseShare * batch * features) : batch * features),
     partEntries,
     settleEvery: overrides.settleEvery ?? SETTLE_EVERY,
-    parts: Math.min(MOST_PARTS, Math.ceil((2 * batch * (k || dSae)) / partEntries)),
+    parts: Math.min(MOST_PARTS, Math.ceil((2 * batch * ((k || dSae) + kAux)) / partEntries)),
     trains: { W_enc: trains('W_enc'), W_dec: trains('W_dec'), b_dec: trains('b_dec') },
     // Nothing that is trained may need the gradient of g.
     secondDots:
@@ -196,7 +206,7 @@ export function checkCounts({ batch, dSae }: EngineSettings, plan: CudaPlan): vo
 
 /** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
 export function lacking({ auxK, rule, second, prefixes }: SparseForm): string | undefined {
-  if (auxK) return 'it computes no auxiliary loss of dead features';
+  if (auxK && second) return 'it computes no second reconstruction next to the auxiliary loss of dead features';
   if (rule === 'jumprelu') return 'it computes no straight-through estimators';
   if (second && prefixes) return 'it computes no second reconstruction next to those of prefixes';
   return second && rule === 'relu' ? 'it computes a second reconstruction for gated SAEs only' : undefined;
@@ -227,19 +237,21 @@ function arraysOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, nu
     arrays.set('W_enc_bfloat16', 2 * dSae * dInRow);
   }
   arrays.set('p_slice', 4 * batch * sizes.slice);
-  arrays.set('mask', 4 * batch * words);
-  arrays.set('word_start', 4 * batch * words);
+  arrays.set('mask', 4 * sizes.rows * words);
+  arrays.set('word_start', 4 * sizes.rows * words);
   arrays.set('counts', 4 * batch);
-  arrays.set('token_start', 4 * (sizes.lists * batch + 1));
+  const lists = sizes.lists + Number(sizes.kAux > 0);
+  arrays.set('token_start', 4 * (lists * batch + 1));
   // Entries of the lists before, and of all: the first stays 0.
-  arrays.set('totals', 8 * (sizes.lists + 1));
+  arrays.set('totals', 8 * (lists + 1));
   arrays.set('tile_sums', 8 * Math.ceil(Math.max(batch, dSae) / SCAN_TILE));
   if (sizes.k > 0) addCandidates(arrays, batch, sizes);
+  if (sizes.kAux > 0) addDeadArrays(arrays, batch, sizes);
   arrays.set('chunk_counts', 4 * sizes.chunks * dSae);
   arrays.set('feature_counts', 4 * dSae);
   arrays.set('feature_start', 4 * (dSae + 1));
   arrays.set('updated', 4 * dSae);
-  arrays.set('r', 4 * sizes.levels * batch * dOutRow);
+  arrays.set('r', 4 * (sizes.levels * batch + sizes.rows - batch) * dOutRow);
   if (form.second) arrays.set('r_aux', 4 * batch * dOutRow);
   if (sizes.found > 0) arrays.set('found', 8 * sizes.found);
   if (sizes.dense) addDenseArrays(arrays, settings, sizes);
@@ -281,6 +293,18 @@ function addCandidates(
   }
 }
 
+/** What selects the largest of dead features; their entries' residual lies behind r. */
+function addDeadArrays(
+  arrays: Map<string, number>,
+  batch: number,
+  { kAux, deadCandidates, dOutRow }: PlannedSizes,
+): void {
+  for (const name of ['dead_candidate', 'dead_candidate_p']) arrays.set(name, 4 * batch * deadCandidates);
+  arrays.set('dead_candidate_counts', 4 * batch);
+  arrays.set('dead_p', 4 * batch * kAux);
+  arrays.set('error_variance', 4 * Math.ceil(dOutRow / WARP));
+}
+
 /** Doubles: sums, and what was found in each slice. */
 export function metricsBytes({ found }: Pick<CudaPlan, 'found'>): number {
   return 8 * (METRIC_SUMS.length + found);
@@ -299,8 +323,11 @@ function addDenseArrays(
   if (trains.W_dec) arrays.set('dec_gradient', 4 * slice * dOutRow);
 }
 
-function viewsOf(settings: EngineSettings, { form: { select }, lists }: PlannedSizes): Map<string, View> {
+function viewsOf(settings: EngineSettings, sizes: PlannedSizes): Map<string, View> {
   const followed = followedBy(settings)?.parameter;
+  const { lists, words, kAux, levels, dOutRow } = sizes;
+  const { select } = sizes.form;
+  const { batch } = settings;
   const all = (of: string): View => ({ of, offset: 0 });
   return new Map<string, View>([
     ['bias', all(select.bias)],
@@ -312,6 +339,15 @@ function viewsOf(settings: EngineSettings, { form: { select }, lists }: PlannedS
     ['f', all('df')],
     ['dp', all('dg')],
     ['g', all('p')],
+    // The second half of the rows, and the residual of all features.
+    ...(kAux > 0
+      ? ([
+          ['dead_mask', { of: 'mask', offset: 4 * batch * words }],
+          ['dead_word_start', { of: 'word_start', offset: 4 * batch * words }],
+          ['r_whole', { of: 'r', offset: 4 * (levels - 1) * batch * dOutRow }],
+          ['r_dead', { of: 'r', offset: 4 * levels * batch * dOutRow }],
+        ] as const)
+      : []),
     ['total', { of: 'totals', offset: 8 * lists }],
     ['total_by_feature', all('counters')],
     ['dead', { of: 'counters', offset: 8 }],

@@ -1,14 +1,16 @@
+import type { DeadFeatures } from './dead-features.js';
 import type { DenseSlices, FeatureRange } from './dense-slices.js';
-import type { DevicePointer } from './device.js';
 import type { EncoderProduct } from './encoder-product.js';
 import { cutDigits, PICK_THREADS } from './kernels/largest-of-batch.js';
-import { type StepParts, THREADS } from './launcher.js';
+import { type StepParts, THREADS, type TokenStarts } from './launcher.js';
 import { WARP } from './plan.js';
 
-/** Where a list's entries of each token begin, and how many there are with those of it. */
-interface TokenStarts {
-  readonly token_start: DevicePointer;
-  readonly total: DevicePointer;
+/** What decides which kernels list the entries of a step. */
+export interface ListedKinds {
+  /** Of each slice a guess: is it passed by products? Where that is wrong, the step leaves. */
+  readonly dense: readonly boolean[];
+  /** With AuxK: was a feature dead before the step? */
+  readonly revives: boolean;
 }
 
 /** Asks for the kernels that list the entries of a batch, token-major, whose p comes a slice at a time. */
@@ -17,14 +19,18 @@ export class EntrySelection {
     private readonly parts: StepParts,
     private readonly product: EncoderProduct,
     private readonly denseSlices: DenseSlices,
+    private readonly deadFeatures: DeadFeatures,
   ) {}
 
-  /** @param dense for each slice: is it passed by products? Its part of the reconstructions is then computed, too */
-  select(dense: readonly boolean[]): void {
-    const { k, wholeBatch } = this.parts.plan;
-    if (wholeBatch) this.selectLargestOfBatch();
-    else if (k > 0) this.selectLargest();
+  /** Of a slice that is passed by products, its part of the reconstructions is computed, too. */
+  select({ dense, revives }: ListedKinds): void {
+    const { k, wholeBatch, lists } = this.parts.plan;
+    if (wholeBatch) this.selectLargestOfBatch(revives);
+    else if (k > 0) this.selectLargest(revives);
     else this.selectPositive(dense);
+    if (!revives) return;
+    this.deadFeatures.choose();
+    this.deadFeatures.gather(this.startTokens(lists));
   }
 
   /** Those above 0: a slice alone decides its entries. */
@@ -39,22 +45,27 @@ export class EntrySelection {
       const list = this.startTokens(s);
       this.judge(s, range, listed, list);
       if (dense[s]) this.denseSlices.forward(range);
-      else launcher.run('gather', perToken, { ...range, ...list });
+      else launcher.run('gather', perToken, { ...range, ...list, most: 0 });
     }
   }
 
   /** A token's k largest. */
-  private selectLargest(): void {
+  private selectLargest(revives: boolean): void {
     const { settings, plan, device, arrays, launcher } = this.parts;
     const perToken = { blocks: settings.batch, threads: THREADS };
-    for (let s = 0; s < plan.slices; s++) launcher.run('shortlist', perToken, this.product.encode(s));
-    device.clear(arrays.at('mask'), plan.arrays.get('mask')!);
-    launcher.run('choose', perToken);
-    launcher.run('gather', perToken, { first: 0, count: settings.dSae, ...this.startTokens(0) });
+    const selected = { most: plan.k, candidates: plan.candidates, from_dead: 0 };
+    for (let s = 0; s < plan.slices; s++) {
+      const range = this.product.encode(s);
+      launcher.run('shortlist', perToken, { ...range, ...selected });
+      if (revives) this.deadFeatures.shortlist(range);
+    }
+    device.clear(arrays.at('mask'), 4 * settings.batch * plan.words);
+    launcher.run('choose', perToken, selected);
+    launcher.run('gather', perToken, { first: 0, count: settings.dSae, most: plan.k, ...this.startTokens(0) });
   }
 
   /** The k · B largest of the batch: those of the slices so far, slice after slice. */
-  private selectLargestOfBatch(): void {
+  private selectLargestOfBatch(revives: boolean): void {
     const { settings, plan, device, arrays, launcher } = this.parts;
     const { batch, dSae } = settings;
     const perToken = { blocks: batch, threads: THREADS };
@@ -72,8 +83,10 @@ export class EntrySelection {
         feature: arrays.at('candidate'),
         p: arrays.at('candidate_p'),
         room: batch * plan.candidates,
+        most: 0,
       };
       launcher.run('gather', perToken, { ...range, ...candidates, token_start, total });
+      if (revives) this.deadFeatures.shortlist(range);
     }
     device.clear(arrays.at('mask'), 4 * batch * plan.words);
     launcher.run('keepLargest', perToken);

@@ -1,11 +1,12 @@
 import type { EngineSettings, StepSettings } from '../engine.js';
 import { followedBy } from '../state.js';
+import { DeadFeatures } from './dead-features.js';
 import { DenseSlices, type FeatureRange } from './dense-slices.js';
 import { EncoderProduct } from './encoder-product.js';
 import type { ArrayField } from './kernels/arguments.js';
 import { COLUMN_THREADS, type KernelValues, type StepParts, THREADS, WARPS } from './launcher.js';
-import { COUNTER_BYTES, type CudaPlan, WARP } from './plan.js';
-import { EntrySelection } from './selection.js';
+import { CHUNK, COUNTER_BYTES, type CudaPlan, WARP } from './plan.js';
+import { EntrySelection, type ListedKinds } from './selection.js';
 
 /**
  * Asks for the kernels of a step, one after another; nothing here waits. A step that finds too little room for its
@@ -13,32 +14,36 @@ import { EntrySelection } from './selection.js';
  */
 export class StepLauncher {
   private readonly denseSlices: DenseSlices;
+  private readonly deadFeatures: DeadFeatures;
   private readonly product: EncoderProduct;
   private readonly selection: EntrySelection;
 
   constructor(private readonly parts: StepParts) {
     this.denseSlices = new DenseSlices(parts);
+    this.deadFeatures = new DeadFeatures(parts);
     this.product = new EncoderProduct(parts);
-    this.selection = new EntrySelection(parts, this.product, this.denseSlices);
+    this.selection = new EntrySelection(parts, this.product, this.denseSlices, this.deadFeatures);
   }
 
   /**
    * @param slot of the two batches
    * @param t the step's number, from 1
-   * @param dense for each slice: is it passed by products?
    */
-  launch(slot: number, t: number, { lr, l1 }: StepSettings, dense: readonly boolean[]): void {
-    const { settings, device, arrays, launcher } = this.parts;
+  launch(slot: number, t: number, { lr, l1 }: StepSettings, kinds: ListedKinds): void {
+    const { settings, plan, device, arrays, launcher } = this.parts;
     const { batch, beta1, beta2 } = settings;
+    const { dense, revives } = kinds;
     const corrections = { correction1: 1 / (1 - beta1 ** t), correction2: 1 / (1 - beta2 ** t) };
     device.clear(arrays.at('counters'), COUNTER_BYTES);
     this.product.forget();
     this.centre(slot);
-    this.select(dense);
+    this.select(kinds);
     this.decode(dense.includes(true));
-    launcher.run('dots', { blocks: batch, threads: THREADS });
-    this.regroup();
-    this.update({ step: t, lr, l1: l1 / batch, ...corrections }, dense);
+    if (revives) this.deadFeatures.reconstruct();
+    const rows = revives ? plan.rows : batch;
+    launcher.run('dots', { blocks: rows, threads: THREADS });
+    this.regroup(rows);
+    this.update({ step: t, lr, l1: l1 / batch, ...corrections, ...this.total(rows) }, dense);
     launcher.run('metrics', { blocks: 1, threads: THREADS });
   }
 
@@ -47,7 +52,7 @@ export class StepLauncher {
     const { device, arrays, launcher } = this.parts;
     device.clear(arrays.at('counters'), COUNTER_BYTES);
     this.product.forget();
-    this.select(dense);
+    this.select({ dense, revives: false });
     this.decode(dense.includes(true));
     launcher.run('metrics', { blocks: 1, threads: THREADS });
   }
@@ -61,10 +66,10 @@ export class StepLauncher {
   }
 
   /** Its variance and its entries. */
-  private select(dense: readonly boolean[]): void {
+  private select(kinds: ListedKinds): void {
     const { plan, launcher } = this.parts;
     launcher.run('variance', { blocks: Math.ceil(plan.dOutRow / WARP), threads: COLUMN_THREADS });
-    this.selection.select(dense);
+    this.selection.select(kinds);
   }
 
   /** ŷ and the second reconstruction, and what they leave of y. */
@@ -73,20 +78,27 @@ export class StepLauncher {
     launcher.run('decode', { blocks: settings.batch, threads: plan.threads }, { dense: Number(dense) });
   }
 
-  /** The entries feature-major, and those of one feature in parts where they are many. */
-  private regroup(): void {
+  /** How many entries the first rows have. */
+  private total(rows: number): KernelValues {
+    const { arrays, settings } = this.parts;
+    const ofTokens = arrays.at('total');
+    return { total: rows > settings.batch ? ofTokens + 8n : ofTokens };
+  }
+
+  /** The entries of the first rows feature-major, and those of one feature in parts where they are many. */
+  private regroup(rows: number): void {
     const { plan, settings, arrays, launcher } = this.parts;
-    const tiles = { blocks: [Math.ceil(plan.words / WARPS), plan.chunks], threads: THREADS } as const;
+    const chunks = Math.ceil(rows / CHUNK);
+    const tiles = { blocks: [Math.ceil(plan.words / WARPS), chunks], threads: THREADS } as const;
     const perFeature = { blocks: Math.ceil(settings.dSae / THREADS), threads: THREADS };
-    const { chunks } = plan;
     // Of no list: 0.
     const [before, end] = [arrays.at('totals'), arrays.at('total_by_feature')];
-    launcher.run('countColumns', tiles);
+    launcher.run('countColumns', tiles, { rows });
     launcher.run('prefixChunks', perFeature, { chunks });
     const entries = { counts: arrays.at('feature_counts'), starts: arrays.at('feature_start'), before, end };
     launcher.scan(settings.dSae, entries);
-    launcher.run('fillColumns', tiles);
-    launcher.run('countParts', perFeature);
+    launcher.run('fillColumns', tiles, { rows });
+    launcher.run('countParts', perFeature, this.total(rows));
     launcher.scan(settings.dSae, { counts: arrays.at('part_counts'), starts: arrays.at('part_start'), before, end });
   }
 
@@ -98,7 +110,7 @@ export class StepLauncher {
     for (const range of ranges) {
       if (range.slice === undefined) this.updateListed(range, numbers);
     }
-    launcher.run('sumParts', { ...perRow, blocks: plan.parts });
+    launcher.run('sumParts', { ...perRow, blocks: plan.parts }, numbers);
     for (const [i, range] of ranges.entries()) {
       if (range.slice !== undefined) {
         this.product.encode(range.slice);

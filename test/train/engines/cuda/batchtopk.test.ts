@@ -75,7 +75,10 @@ async function selected(p: Float32Array, bias: Float32Array, order: CpuDeviceOpt
       return { first, count };
     },
   } as unknown as EncoderProduct;
-  new EntrySelection({ settings: USUAL, plan, device, arrays, launcher }, product, undefined!).select([]);
+  new EntrySelection({ settings: USUAL, plan, device, arrays, launcher }, product, undefined!, undefined!).select({
+    dense: [],
+    revives: false,
+  });
   const read = async (name: string, bytes: number) => {
     const host = device.allocateHost(bytes);
     device.download(host, arrays.at(name), bytes);
@@ -220,9 +223,9 @@ test('what selecting over a batch takes is in the plan, and counts that kernels 
   await refuses(of(8192, 2 ** 14), 'cuda/too-many-entries', 'candidates', '2147483647');
 });
 
-test('the CUDA engine trains batchtopk where it needs no AuxK', () => {
+test('the CUDA engine trains batchtopk, with AuxK and without', () => {
   const cuda = { engine: 'cuda', device: 'cuda', experimental: true } as const;
-  assert.equal(chooseEngine(cuda, USUAL), 'cuda');
+  for (const auxCoefficient of [0, 1 / 32]) assert.equal(chooseEngine(cuda, settings({ auxCoefficient })), 'cuda');
 });
 
 /** Runs whose kernels differ: momentum, sizes, dtypes, targets, more than there are, one slice. */

@@ -178,7 +178,7 @@ test('entries are listed token after token within slices, and regrouped feature 
       const before = totals + BigInt(8 * s);
       bench.run('scan', 1, 1024, { counts, n: batch, starts: token_start, before, end: before + 8n });
       const lists = { word_start: wordStart, feature, p: entryP };
-      bench.run('gather', batch, 256, { ...ofSlice, token_start, ...lists, total: before + 8n, room: E });
+      bench.run('gather', batch, 256, { ...ofSlice, token_start, ...lists, total: before + 8n, room: E, most: 0 });
     }
     const listed = async (at: bigint, n: number) => [...new Int32Array(await bench.get(at, 4 * n))];
     assert.deepEqual(
@@ -194,7 +194,7 @@ test('entries are listed token after token within slices, and regrouped feature 
     const [chunkCounts, featureCounts, featureStart] = [ints(chunks * dSae), ints(dSae), ints(dSae + 1)];
     const [token, entry, sum] = [ints(E), ints(E), bench.put(BigInt64Array.of(0n))];
     const tiles = [Math.ceil(words / 8), chunks] as const;
-    const chunked = { mask, chunk_counts: chunkCounts };
+    const chunked = { mask, chunk_counts: chunkCounts, rows: batch };
     bench.run('countColumns', tiles, 256, chunked);
     bench.run('prefixChunks', Math.ceil(dSae / 256), 256, { ...chunked, chunks, feature_counts: featureCounts });
     const featureTiles = Math.ceil(dSae / SCAN_TILE);
@@ -218,7 +218,7 @@ test('entries are listed token after token within slices, and regrouped feature 
     if (E > 0) {
       const few = ints(1);
       const p_slice = bench.put(new Float32Array(batch * slice));
-      const range = { first: 0, count: Math.min(slice, dSae), mask, token_start: starts, total, room: E - 1 };
+      const range = { first: 0, count: Math.min(slice, dSae), mask, token_start: starts, total, room: E - 1, most: 0 };
       bench.run('gather', batch, 256, { p_slice, ...range, word_start: wordStart, feature: few, p: few });
       assert.deepEqual(await listed(few, 1), [-7]);
     }
@@ -230,35 +230,42 @@ test('of a token, the largest above 0 are chosen across slices; of equals the lo
   skip,
 }, async () => {
   const random = new Generator(10);
-  for (const [dSae, batch, k] of [
-    [203, 6, 5],
-    [70, 40, 64],
-    [9000, 3, 700],
-    [33, 4, 1],
+  for (const [dSae, batch, k, from_dead] of [
+    [203, 6, 5, 0],
+    [203, 6, 5, 1],
+    [70, 40, 64, 0],
+    [9000, 3, 700, 0],
+    [9000, 3, 700, 1],
+    [33, 4, 1, 0],
   ] as const) {
     const settings = smallSettings('standard', { dSae, batch });
     const form = { select: { kind: 'k-per-token', bias: 'b_enc', k }, rule: 'relu', penalty: 'none' } as const;
     const plan = planCuda(settings, { slice: 4 * batch * (dSae > 1000 ? 4096 : 64), form });
     const bench = await Bench.of(settings, plan);
     const { words, slice, slices, candidates } = plan;
+    const selected = { most: k, candidates, from_dead };
+    // Every second feature is dead; whether that matters is asked of each selection.
+    const since = Float32Array.from({ length: dSae }, (_, j) => settings.deadWindow - (j % 2));
     // Few values, so that many are equal; the last token has fewer above 0 than may be chosen.
     const values = [-1, 0, 0.25, 0.5, 1, 1.5, 3e30, 2e-40];
     const bias = Float32Array.from({ length: dSae }, (_, j) => (j % 5 === 0 ? 0.25 : 0));
     const p = Float32Array.from({ length: batch * dSae }, (_, i) =>
       i < (batch - 1) * dSae || i % 50 === 0 ? values[Math.floor(random.uniform() * values.length)]! : -1,
     );
-    p[7] = Number.NaN;
+    p[8] = Number.NaN;
     const wanted = Array.from({ length: batch }, (_, b) => {
       const h = (j: number) => Math.fround(p[b * dSae + j]! + bias[j]!);
       const order = (j: number) => (Number.isNaN(h(j)) ? Number.POSITIVE_INFINITY : h(j));
       return [...bias.keys()]
-        .filter((j) => !(h(j) <= 0))
+        .filter((j) => !(h(j) <= 0) && (from_dead === 0 || j % 2 === 0))
         .sort((i, j) => order(j) - order(i) || i - j)
         .slice(0, k)
         .sort((i, j) => i - j);
     });
     const arrays = {
+      ...selected,
       bias: bench.put(bias),
+      since_fired: bench.put(since),
       candidate: bench.put(new Int32Array(batch * candidates)),
       candidate_p: bench.put(new Float32Array(batch * candidates)),
       candidate_counts: bench.put(new Int32Array(batch)),

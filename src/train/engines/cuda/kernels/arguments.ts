@@ -92,6 +92,10 @@ const ARRAYS = {
   pull: 'float',
   token_sums: 'float',
   variance: 'float',
+  // AuxK: Σ (r − r̄)² of 32 columns each, r of all features, and the gradient by the reconstruction of the error.
+  error_variance: 'float',
+  r_whole: 'float',
+  r_dead: 'float',
   dead: 'int',
   metrics: 'double',
   // What sums of columns and copies of rows are given.
@@ -116,6 +120,12 @@ const NUMBERS = {
   fresh: 'int',
   first: 'int',
   count: 'int',
+  /** Entries of a token that are selected, at most; 0 where a slice alone decides them. */
+  most: 'int',
+  /** Places of a token among `candidate`. */
+  candidates: 'int',
+  /** Are they of dead features alone? */
+  from_dead: 'int',
   n: 'int',
   chunks: 'int',
   rows: 'int',
@@ -162,11 +172,15 @@ const KERNELS = {
   variance: { reads: ['yc'], writes: ['variance'] },
   mark: { reads: ['p_slice', 'bias'], writes: ['mask', 'counts'], numbers: ['first', 'count', 'listed'] },
   shortlist: {
-    reads: ['p_slice', 'bias'],
+    reads: ['p_slice', 'bias', 'since_fired'],
     writes: ['candidate', 'candidate_p', 'candidate_counts'],
-    numbers: ['first', 'count'],
+    numbers: ['first', 'count', 'most', 'candidates', 'from_dead'],
   },
-  choose: { reads: ['candidate', 'candidate_p', 'candidate_counts', 'bias'], writes: ['mask', 'counts', 'chosen_p'] },
+  choose: {
+    reads: ['candidate', 'candidate_p', 'candidate_counts', 'bias'],
+    writes: ['mask', 'counts', 'chosen_p'],
+    numbers: ['most', 'candidates'],
+  },
   openCut: { writes: ['cut'], numbers: ['fresh'] },
   tally: {
     reads: ['p_slice', ...CANDIDATES],
@@ -197,22 +211,27 @@ const KERNELS = {
   gather: {
     reads: ['p_slice', 'chosen_p', 'mask', 'token_start', 'total'],
     writes: ['word_start', 'feature', 'p'],
-    numbers: ['first', 'count', 'room'],
+    numbers: ['first', 'count', 'most', 'room'],
   },
-  countColumns: { reads: ['mask'], writes: ['chunk_counts'] },
+  countColumns: { reads: ['mask'], writes: ['chunk_counts'], numbers: ['rows'] },
   prefixChunks: { writes: ['chunk_counts', 'feature_counts'], numbers: ['chunks'] },
   fillColumns: {
     reads: ['mask', 'word_start', 'chunk_counts', 'feature_start', 'left'],
     writes: ['token', 'entry'],
+    numbers: ['rows'],
   },
   decode: {
     reads: ['yc', 'W_dec', 'dense_r', 'dense_r_aux', 'dense_sums', ...SCALARS, ...ENTRIES],
     writes: ['r', 'r_aux', 'token_sums'],
     numbers: ['dense'],
   },
+  decodeDead: {
+    reads: ['W_dec', 'r_whole', 'variance', 'error_variance', ...SCALARS, ...ENTRIES],
+    writes: ['r_dead', 'token_sums'],
+  },
   dots: { reads: ['W_dec', 'r', 'r_aux', ...ENTRIES], writes: ['df', 'dg'] },
   features: {
-    reads: ['feature_start', 'entry', 'p', 'df', 'dg', 'updated', 'left'],
+    reads: ['token_start', 'feature_start', 'entry', 'p', 'df', 'dg', 'updated', 'left'],
     writes: ['f', 'dp', 'g', ...FEATURE_STATE],
     numbers: [...STEP, ...RANGE],
   },

@@ -69,8 +69,9 @@ __device__ Gradient gradientOf(Scalars s, float p, float magnitude, float of_f, 
  * ŷ of a token from the rows of W_dec of its entries, list after list (they have one per
  * slice where a slice alone decides its entries), and a second one of g where the form has it;
  * r = 2 (ŷ − y) / B and r_aux alike. With prefixes (levels.ts), each has its ŷ, and r the sums of their residuals.
- * token_sums [4, BATCH]: |y − ŷ|², what is auxiliary (that of the second, or what prefixes add to the loss), what is
- * penalised, features with f > 0. One block per token; a thread keeps the same elements of the row throughout.
+ * token_sums [4, BATCH]: |y − ŷ|², what is auxiliary (that of the second, or what prefixes add to the loss, to which
+ * `decodeDead` adds), what is penalised, features with f > 0. One block per token; a thread keeps the same elements of
+ * the row throughout.
  */
 export const decode = /* cuda */ `
 __device__ float relu(float x) {
@@ -189,8 +190,8 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_ar
 
 /**
  * df = W_dec[j]·r_b, r that of the feature's level, and dg = W_dec[j]·r_aux,b of every entry; 0 where the latter trains
- * nothing. One block per token, one
- * warp per entry.
+ * nothing. One block per row of the mask, a token's, and after all of them those of AuxK's entries, which are the last
+ * list; one warp per entry.
  */
 export const dots = /* cuda */ `
 extern "C" __global__ void dots(const dots_arguments a) {
@@ -198,7 +199,7 @@ extern "C" __global__ void dots(const dots_arguments a) {
   const long long b = blockIdx.x;
   const int lane = threadIdx.x % 32;
   const int warps = blockDim.x / 32;
-  for (int list = 0; list < LISTS; list++) {
+  for (int list = b < BATCH ? 0 : LISTS - 1; list < LISTS; list++) {
     const int last = a.token_start[list * BATCH + b + 1];
     for (int k = a.token_start[list * BATCH + b] + (int)threadIdx.x / 32; k < last; k += warps) {
       const int j = a.feature[k];

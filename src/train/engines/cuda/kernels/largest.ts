@@ -1,4 +1,4 @@
-/** Select, of forms that want a token's k largest: a radix select over slices, then over what they leave. */
+/** Select a token's largest, of all features or of those that are dead: a radix select over slices, then over what they leave. */
 
 /** Entries by the order of integers. NaN counts as the largest, so that it reaches the loss. */
 export const keys = /* cuda */ `
@@ -10,21 +10,20 @@ __device__ unsigned keyOf(float h) {
 `;
 
 /**
- * The k largest of a token's h = p + bias above 0; of equals, those of lower features. `shortlist` appends those of a
- * slice to the token's candidates, `choose` takes the k largest of them, features ascending, and marks them in the mask,
- * which is 0 before. A radix select: where the k-th largest lies is found digit by digit. NaN counts as the largest, so
+ * The `most` largest of a token's h = p + bias above 0; of equals, those of lower features. `shortlist` appends those of
+ * a slice to the token's candidates, `choose` takes the largest of them, features ascending, and marks them in the mask,
+ * which is 0 before. A radix select: where the last of them lies is found digit by digit. NaN counts as the largest, so
  * that it reaches the loss. One block per token.
  *
- * candidate, candidate_p [BATCH, CANDIDATES]: feature and p; chosen_p [BATCH, TOP_K].
+ * candidate, candidate_p [BATCH, candidates]: feature and p; chosen_p [BATCH, most].
  */
 export const largest = /* cuda */ `
 struct Radix { int histogram[256]; int digit, wanted; };
 // Keys above this one are taken, and the first \`ties\` of those that equal it.
 struct Cut { unsigned key; int ties; };
 
-template <class KeyAt> __device__ Cut cutOf(Radix &radix, KeyAt keyAt, int n) {
+template <class KeyAt> __device__ Cut cutOf(Radix &radix, KeyAt keyAt, int n, int wanted) {
   unsigned prefix = 0u;
-  int wanted = TOP_K;
   for (int shift = 24; shift >= 0; shift -= 8) {
     for (int digit = threadIdx.x; digit < 256; digit += blockDim.x) radix.histogram[digit] = 0;
     __syncthreads();
@@ -73,9 +72,13 @@ extern "C" __global__ void shortlist(const shortlist_arguments a) {
   const long long b = blockIdx.x;
   const float *row = a.p_slice + b * SLICE;
   const int before = a.first == 0 ? 0 : a.candidate_counts[b];
-  const long long at = b * CANDIDATES + before;
-  auto keyAt = [&](int i) { return keyOf(row[i] + a.bias[a.first + i]); };
-  const int more = takeLargest(cutOf(radix, keyAt, a.count), keyAt, a.count, [&](int i, int place) {
+  const long long at = b * a.candidates + before;
+  auto keyAt = [&](int i) {
+    const int j = a.first + i;
+    return a.from_dead && !(a.since_fired[j] >= DEAD_WINDOW) ? 0u : keyOf(row[i] + a.bias[j]);
+  };
+  const Cut cut = cutOf(radix, keyAt, a.count, a.most);
+  const int more = takeLargest(cut, keyAt, a.count, [&](int i, int place) {
     a.candidate[at + place] = a.first + i;
     a.candidate_p[at + place] = row[i];
   });
@@ -85,14 +88,14 @@ extern "C" __global__ void shortlist(const shortlist_arguments a) {
 extern "C" __global__ void choose(const choose_arguments a) {
   __shared__ Radix radix;
   const long long b = blockIdx.x;
-  const float *p = a.candidate_p + b * CANDIDATES;
-  const int *feature = a.candidate + b * CANDIDATES;
+  const float *p = a.candidate_p + b * a.candidates;
+  const int *feature = a.candidate + b * a.candidates;
   auto keyAt = [&](int i) { return keyOf(p[i] + a.bias[feature[i]]); };
   const int n = a.candidate_counts[b];
-  const int chosen = takeLargest(cutOf(radix, keyAt, n), keyAt, n, [&](int i, int place) {
+  const int chosen = takeLargest(cutOf(radix, keyAt, n, a.most), keyAt, n, [&](int i, int place) {
     const int j = feature[i];
     atomicOr(a.mask + b * WORDS + j / 32, 1u << (j % 32));
-    a.chosen_p[b * TOP_K + place] = p[i];
+    a.chosen_p[b * a.most + place] = p[i];
   });
   if (threadIdx.x == 0) a.counts[b] = chosen;
 }

@@ -27,9 +27,10 @@ __device__ int levelOf(int j) {
   return level;
 }
 
-// Where the residual of a token lies for features of a level.
-__device__ long long residualRow(int level, long long b) {
-  return LEVELS == 1 ? b : (long long)level * BATCH + b;
+// Where the residual lies for features of a level of a row of the mask: of a token, or after all of those of AuxK's entries.
+__device__ long long residualRow(int level, long long row) {
+  if (AUX_K && row >= BATCH) return (LEVELS - 1) * (long long)BATCH + row;
+  return LEVELS == 1 ? row : (long long)level * BATCH + row;
 }
 
 // The first of ascending features, of those at [first, last), that is not below j.

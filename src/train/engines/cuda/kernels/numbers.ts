@@ -102,7 +102,8 @@ export const elements = /* cuda */ `
 
 /**
  * Sums down the columns of [rows, width]: a block takes 32 columns, each of its 32 warps every 32nd row. `variance` is
- * Σ (y − ȳ)² of a block's columns.
+ * Σ (y − ȳ)² of a block's columns, about the first row: rows that are all alike have none at all, not that of a rounded
+ * mean.
  */
 export const columns = /* cuda */ `
 // The sum over the 32 warps of what each has at this thread's lane, in their order; every warp gets it.
@@ -118,11 +119,11 @@ __device__ float overWarps(float value) {
 }
 
 // Of the column of this thread's lane; every warp gets it.
-__device__ float columnSum(const float *in, int rows, int width, int column, float mean, bool squared) {
+__device__ float columnSum(const float *in, int rows, int width, int column, float origin, float mean, bool squared) {
   float sum = 0.0f;
   if (column < width) {
     for (int row = threadIdx.x / 32; row < rows; row += 32) {
-      const float value = in[(long long)row * width + column] - mean;
+      const float value = in[(long long)row * width + column] - origin - mean;
       sum += squared ? value * value : value;
     }
   }
@@ -131,14 +132,15 @@ __device__ float columnSum(const float *in, int rows, int width, int column, flo
 
 extern "C" __global__ void __launch_bounds__(1024) sumColumns(const sumColumns_arguments a) {
   const int column = blockIdx.x * 32 + threadIdx.x % 32;
-  const float sum = columnSum(a.from, a.rows, a.width, column, 0.0f, false);
+  const float sum = columnSum(a.from, a.rows, a.width, column, 0.0f, 0.0f, false);
   if (threadIdx.x < 32 && column < a.width) a.to[column] = sum;
 }
 
 extern "C" __global__ void __launch_bounds__(1024) variance(const variance_arguments a) {
   const int column = blockIdx.x * 32 + threadIdx.x % 32;
-  const float mean = columnSum(a.yc, BATCH, D_OUT_ROW, column, 0.0f, false) * (1.0f / BATCH);
-  const float squares = columnSum(a.yc, BATCH, D_OUT_ROW, column, mean, true);
+  const float origin = column < D_OUT_ROW ? a.yc[column] : 0.0f;
+  const float mean = columnSum(a.yc, BATCH, D_OUT_ROW, column, origin, 0.0f, false) * (1.0f / BATCH);
+  const float squares = columnSum(a.yc, BATCH, D_OUT_ROW, column, origin, mean, true);
   const float sum = warpSum(squares);
   if (threadIdx.x == 0) a.variance[blockIdx.x] = sum;
 }

@@ -1,17 +1,18 @@
 /** The entries feature-major: a counting sort of the mask. */
 
 /**
- * The same entries feature-major, tokens ascending: a counting sort on the mask. A warp takes a word, 32 features, and
- * CHUNK tokens; where its features' entries begin comes from the counts before it, so no order is left to chance.
+ * The same entries feature-major, rows of the mask ascending: a counting sort. A warp takes a word, 32 features, and CHUNK
+ * rows; where its features' entries begin comes from the counts before it, so no order is left to chance. Rows are
+ * tokens, and after all of them, with AuxK, those of its entries.
  *
  * chunk_counts [chunks, N_FEATURES]: entries of each feature within a chunk, then of the chunks before.
  */
 export const regroup = /* cuda */ `
-// Calls VISIT for each token of the chunk whose word is not empty, all lanes together: token and word are set.
+// Calls VISIT for each row of the chunk whose word is not empty, all lanes together: token and word are set.
 #define FOR_WORDS(VISIT)                                                             \\
-  for (int from = blockIdx.y * CHUNK; from < min(BATCH, ((int)blockIdx.y + 1) * CHUNK); from += 32) { \\
+  for (int from = blockIdx.y * CHUNK; from < min(a.rows, ((int)blockIdx.y + 1) * CHUNK); from += 32) { \\
     const int mine = from + lane;                                                    \\
-    const unsigned loaded = mine < BATCH ? a.mask[(long long)mine * WORDS + w] : 0u; \\
+    const unsigned loaded = mine < a.rows ? a.mask[(long long)mine * WORDS + w] : 0u; \\
     for (unsigned left = __ballot_sync(EVERY_LANE, loaded != 0u); left != 0u; left &= left - 1u) { \\
       const int t = __ffs((int)left) - 1;                                            \\
       const int token = from + t;                                                    \\

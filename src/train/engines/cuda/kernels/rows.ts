@@ -72,7 +72,8 @@ template <class Arguments> __device__ void addEntries(const Arguments &a, Sums &
   const int level = levelOf(j);
 #pragma unroll 2
   for (int q = first; q < last; q++) {
-    const long long b = a.token[q];
+    const long long row = a.token[q];
+    const long long b = AUX_K && row >= BATCH ? row - BATCH : row;
     const int k = a.entry[q];
 #if TRAINS_W_ENC
     const float dp = a.dp[k];
@@ -80,7 +81,7 @@ template <class Arguments> __device__ void addEntries(const Arguments &a, Sums &
 #endif
 #if TRAINS_W_DEC
     const float f = a.f[k];
-    FOR_OUT sum.dec[c] += f * a.r[residualRow(level, b) * D_OUT_ROW + i];
+    FOR_OUT sum.dec[c] += f * a.r[residualRow(level, row) * D_OUT_ROW + i];
 #if SECOND_TRAINS_DECODER
     const float g = a.g[k];
     FOR_OUT sum.dec[c] += g * a.r_aux[b * D_OUT_ROW + i];

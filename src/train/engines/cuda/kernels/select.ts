@@ -125,11 +125,7 @@ extern "C" __global__ void gather(const gather_arguments a) {
     for (; word != 0u; word &= word - 1u, k++) {
       const int i = w * 32 + __ffs((int)word) - 1;
       a.feature[k] = a.first + i;
-#if TOP_K
-      a.p[k] = a.chosen_p[b * TOP_K + k - a.token_start[b]];
-#else
-      a.p[k] = a.p_slice[b * SLICE + i];
-#endif
+      a.p[k] = a.most ? a.chosen_p[b * a.most + k - a.token_start[b]] : a.p_slice[b * SLICE + i];
     }
     at += all;
   }

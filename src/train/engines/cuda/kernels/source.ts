@@ -3,6 +3,7 @@ import { ADAM_EPSILON, type EngineSettings } from '../../engine.js';
 import { followedBy, isTrained } from '../../state.js';
 import { CHUNK, type CudaPlan } from '../plan.js';
 import { argumentStructs } from './arguments.js';
+import { auxK } from './auxk.js';
 import { type ComputedRule, decode, dots, RULES } from './decode.js';
 import { dense, judge } from './dense.js';
 import { follow } from './follow.js';
@@ -37,10 +38,10 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     PARTS: plan.parts,
     LISTS: plan.lists,
     SLICES: plan.slices,
-    // Entries per token where they are the largest, else 0; and per batch.
-    TOP_K: plan.wholeBatch ? 0 : plan.k,
     WANTED: plan.k * batch,
-    CANDIDATES: plan.candidates,
+    // Are dead features listed, to reconstruct the error?
+    AUX_K: plan.kAux > 0,
+    AUX_COEFFICIENT: float(form.auxK?.coefficient ?? 0),
     CHUNK,
     ROW_THREADS: plan.threads,
     // Elements of a row that a thread of its block holds.
@@ -87,9 +88,14 @@ function followedShare(settings: EngineSettings): Record<string, string> {
 }
 
 /** Texts of the kernels that select. */
-function selectionOf({ k, wholeBatch }: CudaPlan): readonly string[] {
-  if (k === 0) return [mark, judge];
-  return [keys, wholeBatch ? largestOfBatch : largest];
+function selectionOf({ k, kAux, wholeBatch }: CudaPlan): readonly string[] {
+  const ofTokens = (k > 0 && !wholeBatch) || kAux > 0;
+  return [
+    ...(k > 0 || kAux > 0 ? [keys] : []),
+    ...(wholeBatch ? [largestOfBatch] : []),
+    ...(ofTokens ? [largest] : []),
+    ...(k > 0 ? [] : [mark, judge]),
+  ];
 }
 
 /** A literal of CUDA C that is read as the nearest float32, rounded only once. */
@@ -125,6 +131,10 @@ export function kernelSource(settings: EngineSettings, plan: CudaPlan): string {
     decoderBias,
     metrics,
   ];
-  const also = [...(plan.dense ? [dense] : []), ...(followedBy(settings) ? [follow] : [])];
+  const also = [
+    ...(plan.kAux > 0 ? [auxK] : []),
+    ...(plan.dense ? [dense] : []),
+    ...(followedBy(settings) ? [follow] : []),
+  ];
   return [...shared, ...ofAStep, ...also, layout, settle].join('\n');
 }

@@ -52,13 +52,15 @@ extern "C" __global__ void features(const features_arguments a) {
   const int first = a.feature_start[j];
   const int last = a.feature_start[j + 1];
   const Scalars scalars = scalarsAt(a, j);
+  // Entries of AuxK come after those of the lists.
+  const int dead_from = a.token_start[LISTS * BATCH];
   Gradient sum = {};
   bool fired = false;
   for (int q = first + lane; q < last; q += 32) {
     const int k = a.entry[q];
     const float p = a.p[k];
     const float magnitude = magnitudeOf(scalars, p);
-    fired = fired || magnitude > 0.0f;
+    fired = fired || (magnitude > 0.0f && (!AUX_K || k < dead_from));
     const float of_f = (PENALTY_ON_F ? a.l1 : 0.0f) + a.df[k];
     const float of_g = (PENALTY_ON_G ? a.l1 : 0.0f) + a.dg[k];
     const Gradient gradient = gradientOf(scalars, p, magnitude, of_f, of_g);
