@@ -244,7 +244,7 @@ export const jumprelu: Architecture<JumpReluOptions> = {
     sparseStart: { kind: 'thresholds', opening: (t) => ({ b_enc: t.map((p) => USUAL.threshold - p) }) },
     loss,
     sparse: form,
-    cuda: () => ({ unsupported: 'it computes no straight-through estimators' }),
+    cuda: form,
     resampling: { unsupported: '--pre-act-loss is what revives its dead features' },
   },
 };

@@ -206,8 +206,7 @@ export function checkCounts({ batch, dSae }: EngineSettings, plan: CudaPlan): vo
 
 /** What of a form the engine does not compute, to complete "--engine cuda cannot train this SAE: …"; else undefined. */
 export function lacking({ auxK, rule, second, prefixes }: SparseForm): string | undefined {
-  if (auxK && second) return 'it computes no second reconstruction next to the auxiliary loss of dead features';
-  if (rule === 'jumprelu') return 'it computes no straight-through estimators';
+  if (auxK && (second || rule !== 'relu')) return 'it computes the auxiliary loss of dead features with ReLU only';
   if (second && prefixes) return 'it computes no second reconstruction next to those of prefixes';
   return second && rule === 'relu' ? 'it computes a second reconstruction for gated SAEs only' : undefined;
 }
@@ -316,7 +315,7 @@ function addDenseArrays(
   { slice, dInRow, dOutRow, form, trains }: PlannedSizes,
 ): void {
   for (const name of form.second ? ['f_slice', 'g_slice'] : ['f_slice']) arrays.set(name, 4 * batch * slice);
-  arrays.set('dense_sums', 2 * 4 * batch);
+  arrays.set('dense_sums', (form.jump ? 3 : 2) * 4 * batch);
   arrays.set('dense_r', 4 * batch * dOutRow);
   if (form.second) arrays.set('dense_r_aux', 4 * batch * dOutRow);
   if (trains.W_enc) arrays.set('enc_gradient', 4 * slice * dInRow);

@@ -29,6 +29,7 @@ const LARGEST: SparseForm = {
 };
 const LARGEST_OF_BATCH = { k: 64, kAux: 1, auxCoefficient: 0 };
 const PREFIXES = { prefixes: [8192, 32_768, 131_072], prefixWeights: [1, 1, 0.5] };
+const JUMPS = { sparsityLoss: 'quadratic', targetL0: 64, bandwidth: 0.5, steToEncoder: true, preActLoss: 3e-6 };
 const CASES: readonly (readonly [settings: EngineSettings, form?: SparseForm])[] = [
   [smallSettings('gated', LARGE)],
   [smallSettings('standard', { ...LARGE, dOut: 2304 }), LARGEST],
@@ -36,6 +37,8 @@ const CASES: readonly (readonly [settings: EngineSettings, form?: SparseForm])[]
   [smallSettings('batchtopk', { ...LARGE, options: LARGEST_OF_BATCH })],
   [smallSettings('matryoshka', { ...LARGE, options: { ...LARGEST_OF_BATCH, ...PREFIXES } })],
   ...VARIANTS.slice(1, 7).map((variant) => [{ ...smallSettings('gated'), ...variant }] as const),
+  [smallSettings('topk', { ...LARGE, options: { k: 64, kAux: 1536, auxCoefficient: 1 / 32 } })],
+  [smallSettings('jumprelu', { ...LARGE, options: JUMPS })],
 ];
 /** `SAE_PIPE_LONG=1` compiles all of them for both cards; without it, one small one for the first. */
 const LONG = process.env.SAE_PIPE_LONG === '1';

@@ -31,6 +31,9 @@ const ARRAYS = {
   r_mag: 'float',
   m_r_mag: 'float',
   v_r_mag: 'float',
+  threshold: 'float',
+  m_threshold: 'float',
+  v_threshold: 'float',
   since_fired: 'float',
   updated: 'int',
   /** The parameter that follows the smallest activation. */
@@ -155,8 +158,12 @@ const ENTRIES = ['token_start', 'feature', 'p', 'left'] as const;
 const RANGE = ['first', 'count'] as const;
 const CANDIDATES = ['candidate', 'candidate_p', 'candidate_start', 'bias', 'cut'] as const;
 const STEP = ['step', 'lr', 'l1', 'correction1', 'correction2'] as const;
-const SCALARS = ['bias', 'b_mag', 'r_mag'] as const;
-const SCALAR_MOMENTS = ['m_bias', 'v_bias', 'm_b_mag', 'v_b_mag', 'm_r_mag', 'v_r_mag'] as const;
+const SCALARS = ['bias', 'b_mag', 'r_mag', 'threshold'] as const;
+/** What `scalarsAt` reads, of one rule or another. */
+const OF_FEATURE = [...SCALARS, 'since_fired'] as const;
+const SCALAR_MOMENTS = [
+  ...(['m_bias', 'v_bias', 'm_b_mag', 'v_b_mag', 'm_r_mag', 'v_r_mag', 'm_threshold', 'v_threshold'] as const),
+] as const;
 const FEATURE_STATE = [...SCALARS, ...SCALAR_MOMENTS, 'dp_sum', 'since_fired', 'dead'] as const;
 /** Entries feature-major, what their gradients are made of, and where many of a feature were summed up before. */
 const BY_FEATURE = [
@@ -170,7 +177,7 @@ const KERNELS = {
   centreTarget: { reads: ['y', 'y_factors', 'b_dec'], writes: ['yc'] },
   centreScaled: { reads: ['b_dec'], writes: ['xc', 'xc_bfloat16', 'yc'] },
   variance: { reads: ['yc'], writes: ['variance'] },
-  mark: { reads: ['p_slice', 'bias'], writes: ['mask', 'counts'], numbers: ['first', 'count', 'listed'] },
+  mark: { reads: ['p_slice', ...OF_FEATURE], writes: ['mask', 'counts'], numbers: ['first', 'count', 'listed'] },
   shortlist: {
     reads: ['p_slice', 'bias', 'since_fired'],
     writes: ['candidate', 'candidate_p', 'candidate_counts'],
@@ -199,12 +206,12 @@ const KERNELS = {
     numbers: ['listed', 'limit', 'room'],
   },
   activate: {
-    reads: ['p_slice', ...SCALARS],
+    reads: ['p_slice', ...OF_FEATURE],
     writes: ['f_slice', 'g_slice', 'dense_sums'],
     numbers: RANGE,
   },
   denseFeatures: {
-    reads: ['updated', 'left'],
+    reads: ['token_sums', 'updated', 'left'],
     writes: [...(['p_slice', 'f_slice', 'g_slice', 'feature_counts'] as const), ...FEATURE_STATE],
     numbers: [...STEP, ...RANGE],
   },
@@ -221,17 +228,30 @@ const KERNELS = {
     numbers: ['rows'],
   },
   decode: {
-    reads: ['yc', 'W_dec', 'dense_r', 'dense_r_aux', 'dense_sums', ...SCALARS, ...ENTRIES],
+    reads: ['yc', 'W_dec', 'dense_r', 'dense_r_aux', 'dense_sums', ...OF_FEATURE, ...ENTRIES],
     writes: ['r', 'r_aux', 'token_sums'],
     numbers: ['dense'],
   },
   decodeDead: {
-    reads: ['W_dec', 'r_whole', 'variance', 'error_variance', ...SCALARS, ...ENTRIES],
+    reads: ['W_dec', 'r_whole', 'variance', 'error_variance', ...OF_FEATURE, ...ENTRIES],
     writes: ['r_dead', 'token_sums'],
   },
-  dots: { reads: ['W_dec', 'r', 'r_aux', ...ENTRIES], writes: ['df', 'dg'] },
+  dots: { reads: ['W_dec', 'r', 'r_aux', ...OF_FEATURE, ...ENTRIES], writes: ['df', 'dg'] },
   features: {
-    reads: ['token_start', 'feature_start', 'entry', 'p', 'df', 'dg', 'updated', 'left'],
+    reads: [
+      ...([
+        'token_start',
+        'feature_start',
+        'token',
+        'entry',
+        'p',
+        'df',
+        'dg',
+        'token_sums',
+        'updated',
+        'left',
+      ] as const),
+    ],
     writes: ['f', 'dp', 'g', ...FEATURE_STATE],
     numbers: [...STEP, ...RANGE],
   },
@@ -259,7 +279,10 @@ const KERNELS = {
   toRows: { reads: ['piece'], writes: ['matrix'], numbers: PIECE },
   fromRows: { reads: ['matrix'], writes: ['piece'], numbers: PIECE },
   roundRows: { reads: ['W_enc'], writes: ['W_enc_bfloat16'] },
-  settle: { writes: ['v_W_enc', 'v_W_dec', 'v_bias', 'v_b_mag', 'v_r_mag', 'updated'], numbers: ['step'] },
+  settle: {
+    writes: ['v_W_enc', 'v_W_dec', 'v_bias', 'v_b_mag', 'v_r_mag', 'v_threshold', 'updated'],
+    numbers: ['step'],
+  },
 } as const satisfies Record<string, Takes>;
 
 export type KernelName = keyof typeof KERNELS;

@@ -1,77 +1,11 @@
 /** Sparse decode: what becomes of an entry, the reconstructions from the rows of W_dec, and what they leave of y. */
 
-import type { SparseForm } from '../../../../sae/architecture.js';
-import type { ParameterName } from '../../../../sae/sae.js';
-
-/** The rules that it computes; plan.ts refuses others. */
-export type ComputedRule = Exclude<SparseForm['rule'], 'jumprelu'>;
-
-/** What becomes of an entry under a rule. */
-interface EntryRule {
-  /** Parameters of a feature next to the bias of its selection. */
-  readonly scalars: readonly ParameterName[];
-  /**
-   * The same names for every rule: `Scalars` of a feature and `scalarsAt`; `magnitudeOf` an entry, of which ReLU is f;
-   * and its `gradientOf`, given what the loss has for f and for g = ReLU(p + bias), the penalties included. `Gradient`
-   * has p and each scalar; EACH_SCALAR(DO) calls DO for each of the latter.
-   */
-  readonly text: string;
-}
-
-export const RULES: Readonly<Record<ComputedRule, EntryRule>> = {
-  // f = ReLU(p + bias)
-  relu: {
-    scalars: [],
-    text: /* cuda */ `
-#define EACH_SCALAR(DO) DO(bias)
-struct Scalars { float bias; };
-struct Gradient { float p, bias; };
-
-template <class Arguments> __device__ Scalars scalarsAt(const Arguments &a, int j) {
-  return {a.bias[j]};
-}
-
-__device__ float magnitudeOf(Scalars s, float p) {
-  return p + s.bias;
-}
-
-__device__ Gradient gradientOf(Scalars, float, float magnitude, float of_f, float) {
-  const float change = magnitude > 0.0f ? of_f : 0.0f;
-  return {change, change};
-}
-`,
-  },
-  // f = ReLU(exp(r_mag) p + b_mag) where p + bias > 0 (Rajamanoharan et al. 2024, equations 6 and 7)
-  gated: {
-    scalars: ['b_mag', 'r_mag'],
-    text: /* cuda */ `
-#define EACH_SCALAR(DO) DO(bias) DO(b_mag) DO(r_mag)
-struct Scalars { float bias, b_mag, factor; };
-struct Gradient { float p, bias, b_mag, r_mag; };
-
-template <class Arguments> __device__ Scalars scalarsAt(const Arguments &a, int j) {
-  return {a.bias[j], a.b_mag[j], expf(a.r_mag[j])};
-}
-
-__device__ float magnitudeOf(Scalars s, float p) {
-  return p * s.factor + s.b_mag;
-}
-
-__device__ Gradient gradientOf(Scalars s, float p, float magnitude, float of_f, float of_g) {
-  const float change = magnitude > 0.0f ? of_f : 0.0f;
-  return {of_g + s.factor * change, of_g, change, change * (s.factor * p)};
-}
-`,
-  },
-};
-
 /**
- * ŷ of a token from the rows of W_dec of its entries, list after list (they have one per
- * slice where a slice alone decides its entries), and a second one of g where the form has it;
- * r = 2 (ŷ − y) / B and r_aux alike. With prefixes (levels.ts), each has its ŷ, and r the sums of their residuals.
- * token_sums [4, BATCH]: |y − ŷ|², what is auxiliary (that of the second, or what prefixes add to the loss, to which
- * `decodeDead` adds), what is penalised, features with f > 0. One block per token; a thread keeps the same elements of
- * the row throughout.
+ * ŷ of a token from the rows of W_dec of its entries, list after list (they have one per slice where a slice alone decides
+ * its entries), and a second one of g where the form has it; r = 2 (ŷ − y) / B and r_aux alike. With prefixes (levels.ts),
+ * each has its ŷ, and r the sums of their residuals. token_sums [4, BATCH]: |y − ŷ|²; what is auxiliary (|y − ŷ|² of the
+ * second, what prefixes add to the loss, to which `decodeDead` adds, or ReLU(θ − h) of dead features with its weight);
+ * what is penalised; features with f > 0. One block per token; a thread keeps the same elements of the row throughout.
  */
 export const decode = /* cuda */ `
 __device__ float relu(float x) {
@@ -80,8 +14,13 @@ __device__ float relu(float x) {
 
 // As many entries as a block takes at a time.
 struct Staged { int row[ROW_THREADS]; float f[ROW_THREADS], g[ROW_THREADS]; };
-// This thread's elements of the reconstructions; what is penalised and features with f > 0, of entries that it staged.
-struct Decoded { float sum[OUT_PER_THREAD], sum_aux[OUT_PER_THREAD], penalty, fired; };
+// This thread's elements of the reconstructions; of entries that it staged, what is penalised, features with f > 0, and
+// ReLU(θ − h) of those that were dead.
+struct Decoded { float sum[OUT_PER_THREAD], sum_aux[OUT_PER_THREAD], penalty, fired, below; };
+
+__device__ float penalisedOf(float f, float g) {
+  return PENALTY_ON_F ? f : PENALTY_ON_G ? g : PENALTY_TANH ? tanhf(TANH_SCALE * f) : 0.0f;
+}
 
 // Entries [first, last) of a token; all threads must come.
 template <class Arguments>
@@ -97,11 +36,15 @@ __device__ void addDecoded(const Arguments &a, Staged &staged, Decoded &to, int 
       staged.row[threadIdx.x] = j;
       staged.f[threadIdx.x] = f;
       staged.g[threadIdx.x] = g;
-      to.penalty += PENALTY_ON_F ? f : PENALTY_ON_G ? g : 0.0f;
+      to.penalty += penalisedOf(f, g);
       to.fired += f > 0.0f ? 1.0f : 0.0f;
+#if PRE_ACT_LOSS
+      to.below += scalars.revival > 0.0f ? relu(-aboveThreshold(scalars, p)) : 0.0f;
+#endif
     }
     __syncthreads();
     for (int e = 0; e < here; e++) {
+      if (JUMPS && staged.f[e] == 0.0f) continue;
       const float *row = a.W_dec + (long long)staged.row[e] * D_OUT_ROW;
       FOR_OUT {
         const float w = row[i];
@@ -143,6 +86,9 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_ar
     if (threadIdx.x == 0) {
       found.penalty = a.dense_sums[b];
       found.fired = a.dense_sums[BATCH + b];
+#if PRE_ACT_LOSS
+      found.below = a.dense_sums[2 * BATCH + b];
+#endif
     }
   }
 #endif
@@ -178,8 +124,16 @@ extern "C" __global__ void __launch_bounds__(ROW_THREADS) decode(const decode_ar
 #endif
   squares = blockSum(squares);
   others = blockSum(others);
-  const float penalty = blockSum(found.penalty);
+  float penalty = blockSum(found.penalty);
   const float fired = blockSum(found.fired);
+#if PRE_ACT_LOSS
+  others += PRE_ACT * blockSum(found.below);
+#endif
+#if PENALTY_STEP
+  penalty = fired;
+#elif PENALTY_QUADRATIC
+  penalty = (2.0f / TARGET_L0) * (fired - TARGET_L0) * (fired - TARGET_L0);
+#endif
   if (threadIdx.x != 0) return;
   a.token_sums[b] = squares;
   a.token_sums[BATCH + b] = others;
@@ -203,6 +157,12 @@ extern "C" __global__ void dots(const dots_arguments a) {
     const int last = a.token_start[list * BATCH + b + 1];
     for (int k = a.token_start[list * BATCH + b] + (int)threadIdx.x / 32; k < last; k += warps) {
       const int j = a.feature[k];
+#if PRE_ACT_LOSS
+      if (!isOpenOrNear(aboveThreshold(scalarsAt(a, j), a.p[k]))) {
+        if (lane == 0) a.df[k] = a.dg[k] = 0.0f;
+        continue;
+      }
+#endif
       const float *row = a.W_dec + (long long)j * D_OUT_ROW;
       const float *r = a.r + residualRow(levelOf(j), b) * D_OUT_ROW;
       float dot = 0.0f;

@@ -20,8 +20,8 @@ extern "C" __global__ void judge(const judge_arguments a) {
 `;
 
 /**
- * `activate`: f and g of a slice from its p, 0 where the entry is not active, and the token's sums of what is penalised
- * and of features with f > 0, added to dense_sums [2, BATCH]. One block per token.
+ * `activate`: f and g of a slice from its p, 0 where it is no entry, and the token's sums of what is penalised, of features
+ * with f > 0 and of ReLU(θ − h) of dead ones, added to dense_sums [2 or 3, BATCH]. One block per token.
  *
  * `denseFeatures`: what `features` does, from the slice's p and the products of W_dec with the residuals: p becomes ∂p,
  * df becomes f, dg becomes g. A block takes 32 features, each of its 32 warps every 32nd token.
@@ -33,24 +33,32 @@ extern "C" __global__ void activate(const activate_arguments a) {
   const long long b = blockIdx.x;
   float penalty = 0.0f;
   float fired = 0.0f;
+  float below = 0.0f;
   for (int i = threadIdx.x; i < a.count; i += blockDim.x) {
     const float p = a.p_slice[b * SLICE + i];
     const Scalars scalars = scalarsAt(a, a.first + i);
-    const bool is = isActive(p, scalars.bias);
+    const bool is = isEntry(scalars, p);
     const float f = is ? relu(magnitudeOf(scalars, p)) : 0.0f;
     const float g = is ? relu(p + scalars.bias) : 0.0f;
     a.f_slice[b * SLICE + i] = f;
 #if SECOND
     a.g_slice[b * SLICE + i] = g;
 #endif
-    penalty += PENALTY_ON_F ? f : PENALTY_ON_G ? g : 0.0f;
+    penalty += penalisedOf(f, g);
     fired += f > 0.0f ? 1.0f : 0.0f;
+#if PRE_ACT_LOSS
+    below += scalars.revival > 0.0f ? relu(-aboveThreshold(scalars, p)) : 0.0f;
+#endif
   }
   penalty = blockSum(penalty);
   fired = blockSum(fired);
+  below = blockSum(below);
   if (threadIdx.x != 0) return;
   a.dense_sums[b] += penalty;
   a.dense_sums[BATCH + b] += fired;
+#if PRE_ACT_LOSS
+  a.dense_sums[2 * BATCH + b] += below;
+#endif
 }
 
 extern "C" __global__ void __launch_bounds__(1024) denseFeatures(const denseFeatures_arguments a) {
@@ -65,10 +73,10 @@ extern "C" __global__ void __launch_bounds__(1024) denseFeatures(const denseFeat
   for (long long b = threadIdx.x / 32; b < BATCH && is_feature; b += 32) {
     const long long at = b * SLICE + i;
     const float p = a.p_slice[at];
-    const bool is = isActive(p, scalars.bias);
+    const bool is = isEntry(scalars, p);
     const float magnitude = magnitudeOf(scalars, p);
     const float of_f = (PENALTY_ON_F ? a.l1 : 0.0f) + a.f_slice[at];
-    float of_g = PENALTY_ON_G ? a.l1 : 0.0f;
+    float of_g = penaltyOfSecond(a, b);
 #if SECOND_DOTS
     of_g += a.g_slice[at];
 #endif

@@ -81,7 +81,7 @@ template <class Arguments> __device__ void addEntries(const Arguments &a, Sums &
 #endif
 #if TRAINS_W_DEC
     const float f = a.f[k];
-    FOR_OUT sum.dec[c] += f * a.r[residualRow(level, row) * D_OUT_ROW + i];
+    if (!JUMPS || f != 0.0f) FOR_OUT sum.dec[c] += f * a.r[residualRow(level, row) * D_OUT_ROW + i];
 #if SECOND_TRAINS_DECODER
     const float g = a.g[k];
     FOR_OUT sum.dec[c] += g * a.r_aux[b * D_OUT_ROW + i];

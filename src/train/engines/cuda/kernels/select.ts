@@ -91,14 +91,10 @@ template <class IsAt> __device__ int markWords(unsigned *words, int count, bool 
  * p_slice [BATCH, SLICE] of features [first, first + count); first is a multiple of 32. mask [BATCH, WORDS].
  */
 export const mark = /* cuda */ `
-__device__ bool isActive(float p, float bias) {
-  return !(p + bias <= 0.0f);
-}
-
 extern "C" __global__ void mark(const mark_arguments a) {
   const long long b = blockIdx.x;
   const float *row = a.p_slice + b * SLICE;
-  auto isAt = [&](int i) { return isActive(row[i], a.bias[a.first + i]); };
+  auto isAt = [&](int i) { return isEntry(scalarsAt(a, a.first + i), row[i]); };
   const int total = markWords(a.mask + b * WORDS + a.first / 32, a.count, a.listed, isAt);
   if (threadIdx.x == 0) a.counts[b] = total;
 }

@@ -1,10 +1,12 @@
 /** The text of a run's kernels. */
+import type { SparseForm } from '../../../../sae/architecture.js';
+import { trainingOf } from '../../../../sae/registry.js';
 import { ADAM_EPSILON, type EngineSettings } from '../../engine.js';
 import { followedBy, isTrained } from '../../state.js';
 import { CHUNK, type CudaPlan } from '../plan.js';
 import { argumentStructs } from './arguments.js';
 import { auxK } from './auxk.js';
-import { type ComputedRule, decode, dots, RULES } from './decode.js';
+import { decode, dots } from './decode.js';
 import { dense, judge } from './dense.js';
 import { follow } from './follow.js';
 import { keys, largest } from './largest.js';
@@ -13,6 +15,7 @@ import { levels, prefixesOf } from './levels.js';
 import { columns, elements, halves, layout, metrics, reductions } from './numbers.js';
 import { regroup } from './regroup.js';
 import { heldOf, rows } from './rows.js';
+import { penaltyOfSecond, RULES } from './rules.js';
 import { scan } from './scan.js';
 import { centre, gather, mark, markWords } from './select.js';
 import { adam, decoderBias, features, settle } from './update.js';
@@ -22,7 +25,9 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
   const { dIn, dOut, dSae, batch, batchDType, beta1, beta2, scale, scaleOut = 1, deadWindow } = settings;
   const trains = (name: Parameters<typeof isTrained>[1]) => isTrained(settings, name);
   const { bias } = form.select;
-  const scalars = RULES[form.rule as ComputedRule].scalars.filter(trains);
+  const scalars = RULES[form.rule].scalars.filter(trains);
+  const { nonNegative = [] } = trainingOf(settings.architecture);
+  const listed = (names: readonly string[]) => names.map((name) => `DO(${name})`).join(' ');
   const values: Record<string, boolean | number | string> = {
     D_IN: dIn,
     D_IN_ROW: plan.dInRow,
@@ -39,9 +44,6 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     LISTS: plan.lists,
     SLICES: plan.slices,
     WANTED: plan.k * batch,
-    // Are dead features listed, to reconstruct the error?
-    AUX_K: plan.kAux > 0,
-    AUX_COEFFICIENT: float(form.auxK?.coefficient ?? 0),
     CHUNK,
     ROW_THREADS: plan.threads,
     // Elements of a row that a thread of its block holds.
@@ -54,16 +56,14 @@ function defines(settings: EngineSettings, { form, ...plan }: CudaPlan): string 
     BATCH_FLOAT16: batchDType === 'float16',
     BATCH_BFLOAT16: batchDType === 'bfloat16',
     BFLOAT16: plan.precision === 'bfloat16',
-    SECOND: form.second !== undefined,
-    SECOND_TRAINS_DECODER: form.second?.trainsDecoder ?? false,
     SECOND_DOTS: plan.secondDots,
-    PENALTY_ON_F: form.penalty === 'f',
-    PENALTY_ON_G: form.penalty === 'g',
+    ...lossDefines(form),
     TRAINS_W_ENC: trains('W_enc'),
     TRAINS_W_DEC: trains('W_dec'),
     // Does the encoder's gradient reach b_dec?
     PULLS: trains('b_dec') && dOut === undefined,
-    'EACH_TRAINED_SCALAR(DO)': [...(trains(bias) ? ['bias'] : []), ...scalars].map((name) => `DO(${name})`).join(' '),
+    'EACH_TRAINED_SCALAR(DO)': listed([...(trains(bias) ? ['bias'] : []), ...scalars]),
+    'EACH_NON_NEGATIVE(DO)': listed(scalars.filter((name) => nonNegative.includes(name))),
     MOMENTUM: beta1 > 0,
     ...followedShare(settings),
     SCALE: float(scale),
@@ -98,6 +98,32 @@ function selectionOf({ k, kAux, wholeBatch }: CudaPlan): readonly string[] {
   ];
 }
 
+/** What the loss has; numbers of what it has not are 0. */
+function lossDefines({ second, penalty, auxK, jump }: SparseForm): Record<string, boolean | string> {
+  const by = jump?.penalty;
+  return {
+    SECOND: second !== undefined,
+    SECOND_TRAINS_DECODER: second?.trainsDecoder ?? false,
+    PENALTY_ON_F: penalty === 'f',
+    PENALTY_ON_G: penalty === 'g',
+    PENALTY_STEP: by?.kind === 'step',
+    PENALTY_TANH: by?.kind === 'tanh',
+    TANH_SCALE: float(by?.kind === 'tanh' ? by.scale : 0),
+    PENALTY_QUADRATIC: by?.kind === 'quadratic',
+    TARGET_L0: float(by?.kind === 'quadratic' ? by.target : 0),
+    // Are dead features listed, to reconstruct the error?
+    AUX_K: auxK !== undefined,
+    AUX_COEFFICIENT: float(auxK?.coefficient ?? 0),
+    // Are there entries with f = 0?
+    JUMPS: jump !== undefined,
+    HALF_BANDWIDTH: float((jump?.bandwidth ?? 0) / 2),
+    PER_BANDWIDTH: float(jump ? 1 / jump.bandwidth : 0),
+    TO_ENCODER: jump?.toEncoder ?? false,
+    PRE_ACT_LOSS: jump !== undefined && jump.preAct > 0,
+    PRE_ACT: float(jump?.preAct ?? 0),
+  };
+}
+
 /** A literal of CUDA C that is read as the nearest float32, rounded only once. */
 function float(value: number): string {
   return `${Math.fround(value).toExponential()}f`;
@@ -112,7 +138,8 @@ export function kernelSource(settings: EngineSettings, plan: CudaPlan): string {
     elements,
     batchCut,
     argumentStructs(),
-    RULES[plan.form.rule as ComputedRule].text,
+    RULES[plan.form.rule].text,
+    penaltyOfSecond,
     levels(prefixesOf(plan.form, settings.dSae)),
     adam,
   ];

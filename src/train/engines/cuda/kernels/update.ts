@@ -42,6 +42,8 @@ __device__ void moveScalars(const Arguments &a, int j, Gradient sum, bool has_en
   const int missed = a.step - 1 - a.updated[j];
 #define MOVE(name) a.name[j] -= adamChange(a, sum.name, a.m_##name[j], a.v_##name[j], missed);
   EACH_TRAINED_SCALAR(MOVE)
+#define KEEP(name) a.name[j] = relu(a.name[j]);
+  EACH_NON_NEGATIVE(KEEP)
 }
 
 extern "C" __global__ void features(const features_arguments a) {
@@ -62,7 +64,7 @@ extern "C" __global__ void features(const features_arguments a) {
     const float magnitude = magnitudeOf(scalars, p);
     fired = fired || (magnitude > 0.0f && (!AUX_K || k < dead_from));
     const float of_f = (PENALTY_ON_F ? a.l1 : 0.0f) + a.df[k];
-    const float of_g = (PENALTY_ON_G ? a.l1 : 0.0f) + a.dg[k];
+    const float of_g = penaltyOfSecond(a, a.token[q]) + a.dg[k];
     const Gradient gradient = gradientOf(scalars, p, magnitude, of_f, of_g);
     ADD(p)
     EACH_SCALAR(ADD)
