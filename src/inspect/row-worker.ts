@@ -2,8 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { readShard } from '../activations/shard-file.js';
 import type { ListedShard } from '../activations/shard-list.js';
 import { Refusal, refusedReply } from '../errors/refusal.js';
-import { widen } from '../safetensors/floats.js';
-import { RowSums } from './row-sums.js';
+import { RowKernel } from './row-kernel.js';
 import type { SummedFrom, SummedReply, SummedShard } from './shard-reader.js';
 
 // Reads and checks shards, and adds up what is told of single rows; shards are handed over as they lie in memory.
@@ -11,6 +10,7 @@ import type { SummedFrom, SummedReply, SummedShard } from './shard-reader.js';
 if (!parentPort) throw new Error('row-worker.js runs in a worker thread');
 const port = parentPort;
 const { centre, ...of } = workerData as SummedFrom;
+let kernel: RowKernel | undefined;
 
 port.on('message', (listed: ListedShard) => {
   read(listed).then(
@@ -26,13 +26,11 @@ port.on('message', (listed: ListedShard) => {
 async function read(listed: ListedShard): Promise<SummedShard> {
   const { rows } = await readShard(of, listed);
   const { activation, token, context, pos } = rows;
-  const x = widen(activation, of.dtype);
-  const sums = new RowSums(centre);
-  const found = sums.add(x);
-  return { x, token, context, pos, ...found, totals: sums.totals };
+  kernel ??= await RowKernel.open(centre, of.dtype);
+  return { activation, token, context, pos, ...kernel.add(activation) };
 }
 
-function buffersOf({ x, token, context, pos, norms, spreads, totals }: SummedShard): ArrayBuffer[] {
-  const columns = [x, token, context, pos, norms, spreads, ...Object.values(totals)];
+function buffersOf({ activation, token, context, pos, norms, spreads, totals }: SummedShard): ArrayBuffer[] {
+  const columns = [activation, token, context, pos, norms, spreads, ...Object.values(totals)];
   return [...new Set(columns.map(({ buffer }) => buffer as ArrayBuffer))];
 }

@@ -20,9 +20,7 @@ export interface SummedFrom extends ShardsOf {
 }
 
 /** A shard, and what its thread found of its rows. */
-export interface SummedShard extends OfRows, Pick<Rows, 'token' | 'context' | 'pos'> {
-  /** [rows × d] */
-  readonly x: Float32Array;
+export interface SummedShard extends OfRows, Rows {
   readonly totals: RowTotals;
 }
 
@@ -62,10 +60,8 @@ export async function* shardsInOrder(
   }
 }
 
-/** One a core, as far as MOST_HELD allows: a thread has a shard as it was read, and in float32. */
+/** One per core, as far as MOST_HELD allows. */
 function readersOf(manifest: Store['manifest'], largest: number, threads: number): number {
-  const { d_in: d, dtype } = manifest;
-  const widened = dtype === 'float32' ? 0 : 4 * d;
-  const bytes = largest * (rowBytes(manifest) + widened);
+  const bytes = largest * rowBytes(manifest);
   return Math.max(1, Math.min(threads || cores(), Math.floor(MOST_HELD / bytes)));
 }

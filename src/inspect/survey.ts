@@ -1,9 +1,11 @@
+import type { ActivationDType } from '../activations/manifest.js';
 import { type Covariance, SecondMoments } from '../activations/second-moments.js';
 import { ActivationSums, medianOf, storeStatistics } from '../activations/statistics.js';
 import type { Store } from '../activations/store.js';
 import { FineHistogram } from '../eval/fine-histogram.js';
 import type { Progress, StopRequest } from '../progress/progress.js';
 import { heard, throwIfStopped } from '../progress/stop.js';
+import { widen } from '../safetensors/floats.js';
 import { RowSums } from './row-sums.js';
 import { type SummedShard, shardsInOrder } from './shard-reader.js';
 
@@ -15,7 +17,7 @@ export const WIDEST = 4096;
  * Multiplications of a covariance: of more rows some chunks are left out, evenly. That is seconds, or more where that
  * would be fewer rows than ENOUGH for each dimension: of N rows the effective rank comes out about d / 2N too small.
  */
-const PRODUCTS = 2 ** 38;
+const PRODUCTS = 2 ** 35;
 const MOST_PRODUCTS = 2 ** 41;
 const ENOUGH = 64;
 /** Tokens with the largest norms that are kept. */
@@ -106,17 +108,17 @@ class StoreSurvey {
   private constructor(
     /** [d] */
     readonly centre: Float64Array,
-    private readonly d: number,
+    private readonly dtype: ActivationDType,
   ) {
     this.rows = new RowSums(centre);
   }
 
   static async open(
     centre: Float64Array,
-    { d_in: d, rows }: Pick<Store['manifest'], 'd_in' | 'rows'>,
+    { d_in: d, rows, dtype }: Pick<Store['manifest'], 'd_in' | 'rows' | 'dtype'>,
     threads: number,
   ): Promise<StoreSurvey> {
-    const survey = new StoreSurvey(centre, d);
+    const survey = new StoreSurvey(centre, dtype);
     if (d > WIDEST) return survey;
     const rounded = Float32Array.from(centre);
     survey.moments = await SecondMoments.open(rounded, threads);
@@ -128,7 +130,8 @@ class StoreSurvey {
 
   /** Adds a shard in chunks, telling the rows so far after each. */
   async add(shard: SummedShard, added: (rows: number) => Promise<void>): Promise<void> {
-    const { d, moments } = this;
+    const { moments, dtype } = this;
+    const d = this.centre.length;
     const before = this.rows.raw.rows;
     this.rows.merge(shard.totals, shard.norms);
     this.threshold ??= LARGE * medianOf(shard.norms);
@@ -140,7 +143,7 @@ class StoreSurvey {
       this.chunks++;
       const multiplied = Math.floor(this.chunks * this.share) > Math.floor((this.chunks - 1) * this.share);
       if (multiplied) {
-        const x = shard.x.subarray(at * d, end * d);
+        const x = widen(shard.activation.subarray(at * d, end * d), dtype);
         await moments?.add(x);
         await this.ofLarge?.add(rowsOf(x, d, large));
       }
