@@ -103,7 +103,10 @@ const rows = runs.map(({ trainer, architecture, k, lr, seed }, i) => {
 });
 const head = ['architecture', 'k', 'lr', 'seed', 'trainer', 'L0', 'loss recovered (95 %)', 'explained variance'];
 /** As it was given, less where it writes. */
-const flags = process.argv.slice(2).join(' ').replace(/ ?--(out|document)[ =]\S+/g, '');
+const flags = process.argv
+  .slice(2)
+  .join(' ')
+  .replace(/ ?--(out|document)[ =]\S+/g, '');
 const made = `npm run bench:quality${flags && ` -- ${flags.trim()}`}`;
 const setting = `${options.tokens} tokens of a store of ${options.rows}, d_sae ${dSae}, batches of ${options.batch}, ${hook}`;
 writeSection(

@@ -1,7 +1,7 @@
 // Compiles the WebAssembly kernels next to the JavaScript that loads them. Part of `npm run build`.
 import asc from 'assemblyscript/asc';
 
-const ROOMS = ['activations', 'train/engines/sparse'];
+const ROOMS = ['activations', 'inspect', 'train/engines/sparse'];
 const OPTIONS = ['-O3', '--noAssert', '--enable', 'simd', '--runtime', 'stub', '--importMemory', '--use', 'abort='];
 
 for (const room of ROOMS) {

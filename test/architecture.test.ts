@@ -224,7 +224,7 @@ test('a function of the kernels has at most 60 lines and 6 parameters, as Biome 
       [0, 1],
     ],
   );
-  const kernels = SOURCES.filter(({ file }) => /^(activations|train.engines.sparse).kernels/.test(file));
+  const kernels = SOURCES.filter(({ file }) => /^(activations|inspect|train.engines.sparse).kernels/.test(file));
   const found = kernels.flatMap(({ file, text }) => functionsOf(text).map((one) => ({ file, ...one })));
   assert.ok(found.length > 20, 'too few functions were found for the search to have worked');
   assert.deepEqual(
