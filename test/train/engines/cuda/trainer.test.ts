@@ -107,14 +107,16 @@ test('a checkpoint of the CUDA engine is continued by the sparse engine, and the
   }
 });
 
-test('a batchtopk SAE is saved as the sparse engine saves it, and resumed to the same bytes', {
+test('a batchtopk SAE, with AuxK, is saved as the sparse engine saves it, and resumed to the same bytes', {
   skip: skip || (process.env.SAE_PIPE_LONG !== '1' && 'SAE_PIPE_LONG=1 compiles its kernels'),
 }, async () => {
-  const batchtopk = { arch: 'batchtopk', k: 5, auxCoefficient: 0, l1: undefined, resampleInputs: undefined } as const;
+  // 100 activations without firing, two or three steps, are few enough for dead features.
+  const batchtopk = { arch: 'batchtopk', k: 5, deadWindow: 100, l1: undefined, resampleInputs: undefined } as const;
   const [whole, halves] = [configured({ ...batchtopk, ...CUDA }), configured({ ...batchtopk, ...CUDA })];
   const sparse = configured(batchtopk);
   await trainTo(whole);
   await trainTo(sparse);
+  assert.ok(curveOf(whole.out).some(({ aux }) => aux > 0));
   await assertSameSae(whole.out, sparse.out);
   await trainTo(halves, 11);
   await trainTo({ ...halves, resume: true });
